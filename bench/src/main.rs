@@ -1,0 +1,3 @@
+//! Load and benches.
+
+fn main() {}

@@ -1,0 +1,26 @@
+//! The language core: the Amazon States Language and its dialect TCSL.
+//!
+//! Purpose: parse, validate, compile and step state machines; derive their histories. Invariants: pure — no clock, no
+//! randomness, no I/O, no runtime, nothing of ours below it; time enters by events, randomness is drawn from a seed; the
+//! same program, input, seed and events always give the same effects. What may fail: compilation, with diagnostics;
+//! an execution's own failure is an outcome, not an error of this crate.
+//!
+//! Rooms, from the ground up: [`value`] (JSON values and payloads), [`path`] (JSONPath), [`template`] (payload
+//! templates), [`condition`] (choice rules), [`program`] (what a definition compiles to), [`definition`] (text to
+//! program, with diagnostics), [`execution`] (the machine that steps), [`history`] (observers).
+
+pub mod condition;
+pub mod definition;
+pub mod execution;
+pub mod history;
+pub mod path;
+pub mod program;
+pub mod template;
+pub mod timestamp;
+pub mod value;
+
+pub use definition::{Diagnostic, Severity};
+pub use execution::{Effect, EffectId, Event, Execution, Outcome, StartContext};
+pub use program::{Dialect, Program};
+pub use timestamp::Timestamp;
+pub use value::{Payload, Str, Value};

@@ -1,0 +1,230 @@
+//! What a definition compiles to: immutable, shared by content hash, and cheap to step.
+//!
+//! Invariants: every index is valid for its graph; every path, template and condition is compiled; nothing here is
+//! looked up by name at run time. Built only by [`crate::definition`].
+
+use std::sync::Arc;
+
+use crate::condition::Condition;
+use crate::path::{Path, ReferencePath};
+use crate::template::Template;
+use crate::timestamp::Timestamp;
+use crate::value::{Str, Value};
+
+/// Which language a definition is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Dialect {
+    /// The Amazon States Language, as Step Functions runs it.
+    #[default]
+    Asl,
+    /// Tencent's dialect, as ASW runs it.
+    Tcsl,
+}
+
+/// A compiled definition.
+#[derive(Debug)]
+pub struct Program {
+    /// The dialect it was compiled as.
+    pub dialect: Dialect,
+    /// SHA-256 of the definition's bytes.
+    pub hash: [u8; 32],
+    /// `TimeoutSeconds` of the machine.
+    pub timeout_seconds: Option<u64>,
+    /// The top-level states.
+    pub root: Graph,
+}
+
+/// Index of a state in its graph.
+pub type StateIndex = u16;
+
+/// A `States` object: the machine's, a branch's or an item processor's.
+#[derive(Debug)]
+pub struct Graph {
+    /// `StartAt`.
+    pub start: StateIndex,
+    /// In the order of the definition.
+    pub states: Box<[State]>,
+}
+
+/// A state.
+#[derive(Debug)]
+pub struct State {
+    /// Its name, unique in the machine.
+    pub name: Str,
+    /// What it does.
+    pub kind: Kind,
+    /// How its data flow.
+    pub flow: DataFlow,
+    /// What follows. [`Next::Nothing`] for Choice, Succeed and Fail.
+    pub next: Next,
+    /// `Retry`, for Task, Parallel and Map.
+    pub retry: Box<[Retrier]>,
+    /// `Catch`, for Task, Parallel and Map.
+    pub catch: Box<[Catcher]>,
+}
+
+/// What follows a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The state at this index.
+    State(StateIndex),
+    /// `End: true`.
+    End,
+    /// Not of this state's type to say.
+    Nothing,
+}
+
+/// InputPath, Parameters, ResultSelector, ResultPath, OutputPath. A state without any of them touches no tree.
+#[derive(Debug)]
+pub struct DataFlow {
+    /// `InputPath`
+    pub input_path: Selection,
+    /// `Parameters` (of a Map with an item selector in the legacy spelling: see [`MapState::item_selector`]).
+    pub parameters: Option<Template>,
+    /// `ResultSelector`
+    pub result_selector: Option<Template>,
+    /// `ResultPath`
+    pub result_path: ResultPath,
+    /// `OutputPath`
+    pub output_path: Selection,
+}
+
+/// `InputPath` or `OutputPath`.
+#[derive(Debug)]
+pub enum Selection {
+    /// Absent, or `$`.
+    Whole,
+    /// `null`: the empty object.
+    Empty,
+    /// What the path selects.
+    Path(Path),
+}
+
+/// `ResultPath`.
+#[derive(Debug)]
+pub enum ResultPath {
+    /// Absent, or `$`: the result replaces the input.
+    Replace,
+    /// `null`: the result is dropped, the raw input goes on.
+    Discard,
+    /// The result is put into the raw input at this place.
+    At(ReferencePath),
+}
+
+/// What a state does.
+#[derive(Debug)]
+pub enum Kind {
+    /// Passes its input, or `Result`, on.
+    Pass {
+        /// `Result`
+        result: Option<Value>,
+    },
+    /// Work done elsewhere.
+    Task(Box<TaskState>),
+    /// Chooses what follows: the first rule whose condition holds.
+    Choice {
+        /// `Choices`
+        rules: Box<[ChoiceRule]>,
+        /// `Default`
+        default: Option<StateIndex>,
+    },
+    /// Waits.
+    Wait(Wait),
+    /// Ends its graph with success.
+    Succeed,
+    /// Ends its graph with an error.
+    Fail {
+        /// `Error` or `ErrorPath`
+        error: Option<Dynamic<Str>>,
+        /// `Cause` or `CausePath`
+        cause: Option<Dynamic<Str>>,
+    },
+    /// Runs all branches on the same input.
+    Parallel {
+        /// `Branches`
+        branches: Box<[Arc<Graph>]>,
+    },
+    /// Runs one graph on every item.
+    Map(Box<MapState>),
+}
+
+/// A constant of the definition, or a path that gives it at run time.
+#[derive(Debug, Clone)]
+pub enum Dynamic<T> {
+    /// Written in the definition.
+    Constant(T),
+    /// From a `...Path` field.
+    Path(Path),
+}
+
+/// `Task`.
+#[derive(Debug)]
+pub struct TaskState {
+    /// `Resource`: an ARN, or in TCSL a QRN.
+    pub resource: Str,
+    /// `TimeoutSeconds` or `TimeoutSecondsPath`
+    pub timeout_seconds: Option<Dynamic<u64>>,
+    /// `HeartbeatSeconds` or `HeartbeatSecondsPath`
+    pub heartbeat_seconds: Option<Dynamic<u64>>,
+    /// `Credentials`, not evaluated.
+    pub credentials: Option<Template>,
+}
+
+/// A top-level rule of a Choice.
+#[derive(Debug)]
+pub struct ChoiceRule {
+    /// When it matches.
+    pub condition: Condition,
+    /// `Next`
+    pub next: StateIndex,
+}
+
+/// The four forms of Wait.
+#[derive(Debug)]
+pub enum Wait {
+    /// `Seconds` or `SecondsPath`
+    Seconds(Dynamic<u64>),
+    /// `Timestamp` or `TimestampPath`
+    Until(Dynamic<Timestamp>),
+}
+
+/// Inline `Map`.
+#[derive(Debug)]
+pub struct MapState {
+    /// `ItemProcessor`, or the legacy `Iterator`.
+    pub processor: Arc<Graph>,
+    /// `ItemsPath`; `None` is `$`.
+    pub items_path: Option<Path>,
+    /// `ItemSelector`, or the legacy `Parameters`.
+    pub item_selector: Option<Template>,
+    /// `MaxConcurrency` or `MaxConcurrencyPath`; 0 is no limit. In TCSL the default is 1.
+    pub max_concurrency: Dynamic<u32>,
+}
+
+/// An entry of `Retry`.
+#[derive(Debug)]
+pub struct Retrier {
+    /// `ErrorEquals`
+    pub error_equals: Box<[Str]>,
+    /// `IntervalSeconds`, default 1.
+    pub interval_seconds: u64,
+    /// `MaxAttempts`, default 3; 0 is never.
+    pub max_attempts: u64,
+    /// `BackoffRate`, default 2.
+    pub backoff_rate: f64,
+    /// `MaxDelaySeconds`
+    pub max_delay_seconds: Option<u64>,
+    /// `JitterStrategy: FULL`
+    pub full_jitter: bool,
+}
+
+/// An entry of `Catch`.
+#[derive(Debug)]
+pub struct Catcher {
+    /// `ErrorEquals`
+    pub error_equals: Box<[Str]>,
+    /// `ResultPath`: where the error output goes in the raw input.
+    pub result_path: ResultPath,
+    /// `Next`
+    pub next: StateIndex,
+}

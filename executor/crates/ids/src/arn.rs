@@ -1,0 +1,155 @@
+//! ARNs (Step Functions) and QRNs (ASW): two spellings of the same names.
+
+use std::fmt;
+
+use crate::{ExecutionId, IdError, Mode};
+
+/// Names a state machine. `text` is the ARN or QRN as given; the parts are slices of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct MachineName {
+    text: String,
+    name_at: usize,
+}
+
+const MACHINE: &str = "a state machine ARN (arn:aws:states:REGION:ACCOUNT:stateMachine:NAME) \
+     or QRN (qrn:qcs:asw:REGION:APPID:http:json:flowmachine:NAME:ID)";
+const EXECUTION: &str = "an execution id, ARN (arn:aws:states:REGION:ACCOUNT:execution:MACHINE:NAME) \
+     or QRN (qrn:qcs:asw:REGION:APPID:execution:ID:NAME)";
+
+impl MachineName {
+    /// The ARN of a machine.
+    #[must_use]
+    pub fn arn(region: &str, account: &str, name: &str) -> Self {
+        let text = format!("arn:aws:states:{region}:{account}:stateMachine:{name}");
+        let name_at = text.len() - name.len();
+        Self { text, name_at }
+    }
+
+    /// # Errors
+    /// [`IdError::Name`] when the text is neither spelling.
+    pub fn parse(text: &str) -> Result<Self, IdError> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let name = match parts.as_slice() {
+            ["arn", _, "states", _, _, "stateMachine", name] if !name.is_empty() => *name,
+            ["qrn", "qcs", "asw", _, _, "http", "json", "flowmachine", name, id] if !name.is_empty() && !id.is_empty() => {
+                *name
+            }
+            _ => return Err(IdError::Name { text: text.chars().take(256).collect(), expected: MACHINE }),
+        };
+        let name_at = name.as_ptr() as usize - text.as_ptr() as usize;
+        Ok(Self { text: text.to_owned(), name_at })
+    }
+
+    /// The whole ARN or QRN.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The machine's own name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.text[self.name_at..].split(':').next().unwrap_or_default()
+    }
+
+    /// How an execution of this machine is called: `name` is the caller's, or the text of its id.
+    #[must_use]
+    pub fn execution(&self, mode: Mode, name: &str, id: ExecutionId) -> String {
+        let parts: Vec<&str> = self.text.split(':').collect();
+        match (parts.as_slice(), mode) {
+            (["qrn", _, _, region, appid, .., machine_id], _) => {
+                format!("qrn:qcs:asw:{region}:{appid}:execution:{machine_id}:{name}")
+            }
+            (["arn", partition, _, region, account, _, machine], Mode::Standard) => {
+                format!("arn:{partition}:states:{region}:{account}:execution:{machine}:{name}")
+            }
+            (["arn", partition, _, region, account, _, machine], Mode::Express) => {
+                format!("arn:{partition}:states:{region}:{account}:express:{machine}:{name}:{id}")
+            }
+            _ => id.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for MachineName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What a user may write to name an execution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExecutionName {
+    /// An id, bare or as the last segment of an ARN or QRN.
+    Id(ExecutionId),
+    /// A name that a caller chose.
+    Named {
+        /// The machine's name (ARN) or id (QRN).
+        machine: String,
+        /// The execution's name.
+        name: String,
+    },
+}
+
+impl ExecutionName {
+    /// # Errors
+    /// [`IdError::Name`] when the text is neither an id, an ARN nor a QRN.
+    pub fn parse(text: &str) -> Result<Self, IdError> {
+        if let Ok(id) = text.parse() {
+            return Ok(Self::Id(id));
+        }
+        let parts: Vec<&str> = text.split(':').collect();
+        let (machine, name, id) = match parts.as_slice() {
+            ["arn", _, "states", _, _, "execution", machine, name] => (*machine, *name, *name),
+            ["arn", _, "states", _, _, "express", machine, name, id] => (*machine, *name, *id),
+            ["qrn", "qcs", "asw", _, _, "execution", machine, name] => (*machine, *name, *name),
+            _ => return Err(IdError::Name { text: text.chars().take(256).collect(), expected: EXECUTION }),
+        };
+        Ok(match id.parse() {
+            Ok(id) => Self::Id(id),
+            Err(_) => Self::Named { machine: machine.to_owned(), name: name.to_owned() },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BatchId, PartitionId};
+
+    fn id() -> ExecutionId {
+        BatchId::new(PartitionId::new(7).expect("in range"), 3, 99).expect("in range").execution(5)
+    }
+
+    #[test]
+    fn every_spelling_of_an_execution_leads_back_to_its_id() {
+        let generated = id().to_string();
+        let machines = [
+            "arn:aws:states:us-east-1:123456789012:stateMachine:orders",
+            "qrn:qcs:asw:ap-guangzhou:1300000000:http:json:flowmachine:orders:abcd1234",
+        ];
+        for machine in machines {
+            let machine = MachineName::parse(machine).expect("a machine");
+            assert_eq!(machine.name(), "orders");
+            for mode in [Mode::Standard, Mode::Express] {
+                let text = machine.execution(mode, &generated, id());
+                assert_eq!(ExecutionName::parse(&text), Ok(ExecutionName::Id(id())), "{text}");
+            }
+        }
+        let express = MachineName::arn("r", "a", "m").execution(Mode::Express, "mine", id());
+        assert_eq!(ExecutionName::parse(&express), Ok(ExecutionName::Id(id())));
+    }
+
+    #[test]
+    fn a_callers_name_stays_a_name() {
+        let parsed = ExecutionName::parse("arn:aws:states:us-east-1:123456789012:execution:orders:monday");
+        assert_eq!(parsed, Ok(ExecutionName::Named { machine: "orders".into(), name: "monday".into() }));
+    }
+
+    #[test]
+    fn other_texts_are_refused_with_what_was_expected() {
+        let error = MachineName::parse("orders").expect_err("no ARN").to_string();
+        assert!(error.contains("stateMachine:NAME"), "{error}");
+        assert!(ExecutionName::parse("arn:aws:s3:::bucket").is_err());
+    }
+}

@@ -1,0 +1,183 @@
+//! The store contract: a fenced log per partition, small keys with a time to live, bounded lists.
+//!
+//! Everything else — look-up by id, listing by machine, definitions, templates — is built on it, the same for every
+//! store. Every implementation passes [`crate::conformance`].
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ids::PartitionId;
+
+/// A block's place in its partition's log, and its fence: the store refuses an id that is not above the last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct BlockId {
+    /// Raised whenever a partition changes its owner.
+    pub generation: u64,
+    /// From 1 within a generation; 0 is the mark by which the owner took over.
+    pub sequence: u64,
+}
+
+impl fmt::Display for BlockId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.generation, self.sequence)
+    }
+}
+
+/// One flush of one partition.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// Whose log.
+    pub partition: PartitionId,
+    /// Must be above the last id of the log.
+    pub id: BlockId,
+    /// An encoded block, see [`crate::block`].
+    pub block: Bytes,
+    /// Written with the block, or soon after; lost with a crash at worst, and rebuilt then.
+    pub derived: Vec<Derived>,
+    /// Blocks below this id are no longer wanted; the store may keep some of them.
+    pub trim_below: Option<BlockId>,
+}
+
+/// What can be rebuilt from the log, and only makes look-ups quick.
+#[derive(Debug, Clone)]
+pub enum Derived {
+    /// Sets a key.
+    Put {
+        /// Up to 256 bytes. Belongs to the partition of its append.
+        key: Bytes,
+        /// Small.
+        value: Bytes,
+        /// Forgotten after this long.
+        ttl: Duration,
+    },
+    /// Appends to a list, and lets the whole list live this long from now.
+    Push {
+        /// Up to 256 bytes. Belongs to the partition of its append.
+        list: Bytes,
+        /// Small.
+        value: Bytes,
+        /// Forgotten after this long without another push.
+        ttl: Duration,
+    },
+}
+
+/// What a new owner finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acquired {
+    /// The generation that the new owner writes under.
+    pub generation: u64,
+    /// The last block before, if the log is not empty.
+    pub last: Option<BlockId>,
+}
+
+/// What an acknowledgement is worth with the store's present settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Durability {
+    /// `redis`, `file` or `memory`.
+    pub store: &'static str,
+    /// Whether an acknowledged write survives kill -9 of every process.
+    pub survives_process_kill: bool,
+    /// Whether it survives the loss of power.
+    pub survives_power_loss: bool,
+    /// For people: the settings, and what to change where a promise cannot be kept.
+    pub detail: String,
+    /// Settings as label and value, for the info metric, for example `("appendfsync", "always")`.
+    pub settings: Vec<(&'static str, String)>,
+}
+
+/// Why the store did not do it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// Another owner has taken the partition: stop, and forget what is not acknowledged.
+    #[error("partition {partition} has another owner: the log stands at {last}, block {attempted} was refused")]
+    Fenced {
+        /// Which.
+        partition: PartitionId,
+        /// What was to be written.
+        attempted: BlockId,
+        /// Where the log stands.
+        last: BlockId,
+    },
+    /// Not written, and may work later: connection refused, loading, out of memory, read only, disk full.
+    #[error("the store cannot write now: {0}")]
+    Unavailable(String),
+    /// The reply was lost: written or not, nobody knows. Send the same again: the id makes it harmless.
+    #[error("the store's reply was lost: {0}")]
+    Unknown(String),
+    /// What was read is no block, or not the one that was asked for.
+    #[error("the store holds something else than was written: {0}")]
+    Corrupt(String),
+    /// The request can never work: a limit is passed, or the settings forbid it.
+    #[error("the store refuses: {0}")]
+    Refused(String),
+}
+
+impl StoreError {
+    /// Whether the same request may work later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Unknown(_))
+    }
+}
+
+/// What every call of a store gives.
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Which blocks to read.
+#[derive(Debug, Clone, Copy)]
+pub struct BlockRange {
+    /// The lowest id.
+    pub from: BlockId,
+    /// The highest id.
+    pub to: BlockId,
+    /// From high to low.
+    pub reverse: bool,
+    /// At most this many blocks.
+    pub limit: usize,
+}
+
+/// A connection to a store. Each shard has its own.
+pub trait Store: Send + Sync {
+    /// Takes a partition: writes the mark `(generation + 1)-0`, which refuses all appends of older owners.
+    fn acquire(&self, partition: PartitionId) -> StoreFuture<'_, Acquired>;
+
+    /// Writes a block; returns when it is as durable as [`Store::durability`] says. Repeating an append whose outcome
+    /// was unknown is harmless: if the log holds this very block under this id, that is success.
+    fn append(&self, append: Append) -> StoreFuture<'_, ()>;
+
+    /// Blocks in order, without the marks of owners.
+    fn read(&self, partition: PartitionId, range: BlockRange) -> StoreFuture<'_, Vec<(BlockId, Bytes)>>;
+
+    /// Derived keys of a partition.
+    fn get_derived(&self, partition: PartitionId, keys: Vec<Bytes>) -> StoreFuture<'_, Vec<Option<Bytes>>>;
+
+    /// Entries of a derived list, oldest first: at most `limit` of them, from entry `skip` on.
+    fn list(&self, partition: PartitionId, list: Bytes, skip: usize, limit: usize) -> StoreFuture<'_, Vec<Bytes>>;
+
+    /// Durable keys that live for ever: definitions, templates. Returns when durable.
+    fn put(&self, key: Bytes, value: Bytes) -> StoreFuture<'_, ()>;
+
+    /// Sets a durable key if its value is still `expected` (`None`: absent); `false` if it is not.
+    fn compare_and_put(&self, key: Bytes, expected: Option<Bytes>, value: Option<Bytes>) -> StoreFuture<'_, bool>;
+
+    /// A durable key.
+    fn get(&self, key: Bytes) -> StoreFuture<'_, Option<Bytes>>;
+
+    /// Durable keys that begin so, in order, after `after`: at most `limit` of them.
+    fn scan(&self, prefix: Bytes, after: Option<Bytes>, limit: usize) -> StoreFuture<'_, Vec<(Bytes, Bytes)>>;
+
+    /// Raises a durable counter by one and returns its new value.
+    fn increment(&self, key: Bytes) -> StoreFuture<'_, u64>;
+
+    /// Reads the settings that decide what an acknowledgement is worth.
+    fn durability(&self) -> StoreFuture<'_, Durability>;
+}
+
+/// Opens connections: one for each shard, one for whatever else.
+pub trait Connect: Send + Sync {
+    /// A new connection.
+    fn connect(&self) -> StoreFuture<'_, std::sync::Arc<dyn Store>>;
+}

@@ -1,0 +1,10 @@
+//! Compiles the .proto files with protox: no protoc to install.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let files = ["executor/v1/executor.proto", "scheduler/v1/scheduler.proto"];
+    let descriptors = protox::compile(files, ["proto"])?;
+    // `Bytes` fields are slices of the received frame: an untouched payload is never copied.
+    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! Conversions between the ids of the wire and those of the program.
+
+pub use ids::IdError;
+use ids::{BatchId, Mode, PartitionId, Status};
+
+use crate::executor::v1;
+
+impl From<BatchId> for v1::BatchId {
+    fn from(id: BatchId) -> Self {
+        Self {
+            partition: u32::from(id.partition.get()),
+            incarnation: id.incarnation,
+            sequence: id.sequence(),
+        }
+    }
+}
+
+impl TryFrom<&v1::BatchId> for BatchId {
+    type Error = IdError;
+
+    fn try_from(wire: &v1::BatchId) -> Result<Self, IdError> {
+        BatchId::new(PartitionId::new(wire.partition)?, wire.incarnation, wire.sequence)
+    }
+}
+
+impl From<Mode> for v1::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Standard => Self::Standard,
+            Mode::Express => Self::Express,
+        }
+    }
+}
+
+impl From<Status> for v1::ExecutionStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Running => Self::Running,
+            Status::Succeeded => Self::Succeeded,
+            Status::Failed => Self::Failed,
+            Status::TimedOut => Self::TimedOut,
+            Status::Aborted => Self::Aborted,
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The wire: generated messages and services, with conversions to the types of `ids`.
+//!
+//! Invariant: `bytes` fields decode to [`bytes::Bytes`] slices of the received frame; whoever keeps one longer than
+//! its batch is open makes a right-sized copy. Conversions from the wire fail with [`IdError`], never panic.
+
+/// `executor.v1`: what a node offers.
+#[allow(missing_docs, clippy::all, reason = "generated from the commented .proto files")]
+pub mod executor {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("executor.v1");
+    }
+}
+
+/// `scheduler.v1`: what the scheduler offers.
+#[allow(missing_docs, clippy::all, reason = "generated from the commented .proto files")]
+pub mod scheduler {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("scheduler.v1");
+    }
+}
+
+mod ids;
+pub use ids::IdError;

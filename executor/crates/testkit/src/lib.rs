@@ -1,0 +1,1 @@
+//! For tests only: processes, a real Redis on a free port.

@@ -1,0 +1,54 @@
+//! Everything that can go wrong in a node, with a stable code, and the one table to gRPC status.
+
+use std::time::Duration;
+
+/// What went wrong. Messages say what, where, and what to do.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The request is wrong; resending will not help.
+    #[error("{message}")]
+    Invalid {
+        /// Stable code in the API's words, for example `InvalidExecutionInput`.
+        code: &'static str,
+        /// What, where, and what to do.
+        message: String,
+    },
+    /// There is no such thing.
+    #[error("{message}")]
+    NotFound {
+        /// Stable code, for example `ExecutionDoesNotExist`.
+        code: &'static str,
+        /// What, where, and what to do.
+        message: String,
+    },
+    /// It exists, with other content or in another state.
+    #[error("{message}")]
+    Conflict {
+        /// Stable code, for example `ExecutionAlreadyExists`.
+        code: &'static str,
+        /// What, where, and what to do.
+        message: String,
+    },
+    /// Too much work: refused before it cost anything.
+    #[error("{what} is at its limit of {limit}; retry after {retry_after:?}")]
+    Overloaded {
+        /// Which limit.
+        what: &'static str,
+        /// Its value.
+        limit: u64,
+        /// With jitter.
+        retry_after: Duration,
+    },
+    /// The node is going away: another one will take the work.
+    #[error("this node is draining: send the request to another node")]
+    Draining,
+    /// Another shard or node owns the partition.
+    #[error("partition {partition} is not owned by this shard: ask DescribeNode for its owner")]
+    NotOwner {
+        /// Which.
+        partition: u16,
+    },
+    /// The store cannot say.
+    #[error(transparent)]
+    Store(#[from] journal::StoreError),
+}

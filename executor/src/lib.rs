@@ -1,0 +1,4 @@
+//! The node.
+
+pub mod error;
+pub mod shard;

@@ -1,0 +1,100 @@
+//! What a shard can be told, by the gRPC surface and by itself.
+//!
+//! Tonic's services must be `Send`, a shard's state is not: they meet in this bounded queue. On a data port both ends
+//! run on the shard's own thread, so that a command never crosses threads on the hot path; the public port's commands
+//! come from another thread through the same queue.
+
+use ids::ExecutionName;
+use proto::executor::v1;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::Error;
+
+/// Answers a question once.
+pub type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// Names a worker stream within its shard; never reused.
+pub type WorkerId = u64;
+
+/// What a shard can be told.
+#[derive(Debug)]
+pub enum Command {
+    /// Start a batch. Acknowledgements go to `acks` when the store has confirmed; a full or closed `acks` drops them,
+    /// and the dispatcher sends the batch again.
+    Start {
+        /// As received; its `Bytes` are slices of the frame.
+        batch: v1::StartBatch,
+        /// One range or several for each batch.
+        acks: mpsc::Sender<v1::StartAck>,
+    },
+    /// Describe an execution, open or closed.
+    Describe {
+        /// Which.
+        execution: ExecutionName,
+        /// Answer.
+        reply: Reply<v1::DescribeExecutionResponse>,
+    },
+    /// Derive an execution's history; all events, oldest first (paging is the surface's).
+    History {
+        /// Which.
+        execution: ExecutionName,
+        /// Answer.
+        reply: Reply<Vec<v1::HistoryEvent>>,
+    },
+    /// Stop an execution; answered with the stop time (Unix milliseconds) when the abort is durable.
+    Stop {
+        /// Which.
+        execution: ExecutionName,
+        /// Error name, empty for none.
+        error: String,
+        /// Cause, empty for none.
+        cause: String,
+        /// Answer.
+        reply: Reply<u64>,
+    },
+    /// One page of this shard's executions of a machine, newest start first; the surface merges the shards' pages.
+    List {
+        /// As received.
+        request: v1::ListExecutionsRequest,
+        /// Answer.
+        reply: Reply<v1::ListExecutionsResponse>,
+    },
+    /// Send terminal outcomes here as they become durable. A full queue drops and counts.
+    Watch {
+        /// Also outputs, errors and causes.
+        include_outcomes: bool,
+        /// Where to.
+        completions: mpsc::Sender<v1::CompletionBatch>,
+    },
+    /// A worker stream has begun.
+    WorkerAttached {
+        /// Names it from now on.
+        worker: WorkerId,
+        /// Its pool and name.
+        hello: v1::WorkerHello,
+        /// Where its tasks go. Credit keeps it from filling up.
+        tasks: mpsc::Sender<v1::TaskBatch>,
+    },
+    /// Credit, outcomes and heartbeats of a worker.
+    WorkerMessage {
+        /// From whom.
+        worker: WorkerId,
+        /// As received.
+        message: v1::WorkerMessage,
+    },
+    /// A worker stream has ended: its tasks go to others of its pool.
+    WorkerDetached {
+        /// Who.
+        worker: WorkerId,
+    },
+    /// For DescribeNode and heartbeats.
+    Report {
+        /// Answer.
+        reply: Reply<v1::Shard>,
+    },
+    /// Refuse starts from now on, end what ends soon, flush; answered when the last flush is durable.
+    Drain {
+        /// Answer.
+        reply: Reply<()>,
+    },
+}

@@ -1,0 +1,3 @@
+//! The scheduler stub.
+
+fn main() {}
