@@ -31,7 +31,9 @@ impl MachineName {
         let parts: Vec<&str> = text.split(':').collect();
         let name = match parts.as_slice() {
             ["arn", _, "states", _, _, "stateMachine", name] if !name.is_empty() => *name,
-            ["qrn", "qcs", "asw", _, _, "http", "json", "flowmachine", name, id] if !name.is_empty() && !id.is_empty() => {
+            ["qrn", "qcs", "asw", _, _, "http", "json", "flowmachine", name, id]
+                if !name.is_empty() && !id.is_empty() =>
+            {
                 *name
             }
             _ => return Err(IdError::Name { text: text.chars().take(256).collect(), expected: MACHINE }),

@@ -159,7 +159,9 @@ impl FromStr for ExecutionId {
             number = number << 5 | value as u128;
         }
         let id_bytes = (number >> 14).to_be_bytes();
-        let Some((batch, &[index])) = id_bytes[4..].split_first_chunk::<11>() else { return Err(not_an_id()) };
+        let Some((batch, &[index])) = id_bytes[4..].split_first_chunk::<11>() else {
+            return Err(not_an_id());
+        };
         let id = BatchId::from_bytes(*batch)?.execution(index);
         if packed(id) == number { Ok(id) } else { Err(IdError::Checksum(text.to_owned())) }
     }
@@ -200,7 +202,9 @@ mod tests {
 
     #[test]
     fn a_callers_name_is_not_an_id() {
-        for name in ["order-1", "x-", "x-order", "x-0000000000000000000000", "X-0000", "x-00000000000000000000é"] {
+        for name in
+            ["order-1", "x-", "x-order", "x-0000000000000000000000", "X-0000", "x-00000000000000000000é"]
+        {
             let parsed = name.parse::<ExecutionId>();
             assert!(matches!(parsed, Err(IdError::Text(_) | IdError::Checksum(_))), "{name}: {parsed:?}");
         }

@@ -9,7 +9,7 @@ mod arn;
 mod execution;
 
 pub use arn::{ExecutionName, MachineName};
-pub use execution::{BatchId, ExecutionId, PartitionId, NAME_PREFIX};
+pub use execution::{BatchId, ExecutionId, NAME_PREFIX, PartitionId};
 
 /// Executions of one batch: the unit of dispatch, idempotence, durability and look-up.
 pub const BATCH_EXECUTIONS_MAX: usize = 256;

@@ -1,0 +1,318 @@
+//! The text that Prometheus scrapes: every shard's cells, merged now.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use crate::cells::{HistogramSnapshot, LATENCY_BUCKETS_US};
+use crate::inventory::{self as names, Kind, Metric};
+use crate::process::Process;
+use crate::shard::{MachineMetrics, Refusal, ShardMetrics, StoreFailure};
+
+/// What `/metrics` answers with.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+type Labels<'a> = Vec<(&'a str, &'a str)>;
+
+/// All that a node exposes.
+#[derive(Debug, Clone)]
+pub struct NodeMetrics(Arc<Node>);
+
+#[derive(Debug)]
+struct Node {
+    version: &'static str,
+    shards: Vec<Arc<ShardMetrics>>,
+    ready: AtomicBool,
+    durability: RwLock<(String, Vec<(&'static str, String)>)>,
+}
+
+impl NodeMetrics {
+    /// For a node of this version with so many shards.
+    #[must_use]
+    pub fn new(version: &'static str, shards: usize) -> Self {
+        let shards = (0..shards).map(|_| Arc::default()).collect();
+        Self(Arc::new(Node { version, shards, ready: AtomicBool::new(false), durability: RwLock::default() }))
+    }
+
+    /// The cells of a shard; it alone may write them.
+    #[must_use]
+    pub fn shard(&self, index: usize) -> Option<Arc<ShardMetrics>> {
+        self.0.shards.get(index).map(Arc::clone)
+    }
+
+    /// Whether the node is SERVING.
+    pub fn set_ready(&self, ready: bool) {
+        self.0.ready.store(ready, Ordering::Relaxed);
+    }
+
+    /// The store's kind, and the settings that decide what an acknowledgement is worth.
+    pub fn set_durability(&self, store: &str, settings: Vec<(&'static str, String)>) {
+        *self.0.durability.write().unwrap_or_else(PoisonError::into_inner) = (store.to_owned(), settings);
+    }
+
+    /// The exposition of this moment, as [`CONTENT_TYPE`].
+    ///
+    /// # Errors
+    /// Never, as long as `String` can grow.
+    pub fn render(&self) -> Result<String, fmt::Error> {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self.clone()));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
+
+/// Writes one metric's samples; families are merged before, so that each name is described once.
+struct Family<'a>(MetricEncoder<'a>);
+
+impl<'a> Family<'a> {
+    fn begin<'b: 'a>(encoder: &'a mut DescriptorEncoder<'b>, metric: &Metric) -> Result<Self, fmt::Error> {
+        let kind = match metric.kind {
+            Kind::Counter => MetricType::Counter,
+            Kind::Gauge => MetricType::Gauge,
+            Kind::Histogram => MetricType::Histogram,
+            Kind::Info => MetricType::Info,
+        };
+        let name = metric.name.trim_end_matches("_total").trim_end_matches("_info");
+        Ok(Self(encoder.encode_descriptor(name, metric.help, None, kind)?))
+    }
+
+    fn counter(&mut self, labels: &Labels, value: u64) -> fmt::Result {
+        self.0.encode_family(labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)
+    }
+
+    fn seconds(&mut self, labels: &Labels, value: f64) -> fmt::Result {
+        self.0.encode_family(labels)?.encode_counter::<NoLabelSet, _, f64>(&value, None)
+    }
+
+    fn gauge(&mut self, labels: &Labels, value: u64) -> fmt::Result {
+        self.0.encode_family(labels)?.encode_gauge(&i64::try_from(value).unwrap_or(i64::MAX))
+    }
+
+    fn ratio(&mut self, labels: &Labels, value: f64) -> fmt::Result {
+        self.0.encode_family(labels)?.encode_gauge(&value)
+    }
+
+    fn histogram(&mut self, labels: &Labels, value: &HistogramSnapshot) -> fmt::Result {
+        let bounds = LATENCY_BUCKETS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::MAX]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(value.buckets).collect();
+        let sum = value.sum_us as f64 / 1e6;
+        self.0.encode_family(labels)?.encode_histogram::<NoLabelSet>(sum, value.count(), &buckets, None)
+    }
+}
+
+/// One machine, summed over shards.
+#[derive(Default)]
+struct Machine {
+    counters: [u64; 5],
+    duration: HistogramSnapshot,
+}
+
+impl Machine {
+    fn add(&mut self, cells: &MachineMetrics) {
+        let MachineMetrics { started, succeeded, failed, timed_out, aborted, duration } = cells;
+        for (sum, cell) in self.counters.iter_mut().zip([started, succeeded, failed, timed_out, aborted]) {
+            *sum += cell.get();
+        }
+        self.duration.merge(&duration.snapshot());
+    }
+}
+
+impl Collector for NodeMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        self.0.encode_machines(&mut encoder)?;
+        self.0.encode_shards(&mut encoder)?;
+        self.0.encode_labelled(&mut encoder)?;
+        self.0.encode_node(&mut encoder)
+    }
+}
+
+impl Node {
+    fn encode_machines(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let mut machines = BTreeMap::<String, Machine>::new();
+        for (name, cells) in self.shards.iter().flat_map(|shard| shard.machines()) {
+            machines.entry(name).or_default().add(&cells);
+        }
+        let counters = [names::STARTED, names::SUCCEEDED, names::FAILED, names::TIMED_OUT, names::ABORTED];
+        for (index, metric) in counters.iter().enumerate() {
+            let mut family = Family::begin(encoder, metric)?;
+            for (name, machine) in &machines {
+                family.counter(&vec![("machine", name)], machine.counters[index])?;
+            }
+        }
+        let mut family = Family::begin(encoder, &names::DURATION)?;
+        for (name, machine) in &machines {
+            family.histogram(&vec![("machine", name)], &machine.duration)?;
+        }
+        Ok(())
+    }
+
+    /// For each shard under its number.
+    fn each_shard(
+        &self,
+        encoder: &mut DescriptorEncoder,
+        metric: &Metric,
+        write: impl Fn(&mut Family, &Labels, &ShardMetrics) -> fmt::Result,
+    ) -> fmt::Result {
+        let mut family = Family::begin(encoder, metric)?;
+        for (index, shard) in self.shards.iter().enumerate() {
+            write(&mut family, &vec![("shard", &index.to_string())], shard)?;
+        }
+        Ok(())
+    }
+
+    fn encode_shards(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        type Cell<T> = fn(&ShardMetrics) -> &T;
+        use crate::cells::{Counter, Gauge, Histogram};
+        let histograms: [(Metric, Cell<Histogram>); 2] =
+            [(names::START_ACK, |s| &s.start_ack), (names::FLUSH_LATENCY, |s| &s.flush_latency)];
+        let gauges: [(Metric, Cell<Gauge>); 7] = [
+            (names::OPEN, |s| &s.open),
+            (names::QUEUE_DEPTH, |s| &s.queue_depth),
+            (names::TIMERS, |s| &s.timers),
+            (names::TASKS_WAITING, |s| &s.tasks_waiting),
+            (names::WORKERS, |s| &s.workers),
+            (names::STORE_PENDING, |s| &s.store_pending),
+            (names::STORE_AVAILABLE, |s| &s.store_available),
+        ];
+        let counters: [(Metric, Cell<Counter>); 11] = [
+            (names::DUPLICATES, |s| &s.duplicates),
+            (names::COMMANDS, |s| &s.commands),
+            (names::STEPS, |s| &s.steps),
+            (names::TASKS_SCHEDULED, |s| &s.tasks_scheduled),
+            (names::TASKS_SUCCEEDED, |s| &s.tasks_succeeded),
+            (names::TASKS_FAILED, |s| &s.tasks_failed),
+            (names::FLUSHES, |s| &s.flushes),
+            (names::FLUSH_RECORDS, |s| &s.flush_records),
+            (names::FLUSH_BYTES, |s| &s.flush_bytes),
+            (names::RECOVERED, |s| &s.recovered),
+            (names::COMPLETIONS_DROPPED, |s| &s.completions_dropped),
+        ];
+        for (metric, cell) in histograms {
+            self.each_shard(encoder, &metric, |f, labels, shard| {
+                f.histogram(labels, &cell(shard).snapshot())
+            })?;
+        }
+        for (metric, cell) in gauges {
+            self.each_shard(encoder, &metric, |f, labels, shard| f.gauge(labels, cell(shard).get()))?;
+        }
+        for (metric, cell) in counters {
+            self.each_shard(encoder, &metric, |f, labels, shard| f.counter(labels, cell(shard).get()))?;
+        }
+        self.each_shard(encoder, &names::BUSY, |f, labels, s| {
+            f.seconds(labels, s.busy_us.get() as f64 / 1e6)
+        })?;
+        self.each_shard(encoder, &names::RECOVERY_TIME, |f, labels, s| {
+            f.ratio(labels, s.recovery_ms.get() as f64 / 1e3)
+        })
+    }
+
+    /// Metrics with a second label besides the shard.
+    fn encode_labelled(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let with = |labels: &Labels<'_>, name: &'static str, value: &'static str| {
+            [(labels[0].0.to_owned(), labels[0].1.to_owned()), (name.to_owned(), value.to_owned())]
+        };
+        self.each_shard(encoder, &names::REFUSED, |family, labels, shard| {
+            Refusal::ALL.iter().try_for_each(|(reason, text)| {
+                let [a, b] = with(labels, "reason", text);
+                family.counter(&vec![(&a.0, &a.1), (&b.0, &b.1)], shard.refused[*reason as usize].get())
+            })
+        })?;
+        self.each_shard(encoder, &names::STORE_ERRORS, |family, labels, shard| {
+            StoreFailure::ALL.iter().try_for_each(|(kind, text)| {
+                let [a, b] = with(labels, "kind", text);
+                family.counter(&vec![(&a.0, &a.1), (&b.0, &b.1)], shard.store_errors[*kind as usize].get())
+            })
+        })?;
+        let permits = |family: &mut Family, labels: &Labels, count: u64, bytes: u64| {
+            [("count", count), ("bytes", bytes)].iter().try_for_each(|(resource, value)| {
+                family.gauge(&vec![labels[0], ("resource", resource)], *value)
+            })
+        };
+        self.each_shard(encoder, &names::PERMITS_USED, |f, labels, s| {
+            permits(f, labels, s.permits_used_count.get(), s.permits_used_bytes.get())
+        })?;
+        self.each_shard(encoder, &names::PERMITS_LIMIT, |f, labels, s| {
+            permits(f, labels, s.permits_limit_count.get(), s.permits_limit_bytes.get())
+        })
+    }
+
+    fn encode_node(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let ready = u64::from(self.ready.load(Ordering::Relaxed));
+        Family::begin(encoder, &names::READY)?.0.encode_gauge(&(ready as i64))?;
+        Family::begin(encoder, &names::BUILD)?.0.encode_info(&[("version", self.version)])?;
+        {
+            let durability = self.durability.read().unwrap_or_else(PoisonError::into_inner);
+            let mut family = Family::begin(encoder, &names::DURABILITY)?;
+            for (setting, value) in &durability.1 {
+                let labels =
+                    [("store", durability.0.as_str()), ("setting", *setting), ("value", value.as_str())];
+                family.0.encode_info(&labels)?;
+            }
+        }
+        let process = Process::read();
+        Family::begin(encoder, &names::PROCESS_CPU)?
+            .0
+            .encode_counter::<NoLabelSet, _, f64>(&process.cpu_seconds, None)?;
+        let resident = i64::try_from(process.resident_bytes).unwrap_or(i64::MAX);
+        Family::begin(encoder, &names::PROCESS_RSS)?.0.encode_gauge(&resident)?;
+        let fds = i64::try_from(process.open_fds).unwrap_or(i64::MAX);
+        Family::begin(encoder, &names::PROCESS_FDS)?.0.encode_gauge(&fds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exposed() -> String {
+        let node = NodeMetrics::new("0.0.0", 2);
+        for index in 0..2 {
+            let shard = node.shard(index).expect("there are two");
+            let machine = shard.machine("arn:aws:states:r:a:stateMachine:orders");
+            machine.started.add(3);
+            machine.duration.observe_n(1_500, 3);
+            shard.refuse(Refusal::Overloaded, 2);
+        }
+        node.set_durability("redis", vec![("appendfsync", "always".to_owned())]);
+        node.render().expect("strings grow")
+    }
+
+    #[test]
+    fn a_scrape_sums_the_shards_of_a_machine() {
+        let text = exposed();
+        let started =
+            r#"executor_executions_started_total{machine="arn:aws:states:r:a:stateMachine:orders"} 6"#;
+        assert!(text.contains(started), "{text}");
+        assert!(text.contains(r#"le="0.002""#), "{text}");
+        assert!(text.contains(r#"executor_starts_refused_total{shard="1",reason="overloaded"} 2"#), "{text}");
+        assert!(text.contains(r#"executor_store_durability_info{store="redis""#), "{text}");
+    }
+
+    #[test]
+    fn what_is_exposed_is_what_the_inventory_lists() {
+        let text = exposed();
+        let described: Vec<String> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "))
+            .map(|line| match line.split_once(' ') {
+                Some((name, "counter")) => format!("{name}_total"),
+                Some((name, "info")) => format!("{name}_info"),
+                Some((name, _)) => name.to_owned(),
+                None => line.to_owned(),
+            })
+            .collect();
+        let mut listed: Vec<&str> = names::ALL.iter().map(|metric| metric.name).collect();
+        let mut exposed: Vec<&str> = described.iter().map(String::as_str).collect();
+        listed.sort_unstable();
+        exposed.sort_unstable();
+        assert_eq!(exposed, listed);
+    }
+}

@@ -1,0 +1,106 @@
+//! Every metric that a node exposes: name, kind, unit, labels, help.
+//!
+//! Dashboards, rules and alerts may use no other name (a test holds them to it). Counters are written here as they are
+//! exposed, with `_total`.
+
+/// How a metric behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Distribution with classic buckets.
+    Histogram,
+    /// Constant 1; the labels are the information.
+    Info,
+}
+
+/// A metric.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// As exposed, for example `executor_executions_started_total`.
+    pub name: &'static str,
+    /// How it behaves.
+    pub kind: Kind,
+    /// Label names.
+    pub labels: &'static [&'static str],
+    /// One sentence.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($const:ident $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $const: Metric =
+                Metric { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };
+        )*
+        /// All of them, in the order of exposition.
+        pub const ALL: &[Metric] = &[$($const),*];
+    };
+}
+
+metrics! {
+    STARTED Counter "executor_executions_started_total" ["machine"] "Executions whose start is durable";
+    SUCCEEDED Counter "executor_executions_succeeded_total" ["machine"] "Executions that ended with an output";
+    FAILED Counter "executor_executions_failed_total" ["machine"] "Executions that ended with an error";
+    TIMED_OUT Counter "executor_executions_timed_out_total" ["machine"] "Executions that ran too long";
+    ABORTED Counter "executor_executions_aborted_total" ["machine"] "Executions that were stopped";
+    DURATION Histogram "executor_execution_duration_seconds" ["machine"] "From the accepted start to the durable end";
+    START_ACK Histogram "executor_start_ack_seconds" ["shard"] "From the received start to its durable acknowledgement";
+    OPEN Gauge "executor_executions_open" ["shard"] "Executions that have not ended";
+    REFUSED Counter "executor_starts_refused_total" ["shard", "reason"] "Starts that were refused";
+    DUPLICATES Counter "executor_starts_duplicate_total" ["shard"] "Starts that were recognised as sent before";
+    PERMITS_USED Gauge "executor_admission_permits_used" ["shard", "resource"] "Admission permits in use, by count and by bytes";
+    PERMITS_LIMIT Gauge "executor_admission_permits_limit" ["shard", "resource"] "Admission permits there are";
+    QUEUE_DEPTH Gauge "executor_shard_queue_commands" ["shard"] "Commands that wait for the shard";
+    COMMANDS Counter "executor_shard_commands_total" ["shard"] "Commands that the shard has handled";
+    STEPS Counter "executor_shard_events_total" ["shard"] "Events that executions have handled: starts, outcomes, timers";
+    BUSY Counter "executor_shard_busy_seconds_total" ["shard"] "Time that the shard spent handling commands";
+    TIMERS Gauge "executor_timers_armed" ["shard"] "Timers that have not fired";
+    TASKS_SCHEDULED Counter "executor_tasks_scheduled_total" ["shard"] "Tasks handed to a worker pool";
+    TASKS_SUCCEEDED Counter "executor_tasks_succeeded_total" ["shard"] "Tasks that a worker ended with an output";
+    TASKS_FAILED Counter "executor_tasks_failed_total" ["shard"] "Tasks that a worker ended with an error";
+    TASKS_WAITING Gauge "executor_tasks_waiting" ["shard"] "Tasks that wait for a worker's credit";
+    WORKERS Gauge "executor_workers_attached" ["shard"] "Worker streams that are open";
+    FLUSHES Counter "executor_store_flushes_total" ["shard"] "Flushes that the store has confirmed";
+    FLUSH_RECORDS Counter "executor_store_flushed_records_total" ["shard"] "Records in confirmed flushes";
+    FLUSH_BYTES Counter "executor_store_flushed_bytes_total" ["shard"] "Encoded bytes in confirmed flushes";
+    FLUSH_LATENCY Histogram "executor_store_flush_seconds" ["shard"] "From a flush's sending to the store's confirmation";
+    STORE_PENDING Gauge "executor_store_pending_records" ["shard"] "Records that wait for the store's confirmation";
+    STORE_ERRORS Counter "executor_store_errors_total" ["shard", "kind"] "Flushes that the store did not confirm";
+    STORE_AVAILABLE Gauge "executor_store_available" ["shard"] "1 while the store confirms, 0 while it does not";
+    RECOVERED Counter "executor_recovered_executions_total" ["shard"] "Open executions taken over from the log at start";
+    RECOVERY_TIME Gauge "executor_recovery_seconds" ["shard"] "How long the last recovery took";
+    COMPLETIONS_DROPPED Counter "executor_completions_dropped_total" ["shard"] "Completions that a watcher was too slow for";
+    READY Gauge "executor_ready" [] "1 while the node is SERVING";
+    BUILD Info "executor_build_info" ["version"] "The node's version";
+    DURABILITY Info "executor_store_durability_info" ["store", "setting", "value"] "Settings that decide what an acknowledgement is worth";
+    PROCESS_CPU Counter "process_cpu_seconds_total" [] "CPU time of the process, user and system";
+    PROCESS_RSS Gauge "process_resident_memory_bytes" [] "Resident memory of the process";
+    PROCESS_FDS Gauge "process_open_fds" [] "Open file descriptors of the process";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_prometheus_conventions() {
+        for metric in ALL {
+            let Metric { name, kind, help, .. } = metric;
+            assert!(name.starts_with("executor_") || name.starts_with("process_"), "{name}");
+            assert_eq!(*kind == Kind::Counter, name.ends_with("_total"), "{name}");
+            assert_eq!(*kind == Kind::Info, name.ends_with("_info"), "{name}");
+            assert!(*kind != Kind::Histogram || name.ends_with("_seconds"), "{name}");
+            assert!(!help.ends_with('.') && help.len() > 10, "{name}: {help}");
+        }
+    }
+
+    #[test]
+    fn no_name_stands_twice() {
+        let names: std::collections::BTreeSet<_> = ALL.iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), ALL.len());
+    }
+}
