@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{ExecutionId, IdError, Mode};
+use crate::{ExecutionId, IdError, Mode, PartitionId};
 
 /// Names a state machine. `text` is the ARN or QRN as given; the parts are slices of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -54,6 +54,12 @@ impl MachineName {
         self.text[self.name_at..].split(':').next().unwrap_or_default()
     }
 
+    /// How this machine is called inside its executions' names: its name (ARN) or its id (QRN).
+    #[must_use]
+    pub fn execution_segment(&self) -> &str {
+        self.text.rsplit(':').next().unwrap_or_default()
+    }
+
     /// How an execution of this machine is called: `name` is the caller's, or the text of its id.
     #[must_use]
     pub fn execution(&self, mode: Mode, name: &str, id: ExecutionId) -> String {
@@ -93,7 +99,34 @@ pub enum ExecutionName {
     },
 }
 
+/// Where a STANDARD execution with a caller's name lives: the owner of this partition alone decides whether the name is
+/// free. `machine` is [`MachineName::execution_segment`], `partitions` the number of partitions of the cluster.
+///
+/// # Errors
+/// [`IdError::Partition`] when `partitions` is 0 or above [`crate::PARTITIONS_MAX`].
+pub fn partition_of_name(machine: &str, name: &str, partitions: u16) -> Result<PartitionId, IdError> {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(machine.as_bytes());
+    hasher.update(b":");
+    hasher.update(name.as_bytes());
+    match hasher.finalize().checked_rem(u32::from(partitions)) {
+        Some(number) => PartitionId::new(number),
+        None => Err(IdError::Partition(0)),
+    }
+}
+
 impl ExecutionName {
+    /// The partition whose owner knows this execution.
+    ///
+    /// # Errors
+    /// [`IdError::Partition`] when `partitions` is 0 or above [`crate::PARTITIONS_MAX`].
+    pub fn partition(&self, partitions: u16) -> Result<PartitionId, IdError> {
+        match self {
+            Self::Id(id) => Ok(id.batch.partition),
+            Self::Named { machine, name } => partition_of_name(machine, name, partitions),
+        }
+    }
+
     /// # Errors
     /// [`IdError::Name`] when the text is neither an id, an ARN nor a QRN.
     pub fn parse(text: &str) -> Result<Self, IdError> {
@@ -146,6 +179,21 @@ mod tests {
     fn a_callers_name_stays_a_name() {
         let parsed = ExecutionName::parse("arn:aws:states:us-east-1:123456789012:execution:orders:monday");
         assert_eq!(parsed, Ok(ExecutionName::Named { machine: "orders".into(), name: "monday".into() }));
+    }
+
+    #[test]
+    fn a_named_start_and_its_look_up_meet_in_the_same_partition() {
+        for machine in [
+            "arn:aws:states:us-east-1:123456789012:stateMachine:orders",
+            "qrn:qcs:asw:ap-guangzhou:1300000000:http:json:flowmachine:orders:abcd1234",
+        ] {
+            let machine = MachineName::parse(machine).expect("a machine");
+            let text = machine.execution(Mode::Standard, "monday", id());
+            let looked_up = ExecutionName::parse(&text).expect("an execution").partition(64);
+            assert_eq!(looked_up, partition_of_name(machine.execution_segment(), "monday", 64));
+            assert!(looked_up.is_ok());
+        }
+        assert!(partition_of_name("orders", "monday", 0).is_err());
     }
 
     #[test]

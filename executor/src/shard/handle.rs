@@ -1,0 +1,88 @@
+//! How the node holds a shard: what it is configured with, how it is reached, how it says how it fares.
+//!
+//! A shard's thread runs until the future that the node gave it has ended (see [`Serve`]). Ending it without a
+//! [`Command::Drain`] before is as harmless as a crash: nothing acknowledged is lost.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ids::PartitionId;
+use tokio::sync::{mpsc, watch};
+
+use super::Command;
+
+/// What a shard is configured with. Limits are the shard's own share of the node's.
+#[derive(Debug, Clone)]
+pub struct ShardConfig {
+    /// From 0.
+    pub index: u32,
+    /// Shards of this node.
+    pub shards: u32,
+    /// The partitions that this shard owns, ascending.
+    pub partitions: Vec<PartitionId>,
+    /// Partitions of the whole cluster.
+    pub partition_count: u16,
+    /// `host:port` of the shard's data port, for [`Command::Report`].
+    pub data_address: String,
+    /// Commands that may wait in the queue.
+    pub queue_commands: usize,
+    /// Executions that may be open at once.
+    pub open_max: u64,
+    /// Bytes of input that open executions may hold.
+    pub bytes_max: u64,
+    /// How long a closed execution is kept, from its close.
+    pub retention: Duration,
+    /// Function names to worker pools, in the order of the configuration: the first match wins.
+    pub bindings: Arc<[Binding]>,
+}
+
+/// Sends tasks whose function name matches a pattern to a worker pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// A function name, Lambda ARN or SCF QRN; `*` stands for any text.
+    pub pattern: String,
+    /// The pool that workers name in their hello.
+    pub pool: String,
+}
+
+/// How a shard fares, for health and refusals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShardState {
+    /// Takes its partitions and reads their logs.
+    Recovering,
+    /// Accepts and acknowledges.
+    Serving,
+    /// The store does not answer: nothing is acknowledged, starts are refused, what is open goes on.
+    StoreDown,
+    /// Refuses starts, ends what ends soon.
+    Draining,
+    /// Stopped for good (fenced from every partition, or a bug): the log says why.
+    Failed,
+}
+
+/// Reaches a shard from any thread.
+#[derive(Debug, Clone)]
+pub struct ShardHandle {
+    /// From 0.
+    pub index: u32,
+    /// The partitions that it owns, ascending.
+    pub partitions: Arc<[PartitionId]>,
+    /// Its bounded queue.
+    pub sender: mpsc::Sender<Command>,
+    /// How it fares; changes wake those who wait.
+    pub state: watch::Receiver<ShardState>,
+}
+
+impl ShardHandle {
+    /// Whether this shard owns the partition.
+    #[must_use]
+    pub fn owns(&self, partition: PartitionId) -> bool {
+        self.partitions.binary_search(&partition).is_ok()
+    }
+}
+
+/// What the node runs on the shard's own runtime beside the actor: the data port's server. Begun before recovery, so
+/// that the port answers (with refusals) while the shard recovers. When the future ends, the shard's thread ends.
+pub type Serve = Box<dyn FnOnce(ShardHandle) -> Pin<Box<dyn Future<Output = ()>>> + Send>;
