@@ -1,0 +1,225 @@
+//! A TCP proxy that loses replies, delays, resets and stands still on demand.
+//!
+//! Invariants: bytes are passed on unchanged and in order until a fault is asked for; a lost reply is lost *after* the
+//! server has answered, so the request was carried out for certain. One pair of threads per connection, at most
+//! [`CONNECTIONS_MAX`] of them over the proxy's life.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use crate::wait::LOOK_EVERY;
+use crate::{TestkitError, free_port};
+
+/// Connections that one proxy takes in its life.
+pub const CONNECTIONS_MAX: usize = 4_096;
+const CHUNK: usize = 64 * 1024;
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    faults: Arc<Faults>,
+}
+
+#[derive(Debug, Default)]
+struct Faults {
+    lose_replies: AtomicUsize,
+    lost_replies: AtomicUsize,
+    delay_ms: AtomicU64,
+    frozen: AtomicBool,
+    refusing: AtomicBool,
+    closed: AtomicBool,
+    /// Both ends of each connection, for resets.
+    open: Mutex<Vec<(TcpStream, TcpStream)>>,
+}
+
+impl Proxy {
+    /// Listens on a free loopback port and passes everything on to `upstream`.
+    ///
+    /// # Errors
+    /// When the port cannot be listened on.
+    pub fn start(upstream: SocketAddr) -> Result<Self, TestkitError> {
+        let port = free_port();
+        let listener = TcpListener::bind(("127.0.0.1", port))
+            .map_err(|error| TestkitError::io(format!("proxy on port {port}"), error))?;
+        let faults = Arc::new(Faults::default());
+        let shared = Arc::clone(&faults);
+        std::thread::spawn(move || accept(&listener, upstream, &shared));
+        Ok(Self { port, faults })
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// Of the next `count` replies none arrives: the connection is reset when the server has answered.
+    pub fn lose_replies(&self, count: usize) {
+        self.faults.lose_replies.store(count, Ordering::SeqCst);
+    }
+
+    /// How many replies were lost so far.
+    #[must_use]
+    pub fn lost_replies(&self) -> usize {
+        self.faults.lost_replies.load(Ordering::SeqCst)
+    }
+
+    /// Every chunk waits this long, in both directions.
+    pub fn delay(&self, delay: Duration) {
+        let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        self.faults.delay_ms.store(millis, Ordering::SeqCst);
+    }
+
+    /// While frozen, connections stay open and nothing passes.
+    pub fn freeze(&self, frozen: bool) {
+        self.faults.frozen.store(frozen, Ordering::SeqCst);
+    }
+
+    /// While refusing, new connections are reset at once.
+    pub fn refuse(&self, refusing: bool) {
+        self.faults.refusing.store(refusing, Ordering::SeqCst);
+    }
+
+    /// Resets every open connection, in both directions.
+    pub fn reset(&self) {
+        let mut open = self.faults.open.lock().unwrap_or_else(PoisonError::into_inner);
+        for (client, server) in open.drain(..) {
+            cut(&client, &server);
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.faults.closed.store(true, Ordering::SeqCst);
+        self.reset();
+        // Wakes the listener, which then sees that it is over.
+        drop(TcpStream::connect(self.address()));
+    }
+}
+
+fn accept(listener: &TcpListener, upstream: SocketAddr, faults: &Arc<Faults>) {
+    for client in listener.incoming().take(CONNECTIONS_MAX) {
+        if faults.closed.load(Ordering::SeqCst) {
+            return;
+        }
+        let Ok(client) = client else { continue };
+        if faults.refusing.load(Ordering::SeqCst) {
+            drop(SockRef::from(&client).set_linger(Some(Duration::ZERO)));
+            continue;
+        }
+        let Ok(server) = TcpStream::connect(upstream) else { continue };
+        drop(client.set_nodelay(true).and_then(|()| server.set_nodelay(true)));
+        let copies = (client.try_clone(), server.try_clone(), client.try_clone(), server.try_clone());
+        let (Ok(client2), Ok(server2), Ok(client3), Ok(server3)) = copies else { continue };
+        faults.open.lock().unwrap_or_else(PoisonError::into_inner).push((client3, server3));
+        let (up, down) = (Arc::clone(faults), Arc::clone(faults));
+        std::thread::spawn(move || pass(client, server, &up, false));
+        std::thread::spawn(move || pass(server2, client2, &down, true));
+    }
+}
+
+/// Copies one direction to its end.
+fn pass(mut from: TcpStream, mut to: TcpStream, faults: &Faults, replies: bool) {
+    let mut chunk = vec![0; CHUNK];
+    while let Ok(read) = from.read(&mut chunk) {
+        if read == 0 {
+            break;
+        }
+        let delay = Duration::from_millis(faults.delay_ms.load(Ordering::SeqCst));
+        let until = Instant::now() + delay;
+        while Instant::now() < until || faults.frozen.load(Ordering::SeqCst) {
+            if faults.closed.load(Ordering::SeqCst) {
+                return;
+            }
+            std::thread::park_timeout(LOOK_EVERY);
+        }
+        if replies && take_one(&faults.lose_replies) {
+            // Counted before the cut: who has noticed the loss finds it counted.
+            faults.lost_replies.fetch_add(1, Ordering::SeqCst);
+            cut(&to, &from);
+            return;
+        }
+        if to.write_all(chunk.get(..read).unwrap_or_default()).is_err() {
+            break;
+        }
+    }
+    drop(to.shutdown(Shutdown::Write));
+}
+
+fn take_one(count: &AtomicUsize) -> bool {
+    count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+}
+
+/// Ends both sides; the client sees a reset rather than an orderly end.
+fn cut(client: &TcpStream, server: &TcpStream) {
+    for stream in [client, server] {
+        drop(SockRef::from(stream).set_linger(Some(Duration::ZERO)));
+        drop(stream.shutdown(Shutdown::Both));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers each byte with the number of bytes that it has seen over all connections.
+    fn counter() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        std::thread::spawn(move || {
+            let mut seen = 0_u8;
+            for stream in listener.incoming().flatten() {
+                let mut stream = stream;
+                let mut byte = [0];
+                while stream.read_exact(&mut byte).is_ok() {
+                    seen += 1;
+                    if stream.write_all(&[seen]).is_err() {
+                        break;
+                    }
+                }
+            }
+        });
+        address
+    }
+
+    fn ask(stream: &mut TcpStream) -> std::io::Result<u8> {
+        let mut byte = [0];
+        stream.write_all(&[0])?;
+        stream.read_exact(&mut byte)?;
+        Ok(byte[0])
+    }
+
+    #[test]
+    fn a_lost_reply_was_carried_out_by_the_server() {
+        let proxy = Proxy::start(counter()).expect("a proxy");
+        let mut stream = TcpStream::connect(proxy.address()).expect("connected");
+        assert_eq!(ask(&mut stream).expect("passes"), 1);
+        proxy.lose_replies(1);
+        ask(&mut stream).expect_err("the reply is lost");
+        assert_eq!(proxy.lost_replies(), 1);
+        let mut stream = TcpStream::connect(proxy.address()).expect("connected again");
+        assert_eq!(ask(&mut stream).expect("passes"), 3, "the request before was carried out");
+    }
+
+    #[test]
+    fn a_reset_and_a_refusal_end_connections() {
+        let proxy = Proxy::start(counter()).expect("a proxy");
+        let mut stream = TcpStream::connect(proxy.address()).expect("connected");
+        ask(&mut stream).expect("passes");
+        proxy.refuse(true);
+        proxy.reset();
+        ask(&mut stream).expect_err("reset");
+        let refused = TcpStream::connect(proxy.address()).and_then(|mut stream| ask(&mut stream));
+        refused.expect_err("refused");
+        proxy.refuse(false);
+        let mut stream = TcpStream::connect(proxy.address()).expect("connected");
+        ask(&mut stream).expect("passes again");
+    }
+}
