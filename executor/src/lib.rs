@@ -1,4 +1,8 @@
 //! The node.
 
+pub mod admission;
+pub mod clock;
+pub mod definitions;
 pub mod error;
+pub mod limits;
 pub mod shard;

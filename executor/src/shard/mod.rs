@@ -1,7 +1,73 @@
 //! A shard: one thread, one actix arbiter, its partitions and their executions.
+//!
+//! Purpose: everything between an accepted message and its durable answer. Invariants: one thread touches a shard's
+//! state; nothing waits while it changes state; an acknowledgement leaves only after the store has confirmed the block
+//! that holds its cause; every queue has a bound. What may fail: the store, and then the shard says so
+//! ([`ShardState::StoreDown`]), stops acknowledging, refuses starts, and goes on when the store answers again.
 
+mod actor;
 mod command;
+mod core;
 mod handle;
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use actix::Actor;
+use journal::store::Connect;
+use telemetry::ShardMetrics;
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::Clock;
+use crate::definitions::Definitions;
 
 pub use command::{Command, Reply, WorkerId};
 pub use handle::{Binding, Serve, ShardConfig, ShardHandle, ShardState};
+
+/// What a shard shares with the rest of its node.
+#[derive(Clone)]
+pub struct ShardContext {
+    /// Gives the shard a store connection of its own.
+    pub connect: Arc<dyn Connect>,
+    /// Programs by hash.
+    pub definitions: Arc<Definitions>,
+    /// The shard's own cells.
+    pub metrics: Arc<ShardMetrics>,
+    /// Where its time comes from.
+    pub clock: Clock,
+}
+
+/// Starts a shard on a thread of its own. The thread ends when the future of `serve` has ended.
+///
+/// # Errors
+/// When the thread or its runtime cannot be made.
+pub fn spawn(
+    config: ShardConfig,
+    context: ShardContext,
+    serve: Serve,
+) -> io::Result<(ShardHandle, JoinHandle<()>)> {
+    let (sender, receiver) = mpsc::channel(config.queue_commands.max(1));
+    let (state_sender, state) = watch::channel(ShardState::Recovering);
+    let partitions: Arc<[ids::PartitionId]> = config.partitions.clone().into();
+    let handle = ShardHandle { index: config.index, partitions, sender, state };
+    let served = handle.clone();
+    let thread = std::thread::Builder::new().name(format!("shard-{}", config.index)).spawn(move || {
+        let system = actix::System::with_tokio_rt(shard_runtime);
+        system.block_on(async move {
+            let sources = actor::Sources::new(receiver, context.clock.clone());
+            let shard = core::Shard::new(config, context, state_sender);
+            actor::ShardActor::new(shard, sources).start();
+            serve(served).await;
+        });
+    })?;
+    Ok((handle, thread))
+}
+
+#[allow(clippy::expect_used, reason = "a thread without a runtime has nobody to report to but its panic")]
+fn shard_runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("the runtime of a shard's thread")
+}

@@ -1,0 +1,117 @@
+//! The only place where time enters the node.
+//!
+//! Purpose: one notion of now, in microseconds of Unix time, that never goes back, and a way to sleep until an instant of
+//! it. Invariants: [`Clock::now_us`] is monotone within a process (a step of the system's clock is not followed; slewing
+//! is); a [`ManualClock`] moves only when it is told to. Nothing here fails.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+
+/// Where time comes from. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub enum Clock {
+    /// The machine's.
+    #[default]
+    System,
+    /// A test's.
+    Manual(ManualClock),
+}
+
+/// A clock that stands still until it is told to move.
+#[derive(Debug, Clone)]
+pub struct ManualClock(watch::Sender<u64>);
+
+impl ManualClock {
+    /// A clock that stands at this Unix time in milliseconds.
+    #[must_use]
+    pub fn at_ms(unix_ms: u64) -> Self {
+        Self(watch::Sender::new(unix_ms.saturating_mul(1_000)))
+    }
+
+    /// Moves on.
+    pub fn advance(&self, by: Duration) {
+        let by = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
+        self.0.send_modify(|now| *now = now.saturating_add(by));
+    }
+}
+
+/// The wall clock and the monotonic clock, read together once per process.
+fn base() -> &'static (u64, Instant) {
+    static BASE: OnceLock<(u64, Instant)> = OnceLock::new();
+    BASE.get_or_init(|| {
+        #[allow(clippy::disallowed_methods, reason = "this is the one place where the wall clock is read")]
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        (u64::try_from(wall.as_micros()).unwrap_or(u64::MAX), Instant::now())
+    })
+}
+
+impl Clock {
+    /// Unix time in microseconds.
+    #[must_use]
+    pub fn now_us(&self) -> u64 {
+        match self {
+            Self::System => {
+                let (wall, started) = base();
+                wall.saturating_add(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX))
+            }
+            Self::Manual(clock) => *clock.0.borrow(),
+        }
+    }
+
+    /// Unix time in milliseconds.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.now_us() / 1_000
+    }
+
+    /// Returns at this instant, or up to two milliseconds later.
+    pub async fn sleep_until_us(&self, at_us: u64) {
+        match self {
+            Self::System => {
+                let left = at_us.saturating_sub(self.now_us());
+                if left > 0 {
+                    tokio::time::sleep(Duration::from_micros(left)).await;
+                }
+            }
+            Self::Manual(clock) => {
+                // The sender lives in `self`, so that waiting ends only when the clock has come so far.
+                let _ = clock.0.subscribe().wait_for(|now| *now >= at_us).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_clock_never_goes_back() {
+        let clock = Clock::System;
+        let mut last = clock.now_us();
+        for _ in 0..10_000 {
+            let now = clock.now_us();
+            assert!(now >= last, "{now} < {last}");
+            last = now;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_manual_clock_wakes_a_sleeper_when_it_has_come_so_far() {
+        let manual = ManualClock::at_ms(1_000);
+        let clock = Clock::Manual(manual.clone());
+        let year = Duration::from_secs(365 * 86_400);
+        let wake_at = clock.now_us() + 31_536_000_000_000;
+        let sleeper = tokio::spawn({
+            let clock = clock.clone();
+            async move { clock.sleep_until_us(wake_at).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!sleeper.is_finished());
+        manual.advance(year);
+        sleeper.await.expect("the sleeper wakes");
+        assert_eq!(clock.now_us(), wake_at);
+    }
+}

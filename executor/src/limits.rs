@@ -1,0 +1,110 @@
+//! Every limit of the node, with its unit, its source, and what happens beyond.
+//!
+//! Limits of the language itself (expression depth, history events inside an execution) stand in `asl`; here stands what
+//! the node enforces at its edges.
+
+use std::time::Duration;
+
+/// Input of an ASL execution, in bytes of UTF-8 (Step Functions). Beyond: refused as `InvalidExecutionInput`.
+pub const INPUT_BYTES_MAX: usize = 262_144;
+
+/// Input of a TCSL execution, in characters (ASW). Beyond: refused as `InvalidExecutionInput`.
+pub const TCSL_INPUT_CHARS_MAX: usize = 524_288;
+
+/// A task's output before the language looks at it, in bytes; the language fails the state beyond 262,144. Beyond this:
+/// the task fails as if its output were no JSON.
+pub const TASK_OUTPUT_BYTES_MAX: usize = 1 << 20;
+
+/// Error names and causes of workers and of StopExecution, in bytes (Step Functions: 256 and 32,768 characters).
+/// Beyond: cut at a character.
+pub const ERROR_BYTES_MAX: usize = 256;
+/// See [`ERROR_BYTES_MAX`].
+pub const CAUSE_BYTES_MAX: usize = 32_768;
+
+/// A definition, in bytes (Step Functions). Beyond: refused as `InvalidDefinition`.
+pub const DEFINITION_BYTES_MAX: usize = 1 << 20;
+
+/// Executions of one batch.
+pub const BATCH_EXECUTIONS_MAX: usize = ids::BATCH_EXECUTIONS_MAX;
+
+/// Input of one batch, in bytes; a batch of one may be larger, up to the input's own limit.
+pub const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Distinct machines of one batch.
+pub const BATCH_MACHINES_MAX: usize = 256;
+
+/// An execution's name, in characters (Step Functions). Beyond: refused as `InvalidName`.
+pub const NAME_CHARS_MAX: usize = 80;
+
+/// An ARN or QRN, in bytes (Step Functions). Beyond: refused as `InvalidArn`.
+pub const ARN_BYTES_MAX: usize = 256;
+
+/// The longest a STANDARD execution may run, in seconds: one year (Step Functions).
+pub const STANDARD_SECONDS_MAX: u64 = 31_536_000;
+
+/// The longest an EXPRESS execution may run, in seconds: five minutes (Step Functions).
+pub const EXPRESS_SECONDS_MAX: u64 = 300;
+
+/// History events of a STANDARD execution (Step Functions). Beyond: the execution fails.
+pub const STANDARD_HISTORY_EVENTS_MAX: u64 = 25_000;
+
+/// History events of an EXPRESS execution. Step Functions has no such limit; ours keeps an endless loop from holding a
+/// shard's only thread. Beyond: the execution fails.
+pub const EXPRESS_HISTORY_EVENTS_MAX: u64 = 1_000_000;
+
+/// Programs that a node keeps compiled. Beyond: one that no shard uses is forgotten, and read again when asked for.
+pub const PROGRAMS_MAX: usize = 10_000;
+
+/// Machines that a shard remembers. Beyond: those without an open execution are forgotten.
+pub const SHARD_MACHINES_MAX: usize = 10_000;
+
+/// Commands that a shard handles before other tasks of its thread run.
+pub const COMMANDS_PER_WAKE: usize = 8;
+
+/// Bytes after which a flush closes its block, before compression.
+pub const FLUSH_BYTES_MAX: usize = 2 << 20;
+
+/// Records that make a flush start without waiting for [`FLUSH_PACE`].
+pub const FLUSH_RECORDS_MIN: usize = 256;
+
+/// The shortest time between the starts of two small flushes of one log.
+pub const FLUSH_PACE: Duration = Duration::from_millis(1);
+
+/// Blocks of one log that may wait for the store before starts are refused.
+pub const FLUSHES_WAITING_MAX: usize = 8;
+
+/// How long batch ids are remembered. An older resend is refused as EXPIRED.
+pub const BATCH_HORIZON: Duration = Duration::from_secs(120);
+
+/// Batch ids that a shard remembers at most. Beyond: the oldest is forgotten, and the horizon moves up to it.
+pub const BATCHES_REMEMBERED_MAX: usize = 524_288;
+
+/// How far a dispatcher's clock may be ahead of the node's.
+pub const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(60);
+
+/// Streams that may wait for the acknowledgement of one batch.
+pub const BATCH_WAITERS_MAX: usize = 4;
+
+/// Events that an execution's mailbox holds before it is run at once.
+pub const MAILBOX_EVENTS_MAX: u16 = 1_024;
+
+/// Worker streams of one shard.
+pub const WORKERS_MAX: usize = 4_096;
+
+/// Watchers of completions of one shard.
+pub const WATCHERS_MAX: usize = 64;
+
+/// Tasks of one message to a worker.
+pub const TASK_BATCH_MAX: usize = 256;
+
+/// Bytes of task input of one message to a worker; one task may be larger.
+pub const TASK_BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Credit that one worker may gather.
+pub const WORKER_CREDIT_MAX: u32 = 65_536;
+
+/// Blocks read at once during recovery.
+pub const RECOVERY_PAGE: usize = 64;
+
+const _: () = assert!(INPUT_BYTES_MAX <= BATCH_BYTES_MAX, "one input must fit in a batch");
+const _: () = assert!(BATCH_BYTES_MAX <= FLUSH_BYTES_MAX, "one batch must fit in a block");
