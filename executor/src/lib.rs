@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod clock;
 pub mod definitions;
+pub mod config;
 pub mod error;
 pub mod limits;
 pub mod shard;

@@ -1,0 +1,81 @@
+//! The TOML file: the last of the three places where a setting is looked for.
+
+use std::path::Path;
+
+use super::{ConfigError, Options};
+
+/// The keys that a file may hold, as in `Options`; a test holds the two equal.
+pub(super) const KEYS: [&str; 22] = [
+    "listen",
+    "data-port-base",
+    "advertise",
+    "node-id",
+    "shards",
+    "partitions",
+    "store",
+    "store-dir",
+    "redis-url",
+    "retention",
+    "max-open",
+    "max-bytes",
+    "bind",
+    "metrics",
+    "no-metrics",
+    "allow-plaintext",
+    "scheduler",
+    "connections-max",
+    "drain-notice",
+    "drain-deadline",
+    "log",
+    "log-level",
+];
+
+/// Reads a file; a key that nobody knows is an error, for a setting that is not applied is worse than none.
+pub(super) fn read(path: &Path) -> Result<Options, ConfigError> {
+    let wrong = |message: String| ConfigError::File { path: path.to_owned(), message };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| wrong(format!("the configuration cannot be read: {error}")))?;
+    let table = text.parse::<toml::Table>().map_err(|error| wrong(error.to_string()))?;
+    if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+        let suggestion =
+            suggest(key, &KEYS).map_or_else(String::new, |known| format!("; did you mean `{known}`?"));
+        return Err(wrong(format!("`{key}` is no setting{suggestion}")));
+    }
+    toml::from_str(&text).map_err(|error| wrong(error.to_string()))
+}
+
+/// The known word that is nearest to `word`, if any is near enough to be meant.
+pub(super) fn suggest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let nearest = known.iter().map(|candidate| (distance(word, candidate), *candidate)).min()?;
+    (nearest.0 <= 2.max(word.chars().count() / 3)).then_some(nearest.1)
+}
+
+/// Edits (insert, delete, change a character) from one word to the other.
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (line, a) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = line + 1;
+        for (column, b) in to.iter().enumerate() {
+            let change = diagonal + usize::from(a != *b);
+            diagonal = row[column + 1];
+            row[column + 1] = change.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_finger_is_recognised_and_a_strange_word_is_not() {
+        assert_eq!(suggest("listne", &KEYS), Some("listen"));
+        assert_eq!(suggest("redis_url", &KEYS), Some("redis-url"));
+        assert_eq!(suggest("max-opne", &KEYS), Some("max-open"));
+        assert_eq!(suggest("colour-of-the-bike-shed", &KEYS), None);
+        assert_eq!((distance("", "abc"), distance("kitten", "sitting")), (3, 3));
+    }
+}

@@ -1,0 +1,281 @@
+//! What a node is configured with.
+//!
+//! [`Config`] is complete and checked: every value is present, every default is applied. It is made from [`Options`] —
+//! flags first, then `MYRIAD_…` environment variables, then a TOML file — or by a program that runs a node inside
+//! itself. What may fail: [`ConfigError`], which names the setting and says what would be right.
+
+mod file;
+mod options;
+pub mod units;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use options::{LogFormat, Options, StoreKind};
+
+use crate::shard::Binding;
+
+/// Shards that a node may have at most; beyond this many threads one machine gains nothing.
+pub const SHARDS_MAX: u32 = 64;
+
+/// Everything that a node needs to know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The public port: accepts every call and forwards it. Port 0 takes any free port.
+    pub listen: SocketAddr,
+    /// Shard `i` serves its batch streams on this port + i, on the public port's address. 0: any free ports.
+    pub data_port_base: u16,
+    /// The host that others reach this node by; the public port's address where absent.
+    pub advertise: Option<String>,
+    /// What the node calls itself towards the scheduler.
+    pub node_id: String,
+    /// Threads that run executions.
+    pub shards: u32,
+    /// Partitions of the whole cluster; fixed once the store holds executions.
+    pub partitions: u16,
+    /// Where executions are kept.
+    pub store: StoreConfig,
+    /// How long a closed execution is kept, from its close.
+    pub retention: Duration,
+    /// Executions that may be open at once, on the whole node.
+    pub max_open: u64,
+    /// Bytes of input that open executions may hold, on the whole node.
+    pub max_bytes: u64,
+    /// Function names to worker pools; the first match wins.
+    pub bindings: Vec<Binding>,
+    /// Where `/metrics` and `/healthz` are served; nowhere if absent.
+    pub metrics: Option<SocketAddr>,
+    /// Allows ports that other machines reach, without TLS.
+    pub allow_plaintext: bool,
+    /// The scheduler that hears this node's heartbeats.
+    pub scheduler: Option<String>,
+    /// Connections that each port accepts at once.
+    pub connections_max: usize,
+    /// How long health says NOT_SERVING before a drain refuses starts.
+    pub drain_notice: Duration,
+    /// How long a drain may take in all.
+    pub drain_deadline: Duration,
+}
+
+/// Where executions are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreConfig {
+    /// In this process: gone with it.
+    Memory,
+    /// In files below this directory.
+    File(PathBuf),
+    /// In Redis, by URL.
+    Redis(String),
+}
+
+impl StoreConfig {
+    /// For people; a password never shows.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Memory => "memory".to_owned(),
+            Self::File(dir) => format!("file ({})", dir.display()),
+            Self::Redis(url) => format!("redis ({})", redact_url(url)),
+        }
+    }
+}
+
+/// A URL without the password that it may carry.
+#[must_use]
+pub fn redact_url(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((user, host)) => {
+            let user = user.split(':').next().unwrap_or_default();
+            format!("{scheme}://{user}:***@{host}{path}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ConfigError {
+    /// A setting has a value that cannot work.
+    #[error("{setting}: {message}")]
+    Value {
+        /// As a flag, for example `--shards`.
+        setting: &'static str,
+        /// What is wrong, and what would be right.
+        message: String,
+    },
+    /// The file cannot be read, or is no TOML, or holds a key that nobody knows.
+    #[error("{path}: {message}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong where.
+        message: String,
+    },
+    /// An environment variable that looks like a setting, and is none.
+    #[error("environment variable {name} is no setting{suggestion}; `executor serve --help` lists them all")]
+    Environment {
+        /// Which.
+        name: String,
+        /// `; did you mean MYRIAD_LISTEN?`, or nothing.
+        suggestion: String,
+    },
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7400),
+            data_port_base: 7410,
+            advertise: None,
+            node_id: default_node_id(),
+            shards: u32::try_from(cores).unwrap_or(SHARDS_MAX).min(16),
+            partitions: 64,
+            store: StoreConfig::Memory,
+            retention: Duration::from_hours(1),
+            max_open: 1_000_000,
+            max_bytes: 1 << 30,
+            bindings: Vec::new(),
+            metrics: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7490)),
+            allow_plaintext: false,
+            scheduler: None,
+            connections_max: 1_024,
+            drain_notice: Duration::ZERO,
+            drain_deadline: Duration::from_secs(25),
+        }
+    }
+}
+
+/// The machine's name, which is unique enough within a cluster.
+fn default_node_id() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "node".to_owned() } else { name.trim().to_owned() }
+}
+
+impl Config {
+    /// A node inside another program: loopback, any free ports, no metrics port.
+    #[must_use]
+    pub fn embedded() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+            data_port_base: 0,
+            metrics: None,
+            ..Self::default()
+        }
+    }
+
+    /// Whether these values can work together.
+    ///
+    /// # Errors
+    /// The first that cannot, with what would be right.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let value = |setting, message: String| Err(ConfigError::Value { setting, message });
+        if self.partitions == 0 || self.partitions > ids::PARTITIONS_MAX {
+            let max = ids::PARTITIONS_MAX;
+            return value("--partitions", format!("{} is not from 1 to {max}", self.partitions));
+        }
+        let shards_max = SHARDS_MAX.min(u32::from(self.partitions));
+        if self.shards == 0 || self.shards > shards_max {
+            let message = format!(
+                "{} is not from 1 to {shards_max}: each shard owns one partition at least, and a node has at most \
+                 {SHARDS_MAX} shards",
+                self.shards
+            );
+            return value("--shards", message);
+        }
+        let last_port = u32::from(self.data_port_base) + self.shards - 1;
+        if self.data_port_base != 0 && last_port > u32::from(u16::MAX) {
+            let message =
+                format!("shard {} would listen on port {last_port}: ports end at 65535", self.shards - 1);
+            return value("--data-port-base", message);
+        }
+        for (setting, number) in [("--max-open", self.max_open), ("--max-bytes", self.max_bytes)] {
+            if number < u64::from(self.shards) {
+                return value(setting, format!("{number} is too small: each shard needs a share of it"));
+            }
+        }
+        if self.connections_max == 0 {
+            return value("--connections-max", "0 would accept nobody: write 1 or more".to_owned());
+        }
+        self.check_plaintext()
+    }
+
+    fn check_plaintext(&self) -> Result<(), ConfigError> {
+        let ports = [("--listen", Some(self.listen)), ("--metrics", self.metrics)];
+        for (setting, address) in ports {
+            let Some(address) = address.filter(|address| !address.ip().is_loopback()) else { continue };
+            if !self.allow_plaintext {
+                let message = format!(
+                    "{address} can be reached from other machines, and this port speaks plain text: anyone on the \
+                     network could read and start executions; listen on 127.0.0.1, or say --allow-plaintext where \
+                     the network itself is trusted"
+                );
+                return Err(ConfigError::Value { setting, message });
+            }
+        }
+        Ok(())
+    }
+
+    /// The partitions of a shard: every `shards`-th, so that each shard has as many as any other, or one less.
+    #[must_use]
+    pub fn partitions_of(&self, shard: u32) -> Vec<ids::PartitionId> {
+        (shard..u32::from(self.partitions))
+            .step_by(self.shards.max(1) as usize)
+            .filter_map(|number| ids::PartitionId::new(number).ok())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_partition_belongs_to_exactly_one_shard() {
+        let config = Config { shards: 3, partitions: 64, ..Config::default() };
+        let mut all: Vec<u16> =
+            (0..3).flat_map(|shard| config.partitions_of(shard)).map(ids::PartitionId::get).collect();
+        all.sort_unstable();
+        assert_eq!(all, (0..64).collect::<Vec<u16>>());
+    }
+
+    #[test]
+    fn a_port_that_others_reach_needs_the_word_plaintext() {
+        let open = SocketAddr::from(([0, 0, 0, 0], 7400));
+        let config = Config { listen: open, ..Config::default() };
+        let error = config.check().expect_err("not loopback").to_string();
+        assert!(error.contains("--listen") && error.contains("--allow-plaintext"), "{error}");
+        assert!(Config { allow_plaintext: true, ..config }.check().is_ok());
+        let metrics = Config { metrics: Some(open), ..Config::default() };
+        assert!(metrics.check().expect_err("not loopback").to_string().contains("--metrics"));
+    }
+
+    #[test]
+    fn values_that_cannot_work_are_named() {
+        let base = Config::default;
+        let wrong = [
+            ("--partitions", Config { partitions: 0, ..base() }),
+            ("--partitions", Config { partitions: 1_025, ..base() }),
+            ("--shards", Config { shards: 0, ..base() }),
+            ("--shards", Config { shards: 3, partitions: 2, ..base() }),
+            ("--data-port-base", Config { data_port_base: 65_535, shards: 2, ..base() }),
+            ("--max-open", Config { max_open: 0, ..base() }),
+            ("--connections-max", Config { connections_max: 0, ..base() }),
+        ];
+        for (setting, config) in wrong {
+            let error = config.check().expect_err(setting).to_string();
+            assert!(error.starts_with(setting), "{error}");
+        }
+        assert!(base().check().is_ok());
+    }
+
+    #[test]
+    fn a_password_never_shows() {
+        assert_eq!(redact_url("redis://me:secret@h:6379/0"), "redis://me:***@h:6379/0");
+        assert_eq!(redact_url("redis://:secret@h"), "redis://:***@h");
+        assert_eq!(redact_url("redis://h:6379"), "redis://h:6379");
+    }
+}

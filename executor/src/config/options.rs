@@ -1,0 +1,333 @@
+//! The settings as people give them: every one optional, from a flag, else the environment, else a TOML file.
+//!
+//! One struct is the manual, the flags and the file's keys, so that the three cannot drift apart. clap puts flags before
+//! the environment; [`Options::resolve`] puts the file behind both, and the defaults behind that.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use super::file;
+use super::units::{Bytes, Span};
+use super::{Config, ConfigError, StoreConfig, redact_url};
+use crate::shard::Binding;
+
+/// Which store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreKind {
+    /// In this process: nothing survives it. For trying out.
+    Memory,
+    /// In files on this machine, synced before each acknowledgement.
+    File,
+    /// In Redis; survives this machine.
+    Redis,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl From<LogFormat> for telemetry::logs::Format {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Human => Self::Human,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}
+
+/// The settings of `executor serve`.
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[command(next_help_heading = "Network")]
+pub struct Options {
+    /// Public port: every call, forwarded to the shard that it concerns. Port 0 takes any free port
+    /// [default: 127.0.0.1:7400]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "MYRIAD_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// Shard i serves its batch streams on port PORT + i; 0 takes any free ports [default: 7410]
+    #[arg(long, value_name = "PORT", env = "MYRIAD_DATA_PORT_BASE")]
+    pub data_port_base: Option<u16>,
+    /// Host name or address by which schedulers and workers reach this node [default: the address of --listen]
+    #[arg(long, value_name = "HOST", env = "MYRIAD_ADVERTISE")]
+    pub advertise: Option<String>,
+    /// Accept connections from other machines without TLS: only where the network itself is trusted
+    #[arg(long, value_name = "BOOL", env = "MYRIAD_ALLOW_PLAINTEXT", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    pub allow_plaintext: Option<bool>,
+    /// Connections that each port accepts at once [default: 1024]
+    #[arg(long, value_name = "N", env = "MYRIAD_CONNECTIONS_MAX")]
+    pub connections_max: Option<usize>,
+    /// Scheduler that hears this node's heartbeats, for example http://127.0.0.1:7300 [default: none]
+    #[arg(long, value_name = "URL", env = "MYRIAD_SCHEDULER")]
+    pub scheduler: Option<String>,
+    /// What this node calls itself; unique within the cluster [default: the machine's host name]
+    #[arg(long, value_name = "NAME", env = "MYRIAD_NODE_ID")]
+    pub node_id: Option<String>,
+
+    /// Threads that run executions; each has its own port and store connection [default: the cores, 16 at most]
+    #[arg(long, value_name = "N", env = "MYRIAD_SHARDS", help_heading = "Execution")]
+    pub shards: Option<u32>,
+    /// Partitions of the whole cluster, 1 to 1024; fixed once the store holds executions [default: 64]
+    #[arg(long, value_name = "N", env = "MYRIAD_PARTITIONS", help_heading = "Execution")]
+    pub partitions: Option<u16>,
+    /// Executions open at once on this node; further starts are refused with a time to retry [default: 1000000]
+    #[arg(long, value_name = "N", env = "MYRIAD_MAX_OPEN", help_heading = "Execution")]
+    pub max_open: Option<u64>,
+    /// Bytes of input that open executions may hold, for example 4GiB [default: 1GiB]
+    #[arg(long, value_name = "SIZE", env = "MYRIAD_MAX_BYTES", help_heading = "Execution")]
+    pub max_bytes: Option<Bytes>,
+    /// Send the tasks of functions that match PATTERN (name, Lambda ARN, SCF QRN; * is any text) to the workers of POOL.
+    /// Repeat, or separate by commas; the first match wins
+    #[arg(
+        long,
+        value_name = "PATTERN=POOL",
+        env = "MYRIAD_BIND",
+        value_delimiter = ',',
+        help_heading = "Execution"
+    )]
+    pub bind: Vec<String>,
+
+    /// Where executions are kept [default: memory]
+    #[arg(long, value_name = "KIND", env = "MYRIAD_STORE", help_heading = "Store")]
+    pub store: Option<StoreKind>,
+    /// Directory of the file store; made if it is missing
+    #[arg(long, value_name = "DIR", env = "MYRIAD_STORE_DIR", help_heading = "Store")]
+    pub store_dir: Option<PathBuf>,
+    /// Redis, for example redis://127.0.0.1:6379
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MYRIAD_REDIS_URL",
+        hide_env_values = true,
+        help_heading = "Store"
+    )]
+    pub redis_url: Option<String>,
+    /// How long a closed execution is kept, counted from its close; open ones are always kept [default: 1h]
+    #[arg(long, value_name = "DURATION", env = "MYRIAD_RETENTION", help_heading = "Store")]
+    pub retention: Option<Span>,
+
+    /// Port of /metrics (Prometheus) and /healthz [default: 127.0.0.1:7490]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "MYRIAD_METRICS", help_heading = "Observation")]
+    pub metrics: Option<SocketAddr>,
+    /// Open no metrics port
+    #[arg(long, value_name = "BOOL", env = "MYRIAD_NO_METRICS", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", help_heading = "Observation")]
+    pub no_metrics: Option<bool>,
+    /// How log lines on standard error look [default: human]
+    #[arg(long, value_name = "FORMAT", env = "MYRIAD_LOG", help_heading = "Observation")]
+    pub log: Option<LogFormat>,
+    /// error, warn, info, debug, trace, or target=level, separated by commas [default: info]
+    #[arg(long, value_name = "LEVEL", env = "MYRIAD_LOG_LEVEL", help_heading = "Observation")]
+    pub log_level: Option<String>,
+
+    /// How long health says NOT_SERVING before a drain refuses starts: one period of whatever probes it [default: 0s]
+    #[arg(long, value_name = "DURATION", env = "MYRIAD_DRAIN_NOTICE", help_heading = "Drain")]
+    pub drain_notice: Option<Span>,
+    /// How long a drain may take in all; keep it below terminationGracePeriodSeconds [default: 25s]
+    #[arg(long, value_name = "DURATION", env = "MYRIAD_DRAIN_DEADLINE", help_heading = "Drain")]
+    pub drain_deadline: Option<Span>,
+}
+
+/// Variables that begin like ours and are others' to set: Kubernetes makes `MYRIAD_SERVICE_HOST` and `MYRIAD_PORT…` for a
+/// service that is called `myriad`; the other programs of this workspace have their own.
+const FOREIGN: [&str; 5] =
+    ["MYRIAD_SERVICE_", "MYRIAD_PORT", "MYRIAD_SCHEDULER_", "MYRIAD_BENCH_", "MYRIAD_TEST_"];
+
+impl Options {
+    /// Flags and environment (already in `self`), then the file, then the defaults; checked.
+    ///
+    /// # Errors
+    /// The file cannot be read or holds a key or a value that is wrong; values that cannot work together.
+    pub fn resolve(self, path: Option<&std::path::Path>) -> Result<(Config, Options), ConfigError> {
+        let merged = match path {
+            Some(path) => self.or(file::read(path)?),
+            None => self,
+        };
+        let config = merged.build()?;
+        config.check()?;
+        Ok((config, merged))
+    }
+
+    /// Each value from `self`, else from `other`.
+    fn or(self, other: Self) -> Self {
+        Self {
+            listen: self.listen.or(other.listen),
+            data_port_base: self.data_port_base.or(other.data_port_base),
+            advertise: self.advertise.or(other.advertise),
+            allow_plaintext: self.allow_plaintext.or(other.allow_plaintext),
+            connections_max: self.connections_max.or(other.connections_max),
+            scheduler: self.scheduler.or(other.scheduler),
+            node_id: self.node_id.or(other.node_id),
+            shards: self.shards.or(other.shards),
+            partitions: self.partitions.or(other.partitions),
+            max_open: self.max_open.or(other.max_open),
+            max_bytes: self.max_bytes.or(other.max_bytes),
+            bind: if self.bind.is_empty() { other.bind } else { self.bind },
+            store: self.store.or(other.store),
+            store_dir: self.store_dir.or(other.store_dir),
+            redis_url: self.redis_url.or(other.redis_url),
+            retention: self.retention.or(other.retention),
+            metrics: self.metrics.or(other.metrics),
+            no_metrics: self.no_metrics.or(other.no_metrics),
+            log: self.log.or(other.log),
+            log_level: self.log_level.or(other.log_level),
+            drain_notice: self.drain_notice.or(other.drain_notice),
+            drain_deadline: self.drain_deadline.or(other.drain_deadline),
+        }
+    }
+
+    /// The defaults applied.
+    fn build(&self) -> Result<Config, ConfigError> {
+        let default = Config::default();
+        let metrics = self.metrics.or(default.metrics);
+        Ok(Config {
+            listen: self.listen.unwrap_or(default.listen),
+            data_port_base: self.data_port_base.unwrap_or(default.data_port_base),
+            advertise: self.advertise.clone(),
+            node_id: self.node_id.clone().unwrap_or(default.node_id),
+            shards: self.shards.unwrap_or(default.shards),
+            partitions: self.partitions.unwrap_or(default.partitions),
+            store: self.store()?,
+            retention: self.retention.map_or(default.retention, |span| span.0),
+            max_open: self.max_open.unwrap_or(default.max_open),
+            max_bytes: self.max_bytes.map_or(default.max_bytes, |bytes| bytes.0),
+            bindings: self.bind.iter().map(|text| binding(text)).collect::<Result<_, _>>()?,
+            metrics: metrics.filter(|_| !self.no_metrics.unwrap_or(false)),
+            allow_plaintext: self.allow_plaintext.unwrap_or(default.allow_plaintext),
+            scheduler: self.scheduler.clone(),
+            connections_max: self.connections_max.unwrap_or(default.connections_max),
+            drain_notice: self.drain_notice.map_or(default.drain_notice, |span| span.0),
+            drain_deadline: self.drain_deadline.map_or(default.drain_deadline, |span| span.0),
+        })
+    }
+
+    /// The store, with what it needs. A place without a kind says the kind.
+    fn store(&self) -> Result<StoreConfig, ConfigError> {
+        let kind = match (self.store, &self.store_dir, &self.redis_url) {
+            (Some(kind), ..) => kind,
+            (None, Some(_), None) => StoreKind::File,
+            (None, None, Some(_)) => StoreKind::Redis,
+            (None, None, None) => StoreKind::Memory,
+            (None, Some(_), Some(_)) => {
+                let message = "both --store-dir and --redis-url are given: say --store file or --store redis";
+                return Err(ConfigError::Value { setting: "--store", message: message.to_owned() });
+            }
+        };
+        let missing = |setting, example| ConfigError::Value {
+            setting,
+            message: format!("the store needs it; for example {setting} {example}"),
+        };
+        Ok(match kind {
+            StoreKind::Memory => StoreConfig::Memory,
+            StoreKind::File => {
+                let dir = self.store_dir.clone();
+                StoreConfig::File(dir.ok_or_else(|| missing("--store-dir", "/var/lib/myriad"))?)
+            }
+            StoreKind::Redis => {
+                let url = self.redis_url.clone();
+                StoreConfig::Redis(url.ok_or_else(|| missing("--redis-url", "redis://127.0.0.1:6379"))?)
+            }
+        })
+    }
+
+    /// What `--print-config` prints: a file that gives this very configuration, without a password.
+    ///
+    /// # Errors
+    /// Never, as long as every setting can be written as TOML.
+    pub fn print(&self, config: &Config) -> Result<String, toml::ser::Error> {
+        let (store, store_dir, redis_url) = match &config.store {
+            StoreConfig::Memory => (StoreKind::Memory, None, None),
+            StoreConfig::File(dir) => (StoreKind::File, Some(dir.clone()), None),
+            StoreConfig::Redis(url) => (StoreKind::Redis, None, Some(redact_url(url))),
+        };
+        let bind = config.bindings.iter().map(|binding| format!("{}={}", binding.pattern, binding.pool));
+        toml::to_string(&Self {
+            listen: Some(config.listen),
+            data_port_base: Some(config.data_port_base),
+            advertise: config.advertise.clone(),
+            allow_plaintext: Some(config.allow_plaintext),
+            connections_max: Some(config.connections_max),
+            scheduler: config.scheduler.clone(),
+            node_id: Some(config.node_id.clone()),
+            shards: Some(config.shards),
+            partitions: Some(config.partitions),
+            max_open: Some(config.max_open),
+            max_bytes: Some(Bytes(config.max_bytes)),
+            bind: bind.collect(),
+            store: Some(store),
+            store_dir,
+            redis_url,
+            retention: Some(Span(config.retention)),
+            metrics: config.metrics,
+            no_metrics: Some(config.metrics.is_none()),
+            log: Some(self.log()),
+            log_level: Some(self.log_level().to_owned()),
+            drain_notice: Some(Span(config.drain_notice)),
+            drain_deadline: Some(Span(config.drain_deadline)),
+        })
+    }
+
+    /// How log lines look.
+    #[must_use]
+    pub fn log(&self) -> LogFormat {
+        self.log.unwrap_or(LogFormat::Human)
+    }
+
+    /// Which lines are logged.
+    #[must_use]
+    pub fn log_level(&self) -> &str {
+        self.log_level.as_deref().unwrap_or("info")
+    }
+
+    /// A variable that looks like a setting and is none would silently not apply: it is an error.
+    ///
+    /// # Errors
+    /// [`ConfigError::Environment`] for the first such variable.
+    pub fn check_environment(names: impl Iterator<Item = String>) -> Result<(), ConfigError> {
+        let known: Vec<String> = file::KEYS.iter().map(|key| variable(key)).collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).chain(["MYRIAD_CONFIG"]).collect();
+        for name in names {
+            let ours = name.starts_with("MYRIAD_") && !FOREIGN.iter().any(|prefix| name.starts_with(prefix));
+            if ours && !known.contains(&name.as_str()) {
+                let suggestion = file::suggest(&name, &known)
+                    .map_or_else(String::new, |known| format!("; did you mean {known}?"));
+                return Err(ConfigError::Environment { name, suggestion });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The environment variable of a key.
+fn variable(key: &str) -> String {
+    format!("MYRIAD_{}", key.to_uppercase().replace('-', "_"))
+}
+
+/// `PATTERN=POOL`; a pattern may hold `=`, a pool may not.
+fn binding(text: &str) -> Result<Binding, ConfigError> {
+    match text.rsplit_once('=') {
+        Some((pattern, pool)) if !pattern.trim().is_empty() && !pool.trim().is_empty() => {
+            Ok(Binding { pattern: pattern.trim().to_owned(), pool: pool.trim().to_owned() })
+        }
+        _ => Err(ConfigError::Value {
+            setting: "--bind",
+            message: format!(
+                "{text:?} is not PATTERN=POOL, for example 'arn:aws:lambda:*:function:ocr-*=ocr'"
+            ),
+        }),
+    }
+}
+
+#[cfg(test)]
+#[path = "options_tests.rs"]
+mod tests;

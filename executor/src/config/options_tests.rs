@@ -1,0 +1,145 @@
+//! Precedence, unknown keys, and what each error says.
+
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser};
+
+use super::*;
+
+#[derive(Debug, Parser)]
+struct Command {
+    #[command(flatten)]
+    options: Options,
+}
+
+fn flags(arguments: &[&str]) -> Options {
+    let arguments = std::iter::once("serve").chain(arguments.iter().copied());
+    Command::try_parse_from(arguments).expect("flags that parse").options
+}
+
+fn file_with(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), text).expect("written");
+    file
+}
+
+fn refused(arguments: &[&str], file: Option<&str>) -> String {
+    let file = file.map(file_with);
+    let path = file.as_ref().map(tempfile::NamedTempFile::path);
+    flags(arguments).resolve(path).expect_err("refused").to_string()
+}
+
+#[test]
+fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+    let file = file_with("shards = 3\nretention = \"2h\"\nbind = [\"a=b\"]\nmax-bytes = 4096\n");
+    let (config, _) = flags(&["--shards", "2"]).resolve(Some(file.path())).expect("good");
+    assert_eq!((config.shards, config.retention, config.max_bytes), (2, Duration::from_hours(2), 4_096));
+    assert_eq!(config.bindings, [Binding { pattern: "a".into(), pool: "b".into() }]);
+    assert_eq!(config.partitions, Config::default().partitions);
+}
+
+#[test]
+fn every_flag_is_a_key_and_an_environment_variable_of_the_same_name() {
+    let command = Command::command();
+    let mut of_flags = Vec::new();
+    for argument in command.get_arguments().filter(|argument| argument.get_long() != Some("help")) {
+        let long = argument.get_long().expect("settings have long names");
+        let environment = argument.get_env().expect("settings have variables");
+        assert_eq!(environment.to_str(), Some(variable(long).as_str()));
+        of_flags.push(long.to_owned());
+    }
+    let mut keys = file::KEYS.map(str::to_owned).to_vec();
+    of_flags.sort_unstable();
+    keys.sort_unstable();
+    assert_eq!(of_flags, keys);
+}
+
+#[test]
+fn what_is_printed_is_a_file_that_gives_the_same_configuration() {
+    let full = [
+        "--listen=127.0.0.1:1",
+        "--data-port-base=2",
+        "--advertise=h",
+        "--allow-plaintext",
+        "--connections-max=3",
+        "--scheduler=http://s",
+        "--node-id=n",
+        "--shards=4",
+        "--partitions=5",
+        "--max-open=60",
+        "--max-bytes=7KiB",
+        "--bind=x*=y",
+        "--bind=z=w",
+        "--store=file",
+        "--store-dir=/d",
+        "--retention=8s",
+        "--metrics=127.0.0.1:9",
+        "--log=json",
+        "--log-level=debug",
+        "--drain-notice=10ms",
+        "--drain-deadline=11s",
+    ];
+    let (config, options) = flags(&full).resolve(None).expect("good");
+    let printed = options.print(&config).expect("printable");
+    let file = file_with(&printed);
+    let (again, options) = flags(&[]).resolve(Some(file.path())).expect("good");
+    assert_eq!((again, options.log(), options.log_level()), (config, LogFormat::Json, "debug"), "{printed}");
+}
+
+#[test]
+fn a_printed_configuration_holds_no_password() {
+    let (config, options) = flags(&["--redis-url", "redis://u:secret@h:1"]).resolve(None).expect("good");
+    let printed = options.print(&config).expect("printable");
+    assert!(printed.contains("***") && !printed.contains("secret"), "{printed}");
+}
+
+#[test]
+fn an_unknown_key_is_an_error_that_suggests_the_nearest() {
+    let error = refused(&[], Some("listne = \"127.0.0.1:1\"\n"));
+    assert!(error.contains("`listne` is no setting; did you mean `listen`?"), "{error}");
+}
+
+#[test]
+fn a_wrong_value_in_a_file_is_shown_with_its_line() {
+    let error = refused(&[], Some("shards = 1\nretention = \"soon\"\n"));
+    assert!(error.contains("line 2") && error.contains("is no duration"), "{error}");
+    let error = refused(&[], Some("shards = [\n"));
+    assert!(error.contains("line 1") || error.contains("line 2"), "{error}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let error = flags(&[]).resolve(Some("/nowhere/myriad.toml".as_ref())).expect_err("absent").to_string();
+    assert!(error.starts_with("/nowhere/myriad.toml: the configuration cannot be read"), "{error}");
+}
+
+#[test]
+fn a_place_without_a_kind_says_the_kind_of_the_store() {
+    let store = |arguments: &[&str]| flags(arguments).resolve(None).expect("good").0.store;
+    assert_eq!(store(&[]), StoreConfig::Memory);
+    assert_eq!(store(&["--store-dir", "/d"]), StoreConfig::File("/d".into()));
+    assert_eq!(store(&["--redis-url", "redis://h"]), StoreConfig::Redis("redis://h".into()));
+    assert!(refused(&["--store", "redis"], None).starts_with("--redis-url"));
+    assert!(refused(&["--store", "file"], None).starts_with("--store-dir"));
+    assert!(refused(&["--store-dir", "/d", "--redis-url", "redis://h"], None).starts_with("--store"));
+}
+
+#[test]
+fn a_binding_splits_at_its_last_equals_sign() {
+    let (config, _) = flags(&["--bind", "arn:*:f=x=pool,g=other"]).resolve(None).expect("good");
+    let pools: Vec<_> = config.bindings.iter().map(|b| (b.pattern.as_str(), b.pool.as_str())).collect();
+    assert_eq!(pools, [("arn:*:f=x", "pool"), ("g", "other")]);
+    for text in ["nothing", "=pool", "pattern="] {
+        assert!(refused(&["--bind", text], None).contains("PATTERN=POOL"));
+    }
+}
+
+#[test]
+fn a_variable_that_is_no_setting_is_an_error_unless_kubernetes_made_it() {
+    let check = |name: &str| Options::check_environment(std::iter::once(name.to_owned()));
+    for name in ["MYRIAD_LISTEN", "MYRIAD_CONFIG", "MYRIAD_SERVICE_HOST", "MYRIAD_PORT_7400_TCP", "PATH"] {
+        assert!(check(name).is_ok(), "{name}");
+    }
+    let error = check("MYRIAD_LISTNE").expect_err("no setting").to_string();
+    assert!(error.contains("did you mean MYRIAD_LISTEN?"), "{error}");
+}
