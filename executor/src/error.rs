@@ -13,6 +13,12 @@ pub enum Error {
         /// What, where, and what to do.
         message: String,
     },
+    /// The definition does not compile.
+    #[error("the definition is refused: {}", problems(.diagnostics))]
+    InvalidDefinition {
+        /// Every problem, warnings too.
+        diagnostics: Vec<asl::Diagnostic>,
+    },
     /// There is no such thing.
     #[error("{message}")]
     NotFound {
@@ -48,7 +54,25 @@ pub enum Error {
         /// Which.
         partition: u16,
     },
+    /// The shard's thread has ended before it answered.
+    #[error("the shard ended before it answered; whether the request took effect is not known: ask again")]
+    ShardGone,
+    /// The node has not connected to its store yet.
+    #[error("the node is starting and has not reached its store yet: retry after {retry_after:?}")]
+    Starting {
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// The store cannot say.
     #[error(transparent)]
     Store(#[from] journal::StoreError),
+}
+
+/// Every diagnostic in one line each.
+fn problems(diagnostics: &[asl::Diagnostic]) -> String {
+    let lines = diagnostics.iter().map(|problem| {
+        let asl::Diagnostic { code, message, location, line, column, .. } = problem;
+        format!("{code}: {message} at {location} (line {line}, column {column})")
+    });
+    lines.collect::<Vec<_>>().join("; ")
 }

@@ -2,8 +2,8 @@
 
 pub mod admission;
 pub mod clock;
-pub mod definitions;
 pub mod config;
+pub mod definitions;
 pub mod error;
 pub mod limits;
 pub mod shard;
