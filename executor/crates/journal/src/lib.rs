@@ -1,12 +1,13 @@
 //! What is kept of an execution, how it is encoded, and where.
 //!
-//! Purpose: the record types, their columnar encoding into blocks, the [`Store`] contract, and the two embedded stores.
-//! Invariants: a block is written once, under an id that fences older owners; whatever travels beside a block
-//! ([`Derived`]) can be rebuilt from the log; what is open is never trimmed. What may fail: the store, with a
-//! [`StoreError`] that says whether the outcome is known.
+//! Purpose: the record types, their columnar encoding into blocks, the [`Store`] contract, and the two
+//! embedded stores. Invariants: a block is written once, under an id that fences older owners; whatever
+//! travels beside a block ([`Derived`]) can be rebuilt from the log; what is open is never trimmed. What may
+//! fail: the store, with a [`StoreError`] that says whether the outcome is known.
 //!
-//! Rooms: [`store`] (the contract), [`block`] (records and their encoding), [`index`] (look-up and listing on top of the
-//! contract, the same for every store), [`memory`] and [`file`] (embedded stores), `conformance` (the suite).
+//! Rooms: [`store`] (the contract), [`block`] (records and their encoding), [`index`] (look-up and listing on
+//! top of the contract, the same for every store), [`memory`] and [`file`] (embedded stores), `conformance`
+//! (the suite).
 
 pub mod block;
 pub mod file;
@@ -17,5 +18,8 @@ pub mod store;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 
-pub use block::{Block, BlockBuilder, Closed, Journalled, Opened, Record};
-pub use store::{Append, BlockId, Derived, Durability, Store, StoreError, StoreFuture};
+pub use block::{Block, BlockBuilder, Closed, Journalled, JournalledKind, MachineRef, Opened, Record};
+pub use memory::MemoryStore;
+pub use store::{
+    Acquired, Append, BlockId, BlockRange, Connect, Derived, Durability, Store, StoreError, StoreFuture,
+};

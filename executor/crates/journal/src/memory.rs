@@ -1,1 +1,372 @@
-//! The store in memory.
+//! The store in memory: for tests and try-outs.
+//!
+//! Invariants: it keeps the contract to the letter (fence, trimming, time to live), and nothing survives the
+//! process. All connections share one state; each partition has a lock of its own, held for a few map
+//! operations and never across an await. What may fail: nothing by itself; tests make it fail with
+//! [`MemoryStore::fail_next`], [`MemoryStore::set_unavailable`] and [`MemoryStore::hold_appends`].
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use ids::{PARTITIONS_MAX, PartitionId};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::store::{
+    Acquired, Append, BlockId, BlockRange, Connect, Derived, Durability, Store, StoreError, StoreFuture,
+    check_key,
+};
+
+/// Expired keys that one append clears away, besides one for each that it adds.
+const EXPIRED_PER_APPEND: usize = 16;
+/// Scripted failures that may wait.
+const FAULTS_MAX: usize = 1_024;
+
+/// A store in memory; clones share everything.
+#[derive(Debug, Clone)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+}
+
+/// What the next appends meet, for tests.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// The append is not written and gives this error.
+    Refuse(StoreError),
+    /// The append is written, and its reply is lost: [`StoreError::Unknown`].
+    LoseReply,
+}
+
+#[derive(Debug)]
+struct Shared {
+    partitions: Box<[Mutex<Partition>]>,
+    keys: Mutex<BTreeMap<Bytes, Bytes>>,
+    faults: Mutex<VecDeque<Fault>>,
+    unavailable: watch::Sender<Option<String>>,
+    held: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    generation: u64,
+    last: Option<BlockId>,
+    blocks: BTreeMap<BlockId, Bytes>,
+    derived: HashMap<Bytes, Slot>,
+    expiries: BTreeMap<(Instant, u64), Bytes>,
+    expiry_number: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    value: Value,
+    expiry: (Instant, u64),
+}
+
+#[derive(Debug)]
+enum Value {
+    One(Bytes),
+    List(Vec<Bytes>),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while the lock was held cannot leave these maps half-changed in a way that matters to a test.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        let shared = Shared {
+            partitions: (0..PARTITIONS_MAX).map(|_| Mutex::default()).collect(),
+            keys: Mutex::default(),
+            faults: Mutex::default(),
+            unavailable: watch::Sender::new(None),
+            held: watch::Sender::new(false),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The next append meets this; calls queue up, at most 1,024.
+    pub fn fail_next(&self, fault: Fault) {
+        let mut faults = lock(&self.shared.faults);
+        assert!(faults.len() < FAULTS_MAX, "{FAULTS_MAX} faults wait already");
+        faults.push_back(fault);
+    }
+
+    /// From now on every call gives [`StoreError::Unavailable`] with this reason; `None` ends it.
+    pub fn set_unavailable(&self, reason: Option<&str>) {
+        self.shared.unavailable.send_replace(reason.map(str::to_owned));
+    }
+
+    /// From now on appends wait, unwritten and unanswered, until [`MemoryStore::release_appends`].
+    pub fn hold_appends(&self) {
+        self.shared.held.send_replace(true);
+    }
+
+    /// Lets held appends go on.
+    pub fn release_appends(&self) {
+        self.shared.held.send_replace(false);
+    }
+
+    /// How many blocks a partition's log holds, for tests.
+    #[must_use]
+    pub fn block_count(&self, partition: PartitionId) -> usize {
+        lock(self.partition(partition)).blocks.len()
+    }
+
+    fn partition(&self, partition: PartitionId) -> &Mutex<Partition> {
+        &self.shared.partitions[usize::from(partition.get())]
+    }
+
+    fn available(&self) -> Result<(), StoreError> {
+        match &*self.shared.unavailable.borrow() {
+            Some(reason) => Err(StoreError::Unavailable(reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    async fn append_now(&self, append: Append) -> Result<(), StoreError> {
+        append.check()?;
+        let mut held = self.shared.held.subscribe();
+        // The sender lives as long as this store: waiting cannot fail.
+        let _ = held.wait_for(|held| !held).await;
+        self.available()?;
+        let fault = lock(&self.shared.faults).pop_front();
+        if let Some(Fault::Refuse(error)) = fault {
+            return Err(error);
+        }
+        lock(self.partition(append.partition)).append(append)?;
+        match fault {
+            Some(_) => Err(StoreError::Unknown("a test lost the reply".to_owned())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Partition {
+    fn append(&mut self, append: Append) -> Result<(), StoreError> {
+        let id = append.id;
+        if id.generation < self.generation || self.last.is_some_and(|last| id <= last) {
+            return match self.blocks.get(&id) {
+                Some(written) if *written == append.block => Ok(()),
+                _ => {
+                    let mark = BlockId { generation: self.generation, sequence: 0 };
+                    let last = self.last.unwrap_or_default().max(mark);
+                    Err(StoreError::Fenced { partition: append.partition, attempted: id, last })
+                }
+            };
+        }
+        self.generation = id.generation;
+        self.last = Some(id);
+        self.blocks.insert(id, append.block);
+        if let Some(mark) = append.trim_below {
+            self.blocks = self.blocks.split_off(&mark);
+        }
+        let now = Instant::now();
+        self.clear_expired(now, EXPIRED_PER_APPEND + append.derived.len());
+        for derived in append.derived {
+            match derived {
+                Derived::Put { key, value, ttl } => self.set(key, now + ttl, |_| Value::One(value)),
+                Derived::Push { list, value, ttl } => self.set(list, now + ttl, |old| {
+                    let mut entries = match old {
+                        Some(Value::List(entries)) => entries,
+                        _ => Vec::new(),
+                    };
+                    entries.push(value);
+                    Value::List(entries)
+                }),
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, key: Bytes, until: Instant, change: impl FnOnce(Option<Value>) -> Value) {
+        let old = self.derived.remove(&key).and_then(|slot| {
+            self.expiries.remove(&slot.expiry);
+            Some(slot.value).filter(|_| slot.expiry.0 > Instant::now())
+        });
+        self.expiry_number += 1;
+        let expiry = (until, self.expiry_number);
+        self.expiries.insert(expiry, key.clone());
+        self.derived.insert(key, Slot { value: change(old), expiry });
+    }
+
+    fn clear_expired(&mut self, now: Instant, limit: usize) {
+        for _ in 0..limit {
+            match self.expiries.first_entry() {
+                Some(entry) if entry.key().0 <= now => self.derived.remove(&entry.remove()),
+                _ => return,
+            };
+        }
+    }
+
+    fn live(&self, key: &Bytes) -> Option<&Value> {
+        self.derived.get(key).filter(|slot| slot.expiry.0 > Instant::now()).map(|slot| &slot.value)
+    }
+
+    fn read(&self, range: BlockRange) -> Vec<(BlockId, Bytes)> {
+        if range.from > range.to {
+            return Vec::new();
+        }
+        let blocks = self.blocks.range(range.from..=range.to).map(|(id, block)| (*id, block.clone()));
+        if range.reverse {
+            blocks.rev().take(range.limit).collect()
+        } else {
+            blocks.take(range.limit).collect()
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    fn acquire(&self, partition: PartitionId) -> StoreFuture<'_, Acquired> {
+        Box::pin(async move {
+            self.available()?;
+            let mut state = lock(self.partition(partition));
+            state.generation += 1;
+            Ok(Acquired { generation: state.generation, last: state.last })
+        })
+    }
+
+    fn append(&self, append: Append) -> StoreFuture<'_, ()> {
+        Box::pin(self.append_now(append))
+    }
+
+    fn read(&self, partition: PartitionId, range: BlockRange) -> StoreFuture<'_, Vec<(BlockId, Bytes)>> {
+        Box::pin(async move {
+            self.available()?;
+            Ok(lock(self.partition(partition)).read(range))
+        })
+    }
+
+    fn get_derived(&self, partition: PartitionId, keys: Vec<Bytes>) -> StoreFuture<'_, Vec<Option<Bytes>>> {
+        Box::pin(async move {
+            self.available()?;
+            let state = lock(self.partition(partition));
+            let value = |key| match state.live(key) {
+                Some(Value::One(value)) => Some(value.clone()),
+                _ => None,
+            };
+            Ok(keys.iter().map(value).collect())
+        })
+    }
+
+    fn list(
+        &self,
+        partition: PartitionId,
+        list: Bytes,
+        skip: usize,
+        limit: usize,
+    ) -> StoreFuture<'_, Vec<Bytes>> {
+        Box::pin(async move {
+            self.available()?;
+            Ok(match lock(self.partition(partition)).live(&list) {
+                Some(Value::List(entries)) => entries.iter().skip(skip).take(limit).cloned().collect(),
+                _ => Vec::new(),
+            })
+        })
+    }
+
+    fn put(&self, key: Bytes, value: Bytes) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            self.available()?;
+            check_key(&key)?;
+            lock(&self.shared.keys).insert(key, value);
+            Ok(())
+        })
+    }
+
+    fn compare_and_put(
+        &self,
+        key: Bytes,
+        expected: Option<Bytes>,
+        value: Option<Bytes>,
+    ) -> StoreFuture<'_, bool> {
+        Box::pin(async move {
+            self.available()?;
+            check_key(&key)?;
+            let mut keys = lock(&self.shared.keys);
+            if keys.get(&key) != expected.as_ref() {
+                return Ok(false);
+            }
+            match value {
+                Some(value) => keys.insert(key, value),
+                None => keys.remove(&key),
+            };
+            Ok(true)
+        })
+    }
+
+    fn get(&self, key: Bytes) -> StoreFuture<'_, Option<Bytes>> {
+        Box::pin(async move {
+            self.available()?;
+            Ok(lock(&self.shared.keys).get(&key).cloned())
+        })
+    }
+
+    fn scan(
+        &self,
+        prefix: Bytes,
+        after: Option<Bytes>,
+        limit: usize,
+    ) -> StoreFuture<'_, Vec<(Bytes, Bytes)>> {
+        Box::pin(async move {
+            self.available()?;
+            let keys = lock(&self.shared.keys);
+            let from = after.as_ref().map_or(prefix.clone(), |after| after.clone().max(prefix.clone()));
+            let pairs = keys.range(from..).filter(|(key, _)| after.as_ref().is_none_or(|after| *key > after));
+            let pairs = pairs.take_while(|(key, _)| key.starts_with(&prefix));
+            Ok(pairs.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
+        })
+    }
+
+    fn increment(&self, key: Bytes) -> StoreFuture<'_, u64> {
+        Box::pin(async move {
+            self.available()?;
+            check_key(&key)?;
+            let mut keys = lock(&self.shared.keys);
+            let old = keys.get(&key).map(|value| parse_counter(value)).transpose()?.unwrap_or(0);
+            let new =
+                old.checked_add(1).ok_or_else(|| StoreError::Refused("a counter is full".to_owned()))?;
+            keys.insert(key, Bytes::from(new.to_string()));
+            Ok(new)
+        })
+    }
+
+    fn durability(&self) -> StoreFuture<'_, Durability> {
+        Box::pin(async move {
+            self.available()?;
+            Ok(Durability {
+                store: "memory",
+                survives_process_kill: false,
+                survives_power_loss: false,
+                detail: "kept in memory: all is lost when the process ends; the file store and Redis keep it"
+                    .to_owned(),
+                settings: Vec::new(),
+            })
+        })
+    }
+}
+
+/// A counter's value: decimal text, as in Redis.
+pub(crate) fn parse_counter(value: &[u8]) -> Result<u64, StoreError> {
+    let text = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+    text.ok_or_else(|| StoreError::Refused("this key holds no counter".to_owned()))
+}
+
+impl Connect for MemoryStore {
+    fn connect(&self) -> StoreFuture<'_, Arc<dyn Store>> {
+        let connection: Arc<dyn Store> = Arc::new(self.clone());
+        Box::pin(async move {
+            self.available()?;
+            Ok(connection)
+        })
+    }
+}

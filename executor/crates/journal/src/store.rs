@@ -1,7 +1,7 @@
 //! The store contract: a fenced log per partition, small keys with a time to live, bounded lists.
 //!
-//! Everything else — look-up by id, listing by machine, definitions, templates — is built on it, the same for every
-//! store. Every implementation passes [`crate::conformance`].
+//! Everything else — look-up by id, listing by machine, definitions, templates — is built on it, the same for
+//! every store. Every implementation passes [`crate::conformance`].
 
 use std::fmt;
 use std::future::Future;
@@ -11,7 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use ids::PartitionId;
 
-/// A block's place in its partition's log, and its fence: the store refuses an id that is not above the last one.
+/// A block's place in its partition's log, and its fence: the store refuses an id that is not above the last
+/// one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct BlockId {
     /// Raised whenever a partition changes its owner.
@@ -26,6 +27,12 @@ impl fmt::Display for BlockId {
     }
 }
 
+/// The longest block. A flush aims far below; one execution with a very long payload may come near.
+pub const BLOCK_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// The longest key, durable or derived.
+pub const KEY_BYTES_MAX: usize = 256;
+
 /// One flush of one partition.
 #[derive(Debug, Clone)]
 pub struct Append {
@@ -39,6 +46,42 @@ pub struct Append {
     pub derived: Vec<Derived>,
     /// Blocks below this id are no longer wanted; the store may keep some of them.
     pub trim_below: Option<BlockId>,
+}
+
+impl Append {
+    /// Checks what every store checks before it writes.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when sequence, block or a key is out of its limits.
+    pub fn check(&self) -> Result<(), StoreError> {
+        if self.id.sequence == 0 || self.id.generation == 0 {
+            return Err(StoreError::Refused(format!(
+                "block {}: generations and sequences begin at 1, x-0 is the mark of an owner",
+                self.id
+            )));
+        }
+        if self.block.len() > BLOCK_BYTES_MAX {
+            return Err(StoreError::Refused(format!(
+                "block {} has {} bytes, at most {BLOCK_BYTES_MAX} are stored",
+                self.id,
+                self.block.len()
+            )));
+        }
+        self.derived.iter().try_for_each(|derived| match derived {
+            Derived::Put { key, .. } | Derived::Push { list: key, .. } => check_key(key),
+        })
+    }
+}
+
+/// Checks the length of a key, 1 to [`KEY_BYTES_MAX`] bytes.
+///
+/// # Errors
+/// [`StoreError::Refused`].
+pub fn check_key(key: &[u8]) -> Result<(), StoreError> {
+    if (1..=KEY_BYTES_MAX).contains(&key.len()) {
+        return Ok(());
+    }
+    Err(StoreError::Refused(format!("a key has {} bytes, 1 to {KEY_BYTES_MAX} are possible", key.len())))
 }
 
 /// What can be rebuilt from the log, and only makes look-ups quick.
@@ -92,7 +135,9 @@ pub struct Durability {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// Another owner has taken the partition: stop, and forget what is not acknowledged.
-    #[error("partition {partition} has another owner: the log stands at {last}, block {attempted} was refused")]
+    #[error(
+        "partition {partition} has another owner: the log stands at {last}, block {attempted} was refused"
+    )]
     Fenced {
         /// Which.
         partition: PartitionId,
@@ -144,8 +189,8 @@ pub trait Store: Send + Sync {
     /// Takes a partition: writes the mark `(generation + 1)-0`, which refuses all appends of older owners.
     fn acquire(&self, partition: PartitionId) -> StoreFuture<'_, Acquired>;
 
-    /// Writes a block; returns when it is as durable as [`Store::durability`] says. Repeating an append whose outcome
-    /// was unknown is harmless: if the log holds this very block under this id, that is success.
+    /// Writes a block; returns when it is as durable as [`Store::durability`] says. Repeating an append whose
+    /// outcome was unknown is harmless: if the log holds this very block under this id, that is success.
     fn append(&self, append: Append) -> StoreFuture<'_, ()>;
 
     /// Blocks in order, without the marks of owners.
@@ -155,19 +200,31 @@ pub trait Store: Send + Sync {
     fn get_derived(&self, partition: PartitionId, keys: Vec<Bytes>) -> StoreFuture<'_, Vec<Option<Bytes>>>;
 
     /// Entries of a derived list, oldest first: at most `limit` of them, from entry `skip` on.
-    fn list(&self, partition: PartitionId, list: Bytes, skip: usize, limit: usize) -> StoreFuture<'_, Vec<Bytes>>;
+    fn list(
+        &self,
+        partition: PartitionId,
+        list: Bytes,
+        skip: usize,
+        limit: usize,
+    ) -> StoreFuture<'_, Vec<Bytes>>;
 
     /// Durable keys that live for ever: definitions, templates. Returns when durable.
     fn put(&self, key: Bytes, value: Bytes) -> StoreFuture<'_, ()>;
 
     /// Sets a durable key if its value is still `expected` (`None`: absent); `false` if it is not.
-    fn compare_and_put(&self, key: Bytes, expected: Option<Bytes>, value: Option<Bytes>) -> StoreFuture<'_, bool>;
+    fn compare_and_put(
+        &self,
+        key: Bytes,
+        expected: Option<Bytes>,
+        value: Option<Bytes>,
+    ) -> StoreFuture<'_, bool>;
 
     /// A durable key.
     fn get(&self, key: Bytes) -> StoreFuture<'_, Option<Bytes>>;
 
     /// Durable keys that begin so, in order, after `after`: at most `limit` of them.
-    fn scan(&self, prefix: Bytes, after: Option<Bytes>, limit: usize) -> StoreFuture<'_, Vec<(Bytes, Bytes)>>;
+    fn scan(&self, prefix: Bytes, after: Option<Bytes>, limit: usize)
+    -> StoreFuture<'_, Vec<(Bytes, Bytes)>>;
 
     /// Raises a durable counter by one and returns its new value.
     fn increment(&self, key: Bytes) -> StoreFuture<'_, u64>;

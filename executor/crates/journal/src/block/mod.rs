@@ -1,0 +1,82 @@
+//! Blocks: what one flush writes for one partition, and how it looks in bytes.
+//!
+//! A block holds opened, journalled and closed records in sub-blocks of at most [`SUB_BLOCK_RECORDS_MAX`]
+//! records. The id columns stand outside the compressed part, so that recovery and look-up skip by them.
+//! Invariants: what [`BlockBuilder`] writes, [`Block`] reads back unchanged; reading hostile bytes never
+//! panics, and never allocates more than [`RAW_BYTES_MAX`] for a sub-block. What may fail: reading, with
+//! [`crate::StoreError::Corrupt`].
+//!
+//! # Format, version 1
+//!
+//! Numbers of fixed width are little-endian. A *varint* has seven bits a byte, low bits first; a *difference*
+//! is a zigzag varint of a wrapping 64-bit subtraction.
+//!
+//! ```text
+//! block      := header machines sub-blocks crc
+//! header     := "MYRB" version:u8=1 flags:u8=0 partition:u16 generation:u64 sequence:u64 time_ms:u64
+//! machines   := count:varint { mode:u8 dialect:u8 definition:[u8;32] arn_length:varint arn }
+//! sub-blocks := count:varint { sub-block }       in the order of their kinds, which is the order of causes
+//! sub-block  := kind:u8 flags:u8 records-1:u8 runs-1:u8 { run } statuses
+//!               payload_length:varint raw_length:varint stored_length:varint stored
+//! run        := tag:varint [incarnation:u32] first:u8 [count-1:u8]
+//!               tag = zigzag(batch sequence - that of the run before, at first 0) << 2
+//!                     | 2 when the incarnation is not that of the run before (at first 0), and follows
+//!                     | 1 when the run is one record alone, and no count follows
+//! statuses   := nothing for opened and journalled; one byte for all (flag 2) or one byte a record
+//! stored     := raw, or its lz4 block (flag 1)
+//! raw        := payloads columns
+//! crc        := CRC-32 (IEEE) of everything before it
+//! ```
+//!
+//! Kinds: 1 opened and closed in this block, 2 opened, 3 journalled, 4 closed. The partition of every id is
+//! the block's.
+//!
+//! A *column* is a byte and as many numbers as the sub-block has records: 0 and one varint, when all are the
+//! same; 1 and a varint each; 2 and a difference each from the one before (at first from 0); 3 and eight
+//! bytes each.
+//!
+//! | kind | payloads, record by record | columns, in this order |
+//! |---|---|---|
+//! | 1 | input, output unless it is the input | those of 2, stop − start time, output length + 1 (0: the input) |
+//! | 2 | input | machine, start time, seed, name, input length |
+//! | 3 | payload | time, sequence, effect, kind, payload length |
+//! | 4 | payload | stop time, payload length, blocks |
+//!
+//! Seeds are kept as the difference (exclusive or) to what the id says, see [`seed_for`]. Names are a column
+//! of length + 1 (0: no name), followed by the texts. Blocks are a column of counts + 1 (0: the same as the
+//! record before), followed by generation and sequence of each as differences from the one before.
+
+mod builder;
+mod column;
+mod read;
+mod record;
+
+pub use builder::BlockBuilder;
+pub use read::{Block, Found, IdRun, SubBlock, SubBlockKind};
+pub use record::{
+    Closed, ClosedView, Journalled, JournalledKind, JournalledView, MachineRef, Opened, OpenedView, Record,
+    decode_failure, encode_failure, seed_for,
+};
+
+/// What every block begins with.
+pub(crate) const MAGIC: [u8; 4] = *b"MYRB";
+/// The only version so far.
+pub(crate) const VERSION: u8 = 1;
+/// Magic, version, flags, partition, id, time.
+pub(crate) const HEADER_BYTES: usize = 32;
+/// Records of a sub-block: a look-up decompresses one.
+pub const SUB_BLOCK_RECORDS_MAX: usize = 256;
+/// Payload bytes at which a sub-block is closed early, so that a look-up stays quick.
+pub const SUB_BLOCK_PAYLOAD_TARGET: usize = 256 * 1024;
+/// The longest payload that a block takes. The language's own limit is far below.
+pub const PAYLOAD_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The longest sub-block before compression: the target, one record above it with its two payloads, and
+/// columns.
+pub const RAW_BYTES_MAX: usize = 20 * 1024 * 1024;
+/// The longest caller's name that a block takes; the API's own limit is 80 characters.
+pub const NAME_BYTES_MAX: usize = 1_024;
+/// The most blocks that a closed record may refer to.
+pub const CLOSED_BLOCKS_MAX: usize = 25_000;
+
+#[cfg(test)]
+mod tests;

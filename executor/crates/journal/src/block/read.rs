@@ -1,0 +1,558 @@
+//! Reads blocks, from a store that may hold anything.
+//!
+//! Invariants: parsing looks at headers and id columns alone; a sub-block is decompressed when one of its
+//! records is asked for; every declared length is checked before it is trusted. What may fail: everything,
+//! with [`StoreError::Corrupt`].
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use ids::{BatchId, ExecutionId, Mode, PartitionId, Status};
+
+use super::column::Reader;
+use super::record::{Closed, Journalled, JournalledKind, MachineRef, Opened, Record, seed_base};
+use super::{
+    CLOSED_BLOCKS_MAX, MAGIC, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, RAW_BYTES_MAX, SUB_BLOCK_RECORDS_MAX,
+    VERSION,
+};
+use crate::store::{BlockId, StoreError};
+
+/// What a sub-block's records are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SubBlockKind {
+    /// Executions that ended in the flush that they opened in.
+    OpenedAndClosed = 1,
+    /// See [`Opened`].
+    Opened = 2,
+    /// See [`Journalled`].
+    Journalled = 3,
+    /// See [`Closed`].
+    Closed = 4,
+}
+
+/// Executions of one batch with indexes in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdRun {
+    /// Their batch.
+    pub batch: BatchId,
+    /// The lowest index.
+    pub first: u8,
+    /// How many, 1 to 256.
+    pub count: u16,
+}
+
+impl IdRun {
+    /// Whether the run holds this execution.
+    #[must_use]
+    pub fn contains(&self, id: ExecutionId) -> bool {
+        let offset = u16::from(id.index).wrapping_sub(u16::from(self.first));
+        self.batch == id.batch && offset < self.count
+    }
+
+    /// Its executions, in order.
+    pub fn ids(self) -> impl Iterator<Item = ExecutionId> {
+        (0..self.count).map(move |offset| self.batch.execution((u16::from(self.first) + offset) as u8))
+    }
+}
+
+/// A sub-block's header: everything that can be read without decompressing.
+#[derive(Debug, Clone)]
+pub struct SubBlock {
+    kind: SubBlockKind,
+    count: usize,
+    runs: Vec<IdRun>,
+    statuses: Statuses,
+    compressed: bool,
+    payload_length: usize,
+    raw_length: usize,
+    stored: Range<usize>,
+}
+
+#[derive(Debug, Clone)]
+enum Statuses {
+    All(Status),
+    Each(Vec<Status>),
+}
+
+impl SubBlock {
+    /// What its records are.
+    #[must_use]
+    pub fn kind(&self) -> SubBlockKind {
+        self.kind
+    }
+
+    /// How many records it has, 1 to 256.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Never: a sub-block has a record at least.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The ids, in the order of the records.
+    #[must_use]
+    pub fn runs(&self) -> &[IdRun] {
+        &self.runs
+    }
+
+    /// The status at a record's place; [`Status::Running`] for opened and journalled records.
+    #[must_use]
+    pub fn status(&self, place: usize) -> Status {
+        match &self.statuses {
+            Statuses::All(status) => *status,
+            Statuses::Each(each) => each.get(place).copied().unwrap_or(Status::Running),
+        }
+    }
+
+    /// Each record's id and status, in order.
+    pub fn ids(&self) -> impl Iterator<Item = (ExecutionId, Status)> + '_ {
+        let ids = self.runs.iter().flat_map(|run| run.ids());
+        ids.enumerate().map(|(place, id)| (id, self.status(place)))
+    }
+}
+
+/// A block as read from a store.
+#[derive(Debug, Clone)]
+pub struct Block {
+    bytes: Bytes,
+    partition: PartitionId,
+    id: BlockId,
+    time_ms: u64,
+    machines: Vec<MachineRef>,
+    sub_blocks: Vec<SubBlock>,
+}
+
+/// What a block knows of an execution.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Its start, if it is in this block.
+    pub opened: Option<Opened>,
+    /// Its outcomes of this block, in order.
+    pub journalled: Vec<Journalled>,
+    /// Its end, if it is in this block.
+    pub closed: Option<Closed>,
+}
+
+fn corrupt(what: impl Into<String>) -> StoreError {
+    StoreError::Corrupt(what.into())
+}
+
+impl Block {
+    /// Reads the headers.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when the bytes are no block, of another version, cut, or damaged.
+    pub fn parse(bytes: &Bytes) -> Result<Self, StoreError> {
+        let Some((covered, crc)) = bytes.split_last_chunk::<4>() else {
+            return Err(corrupt(format!("{} bytes are no block", bytes.len())));
+        };
+        let mut reader = Reader::new(covered);
+        if reader.array()? != MAGIC {
+            return Err(corrupt("these bytes do not begin as a block does"));
+        }
+        let [version, flags] = reader.array()?;
+        if version != VERSION || flags != 0 {
+            return Err(corrupt(format!(
+                "the block has version {version} and flags {flags}; this program reads {VERSION} and 0"
+            )));
+        }
+        if crc32fast::hash(covered) != u32::from_le_bytes(*crc) {
+            return Err(corrupt("a block's checksum is wrong: its bytes were cut or changed"));
+        }
+        let partition = PartitionId::new(u32::from(u16::from_le_bytes(reader.array()?)))
+            .map_err(|error| corrupt(error.to_string()))?;
+        let id = BlockId { generation: reader.u64_le()?, sequence: reader.u64_le()? };
+        let time_ms = reader.u64_le()?;
+        let machines = read_machines(&mut reader)?;
+        let count = reader.length(reader.remaining())?;
+        let mut sub_blocks = Vec::new();
+        for _ in 0..count {
+            sub_blocks.push(read_sub_block(&mut reader, partition, covered.len())?);
+        }
+        if !reader.is_empty() {
+            return Err(corrupt("a block has bytes after its last sub-block"));
+        }
+        Ok(Self { bytes: bytes.clone(), partition, id, time_ms, machines, sub_blocks })
+    }
+
+    /// Whose block this is.
+    #[must_use]
+    pub fn partition(&self) -> PartitionId {
+        self.partition
+    }
+
+    /// Its place in the log.
+    #[must_use]
+    pub fn id(&self) -> BlockId {
+        self.id
+    }
+
+    /// When it was encoded, Unix time in milliseconds.
+    #[must_use]
+    pub fn time_ms(&self) -> u64 {
+        self.time_ms
+    }
+
+    /// The machine table that [`Opened::machine`] refers to.
+    #[must_use]
+    pub fn machines(&self) -> &[MachineRef] {
+        &self.machines
+    }
+
+    /// The headers, in the order of causes: what opened stands before what closed.
+    #[must_use]
+    pub fn sub_blocks(&self) -> &[SubBlock] {
+        &self.sub_blocks
+    }
+
+    /// How many bytes the block has.
+    #[must_use]
+    pub fn byte_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Runs of executions that opened in this block, whether or not they closed in it too.
+    pub fn opened_runs(&self) -> impl Iterator<Item = IdRun> + '_ {
+        self.runs_of(|kind| matches!(kind, SubBlockKind::Opened | SubBlockKind::OpenedAndClosed))
+    }
+
+    /// Runs of executions that closed in this block, whether or not they opened in it too.
+    pub fn closed_runs(&self) -> impl Iterator<Item = IdRun> + '_ {
+        self.runs_of(|kind| matches!(kind, SubBlockKind::Closed | SubBlockKind::OpenedAndClosed))
+    }
+
+    fn runs_of(&self, wanted: fn(SubBlockKind) -> bool) -> impl Iterator<Item = IdRun> + '_ {
+        let sub_blocks = self.sub_blocks.iter().filter(move |sub_block| wanted(sub_block.kind));
+        sub_blocks.flat_map(|sub_block| sub_block.runs.iter().copied())
+    }
+
+    /// All records, sub-block by sub-block; one that opened and closed in this block gives two. Payloads are
+    /// slices of their sub-block: copy what is kept for long.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn records(&self) -> Result<Vec<Record>, StoreError> {
+        let mut records = Vec::with_capacity(self.sub_blocks.iter().map(SubBlock::len).sum());
+        for sub_block in &self.sub_blocks {
+            self.read(sub_block, |_| true, &mut |record| records.push(record))?;
+        }
+        Ok(records)
+    }
+
+    /// The records of one sub-block of [`Block::sub_blocks`] whose ids are wanted.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn records_of(
+        &self,
+        sub_block: &SubBlock,
+        wanted: impl Fn(ExecutionId) -> bool,
+    ) -> Result<Vec<Record>, StoreError> {
+        let mut records = Vec::new();
+        if sub_block.runs.iter().any(|run| run.ids().any(&wanted)) {
+            self.read(sub_block, wanted, &mut |record| records.push(record))?;
+        }
+        Ok(records)
+    }
+
+    /// What this block knows of an execution; only sub-blocks that hold it are decompressed.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn find(&self, id: ExecutionId) -> Result<Found, StoreError> {
+        let mut found = Found::default();
+        for sub_block in &self.sub_blocks {
+            if sub_block.runs.iter().any(|run| run.contains(id)) {
+                self.read(sub_block, |other| other == id, &mut |record| match record {
+                    Record::Opened(record) => found.opened = Some(record),
+                    Record::Journalled(record) => found.journalled.push(record),
+                    Record::Closed(record) => found.closed = Some(record),
+                })?;
+            }
+        }
+        Ok(found)
+    }
+
+    fn raw(&self, sub_block: &SubBlock) -> Result<Bytes, StoreError> {
+        let stored = self.bytes.slice(sub_block.stored.clone());
+        if !sub_block.compressed {
+            return Ok(stored);
+        }
+        let mut raw = vec![0; sub_block.raw_length];
+        match lz4_flex::block::decompress_into(&stored, &mut raw) {
+            Ok(length) if length == raw.len() => Ok(raw.into()),
+            Ok(length) => Err(corrupt(format!("a sub-block has {length} bytes of {}", raw.len()))),
+            Err(error) => Err(corrupt(format!("a sub-block cannot be decompressed: {error}"))),
+        }
+    }
+
+    fn read(
+        &self,
+        sub_block: &SubBlock,
+        wanted: impl Fn(ExecutionId) -> bool,
+        sink: &mut impl FnMut(Record),
+    ) -> Result<(), StoreError> {
+        let raw = self.raw(sub_block)?;
+        let columns =
+            raw.get(sub_block.payload_length..).ok_or_else(|| corrupt("a sub-block has no columns"))?;
+        let mut rows = Rows {
+            columns: Reader::new(columns),
+            payloads: raw.slice(..sub_block.payload_length),
+            payload_at: 0,
+            count: sub_block.count,
+            machines: self.machines.len(),
+        };
+        match sub_block.kind {
+            SubBlockKind::Opened => rows.opened(sub_block, false, wanted, sink),
+            SubBlockKind::OpenedAndClosed => rows.opened(sub_block, true, wanted, sink),
+            SubBlockKind::Journalled => rows.journalled(sub_block, wanted, sink),
+            SubBlockKind::Closed => rows.closed(sub_block, wanted, sink),
+        }
+    }
+}
+
+fn read_machines(reader: &mut Reader<'_>) -> Result<Vec<MachineRef>, StoreError> {
+    let count = reader.length(reader.remaining())?;
+    let mut machines = Vec::new();
+    for _ in 0..count {
+        let [mode, dialect] = reader.array()?;
+        let mode = Mode::from_u8(mode).ok_or_else(|| corrupt(format!("a machine has mode {mode}")))?;
+        let definition = reader.array()?;
+        let arn = std::str::from_utf8(reader.bytes_with_length()?)
+            .map_err(|_| corrupt("a machine's ARN is not UTF-8"))?
+            .to_owned();
+        machines.push(MachineRef { arn, definition, mode, dialect });
+    }
+    Ok(machines)
+}
+
+fn read_sub_block(
+    reader: &mut Reader<'_>,
+    partition: PartitionId,
+    block_length: usize,
+) -> Result<SubBlock, StoreError> {
+    let [kind, flags, count, run_count] = reader.array()?;
+    let kind = SubBlockKind::ALL.into_iter().find(|known| *known as u8 == kind);
+    let kind = kind.filter(|_| flags < 4).ok_or_else(|| corrupt("a sub-block is of an unknown kind"))?;
+    let count = usize::from(count) + 1;
+    let runs = read_runs(reader, partition, usize::from(run_count) + 1)?;
+    if runs.iter().map(|run| usize::from(run.count)).sum::<usize>() != count {
+        return Err(corrupt("a sub-block has another number of ids than of records"));
+    }
+    let status =
+        |byte: u8| Status::from_u8(byte).ok_or_else(|| corrupt(format!("a record has status {byte}")));
+    let statuses = match kind {
+        SubBlockKind::Opened | SubBlockKind::Journalled => Statuses::All(Status::Running),
+        _ if flags & 2 != 0 => Statuses::All(status(reader.byte()?)?),
+        _ => Statuses::Each(reader.take(count)?.iter().map(|byte| status(*byte)).collect::<Result<_, _>>()?),
+    };
+    let payload_length = reader.length(RAW_BYTES_MAX)?;
+    let raw_length = reader.length(RAW_BYTES_MAX)?;
+    let stored_length = reader.length(reader.remaining())?;
+    let start = block_length - reader.remaining();
+    reader.take(stored_length)?;
+    let compressed = flags & 1 != 0;
+    // lz4 cannot expand further than this; a larger claim would only make us allocate.
+    let possible = if compressed {
+        raw_length <= stored_length.saturating_mul(255)
+    } else {
+        raw_length == stored_length
+    };
+    if !possible || payload_length > raw_length {
+        return Err(corrupt("a sub-block declares lengths that cannot be"));
+    }
+    let stored = start..start + stored_length;
+    Ok(SubBlock { kind, count, runs, statuses, compressed, payload_length, raw_length, stored })
+}
+
+fn read_runs(
+    reader: &mut Reader<'_>,
+    partition: PartitionId,
+    count: usize,
+) -> Result<Vec<IdRun>, StoreError> {
+    let mut runs = Vec::with_capacity(count);
+    let (mut incarnation, mut sequence) = (0, 0u64);
+    for _ in 0..count {
+        let tag = reader.varint()?;
+        let zigzag = tag >> 2;
+        sequence = sequence.wrapping_add(zigzag >> 1 ^ (zigzag & 1).wrapping_neg());
+        if tag & 2 != 0 {
+            incarnation = u32::from_le_bytes(reader.array()?);
+        }
+        let first = reader.byte()?;
+        let count = if tag & 1 != 0 { 1 } else { u16::from(reader.byte()?) + 1 };
+        if usize::from(first) + usize::from(count) > SUB_BLOCK_RECORDS_MAX {
+            return Err(corrupt("a run of ids goes beyond its batch"));
+        }
+        let batch =
+            BatchId::new(partition, incarnation, sequence).map_err(|error| corrupt(error.to_string()))?;
+        runs.push(IdRun { batch, first, count });
+    }
+    Ok(runs)
+}
+
+/// Walks the columns of a decompressed sub-block.
+struct Rows<'a> {
+    columns: Reader<'a>,
+    payloads: Bytes,
+    payload_at: usize,
+    count: usize,
+    machines: usize,
+}
+
+impl Rows<'_> {
+    fn column(&mut self) -> Result<Vec<u64>, StoreError> {
+        let style = self.columns.byte()?;
+        if style == 0 {
+            return Ok(vec![self.columns.varint()?; self.count]);
+        }
+        let mut values = Vec::with_capacity(self.count);
+        let mut before = 0;
+        for _ in 0..self.count {
+            before = match style {
+                1 => self.columns.varint()?,
+                2 => self.columns.difference(before)?,
+                3 => self.columns.u64_le()?,
+                _ => return Err(corrupt(format!("a column has style {style}"))),
+            };
+            values.push(before);
+        }
+        Ok(values)
+    }
+
+    fn next_payload(&mut self, length: u64) -> Result<Range<usize>, StoreError> {
+        let start = self.payload_at;
+        let end = usize::try_from(length).ok().filter(|length| *length <= PAYLOAD_BYTES_MAX);
+        let end = end.map(|length| start + length).filter(|end| *end <= self.payloads.len());
+        self.payload_at = end.ok_or_else(|| corrupt("a payload goes beyond its sub-block"))?;
+        Ok(start..self.payload_at)
+    }
+
+    fn names(&mut self) -> Result<Vec<Option<String>>, StoreError> {
+        let lengths = self.column()?;
+        let mut names = Vec::with_capacity(self.count);
+        for length in lengths {
+            let Some(length) = length.checked_sub(1) else {
+                names.push(None);
+                continue;
+            };
+            let length = usize::try_from(length).ok().filter(|length| *length <= NAME_BYTES_MAX);
+            let text = self.columns.take(length.ok_or_else(|| corrupt("a name is too long"))?)?;
+            let text = std::str::from_utf8(text).map_err(|_| corrupt("a name is not UTF-8"))?;
+            names.push(Some(text.to_owned()));
+        }
+        Ok(names)
+    }
+
+    fn opened(
+        &mut self,
+        sub_block: &SubBlock,
+        and_closed: bool,
+        wanted: impl Fn(ExecutionId) -> bool,
+        sink: &mut impl FnMut(Record),
+    ) -> Result<(), StoreError> {
+        let (machines, starts, seeds) = (self.column()?, self.column()?, self.column()?);
+        let mut names = self.names()?;
+        let inputs = self.column()?;
+        let ends = if and_closed { Some((self.column()?, self.column()?)) } else { None };
+        for (place, (id, status)) in sub_block.ids().enumerate() {
+            let input = self.next_payload(inputs[place])?;
+            let closed = match &ends {
+                None => None,
+                Some((durations, outputs)) => {
+                    let output = match outputs[place].checked_sub(1) {
+                        None => input.clone(),
+                        Some(length) => self.next_payload(length)?,
+                    };
+                    Some((starts[place].wrapping_add(durations[place]), output))
+                }
+            };
+            if !wanted(id) {
+                continue;
+            }
+            let machine =
+                u32::try_from(machines[place]).ok().filter(|machine| (*machine as usize) < self.machines);
+            sink(Record::Opened(Opened {
+                id,
+                machine: machine.ok_or_else(|| corrupt("a record names a machine that the block lacks"))?,
+                start_time_ms: starts[place],
+                seed: seeds[place] ^ seed_base(id),
+                name: names[place].take(),
+                input: self.payloads.slice(input),
+            }));
+            if let Some((stop_time_ms, output)) = closed {
+                let payload = self.payloads.slice(output);
+                sink(Record::Closed(Closed { id, status, stop_time_ms, payload, blocks: Vec::new() }));
+            }
+        }
+        Ok(())
+    }
+
+    fn journalled(
+        &mut self,
+        sub_block: &SubBlock,
+        wanted: impl Fn(ExecutionId) -> bool,
+        sink: &mut impl FnMut(Record),
+    ) -> Result<(), StoreError> {
+        let (times, sequences, effects) = (self.column()?, self.column()?, self.column()?);
+        let (kinds, lengths) = (self.column()?, self.column()?);
+        for (place, (id, _)) in sub_block.ids().enumerate() {
+            let payload = self.next_payload(lengths[place])?;
+            if !wanted(id) {
+                continue;
+            }
+            let kind = u8::try_from(kinds[place]).ok().and_then(JournalledKind::from_u8);
+            let sequence = u32::try_from(sequences[place]).ok();
+            sink(Record::Journalled(Journalled {
+                id,
+                time_ms: times[place],
+                sequence: sequence.ok_or_else(|| corrupt("an outcome's sequence is too large"))?,
+                effect: effects[place],
+                kind: kind.ok_or_else(|| corrupt("an outcome is of an unknown kind"))?,
+                payload: self.payloads.slice(payload),
+            }));
+        }
+        Ok(())
+    }
+
+    fn closed(
+        &mut self,
+        sub_block: &SubBlock,
+        wanted: impl Fn(ExecutionId) -> bool,
+        sink: &mut impl FnMut(Record),
+    ) -> Result<(), StoreError> {
+        let (stops, lengths, counts) = (self.column()?, self.column()?, self.column()?);
+        let mut blocks = Vec::new();
+        for (place, (id, status)) in sub_block.ids().enumerate() {
+            let payload = self.next_payload(lengths[place])?;
+            if let Some(count) = counts[place].checked_sub(1) {
+                blocks = self.block_ids(count)?;
+            }
+            if wanted(id) {
+                let payload = self.payloads.slice(payload);
+                let stop_time_ms = stops[place];
+                sink(Record::Closed(Closed { id, status, stop_time_ms, payload, blocks: blocks.clone() }));
+            }
+        }
+        Ok(())
+    }
+
+    fn block_ids(&mut self, count: u64) -> Result<Vec<BlockId>, StoreError> {
+        // Each takes two bytes at least, so that a lying count cannot make us allocate.
+        let possible = CLOSED_BLOCKS_MAX.min(self.columns.remaining() / 2);
+        let count = usize::try_from(count).ok().filter(|count| *count <= possible);
+        let mut before = BlockId::default();
+        let mut blocks = Vec::new();
+        for _ in 0..count.ok_or_else(|| corrupt("a closed record names too many blocks"))? {
+            before.generation = self.columns.difference(before.generation)?;
+            before.sequence = self.columns.difference(before.sequence)?;
+            blocks.push(before);
+        }
+        Ok(blocks)
+    }
+}
