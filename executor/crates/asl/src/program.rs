@@ -188,7 +188,7 @@ pub enum Wait {
     Until(Dynamic<Timestamp>),
 }
 
-/// Inline `Map`.
+/// `Map`.
 #[derive(Debug)]
 pub struct MapState {
     /// `ItemProcessor`, or the legacy `Iterator`.
@@ -199,6 +199,27 @@ pub struct MapState {
     pub item_selector: Option<Template>,
     /// `MaxConcurrency` or `MaxConcurrencyPath`; 0 is no limit. In TCSL the default is 1.
     pub max_concurrency: Dynamic<u32>,
+    /// `ProcessorConfig.Mode: DISTRIBUTED`; `None` is an inline Map.
+    pub distributed: Option<Distributed>,
+}
+
+/// What makes a Map distributed. Item readers, batchers, result writers and tolerated failures are refused when a
+/// definition is compiled, so the items come from the state's data and the first failed item fails the state.
+#[derive(Debug, Clone)]
+pub struct Distributed {
+    /// `ProcessorConfig.ExecutionType`
+    pub execution_type: ExecutionType,
+    /// `Label`
+    pub label: Option<Str>,
+}
+
+/// What the child executions of a distributed Map are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExecutionType {
+    /// `STANDARD`
+    Standard,
+    /// `EXPRESS`
+    Express,
 }
 
 /// An entry of `Retry`.
