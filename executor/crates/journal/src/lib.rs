@@ -19,7 +19,7 @@ pub mod store;
 pub mod conformance;
 
 pub use block::{Block, BlockBuilder, Closed, Journalled, JournalledKind, MachineRef, Opened, Record};
-pub use memory::MemoryStore;
+pub use memory::{Fault, MemoryStore};
 pub use store::{
     Acquired, Append, BlockId, BlockRange, Connect, Derived, Durability, Store, StoreError, StoreFuture,
 };
