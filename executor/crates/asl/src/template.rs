@@ -1,5 +1,191 @@
 //! Payload templates: `Parameters`, `ResultSelector`, `ItemSelector`.
+//!
+//! A template is compiled once: what has no `.$` key below it becomes a constant that every result shares; the rest is a
+//! tree of objects and arrays with expressions at its leaves. Invariants: keys keep their order; a key that ends in `.$`
+//! loses the ending and its value is an expression; no two keys are equal after that. What may fail: compiling, with all
+//! problems at once; evaluating, with a state's error.
+
+use crate::path::{EvalError, Path, PathError, Scope};
+use crate::value::{Map, Str, Value};
 
 /// A compiled payload template.
 #[derive(Debug, Clone)]
-pub struct Template {}
+pub struct Template {
+    root: Node,
+}
+
+/// What is wrong with a template, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message} at {pointer}")]
+pub struct TemplateError {
+    /// JSON pointer of the object with the field, from the template: empty for its top level.
+    pub pointer: String,
+    /// What is wrong, in AWS's words where recorded.
+    pub message: String,
+}
+
+#[derive(Debug, Clone)]
+enum Node {
+    /// Nothing to evaluate below.
+    Constant(Value),
+    Object(Box<[(Str, Node)]>),
+    Array(Box<[Node]>),
+    /// The value of a `.$` key.
+    Expression {
+        /// The key with its ending, for messages.
+        field: Str,
+        expression: Expression,
+    },
+}
+
+/// What may stand behind a `.$` key.
+#[derive(Debug, Clone)]
+enum Expression {
+    /// `$...`, `$$...`, `$name...`
+    Path(Path),
+}
+
+impl Template {
+    /// Compiles a template. Any JSON value is one; where only objects are allowed is for the definition to say.
+    ///
+    /// # Errors
+    /// All values of `.$` keys that are no expression, and all keys that are equal once the ending is gone.
+    pub fn compile(template: &Value) -> Result<Self, Vec<TemplateError>> {
+        let mut errors = Vec::new();
+        let root = compile(template, &mut String::new(), &mut errors);
+        if errors.is_empty() { Ok(Self { root }) } else { Err(errors) }
+    }
+
+    /// The template, if there is nothing in it to evaluate.
+    pub fn as_constant(&self) -> Option<&Value> {
+        match &self.root {
+            Node::Constant(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Fills the template in.
+    ///
+    /// # Errors
+    /// `States.ParameterPathFailure` when a path gives no value.
+    pub fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
+        self.root.evaluate(scope)
+    }
+}
+
+impl Node {
+    fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
+        match self {
+            Self::Constant(value) => Ok(value.clone()),
+            Self::Object(members) => {
+                let mut object = Map::with_capacity(members.len());
+                for (key, node) in members {
+                    object.insert(key.clone(), node.evaluate(scope)?);
+                }
+                Ok(object.into())
+            }
+            Self::Array(nodes) => {
+                let items: Result<Vec<Value>, EvalError> =
+                    nodes.iter().map(|node| node.evaluate(scope)).collect();
+                items.map(Value::from)
+            }
+            Self::Expression { field, expression: Expression::Path(path) } => {
+                path.evaluate(scope).map_err(|error| failure(path, field, scope, &error))
+            }
+        }
+    }
+}
+
+/// AWS answers `States.Runtime` where a recording has a Pass state; the documentation has `States.ParameterPathFailure`
+/// for the states that can catch it. The state that evaluates knows which it is, see [`EvalError::PARAMETER_PATH_FAILURE`].
+fn failure(path: &Path, field: &str, scope: &Scope<'_>, error: &PathError) -> EvalError {
+    let mut failure = match error {
+        PathError::Missing(_) => EvalError::not_found(path, field, scope.input),
+        other => {
+            EvalError::runtime(format!("Invalid path '{}' for the field '{field}': {other}", path.text()))
+        }
+    };
+    failure.error = EvalError::PARAMETER_PATH_FAILURE;
+    failure
+}
+
+fn compile(value: &Value, pointer: &mut String, errors: &mut Vec<TemplateError>) -> Node {
+    match value {
+        Value::Object(members) => compile_object(value, members, pointer, errors),
+        Value::Array(items) => {
+            let nodes: Vec<Node> = items
+                .iter()
+                .enumerate()
+                .map(|(at, item)| below(&at.to_string(), pointer, |pointer| compile(item, pointer, errors)))
+                .collect();
+            if nodes.iter().all(Node::is_constant) {
+                Node::Constant(value.clone())
+            } else {
+                Node::Array(nodes.into())
+            }
+        }
+        scalar => Node::Constant(scalar.clone()),
+    }
+}
+
+fn compile_object(
+    value: &Value,
+    members: &Map,
+    pointer: &mut String,
+    errors: &mut Vec<TemplateError>,
+) -> Node {
+    let mut nodes: Vec<(Str, Node)> = Vec::with_capacity(members.len());
+    let mut dynamic = false;
+    for (key, member) in members {
+        let Some(stripped) = key.strip_suffix(".$") else {
+            let node = below(key, pointer, |pointer| compile(member, pointer, errors));
+            dynamic |= !node.is_constant();
+            nodes.push((key.clone(), node));
+            continue;
+        };
+        if members.contains_key(stripped) {
+            let message =
+                format!("The fields '{stripped}' and '{key}' stand for the same field; keep one of them");
+            errors.push(TemplateError { pointer: pointer.clone(), message });
+        }
+        dynamic = true;
+        match expression(key, member) {
+            Ok(expression) => {
+                nodes.push((stripped.into(), Node::Expression { field: key.clone(), expression }));
+            }
+            Err(message) => errors.push(TemplateError { pointer: pointer.clone(), message }),
+        }
+    }
+    if dynamic { Node::Object(nodes.into()) } else { Node::Constant(value.clone()) }
+}
+
+fn below<T>(token: &str, pointer: &mut String, compile: impl FnOnce(&mut String) -> T) -> T {
+    let len = pointer.len();
+    pointer.push('/');
+    pointer.push_str(&token.replace('~', "~0").replace('/', "~1"));
+    let result = compile(pointer);
+    pointer.truncate(len);
+    result
+}
+
+fn expression(field: &str, value: &Value) -> Result<Expression, String> {
+    let refused = || {
+        format!(
+            "The value for the field '{field}' must be a valid JSONPath or a valid intrinsic function call"
+        )
+    };
+    let text = value.as_str().ok_or_else(refused)?;
+    if text.starts_with('$') {
+        return Path::parse(text).map(Expression::Path).map_err(|_| refused());
+    }
+    if text.starts_with("States.") && text.ends_with(')') {
+        return Err(format!("The intrinsic function in the field '{field}' is not supported yet: {text}"));
+    }
+    Err(refused())
+}
+
+impl Node {
+    fn is_constant(&self) -> bool {
+        matches!(self, Self::Constant(_))
+    }
+}

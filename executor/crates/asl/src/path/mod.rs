@@ -1,8 +1,35 @@
-//! JSONPath as AWS accepts it, and reference paths.
+//! JSONPath as AWS accepts it (Jayway's dialect), and reference paths.
+//!
+//! Why a parser of our own: jsonpath-rust reads RFC 9535 and refuses `$.a-b`, `\.`, `.length()`, `=~`, `$$.` and
+//! `$name`, which AWS accepts, and swallows Jayway's filter operators silently. Definite paths compile to a straight walk
+//! without allocation; everything else is a query over lists of nodes.
+//!
+//! Invariants: a definite path gives one value or is missing; any other path gives an array, empty where nothing
+//! matches. Parsing nests at most 32 deep, evaluation visits a bounded number of values. What may fail: parsing
+//! ([`PathSyntaxError`]), evaluation ([`PathError`]), setting ([`SetError`]).
+
+mod error;
+mod evaluate;
+mod filter;
+mod filter_parse;
+mod function;
+mod parse;
+mod reference;
+mod syntax;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+pub use error::{EvalError, PathError, PathSyntaxError};
+pub use reference::{ReferencePath, SetError};
+use syntax::{Query, Step};
 
 use crate::value::{Str, Value};
 
 /// What paths and templates are evaluated against.
+#[derive(Clone, Copy)]
 pub struct Scope<'a> {
     /// What `$` means.
     pub input: &'a Value,
@@ -16,14 +43,134 @@ pub trait ContextSource {
     fn context(&self) -> &Value;
 }
 
-/// A compiled path. Definite paths compile to a straight walk.
+/// A value is its own context object; handy in tests.
+impl ContextSource for Value {
+    fn context(&self) -> &Value {
+        self
+    }
+}
+
+/// Where a path starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Root {
+    /// `$`
+    Input,
+    /// `$$`
+    Context,
+    /// `$name`: a workflow variable. There is no scope of variables yet: it is missing wherever it is evaluated.
+    Variable(Str),
+}
+
+/// A compiled path. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Path {
     text: Str,
+    root: Root,
+    plan: Plan,
 }
 
-/// A path that names exactly one place, where a value can be put.
 #[derive(Debug, Clone)]
-pub struct ReferencePath {
-    text: Str,
+enum Plan {
+    /// A definite path of keys and indexes.
+    Walk(Arc<[Step]>),
+    /// Anything else.
+    Query(Arc<Query>),
+}
+
+impl Path {
+    /// Compiles a path.
+    ///
+    /// # Errors
+    /// When the text is no path, or asks for something that AWS's dialect does not have.
+    pub fn parse(text: &str) -> Result<Self, PathSyntaxError> {
+        let (root, query) = parse::path(text)?;
+        let walk: Option<Arc<[Step]>> = query.as_walk();
+        let plan = walk.map_or_else(|| Plan::Query(Arc::new(query)), Plan::Walk);
+        Ok(Self { text: text.into(), root, plan })
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Where it starts.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// Whether it names at most one value, so that its result is that value and not an array of matches.
+    pub fn is_definite(&self) -> bool {
+        match &self.plan {
+            Plan::Walk(_) => true,
+            Plan::Query(query) => query.definite,
+        }
+    }
+
+    /// Whether it is the root alone: `$`, `$$` or `$name`.
+    pub fn is_root(&self) -> bool {
+        matches!(&self.plan, Plan::Walk(steps) if steps.is_empty())
+    }
+
+    /// The value that the path selects: of a definite path that value, of any other an array of all matches.
+    ///
+    /// # Errors
+    /// When a definite path names nothing, a function cannot take its argument, or the work has no bound.
+    pub fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, PathError> {
+        match &self.plan {
+            Plan::Walk(_) => match self.evaluate_ref(scope) {
+                Some(value) => Ok(value.clone()),
+                None => Err(PathError::Missing(self.normalised())),
+            },
+            Plan::Query(query) => {
+                let root = self.root_value(scope).ok_or_else(|| PathError::Missing(self.normalised()))?;
+                evaluate::evaluate(query, root, &|| self.normalised())
+            }
+        }
+    }
+
+    /// What a plain definite path names, without cloning. `None` when it names nothing, and for paths with filters,
+    /// wildcards, unions, descent or functions.
+    #[inline]
+    pub fn evaluate_ref<'a>(&self, scope: &Scope<'a>) -> Option<&'a Value> {
+        let Plan::Walk(steps) = &self.plan else { return None };
+        let mut value = self.root_value(scope)?;
+        for step in steps.iter() {
+            value = step.of(value)?;
+        }
+        Some(value)
+    }
+
+    /// Whether a definite path names something, or any other path has a match.
+    pub fn is_present(&self, scope: &Scope<'_>) -> bool {
+        match &self.plan {
+            Plan::Walk(_) => self.evaluate_ref(scope).is_some(),
+            Plan::Query(query) => match self.evaluate(scope) {
+                Ok(Value::Array(matches)) if !query.definite => !matches.is_empty(),
+                result => result.is_ok(),
+            },
+        }
+    }
+
+    #[inline]
+    fn root_value<'a>(&self, scope: &Scope<'a>) -> Option<&'a Value> {
+        match self.root {
+            Root::Input => Some(scope.input),
+            Root::Context => Some(scope.context.context()),
+            Root::Variable(_) => None,
+        }
+    }
+
+    /// In bracket notation, as Jayway and AWS name a path in messages: `$['a'][0]`.
+    fn normalised(&self) -> String {
+        let mut text = match &self.root {
+            Root::Input | Root::Context => "$".to_owned(),
+            Root::Variable(name) => format!("${name}"),
+        };
+        match &self.plan {
+            Plan::Walk(steps) => steps.iter().for_each(|step| step.write(&mut text)),
+            Plan::Query(query) => query.write(&mut text),
+        }
+        text
+    }
 }

@@ -1,0 +1,75 @@
+//! What can go wrong with a path, in AWS's words where they are recorded.
+
+use super::Path;
+use crate::value::Value;
+
+/// A text is no path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason} at character {column} of the path '{text}'")]
+pub struct PathSyntaxError {
+    /// The whole text.
+    pub text: String,
+    /// Character of the text where it stops being a path, from 1.
+    pub column: usize,
+    /// What is wrong there.
+    pub reason: String,
+}
+
+/// A path gives no value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// A definite path names nothing. Shown in the normalised notation, as AWS does.
+    #[error("No results for path: {0}")]
+    Missing(String),
+    /// A function of the path cannot take what it got.
+    #[error("{0}")]
+    Function(String),
+    /// The path visits more values than any path may.
+    #[error("the path visits more than {0} values of the input")]
+    TooMuchWork(usize),
+}
+
+/// An evaluation failed: what the state's error will be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}: {message}")]
+pub struct EvalError {
+    /// Error name, for example [`EvalError::RUNTIME`].
+    pub error: &'static str,
+    /// The cause, without the sentence that names the state.
+    pub message: String,
+}
+
+impl EvalError {
+    /// Not retried, not caught.
+    pub const RUNTIME: &'static str = "States.Runtime";
+    /// A path of a payload template gives no value.
+    pub const PARAMETER_PATH_FAILURE: &'static str = "States.ParameterPathFailure";
+    /// `ResultPath` does not apply to the state's input.
+    pub const RESULT_PATH_MATCH_FAILURE: &'static str = "States.ResultPathMatchFailure";
+
+    /// `States.Runtime` with this message.
+    pub fn runtime(message: impl Into<String>) -> Self {
+        Self { error: Self::RUNTIME, message: message.into() }
+    }
+
+    /// For `InputPath`, `OutputPath`, `TimeoutSecondsPath` and the like.
+    pub fn invalid_path(path: &Path, error: &PathError) -> Self {
+        Self::runtime(format!("Invalid path '{}' : {error}", path.text()))
+    }
+
+    /// For a field that a path has to fill: `Parameters`' `x.$`, `ErrorPath`, `CausePath`.
+    pub fn not_found(path: &Path, field: &str, input: &Value) -> Self {
+        Self::runtime(format!(
+            "The JSONPath '{}' specified for the field '{field}' could not be found in the input '{input}'",
+            path.text()
+        ))
+    }
+
+    /// For the paths of a choice rule.
+    pub fn invalid_condition_path(path: &Path) -> Self {
+        Self::runtime(format!(
+            "Invalid path '{}': The choice state's condition path references an invalid value.",
+            path.text()
+        ))
+    }
+}
