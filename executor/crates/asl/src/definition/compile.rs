@@ -1,0 +1,177 @@
+//! The frame of a compilation: bounds of the text, the machine's own fields, the verdict.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::fields::{self, Range};
+use super::findings::{Findings, Place};
+use super::json::{self, JsonProblem, JsonProblemKind, Node, Span};
+use super::{Compiled, DEFINITION_BYTES_MAX, Diagnostic, MachineType, Severity, code};
+use crate::program::{Dialect, Program};
+
+/// What a compilation knows while it goes.
+pub(super) struct Compiler<'t> {
+    pub(super) text: &'t str,
+    pub(super) dialect: Dialect,
+    pub(super) machine: MachineType,
+    /// The machine's `QueryLanguage` is JSONata.
+    pub(super) jsonata: bool,
+    pub(super) findings: Findings,
+    /// State names of the whole machine.
+    pub(super) names: HashSet<String, foldhash::fast::RandomState>,
+    /// Labels of the whole machine.
+    pub(super) labels: HashSet<String, foldhash::fast::RandomState>,
+    /// Features already reported as not supported: each once.
+    pub(super) unsupported: HashSet<&'static str, foldhash::fast::RandomState>,
+}
+
+/// Compiles, or says all that is wrong.
+pub(super) fn compile(
+    definition: &[u8],
+    dialect: Dialect,
+    machine: MachineType,
+) -> Result<Compiled, Vec<Diagnostic>> {
+    if definition.len() > DEFINITION_BYTES_MAX {
+        return Err(vec![too_long(definition.len())]);
+    }
+    let text = match std::str::from_utf8(definition) {
+        Ok(text) => text,
+        Err(error) => return Err(bad_utf8(definition, error.valid_up_to())),
+    };
+    let root = match json::read(text) {
+        Ok(root) => root,
+        Err(problem) => return Err(not_json(text, problem)),
+    };
+    let mut compiler = Compiler {
+        text,
+        dialect,
+        machine,
+        jsonata: false,
+        findings: Findings::default(),
+        names: HashSet::default(),
+        labels: HashSet::default(),
+        unsupported: HashSet::default(),
+    };
+    let program = compiler.machine(&root, definition);
+    let refused = compiler.findings.has_errors();
+    let diagnostics = compiler.findings.finish(text);
+    match program {
+        Some(program) if !refused => Ok(Compiled { program: Arc::new(program), warnings: diagnostics }),
+        _ => Err(diagnostics),
+    }
+}
+
+fn too_long(length: usize) -> Diagnostic {
+    let message = format!("The definition has {length} bytes; at most {DEFINITION_BYTES_MAX} are allowed");
+    Diagnostic {
+        severity: Severity::Error,
+        code: code::SCHEMA_VALIDATION_FAILED,
+        message,
+        location: String::new(),
+        note: String::new(),
+        line: 1,
+        column: 1,
+        length: 1,
+    }
+}
+
+fn bad_utf8(definition: &[u8], valid: usize) -> Vec<Diagnostic> {
+    let text = String::from_utf8_lossy(&definition[..valid]);
+    let message = format!("Invalid UTF-8 byte 0x{:02x} at offset {valid}", definition[valid]);
+    let mut findings = Findings::default();
+    let span = Span::new(valid, valid);
+    findings.error_nowhere(code::INVALID_JSON_DESCRIPTION, span, String::new(), message);
+    findings.finish(&text)
+}
+
+/// The text as AWS's messages quote it: its first 500 characters.
+fn quoted(text: &str) -> String {
+    const SHOWN: usize = 500;
+    match text.char_indices().nth(SHOWN) {
+        None => format!("(String)\"{text}\""),
+        Some((end, _)) => {
+            let rest = text[end..].chars().count();
+            format!("(String)\"{}\"[truncated {rest} chars]", &text[..end])
+        }
+    }
+}
+
+fn not_json(text: &str, problem: JsonProblem) -> Vec<Diagnostic> {
+    let span = Span::new(problem.start, problem.end);
+    let mut findings = Findings::default();
+    match problem.kind {
+        JsonProblemKind::Empty => {
+            let message = "Definition must be a valid JSON object";
+            findings.error_nowhere(code::SCHEMA_VALIDATION_FAILED, span, String::new(), message);
+        }
+        JsonProblemKind::TooDeep => {
+            findings.error_nowhere(code::TOO_DEEPLY_NESTED, span, String::new(), problem.message);
+        }
+        JsonProblemKind::Syntax => {
+            let before = &text[..problem.end];
+            let line = before.matches('\n').count() + 1;
+            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+            let location = format!("[Source: {}; line: {line}, column: {column}]", quoted(text));
+            let message = format!("{}\n at {location}", problem.message);
+            findings.error_nowhere(code::INVALID_JSON_DESCRIPTION, span, location, message);
+        }
+    }
+    findings.finish(text)
+}
+
+impl Compiler<'_> {
+    fn machine(&mut self, root: &Node, definition: &[u8]) -> Option<Program> {
+        let place = Place::root(root.pointed());
+        if root.members().is_none() {
+            let message = "Definition must be a valid JSON object";
+            let span = root.pointed();
+            self.findings.error_nowhere(code::SCHEMA_VALIDATION_FAILED, span, String::new(), message);
+            return None;
+        }
+        self.only(root, fields::MACHINE, &place);
+        self.string_field(root, "Comment", &place);
+        self.version(root, &place);
+        self.jsonata = self.query_language(root, &place).unwrap_or(false);
+        let timeout_seconds = self.integer_field(root, "TimeoutSeconds", Range::POSITIVE, &place);
+        let root = self.graph(root, &place)?;
+        let hash = Sha256::digest(definition).into();
+        Some(Program { dialect: self.dialect, hash, timeout_seconds, root })
+    }
+
+    fn version(&mut self, root: &Node, place: &Place<'_>) {
+        let Some(member) = root.member("Version") else { return };
+        let place = place.member(member);
+        if self.string(&member.value, &place).is_some_and(|version| version != "1.0") {
+            self.findings.schema(&place, "The field 'Version' should have one of these values: [1.0]");
+        }
+    }
+
+    /// `Some(true)` for JSONata; `None` where the field is absent or wrong.
+    pub(super) fn query_language(&mut self, node: &Node, place: &Place<'_>) -> Option<bool> {
+        let member = node.member("QueryLanguage")?;
+        let place = place.member(member);
+        match self.string(&member.value, &place)? {
+            "JSONPath" => Some(false),
+            "JSONata" => {
+                self.unsupported("JSONata", &place);
+                Some(true)
+            }
+            _ => {
+                let message =
+                    "The field 'QueryLanguage' should have one of these values: [JSONPath, JSONata]";
+                self.findings.schema(&place, message);
+                None
+            }
+        }
+    }
+
+    /// The language has it, this version has not. Reported once for each feature.
+    pub(super) fn unsupported(&mut self, feature: &'static str, place: &Place<'_>) {
+        if self.unsupported.insert(feature) {
+            let message = format!("{feature} is not supported by this version of the executor");
+            self.findings.error(code::UNSUPPORTED_FEATURE, place, message);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Retry and Catch.
+
+use super::compile::Compiler;
+use super::fields::{self, Range};
+use super::findings::Place;
+use super::graph::Targets;
+use super::json::{Node, Shape};
+use crate::program::{Catcher, Retrier};
+use crate::value::Str;
+
+/// Matches every error.
+const ALL: &str = "States.ALL";
+/// The longest `MaxDelaySeconds`: a year of 366 days.
+const DELAY: Range = Range { min: 1, max: 31_622_400 };
+
+impl Compiler<'_> {
+    /// `Retry`; empty where absent, `None` where wrong.
+    pub(super) fn retry(&mut self, node: &Node, place: &Place<'_>) -> Option<Box<[Retrier]>> {
+        let Some(member) = node.member("Retry") else { return Some(Box::default()) };
+        let place = place.member(member);
+        let items = self.list(&member.value, &place)?;
+        let mut built = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            let place = place.item(index, item);
+            built.push(self.retrier(item, index + 1 == items.len(), &place));
+        }
+        built.into_iter().collect()
+    }
+
+    /// `Catch`; empty where absent, `None` where wrong.
+    pub(super) fn catch(
+        &mut self,
+        node: &Node,
+        targets: &Targets<'_>,
+        jsonata: bool,
+        place: &Place<'_>,
+    ) -> Option<Box<[Catcher]>> {
+        let Some(member) = node.member("Catch") else { return Some(Box::default()) };
+        let place = place.member(member);
+        let items = self.list(&member.value, &place)?;
+        let mut built = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            let place = place.item(index, item);
+            let last = index + 1 == items.len();
+            built.push(self.catcher(item, last, targets, jsonata, &place));
+        }
+        built.into_iter().collect()
+    }
+
+    /// An array, which may be empty.
+    fn list<'n>(&mut self, node: &'n Node, place: &Place<'_>) -> Option<&'n [Node]> {
+        match &node.shape {
+            Shape::Array(items) => Some(items),
+            _ => {
+                self.findings.schema(place, "Expected value of type Array");
+                None
+            }
+        }
+    }
+
+    fn retrier(&mut self, node: &Node, last: bool, place: &Place<'_>) -> Option<Retrier> {
+        self.object(node, place)?;
+        self.only(node, fields::RETRIER, place);
+        self.string_field(node, "Comment", place);
+        let error_equals = self.error_equals(node, last, place);
+        let interval = self.integer_field(node, "IntervalSeconds", Range::POSITIVE, place);
+        let attempts = self.integer_field(node, "MaxAttempts", Range::NATURAL, place);
+        let max_delay_seconds = self.integer_field(node, "MaxDelaySeconds", DELAY, place);
+        let backoff_rate = self.backoff_rate(node, place);
+        let full_jitter = self.full_jitter(node, place);
+        Some(Retrier {
+            error_equals: error_equals?,
+            interval_seconds: interval.unwrap_or(1),
+            max_attempts: attempts.unwrap_or(3),
+            backoff_rate,
+            max_delay_seconds,
+            full_jitter,
+        })
+    }
+
+    fn backoff_rate(&mut self, node: &Node, place: &Place<'_>) -> f64 {
+        let Some(member) = node.member("BackoffRate") else { return 2.0 };
+        let rate = self.number(&member.value).filter(|rate| *rate >= 1.0);
+        rate.unwrap_or_else(|| {
+            let message = "The field 'BackoffRate' must be a number not less than 1.0";
+            self.findings.schema(&place.member(member), message);
+            2.0
+        })
+    }
+
+    fn full_jitter(&mut self, node: &Node, place: &Place<'_>) -> bool {
+        let Some(member) = node.member("JitterStrategy") else { return false };
+        match member.value.as_str() {
+            Some("FULL") => true,
+            Some("NONE") => false,
+            _ => {
+                let message = "The field 'JitterStrategy' should have one of these values: [FULL, NONE]";
+                self.findings.schema(&place.member(member), message);
+                false
+            }
+        }
+    }
+
+    fn catcher(
+        &mut self,
+        node: &Node,
+        last: bool,
+        targets: &Targets<'_>,
+        jsonata: bool,
+        place: &Place<'_>,
+    ) -> Option<Catcher> {
+        self.object(node, place)?;
+        let unspoken = if jsonata { "ResultPath" } else { "Output" };
+        for member in node.members().unwrap_or_default() {
+            let known = fields::CATCHER.contains(&member.name.as_str());
+            if !known || member.name == unspoken {
+                self.unsupported_field(member, place);
+            }
+        }
+        if let Some(assign) = node.member("Assign") {
+            self.unsupported("Assign (variables)", &place.member(assign));
+        }
+        self.string_field(node, "Comment", place);
+        let complete = self.required(node, &["Next"], place);
+        let error_equals = self.error_equals(node, last, place);
+        let next = self.target_field(node, "Next", targets, place);
+        if jsonata {
+            return None;
+        }
+        let result_path = self.result_path(node, place);
+        complete.then_some(())?;
+        Some(Catcher { error_equals: error_equals?, result_path: result_path?, next: next? })
+    }
+
+    /// `ErrorEquals`: names, of which `States.ALL` stands alone and in the last entry only.
+    fn error_equals(&mut self, node: &Node, last: bool, place: &Place<'_>) -> Option<Box<[Str]>> {
+        self.required(node, &["ErrorEquals"], place);
+        let member = node.member("ErrorEquals")?;
+        let place = place.member(member);
+        let items = self.array(&member.value, &place)?;
+        let mut names = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            let place = place.item(index, item);
+            names.push(self.string(item, &place).map(Str::from));
+        }
+        let names: Option<Box<[Str]>> = names.into_iter().collect();
+        let names = names?;
+        if names.iter().any(|name| name == ALL) {
+            if names.len() > 1 {
+                self.findings.schema(&place, "'States.ALL' must appear alone in 'ErrorEquals'");
+            }
+            if !last {
+                self.findings.schema(&place, "'States.ALL' may appear only in the last entry");
+            }
+        }
+        Some(names)
+    }
+}

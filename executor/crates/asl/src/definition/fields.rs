@@ -1,0 +1,306 @@
+//! Which fields stand where: the allow-tables, and typed reading of fields.
+//!
+//! Purpose: one table per kind of object, so that a field too many or too few is found everywhere in the same way.
+//! What may fail: every reader records what is wrong and returns `None`; the caller goes on with a default, so that all
+//! problems are found in one go.
+
+use super::compile::Compiler;
+use super::findings::Place;
+use super::json::{Member, Node, Shape};
+
+/// The largest number of seconds, attempts and the like.
+pub(super) const COUNT_MAX: u64 = 99_999_999;
+
+/// Fields of a machine.
+pub(super) const MACHINE: &[&str] =
+    &["Comment", "StartAt", "States", "Version", "TimeoutSeconds", "QueryLanguage"];
+/// Fields of a branch.
+pub(super) const BRANCH: &[&str] = &["Comment", "StartAt", "States", "QueryLanguage"];
+/// Fields of an item processor.
+pub(super) const PROCESSOR: &[&str] = &["Comment", "StartAt", "States", "QueryLanguage", "ProcessorConfig"];
+/// Fields of an item processor's configuration.
+pub(super) const PROCESSOR_CONFIG: &[&str] = &["Mode", "ExecutionType"];
+/// Fields of an entry of `Retry`.
+pub(super) const RETRIER: &[&str] = &[
+    "Comment",
+    "ErrorEquals",
+    "IntervalSeconds",
+    "MaxAttempts",
+    "BackoffRate",
+    "MaxDelaySeconds",
+    "JitterStrategy",
+];
+/// Fields of an entry of `Catch`.
+pub(super) const CATCHER: &[&str] = &["Comment", "ErrorEquals", "ResultPath", "Next", "Assign", "Output"];
+
+/// The types of states, in the order of AWS's message.
+pub(super) const TYPES: [&str; 8] = ["Task", "Wait", "Pass", "Succeed", "Fail", "Choice", "Parallel", "Map"];
+
+/// Fields of every state.
+const COMMON: &[&str] = &["Type", "Comment", "QueryLanguage"];
+const TRANSITION: &[&str] = &["Next", "End"];
+const ERRORS: &[&str] = &["Retry", "Catch"];
+
+/// Fields that only a JSONPath state has; `Parameters` of a Map is the legacy spelling of `ItemSelector`.
+const PATH_ONLY: &[&str] =
+    &["InputPath", "OutputPath", "ResultPath", "Parameters", "ResultSelector", "Result", "Variable"];
+/// Fields that only a JSONata state has.
+const JSONATA_ONLY: &[&str] = &["Arguments", "Output", "Items", "Condition"];
+
+/// The fields of each type of state beyond [`COMMON`], in both query languages.
+fn of_type(kind: &str) -> [&'static [&'static str]; 4] {
+    const WHOLE: &[&str] = &["InputPath", "OutputPath", "ResultPath", "Parameters", "Assign", "Output"];
+    match kind {
+        "Task" => [
+            TRANSITION,
+            ERRORS,
+            WHOLE,
+            &[
+                "ResultSelector",
+                "Arguments",
+                "Resource",
+                "Credentials",
+                "TimeoutSeconds",
+                "TimeoutSecondsPath",
+                "HeartbeatSeconds",
+                "HeartbeatSecondsPath",
+            ],
+        ],
+        "Pass" => [TRANSITION, WHOLE, &["Result"], &[]],
+        "Choice" => [&["Choices", "Default"], &["InputPath", "OutputPath"], &["Assign", "Output"], &[]],
+        "Wait" => [
+            TRANSITION,
+            &["InputPath", "OutputPath"],
+            &["Assign", "Output"],
+            &["Seconds", "SecondsPath", "Timestamp", "TimestampPath"],
+        ],
+        "Succeed" => [&["InputPath", "OutputPath"], &["Output"], &[], &[]],
+        "Fail" => [&["Error", "ErrorPath", "Cause", "CausePath"], &[], &[], &[]],
+        "Parallel" => [TRANSITION, ERRORS, WHOLE, &["ResultSelector", "Arguments", "Branches"]],
+        "Map" => [
+            TRANSITION,
+            ERRORS,
+            WHOLE,
+            &[
+                "ResultSelector",
+                "ItemProcessor",
+                "Iterator",
+                "ItemsPath",
+                "Items",
+                "ItemSelector",
+                "ItemReader",
+                "ItemBatcher",
+                "ResultWriter",
+                "Label",
+                "MaxConcurrency",
+                "MaxConcurrencyPath",
+                "ToleratedFailureCount",
+                "ToleratedFailureCountPath",
+                "ToleratedFailurePercentage",
+                "ToleratedFailurePercentagePath",
+            ],
+        ],
+        _ => [&[], &[], &[], &[]],
+    }
+}
+
+/// True where a state of this type may have the field.
+pub(super) fn state_allows(kind: &str, field: &str, jsonata: bool, tcsl: bool) -> bool {
+    let named = COMMON.contains(&field) || of_type(kind).iter().any(|list| list.contains(&field));
+    let spoken = if jsonata {
+        !PATH_ONLY.contains(&field) && (!field.ends_with("Path") || field == "Path")
+    } else {
+        !JSONATA_ONLY.contains(&field)
+    };
+    (named && spoken) || (tcsl && kind == "Pass" && field == "ResultSelector")
+}
+
+/// A number's bounds, both included.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Range {
+    pub(super) min: u64,
+    pub(super) max: u64,
+}
+
+impl Range {
+    pub(super) const POSITIVE: Range = Range { min: 1, max: COUNT_MAX };
+    pub(super) const NATURAL: Range = Range { min: 0, max: COUNT_MAX };
+}
+
+impl Compiler<'_> {
+    /// The members of an object; anything else is an error.
+    pub(super) fn object<'n>(&mut self, node: &'n Node, place: &Place<'_>) -> Option<&'n [Member]> {
+        let members = node.members();
+        if members.is_none() {
+            self.findings.schema(place, "Expected value of type Object");
+        }
+        members
+    }
+
+    /// The items of an array that is not empty; anything else is an error.
+    pub(super) fn array<'n>(&mut self, node: &'n Node, place: &Place<'_>) -> Option<&'n [Node]> {
+        match &node.shape {
+            Shape::Array(items) if items.is_empty() => {
+                self.findings.schema(place, "Value cannot be empty");
+                None
+            }
+            Shape::Array(items) => Some(items),
+            _ => {
+                self.findings.schema(place, "Expected value of type Array");
+                None
+            }
+        }
+    }
+
+    /// A string; anything else is an error.
+    pub(super) fn string<'n>(&mut self, node: &'n Node, place: &Place<'_>) -> Option<&'n str> {
+        let text = node.as_str();
+        if text.is_none() {
+            self.findings.schema(place, "Expected value of type String");
+        }
+        text
+    }
+
+    /// `true` or `false`; anything else is an error.
+    pub(super) fn boolean(&mut self, node: &Node, place: &Place<'_>) -> Option<bool> {
+        if let Shape::Bool(value) = node.shape {
+            return Some(value);
+        }
+        self.findings.schema(place, "Expected value of type Boolean");
+        None
+    }
+
+    /// A string field of this object, where present.
+    pub(super) fn string_field<'n>(
+        &mut self,
+        node: &'n Node,
+        name: &str,
+        place: &Place<'_>,
+    ) -> Option<&'n str> {
+        let member = node.member(name)?;
+        self.string(&member.value, &place.member(member))
+    }
+
+    /// An integer within the range, where the field is present.
+    pub(super) fn integer_field(
+        &mut self,
+        node: &Node,
+        name: &str,
+        range: Range,
+        place: &Place<'_>,
+    ) -> Option<u64> {
+        let member = node.member(name)?;
+        self.integer(&member.value, range, &place.member(member))
+    }
+
+    /// An integer within the range; `3.0` is one.
+    pub(super) fn integer(&mut self, node: &Node, range: Range, place: &Place<'_>) -> Option<u64> {
+        let Some(number) = self.number(node).filter(|number| number.fract() == 0.0) else {
+            self.findings.schema(place, "Expected value of type Integer");
+            return None;
+        };
+        if number < range.min as f64 {
+            let message = format!("The value must not be less than {}", range.min);
+            self.findings.schema(place, message);
+            return None;
+        }
+        if number > range.max as f64 {
+            let message = format!("The value must not be greater than {}", range.max);
+            self.findings.schema(place, message);
+            return None;
+        }
+        Some(number as u64)
+    }
+
+    /// The double that a number spells.
+    pub(super) fn number(&self, node: &Node) -> Option<f64> {
+        if !matches!(node.shape, Shape::Number) {
+            return None;
+        }
+        self.text[node.span.start..node.span.end].parse().ok()
+    }
+
+    /// Fields that are not in the table.
+    pub(super) fn only(&mut self, node: &Node, allowed: &[&str], place: &Place<'_>) {
+        for member in node.members().unwrap_or_default() {
+            if !allowed.contains(&member.name.as_str()) {
+                self.unsupported_field(member, place);
+            }
+        }
+    }
+
+    /// The field does not belong there.
+    pub(super) fn unsupported_field(&mut self, member: &Member, place: &Place<'_>) {
+        let place = place.at(member.name_span);
+        self.findings.schema(&place, format!("Field '{}' is not supported", member.name));
+    }
+
+    /// Fields that have to be there.
+    pub(super) fn required(&mut self, node: &Node, names: &[&str], place: &Place<'_>) -> bool {
+        let missing: Vec<&str> = names.iter().copied().filter(|name| node.get(name).is_none()).collect();
+        if !missing.is_empty() {
+            let message = format!("These fields are required: [{}]", missing.join(", "));
+            self.findings.schema(place, message);
+        }
+        missing.is_empty()
+    }
+
+    /// Fields of which at most one may be there. True when so.
+    pub(super) fn exclusive(&mut self, node: &Node, names: &[&str], place: &Place<'_>) -> bool {
+        let members = node.members().unwrap_or_default();
+        let mut present = members.iter().filter(|member| names.contains(&member.name.as_str()));
+        let first = present.next();
+        let second = present.next();
+        if let (Some(_), Some(second)) = (first, second) {
+            let message = format!("Only one of these fields may be used: [{}]", names.join(", "));
+            self.findings.schema(&place.at(second.name_span), message);
+            return false;
+        }
+        true
+    }
+
+    /// Fields of which exactly one has to be there. True when so.
+    pub(super) fn exactly_one(&mut self, node: &Node, names: &[&str], place: &Place<'_>) -> bool {
+        if names.iter().all(|name| node.get(name).is_none()) {
+            let message = format!("Exactly one of these fields is required: [{}]", names.join(", "));
+            self.findings.schema(place, message);
+            return false;
+        }
+        self.exclusive(node, names, place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_follow_the_specification() {
+        for kind in TYPES {
+            assert_eq!(
+                state_allows(kind, "Retry", false, false),
+                ["Task", "Parallel", "Map"].contains(&kind),
+                "{kind}"
+            );
+            assert_eq!(state_allows(kind, "OutputPath", false, false), kind != "Fail", "{kind}");
+            assert!(!state_allows(kind, "OutputPath", true, false), "{kind}");
+            assert_eq!(
+                state_allows(kind, "Assign", true, false),
+                !["Succeed", "Fail"].contains(&kind),
+                "{kind}"
+            );
+            assert_eq!(
+                state_allows(kind, "Arguments", true, false),
+                ["Task", "Parallel"].contains(&kind),
+                "{kind}"
+            );
+            assert_eq!(state_allows(kind, "TimeoutSeconds", false, false), kind == "Task", "{kind}");
+            assert_eq!(
+                state_allows(kind, "Next", false, false),
+                !["Choice", "Succeed", "Fail"].contains(&kind)
+            );
+        }
+        assert!(!state_allows("Pass", "ResultSelector", false, false));
+        assert!(state_allows("Pass", "ResultSelector", false, true));
+    }
+}

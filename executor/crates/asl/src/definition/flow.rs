@@ -1,0 +1,245 @@
+//! Paths, templates and values inside a definition, and the data flow that they make.
+
+use super::code;
+use super::compile::Compiler;
+use super::findings::Place;
+use super::json::{Member, Node, Shape, Span};
+use crate::path::{Path, ReferencePath, Root};
+use crate::program::{DataFlow, ResultPath, Selection};
+use crate::template::Template;
+use crate::value::{JsonLimits, Value};
+
+/// True for text that a reader would take for a path or an intrinsic function.
+fn looks_evaluated(text: &str) -> bool {
+    text.starts_with("$.") || text.starts_with("$$.") || is_intrinsic(text)
+}
+
+/// True for a call of an intrinsic function, well formed or not.
+fn is_intrinsic(text: &str) -> bool {
+    text.strip_prefix("States.").is_some_and(|rest| rest.contains('('))
+}
+
+impl Compiler<'_> {
+    /// The value that a node spells.
+    pub(super) fn value(&mut self, node: &Node, place: &Place<'_>) -> Option<Value> {
+        let text = &self.text[node.span.start..node.span.end];
+        match Value::parse(text.as_bytes(), JsonLimits::DEFINITION) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let at = (node.span.start + error.offset).min(self.text.len());
+                let at = (0..=at).rev().find(|at| self.text.is_char_boundary(*at)).unwrap_or(0);
+                let place = place.at(Span::new(at, at));
+                self.findings.error(code::INVALID_JSON_DESCRIPTION, &place, error.reason);
+                None
+            }
+        }
+    }
+
+    /// A path: `$...` or `$$...`.
+    pub(super) fn path(&mut self, node: &Node, place: &Place<'_>) -> Option<Path> {
+        let text = self.string(node, place)?;
+        if is_intrinsic(text) {
+            self.unsupported_intrinsic(place);
+            return None;
+        }
+        match Path::parse(text) {
+            Ok(path) => {
+                if let Root::Variable(_) = path.root() {
+                    self.unsupported("Assign (variables)", place);
+                    return None;
+                }
+                Some(path)
+            }
+            Err(error) => {
+                let message = "Value must be a valid JSONPath.";
+                self.findings.schema_noted(place, message, error.to_string());
+                None
+            }
+        }
+    }
+
+    fn unsupported_intrinsic(&mut self, place: &Place<'_>) {
+        self.unsupported("Intrinsic functions", place);
+    }
+
+    /// `ResultPath` of a state or a catcher.
+    pub(super) fn result_path(&mut self, node: &Node, place: &Place<'_>) -> Option<ResultPath> {
+        let Some(member) = node.member("ResultPath") else { return Some(ResultPath::Replace) };
+        if matches!(member.value.shape, Shape::Null) {
+            return Some(ResultPath::Discard);
+        }
+        let place = place.member(member);
+        let text = self.string(&member.value, &place)?;
+        if text == "$" {
+            return Some(ResultPath::Replace);
+        }
+        match ReferencePath::parse(text) {
+            Ok(path) => Some(ResultPath::At(path)),
+            Err(error) => {
+                self.findings.schema(&place, format!("Value is not a Reference Path: {error}"));
+                None
+            }
+        }
+    }
+
+    /// `InputPath` or `OutputPath`.
+    fn selection(&mut self, node: &Node, field: &str, place: &Place<'_>) -> Option<Selection> {
+        let Some(member) = node.member(field) else { return Some(Selection::Whole) };
+        if matches!(member.value.shape, Shape::Null) {
+            return Some(Selection::Empty);
+        }
+        if member.value.as_str() == Some("$") {
+            return Some(Selection::Whole);
+        }
+        self.path(&member.value, &place.member(member)).map(Selection::Path)
+    }
+
+    /// InputPath, ResultSelector, ResultPath and OutputPath around the given `Parameters`.
+    pub(super) fn data_flow(
+        &mut self,
+        node: &Node,
+        parameters: Option<Template>,
+        place: &Place<'_>,
+    ) -> Option<DataFlow> {
+        let input_path = self.selection(node, "InputPath", place);
+        let result_selector = self.template_field(node, "ResultSelector", place);
+        let result_path = self.result_path(node, place);
+        let output_path = self.selection(node, "OutputPath", place);
+        Some(DataFlow {
+            input_path: input_path?,
+            parameters,
+            result_selector: result_selector?,
+            result_path: result_path?,
+            output_path: output_path?,
+        })
+    }
+
+    /// A payload template, where the field is present. The outer `None` is an error.
+    pub(super) fn template_field(
+        &mut self,
+        node: &Node,
+        field: &str,
+        place: &Place<'_>,
+    ) -> Option<Option<Template>> {
+        let Some(member) = node.member(field) else { return Some(None) };
+        self.template(&member.value, &place.member(member)).map(Some)
+    }
+
+    /// A payload template. Problems deep inside have the location of the whole template, as in AWS's messages, and the
+    /// line and column of their own.
+    pub(super) fn template(&mut self, node: &Node, place: &Place<'_>) -> Option<Template> {
+        if !self.template_fields(node, place) {
+            return None;
+        }
+        let value = self.value(node, place)?;
+        match Template::compile(&value) {
+            Ok(template) => Some(template),
+            Err(errors) => {
+                for error in errors {
+                    let spot = follow(node, &error.pointer);
+                    let place = place.at(spot.map_or(place.span, |(span, _)| span));
+                    match spot.and_then(|(_, name)| name).filter(|name| name.ends_with(".$")) {
+                        Some(name) => {
+                            let message = format!(
+                                "The value for the field '{name}' must be a valid JSONPath or a valid \
+                                 intrinsic function call"
+                            );
+                            self.findings.schema_noted(&place, message, error.message);
+                        }
+                        None => self.findings.schema(&place, error.message),
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    /// Remarks on members that look evaluated but are not; false where the template cannot be compiled by this version.
+    fn template_fields(&mut self, node: &Node, place: &Place<'_>) -> bool {
+        let mut sound = true;
+        match &node.shape {
+            Shape::Object(members) => {
+                for member in members {
+                    let text = member.value.as_str().unwrap_or_default();
+                    let spot = place.at(member.pointed());
+                    if member.name.ends_with(".$") && is_intrinsic(text) {
+                        self.unsupported_intrinsic(&spot);
+                        sound = false;
+                    } else if !member.name.ends_with(".$") && looks_evaluated(text) {
+                        let message = format!(
+                            "The value looks evaluated; to evaluate it name the field '{}.$'",
+                            member.name
+                        );
+                        self.findings.warning(code::NO_DOLLAR, &spot, message);
+                    }
+                    sound &= self.template_fields(&member.value, place);
+                }
+            }
+            Shape::Array(items) => {
+                for item in items {
+                    sound &= self.template_fields(item, place);
+                }
+            }
+            _ => {}
+        }
+        sound
+    }
+
+    /// Warns where an operand of a choice rule looks like a path but its operator takes it as text.
+    pub(super) fn remark_literal_path(&mut self, member: &Member, place: &Place<'_>) {
+        let literal = !["Variable", "Comment", "Next"].contains(&member.name.as_str())
+            && !member.name.ends_with("Path");
+        if literal && member.value.as_str().is_some_and(looks_evaluated) {
+            let message = format!("The value looks like a path; to evaluate it use '{}Path'", member.name);
+            self.findings.warning(code::NO_PATH, &place.member(member), message);
+        }
+    }
+
+    /// An error at a place below, given as a JSON pointer.
+    pub(super) fn schema_at(&mut self, node: &Node, pointer: &str, message: &str, place: &Place<'_>) {
+        let mut tokens = pointer.splitn(3, '/');
+        let token = match (tokens.next(), tokens.next()) {
+            (Some(""), Some(token)) => unescape(token),
+            _ => return self.findings.schema(place, message),
+        };
+        let rest = tokens.next().map(|rest| format!("/{rest}")).unwrap_or_default();
+        match &node.shape {
+            Shape::Object(members) => match members.iter().find(|member| member.name == token) {
+                Some(member) => self.schema_at(&member.value, &rest, message, &place.member(member)),
+                None => self.findings.schema(place, message),
+            },
+            Shape::Array(items) => match token.parse().ok().and_then(|index: usize| items.get(index)) {
+                Some(item) => {
+                    let index = token.parse().unwrap_or_default();
+                    self.schema_at(item, &rest, message, &place.item(index, item));
+                }
+                None => self.findings.schema(place, message),
+            },
+            _ => self.findings.schema(place, message),
+        }
+    }
+}
+
+/// A token of a JSON pointer as text.
+fn unescape(token: &str) -> String {
+    token.replace("~1", "/").replace("~0", "~")
+}
+
+/// Where a JSON pointer leads: what to underline, and the member's name where it is one.
+fn follow<'n>(node: &'n Node, pointer: &str) -> Option<(Span, Option<&'n str>)> {
+    let mut at = (node, node.pointed(), None);
+    for token in pointer.split('/').skip(1) {
+        let token = unescape(token);
+        at = match &at.0.shape {
+            Shape::Array(items) => {
+                let item = items.get(token.parse::<usize>().ok()?)?;
+                (item, item.pointed(), None)
+            }
+            _ => {
+                let member = at.0.member(&token)?;
+                (&member.value, member.pointed(), Some(member.name.as_str()))
+            }
+        };
+    }
+    Some((at.1, at.2))
+}
