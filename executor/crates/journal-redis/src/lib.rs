@@ -1,1 +1,34 @@
 //! The store contract on Redis.
+//!
+//! Purpose: [`RedisConnect`] gives each shard a connection of its own to one Redis. Invariants: each flush is one XADD
+//! whose id is the fence, and it is acknowledged by that XADD's reply alone; what travels beside it is derived and is
+//! written only after its block is known to be in the log; the key of a log is never deleted and never gets a time to
+//! live, because that would reset the fence; all keys of a partition carry one hash tag, so that a Redis Cluster can
+//! keep them together. What may fail: Redis, with a [`journal::StoreError`] that carries Redis's own words and says
+//! what to do.
+//!
+//! Rooms: [`options`] (URL and settings), [`link`] (one connection that comes back), [`keys`] (names and hash tags),
+//! [`log`] (acquire, append, read), [`derived`] (what travels beside a block), [`durable`] (keys that live for ever),
+//! [`durability`] (what an acknowledgement is worth), [`error`] (Redis's words to ours).
+
+mod derived;
+mod durability;
+mod durable;
+mod error;
+mod keys;
+mod link;
+mod log;
+mod options;
+mod reply;
+mod store;
+
+pub use keys::partition_tag;
+pub use options::{AppendFsync, RedisOptions};
+pub use store::{RedisConnect, RedisStore};
+
+/// Bytes that one block may have. A flush is bounded to about half of this by its writer; a command of many megabytes
+/// would hold up every other shard.
+pub const BLOCK_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of a derived key or list name.
+pub const DERIVED_KEY_BYTES_MAX: usize = 256;

@@ -1,0 +1,210 @@
+//! One connection that comes back.
+//!
+//! Invariants: one attempt to connect at a time, and those who waited for it share its outcome; failed attempts are
+//! paced by a growing, jittered pause of at most [`PAUSE_MAX`], so that callers may retry in a loop; a connection on
+//! which a reply was lost is given up, because nobody knows what it still holds. What may fail: as [`crate::error`]
+//! tells; an attempt to connect is [`StoreError::Unavailable`].
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use journal::StoreError;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, Value};
+use tokio::time::Instant;
+
+use crate::error;
+use crate::options::{RedisOptions, address};
+
+const PAUSE_FIRST: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub(crate) struct Link {
+    client: Client,
+    config: AsyncConnectionConfig,
+    /// For messages.
+    pub address: String,
+    current: Mutex<Option<Current>>,
+    connecting: tokio::sync::Mutex<Attempts>,
+    /// Attempts that have ended.
+    ended: AtomicU64,
+}
+
+#[derive(Clone)]
+struct Current {
+    connection: MultiplexedConnection,
+    /// Which of the connections of this link.
+    number: u64,
+}
+
+#[derive(Default)]
+struct Attempts {
+    connections: u64,
+    failures: u32,
+    not_before: Option<Instant>,
+    last: Option<StoreError>,
+}
+
+impl Link {
+    pub fn new(options: &RedisOptions) -> Result<Self, StoreError> {
+        let info = options.connection_info()?;
+        let address = address(&info);
+        let client = Client::open(info).map_err(|error| StoreError::Refused(error.to_string()))?;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(options.connect_timeout))
+            .set_response_timeout(Some(options.response_timeout));
+        Ok(Self {
+            client,
+            config,
+            address,
+            current: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+            ended: AtomicU64::new(0),
+        })
+    }
+
+    /// Sends a command; an error reply is an error.
+    pub async fn command(&self, command: &Cmd) -> Result<Value, StoreError> {
+        self.try_command(command).await?.map_err(|error| error::of_command(&error, &self.address))
+    }
+
+    /// Sends a command; the inner result is Redis's reply.
+    pub async fn try_command(&self, command: &Cmd) -> Result<Result<Value, RedisError>, StoreError> {
+        let mut current = self.connection().await?;
+        let answer = current.connection.send_packed_command(command).await.and_then(Value::extract_error);
+        self.judge(&current, answer)
+    }
+
+    /// Sends commands together; one reply each, in order.
+    pub async fn pipeline(&self, pipeline: &Pipeline) -> Result<Vec<Result<Value, RedisError>>, StoreError> {
+        let mut current = self.connection().await?;
+        let answer = current.connection.send_packed_commands(pipeline, 0, pipeline.len()).await;
+        let values =
+            self.judge(&current, answer)?.map_err(|error| error::of_command(&error, &self.address))?;
+        Ok(values.into_iter().map(Value::extract_error).collect())
+    }
+
+    /// Tells Redis's refusals from lost replies, and gives the connection up after the latter.
+    fn judge<T>(
+        &self,
+        used: &Current,
+        answer: Result<T, RedisError>,
+    ) -> Result<Result<T, RedisError>, StoreError> {
+        let Err(error) = answer else { return Ok(answer) };
+        let replied = error.code().is_some();
+        // A replica stays one on this connection; after a failover the name may lead elsewhere.
+        if !replied || error.code() == Some("READONLY") {
+            self.give_up(used.number);
+        }
+        if replied { Ok(Err(error)) } else { Err(error::of_command(&error, &self.address)) }
+    }
+
+    fn give_up(&self, number: u64) {
+        let mut current = self.current();
+        if current.as_ref().is_some_and(|current| current.number == number) {
+            *current = None;
+        }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Current>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection that is there, or a new one.
+    async fn connection(&self) -> Result<Current, StoreError> {
+        let there = self.current().clone();
+        if let Some(current) = there {
+            return Ok(current);
+        }
+        let ended_before = self.ended.load(Ordering::Acquire);
+        let mut attempts = self.connecting.lock().await;
+        let there = self.current().clone();
+        if let Some(current) = there {
+            return Ok(current);
+        }
+        if let (Some(last), true) = (&attempts.last, self.ended.load(Ordering::Acquire) > ended_before) {
+            return Err(last.clone());
+        }
+        if let Some(not_before) = attempts.not_before {
+            tokio::time::sleep_until(not_before).await;
+        }
+        let result = self.open(&mut attempts).await;
+        self.ended.fetch_add(1, Ordering::AcqRel);
+        result
+    }
+
+    async fn open(&self, attempts: &mut Attempts) -> Result<Current, StoreError> {
+        match self.greet().await {
+            Ok(connection) => {
+                if attempts.failures > 0 {
+                    tracing::info!(address = %self.address, "connected to Redis again");
+                }
+                let number = attempts.connections + 1;
+                *attempts = Attempts { connections: number, ..Attempts::default() };
+                let current = Current { connection, number };
+                *self.current() = Some(current.clone());
+                Ok(current)
+            }
+            Err(error) => {
+                if attempts.failures == 0 {
+                    tracing::warn!(address = %self.address, %error, "no connection to Redis, trying on");
+                }
+                attempts.failures = attempts.failures.saturating_add(1);
+                attempts.not_before = Some(Instant::now() + pause(attempts.failures));
+                attempts.last = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// Connects, and sees that Redis answers: a Redis that still loads accepts connections too.
+    async fn greet(&self) -> Result<MultiplexedConnection, StoreError> {
+        let failed = |error: RedisError| error::of_connecting(&error, &self.address);
+        let mut connection =
+            self.client.get_multiplexed_async_connection_with_config(&self.config).await.map_err(failed)?;
+        let pong = connection.send_packed_command(&redis::cmd("PING")).await.and_then(Value::extract_error);
+        match pong {
+            Ok(_) => Ok(connection),
+            // A user without the right to PING is a user all the same.
+            Err(error) if error.code() == Some("NOPERM") => Ok(connection),
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+/// The pause after a number of failures in a row: doubled each time, bounded, and scattered over its upper half.
+fn pause(failures: u32) -> Duration {
+    let doubled = PAUSE_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(10));
+    let whole = doubled.min(PAUSE_MAX);
+    // A fresh `RandomState` is the standard library's source of randomness.
+    let scatter = RandomState::new().hash_one(failures) % 512;
+    whole / 2 + whole.mul_f64(scatter_ratio(scatter))
+}
+
+fn scatter_ratio(scatter: u64) -> f64 {
+    f64::from(u32::try_from(scatter).unwrap_or(0)) / 1024.0
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_stay_below_their_bound() {
+        for failures in 1..100 {
+            let pause = pause(failures);
+            assert!(pause <= PAUSE_MAX, "{failures}: {pause:?}");
+            assert!(pause >= PAUSE_FIRST / 2, "{failures}: {pause:?}");
+        }
+        assert!(pause(20) >= PAUSE_MAX / 2);
+    }
+}

@@ -1,0 +1,290 @@
+//! The log of a partition: one Redis stream.
+//!
+//! Invariants: the id of a block is its stream id, so Redis itself refuses a block that is not above the last one; an
+//! owner takes over by adding the mark `<generation + 1>-0` in the same way. After a refusal the entry under that id
+//! tells a repeated flush (the same bytes: success) from a lost ownership. Entries have one field: `b` for a block, `m`
+//! for a mark.
+
+use bytes::Bytes;
+use ids::PartitionId;
+use journal::store::{Acquired, BlockRange};
+use journal::{Append, BlockId, StoreError};
+use redis::{Cmd, RedisError, Value};
+
+use crate::derived::Pending;
+use crate::error;
+use crate::keys::Keys;
+use crate::link::Link;
+use crate::reply::{array, bytes, text, unexpected};
+use crate::{BLOCK_BYTES_MAX, DERIVED_KEY_BYTES_MAX};
+
+/// Owners that may take a partition between our look and our mark before we give up.
+const ACQUIRE_RACES_MAX: usize = 16;
+/// Bytes that one reply of a read should have at most, by the size of the blocks seen so far.
+const READ_BYTES: usize = 16 * 1024 * 1024;
+/// Blocks that the first reply of a read has at most.
+const READ_FIRST: usize = 16;
+const READ_PAGE_MAX: usize = 1_024;
+
+const BLOCK: &[u8] = b"b";
+const MARK: &[u8] = b"m";
+
+/// Takes a partition.
+pub(crate) async fn acquire(
+    link: &Link,
+    keys: &Keys,
+    partition: PartitionId,
+) -> Result<Acquired, StoreError> {
+    let log = &keys.of(partition).log;
+    for _ in 0..ACQUIRE_RACES_MAX {
+        let top = last_generated(link, log).await?.unwrap_or_default();
+        let Some(generation) = top.generation.checked_add(1) else {
+            return Err(StoreError::Corrupt(format!(
+                "the log of partition {partition} stands at {top}, the end"
+            )));
+        };
+        let mark = BlockId { generation, sequence: 0 };
+        let mut add = redis::cmd("XADD");
+        add.arg(log).arg(mark.to_string()).arg(MARK).arg("1");
+        match link.try_command(&add).await? {
+            Ok(_) => {
+                let before = BlockRange { from: BlockId::default(), to: top, reverse: true, limit: 1 };
+                let last = read(link, keys, partition, before).await?.first().map(|(id, _)| *id);
+                return Ok(Acquired { generation, last });
+            }
+            // Another owner was quicker.
+            Err(refusal) if error::is_stale_id(&refusal) => {}
+            Err(refusal) => return Err(error::of_command(&refusal, &link.address)),
+        }
+    }
+    let message =
+        format!("other nodes took partition {partition} {ACQUIRE_RACES_MAX} times while this one tried");
+    Err(StoreError::Unavailable(message))
+}
+
+/// Writes a block; what travels beside the blocks before it goes along.
+pub(crate) async fn append(
+    link: &Link,
+    keys: &Keys,
+    pending: &Pending,
+    append: &Append,
+) -> Result<(), StoreError> {
+    check(append)?;
+    let log = &keys.of(append.partition).log;
+    let refusal = match pending.send(link, Some(&add(log, append))).await? {
+        Ok(_) => return Ok(()),
+        Err(refusal) => refusal,
+    };
+    let refusal = match append.trim_below {
+        Some(below) if error::is_out_of_memory(&refusal) => {
+            match make_room(link, log, below, append).await? {
+                Ok(_) => return Ok(()),
+                Err(refusal) => refusal,
+            }
+        }
+        _ => refusal,
+    };
+    if error::is_stale_id(&refusal) {
+        return mine_or_fenced(link, log, append).await;
+    }
+    Err(error::of_command(&refusal, &link.address))
+}
+
+fn check(append: &Append) -> Result<(), StoreError> {
+    let refused = |why: String| Err(StoreError::Refused(format!("partition {}: {why}", append.partition)));
+    if append.id.sequence == 0 {
+        return refused(format!("block {} has the number of an owner's mark", append.id));
+    }
+    if append.block.len() > BLOCK_BYTES_MAX {
+        let length = append.block.len();
+        return refused(format!("block {} has {length} bytes, at most {BLOCK_BYTES_MAX} go", append.id));
+    }
+    let longest = append.derived.iter().map(|derived| crate::derived::key(derived).len()).max();
+    if longest > Some(DERIVED_KEY_BYTES_MAX) {
+        return refused(format!("a derived key is longer than {DERIVED_KEY_BYTES_MAX} bytes"));
+    }
+    Ok(())
+}
+
+fn add(log: &[u8], append: &Append) -> Cmd {
+    let mut add = Cmd::with_capacity(7, append.block.len() + 128);
+    add.arg("XADD").arg(log);
+    if let Some(below) = append.trim_below {
+        add.arg("MINID").arg("~").arg(below.to_string());
+    }
+    add.arg(append.id.to_string()).arg(BLOCK).arg(append.block.as_ref());
+    add
+}
+
+/// Redis has no memory left and refuses even the XADD that would trim: trims by itself, and tries once more.
+async fn make_room(
+    link: &Link,
+    log: &[u8],
+    below: BlockId,
+    append: &Append,
+) -> Result<Result<Value, RedisError>, StoreError> {
+    let mut trim = redis::cmd("XTRIM");
+    trim.arg(log).arg("MINID").arg("=").arg(below.to_string());
+    link.command(&trim).await?;
+    link.try_command(&add(log, append)).await
+}
+
+/// The log stands at or above the id: by this very block, or by another owner's?
+async fn mine_or_fenced(link: &Link, log: &[u8], append: &Append) -> Result<(), StoreError> {
+    let mut range = redis::cmd("XRANGE");
+    range.arg(log).arg(append.id.to_string()).arg(append.id.to_string());
+    let entries = array("XRANGE", link.command(&range).await?)?;
+    for entry in entries {
+        if let Entry::Block(_, block) = entry_of(entry)?
+            && block == append.block
+        {
+            return Ok(());
+        }
+    }
+    let last = last_generated(link, log).await?.unwrap_or_default();
+    Err(StoreError::Fenced { partition: append.partition, attempted: append.id, last })
+}
+
+/// The highest id that the stream has ever had, also if that entry is trimmed.
+async fn last_generated(link: &Link, log: &[u8]) -> Result<Option<BlockId>, StoreError> {
+    let mut info = redis::cmd("XINFO");
+    info.arg("STREAM").arg(log);
+    let reply = match link.try_command(&info).await? {
+        Ok(reply) => reply,
+        Err(error) if error.detail().is_some_and(|detail| detail.contains("no such key")) => return Ok(None),
+        Err(error) => return Err(error::of_command(&error, &link.address)),
+    };
+    let mut fields = array("XINFO STREAM", reply)?.into_iter();
+    while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+        if text(name).as_deref() == Some("last-generated-id") {
+            return text(value).as_deref().map(parse_id).transpose();
+        }
+    }
+    Err(StoreError::Corrupt("Redis answered XINFO STREAM without last-generated-id".to_owned()))
+}
+
+/// Blocks in order, without marks.
+pub(crate) async fn read(
+    link: &Link,
+    keys: &Keys,
+    partition: PartitionId,
+    range: BlockRange,
+) -> Result<Vec<(BlockId, Bytes)>, StoreError> {
+    let log = &keys.of(partition).log;
+    let mut found = Vec::new();
+    let mut largest = READ_BYTES / READ_FIRST;
+    let (mut from, mut to) = (range.from, range.to);
+    while found.len() < range.limit && from <= to {
+        let page = (range.limit - found.len()).min(READ_BYTES / largest.max(1)).clamp(1, READ_PAGE_MAX);
+        let entries = entries(link, log, from, to, range.reverse, page).await?;
+        let (read, mut end) = (entries.len(), None);
+        for entry in entries {
+            match entry_of(entry)? {
+                Entry::Block(id, block) => {
+                    largest = if found.is_empty() { block.len() } else { largest.max(block.len()) };
+                    found.push((id, block));
+                    end = Some(id);
+                }
+                Entry::Mark(id) => end = Some(id),
+            }
+        }
+        let next = match (end, range.reverse) {
+            (Some(end), false) => after(end).map(|id| from = id),
+            (Some(end), true) => before(end).map(|id| to = id),
+            (None, _) => None,
+        };
+        if read < page || next.is_none() {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+async fn entries(
+    link: &Link,
+    log: &[u8],
+    from: BlockId,
+    to: BlockId,
+    reverse: bool,
+    count: usize,
+) -> Result<Vec<Value>, StoreError> {
+    let (name, first, second) = if reverse { ("XREVRANGE", to, from) } else { ("XRANGE", from, to) };
+    let mut range = redis::cmd(name);
+    range.arg(log).arg(first.to_string()).arg(second.to_string()).arg("COUNT").arg(count);
+    array(name, link.command(&range).await?)
+}
+
+fn after(id: BlockId) -> Option<BlockId> {
+    match id.sequence.checked_add(1) {
+        Some(sequence) => Some(BlockId { sequence, ..id }),
+        None => Some(BlockId { generation: id.generation.checked_add(1)?, sequence: 0 }),
+    }
+}
+
+fn before(id: BlockId) -> Option<BlockId> {
+    match id.sequence.checked_sub(1) {
+        Some(sequence) => Some(BlockId { sequence, ..id }),
+        None => Some(BlockId { generation: id.generation.checked_sub(1)?, sequence: u64::MAX }),
+    }
+}
+
+enum Entry {
+    Block(BlockId, Bytes),
+    Mark(BlockId),
+}
+
+/// `[id, [field, value]]`.
+fn entry_of(entry: Value) -> Result<Entry, StoreError> {
+    let mut parts = array("XRANGE", entry)?.into_iter();
+    let (Some(id), Some(fields)) = (parts.next().and_then(text), parts.next()) else {
+        return Err(unexpected("XRANGE", &Value::Nil));
+    };
+    let id = parse_id(&id)?;
+    let mut fields = array("XRANGE", fields)?.into_iter();
+    match (fields.next().and_then(bytes), fields.next().and_then(bytes)) {
+        (Some(name), Some(block)) if name == BLOCK => Ok(Entry::Block(id, block)),
+        (Some(name), Some(_)) if name == MARK => Ok(Entry::Mark(id)),
+        _ => Err(StoreError::Corrupt(format!("entry {id} of a log is neither a block nor an owner's mark"))),
+    }
+}
+
+fn parse_id(text: &str) -> Result<BlockId, StoreError> {
+    let parts = text.split_once('-').and_then(|(generation, sequence)| {
+        Some(BlockId { generation: generation.parse().ok()?, sequence: sequence.parse().ok()? })
+    });
+    parts.ok_or_else(|| StoreError::Corrupt(format!("{text:?} is not the id of a stream entry")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAST: BlockId = BlockId { generation: u64::MAX, sequence: u64::MAX };
+
+    #[test]
+    fn ids_are_read_back_as_they_were_written() {
+        for id in [BlockId::default(), BlockId { generation: 7, sequence: 12 }, LAST] {
+            assert_eq!(parse_id(&id.to_string()).expect("an id"), id);
+        }
+        assert!(matches!(parse_id("12"), Err(StoreError::Corrupt(_))));
+    }
+
+    #[test]
+    fn neighbours_of_an_id_cross_generations_and_end_at_the_ends() {
+        let id = BlockId { generation: 3, sequence: u64::MAX };
+        assert_eq!(after(id), Some(BlockId { generation: 4, sequence: 0 }));
+        assert_eq!(after(id).and_then(before), Some(id));
+        assert_eq!(before(BlockId::default()), None);
+        assert_eq!(after(LAST), None);
+    }
+
+    #[test]
+    fn a_foreign_entry_is_named() {
+        let entry = Value::Array(vec![
+            Value::BulkString(b"1-2".to_vec()),
+            Value::Array(vec![Value::BulkString(b"x".to_vec()), Value::BulkString(b"y".to_vec())]),
+        ]);
+        let Err(error) = entry_of(entry) else { panic!("it is neither block nor mark") };
+        assert!(error.to_string().contains("entry 1-2"), "{error}");
+    }
+}
