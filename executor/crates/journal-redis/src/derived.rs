@@ -63,14 +63,6 @@ enum WriteKind {
     Push,
 }
 
-/// The key or list that is written.
-pub(crate) fn key(derived: &Derived) -> &Bytes {
-    match derived {
-        Derived::Put { key, .. } => key,
-        Derived::Push { list, .. } => list,
-    }
-}
-
 impl Write {
     fn new(keys: &Keys, partition: PartitionId, derived: Derived) -> Self {
         let keys = keys.of(partition);
@@ -165,25 +157,21 @@ impl Pending {
             "Redis refused keys that make look-ups quick; they are rebuilt from the log");
     }
 
-    /// Waits until nothing is left that is older than [`LINGER`], and sends what no append took along.
-    pub async fn linger(&self, link: &Link) {
-        loop {
-            let since = {
-                let mut state = self.state();
-                if state.since.is_none() {
-                    state.timer_runs = false;
-                    return;
-                }
-                state.since
-            };
-            if let Some(since) = since {
-                tokio::time::sleep_until(since + LINGER).await;
-            }
-            let due = self.state().since.is_some_and(|since| since + LINGER <= Instant::now());
-            if due && let Err(error) = self.send(link, None).await {
-                tracing::debug!(address = %link.address, %error, "keys that make look-ups quick wait on");
-            }
+    /// Waits until what waits has waited for [`LINGER`], and sends what no append took along; `false`: nothing is
+    /// left, and the next [`Pending::keep`] asks for a new timer.
+    pub async fn linger(&self, link: &Link) -> bool {
+        let since = {
+            let mut state = self.state();
+            state.timer_runs = state.since.is_some();
+            state.since
+        };
+        let Some(since) = since else { return false };
+        tokio::time::sleep_until(since + LINGER).await;
+        let due = self.state().since.is_some_and(|since| since + LINGER <= Instant::now());
+        if due && let Err(error) = self.send(link, None).await {
+            tracing::debug!(address = %link.address, %error, "keys that make look-ups quick wait on");
         }
+        true
     }
 
     fn take(&self) -> VecDeque<Write> {

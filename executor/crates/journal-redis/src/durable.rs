@@ -8,6 +8,7 @@ use bytes::Bytes;
 use journal::StoreError;
 use redis::Value;
 
+use crate::error;
 use crate::keys::Keys;
 use crate::link::Link;
 use crate::reply::{array, bytes, unexpected};
@@ -29,6 +30,12 @@ else
   redis.call('ZREM', KEYS[2], ARGV[1])
 end
 return 1";
+
+/// KEYS: values, names. ARGV: key.
+const INCREMENT: &str = "\
+local value = redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
+redis.call('ZADD', KEYS[2], 0, ARGV[1])
+return value";
 
 /// Sets a key.
 pub(crate) async fn put(link: &Link, keys: &Keys, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
@@ -129,15 +136,22 @@ fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(end)
 }
 
-/// Raises a counter by one.
+/// Raises a counter by one. It is a key as others are, and its value a decimal number.
 pub(crate) async fn increment(link: &Link, keys: &Keys, key: &[u8]) -> Result<u64, StoreError> {
-    let mut raise = redis::cmd("HINCRBY");
-    raise.arg(keys.counters()).arg(key).arg(1);
-    match link.command(&raise).await? {
-        Value::Int(value) => u64::try_from(value)
-            .map_err(|_| StoreError::Corrupt(format!("a counter in Redis is negative: {value}"))),
-        other => Err(unexpected("HINCRBY", &other)),
-    }
+    let mut script = redis::cmd("EVAL");
+    script.arg(INCREMENT).arg(2).arg(keys.values()).arg(keys.names()).arg(key);
+    let value = match link.try_command(&script).await? {
+        Ok(Value::Int(value)) => value,
+        Ok(other) => return Err(unexpected("EVAL", &other)),
+        Err(refusal) if refusal.detail().is_some_and(|detail| detail.contains("not an integer")) => {
+            let key = String::from_utf8_lossy(key);
+            return Err(StoreError::Refused(format!(
+                "the durable key {key:?} holds no number, it cannot be raised"
+            )));
+        }
+        Err(refusal) => return Err(error::of_command(&refusal, &link.address)),
+    };
+    u64::try_from(value).map_err(|_| StoreError::Corrupt(format!("a counter in Redis is negative: {value}")))
 }
 
 #[cfg(test)]

@@ -25,10 +25,3 @@ mod store;
 pub use keys::partition_tag;
 pub use options::{AppendFsync, RedisOptions};
 pub use store::{RedisConnect, RedisStore};
-
-/// Bytes that one block may have. A flush is bounded to about half of this by its writer; a command of many megabytes
-/// would hold up every other shard.
-pub const BLOCK_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-/// Bytes of a derived key or list name.
-pub const DERIVED_KEY_BYTES_MAX: usize = 256;

@@ -66,6 +66,11 @@ impl Link {
         })
     }
 
+    /// Sees that there is a connection.
+    pub async fn connect(&self) -> Result<(), StoreError> {
+        self.connection().await.map(|_| ())
+    }
+
     /// Sends a command; an error reply is an error.
     pub async fn command(&self, command: &Cmd) -> Result<Value, StoreError> {
         self.try_command(command).await?.map_err(|error| error::of_command(&error, &self.address))

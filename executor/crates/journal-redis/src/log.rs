@@ -16,7 +16,6 @@ use crate::error;
 use crate::keys::Keys;
 use crate::link::Link;
 use crate::reply::{array, bytes, text, unexpected};
-use crate::{BLOCK_BYTES_MAX, DERIVED_KEY_BYTES_MAX};
 
 /// Owners that may take a partition between our look and our mark before we give up.
 const ACQUIRE_RACES_MAX: usize = 16;
@@ -69,7 +68,7 @@ pub(crate) async fn append(
     pending: &Pending,
     append: &Append,
 ) -> Result<(), StoreError> {
-    check(append)?;
+    append.check()?;
     let log = &keys.of(append.partition).log;
     let refusal = match pending.send(link, Some(&add(log, append))).await? {
         Ok(_) => return Ok(()),
@@ -88,22 +87,6 @@ pub(crate) async fn append(
         return mine_or_fenced(link, log, append).await;
     }
     Err(error::of_command(&refusal, &link.address))
-}
-
-fn check(append: &Append) -> Result<(), StoreError> {
-    let refused = |why: String| Err(StoreError::Refused(format!("partition {}: {why}", append.partition)));
-    if append.id.sequence == 0 {
-        return refused(format!("block {} has the number of an owner's mark", append.id));
-    }
-    if append.block.len() > BLOCK_BYTES_MAX {
-        let length = append.block.len();
-        return refused(format!("block {} has {length} bytes, at most {BLOCK_BYTES_MAX} go", append.id));
-    }
-    let longest = append.derived.iter().map(|derived| crate::derived::key(derived).len()).max();
-    if longest > Some(DERIVED_KEY_BYTES_MAX) {
-        return refused(format!("a derived key is longer than {DERIVED_KEY_BYTES_MAX} bytes"));
-    }
-    Ok(())
 }
 
 fn add(log: &[u8], append: &Append) -> Cmd {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use ids::PartitionId;
-use journal::store::{Acquired, BlockRange, Connect};
+use journal::store::{Acquired, BlockRange, Connect, check_key};
 use journal::{Append, BlockId, Durability, Store, StoreError, StoreFuture};
 
 use crate::derived::{self, Pending};
@@ -35,7 +35,7 @@ impl RedisConnect {
     /// [`StoreError::Unavailable`] with the address when Redis is not there or not ready yet.
     pub async fn open(&self) -> Result<RedisStore, StoreError> {
         let link = Link::new(&self.options)?;
-        link.command(&redis::cmd("PING")).await?;
+        link.connect().await?;
         let keys = Keys::new(&self.options.prefix);
         let declared = self.options.declared_appendfsync;
         Ok(RedisStore { inner: Arc::new(Inner { link, keys, declared, pending: Pending::default() }) })
@@ -77,10 +77,12 @@ impl Inner {
     }
 }
 
-/// Sends derived writes that no append took along; holds the connection only while there are any.
+/// Sends derived writes that no append took along, as long as there are any and the connection is in use.
 async fn linger(inner: Weak<Inner>) {
-    if let Some(inner) = inner.upgrade() {
-        inner.pending.linger(&inner.link).await;
+    while let Some(inner) = inner.upgrade() {
+        if !inner.pending.linger(&inner.link).await {
+            return;
+        }
     }
 }
 
@@ -118,7 +120,10 @@ impl Store for RedisStore {
     }
 
     fn put(&self, key: Bytes, value: Bytes) -> StoreFuture<'_, ()> {
-        Box::pin(async move { durable::put(&self.inner.link, &self.inner.keys, &key, &value).await })
+        Box::pin(async move {
+            check_key(&key)?;
+            durable::put(&self.inner.link, &self.inner.keys, &key, &value).await
+        })
     }
 
     fn compare_and_put(
@@ -128,6 +133,7 @@ impl Store for RedisStore {
         value: Option<Bytes>,
     ) -> StoreFuture<'_, bool> {
         Box::pin(async move {
+            check_key(&key)?;
             let (expected, value) = (expected.as_deref(), value.as_deref());
             durable::compare_and_put(&self.inner.link, &self.inner.keys, &key, expected, value).await
         })
@@ -149,7 +155,10 @@ impl Store for RedisStore {
     }
 
     fn increment(&self, key: Bytes) -> StoreFuture<'_, u64> {
-        Box::pin(async move { durable::increment(&self.inner.link, &self.inner.keys, &key).await })
+        Box::pin(async move {
+            check_key(&key)?;
+            durable::increment(&self.inner.link, &self.inner.keys, &key).await
+        })
     }
 
     fn durability(&self) -> StoreFuture<'_, Durability> {

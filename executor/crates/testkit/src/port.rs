@@ -5,12 +5,14 @@
 //! was killed finds its port free again.
 
 use std::fs::{File, OpenOptions};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 const FIRST: u16 = 20_000;
 const LAST: u16 = 31_999;
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
 
 /// Locks that are held until the process ends; bounded by the number of ports.
 static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
@@ -54,8 +56,10 @@ fn claim(port: u16) -> Option<File> {
     let path = directory.join(port.to_string());
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path).ok()?;
     lock.try_lock().ok()?;
-    TcpListener::bind(("127.0.0.1", port)).ok()?;
-    Some(lock)
+    // A look by connecting, not by binding: a process that another thread is just starting would hold the bound port
+    // for a moment.
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    TcpStream::connect_timeout(&address, LOOK_WITHIN).is_err().then_some(lock)
 }
 
 fn lock_directory() -> PathBuf {
@@ -64,20 +68,27 @@ fn lock_directory() -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
     fn a_port_is_handed_out_once() {
-        let first = free_port();
-        let second = free_port();
-        assert_ne!(first, second);
-        TcpListener::bind(("127.0.0.1", first)).expect("the port is free");
+        assert_ne!(free_port(), free_port());
     }
 
     #[test]
-    fn ports_in_a_row_are_all_free() {
+    fn ports_in_a_row_can_all_be_listened_on() {
         let base = free_ports(4);
-        let listeners: Vec<_> = (base..base + 4).map(|port| TcpListener::bind(("127.0.0.1", port))).collect();
+        let listen = |port| TcpListener::bind(("127.0.0.1", port));
+        let listeners: Vec<_> = (base..base + 4).map(listen).collect();
         assert!(listeners.iter().all(Result::is_ok), "{listeners:?}");
+    }
+
+    #[test]
+    fn a_port_on_which_somebody_listens_is_not_free() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        assert!(claim(port).is_none(), "{port}");
     }
 }

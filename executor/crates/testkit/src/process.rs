@@ -19,6 +19,9 @@ use crate::wait::LOOK_EVERY;
 
 /// Lines that are kept of a process's output.
 const LOG_LINES: usize = 4_000;
+/// How long the output of a process that has ended may still take.
+const END_WITHIN: Duration = Duration::from_secs(2);
+const STREAMS: usize = 2;
 /// Lines that an error shows.
 const TAIL_LINES: usize = 40;
 
@@ -100,6 +103,8 @@ struct Lines {
     kept: VecDeque<String>,
     /// Lines that came in all, also those no longer kept.
     seen: usize,
+    /// Streams that have come to their end.
+    ended: usize,
 }
 
 impl Process {
@@ -119,7 +124,7 @@ impl Process {
             .spawn()
             .map_err(|error| TestkitError::Start { program: program(), why: error.to_string() })?;
         let log = Arc::new(Log::default());
-        let streams: [Option<Box<dyn Read + Send>>; 2] = [
+        let streams: [Option<Box<dyn Read + Send>>; STREAMS] = [
             child.stdout.take().map(|out| Box::new(out) as _),
             child.stderr.take().map(|err| Box::new(err) as _),
         ];
@@ -159,6 +164,9 @@ impl Process {
         let deadline = Instant::now() + timeout;
         loop {
             let ended = self.try_exit();
+            if ended.is_some() {
+                self.log.wait_for_end();
+            }
             if let Some(value) = look() {
                 return Ok(value);
             }
@@ -230,6 +238,7 @@ impl Process {
         let deadline = Instant::now() + timeout;
         loop {
             if let Some(exit) = self.try_exit() {
+                self.log.wait_for_end();
                 return Ok(exit);
             }
             if Instant::now() >= deadline {
@@ -297,6 +306,14 @@ impl Log {
             lines.seen += 1;
             self.more.notify_all();
         }
+        self.lock().ended += 1;
+        self.more.notify_all();
+    }
+
+    /// Returns when both streams were read to their end; or a little later anyway, for a grandchild may hold them.
+    fn wait_for_end(&self) {
+        let lines = self.lock();
+        drop(self.more.wait_timeout_while(lines, END_WITHIN, |lines| lines.ended < STREAMS));
     }
 
     /// Returns when a line came, or soon anyway: an end of the process brings no line.

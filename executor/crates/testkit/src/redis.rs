@@ -193,7 +193,10 @@ impl Redis {
     }
 
     fn launch(&mut self) -> Result<(), TestkitError> {
-        let options = ProcessOptions::new("redis-server", "redis-server", self.arguments());
+        let file = self.dir.path().join("redis.conf");
+        std::fs::write(&file, self.settings())
+            .map_err(|error| TestkitError::io(format!("settings {}", file.display()), error))?;
+        let options = ProcessOptions::new("redis-server", "redis-server", [file.display().to_string()]);
         let mut process = Process::start(&options).map_err(|error| TestkitError::Start {
             program: "redis-server".to_owned(),
             why: format!("{error}; install it with `apt-get install -y redis-server` (no service is needed)"),
@@ -206,25 +209,23 @@ impl Redis {
         Ok(())
     }
 
-    fn arguments(&self) -> Vec<String> {
+    /// Lines of `redis.conf`.
+    fn settings(&self) -> String {
         let appendonly = if self.options.appendfsync == AppendFsync::Off { "no" } else { "yes" };
-        let mut settings = vec![
-            ("port", self.port.to_string()),
-            ("bind", "127.0.0.1".to_owned()),
-            ("dir", self.dir.path().display().to_string()),
-            ("save", String::new()),
-            ("appendonly", appendonly.to_owned()),
-            ("appendfsync", self.options.appendfsync.to_string()),
-            ("no-appendfsync-on-rewrite", "no".to_owned()),
-            ("maxmemory-policy", "noeviction".to_owned()),
-            ("daemonize", "no".to_owned()),
-        ];
-        if let Some(bytes) = self.options.maxmemory {
-            settings.push(("maxmemory", bytes.to_string()));
-        }
-        let extra = self.options.extra.iter().map(|(name, value)| (name.as_str(), value.clone()));
+        let mut text = format!(
+            "port {port}\nbind 127.0.0.1\ndir \"{dir}\"\nsave \"\"\nappendonly {appendonly}\n\
+             appendfsync {fsync}\nno-appendfsync-on-rewrite no\nmaxmemory-policy noeviction\n\
+             maxmemory {maxmemory}\ndaemonize no\n",
+            port = self.port,
+            dir = self.dir.path().display(),
+            fsync = self.options.appendfsync,
+            maxmemory = self.options.maxmemory.unwrap_or(0),
+        );
         // Of a setting that is given twice, Redis takes the last.
-        settings.into_iter().chain(extra).flat_map(|(name, value)| [format!("--{name}"), value]).collect()
+        for (name, value) in &self.options.extra {
+            text.push_str(&format!("{name} {value}\n"));
+        }
+        text
     }
 }
 
