@@ -7,8 +7,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use asl::{Dialect, Program};
+use bytes::Bytes;
 use ids::DefinitionHash;
+use journal::{Store, StoreError};
 
+use crate::error::Error;
 use crate::limits;
 
 type Programs = HashMap<(DefinitionHash, Dialect), Arc<Program>, foldhash::fast::RandomState>;
@@ -27,6 +30,47 @@ impl Definitions {
         programs.get(&(*hash, dialect)).map(Arc::clone)
     }
 
+    /// Compiles a definition and keeps it in the store; returns when it is durable. Sending the same again is harmless.
+    ///
+    /// # Errors
+    /// [`Error::InvalidDefinition`] with every problem; the store.
+    pub async fn put(
+        &self,
+        store: &dyn Store,
+        definition: Bytes,
+        dialect: Dialect,
+    ) -> Result<DefinitionHash, Error> {
+        let compiled = Program::compile(&definition, dialect);
+        let program = compiled.map_err(|diagnostics| Error::InvalidDefinition { diagnostics })?.program;
+        store.put(key(&program.hash), definition).await?;
+        self.keep(&program);
+        Ok(program.hash)
+    }
+
+    /// The program of a hash, from memory or else from the store; `None` where nobody has put the definition.
+    ///
+    /// # Errors
+    /// The store; [`Error::InvalidDefinition`] where the definition does not compile in this dialect.
+    pub async fn load(
+        &self,
+        store: &dyn Store,
+        hash: DefinitionHash,
+        dialect: Dialect,
+    ) -> Result<Option<Arc<Program>>, Error> {
+        if let Some(program) = self.compiled(&hash, dialect) {
+            return Ok(Some(program));
+        }
+        let Some(definition) = store.get(key(&hash)).await? else { return Ok(None) };
+        let compiled = Program::compile(&definition, dialect);
+        let program = compiled.map_err(|diagnostics| Error::InvalidDefinition { diagnostics })?.program;
+        if program.hash != hash {
+            let text = "a definition does not have the hash that it is kept under".to_owned();
+            return Err(StoreError::Corrupt(text).into());
+        }
+        self.keep(&program);
+        Ok(Some(program))
+    }
+
     /// Keeps a compiled program.
     fn keep(&self, program: &Arc<Program>) {
         let mut programs = self.programs.write().unwrap_or_else(PoisonError::into_inner);
@@ -37,5 +81,45 @@ impl Definitions {
             programs.clear();
         }
         programs.insert((program.hash, program.dialect), Arc::clone(program));
+    }
+}
+
+/// Where a definition is kept.
+fn key(hash: &DefinitionHash) -> Bytes {
+    let mut key = b"definition/".to_vec();
+    key.extend_from_slice(hash);
+    key.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use journal::memory::MemoryStore;
+
+    use super::*;
+
+    const PASS: &[u8] = br#"{"StartAt":"P","States":{"P":{"Type":"Pass","End":true}}}"#;
+
+    #[tokio::test]
+    async fn a_definition_that_was_put_is_found_by_its_hash_and_no_other_is() {
+        let store = MemoryStore::new();
+        let put = Definitions::default().put(&store, Bytes::from_static(PASS), Dialect::Asl).await;
+        let hash = put.expect("compiles");
+        let later = Definitions::default();
+        assert!(later.compiled(&hash, Dialect::Asl).is_none());
+        let program = later.load(&store, hash, Dialect::Asl).await.expect("the store answers");
+        assert_eq!(program.expect("was put").hash, hash);
+        assert!(later.compiled(&hash, Dialect::Asl).is_some());
+        assert!(later.load(&store, [7; 32], Dialect::Asl).await.expect("the store answers").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_definition_that_does_not_compile_is_refused_with_every_problem_and_not_kept() {
+        let store = MemoryStore::new();
+        let wrong = br#"{"StartAt":"Q","States":{"P":{"Type":"Pass"}}}"#;
+        let put = Definitions::default().put(&store, Bytes::from_static(wrong), Dialect::Asl).await;
+        let Err(Error::InvalidDefinition { diagnostics }) = put else { panic!("refused: {put:?}") };
+        assert!(diagnostics.len() >= 2, "{diagnostics:?}");
+        let kept = store.scan(Bytes::from_static(b"definition/"), None, 1).await.expect("the store answers");
+        assert!(kept.is_empty());
     }
 }

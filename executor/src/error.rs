@@ -70,9 +70,8 @@ pub enum Error {
 
 /// Every diagnostic in one line each.
 fn problems(diagnostics: &[asl::Diagnostic]) -> String {
-    let lines = diagnostics.iter().map(|problem| {
-        let asl::Diagnostic { code, message, location, line, column, .. } = problem;
-        format!("{code}: {message} at {location} (line {line}, column {column})")
-    });
+    let lines = diagnostics
+        .iter()
+        .map(|problem| format!("{problem} (line {}, column {})", problem.line, problem.column));
     lines.collect::<Vec<_>>().join("; ")
 }

@@ -200,7 +200,26 @@ impl Config {
         if self.connections_max == 0 {
             return value("--connections-max", "0 would accept nobody: write 1 or more".to_owned());
         }
+        if let Some(scheduler) = &self.scheduler {
+            let plain = scheduler
+                .parse::<http::Uri>()
+                .is_ok_and(|uri| uri.scheme() == Some(&http::uri::Scheme::HTTP) && uri.host().is_some());
+            if !plain {
+                let message = format!("{scheduler:?} is no http:// URL, such as http://127.0.0.1:7300");
+                return value("--scheduler", message);
+            }
+        }
         self.check_plaintext()
+    }
+
+    /// How others reach one of this node's ports. A node that listens on every address is reached by its name.
+    #[must_use]
+    pub fn advertised(&self, address: SocketAddr) -> String {
+        match &self.advertise {
+            Some(host) => format!("{host}:{}", address.port()),
+            None if address.ip().is_unspecified() => format!("{}:{}", self.node_id, address.port()),
+            None => address.to_string(),
+        }
     }
 
     fn check_plaintext(&self) -> Result<(), ConfigError> {
@@ -263,6 +282,8 @@ mod tests {
             ("--shards", Config { shards: 3, partitions: 2, ..base() }),
             ("--data-port-base", Config { data_port_base: 65_535, shards: 2, ..base() }),
             ("--max-open", Config { max_open: 0, ..base() }),
+            ("--scheduler", Config { scheduler: Some("127.0.0.1:7300".to_owned()), ..base() }),
+            ("--scheduler", Config { scheduler: Some("https://h".to_owned()), ..base() }),
             ("--connections-max", Config { connections_max: 0, ..base() }),
         ];
         for (setting, config) in wrong {
@@ -270,6 +291,18 @@ mod tests {
             assert!(error.starts_with(setting), "{error}");
         }
         assert!(base().check().is_ok());
+    }
+
+    #[test]
+    fn others_hear_an_address_that_leads_here() {
+        let (loopback, open) = (SocketAddr::from(([127, 0, 0, 1], 7)), SocketAddr::from(([0, 0, 0, 0], 8)));
+        let config = Config { node_id: "n1".to_owned(), ..Config::default() };
+        assert_eq!(
+            (config.advertised(loopback), config.advertised(open)),
+            ("127.0.0.1:7".into(), "n1:8".into())
+        );
+        let named = Config { advertise: Some("h.example".to_owned()), ..config };
+        assert_eq!(named.advertised(open), "h.example:8");
     }
 
     #[test]

@@ -1,0 +1,191 @@
+//! Health: NOT_SERVING until every shard serves, whenever one does not, and for good once a drain has begun.
+//!
+//! Invariant: once latched, nothing makes a service SERVING again. (tonic-health begins as SERVING and knows no latch;
+//! both are dealt with here.) Nothing here fails.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::future::select_all;
+use futures_util::{Stream, StreamExt};
+use proto::executor::v1::executor_server::ExecutorServer;
+use proto::executor::v1::worker_server::WorkerServer;
+use telemetry::NodeMetrics;
+use tokio::sync::{Mutex, watch};
+use tonic::server::NamedService;
+use tonic::{Request, Response, Status};
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::{Health as Probed, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tonic_health::server::{HealthReporter, HealthService};
+
+use crate::shard::ShardState;
+
+/// The name of every service that has a status; the empty one is the node as a whole.
+const SERVICES: [&str; 3] = [
+    "",
+    <ExecutorServer<super::Surface> as NamedService>::NAME,
+    <WorkerServer<super::Surface> as NamedService>::NAME,
+];
+
+/// The node's health, shared by all ports.
+#[derive(Debug, Clone)]
+pub struct Health(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    reporter: HealthReporter,
+    latched: AtomicBool,
+    /// Held while a status is decided and set, so that a late SERVING never overtakes the latch.
+    deciding: Mutex<()>,
+    serving: watch::Sender<bool>,
+    metrics: NodeMetrics,
+}
+
+impl Health {
+    /// NOT_SERVING everywhere.
+    pub async fn new(metrics: NodeMetrics) -> Self {
+        let (serving, reporter) = (watch::Sender::new(false), HealthReporter::new());
+        let latched = AtomicBool::new(false);
+        let health = Self(Arc::new(Inner { reporter, latched, deciding: Mutex::new(()), serving, metrics }));
+        health.set(false).await;
+        health
+    }
+
+    /// The service that answers probes. Its `Watch` streams end when `closing` becomes true: a probe that watches would
+    /// hold up the node's end for ever.
+    #[must_use]
+    pub fn service(&self, closing: watch::Receiver<bool>) -> HealthServer<impl Probed> {
+        let service = HealthService::from_health_reporter(self.0.reporter.clone());
+        HealthServer::new(Probes { service, closing })
+    }
+
+    /// SERVING or NOT_SERVING, as it changes.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<bool> {
+        self.0.serving.subscribe()
+    }
+
+    /// Whether the node is SERVING.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        *self.0.serving.borrow()
+    }
+
+    /// Whether a drain has begun.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.0.latched.load(Ordering::Acquire)
+    }
+
+    /// NOT_SERVING for good.
+    pub async fn latch(&self) {
+        self.0.latched.store(true, Ordering::Release);
+        self.set(false).await;
+    }
+
+    async fn set(&self, serving: bool) {
+        let _deciding = self.0.deciding.lock().await;
+        let serving = serving && !self.is_draining();
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in SERVICES {
+            self.0.reporter.set_service_status(service, status).await;
+        }
+        self.0.metrics.set_ready(serving);
+        let changed = self.0.serving.send_replace(serving) != serving;
+        if changed {
+            tracing::info!(serving, draining = self.is_draining(), "health changed");
+        }
+    }
+
+    /// Follows the shards until all of them are gone.
+    pub async fn follow(&self, mut shards: Vec<watch::Receiver<ShardState>>) {
+        while !shards.is_empty() {
+            let serving = shards.iter_mut().all(|state| *state.borrow_and_update() == ShardState::Serving);
+            self.set(serving).await;
+            let changes = shards.iter_mut().map(|state| Box::pin(state.changed()));
+            let (changed, index, _) = select_all(changes).await;
+            if changed.is_err() {
+                // A thread that ended cannot serve any more, and takes the node's health with it.
+                shards.swap_remove(index);
+                self.set(false).await;
+                break;
+            }
+        }
+    }
+}
+
+struct Probes {
+    service: HealthService,
+    closing: watch::Receiver<bool>,
+}
+
+#[tonic::async_trait]
+impl Probed for Probes {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        self.service.check(request).await
+    }
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let statuses = self.service.watch(request).await?.into_inner();
+        let mut closing = self.closing.clone();
+        let end = async move {
+            // An error means that the node is gone, which ends the stream as well.
+            let _ = closing.wait_for(|closing| *closing).await;
+        };
+        Ok(Response::new(Box::pin(statuses.take_until(Box::pin(end)))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn status(health: &Health) -> Vec<bool> {
+        let service = HealthService::from_health_reporter(health.0.reporter.clone());
+        let mut all = Vec::new();
+        for name in SERVICES {
+            let request = Request::new(HealthCheckRequest { service: name.to_owned() });
+            let answer = service.check(request).await.expect("a known service");
+            all.push(
+                answer.get_ref().status() == tonic_health::pb::health_check_response::ServingStatus::Serving,
+            );
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn the_node_serves_when_all_shards_do_and_never_again_once_it_drains() {
+        let health = Health::new(NodeMetrics::new("0", 0)).await;
+        assert_eq!(status(&health).await, [false; 3]);
+        let (first, second) =
+            (watch::Sender::new(ShardState::Recovering), watch::Sender::new(ShardState::Serving));
+        let follower = tokio::spawn({
+            let (health, states) = (health.clone(), vec![first.subscribe(), second.subscribe()]);
+            async move { health.follow(states).await }
+        });
+        let mut serving = health.subscribe();
+        first.send_replace(ShardState::Serving);
+        serving.wait_for(|serving| *serving).await.expect("serves");
+        assert_eq!(status(&health).await, [true; 3]);
+        second.send_replace(ShardState::StoreDown);
+        serving.wait_for(|serving| !serving).await.expect("stops serving");
+        assert_eq!(status(&health).await, [false; 3]);
+        second.send_replace(ShardState::Serving);
+        serving.wait_for(|serving| *serving).await.expect("serves again");
+        health.latch().await;
+        second.send_replace(ShardState::Serving);
+        drop(first);
+        follower.await.expect("ends with the shard");
+        assert_eq!(status(&health).await, [false; 3]);
+    }
+}

@@ -1,0 +1,239 @@
+//! Calls that are answered once.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ids::{DefinitionHash, ExecutionName, MachineName, Mode, PartitionId};
+use proto::executor::v1;
+use tokio::sync::{mpsc, oneshot};
+
+use super::dispatch::Start;
+use super::status::invalid;
+use super::{NodeContext, ask};
+use crate::error::Error;
+use crate::limits;
+use crate::shard::{Command, ShardHandle};
+
+/// The durable counter that every incarnation of every dispatcher raises, so that batch ids never come back.
+const INCARNATIONS: &[u8] = b"dispatcher/incarnations";
+
+/// Characters of a dispatcher's name.
+const DISPATCHER_NAME_MAX: usize = 256;
+
+/// An execution and the shard that knows it.
+pub(super) fn locate<'a>(
+    node: &'a NodeContext,
+    text: &str,
+) -> Result<(ExecutionName, &'a ShardHandle), Error> {
+    let wrong = |error: ids::IdError| invalid("InvalidArn", format!("`execution`: {error}"));
+    let execution = ExecutionName::parse(text).map_err(wrong)?;
+    let partition = execution.partition(node.partitions).map_err(wrong)?;
+    if partition.get() >= node.partitions {
+        let message =
+            format!("there is no execution {text:?}: its partition {partition} does not exist here");
+        return Err(Error::NotFound { code: "ExecutionDoesNotExist", message });
+    }
+    Ok((execution, node.owner(partition)?))
+}
+
+pub(super) async fn describe(
+    node: &NodeContext,
+    execution: &str,
+) -> Result<v1::DescribeExecutionResponse, Error> {
+    let (execution, shard) = locate(node, execution)?;
+    ask(shard, |reply| Command::Describe { execution, reply }).await
+}
+
+pub(super) async fn stop(
+    node: &NodeContext,
+    request: v1::StopExecutionRequest,
+) -> Result<v1::StopExecutionResponse, Error> {
+    let v1::StopExecutionRequest { execution, error, cause } = request;
+    let (execution, shard) = locate(node, &execution)?;
+    for (field, text, max) in
+        [("error", &error, limits::ERROR_BYTES_MAX), ("cause", &cause, limits::CAUSE_BYTES_MAX)]
+    {
+        if text.len() > max {
+            let message = format!("`{field}` has {} bytes; at most {max} are kept", text.len());
+            return Err(invalid("InvalidRequest", message));
+        }
+    }
+    let stop_time_ms = ask(shard, |reply| Command::Stop { execution, error, cause, reply }).await?;
+    Ok(v1::StopExecutionResponse { stop_time_ms })
+}
+
+fn dialect(dialect: v1::Dialect) -> asl::Dialect {
+    match dialect {
+        v1::Dialect::Unspecified | v1::Dialect::Asl => asl::Dialect::Asl,
+        v1::Dialect::Tcsl => asl::Dialect::Tcsl,
+    }
+}
+
+pub(super) async fn put_definition(
+    node: &NodeContext,
+    request: v1::PutDefinitionRequest,
+) -> Result<v1::PutDefinitionResponse, Error> {
+    let dialect = dialect(request.dialect());
+    let hash = put(node, request.definition, dialect).await?;
+    Ok(v1::PutDefinitionResponse { definition_hash: Bytes::copy_from_slice(&hash) })
+}
+
+async fn put(node: &NodeContext, definition: Bytes, dialect: asl::Dialect) -> Result<DefinitionHash, Error> {
+    if definition.len() > limits::DEFINITION_BYTES_MAX {
+        let (length, max) = (definition.len(), limits::DEFINITION_BYTES_MAX);
+        let message = format!("`definition` has {length} bytes; at most {max} are allowed");
+        return Err(invalid("InvalidDefinition", message));
+    }
+    let store = node.store()?;
+    node.definitions.put(&*store.store, definition, dialect).await
+}
+
+/// Raises the durable counter.
+pub(super) async fn next_incarnation(node: &NodeContext) -> Result<u32, Error> {
+    let count = node.store()?.store.increment(Bytes::from_static(INCARNATIONS)).await?;
+    u32::try_from(count).map_err(|_| Error::Conflict {
+        code: "IncarnationsExhausted",
+        message: format!("{count} dispatchers have registered with this store; batch ids have no more room"),
+    })
+}
+
+pub(super) async fn register_dispatcher(
+    node: &NodeContext,
+    request: v1::RegisterDispatcherRequest,
+) -> Result<v1::RegisterDispatcherResponse, Error> {
+    if request.name.chars().count() > DISPATCHER_NAME_MAX {
+        let message = format!("`name` has more than {DISPATCHER_NAME_MAX} characters");
+        return Err(invalid("InvalidName", message));
+    }
+    let incarnation = next_incarnation(node).await?;
+    tracing::info!(dispatcher = request.name, incarnation, "dispatcher registered");
+    Ok(v1::RegisterDispatcherResponse { incarnation })
+}
+
+/// What every shard says of itself.
+pub(crate) async fn report_shards(node: &NodeContext) -> Result<Vec<v1::Shard>, Error> {
+    let asked = node.shards()?.iter().map(|shard| ask(shard, |reply| Command::Report { reply }));
+    futures_util::future::try_join_all(asked).await
+}
+
+pub(super) async fn describe_node(node: &NodeContext) -> Result<v1::DescribeNodeResponse, Error> {
+    let shards = report_shards(node).await?;
+    let store = node.store.get();
+    Ok(v1::DescribeNodeResponse {
+        node_id: node.node_id.clone(),
+        shards,
+        store: store.map_or_else(String::new, |store| store.durability.store.to_owned()),
+        durability: store.map_or_else(
+            || "not known: the store has not been reached yet".to_owned(),
+            |store| store.durability.detail.clone(),
+        ),
+        partitions: u32::from(node.partitions),
+        draining: node.health.is_draining(),
+    })
+}
+
+/// What a plain start asks for, checked as far as the batch does not check it.
+struct Asked {
+    machine: MachineName,
+    mode: Mode,
+    name: String,
+    partition: Option<PartitionId>,
+}
+
+fn ask_for(node: &NodeContext, request: &v1::StartExecutionRequest) -> Result<Asked, Error> {
+    if request.machine_arn.len() > limits::ARN_BYTES_MAX {
+        let (length, max) = (request.machine_arn.len(), limits::ARN_BYTES_MAX);
+        return Err(invalid(
+            "InvalidArn",
+            format!("`machine_arn` has {length} bytes; at most {max} are allowed"),
+        ));
+    }
+    let machine = MachineName::parse(&request.machine_arn)
+        .map_err(|error| invalid("InvalidArn", format!("`machine_arn`: {error}")))?;
+    let mode = match request.mode() {
+        v1::Mode::Unspecified | v1::Mode::Standard => Mode::Standard,
+        v1::Mode::Express => Mode::Express,
+    };
+    let name = request.name.clone();
+    let partition = if name.is_empty() || mode == Mode::Express {
+        None
+    } else {
+        let partition = ids::partition_of_name(machine.execution_segment(), &name, node.partitions);
+        Some(partition.map_err(|error| invalid("InvalidName", error.to_string()))?)
+    };
+    Ok(Asked { machine, mode, name, partition })
+}
+
+/// One start by a plain client: it joins a batch, and is answered when that is durable.
+pub(super) async fn start(
+    node: &Arc<NodeContext>,
+    request: v1::StartExecutionRequest,
+) -> Result<v1::StartExecutionResponse, Error> {
+    if node.health.is_draining() {
+        return Err(Error::Draining);
+    }
+    let asked = ask_for(node, &request)?;
+    let definition_hash = match (request.definition.is_empty(), request.definition_hash.len()) {
+        (false, _) => {
+            let hash = put(node, request.definition.clone(), dialect(request.dialect())).await?;
+            Bytes::copy_from_slice(&hash)
+        }
+        (true, 32) => request.definition_hash.clone(),
+        (true, length) => {
+            let message = format!(
+                "neither `definition` nor `definition_hash` is given (the hash has {length} bytes; SHA-256 has 32)"
+            );
+            return Err(invalid("InvalidDefinition", message));
+        }
+    };
+    let machine = v1::Machine {
+        arn: asked.machine.to_string(),
+        definition_hash,
+        mode: v1::Mode::from(asked.mode).into(),
+        dialect: request.dialect,
+    };
+    let input = if request.input.is_empty() { Bytes::from_static(b"{}") } else { request.input };
+    let (reply, started) = oneshot::channel();
+    let name = asked.name.clone();
+    let start = Start { machine, input, name, partition: asked.partition, reply };
+    node.starts.try_send(start).map_err(|error| match error {
+        mpsc::error::TrySendError::Full(_) => Error::Overloaded {
+            what: "the queue of plain starts",
+            limit: super::dispatch::QUEUE_MAX as u64,
+            retry_after: super::dispatch::RETRY_AFTER,
+        },
+        mpsc::error::TrySendError::Closed(_) => Error::Draining,
+    })?;
+    let started = started.await.map_err(|_| Error::ShardGone)??;
+    if asked.partition.is_some() {
+        return Ok(named(node, &asked, started).await);
+    }
+    let name = if asked.name.is_empty() { started.id.to_string() } else { asked.name };
+    Ok(v1::StartExecutionResponse {
+        execution_id: started.id.to_string(),
+        execution_arn: asked.machine.execution(asked.mode, &name, started.id),
+        start_time_ms: started.start_time_ms,
+    })
+}
+
+/// A name may have been taken by the same start before: then that execution is the answer, under its own id.
+async fn named(
+    node: &NodeContext,
+    asked: &Asked,
+    started: super::dispatch::Started,
+) -> v1::StartExecutionResponse {
+    let execution_arn = asked.machine.execution(asked.mode, &asked.name, started.id);
+    match describe(node, &execution_arn).await {
+        Ok(v1::DescribeExecutionResponse { summary: Some(summary), .. }) => v1::StartExecutionResponse {
+            execution_id: summary.execution_id,
+            execution_arn,
+            start_time_ms: summary.start_time_ms,
+        },
+        // It is durable; only the look-up failed.
+        Ok(_) | Err(_) => v1::StartExecutionResponse {
+            execution_id: started.id.to_string(),
+            execution_arn,
+            start_time_ms: started.start_time_ms,
+        },
+    }
+}

@@ -1,0 +1,110 @@
+//! Which call goes where.
+
+use proto::executor::v1;
+use proto::executor::v1::executor_server::Executor;
+use proto::executor::v1::worker_server::Worker;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::starts::Acks;
+use super::watch::Completions;
+use super::work::Tasks;
+use super::{Surface, listing, plain, starts, watch, work};
+use crate::error::Error;
+
+/// An answer, or the status of its error.
+fn answer<T>(result: Result<T, Error>) -> Result<Response<T>, Status> {
+    result.map(Response::new).map_err(Status::from)
+}
+
+#[tonic::async_trait]
+impl Executor for Surface {
+    type StartExecutionsStream = Acks;
+    type WatchCompletionsStream = Completions;
+
+    async fn start_execution(
+        &self,
+        request: Request<v1::StartExecutionRequest>,
+    ) -> Result<Response<v1::StartExecutionResponse>, Status> {
+        answer(plain::start(&self.node, request.into_inner()).await)
+    }
+
+    async fn start_executions(
+        &self,
+        request: Request<Streaming<v1::StartBatch>>,
+    ) -> Result<Response<Acks>, Status> {
+        answer(starts::serve(self, request.into_inner()))
+    }
+
+    async fn stop_execution(
+        &self,
+        request: Request<v1::StopExecutionRequest>,
+    ) -> Result<Response<v1::StopExecutionResponse>, Status> {
+        answer(plain::stop(&self.node, request.into_inner()).await)
+    }
+
+    async fn describe_execution(
+        &self,
+        request: Request<v1::DescribeExecutionRequest>,
+    ) -> Result<Response<v1::DescribeExecutionResponse>, Status> {
+        answer(plain::describe(&self.node, &request.into_inner().execution).await)
+    }
+
+    async fn get_execution_history(
+        &self,
+        request: Request<v1::GetExecutionHistoryRequest>,
+    ) -> Result<Response<v1::GetExecutionHistoryResponse>, Status> {
+        answer(listing::history(&self.node, request.into_inner()).await)
+    }
+
+    async fn list_executions(
+        &self,
+        request: Request<v1::ListExecutionsRequest>,
+    ) -> Result<Response<v1::ListExecutionsResponse>, Status> {
+        answer(listing::executions(&self.node, request.into_inner()).await)
+    }
+
+    async fn watch_completions(
+        &self,
+        request: Request<v1::WatchCompletionsRequest>,
+    ) -> Result<Response<Completions>, Status> {
+        answer(watch::serve(self, request.into_inner()).await)
+    }
+
+    async fn put_definition(
+        &self,
+        request: Request<v1::PutDefinitionRequest>,
+    ) -> Result<Response<v1::PutDefinitionResponse>, Status> {
+        answer(plain::put_definition(&self.node, request.into_inner()).await)
+    }
+
+    async fn describe_node(
+        &self,
+        _: Request<v1::DescribeNodeRequest>,
+    ) -> Result<Response<v1::DescribeNodeResponse>, Status> {
+        answer(plain::describe_node(&self.node).await)
+    }
+
+    async fn register_dispatcher(
+        &self,
+        request: Request<v1::RegisterDispatcherRequest>,
+    ) -> Result<Response<v1::RegisterDispatcherResponse>, Status> {
+        answer(plain::register_dispatcher(&self.node, request.into_inner()).await)
+    }
+
+    async fn drain(&self, _: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
+        // Health is latched before the answer, so that the caller's next probe sees it.
+        self.node.health.latch().await;
+        self.node.drain.send_replace(true);
+        answer(Ok(v1::DrainResponse {}))
+    }
+}
+
+#[tonic::async_trait]
+impl Worker for Surface {
+    type WorkStream = Tasks;
+
+    async fn work(&self, request: Request<Streaming<v1::WorkerMessage>>) -> Result<Response<Tasks>, Status> {
+        let tasks = work::serve(self, request.into_inner()).await?;
+        Ok(Response::new(tasks))
+    }
+}

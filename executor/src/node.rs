@@ -1,0 +1,494 @@
+//! The node: what starts in which order, what ends in which order.
+//!
+//! Purpose: put shards, ports, store and health together. Invariants: a port is bound before anything runs, so that a
+//! port in use is an error of [`Node::start`]; health is NOT_SERVING until every shard serves, and for good from the
+//! first moment of a drain; nothing acknowledged depends on an orderly end. What may fail: the start ([`StartError`]); a
+//! drain that takes longer than its deadline ([`Drained::Cut`]).
+//!
+//! Threads: one for each shard, with its data port; one for everything else (public port, metrics port, heartbeats,
+//! the gathering of plain starts), so that a slow probe or scrape never holds up an execution.
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use futures_util::future::{join_all, try_join_all};
+use journal::store::Connect;
+use telemetry::NodeMetrics;
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+use tonic::transport::Endpoint;
+
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError};
+use crate::definitions::Definitions;
+use crate::grpc::health::Health;
+use crate::grpc::{NodeContext, NodeStore, Scope, Surface, ask, dispatcher, listener, queue, router};
+use crate::shard::{self, Command, Serve, ShardConfig, ShardContext, ShardHandle};
+use crate::store::Patient;
+use crate::{heartbeat, metrics_http};
+
+/// Commands that may wait for a shard. Each is a batch at most; what is beyond waits in its connection.
+const SHARD_QUEUE_COMMANDS: usize = 1_024;
+/// How long streams may take to end once everything is durable.
+const STREAMS_GRACE: Duration = Duration::from_secs(2);
+
+/// Where a node listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    /// Accepts every call.
+    pub public: SocketAddr,
+    /// Batch streams and workers, one for each shard.
+    pub data: Vec<SocketAddr>,
+    /// `/metrics` and `/healthz`.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A port cannot be bound.
+    #[error("{setting}: {address} cannot be bound ({source}): is another node running? choose another port")]
+    Bind {
+        /// The setting that names the port.
+        setting: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A thread or its runtime cannot be made.
+    #[error("a thread of the node cannot be started: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// How a node ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Drained {
+    /// Everything is durable, every stream has ended.
+    Clean,
+    /// The deadline came first. Nothing acknowledged is lost: the next owner of the partitions takes it from the store.
+    Cut {
+        /// What was still going on.
+        left: String,
+    },
+}
+
+/// A running node. Dropping it begins a drain and does not wait for it.
+#[derive(Debug)]
+pub struct Node {
+    addresses: Addresses,
+    drain: watch::Sender<bool>,
+    serving: watch::Receiver<bool>,
+    ended: watch::Receiver<Option<Drained>>,
+}
+
+/// Ports that are bound and not served yet.
+struct Ports {
+    public: TcpListener,
+    data: Vec<TcpListener>,
+    metrics: Option<TcpListener>,
+    addresses: Addresses,
+}
+
+impl Node {
+    /// Binds the ports, starts the threads and returns; [`Node::serving`] says when the node accepts work. Blocks for some
+    /// milliseconds; may be called from inside a runtime and from outside.
+    ///
+    /// # Errors
+    /// [`StartError`]; then nothing is left running.
+    pub fn start(config: Config, connect: Arc<dyn Connect>) -> Result<Self, StartError> {
+        Self::start_at(config, connect, Clock::default())
+    }
+
+    /// The same, with a clock of the caller's.
+    ///
+    /// # Errors
+    /// [`StartError`]; then nothing is left running.
+    pub fn start_at(config: Config, connect: Arc<dyn Connect>, clock: Clock) -> Result<Self, StartError> {
+        config.check()?;
+        let ports = Ports::bind(&config)?;
+        let addresses = ports.addresses.clone();
+        let (drain, ended) = (watch::Sender::new(false), watch::Sender::new(None));
+        let (asked, outcome) = (drain.clone(), ended.subscribe());
+        let (report, started) = std::sync::mpsc::sync_channel(1);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("node".to_owned()).spawn(move || {
+            runtime.block_on(async move {
+                let running = match Running::start(config, connect, clock, ports, asked).await {
+                    Ok(running) => running,
+                    Err(error) => {
+                        // Node::start waits for it.
+                        let _ = report.send(Err(error));
+                        return;
+                    }
+                };
+                let _ = report.send(Ok(running.context.health.subscribe()));
+                let drained = running.until_drained().await;
+                ended.send_replace(Some(drained));
+            });
+        })?;
+        let gone = || io::Error::other("it ended before it began");
+        let serving = started.recv().map_err(|_| gone())??;
+        Ok(Self { addresses, drain, serving, ended: outcome })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Whether it accepts work, as that changes.
+    #[must_use]
+    pub fn serving(&self) -> watch::Receiver<bool> {
+        self.serving.clone()
+    }
+
+    /// Waits until it accepts work; `false` if it ended before.
+    pub async fn ready(&self) -> bool {
+        let (mut serving, mut ended) = (self.serving.clone(), self.ended.clone());
+        tokio::select! {
+            serving = serving.wait_for(|serving| *serving) => serving.is_ok(),
+            _ = ended.wait_for(Option::is_some) => false,
+        }
+    }
+
+    /// Begins a drain: NOT_SERVING, no new starts, everything durable, streams ended. Asking again changes nothing.
+    pub fn drain(&self) {
+        self.drain.send_replace(true);
+    }
+
+    /// Waits until it has ended; a drain that somebody else asked for (the Drain call) ends it too.
+    pub async fn wait(&self) -> Drained {
+        let mut ended = self.ended.clone();
+        match ended.wait_for(Option::is_some).await.map(|drained| drained.clone()) {
+            Ok(Some(drained)) => drained,
+            Ok(None) | Err(_) => Drained::Cut { left: "the node's thread ended by itself".to_owned() },
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.drain.send_replace(true);
+    }
+}
+
+impl Ports {
+    fn bind(config: &Config) -> Result<Self, StartError> {
+        let bind = |setting, address: SocketAddr| {
+            let bound = listener::bind(address).and_then(|port| Ok((port.local_addr()?, port)));
+            bound.map_err(|source| StartError::Bind { setting, address, source })
+        };
+        let (public_address, public) = bind("--listen", config.listen)?;
+        let (mut data, mut data_addresses) = (Vec::new(), Vec::new());
+        for shard in 0..config.shards {
+            let offset = u16::try_from(shard).unwrap_or(u16::MAX);
+            let port =
+                if config.data_port_base == 0 { 0 } else { config.data_port_base.saturating_add(offset) };
+            let (address, port) = bind("--data-port-base", SocketAddr::new(config.listen.ip(), port))?;
+            data.push(port);
+            data_addresses.push(address);
+        }
+        let metrics = config.metrics.map(|address| bind("--metrics", address)).transpose()?;
+        let (metrics_address, metrics) = metrics.unzip();
+        let addresses = Addresses { public: public_address, data: data_addresses, metrics: metrics_address };
+        Ok(Self { public, data, metrics, addresses })
+    }
+}
+
+/// A shard's thread and the end of its data port.
+struct ShardThread {
+    thread: JoinHandle<()>,
+    ended: oneshot::Receiver<()>,
+}
+
+/// What the node's own thread holds.
+struct Running {
+    config: Config,
+    context: Arc<NodeContext>,
+    shards: Vec<ShardThread>,
+    /// Ends servers at once, streams or not.
+    abort: watch::Sender<bool>,
+    public: tokio::task::JoinHandle<()>,
+    drain: watch::Receiver<bool>,
+}
+
+impl Running {
+    /// The order of the start: what answers "not yet" comes first, what accepts work comes last.
+    async fn start(
+        config: Config,
+        connect: Arc<dyn Connect>,
+        clock: Clock,
+        ports: Ports,
+        drain: watch::Sender<bool>,
+    ) -> Result<Self, StartError> {
+        let metrics = NodeMetrics::new(env!("CARGO_PKG_VERSION"), config.shards as usize);
+        let health = Health::new(metrics.clone()).await;
+        let (starts, waiting) = queue();
+        let context = Arc::new(NodeContext {
+            node_id: config.node_id.clone(),
+            partitions: config.partitions,
+            definitions: Arc::new(Definitions::default()),
+            clock,
+            health: health.clone(),
+            shards: OnceLock::new(),
+            store: OnceLock::new(),
+            starts,
+            drain: drain.clone(),
+            closing: watch::Sender::new(false),
+            workers: AtomicU64::new(0),
+        });
+        let abort = watch::Sender::new(false);
+        let connect: Arc<dyn Connect> = Arc::new(Patient::new(connect, config.store.describe()));
+        if let Some(port) = ports.metrics {
+            spawn_logged("the metrics port", metrics_http::serve(port, metrics.clone(), health.clone()));
+        }
+        let public =
+            serve_port(&context, Scope::Node, ports.public, config.connections_max, abort.subscribe())?;
+        let public = tokio::spawn(public);
+        tokio::spawn(reach_store(Arc::clone(&context), Arc::clone(&connect), metrics.clone()));
+        let (handles, shards) = start_shards(&config, &context, &connect, &metrics, ports.data, &abort)?;
+        let states = handles.iter().map(|handle| handle.state.clone()).collect();
+        // Nobody else sets it.
+        let _ = context.shards.set(handles);
+        tokio::spawn(dispatcher(Arc::clone(&context), waiting));
+        tokio::spawn(async move { health.follow(states).await });
+        if let Some(scheduler) = config.scheduler.clone().and_then(|url| Endpoint::from_shared(url).ok()) {
+            let public_address = config.advertised(ports.addresses.public);
+            tokio::spawn(heartbeat::report(Arc::clone(&context), scheduler, public_address));
+        }
+        announce(&config, &ports.addresses);
+        Ok(Self { config, context, shards, abort, public, drain: drain.subscribe() })
+    }
+
+    /// Until somebody asks for a drain, and then until that is done.
+    async fn until_drained(mut self) -> Drained {
+        // An error means that the Node was dropped, which asks for a drain as well.
+        let _ = self.drain.wait_for(|drain| *drain).await;
+        let deadline = Instant::now() + self.config.drain_deadline;
+        tracing::info!(deadline = ?self.config.drain_deadline, "drain begins");
+        let drained = match tokio::time::timeout_at(deadline, self.drain()).await {
+            Ok(Ok(())) => Drained::Clean,
+            Ok(Err(error)) => Drained::Cut { left: error.to_string() },
+            Err(_) => Drained::Cut { left: self.left().await },
+        };
+        self.abort.send_replace(true);
+        match &drained {
+            Drained::Clean => tracing::info!("drained: everything acknowledged is durable"),
+            Drained::Cut { left } => tracing::error!(
+                left,
+                "the drain was cut short; nothing acknowledged is lost: it is recovered from the store"
+            ),
+        }
+        drained
+    }
+
+    /// The order of the end: first nobody sends work here, then no work is taken, then all of it is durable, then
+    /// everybody is told, then the threads end.
+    async fn drain(&mut self) -> Result<(), crate::error::Error> {
+        self.context.health.latch().await;
+        tokio::time::sleep(self.config.drain_notice).await;
+        let shards = self.context.shards()?;
+        try_join_all(shards.iter().map(|shard| ask(shard, |reply| Command::Drain { reply }))).await?;
+        self.context.closing.send_replace(true);
+        let servers = join_all(self.shards.iter_mut().map(|shard| &mut shard.ended));
+        let ended = async { (servers.await, (&mut self.public).await) };
+        if tokio::time::timeout(STREAMS_GRACE, ended).await.is_err() {
+            tracing::warn!("some clients did not end their streams; they are cut");
+        }
+        self.abort.send_replace(true);
+        let threads = std::mem::take(&mut self.shards).into_iter().map(|shard| shard.thread);
+        join_threads(threads.collect()).await;
+        Ok(())
+    }
+
+    /// What is still open, for the log line that nobody wants to read.
+    async fn left(&self) -> String {
+        let report =
+            tokio::time::timeout(Duration::from_millis(200), crate::grpc::report_shards(&self.context));
+        match report.await {
+            Ok(Ok(shards)) => {
+                let open: u64 = shards.iter().map(|shard| shard.open_executions).sum();
+                format!("{open} executions are open")
+            }
+            Ok(Err(_)) | Err(_) => "the shards did not answer in time".to_owned(),
+        }
+    }
+}
+
+/// One thread for each shard, each with its data port.
+fn start_shards(
+    config: &Config,
+    context: &Arc<NodeContext>,
+    connect: &Arc<dyn Connect>,
+    metrics: &NodeMetrics,
+    ports: Vec<TcpListener>,
+    abort: &watch::Sender<bool>,
+) -> Result<(Vec<ShardHandle>, Vec<ShardThread>), StartError> {
+    let (mut handles, mut threads) = (Vec::new(), Vec::new());
+    for (index, port) in (0..config.shards).zip(ports) {
+        let data_address = config.advertised(port.local_addr()?);
+        let shard_config = ShardConfig {
+            index,
+            shards: config.shards,
+            partitions: config.partitions_of(index),
+            partition_count: config.partitions,
+            data_address,
+            queue_commands: SHARD_QUEUE_COMMANDS,
+            open_max: config.max_open / u64::from(config.shards),
+            bytes_max: config.max_bytes / u64::from(config.shards),
+            retention: config.retention,
+            bindings: config.bindings.clone().into(),
+        };
+        let shared = ShardContext {
+            connect: Arc::clone(connect),
+            definitions: Arc::clone(&context.definitions),
+            metrics: metrics.shard(index as usize).unwrap_or_default(),
+            clock: context.clock.clone(),
+        };
+        let (serve, ended) = data_port(context, index, port, config.connections_max, abort.subscribe());
+        let (handle, thread) = shard::spawn(shard_config, shared, serve)?;
+        handles.push(handle);
+        threads.push(ShardThread { thread, ended });
+    }
+    Ok((handles, threads))
+}
+
+/// The data port's server, to be run on the shard's thread, and the word that its streams have ended.
+fn data_port(
+    context: &Arc<NodeContext>,
+    index: u32,
+    port: TcpListener,
+    connections_max: usize,
+    mut abort: watch::Receiver<bool>,
+) -> (Serve, oneshot::Receiver<()>) {
+    let context = Arc::clone(context);
+    let (ended_sender, ended) = oneshot::channel();
+    let serve: Serve = Box::new(move |_| {
+        Box::pin(async move {
+            let aborted = abort.clone();
+            match serve_port(&context, Scope::Shard(index), port, connections_max, aborted) {
+                Ok(server) => server.await,
+                Err(error) => tracing::error!(shard = index, %error, "the data port cannot be served"),
+            }
+            // Nobody waits for it where the drain was cut.
+            let _ = ended_sender.send(());
+            // The shard's thread ends with this future: it goes on until the whole node ends.
+            let _ = abort.wait_for(|abort| *abort).await;
+        })
+    });
+    (serve, ended)
+}
+
+/// Serves one port until streams have ended after `closing`, or at once on `abort`.
+fn serve_port(
+    context: &Arc<NodeContext>,
+    scope: Scope,
+    port: TcpListener,
+    connections_max: usize,
+    mut abort: watch::Receiver<bool>,
+) -> io::Result<impl Future<Output = ()> + Send + 'static> {
+    let incoming = listener::incoming(port, connections_max)?;
+    let mut closing = context.closing.subscribe();
+    let server =
+        router(Surface::new(Arc::clone(context), scope)).serve_with_incoming_shutdown(incoming, async move {
+            // An error means that the node is gone, which closes the port as well.
+            let _ = closing.wait_for(|closing| *closing).await;
+        });
+    Ok(async move {
+        tokio::select! {
+            served = server => if let Err(error) = served {
+                tracing::error!(?scope, %error, "a port ended");
+            },
+            _ = abort.wait_for(|abort| *abort) => {}
+        }
+    })
+}
+
+/// Waits for threads without holding up this one's runtime.
+async fn join_threads(threads: Vec<JoinHandle<()>>) {
+    let joined = tokio::task::spawn_blocking(move || {
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a shard's thread panicked");
+            }
+        }
+    });
+    if let Err(error) = joined.await {
+        tracing::error!(%error, "the shards' threads could not be awaited");
+    }
+}
+
+fn spawn_logged(what: &'static str, task: impl Future<Output = io::Result<()>> + Send + 'static) {
+    tokio::spawn(async move {
+        if let Err(error) = task.await {
+            tracing::error!(%error, "{what} ended");
+        }
+    });
+}
+
+/// The node's own connection, and what its settings promise.
+async fn reach_store(context: Arc<NodeContext>, connect: Arc<dyn Connect>, metrics: NodeMetrics) {
+    let store = match connect.connect().await {
+        Ok(store) => store,
+        Err(error) => {
+            tracing::error!(%error, "the store refuses this node: correct the configuration and start it again");
+            return;
+        }
+    };
+    let mut pause = Duration::from_millis(50);
+    let durability = loop {
+        match store.durability().await {
+            Ok(durability) => break durability,
+            Err(error) => {
+                tracing::warn!(%error, "the store does not say what it promises yet");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(2));
+            }
+        }
+    };
+    let promise = match (durability.survives_process_kill, durability.survives_power_loss) {
+        (_, true) => "an acknowledged execution survives kill -9 of every process and the loss of power",
+        (true, false) => {
+            "an acknowledged execution survives kill -9 of every process, but NOT the loss of power"
+        }
+        (false, false) => {
+            "an acknowledged execution does NOT survive the end of the process that holds the store"
+        }
+    };
+    let detail = &durability.detail;
+    if durability.survives_power_loss {
+        tracing::info!(store = durability.store, promise, detail, "store reached");
+    } else {
+        tracing::warn!(store = durability.store, promise, detail, "store reached");
+    }
+    metrics.set_durability(durability.store, durability.settings.clone());
+    // Nobody else sets it.
+    let _ = context.store.set(NodeStore { store, durability });
+}
+
+/// One line that says what this node is.
+fn announce(config: &Config, addresses: &Addresses) {
+    let data: Vec<String> = addresses.data.iter().map(ToString::to_string).collect();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        node = config.node_id,
+        listen = %addresses.public,
+        data = data.join(","),
+        metrics = addresses.metrics.map_or_else(|| "none".to_owned(), |address| address.to_string()),
+        shards = config.shards,
+        partitions = config.partitions,
+        store = config.store.describe(),
+        retention = ?config.retention,
+        "node started; it serves once its shards have recovered"
+    );
+}

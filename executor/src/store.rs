@@ -1,0 +1,122 @@
+//! Opens the configured store, and waits for one that is not there yet.
+//!
+//! A node whose store is absent at start says so, stays NOT_SERVING and keeps trying: in a cluster the store comes back
+//! without anybody restarting the nodes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use journal::store::{Connect, StoreFuture};
+use journal::{Store, StoreError};
+
+use crate::config::StoreConfig;
+
+/// The first pause between two attempts; it doubles up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// The longest pause between two attempts.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// One line is logged for this many pauses at full length: two a minute.
+const LOG_EVERY: u32 = 15;
+
+/// The store that the configuration names.
+///
+/// # Errors
+/// The place can never work: a bad URL, a directory that cannot be made or belongs to another process.
+pub fn open(config: &StoreConfig) -> Result<Arc<dyn Connect>, StoreError> {
+    match config {
+        StoreConfig::Memory => Ok(Arc::new(journal::memory::MemoryStore::new())),
+        StoreConfig::File(_) | StoreConfig::Redis(_) => {
+            Err(StoreError::Refused(format!("{} is not built in", config.describe())))
+        }
+    }
+}
+
+/// Connects as `inner` does, and waits where the store is not there yet.
+pub(crate) struct Patient {
+    inner: Arc<dyn Connect>,
+    /// For the log: which store.
+    store: String,
+}
+
+impl Patient {
+    pub(crate) fn new(inner: Arc<dyn Connect>, store: String) -> Self {
+        Self { inner, store }
+    }
+
+    async fn connect_at_last(&self) -> Result<Arc<dyn Store>, StoreError> {
+        let mut pause = PAUSE_MIN;
+        let mut quiet = 0;
+        loop {
+            match self.inner.connect().await {
+                Err(error) if error.is_retryable() => {
+                    if quiet == 0 {
+                        tracing::warn!(
+                            store = self.store,
+                            %error,
+                            "the store cannot be reached: the node does not serve until it can; start the store, or \
+                             correct --redis-url"
+                        );
+                    }
+                    quiet = if pause == PAUSE_MAX { (quiet + 1) % LOG_EVERY } else { 1 };
+                }
+                decided => return decided,
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+}
+
+impl Connect for Patient {
+    fn connect(&self) -> StoreFuture<'_, Arc<dyn Store>> {
+        Box::pin(self.connect_at_last())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use journal::memory::MemoryStore;
+
+    use super::*;
+
+    /// Absent for so many attempts.
+    struct Late {
+        attempts: AtomicU32,
+        absent: u32,
+        error: StoreError,
+    }
+
+    impl Connect for Late {
+        fn connect(&self) -> StoreFuture<'_, Arc<dyn Store>> {
+            let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async move {
+                if attempt < self.absent {
+                    Err(self.error.clone())
+                } else {
+                    MemoryStore::new().connect().await
+                }
+            })
+        }
+    }
+
+    fn late(error: StoreError) -> (Arc<Late>, Patient) {
+        let late = Arc::new(Late { attempts: AtomicU32::new(0), absent: 50, error });
+        (Arc::clone(&late), Patient::new(late, "redis (redis://h)".to_owned()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_comes_late_is_waited_for() {
+        let (late, patient) = late(StoreError::Unavailable("connection refused".to_owned()));
+        assert!(patient.connect().await.is_ok());
+        assert_eq!(late.attempts.load(Ordering::Relaxed), 51);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_refuses_is_not_asked_again() {
+        let (late, patient) = late(StoreError::Refused("wrong password".to_owned()));
+        assert!(patient.connect().await.is_err());
+        assert_eq!(late.attempts.load(Ordering::Relaxed), 1);
+    }
+}
