@@ -41,7 +41,8 @@ enum Rule {
 #[derive(Debug, Clone)]
 enum Test {
     Compare(Comparison, Operand),
-    Matches(Pattern),
+    /// `None` when the pattern is broken off behind a backslash, which is an error only at run time.
+    Matches(Option<Pattern>),
     Is(Kind, bool),
     IsPresent(bool),
 }
@@ -160,7 +161,10 @@ impl Test {
                 let order = Typed::new(*kind, expected).and_then(|expected| expected.order_of(value));
                 order.is_some_and(|order| comparison.holds(order))
             }),
-            Self::Matches(pattern) => Ok(value.as_str().is_some_and(|text| pattern.matches(text))),
+            Self::Matches(Some(pattern)) => Ok(value.as_str().is_some_and(|text| pattern.matches(text))),
+            Self::Matches(None) => {
+                Err(EvalError::runtime("Nothing follows the last backslash in the pattern of StringMatches"))
+            }
             Self::Is(kind, expected) => Ok(kind.is(value) == *expected),
             Self::IsPresent(expected) => Ok(*expected),
         }
@@ -297,7 +301,7 @@ impl Compiler {
         }
         let fields: Vec<&Str> = members
             .keys()
-            .filter(|key| !matches!(key.as_str(), "Next" | "Comment" | "Assign" | "Output" | "Variable"))
+            .filter(|key| !matches!(key.as_str(), "Next" | "Comment" | "Assign" | "Variable"))
             .collect();
         let [operator] = fields[..] else {
             return self.refuse("A choice rule must have exactly one operator");
@@ -367,10 +371,7 @@ impl Compiler {
             let Some(text) = value.as_str() else {
                 return self.refuse(format!("Expected a string, found a value of type {}", value.kind()));
             };
-            return match Pattern::new(text) {
-                Some(pattern) => Some(Test::Matches(pattern)),
-                None => self.refuse("Nothing follows the last backslash of the pattern"),
-            };
+            return Some(Test::Matches(Pattern::new(text)));
         }
         let Some((kind, comparison, by_path)) = comparison(operator) else {
             return self.refuse(format!("'{operator}' is not an operator of choice rules"));

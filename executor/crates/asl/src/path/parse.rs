@@ -245,7 +245,8 @@ impl<'a> Parser<'a> {
         Ok(Some(i64::from(index)))
     }
 
-    /// A text in single or double quotes, with Java's escapes.
+    /// A text in single or double quotes, with the escapes of RFC 9535. A backslash before anything else stays, as AWS
+    /// has it: `['a\"b']` is the key `a\"b` with its backslash.
     pub fn quoted(&mut self) -> Result<Str, PathSyntaxError> {
         let Some(quote) = self.peek() else { return self.error("expected a quote") };
         self.at += quote.len_utf8();
@@ -255,35 +256,49 @@ impl<'a> Parser<'a> {
             if character == quote {
                 return Ok(text);
             }
-            text.push(if character == '\\' { self.escape()? } else { character });
+            if character == '\\' {
+                self.escape(quote, &mut text)?;
+            } else {
+                text.push(character);
+            }
         }
         self.error("the quote has no end")
     }
 
-    /// The character behind a backslash.
-    fn escape(&mut self) -> Result<char, PathSyntaxError> {
+    /// What stands behind a backslash.
+    fn escape(&mut self, quote: char, out: &mut Str) -> Result<(), PathSyntaxError> {
         let Some(character) = self.peek() else { return self.error("nothing follows the backslash") };
         self.at += character.len_utf8();
-        Ok(match character {
+        let plain = match character {
             'b' => '\u{8}',
             'f' => '\u{c}',
             'n' => '\n',
             'r' => '\r',
             't' => '\t',
-            'u' => {
-                let unit = self.code_unit()?;
-                if (0xd800..0xdc00).contains(&unit) && self.eat("\\u") {
-                    let low = self.code_unit()?;
-                    let scalar = 0x1_0000 + ((unit - 0xd800) << 10) + (low.wrapping_sub(0xdc00) & 0x3ff);
-                    return char::from_u32(scalar)
-                        .filter(|_| (0xdc00..0xe000).contains(&low))
-                        .map_or_else(|| self.error("a lone surrogate is not a character"), Ok);
-                }
-                return char::from_u32(unit)
-                    .map_or_else(|| self.error("a lone surrogate is not a character"), Ok);
+            '\\' | '/' => character,
+            'u' => self.unicode_escape()?,
+            other if other == quote => other,
+            other => {
+                out.push('\\');
+                other
             }
-            other => other,
-        })
+        };
+        out.push(plain);
+        Ok(())
+    }
+
+    fn unicode_escape(&mut self) -> Result<char, PathSyntaxError> {
+        let unit = self.code_unit()?;
+        let scalar = if (0xd800..0xdc00).contains(&unit) && self.eat("\\u") {
+            let low = self.code_unit()?;
+            if !(0xdc00..0xe000).contains(&low) {
+                return self.error("a lone surrogate is not a character");
+            }
+            0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00)
+        } else {
+            unit
+        };
+        char::from_u32(scalar).map_or_else(|| self.error("a lone surrogate is not a character"), Ok)
     }
 
     fn code_unit(&mut self) -> Result<u32, PathSyntaxError> {
