@@ -412,3 +412,6 @@ fn comparison(operator: &str) -> Option<(Type, Comparison, bool)> {
     };
     (kind != Type::Boolean || comparison == Comparison::Equal).then_some((kind, comparison, by_path))
 }
+
+#[cfg(test)]
+mod tests;

@@ -189,3 +189,101 @@ impl Node {
         matches!(self, Self::Constant(_))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::value::JsonLimits;
+
+    fn value(text: &str) -> Value {
+        Value::parse(text.as_bytes(), JsonLimits::default()).unwrap()
+    }
+
+    fn fill(template: &str, input: &str) -> Result<String, EvalError> {
+        let context = value(r#"{"Execution":{"Name":"e1"}}"#);
+        let template = Template::compile(&value(template)).unwrap();
+        template
+            .evaluate(&Scope { input: &value(input), context: &context })
+            .map(|value| value.to_json_string())
+    }
+
+    #[test]
+    fn expressions_are_filled_in_at_any_depth_and_all_else_stays() {
+        let template = r#"{"a.$":"$.x","b":{"c":[1,{"d.$":"$$.Execution.Name"},["$.x"]]},"e":"$.x","f.$":"$.list[*].n"}"#;
+        assert_eq!(
+            fill(template, r#"{"x":{"y":1},"list":[{"n":1},{"n":2}]}"#).unwrap(),
+            r#"{"a":{"y":1},"b":{"c":[1,{"d":"e1"},["$.x"]]},"e":"$.x","f":[1,2]}"#
+        );
+        assert_eq!(fill(r#"{"whole.$":"$"}"#, "[1]").unwrap(), r#"{"whole":[1]}"#);
+        assert_eq!(fill(r#"{"context.$":"$$"}"#, "1").unwrap(), r#"{"context":{"Execution":{"Name":"e1"}}}"#);
+        assert_eq!(fill(r#"{".$":"$.a"}"#, r#"{"a":1}"#).unwrap(), r#"{"":1}"#);
+    }
+
+    #[test]
+    fn a_template_without_expressions_is_its_own_result_shared() {
+        let source = value(r#"{"a":[1,{"b":2}]}"#);
+        let template = Template::compile(&source).unwrap();
+        let result = template.evaluate(&Scope { input: &Value::Null, context: &Value::Null }).unwrap();
+        let (Value::Object(source), Value::Object(result)) = (&source, &result) else {
+            panic!("both are objects")
+        };
+        assert!(Arc::ptr_eq(source, result));
+        assert!(template.as_constant().is_some());
+    }
+
+    #[test]
+    fn a_constant_part_beside_expressions_is_shared() {
+        let source = value(r#"{"constant":{"b":[2]},"c.$":"$"}"#);
+        let template = Template::compile(&source).unwrap();
+        let result = template.evaluate(&Scope { input: &Value::Null, context: &Value::Null }).unwrap();
+        let parts = (source.get("constant"), result.get("constant"));
+        let (Some(Value::Object(source)), Some(Value::Object(result))) = parts else {
+            panic!("both are objects")
+        };
+        assert!(Arc::ptr_eq(source, result));
+    }
+
+    /// The message is recorded from AWS; the name of the error is the documentation's for `Parameters`.
+    #[test]
+    fn a_path_that_names_nothing_fails_with_the_field_and_the_input() {
+        let error = fill(r#"{"deep":{"value.$":"$.no_such_jsonpath"}}"#, r#"{ "a" : 1 }"#).unwrap_err();
+        assert_eq!(error.error, "States.ParameterPathFailure");
+        assert_eq!(
+            error.message,
+            "The JSONPath '$.no_such_jsonpath' specified for the field 'value.$' could not be found in the input \
+             '{\"a\":1}'"
+        );
+    }
+
+    fn errors(template: &str) -> Vec<String> {
+        Template::compile(&value(template)).unwrap_err().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_is_no_expression_is_refused_with_its_place() {
+        let message = |field| {
+            format!(
+                "The value for the field '{field}' must be a valid JSONPath or a valid intrinsic function call"
+            )
+        };
+        assert_eq!(
+            errors(r#"{"a.$":1,"b":[{"c.$":"x","d/e":{"f.$":"$.["}}],"g.$":"$.a"}"#),
+            [
+                format!("{} at ", message("a.$")),
+                format!("{} at /b/0", message("c.$")),
+                format!("{} at /b/0/d~1e", message("f.$"))
+            ]
+        );
+        assert!(errors(r#"{"a.$":"States.UUID()"}"#)[0].contains("not supported yet: States.UUID()"));
+    }
+
+    #[test]
+    fn two_fields_of_one_name_are_refused() {
+        assert_eq!(
+            errors(r#"{"x":{"a.$":"$","a":1}}"#),
+            ["The fields 'a' and 'a.$' stand for the same field; keep one of them at /x"]
+        );
+    }
+}

@@ -56,7 +56,8 @@ fn a_text_that_is_no_json_is_refused_with_its_place() {
     check("[]", &["1:1 error SCHEMA_VALIDATION_FAILED: Definition must be a valid JSON object at null"]);
     let found = compile("{\n  \"StartAt\" \"S\"\n}", Dialect::Asl, MachineType::Standard);
     assert_eq!((found[0].code, found[0].line, found[0].column), ("INVALID_JSON_DESCRIPTION", 2, 13));
-    let words = "Unexpected character ('\"' (code 34)): was expecting a colon to separate field name and value";
+    let words =
+        "Unexpected character ('\"' (code 34)): was expecting a colon to separate field name and value";
     assert_eq!(found[0].message.lines().next(), Some(words));
 }
 
@@ -81,8 +82,10 @@ fn a_definition_may_have_a_mebibyte_and_no_byte_more() {
     check(&padded(DEFINITION_BYTES_MAX), &[]);
     check(
         &padded(DEFINITION_BYTES_MAX + 1),
-        &["1:1 error SCHEMA_VALIDATION_FAILED: The definition has 1048577 bytes; at most 1048576 are allowed \
-           at null"],
+        &[
+            "1:1 error SCHEMA_VALIDATION_FAILED: The definition has 1048577 bytes; at most 1048576 are allowed \
+           at null",
+        ],
     );
 }
 
@@ -174,9 +177,8 @@ fn an_unreachable_state_is_an_error_in_asl_and_a_warning_in_tcsl() {
 
 #[test]
 fn state_names_are_bounded_and_unique_in_the_machine() {
-    let named = |name: &str| {
-        format!("{{\"StartAt\":\"{name}\",\"States\":{{\"{name}\":{{\"Type\":\"Succeed\"}}}}}}")
-    };
+    let named =
+        |name: &str| format!("{{\"StartAt\":\"{name}\",\"States\":{{\"{name}\":{{\"Type\":\"Succeed\"}}}}}}");
     check(&named(&"\u{72b6}".repeat(80)), &[]);
     let found = compile(&named(&"x".repeat(81)), Dialect::Asl, MachineType::Standard);
     assert_eq!(found[0].code, "INVALID_STATE_NAME");
@@ -211,8 +213,9 @@ fn next_and_end_exclude_each_other_and_one_is_required() {
             "2:27 error SCHEMA_VALIDATION_FAILED: Only one of these fields may be used: [Next, End] {place}"
         )],
     );
-    let missing =
-        format!("1:26 error SCHEMA_VALIDATION_FAILED: Exactly one of these fields is required: [Next, End] {place}");
+    let missing = format!(
+        "1:26 error SCHEMA_VALIDATION_FAILED: Exactly one of these fields is required: [Next, End] {place}"
+    );
     let endless = "1:16 error MISSING_END_STATE: Workflow has no terminal state at null";
     check_state("{\"Type\":\"Pass\"}", &[endless, &missing]);
     check_state(
@@ -245,14 +248,18 @@ fn fields_stand_only_where_their_state_has_them() {
             );
         }
     };
-    refused("\"Type\":\"Pass\",\"End\":true", &["Retry", "Catch", "ResultSelector", "TimeoutSeconds", "Choices"]);
+    refused(
+        "\"Type\":\"Pass\",\"End\":true",
+        &["Retry", "Catch", "ResultSelector", "TimeoutSeconds", "Choices"],
+    );
     refused("\"Type\":\"Succeed\"", &["Parameters", "ResultPath", "ResultSelector", "Assign", "Result"]);
     refused("\"Type\":\"Fail\"", &["InputPath", "OutputPath", "ResultSelector", "Assign", "Output"]);
     refused("\"Type\":\"Wait\",\"Seconds\":1,\"End\":true", &["ResultPath", "Parameters", "Retry"]);
     refused("\"Type\":\"Pass\",\"End\":true", &["Output", "Arguments", "Items", "Condition", "Nonsense"]);
 }
 
-const TASK: &str = "\"Type\":\"Task\",\"End\":true,\"Resource\":\"arn:aws:lambda:us-east-1:123456789012:function:f\"";
+const TASK: &str =
+    "\"Type\":\"Task\",\"End\":true,\"Resource\":\"arn:aws:lambda:us-east-1:123456789012:function:f\"";
 
 #[track_caller]
 fn check_task(fields: &str, expected: &[&str]) {
@@ -270,7 +277,10 @@ fn a_task_needs_a_resource_that_is_an_arn() {
         &["2:38 error INVALID_RESOURCE: Value is not a valid resource ARN at /States/S/Resource"],
     );
     let qrn = "{\"Type\":\"Task\",\"End\":true,\"Resource\":\"qrn:qcs:asw:ap-guangzhou:1:sdk:json:qcloud:scf:Invoke/f\"}";
-    check_state(qrn, &["2:38 error INVALID_RESOURCE: Value is not a valid resource ARN at /States/S/Resource"]);
+    check_state(
+        qrn,
+        &["2:38 error INVALID_RESOURCE: Value is not a valid resource ARN at /States/S/Resource"],
+    );
     check_as(Dialect::Tcsl, MachineType::Standard, &one_state(qrn), &[]);
 }
 
@@ -279,8 +289,10 @@ fn timeouts_are_positive_and_heartbeats_shorter() {
     check_task("\"TimeoutSeconds\":2,\"HeartbeatSeconds\":1", &[]);
     check_task(
         "\"TimeoutSeconds\":2,\"HeartbeatSeconds\":2",
-        &["3:39 error SCHEMA_VALIDATION_FAILED: The field 'HeartbeatSeconds' must be less than 'TimeoutSeconds' \
-           at /States/S/HeartbeatSeconds"],
+        &[
+            "3:39 error SCHEMA_VALIDATION_FAILED: The field 'HeartbeatSeconds' must be less than 'TimeoutSeconds' \
+           at /States/S/HeartbeatSeconds",
+        ],
     );
     check_task(
         "\"TimeoutSeconds\":0",
@@ -305,8 +317,11 @@ fn timeouts_are_positive_and_heartbeats_shorter() {
 
 #[test]
 fn retriers_are_checked_field_by_field() {
-    check_task("\"Retry\":[{\"ErrorEquals\":[\"States.ALL\"],\"IntervalSeconds\":1,\"MaxAttempts\":0,\
-                \"BackoffRate\":1,\"MaxDelaySeconds\":31622400,\"JitterStrategy\":\"NONE\"}]", &[]);
+    check_task(
+        "\"Retry\":[{\"ErrorEquals\":[\"States.ALL\"],\"IntervalSeconds\":1,\"MaxAttempts\":0,\
+                \"BackoffRate\":1,\"MaxDelaySeconds\":31622400,\"JitterStrategy\":\"NONE\"}]",
+        &[],
+    );
     check_task("\"Retry\":[]", &[]);
     check_task(
         "\"Retry\":[{\n\"IntervalSeconds\":0,\n\"MaxAttempts\":-1,\n\"BackoffRate\":0.9,\n\"MaxDelaySeconds\":31622401,\n\
@@ -356,16 +371,23 @@ fn a_catcher_needs_errors_and_a_target() {
 #[test]
 fn a_wait_has_exactly_one_of_four_forms() {
     check_state("{\"Type\":\"Wait\",\"End\":true,\"Seconds\":0}", &[]);
-    check_state("{\"Type\":\"Wait\",\"End\":true,\"Timestamp\":\"2016-03-14T01:59:00.123456789+02:00\"}", &[]);
+    check_state(
+        "{\"Type\":\"Wait\",\"End\":true,\"Timestamp\":\"2016-03-14T01:59:00.123456789+02:00\"}",
+        &[],
+    );
     check_state(
         "{\"Type\":\"Wait\",\"End\":true}",
-        &["1:26 error SCHEMA_VALIDATION_FAILED: Exactly one of these fields is required: [Seconds, SecondsPath, \
-           Timestamp, TimestampPath] at /States/S"],
+        &[
+            "1:26 error SCHEMA_VALIDATION_FAILED: Exactly one of these fields is required: [Seconds, SecondsPath, \
+           Timestamp, TimestampPath] at /States/S",
+        ],
     );
     check_state(
         "{\"Type\":\"Wait\",\"End\":true,\"Seconds\":1,\"SecondsPath\":\"$.s\"}",
-        &["2:39 error SCHEMA_VALIDATION_FAILED: Only one of these fields may be used: [Seconds, SecondsPath, \
-           Timestamp, TimestampPath] at /States/S"],
+        &[
+            "2:39 error SCHEMA_VALIDATION_FAILED: Only one of these fields may be used: [Seconds, SecondsPath, \
+           Timestamp, TimestampPath] at /States/S",
+        ],
     );
     check_state(
         "{\"Type\":\"Wait\",\"End\":true,\"Seconds\":-1}",
@@ -383,8 +405,10 @@ fn a_fail_takes_texts_or_paths_but_not_both() {
     check_state("{\"Type\":\"Fail\",\"Error\":\"E\",\"CausePath\":\"$.c\"}", &[]);
     check_state(
         "{\"Type\":\"Fail\",\"Cause\":\"C\",\"CausePath\":\"$.c\"}",
-        &["2:28 error SCHEMA_VALIDATION_FAILED: Only one of these fields may be used: [Cause, CausePath] at \
-           /States/S"],
+        &[
+            "2:28 error SCHEMA_VALIDATION_FAILED: Only one of these fields may be used: [Cause, CausePath] at \
+           /States/S",
+        ],
     );
     check_state(
         "{\"Type\":\"Fail\",\"Cause\":\"$.c\"}",
@@ -426,8 +450,10 @@ fn a_template_that_forgets_the_dollar_is_remarked_upon() {
     );
     check_state(
         "{\"Type\":\"Pass\",\"End\":true,\"Result\":{\"a.$\":\"$.b\"}}",
-        &["2:37 warning PASS_RESULT_IS_STATIC: A Pass state's 'Result' is static; use 'Parameters' to evaluate \
-           paths at /States/S/Result/a.$"],
+        &[
+            "2:37 warning PASS_RESULT_IS_STATIC: A Pass state's 'Result' is static; use 'Parameters' to evaluate \
+           paths at /States/S/Result/a.$",
+        ],
     );
 }
 
@@ -452,11 +478,20 @@ fn choice_rules_are_checked() {
         ("{\"IsNull\":true,\"Next\":\"T\"}", "/States/S/Choices[0]"),
         ("{\"Variable\":\"$.a\",\"IsNull\":true,\"IsString\":true,\"Next\":\"T\"}", "/States/S/Choices[0]"),
         ("{\"And\":[],\"Next\":\"T\"}", "/States/S/Choices[0]/And"),
-        ("{\"Not\":{\"Variable\":\"a\",\"IsNull\":true},\"Next\":\"T\"}", "/States/S/Choices[0]/Not/Variable"),
-        ("{\"Variable\":\"$.a\",\"NumericEquals\":\"1\",\"Next\":\"T\"}", "/States/S/Choices[0]/NumericEquals"),
+        (
+            "{\"Not\":{\"Variable\":\"a\",\"IsNull\":true},\"Next\":\"T\"}",
+            "/States/S/Choices[0]/Not/Variable",
+        ),
+        (
+            "{\"Variable\":\"$.a\",\"NumericEquals\":\"1\",\"Next\":\"T\"}",
+            "/States/S/Choices[0]/NumericEquals",
+        ),
         ("{\"Variable\":\"$.a\",\"Nonsense\":1,\"Next\":\"T\"}", "/States/S/Choices[0]"),
         ("{\"Variable\":\"$.a\",\"IsNull\":true,\"Next\":\"T\",\"End\":true}", "/States/S/Choices[0]"),
-        ("{\"Not\":{\"Variable\":\"$.a\",\"IsNull\":true,\"Next\":\"T\"},\"Next\":\"T\"}", "/States/S/Choices[0]/Not"),
+        (
+            "{\"Not\":{\"Variable\":\"$.a\",\"IsNull\":true,\"Next\":\"T\"},\"Next\":\"T\"}",
+            "/States/S/Choices[0]/Not",
+        ),
     ] {
         let found = compile(&choice(rule), Dialect::Asl, MachineType::Standard);
         let errors: Vec<_> = found.iter().filter(|one| one.severity == Severity::Error).collect();
@@ -479,8 +514,10 @@ fn branches_and_processors_are_required() {
     );
     check_state(
         "{\"Type\":\"Map\",\"End\":true}",
-        &["1:26 error SCHEMA_VALIDATION_FAILED: Exactly one of these fields is required: [ItemProcessor, Iterator] \
-           at /States/S"],
+        &[
+            "1:26 error SCHEMA_VALIDATION_FAILED: Exactly one of these fields is required: [ItemProcessor, Iterator] \
+           at /States/S",
+        ],
     );
 }
 
@@ -497,24 +534,24 @@ fn a_map_has_one_selector_one_concurrency_and_sane_tolerances() {
     check(&map(",\"ItemSelector\":{\"a.$\":\"$$.Map.Item.Value\"},\"MaxConcurrency\":0"), &[]);
     check(
         &map(",\"ItemSelector\":{},\"Parameters\":{}"),
-        &["3:20 error SCHEMA_VALIDATION_FAILED: Only one of these fields may be used: [ItemSelector, Parameters] at \
-           /States/S"],
+        &[
+            "3:20 error SCHEMA_VALIDATION_FAILED: Only one of these fields may be used: [ItemSelector, Parameters] at \
+           /States/S",
+        ],
     );
     check(
         &map(",\"MaxConcurrency\":1,\"MaxConcurrencyPath\":\"$.n\""),
         &["3:21 error SCHEMA_VALIDATION_FAILED: Only one of these fields may be used: [MaxConcurrency, \
            MaxConcurrencyPath] at /States/S"],
     );
-    let found =
-        compile(&map(",\"ToleratedFailurePercentage\":101"), Dialect::Asl, MachineType::Standard);
+    let found = compile(&map(",\"ToleratedFailurePercentage\":101"), Dialect::Asl, MachineType::Standard);
     assert_eq!(found[0].message, "The value must be a number from 0 to 100");
 }
 
 #[test]
 fn labels_are_bounded_unique_and_plain() {
     let code = |label: &str| {
-        let found =
-            compile(&map(&format!(",\"Label\":\"{label}\"")), Dialect::Asl, MachineType::Standard);
+        let found = compile(&map(&format!(",\"Label\":\"{label}\"")), Dialect::Asl, MachineType::Standard);
         found.first().map(|one| one.code)
     };
     assert_eq!(code(&"x".repeat(40)), None);
