@@ -183,7 +183,7 @@ fn state_names_are_bounded_and_unique_in_the_machine() {
     let found = compile(&named(&"x".repeat(81)), Dialect::Asl, MachineType::Standard);
     assert_eq!(found[0].code, "INVALID_STATE_NAME");
     assert_eq!(found[0].message, "The state name has 81 characters; at most 80 are allowed");
-    check(&named(""), &["1:26 error INVALID_STATE_NAME: The state name is empty at /States/"]);
+    check(&named(""), &["1:25 error INVALID_STATE_NAME: The state name is empty at /States/"]);
     check(
         "{\"StartAt\":\"M\",\"States\":{\"M\":{\"Type\":\"Map\",\"End\":true,\"ItemProcessor\":{\"StartAt\":\"M\",\n\
          \"States\":{\"M\":{\"Type\":\"Succeed\"}}}}}}",
@@ -571,11 +571,11 @@ fn features_of_a_later_version_are_named_once_each() {
          \"C\":{\"Type\":\"Pass\",\"QueryLanguage\":\"JSONata\",\"Output\":\"{% 1 %}\",\"Next\":\"D\"},\n\
          \"D\":{\"Type\":\"Pass\",\"Parameters\":{\"a.$\":\"States.UUID()\",\"b.$\":\"States.UUID()\"},\"End\":true}}}",
         &[
-            "2:20 error UNSUPPORTED_FEATURE: Assign (variables) is not supported by this version of the executor \
+            "2:20 error UNSUPPORTED_FEATURE: Not supported by this version of the executor: variables (Assign) \
              at /States/A/Assign",
-            "4:36 error UNSUPPORTED_FEATURE: JSONata is not supported by this version of the executor at \
+            "4:36 error UNSUPPORTED_FEATURE: Not supported by this version of the executor: JSONata at \
              /States/C/QueryLanguage",
-            "5:40 error UNSUPPORTED_FEATURE: Intrinsic functions is not supported by this version of the executor \
+            "5:40 error UNSUPPORTED_FEATURE: Not supported by this version of the executor: intrinsic functions \
              at /States/D/Parameters",
         ],
     );

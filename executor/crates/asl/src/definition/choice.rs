@@ -57,7 +57,7 @@ impl Compiler<'_> {
                     sound = false;
                 }
                 "Assign" => {
-                    self.unsupported("Assign (variables)", &place.member(member));
+                    self.unsupported("variables (Assign)", &place.member(member));
                     sound = false;
                 }
                 "Condition" | "Output" => {
@@ -73,6 +73,9 @@ impl Compiler<'_> {
                     }
                 }
                 "Not" => sound &= self.rule_fields(&member.value, false, &place.member(member)),
+                name if name == "Variable" || name.ends_with("Path") => {
+                    sound &= self.rule_path(member, place);
+                }
                 _ => self.remark_literal_path(member, place),
             }
         }

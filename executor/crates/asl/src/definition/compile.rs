@@ -170,7 +170,7 @@ impl Compiler<'_> {
     /// The language has it, this version has not. Reported once for each feature.
     pub(super) fn unsupported(&mut self, feature: &'static str, place: &Place<'_>) {
         if self.unsupported.insert(feature) {
-            let message = format!("{feature} is not supported by this version of the executor");
+            let message = format!("Not supported by this version of the executor: {feature}");
             self.findings.error(code::UNSUPPORTED_FEATURE, place, message);
         }
     }

@@ -118,7 +118,7 @@ impl Compiler<'_> {
             }
         }
         if let Some(assign) = node.member("Assign") {
-            self.unsupported("Assign (variables)", &place.member(assign));
+            self.unsupported("variables (Assign)", &place.member(assign));
         }
         self.string_field(node, "Comment", place);
         let complete = self.required(node, &["Next"], place);

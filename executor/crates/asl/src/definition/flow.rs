@@ -43,13 +43,7 @@ impl Compiler<'_> {
             return None;
         }
         match Path::parse(text) {
-            Ok(path) => {
-                if let Root::Variable(_) = path.root() {
-                    self.unsupported("Assign (variables)", place);
-                    return None;
-                }
-                Some(path)
-            }
+            Ok(path) => self.no_variable(&path, place).then_some(path),
             Err(error) => {
                 let message = "Value must be a valid JSONPath.";
                 self.findings.schema_noted(place, message, error.to_string());
@@ -59,7 +53,7 @@ impl Compiler<'_> {
     }
 
     fn unsupported_intrinsic(&mut self, place: &Place<'_>) {
-        self.unsupported("Intrinsic functions", place);
+        self.unsupported("intrinsic functions", place);
     }
 
     /// `ResultPath` of a state or a catcher.
@@ -74,7 +68,12 @@ impl Compiler<'_> {
             return Some(ResultPath::Replace);
         }
         match ReferencePath::parse(text) {
-            Ok(path) => Some(ResultPath::At(path)),
+            Ok(path) if matches!(path.root(), Root::Input) => Some(ResultPath::At(path)),
+            Ok(_) => {
+                let message = "Value is not a Reference Path: it has to start at the state's input, '$'";
+                self.findings.schema(&place, message);
+                None
+            }
             Err(error) => {
                 self.findings.schema(&place, format!("Value is not a Reference Path: {error}"));
                 None
@@ -136,42 +135,32 @@ impl Compiler<'_> {
             Ok(template) => Some(template),
             Err(errors) => {
                 for error in errors {
-                    let spot = follow(node, &error.pointer);
-                    let place = place.at(spot.map_or(place.span, |(span, _)| span));
-                    match spot.and_then(|(_, name)| name).filter(|name| name.ends_with(".$")) {
-                        Some(name) => {
-                            let message = format!(
-                                "The value for the field '{name}' must be a valid JSONPath or a valid \
-                                 intrinsic function call"
-                            );
-                            self.findings.schema_noted(&place, message, error.message);
-                        }
-                        None => self.findings.schema(&place, error.message),
-                    }
+                    self.findings.schema(place, error.message);
                 }
                 None
             }
         }
     }
 
-    /// Remarks on members that look evaluated but are not; false where the template cannot be compiled by this version.
+    /// Checks every `.$` member at any depth; false where one is wrong, or not of this version.
     fn template_fields(&mut self, node: &Node, place: &Place<'_>) -> bool {
         let mut sound = true;
         match &node.shape {
             Shape::Object(members) => {
                 for member in members {
-                    let text = member.value.as_str().unwrap_or_default();
-                    let spot = place.at(member.pointed());
-                    if member.name.ends_with(".$") && is_intrinsic(text) {
-                        self.unsupported_intrinsic(&spot);
-                        sound = false;
-                    } else if !member.name.ends_with(".$") && looks_evaluated(text) {
-                        let message = format!(
-                            "The value looks evaluated; to evaluate it name the field '{}.$'",
-                            member.name
-                        );
-                        self.findings.warning(code::NO_DOLLAR, &spot, message);
+                    if let Some(stripped) = member.name.strip_suffix(".$") {
+                        sound &= self.expression(member, place);
+                        if node.member(stripped).is_some() {
+                            let message = format!(
+                                "The fields '{stripped}' and '{}' stand for the same field",
+                                member.name
+                            );
+                            self.findings.schema(&place.at(member.name_span), message);
+                            sound = false;
+                        }
+                        continue;
                     }
+                    self.remark_literal_expression(member, place);
                     sound &= self.template_fields(&member.value, place);
                 }
             }
@@ -183,6 +172,57 @@ impl Compiler<'_> {
             _ => {}
         }
         sound
+    }
+
+    /// The value of a `.$` member.
+    fn expression(&mut self, member: &Member, place: &Place<'_>) -> bool {
+        let spot = place.at(member.pointed());
+        let note = match member.value.as_str() {
+            Some(text) if is_intrinsic(text) => {
+                self.unsupported_intrinsic(&spot);
+                return false;
+            }
+            Some(text) if text.starts_with('$') => match Path::parse(text) {
+                Ok(path) => return self.no_variable(&path, &spot),
+                Err(error) => error.to_string(),
+            },
+            Some(_) => "A JSONPath begins with '$', an intrinsic function with 'States.'".to_owned(),
+            None => "The value of a field whose name ends in '.$' has to be a text".to_owned(),
+        };
+        let message = format!(
+            "The value for the field '{}' must be a valid JSONPath or a valid intrinsic function call",
+            member.name
+        );
+        self.findings.schema_noted(&spot, message, note);
+        false
+    }
+
+    /// Warns where a member's value looks evaluated but stays text.
+    fn remark_literal_expression(&mut self, member: &Member, place: &Place<'_>) {
+        if member.value.as_str().is_some_and(looks_evaluated) {
+            let message =
+                format!("The value looks evaluated; to evaluate it name the field '{}.$'", member.name);
+            self.findings.warning(code::NO_DOLLAR, &place.at(member.pointed()), message);
+        }
+    }
+
+    /// Refuses a path that starts at a variable; true where it does not.
+    fn no_variable(&mut self, path: &Path, place: &Place<'_>) -> bool {
+        let variable = matches!(path.root(), Root::Variable(_));
+        if variable {
+            self.unsupported("variables (Assign)", place);
+        }
+        !variable
+    }
+
+    /// The paths of a choice rule that start at a variable.
+    pub(super) fn rule_path(&mut self, member: &Member, place: &Place<'_>) -> bool {
+        let path = member.value.as_str().map(Path::parse);
+        match path {
+            Some(Ok(path)) => self.no_variable(&path, &place.member(member)),
+            // What is no path is told by the rule's compilation.
+            _ => true,
+        }
     }
 
     /// Warns where an operand of a choice rule looks like a path but its operator takes it as text.
@@ -223,23 +263,4 @@ impl Compiler<'_> {
 /// A token of a JSON pointer as text.
 fn unescape(token: &str) -> String {
     token.replace("~1", "/").replace("~0", "~")
-}
-
-/// Where a JSON pointer leads: what to underline, and the member's name where it is one.
-fn follow<'n>(node: &'n Node, pointer: &str) -> Option<(Span, Option<&'n str>)> {
-    let mut at = (node, node.pointed(), None);
-    for token in pointer.split('/').skip(1) {
-        let token = unescape(token);
-        at = match &at.0.shape {
-            Shape::Array(items) => {
-                let item = items.get(token.parse::<usize>().ok()?)?;
-                (item, item.pointed(), None)
-            }
-            _ => {
-                let member = at.0.member(&token)?;
-                (&member.value, member.pointed(), Some(member.name.as_str()))
-            }
-        };
-    }
-    Some((at.1, at.2))
 }

@@ -34,7 +34,7 @@ impl Compiler<'_> {
         }
         self.string_field(node, "Comment", place);
         if let Some(assign) = node.member("Assign") {
-            self.unsupported("Assign (variables)", &place.member(assign));
+            self.unsupported("variables (Assign)", &place.member(assign));
         }
         let next = self.next(kind, node, targets, place);
         let retry = self.retry(node, place);
@@ -251,7 +251,8 @@ impl Compiler<'_> {
         let text = self.string(&member.value, &place)?;
         let arn = text.starts_with("arn:") && text.split(':').count() >= 6;
         let qrn = text.starts_with("qrn:") && text.split(':').count() >= 6;
-        if !arn && !(qrn && self.dialect == Dialect::Tcsl) {
+        let valid = arn || (qrn && self.dialect == Dialect::Tcsl);
+        if !valid {
             let message = match self.dialect {
                 Dialect::Asl => "Value is not a valid resource ARN",
                 Dialect::Tcsl => "Value is not a valid resource QRN or ARN",

@@ -102,6 +102,9 @@ impl<'a> Parser<'a> {
                 }
             } else {
                 self.at += 1;
+                if self.peek() == Some('[') {
+                    continue;
+                }
             }
             if self.eat("*") {
                 segments.push(Segment::Wildcard);
