@@ -1,6 +1,7 @@
 //! The node.
 
 pub mod admission;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod definitions;

@@ -25,8 +25,9 @@ const LOG_EVERY: u32 = 15;
 pub fn open(config: &StoreConfig) -> Result<Arc<dyn Connect>, StoreError> {
     match config {
         StoreConfig::Memory => Ok(Arc::new(journal::memory::MemoryStore::new())),
-        StoreConfig::File(_) | StoreConfig::Redis(_) => {
-            Err(StoreError::Refused(format!("{} is not built in", config.describe())))
+        StoreConfig::File(dir) => Err(StoreError::Refused(format!("{} is not built in", dir.display()))),
+        StoreConfig::Redis(url) => {
+            Ok(Arc::new(journal_redis::RedisConnect::new(journal_redis::RedisOptions::new(url.clone()))?))
         }
     }
 }

@@ -1,0 +1,97 @@
+//! The command line: one file for each subcommand, thin shells over the library.
+//!
+//! Each subcommand has its options (clap derive, whose doc comments are the manual) and one function that takes them and
+//! says how the process exits. Exit codes are a promise, see [`Exit`]. Nothing here is needed by who embeds a node.
+
+mod serve;
+mod validate;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// How the process exits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything asked for was done.
+    Ok = 0,
+    /// The command worked, and found what it looks for: an invalid definition, a failed run.
+    Finding = 1,
+    /// The command line or the configuration is wrong.
+    Usage = 2,
+    /// The store, the network or the node itself failed; a drain was cut short.
+    Internal = 3,
+}
+
+const MANUAL: &str = "\
+EXIT CODES
+  0  done    1  a finding: an invalid definition, a failed run
+  2  the command line or the configuration is wrong
+  3  the store, the network or the node failed, or a drain was cut short
+
+EXAMPLES
+  executor validate order.asl.json            every problem, with line, column and a caret
+  executor serve                              a node on this machine, executions kept in memory
+  executor serve --store-dir /var/lib/myriad  the same, durable
+  executor serve --redis-url redis://10.0.0.5:6379 --listen 0.0.0.0:7400 --allow-plaintext
+
+UNITS
+  Durations are written 500ms, 30s, 5m, 1h, 7d; sizes 64KiB, 4MiB, 1GiB, or a number of bytes.
+
+Each command has its own manual: `executor serve --help`.";
+
+/// Runs state machines in the Amazon States Language and TCSL.
+#[derive(Debug, Parser)]
+#[command(name = "executor", version, about, after_help = MANUAL, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node: accepts executions over gRPC and drives them to their end
+    Serve(Box<serve::ServeOptions>),
+    /// Check definitions, and show every problem with its place
+    Validate(validate::ValidateOptions),
+}
+
+/// The whole program: arguments in, exit code out.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let exit = match Cli::try_parse_from(arguments) {
+        Ok(cli) => match cli.command {
+            Command::Serve(options) => serve::run(*options),
+            Command::Validate(options) => validate::run(&options),
+        },
+        Err(error) => {
+            // A closed pipe is no reason to fail: `executor --help | head`.
+            let _ = error.print();
+            if error.use_stderr() { Exit::Usage } else { Exit::Ok }
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_has_a_line_in_the_manual() {
+        for command in Cli::command().get_subcommands() {
+            for argument in command.get_arguments().filter(|argument| argument.get_id() != "help") {
+                let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+                assert!(!help.is_empty(), "{} {}", command.get_name(), argument.get_id());
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! `executor serve`: a node as a process.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::Exit;
+use crate::config::{Config, Options};
+use crate::node::{Drained, Node};
+use crate::store;
+
+const MANUAL: &str = "\
+WHERE SETTINGS COME FROM
+  Each setting is taken from its flag, else from its environment variable, else from the file of --config, else it has
+  its default. The file is TOML, with the flags' names as keys:
+
+    listen = \"127.0.0.1:7400\"
+    store = \"redis\"
+    redis-url = \"redis://127.0.0.1:6379\"
+    bind = [\"arn:aws:lambda:*:function:ocr-*=ocr\"]
+
+  A key or a MYRIAD_ variable that is no setting is an error. --print-config prints the outcome as such a file.
+
+WHAT THE DEFAULTS PROMISE
+  memory   nothing survives the process: for trying out
+  file     an acknowledged execution survives kill -9 and the loss of power; it lives on this machine's disk
+  redis    an acknowledged execution survives what Redis survives: with `appendfsync always` kill -9 of every process
+           and the loss of power. The node reads Redis' settings at start and says in its log which promise they keep
+  Only loopback is listened on, unless --allow-plaintext is said.
+
+SIGNALS
+  SIGTERM, SIGINT  drain: health says NOT_SERVING, starts are refused, what is acknowledged is made durable, streams end;
+                   exit 0 within --drain-deadline, else 3 (nothing acknowledged is lost: it is recovered from the store)
+  a second one     exit at once, 3
+
+EXAMPLES
+  executor serve --store-dir ./data --bind 'arn:aws:lambda:*=workers'
+  MYRIAD_SHARDS=4 executor serve --config /etc/myriad.toml --log json
+  curl -s 127.0.0.1:7490/healthz";
+
+/// The options of `executor serve`.
+#[derive(Debug, Args)]
+#[command(after_help = MANUAL)]
+pub(super) struct ServeOptions {
+    /// TOML file with settings
+    #[arg(long, value_name = "FILE", env = "MYRIAD_CONFIG", help_heading = "Configuration")]
+    config: Option<PathBuf>,
+    /// Print the configuration as it would be used, and exit
+    #[arg(long, help_heading = "Configuration")]
+    print_config: bool,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// Runs until a signal, or a Drain call, has ended the node.
+pub(super) fn run(options: ServeOptions) -> Exit {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let resolved =
+        Options::check_environment(names).and_then(|()| options.options.resolve(options.config.as_deref()));
+    let (config, options_used) = match resolved {
+        Ok(resolved) => resolved,
+        Err(error) => return refuse(&error),
+    };
+    if options.print_config {
+        return print(&config, &options_used);
+    }
+    if let Err(error) = telemetry::logs::init(options_used.log().into(), options_used.log_level()) {
+        return refuse(&error);
+    }
+    let connect = match store::open(&config.store) {
+        Ok(connect) => connect,
+        Err(error) => {
+            eprintln!("error: {}: {error}", config.store.describe());
+            return Exit::Internal;
+        }
+    };
+    let node = match Node::start(config, connect) {
+        Ok(node) => node,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return Exit::Internal;
+        }
+    };
+    supervise(&node)
+}
+
+fn refuse(error: &dyn std::fmt::Display) -> Exit {
+    eprintln!("error: {error}");
+    Exit::Usage
+}
+
+#[allow(clippy::print_stdout, reason = "this is what was asked for")]
+fn print(config: &Config, options: &Options) -> Exit {
+    match options.print(config) {
+        Ok(text) => {
+            print!("{text}");
+            Exit::Ok
+        }
+        Err(error) => {
+            eprintln!("error: the configuration cannot be printed: {error}");
+            Exit::Internal
+        }
+    }
+}
+
+/// The first signal drains, the second one ends the process.
+fn supervise(node: &Node) -> Exit {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the signals cannot be watched: {error}");
+            return Exit::Internal;
+        }
+    };
+    runtime.block_on(async {
+        let signals = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
+        let (mut term, mut interrupt) = match signals {
+            Ok(signals) => signals,
+            Err(error) => {
+                eprintln!("error: the signals cannot be watched: {error}");
+                return Exit::Internal;
+            }
+        };
+        tokio::select! {
+            drained = node.wait() => return exit_of(&drained),
+            () = either(&mut term, &mut interrupt) => {}
+        }
+        tracing::info!("signal received: draining; another one ends the process at once");
+        node.drain();
+        tokio::select! {
+            drained = node.wait() => exit_of(&drained),
+            () = either(&mut term, &mut interrupt) => {
+                tracing::error!("second signal: the process ends now; what is acknowledged is recovered from the store");
+                Exit::Internal
+            }
+        }
+    })
+}
+
+async fn either(term: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn exit_of(drained: &Drained) -> Exit {
+    match drained {
+        Drained::Clean => Exit::Ok,
+        Drained::Cut { .. } => Exit::Internal,
+    }
+}
