@@ -1,11 +1,11 @@
 //! What travels beside the blocks: keys and lists that make look-ups quick.
 //!
-//! Invariants: derived writes are sent only after their block is known to be in the log, so that an owner who has lost
-//! its partition never overwrites what its successor wrote. They ride along with the next append, in the same write to
-//! the socket, and so cost no flush of Redis's own log; if no append follows, a timer sends them after [`LINGER`], and
-//! a read on this connection sends them first. At most [`PENDING_MAX`] of them wait; a crash loses those that wait,
-//! and the reader rebuilds them from the log. After a lost reply, values are set again (harmless) and list entries are
-//! looked for before they are pushed again.
+//! Invariants: derived writes are sent only after their block is known to be in the log, so that an owner who
+//! has lost its partition never overwrites what its successor wrote. They ride along with the next append, in
+//! the same write to the socket, and so cost no flush of Redis's own log; if no append follows, a timer sends
+//! them after [`LINGER`], and a read on this connection sends them first. At most [`PENDING_MAX`] of them
+//! wait; a crash loses those that wait, and the reader rebuilds them from the log. After a lost reply, values
+//! are set again (harmless) and list entries are looked for before they are pushed again.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -103,7 +103,8 @@ impl Pending {
         !std::mem::replace(&mut state.timer_runs, true)
     }
 
-    /// Sends what waits, together with a command that comes after it; returns the reply to the command, or nothing.
+    /// Sends what waits, together with a command that comes after it; returns the reply to the command, or
+    /// nothing.
     pub async fn send(
         &self,
         link: &Link,
@@ -157,8 +158,8 @@ impl Pending {
             "Redis refused keys that make look-ups quick; they are rebuilt from the log");
     }
 
-    /// Waits until what waits has waited for [`LINGER`], and sends what no append took along; `false`: nothing is
-    /// left, and the next [`Pending::keep`] asks for a new timer.
+    /// Waits until what waits has waited for [`LINGER`], and sends what no append took along; `false`:
+    /// nothing is left, and the next [`Pending::keep`] asks for a new timer.
     pub async fn linger(&self, link: &Link) -> bool {
         let since = {
             let mut state = self.state();

@@ -1,8 +1,9 @@
 //! What an acknowledgement is worth with Redis's present settings.
 //!
-//! Invariant: a promise is made only where the settings were read and are right, or where the operator declared them
-//! because `CONFIG GET` is denied. Only `appendfsync always` keeps the promise: `everysec` answers before it writes,
-//! and with a slow disk loses up to two seconds of acknowledged writes when the process is killed.
+//! Invariant: a promise is made only where the settings were read and are right, or where the operator
+//! declared them because `CONFIG GET` is denied. Only `appendfsync always` keeps the promise: `everysec`
+//! answers before it writes, and with a slow disk loses up to two seconds of acknowledged writes when the
+//! process is killed.
 
 use std::collections::HashMap;
 

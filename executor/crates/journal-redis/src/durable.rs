@@ -1,8 +1,8 @@
 //! Keys that live for ever: definitions, templates, counters.
 //!
-//! Invariants: values are in one hash and their names in one sorted set of equal scores, which Redis orders by bytes;
-//! both change together in one script, so a scan neither misses a value nor finds a name without one. No key of these
-//! has a time to live.
+//! Invariants: values are in one hash and their names in one sorted set of equal scores, which Redis orders
+//! by bytes; both change together in one script, so a scan neither misses a value nor finds a name without
+//! one. No key of these has a time to live.
 
 use bytes::Bytes;
 use journal::StoreError;
@@ -16,8 +16,8 @@ use crate::reply::{array, bytes, unexpected};
 /// Values that one reply of a scan has at most.
 const SCAN_PAGE: usize = 128;
 
-/// KEYS: values, names. ARGV: key, whether to compare (`any`, `absent`, `equal`), expected, what to do (`set`,
-/// `delete`), value.
+/// KEYS: values, names. ARGV: key, whether to compare (`any`, `absent`, `equal`), expected, what to do
+/// (`set`, `delete`), value.
 const WRITE: &str = "\
 local present = redis.call('HGET', KEYS[1], ARGV[1])
 if ARGV[2] == 'absent' and present then return 0 end

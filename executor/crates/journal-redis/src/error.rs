@@ -1,7 +1,7 @@
 //! Redis's words to ours.
 //!
-//! Invariant: what Redis refused was not written ([`StoreError::Unavailable`] where a later try may work, else
-//! [`StoreError::Refused`]); what was sent and not answered may be written ([`StoreError::Unknown`]).
+//! Invariant: what Redis refused was not written ([`StoreError::Unavailable`] where a later try may work,
+//! else [`StoreError::Refused`]); what was sent and not answered may be written ([`StoreError::Unknown`]).
 
 use journal::StoreError;
 use redis::{ErrorKind, RedisError};
@@ -54,7 +54,8 @@ pub(crate) fn of_reply(code: &str, detail: &str, address: &str) -> StoreError {
         "NOAUTH" | "WRONGPASS" => not_authenticated(&said, address),
         "NOPERM" => never(
             "allow the user XADD, XRANGE, XREVRANGE, XINFO, XTRIM, SET, MGET, RPUSH, LPOS, LRANGE, \
-                           PEXPIRE, HGET, HMGET, HINCRBY, ZRANGE, EVAL, PING and INFO on the keys of the prefix",
+                           PEXPIRE, HGET, HSET, HDEL, HMGET, HINCRBY, ZADD, ZREM, ZRANGE, EVAL, PING and INFO on \
+                           the keys of the prefix",
         ),
         "MOVED" | "ASK" | "CROSSSLOT" => never("it is a Redis Cluster: this build speaks to a single Redis"),
         "WRONGTYPE" => {

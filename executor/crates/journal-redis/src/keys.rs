@@ -10,10 +10,10 @@
 //! | `{durable}:values` | hash | durable keys and counters |
 //! | `{durable}:keys` | sorted set | their names, for scans in order |
 //!
-//! Invariant: the tag of a partition never changes, because a log under another name would be an empty log. Redis
-//! Cluster spreads keys over 16,384 slots by CRC16 of the tag, and gives each master a contiguous range. Plain numbers
-//! as tags fall unevenly, so the tag is extended until its slot lies where the bit-reversed partition number points:
-//! then the first 2^k partitions are spread evenly, for every k.
+//! Invariant: the tag of a partition never changes, because a log under another name would be an empty log.
+//! Redis Cluster spreads keys over 16,384 slots by CRC16 of the tag, and gives each master a contiguous
+//! range. Plain numbers as tags fall unevenly, so the tag is extended until its slot lies where the
+//! bit-reversed partition number points: then the first 2^k partitions are spread evenly, for every k.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -37,7 +37,8 @@ pub fn partition_tag(partition: PartitionId) -> String {
         if slot(tag.as_bytes()) >> (SLOT_BITS - SPREAD_BITS) == wanted {
             return tag;
         }
-        // One suffix in 1,024 fits, and CRC16 reaches every slot: this ends after a few thousand tries at most.
+        // One suffix in 1,024 fits, and CRC16 reaches every slot: this ends after a few thousand tries at
+        // most.
         suffix += 1;
     }
 }

@@ -1,9 +1,9 @@
 //! One connection that comes back.
 //!
-//! Invariants: one attempt to connect at a time, and those who waited for it share its outcome; failed attempts are
-//! paced by a growing, jittered pause of at most [`PAUSE_MAX`], so that callers may retry in a loop; a connection on
-//! which a reply was lost is given up, because nobody knows what it still holds. What may fail: as [`crate::error`]
-//! tells; an attempt to connect is [`StoreError::Unavailable`].
+//! Invariants: one attempt to connect at a time, and those who waited for it share its outcome; failed
+//! attempts are paced by a growing, jittered pause of at most [`PAUSE_MAX`], so that callers may retry in a
+//! loop; a connection on which a reply was lost is given up, because nobody knows what it still holds. What
+//! may fail: as [`crate::error`] tells; an attempt to connect is [`StoreError::Unavailable`].
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -180,7 +180,8 @@ impl Link {
     }
 }
 
-/// The pause after a number of failures in a row: doubled each time, bounded, and scattered over its upper half.
+/// The pause after a number of failures in a row: doubled each time, bounded, and scattered over its upper
+/// half.
 fn pause(failures: u32) -> Duration {
     let doubled = PAUSE_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(10));
     let whole = doubled.min(PAUSE_MAX);

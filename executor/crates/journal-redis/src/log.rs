@@ -1,9 +1,9 @@
 //! The log of a partition: one Redis stream.
 //!
-//! Invariants: the id of a block is its stream id, so Redis itself refuses a block that is not above the last one; an
-//! owner takes over by adding the mark `<generation + 1>-0` in the same way. After a refusal the entry under that id
-//! tells a repeated flush (the same bytes: success) from a lost ownership. Entries have one field: `b` for a block, `m`
-//! for a mark.
+//! Invariants: the id of a block is its stream id, so Redis itself refuses a block that is not above the last
+//! one; an owner takes over by adding the mark `<generation + 1>-0` in the same way. After a refusal the
+//! entry under that id tells a repeated flush (the same bytes: success) from a lost ownership. Entries have
+//! one field: `b` for a block, `m` for a mark.
 
 use bytes::Bytes;
 use ids::PartitionId;

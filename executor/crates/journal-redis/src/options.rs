@@ -24,8 +24,8 @@ pub enum AppendFsync {
 pub struct RedisOptions {
     /// `redis://[[user]:password@]host[:port][/database]` or `unix:///path/of/socket`.
     pub url: String,
-    /// Begins every key, so that several installations can share a Redis. 1 to 64 characters of `a-z`, `A-Z`, `0-9`,
-    /// `_`, `.`, `:` and `-`.
+    /// Begins every key, so that several installations can share a Redis. 1 to 64 characters of `a-z`, `A-Z`,
+    /// `0-9`, `_`, `.`, `:` and `-`.
     pub prefix: String,
     /// How long to try to connect.
     pub connect_timeout: Duration,
@@ -62,8 +62,8 @@ impl RedisOptions {
         match scheme {
             Some("redis" | "unix" | "redis+unix") => {}
             Some("rediss") => {
-                let message = "the Redis URL asks for TLS (rediss), which this build does not speak: use redis:// \
-                               on a private network, or a TLS tunnel beside the node";
+                let message = "the Redis URL asks for TLS (rediss), which this build does not speak: use \
+                               redis:// on a private network, or a TLS tunnel beside the node";
                 return Err(StoreError::Refused(message.to_owned()));
             }
             Some(other) => {

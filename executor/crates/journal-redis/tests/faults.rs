@@ -1,4 +1,5 @@
-//! The store on a Redis in trouble: killed, full, a replica, frozen, absent; and on a network that loses replies.
+//! The store on a Redis in trouble: killed, full, a replica, frozen, absent; and on a network that loses
+//! replies.
 
 use std::time::Duration;
 
@@ -56,7 +57,8 @@ async fn kill_9_of_redis_with_always_loses_nothing_acknowledged() {
     let generation = store.acquire(partition()).await.expect("acquired").generation;
     let mut acknowledged = Vec::new();
     for round in 0..5_u64 {
-        // The writer goes on until the kill reaches it; the next round begins with a repetition of what was unknown.
+        // The writer goes on until the kill reaches it; the next round begins with a repetition of what was
+        // unknown.
         let victim = redis.pid().expect("it runs");
         let killer = std::thread::spawn(move || {
             let kill = std::process::Command::new("kill").args(["-9", &victim.to_string()]).status();

@@ -1,7 +1,7 @@
 //! The ack ledger: what a client was told, on a file of its own.
 //!
-//! Invariant: a line is on the disk (fdatasync) before [`AckLedger::record`] returns, and it is written only after the
-//! acknowledgement came; so every line is something that the system has promised.
+//! Invariant: a line is on the disk (fdatasync) before [`AckLedger::record`] returns, and it is written only
+//! after the acknowledgement came; so every line is something that the system has promised.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};

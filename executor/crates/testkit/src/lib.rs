@@ -1,12 +1,13 @@
 //! For tests only: real processes, a real Redis on a free port, lost replies, the ack ledger.
 //!
-//! Purpose: tests that kill processes and cut connections, without a line of that in what ships. Invariants: nothing
-//! outlives its handle (a dropped handle kills its process and removes its directory); every wait has a bound and a
-//! message that says what was waited for; no test sleeps to synchronise. What may fail: starting a process, with a
-//! [`TestkitError`] that carries the end of its log.
+//! Purpose: tests that kill processes and cut connections, without a line of that in what ships. Invariants:
+//! nothing outlives its handle (a dropped handle kills its process and removes its directory); every wait has
+//! a bound and a message that says what was waited for; no test sleeps to synchronise. What may fail:
+//! starting a process, with a [`TestkitError`] that carries the end of its log.
 //!
-//! Rooms: [`wait`] (bounded waits), [`port`] (free ports), [`process`] (start, signal, watch, collect), [`redis`] (a
-//! Redis server of one's own), [`proxy`] (lose, delay and reset on the way), [`ledger`] (what was acknowledged).
+//! Rooms: [`wait`] (bounded waits), [`port`] (free ports), [`process`] (start, signal, watch, collect),
+//! [`redis`] (a Redis server of one's own), [`proxy`] (lose, delay and reset on the way), [`ledger`] (what
+//! was acknowledged).
 
 pub mod ledger;
 pub mod port;

@@ -1,8 +1,8 @@
 //! Loopback ports that nobody else takes.
 //!
-//! Invariant: a port is handed out once among all test processes of this machine, by a file lock that lives as long as
-//! the process. Ports lie below the range from which the system numbers outgoing connections, so that a server which
-//! was killed finds its port free again.
+//! Invariant: a port is handed out once among all test processes of this machine, by a file lock that lives
+//! as long as the process. Ports lie below the range from which the system numbers outgoing connections, so
+//! that a server which was killed finds its port free again.
 
 use std::fs::{File, OpenOptions};
 use std::net::{SocketAddr, TcpStream};
@@ -56,8 +56,8 @@ fn claim(port: u16) -> Option<File> {
     let path = directory.join(port.to_string());
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path).ok()?;
     lock.try_lock().ok()?;
-    // A look by connecting, not by binding: a process that another thread is just starting would hold the bound port
-    // for a moment.
+    // A look by connecting, not by binding: a process that another thread is just starting would hold the
+    // bound port for a moment.
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     TcpStream::connect_timeout(&address, LOOK_WITHIN).is_err().then_some(lock)
 }

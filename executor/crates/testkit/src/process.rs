@@ -1,7 +1,8 @@
 //! A real process: start it, wait for a line of its output, send it signals, collect how it ended.
 //!
-//! Invariants: the process is killed and reaped when its handle is dropped; the last lines of its output are kept in
-//! memory (bounded) and printed when the test fails. What may fail: starting and waiting, with [`TestkitError`].
+//! Invariants: the process is killed and reaped when its handle is dropped; the last lines of its output are
+//! kept in memory (bounded) and printed when the test fails. What may fail: starting and waiting, with
+//! [`TestkitError`].
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -108,7 +109,8 @@ struct Lines {
 }
 
 impl Process {
-    /// Starts it. Returns at once: wait for readiness with [`Process::wait_for_line`] or [`Process::wait_until`].
+    /// Starts it. Returns at once: wait for readiness with [`Process::wait_for_line`] or
+    /// [`Process::wait_until`].
     ///
     /// # Errors
     /// When the program cannot be started.
@@ -310,7 +312,8 @@ impl Log {
         self.more.notify_all();
     }
 
-    /// Returns when both streams were read to their end; or a little later anyway, for a grandchild may hold them.
+    /// Returns when both streams were read to their end; or a little later anyway, for a grandchild may hold
+    /// them.
     fn wait_for_end(&self) {
         let lines = self.lock();
         drop(self.more.wait_timeout_while(lines, END_WITHIN, |lines| lines.ended < STREAMS));

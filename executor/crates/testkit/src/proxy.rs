@@ -1,8 +1,8 @@
 //! A TCP proxy that loses replies, delays, resets and stands still on demand.
 //!
-//! Invariants: bytes are passed on unchanged and in order until a fault is asked for; a lost reply is lost *after* the
-//! server has answered, so the request was carried out for certain. One pair of threads per connection, at most
-//! [`CONNECTIONS_MAX`] of them over the proxy's life.
+//! Invariants: bytes are passed on unchanged and in order until a fault is asked for; a lost reply is lost
+//! *after* the server has answered, so the request was carried out for certain. One pair of threads per
+//! connection, at most [`CONNECTIONS_MAX`] of them over the proxy's life.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -1,8 +1,9 @@
 //! A Redis server of one's own, on a free loopback port and a real disk.
 //!
-//! Invariants: the server is the installed `redis-server`, never a service that somebody else uses; its directory lies
-//! on a real disk, because fsync on a memory file system proves nothing; it is gone when its handle is dropped. If
-//! `redis-server` is not installed, starting fails with a message that says how to install it: tests never skip.
+//! Invariants: the server is the installed `redis-server`, never a service that somebody else uses; its
+//! directory lies on a real disk, because fsync on a memory file system proves nothing; it is gone when its
+//! handle is dropped. If `redis-server` is not installed, starting fails with a message that says how to
+//! install it: tests never skip.
 
 use std::fmt;
 use std::io::{BufReader, Write};
@@ -73,7 +74,8 @@ impl Redis {
     /// Starts a server and returns when it answers PING.
     ///
     /// # Errors
-    /// When `redis-server` is not installed, the directory is on a memory file system, or the server does not start.
+    /// When `redis-server` is not installed, the directory is on a memory file system, or the server does not
+    /// start.
     pub fn start(options: RedisOptions) -> Result<Self, TestkitError> {
         let parent = real_disk(options.dir.as_deref())?;
         let dir = tempfile::Builder::new()
@@ -168,7 +170,8 @@ impl Redis {
         self.process.as_ref().map_or(Ok(()), Process::thaw)
     }
 
-    /// Sends a command on a connection of its own and returns the reply: strings as they are, arrays as lines.
+    /// Sends a command on a connection of its own and returns the reply: strings as they are, arrays as
+    /// lines.
     ///
     /// # Errors
     /// When it cannot be reached; an error reply is [`TestkitError::Redis`].

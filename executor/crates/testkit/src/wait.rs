@@ -1,7 +1,7 @@
 //! Bounded waits for a condition.
 //!
-//! Invariant: a wait ends when the condition holds or when its time is over, and then says what did not happen. The
-//! pause between two looks only spares the processor; no test depends on its length.
+//! Invariant: a wait ends when the condition holds or when its time is over, and then says what did not
+//! happen. The pause between two looks only spares the processor; no test depends on its length.
 
 use std::fmt::Display;
 use std::future::Future;
