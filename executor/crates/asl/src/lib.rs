@@ -20,7 +20,9 @@ pub mod timestamp;
 pub mod value;
 
 pub use definition::{Diagnostic, Severity};
-pub use execution::{Effect, EffectId, Event, Execution, Outcome, StartContext};
+pub use execution::{
+    Effect, EffectId, Event, Execution, FixedNames, Machine, NameExecution, Outcome, StartContext, TaskPlace,
+};
 pub use program::{Dialect, Program};
 pub use timestamp::Timestamp;
 pub use value::{Payload, Str, Value};

@@ -2,133 +2,159 @@
 //!
 //! [`Execution::start`] and [`Execution::handle`] are the only entrances. Both run until nothing more can happen without
 //! the outside world, push what they want from it as [`Effect`]s, and return.
+//!
+//! Purpose: an execution is a tree of threads of control (the machine's states, the branches of Parallel states, the
+//! iterations of Map states), each in one state at a time. Invariants: no clock, no randomness, no I/O; the same machine,
+//! start, input and events give the same effects with the same ids; work is iterative, never recursive on the number of
+//! states, and bounded by [`Machine::history_events_max`]; after [`Effect::Finished`] nothing changes any more. What may
+//! fail: nothing here; a failed execution is an [`Outcome`].
+//!
+//! Rooms: `context` (what `$$` says), `threads` (the tree), `run` (the loop, entering and leaving states), `flow` (data
+//! through a state), `work` (tasks and waits), `fork` (Parallel and Map), `failure` (errors, Retry, Catch).
+
+mod context;
+mod effect;
+mod failure;
+mod flow;
+mod fork;
+mod run;
+mod threads;
+mod work;
 
 use std::sync::Arc;
 
-use crate::program::Program;
+pub use context::{FixedNames, Machine, NameExecution, StartContext};
+pub use effect::{Effect, EffectId, Event, Outcome};
+use run::Run;
+use threads::{NO_THREAD, ROOT, Threads, Work};
+
+use crate::history::Observer;
+use crate::program::Kind;
 use crate::timestamp::Timestamp;
 use crate::value::{Payload, Str};
-
-/// What the context object (`$$`) says of the execution and its machine.
-#[derive(Debug, Clone)]
-pub struct StartContext {
-    /// `$$.Execution.Id`: the ARN or QRN.
-    pub execution_arn: Str,
-    /// `$$.Execution.Name`
-    pub execution_name: Str,
-    /// `$$.Execution.RoleArn`
-    pub role_arn: Str,
-    /// `$$.StateMachine.Id`
-    pub machine_arn: Str,
-    /// `$$.StateMachine.Name`
-    pub machine_name: Str,
-    /// All randomness of the execution is drawn from this.
-    pub seed: u64,
-    /// The longest the execution may run, in seconds, by its mode; the machine's own `TimeoutSeconds` may be shorter.
-    pub mode_timeout_seconds: u64,
-    /// Events of the history after which the execution fails (25,000 for STANDARD).
-    pub history_events_max: u64,
-}
-
-/// Names an effect: deterministic, so that a replay asks for the same effects. Unique within its execution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EffectId(pub u64);
-
-/// What an execution wants from the outside world.
-#[derive(Debug, Clone)]
-pub enum Effect {
-    /// Do this work; answer with [`Event::TaskSucceeded`] or [`Event::TaskFailed`]. Timeouts are timers of their own.
-    ScheduleTask {
-        /// Comes back with the outcome.
-        id: EffectId,
-        /// The state's `Resource`.
-        resource: Str,
-        /// The effective input.
-        input: Payload,
-        /// For the worker to know, in seconds.
-        timeout_seconds: Option<u64>,
-        /// A heartbeat is due this often, in seconds; each [`Event::TaskHeartbeat`] re-arms it.
-        heartbeat_seconds: Option<u64>,
-    },
-    /// The outcome of this task is no longer wanted.
-    CancelTask(EffectId),
-    /// Answer with [`Event::TimerFired`] at this instant, or later.
-    ArmTimer {
-        /// Comes back with the event.
-        id: EffectId,
-        /// When.
-        at: Timestamp,
-    },
-    /// This timer is no longer wanted; a late [`Event::TimerFired`] for it does no harm.
-    CancelTimer(EffectId),
-    /// The execution has ended; always the last effect.
-    Finished(Outcome),
-}
-
-/// What the outside world tells an execution. An event for an effect that is no longer wanted changes nothing.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// A worker has taken the task up (for the history only).
-    TaskStarted(EffectId),
-    /// The task's output.
-    TaskSucceeded {
-        /// Which task.
-        id: EffectId,
-        /// JSON.
-        output: Payload,
-    },
-    /// The task's failure.
-    TaskFailed {
-        /// Which task.
-        id: EffectId,
-        /// Error name.
-        error: Str,
-        /// Cause, often JSON text.
-        cause: Str,
-    },
-    /// The worker lives.
-    TaskHeartbeat(EffectId),
-    /// The timer's instant has come.
-    TimerFired(EffectId),
-    /// StopExecution.
-    Stop {
-        /// Optional error name.
-        error: Option<Str>,
-        /// Optional cause.
-        cause: Option<Str>,
-    },
-}
-
-/// How an execution ended.
-#[derive(Debug, Clone)]
-pub enum Outcome {
-    /// With this output.
-    Succeeded(Payload),
-    /// With an error; both texts are optional in ASL.
-    Failed {
-        /// Error name.
-        error: Option<Str>,
-        /// Cause.
-        cause: Option<Str>,
-    },
-    /// Ran too long.
-    TimedOut {
-        /// Error name (`States.Timeout`), where AWS gives one.
-        error: Option<Str>,
-        /// Cause.
-        cause: Option<Str>,
-    },
-    /// Stopped.
-    Aborted {
-        /// Error name.
-        error: Option<Str>,
-        /// Cause.
-        cause: Option<Str>,
-    },
-}
 
 /// An execution under way.
 #[derive(Debug)]
 pub struct Execution {
-    program: Arc<Program>,
+    machine: Arc<Machine>,
+    start: StartContext,
+    started_at: Timestamp,
+    input: Payload,
+    core: Core,
+}
+
+/// What changes as an execution steps.
+#[derive(Debug)]
+struct Core {
+    threads: Threads,
+    /// The id of the history's last event.
+    last_event: u32,
+    /// Effects numbered so far.
+    effects: u64,
+    /// Whether the timer of the whole execution is armed.
+    timed: bool,
+    ended: bool,
+}
+
+/// Where a task was scheduled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskPlace {
+    /// The Task state's name.
+    pub state: Str,
+    /// The Map states around it with the index of the iteration, outermost first.
+    pub map_path: Vec<(Str, u32)>,
+}
+
+impl Execution {
+    /// Starts an execution. What it wants is pushed to `effects`; when the last of them is [`Effect::Finished`], it has
+    /// already ended. The time is `now`; an input that no state looks into leaves as the same bytes.
+    pub fn start<O: Observer>(
+        machine: &Arc<Machine>,
+        start: StartContext,
+        input: Payload,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+        observer: &mut O,
+    ) -> Self {
+        let threads = Threads::with_root(machine.program.root.start, input.clone());
+        let core = Core { threads, last_event: 0, effects: 0, timed: false, ended: false };
+        let mut execution = Self { machine: Arc::clone(machine), start, started_at: now, input, core };
+        execution.run(now, effects, observer).begin();
+        execution
+    }
+
+    /// Takes an event in. An event for an effect that is no longer wanted changes nothing.
+    pub fn handle<O: Observer>(
+        &mut self,
+        event: Event,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+        observer: &mut O,
+    ) {
+        if !self.core.ended {
+            self.run(now, effects, observer).handle(event);
+        }
+    }
+
+    /// Whether it has ended.
+    pub fn is_finished(&self) -> bool {
+        self.core.ended
+    }
+
+    /// How many events its history has so far.
+    pub fn history_events(&self) -> u64 {
+        u64::from(self.core.last_event)
+    }
+
+    /// The machine that it runs.
+    pub fn machine(&self) -> &Arc<Machine> {
+        &self.machine
+    }
+
+    /// Where a task that is still wanted was scheduled; `None` for any other id.
+    pub fn task_place(&self, id: EffectId) -> Option<TaskPlace> {
+        let slot = id.slot();
+        let thread = self.core.threads.get(slot)?;
+        if !matches!(&thread.work, Work::Task(task) if task.id == id) {
+            return None;
+        }
+        let program = &self.machine.program;
+        let state = &self.core.threads.graph(program, slot).states[usize::from(thread.state)];
+        let mut map_path = Vec::new();
+        let mut child = thread;
+        while child.parent != NO_THREAD {
+            let parent = self.core.threads.at(child.parent);
+            let around = &self.core.threads.graph(program, child.parent).states[usize::from(parent.state)];
+            if matches!(around.kind, Kind::Map(_)) {
+                map_path.push((around.name.clone(), child.branch));
+            }
+            child = parent;
+        }
+        map_path.reverse();
+        Some(TaskPlace { state: state.name.clone(), map_path })
+    }
+
+    /// The name of the state that the root thread of control is in; `None` once ended.
+    pub fn current_state(&self) -> Option<&str> {
+        let root = self.core.threads.get(ROOT)?;
+        let state = self.machine.program.root.states.get(usize::from(root.state))?;
+        (!self.core.ended).then_some(state.name.as_str())
+    }
+
+    fn run<'a, O: Observer>(
+        &'a mut self,
+        now: Timestamp,
+        effects: &'a mut Vec<Effect>,
+        observer: &'a mut O,
+    ) -> Run<'a, O> {
+        let Self { machine, start, started_at, input, core } = self;
+        Run::new(
+            machine,
+            context::Facts { machine, start, started_at: *started_at, input },
+            core,
+            now,
+            effects,
+            observer,
+        )
+    }
 }

@@ -1,1 +1,206 @@
 //! Observers see every event of an execution's history as it happens; when nobody looks, they cost nothing.
+//!
+//! Invariants: ids are 1, 2, 3, … in the order of the calls; `previous` is the id of the event before it on the same
+//! thread of control, as Step Functions links them: closing events of iterations and branches hang beside the line, and
+//! the first state's event names 0. What may fail: nothing.
+
+mod collect;
+mod resource;
+
+pub use collect::{Collector, HistoryEvent};
+pub use resource::{TaskKind, TaskResource};
+
+use crate::timestamp::Timestamp;
+use crate::value::{Payload, Str};
+
+/// Sees the events of executions.
+pub trait Observer {
+    /// Whether anyone looks. Where nobody does, the calls are compiled away.
+    const ENABLED: bool = true;
+
+    /// An event has happened.
+    fn event(&mut self, record: &Record<'_>);
+}
+
+/// Nobody looks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoObserver;
+
+impl Observer for NoObserver {
+    const ENABLED: bool = false;
+
+    fn event(&mut self, _: &Record<'_>) {}
+}
+
+/// An event, borrowing what it tells.
+#[derive(Debug, Clone)]
+pub struct Record<'a> {
+    /// From 1, without gaps.
+    pub id: u64,
+    /// The event before it on the same thread of control; 0 for none.
+    pub previous: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub kind: EventKind<'a>,
+}
+
+/// Which type of state an event tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StateType {
+    /// `Choice`
+    Choice,
+    /// `Fail`
+    Fail,
+    /// `Map`
+    Map,
+    /// `Parallel`
+    Parallel,
+    /// `Pass`
+    Pass,
+    /// `Succeed`
+    Succeed,
+    /// `Task`
+    Task,
+    /// `Wait`
+    Wait,
+}
+
+/// An error as events tell it.
+#[derive(Debug, Clone, Copy)]
+pub struct Fault<'a> {
+    /// Error name, where there is one.
+    pub error: Option<&'a Str>,
+    /// Cause, where there is one.
+    pub cause: Option<&'a Str>,
+}
+
+/// What has happened.
+#[derive(Debug, Clone)]
+pub enum EventKind<'a> {
+    /// The first event.
+    ExecutionStarted {
+        /// The execution's input.
+        input: &'a Payload,
+        /// `$$.Execution.RoleArn`
+        role_arn: &'a Str,
+    },
+    /// The last event of a success.
+    ExecutionSucceeded {
+        /// The execution's output.
+        output: &'a Payload,
+    },
+    /// The last event of a failure.
+    ExecutionFailed(Fault<'a>),
+    /// The last event of an execution that ran too long.
+    ExecutionTimedOut(Fault<'a>),
+    /// The last event of an execution that was stopped.
+    ExecutionAborted(Fault<'a>),
+    /// A state begins.
+    StateEntered {
+        /// Its type.
+        state: StateType,
+        /// Its name.
+        name: &'a Str,
+        /// Its raw input.
+        input: &'a Payload,
+    },
+    /// A state is over.
+    StateExited {
+        /// Its type.
+        state: StateType,
+        /// Its name.
+        name: &'a Str,
+        /// What it passes on.
+        output: &'a Payload,
+    },
+    /// A state was given up, because of a failure of its own or elsewhere in a Parallel or Map state.
+    StateAborted(StateType),
+    /// Work was asked for.
+    TaskScheduled {
+        /// Whose.
+        resource: &'a Str,
+        /// The effective input.
+        input: &'a Payload,
+        /// The machine's region.
+        region: &'a str,
+        /// `TimeoutSeconds`
+        timeout_seconds: Option<u64>,
+        /// `HeartbeatSeconds`
+        heartbeat_seconds: Option<u64>,
+    },
+    /// The work was taken up.
+    TaskStarted {
+        /// Whose.
+        resource: &'a Str,
+    },
+    /// The first request of a `.sync` or `.waitForTaskToken` task was answered.
+    TaskSubmitted {
+        /// Whose.
+        resource: &'a Str,
+        /// The answer.
+        output: &'a Payload,
+    },
+    /// The work is done.
+    TaskSucceeded {
+        /// Whose.
+        resource: &'a Str,
+        /// Its result.
+        output: &'a Payload,
+    },
+    /// The work failed.
+    TaskFailed {
+        /// Whose.
+        resource: &'a Str,
+        /// How.
+        fault: Fault<'a>,
+    },
+    /// The work took too long.
+    TaskTimedOut {
+        /// Whose.
+        resource: &'a Str,
+        /// `States.Timeout` or `States.HeartbeatTimeout`.
+        fault: Fault<'a>,
+    },
+    /// A Map state knows its items.
+    MapStateStarted {
+        /// How many.
+        length: u64,
+    },
+    /// All iterations are over.
+    MapStateSucceeded,
+    /// An iteration failed for good.
+    MapStateFailed,
+    /// An iteration begins.
+    MapIterationStarted(Iteration<'a>),
+    /// An iteration is over.
+    MapIterationSucceeded(Iteration<'a>),
+    /// An iteration failed.
+    MapIterationFailed(Iteration<'a>),
+    /// An iteration was given up, because another one failed.
+    MapIterationAborted(Iteration<'a>),
+    /// A distributed Map's children begin.
+    MapRunStarted {
+        /// The name of the Map Run.
+        arn: &'a Str,
+    },
+    /// A distributed Map's children are over.
+    MapRunSucceeded,
+    /// A distributed Map's children failed.
+    MapRunFailed(Fault<'a>),
+    /// All branches begin.
+    ParallelStateStarted,
+    /// All branches are over.
+    ParallelStateSucceeded,
+    /// A branch failed for good.
+    ParallelStateFailed,
+}
+
+/// One iteration of a Map state.
+#[derive(Debug, Clone, Copy)]
+pub struct Iteration<'a> {
+    /// The Map state's name.
+    pub name: &'a Str,
+    /// From 0.
+    pub index: u32,
+}

@@ -1,0 +1,154 @@
+//! The context object (`$$`): what all executions of a machine share, what one adds, and the object itself, built only
+//! when something looks at it.
+
+use std::cell::OnceCell;
+use std::fmt;
+use std::sync::Arc;
+
+use super::effect::EffectId;
+use crate::path::ContextSource;
+use crate::program::Program;
+use crate::timestamp::Timestamp;
+use crate::value::{Map, Payload, Str, Value};
+
+/// What all executions of a machine share. Made once for each machine (and shard, so that the count of its references is
+/// not contended), then only read.
+#[derive(Debug)]
+pub struct Machine {
+    /// What they run.
+    pub program: Arc<Program>,
+    /// `$$.StateMachine.Id`: the ARN or QRN.
+    pub arn: Str,
+    /// `$$.StateMachine.Name`
+    pub name: Str,
+    /// `$$.Execution.RoleArn`
+    pub role_arn: Str,
+    /// The longest an execution may run, in seconds, by its mode; the definition's `TimeoutSeconds` may be shorter.
+    pub mode_timeout_seconds: u64,
+    /// Events of the history at which an execution fails (25,000 for STANDARD). It is also what ends an endless loop, so
+    /// it has a value for EXPRESS too. At most `u32::MAX - 16`.
+    pub history_events_max: u64,
+    /// Spells names; asked only when something looks at them.
+    pub names: Box<dyn NameExecution>,
+}
+
+impl Machine {
+    /// The region in the machine's ARN or QRN, empty where it has none.
+    pub fn region(&self) -> &str {
+        self.arn.split(':').nth(3).unwrap_or_default()
+    }
+}
+
+/// What one execution adds. Everything else about it is spelt from this by [`NameExecution`].
+#[derive(Debug, Clone, Default)]
+pub struct StartContext {
+    /// The node's id of the execution.
+    pub key: [u64; 2],
+    /// The caller's name, if there is one.
+    pub name: Option<Arc<str>>,
+    /// All randomness of the execution is drawn from this.
+    pub seed: u64,
+}
+
+/// Spells the names of a machine's executions. Most executions never look at their own, so they are made on demand.
+pub trait NameExecution: fmt::Debug + Send + Sync {
+    /// `$$.Execution.Id`: the ARN or QRN.
+    fn arn(&self, start: &StartContext) -> Str;
+    /// `$$.Execution.Name`
+    fn name(&self, start: &StartContext) -> Str;
+    /// `$$.Task.Token` of a task that waits for one, or the text by which an activity's worker names its task.
+    fn task_token(&self, start: &StartContext, task: EffectId) -> Str;
+}
+
+/// Names that are known beforehand: for a single execution, as in tests and local runs.
+#[derive(Debug, Clone)]
+pub struct FixedNames {
+    /// `$$.Execution.Id`
+    pub arn: Str,
+    /// `$$.Execution.Name`
+    pub name: Str,
+}
+
+impl NameExecution for FixedNames {
+    fn arn(&self, _: &StartContext) -> Str {
+        self.arn.clone()
+    }
+
+    fn name(&self, _: &StartContext) -> Str {
+        self.name.clone()
+    }
+
+    fn task_token(&self, start: &StartContext, task: EffectId) -> Str {
+        let [high, low] = start.key;
+        ecow::eco_format!("{high:016x}{low:016x}{:016x}", task.0)
+    }
+}
+
+/// What is true of the execution as a whole.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Facts<'a> {
+    pub machine: &'a Machine,
+    pub start: &'a StartContext,
+    pub started_at: Timestamp,
+    pub input: &'a Payload,
+}
+
+/// The context object as one state sees it, built when first asked for.
+pub(super) struct Context<'a> {
+    pub facts: Facts<'a>,
+    pub state: &'a str,
+    pub entered_at: Timestamp,
+    /// For states that can be retried.
+    pub retry_count: Option<u32>,
+    /// For tasks that wait for a token, and activities.
+    pub task: Option<EffectId>,
+    /// Only while a Map's item selector is evaluated.
+    pub item: Option<(u32, &'a Value)>,
+    pub built: OnceCell<Value>,
+}
+
+impl ContextSource for Context<'_> {
+    fn context(&self) -> &Value {
+        self.built.get_or_init(|| self.build())
+    }
+}
+
+impl Context<'_> {
+    fn build(&self) -> Value {
+        let Facts { machine, start, started_at, input } = self.facts;
+        let execution = Value::object([
+            ("Id", Value::from(machine.names.arn(start))),
+            ("Input", input.value().clone()),
+            ("StartTime", time(started_at)),
+            ("Name", Value::from(machine.names.name(start))),
+            ("RoleArn", Value::from(machine.role_arn.clone())),
+            ("RedriveCount", Value::from(0_i64)),
+        ]);
+        let mut state = Map::with_capacity(3);
+        state.insert("Name", Value::from(self.state));
+        state.insert("EnteredTime", time(self.entered_at));
+        if let Some(retries) = self.retry_count {
+            state.insert("RetryCount", Value::from(i64::from(retries)));
+        }
+        let mut context = Map::with_capacity(5);
+        context.insert("Execution", execution);
+        context.insert(
+            "StateMachine",
+            Value::object([("Id", Value::from(machine.arn.clone())), ("Name", machine.name.clone().into())]),
+        );
+        context.insert("State", Value::from(state));
+        if let Some(task) = self.task {
+            let token = Value::from(machine.names.task_token(start, task));
+            context.insert("Task", Value::object([("Token", token)]));
+        }
+        if let Some((index, value)) = self.item {
+            let item = Value::object([("Index", Value::from(i64::from(index))), ("Value", value.clone())]);
+            context.insert("Map", Value::object([("Item", item)]));
+        }
+        Value::from(context)
+    }
+}
+
+fn time(at: Timestamp) -> Value {
+    Value::from(at.to_string())
+}

@@ -1,0 +1,222 @@
+//! Errors: what they are called, who may retry or catch them, and how they end what is around them.
+
+use super::effect::Outcome;
+use super::flow::{self, DATA_LIMIT_EXCEEDED};
+use super::run::{Run, Step, fault, state_type};
+use super::threads::{ROOT, Thread, Work};
+use crate::history::{EventKind, Iteration, Observer};
+use crate::path::EvalError;
+use crate::program::{Catcher, Kind, Next, Retrier, State};
+use crate::value::{Map, Payload, Str, Value};
+
+const ALL: &str = "States.ALL";
+const TASK_FAILED: &str = "States.TaskFailed";
+const BRANCH_FAILED: &str = "States.BranchFailed";
+/// A task, or the whole execution, took too long.
+pub(super) const TIMEOUT: &str = "States.Timeout";
+/// A task's worker was silent for too long.
+pub(super) const HEARTBEAT_TIMEOUT: &str = "States.HeartbeatTimeout";
+/// The longest delay, in seconds, as the language bounds `IntervalSeconds`.
+const DELAY_SECONDS_MAX: u64 = 99_999_999;
+
+/// How a state failed. Both texts are optional, as a Fail state's are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub error: Option<Str>,
+    pub cause: Option<Str>,
+}
+
+impl Failure {
+    fn name(&self) -> &str {
+        self.error.as_deref().unwrap_or_default()
+    }
+
+    /// What a catcher gets.
+    fn output(&self) -> Value {
+        let mut output = Map::with_capacity(2);
+        for (key, text) in [("Error", &self.error), ("Cause", &self.cause)] {
+            if let Some(text) = text {
+                output.insert(key, Value::from(text.clone()));
+            }
+        }
+        Value::from(output)
+    }
+}
+
+/// Whether a retrier or catcher with these names takes an error.
+///
+/// `States.Runtime` is never taken, `States.DataLimitExceeded` only by its own name. `States.ALL` takes anything else,
+/// `States.TaskFailed` anything but `States.Timeout`, `States.Timeout` also a missed heartbeat, and `States.BranchFailed`
+/// whatever ended a branch: Step Functions hands on the branch's own error.
+fn takes(names: &[Str], error: &str, of_branch: bool) -> bool {
+    if error == EvalError::RUNTIME {
+        return false;
+    }
+    names.iter().any(|name| match name.as_str() {
+        own if own == error => true,
+        _ if error == DATA_LIMIT_EXCEEDED => false,
+        ALL => true,
+        TASK_FAILED => error != TIMEOUT,
+        TIMEOUT => error == HEARTBEAT_TIMEOUT,
+        BRANCH_FAILED => of_branch,
+        _ => false,
+    })
+}
+
+/// How long to wait before the `attempt`th retry (from 1), in milliseconds. `draw` is uniform in 64 bits.
+fn delay_millis(retrier: &Retrier, attempt: u32, draw: u64) -> u64 {
+    let longest = retrier.max_delay_seconds.unwrap_or(DELAY_SECONDS_MAX).min(DELAY_SECONDS_MAX);
+    let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
+    #[allow(clippy::cast_precision_loss, reason = "both are below 2^53, or bounded by min")]
+    let seconds = (retrier.interval_seconds as f64 * retrier.backoff_rate.powi(exponent)).min(longest as f64);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 10^11")]
+    let millis = (seconds * 1000.0) as u64;
+    if !retrier.full_jitter {
+        return millis;
+    }
+    // Uniform in 0..=millis: the high half of a 128-bit product.
+    let scaled = (u128::from(draw) * u128::from(millis + 1)) >> 64;
+    u64::try_from(scaled).unwrap_or(millis)
+}
+
+/// Uniform in 64 bits, from the execution's seed and the number of the draw (the finaliser of SplitMix64).
+pub(super) fn draw(seed: u64, number: u64) -> u64 {
+    let mut bits = seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
+
+impl<'a, O: Observer> Run<'a, O> {
+    /// An evaluation's error as the state's failure.
+    pub fn evaluation_failed(&self, slot: u32, error: EvalError) -> Failure {
+        let EvalError { error, message } = error;
+        let cause = if error == DATA_LIMIT_EXCEEDED {
+            Str::from(message)
+        } else {
+            let name = &self.state(slot).name;
+            let event = self.threads.at(slot).entered_event;
+            ecow::eco_format!(
+                "An error occurred while executing the state '{name}' (entered at the event id #{event}). {message}"
+            )
+        };
+        Failure { error: Some(Str::from(error)), cause: Some(cause) }
+    }
+
+    /// A state failed: retries it, lets a catcher take over, or ends what is around it.
+    pub fn fail(&mut self, slot: u32, failure: Failure) -> Step {
+        let state = self.state(slot);
+        let work = std::mem::replace(&mut self.threads.at_mut(slot).work, Work::Ready);
+        let joining = matches!(work, Work::Joining(_));
+        if joining {
+            self.abort_children(slot);
+        }
+        if let Some(step) = self.retry(slot, state, &failure, joining) {
+            return step;
+        }
+        if let Work::Joining(join) = &work {
+            let Thread { previous, silent, .. } = self.threads.at_mut(slot);
+            if join.distributed {
+                let fault = fault(&failure.error, &failure.cause);
+                self.log.advance(previous, *silent, EventKind::MapRunFailed(fault));
+            }
+            let event = if join.map { EventKind::MapStateFailed } else { EventKind::ParallelStateFailed };
+            self.log.advance(previous, *silent, event);
+        }
+        let catcher =
+            state.catch.iter().find(|catcher| takes(&catcher.error_equals, failure.name(), joining));
+        match catcher {
+            Some(catcher) => self.catch(slot, catcher, &failure),
+            None => self.fail_around(slot, state, failure),
+        }
+    }
+
+    /// The first retrier that takes the error decides; when it is exhausted, no other one is asked.
+    fn retry(&mut self, slot: u32, state: &State, failure: &Failure, of_branch: bool) -> Option<Step> {
+        let taker = |retrier: &Retrier| takes(&retrier.error_equals, failure.name(), of_branch);
+        let index = state.retry.iter().position(taker)?;
+        let retrier = &state.retry[index];
+        let retries = self.threads.at_mut(slot).retries.get_or_insert_default();
+        retries.by_retrier.resize(state.retry.len(), 0);
+        let attempts = &mut retries.by_retrier[index];
+        if u64::from(*attempts) >= retrier.max_attempts {
+            return None;
+        }
+        *attempts += 1;
+        retries.total += 1;
+        let attempt = *attempts;
+        let delay = delay_millis(retrier, attempt, draw(self.facts.start.seed, *self.numbered));
+        let at = self.now().plus_millis(delay);
+        let timer = self.arm(slot, at);
+        self.threads.at_mut(slot).work = Work::Retrying(timer);
+        Some(Step::Idle)
+    }
+
+    fn catch(&mut self, slot: u32, catcher: &Catcher, failure: &Failure) -> Step {
+        let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
+        let output = flow::put(&catcher.result_path, raw, Payload::from_value(failure.output()));
+        match output {
+            Ok(output) => Step::Exit(slot, output, Next::State(catcher.next)),
+            Err(error) => {
+                let failure = self.evaluation_failed(slot, error);
+                let state = self.state(slot);
+                self.fail_around(slot, state, failure)
+            }
+        }
+    }
+
+    /// Ends the execution, the branch or the iteration of a state that failed for good.
+    fn fail_around(&mut self, slot: u32, state: &State, failure: Failure) -> Step {
+        if slot == ROOT {
+            let Failure { error, cause } = failure;
+            return self.finish(Outcome::Failed { error, cause });
+        }
+        let Thread { parent, branch, previous, silent, .. } = *self.threads.at(slot);
+        let around = self.state(parent);
+        match &around.kind {
+            Kind::Map(map) if map.distributed.is_none() => {
+                let iteration = Iteration { name: &around.name, index: branch };
+                self.log.beside(previous, silent, EventKind::MapIterationFailed(iteration));
+            }
+            Kind::Parallel { .. } if matches!(state.kind, Kind::Task(_)) => {
+                self.log.beside(previous, silent, EventKind::StateAborted(state_type(&state.kind)));
+            }
+            _ => {}
+        }
+        self.threads.remove(slot);
+        self.continue_line(parent, previous, silent);
+        Step::Fail(parent, failure)
+    }
+
+    /// The parent's line of events goes on where its child's ended, unless the child's are not of this history.
+    pub fn continue_line(&mut self, parent: u32, previous: u32, silent: bool) {
+        let parent = self.threads.at_mut(parent);
+        if parent.silent == silent {
+            parent.previous = previous;
+        }
+    }
+
+    /// Gives up all threads below this one.
+    fn abort_children(&mut self, slot: u32) {
+        let children = self.threads.below(slot);
+        for child in children {
+            let thread = self.threads.at(child);
+            let Thread { parent, branch, previous, silent, .. } = *thread;
+            let idle = matches!(thread.work, Work::Ready);
+            if !idle {
+                let state = self.state(child);
+                self.log.beside(previous, silent, EventKind::StateAborted(state_type(&state.kind)));
+            }
+            let around = self.state(parent);
+            if matches!(&around.kind, Kind::Map(map) if map.distributed.is_none()) {
+                let iteration = Iteration { name: &around.name, index: branch };
+                self.log.beside(previous, silent, EventKind::MapIterationAborted(iteration));
+            }
+        }
+        for child in self.threads.below(slot) {
+            let work = self.threads.remove(child);
+            self.cancel(&work);
+            self.ready.retain(|ready| *ready != child);
+        }
+    }
+}

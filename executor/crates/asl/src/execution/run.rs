@@ -1,0 +1,394 @@
+//! One run of an execution: from an event until nothing more can happen without the outside world.
+//!
+//! Invariant: a run is a loop over [`Step`]s; no step calls another, so the stack does not grow with the number of states.
+//! Each state entered counts towards the history's bound, so a run ends.
+
+use std::cell::OnceCell;
+use std::collections::VecDeque;
+
+use super::context::{Context, Facts};
+use super::effect::{Effect, EffectId, Event, Outcome};
+use super::failure::Failure;
+use super::threads::{ROOT, Thread, Threads, Work};
+use super::{Core, Machine, flow};
+use crate::history::{EventKind, Fault, Observer, Record, StateType};
+use crate::path::{EvalError, Scope};
+use crate::program::{Kind, Next, Program, State};
+use crate::timestamp::Timestamp;
+use crate::value::{Payload, Str};
+
+/// What to do next.
+pub(super) enum Step {
+    /// The thread enters its state.
+    Enter(u32),
+    /// The thread's state begins its work, the first time or again.
+    Begin(u32),
+    /// The thread's state is over with this output.
+    Exit(u32, Payload, Next),
+    /// The work of the thread's state gave this result.
+    Complete(u32, Payload),
+    /// The thread's state failed.
+    Fail(u32, Failure),
+    /// This thread can do nothing more; another one may.
+    Idle,
+}
+
+/// A run.
+pub(super) struct Run<'a, O> {
+    pub facts: Facts<'a>,
+    pub program: &'a Program,
+    pub threads: &'a mut Threads,
+    pub log: Log<'a, O>,
+    pub effects: &'a mut Vec<Effect>,
+    /// Effects numbered so far.
+    pub numbered: &'a mut u64,
+    /// Threads that are ready to enter their state.
+    pub ready: VecDeque<u32>,
+    timed: &'a mut bool,
+    ended: &'a mut bool,
+}
+
+/// Gives events their ids and shows them to the observer.
+pub(super) struct Log<'a, O> {
+    observer: &'a mut O,
+    last: &'a mut u32,
+    now: Timestamp,
+}
+
+impl<O: Observer> Log<'_, O> {
+    /// An event on a thread's line: the next one will name it as previous.
+    #[inline]
+    pub fn advance(&mut self, previous: &mut u32, silent: bool, kind: EventKind<'_>) {
+        if silent {
+            *previous += 1;
+        } else {
+            self.beside(*previous, false, kind);
+            *previous = *self.last;
+        }
+    }
+
+    /// An event beside a thread's line.
+    #[inline]
+    pub fn beside(&mut self, previous: u32, silent: bool, kind: EventKind<'_>) {
+        if silent {
+            return;
+        }
+        *self.last += 1;
+        if O::ENABLED {
+            let (id, previous) = (u64::from(*self.last), u64::from(previous));
+            self.observer.event(&Record { id, previous, at: self.now, kind });
+        }
+    }
+}
+
+impl<'a, O: Observer> Run<'a, O> {
+    pub fn new(
+        machine: &'a Machine,
+        facts: Facts<'a>,
+        core: &'a mut Core,
+        now: Timestamp,
+        effects: &'a mut Vec<Effect>,
+        observer: &'a mut O,
+    ) -> Self {
+        let Core { threads, last_event, effects: numbered, timed, ended } = core;
+        let log = Log { observer, last: last_event, now };
+        let program = &*machine.program;
+        Self { facts, program, threads, log, effects, numbered, ready: VecDeque::new(), timed, ended }
+    }
+
+    /// From the execution's start.
+    pub fn begin(&mut self) {
+        let Facts { machine, input, .. } = self.facts;
+        self.log.beside(0, false, EventKind::ExecutionStarted { input, role_arn: &machine.role_arn });
+        self.drive(Step::Enter(ROOT));
+        if !*self.ended {
+            let seconds = self.timeout_seconds();
+            let at = self.facts.started_at.plus_seconds(seconds);
+            self.effects.push(Effect::ArmTimer { id: EffectId::EXECUTION_TIMER, at });
+            *self.timed = true;
+        }
+    }
+
+    /// From an event.
+    pub fn handle(&mut self, event: Event) {
+        let step = match event {
+            Event::TimerFired(EffectId::EXECUTION_TIMER) => self.execution_timer_fired(),
+            Event::TimerFired(id) => self.timer_fired(id),
+            Event::TaskStarted(id) => self.task_started(id),
+            Event::TaskSubmitted { id, output } => self.task_submitted(id, &output),
+            Event::TaskSucceeded { id, output } => self.task_succeeded(id, output),
+            Event::TaskFailed { id, error, cause } => self.task_failed(id, error, cause),
+            Event::TaskHeartbeat(id) => self.task_heartbeat(id),
+            Event::Stop { error, cause } => self.finish(Outcome::Aborted { error, cause }),
+        };
+        self.drive(step);
+    }
+
+    /// Until nothing more can happen without the outside world.
+    fn drive(&mut self, first: Step) {
+        let mut step = first;
+        loop {
+            step = match step {
+                Step::Enter(slot) => self.enter(slot),
+                Step::Begin(slot) => self.begin_state(slot),
+                Step::Exit(slot, output, next) => self.exit(slot, output, next),
+                Step::Complete(slot, result) => self.complete(slot, result),
+                Step::Fail(slot, failure) => self.fail(slot, failure),
+                Step::Idle => match self.ready.pop_front() {
+                    Some(slot) => Step::Enter(slot),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// The state that a thread is in.
+    #[inline]
+    pub fn state(&self, slot: u32) -> &'a State {
+        &self.threads.graph(self.program, slot).states[usize::from(self.threads.at(slot).state)]
+    }
+
+    /// What `$$` says to the state that a thread is in.
+    pub fn context<'s>(&self, thread: &Thread, state: &'s State) -> Context<'s>
+    where
+        'a: 's,
+    {
+        let retries = thread.retries.as_ref().map_or(0, |retries| retries.total);
+        let counted = matches!(state.kind, Kind::Task(_) | Kind::Parallel { .. } | Kind::Map(_));
+        Context {
+            facts: self.facts,
+            state: &state.name,
+            entered_at: thread.entered_at,
+            retry_count: counted.then_some(retries),
+            task: None,
+            item: None,
+            built: OnceCell::new(),
+        }
+    }
+
+    /// A new effect's id, for a thread.
+    pub fn effect_id(&mut self, slot: u32) -> EffectId {
+        *self.numbered += 1;
+        EffectId::new(*self.numbered, slot)
+    }
+
+    /// Arms a timer for a thread.
+    pub fn arm(&mut self, slot: u32, at: Timestamp) -> EffectId {
+        let id = self.effect_id(slot);
+        self.effects.push(Effect::ArmTimer { id, at });
+        id
+    }
+
+    /// The instant of this run.
+    pub fn now(&self) -> Timestamp {
+        self.log.now
+    }
+
+    fn enter(&mut self, slot: u32) -> Step {
+        let state = self.state(slot);
+        let now = self.now();
+        let Thread { input, previous, silent, entered_at, entered_event, .. } = self.threads.at_mut(slot);
+        let counted = if *silent { *previous } else { *self.log.last };
+        // Room for what a state may add at once, and for the last event.
+        if u64::from(counted) + 2 > self.facts.machine.history_events_max {
+            return self.history_full(slot);
+        }
+        self.log.advance(
+            previous,
+            *silent,
+            EventKind::StateEntered { state: state_type(&state.kind), name: &state.name, input },
+        );
+        *entered_at = now;
+        *entered_event = *previous;
+        self.begin_state(slot)
+    }
+
+    fn begin_state(&mut self, slot: u32) -> Step {
+        let state = self.state(slot);
+        self.threads.at_mut(slot).work = Work::Ready;
+        let result = match &state.kind {
+            Kind::Pass { result } => {
+                let thread = self.threads.at_mut(slot);
+                let raw = std::mem::take(&mut thread.input);
+                if result.is_none() && flow::is_trivial(&state.flow) {
+                    return Step::Exit(slot, raw, state.next);
+                }
+                let context = self.context(self.threads.at(slot), state);
+                flow::pass(&state.flow, raw, result.as_ref(), &context)
+                    .and_then(|output| flow::bounded(output, &state.name))
+                    .map(|output| Step::Exit(slot, output, state.next))
+            }
+            Kind::Succeed => self.through(slot, state).map(|output| Step::Exit(slot, output, Next::End)),
+            Kind::Choice { .. } => self.choose(slot, state),
+            Kind::Fail { .. } => self.begin_fail(slot, state),
+            Kind::Wait(wait) => self.begin_wait(slot, state, wait),
+            Kind::Task(task) => self.begin_task(slot, state, task),
+            Kind::Parallel { branches } => self.begin_parallel(slot, state, branches),
+            Kind::Map(map) => self.begin_map(slot, state, map),
+        };
+        result.unwrap_or_else(|error| Step::Fail(slot, self.evaluation_failed(slot, error)))
+    }
+
+    /// The output of a state that does nothing to its data but InputPath and OutputPath.
+    pub fn through(&mut self, slot: u32, state: &State) -> Result<Payload, EvalError> {
+        let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
+        if flow::is_trivial(&state.flow) {
+            return Ok(raw);
+        }
+        let context = self.context(self.threads.at(slot), state);
+        let input = flow::select(&state.flow.input_path, raw, &context)?;
+        flow::select(&state.flow.output_path, input, &context)
+    }
+
+    fn choose(&mut self, slot: u32, state: &'a State) -> Result<Step, EvalError> {
+        let Kind::Choice { rules, default } = &state.kind else { return Ok(Step::Idle) };
+        let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
+        let context = self.context(self.threads.at(slot), state);
+        let input = flow::select(&state.flow.input_path, raw, &context)?;
+        let scope = Scope { input: input.value(), context: &context };
+        let mut chosen = *default;
+        for rule in rules {
+            if rule.condition.evaluate(&scope)? {
+                chosen = Some(rule.next);
+                break;
+            }
+        }
+        let next = chosen.ok_or_else(|| EvalError {
+            error: "States.NoChoiceMatched",
+            message: "Failed to transition out of the state. The state does not point to a next state."
+                .into(),
+        })?;
+        let output = flow::select(&state.flow.output_path, input, &context)?;
+        Ok(Step::Exit(slot, output, Next::State(next)))
+    }
+
+    /// From the result of a state's work to its output.
+    fn complete(&mut self, slot: u32, result: Payload) -> Step {
+        let state = self.state(slot);
+        let thread = self.threads.at_mut(slot);
+        thread.work = Work::Ready;
+        if flow::result_replaces(&state.flow) {
+            return match flow::bounded(result, &state.name) {
+                Ok(output) => Step::Exit(slot, output, state.next),
+                Err(error) => Step::Fail(slot, self.evaluation_failed(slot, error)),
+            };
+        }
+        // The raw input is still needed where a catcher or a retry may follow.
+        let raw = if state.catch.is_empty() && state.retry.is_empty() {
+            std::mem::take(&mut thread.input)
+        } else {
+            thread.input.clone()
+        };
+        let context = self.context(self.threads.at(slot), state);
+        let output = flow::result(&state.flow, result, &context)
+            .and_then(|result| flow::merge(&state.flow, raw, result, &context))
+            .and_then(|output| flow::bounded(output, &state.name));
+        match output {
+            Ok(output) => Step::Exit(slot, output, state.next),
+            Err(error) => Step::Fail(slot, self.evaluation_failed(slot, error)),
+        }
+    }
+
+    fn exit(&mut self, slot: u32, output: Payload, next: Next) -> Step {
+        let state = self.state(slot);
+        let thread = self.threads.at_mut(slot);
+        self.log.advance(
+            &mut thread.previous,
+            thread.silent,
+            EventKind::StateExited { state: state_type(&state.kind), name: &state.name, output: &output },
+        );
+        thread.retries = None;
+        if let Next::State(next) = next {
+            thread.state = next;
+            thread.input = output;
+            return Step::Enter(slot);
+        }
+        if slot == ROOT {
+            return self.finish(Outcome::Succeeded(output));
+        }
+        self.child_ended(slot, output)
+    }
+
+    /// Ends the execution: cancels what it still wants, and says how it ended.
+    pub fn finish(&mut self, outcome: Outcome) -> Step {
+        let previous = self.threads.at(ROOT).previous;
+        let open: Vec<u32> = self.threads.taken().collect();
+        for slot in open {
+            let work = self.threads.remove(slot);
+            self.cancel(&work);
+        }
+        if std::mem::take(self.timed) {
+            self.effects.push(Effect::CancelTimer(EffectId::EXECUTION_TIMER));
+        }
+        let event = match &outcome {
+            Outcome::Succeeded(output) => EventKind::ExecutionSucceeded { output },
+            Outcome::Failed { error, cause } => EventKind::ExecutionFailed(fault(error, cause)),
+            Outcome::TimedOut { error, cause } => EventKind::ExecutionTimedOut(fault(error, cause)),
+            Outcome::Aborted { error, cause } => EventKind::ExecutionAborted(fault(error, cause)),
+        };
+        self.log.beside(previous, false, event);
+        self.effects.push(Effect::Finished(outcome));
+        *self.ended = true;
+        self.ready.clear();
+        Step::Idle
+    }
+
+    /// Cancels what a thread waited for.
+    pub fn cancel(&mut self, work: &Work) {
+        match work {
+            Work::Task(task) => {
+                self.effects.push(Effect::CancelTask(task.id));
+                self.cancel_timers(task);
+            }
+            Work::Waiting(timer) | Work::Retrying(timer) => self.effects.push(Effect::CancelTimer(*timer)),
+            Work::Ready | Work::Joining(_) | Work::Free(_) => {}
+        }
+    }
+
+    fn execution_timer_fired(&mut self) -> Step {
+        if !*self.timed {
+            return Step::Idle;
+        }
+        *self.timed = false;
+        self.finish(Outcome::TimedOut { error: None, cause: None })
+    }
+
+    fn timeout_seconds(&self) -> u64 {
+        let longest = self.facts.machine.mode_timeout_seconds;
+        self.program.timeout_seconds.map_or(longest, |seconds| seconds.min(longest))
+    }
+
+    fn history_full(&mut self, slot: u32) -> Step {
+        let bound = self.facts.machine.history_events_max;
+        let failure = Failure {
+            error: Some(Str::from(EvalError::RUNTIME)),
+            cause: Some(ecow::eco_format!(
+                "The execution reached the maximum number of history events ({bound})."
+            )),
+        };
+        if self.threads.at(slot).silent {
+            return Step::Fail(slot, failure);
+        }
+        let Failure { error, cause } = failure;
+        self.finish(Outcome::Failed { error, cause })
+    }
+}
+
+/// The type of a state, as events name it.
+pub(super) fn state_type(kind: &Kind) -> StateType {
+    match kind {
+        Kind::Pass { .. } => StateType::Pass,
+        Kind::Task(_) => StateType::Task,
+        Kind::Choice { .. } => StateType::Choice,
+        Kind::Wait(_) => StateType::Wait,
+        Kind::Succeed => StateType::Succeed,
+        Kind::Fail { .. } => StateType::Fail,
+        Kind::Parallel { .. } => StateType::Parallel,
+        Kind::Map(_) => StateType::Map,
+    }
+}
+
+/// Two optional texts as an event tells them.
+pub(super) fn fault<'a>(error: &'a Option<Str>, cause: &'a Option<Str>) -> Fault<'a> {
+    Fault { error: error.as_ref(), cause: cause.as_ref() }
+}

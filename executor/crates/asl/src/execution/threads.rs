@@ -1,0 +1,216 @@
+//! The tree of threads of control, in a slab.
+//!
+//! Invariants: the root is in slot 0 as long as the execution runs; a child's parent is joining; a slot that is free is
+//! in the list of free slots. An id of an effect names the slot and is never given again, so a slot's next tenant does not
+//! take the events of the one before.
+
+use smallvec::SmallVec;
+
+use super::effect::EffectId;
+use crate::program::{Graph, Kind, Program, StateIndex};
+use crate::timestamp::Timestamp;
+use crate::value::{Payload, Value};
+
+/// Slots have 24 bits of an effect's id; the rest counts.
+pub(super) const SLOT_BITS: u32 = 24;
+/// The root's slot.
+pub(super) const ROOT: u32 = 0;
+/// No slot.
+pub(super) const NO_THREAD: u32 = u32::MAX;
+
+/// A thread of control.
+#[derive(Debug)]
+pub(super) struct Thread {
+    /// The raw input of its state.
+    pub input: Payload,
+    pub work: Work,
+    pub retries: Option<Box<Retries>>,
+    /// When it entered its state.
+    pub entered_at: Timestamp,
+    /// The id of the event that says so.
+    pub entered_event: u32,
+    /// The id of its last event; of a silent thread, how many it would have.
+    pub previous: u32,
+    /// Its parent's slot, or [`NO_THREAD`].
+    pub parent: u32,
+    /// Which branch or iteration of its parent it is.
+    pub branch: u32,
+    /// The state that it is in.
+    pub state: StateIndex,
+    /// Inside a distributed Map: its events are not of this history.
+    pub silent: bool,
+}
+
+/// What a thread of control does.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Stepping, or about to.
+    Ready,
+    /// Waits for a task.
+    Task(TaskWork),
+    /// A Wait state waits for its timer.
+    Waiting(EffectId),
+    /// Waits for the next attempt.
+    Retrying(EffectId),
+    /// A Parallel or Map state waits for its children.
+    Joining(Box<Join>),
+    /// Nobody's slot; the next free one.
+    Free(u32),
+}
+
+/// A task under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TaskWork {
+    pub id: EffectId,
+    pub timeout: Option<EffectId>,
+    pub heartbeat: Option<EffectId>,
+    pub heartbeat_seconds: u32,
+    /// Whether the history has its start.
+    pub started: bool,
+}
+
+/// A Parallel or Map state under way.
+#[derive(Debug)]
+pub(super) struct Join {
+    /// Outputs so far, by branch.
+    pub results: Vec<Value>,
+    pub ended: u32,
+    /// The next item to begin with.
+    pub next: u32,
+    /// The effective input, for the item selector.
+    pub input: Value,
+    /// A Map's items.
+    pub items: Value,
+    pub map: bool,
+    pub distributed: bool,
+}
+
+/// Retries of one visit to a state.
+#[derive(Debug, Default)]
+pub(super) struct Retries {
+    /// By retrier.
+    pub by_retrier: SmallVec<[u32; 4]>,
+    pub total: u32,
+}
+
+/// The slab.
+#[derive(Debug)]
+pub(super) struct Threads {
+    slots: SmallVec<[Thread; 1]>,
+    free: u32,
+}
+
+impl Threads {
+    pub fn with_root(state: StateIndex, input: Payload) -> Self {
+        let mut slots = SmallVec::new();
+        slots.push(Thread::new(state, input, NO_THREAD, 0));
+        Self { slots, free: NO_THREAD }
+    }
+
+    /// The thread in a slot, if someone is there.
+    pub fn get(&self, slot: u32) -> Option<&Thread> {
+        self.slots.get(slot as usize).filter(|thread| !matches!(thread.work, Work::Free(_)))
+    }
+
+    /// The thread in a slot that is known to be taken.
+    #[inline]
+    pub fn at(&self, slot: u32) -> &Thread {
+        &self.slots[slot as usize]
+    }
+
+    /// The thread in a slot that is known to be taken.
+    #[inline]
+    pub fn at_mut(&mut self, slot: u32) -> &mut Thread {
+        &mut self.slots[slot as usize]
+    }
+
+    /// Puts a thread into a slot; `None` when all are taken.
+    pub fn insert(&mut self, thread: Thread) -> Option<u32> {
+        if self.free != NO_THREAD {
+            let slot = self.free;
+            let place = &mut self.slots[slot as usize];
+            if let Work::Free(next) = place.work {
+                self.free = next;
+            }
+            *place = thread;
+            return Some(slot);
+        }
+        let slot = u32::try_from(self.slots.len()).ok().filter(|slot| *slot < 1 << SLOT_BITS)?;
+        self.slots.push(thread);
+        Some(slot)
+    }
+
+    /// Frees a slot and gives what its thread was doing.
+    pub fn remove(&mut self, slot: u32) -> Work {
+        let thread = &mut self.slots[slot as usize];
+        thread.input = Payload::default();
+        thread.retries = None;
+        let work = std::mem::replace(&mut thread.work, Work::Free(self.free));
+        self.free = slot;
+        work
+    }
+
+    /// The slots of all threads below this one, in ascending order.
+    pub fn below(&self, ancestor: u32) -> Vec<u32> {
+        let is_below = |slot: &u32| {
+            let mut at = self.slots[*slot as usize].parent;
+            while at != NO_THREAD && at != ancestor {
+                at = self.slots[at as usize].parent;
+            }
+            at == ancestor
+        };
+        self.taken().filter(is_below).collect()
+    }
+
+    /// The slots of all threads.
+    pub fn taken(&self) -> impl Iterator<Item = u32> {
+        (0..)
+            .zip(&self.slots)
+            .filter(|(_, thread)| !matches!(thread.work, Work::Free(_)))
+            .map(|(slot, _)| slot)
+    }
+
+    /// The graph that a thread runs. As deep as the definition nests Parallel and Map states.
+    pub fn graph<'a>(&self, program: &'a Program, slot: u32) -> &'a Graph {
+        let thread = &self.slots[slot as usize];
+        if thread.parent == NO_THREAD {
+            return &program.root;
+        }
+        let around = self.graph(program, thread.parent);
+        let parent = &self.slots[thread.parent as usize];
+        match &around.states[usize::from(parent.state)].kind {
+            Kind::Parallel { branches } => &branches[thread.branch as usize],
+            Kind::Map(map) => &map.processor,
+            _ => around,
+        }
+    }
+}
+
+impl Thread {
+    pub fn new(state: StateIndex, input: Payload, parent: u32, branch: u32) -> Self {
+        Self {
+            input,
+            work: Work::Ready,
+            retries: None,
+            entered_at: Timestamp(0),
+            entered_event: 0,
+            previous: 0,
+            parent,
+            branch,
+            state,
+            silent: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_an_idle_execution_stay_small() {
+        assert!(size_of::<Work>() <= 56, "{}", size_of::<Work>());
+        assert!(size_of::<Thread>() <= 192, "{}", size_of::<Thread>());
+        assert!(size_of::<super::super::Execution>() <= 400, "{}", size_of::<super::super::Execution>());
+    }
+}

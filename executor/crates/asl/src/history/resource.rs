@@ -1,0 +1,84 @@
+//! How a task's events are called and what they tell, by its resource.
+
+/// Which family of events a task has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskKind {
+    /// `ActivityScheduled` and so on.
+    Activity,
+    /// `LambdaFunctionScheduled` and so on: a function named directly by its ARN, or in TCSL by its QRN.
+    LambdaFunction,
+    /// `TaskScheduled` and so on: a service integration.
+    Task,
+}
+
+/// A task's resource, taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TaskResource<'a> {
+    /// The family of its events.
+    pub kind: TaskKind,
+    /// For a service integration, the service: `lambda`, `aws-sdk:s3`.
+    pub service: &'a str,
+    /// For a service integration, the call: `invoke`, `startExecution.sync:2`; else the whole resource.
+    pub call: &'a str,
+}
+
+impl<'a> TaskResource<'a> {
+    /// Takes a `Resource` apart.
+    pub fn parse(resource: &'a str) -> Self {
+        let mut parts = resource.splitn(6, ':');
+        let (scheme, _, service) = (parts.next(), parts.next(), parts.next());
+        let (region, _, rest) = (parts.next(), parts.next(), parts.next().unwrap_or_default());
+        match (scheme, service, region) {
+            (Some("arn"), Some("states"), Some("")) => Self::integration(rest),
+            (Some("arn"), Some("states"), _) if rest.starts_with("activity:") => {
+                Self { kind: TaskKind::Activity, service: "", call: resource }
+            }
+            _ => Self { kind: TaskKind::LambdaFunction, service: "", call: resource },
+        }
+    }
+
+    /// Whether the task is over only when a token comes back.
+    pub fn waits_for_token(&self) -> bool {
+        self.call.ends_with(".waitForTaskToken")
+    }
+
+    fn integration(rest: &'a str) -> Self {
+        let skipped = if rest.starts_with("aws-sdk:") { "aws-sdk:".len() } else { 0 };
+        let end = rest[skipped..].find(':').map_or(rest.len(), |at| at + skipped);
+        Self { kind: TaskKind::Task, service: &rest[..end], call: rest.get(end + 1..).unwrap_or_default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_integration_has_a_service_and_a_call() {
+        let task = |text| {
+            let TaskResource { kind, service, call } = TaskResource::parse(text);
+            assert_eq!(kind, TaskKind::Task);
+            (service, call)
+        };
+        assert_eq!(task("arn:aws:states:::lambda:invoke"), ("lambda", "invoke"));
+        assert_eq!(task("arn:aws:states:::aws-sdk:s3:getObject"), ("aws-sdk:s3", "getObject"));
+        assert_eq!(
+            task("arn:aws:states:::states:startExecution.sync:2"),
+            ("states", "startExecution.sync:2")
+        );
+        assert_eq!(task("arn:aws:states:::"), ("", ""));
+        assert!(TaskResource::parse("arn:aws:states:::sqs:sendMessage.waitForTaskToken").waits_for_token());
+    }
+
+    #[test]
+    fn functions_and_activities_are_named_whole() {
+        for (text, kind) in [
+            ("arn:aws:lambda:us-east-1:123456789012:function:f", TaskKind::LambdaFunction),
+            ("qrn:qcs:scf:gz:123:default:f", TaskKind::LambdaFunction),
+            ("arn:aws:states:us-east-1:123456789012:activity:a", TaskKind::Activity),
+            ("", TaskKind::LambdaFunction),
+        ] {
+            assert_eq!(TaskResource::parse(text), TaskResource { kind, service: "", call: text });
+        }
+    }
+}
