@@ -123,7 +123,8 @@ fn operand(parser: &mut Parser<'_>) -> Result<Operand, PathSyntaxError> {
     }
 }
 
-/// A string in either quotes, an array of constants, or any other scalar of JSON.
+/// A string in either quotes, an array of constants, or any other scalar of JSON. A bare word is a string: AWS accepts
+/// `[?(@.code==es)]`, as early Jayway did.
 fn constant(parser: &mut Parser<'_>) -> Result<Value, PathSyntaxError> {
     match parser.peek() {
         Some('\'' | '"') => parser.quoted().map(Value::String),
@@ -131,15 +132,21 @@ fn constant(parser: &mut Parser<'_>) -> Result<Value, PathSyntaxError> {
         _ => {
             let rest = parser.rest();
             let end = rest
-                .find(|next: char| !(next.is_ascii_alphanumeric() || "+-.".contains(next)))
+                .find(|next: char| !(next.is_ascii_alphanumeric() || "+-._".contains(next)))
                 .unwrap_or(rest.len());
-            let scalar = Value::parse(rest[..end].as_bytes(), JsonLimits { depth: 0, bytes: 1_024 });
-            let Ok(scalar) = scalar else {
-                return parser
-                    .error("expected `@`, `$`, a text in quotes, a number, true, false, null or an array");
+            let text = &rest[..end];
+            let scalar = Value::parse(text.as_bytes(), JsonLimits { depth: 0, bytes: 1_024 });
+            let value = match scalar {
+                Ok(scalar) => scalar,
+                Err(_) if text.starts_with(|first: char| first.is_ascii_alphabetic()) => text.into(),
+                Err(_) => {
+                    return parser.error(
+                        "expected `@`, `$`, a text in quotes, a number, true, false, null or an array",
+                    );
+                }
             };
             parser.at += end;
-            Ok(scalar)
+            Ok(value)
         }
     }
 }

@@ -102,6 +102,7 @@ impl<'a> Parser<'a> {
                 }
             } else {
                 self.at += 1;
+                // Jayway reads `$.[0]` as `$[0]`.
                 if self.peek() == Some('[') {
                     continue;
                 }
