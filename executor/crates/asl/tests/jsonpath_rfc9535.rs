@@ -10,7 +10,7 @@
 //! * the RFC's functions in filters;
 //! * integers beyond 32 bits;
 //! * texts that the RFC refuses and Jayway reads: any characters in dotted names, control characters and unknown escapes
-//!   in quotes, leading zeros, comparisons of lists and of constants.
+//!   in quotes, leading zeros, comparisons of lists and of constants, bare words as strings.
 //!
 //! The suite is not part of this repository. It is run where `../shared/conformance` beside the workspace has it.
 
@@ -96,7 +96,8 @@ fn jayway_reads(selector: &str) -> bool {
     let lists = ["*", "..", "[0:0]", "[0, 0]", "['a', 'a']"].iter().any(|list| selector.contains(list));
     let constants =
         selector.starts_with("$[?") && !selector.contains('@') && selector.matches('$').count() == 1;
-    control_or_escape || leading_zero || any_name || compares && lists || constants
+    let bare_word = ["==True", "==False", "==Null"].iter().any(|word| selector.contains(word));
+    control_or_escape || leading_zero || bare_word || any_name || compares && lists || constants
 }
 
 #[test]
