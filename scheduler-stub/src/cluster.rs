@@ -1,0 +1,171 @@
+//! How nodes become known: by asking those that the operator named, and by listening to those that report.
+//!
+//! A node is greeted before it gets work: it says how many partitions the cluster has, and gives this dispatcher an
+//! incarnation from the counter in its store. A node that cannot be greeted is asked again at the next beat.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use proto::executor::v1::{self, DescribeNodeRequest, RegisterDispatcherRequest};
+use proto::scheduler::v1::NodeReport;
+use tonic::Request;
+
+use crate::directory::{Directory, HEARTBEAT, Report};
+use crate::dispatch::{Dispatcher, NodeClients};
+use crate::error::Error;
+
+/// How long a node may take to describe itself.
+const DESCRIBE_TIMEOUT: Duration = Duration::from_millis(1_000);
+
+/// Nodes whose greeting is remembered. Beyond, all are greeted anew.
+const GREETED_MAX: usize = 4_096;
+
+/// Brings nodes into the directory.
+pub struct Cluster {
+    directory: Arc<Directory>,
+    clients: NodeClients,
+    dispatcher: Dispatcher,
+    /// Partitions of the cluster, by the node's public address.
+    greeted: Mutex<HashMap<String, u16>>,
+}
+
+impl Cluster {
+    /// A cluster without nodes.
+    #[must_use]
+    pub fn new(directory: Arc<Directory>, clients: NodeClients, dispatcher: Dispatcher) -> Self {
+        Self { directory, clients, dispatcher, greeted: Mutex::default() }
+    }
+
+    /// Asks a named node again and again. Ends only when it is dropped.
+    pub async fn follow(&self, address: &str) {
+        let mut was_there = true;
+        loop {
+            match self.ask(address).await {
+                Ok(()) => was_there = true,
+                Err(error) => {
+                    // It may come back with another store: then our incarnation must be new too.
+                    self.forget(&bare(address));
+                    if was_there {
+                        tracing::warn!(node = %address, "does not answer, will be asked again: {error}");
+                    }
+                    was_there = false;
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(HEARTBEAT) => {}
+                // Nobody gains from asking a node that is away more often than its backoff says.
+                () = self.directory.asked_again(), if was_there => {
+                    tokio::time::sleep(HEARTBEAT / 20).await;
+                }
+            }
+        }
+    }
+
+    /// Suspects and forgets silent nodes. Ends only when it is dropped.
+    pub async fn watch_silence(&self) {
+        loop {
+            tokio::time::sleep(HEARTBEAT).await;
+            self.directory.sweep();
+        }
+    }
+
+    async fn ask(&self, address: &str) -> Result<(), Error> {
+        let node = self.describe(address).await?;
+        let public_address = bare(address);
+        let partitions = self.greet(&node, &public_address).await?;
+        self.directory.observe(Report {
+            node_id: node.node_id,
+            public_address,
+            shards: node.shards,
+            partitions,
+            serving: !node.draining,
+        });
+        Ok(())
+    }
+
+    /// Takes a node's own report in. `false`: it stays unknown for now.
+    pub async fn reported(&self, report: NodeReport) -> bool {
+        let partitions = match self.known(&report.public_address) {
+            Some(partitions) => partitions,
+            None => {
+                let greeting = async {
+                    let node = self.describe(&report.public_address).await?;
+                    self.greet(&node, &report.public_address).await
+                };
+                match greeting.await {
+                    Ok(partitions) => partitions,
+                    Err(error) => {
+                        tracing::warn!(node = %report.node_id, "reports, but cannot be reached: {error}");
+                        return false;
+                    }
+                }
+            }
+        };
+        let serving = report.serving && !report.draining;
+        let NodeReport { node_id, public_address, shards, .. } = report;
+        self.directory.observe(Report { node_id, public_address, shards, partitions, serving })
+    }
+
+    /// A node's report stream has ended.
+    pub fn gone(&self, public_address: &str) {
+        self.forget(public_address);
+        self.directory.lost(public_address);
+    }
+
+    fn forget(&self, public_address: &str) {
+        self.greeted.lock().unwrap_or_else(PoisonError::into_inner).remove(public_address);
+    }
+
+    fn known(&self, public_address: &str) -> Option<u16> {
+        self.greeted.lock().unwrap_or_else(PoisonError::into_inner).get(public_address).copied()
+    }
+
+    async fn describe(&self, address: &str) -> Result<v1::DescribeNodeResponse, Error> {
+        let mut request = Request::new(DescribeNodeRequest {});
+        request.set_timeout(DESCRIBE_TIMEOUT);
+        let answer = tokio::time::timeout(DESCRIBE_TIMEOUT, async {
+            self.clients.client(address)?.describe_node(request).await.map_err(unreachable)
+        });
+        match answer.await {
+            Ok(answer) => Ok(answer?.into_inner()),
+            Err(_) => Err(Error::unavailable(format!("no answer within {DESCRIBE_TIMEOUT:?}"))),
+        }
+    }
+
+    /// Takes an incarnation from a node that is new.
+    async fn greet(&self, node: &v1::DescribeNodeResponse, address: &str) -> Result<u16, Error> {
+        if let Some(partitions) = self.known(address) {
+            return Ok(partitions);
+        }
+        let partitions = u16::try_from(node.partitions)
+            .ok()
+            .filter(|partitions| (1..=ids::PARTITIONS_MAX).contains(partitions))
+            .ok_or_else(|| Error::unavailable(format!("{} partitions are none", node.partitions)))?;
+        let mut request = Request::new(RegisterDispatcherRequest { name: "scheduler-stub".into() });
+        request.set_timeout(DESCRIBE_TIMEOUT);
+        let registered =
+            self.clients.client(address)?.register_dispatcher(request).await.map_err(unreachable)?;
+        let incarnation = registered.into_inner().incarnation;
+        self.dispatcher.set_incarnation(incarnation);
+        tracing::info!(
+            node = %node.node_id, %address, incarnation, store = %node.store, durability = %node.durability,
+            shards = node.shards.len(), partitions, "node joins",
+        );
+        let mut greeted = self.greeted.lock().unwrap_or_else(PoisonError::into_inner);
+        if greeted.len() >= GREETED_MAX {
+            greeted.clear();
+        }
+        greeted.insert(address.to_owned(), partitions);
+        Ok(partitions)
+    }
+}
+
+/// `host:port` of an address or URL.
+fn bare(address: &str) -> String {
+    address.split("://").last().unwrap_or(address).trim_end_matches('/').to_owned()
+}
+
+fn unreachable(status: tonic::Status) -> Error {
+    Error::unavailable(format!("{:?}: {}", status.code(), status.message()))
+}

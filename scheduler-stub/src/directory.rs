@@ -1,0 +1,315 @@
+//! Which nodes live, which shards they have, and who owns which partition.
+//!
+//! Nodes come in two ways: they report themselves (`scheduler.v1.Nodes/Heartbeat`), or they are named by the operator
+//! and asked (`--node URL`). Both end in [`Directory::observe`]. Invariants: readers see one consistent [`View`]; a node
+//! that has been silent for [`SILENT_BEATS`] intervals takes no more starts until it speaks again; a node that has been
+//! silent for [`FORGET_AFTER`] is forgotten. Nothing here fails.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use executor::clock::Clock;
+use ids::PartitionId;
+use proto::executor::v1;
+use tokio::sync::{Notify, watch};
+
+use crate::error::Error;
+
+/// How often nodes report, and named nodes are asked.
+pub const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// Missed reports after which a node is suspected.
+pub const SILENT_BEATS: u32 = 3;
+
+/// Silence after which a node is forgotten.
+pub const FORGET_AFTER: Duration = Duration::from_secs(60);
+
+/// Nodes that the directory holds. Beyond, new ones are told that they are not known.
+pub const NODES_MAX: usize = 1_024;
+
+/// What a node says of itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// What it calls itself; for people, since two nodes of one machine may have the same.
+    pub node_id: String,
+    /// `host:port` of the port that takes every call: the node's name in the directory.
+    pub public_address: String,
+    /// Its shards.
+    pub shards: Vec<v1::Shard>,
+    /// Partitions of the whole cluster.
+    pub partitions: u16,
+    /// Whether it takes starts.
+    pub serving: bool,
+}
+
+/// A shard as the scheduler sees it.
+#[derive(Debug, Clone)]
+pub struct ShardView {
+    /// `host:port` of its data port.
+    pub data_address: Arc<str>,
+    /// `host:port` of its node's public port.
+    pub public_address: Arc<str>,
+    /// What it owns, ascending.
+    pub partitions: Vec<PartitionId>,
+    /// Admission permits used / limit, as last reported.
+    pub saturation_ratio: f64,
+    /// As last reported.
+    pub open_executions: u64,
+}
+
+/// One consistent picture of the cluster.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// Partitions of the whole cluster; 0 while no node is known.
+    pub partitions: u16,
+    /// The shards that take starts.
+    pub shards: Vec<ShardView>,
+    /// Index into `shards` by partition number.
+    pub(crate) owners: Vec<Option<usize>>,
+    /// `host:port` of every node that lives, draining ones too.
+    pub public_addresses: Vec<Arc<str>>,
+}
+
+impl View {
+    /// The shard that owns a partition and takes starts for it.
+    #[must_use]
+    pub fn owner(&self, partition: PartitionId) -> Option<&ShardView> {
+        let index = self.owners.get(usize::from(partition.get())).copied().flatten()?;
+        self.shards.get(index)
+    }
+
+    /// Whether a shard with this data address takes starts.
+    #[must_use]
+    pub fn has(&self, data_address: &str) -> bool {
+        self.shards.iter().any(|shard| &*shard.data_address == data_address)
+    }
+}
+
+struct Known {
+    report: Report,
+    heard_us: u64,
+}
+
+/// See the module.
+pub struct Directory {
+    known: Mutex<BTreeMap<String, Known>>,
+    view: watch::Sender<Arc<View>>,
+    refresh: Notify,
+    clock: Clock,
+}
+
+impl Directory {
+    /// An empty directory.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            known: Mutex::default(),
+            view: watch::Sender::new(Arc::default()),
+            refresh: Notify::new(),
+            clock,
+        }
+    }
+
+    /// The present picture.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.borrow())
+    }
+
+    /// Wakes whenever the picture has changed.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Arc<View>> {
+        self.view.subscribe()
+    }
+
+    /// Takes a report in. `false`: the directory is full, the node stays unknown.
+    pub fn observe(&self, report: Report) -> bool {
+        let heard_us = self.clock.now_us();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= NODES_MAX && !known.contains_key(&report.public_address) {
+            return false;
+        }
+        known.insert(report.public_address.clone(), Known { report, heard_us });
+        self.publish(&known, heard_us);
+        true
+    }
+
+    /// A node has said that it goes, or its connection broke: it takes no more starts until it reports again.
+    pub fn lost(&self, public_address: &str) {
+        let now = self.clock.now_us();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(node) = known.get_mut(public_address) {
+            node.report.serving = false;
+            self.publish(&known, now);
+        }
+    }
+
+    /// Suspects and forgets silent nodes. Called once every [`HEARTBEAT`].
+    pub fn sweep(&self) {
+        let now = self.clock.now_us();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|address, node| {
+            let keep = silence(node, now) < FORGET_AFTER;
+            if !keep {
+                tracing::warn!(node = %node.report.node_id, %address, "silent for {FORGET_AFTER:?}: forgotten");
+            }
+            keep
+        });
+        self.publish(&known, now);
+    }
+
+    /// Asks for fresh reports of the named nodes, for a dispatcher that was told it knows the wrong owner.
+    pub fn ask_again(&self) {
+        self.refresh.notify_waiters();
+    }
+
+    /// Returns when [`Directory::ask_again`] is called.
+    pub async fn asked_again(&self) {
+        self.refresh.notified().await;
+    }
+
+    /// Waits until some shard takes starts.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when none does within `patience`.
+    pub async fn wait_for_shards(&self, patience: Duration) -> Result<Arc<View>, Error> {
+        let mut changes = self.changes();
+        let found = tokio::time::timeout(patience, changes.wait_for(|view| !view.shards.is_empty())).await;
+        match found {
+            Ok(Ok(view)) => Ok(Arc::clone(&view)),
+            _ => Err(no_shards()),
+        }
+    }
+
+    fn publish(&self, known: &BTreeMap<String, Known>, now: u64) {
+        let view = picture(known, now);
+        self.view.send_if_modified(|present| {
+            let shards_changed = present.shards.len() != view.shards.len()
+                || present.shards.iter().zip(&view.shards).any(|(a, b)| a.data_address != b.data_address);
+            if shards_changed {
+                tracing::info!(nodes = view.public_addresses.len(), shards = view.shards.len(), "cluster");
+            }
+            *present = Arc::new(view);
+            true
+        });
+    }
+}
+
+/// What callers are told while no node lives.
+pub(crate) fn no_shards() -> Error {
+    Error::unavailable(
+        "no node takes starts: start one (`executor serve --scheduler URL`), or name one (`--node URL`)",
+    )
+}
+
+fn silence(node: &Known, now_us: u64) -> Duration {
+    Duration::from_micros(now_us.saturating_sub(node.heard_us))
+}
+
+/// Draws the picture of those who are not suspected. Of two nodes that claim a partition, the one heard last has it.
+fn picture(known: &BTreeMap<String, Known>, now_us: u64) -> View {
+    let mut living: Vec<&Known> =
+        known.values().filter(|node| silence(node, now_us) < HEARTBEAT * SILENT_BEATS).collect();
+    living.sort_by_key(|node| node.heard_us);
+    let mut view = View {
+        partitions: living.iter().map(|node| node.report.partitions).max().unwrap_or_default(),
+        ..View::default()
+    };
+    view.owners = vec![None; usize::from(view.partitions)];
+    for node in living {
+        let public_address: Arc<str> = node.report.public_address.as_str().into();
+        view.public_addresses.push(Arc::clone(&public_address));
+        if !node.report.serving {
+            continue;
+        }
+        for shard in &node.report.shards {
+            let index = view.shards.len();
+            let mut partitions = Vec::with_capacity(shard.partitions.len());
+            for number in &shard.partitions {
+                let Ok(partition) = PartitionId::new(*number) else { continue };
+                if let Some(owner) = view.owners.get_mut(usize::from(partition.get())) {
+                    *owner = Some(index);
+                    partitions.push(partition);
+                }
+            }
+            view.shards.push(ShardView {
+                data_address: shard.data_address.as_str().into(),
+                public_address: Arc::clone(&public_address),
+                partitions,
+                saturation_ratio: shard.saturation_ratio,
+                open_executions: shard.open_executions,
+            });
+        }
+    }
+    view
+}
+
+#[cfg(test)]
+mod tests {
+    use executor::clock::ManualClock;
+
+    use super::*;
+
+    fn report(node: &str, address: &str, partitions: std::ops::Range<u32>) -> Report {
+        let shard = v1::Shard {
+            index: 0,
+            data_address: format!("{address}1"),
+            partitions: partitions.collect(),
+            open_executions: 0,
+            saturation_ratio: 0.0,
+        };
+        let public_address = address.to_owned();
+        Report { node_id: node.into(), public_address, shards: vec![shard], partitions: 4, serving: true }
+    }
+
+    fn owner(directory: &Directory, partition: u32) -> Option<String> {
+        let partition = PartitionId::new(partition).expect("in range");
+        directory.view().owner(partition).map(|shard| shard.data_address.to_string())
+    }
+
+    fn directory() -> (Directory, ManualClock) {
+        let manual = ManualClock::at_ms(1_000);
+        (Directory::new(Clock::Manual(manual.clone())), manual)
+    }
+
+    #[test]
+    fn a_silent_node_is_suspected_and_comes_back_when_it_speaks() {
+        let (directory, clock) = directory();
+        assert!(directory.observe(report("a", "h:1", 0..4)));
+        assert_eq!(owner(&directory, 3).as_deref(), Some("h:11"));
+        clock.advance(HEARTBEAT * SILENT_BEATS);
+        directory.sweep();
+        assert_eq!(owner(&directory, 3), None);
+        assert!(directory.observe(report("a", "h:1", 0..4)));
+        assert_eq!(owner(&directory, 3).as_deref(), Some("h:11"));
+    }
+
+    #[test]
+    fn the_node_that_was_heard_last_owns_a_partition_that_two_claim() {
+        let (directory, clock) = directory();
+        assert!(directory.observe(report("a", "h:1", 0..4)));
+        clock.advance(HEARTBEAT);
+        assert!(directory.observe(report("b", "h:2", 2..4)));
+        assert_eq!(owner(&directory, 1).as_deref(), Some("h:11"));
+        assert_eq!(owner(&directory, 2).as_deref(), Some("h:21"));
+    }
+
+    #[test]
+    fn a_node_that_comes_back_under_its_address_replaces_the_one_before() {
+        let (directory, _clock) = directory();
+        assert!(directory.observe(report("a", "h:1", 0..4)));
+        assert!(directory.observe(report("b", "h:1", 0..4)));
+        assert_eq!(directory.view().shards.len(), 1);
+        directory.lost("h:1");
+        assert!(directory.view().shards.is_empty());
+        assert_eq!(directory.view().public_addresses.len(), 1);
+    }
+
+    #[test]
+    fn a_node_that_claims_partitions_beyond_the_cluster_does_no_harm() {
+        let (directory, _clock) = directory();
+        assert!(directory.observe(report("a", "h:1", 2..9_000)));
+        assert_eq!(directory.view().shards[0].partitions.len(), 2);
+    }
+}

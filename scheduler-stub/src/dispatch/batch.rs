@@ -1,0 +1,234 @@
+//! A batch on its way: what was sent under one id, and which of its executions are settled.
+//!
+//! Invariants: the message never changes once it has an id, so that a resend is recognised by the node; every entry is
+//! settled exactly once, however often acknowledgements repeat; a part is answered when all of the batch is settled.
+
+use std::sync::Arc;
+
+use ids::{BATCH_EXECUTIONS_MAX, BatchId, DefinitionHash, Mode};
+use proto::executor::v1::{self, StartRefusal};
+
+use super::admission::Permit;
+use super::reply::{Range, Reply};
+use super::{LaneKey, Submission};
+use crate::templates::Template;
+
+/// One submission's share of a batch.
+#[derive(Debug)]
+struct Part {
+    first: u32,
+    count: u32,
+    reply: Reply,
+    /// Held until the part is answered.
+    _permit: Permit,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) id: BatchId,
+    pub(super) message: v1::StartBatch,
+    /// Bytes of input.
+    pub(super) bytes: usize,
+    /// Unix microseconds at which to send it (again).
+    pub(super) due_us: u64,
+    /// Unix microseconds after which its callers no longer wait.
+    pub(super) deadline_us: u64,
+    /// Times sent.
+    pub(super) attempts: u32,
+    /// The definition that the node lacks; not sent again before it has it.
+    pub(super) waits_for: Option<DefinitionHash>,
+    /// What the node said last, for callers whose patience ends.
+    pub(super) last_refusal: Option<StartRefusal>,
+    /// The lane in which it counts as a partial batch.
+    pub(super) partial_of: Option<LaneKey>,
+    templates: Vec<Arc<Template>>,
+    parts: Vec<Part>,
+    settled: [u64; BATCH_EXECUTIONS_MAX / 64],
+    refusals: Vec<Range>,
+}
+
+fn machine(template: &Template) -> v1::Machine {
+    let dialect = match template.dialect {
+        asl::Dialect::Asl => v1::Dialect::Asl,
+        asl::Dialect::Tcsl => v1::Dialect::Tcsl,
+    };
+    v1::Machine {
+        arn: template.arn.clone(),
+        definition_hash: template.hash.to_vec().into(),
+        mode: wire_mode(template.mode).into(),
+        dialect: dialect.into(),
+    }
+}
+
+fn wire_mode(mode: Mode) -> v1::Mode {
+    mode.into()
+}
+
+impl Batch {
+    /// Puts submissions together. Together they have at most [`BATCH_EXECUTIONS_MAX`] entries.
+    pub(super) fn new(id: BatchId, submissions: Vec<Submission>, now_us: u64, seed: u64) -> Self {
+        let mut batch = Self {
+            id,
+            message: v1::StartBatch {
+                id: Some(id.into()),
+                start_time_ms: now_us / 1_000,
+                seed,
+                ..v1::StartBatch::default()
+            },
+            bytes: 0,
+            due_us: now_us,
+            deadline_us: 0,
+            attempts: 0,
+            waits_for: None,
+            last_refusal: None,
+            partial_of: None,
+            templates: Vec::with_capacity(1),
+            parts: Vec::with_capacity(submissions.len()),
+            settled: [0; BATCH_EXECUTIONS_MAX / 64],
+            refusals: Vec::new(),
+        };
+        let one_machine = submissions.windows(2).all(|pair| same(&pair[0].template, &pair[1].template));
+        let named = submissions.iter().any(|submission| !submission.names.is_empty());
+        for submission in submissions {
+            batch.add(submission, one_machine, named);
+        }
+        batch
+    }
+
+    fn add(&mut self, submission: Submission, one_machine: bool, named: bool) {
+        let Submission { template, inputs, names, bytes, reply, permit, deadline_us, .. } = submission;
+        let count = u32::try_from(inputs.len()).unwrap_or(u32::MAX);
+        let first = u32::try_from(self.message.input.len()).unwrap_or(u32::MAX);
+        let index = self.templates.iter().position(|known| same(known, &template)).unwrap_or_else(|| {
+            self.message.machines.push(machine(&template));
+            self.templates.push(template);
+            self.templates.len() - 1
+        });
+        if !one_machine {
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            self.message.machine_index.extend(std::iter::repeat_n(index, inputs.len()));
+        }
+        if named {
+            let unnamed = inputs.len() - names.len();
+            self.message.name.extend(names);
+            self.message.name.extend(std::iter::repeat_n(String::new(), unnamed));
+        }
+        if self.message.input.is_empty() {
+            // The usual case: one submission is the batch, its column moves.
+            self.message.input = inputs;
+        } else {
+            self.message.input.extend(inputs);
+        }
+        self.bytes += bytes;
+        self.deadline_us = self.deadline_us.max(deadline_us);
+        self.parts.push(Part { first, count, reply, _permit: permit });
+    }
+
+    /// Entries.
+    pub(super) fn len(&self) -> u32 {
+        u32::try_from(self.message.input.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The template whose definition has this hash.
+    pub(super) fn template(&self, hash: &DefinitionHash) -> Option<&Arc<Template>> {
+        self.templates.iter().find(|template| template.hash == *hash)
+    }
+
+    /// The first machine's template; every batch has one.
+    pub(super) fn first_template(&self) -> Option<&Arc<Template>> {
+        self.templates.first()
+    }
+
+    /// Settles entries `[from, to)` that are not settled yet.
+    pub(super) fn settle(&mut self, from: u32, to: u32, refusal: Option<&StartRefusal>) {
+        let to = to.min(self.len());
+        let mut run: Option<u32> = None;
+        for index in from..to {
+            let (word, bit) = (index as usize / 64, 1u64 << (index % 64));
+            let news = self.settled[word] & bit == 0;
+            self.settled[word] |= bit;
+            match (news, run) {
+                (true, None) => run = Some(index),
+                (false, Some(start)) => {
+                    self.note(start, index, refusal);
+                    run = None;
+                }
+                _ => {}
+            }
+        }
+        if let Some(start) = run {
+            self.note(start, to, refusal);
+        }
+    }
+
+    fn note(&mut self, from: u32, to: u32, refusal: Option<&StartRefusal>) {
+        if let Some(refusal) = refusal {
+            self.refusals.push(Range { from, to, refusal: Some(refusal.clone()) });
+        }
+    }
+
+    /// Whether every entry is settled.
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled.iter().map(|word| word.count_ones()).sum::<u32>() >= self.len()
+    }
+
+    /// Answers the callers of a settled batch.
+    pub(super) fn answer(mut self) {
+        self.refusals.sort_by_key(|range| range.from);
+        let placed = Some((self.id, self.message.start_time_ms));
+        for Part { first, count, reply, _permit } in self.parts {
+            reply.settle(placed, first, share(&self.refusals, first, first + count));
+        }
+    }
+
+    /// Refuses what is not settled, and answers.
+    pub(super) fn give_up(mut self, refusal: &StartRefusal) {
+        self.settle(0, self.len(), Some(refusal));
+        self.answer();
+    }
+}
+
+fn same(a: &Arc<Template>, b: &Arc<Template>) -> bool {
+    Arc::ptr_eq(a, b) || (a.arn == b.arn && a.hash == b.hash)
+}
+
+/// The ranges of one part, counted from its first entry: refused ones, and between them durable ones.
+fn share(refusals: &[Range], first: u32, end: u32) -> Vec<Range> {
+    let mut ranges = Vec::with_capacity(1);
+    let mut at = first;
+    let durable = |from: u32, to: u32| Range { from: from - first, to: to - first, refusal: None };
+    for refused in refusals.iter().filter(|range| range.to > first && range.from < end) {
+        let (from, to) = (refused.from.max(first), refused.to.min(end));
+        if from > at {
+            ranges.push(durable(at, from));
+        }
+        ranges.push(Range { from: from - first, to: to - first, refusal: refused.refusal.clone() });
+        at = to;
+    }
+    if at < end {
+        ranges.push(durable(at, end));
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(from: u32, to: u32) -> Range {
+        Range { from, to, refusal: Some(StartRefusal::default()) }
+    }
+
+    fn plain(ranges: &[Range]) -> Vec<(u32, u32, bool)> {
+        ranges.iter().map(|range| (range.from, range.to, range.refusal.is_none())).collect()
+    }
+
+    #[test]
+    fn a_part_sees_only_its_own_refusals_counted_from_its_first_entry() {
+        let refusals = [refused(2, 4), refused(9, 11)];
+        assert_eq!(plain(&share(&refusals, 0, 3)), [(0, 2, true), (2, 3, false)]);
+        assert_eq!(plain(&share(&refusals, 3, 10)), [(0, 1, false), (1, 6, true), (6, 7, false)]);
+        assert_eq!(plain(&share(&refusals, 11, 12)), [(0, 1, true)]);
+    }
+}

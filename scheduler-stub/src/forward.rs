@@ -1,0 +1,219 @@
+//! Questions about executions go to the node that knows: the owner of the execution's partition, by its public port.
+//!
+//! A list is merged over the nodes, newest first. Its token says for each node how far its own list was read.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use ids::ExecutionName;
+use proto::executor::v1::executor_client::ExecutorClient;
+use proto::executor::v1::{self, ExecutionSummary, ListExecutionsRequest, ListExecutionsResponse};
+use serde::{Deserialize, Serialize};
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+
+use crate::directory::{self, Directory};
+use crate::dispatch::NodeClients;
+use crate::error::Error;
+
+/// Executions of one page.
+pub const PAGE_MAX: u32 = 1_000;
+
+/// Characters of a page token.
+const TOKEN_CHARS_MAX: usize = 65_536;
+
+/// Forwards to nodes.
+#[derive(Clone)]
+pub struct Forward {
+    directory: Arc<Directory>,
+    clients: NodeClients,
+}
+
+/// How far the list of one node was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Cursor {
+    /// The node's own token; `None`: the list has ended.
+    token: Option<String>,
+    /// Entries of that page which were given out.
+    skip: usize,
+}
+
+impl Forward {
+    /// Forwards to the nodes that the directory knows.
+    #[must_use]
+    pub fn new(directory: Arc<Directory>, clients: NodeClients) -> Self {
+        Self { directory, clients }
+    }
+
+    /// Makes a call on the node that knows this execution.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` when `execution` names none, `UNAVAILABLE` when no node lives, else the node's answer.
+    pub async fn call<T, F>(
+        &self,
+        execution: &str,
+        call: impl FnOnce(ExecutorClient<Channel>) -> F,
+    ) -> Result<Response<T>, Status>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let name = ExecutionName::parse(execution)
+            .map_err(|error| Error::invalid("InvalidArn", error.to_string()))?;
+        let view = self.directory.view();
+        let owner = name.partition(view.partitions).ok().and_then(|partition| view.owner(partition));
+        // Any node forwards, one hop at most; without a living owner it can still say what its store holds.
+        let address = owner
+            .map(|shard| &shard.public_address)
+            .or_else(|| view.public_addresses.first())
+            .ok_or_else(directory::no_shards)?;
+        call(self.clients.client(address)?).await
+    }
+
+    /// One page of executions over all nodes, newest start first.
+    ///
+    /// # Errors
+    /// A foreign token, no living node, or a node's error: a page with holes would look like the truth.
+    pub async fn list(&self, request: ListExecutionsRequest) -> Result<ListExecutionsResponse, Status> {
+        let view = self.directory.view();
+        let limit = if request.max_results == 0 { 100 } else { request.max_results.min(PAGE_MAX) };
+        if view.public_addresses.is_empty() {
+            return Err(directory::no_shards().into());
+        }
+        let mut cursors = decode(&request.next_token)?;
+        let mut pages = Vec::with_capacity(view.public_addresses.len());
+        for address in &view.public_addresses {
+            let start = Cursor { token: Some(String::new()), skip: 0 };
+            let cursor = cursors.remove(&**address).unwrap_or(start);
+            let Some(token) = cursor.token else { continue };
+            let page_request =
+                ListExecutionsRequest { max_results: limit, next_token: token.clone(), ..request.clone() };
+            let mut page_request = Request::new(page_request);
+            page_request.set_timeout(crate::dispatch::CALL_TIMEOUT);
+            let page = self.clients.client(address)?.list_executions(page_request).await?.into_inner();
+            pages.push(Page::new(Arc::clone(address), token, cursor.skip, page));
+        }
+        let executions = merge(&mut pages, limit as usize);
+        let next_token = encode(&view.public_addresses, pages)?;
+        Ok(ListExecutionsResponse { executions, next_token })
+    }
+}
+
+struct Page {
+    address: Arc<str>,
+    token: String,
+    given_out: usize,
+    next_token: String,
+    rest: std::iter::Peekable<std::vec::IntoIter<ExecutionSummary>>,
+}
+
+impl Page {
+    fn new(address: Arc<str>, token: String, skip: usize, page: v1::ListExecutionsResponse) -> Self {
+        let mut rest = page.executions;
+        rest.drain(..skip.min(rest.len()));
+        Self {
+            address,
+            token,
+            given_out: skip,
+            next_token: page.next_token,
+            rest: rest.into_iter().peekable(),
+        }
+    }
+
+    /// Where the next page of this node begins.
+    fn cursor(mut self) -> Cursor {
+        if self.rest.peek().is_some() {
+            Cursor { token: Some(self.token), skip: self.given_out }
+        } else {
+            Cursor { token: Some(self.next_token).filter(|token| !token.is_empty()), skip: 0 }
+        }
+    }
+}
+
+/// Takes the newest of all pages, until `limit` or until a page that has a successor is empty (what follows there may be
+/// newer than what the others still have).
+fn merge(pages: &mut [Page], limit: usize) -> Vec<ExecutionSummary> {
+    let mut merged = Vec::with_capacity(limit);
+    while merged.len() < limit {
+        if pages.iter_mut().any(|page| page.rest.peek().is_none() && !page.next_token.is_empty()) {
+            break;
+        }
+        let newest = pages
+            .iter_mut()
+            .filter_map(|page| page.rest.peek().map(|summary| summary.start_time_ms).map(|at| (at, page)))
+            .max_by_key(|(at, _)| *at);
+        let Some((_, page)) = newest else { break };
+        merged.extend(page.rest.next());
+        page.given_out += 1;
+    }
+    merged
+}
+
+fn decode(token: &str) -> Result<BTreeMap<String, Cursor>, Error> {
+    if token.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let foreign = || Error::invalid("InvalidToken", "next_token is not one that a listing returned");
+    if token.len() > TOKEN_CHARS_MAX {
+        return Err(foreign());
+    }
+    serde_json::from_str(token).map_err(|_| foreign())
+}
+
+fn encode(addresses: &[Arc<str>], pages: Vec<Page>) -> Result<String, Error> {
+    let mut cursors: BTreeMap<String, Cursor> =
+        addresses.iter().map(|address| (address.to_string(), Cursor { token: None, skip: 0 })).collect();
+    for page in pages {
+        cursors.insert(page.address.to_string(), page.cursor());
+    }
+    if cursors.values().all(|cursor| cursor.token.is_none()) {
+        return Ok(String::new());
+    }
+    serde_json::to_string(&cursors).map_err(|error| Error::unavailable(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(address: &str, starts: &[u64], next_token: &str, skip: usize) -> Page {
+        let executions = starts
+            .iter()
+            .map(|start| ExecutionSummary { start_time_ms: *start, ..ExecutionSummary::default() })
+            .collect();
+        let page = ListExecutionsResponse { executions, next_token: next_token.into() };
+        Page::new(address.into(), String::new(), skip, page)
+    }
+
+    fn starts(merged: &[ExecutionSummary]) -> Vec<u64> {
+        merged.iter().map(|summary| summary.start_time_ms).collect()
+    }
+
+    #[test]
+    fn pages_of_several_nodes_become_one_newest_first_and_go_on_where_they_stopped() {
+        let mut pages = vec![page("a", &[9, 5, 1], "", 0), page("b", &[8, 7, 2], "", 0)];
+        assert_eq!(starts(&merge(&mut pages, 4)), [9, 8, 7, 5]);
+        let token = encode(&["a".into(), "b".into()], pages).expect("a token");
+        let cursors = decode(&token).expect("our own token");
+        let mut rest =
+            vec![page("a", &[9, 5, 1], "", cursors["a"].skip), page("b", &[8, 7, 2], "", cursors["b"].skip)];
+        assert_eq!(starts(&merge(&mut rest, 4)), [2, 1]);
+        assert_eq!(encode(&["a".into(), "b".into()], rest).expect("a token"), "");
+    }
+
+    #[test]
+    fn a_node_whose_next_page_is_unread_stops_the_merge() {
+        let mut pages = vec![page("a", &[9], "more", 0), page("b", &[8, 7], "", 0)];
+        assert_eq!(starts(&merge(&mut pages, 10)), [9]);
+        let token = encode(&["a".into(), "b".into()], pages).expect("a token");
+        let cursors = decode(&token).expect("our own token");
+        assert_eq!(cursors["a"], Cursor { token: Some("more".into()), skip: 0 });
+        assert_eq!(cursors["b"], Cursor { token: Some(String::new()), skip: 0 });
+    }
+
+    #[test]
+    fn a_foreign_token_is_refused() {
+        assert!(decode("abc").is_err());
+        assert!(decode(&"x".repeat(TOKEN_CHARS_MAX + 1)).is_err());
+    }
+}

@@ -1,0 +1,216 @@
+//! `scheduler.v1.Executions`: starts to the dispatcher, everything else to the node that knows.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt, stream};
+use proto::executor::v1::{
+    DescribeExecutionRequest, DescribeExecutionResponse, GetExecutionHistoryRequest,
+    GetExecutionHistoryResponse, ListExecutionsRequest, ListExecutionsResponse, StartExecutionResponse,
+    StartRefusal, StopExecutionRequest, StopExecutionResponse,
+};
+use proto::scheduler::v1::executions_server::Executions as Service;
+use proto::scheduler::v1::{StartExecutionRequest, StartExecutionsRequest, StartExecutionsResponse};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status, Streaming};
+
+use ids::MachineName;
+
+use crate::dispatch::reply::{Replies, ReplyPlace};
+use crate::dispatch::{CALL_TIMEOUT, Dispatcher, START_DEADLINE, Starts};
+use crate::error::Error;
+use crate::forward::Forward;
+use crate::templates::{Template, Templates};
+use crate::validate;
+
+/// Messages of one stream whose reply has not been read. Beyond, the stream is read no further.
+pub const STREAM_MESSAGES_MAX: usize = 1_024;
+
+/// See the module.
+#[derive(Clone)]
+pub struct ExecutionsService {
+    pub(crate) templates: Arc<Templates>,
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) forward: Forward,
+}
+
+/// How long the caller waits: its gRPC deadline, bounded by ours.
+fn patience(metadata: &MetadataMap) -> Duration {
+    let given = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(|text| {
+        let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+        let amount: u64 = digits.parse().ok()?;
+        Some(match unit {
+            "H" => Duration::from_secs(amount.saturating_mul(3_600)),
+            "M" => Duration::from_secs(amount.saturating_mul(60)),
+            "S" => Duration::from_secs(amount),
+            "m" => Duration::from_millis(amount),
+            "u" => Duration::from_micros(amount),
+            "n" => Duration::from_nanos(amount),
+            _ => return None,
+        })
+    });
+    given.unwrap_or(START_DEADLINE).min(START_DEADLINE)
+}
+
+fn with_timeout<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(CALL_TIMEOUT);
+    request
+}
+
+impl ExecutionsService {
+    /// Takes one message of a batch stream; the reply goes to `place`, now or later.
+    async fn take(
+        &self,
+        last: &mut Option<Arc<Template>>,
+        message: StartExecutionsRequest,
+        place: ReplyPlace,
+    ) {
+        let StartExecutionsRequest { tag, state_machine_arn, input, name } = message;
+        let count = u32::try_from(input.len()).unwrap_or(u32::MAX);
+        let checked = async {
+            let template = self.templates.resolve(&state_machine_arn).await?;
+            // The shared machine is the one of the message before, as a rule: batches see one and the same.
+            let template = match last.take() {
+                Some(known) if known.arn == template.arn && known.hash == template.hash => known,
+                _ => template,
+            };
+            *last = Some(Arc::clone(&template));
+            validate::many(&template, &input, &name)?;
+            Ok::<_, Error>(template)
+        };
+        match checked.await {
+            Ok(template) => {
+                let inputs = input;
+                let starts = Starts { template, inputs, names: name, patience: START_DEADLINE };
+                self.dispatcher.start_many(tag, starts, place);
+            }
+            Err(error) => {
+                place.send(vec![refused(tag, count, error.refusal())]);
+            }
+        }
+    }
+}
+
+fn refused(tag: u64, count: u32, refusal: StartRefusal) -> StartExecutionsResponse {
+    StartExecutionsResponse { tag, from: 0, to: count, batch: None, first_index: 0, refusal: Some(refusal) }
+}
+
+type Answers = Pin<Box<dyn Stream<Item = Result<StartExecutionsResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Service for ExecutionsService {
+    type StartExecutionsStream = Answers;
+
+    async fn start_execution(
+        &self,
+        request: Request<StartExecutionRequest>,
+    ) -> Result<Response<StartExecutionResponse>, Status> {
+        let patience = patience(request.metadata());
+        let StartExecutionRequest { state_machine_arn, name, input } = request.into_inner();
+        let template = self.templates.resolve(&state_machine_arn).await?;
+        let input = validate::one(&template, &name, input)?;
+        let names = if name.is_empty() { Vec::new() } else { vec![name.clone()] };
+        let starts = Starts { template: Arc::clone(&template), inputs: vec![input], names, patience };
+        let started = self.dispatcher.start_one(starts).await?;
+        let machine = MachineName::parse(&template.arn)
+            .map_err(|error| Error::invalid("InvalidArn", error.to_string()))?;
+        let execution_id = started.id.to_string();
+        let name = if name.is_empty() { &execution_id } else { &name };
+        Ok(Response::new(StartExecutionResponse {
+            execution_arn: machine.execution(template.mode, name, started.id),
+            start_time_ms: started.start_time_ms,
+            execution_id,
+        }))
+    }
+
+    async fn start_executions(
+        &self,
+        request: Request<Streaming<StartExecutionsRequest>>,
+    ) -> Result<Response<Answers>, Status> {
+        let mut messages = request.into_inner();
+        let service = self.clone();
+        let (answers, stream) = mpsc::channel::<Replies>(STREAM_MESSAGES_MAX);
+        tokio::spawn(async move {
+            let mut last = None;
+            // The place is reserved first: a caller that does not read its answers is not read either.
+            while let Ok(place) = answers.clone().reserve_owned().await {
+                match messages.message().await {
+                    Ok(Some(message)) => service.take(&mut last, message, place).await,
+                    Ok(None) => break,
+                    Err(status) => {
+                        tracing::debug!("a batch stream broke: {}", status.message());
+                        break;
+                    }
+                }
+            }
+        });
+        let answers = ReceiverStream::new(stream).flat_map(stream::iter).map(Ok);
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn stop_execution(
+        &self,
+        request: Request<StopExecutionRequest>,
+    ) -> Result<Response<StopExecutionResponse>, Status> {
+        let request = request.into_inner();
+        let execution = request.execution.clone();
+        let call =
+            |mut node: super::NodeClient| async move { node.stop_execution(with_timeout(request)).await };
+        self.forward.call(&execution, call).await
+    }
+
+    async fn describe_execution(
+        &self,
+        request: Request<DescribeExecutionRequest>,
+    ) -> Result<Response<DescribeExecutionResponse>, Status> {
+        let request = request.into_inner();
+        let execution = request.execution.clone();
+        let call =
+            |mut node: super::NodeClient| async move { node.describe_execution(with_timeout(request)).await };
+        self.forward.call(&execution, call).await
+    }
+
+    async fn get_execution_history(
+        &self,
+        request: Request<GetExecutionHistoryRequest>,
+    ) -> Result<Response<GetExecutionHistoryResponse>, Status> {
+        let request = request.into_inner();
+        let execution = request.execution.clone();
+        let call = |mut node: super::NodeClient| async move {
+            node.get_execution_history(with_timeout(request)).await
+        };
+        self.forward.call(&execution, call).await
+    }
+
+    async fn list_executions(
+        &self,
+        request: Request<ListExecutionsRequest>,
+    ) -> Result<Response<ListExecutionsResponse>, Status> {
+        let request = request.into_inner();
+        self.templates.describe(&request.machine_arn, 0).await?;
+        Ok(Response::new(self.forward.list(request).await?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_callers_deadline_is_read_and_bounded() {
+        let read = |text: &'static str| {
+            let mut metadata = MetadataMap::new();
+            metadata.insert("grpc-timeout", tonic::metadata::MetadataValue::from_static(text));
+            patience(&metadata)
+        };
+        assert_eq!(read("250m"), Duration::from_millis(250));
+        assert_eq!(read("2S"), Duration::from_secs(2));
+        assert_eq!(read("99999999H"), START_DEADLINE);
+        assert_eq!(read("x"), START_DEADLINE);
+        assert_eq!(patience(&MetadataMap::new()), START_DEADLINE);
+    }
+}

@@ -1,0 +1,11 @@
+//! The services of `scheduler.v1`, thin: from wire to library and back.
+
+mod executions;
+mod nodes;
+mod templates;
+
+pub use executions::ExecutionsService;
+pub use nodes::NodesService;
+pub use templates::TemplatesService;
+
+pub(crate) type NodeClient = proto::executor::v1::executor_client::ExecutorClient<tonic::transport::Channel>;

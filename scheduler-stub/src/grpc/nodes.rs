@@ -1,0 +1,45 @@
+//! `scheduler.v1.Nodes`: nodes report, and are told how often to.
+
+use std::sync::Arc;
+
+use proto::scheduler::v1::nodes_server::Nodes as Service;
+use proto::scheduler::v1::{NodeDirective, NodeReport};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::cluster::Cluster;
+use crate::directory::HEARTBEAT;
+
+/// See the module.
+#[derive(Clone)]
+pub struct NodesService(pub(crate) Arc<Cluster>);
+
+#[tonic::async_trait]
+impl Service for NodesService {
+    type HeartbeatStream = ReceiverStream<Result<NodeDirective, Status>>;
+
+    async fn heartbeat(
+        &self,
+        request: Request<Streaming<NodeReport>>,
+    ) -> Result<Response<Self::HeartbeatStream>, Status> {
+        let mut reports = request.into_inner();
+        let cluster = Arc::clone(&self.0);
+        let (directives, stream) = mpsc::channel(4);
+        tokio::spawn(async move {
+            let mut address = String::new();
+            while let Ok(Some(report)) = reports.message().await {
+                address.clone_from(&report.public_address);
+                let known = cluster.reported(report).await;
+                let heartbeat_interval_ms = u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX);
+                if directives.send(Ok(NodeDirective { heartbeat_interval_ms, known })).await.is_err() {
+                    break;
+                }
+            }
+            if !address.is_empty() {
+                cluster.gone(&address);
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}

@@ -1,0 +1,162 @@
+//! The scheduler as a whole: start order and shutdown order as one readable function each.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use executor::clock::Clock;
+use journal::Store;
+use proto::scheduler::v1::executions_server::ExecutionsServer;
+use proto::scheduler::v1::nodes_server::NodesServer;
+use proto::scheduler::v1::templates_server::TemplatesServer;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+
+use crate::cluster::Cluster;
+use crate::directory::Directory;
+use crate::dispatch::{Dispatcher, MESSAGE_BYTES_MAX, NodeClients};
+use crate::error::Error;
+use crate::forward::Forward;
+use crate::grpc::{ExecutionsService, NodesService, TemplatesService};
+use crate::names::Naming;
+use crate::templates::Templates;
+
+/// How long a shutdown waits for streams to end.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// What a scheduler is configured with.
+#[derive(Debug, Clone)]
+pub struct SchedulerConfig {
+    /// Where it listens; port 0 takes any free port.
+    pub listen: SocketAddr,
+    /// Nodes by name: `host:port` or URL of their public ports. Others report themselves.
+    pub nodes: Vec<String>,
+    /// Region and account of ARNs and QRNs.
+    pub naming: Naming,
+}
+
+impl Default for SchedulerConfig {
+    fn default() -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 7300));
+        Self { listen, nodes: Vec::new(), naming: Naming::default() }
+    }
+}
+
+/// A running scheduler.
+pub struct Scheduler {
+    address: SocketAddr,
+    directory: Arc<Directory>,
+    dispatcher: Dispatcher,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Scheduler {
+    /// Starts everything, in the order in which it is needed; answers calls when it returns.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the address is taken, [`Error::Invalid`] when a node's address is none.
+    pub async fn start(config: SchedulerConfig, store: Arc<dyn Store>) -> Result<Self, Error> {
+        let clock = Clock::System;
+        let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+            let listen = config.listen;
+            Error::unavailable(format!("cannot listen on {listen}: {error}; choose another with --listen"))
+        })?;
+        let address = listener.local_addr().map_err(|error| Error::unavailable(error.to_string()))?;
+        let directory = Arc::new(Directory::new(clock.clone()));
+        let clients = NodeClients::default();
+        let dispatcher = Dispatcher::new(Arc::clone(&directory), clients.clone(), clock.clone());
+        let cluster = Arc::new(Cluster::new(Arc::clone(&directory), clients.clone(), dispatcher.clone()));
+        let templates = Arc::new(Templates::new(store, clock, config.naming));
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+
+        for node in config.nodes {
+            clients.client(&node)?;
+            let cluster = Arc::clone(&cluster);
+            let stopped = stopped.clone();
+            tasks.spawn(async move { until(stopped, cluster.follow(&node)).await });
+        }
+        {
+            let (cluster, stopped) = (Arc::clone(&cluster), stopped.clone());
+            tasks.spawn(async move { until(stopped, cluster.watch_silence()).await });
+        }
+        let executions = ExecutionsService {
+            templates: Arc::clone(&templates),
+            dispatcher: dispatcher.clone(),
+            forward: Forward::new(Arc::clone(&directory), clients),
+        };
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health.set_serving::<ExecutionsServer<ExecutionsService>>().await;
+        health.set_serving::<TemplatesServer<TemplatesService>>().await;
+        let router = Server::builder()
+            .tcp_nodelay(true)
+            .initial_stream_window_size(4 << 20)
+            .initial_connection_window_size(16 << 20)
+            .http2_keepalive_interval(Some(Duration::from_secs(10)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+            .max_concurrent_streams(1_024)
+            .http2_max_header_list_size(16 << 10)
+            .add_service(health_service)
+            .add_service(limited(TemplatesServer::new(TemplatesService(templates))))
+            .add_service(
+                ExecutionsServer::new(executions)
+                    .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                    .max_encoding_message_size(MESSAGE_BYTES_MAX),
+            )
+            .add_service(NodesServer::new(NodesService(cluster)));
+        tasks.spawn(async move {
+            let stop = wait(stopped);
+            if let Err(error) =
+                router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop).await
+            {
+                tracing::error!("the gRPC server ended: {error}");
+            }
+        });
+        tracing::info!(%address, "scheduler serves");
+        Ok(Self { address, directory, dispatcher, stop, tasks })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Which nodes it knows.
+    #[must_use]
+    pub fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
+    /// Stops in the order that loses nothing: no new calls, then the links once what is under way is settled.
+    pub async fn shut_down(mut self) {
+        // The receivers may be gone already.
+        let _ = self.stop.send(true);
+        self.dispatcher.shut_down();
+        let ended = tokio::time::timeout(GRACE, async { while self.tasks.join_next().await.is_some() {} });
+        if ended.await.is_err() {
+            tracing::debug!("streams were still open after {GRACE:?}: cut");
+            self.tasks.abort_all();
+        }
+    }
+}
+
+fn limited(service: TemplatesServer<TemplatesService>) -> TemplatesServer<TemplatesService> {
+    service.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+async fn wait(mut stopped: watch::Receiver<bool>) {
+    // An error means that the scheduler itself is gone.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+async fn until(stopped: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = wait(stopped) => {}
+        () = work => {}
+    }
+}
