@@ -44,7 +44,7 @@ Each command has its own manual: `executor serve --help`.";
 
 /// Runs state machines in the Amazon States Language and TCSL.
 #[derive(Debug, Parser)]
-#[command(name = "executor", version, about, after_help = MANUAL, max_term_width = 110)]
+#[command(name = "executor", version, after_help = MANUAL, max_term_width = 110)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
