@@ -4,7 +4,12 @@
 //! its batch is open makes a right-sized copy. Conversions from the wire fail with [`IdError`], never panic.
 
 /// `executor.v1`: what a node offers.
-#[allow(missing_docs, clippy::all, reason = "generated from the commented .proto files")]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated from the commented .proto files"
+)]
 pub mod executor {
     /// Version 1.
     pub mod v1 {
@@ -13,7 +18,12 @@ pub mod executor {
 }
 
 /// `scheduler.v1`: what the scheduler offers.
-#[allow(missing_docs, clippy::all, reason = "generated from the commented .proto files")]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated from the commented .proto files"
+)]
 pub mod scheduler {
     /// Version 1.
     pub mod v1 {
