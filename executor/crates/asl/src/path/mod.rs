@@ -118,15 +118,44 @@ impl Path {
     /// When a definite path names nothing, a function cannot take its argument, or the work has no bound.
     pub fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, PathError> {
         match &self.plan {
-            Plan::Walk(_) => match self.evaluate_ref(scope) {
+            Plan::Walk(steps) => match self.evaluate_ref(scope) {
                 Some(value) => Ok(value.clone()),
-                None => Err(PathError::Missing(self.normalised())),
+                None => Err(PathError::Missing(self.missing(steps, scope))),
             },
             Plan::Query(query) => {
-                let root = self.root_value(scope).ok_or_else(|| PathError::Missing(self.normalised()))?;
-                evaluate::evaluate(query, root, &|| self.normalised())
+                let missing = || format!("No results for path: {}", self.normalised());
+                let root = self.root_value(scope).ok_or_else(|| PathError::Missing(missing()))?;
+                evaluate::evaluate(query, root, &missing)
             }
         }
+    }
+
+    /// How far the walk leads: the last step may be absent, one before it may be, or meet a value without members.
+    #[cold]
+    fn missing(&self, steps: &[Step], scope: &Scope<'_>) -> String {
+        let mut way = self.root_text();
+        let Some(mut value) = self.root_value(scope) else {
+            return format!("No results for path: {}", self.normalised());
+        };
+        for (at, step) in steps.iter().enumerate() {
+            let before = way.len();
+            step.write(&mut way);
+            match (step.of(value), step, value) {
+                (Some(next), _, _) => value = next,
+                (None, Step::Key(_), Value::Object(_)) if at + 1 < steps.len() => {
+                    return format!("Missing property in path {way}");
+                }
+                (None, Step::Key(_), other) if !matches!(other, Value::Object(_)) => {
+                    let (parent, property) = way.split_at(before);
+                    let kind = other.kind();
+                    return format!(
+                        "Expected to find an object with property {property} in path {parent} but found '{kind}'"
+                    );
+                }
+                _ => break,
+            }
+        }
+        format!("No results for path: {}", self.normalised())
     }
 
     /// What a plain definite path names, without cloning. `None` when it names nothing, and for paths with filters,
@@ -163,14 +192,18 @@ impl Path {
 
     /// In bracket notation, as Jayway and AWS name a path in messages: `$['a'][0]`.
     fn normalised(&self) -> String {
-        let mut text = match &self.root {
-            Root::Input | Root::Context => "$".to_owned(),
-            Root::Variable(name) => format!("${name}"),
-        };
+        let mut text = self.root_text();
         match &self.plan {
             Plan::Walk(steps) => steps.iter().for_each(|step| step.write(&mut text)),
             Plan::Query(query) => query.write(&mut text),
         }
         text
+    }
+
+    fn root_text(&self) -> String {
+        match &self.root {
+            Root::Input | Root::Context => "$".to_owned(),
+            Root::Variable(name) => format!("${name}"),
+        }
     }
 }

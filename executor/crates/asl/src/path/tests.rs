@@ -45,7 +45,11 @@ fn a_definite_path_that_names_nothing_says_so_in_brackets() {
     assert_eq!(eval("$.NoSuchInputPath", "{}"), "No results for path: $['NoSuchInputPath']");
     assert_eq!(eval("$.a[3]", r#"{"a":[1]}"#), "No results for path: $['a'][3]");
     assert_eq!(eval("$[-2]", "[1]"), "No results for path: $[-2]");
-    assert_eq!(eval("$.a.b", r#"{"a":"text"}"#), "No results for path: $['a']['b']");
+    assert_eq!(eval("$.a.b.c", r#"{"a":{}}"#), "Missing property in path $['a']['b']");
+    assert_eq!(
+        eval("$.a.b", r#"{"a":"text"}"#),
+        "Expected to find an object with property ['b'] in path $['a'] but found 'string'"
+    );
     assert_eq!(eval("$.a[0]", r#"{"a":{"0":1}}"#), "No results for path: $['a'][0]");
     assert_eq!(eval("$variable.a", "{}"), "No results for path: $variable['a']");
 }

@@ -299,7 +299,7 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         let mut escaped = false;
         loop {
-            self.skip_plain();
+            self.at += plain_len(&self.bytes[self.at..]);
             match self.peek() {
                 Some(b'"') => {
                     let text = self.slice(start);
@@ -319,36 +319,6 @@ impl<'a> Scanner<'a> {
     /// The text from `start` to here. Both are boundaries of characters: next to them is an ASCII byte.
     fn slice(&self, start: usize) -> &'a str {
         self.text.get(start..self.at).unwrap_or_default()
-    }
-
-    /// Skips to the next quote, backslash or control character, eight bytes at a time.
-    #[inline]
-    fn skip_plain(&mut self) {
-        const ONES: u64 = 0x0101_0101_0101_0101;
-        const HIGH: u64 = 0x8080_8080_8080_8080;
-        while let Some(chunk) = self.bytes.get(self.at..self.at + 8) {
-            let Ok(chunk) = <[u8; 8]>::try_from(chunk) else { break };
-            let word = u64::from_le_bytes(chunk);
-            // The usual zero-byte test, on the word, and on the word with the wanted byte cancelled out. The lowest hit
-            // is always true; bytes above it may be carried into, which does not matter.
-            let control = word.wrapping_sub(ONES * 0x20) & !word;
-            let quote = word ^ (ONES * u64::from(b'"'));
-            let quote = quote.wrapping_sub(ONES) & !quote;
-            let backslash = word ^ (ONES * u64::from(b'\\'));
-            let backslash = backslash.wrapping_sub(ONES) & !backslash;
-            let hits = (control | quote | backslash) & HIGH;
-            if hits != 0 {
-                self.at += hits.trailing_zeros() as usize / 8;
-                return;
-            }
-            self.at += 8;
-        }
-        while let Some(byte) = self.peek() {
-            if byte < 0x20 || byte == b'"' || byte == b'\\' {
-                return;
-            }
-            self.at += 1;
-        }
     }
 
     /// An escape from its backslash. An error points at the backslash.
@@ -432,6 +402,33 @@ impl<'a> Scanner<'a> {
         }
         Ok(RawNumber { text, integer })
     }
+}
+
+/// How many bytes come before the next quote, backslash or control character: those that stand in a JSON string as they
+/// are. Eight at a time.
+#[inline]
+pub(super) fn plain_len(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let (chunks, rest) = bytes.as_chunks::<8>();
+    let mut len = 0;
+    for chunk in chunks {
+        let word = u64::from_le_bytes(*chunk);
+        // The usual zero-byte test, on the word, and on the word with the wanted byte cancelled out. The lowest hit is
+        // always true; bytes above it may be carried into, which does not matter.
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let quote = word ^ (ONES * u64::from(b'"'));
+        let quote = quote.wrapping_sub(ONES) & !quote;
+        let backslash = word ^ (ONES * u64::from(b'\\'));
+        let backslash = backslash.wrapping_sub(ONES) & !backslash;
+        let hits = (control | quote | backslash) & HIGH;
+        if hits != 0 {
+            return len + hits.trailing_zeros() as usize / 8;
+        }
+        len += 8;
+    }
+    let plain = |byte: &&u8| **byte >= 0x20 && **byte != b'"' && **byte != b'\\';
+    len + rest.iter().take_while(plain).count()
 }
 
 /// Four hexadecimal digits at this offset.

@@ -3,6 +3,7 @@
 //! Escapes are those of Jackson: the short ones where JSON has them, `\u00XX` with capital digits for other control
 //! characters, everything else as it is.
 
+use super::scan::plain_len;
 use super::{Str, Value};
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
@@ -113,21 +114,26 @@ fn digits(number: u64) -> usize {
 
 /// Length of a string's text, with its quotes and escapes.
 pub(super) fn string_len(text: &Str) -> usize {
-    text.bytes().map(|byte| usize::from(ESCAPED_LEN[usize::from(byte)])).sum::<usize>() + 2
+    let mut rest = text.as_bytes();
+    let mut len = rest.len() + 2;
+    loop {
+        let plain = plain_len(rest);
+        let Some(escaped) = rest.get(plain) else { return len };
+        len += usize::from(ESCAPED_LEN[usize::from(*escaped)]) - 1;
+        rest = &rest[plain + 1..];
+    }
 }
 
 /// Appends a string with its quotes and escapes.
 pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
+    out.reserve(text.len() + 2);
     out.push(b'"');
-    let bytes = text.as_bytes();
-    let mut written = 0;
-    for (at, byte) in bytes.iter().copied().enumerate() {
-        let len = ESCAPED_LEN[usize::from(byte)];
-        if len == 1 {
-            continue;
-        }
-        out.extend_from_slice(&bytes[written..at]);
-        written = at + 1;
+    let mut rest = text.as_bytes();
+    loop {
+        let plain = plain_len(rest);
+        out.extend_from_slice(&rest[..plain]);
+        let Some(byte) = rest.get(plain).copied() else { break };
+        rest = &rest[plain + 1..];
         let short = match byte {
             0x08 => b'b',
             b'\t' => b't',
@@ -136,13 +142,12 @@ pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
             b'\r' => b'r',
             _ => byte,
         };
-        if len == 2 {
+        if ESCAPED_LEN[usize::from(byte)] == 2 {
             out.extend_from_slice(&[b'\\', short]);
         } else {
             let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
             out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
         }
     }
-    out.extend_from_slice(&bytes[written..]);
     out.push(b'"');
 }
