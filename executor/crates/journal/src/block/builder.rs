@@ -13,7 +13,7 @@ use ids::{ExecutionId, PartitionId, Status};
 use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 
 use super::column::{put_difference, put_varint};
-use super::read::SubBlockKind;
+use super::read::{IdRun, SubBlockKind};
 use super::record::{ClosedView, JournalledView, MachineRef, OpenedView, seed_base};
 use super::{
     CLOSED_BLOCKS_MAX, HEADER_BYTES, MAGIC, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, SUB_BLOCK_PAYLOAD_TARGET,
@@ -145,6 +145,41 @@ impl BlockBuilder {
         self.records == 0
     }
 
+    /// Runs of executions that open in this block, whether or not they close in it too.
+    pub fn opened_runs(&self) -> impl Iterator<Item = IdRun> + '_ {
+        self.runs_of([SubBlockKind::OpenedAndClosed, SubBlockKind::Opened])
+    }
+
+    /// Runs of executions that close in this block, whether or not they open in it too.
+    pub fn closed_runs(&self) -> impl Iterator<Item = IdRun> + '_ {
+        self.runs_of([SubBlockKind::OpenedAndClosed, SubBlockKind::Closed])
+    }
+
+    fn runs_of(&self, kinds: [SubBlockKind; 2]) -> impl Iterator<Item = IdRun> + '_ {
+        kinds.into_iter().flat_map(|kind| {
+            let section = &self.sections[kind.place()];
+            section.ended_runs.iter().copied().chain(section.present_run())
+        })
+    }
+
+    /// The machines so far, in the order of their indexes.
+    #[must_use]
+    pub fn machines(&self) -> &[MachineRef] {
+        &self.machines
+    }
+
+    /// What the executions that open in this block have in common; `None` when none does.
+    #[must_use]
+    pub fn opened_summary(&self) -> Option<OpenedSummary> {
+        let sections = [SubBlockKind::OpenedAndClosed, SubBlockKind::Opened];
+        let summaries = sections.into_iter().filter_map(|kind| self.sections[kind.place()].summary);
+        summaries.reduce(|one, other| OpenedSummary {
+            start_min_ms: one.start_min_ms.min(other.start_min_ms),
+            start_max_ms: one.start_max_ms.max(other.start_max_ms),
+            statuses: one.statuses | other.statuses,
+        })
+    }
+
     /// About how many bytes [`BlockBuilder::finish`] would give, at most: what is not compressed yet counts
     /// in full.
     #[must_use]
@@ -203,6 +238,17 @@ impl BlockBuilder {
     }
 }
 
+/// What the executions that open in one block have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenedSummary {
+    /// The earliest start, Unix time in milliseconds.
+    pub start_min_ms: u64,
+    /// The latest start, Unix time in milliseconds.
+    pub start_max_ms: u64,
+    /// One bit for each status that they have when the block is written: bit [`Status`] as a number.
+    pub statuses: u8,
+}
+
 /// The compressor's table, cleared and used again.
 struct Compressor {
     table: CompressTable,
@@ -259,6 +305,9 @@ struct Section {
     run_first: Option<ExecutionId>,
     run_length: usize,
     run_before: (u32, u64),
+    /// The runs of all sub-blocks of this kind, but for the present one.
+    ended_runs: Vec<IdRun>,
+    summary: Option<OpenedSummary>,
     /// Payloads; the columns are added when the sub-block is sealed.
     raw: Vec<u8>,
     sealed: Vec<u8>,
@@ -279,6 +328,8 @@ impl Section {
             run_first: None,
             run_length: 0,
             run_before: (0, 0),
+            ended_runs: Vec::new(),
+            summary: None,
             raw: Vec::new(),
             sealed: Vec::new(),
             sealed_count: 0,
@@ -316,7 +367,16 @@ impl Section {
         }
         self.run_before = (new_incarnation, new_sequence);
         self.run_count += 1;
+        self.ended_runs.extend(self.present_run());
         self.run_first = None;
+    }
+
+    fn present_run(&self) -> Option<IdRun> {
+        self.run_first.map(|first| IdRun {
+            batch: first.batch,
+            first: first.index,
+            count: self.run_length as u16,
+        })
     }
 
     fn push_opened(&mut self, record: &OpenedView<'_>) {
@@ -330,6 +390,17 @@ impl Section {
             self.side.extend_from_slice(name.as_bytes());
         }
         self.push_payload(record.input);
+        let start = record.start_time_ms;
+        let summary = self.summary.get_or_insert(OpenedSummary {
+            start_min_ms: start,
+            start_max_ms: start,
+            statuses: 0,
+        });
+        summary.start_min_ms = summary.start_min_ms.min(start);
+        summary.start_max_ms = summary.start_max_ms.max(start);
+        if self.kind == SubBlockKind::Opened {
+            summary.statuses |= 1 << Status::Running as u8;
+        }
     }
 
     fn push_payload(&mut self, payload: &[u8]) {
@@ -339,6 +410,9 @@ impl Section {
 
     fn push_status(&mut self, status: Status) {
         self.statuses.push(status as u8);
+        if let Some(summary) = &mut self.summary {
+            summary.statuses |= 1 << status as u8;
+        }
     }
 
     fn push_blocks(&mut self, blocks: &[BlockId]) {
@@ -419,6 +493,8 @@ impl Section {
     fn reset(&mut self) {
         self.sealed.clear();
         self.sealed_count = 0;
+        self.ended_runs.clear();
+        self.summary = None;
         for buffer in [&mut self.raw, &mut self.sealed, &mut self.side] {
             buffer.shrink_to(REUSED_BYTES_MAX);
         }

@@ -51,12 +51,14 @@ mod column;
 mod read;
 mod record;
 
-pub use builder::BlockBuilder;
+pub use builder::{BlockBuilder, OpenedSummary};
 pub use read::{Block, Found, IdRun, SubBlock, SubBlockKind};
 pub use record::{
     Closed, ClosedView, Journalled, JournalledKind, JournalledView, MachineRef, Opened, OpenedView, Record,
     decode_failure, encode_failure, seed_for,
 };
+
+pub(crate) use column::{Reader, put_difference, put_varint};
 
 /// What every block begins with.
 pub(crate) const MAGIC: [u8; 4] = *b"MYRB";
