@@ -1,8 +1,8 @@
 //! Choice rules: which rule of a Choice state holds.
 //!
-//! A test on a value of another type than its operator's is false. A path that names nothing is a state's error, except
-//! for `IsPresent`. `And` and `Or` stop at the first member that decides. Strings compare by code units of UTF-16, as
-//! Java has them; numbers as doubles; timestamps as instants, to the nanosecond.
+//! A test on a value of another type than its operator's is false. A path that names nothing is a state's
+//! error, except for `IsPresent`. `And` and `Or` stop at the first member that decides. Strings compare by
+//! code units of UTF-16, as Java has them; numbers as doubles; timestamps as instants, to the nanosecond.
 
 use std::cmp::Ordering;
 
@@ -92,8 +92,8 @@ enum Kind {
 }
 
 impl Condition {
-    /// Compiles a choice rule: an object with `Variable` and one operator, or with `And`, `Or` or `Not`. `Next`,
-    /// `Assign` and `Comment` are for the definition to check; other fields are refused.
+    /// Compiles a choice rule: an object with `Variable` and one operator, or with `And`, `Or` or `Not`.
+    /// `Next`, `Assign` and `Comment` are for the definition to check; other fields are refused.
     ///
     /// # Errors
     /// All problems of the rule and of those inside it.
@@ -259,7 +259,8 @@ impl Pattern {
         Some(Self { literals: literals.into() })
     }
 
-    /// In time proportional to the text's length times the pattern's: each literal is taken where it first fits.
+    /// In time proportional to the text's length times the pattern's: each literal is taken where it first
+    /// fits.
     fn matches(&self, text: &str) -> bool {
         let Some((first, others)) = self.literals.split_first() else { return text.is_empty() };
         let Some((last, middle)) = others.split_last() else { return text == first.as_str() };

@@ -1,9 +1,9 @@
 //! Payload templates: `Parameters`, `ResultSelector`, `ItemSelector`.
 //!
-//! A template is compiled once: what has no `.$` key below it becomes a constant that every result shares; the rest is a
-//! tree of objects and arrays with expressions at its leaves. Invariants: keys keep their order; a key that ends in `.$`
-//! loses the ending and its value is an expression; no two keys are equal after that. What may fail: compiling, with all
-//! problems at once; evaluating, with a state's error.
+//! A template is compiled once: what has no `.$` key below it becomes a constant that every result shares;
+//! the rest is a tree of objects and arrays with expressions at its leaves. Invariants: keys keep their
+//! order; a key that ends in `.$` loses the ending and its value is an expression; no two keys are equal
+//! after that. What may fail: compiling, with all problems at once; evaluating, with a state's error.
 
 use crate::path::{EvalError, Path, PathError, Scope};
 use crate::value::{Map, Str, Value};
@@ -46,7 +46,8 @@ enum Expression {
 }
 
 impl Template {
-    /// Compiles a template. Any JSON value is one; where only objects are allowed is for the definition to say.
+    /// Compiles a template. Any JSON value is one; where only objects are allowed is for the definition to
+    /// say.
     ///
     /// # Errors
     /// All values of `.$` keys that are no expression, and all keys that are equal once the ending is gone.
@@ -96,8 +97,9 @@ impl Node {
     }
 }
 
-/// AWS answers `States.Runtime` where a recording has a Pass state; the documentation has `States.ParameterPathFailure`
-/// for the states that can catch it. The state that evaluates knows which it is, see [`EvalError::PARAMETER_PATH_FAILURE`].
+/// AWS answers `States.Runtime` where a recording has a Pass state; the documentation has
+/// `States.ParameterPathFailure` for the states that can catch it. The state that evaluates knows which it
+/// is, see [`EvalError::PARAMETER_PATH_FAILURE`].
 fn failure(path: &Path, field: &str, scope: &Scope<'_>, error: &PathError) -> EvalError {
     let mut failure = match error {
         PathError::Missing(_) => EvalError::not_found(path, field, scope.input),
@@ -211,7 +213,8 @@ mod tests {
 
     #[test]
     fn expressions_are_filled_in_at_any_depth_and_all_else_stays() {
-        let template = r#"{"a.$":"$.x","b":{"c":[1,{"d.$":"$$.Execution.Name"},["$.x"]]},"e":"$.x","f.$":"$.list[*].n"}"#;
+        let template = r#"{"a.$":"$.x","b":{"c":[1,{"d.$":"$$.Execution.Name"},["$.x"]]},
+            "e":"$.x","f.$":"$.list[*].n"}"#;
         assert_eq!(
             fill(template, r#"{"x":{"y":1},"list":[{"n":1},{"n":2}]}"#).unwrap(),
             r#"{"a":{"y":1},"b":{"c":[1,{"d":"e1"},["$.x"]]},"e":"$.x","f":[1,2]}"#

@@ -1,10 +1,11 @@
 //! Instants in milliseconds since the Unix epoch, and their RFC 3339 spellings.
 //!
-//! The profile is that of ASL: a capital `T`, then a capital `Z` or a numeric offset. Fractions of up to nine digits are
-//! read; [`Timestamp`] keeps the milliseconds, [`ExactTimestamp`] everything, for comparisons. Written are always three
-//! digits of fraction and `Z`, as AWS writes them into the context object.
+//! The profile is that of ASL: a capital `T`, then a capital `Z` or a numeric offset. Fractions of up to nine
+//! digits are read; [`Timestamp`] keeps the milliseconds, [`ExactTimestamp`] everything, for comparisons.
+//! Written are always three digits of fraction and `Z`, as AWS writes them into the context object.
 //!
-//! The conversion between days and dates is written out here: it is twenty lines, needs no allocation, and no time zone.
+//! The conversion between days and dates is written out here: it is twenty lines, needs no allocation, and no
+//! time zone.
 
 use std::fmt;
 
@@ -141,8 +142,8 @@ fn days_in_month(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days from 1970-01-01 in the proleptic Gregorian calendar. Years start in March, so that the leap day is a year's last
-/// day, and eras of 400 years all have 146,097 days.
+/// Days from 1970-01-01 in the proleptic Gregorian calendar. Years start in March, so that the leap day is a
+/// year's last day, and eras of 400 years all have 146,097 days.
 fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
@@ -230,7 +231,10 @@ mod tests {
         }
 
         #[test]
-        fn order_of_instants_is_order_of_texts(left in 0_i64..253_402_300_800_000, right in 0_i64..253_402_300_800_000) {
+        fn order_of_instants_is_order_of_texts(
+            left in 0_i64..253_402_300_800_000,
+            right in 0_i64..253_402_300_800_000,
+        ) {
             let texts = (Timestamp(left).to_string(), Timestamp(right).to_string());
             prop_assert_eq!(left.cmp(&right), texts.0.cmp(&texts.1));
         }

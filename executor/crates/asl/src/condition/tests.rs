@@ -246,7 +246,10 @@ proptest! {
     }
 
     #[test]
-    fn strings_compare_as_sequences_of_utf16(left in "[a\u{e9}\u{ff5e}\u{1f600}]{0,4}", right in "[a\u{e9}\u{ff5e}\u{1f600}]{0,4}") {
+    fn strings_compare_as_sequences_of_utf16(
+        left in "[a\u{e9}\u{ff5e}\u{1f600}]{0,4}",
+        right in "[a\u{e9}\u{ff5e}\u{1f600}]{0,4}",
+    ) {
         let expected = left.encode_utf16().collect::<Vec<_>>().cmp(&right.encode_utf16().collect());
         prop_assert_eq!(compare_strings(&left, &right), expected);
     }

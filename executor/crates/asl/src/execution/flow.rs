@@ -6,7 +6,7 @@
 use super::context::Context;
 use crate::path::{EvalError, Path, Scope};
 use crate::program::{DataFlow, ResultPath, Selection};
-use crate::value::{Payload, Value};
+use crate::value::{JsonLimits, LimitExceeded, Payload, Value};
 
 /// The longest input or output of a state, in bytes.
 const PAYLOAD_BYTES_MAX: usize = 262_144;
@@ -112,11 +112,16 @@ pub(super) fn put(path: &ResultPath, raw: Payload, result: Payload) -> Result<Pa
 
 /// Refuses data beyond the bound. `what` is the state or the task that gave it.
 pub(super) fn bounded(payload: Payload, what: &str) -> Result<Payload, EvalError> {
-    if payload.len() <= PAYLOAD_BYTES_MAX {
-        return Ok(payload);
-    }
-    let message = format!(
-        "The state/task '{what}' returned a result with a size exceeding the maximum number of bytes service limit."
-    );
+    let message = match payload.within(JsonLimits { bytes: PAYLOAD_BYTES_MAX, ..JsonLimits::PAYLOAD }) {
+        Ok(()) => return Ok(payload),
+        Err(LimitExceeded::Bytes(_)) => format!(
+            "The state/task '{what}' returned a result with a size exceeding the maximum number of bytes service \
+             limit."
+        ),
+        // A loop that wraps its input each time would otherwise grow a tree too deep to walk.
+        Err(depth @ LimitExceeded::Depth(_)) => {
+            format!("The state/task '{what}' returned a result that cannot be kept: {depth}.")
+        }
+    };
     Err(EvalError { error: DATA_LIMIT_EXCEEDED, message })
 }

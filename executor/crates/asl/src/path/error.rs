@@ -18,8 +18,8 @@ pub struct PathSyntaxError {
 /// A path gives no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// A definite path names nothing. The text says how far it leads, in the words of AWS and its JSONPath library:
-    /// `No results for path: $['a']`.
+    /// A definite path names nothing. The text says how far it leads, in the words of AWS and its JSONPath
+    /// library: `No results for path: $['a']`.
     #[error("{0}")]
     Missing(String),
     /// A function of the path cannot take what it got.

@@ -1,7 +1,7 @@
 //! Evaluating a query: segment by segment over a list of nodes.
 //!
-//! Invariants: matches come in document order, parents before children; nothing is cloned but the result. The number of
-//! values visited is bounded, so that no path over any input runs away.
+//! Invariants: matches come in document order, parents before children; nothing is cloned but the result. The
+//! number of values visited is bounded, so that no path over any input runs away.
 
 use smallvec::{SmallVec, smallvec};
 
@@ -9,7 +9,8 @@ use super::PathError;
 use super::syntax::{Query, Segment, resolve};
 use crate::value::{Map, Value};
 
-/// How many values one evaluation may visit: thirty times the values that a payload of the largest size can hold.
+/// How many values one evaluation may visit: thirty times the values that a payload of the largest size can
+/// hold.
 pub(super) const VISITS_MAX: usize = 4_000_000;
 
 pub(super) type Nodes<'a> = SmallVec<[&'a Value; 8]>;

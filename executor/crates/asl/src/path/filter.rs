@@ -1,8 +1,8 @@
 //! Filters: `[?(@.price < 10 && @.tags anyof ['a'])]`.
 //!
-//! The operators are Jayway's. A comparison between different types is false, and `!=` its opposite; a path that names
-//! nothing equals nothing, not even another such path. `=~` takes Java's regular expressions as far as a linear-time
-//! engine has them; others are refused when the path is parsed.
+//! The operators are Jayway's. A comparison between different types is false, and `!=` its opposite; a path
+//! that names nothing equals nothing, not even another such path. `=~` takes Java's regular expressions as
+//! far as a linear-time engine has them; others are refused when the path is parsed.
 
 use std::cmp::Ordering;
 

@@ -123,8 +123,8 @@ fn operand(parser: &mut Parser<'_>) -> Result<Operand, PathSyntaxError> {
     }
 }
 
-/// A string in either quotes, an array of constants, or any other scalar of JSON. A bare word is a string: AWS accepts
-/// `[?(@.code==es)]`, as early Jayway did.
+/// A string in either quotes, an array of constants, or any other scalar of JSON. A bare word is a string:
+/// AWS accepts `[?(@.code==es)]`, as early Jayway did.
 fn constant(parser: &mut Parser<'_>) -> Result<Value, PathSyntaxError> {
     match parser.peek() {
         Some('\'' | '"') => parser.quoted().map(Value::String),

@@ -1,7 +1,7 @@
 //! Functions at the end of a path: `$.items.length()`.
 //!
-//! Of a definite path they take the value, of any other the array of its matches. `concat` and `append` take arguments
-//! that AWS does not document; they are refused when the path is parsed.
+//! Of a definite path they take the value, of any other the array of its matches. `concat` and `append` take
+//! arguments that AWS does not document; they are refused when the path is parsed.
 
 use super::PathError;
 use crate::value::{Number, Value};

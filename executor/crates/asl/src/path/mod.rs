@@ -1,12 +1,12 @@
 //! JSONPath as AWS accepts it (Jayway's dialect), and reference paths.
 //!
-//! Why a parser of our own: jsonpath-rust reads RFC 9535 and refuses `$.a-b`, `\.`, `.length()`, `=~`, `$$.` and
-//! `$name`, which AWS accepts, and swallows Jayway's filter operators silently. Definite paths compile to a straight walk
-//! without allocation; everything else is a query over lists of nodes.
+//! Why a parser of our own: jsonpath-rust reads RFC 9535 and refuses `$.a-b`, `\.`, `.length()`, `=~`, `$$.`
+//! and `$name`, which AWS accepts, and swallows Jayway's filter operators silently. Definite paths compile to
+//! a straight walk without allocation; everything else is a query over lists of nodes.
 //!
-//! Invariants: a definite path gives one value or is missing; any other path gives an array, empty where nothing
-//! matches. Parsing nests at most 32 deep, evaluation visits a bounded number of values. What may fail: parsing
-//! ([`PathSyntaxError`]), evaluation ([`PathError`]), setting ([`SetError`]).
+//! Invariants: a definite path gives one value or is missing; any other path gives an array, empty where
+//! nothing matches. Parsing nests at most 32 deep, evaluation visits a bounded number of values. What may
+//! fail: parsing ([`PathSyntaxError`]), evaluation ([`PathError`]), setting ([`SetError`]).
 
 mod error;
 mod evaluate;
@@ -57,7 +57,8 @@ pub enum Root {
     Input,
     /// `$$`
     Context,
-    /// `$name`: a workflow variable. There is no scope of variables yet: it is missing wherever it is evaluated.
+    /// `$name`: a workflow variable. There is no scope of variables yet: it is missing wherever it is
+    /// evaluated.
     Variable(Str),
 }
 
@@ -130,7 +131,8 @@ impl Path {
         }
     }
 
-    /// How far the walk leads: the last step may be absent, one before it may be, or meet a value without members.
+    /// How far the walk leads: the last step may be absent, one before it may be, or meet a value without
+    /// members.
     #[cold]
     fn missing(&self, steps: &[Step], scope: &Scope<'_>) -> String {
         let mut way = self.root_text();
@@ -158,8 +160,8 @@ impl Path {
         format!("No results for path: {}", self.normalised())
     }
 
-    /// What a plain definite path names, without cloning. `None` when it names nothing, and for paths with filters,
-    /// wildcards, unions, descent or functions.
+    /// What a plain definite path names, without cloning. `None` when it names nothing, and for paths with
+    /// filters, wildcards, unions, descent or functions.
     #[inline]
     pub fn evaluate_ref<'a>(&self, scope: &Scope<'a>) -> Option<&'a Value> {
         let Plan::Walk(steps) = &self.plan else { return None };

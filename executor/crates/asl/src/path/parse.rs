@@ -1,8 +1,8 @@
 //! From text to a path.
 //!
-//! A dotted name goes to the next `.`, `[`, `(` or white space, so `$.a-b` and `$.&Ж中` are names; a backslash takes the
-//! next character as it is. Refused with a reason: steps of slices, mixed unions, unknown functions, functions with
-//! arguments that are not numbers.
+//! A dotted name goes to the next `.`, `[`, `(` or white space, so `$.a-b` and `$.&Ж中` are names; a backslash
+//! takes the next character as it is. Refused with a reason: steps of slices, mixed unions, unknown
+//! functions, functions with arguments that are not numbers.
 
 use super::filter::Filter;
 use super::function::Function;
@@ -12,6 +12,9 @@ use crate::value::Str;
 
 /// Nesting of filters and their parentheses.
 pub(super) const NESTING_MAX: usize = 32;
+
+/// Segments of one path. A value that a reference path builds is as deep as the path is long.
+pub(super) const SEGMENTS_MAX: usize = 256;
 
 /// What ends a dotted name outside of filters.
 const NAME_ENDS: &[char] = &['.', '[', '(', ' ', '\t', '\r', '\n'];
@@ -91,6 +94,9 @@ impl<'a> Parser<'a> {
         let mut segments = Vec::new();
         let mut function = None;
         while let Some(next @ ('.' | '[')) = self.peek() {
+            if segments.len() >= SEGMENTS_MAX {
+                return self.error(format!("a path has at most {SEGMENTS_MAX} segments"));
+            }
             if next == '[' {
                 segments.push(self.bracket()?);
                 continue;
@@ -249,8 +255,8 @@ impl<'a> Parser<'a> {
         Ok(Some(i64::from(index)))
     }
 
-    /// A text in single or double quotes, with the escapes of RFC 9535. A backslash before anything else stays, as AWS
-    /// has it: `['a\"b']` is the key `a\"b` with its backslash.
+    /// A text in single or double quotes, with the escapes of RFC 9535. A backslash before anything else
+    /// stays, as AWS has it: `['a\"b']` is the key `a\"b` with its backslash.
     pub fn quoted(&mut self) -> Result<Str, PathSyntaxError> {
         let Some(quote) = self.peek() else { return self.error("expected a quote") };
         self.at += quote.len_utf8();

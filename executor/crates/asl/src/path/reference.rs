@@ -35,7 +35,8 @@ impl ReferencePath {
     /// Compiles a reference path.
     ///
     /// # Errors
-    /// When the text is no path, selects more than one value, or has an unescaped `@`, `,`, `:` or `?` in a name.
+    /// When the text is no path, selects more than one value, or has an unescaped `@`, `,`, `:` or `?` in a
+    /// name.
     pub fn parse(text: &str) -> Result<Self, PathSyntaxError> {
         let path = Path::parse(text)?;
         let refused = |column: usize, reason: &str| {
@@ -77,8 +78,8 @@ impl ReferencePath {
         self.path.evaluate_ref(scope)
     }
 
-    /// The root with another value at the place. Objects that are missing on the way are made; only what lies on the way
-    /// is copied, all else is shared with `root`.
+    /// The root with another value at the place. Objects that are missing on the way are made; only what lies
+    /// on the way is copied, all else is shared with `root`.
     ///
     /// # Errors
     /// When a scalar stands in the way, an array has no such index, or a missing array would have to be made.

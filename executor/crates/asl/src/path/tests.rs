@@ -213,6 +213,13 @@ fn hostile_paths_end_with_an_error() {
 }
 
 #[test]
+fn a_path_has_a_bounded_number_of_segments() {
+    let path = |len: usize| Path::parse(&format!("${}", ".a".repeat(len)));
+    assert!(path(parse::SEGMENTS_MAX).is_ok());
+    assert_eq!(path(parse::SEGMENTS_MAX + 1).unwrap_err().reason, "a path has at most 256 segments");
+}
+
+#[test]
 fn presence_is_a_value_or_a_match() {
     let input = value(r#"{"a":null,"b":[]}"#);
     let present =
@@ -326,7 +333,9 @@ fn a_reference_path_names_one_place_without_operators() {
 
 proptest! {
     #[test]
-    fn any_text_is_a_path_or_an_error_with_a_place_in_it(text in "[$@.\\[\\]()?!*:,'\"a0-9&|=<>~/\\\\ \u{e9}-]{0,24}") {
+    fn any_text_is_a_path_or_an_error_with_a_place_in_it(
+        text in "[$@.\\[\\]()?!*:,'\"a0-9&|=<>~/\\\\ \u{e9}-]{0,24}",
+    ) {
         if let Err(error) = Path::parse(&format!("${text}")) {
             prop_assert!((1..=text.chars().count() + 2).contains(&error.column));
         }

@@ -1,6 +1,8 @@
-//! Objects: members in the order of their text, found by a linear search while they are few and by a hash index beyond.
+//! Objects: members in the order of their text, found by a linear search while they are few and by a hash
+//! index beyond.
 //!
-//! Invariants: no key twice; replacing a member keeps its place; the index, where there is one, names every member.
+//! Invariants: no key twice; replacing a member keeps its place; the index, where there is one, names every
+//! member.
 
 use std::collections::HashMap;
 

@@ -24,8 +24,8 @@ pub enum LimitExceeded {
 }
 
 impl Value {
-    /// Length and depth, unless beyond `limits`. It never recurses deeper than the depth limit, and stops soon after the
-    /// length limit, so it is safe on any tree.
+    /// Length and depth, unless beyond `limits`. It never recurses deeper than the depth limit, and stops
+    /// soon after the length limit, so it is safe on any tree.
     ///
     /// # Errors
     /// When a limit is exceeded.

@@ -1,12 +1,13 @@
-//! JSON values: an immutable tree whose subtrees and strings are shared, and [`Payload`], bytes that become such a tree
-//! only when something looks inside.
+//! JSON values: an immutable tree whose subtrees and strings are shared, and [`Payload`], bytes that become
+//! such a tree only when something looks inside.
 //!
-//! Invariants: cloning never copies a subtree; every number is finite; every string is Unicode; an object has no key
-//! twice; parsing ([`Value::parse`]) and checking ([`Payload::check`]) run the same grammar and accept the same texts.
-//! What may fail: reading text ([`JsonError`]); nothing else.
+//! Invariants: cloning never copies a subtree; every number is finite; every string is Unicode; an object has
+//! no key twice; parsing ([`Value::parse`]) and checking ([`Payload::check`]) run the same grammar and accept
+//! the same texts. What may fail: reading text ([`JsonError`]); nothing else.
 //!
 //! Stack: writing, comparing and dropping a tree recurse once per level. A parsed tree is at most
-//! [`JsonLimits::depth`] deep; trees that grow by evaluation are measured with [`Value::measure`], which stops at a limit.
+//! [`JsonLimits::depth`] deep; trees that grow by evaluation are measured with [`Value::measure`], which
+//! stops at a limit.
 
 use std::sync::Arc;
 
@@ -52,8 +53,8 @@ impl Value {
     /// Reads one JSON document. It accepts exactly what [`Payload::check`] accepts.
     ///
     /// # Errors
-    /// When the text is not JSON, is deeper or longer than `limits`, holds a number beyond a double, or an escape that
-    /// is not a Unicode scalar value.
+    /// When the text is not JSON, is deeper or longer than `limits`, holds a number beyond a double, or an
+    /// escape that is not a Unicode scalar value.
     pub fn parse(text: &[u8], limits: JsonLimits) -> Result<Self, JsonError> {
         parse::parse(text, limits)
     }

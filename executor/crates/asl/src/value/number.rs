@@ -1,8 +1,9 @@
 //! Numbers: exact up to 64 bits, doubles beyond, written as Java writes them.
 //!
-//! AWS runs on Jackson, which keeps integers as integers and prints a double by `Double.toString`: decimal notation from
-//! 10^-3 up to 10^7, computerised scientific notation (`1.0E10`, `1.0E-5`) outside. The recorded corpus has doubles in
-//! the decimal range only, so outside of it the form follows the Java specification.
+//! AWS runs on Jackson, which keeps integers as integers and prints a double by `Double.toString`: decimal
+//! notation from 10^-3 up to 10^7, computerised scientific notation (`1.0E10`, `1.0E-5`) outside. The
+//! recorded corpus has doubles in the decimal range only, so outside of it the form follows the Java
+//! specification.
 
 use std::cmp::Ordering;
 
@@ -74,8 +75,8 @@ impl Number {
     pub fn compare(self, other: Self) -> Ordering {
         match (self.as_i128(), other.as_i128()) {
             (Some(left), Some(right)) => left.cmp(&right),
-            // Where one side is not a 64-bit integer, the nearest double of the other side decides as well as exact
-            // arithmetic would: they differ by a fraction, or by magnitude.
+            // Where one side is not a 64-bit integer, the nearest double of the other side decides as well as
+            // exact arithmetic would: they differ by a fraction, or by magnitude.
             _ => match self.as_f64().partial_cmp(&other.as_f64()) {
                 Some(order) => order,
                 None => Ordering::Equal,

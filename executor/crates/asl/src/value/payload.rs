@@ -1,17 +1,18 @@
 //! Payloads: what flows between states, tasks and the store.
 //!
-//! Invariants: the bytes, where there are any, are one JSON document that passed [`Payload::check`] or was written from
-//! the tree; at least one side is always there. A payload is `Send` and not `Sync`: it lives on one shard.
+//! Invariants: the bytes, where there are any, are one JSON document that passed [`Payload::check`] or was
+//! written from the tree; at least one side is always there. A payload is `Send` and not `Sync`: it lives on
+//! one shard.
 
 use std::cell::OnceCell;
 
 use bytes::Bytes;
 
 use super::scan::{Ignore, drive};
-use super::{JsonError, JsonLimits, Value};
+use super::{JsonError, JsonLimits, LimitExceeded, Value};
 
-/// For bytes that were checked before, by limits that were perhaps wider than today's. The depth still keeps recursion
-/// within the stack.
+/// For bytes that were checked before, by limits that were perhaps wider than today's. The depth still keeps
+/// recursion within the stack.
 const TRUSTED: JsonLimits = JsonLimits { depth: 2 * JsonLimits::DEPTH, bytes: usize::MAX };
 
 /// A JSON document as bytes, as a tree, or both: either side is made from the other when first asked for.
@@ -31,8 +32,8 @@ impl Payload {
         Ok(Self::from_checked(bytes))
     }
 
-    /// Bytes that were checked before: they come from a store or from [`Payload::bytes`]. Bytes that are no JSON after
-    /// all read as `null`.
+    /// Bytes that were checked before: they come from a store or from [`Payload::bytes`]. Bytes that are no
+    /// JSON after all read as `null`.
     pub fn from_checked(bytes: Bytes) -> Self {
         Self { bytes: OnceCell::from(bytes), tree: OnceCell::new() }
     }
@@ -77,6 +78,18 @@ impl Payload {
             (Some(bytes), _) => bytes.len(),
             (None, Some(tree)) => tree.json_len(),
             (None, None) => 0,
+        }
+    }
+
+    /// Whether the payload stays within these limits. Bytes were checked for depth when they came; a tree is walked.
+    ///
+    /// # Errors
+    /// When a limit is exceeded.
+    pub fn within(&self, limits: JsonLimits) -> Result<(), LimitExceeded> {
+        match (self.bytes.get(), self.tree.get()) {
+            (Some(bytes), _) if bytes.len() > limits.bytes => Err(LimitExceeded::Bytes(limits.bytes)),
+            (None, Some(tree)) => tree.measure(limits).map(|_| ()),
+            _ => Ok(()),
         }
     }
 

@@ -1,8 +1,9 @@
 //! The grammar of JSON text, once: it drives the parser and the checker, so that both accept the same texts.
 //!
-//! Invariants: no recursion (nesting is a bit stack), every byte is looked at a bounded number of times. Refused: bytes
-//! that are not UTF-8, control characters in strings, unknown escapes, lone surrogates, numbers beyond a double, leading
-//! zeros, nesting beyond the limit, anything after the document. A byte order mark is not white space.
+//! Invariants: no recursion (nesting is a bit stack), every byte is looked at a bounded number of times.
+//! Refused: bytes that are not UTF-8, control characters in strings, unknown escapes, lone surrogates,
+//! numbers beyond a double, leading zeros, nesting beyond the limit, anything after the document. A byte
+//! order mark is not white space.
 
 use smallvec::SmallVec;
 
@@ -16,9 +17,9 @@ pub struct JsonLimits {
 }
 
 impl JsonLimits {
-    /// The deepest nesting that is accepted unless told otherwise. AWS's own bound is not documented. A tree of this
-    /// depth, grown by another of the same depth in one step of an execution, is written, compared and dropped by
-    /// recursion within half of a 2 MiB stack, in builds without optimisation too.
+    /// The deepest nesting that is accepted unless told otherwise. AWS's own bound is not documented. A tree
+    /// of this depth, grown by another of the same depth in one step of an execution, is written, compared
+    /// and dropped by recursion within half of a 2 MiB stack, in builds without optimisation too.
     pub const DEPTH: usize = 512;
     /// The payload limit of Step Functions: 256 KiB.
     pub const PAYLOAD_BYTES: usize = 262_144;
@@ -191,7 +192,8 @@ struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    /// Reads a scalar or the start of a container. True when a value must follow: the container has a first member.
+    /// Reads a scalar or the start of a container. True when a value must follow: the container has a first
+    /// member.
     #[inline]
     fn value<S: Sink>(&mut self, nesting: &mut Nesting, sink: &mut S) -> Result<bool, JsonError> {
         self.skip_space();
@@ -404,8 +406,8 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// How many bytes come before the next quote, backslash or control character: those that stand in a JSON string as they
-/// are. Eight at a time.
+/// How many bytes come before the next quote, backslash or control character: those that stand in a JSON
+/// string as they are. Eight at a time.
 #[inline]
 pub(super) fn plain_len(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -414,8 +416,8 @@ pub(super) fn plain_len(bytes: &[u8]) -> usize {
     let mut len = 0;
     for chunk in chunks {
         let word = u64::from_le_bytes(*chunk);
-        // The usual zero-byte test, on the word, and on the word with the wanted byte cancelled out. The lowest hit is
-        // always true; bytes above it may be carried into, which does not matter.
+        // The usual zero-byte test, on the word, and on the word with the wanted byte cancelled out. The
+        // lowest hit is always true; bytes above it may be carried into, which does not matter.
         let control = word.wrapping_sub(ONES * 0x20) & !word;
         let quote = word ^ (ONES * u64::from(b'"'));
         let quote = quote.wrapping_sub(ONES) & !quote;

@@ -202,6 +202,16 @@ fn measuring_stops_at_the_limits() {
 }
 
 #[test]
+fn a_payload_is_held_to_length_and_depth_as_bytes_and_as_a_tree() {
+    let limits = JsonLimits { depth: 1, bytes: 4 };
+    let tree = |text| Payload::from_value(value(text)).within(limits);
+    assert_eq!((tree("[42]"), tree("[421]")), (Ok(()), Err(LimitExceeded::Bytes(4))));
+    assert_eq!(tree("[[]]"), Err(LimitExceeded::Depth(1)));
+    let bytes = |text: &'static str| Payload::from_checked(text.into()).within(limits);
+    assert_eq!((bytes("[42]"), bytes("[421]")), (Ok(()), Err(LimitExceeded::Bytes(4))));
+}
+
+#[test]
 fn a_payload_that_nothing_looks_into_stays_the_bytes_it_came_as() {
     let frame = Bytes::from_static(b"[{ \"a\" : 1e2 }]");
     let payload = Payload::check(frame.slice(1..14), JsonLimits::default()).unwrap();
@@ -291,15 +301,16 @@ proptest! {
         prop_assert_eq!(from_serde(&reference), tree);
     }
 
-    /// Parser and checker agree on texts that are nearly JSON, and with serde_json on all of these: it refuses numbers
-    /// beyond a double, bad UTF-8 and lone surrogates when it builds a tree.
+    /// Parser and checker agree on texts that are nearly JSON, and with serde_json on all of these: it
+    /// refuses numbers beyond a double, bad UTF-8 and lone surrogates when it builds a tree.
     #[test]
     fn checker_parser_and_serde_json_accept_the_same_texts(
         tree in any_value(),
-        edits in prop::collection::vec((any::<prop::sample::Index>(), 0..4_u8, any::<prop::sample::Index>()), 1..5),
+        edits in prop::collection::vec(any_edit(), 1..5),
     ) {
         const PIECES: [&[u8]; 24] = [
-            b"{", b"}", b"[", b"]", b",", b":", b"\"", b"\\", b"\\u", b"\\ud83d", b"\\ude00", b"0", b"-", b".", b"e",
+            b"{", b"}", b"[", b"]", b",", b":", b"\"", b"\\", b"\\u", b"\\ud83d", b"\\ude00", b"0", b"-",
+            b".", b"e",
             b"E+", b"1e308", b"e309", b" ", b"\n", b"\x01", b"\xff", b"\xc3\xa9", b"true",
         ];
         let mut text = tree.to_json();
@@ -333,6 +344,11 @@ proptest! {
         prop_assert_eq!(left.compare(right), right.compare(left).reverse());
         prop_assert_eq!(left == right, left.compare(right).is_eq());
     }
+}
+
+/// Where, what and with which piece a text is changed.
+fn any_edit() -> impl Strategy<Value = (prop::sample::Index, u8, prop::sample::Index)> {
+    (any::<prop::sample::Index>(), 0..4_u8, any::<prop::sample::Index>())
 }
 
 fn any_number() -> impl Strategy<Value = Number> {

@@ -1,7 +1,7 @@
 //! Writing compact JSON, and its length without writing it.
 //!
-//! Escapes are those of Jackson: the short ones where JSON has them, `\u00XX` with capital digits for other control
-//! characters, everything else as it is.
+//! Escapes are those of Jackson: the short ones where JSON has them, `\u00XX` with capital digits for other
+//! control characters, everything else as it is.
 
 use super::scan::plain_len;
 use super::{Str, Value};
