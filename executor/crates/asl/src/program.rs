@@ -1,7 +1,7 @@
 //! What a definition compiles to: immutable, shared by content hash, and cheap to step.
 //!
-//! Invariants: every index is valid for its graph; every path, template and condition is compiled; nothing here is
-//! looked up by name at run time. Built only by [`crate::definition`].
+//! Invariants: every index is valid for its graph; every path, template and condition is compiled; nothing
+//! here is looked up by name at run time. Built only by [`crate::definition`].
 
 use std::sync::Arc;
 
@@ -74,7 +74,8 @@ pub enum Next {
     Nothing,
 }
 
-/// InputPath, Parameters, ResultSelector, ResultPath, OutputPath. A state without any of them touches no tree.
+/// InputPath, Parameters, ResultSelector, ResultPath, OutputPath. A state without any of them touches no
+/// tree.
 #[derive(Debug)]
 pub struct DataFlow {
     /// `InputPath`
@@ -203,8 +204,9 @@ pub struct MapState {
     pub distributed: Option<Distributed>,
 }
 
-/// What makes a Map distributed. Item readers, batchers, result writers and tolerated failures are refused when a
-/// definition is compiled, so the items come from the state's data and the first failed item fails the state.
+/// What makes a Map distributed. Item readers, batchers, result writers and tolerated failures are refused
+/// when a definition is compiled, so the items come from the state's data and the first failed item fails
+/// the state.
 #[derive(Debug, Clone)]
 pub struct Distributed {
     /// `ProcessorConfig.ExecutionType`

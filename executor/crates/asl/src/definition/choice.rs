@@ -46,7 +46,8 @@ impl Compiler<'_> {
         }
     }
 
-    /// The fields of a rule that are no operators, and those of the rules inside. False where something is wrong.
+    /// The fields of a rule that are no operators, and those of the rules inside. False where something is
+    /// wrong.
     fn rule_fields(&mut self, node: &Node, top: bool, place: &Place<'_>) -> bool {
         let mut sound = true;
         self.string_field(node, "Comment", place);

@@ -1,8 +1,8 @@
 //! Which fields stand where: the allow-tables, and typed reading of fields.
 //!
-//! Purpose: one table per kind of object, so that a field too many or too few is found everywhere in the same way.
-//! What may fail: every reader records what is wrong and returns `None`; the caller goes on with a default, so that all
-//! problems are found in one go.
+//! Purpose: one table per kind of object, so that a field too many or too few is found everywhere in the
+//! same way. What may fail: every reader records what is wrong and returns `None`; the caller goes on with
+//! a default, so that all problems are found in one go.
 
 use super::compile::Compiler;
 use super::findings::Place;

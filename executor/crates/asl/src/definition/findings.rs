@@ -1,7 +1,8 @@
 //! Collects what is wrong with a definition, and where.
 //!
-//! Purpose: one way to say "this, here". Invariants: a place is spelt as AWS spells it (`/States/A/Choices[0]/Next`);
-//! findings are bounded by [`FINDINGS_MAX`]; positions are turned into lines and columns once, at the end.
+//! Purpose: one way to say "this, here". Invariants: a place is spelt as AWS spells it
+//! (`/States/A/Choices[0]/Next`); findings are bounded by [`FINDINGS_MAX`]; positions are turned into lines
+//! and columns once, at the end.
 
 use std::fmt;
 

@@ -93,8 +93,8 @@ impl Compiler<'_> {
         self.target(name, targets, &place)
     }
 
-    /// Every state is reached from the start, and some state ends the graph. Works on the text, so that what else is
-    /// wrong with a state does not hide where it leads.
+    /// Every state is reached from the start, and some state ends the graph. Works on the text, so that
+    /// what else is wrong with a state does not hide where it leads.
     fn reach(
         &mut self,
         start: Option<StateIndex>,

@@ -1,14 +1,15 @@
 //! From a definition's text to a [`Program`], with all problems at once.
 //!
-//! Purpose: [`Program::compile`] reads the text with positions, checks it against the language's rules, and builds the
-//! program. Invariants: a program is built only from a definition without an error; the same text, dialect and type give
-//! the same diagnostics in the order of the text; nothing here panics or recurses beyond [`DEPTH_MAX`] levels whatever
-//! the text. What may fail: the definition, with diagnostics that carry code, message, place, line and column. Codes and
-//! words are those of Step Functions where they are known.
+//! Purpose: [`Program::compile`] reads the text with positions, checks it against the language's rules, and
+//! builds the program. Invariants: a program is built only from a definition without an error; the same
+//! text, dialect and type give the same diagnostics in the order of the text; nothing here panics or
+//! recurses beyond [`DEPTH_MAX`] levels whatever the text. What may fail: the definition, with diagnostics
+//! that carry code, message, place, line and column. Codes and words are those of Step Functions where they
+//! are known.
 //!
-//! Rooms: `json` (the reader), `findings` (problems and places), `fields` (which fields stand where), `compile` (machine
-//! and graphs), `states` (one state), `errors` (Retry and Catch), `choice` (rules), `map` (Map states), `flow` (paths
-//! and templates), `render` (diagnostics for people).
+//! Rooms: `json` (the reader), `findings` (problems and places), `fields` (which fields stand where),
+//! `compile` (machine and graphs), `states` (one state), `errors` (Retry and Catch), `choice` (rules),
+//! `map` (Map states), `flow` (paths and templates), `render` (diagnostics for people).
 
 use std::sync::Arc;
 
@@ -89,8 +90,8 @@ pub struct Diagnostic {
     pub code: &'static str,
     /// What is wrong, and what would be right.
     pub message: String,
-    /// The place as AWS spells it, for example `/States/Pay/Choices[0]/Next`; `/` is the whole definition; empty
-    /// where AWS names none.
+    /// The place as AWS spells it, for example `/States/Pay/Choices[0]/Next`; `/` is the whole definition;
+    /// empty where AWS names none.
     pub location: String,
     /// From 1.
     pub line: u32,
@@ -132,8 +133,8 @@ pub struct Compiled {
 impl Program {
     /// Compiles a definition for a STANDARD machine.
     ///
-    /// # Errors
-    /// All problems of the definition (at most [`FINDINGS_MAX`]), warnings among them, in the order of the text.
+    /// # Errors All problems of the definition (at most [`FINDINGS_MAX`]), warnings among them, in the
+    /// order of the text.
     pub fn compile(definition: &[u8], dialect: Dialect) -> Result<Compiled, Vec<Diagnostic>> {
         compile::compile(definition, dialect, MachineType::Standard)
     }

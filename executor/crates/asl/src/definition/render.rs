@@ -1,7 +1,7 @@
 //! Diagnostics for people: the source line, and a caret under what is meant.
 //!
-//! Invariants: any text and any diagnostics can be rendered; nothing from the text reaches the terminal as a control
-//! character; long lines are cut around the place.
+//! Invariants: any text and any diagnostics can be rendered; nothing from the text reaches the terminal as
+//! a control character; long lines are cut around the place.
 
 use std::fmt::Write;
 

@@ -226,7 +226,8 @@ impl Compiler<'_> {
         })))
     }
 
-    /// A number of seconds, or the path that gives it. The outer `None` is an error, the inner an absent pair.
+    /// A number of seconds, or the path that gives it. The outer `None` is an error, the inner an absent
+    /// pair.
     pub(super) fn seconds(
         &mut self,
         node: &Node,

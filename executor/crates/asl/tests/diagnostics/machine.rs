@@ -1,0 +1,168 @@
+//! The machine as a whole: fields, transitions, names, dialects, types.
+
+use asl::definition::MachineType;
+use asl::program::{Dynamic, Kind};
+use asl::{Dialect, Program};
+
+use crate::check::{check, check_as, check_state, compile, lines, one_state};
+
+#[test]
+fn required_fields_of_the_machine_are_named_together() {
+    check("{}", &["1:1 error SCHEMA_VALIDATION_FAILED: These fields are required: [States, StartAt] at /"]);
+    check(
+        "{\"StartAt\":\"A\"}",
+        &["1:1 error SCHEMA_VALIDATION_FAILED: These fields are required: [States] at /"],
+    );
+    check(
+        "{\"StartAt\":\"A\",\"States\":{}}",
+        &["1:16 error SCHEMA_VALIDATION_FAILED: Value cannot be empty at /States"],
+    );
+}
+
+#[test]
+fn fields_of_the_machine_are_checked() {
+    check(
+        "{\"StartAt\":\"S\",\"Foo\":1,\"Version\":\"2.0\",\"TimeoutSeconds\":0,\"Comment\":3,\n\
+         \"QueryLanguage\":\"SQL\",\"States\":{\"S\":{\"Type\":\"Succeed\"}}}",
+        &[
+            "1:16 error SCHEMA_VALIDATION_FAILED: Field 'Foo' is not supported at /",
+            "1:34 error SCHEMA_VALIDATION_FAILED: The field 'Version' should have one of these values: [1.0] at \
+             /Version",
+            "1:57 error SCHEMA_VALIDATION_FAILED: The value must not be less than 1 at /TimeoutSeconds",
+            "1:69 error SCHEMA_VALIDATION_FAILED: Expected value of type String at /Comment",
+            "2:17 error SCHEMA_VALIDATION_FAILED: The field 'QueryLanguage' should have one of these values: \
+             [JSONPath, JSONata] at /QueryLanguage",
+        ],
+    );
+}
+
+#[test]
+fn transitions_lead_to_states_of_the_same_scope() {
+    check(
+        "{\"StartAt\":\"s\",\"States\":{\"S\":{\"Type\":\"Pass\",\"Next\":\"T\"}}}",
+        &[
+            "1:12 error MISSING_TRANSITION_TARGET: Missing 'Next' target: s at /StartAt",
+            "1:16 error MISSING_END_STATE: Workflow has no terminal state at null",
+            "1:26 error MISSING_TRANSITION_TARGET: State \"S\" is not reachable. at /States/S",
+            "1:52 error MISSING_TRANSITION_TARGET: Missing 'Next' target: T at /States/S/Next",
+        ],
+    );
+}
+
+#[test]
+fn a_branch_cannot_jump_out() {
+    check(
+        "{\"StartAt\":\"P\",\"States\":{\"P\":{\"Type\":\"Parallel\",\"Next\":\"Z\",\"Branches\":[\n\
+         {\"StartAt\":\"A\",\"States\":{\"A\":{\"Type\":\"Choice\",\"Choices\":[{\"Variable\":\"$.a\",\"IsPresent\":true,\n\
+         \"Next\":\"Z\"}],\"Default\":\"B\"},\"B\":{\"Type\":\"Succeed\"}}}]},\"Z\":{\"Type\":\"Succeed\"}}}",
+        &["3:8 error MISSING_TRANSITION_TARGET: Missing 'Next' target: Z at \
+           /States/P/Branches[0]/States/A/Choices[0]/Next"],
+    );
+}
+
+#[test]
+fn an_unreachable_state_is_an_error_in_asl_and_a_warning_in_tcsl() {
+    let text = "{\"StartAt\":\"A\",\"States\":{\"A\":{\"Type\":\"Succeed\"},\n\"B\":{\"Type\":\"Succeed\"}}}";
+    check(text, &["2:1 error MISSING_TRANSITION_TARGET: State \"B\" is not reachable. at /States/B"]);
+    check_as(
+        Dialect::Tcsl,
+        MachineType::Standard,
+        text,
+        &["2:1 warning MISSING_TRANSITION_TARGET: State \"B\" is not reachable. at /States/B"],
+    );
+}
+
+#[test]
+fn state_names_are_bounded_and_unique_in_the_machine() {
+    let named =
+        |name: &str| format!("{{\"StartAt\":\"{name}\",\"States\":{{\"{name}\":{{\"Type\":\"Succeed\"}}}}}}");
+    check(&named(&"\u{72b6}".repeat(80)), &[]);
+    let found = compile(&named(&"x".repeat(81)), Dialect::Asl, MachineType::Standard);
+    assert_eq!(found[0].code, "INVALID_STATE_NAME");
+    assert_eq!(found[0].message, "The state name has 81 characters; at most 80 are allowed");
+    check(&named(""), &["1:25 error INVALID_STATE_NAME: The state name is empty at /States/"]);
+    check(
+        "{\"StartAt\":\"M\",\"States\":{\"M\":{\"Type\":\"Map\",\"End\":true,\"ItemProcessor\":{\"StartAt\":\"M\",\n\
+         \"States\":{\"M\":{\"Type\":\"Succeed\"}}}}}}",
+        &["2:11 error DUPLICATE_STATE_NAME: The state name 'M' appears more than once in the machine at \
+           /States/M/ItemProcessor/States/M"],
+    );
+}
+
+#[test]
+fn features_of_a_later_version_are_named_once_each() {
+    check(
+        "{\"StartAt\":\"A\",\"States\":{\n\
+         \"A\":{\"Type\":\"Pass\",\"Assign\":{\"x\":1},\"Next\":\"B\"},\n\
+         \"B\":{\"Type\":\"Pass\",\"Assign\":{\"y\":1},\"Next\":\"C\"},\n\
+         \"C\":{\"Type\":\"Pass\",\"QueryLanguage\":\"JSONata\",\"Output\":\"{% 1 %}\",\"Next\":\"D\"},\n\
+         \"D\":{\"Type\":\"Pass\",\"Parameters\":{\"a.$\":\"States.UUID()\",\"b.$\":\"States.UUID()\"},\"End\":true}}}",
+        &[
+            "2:20 error UNSUPPORTED_FEATURE: Not supported by this version of the executor: variables (Assign) \
+             at /States/A/Assign",
+            "4:36 error UNSUPPORTED_FEATURE: Not supported by this version of the executor: JSONata at \
+             /States/C/QueryLanguage",
+            "5:40 error UNSUPPORTED_FEATURE: Not supported by this version of the executor: intrinsic functions \
+             at /States/D/Parameters",
+        ],
+    );
+}
+
+#[test]
+fn an_express_machine_does_not_wait_for_others() {
+    let check_express = |resource: &str, message: &str| {
+        let state = format!("{{\"Type\":\"Task\",\"End\":true,\"Resource\":\"{resource}\"}}");
+        let line = format!("2:38 error SCHEMA_VALIDATION_FAILED: {message} at /States/S/Resource");
+        check_as(Dialect::Asl, MachineType::Express, &one_state(&state), &[line.as_str()]);
+        check_state(&state, &[]);
+    };
+    check_express(
+        "arn:aws:states:::states:startExecution.sync",
+        "Express state machine does not support '.sync' service integration",
+    );
+    check_express(
+        "arn:aws:states:::sqs:sendMessage.waitForTaskToken",
+        "Express state machine does not support '.waitForTaskToken' service integration ",
+    );
+}
+
+#[test]
+fn a_jsonpath_state_cannot_stand_in_a_jsonata_machine() {
+    let found = compile(
+        "{\"QueryLanguage\":\"JSONata\",\"StartAt\":\"S\",\"States\":{\"S\":{\"Type\":\"Succeed\",\
+         \"QueryLanguage\":\"JSONPath\"}}}",
+        Dialect::Asl,
+        MachineType::Standard,
+    );
+    let message = "'QueryLanguage' can not be 'JSONPath' if set to 'JSONata' for whole state machine";
+    assert!(found.iter().any(|one| one.message == message && one.location == "/States/S"), "{found:?}");
+}
+
+#[test]
+fn tcsl_tolerates_the_spelling_of_types_and_runs_maps_one_by_one() {
+    let text = one_state(
+        "{\"Type\":\"map\",\"End\":true,\"Iterator\":{\"StartAt\":\"I\",\"States\":{\"I\":{\"Type\":\"Pass\",\
+         \"ResultSelector\":{\"a.$\":\"$.b\"},\"End\":true}}}}",
+    );
+    let compiled = Program::compile(text.as_bytes(), Dialect::Tcsl).expect("accepted");
+    assert_eq!(
+        lines(&compiled.warnings),
+        ["2:9 warning TYPE_SPELLING: The field 'Type' is spelt 'map'; it is read as 'Map' at /States/S/Type"]
+    );
+    let Kind::Map(state) = &compiled.program.root.states[0].kind else { panic!("a Map") };
+    assert!(matches!(state.max_concurrency, Dynamic::Constant(1)));
+    assert!(state.processor.states[0].flow.result_selector.is_some());
+}
+
+#[test]
+fn start_at_is_exact_in_tcsl_too() {
+    check_as(
+        Dialect::Tcsl,
+        MachineType::Standard,
+        "{\"StartAt\":\"sum\",\"States\":{\"Sum\":{\"Type\":\"Succeed\"}}}",
+        &[
+            "1:12 error MISSING_TRANSITION_TARGET: Missing 'Next' target: sum at /StartAt",
+            "1:28 warning MISSING_TRANSITION_TARGET: State \"Sum\" is not reachable. at /States/Sum",
+        ],
+    );
+}

@@ -1,0 +1,8 @@
+//! What is said about bad definitions: code, line and column, place and words.
+
+mod check;
+mod drawing;
+mod machine;
+mod robust;
+mod states;
+mod text;
