@@ -7,7 +7,8 @@
 //!
 //! Rooms, from the ground up: [`value`] (JSON values and payloads), [`path`] (JSONPath), [`template`] (payload
 //! templates), [`condition`] (choice rules), [`program`] (what a definition compiles to), [`definition`] (text to
-//! program, with diagnostics), [`execution`] (the machine that steps), [`history`] (observers).
+//! program, with diagnostics), [`execution`] (the machine that steps), [`history`] (observers), [`simulate`] (runs in
+//! virtual time).
 
 pub mod condition;
 pub mod definition;
@@ -15,6 +16,7 @@ pub mod execution;
 pub mod history;
 pub mod path;
 pub mod program;
+pub mod simulate;
 pub mod template;
 pub mod timestamp;
 pub mod value;
