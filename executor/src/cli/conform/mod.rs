@@ -14,8 +14,8 @@ use asl::history::{Collector, HistoryEvent};
 use asl::simulate::{Simulated, simulate};
 use asl::value::{JsonLimits, Map};
 use asl::{
-    Diagnostic, Dialect, FixedNames, Machine, Outcome, Payload, Program, Severity, StartContext, Str, Timestamp,
-    Value,
+    Diagnostic, Dialect, FixedNames, Machine, Outcome, Payload, Program, Severity, StartContext, Str,
+    Timestamp, Value,
 };
 use bytes::Bytes;
 use clap::Args;
@@ -74,7 +74,8 @@ fn answer_all(input: &mut impl BufRead, output: &mut impl Write) -> io::Result<(
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let case = Value::parse(&line, LINE).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let case =
+            Value::parse(&line, LINE).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         let mut reply = answer(&case);
         reply.insert("id", case.get("id").cloned().unwrap_or_default());
         let mut text = Value::from(reply).to_json();
@@ -86,7 +87,9 @@ fn answer_all(input: &mut impl BufRead, output: &mut impl Write) -> io::Result<(
 fn answer(case: &Value) -> Map {
     let kind = case.get("kind").and_then(Value::as_str).unwrap_or_default();
     match kind {
-        "execution" | "sync_execution" => compiled(case).map_or_else(|reply| reply, |program| execute(case, program)),
+        "execution" | "sync_execution" => {
+            compiled(case).map_or_else(|reply| reply, |program| execute(case, program))
+        }
         "create" => compiled(case).map_or_else(|reply| reply, |_| members([("ok", Value::from(true))])),
         "start" => start(case),
         "validate" => validate(case),
@@ -200,7 +203,12 @@ fn machine(case: &Value, program: Arc<Program>, express: bool) -> Machine {
     let name = concrete("<ArnPart_0idx>").unwrap_or_else(|| "machine".into());
     let execution = concrete("<ExecArnPart_0idx>").unwrap_or_else(|| "execution".into());
     let arn = |kind: &str, name: &str| Str::from(format!("arn:aws:states:{REGION}:{ACCOUNT}:{kind}:{name}"));
-    let names = FixedNames { arn: arn("execution", &format!("{name}:{execution}")), name: execution };
+    let execution_arn = if express {
+        arn("express", &format!("{name}:{execution}:00000000-0000-4000-8000-000000000001"))
+    } else {
+        arn("execution", &format!("{name}:{execution}"))
+    };
+    let names = FixedNames { arn: execution_arn, name: execution };
     let (mode_timeout_seconds, history_events_max) = if express {
         (limits::EXPRESS_SECONDS_MAX, limits::EXPRESS_HISTORY_EVENTS_MAX)
     } else {
@@ -269,8 +277,11 @@ mod tests {
     fn replies(lines: &str) -> Vec<Value> {
         let mut output = Vec::new();
         answer_all(&mut lines.as_bytes(), &mut output).unwrap();
-        output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
-            .map(|line| Value::parse(line, LINE).unwrap()).collect()
+        output
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| Value::parse(line, LINE).unwrap())
+            .collect()
     }
 
     fn text<'a>(reply: &'a Value, pointer: &str) -> &'a str {

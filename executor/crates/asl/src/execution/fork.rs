@@ -154,6 +154,7 @@ impl<'a, O: Observer> Run<'a, O> {
     /// A branch or iteration is over.
     pub(super) fn child_ended(&mut self, slot: u32, output: Payload) -> Step {
         let Thread { parent, branch, previous, silent, .. } = *self.threads.at(slot);
+        let mut last = previous;
         let state = self.state(parent);
         let map = match &state.kind {
             Kind::Map(map) => Some(map),
@@ -161,7 +162,8 @@ impl<'a, O: Observer> Run<'a, O> {
         };
         if map.is_some_and(|map| map.distributed.is_none()) {
             let iteration = Iteration { name: &state.name, index: branch };
-            self.log.beside(previous, silent, EventKind::MapIterationSucceeded(iteration));
+            // The state's end follows this event, the next iteration what was before it.
+            self.log.advance(&mut last, silent, EventKind::MapIterationSucceeded(iteration));
         }
         self.threads.remove(slot);
         let Work::Joining(join) = &mut self.threads.at_mut(parent).work else { return Step::Idle };
@@ -171,7 +173,7 @@ impl<'a, O: Observer> Run<'a, O> {
         join.ended += 1;
         let total = join.results.len();
         if join.ended as usize == total {
-            self.continue_line(parent, previous, silent);
+            self.continue_line(parent, last, silent);
             return self.joined(parent);
         }
         if let Some(map) = map
