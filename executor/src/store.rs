@@ -26,8 +26,13 @@ pub fn open(config: &StoreConfig) -> Result<Arc<dyn Connect>, StoreError> {
     match config {
         StoreConfig::Memory => Ok(Arc::new(journal::memory::MemoryStore::new())),
         StoreConfig::File(dir) => Err(StoreError::Refused(format!("{} is not built in", dir.display()))),
-        StoreConfig::Redis(url) => {
-            Ok(Arc::new(journal_redis::RedisConnect::new(journal_redis::RedisOptions::new(url.clone()))?))
+        StoreConfig::Redis(redis) => {
+            let options = journal_redis::RedisOptions {
+                prefix: redis.prefix.clone(),
+                declared_appendfsync: redis.declared_appendfsync.map(Into::into),
+                ..journal_redis::RedisOptions::new(redis.url.clone())
+            };
+            Ok(Arc::new(journal_redis::RedisConnect::new(options)?))
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{ConfigError, Options};
 
 /// The keys that a file may hold, as in `Options`; a test holds the two equal.
-pub(super) const KEYS: [&str; 22] = [
+pub(super) const KEYS: [&str; 24] = [
     "listen",
     "data-port-base",
     "advertise",
@@ -15,6 +15,8 @@ pub(super) const KEYS: [&str; 22] = [
     "store",
     "store-dir",
     "redis-url",
+    "redis-prefix",
+    "redis-declared-appendfsync",
     "retention",
     "max-open",
     "max-bytes",

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use options::{LogFormat, Options, StoreKind};
+pub use options::{DeclaredAppendFsync, LogFormat, Options, StoreKind};
 
 use crate::shard::Binding;
 
@@ -65,8 +65,26 @@ pub enum StoreConfig {
     Memory,
     /// In files below this directory.
     File(PathBuf),
-    /// In Redis, by URL.
-    Redis(String),
+    /// In Redis.
+    Redis(RedisConfig),
+}
+
+/// Which Redis, and what is known about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisConfig {
+    /// See [`journal_redis::RedisOptions::url`].
+    pub url: String,
+    /// See [`journal_redis::RedisOptions::prefix`].
+    pub prefix: String,
+    /// What the operator says where Redis does not tell its settings.
+    pub declared_appendfsync: Option<DeclaredAppendFsync>,
+}
+
+impl From<&str> for RedisConfig {
+    fn from(url: &str) -> Self {
+        let prefix = journal_redis::RedisOptions::DEFAULT_PREFIX.to_owned();
+        Self { url: url.to_owned(), prefix, declared_appendfsync: None }
+    }
 }
 
 impl StoreConfig {
@@ -76,7 +94,7 @@ impl StoreConfig {
         match self {
             Self::Memory => "memory".to_owned(),
             Self::File(dir) => format!("file ({})", dir.display()),
-            Self::Redis(url) => format!("redis ({})", redact_url(url)),
+            Self::Redis(redis) => format!("redis ({})", redact_url(&redis.url)),
         }
     }
 }

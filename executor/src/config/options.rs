@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::file;
 use super::units::{Bytes, Span};
-use super::{Config, ConfigError, StoreConfig, redact_url};
+use super::{Config, ConfigError, RedisConfig, StoreConfig, redact_url};
 use crate::shard::Binding;
 
 /// Which store.
@@ -24,6 +24,28 @@ pub enum StoreKind {
     File,
     /// In Redis; survives this machine.
     Redis,
+}
+
+/// What the operator says about Redis's `appendfsync`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeclaredAppendFsync {
+    /// Before each reply.
+    Always,
+    /// Once a second.
+    Everysec,
+    /// When the operating system likes, or there is no append-only file.
+    No,
+}
+
+impl From<DeclaredAppendFsync> for journal_redis::AppendFsync {
+    fn from(declared: DeclaredAppendFsync) -> Self {
+        match declared {
+            DeclaredAppendFsync::Always => Self::Always,
+            DeclaredAppendFsync::Everysec => Self::Everysec,
+            DeclaredAppendFsync::No => Self::No,
+        }
+    }
 }
 
 /// How log lines look.
@@ -112,6 +134,13 @@ pub struct Options {
         help_heading = "Store"
     )]
     pub redis_url: Option<String>,
+    /// Begins every key in Redis, so that installations can share one; nodes of one installation agree on it
+    /// [default: myriad]
+    #[arg(long, value_name = "PREFIX", env = "MYRIAD_REDIS_PREFIX", help_heading = "Store")]
+    pub redis_prefix: Option<String>,
+    /// What Redis's appendfsync is, where CONFIG GET is denied: without it the node promises nothing there
+    #[arg(long, value_name = "WHEN", env = "MYRIAD_REDIS_DECLARED_APPENDFSYNC", help_heading = "Store")]
+    pub redis_declared_appendfsync: Option<DeclaredAppendFsync>,
     /// How long a closed execution is kept, counted from its close; open ones are always kept [default: 1h]
     #[arg(long, value_name = "DURATION", env = "MYRIAD_RETENTION", help_heading = "Store")]
     pub retention: Option<Span>,
@@ -176,6 +205,8 @@ impl Options {
             store: self.store.or(other.store),
             store_dir: self.store_dir.or(other.store_dir),
             redis_url: self.redis_url.or(other.redis_url),
+            redis_prefix: self.redis_prefix.or(other.redis_prefix),
+            redis_declared_appendfsync: self.redis_declared_appendfsync.or(other.redis_declared_appendfsync),
             retention: self.retention.or(other.retention),
             metrics: self.metrics.or(other.metrics),
             no_metrics: self.no_metrics.or(other.no_metrics),
@@ -234,8 +265,14 @@ impl Options {
                 StoreConfig::File(dir.ok_or_else(|| missing("--store-dir", "/var/lib/myriad"))?)
             }
             StoreKind::Redis => {
-                let url = self.redis_url.clone();
-                StoreConfig::Redis(url.ok_or_else(|| missing("--redis-url", "redis://127.0.0.1:6379"))?)
+                let url = self.redis_url.as_deref();
+                let url = url.ok_or_else(|| missing("--redis-url", "redis://127.0.0.1:6379"))?;
+                let default = RedisConfig::from(url);
+                StoreConfig::Redis(RedisConfig {
+                    prefix: self.redis_prefix.clone().unwrap_or(default.prefix),
+                    declared_appendfsync: self.redis_declared_appendfsync,
+                    ..default
+                })
             }
         })
     }
@@ -245,10 +282,10 @@ impl Options {
     /// # Errors
     /// Never, as long as every setting can be written as TOML.
     pub fn print(&self, config: &Config) -> Result<String, toml::ser::Error> {
-        let (store, store_dir, redis_url) = match &config.store {
+        let (store, store_dir, redis) = match &config.store {
             StoreConfig::Memory => (StoreKind::Memory, None, None),
             StoreConfig::File(dir) => (StoreKind::File, Some(dir.clone()), None),
-            StoreConfig::Redis(url) => (StoreKind::Redis, None, Some(redact_url(url))),
+            StoreConfig::Redis(redis) => (StoreKind::Redis, None, Some(redis)),
         };
         let bind = config.bindings.iter().map(|binding| format!("{}={}", binding.pattern, binding.pool));
         toml::to_string(&Self {
@@ -266,7 +303,9 @@ impl Options {
             bind: bind.collect(),
             store: Some(store),
             store_dir,
-            redis_url,
+            redis_url: redis.map(|redis| redact_url(&redis.url)),
+            redis_prefix: redis.map(|redis| redis.prefix.clone()),
+            redis_declared_appendfsync: redis.and_then(|redis| redis.declared_appendfsync),
             retention: Some(Span(config.retention)),
             metrics: config.metrics,
             no_metrics: Some(config.metrics.is_none()),

@@ -119,6 +119,9 @@ fn a_place_without_a_kind_says_the_kind_of_the_store() {
     assert_eq!(store(&[]), StoreConfig::Memory);
     assert_eq!(store(&["--store-dir", "/d"]), StoreConfig::File("/d".into()));
     assert_eq!(store(&["--redis-url", "redis://h"]), StoreConfig::Redis("redis://h".into()));
+    let more = ["--redis-url", "redis://h", "--redis-prefix", "p", "--redis-declared-appendfsync", "always"];
+    let StoreConfig::Redis(redis) = store(&more) else { panic!("another store") };
+    assert_eq!((redis.prefix.as_str(), redis.declared_appendfsync), ("p", Some(DeclaredAppendFsync::Always)));
     assert!(refused(&["--store", "redis"], None).starts_with("--redis-url"));
     assert!(refused(&["--store", "file"], None).starts_with("--store-dir"));
     assert!(refused(&["--store-dir", "/d", "--redis-url", "redis://h"], None).starts_with("--store"));
