@@ -22,6 +22,20 @@ pub struct Definitions {
     programs: RwLock<Programs>,
 }
 
+/// Why programs cannot be had.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LoadError {
+    /// Nobody has put these definitions.
+    #[error("the store has no definition with {} of the hashes", .0.len())]
+    Missing(Vec<DefinitionHash>),
+    /// The store holds it, and this version of the node does not accept it.
+    #[error("a stored definition is refused: {0}")]
+    Invalid(String),
+    /// The store cannot say.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 impl Definitions {
     /// A program that is compiled already.
     #[must_use]
@@ -69,6 +83,28 @@ impl Definitions {
         }
         self.keep(&program);
         Ok(Some(program))
+    }
+
+    /// Programs that a shard needs, from the store where they are not compiled.
+    ///
+    /// # Errors
+    /// [`LoadError`]; then what could be read stays compiled.
+    pub async fn load_all(
+        &self,
+        store: &dyn Store,
+        wanted: &[(DefinitionHash, Dialect)],
+    ) -> Result<Vec<Arc<Program>>, LoadError> {
+        let mut programs = Vec::with_capacity(wanted.len());
+        let mut missing = Vec::new();
+        for (hash, dialect) in wanted {
+            match self.load(store, *hash, *dialect).await {
+                Ok(Some(program)) => programs.push(program),
+                Ok(None) => missing.push(*hash),
+                Err(Error::Store(error)) => return Err(LoadError::Store(error)),
+                Err(other) => return Err(LoadError::Invalid(other.to_string())),
+            }
+        }
+        if missing.is_empty() { Ok(programs) } else { Err(LoadError::Missing(missing)) }
     }
 
     /// Keeps a compiled program.

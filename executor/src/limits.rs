@@ -103,8 +103,14 @@ pub const TASK_BATCH_BYTES_MAX: usize = 1 << 20;
 /// Credit that one worker may gather.
 pub const WORKER_CREDIT_MAX: u32 = 65_536;
 
+/// Batches that may wait for definitions from the store on one shard.
+pub const LOADING_BATCHES_MAX: usize = 64;
+
 /// Blocks read at once during recovery.
-pub const RECOVERY_PAGE: usize = 64;
+pub const RECOVERY_PAGE: usize = 16;
+
+/// Logs that a shard recovers at once.
+pub const RECOVERIES_AT_ONCE: usize = 4;
 
 const _: () = assert!(INPUT_BYTES_MAX <= BATCH_BYTES_MAX, "one input must fit in a batch");
 const _: () = assert!(BATCH_BYTES_MAX <= FLUSH_BYTES_MAX, "one batch must fit in a block");

@@ -25,7 +25,7 @@ use crate::limits;
 const LANDED_PER_WAKE: usize = 64;
 
 /// What one wake-up brings.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Wake {
     pub commands: Vec<Command>,
     pub landed: Vec<Landed>,

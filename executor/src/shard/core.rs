@@ -1,40 +1,319 @@
 //! The shard's state and its one entrance, [`Shard::wake`].
+//!
+//! Nothing here knows actix or waits: commands and answers of the store come in, calls of the store ([`Flight`]) go out,
+//! and [`Shard::next_alarm_us`] says when to wake it without either. The order within a wake-up is fixed: the store's
+//! answers (they free room), timers, commands, mailboxes, tasks to workers, flushes.
 
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use asl::{Effect, EffectId, Event, Program};
+use ids::{BatchId, ExecutionId};
+use journal::{Store, StoreError};
+use proto::executor::v1;
 use telemetry::ShardMetrics;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::actor::Wake;
-use super::{ShardConfig, ShardContext, ShardState};
+use super::answer::Watcher;
+use super::bindings::Bindings;
+use super::execution::OpenExecution;
+use super::log::{Log, LogState};
+use super::machine::Machines;
+use super::mailbox::MailRoom;
+use super::recover::Recovered;
+use super::retain::Retained;
+use super::slab::{Address, Slab};
+use super::tasks::Tasks;
+use super::timers::{Wakeup, Wheel};
+use super::{Command, Reply, ShardConfig, ShardContext, ShardState};
+use crate::admission::Admission;
+use crate::clock::Clock;
+use crate::definitions::{Definitions, LoadError};
+use crate::limits;
 
 /// What the shard waits for without waiting: a call of the store.
 pub(super) type Flight = Pin<Box<dyn Future<Output = Landed>>>;
 
 /// How a flight ended.
-#[derive(Debug)]
-pub(super) enum Landed {}
+pub(super) enum Landed {
+    /// The connection stands.
+    Connected(Result<Arc<dyn Store>, StoreError>),
+    /// A log was taken and read.
+    Recovered { log: usize, result: Result<Box<Recovered>, StoreError> },
+    /// The store answered an append.
+    Appended { log: usize, result: Result<(), StoreError> },
+    /// A batch waited for definitions.
+    Loaded {
+        batch: Box<v1::StartBatch>,
+        acks: mpsc::Sender<v1::StartAck>,
+        result: Result<Vec<Arc<Program>>, LoadError>,
+    },
+    /// A resend was compared with the log.
+    Compared {
+        batch: Box<v1::StartBatch>,
+        acks: mpsc::Sender<v1::StartAck>,
+        result: Result<Option<Vec<(u32, u32)>>, StoreError>,
+    },
+    /// A question was answered to whoever asked it.
+    Answered,
+}
 
 /// Everything that one thread owns.
 pub(super) struct Shard {
+    pub config: ShardConfig,
+    pub context: ShardContext,
     pub metrics: Arc<ShardMetrics>,
+    pub clock: Clock,
+    pub definitions: Arc<Definitions>,
+    pub store: Option<Arc<dyn Store>>,
+    pub state: watch::Sender<ShardState>,
+    pub admission: Admission,
+    pub logs: Vec<Log>,
+    pub machines: Machines,
+    pub open: Slab<OpenExecution>,
+    pub mail: MailRoom,
+    pub runnable: VecDeque<Address>,
+    pub timers: Wheel,
+    pub bindings: Bindings,
+    pub tasks: Tasks,
+    pub watchers: Vec<Watcher>,
+    pub outcomes_watched: bool,
+    /// Used again for every step.
+    pub effects: Vec<Effect>,
+    /// Used again for every wake-up.
+    pub woken: Vec<Wakeup>,
     pub flights: Vec<Flight>,
+    /// Names blocks under construction.
+    pub serial: u64,
+    pub now_us: u64,
+    pub alarm_us: Option<u64>,
+    pub draining: Option<Vec<Reply<()>>>,
+    pub begun: bool,
+    pub begun_us: u64,
+    /// Logs whose recovery has begun.
+    pub recovering: usize,
+    /// Batches that wait for definitions.
+    pub loading: usize,
+    /// Of the content hashes; drawn anew by each process.
+    pub hasher: foldhash::quality::RandomState,
+    /// Open executions by batch, for who asks by id.
+    pub by_batch: HashMap<BatchId, Vec<(u8, Address)>, foldhash::fast::RandomState>,
 }
 
 impl Shard {
     pub fn new(config: ShardConfig, context: ShardContext, state: watch::Sender<ShardState>) -> Self {
-        let _ = (config, state);
-        Self { metrics: context.metrics, flights: Vec::new() }
+        let now_us = context.clock.now_us();
+        let logs =
+            config.partitions.iter().map(|partition| Log::new(*partition, Retained::new(config.retention)));
+        let logs: Vec<Log> = logs.enumerate().map(|(at, log)| Log { serial: at as u64 + 1, ..log }).collect();
+        let bindings = Bindings::new(Arc::clone(&config.bindings));
+        let metrics = Arc::clone(&context.metrics);
+        metrics.permits_limit_count.set(config.open_max);
+        metrics.permits_limit_bytes.set(config.bytes_max);
+        Self {
+            metrics,
+            clock: context.clock.clone(),
+            definitions: Arc::clone(&context.definitions),
+            store: None,
+            state,
+            admission: Admission::new(config.open_max, config.bytes_max),
+            serial: logs.len() as u64,
+            logs,
+            machines: Machines::default(),
+            open: Slab::default(),
+            mail: MailRoom::default(),
+            runnable: VecDeque::new(),
+            timers: Wheel::new(now_us / 1_000),
+            tasks: Tasks::new(bindings.pools().len()),
+            bindings,
+            watchers: Vec::new(),
+            outcomes_watched: false,
+            effects: Vec::new(),
+            woken: Vec::new(),
+            flights: Vec::new(),
+            now_us,
+            alarm_us: None,
+            draining: None,
+            begun: false,
+            begun_us: now_us,
+            recovering: 0,
+            loading: 0,
+            hasher: foldhash::quality::RandomState::default(),
+            by_batch: HashMap::default(),
+            config,
+            context,
+        }
     }
 
+    /// Handles what a wake-up brings, and whatever follows from it.
     pub fn wake(&mut self, wake: &mut Wake) {
-        wake.commands.clear();
-        wake.landed.clear();
+        let begun_us = self.clock.now_us();
+        self.now_us = begun_us;
+        self.alarm_us = None;
+        if !std::mem::replace(&mut self.begun, true) {
+            self.begin_recovery();
+        }
+        for landed in wake.landed.drain(..) {
+            self.landed(landed);
+        }
+        self.fire_timers();
+        for command in wake.commands.drain(..) {
+            self.metrics.commands.add(1);
+            self.command(command);
+            self.now_us = self.clock.now_us();
+        }
+        self.run_mailboxes();
+        self.tasks.dispatch(&self.metrics);
+        self.flush_all();
+        self.answer_drain();
+        self.set_gauges();
+        self.metrics.busy_us.add(self.clock.now_us().saturating_sub(begun_us));
     }
 
+    /// When something is due without a command or an answer.
     pub fn next_alarm_us(&self) -> Option<u64> {
-        None
+        let timer = self.timers.next_ms().map(|ms| ms.saturating_mul(1_000));
+        match (timer, self.alarm_us) {
+            (Some(timer), Some(alarm)) => Some(timer.min(alarm)),
+            (timer, alarm) => timer.or(alarm),
+        }
+    }
+
+    /// Wakes the shard at this instant at the latest.
+    pub fn alarm_at(&mut self, at_us: u64) {
+        self.alarm_us = Some(self.alarm_us.map_or(at_us, |known| known.min(at_us)));
+    }
+
+    fn landed(&mut self, landed: Landed) {
+        match landed {
+            Landed::Connected(result) => self.connected(result),
+            Landed::Recovered { log, result } => self.recovered(log, result),
+            Landed::Appended { log, result } => self.appended(log, result),
+            Landed::Loaded { batch, acks, result } => self.loaded(*batch, &acks, result),
+            Landed::Compared { batch, acks, result } => self.compared(&batch, &acks, result),
+            Landed::Answered => {}
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Start { batch, acks } => self.start(batch, &acks),
+            Command::Describe { execution, reply } => self.describe(execution, reply),
+            Command::History { execution, reply } => self.history(execution, reply),
+            Command::Stop { execution, error, cause, reply } => self.stop(execution, &error, &cause, reply),
+            Command::List { request, reply } => self.list(request, reply),
+            Command::Watch { include_outcomes, completions } => self.watch(include_outcomes, completions),
+            Command::WorkerAttached { worker, hello, tasks } => self.worker_attached(worker, &hello, tasks),
+            Command::WorkerMessage { worker, message } => self.worker_message(worker, message),
+            Command::WorkerDetached { worker } => self.tasks.detach(worker),
+            Command::Report { reply } => {
+                let _ = reply.send(Ok(self.report()));
+            }
+            Command::Drain { reply } => self.drain(reply),
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        let mut woken = std::mem::take(&mut self.woken);
+        self.timers.advance(self.now_us / 1_000, |wakeup| woken.push(wakeup));
+        for wakeup in woken.drain(..) {
+            let effect = EffectId(wakeup.effect);
+            let open = self.open.get_mut(wakeup.address);
+            if open.is_some_and(|open| open.waiting_for.remove(effect, false).is_some()) {
+                self.deliver(wakeup.address, Event::TimerFired(effect));
+            }
+        }
+        self.woken = woken;
+    }
+
+    /// An execution takes its slot.
+    pub fn admit(&mut self, open: OpenExecution) -> Address {
+        let id = open.id;
+        let address = self.open.insert(open);
+        self.by_batch.entry(id.batch).or_default().push((id.index, address));
+        address
+    }
+
+    /// An execution leaves its slot.
+    pub fn dismiss(&mut self, address: Address) -> Option<OpenExecution> {
+        let open = self.open.remove(address)?;
+        if let Some(batch) = self.by_batch.get_mut(&open.id.batch) {
+            batch.retain(|(index, _)| *index != open.id.index);
+            if batch.is_empty() {
+                self.by_batch.remove(&open.id.batch);
+            }
+        }
+        Some(open)
+    }
+
+    /// Where an open execution is.
+    pub fn find(&self, id: ExecutionId) -> Option<Address> {
+        let batch = self.by_batch.get(&id.batch)?;
+        batch.iter().find(|(index, _)| *index == id.index).map(|(_, address)| *address)
+    }
+
+    /// Batch ids that one log may remember.
+    pub fn batches_max(&self) -> usize {
+        (limits::BATCHES_REMEMBERED_MAX / self.logs.len().max(1)).max(1)
+    }
+
+    fn report(&self) -> v1::Shard {
+        v1::Shard {
+            index: self.config.index,
+            data_address: self.config.data_address.clone(),
+            partitions: self.config.partitions.iter().map(|partition| u32::from(partition.get())).collect(),
+            open_executions: self.open.len() as u64,
+            saturation_ratio: self.admission.saturation(),
+        }
+    }
+
+    fn drain(&mut self, reply: Reply<()>) {
+        self.draining.get_or_insert_default().push(reply);
+        self.publish_state();
+    }
+
+    /// A drain is answered when everything accepted so far is durable; what is open stays in the log.
+    fn answer_drain(&mut self) {
+        let Some(replies) = &mut self.draining else { return };
+        let flushed = self.logs.iter().all(|log| log.is_idle() || log.state == LogState::Lost);
+        if flushed {
+            for reply in replies.drain(..) {
+                let _ = reply.send(Ok(()));
+            }
+        }
+    }
+
+    /// Tells the node how the shard fares, when that has changed.
+    pub fn publish_state(&self) {
+        let any = |state| self.logs.iter().any(|log| log.state == state);
+        let state = if !self.logs.is_empty() && self.logs.iter().all(|log| log.state == LogState::Lost) {
+            ShardState::Failed
+        } else if self.draining.is_some() {
+            ShardState::Draining
+        } else if any(LogState::Recovering) {
+            ShardState::Recovering
+        } else if any(LogState::Down) {
+            ShardState::StoreDown
+        } else {
+            ShardState::Serving
+        };
+        let available = !any(LogState::Down) && self.store.is_some();
+        self.metrics.store_available.set(u64::from(available));
+        self.state.send_if_modified(|known| std::mem::replace(known, state) != state);
+    }
+
+    fn set_gauges(&self) {
+        let (executions, bytes) = self.admission.used();
+        self.metrics.permits_used_count.set(executions);
+        self.metrics.permits_used_bytes.set(bytes);
+        self.metrics.open.set(self.open.len() as u64);
+        self.metrics.timers.set(self.timers.len() as u64);
+        self.metrics.tasks_waiting.set(self.tasks.len() as u64);
+        self.metrics.workers.set(self.tasks.workers() as u64);
+        let pending: usize = self.logs.iter().map(|log| log.sealed.len()).sum();
+        self.metrics.store_pending.set(pending as u64);
     }
 }

@@ -6,9 +6,29 @@
 //! ([`ShardState::StoreDown`]), stops acknowledging, refuses starts, and goes on when the store answers again.
 
 mod actor;
+mod answer;
+mod bindings;
 mod command;
+mod compare;
 mod core;
+mod dedupe;
+mod execution;
+mod flush;
+mod functions;
 mod handle;
+mod log;
+mod lookup;
+mod machine;
+mod mailbox;
+mod recover;
+mod retain;
+mod slab;
+mod start;
+mod step;
+mod tasks;
+mod timers;
+mod validate;
+mod workers;
 
 use std::io;
 use std::sync::Arc;
@@ -71,3 +91,6 @@ fn shard_runtime() -> tokio::runtime::Runtime {
         .build()
         .expect("the runtime of a shard's thread")
 }
+
+#[cfg(test)]
+mod tests;

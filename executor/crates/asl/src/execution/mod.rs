@@ -96,6 +96,16 @@ impl Execution {
         }
     }
 
+    /// Gives the execution a right-sized copy of its input, so that the frame it was cut from can be freed; call it when
+    /// it stays open longer than its frame should. Returns the input as it was and the copy, for whoever else holds a
+    /// clone.
+    pub fn detach(&mut self) -> (Payload, Payload) {
+        let own = self.input.detach();
+        let frame = std::mem::replace(&mut self.input, own.clone());
+        self.core.threads.replace_inputs(&frame, &own);
+        (frame, own)
+    }
+
     /// Whether it has ended.
     pub fn is_finished(&self) -> bool {
         self.core.ended

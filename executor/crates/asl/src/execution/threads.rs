@@ -107,6 +107,13 @@ impl Threads {
         Self { slots, free: NO_THREAD }
     }
 
+    /// Puts `own` wherever a thread's input is the text of `frame`.
+    pub fn replace_inputs(&mut self, frame: &Payload, own: &Payload) {
+        for thread in self.slots.iter_mut().filter(|thread| thread.input.shares_text(frame)) {
+            thread.input = own.clone();
+        }
+    }
+
     /// The thread in a slot, if someone is there.
     pub fn get(&self, slot: u32) -> Option<&Thread> {
         self.slots.get(slot as usize).filter(|thread| !matches!(thread.work, Work::Free(_)))

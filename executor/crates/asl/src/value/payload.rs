@@ -103,6 +103,15 @@ impl Payload {
         self.tree.get().is_some()
     }
 
+    /// Whether both are the same slice of the same text: clones of one payload that has not been parsed and rebuilt.
+    #[must_use]
+    pub fn shares_text(&self, other: &Self) -> bool {
+        match (self.bytes.get(), other.bytes.get()) {
+            (Some(left), Some(right)) => left.as_ptr() == right.as_ptr() && left.len() == right.len(),
+            _ => false,
+        }
+    }
+
     /// The same payload with bytes of its own and no tree, so that a frame it was cut from can be freed.
     #[must_use]
     pub fn detach(&self) -> Self {

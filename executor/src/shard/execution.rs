@@ -1,0 +1,172 @@
+//! One open execution as its shard keeps it: the pure machine, its mailbox, what it waits for, and where its records are.
+//!
+//! Invariant: a tenant leaves its slot only after its end is durable, so that whoever asks in between finds it, and its
+//! permit is held as long.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use asl::{EffectId, Outcome};
+use bytes::Bytes;
+use ids::ExecutionId;
+use journal::BlockId;
+use smallvec::SmallVec;
+
+use super::command::Reply;
+use super::machine::Machine;
+use super::mailbox::Mailbox;
+use super::slab::Address;
+use super::timers::TimerKey;
+use crate::admission::Permit;
+
+/// Entries up to which what an execution waits for is searched in a row.
+const SEARCHED_IN_A_ROW: usize = 16;
+
+/// An open execution, or one whose end is not durable yet.
+#[derive(Debug)]
+pub struct OpenExecution {
+    pub machine: Rc<Machine>,
+    pub id: ExecutionId,
+    pub execution: asl::Execution,
+    pub mailbox: Mailbox,
+    /// Whether it stands in the shard's run queue.
+    pub runnable: bool,
+    /// Whether its opened record is in a finished block.
+    pub opened: bool,
+    /// Index of its partition's log.
+    pub log: u16,
+    /// Events journalled so far (STANDARD).
+    pub journalled: u32,
+    pub start_time_ms: u64,
+    /// When the shard took it, in microseconds, for the duration.
+    pub received_us: u64,
+    pub seed: u64,
+    pub name: Option<Box<str>>,
+    /// Until the opened record is written; then the log has it.
+    pub input: Bytes,
+    /// The blocks with its opened and journalled records, oldest first.
+    pub blocks: SmallVec<[BlockId; 1]>,
+    pub waiting_for: WaitingFor,
+    pub ended: Option<Box<Ended>>,
+    /// Held until its end is durable.
+    #[allow(dead_code, reason = "held for its drop")]
+    pub permit: Permit,
+    /// Who wants to know when its end is durable.
+    pub stoppers: Option<Box<Vec<Reply<u64>>>>,
+}
+
+/// How an execution ended, until that is durable.
+#[derive(Debug)]
+pub struct Ended {
+    pub outcome: Outcome,
+    pub stop_time_ms: u64,
+}
+
+/// What an effect has become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// A task, by its address among the shard's tasks.
+    Task(Address),
+    /// An armed timer.
+    Timer(TimerKey),
+}
+
+/// What an execution waits for, by effect. Small in most executions; a wide Map makes it a hash map.
+#[derive(Debug)]
+pub enum WaitingFor {
+    Few(SmallVec<[(EffectId, Waiting); 1]>),
+    Many(Box<HashMap<(EffectId, bool), Waiting, foldhash::fast::RandomState>>),
+}
+
+impl Default for WaitingFor {
+    fn default() -> Self {
+        Self::Few(SmallVec::new())
+    }
+}
+
+fn is_task(waiting: Waiting) -> bool {
+    matches!(waiting, Waiting::Task(_))
+}
+
+impl WaitingFor {
+    /// Remembers what an effect has become, and gives what it was before.
+    pub fn insert(&mut self, id: EffectId, waiting: Waiting) -> Option<Waiting> {
+        let before = self.remove(id, is_task(waiting));
+        if let Self::Few(few) = self
+            && few.len() >= SEARCHED_IN_A_ROW
+        {
+            let many = few.drain(..).map(|(id, waiting)| ((id, is_task(waiting)), waiting)).collect();
+            *self = Self::Many(Box::new(many));
+        }
+        match self {
+            Self::Few(few) => few.push((id, waiting)),
+            Self::Many(many) => {
+                many.insert((id, is_task(waiting)), waiting);
+            }
+        }
+        before
+    }
+
+    /// Forgets a task's effect (`task`) or a timer's.
+    pub fn remove(&mut self, id: EffectId, task: bool) -> Option<Waiting> {
+        match self {
+            Self::Few(few) => {
+                let at = few.iter().position(|entry| entry.0 == id && is_task(entry.1) == task)?;
+                Some(few.swap_remove(at).1)
+            }
+            Self::Many(many) => many.remove(&(id, task)),
+        }
+    }
+
+    /// Whether a task's effect (`task`) or a timer's is still wanted.
+    #[must_use]
+    pub fn contains(&self, id: EffectId, task: bool) -> bool {
+        match self {
+            Self::Few(few) => few.iter().any(|entry| entry.0 == id && is_task(entry.1) == task),
+            Self::Many(many) => many.contains_key(&(id, task)),
+        }
+    }
+
+    /// The tasks among it.
+    pub fn tasks(&self) -> SmallVec<[Address; 4]> {
+        let task = |waiting: &Waiting| match waiting {
+            Waiting::Task(address) => Some(*address),
+            Waiting::Timer(_) => None,
+        };
+        match self {
+            Self::Few(few) => few.iter().filter_map(|entry| task(&entry.1)).collect(),
+            Self::Many(many) => many.values().filter_map(task).collect(),
+        }
+    }
+
+    /// Forgets everything, and gives it.
+    pub fn take_all(&mut self) -> SmallVec<[Waiting; 4]> {
+        match std::mem::take(self) {
+            Self::Few(few) => few.into_iter().map(|entry| entry.1).collect(),
+            Self::Many(many) => many.into_values().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_and_a_timer_of_the_same_effect_are_two_things() {
+        let mut waiting = WaitingFor::default();
+        for id in 0..40 {
+            let task = Waiting::Task(Address { slot: id, generation: 0 });
+            assert_eq!(waiting.insert(EffectId(u64::from(id)), task), None);
+            let other =
+                waiting.insert(EffectId(u64::from(id)), Waiting::Task(Address { slot: id, generation: 1 }));
+            assert_eq!(other, Some(task));
+        }
+        for id in 0..40 {
+            assert!(waiting.contains(EffectId(id), true) && !waiting.contains(EffectId(id), false));
+            assert!(waiting.remove(EffectId(id), false).is_none());
+            assert!(waiting.remove(EffectId(id), true).is_some());
+        }
+        assert!(waiting.take_all().is_empty());
+    }
+}

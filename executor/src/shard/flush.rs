@@ -1,0 +1,288 @@
+//! Flushing: blocks are finished, appended one at a time, confirmed, and only then is anybody told.
+//!
+//! A flush begins when the last one was answered and 256 records wait or a millisecond has passed since the last one
+//! began: alone, an execution waits one round trip; under load blocks grow by themselves, to 2 MiB. An append whose
+//! outcome is unknown is repeated as it is, with growing pauses; meanwhile nothing is acknowledged and starts are refused.
+//! What may fail: the store. A fenced log is dropped with everything in it; what it had acknowledged is the new owner's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use asl::Outcome;
+use bytes::Bytes;
+use ids::Status;
+use journal::block::{ClosedView, OpenedView, encode_failure};
+use journal::{Append, StoreError};
+use telemetry::StoreFailure;
+
+use super::answer::{count, wire_outcome};
+use super::core::{Landed, Shard};
+use super::log::{LogState, Page, Sealed};
+use super::slab::Address;
+use crate::limits;
+
+/// Pauses between attempts grow from this by factors of two ...
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
+/// ... to this.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// The status of an outcome.
+#[must_use]
+pub fn status_of(outcome: &Outcome) -> Status {
+    match outcome {
+        Outcome::Succeeded(_) => Status::Succeeded,
+        Outcome::Failed { .. } => Status::Failed,
+        Outcome::TimedOut { .. } => Status::TimedOut,
+        Outcome::Aborted { .. } => Status::Aborted,
+    }
+}
+
+/// What a closed record keeps of an outcome: the output, or error and cause.
+#[must_use]
+pub fn payload_of(outcome: &Outcome) -> Bytes {
+    match outcome {
+        Outcome::Succeeded(output) => output.bytes().clone(),
+        Outcome::Failed { error, cause }
+        | Outcome::TimedOut { error, cause }
+        | Outcome::Aborted { error, cause } => encode_failure(error.as_deref(), cause.as_deref()),
+    }
+}
+
+/// When the next small flush may begin, in microseconds.
+fn paced_us(begun_us: u64) -> u64 {
+    begun_us + limits::FLUSH_PACE.as_micros() as u64
+}
+
+impl Shard {
+    /// Begins whatever flush may begin.
+    pub(super) fn flush_all(&mut self) {
+        for log in 0..self.logs.len() {
+            self.flush(log);
+        }
+    }
+
+    /// Begins a flush of this log if it is time.
+    pub(super) fn flush(&mut self, at: usize) {
+        let log = &self.logs[at];
+        if log.in_flight || matches!(log.state, LogState::Recovering | LogState::Lost) {
+            return;
+        }
+        if log.sealed.is_empty() {
+            let waiting = log.waiting();
+            if waiting == 0 {
+                return;
+            }
+            if waiting < limits::FLUSH_RECORDS_MIN && self.now_us < paced_us(log.begun_us) {
+                self.alarm_at(paced_us(self.logs[at].begun_us));
+                return;
+            }
+            self.seal(at);
+        }
+        self.append(at, Duration::ZERO);
+    }
+
+    /// Finishes the block under construction.
+    pub(super) fn seal(&mut self, at: usize) {
+        let now_ms = self.now_us / 1_000;
+        let log = &mut self.logs[at];
+        let block = log.next_block();
+        let mut page = std::mem::take(&mut log.page);
+        page.records = log.waiting() + page.fresh.len() + page.ended.len();
+        log.retained.wrote(block, now_ms);
+        self.write_ended(at, &mut page);
+        self.write_fresh(at, &mut page);
+        let log = &mut self.logs[at];
+        for address in page.touched.drain(..) {
+            let Some(open) = self.open.get_mut(address) else { continue };
+            if open.ended.is_none() && open.blocks.last() != Some(&block) {
+                open.blocks.push(block);
+            }
+        }
+        let records = page.records;
+        let append = Append {
+            partition: log.partition,
+            id: block,
+            block: log.builder.finish(block, now_ms),
+            derived: std::mem::take(&mut log.derived),
+            trim_below: log.retained.trim_below(now_ms),
+        };
+        log.next_sequence += 1;
+        self.serial += 1;
+        log.serial = self.serial;
+        log.sealed.push_back(Sealed { append, page, records });
+    }
+
+    /// Closed records of what was opened in earlier blocks.
+    fn write_ended(&mut self, at: usize, page: &mut Page) {
+        let log = &mut self.logs[at];
+        for address in page.ended.drain(..) {
+            let Some(open) = self.open.get(address) else { continue };
+            let Some(ended) = &open.ended else { continue };
+            log.builder.closed(ClosedView {
+                id: open.id,
+                status: status_of(&ended.outcome),
+                stop_time_ms: ended.stop_time_ms,
+                payload: &payload_of(&ended.outcome),
+                blocks: &open.blocks,
+            });
+            page.closing.push(address);
+        }
+    }
+
+    /// Opened records, and opened-and-closed records of what has ended meanwhile.
+    fn write_fresh(&mut self, at: usize, page: &mut Page) {
+        let log = &mut self.logs[at];
+        let block = log.next_block();
+        for address in page.fresh.drain(..) {
+            let Some(open) = self.open.get_mut(address) else { continue };
+            let machine = open.machine.index_in(&mut log.builder, log.serial);
+            let opened = OpenedView {
+                id: open.id,
+                machine,
+                start_time_ms: open.start_time_ms,
+                seed: open.seed,
+                name: open.name.as_deref(),
+                input: &open.input,
+            };
+            open.opened = true;
+            if let Some(ended) = &open.ended {
+                let (status, payload) = (status_of(&ended.outcome), payload_of(&ended.outcome));
+                log.builder.opened_and_closed(opened, status, ended.stop_time_ms, &payload);
+                page.closing.push(address);
+                continue;
+            }
+            log.builder.opened(opened);
+            log.retained.hold(block, 1);
+            open.blocks.push(block);
+            // From here on the log has the input, and the frame it came in may go.
+            open.input = Bytes::new();
+            let (frame, own) = open.execution.detach();
+            for task in open.waiting_for.tasks() {
+                self.tasks.detach_input(task, &frame, &own);
+            }
+        }
+    }
+
+    /// Sends the oldest finished block to the store, after a pause.
+    fn append(&mut self, at: usize, pause: Duration) {
+        let Some(store) = self.store.as_ref().map(Arc::clone) else { return };
+        let log = &mut self.logs[at];
+        let Some(sealed) = log.sealed.front() else { return };
+        let append = sealed.append.clone();
+        log.in_flight = true;
+        log.begun_us = self.now_us;
+        let (clock, at_us) = (self.clock.clone(), self.now_us + pause.as_micros() as u64);
+        self.flights.push(Box::pin(async move {
+            clock.sleep_until_us(at_us).await;
+            Landed::Appended { log: at, result: store.append(append).await }
+        }));
+    }
+
+    /// The store has answered an append.
+    pub(super) fn appended(&mut self, at: usize, result: Result<(), StoreError>) {
+        let log = &mut self.logs[at];
+        log.in_flight = false;
+        match result {
+            Ok(()) => {
+                log.attempts = 0;
+                if log.state == LogState::Down {
+                    log.state = LogState::Serving;
+                    tracing::info!(partition = log.partition.get(), "the store confirms again");
+                    self.publish_state();
+                }
+                self.confirmed(at);
+            }
+            Err(error) if error.is_retryable() => self.append_again(at, &error),
+            Err(error) => self.lose(at, &error),
+        }
+    }
+
+    fn append_again(&mut self, at: usize, error: &StoreError) {
+        let unknown = matches!(error, StoreError::Unknown(_));
+        self.metrics.store_failed(if unknown { StoreFailure::Unknown } else { StoreFailure::Unavailable });
+        let log = &mut self.logs[at];
+        let pause = RETRY_PAUSE.saturating_mul(1 << log.attempts.min(10)).min(RETRY_PAUSE_MAX);
+        log.attempts += 1;
+        if log.state == LogState::Serving {
+            log.state = LogState::Down;
+            tracing::error!(
+                partition = log.partition.get(), %error,
+                "the store does not confirm: nothing is acknowledged and starts are refused until it does"
+            );
+            self.publish_state();
+        }
+        self.append(at, pause);
+    }
+
+    /// The partition is no longer ours.
+    pub(super) fn lose(&mut self, at: usize, error: &StoreError) {
+        let fenced = matches!(error, StoreError::Fenced { .. });
+        self.metrics.store_failed(if fenced { StoreFailure::Fenced } else { StoreFailure::Other });
+        let log = &mut self.logs[at];
+        let partition = log.partition.get();
+        tracing::error!(
+            partition, %error,
+            "partition dropped: what was acknowledged is in its log, what was not will be sent again elsewhere"
+        );
+        log.state = LogState::Lost;
+        log.page = Page::default();
+        log.sealed.clear();
+        let orphans: Vec<Address> = self
+            .open
+            .iter()
+            .filter(|(_, open)| usize::from(open.log) == at)
+            .map(|(address, _)| address)
+            .collect();
+        for address in orphans {
+            self.release_effects(address);
+            self.dismiss(address);
+        }
+        self.publish_state();
+    }
+
+    /// The oldest finished block is durable: everybody may know.
+    fn confirmed(&mut self, at: usize) {
+        let log = &mut self.logs[at];
+        let Some(sealed) = log.sealed.pop_front() else { return };
+        let Sealed { append, mut page, records } = sealed;
+        let latency_us = self.now_us.saturating_sub(log.begun_us);
+        self.metrics.flushes.add(1);
+        self.metrics.flush_records.add(records as u64);
+        self.metrics.flush_bytes.add(append.block.len() as u64);
+        self.metrics.flush_latency.observe(latency_us);
+        for task in page.held.drain(..) {
+            self.tasks.release(task);
+        }
+        for batch in page.batches.drain(..) {
+            self.acknowledge(at, batch);
+        }
+        for address in std::mem::take(&mut page.closing) {
+            self.close_durably(at, address, &mut page);
+        }
+        for tally in page.tallies.drain(..) {
+            count(&tally, self.now_us);
+        }
+        self.tell_watchers(page.completions, page.outcomes);
+    }
+
+    /// An end is durable: the slot and the permit are given back.
+    fn close_durably(&mut self, at: usize, address: Address, page: &mut Page) {
+        let Some(open) = self.dismiss(address) else { return };
+        let Some(ended) = open.ended else { return };
+        let status = status_of(&ended.outcome);
+        if let Some(block) = open.blocks.first() {
+            self.logs[at].retained.release(*block, 1, self.now_us / 1_000);
+        }
+        page.tally(&open.machine, Some(status), 1, open.received_us);
+        if !self.watchers.is_empty() {
+            page.completed(open.id, status);
+            if self.outcomes_watched {
+                page.outcomes.push(wire_outcome(open.id, &ended.outcome));
+            }
+        }
+        for reply in open.stoppers.into_iter().flat_map(|stoppers| *stoppers) {
+            // Who no longer listens needs no answer.
+            let _ = reply.send(Ok(ended.stop_time_ms));
+        }
+    }
+}

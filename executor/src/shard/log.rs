@@ -1,0 +1,190 @@
+//! One partition's log as its shard holds it: the block under construction, the blocks on their way, and what to do when
+//! the store has confirmed them.
+//!
+//! Invariant: a block's number is given when it is finished, blocks are appended in that order, and one append is
+//! outstanding at a time; whatever waits for a block's confirmation travels with it, in its [`Page`].
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use ids::{BatchId, ExecutionId, PartitionId, Status};
+use journal::{Append, BlockBuilder, BlockId, Derived};
+use proto::executor::v1;
+use smallvec::SmallVec;
+use tokio::sync::mpsc;
+
+use super::dedupe::Dedupe;
+use super::machine::Machine;
+use super::retain::Retained;
+use super::slab::Address;
+use crate::admission::Permit;
+
+/// How a log fares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogState {
+    /// Its owner reads it.
+    Recovering,
+    /// Blocks are confirmed.
+    Serving,
+    /// The store does not confirm; the same block is tried again.
+    Down,
+    /// Another owner has it, or it cannot be read or written for good.
+    Lost,
+}
+
+/// A batch whose acknowledgement waits for its block.
+#[derive(Debug)]
+pub struct StartedBatch {
+    pub id: BatchId,
+    pub acks: SmallVec<[mpsc::Sender<v1::StartAck>; 1]>,
+    /// The ranges that were accepted.
+    pub accepted: SmallVec<[(u32, u32); 1]>,
+    pub received_us: u64,
+    /// Of the executions that ended at once.
+    #[allow(dead_code, reason = "held for its drop")]
+    pub permit: Permit,
+}
+
+/// What is counted when a block is confirmed.
+#[derive(Debug)]
+pub struct Tally {
+    pub machine: Rc<Machine>,
+    /// `None` counts starts.
+    pub status: Option<Status>,
+    pub count: u64,
+    pub received_us: u64,
+}
+
+/// What waits for a block's confirmation.
+#[derive(Debug, Default)]
+pub struct Page {
+    pub batches: Vec<StartedBatch>,
+    /// Accepted in this block, and not ended in their first step.
+    pub fresh: Vec<Address>,
+    /// Opened in an earlier block, ended in this one.
+    pub ended: Vec<Address>,
+    /// Journalled in this block.
+    pub touched: Vec<Address>,
+    /// Tasks of STANDARD executions whose cause is in this block.
+    pub held: Vec<Address>,
+    /// Whose slots are given back.
+    pub closing: Vec<Address>,
+    pub tallies: Vec<Tally>,
+    pub completions: Vec<v1::CompletionRange>,
+    pub outcomes: Vec<v1::Outcome>,
+    pub records: usize,
+}
+
+impl Page {
+    /// Counts starts or ends of a machine.
+    pub fn tally(&mut self, machine: &Rc<Machine>, status: Option<Status>, count: u64, received_us: u64) {
+        let same = self.tallies.iter_mut().rev().take(4).find(|tally| {
+            tally.status == status && tally.received_us == received_us && Rc::ptr_eq(&tally.machine, machine)
+        });
+        match same {
+            Some(tally) => tally.count += count,
+            None => self.tallies.push(Tally { machine: Rc::clone(machine), status, count, received_us }),
+        }
+    }
+
+    /// Tells the watchers, once the block is confirmed, that an execution has ended.
+    pub fn completed(&mut self, id: ExecutionId, status: Status) {
+        let (index, status) = (u32::from(id.index), v1::ExecutionStatus::from(status) as i32);
+        let wire = v1::BatchId::from(id.batch);
+        if let Some(last) = self.completions.last_mut()
+            && last.to == index
+            && last.status == status
+            && last.id == Some(wire)
+        {
+            last.to += 1;
+            return;
+        }
+        let range = v1::CompletionRange { id: Some(wire), from: index, to: index + 1, status };
+        self.completions.push(range);
+    }
+}
+
+/// A finished block that the store has not confirmed.
+#[derive(Debug)]
+pub struct Sealed {
+    pub append: Append,
+    pub page: Page,
+    pub records: usize,
+}
+
+/// A partition's log.
+#[derive(Debug)]
+pub struct Log {
+    pub partition: PartitionId,
+    pub state: LogState,
+    pub generation: u64,
+    pub next_sequence: u64,
+    pub builder: BlockBuilder,
+    /// Names the block under construction within the shard.
+    pub serial: u64,
+    pub page: Page,
+    pub sealed: VecDeque<Sealed>,
+    pub in_flight: bool,
+    pub attempts: u32,
+    /// When the last append began, in microseconds.
+    pub begun_us: u64,
+    pub retained: Retained,
+    pub dedupe: Dedupe,
+    /// Index entries that go beside the next block.
+    pub derived: Vec<Derived>,
+}
+
+impl Log {
+    /// A log that is to be recovered.
+    pub fn new(partition: PartitionId, retained: Retained) -> Self {
+        Self {
+            partition,
+            state: LogState::Recovering,
+            generation: 0,
+            next_sequence: 1,
+            builder: BlockBuilder::new(partition),
+            serial: 0,
+            page: Page::default(),
+            sealed: VecDeque::new(),
+            in_flight: false,
+            attempts: 0,
+            begun_us: 0,
+            retained,
+            dedupe: Dedupe::default(),
+            derived: Vec::new(),
+        }
+    }
+
+    /// The id of the block under construction.
+    pub fn next_block(&self) -> BlockId {
+        BlockId { generation: self.generation, sequence: self.next_sequence }
+    }
+
+    /// Records in the block under construction.
+    pub fn waiting(&self) -> usize {
+        self.builder.len() + self.page.fresh.len() + self.page.ended.len()
+    }
+
+    /// Whether the store has confirmed everything.
+    pub fn is_idle(&self) -> bool {
+        self.waiting() == 0 && self.sealed.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn completions_of_neighbours_with_one_status_are_one_range() {
+        let batch = BatchId::new(PartitionId::new(3).expect("in range"), 1, 9).expect("in range");
+        let mut page = Page::default();
+        for (index, status) in
+            [(0, Status::Succeeded), (1, Status::Succeeded), (2, Status::Failed), (4, Status::Failed)]
+        {
+            page.completed(batch.execution(index), status);
+        }
+        let ranges: Vec<_> = page.completions.iter().map(|range| (range.from, range.to)).collect();
+        assert_eq!(ranges, [(0, 2), (2, 3), (4, 5)]);
+    }
+}

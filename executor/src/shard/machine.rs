@@ -1,0 +1,238 @@
+//! The machines that a shard runs, and the seam to the language core.
+//!
+//! Invariants: a machine is looked up once per batch, not once per execution; the table is bounded, what has no open
+//! execution may be forgotten and made again; an execution's ARN is spelt only when its definition looks at it. What may
+//! fail: an ARN that is none.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use asl::history::{NoObserver, Observer};
+use asl::{
+    Dialect, Effect, EffectId, Event, Execution, NameExecution, Payload, Program, StartContext, Str,
+    Timestamp,
+};
+use ids::{BatchId, ExecutionId, IdError, MachineName, Mode, PartitionId};
+use journal::BlockBuilder;
+use journal::block::MachineRef;
+use telemetry::{MachineMetrics, ShardMetrics};
+
+use crate::limits;
+
+/// A machine with everything its executions share.
+#[derive(Debug)]
+pub struct Machine {
+    pub key: MachineRef,
+    pub name: MachineName,
+    pub metrics: Arc<MachineMetrics>,
+    /// The language core's part.
+    core: Arc<asl::Machine>,
+    /// Its index in the block that is being built, and which block that is.
+    in_block: Cell<(u64, u32)>,
+}
+
+/// Spells the names of a machine's executions.
+struct Names {
+    machine: MachineName,
+    mode: Mode,
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Names({})", self.machine)
+    }
+}
+
+impl NameExecution for Names {
+    fn arn(&self, start: &StartContext) -> Str {
+        let Some(id) = id_of(start.key) else { return Str::new() };
+        let generated = id.to_string();
+        let name = start.name.as_deref().unwrap_or(&generated);
+        self.machine.execution(self.mode, name, id).into()
+    }
+
+    fn name(&self, start: &StartContext) -> Str {
+        match &start.name {
+            Some(name) => (&**name).into(),
+            None => id_of(start.key).map(|id| id.to_string()).unwrap_or_default().into(),
+        }
+    }
+
+    fn task_token(&self, start: &StartContext, task: EffectId) -> Str {
+        let id = id_of(start.key).map(|id| id.to_string()).unwrap_or_default();
+        format!("{id}-{:x}", task.0).into()
+    }
+}
+
+/// The id as the language core keeps it.
+fn key_of(id: ExecutionId) -> [u64; 2] {
+    let batch = id.batch;
+    let high = u64::from(batch.partition.get()) << 32 | u64::from(batch.incarnation);
+    [high, batch.sequence() << 8 | u64::from(id.index)]
+}
+
+/// The id of a key that [`key_of`] made.
+fn id_of([high, low]: [u64; 2]) -> Option<ExecutionId> {
+    let partition = PartitionId::new(u32::try_from(high >> 32).ok()?).ok()?;
+    let batch = BatchId::new(partition, high as u32, low >> 8).ok()?;
+    Some(batch.execution(low as u8))
+}
+
+/// What tells one execution of a machine from another.
+#[derive(Debug, Clone, Copy)]
+pub struct Beginning<'a> {
+    pub id: ExecutionId,
+    /// The caller's.
+    pub name: Option<&'a str>,
+    pub seed: u64,
+    pub start_time_ms: u64,
+}
+
+/// A Unix time as the language counts it.
+#[must_use]
+pub fn timestamp_of_ms(unix_ms: u64) -> Timestamp {
+    Timestamp(i64::try_from(unix_ms).unwrap_or(i64::MAX))
+}
+
+/// The millisecond at which a timer is due; instants before 1970 are due at once.
+#[must_use]
+pub fn ms_of(at: Timestamp) -> u64 {
+    u64::try_from(at.as_millis()).unwrap_or(0)
+}
+
+/// The dialect of a record's byte.
+#[must_use]
+pub fn dialect_of(byte: u8) -> Dialect {
+    if byte == 1 { Dialect::Tcsl } else { Dialect::Asl }
+}
+
+impl Machine {
+    /// Whether outcomes are journalled.
+    #[must_use]
+    pub fn is_standard(&self) -> bool {
+        self.key.mode == Mode::Standard
+    }
+
+    /// What it runs.
+    #[must_use]
+    pub fn program(&self) -> &Arc<Program> {
+        &self.core.program
+    }
+
+    /// Starts an execution. Its time is the one at which its start was accepted, live as in a replay.
+    pub fn begin(
+        &self,
+        beginning: &Beginning<'_>,
+        input: Payload,
+        effects: &mut Vec<Effect>,
+        observer: &mut impl Observer,
+    ) -> Execution {
+        let start = StartContext {
+            key: key_of(beginning.id),
+            name: beginning.name.map(Into::into),
+            seed: beginning.seed,
+        };
+        let now = timestamp_of_ms(beginning.start_time_ms);
+        Execution::start(&self.core, start, input, now, effects, observer)
+    }
+
+    /// Its index in the block under construction. `serial` names the block within the shard, so that the table is asked
+    /// once per block.
+    pub fn index_in(&self, builder: &mut BlockBuilder, serial: u64) -> u32 {
+        let (known, index) = self.in_block.get();
+        if known == serial {
+            return index;
+        }
+        let index = builder.machine(&self.key);
+        self.in_block.set((serial, index));
+        index
+    }
+}
+
+/// The machines of a shard.
+#[derive(Debug, Default)]
+pub struct Machines {
+    known: HashMap<MachineRef, Rc<Machine>, foldhash::fast::RandomState>,
+}
+
+impl Machines {
+    /// A machine that was seen before.
+    #[must_use]
+    pub fn get(&self, key: &MachineRef) -> Option<Rc<Machine>> {
+        self.known.get(key).map(Rc::clone)
+    }
+
+    /// A machine seen for the first time.
+    ///
+    /// # Errors
+    /// [`IdError::Name`] when its ARN is none.
+    pub fn add(
+        &mut self,
+        key: MachineRef,
+        program: Arc<Program>,
+        metrics: &ShardMetrics,
+    ) -> Result<Rc<Machine>, IdError> {
+        let name = MachineName::parse(&key.arn)?;
+        if self.known.len() >= limits::SHARD_MACHINES_MAX {
+            self.known.retain(|_, machine| Rc::strong_count(machine) > 1);
+        }
+        let standard = key.mode == Mode::Standard;
+        let core = Arc::new(asl::Machine {
+            program,
+            arn: key.arn.as_str().into(),
+            name: name.name().into(),
+            role_arn: Str::new(),
+            mode_timeout_seconds: if standard {
+                limits::STANDARD_SECONDS_MAX
+            } else {
+                limits::EXPRESS_SECONDS_MAX
+            },
+            history_events_max: if standard {
+                limits::STANDARD_HISTORY_EVENTS_MAX
+            } else {
+                limits::EXPRESS_HISTORY_EVENTS_MAX
+            },
+            names: Box::new(Names { machine: name.clone(), mode: key.mode }),
+        });
+        let metrics = metrics.machine(&key.arn);
+        let in_block = Cell::new((0, 0));
+        let machine = Rc::new(Machine { key: key.clone(), name, metrics, core, in_block });
+        self.known.insert(key, Rc::clone(&machine));
+        Ok(machine)
+    }
+}
+
+/// Tells an execution something, as it is told live: a task was begun before it has an outcome. A replay of the same
+/// events by the same function gives the same effects.
+pub fn handle(
+    execution: &mut Execution,
+    event: Event,
+    now: Timestamp,
+    effects: &mut Vec<Effect>,
+    observer: &mut impl Observer,
+) {
+    if let Event::TaskSucceeded { id, .. } | Event::TaskFailed { id, .. } = &event {
+        execution.handle(Event::TaskStarted(*id), now, effects, observer);
+    }
+    execution.handle(event, now, effects, observer);
+}
+
+/// [`handle`] when nobody looks.
+pub fn handle_unobserved(execution: &mut Execution, event: Event, now: Timestamp, effects: &mut Vec<Effect>) {
+    handle(execution, event, now, effects, &mut NoObserver);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_survives_the_language_core() {
+        let partition = PartitionId::new(1_023).expect("in range");
+        let id = BatchId::new(partition, u32::MAX, (1 << 40) - 1).expect("in range").execution(255);
+        assert_eq!(id_of(key_of(id)), Some(id));
+    }
+}

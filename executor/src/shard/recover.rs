@@ -1,0 +1,399 @@
+//! Taking a partition and bringing back what was open in it.
+//!
+//! The log is read forward twice: once by its id columns alone, to learn what was opened and not closed and which batches
+//! are remembered; then, from the oldest open execution on, for the records of what is open. An EXPRESS execution starts
+//! again from its input. A STANDARD one is replayed: it is told what it was told, and only what it then still waits for is
+//! done again. Invariants: nothing is acknowledged anew; the partition takes starts only when everything open is back; few
+//! logs are read at a time, in pages, so that memory is bounded by what is open. What may fail: the store (tried again,
+//! with pauses) or a block that cannot be read (the partition is given up, loudly).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use asl::{Dialect, Effect, Event, Payload, Program};
+use ids::{BatchId, DefinitionHash, ExecutionId, PartitionId};
+use journal::block::{IdRun, JournalledKind, MachineRef, SubBlockKind, decode_failure};
+use journal::store::BlockRange;
+use journal::{Block, BlockId, Journalled, Opened, Record, Store, StoreError};
+use smallvec::SmallVec;
+
+use super::core::{Landed, Shard};
+use super::dedupe::{Content, Seen};
+use super::execution::{OpenExecution, WaitingFor};
+use super::log::LogState;
+use super::machine::{self, Beginning, dialect_of};
+use super::mailbox::Mailbox;
+use super::retain::Retained;
+use crate::definitions::{Definitions, LoadError};
+use crate::limits;
+
+/// The pause after a failed attempt.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+/// What was open.
+#[derive(Debug)]
+pub struct RecoveredExecution {
+    pub machine: MachineRef,
+    pub opened: Opened,
+    pub journal: Vec<Journalled>,
+    pub blocks: SmallVec<[BlockId; 1]>,
+}
+
+/// What a log told its new owner.
+pub struct Recovered {
+    pub generation: u64,
+    pub retained: Retained,
+    /// Batches within the horizon, with their block and its time.
+    pub batches: Vec<(BatchId, BlockId, u64)>,
+    pub open: Vec<RecoveredExecution>,
+    pub programs: Map<(DefinitionHash, Dialect), Arc<Program>>,
+}
+
+/// What the id columns say.
+#[derive(Default)]
+struct Scan {
+    open: Map<BatchId, (BlockId, [u64; 4])>,
+    batches: Vec<(BatchId, BlockId, u64)>,
+}
+
+fn mask(run: &IdRun) -> [u64; 4] {
+    let mut bits = [0; 4];
+    for id in run.ids() {
+        bits[usize::from(id.index) / 64] |= 1 << (id.index % 64);
+    }
+    bits
+}
+
+impl Scan {
+    fn block(&mut self, block: &Block, remembered_from_ms: u64) {
+        let at = block.id();
+        for run in block.opened_runs() {
+            let (_, bits) = self.open.entry(run.batch).or_insert((at, [0; 4]));
+            bits.iter_mut().zip(mask(&run)).for_each(|(bits, mask)| *bits |= mask);
+            let last = self.batches.last().map(|(batch, _, _)| *batch);
+            if block.time_ms() >= remembered_from_ms && last != Some(run.batch) {
+                self.batches.push((run.batch, at, block.time_ms()));
+            }
+        }
+        for run in block.closed_runs() {
+            if let Some((_, bits)) = self.open.get_mut(&run.batch) {
+                bits.iter_mut().zip(mask(&run)).for_each(|(bits, mask)| *bits &= !mask);
+                if *bits == [0; 4] {
+                    self.open.remove(&run.batch);
+                }
+            }
+        }
+    }
+
+    fn is_open(&self, id: ExecutionId) -> bool {
+        let bits = self.open.get(&id.batch).map(|(_, bits)| bits[usize::from(id.index) / 64]);
+        bits.is_some_and(|bits| bits >> (id.index % 64) & 1 == 1)
+    }
+}
+
+/// Calls `visit` with every block from `from` on.
+async fn read_all(
+    store: &dyn Store,
+    partition: PartitionId,
+    mut from: BlockId,
+    mut visit: impl FnMut(&Block) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let to = BlockId { generation: u64::MAX, sequence: u64::MAX };
+    loop {
+        let range = BlockRange { from, to, reverse: false, limit: limits::RECOVERY_PAGE };
+        let page = store.read(partition, range).await?;
+        for (_, bytes) in &page {
+            visit(&Block::parse(bytes)?)?;
+        }
+        match page.last() {
+            Some((last, _)) if page.len() >= limits::RECOVERY_PAGE => {
+                from = BlockId { generation: last.generation, sequence: last.sequence + 1 };
+            }
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// The records of everything open, in the order in which it was opened.
+async fn collect(
+    store: &dyn Store,
+    partition: PartitionId,
+    scan: &Scan,
+) -> Result<Vec<RecoveredExecution>, StoreError> {
+    let Some(from) = scan.open.values().map(|(block, _)| *block).min() else { return Ok(Vec::new()) };
+    let mut open: Vec<RecoveredExecution> = Vec::new();
+    let mut places: Map<ExecutionId, usize> = Map::default();
+    read_all(store, partition, from, |block| {
+        for sub_block in block.sub_blocks() {
+            if !matches!(sub_block.kind(), SubBlockKind::Opened | SubBlockKind::Journalled) {
+                continue;
+            }
+            for record in block.records_of(sub_block, |id| scan.is_open(id))? {
+                match record {
+                    Record::Opened(opened) => {
+                        let machine = block.machines().get(opened.machine as usize).cloned();
+                        let machine = machine
+                            .ok_or_else(|| StoreError::Corrupt(format!("no machine of {}", opened.id)))?;
+                        places.insert(opened.id, open.len());
+                        let input = bytes::Bytes::copy_from_slice(&opened.input);
+                        let opened = Opened { input, ..opened };
+                        let blocks = SmallVec::from_iter([block.id()]);
+                        open.push(RecoveredExecution { machine, opened, journal: Vec::new(), blocks });
+                    }
+                    Record::Journalled(told) => {
+                        let Some(found) = places.get(&told.id).and_then(|at| open.get_mut(*at)) else {
+                            continue;
+                        };
+                        if found.blocks.last() != Some(&block.id()) {
+                            found.blocks.push(block.id());
+                        }
+                        found.journal.push(told);
+                    }
+                    Record::Closed(_) => {}
+                }
+            }
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(open)
+}
+
+/// Takes a partition and reads its log.
+async fn recover(
+    store: &dyn Store,
+    definitions: &Definitions,
+    partition: PartitionId,
+    retention: Duration,
+    now_ms: u64,
+) -> Result<Recovered, StoreError> {
+    let acquired = store.acquire(partition).await?;
+    let horizon_ms = u64::try_from(limits::BATCH_HORIZON.as_millis()).unwrap_or(u64::MAX);
+    let (mut scan, mut retained) = (Scan::default(), Retained::new(retention));
+    read_all(store, partition, BlockId::default(), |block| {
+        scan.block(block, now_ms.saturating_sub(horizon_ms));
+        retained.wrote(block.id(), block.time_ms());
+        Ok(())
+    })
+    .await?;
+    let open = collect(store, partition, &scan).await?;
+    let mut wanted: Vec<(DefinitionHash, Dialect)> = Vec::new();
+    let mut seen = HashSet::new();
+    for execution in &open {
+        retained.hold(execution.blocks[0], 1);
+        let machine = &execution.machine;
+        if seen.insert((machine.definition, machine.dialect)) {
+            wanted.push((machine.definition, dialect_of(machine.dialect)));
+        }
+    }
+    let mut programs = Map::default();
+    for key in wanted {
+        match definitions.load_all(store, &[key]).await {
+            Ok(loaded) => programs.extend(loaded.into_iter().map(|program| (key, program))),
+            Err(LoadError::Store(error)) => return Err(error),
+            Err(error @ (LoadError::Missing(_) | LoadError::Invalid(_))) => {
+                tracing::error!(%partition, %error, "open executions stay in the log until their definition is back");
+            }
+        }
+    }
+    Ok(Recovered { generation: acquired.generation, retained, batches: scan.batches, open, programs })
+}
+
+/// What an execution was told, as it was told.
+pub(super) fn event_of(told: &Journalled) -> Result<Event, StoreError> {
+    let id = asl::EffectId(told.effect);
+    let text = |text: Option<&str>| text.map(asl::Str::from);
+    Ok(match told.kind {
+        JournalledKind::TaskSucceeded => {
+            Event::TaskSucceeded { id, output: Payload::from_checked(told.payload.clone()) }
+        }
+        JournalledKind::TaskFailed => {
+            let (error, cause) = decode_failure(&told.payload)?;
+            let (error, cause) = (text(error).unwrap_or_default(), text(cause).unwrap_or_default());
+            Event::TaskFailed { id, error, cause }
+        }
+        JournalledKind::TimerFired => Event::TimerFired(id),
+        JournalledKind::TaskStarted => Event::TaskStarted(id),
+        JournalledKind::Stopped => {
+            let (error, cause) = decode_failure(&told.payload)?;
+            Event::Stop { error: text(error), cause: text(cause) }
+        }
+    })
+}
+
+/// Drops from `wanted` what an event has answered and what the execution has taken back.
+fn settle(wanted: &mut Vec<Effect>, event: &Event) {
+    match event {
+        Event::TaskSucceeded { id, .. } | Event::TaskFailed { id, .. } => {
+            wanted.retain(|effect| !matches!(effect, Effect::ScheduleTask { id: known, .. } if known == id));
+        }
+        Event::TimerFired(id) => {
+            wanted.retain(|effect| !matches!(effect, Effect::ArmTimer { id: known, .. } if known == id));
+        }
+        _ => {}
+    }
+}
+
+/// Adds what a step asks for to what is wanted.
+fn gather(wanted: &mut Vec<Effect>, effects: &mut Vec<Effect>) {
+    for effect in effects.drain(..) {
+        match &effect {
+            Effect::CancelTask(id) => {
+                wanted
+                    .retain(|known| !matches!(known, Effect::ScheduleTask { id: known, .. } if known == id));
+            }
+            Effect::CancelTimer(id) => {
+                wanted.retain(|known| !matches!(known, Effect::ArmTimer { id: known, .. } if known == id));
+            }
+            Effect::ArmTimer { id, .. } => {
+                wanted.retain(|known| !matches!(known, Effect::ArmTimer { id: known, .. } if known == id));
+                wanted.push(effect);
+            }
+            Effect::ScheduleTask { .. } | Effect::Finished(_) => wanted.push(effect),
+        }
+    }
+}
+
+impl Shard {
+    /// Connects, then recovers every log.
+    pub(super) fn begin_recovery(&mut self) {
+        self.connect_after(Duration::ZERO);
+    }
+
+    fn connect_after(&mut self, pause: Duration) {
+        let (connect, clock) = (Arc::clone(&self.context.connect), self.clock.clone());
+        let at_us = self.now_us + pause.as_micros() as u64;
+        self.flights.push(Box::pin(async move {
+            clock.sleep_until_us(at_us).await;
+            Landed::Connected(connect.connect().await)
+        }));
+    }
+
+    pub(super) fn connected(&mut self, result: Result<Arc<dyn Store>, StoreError>) {
+        match result {
+            Ok(store) => {
+                self.store = Some(store);
+                for _ in 0..limits::RECOVERIES_AT_ONCE {
+                    self.recover_next();
+                }
+                self.publish_state();
+            }
+            Err(error) => {
+                tracing::error!(%error, "no connection to the store: trying again");
+                self.connect_after(RETRY_PAUSE);
+            }
+        }
+    }
+
+    fn recover_next(&mut self) {
+        if self.recovering < self.logs.len() {
+            self.recovering += 1;
+            self.recover_log(self.recovering - 1, Duration::ZERO);
+        }
+    }
+
+    fn recover_log(&mut self, log: usize, pause: Duration) {
+        let Some(store) = self.store.as_ref().map(Arc::clone) else { return };
+        let (definitions, clock) = (Arc::clone(&self.definitions), self.clock.clone());
+        let (partition, retention) = (self.logs[log].partition, self.config.retention);
+        let at_us = self.now_us + pause.as_micros() as u64;
+        self.flights.push(Box::pin(async move {
+            clock.sleep_until_us(at_us).await;
+            let result = recover(&*store, &definitions, partition, retention, clock.now_ms()).await;
+            Landed::Recovered { log, result: result.map(Box::new) }
+        }));
+    }
+
+    pub(super) fn recovered(&mut self, at: usize, result: Result<Box<Recovered>, StoreError>) {
+        let recovered = match result {
+            Ok(recovered) => recovered,
+            Err(error) if error.is_retryable() || matches!(error, StoreError::Fenced { .. }) => {
+                tracing::error!(partition = %self.logs[at].partition, %error, "recovery failed: trying again");
+                return self.recover_log(at, RETRY_PAUSE);
+            }
+            Err(error) => {
+                self.lose(at, &error);
+                return self.recover_next();
+            }
+        };
+        let Recovered { generation, retained, batches, open, programs } = *recovered;
+        let (now_ms, max) = (self.now_us / 1_000, self.batches_max());
+        let log = &mut self.logs[at];
+        log.generation = generation;
+        log.retained = retained;
+        log.state = LogState::Serving;
+        log.dedupe.begin(now_ms);
+        for (batch, block, time_ms) in batches {
+            let seen = Seen { content: Content::Logged(block), in_flight: false, refused: Box::default() };
+            log.dedupe.remember(batch, time_ms, seen, now_ms, max);
+        }
+        self.metrics.recovered.add(open.len() as u64);
+        for execution in open {
+            self.restore(at, execution, &programs);
+        }
+        let ms = self.now_us.saturating_sub(self.begun_us) / 1_000;
+        self.metrics.recovery_ms.set(ms);
+        self.publish_state();
+        self.recover_next();
+    }
+
+    /// Puts an execution back where it was.
+    fn restore(
+        &mut self,
+        log: usize,
+        recovered: RecoveredExecution,
+        programs: &Map<(DefinitionHash, Dialect), Arc<Program>>,
+    ) {
+        let RecoveredExecution { machine: key, opened, journal, blocks } = recovered;
+        let Some(program) = programs.get(&(key.definition, dialect_of(key.dialect))) else { return };
+        let known = self
+            .machines
+            .get(&key)
+            .map_or_else(|| self.machines.add(key, Arc::clone(program), &self.metrics), Ok);
+        let Ok(machine) = known else { return };
+        let Opened { id, start_time_ms, seed, name, input, .. } = opened;
+        let beginning = Beginning { id, name: name.as_deref(), seed, start_time_ms };
+        let (mut effects, mut wanted) = (std::mem::take(&mut self.effects), Vec::new());
+        let bytes = input.len() as u64;
+        let payload = Payload::from_checked(input);
+        let mut execution = machine.begin(&beginning, payload, &mut effects, &mut asl::history::NoObserver);
+        gather(&mut wanted, &mut effects);
+        for told in journal.iter().filter(|_| machine.is_standard()) {
+            let Ok(event) = event_of(told) else { continue };
+            settle(&mut wanted, &event);
+            let at = machine::timestamp_of_ms(told.time_ms);
+            machine::handle_unobserved(&mut execution, event, at, &mut effects);
+            gather(&mut wanted, &mut effects);
+        }
+        self.effects = effects;
+        let open = OpenExecution {
+            machine,
+            id,
+            execution,
+            mailbox: Mailbox::default(),
+            runnable: false,
+            opened: true,
+            log: log as u16,
+            journalled: journal.len() as u32,
+            start_time_ms,
+            received_us: start_time_ms.saturating_mul(1_000),
+            seed,
+            name: name.map(Into::into),
+            input: bytes::Bytes::new(),
+            blocks,
+            waiting_for: WaitingFor::default(),
+            ended: None,
+            permit: self.admission.take_anyway(1, bytes),
+            stoppers: None,
+        };
+        let address = self.admit(open);
+        self.apply(address, &mut wanted);
+        // What it waits for was caused by what is durable already.
+        for task in std::mem::take(&mut self.logs[log].page.held) {
+            self.tasks.release(task);
+        }
+    }
+}

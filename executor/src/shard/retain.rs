@@ -1,0 +1,131 @@
+//! Which blocks of a log are still wanted: those that hold an open execution, and those whose executions closed less than
+//! the retention ago.
+//!
+//! Blocks are counted in buckets of equal time (a second, or less for short retentions), so that an hour of a busy log
+//! costs 3,600 entries. Invariants: a block is trimmed only when its whole bucket and all buckets before it are free; an
+//! open execution holds its bucket however long it is open. Nothing here fails.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use journal::BlockId;
+
+/// The width of a bucket for retentions of a minute and more.
+const BUCKET_MS_MAX: u64 = 1_000;
+
+#[derive(Debug)]
+struct Bucket {
+    first: BlockId,
+    begin_ms: u64,
+    /// Executions that were opened in these blocks and are not closed, and batches whose pointer is not written.
+    holds: u64,
+    /// The last close of what these blocks hold.
+    last_ms: u64,
+}
+
+/// The blocks of one log.
+#[derive(Debug)]
+pub struct Retained {
+    buckets: VecDeque<Bucket>,
+    retention_ms: u64,
+    width_ms: u64,
+    trimmed: BlockId,
+}
+
+impl Retained {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(retention: Duration) -> Self {
+        let retention_ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
+        let width_ms = (retention_ms / 60).clamp(1, BUCKET_MS_MAX);
+        Self { buckets: VecDeque::new(), retention_ms, width_ms, trimmed: BlockId::default() }
+    }
+
+    /// A block was written at this time.
+    pub fn wrote(&mut self, block: BlockId, at_ms: u64) {
+        match self.buckets.back_mut() {
+            Some(last) if at_ms < last.begin_ms.saturating_add(self.width_ms) => {
+                last.last_ms = last.last_ms.max(at_ms);
+            }
+            _ => self.buckets.push_back(Bucket { first: block, begin_ms: at_ms, holds: 0, last_ms: at_ms }),
+        }
+    }
+
+    fn bucket(&mut self, block: BlockId) -> Option<&mut Bucket> {
+        let after = self.buckets.partition_point(|bucket| bucket.first <= block);
+        self.buckets.get_mut(after.checked_sub(1)?)
+    }
+
+    /// This block is wanted until it is released as often.
+    pub fn hold(&mut self, block: BlockId, times: u64) {
+        if let Some(bucket) = self.bucket(block) {
+            bucket.holds += times;
+        }
+    }
+
+    /// What was held has closed at this time.
+    pub fn release(&mut self, block: BlockId, times: u64, at_ms: u64) {
+        if let Some(bucket) = self.bucket(block) {
+            bucket.holds = bucket.holds.saturating_sub(times);
+            bucket.last_ms = bucket.last_ms.max(at_ms);
+        }
+    }
+
+    /// Forgets what nobody wants, and tells from which block on the log is wanted, when that has changed.
+    pub fn trim_below(&mut self, now_ms: u64) -> Option<BlockId> {
+        // The last bucket stays: blocks are still being written into it.
+        while self.buckets.len() > 1 {
+            let free = self.buckets.front().is_some_and(|bucket| {
+                bucket.holds == 0 && bucket.last_ms.saturating_add(self.retention_ms) < now_ms
+            });
+            if !free {
+                break;
+            }
+            self.buckets.pop_front();
+        }
+        let first = self.buckets.front().map(|bucket| bucket.first)?;
+        if first <= self.trimmed {
+            return None;
+        }
+        self.trimmed = first;
+        Some(first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(sequence: u64) -> BlockId {
+        BlockId { generation: 1, sequence }
+    }
+
+    fn log() -> Retained {
+        let mut log = Retained::new(Duration::from_secs(60));
+        for second in 1..=10 {
+            log.wrote(block(second), second * 1_000);
+        }
+        log.trim_below(10_000);
+        log
+    }
+
+    #[test]
+    fn blocks_are_trimmed_when_their_retention_has_passed() {
+        let mut log = log();
+        assert_eq!(log.trim_below(61_000), None);
+        assert_eq!(log.trim_below(63_500), Some(block(4)));
+        assert_eq!(log.trim_below(63_500), None);
+    }
+
+    #[test]
+    fn an_open_execution_holds_its_block_and_all_later_ones_for_years() {
+        let mut log = log();
+        log.hold(block(3), 1);
+        let year = 365 * 86_400_000;
+        assert_eq!(log.trim_below(year), Some(block(3)));
+        assert_eq!(log.trim_below(2 * year), None);
+        log.release(block(3), 1, 2 * year);
+        assert_eq!(log.trim_below(2 * year + 60_000), None, "retention counts from the close");
+        assert_eq!(log.trim_below(2 * year + 60_001), Some(block(10)));
+    }
+}

@@ -1,0 +1,417 @@
+//! A batch of starts, from its frame to the block under construction.
+//!
+//! The order is the order of cost: shape, resend, room, definitions, and only then the inputs. Invariants: permits are
+//! taken before an input is looked at; a refused input leaves its neighbours alone; an execution that ends in its first
+//! step never enters the slab, and its payload is copied once, from the frame into the block. What may fail: everything
+//! a dispatcher can get wrong, as a [`v1::StartRefusal`].
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use asl::history::NoObserver;
+use asl::{Effect, Outcome, Program};
+use ids::{BatchId, ExecutionId, Status};
+use journal::block::{OpenedView, seed_for};
+use proto::executor::v1;
+use proto::executor::v1::start_refusal::Reason;
+use smallvec::SmallVec;
+use tokio::sync::mpsc;
+
+use super::answer::{refusal, send_acks, wire_outcome};
+use super::core::{Landed, Shard};
+use super::dedupe::{Content, Seen, Verdict};
+use super::execution::{OpenExecution, WaitingFor};
+use super::flush::{payload_of, status_of};
+use super::log::{LogState, StartedBatch};
+use super::machine::{Beginning, Machine, dialect_of};
+use super::mailbox::Mailbox;
+use super::validate;
+use crate::admission::Permit;
+use crate::definitions::LoadError;
+use crate::limits;
+
+/// A batch whose shape is right and which is new.
+struct Batch<'a> {
+    wire: &'a v1::StartBatch,
+    id: BatchId,
+    log: usize,
+    machines: SmallVec<[(Rc<Machine>, u32); 1]>,
+    permit: Permit,
+    refused: Vec<(u32, u32, v1::StartRefusal)>,
+}
+
+type Acks = mpsc::Sender<v1::StartAck>;
+
+impl Shard {
+    /// Starts a batch, or refuses it.
+    pub(super) fn start(&mut self, batch: v1::StartBatch, acks: &Acks) {
+        let all = (0, batch.input.len().max(1) as u32);
+        if let Err(refusal) = self.try_start(batch, acks) {
+            let (id, refusal) = *refusal;
+            self.refuse(acks, id, all, refusal);
+        }
+    }
+
+    fn try_start(
+        &mut self,
+        wire: v1::StartBatch,
+        acks: &Acks,
+    ) -> Result<(), Box<(Option<v1::BatchId>, v1::StartRefusal)>> {
+        let wire_id = wire.id;
+        let refused = |refusal| Box::new((wire_id, refusal));
+        let id = validate::id(&wire).map_err(refused)?;
+        let Ok(log) = self.config.partitions.binary_search(&id.partition) else {
+            return Err(refused(not_owner(id)));
+        };
+        validate::shape(&wire, self.now_us / 1_000).map_err(refused)?;
+        let hash = validate::content_hash(&wire, &self.hasher);
+        if self.logs[log].state != LogState::Recovering
+            && self.is_resend(log, id, hash, &wire, acks).map_err(refused)?
+        {
+            return Ok(());
+        }
+        self.may_start(log, id).map_err(refused)?;
+        let bytes: usize = wire.input.iter().map(bytes::Bytes::len).sum();
+        let permit = self.admission.take(wire.input.len() as u32, bytes as u64).map_err(|full| {
+            let message = format!(
+                "{} are at this shard's limit of {}: send the batch again later",
+                full.what, full.limit
+            );
+            let overloaded = refusal(Reason::Overloaded, "Overloaded", message);
+            refused(v1::StartRefusal { retry_after_ms: full.retry_after_ms, ..overloaded })
+        })?;
+        match self.resolve(log, &wire).map_err(refused)? {
+            Resolved::Here(machines) => {
+                self.start_new(
+                    Batch { wire: &wire, id, log, machines, permit, refused: Vec::new() },
+                    hash,
+                    acks,
+                );
+            }
+            Resolved::Missing(_) if self.loading >= limits::LOADING_BATCHES_MAX => {
+                let message = "too many batches wait for definitions: send the batch again later".to_owned();
+                let overloaded = refusal(Reason::Overloaded, "LoadingDefinitions", message);
+                let retry_after_ms = self.admission.retry_after_ms();
+                return Err(refused(v1::StartRefusal { retry_after_ms, ..overloaded }));
+            }
+            Resolved::Missing(hashes) => self.load(wire, acks, hashes),
+        }
+        Ok(())
+    }
+
+    /// Whether the batch was seen before; then it is answered here.
+    fn is_resend(
+        &mut self,
+        log: usize,
+        id: BatchId,
+        hash: u64,
+        wire: &v1::StartBatch,
+        acks: &Acks,
+    ) -> Result<bool, v1::StartRefusal> {
+        let seen = match self.logs[log].dedupe.look_up(id, wire.start_time_ms) {
+            Verdict::New => return Ok(false),
+            Verdict::Expired => return Err(expired(wire.start_time_ms)),
+            Verdict::Known(seen) => seen,
+        };
+        self.metrics.duplicates.add(1);
+        match seen.content {
+            Content::Hash(known) if known != hash => return Err(conflict()),
+            Content::Hash(_) => {}
+            Content::Logged(block) => {
+                self.compare(id, block, wire.clone(), acks.clone());
+                return Ok(true);
+            }
+        }
+        let in_flight = seen.in_flight;
+        let refused = seen.refused.clone();
+        for (from, to, refusal) in &*refused {
+            self.refuse(acks, wire.id, (*from, *to), refusal.clone());
+        }
+        if in_flight {
+            self.join_waiters(log, id, acks);
+        } else {
+            send_acks(acks, id.into(), &accepted(wire.input.len() as u32, &refused));
+        }
+        Ok(true)
+    }
+
+    /// One more stream waits for a batch that is in flight.
+    fn join_waiters(&mut self, log: usize, id: BatchId, acks: &Acks) {
+        let log = &mut self.logs[log];
+        let pages = log.sealed.iter_mut().map(|sealed| &mut sealed.page).chain([&mut log.page]);
+        let found = pages.flat_map(|page| &mut page.batches).find(|batch| batch.id == id);
+        if let Some(batch) = found {
+            if batch.acks.len() >= limits::BATCH_WAITERS_MAX {
+                batch.acks.remove(0);
+            }
+            batch.acks.push(acks.clone());
+        }
+    }
+
+    /// Whether new work is taken at all.
+    fn may_start(&self, log: usize, id: BatchId) -> Result<(), v1::StartRefusal> {
+        if self.draining.is_some() {
+            return Err(refusal(
+                Reason::Draining,
+                "Draining",
+                "this node is draining: send the batch to another".into(),
+            ));
+        }
+        let wait = |refusal| v1::StartRefusal { retry_after_ms: self.admission.retry_after_ms(), ..refusal };
+        let unavailable =
+            |code, message: &str| wait(refusal(Reason::StoreUnavailable, code, message.to_owned()));
+        let log = &self.logs[log];
+        match log.state {
+            LogState::Serving if log.sealed.len() >= limits::FLUSHES_WAITING_MAX => {
+                let message = "the store is slower than the starts: send the batch again later".to_owned();
+                Err(wait(refusal(Reason::Overloaded, "FlushQueueFull", message)))
+            }
+            LogState::Serving => Ok(()),
+            LogState::Recovering => Err(unavailable(
+                "Recovering",
+                "this partition's log is being read: send the batch again later",
+            )),
+            LogState::Down => {
+                Err(unavailable("StoreUnavailable", "the store does not confirm: send the batch again later"))
+            }
+            LogState::Lost => Err(not_owner(id)),
+        }
+    }
+
+    /// The batch's machines, with their index in the block under construction.
+    fn resolve(&mut self, log: usize, wire: &v1::StartBatch) -> Result<Resolved, v1::StartRefusal> {
+        let mut machines = SmallVec::new();
+        let mut missing = Vec::new();
+        for (at, machine) in wire.machines.iter().enumerate() {
+            let key = validate::machine(at, machine)?;
+            let known = match self.machines.get(&key) {
+                Some(known) => known,
+                None => match self.definitions.compiled(&key.definition, dialect_of(key.dialect)) {
+                    Some(program) => self.machines.add(key, program, &self.metrics).map_err(|error| {
+                        refusal(Reason::Invalid, "InvalidArn", format!("`machines[{at}].arn`: {error}"))
+                    })?,
+                    None => {
+                        missing.push((key.definition, dialect_of(key.dialect)));
+                        continue;
+                    }
+                },
+            };
+            let log = &mut self.logs[log];
+            let index = known.index_in(&mut log.builder, log.serial);
+            machines.push((known, index));
+        }
+        Ok(if missing.is_empty() { Resolved::Here(machines) } else { Resolved::Missing(missing) })
+    }
+
+    /// Reads definitions from the store; the batch is started again when they are here.
+    fn load(&mut self, batch: v1::StartBatch, acks: &Acks, hashes: Vec<(ids::DefinitionHash, asl::Dialect)>) {
+        let Some(store) = self.store.as_ref().map(Arc::clone) else { return };
+        let (definitions, acks) = (Arc::clone(&self.definitions), acks.clone());
+        let batch = Box::new(batch);
+        self.loading += 1;
+        self.flights.push(Box::pin(async move {
+            let result = definitions.load_all(&*store, &hashes).await;
+            Landed::Loaded { batch, acks, result }
+        }));
+    }
+
+    /// The definitions of a batch were read, or are not there. Holding the programs meanwhile keeps them compiled.
+    pub(super) fn loaded(
+        &mut self,
+        batch: v1::StartBatch,
+        acks: &Acks,
+        result: Result<Vec<Arc<Program>>, LoadError>,
+    ) {
+        self.loading -= 1;
+        let all = (0, batch.input.len() as u32);
+        let refusal = match result {
+            Ok(_programs) => return self.start(batch, acks),
+            Err(LoadError::Missing(hashes)) => {
+                let message = "put the missing definitions, then send the batch again".to_owned();
+                let missing_definitions =
+                    hashes.iter().map(|hash| bytes::Bytes::copy_from_slice(hash)).collect();
+                let refusal = refusal(Reason::DefinitionMissing, "StateMachineDoesNotExist", message);
+                v1::StartRefusal { missing_definitions, ..refusal }
+            }
+            Err(LoadError::Store(error)) => {
+                let refusal = refusal(Reason::StoreUnavailable, "StoreUnavailable", error.to_string());
+                v1::StartRefusal { retry_after_ms: self.admission.retry_after_ms(), ..refusal }
+            }
+            Err(LoadError::Invalid(message)) => refusal(Reason::Invalid, "InvalidDefinition", message),
+        };
+        self.refuse(acks, batch.id, all, refusal);
+    }
+
+    fn start_new(&mut self, mut batch: Batch<'_>, hash: u64, acks: &Acks) {
+        let received_us = self.now_us;
+        for index in 0..batch.wire.input.len() {
+            self.start_one(&mut batch, index, received_us);
+        }
+        let Batch { wire, id, log: at, permit, refused, .. } = batch;
+        for (from, to, refusal) in &refused {
+            self.refuse(acks, wire.id, (*from, *to), refusal.clone());
+        }
+        let accepted = accepted(wire.input.len() as u32, &refused);
+        if accepted.is_empty() {
+            return;
+        }
+        let max = self.batches_max();
+        let log = &mut self.logs[at];
+        let seen = Seen { content: Content::Hash(hash), in_flight: true, refused: refused.into() };
+        log.dedupe.remember(id, wire.start_time_ms, seen, self.now_us / 1_000, max);
+        let acks = SmallVec::from_iter([acks.clone()]);
+        log.page.batches.push(StartedBatch { id, acks, accepted, received_us, permit });
+        if log.builder.bytes_estimate() >= limits::FLUSH_BYTES_MAX {
+            self.seal(at);
+            self.flush(at);
+        }
+    }
+
+    fn start_one(&mut self, batch: &mut Batch<'_>, at: usize, received_us: u64) {
+        let wire = batch.wire;
+        let (machine, in_block) =
+            &batch.machines[wire.machine_index.get(at).map_or(0, |index| *index as usize)];
+        let input = match validate::input(&wire.input[at], machine.program().dialect) {
+            Ok(input) => input,
+            Err(message) => {
+                let refusal = refusal(Reason::Invalid, "InvalidExecutionInput", message);
+                return refuse_one(&mut batch.refused, at as u32, refusal);
+            }
+        };
+        let id = batch.id.execution(at as u8);
+        let name = wire.name.get(at).map(String::as_str).filter(|name| !name.is_empty());
+        let seed = seed_for(id, wire.seed);
+        let mut effects = std::mem::take(&mut self.effects);
+        let beginning = Beginning { id, name, seed, start_time_ms: wire.start_time_ms };
+        let execution = machine.begin(&beginning, input, &mut effects, &mut NoObserver);
+        self.metrics.steps.add(1);
+        let log = &mut self.logs[batch.log];
+        log.page.tally(machine, None, 1, received_us);
+        if let [Effect::Finished(outcome)] = effects.as_slice() {
+            let opened = OpenedView {
+                id,
+                machine: *in_block,
+                start_time_ms: wire.start_time_ms,
+                seed,
+                name,
+                input: &wire.input[at],
+            };
+            let status = status_of(outcome);
+            match outcome {
+                Outcome::Succeeded(output) => {
+                    log.builder.opened_and_closed(opened, status, self.now_us / 1_000, output.bytes());
+                }
+                other => {
+                    log.builder.opened_and_closed(opened, status, self.now_us / 1_000, &payload_of(other))
+                }
+            }
+            log.page.tally(machine, Some(status), 1, received_us);
+            self.ended_at_once(batch.log, id, status, outcome);
+            effects.clear();
+        } else {
+            let open = OpenExecution {
+                machine: Rc::clone(machine),
+                id,
+                execution,
+                mailbox: Mailbox::default(),
+                runnable: false,
+                opened: false,
+                log: batch.log as u16,
+                journalled: 0,
+                start_time_ms: wire.start_time_ms,
+                received_us,
+                seed,
+                name: name.map(Into::into),
+                input: wire.input[at].clone(),
+                blocks: SmallVec::new(),
+                waiting_for: WaitingFor::default(),
+                ended: None,
+                permit: batch.permit.split(1, wire.input[at].len() as u64),
+                stoppers: None,
+            };
+            let address = self.admit(open);
+            self.logs[batch.log].page.fresh.push(address);
+            self.apply(address, &mut effects);
+        }
+        self.effects = effects;
+    }
+
+    fn ended_at_once(&mut self, log: usize, id: ExecutionId, status: Status, outcome: &Outcome) {
+        if self.watchers.is_empty() {
+            return;
+        }
+        let page = &mut self.logs[log].page;
+        page.completed(id, status);
+        if self.outcomes_watched {
+            page.outcomes.push(wire_outcome(id, outcome));
+        }
+    }
+}
+
+enum Resolved {
+    Here(SmallVec<[(Rc<Machine>, u32); 1]>),
+    Missing(Vec<(ids::DefinitionHash, asl::Dialect)>),
+}
+
+fn not_owner(id: BatchId) -> v1::StartRefusal {
+    let message =
+        format!("partition {} is not owned by this shard: ask DescribeNode for its owner", id.partition);
+    refusal(Reason::NotOwner, "NotOwner", message)
+}
+
+pub(super) fn conflict() -> v1::StartRefusal {
+    let message =
+        "this batch id was used for other content: raise the sequence, or register the dispatcher again";
+    refusal(Reason::Conflict, "BatchIdInUse", message.to_owned())
+}
+
+fn expired(start_time_ms: u64) -> v1::StartRefusal {
+    let message = format!(
+        "the batch's start_time_ms {start_time_ms} lies further back than batch ids are remembered \
+         (at most {:?}): look its executions up before starting them under a new id",
+        limits::BATCH_HORIZON
+    );
+    refusal(Reason::Expired, "BatchExpired", message)
+}
+
+/// Adds one refusal; neighbours with the same one become a range.
+fn refuse_one(refused: &mut Vec<(u32, u32, v1::StartRefusal)>, at: u32, refusal: v1::StartRefusal) {
+    match refused.last_mut() {
+        Some((_, to, known)) if *to == at && *known == refusal => *to += 1,
+        _ => refused.push((at, at + 1, refusal)),
+    }
+}
+
+/// What the refused ranges leave.
+pub(super) fn accepted(count: u32, refused: &[(u32, u32, v1::StartRefusal)]) -> SmallVec<[(u32, u32); 1]> {
+    let mut ranges = SmallVec::new();
+    let mut next = 0;
+    for (from, to, _) in refused {
+        if *from > next {
+            ranges.push((next, *from));
+        }
+        next = *to;
+    }
+    if next < count {
+        ranges.push((next, count));
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_neighbours_become_a_range_and_the_rest_is_accepted() {
+        let mut refused = Vec::new();
+        for at in [0, 3, 4, 9] {
+            refuse_one(&mut refused, at, conflict());
+        }
+        let ranges: Vec<_> = refused.iter().map(|(from, to, _)| (*from, *to)).collect();
+        assert_eq!(ranges, [(0, 1), (3, 5), (9, 10)]);
+        assert_eq!(accepted(10, &refused).to_vec(), [(1, 3), (5, 9)]);
+        assert_eq!(accepted(10, &[]).to_vec(), [(0, 10)]);
+        assert!(accepted(1, &refused[..1]).is_empty());
+    }
+}

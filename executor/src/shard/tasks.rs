@@ -1,0 +1,378 @@
+//! Tasks on their way to workers and back.
+//!
+//! A task waits in the queue of its pool until a worker of that pool has credit; it leaves in a batch; its outcome comes
+//! back under a token. Invariants: a token is the task's address and a keyed hash of it, under a key that is drawn when
+//! the shard starts, so that no token of another shard, another process or another task is taken for it; an outcome is
+//! taken once, a second one finds nobody; a worker that leaves gives its tasks back to the front of the queue, in their
+//! order. Bounded by admission (a task belongs to an open execution) and by credit. What may fail: a full or closed
+//! worker channel, and then the tasks stay here.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+
+use asl::{EffectId, Payload, Str};
+use bytes::Bytes;
+use proto::executor::v1;
+use telemetry::ShardMetrics;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::bindings::PoolIndex;
+use super::command::WorkerId;
+use super::slab::{Address, Slab};
+use crate::limits;
+
+const TOKEN_BYTES: usize = 16;
+
+/// A task that somebody waits for.
+#[derive(Debug)]
+pub struct Task {
+    /// The execution.
+    pub execution: Address,
+    /// Which of its effects.
+    pub effect: EffectId,
+    /// What the worker is told to run.
+    pub function: Str,
+    /// What the worker is given.
+    pub input: Payload,
+    /// Whether the output is wrapped as the answer of `lambda:invoke`.
+    pub wrapped: bool,
+    /// Who serves it.
+    pub pool: PoolIndex,
+    /// Who has it.
+    pub worker: Option<WorkerId>,
+}
+
+#[derive(Debug)]
+struct Pool {
+    queue: VecDeque<Address>,
+    workers: Vec<WorkerId>,
+    turn: usize,
+}
+
+#[derive(Debug)]
+struct Worker {
+    pool: PoolIndex,
+    credit: u32,
+    sender: mpsc::Sender<v1::TaskBatch>,
+    cancelled: Vec<Bytes>,
+}
+
+/// The tasks and workers of a shard.
+#[derive(Debug)]
+pub struct Tasks {
+    entries: Slab<Task>,
+    pools: Vec<Pool>,
+    workers: HashMap<WorkerId, Worker, foldhash::fast::RandomState>,
+    key: RandomState,
+}
+
+impl Tasks {
+    /// So many pools, all without workers.
+    #[must_use]
+    pub fn new(pools: usize) -> Self {
+        let pools =
+            (0..pools).map(|_| Pool { queue: VecDeque::new(), workers: Vec::new(), turn: 0 }).collect();
+        Self { entries: Slab::default(), pools, workers: HashMap::default(), key: RandomState::new() }
+    }
+
+    /// A task; it is not sent before [`Tasks::release`].
+    pub fn schedule(&mut self, task: Task) -> Address {
+        self.entries.insert(task)
+    }
+
+    /// The task may leave now, unless it was cancelled meanwhile.
+    pub fn release(&mut self, address: Address) {
+        let pool = self.entries.get(address).map(|task| usize::from(task.pool));
+        if let Some(pool) = pool.and_then(|pool| self.pools.get_mut(pool)) {
+            pool.queue.push_back(address);
+        }
+    }
+
+    /// Puts `own` in the place of an input that is the text of `frame`, so that the frame can be freed.
+    pub fn detach_input(&mut self, address: Address, frame: &Payload, own: &Payload) {
+        if let Some(task) = self.entries.get_mut(address)
+            && task.input.shares_text(frame)
+        {
+            task.input = own.clone();
+        }
+    }
+
+    /// The outcome is no longer wanted; a worker that has the task is told with its next batch.
+    pub fn cancel(&mut self, address: Address) {
+        let Some(task) = self.entries.remove(address) else { return };
+        let token = self.token(address);
+        if let Some(worker) = task.worker.and_then(|worker| self.workers.get_mut(&worker)) {
+            worker.cancelled.push(token);
+        }
+    }
+
+    /// The task of a token, if somebody still waits for it.
+    #[must_use]
+    pub fn find(&self, token: &[u8]) -> Option<(Address, &Task)> {
+        let address = self.address(token)?;
+        self.entries.get(address).map(|task| (address, task))
+    }
+
+    /// Takes a task out: its outcome has come.
+    pub fn take(&mut self, address: Address) -> Option<Task> {
+        self.entries.remove(address)
+    }
+
+    /// Tasks that wait for a worker or for their outcome.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Workers attached.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// A worker has come; `false` when there are too many.
+    pub fn attach(&mut self, id: WorkerId, pool: PoolIndex, sender: mpsc::Sender<v1::TaskBatch>) -> bool {
+        let Some(entry) = self.pools.get_mut(usize::from(pool)) else { return false };
+        if self.workers.len() >= limits::WORKERS_MAX || self.workers.contains_key(&id) {
+            return false;
+        }
+        entry.workers.push(id);
+        self.workers.insert(id, Worker { pool, credit: 0, sender, cancelled: Vec::new() });
+        true
+    }
+
+    /// A worker takes so many tasks more.
+    pub fn grant(&mut self, id: WorkerId, credit: u32) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.credit = worker.credit.saturating_add(credit).min(limits::WORKER_CREDIT_MAX);
+        }
+    }
+
+    /// A worker has gone: what it had goes to others.
+    pub fn detach(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.remove(&id) else { return };
+        let Some(pool) = self.pools.get_mut(usize::from(worker.pool)) else { return };
+        pool.workers.retain(|other| *other != id);
+        let had: Vec<Address> = self
+            .entries
+            .iter()
+            .filter(|(_, task)| task.worker == Some(id))
+            .map(|(address, _)| address)
+            .collect();
+        for address in had.into_iter().rev() {
+            if let Some(task) = self.entries.get_mut(address) {
+                task.worker = None;
+            }
+            pool.queue.push_front(address);
+        }
+    }
+
+    /// Sends what can be sent.
+    pub fn dispatch(&mut self, metrics: &ShardMetrics) {
+        for pool in 0..self.pools.len() {
+            self.dispatch_pool(pool, metrics);
+        }
+        let mut gone = Vec::new();
+        for (id, worker) in &mut self.workers {
+            if !worker.cancelled.is_empty() {
+                let batch =
+                    v1::TaskBatch { tasks: Vec::new(), cancelled: std::mem::take(&mut worker.cancelled) };
+                if let Err(TrySendError::Full(batch)) = worker.sender.try_send(batch) {
+                    worker.cancelled = batch.cancelled;
+                    worker.cancelled.truncate(limits::TASK_BATCH_MAX);
+                }
+            }
+            if worker.sender.is_closed() {
+                gone.push(*id);
+            }
+        }
+        for id in gone {
+            self.detach(id);
+        }
+    }
+
+    fn dispatch_pool(&mut self, pool: usize, metrics: &ShardMetrics) {
+        let mut idle = 0;
+        while let Some(entry) = self.pools.get_mut(pool) {
+            if entry.queue.is_empty() || idle >= entry.workers.len() {
+                return;
+            }
+            entry.turn = (entry.turn + 1) % entry.workers.len();
+            let worker = entry.workers[entry.turn];
+            if self.send_batch(pool, worker, metrics) { idle = 0 } else { idle += 1 }
+        }
+    }
+
+    /// Sends one batch to a worker; `false` when it takes none.
+    fn send_batch(&mut self, pool: usize, id: WorkerId, metrics: &ShardMetrics) -> bool {
+        let credit = self.workers.get(&id).map_or(0, |worker| worker.credit);
+        if credit == 0 {
+            return false;
+        }
+        let addresses = self.fill(pool, id, credit.min(limits::TASK_BATCH_MAX as u32) as usize);
+        if addresses.is_empty() {
+            return false;
+        }
+        let tasks = addresses.iter().filter_map(|address| self.wire_task(*address)).collect();
+        let Some(worker) = self.workers.get_mut(&id) else { return false };
+        let cancelled = std::mem::take(&mut worker.cancelled);
+        match worker.sender.try_send(v1::TaskBatch { tasks, cancelled }) {
+            Ok(()) => {
+                worker.credit -= addresses.len() as u32;
+                metrics.tasks_scheduled.add(addresses.len() as u64);
+                true
+            }
+            Err(TrySendError::Full(batch) | TrySendError::Closed(batch)) => {
+                worker.cancelled = batch.cancelled;
+                for address in addresses.into_iter().rev() {
+                    if let Some(task) = self.entries.get_mut(address) {
+                        task.worker = None;
+                    }
+                    self.pools[pool].queue.push_front(address);
+                }
+                false
+            }
+        }
+    }
+
+    /// Takes tasks from the front of a pool's queue for a worker, by count and by bytes.
+    fn fill(&mut self, pool: usize, id: WorkerId, count: usize) -> Vec<Address> {
+        let (mut addresses, mut bytes) = (Vec::new(), 0);
+        let queue = &mut self.pools[pool].queue;
+        while addresses.len() < count
+            && let Some(address) = queue.pop_front()
+        {
+            // Whoever was cancelled while it waited is no longer there.
+            let Some(task) = self.entries.get_mut(address) else { continue };
+            bytes += task.input.len();
+            if bytes > limits::TASK_BATCH_BYTES_MAX && !addresses.is_empty() {
+                queue.push_front(address);
+                break;
+            }
+            task.worker = Some(id);
+            addresses.push(address);
+        }
+        addresses
+    }
+
+    fn wire_task(&self, address: Address) -> Option<v1::Task> {
+        let task = self.entries.get(address)?;
+        let function = task.function.to_string();
+        Some(v1::Task { token: self.token(address), function, input: task.input.bytes().clone() })
+    }
+
+    fn token(&self, address: Address) -> Bytes {
+        let mut token = [0; TOKEN_BYTES];
+        token[..4].copy_from_slice(&address.slot.to_le_bytes());
+        token[4..8].copy_from_slice(&address.generation.to_le_bytes());
+        token[8..].copy_from_slice(&self.key.hash_one((address.slot, address.generation)).to_le_bytes());
+        Bytes::copy_from_slice(&token)
+    }
+
+    fn address(&self, token: &[u8]) -> Option<Address> {
+        let (slot, rest) = token.split_first_chunk::<4>()?;
+        let (generation, mac) = rest.split_first_chunk::<4>()?;
+        let address =
+            Address { slot: u32::from_le_bytes(*slot), generation: u32::from_le_bytes(*generation) };
+        let expected = self.key.hash_one((address.slot, address.generation)).to_le_bytes();
+        (mac == expected).then_some(address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POOL: PoolIndex = 0;
+
+    fn tasks(number: u64) -> (Tasks, Vec<Address>) {
+        let mut tasks = Tasks::new(1);
+        let addresses = (0..number)
+            .map(|effect| {
+                let address = tasks.schedule(Task {
+                    execution: Address::default(),
+                    effect: EffectId(effect),
+                    function: "f".into(),
+                    input: Payload::from_checked(Bytes::from_static(b"{}")),
+                    wrapped: false,
+                    pool: POOL,
+                    worker: None,
+                });
+                tasks.release(address);
+                address
+            })
+            .collect();
+        (tasks, addresses)
+    }
+
+    fn attach(tasks: &mut Tasks, id: WorkerId, credit: u32) -> mpsc::Receiver<v1::TaskBatch> {
+        let (sender, receiver) = mpsc::channel(8);
+        assert!(tasks.attach(id, POOL, sender));
+        tasks.grant(id, credit);
+        receiver
+    }
+
+    fn received(tasks: &Tasks, receiver: &mut mpsc::Receiver<v1::TaskBatch>) -> Vec<u64> {
+        let mut effects = Vec::new();
+        while let Ok(batch) = receiver.try_recv() {
+            effects.extend(batch.tasks.iter().filter_map(|task| Some(tasks.find(&task.token)?.1.effect.0)));
+        }
+        effects
+    }
+
+    #[test]
+    fn a_worker_gets_no_more_than_its_credit() {
+        let metrics = ShardMetrics::default();
+        let (mut tasks, _) = tasks(5);
+        let mut worker = attach(&mut tasks, 1, 2);
+        tasks.dispatch(&metrics);
+        assert_eq!(received(&tasks, &mut worker), [0, 1]);
+        tasks.grant(1, 10);
+        tasks.dispatch(&metrics);
+        assert_eq!(received(&tasks, &mut worker), [2, 3, 4]);
+    }
+
+    #[test]
+    fn the_tasks_of_a_worker_that_leaves_go_to_another_in_their_order() {
+        let metrics = ShardMetrics::default();
+        let (mut tasks, _) = tasks(4);
+        let mut first = attach(&mut tasks, 1, 3);
+        tasks.dispatch(&metrics);
+        assert_eq!(received(&tasks, &mut first), [0, 1, 2]);
+        drop(first);
+        tasks.dispatch(&metrics);
+        let mut second = attach(&mut tasks, 2, 10);
+        tasks.dispatch(&metrics);
+        assert_eq!(received(&tasks, &mut second), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_cancelled_task_is_not_sent_or_its_worker_is_told() {
+        let metrics = ShardMetrics::default();
+        let (mut tasks, addresses) = tasks(3);
+        tasks.cancel(addresses[0]);
+        let mut worker = attach(&mut tasks, 1, 10);
+        tasks.dispatch(&metrics);
+        let sent = worker.try_recv().expect("a batch").tasks;
+        assert_eq!(sent.len(), 2);
+        tasks.cancel(addresses[1]);
+        tasks.dispatch(&metrics);
+        assert_eq!(worker.try_recv().expect("a batch").cancelled, [sent[0].token.clone()]);
+        assert!(tasks.find(&sent[0].token).is_none());
+    }
+
+    #[test]
+    fn a_token_that_was_changed_or_comes_from_elsewhere_finds_nobody() {
+        let (tasks, addresses) = tasks(1);
+        let (other, _) = self::tasks(1);
+        let token = tasks.token(addresses[0]);
+        assert!(tasks.find(&token).is_some() && other.find(&token).is_none());
+        for at in 0..token.len() {
+            let mut changed = token.to_vec();
+            changed[at] ^= 1;
+            assert!(tasks.find(&changed).is_none(), "byte {at}");
+        }
+        assert!(tasks.find(b"").is_none() && tasks.find(&token[..15]).is_none());
+    }
+}

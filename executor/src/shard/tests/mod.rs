@@ -1,0 +1,272 @@
+//! A shard on its own thread against a store in memory, and a client that speaks to its queue.
+
+mod recovering;
+mod starting;
+mod stopping;
+mod working;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use asl::Dialect;
+use bytes::Bytes;
+use ids::{BatchId, DefinitionHash, ExecutionName, PartitionId};
+use journal::memory::MemoryStore;
+use journal::store::Connect;
+use proto::executor::v1;
+use proto::executor::v1::start_refusal::Reason;
+use telemetry::ShardMetrics;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::handle::{Binding, ShardConfig, ShardHandle, ShardState};
+use super::{Command, ShardContext};
+use crate::clock::{Clock, ManualClock};
+use crate::definitions::Definitions;
+use crate::error::Error;
+
+pub const START_MS: u64 = 1_700_000_000_000;
+pub const MACHINE: &str = "arn:aws:states:us-east-1:123456789012:stateMachine:orders";
+
+pub const PASS: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}"#;
+pub const FAIL: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Fail","Error":"E","Cause":"C"}}}"#;
+pub const WAIT: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Wait","Seconds":60,"End":true}}}"#;
+pub const TASK: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pay","TimeoutSeconds":30,"End":true}}}"#;
+pub const TWO_TASKS: &str = r#"{"StartAt":"A","States":{
+    "A":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pay","Next":"B"},
+    "B":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:ship","End":true}}}"#;
+
+/// How long a test waits for what must come; far more than it takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What must come, comes.
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what} did not come within {PATIENCE:?}"),
+    }
+}
+
+/// Everything that outlives a shard.
+pub struct World {
+    pub store: MemoryStore,
+    pub clock: ManualClock,
+    pub definitions: Arc<Definitions>,
+    pub retention: Duration,
+    pub open_max: u64,
+}
+
+/// A running shard.
+pub struct TestShard {
+    pub handle: ShardHandle,
+    pub metrics: Arc<ShardMetrics>,
+    clock: ManualClock,
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self {
+            store: MemoryStore::new(),
+            clock: ManualClock::at_ms(START_MS),
+            definitions: Arc::default(),
+            retention: Duration::from_secs(3_600),
+            open_max: 10_000,
+        }
+    }
+
+    /// Puts a definition.
+    pub async fn define(&self, definition: &'static str) -> DefinitionHash {
+        let store = self.store.connect().await.expect("a connection");
+        let text = Bytes::from_static(definition.as_bytes());
+        self.definitions.put(&*store, text, Dialect::Asl).await.expect("a good definition")
+    }
+
+    /// A shard that serves partition 0, ready.
+    pub async fn shard(&self) -> TestShard {
+        let shard = self.spawn();
+        shard.until(ShardState::Serving).await;
+        shard
+    }
+
+    pub fn spawn(&self) -> TestShard {
+        let binding = Binding { pattern: "arn:aws:lambda:*".to_owned(), pool: "workers".to_owned() };
+        let config = ShardConfig {
+            index: 0,
+            shards: 1,
+            partitions: vec![partition()],
+            partition_count: 1,
+            data_address: "127.0.0.1:1".to_owned(),
+            queue_commands: 64,
+            open_max: self.open_max,
+            bytes_max: 1 << 30,
+            retention: self.retention,
+            bindings: Arc::new([binding]),
+        };
+        let metrics = Arc::<ShardMetrics>::default();
+        let context = ShardContext {
+            connect: Arc::new(self.store.clone()),
+            definitions: Arc::clone(&self.definitions),
+            metrics: Arc::clone(&metrics),
+            clock: Clock::Manual(self.clock.clone()),
+        };
+        let (end, ended) = oneshot::channel::<()>();
+        let serve: super::Serve = Box::new(|_| {
+            Box::pin(async move {
+                let _ = ended.await;
+            })
+        });
+        let (handle, thread) = super::spawn(config, context, serve).expect("a thread");
+        TestShard { handle, metrics, clock: self.clock.clone(), end: Some(end), thread: Some(thread) }
+    }
+}
+
+pub fn partition() -> PartitionId {
+    PartitionId::new(0).expect("in range")
+}
+
+pub fn batch_id(sequence: u64) -> BatchId {
+    BatchId::new(partition(), 1, sequence).expect("in range")
+}
+
+/// The name of an execution by its id.
+pub fn execution(sequence: u64, index: u8) -> ExecutionName {
+    ExecutionName::Id(batch_id(sequence).execution(index))
+}
+
+/// A batch of executions of one machine.
+pub fn batch(sequence: u64, definition: DefinitionHash, mode: v1::Mode, inputs: &[&str]) -> v1::StartBatch {
+    let machine = v1::Machine {
+        arn: MACHINE.to_owned(),
+        definition_hash: Bytes::copy_from_slice(&definition),
+        mode: mode as i32,
+        dialect: v1::Dialect::Asl as i32,
+    };
+    v1::StartBatch {
+        id: Some(batch_id(sequence).into()),
+        machines: vec![machine],
+        input: inputs.iter().map(|input| Bytes::copy_from_slice(input.as_bytes())).collect(),
+        start_time_ms: START_MS,
+        seed: 7,
+        ..Default::default()
+    }
+}
+
+impl TestShard {
+    pub async fn until(&self, state: ShardState) {
+        let mut states: watch::Receiver<ShardState> = self.handle.state.clone();
+        let reached = soon("a state", states.wait_for(|known| *known == state)).await;
+        assert!(reached.is_ok(), "the shard ended before it was {state:?}");
+    }
+
+    pub async fn send(&self, command: Command) {
+        assert!(self.handle.sender.send(command).await.is_ok(), "the shard has ended");
+    }
+
+    /// Sends a batch; the channel gives its answers.
+    pub async fn start(&self, batch: v1::StartBatch) -> mpsc::Receiver<v1::StartAck> {
+        // Small flushes are a millisecond apart, and the clock stands still.
+        self.clock.advance(Duration::from_millis(1));
+        let (acks, answers) = mpsc::channel(512);
+        self.send(Command::Start { batch, acks }).await;
+        answers
+    }
+
+    /// Sends a batch and gives its answers, once everything is answered, in order.
+    pub async fn started(&self, batch: v1::StartBatch) -> Vec<Answer> {
+        let count = batch.input.len() as u32;
+        let mut answers = self.start(batch).await;
+        let mut given = Vec::new();
+        while given.iter().map(|answer: &Answer| answer.to - answer.from).sum::<u32>() < count {
+            given.push(next(&mut answers).await);
+        }
+        given.sort_by_key(|answer| answer.from);
+        given
+    }
+
+    pub async fn ask<T>(&self, command: impl FnOnce(super::Reply<T>) -> Command) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(command(reply)).await;
+        soon("an answer", answer).await.expect("the shard answers")
+    }
+
+    /// What a shard does with a question after everything that was sent before it.
+    pub async fn settled(&self) {
+        let _ = self.ask(|reply| Command::Report { reply }).await;
+    }
+
+    pub async fn watch(&self) -> mpsc::Receiver<v1::CompletionBatch> {
+        let (completions, receiver) = mpsc::channel(512);
+        self.send(Command::Watch { include_outcomes: true, completions }).await;
+        receiver
+    }
+
+    /// A worker with so much credit.
+    pub async fn worker(&self, id: u64, credit: u32) -> mpsc::Receiver<v1::TaskBatch> {
+        let (tasks, receiver) = mpsc::channel(64);
+        let hello = v1::WorkerHello { pool: "workers".to_owned(), worker: format!("worker-{id}") };
+        self.send(Command::WorkerAttached { worker: id, hello, tasks }).await;
+        self.say(id, v1::WorkerMessage { credit, ..Default::default() }).await;
+        receiver
+    }
+
+    pub async fn say(&self, worker: u64, message: v1::WorkerMessage) {
+        self.send(Command::WorkerMessage { worker, message }).await;
+    }
+
+    /// A worker's answer.
+    pub async fn succeed(&self, worker: u64, token: &Bytes, output: &str) {
+        let output = v1::task_outcome::Outcome::Output(Bytes::copy_from_slice(output.as_bytes()));
+        let outcome = v1::TaskOutcome { token: token.clone(), outcome: Some(output) };
+        self.say(worker, v1::WorkerMessage { outcomes: vec![outcome], ..Default::default() }).await;
+    }
+}
+
+impl Drop for TestShard {
+    /// As sudden as a crash: nothing is flushed.
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(ended.is_ok() || std::thread::panicking(), "the shard's thread panicked");
+        }
+    }
+}
+
+/// One answer to a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    pub from: u32,
+    pub to: u32,
+    pub refusal: Option<v1::StartRefusal>,
+}
+
+impl Answer {
+    pub fn reason(&self) -> Option<Reason> {
+        self.refusal.as_ref().map(v1::StartRefusal::reason)
+    }
+}
+
+pub async fn next(answers: &mut mpsc::Receiver<v1::StartAck>) -> Answer {
+    let ack = soon("an acknowledgement", answers.recv()).await.expect("the shard answers");
+    Answer { from: ack.from, to: ack.to, refusal: ack.refusal }
+}
+
+/// The outcomes that a watcher is told, until it has so many, in the order of their ids.
+pub async fn outcomes(watcher: &mut mpsc::Receiver<v1::CompletionBatch>, count: usize) -> Vec<v1::Outcome> {
+    let mut outcomes: Vec<v1::Outcome> = Vec::new();
+    while outcomes.len() < count {
+        outcomes.extend(soon("a completion", watcher.recv()).await.expect("the shard tells").outcomes);
+    }
+    outcomes.sort_by_key(|outcome| (outcome.id.map(|id| id.sequence), outcome.index));
+    outcomes
+}
+
+/// The tasks that a worker is given, until it has so many.
+pub async fn tasks(worker: &mut mpsc::Receiver<v1::TaskBatch>, count: usize) -> Vec<v1::Task> {
+    let mut tasks = Vec::new();
+    while tasks.len() < count {
+        tasks.extend(soon("a task", worker.recv()).await.expect("the shard sends").tasks);
+    }
+    tasks
+}
