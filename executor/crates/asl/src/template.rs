@@ -81,7 +81,7 @@ impl Node {
             Self::Object(members) => {
                 let mut object = Map::with_capacity(members.len());
                 for (key, node) in members {
-                    object.insert(key.clone(), node.evaluate(scope)?);
+                    object.push_new(key.clone(), node.evaluate(scope)?);
                 }
                 Ok(object.into())
             }

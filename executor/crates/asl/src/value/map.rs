@@ -69,6 +69,16 @@ impl Map {
         None
     }
 
+    /// Adds a member whose key is known not to be there: the caller has seen to it.
+    pub(crate) fn push_new(&mut self, key: Str, value: Value) {
+        debug_assert!(!self.contains_key(&key), "the key {key} is there twice");
+        if self.entries.len() < LINEAR_MAX {
+            self.entries.push((key, value));
+        } else {
+            self.insert(key, value);
+        }
+    }
+
     /// Takes a member out; those behind it move up.
     pub fn remove(&mut self, key: &str) -> Option<Value> {
         let at = self.position(key)?;

@@ -116,7 +116,7 @@ pub(super) fn drive<S: Sink>(bytes: &[u8], limits: JsonLimits, sink: &mut S) -> 
     let text = std::str::from_utf8(bytes)
         .map_err(|error| JsonError { offset: error.valid_up_to(), reason: "not UTF-8" })?;
     let mut scanner = Scanner { text, bytes, at: 0 };
-    let mut nesting = Nesting { kinds: SmallVec::new(), depth: 0, limit: limits.depth };
+    let mut nesting = Nesting { kinds: SmallVec::new(), depth: 0, limit: limits.depth, top: None };
     loop {
         if scanner.value(&mut nesting, sink)? {
             continue;
@@ -124,7 +124,7 @@ pub(super) fn drive<S: Sink>(bytes: &[u8], limits: JsonLimits, sink: &mut S) -> 
         // A value is complete: close what ends here, until something wants another value.
         loop {
             scanner.skip_space();
-            let Some(object) = nesting.top() else {
+            let Some(object) = nesting.top else {
                 return if scanner.at == bytes.len() {
                     Ok(())
                 } else {
@@ -158,6 +158,8 @@ struct Nesting {
     kinds: SmallVec<[u64; 8]>,
     depth: usize,
     limit: usize,
+    /// Whether the innermost container is an object; `None` outside of all.
+    top: Option<bool>,
 }
 
 impl Nesting {
@@ -171,17 +173,13 @@ impl Nesting {
         }
         self.kinds[word] = (self.kinds[word] & !(1 << bit)) | (u64::from(object) << bit);
         self.depth += 1;
+        self.top = Some(object);
         true
     }
 
     fn pop(&mut self) {
         self.depth -= 1;
-    }
-
-    /// Whether the innermost container is an object.
-    fn top(&self) -> Option<bool> {
-        let at = self.depth.checked_sub(1)?;
-        Some(self.kinds[at / 64] >> (at % 64) & 1 == 1)
+        self.top = self.depth.checked_sub(1).map(|at| self.kinds[at / 64] >> (at % 64) & 1 == 1);
     }
 }
 
@@ -276,7 +274,11 @@ impl<'a> Scanner<'a> {
 
     #[inline]
     fn skip_space(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+        // Compact texts have none: one comparison settles it.
+        while let Some(byte) = self.peek() {
+            if byte > b' ' || !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+                return;
+            }
             self.at += 1;
         }
     }
@@ -355,11 +357,9 @@ impl<'a> Scanner<'a> {
     }
 
     fn digits(&mut self) -> usize {
-        let start = self.at;
-        while let Some(b'0'..=b'9') = self.peek() {
-            self.at += 1;
-        }
-        self.at - start
+        let digits = self.bytes[self.at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        self.at += digits;
+        digits
     }
 
     /// A number. An error of range points at its start.
