@@ -42,7 +42,14 @@ impl Compiler<'_> {
             self.name(member, &state_place);
             built.push(self.state(member, &targets, &state_place));
         }
-        self.reach(start, members, &targets, &states_place);
+        if node.get("StartAt").and_then(Node::as_str).is_some() {
+            self.reach(start, members, &targets, &states_place);
+        }
+        if !members.iter().any(|member| is_terminal(&member.value)) {
+            let message = "Workflow has no terminal state";
+            let span = states_place.span;
+            self.findings.error_nowhere(code::MISSING_END_STATE, span, String::new(), message);
+        }
         let states: Option<Vec<State>> = built.into_iter().collect();
         let graph = Graph { start: start?, states: states?.into_boxed_slice() };
         complete.then_some(graph)
@@ -93,8 +100,8 @@ impl Compiler<'_> {
         self.target(name, targets, &place)
     }
 
-    /// Every state is reached from the start, and some state ends the graph. Works on the text, so that
-    /// what else is wrong with a state does not hide where it leads.
+    /// Every state is reached from the start. Works on the text, so that what else is wrong with a state
+    /// does not hide where it leads.
     fn reach(
         &mut self,
         start: Option<StateIndex>,
@@ -118,10 +125,6 @@ impl Compiler<'_> {
                 Dialect::Asl => self.findings.error(code, &place, message),
                 Dialect::Tcsl => self.findings.warning(code, &place, message),
             }
-        }
-        if !members.iter().any(|member| is_terminal(&member.value)) {
-            let message = "Workflow has no terminal state";
-            self.findings.error_nowhere(code::MISSING_END_STATE, place.span, String::new(), message);
         }
     }
 }
