@@ -3,6 +3,7 @@
 //! Each subcommand has its options (clap derive, whose doc comments are the manual) and one function that takes them and
 //! says how the process exits. Exit codes are a promise, see [`Exit`]. Nothing here is needed by who embeds a node.
 
+mod conform;
 mod serve;
 mod validate;
 
@@ -56,6 +57,8 @@ enum Command {
     Serve(Box<serve::ServeOptions>),
     /// Check definitions, and show every problem with its place
     Validate(validate::ValidateOptions),
+    /// Answer conformance cases: one JSON object a line in, one reply a line out
+    Conform(conform::ConformOptions),
 }
 
 /// The whole program: arguments in, exit code out.
@@ -64,6 +67,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => match cli.command {
             Command::Serve(options) => serve::run(*options),
             Command::Validate(options) => validate::run(&options),
+            Command::Conform(options) => conform::run(&options),
         },
         Err(error) => {
             // A closed pipe is no reason to fail: `executor --help | head`.
