@@ -5,9 +5,11 @@
 //! the templates, the nodes, each with an [`Error`] that says what to do.
 //!
 //! Rooms, from the ground up: [`names`], [`templates`] (machines in the store), [`directory`] (who lives and owns what),
-//! [`placement`] (where a start goes), [`dispatch`] (batches to shards), `grpc` (the services), [`server`] (all of it
-//! together).
+//! [`placement`] (where a start goes), [`dispatch`] (batches to shards), [`grpc`] (the services), [`server`] (all of it
+//! together), [`client`] and [`cli`] (for people), [`quickstart`] (everything in one process).
 
+pub mod cli;
+pub mod client;
 pub mod cluster;
 pub mod directory;
 pub mod dispatch;
@@ -16,8 +18,11 @@ pub mod forward;
 pub mod grpc;
 pub mod names;
 pub mod placement;
+pub mod quickstart;
 pub mod server;
+pub mod signals;
 pub mod templates;
+pub mod timeline;
 pub mod validate;
 
 pub use error::Error;

@@ -1,3 +1,10 @@
-//! The scheduler stub.
+//! The scheduler as a program, see `scheduler-stub --help`.
 
-fn main() {}
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    scheduler_stub::cli::main(std::env::args_os())
+}

@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use admission::{BYTES_MAX, STARTS_MAX};
 pub use lanes::BATCH_BYTES_MAX;
+pub(crate) use nodes::endpoint;
 pub use nodes::{CALL_TIMEOUT, MESSAGE_BYTES_MAX, NodeClients};
 
 use crate::directory::{self, Directory};

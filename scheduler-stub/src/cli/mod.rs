@@ -1,0 +1,142 @@
+//! The command line: thin shells over the library. Exit codes are a promise, see [`Exit`].
+
+mod client;
+mod serve;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// How the process exits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything asked for was done.
+    Ok = 0,
+    /// The scheduler refused, or an execution that was waited for did not succeed.
+    Finding = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// The network, the store or the scheduler failed.
+    Internal = 3,
+}
+
+const MANUAL: &str = "\
+EXIT CODES
+  0  done
+  1  refused (bad definition, unknown machine, …), or an execution that --wait waited for did not succeed
+  2  the command line is wrong
+  3  the network, the store or the scheduler failed
+
+EXAMPLES
+  scheduler-stub quickstart                      everything in one process: see real workflows run
+  scheduler-stub serve --node 127.0.0.1:7400     a scheduler for the node that listens there
+  scheduler-stub machine create orders orders.asl.json
+  scheduler-stub start orders --input '{\"orderId\": \"A-1\"}' --wait
+  scheduler-stub history EXECUTION
+  scheduler-stub list orders --status failed
+
+Commands for people take MACHINE as an ARN, a QRN or a bare name, and EXECUTION as an id, an ARN or a QRN. They speak to
+the scheduler of --scheduler (environment: MYRIAD_SCHEDULER). Each command has its own manual: `scheduler-stub start
+--help`.";
+
+/// Schedules executions of state machines onto nodes: templates, placement, dispatch in batches.
+#[derive(Debug, Parser)]
+#[command(name = "scheduler-stub", version, about, after_help = MANUAL, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything in one process: a store, a node, a scheduler, workers, and example workflows that run
+    Quickstart(crate::quickstart::Options),
+    /// Run a scheduler
+    Serve(serve::ServeOptions),
+    /// Create, update, describe, list and delete state machines
+    Machine(client::MachineOptions),
+    /// Start an execution
+    Start(client::StartOptions),
+    /// Stop an execution
+    Stop(client::StopOptions),
+    /// Describe an execution: status, input, output
+    Describe(client::ExecutionOptions),
+    /// List the executions of a machine, newest first
+    List(client::ListOptions),
+    /// Show an execution's history as a timeline, or as JSON
+    History(client::HistoryOptions),
+}
+
+/// The whole program: arguments in, exit code out.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe is no reason to fail: `scheduler-stub --help | head`.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Ok } as u8);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the runtime cannot be started: {error}");
+            return ExitCode::from(Exit::Internal as u8);
+        }
+    };
+    let exit = runtime.block_on(run(cli.command));
+    // Tasks that still run hold nothing that must be kept.
+    runtime.shutdown_background();
+    ExitCode::from(exit as u8)
+}
+
+async fn run(command: Command) -> Exit {
+    match command {
+        Command::Quickstart(options) => crate::quickstart::run(options).await,
+        Command::Serve(options) => serve::run(options).await,
+        Command::Machine(options) => client::machine(options).await,
+        Command::Start(options) => client::start(options).await,
+        Command::Stop(options) => client::stop(options).await,
+        Command::Describe(options) => client::describe(options).await,
+        Command::List(options) => client::list(options).await,
+        Command::History(options) => client::history(options).await,
+    }
+}
+
+/// Prints a line. A reader that has gone away (`| head`) is no reason to fail.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// Says what went wrong, in the scheduler's words, and how the process exits.
+pub(crate) fn complain(status: &tonic::Status) -> Exit {
+    eprintln!("error: {}", status.message());
+    match status.code() {
+        tonic::Code::Unavailable
+        | tonic::Code::Internal
+        | tonic::Code::Unknown
+        | tonic::Code::Cancelled
+        | tonic::Code::DeadlineExceeded => Exit::Internal,
+        _ => Exit::Finding,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_option_has_a_line_in_the_manual() {
+        Cli::command().debug_assert();
+        for command in Cli::command().get_subcommands() {
+            for argument in command.get_arguments().filter(|argument| argument.get_id() != "help") {
+                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            }
+        }
+    }
+}

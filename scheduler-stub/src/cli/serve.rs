@@ -1,0 +1,152 @@
+//! `scheduler-stub serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use executor::config::StoreConfig;
+use journal::Store;
+
+use super::{Exit, say};
+use crate::names::Naming;
+use crate::server::{Scheduler, SchedulerConfig};
+
+const MANUAL: &str = "\
+NODES
+  A node is known to the scheduler when it reports (`executor serve --scheduler http://HOST:PORT`), or when it is named
+  here with --node. A node that is silent for 1.5 seconds takes no more starts until it speaks again.
+
+STORE
+  Machines are kept in --store: memory (gone with the process), file (below --store-dir, which no node may use at the
+  same time), or redis (may be the same Redis as the nodes'). Executions are kept by the nodes, in their store.
+
+SIGNALS
+  SIGINT, SIGTERM: what was accepted is settled, then the process ends with 0.";
+
+/// The options of `scheduler-stub serve`.
+#[derive(Debug, Args)]
+#[command(after_help = MANUAL)]
+pub(super) struct ServeOptions {
+    /// Where to listen. Port 0 takes any free port
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        env = "MYRIAD_SCHEDULER_LISTEN",
+        default_value = "127.0.0.1:7300"
+    )]
+    listen: SocketAddr,
+    /// Public port of a node; may be given several times
+    #[arg(long, value_name = "URL", env = "MYRIAD_NODES", value_delimiter = ',')]
+    node: Vec<String>,
+    /// Where machines are kept [default: file where --store-dir is given, redis where --redis-url is, else memory]
+    #[arg(long, value_enum)]
+    store: Option<Kind>,
+    /// Directory of the file store
+    #[arg(long, value_name = "DIR")]
+    store_dir: Option<PathBuf>,
+    /// Redis of the redis store, for example redis://127.0.0.1:6379
+    #[arg(long, value_name = "URL", env = "MYRIAD_REDIS_URL")]
+    redis_url: Option<String>,
+    /// Region of ARNs and QRNs
+    #[arg(long, default_value = "local")]
+    region: String,
+    /// Account of ARNs, APPID of QRNs
+    #[arg(long, default_value = "000000000000")]
+    account: String,
+    /// Listen where other machines can reach it, without TLS
+    #[arg(long)]
+    allow_plaintext: bool,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t = LogFormat::Human)]
+    log: LogFormat,
+    /// What is logged: error, warn, info, debug, trace, or target=level
+    #[arg(long, default_value = "info", env = "MYRIAD_LOG_LEVEL")]
+    log_level: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    Memory,
+    File,
+    Redis,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl ServeOptions {
+    fn store(&self) -> Result<StoreConfig, String> {
+        let kind = self.store.unwrap_or(match (&self.store_dir, &self.redis_url) {
+            (Some(_), _) => Kind::File,
+            (None, Some(_)) => Kind::Redis,
+            (None, None) => Kind::Memory,
+        });
+        match (kind, &self.store_dir, &self.redis_url) {
+            (Kind::Memory, ..) => Ok(StoreConfig::Memory),
+            (Kind::File, Some(dir), _) => Ok(StoreConfig::File(dir.clone())),
+            (Kind::File, None, _) => Err("--store file needs --store-dir".to_owned()),
+            (Kind::Redis, _, Some(url)) => Ok(StoreConfig::Redis(url.as_str().into())),
+            (Kind::Redis, _, None) => Err("--store redis needs --redis-url".to_owned()),
+        }
+    }
+}
+
+fn usage(message: &str) -> Exit {
+    eprintln!("error: {message}");
+    Exit::Usage
+}
+
+/// Runs until a signal.
+pub(super) async fn run(options: ServeOptions) -> Exit {
+    if !options.listen.ip().is_loopback() && !options.allow_plaintext {
+        let listen = options.listen;
+        return usage(&format!(
+            "--listen {listen}: other machines could reach it, and what they say would not be encrypted; listen on \
+             127.0.0.1, or accept that with --allow-plaintext"
+        ));
+    }
+    let store_config = match options.store() {
+        Ok(store) => store,
+        Err(message) => return usage(&message),
+    };
+    let format = match options.log {
+        LogFormat::Human => telemetry::logs::Format::Human,
+        LogFormat::Json => telemetry::logs::Format::Json,
+    };
+    if let Err(message) = telemetry::logs::init(format, &options.log_level) {
+        return usage(&message);
+    }
+    let store = match open(&store_config).await {
+        Ok(store) => store,
+        Err(error) => {
+            eprintln!("error: {}: {error}", store_config.describe());
+            return Exit::Internal;
+        }
+    };
+    let ServeOptions { listen, node: nodes, region, account, .. } = options;
+    let config = SchedulerConfig { listen, nodes, naming: Naming { region, account } };
+    let scheduler = match Scheduler::start(config, store).await {
+        Ok(scheduler) => scheduler,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return Exit::Internal;
+        }
+    };
+    say(&format!("scheduler listens on {}", scheduler.address()));
+    if let Err(error) = super::super::signals::asked_to_end().await {
+        eprintln!("error: signals cannot be watched: {error}");
+        return Exit::Internal;
+    }
+    scheduler.shut_down().await;
+    Exit::Ok
+}
+
+async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, journal::StoreError> {
+    executor::store::open(config)?.connect().await
+}

@@ -1,0 +1,243 @@
+//! What the command line and the quick start ask a scheduler: a thin client over the gRPC services.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use proto::executor::v1::{
+    DescribeExecutionRequest, DescribeExecutionResponse, ExecutionStatus, ExecutionSummary,
+    GetExecutionHistoryRequest, HistoryEvent, ListExecutionsRequest, StartExecutionResponse,
+    StopExecutionRequest,
+};
+use proto::scheduler::v1::executions_client::ExecutionsClient;
+use proto::scheduler::v1::templates_client::TemplatesClient;
+use proto::scheduler::v1::{
+    CreateStateMachineRequest, CreateStateMachineResponse, DeleteStateMachineRequest,
+    DescribeStateMachineRequest, DescribeStateMachineResponse, ListStateMachinesRequest,
+    StartExecutionRequest, StateMachineSummary, UpdateStateMachineRequest, UpdateStateMachineResponse,
+};
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+use crate::dispatch::{MESSAGE_BYTES_MAX, endpoint};
+use crate::error::Error;
+
+/// How long one call may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection to a scheduler. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    templates: TemplatesClient<Channel>,
+    executions: ExecutionsClient<Channel>,
+}
+
+fn call<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(CALL_TIMEOUT);
+    request
+}
+
+impl Client {
+    /// Connects to `host:port` or a URL.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a malformed address, [`Error::Unavailable`] when nobody listens there.
+    pub async fn connect(address: &str) -> Result<Self, Error> {
+        let channel = endpoint(address)?.connect().await.map_err(|error| {
+            let mut reason = error.to_string();
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                reason = format!("{reason}: {cause}");
+                source = cause.source();
+            }
+            Error::unavailable(format!(
+                "no scheduler answers at {address} ({reason}): start one (`scheduler-stub serve`, or \
+                 `scheduler-stub quickstart --serve`), or give its address with --scheduler"
+            ))
+        })?;
+        Ok(Self {
+            templates: TemplatesClient::new(channel.clone())
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
+            executions: ExecutionsClient::new(channel)
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
+        })
+    }
+
+    /// The client of `scheduler.v1.Executions`, for streams.
+    #[must_use]
+    pub fn executions(&self) -> ExecutionsClient<Channel> {
+        self.executions.clone()
+    }
+
+    /// Creates a machine.
+    ///
+    /// # Errors
+    /// The scheduler's answer.
+    pub async fn create(
+        &mut self,
+        request: CreateStateMachineRequest,
+    ) -> Result<CreateStateMachineResponse, Status> {
+        Ok(self.templates.create_state_machine(call(request)).await?.into_inner())
+    }
+
+    /// Gives a machine a new definition.
+    ///
+    /// # Errors
+    /// The scheduler's answer.
+    pub async fn update(
+        &mut self,
+        request: UpdateStateMachineRequest,
+    ) -> Result<UpdateStateMachineResponse, Status> {
+        Ok(self.templates.update_state_machine(call(request)).await?.into_inner())
+    }
+
+    /// One version of a machine; 0 is the newest.
+    ///
+    /// # Errors
+    /// The scheduler's answer.
+    pub async fn machine(&mut self, arn: &str, version: u32) -> Result<DescribeStateMachineResponse, Status> {
+        let request = DescribeStateMachineRequest { arn: arn.to_owned(), version };
+        Ok(self.templates.describe_state_machine(call(request)).await?.into_inner())
+    }
+
+    /// All machines.
+    ///
+    /// # Errors
+    /// The scheduler's answer.
+    pub async fn machines(&mut self) -> Result<Vec<StateMachineSummary>, Status> {
+        let mut machines = Vec::new();
+        let mut next_token = String::new();
+        loop {
+            let request = ListStateMachinesRequest { max_results: 1_000, next_token };
+            let page = self.templates.list_state_machines(call(request)).await?.into_inner();
+            machines.extend(page.state_machines);
+            next_token = page.next_token;
+            if next_token.is_empty() {
+                return Ok(machines);
+            }
+        }
+    }
+
+    /// Deletes a machine.
+    ///
+    /// # Errors
+    /// The scheduler's answer.
+    pub async fn delete(&mut self, arn: &str) -> Result<(), Status> {
+        let request = DeleteStateMachineRequest { arn: arn.to_owned() };
+        self.templates.delete_state_machine(call(request)).await?;
+        Ok(())
+    }
+
+    /// The ARN or QRN that people mean: the text itself, or the machine of this name.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` when no machine, `FAILED_PRECONDITION` when an ASL and a TCSL machine have the name.
+    pub async fn arn_of(&mut self, text: &str) -> Result<String, Status> {
+        if text.contains(':') {
+            return Ok(text.to_owned());
+        }
+        let mut found: Vec<_> =
+            self.machines().await?.into_iter().filter(|machine| machine.name == text).collect();
+        match (found.pop(), found.is_empty()) {
+            (Some(machine), true) => Ok(machine.arn),
+            (Some(_), false) => {
+                let message =
+                    format!("two machines are called {text:?}: give the ARN (`machine list` shows them)");
+                Err(Status::failed_precondition(message))
+            }
+            (None, _) => {
+                let message = format!("no machine is called {text:?}: `machine list` shows those that exist");
+                Err(Status::not_found(message))
+            }
+        }
+    }
+
+    /// Starts one execution; returns when it is durable.
+    ///
+    /// # Errors
+    /// The scheduler's answer.
+    pub async fn start(
+        &mut self,
+        arn: &str,
+        name: &str,
+        input: Bytes,
+    ) -> Result<StartExecutionResponse, Status> {
+        let request =
+            StartExecutionRequest { state_machine_arn: arn.to_owned(), name: name.to_owned(), input };
+        Ok(self.executions.start_execution(call(request)).await?.into_inner())
+    }
+
+    /// Describes an execution.
+    ///
+    /// # Errors
+    /// The scheduler's answer.
+    pub async fn describe(&mut self, execution: &str) -> Result<DescribeExecutionResponse, Status> {
+        let request = DescribeExecutionRequest { execution: execution.to_owned() };
+        Ok(self.executions.describe_execution(call(request)).await?.into_inner())
+    }
+
+    /// Stops an execution; gives the stop time in Unix milliseconds.
+    ///
+    /// # Errors
+    /// The scheduler's answer.
+    pub async fn stop(&mut self, execution: &str, error: &str, cause: &str) -> Result<u64, Status> {
+        let request = StopExecutionRequest {
+            execution: execution.to_owned(),
+            error: error.to_owned(),
+            cause: cause.to_owned(),
+        };
+        Ok(self.executions.stop_execution(call(request)).await?.into_inner().stop_time_ms)
+    }
+
+    /// Up to `limit` executions of a machine, newest start first.
+    ///
+    /// # Errors
+    /// The scheduler's answer.
+    pub async fn list(
+        &mut self,
+        arn: &str,
+        status: ExecutionStatus,
+        limit: usize,
+    ) -> Result<Vec<ExecutionSummary>, Status> {
+        let mut executions = Vec::new();
+        let mut next_token = String::new();
+        while executions.len() < limit {
+            let max_results = u32::try_from((limit - executions.len()).min(1_000)).unwrap_or(1_000);
+            let machine_arn = arn.to_owned();
+            let request =
+                ListExecutionsRequest { machine_arn, status: status.into(), max_results, next_token };
+            let page = self.executions.list_executions(call(request)).await?.into_inner();
+            executions.extend(page.executions);
+            next_token = page.next_token;
+            if next_token.is_empty() {
+                break;
+            }
+        }
+        Ok(executions)
+    }
+
+    /// An execution's whole history, oldest event first.
+    ///
+    /// # Errors
+    /// The scheduler's answer.
+    pub async fn history(&mut self, execution: &str) -> Result<Vec<HistoryEvent>, Status> {
+        let mut events = Vec::new();
+        let mut next_token = String::new();
+        loop {
+            let request = GetExecutionHistoryRequest {
+                execution: execution.to_owned(),
+                reverse_order: false,
+                max_results: 1_000,
+                next_token,
+            };
+            let page = self.executions.get_execution_history(call(request)).await?.into_inner();
+            events.extend(page.events);
+            next_token = page.next_token;
+            if next_token.is_empty() {
+                return Ok(events);
+            }
+        }
+    }
+}
