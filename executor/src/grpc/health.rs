@@ -49,7 +49,7 @@ impl Health {
         let (serving, reporter) = (watch::Sender::new(false), HealthReporter::new());
         let latched = AtomicBool::new(false);
         let health = Self(Arc::new(Inner { reporter, latched, deciding: Mutex::new(()), serving, metrics }));
-        health.set(false).await;
+        health.publish(false).await;
         health
     }
 
@@ -88,21 +88,30 @@ impl Health {
     async fn set(&self, serving: bool) {
         let _deciding = self.0.deciding.lock().await;
         let serving = serving && !self.is_draining();
+        // A probe that watches hears of changes only.
+        if self.is_serving() != serving {
+            self.publish(serving).await;
+            self.0.serving.send_replace(serving);
+            tracing::info!(serving, draining = self.is_draining(), "health changed");
+        }
+    }
+
+    async fn publish(&self, serving: bool) {
         let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
         for service in SERVICES {
             self.0.reporter.set_service_status(service, status).await;
         }
         self.0.metrics.set_ready(serving);
-        let changed = self.0.serving.send_replace(serving) != serving;
-        if changed {
-            tracing::info!(serving, draining = self.is_draining(), "health changed");
-        }
     }
 
     /// Follows the shards until all of them are gone.
     pub async fn follow(&self, mut shards: Vec<watch::Receiver<ShardState>>) {
         while !shards.is_empty() {
-            let serving = shards.iter_mut().all(|state| *state.borrow_and_update() == ShardState::Serving);
+            // Every state is marked as seen, or the wait below would end at once.
+            let mut serving = true;
+            for state in &mut shards {
+                serving &= *state.borrow_and_update() == ShardState::Serving;
+            }
             self.set(serving).await;
             let changes = shards.iter_mut().map(|state| Box::pin(state.changed()));
             let (changed, index, _) = select_all(changes).await;
