@@ -64,16 +64,18 @@ pub(super) fn pass(
     result: Option<&Value>,
     context: &Context<'_>,
 ) -> Result<Payload, EvalError> {
-    let result = match result {
-        Some(result) => Payload::from_value(result.clone()),
-        None => match effective(flow, &raw, context) {
-            // A Pass state cannot catch this error, so it ends the execution as what it is: a mistake of the definition.
-            Err(error) if error.error == EvalError::PARAMETER_PATH_FAILURE => {
-                return Err(EvalError::runtime(error.message));
-            }
-            effective => effective?,
-        },
+    // A Pass state cannot catch a path that leads nowhere, so it ends the execution as what it is: a mistake of
+    // the definition.
+    let uncaught = |error: EvalError| match error.error {
+        EvalError::PARAMETER_PATH_FAILURE => EvalError::runtime(error.message),
+        _ => error,
     };
+    let given = match result {
+        Some(result) => Payload::from_value(result.clone()),
+        None => effective(flow, &raw, context).map_err(uncaught)?,
+    };
+    // Only TCSL has a ResultSelector here.
+    let result = self::result(flow, given, context).map_err(uncaught)?;
     merge(flow, raw, result, context)
 }
 

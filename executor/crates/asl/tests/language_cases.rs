@@ -1,0 +1,275 @@
+//! Runs the language cases of `cases/` (see its README) with virtual time and mocked tasks.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use asl::definition::code;
+use asl::execution::{FixedNames, Machine, Outcome, StartContext};
+use asl::history::Collector;
+use asl::simulate::{Answer, Reply, Request, Simulated, simulate};
+use asl::{Dialect, Payload, Program, Severity, Str, Timestamp, Value};
+use serde_json::{Map, Value as Json, json};
+
+/// Every execution starts at this instant.
+const START: &str = "2024-01-01T00:00:00Z";
+/// Enough for every case but those of the bound itself.
+const EVENTS_MAX: u64 = 25_000;
+
+fn directory() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("cases")
+}
+
+/// Terminal states and Choice need no `End`.
+fn with_end(state: &Json) -> Json {
+    let mut state = state.clone();
+    let kind = state["Type"].as_str().unwrap_or_default().to_owned();
+    if !["Choice", "Succeed", "Fail"].contains(&kind.as_str()) && state["Next"].is_null() {
+        state["End"] = json!(true);
+    }
+    state
+}
+
+/// `StartAt` is S, or else the first name in the alphabet.
+fn machine_of(states: &Json) -> Json {
+    let names = states.as_object().expect("an object of states");
+    let first = names.keys().find(|name| *name == "S").or_else(|| names.keys().min()).expect("a state");
+    json!({"StartAt": first, "States": states})
+}
+
+/// The text of a case's definition.
+fn definition(case: &Json) -> String {
+    if let Some(machine) = case.get("machine") {
+        return machine.as_str().map_or_else(|| machine.to_string(), str::to_owned);
+    }
+    if let Some(states) = case.get("states") {
+        return machine_of(states).to_string();
+    }
+    if let Some(state) = case.get("state") {
+        return machine_of(&json!({"S": with_end(state)})).to_string();
+    }
+    let mut rule = case["rule"].clone();
+    rule["Next"] = json!("Yes");
+    let choice = json!({"Type": "Choice", "Choices": [rule], "Default": "No"});
+    let end = |result: bool| json!({"Type": "Pass", "Result": result, "End": true});
+    json!({"StartAt": "S", "States": {"S": choice, "Yes": end(true), "No": end(false)}}).to_string()
+}
+
+/// The mocked outcomes of each state, in the order of its attempts.
+struct Mocks {
+    outcomes: HashMap<String, Vec<Json>>,
+    taken: HashMap<String, usize>,
+    missing: Vec<String>,
+}
+
+impl Mocks {
+    fn new(case: &Json) -> Self {
+        let listed = case["mocks"].as_object().cloned().unwrap_or_default();
+        let outcomes = listed
+            .into_iter()
+            .map(|(state, outcomes)| (state, outcomes.as_array().cloned().unwrap_or_default()))
+            .collect();
+        Self { outcomes, taken: HashMap::new(), missing: Vec::new() }
+    }
+
+    fn reply(&mut self, request: &Request<'_>) -> Reply {
+        let state = request.place.state.to_string();
+        let attempt = self.taken.entry(state.clone()).or_default();
+        let outcome = self.outcomes.get(&state).and_then(|outcomes| outcomes.get(*attempt));
+        *attempt += 1;
+        let Some(outcome) = outcome else {
+            self.missing.push(format!("attempt {attempt} of '{state}'"));
+            return Reply::now(Answer::Never);
+        };
+        let text = |field: &str| Str::from(outcome[field].as_str().unwrap_or_default());
+        let answer = if outcome["hang"] == json!(true) {
+            Answer::Never
+        } else if outcome.get("error").is_some() {
+            Answer::Fails(text("error"), text("cause"))
+        } else {
+            Answer::Succeeds(Payload::from_value(value(&outcome["output"])))
+        };
+        let seconds = outcome["after"].as_u64().unwrap_or_default();
+        Reply { after_millis: seconds * 1_000, ..Reply::now(answer) }
+    }
+}
+
+fn value(json: &Json) -> Value {
+    Value::parse(json.to_string().as_bytes(), asl::value::JsonLimits::PAYLOAD).expect("a case is JSON")
+}
+
+fn machine(program: Arc<Program>) -> Arc<Machine> {
+    let arn = Str::from("arn:aws:states:us-east-1:123456789012:execution:machine:case");
+    Arc::new(Machine {
+        program,
+        arn: "arn:aws:states:us-east-1:123456789012:stateMachine:machine".into(),
+        name: "machine".into(),
+        role_arn: "arn:aws:iam::123456789012:role/role".into(),
+        mode_timeout_seconds: 31_536_000,
+        history_events_max: EVENTS_MAX,
+        names: Box::new(FixedNames { arn, name: "case".into() }),
+    })
+}
+
+/// What a case's execution did, in the fields of a case.
+fn run(case: &Json, program: Arc<Program>) -> Result<Map<String, Json>, String> {
+    let input = case.get("input").cloned().unwrap_or_else(|| json!({}));
+    let start = Timestamp::parse(START).expect("a timestamp");
+    let mut mocks = Mocks::new(case);
+    let mut collector = Collector::new(EVENTS_MAX as usize + 16);
+    let Simulated { outcome, at, .. } = simulate(
+        &machine(program),
+        StartContext { seed: 7, ..StartContext::default() },
+        Payload::from_value(value(&input)),
+        start,
+        &mut |request: &Request<'_>| mocks.reply(request),
+        &mut collector,
+    );
+    if !mocks.missing.is_empty() {
+        return Err(format!("no mock for {}", mocks.missing.join(", ")));
+    }
+    let mut found = Map::new();
+    let text = |text: Option<Str>| text.map_or(Json::Null, |text| json!(text.as_str()));
+    let (status, error, cause) = match outcome.ok_or("the execution does not end")? {
+        Outcome::Succeeded(output) => {
+            let output = serde_json::from_slice(&output.bytes()).map_err(|error| error.to_string())?;
+            found.insert("output".into(), output);
+            ("SUCCEEDED", Json::Null, Json::Null)
+        }
+        Outcome::Failed { error, cause } => ("FAILED", text(error), text(cause)),
+        Outcome::TimedOut { error, cause } => ("TIMED_OUT", text(error), text(cause)),
+        Outcome::Aborted { error, cause } => ("ABORTED", text(error), text(cause)),
+    };
+    found.insert("status".into(), json!(status));
+    found.insert("error".into(), error);
+    found.insert("cause".into(), cause);
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
+    found.insert("seconds".into(), json!(at.millis_since(start) as f64 / 1_000.0));
+    let kinds: Vec<&str> = collector.events().iter().map(|event| event.kind).collect();
+    found.insert("events".into(), json!(kinds));
+    Ok(found)
+}
+
+/// Equal as JSON Schema has it: 1 equals 1.0.
+fn equal(left: &Json, right: &Json) -> bool {
+    match (left, right) {
+        (Json::Number(left), Json::Number(right)) => left.as_f64() == right.as_f64(),
+        (Json::Array(left), Json::Array(right)) => {
+            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| equal(left, right))
+        }
+        (Json::Object(left), Json::Object(right)) => {
+            left.len() == right.len()
+                && left.iter().all(|(key, value)| right.get(key).is_some_and(|other| equal(value, other)))
+        }
+        _ => left == right,
+    }
+}
+
+/// What is wrong with a case's outcome; `None` when nothing is.
+fn verdict(case: &Json) -> Option<String> {
+    let dialect = if case["dialect"] == "TCSL" { Dialect::Tcsl } else { Dialect::Asl };
+    let compiled = Program::compile(definition(case).as_bytes(), dialect);
+    if let Some(code) = case["refused"].as_str() {
+        return match compiled {
+            Ok(_) => Some(format!("accepted, expected {code}")),
+            Err(found) => {
+                let errors = found.iter().filter(|one| one.severity == Severity::Error);
+                let others: Vec<_> = errors.filter(|one| one.code != code).collect();
+                (!others.is_empty()).then(|| format!("refused otherwise: {others:?}"))
+            }
+        };
+    }
+    let program = match compiled {
+        Ok(compiled) => compiled.program,
+        Err(found) => return Some(format!("refused: {found:?}")),
+    };
+    let found = match run(case, program) {
+        Ok(found) => found,
+        Err(problem) => return Some(problem),
+    };
+    let status = match (case.get("status"), case.get("error")) {
+        (Some(status), _) => status.clone(),
+        (None, Some(_)) => json!("FAILED"),
+        (None, None) => json!("SUCCEEDED"),
+    };
+    let mut expected = Map::from_iter([("status".to_owned(), status)]);
+    for field in ["output", "error", "cause", "seconds", "events"] {
+        if let Some(value) = case.get(field) {
+            expected.insert(field.into(), value.clone());
+        }
+    }
+    let differs = |(field, value): (String, Json)| {
+        let actual = found.get(&field).unwrap_or(&Json::Null);
+        (!equal(actual, &value)).then(|| format!("{field} is {actual}, expected {value}"))
+    };
+    let problems: Vec<String> = expected.into_iter().filter_map(differs).collect();
+    let cause = found.get("cause").filter(|_| !problems.is_empty()).map(|cause| format!("cause {cause}"));
+    (!problems.is_empty()).then(|| problems.into_iter().chain(cause).collect::<Vec<_>>().join("; "))
+}
+
+/// A case has one definition and something to expect.
+fn well_formed(case: &Json) -> bool {
+    let count = |fields: &[&str]| fields.iter().filter(|field| case.get(field).is_some()).count();
+    count(&["machine", "states", "state", "rule"]) == 1
+        && count(&["output", "error", "status", "refused"]) >= 1
+        && case["name"].is_string()
+}
+
+#[track_caller]
+fn check_file(file: &str) {
+    let text = std::fs::read_to_string(directory().join(file)).expect("the file of cases");
+    let topic: Json = serde_json::from_str(&text).expect("the file is JSON");
+    assert!(topic["cite"].as_str().is_some_and(|cite| cite.starts_with("https://")), "{file} cites a page");
+    let cases = topic["cases"].as_array().expect("cases");
+    let mut wrong = String::new();
+    for case in cases {
+        assert!(well_formed(case), "{case}");
+        if let Some(problem) = verdict(case) {
+            wrong.push_str(&format!("\n  {}: {problem}", case["name"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{}: {} cases, wrong:{wrong}", topic["topic"], cases.len());
+}
+
+macro_rules! topics {
+    ($($topic:ident),* $(,)?) => {
+        $(#[test]
+        fn $topic() {
+            check_file(concat!(stringify!($topic), ".json"));
+        })*
+
+        #[test]
+        fn every_file_of_cases_is_run() {
+            let mut files: Vec<String> = std::fs::read_dir(directory())
+                .expect("the directory of cases")
+                .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+                .filter(|name| name != "README.md")
+                .collect();
+            files.sort();
+            assert_eq!(files, [$(concat!(stringify!($topic), ".json")),*]);
+        }
+    };
+}
+
+topics!(choice, choice_operators, context, limits, map, parallel, pass, paths, tasks, tcsl, templates, wait,);
+
+#[test]
+fn a_wrong_expectation_is_found() {
+    let case = |expectation: &str| {
+        serde_json::from_str::<Json>(&format!(
+            "{{\"state\": {{\"Type\": \"Wait\", \"Seconds\": 1}}, {expectation}}}"
+        ))
+        .expect("JSON")
+    };
+    assert_eq!(verdict(&case("\"output\": {}, \"seconds\": 1")), None);
+    for expectation in [
+        "\"output\": 1",
+        "\"error\": \"E\"",
+        "\"output\": {}, \"seconds\": 2",
+        "\"output\": {}, \"events\": []",
+    ] {
+        assert!(verdict(&case(expectation)).is_some(), "{expectation}");
+    }
+    let refused = case(&format!("\"refused\": \"{}\"", code::INVALID_RESOURCE));
+    assert!(verdict(&refused).is_some());
+}
