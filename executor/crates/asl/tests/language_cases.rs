@@ -86,11 +86,14 @@ impl Mocks {
             Answer::Never
         } else if outcome.get("error").is_some() {
             Answer::Fails(text("error"), text("cause"))
+        } else if let Some(bytes) = outcome["bytes"].as_u64() {
+            let text = "x".repeat(usize::try_from(bytes).expect("a length") - 2);
+            Answer::Succeeds(Payload::from_value(Value::from(text.as_str())))
         } else {
             Answer::Succeeds(Payload::from_value(value(&outcome["output"])))
         };
-        let seconds = outcome["after"].as_u64().unwrap_or_default();
-        Reply { after_millis: seconds * 1_000, ..Reply::now(answer) }
+        let millis = |field: &str| outcome[field].as_u64().unwrap_or_default() * 1_000;
+        Reply { after_millis: millis("after"), heartbeat_millis: millis("heartbeat"), ..Reply::now(answer) }
     }
 }
 
@@ -132,7 +135,7 @@ fn run(case: &Json, program: Arc<Program>) -> Result<Map<String, Json>, String> 
     let text = |text: Option<Str>| text.map_or(Json::Null, |text| json!(text.as_str()));
     let (status, error, cause) = match outcome.ok_or("the execution does not end")? {
         Outcome::Succeeded(output) => {
-            let output = serde_json::from_slice(&output.bytes()).map_err(|error| error.to_string())?;
+            let output = serde_json::from_slice(output.bytes()).map_err(|error| error.to_string())?;
             found.insert("output".into(), output);
             ("SUCCEEDED", Json::Null, Json::Null)
         }

@@ -15,9 +15,9 @@ pub(super) const COUNT_MAX: u64 = 99_999_999;
 pub(super) const MACHINE: &[&str] =
     &["Comment", "StartAt", "States", "Version", "TimeoutSeconds", "QueryLanguage"];
 /// Fields of a branch.
-pub(super) const BRANCH: &[&str] = &["Comment", "StartAt", "States", "QueryLanguage"];
+pub(super) const BRANCH: &[&str] = &["Comment", "StartAt", "States"];
 /// Fields of an item processor.
-pub(super) const PROCESSOR: &[&str] = &["Comment", "StartAt", "States", "QueryLanguage", "ProcessorConfig"];
+pub(super) const PROCESSOR: &[&str] = &["Comment", "StartAt", "States", "ProcessorConfig"];
 /// Fields of an item processor's configuration.
 pub(super) const PROCESSOR_CONFIG: &[&str] = &["Mode", "ExecutionType"];
 /// Fields of an entry of `Retry`.

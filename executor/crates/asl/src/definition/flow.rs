@@ -40,10 +40,6 @@ impl Compiler<'_> {
     /// A path: `$...` or `$$...`.
     pub(super) fn path(&mut self, node: &Node, place: &Place<'_>) -> Option<Path> {
         let text = self.string(node, place)?;
-        if is_intrinsic(text) {
-            self.unsupported_intrinsic(place);
-            return None;
-        }
         match Path::parse(text) {
             Ok(path) => self.no_variable(&path, place).then_some(path),
             Err(error) => {
@@ -52,6 +48,15 @@ impl Compiler<'_> {
                 None
             }
         }
+    }
+
+    /// `ErrorPath` or `CausePath`: a path, or an intrinsic function.
+    pub(super) fn text_path(&mut self, node: &Node, place: &Place<'_>) -> Option<Path> {
+        if node.as_str().is_some_and(is_intrinsic) {
+            self.unsupported_intrinsic(place);
+            return None;
+        }
+        self.path(node, place)
     }
 
     fn unsupported_intrinsic(&mut self, place: &Place<'_>) {
@@ -232,9 +237,8 @@ impl Compiler<'_> {
 
     /// Warns where an operand of a choice rule looks like a path but its operator takes it as text.
     pub(super) fn remark_literal_path(&mut self, member: &Member, place: &Place<'_>) {
-        let literal = !["Variable", "Comment", "Next"].contains(&member.name.as_str())
-            && !member.name.ends_with("Path");
-        if literal && member.value.as_str().is_some_and(looks_evaluated) {
+        let has_path_form = member.name.ends_with("Equals") || member.name.ends_with("Than");
+        if has_path_form && member.value.as_str().is_some_and(looks_evaluated) {
             let message = format!("The value looks like a path; to evaluate it use '{}Path'", member.name);
             self.findings.warning(code::NO_PATH, &place.member(member), message);
         }

@@ -163,7 +163,7 @@ impl Compiler<'_> {
         }
         let Some(member) = node.member(path) else { return Some(None) };
         let place = place.member(member);
-        self.path(&member.value, &place).map(|path| Some(Dynamic::Path(path)))
+        self.text_path(&member.value, &place).map(|path| Some(Dynamic::Path(path)))
     }
 
     fn wait(&mut self, node: &Node, place: &Place<'_>) -> Option<Wait> {
