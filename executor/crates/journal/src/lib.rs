@@ -19,6 +19,7 @@ pub mod store;
 pub mod conformance;
 
 pub use block::{Block, BlockBuilder, Closed, Journalled, JournalledKind, MachineRef, Opened, Record};
+pub use file::{FileOptions, FileStore};
 pub use memory::{Fault, MemoryStore};
 pub use store::{
     Acquired, Append, BlockId, BlockRange, Connect, Derived, Durability, Store, StoreError, StoreFuture,
