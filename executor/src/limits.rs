@@ -106,6 +106,15 @@ pub const WORKER_CREDIT_MAX: u32 = 65_536;
 /// Batches that may wait for definitions from the store on one shard.
 pub const LOADING_BATCHES_MAX: usize = 64;
 
+/// Look-ups, histories and listings under way on one shard. Beyond: refused with a delay.
+pub const QUESTIONS_MAX: usize = 1_024;
+
+/// Index entries lost in a crash that are written again beside one block.
+pub const LOST_ENTRIES_PER_BLOCK: usize = 256;
+
+/// Blocks at the end of a recovered log whose index entries may have been lost.
+pub const LOST_BLOCKS_MAX: u64 = 64;
+
 /// Blocks read at once during recovery.
 pub const RECOVERY_PAGE: usize = 16;
 

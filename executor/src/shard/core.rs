@@ -23,8 +23,8 @@ use super::execution::OpenExecution;
 use super::log::{Log, LogState};
 use super::machine::Machines;
 use super::mailbox::MailRoom;
+use super::names::Names;
 use super::recover::Recovered;
-use super::retain::Retained;
 use super::slab::{Address, Slab};
 use super::tasks::Tasks;
 use super::timers::{Wakeup, Wheel};
@@ -99,6 +99,10 @@ pub(super) struct Shard {
     pub loading: usize,
     /// Of the content hashes; drawn anew by each process.
     pub hasher: foldhash::quality::RandomState,
+    /// Names of STANDARD executions.
+    pub names: Names,
+    /// Look-ups under way.
+    pub questions: usize,
     /// Open executions by batch, for who asks by id.
     pub by_batch: HashMap<BatchId, Vec<(u8, Address)>, foldhash::fast::RandomState>,
 }
@@ -106,8 +110,7 @@ pub(super) struct Shard {
 impl Shard {
     pub fn new(config: ShardConfig, context: ShardContext, state: watch::Sender<ShardState>) -> Self {
         let now_us = context.clock.now_us();
-        let logs =
-            config.partitions.iter().map(|partition| Log::new(*partition, Retained::new(config.retention)));
+        let logs = config.partitions.iter().map(|partition| Log::new(*partition, config.retention));
         let logs: Vec<Log> = logs.enumerate().map(|(at, log)| Log { serial: at as u64 + 1, ..log }).collect();
         let bindings = Bindings::new(Arc::clone(&config.bindings));
         let metrics = Arc::clone(&context.metrics);
@@ -142,6 +145,8 @@ impl Shard {
             recovering: 0,
             loading: 0,
             hasher: foldhash::quality::RandomState::default(),
+            names: Names::default(),
+            questions: 0,
             by_batch: HashMap::default(),
             config,
             context,
@@ -194,7 +199,7 @@ impl Shard {
             Landed::Appended { log, result } => self.appended(log, result),
             Landed::Loaded { batch, acks, result } => self.loaded(*batch, &acks, result),
             Landed::Compared { batch, acks, result } => self.compared(&batch, &acks, result),
-            Landed::Answered => {}
+            Landed::Answered => self.questions -= 1,
         }
     }
 
@@ -232,6 +237,9 @@ impl Shard {
     /// An execution takes its slot.
     pub fn admit(&mut self, open: OpenExecution) -> Address {
         let id = open.id;
+        if let Some(name) = open.name.as_deref().filter(|_| open.machine.is_standard()) {
+            self.names.hold(open.machine.name.execution_segment(), name, id);
+        }
         let address = self.open.insert(open);
         self.by_batch.entry(id.batch).or_default().push((id.index, address));
         address
@@ -240,6 +248,9 @@ impl Shard {
     /// An execution leaves its slot.
     pub fn dismiss(&mut self, address: Address) -> Option<OpenExecution> {
         let open = self.open.remove(address)?;
+        if let Some(name) = open.name.as_deref().filter(|_| open.machine.is_standard()) {
+            self.names.ended(open.machine.name.execution_segment(), name, open.id, self.now_us / 1_000);
+        }
         if let Some(batch) = self.by_batch.get_mut(&open.id.batch) {
             batch.retain(|(index, _)| *index != open.id.index);
             if batch.is_empty() {

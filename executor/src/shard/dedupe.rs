@@ -58,6 +58,7 @@ fn key(id: BatchId) -> (u32, u64) {
 
 impl Dedupe {
     /// Batches remembered.
+    #[cfg(test)]
     #[must_use]
     pub fn len(&self) -> usize {
         self.order.len()

@@ -119,6 +119,7 @@ impl WaitingFor {
     }
 
     /// Whether a task's effect (`task`) or a timer's is still wanted.
+    #[cfg(test)]
     #[must_use]
     pub fn contains(&self, id: EffectId, task: bool) -> bool {
         match self {

@@ -68,7 +68,7 @@ impl Shard {
             return;
         }
         if log.sealed.is_empty() {
-            let waiting = log.waiting();
+            let waiting = log.waiting() + log.lost.len();
             if waiting == 0 {
                 return;
             }
@@ -99,13 +99,16 @@ impl Shard {
             }
         }
         let records = page.records;
-        let append = Append {
-            partition: log.partition,
-            id: block,
-            block: log.builder.finish(block, now_ms),
-            derived: std::mem::take(&mut log.derived),
-            trim_below: log.retained.trim_below(now_ms),
-        };
+        let mut derived = std::mem::take(&mut log.derived);
+        let lost = log.lost.len().min(limits::LOST_ENTRIES_PER_BLOCK);
+        derived.extend(log.lost.drain(..lost));
+        log.index.borrow_mut().flush(&log.builder, block, &mut derived);
+        // What is looked up must be there: blocks whose pointers are not written stay.
+        let needed = log.index.borrow().oldest_needed();
+        let trim_below =
+            log.retained.trim_below(now_ms).map(|mark| needed.map_or(mark, |needed| mark.min(needed)));
+        let block_bytes = log.builder.finish(block, now_ms);
+        let append = Append { partition: log.partition, id: block, block: block_bytes, derived, trim_below };
         log.next_sequence += 1;
         self.serial += 1;
         log.serial = self.serial;
@@ -118,6 +121,14 @@ impl Shard {
         for address in page.ended.drain(..) {
             let Some(open) = self.open.get(address) else { continue };
             let Some(ended) = &open.ended else { continue };
+            let retention_ms = self.config.retention.as_millis() as u64;
+            if let Some(block) = open.blocks.first()
+                && ended.stop_time_ms.saturating_sub(open.start_time_ms) > retention_ms
+            {
+                let arn = &open.machine.key.arn;
+                log.index.borrow_mut().straggler(arn, open.start_time_ms, *block, &mut log.derived);
+            }
+            log.derived.extend(open.machine.name_entry(open.name.as_deref(), open.id, self.config.retention));
             log.builder.closed(ClosedView {
                 id: open.id,
                 status: status_of(&ended.outcome),
@@ -145,6 +156,7 @@ impl Shard {
                 input: &open.input,
             };
             open.opened = true;
+            log.derived.extend(open.machine.name_entry(open.name.as_deref(), open.id, self.config.retention));
             if let Some(ended) = &open.ended {
                 let (status, payload) = (status_of(&ended.outcome), payload_of(&ended.outcome));
                 log.builder.opened_and_closed(opened, status, ended.stop_time_ms, &payload);
@@ -245,6 +257,7 @@ impl Shard {
         let log = &mut self.logs[at];
         let Some(sealed) = log.sealed.pop_front() else { return };
         let Sealed { append, mut page, records } = sealed;
+        log.index.borrow_mut().confirmed(append.id);
         let latency_us = self.now_us.saturating_sub(log.begun_us);
         self.metrics.flushes.add(1);
         self.metrics.flush_records.add(records as u64);

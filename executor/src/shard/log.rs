@@ -4,10 +4,13 @@
 //! Invariant: a block's number is given when it is finished, blocks are appended in that order, and one append is
 //! outstanding at a time; whatever waits for a block's confirmation travels with it, in its [`Page`].
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use ids::{BatchId, ExecutionId, PartitionId, Status};
+use journal::index::IndexWriter;
 use journal::{Append, BlockBuilder, BlockId, Derived};
 use proto::executor::v1;
 use smallvec::SmallVec;
@@ -130,13 +133,17 @@ pub struct Log {
     pub begun_us: u64,
     pub retained: Retained,
     pub dedupe: Dedupe,
+    /// Makes the index entries beside each block; shared with listings under way.
+    pub index: Rc<RefCell<IndexWriter>>,
     /// Index entries that go beside the next block.
     pub derived: Vec<Derived>,
+    /// Index entries that a crash may have lost; they go beside the next blocks, some at a time.
+    pub lost: VecDeque<Derived>,
 }
 
 impl Log {
     /// A log that is to be recovered.
-    pub fn new(partition: PartitionId, retained: Retained) -> Self {
+    pub fn new(partition: PartitionId, retention: Duration) -> Self {
         Self {
             partition,
             state: LogState::Recovering,
@@ -149,9 +156,11 @@ impl Log {
             in_flight: false,
             attempts: 0,
             begun_us: 0,
-            retained,
+            retained: Retained::new(retention),
+            index: Rc::new(RefCell::new(IndexWriter::new(partition, retention))),
             dedupe: Dedupe::default(),
             derived: Vec::new(),
+            lost: VecDeque::new(),
         }
     }
 

@@ -1,28 +1,324 @@
-//! Questions about executions.
+//! Questions about executions: describe, list, stop.
+//!
+//! What is open and not yet in the log is answered from its slot; everything else is read from the log, by the place that
+//! the slot, the index writer or the batch's pointer names, in one or two blocks. Invariants: an answer tells only what
+//! is durable, except that an execution whose start is not durable yet is told to be running; reading never holds up the
+//! shard. What may fail: the store; an execution that nobody knows (any more).
 
-use ids::ExecutionName;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use asl::{Event, Str};
+use ids::{ExecutionId, ExecutionName, MachineName, Mode, PartitionId, Status};
+use journal::block::{MachineRef, decode_failure};
+use journal::index::{self, Cursor, Execution, IndexWriter, Located, PageRequest};
+use journal::{Store, StoreError};
 use proto::executor::v1;
 
 use super::command::Reply;
-use super::core::Shard;
+use super::core::{Landed, Shard};
+use super::execution::OpenExecution;
+use super::slab::Address;
+use super::workers::cut;
+use crate::error::Error;
+use crate::limits;
+
+/// Blocks that one page of a listing reads at most.
+const LIST_BLOCKS_MAX: usize = 1_024;
+/// Entries of one page of a listing at most.
+const LIST_ENTRIES_MAX: u32 = 1_000;
+
+/// An error of a question about an execution that nobody knows.
+pub(super) fn unknown(execution: &impl std::fmt::Display) -> Error {
+    let message = format!("no execution {execution}: it never was, or its retention has passed");
+    Error::NotFound { code: "ExecutionDoesNotExist", message }
+}
+
+/// How people write what they asked for.
+pub(super) fn spelt(execution: &ExecutionName) -> String {
+    match execution {
+        ExecutionName::Id(id) => id.to_string(),
+        ExecutionName::Named { machine, name } => format!("{name} of {machine}"),
+    }
+}
+
+/// Where an answer is to be read.
+pub(super) struct Place {
+    pub id: ExecutionId,
+    pub located: Option<Located>,
+}
+
+/// The execution at a place, or of a name, as the log has it.
+pub(super) async fn fetch(
+    store: &dyn Store,
+    asked: &ExecutionName,
+    place: Option<Place>,
+    partition: PartitionId,
+) -> Result<Execution, Error> {
+    let place = match (place, asked) {
+        (Some(place), _) => place,
+        (None, ExecutionName::Id(id)) => Place { id: *id, located: None },
+        (None, ExecutionName::Named { machine, name }) => {
+            let found = index::lookup_name(store, partition, machine, name).await?;
+            Place { id: found.ok_or_else(|| unknown(&spelt(asked)))?, located: None }
+        }
+    };
+    let found = match place.located {
+        Some(located) => index::lookup_at(store, place.id, located).await?,
+        None => index::lookup(store, place.id).await?,
+    };
+    let found = found.ok_or_else(|| unknown(&spelt(asked)))?;
+    // Keys of names are hashes: what was found must have the name.
+    let same = match asked {
+        ExecutionName::Id(id) => *id == found.opened.id,
+        ExecutionName::Named { machine, name } => {
+            let segment = MachineName::parse(&found.machine.arn).ok();
+            segment.is_some_and(|found| found.execution_segment() == machine)
+                && found.opened.name.as_deref() == Some(name)
+        }
+    };
+    if same { Ok(found) } else { Err(unknown(&spelt(asked))) }
+}
+
+/// What all answers say of an execution.
+fn summary(
+    machine: &MachineRef,
+    id: ExecutionId,
+    name: Option<&str>,
+    start_time_ms: u64,
+    end: Option<(Status, u64)>,
+) -> v1::ExecutionSummary {
+    let execution_id = id.to_string();
+    let name = name.unwrap_or(&execution_id).to_owned();
+    let parsed = MachineName::parse(&machine.arn).ok();
+    let arn = parsed.map_or_else(|| execution_id.clone(), |parsed| parsed.execution(machine.mode, &name, id));
+    let (status, stop_time_ms) = end.unwrap_or((Status::Running, 0));
+    v1::ExecutionSummary {
+        execution_arn: arn,
+        execution_id,
+        machine_arn: machine.arn.clone(),
+        name,
+        mode: v1::Mode::from(machine.mode) as i32,
+        status: v1::ExecutionStatus::from(status) as i32,
+        start_time_ms,
+        stop_time_ms,
+    }
+}
+
+/// What the log has, as the wire says it.
+fn described(execution: Execution) -> Result<v1::DescribeExecutionResponse, StoreError> {
+    let Execution { machine, opened, closed, .. } = execution;
+    let end = closed.as_ref().map(|closed| (closed.status, closed.stop_time_ms));
+    let mut response = v1::DescribeExecutionResponse {
+        summary: Some(summary(&machine, opened.id, opened.name.as_deref(), opened.start_time_ms, end)),
+        input: opened.input,
+        definition_hash: bytes::Bytes::copy_from_slice(&machine.definition),
+        ..Default::default()
+    };
+    match closed {
+        Some(closed) if closed.status == Status::Succeeded => response.output = Some(closed.payload),
+        Some(closed) => {
+            let (error, cause) = decode_failure(&closed.payload)?;
+            response.error = error.map(str::to_owned);
+            response.cause = cause.map(str::to_owned);
+        }
+        None => {}
+    }
+    Ok(response)
+}
+
+/// An execution whose start is not in the log yet.
+fn described_open(open: &OpenExecution) -> v1::DescribeExecutionResponse {
+    v1::DescribeExecutionResponse {
+        summary: Some(summary(&open.machine.key, open.id, open.name.as_deref(), open.start_time_ms, None)),
+        input: open.input.clone(),
+        definition_hash: bytes::Bytes::copy_from_slice(&open.machine.key.definition),
+        ..Default::default()
+    }
+}
 
 impl Shard {
-    pub(super) fn describe(
-        &mut self,
-        _execution: ExecutionName,
-        _reply: Reply<v1::DescribeExecutionResponse>,
-    ) {
+    /// The log that an execution is in.
+    pub(super) fn log_of(&self, execution: &ExecutionName) -> Result<usize, Error> {
+        let partition = execution.partition(self.config.partition_count);
+        let partition = partition.map_err(|_| unknown(&spelt(execution)))?;
+        self.config
+            .partitions
+            .binary_search(&partition)
+            .map_err(|_| Error::NotOwner { partition: partition.get() })
     }
 
-    pub(super) fn history(&mut self, _execution: ExecutionName, _reply: Reply<Vec<v1::HistoryEvent>>) {}
+    /// The slot of an execution, if it has one.
+    pub(super) fn slot_of(&self, execution: &ExecutionName) -> Option<Address> {
+        match execution {
+            ExecutionName::Id(id) => self.find(*id),
+            ExecutionName::Named { machine, name } => {
+                self.names.holder(machine, name).and_then(|id| self.find(id))
+            }
+        }
+    }
 
-    pub(super) fn stop(&mut self, _execution: ExecutionName, _error: &str, _cause: &str, _reply: Reply<u64>) {
+    /// Where the log has an execution, as far as the shard knows without asking the store.
+    pub(super) fn place_of(&self, log: usize, execution: &ExecutionName) -> Option<Place> {
+        let id = match execution {
+            ExecutionName::Id(id) => *id,
+            ExecutionName::Named { machine, name } => self.names.holder(machine, name)?,
+        };
+        let opened = self.find(id).and_then(|address| self.open.get(address)?.blocks.first().copied());
+        let located = match opened {
+            // What is open is not closed, whatever is on its way.
+            Some(block) => Some(Located { opened: Some(block), closed: None }),
+            None => self.logs[log].index.borrow().find(id),
+        };
+        Some(Place { id, located })
+    }
+
+    pub(super) fn describe(&mut self, execution: ExecutionName, reply: Reply<v1::DescribeExecutionResponse>) {
+        let log = match self.log_of(&execution) {
+            Ok(log) => log,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        let slot = self.slot_of(&execution).and_then(|address| self.open.get(address));
+        if let Some(open) = slot.filter(|open| !open.opened) {
+            return drop(reply.send(Ok(described_open(open))));
+        }
+        let place = self.place_of(log, &execution);
+        let partition = self.logs[log].partition;
+        self.answer(reply, async move |store| {
+            let found = fetch(&*store, &execution, place, partition).await?;
+            Ok(described(found)?)
+        });
+    }
+
+    /// Answers a question beside the shard's other work.
+    pub(super) fn answer<T: 'static>(
+        &mut self,
+        reply: Reply<T>,
+        question: impl AsyncFnOnce(Arc<dyn Store>) -> Result<T, Error> + 'static,
+    ) {
+        let Some(store) = self.store.as_ref().map(Arc::clone) else {
+            let unavailable = StoreError::Unavailable("this shard has no connection to it yet".to_owned());
+            return drop(reply.send(Err(unavailable.into())));
+        };
+        if self.questions >= limits::QUESTIONS_MAX {
+            let retry_after = std::time::Duration::from_millis(u64::from(self.admission.retry_after_ms()));
+            let limit = limits::QUESTIONS_MAX as u64;
+            return drop(reply.send(Err(Error::Overloaded {
+                what: "look-ups under way",
+                limit,
+                retry_after,
+            })));
+        }
+        self.questions += 1;
+        self.flights.push(Box::pin(async move {
+            // Who no longer listens needs no answer.
+            let _ = reply.send(question(store).await);
+            Landed::Answered
+        }));
+    }
+
+    pub(super) fn stop(&mut self, execution: ExecutionName, error: &str, cause: &str, reply: Reply<u64>) {
+        let log = match self.log_of(&execution) {
+            Ok(log) => log,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        let Some(address) = self.slot_of(&execution) else {
+            // It has ended: stopping it again gives the time at which it did.
+            let (place, partition) = (self.place_of(log, &execution), self.logs[log].partition);
+            return self.answer(reply, async move |store| {
+                let found = fetch(&*store, &execution, place, partition).await?;
+                let stopped = found.closed.map(|closed| closed.stop_time_ms);
+                stopped.ok_or_else(|| Error::Conflict {
+                    code: "ExecutionEnding",
+                    message: format!("{} has no end in the log yet: ask again", spelt(&execution)),
+                })
+            });
+        };
+        let text = |text: &str, max| Some(Str::from(cut(text, max))).filter(|text| !text.is_empty());
+        let error = text(error, limits::ERROR_BYTES_MAX);
+        let cause = text(cause, limits::CAUSE_BYTES_MAX);
+        self.deliver(address, Event::Stop { error, cause });
+        if let Some(open) = self.open.get_mut(address) {
+            let stoppers = open.stoppers.get_or_insert_default();
+            if stoppers.len() < limits::BATCH_WAITERS_MAX {
+                stoppers.push(reply);
+            }
+        }
     }
 
     pub(super) fn list(
         &mut self,
-        _request: v1::ListExecutionsRequest,
-        _reply: Reply<v1::ListExecutionsResponse>,
+        request: v1::ListExecutionsRequest,
+        reply: Reply<v1::ListExecutionsResponse>,
     ) {
+        let after = match cursor(&request.next_token) {
+            Ok(after) => after,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        let retention_ms = u64::try_from(self.config.retention.as_millis()).unwrap_or(u64::MAX);
+        let now_ms = self.now_us / 1_000;
+        // What is open may have begun long before the retention.
+        let oldest_open = self.logs.iter().filter_map(|log| log.retained.oldest_ms()).min();
+        let oldest_ms = now_ms.saturating_sub(retention_ms).min(oldest_open.unwrap_or(now_ms));
+        let partitions = self.config.partitions.clone();
+        let writers: Vec<Rc<RefCell<IndexWriter>>> =
+            self.logs.iter().map(|log| Rc::clone(&log.index)).collect();
+        self.answer(reply, async move |store| {
+            let request = &request;
+            let local = |id: ExecutionId| {
+                let at = partitions.binary_search(&id.batch.partition).ok()?;
+                writers[at].borrow().find(id)
+            };
+            let status = match request.status() {
+                v1::ExecutionStatus::Unspecified => None,
+                other => Status::from_u8(other as u8),
+            };
+            let limit = request.max_results.clamp(1, LIST_ENTRIES_MAX) as usize;
+            let page = PageRequest {
+                partitions: &partitions,
+                machine_arn: &request.machine_arn,
+                status,
+                after,
+                limit,
+                oldest_ms,
+                now_ms,
+                blocks_max: LIST_BLOCKS_MAX,
+            };
+            let page = index::list(&*store, &page, local).await?;
+            Ok(listed(page, &request.machine_arn))
+        });
     }
+}
+
+/// A page as the wire says it.
+fn listed(page: index::Page, machine_arn: &str) -> v1::ListExecutionsResponse {
+    let executions = page.executions.into_iter().map(|listed| {
+        let machine = machine_of(machine_arn, listed.mode);
+        let end = listed.stop_time_ms.map(|stopped| (listed.status, stopped));
+        summary(&machine, listed.id, listed.name.as_deref(), listed.start_time_ms, end)
+    });
+    let token = |next: Cursor| format!("{}:{}", next.start_time_ms, next.id);
+    v1::ListExecutionsResponse {
+        executions: executions.collect(),
+        next_token: page.next.map(token).unwrap_or_default(),
+    }
+}
+
+fn machine_of(arn: &str, mode: Mode) -> MachineRef {
+    MachineRef { arn: arn.to_owned(), definition: [0; 32], mode, dialect: 0 }
+}
+
+/// Where a page begins: `START_TIME_MS:EXECUTION_ID`, or the beginning.
+fn cursor(token: &str) -> Result<Option<Cursor>, Error> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let parsed = token
+        .split_once(':')
+        .and_then(|(time, id)| Some(Cursor { start_time_ms: time.parse().ok()?, id: id.parse().ok()? }));
+    parsed.map(Some).ok_or_else(|| Error::Invalid {
+        code: "InvalidToken",
+        message: "`next_token` is none that a listing gave: begin again without it".to_owned(),
+    })
 }

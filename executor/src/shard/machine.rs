@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use asl::history::{NoObserver, Observer};
 use asl::{
@@ -16,8 +17,8 @@ use asl::{
     Timestamp,
 };
 use ids::{BatchId, ExecutionId, IdError, MachineName, Mode, PartitionId};
-use journal::BlockBuilder;
 use journal::block::MachineRef;
+use journal::{BlockBuilder, Derived, index};
 use telemetry::{MachineMetrics, ShardMetrics};
 
 use crate::limits;
@@ -110,6 +111,38 @@ pub fn dialect_of(byte: u8) -> Dialect {
 }
 
 impl Machine {
+    /// A machine that is counted nowhere, for a replay.
+    ///
+    /// # Errors
+    /// [`IdError::Name`] when its ARN is none.
+    pub fn alone(key: MachineRef, program: Arc<Program>) -> Result<Self, IdError> {
+        Self::new(key, program, Arc::default)
+    }
+
+    fn new(
+        key: MachineRef,
+        program: Arc<Program>,
+        metrics: impl FnOnce() -> Arc<MachineMetrics>,
+    ) -> Result<Self, IdError> {
+        let name = MachineName::parse(&key.arn)?;
+        let standard = key.mode == Mode::Standard;
+        let (mode_timeout_seconds, history_events_max) = if standard {
+            (limits::STANDARD_SECONDS_MAX, limits::STANDARD_HISTORY_EVENTS_MAX)
+        } else {
+            (limits::EXPRESS_SECONDS_MAX, limits::EXPRESS_HISTORY_EVENTS_MAX)
+        };
+        let core = Arc::new(asl::Machine {
+            program,
+            arn: key.arn.as_str().into(),
+            name: name.name().into(),
+            role_arn: Str::new(),
+            mode_timeout_seconds,
+            history_events_max,
+            names: Box::new(Names { machine: name.clone(), mode: key.mode }),
+        });
+        Ok(Self { key, name, metrics: metrics(), core, in_block: Cell::new((0, 0)) })
+    }
+
     /// Whether outcomes are journalled.
     #[must_use]
     pub fn is_standard(&self) -> bool {
@@ -120,6 +153,13 @@ impl Machine {
     #[must_use]
     pub fn program(&self) -> &Arc<Program> {
         &self.core.program
+    }
+
+    /// What finds an execution by the name that its caller gave it; only STANDARD names are looked up.
+    #[must_use]
+    pub fn name_entry(&self, name: Option<&str>, id: ExecutionId, ttl: Duration) -> Option<Derived> {
+        let name = name.filter(|_| self.is_standard())?;
+        Some(index::name_entry(self.name.execution_segment(), name, id, ttl))
     }
 
     /// Starts an execution. Its time is the one at which its start was accepted, live as in a replay.
@@ -175,31 +215,10 @@ impl Machines {
         program: Arc<Program>,
         metrics: &ShardMetrics,
     ) -> Result<Rc<Machine>, IdError> {
-        let name = MachineName::parse(&key.arn)?;
         if self.known.len() >= limits::SHARD_MACHINES_MAX {
             self.known.retain(|_, machine| Rc::strong_count(machine) > 1);
         }
-        let standard = key.mode == Mode::Standard;
-        let core = Arc::new(asl::Machine {
-            program,
-            arn: key.arn.as_str().into(),
-            name: name.name().into(),
-            role_arn: Str::new(),
-            mode_timeout_seconds: if standard {
-                limits::STANDARD_SECONDS_MAX
-            } else {
-                limits::EXPRESS_SECONDS_MAX
-            },
-            history_events_max: if standard {
-                limits::STANDARD_HISTORY_EVENTS_MAX
-            } else {
-                limits::EXPRESS_HISTORY_EVENTS_MAX
-            },
-            names: Box::new(Names { machine: name.clone(), mode: key.mode }),
-        });
-        let metrics = metrics.machine(&key.arn);
-        let in_block = Cell::new((0, 0));
-        let machine = Rc::new(Machine { key: key.clone(), name, metrics, core, in_block });
+        let machine = Rc::new(Machine::new(key.clone(), program, || metrics.machine(&key.arn))?);
         self.known.insert(key, Rc::clone(&machine));
         Ok(machine)
     }

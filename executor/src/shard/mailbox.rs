@@ -32,6 +32,7 @@ impl Mailbox {
     }
 
     /// Whether there is nothing to handle.
+    #[cfg(test)]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0

@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use asl::{Dialect, Effect, Event, Payload, Program};
-use ids::{BatchId, DefinitionHash, ExecutionId, PartitionId};
+use ids::{BatchId, DefinitionHash, ExecutionId, MachineName, Mode, PartitionId};
 use journal::block::{IdRun, JournalledKind, MachineRef, SubBlockKind, decode_failure};
+use journal::index::{self, IndexWriter};
 use journal::store::BlockRange;
-use journal::{Block, BlockId, Journalled, Opened, Record, Store, StoreError};
+use journal::{Block, BlockId, Derived, Journalled, Opened, Record, Store, StoreError};
 use smallvec::SmallVec;
 
 use super::core::{Landed, Shard};
@@ -46,6 +47,9 @@ pub struct RecoveredExecution {
 pub struct Recovered {
     pub generation: u64,
     pub retained: Retained,
+    pub index: IndexWriter,
+    /// Index entries that the crash may have lost.
+    pub lost: Vec<Derived>,
     /// Batches within the horizon, with their block and its time.
     pub batches: Vec<(BatchId, BlockId, u64)>,
     pub open: Vec<RecoveredExecution>,
@@ -173,12 +177,24 @@ async fn recover(
     let acquired = store.acquire(partition).await?;
     let horizon_ms = u64::try_from(limits::BATCH_HORIZON.as_millis()).unwrap_or(u64::MAX);
     let (mut scan, mut retained) = (Scan::default(), Retained::new(retention));
+    let mut index = IndexWriter::new(partition, retention);
+    index.load(store, now_ms).await?;
+    let last = acquired.last.unwrap_or_default();
+    let sequence = last.sequence.saturating_sub(limits::LOST_BLOCKS_MAX);
+    let rewrite_from = BlockId { generation: last.generation, sequence };
+    let mut lost = Vec::new();
     read_all(store, partition, BlockId::default(), |block| {
         scan.block(block, now_ms.saturating_sub(horizon_ms));
         retained.wrote(block.id(), block.time_ms());
+        index.recovered(block);
+        if block.id() >= rewrite_from {
+            index.summarise_again(block, &mut lost)?;
+            names_again(block, retention, &mut lost)?;
+        }
         Ok(())
     })
     .await?;
+    lost.extend(index.settle(rewrite_from));
     let open = collect(store, partition, &scan).await?;
     let mut wanted: Vec<(DefinitionHash, Dialect)> = Vec::new();
     let mut seen = HashSet::new();
@@ -199,7 +215,20 @@ async fn recover(
             }
         }
     }
-    Ok(Recovered { generation: acquired.generation, retained, batches: scan.batches, open, programs })
+    let batches = scan.batches;
+    Ok(Recovered { generation: acquired.generation, retained, index, lost, batches, open, programs })
+}
+
+/// The names of what a block opened, so that they are found again.
+fn names_again(block: &Block, retention: Duration, lost: &mut Vec<Derived>) -> Result<(), StoreError> {
+    for record in block.records()? {
+        let Record::Opened(Opened { id, machine, name: Some(name), .. }) = record else { continue };
+        let machine = block.machines().get(machine as usize).filter(|machine| machine.mode == Mode::Standard);
+        if let Some(machine) = machine.and_then(|machine| MachineName::parse(&machine.arn).ok()) {
+            lost.push(index::name_entry(machine.execution_segment(), &name, id, retention));
+        }
+    }
+    Ok(())
 }
 
 /// What an execution was told, as it was told.
@@ -319,11 +348,13 @@ impl Shard {
                 return self.recover_next();
             }
         };
-        let Recovered { generation, retained, batches, open, programs } = *recovered;
+        let Recovered { generation, retained, index, lost, batches, open, programs } = *recovered;
         let (now_ms, max) = (self.now_us / 1_000, self.batches_max());
         let log = &mut self.logs[at];
         log.generation = generation;
         log.retained = retained;
+        log.index.replace(index);
+        log.lost = lost.into();
         log.state = LogState::Serving;
         log.dedupe.begin(now_ms);
         for (batch, block, time_ms) in batches {

@@ -71,6 +71,12 @@ impl Retained {
         }
     }
 
+    /// When the oldest block that is still wanted was written.
+    #[must_use]
+    pub fn oldest_ms(&self) -> Option<u64> {
+        self.buckets.front().map(|bucket| bucket.begin_ms)
+    }
+
     /// Forgets what nobody wants, and tells from which block on the log is wanted, when that has changed.
     pub fn trim_below(&mut self, now_ms: u64) -> Option<BlockId> {
         // The last bucket stays: blocks are still being written into it.

@@ -259,6 +259,8 @@ impl Shard {
         let log = &mut self.logs[at];
         let seen = Seen { content: Content::Hash(hash), in_flight: true, refused: refused.into() };
         log.dedupe.remember(id, wire.start_time_ms, seen, self.now_us / 1_000, max);
+        let count: u32 = accepted.iter().map(|(from, to)| to - from).sum();
+        log.index.borrow_mut().expect(id, count as u16);
         let acks = SmallVec::from_iter([acks.clone()]);
         log.page.batches.push(StartedBatch { id, acks, accepted, received_us, permit });
         if log.builder.bytes_estimate() >= limits::FLUSH_BYTES_MAX {
@@ -306,6 +308,7 @@ impl Shard {
                 }
             }
             log.page.tally(machine, Some(status), 1, received_us);
+            log.derived.extend(machine.name_entry(name, id, self.config.retention));
             self.ended_at_once(batch.log, id, status, outcome);
             effects.clear();
         } else {

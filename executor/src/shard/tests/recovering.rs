@@ -1,1 +1,135 @@
-//! (see below)
+//! A shard is gone as suddenly as in a crash, and another one takes its partition.
+
+use proto::executor::v1::{ExecutionStatus, Mode};
+
+use super::*;
+
+#[tokio::test]
+async fn what_was_open_is_driven_to_its_end_by_the_next_owner() {
+    let world = World::new();
+    let wait = world.define(WAIT).await;
+    for (sequence, mode) in [(1, Mode::Express), (2, Mode::Standard)] {
+        let shard = world.shard().await;
+        shard.started(batch(sequence, wait, mode, &["1", "2"])).await;
+    }
+    let world = World { definitions: Arc::default(), ..world };
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    assert_eq!(shard.metrics.recovered.get(), 4);
+    world.clock.advance(Duration::from_secs(60));
+    let outcomes = outcomes(&mut watcher, 4).await;
+    assert!(outcomes.iter().all(|outcome| outcome.status() == ExecutionStatus::Succeeded));
+}
+
+#[tokio::test]
+async fn what_had_ended_is_not_run_again() {
+    let world = World::new();
+    let pass = world.define(PASS).await;
+    world.shard().await.started(batch(1, pass, Mode::Express, &["1", "2"])).await;
+    let shard = world.shard().await;
+    assert_eq!((shard.metrics.recovered.get(), shard.metrics.steps.get()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_standard_execution_goes_on_from_its_last_outcome_and_repeats_no_task() {
+    let world = World::new();
+    let two = world.define(TWO_TASKS).await;
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 1).await;
+    shard.started(batch(1, two, Mode::Standard, &["1"])).await;
+    let pay = tasks(&mut worker, 1).await.remove(0);
+    world.clock.advance(Duration::from_millis(1));
+    shard.succeed(1, &pay.token, r#""paid""#).await;
+    // The second task leaves only when the first one's outcome is durable.
+    shard.say(1, v1::WorkerMessage { credit: 1, ..Default::default() }).await;
+    tasks(&mut worker, 1).await;
+    drop(shard);
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    let mut worker = shard.worker(2, 10).await;
+    let ship = tasks(&mut worker, 1).await.remove(0);
+    assert!(ship.function.ends_with(":ship"), "{}", ship.function);
+    assert_eq!(ship.input, r#""paid""#);
+    world.clock.advance(Duration::from_millis(1));
+    shard.succeed(2, &ship.token, "3").await;
+    assert_eq!(outcomes(&mut watcher, 1).await[0].output.as_deref(), Some(b"3".as_slice()));
+}
+
+#[tokio::test]
+async fn an_express_execution_starts_again_from_its_input() {
+    let world = World::new();
+    let two = world.define(TWO_TASKS).await;
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 10).await;
+    shard.started(batch(1, two, Mode::Express, &["1"])).await;
+    let pay = tasks(&mut worker, 1).await.remove(0);
+    shard.succeed(1, &pay.token, r#""paid""#).await;
+    tasks(&mut worker, 1).await;
+    drop(shard);
+    let shard = world.shard().await;
+    let mut worker = shard.worker(2, 10).await;
+    let again = tasks(&mut worker, 1).await.remove(0);
+    assert!(again.function.ends_with(":pay") && again.input == "1", "{again:?}");
+}
+
+#[tokio::test]
+async fn a_batch_that_an_earlier_owner_accepted_is_recognised_by_its_content() {
+    let world = World::new();
+    let pass = world.define(PASS).await;
+    let sent = batch(1, pass, Mode::Express, &["1", "{", "3"]);
+    let first = world.shard().await.started(sent.clone()).await;
+    let shard = world.shard().await;
+    assert_eq!(shard.started(sent).await, first);
+    let other = shard.started(batch(1, pass, Mode::Express, &["1", "{", "4"])).await;
+    assert_eq!(other[0].reason(), Some(Reason::Conflict));
+    assert_eq!(shard.metrics.steps.get(), 0, "nothing was run again");
+}
+
+#[tokio::test]
+async fn retention_counts_from_the_close_and_never_touches_what_is_open() {
+    let world = World { retention: Duration::from_secs(10), ..World::new() };
+    let wait = world.define(WAIT).await;
+    let shard = world.shard().await;
+    shard.started(batch(1, wait, Mode::Standard, &["1"])).await;
+    drop(shard);
+    // Store and node are away for longer than the retention.
+    world.clock.advance(Duration::from_secs(50));
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    let pass = world.define(PASS).await;
+    for (sequence, second) in (10..40).zip(51..) {
+        let at = START_MS + second * 1_000;
+        shard
+            .started(v1::StartBatch { start_time_ms: at, ..batch(sequence, pass, Mode::Express, &["1"]) })
+            .await;
+    }
+    let blocks = world.store.block_count(partition());
+    assert!(
+        blocks > 30,
+        "{blocks} blocks: the first one is held by an open execution, and so are those after it"
+    );
+    world.clock.advance(Duration::from_secs(10));
+    assert_eq!(outcomes(&mut watcher, 1).await[0].status(), ExecutionStatus::Succeeded);
+    for (sequence, second) in (50..70).zip(61..) {
+        world.clock.advance(Duration::from_secs(1));
+        let at = START_MS + second * 1_000;
+        shard
+            .started(v1::StartBatch { start_time_ms: at, ..batch(sequence, pass, Mode::Express, &["1"]) })
+            .await;
+    }
+    let blocks = world.store.block_count(partition());
+    assert!(blocks < 30, "{blocks} blocks are left: what is closed goes after its retention");
+}
+
+#[tokio::test]
+async fn an_owner_that_was_fenced_drops_its_partition_and_answers_no_more_for_it() {
+    let world = World::new();
+    let pass = world.define(PASS).await;
+    let old = world.shard().await;
+    let new = world.shard().await;
+    let mut lost = old.start(batch(1, pass, Mode::Express, &["1"])).await;
+    old.until(ShardState::Failed).await;
+    assert!(soon("the end", lost.recv()).await.is_none(), "never acknowledged");
+    assert_eq!(old.started(batch(2, pass, Mode::Express, &["1"])).await[0].reason(), Some(Reason::NotOwner));
+    assert_eq!(new.started(batch(1, pass, Mode::Express, &["1"])).await[0].refusal, None);
+}

@@ -1,0 +1,131 @@
+//! Histories are derived, not stored: the execution is run again on what the log holds, and this time somebody looks.
+//!
+//! A STANDARD execution is told what it was told; of an EXPRESS one nothing but its input is kept, so that only one which
+//! needed nothing from outside has a history. Invariant: the same function steps executions here, live and in recovery.
+//! What may fail: the store; an EXPRESS execution that waited for something.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use asl::history::Collector;
+use asl::{Effect, Payload};
+use ids::{ExecutionName, Mode};
+use journal::block::Journalled;
+use journal::index::Execution;
+use journal::store::BlockRange;
+use journal::{Block, BlockId, Store};
+use proto::executor::v1;
+
+use super::command::Reply;
+use super::core::Shard;
+use super::lookup::{fetch, spelt};
+use super::machine::{self, Beginning, dialect_of};
+use super::recover::event_of;
+use crate::definitions::{Definitions, LoadError};
+use crate::error::Error;
+use crate::limits;
+
+/// Events of one history at most; a STANDARD execution has no more.
+const EVENTS_MAX: usize = limits::STANDARD_HISTORY_EVENTS_MAX as usize + 1;
+
+impl Shard {
+    pub(super) fn history(&mut self, execution: ExecutionName, reply: Reply<Vec<v1::HistoryEvent>>) {
+        let log = match self.log_of(&execution) {
+            Ok(log) => log,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        let place = self.place_of(log, &execution);
+        // Where an open execution's outcomes are, its slot alone knows.
+        let open = self.slot_of(&execution).and_then(|address| self.open.get(address));
+        let blocks = open.map(|open| open.blocks.to_vec()).unwrap_or_default();
+        let partition = self.logs[log].partition;
+        let definitions = Arc::clone(&self.definitions);
+        self.answer(reply, async move |store| {
+            let found = fetch(&*store, &execution, place, partition).await?;
+            let blocks = found.closed.as_ref().map_or(blocks, |closed| closed.blocks.clone());
+            let mut journal = found.journalled.clone();
+            for block in blocks {
+                journal.extend(journal_of(&*store, &found, block).await?);
+            }
+            journal.sort_by_key(|told| told.sequence);
+            journal.dedup_by_key(|told| told.sequence);
+            derive(&*store, &definitions, &found, &journal, &spelt(&execution)).await
+        });
+    }
+}
+
+/// What an execution was told, as one block has it.
+async fn journal_of(store: &dyn Store, found: &Execution, at: BlockId) -> Result<Vec<Journalled>, Error> {
+    let id = found.opened.id;
+    let range = BlockRange { from: at, to: at, reverse: false, limit: 1 };
+    let blocks = store.read(id.batch.partition, range).await?;
+    match blocks.first() {
+        Some((_, bytes)) => Ok(Block::parse(bytes)?.find(id)?.journalled),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Runs an execution again and collects its events.
+async fn derive(
+    store: &dyn Store,
+    definitions: &Definitions,
+    found: &Execution,
+    journal: &[Journalled],
+    spelt: &str,
+) -> Result<Vec<v1::HistoryEvent>, Error> {
+    let Execution { machine: key, opened, closed, .. } = found;
+    let wanted = [(key.definition, dialect_of(key.dialect))];
+    let program = match definitions.load_all(store, &wanted).await {
+        Ok(mut programs) => programs.pop(),
+        Err(LoadError::Store(error)) => return Err(error.into()),
+        Err(LoadError::Missing(_) | LoadError::Invalid(_)) => None,
+    };
+    let Some(program) = program else {
+        let message = format!("the definition that {spelt} ran cannot be read: put it again");
+        return Err(Error::NotFound { code: "StateMachineDoesNotExist", message });
+    };
+    let machine = machine::Machine::alone(key.clone(), program);
+    let Ok(machine) = machine.map(Rc::new) else {
+        let message = format!("the machine's name {:?} is neither an ARN nor a QRN", key.arn);
+        return Err(Error::Invalid { code: "InvalidArn", message });
+    };
+    let mut collector = Collector::new(EVENTS_MAX);
+    let mut effects = Vec::new();
+    let beginning = Beginning {
+        id: opened.id,
+        name: opened.name.as_deref(),
+        seed: opened.seed,
+        start_time_ms: opened.start_time_ms,
+    };
+    let input = Payload::from_checked(opened.input.clone());
+    let mut execution = machine.begin(&beginning, input, &mut effects, &mut collector);
+    let waits = !matches!(effects.last(), Some(Effect::Finished(_)));
+    if key.mode == Mode::Express && waits {
+        let message = format!(
+            "{spelt} is EXPRESS and waited for something outside: its outcomes are not kept, so its history \
+             cannot be derived; run such machines as STANDARD to see their histories"
+        );
+        return Err(Error::Conflict { code: "HistoryNotKept", message });
+    }
+    for told in journal {
+        effects.clear();
+        let at = machine::timestamp_of_ms(told.time_ms);
+        machine::handle(&mut execution, event_of(told)?, at, &mut effects, &mut collector);
+    }
+    if closed.is_some() && !execution.is_finished() {
+        tracing::warn!(
+            execution = spelt,
+            "the replay of a closed execution does not end: its history is cut"
+        );
+    }
+    let events = collector.into_events().into_iter();
+    Ok(events
+        .map(|event| v1::HistoryEvent {
+            id: event.id,
+            previous_event_id: event.previous,
+            timestamp_ms: machine::ms_of(event.at),
+            r#type: event.kind.to_owned(),
+            details: event.details.to_json().into(),
+        })
+        .collect())
+}
