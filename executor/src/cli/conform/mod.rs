@@ -9,7 +9,7 @@ mod mocks;
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
 
-use asl::definition::{Compiled, MachineType, code, explain_json};
+use asl::definition::{Compiled, MachineType, code, explain_json, only_unsupported};
 use asl::history::{Collector, HistoryEvent};
 use asl::simulate::{Simulated, simulate};
 use asl::value::{JsonLimits, Map};
@@ -100,12 +100,12 @@ fn answer(case: &Value) -> Map {
 /// The definition's program, or the reply that rejects it.
 fn compiled(case: &Value) -> Result<Arc<Program>, Map> {
     compile(case).map(|compiled| compiled.program).map_err(|diagnostics| {
-        if let Some(feature) = diagnostics.iter().find(|found| found.code == code::UNSUPPORTED_FEATURE) {
+        if let Some(feature) = only_unsupported(&diagnostics) {
             return unsupported(format!("{} at {}", feature.message, feature.location));
         }
         let told: Vec<String> = diagnostics
             .iter()
-            .filter(|found| found.severity == Severity::Error)
+            .filter(|found| found.severity == Severity::Error && found.code != code::UNSUPPORTED_FEATURE)
             .map(ToString::to_string)
             .collect();
         let message = format!("Invalid State Machine Definition: '{}'", told.join(", "));
@@ -152,10 +152,10 @@ fn validate(case: &Value) -> Map {
         Ok(Compiled { warnings, .. }) => ("OK", warnings),
         Err(diagnostics) => ("FAIL", diagnostics),
     };
-    if let Some(feature) = diagnostics.iter().find(|found| found.code == code::UNSUPPORTED_FEATURE) {
+    if let Some(feature) = only_unsupported(&diagnostics) {
         return unsupported(format!("{} at {}", feature.message, feature.location));
     }
-    let told = diagnostics.iter().map(|found| {
+    let told = diagnostics.iter().filter(|found| found.code != code::UNSUPPORTED_FEATURE).map(|found| {
         let severity = match found.severity {
             Severity::Error => "ERROR",
             Severity::Warning => "WARNING",

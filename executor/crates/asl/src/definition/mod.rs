@@ -111,6 +111,15 @@ impl std::fmt::Display for Diagnostic {
     }
 }
 
+/// The first feature of a later version, where nothing else stands against the definition. A definition that is
+/// wrong in itself is refused for that.
+pub fn only_unsupported(diagnostics: &[Diagnostic]) -> Option<&Diagnostic> {
+    let mut errors = diagnostics.iter().filter(|one| one.severity == Severity::Error);
+    let first = errors.next()?;
+    let unsupported = |one: &Diagnostic| one.code == code::UNSUPPORTED_FEATURE;
+    (unsupported(first) && errors.all(unsupported)).then_some(first)
+}
+
 /// The type of a machine, which decides what its tasks may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum MachineType {
