@@ -155,7 +155,13 @@ fn validate(case: &Value) -> Map {
     if let Some(feature) = only_unsupported(&diagnostics) {
         return unsupported(format!("{} at {}", feature.message, feature.location));
     }
-    let told = diagnostics.iter().filter(|found| found.code != code::UNSUPPORTED_FEATURE).map(|found| {
+    // As in the API, warnings are given only where the caller asks for them.
+    let asked = case.get("validate").and_then(|arguments| arguments.get("severity")).and_then(Value::as_str);
+    let wanted = |found: &&Diagnostic| {
+        found.code != code::UNSUPPORTED_FEATURE
+            && (found.severity == Severity::Error || asked == Some("WARNING"))
+    };
+    let told = diagnostics.iter().filter(wanted).map(|found| {
         let severity = match found.severity {
             Severity::Error => "ERROR",
             Severity::Warning => "WARNING",
