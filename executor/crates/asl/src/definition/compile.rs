@@ -34,7 +34,7 @@ pub(super) fn compile(
     machine: MachineType,
 ) -> Result<Compiled, Vec<Diagnostic>> {
     if definition.len() > DEFINITION_BYTES_MAX {
-        return Err(vec![too_long(definition.len())]);
+        return Err(vec![too_long()]);
     }
     let text = match std::str::from_utf8(definition) {
         Ok(text) => text,
@@ -63,8 +63,8 @@ pub(super) fn compile(
     }
 }
 
-fn too_long(length: usize) -> Diagnostic {
-    let message = format!("The definition has {length} bytes; at most {DEFINITION_BYTES_MAX} are allowed");
+fn too_long() -> Diagnostic {
+    let message = format!("The definition is longer than {DEFINITION_BYTES_MAX} bytes");
     Diagnostic {
         severity: Severity::Error,
         code: code::SCHEMA_VALIDATION_FAILED,

@@ -100,20 +100,15 @@ impl Compiler<'_> {
         self.path(&member.value, &place.member(member)).map(Selection::Path)
     }
 
-    /// InputPath, ResultSelector, ResultPath and OutputPath around the given `Parameters`.
-    pub(super) fn data_flow(
-        &mut self,
-        node: &Node,
-        parameters: Option<Template>,
-        place: &Place<'_>,
-    ) -> Option<DataFlow> {
+    /// InputPath, ResultSelector, ResultPath and OutputPath; `Parameters` are the caller's to add.
+    pub(super) fn data_flow(&mut self, node: &Node, place: &Place<'_>) -> Option<DataFlow> {
         let input_path = self.selection(node, "InputPath", place);
         let result_selector = self.template_field(node, "ResultSelector", place);
         let result_path = self.result_path(node, place);
         let output_path = self.selection(node, "OutputPath", place);
         Some(DataFlow {
             input_path: input_path?,
-            parameters,
+            parameters: None,
             result_selector: result_selector?,
             result_path: result_path?,
             output_path: output_path?,

@@ -37,7 +37,7 @@ impl Compiler<'_> {
                 self.unsupported("Distributed Map", &place.member(member));
             }
         }
-        let flow = self.data_flow(node, None, place);
+        let flow = self.data_flow(node, place);
         let (graph, execution_type) = processor?;
         let distributed = execution_type.map(|execution_type| Distributed { execution_type, label });
         let map = MapState {

@@ -42,11 +42,19 @@ impl Compiler<'_> {
         if jsonata {
             return None;
         }
+        // Everything is looked at before anything is given up, so that all problems are found at once.
         let (kind, flow) = match kind {
-            "Map" => self.map(node, place)?,
-            _ => (self.kind(kind, node, targets, place)?, self.flow(node, place)?),
+            "Map" => self.map(node, place).unzip(),
+            _ => (self.kind(kind, node, targets, place), self.flow(node, place)),
         };
-        Some(State { name: Str::from(&member.name), kind, flow, next: next?, retry: retry?, catch: catch? })
+        Some(State {
+            name: Str::from(&member.name),
+            kind: kind?,
+            flow: flow?,
+            next: next?,
+            retry: retry?,
+            catch: catch?,
+        })
     }
 
     fn state_language(&mut self, node: &Node, place: &Place<'_>) -> bool {
@@ -301,6 +309,7 @@ impl Compiler<'_> {
     /// The data flow of every state but Map.
     fn flow(&mut self, node: &Node, place: &Place<'_>) -> Option<DataFlow> {
         let parameters = self.template_field(node, "Parameters", place);
-        self.data_flow(node, parameters?, place)
+        let flow = self.data_flow(node, place)?;
+        Some(DataFlow { parameters: parameters?, ..flow })
     }
 }

@@ -374,3 +374,23 @@ fn labels_are_bounded_unique_and_plain() {
         assert_eq!(code(&format!("a{bad}b")), Some("INVALID_LABEL_NAME"), "{bad}");
     }
 }
+
+#[test]
+fn all_problems_of_a_state_are_told_at_once() {
+    check_state(
+        "{\"Type\":\"Task\",\"Resource\":\"f\",\n\"TimeoutSeconds\":\"60\",\n\"Parameters\":{\"a.$\":\"$.x[\"},\n\
+         \"ResultPath\":5,\n\"Retry\":3,\n\"Catch\":{},\n\"Next\":\"T\",\"Colour\":1}",
+        &[
+            "1:16 error MISSING_END_STATE: Workflow has no terminal state at null",
+            "2:27 error INVALID_RESOURCE: Value is not a valid resource ARN at /States/S/Resource",
+            "3:18 error SCHEMA_VALIDATION_FAILED: Expected value of type Integer at /States/S/TimeoutSeconds",
+            "4:21 error SCHEMA_VALIDATION_FAILED: The value for the field 'a.$' must be a valid JSONPath or a \
+             valid intrinsic function call at /States/S/Parameters",
+            "5:14 error SCHEMA_VALIDATION_FAILED: Expected value of type String at /States/S/ResultPath",
+            "6:9 error SCHEMA_VALIDATION_FAILED: Expected value of type Array at /States/S/Retry",
+            "7:1 error SCHEMA_VALIDATION_FAILED: Expected value of type Array at /States/S/Catch",
+            "8:8 error MISSING_TRANSITION_TARGET: Missing 'Next' target: T at /States/S/Next",
+            "8:12 error SCHEMA_VALIDATION_FAILED: Field 'Colour' is not supported at /States/S",
+        ],
+    );
+}
