@@ -54,7 +54,7 @@ impl Compiler<'_> {
         for member in node.members().unwrap_or_default() {
             match member.name.as_str() {
                 "Next" if !top => {
-                    self.unsupported_field(member, place);
+                    self.unsupported_field(member, String::new(), place);
                     sound = false;
                 }
                 "Assign" => {
@@ -62,7 +62,7 @@ impl Compiler<'_> {
                     sound = false;
                 }
                 "Condition" | "Output" => {
-                    self.unsupported_field(member, place);
+                    self.unsupported_field(member, String::new(), place);
                     sound = false;
                 }
                 "And" | "Or" => {

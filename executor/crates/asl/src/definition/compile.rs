@@ -25,6 +25,8 @@ pub(super) struct Compiler<'t> {
     pub(super) labels: HashSet<String, foldhash::fast::RandomState>,
     /// Features already reported as not supported: each once.
     pub(super) unsupported: HashSet<&'static str, foldhash::fast::RandomState>,
+    /// Suggestions made so far.
+    pub(super) suggestions: usize,
 }
 
 /// Compiles, or says all that is wrong.
@@ -53,6 +55,7 @@ pub(super) fn compile(
         names: HashSet::default(),
         labels: HashSet::default(),
         unsupported: HashSet::default(),
+        suggestions: 0,
     };
     let program = compiler.machine(&root, definition);
     let refused = compiler.findings.has_errors();

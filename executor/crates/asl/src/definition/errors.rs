@@ -114,7 +114,8 @@ impl Compiler<'_> {
         for member in node.members().unwrap_or_default() {
             let known = fields::CATCHER.contains(&member.name.as_str());
             if !known || member.name == unspoken {
-                self.unsupported_field(member, place);
+                let note = self.suggestion(&member.name, fields::CATCHER.iter().copied());
+                self.unsupported_field(member, note, place);
             }
         }
         if let Some(assign) = node.member("Assign") {

@@ -104,6 +104,12 @@ fn of_type(kind: &str) -> [&'static [&'static str]; 4] {
     }
 }
 
+/// The names of the fields of a type of state.
+pub(super) fn state_fields(kind: &str) -> impl Iterator<Item = &'static str> {
+    let lists = of_type(kind).into_iter().chain([COMMON]);
+    lists.flat_map(|list| list.iter().copied())
+}
+
 /// True where a state of this type may have the field.
 pub(super) fn state_allows(kind: &str, field: &str, jsonata: bool, tcsl: bool) -> bool {
     let named = COMMON.contains(&field) || of_type(kind).iter().any(|list| list.contains(&field));
@@ -224,15 +230,17 @@ impl Compiler<'_> {
     pub(super) fn only(&mut self, node: &Node, allowed: &[&str], place: &Place<'_>) {
         for member in node.members().unwrap_or_default() {
             if !allowed.contains(&member.name.as_str()) {
-                self.unsupported_field(member, place);
+                let note = self.suggestion(&member.name, allowed.iter().copied());
+                self.unsupported_field(member, note, place);
             }
         }
     }
 
     /// The field does not belong there.
-    pub(super) fn unsupported_field(&mut self, member: &Member, place: &Place<'_>) {
+    pub(super) fn unsupported_field(&mut self, member: &Member, note: String, place: &Place<'_>) {
         let place = place.at(member.name_span);
-        self.findings.schema(&place, format!("Field '{}' is not supported", member.name));
+        let message = format!("Field '{}' is not supported", member.name);
+        self.findings.schema_noted(&place, message, note);
     }
 
     /// Fields that have to be there.

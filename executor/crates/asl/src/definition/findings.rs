@@ -98,10 +98,21 @@ impl Findings {
         self.push(Severity::Warning, code, place.to_string(), place.span, message.into());
     }
 
-    /// An error in AWS's words, with the reason in ours.
+    /// A schema error in AWS's words, with the reason in ours.
     pub(super) fn schema_noted(&mut self, place: &Place<'_>, message: impl Into<String>, note: String) {
+        self.error_noted(code::SCHEMA_VALIDATION_FAILED, place, message, note);
+    }
+
+    /// An error in AWS's words, with a note in ours.
+    pub(super) fn error_noted(
+        &mut self,
+        code: &'static str,
+        place: &Place<'_>,
+        message: impl Into<String>,
+        note: String,
+    ) {
         let before = self.list.len();
-        self.schema(place, message);
+        self.error(code, place, message);
         if let Some((_, last)) = self.list.get_mut(before) {
             last.note = note;
         }

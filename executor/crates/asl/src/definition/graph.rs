@@ -81,7 +81,8 @@ impl Compiler<'_> {
         let found = targets.get(name).copied();
         if found.is_none() {
             let message = format!("Missing 'Next' target: {name}");
-            self.findings.error(code::MISSING_TRANSITION_TARGET, place, message);
+            let note = self.suggestion(name, targets.keys().copied());
+            self.findings.error_noted(code::MISSING_TRANSITION_TARGET, place, message, note);
         }
         found
     }

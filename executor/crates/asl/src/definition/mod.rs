@@ -9,7 +9,7 @@
 //!
 //! Rooms: `json` (the reader), `findings` (problems and places), `fields` (which fields stand where),
 //! `compile` (machine and graphs), `states` (one state), `errors` (Retry and Catch), `choice` (rules),
-//! `map` (Map states), `flow` (paths and templates), `render` (diagnostics for people).
+//! `map` (Map states), `flow` (paths and templates), `suggest` (what a misspelt name may have meant), `render` (diagnostics for people).
 
 use std::sync::Arc;
 
@@ -26,6 +26,7 @@ mod json;
 mod map;
 mod render;
 mod states;
+mod suggest;
 
 pub use findings::FINDINGS_MAX;
 pub use json::{DEPTH_MAX, JsonProblem, JsonProblemKind, explain as explain_json};

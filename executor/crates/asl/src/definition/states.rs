@@ -29,7 +29,11 @@ impl Compiler<'_> {
         let jsonata = self.state_language(node, place);
         for field in node.members().unwrap_or_default() {
             if !fields::state_allows(kind, &field.name, jsonata, self.dialect == Dialect::Tcsl) {
-                self.unsupported_field(field, place);
+                let tcsl = self.dialect == Dialect::Tcsl;
+                let known =
+                    fields::state_fields(kind).filter(|name| fields::state_allows(kind, name, jsonata, tcsl));
+                let note = self.suggestion(&field.name, known);
+                self.unsupported_field(field, note, place);
             }
         }
         self.string_field(node, "Comment", place);

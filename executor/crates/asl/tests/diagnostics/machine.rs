@@ -166,3 +166,18 @@ fn start_at_is_exact_in_tcsl_too() {
         ],
     );
 }
+
+#[test]
+fn a_misspelt_name_has_the_nearest_one_as_a_note() {
+    let found = compile(
+        "{\"StartAt\":\"Start\",\"States\":{\"Start\":{\"Type\":\"Pass\",\"Next\":\"Finsh\",\"ResultPaht\":null},\
+         \"Finish\":{\"Type\":\"Succeed\"}},\"Coment\":\"\"}",
+        Dialect::Tcsl,
+        MachineType::Standard,
+    );
+    let notes: Vec<&str> = found.iter().map(|one| one.note.as_str()).collect();
+    assert_eq!(
+        notes,
+        ["Did you mean 'Finish'?", "Did you mean 'ResultPath'?", "", "Did you mean 'Comment'?"]
+    );
+}
