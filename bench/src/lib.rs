@@ -1,1 +1,23 @@
 //! Load and benches.
+//!
+//! Purpose: honest figures. The generator is open loop: when each execution has to start is fixed in advance, and its
+//! latency counts from that instant, so that a stalled node cannot hide (no coordinated omission). After a run the store
+//! is read back, and acknowledged = stored = one terminal outcome each, or the run fails. What may fail: processes that
+//! do not start, a run with errors; both exit non-zero with what happened.
+//!
+//! Rooms: [`profile`] (what is run), [`payload`] (inputs), [`schedule`] (when), [`load`] (the generator), [`ledger`]
+//! (what was acknowledged, and the check against the store), [`report`] (table and JSON), [`machine`] (CPU, load, file
+//! systems), [`suite`] (processes and the set of
+//! runs), [`worker`] (the echo worker).
+
+pub mod error;
+pub mod ledger;
+pub mod load;
+pub mod machine;
+pub mod payload;
+pub mod profile;
+pub mod report;
+pub mod schedule;
+
+pub mod suite;
+pub mod worker;

@@ -1,3 +1,288 @@
-//! Load and benches.
+//! `bench`: load, suite, worker.
 
-fn main() {}
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bench::error::Error;
+use bench::machine::Machine;
+use bench::payload::Entropy;
+use bench::profile::{ECHO_POOL, Profile};
+use bench::report::Report;
+use bench::suite::{self, StoreKind};
+use bench::{load, worker};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use proto::executor::v1::Mode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Honest figures for Myriad: an open-loop load generator, and a suite that starts everything it measures.
+///
+/// Exit status: 0 good, 1 a run had errors or fell short of its offered rate, 2 wrong usage, 3 a run is void or could
+/// not begin.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Load a running node (or scheduler), and print what came back.
+    ///
+    /// Open loop: when each execution starts is fixed in advance, and latencies count from that instant. With --max the
+    /// loop is closed: a fixed number of executions is kept on its way, which finds the highest rate; its latencies say
+    /// nothing about a user's.
+    Load(Load),
+    /// Start a Redis on a free port and all processes, run the profiles, read the store back, print and record.
+    Suite(Suite),
+    /// Serve a worker pool that answers every task with its input.
+    Worker(Worker),
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// Executions a second, fixed in advance [default: the profile's floor in DESIGN]
+    #[arg(long, conflicts_with = "max")]
+    rate: Option<u64>,
+    /// Closed loop: as fast as acknowledgements come back
+    #[arg(long)]
+    max: bool,
+    /// How long starts are made, for example 20s or 1m
+    #[arg(long, default_value = "20s", value_parser = duration)]
+    duration: Duration,
+    /// How executions are kept
+    #[arg(long, value_enum, default_value_t = Kept::Express)]
+    mode: Kept,
+    /// Bytes of each input
+    #[arg(long, default_value_t = 200)]
+    payload: usize,
+    /// How predictable the inputs are
+    #[arg(long, value_enum, default_value_t = Entropy::Templated)]
+    entropy: Entropy,
+    /// Different machines mixed in each batch
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    machines: u16,
+    /// With --max: executions on their way for each shard
+    #[arg(long, default_value_t = 32_768)]
+    window: usize,
+    /// Write the figures here, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Load {
+    /// The node's public address
+    #[arg(long, default_value = "127.0.0.1:7400")]
+    node: String,
+    /// Send the batches through the scheduler at this address
+    #[arg(long)]
+    scheduler: Option<String>,
+    /// What to run
+    #[arg(long, value_enum, default_value_t = Profile::Pass)]
+    profile: Profile,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+struct Suite {
+    /// Only this profile (may be given several times) [default: all]
+    #[arg(long, value_enum)]
+    only: Vec<Profile>,
+    /// Which store
+    #[arg(long, value_enum, default_value_t = StoreKind::Redis)]
+    store: StoreKind,
+    /// When Redis writes its log through to the disk
+    #[arg(long, value_enum, default_value_t = Fsync::Always)]
+    appendfsync: Fsync,
+    /// Where the store's directory is made; must be on a real disk
+    #[arg(long, default_value = ".")]
+    dir: PathBuf,
+    /// Shards of the node [default: the node's own]
+    #[arg(long)]
+    shards: Option<usize>,
+    /// Send the batches through the scheduler
+    #[arg(long)]
+    through_scheduler: bool,
+    /// Also append the figures to perf/baseline.jsonl
+    #[arg(long)]
+    record: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+struct Worker {
+    /// The node's public address
+    #[arg(long, default_value = "127.0.0.1:7400")]
+    node: String,
+    /// Which pool to serve
+    #[arg(long, default_value = ECHO_POOL)]
+    pool: String,
+    /// How long each task takes, for example 5ms
+    #[arg(long, default_value = "0ms", value_parser = duration)]
+    delay: Duration,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kept {
+    /// At least once, restarts from its input
+    Express,
+    /// Continues from its last journalled result
+    Standard,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Fsync {
+    /// Before each reply
+    Always,
+    /// Once a second
+    Everysec,
+    /// When the system likes
+    No,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(at);
+    let number: u64 =
+        number.parse().map_err(|_| format!("{text:?} does not begin with a number: write 20s"))?;
+    match unit {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number * 60)),
+        _ => Err(format!("{text:?} has no known unit: write ms, s or m")),
+    }
+}
+
+impl Common {
+    fn mode(&self) -> Mode {
+        match self.mode {
+            Kept::Express => Mode::Express,
+            Kept::Standard => Mode::Standard,
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Load(load) => run_load(load).await,
+        Command::Suite(suite) => run_suite(suite).await,
+        Command::Worker(worker) => run_worker(worker).await,
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("bench: {error}");
+        ExitCode::from(3)
+    })
+}
+
+/// Errors, or less than 99 % of what was offered: the figure stands, and the run is no success.
+fn verdict(reports: &[Report]) -> ExitCode {
+    let mut good = true;
+    for report in reports {
+        let short = report.acknowledged < (report.offered_per_s as f64 * report.duration_s * 0.99) as u64
+            || report.achieved_per_s < report.offered_per_s * 97 / 100;
+        if report.errors_total() > 0 {
+            eprintln!("bench: {}: {} starts were not acknowledged", report.profile, report.errors_total());
+            good = false;
+        }
+        if short {
+            eprintln!("bench: {}: fell short of the offered {}/s", report.profile, report.offered_per_s);
+            good = false;
+        }
+    }
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn run_load(arguments: Load) -> Result<ExitCode, Error> {
+    let Load { node, scheduler, profile, common } = arguments;
+    let mode = common.mode();
+    let settings = load::Settings {
+        address: node,
+        scheduler,
+        profile,
+        mode,
+        rate: (!common.max).then(|| common.rate.unwrap_or_else(|| profile.floor_per_s(mode))),
+        duration: common.duration,
+        payload_bytes: common.payload,
+        entropy: common.entropy,
+        machines: usize::from(common.machines),
+        window: common.window,
+        seed: 0x5EED,
+        progress: true,
+    };
+    let machine = Machine::look();
+    let report = suite::report_of(&settings, load::run(&settings).await?, machine);
+    print!("{}", report.table());
+    let reports = [report];
+    if let Some(path) = &common.json {
+        suite::write_json(path, &reports, false)?;
+    }
+    Ok(verdict(&reports))
+}
+
+async fn run_suite(arguments: Suite) -> Result<ExitCode, Error> {
+    let Suite { only, store, appendfsync, dir, shards, through_scheduler, record, common } = arguments;
+    let here =
+        std::env::current_exe().map_err(|source| Error::File { path: "this program".to_owned(), source })?;
+    let settings = suite::Settings {
+        profiles: if only.is_empty() { Profile::ALL.to_vec() } else { only },
+        mode: common.mode(),
+        rate: common.rate,
+        max: common.max,
+        duration: common.duration,
+        store,
+        appendfsync: match appendfsync {
+            Fsync::Always => testkit::AppendFsync::Always,
+            Fsync::Everysec => testkit::AppendFsync::Everysec,
+            Fsync::No => testkit::AppendFsync::No,
+        },
+        dir,
+        payload_bytes: common.payload,
+        entropy: common.entropy,
+        machines: usize::from(common.machines),
+        shards,
+        window: common.window,
+        through_scheduler,
+        binaries: here.parent().map(PathBuf::from).unwrap_or_default(),
+    };
+    let reports = suite::run(&settings, |report| println!("{}", report.table())).await?;
+    if let Some(path) = &common.json {
+        suite::write_json(path, &reports, false)?;
+    }
+    if record {
+        suite::write_json(&PathBuf::from("perf/baseline.jsonl"), &reports, true)?;
+    }
+    Ok(verdict(&reports))
+}
+
+async fn run_worker(arguments: Worker) -> Result<ExitCode, Error> {
+    let settings = worker::Settings { address: arguments.node, pool: arguments.pool, delay: arguments.delay };
+    worker::serve(settings, |shards| println!("serving {shards} shards")).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(duration("20s"), Ok(Duration::from_secs(20)));
+        assert_eq!(duration("1m"), Ok(Duration::from_secs(60)));
+        assert!(duration("20").is_err_and(|text| text.contains("unit")));
+        assert!(duration("fast").is_err());
+    }
+}

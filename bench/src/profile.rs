@@ -1,0 +1,118 @@
+//! What is run: small machines that stress one thing each.
+
+use clap::ValueEnum;
+use proto::executor::v1::Mode;
+
+/// A workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Profile {
+    /// One Pass state: what an execution costs at the least.
+    Pass,
+    /// Pass, Choice, Pass, Parallel of two, Succeed.
+    FiveState,
+    /// Three Task states in a row, served by the echo worker.
+    ThreeTasks,
+    /// An inline Map over 100 items, one Pass each.
+    #[value(name = "map-100")]
+    Map100,
+    /// One Wait of a second: open executions and timers.
+    Wait,
+}
+
+/// The function name that the suite binds to the echo worker's pool.
+pub const ECHO_FUNCTION: &str = "arn:aws:lambda:local:000000000000:function:echo";
+
+/// The pool of the echo worker.
+pub const ECHO_POOL: &str = "echo";
+
+impl Profile {
+    /// All of them, in the order in which the suite runs them.
+    pub const ALL: [Self; 5] = [Self::Pass, Self::FiveState, Self::ThreeTasks, Self::Map100, Self::Wait];
+
+    /// As on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::FiveState => "five-state",
+            Self::ThreeTasks => "three-tasks",
+            Self::Map100 => "map-100",
+            Self::Wait => "wait",
+        }
+    }
+
+    /// The definition.
+    #[must_use]
+    pub fn definition(self) -> String {
+        match self {
+            Self::Pass => r#"{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}"#.to_owned(),
+            Self::FiveState => FIVE_STATE.to_owned(),
+            Self::ThreeTasks => three_tasks(),
+            Self::Map100 => MAP.to_owned(),
+            Self::Wait => {
+                r#"{"StartAt":"W","States":{"W":{"Type":"Wait","Seconds":1,"End":true}}}"#.to_owned()
+            }
+        }
+    }
+
+    /// The rate that DESIGN sets as the floor, per second.
+    #[must_use]
+    pub fn floor_per_s(self, mode: Mode) -> u64 {
+        match (self, mode) {
+            (Self::ThreeTasks, Mode::Standard) => 20_000,
+            (Self::ThreeTasks, _) => 30_000,
+            (Self::Map100, _) => 5_000,
+            _ => 115_741,
+        }
+    }
+
+    /// How many items the input carries in `items`.
+    #[must_use]
+    pub fn items(self) -> usize {
+        if self == Self::Map100 { 100 } else { 0 }
+    }
+
+    /// Whether the echo worker has to run.
+    #[must_use]
+    pub fn needs_worker(self) -> bool {
+        self == Self::ThreeTasks
+    }
+}
+
+const FIVE_STATE: &str = r#"{"StartAt":"Receive","States":{
+    "Receive":{"Type":"Pass","Next":"Large?"},
+    "Large?":{"Type":"Choice","Choices":[
+        {"Variable":"$.amount","NumericGreaterThan":1000000,"Next":"Done"},
+        {"Variable":"$.currency","StringEquals":"USD","Next":"Convert"}],"Default":"Done"},
+    "Convert":{"Type":"Pass","Parameters":{"order.$":"$.orderId","amount.$":"$.amount"},"Next":"Both"},
+    "Both":{"Type":"Parallel","Branches":[
+        {"StartAt":"Ship","States":{"Ship":{"Type":"Pass","Result":"shipped","ResultPath":"$.ship","End":true}}},
+        {"StartAt":"Bill","States":{"Bill":{"Type":"Pass","Result":"billed","ResultPath":"$.bill","End":true}}}],
+        "Next":"Done"},
+    "Done":{"Type":"Succeed"}}}"#;
+
+const MAP: &str = r#"{"StartAt":"Each","States":{"Each":{"Type":"Map","ItemsPath":"$.items","End":true,
+    "ItemProcessor":{"StartAt":"P","States":{"P":{"Type":"Pass","End":true}}}}}}"#;
+
+fn three_tasks() -> String {
+    let task =
+        |name: &str, next: &str| format!(r#""{name}":{{"Type":"Task","Resource":"{ECHO_FUNCTION}",{next}}}"#);
+    let states =
+        [task("One", r#""Next":"Two""#), task("Two", r#""Next":"Three""#), task("Three", r#""End":true"#)];
+    format!(r#"{{"StartAt":"One","States":{{{}}}}}"#, states.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_definition_is_json_with_a_start() {
+        for profile in Profile::ALL {
+            let text = profile.definition();
+            let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            let start = value["StartAt"].as_str().expect("StartAt");
+            assert!(value["States"][start].is_object(), "{}", profile.name());
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The processes of a run: Redis, the node, the scheduler, the echo worker. All end with their handle.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use proto::executor::v1::DescribeNodeRequest;
+use proto::executor::v1::executor_client::ExecutorClient;
+use tempfile::TempDir;
+use testkit::{Process, ProcessOptions, Redis, RedisOptions};
+
+use super::{Settings, readback};
+use crate::error::Error;
+use crate::ledger::Stored;
+use crate::load::connect;
+use crate::machine::cpu_us;
+use crate::profile::{ECHO_FUNCTION, ECHO_POOL, Profile};
+
+/// How long a process may take to be ready.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Where executions are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum StoreKind {
+    /// A Redis of the suite's own.
+    Redis,
+    /// Files of the node.
+    File,
+    /// The node's memory: nothing survives, nothing can be read back.
+    Memory,
+}
+
+impl StoreKind {
+    /// As on the node's command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Redis => "redis",
+            Self::File => "file",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// Running processes of one run.
+#[derive(Debug)]
+pub struct Cluster {
+    kind: StoreKind,
+    worker: Option<Process>,
+    scheduler: Option<(Process, u16)>,
+    node: Process,
+    redis: Option<Redis>,
+    directory: TempDir,
+    port: u16,
+}
+
+fn process(error: testkit::TestkitError) -> Error {
+    Error::Process(error.to_string())
+}
+
+impl Cluster {
+    /// Starts everything that a profile needs, and waits until it is ready.
+    ///
+    /// # Errors
+    /// A process that does not start; with the end of its log.
+    pub async fn start(settings: &Settings, profile: Profile) -> Result<Self, Error> {
+        let directory = tempfile::Builder::new()
+            .prefix("bench-")
+            .tempdir_in(&settings.dir)
+            .map_err(|source| Error::File { path: settings.dir.display().to_string(), source })?;
+        let redis = match settings.store {
+            StoreKind::Redis => {
+                let dir = Some(directory.path().to_owned());
+                let options =
+                    RedisOptions { appendfsync: settings.appendfsync, dir, ..RedisOptions::default() };
+                Some(Redis::start(options).map_err(process)?)
+            }
+            StoreKind::File | StoreKind::Memory => None,
+        };
+        let port = testkit::free_ports(40);
+        let mut arguments = node_arguments(settings, port);
+        match (&redis, settings.store) {
+            (Some(redis), _) => arguments.extend(["--redis-url".to_owned(), redis.url()]),
+            (None, StoreKind::File) => {
+                let store = directory.path().join("store");
+                arguments.extend(["--store-dir".to_owned(), store.display().to_string()]);
+            }
+            (None, _) => {}
+        }
+        let mut node = start(settings, "executor", arguments)?;
+        wait_until_serving(&mut node, port).await?;
+        let scheduler =
+            if settings.through_scheduler { Some(start_scheduler(settings, port).await?) } else { None };
+        let worker = if profile.needs_worker() { Some(start_worker(port)?) } else { None };
+        Ok(Self { kind: settings.store, worker, scheduler, node, redis, directory, port })
+    }
+
+    /// The node's public address.
+    #[must_use]
+    pub fn node_address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The scheduler's address, if it runs.
+    #[must_use]
+    pub fn scheduler_address(&self) -> Option<String> {
+        self.scheduler.as_ref().map(|(_, port)| format!("127.0.0.1:{port}"))
+    }
+
+    /// CPU time of each process so far, in microseconds.
+    #[must_use]
+    pub fn cpu_us(&self) -> BTreeMap<String, u64> {
+        let processes = [
+            ("generator", Some(std::process::id())),
+            ("node", Some(self.node.pid())),
+            ("scheduler", self.scheduler.as_ref().map(|(process, _)| process.pid())),
+            ("worker", self.worker.as_ref().map(Process::pid)),
+            ("redis", self.redis.as_ref().and_then(Redis::pid)),
+        ];
+        let used = |(name, pid): (&str, Option<u32>)| Some((name.to_owned(), cpu_us(pid?)?));
+        processes.into_iter().filter_map(used).collect()
+    }
+
+    /// What the store takes: Redis's memory in use, or the bytes that files hold.
+    #[must_use]
+    pub fn store_bytes(&self) -> Option<u64> {
+        let redis = self.redis.as_ref()?;
+        let info = redis.command(&["INFO", "memory"]).ok()?;
+        info.lines().find_map(|line| line.strip_prefix("used_memory:"))?.trim().parse().ok()
+    }
+
+    /// Stops the processes, then reads everything that the store holds. `None` for the memory store.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub async fn read_back(&mut self) -> Result<Option<Stored>, Error> {
+        if let Some(worker) = &mut self.worker {
+            worker.kill9();
+        }
+        if let Some((scheduler, _)) = &mut self.scheduler {
+            scheduler.kill9();
+        }
+        self.node.terminate().map_err(process)?;
+        let exit = self.node.wait_exit(READY_WITHIN).map_err(process)?;
+        if exit.code != Some(0) {
+            return Err(Error::Process(format!("the node ended with {exit}:\n{}", self.node.tail())));
+        }
+        match (self.kind, &self.redis) {
+            (StoreKind::Redis, Some(redis)) => {
+                let store = journal_redis::RedisConnect::new(journal_redis::RedisOptions::new(redis.url()))?;
+                readback::read(&store).await.map(Some)
+            }
+            (StoreKind::File, _) => {
+                let options = journal::file::FileOptions::new(self.directory.path().join("store"));
+                readback::read(&journal::file::FileStore::open(options)?).await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+fn node_arguments(settings: &Settings, port: u16) -> Vec<String> {
+    let mut arguments: Vec<String> = [
+        "serve",
+        "--listen",
+        &format!("127.0.0.1:{port}"),
+        "--data-port-base",
+        &(port + 2).to_string(),
+        "--metrics",
+        &format!("127.0.0.1:{}", port + 1),
+        "--store",
+        settings.store.name(),
+        "--retention",
+        "12h",
+        "--bind",
+        &format!("{ECHO_FUNCTION}={ECHO_POOL}"),
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    if let Some(shards) = settings.shards {
+        arguments.extend(["--shards".to_owned(), shards.to_string()]);
+    }
+    arguments
+}
+
+fn start(settings: &Settings, name: &str, arguments: Vec<String>) -> Result<Process, Error> {
+    let program: PathBuf = settings.binaries.join(name);
+    if !program.is_file() {
+        return Err(Error::Process(format!(
+            "{} is not there: build it with `cargo build --release --workspace`",
+            program.display()
+        )));
+    }
+    Process::start(&ProcessOptions::new(name, program, arguments)).map_err(process)
+}
+
+/// Until the node answers DescribeNode with its shards.
+async fn wait_until_serving(node: &mut Process, port: u16) -> Result<(), Error> {
+    let deadline = std::time::Instant::now() + READY_WITHIN;
+    let address = format!("127.0.0.1:{port}");
+    loop {
+        if let Ok(channel) = connect(&address).await {
+            let described = ExecutorClient::new(channel).describe_node(DescribeNodeRequest {}).await;
+            if described
+                .is_ok_and(|reply| reply.get_ref().shards.iter().all(|shard| !shard.partitions.is_empty()))
+            {
+                return Ok(());
+            }
+        }
+        if let Some(exit) = node.try_exit() {
+            return Err(Error::Process(format!("the node ended with {exit}:\n{}", node.tail())));
+        }
+        if std::time::Instant::now() > deadline {
+            return Err(Error::Process(format!("the node was not ready in time:\n{}", node.tail())));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn start_scheduler(settings: &Settings, node_port: u16) -> Result<(Process, u16), Error> {
+    let port = node_port + 39;
+    let address = format!("127.0.0.1:{port}");
+    let node = format!("http://127.0.0.1:{node_port}");
+    let arguments =
+        ["serve", "--listen", &address, "--store", "memory", "--node", &node].map(str::to_owned).to_vec();
+    let mut scheduler = start(settings, "scheduler-stub", arguments)?;
+    let deadline = std::time::Instant::now() + READY_WITHIN;
+    while connect(&address).await.is_err() {
+        if let Some(exit) = scheduler.try_exit() {
+            return Err(Error::Process(format!("the scheduler ended with {exit}:\n{}", scheduler.tail())));
+        }
+        if std::time::Instant::now() > deadline {
+            return Err(Error::Process(format!(
+                "the scheduler was not ready in time:\n{}",
+                scheduler.tail()
+            )));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok((scheduler, port))
+}
+
+fn start_worker(node_port: u16) -> Result<Process, Error> {
+    let program = std::env::current_exe()
+        .map_err(|source| Error::File { path: "the path of this program".to_owned(), source })?;
+    let node = format!("127.0.0.1:{node_port}");
+    let options = ProcessOptions::new("worker", program, ["worker", "--node", &node, "--pool", ECHO_POOL]);
+    let mut worker = Process::start(&options).map_err(process)?;
+    worker.wait_for_line("serving", READY_WITHIN).map_err(process)?;
+    Ok(worker)
+}
