@@ -1,0 +1,126 @@
+//! Dashboards and metrics belong together: what a panel asks for is exposed, and what is exposed has a panel.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use telemetry::inventory::{self, Kind, Metric};
+
+fn dashboards() -> Vec<(PathBuf, Value)> {
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../dashboards/grafana");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(&directory).expect("dashboards/grafana is there") {
+        let path = entry.expect("a readable entry").path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let text = std::fs::read_to_string(&path).expect("a readable dashboard");
+            found.push((path.clone(), serde_json::from_str(&text).expect("a dashboard is JSON")));
+        }
+    }
+    assert!(!found.is_empty(), "no dashboard in {}", directory.display());
+    found
+}
+
+fn panels(dashboard: &Value) -> Vec<&Value> {
+    let all = dashboard["panels"].as_array().expect("panels");
+    all.iter().filter(|panel| panel["type"] != "row").collect()
+}
+
+fn expressions(dashboard: &Value) -> Vec<String> {
+    panels(dashboard)
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().expect("targets"))
+        .map(|target| target["expr"].as_str().expect("an expression").to_owned())
+        .collect()
+}
+
+/// Words of an expression that are names of ours.
+fn names(expression: &str) -> BTreeSet<String> {
+    expression
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .filter(|word| word.starts_with("executor_") || word.starts_with("process_"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The series of a metric: histograms are asked for by their buckets, sums and counts.
+fn series(metric: &Metric) -> Vec<String> {
+    match metric.kind {
+        Kind::Histogram => ["_bucket", "_sum", "_count"].iter().map(|end| format!("{}{end}", metric.name)).collect(),
+        Kind::Counter | Kind::Gauge | Kind::Info => vec![metric.name.to_owned()],
+    }
+}
+
+#[test]
+fn every_metric_of_a_panel_stands_in_the_inventory() {
+    let known: BTreeSet<String> = inventory::ALL.iter().flat_map(series).collect();
+    for (path, dashboard) in dashboards() {
+        for expression in expressions(&dashboard) {
+            for name in names(&expression) {
+                assert!(known.contains(&name), "{}: {name} is not in the inventory: {expression}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_metric_of_the_inventory_is_on_a_panel() {
+    let shown: BTreeSet<String> =
+        dashboards().iter().flat_map(|(_, dashboard)| expressions(dashboard)).flat_map(|text| names(&text)).collect();
+    for metric in inventory::ALL {
+        assert!(series(metric).iter().any(|name| shown.contains(name)), "{} is on no panel", metric.name);
+    }
+}
+
+#[test]
+fn every_label_of_a_panel_is_one_that_its_metric_has() {
+    for (path, dashboard) in dashboards() {
+        for expression in expressions(&dashboard) {
+            let used = names(&expression);
+            let metrics = inventory::ALL.iter().filter(|m| series(m).iter().any(|name| used.contains(name)));
+            let mut labels: BTreeSet<&str> = metrics.flat_map(|metric| metric.labels.iter().copied()).collect();
+            labels.extend(["job", "instance", "le"]);
+            for grouped in expression.split("by (").skip(1) {
+                let list = grouped.split(')').next().unwrap_or_default();
+                for label in list.split(',').map(str::trim) {
+                    assert!(labels.contains(label), "{}: no label {label} in {expression}", path.display());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn panels_have_titles_descriptions_and_units_and_dashboards_stable_uids() {
+    for (path, dashboard) in dashboards() {
+        assert!(dashboard["uid"].as_str().is_some_and(|uid| uid.starts_with("myriad-")), "{}", path.display());
+        assert_eq!(dashboard["editable"], false, "{}", path.display());
+        let variables = dashboard["templating"]["list"].as_array().expect("variables");
+        for wanted in ["datasource", "job", "instance"] {
+            assert!(variables.iter().any(|variable| variable["name"] == wanted), "{}: {wanted}", path.display());
+        }
+        for panel in panels(&dashboard) {
+            let title = panel["title"].as_str().unwrap_or_default();
+            assert!(!title.is_empty(), "{}: a panel without a title", path.display());
+            assert!(panel["description"].as_str().is_some_and(|text| text.len() > 20), "{title}");
+            assert!(panel["fieldConfig"]["defaults"]["unit"].is_string(), "{title}");
+        }
+    }
+}
+
+#[test]
+fn counters_are_only_looked_at_by_their_rate() {
+    // What a node took over at its start is read as a whole: it grows once.
+    let whole = "executor_recovered_executions_total";
+    let totals: BTreeSet<&str> =
+        inventory::ALL.iter().filter(|metric| metric.kind == Kind::Counter).map(|metric| metric.name).collect();
+    for (path, dashboard) in dashboards() {
+        for expression in expressions(&dashboard) {
+            let used = names(&expression);
+            for name in used.iter().filter(|name| totals.contains(name.as_str()) && *name != whole) {
+                let all = expression.matches(&format!("{name}{{")).count();
+                let rated = expression.matches(&format!("rate({name}{{")).count();
+                assert_eq!(all, rated, "{}: {name} without rate: {expression}", path.display());
+            }
+        }
+    }
+}
