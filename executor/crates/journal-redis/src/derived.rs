@@ -108,7 +108,7 @@ impl Pending {
     pub async fn send(
         &self,
         link: &Link,
-        last: Option<&Cmd>,
+        last: Option<Cmd>,
     ) -> Result<Result<Value, RedisError>, StoreError> {
         let mut writes = self.take();
         if writes.is_empty() && last.is_none() {
@@ -125,21 +125,23 @@ impl Pending {
         &self,
         link: &Link,
         writes: &mut VecDeque<Write>,
-        last: Option<&Cmd>,
+        last: Option<Cmd>,
     ) -> Result<Result<Value, RedisError>, StoreError> {
         settle(link, writes).await?;
         let mut pipeline = Pipeline::with_capacity(writes.len() * 2 + 1);
         for write in writes.iter() {
             write.add_to(&mut pipeline);
         }
+        let with_last = last.is_some();
         if let Some(last) = last {
-            pipeline.add_command(last.clone());
+            // Moved, not copied: it carries a block.
+            pipeline.add_command(last);
         }
         if pipeline.is_empty() {
             return Ok(Ok(Value::Nil));
         }
         let mut replies = link.pipeline(&pipeline).await?;
-        let of_last = if last.is_some() { replies.pop() } else { None };
+        let of_last = if with_last { replies.pop() } else { None };
         self.count_refused(link, &replies);
         Ok(of_last.unwrap_or(Ok(Value::Nil)))
     }

@@ -70,7 +70,7 @@ pub(crate) async fn append(
 ) -> Result<(), StoreError> {
     append.check()?;
     let log = &keys.of(append.partition).log;
-    let refusal = match pending.send(link, Some(&add(log, append))).await? {
+    let refusal = match pending.send(link, Some(add(log, append))).await? {
         Ok(_) => return Ok(()),
         Err(refusal) => refusal,
     };
