@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use journal::file::{FileOptions, FileStore};
 use journal::store::{Connect, StoreFuture};
 use journal::{Store, StoreError};
 
@@ -25,7 +26,7 @@ const LOG_EVERY: u32 = 15;
 pub fn open(config: &StoreConfig) -> Result<Arc<dyn Connect>, StoreError> {
     match config {
         StoreConfig::Memory => Ok(Arc::new(journal::memory::MemoryStore::new())),
-        StoreConfig::File(dir) => Err(StoreError::Refused(format!("{} is not built in", dir.display()))),
+        StoreConfig::File(dir) => Ok(Arc::new(FileStore::open(FileOptions::new(dir.clone()))?)),
         StoreConfig::Redis(redis) => {
             let options = journal_redis::RedisOptions {
                 prefix: redis.prefix.clone(),

@@ -1,0 +1,10 @@
+//! Real nodes, real stores, real signals: what was acknowledged is found again, and ends exactly once.
+//!
+//! Every test starts the `executor` binary, kills or disturbs it or its store, and compares what the client
+//! was told (a ledger on the disk) with what the node answers and with what the store holds in the end.
+
+mod drain;
+mod input;
+mod kill;
+mod support;
+mod trouble;
