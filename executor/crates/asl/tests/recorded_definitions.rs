@@ -1,5 +1,5 @@
-//! Definitions of the recorded corpus: each is accepted or refused as recorded. The corpus lies beside the workspace
-//! and not in it; where it is absent the tests say so and check nothing.
+//! Definitions of the recorded corpus: each is accepted or refused as recorded. The corpus lies beside the
+//! workspace and not in it; where it is absent the tests say so and check nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -36,8 +36,8 @@ fn list(diagnostics: &[Diagnostic]) -> String {
     diagnostics.iter().map(|one| format!("\n    {one} [{}]", one.note)).collect()
 }
 
-/// Counts the cases of a kind whose verdict is as recorded; cases that only use features of a later version are left
-/// out of both figures.
+/// Counts the cases of a kind whose verdict is as recorded; cases that only use features of a later version
+/// are left out of both figures.
 fn verdicts(cases: &[Json], kind: &str, accepted: bool) -> (usize, usize, String) {
     let (mut right, mut all, mut wrong) = (0, 0, String::new());
     for case in cases.iter().filter(|case| case["kind"] == kind) {

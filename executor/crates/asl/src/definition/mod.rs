@@ -9,7 +9,8 @@
 //!
 //! Rooms: `json` (the reader), `findings` (problems and places), `fields` (which fields stand where),
 //! `compile` (machine and graphs), `states` (one state), `errors` (Retry and Catch), `choice` (rules),
-//! `map` (Map states), `flow` (paths and templates), `suggest` (what a misspelt name may have meant), `render` (diagnostics for people).
+//! `map` (Map states), `flow` (paths and templates), `suggest` (what a misspelt name may have meant),
+//! `render` (diagnostics for people).
 
 use std::sync::Arc;
 
@@ -112,8 +113,8 @@ impl std::fmt::Display for Diagnostic {
     }
 }
 
-/// The first feature of a later version, where nothing else stands against the definition. A definition that is
-/// wrong in itself is refused for that.
+/// The first feature of a later version, where nothing else stands against the definition. A definition
+/// that is wrong in itself is refused for that.
 pub fn only_unsupported(diagnostics: &[Diagnostic]) -> Option<&Diagnostic> {
     let mut errors = diagnostics.iter().filter(|one| one.severity == Severity::Error);
     let first = errors.next()?;

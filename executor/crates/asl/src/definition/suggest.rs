@@ -1,7 +1,7 @@
 //! What an author may have meant: the known name nearest to a misspelt one.
 //!
-//! Invariants: the work is bounded, whatever the definition; a name is offered only where it differs in case or in
-//! [`EDITS_MAX`] characters at most.
+//! Invariants: the work is bounded, whatever the definition; a name is offered only where it differs in
+//! case or in [`EDITS_MAX`] characters at most.
 
 use super::compile::Compiler;
 
@@ -30,7 +30,8 @@ impl Compiler<'_> {
     }
 }
 
-/// The nearest name; of equally near ones the first in the alphabet, so that the order of a map does not show.
+/// The nearest name; of equally near ones the first in the alphabet, so that the order of a map does not
+/// show.
 fn nearest<'n>(written: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let written: Vec<char> = written.chars().take(LENGTH_MAX + 1).collect();
     let near = known.filter_map(|name| distance(&written, name).map(|edits| (edits, name)));

@@ -7,7 +7,8 @@ use crate::check::compile;
 
 #[test]
 fn diagnostics_are_drawn_under_their_source() {
-    let text = "{\n  \"StartAt\": \"\u{5f00}\u{59cb}\",\n  \"States\": {\n    \"\u{5f00}\u{59cb}\": {\"Type\": \"Pass\", \"Next\": \"\u{7ed3}\u{675f}\"},\n    \
+    let text = "{\n  \"StartAt\": \"\u{5f00}\u{59cb}\",\n  \"States\": {\n    \"\u{5f00}\u{59cb}\": \
+    {\"Type\": \"Pass\", \"Next\": \"\u{7ed3}\u{675f}\"},\n    \
                 \"Z\": {\"Type\": \"Succeed\"}\n  }\n}\n";
     let found = compile(text, Dialect::Tcsl, MachineType::Standard);
     let drawn = render(text.as_bytes(), &found, "flow.json", Style::Plain);

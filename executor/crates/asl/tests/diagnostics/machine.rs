@@ -26,7 +26,8 @@ fn fields_of_the_machine_are_checked() {
          \"QueryLanguage\":\"SQL\",\"States\":{\"S\":{\"Type\":\"Succeed\"}}}",
         &[
             "1:16 error SCHEMA_VALIDATION_FAILED: Field 'Foo' is not supported at /",
-            "1:34 error SCHEMA_VALIDATION_FAILED: The field 'Version' should have one of these values: [1.0] at \
+            "1:34 error SCHEMA_VALIDATION_FAILED: The field 'Version' should have one of these values: \
+            [1.0] at \
              /Version",
             "1:57 error SCHEMA_VALIDATION_FAILED: The value must not be less than 1 at /TimeoutSeconds",
             "1:69 error SCHEMA_VALIDATION_FAILED: Expected value of type String at /Comment",
@@ -53,7 +54,8 @@ fn transitions_lead_to_states_of_the_same_scope() {
 fn a_branch_cannot_jump_out() {
     check(
         "{\"StartAt\":\"P\",\"States\":{\"P\":{\"Type\":\"Parallel\",\"Next\":\"Z\",\"Branches\":[\n\
-         {\"StartAt\":\"A\",\"States\":{\"A\":{\"Type\":\"Choice\",\"Choices\":[{\"Variable\":\"$.a\",\"IsPresent\":true,\n\
+         {\"StartAt\":\"A\",\"States\":{\"A\":{\"Type\":\"Choice\",\"Choices\":[{\"Variable\":\"$.a\",\
+         \"IsPresent\":true,\n\
          \"Next\":\"Z\"}],\"Default\":\"B\"},\"B\":{\"Type\":\"Succeed\"}}}]},\"Z\":{\"Type\":\"Succeed\"}}}",
         &["3:8 error MISSING_TRANSITION_TARGET: Missing 'Next' target: Z at \
            /States/P/Branches[0]/States/A/Choices[0]/Next"],
@@ -82,7 +84,8 @@ fn state_names_are_bounded_and_unique_in_the_machine() {
     assert_eq!(found[0].message, "The state name has 81 characters; at most 80 are allowed");
     check(&named(""), &["1:25 error INVALID_STATE_NAME: The state name is empty at /States/"]);
     check(
-        "{\"StartAt\":\"M\",\"States\":{\"M\":{\"Type\":\"Map\",\"End\":true,\"ItemProcessor\":{\"StartAt\":\"M\",\n\
+        "{\"StartAt\":\"M\",\"States\":{\"M\":{\"Type\":\"Map\",\"End\":true,\
+        \"ItemProcessor\":{\"StartAt\":\"M\",\n\
          \"States\":{\"M\":{\"Type\":\"Succeed\"}}}}}}",
         &["2:11 error DUPLICATE_STATE_NAME: The state name 'M' appears more than once in the machine at \
            /States/M/ItemProcessor/States/M"],
@@ -96,13 +99,16 @@ fn features_of_a_later_version_are_named_once_each() {
          \"A\":{\"Type\":\"Pass\",\"Assign\":{\"x\":1},\"Next\":\"B\"},\n\
          \"B\":{\"Type\":\"Pass\",\"Assign\":{\"y\":1},\"Next\":\"C\"},\n\
          \"C\":{\"Type\":\"Pass\",\"QueryLanguage\":\"JSONata\",\"Output\":\"{% 1 %}\",\"Next\":\"D\"},\n\
-         \"D\":{\"Type\":\"Pass\",\"Parameters\":{\"a.$\":\"States.UUID()\",\"b.$\":\"States.UUID()\"},\"End\":true}}}",
+         \"D\":{\"Type\":\"Pass\",\"Parameters\":{\"a.$\":\"States.UUID()\",\"b.$\":\"States.UUID()\"},\
+         \"End\":true}}}",
         &[
-            "2:20 error UNSUPPORTED_FEATURE: Not supported by this version of the executor: variables (Assign) \
+            "2:20 error UNSUPPORTED_FEATURE: Not supported by this version of the executor: variables \
+            (Assign) \
              at /States/A/Assign",
             "4:36 error UNSUPPORTED_FEATURE: Not supported by this version of the executor: JSONata at \
              /States/C/QueryLanguage",
-            "5:40 error UNSUPPORTED_FEATURE: Not supported by this version of the executor: intrinsic functions \
+            "5:40 error UNSUPPORTED_FEATURE: Not supported by this version of the executor: intrinsic \
+            functions \
              at /States/D/Parameters",
         ],
     );
@@ -170,7 +176,8 @@ fn start_at_is_exact_in_tcsl_too() {
 #[test]
 fn a_misspelt_name_has_the_nearest_one_as_a_note() {
     let found = compile(
-        "{\"StartAt\":\"Start\",\"States\":{\"Start\":{\"Type\":\"Pass\",\"Next\":\"Finsh\",\"ResultPaht\":null},\
+        "{\"StartAt\":\"Start\",\"States\":{\"Start\":{\"Type\":\"Pass\",\"Next\":\"Finsh\",\
+        \"ResultPaht\":null},\
          \"Finish\":{\"Type\":\"Succeed\"}},\"Coment\":\"\"}",
         Dialect::Tcsl,
         MachineType::Standard,

@@ -5,17 +5,21 @@ use asl::{Diagnostic, Dialect, Program};
 use proptest::prelude::*;
 
 /// Has every type of state and every kind of field.
-const SEED: &str = r#"{"Comment":"c","StartAt":"A","TimeoutSeconds":9,"Version":"1.0","States":{
-"A":{"Type":"Task","Resource":"arn:aws:states:us-east-1:123456789012:activity:a","InputPath":"$.a[0]['b']","Parameters":
-{"x.$":"$.a[?(@.b > 1)]","y":[{"z.$":"$$.Execution.Id"}]},"ResultSelector":{"r.$":"$..q"},"ResultPath":"$.r\\.s","TimeoutSeconds":
-60,"HeartbeatSecondsPath":"$.h","Credentials":{"RoleArn.$":"$.role"},"Retry":[{"ErrorEquals":["E"],"BackoffRate":1.5,
-"JitterStrategy":"FULL"},{"ErrorEquals":["States.ALL"]}],"Catch":[{"ErrorEquals":["States.ALL"],"ResultPath":null,"Next":"F"}],
-"Next":"B"},"B":{"Type":"Choice","Choices":[{"Not":{"And":[{"Variable":"$.a","IsPresent":true},{"Variable":"$.b",
-"StringMatches":"a\\*b*"}]},"Next":"C"},{"Variable":"$.t","TimestampLessThanPath":"$.u","Next":"D"}],"Default":"F"},
-"C":{"Type":"Wait","Timestamp":"2024-01-01T00:00:00Z","Next":"D"},"D":{"Type":"Parallel","Branches":[{"StartAt":"P","States":
-{"P":{"Type":"Pass","Result":{"\u00e9":null},"End":true}}}],"Next":"E"},"E":{"Type":"Map","ItemsPath":"$[1:2]","MaxConcurrency":
-3,"ItemSelector":{"v.$":"$$.Map.Item.Value"},"ItemProcessor":{"ProcessorConfig":{"Mode":"INLINE"},"StartAt":"I","States":
-{"I":{"Type":"Succeed","OutputPath":null}}},"End":true},"F":{"Type":"Fail","ErrorPath":"$.e","Cause":"c"}}}"#;
+const SEED: &str = r#"{"Comment":"c","StartAt":"A","TimeoutSeconds":9,"Version":"1.0","States":{"A":{"Type":"Task",
+"Resource":"arn:aws:states:us-east-1:123456789012:activity:a","InputPath":"$.a[0]['b']",
+"Parameters":{"x.$":"$.a[?(@.b > 1)]","y":[{"z.$":"$$.Execution.Id"}]},
+"ResultSelector":{"r.$":"$..q"},"ResultPath":"$.r\\.s","TimeoutSeconds":60,
+"HeartbeatSecondsPath":"$.h","Credentials":{"RoleArn.$":"$.role"},"Retry":[{"ErrorEquals":["E"],
+"BackoffRate":1.5,"JitterStrategy":"FULL"},{"ErrorEquals":["States.ALL"]}],
+"Catch":[{"ErrorEquals":["States.ALL"],"ResultPath":null,"Next":"F"}],"Next":"B"},
+"B":{"Type":"Choice","Choices":[{"Not":{"And":[{"Variable":"$.a","IsPresent":true},
+{"Variable":"$.b","StringMatches":"a\\*b*"}]},"Next":"C"},{"Variable":"$.t",
+"TimestampLessThanPath":"$.u","Next":"D"}],"Default":"F"},"C":{"Type":"Wait",
+"Timestamp":"2024-01-01T00:00:00Z","Next":"D"},"D":{"Type":"Parallel","Branches":[{"StartAt":"P",
+"States":{"P":{"Type":"Pass","Result":{"\u00e9":null},"End":true}}}],"Next":"E"},"E":{"Type":"Map",
+"ItemsPath":"$[1:2]","MaxConcurrency":3,"ItemSelector":{"v.$":"$$.Map.Item.Value"},
+"ItemProcessor":{"ProcessorConfig":{"Mode":"INLINE"},"StartAt":"I","States":{"I":{"Type":"Succeed",
+"OutputPath":null}}},"End":true},"F":{"Type":"Fail","ErrorPath":"$.e","Cause":"c"}}}"#;
 
 /// Small pieces that a mutation puts in.
 const PIECES: [&str; 18] = [

@@ -89,7 +89,8 @@ fn a_task_needs_a_resource_that_is_an_arn() {
         "{\"Type\":\"Task\",\"End\":true,\"Resource\":\"f\"}",
         &["2:38 error INVALID_RESOURCE: Value is not a valid resource ARN at /States/S/Resource"],
     );
-    let qrn = "{\"Type\":\"Task\",\"End\":true,\"Resource\":\"qrn:qcs:asw:ap-guangzhou:1:sdk:json:qcloud:scf:Invoke/f\"}";
+    let qrn = "{\"Type\":\"Task\",\"End\":true,\"Resource\":\"qrn:qcs:asw:ap-guangzhou:1:sdk:json:\
+               qcloud:scf:Invoke/f\"}";
     check_state(
         qrn,
         &["2:38 error INVALID_RESOURCE: Value is not a valid resource ARN at /States/S/Resource"],
@@ -102,10 +103,9 @@ fn timeouts_are_positive_and_heartbeats_shorter() {
     check_task("\"TimeoutSeconds\":2,\"HeartbeatSeconds\":1", &[]);
     check_task(
         "\"TimeoutSeconds\":2,\"HeartbeatSeconds\":2",
-        &[
-            "3:39 error SCHEMA_VALIDATION_FAILED: The field 'HeartbeatSeconds' must be less than 'TimeoutSeconds' \
-           at /States/S/HeartbeatSeconds",
-        ],
+        &["3:39 error SCHEMA_VALIDATION_FAILED: The field 'HeartbeatSeconds' must be less than \
+            'TimeoutSeconds' \
+           at /States/S/HeartbeatSeconds"],
     );
     check_task(
         "\"TimeoutSeconds\":0",
@@ -137,19 +137,23 @@ fn retriers_are_checked_field_by_field() {
     );
     check_task("\"Retry\":[]", &[]);
     check_task(
-        "\"Retry\":[{\n\"IntervalSeconds\":0,\n\"MaxAttempts\":-1,\n\"BackoffRate\":0.9,\n\"MaxDelaySeconds\":31622401,\n\
+        "\"Retry\":[{\n\"IntervalSeconds\":0,\n\"MaxAttempts\":-1,\n\"BackoffRate\":0.9,\
+        \n\"MaxDelaySeconds\":31622401,\n\
          \"JitterStrategy\":\"PARTIAL\",\n\"Nonsense\":1}]",
         &[
-            "3:10 error SCHEMA_VALIDATION_FAILED: These fields are required: [ErrorEquals] at /States/S/Retry[0]",
+            "3:10 error SCHEMA_VALIDATION_FAILED: These fields are required: [ErrorEquals] at \
+            /States/S/Retry[0]",
             "4:19 error SCHEMA_VALIDATION_FAILED: The value must not be less than 1 at \
              /States/S/Retry[0]/IntervalSeconds",
             "5:15 error SCHEMA_VALIDATION_FAILED: The value must not be less than 0 at \
              /States/S/Retry[0]/MaxAttempts",
-            "6:15 error SCHEMA_VALIDATION_FAILED: The field 'BackoffRate' must be a number not less than 1.0 at \
+            "6:15 error SCHEMA_VALIDATION_FAILED: The field 'BackoffRate' must be a number not less than \
+            1.0 at \
              /States/S/Retry[0]/BackoffRate",
             "7:19 error SCHEMA_VALIDATION_FAILED: The value must not be greater than 31622400 at \
              /States/S/Retry[0]/MaxDelaySeconds",
-            "8:18 error SCHEMA_VALIDATION_FAILED: The field 'JitterStrategy' should have one of these values: \
+            "8:18 error SCHEMA_VALIDATION_FAILED: The field 'JitterStrategy' should have one of these \
+            values: \
              [FULL, NONE] at /States/S/Retry[0]/JitterStrategy",
             "9:1 error SCHEMA_VALIDATION_FAILED: Field 'Nonsense' is not supported at /States/S/Retry[0]",
         ],
@@ -159,7 +163,8 @@ fn retriers_are_checked_field_by_field() {
 #[test]
 fn states_all_stands_alone_and_last() {
     check_task(
-        "\"Retry\":[{\"ErrorEquals\":[\"States.ALL\",\"E\"]},\n{\"ErrorEquals\":[\"F\"]},{\"ErrorEquals\":[]}]",
+        "\"Retry\":[{\"ErrorEquals\":[\"States.ALL\",\"E\"]},\n{\"ErrorEquals\":[\"F\"]},\
+        {\"ErrorEquals\":[]}]",
         &[
             "3:11 error SCHEMA_VALIDATION_FAILED: 'States.ALL' must appear alone in 'ErrorEquals' at \
              /States/S/Retry[0]/ErrorEquals",
@@ -190,17 +195,15 @@ fn a_wait_has_exactly_one_of_four_forms() {
     );
     check_state(
         "{\"Type\":\"Wait\",\"End\":true}",
-        &[
-            "1:26 error SCHEMA_VALIDATION_FAILED: Exactly one of these fields is required: [Seconds, SecondsPath, \
-           Timestamp, TimestampPath] at /States/S",
-        ],
+        &["1:26 error SCHEMA_VALIDATION_FAILED: Exactly one of these fields is required: [Seconds, \
+            SecondsPath, \
+           Timestamp, TimestampPath] at /States/S"],
     );
     check_state(
         "{\"Type\":\"Wait\",\"End\":true,\"Seconds\":1,\"SecondsPath\":\"$.s\"}",
-        &[
-            "2:39 error SCHEMA_VALIDATION_FAILED: Only one of these fields may be used: [Seconds, SecondsPath, \
-           Timestamp, TimestampPath] at /States/S",
-        ],
+        &["2:39 error SCHEMA_VALIDATION_FAILED: Only one of these fields may be used: [Seconds, \
+            SecondsPath, \
+           Timestamp, TimestampPath] at /States/S"],
     );
     check_state(
         "{\"Type\":\"Wait\",\"End\":true,\"Seconds\":-1}",
@@ -218,10 +221,9 @@ fn a_fail_takes_texts_or_paths_but_not_both() {
     check_state("{\"Type\":\"Fail\",\"Error\":\"E\",\"CausePath\":\"$.c\"}", &[]);
     check_state(
         "{\"Type\":\"Fail\",\"Cause\":\"C\",\"CausePath\":\"$.c\"}",
-        &[
-            "2:28 error SCHEMA_VALIDATION_FAILED: Only one of these fields may be used: [Cause, CausePath] at \
-           /States/S",
-        ],
+        &["2:28 error SCHEMA_VALIDATION_FAILED: Only one of these fields may be used: [Cause, \
+            CausePath] at \
+           /States/S"],
     );
     check_state(
         "{\"Type\":\"Fail\",\"Cause\":\"$.c\"}",
@@ -239,9 +241,11 @@ fn paths_and_templates_are_checked_where_they_stand() {
     check_state(
         "{\"Type\":\"Pass\",\"End\":true,\"Parameters\":{\n\"a\":[{\n\"b.$\":\"nonsense\"}],\n\"c.$\":3}}",
         &[
-            "4:7 error SCHEMA_VALIDATION_FAILED: The value for the field 'b.$' must be a valid JSONPath or a valid \
+            "4:7 error SCHEMA_VALIDATION_FAILED: The value for the field 'b.$' must be a valid JSONPath \
+            or a valid \
              intrinsic function call at /States/S/Parameters",
-            "5:7 error SCHEMA_VALIDATION_FAILED: The value for the field 'c.$' must be a valid JSONPath or a valid \
+            "5:7 error SCHEMA_VALIDATION_FAILED: The value for the field 'c.$' must be a valid JSONPath \
+            or a valid \
              intrinsic function call at /States/S/Parameters",
         ],
     );
@@ -263,10 +267,9 @@ fn a_template_that_forgets_the_dollar_is_remarked_upon() {
     );
     check_state(
         "{\"Type\":\"Pass\",\"End\":true,\"Result\":{\"a.$\":\"$.b\"}}",
-        &[
-            "2:37 warning PASS_RESULT_IS_STATIC: A Pass state's 'Result' is static; use 'Parameters' to evaluate \
-           paths at /States/S/Result/a.$",
-        ],
+        &["2:37 warning PASS_RESULT_IS_STATIC: A Pass state's 'Result' is static; use 'Parameters' to \
+            evaluate \
+           paths at /States/S/Result/a.$"],
     );
 }
 
@@ -281,7 +284,8 @@ fn choice_rules_are_checked() {
     );
     let choice = |rule: &str| {
         format!(
-            "{{\"StartAt\":\"S\",\"States\":{{\"S\":{{\"Type\":\"Choice\",\"Choices\":[\n{rule}]}},\"T\":{{\"Type\":\
+            "{{\"StartAt\":\"S\",\"States\":{{\"S\":{{\"Type\":\"Choice\",\"Choices\":[\n{rule}]}},\
+            \"T\":{{\"Type\":\
              \"Succeed\"}}}}}}"
         )
     };
@@ -327,17 +331,17 @@ fn branches_and_processors_are_required() {
     );
     check_state(
         "{\"Type\":\"Map\",\"End\":true}",
-        &[
-            "1:26 error SCHEMA_VALIDATION_FAILED: Exactly one of these fields is required: [ItemProcessor, Iterator] \
-           at /States/S",
-        ],
+        &["1:26 error SCHEMA_VALIDATION_FAILED: Exactly one of these fields is required: \
+            [ItemProcessor, Iterator] \
+           at /States/S"],
     );
 }
 
 /// A Map with a processor and these fields on line 3.
 fn map(fields: &str) -> String {
     one_state(&format!(
-        "{{\"Type\":\"Map\",\"End\":true,\"ItemProcessor\":{{\"StartAt\":\"I\",\"States\":{{\"I\":{{\"Type\":\"Succeed\"}}}}}}\
+        "{{\"Type\":\"Map\",\"End\":true,\"ItemProcessor\":{{\"StartAt\":\"I\",\
+        \"States\":{{\"I\":{{\"Type\":\"Succeed\"}}}}}}\
          \n{fields}}}"
     ))
 }
@@ -347,10 +351,9 @@ fn a_map_has_one_selector_one_concurrency_and_sane_tolerances() {
     check(&map(",\"ItemSelector\":{\"a.$\":\"$$.Map.Item.Value\"},\"MaxConcurrency\":0"), &[]);
     check(
         &map(",\"ItemSelector\":{},\"Parameters\":{}"),
-        &[
-            "3:20 error SCHEMA_VALIDATION_FAILED: Only one of these fields may be used: [ItemSelector, Parameters] at \
-           /States/S",
-        ],
+        &["3:20 error SCHEMA_VALIDATION_FAILED: Only one of these fields may be used: [ItemSelector, \
+            Parameters] at \
+           /States/S"],
     );
     check(
         &map(",\"MaxConcurrency\":1,\"MaxConcurrencyPath\":\"$.n\""),
@@ -378,13 +381,15 @@ fn labels_are_bounded_unique_and_plain() {
 #[test]
 fn all_problems_of_a_state_are_told_at_once() {
     check_state(
-        "{\"Type\":\"Task\",\"Resource\":\"f\",\n\"TimeoutSeconds\":\"60\",\n\"Parameters\":{\"a.$\":\"$.x[\"},\n\
+        "{\"Type\":\"Task\",\"Resource\":\"f\",\n\"TimeoutSeconds\":\"60\",\
+        \n\"Parameters\":{\"a.$\":\"$.x[\"},\n\
          \"ResultPath\":5,\n\"Retry\":3,\n\"Catch\":{},\n\"Next\":\"T\",\"Colour\":1}",
         &[
             "1:16 error MISSING_END_STATE: Workflow has no terminal state at null",
             "2:27 error INVALID_RESOURCE: Value is not a valid resource ARN at /States/S/Resource",
             "3:18 error SCHEMA_VALIDATION_FAILED: Expected value of type Integer at /States/S/TimeoutSeconds",
-            "4:21 error SCHEMA_VALIDATION_FAILED: The value for the field 'a.$' must be a valid JSONPath or a \
+            "4:21 error SCHEMA_VALIDATION_FAILED: The value for the field 'a.$' must be a valid JSONPath \
+            or a \
              valid intrinsic function call at /States/S/Parameters",
             "5:14 error SCHEMA_VALIDATION_FAILED: Expected value of type String at /States/S/ResultPath",
             "6:9 error SCHEMA_VALIDATION_FAILED: Expected value of type Array at /States/S/Retry",
