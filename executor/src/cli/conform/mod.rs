@@ -117,9 +117,33 @@ fn compile(case: &Value) -> Result<Compiled, Vec<Diagnostic>> {
     let definition = case.get("definition");
     let text = match definition {
         Some(Value::String(text)) => text.as_bytes().to_vec(),
-        other => other.map(Value::to_json).unwrap_or_default(),
+        Some(definition) => with_resources(definition, case).to_json(),
+        None => Vec::new(),
     };
     Program::compile_for(&text, Dialect::Asl, machine_type(case))
+}
+
+/// The definition with the concrete resources that the case put placeholders for: a placeholder is no ARN.
+fn with_resources(definition: &Value, case: &Value) -> Value {
+    match definition {
+        Value::Object(object) => {
+            let member = |(key, value): (&Str, &Value)| {
+                let resource = value.as_str().filter(|_| key == "Resource");
+                let concrete = resource.and_then(|placeholder| concrete(case, placeholder));
+                (key.clone(), concrete.map_or_else(|| with_resources(value, case), Value::from))
+            };
+            Value::from(object.iter().map(member).collect::<Map>())
+        }
+        Value::Array(items) => Value::array(items.iter().map(|item| with_resources(item, case))),
+        other => other.clone(),
+    }
+}
+
+/// The name that stood where the case has this placeholder.
+fn concrete(case: &Value, placeholder: &str) -> Option<Str> {
+    let pairs = case.get("replacements").and_then(Value::as_array).unwrap_or_default();
+    let pair = pairs.iter().find(|pair| pair.at(1).and_then(Value::as_str) == Some(placeholder))?;
+    pair.at(0).and_then(Value::as_str).map(Str::from)
 }
 
 fn machine_type(case: &Value) -> MachineType {
@@ -201,11 +225,7 @@ fn execute(case: &Value, program: Arc<Program>) -> Map {
 
 /// The machine, with the recorded names where the case gives them.
 fn machine(case: &Value, program: Arc<Program>, express: bool) -> Machine {
-    let concrete = |placeholder: &str| {
-        let pairs = case.get("replacements").and_then(Value::as_array).unwrap_or_default();
-        let pair = pairs.iter().find(|pair| pair.at(1).and_then(Value::as_str) == Some(placeholder));
-        pair.and_then(|pair| pair.at(0)).and_then(Value::as_str).map(Str::from)
-    };
+    let concrete = |placeholder| concrete(case, placeholder);
     let name = concrete("<ArnPart_0idx>").unwrap_or_else(|| "machine".into());
     let execution = concrete("<ExecArnPart_0idx>").unwrap_or_else(|| "execution".into());
     let arn = |kind: &str, name: &str| Str::from(format!("arn:aws:states:{REGION}:{ACCOUNT}:{kind}:{name}"));

@@ -7,7 +7,7 @@ use super::threads::{ROOT, Thread, Work};
 use crate::history::{EventKind, Iteration, Observer};
 use crate::path::EvalError;
 use crate::program::{Catcher, Kind, Next, Retrier, State};
-use crate::value::{Map, Payload, Str, Value};
+use crate::value::{Payload, Str, Value};
 
 const ALL: &str = "States.ALL";
 const TASK_FAILED: &str = "States.TaskFailed";
@@ -15,15 +15,17 @@ const BRANCH_FAILED: &str = "States.BranchFailed";
 /// A task, or the whole execution, took too long.
 pub(super) const TIMEOUT: &str = "States.Timeout";
 /// A task's worker was silent for too long.
-pub(super) const HEARTBEAT_TIMEOUT: &str = "States.HeartbeatTimeout";
+const HEARTBEAT_TIMEOUT: &str = "States.HeartbeatTimeout";
 /// The longest delay, in seconds, as the language bounds `IntervalSeconds`.
 const DELAY_SECONDS_MAX: u64 = 99_999_999;
 
 /// How a state failed. Both texts are optional, as a Fail state's are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Failure {
     pub error: Option<Str>,
     pub cause: Option<Str>,
+    /// A missed heartbeat: told as `States.Timeout`, but also taken by `States.HeartbeatTimeout`.
+    pub heartbeat: bool,
 }
 
 impl Failure {
@@ -31,24 +33,22 @@ impl Failure {
         self.error.as_deref().unwrap_or_default()
     }
 
-    /// What a catcher gets.
+    /// What a catcher gets; `null` stands for a text that is not there.
     fn output(&self) -> Value {
-        let mut output = Map::with_capacity(2);
-        for (key, text) in [("Error", &self.error), ("Cause", &self.cause)] {
-            if let Some(text) = text {
-                output.insert(key, Value::from(text.clone()));
-            }
-        }
-        Value::from(output)
+        Value::object([
+            ("Error", Value::from(self.error.clone())),
+            ("Cause", Value::from(self.cause.clone())),
+        ])
     }
 }
 
 /// Whether a retrier or catcher with these names takes an error.
 ///
 /// `States.Runtime` is never taken, `States.DataLimitExceeded` only by its own name. `States.ALL` takes anything else,
-/// `States.TaskFailed` anything but `States.Timeout`, `States.Timeout` also a missed heartbeat, and `States.BranchFailed`
-/// whatever ended a branch: Step Functions hands on the branch's own error.
-fn takes(names: &[Str], error: &str, of_branch: bool) -> bool {
+/// `States.TaskFailed` anything but `States.Timeout`, `States.HeartbeatTimeout` the timeouts that a missed heartbeat was
+/// the reason of, and `States.BranchFailed` whatever ended a branch: Step Functions hands on the branch's own error.
+fn takes(names: &[Str], failure: &Failure, of_branch: bool) -> bool {
+    let error = failure.name();
     if error == EvalError::RUNTIME {
         return false;
     }
@@ -57,14 +57,14 @@ fn takes(names: &[Str], error: &str, of_branch: bool) -> bool {
         _ if error == DATA_LIMIT_EXCEEDED => false,
         ALL => true,
         TASK_FAILED => error != TIMEOUT,
-        TIMEOUT => error == HEARTBEAT_TIMEOUT,
+        HEARTBEAT_TIMEOUT => failure.heartbeat,
         BRANCH_FAILED => of_branch,
         _ => false,
     })
 }
 
 /// How long to wait before the `attempt`th retry (from 1), in milliseconds. `draw` is uniform in 64 bits.
-fn delay_millis(retrier: &Retrier, attempt: u32, draw: u64) -> u64 {
+pub(super) fn delay_millis(retrier: &Retrier, attempt: u32, draw: u64) -> u64 {
     let longest = retrier.max_delay_seconds.unwrap_or(DELAY_SECONDS_MAX).min(DELAY_SECONDS_MAX);
     let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
     #[allow(clippy::cast_precision_loss, reason = "both are below 2^53, or bounded by min")]
@@ -100,7 +100,7 @@ impl<'a, O: Observer> Run<'a, O> {
                 "An error occurred while executing the state '{name}' (entered at the event id #{event}). {message}"
             )
         };
-        Failure { error: Some(Str::from(error)), cause: Some(cause) }
+        Failure { error: Some(Str::from(error)), cause: Some(cause), heartbeat: false }
     }
 
     /// A state failed: retries it, lets a catcher take over, or ends what is around it.
@@ -123,8 +123,7 @@ impl<'a, O: Observer> Run<'a, O> {
             let event = if join.map { EventKind::MapStateFailed } else { EventKind::ParallelStateFailed };
             self.log.advance(previous, *silent, event);
         }
-        let catcher =
-            state.catch.iter().find(|catcher| takes(&catcher.error_equals, failure.name(), joining));
+        let catcher = state.catch.iter().find(|catcher| takes(&catcher.error_equals, &failure, joining));
         match catcher {
             Some(catcher) => self.catch(slot, catcher, &failure),
             None => self.fail_around(slot, state, failure),
@@ -133,7 +132,7 @@ impl<'a, O: Observer> Run<'a, O> {
 
     /// The first retrier that takes the error decides; when it is exhausted, no other one is asked.
     fn retry(&mut self, slot: u32, state: &State, failure: &Failure, of_branch: bool) -> Option<Step> {
-        let taker = |retrier: &Retrier| takes(&retrier.error_equals, failure.name(), of_branch);
+        let taker = |retrier: &Retrier| takes(&retrier.error_equals, failure, of_branch);
         let index = state.retry.iter().position(taker)?;
         let retrier = &state.retry[index];
         let retries = self.threads.at_mut(slot).retries.get_or_insert_default();
@@ -168,7 +167,7 @@ impl<'a, O: Observer> Run<'a, O> {
     /// Ends the execution, the branch or the iteration of a state that failed for good.
     fn fail_around(&mut self, slot: u32, state: &State, failure: Failure) -> Step {
         if slot == ROOT {
-            let Failure { error, cause } = failure;
+            let Failure { error, cause, .. } = failure;
             return self.finish(Outcome::Failed { error, cause });
         }
         let Thread { parent, branch, previous, silent, .. } = *self.threads.at(slot);

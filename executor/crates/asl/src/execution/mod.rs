@@ -18,6 +18,8 @@ mod failure;
 mod flow;
 mod fork;
 mod run;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod work;
 

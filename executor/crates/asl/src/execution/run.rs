@@ -365,11 +365,12 @@ impl<'a, O: Observer> Run<'a, O> {
             cause: Some(ecow::eco_format!(
                 "The execution reached the maximum number of history events ({bound})."
             )),
+            heartbeat: false,
         };
         if self.threads.at(slot).silent {
             return Step::Fail(slot, failure);
         }
-        let Failure { error, cause } = failure;
+        let Failure { error, cause, .. } = failure;
         self.finish(Outcome::Failed { error, cause })
     }
 }

@@ -1,7 +1,7 @@
 //! Tasks, waits and failures on purpose: what begins them, and the events that end them.
 
 use super::effect::{Effect, EffectId};
-use super::failure::{Failure, HEARTBEAT_TIMEOUT, TIMEOUT};
+use super::failure::{Failure, TIMEOUT};
 use super::flow;
 use super::run::{Run, Step, fault};
 use super::threads::{TaskWork, Thread, Work};
@@ -34,7 +34,12 @@ impl<'a, O: Observer> Run<'a, O> {
         };
         let timeout_seconds = seconds("TimeoutSecondsPath", &task.timeout_seconds)?;
         let heartbeat_seconds = seconds("HeartbeatSecondsPath", &task.heartbeat_seconds)?;
-        let input = if flow_is_whole(state) { input } else { flow::bounded(input, &state.name)? };
+        let input = if state.flow.parameters.is_none() { input } else { flow::bounded(input, &state.name)? };
+        let credentials = task
+            .credentials
+            .as_ref()
+            .map(|template| template.evaluate(&Scope { input: thread.input.value(), context: &context }));
+        let credentials = credentials.transpose()?;
         let Thread { previous, silent, .. } = self.threads.at_mut(slot);
         let region = self.facts.machine.region();
         self.log.advance(
@@ -44,6 +49,7 @@ impl<'a, O: Observer> Run<'a, O> {
                 resource: &task.resource,
                 input: &input,
                 region,
+                credentials: credentials.as_ref(),
                 timeout_seconds,
                 heartbeat_seconds,
             },
@@ -116,8 +122,8 @@ impl<'a, O: Observer> Run<'a, O> {
                 }
             }
         };
-        let failure = Failure { error: text("ErrorPath", error)?, cause: text("CausePath", cause)? };
-        Ok(Step::Fail(slot, failure))
+        let (error, cause) = (text("ErrorPath", error)?, text("CausePath", cause)?);
+        Ok(Step::Fail(slot, Failure { error, cause, heartbeat: false }))
     }
 
     pub(super) fn task_started(&mut self, id: EffectId) -> Step {
@@ -166,7 +172,7 @@ impl<'a, O: Observer> Run<'a, O> {
             self.note_started(slot, &state.resource);
         }
         let given = |text: Str| (!text.is_empty()).then_some(text);
-        let failure = Failure { error: given(error), cause: given(cause) };
+        let failure = Failure { error: given(error), cause: given(cause), heartbeat: false };
         let Thread { previous, silent, .. } = self.threads.at_mut(slot);
         let fault = fault(&failure.error, &failure.cause);
         self.log.advance(previous, *silent, EventKind::TaskFailed { resource: &state.resource, fault });
@@ -199,19 +205,19 @@ impl<'a, O: Observer> Run<'a, O> {
             }
             Work::Retrying(timer) if timer == id => Step::Begin(slot),
             Work::Task(task) if task.timeout == Some(id) => {
-                self.task_timed_out(slot, TaskWork { timeout: None, ..task }, TIMEOUT)
+                self.task_timed_out(slot, TaskWork { timeout: None, ..task }, false)
             }
             Work::Task(task) if task.heartbeat == Some(id) => {
-                self.task_timed_out(slot, TaskWork { heartbeat: None, ..task }, HEARTBEAT_TIMEOUT)
+                self.task_timed_out(slot, TaskWork { heartbeat: None, ..task }, true)
             }
             _ => Step::Idle,
         }
     }
 
-    fn task_timed_out(&mut self, slot: u32, task: TaskWork, error: &'static str) -> Step {
+    fn task_timed_out(&mut self, slot: u32, task: TaskWork, heartbeat: bool) -> Step {
         self.effects.push(Effect::CancelTask(task.id));
         self.cancel_timers(&task);
-        let failure = Failure { error: Some(Str::from(error)), cause: None };
+        let failure = Failure { error: Some(Str::from(TIMEOUT)), cause: None, heartbeat };
         if let Kind::Task(state) = &self.state(slot).kind {
             let Thread { previous, silent, .. } = self.threads.at_mut(slot);
             let fault = fault(&failure.error, &failure.cause);
@@ -241,11 +247,6 @@ impl<'a, O: Observer> Run<'a, O> {
             self.effects.push(Effect::CancelTimer(timer));
         }
     }
-}
-
-/// Whether a task's input is its state's, whose size was bounded before.
-fn flow_is_whole(state: &State) -> bool {
-    state.flow.parameters.is_none()
 }
 
 /// `TimeoutSecondsPath` and `HeartbeatSecondsPath`.

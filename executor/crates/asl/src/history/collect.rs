@@ -108,7 +108,14 @@ fn describe(kind: &EventKind<'_>) -> (&'static str, Map) {
 /// The events of a task, whose names depend on its resource.
 fn describe_task(kind: &EventKind<'_>) -> (&'static str, Map) {
     match *kind {
-        EventKind::TaskScheduled { resource, input, region, timeout_seconds, heartbeat_seconds } => {
+        EventKind::TaskScheduled {
+            resource,
+            input,
+            region,
+            credentials,
+            timeout_seconds,
+            heartbeat_seconds,
+        } => {
             let task = TaskResource::parse(resource);
             let mut details = task_of(task);
             if task.kind == TaskKind::Task {
@@ -117,6 +124,9 @@ fn describe_task(kind: &EventKind<'_>) -> (&'static str, Map) {
             } else {
                 details.insert("resource", Value::from(resource.clone()));
                 details.insert("input", input.value().clone());
+            }
+            if let Some(role) = credentials.and_then(|credentials| credentials.get("RoleArn")) {
+                details.insert("taskCredentials", Value::object([("roleArn", role.clone())]));
             }
             for (name, seconds) in
                 [("timeoutInSeconds", timeout_seconds), ("heartbeatInSeconds", heartbeat_seconds)]

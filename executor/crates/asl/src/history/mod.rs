@@ -11,7 +11,7 @@ pub use collect::{Collector, HistoryEvent};
 pub use resource::{TaskKind, TaskResource};
 
 use crate::timestamp::Timestamp;
-use crate::value::{Payload, Str};
+use crate::value::{Payload, Str, Value};
 
 /// Sees the events of executions.
 pub trait Observer {
@@ -124,6 +124,8 @@ pub enum EventKind<'a> {
         input: &'a Payload,
         /// The machine's region.
         region: &'a str,
+        /// `Credentials`
+        credentials: Option<&'a Value>,
         /// `TimeoutSeconds`
         timeout_seconds: Option<u64>,
         /// `HeartbeatSeconds`
@@ -159,7 +161,7 @@ pub enum EventKind<'a> {
     TaskTimedOut {
         /// Whose.
         resource: &'a Str,
-        /// `States.Timeout` or `States.HeartbeatTimeout`.
+        /// `States.Timeout`.
         fault: Fault<'a>,
     },
     /// A Map state knows its items.
