@@ -45,7 +45,9 @@ fn names(expression: &str) -> BTreeSet<String> {
 /// The series of a metric: histograms are asked for by their buckets, sums and counts.
 fn series(metric: &Metric) -> Vec<String> {
     match metric.kind {
-        Kind::Histogram => ["_bucket", "_sum", "_count"].iter().map(|end| format!("{}{end}", metric.name)).collect(),
+        Kind::Histogram => {
+            ["_bucket", "_sum", "_count"].iter().map(|end| format!("{}{end}", metric.name)).collect()
+        }
         Kind::Counter | Kind::Gauge | Kind::Info => vec![metric.name.to_owned()],
     }
 }
@@ -56,7 +58,11 @@ fn every_metric_of_a_panel_stands_in_the_inventory() {
     for (path, dashboard) in dashboards() {
         for expression in expressions(&dashboard) {
             for name in names(&expression) {
-                assert!(known.contains(&name), "{}: {name} is not in the inventory: {expression}", path.display());
+                assert!(
+                    known.contains(&name),
+                    "{}: {name} is not in the inventory: {expression}",
+                    path.display()
+                );
             }
         }
     }
@@ -64,8 +70,11 @@ fn every_metric_of_a_panel_stands_in_the_inventory() {
 
 #[test]
 fn every_metric_of_the_inventory_is_on_a_panel() {
-    let shown: BTreeSet<String> =
-        dashboards().iter().flat_map(|(_, dashboard)| expressions(dashboard)).flat_map(|text| names(&text)).collect();
+    let shown: BTreeSet<String> = dashboards()
+        .iter()
+        .flat_map(|(_, dashboard)| expressions(dashboard))
+        .flat_map(|text| names(&text))
+        .collect();
     for metric in inventory::ALL {
         assert!(series(metric).iter().any(|name| shown.contains(name)), "{} is on no panel", metric.name);
     }
@@ -77,7 +86,8 @@ fn every_label_of_a_panel_is_one_that_its_metric_has() {
         for expression in expressions(&dashboard) {
             let used = names(&expression);
             let metrics = inventory::ALL.iter().filter(|m| series(m).iter().any(|name| used.contains(name)));
-            let mut labels: BTreeSet<&str> = metrics.flat_map(|metric| metric.labels.iter().copied()).collect();
+            let mut labels: BTreeSet<&str> =
+                metrics.flat_map(|metric| metric.labels.iter().copied()).collect();
             labels.extend(["job", "instance", "le"]);
             for grouped in expression.split("by (").skip(1) {
                 let list = grouped.split(')').next().unwrap_or_default();
@@ -92,11 +102,19 @@ fn every_label_of_a_panel_is_one_that_its_metric_has() {
 #[test]
 fn panels_have_titles_descriptions_and_units_and_dashboards_stable_uids() {
     for (path, dashboard) in dashboards() {
-        assert!(dashboard["uid"].as_str().is_some_and(|uid| uid.starts_with("myriad-")), "{}", path.display());
+        assert!(
+            dashboard["uid"].as_str().is_some_and(|uid| uid.starts_with("myriad-")),
+            "{}",
+            path.display()
+        );
         assert_eq!(dashboard["editable"], false, "{}", path.display());
         let variables = dashboard["templating"]["list"].as_array().expect("variables");
         for wanted in ["datasource", "job", "instance"] {
-            assert!(variables.iter().any(|variable| variable["name"] == wanted), "{}: {wanted}", path.display());
+            assert!(
+                variables.iter().any(|variable| variable["name"] == wanted),
+                "{}: {wanted}",
+                path.display()
+            );
         }
         for panel in panels(&dashboard) {
             let title = panel["title"].as_str().unwrap_or_default();
@@ -111,8 +129,11 @@ fn panels_have_titles_descriptions_and_units_and_dashboards_stable_uids() {
 fn counters_are_only_looked_at_by_their_rate() {
     // What a node took over at its start is read as a whole: it grows once.
     let whole = "executor_recovered_executions_total";
-    let totals: BTreeSet<&str> =
-        inventory::ALL.iter().filter(|metric| metric.kind == Kind::Counter).map(|metric| metric.name).collect();
+    let totals: BTreeSet<&str> = inventory::ALL
+        .iter()
+        .filter(|metric| metric.kind == Kind::Counter)
+        .map(|metric| metric.name)
+        .collect();
     for (path, dashboard) in dashboards() {
         for expression in expressions(&dashboard) {
             let used = names(&expression);

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::answer::{refusal, send_acks};
 use super::core::{Landed, Shard};
-use super::start::conflict;
+use super::start::{already_exists, conflict};
 use super::validate;
 
 /// The ranges of a batch that the block holds, if it holds what the batch says.
@@ -105,7 +105,10 @@ impl Shard {
             let dialect = if tcsl { asl::Dialect::Tcsl } else { asl::Dialect::Asl };
             let refusal = match validate::input(&batch.input[index as usize], dialect) {
                 Err(message) => refusal(Reason::Invalid, "InvalidExecutionInput", message),
-                Ok(_) => conflict(),
+                Ok(_) => match batch.name.get(index as usize).filter(|name| !name.is_empty()) {
+                    Some(name) => already_exists(name, None),
+                    None => conflict(),
+                },
             };
             self.refuse(acks, batch.id, (index, index + 1), refusal);
         }

@@ -26,6 +26,7 @@ use super::mailbox::MailRoom;
 use super::names::Names;
 use super::recover::Recovered;
 use super::slab::{Address, Slab};
+use super::start::Taken;
 use super::tasks::Tasks;
 use super::timers::{Wakeup, Wheel};
 use super::{Command, Reply, ShardConfig, ShardContext, ShardState};
@@ -56,6 +57,12 @@ pub(super) enum Landed {
         batch: Box<v1::StartBatch>,
         acks: mpsc::Sender<v1::StartAck>,
         result: Result<Option<Vec<(u32, u32)>>, StoreError>,
+    },
+    /// The store says which names of a batch are taken.
+    NamesChecked {
+        batch: Box<v1::StartBatch>,
+        acks: mpsc::Sender<v1::StartAck>,
+        result: Result<Taken, StoreError>,
     },
     /// A question was answered to whoever asked it.
     Answered,
@@ -199,6 +206,7 @@ impl Shard {
             Landed::Appended { log, result } => self.appended(log, result),
             Landed::Loaded { batch, acks, result } => self.loaded(*batch, &acks, result),
             Landed::Compared { batch, acks, result } => self.compared(&batch, &acks, result),
+            Landed::NamesChecked { batch, acks, result } => self.names_checked(*batch, &acks, result),
             Landed::Answered => self.questions -= 1,
         }
     }

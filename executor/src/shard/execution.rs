@@ -52,6 +52,7 @@ pub struct OpenExecution {
     #[allow(dead_code, reason = "held for its drop")]
     pub permit: Permit,
     /// Who wants to know when its end is durable.
+    #[allow(clippy::box_collection, reason = "rare: eight bytes in every open execution instead of 24")]
     pub stoppers: Option<Box<Vec<Reply<u64>>>>,
 }
 
@@ -75,6 +76,7 @@ pub enum Waiting {
 #[derive(Debug)]
 pub enum WaitingFor {
     Few(SmallVec<[(EffectId, Waiting); 1]>),
+    #[allow(clippy::box_collection, reason = "rare: keeps the common case small")]
     Many(Box<HashMap<(EffectId, bool), Waiting, foldhash::fast::RandomState>>),
 }
 

@@ -2,11 +2,23 @@
 //!
 //! The owner of a name's partition is its only writer and decides. Invariants: a name is held from the moment its start is
 //! taken until its entry beside the log is certain to be found, and somewhat longer, so that no start falls between the
-//! memory and the store. Bounded by admission and by time. Nothing here fails.
+//! memory and the store. Bounded by admission and by time. What may fail: asking the store, and then the batch is refused
+//! until it answers. A name is unique within its partition: dispatchers send it where [`ids::partition_of_name`] says.
 
 use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use ids::ExecutionId;
+use journal::{StoreError, index};
+use proto::executor::v1;
+use proto::executor::v1::start_refusal::Reason;
+use tokio::sync::mpsc;
+
+use super::answer::refusal;
+use super::core::{Landed, Shard};
+use super::machine::Machine;
+use super::start::Taken;
 
 /// How long a name stays in memory after its end is durable.
 const LINGER_MS: u64 = 30_000;
@@ -52,6 +64,57 @@ impl Names {
         {
             if self.held.get(&key) == Some(&id) {
                 self.held.remove(&key);
+            }
+        }
+    }
+}
+
+impl Shard {
+    /// Asks the store which names of a batch are taken; the batch is started when it has answered.
+    pub(super) fn check_names(
+        &mut self,
+        log: usize,
+        machines: &[(Rc<Machine>, u32)],
+        batch: v1::StartBatch,
+        acks: &mpsc::Sender<v1::StartAck>,
+    ) {
+        let Some(store) = self.store.as_ref().map(Arc::clone) else { return };
+        let mut asked = Vec::new();
+        for (at, name) in batch.name.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+            let machine = batch.machine_index.get(at).map_or(0, |index| *index as usize);
+            if let Some((machine, _)) = machines.get(machine).filter(|(machine, _)| machine.is_standard()) {
+                asked.push((at, machine.name.execution_segment().to_owned(), name.clone()));
+            }
+        }
+        let (partition, acks, batch) = (self.logs[log].partition, acks.clone(), Box::new(batch));
+        self.loading += 1;
+        self.flights.push(Box::pin(async move {
+            let store = &*store;
+            let answers = asked.iter().map(async |(at, machine, name)| {
+                let holder = index::lookup_name(store, partition, machine, name).await?;
+                Ok(holder.map(|holder| (*at, holder)))
+            });
+            let result = futures_util::future::try_join_all(answers).await;
+            let result = result.map(|holders: Vec<Option<_>>| holders.into_iter().flatten().collect());
+            Landed::NamesChecked { batch, acks, result }
+        }));
+    }
+
+    /// The store has answered.
+    pub(super) fn names_checked(
+        &mut self,
+        batch: v1::StartBatch,
+        acks: &mpsc::Sender<v1::StartAck>,
+        result: Result<Taken, StoreError>,
+    ) {
+        self.loading -= 1;
+        match result {
+            Ok(taken) => self.start_checked(batch, acks, Some(taken)),
+            Err(error) => {
+                let all = (0, batch.input.len() as u32);
+                let refusal = refusal(Reason::StoreUnavailable, "StoreUnavailable", error.to_string());
+                let retry_after_ms = self.admission.retry_after_ms();
+                self.refuse(acks, batch.id, all, v1::StartRefusal { retry_after_ms, ..refusal });
             }
         }
     }

@@ -37,16 +37,25 @@ struct Batch<'a> {
     log: usize,
     machines: SmallVec<[(Rc<Machine>, u32); 1]>,
     permit: Permit,
+    taken: Taken,
     refused: Vec<(u32, u32, v1::StartRefusal)>,
 }
+
+/// Which starts of a batch ask for a name that the store gives to an execution.
+pub(super) type Taken = Vec<(usize, ExecutionId)>;
 
 type Acks = mpsc::Sender<v1::StartAck>;
 
 impl Shard {
     /// Starts a batch, or refuses it.
     pub(super) fn start(&mut self, batch: v1::StartBatch, acks: &Acks) {
+        self.start_checked(batch, acks, None);
+    }
+
+    /// As [`Shard::start`], once it is known which of its names are taken.
+    pub(super) fn start_checked(&mut self, batch: v1::StartBatch, acks: &Acks, taken: Option<Taken>) {
         let all = (0, batch.input.len().max(1) as u32);
-        if let Err(refusal) = self.try_start(batch, acks) {
+        if let Err(refusal) = self.try_start(batch, acks, taken) {
             let (id, refusal) = *refusal;
             self.refuse(acks, id, all, refusal);
         }
@@ -56,6 +65,7 @@ impl Shard {
         &mut self,
         wire: v1::StartBatch,
         acks: &Acks,
+        taken: Option<Taken>,
     ) -> Result<(), Box<(Option<v1::BatchId>, v1::StartRefusal)>> {
         let wire_id = wire.id;
         let refused = |refusal| Box::new((wire_id, refusal));
@@ -82,19 +92,21 @@ impl Shard {
         })?;
         match self.resolve(log, &wire).map_err(refused)? {
             Resolved::Here(machines) => {
-                self.start_new(
-                    Batch { wire: &wire, id, log, machines, permit, refused: Vec::new() },
-                    hash,
-                    acks,
-                );
+                let named =
+                    !wire.name.is_empty() && machines.iter().any(|(machine, _)| machine.is_standard());
+                if named && taken.is_none() {
+                    self.may_ask_store().map_err(refused)?;
+                    self.check_names(log, &machines, wire, acks);
+                    return Ok(());
+                }
+                let (taken, refused) = (taken.unwrap_or_default(), Vec::new());
+                let batch = Batch { wire: &wire, id, log, machines, permit, taken, refused };
+                self.start_new(batch, hash, acks);
             }
-            Resolved::Missing(_) if self.loading >= limits::LOADING_BATCHES_MAX => {
-                let message = "too many batches wait for definitions: send the batch again later".to_owned();
-                let overloaded = refusal(Reason::Overloaded, "LoadingDefinitions", message);
-                let retry_after_ms = self.admission.retry_after_ms();
-                return Err(refused(v1::StartRefusal { retry_after_ms, ..overloaded }));
+            Resolved::Missing(hashes) => {
+                self.may_ask_store().map_err(refused)?;
+                self.load(wire, acks, hashes);
             }
-            Resolved::Missing(hashes) => self.load(wire, acks, hashes),
         }
         Ok(())
     }
@@ -176,6 +188,16 @@ impl Shard {
             }
             LogState::Lost => Err(not_owner(id)),
         }
+    }
+
+    /// Whether one more batch may wait for definitions or names from the store.
+    fn may_ask_store(&self) -> Result<(), v1::StartRefusal> {
+        if self.loading < limits::LOADING_BATCHES_MAX {
+            return Ok(());
+        }
+        let message = "too many batches wait for definitions or names: send the batch again later".to_owned();
+        let overloaded = refusal(Reason::Overloaded, "StoreReadsFull", message);
+        Err(v1::StartRefusal { retry_after_ms: self.admission.retry_after_ms(), ..overloaded })
     }
 
     /// The batch's machines, with their index in the block under construction.
@@ -282,6 +304,15 @@ impl Shard {
         };
         let id = batch.id.execution(at as u8);
         let name = wire.name.get(at).map(String::as_str).filter(|name| !name.is_empty());
+        let named = name.filter(|_| machine.is_standard());
+        if let Some(name) = named {
+            let segment = machine.name.execution_segment();
+            let stored = batch.taken.iter().find(|(asked, _)| *asked == at).map(|(_, holder)| *holder);
+            let holder = self.names.holder(segment, name).or(stored).filter(|holder| *holder != id);
+            if let Some(holder) = holder {
+                return refuse_one(&mut batch.refused, at as u32, already_exists(name, Some(holder)));
+            }
+        }
         let seed = seed_for(id, wire.seed);
         let mut effects = std::mem::take(&mut self.effects);
         let beginning = Beginning { id, name, seed, start_time_ms: wire.start_time_ms };
@@ -309,6 +340,11 @@ impl Shard {
             }
             log.page.tally(machine, Some(status), 1, received_us);
             log.derived.extend(machine.name_entry(name, id, self.config.retention));
+            if let Some(name) = named {
+                let segment = machine.name.execution_segment();
+                self.names.hold(segment, name, id);
+                self.names.ended(segment, name, id, self.now_us / 1_000);
+            }
             self.ended_at_once(batch.log, id, status, outcome);
             effects.clear();
         } else {
@@ -366,6 +402,14 @@ pub(super) fn conflict() -> v1::StartRefusal {
     let message =
         "this batch id was used for other content: raise the sequence, or register the dispatcher again";
     refusal(Reason::Conflict, "BatchIdInUse", message.to_owned())
+}
+
+/// The name is somebody else's.
+pub(super) fn already_exists(name: &str, holder: Option<ExecutionId>) -> v1::StartRefusal {
+    let holder = holder.map(|id| format!(" by {id}")).unwrap_or_default();
+    let message =
+        format!("the name {name:?} is taken{holder}: describe that execution, or choose another name");
+    refusal(Reason::Invalid, "ExecutionAlreadyExists", message)
 }
 
 fn expired(start_time_ms: u64) -> v1::StartRefusal {

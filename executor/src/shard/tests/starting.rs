@@ -187,3 +187,26 @@ async fn while_the_store_is_down_starts_are_refused_and_then_all_goes_on() {
     shard.until(ShardState::Serving).await;
     assert_eq!(shard.started(batch(2, pass, Mode::Express, &["2"])).await[0].refusal, None);
 }
+
+#[tokio::test]
+async fn a_name_of_a_standard_execution_is_given_once_even_after_a_change_of_owner() {
+    let world = World::new();
+    let (pass, wait) = (world.define(PASS).await, world.define(WAIT).await);
+    let named = |batch, name: &str| v1::StartBatch { name: vec![name.to_owned()], ..batch };
+    let code = |answers: Vec<Answer>| answers[0].refusal.as_ref().map(|refusal| refusal.code.clone());
+    let taken = Some("ExecutionAlreadyExists".to_owned());
+    let monday = named(batch(1, pass, Mode::Standard, &["1"]), "monday");
+    let friday = named(batch(2, wait, Mode::Standard, &["1"]), "friday");
+    let shard = world.shard().await;
+    for first in [&monday, &friday] {
+        assert_eq!(code(shard.started(first.clone()).await), None);
+        assert_eq!(code(shard.started(first.clone()).await), None, "a resend is the same execution");
+    }
+    assert_eq!(code(shard.started(named(batch(3, pass, Mode::Standard, &["1"]), "monday")).await), taken);
+    assert_eq!(code(shard.started(named(batch(4, pass, Mode::Express, &["1"]), "monday")).await), None);
+    drop(shard);
+    let shard = world.shard().await;
+    assert_eq!(code(shard.started(named(batch(5, pass, Mode::Standard, &["1"]), "monday")).await), taken);
+    assert_eq!(code(shard.started(named(batch(6, pass, Mode::Standard, &["1"]), "friday")).await), taken);
+    assert_eq!(code(shard.started(named(batch(7, pass, Mode::Standard, &["1"]), "sunday")).await), None);
+}
