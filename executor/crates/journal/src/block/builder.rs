@@ -54,7 +54,7 @@ impl BlockBuilder {
             machines: Vec::new(),
             machine_indexes: HashMap::default(),
             sections: SubBlockKind::ALL.map(Section::new),
-            compressor: Compressor { table: CompressTable::large() },
+            compressor: Compressor { table: CompressTable::large(), scratch: Vec::new() },
             records: 0,
         }
     }
@@ -214,6 +214,8 @@ impl BlockBuilder {
             out.extend_from_slice(&section.sealed);
             section.reset();
         }
+        self.compressor.scratch.truncate(REUSED_BYTES_MAX);
+        self.compressor.scratch.shrink_to(REUSED_BYTES_MAX);
         self.records = 0;
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_le_bytes());
@@ -249,9 +251,10 @@ pub struct OpenedSummary {
     pub statuses: u8,
 }
 
-/// The compressor's table, cleared and used again.
+/// The compressor's table and output, used again and again.
 struct Compressor {
     table: CompressTable,
+    scratch: Vec<u8>,
 }
 
 /// What a column looks like when its values differ.
@@ -505,21 +508,17 @@ impl Compressor {
     /// Appends length and bytes, compressed when that pays; says whether it did.
     fn append(&mut self, raw: &[u8], out: &mut Vec<u8>) -> bool {
         if raw.len() >= COMPRESSED_BYTES_MIN {
-            // The length stands before the bytes: leave room for the longest, and close the gap afterwards.
-            let start = out.len();
-            let room = 10;
-            out.resize(start + room + get_maximum_output_size(raw.len()), 0);
-            if let Ok(length) = compress_into_with_table(raw, &mut out[start + room..], &mut self.table)
+            let room = get_maximum_output_size(raw.len());
+            if self.scratch.len() < room {
+                self.scratch.resize(room, 0);
+            }
+            if let Ok(length) = compress_into_with_table(raw, &mut self.scratch, &mut self.table)
                 && length < raw.len()
             {
-                let mut prefix = Vec::with_capacity(room);
-                put_varint(&mut prefix, length as u64);
-                out[start..start + prefix.len()].copy_from_slice(&prefix);
-                out.copy_within(start + room..start + room + length, start + prefix.len());
-                out.truncate(start + prefix.len() + length);
+                put_varint(out, length as u64);
+                out.extend_from_slice(&self.scratch[..length]);
                 return true;
             }
-            out.truncate(start);
         }
         put_varint(out, raw.len() as u64);
         out.extend_from_slice(raw);

@@ -11,6 +11,7 @@
 //! ```text
 //! DIR/lock                  locked by the process whose id it holds
 //! DIR/log/NUMBER.segment    segment files, numbered upwards, 20 digits; format in `segment`
+//! DIR/log/spare             the next segment, being filled with zeros; holds nothing
 //! DIR/keys/                 durable and derived keys (fjall); layout in `keys`
 //! ```
 //!
@@ -25,6 +26,7 @@
 mod keys;
 mod log;
 mod segment;
+mod spare;
 mod writer;
 
 #[cfg(test)]
@@ -186,7 +188,7 @@ fn lock_directory(dir: &Path) -> Result<File, StoreError> {
 }
 
 fn describe(dir: &Path) -> Durability {
-    let on_disk = rustix::fs::statfs(dir).map_or(true, |status| status.f_type as i64 != TMPFS);
+    let on_disk = rustix::fs::statfs(dir).map_or(true, |status| status.f_type != TMPFS);
     let place = dir.display();
     let detail = if on_disk {
         format!("files in {place}, fdatasync before each acknowledgement")

@@ -3,7 +3,6 @@
 //! Invariants: it alone writes to the log; a request is answered after fdatasync has returned; what failed leaves no
 //! trace in the partitions' state. What may fail: the disk, see the module above.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -15,7 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::keys::Keys;
 use super::log::{Active, Location, Log, PartitionState, State, encode_state};
-use super::segment::{FRAME_BYTES, Frame, FrameKind, HEADER_BYTES, encode_header, path_of};
+use super::segment::{FRAME_BYTES, Frame, FrameKind, encode_header, path_of};
+use super::spare::Spare;
 use super::{FileOptions, unavailable};
 use crate::store::{Acquired, Append, BlockId, Derived, StoreError};
 
@@ -61,6 +61,7 @@ pub(super) struct Writer {
     active: Option<Active>,
     /// A segment that is full or was given up, and has to be cut before the next is begun.
     unsealed: Option<Active>,
+    spare: Spare,
     next_number: u64,
     state: State,
     buffer: Vec<u8>,
@@ -101,6 +102,7 @@ impl Writer {
             keys,
             active,
             unsealed: None,
+            spare: Spare::new(options.dir.join("log")),
             next_number,
             state,
             buffer: Vec::new(),
@@ -195,7 +197,7 @@ impl Writer {
         let capacity = self.segment_bytes.max(length + bytes);
         let path = path_of(&self.dir, number);
         let made = match self.log.bytes().checked_add(capacity) {
-            Some(total) if total <= self.log_bytes_max => make_file(&path, capacity, &begin),
+            Some(total) if total <= self.log_bytes_max => self.spare.take_or_make(&path, capacity, &begin),
             _ => Err(io::Error::new(
                 io::ErrorKind::StorageFull,
                 format!("the log would take more than its {} bytes", self.log_bytes_max),
@@ -209,6 +211,9 @@ impl Writer {
         self.next_number += 1;
         let file = Arc::new(file?);
         self.log.add_segment(number, Arc::clone(&file), capacity, false);
+        if self.log.bytes().saturating_add(self.segment_bytes) <= self.log_bytes_max {
+            self.spare.prepare(self.segment_bytes);
+        }
         Ok(Active { number, file, length, capacity })
     }
 
@@ -327,22 +332,3 @@ impl Writer {
 fn mark(generation: u64) -> BlockId {
     BlockId { generation, sequence: 0 }
 }
-
-/// A preallocated file that begins so, durable with its name.
-fn make_file(path: &std::path::Path, capacity: u64, begin: &[u8]) -> io::Result<File> {
-    let file = File::options().read(true).write(true).create_new(true).open(path)?;
-    match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, capacity) {
-        Ok(()) => {}
-        // This file system cannot preallocate: it works without, a little slower.
-        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(capacity)?,
-        Err(error) => return Err(error.into()),
-    }
-    file.write_all_at(begin, 0)?;
-    file.sync_all()?;
-    if let Some(dir) = path.parent() {
-        File::open(dir)?.sync_all()?;
-    }
-    Ok(file)
-}
-
-const _: () = assert!(HEADER_BYTES == 20, "the format of segments says so");
