@@ -29,12 +29,18 @@ async fn a_node_is_killed_again_and_again(mut store: StoreUnderTest, with_its_st
     let mut node = Node::serving(&store.flags(), &[]).await;
     let mut load = Load::new(&node).await;
     for kill in 1..=KILLS {
-        // The last acknowledgement is on the ledger, many batches are in flight: this is where the kill
-        // falls.
-        assert_eq!(load.run(&node, kill * ACKS).await, Ended::Done, "{}", load.place());
+        let (enough, killer) = (load.reaches(kill * ACKS), node.killer());
+        // The kill falls while batches go out and acknowledgements come in.
+        let (ended, ()) = tokio::join!(load.run(&node, u64::MAX), async {
+            enough.await;
+            if with_its_store {
+                store.kill9();
+            }
+            killer.kill9().unwrap_or_else(|error| panic!("{error}"));
+        });
+        assert!(matches!(ended, Ended::Broken(_)), "a node that is dead goes on: {}", load.place());
         node.kill9();
         if with_its_store {
-            store.kill9();
             store.restart();
         }
         node.relaunch();
@@ -66,11 +72,15 @@ async fn kill_9_of_redis_under_a_living_node_loses_nothing_acknowledged() {
     let mut node = Node::serving(&store.flags(), &[]).await;
     let mut load = Load::new(&node).await;
     for kill in 1..=KILLS {
-        assert_eq!(load.run(&node, kill * ACKS).await, Ended::Done, "{}", load.place());
-        store.kill9();
-        store.restart();
+        let enough = load.reaches((2 * kill - 1) * ACKS);
+        // The load goes on while Redis is gone, and after it is back.
+        let (ended, ()) = tokio::join!(load.run(&node, 2 * kill * ACKS), async {
+            enough.await;
+            store.kill9();
+            store.restart();
+        });
+        assert_eq!(ended, Ended::Done, "{}", load.place());
     }
-    assert_eq!(load.run(&node, (KILLS + 1) * ACKS).await, Ended::Done);
     load.settle(&node).await;
     every_acknowledged_execution_succeeds(&node, &load).await;
     every_acknowledged_execution_ended_once(&mut node, &store, &load).await;

@@ -18,7 +18,7 @@ pub mod wait;
 
 pub use ledger::AckLedger;
 pub use port::{free_port, free_ports};
-pub use process::{Exit, Process, ProcessOptions};
+pub use process::{Exit, Killer, Process, ProcessOptions};
 pub use proxy::Proxy;
 pub use redis::{AppendFsync, Redis, RedisOptions};
 pub use wait::{eventually, eventually_async};

@@ -190,6 +190,12 @@ impl Process {
         }
     }
 
+    /// What can kill it while somebody else holds the handle.
+    #[must_use]
+    pub fn killer(&self) -> Killer {
+        Killer { pid: self.child.id() }
+    }
+
     /// SIGTERM; does not wait, see [`Process::wait_exit`].
     ///
     /// # Errors
@@ -276,6 +282,26 @@ impl Process {
     fn timed_out(&self, what: &str, timeout: Duration) -> TestkitError {
         let what = format!("{}: {what}", self.name);
         TestkitError::TimedOut { what, seconds: timeout.as_secs_f64(), log: self.tail() }
+    }
+}
+
+/// Sends SIGKILL to a process whose handle is in use. Good for as long as the handle has not reaped the process.
+#[derive(Debug, Clone, Copy)]
+pub struct Killer {
+    pid: u32,
+}
+
+impl Killer {
+    /// SIGKILL; the handle still has to reap it, see [`Process::kill9`].
+    ///
+    /// # Errors
+    /// When there is no such process any more.
+    pub fn kill9(self) -> Result<(), TestkitError> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let sent = pid.map_or(Err(std::io::ErrorKind::NotFound.into()), |pid| {
+            kill_process(pid, Signal::KILL).map_err(std::io::Error::from)
+        });
+        sent.map_err(|error| TestkitError::io(format!("SIGKILL to process {}", self.pid), error))
     }
 }
 

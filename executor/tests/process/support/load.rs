@@ -10,7 +10,7 @@ use proto::executor::v1;
 use proto::executor::v1::start_refusal::Reason;
 use tempfile::TempDir;
 use testkit::{AckLedger, eventually_async};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::PATIENCE;
@@ -42,6 +42,8 @@ pub struct Load {
     /// Sent or to be sent, and not acknowledged.
     pending: BTreeMap<u64, Pending>,
     pub acknowledged: u64,
+    /// The same number for whoever waits for it while a run goes on.
+    progress: watch::Sender<u64>,
     /// Refusals by reason.
     pub refused: BTreeMap<String, u64>,
 }
@@ -72,6 +74,7 @@ impl Load {
             sequence: 0,
             pending: BTreeMap::new(),
             acknowledged: 0,
+            progress: watch::Sender::new(0),
             refused: BTreeMap::new(),
         };
         load.incarnation = eventually_async("the dispatcher is registered", PATIENCE, || async {
@@ -110,6 +113,14 @@ impl Load {
     /// Sends what is pending and then new batches, until `enough` acknowledgements have come in all.
     pub async fn run(&mut self, node: &Node, enough: u64) -> Ended {
         self.stream(node, true, |load| load.acknowledged >= enough).await
+    }
+
+    /// Comes when so many acknowledgements are on the ledger.
+    pub fn reaches(&self, acknowledged: u64) -> impl Future<Output = ()> + use<> {
+        let mut progress = self.progress.subscribe();
+        async move {
+            progress.wait_for(|now| *now >= acknowledged).await.expect("the load outlives who waits for it");
+        }
     }
 
     /// Sends what is pending until all of it is acknowledged.
@@ -217,6 +228,7 @@ impl Load {
         self.acknowledged += ids.len() as u64;
         let complete = !pending.open.contains(&true);
         self.ledger.record(ids).expect("the ledger is written");
+        self.progress.send_replace(self.acknowledged);
         if complete {
             self.pending.remove(&wire.sequence);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proto::executor::v1;
 use proto::executor::v1::executor_client::ExecutorClient;
-use testkit::{Exit, Process, ProcessOptions, eventually_async, free_ports};
+use testkit::{Exit, Killer, Process, ProcessOptions, eventually_async, free_ports};
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -85,6 +85,11 @@ impl Node {
 
     pub fn kill9(&mut self) {
         self.process().kill9();
+    }
+
+    /// Kills it while others hold it; see [`Node::kill9`] for the reaping.
+    pub fn killer(&self) -> Killer {
+        self.process.as_ref().expect("the node was launched").killer()
     }
 
     /// SIGTERM, and how it ended.
