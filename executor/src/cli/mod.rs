@@ -4,6 +4,7 @@
 //! says how the process exits. Exit codes are a promise, see [`Exit`]. Nothing here is needed by who embeds a node.
 
 mod conform;
+mod run;
 mod serve;
 mod validate;
 
@@ -34,6 +35,7 @@ EXIT CODES
 
 EXAMPLES
   executor validate order.asl.json            every problem, with line, column and a caret
+  executor run order.asl.json --input '{}'    one execution in virtual time, every event shown
   executor serve                              a node on this machine, executions kept in memory
   executor serve --store-dir /var/lib/myriad  the same, durable
   executor serve --redis-url redis://10.0.0.5:6379 --listen 0.0.0.0:7400 --allow-plaintext
@@ -57,6 +59,8 @@ enum Command {
     Serve(Box<serve::ServeOptions>),
     /// Check definitions, and show every problem with its place
     Validate(validate::ValidateOptions),
+    /// Run one execution here, in virtual time, and show every event
+    Run(run::RunOptions),
     /// Answer conformance cases: one JSON object a line in, one reply a line out
     Conform(conform::ConformOptions),
 }
@@ -67,6 +71,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => match cli.command {
             Command::Serve(options) => serve::run(*options),
             Command::Validate(options) => validate::run(&options),
+            Command::Run(options) => run::run(&options),
             Command::Conform(options) => conform::run(&options),
         },
         Err(error) => {

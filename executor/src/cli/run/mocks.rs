@@ -1,0 +1,70 @@
+//! What tasks answer in a local run, from a file.
+
+use std::collections::HashMap;
+
+use asl::simulate::{Answer, Reply, Request, Services};
+use asl::value::{JsonLimits, Map};
+use asl::{Payload, Str, Value};
+
+use crate::limits;
+
+/// Fields of an answer.
+const FIELDS: [&str; 5] = ["output", "error", "cause", "hang", "seconds"];
+
+/// Answers by state, with how many were given.
+#[derive(Debug, Default)]
+pub(super) struct Mocks {
+    by_state: HashMap<Str, (Vec<Reply>, usize)>,
+}
+
+impl Mocks {
+    /// From a file's text. The error says which state's answers are wrong.
+    pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
+        let limits = JsonLimits { depth: JsonLimits::DEPTH, bytes: limits::DEFINITION_BYTES_MAX };
+        let mocks = Value::parse(text, limits).map_err(|error| error.to_string())?;
+        let states = mocks.as_object().ok_or("an object of states to lists of answers is expected")?;
+        let mut by_state = HashMap::with_capacity(states.len());
+        for (state, answers) in states {
+            let answers = answers.as_array().filter(|answers| !answers.is_empty());
+            let answers =
+                answers.ok_or_else(|| format!("{state}: a list of at least one answer is expected"))?;
+            let replies: Result<Vec<Reply>, String> = answers.iter().map(reply).collect();
+            let replies = replies.map_err(|problem| format!("{state}: {problem}"))?;
+            by_state.insert(state.clone(), (replies, 0));
+        }
+        Ok(Self { by_state })
+    }
+}
+
+impl Services for Mocks {
+    fn call(&mut self, request: &Request<'_>) -> Reply {
+        let recorded = self.by_state.get_mut(&request.place.state).and_then(|(replies, given)| {
+            let reply = replies.get(*given).or(replies.last()).cloned();
+            *given += 1;
+            reply
+        });
+        recorded.unwrap_or_else(|| Reply::now(Answer::Succeeds(request.input.clone())))
+    }
+}
+
+fn reply(answer: &Value) -> Result<Reply, String> {
+    let fields = answer.as_object().ok_or("an answer is an object")?;
+    if let Some(unknown) = fields.keys().find(|key| !FIELDS.contains(&key.as_str())) {
+        return Err(format!("unknown field {unknown:?}; an answer has {}", FIELDS.join(", ")));
+    }
+    let text = |key: &str| fields.get(key).and_then(Value::as_text).cloned().unwrap_or_default();
+    let seconds = fields.get("seconds").and_then(Value::as_f64).unwrap_or(0.0).clamp(0.0, 1e9);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 10^12")]
+    let after_millis = (seconds * 1000.0) as u64;
+    Ok(Reply { after_millis, ..Reply::now(kind_of(fields, text("error"), text("cause"))) })
+}
+
+fn kind_of(fields: &Map, error: Str, cause: Str) -> Answer {
+    if fields.get("hang").and_then(Value::as_bool) == Some(true) {
+        Answer::Never
+    } else if fields.contains_key("error") || fields.contains_key("cause") {
+        Answer::Fails(error, cause)
+    } else {
+        Answer::Succeeds(Payload::from_value(fields.get("output").cloned().unwrap_or_default()))
+    }
+}

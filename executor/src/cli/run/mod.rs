@@ -1,0 +1,248 @@
+//! `executor run`: one execution on this machine, without a node, in virtual time.
+//!
+//! Services answer what a file of mocks says; waits, retries and timeouts move the clock and never sleep. The same core
+//! runs here as in a node, so what is seen here is what will happen there.
+
+mod mocks;
+mod timeline;
+
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use asl::definition::{MachineType, Style, render};
+use asl::history::Collector;
+use asl::simulate::{Simulated, simulate};
+use asl::value::JsonLimits;
+use asl::{Dialect, FixedNames, Machine, Outcome, Payload, Program, StartContext, Timestamp, Value};
+use bytes::Bytes;
+use clap::Args;
+use mocks::Mocks;
+
+use super::Exit;
+use crate::limits;
+
+const MANUAL: &str = "\
+MOCKS
+  A JSON object: the name of a Task state to the answers that its attempts get, one after the other; the last one again and
+  again. Tasks without answers return their input.
+    {\"Pay\": [{\"error\": \"Busy\", \"cause\": \"try later\"}, {\"output\": {\"paid\": true}, \"seconds\": 2}],
+     \"Ship\": [{\"hang\": true}]}
+  output: the result    error, cause: the failure    hang: no answer, so that timeouts pass    seconds: how long it takes
+
+OUTPUT
+  A line for each event: virtual time since the start, event id, type and what it tells; then the outcome. With --json the
+  history and the outcome as one JSON object.
+
+EXIT CODES
+  0  the execution succeeded    1  the definition is invalid, or the execution did not succeed
+  2  wrong usage                3  a file cannot be read
+
+EXAMPLES
+  executor run order.asl.json --input '{\"items\": [1, 2]}'
+  executor run order.asl.json --input @input.json --mocks mocks.json";
+
+/// The options of `executor run`.
+#[derive(Debug, Args)]
+#[command(after_help = MANUAL)]
+pub(super) struct RunOptions {
+    /// File with the definition
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Input: JSON, or @FILE
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    input: String,
+    /// File with the answers of tasks
+    #[arg(long, value_name = "FILE")]
+    mocks: Option<PathBuf>,
+    /// The definition is in Tencent's dialect
+    #[arg(long)]
+    tcsl: bool,
+    /// The machine is of type EXPRESS
+    #[arg(long)]
+    express: bool,
+    /// When the execution starts, in virtual time
+    #[arg(long, value_name = "TIMESTAMP", default_value = "2024-01-01T00:00:00Z")]
+    start: String,
+    /// Seed of retry jitter
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
+    /// Print the history and the outcome as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why nothing was run.
+type Refusal = (Exit, String);
+
+/// Runs the execution and shows it.
+pub(super) fn run(options: &RunOptions) -> Exit {
+    match execute(options) {
+        Ok((shown, exit)) => {
+            // Whoever reads may have seen enough.
+            let _ = io::stdout().lock().write_all(shown.as_bytes());
+            exit
+        }
+        Err((exit, message)) => {
+            let _ = writeln!(io::stderr().lock(), "{}", message.trim_end());
+            exit
+        }
+    }
+}
+
+fn execute(options: &RunOptions) -> Result<(String, Exit), Refusal> {
+    let program = compile(options)?;
+    let input = input(&options.input)?;
+    let start = Timestamp::parse(&options.start)
+        .map_err(|error| (Exit::Usage, format!("error: --start {}: {error}", options.start)))?;
+    let mut mocks = match &options.mocks {
+        None => Mocks::default(),
+        Some(file) => Mocks::parse(&read(file, limits::DEFINITION_BYTES_MAX)?)
+            .map_err(|problem| (Exit::Usage, format!("error: {}: {problem}", file.display())))?,
+    };
+    let machine = Arc::new(machine(program, options.express));
+    let mut history = Collector::new(usize::try_from(machine.history_events_max).unwrap_or(usize::MAX));
+    let context = StartContext { seed: options.seed, ..StartContext::default() };
+    let Simulated { outcome, at, .. } = simulate(&machine, context, input, start, &mut mocks, &mut history);
+    let exit = if matches!(outcome, Some(Outcome::Succeeded(_))) { Exit::Ok } else { Exit::Finding };
+    let shown = if options.json {
+        timeline::json(history.events(), outcome.as_ref())
+    } else {
+        timeline::human(history.events(), outcome.as_ref(), at)
+    };
+    Ok((shown, exit))
+}
+
+fn compile(options: &RunOptions) -> Result<Arc<Program>, Refusal> {
+    let text = read(&options.file, limits::DEFINITION_BYTES_MAX)?;
+    let dialect = if options.tcsl { Dialect::Tcsl } else { Dialect::Asl };
+    let machine = if options.express { MachineType::Express } else { MachineType::Standard };
+    match Program::compile_for(&text, dialect, machine) {
+        Ok(compiled) => Ok(compiled.program),
+        Err(problems) => {
+            let name = options.file.display().to_string();
+            Err((Exit::Finding, render(&text, &problems, &name, Style::Plain)))
+        }
+    }
+}
+
+fn input(given: &str) -> Result<Payload, Refusal> {
+    let (name, text) = match given.strip_prefix('@') {
+        Some(file) => (file, read(Path::new(file), limits::INPUT_BYTES_MAX)?),
+        None => ("--input", given.as_bytes().to_vec()),
+    };
+    Payload::check(Bytes::from(text), JsonLimits::PAYLOAD)
+        .map_err(|error| (Exit::Usage, format!("error: {name} is no input: {error}")))
+}
+
+/// One byte more than a file may have is enough to know that it is too long.
+fn read(file: &Path, longest: usize) -> Result<Vec<u8>, Refusal> {
+    let refused = |error: io::Error| (Exit::Internal, format!("error: {}: {error}", file.display()));
+    let mut text = Vec::new();
+    let source = std::fs::File::open(file).map_err(refused)?;
+    source.take(longest as u64 + 1).read_to_end(&mut text).map_err(refused)?;
+    Ok(text)
+}
+
+fn machine(program: Arc<Program>, express: bool) -> Machine {
+    let (mode_timeout_seconds, history_events_max) = if express {
+        (limits::EXPRESS_SECONDS_MAX, limits::EXPRESS_HISTORY_EVENTS_MAX)
+    } else {
+        (limits::STANDARD_SECONDS_MAX, limits::STANDARD_HISTORY_EVENTS_MAX)
+    };
+    let names = FixedNames {
+        arn: "arn:aws:states:local:000000000000:execution:machine:run".into(),
+        name: "run".into(),
+    };
+    Machine {
+        program,
+        arn: "arn:aws:states:local:000000000000:stateMachine:machine".into(),
+        name: "machine".into(),
+        role_arn: "arn:aws:iam::000000000000:role/local".into(),
+        mode_timeout_seconds,
+        history_events_max,
+        names: Box::new(names),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RETRIED: &str = r#"{"StartAt": "Pay", "States": {"Pay": {"Type": "Task", "End": true,
+        "Resource": "arn:aws:lambda:us-east-1:123456789012:function:pay",
+        "Retry": [{"ErrorEquals": ["Busy"], "IntervalSeconds": 60}]}}}"#;
+
+    fn in_files(definition: &str, mocks: &str, json: bool) -> (String, Exit) {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, answers) = (folder.path().join("m.asl.json"), folder.path().join("mocks.json"));
+        std::fs::write(&file, definition).unwrap();
+        std::fs::write(&answers, mocks).unwrap();
+        let options = RunOptions {
+            file,
+            input: r#"{"order": 7}"#.into(),
+            mocks: Some(answers),
+            tcsl: false,
+            express: false,
+            start: "2024-01-01T00:00:00Z".into(),
+            seed: 1,
+            json,
+        };
+        execute(&options).unwrap_or_else(|(exit, message)| (message, exit))
+    }
+
+    #[test]
+    fn a_run_shows_each_event_with_its_virtual_time_and_the_outcome() {
+        let (shown, exit) =
+            in_files(RETRIED, r#"{"Pay": [{"error": "Busy"}, {"output": "done", "seconds": 2}]}"#, false);
+        assert_eq!(exit, Exit::Ok, "{shown}");
+        let expected = [
+            "+0 ms",
+            "TaskStateEntered  Pay",
+            "LambdaFunctionFailed  Busy",
+            "+60000 ms",
+            "+62000 ms",
+            "SUCCEEDED after 62 s",
+            "\"done\"",
+        ];
+        for part in expected {
+            assert!(shown.contains(part), "{part} in\n{shown}");
+        }
+    }
+
+    #[test]
+    fn a_failed_run_is_a_finding_with_error_and_cause() {
+        let mocks = r#"{"Pay": [{"error": "Broken", "cause": "no luck"}]}"#;
+        let (shown, exit) = in_files(RETRIED, mocks, false);
+        assert_eq!(exit, Exit::Finding);
+        assert!(shown.contains("FAILED after 0 s: Broken: no luck"), "{shown}");
+        let (shown, exit) = in_files(RETRIED, mocks, true);
+        assert_eq!(exit, Exit::Finding);
+        let told = Value::parse(shown.as_bytes(), JsonLimits::default()).unwrap();
+        assert_eq!(told.get("error").and_then(Value::as_str), Some("Broken"));
+        assert_eq!(told.pointer("/history/0/type").and_then(Value::as_str), Some("ExecutionStarted"));
+    }
+
+    #[test]
+    fn a_task_that_never_answers_is_told_as_such() {
+        let (shown, exit) = in_files(RETRIED, r#"{"Pay": [{"hang": true}]}"#, false);
+        assert_eq!(exit, Exit::Finding);
+        assert!(shown.contains("still waits"), "{shown}");
+    }
+
+    #[test]
+    fn an_invalid_definition_is_shown_with_its_problems() {
+        let (shown, exit) = in_files("{}", "{}", false);
+        assert_eq!(exit, Exit::Finding);
+        assert!(shown.contains("These fields are required"), "{shown}");
+    }
+
+    #[test]
+    fn mocks_of_another_shape_are_refused() {
+        for mocks in ["[]", r#"{"Pay": 1}"#, r#"{"Pay": []}"#, r#"{"Pay": [{"outptu": 1}]}"#, "{"] {
+            let (shown, exit) = in_files(RETRIED, mocks, false);
+            assert_eq!(exit, Exit::Usage, "{shown}");
+            assert!(shown.contains("mocks.json"), "{shown}");
+        }
+    }
+}
