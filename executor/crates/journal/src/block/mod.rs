@@ -50,6 +50,8 @@ mod builder;
 mod column;
 mod read;
 mod record;
+mod rows;
+mod section;
 
 pub use builder::{BlockBuilder, OpenedSummary};
 pub use read::{Block, Found, IdRun, SubBlock, SubBlockKind};

@@ -23,6 +23,7 @@ mod listing;
 mod lookup;
 mod name;
 mod pointer;
+mod summary;
 mod writer;
 
 #[cfg(test)]

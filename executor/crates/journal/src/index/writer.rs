@@ -10,8 +10,8 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use ids::{BatchId, ExecutionId, PartitionId};
 
-use super::listing::{Hours, summary_entry};
 use super::pointer::{self, Located, Pointer};
+use super::summary::{Hours, summary_entry};
 use crate::block::{Block, BlockBuilder, IdRun, OpenedSummary, Record};
 use crate::store::{BlockId, Derived, Store, StoreError};
 
