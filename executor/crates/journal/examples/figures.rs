@@ -107,7 +107,8 @@ fn encode(partition: PartitionId, inputs: &[Bytes], what: &str, at_once: bool, n
     }
     let decode_ns = (cpu_ns() - begin) / (100 * BATCH) as f64;
     println!(
-        "{what}, {} 200 B inputs: encode {encode_ns:.0} ns, decode {decode_ns:.0} ns, {:.1} B in blocks and {:.2} B \
+        "{what}, {} 200 B inputs: encode {encode_ns:.0} ns, decode {decode_ns:.0} ns, \
+         {:.1} B in blocks and {:.2} B \
          of index an execution",
         if noise { "half-random" } else { "templated" },
         bytes as f64 / executions,
@@ -144,7 +145,8 @@ async fn file_store(dir: Option<String>) {
         latencies.sort_unstable();
         let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
         println!(
-            "file store, {shards} logs, flushes of 256 in 15 KB: {:.2} M executions/s; p50 {:?}, p99 {:?}, max {:?}",
+            "file store, {shards} logs, flushes of 256 in 15 KB: {:.2} M executions/s; \
+             p50 {:?}, p99 {:?}, max {:?}",
             latencies.len() as f64 * BATCH as f64 / elapsed / 1e6,
             at(0.5),
             at(0.99),

@@ -37,7 +37,7 @@
 //!
 //! | kind | payloads, record by record | columns, in this order |
 //! |---|---|---|
-//! | 1 | input, output unless it is the input | those of 2, stop − start time, output length + 1 (0: the input) |
+//! | 1 | input, output unless it is the input | as 2, stop − start time, output length + 1 (0: the input) |
 //! | 2 | input | machine, start time, seed, name, input length |
 //! | 3 | payload | time, sequence, effect, kind, payload length |
 //! | 4 | payload | stop time, payload length, blocks |

@@ -1,7 +1,7 @@
 //! Records from the columns of a decompressed sub-block.
 //!
-//! Invariants: payloads are slices of the sub-block, never copies; only wanted records are made. What may fail: every
-//! column, with [`StoreError::Corrupt`].
+//! Invariants: payloads are slices of the sub-block, never copies; only wanted records are made. What may
+//! fail: every column, with [`StoreError::Corrupt`].
 
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
 //! One kind's sub-blocks while they are filled and sealed.
 //!
-//! Invariants: the columns, ids, statuses and payloads of a section have the same number of records. What may fail:
-//! nothing; a record beyond the limits of the format is a bug of the caller and stops the process.
+//! Invariants: the columns, ids, statuses and payloads of a section have the same number of records. What may
+//! fail: nothing; a record beyond the limits of the format is a bug of the caller and stops the process.
 
 use ids::{ExecutionId, Status};
 use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};

@@ -1,10 +1,10 @@
 //! Durable and derived keys in an embedded engine (fjall).
 //!
-//! Invariants: a durable key is answered after fsync; derived keys are written without, and read with their time to
-//! live checked; expired ones are cleared away a bounded number at a time, beside new ones. What may fail: the engine,
-//! which takes no more writes after a failed one: it is closed then, and opened again by the next call, at most once a
-//! second, so that writing goes on when the disk has space again. Derived writes that fail meanwhile are lost and
-//! counted in the log.
+//! Invariants: a durable key is answered after fsync; derived keys are written without, and read with their
+//! time to live checked; expired ones are cleared away a bounded number at a time, beside new ones. What may
+//! fail: the engine, which takes no more writes after a failed one: it is closed then, and opened again by
+//! the next call, at most once a second, so that writing goes on when the disk has space again. Derived
+//! writes that fail meanwhile are lost and counted in the log.
 //!
 //! Keys: `durable` holds keys as they are. `derived` holds, after the partition (u16, big-endian):
 //! ```text
@@ -12,8 +12,8 @@
 //! 2 list                                        -> expiry:u64 first:u64 next:u64
 //! 3 list_length:u16 list place:u64              -> value       for first <= place < next
 //! ```
-//! and `expiry` holds due:u64 (ms, in steps of ten seconds) and a key of kind 1 or 2, with an empty value. All numbers
-//! are big-endian.
+//! and `expiry` holds due:u64 (ms, in steps of ten seconds) and a key of kind 1 or 2, with an empty value.
+//! All numbers are big-endian.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -152,7 +152,8 @@ impl Keys {
 
     fn unavailable(&self, why: &str) -> StoreError {
         StoreError::Unavailable(format!(
-            "the keys in {} cannot be used: {why}: check the disk and its free space; they are tried again by themselves",
+            "the keys in {} cannot be used: {why}: check the disk and its free space; \
+             they are tried again by themselves",
             self.dir.display()
         ))
     }
@@ -308,7 +309,7 @@ impl Keys {
             clear_expired(engine, now, EXPIRED_PER_CALL + 2 * count)
         });
         if let Err(error) = done {
-            tracing::warn!(%error, lost = count, "derived keys were not written; look-ups of these blocks fail");
+            tracing::warn!(%error, lost = count, "derived keys were not written; look-ups fail");
         }
     }
 }

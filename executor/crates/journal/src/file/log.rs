@@ -1,7 +1,7 @@
 //! Which block is where, rebuilt from the segments when the store is opened.
 //!
-//! Invariants: the writer's thread alone changes it, after fdatasync; readers see confirmed blocks only. Memory: 48
-//! bytes for each block that is not trimmed. What may fail: reading files.
+//! Invariants: the writer's thread alone changes it, after fdatasync; readers see confirmed blocks only.
+//! Memory: 48 bytes for each block that is not trimmed. What may fail: reading files.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;

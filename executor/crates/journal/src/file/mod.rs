@@ -1,10 +1,10 @@
 //! The store in files: durable on one machine without a server.
 //!
-//! Purpose: the log in preallocated segment files with group commit, small keys in an embedded engine. Invariants: a
-//! write is acknowledged after fdatasync; a torn tail was never acknowledged and is cut when the store is opened; the
-//! fence and the trim marks are as durable as the blocks; one process at a time holds the directory. What may fail: the
-//! disk. A full one gives [`StoreError::Unavailable`] until space returns, and damage to what was acknowledged gives
-//! [`StoreError::Corrupt`], never silence.
+//! Purpose: the log in preallocated segment files with group commit, small keys in an embedded engine.
+//! Invariants: a write is acknowledged after fdatasync; a torn tail was never acknowledged and is cut when
+//! the store is opened; the fence and the trim marks are as durable as the blocks; one process at a time
+//! holds the directory. What may fail: the disk. A full one gives [`StoreError::Unavailable`] until space
+//! returns, and damage to what was acknowledged gives [`StoreError::Corrupt`], never silence.
 //!
 //! # Layout
 //!
@@ -15,13 +15,13 @@
 //! DIR/keys/                 durable and derived keys (fjall); layout in `keys`
 //! ```
 //!
-//! One thread writes for all shards of the process: it gathers what waits, writes it at once, calls fdatasync once,
-//! and answers. A failed write or fdatasync is never repeated on the same file: after it nobody knows which pages the
-//! kernel holds, and a second fdatasync would report success for what is lost. The segment is cut at its last confirmed
-//! frame, and the next append begins a new one.
+//! One thread writes for all shards of the process: it gathers what waits, writes it at once, calls fdatasync
+//! once, and answers. A failed write or fdatasync is never repeated on the same file: after it nobody knows
+//! which pages the kernel holds, and a second fdatasync would report success for what is lost. The segment is
+//! cut at its last confirmed frame, and the next append begins a new one.
 //!
-//! A segment goes when all its blocks are below the trim marks of their partitions. Calls must run inside a tokio
-//! runtime: reads and durable keys use its blocking threads.
+//! A segment goes when all its blocks are below the trim marks of their partitions. Calls must run inside a
+//! tokio runtime: reads and durable keys use its blocking threads.
 
 mod keys;
 mod log;
@@ -61,8 +61,8 @@ pub struct FileOptions {
     pub dir: PathBuf,
     /// Bytes of a segment file, which is the unit in which trimmed space is given back.
     pub segment_bytes: u64,
-    /// All segment files together take no more than this; `None`: as much as the disk has. What is above is refused
-    /// as if the disk were full.
+    /// All segment files together take no more than this; `None`: as much as the disk has. What is above is
+    /// refused as if the disk were full.
     pub log_bytes_max: Option<u64>,
 }
 
@@ -74,7 +74,8 @@ impl FileOptions {
     }
 }
 
-/// The store in files; clones share everything. The last one that is dropped ends the writer and unlocks the directory.
+/// The store in files; clones share everything. The last one that is dropped ends the writer and unlocks the
+/// directory.
 #[derive(Debug, Clone)]
 pub struct FileStore {
     inner: Arc<Inner>,
@@ -121,8 +122,8 @@ impl FileStore {
     /// Opens the store, and cuts a torn tail.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when the directory cannot be used, [`StoreError::Refused`] when another process uses
-    /// it, [`StoreError::Corrupt`] when something acknowledged is damaged.
+    /// [`StoreError::Unavailable`] when the directory cannot be used, [`StoreError::Refused`] when another
+    /// process uses it, [`StoreError::Corrupt`] when something acknowledged is damaged.
     pub fn open(options: FileOptions) -> Result<Self, StoreError> {
         let dir = options.dir.clone();
         std::fs::create_dir_all(dir.join("log")).map_err(|error| unavailable("making", &dir, &error))?;

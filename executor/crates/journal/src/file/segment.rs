@@ -11,13 +11,14 @@
 //! ```
 //!
 //! `header_crc` covers the rest of the frame's header, `payload_crc` the payload.
-//! Kinds: 1 a block; 2 an owner's mark, without payload; 3 the state of all partitions, the first frame of a segment,
-//! so that older segments can go: for each partition that was ever owned its number:u16, generation:u64, the last
-//! block's generation:u64 and sequence:u64, the trim mark's generation:u64 and sequence:u64.
+//! Kinds: 1 a block; 2 an owner's mark, without payload; 3 the state of all partitions, the first frame of a
+//! segment, so that older segments can go: for each partition that was ever owned its number:u16,
+//! generation:u64, the last block's generation:u64 and sequence:u64, the trim mark's generation:u64 and
+//! sequence:u64.
 //!
-//! Invariants: a segment is cut at its last confirmed frame before the next one is begun, so that in all but the last
-//! every frame is whole; the first frame of the last segment that is not whole is where its tail was torn, by a crash
-//! before an acknowledgement.
+//! Invariants: a segment is cut at its last confirmed frame before the next one is begun, so that in all but
+//! the last every frame is whole; the first frame of the last segment that is not whole is where its tail was
+//! torn, by a crash before an acknowledgement.
 
 use std::fs::File;
 use std::io;

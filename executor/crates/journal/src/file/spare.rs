@@ -1,11 +1,12 @@
 //! The next segment, made ready beside the writing.
 //!
-//! Blocks that were allocated but never written cost a journal commit of the file system with each fdatasync (4 ms
-//! against 0.2 ms on a busy ext4 disk), so that a spare file is filled with zeros by a thread of its own while the
-//! present segment is written to. Without a spare at hand a segment is allocated at once, and works more slowly.
+//! Blocks that were allocated but never written cost a journal commit of the file system with each fdatasync
+//! (4 ms against 0.2 ms on a busy ext4 disk), so that a spare file is filled with zeros by a thread of its
+//! own while the present segment is written to. Without a spare at hand a segment is allocated at once, and
+//! works more slowly.
 //!
-//! Invariants: the spare holds nothing; one thread at most fills it, and ends with the store. What may fail: the disk,
-//! and then there is no spare.
+//! Invariants: the spare holds nothing; one thread at most fills it, and ends with the store. What may fail:
+//! the disk, and then there is no spare.
 
 use std::fs::File;
 use std::io;

@@ -1,7 +1,7 @@
 //! The thread that writes: group commit for all shards of the process.
 //!
-//! Invariants: it alone writes to the log; a request is answered after fdatasync has returned; what failed leaves no
-//! trace in the partitions' state. What may fail: the disk, see the module above.
+//! Invariants: it alone writes to the log; a request is answered after fdatasync has returned; what failed
+//! leaves no trace in the partitions' state. What may fail: the disk, see the module above.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -150,8 +150,8 @@ impl Writer {
         self.buffer.shrink_to(BUFFER_BYTES_MAX);
     }
 
-    /// On a full disk an append cannot bring its own trim mark into effect: then the mark goes ahead. It holds whether
-    /// the append is written or not, and becomes durable with the next segment.
+    /// On a full disk an append cannot bring its own trim mark into effect: then the mark goes ahead. It
+    /// holds whether the append is written or not, and becomes durable with the next segment.
     fn trim_first(&mut self, requests: &[Request]) {
         for request in requests {
             let Request::Append { append, .. } = request else { continue };

@@ -1,12 +1,12 @@
 //! Executions of a machine, newest start first.
 //!
-//! Each block in which executions open leaves a small summary in the list of each ten seconds in which one of them
-//! started; a bitmap for each hour says which of these lists there are. A reader walks the buckets from new to old,
-//! reads the blocks whose summary has the machine, latest start first, and gives an execution out as soon as no unread
-//! block can hold a later one.
+//! Each block in which executions open leaves a small summary in the list of each ten seconds in which one of
+//! them started; a bitmap for each hour says which of these lists there are. A reader walks the buckets from
+//! new to old, reads the blocks whose summary has the machine, latest start first, and gives an execution out
+//! as soon as no unread block can hold a later one.
 //!
-//! Invariants: pages are in the order of (start, id), both descending, whatever the order of the flushes; a page reads
-//! a bounded number of blocks, and says where to go on. What may fail: the store.
+//! Invariants: pages are in the order of (start, id), both descending, whatever the order of the flushes; a
+//! page reads a bounded number of blocks, and says where to go on. What may fail: the store.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
@@ -79,14 +79,14 @@ pub struct Listed {
 pub struct Page {
     /// Newest start first.
     pub executions: Vec<Listed>,
-    /// Where the next page begins; `None` when there is no more. A page that ended early may have few executions, or
-    /// none, and everything down to this place has been given.
+    /// Where the next page begins; `None` when there is no more. A page that ended early may have few
+    /// executions, or none, and everything down to this place has been given.
     pub next: Option<Cursor>,
 }
 
-/// One page of a machine's executions, newest start first. `local` says what the partitions' owner knows of an
-/// execution whose batch's pointer is not written (see [`super::IndexWriter::find`]); what neither it nor a pointer
-/// knows an end of is running.
+/// One page of a machine's executions, newest start first. `local` says what the partitions' owner knows of
+/// an execution whose batch's pointer is not written (see [`super::IndexWriter::find`]); what neither it nor
+/// a pointer knows an end of is running.
 ///
 /// # Errors
 /// What the store says; [`StoreError::Corrupt`] when a block or an entry cannot be read.

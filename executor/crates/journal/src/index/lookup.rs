@@ -19,8 +19,8 @@ pub struct Execution {
     pub closed: Option<Closed>,
 }
 
-/// Finds an execution whose batch's pointer has been written: one key and one or two blocks are read. `None` when the
-/// store does not know it (any more), or when its batch is not complete: then its owner knows, see
+/// Finds an execution whose batch's pointer has been written: one key and one or two blocks are read. `None`
+/// when the store does not know it (any more), or when its batch is not complete: then its owner knows, see
 /// [`super::IndexWriter::find`] and [`lookup_with_journal`].
 ///
 /// # Errors
@@ -32,8 +32,8 @@ pub async fn lookup(store: &dyn Store, id: ExecutionId) -> Result<Option<Executi
     }
 }
 
-/// As [`lookup`], and reads the blocks that the closed record names for its outcomes. `located` is what its owner knows,
-/// if it knows something.
+/// As [`lookup`], and reads the blocks that the closed record names for its outcomes. `located` is what its
+/// owner knows, if it knows something.
 ///
 /// # Errors
 /// As [`lookup`].

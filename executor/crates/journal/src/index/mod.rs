@@ -1,22 +1,25 @@
 //! Look-up by id, listing by machine, names and definitions, on top of the [`crate::Store`] contract.
 //!
-//! Invariants: everything under derived keys can be rebuilt from the log; a look-up reads a fixed number of blocks,
-//! however long the log is; what a reader finds is checked against what it asked for, so that a collision of hashes or
-//! an expired key is "not found" and never a wrong answer. What may fail: the store.
+//! Invariants: everything under derived keys can be rebuilt from the log; a look-up reads a fixed number of
+//! blocks, however long the log is; what a reader finds is checked against what it asked for, so that a
+//! collision of hashes or an expired key is "not found" and never a wrong answer. What may fail: the store.
 //!
 //! # Keys
 //!
+//! Numbers are big-endian.
+//!
 //! | key | what |
 //! |---|---|
-//! | derived `b` batch (incarnation, 40 bits of sequence; big-endian) | which blocks hold the batch: [`Pointer`] |
-//! | derived list `l` bucket (Unix time / 10 s, u32 big-endian) | a summary of each block with a start in that time |
-//! | derived `h` hour (Unix time / 3,600 s, u32 big-endian) | a bitmap of the hour's 360 buckets that have a list |
+//! | derived `b` incarnation:u32 sequence:u40 | which blocks hold the batch: [`Pointer`] |
+//! | derived list `l` Unix time / 10 s:u32 | a summary of each block with a start in that time |
+//! | derived `h` Unix time / 3,600 s:u32 | a bitmap of the hour's 360 buckets that have a list |
 //! | derived `n` XXH3-128 of machine, 0, name | the execution of that name, 12 bytes |
 //! | durable `d/` SHA-256 | a definition's bytes |
 //!
-//! A summary is: version (1), statuses of what opened there when it was written (a bit each), generation and sequence of
-//! the block, earliest and latest start (both as differences from the bucket's begin), bytes of a hash (8, or 2 when
-//! the block has many machines), then the sorted hashes (XXH3-64 of the ARN, high bytes first) of its machines.
+//! A summary is: version (1), statuses of what opened there when it was written (a bit each), generation and
+//! sequence of the block, earliest and latest start (both as differences from the bucket's begin), bytes of a
+//! hash (8, or 2 when the block has many machines), then the sorted hashes (XXH3-64 of the ARN, high bytes
+//! first) of its machines.
 
 mod definition;
 mod listing;

@@ -16,16 +16,17 @@ fn key(machine_arn: &str, name: &str) -> Bytes {
     [b"n".as_slice(), &hash.digest128().to_be_bytes()].concat().into()
 }
 
-/// The entry by which [`lookup_name`] finds an execution; it goes beside the block that opens or closes it. Keep `ttl`
-/// at the name's retention, and renew it when the execution closes: a name outlives its execution's end.
+/// The entry by which [`lookup_name`] finds an execution; it goes beside the block that opens or closes it.
+/// Keep `ttl` at the name's retention, and renew it when the execution closes: a name outlives its
+/// execution's end.
 #[must_use]
 pub fn name_entry(machine_arn: &str, name: &str, id: ExecutionId, ttl: Duration) -> Derived {
     let value = [id.batch.to_bytes().as_slice(), &[id.index]].concat();
     Derived::Put { key: key(machine_arn, name), value: value.into(), ttl }
 }
 
-/// The execution that this name was given to. Names may collide in the key: look the execution up and compare machine
-/// and name before its answer is used.
+/// The execution that this name was given to. Names may collide in the key: look the execution up and compare
+/// machine and name before its answer is used.
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] when the entry is no id; else what the store says.

@@ -1,11 +1,11 @@
 //! Deferred pointers: one small key for each start batch says which blocks hold its executions.
 //!
-//! Invariants: a pointer names, for each index of a batch, at most one block that opened it and one that closed it.
-//! What may fail: decoding, with [`StoreError::Corrupt`].
+//! Invariants: a pointer names, for each index of a batch, at most one block that opened it and one that
+//! closed it. What may fail: decoding, with [`StoreError::Corrupt`].
 //!
-//! Format: version (1), then until the end for each block: flags (1 opened, 2 closed, 3 both), generation and sequence
-//! as differences from the block before (at first from 0-0), and the indexes: a count of ranges and first and count − 1
-//! of each, or 255 and a bitmap of 32 bytes.
+//! Format: version (1), then until the end for each block: flags (1 opened, 2 closed, 3 both), generation and
+//! sequence as differences from the block before (at first from 0-0), and the indexes: a count of ranges and
+//! first and count − 1 of each, or 255 and a bitmap of 32 bytes.
 
 use bytes::Bytes;
 use ids::{BatchId, ExecutionId, PartitionId};
@@ -201,7 +201,10 @@ mod tests {
     proptest! {
         #[test]
         fn a_pointer_survives_its_encoding(
-            blocks in vec((1..4u64, any::<u64>(), btree_set(any::<u8>(), 0..256), btree_set(any::<u8>(), 0..9)), 0..5),
+            blocks in vec(
+                (1..4u64, any::<u64>(), btree_set(any::<u8>(), 0..256), btree_set(any::<u8>(), 0..9)),
+                0..5,
+            ),
         ) {
             let mut pointer = Pointer::default();
             for (generation, sequence, opened, closed) in blocks {

@@ -1,7 +1,8 @@
 //! Summaries of blocks, in lists for each ten seconds, and which of these lists there are.
 //!
-//! Invariants: a block is in the list of each ten seconds in which one of its executions started (at most an hour of
-//! them); the bitmap of an hour has a bit for each such list. What may fail: reading, with [`StoreError::Corrupt`].
+//! Invariants: a block is in the list of each ten seconds in which one of its executions started (at most an
+//! hour of them); the bitmap of an hour has a bit for each such list. What may fail: reading, with
+//! [`StoreError::Corrupt`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -34,7 +35,8 @@ pub(super) fn key(prefix: u8, number: u64) -> Bytes {
     Bytes::copy_from_slice(&[prefix, a, b, c, d])
 }
 
-/// How long a summary lives: an execution that closes within the retention is listed for a retention from then on.
+/// How long a summary lives: an execution that closes within the retention is listed for a retention from
+/// then on.
 fn summary_ttl(retention: Duration) -> Duration {
     retention.saturating_mul(2)
 }

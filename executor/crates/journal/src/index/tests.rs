@@ -190,8 +190,8 @@ impl Owner {
     }
 }
 
-/// A batch as a test wants it: for each execution its machine, its delay of start, and in which flush it ends (0: the
-/// same; 4 and above: never).
+/// A batch as a test wants it: for each execution its machine, its delay of start, and in which flush it ends
+/// (0: the same; 4 and above: never).
 type Plan = Vec<(u32, u64, usize)>;
 
 async fn run(plans: &[Plan], recover_after: usize) -> Owner {

@@ -1,8 +1,9 @@
 //! Makes what travels beside a partition's blocks: pointers and summaries.
 //!
-//! Invariants: a batch's pointer is written once, beside the block that closes its last execution; until that append is
-//! confirmed, [`IndexWriter::find`] answers. Memory: some 100 bytes for each batch that has an execution open, and 24
-//! bytes for each row of its indexes in one block; admission bounds both. What may fail: only [`IndexWriter::load`].
+//! Invariants: a batch's pointer is written once, beside the block that closes its last execution; until that
+//! append is confirmed, [`IndexWriter::find`] answers. Memory: some 100 bytes for each batch that has an
+//! execution open, and 24 bytes for each row of its indexes in one block; admission bounds both. What may
+//! fail: only [`IndexWriter::load`].
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
@@ -107,7 +108,8 @@ impl IndexWriter {
         }
     }
 
-    /// The append of this block is confirmed: what travelled beside it, and before, answers from the store from now on.
+    /// The append of this block is confirmed: what travelled beside it, and before, answers from the store
+    /// from now on.
     pub fn confirmed(&mut self, id: BlockId) {
         while self.unconfirmed.front().is_some_and(|(block, _)| *block <= id) {
             if let Some((_, batch)) = self.unconfirmed.pop_front() {
@@ -159,9 +161,9 @@ impl IndexWriter {
         }
     }
 
-    /// The whole log has been seen: pointers of complete batches that closed at or above `rewrite_from` are given again
-    /// (the store may have lost them with the crash), those below were written long ago. Append them beside the next
-    /// blocks, some hundreds at a time.
+    /// The whole log has been seen: pointers of complete batches that closed at or above `rewrite_from` are
+    /// given again (the store may have lost them with the crash), those below were written long ago. Append
+    /// them beside the next blocks, some hundreds at a time.
     pub fn settle(&mut self, rewrite_from: BlockId) -> Vec<Derived> {
         let mut derived = Vec::new();
         let mut complete = Vec::new();
@@ -204,8 +206,8 @@ impl IndexWriter {
         Ok(())
     }
 
-    /// An execution closes longer after its start than the retention: its summary may be forgotten by now, and is given
-    /// again, so that it is listed for as long as it can be looked up.
+    /// An execution closes longer after its start than the retention: its summary may be forgotten by now,
+    /// and is given again, so that it is listed for as long as it can be looked up.
     pub fn straggler(
         &mut self,
         arn: &str,
