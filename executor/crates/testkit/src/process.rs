@@ -285,7 +285,8 @@ impl Process {
     }
 }
 
-/// Sends SIGKILL to a process whose handle is in use. Good for as long as the handle has not reaped the process.
+/// Sends SIGKILL to a process whose handle is in use. Good for as long as the handle has not reaped the
+/// process.
 #[derive(Debug, Clone, Copy)]
 pub struct Killer {
     pid: u32,
