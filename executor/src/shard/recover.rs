@@ -179,9 +179,7 @@ async fn recover(
     let (mut scan, mut retained) = (Scan::default(), Retained::new(retention));
     let mut index = IndexWriter::new(partition, retention);
     index.load(store, now_ms).await?;
-    let last = acquired.last.unwrap_or_default();
-    let sequence = last.sequence.saturating_sub(limits::LOST_BLOCKS_MAX);
-    let rewrite_from = BlockId { generation: last.generation, sequence };
+    let rewrite_from = rewrite_from(store, partition, acquired.last.unwrap_or_default()).await?;
     let mut lost = Vec::new();
     read_all(store, partition, BlockId::default(), |block| {
         scan.block(block, now_ms.saturating_sub(horizon_ms));
@@ -217,6 +215,36 @@ async fn recover(
     }
     let batches = scan.batches;
     Ok(Recovered { generation: acquired.generation, retained, index, lost, batches, open, programs })
+}
+
+/// The first of the log's last [`limits::LOST_BLOCKS_MAX`] blocks, of whatever generation: an owner that was killed
+/// before it had written the entries of its predecessor again has lost those, too.
+async fn rewrite_from(
+    store: &dyn Store,
+    partition: PartitionId,
+    last: BlockId,
+) -> Result<BlockId, StoreError> {
+    let (mut first, mut left) = (last, limits::LOST_BLOCKS_MAX);
+    let mut to = Some(last);
+    while let (Some(end), true) = (to, left > 0) {
+        let limit = usize::try_from(left).unwrap_or(usize::MAX).min(limits::RECOVERY_PAGE);
+        let range = BlockRange { from: BlockId::default(), to: end, reverse: true, limit };
+        let page = store.read(partition, range).await?;
+        left = left.saturating_sub(page.len() as u64);
+        if let Some((id, _)) = page.last() {
+            first = *id;
+        }
+        to = (page.len() == limit).then_some(first).and_then(before);
+    }
+    Ok(first)
+}
+
+/// The greatest id below this one.
+fn before(id: BlockId) -> Option<BlockId> {
+    match id.sequence.checked_sub(1) {
+        Some(sequence) => Some(BlockId { sequence, ..id }),
+        None => Some(BlockId { generation: id.generation.checked_sub(1)?, sequence: u64::MAX }),
+    }
 }
 
 /// The names of what a block opened, so that they are found again.
