@@ -108,8 +108,8 @@ mod tests {
             (11, 10, "ParallelStateExited", r#"{"name":"Both"}"#),
             (12, 11, "ExecutionSucceeded", r#"{"output":"[1,{}]"}"#),
         ]));
-        let expected = "\
- +0 ms     1  ExecutionStarted  {}
+        // The first line begins with a space, which a continued literal would swallow.
+        let expected = " +0 ms     1  ExecutionStarted  {}
  +1 ms     2  ParallelStateEntered  Both
  +2 ms     3  │ ParallelStateStarted
  +3 ms     4  │ │ TaskStateEntered  A

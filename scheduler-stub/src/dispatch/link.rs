@@ -156,6 +156,7 @@ impl Link {
     /// What follows from whatever happened.
     fn turn(&mut self) {
         let now_us = self.shared.clock.now_us();
+        self.gather();
         self.expire(now_us);
         self.reconnect(now_us);
         self.resend(now_us);
@@ -182,6 +183,10 @@ impl Link {
             return;
         };
         self.lanes.push(first);
+    }
+
+    /// Takes in what waits in the queue, so that the next batch is as large as it can be.
+    fn gather(&mut self) {
         while self.lanes.has_room() {
             let Ok(next) = self.queue.try_recv() else { break };
             self.lanes.push(next);

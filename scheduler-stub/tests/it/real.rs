@@ -1,0 +1,185 @@
+//! The scheduler with a real node in the same process.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use executor::config::Config;
+use executor::node::Node;
+use journal::memory::MemoryStore;
+use journal::store::Connect;
+use proto::executor::v1::ExecutionStatus;
+use proto::scheduler::v1::{CreateStateMachineRequest, StartExecutionsRequest};
+use scheduler_stub::client::Client;
+use scheduler_stub::{Scheduler, SchedulerConfig};
+use testkit::eventually_async;
+use tokio_stream::iter;
+use tonic::Code;
+use tonic_types::StatusExt;
+
+use crate::fake::PATIENCE;
+
+const PASS: &[u8] = br#"{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}"#;
+const WAIT: &[u8] = br#"{"StartAt":"A","States":{"A":{"Type":"Wait","Seconds":86400,"End":true}}}"#;
+
+struct Stage {
+    memory: MemoryStore,
+    node: Node,
+    scheduler: Scheduler,
+    client: Client,
+}
+
+async fn node(memory: &MemoryStore, config: Config) -> Node {
+    let node = Node::start(config, Arc::new(memory.clone())).expect("the node starts");
+    assert!(tokio::time::timeout(PATIENCE, node.ready()).await.expect("it becomes ready"));
+    node
+}
+
+async fn stage() -> Stage {
+    let memory = MemoryStore::new();
+    let node = node(&memory, Config { shards: 2, ..Config::embedded() }).await;
+    let config = SchedulerConfig {
+        listen: "127.0.0.1:0".parse().expect("an address"),
+        nodes: vec![node.addresses().public.to_string()],
+        ..SchedulerConfig::default()
+    };
+    let store = memory.connect().await.expect("memory");
+    let scheduler = Scheduler::start(config, store).await.expect("the scheduler starts");
+    scheduler.directory().wait_for_shards(PATIENCE).await.expect("the node joins");
+    let client = Client::connect(&scheduler.address().to_string()).await.expect("it answers");
+    Stage { memory, node, scheduler, client }
+}
+
+async fn create(client: &mut Client, name: &str, definition: &'static [u8]) -> String {
+    let definition = Bytes::from_static(definition);
+    let request =
+        CreateStateMachineRequest { name: name.into(), definition, ..CreateStateMachineRequest::default() };
+    client.create(request).await.expect("created").arn
+}
+
+async fn status_of(client: &Client, execution: &str) -> ExecutionStatus {
+    let mut client = client.clone();
+    let described = client.describe(execution).await.expect("described");
+    described.summary.expect("a summary").status()
+}
+
+async fn until(client: &Client, execution: &str, wanted: ExecutionStatus) {
+    eventually_async("the execution's status", PATIENCE, async || match status_of(client, execution).await {
+        status if status == wanted => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_execution_is_started_described_and_stopped_through_the_scheduler() {
+    let stage = stage().await;
+    let mut client = stage.client.clone();
+    let pass = create(&mut client, "pass", PASS).await;
+    let started = client.start(&pass, "", Bytes::from_static(br#"{"a":1}"#)).await.expect("started");
+    assert!(started.execution_arn.ends_with(&started.execution_id), "{}", started.execution_arn);
+    until(&client, &started.execution_arn, ExecutionStatus::Succeeded).await;
+    let described = client.describe(&started.execution_id).await.expect("by its id too");
+    assert_eq!(described.output.as_deref(), Some(&br#"{"a":1}"#[..]));
+
+    let wait = create(&mut client, "wait", WAIT).await;
+    let open = client.start(&wait, "", Bytes::new()).await.expect("started");
+    assert_eq!(status_of(&client, &open.execution_arn).await, ExecutionStatus::Running);
+    client.stop(&open.execution_arn, "Enough", "said the test").await.expect("stopped");
+    until(&client, &open.execution_arn, ExecutionStatus::Aborted).await;
+}
+
+#[tokio::test]
+async fn a_batch_of_256_starts_is_acknowledged_as_one_range() {
+    let stage = stage().await;
+    let mut client = stage.client.clone();
+    let state_machine_arn = create(&mut client, "pass", PASS).await;
+    let input = (0..256).map(|number| Bytes::from(format!("{{\"n\":{number}}}"))).collect();
+    let message = StartExecutionsRequest { tag: 9, state_machine_arn, input, name: Vec::new() };
+    let stream = client.executions().start_executions(iter([message])).await;
+    let mut answers = stream.expect("a stream").into_inner();
+    let answer = tokio::time::timeout(PATIENCE, answers.message()).await.expect("it comes").expect("sound");
+    let answer = answer.expect("an answer");
+    assert_eq!((answer.tag, answer.from, answer.to, answer.refusal), (9, 0, 256, None));
+    let batch = ids::BatchId::try_from(&answer.batch.expect("an id")).expect("an id");
+    let execution = batch.execution(255).to_string();
+    until(&client, &execution, ExecutionStatus::Succeeded).await;
+    let described = client.describe(&execution).await.expect("described");
+    assert_eq!(described.output.as_deref(), Some(&br#"{"n":255}"#[..]));
+}
+
+#[tokio::test]
+async fn a_batch_with_bad_entries_starts_the_good_ones() {
+    let stage = stage().await;
+    let mut client = stage.client.clone();
+    let state_machine_arn = create(&mut client, "pass", PASS).await;
+    let bad: [&[u8]; 3] = [b"{\"a\":1e999}", b"\"\xff\"", b"\"\\ud800\""];
+    let mut input = vec![Bytes::from_static(b"{}")];
+    input.extend(bad.map(Bytes::from_static));
+    input.push(Bytes::from_static(b"[]"));
+    let message = StartExecutionsRequest { tag: 1, state_machine_arn, input, name: Vec::new() };
+    let stream = client.executions().start_executions(iter([message])).await;
+    let mut answers = stream.expect("a stream").into_inner();
+    let mut verdicts = Vec::new();
+    while verdicts.len() < 5 {
+        let answer =
+            tokio::time::timeout(PATIENCE, answers.message()).await.expect("it comes").expect("sound");
+        let answer = answer.expect("the stream is open");
+        for entry in answer.from..answer.to {
+            verdicts.push((entry, answer.refusal.as_ref().map(|refusal| refusal.code.clone())));
+        }
+    }
+    verdicts.sort();
+    let invalid = Some("InvalidExecutionInput".to_owned());
+    let expected = [(0, None), (1, invalid.clone()), (2, invalid.clone()), (3, invalid), (4, None)];
+    assert_eq!(verdicts, expected);
+}
+
+#[tokio::test]
+async fn mistakes_are_told_with_their_code() {
+    let stage = stage().await;
+    let mut client = stage.client.clone();
+    let pass = create(&mut client, "pass", PASS).await;
+    let unknown = "arn:aws:states:local:000000000000:stateMachine:nobody";
+    let long = format!("\"{}\"", "x".repeat(262_143));
+    let cases = [
+        (unknown, "", "{}", Code::NotFound, "StateMachineDoesNotExist"),
+        ("orders", "", "{}", Code::InvalidArgument, "InvalidArn"),
+        (&pass, "a b", "{}", Code::InvalidArgument, "InvalidName"),
+        (&pass, "", "{", Code::InvalidArgument, "InvalidExecutionInput"),
+        (&pass, "", "{\"a\":1e999}", Code::InvalidArgument, "InvalidExecutionInput"),
+        (&pass, "", &long, Code::InvalidArgument, "InvalidExecutionInput"),
+    ];
+    for (machine, name, input, grpc, reason) in cases {
+        let status = client.start(machine, name, Bytes::from(input.to_owned())).await.expect_err(reason);
+        let details = status.get_error_details();
+        let info = details.error_info().expect("an ErrorInfo");
+        assert_eq!((status.code(), info.reason.as_str()), (grpc, reason), "{status}");
+    }
+    let status = client.describe("what").await.expect_err("no execution");
+    assert_eq!(status.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_node_that_goes_and_comes_back_takes_starts_again_and_knows_the_old_ones() {
+    let Stage { memory, node: first, mut client, scheduler } = stage().await;
+    let pass = create(&mut client, "pass", PASS).await;
+    let before = client.start(&pass, "", Bytes::new()).await.expect("started");
+    until(&client, &before.execution_arn, ExecutionStatus::Succeeded).await;
+    let listen = first.addresses().public;
+    first.drain();
+    first.wait().await;
+    drop(first);
+    let mut changes = scheduler.directory().changes();
+    let gone = changes.wait_for(|view| view.shards.is_empty());
+    drop(tokio::time::timeout(PATIENCE, gone).await.expect("it is missed").expect("the scheduler lives"));
+    let status = client.start(&pass, "", Bytes::new()).await.expect_err("no node");
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("no node takes starts"), "{status}");
+
+    let _second = node(&memory, Config { shards: 2, listen, ..Config::embedded() }).await;
+    scheduler.directory().wait_for_shards(PATIENCE).await.expect("it joins again");
+    let after = client.start(&pass, "", Bytes::new()).await.expect("started");
+    assert_ne!(after.execution_id, before.execution_id);
+    until(&client, &after.execution_arn, ExecutionStatus::Succeeded).await;
+    until(&client, &before.execution_arn, ExecutionStatus::Succeeded).await;
+}
