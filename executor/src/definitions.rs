@@ -56,6 +56,9 @@ impl Definitions {
     ) -> Result<DefinitionHash, Error> {
         let compiled = Program::compile(&definition, dialect);
         let program = compiled.map_err(|diagnostics| Error::InvalidDefinition { diagnostics })?.program;
+        if self.compiled(&program.hash, dialect).is_some() {
+            return Ok(program.hash);
+        }
         store.put(key(&program.hash), definition).await?;
         self.keep(&program);
         Ok(program.hash)

@@ -45,6 +45,22 @@ pub enum Error {
         /// With jitter.
         retry_after: Duration,
     },
+    /// A shard refuses to take more now, in its own words.
+    #[error("{message}")]
+    Shed {
+        /// What is full.
+        message: String,
+        /// With jitter.
+        retry_after: Duration,
+    },
+    /// A shard cannot make anything durable now, in its own words.
+    #[error("{message}")]
+    NotDurable {
+        /// Why.
+        message: String,
+        /// With jitter.
+        retry_after: Duration,
+    },
     /// The node is going away: another one will take the work.
     #[error("this node is draining: send the request to another node")]
     Draining,

@@ -172,6 +172,11 @@ pub(super) async fn start(
     if node.health.is_draining() {
         return Err(Error::Draining);
     }
+    if !node.health.is_serving() {
+        // A start that is let in now would wait as long as the store is away.
+        let message = "the node does not serve now: it is starting, or its store does not answer".to_owned();
+        return Err(Error::NotDurable { message, retry_after: super::dispatch::RETRY_AFTER });
+    }
     let asked = ask_for(node, &request)?;
     let definition_hash = match (request.definition.is_empty(), request.definition_hash.len()) {
         (false, _) => {

@@ -38,6 +38,8 @@ fn row(error: &Error) -> Row {
         Error::Conflict { code, .. } if code.ends_with("AlreadyExists") => row(Code::AlreadyExists, code),
         Error::Conflict { code, .. } => row(Code::FailedPrecondition, code),
         Error::Overloaded { retry_after, .. } => later(Code::ResourceExhausted, "Overloaded", *retry_after),
+        Error::Shed { retry_after, .. } => later(Code::ResourceExhausted, "Overloaded", *retry_after),
+        Error::NotDurable { retry_after, .. } => later(Code::Unavailable, "StoreUnavailable", *retry_after),
         Error::Draining => row(Code::Unavailable, "Draining"),
         Error::NotOwner { .. } => row(Code::FailedPrecondition, "NotOwner"),
         Error::ShardGone => row(Code::Unavailable, "ShardGone"),
@@ -109,7 +111,10 @@ impl From<Error> for Status {
 /// A refusal of the batch stream as the error that a plain call would have had.
 pub(super) fn from_refusal(refusal: v1::StartRefusal, partition: u16) -> Error {
     use v1::start_refusal::Reason;
-    let retry_after = Duration::from_millis(u64::from(refusal.retry_after_ms.max(1)));
+    let retry_after = match refusal.retry_after_ms {
+        0 => RETRY_AFTER,
+        ms => Duration::from_millis(u64::from(ms)),
+    };
     let message = refusal.message.clone();
     match refusal.reason() {
         Reason::DefinitionMissing => Error::NotFound {
@@ -118,10 +123,10 @@ pub(super) fn from_refusal(refusal: v1::StartRefusal, partition: u16) -> Error {
                 "{message}; send the definition with PutDefinition, or in the request's `definition`"
             ),
         },
-        Reason::Overloaded => Error::Overloaded { what: "the shard's admission", limit: 0, retry_after },
+        Reason::Overloaded => Error::Shed { message, retry_after },
         Reason::NotOwner => Error::NotOwner { partition },
         Reason::Draining => Error::Draining,
-        Reason::StoreUnavailable => Error::Store(StoreError::Unavailable(message)),
+        Reason::StoreUnavailable => Error::NotDurable { message, retry_after },
         Reason::Conflict => Error::Conflict { code: conflict_code(&refusal.code), message },
         Reason::Expired => Error::Conflict { code: "BatchExpired", message },
         Reason::Unspecified | Reason::Invalid => {
@@ -175,6 +180,18 @@ mod tests {
                 Error::Overloaded { what: "w", limit: 1, retry_after: after },
                 Code::ResourceExhausted,
                 "Overloaded",
+                true,
+            ),
+            (
+                Error::Shed { message: text(), retry_after: after },
+                Code::ResourceExhausted,
+                "Overloaded",
+                true,
+            ),
+            (
+                Error::NotDurable { message: text(), retry_after: after },
+                Code::Unavailable,
+                "StoreUnavailable",
                 true,
             ),
             (Error::Draining, Code::Unavailable, "Draining", false),

@@ -1,0 +1,164 @@
+//! The program as people and supervisors meet it: exit codes, where settings come from, signals, an absent store.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use testkit::{Process, ProcessOptions, Redis, RedisOptions};
+
+const EXECUTOR: &str = env!("CARGO_BIN_EXE_executor");
+const PATIENCE: Duration = Duration::from_secs(30);
+const PASS: &str = r#"{"StartAt":"P","States":{"P":{"Type":"Pass","End":true}}}"#;
+
+fn executor(arguments: &[&str], environment: &[(&str, &str)], input: &str) -> Output {
+    let mut child = Command::new(EXECUTOR)
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    // The program may end before it has read all of it.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    child.wait_with_output().expect("the program ends")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn the_manual_and_the_version_go_to_standard_output() {
+    for arguments in [&["--help"][..], &["serve", "--help"], &["validate", "--help"], &["--version"]] {
+        let output = executor(arguments, &[], "");
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "{arguments:?}");
+    }
+    let manual = text(&executor(&["serve", "--help"], &[], "").stdout);
+    for part in ["MYRIAD_LISTEN", "WHAT THE DEFAULTS PROMISE", "SIGNALS", "EXAMPLES", "[default: 1h]"] {
+        assert!(manual.contains(part), "{part} in {manual}");
+    }
+}
+
+#[test]
+fn wrong_usage_exits_with_2_and_says_what_is_wrong() {
+    let cases: [(&[&str], &str); 5] = [
+        (&["frobnicate"], "frobnicate"),
+        (&["serve", "--retention", "soon"], "no duration"),
+        (&["serve", "--shards", "0"], "--shards"),
+        (&["serve", "--listen", "0.0.0.0:0"], "--allow-plaintext"),
+        (&["serve", "--config", "/nowhere.toml"], "/nowhere.toml"),
+    ];
+    for (arguments, part) in cases {
+        let output = executor(arguments, &[], "");
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}");
+        assert!(message.contains(part), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), "shards = 1\nmax-open = 11\nretention = \"3h\"\n").expect("written");
+    let path = file.path().to_str().expect("text");
+    let output = executor(
+        &["serve", "--print-config", "--shards", "3"],
+        &[("MYRIAD_CONFIG", path), ("MYRIAD_SHARDS", "2"), ("MYRIAD_MAX_OPEN", "22")],
+        "",
+    );
+    let printed = text(&output.stdout);
+    for line in ["shards = 3", "max-open = 22", "retention = \"3h\""] {
+        assert!(printed.contains(line), "{line} in {printed}{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn an_environment_variable_that_is_no_setting_is_refused() {
+    let output = executor(&["serve", "--print-config"], &[("MYRIAD_LISTNE", "x")], "");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("did you mean MYRIAD_LISTEN?"));
+}
+
+#[test]
+fn validate_reads_standard_input_and_says_by_its_exit_code_whether_all_is_well() {
+    let valid = executor(&["validate", "-"], &[], PASS);
+    assert_eq!((valid.status.code(), text(&valid.stdout).as_str()), (Some(0), "<stdin>: valid\n"));
+    let invalid = executor(&["validate", "--format", "json", "-"], &[], r#"{"StartAt":"Q","States":{}}"#);
+    assert_eq!(invalid.status.code(), Some(1));
+    let report: serde_json::Value = serde_json::from_slice(&invalid.stdout).expect("one JSON object");
+    assert_eq!(report["valid"], false);
+}
+
+#[test]
+fn validate_names_a_file_that_cannot_be_read_and_goes_on_with_the_others() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), PASS).expect("written");
+    let output = executor(&["validate", "/nowhere.json", file.path().to_str().expect("text")], &[], "");
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("/nowhere.json"));
+    assert!(text(&output.stdout).contains("valid"));
+}
+
+fn serve(arguments: &[&str]) -> Process {
+    let fixed =
+        ["serve", "--listen", "127.0.0.1:0", "--data-port-base", "0", "--shards", "1", "--partitions", "2"];
+    let arguments = fixed.iter().chain(arguments).map(|argument| (*argument).to_owned());
+    let options = ProcessOptions::new("executor", EXECUTOR, arguments);
+    Process::start(&options).expect("the program starts")
+}
+
+#[test]
+fn a_termination_signal_drains_and_exits_with_0() {
+    let mut node = serve(&["--metrics", "127.0.0.1:0"]);
+    node.wait_for_line("serving=true", PATIENCE).expect("serves");
+    node.terminate().expect("signalled");
+    let exit = node.wait_exit(PATIENCE).expect("ends");
+    assert_eq!(exit.code, Some(0), "{}", node.tail());
+    assert!(node.log().contains("drained"), "{}", node.tail());
+}
+
+#[test]
+fn a_second_signal_ends_the_process_at_once_with_3() {
+    let mut node = serve(&["--no-metrics", "--drain-notice", "1h", "--drain-deadline", "2h"]);
+    node.wait_for_line("serving=true", PATIENCE).expect("serves");
+    node.terminate().expect("signalled");
+    node.wait_for_line("drain begins", PATIENCE).expect("drains");
+    node.terminate().expect("signalled");
+    assert_eq!(node.wait_exit(PATIENCE).expect("ends").code, Some(3), "{}", node.tail());
+}
+
+#[test]
+fn a_drain_beyond_its_deadline_says_so_and_exits_with_3() {
+    let mut node = serve(&["--no-metrics", "--drain-notice", "1h", "--drain-deadline", "1ms"]);
+    node.wait_for_line("serving=true", PATIENCE).expect("serves");
+    node.terminate().expect("signalled");
+    assert_eq!(node.wait_exit(PATIENCE).expect("ends").code, Some(3), "{}", node.tail());
+    assert!(node.log().contains("cut short"), "{}", node.tail());
+}
+
+#[test]
+fn a_node_without_its_redis_says_which_one_and_serves_once_it_is_there() {
+    let mut redis = Redis::start(RedisOptions::default()).expect("redis-server is installed");
+    let url = redis.url();
+    redis.stop().expect("stops");
+    let mut node = serve(&["--redis-url", &url, "--no-metrics"]);
+    let line = node.wait_for_line("the store cannot be reached", PATIENCE).expect("says so");
+    assert!(line.contains(&redis.port().to_string()), "{line}");
+    redis.restart().expect("starts again");
+    node.wait_for_line("serving=true", PATIENCE).expect("serves");
+    assert!(node.log().contains("an acknowledged execution"), "says what it promises: {}", node.tail());
+}
+
+#[test]
+fn a_port_in_use_is_named_and_exits_with_3() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let output = executor(&["serve", "--listen", &address, "--no-metrics", "--data-port-base", "0"], &[], "");
+    assert_eq!(output.status.code(), Some(3));
+    let message = text(&output.stderr);
+    assert!(message.contains("--listen") && message.contains(&address), "{message}");
+}

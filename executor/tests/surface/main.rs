@@ -1,0 +1,12 @@
+//! The gRPC surface of a whole node, in this process, on the memory store.
+//!
+//! Rooms: `support` (a node and a client), `calls` (each plain call), `bad_input` (what is refused, and how), `streams`
+//! (batches, completions, workers), `lifecycle` (health, drain, a store that is away), `load` (too much of it, and how a
+//! scheduler hears of it).
+
+mod bad_input;
+mod calls;
+mod lifecycle;
+mod load;
+mod streams;
+mod support;
