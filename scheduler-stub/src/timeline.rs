@@ -14,30 +14,89 @@ const SHOWN_CHARS: usize = 72;
 pub fn render(events: &[HistoryEvent]) -> String {
     let began_ms = events.first().map_or(0, |event| event.timestamp_ms);
     let width = events.last().map_or(1, |last| span(last.timestamp_ms.saturating_sub(began_ms)).len());
-    let mut depths: HashMap<u64, (usize, bool)> = HashMap::with_capacity(events.len());
+    let mut scopes = Scopes::default();
     let mut text = String::new();
     for event in events {
-        let (depth, opened) = depths.get(&event.previous_event_id).copied().unwrap_or_default();
-        let depth = (depth + usize::from(opened)).saturating_sub(usize::from(closes(&event.r#type)));
-        depths.insert(event.id, (depth, opens(&event.r#type)));
+        let details = serde_json::from_slice(&event.details).unwrap_or_default();
         let at = span(event.timestamp_ms.saturating_sub(began_ms));
-        let indent = "│ ".repeat(depth);
+        let indent = "│ ".repeat(scopes.depth(event, &details));
         let id = event.id;
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{at:>width$}  {id:>4}  {indent}{}{}", event.r#type, details(event));
+        let _ = writeln!(text, "{at:>width$}  {id:>4}  {indent}{}{}", event.r#type, summary(event, &details));
     }
     text
 }
 
-fn opens(kind: &str) -> bool {
-    kind.ends_with("StateEntered") || matches!(kind, "ParallelStateStarted" | "MapIterationStarted")
+/// What an event is inside of.
+struct Scope {
+    parent: Option<usize>,
+    depth: usize,
+    /// The state's name; `None` for a branch or an iteration, in which states follow each other.
+    state: Option<String>,
 }
 
-fn closes(kind: &str) -> bool {
-    let ended = |name: &str| {
-        kind.strip_prefix(name).is_some_and(|how| matches!(how, "Succeeded" | "Failed" | "Aborted"))
-    };
-    kind.ends_with("StateExited") || ended("ParallelState") || ended("MapIteration")
+/// Where each event stands. Branches run at the same time, so that an event's place follows from the one that it names
+/// as its predecessor, not from the line above.
+#[derive(Default)]
+struct Scopes {
+    all: Vec<Scope>,
+    /// The innermost scope after each event.
+    after: HashMap<u64, Option<usize>>,
+}
+
+impl Scopes {
+    /// How deep the event stands; opens and closes scopes as it says.
+    fn depth(&mut self, event: &HistoryEvent, details: &Value) -> usize {
+        let before = self.after.get(&event.previous_event_id).copied().flatten();
+        let kind = event.r#type.as_str();
+        let name = details.get("name").and_then(Value::as_str).unwrap_or_default();
+        let ended = |prefix: &str| {
+            kind.strip_prefix(prefix).is_some_and(|how| matches!(how, "Succeeded" | "Failed" | "Aborted"))
+        };
+        let outer = if kind.ends_with("StateExited") {
+            self.out_of(before, |scope| scope.state.as_deref() == Some(name))
+        } else if kind.ends_with("StateEntered") {
+            self.until(before, |scope| scope.state.is_none())
+        } else if ended("MapIteration") {
+            self.out_of(before, |scope| scope.state.is_none())
+        } else if ended("ParallelState") || ended("MapState") {
+            self.until(before, |scope| scope.state.is_some())
+        } else if kind.starts_with("Execution") {
+            None
+        } else {
+            before
+        };
+        let depth = outer.map_or(0, |scope| self.all[scope].depth + 1);
+        let state = if kind.ends_with("StateEntered") {
+            Some(Some(name.to_owned()))
+        } else if matches!(kind, "ParallelStateStarted" | "MapIterationStarted") {
+            Some(None)
+        } else {
+            None
+        };
+        let after = match state {
+            Some(state) => {
+                self.all.push(Scope { parent: outer, depth, state });
+                Some(self.all.len() - 1)
+            }
+            None => outer,
+        };
+        self.after.insert(event.id, after);
+        depth
+    }
+
+    /// The innermost scope of this kind, from `from` outwards.
+    fn until(&self, from: Option<usize>, wanted: impl Fn(&Scope) -> bool) -> Option<usize> {
+        std::iter::successors(from, |scope| self.all[*scope].parent).find(|scope| wanted(&self.all[*scope]))
+    }
+
+    /// What the innermost scope of this kind is inside of; without such a scope nothing is left.
+    fn out_of(&self, from: Option<usize>, wanted: impl Fn(&Scope) -> bool) -> Option<usize> {
+        match self.until(from, wanted) {
+            Some(scope) => self.all[scope].parent,
+            None => from,
+        }
+    }
 }
 
 /// Milliseconds below ten seconds, else seconds.
@@ -46,10 +105,7 @@ fn span(ms: u64) -> String {
 }
 
 /// What the line says beside the type: names first, then what went wrong, then data.
-fn details(event: &HistoryEvent) -> String {
-    let Ok(Value::Object(details)) = serde_json::from_slice::<Value>(&event.details) else {
-        return String::new();
-    };
+fn summary(event: &HistoryEvent, details: &Value) -> String {
     let text = |key: &str| details.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
     let mut line = String::new();
     for key in ["name", "resource", "error", "cause"] {
@@ -105,7 +161,7 @@ mod tests {
             (8, 6, "LambdaFunctionSucceeded", r#"{"output":"1"}"#),
             (9, 8, "TaskStateExited", r#"{"name":"A"}"#),
             (10, 9, "ParallelStateSucceeded", ""),
-            (11, 10, "ParallelStateExited", r#"{"name":"Both"}"#),
+            (11, 9, "ParallelStateExited", r#"{"name":"Both"}"#),
             (12, 11, "ExecutionSucceeded", r#"{"output":"[1,{}]"}"#),
         ]));
         // The first line begins with a space, which a continued literal would swallow.

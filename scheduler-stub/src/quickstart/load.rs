@@ -133,7 +133,7 @@ fn messages(machines: &[String], count: usize) -> Result<Vec<(usize, StartExecut
     let mut queues = Vec::with_capacity(machines.len());
     for example in &EXAMPLES {
         let inputs = example.inputs().map_err(|error| Error::invalid("BadExample", error.to_string()))?;
-        queues.push((inputs, Vec::new()));
+        queues.push((inputs, Vec::new(), 0));
     }
     let mut messages: Vec<(usize, StartExecutionsRequest)> = Vec::new();
     let mut flush = |machine: usize, input: Vec<bytes::Bytes>| {
@@ -146,17 +146,27 @@ fn messages(machines: &[String], count: usize) -> Result<Vec<(usize, StartExecut
     };
     for number in 0..count {
         let machine = machine_of(number);
-        let (inputs, queue) = &mut queues[machine];
-        let input = &inputs[number % inputs.len()];
-        queue.push(bytes::Bytes::from(input.clone()));
+        let (inputs, queue, round) = &mut queues[machine];
+        queue.push(bytes::Bytes::from(inputs[sample_of(*round, inputs.len())].clone()));
+        *round += 1;
         if queue.len() == MESSAGE_STARTS {
             flush(machine, std::mem::take(queue));
         }
     }
-    for (machine, (_, queue)) in queues.into_iter().enumerate() {
+    for (machine, (_, queue, _)) in queues.into_iter().enumerate() {
         flush(machine, queue);
     }
     Ok(messages)
+}
+
+/// Which sample the n-th execution of a machine takes. The first half of the samples is what happens every day; the
+/// others, in which something goes wrong or takes long, are one in ten.
+fn sample_of(round: usize, samples: usize) -> usize {
+    let usual = samples.div_ceil(2);
+    match (round % 10, samples - usual) {
+        (9, unusual) if unusual > 0 => usual + round / 10 % unusual,
+        _ => round % usual,
+    }
 }
 
 /// Which example the n-th execution runs: each hundred has every example's share, evenly mixed.
