@@ -1,7 +1,8 @@
 //! Programs by the hash of their definition: compiled once per node, kept in the store for ever.
 //!
-//! Invariants: a program is handed out only after its definition is durable; at most [`limits::PROGRAMS_MAX`] programs
-//! stay compiled, others are read again from the store. What may fail: the store; a definition that does not compile.
+//! Invariants: a program is handed out only after its definition is durable; at most [`limits::PROGRAMS_MAX`]
+//! programs stay compiled, others are read again from the store. What may fail: the store; a definition that
+//! does not compile.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -44,7 +45,8 @@ impl Definitions {
         programs.get(&(*hash, dialect)).map(Arc::clone)
     }
 
-    /// Compiles a definition and keeps it in the store; returns when it is durable. Sending the same again is harmless.
+    /// Compiles a definition and keeps it in the store; returns when it is durable. Sending the same again is
+    /// harmless.
     ///
     /// # Errors
     /// [`Error::InvalidDefinition`] with every problem; the store.

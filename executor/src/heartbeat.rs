@@ -1,7 +1,7 @@
 //! Tells the scheduler that this node lives, and how much it carries.
 //!
-//! One stream of reports, made again with growing pauses whenever it breaks. Nothing here is needed for executions to
-//! run: a scheduler that is away only hears nothing.
+//! One stream of reports, made again with growing pauses whenever it breaks. Nothing here is needed for
+//! executions to run: a scheduler that is away only hears nothing.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,9 @@
-//! `/metrics` for Prometheus and `/healthz` for people and probes, over plain HTTP/1.1 on a port of their own.
+//! `/metrics` for Prometheus and `/healthz` for people and probes, over plain HTTP/1.1 on a port of their
+//! own.
 //!
-//! Invariants: at most [`CONNECTIONS_MAX`] connections; a request that is not complete within [`HEADERS_WITHIN`] is
-//! dropped; nothing that is asked here changes anything. What may fail: a connection, and then it is closed.
+//! Invariants: at most [`CONNECTIONS_MAX`] connections; a request that is not complete within
+//! [`HEADERS_WITHIN`] is dropped; nothing that is asked here changes anything. What may fail: a connection,
+//! and then it is closed.
 
 use std::convert::Infallible;
 use std::io;

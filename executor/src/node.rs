@@ -1,12 +1,12 @@
 //! The node: what starts in which order, what ends in which order.
 //!
-//! Purpose: put shards, ports, store and health together. Invariants: a port is bound before anything runs, so that a
-//! port in use is an error of [`Node::start`]; health is NOT_SERVING until every shard serves, and for good from the
-//! first moment of a drain; nothing acknowledged depends on an orderly end. What may fail: the start ([`StartError`]); a
-//! drain that takes longer than its deadline ([`Drained::Cut`]).
+//! Purpose: put shards, ports, store and health together. Invariants: a port is bound before anything runs,
+//! so that a port in use is an error of [`Node::start`]; health is NOT_SERVING until every shard serves, and
+//! for good from the first moment of a drain; nothing acknowledged depends on an orderly end. What may fail:
+//! the start ([`StartError`]); a drain that takes longer than its deadline ([`Drained::Cut`]).
 //!
-//! Threads: one for each shard, with its data port; one for everything else (public port, metrics port, heartbeats,
-//! the gathering of plain starts), so that a slow probe or scrape never holds up an execution.
+//! Threads: one for each shard, with its data port; one for everything else (public port, metrics port,
+//! heartbeats, the gathering of plain starts), so that a slow probe or scrape never holds up an execution.
 
 use std::future::Future;
 use std::io;
@@ -74,7 +74,8 @@ pub enum StartError {
 pub enum Drained {
     /// Everything is durable, every stream has ended.
     Clean,
-    /// The deadline came first. Nothing acknowledged is lost: the next owner of the partitions takes it from the store.
+    /// The deadline came first. Nothing acknowledged is lost: the next owner of the partitions takes it from
+    /// the store.
     Cut {
         /// What was still going on.
         left: String,
@@ -99,8 +100,8 @@ struct Ports {
 }
 
 impl Node {
-    /// Binds the ports, starts the threads and returns; [`Node::serving`] says when the node accepts work. Blocks for some
-    /// milliseconds; may be called from inside a runtime and from outside.
+    /// Binds the ports, starts the threads and returns; [`Node::serving`] says when the node accepts work.
+    /// Blocks for some milliseconds; may be called from inside a runtime and from outside.
     ///
     /// # Errors
     /// [`StartError`]; then nothing is left running.
@@ -161,7 +162,8 @@ impl Node {
         }
     }
 
-    /// Begins a drain: NOT_SERVING, no new starts, everything durable, streams ended. Asking again changes nothing.
+    /// Begins a drain: NOT_SERVING, no new starts, everything durable, streams ended. Asking again changes
+    /// nothing.
     pub fn drain(&self) {
         self.drain.send_replace(true);
     }
@@ -292,8 +294,8 @@ impl Running {
         drained
     }
 
-    /// The order of the end: first nobody sends work here, then no work is taken, then all of it is durable, then
-    /// everybody is told, then the threads end.
+    /// The order of the end: first nobody sends work here, then no work is taken, then all of it is durable,
+    /// then everybody is told, then the threads end.
     async fn drain(&mut self) -> Result<(), crate::error::Error> {
         self.context.health.latch().await;
         tokio::time::sleep(self.config.drain_notice).await;

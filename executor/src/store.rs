@@ -1,7 +1,7 @@
 //! Opens the configured store, and waits for one that is not there yet.
 //!
-//! A node whose store is absent at start says so, stays NOT_SERVING and keeps trying: in a cluster the store comes back
-//! without anybody restarting the nodes.
+//! A node whose store is absent at start says so, stays NOT_SERVING and keeps trying: in a cluster the store
+//! comes back without anybody restarting the nodes.
 
 use std::sync::Arc;
 use std::time::Duration;

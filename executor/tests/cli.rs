@@ -1,4 +1,5 @@
-//! The program as people and supervisors meet it: exit codes, where settings come from, signals, an absent store.
+//! The program as people and supervisors meet it: exit codes, where settings come from, signals, an absent
+//! store.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};

@@ -1,7 +1,8 @@
 //! The command line: one file for each subcommand, thin shells over the library.
 //!
-//! Each subcommand has its options (clap derive, whose doc comments are the manual) and one function that takes them and
-//! says how the process exits. Exit codes are a promise, see [`Exit`]. Nothing here is needed by who embeds a node.
+//! Each subcommand has its options (clap derive, whose doc comments are the manual) and one function that
+//! takes them and says how the process exits. Exit codes are a promise, see [`Exit`]. Nothing here is needed
+//! by who embeds a node.
 
 mod conform;
 mod run;

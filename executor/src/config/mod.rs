@@ -1,8 +1,9 @@
 //! What a node is configured with.
 //!
-//! [`Config`] is complete and checked: every value is present, every default is applied. It is made from [`Options`] —
-//! flags first, then `MYRIAD_…` environment variables, then a TOML file — or by a program that runs a node inside
-//! itself. What may fail: [`ConfigError`], which names the setting and says what would be right.
+//! [`Config`] is complete and checked: every value is present, every default is applied. It is made from
+//! [`Options`] — flags first, then `MYRIAD_…` environment variables, then a TOML file — or by a program that
+//! runs a node inside itself. What may fail: [`ConfigError`], which names the setting and says what would be
+//! right.
 
 mod file;
 mod options;
@@ -230,7 +231,8 @@ impl Config {
         self.check_plaintext()
     }
 
-    /// How others reach one of this node's ports. A node that listens on every address is reached by its name.
+    /// How others reach one of this node's ports. A node that listens on every address is reached by its
+    /// name.
     #[must_use]
     pub fn advertised(&self, address: SocketAddr) -> String {
         match &self.advertise {
@@ -256,7 +258,8 @@ impl Config {
         Ok(())
     }
 
-    /// The partitions of a shard: every `shards`-th, so that each shard has as many as any other, or one less.
+    /// The partitions of a shard: every `shards`-th, so that each shard has as many as any other, or one
+    /// less.
     #[must_use]
     pub fn partitions_of(&self, shard: u32) -> Vec<ids::PartitionId> {
         (shard..u32::from(self.partitions))

@@ -1,7 +1,8 @@
 //! The settings as people give them: every one optional, from a flag, else the environment, else a TOML file.
 //!
-//! One struct is the manual, the flags and the file's keys, so that the three cannot drift apart. clap puts flags before
-//! the environment; [`Options::resolve`] puts the file behind both, and the defaults behind that.
+//! One struct is the manual, the flags and the file's keys, so that the three cannot drift apart. clap puts
+//! flags before the environment; [`Options::resolve`] puts the file behind both, and the defaults behind
+//! that.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -79,7 +80,8 @@ pub struct Options {
     /// Shard i serves its batch streams on port PORT + i; 0 takes any free ports [default: 7410]
     #[arg(long, value_name = "PORT", env = "MYRIAD_DATA_PORT_BASE")]
     pub data_port_base: Option<u16>,
-    /// Host name or address by which schedulers and workers reach this node [default: the address of --listen]
+    /// Host name or address by which schedulers and workers reach this node [default: the address of
+    /// --listen]
     #[arg(long, value_name = "HOST", env = "MYRIAD_ADVERTISE")]
     pub advertise: Option<String>,
     /// Accept connections from other machines without TLS: only where the network itself is trusted
@@ -96,20 +98,22 @@ pub struct Options {
     #[arg(long, value_name = "NAME", env = "MYRIAD_NODE_ID")]
     pub node_id: Option<String>,
 
-    /// Threads that run executions; each has its own port and store connection [default: the cores, 16 at most]
+    /// Threads that run executions; each has its own port and store connection [default: the cores, 16 at
+    /// most]
     #[arg(long, value_name = "N", env = "MYRIAD_SHARDS", help_heading = "Execution")]
     pub shards: Option<u32>,
     /// Partitions of the whole cluster, 1 to 1024; fixed once the store holds executions [default: 64]
     #[arg(long, value_name = "N", env = "MYRIAD_PARTITIONS", help_heading = "Execution")]
     pub partitions: Option<u16>,
-    /// Executions open at once on this node; further starts are refused with a time to retry [default: 1000000]
+    /// Executions open at once on this node; further starts are refused with a time to retry [default:
+    /// 1000000]
     #[arg(long, value_name = "N", env = "MYRIAD_MAX_OPEN", help_heading = "Execution")]
     pub max_open: Option<u64>,
     /// Bytes of input that open executions may hold, for example 4GiB [default: 1GiB]
     #[arg(long, value_name = "SIZE", env = "MYRIAD_MAX_BYTES", help_heading = "Execution")]
     pub max_bytes: Option<Bytes>,
-    /// Send the tasks of functions that match PATTERN (name, Lambda ARN, SCF QRN; * is any text) to the workers of POOL.
-    /// Repeat, or separate by commas; the first match wins
+    /// Send the tasks of functions that match PATTERN (name, Lambda ARN, SCF QRN; * is any text) to the
+    /// workers of POOL. Repeat, or separate by commas; the first match wins
     #[arg(
         long,
         value_name = "PATTERN=POOL",
@@ -159,7 +163,8 @@ pub struct Options {
     #[arg(long, value_name = "LEVEL", env = "MYRIAD_LOG_LEVEL", help_heading = "Observation")]
     pub log_level: Option<String>,
 
-    /// How long health says NOT_SERVING before a drain refuses starts: one period of whatever probes it [default: 0s]
+    /// How long health says NOT_SERVING before a drain refuses starts: one period of whatever probes it
+    /// [default: 0s]
     #[arg(long, value_name = "DURATION", env = "MYRIAD_DRAIN_NOTICE", help_heading = "Drain")]
     pub drain_notice: Option<Span>,
     /// How long a drain may take in all; keep it below terminationGracePeriodSeconds [default: 25s]
@@ -167,8 +172,8 @@ pub struct Options {
     pub drain_deadline: Option<Span>,
 }
 
-/// Variables that begin like ours and are others' to set: Kubernetes makes `MYRIAD_SERVICE_HOST` and `MYRIAD_PORT…` for a
-/// service that is called `myriad`; the other programs of this workspace have their own.
+/// Variables that begin like ours and are others' to set: Kubernetes makes `MYRIAD_SERVICE_HOST` and
+/// `MYRIAD_PORT…` for a service that is called `myriad`; the other programs of this workspace have their own.
 const FOREIGN: [&str; 5] =
     ["MYRIAD_SERVICE_", "MYRIAD_PORT", "MYRIAD_SCHEDULER_", "MYRIAD_BENCH_", "MYRIAD_TEST_"];
 

@@ -1,7 +1,7 @@
 //! Durations and sizes as people write them: `500ms`, `30s`, `1h`; `64KiB`, `4MiB`, `1GiB`.
 //!
-//! Invariant: what is printed parses back to the same value. What may fail: parsing, with a text that says what was
-//! expected.
+//! Invariant: what is printed parses back to the same value. What may fail: parsing, with a text that says
+//! what was expected.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,8 +1,9 @@
 //! Plain starts gathered into batches: what gathers while a partition's batch is under way is the next one.
 //!
-//! Invariants: no start waits for a timer — alone, it leaves at once; a partition has one batch of ours under way, so
-//! that batches grow by themselves under load; at most [`QUEUE_MAX`] starts wait, further ones are refused by the caller;
-//! batch ids never come back, for the incarnation is a counter in the store and the sequence never repeats within it.
+//! Invariants: no start waits for a timer — alone, it leaves at once; a partition has one batch of ours under
+//! way, so that batches grow by themselves under load; at most [`QUEUE_MAX`] starts wait, further ones are
+//! refused by the caller; batch ids never come back, for the incarnation is a counter in the store and the
+//! sequence never repeats within it.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};

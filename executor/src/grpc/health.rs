@@ -1,7 +1,7 @@
 //! Health: NOT_SERVING until every shard serves, whenever one does not, and for good once a drain has begun.
 //!
-//! Invariant: once latched, nothing makes a service SERVING again. (tonic-health begins as SERVING and knows no latch;
-//! both are dealt with here.) Nothing here fails.
+//! Invariant: once latched, nothing makes a service SERVING again. (tonic-health begins as SERVING and knows
+//! no latch; both are dealt with here.) Nothing here fails.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -53,8 +53,8 @@ impl Health {
         health
     }
 
-    /// The service that answers probes. Its `Watch` streams end when `closing` becomes true: a probe that watches would
-    /// hold up the node's end for ever.
+    /// The service that answers probes. Its `Watch` streams end when `closing` becomes true: a probe that
+    /// watches would hold up the node's end for ever.
     #[must_use]
     pub fn service(&self, closing: watch::Receiver<bool>) -> HealthServer<impl Probed> {
         let service = HealthService::from_health_reporter(self.0.reporter.clone());

@@ -1,7 +1,8 @@
 //! Accepts connections: bounded in number, without Nagle's delay, and never ended by one bad connection.
 //!
-//! Invariants: at most the configured number of connections is open on a port, further ones wait in the kernel's queue;
-//! a connection that sends nothing within [`FIRST_BYTE_WITHIN`] is closed, so that silence holds no place.
+//! Invariants: at most the configured number of connections is open on a port, further ones wait in the
+//! kernel's queue; a connection that sends nothing within [`FIRST_BYTE_WITHIN`] is closed, so that silence
+//! holds no place.
 
 use std::io;
 use std::net::SocketAddr;

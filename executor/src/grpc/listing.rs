@@ -33,8 +33,9 @@ fn wrong_token(token: &str) -> Error {
     invalid("InvalidToken", message)
 }
 
-/// One page of an execution's history. Events are numbered from 1 without a gap and never change, so that the number of
-/// the next event is all that a token has to say, and later pages agree with earlier ones while the execution goes on.
+/// One page of an execution's history. Events are numbered from 1 without a gap and never change, so that the
+/// number of the next event is all that a token has to say, and later pages agree with earlier ones while the
+/// execution goes on.
 pub(super) async fn history(
     node: &NodeContext,
     request: v1::GetExecutionHistoryRequest,
@@ -120,8 +121,8 @@ fn place_of_token(token: &str) -> Option<Place> {
     Some((time.parse().ok()?, Some(id.parse().ok()?)))
 }
 
-/// The newest of all pages. Every shard goes on from the same cursor, so that nothing is skipped or seen twice: the page
-/// ends where the first shard that has more ends.
+/// The newest of all pages. Every shard goes on from the same cursor, so that nothing is skipped or seen
+/// twice: the page ends where the first shard that has more ends.
 fn merge(pages: Vec<v1::ListExecutionsResponse>, size: usize) -> v1::ListExecutionsResponse {
     let ends = pages.iter().filter(|page| !page.next_token.is_empty());
     let end =

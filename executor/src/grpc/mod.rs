@@ -1,13 +1,15 @@
-//! The gRPC surface: one implementation of every call, served on the public port and on each shard's data port.
+//! The gRPC surface: one implementation of every call, served on the public port and on each shard's data
+//! port.
 //!
-//! Purpose: turn messages into [`crate::shard::Command`]s for the shard that they concern, and answers into messages.
-//! Invariants: nothing here holds an execution's state; every stream and queue has a bound, and a slow reader slows its
-//! own sender only; every stream ends when the node closes; every failure becomes a status by the one table in
-//! [`status`]. What may fail: requests, with such a status.
+//! Purpose: turn messages into [`crate::shard::Command`]s for the shard that they concern, and answers into
+//! messages. Invariants: nothing here holds an execution's state; every stream and queue has a bound, and a
+//! slow reader slows its own sender only; every stream ends when the node closes; every failure becomes a
+//! status by the one table in [`status`]. What may fail: requests, with such a status.
 //!
-//! Rooms: `service` (which call goes where), `starts` (batch streams), `dispatch` (plain starts gathered into batches),
-//! `plain` (calls that are answered once), `listing` (pages merged over shards), `watch` (completions), `work` (workers),
-//! [`health`], `listener` (connections), [`status`].
+//! Rooms: `service` (which call goes where), `starts` (batch streams), `dispatch` (plain starts gathered into
+//! batches),
+//! `plain` (calls that are answered once), `listing` (pages merged over shards), `watch` (completions),
+//! `work` (workers), [`health`], `listener` (connections), [`status`].
 
 mod dispatch;
 pub mod health;
@@ -42,14 +44,15 @@ use health::Health;
 pub(crate) use dispatch::{dispatcher, queue};
 pub(crate) use plain::report_shards;
 
-/// Bytes of a message that the transport takes: a little above the 4 MiB that are promised, so that what is slightly too
-/// large is refused by the limit that names it and not by the transport.
+/// Bytes of a message that the transport takes: a little above the 4 MiB that are promised, so that what is
+/// slightly too large is refused by the limit that names it and not by the transport.
 const MESSAGE_BYTES_MAX: usize = (4 << 20) + (64 << 10);
 /// Streams of one connection.
 const STREAMS_MAX: u32 = 1_024;
 /// Bytes of a request's headers.
 const HEADER_BYTES_MAX: u32 = 16 << 10;
-/// Bytes in flight towards us on one stream and on one connection: a few batches, so that senders need not wait.
+/// Bytes in flight towards us on one stream and on one connection: a few batches, so that senders need not
+/// wait.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 /// A peer that is silent this long is asked, and closed after as long again.

@@ -1,9 +1,9 @@
 //! Streams of batches in, streams of acknowledgements out.
 //!
-//! Invariants: a stream holds at most [`EXECUTIONS_MAX`] executions that are received and whose acknowledgement the
-//! client has not read, so that the queue of acknowledgements never fills and a slow reader slows its own sender only; a
-//! batch is answered by the shard that owns its partition, or refused here. A stream that ends for a bad message first
-//! delivers what was acknowledged before.
+//! Invariants: a stream holds at most [`EXECUTIONS_MAX`] executions that are received and whose
+//! acknowledgement the client has not read, so that the queue of acknowledgements never fills and a slow
+//! reader slows its own sender only; a batch is answered by the shard that owns its partition, or refused
+//! here. A stream that ends for a bad message first delivers what was acknowledged before.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! The one table from [`Error`] to gRPC status.
 //!
-//! Every status carries `google.rpc.ErrorInfo` with a stable reason in our [`DOMAIN`]; whatever may be sent again later
-//! carries `google.rpc.RetryInfo`, and `grpc-retry-pushback-ms` for clients that know only that. A client retries
-//! RESOURCE_EXHAUSTED and UNAVAILABLE only where RetryInfo is present.
+//! Every status carries `google.rpc.ErrorInfo` with a stable reason in our [`DOMAIN`]; whatever may be sent
+//! again later carries `google.rpc.RetryInfo`, and `grpc-retry-pushback-ms` for clients that know only that.
+//! A client retries RESOURCE_EXHAUSTED and UNAVAILABLE only where RetryInfo is present.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! Streams of workers: tasks out, outcomes back, credit for flow control.
 //!
-//! On a data port a stream is its shard's. On the public port it is attached to every shard: credit is spread so that
-//! each shard always has some (a worker may so receive up to one task per shard beyond its credit), and each token
-//! carries its shard in front, so that outcomes find their way back. Invariant: a stream that has ended, however it
-//! ended, is detached, and its tasks go to others.
+//! On a data port a stream is its shard's. On the public port it is attached to every shard: credit is spread
+//! so that each shard always has some (a worker may so receive up to one task per shard beyond its credit),
+//! and each token carries its shard in front, so that outcomes find their way back. Invariant: a stream that
+//! has ended, however it ended, is detached, and its tasks go to others.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -260,7 +260,8 @@ impl Attached {
     }
 }
 
-/// How much of the new credit each shard gets: those with the least first, and at least enough that none is left without.
+/// How much of the new credit each shard gets: those with the least first, and at least enough that none is
+/// left without.
 fn spread_credit(new: u32, left: &[u32]) -> Vec<u32> {
     if new == 0 || left.is_empty() {
         return vec![0; left.len()];

@@ -179,7 +179,8 @@ async fn a_store_that_fails_in_mid_run_stops_the_service_until_it_is_back() {
         .await
         .expect("is back")
         .expect("open");
-    // The start that was under way is either durable now or was refused; it is never lost after an acknowledgement.
+    // The start that was under way is either durable now or was refused; it is never lost after an
+    // acknowledgement.
     if let Ok(started) = waiting.await.expect("no panic") {
         test.describe(&started.into_inner().execution_id).await.expect("what was acknowledged is known");
     }

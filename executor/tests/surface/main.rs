@@ -1,8 +1,8 @@
 //! The gRPC surface of a whole node, in this process, on the memory store.
 //!
-//! Rooms: `support` (a node and a client), `calls` (each plain call), `bad_input` (what is refused, and how), `streams`
-//! (batches, completions, workers), `lifecycle` (health, drain, a store that is away), `load` (too much of it, and how a
-//! scheduler hears of it).
+//! Rooms: `support` (a node and a client), `calls` (each plain call), `bad_input` (what is refused, and how),
+//! `streams` (batches, completions, workers), `lifecycle` (health, drain, a store that is away), `load` (too
+//! much of it, and how a scheduler hears of it).
 
 mod bad_input;
 mod calls;

@@ -153,7 +153,7 @@ async fn completions_of_every_shard_reach_a_watcher_of_the_public_port() {
     let hash = put(&mut test, PASS).await;
     let watch = v1::WatchCompletionsRequest { include_outcomes: true };
     let mut completions = test.client.watch_completions(watch).await.expect("a stream").into_inner();
-    let mut starts = open(&mut test.client).await;
+    let starts = open(&mut test.client).await;
     for partition in 0..4 {
         starts.send(batch(&hash, partition, 1, &["1", "2"])).await;
     }
