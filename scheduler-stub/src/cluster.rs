@@ -1,7 +1,8 @@
 //! How nodes become known: by asking those that the operator named, and by listening to those that report.
 //!
-//! A node is greeted before it gets work: it says how many partitions the cluster has, and gives this dispatcher an
-//! incarnation from the counter in its store. A node that cannot be greeted is asked again at the next beat.
+//! A node is greeted before it gets work: it says how many partitions the cluster has, and gives this
+//! dispatcher an incarnation from the counter in its store. A node that cannot be greeted is asked again at
+//! the next beat.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,9 +1,9 @@
 //! Which nodes live, which shards they have, and who owns which partition.
 //!
-//! Nodes come in two ways: they report themselves (`scheduler.v1.Nodes/Heartbeat`), or they are named by the operator
-//! and asked (`--node URL`). Both end in [`Directory::observe`]. Invariants: readers see one consistent [`View`]; a node
-//! that has been silent for [`SILENT_BEATS`] intervals takes no more starts until it speaks again; a node that has been
-//! silent for [`FORGET_AFTER`] is forgotten. Nothing here fails.
+//! Nodes come in two ways: they report themselves (`scheduler.v1.Nodes/Heartbeat`), or they are named by the
+//! operator and asked (`--node URL`). Both end in [`Directory::observe`]. Invariants: readers see one
+//! consistent [`View`]; a node that has been silent for [`SILENT_BEATS`] intervals takes no more starts until
+//! it speaks again; a node that has been silent for [`FORGET_AFTER`] is forgotten. Nothing here fails.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -207,7 +207,8 @@ fn silence(node: &Known, now_us: u64) -> Duration {
     Duration::from_micros(now_us.saturating_sub(node.heard_us))
 }
 
-/// Draws the picture of those who are not suspected. Of two nodes that claim a partition, the one heard last has it.
+/// Draws the picture of those who are not suspected. Of two nodes that claim a partition, the one heard last
+/// has it.
 fn picture(known: &BTreeMap<String, Known>, now_us: u64) -> View {
     let mut living: Vec<&Known> =
         known.values().filter(|node| silence(node, now_us) < HEARTBEAT * SILENT_BEATS).collect();

@@ -1,4 +1,5 @@
-//! Questions about executions go to the node that knows: the owner of the execution's partition, by its public port.
+//! Questions about executions go to the node that knows: the owner of the execution's partition, by its
+//! public port.
 //!
 //! A list is merged over the nodes, newest first. Its token says for each node how far its own list was read.
 
@@ -49,7 +50,8 @@ impl Forward {
     /// Makes a call on the node that knows this execution.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` when `execution` names none, `UNAVAILABLE` when no node lives, else the node's answer.
+    /// `INVALID_ARGUMENT` when `execution` names none, `UNAVAILABLE` when no node lives, else the node's
+    /// answer.
     pub async fn call<T, F>(
         &self,
         execution: &str,
@@ -130,8 +132,8 @@ impl Page {
     }
 }
 
-/// Takes the newest of all pages, until `limit` or until a page that has a successor is empty (what follows there may be
-/// newer than what the others still have).
+/// Takes the newest of all pages, until `limit` or until a page that has a successor is empty (what follows
+/// there may be newer than what the others still have).
 fn merge(pages: &mut [Page], limit: usize) -> Vec<ExecutionSummary> {
     let mut merged = Vec::with_capacity(limit);
     while merged.len() < limit {

@@ -1,12 +1,13 @@
 //! A small, honest scheduler: templates, placement, dispatch in batches, front doors.
 //!
-//! Purpose: everything between a user's StartExecution and a node. Invariants: an answer means durable; an execution id
-//! is made here once and never changes on resends; no start waits for a timer. What may fail: the request, the store of
-//! the templates, the nodes, each with an [`Error`] that says what to do.
+//! Purpose: everything between a user's StartExecution and a node. Invariants: an answer means durable; an
+//! execution id is made here once and never changes on resends; no start waits for a timer. What may fail:
+//! the request, the store of the templates, the nodes, each with an [`Error`] that says what to do.
 //!
-//! Rooms, from the ground up: [`names`], [`templates`] (machines in the store), [`directory`] (who lives and owns what),
-//! [`placement`] (where a start goes), [`dispatch`] (batches to shards), [`grpc`] (the services), [`server`] (all of it
-//! together), [`client`] and [`cli`] (for people), [`quickstart`] (everything in one process).
+//! Rooms, from the ground up: [`names`], [`templates`] (machines in the store), [`directory`] (who lives and
+//! owns what), [`placement`] (where a start goes), [`dispatch`] (batches to shards), [`grpc`] (the services),
+//! [`server`] (all of it together), [`client`] and [`cli`] (for people), [`quickstart`] (everything in one
+//! process).
 
 pub mod cli;
 pub mod client;

@@ -28,8 +28,8 @@ impl Default for Naming {
 }
 
 impl Naming {
-    /// The ARN (ASL) or QRN (TCSL) of the machine with this name. One name always gives the same one, so that the
-    /// store's key decides who was first.
+    /// The ARN (ASL) or QRN (TCSL) of the machine with this name. One name always gives the same one, so that
+    /// the store's key decides who was first.
     #[must_use]
     pub fn machine(&self, name: &str, dialect: Dialect) -> String {
         let Self { region, account } = self;
@@ -50,8 +50,8 @@ fn short_id(name: &str) -> String {
     digest.iter().take(8).map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect()
 }
 
-/// Checks a machine's or an execution's name: 1 to 80 characters, none of them white space, a control character, or one
-/// of the characters that Step Functions refuses.
+/// Checks a machine's or an execution's name: 1 to 80 characters, none of them white space, a control
+/// character, or one of the characters that Step Functions refuses.
 ///
 /// # Errors
 /// [`Error::Invalid`] with the code `InvalidName`, naming the first character that is not allowed.

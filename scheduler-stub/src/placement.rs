@@ -1,8 +1,8 @@
 //! Where an execution goes: the power of two choices on reported load, one partition's batch at a time.
 //!
-//! Spreading every start would make every batch small, and the store's work is per flush, not per execution. So one
-//! shard takes a whole batch's worth of starts, then the next is chosen; and a shard's batches go to one of its
-//! partitions for [`BATCHES_PER_PARTITION`] batches, then to the next.
+//! Spreading every start would make every batch small, and the store's work is per flush, not per execution.
+//! So one shard takes a whole batch's worth of starts, then the next is chosen; and a shard's batches go to
+//! one of its partitions for [`BATCHES_PER_PARTITION`] batches, then to the next.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -64,8 +64,8 @@ impl Placement {
         Self(Mutex::new(Present { shard: None, starts_left: 0, dice }))
     }
 
-    /// The shard for the next `starts`; `None` when no shard takes starts. `queued` says how full the scheduler's own
-    /// queue to a shard is, from 0 to 1: it is newer than any report.
+    /// The shard for the next `starts`; `None` when no shard takes starts. `queued` says how full the
+    /// scheduler's own queue to a shard is, from 0 to 1: it is newer than any report.
     pub fn choose(&self, view: &View, starts: usize, queued: impl Fn(&str) -> f64) -> Option<Arc<str>> {
         let mut present = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(shard) = &present.shard

@@ -35,8 +35,8 @@ struct Scope {
     state: Option<String>,
 }
 
-/// Where each event stands. Branches run at the same time, so that an event's place follows from the one that it names
-/// as its predecessor, not from the line above.
+/// Where each event stands. Branches run at the same time, so that an event's place follows from the one that
+/// it names as its predecessor, not from the line above.
 #[derive(Default)]
 struct Scopes {
     all: Vec<Scope>,
@@ -117,8 +117,10 @@ fn summary(event: &HistoryEvent, details: &Value) -> String {
         let _ = write!(line, "  [{index}]");
     }
     let shows_data = event.r#type.starts_with("Execution") || event.r#type.ends_with("Succeeded");
-    if let Some(data) = text("output").or_else(|| text("input")).filter(|_| shows_data) {
-        let _ = write!(line, "  {}", shortened(data));
+    let data = details.get("output").or_else(|| details.get("input")).filter(|_| shows_data);
+    if let Some(data) = data {
+        let data = data.as_str().map_or_else(|| data.to_string(), str::to_owned);
+        let _ = write!(line, "  {}", shortened(&data));
     }
     line
 }
@@ -151,7 +153,7 @@ mod tests {
     #[test]
     fn events_are_indented_by_the_state_they_belong_to_even_when_branches_alternate() {
         let text = render(&history(&[
-            (1, 0, "ExecutionStarted", r#"{"input":"{}"}"#),
+            (1, 0, "ExecutionStarted", r#"{"input":{}}"#),
             (2, 0, "ParallelStateEntered", r#"{"name":"Both"}"#),
             (3, 2, "ParallelStateStarted", ""),
             (4, 3, "TaskStateEntered", r#"{"name":"A"}"#),
@@ -162,7 +164,7 @@ mod tests {
             (9, 8, "TaskStateExited", r#"{"name":"A"}"#),
             (10, 9, "ParallelStateSucceeded", ""),
             (11, 9, "ParallelStateExited", r#"{"name":"Both"}"#),
-            (12, 11, "ExecutionSucceeded", r#"{"output":"[1,{}]"}"#),
+            (12, 11, "ExecutionSucceeded", r#"{"output":[1,{}]}"#),
         ]));
         // The first line begins with a space, which a continued literal would swallow.
         let expected = " +0 ms     1  ExecutionStarted  {}

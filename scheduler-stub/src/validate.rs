@@ -1,8 +1,8 @@
 //! What is checked of starts before they are dispatched.
 //!
-//! A lone start is checked whole, so that its caller hears of a mistake at once. In a batch the lengths and names are
-//! checked here, and the JSON by the node alone: it must check it anyway, refuses just the entries that are wrong, and
-//! one pass over each input is enough.
+//! A lone start is checked whole, so that its caller hears of a mistake at once. In a batch the lengths and
+//! names are checked here, and the JSON by the node alone: it must check it anyway, refuses just the entries
+//! that are wrong, and one pass over each input is enough.
 
 use asl::value::JsonLimits;
 use asl::{Dialect, Payload};

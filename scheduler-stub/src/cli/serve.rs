@@ -39,7 +39,8 @@ pub(super) struct ServeOptions {
     /// Public port of a node; may be given several times
     #[arg(long, value_name = "URL", env = "MYRIAD_NODES", value_delimiter = ',')]
     node: Vec<String>,
-    /// Where machines are kept [default: file where --store-dir is given, redis where --redis-url is, else memory]
+    /// Where machines are kept [default: file where --store-dir is given, redis where --redis-url is, else
+    /// memory]
     #[arg(long, value_enum)]
     store: Option<Kind>,
     /// Directory of the file store

@@ -1,7 +1,8 @@
 //! A batch on its way: what was sent under one id, and which of its executions are settled.
 //!
-//! Invariants: the message never changes once it has an id, so that a resend is recognised by the node; every entry is
-//! settled exactly once, however often acknowledgements repeat; a part is answered when all of the batch is settled.
+//! Invariants: the message never changes once it has an id, so that a resend is recognised by the node; every
+//! entry is settled exactly once, however often acknowledgements repeat; a part is answered when all of the
+//! batch is settled.
 
 use std::sync::Arc;
 

@@ -1,8 +1,9 @@
 //! What waits to be put into batches.
 //!
-//! A lane holds starts that may share a batch: those that may go to any partition of the shard, and for each partition
-//! those that must go there. At most one batch of a lane that is not full is under way: what comes meanwhile gathers, so
-//! that batches grow with the load and a lone start waits for nobody. No timer is involved.
+//! A lane holds starts that may share a batch: those that may go to any partition of the shard, and for each
+//! partition those that must go there. At most one batch of a lane that is not full is under way: what comes
+//! meanwhile gathers, so that batches grow with the load and a lone start waits for nobody. No timer is
+//! involved.
 
 use std::collections::{BTreeMap, VecDeque};
 

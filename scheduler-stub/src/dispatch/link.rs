@@ -1,9 +1,9 @@
 //! One shard's link: gathers, sends, resends, settles.
 //!
-//! A single task owns all of it; nothing here is shared or locked. Acknowledgements come first, then new starts. The
-//! link outlives its connection: while the shard is away, what was sent waits to be sent again under the same id, and
-//! what was not sent goes to other shards. Bounded: [`IN_FLIGHT_MAX`] batches and [`IN_FLIGHT_BYTES_MAX`] under way, the
-//! queues before them, and every start by its deadline.
+//! A single task owns all of it; nothing here is shared or locked. Acknowledgements come first, then new
+//! starts. The link outlives its connection: while the shard is away, what was sent waits to be sent again
+//! under the same id, and what was not sent goes to other shards. Bounded: [`IN_FLIGHT_MAX`] batches and
+//! [`IN_FLIGHT_BYTES_MAX`] under way, the queues before them, and every start by its deadline.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;

@@ -1,11 +1,11 @@
 //! From accepted starts to durable ones: batches, ids, resends.
 //!
-//! Each shard of each node has a link: a task with a stream to the shard's data port. A start joins the link's queue, is
-//! put into a batch with what gathered while the batch before was under way, and is answered when the node has
-//! acknowledged it. Invariants: a batch keeps its id and its content for ever, so that a resend (to the same shard or to
-//! the partition's next owner) starts nothing twice; every accepted start is answered exactly once, at its deadline at
-//! the latest; queues are bounded by count and bytes. What may fail: a full queue (refused at once), and everything that
-//! a node refuses.
+//! Each shard of each node has a link: a task with a stream to the shard's data port. A start joins the
+//! link's queue, is put into a batch with what gathered while the batch before was under way, and is answered
+//! when the node has acknowledged it. Invariants: a batch keeps its id and its content for ever, so that a
+//! resend (to the same shard or to the partition's next owner) starts nothing twice; every accepted start is
+//! answered exactly once, at its deadline at the latest; queues are bounded by count and bytes. What may
+//! fail: a full queue (refused at once), and everything that a node refuses.
 
 mod admission;
 mod batch;

@@ -20,7 +20,8 @@ pub struct Started {
 /// The replies of one message; the stream flattens them.
 pub type Replies = Vec<StartExecutionsResponse>;
 
-/// A place in the reply stream, reserved before the message was read: a caller that reads no replies is read no further.
+/// A place in the reply stream, reserved before the message was read: a caller that reads no replies is read
+/// no further.
 pub type ReplyPlace = mpsc::OwnedPermit<Replies>;
 
 /// Entries `[from, to)` of a submission, counted from its first; `None`: durable.
@@ -86,8 +87,8 @@ impl Gather {
 }
 
 impl Reply {
-    /// Answers. `first` is the index of the submission's first entry in the batch; without a batch nothing was sent.
-    /// A caller that has gone away is no error.
+    /// Answers. `first` is the index of the submission's first entry in the batch; without a batch nothing
+    /// was sent. A caller that has gone away is no error.
     pub fn settle(self, batch: Option<(BatchId, u64)>, first: u32, ranges: Vec<Range>) {
         let respond = |tag: u64, offset: u32, ranges: Vec<Range>| -> Replies {
             let respond = |range: Range| StartExecutionsResponse {

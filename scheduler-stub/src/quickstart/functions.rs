@@ -1,5 +1,6 @@
-//! The functions that the example workflows call: small, deterministic stand-ins for a shop, an office and a media
-//! service. What they answer depends on their input alone, so that every run shows the same successes and failures.
+//! The functions that the example workflows call: small, deterministic stand-ins for a shop, an office and a
+//! media service. What they answer depends on their input alone, so that every run shows the same successes
+//! and failures.
 
 use serde_json::{Value, json};
 

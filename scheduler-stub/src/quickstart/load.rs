@@ -159,8 +159,8 @@ fn messages(machines: &[String], count: usize) -> Result<Vec<(usize, StartExecut
     Ok(messages)
 }
 
-/// Which sample the n-th execution of a machine takes. The first half of the samples is what happens every day; the
-/// others, in which something goes wrong or takes long, are one in ten.
+/// Which sample the n-th execution of a machine takes. The first half of the samples is what happens every
+/// day; the others, in which something goes wrong or takes long, are one in ten.
 fn sample_of(round: usize, samples: usize) -> usize {
     let usual = samples.div_ceil(2);
     match (round % 10, samples - usual) {

@@ -1,7 +1,8 @@
 //! Everything in one process: a store, a node, a scheduler, workers, and example workflows that run.
 //!
-//! Nothing here is a shortcut: the parts speak gRPC over loopback ports, as they do when each runs on a machine of its
-//! own. Invariants: it ends cleanly at any moment (SIGINT, SIGTERM), and leaves nothing behind unless --dir was given.
+//! Nothing here is a shortcut: the parts speak gRPC over loopback ports, as they do when each runs on a
+//! machine of its own. Invariants: it ends cleanly at any moment (SIGINT, SIGTERM), and leaves nothing behind
+//! unless --dir was given.
 
 pub mod examples;
 pub mod functions;

@@ -1,5 +1,5 @@
-//! A pool of workers inside the process, over the real worker protocol: the same stream that a worker in any other
-//! program and language would use.
+//! A pool of workers inside the process, over the real worker protocol: the same stream that a worker in any
+//! other program and language would use.
 
 use bytes::Bytes;
 use proto::executor::v1::worker_client::WorkerClient;
@@ -20,8 +20,8 @@ const CREDIT: u32 = 512;
 /// Messages of a worker that wait to be sent.
 const MESSAGES_MAX: usize = 64;
 
-/// Connects one worker to a node. Its stream is open when this returns; the future that it gives runs until the node
-/// ends the stream.
+/// Connects one worker to a node. Its stream is open when this returns; the future that it gives runs until
+/// the node ends the stream.
 ///
 /// # Errors
 /// The node cannot be reached, or refuses the worker.

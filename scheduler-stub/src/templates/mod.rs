@@ -1,9 +1,9 @@
 //! Templates: state machines with their versions, kept in the store.
 //!
-//! Invariants: a definition that does not compile is never stored; of two writers who change a machine at the same time
-//! one wins and the other is told so; a machine that starts look up is at most [`FRESH_FOR`] old when another scheduler
-//! changed it, and never old when this one did. What may fail: the definition (with all its diagnostics), the name, the
-//! store.
+//! Invariants: a definition that does not compile is never stored; of two writers who change a machine at the
+//! same time one wins and the other is told so; a machine that starts look up is at most [`FRESH_FOR`] old
+//! when another scheduler changed it, and never old when this one did. What may fail: the definition (with
+//! all its diagnostics), the name, the store.
 
 mod record;
 
@@ -122,8 +122,8 @@ impl Templates {
         Self { store, clock, naming, cache: RwLock::default() }
     }
 
-    /// Creates a machine. Creating the same again (name, definition, mode, role) gives the one that exists, as in Step
-    /// Functions.
+    /// Creates a machine. Creating the same again (name, definition, mode, role) gives the one that exists,
+    /// as in Step Functions.
     ///
     /// # Errors
     /// [`Error::Invalid`] (`InvalidName`, `InvalidDefinition`, …), [`Error::Conflict`] with the code
@@ -166,8 +166,8 @@ impl Templates {
     /// Gives a machine a new definition. The old one stays as a version.
     ///
     /// # Errors
-    /// As [`Templates::create`]; [`Error::NotFound`] for an unknown machine; [`Error::Conflict`] with the code
-    /// `ConflictException` when another writer was quicker.
+    /// As [`Templates::create`]; [`Error::NotFound`] for an unknown machine; [`Error::Conflict`] with the
+    /// code `ConflictException` when another writer was quicker.
     pub async fn update(&self, arn: &str, definition: Bytes, comment: String) -> Result<Stored, Error> {
         check_text("comment", &comment, COMMENT_BYTES_MAX)?;
         let (old_bytes, old) = self.head(arn).await?;
@@ -194,7 +194,8 @@ impl Templates {
     /// One version of a machine; 0 is the newest.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for an unknown machine or version, [`Error::Invalid`] for a malformed ARN, [`Error::Store`].
+    /// [`Error::NotFound`] for an unknown machine or version, [`Error::Invalid`] for a malformed ARN,
+    /// [`Error::Store`].
     pub async fn describe(&self, arn: &str, version: u32) -> Result<Arc<Template>, Error> {
         let (_, head) = self.head(arn).await?;
         let record = if version == 0 || version == head.version {

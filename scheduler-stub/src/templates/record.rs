@@ -1,8 +1,8 @@
 //! How templates are kept in the store.
 //!
-//! `scheduler/machine/ARN` is the newest version; replacing it is a compare-and-put, so that of two writers one wins.
-//! Before it is replaced, its copy is kept under `scheduler/version/ARN/NUMBER`. Definitions are kept by content under
-//! `scheduler/definition/HASH`, and never change.
+//! `scheduler/machine/ARN` is the newest version; replacing it is a compare-and-put, so that of two writers
+//! one wins. Before it is replaced, its copy is kept under `scheduler/version/ARN/NUMBER`. Definitions are
+//! kept by content under `scheduler/definition/HASH`, and never change.
 
 use std::fmt::Write as _;
 

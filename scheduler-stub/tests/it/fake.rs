@@ -1,4 +1,5 @@
-//! A node that does what a test tells it to: every batch that it receives is handed to the test, which answers.
+//! A node that does what a test tells it to: every batch that it receives is handed to the test, which
+//! answers.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};

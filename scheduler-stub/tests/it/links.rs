@@ -70,8 +70,8 @@ impl Batches {
         answer.expect("an answer comes").expect("the stream is sound").expect("the stream is open")
     }
 
-    /// Returns when all messages before have reached their link: messages are taken in order, and this one is refused at
-    /// once.
+    /// Returns when all messages before have reached their link: messages are taken in order, and this one is
+    /// refused at once.
     async fn all_taken(&mut self) {
         self.send(u64::MAX, "arn:aws:states:local:000000000000:stateMachine:nobody", 1).await;
         assert_eq!(self.next().await.tag, u64::MAX);
