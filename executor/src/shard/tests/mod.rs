@@ -198,6 +198,8 @@ impl TestShard {
     pub async fn watch(&self) -> mpsc::Receiver<v1::CompletionBatch> {
         let (completions, receiver) = mpsc::channel(512);
         self.send(Command::Watch { include_outcomes: true, completions }).await;
+        // Whoever moves the clock afterwards finds the watcher in its place.
+        self.settled().await;
         receiver
     }
 
