@@ -14,7 +14,7 @@ use asl::definition::{MachineType, Style, render};
 use asl::history::Collector;
 use asl::simulate::{Simulated, simulate};
 use asl::value::JsonLimits;
-use asl::{Dialect, FixedNames, Machine, Outcome, Payload, Program, StartContext, Timestamp, Value};
+use asl::{Dialect, FixedNames, Machine, Outcome, Payload, Program, StartContext, Timestamp};
 use bytes::Bytes;
 use clap::Args;
 use mocks::Mocks;
@@ -167,6 +167,8 @@ fn machine(program: Arc<Program>, express: bool) -> Machine {
 
 #[cfg(test)]
 mod tests {
+    use asl::Value;
+
     use super::*;
 
     const RETRIED: &str = r#"{"StartAt": "Pay", "States": {"Pay": {"Type": "Task", "End": true,
