@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Installs what the tests need (Debian, as root), then runs all of them.
+#
+#   ./test.sh            format, lints, all tests, the language cases, the recorded corpus where it is beside the clone
+#   ./test.sh --no-apt   the same, without installing anything
+set -euo pipefail
+cd "$(dirname "$0")"
+
+step() { printf '\n== %s\n' "$*"; }
+missing=()
+command -v redis-server >/dev/null || missing+=(redis-server)
+command -v promtool >/dev/null || missing+=(prometheus)
+command -v cc >/dev/null || missing+=(build-essential)
+command -v python3 >/dev/null || missing+=(python3)
+if [ "${1:-}" != --no-apt ] && [ ${#missing[@]} -gt 0 ]; then
+    step "installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    # Services must not start by themselves: the tests start their own on free ports.
+    [ -e /usr/sbin/policy-rc.d ] || { printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d && made=1; }
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends "${missing[@]}"
+    [ -z "${made:-}" ] || rm -f /usr/sbin/policy-rc.d
+fi
+
+step "format"
+cargo fmt --all -- --check
+step "lints"
+cargo clippy --workspace --all-targets --locked -- -D warnings
+step "tests"
+# Binaries first: tests of processes start them.
+cargo build --workspace --bins --locked
+cargo test --workspace --locked
+step "metrics and scrape configuration, as Prometheus reads them"
+promtool check config dashboards/prometheus/prometheus.yml
+
+step "recorded cases"
+corpus=../shared/conformance
+if [ -f "$corpus/check.py" ]; then
+    python3 "$corpus/check.py" "$corpus/dev.jsonl" --ids "$corpus/t1-main-job.ids" --min-outcome 100 \
+        -- target/debug/executor conform
+else
+    echo "skipped: $corpus is not beside this clone; the language cases of executor/crates/asl ran above"
+fi
+step "all passed"
