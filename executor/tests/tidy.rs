@@ -17,7 +17,8 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .exec()
         .expect("cargo metadata runs in the workspace");
     let shipped = |package: &cargo_metadata::Package| {
-        let kept = package.dependencies.iter().filter(|dependency| dependency.kind != DependencyKind::Development);
+        let kept =
+            package.dependencies.iter().filter(|dependency| dependency.kind != DependencyKind::Development);
         kept.map(|dependency| dependency.name.clone()).collect()
     };
     metadata.packages.iter().map(|package| (package.name.to_string(), shipped(package))).collect()
@@ -61,7 +62,10 @@ fn runtimes_and_clients_stay_in_their_rooms() {
     let all = dependencies();
     for (library, may) in rooms {
         for (package, uses) in &all {
-            assert!(!uses.contains(library) || may.contains(&package.as_str()), "{package} may not know {library}");
+            assert!(
+                !uses.contains(library) || may.contains(&package.as_str()),
+                "{package} may not know {library}"
+            );
         }
     }
     for library in ["tokio", "tonic", "actix", "redis", "rand", "tracing", "chrono"] {
@@ -91,7 +95,9 @@ fn sources() -> Vec<(PathBuf, String)> {
 
 fn is_test(path: &Path) -> bool {
     path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "benches")
-        || path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests") || stem == "conformance")
+        || path
+            .file_stem()
+            .is_some_and(|stem| stem.to_string_lossy().ends_with("tests") || stem == "conformance")
 }
 
 #[test]
@@ -144,7 +150,8 @@ fn a_function_fits_on_a_screen_of_70_lines() {
 
 #[test]
 fn no_placeholder_stands_in_the_sources() {
-    let banned = [concat!("to", "do!("), concat!("unimple", "mented!("), concat!("FIX", "ME"), concat!("db", "g!(")];
+    let banned =
+        [concat!("to", "do!("), concat!("unimple", "mented!("), concat!("FIX", "ME"), concat!("db", "g!(")];
     for (path, text) in sources() {
         for word in banned {
             assert!(!text.contains(word), "{} holds {word}", path.display());
@@ -154,8 +161,11 @@ fn no_placeholder_stands_in_the_sources() {
 
 #[test]
 fn files_that_the_documents_name_exist() {
-    for document in ["README.md", "ARCHITECTURE.md", "SPECIFICATION.md", "dashboards/README.md", "perf/README.md"] {
-        let text = std::fs::read_to_string(root().join(document)).unwrap_or_else(|error| panic!("{document}: {error}"));
+    for document in
+        ["README.md", "ARCHITECTURE.md", "SPECIFICATION.md", "dashboards/README.md", "perf/README.md"]
+    {
+        let text = std::fs::read_to_string(root().join(document))
+            .unwrap_or_else(|error| panic!("{document}: {error}"));
         for quoted in text.split('`').skip(1).step_by(2) {
             let is_path = quoted.contains('/') && !quoted.contains([' ', '*', '<', '{', ':', '$', '%']);
             let top = quoted.split('/').next().unwrap_or_default();

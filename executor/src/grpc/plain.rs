@@ -174,7 +174,7 @@ pub(super) async fn start(
     }
     if !node.health.is_serving() {
         // A start that is let in now would wait as long as the store is away.
-        let message = "the node does not serve now: it is starting, or its store does not answer".to_owned();
+        let message = "the node does not serve now: it is starting, its store does not answer, or another node has taken its partitions".to_owned();
         return Err(Error::NotDurable { message, retry_after: super::dispatch::RETRY_AFTER });
     }
     let asked = ask_for(node, &request)?;
