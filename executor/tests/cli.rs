@@ -151,7 +151,7 @@ fn a_node_without_its_redis_says_which_one_and_serves_once_it_is_there() {
     assert!(line.contains(&redis.port().to_string()), "{line}");
     redis.restart().expect("starts again");
     node.wait_for_line("serving=true", PATIENCE).expect("serves");
-    assert!(node.log().contains("an acknowledged execution"), "says what it promises: {}", node.tail());
+    node.wait_for_line("an acknowledged execution", PATIENCE).expect("says what it promises");
 }
 
 #[test]

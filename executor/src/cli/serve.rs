@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Exit;
@@ -68,6 +69,14 @@ pub(super) fn run(options: ServeOptions) -> Exit {
     if let Err(error) = telemetry::logs::init(options_used.log().into(), options_used.log_level()) {
         return refuse(&error);
     }
+    // Before anything is started: a signal that comes early must drain too, not kill.
+    let signals = match Signals::watch() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("error: the signals cannot be watched: {error}");
+            return Exit::Internal;
+        }
+    };
     let connect = match store::open(&config.store) {
         Ok(connect) => connect,
         Err(error) => {
@@ -82,7 +91,7 @@ pub(super) fn run(options: ServeOptions) -> Exit {
             return Exit::Internal;
         }
     };
-    supervise(&node)
+    supervise(&node, signals)
 }
 
 fn refuse(error: &dyn std::fmt::Display) -> Exit {
@@ -104,33 +113,37 @@ fn print(config: &Config, options: &Options) -> Exit {
     }
 }
 
+/// The signals that end the process, and the runtime that waits for them.
+struct Signals {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn watch() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let entered = runtime.enter();
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        drop(entered);
+        Ok(Self { runtime, terminate, interrupt })
+    }
+}
+
 /// The first signal drains, the second one ends the process.
-fn supervise(node: &Node) -> Exit {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: the signals cannot be watched: {error}");
-            return Exit::Internal;
-        }
-    };
+fn supervise(node: &Node, signals: Signals) -> Exit {
+    let Signals { runtime, mut terminate, mut interrupt } = signals;
     runtime.block_on(async {
-        let signals = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
-        let (mut term, mut interrupt) = match signals {
-            Ok(signals) => signals,
-            Err(error) => {
-                eprintln!("error: the signals cannot be watched: {error}");
-                return Exit::Internal;
-            }
-        };
         tokio::select! {
             drained = node.wait() => return exit_of(&drained),
-            () = either(&mut term, &mut interrupt) => {}
+            () = either(&mut terminate, &mut interrupt) => {}
         }
         tracing::info!("signal received: draining; another one ends the process at once");
         node.drain();
         tokio::select! {
             drained = node.wait() => exit_of(&drained),
-            () = either(&mut term, &mut interrupt) => {
+            () = either(&mut terminate, &mut interrupt) => {
                 tracing::error!("second signal: the process ends now; what is acknowledged is recovered from the store");
                 Exit::Internal
             }
