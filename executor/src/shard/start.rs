@@ -329,23 +329,7 @@ impl Shard {
                 name,
                 input: &wire.input[at],
             };
-            let status = status_of(outcome);
-            match outcome {
-                Outcome::Succeeded(output) => {
-                    log.builder.opened_and_closed(opened, status, self.now_us / 1_000, output.bytes());
-                }
-                other => {
-                    log.builder.opened_and_closed(opened, status, self.now_us / 1_000, &payload_of(other))
-                }
-            }
-            log.page.tally(machine, Some(status), 1, received_us);
-            log.derived.extend(machine.name_entry(name, id, self.config.retention));
-            if let Some(name) = named {
-                let segment = machine.name.execution_segment();
-                self.names.hold(segment, name, id);
-                self.names.ended(segment, name, id, self.now_us / 1_000);
-            }
-            self.ended_at_once(batch.log, id, status, outcome);
+            self.write_one_shot(batch.log, machine, opened, named.is_some(), received_us, outcome);
             effects.clear();
         } else {
             let open = OpenExecution {
@@ -373,6 +357,35 @@ impl Shard {
             self.apply(address, &mut effects);
         }
         self.effects = effects;
+    }
+
+    /// An execution that ended in its first step: one record, opened and closed.
+    fn write_one_shot(
+        &mut self,
+        at: usize,
+        machine: &Rc<Machine>,
+        opened: OpenedView<'_>,
+        named: bool,
+        received_us: u64,
+        outcome: &Outcome,
+    ) {
+        let OpenedView { id, name, .. } = opened;
+        let (status, now_ms) = (status_of(outcome), self.now_us / 1_000);
+        let log = &mut self.logs[at];
+        match outcome {
+            Outcome::Succeeded(output) => {
+                log.builder.opened_and_closed(opened, status, now_ms, output.bytes())
+            }
+            other => log.builder.opened_and_closed(opened, status, now_ms, &payload_of(other)),
+        }
+        log.page.tally(machine, Some(status), 1, received_us);
+        log.derived.extend(machine.name_entry(name, id, self.config.retention));
+        if let Some(name) = name.filter(|_| named) {
+            let segment = machine.name.execution_segment();
+            self.names.hold(segment, name, id);
+            self.names.ended(segment, name, id, now_ms);
+        }
+        self.ended_at_once(at, id, status, outcome);
     }
 
     fn ended_at_once(&mut self, log: usize, id: ExecutionId, status: Status, outcome: &Outcome) {
