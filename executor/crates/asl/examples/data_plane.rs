@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         time(&format!("json_len of {len} bytes"), 1_000, || value.json_len());
     }
     let input = Value::parse(order(3).as_bytes(), JsonLimits::PAYLOAD)?;
-    let scope = Scope { input: &input, context: &Value::Null };
+    let scope = Scope::new(&input, &Value::Null);
     let path = Path::parse("$.order.customer.name")?;
     time("$.order.customer.name, by reference", 100_000, || black_box(&path).evaluate_ref(&scope).is_some());
     time("$.order.customer.name, cloned", 100_000, || black_box(&path).evaluate(&scope));

@@ -20,6 +20,7 @@ pub mod simulate;
 pub mod template;
 pub mod timestamp;
 pub mod value;
+pub mod variables;
 
 pub use definition::{Diagnostic, Severity};
 pub use execution::{

@@ -206,9 +206,7 @@ mod tests {
     fn fill(template: &str, input: &str) -> Result<String, EvalError> {
         let context = value(r#"{"Execution":{"Name":"e1"}}"#);
         let template = Template::compile(&value(template)).unwrap();
-        template
-            .evaluate(&Scope { input: &value(input), context: &context })
-            .map(|value| value.to_json_string())
+        template.evaluate(&Scope::new(&value(input), &context)).map(|value| value.to_json_string())
     }
 
     #[test]
@@ -228,7 +226,7 @@ mod tests {
     fn a_template_without_expressions_is_its_own_result_shared() {
         let source = value(r#"{"a":[1,{"b":2}]}"#);
         let template = Template::compile(&source).unwrap();
-        let result = template.evaluate(&Scope { input: &Value::Null, context: &Value::Null }).unwrap();
+        let result = template.evaluate(&Scope::new(&Value::Null, &Value::Null)).unwrap();
         let (Value::Object(source), Value::Object(result)) = (&source, &result) else {
             panic!("both are objects")
         };
@@ -240,7 +238,7 @@ mod tests {
     fn a_constant_part_beside_expressions_is_shared() {
         let source = value(r#"{"constant":{"b":[2]},"c.$":"$"}"#);
         let template = Template::compile(&source).unwrap();
-        let result = template.evaluate(&Scope { input: &Value::Null, context: &Value::Null }).unwrap();
+        let result = template.evaluate(&Scope::new(&Value::Null, &Value::Null)).unwrap();
         let parts = (source.get("constant"), result.get("constant"));
         let (Some(Value::Object(source)), Some(Value::Object(result))) = parts else {
             panic!("both are objects")

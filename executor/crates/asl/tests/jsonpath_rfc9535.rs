@@ -71,7 +71,7 @@ fn selectors_that_mean_the_same_in_both_dialects_select_the_same() {
         let answer = match Path::parse(selector) {
             Err(error) => Err(error.to_string()),
             Ok(path) => {
-                let scope = Scope { input: document, context: &Value::Null };
+                let scope = Scope::new(document, &Value::Null);
                 // A definite path gives its value itself, and nothing where the RFC gives an empty list.
                 Ok(match path.evaluate(&scope) {
                     Ok(value) if path.is_definite() => Value::array([value]),

@@ -11,7 +11,7 @@ fn value(text: &str) -> Value {
 
 fn evaluate(rule: &str, input: &str) -> Result<bool, EvalError> {
     let condition = Condition::compile(&value(rule)).unwrap();
-    condition.evaluate(&Scope { input: &value(input), context: &value(r#"{"Execution":{"Name":"e1"}}"#) })
+    condition.evaluate(&Scope::new(&value(input), &value(r#"{"Execution":{"Name":"e1"}}"#)))
 }
 
 /// `{"Variable": "$.v", operator: operand}` on `{"v": variable, "o": other}`.

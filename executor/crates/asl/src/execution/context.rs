@@ -1,11 +1,12 @@
 //! The context object (`$$`): what all executions of a machine share, what one adds, and the object itself, built only
 //! when something looks at it.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::sync::Arc;
 
 use super::effect::EffectId;
+use super::failure::draw;
 use crate::path::ContextSource;
 use crate::program::Program;
 use crate::timestamp::Timestamp;
@@ -104,12 +105,26 @@ pub(super) struct Context<'a> {
     pub task: Option<EffectId>,
     /// Only while a Map's item selector is evaluated.
     pub item: Option<(u32, &'a Value)>,
+    /// The instant of the event that is being handled.
+    pub now: Timestamp,
+    /// Draws of the execution so far.
+    pub draws: &'a Cell<u64>,
     pub built: OnceCell<Value>,
 }
 
 impl ContextSource for Context<'_> {
     fn context(&self) -> &Value {
         self.built.get_or_init(|| self.build())
+    }
+
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    fn draw(&self) -> u64 {
+        let number = self.draws.get();
+        self.draws.set(number + 1);
+        draw(self.facts.start.seed.rotate_left(32), number)
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) fn select(
 
 /// What a path of a field such as `InputPath` selects.
 pub(super) fn at(path: &Path, input: &Value, context: &Context<'_>) -> Result<Value, EvalError> {
-    path.evaluate(&Scope { input, context }).map_err(|error| EvalError::invalid_path(path, &error))
+    path.evaluate(&Scope::new(input, context)).map_err(|error| EvalError::invalid_path(path, &error))
 }
 
 /// InputPath and Parameters: from raw to effective input.
@@ -54,7 +54,7 @@ pub(super) fn effective(flow: &DataFlow, raw: &Payload, context: &Context<'_>) -
     };
     let Some(template) = &flow.parameters else { return Ok(selected.unwrap_or_else(|| raw.clone())) };
     let input = selected.as_ref().unwrap_or(raw).value();
-    template.evaluate(&Scope { input, context }).map(Payload::from_value)
+    template.evaluate(&Scope::new(input, context)).map(Payload::from_value)
 }
 
 /// A Pass state's output.
@@ -83,9 +83,7 @@ pub(super) fn pass(
 pub(super) fn result(flow: &DataFlow, result: Payload, context: &Context<'_>) -> Result<Payload, EvalError> {
     match &flow.result_selector {
         None => Ok(result),
-        Some(selector) => {
-            selector.evaluate(&Scope { input: result.value(), context }).map(Payload::from_value)
-        }
+        Some(selector) => selector.evaluate(&Scope::new(result.value(), context)).map(Payload::from_value),
     }
 }
 

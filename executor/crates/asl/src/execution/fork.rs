@@ -113,7 +113,7 @@ impl<'a, O: Observer> Run<'a, O> {
             Some(selector) => {
                 let mut context = self.context(thread, state);
                 context.item = Some((index, item));
-                selector.evaluate(&Scope { input: &join.input, context: &context })?
+                selector.evaluate(&Scope::new(&join.input, &context))?
             }
         };
         let mut child = Thread::new(map.processor.start, Payload::from_value(input), slot, index);

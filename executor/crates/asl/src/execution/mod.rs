@@ -23,6 +23,7 @@ mod tests;
 mod threads;
 mod work;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 pub use context::{FixedNames, Machine, NameExecution, StartContext};
@@ -53,6 +54,8 @@ struct Core {
     last_event: u32,
     /// Effects numbered so far.
     effects: u64,
+    /// Random numbers drawn by evaluations so far.
+    draws: Cell<u64>,
     /// Whether the timer of the whole execution is armed.
     timed: bool,
     ended: bool,
@@ -79,7 +82,8 @@ impl Execution {
         observer: &mut O,
     ) -> Self {
         let threads = Threads::with_root(machine.program.root.start, input.clone());
-        let core = Core { threads, last_event: 0, effects: 0, timed: false, ended: false };
+        let core =
+            Core { threads, last_event: 0, effects: 0, draws: Cell::new(0), timed: false, ended: false };
         let mut execution = Self { machine: Arc::clone(machine), start, started_at: now, input, core };
         execution.run(now, effects, observer).begin();
         execution

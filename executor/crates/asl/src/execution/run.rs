@@ -3,7 +3,7 @@
 //! Invariant: a run is a loop over [`Step`]s; no step calls another, so the stack does not grow with the number of states.
 //! Each state entered counts towards the history's bound, so a run ends.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::VecDeque;
 
 use super::context::{Context, Facts};
@@ -42,6 +42,7 @@ pub(super) struct Run<'a, O> {
     pub effects: &'a mut Vec<Effect>,
     /// Effects numbered so far.
     pub numbered: &'a mut u64,
+    draws: &'a Cell<u64>,
     /// Threads that are ready to enter their state.
     pub ready: VecDeque<u32>,
     timed: &'a mut bool,
@@ -90,10 +91,10 @@ impl<'a, O: Observer> Run<'a, O> {
         effects: &'a mut Vec<Effect>,
         observer: &'a mut O,
     ) -> Self {
-        let Core { threads, last_event, effects: numbered, timed, ended } = core;
+        let Core { threads, last_event, effects: numbered, draws, timed, ended } = core;
         let log = Log { observer, last: last_event, now };
         let program = &*machine.program;
-        Self { facts, program, threads, log, effects, numbered, ready: VecDeque::new(), timed, ended }
+        Self { facts, program, threads, log, effects, numbered, draws, ready: VecDeque::new(), timed, ended }
     }
 
     /// From the execution's start.
@@ -162,6 +163,8 @@ impl<'a, O: Observer> Run<'a, O> {
             retry_count: counted.then_some(retries),
             task: None,
             item: None,
+            now: self.now(),
+            draws: self.draws,
             built: OnceCell::new(),
         }
     }
@@ -245,7 +248,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
         let context = self.context(self.threads.at(slot), state);
         let input = flow::select(&state.flow.input_path, raw, &context)?;
-        let scope = Scope { input: input.value(), context: &context };
+        let scope = Scope::new(input.value(), &context);
         let mut chosen = *default;
         for rule in rules {
             if rule.condition.evaluate(&scope)? {

@@ -38,7 +38,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let credentials = task
             .credentials
             .as_ref()
-            .map(|template| template.evaluate(&Scope { input: thread.input.value(), context: &context }));
+            .map(|template| template.evaluate(&Scope::new(thread.input.value(), &context)));
         let credentials = credentials.transpose()?;
         let Thread { previous, silent, .. } = self.threads.at_mut(slot);
         let region = self.facts.machine.region();
@@ -111,7 +111,7 @@ impl<'a, O: Observer> Run<'a, O> {
             Some(Dynamic::Path(path)) => {
                 let (input, context) = (thread.input.value(), self.context(thread, state));
                 let found = path
-                    .evaluate(&Scope { input, context: &context })
+                    .evaluate(&Scope::new(input, &context))
                     .map_err(|_| EvalError::not_found(path, field, input))?;
                 match found.as_text() {
                     Some(text) => Ok(Some(text.clone())),
@@ -334,7 +334,7 @@ fn wait_parameter<O: Observer>(
     run: &Run<'_, O>,
 ) -> Result<Value, EvalError> {
     let context = run.context(thread, state);
-    path.evaluate(&Scope { input: input.value(), context: &context }).map_err(|_| {
+    path.evaluate(&Scope::new(input.value(), &context)).map_err(|_| {
         EvalError::runtime(format!(
             "The {field} parameter does not reference an input value: {}",
             path.text()

@@ -26,27 +26,56 @@ pub use error::{EvalError, PathError, PathSyntaxError};
 pub use reference::{ReferencePath, SetError};
 use syntax::{Query, Step};
 
+use crate::timestamp::Timestamp;
 use crate::value::{Str, Value};
+use crate::variables::Variables;
 
-/// What paths and templates are evaluated against.
+/// What paths, templates and expressions are evaluated against.
 #[derive(Clone, Copy)]
 pub struct Scope<'a> {
-    /// What `$` means.
+    /// What `$` means in JSONPath, and `$states.input` in JSONata.
     pub input: &'a Value,
-    /// What `$$` means; built when first asked for.
+    /// The execution around it.
     pub context: &'a dyn ContextSource,
+    /// What `$name` means; `None` while no variable has been assigned.
+    pub variables: Option<&'a Variables>,
+    /// `$states.result`, where the state has one.
+    pub result: Option<&'a Value>,
+    /// `$states.errorOutput`, in a catcher.
+    pub error_output: Option<&'a Value>,
 }
 
-/// Gives the context object. Most executions never look at it, so it is built on demand.
+impl<'a> Scope<'a> {
+    /// With an input and a context, and nothing else.
+    pub fn new(input: &'a Value, context: &'a dyn ContextSource) -> Self {
+        Self { input, context, variables: None, result: None, error_output: None }
+    }
+}
+
+/// What an evaluation may ask of the execution around it.
 pub trait ContextSource {
-    /// The context object (`$$`).
+    /// The context object (`$$`). Most executions never look at it, so it is built on demand.
     fn context(&self) -> &Value;
+
+    /// The instant of the event that is being handled: `$now()`, `$millis()`.
+    fn now(&self) -> Timestamp;
+
+    /// Uniform in 64 bits, another one each time; the same in a replay. All randomness of evaluations comes from here.
+    fn draw(&self) -> u64;
 }
 
-/// A value is its own context object; handy in tests.
+/// A value is its own context object, at the epoch, without luck; handy in tests.
 impl ContextSource for Value {
     fn context(&self) -> &Value {
         self
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp(0)
+    }
+
+    fn draw(&self) -> u64 {
+        0
     }
 }
 
@@ -57,8 +86,7 @@ pub enum Root {
     Input,
     /// `$$`
     Context,
-    /// `$name`: a workflow variable. There is no scope of variables yet: it is missing wherever it is
-    /// evaluated.
+    /// `$name`: a workflow variable.
     Variable(Str),
 }
 
@@ -185,10 +213,10 @@ impl Path {
 
     #[inline]
     fn root_value<'a>(&self, scope: &Scope<'a>) -> Option<&'a Value> {
-        match self.root {
+        match &self.root {
             Root::Input => Some(scope.input),
             Root::Context => Some(scope.context.context()),
-            Root::Variable(_) => None,
+            Root::Variable(name) => scope.variables?.get(name),
         }
     }
 

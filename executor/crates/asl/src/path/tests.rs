@@ -13,7 +13,7 @@ fn value(text: &str) -> Value {
 fn eval(path: &str, input: &str) -> String {
     let input = value(input);
     let context = value(r#"{"Execution":{"Name":"e1"}}"#);
-    match Path::parse(path).unwrap().evaluate(&Scope { input: &input, context: &context }) {
+    match Path::parse(path).unwrap().evaluate(&Scope::new(&input, &context)) {
         Ok(value) => value.to_json_string(),
         Err(error) => error.to_string(),
     }
@@ -222,8 +222,7 @@ fn a_path_has_a_bounded_number_of_segments() {
 #[test]
 fn presence_is_a_value_or_a_match() {
     let input = value(r#"{"a":null,"b":[]}"#);
-    let present =
-        |path: &str| Path::parse(path).unwrap().is_present(&Scope { input: &input, context: &Value::Null });
+    let present = |path: &str| Path::parse(path).unwrap().is_present(&Scope::new(&input, &Value::Null));
     for (path, expected) in [
         ("$.a", true),
         ("$.c", false),
@@ -234,7 +233,7 @@ fn presence_is_a_value_or_a_match() {
     ] {
         assert_eq!(present(path), expected, "{path}");
     }
-    assert!(!Path::parse("$x").unwrap().is_present(&Scope { input: &input, context: &Value::Null }));
+    assert!(!Path::parse("$x").unwrap().is_present(&Scope::new(&input, &Value::Null)));
 }
 
 #[test]
@@ -346,6 +345,6 @@ proptest! {
         let text: String = keys.iter().map(|key| format!("['{}']", key.replace('\'', "\\'"))).collect();
         let path = ReferencePath::parse(&format!("${text}")).unwrap();
         let root = path.set(&Value::empty_object(), 7.into()).unwrap();
-        prop_assert_eq!(path.get(&Scope { input: &root, context: &Value::Null }), Some(&7.into()));
+        prop_assert_eq!(path.get(&Scope::new(&root, &Value::Null)), Some(&7.into()));
     }
 }
