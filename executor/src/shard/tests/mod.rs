@@ -35,6 +35,9 @@ pub const TWO_TASKS: &str = r#"{"StartAt":"A","States":{
     "A":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pay","Next":"B"},
     "B":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:ship","End":true}}}"#;
 
+/// So far a test moves its clock to let the next small flush begin: whole milliseconds, as records keep them.
+pub const TICK: Duration = Duration::from_millis(crate::limits::FLUSH_PACE.as_millis() as u64 + 1);
+
 /// How long a test waits for what must come; far more than it takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -165,8 +168,8 @@ impl TestShard {
 
     /// Sends a batch; the channel gives its answers.
     pub async fn start(&self, batch: v1::StartBatch) -> mpsc::Receiver<v1::StartAck> {
-        // Small flushes are a millisecond apart, and the clock stands still.
-        self.clock.advance(Duration::from_millis(1));
+        // Small flushes are a tick apart, and the clock stands still.
+        self.clock.advance(TICK);
         let (acks, answers) = mpsc::channel(512);
         self.send(Command::Start { batch, acks }).await;
         answers
