@@ -146,7 +146,7 @@ program's own table; a test compiles every example.
 |---|---|
 ";
 
-const CATALOG: [Explanation; 18] = [
+const CATALOG: [Explanation; 19] = [
     error(
         code::INVALID_JSON_DESCRIPTION,
         "The text is not JSON, not UTF-8, or has the same key twice in one object. Nothing else is checked \
@@ -310,6 +310,20 @@ const CATALOG: [Explanation; 18] = [
   "Rest": {"Type": "Wait", "Seconds": 5, "Next": "Again"},
   "Again": {"Type": "Pass", "Next": "Ask"},
   "Done": {"Type": "Succeed"}}}"#,
+    ),
+    warning(
+        code::UNUSED_VARIABLE,
+        "A state, a choice rule or a catcher assigns a variable that no text of the machine reads as `$name`.",
+        "Remove the assignment, or read the variable; names are case-sensitive.",
+    )
+    .ours()
+    .with(
+        r#"{"StartAt": "Keep", "States": {
+  "Keep": {"Type": "Pass", "Assign": {"order.$": "$.id"}, "Next": "Use"},
+  "Use": {"Type": "Pass", "Parameters": {"id.$": "$.id"}, "End": true}}}"#,
+        r#"{"StartAt": "Keep", "States": {
+  "Keep": {"Type": "Pass", "Assign": {"order.$": "$.id"}, "Next": "Use"},
+  "Use": {"Type": "Pass", "Parameters": {"id.$": "$order"}, "End": true}}}"#,
     ),
     warning(
         code::UNKNOWN_ERROR_NAME,

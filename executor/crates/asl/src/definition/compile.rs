@@ -144,7 +144,9 @@ impl Compiler<'_> {
         self.version(root, &place);
         self.jsonata = self.query_language(root, &place).unwrap_or(false);
         let timeout_seconds = self.integer_field(root, "TimeoutSeconds", Range::POSITIVE, &place);
-        let root = self.graph(root, &place)?;
+        let graph = self.graph(root, &place);
+        self.remark_unused_variables(root, &place);
+        let root = graph?;
         let hash = Sha256::digest(definition).into();
         Some(Program { dialect: self.dialect, hash, timeout_seconds, root })
     }

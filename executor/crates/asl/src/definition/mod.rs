@@ -10,7 +10,7 @@
 //! Rooms: `json` (the reader), `findings` (problems and places), `fields` (which fields stand where),
 //! `compile` (machine and graphs), `states` (one state), `errors` (Retry and Catch), `choice` (rules),
 //! `map` (Map states), `flow` (paths and templates), `suggest` (what a misspelt name may have meant),
-//! `remarks` (warnings about what is allowed and hardly meant), `render` (diagnostics for people), `catalog`
+//! `remarks` and `unused` (warnings about what is allowed and hardly meant), `render` (diagnostics for people), `catalog`
 //! (what each code means).
 
 use std::sync::Arc;
@@ -31,6 +31,7 @@ mod remarks;
 mod render;
 mod states;
 mod suggest;
+mod unused;
 
 pub use findings::FINDINGS_MAX;
 pub use json::{DEPTH_MAX, JsonProblem, JsonProblemKind, explain as explain_json};
@@ -78,6 +79,8 @@ pub mod code {
     pub const RESERVED_ERROR_NAME: &str = "RESERVED_ERROR_NAME";
     /// Warning: an earlier entry of `Retry` or `Catch` has the same error's name.
     pub const REPEATED_ERROR_NAME: &str = "REPEATED_ERROR_NAME";
+    /// Warning: a variable is assigned and never read.
+    pub const UNUSED_VARIABLE: &str = "UNUSED_VARIABLE";
     /// Warning: from this state no terminal state can be reached.
     pub const ENDLESS_LOOP: &str = "ENDLESS_LOOP";
     /// Part of the language, not of this version.

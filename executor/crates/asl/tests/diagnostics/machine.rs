@@ -95,8 +95,8 @@ fn state_names_are_bounded_and_unique_in_the_machine() {
 fn features_of_a_later_version_are_named_once_each() {
     check(
         "{\"StartAt\":\"A\",\"States\":{\n\
-         \"A\":{\"Type\":\"Pass\",\"Assign\":{\"x\":1},\"Next\":\"B\"},\n\
-         \"B\":{\"Type\":\"Pass\",\"Assign\":{\"y\":1},\"Next\":\"C\"},\n\
+         \"A\":{\"Type\":\"Pass\",\"Assign\":{\"x\":\"$y\"},\"Next\":\"B\"},\n\
+         \"B\":{\"Type\":\"Pass\",\"Assign\":{\"y\":\"$x\"},\"Next\":\"C\"},\n\
          \"C\":{\"Type\":\"Pass\",\"QueryLanguage\":\"JSONata\",\"Output\":\"{% 1 %}\",\"Next\":\"D\"},\n\
          \"D\":{\"Type\":\"Pass\",\"Parameters\":{\"a.$\":\"States.UUID()\",\"b.$\":\"States.UUID()\"},\
          \"End\":true}}}",

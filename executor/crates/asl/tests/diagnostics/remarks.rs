@@ -87,6 +87,32 @@ fn an_error_that_an_earlier_entry_has_is_remarked_upon() {
     );
 }
 
+#[test]
+fn a_variable_that_nothing_reads_is_remarked_upon_where_it_is_assigned() {
+    let text = |read: &str| {
+        format!(
+            "{{\"StartAt\":\"A\",\"States\":{{\"A\":{{\"Type\":\"Choice\",\"Comment\":\"sets $a\",\"Assign\":{{\n\
+             \"a\":1}},\"Choices\":[{{\"Variable\":\"$.x\",\"IsNull\":true,\"Next\":\"B\",\"Assign\":{{\n\"b.$\":\"$.x\"}}}}],\
+             \"Default\":\"B\"}},\"B\":{{\"Type\":\"Parallel\",\"End\":true,\"Branches\":[{{\"StartAt\":\"C\",\"States\":\
+             {{\"C\":{{\"Type\":\"Pass\",\"Parameters\":{{\"v\":[\"{read}\"]}},\"Assign\":{{\n\"c\":1}},\"End\":true}}}}}}]}}}}}}"
+        )
+    };
+    let unused = |read: &str| {
+        let found = compile(&text(read), Dialect::Asl, MachineType::Standard);
+        let own = found.iter().filter(|one| one.code == "UNUSED_VARIABLE");
+        own.map(|one| (one.line, one.column, one.pointer.clone())).collect::<Vec<_>>()
+    };
+    let [a, b, c] = [
+        (2, 1, "/States/A/Assign/a".to_owned()),
+        (3, 1, "/States/A/Choices/0/Assign/b.$".to_owned()),
+        (4, 1, "/States/B/Branches/0/States/C/Assign/c".to_owned()),
+    ];
+    assert_eq!(unused("$.a"), [a.clone(), b.clone(), c.clone()]);
+    assert_eq!(unused("{% $a & $bee %}"), [b.clone(), c.clone()]);
+    assert_eq!(unused("States.Format('{}', $b.x)"), [a, c]);
+    assert_eq!(unused("$a + $b[0] + $c"), []);
+}
+
 /// Every pointer of a diagnostic names a place of the definition, or a member that is missing there.
 #[test]
 fn a_pointer_names_the_very_place_where_the_location_names_only_the_state() {
