@@ -146,7 +146,7 @@ program's own table; a test compiles every example.
 |---|---|
 ";
 
-const CATALOG: [Explanation; 19] = [
+const CATALOG: [Explanation; 20] = [
     error(
         code::INVALID_JSON_DESCRIPTION,
         "The text is not JSON, not UTF-8, or has the same key twice in one object. Nothing else is checked \
@@ -248,6 +248,7 @@ const CATALOG: [Explanation; 19] = [
         r#"{"StartAt": "A", "States": {"A": {"Type": "Map", "Label": "all-orders", "End": true,
   "ItemProcessor": {"StartAt": "B", "States": {"B": {"Type": "Succeed"}}}}}}"#,
     ),
+    Explanation { dialect: Dialect::Tcsl, ..INVALID_RESOURCE },
     error(
         code::TOO_DEEPLY_NESTED,
         "Arrays and objects are nested more than 250 levels deep. One Parallel or Map takes four levels.",
@@ -368,6 +369,18 @@ const CATALOG: [Explanation; 19] = [
     ),
     Explanation { dialect: Dialect::Tcsl, ..TYPE_SPELLING },
 ];
+
+const INVALID_RESOURCE: Explanation = error(
+    code::INVALID_RESOURCE,
+    "TCSL only: the `Resource` of a Task is neither a QRN nor an ARN. In ASL this is `SCHEMA_VALIDATION_FAILED`, \
+     as Step Functions answers, although its documentation has this code.",
+    "Write the whole QRN, six parts or more between colons.",
+)
+.with(
+    r#"{"StartAt": "T", "States": {"T": {"Type": "Task", "End": true, "Resource": "scf:Invoke/sum"}}}"#,
+    r#"{"StartAt": "T", "States": {"T": {"Type": "Task", "End": true,
+  "Resource": "qrn:qcs:asw:ap-guangzhou:1250000000:sdk:json:qcloud:scf:Invoke/sum"}}}"#,
+);
 
 const TYPE_SPELLING: Explanation = warning(
     code::TYPE_SPELLING,

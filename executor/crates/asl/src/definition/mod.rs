@@ -51,6 +51,9 @@ pub mod code {
     pub const INVALID_JSON_DESCRIPTION: &str = "INVALID_JSON_DESCRIPTION";
     /// A field is missing, unknown, or has a wrong value.
     pub const SCHEMA_VALIDATION_FAILED: &str = "SCHEMA_VALIDATION_FAILED";
+    /// TCSL: a Task's `Resource` is neither a QRN nor an ARN. In ASL that is a schema error, as in AWS's answers,
+    /// although its documentation has this code.
+    pub const INVALID_RESOURCE: &str = "INVALID_RESOURCE";
     /// No state ends the workflow, the branch or the item processor.
     pub const MISSING_END_STATE: &str = "MISSING_END_STATE";
     /// The same state name twice in one machine.

@@ -261,11 +261,11 @@ impl Compiler<'_> {
         let qrn = text.starts_with("qrn:") && text.split(':').count() >= 6;
         let valid = arn || (qrn && self.dialect == Dialect::Tcsl);
         if !valid {
-            let message = match self.dialect {
-                Dialect::Asl => "Value is not a valid resource ARN",
-                Dialect::Tcsl => "Value is not a valid resource QRN or ARN",
+            let (code, message) = match self.dialect {
+                Dialect::Asl => (code::SCHEMA_VALIDATION_FAILED, "Value is not a valid resource ARN"),
+                Dialect::Tcsl => (code::INVALID_RESOURCE, "Value is not a valid resource QRN or ARN"),
             };
-            self.findings.schema(&place, message);
+            self.findings.error(code, &place, message);
             return None;
         }
         if self.machine == MachineType::Express {

@@ -108,7 +108,7 @@ fn a_variable_that_nothing_reads_is_remarked_upon_where_it_is_assigned() {
         (4, 1, "/States/B/Branches/0/States/C/Assign/c".to_owned()),
     ];
     assert_eq!(unused("$.a"), [a.clone(), b.clone(), c.clone()]);
-    assert_eq!(unused("{% $a & $bee %}"), [b.clone(), c.clone()]);
+    assert_eq!(unused("{% $a & $bee %}"), [b, c.clone()]);
     assert_eq!(unused("States.Format('{}', $b.x)"), [a, c]);
     assert_eq!(unused("$a + $b[0] + $c"), []);
 }
