@@ -148,6 +148,12 @@ impl Compiler<'_> {
         if !self.template_fields(node, place) {
             return None;
         }
+        if node.as_str().is_some_and(looks_evaluated) {
+            // Step Functions takes any JSON for a template, and a text as it stands.
+            let message = "The value looks evaluated, but stays text; write an object with a field whose name \
+                           ends in '.$'";
+            self.findings.warning(code::NO_DOLLAR, place, message);
+        }
         let value = self.value(node, place)?;
         match Template::compile(&value) {
             Ok(template) => Some(template),

@@ -85,14 +85,17 @@ impl Compiler<'_> {
         let mut before: Vec<Vec<usize>> = vec![Vec::new(); members.len()];
         let mut waiting = Vec::new();
         for (index, member) in members.iter().enumerate() {
-            // A transition to nowhere is an error already, and may have been meant as the way out.
-            if successors(&member.value).any(|name| !targets.contains_key(name)) {
+            let terminal = is_terminal(&member.value);
+            let mut next = successors(&member.value).peekable();
+            // A transition that is missing or leads nowhere is an error already, and may have been meant as the
+            // way out.
+            if (next.peek().is_none() && !terminal) || next.any(|name| !targets.contains_key(name)) {
                 return;
             }
             for target in successors(&member.value).filter_map(|name| targets.get(name)) {
                 before[usize::from(*target)].push(index);
             }
-            if is_terminal(&member.value) {
+            if terminal {
                 waiting.push(index);
             }
         }

@@ -24,6 +24,28 @@ fn a_loop_without_a_way_out_is_remarked_upon_once() {
 }
 
 #[test]
+fn a_state_without_a_transition_is_an_error_and_no_loop() {
+    let text = "{\"StartAt\":\"S\",\"States\":{\"S\":{\"Type\":\"Choice\",\"Choices\":[{\"Variable\":\"$.a\",\
+                \"IsNull\":true,\"Next\":\"L\"}],\"Default\":\"T\"},\n\"L\":{\"Type\":\"Pass\"},\
+                \"T\":{\"Type\":\"Succeed\"}}}";
+    check(
+        text,
+        &["2:1 error SCHEMA_VALIDATION_FAILED: This object should have only one of the following fields: \
+           [Next, End] at /States/L"],
+    );
+}
+
+#[test]
+fn a_template_may_be_any_json_but_a_path_alone_is_remarked_upon() {
+    check_state("{\"Type\":\"Pass\",\"End\":true,\"Parameters\":[{\"a.$\":\"$.b\"}]}", &[]);
+    check_state(
+        &format!("{{{TASK},\n\"ResultSelector\":\"$.Payload\"}}"),
+        &["3:18 warning NO_DOLLAR: The value looks evaluated, but stays text; write an object with a field \
+           whose name ends in '.$' at /States/S/ResultSelector"],
+    );
+}
+
+#[test]
 fn a_catcher_is_a_way_out_of_a_loop() {
     let state = "{\"Type\":\"Task\",\"Resource\":\"arn:aws:lambda:us-east-1:123456789012:function:f\",\
                  \"Catch\":[{\"ErrorEquals\":[\"E\"],\"Next\":\"Out\"}],\"Next\":\"S\"}";
