@@ -273,6 +273,6 @@ fn a_wrong_expectation_is_found() {
     ] {
         assert!(verdict(&case(expectation)).is_some(), "{expectation}");
     }
-    let refused = case(&format!("\"refused\": \"{}\"", code::INVALID_RESOURCE));
+    let refused = case(&format!("\"refused\": \"{}\"", code::SCHEMA_VALIDATION_FAILED));
     assert!(verdict(&refused).is_some());
 }

@@ -27,15 +27,7 @@ impl Compiler<'_> {
         self.object(node, place)?;
         let kind = self.kind_name(node, place)?;
         let jsonata = self.state_language(node, place);
-        for field in node.members().unwrap_or_default() {
-            if !fields::state_allows(kind, &field.name, jsonata, self.dialect == Dialect::Tcsl) {
-                let tcsl = self.dialect == Dialect::Tcsl;
-                let known =
-                    fields::state_fields(kind).filter(|name| fields::state_allows(kind, name, jsonata, tcsl));
-                let note = self.suggestion(&field.name, known);
-                self.unsupported_field(field, note, place);
-            }
-        }
+        self.state_fields(node, kind, jsonata, place);
         self.string_field(node, "Comment", place);
         if let Some(assign) = node.member("Assign") {
             self.unsupported("variables (Assign)", &place.member(assign));
@@ -167,6 +159,9 @@ impl Compiler<'_> {
         if let Some(member) = node.member(constant) {
             let place = place.member(member);
             let text = self.string(&member.value, &place)?;
+            if constant == "Error" && text.starts_with("States.") {
+                self.remark_reserved_name(text, &place);
+            }
             if text.starts_with("$.") || text.starts_with("$$.") {
                 let message = format!("The value looks like a path; to evaluate it name the field '{path}'");
                 self.findings.warning(code::NO_PATH, &place, message);
@@ -179,18 +174,18 @@ impl Compiler<'_> {
     }
 
     fn wait(&mut self, node: &Node, place: &Place<'_>) -> Option<Wait> {
-        if !self.exactly_one(node, &["Seconds", "SecondsPath", "Timestamp", "TimestampPath"], place) {
+        if !self.exactly_one(node, &["SecondsPath", "Seconds", "TimestampPath", "Timestamp"], place) {
             return None;
         }
         if let Some(seconds) = self.integer_field(node, "Seconds", Range::NATURAL, place) {
             return Some(Wait::Seconds(Dynamic::Constant(seconds)));
         }
         if let Some(member) = node.member("SecondsPath") {
-            let path = self.path(&member.value, &place.member(member))?;
+            let path = self.reference_path(&member.value, &place.member(member))?;
             return Some(Wait::Seconds(Dynamic::Path(path)));
         }
         if let Some(member) = node.member("TimestampPath") {
-            let path = self.path(&member.value, &place.member(member))?;
+            let path = self.reference_path(&member.value, &place.member(member))?;
             return Some(Wait::Until(Dynamic::Path(path)));
         }
         let member = node.member("Timestamp")?;
@@ -198,8 +193,8 @@ impl Compiler<'_> {
         let text = self.string(&member.value, &place)?;
         let parsed = Timestamp::parse(text);
         if parsed.is_err() {
-            let message = "Value must be a valid RFC 3339 timestamp such as 2016-03-14T01:59:00Z";
-            self.findings.schema(&place, message);
+            let note = "Written like 2016-03-14T01:59:00Z or 2016-03-14T01:59:00.5+02:00".to_owned();
+            self.findings.schema_noted(&place, "String does not match RFC3339 timestamp", note);
         }
         parsed.ok().map(|instant| Wait::Until(Dynamic::Constant(instant)))
     }
@@ -254,7 +249,7 @@ impl Compiler<'_> {
             return Some(Some(Dynamic::Constant(seconds)));
         }
         let Some(member) = node.member(path) else { return Some(None) };
-        self.path(&member.value, &place.member(member)).map(|path| Some(Dynamic::Path(path)))
+        self.reference_path(&member.value, &place.member(member)).map(|path| Some(Dynamic::Path(path)))
     }
 
     /// `Resource`: an ARN, in TCSL also a QRN.
@@ -266,11 +261,11 @@ impl Compiler<'_> {
         let qrn = text.starts_with("qrn:") && text.split(':').count() >= 6;
         let valid = arn || (qrn && self.dialect == Dialect::Tcsl);
         if !valid {
-            let message = match self.dialect {
-                Dialect::Asl => "Value is not a valid resource ARN",
-                Dialect::Tcsl => "Value is not a valid resource QRN or ARN",
+            let (code, message) = match self.dialect {
+                Dialect::Asl => (code::SCHEMA_VALIDATION_FAILED, "Value is not a valid resource ARN"),
+                Dialect::Tcsl => (code::INVALID_RESOURCE, "Value is not a valid resource QRN or ARN"),
             };
-            self.findings.error(code::INVALID_RESOURCE, &place, message);
+            self.findings.error(code, &place, message);
             return None;
         }
         if self.machine == MachineType::Express {
@@ -282,12 +277,12 @@ impl Compiler<'_> {
     /// What an EXPRESS machine cannot wait for.
     fn express_resource(&mut self, resource: &str, place: &Place<'_>) {
         let pattern = if resource.ends_with(".waitForTaskToken") {
-            // The trailing space stands in AWS's message.
+            // The space at the end stands in AWS's message.
             "'.waitForTaskToken' service integration "
         } else if resource.ends_with(".sync") || resource.ends_with(".sync:2") {
             "'.sync' service integration"
         } else if resource.split(':').nth(5) == Some("activity") {
-            "activities"
+            "Activity ARN"
         } else {
             return;
         };

@@ -2,7 +2,9 @@
 
 mod check;
 mod drawing;
+mod explanations;
 mod machine;
+mod remarks;
 mod robust;
 mod states;
 mod text;
