@@ -6,8 +6,8 @@
 //! the developer guide groups them: `array`, `encoding` (Base64, hashes), `json`, `math`, `text`, `unique`.
 //!
 //! Invariants: at most [`CALLS_MAX`] calls in one text; the number of arguments fits the function; chance comes from
-//! [`ContextSource::draw`](crate::path::ContextSource::draw) alone; what the functions of one template read and build is
-//! bounded by [`Work`]. What may fail: parsing, with the character where the text stops being a call; evaluating, with
+//! [`ContextSource::draw`](crate::path::ContextSource::draw) alone; what the functions of one template read and build
+//! is bounded by [`Work`]. What may fail: parsing, with the character where the text stops being a call; evaluating, with
 //! `States.IntrinsicFailure`, or `States.ParameterPathFailure` where an argument's path names nothing.
 
 mod array;

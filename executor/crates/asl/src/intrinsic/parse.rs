@@ -1,8 +1,8 @@
 //! From text to a call.
 //!
-//! Escapes of a quoted text are `\'`, `\{`, `\}` and `\\`; a backslash before anything else is refused, as recorded from
-//! AWS, and braces need none. `{}` is a place for a value in the first argument of `States.Format` and text elsewhere. White
-//! space may stand around arguments.
+//! Escapes of a quoted text are `\'`, `\{`, `\}` and `\\`; a backslash before anything else is refused, as recorded
+//! from AWS, and braces need none. `{}` is a place for a value in the first argument of `States.Format` and text
+//! elsewhere. White space may stand around arguments.
 
 use super::function::{FORMAT, FUNCTIONS, Function};
 use super::{Argument, CALLS_MAX, Call, IntrinsicSyntaxError};
@@ -118,7 +118,10 @@ impl<'a> Parser<'a> {
             Some('"') => self.error("a text stands in single quotes"),
             Some(letter) if letter.is_ascii_alphabetic() && !self.rest().starts_with("States.") => self.word(),
             Some(letter) if letter.is_ascii_alphabetic() => self.call().map(Argument::Call),
-            _ if follows => self.error("expected an argument: a text in single quotes, a number, `true`, `false`, `null`, a path or an intrinsic function"),
+            _ if follows => self.error(
+                "expected an argument: a text in single quotes, a number, `true`, `false`, `null`, a path or an \
+                 intrinsic function",
+            ),
             _ => self.error("expected an argument or `)`"),
         }
     }
@@ -198,7 +201,10 @@ impl<'a> Parser<'a> {
                 self.at += 1 + escaped.len_utf8();
                 Ok(escaped)
             }
-            _ => self.error("a backslash stands before `'`, `{`, `}` or another backslash; before anything else it is written twice"),
+            _ => self.error(
+                "a backslash stands before `'`, `{`, `}` or another backslash; before anything else it is written \
+                 twice",
+            ),
         }
     }
 }

@@ -19,3 +19,38 @@ pub(super) fn uuid(given: &mut Arguments<'_>) -> Result<Value, Failure> {
     );
     Ok(text.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Intrinsic;
+    use super::super::tests::{Chance, gives};
+    use super::*;
+    use crate::path::Scope;
+
+    #[test]
+    fn a_uuid_has_version_four_and_the_variant_of_the_rfc() {
+        let (call, chance) = (Intrinsic::parse("States.UUID()").unwrap(), Chance::default());
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..64 {
+            let uuid = call.evaluate(&Scope::new(&Value::Null, &chance)).unwrap();
+            let uuid = uuid.as_str().unwrap();
+            let lengths: Vec<usize> = uuid.split('-').map(str::len).collect();
+            assert_eq!(lengths, [8, 4, 4, 4, 12]);
+            assert!(
+                uuid.chars().all(|digit| digit == '-' || matches!(digit, '0'..='9' | 'a'..='f')),
+                "{uuid}"
+            );
+            assert!(uuid[14..15] == *"4" && "89ab".contains(&uuid[19..20]), "{uuid}");
+            assert!(seen.insert(uuid.to_owned()));
+        }
+    }
+
+    #[test]
+    fn the_same_chance_gives_the_same_uuid() {
+        assert_eq!(gives("States.UUID()", "{}"), gives("States.UUID()", "{}"));
+        assert_ne!(
+            gives("States.UUID()", "{}"),
+            gives("States.ArrayGetItem(States.Array(States.UUID(), States.UUID()), 1)", "{}")
+        );
+    }
+}
