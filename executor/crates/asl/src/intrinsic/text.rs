@@ -27,7 +27,7 @@ pub(super) fn format(given: &mut Arguments<'_>) -> Result<Value, Failure> {
     if places != values.len() {
         return Err(Failure::Places { places, given: values.len() });
     }
-    let mut out = String::new();
+    let mut out = Str::new();
     for (at, piece) in pieces.iter().enumerate() {
         if let Some(value) = at.checked_sub(1).and_then(|before| values.get(before)) {
             if matches!(value, Value::Array(_) | Value::Object(_)) {
@@ -41,7 +41,7 @@ pub(super) fn format(given: &mut Arguments<'_>) -> Result<Value, Failure> {
     Ok(Value::from(out))
 }
 
-fn push(text: &str, out: &mut String) -> Result<(), Failure> {
+fn push(text: &str, out: &mut Str) -> Result<(), Failure> {
     if text.len() > TEXT_BYTES_MAX - out.len() {
         return Err(Failure::Result(TEXT_BYTES_MAX));
     }
@@ -51,7 +51,7 @@ fn push(text: &str, out: &mut String) -> Result<(), Failure> {
 
 /// As Java's `toString` writes strings, numbers, booleans, lists and maps. Recursion is as deep as the value, which has
 /// been measured.
-fn write_value(value: &Value, out: &mut String) -> Result<(), Failure> {
+fn write_value(value: &Value, out: &mut Str) -> Result<(), Failure> {
     match value {
         Value::Null => push("null", out),
         Value::Bool(truth) => push(if *truth { "true" } else { "false" }, out),
