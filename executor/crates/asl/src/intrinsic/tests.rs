@@ -1,3 +1,5 @@
+//! Calls: what they may be made of, their bounds, their errors; and what the tests of the functions share.
+
 use std::cell::Cell;
 
 use proptest::prelude::*;
