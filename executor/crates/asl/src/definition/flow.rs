@@ -6,8 +6,9 @@ use super::code;
 use super::compile::Compiler;
 use super::findings::Place;
 use super::json::{Member, Node, Shape, Span};
+use crate::intrinsic::Intrinsic;
 use crate::path::{Path, ReferencePath, Root};
-use crate::program::{DataFlow, ResultPath, Selection};
+use crate::program::{DataFlow, ResultPath, Selection, Text};
 use crate::template::Template;
 use crate::value::{JsonLimits, Value};
 
@@ -63,16 +64,23 @@ impl Compiler<'_> {
     }
 
     /// `ErrorPath` or `CausePath`: a path, or an intrinsic function.
-    pub(super) fn text_path(&mut self, node: &Node, place: &Place<'_>) -> Option<Path> {
-        if node.as_str().is_some_and(is_intrinsic) {
-            self.unsupported_intrinsic(place);
-            return None;
-        }
-        self.reference_path(node, place)
-    }
-
-    fn unsupported_intrinsic(&mut self, place: &Place<'_>) {
-        self.unsupported("intrinsic functions", place);
+    pub(super) fn text_path(&mut self, node: &Node, place: &Place<'_>) -> Option<Text> {
+        let Some(text) = node.as_str().filter(|text| is_intrinsic(text)) else {
+            return self.reference_path(node, place).map(Text::Path);
+        };
+        let note = match Intrinsic::parse(text) {
+            Ok(intrinsic) if intrinsic.is_allowed_in_fail() => {
+                return self.no_variables(&intrinsic, place).then_some(Text::Intrinsic(intrinsic));
+            }
+            Ok(intrinsic) => {
+                let names = Intrinsic::names_in_fail().collect::<Vec<_>>().join(", ");
+                format!("A Fail state cannot call '{}'; it can call {names}", intrinsic.name())
+            }
+            Err(error) => error.to_string(),
+        };
+        let message = "Value must be a valid JSONPath or a valid intrinsic function call";
+        self.findings.schema_noted(place, message, note);
+        None
     }
 
     /// `ResultPath` of a state or a catcher.
@@ -205,10 +213,10 @@ impl Compiler<'_> {
     fn expression(&mut self, member: &Member, place: &Place<'_>) -> bool {
         let spot = place.within(member);
         let note = match member.value.as_str() {
-            Some(text) if is_intrinsic(text) => {
-                self.unsupported_intrinsic(&spot);
-                return false;
-            }
+            Some(text) if is_intrinsic(text) => match Intrinsic::parse(text) {
+                Ok(intrinsic) => return self.no_variables(&intrinsic, &spot),
+                Err(error) => error.to_string(),
+            },
             Some(text) if text.starts_with('$') => match Path::parse(text) {
                 Ok(path) => return self.no_variable(&path, &spot),
                 Err(error) => error.to_string(),
@@ -240,6 +248,11 @@ impl Compiler<'_> {
             self.unsupported("variables (Assign)", place);
         }
         !variable
+    }
+
+    /// Refuses a function with a path that starts at a variable; true where it has none.
+    fn no_variables(&mut self, intrinsic: &Intrinsic, place: &Place<'_>) -> bool {
+        intrinsic.paths().into_iter().all(|path| self.no_variable(path, place))
     }
 
     /// The paths of a choice rule that start at a variable.

@@ -7,7 +7,7 @@ use super::fields::{self, Range};
 use super::findings::Place;
 use super::graph::Targets;
 use super::json::{Member, Node, Shape};
-use crate::program::{DataFlow, Dialect, Dynamic, Kind, Next, State, TaskState, Wait};
+use crate::program::{DataFlow, Dialect, Dynamic, Kind, Next, State, TaskState, Text, Wait};
 use crate::timestamp::Timestamp;
 use crate::value::Str;
 
@@ -146,13 +146,13 @@ impl Compiler<'_> {
         Some(Kind::Fail { error: error?, cause: cause? })
     }
 
-    /// A text, or the path that gives one. The outer `None` is an error, the inner an absent pair.
+    /// A text, or the path or the function that gives one. The outer `None` is an error, the inner an absent pair.
     fn text_or_path(
         &mut self,
         node: &Node,
         [constant, path]: [&'static str; 2],
         place: &Place<'_>,
-    ) -> Option<Option<Dynamic<Str>>> {
+    ) -> Option<Option<Text>> {
         if !self.exclusive(node, &[constant, path], place) {
             return None;
         }
@@ -166,11 +166,11 @@ impl Compiler<'_> {
                 let message = format!("The value looks like a path; to evaluate it name the field '{path}'");
                 self.findings.warning(code::NO_PATH, &place, message);
             }
-            return Some(Some(Dynamic::Constant(Str::from(text))));
+            return Some(Some(Text::Constant(Str::from(text))));
         }
         let Some(member) = node.member(path) else { return Some(None) };
         let place = place.member(member);
-        self.text_path(&member.value, &place).map(|path| Some(Dynamic::Path(path)))
+        self.text_path(&member.value, &place).map(Some)
     }
 
     fn wait(&mut self, node: &Node, place: &Place<'_>) -> Option<Wait> {

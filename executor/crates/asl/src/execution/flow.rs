@@ -64,18 +64,12 @@ pub(super) fn pass(
     result: Option<&Value>,
     context: &Context<'_>,
 ) -> Result<Payload, EvalError> {
-    // A Pass state cannot catch a path that leads nowhere, so it ends the execution as what it is: a mistake of
-    // the definition.
-    let uncaught = |error: EvalError| match error.error {
-        EvalError::PARAMETER_PATH_FAILURE => EvalError::runtime(error.message),
-        _ => error,
-    };
     let given = match result {
         Some(result) => Payload::from_value(result.clone()),
-        None => effective(flow, &raw, context).map_err(uncaught)?,
+        None => effective(flow, &raw, context).map_err(EvalError::uncaught)?,
     };
     // Only TCSL has a ResultSelector here.
-    let result = self::result(flow, given, context).map_err(uncaught)?;
+    let result = self::result(flow, given, context).map_err(EvalError::uncaught)?;
     merge(flow, raw, result, context)
 }
 

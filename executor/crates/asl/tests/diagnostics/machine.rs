@@ -97,18 +97,13 @@ fn features_of_a_later_version_are_named_once_each() {
         "{\"StartAt\":\"A\",\"States\":{\n\
          \"A\":{\"Type\":\"Pass\",\"Assign\":{\"x\":\"$y\"},\"Next\":\"B\"},\n\
          \"B\":{\"Type\":\"Pass\",\"Assign\":{\"y\":\"$x\"},\"Next\":\"C\"},\n\
-         \"C\":{\"Type\":\"Pass\",\"QueryLanguage\":\"JSONata\",\"Output\":\"{% 1 %}\",\"Next\":\"D\"},\n\
-         \"D\":{\"Type\":\"Pass\",\"Parameters\":{\"a.$\":\"States.UUID()\",\"b.$\":\"States.UUID()\"},\
-         \"End\":true}}}",
+         \"C\":{\"Type\":\"Pass\",\"QueryLanguage\":\"JSONata\",\"Output\":\"{% 1 %}\",\"End\":true}}}",
         &[
             "2:20 error UNSUPPORTED_FEATURE: Not supported by this version of the executor: variables \
             (Assign) \
              at /States/A/Assign",
             "4:36 error UNSUPPORTED_FEATURE: Not supported by this version of the executor: JSONata at \
              /States/C/QueryLanguage",
-            "5:40 error UNSUPPORTED_FEATURE: Not supported by this version of the executor: intrinsic \
-            functions \
-             at /States/D/Parameters",
         ],
     );
 }

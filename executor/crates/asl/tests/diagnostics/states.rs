@@ -3,7 +3,7 @@
 use asl::definition::MachineType;
 use asl::{Dialect, Severity};
 
-use crate::check::{check, check_as, check_state, compile, one_state};
+use crate::check::{check, check_as, check_state, compile, lines, one_state};
 
 #[test]
 fn the_type_is_one_of_eight() {
@@ -401,4 +401,63 @@ fn all_problems_of_a_state_are_told_at_once() {
             "8:12 error SCHEMA_VALIDATION_FAILED: Field 'Colour' is not supported at /States/S",
         ],
     );
+}
+
+/// The message is AWS's, as recorded; the note says what is wrong at which character.
+#[test]
+fn a_bad_intrinsic_function_is_refused_with_its_character_in_a_note() {
+    let state = |value: &str| {
+        let state =
+            serde_json::json!({"Type": "Pass", "Parameters": {"in": {"parsed.$": value}}, "End": true});
+        compile(&one_state(&state.to_string()), Dialect::Asl, MachineType::Standard)
+    };
+    for (value, note) in [
+        (
+            r#"States.StringToJson('{"text":"An \"escaped double quote\" here"}')"#,
+            "a backslash stands before `'`, `{`, `}` or another backslash; before anything else it is written twice at \
+             character 34",
+        ),
+        ("States.format('a')", "`States.format` is not among the intrinsic functions: States.Array,"),
+        ("States.MathAdd(1)", "`States.MathAdd` takes 2 arguments, and is given 1 at character 1"),
+        ("States.Array($.a[)", "expected a name in quotes, an index, a slice, `*` or `?` at character 18"),
+    ] {
+        let found = state(value);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(
+            found[0].to_string(),
+            "SCHEMA_VALIDATION_FAILED: The value for the field 'parsed.$' must be a valid JSONPath or a valid \
+             intrinsic function call at /States/S/Parameters"
+        );
+        assert!(found[0].note.starts_with(note), "{}", found[0].note);
+    }
+}
+
+#[test]
+fn a_fail_state_calls_the_functions_that_the_guide_lists() {
+    let fail = |path: &str| {
+        let state = serde_json::json!({"Type": "Fail", "CausePath": path});
+        compile(&one_state(&state.to_string()), Dialect::Asl, MachineType::Standard)
+    };
+    assert!(fail("States.JsonToString($.a)").is_empty());
+    for (path, note) in [
+        (
+            "States.MathAdd(1, 2)",
+            "A Fail state cannot call 'States.MathAdd'; it can call States.ArrayGetItem, States.Base64Encode, \
+             States.Base64Decode, States.Hash, States.JsonToString, States.UUID, States.Format",
+        ),
+        (
+            "States.UUID('')",
+            "`States.UUID` takes no arguments, and is given 1 at character 1 of the intrinsic function",
+        ),
+    ] {
+        let found = fail(path);
+        assert_eq!(
+            lines(&found),
+            [
+                "2:14 error SCHEMA_VALIDATION_FAILED: Value must be a valid JSONPath or a valid intrinsic function call at \
+              /States/S/CausePath"
+            ]
+        );
+        assert!(found[0].note.starts_with(note), "{}", found[0].note);
+    }
 }
