@@ -9,8 +9,8 @@
 //!
 //! Rooms: `json` (the reader), `findings` (problems and places), `fields` (which fields stand where),
 //! `compile` (machine and graphs), `states` (one state), `errors` (Retry and Catch), `choice` (rules),
-//! `map` (Map states), `flow` (paths and templates), `suggest` (what a misspelt name may have meant),
-//! `render` (diagnostics for people).
+//! `map` (Map states), `flow` (paths and templates), `tcsl` (what the dialect has and has not), `suggest`
+//! (what a misspelt name may have meant), `render` (diagnostics for people).
 
 use std::sync::Arc;
 
@@ -28,6 +28,7 @@ mod map;
 mod render;
 mod states;
 mod suggest;
+mod tcsl;
 
 pub use findings::FINDINGS_MAX;
 pub use json::{DEPTH_MAX, JsonProblem, JsonProblemKind, explain as explain_json};
@@ -40,7 +41,8 @@ pub const STATE_NAME_MAX: usize = 80;
 /// The most states of one graph, so that an index fits [`crate::program::StateIndex`].
 pub const STATES_MAX: usize = u16::MAX as usize;
 
-/// Stable codes of diagnostics. All but the last are those of `ValidateStateMachineDefinition`.
+/// Stable codes of diagnostics. All but those of TCSL and the last are those of
+/// `ValidateStateMachineDefinition`.
 pub mod code {
     /// The text is not JSON.
     pub const INVALID_JSON_DESCRIPTION: &str = "INVALID_JSON_DESCRIPTION";
@@ -70,6 +72,8 @@ pub mod code {
     pub const PASS_RESULT_IS_STATIC: &str = "PASS_RESULT_IS_STATIC";
     /// Warning, TCSL: `Type` is spelt in other letters.
     pub const TYPE_SPELLING: &str = "TYPE_SPELLING";
+    /// Warning, TCSL: a field of ASL that ASW does not document.
+    pub const UNDOCUMENTED_FIELD: &str = "UNDOCUMENTED_FIELD";
     /// Part of the language, not of this version.
     pub const UNSUPPORTED_FEATURE: &str = "UNSUPPORTED_FEATURE";
 }

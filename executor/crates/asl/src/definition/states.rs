@@ -28,6 +28,9 @@ impl Compiler<'_> {
         let kind = self.kind_name(node, place)?;
         let jsonata = self.state_language(node, place);
         for field in node.members().unwrap_or_default() {
+            if self.tcsl_field(kind, field, place) {
+                continue;
+            }
             if !fields::state_allows(kind, &field.name, jsonata, self.dialect == Dialect::Tcsl) {
                 let tcsl = self.dialect == Dialect::Tcsl;
                 let known =
@@ -262,10 +265,12 @@ impl Compiler<'_> {
         let member = node.member("Resource")?;
         let place = place.member(member);
         let text = self.string(&member.value, &place)?;
+        let qrn = self.dialect == Dialect::Tcsl && text.starts_with("qrn:");
+        if qrn && !self.tcsl_resource(text, &place) {
+            return None;
+        }
         let arn = text.starts_with("arn:") && text.split(':').count() >= 6;
-        let qrn = text.starts_with("qrn:") && text.split(':').count() >= 6;
-        let valid = arn || (qrn && self.dialect == Dialect::Tcsl);
-        if !valid {
+        if !arn && !qrn {
             let message = match self.dialect {
                 Dialect::Asl => "Value is not a valid resource ARN",
                 Dialect::Tcsl => "Value is not a valid resource QRN or ARN",
