@@ -4,11 +4,12 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use asl::definition::{MachineType, Style, render};
-use asl::{Diagnostic, Dialect, Program, Severity};
+use asl::{Diagnostic, Program, Severity};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::Exit;
+use super::dialect::DialectName;
 use crate::limits::DEFINITION_BYTES_MAX;
 
 const MANUAL: &str = "\
@@ -42,14 +43,6 @@ pub(super) struct ValidateOptions {
     /// How problems are shown
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     format: Format,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DialectName {
-    /// The Amazon States Language
-    Asl,
-    /// Tencent's dialect
-    Tcsl,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -130,15 +123,11 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn check(text: &[u8], options: &ValidateOptions) -> (bool, Vec<Diagnostic>) {
-    let dialect = match options.dialect {
-        DialectName::Asl => Dialect::Asl,
-        DialectName::Tcsl => Dialect::Tcsl,
-    };
     let machine = match options.machine {
         TypeName::Standard => MachineType::Standard,
         TypeName::Express => MachineType::Express,
     };
-    match Program::compile_for(text, dialect, machine) {
+    match Program::compile_for(text, options.dialect.into(), machine) {
         Ok(compiled) => (true, compiled.warnings),
         Err(diagnostics) => (false, diagnostics),
     }

@@ -1,9 +1,11 @@
-//! QRNs: what a TCSL Task's `Resource` names.
+//! QRNs: what a TCSL Task's `Resource` names, and what the answer of a cloud API means for its task.
 //!
 //! ASW writes `qrn:qcs:asw:{region}:{appid}:sdk:json:qcloud:{service}:{Action}` for any cloud API, and
 //! `…:scf:Invoke/{function}[/{version}/{namespace}]` for a function. What is ours, because ASW's documentation leaves
 //! it open: a trailing `.sync` asks for run-to-completion, and `qrn:qcs:scf:…:{function}` names a function directly.
 //! Invariant: parts are slices of the text. What may fail: parsing, with what would be right.
+
+use crate::value::{Payload, Str, Value};
 
 /// A QRN, taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +98,21 @@ impl<'a> Qrn<'a> {
     }
 }
 
+/// The error name and cause of a task whose answer says that the call failed. Cloud APIs say so inside the envelope
+/// (`{"Response": {"Error": {"Code", "Message"}}}`); any other answer of theirs, and whatever a function returns, is a
+/// result. An answer that cannot be such an envelope is not parsed.
+pub fn failure(resource: &str, answer: &Payload) -> Option<(Str, Str)> {
+    if !resource.starts_with("qrn:") || !answer.text().contains("\"Error\"") {
+        return None;
+    }
+    let Ok(Qrn { target: Target::Api { .. } | Target::Execution, .. }) = Qrn::parse(resource) else {
+        return None;
+    };
+    let error = answer.value().get("Response")?.get("Error")?;
+    let text = |name| error.get(name).and_then(Value::as_text).cloned();
+    Some((text("Code")?, text("Message").unwrap_or_default()))
+}
+
 /// `{service}:{Action}`, or a function.
 fn target(call: &str) -> Result<Target<'_>, QrnError> {
     let (service, action) = call.split_once(':').ok_or(QrnError::Call)?;
@@ -171,6 +188,32 @@ mod tests {
         assert_eq!(parse("asw:StartExecution.sync"), Ok((Target::Execution, true)));
         for call in ["mps", "mps:", ":A", "mps:a/b", "mps:a b", "mps:A.waitForTaskToken", ""] {
             assert_eq!(parse(call), Err(QrnError::Call), "{call}");
+        }
+    }
+
+    #[test]
+    fn an_envelope_with_an_error_is_a_failure_of_cloud_apis_alone() {
+        let failed =
+            r#"{"Response":{"Error":{"Code":"LimitExceeded","Message":"slow down"},"RequestId":"r"}}"#;
+        let told = |call: &str, answer: &'static str| {
+            let resource = format!("qrn:qcs:asw:gz:1:sdk:json:qcloud:{call}");
+            failure(&resource, &Payload::from_checked(answer.as_bytes().into()))
+        };
+        let expected = Some((Str::from("LimitExceeded"), Str::from("slow down")));
+        assert_eq!(told("asr:CreateRecTask", failed), expected);
+        assert_eq!(told("asw:StartExecution", failed), expected);
+        assert_eq!(told("scf:Invoke/f", failed), None);
+        assert_eq!(
+            failure("arn:aws:lambda:r:1:function:f", &Payload::from_checked(failed.as_bytes().into())),
+            None
+        );
+        for answer in [
+            r#"{"Response":{"Data":{"TaskId":1}}}"#,
+            r#"{"Error":{"Code":"C"}}"#,
+            r#"{"Response":{"Error":null}}"#,
+            r#"["Error"]"#,
+        ] {
+            assert_eq!(told("asr:CreateRecTask", answer), None, "{answer}");
         }
     }
 

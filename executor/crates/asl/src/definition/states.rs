@@ -33,8 +33,10 @@ impl Compiler<'_> {
             }
             if !fields::state_allows(kind, &field.name, jsonata, self.dialect == Dialect::Tcsl) {
                 let tcsl = self.dialect == Dialect::Tcsl;
-                let known =
-                    fields::state_fields(kind).filter(|name| fields::state_allows(kind, name, jsonata, tcsl));
+                // In TCSL a Pass has a ResultSelector too.
+                let known = fields::state_fields(kind)
+                    .chain(["ResultSelector"])
+                    .filter(|name| fields::state_allows(kind, name, jsonata, tcsl));
                 let note = self.suggestion(&field.name, known);
                 self.unsupported_field(field, note, place);
             }

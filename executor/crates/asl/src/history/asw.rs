@@ -78,6 +78,15 @@ impl AswEvent {
         Value::from(members.into_iter().collect::<Map>()).to_json_string()
     }
 
+    /// The input or the output that it tells, JSON; `None` for bookkeeping, and for a node without an output.
+    pub fn data(&self) -> Option<&Payload> {
+        match &self.content {
+            Content::Nothing => None,
+            Content::Start { input, .. } | Content::Enter { input } => Some(input),
+            Content::Exit { output, .. } => output.as_ref(),
+        }
+    }
+
     /// `Exception`: empty, or a JSON text with `Error` and `Cause`, as far as there are any.
     pub fn exception(&self) -> String {
         self.exception.as_ref().map(Value::to_json_string).unwrap_or_default()

@@ -5,4 +5,5 @@ mod drawing;
 mod machine;
 mod robust;
 mod states;
+mod tcsl;
 mod text;
