@@ -205,21 +205,25 @@ mod tests {
         "Resource": "arn:aws:lambda:us-east-1:123456789012:function:pay",
         "Retry": [{"ErrorEquals": ["Busy"], "IntervalSeconds": 60}]}}}"#;
 
-    fn in_files(definition: &str, mocks: &str, json: bool) -> (String, Exit) {
-        let folder = tempfile::tempdir().unwrap();
-        let (file, answers) = (folder.path().join("m.asl.json"), folder.path().join("mocks.json"));
-        std::fs::write(&file, definition).unwrap();
-        std::fs::write(&answers, mocks).unwrap();
-        let options = RunOptions {
+    fn options(file: PathBuf, mocks: PathBuf, json: bool) -> RunOptions {
+        RunOptions {
             file,
             input: r#"{"order": 7}"#.into(),
-            mocks: Some(answers),
+            mocks: Some(mocks),
             dialect: None,
             express: false,
             start: "2024-01-01T00:00:00Z".into(),
             seed: 1,
             json,
-        };
+        }
+    }
+
+    fn in_files(definition: &str, mocks: &str, json: bool) -> (String, Exit) {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, answers) = (folder.path().join("m.asl.json"), folder.path().join("mocks.json"));
+        std::fs::write(&file, definition).unwrap();
+        std::fs::write(&answers, mocks).unwrap();
+        let options = options(file, answers, json);
         execute(&options).unwrap_or_else(|(exit, message)| (message, exit))
     }
 
@@ -240,6 +244,60 @@ mod tests {
         for part in expected {
             assert!(shown.contains(part), "{part} in\n{shown}");
         }
+    }
+
+    const TCSL: &str = r#"{"StartAt": "Send", "States": {"Send": {"Type": "task", "End": true,
+        "Resource": "qrn:qcs:asw:gz:1:sdk:json:qcloud:mps:ProcessMedia"}}}"#;
+
+    /// A run of a file with this name.
+    fn named(name: &str, mocks: &str, dialect: Option<DialectName>, json: bool) -> (String, Exit) {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, answers) = (folder.path().join(name), folder.path().join("mocks.json"));
+        std::fs::write(&file, TCSL).unwrap();
+        std::fs::write(&answers, mocks).unwrap();
+        let options = RunOptions { dialect, ..options(file, answers, json) };
+        execute(&options).unwrap_or_else(|(exit, message)| (message, exit))
+    }
+
+    #[test]
+    fn a_tcsl_run_shows_the_history_and_the_status_of_asw() {
+        let mocks = r#"{"Send": [{"output": {"Response": {}}, "seconds": 2}]}"#;
+        let (shown, exit) = named("m.tcsl.json", mocks, None, false);
+        assert_eq!(exit, Exit::Ok, "{shown}");
+        let expected = [
+            "   +0 ms     1  ExecutionStart  START  {\"order\": 7}\n",
+            "   +0 ms     3  TaskNodeEnter  Send  qrn:qcs:asw:gz:1:sdk:json:qcloud:mps:ProcessMedia  {\"order\": 7}\n",
+            "+2000 ms     5  Unknown  END\n",
+            "SUCCEED after 2 s\n",
+        ];
+        for part in expected {
+            assert!(shown.contains(part), "{part} in\n{shown}");
+        }
+        let (shown, _) = named("m.json", mocks, Some(DialectName::Tcsl), true);
+        let told = Value::parse(shown.as_bytes(), JsonLimits::default()).unwrap();
+        let text = |pointer: &str| told.pointer(pointer).and_then(Value::as_str);
+        assert_eq!((text("/status"), text("/history/4/StepName")), (Some("SUCCEED"), Some("END")));
+        assert_eq!(text("/history/2/EventCategory"), Some("TaskNodeEnter"));
+        assert_eq!(named("m.json", mocks, None, false).1, Exit::Finding, "no ASL");
+    }
+
+    #[test]
+    fn a_mock_that_answers_with_an_error_in_its_envelope_fails_the_task() {
+        let mocks =
+            r#"{"Send": [{"output": {"Response": {"Error": {"Code": "Busy", "Message": "later"}}}}]}"#;
+        let (shown, exit) = named("m.tcsl.json", mocks, None, false);
+        assert_eq!(exit, Exit::Finding);
+        assert!(shown.contains("FAILED after 0 s: Busy: later"), "{shown}");
+        assert!(shown.contains(r#"TaskNodeExit  Send"#), "{shown}");
+    }
+
+    #[test]
+    fn an_input_is_as_long_as_its_dialect_allows() {
+        let text = |characters: usize| format!("\"{}\"", "\u{5b57}".repeat(characters - 2));
+        assert!(input(&text(524_288), Dialect::Tcsl).is_ok());
+        let (exit, message) = input(&text(524_289), Dialect::Tcsl).unwrap_err();
+        assert!(exit == Exit::Usage && message.contains("524289 characters"), "{message}");
+        assert!(input(&text(87_384), Dialect::Asl).is_err());
     }
 
     #[test]
