@@ -11,10 +11,11 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use asl::definition::{MachineType, Style, catalog, render};
-use asl::{Diagnostic, Dialect, Program};
+use asl::{Diagnostic, Program};
 use clap::{Args, ValueEnum};
 
 use super::Exit;
+use super::dialect::DialectName;
 use crate::limits::DEFINITION_BYTES_MAX;
 
 const MANUAL: &str = "\
@@ -66,14 +67,6 @@ pub(super) struct ValidateOptions {
     /// Say what a code means, with an example and its repair, and check nothing
     #[arg(long, value_name = "CODE", conflicts_with = "files")]
     explain: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DialectName {
-    /// The Amazon States Language
-    Asl,
-    /// Tencent's dialect
-    Tcsl,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -196,15 +189,11 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
 }
 
 fn check(text: Vec<u8>, options: &ValidateOptions) -> Outcome {
-    let dialect = match options.dialect {
-        DialectName::Asl => Dialect::Asl,
-        DialectName::Tcsl => Dialect::Tcsl,
-    };
     let machine = match options.machine {
         TypeName::Standard => MachineType::Standard,
         TypeName::Express => MachineType::Express,
     };
-    let (valid, diagnostics) = match Program::compile_for(&text, dialect, machine) {
+    let (valid, diagnostics) = match Program::compile_for(&text, options.dialect.into(), machine) {
         Ok(compiled) => (true, compiled.warnings),
         Err(diagnostics) => (false, diagnostics),
     };

@@ -3,6 +3,7 @@
 mod recovering;
 mod starting;
 mod stopping;
+mod tcsl;
 mod working;
 
 use std::sync::Arc;
@@ -80,9 +81,14 @@ impl World {
 
     /// Puts a definition.
     pub async fn define(&self, definition: &'static str) -> DefinitionHash {
+        self.define_as(definition, Dialect::Asl).await
+    }
+
+    /// Puts a definition in a dialect.
+    pub async fn define_as(&self, definition: &'static str, dialect: Dialect) -> DefinitionHash {
         let store = self.store.connect().await.expect("a connection");
         let text = Bytes::from_static(definition.as_bytes());
-        self.definitions.put(&*store, text, Dialect::Asl).await.expect("a good definition")
+        self.definitions.put(&*store, text, dialect).await.expect("a good definition")
     }
 
     /// A shard that serves partition 0, ready.
@@ -93,7 +99,8 @@ impl World {
     }
 
     pub fn spawn(&self) -> TestShard {
-        let binding = Binding { pattern: "arn:aws:lambda:*".to_owned(), pool: "workers".to_owned() };
+        let bindings = ["arn:aws:lambda:*", "qrn:*"]
+            .map(|pattern| Binding { pattern: pattern.to_owned(), pool: "workers".to_owned() });
         let config = ShardConfig {
             index: 0,
             shards: 1,
@@ -104,7 +111,7 @@ impl World {
             open_max: self.open_max,
             bytes_max: 1 << 30,
             retention: self.retention,
-            bindings: Arc::new([binding]),
+            bindings: Arc::new(bindings),
         };
         let metrics = Arc::<ShardMetrics>::default();
         let context = ShardContext {

@@ -12,7 +12,8 @@ async fn described(
 }
 
 async fn history(shard: &TestShard, execution: ExecutionName) -> Result<Vec<String>, Error> {
-    let events = shard.ask(|reply| Command::History { execution, reply }).await?;
+    let form = v1::HistoryForm::Unspecified;
+    let events = shard.ask(|reply| Command::History { execution, form, reply }).await?;
     Ok(events.into_iter().map(|event| event.r#type).collect())
 }
 

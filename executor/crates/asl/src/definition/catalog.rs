@@ -146,7 +146,7 @@ program's own table; a test compiles every example.
 |---|---|
 ";
 
-const CATALOG: [Explanation; 20] = [
+const CATALOG: [Explanation; 21] = [
     error(
         code::INVALID_JSON_DESCRIPTION,
         "The text is not JSON, not UTF-8, or has the same key twice in one object. Nothing else is checked \
@@ -368,6 +368,7 @@ const CATALOG: [Explanation; 20] = [
   "Retry": [{"ErrorEquals": ["Busy"], "MaxAttempts": 9}, {"ErrorEquals": ["Slow"]}]}}}"#,
     ),
     Explanation { dialect: Dialect::Tcsl, ..TYPE_SPELLING },
+    Explanation { dialect: Dialect::Tcsl, ..UNDOCUMENTED_FIELD },
 ];
 
 const INVALID_RESOURCE: Explanation = error(
@@ -392,4 +393,17 @@ const TYPE_SPELLING: Explanation = warning(
 .with(
     r#"{"StartAt": "P", "States": {"P": {"Type": "pass", "End": true}}}"#,
     r#"{"StartAt": "P", "States": {"P": {"Type": "Pass", "End": true}}}"#,
+);
+
+const UNDOCUMENTED_FIELD: Explanation = warning(
+    code::UNDOCUMENTED_FIELD,
+    "TCSL only: the field is ASL's, and ASW does not document it. It works here as in ASL; Tencent may refuse it.",
+    "Leave the field out where the definition has to run on ASW too.",
+)
+.ours()
+.with(
+    r#"{"StartAt": "T", "States": {"T": {"Type": "Task", "End": true, "TimeoutSeconds": 5,
+  "Resource": "qrn:qcs:asw:ap-guangzhou:1250000000:sdk:json:qcloud:scf:Invoke/sum"}}}"#,
+    r#"{"StartAt": "T", "States": {"T": {"Type": "Task", "End": true,
+  "Resource": "qrn:qcs:asw:ap-guangzhou:1250000000:sdk:json:qcloud:scf:Invoke/sum"}}}"#,
 );

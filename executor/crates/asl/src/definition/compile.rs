@@ -142,6 +142,7 @@ impl Compiler<'_> {
         self.only(root, fields::MACHINE, &place);
         self.string_field(root, "Comment", &place);
         self.version(root, &place);
+        self.tcsl_machine(root, &place);
         self.jsonata = self.query_language(root, &place).unwrap_or(false);
         let timeout_seconds = self.integer_field(root, "TimeoutSeconds", Range::POSITIVE, &place);
         let graph = self.graph(root, &place);

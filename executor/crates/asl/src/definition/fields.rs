@@ -304,10 +304,15 @@ impl Compiler<'_> {
     pub(super) fn state_fields(&mut self, node: &Node, kind: &'static str, jsonata: bool, place: &Place<'_>) {
         let tcsl = self.dialect == crate::program::Dialect::Tcsl;
         for field in node.members().unwrap_or_default() {
+            if self.tcsl_field(kind, field, place) {
+                continue;
+            }
             match refusal(kind, &field.name, jsonata, tcsl) {
                 None => {}
                 Some(Refusal::Unknown) => {
-                    let known = state_fields(kind).filter(|name| state_allows(kind, name, jsonata, tcsl));
+                    // In TCSL a Pass has a ResultSelector too.
+                    let known = state_fields(kind).chain(["ResultSelector"]);
+                    let known = known.filter(|name| state_allows(kind, name, jsonata, tcsl));
                     let note = self.suggestion(&field.name, known);
                     self.unsupported_field(field, note, place);
                 }

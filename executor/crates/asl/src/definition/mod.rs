@@ -9,9 +9,9 @@
 //!
 //! Rooms: `json` (the reader), `findings` (problems and places), `fields` (which fields stand where),
 //! `compile` (machine and graphs), `states` (one state), `errors` (Retry and Catch), `choice` (rules),
-//! `map` (Map states), `flow` (paths and templates), `suggest` (what a misspelt name may have meant),
-//! `remarks` and `unused` (warnings about what is allowed and hardly meant), `render` (diagnostics for people), `catalog`
-//! (what each code means).
+//! `map` (Map states), `flow` (paths and templates), `tcsl` (what the dialect has and has not), `suggest` (what a misspelt
+//! name may have meant), `remarks` and `unused` (warnings about what is allowed and hardly meant), `render` (diagnostics
+//! for people), `catalog` (what each code means).
 
 use std::sync::Arc;
 
@@ -31,6 +31,7 @@ mod remarks;
 mod render;
 mod states;
 mod suggest;
+mod tcsl;
 mod unused;
 
 pub use findings::FINDINGS_MAX;
@@ -86,6 +87,8 @@ pub mod code {
     pub const UNUSED_VARIABLE: &str = "UNUSED_VARIABLE";
     /// Warning: from this state no terminal state can be reached.
     pub const ENDLESS_LOOP: &str = "ENDLESS_LOOP";
+    /// Warning, TCSL: a field of ASL that ASW does not document.
+    pub const UNDOCUMENTED_FIELD: &str = "UNDOCUMENTED_FIELD";
     /// Part of the language, not of this version.
     pub const UNSUPPORTED_FEATURE: &str = "UNSUPPORTED_FEATURE";
 }

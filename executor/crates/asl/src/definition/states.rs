@@ -257,10 +257,12 @@ impl Compiler<'_> {
         let member = node.member("Resource")?;
         let place = place.member(member);
         let text = self.string(&member.value, &place)?;
+        let qrn = self.dialect == Dialect::Tcsl && text.starts_with("qrn:");
+        if qrn && !self.tcsl_resource(text, &place) {
+            return None;
+        }
         let arn = text.starts_with("arn:") && text.split(':').count() >= 6;
-        let qrn = text.starts_with("qrn:") && text.split(':').count() >= 6;
-        let valid = arn || (qrn && self.dialect == Dialect::Tcsl);
-        if !valid {
+        if !arn && !qrn {
             let (code, message) = match self.dialect {
                 Dialect::Asl => (code::SCHEMA_VALIDATION_FAILED, "Value is not a valid resource ARN"),
                 Dialect::Tcsl => (code::INVALID_RESOURCE, "Value is not a valid resource QRN or ARN"),

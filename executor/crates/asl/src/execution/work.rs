@@ -40,6 +40,7 @@ impl<'a, O: Observer> Run<'a, O> {
             .as_ref()
             .map(|template| template.evaluate(&Scope::new(thread.input.value(), &context)));
         let credentials = credentials.transpose()?;
+        self.note_input(slot, &input);
         let Thread { previous, silent, .. } = self.threads.at_mut(slot);
         let region = self.facts.machine.region();
         self.log.advance(

@@ -7,4 +7,5 @@ mod machine;
 mod remarks;
 mod robust;
 mod states;
+mod tcsl;
 mod text;
