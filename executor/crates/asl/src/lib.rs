@@ -6,7 +6,8 @@
 //! an execution's own failure is an outcome, not an error of this crate.
 //!
 //! Rooms, from the ground up: [`value`] (JSON values and payloads), [`path`] (JSONPath), [`template`] (payload
-//! templates), [`condition`] (choice rules), [`program`] (what a definition compiles to), [`definition`] (text to
+//! templates), [`condition`] (choice rules), [`variables`] (workflow variables), [`program`] (what a definition compiles to), [`references`] (who refers to
+//! variables), [`definition`] (text to
 //! program, with diagnostics), [`execution`] (the machine that steps), [`history`] (observers), [`simulate`] (runs in
 //! virtual time).
 
@@ -16,6 +17,7 @@ pub mod execution;
 pub mod history;
 pub mod path;
 pub mod program;
+pub mod references;
 pub mod simulate;
 pub mod template;
 pub mod timestamp;

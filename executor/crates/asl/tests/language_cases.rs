@@ -254,7 +254,21 @@ macro_rules! topics {
     };
 }
 
-topics!(choice, choice_operators, context, limits, map, parallel, pass, paths, tasks, tcsl, templates, wait,);
+topics!(
+    choice,
+    choice_operators,
+    context,
+    limits,
+    map,
+    parallel,
+    pass,
+    paths,
+    tasks,
+    tcsl,
+    templates,
+    variables,
+    wait,
+);
 
 #[test]
 fn a_wrong_expectation_is_found() {

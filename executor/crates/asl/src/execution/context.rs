@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use super::effect::EffectId;
 use super::failure::draw;
-use crate::path::ContextSource;
+use crate::path::{ContextSource, Scope};
 use crate::program::Program;
 use crate::timestamp::Timestamp;
 use crate::value::{Map, Payload, Str, Value};
+use crate::variables::Variables;
 
 /// What all executions of a machine share. Made once for each machine (and shard, so that the count of its references is
 /// not contended), then only read.
@@ -109,6 +110,8 @@ pub(super) struct Context<'a> {
     pub now: Timestamp,
     /// Draws of the execution so far.
     pub draws: &'a Cell<u64>,
+    /// What `$name` means.
+    pub variables: Option<Arc<Variables>>,
     pub built: OnceCell<Value>,
 }
 
@@ -129,6 +132,11 @@ impl ContextSource for Context<'_> {
 }
 
 impl Context<'_> {
+    /// What an expression sees that is evaluated on this input.
+    pub fn scope<'s>(&'s self, input: &'s Value) -> Scope<'s> {
+        Scope { variables: self.variables.as_deref(), ..Scope::new(input, self) }
+    }
+
     fn build(&self) -> Value {
         let Facts { machine, start, started_at, input } = self.facts;
         let execution = Value::object([

@@ -9,8 +9,9 @@ use super::failure::draw;
 use super::flow;
 use super::run::{Run, Step};
 use super::threads::{Join, Thread, Work};
+use super::work::integer;
 use crate::history::{EventKind, Iteration, Observer};
-use crate::path::{EvalError, Path, Scope};
+use crate::path::{EvalError, Path};
 use crate::program::{Distributed, Dynamic, Graph, Kind, MapState, State};
 use crate::value::{Payload, Str, Value};
 
@@ -113,7 +114,7 @@ impl<'a, O: Observer> Run<'a, O> {
             Some(selector) => {
                 let mut context = self.context(thread, state);
                 context.item = Some((index, item));
-                selector.evaluate(&Scope::new(&join.input, &context))?
+                selector.evaluate(&context.scope(&join.input))?
             }
         };
         let mut child = Thread::new(map.processor.start, Payload::from_value(input), slot, index);
@@ -122,6 +123,7 @@ impl<'a, O: Observer> Run<'a, O> {
         } else {
             child.previous = previous;
             child.silent = thread.silent;
+            child.variables.clone_from(&thread.variables);
             let event = EventKind::MapIterationStarted(Iteration { name: &state.name, index });
             self.log.advance(&mut child.previous, child.silent, event);
         }
@@ -136,6 +138,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let parent = self.threads.at(parent);
         child.previous = parent.previous;
         child.silent = parent.silent;
+        child.variables.clone_from(&parent.variables);
         self.insert(child)
     }
 
@@ -226,11 +229,11 @@ fn concurrency(
         Dynamic::Constant(concurrency) => *concurrency,
         Dynamic::Path(path) => {
             let found = flow::at(path, input, context)?;
-            if found.as_i64().is_some_and(|number| number < 0) {
+            let count = integer(&found)
+                .ok_or_else(|| EvalError::not_an_integer(path, "MaxConcurrencyPath", &found))?;
+            if count < 0 {
                 return Err(EvalError::runtime("MaxConcurrency cannot be negative."));
             }
-            let count = found.as_u64();
-            let count = count.ok_or_else(|| EvalError::not_an_integer(path, "MaxConcurrencyPath", &found))?;
             u32::try_from(count).unwrap_or(u32::MAX)
         }
     };
