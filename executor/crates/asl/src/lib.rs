@@ -6,7 +6,7 @@
 //! an execution's own failure is an outcome, not an error of this crate.
 //!
 //! Rooms, from the ground up: [`value`] (JSON values and payloads), [`path`] (JSONPath), [`template`] (payload
-//! templates), [`condition`] (choice rules), [`program`] (what a definition compiles to), [`definition`] (text to
+//! templates), [`jsonata`] (expressions of the other query language), [`condition`] (choice rules), [`program`] (what a definition compiles to), [`definition`] (text to
 //! program, with diagnostics), [`execution`] (the machine that steps), [`history`] (observers), [`simulate`] (runs in
 //! virtual time).
 
@@ -14,6 +14,7 @@ pub mod condition;
 pub mod definition;
 pub mod execution;
 pub mod history;
+pub mod jsonata;
 pub mod path;
 pub mod program;
 pub mod simulate;
