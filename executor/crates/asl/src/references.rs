@@ -3,9 +3,8 @@
 //! Derived when asked for, never kept. Names come without their `$`, each once a state, in the order of their first
 //! use. What may fail: nothing.
 
-use crate::path::Path;
 use crate::program::{
-    Catcher, ChoiceRule, DataFlow, Dynamic, Graph, Kind, MapState, Program, ResultPath, Selection, State,
+    Catcher, ChoiceRule, DataFlow, Dynamic, Graph, Guard, Kind, MapState, Program, Selection, State,
     TaskState, Wait,
 };
 use crate::template::Template;
@@ -63,13 +62,18 @@ fn of_state(state: &State, found: Found<'_>) {
 }
 
 fn of_flow(flow: &DataFlow, found: Found<'_>) {
-    of_selection(&flow.input_path, found);
-    of_template(flow.parameters.as_ref(), found);
-    of_template(flow.result_selector.as_ref(), found);
-    if let ResultPath::At(path) = &flow.result_path {
-        path.as_path().variables(found);
+    match flow {
+        DataFlow::JsonPath(flow) => {
+            of_selection(&flow.input_path, found);
+            of_template(flow.parameters.as_ref(), found);
+            of_template(flow.result_selector.as_ref(), found);
+            of_selection(&flow.output_path, found);
+        }
+        DataFlow::Jsonata(flow) => {
+            of_template(flow.arguments.as_ref(), found);
+            of_template(flow.output.as_ref(), found);
+        }
     }
-    of_selection(&flow.output_path, found);
 }
 
 fn of_task(task: &TaskState, found: Found<'_>) {
@@ -79,18 +83,26 @@ fn of_task(task: &TaskState, found: Found<'_>) {
 }
 
 fn of_map(map: &MapState, found: Found<'_>) {
-    of_path(map.items_path.as_ref(), found);
+    if let Some(path) = &map.items_path {
+        path.variables(found);
+    }
+    of_template(map.items.as_ref(), found);
     of_template(map.item_selector.as_ref(), found);
     of_dynamic(Some(&map.max_concurrency), found);
 }
 
 fn of_rule(rule: &ChoiceRule, found: Found<'_>) {
-    rule.condition.variables(found);
+    match &rule.condition {
+        Guard::Rule(condition) => condition.variables(found),
+        Guard::Condition(condition) => of_dynamic(Some(condition), found),
+    }
     of_template(rule.assign.as_ref(), found);
+    of_template(rule.output.as_ref(), found);
 }
 
 fn of_catcher(catcher: &Catcher, found: Found<'_>) {
     of_template(catcher.assign.as_ref(), found);
+    of_template(catcher.output.as_ref(), found);
 }
 
 fn of_selection(selection: &Selection, found: Found<'_>) {
@@ -100,20 +112,16 @@ fn of_selection(selection: &Selection, found: Found<'_>) {
 }
 
 fn of_dynamic<T>(value: Option<&Dynamic<T>>, found: Found<'_>) {
-    if let Some(Dynamic::Path(path)) = value {
-        path.variables(found);
+    match value {
+        None | Some(Dynamic::Constant(_)) => {}
+        Some(Dynamic::Path(path)) => path.variables(found),
+        Some(Dynamic::Expression(expression)) => expression.references().variables.iter().for_each(found),
     }
 }
 
 fn of_template(template: Option<&Template>, found: Found<'_>) {
     if let Some(template) = template {
         template.variables(found);
-    }
-}
-
-fn of_path(path: Option<&Path>, found: Found<'_>) {
-    if let Some(path) = path {
-        path.variables(found);
     }
 }
 

@@ -258,6 +258,7 @@ topics!(
     choice,
     choice_operators,
     context,
+    jsonata,
     limits,
     map,
     parallel,

@@ -236,6 +236,16 @@ impl Compiler<'_> {
         }
     }
 
+    /// The field does not belong there in this query language.
+    pub(super) fn other_language(&mut self, member: &Member, jsonata: bool, place: &Place<'_>) {
+        let (own, other) = if jsonata { ("JSONata", "JSONPath") } else { ("JSONPath", "JSONata") };
+        let message = format!(
+            "The QueryLanguage is set to '{own}', but field '{}' is only supported for the '{other}' QueryLanguage",
+            member.name
+        );
+        self.findings.schema(&place.at(member.name_span), message);
+    }
+
     /// The field does not belong there.
     pub(super) fn unsupported_field(&mut self, member: &Member, note: String, place: &Place<'_>) {
         let place = place.at(member.name_span);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::compile::Compiler;
 use super::fields::{self, Range};
 use super::findings::Place;
-use super::json::Node;
+use super::json::{Node, Shape};
+use super::query::Reads;
 use super::{MachineType, code};
 use crate::program::{DataFlow, Dialect, Distributed, Dynamic, ExecutionType, Kind, MapState};
 use crate::value::Str;
@@ -25,24 +26,32 @@ const LATER: &[&str] = &[
 
 impl Compiler<'_> {
     /// A Map state and its data flow.
-    pub(super) fn map(&mut self, node: &Node, place: &Place<'_>) -> Option<(Kind, DataFlow)> {
+    pub(super) fn map(&mut self, node: &Node, jsonata: bool, place: &Place<'_>) -> Option<(Kind, DataFlow)> {
         let processor = self.processor(node, place);
         let items_path = self.items_path(node, place);
-        let item_selector = self.item_selector(node, place);
-        let max_concurrency = self.max_concurrency(node, place);
+        let items = if jsonata { self.items(node, place) } else { Some(None) };
+        let item_selector = match jsonata {
+            true => self.query_field(node, "ItemSelector", "", Reads::INPUT, place),
+            false => self.item_selector(node, place),
+        };
+        let max_concurrency = self.max_concurrency(node, jsonata, place);
         let label = self.label(node, place);
-        self.tolerance(node, place);
+        self.tolerance(node, jsonata, place);
         for member in node.members().unwrap_or_default() {
             if LATER.contains(&member.name.as_str()) {
                 self.unsupported("Distributed Map", &place.member(member));
             }
         }
-        let flow = self.data_flow(node, place);
+        let flow = match jsonata {
+            true => self.query_flow("Map", node, place),
+            false => self.path_flow(node, place).map(DataFlow::JsonPath),
+        };
         let (graph, execution_type) = processor?;
         let distributed = execution_type.map(|execution_type| Distributed { execution_type, label });
         let map = MapState {
             processor: Arc::new(graph),
             items_path: items_path?,
+            items: items?,
             item_selector: item_selector?,
             max_concurrency: max_concurrency?,
             distributed,
@@ -118,6 +127,17 @@ impl Compiler<'_> {
         self.path(&member.value, &place.member(member)).map(Some)
     }
 
+    /// `Items`: an array, or an expression that gives one.
+    fn items(&mut self, node: &Node, place: &Place<'_>) -> Option<Option<crate::template::Template>> {
+        if let Some(member) = node.member("Items")
+            && !matches!(&member.value.shape, Shape::Array(_) | Shape::Object(_) | Shape::String(_))
+        {
+            self.findings.schema(&place.member(member), "Expected value of type Array");
+            return None;
+        }
+        self.query_field(node, "Items", "", Reads::INPUT, place)
+    }
+
     /// `ItemSelector`, or the legacy `Parameters`.
     fn item_selector(&mut self, node: &Node, place: &Place<'_>) -> Option<Option<crate::template::Template>> {
         if !self.exclusive(node, &["ItemSelector", "Parameters"], place) {
@@ -128,13 +148,16 @@ impl Compiler<'_> {
         Some(selector.or(legacy))
     }
 
-    fn max_concurrency(&mut self, node: &Node, place: &Place<'_>) -> Option<Dynamic<u32>> {
+    fn max_concurrency(&mut self, node: &Node, jsonata: bool, place: &Place<'_>) -> Option<Dynamic<u32>> {
         const FIELDS: [&str; 2] = ["MaxConcurrency", "MaxConcurrencyPath"];
         if !self.exclusive(node, &FIELDS, place) {
             return None;
         }
         if let Some(member) = node.member(FIELDS[1]) {
             return self.path(&member.value, &place.member(member)).map(Dynamic::Path);
+        }
+        if jsonata && let Some(expression) = self.query_expression(node, FIELDS[0], place)? {
+            return Some(Dynamic::Expression(expression));
         }
         if node.member(FIELDS[0]).is_none() {
             let default = match self.dialect {
@@ -167,7 +190,10 @@ impl Compiler<'_> {
         Some(Str::from(label))
     }
 
-    fn tolerance(&mut self, node: &Node, place: &Place<'_>) {
+    fn tolerance(&mut self, node: &Node, jsonata: bool, place: &Place<'_>) {
+        if jsonata {
+            return;
+        }
         self.exclusive(node, &["ToleratedFailureCount", "ToleratedFailureCountPath"], place);
         self.exclusive(node, &["ToleratedFailurePercentage", "ToleratedFailurePercentagePath"], place);
         self.integer_field(node, "ToleratedFailureCount", Range::NATURAL, place);

@@ -5,14 +5,16 @@
 
 use std::sync::Arc;
 
+use super::dynamic::{self, integer};
 use super::failure::draw;
 use super::flow;
 use super::run::{Run, Step};
 use super::threads::{Join, Thread, Work};
-use super::work::integer;
+
 use crate::history::{EventKind, Iteration, Observer};
 use crate::path::{EvalError, Path};
-use crate::program::{Distributed, Dynamic, Graph, Kind, MapState, State};
+use crate::program::{DataFlow, Distributed, Dynamic, Graph, Kind, MapState, State};
+use crate::template::Template;
 use crate::value::{Payload, Str, Value};
 
 /// Iterations of an inline Map that run at once where its definition sets no limit.
@@ -59,13 +61,10 @@ impl<'a, O: Observer> Run<'a, O> {
         let thread = self.threads.at(slot);
         let context = self.context(thread, state);
         let input = flow::effective(&state.flow, &thread.input, &context)?.into_value();
-        let items = match &map.items_path {
-            None => input.clone(),
-            Some(path) => flow::at(path, &input, &context)?,
-        };
+        let items = items(map, &input, &context)?;
         let length = match &items {
             Value::Array(items) => items.len(),
-            _ => return Err(not_an_array(map.items_path.as_ref())),
+            _ => return Err(not_an_array(state, map, &items)),
         };
         let concurrency = concurrency(map, &input, &context)?;
         let join = Join {
@@ -227,6 +226,11 @@ fn concurrency(
 ) -> Result<u32, EvalError> {
     let wanted = match &map.max_concurrency {
         Dynamic::Constant(concurrency) => *concurrency,
+        Dynamic::Expression(expression) => {
+            let range = 0..=u64::from(u32::MAX);
+            let count = dynamic::count(expression, "MaxConcurrency", &range, &context.scope(input))?;
+            u32::try_from(count).unwrap_or(u32::MAX)
+        }
         Dynamic::Path(path) => {
             let found = flow::at(path, input, context)?;
             let count = integer(&found)
@@ -241,7 +245,26 @@ fn concurrency(
     Ok(if wanted == 0 { longest } else { wanted.min(longest) })
 }
 
-fn not_an_array(path: Option<&Path>) -> EvalError {
-    let path = path.map_or("$", Path::text);
-    EvalError::runtime(format!("Reference path \"{path}\" must point to array."))
+/// `ItemsPath` or `Items`.
+fn items(map: &MapState, input: &Value, context: &super::context::Context<'_>) -> Result<Value, EvalError> {
+    match (&map.items_path, &map.items) {
+        (Some(path), _) => flow::at(path, input, context),
+        (None, Some(items)) => items.evaluate(&context.scope(input)),
+        (None, None) => Ok(input.clone()),
+    }
+}
+
+fn not_an_array(state: &State, map: &MapState, found: &Value) -> EvalError {
+    const FIELD: &str = "Items";
+    match (&state.flow, map.items.as_ref().and_then(Template::as_expression)) {
+        (DataFlow::JsonPath(_), _) => {
+            let path = map.items_path.as_ref().map_or("$", Path::text);
+            EvalError::runtime(format!("Reference path \"{path}\" must point to array."))
+        }
+        (DataFlow::Jsonata(_), Some(expression)) => expression.unexpected("array", found).in_field(FIELD),
+        (DataFlow::Jsonata(_), None) => EvalError::query(
+            FIELD,
+            format!("The items have to be an array, but are of the type '{}': {found}", found.kind()),
+        ),
+    }
 }

@@ -10,14 +10,16 @@
 //! fail: nothing here; a failed execution is an [`Outcome`].
 //!
 //! Rooms: `context` (what `$$` says), `threads` (the tree), `run` (the loop, entering and leaving states), `flow` (data
-//! through a state), `assign` (variables), `work` (tasks and waits), `fork` (Parallel and Map), `failure` (errors, Retry, Catch).
+//! through a state), `assign` (variables), `dynamic` (fields that are evaluated), `leave` (from data to output), `work` (tasks and waits), `fork` (Parallel and Map), `failure` (errors, Retry, Catch).
 
 mod assign;
 mod context;
+mod dynamic;
 mod effect;
 mod failure;
 mod flow;
 mod fork;
+mod leave;
 mod run;
 #[cfg(test)]
 mod tests;
