@@ -1,8 +1,12 @@
 //! Which variables each state of a program refers to: the `variableReferences` of DescribeStateMachine.
 //!
 //! Derived when asked for, never kept. Names come without their `$`, each once a state, in the order of their first
-//! use. What may fail: nothing.
+//! use. A function that an expression uses as a value (`$map(x, $string)`) looks like a variable; it counts as one only
+//! where the machine assigns that name. What may fail: nothing.
 
+use std::collections::HashSet;
+
+use crate::jsonata;
 use crate::program::{
     Catcher, ChoiceRule, DataFlow, Dynamic, Graph, Guard, Kind, MapState, Program, Selection, State,
     TaskState, Wait,
@@ -19,6 +23,15 @@ impl Program {
     pub fn variable_references(&self) -> Vec<(Str, Vec<Str>)> {
         let mut references = Vec::new();
         graph(&self.root, &mut references);
+        let is_function = |name: &Str| jsonata::is_function(name);
+        if references.iter().any(|(_, names)| names.iter().any(is_function)) {
+            let mut assigned = HashSet::default();
+            assigned_names(&self.root, &mut assigned);
+            for (_, names) in &mut references {
+                names.retain(|name| !is_function(name) || assigned.contains(name));
+            }
+            references.retain(|(_, names)| !names.is_empty());
+        }
         references
     }
 }
@@ -38,6 +51,24 @@ fn graph(graph: &Graph, references: &mut Vec<(Str, Vec<Str>)>) {
         match &state.kind {
             Kind::Parallel { branches } => branches.iter().for_each(|branch| self::graph(branch, references)),
             Kind::Map(map) => self::graph(&map.processor, references),
+            _ => {}
+        }
+    }
+}
+
+/// What the states of a graph assign, their rules and catchers, and all that is inside.
+fn assigned_names(graph: &Graph, names: &mut HashSet<Str, foldhash::fast::RandomState>) {
+    for state in &graph.states {
+        let rules: &[ChoiceRule] = match &state.kind {
+            Kind::Choice { rules, .. } => rules,
+            _ => &[],
+        };
+        let assigns = rules.iter().map(|rule| &rule.assign).chain([&state.assign]);
+        let assigns = assigns.chain(state.catch.iter().map(|catcher| &catcher.assign));
+        names.extend(assigns.flatten().flat_map(Template::keys).cloned());
+        match &state.kind {
+            Kind::Parallel { branches } => branches.iter().for_each(|branch| assigned_names(branch, names)),
+            Kind::Map(map) => assigned_names(&map.processor, names),
             _ => {}
         }
     }
@@ -171,5 +202,16 @@ mod tests {
             one("E", &["p", "q"]),
         ];
         assert_eq!(references(states), expected);
+    }
+
+    #[test]
+    fn functions_used_as_values_are_no_variables_unless_the_machine_assigns_the_name() {
+        let states = r#""A":{"QueryLanguage":"JSONata","Type":"Pass",
+                "Output":"{% $map([1], $string) ~> $append($x) %}","Assign":{"count":1},"Next":"B"},
+            "B":{"QueryLanguage":"JSONata","Type":"Choice","Choices":[{"Condition":"{% $count > 0 %}","Next":"C",
+                "Output":"{% ($local := $y; $local) %}"}]},
+            "C":{"QueryLanguage":"JSONata","Type":"Wait","Seconds":"{% $z %}","Next":"D"},
+            "D":{"QueryLanguage":"JSONata","Type":"Pass","Output":"{% $map([1], $string) %}","End":true}"#;
+        assert_eq!(references(states), [one("A", &["x"]), one("B", &["count", "y"]), one("C", &["z"])]);
     }
 }

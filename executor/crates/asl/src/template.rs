@@ -78,6 +78,16 @@ impl Template {
         }
     }
 
+    /// The fields of its top level.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Str> {
+        let (plain, nodes) = match &self.root {
+            Node::Constant(Value::Object(members)) => (Some(members.keys()), None),
+            Node::Object(members) => (None, Some(members.iter().map(|(key, _)| key))),
+            _ => (None, None),
+        };
+        plain.into_iter().flatten().chain(nodes.into_iter().flatten())
+    }
+
     /// The JSONata expression that is the whole of it.
     pub(crate) fn as_expression(&self) -> Option<&jsonata::Expression> {
         match &self.root {
