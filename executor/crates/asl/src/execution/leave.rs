@@ -31,9 +31,6 @@ impl<'a, O: Observer> Run<'a, O> {
         result: Option<&Value>,
     ) -> Result<Step, EvalError> {
         let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
-        if result.is_none() && state.assign.is_none() && flow::is_trivial(&state.flow) {
-            return Ok(Step::Exit(slot, raw, state.next, None));
-        }
         let context = self.context(self.threads.at(slot), state);
         let flow = match &state.flow {
             DataFlow::JsonPath(flow) => flow,

@@ -11,7 +11,7 @@ use super::context::{Context, Facts};
 use super::effect::{Effect, EffectId, Event, Outcome};
 use super::failure::Failure;
 use super::threads::{ROOT, Thread, Threads, Work};
-use super::{Core, Machine};
+use super::{Core, Machine, flow};
 use crate::history::{EventKind, Fault, Observer, Record, StateType};
 use crate::path::EvalError;
 use crate::program::{Kind, Next, Program, State};
@@ -216,6 +216,11 @@ impl<'a, O: Observer> Run<'a, O> {
         let state = self.state(slot);
         self.threads.at_mut(slot).work = Work::Ready;
         let result = match &state.kind {
+            // By far the most frequent, so it takes the shortest way.
+            Kind::Pass { result: None } if state.assign.is_none() && flow::is_trivial(&state.flow) => {
+                let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
+                return Step::Exit(slot, raw, state.next, None);
+            }
             Kind::Pass { result } => self.begin_pass(slot, state, result.as_ref()),
             Kind::Succeed => self.through(slot, state, Next::End),
             Kind::Choice { .. } => self.choose(slot, state),
