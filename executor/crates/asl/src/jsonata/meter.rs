@@ -1,0 +1,435 @@
+//! Weaves the guards of [`super::fuel`] into a syntax tree, so that whatever an expression does is paid for.
+//!
+//! What is paid, and where: a function's body and whatever is evaluated item by item (a step, a filter, a sort term, a
+//! group) begin with a tick that weighs as much as it has nodes; a step whose items the next one only looks up has a
+//! filter that weighs each item and keeps it; arguments of functions and operands of operators are measured as far as the
+//! function or operator will look at them; where work is a product (a regular expression and its text, a separator and
+//! its list), the product is. Invariants: the woven tree has the same result as the one before; a tail call stays one;
+//! nothing is woven between nodes that the engine looks at together (a path and its sort, an array in an array).
+//!
+//! A function of the language used as a value (`$map($list, $string)`) would be called without being paid for. So a
+//! prelude binds its name to a function that calls it and pays.
+
+use jsonata_core::ast::{AstNode, BinaryOp, PathStep, Stage};
+use jsonata_core::value::with_stack;
+
+use super::fuel::Guard;
+use super::functions::Function;
+use super::names;
+use super::plain::{self, PlainPath};
+use super::references::Inside;
+
+mod arguments;
+pub(super) mod hoist;
+pub(super) mod prelude;
+
+pub(super) use arguments::LOOSE_WEIGHT;
+
+/// What came of weaving.
+#[derive(Debug)]
+pub(super) struct Metered {
+    pub ast: AstNode,
+    /// Functions of ours that it calls.
+    pub functions: Vec<Function>,
+    /// Functions of the language that it uses as values.
+    pub values: Vec<&'static str>,
+    /// Plain paths that were replaced by variables with the names of [`hoist::variable`].
+    pub hoisted: Vec<PlainPath>,
+}
+
+/// Weaves, or says what cannot be paid for. With `hoists`, plain paths are taken out.
+pub(super) fn weave(ast: AstNode, inside: &Inside, hoists: bool) -> Result<Metered, String> {
+    let mut weaver = Weaver { bound: &inside.bound, loose: inside.loose_regex, hoists, ..Weaver::default() };
+    let mut ast = weaver.expression(ast)?;
+    if weaver.binds {
+        // The engine goes through the whole result once more, for what is left of its bindings.
+        ast = Guard::All.around(ast);
+    }
+    let ast = prelude::before(&mut weaver, ast)?;
+    let Weaver { functions, values, hoisted, .. } = weaver;
+    Ok(Metered { ast, functions, values, hoisted })
+}
+
+#[derive(Default)]
+struct Weaver<'a> {
+    /// Of the nodes so far.
+    weight: u64,
+    bound: &'a [String],
+    /// A regular expression may be called like a function.
+    loose: bool,
+    functions: Vec<Function>,
+    values: Vec<&'static str>,
+    hoists: bool,
+    hoisted: Vec<PlainPath>,
+    /// A step binds a variable (`@`, `#`), or something below it a parent (`%`).
+    binds: bool,
+}
+
+/// Making a function copies its body, which its nodes pay for, and what it sees.
+const LAMBDA: u64 = 16;
+
+type Woven<T = AstNode> = Result<T, String>;
+
+/// A node as `x ~> f` and paths hold it.
+fn boxed(woven: Woven) -> Woven<Box<AstNode>> {
+    woven.map(Box::new)
+}
+
+/// Where something is evaluated for each item, `$` is the item.
+fn tick(weight: u64, context: AstNode) -> AstNode {
+    Guard::Tick(u32::try_from(weight + 2).unwrap_or(u32::MAX)).around(context)
+}
+
+/// `$`
+fn item() -> AstNode {
+    AstNode::Variable(String::new())
+}
+
+impl Weaver<'_> {
+    fn is_bound(&self, name: &str) -> bool {
+        self.bound.iter().any(|bound| bound == name)
+    }
+
+    /// A function of ours is called.
+    fn uses(&mut self, name: &str) {
+        if let Some(function) = Function::named(name)
+            && !self.functions.contains(&function)
+        {
+            self.functions.push(function);
+        }
+    }
+
+    /// A variable's value is wanted: it may be a function.
+    fn value(&mut self, name: &str) -> Woven<()> {
+        self.uses(name);
+        let Some((name, _)) = names::LANGUAGE.iter().find(|(known, _)| *known == name) else { return Ok(()) };
+        if Function::named(name).is_none() && !self.values.contains(name) {
+            self.values.push(name);
+        }
+        Ok(())
+    }
+
+    /// A node whose value is wanted. It goes on on another stack when this one is nearly used up: a level takes much in
+    /// builds without optimisation.
+    fn expression(&mut self, node: AstNode) -> Woven {
+        with_stack(|| self.node(node))
+    }
+
+    fn node(&mut self, node: AstNode) -> Woven {
+        self.weight += 1;
+        Ok(match node {
+            AstNode::Path { steps } => self.lone_variable(steps)?,
+            AstNode::Binary { op, lhs, rhs } => self.binary(op, *lhs, *rhs)?,
+            AstNode::Unary { op, operand } => {
+                AstNode::Unary { op, operand: boxed(self.expression(*operand))? }
+            }
+            AstNode::Function { name, args, is_builtin } => self.call(name, args, is_builtin)?,
+            AstNode::Call { procedure, args } => {
+                AstNode::Call { procedure: boxed(self.expression(*procedure))?, args: self.all(args)? }
+            }
+            AstNode::Lambda { params, body, signature, thunk } => {
+                self.weight += LAMBDA;
+                AstNode::Lambda { params, body: boxed(self.body(*body))?, signature, thunk }
+            }
+            AstNode::Array(items) => AstNode::Array(self.elements(items)?),
+            AstNode::ArrayGroup(items) => AstNode::ArrayGroup(self.elements(items)?),
+            AstNode::Object(pairs) => AstNode::Object(self.pairs(pairs)?),
+            AstNode::ObjectTransform { input, pattern } => AstNode::ObjectTransform {
+                input: boxed(self.grouped(*input))?,
+                pattern: self.groups(pattern)?,
+            },
+            AstNode::Block(nodes) => AstNode::Block(self.all(nodes)?),
+            AstNode::Conditional { condition, then_branch, else_branch } => AstNode::Conditional {
+                condition: boxed(self.truth(*condition))?,
+                then_branch: boxed(self.expression(*then_branch))?,
+                else_branch: else_branch.map(|branch| boxed(self.expression(*branch))).transpose()?,
+            },
+            AstNode::FunctionApplication(inner) => {
+                AstNode::FunctionApplication(boxed(self.expression(*inner))?)
+            }
+            AstNode::Sort { input, terms } => self.sort(*input, terms)?,
+            AstNode::Transform { location, update, delete } => self.transform(*location, *update, delete)?,
+            AstNode::Variable(name) => {
+                self.value(&name)?;
+                AstNode::Variable(name)
+            }
+            leaf => leaf,
+        })
+    }
+
+    fn all(&mut self, nodes: Vec<AstNode>) -> Woven<Vec<AstNode>> {
+        nodes.into_iter().map(|node| self.expression(node)).collect()
+    }
+
+    /// What `weave` gives and is evaluated for each item, behind a tick that weighs it.
+    fn ticked(&mut self, weave: impl FnOnce(&mut Self) -> Woven) -> Woven {
+        self.ticked_in(item(), weave)
+    }
+
+    fn ticked_in(&mut self, context: AstNode, weave: impl FnOnce(&mut Self) -> Woven) -> Woven {
+        let before = self.weight;
+        let woven = weave(self)?;
+        let tick = tick(self.weight - before, context);
+        Ok(match woven {
+            AstNode::Block(mut nodes) => {
+                nodes.insert(0, tick);
+                AstNode::Block(nodes)
+            }
+            other => AstNode::Block(vec![tick, other]),
+        })
+    }
+
+    fn binary(&mut self, op: BinaryOp, lhs: AstNode, rhs: AstNode) -> Woven {
+        let (lhs, rhs) = match op {
+            BinaryOp::ChainPipe => return self.chain(lhs, rhs),
+            // The name is no value here.
+            BinaryOp::ColonEqual => (lhs, self.expression(rhs)?),
+            BinaryOp::And | BinaryOp::Or => (self.truth(lhs)?, self.truth(rhs)?),
+            BinaryOp::Default => (self.truth(lhs)?, self.expression(rhs)?),
+            BinaryOp::Equal
+            | BinaryOp::NotEqual
+            | BinaryOp::LessThan
+            | BinaryOp::LessThanOrEqual
+            | BinaryOp::GreaterThan
+            | BinaryOp::GreaterThanOrEqual
+            | BinaryOp::Concatenate
+            | BinaryOp::In => (self.guarded(Guard::All, lhs)?, self.guarded(Guard::All, rhs)?),
+            _ => (self.expression(lhs)?, self.expression(rhs)?),
+        };
+        let woven = AstNode::Binary { op, lhs: Box::new(lhs), rhs: Box::new(rhs) };
+        Ok(if op == BinaryOp::Range { Guard::Items.around(woven) } else { woven })
+    }
+
+    /// A node behind a guard, unless its value is known to be small.
+    fn guarded(&mut self, guard: Guard, node: AstNode) -> Woven {
+        let small = is_small(&node, self.bound);
+        let woven = self.expression(node)?;
+        Ok(if small || guard.is_there(&woven) { woven } else { guard.around(woven) })
+    }
+
+    /// A node that is asked whether it is true: an array is if one of its items is.
+    fn truth(&mut self, node: AstNode) -> Woven {
+        self.guarded(Guard::Items, node)
+    }
+
+    /// The items of an array are spliced into it, unless they are arrays that are written there.
+    fn elements(&mut self, items: Vec<AstNode>) -> Woven<Vec<AstNode>> {
+        let is_array = |item: &AstNode| match item {
+            AstNode::Path { steps } => steps.len() == 1 && matches!(steps[0].node, AstNode::Array(_)),
+            item => matches!(item, AstNode::Array(_)),
+        };
+        let weave =
+            |item| if is_array(&item) { self.expression(item) } else { self.guarded(Guard::Items, item) };
+        items.into_iter().map(weave).collect()
+    }
+
+    fn pairs(&mut self, pairs: Vec<(AstNode, AstNode)>) -> Woven<Vec<(AstNode, AstNode)>> {
+        // A member takes more memory than a node takes time.
+        self.weight += 4 * pairs.len() as u64;
+        pairs
+            .into_iter()
+            .map(|(key, value)| Ok((self.guarded(Guard::All, key)?, self.expression(value)?)))
+            .collect()
+    }
+
+    /// What a group reads: its items are weighed. A path stays one, for its bindings.
+    fn grouped(&mut self, input: AstNode) -> Woven {
+        self.weight += 1;
+        match input {
+            AstNode::Path { steps } => Ok(AstNode::Path { steps: self.path(steps, Some(Guard::Item(1)))? }),
+            AstNode::Block(mut nodes) => {
+                let last = nodes.pop();
+                let mut woven = self.all(nodes)?;
+                if let Some(last) = last {
+                    woven.push(self.grouped(last)?);
+                }
+                Ok(AstNode::Block(woven))
+            }
+            // These are looked at, and weigh themselves.
+            node @ (AstNode::Array(_) | AstNode::Sort { .. } | AstNode::ObjectTransform { .. }) => {
+                self.expression(node)
+            }
+            other => self.guarded(Guard::Items, other),
+        }
+    }
+
+    /// Keys are evaluated for each item, values for each group.
+    fn groups(&mut self, pairs: Vec<(AstNode, AstNode)>) -> Woven<Vec<(AstNode, AstNode)>> {
+        let weave = |(key, value): (AstNode, AstNode)| {
+            let key = match key {
+                AstNode::String(_) => key,
+                key => self.ticked(|weaver| weaver.guarded(Guard::All, key))?,
+            };
+            Ok((key, self.ticked(|weaver| weaver.expression(value))?))
+        };
+        pairs.into_iter().map(weave).collect()
+    }
+
+    /// A function's body. Its last call stays the last, so that the engine reuses the frame.
+    fn body(&mut self, body: AstNode) -> Woven {
+        self.ticked_in(AstNode::Null, |weaver| weaver.expression(body))
+    }
+
+    fn sort(&mut self, input: AstNode, terms: Vec<(AstNode, bool)>) -> Woven {
+        let input = boxed(self.expression(input))?;
+        let weave = |(term, ascending): (AstNode, bool)| {
+            Ok((self.ticked(|weaver| weaver.guarded(Guard::All, term))?, ascending))
+        };
+        let terms = terms.into_iter().map(weave).collect::<Woven<_>>()?;
+        Ok(AstNode::Sort { input, terms })
+    }
+
+    /// A transformation compares each value inside of its input with each one that it has found there. So it becomes a
+    /// function that measures its input first.
+    fn transform(&mut self, location: AstNode, update: AstNode, delete: Option<Box<AstNode>>) -> Woven {
+        let location = Box::new(Guard::Targets.around(self.expression(location)?));
+        let update = boxed(self.ticked(|weaver| weaver.expression(update)))?;
+        let delete = delete.map(|delete| boxed(self.expression(*delete))).transpose()?;
+        let input = "input of a transformation".to_owned();
+        let lhs = Box::new(Guard::Remember.around(AstNode::Variable(input.clone())));
+        let rhs = Box::new(AstNode::Transform { location, update, delete });
+        let body = Box::new(AstNode::Binary { op: BinaryOp::ChainPipe, lhs, rhs });
+        Ok(AstNode::Lambda { params: vec![input], body, signature: None, thunk: false })
+    }
+
+    /// A path, or what is left of it.
+    fn lone_variable(&mut self, steps: Vec<PathStep>) -> Woven {
+        let mut steps = self.path(steps, None)?;
+        Ok(match steps.as_mut_slice() {
+            [step]
+                if step.stages.is_empty()
+                    && plain::is_simple(step)
+                    && matches!(step.node, AstNode::Variable(_)) =>
+            {
+                std::mem::replace(&mut step.node, AstNode::Undefined)
+            }
+            _ => AstNode::Path { steps },
+        })
+    }
+
+    /// `last` weighs the items that come out.
+    fn path(&mut self, steps: Vec<PathStep>, last: Option<Guard>) -> Woven<Vec<PathStep>> {
+        let steps = self.hoist(steps);
+        let mut weighed: Vec<Option<AstNode>> =
+            steps.iter().skip(1).map(|next| look_up(&next.node)).collect();
+        weighed.push(last.map(|guard| guard.around(item())));
+        let mut woven = Vec::with_capacity(steps.len());
+        let mut behind_array = false;
+        for (at, (mut step, weigh)) in steps.into_iter().zip(weighed).enumerate() {
+            let node = std::mem::replace(&mut step.node, AstNode::Undefined);
+            // Where an array is written as a step it stays one item, which a filter would take apart. So may the first
+            // step's block give one.
+            let is_array = matches!(node, AstNode::Array(_) | AstNode::ArrayGroup(_))
+                || at == 0 && matches!(node, AstNode::Block(_) | AstNode::ObjectTransform { .. });
+            step.node = match node {
+                node if at == 0 => self.expression(node)?,
+                AstNode::Name(_) if behind_array => {
+                    self.ticked(|weaver| weaver.guarded(Guard::Items, node))?
+                }
+                node => self.step(node)?,
+            };
+            behind_array = is_array;
+            let stages = std::mem::take(&mut step.stages).into_iter();
+            step.stages = stages.map(|stage| self.stage(stage)).collect::<Woven<_>>()?;
+            if let Some(weigh) = weigh.filter(|_| !is_array) {
+                step.stages.push(Stage::Filter(Box::new(weigh)));
+            }
+            // A step that binds makes an object for each item.
+            if !plain::is_simple(&step) {
+                self.binds = true;
+                step.stages.push(Stage::Filter(Box::new(Guard::Item(16).around(item()))));
+            }
+            woven.push(step);
+        }
+        Ok(woven)
+    }
+
+    fn stage(&mut self, stage: Stage) -> Woven<Stage> {
+        Ok(match stage {
+            Stage::Filter(predicate) if !is_index(&predicate) => {
+                Stage::Filter(Box::new(self.ticked(|weaver| weaver.guarded(Guard::All, *predicate))?))
+            }
+            other => other,
+        })
+    }
+
+    /// A step behind the first: it is evaluated for each item, and what it gives is spliced.
+    fn step(&mut self, node: AstNode) -> Woven {
+        let before = self.weight;
+        let mut woven = match node {
+            AstNode::FunctionApplication(inner) => {
+                let inner = self.ticked(|weaver| weaver.guarded(Guard::Items, *inner))?;
+                return Ok(AstNode::FunctionApplication(Box::new(inner)));
+            }
+            AstNode::Variable(name) if name.is_empty() => return Ok(AstNode::Variable(name)),
+            node @ (AstNode::Block(_)
+            | AstNode::Variable(_)
+            | AstNode::Function { .. }
+            | AstNode::Call { .. }
+            | AstNode::Conditional { .. }
+            | AstNode::Binary { .. }
+            | AstNode::Unary { .. }) => return self.ticked(|weaver| weaver.guarded(Guard::Items, node)),
+            other => self.expression(other)?,
+        };
+        let tick = tick(self.weight - before, item());
+        match &mut woven {
+            AstNode::Array(items) | AstNode::ArrayGroup(items) => items.insert(0, tick),
+            AstNode::Object(pairs) => {
+                if let Some((_, value)) = pairs.first_mut() {
+                    let inside = std::mem::replace(value, AstNode::Undefined);
+                    *value = AstNode::Block(vec![tick, inside]);
+                }
+            }
+            _ => {}
+        }
+        Ok(woven)
+    }
+}
+
+/// A filter that weighs the items before this step, if it looks something up in each of them.
+fn look_up(node: &AstNode) -> Option<AstNode> {
+    match node {
+        AstNode::Name(name) => Some(Guard::looking_up(name)),
+        AstNode::Wildcard | AstNode::Descendant => Some(Guard::WholeItem.around(item())),
+        AstNode::Parent(_) => Some(Guard::Item(1).around(item())),
+        _ => None,
+    }
+}
+
+/// A literal index: the engine takes it without looking at each item.
+fn is_index(predicate: &AstNode) -> bool {
+    match predicate {
+        AstNode::Number(_) => true,
+        AstNode::Unary { operand, .. } => matches!(**operand, AstNode::Number(_)),
+        _ => false,
+    }
+}
+
+/// Whether its value is a number, a truth value, a literal or a function.
+fn is_small(node: &AstNode, bound: &[String]) -> bool {
+    match node {
+        AstNode::String(_)
+        | AstNode::Number(_)
+        | AstNode::Boolean(_)
+        | AstNode::Null
+        | AstNode::Undefined
+        | AstNode::Placeholder
+        | AstNode::Regex { .. }
+        | AstNode::Lambda { .. }
+        | AstNode::Transform { .. }
+        | AstNode::Unary { .. } => true,
+        AstNode::Binary { op, .. } => !matches!(
+            op,
+            BinaryOp::Concatenate
+                | BinaryOp::ColonEqual
+                | BinaryOp::Coalesce
+                | BinaryOp::Default
+                | BinaryOp::ChainPipe
+                | BinaryOp::Range
+        ),
+        AstNode::Function { name, args, .. } => {
+            names::is_scalar(name) && !bound.contains(name) && !args.contains(&AstNode::Placeholder)
+        }
+        _ => false,
+    }
+}
