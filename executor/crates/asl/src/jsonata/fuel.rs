@@ -42,6 +42,8 @@ pub(super) enum Guard {
     Items,
     /// The same, and the members of the items.
     Members,
+    /// Burns what looking up any field in the items gives at most.
+    Fields,
     /// Burns what finding the keys of all items takes.
     Keys,
     /// Burns everything inside.
@@ -83,6 +85,20 @@ impl Guard {
         node
     }
 
+    /// The guard that a filter is, around another value.
+    pub(super) fn of_filter(filter: &AstNode, value: &AstNode) -> Option<AstNode> {
+        match filter {
+            AstNode::Function { name, args, .. } if name == NAME && args.len() > 2 => {
+                let mut guard = filter.clone();
+                if let AstNode::Function { args, .. } = &mut guard {
+                    args[2] = value.clone();
+                }
+                Some(guard)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the node is such a call already.
     pub(super) fn is_there(self, node: &AstNode) -> bool {
         let code = AstNode::Number(f64::from(self.coded().0));
@@ -108,6 +124,7 @@ impl Guard {
             Self::Dated => (14, 0),
             Self::LookUp => (15, 0),
             Self::Keys => (16, 0),
+            Self::Fields => (17, 0),
         }
     }
 
@@ -135,6 +152,7 @@ impl Guard {
             13 => Self::Width,
             15 => Self::LookUp,
             16 => Self::Keys,
+            17 => Self::Fields,
             _ => Self::Dated,
         }
     }
@@ -192,6 +210,7 @@ impl Gauge {
             }
             Guard::Items => self.items(value, 0)?,
             Guard::Members => self.members(value)?,
+            Guard::Fields => self.fields(value, 0)?,
             Guard::Keys => self.keys(value)?,
             Guard::All => self.all(value, 0)?,
             Guard::Heavily(times) => self.burn(self.measured(value)?.saturating_mul(u64::from(times)))?,

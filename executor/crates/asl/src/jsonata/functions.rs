@@ -72,7 +72,10 @@ impl Function {
                 engine.register_fn_override("now", move |_: &[JValue]| Ok(now.clone()))
             }
             Self::Parse => engine.register_fn("parse", parse),
-            Self::Partition => engine.register_fn("partition", partition),
+            Self::Partition => {
+                let fuel = fuel.clone();
+                engine.register_fn("partition", move |args: &[JValue]| partition(args, &fuel))
+            }
             Self::Random => {
                 engine.register_fn_override("random", move |args: &[JValue]| random(args, &chance))
             }
@@ -145,7 +148,7 @@ fn no_more(args: &[JValue], most: usize, function: &str) -> Result<(), Evaluator
 }
 
 /// `$partition(array, size)`: chunks of this size; the last may be shorter.
-fn partition(args: &[JValue]) -> Called {
+fn partition(args: &[JValue], fuel: &Fuel) -> Called {
     no_more(args, 2, "partition")?;
     let single;
     let items = match args.first() {
@@ -160,6 +163,7 @@ fn partition(args: &[JValue]) -> Called {
     let size = usize::try_from(size).ok().filter(|size| *size > 0).ok_or_else(|| {
         failed("The second argument of the partition function must be a positive number, the size of a chunk")
     })?;
+    fuel.burn(4 * items.len().div_ceil(size) as u64)?;
     Ok(JValue::array(items.chunks(size).map(|chunk| JValue::array(chunk.to_vec())).collect()))
 }
 

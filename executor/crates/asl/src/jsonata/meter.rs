@@ -5,7 +5,10 @@
 //! filter that weighs each item and keeps it; arguments of functions and operands of operators are measured as far as the
 //! function or operator will look at them; where work is a product (a regular expression and its text, a separator and
 //! its list), the product is. Invariants: the woven tree has the same result as the one before; a tail call stays one;
-//! nothing is woven between nodes that the engine looks at together (a path and its sort, an array in an array).
+//! nothing is woven between nodes that the engine looks at together (a path and its sort, an array in an array). Two
+//! exceptions are known. An empty list that a function passes on raw from a call in its last place (`function() { $keys({})
+//! }`) may become nothing one block earlier. And a name looked up in an array that is written as a step (`x.[a, b].c`) gives
+//! what is in a list of one list where it would give that list.
 //!
 //! A function of the language used as a value (`$map($list, $string)`) would be called without being paid for. So a
 //! prelude binds its name to a function that calls it and pays.
@@ -118,7 +121,7 @@ impl Weaver<'_> {
     fn node(&mut self, node: AstNode) -> Woven {
         self.weight += 1;
         Ok(match node {
-            AstNode::Path { steps } => self.lone_variable(steps)?,
+            AstNode::Path { steps } => self.lone_path(steps)?,
             AstNode::Binary { op, lhs, rhs } => self.binary(op, *lhs, *rhs)?,
             AstNode::Unary { op, operand } => {
                 AstNode::Unary { op, operand: boxed(self.expression(*operand))? }
@@ -134,10 +137,9 @@ impl Weaver<'_> {
             AstNode::Array(items) => AstNode::Array(self.elements(items)?),
             AstNode::ArrayGroup(items) => AstNode::ArrayGroup(self.elements(items)?),
             AstNode::Object(pairs) => AstNode::Object(self.pairs(pairs)?),
-            AstNode::ObjectTransform { input, pattern } => AstNode::ObjectTransform {
-                input: boxed(self.grouped(*input))?,
-                pattern: self.groups(pattern)?,
-            },
+            AstNode::ObjectTransform { input, pattern } => {
+                AstNode::ObjectTransform { input: boxed(self.input(*input))?, pattern: self.groups(pattern)? }
+            }
             AstNode::Block(nodes) => AstNode::Block(self.all(nodes)?),
             AstNode::Conditional { condition, then_branch, else_branch } => AstNode::Conditional {
                 condition: boxed(self.truth(*condition))?,
@@ -232,24 +234,14 @@ impl Weaver<'_> {
             .collect()
     }
 
-    /// What a group reads: its items are weighed. A path stays one, for its bindings.
-    fn grouped(&mut self, input: AstNode) -> Woven {
-        self.weight += 1;
+    /// What a sort or a group reads. A path stays one, for its bindings.
+    fn input(&mut self, input: AstNode) -> Woven {
         match input {
-            AstNode::Path { steps } => Ok(AstNode::Path { steps: self.path(steps, Some(Guard::Item(1)))? }),
-            AstNode::Block(mut nodes) => {
-                let last = nodes.pop();
-                let mut woven = self.all(nodes)?;
-                if let Some(last) = last {
-                    woven.push(self.grouped(last)?);
-                }
-                Ok(AstNode::Block(woven))
+            AstNode::Path { steps } => {
+                self.weight += 1;
+                Ok(AstNode::Path { steps: self.path(steps)? })
             }
-            // These are looked at, and weigh themselves.
-            node @ (AstNode::Array(_) | AstNode::Sort { .. } | AstNode::ObjectTransform { .. }) => {
-                self.expression(node)
-            }
-            other => self.guarded(Guard::Items, other),
+            other => self.expression(other),
         }
     }
 
@@ -265,13 +257,37 @@ impl Weaver<'_> {
         pairs.into_iter().map(weave).collect()
     }
 
-    /// A function's body. Its last call stays the last, so that the engine reuses the frame.
+    /// A function's body.
     fn body(&mut self, body: AstNode) -> Woven {
-        self.ticked_in(AstNode::Null, |weaver| weaver.expression(body))
+        self.ticked_in(AstNode::Null, |weaver| weaver.tail(body))
+    }
+
+    /// What a function gives. A call stays the last thing that it does, so that the engine reuses the frame; whatever else
+    /// it gives is paid for.
+    fn tail(&mut self, node: AstNode) -> Woven {
+        match node {
+            AstNode::Conditional { condition, then_branch, else_branch } => Ok(AstNode::Conditional {
+                condition: boxed(self.truth(*condition))?,
+                then_branch: boxed(self.tail(*then_branch))?,
+                else_branch: else_branch.map(|branch| boxed(self.tail(*branch))).transpose()?,
+            }),
+            AstNode::Block(mut nodes) => {
+                let last = nodes.pop();
+                let mut woven = self.all(nodes)?;
+                if let Some(last) = last {
+                    woven.push(self.tail(last)?);
+                }
+                Ok(AstNode::Block(woven))
+            }
+            call @ (AstNode::Function { .. }
+            | AstNode::Call { .. }
+            | AstNode::Binary { op: BinaryOp::ColonEqual, .. }) => self.expression(call),
+            other => self.guarded(Guard::Items, other),
+        }
     }
 
     fn sort(&mut self, input: AstNode, terms: Vec<(AstNode, bool)>) -> Woven {
-        let input = boxed(self.expression(input))?;
+        let input = boxed(self.input(input))?;
         let weave = |(term, ascending): (AstNode, bool)| {
             Ok((self.ticked(|weaver| weaver.guarded(Guard::All, term))?, ascending))
         };
@@ -292,47 +308,51 @@ impl Weaver<'_> {
         Ok(AstNode::Lambda { params: vec![input], body, signature: None, thunk: false })
     }
 
-    /// A path, or what is left of it.
-    fn lone_variable(&mut self, steps: Vec<PathStep>) -> Woven {
-        let mut steps = self.path(steps, None)?;
-        Ok(match steps.as_mut_slice() {
-            [step]
-                if step.stages.is_empty()
-                    && plain::is_simple(step)
-                    && matches!(step.node, AstNode::Variable(_)) =>
-            {
-                std::mem::replace(&mut step.node, AstNode::Undefined)
-            }
-            _ => AstNode::Path { steps },
-        })
+    /// A path whose value is wanted. A variable that it begins with is weighed before it, not by a filter, which would take
+    /// an array apart that is one item.
+    fn lone_path(&mut self, steps: Vec<PathStep>) -> Woven {
+        let mut steps = self.path(steps)?;
+        let [first, rest @ ..] = steps.as_mut_slice() else { return Ok(AstNode::Path { steps }) };
+        if !matches!(first.node, AstNode::Variable(_)) || !plain::is_simple(first) {
+            return Ok(AstNode::Path { steps });
+        }
+        match (rest.is_empty(), first.stages.as_slice()) {
+            (true, []) => Ok(std::mem::replace(&mut first.node, AstNode::Undefined)),
+            (false, [Stage::Filter(filter)]) => Ok(match Guard::of_filter(filter, &first.node) {
+                Some(guard) => {
+                    first.stages.clear();
+                    AstNode::Block(vec![guard, AstNode::Path { steps }])
+                }
+                None => AstNode::Path { steps },
+            }),
+            _ => Ok(AstNode::Path { steps }),
+        }
     }
 
-    /// `last` weighs the items that come out.
-    fn path(&mut self, steps: Vec<PathStep>, last: Option<Guard>) -> Woven<Vec<PathStep>> {
+    fn path(&mut self, steps: Vec<PathStep>) -> Woven<Vec<PathStep>> {
         let steps = self.hoist(steps);
-        let mut weighed: Vec<Option<AstNode>> =
+        let mut next: Vec<(Option<AstNode>, Guard)> =
             steps.iter().skip(1).map(|next| look_up(&next.node)).collect();
-        weighed.push(last.map(|guard| guard.around(item())));
+        next.push((None, Guard::Items));
         let mut woven = Vec::with_capacity(steps.len());
         let mut behind_array = false;
-        for (at, (mut step, weigh)) in steps.into_iter().zip(weighed).enumerate() {
+        for (at, (mut step, (filter, value))) in steps.into_iter().zip(next).enumerate() {
             let node = std::mem::replace(&mut step.node, AstNode::Undefined);
-            // Where an array is written as a step it stays one item, which a filter would take apart. So may the first
-            // step's block give one.
-            let is_array = matches!(node, AstNode::Array(_) | AstNode::ArrayGroup(_))
-                || at == 0 && matches!(node, AstNode::Block(_) | AstNode::ObjectTransform { .. });
+            let is_array = is_written_array(&node);
+            let is_found = look_up(&node).0.is_some() || matches!(node, AstNode::Variable(_));
             step.node = match node {
-                node if at == 0 => self.expression(node)?,
-                AstNode::Name(_) if behind_array => {
+                node if at == 0 => self.first(node, value, filter.is_some())?,
+                // Nothing could be put between the array and this.
+                node if behind_array && is_found => {
                     self.ticked(|weaver| weaver.guarded(Guard::Items, node))?
                 }
-                node => self.step(node)?,
+                node => self.step(node, value)?,
             };
             behind_array = is_array;
             let stages = std::mem::take(&mut step.stages).into_iter();
             step.stages = stages.map(|stage| self.stage(stage)).collect::<Woven<_>>()?;
-            if let Some(weigh) = weigh.filter(|_| !is_array) {
-                step.stages.push(Stage::Filter(Box::new(weigh)));
+            if let Some(filter) = filter.filter(|_| is_found) {
+                step.stages.push(Stage::Filter(Box::new(filter)));
             }
             // A step that binds makes an object for each item.
             if !plain::is_simple(&step) {
@@ -353,12 +373,30 @@ impl Weaver<'_> {
         })
     }
 
-    /// A step behind the first: it is evaluated for each item, and what it gives is spliced.
-    fn step(&mut self, node: AstNode) -> Woven {
+    /// The first step. What it gives is measured if the next one looks something up in it.
+    fn first(&mut self, node: AstNode, value: Guard, is_looked_into: bool) -> Woven {
+        let passes =
+            look_up(&node).0.is_some() || matches!(node, AstNode::Variable(_) | AstNode::Sort { .. });
+        if passes || !is_looked_into || is_written_array(&node) {
+            return self.expression(node);
+        }
+        Ok(match self.expression(node)? {
+            AstNode::Block(mut nodes) => {
+                if let Some(last) = nodes.pop() {
+                    nodes.push(value.around(last));
+                }
+                AstNode::Block(nodes)
+            }
+            other => value.around(other),
+        })
+    }
+
+    /// A step behind the first: it is evaluated for each item, and what it gives is spliced, or looked into.
+    fn step(&mut self, node: AstNode, value: Guard) -> Woven {
         let before = self.weight;
         let mut woven = match node {
             AstNode::FunctionApplication(inner) => {
-                let inner = self.ticked(|weaver| weaver.guarded(Guard::Items, *inner))?;
+                let inner = self.ticked(|weaver| weaver.guarded(value, *inner))?;
                 return Ok(AstNode::FunctionApplication(Box::new(inner)));
             }
             AstNode::Variable(name) if name.is_empty() => return Ok(AstNode::Variable(name)),
@@ -368,7 +406,7 @@ impl Weaver<'_> {
             | AstNode::Call { .. }
             | AstNode::Conditional { .. }
             | AstNode::Binary { .. }
-            | AstNode::Unary { .. }) => return self.ticked(|weaver| weaver.guarded(Guard::Items, node)),
+            | AstNode::Unary { .. }) => return self.ticked(|weaver| weaver.guarded(value, node)),
             other => self.expression(other)?,
         };
         let tick = tick(self.weight - before, item());
@@ -386,13 +424,28 @@ impl Weaver<'_> {
     }
 }
 
-/// A filter that weighs the items before this step, if it looks something up in each of them.
-fn look_up(node: &AstNode) -> Option<AstNode> {
+/// Whether it is an array, or may be one in the engine's eyes, that stays one item of the path: then nothing may be put
+/// around it.
+fn is_written_array(node: &AstNode) -> bool {
     match node {
-        AstNode::Name(name) => Some(Guard::looking_up(name)),
-        AstNode::Wildcard | AstNode::Descendant => Some(Guard::WholeItem.around(item())),
-        AstNode::Parent(_) => Some(Guard::Item(1).around(item())),
-        _ => None,
+        AstNode::Array(_) | AstNode::ArrayGroup(_) | AstNode::ObjectTransform { .. } => true,
+        AstNode::Block(nodes) => nodes.iter().any(|node| match node {
+            AstNode::Path { steps } => steps.first().is_some_and(|first| is_written_array(&first.node)),
+            AstNode::Sort { input, .. } => is_written_array(input) || matches!(**input, AstNode::Path { .. }),
+            inner => matches!(inner, AstNode::Block(_)) && is_written_array(inner),
+        }),
+        _ => false,
+    }
+}
+
+/// If this step looks something up in each item before it: a filter that weighs the items, and how to measure a value
+/// that is about to become them.
+fn look_up(node: &AstNode) -> (Option<AstNode>, Guard) {
+    match node {
+        AstNode::Name(name) => (Some(Guard::looking_up(name)), Guard::Fields),
+        AstNode::Wildcard | AstNode::Descendant => (Some(Guard::WholeItem.around(item())), Guard::All),
+        AstNode::Parent(_) => (Some(Guard::Item(1).around(item())), Guard::Items),
+        _ => (None, Guard::Items),
     }
 }
 

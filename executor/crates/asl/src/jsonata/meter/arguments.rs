@@ -9,7 +9,7 @@ use super::{LAMBDA, Weaver, Woven};
 /// How far a function looks at each of its arguments; where no letter is left the last one counts. Functions that are not
 /// here look at no argument in proportion to its size.
 ///
-/// `a` at all that is inside, four times for `q` and 32 times for `l` (sorting, and writing line by line); `i` at the
+/// `a` at all that is inside, four times for `q` and 32 times for `l` (sorting, pairing; writing line by line); `i` at the
 /// items, `m` at the items and their members, `p` at all pairs of items, `k` at all keys and each other; `r` at all, and the size is remembered for an
 /// argument behind: a pattern that is matched against it (`t`, or `T` where another one follows), or what is repeated for
 /// each item or place of it (`x`); `w` as a width; `d` as a picture of a date; `?` a function that says
@@ -68,11 +68,14 @@ const LOOKS: [(&str, &str); 54] = [
     ("toMillis", "ad"),
     ("trim", "a"),
     ("uppercase", "a"),
-    ("zip", "i"),
+    ("zip", "q"),
 ];
 
 /// The same for one unit.
 const LOOSE_TIMES: u32 = 640;
+
+/// Functions that give something back without looking at it; a text may be long.
+const RESULTS: [&str; 3] = ["lookup", "reduce", "single"];
 
 /// Functions that apply another one to each item or member.
 const APPLY: [&str; 7] = ["each", "filter", "map", "reduce", "sift", "single", "sort"];
@@ -90,7 +93,7 @@ impl Weaver<'_> {
         // With a picture it is a date like any other.
         if name == "now" && !args.is_empty() && !self.is_bound("now") {
             args.insert(0, AstNode::Function { name: "millis".to_owned(), args: Vec::new(), is_builtin });
-            name = "fromMillis".to_owned();
+            "fromMillis".clone_into(&mut name);
         }
         // The text is what stands around; it has to be seen to be paid for.
         if matches!((name.as_str(), args.len()), ("contains" | "match" | "split", 1)) {
@@ -98,7 +101,9 @@ impl Weaver<'_> {
         }
         self.uses(&name);
         let args = self.arguments(&name, args)?;
-        Ok(AstNode::Function { name, args, is_builtin })
+        let pays = RESULTS.contains(&name.as_str());
+        let call = AstNode::Function { name, args, is_builtin };
+        Ok(if pays { Guard::Items.around(call) } else { call })
     }
 
     /// `lhs ~> rhs`: a call on the right takes the left side as its first argument.
