@@ -342,9 +342,12 @@ impl Weaver<'_> {
             let is_found = look_up(&node).0.is_some() || matches!(node, AstNode::Variable(_));
             step.node = match node {
                 node if at == 0 => self.first(node, value, filter.is_some())?,
-                // Nothing could be put between the array and this.
-                node if behind_array && is_found => {
+                // Nothing could be put between the array and these.
+                AstNode::Name(_) if behind_array => {
                     self.ticked(|weaver| weaver.guarded(Guard::Items, node))?
+                }
+                AstNode::Wildcard | AstNode::Descendant if behind_array => {
+                    self.ticked(|_| Ok(AstNode::Block(vec![Guard::All.around(item()), node])))?
                 }
                 node => self.step(node, value)?,
             };
