@@ -52,7 +52,7 @@ pub(crate) const DEPTH_MAX: usize = 5_000;
 pub(crate) const SEQUENCE_MAX: usize = 131_072;
 
 /// Fuel of an evaluation. A unit is about 100 ns of work, or some dozens of bytes: what is hostile ends within about a
-/// second, with some hundreds of megabytes at most.
+/// second (a few where it compiles large regular expressions), with some hundreds of megabytes at most.
 pub(crate) const FUEL: u64 = 1 << 23;
 
 /// A compiled expression. Cheap to clone.
