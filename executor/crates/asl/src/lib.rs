@@ -7,13 +7,14 @@
 //!
 //! Rooms, from the ground up: [`value`] (JSON values and payloads), [`path`] (JSONPath), [`template`] (payload
 //! templates), [`condition`] (choice rules), [`program`] (what a definition compiles to), [`definition`] (text to
-//! program, with diagnostics), [`execution`] (the machine that steps), [`history`] (observers), [`simulate`] (runs in
+//! program, with diagnostics), [`map`] (items, batches and results of distributed Maps), [`execution`] (the machine that steps), [`history`] (observers), [`simulate`] (runs in
 //! virtual time).
 
 pub mod condition;
 pub mod definition;
 pub mod execution;
 pub mod history;
+pub mod map;
 pub mod path;
 pub mod program;
 pub mod simulate;

@@ -5,6 +5,7 @@
 //! are bounded. What may fail: reading and writing, and a line that is no case.
 
 mod mocks;
+mod objects;
 
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use asl::{
 use bytes::Bytes;
 use clap::Args;
 use mocks::Mocks;
+use objects::Objects;
 
 use super::Exit;
 use crate::limits;
@@ -35,7 +37,8 @@ const START: Timestamp = Timestamp(1_704_067_200_000);
 const MANUAL: &str = "\
 INPUT
   One case a line: {\"id\", \"kind\", \"definition\", \"input\", \"sm_type\", \"mocks\", ...}. Kinds: execution, sync_execution,
-  create, start, validate. Time is virtual; services answer what `mocks` says.
+  create, start, validate. Time is virtual; services answer what `mocks` says,
+  and the readers of distributed Maps read the objects that `setup` has put.
 
 OUTPUT
   One reply a line, with the case's id: the outcome and history, a rejection, diagnostics, or {\"unsupported\": why}.
@@ -213,11 +216,11 @@ fn execute(case: &Value, program: Arc<Program>) -> Map {
         Some(input) => Payload::from_checked(Bytes::from(input.to_json())),
     };
     let clock = case.get("clock").and_then(Value::as_str).and_then(|text| Timestamp::parse(text).ok());
-    let mut mocks = Mocks::new(case.get("mocks"));
+    let clock = clock.unwrap_or(START);
+    let mut mocks = Mocks::new(case.get("mocks"), Objects::new(case.get("setup"), clock));
     let mut collector = Collector::new(usize::try_from(machine.history_events_max).unwrap_or(usize::MAX));
     let start = StartContext { key: [0, 1], name: None, seed: 1 };
-    let Simulated { outcome, .. } =
-        simulate(&machine, start, input, clock.unwrap_or(START), &mut mocks, &mut collector);
+    let Simulated { outcome, .. } = simulate(&machine, start, input, clock, &mut mocks, &mut collector);
     let mut reply = outcome_of(outcome);
     reply.insert("history", Value::array(collector.into_events().into_iter().map(event)));
     reply

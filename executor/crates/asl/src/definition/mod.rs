@@ -9,7 +9,7 @@
 //!
 //! Rooms: `json` (the reader), `findings` (problems and places), `fields` (which fields stand where),
 //! `compile` (machine and graphs), `states` (one state), `errors` (Retry and Catch), `choice` (rules),
-//! `map` (Map states), `flow` (paths and templates), `suggest` (what a misspelt name may have meant),
+//! `map` (Map states), `distributed` (what only distributed ones have), `flow` (paths and templates), `suggest` (what a misspelt name may have meant),
 //! `render` (diagnostics for people).
 
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use crate::program::{Dialect, Program};
 
 mod choice;
 mod compile;
+mod distributed;
 mod errors;
 mod fields;
 mod findings;

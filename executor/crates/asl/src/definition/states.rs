@@ -48,7 +48,7 @@ impl Compiler<'_> {
         }
         // Everything is looked at before anything is given up, so that all problems are found at once.
         let (kind, flow) = match kind {
-            "Map" => self.map(node, place).unzip(),
+            "Map" => self.map(&member.name, node, place).unzip(),
             _ => (self.kind(kind, node, targets, place), self.flow(node, place)),
         };
         Some(State {

@@ -7,6 +7,7 @@
 use smallvec::SmallVec;
 
 use super::effect::EffectId;
+use super::map_run::MapRun;
 use crate::program::{Graph, Kind, Program, StateIndex};
 use crate::timestamp::Timestamp;
 use crate::value::{Payload, Value};
@@ -82,7 +83,8 @@ pub(super) struct Join {
     /// A Map's items.
     pub items: Value,
     pub map: bool,
-    pub distributed: bool,
+    /// Of a distributed Map.
+    pub run: Option<Box<MapRun>>,
 }
 
 /// Retries of one visit to a state.

@@ -166,7 +166,7 @@ impl<'a, O: Observer> Run<'a, O> {
     }
 
     pub(super) fn task_failed(&mut self, id: EffectId, error: Str, cause: Str) -> Step {
-        let Some((slot, task, state)) = self.task(id) else { return Step::Idle };
+        let Some((slot, task, state)) = self.task(id) else { return self.transfer_failed(id, cause) };
         self.cancel_timers(&task);
         if !task.started {
             self.note_started(slot, &state.resource);
@@ -343,6 +343,6 @@ fn wait_parameter<O: Observer>(
 }
 
 /// A value in a message: a string without its quotes.
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_json_string(), str::to_owned)
 }
