@@ -10,20 +10,20 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::context::{Context, MapItem};
+use super::context::MapItem;
 use super::effect::{Effect, EffectId};
 use super::failure::draw;
 use super::flow::{self, DATA_LIMIT_EXCEEDED};
-use super::map::{count_at, integer_at};
+use super::map_fields::{prepare, tolerance};
 use super::run::{Run, Step};
 use super::threads::{Join, NO_THREAD, Thread, Work};
 use crate::history::{EventKind, Observer};
 use crate::map::{
-    Batcher, Child, Ending, Item, ItemBatcher, ItemReader, Next, OutputType, RESULTS_BYTES_MAX, ReadError,
-    Results, Source, Tolerance, Transformation, manifest_key, uuid,
+    Batcher, Child, Ending, Item, Next, OutputType, RESULTS_BYTES_MAX, ReadError, Results, Source, Tolerance,
+    Transformation, manifest_key, uuid,
 };
 use crate::path::EvalError;
-use crate::program::{Distributed, Dynamic, ExecutionType, Kind, State};
+use crate::program::{Distributed, ExecutionType, Kind, State};
 use crate::timestamp::Timestamp;
 use crate::value::{Payload, Str, Value};
 
@@ -40,8 +40,8 @@ pub(super) struct MapRun {
     arn: Str,
     /// The names of its children are drawn from this.
     seed: u64,
-    source: Source,
-    batcher: Option<Batcher>,
+    pub source: Source,
+    pub batcher: Option<Batcher>,
     /// Items that went through the selector so far.
     items: u64,
     tolerance: Tolerance,
@@ -50,7 +50,7 @@ pub(super) struct MapRun {
     concurrency: usize,
     running: HashMap<u32, Running, foldhash::fast::RandomState>,
     results: Results,
-    destination: Option<Destination>,
+    pub destination: Option<Destination>,
     /// The read or write that is under way.
     pub awaiting: Option<EffectId>,
 }
@@ -65,11 +65,11 @@ struct Running {
 
 /// Where the results go.
 #[derive(Debug)]
-struct Destination {
-    resource: Str,
-    bucket: Str,
-    prefix: Str,
-    output: OutputType,
+pub(super) struct Destination {
+    pub resource: Str,
+    pub bucket: Str,
+    pub prefix: Str,
+    pub output: OutputType,
 }
 
 /// The input of the next child.
@@ -415,102 +415,4 @@ impl MapRun {
         let message = format!("The results of the Map Run take more than {RESULTS_BYTES_MAX} bytes.");
         Err(EvalError { error, message })
     }
-}
-
-/// Reader, batcher and writer, from the state's effective input.
-fn prepare(
-    run: &mut MapRun,
-    distributed: &Distributed,
-    input: &Value,
-    context: &Context<'_>,
-) -> Result<(), EvalError> {
-    if let Some(reader) = &distributed.reader {
-        run.source = source(reader, input, context)?;
-    }
-    if let Some(batcher) = &distributed.batcher {
-        run.batcher = Some(self::batcher(batcher, input, context)?);
-    }
-    let writer = distributed.writer.as_ref();
-    if let Some((writing, writer)) = writer.and_then(|writer| Some((writer.writing.as_ref()?, writer))) {
-        let parameters = writing.parameters.evaluate(&context.scope(input))?;
-        let text = |name: &str| parameters.get(name).and_then(Value::as_text).cloned();
-        let bucket = text("Bucket").filter(|bucket| !bucket.is_empty()).ok_or_else(|| EvalError {
-            error: RESULT_WRITER_FAILED,
-            message: "The parameters of the ResultWriter name no Bucket.".into(),
-        })?;
-        run.destination = Some(Destination {
-            resource: writing.resource.clone(),
-            bucket,
-            prefix: text("Prefix").unwrap_or_default(),
-            output: writer.output_type,
-        });
-    }
-    Ok(())
-}
-
-fn source(reader: &ItemReader, input: &Value, context: &Context<'_>) -> Result<Source, EvalError> {
-    let most = positive("MaxItems", reader.max_items.as_ref(), input, context)?.unwrap_or(0);
-    let parameters = match &reader.parameters {
-        None => Value::empty_object(),
-        Some(parameters) => parameters.evaluate(&context.scope(input))?,
-    };
-    Ok(Source::of_reader(reader, parameters, most))
-}
-
-fn batcher(batcher: &ItemBatcher, input: &Value, context: &Context<'_>) -> Result<Batcher, EvalError> {
-    let some = |count: Option<u64>| count.filter(|count| *count > 0);
-    let max_items = some(positive("MaxItemsPerBatch", batcher.max_items.as_ref(), input, context)?);
-    let max_bytes = some(positive("MaxInputBytesPerBatch", batcher.max_bytes.as_ref(), input, context)?);
-    let batch_input = batcher.input.as_ref().map(|template| template.evaluate(&context.scope(input)));
-    Ok(Batcher::new(max_items, max_bytes, batch_input.transpose()?))
-}
-
-/// A number that may be 0, which means that there is no limit.
-fn positive(
-    field: &str,
-    number: Option<&Dynamic<i64>>,
-    input: &Value,
-    context: &Context<'_>,
-) -> Result<Option<u64>, EvalError> {
-    let number = match number {
-        None => return Ok(None),
-        Some(Dynamic::Constant(number)) => *number,
-        Some(Dynamic::Path(path)) => integer_at(path, field, input, context)?,
-    };
-    let message = || format!("field {field} must be positive");
-    let number =
-        u64::try_from(number).map_err(|_| EvalError { error: ITEM_READER_FAILED, message: message() })?;
-    Ok(Some(number))
-}
-
-fn tolerance(
-    distributed: &Distributed,
-    input: &Value,
-    context: &Context<'_>,
-) -> Result<Tolerance, EvalError> {
-    let count = match &distributed.tolerated_count {
-        None => None,
-        Some(Dynamic::Constant(count)) => u64::try_from(*count).ok(),
-        Some(Dynamic::Path(path)) => Some(count_at(path, "ToleratedFailureCount", input, context)?),
-    };
-    let percentage = match &distributed.tolerated_percentage {
-        None => None,
-        Some(Dynamic::Constant(percentage)) => Some(*percentage),
-        Some(Dynamic::Path(path)) => {
-            let found = flow::at(path, input, context)?;
-            let number = found.as_f64().or_else(|| found.as_str()?.parse().ok());
-            let number = number.ok_or_else(|| {
-                EvalError::runtime(format!(
-                    "The ToleratedFailurePercentagePath field refers to value \"{}\" which is not a valid number: {}",
-                    super::work::plain(&found),
-                    path.text()
-                ))
-            })?;
-            if !(0.0..=100.0).contains(&number) {
-                return Err(EvalError::runtime("ToleratedFailurePercentage must be between 0 and 100."));
-            }
-            Some(number)
-        }
-    };
-    Ok(Tolerance { count, percentage })
 }

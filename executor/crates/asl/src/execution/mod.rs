@@ -11,7 +11,7 @@
 //!
 //! Rooms: `context` (what `$$` says), `threads` (the tree), `run` (the loop, entering and leaving states), `flow` (data
 //! through a state), `work` (tasks and waits), `fork` (Parallel, and the join), `map` (Map),
-//! `map_run` (distributed Map), `failure` (errors, Retry, Catch).
+//! `map_run` and `map_fields` (distributed Map), `failure` (errors, Retry, Catch).
 
 mod context;
 mod effect;
@@ -19,6 +19,7 @@ mod failure;
 mod flow;
 mod fork;
 mod map;
+mod map_fields;
 mod map_run;
 mod run;
 #[cfg(test)]
