@@ -35,6 +35,11 @@ pub const TWO_TASKS: &str = r#"{"StartAt":"A","States":{
     "A":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pay","Next":"B"},
     "B":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:ship","End":true}}}"#;
 
+pub const READING: &str = r#"{"StartAt":"M","States":{"M":{"Type":"Map","End":true,
+    "ItemReader":{"Resource":"arn:aws:states:::s3:getObject","ReaderConfig":{"InputType":"JSON"},"Parameters":{}},
+    "ItemProcessor":{"ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"EXPRESS"},
+    "StartAt":"I","States":{"I":{"Type":"Succeed"}}}}}}"#;
+
 /// How long a test waits for what must come; far more than it takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 

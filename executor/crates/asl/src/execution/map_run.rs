@@ -53,6 +53,8 @@ pub(super) struct MapRun {
     pub destination: Option<Destination>,
     /// The read or write that is under way.
     pub awaiting: Option<EffectId>,
+    /// Whether it is the write: all children have ended.
+    writing: bool,
 }
 
 /// A child that has not ended.
@@ -113,6 +115,7 @@ impl<'a, O: Observer> Run<'a, O> {
             results: Results::new(writer.map_or(Transformation::Compact, |writer| writer.transformation)),
             destination: None,
             awaiting: None,
+            writing: false,
         };
         // What is wrong with these fails the Map Run, which therefore begins before that is told.
         let prepared = prepare(&mut run, distributed, &input, &context);
@@ -272,7 +275,7 @@ impl<'a, O: Observer> Run<'a, O> {
         };
         let objects = results.into_objects(bucket, prefix, &run.arn, *output);
         let (resource, bucket) = (resource.clone(), bucket.clone());
-        run.awaiting = Some(id);
+        (run.awaiting, run.writing) = (Some(id), true);
         self.effects.push(Effect::WriteResults { id, resource, bucket, objects });
         Step::Idle
     }
@@ -287,7 +290,7 @@ impl<'a, O: Observer> Run<'a, O> {
     /// What a Map Run asked to read has come.
     pub(super) fn items_read(&mut self, id: EffectId, body: Bytes) -> Step {
         let slot = id.slot();
-        let Some(run) = self.awaiting_run(id) else { return Step::Idle };
+        let Some(run) = self.awaiting_run(id).filter(|run| !run.writing) else { return Step::Idle };
         run.awaiting = None;
         let answered = run.source.answer(body).map_err(EvalError::from);
         let step = answered.and_then(|()| self.pump(slot));
@@ -297,7 +300,7 @@ impl<'a, O: Observer> Run<'a, O> {
     /// The results of a Map Run are where they belong.
     pub(super) fn results_written(&mut self, id: EffectId) -> Step {
         let slot = id.slot();
-        let Some(run) = self.awaiting_run(id) else { return Step::Idle };
+        let Some(run) = self.awaiting_run(id).filter(|run| run.writing) else { return Step::Idle };
         let Some(Destination { bucket, prefix, .. }) = &run.destination else { return Step::Idle };
         let details = Value::object([
             ("Bucket", Value::from(bucket.clone())),
@@ -311,8 +314,7 @@ impl<'a, O: Observer> Run<'a, O> {
     pub(super) fn transfer_failed(&mut self, id: EffectId, cause: Str) -> Step {
         let Some(run) = self.awaiting_run(id) else { return Step::Idle };
         run.awaiting = None;
-        // All items are known before the results are written.
-        let error = if run.source.total().is_some() { RESULT_WRITER_FAILED } else { ITEM_READER_FAILED };
+        let error = if run.writing { RESULT_WRITER_FAILED } else { ITEM_READER_FAILED };
         self.or_failed(id.slot(), Err(EvalError { error, message: cause.into() }))
     }
 
