@@ -56,6 +56,8 @@ pub struct State {
     pub kind: Kind,
     /// How its data flow.
     pub flow: DataFlow,
+    /// `Assign`; of a Choice, for when no rule matches.
+    pub assign: Option<Template>,
     /// What follows. [`Next::Nothing`] for Choice, Succeed and Fail.
     pub next: Next,
     /// `Retry`, for Task, Parallel and Map.
@@ -177,6 +179,8 @@ pub struct TaskState {
 pub struct ChoiceRule {
     /// When it matches.
     pub condition: Condition,
+    /// `Assign`, in place of the state's.
+    pub assign: Option<Template>,
     /// `Next`
     pub next: StateIndex,
 }
@@ -257,6 +261,8 @@ pub struct Catcher {
     pub error_equals: Box<[Str]>,
     /// `ResultPath`: where the error output goes in the raw input.
     pub result_path: ResultPath,
+    /// `Assign`, in place of the state's.
+    pub assign: Option<Template>,
     /// `Next`
     pub next: StateIndex,
 }

@@ -65,6 +65,11 @@ impl Template {
         }
     }
 
+    /// The variables that its expressions refer to.
+    pub(crate) fn variables(&self, found: &mut dyn FnMut(&Str)) {
+        self.root.variables(found);
+    }
+
     /// Fills the template in.
     ///
     /// # Errors
@@ -75,6 +80,15 @@ impl Template {
 }
 
 impl Node {
+    fn variables(&self, found: &mut dyn FnMut(&Str)) {
+        match self {
+            Self::Constant(_) => {}
+            Self::Object(members) => members.iter().for_each(|(_, node)| node.variables(found)),
+            Self::Array(nodes) => nodes.iter().for_each(|node| node.variables(found)),
+            Self::Expression { expression: Expression::Path(path), .. } => path.variables(found),
+        }
+    }
+
     fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
         match self {
             Self::Constant(value) => Ok(value.clone()),

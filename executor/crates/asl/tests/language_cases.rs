@@ -305,6 +305,7 @@ topics!(
     tasks,
     tcsl,
     templates,
+    variables,
     wait,
 );
 

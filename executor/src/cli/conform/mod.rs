@@ -37,8 +37,8 @@ const START: Timestamp = Timestamp(1_704_067_200_000);
 const MANUAL: &str = "\
 INPUT
   One case a line: {\"id\", \"kind\", \"definition\", \"input\", \"sm_type\", \"mocks\", ...}. Kinds: execution, sync_execution,
-  create, start, validate. Time is virtual; services answer what `mocks` says,
-  and the readers of distributed Maps read the objects that `setup` has put.
+  create, start, validate, variable_references. Time is virtual; services answer what `mocks` says, and the readers of
+  distributed Maps read the objects that `setup` has put.
 
 OUTPUT
   One reply a line, with the case's id: the outcome and history, a rejection, diagnostics, or {\"unsupported\": why}.
@@ -94,6 +94,7 @@ fn answer(case: &Value) -> Map {
             compiled(case).map_or_else(|reply| reply, |program| execute(case, program))
         }
         "create" => compiled(case).map_or_else(|reply| reply, |_| members([("ok", Value::from(true))])),
+        "variable_references" => compiled(case).map_or_else(|reply| reply, |program| references(&program)),
         "start" => start(case),
         "validate" => validate(case),
         other => unsupported(format!("the kind {other}")),
@@ -154,6 +155,12 @@ fn machine_type(case: &Value) -> MachineType {
         Some("EXPRESS") => MachineType::Express,
         _ => MachineType::Standard,
     }
+}
+
+fn references(program: &Program) -> Map {
+    let listed = program.variable_references().into_iter();
+    let member = |(state, names): (Str, Vec<Str>)| (state, Value::array(names.into_iter().map(Value::from)));
+    members([("variable_references", Value::from(listed.map(member).collect::<Map>()))])
 }
 
 fn start(case: &Value) -> Map {

@@ -31,12 +31,13 @@ impl Compiler<'_> {
         let complete = self.required(node, &["Next"], place);
         let next = self.target_field(node, "Next", targets, place);
         let sound = self.rule_fields(node, true, place);
+        let assign = self.assign(node, place);
         if !sound || !complete {
             return None;
         }
         let value = self.value(node, place)?;
         match Condition::compile(&value) {
-            Ok(condition) => Some(ChoiceRule { condition, next: next? }),
+            Ok(condition) => Some(ChoiceRule { condition, assign: assign?, next: next? }),
             Err(errors) => {
                 for error in errors {
                     self.schema_at(node, &error.pointer, &error.message, place);
@@ -57,11 +58,8 @@ impl Compiler<'_> {
                     self.unsupported_field(member, String::new(), place);
                     sound = false;
                 }
-                "Assign" => {
-                    self.unsupported("variables (Assign)", &place.member(member));
-                    sound = false;
-                }
-                "Condition" | "Output" => {
+                "Assign" if top => {}
+                "Assign" | "Condition" | "Output" => {
                     self.unsupported_field(member, String::new(), place);
                     sound = false;
                 }
@@ -74,9 +72,6 @@ impl Compiler<'_> {
                     }
                 }
                 "Not" => sound &= self.rule_fields(&member.value, false, &place.member(member)),
-                name if name == "Variable" || name.ends_with("Path") => {
-                    sound &= self.rule_path(member, place);
-                }
                 _ => self.remark_literal_path(member, place),
             }
         }

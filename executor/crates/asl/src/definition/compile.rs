@@ -25,6 +25,8 @@ pub(super) struct Compiler<'t> {
     pub(super) labels: HashSet<String, foldhash::fast::RandomState>,
     /// Features already reported as not supported: each once.
     pub(super) unsupported: HashSet<&'static str, foldhash::fast::RandomState>,
+    /// Whether anything is assigned to a variable.
+    pub(super) assigns: bool,
     /// Suggestions made so far.
     pub(super) suggestions: usize,
 }
@@ -55,6 +57,7 @@ pub(super) fn compile(
         names: HashSet::default(),
         labels: HashSet::default(),
         unsupported: HashSet::default(),
+        assigns: false,
         suggestions: 0,
     };
     let program = compiler.machine(&root, definition);
@@ -138,7 +141,11 @@ impl Compiler<'_> {
         self.version(root, &place);
         self.jsonata = self.query_language(root, &place).unwrap_or(false);
         let timeout_seconds = self.integer_field(root, "TimeoutSeconds", Range::POSITIVE, &place);
-        let root = self.graph(root, &place)?;
+        let graph = self.graph(root, &place);
+        if self.assigns {
+            self.variable_scopes(root, &place);
+        }
+        let root = graph?;
         let hash = Sha256::digest(definition).into();
         Some(Program { dialect: self.dialect, hash, timeout_seconds, root })
     }

@@ -118,9 +118,6 @@ impl Compiler<'_> {
                 self.unsupported_field(member, note, place);
             }
         }
-        if let Some(assign) = node.member("Assign") {
-            self.unsupported("variables (Assign)", &place.member(assign));
-        }
         self.string_field(node, "Comment", place);
         let complete = self.required(node, &["Next"], place);
         let error_equals = self.error_equals(node, last, place);
@@ -129,8 +126,9 @@ impl Compiler<'_> {
             return None;
         }
         let result_path = self.result_path(node, place);
+        let assign = self.assign(node, place);
         complete.then_some(())?;
-        Some(Catcher { error_equals: error_equals?, result_path: result_path?, next: next? })
+        Some(Catcher { error_equals: error_equals?, result_path: result_path?, assign: assign?, next: next? })
     }
 
     /// `ErrorEquals`: names, of which `States.ALL` stands alone and in the last entry only.

@@ -37,11 +37,11 @@ impl Compiler<'_> {
         }
     }
 
-    /// A path: `$...` or `$$...`.
+    /// A path: `$...`, `$$...` or `$name...`.
     pub(super) fn path(&mut self, node: &Node, place: &Place<'_>) -> Option<Path> {
         let text = self.string(node, place)?;
         match Path::parse(text) {
-            Ok(path) => self.no_variable(&path, place).then_some(path),
+            Ok(path) => Some(path),
             Err(error) => {
                 let message = "Value must be a valid JSONPath.";
                 self.findings.schema_noted(place, message, error.to_string());
@@ -188,7 +188,7 @@ impl Compiler<'_> {
                 return false;
             }
             Some(text) if text.starts_with('$') => match Path::parse(text) {
-                Ok(path) => return self.no_variable(&path, &spot),
+                Ok(_) => return true,
                 Err(error) => error.to_string(),
             },
             Some(_) => "A JSONPath begins with '$', an intrinsic function with 'States.'".to_owned(),
@@ -208,25 +208,6 @@ impl Compiler<'_> {
             let message =
                 format!("The value looks evaluated; to evaluate it name the field '{}.$'", member.name);
             self.findings.warning(code::NO_DOLLAR, &place.at(member.pointed()), message);
-        }
-    }
-
-    /// Refuses a path that starts at a variable; true where it does not.
-    fn no_variable(&mut self, path: &Path, place: &Place<'_>) -> bool {
-        let variable = matches!(path.root(), Root::Variable(_));
-        if variable {
-            self.unsupported("variables (Assign)", place);
-        }
-        !variable
-    }
-
-    /// The paths of a choice rule that start at a variable.
-    pub(super) fn rule_path(&mut self, member: &Member, place: &Place<'_>) -> bool {
-        let path = member.value.as_str().map(Path::parse);
-        match path {
-            Some(Ok(path)) => self.no_variable(&path, &place.member(member)),
-            // What is no path is told by the rule's compilation.
-            _ => true,
         }
     }
 

@@ -9,13 +9,15 @@
 //!
 //! Rooms: `json` (the reader), `findings` (problems and places), `fields` (which fields stand where),
 //! `compile` (machine and graphs), `states` (one state), `errors` (Retry and Catch), `choice` (rules),
-//! `map` (Map states), `distributed` (what only distributed ones have), `flow` (paths and templates), `suggest` (what a misspelt name may have meant),
+//! `map` (Map states), `distributed` (what only distributed ones have), `flow` (paths and templates), `assign` and
+//! `scopes` (variables), `suggest` (what a misspelt name may have meant),
 //! `render` (diagnostics for people).
 
 use std::sync::Arc;
 
 use crate::program::{Dialect, Program};
 
+mod assign;
 mod choice;
 mod compile;
 mod distributed;
@@ -27,6 +29,7 @@ mod graph;
 mod json;
 mod map;
 mod render;
+mod scopes;
 mod states;
 mod suggest;
 

@@ -37,9 +37,6 @@ impl Compiler<'_> {
             }
         }
         self.string_field(node, "Comment", place);
-        if let Some(assign) = node.member("Assign") {
-            self.unsupported("variables (Assign)", &place.member(assign));
-        }
         let next = self.next(kind, node, targets, place);
         let retry = self.retry(node, place);
         let catch = self.catch(node, targets, jsonata, place);
@@ -47,6 +44,7 @@ impl Compiler<'_> {
             return None;
         }
         // Everything is looked at before anything is given up, so that all problems are found at once.
+        let assign = self.assign(node, place);
         let (kind, flow) = match kind {
             "Map" => self.map(&member.name, node, place).unzip(),
             _ => (self.kind(kind, node, targets, place), self.flow(node, place)),
@@ -55,6 +53,7 @@ impl Compiler<'_> {
             name: Str::from(&member.name),
             kind: kind?,
             flow: flow?,
+            assign: assign?,
             next: next?,
             retry: retry?,
             catch: catch?,

@@ -12,6 +12,7 @@ use crate::path::{ContextSource, Scope};
 use crate::program::Program;
 use crate::timestamp::Timestamp;
 use crate::value::{Map, Payload, Str, Value};
+use crate::variables::Variables;
 
 /// What all executions of a machine share. Made once for each machine (and shard, so that the count of its references is
 /// not contended), then only read.
@@ -122,6 +123,8 @@ pub(super) struct Context<'a> {
     pub now: Timestamp,
     /// Draws of the execution so far.
     pub draws: &'a Cell<u64>,
+    /// What `$name` means.
+    pub variables: Option<Arc<Variables>>,
     pub built: OnceCell<Value>,
 }
 
@@ -144,7 +147,7 @@ impl ContextSource for Context<'_> {
 impl Context<'_> {
     /// What an expression sees that is evaluated on this input.
     pub fn scope<'s>(&'s self, input: &'s Value) -> Scope<'s> {
-        Scope::new(input, self)
+        Scope { variables: self.variables.as_deref(), ..Scope::new(input, self) }
     }
 
     fn build(&self) -> Value {

@@ -160,15 +160,33 @@ impl<'a, O: Observer> Run<'a, O> {
 
     fn catch(&mut self, slot: u32, catcher: &Catcher, failure: &Failure) -> Step {
         let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
-        let output = flow::put(&catcher.result_path, raw, Payload::from_value(failure.output()));
-        match output {
-            Ok(output) => Step::Exit(slot, output, Next::State(catcher.next)),
+        match self.caught(slot, catcher, raw, failure.output()) {
+            Ok(step) => step,
             Err(error) => {
                 let failure = self.evaluation_failed(slot, error);
                 let state = self.state(slot);
                 self.fail_around(slot, state, failure)
             }
         }
+    }
+
+    /// What a catcher passes on and assigns.
+    fn caught(
+        &self,
+        slot: u32,
+        catcher: &Catcher,
+        raw: Payload,
+        error_output: Value,
+    ) -> Result<Step, EvalError> {
+        let assigned = match &catcher.assign {
+            None => None,
+            Some(assign) => {
+                let context = self.context(self.threads.at(slot), self.state(slot));
+                self.evaluate_assign(slot, assign, &context.scope(&error_output))?
+            }
+        };
+        let output = flow::put(&catcher.result_path, raw, Payload::from_value(error_output))?;
+        Ok(Step::Exit(slot, output, Next::State(catcher.next), assigned))
     }
 
     /// Ends the execution, the branch or the iteration of a state that failed for good.

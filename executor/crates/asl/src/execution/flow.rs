@@ -4,7 +4,7 @@
 //! that cannot be put where `ResultPath` says, data beyond the bound.
 
 use super::context::Context;
-use crate::path::{EvalError, Path, Scope};
+use crate::path::{EvalError, Path};
 use crate::program::{DataFlow, ResultPath, Selection};
 use crate::value::{JsonLimits, LimitExceeded, Payload, Value};
 
@@ -43,7 +43,7 @@ pub(super) fn select(
 
 /// What a path of a field such as `InputPath` selects.
 pub(super) fn at(path: &Path, input: &Value, context: &Context<'_>) -> Result<Value, EvalError> {
-    path.evaluate(&Scope::new(input, context)).map_err(|error| EvalError::invalid_path(path, &error))
+    path.evaluate(&context.scope(input)).map_err(|error| EvalError::invalid_path(path, &error))
 }
 
 /// InputPath and Parameters: from raw to effective input.
@@ -54,36 +54,37 @@ pub(super) fn effective(flow: &DataFlow, raw: &Payload, context: &Context<'_>) -
     };
     let Some(template) = &flow.parameters else { return Ok(selected.unwrap_or_else(|| raw.clone())) };
     let input = selected.as_ref().unwrap_or(raw).value();
-    template.evaluate(&Scope::new(input, context)).map(Payload::from_value)
+    template.evaluate(&context.scope(input)).map(Payload::from_value)
 }
 
-/// A Pass state's output.
+/// A Pass state's result.
 pub(super) fn pass(
     flow: &DataFlow,
-    raw: Payload,
+    raw: &Payload,
     result: Option<&Value>,
     context: &Context<'_>,
 ) -> Result<Payload, EvalError> {
-    // A Pass state cannot catch a path that leads nowhere, so it ends the execution as what it is: a mistake of
-    // the definition.
-    let uncaught = |error: EvalError| match error.error {
-        EvalError::PARAMETER_PATH_FAILURE => EvalError::runtime(error.message),
-        _ => error,
-    };
     let given = match result {
         Some(result) => Payload::from_value(result.clone()),
-        None => effective(flow, &raw, context).map_err(uncaught)?,
+        None => effective(flow, raw, context).map_err(uncaught)?,
     };
     // Only TCSL has a ResultSelector here.
-    let result = self::result(flow, given, context).map_err(uncaught)?;
-    merge(flow, raw, result, context)
+    self::result(flow, given, context).map_err(uncaught)
+}
+
+/// A state that cannot catch a path that leads nowhere ends the execution for what it is: a mistake of the definition.
+pub(super) fn uncaught(error: EvalError) -> EvalError {
+    match error.error {
+        EvalError::PARAMETER_PATH_FAILURE => EvalError::runtime(error.message),
+        _ => error,
+    }
 }
 
 /// ResultSelector.
 pub(super) fn result(flow: &DataFlow, result: Payload, context: &Context<'_>) -> Result<Payload, EvalError> {
     match &flow.result_selector {
         None => Ok(result),
-        Some(selector) => selector.evaluate(&Scope::new(result.value(), context)).map(Payload::from_value),
+        Some(selector) => selector.evaluate(&context.scope(result.value())).map(Payload::from_value),
     }
 }
 

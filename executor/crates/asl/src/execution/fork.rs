@@ -48,6 +48,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let parent = self.threads.at(parent);
         child.previous = parent.previous;
         child.silent = parent.silent;
+        child.variables.clone_from(&parent.variables);
         self.insert(child)
     }
 

@@ -7,6 +7,7 @@ use super::context::{Context, MapItem};
 use super::flow;
 use super::run::{Run, Step};
 use super::threads::{Join, Thread, Work};
+use super::work::integer;
 use crate::history::{EventKind, Iteration, Observer};
 use crate::map::STATE_DATA;
 use crate::path::{EvalError, Path};
@@ -86,6 +87,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let mut child = Thread::new(map.processor.start, Payload::from_value(input), slot, index);
         child.previous = previous;
         child.silent = thread.silent;
+        child.variables.clone_from(&thread.variables);
         let event = EventKind::MapIterationStarted(Iteration { name: &state.name, index });
         self.log.advance(&mut child.previous, child.silent, event);
         if let Work::Joining(join) = &mut self.threads.at_mut(slot).work {
@@ -116,8 +118,7 @@ pub(super) fn integer_at(
     context: &Context<'_>,
 ) -> Result<i64, EvalError> {
     let found = flow::at(path, input, context)?;
-    let number = found.as_i64().or_else(|| found.as_str()?.parse().ok());
-    number.ok_or_else(|| EvalError::not_an_integer(path, &format!("{field}Path"), &found))
+    integer(&found).ok_or_else(|| EvalError::not_an_integer(path, &format!("{field}Path"), &found))
 }
 
 /// Like [`integer_at`], for what may not be negative.

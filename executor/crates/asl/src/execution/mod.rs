@@ -10,9 +10,10 @@
 //! fail: nothing here; a failed execution is an [`Outcome`].
 //!
 //! Rooms: `context` (what `$$` says), `threads` (the tree), `run` (the loop, entering and leaving states), `flow` (data
-//! through a state), `work` (tasks and waits), `fork` (Parallel, and the join), `map` (Map),
+//! through a state), `assign` (variables), `work` (tasks and waits), `fork` (Parallel, and the join), `map` (Map),
 //! `map_run` and `map_fields` (distributed Map), `failure` (errors, Retry, Catch).
 
+mod assign;
 mod context;
 mod effect;
 mod failure;

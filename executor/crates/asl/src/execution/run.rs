@@ -6,16 +6,18 @@
 use std::cell::{Cell, OnceCell};
 use std::collections::VecDeque;
 
+use super::assign::Assigned;
 use super::context::{Context, Facts};
 use super::effect::{Effect, EffectId, Event, Outcome};
 use super::failure::Failure;
 use super::threads::{ROOT, Thread, Threads, Work};
 use super::{Core, Machine, flow};
 use crate::history::{EventKind, Fault, Observer, Record, StateType};
-use crate::path::{EvalError, Scope};
+use crate::path::EvalError;
 use crate::program::{Kind, Next, Program, State};
+use crate::template::Template;
 use crate::timestamp::Timestamp;
-use crate::value::{Payload, Str};
+use crate::value::{Map, Payload, Str, Value};
 
 /// What to do next.
 pub(super) enum Step {
@@ -23,8 +25,8 @@ pub(super) enum Step {
     Enter(u32),
     /// The thread's state begins its work, the first time or again.
     Begin(u32),
-    /// The thread's state is over with this output.
-    Exit(u32, Payload, Next),
+    /// The thread's state is over with this output, and what it assigned.
+    Exit(u32, Payload, Next, Assigned),
     /// The work of the thread's state gave this result.
     Complete(u32, Payload),
     /// The thread's state failed.
@@ -134,7 +136,9 @@ impl<'a, O: Observer> Run<'a, O> {
             step = match step {
                 Step::Enter(slot) => self.enter(slot),
                 Step::Begin(slot) => self.begin_state(slot),
-                Step::Exit(slot, output, next) => self.exit(slot, output, next),
+                Step::Exit(slot, output, next, assigned) => {
+                    self.exit(slot, output, next, assigned.as_deref())
+                }
                 Step::Complete(slot, result) => self.complete(slot, result),
                 Step::Fail(slot, failure) => self.fail(slot, failure),
                 Step::Idle => match self.ready.pop_front() {
@@ -168,6 +172,7 @@ impl<'a, O: Observer> Run<'a, O> {
             child: if thread.silent { self.child_around(thread) } else { None },
             now: self.now(),
             draws: self.draws,
+            variables: thread.variables.clone(),
             built: OnceCell::new(),
         }
     }
@@ -213,18 +218,8 @@ impl<'a, O: Observer> Run<'a, O> {
         let state = self.state(slot);
         self.threads.at_mut(slot).work = Work::Ready;
         let result = match &state.kind {
-            Kind::Pass { result } => {
-                let thread = self.threads.at_mut(slot);
-                let raw = std::mem::take(&mut thread.input);
-                if result.is_none() && flow::is_trivial(&state.flow) {
-                    return Step::Exit(slot, raw, state.next);
-                }
-                let context = self.context(self.threads.at(slot), state);
-                flow::pass(&state.flow, raw, result.as_ref(), &context)
-                    .and_then(|output| flow::bounded(output, &state.name))
-                    .map(|output| Step::Exit(slot, output, state.next))
-            }
-            Kind::Succeed => self.through(slot, state).map(|output| Step::Exit(slot, output, Next::End)),
+            Kind::Pass { result } => self.begin_pass(slot, state, result.as_ref()),
+            Kind::Succeed => self.through(slot, state, Next::End),
             Kind::Choice { .. } => self.choose(slot, state),
             Kind::Fail { .. } => self.begin_fail(slot, state),
             Kind::Wait(wait) => self.begin_wait(slot, state, wait),
@@ -235,15 +230,48 @@ impl<'a, O: Observer> Run<'a, O> {
         result.unwrap_or_else(|error| Step::Fail(slot, self.evaluation_failed(slot, error)))
     }
 
-    /// The output of a state that does nothing to its data but InputPath and OutputPath.
-    pub fn through(&mut self, slot: u32, state: &State) -> Result<Payload, EvalError> {
+    fn begin_pass(&mut self, slot: u32, state: &'a State, result: Option<&Value>) -> Result<Step, EvalError> {
         let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
-        if flow::is_trivial(&state.flow) {
-            return Ok(raw);
+        if result.is_none() && state.assign.is_none() && flow::is_trivial(&state.flow) {
+            return Ok(Step::Exit(slot, raw, state.next, None));
+        }
+        let context = self.context(self.threads.at(slot), state);
+        let result = flow::pass(&state.flow, &raw, result, &context)?;
+        let assigned = match &state.assign {
+            None => None,
+            Some(assign) => {
+                let assigned = self.evaluate_assign(slot, assign, &context.scope(result.value()));
+                assigned.map_err(flow::uncaught)?
+            }
+        };
+        let output = flow::merge(&state.flow, raw, result, &context)?;
+        let output = flow::bounded(output, &state.name)?;
+        Ok(Step::Exit(slot, output, state.next, assigned))
+    }
+
+    /// Leaves a state that does nothing to its data but InputPath and OutputPath.
+    pub fn through(&mut self, slot: u32, state: &State, next: Next) -> Result<Step, EvalError> {
+        let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
+        if state.assign.is_none() && flow::is_trivial(&state.flow) {
+            return Ok(Step::Exit(slot, raw, next, None));
         }
         let context = self.context(self.threads.at(slot), state);
         let input = flow::select(&state.flow.input_path, raw, &context)?;
-        flow::select(&state.flow.output_path, input, &context)
+        let assigned = self.assigned_from_input(slot, state.assign.as_ref(), &input, &context)?;
+        let output = flow::select(&state.flow.output_path, input, &context)?;
+        Ok(Step::Exit(slot, output, next, assigned))
+    }
+
+    /// What a state assigns that can catch nothing, from its effective input.
+    fn assigned_from_input(
+        &self,
+        slot: u32,
+        assign: Option<&Template>,
+        input: &Payload,
+        context: &Context<'_>,
+    ) -> Result<Assigned, EvalError> {
+        let Some(assign) = assign else { return Ok(None) };
+        self.evaluate_assign(slot, assign, &context.scope(input.value())).map_err(flow::uncaught)
     }
 
     fn choose(&mut self, slot: u32, state: &'a State) -> Result<Step, EvalError> {
@@ -251,21 +279,22 @@ impl<'a, O: Observer> Run<'a, O> {
         let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
         let context = self.context(self.threads.at(slot), state);
         let input = flow::select(&state.flow.input_path, raw, &context)?;
-        let scope = Scope::new(input.value(), &context);
-        let mut chosen = *default;
+        let scope = context.scope(input.value());
+        let mut chosen = default.map(|next| (next, state.assign.as_ref()));
         for rule in rules {
             if rule.condition.evaluate(&scope)? {
-                chosen = Some(rule.next);
+                chosen = Some((rule.next, rule.assign.as_ref()));
                 break;
             }
         }
-        let next = chosen.ok_or_else(|| EvalError {
+        let (next, assign) = chosen.ok_or_else(|| EvalError {
             error: "States.NoChoiceMatched",
             message: "Failed to transition out of the state. The state does not point to a next state."
                 .into(),
         })?;
+        let assigned = self.assigned_from_input(slot, assign, &input, &context)?;
         let output = flow::select(&state.flow.output_path, input, &context)?;
-        Ok(Step::Exit(slot, output, Next::State(next)))
+        Ok(Step::Exit(slot, output, Next::State(next), assigned))
     }
 
     /// From the result of a state's work to its output.
@@ -273,9 +302,9 @@ impl<'a, O: Observer> Run<'a, O> {
         let state = self.state(slot);
         let thread = self.threads.at_mut(slot);
         thread.work = Work::Ready;
-        if flow::result_replaces(&state.flow) {
+        if state.assign.is_none() && flow::result_replaces(&state.flow) {
             return match flow::bounded(result, &state.name) {
-                Ok(output) => Step::Exit(slot, output, state.next),
+                Ok(output) => Step::Exit(slot, output, state.next, None),
                 Err(error) => Step::Fail(slot, self.evaluation_failed(slot, error)),
             };
         }
@@ -285,26 +314,49 @@ impl<'a, O: Observer> Run<'a, O> {
         } else {
             thread.input.clone()
         };
-        let context = self.context(self.threads.at(slot), state);
-        let output = flow::result(&state.flow, result, &context)
-            .and_then(|result| flow::merge(&state.flow, raw, result, &context))
-            .and_then(|output| flow::bounded(output, &state.name));
-        match output {
-            Ok(output) => Step::Exit(slot, output, state.next),
+        match self.finish_work(slot, state, raw, result) {
+            Ok(step) => step,
             Err(error) => Step::Fail(slot, self.evaluation_failed(slot, error)),
         }
     }
 
-    fn exit(&mut self, slot: u32, output: Payload, next: Next) -> Step {
+    fn finish_work(
+        &self,
+        slot: u32,
+        state: &State,
+        raw: Payload,
+        result: Payload,
+    ) -> Result<Step, EvalError> {
+        let context = self.context(self.threads.at(slot), state);
+        let assigned = match &state.assign {
+            None => None,
+            Some(assign) => self.evaluate_assign(slot, assign, &context.scope(result.value()))?,
+        };
+        let result = flow::result(&state.flow, result, &context)?;
+        let output = flow::merge(&state.flow, raw, result, &context)?;
+        let output = flow::bounded(output, &state.name)?;
+        Ok(Step::Exit(slot, output, state.next, assigned))
+    }
+
+    fn exit(&mut self, slot: u32, output: Payload, next: Next, assigned: Option<&Map>) -> Step {
         let state = self.state(slot);
         let thread = self.threads.at_mut(slot);
         self.log.advance(
             &mut thread.previous,
             thread.silent,
-            EventKind::StateExited { state: state_type(&state.kind), name: &state.name, output: &output },
+            EventKind::StateExited {
+                state: state_type(&state.kind),
+                name: &state.name,
+                output: &output,
+                assigned,
+            },
         );
         thread.retries = None;
+        if let Some(assigned) = assigned {
+            self.threads.assign(slot, assigned);
+        }
         if let Next::State(next) = next {
+            let thread = self.threads.at_mut(slot);
             thread.state = next;
             thread.input = output;
             return Step::Enter(slot);

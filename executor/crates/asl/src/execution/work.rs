@@ -6,7 +6,7 @@ use super::flow;
 use super::run::{Run, Step, fault};
 use super::threads::{TaskWork, Thread, Work};
 use crate::history::{EventKind, Observer, TaskKind, TaskResource};
-use crate::path::{EvalError, Path, Scope};
+use crate::path::{EvalError, Path};
 use crate::program::{Dynamic, Kind, State, TaskState, Wait};
 use crate::timestamp::Timestamp;
 use crate::value::{Payload, Str, Value};
@@ -35,10 +35,8 @@ impl<'a, O: Observer> Run<'a, O> {
         let timeout_seconds = seconds("TimeoutSecondsPath", &task.timeout_seconds)?;
         let heartbeat_seconds = seconds("HeartbeatSecondsPath", &task.heartbeat_seconds)?;
         let input = if state.flow.parameters.is_none() { input } else { flow::bounded(input, &state.name)? };
-        let credentials = task
-            .credentials
-            .as_ref()
-            .map(|template| template.evaluate(&Scope::new(thread.input.value(), &context)));
+        let credentials =
+            task.credentials.as_ref().map(|template| template.evaluate(&context.scope(thread.input.value())));
         let credentials = credentials.transpose()?;
         let Thread { previous, silent, .. } = self.threads.at_mut(slot);
         let region = self.facts.machine.region();
@@ -91,7 +89,7 @@ impl<'a, O: Observer> Run<'a, O> {
             }
         };
         if at <= self.now() {
-            return self.through(slot, state).map(|output| Step::Exit(slot, output, state.next));
+            return self.through(slot, state, state.next);
         }
         let timer = self.arm(slot, at);
         self.threads.at_mut(slot).work = Work::Waiting(timer);
@@ -111,7 +109,7 @@ impl<'a, O: Observer> Run<'a, O> {
             Some(Dynamic::Path(path)) => {
                 let (input, context) = (thread.input.value(), self.context(thread, state));
                 let found = path
-                    .evaluate(&Scope::new(input, &context))
+                    .evaluate(&context.scope(input))
                     .map_err(|_| EvalError::not_found(path, field, input))?;
                 match found.as_text() {
                     Some(text) => Ok(Some(text.clone())),
@@ -198,8 +196,8 @@ impl<'a, O: Observer> Run<'a, O> {
             Work::Waiting(timer) if timer == id => {
                 let state = self.state(slot);
                 self.threads.at_mut(slot).work = Work::Ready;
-                match self.through(slot, state) {
-                    Ok(output) => Step::Exit(slot, output, state.next),
+                match self.through(slot, state, state.next) {
+                    Ok(step) => step,
                     Err(error) => Step::Fail(slot, self.evaluation_failed(slot, error)),
                 }
             }
@@ -273,6 +271,11 @@ fn seconds_of(
     }
 }
 
+/// The count that a path of a Map leads to; AWS takes a text of digits for one there.
+pub(super) fn integer(found: &Value) -> Option<i64> {
+    found.as_i64().or_else(|| found.as_str()?.parse().ok())
+}
+
 impl EvalError {
     /// For a field such as `TimeoutSecondsPath` whose path leads to something else than a count.
     pub(super) fn not_an_integer(path: &Path, field: &str, found: &Value) -> Self {
@@ -334,7 +337,7 @@ fn wait_parameter<O: Observer>(
     run: &Run<'_, O>,
 ) -> Result<Value, EvalError> {
     let context = run.context(thread, state);
-    path.evaluate(&Scope::new(input.value(), &context)).map_err(|_| {
+    path.evaluate(&context.scope(input.value())).map_err(|_| {
         EvalError::runtime(format!(
             "The {field} parameter does not reference an input value: {}",
             path.text()

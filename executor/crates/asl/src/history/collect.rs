@@ -75,8 +75,12 @@ fn describe(kind: &EventKind<'_>) -> (&'static str, Map) {
         EventKind::StateEntered { state, name, input } => {
             (entered(*state), members([("name", (*name).clone().into()), ("input", input.value().clone())]))
         }
-        EventKind::StateExited { state, name, output } => {
-            (exited(*state), members([("name", (*name).clone().into()), ("output", output.value().clone())]))
+        EventKind::StateExited { state, name, output, assigned } => {
+            let mut details = members([("name", (*name).clone().into()), ("output", output.value().clone())]);
+            if let Some(assigned) = assigned {
+                details.insert("assignedVariables", Value::from((*assigned).clone()));
+            }
+            (exited(*state), details)
         }
         EventKind::StateAborted(state) => (aborted(*state), Map::default()),
         EventKind::MapStateStarted { length } => {

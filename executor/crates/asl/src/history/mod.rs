@@ -11,7 +11,7 @@ pub use collect::{Collector, HistoryEvent};
 pub use resource::{TaskKind, TaskResource};
 
 use crate::timestamp::Timestamp;
-use crate::value::{Payload, Str, Value};
+use crate::value::{Map, Payload, Str, Value};
 
 /// Sees the events of executions.
 pub trait Observer {
@@ -113,6 +113,8 @@ pub enum EventKind<'a> {
         name: &'a Str,
         /// What it passes on.
         output: &'a Payload,
+        /// The variables that it set, where it set any.
+        assigned: Option<&'a Map>,
     },
     /// A state was given up, because of a failure of its own or elsewhere in a Parallel or Map state.
     StateAborted(StateType),
