@@ -1,12 +1,15 @@
 //! Which variables each state of a program refers to: the `variableReferences` of DescribeStateMachine.
 //!
 //! Derived when asked for, never kept. Names come without their `$`, each once a state, in the order of their first
-//! use. What may fail: nothing.
+//! use. A function that an expression uses as a value (`$map(x, $string)`) looks like a variable; it counts as one only
+//! where the machine assigns that name. What may fail: nothing.
 
-use crate::path::Path;
+use std::collections::HashSet;
+
+use crate::jsonata;
 use crate::program::{
-    Catcher, ChoiceRule, DataFlow, Distributed, Dynamic, Graph, Kind, MapState, Program, ResultPath,
-    Selection, State, TaskState, Wait,
+    Catcher, ChoiceRule, DataFlow, Distributed, Dynamic, Graph, Guard, Kind, MapState, Program, Selection,
+    State, TaskState, Wait,
 };
 use crate::template::Template;
 use crate::value::Str;
@@ -20,6 +23,15 @@ impl Program {
     pub fn variable_references(&self) -> Vec<(Str, Vec<Str>)> {
         let mut references = Vec::new();
         graph(&self.root, &mut references);
+        let is_function = |name: &Str| jsonata::is_function(name);
+        if references.iter().any(|(_, names)| names.iter().any(is_function)) {
+            let mut assigned = HashSet::default();
+            assigned_names(&self.root, &mut assigned);
+            for (_, names) in &mut references {
+                names.retain(|name| !is_function(name) || assigned.contains(name));
+            }
+            references.retain(|(_, names)| !names.is_empty());
+        }
         references
     }
 }
@@ -44,6 +56,24 @@ fn graph(graph: &Graph, references: &mut Vec<(Str, Vec<Str>)>) {
     }
 }
 
+/// What the states of a graph assign, their rules and catchers, and all that is inside.
+fn assigned_names(graph: &Graph, names: &mut HashSet<Str, foldhash::fast::RandomState>) {
+    for state in &graph.states {
+        let rules: &[ChoiceRule] = match &state.kind {
+            Kind::Choice { rules, .. } => rules,
+            _ => &[],
+        };
+        let assigns = rules.iter().map(|rule| &rule.assign).chain([&state.assign]);
+        let assigns = assigns.chain(state.catch.iter().map(|catcher| &catcher.assign));
+        names.extend(assigns.flatten().flat_map(Template::keys).cloned());
+        match &state.kind {
+            Kind::Parallel { branches } => branches.iter().for_each(|branch| assigned_names(branch, names)),
+            Kind::Map(map) => assigned_names(&map.processor, names),
+            _ => {}
+        }
+    }
+}
+
 fn of_state(state: &State, found: Found<'_>) {
     of_flow(&state.flow, found);
     match &state.kind {
@@ -63,13 +93,18 @@ fn of_state(state: &State, found: Found<'_>) {
 }
 
 fn of_flow(flow: &DataFlow, found: Found<'_>) {
-    of_selection(&flow.input_path, found);
-    of_template(flow.parameters.as_ref(), found);
-    of_template(flow.result_selector.as_ref(), found);
-    if let ResultPath::At(path) = &flow.result_path {
-        path.as_path().variables(found);
+    match flow {
+        DataFlow::JsonPath(flow) => {
+            of_selection(&flow.input_path, found);
+            of_template(flow.parameters.as_ref(), found);
+            of_template(flow.result_selector.as_ref(), found);
+            of_selection(&flow.output_path, found);
+        }
+        DataFlow::Jsonata(flow) => {
+            of_template(flow.arguments.as_ref(), found);
+            of_template(flow.output.as_ref(), found);
+        }
     }
-    of_selection(&flow.output_path, found);
 }
 
 fn of_task(task: &TaskState, found: Found<'_>) {
@@ -79,7 +114,10 @@ fn of_task(task: &TaskState, found: Found<'_>) {
 }
 
 fn of_map(map: &MapState, found: Found<'_>) {
-    of_path(map.items_path.as_ref(), found);
+    if let Some(path) = &map.items_path {
+        path.variables(found);
+    }
+    of_template(map.items.as_ref(), found);
     of_template(map.item_selector.as_ref(), found);
     of_dynamic(Some(&map.max_concurrency), found);
     if let Some(distributed) = &map.distributed {
@@ -104,12 +142,17 @@ fn of_distributed(distributed: &Distributed, found: Found<'_>) {
 }
 
 fn of_rule(rule: &ChoiceRule, found: Found<'_>) {
-    rule.condition.variables(found);
+    match &rule.condition {
+        Guard::Rule(condition) => condition.variables(found),
+        Guard::Condition(condition) => of_dynamic(Some(condition), found),
+    }
     of_template(rule.assign.as_ref(), found);
+    of_template(rule.output.as_ref(), found);
 }
 
 fn of_catcher(catcher: &Catcher, found: Found<'_>) {
     of_template(catcher.assign.as_ref(), found);
+    of_template(catcher.output.as_ref(), found);
 }
 
 fn of_selection(selection: &Selection, found: Found<'_>) {
@@ -119,20 +162,16 @@ fn of_selection(selection: &Selection, found: Found<'_>) {
 }
 
 fn of_dynamic<T>(value: Option<&Dynamic<T>>, found: Found<'_>) {
-    if let Some(Dynamic::Path(path)) = value {
-        path.variables(found);
+    match value {
+        None | Some(Dynamic::Constant(_)) => {}
+        Some(Dynamic::Path(path)) => path.variables(found),
+        Some(Dynamic::Expression(expression)) => expression.references().variables.iter().for_each(found),
     }
 }
 
 fn of_template(template: Option<&Template>, found: Found<'_>) {
     if let Some(template) = template {
         template.variables(found);
-    }
-}
-
-fn of_path(path: Option<&Path>, found: Found<'_>) {
-    if let Some(path) = path {
-        path.variables(found);
     }
 }
 
@@ -182,6 +221,17 @@ mod tests {
             one("E", &["p", "q"]),
         ];
         assert_eq!(references(states), expected);
+    }
+
+    #[test]
+    fn functions_used_as_values_are_no_variables_unless_the_machine_assigns_the_name() {
+        let states = r#""A":{"QueryLanguage":"JSONata","Type":"Pass",
+                "Output":"{% $map([1], $string) ~> $append($x) %}","Assign":{"count":1},"Next":"B"},
+            "B":{"QueryLanguage":"JSONata","Type":"Choice","Choices":[{"Condition":"{% $count > 0 %}","Next":"C",
+                "Output":"{% ($local := $y; $local) %}"}]},
+            "C":{"QueryLanguage":"JSONata","Type":"Wait","Seconds":"{% $z %}","Next":"D"},
+            "D":{"QueryLanguage":"JSONata","Type":"Pass","Output":"{% $map([1], $string) %}","End":true}"#;
+        assert_eq!(references(states), [one("A", &["x"]), one("B", &["count", "y"]), one("C", &["z"])]);
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! Payload templates: `Parameters`, `ResultSelector`, `ItemSelector`.
+//! Payload templates: `Parameters`, `ResultSelector`, `ItemSelector`, `Assign`; in JSONata states `Arguments`, `Output`
+//! and the like.
 //!
-//! A template is compiled once: what has no `.$` key below it becomes a constant that every result shares;
-//! the rest is a tree of objects and arrays with expressions at its leaves. Invariants: keys keep their
-//! order; a key that ends in `.$` loses the ending and its value is an expression; no two keys are equal
-//! after that. What may fail: compiling, with all problems at once; evaluating, with a state's error.
+//! A template is compiled once: what has no expression below it becomes a constant that every result shares;
+//! the rest is a tree of objects and arrays with expressions at its leaves. In a JSONPath state a key that ends in `.$`
+//! loses the ending and its value is an expression; in a JSONata state every string between `{%` and `%}` is one, and keys
+//! are only keys. Invariants: keys keep their order; no two keys are equal. What may fail: compiling, with all problems at
+//! once; evaluating, with a state's error.
 
+use crate::jsonata::{self, SyntaxError, Text};
 use crate::path::{EvalError, Path, PathError, Scope};
 use crate::value::{Map, Str, Value};
 
@@ -32,7 +35,7 @@ enum Node {
     Array(Box<[Node]>),
     /// The value of a `.$` key.
     Expression {
-        /// The key with its ending, for messages.
+        /// For messages: the key with its ending, in JSONata the place below the state.
         field: Str,
         expression: Expression,
     },
@@ -43,11 +46,13 @@ enum Node {
 enum Expression {
     /// `$...`, `$$...`, `$name...`
     Path(Path),
+    /// `{% ... %}`
+    Jsonata(jsonata::Expression),
 }
 
 impl Template {
-    /// Compiles a template. Any JSON value is one; where only objects are allowed is for the definition to
-    /// say.
+    /// Compiles a template of a JSONPath state. Any JSON value is one; where only objects are allowed is for the
+    /// definition to say.
     ///
     /// # Errors
     /// All values of `.$` keys that are no expression, and all keys that are equal once the ending is gone.
@@ -57,10 +62,36 @@ impl Template {
         if errors.is_empty() { Ok(Self { root }) } else { Err(errors) }
     }
 
+    /// Compiles a template of a JSONata state: any JSON value. `field` is its place below the state, for messages.
+    ///
+    /// # Errors
+    /// The first string that is no expression and looks like one.
+    pub fn compile_jsonata(template: &Value, field: &str) -> Result<Self, SyntaxError> {
+        compile_jsonata(template, &mut field.to_owned()).map(|root| Self { root })
+    }
+
     /// The template, if there is nothing in it to evaluate.
     pub fn as_constant(&self) -> Option<&Value> {
         match &self.root {
             Node::Constant(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The fields of its top level.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Str> {
+        let (plain, nodes) = match &self.root {
+            Node::Constant(Value::Object(members)) => (Some(members.keys()), None),
+            Node::Object(members) => (None, Some(members.iter().map(|(key, _)| key))),
+            _ => (None, None),
+        };
+        plain.into_iter().flatten().chain(nodes.into_iter().flatten())
+    }
+
+    /// The JSONata expression that is the whole of it.
+    pub(crate) fn as_expression(&self) -> Option<&jsonata::Expression> {
+        match &self.root {
+            Node::Expression { expression: Expression::Jsonata(expression), .. } => Some(expression),
             _ => None,
         }
     }
@@ -73,7 +104,8 @@ impl Template {
     /// Fills the template in.
     ///
     /// # Errors
-    /// `States.ParameterPathFailure` when a path gives no value.
+    /// `States.ParameterPathFailure` when a path gives no value, `States.QueryEvaluationError` when a JSONata expression
+    /// gives none.
     pub fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
         self.root.evaluate(scope)
     }
@@ -86,6 +118,9 @@ impl Node {
             Self::Object(members) => members.iter().for_each(|(_, node)| node.variables(found)),
             Self::Array(nodes) => nodes.iter().for_each(|node| node.variables(found)),
             Self::Expression { expression: Expression::Path(path), .. } => path.variables(found),
+            Self::Expression { expression: Expression::Jsonata(expression), .. } => {
+                expression.references().variables.iter().for_each(found);
+            }
         }
     }
 
@@ -106,6 +141,9 @@ impl Node {
             }
             Self::Expression { field, expression: Expression::Path(path) } => {
                 path.evaluate(scope).map_err(|error| failure(path, field, scope, &error))
+            }
+            Self::Expression { field, expression: Expression::Jsonata(expression) } => {
+                expression.evaluate(scope).map_err(|failure| failure.in_field(field))
             }
         }
     }
@@ -173,6 +211,45 @@ fn compile_object(
         }
     }
     if dynamic { Node::Object(nodes.into()) } else { Node::Constant(value.clone()) }
+}
+
+fn compile_jsonata(value: &Value, field: &mut String) -> Result<Node, SyntaxError> {
+    match value {
+        Value::String(text) => Ok(match Text::compile(text)? {
+            Text::Literal => Node::Constant(value.clone()),
+            Text::Expression(expression) => {
+                Node::Expression { field: field.as_str().into(), expression: Expression::Jsonata(expression) }
+            }
+        }),
+        Value::Object(members) => {
+            let mut nodes = Vec::with_capacity(members.len());
+            for (key, member) in members.iter() {
+                nodes
+                    .push((key.clone(), inside(field, &["/", key], |field| compile_jsonata(member, field))?));
+            }
+            let constant = nodes.iter().all(|(_, node)| node.is_constant());
+            Ok(if constant { Node::Constant(value.clone()) } else { Node::Object(nodes.into()) })
+        }
+        Value::Array(items) => {
+            let mut nodes = Vec::with_capacity(items.len());
+            for (at, item) in items.iter().enumerate() {
+                nodes
+                    .push(inside(field, &["[", &at.to_string(), "]"], |field| compile_jsonata(item, field))?);
+            }
+            let constant = nodes.iter().all(Node::is_constant);
+            Ok(if constant { Node::Constant(value.clone()) } else { Node::Array(nodes.into()) })
+        }
+        scalar => Ok(Node::Constant(scalar.clone())),
+    }
+}
+
+/// A place further down, as the history names it: `Output/list[0]/name`.
+fn inside<T>(field: &mut String, step: &[&str], compile: impl FnOnce(&mut String) -> T) -> T {
+    let len = field.len();
+    step.iter().for_each(|part| field.push_str(part));
+    let result = compile(field);
+    field.truncate(len);
+    result
 }
 
 fn below<T>(token: &str, pointer: &mut String, compile: impl FnOnce(&mut String) -> T) -> T {

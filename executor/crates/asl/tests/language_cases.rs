@@ -296,6 +296,7 @@ topics!(
     choice,
     choice_operators,
     context,
+    jsonata,
     limits,
     map,
     map_run,

@@ -3,27 +3,39 @@
 use super::compile::Compiler;
 use super::findings::Place;
 use super::json::{Member, Node};
+use super::query::Reads;
 use crate::template::Template;
 use crate::variables::{NAME_CHARS_MAX, RESERVED, begins_name, continues_name};
 
 impl Compiler<'_> {
-    /// `Assign` of a state, a choice rule or a catcher, where it is present. The outer `None` is an error.
-    pub(super) fn assign(&mut self, node: &Node, place: &Place<'_>) -> Option<Option<Template>> {
+    /// `Assign` of a state, a choice rule or a catcher, where it is present; `query` says what its expressions may read
+    /// in a JSONata state, `around` is its place below the state. The outer `None` is an error.
+    pub(super) fn assign(
+        &mut self,
+        node: &Node,
+        query: Option<Reads>,
+        around: &str,
+        place: &Place<'_>,
+    ) -> Option<Option<Template>> {
         let Some(member) = node.member("Assign") else { return Some(None) };
         self.assigns = true;
         let place = place.member(member);
         let members = self.object(&member.value, &place)?;
         let mut sound = true;
         for member in members {
-            sound &= self.variable_name(member, &place);
+            // In a JSONata state a key is only a key.
+            let name = if query.is_some() { &member.name } else { variable(member) };
+            sound &= self.variable_name(name, &place.member(member).at(member.name_span));
         }
-        let template = self.template(&member.value, &place)?;
+        let template = match query {
+            None => self.template(&member.value, &place)?,
+            Some(reads) => self.query_template(&member.value, &format!("{around}Assign"), reads, &place)?,
+        };
         sound.then_some(Some(template))
     }
 
-    /// True where a member's name is that of a variable.
-    fn variable_name(&mut self, member: &Member, place: &Place<'_>) -> bool {
-        let name = variable(member);
+    /// True where a name is that of a variable.
+    fn variable_name(&mut self, name: &str, place: &Place<'_>) -> bool {
         let length = name.chars().count();
         let problem = if name == RESERVED {
             "'states' is reserved and cannot be assigned".to_owned()
@@ -37,7 +49,7 @@ impl Compiler<'_> {
         } else {
             return true;
         };
-        self.findings.schema(&place.member(member).at(member.name_span), problem);
+        self.findings.schema(place, problem);
         false
     }
 }

@@ -164,10 +164,7 @@ impl Compiler<'_> {
         let place = place.member(member);
         match self.string(&member.value, &place)? {
             "JSONPath" => Some(false),
-            "JSONata" => {
-                self.unsupported("JSONata", &place);
-                Some(true)
-            }
+            "JSONata" => Some(true),
             _ => {
                 let message =
                     "The field 'QueryLanguage' should have one of these values: [JSONPath, JSONata]";

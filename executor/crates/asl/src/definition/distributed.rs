@@ -7,11 +7,13 @@ use super::compile::Compiler;
 use super::fields::{self, Range};
 use super::findings::Place;
 use super::json::Node;
+use super::query::Reads;
 use crate::map::{
     BATCH_BYTES_MAX, CsvFormat, CsvHeaders, Dataset, Format, ITEMS_MAX, ItemBatcher, ItemReader,
     LABEL_CHARS_MAX, OutputType, ResultWriter, Transformation, Writing,
 };
 use crate::program::{Distributed, Dynamic, ExecutionType};
+use crate::template::Template;
 use crate::value::Str;
 
 /// A field that is absent, or read; the outer `None` is an error.
@@ -35,14 +37,15 @@ impl Compiler<'_> {
         node: &Node,
         execution_type: ExecutionType,
         name: &str,
+        jsonata: bool,
         place: &Place<'_>,
     ) -> Option<Distributed> {
         let label = self.label(node, place);
-        let reader = self.item_reader(node, place);
-        let batcher = self.item_batcher(node, place);
-        let writer = self.result_writer(node, place);
-        let tolerated_count = self.count(node, COUNT, Range::NATURAL, place);
-        let tolerated_percentage = self.percentage(node, place);
+        let reader = self.item_reader(node, jsonata, place);
+        let batcher = self.item_batcher(node, jsonata, place);
+        let writer = self.result_writer(node, jsonata, place);
+        let tolerated_count = self.count(node, COUNT, Range::NATURAL, jsonata, place);
+        let tolerated_percentage = self.percentage(node, jsonata, place);
         Some(Distributed {
             execution_type,
             label: label?.unwrap_or_else(|| label_of(name)),
@@ -56,7 +59,7 @@ impl Compiler<'_> {
 
     /// The same fields at a Map that is not distributed. Step Functions accepts tolerated failures and a label
     /// there, which then mean nothing; of none may the value be wrong.
-    pub(super) fn not_distributed(&mut self, node: &Node, place: &Place<'_>) -> Option<()> {
+    pub(super) fn not_distributed(&mut self, node: &Node, jsonata: bool, place: &Place<'_>) -> Option<()> {
         let mut sound = self.label(node, place).is_some();
         for member in node.members().unwrap_or_default() {
             if fields::DISTRIBUTED_ONLY.contains(&member.name.as_str()) {
@@ -66,8 +69,8 @@ impl Compiler<'_> {
                 sound = false;
             }
         }
-        sound &= self.count(node, COUNT, Range::NATURAL, place).is_some();
-        sound &= self.percentage(node, place).is_some();
+        sound &= self.count(node, COUNT, Range::NATURAL, jsonata, place).is_some();
+        sound &= self.percentage(node, jsonata, place).is_some();
         sound.then_some(())
     }
 
@@ -77,10 +80,14 @@ impl Compiler<'_> {
         node: &Node,
         [constant, path]: [&'static str; 2],
         range: Range,
+        jsonata: bool,
         place: &Place<'_>,
     ) -> Optional<Dynamic<i64>> {
         if !self.exclusive(node, &[constant, path], place) {
             return None;
+        }
+        if jsonata && let Some(expression) = self.query_expression(node, constant, place)? {
+            return Some(Some(Dynamic::Expression(expression)));
         }
         if node.member(constant).is_some() {
             let count = self.integer_field(node, constant, range, place)?;
@@ -90,9 +97,12 @@ impl Compiler<'_> {
         self.path(&member.value, &place.member(member)).map(|path| Some(Dynamic::Path(path)))
     }
 
-    fn percentage(&mut self, node: &Node, place: &Place<'_>) -> Optional<Dynamic<f64>> {
+    fn percentage(&mut self, node: &Node, jsonata: bool, place: &Place<'_>) -> Optional<Dynamic<f64>> {
         if !self.exclusive(node, &PERCENTAGE, place) {
             return None;
+        }
+        if jsonata && let Some(expression) = self.query_expression(node, PERCENTAGE[0], place)? {
+            return Some(Some(Dynamic::Expression(expression)));
         }
         if let Some(member) = node.member(PERCENTAGE[0]) {
             let percentage = self.number(&member.value).filter(|number| (0.0..=100.0).contains(number));
@@ -106,21 +116,44 @@ impl Compiler<'_> {
         self.path(&member.value, &place.member(member)).map(|path| Some(Dynamic::Path(path)))
     }
 
-    fn item_reader(&mut self, node: &Node, place: &Place<'_>) -> Optional<ItemReader> {
+    fn item_reader(&mut self, node: &Node, jsonata: bool, place: &Place<'_>) -> Optional<ItemReader> {
         let Some(member) = node.member("ItemReader") else { return Some(None) };
         let place = &place.member(member);
         let reader = &member.value;
         self.object(reader, place)?;
-        self.only(reader, fields::ITEM_READER, place);
+        self.spoken(reader, fields::ITEM_READER, jsonata, place);
         let complete = self.required(reader, &["Resource"], place);
         let resource = self.integration(reader, &READERS, place);
-        let parameters = self.template_field(reader, "Parameters", place);
+        let parameters = self.call_parameters(reader, "ItemReader/", jsonata, place);
         let lists = resource.as_ref().is_some_and(|resource| resource.ends_with(READERS[1]));
-        let (dataset, max_items) = self.reader_config(reader, lists, place)?;
+        let (dataset, max_items) = self.reader_config(reader, lists, jsonata, place)?;
         if !complete {
             return None;
         }
         Some(Some(ItemReader { resource: resource?, parameters: parameters?, dataset: dataset?, max_items }))
+    }
+
+    /// The parameters of a call: `Parameters`, or `Arguments` of a JSONata state.
+    fn call_parameters(
+        &mut self,
+        node: &Node,
+        around: &str,
+        jsonata: bool,
+        place: &Place<'_>,
+    ) -> Optional<Template> {
+        match jsonata {
+            true => self.query_field(node, "Arguments", around, Reads::INPUT, place),
+            false => self.template_field(node, "Parameters", place),
+        }
+    }
+
+    /// Fields that are not in the table, or not of the query language.
+    fn spoken(&mut self, node: &Node, allowed: &[&'static str], jsonata: bool, place: &Place<'_>) {
+        let foreign = |name: &str| {
+            if jsonata { name == "Parameters" || name.ends_with("Path") } else { name == "Arguments" }
+        };
+        let allowed: Vec<&str> = allowed.iter().copied().filter(|name| !foreign(name)).collect();
+        self.only(node, &allowed, place);
     }
 
     /// An S3 call: `arn:<partition>:states:::<call>`.
@@ -144,6 +177,7 @@ impl Compiler<'_> {
         &mut self,
         reader: &Node,
         lists: bool,
+        jsonata: bool,
         place: &Place<'_>,
     ) -> Option<(Option<Dataset>, Option<Dynamic<i64>>)> {
         let Some(member) = reader.member("ReaderConfig") else {
@@ -155,10 +189,10 @@ impl Compiler<'_> {
         let place = &place.member(member);
         let config = &member.value;
         self.object(config, place)?;
-        self.only(config, fields::READER_CONFIG, place);
+        self.spoken(config, fields::READER_CONFIG, jsonata, place);
         // 0 is no limit, as Step Functions runs it.
         let range = Range { min: 0, max: ITEMS_MAX };
-        let max_items = self.count(config, ["MaxItems", "MaxItemsPath"], range, place);
+        let max_items = self.count(config, ["MaxItems", "MaxItemsPath"], range, jsonata, place);
         let dataset = self.dataset(config, lists, place);
         Some((dataset, max_items?))
     }
@@ -245,16 +279,19 @@ impl Compiler<'_> {
         Some(Some(Str::from(pointer)))
     }
 
-    fn item_batcher(&mut self, node: &Node, place: &Place<'_>) -> Optional<ItemBatcher> {
+    fn item_batcher(&mut self, node: &Node, jsonata: bool, place: &Place<'_>) -> Optional<ItemBatcher> {
         let Some(member) = node.member("ItemBatcher") else { return Some(None) };
         let place = &place.member(member);
         let batcher = &member.value;
         self.object(batcher, place)?;
-        self.only(batcher, fields::ITEM_BATCHER, place);
-        let max_items = self.count(batcher, MAX_ITEMS, Range::POSITIVE, place);
+        self.spoken(batcher, fields::ITEM_BATCHER, jsonata, place);
+        let max_items = self.count(batcher, MAX_ITEMS, Range::POSITIVE, jsonata, place);
         let bytes = Range { min: 1, max: BATCH_BYTES_MAX };
-        let max_bytes = self.count(batcher, MAX_BYTES, bytes, place);
-        let input = self.template_field(batcher, "BatchInput", place);
+        let max_bytes = self.count(batcher, MAX_BYTES, bytes, jsonata, place);
+        let input = match jsonata {
+            true => self.query_field(batcher, "BatchInput", "ItemBatcher/", Reads::INPUT, place),
+            false => self.template_field(batcher, "BatchInput", place),
+        };
         if [MAX_ITEMS, MAX_BYTES].concat().iter().all(|field| batcher.member(field).is_none()) {
             let fields = [MAX_ITEMS, MAX_BYTES].concat().join(", ");
             self.findings.schema(place, format!("At least one of these fields is required: [{fields}]"));
@@ -263,23 +300,24 @@ impl Compiler<'_> {
         Some(Some(ItemBatcher { max_items: max_items?, max_bytes: max_bytes?, input: input? }))
     }
 
-    fn result_writer(&mut self, node: &Node, place: &Place<'_>) -> Optional<ResultWriter> {
+    fn result_writer(&mut self, node: &Node, jsonata: bool, place: &Place<'_>) -> Optional<ResultWriter> {
         let Some(member) = node.member("ResultWriter") else { return Some(None) };
         let place = &place.member(member);
         let writer = &member.value;
         self.object(writer, place)?;
-        self.only(writer, fields::RESULT_WRITER, place);
+        self.spoken(writer, fields::RESULT_WRITER, jsonata, place);
         let config = self.writer_config(writer, place);
-        let writes = ["Resource", "Parameters"].iter().any(|field| writer.member(field).is_some());
+        let parameters = if jsonata { "Arguments" } else { "Parameters" };
+        let writes = ["Resource", parameters].iter().any(|field| writer.member(field).is_some());
         if !writes && writer.member("WriterConfig").is_none() {
             let message = "At least one of these fields is required: [WriterConfig, Resource]";
             self.findings.schema(place, message);
             return None;
         }
         let writing = if writes {
-            let complete = self.required(writer, &["Resource", "Parameters"], place);
+            let complete = self.required(writer, &["Resource", parameters], place);
             let resource = self.integration(writer, &WRITERS, place);
-            let parameters = self.template_field(writer, "Parameters", place);
+            let parameters = self.call_parameters(writer, "ResultWriter/", jsonata, place);
             if !complete {
                 return None;
             }

@@ -23,7 +23,7 @@ pub(super) const PROCESSOR_CONFIG: &[&str] = &["Mode", "ExecutionType"];
 /// Fields of a Map that have a meaning in DISTRIBUTED mode alone, and are refused elsewhere.
 pub(super) const DISTRIBUTED_ONLY: &[&str] = &["ItemReader", "ItemBatcher", "ResultWriter"];
 /// Fields of `ItemReader`.
-pub(super) const ITEM_READER: &[&str] = &["Resource", "Parameters", "ReaderConfig"];
+pub(super) const ITEM_READER: &[&str] = &["Resource", "Parameters", "Arguments", "ReaderConfig"];
 /// Fields of `ReaderConfig`.
 pub(super) const READER_CONFIG: &[&str] = &[
     "InputType",
@@ -45,7 +45,7 @@ pub(super) const ITEM_BATCHER: &[&str] = &[
     "BatchInput",
 ];
 /// Fields of `ResultWriter`.
-pub(super) const RESULT_WRITER: &[&str] = &["Resource", "Parameters", "WriterConfig"];
+pub(super) const RESULT_WRITER: &[&str] = &["Resource", "Parameters", "Arguments", "WriterConfig"];
 /// Fields of `WriterConfig`.
 pub(super) const WRITER_CONFIG: &[&str] = &["Transformation", "OutputType"];
 /// Fields of an entry of `Retry`.
@@ -262,6 +262,16 @@ impl Compiler<'_> {
                 self.unsupported_field(member, note, place);
             }
         }
+    }
+
+    /// The field does not belong there in this query language.
+    pub(super) fn other_language(&mut self, member: &Member, jsonata: bool, place: &Place<'_>) {
+        let (own, other) = if jsonata { ("JSONata", "JSONPath") } else { ("JSONPath", "JSONata") };
+        let message = format!(
+            "The QueryLanguage is set to '{own}', but field '{}' is only supported for the '{other}' QueryLanguage",
+            member.name
+        );
+        self.findings.schema(&place.at(member.name_span), message);
     }
 
     /// The field does not belong there.

@@ -7,7 +7,7 @@ use super::compile::Compiler;
 use super::findings::Place;
 use super::json::{Member, Node, Shape, Span};
 use crate::path::{Path, ReferencePath, Root};
-use crate::program::{DataFlow, ResultPath, Selection};
+use crate::program::{JsonPathFlow, ResultPath, Selection};
 use crate::template::Template;
 use crate::value::{JsonLimits, Value};
 
@@ -101,12 +101,12 @@ impl Compiler<'_> {
     }
 
     /// InputPath, ResultSelector, ResultPath and OutputPath; `Parameters` are the caller's to add.
-    pub(super) fn data_flow(&mut self, node: &Node, place: &Place<'_>) -> Option<DataFlow> {
+    pub(super) fn path_flow(&mut self, node: &Node, place: &Place<'_>) -> Option<JsonPathFlow> {
         let input_path = self.selection(node, "InputPath", place);
         let result_selector = self.template_field(node, "ResultSelector", place);
         let result_path = self.result_path(node, place);
         let output_path = self.selection(node, "OutputPath", place);
-        Some(DataFlow {
+        Some(JsonPathFlow {
             input_path: input_path?,
             parameters: None,
             result_selector: result_selector?,

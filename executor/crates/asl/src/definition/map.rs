@@ -6,28 +6,44 @@ use super::MachineType;
 use super::compile::Compiler;
 use super::fields::{self, Range};
 use super::findings::Place;
-use super::json::Node;
+use super::json::{Node, Shape};
+use super::query::Reads;
 use crate::program::{DataFlow, Dialect, Dynamic, ExecutionType, Kind, MapState};
 
 impl Compiler<'_> {
     /// A Map state and its data flow; `name` is the state's.
-    pub(super) fn map(&mut self, name: &str, node: &Node, place: &Place<'_>) -> Option<(Kind, DataFlow)> {
+    pub(super) fn map(
+        &mut self,
+        name: &str,
+        node: &Node,
+        jsonata: bool,
+        place: &Place<'_>,
+    ) -> Option<(Kind, DataFlow)> {
         let processor = self.processor(node, place);
         let items_path = self.items_path(node, place);
-        let item_selector = self.item_selector(node, place);
-        let max_concurrency = self.max_concurrency(node, place);
+        let items = if jsonata { self.items(node, place) } else { Some(None) };
+        let item_selector = match jsonata {
+            true => self.query_field(node, "ItemSelector", "", Reads::INPUT, place),
+            false => self.item_selector(node, place),
+        };
+        let max_concurrency = self.max_concurrency(node, jsonata, place);
         let execution_type = processor.as_ref().and_then(|(_, execution_type)| *execution_type);
         // By the text, so that what is wrong with the processor does not hide what is wrong beside it.
         let distributed = if is_distributed(node) {
             let execution_type = execution_type.unwrap_or(ExecutionType::Standard);
-            self.distributed(node, execution_type, name, place).map(|distributed| Some(Box::new(distributed)))
+            let distributed = self.distributed(node, execution_type, name, jsonata, place);
+            distributed.map(|distributed| Some(Box::new(distributed)))
         } else {
-            self.not_distributed(node, place).map(|()| None)
+            self.not_distributed(node, jsonata, place).map(|()| None)
         };
-        let flow = self.data_flow(node, place);
+        let flow = match jsonata {
+            true => self.query_flow("Map", node, place),
+            false => self.path_flow(node, place).map(DataFlow::JsonPath),
+        };
         let map = MapState {
             processor: Arc::new(processor?.0),
             items_path: items_path?,
+            items: items?,
             item_selector: item_selector?,
             max_concurrency: max_concurrency?,
             distributed: distributed?,
@@ -85,6 +101,17 @@ impl Compiler<'_> {
         self.path(&member.value, &place.member(member)).map(Some)
     }
 
+    /// `Items`: an array, or an expression that gives one.
+    fn items(&mut self, node: &Node, place: &Place<'_>) -> Option<Option<crate::template::Template>> {
+        if let Some(member) = node.member("Items")
+            && !matches!(&member.value.shape, Shape::Array(_) | Shape::Object(_) | Shape::String(_))
+        {
+            self.findings.schema(&place.member(member), "Expected value of type Array");
+            return None;
+        }
+        self.query_field(node, "Items", "", Reads::INPUT, place)
+    }
+
     /// `ItemSelector`, or the legacy `Parameters`.
     fn item_selector(&mut self, node: &Node, place: &Place<'_>) -> Option<Option<crate::template::Template>> {
         if !self.exclusive(node, &["ItemSelector", "Parameters"], place) {
@@ -95,13 +122,16 @@ impl Compiler<'_> {
         Some(selector.or(legacy))
     }
 
-    fn max_concurrency(&mut self, node: &Node, place: &Place<'_>) -> Option<Dynamic<u32>> {
+    fn max_concurrency(&mut self, node: &Node, jsonata: bool, place: &Place<'_>) -> Option<Dynamic<u32>> {
         const FIELDS: [&str; 2] = ["MaxConcurrency", "MaxConcurrencyPath"];
         if !self.exclusive(node, &FIELDS, place) {
             return None;
         }
         if let Some(member) = node.member(FIELDS[1]) {
             return self.path(&member.value, &place.member(member)).map(Dynamic::Path);
+        }
+        if jsonata && let Some(expression) = self.query_expression(node, FIELDS[0], place)? {
+            return Some(Dynamic::Expression(expression));
         }
         if node.member(FIELDS[0]).is_none() {
             let default = match self.dialect {

@@ -9,8 +9,8 @@
 //!
 //! Rooms: `json` (the reader), `findings` (problems and places), `fields` (which fields stand where),
 //! `compile` (machine and graphs), `states` (one state), `errors` (Retry and Catch), `choice` (rules),
-//! `map` (Map states), `distributed` (what only distributed ones have), `flow` (paths and templates), `assign` and
-//! `scopes` (variables), `suggest` (what a misspelt name may have meant),
+//! `map` (Map states), `distributed` (what only distributed ones have), `flow` (paths and templates), `query`
+//! (JSONata), `assign` and `scopes` (variables), `suggest` (what a misspelt name may have meant),
 //! `render` (diagnostics for people).
 
 use std::sync::Arc;
@@ -28,6 +28,7 @@ mod flow;
 mod graph;
 mod json;
 mod map;
+mod query;
 mod render;
 mod scopes;
 mod states;
@@ -74,6 +75,10 @@ pub mod code {
     pub const PASS_RESULT_IS_STATIC: &str = "PASS_RESULT_IS_STATIC";
     /// Warning, TCSL: `Type` is spelt in other letters.
     pub const TYPE_SPELLING: &str = "TYPE_SPELLING";
+    /// Not JSONata.
+    pub const INVALID_JSONATA_EXPRESSION: &str = "INVALID_JSONATA_EXPRESSION";
+    /// JSONata that Step Functions does not have, or not in this field.
+    pub const UNSUPPORTED_JSONATA_EXPRESSION: &str = "UNSUPPORTED_JSONATA_EXPRESSION";
     /// Part of the language, not of this version.
     pub const UNSUPPORTED_FEATURE: &str = "UNSUPPORTED_FEATURE";
 }

@@ -65,7 +65,7 @@ fn size(values: &Map, state: &str) -> Result<usize, EvalError> {
 }
 
 fn too_large(message: String) -> EvalError {
-    EvalError { error: DATA_LIMIT_EXCEEDED, message }
+    EvalError::new(DATA_LIMIT_EXCEEDED, message)
 }
 
 impl Threads {

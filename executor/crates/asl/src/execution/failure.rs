@@ -1,15 +1,15 @@
 //! Errors: what they are called, who may retry or catch them, and how they end what is around them.
 
 use super::effect::Outcome;
-use super::flow::{self, DATA_LIMIT_EXCEEDED};
+use super::flow::DATA_LIMIT_EXCEEDED;
 use super::map_run::{ITEM_READER_FAILED, RESULT_WRITER_FAILED, TOLERANCE_EXCEEDED};
 use super::run::{Run, Step, fault, state_type};
 use super::threads::{ROOT, Thread, Work};
 use crate::history::{EventKind, Iteration, Observer};
 use crate::map::Ending;
 use crate::path::EvalError;
-use crate::program::{Catcher, Kind, Next, Retrier, State};
-use crate::value::{Payload, Str, Value};
+use crate::program::{Catcher, Kind, Retrier, State};
+use crate::value::{Str, Value};
 
 const ALL: &str = "States.ALL";
 const TASK_FAILED: &str = "States.TaskFailed";
@@ -90,9 +90,9 @@ pub(super) fn draw(seed: u64, number: u64) -> u64 {
 }
 
 impl<'a, O: Observer> Run<'a, O> {
-    /// An evaluation's error as the state's failure.
-    pub fn evaluation_failed(&self, slot: u32, error: EvalError) -> Failure {
-        let EvalError { error, message } = error;
+    /// An evaluation's error as the state's failure; the history tells of one in a field of a JSONata state.
+    pub fn evaluation_failed(&mut self, slot: u32, error: EvalError) -> Failure {
+        let EvalError { error, message, location } = error;
         let cause = if [DATA_LIMIT_EXCEEDED, ITEM_READER_FAILED, RESULT_WRITER_FAILED, TOLERANCE_EXCEEDED]
             .contains(&error)
         {
@@ -104,7 +104,24 @@ impl<'a, O: Observer> Run<'a, O> {
                 "An error occurred while executing the state '{name}' (entered at the event id #{event}). {message}"
             )
         };
-        Failure { error: Some(Str::from(error)), cause: Some(cause), heartbeat: false }
+        let failure = Failure { error: Some(Str::from(error)), cause: Some(cause), heartbeat: false };
+        if let Some(location) = location {
+            self.note_evaluation(slot, &location, &failure);
+        }
+        failure
+    }
+
+    fn note_evaluation(&mut self, slot: u32, location: &Str, failure: &Failure) {
+        let state = self.state(slot);
+        let Thread { previous, silent, entered_event, entered_after, .. } = self.threads.at_mut(slot);
+        // Step Functions evaluates what a state begins with before its line of events has reached the state; a Wait looks
+        // at its value later.
+        if !*silent && *previous == *entered_event && !matches!(state.kind, Kind::Wait(_)) {
+            *previous = *entered_after;
+        }
+        let fault = fault(&failure.error, &failure.cause);
+        let event = EventKind::EvaluationFailed { state: &state.name, location, fault };
+        self.log.advance(previous, *silent, event);
     }
 
     /// A state failed: retries it, lets a catcher take over, or ends what is around it.
@@ -125,9 +142,14 @@ impl<'a, O: Observer> Run<'a, O> {
         if let Some(step) = self.retry(slot, state, &failure, joining) {
             return step;
         }
-        if let Work::Joining(join) = &work {
+        let begun = joining || failure.name() == EvalError::QUERY_EVALUATION_ERROR;
+        let event = match &state.kind {
+            Kind::Map(_) => Some(EventKind::MapStateFailed),
+            Kind::Parallel { .. } => Some(EventKind::ParallelStateFailed),
+            _ => None,
+        };
+        if let Some(event) = event.filter(|_| begun) {
             let Thread { previous, silent, .. } = self.threads.at_mut(slot);
-            let event = if join.map { EventKind::MapStateFailed } else { EventKind::ParallelStateFailed };
             self.log.advance(previous, *silent, event);
         }
         let catcher = state.catch.iter().find(|catcher| takes(&catcher.error_equals, &failure, joining));
@@ -168,25 +190,6 @@ impl<'a, O: Observer> Run<'a, O> {
                 self.fail_around(slot, state, failure)
             }
         }
-    }
-
-    /// What a catcher passes on and assigns.
-    fn caught(
-        &self,
-        slot: u32,
-        catcher: &Catcher,
-        raw: Payload,
-        error_output: Value,
-    ) -> Result<Step, EvalError> {
-        let assigned = match &catcher.assign {
-            None => None,
-            Some(assign) => {
-                let context = self.context(self.threads.at(slot), self.state(slot));
-                self.evaluate_assign(slot, assign, &context.scope(&error_output))?
-            }
-        };
-        let output = flow::put(&catcher.result_path, raw, Payload::from_value(error_output))?;
-        Ok(Step::Exit(slot, output, Next::State(catcher.next), assigned))
     }
 
     /// Ends the execution, the branch or the iteration of a state that failed for good.

@@ -4,14 +4,15 @@
 //! results.
 
 use super::context::{Context, MapItem};
+use super::dynamic::{self, integer};
 use super::flow;
 use super::run::{Run, Step};
 use super::threads::{Join, Thread, Work};
-use super::work::integer;
 use crate::history::{EventKind, Iteration, Observer};
 use crate::map::STATE_DATA;
 use crate::path::{EvalError, Path};
-use crate::program::{Dynamic, MapState, State};
+use crate::program::{DataFlow, Dynamic, MapState, State};
+use crate::template::Template;
 use crate::value::{Payload, Value};
 
 /// Iterations of an inline Map that run at once where its definition sets no limit.
@@ -30,16 +31,12 @@ impl<'a, O: Observer> Run<'a, O> {
         let context = self.context(thread, state);
         let input = flow::effective(&state.flow, &thread.input, &context)?.into_value();
         let reads = map.distributed.as_ref().is_some_and(|distributed| distributed.reader.is_some());
-        let items = match &map.items_path {
-            _ if reads => Value::Null,
-            None => input.clone(),
-            Some(path) => flow::at(path, &input, &context)?,
-        };
+        let items = if reads { Value::Null } else { items(map, &input, &context)? };
         let length = match &items {
             Value::Array(items) => items.len(),
             Value::Object(members) if map.distributed.is_some() => members.len(),
             _ if reads => 0,
-            _ => return Err(not_an_array(map.items_path.as_ref())),
+            _ => return Err(not_an_array(state, map, &items)),
         };
         let concurrency = concurrency(map, &input, &context)?;
         let event = EventKind::MapStateStarted { length: u64::try_from(length).unwrap_or(u64::MAX) };
@@ -101,6 +98,11 @@ impl<'a, O: Observer> Run<'a, O> {
 fn concurrency(map: &MapState, input: &Value, context: &Context<'_>) -> Result<u32, EvalError> {
     let wanted = match &map.max_concurrency {
         Dynamic::Constant(concurrency) => *concurrency,
+        Dynamic::Expression(expression) => {
+            let range = 0..=u64::from(u32::MAX);
+            let count = dynamic::count(expression, "MaxConcurrency", &range, &context.scope(input))?;
+            u32::try_from(count).unwrap_or(u32::MAX)
+        }
         Dynamic::Path(path) => {
             let count = count_at(path, "MaxConcurrency", input, context)?;
             u32::try_from(count).unwrap_or(u32::MAX)
@@ -132,7 +134,26 @@ pub(super) fn count_at(
     u64::try_from(count).map_err(|_| EvalError::runtime(format!("{field} cannot be negative.")))
 }
 
-fn not_an_array(path: Option<&Path>) -> EvalError {
-    let path = path.map_or("$", Path::text);
-    EvalError::runtime(format!("Reference path \"{path}\" must point to array."))
+/// `ItemsPath` or `Items`.
+fn items(map: &MapState, input: &Value, context: &Context<'_>) -> Result<Value, EvalError> {
+    match (&map.items_path, &map.items) {
+        (Some(path), _) => flow::at(path, input, context),
+        (None, Some(items)) => items.evaluate(&context.scope(input)),
+        (None, None) => Ok(input.clone()),
+    }
+}
+
+fn not_an_array(state: &State, map: &MapState, found: &Value) -> EvalError {
+    const FIELD: &str = "Items";
+    match (&state.flow, map.items.as_ref().and_then(Template::as_expression)) {
+        (DataFlow::JsonPath(_), _) => {
+            let path = map.items_path.as_ref().map_or("$", Path::text);
+            EvalError::runtime(format!("Reference path \"{path}\" must point to array."))
+        }
+        (DataFlow::Jsonata(_), Some(expression)) => expression.unexpected("array", found).in_field(FIELD),
+        (DataFlow::Jsonata(_), None) => EvalError::query(
+            FIELD,
+            format!("The items have to be an array, but are of the type '{}': {found}", found.kind()),
+        ),
+    }
 }

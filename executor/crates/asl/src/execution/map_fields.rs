@@ -3,14 +3,22 @@
 //! What may fail: a path that leads nowhere or to something else than a number, with `States.Runtime`; a number out of its
 //! range.
 
+use std::ops::RangeInclusive;
+
 use super::context::Context;
+use super::dynamic;
 use super::flow;
 use super::map::{count_at, integer_at};
 use super::map_run::{Destination, ITEM_READER_FAILED, MapRun, RESULT_WRITER_FAILED};
-use crate::map::{Batcher, ItemBatcher, ItemReader, Source, Tolerance};
+use crate::map::{Batcher, ITEMS_MAX, ItemBatcher, ItemReader, Source, Tolerance};
 use crate::path::EvalError;
 use crate::program::{Distributed, Dynamic};
 use crate::value::Value;
+
+/// What a count may be.
+const COUNT: RangeInclusive<u64> = 0..=ITEMS_MAX;
+/// What a percentage may be.
+const SHARE: RangeInclusive<f64> = 0.0..=100.0;
 
 /// Reader, batcher and writer, from the state's effective input.
 pub(super) fn prepare(
@@ -29,9 +37,8 @@ pub(super) fn prepare(
     if let Some((writing, writer)) = writer.and_then(|writer| Some((writer.writing.as_ref()?, writer))) {
         let parameters = writing.parameters.evaluate(&context.scope(input))?;
         let text = |name: &str| parameters.get(name).and_then(Value::as_text).cloned();
-        let bucket = text("Bucket").filter(|bucket| !bucket.is_empty()).ok_or_else(|| EvalError {
-            error: RESULT_WRITER_FAILED,
-            message: "The parameters of the ResultWriter name no Bucket.".into(),
+        let bucket = text("Bucket").filter(|bucket| !bucket.is_empty()).ok_or_else(|| {
+            EvalError::new(RESULT_WRITER_FAILED, "The parameters of the ResultWriter name no Bucket.")
         })?;
         run.destination = Some(Destination {
             resource: writing.resource.clone(),
@@ -71,11 +78,12 @@ fn positive(
         None => return Ok(None),
         Some(Dynamic::Constant(number)) => *number,
         Some(Dynamic::Path(path)) => integer_at(path, field, input, context)?,
+        Some(Dynamic::Expression(expression)) => {
+            return dynamic::count(expression, field, &COUNT, &context.scope(input)).map(Some);
+        }
     };
-    let message = || format!("field {field} must be positive");
-    let number =
-        u64::try_from(number).map_err(|_| EvalError { error: ITEM_READER_FAILED, message: message() })?;
-    Ok(Some(number))
+    let told = || EvalError::new(ITEM_READER_FAILED, format!("field {field} must be positive"));
+    u64::try_from(number).map(Some).map_err(|_| told())
 }
 
 pub(super) fn tolerance(
@@ -87,21 +95,27 @@ pub(super) fn tolerance(
         None => None,
         Some(Dynamic::Constant(count)) => u64::try_from(*count).ok(),
         Some(Dynamic::Path(path)) => Some(count_at(path, "ToleratedFailureCount", input, context)?),
+        Some(Dynamic::Expression(expression)) => {
+            Some(dynamic::count(expression, "ToleratedFailureCount", &COUNT, &context.scope(input))?)
+        }
     };
     let percentage = match &distributed.tolerated_percentage {
         None => None,
         Some(Dynamic::Constant(percentage)) => Some(*percentage),
+        Some(Dynamic::Expression(expression)) => {
+            Some(dynamic::number(expression, "ToleratedFailurePercentage", &SHARE, &context.scope(input))?)
+        }
         Some(Dynamic::Path(path)) => {
             let found = flow::at(path, input, context)?;
             let number = found.as_f64().or_else(|| found.as_str()?.parse().ok());
             let number = number.ok_or_else(|| {
                 EvalError::runtime(format!(
                     "The ToleratedFailurePercentagePath field refers to value \"{}\" which is not a valid number: {}",
-                    super::work::plain(&found),
+                    dynamic::plain(&found),
                     path.text()
                 ))
             })?;
-            if !(0.0..=100.0).contains(&number) {
+            if !SHARE.contains(&number) {
                 return Err(EvalError::runtime("ToleratedFailurePercentage must be between 0 and 100."));
             }
             Some(number)

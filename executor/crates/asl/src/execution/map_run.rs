@@ -84,7 +84,7 @@ enum Input {
 
 impl From<ReadError> for EvalError {
     fn from(error: ReadError) -> Self {
-        Self { error: ITEM_READER_FAILED, message: error.to_string() }
+        Self::new(ITEM_READER_FAILED, error.to_string())
     }
 }
 
@@ -186,8 +186,7 @@ impl<'a, O: Observer> Run<'a, O> {
             };
             let Some(batcher) = &mut run.batcher else { return Ok(Input::Next(item, 1)) };
             let full = batcher.push(item);
-            let full =
-                full.map_err(|error| EvalError { error: ITEM_READER_FAILED, message: error.to_string() })?;
+            let full = full.map_err(|error| EvalError::new(ITEM_READER_FAILED, error.to_string()))?;
             if let Some((batch, items)) = full {
                 return Ok(Input::Next(batch, items));
             }
@@ -315,7 +314,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let Some(run) = self.awaiting_run(id) else { return Step::Idle };
         run.awaiting = None;
         let error = if run.writing { RESULT_WRITER_FAILED } else { ITEM_READER_FAILED };
-        self.or_failed(id.slot(), Err(EvalError { error, message: cause.into() }))
+        self.or_failed(id.slot(), Err(EvalError::new(error, cause)))
     }
 
     fn or_failed(&mut self, slot: u32, step: Result<Step, EvalError>) -> Step {
@@ -401,8 +400,8 @@ impl<'a, O: Observer> Run<'a, O> {
 impl MapRun {
     fn tolerate(&self) -> Result<(), EvalError> {
         if self.tolerance.is_exceeded(self.failed, self.source.total()) {
-            let message = "The specified tolerated failure threshold was exceeded".to_owned();
-            return Err(EvalError { error: TOLERANCE_EXCEEDED, message });
+            let message = "The specified tolerated failure threshold was exceeded";
+            return Err(EvalError::new(TOLERANCE_EXCEEDED, message));
         }
         Ok(())
     }
@@ -415,6 +414,6 @@ impl MapRun {
         }
         let error = if self.destination.is_some() { RESULT_WRITER_FAILED } else { DATA_LIMIT_EXCEEDED };
         let message = format!("The results of the Map Run take more than {RESULTS_BYTES_MAX} bytes.");
-        Err(EvalError { error, message })
+        Err(EvalError::new(error, message))
     }
 }

@@ -10,15 +10,18 @@
 //! fail: nothing here; a failed execution is an [`Outcome`].
 //!
 //! Rooms: `context` (what `$$` says), `threads` (the tree), `run` (the loop, entering and leaving states), `flow` (data
-//! through a state), `assign` (variables), `work` (tasks and waits), `fork` (Parallel, and the join), `map` (Map),
-//! `map_run` and `map_fields` (distributed Map), `failure` (errors, Retry, Catch).
+//! through a state), `assign` (variables), `dynamic` (fields that are evaluated), `leave` (from data to output), `work`
+//! (tasks and waits), `fork` (Parallel, and the join), `map` (Map), `map_run` and `map_fields` (distributed Map), `failure`
+//! (errors, Retry, Catch).
 
 mod assign;
 mod context;
+mod dynamic;
 mod effect;
 mod failure;
 mod flow;
 mod fork;
+mod leave;
 mod map;
 mod map_fields;
 mod map_run;

@@ -11,13 +11,12 @@ use super::context::{Context, Facts};
 use super::effect::{Effect, EffectId, Event, Outcome};
 use super::failure::Failure;
 use super::threads::{ROOT, Thread, Threads, Work};
-use super::{Core, Machine, flow};
+use super::{Core, Machine};
 use crate::history::{EventKind, Fault, Observer, Record, StateType};
 use crate::path::EvalError;
 use crate::program::{Kind, Next, Program, State};
-use crate::template::Template;
 use crate::timestamp::Timestamp;
-use crate::value::{Map, Payload, Str, Value};
+use crate::value::{Map, Payload, Str};
 
 /// What to do next.
 pub(super) enum Step {
@@ -198,12 +197,14 @@ impl<'a, O: Observer> Run<'a, O> {
     fn enter(&mut self, slot: u32) -> Step {
         let state = self.state(slot);
         let now = self.now();
-        let Thread { input, previous, silent, entered_at, entered_event, .. } = self.threads.at_mut(slot);
+        let Thread { input, previous, silent, entered_at, entered_event, entered_after, .. } =
+            self.threads.at_mut(slot);
         let counted = if *silent { *previous } else { *self.log.last };
         // Room for what a state may add at once, and for the last event.
         if u64::from(counted) + 2 > self.facts.machine.history_events_max {
             return self.history_full(slot);
         }
+        *entered_after = *previous;
         self.log.advance(
             previous,
             *silent,
@@ -228,114 +229,6 @@ impl<'a, O: Observer> Run<'a, O> {
             Kind::Map(map) => self.begin_map(slot, state, map),
         };
         result.unwrap_or_else(|error| Step::Fail(slot, self.evaluation_failed(slot, error)))
-    }
-
-    fn begin_pass(&mut self, slot: u32, state: &'a State, result: Option<&Value>) -> Result<Step, EvalError> {
-        let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
-        if result.is_none() && state.assign.is_none() && flow::is_trivial(&state.flow) {
-            return Ok(Step::Exit(slot, raw, state.next, None));
-        }
-        let context = self.context(self.threads.at(slot), state);
-        let result = flow::pass(&state.flow, &raw, result, &context)?;
-        let assigned = match &state.assign {
-            None => None,
-            Some(assign) => {
-                let assigned = self.evaluate_assign(slot, assign, &context.scope(result.value()));
-                assigned.map_err(flow::uncaught)?
-            }
-        };
-        let output = flow::merge(&state.flow, raw, result, &context)?;
-        let output = flow::bounded(output, &state.name)?;
-        Ok(Step::Exit(slot, output, state.next, assigned))
-    }
-
-    /// Leaves a state that does nothing to its data but InputPath and OutputPath.
-    pub fn through(&mut self, slot: u32, state: &State, next: Next) -> Result<Step, EvalError> {
-        let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
-        if state.assign.is_none() && flow::is_trivial(&state.flow) {
-            return Ok(Step::Exit(slot, raw, next, None));
-        }
-        let context = self.context(self.threads.at(slot), state);
-        let input = flow::select(&state.flow.input_path, raw, &context)?;
-        let assigned = self.assigned_from_input(slot, state.assign.as_ref(), &input, &context)?;
-        let output = flow::select(&state.flow.output_path, input, &context)?;
-        Ok(Step::Exit(slot, output, next, assigned))
-    }
-
-    /// What a state assigns that can catch nothing, from its effective input.
-    fn assigned_from_input(
-        &self,
-        slot: u32,
-        assign: Option<&Template>,
-        input: &Payload,
-        context: &Context<'_>,
-    ) -> Result<Assigned, EvalError> {
-        let Some(assign) = assign else { return Ok(None) };
-        self.evaluate_assign(slot, assign, &context.scope(input.value())).map_err(flow::uncaught)
-    }
-
-    fn choose(&mut self, slot: u32, state: &'a State) -> Result<Step, EvalError> {
-        let Kind::Choice { rules, default } = &state.kind else { return Ok(Step::Idle) };
-        let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
-        let context = self.context(self.threads.at(slot), state);
-        let input = flow::select(&state.flow.input_path, raw, &context)?;
-        let scope = context.scope(input.value());
-        let mut chosen = default.map(|next| (next, state.assign.as_ref()));
-        for rule in rules {
-            if rule.condition.evaluate(&scope)? {
-                chosen = Some((rule.next, rule.assign.as_ref()));
-                break;
-            }
-        }
-        let (next, assign) = chosen.ok_or_else(|| EvalError {
-            error: "States.NoChoiceMatched",
-            message: "Failed to transition out of the state. The state does not point to a next state."
-                .into(),
-        })?;
-        let assigned = self.assigned_from_input(slot, assign, &input, &context)?;
-        let output = flow::select(&state.flow.output_path, input, &context)?;
-        Ok(Step::Exit(slot, output, Next::State(next), assigned))
-    }
-
-    /// From the result of a state's work to its output.
-    fn complete(&mut self, slot: u32, result: Payload) -> Step {
-        let state = self.state(slot);
-        let thread = self.threads.at_mut(slot);
-        thread.work = Work::Ready;
-        if state.assign.is_none() && flow::result_replaces(&state.flow) {
-            return match flow::bounded(result, &state.name) {
-                Ok(output) => Step::Exit(slot, output, state.next, None),
-                Err(error) => Step::Fail(slot, self.evaluation_failed(slot, error)),
-            };
-        }
-        // The raw input is still needed where a catcher or a retry may follow.
-        let raw = if state.catch.is_empty() && state.retry.is_empty() {
-            std::mem::take(&mut thread.input)
-        } else {
-            thread.input.clone()
-        };
-        match self.finish_work(slot, state, raw, result) {
-            Ok(step) => step,
-            Err(error) => Step::Fail(slot, self.evaluation_failed(slot, error)),
-        }
-    }
-
-    fn finish_work(
-        &self,
-        slot: u32,
-        state: &State,
-        raw: Payload,
-        result: Payload,
-    ) -> Result<Step, EvalError> {
-        let context = self.context(self.threads.at(slot), state);
-        let assigned = match &state.assign {
-            None => None,
-            Some(assign) => self.evaluate_assign(slot, assign, &context.scope(result.value()))?,
-        };
-        let result = flow::result(&state.flow, result, &context)?;
-        let output = flow::merge(&state.flow, raw, result, &context)?;
-        let output = flow::bounded(output, &state.name)?;
-        Ok(Step::Exit(slot, output, state.next, assigned))
     }
 
     fn exit(&mut self, slot: u32, output: Payload, next: Next, assigned: Option<&Map>) -> Step {

@@ -35,6 +35,8 @@ pub(super) struct Thread {
     pub entered_at: Timestamp,
     /// The id of the event that says so.
     pub entered_event: u32,
+    /// The id of the event before that one.
+    pub entered_after: u32,
     /// The id of its last event; of a silent thread, how many it would have.
     pub previous: u32,
     /// Its parent's slot, or [`NO_THREAD`].
@@ -216,6 +218,7 @@ impl Thread {
             variables: None,
             entered_at: Timestamp(0),
             entered_event: 0,
+            entered_after: 0,
             previous: 0,
             parent,
             branch,

@@ -1,18 +1,16 @@
 //! Tasks, waits and failures on purpose: what begins them, and the events that end them.
 
+use super::dynamic;
 use super::effect::{Effect, EffectId};
 use super::failure::{Failure, TIMEOUT};
 use super::flow;
 use super::run::{Run, Step, fault};
 use super::threads::{TaskWork, Thread, Work};
 use crate::history::{EventKind, Observer, TaskKind, TaskResource};
-use crate::path::{EvalError, Path};
-use crate::program::{Dynamic, Kind, State, TaskState, Wait};
+use crate::path::EvalError;
+use crate::program::{DataFlow, Dynamic, Kind, State, TaskState, Wait};
 use crate::timestamp::Timestamp;
-use crate::value::{Payload, Str, Value};
-
-/// The shortest and longest number of seconds of a timeout.
-const TIMEOUT_SECONDS: std::ops::RangeInclusive<u64> = 1..=99_999_999;
+use crate::value::{Payload, Str};
 
 impl<'a, O: Observer> Run<'a, O> {
     pub(super) fn begin_task(
@@ -30,11 +28,11 @@ impl<'a, O: Observer> Run<'a, O> {
         let input = flow::effective(&state.flow, &thread.input, &context)?;
         let seconds = |field, value: &Option<Dynamic<u64>>| match value {
             None => Ok(None),
-            Some(value) => seconds_of(field, value, &thread.input, &context).map(Some),
+            Some(value) => dynamic::timeout(field, value, &thread.input, &context).map(Some),
         };
-        let timeout_seconds = seconds("TimeoutSecondsPath", &task.timeout_seconds)?;
-        let heartbeat_seconds = seconds("HeartbeatSecondsPath", &task.heartbeat_seconds)?;
-        let input = if state.flow.parameters.is_none() { input } else { flow::bounded(input, &state.name)? };
+        let timeout_seconds = seconds("TimeoutSeconds", &task.timeout_seconds)?;
+        let heartbeat_seconds = seconds("HeartbeatSeconds", &task.heartbeat_seconds)?;
+        let input = if flow::has_template(&state.flow) { flow::bounded(input, &state.name)? } else { input };
         let credentials =
             task.credentials.as_ref().map(|template| template.evaluate(&context.scope(thread.input.value())));
         let credentials = credentials.transpose()?;
@@ -76,17 +74,10 @@ impl<'a, O: Observer> Run<'a, O> {
     }
 
     pub(super) fn begin_wait(&mut self, slot: u32, state: &'a State, wait: &Wait) -> Result<Step, EvalError> {
-        let thread = self.threads.at(slot);
         let at = match wait {
             Wait::Seconds(Dynamic::Constant(seconds)) => self.now().plus_seconds(*seconds),
             Wait::Until(Dynamic::Constant(at)) => *at,
-            Wait::Seconds(Dynamic::Path(path)) => {
-                let seconds = wait_seconds(path, &self.wait_input(thread, state)?, thread, state, self)?;
-                self.now().plus_seconds(seconds)
-            }
-            Wait::Until(Dynamic::Path(path)) => {
-                wait_until(path, &self.wait_input(thread, state)?, thread, state, self)?
-            }
+            evaluated => self.evaluate_wait(slot, state, evaluated)?,
         };
         if at <= self.now() {
             return self.through(slot, state, state.next);
@@ -96,31 +87,30 @@ impl<'a, O: Observer> Run<'a, O> {
         Ok(Step::Idle)
     }
 
-    fn wait_input(&self, thread: &Thread, state: &State) -> Result<Payload, EvalError> {
-        flow::select(&state.flow.input_path, thread.input.clone(), &self.context(thread, state))
+    fn evaluate_wait(&self, slot: u32, state: &State, wait: &Wait) -> Result<Timestamp, EvalError> {
+        let thread = self.threads.at(slot);
+        let context = self.context(thread, state);
+        let input = match &state.flow {
+            DataFlow::JsonPath(flow) => flow::select(&flow.input_path, thread.input.clone(), &context)?,
+            DataFlow::Jsonata(_) => thread.input.clone(),
+        };
+        match wait {
+            Wait::Seconds(seconds) => dynamic::wait_seconds(seconds, &input, &context)
+                .map(|seconds| self.now().plus_seconds(seconds)),
+            Wait::Until(instant) => dynamic::wait_until(instant, &input, &context),
+        }
     }
 
     pub(super) fn begin_fail(&mut self, slot: u32, state: &'a State) -> Result<Step, EvalError> {
         let Kind::Fail { error, cause } = &state.kind else { return Ok(Step::Idle) };
         let thread = self.threads.at(slot);
+        let context = self.context(thread, state);
         let text = |field: &str, text: &Option<Dynamic<Str>>| match text {
             None => Ok(None),
             Some(Dynamic::Constant(text)) => Ok(Some(text.clone())),
-            Some(Dynamic::Path(path)) => {
-                let (input, context) = (thread.input.value(), self.context(thread, state));
-                let found = path
-                    .evaluate(&context.scope(input))
-                    .map_err(|_| EvalError::not_found(path, field, input))?;
-                match found.as_text() {
-                    Some(text) => Ok(Some(text.clone())),
-                    None => Err(EvalError::runtime(format!(
-                        "The {field} field refers to value {found} which is not a string: {}",
-                        path.text()
-                    ))),
-                }
-            }
+            evaluated => dynamic::fault(field, evaluated.as_ref(), &context.scope(thread.input.value())),
         };
-        let (error, cause) = (text("ErrorPath", error)?, text("CausePath", cause)?);
+        let (error, cause) = (text("Error", error)?, text("Cause", cause)?);
         Ok(Step::Fail(slot, Failure { error, cause, heartbeat: false }))
     }
 
@@ -148,7 +138,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let what = if resource.service.is_empty() { resource.call } else { resource.service };
         let output = match flow::bounded(output, what) {
             Ok(output) => output,
-            Err(EvalError { error, message }) => {
+            Err(EvalError { error, message, .. }) => {
                 return self.task_failed(id, Str::from(error), Str::from(message));
             }
         };
@@ -245,107 +235,4 @@ impl<'a, O: Observer> Run<'a, O> {
             self.effects.push(Effect::CancelTimer(timer));
         }
     }
-}
-
-/// `TimeoutSecondsPath` and `HeartbeatSecondsPath`.
-fn seconds_of(
-    field: &str,
-    seconds: &Dynamic<u64>,
-    raw: &Payload,
-    context: &super::context::Context<'_>,
-) -> Result<u64, EvalError> {
-    let path = match seconds {
-        Dynamic::Constant(seconds) => return Ok(*seconds),
-        Dynamic::Path(path) => path,
-    };
-    let found = flow::at(path, raw.value(), context)?;
-    match found.as_u64() {
-        Some(seconds) if TIMEOUT_SECONDS.contains(&seconds) => Ok(seconds),
-        Some(seconds) => Err(EvalError::runtime(format!(
-            "The {field} field refers to value {seconds} which is not between {} and {}: {}",
-            TIMEOUT_SECONDS.start(),
-            TIMEOUT_SECONDS.end(),
-            path.text()
-        ))),
-        None => Err(EvalError::not_an_integer(path, field, &found)),
-    }
-}
-
-/// The count that a path of a Map leads to; AWS takes a text of digits for one there.
-pub(super) fn integer(found: &Value) -> Option<i64> {
-    found.as_i64().or_else(|| found.as_str()?.parse().ok())
-}
-
-impl EvalError {
-    /// For a field such as `TimeoutSecondsPath` whose path leads to something else than a count.
-    pub(super) fn not_an_integer(path: &Path, field: &str, found: &Value) -> Self {
-        Self::runtime(format!(
-            "The {field} field refers to value \"{}\" which is not a valid integer: {}",
-            plain(found),
-            path.text()
-        ))
-    }
-}
-
-fn wait_seconds<O: Observer>(
-    path: &Path,
-    input: &Payload,
-    thread: &Thread,
-    state: &State,
-    run: &Run<'_, O>,
-) -> Result<u64, EvalError> {
-    let found = wait_parameter("SecondsPath", path, input, thread, state, run)?;
-    let told = |problem: &str| {
-        EvalError::runtime(format!(
-            "The SecondsPath parameter {problem}: {} == {}",
-            path.text(),
-            plain(&found)
-        ))
-    };
-    match (found.as_u64(), found.as_i64()) {
-        (Some(seconds), _) => Ok(seconds),
-        (None, Some(_)) => Err(told("references a negative value")),
-        (None, None) => Err(told("cannot be parsed as a long value")),
-    }
-}
-
-fn wait_until<O: Observer>(
-    path: &Path,
-    input: &Payload,
-    thread: &Thread,
-    state: &State,
-    run: &Run<'_, O>,
-) -> Result<Timestamp, EvalError> {
-    let found = wait_parameter("TimestampPath", path, input, thread, state, run)?;
-    let parsed = found.as_str().and_then(|text| Timestamp::parse(text).ok());
-    parsed.ok_or_else(|| {
-        EvalError::runtime(format!(
-            "The TimestampPath parameter does not reference a valid ISO-8601 extended offset date-time format \
-             string: {} == {}",
-            path.text(),
-            plain(&found)
-        ))
-    })
-}
-
-fn wait_parameter<O: Observer>(
-    field: &str,
-    path: &Path,
-    input: &Payload,
-    thread: &Thread,
-    state: &State,
-    run: &Run<'_, O>,
-) -> Result<Value, EvalError> {
-    let context = run.context(thread, state);
-    path.evaluate(&context.scope(input.value())).map_err(|_| {
-        EvalError::runtime(format!(
-            "The {field} parameter does not reference an input value: {}",
-            path.text()
-        ))
-    })
-}
-
-/// A value in a message: a string without its quotes.
-pub(super) fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_json_string(), str::to_owned)
 }

@@ -82,6 +82,11 @@ fn describe(kind: &EventKind<'_>) -> (&'static str, Map) {
             }
             (exited(*state), details)
         }
+        EventKind::EvaluationFailed { state, location, fault } => {
+            let details =
+                members([("state", (*state).clone().into()), ("location", (*location).clone().into())]);
+            ("EvaluationFailed", add_fault(details, *fault))
+        }
         EventKind::StateAborted(state) => (aborted(*state), Map::default()),
         EventKind::MapStateStarted { length } => {
             ("MapStateStarted", members([("length", Value::from(*length))]))

@@ -116,6 +116,15 @@ pub enum EventKind<'a> {
         /// The variables that it set, where it set any.
         assigned: Option<&'a Map>,
     },
+    /// A field of a JSONata state could not be evaluated.
+    EvaluationFailed {
+        /// The state's name.
+        state: &'a Str,
+        /// The field.
+        location: &'a Str,
+        /// How.
+        fault: Fault<'a>,
+    },
     /// A state was given up, because of a failure of its own or elsewhere in a Parallel or Map state.
     StateAborted(StateType),
     /// Work was asked for.

@@ -65,7 +65,7 @@ impl Failure {
     /// with slashes: `Output/FunctionResult`.
     #[must_use]
     pub fn in_field(&self, field: &str) -> EvalError {
-        EvalError { error: Self::ERROR, message: self.text(Some(field)) }
+        EvalError::query(field, self.text(Some(field)))
     }
 
     fn text(&self, field: Option<&str>) -> String {
@@ -100,6 +100,6 @@ impl std::error::Error for Failure {}
 
 impl From<Failure> for EvalError {
     fn from(failure: Failure) -> Self {
-        Self { error: Failure::ERROR, message: failure.text(None) }
+        Self::new(Failure::ERROR, failure.text(None))
     }
 }

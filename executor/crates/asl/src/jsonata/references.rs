@@ -93,7 +93,9 @@ impl<'a> Walk<'a> {
             | AstNode::Undefined
             | AstNode::Placeholder
             | AstNode::Regex { .. } => Ok(()),
-            AstNode::Name(name) => needs_item(around, || format!("the field '{name}' belongs to no value")),
+            AstNode::Name(_) if around == Around::Item => Ok(()),
+            // In the words of Step Functions.
+            AstNode::Name(name) => Err(format!("Reference to '{name}' at the top level is not supported.")),
             AstNode::Wildcard => needs_item(around, || "'*' belongs to no value".to_owned()),
             AstNode::Descendant => needs_item(around, || "'**' belongs to no value".to_owned()),
             AstNode::Parent(_) => needs_item(around, || "'%' belongs to no value".to_owned()),
