@@ -281,6 +281,8 @@ impl<'a, O: Observer> Run<'a, O> {
 
     fn map_run_succeeded(&mut self, slot: u32, result: Value) -> Step {
         let Thread { previous, silent, .. } = self.threads.at_mut(slot);
+        // Recordings from before November 2024, which are most, have the state's exit follow this event; later ones have
+        // it follow the run's start.
         self.log.advance(previous, *silent, EventKind::MapRunSucceeded);
         self.log.beside(*previous, *silent, EventKind::MapStateSucceeded);
         Step::Complete(slot, Payload::from_value(result))
