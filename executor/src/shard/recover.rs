@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use asl::{Dialect, Effect, Event, Payload, Program};
+use asl::{Dialect, Effect, EffectId, Event, Payload, Program};
 use ids::{BatchId, DefinitionHash, ExecutionId, MachineName, Mode, PartitionId};
 use journal::block::{IdRun, JournalledKind, MachineRef, SubBlockKind, decode_failure};
 use journal::index::{self, IndexWriter};
@@ -285,7 +285,7 @@ pub(super) fn event_of(told: &Journalled) -> Result<Event, StoreError> {
 fn settle(wanted: &mut Vec<Effect>, event: &Event) {
     match event {
         Event::TaskSucceeded { id, .. } | Event::TaskFailed { id, .. } => {
-            wanted.retain(|effect| !matches!(effect, Effect::ScheduleTask { id: known, .. } if known == id));
+            wanted.retain(|effect| work_of(effect) != Some(*id));
         }
         Event::TimerFired(id) => {
             wanted.retain(|effect| !matches!(effect, Effect::ArmTimer { id: known, .. } if known == id));
@@ -294,13 +294,22 @@ fn settle(wanted: &mut Vec<Effect>, event: &Event) {
     }
 }
 
+/// The task, read or write that an effect asks for.
+fn work_of(effect: &Effect) -> Option<EffectId> {
+    match effect {
+        Effect::ScheduleTask { id, .. } | Effect::ReadItems { id, .. } | Effect::WriteResults { id, .. } => {
+            Some(*id)
+        }
+        _ => None,
+    }
+}
+
 /// Adds what a step asks for to what is wanted.
 fn gather(wanted: &mut Vec<Effect>, effects: &mut Vec<Effect>) {
     for effect in effects.drain(..) {
         match &effect {
             Effect::CancelTask(id) => {
-                wanted
-                    .retain(|known| !matches!(known, Effect::ScheduleTask { id: known, .. } if known == id));
+                wanted.retain(|known| work_of(known) != Some(*id));
             }
             Effect::CancelTimer(id) => {
                 wanted.retain(|known| !matches!(known, Effect::ArmTimer { id: known, .. } if known == id));
@@ -309,7 +318,10 @@ fn gather(wanted: &mut Vec<Effect>, effects: &mut Vec<Effect>) {
                 wanted.retain(|known| !matches!(known, Effect::ArmTimer { id: known, .. } if known == id));
                 wanted.push(effect);
             }
-            Effect::ScheduleTask { .. } | Effect::Finished(_) => wanted.push(effect),
+            Effect::ScheduleTask { .. }
+            | Effect::ReadItems { .. }
+            | Effect::WriteResults { .. }
+            | Effect::Finished(_) => wanted.push(effect),
         }
     }
 }

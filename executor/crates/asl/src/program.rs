@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::condition::Condition;
 use crate::intrinsic::Intrinsic;
 use crate::jsonata::Expression;
+use crate::map::{ItemBatcher, ItemReader, ResultWriter};
 use crate::path::{Path, ReferencePath};
 use crate::template::Template;
 use crate::timestamp::Timestamp;
@@ -253,18 +254,26 @@ pub struct MapState {
     /// `MaxConcurrency` or `MaxConcurrencyPath`; 0 is no limit. In TCSL the default is 1.
     pub max_concurrency: Dynamic<u32>,
     /// `ProcessorConfig.Mode: DISTRIBUTED`; `None` is an inline Map.
-    pub distributed: Option<Distributed>,
+    pub distributed: Option<Box<Distributed>>,
 }
 
-/// What makes a Map distributed. Item readers, batchers, result writers and tolerated failures are refused
-/// when a definition is compiled, so the items come from the state's data and the first failed item fails
-/// the state.
-#[derive(Debug, Clone)]
+/// What makes a Map distributed.
+#[derive(Debug)]
 pub struct Distributed {
     /// `ProcessorConfig.ExecutionType`
     pub execution_type: ExecutionType,
-    /// `Label`
-    pub label: Option<Str>,
+    /// `Label`, or one made from the state's name: unique in the machine.
+    pub label: Str,
+    /// `ItemReader`; without one the items come from the state's data.
+    pub reader: Option<ItemReader>,
+    /// `ItemBatcher`
+    pub batcher: Option<ItemBatcher>,
+    /// `ResultWriter`
+    pub writer: Option<ResultWriter>,
+    /// `ToleratedFailureCount` or `ToleratedFailureCountPath`
+    pub tolerated_count: Option<Dynamic<i64>>,
+    /// `ToleratedFailurePercentage` or `ToleratedFailurePercentagePath`
+    pub tolerated_percentage: Option<Dynamic<f64>>,
 }
 
 /// What the child executions of a distributed Map are.

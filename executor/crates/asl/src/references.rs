@@ -8,8 +8,8 @@ use std::collections::HashSet;
 
 use crate::jsonata;
 use crate::program::{
-    Catcher, ChoiceRule, DataFlow, Dynamic, Graph, Guard, Kind, MapState, Program, Selection, State,
-    TaskState, Text, Wait,
+    Catcher, ChoiceRule, DataFlow, Distributed, Dynamic, Graph, Guard, Kind, MapState, Program, Selection,
+    State, TaskState, Text, Wait,
 };
 use crate::template::Template;
 use crate::value::Str;
@@ -120,6 +120,25 @@ fn of_map(map: &MapState, found: Found<'_>) {
     of_template(map.items.as_ref(), found);
     of_template(map.item_selector.as_ref(), found);
     of_dynamic(Some(&map.max_concurrency), found);
+    if let Some(distributed) = &map.distributed {
+        of_distributed(distributed, found);
+    }
+}
+
+fn of_distributed(distributed: &Distributed, found: Found<'_>) {
+    if let Some(reader) = &distributed.reader {
+        of_template(reader.parameters.as_ref(), found);
+        of_dynamic(reader.max_items.as_ref(), found);
+    }
+    if let Some(batcher) = &distributed.batcher {
+        of_dynamic(batcher.max_items.as_ref(), found);
+        of_dynamic(batcher.max_bytes.as_ref(), found);
+        of_template(batcher.input.as_ref(), found);
+    }
+    let writing = distributed.writer.as_ref().and_then(|writer| writer.writing.as_ref());
+    of_template(writing.map(|writing| &writing.parameters), found);
+    of_dynamic(distributed.tolerated_count.as_ref(), found);
+    of_dynamic(distributed.tolerated_percentage.as_ref(), found);
 }
 
 fn of_rule(rule: &ChoiceRule, found: Found<'_>) {
@@ -224,5 +243,20 @@ mod tests {
             "C":{"QueryLanguage":"JSONata","Type":"Wait","Seconds":"{% $z %}","Next":"D"},
             "D":{"QueryLanguage":"JSONata","Type":"Pass","Output":"{% $map([1], $string) %}","End":true}"#;
         assert_eq!(references(states), [one("A", &["x"]), one("B", &["count", "y"]), one("C", &["z"])]);
+    }
+
+    #[test]
+    fn readers_batchers_writers_and_tolerances_count() {
+        let states = r#""A":{"Type":"Map","End":true,"ToleratedFailureCountPath":"$f",
+            "ToleratedFailurePercentagePath":"$g",
+            "ItemReader":{"Resource":"arn:aws:states:::s3:getObject","Parameters":{"Bucket.$":"$a","Key":"k"},
+                "ReaderConfig":{"InputType":"JSON","MaxItemsPath":"$b"}},
+            "ItemBatcher":{"MaxItemsPerBatchPath":"$c","MaxInputBytesPerBatchPath":"$d","BatchInput":{"x.$":"$e"}},
+            "ResultWriter":{"Resource":"arn:aws:states:::s3:putObject","Parameters":{"Bucket.$":"$h"}},
+            "ItemProcessor":{"ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"EXPRESS"},
+                "StartAt":"I","States":{"I":{"Type":"Succeed"}}}}"#;
+        let found = references(states);
+        let all: String = found[0].1.concat();
+        assert_eq!((found[0].0.as_str(), all.as_str()), ("A", "abcdehfg"));
     }
 }

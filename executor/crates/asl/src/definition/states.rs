@@ -36,7 +36,7 @@ impl Compiler<'_> {
         // Everything is looked at before anything is given up, so that all problems are found at once.
         let assign = self.assign(node, jsonata.then(|| Reads::behind(kind)), "", place);
         let (kind, flow) = match kind {
-            "Map" => self.map(node, jsonata, place).unzip(),
+            "Map" => self.map(&member.name, node, jsonata, place).unzip(),
             _ => (self.kind(kind, node, targets, jsonata, place), self.flow(kind, node, jsonata, place)),
         };
         Some(State {

@@ -191,6 +191,21 @@ pub(super) fn count(
     })
 }
 
+/// A number within these bounds that an expression gives.
+pub(super) fn number(
+    expression: &Expression,
+    field: &str,
+    range: &RangeInclusive<f64>,
+    scope: &Scope<'_>,
+) -> Result<f64, EvalError> {
+    let number = typed(expression, format_args!("{field}"), "number", scope, Value::as_f64)?;
+    if range.contains(&number) {
+        return Ok(number);
+    }
+    let told = format!("{field} must be between {} and {}.", range.start(), range.end());
+    Err(EvalError::query(field, told))
+}
+
 /// The value of an expression that has to be of one type.
 fn typed<T>(
     expression: &Expression,
@@ -220,6 +235,6 @@ impl EvalError {
 }
 
 /// A value in a message: a string without its quotes.
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_json_string(), str::to_owned)
 }

@@ -2,9 +2,11 @@
 
 use super::effect::Outcome;
 use super::flow::DATA_LIMIT_EXCEEDED;
+use super::map_run::{ITEM_READER_FAILED, RESULT_WRITER_FAILED, TOLERANCE_EXCEEDED};
 use super::run::{Run, Step, fault, state_type};
 use super::threads::{ROOT, Thread, Work};
 use crate::history::{EventKind, Iteration, Note, Observer};
+use crate::map::Ending;
 use crate::path::EvalError;
 use crate::program::{Catcher, Kind, Retrier, State};
 use crate::value::{Str, Value};
@@ -91,7 +93,9 @@ impl<'a, O: Observer> Run<'a, O> {
     /// An evaluation's error as the state's failure; the history tells of one in a field of a JSONata state.
     pub fn evaluation_failed(&mut self, slot: u32, error: EvalError) -> Failure {
         let EvalError { error, message, location } = error;
-        let cause = if error == DATA_LIMIT_EXCEEDED {
+        let cause = if [DATA_LIMIT_EXCEEDED, ITEM_READER_FAILED, RESULT_WRITER_FAILED, TOLERANCE_EXCEEDED]
+            .contains(&error)
+        {
             Str::from(message)
         } else {
             let name = &self.state(slot).name;
@@ -125,18 +129,18 @@ impl<'a, O: Observer> Run<'a, O> {
         let state = self.state(slot);
         let work = std::mem::replace(&mut self.threads.at_mut(slot).work, Work::Ready);
         let joining = matches!(work, Work::Joining(_));
-        if joining {
-            self.abort_children(slot, &failure);
-        }
-        if let Some(step) = self.retry(slot, state, &failure, joining) {
-            return step;
-        }
         if let Work::Joining(join) = &work {
-            let Thread { previous, silent, .. } = self.threads.at_mut(slot);
-            if join.distributed {
+            self.abort_children(slot, &failure);
+            self.cancel(&work);
+            if join.run.is_some() {
+                // A retry is another Map Run, so this one ends in any case.
+                let Thread { previous, silent, .. } = self.threads.at_mut(slot);
                 let fault = fault(&failure.error, &failure.cause);
                 self.log.advance(previous, *silent, EventKind::MapRunFailed(fault));
             }
+        }
+        if let Some(step) = self.retry(slot, state, &failure, joining) {
+            return step;
         }
         let begun = joining || failure.name() == EvalError::QUERY_EVALUATION_ERROR;
         let event = match &state.kind {
@@ -202,7 +206,12 @@ impl<'a, O: Observer> Run<'a, O> {
         let Thread { parent, branch, previous, silent, .. } = *self.threads.at(slot);
         let around = self.state(parent);
         match &around.kind {
-            Kind::Map(map) if map.distributed.is_none() => {
+            Kind::Map(map) if map.distributed.is_some() => {
+                let Failure { error, cause, .. } = failure;
+                self.threads.remove(slot);
+                return self.child_execution_ended(parent, branch, Ending::Failed(error, cause));
+            }
+            Kind::Map(_) => {
                 let iteration = Iteration { name: &around.name, index: branch };
                 self.log.beside(previous, silent, EventKind::MapIterationFailed(iteration));
             }
@@ -233,6 +242,9 @@ impl<'a, O: Observer> Run<'a, O> {
             let thread = self.threads.at(child);
             let Thread { parent, branch, previous, silent, .. } = *thread;
             let idle = matches!(thread.work, Work::Ready);
+            if matches!(&thread.work, Work::Joining(join) if join.run.is_some()) {
+                self.log.beside(previous, silent, EventKind::MapRunAborted);
+            }
             if !idle {
                 let state = self.state(child);
                 self.log.beside(previous, silent, EventKind::StateAborted(state_type(&state.kind)));

@@ -129,6 +129,8 @@ impl<'a, O: Observer> Run<'a, O> {
             Event::TaskSubmitted { id, output } => self.task_submitted(id, &output),
             Event::TaskSucceeded { id, output } => self.task_succeeded(id, output),
             Event::TaskFailed { id, error, cause } => self.task_failed(id, error, cause),
+            Event::ItemsRead { id, body } => self.items_read(id, body),
+            Event::ResultsWritten(id) => self.results_written(id),
             Event::TaskHeartbeat(id) => self.task_heartbeat(id),
             Event::Stop { error, cause } => self.finish(Outcome::Aborted { error, cause }),
         };
@@ -175,6 +177,7 @@ impl<'a, O: Observer> Run<'a, O> {
             retry_count: counted.then_some(retries),
             task: None,
             item: None,
+            child: if thread.silent { self.child_around(thread) } else { None },
             now: self.now(),
             draws: self.draws,
             variables: thread.variables.clone(),
@@ -341,7 +344,11 @@ impl<'a, O: Observer> Run<'a, O> {
                 self.cancel_timers(task);
             }
             Work::Waiting(timer) | Work::Retrying(timer) => self.effects.push(Effect::CancelTimer(*timer)),
-            Work::Ready | Work::Joining(_) | Work::Free(_) => {}
+            Work::Joining(join) => {
+                let awaited = join.run.as_ref().and_then(|run| run.awaiting);
+                self.effects.extend(awaited.map(Effect::CancelTask));
+            }
+            Work::Ready | Work::Free(_) => {}
         }
     }
 

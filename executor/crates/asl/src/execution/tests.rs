@@ -414,7 +414,7 @@ fn an_endless_loop_in_a_distributed_child_ends_too() {
     );
     let hand = Hand::start(&endless, "[1]", 0);
     let Some(Outcome::Failed { error, .. }) = outcome(&hand.effects) else { panic!("{:?}", hand.effects) };
-    assert_eq!(error.as_deref(), Some("States.Runtime"));
+    assert_eq!(error.as_deref(), Some("States.ExceedToleratedFailureThreshold"));
     let ends = ["MapStateEntered", "MapStateStarted", "MapRunStarted", "MapRunFailed", "MapStateFailed"];
     assert_eq!(hand.types()[1..6], ends);
 }
@@ -454,6 +454,8 @@ fn play(machine: &Arc<Machine>, choices: &[(u8, u8)]) -> (Vec<(i64, Event)>, Vec
                 Effect::ArmTimer { id, .. } => wanted.push((*id, false)),
                 Effect::CancelTask(id) => wanted.retain(|entry| *entry != (*id, true)),
                 Effect::CancelTimer(id) => wanted.retain(|entry| *entry != (*id, false)),
+                // Nothing reads or writes here.
+                Effect::ReadItems { .. } | Effect::WriteResults { .. } => {}
                 Effect::Finished(_) => return (events, effects),
             }
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::effect::EffectId;
+use super::map_run::MapRun;
 use crate::program::{Graph, Kind, Program, StateIndex};
 use crate::timestamp::Timestamp;
 use crate::value::{Payload, Value};
@@ -91,7 +92,8 @@ pub(super) struct Join {
     /// A Map's items.
     pub items: Value,
     pub map: bool,
-    pub distributed: bool,
+    /// Of a distributed Map.
+    pub run: Option<Box<MapRun>>,
 }
 
 /// Retries of one visit to a state.

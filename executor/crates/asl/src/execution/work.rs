@@ -157,7 +157,7 @@ impl<'a, O: Observer> Run<'a, O> {
     }
 
     pub(super) fn task_failed(&mut self, id: EffectId, error: Str, cause: Str) -> Step {
-        let Some((slot, task, state)) = self.task(id) else { return Step::Idle };
+        let Some((slot, task, state)) = self.task(id) else { return self.transfer_failed(id, cause) };
         self.cancel_timers(&task);
         if !task.started {
             self.note_started(slot, &state.resource);

@@ -102,6 +102,7 @@ fn describe(kind: &EventKind<'_>) -> (&'static str, Map) {
         }
         EventKind::MapRunSucceeded => ("MapRunSucceeded", Map::default()),
         EventKind::MapRunFailed(fault) => ("MapRunFailed", fault_of(*fault)),
+        EventKind::MapRunAborted => ("MapRunAborted", Map::default()),
         EventKind::ParallelStateStarted => ("ParallelStateStarted", Map::default()),
         EventKind::ParallelStateSucceeded => ("ParallelStateSucceeded", Map::default()),
         EventKind::ParallelStateFailed => ("ParallelStateFailed", Map::default()),

@@ -242,6 +242,8 @@ pub enum EventKind<'a> {
     MapRunSucceeded,
     /// A distributed Map's children failed.
     MapRunFailed(Fault<'a>),
+    /// A distributed Map's children were given up.
+    MapRunAborted,
     /// All branches begin.
     ParallelStateStarted,
     /// All branches are over.
