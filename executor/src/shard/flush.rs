@@ -197,6 +197,8 @@ impl Shard {
         match result {
             Ok(()) => {
                 log.attempts = 0;
+                self.heard();
+                let log = &mut self.logs[at];
                 if log.state == LogState::Down {
                     log.state = LogState::Serving;
                     tracing::info!(partition = log.partition.get(), "the store confirms again");

@@ -154,7 +154,7 @@ impl Shard {
         match execution {
             ExecutionName::Id(id) => self.find(*id),
             ExecutionName::Named { machine, name } => {
-                self.names.holder(machine, name).and_then(|id| self.find(id))
+                self.names.holder(machine, name).and_then(|holder| self.find(holder.id))
             }
         }
     }
@@ -163,7 +163,7 @@ impl Shard {
     pub(super) fn place_of(&self, log: usize, execution: &ExecutionName) -> Option<Place> {
         let id = match execution {
             ExecutionName::Id(id) => *id,
-            ExecutionName::Named { machine, name } => self.names.holder(machine, name)?,
+            ExecutionName::Named { machine, name } => self.names.holder(machine, name)?.id,
         };
         let opened = self.find(id).and_then(|address| self.open.get(address)?.blocks.first().copied());
         let located = match opened {

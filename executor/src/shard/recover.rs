@@ -386,7 +386,7 @@ impl Shard {
         log.state = LogState::Serving;
         log.dedupe.begin(now_ms);
         for (batch, block, time_ms) in batches {
-            let seen = Seen { content: Content::Logged(block), in_flight: false, refused: Box::default() };
+            let seen = Seen { content: Content::Logged(block), in_flight: false, exceptions: Box::default() };
             log.dedupe.remember(batch, time_ms, seen, now_ms, max);
         }
         self.metrics.recovered.add(open.len() as u64);
@@ -395,6 +395,7 @@ impl Shard {
         }
         let ms = self.now_us.saturating_sub(self.begun_us) / 1_000;
         self.metrics.recovery_ms.set(ms);
+        self.heard();
         self.publish_state();
         self.recover_next();
     }
@@ -416,8 +417,7 @@ impl Shard {
         let Opened { id, start_time_ms, seed, name, input, .. } = opened;
         let beginning = Beginning { id, name: name.as_deref(), seed, start_time_ms };
         let (mut effects, mut wanted) = (std::mem::take(&mut self.effects), Vec::new());
-        let bytes = input.len() as u64;
-        let payload = Payload::from_checked(input);
+        let payload = Payload::from_checked(input.clone());
         let mut execution = machine.begin(&beginning, payload, &mut effects, &mut asl::history::NoObserver);
         gather(&mut wanted, &mut effects);
         for told in journal.iter().filter(|_| machine.is_standard()) {
@@ -445,10 +445,10 @@ impl Shard {
             blocks,
             waiting_for: WaitingFor::default(),
             ended: None,
-            permit: self.admission.take_anyway(1, bytes),
+            permit: self.admission.take_anyway(1, input.len() as u64),
             stoppers: None,
         };
-        let address = self.admit(open);
+        let address = self.admit(open, &input);
         self.apply(address, &mut wanted);
         // What it waits for was caused by what is durable already.
         for task in std::mem::take(&mut self.logs[log].page.held) {

@@ -6,6 +6,7 @@
 //! [`MemoryStore::fail_next`], [`MemoryStore::set_unavailable`] and [`MemoryStore::hold_appends`].
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -45,6 +46,7 @@ struct Shared {
     faults: Mutex<VecDeque<Fault>>,
     unavailable: watch::Sender<Option<String>>,
     held: watch::Sender<bool>,
+    pings: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -90,6 +92,7 @@ impl MemoryStore {
             faults: Mutex::default(),
             unavailable: watch::Sender::new(None),
             held: watch::Sender::new(false),
+            pings: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -120,6 +123,12 @@ impl MemoryStore {
     #[must_use]
     pub fn block_count(&self, partition: PartitionId) -> usize {
         lock(self.partition(partition)).blocks.len()
+    }
+
+    /// How often it was asked whether it answers, for tests.
+    #[must_use]
+    pub fn pings(&self) -> u64 {
+        self.shared.pings.load(Ordering::Relaxed)
     }
 
     fn partition(&self, partition: PartitionId) -> &Mutex<Partition> {
@@ -337,6 +346,13 @@ impl Store for MemoryStore {
                 old.checked_add(1).ok_or_else(|| StoreError::Refused("a counter is full".to_owned()))?;
             keys.insert(key, Bytes::from(new.to_string()));
             Ok(new)
+        })
+    }
+
+    fn ping(&self) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            self.shared.pings.fetch_add(1, Ordering::Relaxed);
+            self.available()
         })
     }
 

@@ -1,5 +1,7 @@
 //! A shard on its own thread against a store in memory, and a client that speaks to its queue.
 
+mod naming;
+mod probing;
 mod recovering;
 mod starting;
 mod stopping;
@@ -236,11 +238,12 @@ impl Drop for TestShard {
 }
 
 /// One answer to a batch.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Answer {
     pub from: u32,
     pub to: u32,
     pub refusal: Option<v1::StartRefusal>,
+    pub running: Option<v1::RunningExecution>,
 }
 
 impl Answer {
@@ -251,7 +254,7 @@ impl Answer {
 
 pub async fn next(answers: &mut mpsc::Receiver<v1::StartAck>) -> Answer {
     let ack = soon("an acknowledgement", answers.recv()).await.expect("the shard answers");
-    Answer { from: ack.from, to: ack.to, refusal: ack.refusal }
+    Answer { from: ack.from, to: ack.to, refusal: ack.refusal, running: ack.running }
 }
 
 /// The outcomes that a watcher is told, until it has so many, in the order of their ids.
