@@ -440,12 +440,18 @@ fn spawn_logged(what: &'static str, task: impl Future<Output = io::Result<()>> +
 
 /// The node's own connection, and what its settings promise.
 async fn reach_store(context: Arc<NodeContext>, connect: Arc<dyn Connect>, metrics: NodeMetrics) {
-    let store = match connect.connect().await {
-        Ok(store) => store,
-        Err(error) => {
-            tracing::error!(%error, "the store refuses this node: correct the configuration and start it again");
-            return;
+    let mut pause = Duration::from_millis(500);
+    let store = loop {
+        match connect.connect().await {
+            Ok(store) => break store,
+            // What is wrong may be mended on either side; a store that is only absent is waited for by the connection.
+            Err(error) => tracing::error!(
+                %error,
+                "the store refuses this node: correct the store, or the configuration and start the node again"
+            ),
         }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(5));
     };
     let mut pause = Duration::from_millis(50);
     let durability = loop {

@@ -103,6 +103,8 @@ pub(super) struct Shard {
     pub draining: Option<Vec<Reply<()>>>,
     pub begun: bool,
     pub begun_us: u64,
+    /// Connections that failed before the first one stood.
+    pub connects_failed: u32,
     /// Logs whose recovery has begun.
     pub recovering: usize,
     /// Batches that wait for definitions.
@@ -153,6 +155,7 @@ impl Shard {
             draining: None,
             begun: false,
             begun_us: now_us,
+            connects_failed: 0,
             recovering: 0,
             loading: 0,
             hasher: foldhash::quality::RandomState::default(),

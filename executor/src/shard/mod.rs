@@ -26,6 +26,7 @@ mod names;
 mod probe;
 mod recover;
 mod retain;
+mod rewrite;
 mod slab;
 mod start;
 mod step;

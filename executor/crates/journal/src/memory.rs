@@ -6,7 +6,7 @@
 //! [`MemoryStore::fail_next`], [`MemoryStore::set_unavailable`] and [`MemoryStore::hold_appends`].
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -47,6 +47,7 @@ struct Shared {
     unavailable: watch::Sender<Option<String>>,
     held: watch::Sender<bool>,
     pings: AtomicU64,
+    derived_lost: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -93,6 +94,7 @@ impl MemoryStore {
             unavailable: watch::Sender::new(None),
             held: watch::Sender::new(false),
             pings: AtomicU64::new(0),
+            derived_lost: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -119,6 +121,11 @@ impl MemoryStore {
         self.shared.held.send_replace(false);
     }
 
+    /// While this is set, appends write their block and lose what travels beside it, as a crash in between does.
+    pub fn lose_derived(&self, lost: bool) {
+        self.shared.derived_lost.store(lost, Ordering::Relaxed);
+    }
+
     /// How many blocks a partition's log holds, for tests.
     #[must_use]
     pub fn block_count(&self, partition: PartitionId) -> usize {
@@ -142,7 +149,7 @@ impl MemoryStore {
         }
     }
 
-    async fn append_now(&self, append: Append) -> Result<(), StoreError> {
+    async fn append_now(&self, mut append: Append) -> Result<(), StoreError> {
         append.check()?;
         let mut held = self.shared.held.subscribe();
         // The sender lives as long as this store: waiting cannot fail.
@@ -151,6 +158,9 @@ impl MemoryStore {
         let fault = lock(&self.shared.faults).pop_front();
         if let Some(Fault::Refuse(error)) = fault {
             return Err(error);
+        }
+        if self.shared.derived_lost.load(Ordering::Relaxed) {
+            append.derived.clear();
         }
         lock(self.partition(append.partition)).append(append)?;
         match fault {

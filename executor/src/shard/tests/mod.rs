@@ -3,6 +3,7 @@
 mod naming;
 mod probing;
 mod recovering;
+mod rewriting;
 mod starting;
 mod stopping;
 mod working;
@@ -25,6 +26,7 @@ use super::{Command, ShardContext};
 use crate::clock::{Clock, ManualClock};
 use crate::definitions::Definitions;
 use crate::error::Error;
+use crate::limits;
 
 pub const START_MS: u64 = 1_700_000_000_000;
 pub const MACHINE: &str = "arn:aws:states:us-east-1:123456789012:stateMachine:orders";

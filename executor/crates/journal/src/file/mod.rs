@@ -119,6 +119,9 @@ fn unavailable(what: &str, path: &Path, error: &std::io::Error) -> StoreError {
     let advice = match error.kind() {
         _ if is_full(error) => ": free some space there, or shorten the retention; writing goes on by itself",
         std::io::ErrorKind::PermissionDenied => ": give this user the right to write there",
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+            ": choose a directory that can be made"
+        }
         std::io::ErrorKind::ReadOnlyFilesystem => ": mount it writable",
         _ => "",
     };
