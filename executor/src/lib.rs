@@ -1,6 +1,7 @@
 //! The node.
 
 pub mod admission;
+mod alarm;
 pub mod cli;
 pub mod clock;
 pub mod config;

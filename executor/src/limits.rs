@@ -67,8 +67,9 @@ pub const FLUSH_BYTES_MAX: usize = 2 << 20;
 /// Records that make a flush start without waiting for [`FLUSH_PACE`].
 pub const FLUSH_RECORDS_MIN: usize = 256;
 
-/// The shortest time between the starts of two small flushes of one log.
-pub const FLUSH_PACE: Duration = Duration::from_millis(1);
+/// Small flushes begin at most once in each tick of this length. Ticks are those of Unix time, so that the logs of a node
+/// reach the store together and share its fsync.
+pub const FLUSH_PACE: Duration = Duration::from_micros(2_500);
 
 /// Blocks of one log that may wait for the store before starts are refused.
 pub const FLUSHES_WAITING_MAX: usize = 8;

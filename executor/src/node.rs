@@ -29,7 +29,7 @@ use crate::definitions::Definitions;
 use crate::grpc::health::Health;
 use crate::grpc::{NodeContext, NodeStore, Scope, Surface, ask, dispatcher, listener, queue, router};
 use crate::shard::{self, Command, Serve, ShardConfig, ShardContext, ShardHandle};
-use crate::store::Patient;
+use crate::store::{self, Patient};
 use crate::{heartbeat, metrics_http};
 
 /// Commands that may wait for a shard. Each is a batch at most; what is beyond waits in its connection.
@@ -440,19 +440,7 @@ fn spawn_logged(what: &'static str, task: impl Future<Output = io::Result<()>> +
 
 /// The node's own connection, and what its settings promise.
 async fn reach_store(context: Arc<NodeContext>, connect: Arc<dyn Connect>, metrics: NodeMetrics) {
-    let mut pause = Duration::from_millis(500);
-    let store = loop {
-        match connect.connect().await {
-            Ok(store) => break store,
-            // What is wrong may be mended on either side; a store that is only absent is waited for by the connection.
-            Err(error) => tracing::error!(
-                %error,
-                "the store refuses this node: correct the store, or the configuration and start the node again"
-            ),
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(5));
-    };
+    let store = store::connect_at_last(&*connect).await;
     let mut pause = Duration::from_millis(50);
     let durability = loop {
         match store.durability().await {

@@ -71,8 +71,8 @@ impl Cluster {
         let redis = match settings.store {
             StoreKind::Redis => {
                 let dir = Some(directory.path().to_owned());
-                let options =
-                    RedisOptions { appendfsync: settings.appendfsync, dir, ..RedisOptions::default() };
+                let (appendfsync, extra) = (settings.appendfsync, recommended_redis());
+                let options = RedisOptions { appendfsync, dir, extra, ..RedisOptions::default() };
                 Some(Redis::start(options).map_err(process)?)
             }
             StoreKind::File | StoreKind::Memory => None,
@@ -157,6 +157,17 @@ impl Cluster {
             _ => Ok(None),
         }
     }
+}
+
+/// The settings that `executor/deploy/redis.conf` recommends, but for the one that the suite varies.
+fn recommended_redis() -> Vec<(String, String)> {
+    let lines = include_str!("../../../executor/deploy/redis.conf").lines();
+    lines
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once(' '))
+        .filter(|(name, _)| *name != "appendfsync")
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 fn node_arguments(settings: &Settings, port: u16) -> Vec<String> {

@@ -6,7 +6,6 @@
 //! runtime run between two rounds. Nothing here fails.
 
 use std::cell::RefCell;
-use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -18,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::Command;
 use super::core::{Flight, Landed, Shard};
+use crate::alarm::Alarm;
 use crate::clock::Clock;
 use crate::limits;
 
@@ -35,9 +35,7 @@ pub(super) struct Wake {
 pub(super) struct Sources {
     commands: mpsc::Receiver<Command>,
     flights: FuturesUnordered<Flight>,
-    alarm: Option<Pin<Box<dyn Future<Output = ()>>>>,
-    alarm_at_us: u64,
-    clock: Clock,
+    alarm: Alarm,
     spare: Wake,
     closed: bool,
     yielding: bool,
@@ -47,21 +45,10 @@ impl Sources {
     pub fn new(commands: mpsc::Receiver<Command>, clock: Clock) -> Self {
         let flights = FuturesUnordered::new();
         let spare = Wake::default();
+        let mut alarm = Alarm::new(clock);
         // The first poll wakes the shard, so that it can begin its recovery.
-        let alarm: Pin<Box<dyn Future<Output = ()>>> = Box::pin(std::future::ready(()));
-        let (alarm, alarm_at_us) = (Some(alarm), 0);
-        Self { commands, flights, alarm, alarm_at_us, clock, spare, closed: false, yielding: false }
-    }
-
-    /// Wakes the shard at this instant at the latest.
-    fn set_alarm(&mut self, at_us: Option<u64>) {
-        // An alarm that rings too early costs one empty round; setting it anew each time would cost more.
-        let Some(at_us) = at_us else { return };
-        if self.alarm.is_none() || at_us < self.alarm_at_us {
-            let clock = self.clock.clone();
-            self.alarm = Some(Box::pin(async move { clock.sleep_until_us(at_us).await }));
-            self.alarm_at_us = at_us;
-        }
+        alarm.set(0);
+        Self { commands, flights, alarm, spare, closed: false, yielding: false }
     }
 
     fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Option<Wake>> {
@@ -80,10 +67,7 @@ impl Sources {
                 Poll::Ready(None) | Poll::Pending => break,
             }
         }
-        let rang = self.alarm.as_mut().is_some_and(|alarm| alarm.as_mut().poll(cx).is_ready());
-        if rang {
-            self.alarm = None;
-        }
+        let rang = self.alarm.poll(cx).is_ready();
         if rang || !wake.commands.is_empty() || !wake.landed.is_empty() {
             self.yielding = true;
             return Poll::Ready(Some(wake));
@@ -130,7 +114,9 @@ impl StreamHandler<Wake> for ShardActor {
         self.shard.metrics.queue_depth.set(sources.commands.len() as u64);
         self.shard.wake(&mut wake);
         sources.flights.extend(self.shard.flights.drain(..));
-        sources.set_alarm(self.shard.next_alarm_us());
+        if let Some(at_us) = self.shard.next_alarm_us() {
+            sources.alarm.set(at_us);
+        }
         sources.spare = wake;
     }
 }

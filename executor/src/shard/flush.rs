@@ -1,7 +1,7 @@
 //! Flushing: blocks are finished, appended one at a time, confirmed, and only then is anybody told.
 //!
-//! A flush begins when the last one was answered and 256 records wait or a millisecond has passed since the last one
-//! began: alone, an execution waits one round trip; under load blocks grow by themselves, to 2 MiB. An append whose
+//! A flush begins when the last one was answered and 256 records wait or a new tick of 2.5 ms has come since it began:
+//! alone, an execution waits one round trip; under load blocks grow by themselves, to 2 MiB. An append whose
 //! outcome is unknown is repeated as it is, with growing pauses; meanwhile nothing is acknowledged and starts are refused.
 //! What may fail: the store. A fenced log is dropped with everything in it; what it had acknowledged is the new owner's.
 
@@ -48,9 +48,10 @@ pub fn payload_of(outcome: &Outcome) -> Bytes {
     }
 }
 
-/// When the next small flush may begin, in microseconds.
+/// When the next small flush may begin, in microseconds: at the next tick.
 fn paced_us(begun_us: u64) -> u64 {
-    begun_us + limits::FLUSH_PACE.as_micros() as u64
+    let pace_us = limits::FLUSH_PACE.as_micros() as u64;
+    (begun_us / pace_us + 1) * pace_us
 }
 
 impl Shard {

@@ -5,8 +5,9 @@
 //! same program, input, seed and events always give the same effects. What may fail: compilation, with diagnostics;
 //! an execution's own failure is an outcome, not an error of this crate.
 //!
-//! Rooms, from the ground up: [`value`] (JSON values and payloads), [`path`] (JSONPath), [`template`] (payload
-//! templates), [`condition`] (choice rules), [`program`] (what a definition compiles to), [`definition`] (text to
+//! Rooms, from the ground up: [`value`] (JSON values and payloads), [`path`] (JSONPath), [`intrinsic`] (`States.*`
+//! functions), [`template`] (payload templates), [`condition`] (choice rules), [`qrn`] (what a TCSL resource names),
+//! [`program`] (what a definition compiles to), [`definition`] (text to
 //! program, with diagnostics), [`execution`] (the machine that steps), [`history`] (observers), [`simulate`] (runs in
 //! virtual time).
 
@@ -14,8 +15,10 @@ pub mod condition;
 pub mod definition;
 pub mod execution;
 pub mod history;
+pub mod intrinsic;
 pub mod path;
 pub mod program;
+pub mod qrn;
 pub mod simulate;
 pub mod template;
 pub mod timestamp;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::condition::Condition;
+use crate::intrinsic::Intrinsic;
 use crate::path::{Path, ReferencePath};
 use crate::template::Template;
 use crate::timestamp::Timestamp;
@@ -136,9 +137,9 @@ pub enum Kind {
     /// Ends its graph with an error.
     Fail {
         /// `Error` or `ErrorPath`
-        error: Option<Dynamic<Str>>,
+        error: Option<Text>,
         /// `Cause` or `CausePath`
-        cause: Option<Dynamic<Str>>,
+        cause: Option<Text>,
     },
     /// Runs all branches on the same input.
     Parallel {
@@ -147,6 +148,17 @@ pub enum Kind {
     },
     /// Runs one graph on every item.
     Map(Box<MapState>),
+}
+
+/// A text of a Fail state.
+#[derive(Debug, Clone)]
+pub enum Text {
+    /// Written in the definition.
+    Constant(Str),
+    /// `ErrorPath` or `CausePath`: a path.
+    Path(Path),
+    /// `ErrorPath` or `CausePath`: a call of an intrinsic function.
+    Intrinsic(Intrinsic),
 }
 
 /// A constant of the definition, or a path that gives it at run time.

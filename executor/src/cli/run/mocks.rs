@@ -43,7 +43,13 @@ impl Services for Mocks {
             *given += 1;
             reply
         });
-        recorded.unwrap_or_else(|| Reply::now(Answer::Succeeds(request.input.clone())))
+        let mut reply = recorded.unwrap_or_else(|| Reply::now(Answer::Succeeds(request.input.clone())));
+        if let Answer::Succeeds(output) = &reply.answer
+            && let Some((error, cause)) = asl::qrn::failure(request.resource, output)
+        {
+            reply.answer = Answer::Fails(error, cause);
+        }
+        reply
     }
 }
 

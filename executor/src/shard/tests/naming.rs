@@ -65,7 +65,7 @@ async fn the_same_name_and_input_is_the_running_execution_also_after_kill_9_and_
     }
     let execution = execution(1, 0);
     let stop = |reply| Command::Stop { execution, error: String::new(), cause: String::new(), reply };
-    world.clock.advance(Duration::from_millis(1));
+    world.clock.advance(TICK);
     shard.ask(stop).await.expect("stopped");
     assert_eq!(code(&shard.started(named(6, wait, Mode::Standard, "monday", "1")).await), TAKEN, "closed");
 }

@@ -39,7 +39,7 @@ fn named(sequence: u64, definition: DefinitionHash) -> v1::StartBatch {
 async fn written_again(world: &World, shard: &TestShard) {
     let written = async {
         while shard.metrics.flushes.get() == 0 {
-            world.clock.advance(Duration::from_millis(1));
+            world.clock.advance(TICK);
             shard.settled().await;
         }
     };

@@ -77,12 +77,18 @@ impl Compiler<'_> {
         self.only(config, fields::PROCESSOR_CONFIG, &place);
         let mode = self.one_of(config, "Mode", &["INLINE", "DISTRIBUTED"], &place)?;
         let kind = self.one_of(config, "ExecutionType", &["STANDARD", "EXPRESS"], &place)?;
+        if mode == Some("INLINE")
+            && let Some(member) = config.member("ExecutionType")
+        {
+            self.unsupported_field(member, "Only a distributed Map has it".to_owned(), &place);
+        }
         if mode != Some("DISTRIBUTED") {
             return Some(None);
         }
         if self.machine == MachineType::Express {
-            let message = "Express state machine does not support Map states in DISTRIBUTED mode";
-            self.findings.schema(&place, message);
+            let message =
+                "The field 'Mode' with value 'DISTRIBUTED' is not supported inside 'EXPRESS' state machines";
+            self.findings.schema(&config.member("Mode").map_or(place, |mode| place.member(mode)), message);
         }
         match kind {
             Some("EXPRESS") => Some(Some(ExecutionType::Express)),
@@ -94,28 +100,10 @@ impl Compiler<'_> {
         }
     }
 
-    /// A field with one of a few values. The outer `None` is an error, the inner an absent field.
-    fn one_of(
-        &mut self,
-        node: &Node,
-        field: &str,
-        values: &[&'static str],
-        place: &Place<'_>,
-    ) -> Option<Option<&'static str>> {
-        let Some(member) = node.member(field) else { return Some(None) };
-        let found = values.iter().copied().find(|value| member.value.as_str() == Some(value));
-        if found.is_none() {
-            let list = values.join(", ");
-            let message = format!("The field '{field}' should have one of these values: [{list}]");
-            self.findings.schema(&place.member(member), message);
-        }
-        found.map(Some)
-    }
-
     /// `ItemsPath`; the outer `None` is an error.
     fn items_path(&mut self, node: &Node, place: &Place<'_>) -> Option<Option<crate::path::Path>> {
         let Some(member) = node.member("ItemsPath") else { return Some(None) };
-        self.path(&member.value, &place.member(member)).map(Some)
+        self.reference_path(&member.value, &place.member(member)).map(Some)
     }
 
     /// `ItemSelector`, or the legacy `Parameters`.
@@ -134,7 +122,7 @@ impl Compiler<'_> {
             return None;
         }
         if let Some(member) = node.member(FIELDS[1]) {
-            return self.path(&member.value, &place.member(member)).map(Dynamic::Path);
+            return self.reference_path(&member.value, &place.member(member)).map(Dynamic::Path);
         }
         if node.member(FIELDS[0]).is_none() {
             let default = match self.dialect {
@@ -155,13 +143,14 @@ impl Compiler<'_> {
         let refused = |c: char| c.is_control() || c.is_whitespace() || r#"?*<>{}[]:;,\|^~$#%&`""#.contains(c);
         let length = label.chars().count();
         if length == 0 || length > LABEL_MAX {
-            let message = format!("The label has {length} characters; 1 to {LABEL_MAX} are allowed");
+            let message = format!("The label exceeds the {LABEL_MAX}-character limit allowed by the service");
+            let message = if length == 0 { "The label is empty".to_owned() } else { message };
             self.findings.error(code::INVALID_LABEL_NAME, &place, message);
         } else if let Some(character) = label.chars().find(|c| refused(*c)) {
             let message = format!("The label holds the character {character:?}, which is not allowed");
             self.findings.error(code::INVALID_LABEL_NAME, &place, message);
         } else if !self.labels.insert(label.to_owned()) {
-            let message = format!("The label '{label}' appears more than once in the machine");
+            let message = format!("Duplicate Label name: {label}");
             self.findings.error(code::DUPLICATE_LABEL_NAME, &place, message);
         }
         Some(Str::from(label))
@@ -172,11 +161,7 @@ impl Compiler<'_> {
         self.exclusive(node, &["ToleratedFailurePercentage", "ToleratedFailurePercentagePath"], place);
         self.integer_field(node, "ToleratedFailureCount", Range::NATURAL, place);
         if let Some(member) = node.member("ToleratedFailurePercentage") {
-            let percentage = self.number(&member.value);
-            if !percentage.is_some_and(|percentage| (0.0..=100.0).contains(&percentage)) {
-                let message = "The value must be a number from 0 to 100";
-                self.findings.schema(&place.member(member), message);
-            }
+            self.real(&member.value, 0.0, 100.0, &place.member(member));
         }
     }
 }

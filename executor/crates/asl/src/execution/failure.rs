@@ -4,7 +4,7 @@ use super::effect::Outcome;
 use super::flow::{self, DATA_LIMIT_EXCEEDED};
 use super::run::{Run, Step, fault, state_type};
 use super::threads::{ROOT, Thread, Work};
-use crate::history::{EventKind, Iteration, Observer};
+use crate::history::{EventKind, Iteration, Note, Observer};
 use crate::path::EvalError;
 use crate::program::{Catcher, Kind, Next, Retrier, State};
 use crate::value::{Payload, Str, Value};
@@ -109,7 +109,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let work = std::mem::replace(&mut self.threads.at_mut(slot).work, Work::Ready);
         let joining = matches!(work, Work::Joining(_));
         if joining {
-            self.abort_children(slot);
+            self.abort_children(slot, &failure);
         }
         if let Some(step) = self.retry(slot, state, &failure, joining) {
             return step;
@@ -155,7 +155,12 @@ impl<'a, O: Observer> Run<'a, O> {
         let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
         let output = flow::put(&catcher.result_path, raw, Payload::from_value(failure.output()));
         match output {
-            Ok(output) => Step::Exit(slot, output, Next::State(catcher.next)),
+            Ok(output) => {
+                let Thread { entered_event, silent, .. } = *self.threads.at(slot);
+                let fault = fault(&failure.error, &failure.cause);
+                self.log.note(silent, &Note::Caught { entered: u64::from(entered_event), fault });
+                Step::Exit(slot, output, Next::State(catcher.next))
+            }
             Err(error) => {
                 let failure = self.evaluation_failed(slot, error);
                 let state = self.state(slot);
@@ -182,6 +187,7 @@ impl<'a, O: Observer> Run<'a, O> {
             }
             _ => {}
         }
+        self.note_abandoned(&[slot], fault(&failure.error, &failure.cause));
         self.threads.remove(slot);
         self.continue_line(parent, previous, silent);
         Step::Fail(parent, failure)
@@ -195,9 +201,10 @@ impl<'a, O: Observer> Run<'a, O> {
         }
     }
 
-    /// Gives up all threads below this one.
-    fn abort_children(&mut self, slot: u32) {
+    /// Gives up all threads below this one, because one of them failed.
+    fn abort_children(&mut self, slot: u32, failure: &Failure) {
         let children = self.threads.below(slot);
+        self.note_abandoned(&children, fault(&failure.error, &failure.cause));
         for child in children {
             let thread = self.threads.at(child);
             let Thread { parent, branch, previous, silent, .. } = *thread;

@@ -57,25 +57,28 @@ pub(super) fn effective(flow: &DataFlow, raw: &Payload, context: &Context<'_>) -
     template.evaluate(&Scope::new(input, context)).map(Payload::from_value)
 }
 
-/// A Pass state's output.
-pub(super) fn pass(
+/// A Pass state's result: `Result`, or else its effective input.
+pub(super) fn pass_result(
     flow: &DataFlow,
-    raw: Payload,
+    raw: &Payload,
     result: Option<&Value>,
     context: &Context<'_>,
 ) -> Result<Payload, EvalError> {
-    // A Pass state cannot catch a path that leads nowhere, so it ends the execution as what it is: a mistake of
-    // the definition.
-    let uncaught = |error: EvalError| match error.error {
-        EvalError::PARAMETER_PATH_FAILURE => EvalError::runtime(error.message),
-        _ => error,
-    };
-    let given = match result {
-        Some(result) => Payload::from_value(result.clone()),
-        None => effective(flow, &raw, context).map_err(uncaught)?,
-    };
+    match result {
+        Some(result) => Ok(Payload::from_value(result.clone())),
+        None => effective(flow, raw, context).map_err(EvalError::uncaught),
+    }
+}
+
+/// A Pass state's output, from its result.
+pub(super) fn pass(
+    flow: &DataFlow,
+    raw: Payload,
+    given: Payload,
+    context: &Context<'_>,
+) -> Result<Payload, EvalError> {
     // Only TCSL has a ResultSelector here.
-    let result = self::result(flow, given, context).map_err(uncaught)?;
+    let result = self::result(flow, given, context).map_err(EvalError::uncaught)?;
     merge(flow, raw, result, context)
 }
 

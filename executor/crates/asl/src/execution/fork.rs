@@ -28,6 +28,7 @@ impl<'a, O: Observer> Run<'a, O> {
     ) -> Result<Step, EvalError> {
         let thread = self.threads.at(slot);
         let input = flow::effective(&state.flow, &thread.input, &self.context(thread, state))?;
+        self.note_input(slot, &input);
         // The join makes a tree of every output, so branches share one from the start.
         let input = input.into_value();
         let join = Join {
@@ -57,7 +58,9 @@ impl<'a, O: Observer> Run<'a, O> {
     ) -> Result<Step, EvalError> {
         let thread = self.threads.at(slot);
         let context = self.context(thread, state);
-        let input = flow::effective(&state.flow, &thread.input, &context)?.into_value();
+        let input = flow::effective(&state.flow, &thread.input, &context)?;
+        self.note_input(slot, &input);
+        let input = input.into_value();
         let items = match &map.items_path {
             None => input.clone(),
             Some(path) => flow::at(path, &input, &context)?,

@@ -4,6 +4,7 @@
 //! Each state entered counts towards the history's bound, so a run ends.
 
 use std::cell::{Cell, OnceCell};
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use super::context::{Context, Facts};
@@ -11,7 +12,7 @@ use super::effect::{Effect, EffectId, Event, Outcome};
 use super::failure::Failure;
 use super::threads::{ROOT, Thread, Threads, Work};
 use super::{Core, Machine, flow};
-use crate::history::{EventKind, Fault, Observer, Record, StateType};
+use crate::history::{EventKind, Fault, Note, Observer, Record, StateType};
 use crate::path::{EvalError, Scope};
 use crate::program::{Kind, Next, Program, State};
 use crate::timestamp::Timestamp;
@@ -78,6 +79,14 @@ impl<O: Observer> Log<'_, O> {
         if O::ENABLED {
             let (id, previous) = (u64::from(*self.last), u64::from(previous));
             self.observer.event(&Record { id, previous, at: self.now, kind });
+        }
+    }
+
+    /// What no event tells.
+    #[inline]
+    pub fn note(&mut self, silent: bool, note: &Note<'_>) {
+        if O::ENABLED && !silent {
+            self.observer.note(self.now, note);
         }
     }
 }
@@ -169,6 +178,29 @@ impl<'a, O: Observer> Run<'a, O> {
         }
     }
 
+    /// Tells observers the effective input of the state that a thread is in.
+    #[inline]
+    pub fn note_input(&mut self, slot: u32, input: &Payload) {
+        if O::ENABLED {
+            let Thread { entered_event, silent, .. } = *self.threads.at(slot);
+            self.log.note(silent, &Note::Input { entered: u64::from(entered_event), input });
+        }
+    }
+
+    /// Tells observers that the states of these threads are over without an output: the latest entered first, so that
+    /// what is inside ends before what is around it.
+    pub fn note_abandoned(&mut self, slots: &[u32], fault: Fault<'_>) {
+        if O::ENABLED {
+            let threads = slots.iter().map(|slot| self.threads.at(*slot)).filter(|thread| !thread.silent);
+            let mut entered: Vec<u32> =
+                threads.map(|thread| thread.entered_event).filter(|event| *event > 0).collect();
+            entered.sort_unstable_by_key(|event| Reverse(*event));
+            for event in entered {
+                self.log.note(false, &Note::Abandoned { entered: u64::from(event), fault });
+            }
+        }
+    }
+
     /// A new effect's id, for a thread.
     pub fn effect_id(&mut self, slot: u32) -> EffectId {
         *self.numbered += 1;
@@ -199,7 +231,15 @@ impl<'a, O: Observer> Run<'a, O> {
         self.log.advance(
             previous,
             *silent,
-            EventKind::StateEntered { state: state_type(&state.kind), name: &state.name, input },
+            EventKind::StateEntered {
+                state: state_type(&state.kind),
+                name: &state.name,
+                input,
+                resource: match &state.kind {
+                    Kind::Task(task) => Some(&task.resource),
+                    _ => None,
+                },
+            },
         );
         *entered_at = now;
         *entered_event = *previous;
@@ -217,7 +257,13 @@ impl<'a, O: Observer> Run<'a, O> {
                     return Step::Exit(slot, raw, state.next);
                 }
                 let context = self.context(self.threads.at(slot), state);
-                flow::pass(&state.flow, raw, result.as_ref(), &context)
+                flow::pass_result(&state.flow, &raw, result.as_ref(), &context)
+                    .and_then(|given| {
+                        if result.is_none() {
+                            self.note_input(slot, &given);
+                        }
+                        flow::pass(&state.flow, raw, given, &context)
+                    })
                     .and_then(|output| flow::bounded(output, &state.name))
                     .map(|output| Step::Exit(slot, output, state.next))
             }
@@ -240,6 +286,7 @@ impl<'a, O: Observer> Run<'a, O> {
         }
         let context = self.context(self.threads.at(slot), state);
         let input = flow::select(&state.flow.input_path, raw, &context)?;
+        self.note_input(slot, &input);
         flow::select(&state.flow.output_path, input, &context)
     }
 
@@ -248,6 +295,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
         let context = self.context(self.threads.at(slot), state);
         let input = flow::select(&state.flow.input_path, raw, &context)?;
+        self.note_input(slot, &input);
         let scope = Scope::new(input.value(), &context);
         let mut chosen = *default;
         for rule in rules {
@@ -298,7 +346,12 @@ impl<'a, O: Observer> Run<'a, O> {
         self.log.advance(
             &mut thread.previous,
             thread.silent,
-            EventKind::StateExited { state: state_type(&state.kind), name: &state.name, output: &output },
+            EventKind::StateExited {
+                state: state_type(&state.kind),
+                name: &state.name,
+                output: &output,
+                entered: u64::from(thread.entered_event),
+            },
         );
         thread.retries = None;
         if let Next::State(next) = next {
@@ -316,6 +369,12 @@ impl<'a, O: Observer> Run<'a, O> {
     pub fn finish(&mut self, outcome: Outcome) -> Step {
         let previous = self.threads.at(ROOT).previous;
         let open: Vec<u32> = self.threads.taken().collect();
+        if let Outcome::Failed { error, cause }
+        | Outcome::TimedOut { error, cause }
+        | Outcome::Aborted { error, cause } = &outcome
+        {
+            self.note_abandoned(&open, fault(error, cause));
+        }
         for slot in open {
             let work = self.threads.remove(slot);
             self.cancel(&work);

@@ -7,7 +7,7 @@ use super::run::{Run, Step, fault};
 use super::threads::{TaskWork, Thread, Work};
 use crate::history::{EventKind, Observer, TaskKind, TaskResource};
 use crate::path::{EvalError, Path, Scope};
-use crate::program::{Dynamic, Kind, State, TaskState, Wait};
+use crate::program::{Dynamic, Kind, State, TaskState, Text, Wait};
 use crate::timestamp::Timestamp;
 use crate::value::{Payload, Str, Value};
 
@@ -40,6 +40,7 @@ impl<'a, O: Observer> Run<'a, O> {
             .as_ref()
             .map(|template| template.evaluate(&Scope::new(thread.input.value(), &context)));
         let credentials = credentials.transpose()?;
+        self.note_input(slot, &input);
         let Thread { previous, silent, .. } = self.threads.at_mut(slot);
         let region = self.facts.machine.region();
         self.log.advance(
@@ -105,22 +106,9 @@ impl<'a, O: Observer> Run<'a, O> {
     pub(super) fn begin_fail(&mut self, slot: u32, state: &'a State) -> Result<Step, EvalError> {
         let Kind::Fail { error, cause } = &state.kind else { return Ok(Step::Idle) };
         let thread = self.threads.at(slot);
-        let text = |field: &str, text: &Option<Dynamic<Str>>| match text {
-            None => Ok(None),
-            Some(Dynamic::Constant(text)) => Ok(Some(text.clone())),
-            Some(Dynamic::Path(path)) => {
-                let (input, context) = (thread.input.value(), self.context(thread, state));
-                let found = path
-                    .evaluate(&Scope::new(input, &context))
-                    .map_err(|_| EvalError::not_found(path, field, input))?;
-                match found.as_text() {
-                    Some(text) => Ok(Some(text.clone())),
-                    None => Err(EvalError::runtime(format!(
-                        "The {field} field refers to value {found} which is not a string: {}",
-                        path.text()
-                    ))),
-                }
-            }
+        let context = self.context(thread, state);
+        let text = |field, text: &Option<Text>| {
+            text.as_ref().map(|text| fail_text(field, text, &thread.input, &context)).transpose()
         };
         let (error, cause) = (text("ErrorPath", error)?, text("CausePath", cause)?);
         Ok(Step::Fail(slot, Failure { error, cause, heartbeat: false }))
@@ -247,6 +235,34 @@ impl<'a, O: Observer> Run<'a, O> {
             self.effects.push(Effect::CancelTimer(timer));
         }
     }
+}
+
+/// `Error` and `Cause`, `ErrorPath` and `CausePath`.
+fn fail_text(
+    field: &str,
+    text: &Text,
+    input: &Payload,
+    context: &super::context::Context<'_>,
+) -> Result<Str, EvalError> {
+    let (found, source) = match text {
+        Text::Constant(text) => return Ok(text.clone()),
+        Text::Path(path) => {
+            let input = input.value();
+            let found = path
+                .evaluate(&Scope::new(input, context))
+                .map_err(|_| EvalError::not_found(path, field, input))?;
+            (found, path.text())
+        }
+        Text::Intrinsic(intrinsic) => {
+            let scope = Scope::new(input.value(), context);
+            (intrinsic.evaluate(&scope).map_err(EvalError::uncaught)?, intrinsic.text())
+        }
+    };
+    found.as_text().cloned().ok_or_else(|| {
+        EvalError::runtime(format!(
+            "The {field} field refers to value {found} which is not a string: {source}"
+        ))
+    })
 }
 
 /// `TimeoutSecondsPath` and `HeartbeatSecondsPath`.
