@@ -10,7 +10,7 @@ mod objects;
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
 
-use asl::definition::{Compiled, MachineType, code, explain_json, only_unsupported};
+use asl::definition::{Compiled, MachineType, catalog, code, explain_json, only_unsupported};
 use asl::history::{Collector, HistoryEvent};
 use asl::simulate::{Simulated, simulate};
 use asl::value::{JsonLimits, Map};
@@ -189,10 +189,10 @@ fn validate(case: &Value) -> Map {
     if let Some(feature) = only_unsupported(&diagnostics) {
         return unsupported(format!("{} at {}", feature.message, feature.location));
     }
-    // As in the API, warnings are given only where the caller asks for them.
+    // As in the API: its own codes only, and warnings only where the caller asks for them.
     let asked = case.get("validate").and_then(|arguments| arguments.get("severity")).and_then(Value::as_str);
     let wanted = |found: &&Diagnostic| {
-        found.code != code::UNSUPPORTED_FEATURE
+        catalog::explain(found.code).is_some_and(|one| one.origin == catalog::Origin::Aws)
             && (found.severity == Severity::Error || asked == Some("WARNING"))
     };
     let told = diagnostics.iter().filter(wanted).map(|found| {

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::fields::{self, Range};
 use super::findings::{Findings, Place};
 use super::json::{self, JsonProblem, JsonProblemKind, Node, Span};
+use super::suggest::json_hint;
 use super::{Compiled, DEFINITION_BYTES_MAX, Diagnostic, MachineType, Severity, code};
 use crate::program::{Dialect, Program};
 
@@ -76,6 +77,7 @@ fn too_long() -> Diagnostic {
         code: code::SCHEMA_VALIDATION_FAILED,
         message,
         location: String::new(),
+        pointer: String::new(),
         note: String::new(),
         line: 1,
         column: 1,
@@ -89,6 +91,9 @@ fn bad_utf8(definition: &[u8], valid: usize) -> Vec<Diagnostic> {
     let mut findings = Findings::default();
     let span = Span::new(valid, valid);
     findings.error_nowhere(code::INVALID_JSON_DESCRIPTION, span, String::new(), message);
+    if definition.starts_with(&[0xff, 0xfe]) || definition.starts_with(&[0xfe, 0xff]) {
+        findings.note(0, "The text begins like UTF-16; a definition is UTF-8".to_owned());
+    }
     findings.finish(&text)
 }
 
@@ -122,6 +127,7 @@ fn not_json(text: &str, problem: JsonProblem) -> Vec<Diagnostic> {
             let location = format!("[Source: {}; line: {line}, column: {column}]", quoted(text));
             let message = format!("{}\n at {location}", problem.message);
             findings.error_nowhere(code::INVALID_JSON_DESCRIPTION, span, location, message);
+            findings.note(0, json_hint(text, problem.start).to_owned());
         }
     }
     findings.finish(text)
@@ -139,39 +145,26 @@ impl Compiler<'_> {
         self.only(root, fields::MACHINE, &place);
         self.string_field(root, "Comment", &place);
         self.version(root, &place);
+        self.tcsl_machine(root, &place);
         self.jsonata = self.query_language(root, &place).unwrap_or(false);
         let timeout_seconds = self.integer_field(root, "TimeoutSeconds", Range::POSITIVE, &place);
         let graph = self.graph(root, &place);
         if self.assigns {
             self.variable_scopes(root, &place);
         }
+        self.remark_unused_variables(root, &place);
         let root = graph?;
         let hash = Sha256::digest(definition).into();
         Some(Program { dialect: self.dialect, hash, timeout_seconds, root })
     }
 
     fn version(&mut self, root: &Node, place: &Place<'_>) {
-        let Some(member) = root.member("Version") else { return };
-        let place = place.member(member);
-        if self.string(&member.value, &place).is_some_and(|version| version != "1.0") {
-            self.findings.schema(&place, "The field 'Version' should have one of these values: [1.0]");
-        }
+        self.one_of(root, "Version", &["1.0"], place);
     }
 
     /// `Some(true)` for JSONata; `None` where the field is absent or wrong.
     pub(super) fn query_language(&mut self, node: &Node, place: &Place<'_>) -> Option<bool> {
-        let member = node.member("QueryLanguage")?;
-        let place = place.member(member);
-        match self.string(&member.value, &place)? {
-            "JSONPath" => Some(false),
-            "JSONata" => Some(true),
-            _ => {
-                let message =
-                    "The field 'QueryLanguage' should have one of these values: [JSONPath, JSONata]";
-                self.findings.schema(&place, message);
-                None
-            }
-        }
+        Some(self.one_of(node, "QueryLanguage", &["JSONPath", "JSONata"], place)?? == "JSONata")
     }
 
     /// The language has it, this version has not. Reported once for each feature.

@@ -94,7 +94,7 @@ impl Compiler<'_> {
             return i64::try_from(count).ok().map(|count| Some(Dynamic::Constant(count)));
         }
         let Some(member) = node.member(path) else { return Some(None) };
-        self.path(&member.value, &place.member(member)).map(|path| Some(Dynamic::Path(path)))
+        self.reference_path(&member.value, &place.member(member)).map(|path| Some(Dynamic::Path(path)))
     }
 
     fn percentage(&mut self, node: &Node, jsonata: bool, place: &Place<'_>) -> Optional<Dynamic<f64>> {
@@ -105,15 +105,11 @@ impl Compiler<'_> {
             return Some(Some(Dynamic::Expression(expression)));
         }
         if let Some(member) = node.member(PERCENTAGE[0]) {
-            let percentage = self.number(&member.value).filter(|number| (0.0..=100.0).contains(number));
-            if percentage.is_none() {
-                let message = "The value must be a number from 0 to 100";
-                self.findings.schema(&place.member(member), message);
-            }
+            let percentage = self.real(&member.value, 0.0, 100.0, &place.member(member));
             return percentage.map(|percentage| Some(Dynamic::Constant(percentage)));
         }
         let Some(member) = node.member(PERCENTAGE[1]) else { return Some(None) };
-        self.path(&member.value, &place.member(member)).map(|path| Some(Dynamic::Path(path)))
+        self.reference_path(&member.value, &place.member(member)).map(|path| Some(Dynamic::Path(path)))
     }
 
     fn item_reader(&mut self, node: &Node, jsonata: bool, place: &Place<'_>) -> Optional<ItemReader> {
@@ -149,11 +145,15 @@ impl Compiler<'_> {
 
     /// Fields that are not in the table, or not of the query language.
     fn spoken(&mut self, node: &Node, allowed: &[&'static str], jsonata: bool, place: &Place<'_>) {
-        let foreign = |name: &str| {
-            if jsonata { name == "Parameters" || name.ends_with("Path") } else { name == "Arguments" }
-        };
-        let allowed: Vec<&str> = allowed.iter().copied().filter(|name| !foreign(name)).collect();
-        self.only(node, &allowed, place);
+        self.only(node, allowed, place);
+        for member in node.members().unwrap_or_default() {
+            let name = member.name.as_str();
+            let of_path = name == "Parameters" || name.ends_with("Path");
+            let foreign = if jsonata { of_path } else { name == "Arguments" };
+            if foreign && allowed.contains(&name) {
+                self.field_of_other_language(member, jsonata, place);
+            }
+        }
     }
 
     /// An S3 call: `arn:<partition>:states:::<call>`.
@@ -207,7 +207,10 @@ impl Compiler<'_> {
             Some("CSV") => Some(Format::Csv(csv?)),
             Some("JSON") => Some(Format::Json { pointer: pointer? }),
             Some("JSONL") => Some(Format::JsonLines),
-            Some("PARQUET") => Some(Format::Parquet),
+            Some("PARQUET") => {
+                self.unsupported("Parquet", place);
+                return None;
+            }
             _ => None,
         };
         let inventory = manifest? == Some("S3_INVENTORY")
@@ -351,24 +354,6 @@ impl Compiler<'_> {
         Some((transformation, output))
     }
 
-    /// A field with one of a few values.
-    pub(super) fn one_of(
-        &mut self,
-        node: &Node,
-        field: &str,
-        values: &[&'static str],
-        place: &Place<'_>,
-    ) -> Optional<&'static str> {
-        let Some(member) = node.member(field) else { return Some(None) };
-        let found = values.iter().copied().find(|value| member.value.as_str() == Some(value));
-        if found.is_none() {
-            let list = values.join(", ");
-            let message = format!("The field '{field}' should have one of these values: [{list}]");
-            self.findings.schema(&place.member(member), message);
-        }
-        found.map(Some)
-    }
-
     /// `Label`
     fn label(&mut self, node: &Node, place: &Place<'_>) -> Optional<Str> {
         let Some(member) = node.member("Label") else { return Some(None) };
@@ -377,13 +362,15 @@ impl Compiler<'_> {
         let refused = |c: char| c.is_control() || c.is_whitespace() || r#"?*<>{}[]:;,\|^~$#%&`""#.contains(c);
         let length = label.chars().count();
         if length == 0 || length > LABEL_CHARS_MAX {
-            let message = format!("The label has {length} characters; 1 to {LABEL_CHARS_MAX} are allowed");
+            let message =
+                format!("The label exceeds the {LABEL_CHARS_MAX}-character limit allowed by the service");
+            let message = if length == 0 { "The label is empty".to_owned() } else { message };
             self.findings.error(code::INVALID_LABEL_NAME, &place, message);
         } else if let Some(character) = label.chars().find(|c| refused(*c)) {
             let message = format!("The label holds the character {character:?}, which is not allowed");
             self.findings.error(code::INVALID_LABEL_NAME, &place, message);
         } else if !self.labels.insert(label.to_owned()) {
-            let message = format!("The label '{label}' appears more than once in the machine");
+            let message = format!("Duplicate Label name: {label}");
             self.findings.error(code::DUPLICATE_LABEL_NAME, &place, message);
         }
         Some(Some(Str::from(label)))

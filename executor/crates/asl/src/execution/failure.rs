@@ -5,7 +5,7 @@ use super::flow::DATA_LIMIT_EXCEEDED;
 use super::map_run::{ITEM_READER_FAILED, RESULT_WRITER_FAILED, TOLERANCE_EXCEEDED};
 use super::run::{Run, Step, fault, state_type};
 use super::threads::{ROOT, Thread, Work};
-use crate::history::{EventKind, Iteration, Observer};
+use crate::history::{EventKind, Iteration, Note, Observer};
 use crate::map::Ending;
 use crate::path::EvalError;
 use crate::program::{Catcher, Kind, Retrier, State};
@@ -130,7 +130,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let work = std::mem::replace(&mut self.threads.at_mut(slot).work, Work::Ready);
         let joining = matches!(work, Work::Joining(_));
         if let Work::Joining(join) = &work {
-            self.abort_children(slot);
+            self.abort_children(slot, &failure);
             self.cancel(&work);
             if join.run.is_some() {
                 // A retry is another Map Run, so this one ends in any case.
@@ -183,7 +183,12 @@ impl<'a, O: Observer> Run<'a, O> {
     fn catch(&mut self, slot: u32, catcher: &Catcher, failure: &Failure) -> Step {
         let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
         match self.caught(slot, catcher, raw, failure.output()) {
-            Ok(step) => step,
+            Ok(step) => {
+                let Thread { entered_event, silent, .. } = *self.threads.at(slot);
+                let fault = fault(&failure.error, &failure.cause);
+                self.log.note(silent, &Note::Caught { entered: u64::from(entered_event), fault });
+                step
+            }
             Err(error) => {
                 let failure = self.evaluation_failed(slot, error);
                 let state = self.state(slot);
@@ -215,6 +220,7 @@ impl<'a, O: Observer> Run<'a, O> {
             }
             _ => {}
         }
+        self.note_abandoned(&[slot], fault(&failure.error, &failure.cause));
         self.threads.remove(slot);
         self.continue_line(parent, previous, silent);
         Step::Fail(parent, failure)
@@ -228,9 +234,10 @@ impl<'a, O: Observer> Run<'a, O> {
         }
     }
 
-    /// Gives up all threads below this one.
-    fn abort_children(&mut self, slot: u32) {
+    /// Gives up all threads below this one, because one of them failed.
+    fn abort_children(&mut self, slot: u32, failure: &Failure) {
         let children = self.threads.below(slot);
+        self.note_abandoned(&children, fault(&failure.error, &failure.cause));
         for child in children {
             let thread = self.threads.at(child);
             let Thread { parent, branch, previous, silent, .. } = *thread;

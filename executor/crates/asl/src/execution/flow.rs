@@ -95,26 +95,16 @@ fn effective_by_path(
     template.evaluate(&context.scope(input)).map(Payload::from_value)
 }
 
-/// A Pass state's result.
-pub(super) fn pass(
+/// A Pass state's result: `Result`, or else its effective input.
+pub(super) fn pass_result(
     flow: &JsonPathFlow,
     raw: &Payload,
     result: Option<&Value>,
     context: &Context<'_>,
 ) -> Result<Payload, EvalError> {
-    let given = match result {
-        Some(result) => Payload::from_value(result.clone()),
-        None => effective_by_path(flow, raw, context).map_err(uncaught)?,
-    };
-    // Only TCSL has a ResultSelector here.
-    self::result(flow, given, context).map_err(uncaught)
-}
-
-/// A state that cannot catch a path that leads nowhere ends the execution for what it is: a mistake of the definition.
-pub(super) fn uncaught(error: EvalError) -> EvalError {
-    match error.error {
-        EvalError::PARAMETER_PATH_FAILURE => EvalError::runtime(error.message),
-        _ => error,
+    match result {
+        Some(result) => Ok(Payload::from_value(result.clone())),
+        None => effective_by_path(flow, raw, context).map_err(EvalError::uncaught),
     }
 }
 

@@ -22,6 +22,7 @@ impl<'a, O: Observer> Run<'a, O> {
     ) -> Result<Step, EvalError> {
         let thread = self.threads.at(slot);
         let input = flow::effective(&state.flow, &thread.input, &self.context(thread, state))?;
+        self.note_input(slot, &input);
         // The join makes a tree of every output, so branches share one from the start.
         let input = input.into_value();
         let join = Join {
