@@ -9,7 +9,8 @@
 //! (JSONPath), [`intrinsic`] (`States.*` functions), [`jsonata`] (expressions of the other query language), [`template`]
 //! (payload templates), [`condition`] (choice rules), [`qrn`] (what a TCSL resource names), [`program`] (what a definition
 //! compiles to), [`references`] (which states refer to which variables), [`definition`] (text to program, with
-//! diagnostics), [`map`] (items, batches and results of distributed Maps), [`execution`] (the machine that steps), [`history`] (observers), [`simulate`] (runs in virtual time).
+//! diagnostics), [`map`] (items, batches and results of distributed Maps), [`execution`] (the machine that steps),
+//! [`history`] (observers), [`simulate`] (runs in virtual time).
 
 pub mod condition;
 pub mod definition;

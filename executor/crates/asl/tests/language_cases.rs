@@ -294,7 +294,7 @@ fn verdict(case: &Json) -> Option<String> {
         (None, None) => json!("SUCCEEDED"),
     };
     let mut expected = Map::from_iter([("status".to_owned(), status)]);
-    for field in ["output", "error", "cause", "seconds", "events", "written", "asw", "warned"] {
+    for field in ["output", "error", "cause", "seconds", "events", "asw", "warned", "written"] {
         if let Some(value) = case.get(field) {
             expected.insert(field.into(), value.clone());
         }

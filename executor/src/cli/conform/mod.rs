@@ -10,7 +10,7 @@ mod objects;
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
 
-use asl::definition::{Compiled, MachineType, catalog, code, explain_json, only_unsupported};
+use asl::definition::{Compiled, MachineType, catalog, explain_json};
 use asl::history::{Collector, HistoryEvent};
 use asl::simulate::{Simulated, simulate};
 use asl::value::{JsonLimits, Map};
@@ -104,12 +104,9 @@ fn answer(case: &Value) -> Map {
 /// The definition's program, or the reply that rejects it.
 fn compiled(case: &Value) -> Result<Arc<Program>, Map> {
     compile(case).map(|compiled| compiled.program).map_err(|diagnostics| {
-        if let Some(feature) = only_unsupported(&diagnostics) {
-            return unsupported(format!("{} at {}", feature.message, feature.location));
-        }
         let told: Vec<String> = diagnostics
             .iter()
-            .filter(|found| found.severity == Severity::Error && found.code != code::UNSUPPORTED_FEATURE)
+            .filter(|found| found.severity == Severity::Error)
             .map(ToString::to_string)
             .collect();
         let message = format!("Invalid State Machine Definition: '{}'", told.join(", "));
@@ -186,9 +183,6 @@ fn validate(case: &Value) -> Map {
         Ok(Compiled { warnings, .. }) => ("OK", warnings),
         Err(diagnostics) => ("FAIL", diagnostics),
     };
-    if let Some(feature) = only_unsupported(&diagnostics) {
-        return unsupported(format!("{} at {}", feature.message, feature.location));
-    }
     // As in the API: its own codes only, and warnings only where the caller asks for them.
     let asked = case.get("validate").and_then(|arguments| arguments.get("severity")).and_then(Value::as_str);
     let wanted = |found: &&Diagnostic| {

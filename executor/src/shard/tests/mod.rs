@@ -40,6 +40,7 @@ pub const READING: &str = r#"{"StartAt":"M","States":{"M":{"Type":"Map","End":tr
     "ItemReader":{"Resource":"arn:aws:states:::s3:getObject","ReaderConfig":{"InputType":"JSON"},"Parameters":{}},
     "ItemProcessor":{"ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"EXPRESS"},
     "StartAt":"I","States":{"I":{"Type":"Succeed"}}}}}}"#;
+
 /// So far a test moves its clock to let the next small flush begin: whole milliseconds, as records keep them.
 pub const TICK: Duration = Duration::from_millis(crate::limits::FLUSH_PACE.as_millis() as u64 + 1);
 

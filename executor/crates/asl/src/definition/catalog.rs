@@ -146,7 +146,7 @@ program's own table; a test compiles every example.
 |---|---|
 ";
 
-const CATALOG: [Explanation; 23] = [
+const CATALOG: [Explanation; 22] = [
     error(
         code::INVALID_JSON_DESCRIPTION,
         "The text is not JSON, not UTF-8, or has the same key twice in one object. Nothing else is checked \
@@ -278,13 +278,6 @@ const CATALOG: [Explanation; 23] = [
         "Arrays and objects are nested more than 250 levels deep. One Parallel or Map takes four levels.",
         "Move inner parts into machines of their own, and start them from a Task.",
     ),
-    error(
-        code::UNSUPPORTED_FEATURE,
-        "The language has it, this version of the executor has not. Told once for each feature. Where \
-         anything else is wrong, the definition is refused for that.",
-        "Do without the feature, or use a version that has it.",
-    )
-    .ours(),
     warning(
         code::NO_DOLLAR,
         "A value in a payload template looks like a path or an intrinsic function, but the field's name does \

@@ -24,8 +24,6 @@ pub(super) struct Compiler<'t> {
     pub(super) names: HashSet<String, foldhash::fast::RandomState>,
     /// Labels of the whole machine.
     pub(super) labels: HashSet<String, foldhash::fast::RandomState>,
-    /// Features already reported as not supported: each once.
-    pub(super) unsupported: HashSet<&'static str, foldhash::fast::RandomState>,
     /// Whether anything is assigned to a variable.
     pub(super) assigns: bool,
     /// Suggestions made so far.
@@ -57,7 +55,6 @@ pub(super) fn compile(
         findings: Findings::default(),
         names: HashSet::default(),
         labels: HashSet::default(),
-        unsupported: HashSet::default(),
         assigns: false,
         suggestions: 0,
     };
@@ -165,13 +162,5 @@ impl Compiler<'_> {
     /// `Some(true)` for JSONata; `None` where the field is absent or wrong.
     pub(super) fn query_language(&mut self, node: &Node, place: &Place<'_>) -> Option<bool> {
         Some(self.one_of(node, "QueryLanguage", &["JSONPath", "JSONata"], place)?? == "JSONata")
-    }
-
-    /// The language has it, this version has not. Reported once for each feature.
-    pub(super) fn unsupported(&mut self, feature: &'static str, place: &Place<'_>) {
-        if self.unsupported.insert(feature) {
-            let message = format!("Not supported by this version of the executor: {feature}");
-            self.findings.error(code::UNSUPPORTED_FEATURE, place, message);
-        }
     }
 }

@@ -207,10 +207,7 @@ impl Compiler<'_> {
             Some("CSV") => Some(Format::Csv(csv?)),
             Some("JSON") => Some(Format::Json { pointer: pointer? }),
             Some("JSONL") => Some(Format::JsonLines),
-            Some("PARQUET") => {
-                self.unsupported("Parquet", place);
-                return None;
-            }
+            Some("PARQUET") => Some(Format::Parquet),
             _ => None,
         };
         let inventory = manifest? == Some("S3_INVENTORY")

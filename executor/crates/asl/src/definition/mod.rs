@@ -10,8 +10,9 @@
 //! Rooms: `json` (the reader), `findings` (problems and places), `fields` (which fields stand where),
 //! `compile` (machine and graphs), `states` (one state), `errors` (Retry and Catch), `choice` (rules),
 //! `map` (Map states), `distributed` (what only distributed ones have), `flow` (paths and templates), `query` (JSONata),
-//! `assign` and `scopes` (variables), `tcsl` (what the dialect has and has not), `suggest` (what a misspelt name may have meant), `remarks` and `unused` (warnings about what is
-//! allowed and hardly meant), `render` (diagnostics for people), `catalog` (what each code means).
+//! `assign` and `scopes` (variables), `tcsl` (what the dialect has and has not), `suggest` (what a misspelt name may have
+//! meant), `remarks` and `unused` (warnings about what is allowed and hardly meant), `render` (diagnostics for people),
+//! `catalog` (what each code means).
 
 use std::sync::Arc;
 
@@ -97,8 +98,6 @@ pub mod code {
     pub const ENDLESS_LOOP: &str = "ENDLESS_LOOP";
     /// Warning, TCSL: a field of ASL that ASW does not document.
     pub const UNDOCUMENTED_FIELD: &str = "UNDOCUMENTED_FIELD";
-    /// Part of the language, not of this version.
-    pub const UNSUPPORTED_FEATURE: &str = "UNSUPPORTED_FEATURE";
 }
 
 /// How bad it is.
@@ -141,15 +140,6 @@ impl std::fmt::Display for Diagnostic {
         let location = if self.location.is_empty() { "null" } else { &self.location };
         write!(f, "{}: {} at {location}", self.code, self.message)
     }
-}
-
-/// The first feature of a later version, where nothing else stands against the definition. A definition
-/// that is wrong in itself is refused for that.
-pub fn only_unsupported(diagnostics: &[Diagnostic]) -> Option<&Diagnostic> {
-    let mut errors = diagnostics.iter().filter(|one| one.severity == Severity::Error);
-    let first = errors.next()?;
-    let unsupported = |one: &Diagnostic| one.code == code::UNSUPPORTED_FEATURE;
-    (unsupported(first) && errors.all(unsupported)).then_some(first)
 }
 
 /// The type of a machine, which decides what its tasks may do.

@@ -52,7 +52,8 @@ impl Compiler<'_> {
 
     fn state_language(&mut self, node: &Node, place: &Place<'_>) -> bool {
         let own = self.query_language(node, place);
-        if self.jsonata && own == Some(false) {
+        // Recorded of the machine's own states; inside of branches and item processors, definitions in use have it.
+        if self.jsonata && own == Some(false) && place.depth() == 2 {
             let message = "'QueryLanguage' can not be 'JSONPath' if set to 'JSONata' for whole state machine";
             self.findings.schema(place, message);
         }

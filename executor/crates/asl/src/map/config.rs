@@ -46,6 +46,8 @@ pub enum Format {
     },
     /// `JSONL`
     JsonLines,
+    /// `PARQUET`, which this version does not decode.
+    Parquet,
 }
 
 /// The fields of `ReaderConfig` whose names begin with `CSV`.

@@ -77,11 +77,14 @@ pub(super) enum Decoder {
 impl Decoder {
     /// Looks at the beginning of an object.
     pub fn new(format: &Format, body: Bytes) -> Result<Self, ReadError> {
+        if matches!(format, Format::Parquet) {
+            return Err(ReadError::Unsupported("Parquet"));
+        }
         let text = text(body)?;
         Ok(match format {
             Format::Csv(format) => Self::Csv(Rows::new(format, text)?),
             Format::Json { pointer } => Self::Json(Members::new(text, pointer.as_deref())?),
-            Format::JsonLines => Self::Lines(Lines { text, at: 0 }),
+            Format::JsonLines | Format::Parquet => Self::Lines(Lines { text, at: 0 }),
         })
     }
 
@@ -203,6 +206,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_named() {
+        assert_eq!(items(&Format::Parquet, "PAR1"), Err(ReadError::Unsupported("Parquet")));
         assert_eq!(items(&JSON, ZSTD.to_vec()), Err(ReadError::Unsupported("zstd")));
         assert_eq!(items(&JSON, vec![b'[', 0xff, b']']), Err(ReadError::NotUtf8));
     }
