@@ -81,7 +81,12 @@ impl Shard {
                 (0, JournalledKind::Stopped, encode_failure(error.as_deref(), cause.as_deref()))
             }
             // A start is told again with its outcome; a heartbeat only moves a timer; no task of ours is submitted.
-            Event::TaskStarted(_) | Event::TaskHeartbeat(_) | Event::TaskSubmitted { .. } => return,
+            // A read or write of ours ends as a failure, see `refuse_transfer`.
+            Event::TaskStarted(_)
+            | Event::TaskHeartbeat(_)
+            | Event::TaskSubmitted { .. }
+            | Event::ItemsRead { .. }
+            | Event::ResultsWritten(_) => return,
         };
         let log = &mut self.logs[usize::from(open.log)];
         log.builder.journalled(JournalledView {
@@ -105,6 +110,8 @@ impl Shard {
                 Effect::ScheduleTask { id, resource, input, .. } => {
                     self.schedule(address, id, resource, input)
                 }
+                Effect::ReadItems { id, resource, .. } => self.refuse_transfer(address, id, &resource),
+                Effect::WriteResults { id, resource, .. } => self.refuse_transfer(address, id, &resource),
                 Effect::CancelTask(id) => self.cancel(address, id, true),
                 Effect::ArmTimer { id, at } => self.arm(address, id, at),
                 Effect::CancelTimer(id) => self.cancel(address, id, false),
@@ -167,6 +174,12 @@ impl Shard {
         } else {
             self.tasks.release(task);
         }
+    }
+
+    /// No integration of this node reads or writes objects, which fails the Map that wants it.
+    fn refuse_transfer(&mut self, address: Address, id: EffectId, resource: &str) {
+        let cause = Str::from(format!("This node has no integration that serves {resource}."));
+        self.deliver(address, Event::TaskFailed { id, error: Str::new(), cause });
     }
 
     /// The execution has ended; its record goes into the block under construction.

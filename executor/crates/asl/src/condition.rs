@@ -105,6 +105,11 @@ impl Condition {
         }
     }
 
+    /// The variables that its paths start at.
+    pub(crate) fn variables(&self, found: &mut dyn FnMut(&Str)) {
+        self.rule.variables(found);
+    }
+
     /// Whether the rule holds.
     ///
     /// # Errors
@@ -115,6 +120,19 @@ impl Condition {
 }
 
 impl Rule {
+    fn variables(&self, found: &mut dyn FnMut(&Str)) {
+        match self {
+            Self::And(rules) | Self::Or(rules) => rules.iter().for_each(|rule| rule.variables(found)),
+            Self::Not(rule) => rule.variables(found),
+            Self::Test { variable, test } => {
+                variable.variables(found);
+                if let Test::Compare(_, Operand::Path(_, path)) = test {
+                    path.variables(found);
+                }
+            }
+        }
+    }
+
     fn evaluate(&self, scope: &Scope<'_>) -> Result<bool, EvalError> {
         match self {
             Self::And(rules) => {

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use crate::condition::Condition;
 use crate::intrinsic::Intrinsic;
+use crate::jsonata::Expression;
+use crate::map::{ItemBatcher, ItemReader, ResultWriter};
 use crate::path::{Path, ReferencePath};
 use crate::template::Template;
 use crate::timestamp::Timestamp;
@@ -56,6 +58,8 @@ pub struct State {
     pub kind: Kind,
     /// How its data flow.
     pub flow: DataFlow,
+    /// `Assign`; of a Choice, for when no rule matches.
+    pub assign: Option<Template>,
     /// What follows. [`Next::Nothing`] for Choice, Succeed and Fail.
     pub next: Next,
     /// `Retry`, for Task, Parallel and Map.
@@ -75,10 +79,28 @@ pub enum Next {
     Nothing,
 }
 
+/// How data go through a state, in the query language that it is written in.
+#[derive(Debug)]
+pub enum DataFlow {
+    /// `QueryLanguage: JSONPath`
+    JsonPath(JsonPathFlow),
+    /// `QueryLanguage: JSONata`
+    Jsonata(JsonataFlow),
+}
+
+/// Arguments and Output. What is absent passes data on as they are.
+#[derive(Debug)]
+pub struct JsonataFlow {
+    /// `Arguments` of Task and Parallel.
+    pub arguments: Option<Template>,
+    /// `Output`; of a Choice, for when no rule matches.
+    pub output: Option<Template>,
+}
+
 /// InputPath, Parameters, ResultSelector, ResultPath, OutputPath. A state without any of them touches no
 /// tree.
 #[derive(Debug)]
-pub struct DataFlow {
+pub struct JsonPathFlow {
     /// `InputPath`
     pub input_path: Selection,
     /// `Parameters` (of a Map with an item selector in the legacy spelling: see [`MapState::item_selector`]).
@@ -159,15 +181,19 @@ pub enum Text {
     Path(Path),
     /// `ErrorPath` or `CausePath`: a call of an intrinsic function.
     Intrinsic(Intrinsic),
+    /// From a JSONata expression.
+    Expression(Expression),
 }
 
-/// A constant of the definition, or a path that gives it at run time.
+/// A constant of the definition, or what gives it at run time.
 #[derive(Debug, Clone)]
 pub enum Dynamic<T> {
     /// Written in the definition.
     Constant(T),
     /// From a `...Path` field.
     Path(Path),
+    /// From a JSONata expression.
+    Expression(Expression),
 }
 
 /// `Task`.
@@ -179,7 +205,7 @@ pub struct TaskState {
     pub timeout_seconds: Option<Dynamic<u64>>,
     /// `HeartbeatSeconds` or `HeartbeatSecondsPath`
     pub heartbeat_seconds: Option<Dynamic<u64>>,
-    /// `Credentials`, not evaluated.
+    /// `Credentials`
     pub credentials: Option<Template>,
 }
 
@@ -187,9 +213,22 @@ pub struct TaskState {
 #[derive(Debug)]
 pub struct ChoiceRule {
     /// When it matches.
-    pub condition: Condition,
+    pub condition: Guard,
+    /// `Assign`, in place of the state's.
+    pub assign: Option<Template>,
+    /// `Output` of a JSONata state, in place of the state's.
+    pub output: Option<Template>,
     /// `Next`
     pub next: StateIndex,
+}
+
+/// When a rule of a Choice matches.
+#[derive(Debug)]
+pub enum Guard {
+    /// A rule of a JSONPath state.
+    Rule(Condition),
+    /// `Condition` of a JSONata state.
+    Condition(Dynamic<bool>),
 }
 
 /// The four forms of Wait.
@@ -208,23 +247,33 @@ pub struct MapState {
     pub processor: Arc<Graph>,
     /// `ItemsPath`; `None` is `$`.
     pub items_path: Option<Path>,
+    /// `Items` of a JSONata state; absent, the items are the input.
+    pub items: Option<Template>,
     /// `ItemSelector`, or the legacy `Parameters`.
     pub item_selector: Option<Template>,
     /// `MaxConcurrency` or `MaxConcurrencyPath`; 0 is no limit. In TCSL the default is 1.
     pub max_concurrency: Dynamic<u32>,
     /// `ProcessorConfig.Mode: DISTRIBUTED`; `None` is an inline Map.
-    pub distributed: Option<Distributed>,
+    pub distributed: Option<Box<Distributed>>,
 }
 
-/// What makes a Map distributed. Item readers, batchers, result writers and tolerated failures are refused
-/// when a definition is compiled, so the items come from the state's data and the first failed item fails
-/// the state.
-#[derive(Debug, Clone)]
+/// What makes a Map distributed.
+#[derive(Debug)]
 pub struct Distributed {
     /// `ProcessorConfig.ExecutionType`
     pub execution_type: ExecutionType,
-    /// `Label`
-    pub label: Option<Str>,
+    /// `Label`, or one made from the state's name: unique in the machine.
+    pub label: Str,
+    /// `ItemReader`; without one the items come from the state's data.
+    pub reader: Option<ItemReader>,
+    /// `ItemBatcher`
+    pub batcher: Option<ItemBatcher>,
+    /// `ResultWriter`
+    pub writer: Option<ResultWriter>,
+    /// `ToleratedFailureCount` or `ToleratedFailureCountPath`
+    pub tolerated_count: Option<Dynamic<i64>>,
+    /// `ToleratedFailurePercentage` or `ToleratedFailurePercentagePath`
+    pub tolerated_percentage: Option<Dynamic<f64>>,
 }
 
 /// What the child executions of a distributed Map are.
@@ -258,8 +307,12 @@ pub struct Retrier {
 pub struct Catcher {
     /// `ErrorEquals`
     pub error_equals: Box<[Str]>,
-    /// `ResultPath`: where the error output goes in the raw input.
+    /// `ResultPath` of a JSONPath state: where the error output goes in the raw input.
     pub result_path: ResultPath,
+    /// `Assign`, in place of the state's.
+    pub assign: Option<Template>,
+    /// `Output` of a JSONata state; absent, the error output goes on.
+    pub output: Option<Template>,
     /// `Next`
     pub next: StateIndex,
 }

@@ -8,19 +8,22 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::execution::{Effect, EffectId, Event, Execution, Machine, Outcome, StartContext, TaskPlace};
 use crate::history::Observer;
+use crate::map::ResultObject;
 use crate::timestamp::Timestamp;
 use crate::value::{Payload, Str};
 
-/// A task, as the services see it.
+/// A task, or a read of a distributed Map, as the services see it.
 #[derive(Debug, Clone)]
 pub struct Request<'a> {
-    /// Which Task state, in which iterations.
+    /// Which state, in which iterations.
     pub place: &'a TaskPlace,
-    /// The state's `Resource`.
+    /// The `Resource` of the state or its reader.
     pub resource: &'a Str,
-    /// The effective input.
+    /// The effective input, or the parameters of the read.
     pub input: &'a Payload,
     /// When.
     pub at: Timestamp,
@@ -61,6 +64,23 @@ pub enum Answer {
 pub trait Services {
     /// A task is scheduled.
     fn call(&mut self, request: &Request<'_>) -> Reply;
+
+    /// A distributed Map reads an object, or a page of a listing. Gives its bytes, or the cause of
+    /// `States.ItemReaderFailed`.
+    ///
+    /// # Errors
+    /// When there is nothing to read; so it is where nobody says otherwise.
+    fn read(&mut self, request: &Request<'_>) -> Result<Bytes, Str> {
+        Err(ecow::eco_format!("There is nothing to read with {}", request.resource))
+    }
+
+    /// A distributed Map writes its results. Gives the cause of `States.ResultWriterFailed`.
+    ///
+    /// # Errors
+    /// When they cannot be written; where nobody says otherwise they can.
+    fn write(&mut self, _: &TaskPlace, _bucket: &str, _: Vec<ResultObject>) -> Result<(), Str> {
+        Ok(())
+    }
 }
 
 impl<F: FnMut(&Request<'_>) -> Reply> Services for F {
@@ -144,6 +164,24 @@ impl Agenda {
                 let request = Request { place: &place, resource: &resource, input: &input, at: self.now };
                 let reply = services.call(&request);
                 self.plan(id, reply);
+            }
+            Effect::ReadItems { id, resource, parameters } => {
+                let Some(place) = execution.task_place(id) else { return };
+                let request =
+                    Request { place: &place, resource: &resource, input: &parameters, at: self.now };
+                let event = match services.read(&request) {
+                    Ok(body) => Event::ItemsRead { id, body },
+                    Err(cause) => Event::TaskFailed { id, error: Str::new(), cause },
+                };
+                self.add(id, self.now, event);
+            }
+            Effect::WriteResults { id, bucket, objects, .. } => {
+                let Some(place) = execution.task_place(id) else { return };
+                let event = match services.write(&place, &bucket, objects) {
+                    Ok(()) => Event::ResultsWritten(id),
+                    Err(cause) => Event::TaskFailed { id, error: Str::new(), cause },
+                };
+                self.add(id, self.now, event);
             }
             Effect::Finished(_) => {}
         }

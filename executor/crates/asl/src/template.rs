@@ -1,11 +1,14 @@
-//! Payload templates: `Parameters`, `ResultSelector`, `ItemSelector`.
+//! Payload templates: `Parameters`, `ResultSelector`, `ItemSelector`, `Assign`; in JSONata states `Arguments`, `Output`
+//! and the like.
 //!
-//! A template is compiled once: what has no `.$` key below it becomes a constant that every result shares;
-//! the rest is a tree of objects and arrays with expressions at its leaves. Invariants: keys keep their
-//! order; a key that ends in `.$` loses the ending and its value is an expression; no two keys are equal
-//! after that. What may fail: compiling, with all problems at once; evaluating, with a state's error.
+//! A template is compiled once: what has no expression below it becomes a constant that every result shares;
+//! the rest is a tree of objects and arrays with expressions at its leaves. In a JSONPath state a key that ends in `.$`
+//! loses the ending and its value is an expression; in a JSONata state every string between `{%` and `%}` is one, and keys
+//! are only keys. Invariants: keys keep their order; no two keys are equal. What may fail: compiling, with all problems at
+//! once; evaluating, with a state's error.
 
 use crate::intrinsic::{Intrinsic, Work};
+use crate::jsonata::{self, SyntaxError, Text};
 use crate::path::{EvalError, Path, PathError, Scope};
 use crate::value::{Map, Str, Value};
 
@@ -33,7 +36,7 @@ enum Node {
     Array(Box<[Node]>),
     /// The value of a `.$` key.
     Expression {
-        /// The key with its ending, for messages.
+        /// For messages: the key with its ending, in JSONata the place below the state.
         field: Str,
         expression: Expression,
     },
@@ -46,11 +49,13 @@ enum Expression {
     Path(Path),
     /// `States.Name(...)`
     Intrinsic(Intrinsic),
+    /// `{% ... %}`
+    Jsonata(jsonata::Expression),
 }
 
 impl Template {
-    /// Compiles a template. Any JSON value is one; where only objects are allowed is for the definition to
-    /// say.
+    /// Compiles a template of a JSONPath state. Any JSON value is one; where only objects are allowed is for the
+    /// definition to say.
     ///
     /// # Errors
     /// All values of `.$` keys that are no expression, and all keys that are equal once the ending is gone.
@@ -58,6 +63,14 @@ impl Template {
         let mut errors = Vec::new();
         let root = compile(template, &mut String::new(), &mut errors);
         if errors.is_empty() { Ok(Self { root }) } else { Err(errors) }
+    }
+
+    /// Compiles a template of a JSONata state: any JSON value. `field` is its place below the state, for messages.
+    ///
+    /// # Errors
+    /// The first string that is no expression and looks like one.
+    pub fn compile_jsonata(template: &Value, field: &str) -> Result<Self, SyntaxError> {
+        compile_jsonata(template, &mut field.to_owned()).map(|root| Self { root })
     }
 
     /// The template, if there is nothing in it to evaluate.
@@ -68,16 +81,55 @@ impl Template {
         }
     }
 
+    /// The fields of its top level.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Str> {
+        let (plain, nodes) = match &self.root {
+            Node::Constant(Value::Object(members)) => (Some(members.keys()), None),
+            Node::Object(members) => (None, Some(members.iter().map(|(key, _)| key))),
+            _ => (None, None),
+        };
+        plain.into_iter().flatten().chain(nodes.into_iter().flatten())
+    }
+
+    /// The JSONata expression that is the whole of it.
+    pub(crate) fn as_expression(&self) -> Option<&jsonata::Expression> {
+        match &self.root {
+            Node::Expression { expression: Expression::Jsonata(expression), .. } => Some(expression),
+            _ => None,
+        }
+    }
+
+    /// The variables that its expressions refer to.
+    pub(crate) fn variables(&self, found: &mut dyn FnMut(&Str)) {
+        self.root.variables(found);
+    }
+
     /// Fills the template in.
     ///
     /// # Errors
-    /// `States.ParameterPathFailure` when a path gives no value, `States.IntrinsicFailure` when a function fails.
+    /// `States.ParameterPathFailure` when a path gives no value, `States.IntrinsicFailure` when a function fails,
+    /// `States.QueryEvaluationError` when a JSONata expression gives nothing.
     pub fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
         self.root.evaluate(scope, &mut Work::default())
     }
 }
 
 impl Node {
+    fn variables(&self, found: &mut dyn FnMut(&Str)) {
+        match self {
+            Self::Constant(_) => {}
+            Self::Object(members) => members.iter().for_each(|(_, node)| node.variables(found)),
+            Self::Array(nodes) => nodes.iter().for_each(|node| node.variables(found)),
+            Self::Expression { expression: Expression::Path(path), .. } => path.variables(found),
+            Self::Expression { expression: Expression::Intrinsic(intrinsic), .. } => {
+                intrinsic.paths().into_iter().for_each(|path| path.variables(found));
+            }
+            Self::Expression { expression: Expression::Jsonata(expression), .. } => {
+                expression.references().variables.iter().for_each(found);
+            }
+        }
+    }
+
     fn evaluate(&self, scope: &Scope<'_>, work: &mut Work) -> Result<Value, EvalError> {
         match self {
             Self::Constant(value) => Ok(value.clone()),
@@ -98,6 +150,9 @@ impl Node {
             }
             Self::Expression { expression: Expression::Intrinsic(intrinsic), .. } => {
                 intrinsic.evaluate_within(scope, work)
+            }
+            Self::Expression { field, expression: Expression::Jsonata(expression) } => {
+                expression.evaluate(scope).map_err(|failure| failure.in_field(field))
             }
         }
     }
@@ -165,6 +220,45 @@ fn compile_object(
         }
     }
     if dynamic { Node::Object(nodes.into()) } else { Node::Constant(value.clone()) }
+}
+
+fn compile_jsonata(value: &Value, field: &mut String) -> Result<Node, SyntaxError> {
+    match value {
+        Value::String(text) => Ok(match Text::compile(text)? {
+            Text::Literal => Node::Constant(value.clone()),
+            Text::Expression(expression) => {
+                Node::Expression { field: field.as_str().into(), expression: Expression::Jsonata(expression) }
+            }
+        }),
+        Value::Object(members) => {
+            let mut nodes = Vec::with_capacity(members.len());
+            for (key, member) in members.iter() {
+                nodes
+                    .push((key.clone(), inside(field, &["/", key], |field| compile_jsonata(member, field))?));
+            }
+            let constant = nodes.iter().all(|(_, node)| node.is_constant());
+            Ok(if constant { Node::Constant(value.clone()) } else { Node::Object(nodes.into()) })
+        }
+        Value::Array(items) => {
+            let mut nodes = Vec::with_capacity(items.len());
+            for (at, item) in items.iter().enumerate() {
+                nodes
+                    .push(inside(field, &["[", &at.to_string(), "]"], |field| compile_jsonata(item, field))?);
+            }
+            let constant = nodes.iter().all(Node::is_constant);
+            Ok(if constant { Node::Constant(value.clone()) } else { Node::Array(nodes.into()) })
+        }
+        scalar => Ok(Node::Constant(scalar.clone())),
+    }
+}
+
+/// A place further down, as the history names it: `Output/list[0]/name`.
+fn inside<T>(field: &mut String, step: &[&str], compile: impl FnOnce(&mut String) -> T) -> T {
+    let len = field.len();
+    step.iter().for_each(|part| field.push_str(part));
+    let result = compile(field);
+    field.truncate(len);
+    result
 }
 
 fn below<T>(token: &str, pointer: &mut String, compile: impl FnOnce(&mut String) -> T) -> T {

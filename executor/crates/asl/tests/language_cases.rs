@@ -1,14 +1,16 @@
 //! Runs the language cases of `cases/` (see its README) with virtual time and mocked tasks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use asl::definition::code;
 use asl::execution::{FixedNames, Machine, Outcome, StartContext};
 use asl::history::{AswEvent, AswHistory, Collector, Note, Observer, Record};
-use asl::simulate::{Answer, Reply, Request, Simulated, simulate};
-use asl::{Dialect, Payload, Program, Severity, Str, Timestamp, Value};
+use asl::map::ResultObject;
+use asl::simulate::{Answer, Reply, Request, Services, Simulated, simulate};
+use asl::{Dialect, Payload, Program, Severity, Str, TaskPlace, Timestamp, Value};
+use bytes::Bytes;
 use serde_json::{Map, Value as Json, json};
 
 /// Every execution starts at this instant.
@@ -60,6 +62,38 @@ struct Mocks {
     outcomes: HashMap<String, Vec<Json>>,
     taken: HashMap<String, usize>,
     missing: Vec<String>,
+    /// Of S3: bucket and key to the text.
+    objects: BTreeMap<String, String>,
+    written: Vec<String>,
+}
+
+impl Services for Mocks {
+    fn call(&mut self, request: &Request<'_>) -> Reply {
+        self.reply(request)
+    }
+
+    fn read(&mut self, request: &Request<'_>) -> Result<Bytes, Str> {
+        let parameter = |name: &str| {
+            request.input.value().get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let bucket = parameter("Bucket") + "/";
+        if request.resource.ends_with(":s3:listObjectsV2") {
+            let keys = self.objects.keys().filter_map(|name| name.strip_prefix(&bucket));
+            let contents: Vec<Json> = keys.map(|key| json!({"Key": key})).collect();
+            return Ok(Bytes::from(json!({"Contents": contents}).to_string()));
+        }
+        let object = self.objects.get(&(bucket + &parameter("Key")));
+        Ok(Bytes::from(object.ok_or("no such object")?.clone()))
+    }
+
+    fn write(&mut self, _: &TaskPlace, bucket: &str, objects: Vec<ResultObject>) -> Result<(), Str> {
+        if bucket == "missing" {
+            return Err("no such bucket".into());
+        }
+        let name = |object: ResultObject| object.key.rsplit('/').next().unwrap_or_default().to_owned();
+        self.written.extend(objects.into_iter().map(name));
+        Ok(())
+    }
 }
 
 impl Mocks {
@@ -69,7 +103,10 @@ impl Mocks {
             .into_iter()
             .map(|(state, outcomes)| (state, outcomes.as_array().cloned().unwrap_or_default()))
             .collect();
-        Self { outcomes, taken: HashMap::new(), missing: Vec::new() }
+        let objects = case["objects"].as_object().cloned().unwrap_or_default();
+        let text = |text: &Json| text.as_str().unwrap_or_default().to_owned();
+        let objects = objects.iter().map(|(name, object)| (name.clone(), text(object))).collect();
+        Self { outcomes, taken: HashMap::new(), missing: Vec::new(), objects, written: Vec::new() }
     }
 
     fn reply(&mut self, request: &Request<'_>) -> Reply {
@@ -179,7 +216,7 @@ fn run(case: &Json, program: Arc<Program>) -> Result<Map<String, Json>, String> 
         StartContext { seed: 7, ..StartContext::default() },
         Payload::from_value(value(&input)),
         start,
-        &mut |request: &Request<'_>| mocks.reply(request),
+        &mut mocks,
         &mut told,
     );
     if !mocks.missing.is_empty() {
@@ -209,6 +246,7 @@ fn run(case: &Json, program: Arc<Program>) -> Result<Map<String, Json>, String> 
     found.insert("asw".into(), json!(asw.events().iter().map(asw_line).collect::<Vec<_>>()));
     let kinds: Vec<&str> = collector.events().iter().map(|event| event.kind).collect();
     found.insert("events".into(), json!(kinds));
+    found.insert("written".into(), json!(mocks.written));
     Ok(found)
 }
 
@@ -256,7 +294,7 @@ fn verdict(case: &Json) -> Option<String> {
         (None, None) => json!("SUCCEEDED"),
     };
     let mut expected = Map::from_iter([("status".to_owned(), status)]);
-    for field in ["output", "error", "cause", "seconds", "events", "asw", "warned"] {
+    for field in ["output", "error", "cause", "seconds", "events", "asw", "warned", "written"] {
         if let Some(value) = case.get(field) {
             expected.insert(field.into(), value.clone());
         }
@@ -319,14 +357,17 @@ topics!(
     choice_operators,
     context,
     intrinsics,
+    jsonata,
     limits,
     map,
+    map_run,
     parallel,
     pass,
     paths,
     tasks,
     tcsl,
     templates,
+    variables,
     wait,
 );
 

@@ -4,21 +4,25 @@ use std::collections::{HashMap, VecDeque};
 
 use asl::simulate::{Answer, Reply, Request, Services};
 use asl::{Payload, Str, TaskPlace, Value};
+use bytes::Bytes;
 
-/// Recorded answers by place, in order.
-#[derive(Debug, Default)]
+use super::objects::Objects;
+
+/// Recorded answers by place, in order, and the objects that readers read.
+#[derive(Debug)]
 pub(super) struct Mocks {
     by_place: HashMap<String, VecDeque<Value>>,
+    objects: Objects,
 }
 
 impl Mocks {
-    /// From a case's `mocks`.
-    pub(super) fn new(mocks: Option<&Value>) -> Self {
+    /// From a case's `mocks` and the objects of its `setup`.
+    pub(super) fn new(mocks: Option<&Value>, objects: Objects) -> Self {
         let mut by_place: HashMap<String, VecDeque<Value>> = HashMap::new();
         for mock in mocks.and_then(Value::as_array).unwrap_or_default() {
             by_place.entry(key_of_mock(mock)).or_default().push_back(mock.clone());
         }
-        Self { by_place }
+        Self { by_place, objects }
     }
 }
 
@@ -30,6 +34,10 @@ impl Services for Mocks {
             // Not recorded: nothing was answered.
             None => Reply::now(Answer::Never),
         }
+    }
+
+    fn read(&mut self, request: &Request<'_>) -> Result<Bytes, Str> {
+        self.objects.read(request.resource, request.input.value())
     }
 }
 

@@ -5,11 +5,12 @@
 //! are bounded. What may fail: reading and writing, and a line that is no case.
 
 mod mocks;
+mod objects;
 
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
 
-use asl::definition::{Compiled, MachineType, catalog, code, explain_json, only_unsupported};
+use asl::definition::{Compiled, MachineType, catalog, explain_json};
 use asl::history::{Collector, HistoryEvent};
 use asl::simulate::{Simulated, simulate};
 use asl::value::{JsonLimits, Map};
@@ -20,6 +21,7 @@ use asl::{
 use bytes::Bytes;
 use clap::Args;
 use mocks::Mocks;
+use objects::Objects;
 
 use super::Exit;
 use crate::limits;
@@ -35,7 +37,8 @@ const START: Timestamp = Timestamp(1_704_067_200_000);
 const MANUAL: &str = "\
 INPUT
   One case a line: {\"id\", \"kind\", \"definition\", \"input\", \"sm_type\", \"mocks\", ...}. Kinds: execution, sync_execution,
-  create, start, validate. Time is virtual; services answer what `mocks` says.
+  create, start, validate, variable_references. Time is virtual; services answer what `mocks` says, and the readers of
+  distributed Maps read the objects that `setup` has put.
 
 OUTPUT
   One reply a line, with the case's id: the outcome and history, a rejection, diagnostics, or {\"unsupported\": why}.
@@ -91,6 +94,7 @@ fn answer(case: &Value) -> Map {
             compiled(case).map_or_else(|reply| reply, |program| execute(case, program))
         }
         "create" => compiled(case).map_or_else(|reply| reply, |_| members([("ok", Value::from(true))])),
+        "variable_references" => compiled(case).map_or_else(|reply| reply, |program| references(&program)),
         "start" => start(case),
         "validate" => validate(case),
         other => unsupported(format!("the kind {other}")),
@@ -100,12 +104,9 @@ fn answer(case: &Value) -> Map {
 /// The definition's program, or the reply that rejects it.
 fn compiled(case: &Value) -> Result<Arc<Program>, Map> {
     compile(case).map(|compiled| compiled.program).map_err(|diagnostics| {
-        if let Some(feature) = only_unsupported(&diagnostics) {
-            return unsupported(format!("{} at {}", feature.message, feature.location));
-        }
         let told: Vec<String> = diagnostics
             .iter()
-            .filter(|found| found.severity == Severity::Error && found.code != code::UNSUPPORTED_FEATURE)
+            .filter(|found| found.severity == Severity::Error)
             .map(ToString::to_string)
             .collect();
         let message = format!("Invalid State Machine Definition: '{}'", told.join(", "));
@@ -153,6 +154,12 @@ fn machine_type(case: &Value) -> MachineType {
     }
 }
 
+fn references(program: &Program) -> Map {
+    let listed = program.variable_references().into_iter();
+    let member = |(state, names): (Str, Vec<Str>)| (state, Value::array(names.into_iter().map(Value::from)));
+    members([("variable_references", Value::from(listed.map(member).collect::<Map>()))])
+}
+
 fn start(case: &Value) -> Map {
     if let Err(reply) = compiled(case) {
         return reply;
@@ -176,9 +183,6 @@ fn validate(case: &Value) -> Map {
         Ok(Compiled { warnings, .. }) => ("OK", warnings),
         Err(diagnostics) => ("FAIL", diagnostics),
     };
-    if let Some(feature) = only_unsupported(&diagnostics) {
-        return unsupported(format!("{} at {}", feature.message, feature.location));
-    }
     // As in the API: its own codes only, and warnings only where the caller asks for them.
     let asked = case.get("validate").and_then(|arguments| arguments.get("severity")).and_then(Value::as_str);
     let wanted = |found: &&Diagnostic| {
@@ -213,11 +217,11 @@ fn execute(case: &Value, program: Arc<Program>) -> Map {
         Some(input) => Payload::from_checked(Bytes::from(input.to_json())),
     };
     let clock = case.get("clock").and_then(Value::as_str).and_then(|text| Timestamp::parse(text).ok());
-    let mut mocks = Mocks::new(case.get("mocks"));
+    let clock = clock.unwrap_or(START);
+    let mut mocks = Mocks::new(case.get("mocks"), Objects::new(case.get("setup"), clock));
     let mut collector = Collector::new(usize::try_from(machine.history_events_max).unwrap_or(usize::MAX));
     let start = StartContext { key: [0, 1], name: None, seed: 1 };
-    let Simulated { outcome, .. } =
-        simulate(&machine, start, input, clock.unwrap_or(START), &mut mocks, &mut collector);
+    let Simulated { outcome, .. } = simulate(&machine, start, input, clock, &mut mocks, &mut collector);
     let mut reply = outcome_of(outcome);
     reply.insert("history", Value::array(collector.into_events().into_iter().map(event)));
     reply

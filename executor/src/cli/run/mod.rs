@@ -33,6 +33,10 @@ MOCKS
     {\"Pay\": [{\"error\": \"Busy\", \"cause\": \"try later\"}, {\"output\": {\"paid\": true}, \"seconds\": 2}],
      \"Ship\": [{\"hang\": true}]}
   output: the result    error, cause: the failure    hang: no answer, so that timeouts pass    seconds: how long it takes
+  A distributed Map's reader takes its objects from the answers of the Map, one for each object or page of a listing:
+    {\"Each\": [{\"file\": \"items.csv\"}], \"List\": [{\"output\": {\"Contents\": [{\"Key\": \"a\"}]}}]}
+  file: the object, its name counts from the folder of the mocks    output: the object, a text as it is, all else as JSON
+  What its ResultWriter writes is dropped.
 
 OUTPUT
   A line for each event: virtual time since the start, event id, type and what it tells; then the outcome. With --json the
@@ -104,8 +108,10 @@ fn execute(options: &RunOptions) -> Result<(String, Exit), Refusal> {
         .map_err(|error| (Exit::Usage, format!("error: --start {}: {error}", options.start)))?;
     let mut mocks = match &options.mocks {
         None => Mocks::default(),
-        Some(file) => Mocks::parse(&read(file, limits::DEFINITION_BYTES_MAX)?)
-            .map_err(|problem| (Exit::Usage, format!("error: {}: {problem}", file.display())))?,
+        Some(file) => {
+            Mocks::parse(&read(file, limits::DEFINITION_BYTES_MAX)?, file.parent().unwrap_or(Path::new("")))
+                .map_err(|problem| (Exit::Usage, format!("error: {}: {problem}", file.display())))?
+        }
     };
     let machine = Arc::new(machine(program, options.express));
     let most = usize::try_from(machine.history_events_max).unwrap_or(usize::MAX);
@@ -311,6 +317,26 @@ mod tests {
         let told = Value::parse(shown.as_bytes(), JsonLimits::default()).unwrap();
         assert_eq!(told.get("error").and_then(Value::as_str), Some("Broken"));
         assert_eq!(told.pointer("/history/0/type").and_then(Value::as_str), Some("ExecutionStarted"));
+    }
+
+    #[test]
+    fn a_distributed_map_reads_what_the_mocks_give_it() {
+        let definition = r#"{"StartAt": "Each", "States": {"Each": {"Type": "Map", "End": true,
+            "ItemReader": {"Resource": "arn:aws:states:::s3:getObject",
+                "ReaderConfig": {"InputType": "CSV", "CSVHeaderLocation": "FIRST_ROW"}, "Parameters": {}},
+            "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "EXPRESS"},
+                "StartAt": "I", "States": {"I": {"Type": "Succeed"}}}}}}"#;
+        let (shown, exit) = in_files(definition, r#"{"Each": [{"output": "a\nx\n"}]}"#, false);
+        assert_eq!(exit, Exit::Ok, "{shown}");
+        assert!(shown.contains(r#"[{"a":"x"}]"#), "{shown}");
+        // The only files beside the mocks are the mocks and the definition.
+        let (shown, exit) = in_files(definition, r#"{"Each": [{"file": "mocks.json"}]}"#, false);
+        assert_eq!(exit, Exit::Ok, "{shown}");
+        for (mocks, told) in [("{}", "no object"), (r#"{"Each": [{"file": "absent"}]}"#, "absent")] {
+            let (shown, exit) = in_files(definition, mocks, false);
+            assert_eq!(exit, Exit::Finding);
+            assert!(shown.contains("States.ItemReaderFailed") && shown.contains(told), "{shown}");
+        }
     }
 
     #[test]

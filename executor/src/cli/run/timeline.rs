@@ -108,10 +108,26 @@ fn node(event: &AswEvent) -> String {
     shown.map(|part| format!("  {}", clean(part, SHOWN_CHARS))).collect()
 }
 
-/// Names first, then what went wrong, then data.
+/// The details that a line shows: names first, then what went wrong, then data.
+const KEYS: [&str; 12] = [
+    "name",
+    "state",
+    "index",
+    "length",
+    "resource",
+    "location",
+    "error",
+    "cause",
+    "input",
+    "parameters",
+    "output",
+    "assignedVariables",
+];
+
+/// What a line says of an event beyond its type.
 fn details(event: &HistoryEvent) -> String {
     let mut line = String::new();
-    for key in ["name", "index", "length", "resource", "error", "cause", "input", "parameters", "output"] {
+    for key in KEYS {
         match event.details.get(key) {
             None => {}
             Some(Value::String(text)) => {

@@ -146,7 +146,7 @@ program's own table; a test compiles every example.
 |---|---|
 ";
 
-const CATALOG: [Explanation; 21] = [
+const CATALOG: [Explanation; 22] = [
     error(
         code::INVALID_JSON_DESCRIPTION,
         "The text is not JSON, not UTF-8, or has the same key twice in one object. Nothing else is checked \
@@ -157,6 +157,30 @@ const CATALOG: [Explanation; 21] = [
     .with(
         r#"{"StartAt": "Done", "States": {"Done": {"Type": "Succeed"},}}"#,
         r#"{"StartAt": "Done", "States": {"Done": {"Type": "Succeed"}}}"#,
+    ),
+    error(
+        code::INVALID_JSONATA_EXPRESSION,
+        "A string of a JSONata state begins or ends as an expression does, and is none.",
+        "Write the expression between `{%` and `%}`, with nothing around them; the message says where JSONata stops.",
+    )
+    .with(
+        r#"{"QueryLanguage": "JSONata", "StartAt": "Add", "States": {
+  "Add": {"Type": "Pass", "Output": "{% $states.input.a + %}", "End": true}}}"#,
+        r#"{"QueryLanguage": "JSONata", "StartAt": "Add", "States": {
+  "Add": {"Type": "Pass", "Output": "{% $states.input.a + 1 %}", "End": true}}}"#,
+    ),
+    error(
+        code::UNSUPPORTED_JSONATA_EXPRESSION,
+        "An expression reads what is not there: a document (`a.b`, `$`, `$$`), a result before the work, an error outside \
+         of a catcher; or calls `$eval`.",
+        "Read the state's input as `$states.input` and variables as `$name`; `$states.result` stands in `Output` and \
+         `Assign` of Task, Parallel and Map, `$states.errorOutput` in those of a catcher.",
+    )
+    .with(
+        r#"{"QueryLanguage": "JSONata", "StartAt": "Call", "States": {
+  "Call": {"Type": "Pass", "Output": {"to": "{% phone %}"}, "End": true}}}"#,
+        r#"{"QueryLanguage": "JSONata", "StartAt": "Call", "States": {
+  "Call": {"Type": "Pass", "Output": {"to": "{% $states.input.phone %}"}, "End": true}}}"#,
     ),
     error(
         code::SCHEMA_VALIDATION_FAILED,
@@ -254,13 +278,6 @@ const CATALOG: [Explanation; 21] = [
         "Arrays and objects are nested more than 250 levels deep. One Parallel or Map takes four levels.",
         "Move inner parts into machines of their own, and start them from a Task.",
     ),
-    error(
-        code::UNSUPPORTED_FEATURE,
-        "The language has it, this version of the executor has not. Told once for each feature. Where \
-         anything else is wrong, the definition is refused for that.",
-        "Do without the feature, or use a version that has it.",
-    )
-    .ours(),
     warning(
         code::NO_DOLLAR,
         "A value in a payload template looks like a path or an intrinsic function, but the field's name does \

@@ -24,8 +24,8 @@ pub(super) struct Compiler<'t> {
     pub(super) names: HashSet<String, foldhash::fast::RandomState>,
     /// Labels of the whole machine.
     pub(super) labels: HashSet<String, foldhash::fast::RandomState>,
-    /// Features already reported as not supported: each once.
-    pub(super) unsupported: HashSet<&'static str, foldhash::fast::RandomState>,
+    /// Whether anything is assigned to a variable.
+    pub(super) assigns: bool,
     /// Suggestions made so far.
     pub(super) suggestions: usize,
 }
@@ -55,7 +55,7 @@ pub(super) fn compile(
         findings: Findings::default(),
         names: HashSet::default(),
         labels: HashSet::default(),
-        unsupported: HashSet::default(),
+        assigns: false,
         suggestions: 0,
     };
     let program = compiler.machine(&root, definition);
@@ -146,6 +146,9 @@ impl Compiler<'_> {
         self.jsonata = self.query_language(root, &place).unwrap_or(false);
         let timeout_seconds = self.integer_field(root, "TimeoutSeconds", Range::POSITIVE, &place);
         let graph = self.graph(root, &place);
+        if self.assigns {
+            self.variable_scopes(root, &place);
+        }
         self.remark_unused_variables(root, &place);
         let root = graph?;
         let hash = Sha256::digest(definition).into();
@@ -158,19 +161,6 @@ impl Compiler<'_> {
 
     /// `Some(true)` for JSONata; `None` where the field is absent or wrong.
     pub(super) fn query_language(&mut self, node: &Node, place: &Place<'_>) -> Option<bool> {
-        let member = node.member("QueryLanguage")?;
-        let jsonata = self.one_of(node, "QueryLanguage", &["JSONPath", "JSONata"], place)?? == "JSONata";
-        if jsonata {
-            self.unsupported("JSONata", &place.member(member));
-        }
-        Some(jsonata)
-    }
-
-    /// The language has it, this version has not. Reported once for each feature.
-    pub(super) fn unsupported(&mut self, feature: &'static str, place: &Place<'_>) {
-        if self.unsupported.insert(feature) {
-            let message = format!("Not supported by this version of the executor: {feature}");
-            self.findings.error(code::UNSUPPORTED_FEATURE, place, message);
-        }
+        Some(self.one_of(node, "QueryLanguage", &["JSONPath", "JSONata"], place)?? == "JSONata")
     }
 }

@@ -5,7 +5,8 @@ use super::fields::{self, Range};
 use super::findings::Place;
 use super::graph::Targets;
 use super::json::{Node, Shape};
-use crate::program::{Catcher, Retrier};
+use super::query::Reads;
+use crate::program::{Catcher, ResultPath, Retrier};
 use crate::value::Str;
 
 /// Matches every error.
@@ -43,7 +44,8 @@ impl Compiler<'_> {
         for (index, item) in items.iter().enumerate() {
             let place = place.item(index, item);
             let last = index + 1 == items.len();
-            built.push(self.catcher(item, last, targets, jsonata, &place));
+            let around = format!("Catch[{index}]/");
+            built.push(self.catcher(item, last, targets, jsonata.then_some(&*around), &place));
         }
         self.remark_repeated_names(items, &place);
         built.into_iter().collect()
@@ -89,37 +91,45 @@ impl Compiler<'_> {
         self.one_of(node, "JitterStrategy", &["NONE", "FULL"], place).flatten() == Some("FULL")
     }
 
+    /// `jsonata` is the catcher's place below a JSONata state.
     fn catcher(
         &mut self,
         node: &Node,
         last: bool,
         targets: &Targets<'_>,
-        jsonata: bool,
+        jsonata: Option<&str>,
         place: &Place<'_>,
     ) -> Option<Catcher> {
         self.object(node, place)?;
-        let unspoken = if jsonata { "ResultPath" } else { "Output" };
+        let unspoken = if jsonata.is_some() { "ResultPath" } else { "Output" };
         for member in node.members().unwrap_or_default() {
             if member.name == unspoken {
-                self.field_of_other_language(member, jsonata, place);
+                self.field_of_other_language(member, jsonata.is_some(), place);
             } else if !fields::CATCHER.contains(&member.name.as_str()) {
                 let note = self.suggestion(&member.name, fields::CATCHER.iter().copied());
                 self.unsupported_field(member, note, place);
             }
         }
-        if let Some(assign) = node.member("Assign") {
-            self.unsupported("variables (Assign)", &place.member(assign));
-        }
         self.string_field(node, "Comment", place);
         let complete = self.required(node, &["Next"], place);
         let error_equals = self.error_equals(node, last, place);
         let next = self.target_field(node, "Next", targets, place);
-        if jsonata {
-            return None;
-        }
-        let result_path = self.result_path(node, place);
+        let (result_path, output, assign) = match jsonata {
+            None => (self.result_path(node, place), Some(None), self.assign(node, None, "", place)),
+            Some(around) => {
+                let reads = Reads::ERROR_OUTPUT;
+                let output = self.query_field(node, "Output", around, reads, place);
+                (Some(ResultPath::Replace), output, self.assign(node, Some(reads), around, place))
+            }
+        };
         complete.then_some(())?;
-        Some(Catcher { error_equals: error_equals?, result_path: result_path?, next: next? })
+        Some(Catcher {
+            error_equals: error_equals?,
+            result_path: result_path?,
+            assign: assign?,
+            output: output?,
+            next: next?,
+        })
     }
 
     /// `ErrorEquals`: names, of which `States.ALL` stands alone and in the last entry only.

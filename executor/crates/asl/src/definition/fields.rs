@@ -20,6 +20,34 @@ pub(super) const BRANCH: &[&str] = &["Comment", "StartAt", "States"];
 pub(super) const PROCESSOR: &[&str] = &["Comment", "StartAt", "States", "ProcessorConfig"];
 /// Fields of an item processor's configuration.
 pub(super) const PROCESSOR_CONFIG: &[&str] = &["Mode", "ExecutionType"];
+/// Fields of a Map that have a meaning in DISTRIBUTED mode alone, and are refused elsewhere.
+pub(super) const DISTRIBUTED_ONLY: &[&str] = &["ItemReader", "ItemBatcher", "ResultWriter"];
+/// Fields of `ItemReader`.
+pub(super) const ITEM_READER: &[&str] = &["Resource", "Parameters", "Arguments", "ReaderConfig"];
+/// Fields of `ReaderConfig`.
+pub(super) const READER_CONFIG: &[&str] = &[
+    "InputType",
+    "CSVHeaderLocation",
+    "CSVHeaders",
+    "CSVDelimiter",
+    "ItemsPointer",
+    "MaxItems",
+    "MaxItemsPath",
+    "ManifestType",
+    "Transformation",
+];
+/// Fields of `ItemBatcher`.
+pub(super) const ITEM_BATCHER: &[&str] = &[
+    "MaxItemsPerBatch",
+    "MaxItemsPerBatchPath",
+    "MaxInputBytesPerBatch",
+    "MaxInputBytesPerBatchPath",
+    "BatchInput",
+];
+/// Fields of `ResultWriter`.
+pub(super) const RESULT_WRITER: &[&str] = &["Resource", "Parameters", "Arguments", "WriterConfig"];
+/// Fields of `WriterConfig`.
+pub(super) const WRITER_CONFIG: &[&str] = &["Transformation", "OutputType"];
 /// Fields of an entry of `Retry`.
 pub(super) const RETRIER: &[&str] = &[
     "Comment",

@@ -77,6 +77,11 @@ impl<'a> Place<'a> {
         pointer
     }
 
+    /// How many steps it is from the root: 2 for a state of the machine's own.
+    pub(super) fn depth(&self) -> usize {
+        std::iter::successors(self.up, |place| place.up).count()
+    }
+
     fn is_root(&self) -> bool {
         matches!(self.step, Step::Root)
     }

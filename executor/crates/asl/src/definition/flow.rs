@@ -8,7 +8,7 @@ use super::findings::Place;
 use super::json::{Member, Node, Shape, Span};
 use crate::intrinsic::Intrinsic;
 use crate::path::{Path, ReferencePath, Root};
-use crate::program::{DataFlow, ResultPath, Selection, Text};
+use crate::program::{JsonPathFlow, ResultPath, Selection, Text};
 use crate::template::Template;
 use crate::value::{JsonLimits, Value};
 
@@ -38,11 +38,11 @@ impl Compiler<'_> {
         }
     }
 
-    /// A path: `$...` or `$$...`.
+    /// A path: `$...`, `$$...` or `$name...`.
     pub(super) fn path(&mut self, node: &Node, place: &Place<'_>) -> Option<Path> {
         let text = self.string(node, place)?;
         match Path::parse(text) {
-            Ok(path) => self.no_variable(&path, place).then_some(path),
+            Ok(path) => Some(path),
             Err(error) => {
                 let message = "Value must be a valid JSONPath.";
                 self.findings.schema_noted(place, message, error.to_string());
@@ -70,7 +70,7 @@ impl Compiler<'_> {
         };
         let note = match Intrinsic::parse(text) {
             Ok(intrinsic) if intrinsic.is_allowed_in_fail() => {
-                return self.no_variables(&intrinsic, place).then_some(Text::Intrinsic(intrinsic));
+                return Some(Text::Intrinsic(intrinsic));
             }
             Ok(intrinsic) => {
                 let names = Intrinsic::names_in_fail().collect::<Vec<_>>().join(", ");
@@ -125,12 +125,12 @@ impl Compiler<'_> {
     }
 
     /// InputPath, ResultSelector, ResultPath and OutputPath; `Parameters` are the caller's to add.
-    pub(super) fn data_flow(&mut self, node: &Node, place: &Place<'_>) -> Option<DataFlow> {
+    pub(super) fn path_flow(&mut self, node: &Node, place: &Place<'_>) -> Option<JsonPathFlow> {
         let input_path = self.selection(node, "InputPath", place);
         let result_selector = self.template_field(node, "ResultSelector", place);
         let result_path = self.result_path(node, place);
         let output_path = self.selection(node, "OutputPath", place);
-        Some(DataFlow {
+        Some(JsonPathFlow {
             input_path: input_path?,
             parameters: None,
             result_selector: result_selector?,
@@ -214,11 +214,11 @@ impl Compiler<'_> {
         let spot = place.within(member);
         let note = match member.value.as_str() {
             Some(text) if is_intrinsic(text) => match Intrinsic::parse(text) {
-                Ok(intrinsic) => return self.no_variables(&intrinsic, &spot),
+                Ok(_) => return true,
                 Err(error) => error.to_string(),
             },
             Some(text) if text.starts_with('$') => match Path::parse(text) {
-                Ok(path) => return self.no_variable(&path, &spot),
+                Ok(_) => return true,
                 Err(error) => error.to_string(),
             },
             Some(_) => "A JSONPath begins with '$', an intrinsic function with 'States.'".to_owned(),
@@ -238,30 +238,6 @@ impl Compiler<'_> {
             let message =
                 format!("The value looks evaluated; to evaluate it name the field '{}.$'", member.name);
             self.findings.warning(code::NO_DOLLAR, &place.within(member), message);
-        }
-    }
-
-    /// Refuses a path that starts at a variable; true where it does not.
-    fn no_variable(&mut self, path: &Path, place: &Place<'_>) -> bool {
-        let variable = matches!(path.root(), Root::Variable(_));
-        if variable {
-            self.unsupported("variables (Assign)", place);
-        }
-        !variable
-    }
-
-    /// Refuses a function with a path that starts at a variable; true where it has none.
-    fn no_variables(&mut self, intrinsic: &Intrinsic, place: &Place<'_>) -> bool {
-        intrinsic.paths().into_iter().all(|path| self.no_variable(path, place))
-    }
-
-    /// The paths of a choice rule that start at a variable.
-    pub(super) fn rule_path(&mut self, member: &Member, place: &Place<'_>) -> bool {
-        let path = member.value.as_str().map(Path::parse);
-        match path {
-            Some(Ok(path)) => self.no_variable(&path, &place.member(member)),
-            // What is no path is told by the rule's compilation.
-            _ => true,
         }
     }
 

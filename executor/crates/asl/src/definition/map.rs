@@ -2,50 +2,51 @@
 
 use std::sync::Arc;
 
+use super::MachineType;
 use super::compile::Compiler;
 use super::fields::{self, Range};
 use super::findings::Place;
-use super::json::Node;
-use super::{MachineType, code};
-use crate::program::{DataFlow, Dialect, Distributed, Dynamic, ExecutionType, Kind, MapState};
-use crate::value::Str;
-
-/// The longest `Label`, in characters.
-const LABEL_MAX: usize = 40;
-/// Fields that only a distributed Map has and this version does not run.
-const LATER: &[&str] = &[
-    "ItemReader",
-    "ItemBatcher",
-    "ResultWriter",
-    "ToleratedFailureCount",
-    "ToleratedFailureCountPath",
-    "ToleratedFailurePercentage",
-    "ToleratedFailurePercentagePath",
-];
+use super::json::{Node, Shape};
+use super::query::Reads;
+use crate::program::{DataFlow, Dialect, Dynamic, ExecutionType, Kind, MapState};
 
 impl Compiler<'_> {
-    /// A Map state and its data flow.
-    pub(super) fn map(&mut self, node: &Node, place: &Place<'_>) -> Option<(Kind, DataFlow)> {
+    /// A Map state and its data flow; `name` is the state's.
+    pub(super) fn map(
+        &mut self,
+        name: &str,
+        node: &Node,
+        jsonata: bool,
+        place: &Place<'_>,
+    ) -> Option<(Kind, DataFlow)> {
         let processor = self.processor(node, place);
         let items_path = self.items_path(node, place);
-        let item_selector = self.item_selector(node, place);
-        let max_concurrency = self.max_concurrency(node, place);
-        let label = self.label(node, place);
-        self.tolerance(node, place);
-        for member in node.members().unwrap_or_default() {
-            if LATER.contains(&member.name.as_str()) {
-                self.unsupported("Distributed Map", &place.member(member));
-            }
-        }
-        let flow = self.data_flow(node, place);
-        let (graph, execution_type) = processor?;
-        let distributed = execution_type.map(|execution_type| Distributed { execution_type, label });
+        let items = if jsonata { self.items(node, place) } else { Some(None) };
+        let item_selector = match jsonata {
+            true => self.query_field(node, "ItemSelector", "", Reads::INPUT, place),
+            false => self.item_selector(node, place),
+        };
+        let max_concurrency = self.max_concurrency(node, jsonata, place);
+        let execution_type = processor.as_ref().and_then(|(_, execution_type)| *execution_type);
+        // By the text, so that what is wrong with the processor does not hide what is wrong beside it.
+        let distributed = if is_distributed(node) {
+            let execution_type = execution_type.unwrap_or(ExecutionType::Standard);
+            let distributed = self.distributed(node, execution_type, name, jsonata, place);
+            distributed.map(|distributed| Some(Box::new(distributed)))
+        } else {
+            self.not_distributed(node, jsonata, place).map(|()| None)
+        };
+        let flow = match jsonata {
+            true => self.query_flow("Map", node, place),
+            false => self.path_flow(node, place).map(DataFlow::JsonPath),
+        };
         let map = MapState {
-            processor: Arc::new(graph),
+            processor: Arc::new(processor?.0),
             items_path: items_path?,
+            items: items?,
             item_selector: item_selector?,
             max_concurrency: max_concurrency?,
-            distributed,
+            distributed: distributed?,
         };
         Some((Kind::Map(Box::new(map)), flow?))
     }
@@ -106,6 +107,17 @@ impl Compiler<'_> {
         self.reference_path(&member.value, &place.member(member)).map(Some)
     }
 
+    /// `Items`: an array, or an expression that gives one.
+    fn items(&mut self, node: &Node, place: &Place<'_>) -> Option<Option<crate::template::Template>> {
+        if let Some(member) = node.member("Items")
+            && !matches!(&member.value.shape, Shape::Array(_) | Shape::Object(_) | Shape::String(_))
+        {
+            self.findings.schema(&place.member(member), "Expected value of type Array");
+            return None;
+        }
+        self.query_field(node, "Items", "", Reads::INPUT, place)
+    }
+
     /// `ItemSelector`, or the legacy `Parameters`.
     fn item_selector(&mut self, node: &Node, place: &Place<'_>) -> Option<Option<crate::template::Template>> {
         if !self.exclusive(node, &["ItemSelector", "Parameters"], place) {
@@ -116,13 +128,16 @@ impl Compiler<'_> {
         Some(selector.or(legacy))
     }
 
-    fn max_concurrency(&mut self, node: &Node, place: &Place<'_>) -> Option<Dynamic<u32>> {
+    fn max_concurrency(&mut self, node: &Node, jsonata: bool, place: &Place<'_>) -> Option<Dynamic<u32>> {
         const FIELDS: [&str; 2] = ["MaxConcurrency", "MaxConcurrencyPath"];
         if !self.exclusive(node, &FIELDS, place) {
             return None;
         }
         if let Some(member) = node.member(FIELDS[1]) {
             return self.reference_path(&member.value, &place.member(member)).map(Dynamic::Path);
+        }
+        if jsonata && let Some(expression) = self.query_expression(node, FIELDS[0], place)? {
+            return Some(Dynamic::Expression(expression));
         }
         if node.member(FIELDS[0]).is_none() {
             let default = match self.dialect {
@@ -134,34 +149,10 @@ impl Compiler<'_> {
         let limit = self.integer_field(node, FIELDS[0], Range::NATURAL, place)?;
         Some(Dynamic::Constant(u32::try_from(limit).unwrap_or(u32::MAX)))
     }
+}
 
-    /// `Label` of a distributed Map.
-    fn label(&mut self, node: &Node, place: &Place<'_>) -> Option<Str> {
-        let member = node.member("Label")?;
-        let place = place.member(member);
-        let label = self.string(&member.value, &place)?;
-        let refused = |c: char| c.is_control() || c.is_whitespace() || r#"?*<>{}[]:;,\|^~$#%&`""#.contains(c);
-        let length = label.chars().count();
-        if length == 0 || length > LABEL_MAX {
-            let message = format!("The label exceeds the {LABEL_MAX}-character limit allowed by the service");
-            let message = if length == 0 { "The label is empty".to_owned() } else { message };
-            self.findings.error(code::INVALID_LABEL_NAME, &place, message);
-        } else if let Some(character) = label.chars().find(|c| refused(*c)) {
-            let message = format!("The label holds the character {character:?}, which is not allowed");
-            self.findings.error(code::INVALID_LABEL_NAME, &place, message);
-        } else if !self.labels.insert(label.to_owned()) {
-            let message = format!("Duplicate Label name: {label}");
-            self.findings.error(code::DUPLICATE_LABEL_NAME, &place, message);
-        }
-        Some(Str::from(label))
-    }
-
-    fn tolerance(&mut self, node: &Node, place: &Place<'_>) {
-        self.exclusive(node, &["ToleratedFailureCount", "ToleratedFailureCountPath"], place);
-        self.exclusive(node, &["ToleratedFailurePercentage", "ToleratedFailurePercentagePath"], place);
-        self.integer_field(node, "ToleratedFailureCount", Range::NATURAL, place);
-        if let Some(member) = node.member("ToleratedFailurePercentage") {
-            self.real(&member.value, 0.0, 100.0, &place.member(member));
-        }
-    }
+fn is_distributed(map: &Node) -> bool {
+    let processor = map.get("ItemProcessor").or_else(|| map.get("Iterator"));
+    let mode = processor.and_then(|processor| processor.get("ProcessorConfig")?.get("Mode")?.as_str());
+    mode == Some("DISTRIBUTED")
 }

@@ -9,17 +9,20 @@
 //!
 //! Rooms: `json` (the reader), `findings` (problems and places), `fields` (which fields stand where),
 //! `compile` (machine and graphs), `states` (one state), `errors` (Retry and Catch), `choice` (rules),
-//! `map` (Map states), `flow` (paths and templates), `tcsl` (what the dialect has and has not), `suggest` (what a misspelt
-//! name may have meant), `remarks` and `unused` (warnings about what is allowed and hardly meant), `render` (diagnostics
-//! for people), `catalog` (what each code means).
+//! `map` (Map states), `distributed` (what only distributed ones have), `flow` (paths and templates), `query` (JSONata),
+//! `assign` and `scopes` (variables), `tcsl` (what the dialect has and has not), `suggest` (what a misspelt name may have
+//! meant), `remarks` and `unused` (warnings about what is allowed and hardly meant), `render` (diagnostics for people),
+//! `catalog` (what each code means).
 
 use std::sync::Arc;
 
 use crate::program::{Dialect, Program};
 
+mod assign;
 pub mod catalog;
 mod choice;
 mod compile;
+mod distributed;
 mod errors;
 mod fields;
 mod findings;
@@ -27,8 +30,10 @@ mod flow;
 mod graph;
 mod json;
 mod map;
+mod query;
 mod remarks;
 mod render;
+mod scopes;
 mod states;
 mod suggest;
 mod tcsl;
@@ -77,6 +82,10 @@ pub mod code {
     pub const PASS_RESULT_IS_STATIC: &str = "PASS_RESULT_IS_STATIC";
     /// Warning, TCSL: `Type` is spelt in other letters.
     pub const TYPE_SPELLING: &str = "TYPE_SPELLING";
+    /// Not JSONata.
+    pub const INVALID_JSONATA_EXPRESSION: &str = "INVALID_JSONATA_EXPRESSION";
+    /// JSONata that Step Functions does not have, or not in this field.
+    pub const UNSUPPORTED_JSONATA_EXPRESSION: &str = "UNSUPPORTED_JSONATA_EXPRESSION";
     /// Warning: an error's name begins with `States.`, but the language has no such error.
     pub const UNKNOWN_ERROR_NAME: &str = "UNKNOWN_ERROR_NAME";
     /// Warning: a Fail state's `Error` begins with `States.`, which is the language's own.
@@ -89,8 +98,6 @@ pub mod code {
     pub const ENDLESS_LOOP: &str = "ENDLESS_LOOP";
     /// Warning, TCSL: a field of ASL that ASW does not document.
     pub const UNDOCUMENTED_FIELD: &str = "UNDOCUMENTED_FIELD";
-    /// Part of the language, not of this version.
-    pub const UNSUPPORTED_FEATURE: &str = "UNSUPPORTED_FEATURE";
 }
 
 /// How bad it is.
@@ -133,15 +140,6 @@ impl std::fmt::Display for Diagnostic {
         let location = if self.location.is_empty() { "null" } else { &self.location };
         write!(f, "{}: {} at {location}", self.code, self.message)
     }
-}
-
-/// The first feature of a later version, where nothing else stands against the definition. A definition
-/// that is wrong in itself is refused for that.
-pub fn only_unsupported(diagnostics: &[Diagnostic]) -> Option<&Diagnostic> {
-    let mut errors = diagnostics.iter().filter(|one| one.severity == Severity::Error);
-    let first = errors.next()?;
-    let unsupported = |one: &Diagnostic| one.code == code::UNSUPPORTED_FEATURE;
-    (unsupported(first) && errors.all(unsupported)).then_some(first)
 }
 
 /// The type of a machine, which decides what its tasks may do.

@@ -7,7 +7,8 @@ use super::fields::{self, Range};
 use super::findings::Place;
 use super::graph::Targets;
 use super::json::{Member, Node, Shape};
-use crate::program::{DataFlow, Dialect, Dynamic, Kind, Next, State, TaskState, Text, Wait};
+use super::query::Reads;
+use crate::program::{DataFlow, Dialect, Dynamic, JsonPathFlow, Kind, Next, State, TaskState, Text, Wait};
 use crate::timestamp::Timestamp;
 use crate::value::Str;
 
@@ -29,24 +30,20 @@ impl Compiler<'_> {
         let jsonata = self.state_language(node, place);
         self.state_fields(node, kind, jsonata, place);
         self.string_field(node, "Comment", place);
-        if let Some(assign) = node.member("Assign") {
-            self.unsupported("variables (Assign)", &place.member(assign));
-        }
         let next = self.next(kind, node, targets, place);
         let retry = self.retry(node, place);
         let catch = self.catch(node, targets, jsonata, place);
-        if jsonata {
-            return None;
-        }
         // Everything is looked at before anything is given up, so that all problems are found at once.
+        let assign = self.assign(node, jsonata.then(|| Reads::behind(kind)), "", place);
         let (kind, flow) = match kind {
-            "Map" => self.map(node, place).unzip(),
-            _ => (self.kind(kind, node, targets, place), self.flow(node, place)),
+            "Map" => self.map(&member.name, node, jsonata, place).unzip(),
+            _ => (self.kind(kind, node, targets, jsonata, place), self.flow(kind, node, jsonata, place)),
         };
         Some(State {
             name: Str::from(&member.name),
             kind: kind?,
             flow: flow?,
+            assign: assign?,
             next: next?,
             retry: retry?,
             catch: catch?,
@@ -55,7 +52,8 @@ impl Compiler<'_> {
 
     fn state_language(&mut self, node: &Node, place: &Place<'_>) -> bool {
         let own = self.query_language(node, place);
-        if self.jsonata && own == Some(false) {
+        // Recorded of the machine's own states; inside of branches and item processors, definitions in use have it.
+        if self.jsonata && own == Some(false) && place.depth() == 2 {
             let message = "'QueryLanguage' can not be 'JSONPath' if set to 'JSONata' for whole state machine";
             self.findings.schema(place, message);
         }
@@ -110,14 +108,21 @@ impl Compiler<'_> {
         }
     }
 
-    fn kind(&mut self, kind: &str, node: &Node, targets: &Targets<'_>, place: &Place<'_>) -> Option<Kind> {
+    fn kind(
+        &mut self,
+        kind: &str,
+        node: &Node,
+        targets: &Targets<'_>,
+        jsonata: bool,
+        place: &Place<'_>,
+    ) -> Option<Kind> {
         match kind {
             "Pass" => self.pass(node, place),
-            "Task" => self.task(node, place),
-            "Choice" => self.choice(node, targets, place),
-            "Wait" => self.wait(node, place).map(Kind::Wait),
+            "Task" => self.task(node, jsonata, place),
+            "Choice" => self.choice(node, targets, jsonata, place),
+            "Wait" => self.wait(node, jsonata, place).map(Kind::Wait),
             "Succeed" => Some(Kind::Succeed),
-            "Fail" => self.fail(node, place),
+            "Fail" => self.fail(node, jsonata, place),
             _ => self.parallel(node, place),
         }
     }
@@ -140,19 +145,23 @@ impl Compiler<'_> {
         }
     }
 
-    fn fail(&mut self, node: &Node, place: &Place<'_>) -> Option<Kind> {
-        let error = self.text_or_path(node, ["Error", "ErrorPath"], place);
-        let cause = self.text_or_path(node, ["Cause", "CausePath"], place);
+    fn fail(&mut self, node: &Node, jsonata: bool, place: &Place<'_>) -> Option<Kind> {
+        let error = self.text_or_path(node, ["Error", "ErrorPath"], jsonata, place);
+        let cause = self.text_or_path(node, ["Cause", "CausePath"], jsonata, place);
         Some(Kind::Fail { error: error?, cause: cause? })
     }
 
-    /// A text, or the path or the function that gives one. The outer `None` is an error, the inner an absent pair.
+    /// A text, or what gives one. The outer `None` is an error, the inner an absent pair.
     fn text_or_path(
         &mut self,
         node: &Node,
         [constant, path]: [&'static str; 2],
+        jsonata: bool,
         place: &Place<'_>,
     ) -> Option<Option<Text>> {
+        if jsonata && let Some(expression) = self.query_expression(node, constant, place)? {
+            return Some(Some(Text::Expression(expression)));
+        }
         if !self.exclusive(node, &[constant, path], place) {
             return None;
         }
@@ -162,7 +171,7 @@ impl Compiler<'_> {
             if constant == "Error" && text.starts_with("States.") {
                 self.remark_reserved_name(text, &place);
             }
-            if text.starts_with("$.") || text.starts_with("$$.") {
+            if !jsonata && (text.starts_with("$.") || text.starts_with("$$.")) {
                 let message = format!("The value looks like a path; to evaluate it name the field '{path}'");
                 self.findings.warning(code::NO_PATH, &place, message);
             }
@@ -173,12 +182,19 @@ impl Compiler<'_> {
         self.text_path(&member.value, &place).map(Some)
     }
 
-    fn wait(&mut self, node: &Node, place: &Place<'_>) -> Option<Wait> {
-        if !self.exactly_one(node, &["SecondsPath", "Seconds", "TimestampPath", "Timestamp"], place) {
+    fn wait(&mut self, node: &Node, jsonata: bool, place: &Place<'_>) -> Option<Wait> {
+        let forms: &[&str] = match jsonata {
+            true => &["Seconds", "Timestamp"],
+            false => &["SecondsPath", "Seconds", "TimestampPath", "Timestamp"],
+        };
+        if !self.exactly_one(node, forms, place) {
             return None;
         }
-        if let Some(seconds) = self.integer_field(node, "Seconds", Range::NATURAL, place) {
-            return Some(Wait::Seconds(Dynamic::Constant(seconds)));
+        if let Some(seconds) = self.dynamic_integer(node, "Seconds", Range::NATURAL, jsonata, place)? {
+            return Some(Wait::Seconds(seconds));
+        }
+        if jsonata && let Some(expression) = self.query_expression(node, "Timestamp", place)? {
+            return Some(Wait::Until(Dynamic::Expression(expression)));
         }
         if let Some(member) = node.member("SecondsPath") {
             let path = self.reference_path(&member.value, &place.member(member))?;
@@ -199,11 +215,11 @@ impl Compiler<'_> {
         parsed.ok().map(|instant| Wait::Until(Dynamic::Constant(instant)))
     }
 
-    fn task(&mut self, node: &Node, place: &Place<'_>) -> Option<Kind> {
+    fn task(&mut self, node: &Node, jsonata: bool, place: &Place<'_>) -> Option<Kind> {
         let complete = self.required(node, &["Resource"], place);
         let resource = self.resource(node, place);
-        let timeout_seconds = self.seconds(node, TIMEOUT, place);
-        let heartbeat_seconds = self.seconds(node, HEARTBEAT, place);
+        let timeout_seconds = self.seconds(node, TIMEOUT, jsonata, place);
+        let heartbeat_seconds = self.seconds(node, HEARTBEAT, jsonata, place);
         if let (
             Some(Some(Dynamic::Constant(timeout))),
             Some(Some(Dynamic::Constant(heartbeat))),
@@ -215,6 +231,7 @@ impl Compiler<'_> {
             self.findings.schema(&place.member(member), message);
         }
         let credentials = match node.member("Credentials") {
+            _ if jsonata => self.query_field(node, "Credentials", "", Reads::INPUT, place)?,
             None => None,
             Some(member) => {
                 let place = place.member(member);
@@ -233,20 +250,20 @@ impl Compiler<'_> {
         })))
     }
 
-    /// A number of seconds, or the path that gives it. The outer `None` is an error, the inner an absent
+    /// A number of seconds, or the path or expression that gives it. The outer `None` is an error, the inner an absent
     /// pair.
     pub(super) fn seconds(
         &mut self,
         node: &Node,
         [constant, path]: [&'static str; 2],
+        jsonata: bool,
         place: &Place<'_>,
     ) -> Option<Option<Dynamic<u64>>> {
         if !self.exclusive(node, &[constant, path], place) {
             return None;
         }
         if node.member(constant).is_some() {
-            let seconds = self.integer_field(node, constant, Range::POSITIVE, place)?;
-            return Some(Some(Dynamic::Constant(seconds)));
+            return self.dynamic_integer(node, constant, Range::POSITIVE, jsonata, place);
         }
         let Some(member) = node.member(path) else { return Some(None) };
         self.reference_path(&member.value, &place.member(member)).map(|path| Some(Dynamic::Path(path)))
@@ -308,9 +325,12 @@ impl Compiler<'_> {
     }
 
     /// The data flow of every state but Map.
-    fn flow(&mut self, node: &Node, place: &Place<'_>) -> Option<DataFlow> {
+    fn flow(&mut self, kind: &str, node: &Node, jsonata: bool, place: &Place<'_>) -> Option<DataFlow> {
+        if jsonata {
+            return self.query_flow(kind, node, place);
+        }
         let parameters = self.template_field(node, "Parameters", place);
-        let flow = self.data_flow(node, place)?;
-        Some(DataFlow { parameters: parameters?, ..flow })
+        let flow = self.path_flow(node, place)?;
+        Some(DataFlow::JsonPath(JsonPathFlow { parameters: parameters?, ..flow }))
     }
 }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use super::effect::EffectId;
 use super::failure::draw;
-use crate::path::ContextSource;
+use crate::map::Child;
+use crate::path::{ContextSource, Scope};
 use crate::program::Program;
 use crate::timestamp::Timestamp;
 use crate::value::{Map, Payload, Str, Value};
+use crate::variables::Variables;
 
 /// What all executions of a machine share. Made once for each machine (and shard, so that the count of its references is
 /// not contended), then only read.
@@ -94,6 +96,16 @@ pub(super) struct Facts<'a> {
     pub input: &'a Payload,
 }
 
+/// An item, as an item selector sees it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MapItem<'a> {
+    pub index: u64,
+    pub value: &'a Value,
+    /// Of a member of an object.
+    pub key: Option<&'a Str>,
+    pub source: &'a str,
+}
+
 /// The context object as one state sees it, built when first asked for.
 pub(super) struct Context<'a> {
     pub facts: Facts<'a>,
@@ -104,11 +116,15 @@ pub(super) struct Context<'a> {
     /// For tasks that wait for a token, and activities.
     pub task: Option<EffectId>,
     /// Only while a Map's item selector is evaluated.
-    pub item: Option<(u32, &'a Value)>,
+    pub item: Option<MapItem<'a>>,
+    /// Inside of a distributed Map: the child execution.
+    pub child: Option<Child>,
     /// The instant of the event that is being handled.
     pub now: Timestamp,
     /// Draws of the execution so far.
     pub draws: &'a Cell<u64>,
+    /// What `$name` means.
+    pub variables: Option<Arc<Variables>>,
     pub built: OnceCell<Value>,
 }
 
@@ -129,13 +145,23 @@ impl ContextSource for Context<'_> {
 }
 
 impl Context<'_> {
+    /// What an expression sees that is evaluated on this input.
+    pub fn scope<'s>(&'s self, input: &'s Value) -> Scope<'s> {
+        Scope { variables: self.variables.as_deref(), ..Scope::new(input, self) }
+    }
+
     fn build(&self) -> Value {
         let Facts { machine, start, started_at, input } = self.facts;
+        let (id, name, input, started_at) = match &self.child {
+            None => (machine.names.arn(start), machine.names.name(start), input.value(), started_at),
+            Some(child) => (child.arn.clone(), child.name.clone(), child.input.value(), child.started_at),
+        };
+        let machine_id = self.child.as_ref().map_or(&machine.arn, |child| &child.machine_arn);
         let execution = Value::object([
-            ("Id", Value::from(machine.names.arn(start))),
-            ("Input", input.value().clone()),
+            ("Id", Value::from(id)),
+            ("Input", input.clone()),
             ("StartTime", time(started_at)),
-            ("Name", Value::from(machine.names.name(start))),
+            ("Name", Value::from(name)),
             ("RoleArn", Value::from(machine.role_arn.clone())),
             ("RedriveCount", Value::from(0_i64)),
         ]);
@@ -149,16 +175,22 @@ impl Context<'_> {
         context.insert("Execution", execution);
         context.insert(
             "StateMachine",
-            Value::object([("Id", Value::from(machine.arn.clone())), ("Name", machine.name.clone().into())]),
+            Value::object([("Id", Value::from(machine_id.clone())), ("Name", machine.name.clone().into())]),
         );
         context.insert("State", Value::from(state));
         if let Some(task) = self.task {
             let token = Value::from(machine.names.task_token(start, task));
             context.insert("Task", Value::object([("Token", token)]));
         }
-        if let Some((index, value)) = self.item {
-            let item = Value::object([("Index", Value::from(i64::from(index))), ("Value", value.clone())]);
-            context.insert("Map", Value::object([("Item", item)]));
+        if let Some(MapItem { index, value, key, source }) = self.item {
+            let mut item = Map::with_capacity(4);
+            item.insert("Index", Value::from(index));
+            if let Some(key) = key {
+                item.insert("Key", Value::from(key.clone()));
+            }
+            item.insert("Value", value.clone());
+            item.insert("Source", Value::from(source));
+            context.insert("Map", Value::object([("Item", Value::from(item))]));
         }
         Value::from(context)
     }

@@ -1,6 +1,9 @@
 //! What an execution wants from the outside world, and what it is told.
 
+use bytes::Bytes;
+
 use super::threads::SLOT_BITS;
+use crate::map::ResultObject;
 use crate::timestamp::Timestamp;
 use crate::value::{Payload, Str};
 
@@ -39,8 +42,30 @@ pub enum Effect {
         /// A heartbeat is due this often, in seconds; each [`Event::TaskHeartbeat`] re-arms it.
         heartbeat_seconds: Option<u64>,
     },
-    /// The outcome of this task is no longer wanted.
+    /// The outcome of this task, read or write is no longer wanted.
     CancelTask(EffectId),
+    /// Read this for a distributed Map; answer with [`Event::ItemsRead`] or [`Event::TaskFailed`]. An object and a page of
+    /// a listing are one read each, so a Map may ask again.
+    ReadItems {
+        /// Comes back with the answer.
+        id: EffectId,
+        /// `...:s3:getObject` or `...:s3:listObjectsV2`
+        resource: Str,
+        /// The parameters of the call, JSON, named as in S3's API.
+        parameters: Payload,
+    },
+    /// Write these objects for a distributed Map, the last one when all others are there; answer with
+    /// [`Event::ResultsWritten`] or [`Event::TaskFailed`].
+    WriteResults {
+        /// Comes back with the answer.
+        id: EffectId,
+        /// `...:s3:putObject`
+        resource: Str,
+        /// The bucket.
+        bucket: Str,
+        /// What to write.
+        objects: Vec<ResultObject>,
+    },
     /// Answer with [`Event::TimerFired`] at this instant, or later.
     ArmTimer {
         /// Comes back with the event.
@@ -75,9 +100,18 @@ pub enum Event {
         /// JSON.
         output: Payload,
     },
-    /// The task's failure.
+    /// What a Map asked to read: an object's bytes, or a page of a listing as JSON, its members named as in S3's API.
+    ItemsRead {
+        /// Which read.
+        id: EffectId,
+        /// The bytes.
+        body: Bytes,
+    },
+    /// A Map's results are written.
+    ResultsWritten(EffectId),
+    /// The failure of a task, or of a read or write, of which the error name is known beforehand.
     TaskFailed {
-        /// Which task.
+        /// Which task, read or write.
         id: EffectId,
         /// Error name; empty where the worker gave none.
         error: Str,

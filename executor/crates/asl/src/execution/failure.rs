@@ -1,13 +1,15 @@
 //! Errors: what they are called, who may retry or catch them, and how they end what is around them.
 
 use super::effect::Outcome;
-use super::flow::{self, DATA_LIMIT_EXCEEDED};
+use super::flow::DATA_LIMIT_EXCEEDED;
+use super::map_run::{ITEM_READER_FAILED, RESULT_WRITER_FAILED, TOLERANCE_EXCEEDED};
 use super::run::{Run, Step, fault, state_type};
 use super::threads::{ROOT, Thread, Work};
 use crate::history::{EventKind, Iteration, Note, Observer};
+use crate::map::Ending;
 use crate::path::EvalError;
-use crate::program::{Catcher, Kind, Next, Retrier, State};
-use crate::value::{Payload, Str, Value};
+use crate::program::{Catcher, Kind, Retrier, State};
+use crate::value::{Str, Value};
 
 const ALL: &str = "States.ALL";
 const TASK_FAILED: &str = "States.TaskFailed";
@@ -88,10 +90,12 @@ pub(super) fn draw(seed: u64, number: u64) -> u64 {
 }
 
 impl<'a, O: Observer> Run<'a, O> {
-    /// An evaluation's error as the state's failure.
-    pub fn evaluation_failed(&self, slot: u32, error: EvalError) -> Failure {
-        let EvalError { error, message } = error;
-        let cause = if error == DATA_LIMIT_EXCEEDED {
+    /// An evaluation's error as the state's failure; the history tells of one in a field of a JSONata state.
+    pub fn evaluation_failed(&mut self, slot: u32, error: EvalError) -> Failure {
+        let EvalError { error, message, location } = error;
+        let cause = if [DATA_LIMIT_EXCEEDED, ITEM_READER_FAILED, RESULT_WRITER_FAILED, TOLERANCE_EXCEEDED]
+            .contains(&error)
+        {
             Str::from(message)
         } else {
             let name = &self.state(slot).name;
@@ -100,7 +104,24 @@ impl<'a, O: Observer> Run<'a, O> {
                 "An error occurred while executing the state '{name}' (entered at the event id #{event}). {message}"
             )
         };
-        Failure { error: Some(Str::from(error)), cause: Some(cause), heartbeat: false }
+        let failure = Failure { error: Some(Str::from(error)), cause: Some(cause), heartbeat: false };
+        if let Some(location) = location {
+            self.note_evaluation(slot, &location, &failure);
+        }
+        failure
+    }
+
+    fn note_evaluation(&mut self, slot: u32, location: &Str, failure: &Failure) {
+        let state = self.state(slot);
+        let Thread { previous, silent, entered_event, entered_after, .. } = self.threads.at_mut(slot);
+        // Step Functions evaluates what a state begins with before its line of events has reached the state; a Wait looks
+        // at its value later.
+        if !*silent && *previous == *entered_event && !matches!(state.kind, Kind::Wait(_)) {
+            *previous = *entered_after;
+        }
+        let fault = fault(&failure.error, &failure.cause);
+        let event = EventKind::EvaluationFailed { state: &state.name, location, fault };
+        self.log.advance(previous, *silent, event);
     }
 
     /// A state failed: retries it, lets a catcher take over, or ends what is around it.
@@ -108,19 +129,27 @@ impl<'a, O: Observer> Run<'a, O> {
         let state = self.state(slot);
         let work = std::mem::replace(&mut self.threads.at_mut(slot).work, Work::Ready);
         let joining = matches!(work, Work::Joining(_));
-        if joining {
+        if let Work::Joining(join) = &work {
             self.abort_children(slot, &failure);
+            self.cancel(&work);
+            if join.run.is_some() {
+                // A retry is another Map Run, so this one ends in any case.
+                let Thread { previous, silent, .. } = self.threads.at_mut(slot);
+                let fault = fault(&failure.error, &failure.cause);
+                self.log.advance(previous, *silent, EventKind::MapRunFailed(fault));
+            }
         }
         if let Some(step) = self.retry(slot, state, &failure, joining) {
             return step;
         }
-        if let Work::Joining(join) = &work {
+        let begun = joining || failure.name() == EvalError::QUERY_EVALUATION_ERROR;
+        let event = match &state.kind {
+            Kind::Map(_) => Some(EventKind::MapStateFailed),
+            Kind::Parallel { .. } => Some(EventKind::ParallelStateFailed),
+            _ => None,
+        };
+        if let Some(event) = event.filter(|_| begun) {
             let Thread { previous, silent, .. } = self.threads.at_mut(slot);
-            if join.distributed {
-                let fault = fault(&failure.error, &failure.cause);
-                self.log.advance(previous, *silent, EventKind::MapRunFailed(fault));
-            }
-            let event = if join.map { EventKind::MapStateFailed } else { EventKind::ParallelStateFailed };
             self.log.advance(previous, *silent, event);
         }
         let catcher = state.catch.iter().find(|catcher| takes(&catcher.error_equals, &failure, joining));
@@ -153,13 +182,12 @@ impl<'a, O: Observer> Run<'a, O> {
 
     fn catch(&mut self, slot: u32, catcher: &Catcher, failure: &Failure) -> Step {
         let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
-        let output = flow::put(&catcher.result_path, raw, Payload::from_value(failure.output()));
-        match output {
-            Ok(output) => {
+        match self.caught(slot, catcher, raw, failure.output()) {
+            Ok(step) => {
                 let Thread { entered_event, silent, .. } = *self.threads.at(slot);
                 let fault = fault(&failure.error, &failure.cause);
                 self.log.note(silent, &Note::Caught { entered: u64::from(entered_event), fault });
-                Step::Exit(slot, output, Next::State(catcher.next))
+                step
             }
             Err(error) => {
                 let failure = self.evaluation_failed(slot, error);
@@ -178,7 +206,12 @@ impl<'a, O: Observer> Run<'a, O> {
         let Thread { parent, branch, previous, silent, .. } = *self.threads.at(slot);
         let around = self.state(parent);
         match &around.kind {
-            Kind::Map(map) if map.distributed.is_none() => {
+            Kind::Map(map) if map.distributed.is_some() => {
+                let Failure { error, cause, .. } = failure;
+                self.threads.remove(slot);
+                return self.child_execution_ended(parent, branch, Ending::Failed(error, cause));
+            }
+            Kind::Map(_) => {
                 let iteration = Iteration { name: &around.name, index: branch };
                 self.log.beside(previous, silent, EventKind::MapIterationFailed(iteration));
             }
@@ -209,6 +242,9 @@ impl<'a, O: Observer> Run<'a, O> {
             let thread = self.threads.at(child);
             let Thread { parent, branch, previous, silent, .. } = *thread;
             let idle = matches!(thread.work, Work::Ready);
+            if matches!(&thread.work, Work::Joining(join) if join.run.is_some()) {
+                self.log.beside(previous, silent, EventKind::MapRunAborted);
+            }
             if !idle {
                 let state = self.state(child);
                 self.log.beside(previous, silent, EventKind::StateAborted(state_type(&state.kind)));

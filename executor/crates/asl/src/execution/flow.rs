@@ -1,11 +1,12 @@
-//! Data through a state: InputPath, Parameters, the work, ResultSelector, ResultPath, OutputPath.
+//! Data through a state: InputPath, Parameters, the work, ResultSelector, ResultPath, OutputPath; in JSONata states
+//! Arguments and Output.
 //!
 //! Invariant: a state without any of these fields touches no tree. What may fail: a path that names nothing, a result
 //! that cannot be put where `ResultPath` says, data beyond the bound.
 
 use super::context::Context;
-use crate::path::{EvalError, Path, Scope};
-use crate::program::{DataFlow, ResultPath, Selection};
+use crate::path::{EvalError, Path};
+use crate::program::{DataFlow, JsonPathFlow, JsonataFlow, ResultPath, Selection};
 use crate::value::{JsonLimits, LimitExceeded, Payload, Value};
 
 /// The longest input or output of a state, in bytes.
@@ -17,15 +18,37 @@ pub(super) const DATA_LIMIT_EXCEEDED: &str = "States.DataLimitExceeded";
 /// Whether input goes through untouched.
 #[inline]
 pub(super) fn is_trivial(flow: &DataFlow) -> bool {
-    matches!(flow.input_path, Selection::Whole) && flow.parameters.is_none() && result_replaces(flow)
+    !has_template(flow) && passes_input(flow) && result_replaces(flow)
+}
+
+#[inline]
+fn passes_input(flow: &DataFlow) -> bool {
+    match flow {
+        DataFlow::JsonPath(flow) => matches!(flow.input_path, Selection::Whole),
+        DataFlow::Jsonata(_) => true,
+    }
+}
+
+/// Whether the effective input is made, not only selected.
+#[inline]
+pub(super) fn has_template(flow: &DataFlow) -> bool {
+    match flow {
+        DataFlow::JsonPath(flow) => flow.parameters.is_some(),
+        DataFlow::Jsonata(flow) => flow.arguments.is_some(),
+    }
 }
 
 /// Whether the work's result is the output.
 #[inline]
 pub(super) fn result_replaces(flow: &DataFlow) -> bool {
-    flow.result_selector.is_none()
-        && matches!(flow.result_path, ResultPath::Replace)
-        && matches!(flow.output_path, Selection::Whole)
+    match flow {
+        DataFlow::JsonPath(flow) => {
+            flow.result_selector.is_none()
+                && matches!(flow.result_path, ResultPath::Replace)
+                && matches!(flow.output_path, Selection::Whole)
+        }
+        DataFlow::Jsonata(flow) => flow.output.is_none(),
+    }
 }
 
 /// Applies InputPath or OutputPath.
@@ -43,56 +66,63 @@ pub(super) fn select(
 
 /// What a path of a field such as `InputPath` selects.
 pub(super) fn at(path: &Path, input: &Value, context: &Context<'_>) -> Result<Value, EvalError> {
-    path.evaluate(&Scope::new(input, context)).map_err(|error| EvalError::invalid_path(path, &error))
+    path.evaluate(&context.scope(input)).map_err(|error| EvalError::invalid_path(path, &error))
 }
 
-/// InputPath and Parameters: from raw to effective input.
+/// InputPath and Parameters, or Arguments: from raw to effective input.
 pub(super) fn effective(flow: &DataFlow, raw: &Payload, context: &Context<'_>) -> Result<Payload, EvalError> {
+    match flow {
+        DataFlow::JsonPath(flow) => effective_by_path(flow, raw, context),
+        DataFlow::Jsonata(JsonataFlow { arguments: None, .. }) => Ok(raw.clone()),
+        DataFlow::Jsonata(JsonataFlow { arguments: Some(arguments), .. }) => {
+            arguments.evaluate(&context.scope(raw.value())).map(Payload::from_value)
+        }
+    }
+}
+
+/// InputPath and Parameters.
+fn effective_by_path(
+    flow: &JsonPathFlow,
+    raw: &Payload,
+    context: &Context<'_>,
+) -> Result<Payload, EvalError> {
     let selected = match &flow.input_path {
         Selection::Whole => None,
         selection => Some(select(selection, raw.clone(), context)?),
     };
     let Some(template) = &flow.parameters else { return Ok(selected.unwrap_or_else(|| raw.clone())) };
     let input = selected.as_ref().unwrap_or(raw).value();
-    template.evaluate(&Scope::new(input, context)).map(Payload::from_value)
+    template.evaluate(&context.scope(input)).map(Payload::from_value)
 }
 
 /// A Pass state's result: `Result`, or else its effective input.
 pub(super) fn pass_result(
-    flow: &DataFlow,
+    flow: &JsonPathFlow,
     raw: &Payload,
     result: Option<&Value>,
     context: &Context<'_>,
 ) -> Result<Payload, EvalError> {
     match result {
         Some(result) => Ok(Payload::from_value(result.clone())),
-        None => effective(flow, raw, context).map_err(EvalError::uncaught),
+        None => effective_by_path(flow, raw, context).map_err(EvalError::uncaught),
     }
 }
 
-/// A Pass state's output, from its result.
-pub(super) fn pass(
-    flow: &DataFlow,
-    raw: Payload,
-    given: Payload,
+/// ResultSelector.
+pub(super) fn result(
+    flow: &JsonPathFlow,
+    result: Payload,
     context: &Context<'_>,
 ) -> Result<Payload, EvalError> {
-    // Only TCSL has a ResultSelector here.
-    let result = self::result(flow, given, context).map_err(EvalError::uncaught)?;
-    merge(flow, raw, result, context)
-}
-
-/// ResultSelector.
-pub(super) fn result(flow: &DataFlow, result: Payload, context: &Context<'_>) -> Result<Payload, EvalError> {
     match &flow.result_selector {
         None => Ok(result),
-        Some(selector) => selector.evaluate(&Scope::new(result.value(), context)).map(Payload::from_value),
+        Some(selector) => selector.evaluate(&context.scope(result.value())).map(Payload::from_value),
     }
 }
 
 /// ResultPath and OutputPath.
 pub(super) fn merge(
-    flow: &DataFlow,
+    flow: &JsonPathFlow,
     raw: Payload,
     result: Payload,
     context: &Context<'_>,
@@ -126,5 +156,5 @@ pub(super) fn bounded(payload: Payload, what: &str) -> Result<Payload, EvalError
             format!("The state/task '{what}' returned a result that cannot be kept: {depth}.")
         }
     };
-    Err(EvalError { error: DATA_LIMIT_EXCEEDED, message })
+    Err(EvalError::new(DATA_LIMIT_EXCEEDED, message))
 }

@@ -10,13 +10,21 @@
 //! fail: nothing here; a failed execution is an [`Outcome`].
 //!
 //! Rooms: `context` (what `$$` says), `threads` (the tree), `run` (the loop, entering and leaving states), `flow` (data
-//! through a state), `work` (tasks and waits), `fork` (Parallel and Map), `failure` (errors, Retry, Catch).
+//! through a state), `assign` (variables), `dynamic` (fields that are evaluated), `leave` (from data to output), `work`
+//! (tasks and waits), `fork` (Parallel, and the join), `map` (Map), `map_run` and `map_fields` (distributed Map), `failure`
+//! (errors, Retry, Catch).
 
+mod assign;
 mod context;
+mod dynamic;
 mod effect;
 mod failure;
 mod flow;
 mod fork;
+mod leave;
+mod map;
+mod map_fields;
+mod map_run;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -61,10 +69,10 @@ struct Core {
     ended: bool,
 }
 
-/// Where a task was scheduled.
+/// Where a task was scheduled, or a read or write asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskPlace {
-    /// The Task state's name.
+    /// The Task or Map state's name.
     pub state: Str,
     /// The Map states around it with the index of the iteration, outermost first.
     pub map_path: Vec<(Str, u32)>,
@@ -127,11 +135,16 @@ impl Execution {
         &self.machine
     }
 
-    /// Where a task that is still wanted was scheduled; `None` for any other id.
+    /// Where a task, read or write that is still wanted was asked for; `None` for any other id.
     pub fn task_place(&self, id: EffectId) -> Option<TaskPlace> {
         let slot = id.slot();
         let thread = self.core.threads.get(slot)?;
-        if !matches!(&thread.work, Work::Task(task) if task.id == id) {
+        let wanted = match &thread.work {
+            Work::Task(task) => task.id == id,
+            Work::Joining(join) => join.run.as_ref().is_some_and(|run| run.awaiting == Some(id)),
+            _ => false,
+        };
+        if !wanted {
             return None;
         }
         let program = &self.machine.program;

@@ -7,16 +7,17 @@ use std::cell::{Cell, OnceCell};
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 
+use super::assign::Assigned;
 use super::context::{Context, Facts};
 use super::effect::{Effect, EffectId, Event, Outcome};
 use super::failure::Failure;
 use super::threads::{ROOT, Thread, Threads, Work};
 use super::{Core, Machine, flow};
 use crate::history::{EventKind, Fault, Note, Observer, Record, StateType};
-use crate::path::{EvalError, Scope};
+use crate::path::EvalError;
 use crate::program::{Kind, Next, Program, State};
 use crate::timestamp::Timestamp;
-use crate::value::{Payload, Str};
+use crate::value::{Map, Payload, Str};
 
 /// What to do next.
 pub(super) enum Step {
@@ -24,8 +25,8 @@ pub(super) enum Step {
     Enter(u32),
     /// The thread's state begins its work, the first time or again.
     Begin(u32),
-    /// The thread's state is over with this output.
-    Exit(u32, Payload, Next),
+    /// The thread's state is over with this output, and what it assigned.
+    Exit(u32, Payload, Next, Assigned),
     /// The work of the thread's state gave this result.
     Complete(u32, Payload),
     /// The thread's state failed.
@@ -128,6 +129,8 @@ impl<'a, O: Observer> Run<'a, O> {
             Event::TaskSubmitted { id, output } => self.task_submitted(id, &output),
             Event::TaskSucceeded { id, output } => self.task_succeeded(id, output),
             Event::TaskFailed { id, error, cause } => self.task_failed(id, error, cause),
+            Event::ItemsRead { id, body } => self.items_read(id, body),
+            Event::ResultsWritten(id) => self.results_written(id),
             Event::TaskHeartbeat(id) => self.task_heartbeat(id),
             Event::Stop { error, cause } => self.finish(Outcome::Aborted { error, cause }),
         };
@@ -141,7 +144,9 @@ impl<'a, O: Observer> Run<'a, O> {
             step = match step {
                 Step::Enter(slot) => self.enter(slot),
                 Step::Begin(slot) => self.begin_state(slot),
-                Step::Exit(slot, output, next) => self.exit(slot, output, next),
+                Step::Exit(slot, output, next, assigned) => {
+                    self.exit(slot, output, next, assigned.as_deref())
+                }
                 Step::Complete(slot, result) => self.complete(slot, result),
                 Step::Fail(slot, failure) => self.fail(slot, failure),
                 Step::Idle => match self.ready.pop_front() {
@@ -172,8 +177,10 @@ impl<'a, O: Observer> Run<'a, O> {
             retry_count: counted.then_some(retries),
             task: None,
             item: None,
+            child: if thread.silent { self.child_around(thread) } else { None },
             now: self.now(),
             draws: self.draws,
+            variables: thread.variables.clone(),
             built: OnceCell::new(),
         }
     }
@@ -222,12 +229,14 @@ impl<'a, O: Observer> Run<'a, O> {
     fn enter(&mut self, slot: u32) -> Step {
         let state = self.state(slot);
         let now = self.now();
-        let Thread { input, previous, silent, entered_at, entered_event, .. } = self.threads.at_mut(slot);
+        let Thread { input, previous, silent, entered_at, entered_event, entered_after, .. } =
+            self.threads.at_mut(slot);
         let counted = if *silent { *previous } else { *self.log.last };
         // Room for what a state may add at once, and for the last event.
         if u64::from(counted) + 2 > self.facts.machine.history_events_max {
             return self.history_full(slot);
         }
+        *entered_after = *previous;
         self.log.advance(
             previous,
             *silent,
@@ -250,24 +259,13 @@ impl<'a, O: Observer> Run<'a, O> {
         let state = self.state(slot);
         self.threads.at_mut(slot).work = Work::Ready;
         let result = match &state.kind {
-            Kind::Pass { result } => {
-                let thread = self.threads.at_mut(slot);
-                let raw = std::mem::take(&mut thread.input);
-                if result.is_none() && flow::is_trivial(&state.flow) {
-                    return Step::Exit(slot, raw, state.next);
-                }
-                let context = self.context(self.threads.at(slot), state);
-                flow::pass_result(&state.flow, &raw, result.as_ref(), &context)
-                    .and_then(|given| {
-                        if result.is_none() {
-                            self.note_input(slot, &given);
-                        }
-                        flow::pass(&state.flow, raw, given, &context)
-                    })
-                    .and_then(|output| flow::bounded(output, &state.name))
-                    .map(|output| Step::Exit(slot, output, state.next))
+            // By far the most frequent, so it takes the shortest way.
+            Kind::Pass { result: None } if state.assign.is_none() && flow::is_trivial(&state.flow) => {
+                let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
+                return Step::Exit(slot, raw, state.next, None);
             }
-            Kind::Succeed => self.through(slot, state).map(|output| Step::Exit(slot, output, Next::End)),
+            Kind::Pass { result } => self.begin_pass(slot, state, result.as_ref()),
+            Kind::Succeed => self.through(slot, state, Next::End),
             Kind::Choice { .. } => self.choose(slot, state),
             Kind::Fail { .. } => self.begin_fail(slot, state),
             Kind::Wait(wait) => self.begin_wait(slot, state, wait),
@@ -278,69 +276,7 @@ impl<'a, O: Observer> Run<'a, O> {
         result.unwrap_or_else(|error| Step::Fail(slot, self.evaluation_failed(slot, error)))
     }
 
-    /// The output of a state that does nothing to its data but InputPath and OutputPath.
-    pub fn through(&mut self, slot: u32, state: &State) -> Result<Payload, EvalError> {
-        let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
-        if flow::is_trivial(&state.flow) {
-            return Ok(raw);
-        }
-        let context = self.context(self.threads.at(slot), state);
-        let input = flow::select(&state.flow.input_path, raw, &context)?;
-        self.note_input(slot, &input);
-        flow::select(&state.flow.output_path, input, &context)
-    }
-
-    fn choose(&mut self, slot: u32, state: &'a State) -> Result<Step, EvalError> {
-        let Kind::Choice { rules, default } = &state.kind else { return Ok(Step::Idle) };
-        let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
-        let context = self.context(self.threads.at(slot), state);
-        let input = flow::select(&state.flow.input_path, raw, &context)?;
-        self.note_input(slot, &input);
-        let scope = Scope::new(input.value(), &context);
-        let mut chosen = *default;
-        for rule in rules {
-            if rule.condition.evaluate(&scope)? {
-                chosen = Some(rule.next);
-                break;
-            }
-        }
-        let next = chosen.ok_or_else(|| EvalError {
-            error: "States.NoChoiceMatched",
-            message: "Failed to transition out of the state. The state does not point to a next state."
-                .into(),
-        })?;
-        let output = flow::select(&state.flow.output_path, input, &context)?;
-        Ok(Step::Exit(slot, output, Next::State(next)))
-    }
-
-    /// From the result of a state's work to its output.
-    fn complete(&mut self, slot: u32, result: Payload) -> Step {
-        let state = self.state(slot);
-        let thread = self.threads.at_mut(slot);
-        thread.work = Work::Ready;
-        if flow::result_replaces(&state.flow) {
-            return match flow::bounded(result, &state.name) {
-                Ok(output) => Step::Exit(slot, output, state.next),
-                Err(error) => Step::Fail(slot, self.evaluation_failed(slot, error)),
-            };
-        }
-        // The raw input is still needed where a catcher or a retry may follow.
-        let raw = if state.catch.is_empty() && state.retry.is_empty() {
-            std::mem::take(&mut thread.input)
-        } else {
-            thread.input.clone()
-        };
-        let context = self.context(self.threads.at(slot), state);
-        let output = flow::result(&state.flow, result, &context)
-            .and_then(|result| flow::merge(&state.flow, raw, result, &context))
-            .and_then(|output| flow::bounded(output, &state.name));
-        match output {
-            Ok(output) => Step::Exit(slot, output, state.next),
-            Err(error) => Step::Fail(slot, self.evaluation_failed(slot, error)),
-        }
-    }
-
-    fn exit(&mut self, slot: u32, output: Payload, next: Next) -> Step {
+    fn exit(&mut self, slot: u32, output: Payload, next: Next, assigned: Option<&Map>) -> Step {
         let state = self.state(slot);
         let thread = self.threads.at_mut(slot);
         self.log.advance(
@@ -350,11 +286,16 @@ impl<'a, O: Observer> Run<'a, O> {
                 state: state_type(&state.kind),
                 name: &state.name,
                 output: &output,
+                assigned,
                 entered: u64::from(thread.entered_event),
             },
         );
         thread.retries = None;
+        if let Some(assigned) = assigned {
+            self.threads.assign(slot, assigned);
+        }
         if let Next::State(next) = next {
+            let thread = self.threads.at_mut(slot);
             thread.state = next;
             thread.input = output;
             return Step::Enter(slot);
@@ -403,7 +344,11 @@ impl<'a, O: Observer> Run<'a, O> {
                 self.cancel_timers(task);
             }
             Work::Waiting(timer) | Work::Retrying(timer) => self.effects.push(Effect::CancelTimer(*timer)),
-            Work::Ready | Work::Joining(_) | Work::Free(_) => {}
+            Work::Joining(join) => {
+                let awaited = join.run.as_ref().and_then(|run| run.awaiting);
+                self.effects.extend(awaited.map(Effect::CancelTask));
+            }
+            Work::Ready | Work::Free(_) => {}
         }
     }
 

@@ -260,7 +260,7 @@ fn an_endless_loop_in_a_distributed_child_ends_too() {
     );
     let hand = Hand::start(&endless, "[1]", 0);
     let Some(Outcome::Failed { error, .. }) = outcome(&hand.effects) else { panic!("{:?}", hand.effects) };
-    assert_eq!(error.as_deref(), Some("States.Runtime"));
+    assert_eq!(error.as_deref(), Some("States.ExceedToleratedFailureThreshold"));
     let ends = ["MapStateEntered", "MapStateStarted", "MapRunStarted", "MapRunFailed", "MapStateFailed"];
     assert_eq!(hand.types()[1..6], ends);
 }

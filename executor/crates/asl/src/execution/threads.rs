@@ -4,12 +4,16 @@
 //! in the list of free slots. An id of an effect names the slot and is never given again, so a slot's next tenant does not
 //! take the events of the one before.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::effect::EffectId;
+use super::map_run::MapRun;
 use crate::program::{Graph, Kind, Program, StateIndex};
 use crate::timestamp::Timestamp;
 use crate::value::{Payload, Value};
+use crate::variables::Variables;
 
 /// Slots have 24 bits of an effect's id; the rest counts.
 pub(super) const SLOT_BITS: u32 = 24;
@@ -25,10 +29,14 @@ pub(super) struct Thread {
     pub input: Payload,
     pub work: Work,
     pub retries: Option<Box<Retries>>,
+    /// The variables that it sees; `None` while none was assigned.
+    pub variables: Option<Arc<Variables>>,
     /// When it entered its state.
     pub entered_at: Timestamp,
     /// The id of the event that says so.
     pub entered_event: u32,
+    /// The id of the event before that one.
+    pub entered_after: u32,
     /// The id of its last event; of a silent thread, how many it would have.
     pub previous: u32,
     /// Its parent's slot, or [`NO_THREAD`].
@@ -39,6 +47,8 @@ pub(super) struct Thread {
     pub state: StateIndex,
     /// Inside a distributed Map: its events are not of this history.
     pub silent: bool,
+    /// Whether its variables are a scope of its own; else they are those around it.
+    pub scoped: bool,
 }
 
 /// What a thread of control does.
@@ -82,7 +92,8 @@ pub(super) struct Join {
     /// A Map's items.
     pub items: Value,
     pub map: bool,
-    pub distributed: bool,
+    /// Of a distributed Map.
+    pub run: Option<Box<MapRun>>,
 }
 
 /// Retries of one visit to a state.
@@ -98,13 +109,15 @@ pub(super) struct Retries {
 pub(super) struct Threads {
     slots: SmallVec<[Thread; 1]>,
     free: u32,
+    /// What the variables of all threads take as JSON.
+    pub variable_bytes: usize,
 }
 
 impl Threads {
     pub fn with_root(state: StateIndex, input: Payload) -> Self {
         let mut slots = SmallVec::new();
         slots.push(Thread::new(state, input, NO_THREAD, 0));
-        Self { slots, free: NO_THREAD }
+        Self { slots, free: NO_THREAD, variable_bytes: 0 }
     }
 
     /// Puts `own` wherever a thread's input is the text of `frame`.
@@ -152,6 +165,9 @@ impl Threads {
         let thread = &mut self.slots[slot as usize];
         thread.input = Payload::default();
         thread.retries = None;
+        if let Some(variables) = thread.variables.take().filter(|_| thread.scoped) {
+            self.variable_bytes = self.variable_bytes.saturating_sub(variables.own_bytes());
+        }
         let work = std::mem::replace(&mut thread.work, Work::Free(self.free));
         self.free = slot;
         work
@@ -199,13 +215,16 @@ impl Thread {
             input,
             work: Work::Ready,
             retries: None,
+            variables: None,
             entered_at: Timestamp(0),
             entered_event: 0,
+            entered_after: 0,
             previous: 0,
             parent,
             branch,
             state,
             silent: false,
+            scoped: false,
         }
     }
 }

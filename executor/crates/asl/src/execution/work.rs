@@ -1,18 +1,16 @@
 //! Tasks, waits and failures on purpose: what begins them, and the events that end them.
 
+use super::dynamic;
 use super::effect::{Effect, EffectId};
 use super::failure::{Failure, TIMEOUT};
 use super::flow;
 use super::run::{Run, Step, fault};
 use super::threads::{TaskWork, Thread, Work};
 use crate::history::{EventKind, Observer, TaskKind, TaskResource};
-use crate::path::{EvalError, Path, Scope};
-use crate::program::{Dynamic, Kind, State, TaskState, Text, Wait};
+use crate::path::EvalError;
+use crate::program::{DataFlow, Dynamic, Kind, State, TaskState, Text, Wait};
 use crate::timestamp::Timestamp;
-use crate::value::{Payload, Str, Value};
-
-/// The shortest and longest number of seconds of a timeout.
-const TIMEOUT_SECONDS: std::ops::RangeInclusive<u64> = 1..=99_999_999;
+use crate::value::{Payload, Str};
 
 impl<'a, O: Observer> Run<'a, O> {
     pub(super) fn begin_task(
@@ -30,15 +28,13 @@ impl<'a, O: Observer> Run<'a, O> {
         let input = flow::effective(&state.flow, &thread.input, &context)?;
         let seconds = |field, value: &Option<Dynamic<u64>>| match value {
             None => Ok(None),
-            Some(value) => seconds_of(field, value, &thread.input, &context).map(Some),
+            Some(value) => dynamic::timeout(field, value, &thread.input, &context).map(Some),
         };
-        let timeout_seconds = seconds("TimeoutSecondsPath", &task.timeout_seconds)?;
-        let heartbeat_seconds = seconds("HeartbeatSecondsPath", &task.heartbeat_seconds)?;
-        let input = if state.flow.parameters.is_none() { input } else { flow::bounded(input, &state.name)? };
-        let credentials = task
-            .credentials
-            .as_ref()
-            .map(|template| template.evaluate(&Scope::new(thread.input.value(), &context)));
+        let timeout_seconds = seconds("TimeoutSeconds", &task.timeout_seconds)?;
+        let heartbeat_seconds = seconds("HeartbeatSeconds", &task.heartbeat_seconds)?;
+        let input = if flow::has_template(&state.flow) { flow::bounded(input, &state.name)? } else { input };
+        let credentials =
+            task.credentials.as_ref().map(|template| template.evaluate(&context.scope(thread.input.value())));
         let credentials = credentials.transpose()?;
         self.note_input(slot, &input);
         let Thread { previous, silent, .. } = self.threads.at_mut(slot);
@@ -79,38 +75,45 @@ impl<'a, O: Observer> Run<'a, O> {
     }
 
     pub(super) fn begin_wait(&mut self, slot: u32, state: &'a State, wait: &Wait) -> Result<Step, EvalError> {
-        let thread = self.threads.at(slot);
         let at = match wait {
             Wait::Seconds(Dynamic::Constant(seconds)) => self.now().plus_seconds(*seconds),
             Wait::Until(Dynamic::Constant(at)) => *at,
-            Wait::Seconds(Dynamic::Path(path)) => {
-                let seconds = wait_seconds(path, &self.wait_input(thread, state)?, thread, state, self)?;
-                self.now().plus_seconds(seconds)
-            }
-            Wait::Until(Dynamic::Path(path)) => {
-                wait_until(path, &self.wait_input(thread, state)?, thread, state, self)?
-            }
+            evaluated => self.evaluate_wait(slot, state, evaluated)?,
         };
         if at <= self.now() {
-            return self.through(slot, state).map(|output| Step::Exit(slot, output, state.next));
+            return self.through(slot, state, state.next);
         }
         let timer = self.arm(slot, at);
         self.threads.at_mut(slot).work = Work::Waiting(timer);
         Ok(Step::Idle)
     }
 
-    fn wait_input(&self, thread: &Thread, state: &State) -> Result<Payload, EvalError> {
-        flow::select(&state.flow.input_path, thread.input.clone(), &self.context(thread, state))
+    fn evaluate_wait(&self, slot: u32, state: &State, wait: &Wait) -> Result<Timestamp, EvalError> {
+        let thread = self.threads.at(slot);
+        let context = self.context(thread, state);
+        let input = match &state.flow {
+            DataFlow::JsonPath(flow) => flow::select(&flow.input_path, thread.input.clone(), &context)?,
+            DataFlow::Jsonata(_) => thread.input.clone(),
+        };
+        match wait {
+            Wait::Seconds(seconds) => dynamic::wait_seconds(seconds, &input, &context)
+                .map(|seconds| self.now().plus_seconds(seconds)),
+            Wait::Until(instant) => dynamic::wait_until(instant, &input, &context),
+        }
     }
 
     pub(super) fn begin_fail(&mut self, slot: u32, state: &'a State) -> Result<Step, EvalError> {
         let Kind::Fail { error, cause } = &state.kind else { return Ok(Step::Idle) };
         let thread = self.threads.at(slot);
         let context = self.context(thread, state);
-        let text = |field, text: &Option<Text>| {
-            text.as_ref().map(|text| fail_text(field, text, &thread.input, &context)).transpose()
+        let text = |field: &str, text: &Option<Text>| match text {
+            None => Ok(None),
+            Some(Text::Constant(text)) => Ok(Some(text.clone())),
+            Some(evaluated) => {
+                dynamic::fault(field, evaluated, &context.scope(thread.input.value())).map(Some)
+            }
         };
-        let (error, cause) = (text("ErrorPath", error)?, text("CausePath", cause)?);
+        let (error, cause) = (text("Error", error)?, text("Cause", cause)?);
         Ok(Step::Fail(slot, Failure { error, cause, heartbeat: false }))
     }
 
@@ -138,7 +141,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let what = if resource.service.is_empty() { resource.call } else { resource.service };
         let output = match flow::bounded(output, what) {
             Ok(output) => output,
-            Err(EvalError { error, message }) => {
+            Err(EvalError { error, message, .. }) => {
                 return self.task_failed(id, Str::from(error), Str::from(message));
             }
         };
@@ -154,7 +157,7 @@ impl<'a, O: Observer> Run<'a, O> {
     }
 
     pub(super) fn task_failed(&mut self, id: EffectId, error: Str, cause: Str) -> Step {
-        let Some((slot, task, state)) = self.task(id) else { return Step::Idle };
+        let Some((slot, task, state)) = self.task(id) else { return self.transfer_failed(id, cause) };
         self.cancel_timers(&task);
         if !task.started {
             self.note_started(slot, &state.resource);
@@ -186,8 +189,8 @@ impl<'a, O: Observer> Run<'a, O> {
             Work::Waiting(timer) if timer == id => {
                 let state = self.state(slot);
                 self.threads.at_mut(slot).work = Work::Ready;
-                match self.through(slot, state) {
-                    Ok(output) => Step::Exit(slot, output, state.next),
+                match self.through(slot, state, state.next) {
+                    Ok(step) => step,
                     Err(error) => Step::Fail(slot, self.evaluation_failed(slot, error)),
                 }
             }
@@ -235,130 +238,4 @@ impl<'a, O: Observer> Run<'a, O> {
             self.effects.push(Effect::CancelTimer(timer));
         }
     }
-}
-
-/// `Error` and `Cause`, `ErrorPath` and `CausePath`.
-fn fail_text(
-    field: &str,
-    text: &Text,
-    input: &Payload,
-    context: &super::context::Context<'_>,
-) -> Result<Str, EvalError> {
-    let (found, source) = match text {
-        Text::Constant(text) => return Ok(text.clone()),
-        Text::Path(path) => {
-            let input = input.value();
-            let found = path
-                .evaluate(&Scope::new(input, context))
-                .map_err(|_| EvalError::not_found(path, field, input))?;
-            (found, path.text())
-        }
-        Text::Intrinsic(intrinsic) => {
-            let scope = Scope::new(input.value(), context);
-            (intrinsic.evaluate(&scope).map_err(EvalError::uncaught)?, intrinsic.text())
-        }
-    };
-    found.as_text().cloned().ok_or_else(|| {
-        EvalError::runtime(format!(
-            "The {field} field refers to value {found} which is not a string: {source}"
-        ))
-    })
-}
-
-/// `TimeoutSecondsPath` and `HeartbeatSecondsPath`.
-fn seconds_of(
-    field: &str,
-    seconds: &Dynamic<u64>,
-    raw: &Payload,
-    context: &super::context::Context<'_>,
-) -> Result<u64, EvalError> {
-    let path = match seconds {
-        Dynamic::Constant(seconds) => return Ok(*seconds),
-        Dynamic::Path(path) => path,
-    };
-    let found = flow::at(path, raw.value(), context)?;
-    match found.as_u64() {
-        Some(seconds) if TIMEOUT_SECONDS.contains(&seconds) => Ok(seconds),
-        Some(seconds) => Err(EvalError::runtime(format!(
-            "The {field} field refers to value {seconds} which is not between {} and {}: {}",
-            TIMEOUT_SECONDS.start(),
-            TIMEOUT_SECONDS.end(),
-            path.text()
-        ))),
-        None => Err(EvalError::not_an_integer(path, field, &found)),
-    }
-}
-
-impl EvalError {
-    /// For a field such as `TimeoutSecondsPath` whose path leads to something else than a count.
-    pub(super) fn not_an_integer(path: &Path, field: &str, found: &Value) -> Self {
-        Self::runtime(format!(
-            "The {field} field refers to value \"{}\" which is not a valid integer: {}",
-            plain(found),
-            path.text()
-        ))
-    }
-}
-
-fn wait_seconds<O: Observer>(
-    path: &Path,
-    input: &Payload,
-    thread: &Thread,
-    state: &State,
-    run: &Run<'_, O>,
-) -> Result<u64, EvalError> {
-    let found = wait_parameter("SecondsPath", path, input, thread, state, run)?;
-    let told = |problem: &str| {
-        EvalError::runtime(format!(
-            "The SecondsPath parameter {problem}: {} == {}",
-            path.text(),
-            plain(&found)
-        ))
-    };
-    match (found.as_u64(), found.as_i64()) {
-        (Some(seconds), _) => Ok(seconds),
-        (None, Some(_)) => Err(told("references a negative value")),
-        (None, None) => Err(told("cannot be parsed as a long value")),
-    }
-}
-
-fn wait_until<O: Observer>(
-    path: &Path,
-    input: &Payload,
-    thread: &Thread,
-    state: &State,
-    run: &Run<'_, O>,
-) -> Result<Timestamp, EvalError> {
-    let found = wait_parameter("TimestampPath", path, input, thread, state, run)?;
-    let parsed = found.as_str().and_then(|text| Timestamp::parse(text).ok());
-    parsed.ok_or_else(|| {
-        EvalError::runtime(format!(
-            "The TimestampPath parameter does not reference a valid ISO-8601 extended offset date-time format \
-             string: {} == {}",
-            path.text(),
-            plain(&found)
-        ))
-    })
-}
-
-fn wait_parameter<O: Observer>(
-    field: &str,
-    path: &Path,
-    input: &Payload,
-    thread: &Thread,
-    state: &State,
-    run: &Run<'_, O>,
-) -> Result<Value, EvalError> {
-    let context = run.context(thread, state);
-    path.evaluate(&Scope::new(input.value(), &context)).map_err(|_| {
-        EvalError::runtime(format!(
-            "The {field} parameter does not reference an input value: {}",
-            path.text()
-        ))
-    })
-}
-
-/// A value in a message: a string without its quotes.
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_json_string(), str::to_owned)
 }

@@ -75,8 +75,17 @@ fn describe(kind: &EventKind<'_>) -> (&'static str, Map) {
         EventKind::StateEntered { state, name, input, .. } => {
             (entered(*state), members([("name", (*name).clone().into()), ("input", input.value().clone())]))
         }
-        EventKind::StateExited { state, name, output, .. } => {
-            (exited(*state), members([("name", (*name).clone().into()), ("output", output.value().clone())]))
+        EventKind::StateExited { state, name, output, assigned, .. } => {
+            let mut details = members([("name", (*name).clone().into()), ("output", output.value().clone())]);
+            if let Some(assigned) = assigned {
+                details.insert("assignedVariables", Value::from((*assigned).clone()));
+            }
+            (exited(*state), details)
+        }
+        EventKind::EvaluationFailed { state, location, fault } => {
+            let details =
+                members([("state", (*state).clone().into()), ("location", (*location).clone().into())]);
+            ("EvaluationFailed", add_fault(details, *fault))
         }
         EventKind::StateAborted(state) => (aborted(*state), Map::default()),
         EventKind::MapStateStarted { length } => {
@@ -93,6 +102,7 @@ fn describe(kind: &EventKind<'_>) -> (&'static str, Map) {
         }
         EventKind::MapRunSucceeded => ("MapRunSucceeded", Map::default()),
         EventKind::MapRunFailed(fault) => ("MapRunFailed", fault_of(*fault)),
+        EventKind::MapRunAborted => ("MapRunAborted", Map::default()),
         EventKind::ParallelStateStarted => ("ParallelStateStarted", Map::default()),
         EventKind::ParallelStateSucceeded => ("ParallelStateSucceeded", Map::default()),
         EventKind::ParallelStateFailed => ("ParallelStateFailed", Map::default()),

@@ -16,7 +16,7 @@ pub use collect::{Collector, HistoryEvent};
 pub use resource::{TaskKind, TaskResource};
 
 use crate::timestamp::Timestamp;
-use crate::value::{Payload, Str, Value};
+use crate::value::{Map, Payload, Str, Value};
 
 /// Sees the events of executions.
 pub trait Observer {
@@ -152,8 +152,19 @@ pub enum EventKind<'a> {
         name: &'a Str,
         /// What it passes on.
         output: &'a Payload,
+        /// The variables that it set, where it set any.
+        assigned: Option<&'a Map>,
         /// The id of the event that it was entered with.
         entered: u64,
+    },
+    /// A field of a JSONata state could not be evaluated.
+    EvaluationFailed {
+        /// The state's name.
+        state: &'a Str,
+        /// The field.
+        location: &'a Str,
+        /// How.
+        fault: Fault<'a>,
     },
     /// A state was given up, because of a failure of its own or elsewhere in a Parallel or Map state.
     StateAborted(StateType),
@@ -231,6 +242,8 @@ pub enum EventKind<'a> {
     MapRunSucceeded,
     /// A distributed Map's children failed.
     MapRunFailed(Fault<'a>),
+    /// A distributed Map's children were given up.
+    MapRunAborted,
     /// All branches begin.
     ParallelStateStarted,
     /// All branches are over.

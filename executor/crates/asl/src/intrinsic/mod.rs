@@ -158,7 +158,7 @@ impl Call {
     /// In the words of AWS, which name the call.
     fn error(&self, name: &'static str, text: &str, reason: &dyn std::fmt::Display) -> EvalError {
         let call = text.get(self.span.clone()).unwrap_or(text);
-        EvalError { error: name, message: format!("The function '{call}' had the following error: {reason}") }
+        EvalError::new(name, format!("The function '{call}' had the following error: {reason}"))
     }
 
     fn collect_paths<'a>(&'a self, paths: &mut Vec<&'a Path>) {

@@ -1,7 +1,7 @@
 //! What can go wrong with a path, in AWS's words where they are recorded.
 
 use super::Path;
-use crate::value::Value;
+use crate::value::{Str, Value};
 
 /// A text is no path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +38,8 @@ pub struct EvalError {
     pub error: &'static str,
     /// The cause, without the sentence that names the state.
     pub message: String,
+    /// The field of a JSONata state that could not be evaluated, as the history's `EvaluationFailed` names it.
+    pub location: Option<Str>,
 }
 
 impl EvalError {
@@ -50,9 +52,22 @@ impl EvalError {
     /// `ResultPath` does not apply to the state's input.
     pub const RESULT_PATH_MATCH_FAILURE: &'static str = "States.ResultPathMatchFailure";
 
+    /// A field of a JSONata state gives no value, or none that the field takes.
+    pub const QUERY_EVALUATION_ERROR: &'static str = "States.QueryEvaluationError";
+
+    /// This error with this message.
+    pub fn new(error: &'static str, message: impl Into<String>) -> Self {
+        Self { error, message: message.into(), location: None }
+    }
+
     /// `States.Runtime` with this message.
     pub fn runtime(message: impl Into<String>) -> Self {
-        Self { error: Self::RUNTIME, message: message.into() }
+        Self::new(Self::RUNTIME, message)
+    }
+
+    /// `States.QueryEvaluationError` with this message, for this field of a JSONata state.
+    pub fn query(field: &str, message: impl Into<String>) -> Self {
+        Self { location: Some(field.into()), ..Self::new(Self::QUERY_EVALUATION_ERROR, message) }
     }
 
     /// For states that cannot catch a template's path that leads nowhere: there it ends the execution as what it is, a

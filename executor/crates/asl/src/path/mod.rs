@@ -128,6 +128,13 @@ impl Path {
         &self.root
     }
 
+    /// The variable that it starts at.
+    pub(crate) fn variables(&self, found: &mut dyn FnMut(&Str)) {
+        if let Root::Variable(name) = &self.root {
+            found(name);
+        }
+    }
+
     /// Whether it names at most one value, so that its result is that value and not an array of matches.
     pub fn is_definite(&self) -> bool {
         match &self.plan {

@@ -9,6 +9,7 @@ use super::function::Function;
 use super::syntax::{Query, Segment, Step};
 use super::{PathSyntaxError, Root};
 use crate::value::Str;
+use crate::variables;
 
 /// Nesting of filters and their parentheses.
 pub(super) const NESTING_MAX: usize = 32;
@@ -81,9 +82,10 @@ impl<'a> Parser<'a> {
         if !self.eat("$") {
             return self.error("a path starts with `$`");
         }
-        let name: String = self.rest().chars().take_while(|character| is_variable_part(*character)).collect();
-        if name.starts_with(|first: char| first.is_numeric()) {
-            return self.error("a variable's name does not start with a digit");
+        let name: String =
+            self.rest().chars().take_while(|character| variables::continues_name(*character)).collect();
+        if name.starts_with(|first: char| !variables::begins_name(first)) {
+            return self.error("a variable's name starts with a letter");
         }
         self.at += name.len();
         Ok(if name.is_empty() { Root::Input } else { Root::Variable(name.into()) })
@@ -321,9 +323,4 @@ impl<'a> Parser<'a> {
         self.at += 4;
         Ok(unit)
     }
-}
-
-/// Letters, digits and marks, near enough to UAX#31; `_` is common in names.
-fn is_variable_part(character: char) -> bool {
-    character.is_alphanumeric() || character == '_'
 }

@@ -27,7 +27,7 @@ pub struct SetError {
 
 impl From<SetError> for EvalError {
     fn from(error: SetError) -> Self {
-        Self { error: Self::RESULT_PATH_MATCH_FAILURE, message: error.to_string() }
+        Self::new(Self::RESULT_PATH_MATCH_FAILURE, error.to_string())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The machine as a whole: fields, transitions, names, dialects, types.
 
 use asl::definition::MachineType;
-use asl::program::{Dynamic, Kind};
+use asl::program::{DataFlow, Dynamic, Kind};
 use asl::{Dialect, Program};
 
 use crate::check::{check, check_as, check_state, compile, lines, one_state};
@@ -92,23 +92,6 @@ fn state_names_are_bounded_and_unique_in_the_machine() {
 }
 
 #[test]
-fn features_of_a_later_version_are_named_once_each() {
-    check(
-        "{\"StartAt\":\"A\",\"States\":{\n\
-         \"A\":{\"Type\":\"Pass\",\"Assign\":{\"x\":\"$y\"},\"Next\":\"B\"},\n\
-         \"B\":{\"Type\":\"Pass\",\"Assign\":{\"y\":\"$x\"},\"Next\":\"C\"},\n\
-         \"C\":{\"Type\":\"Pass\",\"QueryLanguage\":\"JSONata\",\"Output\":\"{% 1 %}\",\"End\":true}}}",
-        &[
-            "2:20 error UNSUPPORTED_FEATURE: Not supported by this version of the executor: variables \
-            (Assign) \
-             at /States/A/Assign",
-            "4:36 error UNSUPPORTED_FEATURE: Not supported by this version of the executor: JSONata at \
-             /States/C/QueryLanguage",
-        ],
-    );
-}
-
-#[test]
 fn an_express_machine_does_not_wait_for_others() {
     let check_express = |resource: &str, message: &str| {
         let state = format!("{{\"Type\":\"Task\",\"End\":true,\"Resource\":\"{resource}\"}}");
@@ -151,7 +134,8 @@ fn tcsl_tolerates_the_spelling_of_types_and_runs_maps_one_by_one() {
     );
     let Kind::Map(state) = &compiled.program.root.states[0].kind else { panic!("a Map") };
     assert!(matches!(state.max_concurrency, Dynamic::Constant(1)));
-    assert!(state.processor.states[0].flow.result_selector.is_some());
+    let DataFlow::JsonPath(flow) = &state.processor.states[0].flow else { panic!("JSONPath") };
+    assert!(flow.result_selector.is_some());
 }
 
 #[test]

@@ -54,9 +54,15 @@ fn fields_stand_only_where_their_state_has_them() {
         for field in fields {
             let text = one_state(&format!("{{{state},\n\"{field}\":{{}}}}"));
             let found = compile(&text, Dialect::Asl, MachineType::Standard);
-            let message = format!("Field '{field}' is not supported");
+            let messages = [
+                format!("Field '{field}' is not supported"),
+                format!(
+                    "The QueryLanguage is set to 'JSONPath', but field '{field}' is only supported for the 'JSONata' \
+                     QueryLanguage"
+                ),
+            ];
             assert!(
-                found.iter().any(|one| one.message == message && (one.line, one.column) == (3, 1)),
+                found.iter().any(|one| messages.contains(&one.message) && (one.line, one.column) == (3, 1)),
                 "{text}: {found:?}"
             );
         }
@@ -403,6 +409,36 @@ fn all_problems_of_a_state_are_told_at_once() {
     );
 }
 
+/// The words are those of Step Functions; a place inside of a template is its own.
+#[test]
+fn jsonata_is_refused_at_its_place_in_the_words_of_step_functions() {
+    let state =
+        |fields: &str| format!("{{\"Type\":\"Pass\",\"QueryLanguage\":\"JSONata\",\"End\":true,\n{fields}}}");
+    check_state(
+        &state("\"Output\":{\"v\":[1,\"{% phone %}\"]}"),
+        &[
+            "3:18 error UNSUPPORTED_JSONATA_EXPRESSION: Reference to 'phone' at the top level is not supported. at \
+           /States/S/Output/v[1]",
+        ],
+    );
+    check_state(
+        &state("\"InputPath\":\"$\""),
+        &[
+            "3:1 error SCHEMA_VALIDATION_FAILED: The QueryLanguage is set to 'JSONata', but field 'InputPath' is only \
+           supported for the 'JSONPath' QueryLanguage at /States/S",
+        ],
+    );
+    check_state(
+        &state("\"Output\":{\"x\":\"{% $states.result %}\",\n\"y\":\"{% $states.errorOutput %}\"}"),
+        &[
+            "3:15 error UNSUPPORTED_JSONATA_EXPRESSION: Reference to '$states.result' is not supported in this field. \
+             at /States/S/Output/x",
+            "4:5 error UNSUPPORTED_JSONATA_EXPRESSION: Reference to '$states.errorOutput' is not supported in this \
+             field. at /States/S/Output/y",
+        ],
+    );
+}
+
 /// The message is AWS's, as recorded; the note says what is wrong at which character.
 #[test]
 fn a_bad_intrinsic_function_is_refused_with_its_character_in_a_note() {
@@ -435,8 +471,9 @@ fn a_bad_intrinsic_function_is_refused_with_its_character_in_a_note() {
 #[test]
 fn a_fail_state_calls_the_functions_that_the_guide_lists() {
     let fail = |path: &str| {
-        let state = serde_json::json!({"Type": "Fail", "CausePath": path});
-        compile(&one_state(&state.to_string()), Dialect::Asl, MachineType::Standard)
+        let path = serde_json::json!(path);
+        let state = format!("{{\"Type\":\"Fail\",\"CausePath\":{path}}}");
+        compile(&one_state(&state), Dialect::Asl, MachineType::Standard)
     };
     assert!(fail("States.JsonToString($.a)").is_empty());
     for (path, note) in [
@@ -454,7 +491,7 @@ fn a_fail_state_calls_the_functions_that_the_guide_lists() {
         assert_eq!(
             lines(&found),
             [
-                "2:14 error SCHEMA_VALIDATION_FAILED: Value must be a valid JSONPath or a valid intrinsic function call at \
+                "2:28 error SCHEMA_VALIDATION_FAILED: Value must be a valid JSONPath or a valid intrinsic function call at \
               /States/S/CausePath"
             ]
         );

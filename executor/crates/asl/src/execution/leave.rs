@@ -1,0 +1,247 @@
+//! Leaving a state: from its data to its output and what it assigns, in both query languages.
+//!
+//! Invariants: output and assignments are evaluated on the same data and the same variables, and neither sees the other;
+//! nothing takes effect unless all of it could be evaluated. What may fail: an evaluation, a choice without a match, data
+//! beyond the bound.
+
+use super::assign::Assigned;
+use super::context::Context;
+use super::dynamic;
+use super::flow;
+use super::run::{Run, Step};
+use super::threads::Work;
+use crate::history::Observer;
+use crate::path::{EvalError, Scope};
+use crate::program::{Catcher, ChoiceRule, DataFlow, Guard, JsonPathFlow, Kind, Next, State};
+use crate::template::Template;
+use crate::value::{Payload, Value};
+
+/// `Assign` and `Output` of a JSONata state, of its rule or of its catcher.
+#[derive(Clone, Copy)]
+struct Fields<'p> {
+    assign: Option<&'p Template>,
+    output: Option<&'p Template>,
+}
+
+impl<'a, O: Observer> Run<'a, O> {
+    pub fn begin_pass(
+        &mut self,
+        slot: u32,
+        state: &'a State,
+        result: Option<&Value>,
+    ) -> Result<Step, EvalError> {
+        let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
+        let context = self.context(self.threads.at(slot), state);
+        let flow = match &state.flow {
+            DataFlow::JsonPath(flow) => flow,
+            DataFlow::Jsonata(flow) => {
+                let fields = Fields { assign: state.assign.as_ref(), output: flow.output.as_ref() };
+                return self.leave(slot, fields, &context.scope(raw.value()), &raw, state.next);
+            }
+        };
+        let given = flow::pass_result(flow, &raw, result, &context)?;
+        if result.is_none() {
+            self.note_input(slot, &given);
+        }
+        // Only TCSL has a ResultSelector here.
+        let result = flow::result(flow, given, &context).map_err(EvalError::uncaught)?;
+        let assigned = self.assigned_uncaught(slot, state.assign.as_ref(), &result, &context)?;
+        let output = flow::merge(flow, raw, result, &context)?;
+        let output = flow::bounded(output, &state.name)?;
+        Ok(Step::Exit(slot, output, state.next, assigned))
+    }
+
+    /// Leaves a state that has no work: Wait and Succeed.
+    pub fn through(&mut self, slot: u32, state: &State, next: Next) -> Result<Step, EvalError> {
+        let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
+        if state.assign.is_none() && flow::is_trivial(&state.flow) {
+            return Ok(Step::Exit(slot, raw, next, None));
+        }
+        let context = self.context(self.threads.at(slot), state);
+        match &state.flow {
+            DataFlow::JsonPath(flow) => {
+                let input = flow::select(&flow.input_path, raw, &context)?;
+                self.note_input(slot, &input);
+                self.pass_on(slot, flow, state.assign.as_ref(), input, &context, next)
+            }
+            DataFlow::Jsonata(flow) => {
+                let fields = Fields { assign: state.assign.as_ref(), output: flow.output.as_ref() };
+                self.leave(slot, fields, &context.scope(raw.value()), &raw, next)
+            }
+        }
+    }
+
+    /// The first rule that holds decides what follows, what is assigned and what goes on.
+    pub fn choose(&mut self, slot: u32, state: &'a State) -> Result<Step, EvalError> {
+        let Kind::Choice { rules, default } = &state.kind else { return Ok(Step::Idle) };
+        let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
+        let context = self.context(self.threads.at(slot), state);
+        match &state.flow {
+            DataFlow::JsonPath(flow) => {
+                let input = flow::select(&flow.input_path, raw, &context)?;
+                self.note_input(slot, &input);
+                let rule = first(rules, &context.scope(input.value()))?;
+                let next = rule.map(|rule| rule.next).or(*default).ok_or_else(no_choice_matched)?;
+                let assign = rule.map_or(state.assign.as_ref(), |rule| rule.assign.as_ref());
+                self.pass_on(slot, flow, assign, input, &context, Next::State(next))
+            }
+            DataFlow::Jsonata(flow) => {
+                let scope = context.scope(raw.value());
+                let rule = first(rules, &scope)?;
+                let next = rule.map(|rule| rule.next).or(*default).ok_or_else(no_choice_matched)?;
+                let fields = match rule {
+                    Some(rule) => Fields { assign: rule.assign.as_ref(), output: rule.output.as_ref() },
+                    None => Fields { assign: state.assign.as_ref(), output: flow.output.as_ref() },
+                };
+                self.leave(slot, fields, &scope, &raw, Next::State(next))
+            }
+        }
+    }
+
+    /// From the result of a state's work to its output.
+    pub fn complete(&mut self, slot: u32, result: Payload) -> Step {
+        let state = self.state(slot);
+        let thread = self.threads.at_mut(slot);
+        thread.work = Work::Ready;
+        if state.assign.is_none() && flow::result_replaces(&state.flow) {
+            return match flow::bounded(result, &state.name) {
+                Ok(output) => Step::Exit(slot, output, state.next, None),
+                Err(error) => Step::Fail(slot, self.evaluation_failed(slot, error)),
+            };
+        }
+        // The raw input is still needed where a catcher or a retry may follow.
+        let raw = if state.catch.is_empty() && state.retry.is_empty() {
+            std::mem::take(&mut thread.input)
+        } else {
+            thread.input.clone()
+        };
+        match self.finish_work(slot, state, raw, result) {
+            Ok(step) => step,
+            Err(error) => Step::Fail(slot, self.evaluation_failed(slot, error)),
+        }
+    }
+
+    fn finish_work(
+        &self,
+        slot: u32,
+        state: &State,
+        raw: Payload,
+        result: Payload,
+    ) -> Result<Step, EvalError> {
+        let context = self.context(self.threads.at(slot), state);
+        let flow = match &state.flow {
+            DataFlow::JsonPath(flow) => flow,
+            DataFlow::Jsonata(flow) => {
+                let scope = Scope { result: Some(result.value()), ..context.scope(raw.value()) };
+                let fields = Fields { assign: state.assign.as_ref(), output: flow.output.as_ref() };
+                return self.leave(slot, fields, &scope, &result, state.next);
+            }
+        };
+        let assigned = match &state.assign {
+            None => None,
+            Some(assign) => self.evaluate_assign(slot, assign, &context.scope(result.value()))?,
+        };
+        let result = flow::result(flow, result, &context)?;
+        let output = flow::merge(flow, raw, result, &context)?;
+        let output = flow::bounded(output, &state.name)?;
+        Ok(Step::Exit(slot, output, state.next, assigned))
+    }
+
+    /// What a catcher passes on and assigns.
+    pub fn caught(
+        &self,
+        slot: u32,
+        catcher: &Catcher,
+        raw: Payload,
+        error_output: Value,
+    ) -> Result<Step, EvalError> {
+        let state = self.state(slot);
+        let next = Next::State(catcher.next);
+        if matches!(state.flow, DataFlow::Jsonata(_)) {
+            let context = self.context(self.threads.at(slot), state);
+            let scope = Scope { error_output: Some(&error_output), ..context.scope(raw.value()) };
+            let fields = Fields { assign: catcher.assign.as_ref(), output: catcher.output.as_ref() };
+            return self.leave(slot, fields, &scope, &Payload::from_value(error_output.clone()), next);
+        }
+        let assigned = match &catcher.assign {
+            None => None,
+            Some(assign) => {
+                let context = self.context(self.threads.at(slot), state);
+                self.evaluate_assign(slot, assign, &context.scope(&error_output))?
+            }
+        };
+        let output = flow::put(&catcher.result_path, raw, Payload::from_value(error_output))?;
+        Ok(Step::Exit(slot, output, next, assigned))
+    }
+
+    /// Leaves a JSONata state. What has no `Output` passes `default` on.
+    fn leave(
+        &self,
+        slot: u32,
+        fields: Fields<'_>,
+        scope: &Scope<'_>,
+        default: &Payload,
+        next: Next,
+    ) -> Result<Step, EvalError> {
+        let assigned = match fields.assign {
+            None => None,
+            Some(assign) => self.evaluate_assign(slot, assign, scope)?,
+        };
+        let output = match fields.output {
+            None => default.clone(),
+            Some(output) => Payload::from_value(output.evaluate(scope)?),
+        };
+        let output = flow::bounded(output, &self.state(slot).name)?;
+        Ok(Step::Exit(slot, output, next, assigned))
+    }
+
+    /// Leaves a JSONPath state that has no work, from its effective input.
+    fn pass_on(
+        &self,
+        slot: u32,
+        flow: &JsonPathFlow,
+        assign: Option<&Template>,
+        input: Payload,
+        context: &Context<'_>,
+        next: Next,
+    ) -> Result<Step, EvalError> {
+        let assigned = self.assigned_uncaught(slot, assign, &input, context)?;
+        let output = flow::select(&flow.output_path, input, context)?;
+        Ok(Step::Exit(slot, output, next, assigned))
+    }
+
+    /// What a JSONPath state assigns that can catch nothing.
+    fn assigned_uncaught(
+        &self,
+        slot: u32,
+        assign: Option<&Template>,
+        input: &Payload,
+        context: &Context<'_>,
+    ) -> Result<Assigned, EvalError> {
+        let Some(assign) = assign else { return Ok(None) };
+        self.evaluate_assign(slot, assign, &context.scope(input.value())).map_err(EvalError::uncaught)
+    }
+}
+
+/// The first rule that holds.
+fn first<'p>(rules: &'p [ChoiceRule], scope: &Scope<'_>) -> Result<Option<&'p ChoiceRule>, EvalError> {
+    for (index, rule) in rules.iter().enumerate() {
+        let holds = match &rule.condition {
+            Guard::Rule(condition) => condition.evaluate(scope)?,
+            Guard::Condition(condition) => {
+                dynamic::boolean(condition, format_args!("Choices[{index}]/Condition"), scope)?
+            }
+        };
+        if holds {
+            return Ok(Some(rule));
+        }
+    }
+    Ok(None)
+}
+
+fn no_choice_matched() -> EvalError {
+    EvalError::new(
+        "States.NoChoiceMatched",
+        "Failed to transition out of the state. The state does not point to a next state.",
+    )
+}

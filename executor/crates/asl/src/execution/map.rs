@@ -1,0 +1,161 @@
+//! Map: one thread of control for each item.
+//!
+//! Invariant: a Map has at most its concurrency of iterations alive, so its memory is bounded by that, its items and its
+//! results.
+
+use super::context::{Context, MapItem};
+use super::dynamic::{self, integer};
+use super::flow;
+use super::run::{Run, Step};
+use super::threads::{Join, Thread, Work};
+use crate::history::{EventKind, Iteration, Observer};
+use crate::map::STATE_DATA;
+use crate::path::{EvalError, Path};
+use crate::program::{DataFlow, Dynamic, MapState, State};
+use crate::template::Template;
+use crate::value::{Payload, Value};
+
+/// Iterations of an inline Map that run at once where its definition sets no limit.
+const INLINE_CONCURRENCY: u32 = 40;
+/// Children of a distributed Map that run at once where its definition sets no limit.
+const DISTRIBUTED_CONCURRENCY: u32 = 10_000;
+
+impl<'a, O: Observer> Run<'a, O> {
+    pub(super) fn begin_map(
+        &mut self,
+        slot: u32,
+        state: &'a State,
+        map: &'a MapState,
+    ) -> Result<Step, EvalError> {
+        let thread = self.threads.at(slot);
+        let context = self.context(thread, state);
+        let input = flow::effective(&state.flow, &thread.input, &context)?;
+        self.note_input(slot, &input);
+        let input = input.into_value();
+        let reads = map.distributed.as_ref().is_some_and(|distributed| distributed.reader.is_some());
+        let items = if reads { Value::Null } else { items(map, &input, &context)? };
+        let length = match &items {
+            Value::Array(items) => items.len(),
+            Value::Object(members) if map.distributed.is_some() => members.len(),
+            _ if reads => 0,
+            _ => return Err(not_an_array(state, map, &items)),
+        };
+        let concurrency = concurrency(map, &input, &context)?;
+        let event = EventKind::MapStateStarted { length: u64::try_from(length).unwrap_or(u64::MAX) };
+        let Thread { previous, silent, .. } = self.threads.at_mut(slot);
+        self.log.advance(previous, *silent, event);
+        if let Some(distributed) = &map.distributed {
+            return self.begin_map_run(slot, state, distributed, concurrency, input, items);
+        }
+        let results = vec![Value::Null; length];
+        let join = Join { results, ended: 0, next: 0, input, items, map: true, run: None };
+        let thread = self.threads.at_mut(slot);
+        thread.work = Work::Joining(Box::new(join));
+        if length == 0 {
+            return Ok(self.joined(slot));
+        }
+        let previous = thread.previous;
+        let first = (concurrency as usize).min(length);
+        for _ in 0..first {
+            self.begin_iteration(slot, state, map, previous)?;
+        }
+        Ok(Step::Idle)
+    }
+
+    /// Begins a Map's next iteration, whose first event follows `previous`.
+    pub(super) fn begin_iteration(
+        &mut self,
+        slot: u32,
+        state: &'a State,
+        map: &'a MapState,
+        previous: u32,
+    ) -> Result<(), EvalError> {
+        let thread = self.threads.at(slot);
+        let Work::Joining(join) = &thread.work else { return Ok(()) };
+        let index = join.next;
+        let Some(item) = join.items.at(index as usize) else { return Ok(()) };
+        let input = match &map.item_selector {
+            None => item.clone(),
+            Some(selector) => {
+                let mut context = self.context(thread, state);
+                context.item =
+                    Some(MapItem { index: u64::from(index), value: item, key: None, source: STATE_DATA });
+                selector.evaluate(&context.scope(&join.input))?
+            }
+        };
+        let mut child = Thread::new(map.processor.start, Payload::from_value(input), slot, index);
+        child.previous = previous;
+        child.silent = thread.silent;
+        child.variables.clone_from(&thread.variables);
+        let event = EventKind::MapIterationStarted(Iteration { name: &state.name, index });
+        self.log.advance(&mut child.previous, child.silent, event);
+        if let Work::Joining(join) = &mut self.threads.at_mut(slot).work {
+            join.next += 1;
+        }
+        self.insert(child)
+    }
+}
+
+/// `MaxConcurrency` or `MaxConcurrencyPath`.
+fn concurrency(map: &MapState, input: &Value, context: &Context<'_>) -> Result<u32, EvalError> {
+    let wanted = match &map.max_concurrency {
+        Dynamic::Constant(concurrency) => *concurrency,
+        Dynamic::Expression(expression) => {
+            let range = 0..=u64::from(u32::MAX);
+            let count = dynamic::count(expression, "MaxConcurrency", &range, &context.scope(input))?;
+            u32::try_from(count).unwrap_or(u32::MAX)
+        }
+        Dynamic::Path(path) => {
+            let count = count_at(path, "MaxConcurrency", input, context)?;
+            u32::try_from(count).unwrap_or(u32::MAX)
+        }
+    };
+    let longest = if map.distributed.is_some() { DISTRIBUTED_CONCURRENCY } else { INLINE_CONCURRENCY };
+    Ok(if wanted == 0 { longest } else { wanted.min(longest) })
+}
+
+/// The integer that a `...Path` field leads to; a text that spells one will do.
+pub(super) fn integer_at(
+    path: &Path,
+    field: &str,
+    input: &Value,
+    context: &Context<'_>,
+) -> Result<i64, EvalError> {
+    let found = flow::at(path, input, context)?;
+    integer(&found).ok_or_else(|| EvalError::not_an_integer(path, &format!("{field}Path"), &found))
+}
+
+/// Like [`integer_at`], for what may not be negative.
+pub(super) fn count_at(
+    path: &Path,
+    field: &str,
+    input: &Value,
+    context: &Context<'_>,
+) -> Result<u64, EvalError> {
+    let count = integer_at(path, field, input, context)?;
+    u64::try_from(count).map_err(|_| EvalError::runtime(format!("{field} cannot be negative.")))
+}
+
+/// `ItemsPath` or `Items`.
+fn items(map: &MapState, input: &Value, context: &Context<'_>) -> Result<Value, EvalError> {
+    match (&map.items_path, &map.items) {
+        (Some(path), _) => flow::at(path, input, context),
+        (None, Some(items)) => items.evaluate(&context.scope(input)),
+        (None, None) => Ok(input.clone()),
+    }
+}
+
+fn not_an_array(state: &State, map: &MapState, found: &Value) -> EvalError {
+    const FIELD: &str = "Items";
+    match (&state.flow, map.items.as_ref().and_then(Template::as_expression)) {
+        (DataFlow::JsonPath(_), _) => {
+            let path = map.items_path.as_ref().map_or("$", Path::text);
+            EvalError::runtime(format!("Reference path \"{path}\" must point to array."))
+        }
+        (DataFlow::Jsonata(_), Some(expression)) => expression.unexpected("array", found).in_field(FIELD),
+        (DataFlow::Jsonata(_), None) => EvalError::query(
+            FIELD,
+            format!("The items have to be an array, but are of the type '{}': {found}", found.kind()),
+        ),
+    }
+}
