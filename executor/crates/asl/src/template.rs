@@ -146,7 +146,7 @@ impl Node {
                 items.map(Value::from)
             }
             Self::Expression { field, expression: Expression::Path(path) } => {
-                path.evaluate(scope).map_err(|error| failure(path, field, scope, &error))
+                work.value_of(path, scope).map_err(|error| failure(path, field, scope, &error))
             }
             Self::Expression { expression: Expression::Intrinsic(intrinsic), .. } => {
                 intrinsic.evaluate_within(scope, work)

@@ -60,7 +60,11 @@ pub(super) fn select(
     match selection {
         Selection::Whole => Ok(value),
         Selection::Empty => Ok(Payload::empty_object()),
-        Selection::Path(path) => at(path, value.value(), context).map(Payload::from_value),
+        Selection::Path(path) => {
+            let selected = Payload::from_value(at(path, value.value(), context)?);
+            // A definite path gives a part of what is bounded already; any other may select the same part many times.
+            if path.is_definite() { Ok(selected) } else { bounded(selected, context.state) }
+        }
     }
 }
 
@@ -69,8 +73,14 @@ pub(super) fn at(path: &Path, input: &Value, context: &Context<'_>) -> Result<Va
     path.evaluate(&context.scope(input)).map_err(|error| EvalError::invalid_path(path, &error))
 }
 
-/// InputPath and Parameters, or Arguments: from raw to effective input.
+/// InputPath and Parameters, or Arguments: from raw to effective input. What a template makes is held to the bound: the
+/// states of a branch would hand it on, and templates inside templates double it.
 pub(super) fn effective(flow: &DataFlow, raw: &Payload, context: &Context<'_>) -> Result<Payload, EvalError> {
+    let input = effective_input(flow, raw, context)?;
+    if has_template(flow) { bounded(input, context.state) } else { Ok(input) }
+}
+
+fn effective_input(flow: &DataFlow, raw: &Payload, context: &Context<'_>) -> Result<Payload, EvalError> {
     match flow {
         DataFlow::JsonPath(flow) => effective_by_path(flow, raw, context),
         DataFlow::Jsonata(JsonataFlow { arguments: None, .. }) => Ok(raw.clone()),

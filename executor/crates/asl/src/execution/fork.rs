@@ -8,10 +8,14 @@ use super::flow;
 use super::run::{Run, Step};
 use super::threads::{Join, Thread, Work};
 use crate::history::{EventKind, Iteration, Observer};
-use crate::map::Ending;
+use crate::map::{Ending, RESULTS_BYTES_MAX};
 use crate::path::EvalError;
 use crate::program::{Graph, Kind, State};
-use crate::value::{Payload, Value};
+use crate::value::{JsonLimits, Payload, Value};
+
+/// So many results of branches or iterations are kept without counting their bytes: each is at most a payload, so that
+/// they stay within [`RESULTS_BYTES_MAX`] together.
+const RESULTS_COUNTED: usize = RESULTS_BYTES_MAX / JsonLimits::PAYLOAD_BYTES;
 
 impl<'a, O: Observer> Run<'a, O> {
     pub(super) fn begin_parallel(
@@ -27,6 +31,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let input = input.into_value();
         let join = Join {
             results: vec![Value::Null; branches.len()],
+            kept: 0,
             ended: 0,
             next: u32::try_from(branches.len()).unwrap_or(u32::MAX),
             input: Value::Null,
@@ -86,17 +91,26 @@ impl<'a, O: Observer> Run<'a, O> {
         }
         self.threads.remove(slot);
         let Work::Joining(join) = &mut self.threads.at_mut(parent).work else { return Step::Idle };
+        let total = join.results.len();
+        if total > RESULTS_COUNTED {
+            join.kept += output.len();
+        }
         if let Some(result) = join.results.get_mut(branch as usize) {
             *result = output.into_value();
         }
         join.ended += 1;
-        let total = join.results.len();
-        if join.ended as usize == total {
+        let (kept, ended, next) = (join.kept, join.ended as usize, join.next as usize);
+        if kept > RESULTS_BYTES_MAX {
+            let message = format!("The results of the state take more than {RESULTS_BYTES_MAX} bytes.");
+            let error = EvalError::new(flow::DATA_LIMIT_EXCEEDED, message);
+            return Step::Fail(parent, self.evaluation_failed(parent, error));
+        }
+        if ended == total {
             self.continue_line(parent, last, silent);
             return self.joined(parent);
         }
         if let Some(map) = map
-            && (join.next as usize) < total
+            && next < total
             && let Err(error) = self.begin_iteration(parent, state, map, previous)
         {
             return Step::Fail(parent, self.evaluation_failed(parent, error));

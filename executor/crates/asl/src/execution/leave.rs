@@ -170,7 +170,9 @@ impl<'a, O: Observer> Run<'a, O> {
                 self.evaluate_assign(slot, assign, &context.scope(&error_output))?
             }
         };
+        // A cause may quote the state's input, which then holds itself.
         let output = flow::put(&catcher.result_path, raw, Payload::from_value(error_output))?;
+        let output = flow::bounded(output, &state.name)?;
         Ok(Step::Exit(slot, output, next, assigned))
     }
 

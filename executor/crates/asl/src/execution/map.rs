@@ -48,7 +48,7 @@ impl<'a, O: Observer> Run<'a, O> {
             return self.begin_map_run(slot, state, distributed, concurrency, input, items);
         }
         let results = vec![Value::Null; length];
-        let join = Join { results, ended: 0, next: 0, input, items, map: true, run: None };
+        let join = Join { results, kept: 0, ended: 0, next: 0, input, items, map: true, run: None };
         let thread = self.threads.at_mut(slot);
         thread.work = Work::Joining(Box::new(join));
         if length == 0 {
@@ -75,15 +75,16 @@ impl<'a, O: Observer> Run<'a, O> {
         let index = join.next;
         let Some(item) = join.items.at(index as usize) else { return Ok(()) };
         let input = match &map.item_selector {
-            None => item.clone(),
+            None => Payload::from_value(item.clone()),
             Some(selector) => {
                 let mut context = self.context(thread, state);
                 context.item =
                     Some(MapItem { index: u64::from(index), value: item, key: None, source: STATE_DATA });
-                selector.evaluate(&context.scope(&join.input))?
+                let input = selector.evaluate(&context.scope(&join.input))?;
+                flow::bounded(Payload::from_value(input), &state.name)?
             }
         };
-        let mut child = Thread::new(map.processor.start, Payload::from_value(input), slot, index);
+        let mut child = Thread::new(map.processor.start, input, slot, index);
         child.previous = previous;
         child.silent = thread.silent;
         child.variables.clone_from(&thread.variables);

@@ -127,6 +127,7 @@ impl<'a, O: Observer> Run<'a, O> {
         self.log.advance(previous, *silent, EventKind::MapRunStarted { arn: &run.arn });
         let join = Join {
             results: Vec::new(),
+            kept: 0,
             ended: 0,
             next: 0,
             input,

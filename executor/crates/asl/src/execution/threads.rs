@@ -84,6 +84,8 @@ pub(super) struct TaskWork {
 pub(super) struct Join {
     /// Outputs so far, by branch.
     pub results: Vec<Value>,
+    /// Their bytes, where there are so many that they have to be counted.
+    pub kept: usize,
     pub ended: u32,
     /// The next item to begin with.
     pub next: u32,

@@ -32,7 +32,6 @@ impl<'a, O: Observer> Run<'a, O> {
         };
         let timeout_seconds = seconds("TimeoutSeconds", &task.timeout_seconds)?;
         let heartbeat_seconds = seconds("HeartbeatSeconds", &task.heartbeat_seconds)?;
-        let input = if flow::has_template(&state.flow) { flow::bounded(input, &state.name)? } else { input };
         let credentials =
             task.credentials.as_ref().map(|template| template.evaluate(&context.scope(thread.input.value())));
         let credentials = credentials.transpose()?;

@@ -1,5 +1,6 @@
 //! What can go wrong with an intrinsic function, and the bound of its work.
 
+use crate::path::{Path, PathError, Scope, VISITS_MAX};
 use crate::value::{JsonLimits, LimitExceeded, Value};
 
 /// A text is no call of an intrinsic function.
@@ -51,19 +52,46 @@ pub(super) enum Failure {
 /// definition of the largest size could call for gigabytes.
 const WORK_MAX: usize = 64 * JsonLimits::PAYLOAD_BYTES;
 
-/// The bytes that the functions of one evaluation may still read and build.
+/// What the paths of one template may visit, and how many matches they may keep: a few times what a single one may. One
+/// path's bound does not bound ten thousands of them.
+const VISITS: usize = 4 * VISITS_MAX;
+const MATCHES_MAX: usize = 1 << 20;
+
+/// The bytes that the functions of one evaluation may still read and build, and the values that its paths may still visit
+/// and keep.
 #[derive(Debug, Clone)]
 pub struct Work {
     left: usize,
+    visits: usize,
+    matches: usize,
 }
 
 impl Default for Work {
     fn default() -> Self {
-        Self { left: WORK_MAX }
+        Self { left: WORK_MAX, visits: VISITS, matches: MATCHES_MAX }
     }
 }
 
 impl Work {
+    /// The value of a path. A plain definite one costs nothing: its value is shared.
+    ///
+    /// # Errors
+    /// As [`Path::evaluate`], within what is left of the bounds.
+    pub(crate) fn value_of(&mut self, path: &Path, scope: &Scope<'_>) -> Result<Value, PathError> {
+        let mut visits = self.visits.min(VISITS_MAX);
+        let before = visits;
+        let value = path.evaluate_within(scope, &mut visits);
+        self.visits -= before - visits;
+        let value = value?;
+        if let Value::Array(matches) = &value
+            && !path.is_definite()
+        {
+            let left = self.matches.checked_sub(matches.len());
+            self.matches = left.ok_or(PathError::TooManyMatches(MATCHES_MAX))?;
+        }
+        Ok(value)
+    }
+
     /// Takes its part of the bound, before it is used.
     pub(super) fn spend(&mut self, bytes: usize) -> Result<(), Failure> {
         self.left = self.left.checked_sub(bytes).ok_or(Failure::Work)?;

@@ -129,7 +129,7 @@ impl Call {
             values.push(match argument {
                 Argument::Literal(value) => value.clone(),
                 Argument::Path(path) => {
-                    path.evaluate(scope).map_err(|error| self.no_value(text, path, scope, &error))?
+                    work.value_of(path, scope).map_err(|error| self.no_value(text, path, scope, &error))?
                 }
                 Argument::Call(call) => call.evaluate(text, scope, work)?,
             });

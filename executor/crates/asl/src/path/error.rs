@@ -28,6 +28,9 @@ pub enum PathError {
     /// The path visits more values than any path may.
     #[error("the path visits more than {0} values of the input")]
     TooMuchWork(usize),
+    /// The paths of one template select more values together than those of any template may.
+    #[error("the paths of the field select more than {0} values")]
+    TooManyMatches(usize),
 }
 
 /// An evaluation failed: what the state's error will be.

@@ -11,7 +11,7 @@ use crate::value::{Map, Value};
 
 /// How many values one evaluation may visit: thirty times the values that a payload of the largest size can
 /// hold.
-pub(super) const VISITS_MAX: usize = 4_000_000;
+pub(crate) const VISITS_MAX: usize = 4_000_000;
 
 pub(super) type Nodes<'a> = SmallVec<[&'a Value; 8]>;
 
@@ -23,19 +23,23 @@ pub(super) struct Work<'a> {
 
 impl Work<'_> {
     pub fn visit(&mut self, count: usize) -> Result<(), PathError> {
-        self.visits_left = self.visits_left.checked_sub(count).ok_or(PathError::TooMuchWork(VISITS_MAX))?;
-        Ok(())
+        let left = self.visits_left.checked_sub(count);
+        self.visits_left = left.unwrap_or(0);
+        left.map(|_| ()).ok_or(PathError::TooMuchWork(VISITS_MAX))
     }
 }
 
-/// Evaluates a query from its root.
+/// Evaluates a query from its root, and takes its visits from what is left of them.
 pub(super) fn evaluate(
     query: &Query,
     root: &Value,
+    visits_left: &mut usize,
     missing: &dyn Fn() -> String,
 ) -> Result<Value, PathError> {
-    let mut work = Work { root, visits_left: VISITS_MAX };
-    value_of(query, root, &mut work)?.ok_or_else(|| PathError::Missing(missing()))
+    let mut work = Work { root, visits_left: *visits_left };
+    let result = value_of(query, root, &mut work);
+    *visits_left = work.visits_left;
+    result?.ok_or_else(|| PathError::Missing(missing()))
 }
 
 /// The result of a query from this node; `None` when a definite one names nothing.

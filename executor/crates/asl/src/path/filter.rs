@@ -54,11 +54,15 @@ pub(super) enum Operator {
 
 /// A compiled regular expression; it has to match the whole text.
 #[derive(Debug, Clone)]
-pub(super) struct Pattern(pub regex_lite::Regex);
+pub(super) struct Pattern {
+    pub regex: regex_lite::Regex,
+    /// What a character of a text costs, in visits: matching takes time in proportion to the pattern too.
+    pub visits: usize,
+}
 
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
-        self.0.as_str() == other.0.as_str()
+        self.regex.as_str() == other.regex.as_str()
     }
 }
 
@@ -95,7 +99,10 @@ impl Filter {
                 Ok(operator.holds(left.as_ref(), right.as_ref()))
             }
             Self::Matches(left, pattern) => Ok(match left.value(node, work)? {
-                Some(Value::String(text)) => pattern.0.is_match(&text),
+                Some(Value::String(text)) => {
+                    work.visit(text.len().saturating_mul(pattern.visits))?;
+                    pattern.regex.is_match(&text)
+                }
                 _ => false,
             }),
         }

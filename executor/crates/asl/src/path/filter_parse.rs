@@ -23,8 +23,10 @@ const OPERATORS: &[(&str, Operator)] = &[
     ("empty", Operator::Empty),
 ];
 
-/// Size of a compiled regular expression, in bytes.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
+/// Sizes of compiled regular expressions, in bytes: the largest, and what counts as a visit for each character of a text.
+/// A pattern of some dozens of characters takes a few hundred bytes, one with `{1,999}` in it some ten thousands.
+const PATTERN_BYTES_MAX: usize = 1 << 16;
+const PATTERN_BYTES_PER_VISIT: usize = 1 << 9;
 
 /// Reads a filter behind its `?`. Jayway wants parentheses around it; without them it is accepted too.
 pub(super) fn filter(parser: &mut Parser<'_>) -> Result<Filter, PathSyntaxError> {
@@ -192,15 +194,8 @@ fn pattern(parser: &mut Parser<'_>) -> Result<Pattern, PathSyntaxError> {
     }
     let flags: String = parser.rest().chars().take_while(char::is_ascii_alphabetic).collect();
     parser.at += flags.len();
-    let regex = regex_lite::RegexBuilder::new(&format!("^(?:{body})$"))
-        .case_insensitive(flags.contains('i'))
-        .multi_line(flags.contains('m'))
-        .dot_matches_new_line(flags.contains('s'))
-        .ignore_whitespace(flags.contains('x'))
-        .size_limit(PATTERN_BYTES_MAX)
-        .build();
-    match regex {
-        Ok(regex) if flags.chars().all(|flag| "imsx".contains(flag)) => Ok(Pattern(regex)),
+    match compiled(&body, &flags) {
+        Ok(pattern) if flags.chars().all(|flag| "imsx".contains(flag)) => Ok(pattern),
         Ok(_) => {
             parser.at = start;
             parser.error("the flags of a regular expression are i, m, s and x")
@@ -208,6 +203,24 @@ fn pattern(parser: &mut Parser<'_>) -> Result<Pattern, PathSyntaxError> {
         Err(error) => {
             parser.at = start;
             parser.error(format!("the regular expression cannot be used: {error}"))
+        }
+    }
+}
+
+/// Compiles within the least power of two that holds it, for the library does not say how large it is.
+fn compiled(body: &str, flags: &str) -> Result<Pattern, regex_lite::Error> {
+    let mut builder = regex_lite::RegexBuilder::new(&format!("^(?:{body})$"));
+    builder
+        .case_insensitive(flags.contains('i'))
+        .multi_line(flags.contains('m'))
+        .dot_matches_new_line(flags.contains('s'))
+        .ignore_whitespace(flags.contains('x'));
+    let mut bytes = PATTERN_BYTES_PER_VISIT;
+    loop {
+        match builder.size_limit(bytes).build() {
+            Ok(regex) => return Ok(Pattern { regex, visits: bytes / PATTERN_BYTES_PER_VISIT }),
+            Err(error) if bytes >= PATTERN_BYTES_MAX => return Err(error),
+            Err(_) => bytes *= 2,
         }
     }
 }

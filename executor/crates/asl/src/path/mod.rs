@@ -23,6 +23,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use error::{EvalError, PathError, PathSyntaxError};
+pub(crate) use evaluate::VISITS_MAX;
 pub use reference::{ReferencePath, SetError};
 use syntax::{Query, Step};
 
@@ -153,6 +154,14 @@ impl Path {
     /// # Errors
     /// When a definite path names nothing, a function cannot take its argument, or the work has no bound.
     pub fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, PathError> {
+        self.evaluate_within(scope, &mut { VISITS_MAX })
+    }
+
+    /// The value that the path selects, as a part of a larger evaluation, whose visits it shares.
+    ///
+    /// # Errors
+    /// As [`Path::evaluate`].
+    pub(crate) fn evaluate_within(&self, scope: &Scope<'_>, visits: &mut usize) -> Result<Value, PathError> {
         match &self.plan {
             Plan::Walk(steps) => match self.evaluate_ref(scope) {
                 Some(value) => Ok(value.clone()),
@@ -161,7 +170,7 @@ impl Path {
             Plan::Query(query) => {
                 let missing = || format!("No results for path: {}", self.normalised());
                 let root = self.root_value(scope).ok_or_else(|| PathError::Missing(missing()))?;
-                evaluate::evaluate(query, root, &missing)
+                evaluate::evaluate(query, root, visits, &missing)
             }
         }
     }

@@ -213,6 +213,18 @@ fn hostile_paths_end_with_an_error() {
     assert!(eval(&format!("${}", "..[*]".repeat(12)), &deep).starts_with("the path visits more than"));
 }
 
+/// Matching takes time in proportion to the text times the pattern, never more; both are bounded together.
+#[test]
+fn a_regular_expression_costs_what_its_size_and_the_text_s_length_say() {
+    let long = format!("[\"{}\"]", "a".repeat(200_000));
+    assert_eq!(eval("$[?(@ =~ /(a*)*(a|aa)+b/)]", &long), "[]");
+    let large = "$[?(@ =~ /(a{1,20}){1,20}b/)]";
+    assert_eq!(eval(large, r#"["aab"]"#), r#"["aab"]"#);
+    assert!(eval(large, &long).starts_with("the path visits more than"));
+    assert!(refused("$[?(@ =~ /(a{1,99}){1,99}/)]").reason.contains("cannot be used"));
+    assert!(refused("$[?(@ =~ /((((a{1,999}){1,999}){1,999}){1,999})/)]").reason.contains("cannot be used"));
+}
+
 #[test]
 fn a_path_has_a_bounded_number_of_segments() {
     let path = |len: usize| Path::parse(&format!("${}", ".a".repeat(len)));
