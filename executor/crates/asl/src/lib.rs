@@ -9,7 +9,8 @@
 //! (JSONPath), [`jsonata`] (expressions of the other query language), [`template`] (payload templates), [`condition`]
 //! (choice rules), [`program`] (what a definition compiles to), [`references`] (which states refer to which variables),
 //! [`definition`] (text to program, with diagnostics), [`map`] (items, batches and results of distributed Maps),
-//! [`execution`] (the machine that steps), [`history`] (observers), [`simulate`] (runs in virtual time).
+//! [`execution`] (the machine that steps), [`history`] (observers), [`simulate`] (runs in virtual time), [`test_state`]
+//! (one state alone).
 
 pub mod condition;
 pub mod definition;
@@ -22,6 +23,7 @@ pub mod program;
 pub mod references;
 pub mod simulate;
 pub mod template;
+pub mod test_state;
 pub mod timestamp;
 pub mod value;
 pub mod variables;

@@ -6,6 +6,7 @@
 
 mod mocks;
 mod objects;
+mod state;
 
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
@@ -37,7 +38,7 @@ const START: Timestamp = Timestamp(1_704_067_200_000);
 const MANUAL: &str = "\
 INPUT
   One case a line: {\"id\", \"kind\", \"definition\", \"input\", \"sm_type\", \"mocks\", ...}. Kinds: execution, sync_execution,
-  create, start, validate, variable_references. Time is virtual; services answer what `mocks` says, and the readers of
+  create, start, validate, variable_references, test_state. Time is virtual; services answer what `mocks` says, and the readers of
   distributed Maps read the objects that `setup` has put.
 
 OUTPUT
@@ -97,6 +98,7 @@ fn answer(case: &Value) -> Map {
         "variable_references" => compiled(case).map_or_else(|reply| reply, |program| references(&program)),
         "start" => start(case),
         "validate" => validate(case),
+        "test_state" => state::answer(case),
         other => unsupported(format!("the kind {other}")),
     }
 }
@@ -118,13 +120,15 @@ fn compiled(case: &Value) -> Result<Arc<Program>, Map> {
 }
 
 fn compile(case: &Value) -> Result<Compiled, Vec<Diagnostic>> {
-    let definition = case.get("definition");
-    let text = match definition {
+    Program::compile_for(&definition_text(case), Dialect::Asl, machine_type(case))
+}
+
+fn definition_text(case: &Value) -> Vec<u8> {
+    match case.get("definition") {
         Some(Value::String(text)) => text.as_bytes().to_vec(),
         Some(definition) => with_resources(definition, case).to_json(),
         None => Vec::new(),
-    };
-    Program::compile_for(&text, Dialect::Asl, machine_type(case))
+    }
 }
 
 /// The definition with the concrete resources that the case put placeholders for: a placeholder is no ARN.

@@ -137,7 +137,7 @@ fn is_terminal(state: &Node) -> bool {
 }
 
 /// The names of the states that a state may go to, errors included.
-fn successors(state: &Node) -> impl Iterator<Item = &str> {
+pub(super) fn successors(state: &Node) -> impl Iterator<Item = &str> {
     let plain = ["Next", "Default"].into_iter().filter_map(|field| state.get(field));
     let listed = ["Choices", "Catch"].into_iter().filter_map(|field| match &state.get(field)?.shape {
         Shape::Array(items) => Some(items),

@@ -8,7 +8,7 @@
 //! are known.
 //!
 //! Rooms: `json` (the reader), `findings` (problems and places), `fields` (which fields stand where),
-//! `compile` (machine and graphs), `states` (one state), `errors` (Retry and Catch), `choice` (rules),
+//! `compile` (machine and graphs), `states` (one state), `alone` (one state without a machine), `errors` (Retry and Catch), `choice` (rules),
 //! `map` (Map states), `distributed` (what only distributed ones have), `flow` (paths and templates), `query`
 //! (JSONata), `assign` and `scopes` (variables), `suggest` (what a misspelt name may have meant),
 //! `render` (diagnostics for people).
@@ -16,7 +16,9 @@
 use std::sync::Arc;
 
 use crate::program::{Dialect, Program};
+use compile::Whole;
 
+mod alone;
 mod assign;
 mod choice;
 mod compile;
@@ -40,6 +42,8 @@ pub use render::{Style, render};
 
 /// The longest definition, in bytes.
 pub const DEFINITION_BYTES_MAX: usize = 1 << 20;
+/// The name of a state that is defined alone, as AWS calls it.
+pub const TESTED_STATE: &str = "StateName";
 /// The longest name of a state, in characters.
 pub const STATE_NAME_MAX: usize = 80;
 /// The most states of one graph, so that an index fits [`crate::program::StateIndex`].
@@ -156,7 +160,16 @@ impl Program {
     /// # Errors All problems of the definition (at most [`FINDINGS_MAX`]), warnings among them, in the
     /// order of the text.
     pub fn compile(definition: &[u8], dialect: Dialect) -> Result<Compiled, Vec<Diagnostic>> {
-        compile::compile(definition, dialect, MachineType::Standard)
+        compile::compile(definition, dialect, MachineType::Standard, Whole::Machine)
+    }
+
+    /// Compiles the definition of one state, which need not say what the states are that it leads to. Its name is
+    /// [`TESTED_STATE`].
+    ///
+    /// # Errors
+    /// As [`Program::compile`].
+    pub fn compile_state(definition: &[u8], dialect: Dialect) -> Result<Compiled, Vec<Diagnostic>> {
+        compile::compile(definition, dialect, MachineType::Standard, Whole::State)
     }
 
     /// Compiles a definition for a machine of this type.
@@ -168,6 +181,6 @@ impl Program {
         dialect: Dialect,
         machine: MachineType,
     ) -> Result<Compiled, Vec<Diagnostic>> {
-        compile::compile(definition, dialect, machine)
+        compile::compile(definition, dialect, machine, Whole::Machine)
     }
 }

@@ -5,6 +5,8 @@
 //! that cannot be put where `ResultPath` says, data beyond the bound.
 
 use super::context::Context;
+use super::run::Log;
+use crate::history::{Field, Observer};
 use crate::path::{EvalError, Path};
 use crate::program::{DataFlow, JsonPathFlow, JsonataFlow, ResultPath, Selection};
 use crate::value::{JsonLimits, LimitExceeded, Payload, Value};
@@ -70,44 +72,64 @@ pub(super) fn at(path: &Path, input: &Value, context: &Context<'_>) -> Result<Va
 }
 
 /// InputPath and Parameters, or Arguments: from raw to effective input.
-pub(super) fn effective(flow: &DataFlow, raw: &Payload, context: &Context<'_>) -> Result<Payload, EvalError> {
+pub(super) fn effective<O: Observer>(
+    flow: &DataFlow,
+    raw: &Payload,
+    context: &Context<'_>,
+    log: &mut Log<'_, O>,
+) -> Result<Payload, EvalError> {
     match flow {
-        DataFlow::JsonPath(flow) => effective_by_path(flow, raw, context),
+        DataFlow::JsonPath(flow) => effective_by_path(flow, raw, context, log),
         DataFlow::Jsonata(JsonataFlow { arguments: None, .. }) => Ok(raw.clone()),
         DataFlow::Jsonata(JsonataFlow { arguments: Some(arguments), .. }) => {
-            arguments.evaluate(&context.scope(raw.value())).map(Payload::from_value)
+            let arguments = Payload::from_value(arguments.evaluate(&context.scope(raw.value()))?);
+            log.data(Field::Arguments, &arguments);
+            Ok(arguments)
         }
     }
 }
 
 /// InputPath and Parameters.
-fn effective_by_path(
+fn effective_by_path<O: Observer>(
     flow: &JsonPathFlow,
     raw: &Payload,
     context: &Context<'_>,
+    log: &mut Log<'_, O>,
 ) -> Result<Payload, EvalError> {
     let selected = match &flow.input_path {
         Selection::Whole => None,
         selection => Some(select(selection, raw.clone(), context)?),
     };
-    let Some(template) = &flow.parameters else { return Ok(selected.unwrap_or_else(|| raw.clone())) };
-    let input = selected.as_ref().unwrap_or(raw).value();
-    template.evaluate(&context.scope(input)).map(Payload::from_value)
+    log.data(Field::InputPath, selected.as_ref().unwrap_or(raw));
+    let effective = match &flow.parameters {
+        None => selected.unwrap_or_else(|| raw.clone()),
+        Some(template) => {
+            let input = selected.as_ref().unwrap_or(raw).value();
+            Payload::from_value(template.evaluate(&context.scope(input))?)
+        }
+    };
+    log.data(Field::Parameters, &effective);
+    Ok(effective)
 }
 
 /// A Pass state's result.
-pub(super) fn pass(
+pub(super) fn pass<O: Observer>(
     flow: &JsonPathFlow,
     raw: &Payload,
     result: Option<&Value>,
     context: &Context<'_>,
+    log: &mut Log<'_, O>,
 ) -> Result<Payload, EvalError> {
     let given = match result {
-        Some(result) => Payload::from_value(result.clone()),
-        None => effective_by_path(flow, raw, context).map_err(uncaught)?,
+        Some(result) => {
+            let result = Payload::from_value(result.clone());
+            log.data(Field::Result, &result);
+            result
+        }
+        None => effective_by_path(flow, raw, context, log).map_err(uncaught)?,
     };
     // Only TCSL has a ResultSelector here.
-    self::result(flow, given, context).map_err(uncaught)
+    self::result(flow, given, context, log).map_err(uncaught)
 }
 
 /// A state that cannot catch a path that leads nowhere ends the execution for what it is: a mistake of the definition.
@@ -119,25 +141,31 @@ pub(super) fn uncaught(error: EvalError) -> EvalError {
 }
 
 /// ResultSelector.
-pub(super) fn result(
+pub(super) fn result<O: Observer>(
     flow: &JsonPathFlow,
     result: Payload,
     context: &Context<'_>,
+    log: &mut Log<'_, O>,
 ) -> Result<Payload, EvalError> {
-    match &flow.result_selector {
-        None => Ok(result),
-        Some(selector) => selector.evaluate(&context.scope(result.value())).map(Payload::from_value),
-    }
+    let result = match &flow.result_selector {
+        None => result,
+        Some(selector) => Payload::from_value(selector.evaluate(&context.scope(result.value()))?),
+    };
+    log.data(Field::ResultSelector, &result);
+    Ok(result)
 }
 
 /// ResultPath and OutputPath.
-pub(super) fn merge(
+pub(super) fn merge<O: Observer>(
     flow: &JsonPathFlow,
     raw: Payload,
     result: Payload,
     context: &Context<'_>,
+    log: &mut Log<'_, O>,
 ) -> Result<Payload, EvalError> {
-    select(&flow.output_path, put(&flow.result_path, raw, result)?, context)
+    let merged = put(&flow.result_path, raw, result)?;
+    log.data(Field::ResultPath, &merged);
+    select(&flow.output_path, merged, context)
 }
 
 /// ResultPath.

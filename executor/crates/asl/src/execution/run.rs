@@ -12,7 +12,7 @@ use super::effect::{Effect, EffectId, Event, Outcome};
 use super::failure::Failure;
 use super::threads::{ROOT, Thread, Threads, Work};
 use super::{Core, Machine};
-use crate::history::{EventKind, Fault, Observer, Record, StateType};
+use crate::history::{EventKind, Fault, Field, Observer, Record, Stage, StateType};
 use crate::path::EvalError;
 use crate::program::{Kind, Next, Program, State};
 use crate::timestamp::Timestamp;
@@ -67,6 +67,20 @@ impl<O: Observer> Log<'_, O> {
             self.beside(*previous, false, kind);
             *previous = *self.last;
         }
+    }
+
+    /// What the inspected state has come to.
+    #[inline]
+    pub fn stage(&mut self, stage: &Stage<'_>) {
+        if O::INSPECTS {
+            self.observer.stage(stage);
+        }
+    }
+
+    /// The data of the inspected state after this field.
+    #[inline]
+    pub fn data(&mut self, field: Field, data: &Payload) {
+        self.stage(&Stage::Data(field, data));
     }
 
     /// An event beside a thread's line.
@@ -129,7 +143,7 @@ impl<'a, O: Observer> Run<'a, O> {
     }
 
     /// Until nothing more can happen without the outside world.
-    fn drive(&mut self, first: Step) {
+    pub fn drive(&mut self, first: Step) {
         let mut step = first;
         loop {
             step = match step {

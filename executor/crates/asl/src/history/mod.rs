@@ -6,9 +6,11 @@
 
 mod collect;
 mod resource;
+mod stage;
 
 pub use collect::{Collector, HistoryEvent};
 pub use resource::{TaskKind, TaskResource};
+pub use stage::{Field, Stage};
 
 use crate::timestamp::Timestamp;
 use crate::value::{Map, Payload, Str, Value};
@@ -18,8 +20,15 @@ pub trait Observer {
     /// Whether anyone looks. Where nobody does, the calls are compiled away.
     const ENABLED: bool = true;
 
+    /// Whether it inspects one state: it is told what happens between the events, and no branch or iteration begins, for
+    /// the outcome of the state's work is given. Where nobody does, all of it is compiled away.
+    const INSPECTS: bool = false;
+
     /// An event has happened.
     fn event(&mut self, record: &Record<'_>);
+
+    /// The inspected state has come so far; only where [`Self::INSPECTS`].
+    fn stage(&mut self, _: &Stage<'_>) {}
 }
 
 /// Nobody looks.
