@@ -50,7 +50,7 @@ fn without_mock(request: &TestState<'_>, state: &State) -> Result<(), Rejection>
         }
         _ => return Ok(()),
     };
-    Err(Rejection::validation(message))
+    Err(Rejection { needs_mock: true, ..Rejection::validation(message) })
 }
 
 fn configuration(request: &TestState<'_>, state: &State) -> Result<(), Rejection> {
@@ -72,13 +72,7 @@ fn work(mock: &Mock, state: &State) -> Result<Result<Payload, (Str, Option<Str>)
     let result = Value::parse(text.as_bytes(), RESULT)
         .map_err(|error| Rejection::validation(format!("Mocked result must be valid JSON: {error}")))?;
     match &state.kind {
-        Kind::Parallel { branches } => {
-            if array(&result)?.len() != branches.len() {
-                return Err(Rejection::validation(
-                    "Mocked result must contain the same number of items as number of Parallel branches.",
-                ));
-            }
-        }
+        Kind::Parallel { branches } => of_branches(array(&result)?, branches.len())?,
         Kind::Map(map) => {
             let writes = |writer: &crate::map::ResultWriter| writer.writing.is_some();
             let distributed = map.distributed.as_ref();
@@ -107,6 +101,14 @@ fn conforms(result: &Value, resource: &str, validation: FieldValidation) -> Resu
     shapes.check(result, validation == FieldValidation::Strict).map_err(|violation: Violation| {
         Rejection::validation(format!("Mock result schema validation error: {violation}"))
     })
+}
+
+fn of_branches(results: &[Value], branches: usize) -> Result<(), Rejection> {
+    if results.len() == branches {
+        return Ok(());
+    }
+    let message = "Mocked result must contain the same number of items as number of Parallel branches.";
+    Err(Rejection::validation(message))
 }
 
 fn array(result: &Value) -> Result<&[Value], Rejection> {

@@ -187,13 +187,20 @@ pub struct Rejection {
     pub code: &'static str,
     /// What is wrong.
     pub message: String,
+    /// Whether a mock would repair it.
+    pub needs_mock: bool,
     /// What is wrong with the definition, where it is that.
     pub diagnostics: Vec<Diagnostic>,
 }
 
 impl Rejection {
     fn validation(message: impl Into<String>) -> Self {
-        Self { code: "ValidationException", message: message.into(), diagnostics: Vec::new() }
+        Self {
+            code: "ValidationException",
+            message: message.into(),
+            needs_mock: false,
+            diagnostics: Vec::new(),
+        }
     }
 
     fn definition(diagnostics: Vec<Diagnostic>) -> Self {
@@ -201,7 +208,7 @@ impl Rejection {
         let errors = diagnostics.iter().filter(|one| one.severity == Severity::Error);
         let told: Vec<String> = errors.map(ToString::to_string).collect();
         let message = format!("Invalid State Machine Definition: '{}'", told.join(", "));
-        Self { code: "InvalidDefinition", message, diagnostics }
+        Self { code: "InvalidDefinition", message, needs_mock: false, diagnostics }
     }
 }
 
