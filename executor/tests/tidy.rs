@@ -161,15 +161,20 @@ fn no_placeholder_stands_in_the_sources() {
 
 #[test]
 fn files_that_the_documents_name_exist() {
-    for document in
-        ["README.md", "ARCHITECTURE.md", "SPECIFICATION.md", "dashboards/README.md", "perf/README.md"]
-    {
+    for document in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "SPECIFICATION.md",
+        "dashboards/README.md",
+        "docs/tcsl.md",
+        "perf/README.md",
+    ] {
         let text = std::fs::read_to_string(root().join(document))
             .unwrap_or_else(|error| panic!("{document}: {error}"));
         for quoted in text.split('`').skip(1).step_by(2) {
             let is_path = quoted.contains('/') && !quoted.contains([' ', '*', '<', '{', ':', '$', '%']);
             let top = quoted.split('/').next().unwrap_or_default();
-            let tops = ["executor", "scheduler-stub", "bench", "perf", "dashboards", ".ci"];
+            let tops = ["executor", "scheduler-stub", "bench", "perf", "dashboards", "docs", ".ci"];
             if is_path && tops.contains(&top) {
                 assert!(root().join(quoted).exists(), "{document} names {quoted}, which is not there");
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use proto::executor::v1::{
     DescribeExecutionRequest, DescribeExecutionResponse, ExecutionStatus, ExecutionSummary,
-    GetExecutionHistoryRequest, HistoryEvent, ListExecutionsRequest, StartExecutionResponse,
+    GetExecutionHistoryRequest, HistoryEvent, HistoryForm, ListExecutionsRequest, StartExecutionResponse,
     StopExecutionRequest,
 };
 use proto::scheduler::v1::executions_client::ExecutionsClient;
@@ -218,7 +218,7 @@ impl Client {
         Ok(executions)
     }
 
-    /// An execution's whole history, oldest event first.
+    /// An execution's whole history, oldest event first, as Step Functions tells it.
     ///
     /// # Errors
     /// The scheduler's answer.
@@ -231,6 +231,7 @@ impl Client {
                 reverse_order: false,
                 max_results: 1_000,
                 next_token,
+                form: HistoryForm::StepFunctions.into(),
             };
             let page = self.executions.get_execution_history(call(request)).await?.into_inner();
             events.extend(page.events);

@@ -5,6 +5,7 @@
 //! by who embeds a node.
 
 mod conform;
+mod dialect;
 mod run;
 mod serve;
 mod test_state;

@@ -1,55 +1,72 @@
 //! `executor validate`: every problem of a definition, for people or for programs.
+//!
+//! Purpose: a thin shell over [`Program::compile_for`]. Invariants: each file is read to its bound and no
+//! further; a file that cannot be read does not keep the others from being checked; the exit code is the
+//! worst of all files. What may fail: reading.
+
+mod report;
+mod sarif;
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
-use asl::definition::{MachineType, Style, render};
-use asl::{Diagnostic, Dialect, Program, Severity};
+use asl::definition::{MachineType, Style, catalog, render};
+use asl::{Diagnostic, Program};
 use clap::{Args, ValueEnum};
-use serde::Serialize;
 
 use super::Exit;
+use super::dialect::DialectName;
 use crate::limits::DEFINITION_BYTES_MAX;
 
 const MANUAL: &str = "\
 OUTPUT
   human  each problem with its source line and a caret, then a count
-  json   one JSON object a line and file: {\"file\", \"valid\", \"diagnostics\": [{\"severity\", \"code\", \"message\",
-         \"location\", \"line\", \"column\", \"note\"}]}
+  json   one JSON object a line and file: {\"file\", \"valid\", \"diagnostics\": [{\"severity\", \"code\",
+         \"message\", \"location\", \"pointer\", \"line\", \"column\", \"length\", \"note\"}]}; a file that
+         cannot be read has \"error\" in place of \"diagnostics\"
+  sarif  one SARIF 2.1.0 log of all files, for code scanning and editors
+
+  A location is spelt as Step Functions spells it (/States/Pay/Choices[0]/Next), a pointer is a JSON
+  pointer (/States/Pay/Choices/0/Next). Lines and columns count from 1, in characters.
 
 EXIT CODES
-  0  every definition is valid (warnings are allowed)    1  one is not
+  0  every definition is valid (warnings are allowed)
+  1  one is not, or has a warning with --deny-warnings
   2  wrong usage                                         3  a file cannot be read
 
 EXAMPLES
-  executor validate order.asl.json approval.asl.json
+  executor validate order.asl.json machines/*.asl.json
+  executor validate --deny-warnings --type express checkout.asl.json
   executor validate --dialect tcsl --format json caption.tcsl.json
-  curl -s https://example.org/order.asl.json | executor validate -";
+  executor validate --format sarif machines/*.asl.json > asl.sarif
+  executor validate --stdin-name order.asl.json - < order.asl.json
+  executor validate --explain MISSING_END_STATE";
 
 /// The options of `executor validate`.
 #[derive(Debug, Args)]
 #[command(after_help = MANUAL)]
 pub(super) struct ValidateOptions {
     /// Files with one definition each; - is standard input
-    #[arg(value_name = "FILE", required = true)]
+    #[arg(value_name = "FILE", required_unless_present = "explain")]
     files: Vec<PathBuf>,
     /// Language of the definitions
-    #[arg(long, value_name = "DIALECT", default_value = "asl")]
+    #[arg(long, value_name = "DIALECT", default_value = "asl", ignore_case = true)]
     dialect: DialectName,
     /// Type of machine: EXPRESS allows less
-    #[arg(long = "type", value_name = "TYPE", default_value = "standard")]
+    #[arg(long = "type", value_name = "TYPE", default_value = "standard", ignore_case = true)]
     machine: TypeName,
     /// How problems are shown
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     format: Format,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DialectName {
-    /// The Amazon States Language
-    Asl,
-    /// Tencent's dialect
-    Tcsl,
+    /// Exit with 1 where there are warnings
+    #[arg(long)]
+    deny_warnings: bool,
+    /// What standard input is called in the output
+    #[arg(long, value_name = "NAME", default_value = "<stdin>", hide_default_value = true)]
+    stdin_name: String,
+    /// Say what a code means, with an example and its repair, and check nothing
+    #[arg(long, value_name = "CODE", conflicts_with = "files")]
+    explain: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -66,155 +83,134 @@ enum Format {
     Human,
     /// One object a line
     Json,
+    /// One log of all files
+    Sarif,
 }
 
-/// One file's outcome, for programs.
-#[derive(Debug, Serialize)]
-struct Report<'a> {
-    file: &'a str,
-    valid: bool,
-    diagnostics: Vec<Problem<'a>>,
+/// What became of a file.
+#[derive(Debug)]
+enum Outcome {
+    /// Read and checked.
+    Checked { text: Vec<u8>, valid: bool, diagnostics: Vec<Diagnostic> },
+    /// Not read.
+    Unreadable(String),
 }
 
-#[derive(Debug, Serialize)]
-struct Problem<'a> {
-    severity: &'static str,
-    code: &'static str,
-    message: &'a str,
-    location: &'a str,
-    line: u32,
-    column: u32,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    note: &'a str,
+impl Outcome {
+    fn exit(&self, deny_warnings: bool) -> Exit {
+        match self {
+            Self::Unreadable(_) => Exit::Internal,
+            Self::Checked { valid: false, .. } => Exit::Finding,
+            Self::Checked { diagnostics, .. } if deny_warnings && !diagnostics.is_empty() => Exit::Finding,
+            Self::Checked { .. } => Exit::Ok,
+        }
+    }
 }
 
 /// Checks each file; goes on where one cannot be read.
 pub(super) fn run(options: &ValidateOptions) -> Exit {
     let mut out = io::stdout().lock();
-    let style = if out.is_terminal() { Style::Colour } else { Style::Plain };
+    if let Some(code) = &options.explain {
+        return explain(code, &mut out);
+    }
+    if options.files.iter().filter(|file| is_stdin(file)).count() > 1 {
+        eprintln!("error: - stands for standard input, which can be read only once");
+        return Exit::Usage;
+    }
+    // https://no-color.org
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let style = if out.is_terminal() && !plain { Style::Colour } else { Style::Plain };
+    let mut log = sarif::Log::default();
     let mut worst = Exit::Ok;
     for file in &options.files {
-        let name = if file == Path::new("-") { "<stdin>".to_owned() } else { file.display().to_string() };
-        let exit = match read(file) {
-            Ok(text) => {
-                let (valid, diagnostics) = check(&text, options);
-                let shown = match options.format {
-                    Format::Human => human(&text, valid, &diagnostics, &name, style),
-                    Format::Json => json(&name, valid, &diagnostics),
-                };
-                if out.write_all(shown.as_bytes()).is_err() {
-                    // Whoever reads has seen enough.
-                    return if valid { worst } else { Exit::Finding };
-                }
-                if valid { Exit::Ok } else { Exit::Finding }
-            }
-            Err(error) => {
-                eprintln!("error: {name}: {error}");
-                Exit::Internal
+        let name = if is_stdin(file) { options.stdin_name.clone() } else { file.display().to_string() };
+        let outcome = match read(file) {
+            Ok(text) => check(text, options),
+            Err(problem) => {
+                eprintln!("error: {name}: {problem}");
+                Outcome::Unreadable(problem)
             }
         };
+        let exit = outcome.exit(options.deny_warnings);
         if exit as u8 > worst as u8 {
             worst = exit;
         }
+        let shown = match options.format {
+            Format::Human => human(&outcome, exit, &name, style),
+            Format::Json => report::line(&name, &outcome),
+            Format::Sarif => {
+                log.add(&name, &outcome);
+                continue;
+            }
+        };
+        if out.write_all(shown.as_bytes()).is_err() {
+            // Whoever reads has seen enough.
+            return worst;
+        }
+    }
+    if options.format == Format::Sarif {
+        // As above.
+        let _ = out.write_all(log.text().as_bytes());
     }
     worst
 }
 
+fn explain(code: &str, out: &mut impl Write) -> Exit {
+    let Some(explanation) = catalog::explain(code) else {
+        let codes: Vec<&str> = catalog::all().iter().map(|one| one.code).collect();
+        eprintln!("error: no diagnostic has the code '{code}'; there are {}", codes.join(", "));
+        return Exit::Usage;
+    };
+    // A closed pipe is no reason to fail.
+    let _ = write!(out, "{explanation}");
+    Exit::Ok
+}
+
+fn is_stdin(file: &Path) -> bool {
+    file == Path::new("-")
+}
+
 /// One byte more than a definition may have is enough to know that it is too long.
-fn read(file: &Path) -> io::Result<Vec<u8>> {
-    let source: Box<dyn Read> =
-        if file == Path::new("-") { Box::new(io::stdin()) } else { Box::new(std::fs::File::open(file)?) };
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    let told = |error: io::Error| match error.kind() {
+        io::ErrorKind::IsADirectory => {
+            "is a directory; name the files in it, such as DIRECTORY/*.json".into()
+        }
+        _ => error.to_string(),
+    };
+    let source: Box<dyn Read> = if is_stdin(file) {
+        Box::new(io::stdin())
+    } else {
+        Box::new(std::fs::File::open(file).map_err(told)?)
+    };
     let mut text = Vec::new();
-    source.take(DEFINITION_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
+    source.take(DEFINITION_BYTES_MAX as u64 + 1).read_to_end(&mut text).map_err(told)?;
     Ok(text)
 }
 
-fn check(text: &[u8], options: &ValidateOptions) -> (bool, Vec<Diagnostic>) {
-    let dialect = match options.dialect {
-        DialectName::Asl => Dialect::Asl,
-        DialectName::Tcsl => Dialect::Tcsl,
-    };
+fn check(text: Vec<u8>, options: &ValidateOptions) -> Outcome {
     let machine = match options.machine {
         TypeName::Standard => MachineType::Standard,
         TypeName::Express => MachineType::Express,
     };
-    match Program::compile_for(text, dialect, machine) {
+    let (valid, diagnostics) = match Program::compile_for(&text, options.dialect.into(), machine) {
         Ok(compiled) => (true, compiled.warnings),
         Err(diagnostics) => (false, diagnostics),
-    }
+    };
+    Outcome::Checked { text, valid, diagnostics }
 }
 
-fn human(text: &[u8], valid: bool, diagnostics: &[Diagnostic], name: &str, style: Style) -> String {
+/// Nothing for a file that was not read: standard error has it.
+fn human(outcome: &Outcome, exit: Exit, name: &str, style: Style) -> String {
+    let Outcome::Checked { text, valid, diagnostics } = outcome else { return String::new() };
     let mut shown = render(text, diagnostics, name, style);
-    if valid {
-        shown.push_str(&format!("{name}: valid\n"));
+    match (valid, exit) {
+        (true, Exit::Ok) => shown.push_str(&format!("{name}: valid\n")),
+        (true, _) => shown.push_str(&format!("{name}: valid, but warnings are denied\n")),
+        (false, _) => {}
     }
     shown
 }
 
-fn json(file: &str, valid: bool, diagnostics: &[Diagnostic]) -> String {
-    let problems = diagnostics.iter().map(|problem| Problem {
-        severity: match problem.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        },
-        code: problem.code,
-        message: &problem.message,
-        location: &problem.location,
-        line: problem.line,
-        column: problem.column,
-        note: &problem.note,
-    });
-    let report = Report { file, valid, diagnostics: problems.collect() };
-    // Texts and numbers always have a JSON form.
-    let mut line = serde_json::to_string(&report).unwrap_or_default();
-    line.push('\n');
-    line
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn options(arguments: &[&str]) -> ValidateOptions {
-        #[derive(Debug, clap::Parser)]
-        struct Command {
-            #[command(flatten)]
-            options: ValidateOptions,
-        }
-        let arguments = std::iter::once("validate").chain(arguments.iter().copied());
-        <Command as clap::Parser>::try_parse_from(arguments).expect("flags that parse").options
-    }
-
-    #[test]
-    fn a_problem_is_shown_with_its_line_and_a_caret() {
-        let text =
-            b"{\n  \"StartAt\": \"Nowhere\",\n  \"States\": {\"P\": {\"Type\": \"Pass\", \"End\": true}}\n}";
-        let (valid, diagnostics) = check(text, &options(&["x"]));
-        assert!(!valid);
-        let shown = human(text, valid, &diagnostics, "x.json", Style::Plain);
-        assert!(shown.contains("x.json:2:") && shown.contains('^') && shown.contains("error"), "{shown}");
-        let line = json("x.json", valid, &diagnostics);
-        let report: serde_json::Value = serde_json::from_str(&line).expect("one JSON object");
-        assert_eq!(
-            (report["valid"].as_bool(), report["diagnostics"][0]["line"].as_u64()),
-            (Some(false), Some(2))
-        );
-    }
-
-    #[test]
-    fn a_hundred_thousand_brackets_are_a_diagnostic_and_no_crash() {
-        let text = "[".repeat(100_000);
-        let (valid, diagnostics) = check(text.as_bytes(), &options(&["x"]));
-        assert!(!valid && !diagnostics.is_empty());
-    }
-
-    #[test]
-    fn a_definition_that_is_too_long_is_read_no_further() {
-        let file = tempfile::NamedTempFile::new().expect("a temporary file");
-        std::fs::write(file.path(), vec![b' '; DEFINITION_BYTES_MAX + 4_096]).expect("written");
-        let text = read(file.path()).expect("readable");
-        assert_eq!(text.len(), DEFINITION_BYTES_MAX + 1);
-        assert!(!check(&text, &options(&["x"])).0);
-    }
-}
+mod tests;

@@ -46,7 +46,7 @@ pub(super) async fn history(
         "" => None,
         token => Some(token.parse::<usize>().map_err(|_| wrong_token(token))?),
     };
-    let events = ask(shard, |reply| Command::History { execution, reply }).await?;
+    let events = ask(shard, |reply| Command::History { execution, form: request.form(), reply }).await?;
     page_of_history(events, request.reverse_order, size, token)
         .ok_or_else(|| wrong_token(&request.next_token))
 }

@@ -232,6 +232,7 @@ mod tests {
             code: "MISSING_TRANSITION_TARGET",
             message: format!("é{number}").repeat(500),
             location: format!("/States/{number}/Next"),
+            pointer: format!("/States/{number}/Next"),
             line: 1,
             column: 2,
             note: String::new(),

@@ -38,6 +38,8 @@ pub enum Command {
     History {
         /// Which.
         execution: ExecutionName,
+        /// As which service tells it.
+        form: v1::HistoryForm,
         /// Answer.
         reply: Reply<Vec<v1::HistoryEvent>>,
     },

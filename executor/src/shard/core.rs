@@ -215,7 +215,7 @@ impl Shard {
         match command {
             Command::Start { batch, acks } => self.start(batch, &acks),
             Command::Describe { execution, reply } => self.describe(execution, reply),
-            Command::History { execution, reply } => self.history(execution, reply),
+            Command::History { execution, form, reply } => self.history(execution, form, reply),
             Command::Stop { execution, error, cause, reply } => self.stop(execution, &error, &cause, reply),
             Command::List { request, reply } => self.list(request, reply),
             Command::Watch { include_outcomes, completions } => self.watch(include_outcomes, completions),

@@ -1,14 +1,15 @@
 //! Histories are derived, not stored: the execution is run again on what the log holds, and this time somebody looks.
 //!
 //! A STANDARD execution is told what it was told; of an EXPRESS one nothing but its input is kept, so that only one which
-//! needed nothing from outside has a history. Invariant: the same function steps executions here, live and in recovery.
+//! needed nothing from outside has a history. A history is told as Step Functions or as ASW tells it, by another observer
+//! of the same replay. Invariant: the same function steps executions here, live and in recovery.
 //! What may fail: the store; an EXPRESS execution that waited for something.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use asl::history::Collector;
-use asl::{Effect, Payload};
+use asl::history::{AswEvent, AswHistory, Collector, HistoryEvent, Observer};
+use asl::{Dialect, Effect, Payload};
 use ids::{ExecutionName, Mode};
 use journal::block::Journalled;
 use journal::index::Execution;
@@ -29,7 +30,12 @@ use crate::limits;
 const EVENTS_MAX: usize = limits::STANDARD_HISTORY_EVENTS_MAX as usize + 1;
 
 impl Shard {
-    pub(super) fn history(&mut self, execution: ExecutionName, reply: Reply<Vec<v1::HistoryEvent>>) {
+    pub(super) fn history(
+        &mut self,
+        execution: ExecutionName,
+        form: v1::HistoryForm,
+        reply: Reply<Vec<v1::HistoryEvent>>,
+    ) {
         let log = match self.log_of(&execution) {
             Ok(log) => log,
             Err(error) => return drop(reply.send(Err(error))),
@@ -49,7 +55,7 @@ impl Shard {
             }
             journal.sort_by_key(|told| told.sequence);
             journal.dedup_by_key(|told| told.sequence);
-            derive(&*store, &definitions, &found, &journal, &spelt(&execution)).await
+            derive(&*store, &definitions, &found, &journal, form, &spelt(&execution)).await
         });
     }
 }
@@ -71,9 +77,10 @@ async fn derive(
     definitions: &Definitions,
     found: &Execution,
     journal: &[Journalled],
+    form: v1::HistoryForm,
     spelt: &str,
 ) -> Result<Vec<v1::HistoryEvent>, Error> {
-    let Execution { machine: key, opened, closed, .. } = found;
+    let Execution { machine: key, opened, .. } = found;
     let wanted = [(key.definition, dialect_of(key.dialect))];
     let program = match definitions.load_all(store, &wanted).await {
         Ok(mut programs) => programs.pop(),
@@ -89,7 +96,34 @@ async fn derive(
         let message = format!("the machine's name {:?} is neither an ARN nor a QRN", key.arn);
         return Err(Error::Invalid { code: "InvalidArn", message });
     };
-    let mut collector = Collector::new(EVENTS_MAX);
+    let asw = match form {
+        v1::HistoryForm::Unspecified => dialect_of(key.dialect) == Dialect::Tcsl,
+        v1::HistoryForm::StepFunctions => false,
+        v1::HistoryForm::Asw => true,
+    };
+    if asw {
+        let mut history = AswHistory::new(EVENTS_MAX);
+        replay(&machine, found, journal, &mut history, spelt)?;
+        let id = opened.id;
+        let generated = id.to_string();
+        let name = machine.name.execution(key.mode, opened.name.as_deref().unwrap_or(&generated), id);
+        Ok(history.into_events().iter().map(|event| of_asw(event, &name)).collect())
+    } else {
+        let mut collector = Collector::new(EVENTS_MAX);
+        replay(&machine, found, journal, &mut collector, spelt)?;
+        Ok(collector.into_events().into_iter().map(of_step_functions).collect())
+    }
+}
+
+/// Tells an execution what it was told, while somebody looks.
+fn replay(
+    machine: &machine::Machine,
+    found: &Execution,
+    journal: &[Journalled],
+    observer: &mut impl Observer,
+    spelt: &str,
+) -> Result<(), Error> {
+    let Execution { machine: key, opened, closed, .. } = found;
     let mut effects = Vec::new();
     let beginning = Beginning {
         id: opened.id,
@@ -98,7 +132,7 @@ async fn derive(
         start_time_ms: opened.start_time_ms,
     };
     let input = Payload::from_checked(opened.input.clone());
-    let mut execution = machine.begin(&beginning, input, &mut effects, &mut collector);
+    let mut execution = machine.begin(&beginning, input, &mut effects, observer);
     let waits = !matches!(effects.last(), Some(Effect::Finished(_)));
     if key.mode == Mode::Express && waits {
         let message = format!(
@@ -110,7 +144,7 @@ async fn derive(
     for told in journal {
         effects.clear();
         let at = machine::timestamp_of_ms(told.time_ms);
-        machine::handle(&mut execution, event_of(told)?, at, &mut effects, &mut collector);
+        machine::handle(&mut execution, event_of(told)?, at, &mut effects, observer);
     }
     if closed.is_some() && !execution.is_finished() {
         tracing::warn!(
@@ -118,14 +152,25 @@ async fn derive(
             "the replay of a closed execution does not end: its history is cut"
         );
     }
-    let events = collector.into_events().into_iter();
-    Ok(events
-        .map(|event| v1::HistoryEvent {
-            id: event.id,
-            previous_event_id: event.previous,
-            timestamp_ms: machine::ms_of(event.at),
-            r#type: event.kind.to_owned(),
-            details: event.details.to_json().into(),
-        })
-        .collect())
+    Ok(())
+}
+
+fn of_step_functions(event: HistoryEvent) -> v1::HistoryEvent {
+    v1::HistoryEvent {
+        id: event.id,
+        previous_event_id: event.previous,
+        timestamp_ms: machine::ms_of(event.at),
+        r#type: event.kind.to_owned(),
+        details: event.details.to_json().into(),
+    }
+}
+
+fn of_asw(event: &AswEvent, execution: &str) -> v1::HistoryEvent {
+    v1::HistoryEvent {
+        id: event.id,
+        previous_event_id: 0,
+        timestamp_ms: machine::ms_of(event.at),
+        r#type: event.category.to_owned(),
+        details: event.to_api(execution).to_json().into(),
+    }
 }

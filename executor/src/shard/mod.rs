@@ -46,6 +46,7 @@ use crate::definitions::Definitions;
 
 pub use command::{Command, Reply, WorkerId};
 pub use handle::{Binding, Serve, ShardConfig, ShardHandle, ShardState};
+pub use validate::input as check_input;
 
 /// What a shard shares with the rest of its node.
 #[derive(Clone)]

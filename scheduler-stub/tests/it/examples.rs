@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use asl::execution::{FixedNames, Machine};
-use asl::history::NoObserver;
+use asl::history::{AswHistory, NoObserver, Observer};
 use asl::simulate::{Answer, Reply, Request, simulate};
 use asl::{Outcome, Payload, Program, StartContext, Timestamp};
 use scheduler_stub::quickstart::examples::{EXAMPLES, Example};
@@ -39,7 +39,16 @@ fn answer(request: &Request<'_>) -> Answer {
 }
 
 /// The outcome, and the seconds of virtual time that it took.
-fn run(name: &str, input: &str, mut services: impl FnMut(&Request<'_>) -> Reply) -> (Outcome, f64) {
+fn run(name: &str, input: &str, services: impl FnMut(&Request<'_>) -> Reply) -> (Outcome, f64) {
+    observed(name, input, services, &mut NoObserver)
+}
+
+fn observed(
+    name: &str,
+    input: &str,
+    mut services: impl FnMut(&Request<'_>) -> Reply,
+    observer: &mut impl Observer,
+) -> (Outcome, f64) {
     let example = example(name);
     let compiled = Program::compile(example.definition.as_bytes(), example.dialect).expect("it compiles");
     let machine = Arc::new(Machine {
@@ -52,7 +61,7 @@ fn run(name: &str, input: &str, mut services: impl FnMut(&Request<'_>) -> Reply)
         names: Box::new(FixedNames { arn: "arn".into(), name: "name".into() }),
     });
     let start = StartContext { seed: 7, ..StartContext::default() };
-    let ended = simulate(&machine, start, payload(input), BEGAN, &mut services, &mut NoObserver);
+    let ended = simulate(&machine, start, payload(input), BEGAN, &mut services, observer);
     let millis = ended.at.0 - BEGAN.0;
     (ended.outcome.expect("it ends"), millis as f64 / 1_000.0)
 }
@@ -148,4 +157,25 @@ fn a_video_gets_captions_of_its_sound_and_of_its_frames() {
         assert!((2 + frames..=4 + frames).contains(&captions), "{merged}");
         assert_eq!(merged["format"], "vtt");
     }
+}
+
+#[test]
+fn the_tcsl_example_has_no_warnings_and_a_history_in_asws_form() {
+    let example = example("video-caption");
+    assert_eq!(example.dialect, asl::Dialect::Tcsl);
+    let compiled = Program::compile(example.definition.as_bytes(), example.dialect).expect("it compiles");
+    assert_eq!(compiled.warnings, []);
+    let inputs = example.inputs().expect("a JSON array");
+    let mut history = AswHistory::new(1_000);
+    let answer = |request: &Request<'_>| Reply::now(answer(request));
+    let (outcome, _) = observed("video-caption", &inputs[0], answer, &mut history);
+    succeeded(&outcome);
+    let events = history.events();
+    let count = |category: &str| events.iter().filter(|event| event.category == category).count();
+    for kind in ["Task", "Map", "Parallel", "Choice"] {
+        let (entered, left) = (count(&format!("{kind}NodeEnter")), count(&format!("{kind}NodeExit")));
+        assert!(entered > 0 && entered == left, "{kind}: entered {entered} times, left {left} times");
+    }
+    let last = events.last().expect("an event");
+    assert_eq!((last.category, last.step.as_str()), ("Unknown", "END"));
 }

@@ -6,7 +6,7 @@
 
 use std::cmp::Ordering;
 
-use crate::path::{EvalError, Path, Scope};
+use crate::path::{EvalError, Path, ReferencePath, Scope};
 use crate::timestamp::ExactTimestamp;
 use crate::value::{Map, Str, Value};
 
@@ -318,11 +318,24 @@ impl Compiler {
         if self.nesting >= NESTING_MAX {
             return self.refuse(format!("Choice rules nest deeper than {NESTING_MAX} levels"));
         }
+        let kinds = members.keys().filter(|key| matches!(key.as_str(), "And" | "Or" | "Not" | "Variable"));
+        if kinds.count() > 1 {
+            // AWS's message names the field of the other query language too.
+            let fields = "[And, Or, Not, Variable, Condition]";
+            return self.refuse(format!("The object must have only one of the following fields, {fields}"));
+        }
         let fields: Vec<&Str> = members
             .keys()
             .filter(|key| !matches!(key.as_str(), "Next" | "Comment" | "Assign" | "Variable"))
             .collect();
         let [operator] = fields[..] else {
+            if fields.iter().all(|field| field.starts_with("Is") || comparison(field).is_some())
+                && fields.len() > 1
+            {
+                let list: Vec<&str> = fields.iter().map(|field| field.as_str()).collect();
+                let list = list.join(", ");
+                return self.refuse(format!("There should only be one of the following fields: [{list}]"));
+            }
             return self.refuse("A choice rule must have exactly one operator");
         };
         let value = members.get(operator)?;
@@ -362,10 +375,14 @@ impl Compiler {
         Some(Rule::Test { variable: variable?, test: test? })
     }
 
+    /// A rule names one value on each side.
     fn path(&mut self, value: &Value) -> Option<Path> {
-        match value.as_str().map(Path::parse) {
-            Some(Ok(path)) => Some(path),
-            Some(Err(error)) => self.refuse(format!("Value is not a valid JSONPath: {error}")),
+        match value.as_str().map(|text| (text, ReferencePath::parse(text))) {
+            Some((_, Ok(path))) => Some(path.as_path().clone()),
+            Some((text, Err(_))) if !text.starts_with('$') => {
+                self.refuse("Value is not a Reference Path: Reference path didn't start with '$'")
+            }
+            Some((_, Err(error))) => self.refuse(format!("Value is not a Reference Path: {error}")),
             None => self.refuse(format!("Expected a JSONPath, found a value of type {}", value.kind())),
         }
     }

@@ -6,20 +6,22 @@
 //! an execution's own failure is an outcome, not an error of this crate.
 //!
 //! Rooms, from the ground up: [`value`] (JSON values and payloads), [`variables`] (workflow variables), [`path`]
-//! (JSONPath), [`jsonata`] (expressions of the other query language), [`template`] (payload templates), [`condition`]
-//! (choice rules), [`program`] (what a definition compiles to), [`references`] (which states refer to which variables),
-//! [`definition`] (text to program, with diagnostics), [`map`] (items, batches and results of distributed Maps),
-//! [`execution`] (the machine that steps), [`history`] (observers), [`simulate`] (runs in virtual time), [`test_state`]
-//! (one state alone).
+//! (JSONPath), [`intrinsic`] (`States.*` functions), [`jsonata`] (expressions of the other query language), [`template`]
+//! (payload templates), [`condition`] (choice rules), [`qrn`] (what a TCSL resource names), [`program`] (what a definition
+//! compiles to), [`references`] (which states refer to which variables), [`definition`] (text to program, with
+//! diagnostics), [`map`] (items, batches and results of distributed Maps), [`execution`] (the machine that steps),
+//! [`history`] (observers), [`simulate`] (runs in virtual time), [`test_state`] (one state alone).
 
 pub mod condition;
 pub mod definition;
 pub mod execution;
 pub mod history;
+pub mod intrinsic;
 pub mod jsonata;
 pub mod map;
 pub mod path;
 pub mod program;
+pub mod qrn;
 pub mod references;
 pub mod simulate;
 pub mod template;

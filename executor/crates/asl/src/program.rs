@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::condition::Condition;
+use crate::intrinsic::Intrinsic;
 use crate::jsonata::Expression;
 use crate::map::{ItemBatcher, ItemReader, ResultWriter};
 use crate::path::{Path, ReferencePath};
@@ -180,9 +181,9 @@ pub enum Kind {
     /// Ends its graph with an error.
     Fail {
         /// `Error` or `ErrorPath`
-        error: Option<Dynamic<Str>>,
+        error: Option<Text>,
         /// `Cause` or `CausePath`
-        cause: Option<Dynamic<Str>>,
+        cause: Option<Text>,
     },
     /// Runs all branches on the same input.
     Parallel {
@@ -191,6 +192,19 @@ pub enum Kind {
     },
     /// Runs one graph on every item.
     Map(Box<MapState>),
+}
+
+/// A text of a Fail state.
+#[derive(Debug, Clone)]
+pub enum Text {
+    /// Written in the definition.
+    Constant(Str),
+    /// `ErrorPath` or `CausePath`: a path.
+    Path(Path),
+    /// `ErrorPath` or `CausePath`: a call of an intrinsic function.
+    Intrinsic(Intrinsic),
+    /// From a JSONata expression.
+    Expression(Expression),
 }
 
 /// A constant of the definition, or what gives it at run time.

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use crate::jsonata;
 use crate::program::{
     Catcher, ChoiceRule, DataFlow, Distributed, Dynamic, Graph, Guard, Kind, MapState, Program, Selection,
-    State, TaskState, Wait,
+    State, TaskState, Text, Wait,
 };
 use crate::template::Template;
 use crate::value::Str;
@@ -82,8 +82,8 @@ fn of_state(state: &State, found: Found<'_>) {
         Kind::Wait(Wait::Seconds(seconds)) => of_dynamic(Some(seconds), found),
         Kind::Wait(Wait::Until(instant)) => of_dynamic(Some(instant), found),
         Kind::Fail { error, cause } => {
-            of_dynamic(error.as_ref(), found);
-            of_dynamic(cause.as_ref(), found);
+            of_text(error.as_ref(), found);
+            of_text(cause.as_ref(), found);
         }
         Kind::Map(map) => of_map(map, found),
         Kind::Pass { .. } | Kind::Succeed | Kind::Parallel { .. } => {}
@@ -166,6 +166,17 @@ fn of_dynamic<T>(value: Option<&Dynamic<T>>, found: Found<'_>) {
         None | Some(Dynamic::Constant(_)) => {}
         Some(Dynamic::Path(path)) => path.variables(found),
         Some(Dynamic::Expression(expression)) => expression.references().variables.iter().for_each(found),
+    }
+}
+
+fn of_text(text: Option<&Text>, found: Found<'_>) {
+    match text {
+        None | Some(Text::Constant(_)) => {}
+        Some(Text::Path(path)) => path.variables(found),
+        Some(Text::Intrinsic(intrinsic)) => {
+            intrinsic.paths().into_iter().for_each(|path| path.variables(found));
+        }
+        Some(Text::Expression(expression)) => expression.references().variables.iter().for_each(found),
     }
 }
 

@@ -7,6 +7,7 @@
 //! are only keys. Invariants: keys keep their order; no two keys are equal. What may fail: compiling, with all problems at
 //! once; evaluating, with a state's error.
 
+use crate::intrinsic::{Intrinsic, Work};
 use crate::jsonata::{self, SyntaxError, Text};
 use crate::path::{EvalError, Path, PathError, Scope};
 use crate::value::{Map, Str, Value};
@@ -46,6 +47,8 @@ enum Node {
 enum Expression {
     /// `$...`, `$$...`, `$name...`
     Path(Path),
+    /// `States.Name(...)`
+    Intrinsic(Intrinsic),
     /// `{% ... %}`
     Jsonata(jsonata::Expression),
 }
@@ -104,10 +107,10 @@ impl Template {
     /// Fills the template in.
     ///
     /// # Errors
-    /// `States.ParameterPathFailure` when a path gives no value, `States.QueryEvaluationError` when a JSONata expression
-    /// gives none.
+    /// `States.ParameterPathFailure` when a path gives no value, `States.IntrinsicFailure` when a function fails,
+    /// `States.QueryEvaluationError` when a JSONata expression gives nothing.
     pub fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
-        self.root.evaluate(scope)
+        self.root.evaluate(scope, &mut Work::default())
     }
 }
 
@@ -118,29 +121,35 @@ impl Node {
             Self::Object(members) => members.iter().for_each(|(_, node)| node.variables(found)),
             Self::Array(nodes) => nodes.iter().for_each(|node| node.variables(found)),
             Self::Expression { expression: Expression::Path(path), .. } => path.variables(found),
+            Self::Expression { expression: Expression::Intrinsic(intrinsic), .. } => {
+                intrinsic.paths().into_iter().for_each(|path| path.variables(found));
+            }
             Self::Expression { expression: Expression::Jsonata(expression), .. } => {
                 expression.references().variables.iter().for_each(found);
             }
         }
     }
 
-    fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
+    fn evaluate(&self, scope: &Scope<'_>, work: &mut Work) -> Result<Value, EvalError> {
         match self {
             Self::Constant(value) => Ok(value.clone()),
             Self::Object(members) => {
                 let mut object = Map::with_capacity(members.len());
                 for (key, node) in members {
-                    object.push_new(key.clone(), node.evaluate(scope)?);
+                    object.push_new(key.clone(), node.evaluate(scope, work)?);
                 }
                 Ok(object.into())
             }
             Self::Array(nodes) => {
                 let items: Result<Vec<Value>, EvalError> =
-                    nodes.iter().map(|node| node.evaluate(scope)).collect();
+                    nodes.iter().map(|node| node.evaluate(scope, work)).collect();
                 items.map(Value::from)
             }
             Self::Expression { field, expression: Expression::Path(path) } => {
                 path.evaluate(scope).map_err(|error| failure(path, field, scope, &error))
+            }
+            Self::Expression { expression: Expression::Intrinsic(intrinsic), .. } => {
+                intrinsic.evaluate_within(scope, work)
             }
             Self::Expression { field, expression: Expression::Jsonata(expression) } => {
                 expression.evaluate(scope).map_err(|failure| failure.in_field(field))
@@ -271,10 +280,7 @@ fn expression(field: &str, value: &Value) -> Result<Expression, String> {
     if text.starts_with('$') {
         return Path::parse(text).map(Expression::Path).map_err(|_| refused());
     }
-    if text.starts_with("States.") && text.ends_with(')') {
-        return Err(format!("The intrinsic function in the field '{field}' is not supported yet: {text}"));
-    }
-    Err(refused())
+    Intrinsic::parse(text).map(Expression::Intrinsic).map_err(|_| refused())
 }
 
 impl Node {
@@ -368,7 +374,7 @@ mod tests {
                 format!("{} at /b/0/d~1e", message("f.$"))
             ]
         );
-        assert!(errors(r#"{"a.$":"States.UUID()"}"#)[0].contains("not supported yet: States.UUID()"));
+        assert_eq!(errors(r#"{"a.$":"States.UUID(1)"}"#), [format!("{} at ", message("a.$"))]);
     }
 
     #[test]

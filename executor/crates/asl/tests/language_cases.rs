@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use asl::definition::code;
 use asl::execution::{FixedNames, Machine, Outcome, StartContext};
-use asl::history::Collector;
+use asl::history::{AswEvent, AswHistory, Collector, Note, Observer, Record};
 use asl::map::ResultObject;
 use asl::simulate::{Answer, Reply, Request, Services, Simulated, simulate};
 use asl::{Dialect, Payload, Program, Severity, Str, TaskPlace, Timestamp, Value};
@@ -151,19 +151,73 @@ fn machine(program: Arc<Program>) -> Arc<Machine> {
     })
 }
 
+/// One run, told in both forms.
+struct Both(Collector, AswHistory);
+
+impl Observer for Both {
+    fn event(&mut self, record: &Record<'_>) {
+        self.0.event(record);
+        self.1.event(record);
+    }
+
+    fn note(&mut self, at: Timestamp, note: &Note<'_>) {
+        self.1.note(at, note);
+    }
+}
+
+/// An event of ASW's form in one line: `TaskNodeExit Pay > Ship ! Busy` was left for Ship after the error Busy.
+fn asw_line(event: &AswEvent) -> String {
+    let mut line = format!("{} {}", event.category, event.step);
+    let content: Json = serde_json::from_str(&event.content()).expect("content is JSON");
+    if let Some(next) = content["next"].as_str() {
+        let next: Vec<String> = serde_json::from_str(next).expect("next is a JSON list of names");
+        line.extend(next.iter().map(|name| format!(" > {name}")));
+    }
+    if !event.exception().is_empty() {
+        let exception: Json = serde_json::from_str(&event.exception()).expect("an exception is JSON");
+        assert!(content.is_null() || content["exception"] == exception, "{line} tells one exception");
+        line.push_str(&format!(" ! {}", exception["Error"].as_str().unwrap_or_default()));
+    }
+    line
+}
+
+/// What is wrong with any history in ASW's form: ids, frame, nodes entered and not left, or left out of turn.
+fn asw_problem(events: &[AswEvent]) -> Option<String> {
+    let lines: Vec<String> = events.iter().map(asw_line).collect();
+    let framed = lines.len() > 2
+        && lines[0] == "ExecutionStart START"
+        && lines[1] == "Unknown START"
+        && lines[lines.len() - 1].starts_with("Unknown END");
+    if !framed || events.iter().zip(1..).any(|(event, id)| event.id != id) {
+        return Some(format!("ASW's frame or ids are wrong: {lines:?}"));
+    }
+    let mut open: HashMap<(&str, &str), i64> = HashMap::new();
+    for event in &events[2..events.len() - 1] {
+        let entered = event.category.strip_suffix("NodeEnter");
+        let kind = entered.or(event.category.strip_suffix("NodeExit"))?;
+        let count = open.entry((kind, &event.step)).or_default();
+        *count += if entered.is_some() { 1 } else { -1 };
+        if *count < 0 {
+            return Some(format!("{} is left before it is entered: {lines:?}", event.step));
+        }
+    }
+    open.values().any(|count| *count != 0).then(|| format!("a node is never left: {lines:?}"))
+}
+
 /// What a case's execution did, in the fields of a case.
 fn run(case: &Json, program: Arc<Program>) -> Result<Map<String, Json>, String> {
     let input = case.get("input").cloned().unwrap_or_else(|| json!({}));
     let start = Timestamp::parse(START).expect("a timestamp");
     let mut mocks = Mocks::new(case);
-    let mut collector = Collector::new(EVENTS_MAX as usize + 16);
+    let bound = EVENTS_MAX as usize + 16;
+    let mut told = Both(Collector::new(bound), AswHistory::new(bound));
     let Simulated { outcome, at, .. } = simulate(
         &machine(program),
         StartContext { seed: 7, ..StartContext::default() },
         Payload::from_value(value(&input)),
         start,
         &mut mocks,
-        &mut collector,
+        &mut told,
     );
     if !mocks.missing.is_empty() {
         return Err(format!("no mock for {}", mocks.missing.join(", ")));
@@ -185,6 +239,11 @@ fn run(case: &Json, program: Arc<Program>) -> Result<Map<String, Json>, String> 
     found.insert("cause".into(), cause);
     #[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
     found.insert("seconds".into(), json!(at.millis_since(start) as f64 / 1_000.0));
+    let Both(collector, asw) = told;
+    if let Some(problem) = asw_problem(asw.events()) {
+        return Err(problem);
+    }
+    found.insert("asw".into(), json!(asw.events().iter().map(asw_line).collect::<Vec<_>>()));
     let kinds: Vec<&str> = collector.events().iter().map(|event| event.kind).collect();
     found.insert("events".into(), json!(kinds));
     found.insert("written".into(), json!(mocks.written));
@@ -220,21 +279,22 @@ fn verdict(case: &Json) -> Option<String> {
             }
         };
     }
-    let program = match compiled {
-        Ok(compiled) => compiled.program,
+    let (program, warnings) = match compiled {
+        Ok(compiled) => (compiled.program, compiled.warnings),
         Err(found) => return Some(format!("refused: {found:?}")),
     };
-    let found = match run(case, program) {
+    let mut found = match run(case, program) {
         Ok(found) => found,
         Err(problem) => return Some(problem),
     };
+    found.insert("warned".into(), json!(warnings.iter().map(|one| one.code).collect::<Vec<_>>()));
     let status = match (case.get("status"), case.get("error")) {
         (Some(status), _) => status.clone(),
         (None, Some(_)) => json!("FAILED"),
         (None, None) => json!("SUCCEEDED"),
     };
     let mut expected = Map::from_iter([("status".to_owned(), status)]);
-    for field in ["output", "error", "cause", "seconds", "events", "written"] {
+    for field in ["output", "error", "cause", "seconds", "events", "asw", "warned", "written"] {
         if let Some(value) = case.get(field) {
             expected.insert(field.into(), value.clone());
         }
@@ -296,6 +356,7 @@ topics!(
     choice,
     choice_operators,
     context,
+    intrinsics,
     jsonata,
     limits,
     map,
@@ -324,9 +385,11 @@ fn a_wrong_expectation_is_found() {
         "\"error\": \"E\"",
         "\"output\": {}, \"seconds\": 2",
         "\"output\": {}, \"events\": []",
+        "\"output\": {}, \"asw\": []",
+        "\"output\": {}, \"warned\": [\"NO_PATH\"]",
     ] {
         assert!(verdict(&case(expectation)).is_some(), "{expectation}");
     }
-    let refused = case(&format!("\"refused\": \"{}\"", code::INVALID_RESOURCE));
+    let refused = case(&format!("\"refused\": \"{}\"", code::SCHEMA_VALIDATION_FAILED));
     assert!(verdict(&refused).is_some());
 }

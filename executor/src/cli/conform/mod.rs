@@ -11,7 +11,7 @@ mod state;
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
 
-use asl::definition::{Compiled, MachineType, code, explain_json, only_unsupported};
+use asl::definition::{Compiled, MachineType, catalog, explain_json, invalid_definition};
 use asl::history::{Collector, HistoryEvent};
 use asl::simulate::{Simulated, simulate};
 use asl::value::{JsonLimits, Map};
@@ -105,18 +105,9 @@ fn answer(case: &Value) -> Map {
 
 /// The definition's program, or the reply that rejects it.
 fn compiled(case: &Value) -> Result<Arc<Program>, Map> {
-    compile(case).map(|compiled| compiled.program).map_err(|diagnostics| {
-        if let Some(feature) = only_unsupported(&diagnostics) {
-            return unsupported(format!("{} at {}", feature.message, feature.location));
-        }
-        let told: Vec<String> = diagnostics
-            .iter()
-            .filter(|found| found.severity == Severity::Error && found.code != code::UNSUPPORTED_FEATURE)
-            .map(ToString::to_string)
-            .collect();
-        let message = format!("Invalid State Machine Definition: '{}'", told.join(", "));
-        rejected("InvalidDefinition", &message)
-    })
+    let rejection =
+        |diagnostics: Vec<Diagnostic>| rejected("InvalidDefinition", &invalid_definition(&diagnostics));
+    compile(case).map(|compiled| compiled.program).map_err(rejection)
 }
 
 fn compile(case: &Value) -> Result<Compiled, Vec<Diagnostic>> {
@@ -190,13 +181,10 @@ fn validate(case: &Value) -> Map {
         Ok(Compiled { warnings, .. }) => ("OK", warnings),
         Err(diagnostics) => ("FAIL", diagnostics),
     };
-    if let Some(feature) = only_unsupported(&diagnostics) {
-        return unsupported(format!("{} at {}", feature.message, feature.location));
-    }
-    // As in the API, warnings are given only where the caller asks for them.
+    // As in the API: its own codes only, and warnings only where the caller asks for them.
     let asked = case.get("validate").and_then(|arguments| arguments.get("severity")).and_then(Value::as_str);
     let wanted = |found: &&Diagnostic| {
-        found.code != code::UNSUPPORTED_FEATURE
+        catalog::explain(found.code).is_some_and(|one| one.origin == catalog::Origin::Aws)
             && (found.severity == Severity::Error || asked == Some("WARNING"))
     };
     let told = diagnostics.iter().filter(wanted).map(|found| {

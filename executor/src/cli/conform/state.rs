@@ -1,29 +1,21 @@
 //! The kind `test_state`: a case's arguments of TestState, and its reply.
 
 use asl::test_state::{
-    self, Configuration, ErrorOutput, FieldValidation, Identity, InspectionLevel, Mock, Rejection, TestState,
-    Tested,
+    self, Configuration, ErrorOutput, FieldValidation, Identity, InspectionLevel, Mock, TestState, Tested,
 };
 use asl::value::Map;
 use asl::{Dialect, Payload, Str, Value};
 
-use super::{ACCOUNT, LINE, REGION, START, definition_text, members, rejected, unsupported};
+use super::{ACCOUNT, LINE, REGION, START, definition_text, members, rejected};
 
 /// Tests the state of a case.
 pub(super) fn answer(case: &Value) -> Map {
     match request(case).and_then(|(definition, request)| {
         let request = TestState { definition: &definition, ..request };
-        test_state::test(&request).map_err(|rejection| refused(&rejection))
+        test_state::test(&request).map_err(|rejection| rejected(rejection.code, &rejection.message))
     }) {
         Ok(tested) => reply(tested),
         Err(refused) => refused,
-    }
-}
-
-fn refused(rejection: &Rejection) -> Map {
-    match asl::definition::only_unsupported(&rejection.diagnostics) {
-        Some(feature) => unsupported(format!("{} at {}", feature.message, feature.location)),
-        None => rejected(rejection.code, &rejection.message),
     }
 }
 

@@ -62,7 +62,13 @@ impl Mocks {
 impl Services for Mocks {
     fn call(&mut self, request: &Request<'_>) -> Reply {
         let recorded = self.next(&request.place.state).map(|recorded| recorded.reply);
-        recorded.unwrap_or_else(|| Reply::now(Answer::Succeeds(request.input.clone())))
+        let mut reply = recorded.unwrap_or_else(|| Reply::now(Answer::Succeeds(request.input.clone())));
+        if let Answer::Succeeds(output) = &reply.answer
+            && let Some((error, cause)) = asl::qrn::failure(request.resource, output)
+        {
+            reply.answer = Answer::Fails(error, cause);
+        }
+        reply
     }
 
     fn read(&mut self, request: &Request<'_>) -> Result<Bytes, Str> {

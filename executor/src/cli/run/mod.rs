@@ -1,7 +1,7 @@
 //! `executor run`: one execution on this machine, without a node, in virtual time.
 //!
 //! Services answer what a file of mocks says; waits, retries and timeouts move the clock and never sleep. The same core
-//! runs here as in a node, so what is seen here is what will happen there.
+//! runs here as in a node, so what is seen here is what will happen there. The history has the form of the dialect.
 
 mod mocks;
 mod timeline;
@@ -11,16 +11,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use asl::definition::{MachineType, Style, render};
-use asl::history::Collector;
+use asl::history::{AswHistory, Collector};
 use asl::simulate::{Simulated, simulate};
-use asl::value::JsonLimits;
 use asl::{Dialect, FixedNames, Machine, Outcome, Payload, Program, StartContext, Timestamp};
 use bytes::Bytes;
 use clap::Args;
 use mocks::Mocks;
+use timeline::Told;
 
 use super::Exit;
+use super::dialect::{self, DialectName};
 use crate::limits;
+
+/// Bytes of one character in UTF-8.
+const CHARACTER_BYTES_MAX: usize = 4;
 
 const MANUAL: &str = "\
 MOCKS
@@ -36,7 +40,8 @@ MOCKS
 
 OUTPUT
   A line for each event: virtual time since the start, event id, type and what it tells; then the outcome. With --json the
-  history and the outcome as one JSON object.
+  history and the outcome as one JSON object. Of TCSL the history is ASW's (DescribeExecutionHistory), else it is that of
+  Step Functions (GetExecutionHistory).
 
 EXIT CODES
   0  the execution succeeded    1  the definition is invalid, or the execution did not succeed
@@ -44,7 +49,8 @@ EXIT CODES
 
 EXAMPLES
   executor run order.asl.json --input '{\"items\": [1, 2]}'
-  executor run order.asl.json --input @input.json --mocks mocks.json";
+  executor run order.asl.json --input @input.json --mocks mocks.json
+  executor run caption.json --dialect tcsl --json";
 
 /// The options of `executor run`.
 #[derive(Debug, Args)]
@@ -59,9 +65,9 @@ pub(super) struct RunOptions {
     /// File with the answers of tasks
     #[arg(long, value_name = "FILE")]
     mocks: Option<PathBuf>,
-    /// The definition is in Tencent's dialect
-    #[arg(long)]
-    tcsl: bool,
+    /// Language of the definition [default: tcsl for files that end in .tcsl.json, else asl]
+    #[arg(long, value_name = "DIALECT")]
+    dialect: Option<DialectName>,
     /// The machine is of type EXPRESS
     #[arg(long)]
     express: bool,
@@ -95,8 +101,9 @@ pub(super) fn run(options: &RunOptions) -> Exit {
 }
 
 fn execute(options: &RunOptions) -> Result<(String, Exit), Refusal> {
-    let program = compile(options)?;
-    let input = input(&options.input)?;
+    let dialect = options.dialect.map_or_else(|| dialect::of_file(&options.file), Dialect::from);
+    let program = compile(options, dialect)?;
+    let input = input(&options.input, dialect)?;
     let start = Timestamp::parse(&options.start)
         .map_err(|error| (Exit::Usage, format!("error: --start {}: {error}", options.start)))?;
     let mut mocks = match &options.mocks {
@@ -107,21 +114,32 @@ fn execute(options: &RunOptions) -> Result<(String, Exit), Refusal> {
         }
     };
     let machine = Arc::new(machine(program, options.express));
-    let mut history = Collector::new(usize::try_from(machine.history_events_max).unwrap_or(usize::MAX));
+    let most = usize::try_from(machine.history_events_max).unwrap_or(usize::MAX);
     let context = StartContext { seed: options.seed, ..StartContext::default() };
-    let Simulated { outcome, at, .. } = simulate(&machine, context, input, start, &mut mocks, &mut history);
+    let execution = machine.names.arn(&context);
+    let (told, Simulated { outcome, at, .. }) = match dialect {
+        Dialect::Asl => {
+            let mut history = Collector::new(most);
+            let ended = simulate(&machine, context, input, start, &mut mocks, &mut history);
+            (Told::StepFunctions(history.into_events()), ended)
+        }
+        Dialect::Tcsl => {
+            let mut history = AswHistory::new(most);
+            let ended = simulate(&machine, context, input, start, &mut mocks, &mut history);
+            (Told::Asw(history.into_events()), ended)
+        }
+    };
     let exit = if matches!(outcome, Some(Outcome::Succeeded(_))) { Exit::Ok } else { Exit::Finding };
     let shown = if options.json {
-        timeline::json(history.events(), outcome.as_ref())
+        timeline::json(&told, outcome.as_ref(), &execution)
     } else {
-        timeline::human(history.events(), outcome.as_ref(), at)
+        timeline::human(&told, outcome.as_ref(), start, at)
     };
     Ok((shown, exit))
 }
 
-fn compile(options: &RunOptions) -> Result<Arc<Program>, Refusal> {
+fn compile(options: &RunOptions, dialect: Dialect) -> Result<Arc<Program>, Refusal> {
     let text = read(&options.file, limits::DEFINITION_BYTES_MAX)?;
-    let dialect = if options.tcsl { Dialect::Tcsl } else { Dialect::Asl };
     let machine = if options.express { MachineType::Express } else { MachineType::Standard };
     match Program::compile_for(&text, dialect, machine) {
         Ok(compiled) => Ok(compiled.program),
@@ -132,13 +150,14 @@ fn compile(options: &RunOptions) -> Result<Arc<Program>, Refusal> {
     }
 }
 
-fn input(given: &str) -> Result<Payload, Refusal> {
+fn input(given: &str, dialect: Dialect) -> Result<Payload, Refusal> {
     let (name, text) = match given.strip_prefix('@') {
-        Some(file) => (file, read(Path::new(file), limits::INPUT_BYTES_MAX)?),
+        Some(file) => (file, read(Path::new(file), limits::TCSL_INPUT_CHARS_MAX * CHARACTER_BYTES_MAX)?),
         None => ("--input", given.as_bytes().to_vec()),
     };
-    Payload::check(Bytes::from(text), JsonLimits::PAYLOAD)
-        .map_err(|error| (Exit::Usage, format!("error: {name} is no input: {error}")))
+    // What a node says to a start with this input.
+    crate::shard::check_input(&Bytes::from(text), dialect)
+        .map_err(|problem| (Exit::Usage, format!("error: {name}: {problem}")))
 }
 
 /// One byte more than a file may have is enough to know that it is too long.
@@ -156,24 +175,35 @@ fn machine(program: Arc<Program>, express: bool) -> Machine {
     } else {
         (limits::STANDARD_SECONDS_MAX, limits::STANDARD_HISTORY_EVENTS_MAX)
     };
-    let names = FixedNames {
-        arn: "arn:aws:states:local:000000000000:execution:machine:run".into(),
-        name: "run".into(),
+    let [arn, name, execution, role_arn] = match program.dialect {
+        Dialect::Asl => [
+            "arn:aws:states:local:000000000000:stateMachine:machine",
+            "machine",
+            "arn:aws:states:local:000000000000:execution:machine:run",
+            "arn:aws:iam::000000000000:role/local",
+        ],
+        Dialect::Tcsl => [
+            "qrn:qcs:asw:local:000000000000:http:json:flowmachine:machine:local000",
+            "machine",
+            "qrn:qcs:asw:local:000000000000:execution:local000:run",
+            "qcs::cam::uin/000000000000:roleName/local",
+        ],
     };
     Machine {
         program,
-        arn: "arn:aws:states:local:000000000000:stateMachine:machine".into(),
-        name: "machine".into(),
-        role_arn: "arn:aws:iam::000000000000:role/local".into(),
+        arn: arn.into(),
+        name: name.into(),
+        role_arn: role_arn.into(),
         mode_timeout_seconds,
         history_events_max,
-        names: Box::new(names),
+        names: Box::new(FixedNames { arn: execution.into(), name: "run".into() }),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use asl::Value;
+    use asl::value::JsonLimits;
 
     use super::*;
 
@@ -181,21 +211,25 @@ mod tests {
         "Resource": "arn:aws:lambda:us-east-1:123456789012:function:pay",
         "Retry": [{"ErrorEquals": ["Busy"], "IntervalSeconds": 60}]}}}"#;
 
+    fn options(file: PathBuf, mocks: PathBuf, json: bool) -> RunOptions {
+        RunOptions {
+            file,
+            input: r#"{"order": 7}"#.into(),
+            mocks: Some(mocks),
+            dialect: None,
+            express: false,
+            start: "2024-01-01T00:00:00Z".into(),
+            seed: 1,
+            json,
+        }
+    }
+
     fn in_files(definition: &str, mocks: &str, json: bool) -> (String, Exit) {
         let folder = tempfile::tempdir().unwrap();
         let (file, answers) = (folder.path().join("m.asl.json"), folder.path().join("mocks.json"));
         std::fs::write(&file, definition).unwrap();
         std::fs::write(&answers, mocks).unwrap();
-        let options = RunOptions {
-            file,
-            input: r#"{"order": 7}"#.into(),
-            mocks: Some(answers),
-            tcsl: false,
-            express: false,
-            start: "2024-01-01T00:00:00Z".into(),
-            seed: 1,
-            json,
-        };
+        let options = options(file, answers, json);
         execute(&options).unwrap_or_else(|(exit, message)| (message, exit))
     }
 
@@ -216,6 +250,60 @@ mod tests {
         for part in expected {
             assert!(shown.contains(part), "{part} in\n{shown}");
         }
+    }
+
+    const TCSL: &str = r#"{"StartAt": "Send", "States": {"Send": {"Type": "task", "End": true,
+        "Resource": "qrn:qcs:asw:gz:1:sdk:json:qcloud:mps:ProcessMedia"}}}"#;
+
+    /// A run of a file with this name.
+    fn named(name: &str, mocks: &str, dialect: Option<DialectName>, json: bool) -> (String, Exit) {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, answers) = (folder.path().join(name), folder.path().join("mocks.json"));
+        std::fs::write(&file, TCSL).unwrap();
+        std::fs::write(&answers, mocks).unwrap();
+        let options = RunOptions { dialect, ..options(file, answers, json) };
+        execute(&options).unwrap_or_else(|(exit, message)| (message, exit))
+    }
+
+    #[test]
+    fn a_tcsl_run_shows_the_history_and_the_status_of_asw() {
+        let mocks = r#"{"Send": [{"output": {"Response": {}}, "seconds": 2}]}"#;
+        let (shown, exit) = named("m.tcsl.json", mocks, None, false);
+        assert_eq!(exit, Exit::Ok, "{shown}");
+        let expected = [
+            "   +0 ms     1  ExecutionStart  START  {\"order\": 7}\n",
+            "   +0 ms     3  TaskNodeEnter  Send  qrn:qcs:asw:gz:1:sdk:json:qcloud:mps:ProcessMedia  {\"order\": 7}\n",
+            "+2000 ms     5  Unknown  END\n",
+            "SUCCEED after 2 s\n",
+        ];
+        for part in expected {
+            assert!(shown.contains(part), "{part} in\n{shown}");
+        }
+        let (shown, _) = named("m.json", mocks, Some(DialectName::Tcsl), true);
+        let told = Value::parse(shown.as_bytes(), JsonLimits::default()).unwrap();
+        let text = |pointer: &str| told.pointer(pointer).and_then(Value::as_str);
+        assert_eq!((text("/status"), text("/history/4/StepName")), (Some("SUCCEED"), Some("END")));
+        assert_eq!(text("/history/2/EventCategory"), Some("TaskNodeEnter"));
+        assert_eq!(named("m.json", mocks, None, false).1, Exit::Finding, "no ASL");
+    }
+
+    #[test]
+    fn a_mock_that_answers_with_an_error_in_its_envelope_fails_the_task() {
+        let mocks =
+            r#"{"Send": [{"output": {"Response": {"Error": {"Code": "Busy", "Message": "later"}}}}]}"#;
+        let (shown, exit) = named("m.tcsl.json", mocks, None, false);
+        assert_eq!(exit, Exit::Finding);
+        assert!(shown.contains("FAILED after 0 s: Busy: later"), "{shown}");
+        assert!(shown.contains(r#"TaskNodeExit  Send"#), "{shown}");
+    }
+
+    #[test]
+    fn an_input_is_as_long_as_its_dialect_allows() {
+        let text = |characters: usize| format!("\"{}\"", "\u{5b57}".repeat(characters - 2));
+        assert!(input(&text(524_288), Dialect::Tcsl).is_ok());
+        let (exit, message) = input(&text(524_289), Dialect::Tcsl).unwrap_err();
+        assert!(exit == Exit::Usage && message.contains("524289 characters"), "{message}");
+        assert!(input(&text(87_384), Dialect::Asl).is_err());
     }
 
     #[test]

@@ -2,39 +2,53 @@
 
 use std::fmt::Write as _;
 
-use asl::history::HistoryEvent;
+use asl::history::{AswEvent, HistoryEvent};
 use asl::value::Map;
 use asl::{Outcome, Timestamp, Value};
 
 /// Characters of a text that a line shows.
 const SHOWN_CHARS: usize = 72;
 
-/// One line an event, then the outcome.
-pub(super) fn human(events: &[HistoryEvent], outcome: Option<&Outcome>, at: Timestamp) -> String {
-    let began = events.first().map_or(at, |event| event.at);
+/// A history, in the form of the dialect.
+pub(super) enum Told {
+    /// As Step Functions tells it.
+    StepFunctions(Vec<HistoryEvent>),
+    /// As ASW tells it.
+    Asw(Vec<AswEvent>),
+}
+
+/// One line an event, then the outcome. `began` and `at` are the virtual times of start and end.
+pub(super) fn human(told: &Told, outcome: Option<&Outcome>, began: Timestamp, at: Timestamp) -> String {
     let since = |at: Timestamp| format!("+{} ms", at.millis_since(began));
     let width = since(at).len();
     let mut text = String::new();
-    for event in events {
+    let mut line = |at: Timestamp, id: u64, kind: &str, told: String| {
         // Writing to a String cannot fail.
-        let _ =
-            writeln!(text, "{:>width$}  {:>4}  {}{}", since(event.at), event.id, event.kind, details(event));
+        let _ = writeln!(text, "{:>width$}  {id:>4}  {kind}{told}", since(at));
+    };
+    match told {
+        Told::StepFunctions(events) => {
+            events.iter().for_each(|event| line(event.at, event.id, event.kind, details(event)));
+        }
+        Told::Asw(events) => {
+            events.iter().for_each(|event| line(event.at, event.id, event.category, node(event)));
+        }
     }
-    let (status, told) = summary(outcome);
+    let (status, ended) = summary(told, outcome);
     let seconds = at.millis_since(began) / 1_000;
     let _ = match outcome {
         None => {
             writeln!(text, "\nafter {seconds} s the execution still waits for an answer that never comes")
         }
-        Some(_) => writeln!(text, "\n{status} after {seconds} s{told}"),
+        Some(_) => writeln!(text, "\n{status} after {seconds} s{ended}"),
     };
     text
 }
 
-/// The outcome and the history as one object.
-pub(super) fn json(events: &[HistoryEvent], outcome: Option<&Outcome>) -> String {
+/// The outcome and the history as one object. `execution` is the execution's name.
+pub(super) fn json(told: &Told, outcome: Option<&Outcome>, execution: &str) -> String {
     let mut object = Map::default();
-    object.insert("status", Value::from(summary(outcome).0));
+    object.insert("status", Value::from(summary(told, outcome).0));
     match outcome {
         Some(Outcome::Succeeded(output)) => {
             object.insert("output", output.value().clone());
@@ -58,24 +72,40 @@ pub(super) fn json(events: &[HistoryEvent], outcome: Option<&Outcome>) -> String
             ("details", event.details.clone()),
         ])
     };
-    object.insert("history", Value::array(events.iter().map(flat)));
+    let history = match told {
+        Told::StepFunctions(events) => Value::array(events.iter().map(flat)),
+        Told::Asw(events) => Value::array(events.iter().map(|event| event.to_api(execution))),
+    };
+    object.insert("history", history);
     let mut text = Value::from(object).to_json_string();
     text.push('\n');
     text
 }
 
-fn summary(outcome: Option<&Outcome>) -> (&'static str, String) {
+/// The status, as the service of the dialect calls it, and what else there is to say.
+fn summary(told: &Told, outcome: Option<&Outcome>) -> (&'static str, String) {
     let fault = |error: &Option<asl::Str>, cause: &Option<asl::Str>| {
         let texts = [error, cause].into_iter().flatten();
         texts.map(|text| format!(": {}", clean(text, usize::MAX))).collect::<String>()
     };
+    let asw = matches!(told, Told::Asw(_));
+    let named = |step_functions, in_asw| if asw { in_asw } else { step_functions };
     match outcome {
         None => ("RUNNING", String::new()),
-        Some(Outcome::Succeeded(output)) => ("SUCCEEDED", format!("\n{}", output.text())),
+        Some(Outcome::Succeeded(output)) => (named("SUCCEEDED", "SUCCEED"), format!("\n{}", output.text())),
         Some(Outcome::Failed { error, cause }) => ("FAILED", fault(error, cause)),
-        Some(Outcome::TimedOut { error, cause }) => ("TIMED_OUT", fault(error, cause)),
-        Some(Outcome::Aborted { error, cause }) => ("ABORTED", fault(error, cause)),
+        Some(Outcome::TimedOut { error, cause }) => (named("TIMED_OUT", "FAILED"), fault(error, cause)),
+        Some(Outcome::Aborted { error, cause }) => (named("ABORTED", "TERMINATED"), fault(error, cause)),
     }
+}
+
+/// Step and resource, then what went wrong, then data.
+fn node(event: &AswEvent) -> String {
+    let exception = event.exception();
+    let data = event.data().map(asl::Payload::text).unwrap_or_default();
+    let parts = [event.step.as_str(), event.resource.as_str(), &exception, data];
+    let shown = parts.iter().filter(|part| !part.is_empty());
+    shown.map(|part| format!("  {}", clean(part, SHOWN_CHARS))).collect()
 }
 
 /// The details that a line shows: names first, then what went wrong, then data.

@@ -18,6 +18,7 @@ use asl::{Dialect, Payload, Str, Timestamp, Value};
 use clap::{Args, ValueEnum};
 
 use super::Exit;
+use super::dialect::{self, DialectName};
 use super::run::{Refusal, read};
 use crate::limits;
 
@@ -101,9 +102,9 @@ pub(super) struct TestStateOptions {
     /// Tell the secrets of HTTP requests; refused beside a mock, as in TestState
     #[arg(long)]
     reveal_secrets: bool,
-    /// The definition is in Tencent's dialect
-    #[arg(long)]
-    tcsl: bool,
+    /// Language of the definition [default: tcsl for files that end in .tcsl.json, else asl]
+    #[arg(long, value_name = "DIALECT", ignore_case = true)]
+    dialect: Option<DialectName>,
     /// When the test begins, in virtual time
     #[arg(long, value_name = "TIMESTAMP", default_value = "2024-01-01T00:00:00Z")]
     start: String,
@@ -155,7 +156,7 @@ fn execute(options: &TestStateOptions) -> Result<(String, Exit), Refusal> {
     };
     let request = TestState {
         definition: &definition,
-        dialect: if options.tcsl { Dialect::Tcsl } else { Dialect::Asl },
+        dialect: options.dialect.map_or_else(|| dialect::of_file(&options.file), Dialect::from),
         state_name: options.state.as_deref().map(Str::from),
         input: Payload::from_value(value("--input", &options.input)?),
         variables: json("--variables", &options.variables)?.map(variables).transpose()?,

@@ -3,6 +3,7 @@
 mod recovering;
 mod starting;
 mod stopping;
+mod tcsl;
 mod working;
 
 use std::sync::Arc;
@@ -39,6 +40,9 @@ pub const READING: &str = r#"{"StartAt":"M","States":{"M":{"Type":"Map","End":tr
     "ItemReader":{"Resource":"arn:aws:states:::s3:getObject","ReaderConfig":{"InputType":"JSON"},"Parameters":{}},
     "ItemProcessor":{"ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"EXPRESS"},
     "StartAt":"I","States":{"I":{"Type":"Succeed"}}}}}}"#;
+
+/// So far a test moves its clock to let the next small flush begin: whole milliseconds, as records keep them.
+pub const TICK: Duration = Duration::from_millis(crate::limits::FLUSH_PACE.as_millis() as u64 + 1);
 
 /// How long a test waits for what must come; far more than it takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -82,9 +86,14 @@ impl World {
 
     /// Puts a definition.
     pub async fn define(&self, definition: &'static str) -> DefinitionHash {
+        self.define_as(definition, Dialect::Asl).await
+    }
+
+    /// Puts a definition in a dialect.
+    pub async fn define_as(&self, definition: &'static str, dialect: Dialect) -> DefinitionHash {
         let store = self.store.connect().await.expect("a connection");
         let text = Bytes::from_static(definition.as_bytes());
-        self.definitions.put(&*store, text, Dialect::Asl).await.expect("a good definition")
+        self.definitions.put(&*store, text, dialect).await.expect("a good definition")
     }
 
     /// A shard that serves partition 0, ready.
@@ -95,7 +104,8 @@ impl World {
     }
 
     pub fn spawn(&self) -> TestShard {
-        let binding = Binding { pattern: "arn:aws:lambda:*".to_owned(), pool: "workers".to_owned() };
+        let bindings = ["arn:aws:lambda:*", "qrn:*"]
+            .map(|pattern| Binding { pattern: pattern.to_owned(), pool: "workers".to_owned() });
         let config = ShardConfig {
             index: 0,
             shards: 1,
@@ -106,7 +116,7 @@ impl World {
             open_max: self.open_max,
             bytes_max: 1 << 30,
             retention: self.retention,
-            bindings: Arc::new([binding]),
+            bindings: Arc::new(bindings),
         };
         let metrics = Arc::<ShardMetrics>::default();
         let context = ShardContext {
@@ -170,8 +180,8 @@ impl TestShard {
 
     /// Sends a batch; the channel gives its answers.
     pub async fn start(&self, batch: v1::StartBatch) -> mpsc::Receiver<v1::StartAck> {
-        // Small flushes are a millisecond apart, and the clock stands still.
-        self.clock.advance(Duration::from_millis(1));
+        // Small flushes are a tick apart, and the clock stands still.
+        self.clock.advance(TICK);
         let (acks, answers) = mpsc::channel(512);
         self.send(Command::Start { batch, acks }).await;
         answers

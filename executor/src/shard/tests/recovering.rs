@@ -38,7 +38,7 @@ async fn a_standard_execution_goes_on_from_its_last_outcome_and_repeats_no_task(
     let mut worker = shard.worker(1, 1).await;
     shard.started(batch(1, two, Mode::Standard, &["1"])).await;
     let pay = tasks(&mut worker, 1).await.remove(0);
-    world.clock.advance(Duration::from_millis(1));
+    world.clock.advance(TICK);
     shard.succeed(1, &pay.token, r#""paid""#).await;
     // The second task leaves only when the first one's outcome is durable.
     shard.say(1, v1::WorkerMessage { credit: 1, ..Default::default() }).await;
@@ -50,7 +50,7 @@ async fn a_standard_execution_goes_on_from_its_last_outcome_and_repeats_no_task(
     let ship = tasks(&mut worker, 1).await.remove(0);
     assert!(ship.function.ends_with(":ship"), "{}", ship.function);
     assert_eq!(ship.input, r#""paid""#);
-    world.clock.advance(Duration::from_millis(1));
+    world.clock.advance(TICK);
     shard.succeed(2, &ship.token, "3").await;
     assert_eq!(outcomes(&mut watcher, 1).await[0].output.as_deref(), Some(b"3".as_slice()));
 }

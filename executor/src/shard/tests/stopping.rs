@@ -12,7 +12,8 @@ async fn described(
 }
 
 async fn history(shard: &TestShard, execution: ExecutionName) -> Result<Vec<String>, Error> {
-    let events = shard.ask(|reply| Command::History { execution, reply }).await?;
+    let form = v1::HistoryForm::Unspecified;
+    let events = shard.ask(|reply| Command::History { execution, form, reply }).await?;
     Ok(events.into_iter().map(|event| event.r#type).collect())
 }
 
@@ -31,7 +32,7 @@ async fn a_stopped_execution_is_aborted_with_the_given_error_and_answered_when_t
     let stop =
         |reply| Command::Stop { execution: execution(1, 0), error: "E".into(), cause: "C".into(), reply };
     let stopped = shard.ask(stop).await.expect("stopped");
-    assert_eq!(stopped, START_MS + 2_001);
+    assert_eq!(stopped, START_MS + 2_000 + TICK.as_millis() as u64);
     let outcome = outcomes(&mut watcher, 1).await.remove(0);
     assert_eq!(outcome.status(), ExecutionStatus::Aborted);
     assert_eq!((outcome.error.as_deref(), outcome.cause.as_deref()), (Some("E"), Some("C")));
@@ -56,7 +57,7 @@ async fn an_execution_is_described_while_it_runs_and_after_its_end() {
     let summary = ended.summary.expect("a summary");
     assert_eq!(summary.machine_arn, MACHINE);
     assert!(summary.execution_arn.contains(":execution:orders:x-"), "{}", summary.execution_arn);
-    assert_eq!(summary.stop_time_ms, START_MS + 60_001);
+    assert_eq!(summary.stop_time_ms, START_MS + 60_000 + TICK.as_millis() as u64);
 }
 
 #[tokio::test]
@@ -87,10 +88,10 @@ async fn a_standard_history_is_derived_from_the_journal_and_an_express_one_is_no
         shard.started(batch(sequence, two, mode, &["1"])).await;
         for _ in 0..2 {
             let given = tasks(&mut worker, 1).await.remove(0);
-            world.clock.advance(Duration::from_millis(1));
+            world.clock.advance(TICK);
             shard.succeed(1, &given.token, "2").await;
         }
-        world.clock.advance(Duration::from_millis(1));
+        world.clock.advance(TICK);
         outcomes(&mut watcher, 1).await;
     }
     let types = history(&shard, execution(1, 0)).await.expect("a history");

@@ -16,7 +16,7 @@ async fn a_task_goes_to_a_worker_and_its_output_ends_the_execution() {
         let given = tasks(&mut worker, 1).await.remove(0);
         assert!(given.function.ends_with(":pay"));
         assert_eq!(given.input, r#"{"n":1}"#);
-        world.clock.advance(Duration::from_millis(1));
+        world.clock.advance(TICK);
         shard.succeed(1, &given.token, r#"{"paid":true}"#).await;
         let outcome = outcomes(&mut watcher, 1).await.remove(0);
         assert_eq!(outcome.output.as_deref(), Some(br#"{"paid":true}"#.as_slice()), "{mode:?}");
@@ -61,7 +61,7 @@ async fn a_second_outcome_for_the_same_task_changes_nothing() {
     shard.succeed(1, &pay.token, r#""second""#).await;
     let ship = tasks(&mut worker, 1).await.remove(0);
     assert_eq!(ship.input, r#""first""#);
-    world.clock.advance(Duration::from_millis(1));
+    world.clock.advance(TICK);
     shard.succeed(1, &ship.token, "3").await;
     shard.succeed(1, &pay.token, r#""late""#).await;
     assert_eq!(outcomes(&mut watcher, 1).await[0].output.as_deref(), Some(b"3".as_slice()));
@@ -88,7 +88,7 @@ async fn a_task_whose_function_no_pool_serves_fails_with_what_to_do() {
     let shard = world.shard().await;
     let mut watcher = shard.watch().await;
     shard.started(batch(1, elsewhere, Mode::Standard, &["1"])).await;
-    world.clock.advance(Duration::from_millis(1));
+    world.clock.advance(TICK);
     let outcome = outcomes(&mut watcher, 1).await.remove(0);
     assert_eq!(outcome.error.as_deref(), Some("Lambda.ResourceNotFoundException"));
     assert!(outcome.cause.expect("a cause").contains("--bind"));
@@ -103,7 +103,7 @@ async fn a_task_whose_worker_answers_no_json_fails() {
     let mut worker = shard.worker(1, 10).await;
     shard.started(batch(1, task, Mode::Express, &["1"])).await;
     let given = tasks(&mut worker, 1).await.remove(0);
-    world.clock.advance(Duration::from_millis(1));
+    world.clock.advance(TICK);
     shard.succeed(1, &given.token, "{").await;
     let outcome = outcomes(&mut watcher, 1).await.remove(0);
     assert_eq!(
@@ -124,7 +124,7 @@ async fn the_task_of_a_worker_that_leaves_is_done_by_another() {
     let mut second = shard.worker(2, 10).await;
     shard.send(Command::WorkerDetached { worker: 1 }).await;
     let given = tasks(&mut second, 1).await.remove(0);
-    world.clock.advance(Duration::from_millis(1));
+    world.clock.advance(TICK);
     shard.succeed(2, &given.token, "2").await;
     assert_eq!(outcomes(&mut watcher, 1).await[0].output.as_deref(), Some(b"2".as_slice()));
 }

@@ -210,7 +210,7 @@ fn what_is_wrong_with_a_rule_is_told_at_once_with_its_places() {
     assert_eq!(
         nested,
         [
-            "Value is not a valid JSONPath: a path starts with `$` at character 1 of the path 'v' at /Or/0/Variable",
+            "Value is not a Reference Path: Reference path didn't start with '$' at /Or/0/Variable",
             "Expected true or false, found a value of type number at /Or/0/IsNull",
             "Expected a string, found 5 at /Or/1/Not/StringEquals",
             "Expected an RFC 3339 timestamp, found \"2016\" at /Or/2/TimestampEquals",

@@ -4,13 +4,15 @@
 
 use sha2::{Digest, Sha256};
 
-use super::TESTED_STATE;
 use super::compile::Compiler;
 use super::findings::Place;
 use super::graph::{Targets, successors};
 use super::json::{Member, Node};
 use crate::program::{Graph, Program, State};
 use crate::value::Str;
+
+/// The name of a state that is defined alone, as AWS calls it.
+pub const TESTED_STATE: &str = "StateName";
 
 impl Compiler<'_> {
     /// A program whose machine begins with this state.

@@ -73,7 +73,7 @@ impl Compiler<'_> {
         for member in node.members().unwrap_or_default() {
             match member.name.as_str() {
                 name if QUERY_RULE.contains(&name) => {}
-                name if is_path_rule_field(name) => self.other_language(member, true, place),
+                name if is_path_rule_field(name) => self.field_of_other_language(member, true, place),
                 name => {
                     let note = self.suggestion(name, QUERY_RULE.iter().copied());
                     self.unsupported_field(member, note, place);
@@ -118,7 +118,7 @@ impl Compiler<'_> {
                 }
                 "Assign" if top => {}
                 "Condition" | "Output" if top => {
-                    self.other_language(member, false, place);
+                    self.field_of_other_language(member, false, place);
                     sound = false;
                 }
                 "Assign" | "Condition" | "Output" => {

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::fields::{self, Range};
 use super::findings::{Findings, Place};
 use super::json::{self, JsonProblem, JsonProblemKind, Node, Span};
+use super::suggest::json_hint;
 use super::{Compiled, DEFINITION_BYTES_MAX, Diagnostic, MachineType, Severity, code};
 use crate::program::{Dialect, Program};
 
@@ -23,8 +24,6 @@ pub(super) struct Compiler<'t> {
     pub(super) names: HashSet<String, foldhash::fast::RandomState>,
     /// Labels of the whole machine.
     pub(super) labels: HashSet<String, foldhash::fast::RandomState>,
-    /// Features already reported as not supported: each once.
-    pub(super) unsupported: HashSet<&'static str, foldhash::fast::RandomState>,
     /// Whether anything is assigned to a variable.
     pub(super) assigns: bool,
     /// Suggestions made so far.
@@ -64,7 +63,6 @@ pub(super) fn compile(
         findings: Findings::default(),
         names: HashSet::default(),
         labels: HashSet::default(),
-        unsupported: HashSet::default(),
         assigns: false,
         suggestions: 0,
     };
@@ -87,6 +85,7 @@ fn too_long() -> Diagnostic {
         code: code::SCHEMA_VALIDATION_FAILED,
         message,
         location: String::new(),
+        pointer: String::new(),
         note: String::new(),
         line: 1,
         column: 1,
@@ -100,6 +99,9 @@ fn bad_utf8(definition: &[u8], valid: usize) -> Vec<Diagnostic> {
     let mut findings = Findings::default();
     let span = Span::new(valid, valid);
     findings.error_nowhere(code::INVALID_JSON_DESCRIPTION, span, String::new(), message);
+    if definition.starts_with(&[0xff, 0xfe]) || definition.starts_with(&[0xfe, 0xff]) {
+        findings.note(0, "The text begins like UTF-16; a definition is UTF-8".to_owned());
+    }
     findings.finish(&text)
 }
 
@@ -133,6 +135,7 @@ fn not_json(text: &str, problem: JsonProblem) -> Vec<Diagnostic> {
             let location = format!("[Source: {}; line: {line}, column: {column}]", quoted(text));
             let message = format!("{}\n at {location}", problem.message);
             findings.error_nowhere(code::INVALID_JSON_DESCRIPTION, span, location, message);
+            findings.note(0, json_hint(text, problem.start).to_owned());
         }
     }
     findings.finish(text)
@@ -150,46 +153,25 @@ impl Compiler<'_> {
         self.only(root, fields::MACHINE, &place);
         self.string_field(root, "Comment", &place);
         self.version(root, &place);
+        self.tcsl_machine(root, &place);
         self.jsonata = self.query_language(root, &place).unwrap_or(false);
         let timeout_seconds = self.integer_field(root, "TimeoutSeconds", Range::POSITIVE, &place);
         let graph = self.graph(root, &place);
         if self.assigns {
             self.variable_scopes(root, &place);
         }
+        self.remark_unused_variables(root, &place);
         let root = graph?;
         let hash = Sha256::digest(definition).into();
         Some(Program { dialect: self.dialect, hash, timeout_seconds, root })
     }
 
     fn version(&mut self, root: &Node, place: &Place<'_>) {
-        let Some(member) = root.member("Version") else { return };
-        let place = place.member(member);
-        if self.string(&member.value, &place).is_some_and(|version| version != "1.0") {
-            self.findings.schema(&place, "The field 'Version' should have one of these values: [1.0]");
-        }
+        self.one_of(root, "Version", &["1.0"], place);
     }
 
     /// `Some(true)` for JSONata; `None` where the field is absent or wrong.
     pub(super) fn query_language(&mut self, node: &Node, place: &Place<'_>) -> Option<bool> {
-        let member = node.member("QueryLanguage")?;
-        let place = place.member(member);
-        match self.string(&member.value, &place)? {
-            "JSONPath" => Some(false),
-            "JSONata" => Some(true),
-            _ => {
-                let message =
-                    "The field 'QueryLanguage' should have one of these values: [JSONPath, JSONata]";
-                self.findings.schema(&place, message);
-                None
-            }
-        }
-    }
-
-    /// The language has it, this version has not. Reported once for each feature.
-    pub(super) fn unsupported(&mut self, feature: &'static str, place: &Place<'_>) {
-        if self.unsupported.insert(feature) {
-            let message = format!("Not supported by this version of the executor: {feature}");
-            self.findings.error(code::UNSUPPORTED_FEATURE, place, message);
-        }
+        Some(self.one_of(node, "QueryLanguage", &["JSONPath", "JSONata"], place)?? == "JSONata")
     }
 }

@@ -105,11 +105,7 @@ impl Compiler<'_> {
             return Some(Some(Dynamic::Expression(expression)));
         }
         if let Some(member) = node.member(PERCENTAGE[0]) {
-            let percentage = self.number(&member.value).filter(|number| (0.0..=100.0).contains(number));
-            if percentage.is_none() {
-                let message = "The value must be a number from 0 to 100";
-                self.findings.schema(&place.member(member), message);
-            }
+            let percentage = self.real(&member.value, 0.0, 100.0, &place.member(member));
             return percentage.map(|percentage| Some(Dynamic::Constant(percentage)));
         }
         let Some(member) = node.member(PERCENTAGE[1]) else { return Some(None) };
@@ -351,24 +347,6 @@ impl Compiler<'_> {
         Some((transformation, output))
     }
 
-    /// A field with one of a few values.
-    pub(super) fn one_of(
-        &mut self,
-        node: &Node,
-        field: &str,
-        values: &[&'static str],
-        place: &Place<'_>,
-    ) -> Optional<&'static str> {
-        let Some(member) = node.member(field) else { return Some(None) };
-        let found = values.iter().copied().find(|value| member.value.as_str() == Some(value));
-        if found.is_none() {
-            let list = values.join(", ");
-            let message = format!("The field '{field}' should have one of these values: [{list}]");
-            self.findings.schema(&place.member(member), message);
-        }
-        found.map(Some)
-    }
-
     /// `Label`
     fn label(&mut self, node: &Node, place: &Place<'_>) -> Optional<Str> {
         let Some(member) = node.member("Label") else { return Some(None) };
@@ -377,13 +355,15 @@ impl Compiler<'_> {
         let refused = |c: char| c.is_control() || c.is_whitespace() || r#"?*<>{}[]:;,\|^~$#%&`""#.contains(c);
         let length = label.chars().count();
         if length == 0 || length > LABEL_CHARS_MAX {
-            let message = format!("The label has {length} characters; 1 to {LABEL_CHARS_MAX} are allowed");
+            let message =
+                format!("The label exceeds the {LABEL_CHARS_MAX}-character limit allowed by the service");
+            let message = if length == 0 { "The label is empty".to_owned() } else { message };
             self.findings.error(code::INVALID_LABEL_NAME, &place, message);
         } else if let Some(character) = label.chars().find(|c| refused(*c)) {
             let message = format!("The label holds the character {character:?}, which is not allowed");
             self.findings.error(code::INVALID_LABEL_NAME, &place, message);
         } else if !self.labels.insert(label.to_owned()) {
-            let message = format!("The label '{label}' appears more than once in the machine");
+            let message = format!("Duplicate Label name: {label}");
             self.findings.error(code::DUPLICATE_LABEL_NAME, &place, message);
         }
         Some(Some(Str::from(label)))

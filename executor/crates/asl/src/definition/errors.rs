@@ -25,6 +25,7 @@ impl Compiler<'_> {
             let place = place.item(index, item);
             built.push(self.retrier(item, index + 1 == items.len(), &place));
         }
+        self.remark_repeated_names(items, &place);
         built.into_iter().collect()
     }
 
@@ -46,6 +47,7 @@ impl Compiler<'_> {
             let around = format!("Catch[{index}]/");
             built.push(self.catcher(item, last, targets, jsonata.then_some(&*around), &place));
         }
+        self.remark_repeated_names(items, &place);
         built.into_iter().collect()
     }
 
@@ -82,25 +84,11 @@ impl Compiler<'_> {
 
     fn backoff_rate(&mut self, node: &Node, place: &Place<'_>) -> f64 {
         let Some(member) = node.member("BackoffRate") else { return 2.0 };
-        let rate = self.number(&member.value).filter(|rate| *rate >= 1.0);
-        rate.unwrap_or_else(|| {
-            let message = "The field 'BackoffRate' must be a number not less than 1.0";
-            self.findings.schema(&place.member(member), message);
-            2.0
-        })
+        self.real(&member.value, 1.0, f64::MAX, &place.member(member)).unwrap_or(2.0)
     }
 
     fn full_jitter(&mut self, node: &Node, place: &Place<'_>) -> bool {
-        let Some(member) = node.member("JitterStrategy") else { return false };
-        match member.value.as_str() {
-            Some("FULL") => true,
-            Some("NONE") => false,
-            _ => {
-                let message = "The field 'JitterStrategy' should have one of these values: [FULL, NONE]";
-                self.findings.schema(&place.member(member), message);
-                false
-            }
-        }
+        self.one_of(node, "JitterStrategy", &["NONE", "FULL"], place).flatten() == Some("FULL")
     }
 
     /// `jsonata` is the catcher's place below a JSONata state.
@@ -116,7 +104,7 @@ impl Compiler<'_> {
         let unspoken = if jsonata.is_some() { "ResultPath" } else { "Output" };
         for member in node.members().unwrap_or_default() {
             if member.name == unspoken {
-                self.other_language(member, jsonata.is_some(), place);
+                self.field_of_other_language(member, jsonata.is_some(), place);
             } else if !fields::CATCHER.contains(&member.name.as_str()) {
                 let note = self.suggestion(&member.name, fields::CATCHER.iter().copied());
                 self.unsupported_field(member, note, place);
@@ -153,17 +141,16 @@ impl Compiler<'_> {
         let mut names = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
             let place = place.item(index, item);
-            names.push(self.string(item, &place).map(Str::from));
+            let name = self.string(item, &place);
+            if let Some(name) = name.filter(|name| name.starts_with("States.")) {
+                self.remark_unknown_name(name, &place);
+            }
+            names.push(name.map(Str::from));
         }
         let names: Option<Box<[Str]>> = names.into_iter().collect();
         let names = names?;
-        if names.iter().any(|name| name == ALL) {
-            if names.len() > 1 {
-                self.findings.schema(&place, "'States.ALL' must appear alone in 'ErrorEquals'");
-            }
-            if !last {
-                self.findings.schema(&place, "'States.ALL' may appear only in the last entry");
-            }
+        if names.iter().any(|name| name == ALL) && (names.len() > 1 || !last) {
+            self.findings.schema(&place, "States.ALL must appear alone and at end of list");
         }
         Some(names)
     }

@@ -149,6 +149,26 @@ pub(super) fn state_allows(kind: &str, field: &str, jsonata: bool, tcsl: bool) -
     (named && spoken) || (tcsl && kind == "Pass" && field == "ResultSelector")
 }
 
+/// Why a state of this type may not have the field: the words of AWS. `None` where it may.
+pub(super) fn refusal(kind: &str, field: &str, jsonata: bool, tcsl: bool) -> Option<Refusal> {
+    if state_allows(kind, field, jsonata, tcsl) {
+        None
+    } else if state_allows(kind, field, !jsonata, tcsl) {
+        Some(Refusal::OtherLanguage)
+    } else {
+        Some(Refusal::Unknown)
+    }
+}
+
+/// Why a field does not belong to a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// States of this type have no such field.
+    Unknown,
+    /// They have it in the other query language.
+    OtherLanguage,
+}
+
 /// A number's bounds, both included.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Range {
@@ -234,16 +254,53 @@ impl Compiler<'_> {
             return None;
         };
         if number < range.min as f64 {
-            let message = format!("The value must not be less than {}", range.min);
+            let message = format!("Minimum value is {}", range.min);
             self.findings.schema(place, message);
             return None;
         }
         if number > range.max as f64 {
-            let message = format!("The value must not be greater than {}", range.max);
+            let message = format!("Maximum value is {}", range.max);
             self.findings.schema(place, message);
             return None;
         }
         Some(number as u64)
+    }
+
+    /// A number within these bounds, both included; their words are those of AWS.
+    pub(super) fn real(&mut self, node: &Node, min: f64, max: f64, place: &Place<'_>) -> Option<f64> {
+        let Some(number) = self.number(node) else {
+            self.findings.schema(place, "Expected value of type Number");
+            return None;
+        };
+        if number < min {
+            self.findings.schema(place, format!("Minimum value is {min:?}"));
+            return None;
+        }
+        if number > max {
+            self.findings.schema(place, format!("Maximum value is {max:?}"));
+            return None;
+        }
+        Some(number)
+    }
+
+    /// A field with one of a few values. The outer `None` is an error, the inner an absent field.
+    pub(super) fn one_of(
+        &mut self,
+        node: &Node,
+        field: &str,
+        values: &[&'static str],
+        place: &Place<'_>,
+    ) -> Option<Option<&'static str>> {
+        let Some(member) = node.member(field) else { return Some(None) };
+        let place = place.member(member);
+        let written = self.string(&member.value, &place)?;
+        let found = values.iter().copied().find(|value| *value == written);
+        if found.is_none() {
+            let note = self.suggestion(written, values.iter().copied());
+            let message = format!("Value should be one of the following: [{}]", values.join(", "));
+            self.findings.schema_noted(&place, message, note);
+        }
+        found.map(Some)
     }
 
     /// The double that a number spells.
@@ -264,21 +321,43 @@ impl Compiler<'_> {
         }
     }
 
-    /// The field does not belong there in this query language.
-    pub(super) fn other_language(&mut self, member: &Member, jsonata: bool, place: &Place<'_>) {
-        let (own, other) = if jsonata { ("JSONata", "JSONPath") } else { ("JSONPath", "JSONata") };
-        let message = format!(
-            "The QueryLanguage is set to '{own}', but field '{}' is only supported for the '{other}' QueryLanguage",
-            member.name
-        );
-        self.findings.schema(&place.at(member.name_span), message);
-    }
-
     /// The field does not belong there.
     pub(super) fn unsupported_field(&mut self, member: &Member, note: String, place: &Place<'_>) {
-        let place = place.at(member.name_span);
+        let place = place.within(member).at(member.name_span);
         let message = format!("Field '{}' is not supported", member.name);
         self.findings.schema_noted(&place, message, note);
+    }
+
+    /// The fields of a state that it may not have.
+    pub(super) fn state_fields(&mut self, node: &Node, kind: &'static str, jsonata: bool, place: &Place<'_>) {
+        let tcsl = self.dialect == crate::program::Dialect::Tcsl;
+        for field in node.members().unwrap_or_default() {
+            if self.tcsl_field(kind, field, place) {
+                continue;
+            }
+            match refusal(kind, &field.name, jsonata, tcsl) {
+                None => {}
+                Some(Refusal::Unknown) => {
+                    // In TCSL a Pass has a ResultSelector too.
+                    let known = state_fields(kind).chain(["ResultSelector"]);
+                    let known = known.filter(|name| state_allows(kind, name, jsonata, tcsl));
+                    let note = self.suggestion(&field.name, known);
+                    self.unsupported_field(field, note, place);
+                }
+                Some(Refusal::OtherLanguage) => self.field_of_other_language(field, jsonata, place),
+            }
+        }
+    }
+
+    /// The field exists in the other query language only.
+    pub(super) fn field_of_other_language(&mut self, member: &Member, jsonata: bool, place: &Place<'_>) {
+        let (own, other) = if jsonata { ("JSONata", "JSONPath") } else { ("JSONPath", "JSONata") };
+        let message = format!(
+            "The QueryLanguage is set to '{own}', but field '{}' is only supported for the '{other}' \
+             QueryLanguage",
+            member.name
+        );
+        self.findings.schema(&place.within(member).at(member.name_span), message);
     }
 
     /// Fields that have to be there.
@@ -298,8 +377,8 @@ impl Compiler<'_> {
         let first = present.next();
         let second = present.next();
         if let (Some(_), Some(second)) = (first, second) {
-            let message = format!("Only one of these fields may be used: [{}]", names.join(", "));
-            self.findings.schema(&place.at(second.name_span), message);
+            let message = format!("There should only be one of the following fields: [{}]", names.join(", "));
+            self.findings.schema(&place.within(second).at(second.name_span), message);
             return false;
         }
         true
@@ -308,7 +387,8 @@ impl Compiler<'_> {
     /// Fields of which exactly one has to be there. True when so.
     pub(super) fn exactly_one(&mut self, node: &Node, names: &[&str], place: &Place<'_>) -> bool {
         if names.iter().all(|name| node.get(name).is_none()) {
-            let message = format!("Exactly one of these fields is required: [{}]", names.join(", "));
+            let list = names.join(", ");
+            let message = format!("This object should have only one of the following fields: [{list}]");
             self.findings.schema(place, message);
             return false;
         }

@@ -1,8 +1,8 @@
 //! Collects what is wrong with a definition, and where.
 //!
 //! Purpose: one way to say "this, here". Invariants: a place is spelt as AWS spells it
-//! (`/States/A/Choices[0]/Next`); findings are bounded by [`FINDINGS_MAX`]; positions are turned into lines
-//! and columns once, at the end.
+//! (`/States/A/Choices[0]/Next`) and, for programs, as a JSON pointer (`/States/A/Choices/0/Next`); findings
+//! are bounded by [`FINDINGS_MAX`]; positions are turned into lines and columns once, at the end.
 
 use std::fmt;
 
@@ -12,11 +12,17 @@ use super::{Diagnostic, Severity, code};
 /// More problems than this are counted, not listed.
 pub const FINDINGS_MAX: usize = 200;
 
+/// Bytes of places that are spelt out. A state's name may be almost as long as a definition, and each problem
+/// below it would spell it again; beyond this bound a problem has its line and column only.
+const SPELT_MAX: usize = 8 << 20;
+
 /// A place in the definition: a chain from the value up to the root, kept on the stack.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
     up: Option<&'a Place<'a>>,
     step: Step<'a>,
+    /// AWS's spelling stops before this step; the JSON pointer has it.
+    unspelt: bool,
     pub(super) span: Span,
 }
 
@@ -29,27 +35,56 @@ enum Step<'a> {
 
 impl<'a> Place<'a> {
     pub(super) fn root(span: Span) -> Self {
-        Self { up: None, step: Step::Root, span }
+        Self { up: None, step: Step::Root, unspelt: false, span }
     }
 
     /// A member of the object that stands here.
     pub(super) fn member(&'a self, member: &'a Member) -> Place<'a> {
-        Place { up: Some(self), step: Step::Field(&member.name), span: member.pointed() }
+        Place { up: Some(self), step: Step::Field(&member.name), unspelt: false, span: member.pointed() }
     }
 
     /// A member of this name, where the text has none.
     pub(super) fn field(&'a self, name: &'a str, span: Span) -> Place<'a> {
-        Place { up: Some(self), step: Step::Field(name), span }
+        Place { up: Some(self), step: Step::Field(name), unspelt: false, span }
     }
 
     /// An item of the array that stands here.
     pub(super) fn item(&'a self, index: usize, node: &Node) -> Place<'a> {
-        Place { up: Some(self), step: Step::Item(index), span: node.pointed() }
+        Place { up: Some(self), step: Step::Item(index), unspelt: false, span: node.pointed() }
     }
 
     /// The same place in the spelling, another piece of text to point at.
     pub(super) fn at(&self, span: Span) -> Place<'a> {
         Place { span, ..*self }
+    }
+
+    /// A member where AWS's messages name only the object around it.
+    pub(super) fn within(&'a self, member: &'a Member) -> Place<'a> {
+        Place { unspelt: true, ..self.member(member) }
+    }
+
+    /// An item where AWS's messages name only what is around it.
+    pub(super) fn item_within(&'a self, index: usize, node: &Node) -> Place<'a> {
+        Place { unspelt: true, ..self.item(index, node) }
+    }
+
+    /// As RFC 6901 has it; empty for the whole definition.
+    pub(super) fn pointer(&self) -> String {
+        let mut pointer = self.up.map(Place::pointer).unwrap_or_default();
+        match self.step {
+            Step::Root => {}
+            Step::Field(name) => {
+                pointer.push('/');
+                pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
+            }
+            Step::Item(index) => pointer.push_str(&format!("/{index}")),
+        }
+        pointer
+    }
+
+    /// How many steps it is from the root: 2 for a state of the machine's own.
+    pub(super) fn depth(&self) -> usize {
+        std::iter::successors(self.up, |place| place.up).count()
     }
 
     fn is_root(&self) -> bool {
@@ -60,6 +95,7 @@ impl<'a> Place<'a> {
 impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.step, self.up) {
+            (_, Some(up)) if self.unspelt => write!(f, "{up}"),
             (Step::Field(name), Some(up)) if up.is_root() => write!(f, "/{name}"),
             (Step::Field(name), Some(up)) => write!(f, "{up}/{name}"),
             (Step::Item(index), Some(up)) if !up.is_root() => write!(f, "{up}[{index}]"),
@@ -74,15 +110,26 @@ pub(super) struct Findings {
     list: Vec<(Span, Diagnostic)>,
     errors: bool,
     dropped: usize,
+    spelt: usize,
 }
 
 impl Findings {
     /// A problem for which the definition is refused.
     pub(super) fn error(&mut self, code: &'static str, place: &Place<'_>, message: impl Into<String>) {
-        self.push(Severity::Error, code, place.to_string(), place.span, message.into());
+        self.push_at(Severity::Error, code, place, message.into());
     }
 
-    /// A problem that has no location in AWS's answers.
+    /// A problem that has a place, but no location in AWS's answers.
+    pub(super) fn error_unlocated(
+        &mut self,
+        code: &'static str,
+        place: &Place<'_>,
+        message: impl Into<String>,
+    ) {
+        self.push(Severity::Error, code, Spelling::pointer_only(place), place.span, message.into());
+    }
+
+    /// A problem of the text itself.
     pub(super) fn error_nowhere(
         &mut self,
         code: &'static str,
@@ -90,7 +137,8 @@ impl Findings {
         location: String,
         message: impl Into<String>,
     ) {
-        self.push(Severity::Error, code, location, span, message.into());
+        let spelling = Spelling { location, pointer: String::new() };
+        self.push(Severity::Error, code, spelling, span, message.into());
     }
 
     /// The most frequent kind of error.
@@ -100,7 +148,20 @@ impl Findings {
 
     /// A remark: the definition is accepted.
     pub(super) fn warning(&mut self, code: &'static str, place: &Place<'_>, message: impl Into<String>) {
-        self.push(Severity::Warning, code, place.to_string(), place.span, message.into());
+        self.push_at(Severity::Warning, code, place, message.into());
+    }
+
+    /// A remark with a note.
+    pub(super) fn warning_noted(
+        &mut self,
+        code: &'static str,
+        place: &Place<'_>,
+        message: impl Into<String>,
+        note: String,
+    ) {
+        let before = self.list.len();
+        self.warning(code, place, message);
+        self.note(before, note);
     }
 
     /// A schema error in AWS's words, with the reason in ours.
@@ -118,25 +179,35 @@ impl Findings {
     ) {
         let before = self.list.len();
         self.error(code, place, message);
-        if let Some((_, last)) = self.list.get_mut(before) {
-            last.note = note;
+        self.note(before, note);
+    }
+
+    /// Adds a note to the finding at this index, where it was listed.
+    pub(super) fn note(&mut self, index: usize, note: String) {
+        if let Some((_, finding)) = self.list.get_mut(index) {
+            finding.note = note;
         }
+    }
+
+    fn push_at(&mut self, severity: Severity, code: &'static str, place: &Place<'_>, message: String) {
+        // Spelt only where it is kept: a definition may have 100,000 problems.
+        let full = self.list.len() >= FINDINGS_MAX || self.spelt > SPELT_MAX;
+        let spelling = if full { Spelling::default() } else { Spelling::of(place) };
+        self.spelt += spelling.location.len() + spelling.pointer.len();
+        self.push(severity, code, spelling, place.span, message);
     }
 
     fn push(
         &mut self,
         severity: Severity,
         code: &'static str,
-        location: String,
+        spelling: Spelling,
         span: Span,
         message: String,
     ) {
-        let note = String::new();
         self.errors |= severity == Severity::Error;
         if self.list.len() < FINDINGS_MAX {
-            let diagnostic =
-                Diagnostic { severity, code, message, location, note, line: 0, column: 0, length: 0 };
-            self.list.push((span, diagnostic));
+            self.list.push((span, unplaced(severity, code, spelling, message)));
         } else {
             self.dropped += 1;
         }
@@ -153,10 +224,9 @@ impl Findings {
             let message = format!("{} more problems are not listed; repair these first", self.dropped);
             let severity = if self.errors { Severity::Error } else { Severity::Warning };
             let code = code::SCHEMA_VALIDATION_FAILED;
-            let (location, note) = ("/".to_owned(), String::new());
-            let diagnostic =
-                Diagnostic { severity, code, message, location, note, line: 0, column: 0, length: 0 };
-            self.list.push((Span::new(text.len(), text.len()), diagnostic));
+            let spelling = Spelling { location: "/".to_owned(), pointer: String::new() };
+            let finding = unplaced(severity, code, spelling, message);
+            self.list.push((Span::new(text.len(), text.len()), finding));
         }
         self.list.sort_by_key(|(span, _)| span.start);
         let mut positions = Positions::new(text);
@@ -168,6 +238,30 @@ impl Findings {
         };
         self.list.into_iter().map(place).collect()
     }
+}
+
+/// A place in both spellings.
+#[derive(Debug, Default)]
+struct Spelling {
+    location: String,
+    pointer: String,
+}
+
+impl Spelling {
+    fn of(place: &Place<'_>) -> Self {
+        Self { location: place.to_string(), pointer: place.pointer() }
+    }
+
+    fn pointer_only(place: &Place<'_>) -> Self {
+        Self { location: String::new(), pointer: place.pointer() }
+    }
+}
+
+/// A finding whose line and column are not known yet.
+fn unplaced(severity: Severity, code: &'static str, spelling: Spelling, message: String) -> Diagnostic {
+    let Spelling { location, pointer } = spelling;
+    let note = String::new();
+    Diagnostic { severity, code, message, location, pointer, note, line: 0, column: 0, length: 0 }
 }
 
 /// Turns rising byte offsets into lines and columns in one walk over the text.
@@ -220,12 +314,42 @@ mod tests {
     }
 
     #[test]
+    fn pointers_are_escaped_and_go_on_where_aws_s_spelling_stops() {
+        let node = Node { span: Span::new(0, 0), shape: super::super::json::Shape::Null };
+        let empty = || Node { span: Span::new(0, 0), shape: super::super::json::Shape::Null };
+        let member = |name: &str| Member { name: name.into(), name_span: Span::new(0, 0), value: empty() };
+        let names = ["States", "a/b~c", "Parameters", "x.$"].map(member);
+        let root = Place::root(Span::new(0, 0));
+        let states = root.member(&names[0]);
+        let state = states.member(&names[1]);
+        let template = state.member(&names[2]);
+        let item = template.item_within(3, &node);
+        let field = item.within(&names[3]);
+        assert_eq!(field.to_string(), "/States/a/b~c/Parameters");
+        assert_eq!(field.pointer(), "/States/a~1b~0c/Parameters/3/x.$");
+        assert_eq!((root.pointer().as_str(), root.within(&names[3]).to_string().as_str()), ("", "/"));
+    }
+
+    #[test]
     fn columns_count_characters_and_lines_count_from_one() {
         let text = "a\n\u{4e2d}\u{6587}x\r\ny";
         let mut positions = Positions::new(text);
         assert_eq!(positions.line_and_column(0), (1, 1));
         assert_eq!(positions.line_and_column(text.find('x').expect("in text")), (2, 3));
         assert_eq!(positions.line_and_column(text.len()), (3, 2));
+    }
+
+    #[test]
+    fn places_beyond_their_bound_are_not_spelt() {
+        let node = Node { span: Span::new(0, 0), shape: super::super::json::Shape::Null };
+        let long = Member { name: "x".repeat(1 << 20), name_span: Span::new(0, 0), value: node };
+        let (mut findings, root) = (Findings::default(), Place::root(Span::new(0, 0)));
+        for _ in 0..FINDINGS_MAX {
+            findings.schema(&root.member(&long), "x");
+        }
+        let list = findings.finish("{}");
+        let spelt: usize = list.iter().map(|one| one.location.len() + one.pointer.len()).sum();
+        assert!((SPELT_MAX..2 * SPELT_MAX).contains(&spelt) && list.len() == FINDINGS_MAX, "{spelt}");
     }
 
     #[test]

@@ -6,8 +6,9 @@ use super::code;
 use super::compile::Compiler;
 use super::findings::Place;
 use super::json::{Member, Node, Shape, Span};
+use crate::intrinsic::Intrinsic;
 use crate::path::{Path, ReferencePath, Root};
-use crate::program::{JsonPathFlow, ResultPath, Selection};
+use crate::program::{JsonPathFlow, ResultPath, Selection, Text};
 use crate::template::Template;
 use crate::value::{JsonLimits, Value};
 
@@ -50,17 +51,36 @@ impl Compiler<'_> {
         }
     }
 
-    /// `ErrorPath` or `CausePath`: a path, or an intrinsic function.
-    pub(super) fn text_path(&mut self, node: &Node, place: &Place<'_>) -> Option<Path> {
-        if node.as_str().is_some_and(is_intrinsic) {
-            self.unsupported_intrinsic(place);
-            return None;
+    /// A path that names exactly one place.
+    pub(super) fn reference_path(&mut self, node: &Node, place: &Place<'_>) -> Option<Path> {
+        let path = self.path(node, place)?;
+        match ReferencePath::parse(path.text()) {
+            Ok(reference) => Some(reference.as_path().clone()),
+            Err(error) => {
+                self.findings.schema(place, format!("Value is not a Reference Path: {error}"));
+                None
+            }
         }
-        self.path(node, place)
     }
 
-    fn unsupported_intrinsic(&mut self, place: &Place<'_>) {
-        self.unsupported("intrinsic functions", place);
+    /// `ErrorPath` or `CausePath`: a path, or an intrinsic function.
+    pub(super) fn text_path(&mut self, node: &Node, place: &Place<'_>) -> Option<Text> {
+        let Some(text) = node.as_str().filter(|text| is_intrinsic(text)) else {
+            return self.reference_path(node, place).map(Text::Path);
+        };
+        let note = match Intrinsic::parse(text) {
+            Ok(intrinsic) if intrinsic.is_allowed_in_fail() => {
+                return Some(Text::Intrinsic(intrinsic));
+            }
+            Ok(intrinsic) => {
+                let names = Intrinsic::names_in_fail().collect::<Vec<_>>().join(", ");
+                format!("A Fail state cannot call '{}'; it can call {names}", intrinsic.name())
+            }
+            Err(error) => error.to_string(),
+        };
+        let message = "Value must be a valid JSONPath or a valid intrinsic function call";
+        self.findings.schema_noted(place, message, note);
+        None
     }
 
     /// `ResultPath` of a state or a catcher.
@@ -79,6 +99,10 @@ impl Compiler<'_> {
             Ok(_) => {
                 let message = "Value is not a Reference Path: it has to start at the state's input, '$'";
                 self.findings.schema(&place, message);
+                None
+            }
+            Err(error) if !text.starts_with('$') => {
+                self.findings.schema_noted(&place, "Value must be a valid JSONPath.", error.to_string());
                 None
             }
             Err(error) => {
@@ -132,6 +156,12 @@ impl Compiler<'_> {
         if !self.template_fields(node, place) {
             return None;
         }
+        if node.as_str().is_some_and(looks_evaluated) {
+            // Step Functions takes any JSON for a template, and a text as it stands.
+            let message = "The value looks evaluated, but stays text; write an object with a field whose name \
+                           ends in '.$'";
+            self.findings.warning(code::NO_DOLLAR, place, message);
+        }
         let value = self.value(node, place)?;
         match Template::compile(&value) {
             Ok(template) => Some(template),
@@ -160,18 +190,18 @@ impl Compiler<'_> {
                                 "The fields '{stripped}' and '{}' stand for the same field",
                                 member.name
                             );
-                            self.findings.schema(&place.at(member.name_span), message);
+                            self.findings.schema(&place.within(member).at(member.name_span), message);
                             sound = false;
                         }
                         continue;
                     }
                     self.remark_literal_expression(member, place);
-                    sound &= self.template_fields(&member.value, place);
+                    sound &= self.template_fields(&member.value, &place.within(member));
                 }
             }
             Shape::Array(items) => {
-                for item in items {
-                    sound &= self.template_fields(item, place);
+                for (index, item) in items.iter().enumerate() {
+                    sound &= self.template_fields(item, &place.item_within(index, item));
                 }
             }
             _ => {}
@@ -181,12 +211,12 @@ impl Compiler<'_> {
 
     /// The value of a `.$` member.
     fn expression(&mut self, member: &Member, place: &Place<'_>) -> bool {
-        let spot = place.at(member.pointed());
+        let spot = place.within(member);
         let note = match member.value.as_str() {
-            Some(text) if is_intrinsic(text) => {
-                self.unsupported_intrinsic(&spot);
-                return false;
-            }
+            Some(text) if is_intrinsic(text) => match Intrinsic::parse(text) {
+                Ok(_) => return true,
+                Err(error) => error.to_string(),
+            },
             Some(text) if text.starts_with('$') => match Path::parse(text) {
                 Ok(_) => return true,
                 Err(error) => error.to_string(),
@@ -207,7 +237,7 @@ impl Compiler<'_> {
         if member.value.as_str().is_some_and(looks_evaluated) {
             let message =
                 format!("The value looks evaluated; to evaluate it name the field '{}.$'", member.name);
-            self.findings.warning(code::NO_DOLLAR, &place.at(member.pointed()), message);
+            self.findings.warning(code::NO_DOLLAR, &place.within(member), message);
         }
     }
 

@@ -42,13 +42,15 @@ impl Compiler<'_> {
             self.name(member, &state_place);
             built.push(self.state(member, &targets, &state_place));
         }
-        if node.get("StartAt").and_then(Node::as_str).is_some() {
-            self.reach(start, members, &targets, &states_place);
-        }
         if !members.iter().any(|member| is_terminal(&member.value)) {
-            let message = "Workflow has no terminal state";
-            let span = states_place.span;
-            self.findings.error_nowhere(code::MISSING_END_STATE, span, String::new(), message);
+            // AWS gives no location, and looks no further for what cannot be reached.
+            self.findings.error_unlocated(
+                code::MISSING_END_STATE,
+                &states_place,
+                "Workflow has no terminal state",
+            );
+        } else if node.get("StartAt").and_then(Node::as_str).is_some() {
+            self.reach(start, members, &targets, &states_place);
         }
         let states: Option<Vec<State>> = built.into_iter().collect();
         let graph = Graph { start: start?, states: states?.into_boxed_slice() };
@@ -59,14 +61,15 @@ impl Compiler<'_> {
         let length = member.name.chars().count();
         if length > STATE_NAME_MAX {
             let message =
-                format!("The state name has {length} characters; at most {STATE_NAME_MAX} are allowed");
-            self.findings.error(code::INVALID_STATE_NAME, place, message);
+                format!("The state name exceeds the {STATE_NAME_MAX}-character limit allowed by the service");
+            let note = format!("It has {length} characters");
+            self.findings.error_noted(code::INVALID_STATE_NAME, place, message, note);
         }
         if member.name.is_empty() {
             self.findings.error(code::INVALID_STATE_NAME, place, "The state name is empty");
         }
         if !self.names.insert(member.name.clone()) {
-            let message = format!("The state name '{}' appears more than once in the machine", member.name);
+            let message = format!("Duplicate State name: {}", member.name);
             self.findings.error(code::DUPLICATE_STATE_NAME, place, message);
         }
     }
@@ -118,6 +121,7 @@ impl Compiler<'_> {
                 waiting.extend(names.filter_map(|name| targets.get(name)).copied().map(usize::from));
             }
         }
+        self.remark_endless_loop(members, &reached, targets, place);
         for (member, _) in members.iter().zip(&reached).filter(|(_, reached)| !**reached) {
             let place = place.member(member).at(member.name_span);
             let message = format!("State \"{}\" is not reachable.", member.name);
@@ -130,7 +134,7 @@ impl Compiler<'_> {
     }
 }
 
-fn is_terminal(state: &Node) -> bool {
+pub(super) fn is_terminal(state: &Node) -> bool {
     let kind = state.get("Type").and_then(Node::as_str).unwrap_or_default();
     matches!(state.get("End").map(|end| &end.shape), Some(Shape::Bool(true)))
         || ["Succeed", "Fail"].iter().any(|name| name.eq_ignore_ascii_case(kind))

@@ -78,12 +78,18 @@ impl Compiler<'_> {
         self.only(config, fields::PROCESSOR_CONFIG, &place);
         let mode = self.one_of(config, "Mode", &["INLINE", "DISTRIBUTED"], &place)?;
         let kind = self.one_of(config, "ExecutionType", &["STANDARD", "EXPRESS"], &place)?;
+        if mode == Some("INLINE")
+            && let Some(member) = config.member("ExecutionType")
+        {
+            self.unsupported_field(member, "Only a distributed Map has it".to_owned(), &place);
+        }
         if mode != Some("DISTRIBUTED") {
             return Some(None);
         }
         if self.machine == MachineType::Express {
-            let message = "Express state machine does not support Map states in DISTRIBUTED mode";
-            self.findings.schema(&place, message);
+            let message =
+                "The field 'Mode' with value 'DISTRIBUTED' is not supported inside 'EXPRESS' state machines";
+            self.findings.schema(&config.member("Mode").map_or(place, |mode| place.member(mode)), message);
         }
         match kind {
             Some("EXPRESS") => Some(Some(ExecutionType::Express)),
@@ -98,7 +104,7 @@ impl Compiler<'_> {
     /// `ItemsPath`; the outer `None` is an error.
     fn items_path(&mut self, node: &Node, place: &Place<'_>) -> Option<Option<crate::path::Path>> {
         let Some(member) = node.member("ItemsPath") else { return Some(None) };
-        self.path(&member.value, &place.member(member)).map(Some)
+        self.reference_path(&member.value, &place.member(member)).map(Some)
     }
 
     /// `Items`: an array, or an expression that gives one.
@@ -128,7 +134,7 @@ impl Compiler<'_> {
             return None;
         }
         if let Some(member) = node.member(FIELDS[1]) {
-            return self.path(&member.value, &place.member(member)).map(Dynamic::Path);
+            return self.reference_path(&member.value, &place.member(member)).map(Dynamic::Path);
         }
         if jsonata && let Some(expression) = self.query_expression(node, FIELDS[0], place)? {
             return Some(Dynamic::Expression(expression));

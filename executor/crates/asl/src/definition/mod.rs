@@ -8,10 +8,11 @@
 //! are known.
 //!
 //! Rooms: `json` (the reader), `findings` (problems and places), `fields` (which fields stand where),
-//! `compile` (machine and graphs), `states` (one state), `alone` (one state without a machine), `errors` (Retry and Catch), `choice` (rules),
-//! `map` (Map states), `distributed` (what only distributed ones have), `flow` (paths and templates), `query`
-//! (JSONata), `assign` and `scopes` (variables), `suggest` (what a misspelt name may have meant),
-//! `render` (diagnostics for people).
+//! `compile` (machine and graphs), `states` (one state), `alone` (one without a machine), `errors` (Retry
+//! and Catch), `choice` (rules), `map` (Map states), `distributed` (what only distributed ones have), `flow` (paths and templates), `query` (JSONata),
+//! `assign` and `scopes` (variables), `tcsl` (what the dialect has and has not), `suggest` (what a misspelt name may have
+//! meant), `remarks` and `unused` (warnings about what is allowed and hardly meant), `render` (diagnostics for people),
+//! `catalog` (what each code means).
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use compile::Whole;
 
 mod alone;
 mod assign;
+pub mod catalog;
 mod choice;
 mod compile;
 mod distributed;
@@ -31,31 +33,35 @@ mod graph;
 mod json;
 mod map;
 mod query;
+mod remarks;
 mod render;
 mod scopes;
 mod states;
 mod suggest;
+mod tcsl;
+mod unused;
 
+pub use alone::TESTED_STATE;
 pub use findings::FINDINGS_MAX;
 pub use json::{DEPTH_MAX, JsonProblem, JsonProblemKind, explain as explain_json};
 pub use render::{Style, render};
 
 /// The longest definition, in bytes.
 pub const DEFINITION_BYTES_MAX: usize = 1 << 20;
-/// The name of a state that is defined alone, as AWS calls it.
-pub const TESTED_STATE: &str = "StateName";
 /// The longest name of a state, in characters.
 pub const STATE_NAME_MAX: usize = 80;
 /// The most states of one graph, so that an index fits [`crate::program::StateIndex`].
 pub const STATES_MAX: usize = u16::MAX as usize;
 
-/// Stable codes of diagnostics. All but the last are those of `ValidateStateMachineDefinition`.
+/// Stable codes of diagnostics. What each means, and which are those of `ValidateStateMachineDefinition`:
+/// [`catalog`].
 pub mod code {
     /// The text is not JSON.
     pub const INVALID_JSON_DESCRIPTION: &str = "INVALID_JSON_DESCRIPTION";
     /// A field is missing, unknown, or has a wrong value.
     pub const SCHEMA_VALIDATION_FAILED: &str = "SCHEMA_VALIDATION_FAILED";
-    /// A Task's `Resource` is not an ARN (or QRN).
+    /// TCSL: a Task's `Resource` is neither a QRN nor an ARN. In ASL that is a schema error, as in AWS's answers,
+    /// although its documentation has this code.
     pub const INVALID_RESOURCE: &str = "INVALID_RESOURCE";
     /// No state ends the workflow, the branch or the item processor.
     pub const MISSING_END_STATE: &str = "MISSING_END_STATE";
@@ -83,8 +89,18 @@ pub mod code {
     pub const INVALID_JSONATA_EXPRESSION: &str = "INVALID_JSONATA_EXPRESSION";
     /// JSONata that Step Functions does not have, or not in this field.
     pub const UNSUPPORTED_JSONATA_EXPRESSION: &str = "UNSUPPORTED_JSONATA_EXPRESSION";
-    /// Part of the language, not of this version.
-    pub const UNSUPPORTED_FEATURE: &str = "UNSUPPORTED_FEATURE";
+    /// Warning: an error's name begins with `States.`, but the language has no such error.
+    pub const UNKNOWN_ERROR_NAME: &str = "UNKNOWN_ERROR_NAME";
+    /// Warning: a Fail state's `Error` begins with `States.`, which is the language's own.
+    pub const RESERVED_ERROR_NAME: &str = "RESERVED_ERROR_NAME";
+    /// Warning: an earlier entry of `Retry` or `Catch` has the same error's name.
+    pub const REPEATED_ERROR_NAME: &str = "REPEATED_ERROR_NAME";
+    /// Warning: a variable is assigned and never read.
+    pub const UNUSED_VARIABLE: &str = "UNUSED_VARIABLE";
+    /// Warning: from this state no terminal state can be reached.
+    pub const ENDLESS_LOOP: &str = "ENDLESS_LOOP";
+    /// Warning, TCSL: a field of ASL that ASW does not document.
+    pub const UNDOCUMENTED_FIELD: &str = "UNDOCUMENTED_FIELD";
 }
 
 /// How bad it is.
@@ -108,6 +124,9 @@ pub struct Diagnostic {
     /// The place as AWS spells it, for example `/States/Pay/Choices[0]/Next`; `/` is the whole definition;
     /// empty where AWS names none.
     pub location: String,
+    /// The place as a JSON pointer (RFC 6901), for example `/States/Pay/Choices/0/Next`. Goes on where AWS's
+    /// spelling stops at a whole state or template; empty is the whole definition.
+    pub pointer: String,
     /// From 1.
     pub line: u32,
     /// From 1, in characters.
@@ -126,13 +145,11 @@ impl std::fmt::Display for Diagnostic {
     }
 }
 
-/// The first feature of a later version, where nothing else stands against the definition. A definition
-/// that is wrong in itself is refused for that.
-pub fn only_unsupported(diagnostics: &[Diagnostic]) -> Option<&Diagnostic> {
-    let mut errors = diagnostics.iter().filter(|one| one.severity == Severity::Error);
-    let first = errors.next()?;
-    let unsupported = |one: &Diagnostic| one.code == code::UNSUPPORTED_FEATURE;
-    (unsupported(first) && errors.all(unsupported)).then_some(first)
+/// The message of AWS's InvalidDefinition error: all errors among these.
+pub fn invalid_definition(diagnostics: &[Diagnostic]) -> String {
+    let errors = diagnostics.iter().filter(|one| one.severity == Severity::Error);
+    let told: Vec<String> = errors.map(ToString::to_string).collect();
+    format!("Invalid State Machine Definition: '{}'", told.join(", "))
 }
 
 /// The type of a machine, which decides what its tasks may do.

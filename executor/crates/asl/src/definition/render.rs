@@ -88,17 +88,19 @@ fn one(out: &mut String, lines: &[&str], diagnostic: &Diagnostic, filename: &str
 
 /// The part of a line around a place: the text, columns before the carets, and how many carets.
 fn window(line: &str, column: usize, length: usize) -> (String, usize, usize) {
-    let line: Vec<char> = line.trim_end_matches('\r').chars().collect();
-    let start = if line.len() <= SHOWN_MAX { 0 } else { column.saturating_sub(BEFORE_MAX).min(line.len()) };
-    let end = (start + SHOWN_MAX).min(line.len());
+    let line = line.trim_end_matches('\r');
+    // No copy of the line: it may be a mebibyte long, and stand under two hundred diagnostics.
+    let long = line.chars().nth(SHOWN_MAX).is_some();
+    let start = if long { column.saturating_sub(BEFORE_MAX) } else { 0 };
+    let mut rest = line.chars().skip(start);
     let mut shown = String::new();
     let (mut indent, mut carets) = (0, 0);
     if start > 0 {
         shown.push('…');
         indent += 1;
     }
-    for (at, character) in line.iter().enumerate().take(end).skip(start) {
-        let character = if character.is_control() { ' ' } else { *character };
+    for (at, character) in (start..).zip(rest.by_ref().take(SHOWN_MAX)) {
+        let character = if character.is_control() { ' ' } else { character };
         shown.push(character);
         if at < column {
             indent += cells(character);
@@ -106,7 +108,7 @@ fn window(line: &str, column: usize, length: usize) -> (String, usize, usize) {
             carets += cells(character);
         }
     }
-    if end < line.len() {
+    if rest.next().is_some() {
         shown.push('…');
     }
     (shown, indent, carets)

@@ -8,7 +8,7 @@ use super::findings::Place;
 use super::graph::Targets;
 use super::json::{Member, Node, Shape};
 use super::query::Reads;
-use crate::program::{DataFlow, Dialect, Dynamic, JsonPathFlow, Kind, Next, State, TaskState, Wait};
+use crate::program::{DataFlow, Dialect, Dynamic, JsonPathFlow, Kind, Next, State, TaskState, Text, Wait};
 use crate::timestamp::Timestamp;
 use crate::value::Str;
 
@@ -28,7 +28,7 @@ impl Compiler<'_> {
         self.object(node, place)?;
         let kind = self.kind_name(node, place)?;
         let jsonata = self.state_language(node, place);
-        self.state_fields(kind, node, jsonata, place);
+        self.state_fields(node, kind, jsonata, place);
         self.string_field(node, "Comment", place);
         let next = self.next(kind, node, targets, place);
         let retry = self.retry(node, place);
@@ -50,27 +50,10 @@ impl Compiler<'_> {
         })
     }
 
-    /// The fields that a state of this type and language has not.
-    fn state_fields(&mut self, kind: &str, node: &Node, jsonata: bool, place: &Place<'_>) {
-        let tcsl = self.dialect == Dialect::Tcsl;
-        for field in node.members().unwrap_or_default() {
-            if fields::state_allows(kind, &field.name, jsonata, tcsl) {
-                continue;
-            }
-            if fields::state_allows(kind, &field.name, !jsonata, tcsl) {
-                self.other_language(field, jsonata, place);
-                continue;
-            }
-            let known =
-                fields::state_fields(kind).filter(|name| fields::state_allows(kind, name, jsonata, tcsl));
-            let note = self.suggestion(&field.name, known);
-            self.unsupported_field(field, note, place);
-        }
-    }
-
     fn state_language(&mut self, node: &Node, place: &Place<'_>) -> bool {
         let own = self.query_language(node, place);
-        if self.jsonata && own == Some(false) {
+        // Recorded of the machine's own states; inside of branches and item processors, definitions in use have it.
+        if self.jsonata && own == Some(false) && place.depth() == 2 {
             let message = "'QueryLanguage' can not be 'JSONPath' if set to 'JSONata' for whole state machine";
             self.findings.schema(place, message);
         }
@@ -168,16 +151,16 @@ impl Compiler<'_> {
         Some(Kind::Fail { error: error?, cause: cause? })
     }
 
-    /// A text, or the path or expression that gives one. The outer `None` is an error, the inner an absent pair.
+    /// A text, or what gives one. The outer `None` is an error, the inner an absent pair.
     fn text_or_path(
         &mut self,
         node: &Node,
         [constant, path]: [&'static str; 2],
         jsonata: bool,
         place: &Place<'_>,
-    ) -> Option<Option<Dynamic<Str>>> {
+    ) -> Option<Option<Text>> {
         if jsonata && let Some(expression) = self.query_expression(node, constant, place)? {
-            return Some(Some(Dynamic::Expression(expression)));
+            return Some(Some(Text::Expression(expression)));
         }
         if !self.exclusive(node, &[constant, path], place) {
             return None;
@@ -185,21 +168,24 @@ impl Compiler<'_> {
         if let Some(member) = node.member(constant) {
             let place = place.member(member);
             let text = self.string(&member.value, &place)?;
+            if constant == "Error" && text.starts_with("States.") {
+                self.remark_reserved_name(text, &place);
+            }
             if !jsonata && (text.starts_with("$.") || text.starts_with("$$.")) {
                 let message = format!("The value looks like a path; to evaluate it name the field '{path}'");
                 self.findings.warning(code::NO_PATH, &place, message);
             }
-            return Some(Some(Dynamic::Constant(Str::from(text))));
+            return Some(Some(Text::Constant(Str::from(text))));
         }
         let Some(member) = node.member(path) else { return Some(None) };
         let place = place.member(member);
-        self.text_path(&member.value, &place).map(|path| Some(Dynamic::Path(path)))
+        self.text_path(&member.value, &place).map(Some)
     }
 
     fn wait(&mut self, node: &Node, jsonata: bool, place: &Place<'_>) -> Option<Wait> {
         let forms: &[&str] = match jsonata {
             true => &["Seconds", "Timestamp"],
-            false => &["Seconds", "SecondsPath", "Timestamp", "TimestampPath"],
+            false => &["SecondsPath", "Seconds", "TimestampPath", "Timestamp"],
         };
         if !self.exactly_one(node, forms, place) {
             return None;
@@ -211,11 +197,11 @@ impl Compiler<'_> {
             return Some(Wait::Until(Dynamic::Expression(expression)));
         }
         if let Some(member) = node.member("SecondsPath") {
-            let path = self.path(&member.value, &place.member(member))?;
+            let path = self.reference_path(&member.value, &place.member(member))?;
             return Some(Wait::Seconds(Dynamic::Path(path)));
         }
         if let Some(member) = node.member("TimestampPath") {
-            let path = self.path(&member.value, &place.member(member))?;
+            let path = self.reference_path(&member.value, &place.member(member))?;
             return Some(Wait::Until(Dynamic::Path(path)));
         }
         let member = node.member("Timestamp")?;
@@ -223,8 +209,8 @@ impl Compiler<'_> {
         let text = self.string(&member.value, &place)?;
         let parsed = Timestamp::parse(text);
         if parsed.is_err() {
-            let message = "Value must be a valid RFC 3339 timestamp such as 2016-03-14T01:59:00Z";
-            self.findings.schema(&place, message);
+            let note = "Written like 2016-03-14T01:59:00Z or 2016-03-14T01:59:00.5+02:00".to_owned();
+            self.findings.schema_noted(&place, "String does not match RFC3339 timestamp", note);
         }
         parsed.ok().map(|instant| Wait::Until(Dynamic::Constant(instant)))
     }
@@ -280,7 +266,7 @@ impl Compiler<'_> {
             return self.dynamic_integer(node, constant, Range::POSITIVE, jsonata, place);
         }
         let Some(member) = node.member(path) else { return Some(None) };
-        self.path(&member.value, &place.member(member)).map(|path| Some(Dynamic::Path(path)))
+        self.reference_path(&member.value, &place.member(member)).map(|path| Some(Dynamic::Path(path)))
     }
 
     /// `Resource`: an ARN, in TCSL also a QRN.
@@ -288,15 +274,17 @@ impl Compiler<'_> {
         let member = node.member("Resource")?;
         let place = place.member(member);
         let text = self.string(&member.value, &place)?;
+        let qrn = self.dialect == Dialect::Tcsl && text.starts_with("qrn:");
+        if qrn && !self.tcsl_resource(text, &place) {
+            return None;
+        }
         let arn = text.starts_with("arn:") && text.split(':').count() >= 6;
-        let qrn = text.starts_with("qrn:") && text.split(':').count() >= 6;
-        let valid = arn || (qrn && self.dialect == Dialect::Tcsl);
-        if !valid {
-            let message = match self.dialect {
-                Dialect::Asl => "Value is not a valid resource ARN",
-                Dialect::Tcsl => "Value is not a valid resource QRN or ARN",
+        if !arn && !qrn {
+            let (code, message) = match self.dialect {
+                Dialect::Asl => (code::SCHEMA_VALIDATION_FAILED, "Value is not a valid resource ARN"),
+                Dialect::Tcsl => (code::INVALID_RESOURCE, "Value is not a valid resource QRN or ARN"),
             };
-            self.findings.error(code::INVALID_RESOURCE, &place, message);
+            self.findings.error(code, &place, message);
             return None;
         }
         if self.machine == MachineType::Express {
@@ -308,12 +296,12 @@ impl Compiler<'_> {
     /// What an EXPRESS machine cannot wait for.
     fn express_resource(&mut self, resource: &str, place: &Place<'_>) {
         let pattern = if resource.ends_with(".waitForTaskToken") {
-            // The trailing space stands in AWS's message.
+            // The space at the end stands in AWS's message.
             "'.waitForTaskToken' service integration "
         } else if resource.ends_with(".sync") || resource.ends_with(".sync:2") {
             "'.sync' service integration"
         } else if resource.split(':').nth(5) == Some("activity") {
-            "activities"
+            "Activity ARN"
         } else {
             return;
         };

@@ -30,6 +30,23 @@ impl Compiler<'_> {
     }
 }
 
+/// What a text that is not JSON may have been meant as, judged by what stands at the problem's place; often
+/// nothing.
+pub(super) fn json_hint(text: &str, at: usize) -> &'static str {
+    let before = text[..at].trim_end();
+    let line = text.lines().next().unwrap_or_default();
+    let word = line.split(':').next().unwrap_or_default();
+    let yaml = line == "---" || (word.len() < line.len() && word.chars().all(char::is_alphanumeric));
+    match text[at..].chars().next() {
+        Some('\u{feff}') => "The text begins with a byte order mark; save it as UTF-8 without one",
+        Some('/') => "JSON has no comments; states and machines have a field 'Comment'",
+        Some('\'') => "Strings in JSON stand in double quotes",
+        Some('}' | ']') if before.ends_with(',') => "The comma before it is one too many",
+        _ if yaml => "This looks like YAML; a definition is JSON",
+        _ => "",
+    }
+}
+
 /// The nearest name; of equally near ones the first in the alphabet, so that the order of a map does not
 /// show.
 fn nearest<'n>(written: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {

@@ -10,7 +10,7 @@ use super::context::Context;
 use super::flow;
 use crate::jsonata::Expression;
 use crate::path::{EvalError, Path, Scope};
-use crate::program::Dynamic;
+use crate::program::{Dynamic, Text};
 use crate::timestamp::Timestamp;
 use crate::value::{Payload, Str, Value};
 
@@ -123,26 +123,25 @@ fn wait_parameter(
 }
 
 /// `Error` and `Cause` of a Fail state, or their paths.
-pub(super) fn fault(
-    field: &str,
-    value: Option<&Dynamic<Str>>,
-    scope: &Scope<'_>,
-) -> Result<Option<Str>, EvalError> {
-    let path = match value {
-        None => return Ok(None),
-        Some(Dynamic::Constant(text)) => return Ok(Some(text.clone())),
-        Some(Dynamic::Expression(expression)) => return text(expression, field, scope).map(Some),
-        Some(Dynamic::Path(path)) => path,
+pub(super) fn fault(field: &str, value: &Text, scope: &Scope<'_>) -> Result<Str, EvalError> {
+    let (found, source) = match value {
+        Text::Constant(text) => return Ok(text.clone()),
+        Text::Expression(expression) => return text(expression, field, scope),
+        Text::Path(path) => {
+            let found = path
+                .evaluate(scope)
+                .map_err(|_| EvalError::not_found(path, &format!("{field}Path"), scope.input))?;
+            (found, path.text())
+        }
+        Text::Intrinsic(intrinsic) => {
+            (intrinsic.evaluate(scope).map_err(EvalError::uncaught)?, intrinsic.text())
+        }
     };
-    let field = format!("{field}Path");
-    let found = path.evaluate(scope).map_err(|_| EvalError::not_found(path, &field, scope.input))?;
-    match found.as_text() {
-        Some(text) => Ok(Some(text.clone())),
-        None => Err(EvalError::runtime(format!(
-            "The {field} field refers to value {found} which is not a string: {}",
-            path.text()
-        ))),
-    }
+    found.as_text().cloned().ok_or_else(|| {
+        EvalError::runtime(format!(
+            "The {field}Path field refers to value {found} which is not a string: {source}"
+        ))
+    })
 }
 
 /// `Condition` of a rule in a JSONata state.

@@ -5,7 +5,7 @@ use super::flow::DATA_LIMIT_EXCEEDED;
 use super::map_run::{ITEM_READER_FAILED, RESULT_WRITER_FAILED, TOLERANCE_EXCEEDED};
 use super::run::{Run, Step, fault, state_type};
 use super::threads::{ROOT, Thread, Work};
-use crate::history::{EventKind, Iteration, Observer, Stage};
+use crate::history::{EventKind, Iteration, Note, Observer, Stage};
 use crate::map::Ending;
 use crate::path::EvalError;
 use crate::program::{Catcher, Kind, Retrier, State};
@@ -131,7 +131,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let joining = matches!(work, Work::Joining(_));
         self.log.stage(&Stage::Failed(fault(&failure.error, &failure.cause)));
         if let Work::Joining(join) = &work {
-            self.abort_children(slot);
+            self.abort_children(slot, &failure);
             self.cancel(&work);
             if join.run.is_some() {
                 // A retry is another Map Run, so this one ends in any case.
@@ -189,7 +189,12 @@ impl<'a, O: Observer> Run<'a, O> {
     fn catch(&mut self, slot: u32, catcher: &Catcher, failure: &Failure) -> Step {
         let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
         match self.caught(slot, catcher, raw, failure.output()) {
-            Ok(step) => step,
+            Ok(step) => {
+                let Thread { entered_event, silent, .. } = *self.threads.at(slot);
+                let fault = fault(&failure.error, &failure.cause);
+                self.log.note(silent, &Note::Caught { entered: u64::from(entered_event), fault });
+                step
+            }
             Err(error) => {
                 let failure = self.evaluation_failed(slot, error);
                 let state = self.state(slot);
@@ -221,6 +226,7 @@ impl<'a, O: Observer> Run<'a, O> {
             }
             _ => {}
         }
+        self.note_abandoned(&[slot], fault(&failure.error, &failure.cause));
         self.threads.remove(slot);
         self.continue_line(parent, previous, silent);
         Step::Fail(parent, failure)
@@ -234,9 +240,10 @@ impl<'a, O: Observer> Run<'a, O> {
         }
     }
 
-    /// Gives up all threads below this one.
-    fn abort_children(&mut self, slot: u32) {
+    /// Gives up all threads below this one, because one of them failed.
+    fn abort_children(&mut self, slot: u32, failure: &Failure) {
         let children = self.threads.below(slot);
+        self.note_abandoned(&children, fault(&failure.error, &failure.cause));
         for child in children {
             let thread = self.threads.at(child);
             let Thread { parent, branch, previous, silent, .. } = *thread;

@@ -112,31 +112,21 @@ fn effective_by_path<O: Observer>(
     Ok(effective)
 }
 
-/// A Pass state's result.
-pub(super) fn pass<O: Observer>(
+/// A Pass state's result: `Result`, or else its effective input.
+pub(super) fn pass_result<O: Observer>(
     flow: &JsonPathFlow,
     raw: &Payload,
     result: Option<&Value>,
     context: &Context<'_>,
     log: &mut Log<'_, O>,
 ) -> Result<Payload, EvalError> {
-    let given = match result {
+    match result {
         Some(result) => {
             let result = Payload::from_value(result.clone());
             log.data(Field::Result, &result);
-            result
+            Ok(result)
         }
-        None => effective_by_path(flow, raw, context, log).map_err(uncaught)?,
-    };
-    // Only TCSL has a ResultSelector here.
-    self::result(flow, given, context, log).map_err(uncaught)
-}
-
-/// A state that cannot catch a path that leads nowhere ends the execution for what it is: a mistake of the definition.
-pub(super) fn uncaught(error: EvalError) -> EvalError {
-    match error.error {
-        EvalError::PARAMETER_PATH_FAILURE => EvalError::runtime(error.message),
-        _ => error,
+        None => effective_by_path(flow, raw, context, log).map_err(EvalError::uncaught),
     }
 }
 

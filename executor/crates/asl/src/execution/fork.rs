@@ -23,6 +23,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let thread = self.threads.at(slot);
         let context = self.context(thread, state);
         let input = flow::effective(&state.flow, &thread.input, &context, &mut self.log)?;
+        self.note_input(slot, &input);
         // The join makes a tree of every output, so branches share one from the start.
         let input = input.into_value();
         let join = Join {
@@ -78,11 +79,11 @@ impl<'a, O: Observer> Run<'a, O> {
             Kind::Map(map) => Some(map),
             _ => None,
         };
-        if map.is_some_and(|map| map.distributed.is_some()) {
-            self.threads.remove(slot);
-            return self.child_execution_ended(parent, branch, Ending::Succeeded(output));
-        }
-        if map.is_some() {
+        if let Some(map) = map {
+            if map.distributed.is_some() {
+                self.threads.remove(slot);
+                return self.child_execution_ended(parent, branch, Ending::Succeeded(output));
+            }
             let iteration = Iteration { name: &state.name, index: branch };
             // The state's end follows this event, the next iteration what was before it.
             self.log.advance(&mut last, silent, EventKind::MapIterationSucceeded(iteration));

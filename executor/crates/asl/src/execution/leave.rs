@@ -31,9 +31,6 @@ impl<'a, O: Observer> Run<'a, O> {
         result: Option<&Value>,
     ) -> Result<Step, EvalError> {
         let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
-        if !O::INSPECTS && result.is_none() && state.assign.is_none() && flow::is_trivial(&state.flow) {
-            return Ok(Step::Exit(slot, raw, state.next, None));
-        }
         let context = self.context(self.threads.at(slot), state);
         let flow = match &state.flow {
             DataFlow::JsonPath(flow) => flow,
@@ -42,7 +39,12 @@ impl<'a, O: Observer> Run<'a, O> {
                 return self.leave(slot, fields, &context.scope(raw.value()), &raw, state.next);
             }
         };
-        let result = flow::pass(flow, &raw, result, &context, &mut self.log)?;
+        let given = flow::pass_result(flow, &raw, result, &context, &mut self.log)?;
+        if result.is_none() {
+            self.note_input(slot, &given);
+        }
+        // Only TCSL has a ResultSelector here.
+        let result = flow::result(flow, given, &context, &mut self.log).map_err(EvalError::uncaught)?;
         let assigned = self.assigned_uncaught(slot, state.assign.as_ref(), &result, &context)?;
         let output = flow::merge(flow, raw, result, &context, &mut self.log)?;
         let output = flow::bounded(output, &state.name)?;
@@ -60,6 +62,7 @@ impl<'a, O: Observer> Run<'a, O> {
             DataFlow::JsonPath(flow) => {
                 let input = flow::select(&flow.input_path, raw, &context)?;
                 self.log.data(Field::InputPath, &input);
+                self.note_input(slot, &input);
                 self.pass_on(slot, flow, state.assign.as_ref(), input, &context, next)
             }
             DataFlow::Jsonata(flow) => {
@@ -78,6 +81,7 @@ impl<'a, O: Observer> Run<'a, O> {
             DataFlow::JsonPath(flow) => {
                 let input = flow::select(&flow.input_path, raw, &context)?;
                 self.log.data(Field::InputPath, &input);
+                self.note_input(slot, &input);
                 let rule = first(rules, &context.scope(input.value()))?;
                 let next = rule.map(|rule| rule.next).or(*default).ok_or_else(no_choice_matched)?;
                 let assign = rule.map_or(state.assign.as_ref(), |rule| rule.assign.as_ref());
@@ -218,7 +222,7 @@ impl<'a, O: Observer> Run<'a, O> {
         context: &Context<'_>,
     ) -> Result<Assigned, EvalError> {
         let Some(assign) = assign else { return Ok(None) };
-        self.evaluate_assign(slot, assign, &context.scope(input.value())).map_err(flow::uncaught)
+        self.evaluate_assign(slot, assign, &context.scope(input.value())).map_err(EvalError::uncaught)
     }
 }
 

@@ -4,6 +4,7 @@
 //! Each state entered counts towards the history's bound, so a run ends.
 
 use std::cell::{Cell, OnceCell};
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use super::assign::Assigned;
@@ -11,8 +12,8 @@ use super::context::{Context, Facts};
 use super::effect::{Effect, EffectId, Event, Outcome};
 use super::failure::Failure;
 use super::threads::{ROOT, Thread, Threads, Work};
-use super::{Core, Machine};
-use crate::history::{EventKind, Fault, Field, Observer, Record, Stage, StateType};
+use super::{Core, Machine, flow};
+use crate::history::{EventKind, Fault, Field, Note, Observer, Record, Stage, StateType};
 use crate::path::EvalError;
 use crate::program::{Kind, Next, Program, State};
 use crate::timestamp::Timestamp;
@@ -93,6 +94,14 @@ impl<O: Observer> Log<'_, O> {
         if O::ENABLED {
             let (id, previous) = (u64::from(*self.last), u64::from(previous));
             self.observer.event(&Record { id, previous, at: self.now, kind });
+        }
+    }
+
+    /// What no event tells.
+    #[inline]
+    pub fn note(&mut self, silent: bool, note: &Note<'_>) {
+        if O::ENABLED && !silent {
+            self.observer.note(self.now, note);
         }
     }
 }
@@ -190,6 +199,29 @@ impl<'a, O: Observer> Run<'a, O> {
         }
     }
 
+    /// Tells observers the effective input of the state that a thread is in.
+    #[inline]
+    pub fn note_input(&mut self, slot: u32, input: &Payload) {
+        if O::ENABLED {
+            let Thread { entered_event, silent, .. } = *self.threads.at(slot);
+            self.log.note(silent, &Note::Input { entered: u64::from(entered_event), input });
+        }
+    }
+
+    /// Tells observers that the states of these threads are over without an output: the latest entered first, so that
+    /// what is inside ends before what is around it.
+    pub fn note_abandoned(&mut self, slots: &[u32], fault: Fault<'_>) {
+        if O::ENABLED {
+            let threads = slots.iter().map(|slot| self.threads.at(*slot)).filter(|thread| !thread.silent);
+            let mut entered: Vec<u32> =
+                threads.map(|thread| thread.entered_event).filter(|event| *event > 0).collect();
+            entered.sort_unstable_by_key(|event| Reverse(*event));
+            for event in entered {
+                self.log.note(false, &Note::Abandoned { entered: u64::from(event), fault });
+            }
+        }
+    }
+
     /// A new effect's id, for a thread.
     pub fn effect_id(&mut self, slot: u32) -> EffectId {
         *self.numbered += 1;
@@ -222,7 +254,15 @@ impl<'a, O: Observer> Run<'a, O> {
         self.log.advance(
             previous,
             *silent,
-            EventKind::StateEntered { state: state_type(&state.kind), name: &state.name, input },
+            EventKind::StateEntered {
+                state: state_type(&state.kind),
+                name: &state.name,
+                input,
+                resource: match &state.kind {
+                    Kind::Task(task) => Some(&task.resource),
+                    _ => None,
+                },
+            },
         );
         *entered_at = now;
         *entered_event = *previous;
@@ -233,6 +273,13 @@ impl<'a, O: Observer> Run<'a, O> {
         let state = self.state(slot);
         self.threads.at_mut(slot).work = Work::Ready;
         let result = match &state.kind {
+            // By far the most frequent, so it takes the shortest way.
+            Kind::Pass { result: None }
+                if !O::INSPECTS && state.assign.is_none() && flow::is_trivial(&state.flow) =>
+            {
+                let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
+                return Step::Exit(slot, raw, state.next, None);
+            }
             Kind::Pass { result } => self.begin_pass(slot, state, result.as_ref()),
             Kind::Succeed => self.through(slot, state, Next::End),
             Kind::Choice { .. } => self.choose(slot, state),
@@ -256,6 +303,7 @@ impl<'a, O: Observer> Run<'a, O> {
                 name: &state.name,
                 output: &output,
                 assigned,
+                entered: u64::from(thread.entered_event),
             },
         );
         thread.retries = None;
@@ -278,6 +326,12 @@ impl<'a, O: Observer> Run<'a, O> {
     pub fn finish(&mut self, outcome: Outcome) -> Step {
         let previous = self.threads.at(ROOT).previous;
         let open: Vec<u32> = self.threads.taken().collect();
+        if let Outcome::Failed { error, cause }
+        | Outcome::TimedOut { error, cause }
+        | Outcome::Aborted { error, cause } = &outcome
+        {
+            self.note_abandoned(&open, fault(error, cause));
+        }
         for slot in open {
             let work = self.threads.remove(slot);
             self.cancel(&work);

@@ -8,7 +8,7 @@ use super::run::{Run, Step, fault};
 use super::threads::{TaskWork, Thread, Work};
 use crate::history::{EventKind, Field, Observer, TaskKind, TaskResource};
 use crate::path::EvalError;
-use crate::program::{DataFlow, Dynamic, Kind, State, TaskState, Wait};
+use crate::program::{DataFlow, Dynamic, Kind, State, TaskState, Text, Wait};
 use crate::timestamp::Timestamp;
 use crate::value::{Payload, Str};
 
@@ -36,6 +36,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let credentials =
             task.credentials.as_ref().map(|template| template.evaluate(&context.scope(thread.input.value())));
         let credentials = credentials.transpose()?;
+        self.note_input(slot, &input);
         let Thread { previous, silent, .. } = self.threads.at_mut(slot);
         let region = self.facts.machine.region();
         self.log.advance(
@@ -105,10 +106,12 @@ impl<'a, O: Observer> Run<'a, O> {
         let Kind::Fail { error, cause } = &state.kind else { return Ok(Step::Idle) };
         let thread = self.threads.at(slot);
         let context = self.context(thread, state);
-        let text = |field: &str, text: &Option<Dynamic<Str>>| match text {
+        let text = |field: &str, text: &Option<Text>| match text {
             None => Ok(None),
-            Some(Dynamic::Constant(text)) => Ok(Some(text.clone())),
-            evaluated => dynamic::fault(field, evaluated.as_ref(), &context.scope(thread.input.value())),
+            Some(Text::Constant(text)) => Ok(Some(text.clone())),
+            Some(evaluated) => {
+                dynamic::fault(field, evaluated, &context.scope(thread.input.value())).map(Some)
+            }
         };
         let (error, cause) = (text("Error", error)?, text("Cause", cause)?);
         if let DataFlow::JsonPath(_) = &state.flow {

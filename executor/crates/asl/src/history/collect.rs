@@ -72,10 +72,10 @@ fn describe(kind: &EventKind<'_>) -> (&'static str, Map) {
         EventKind::ExecutionFailed(fault) => ("ExecutionFailed", fault_of(*fault)),
         EventKind::ExecutionTimedOut(fault) => ("ExecutionTimedOut", fault_of(*fault)),
         EventKind::ExecutionAborted(fault) => ("ExecutionAborted", fault_of(*fault)),
-        EventKind::StateEntered { state, name, input } => {
+        EventKind::StateEntered { state, name, input, .. } => {
             (entered(*state), members([("name", (*name).clone().into()), ("input", input.value().clone())]))
         }
-        EventKind::StateExited { state, name, output, assigned } => {
+        EventKind::StateExited { state, name, output, assigned, .. } => {
             let mut details = members([("name", (*name).clone().into()), ("output", output.value().clone())]);
             if let Some(assigned) = assigned {
                 details.insert("assignedVariables", Value::from((*assigned).clone()));

@@ -3,11 +3,16 @@
 //! Invariants: ids are 1, 2, 3, … in the order of the calls; `previous` is the id of the event before it on the same
 //! thread of control, as Step Functions links them: closing events of iterations and branches hang beside the line, and
 //! the first state's event names 0. What may fail: nothing.
+//!
+//! Rooms: `collect` (a history as Step Functions tells it), `asw` (as ASW tells it), `resource` (what a task's resource
+//! says about its events), `stage` (what an inspected state comes to).
 
+mod asw;
 mod collect;
 mod resource;
 mod stage;
 
+pub use asw::{AswEvent, AswHistory};
 pub use collect::{Collector, HistoryEvent};
 pub use resource::{TaskKind, TaskResource};
 pub use stage::{Field, Stage};
@@ -26,6 +31,9 @@ pub trait Observer {
 
     /// An event has happened.
     fn event(&mut self, record: &Record<'_>);
+
+    /// Something has happened that Step Functions' history does not tell, and that has no number in it.
+    fn note(&mut self, _at: Timestamp, _note: &Note<'_>) {}
 
     /// The inspected state has come so far; only where [`Self::INSPECTS`].
     fn stage(&mut self, _: &Stage<'_>) {}
@@ -52,6 +60,35 @@ pub struct Record<'a> {
     pub at: Timestamp,
     /// What.
     pub kind: EventKind<'a>,
+}
+
+/// What happens to a state between the events of its history. A state is named by the id of the event that it was
+/// entered with; nothing is noted inside a distributed Map, whose events are not of this history.
+#[derive(Debug, Clone)]
+pub enum Note<'a> {
+    /// Its effective input is known: after InputPath and Parameters. Again with each attempt; not where the state does
+    /// nothing to its input.
+    Input {
+        /// Whose.
+        entered: u64,
+        /// The effective input.
+        input: &'a Payload,
+    },
+    /// It failed and a catcher takes over: it is exited next.
+    Caught {
+        /// Whose.
+        entered: u64,
+        /// How it failed.
+        fault: Fault<'a>,
+    },
+    /// It is over without an output: it failed for good, or was given up with what is around it. States inside others
+    /// are noted before those around them.
+    Abandoned {
+        /// Whose.
+        entered: u64,
+        /// Why.
+        fault: Fault<'a>,
+    },
 }
 
 /// Which type of state an event tells of.
@@ -113,6 +150,8 @@ pub enum EventKind<'a> {
         name: &'a Str,
         /// Its raw input.
         input: &'a Payload,
+        /// A Task's `Resource`.
+        resource: Option<&'a Str>,
     },
     /// A state is over.
     StateExited {
@@ -124,6 +163,8 @@ pub enum EventKind<'a> {
         output: &'a Payload,
         /// The variables that it set, where it set any.
         assigned: Option<&'a Map>,
+        /// The id of the event that it was entered with.
+        entered: u64,
     },
     /// A field of a JSONata state could not be evaluated.
     EvaluationFailed {

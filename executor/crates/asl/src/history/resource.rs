@@ -1,5 +1,7 @@
 //! How a task's events are called and what they tell, by its resource.
 
+use crate::qrn::{Qrn, Target};
+
 /// Which family of events a task has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskKind {
@@ -7,7 +9,7 @@ pub enum TaskKind {
     Activity,
     /// `LambdaFunctionScheduled` and so on: a function named directly by its ARN, or in TCSL by its QRN.
     LambdaFunction,
-    /// `TaskScheduled` and so on: a service integration.
+    /// `TaskScheduled` and so on: a service integration, in TCSL a cloud API.
     Task,
 }
 
@@ -25,6 +27,9 @@ pub struct TaskResource<'a> {
 impl<'a> TaskResource<'a> {
     /// Takes a `Resource` apart.
     pub fn parse(resource: &'a str) -> Self {
+        if resource.starts_with("qrn:") {
+            return Self::of_qrn(resource);
+        }
         let mut parts = resource.splitn(6, ':');
         let (scheme, _, service) = (parts.next(), parts.next(), parts.next());
         let (region, _, rest) = (parts.next(), parts.next(), parts.next().unwrap_or_default());
@@ -40,6 +45,15 @@ impl<'a> TaskResource<'a> {
     /// Whether the task is over only when a token comes back.
     pub fn waits_for_token(&self) -> bool {
         self.call.ends_with(".waitForTaskToken")
+    }
+
+    fn of_qrn(resource: &'a str) -> Self {
+        let (service, call) = match Qrn::parse(resource).map(|qrn| qrn.target) {
+            Ok(Target::Api { service, action }) => (service, action),
+            Ok(Target::Execution) => ("asw", resource.rsplit(':').next().unwrap_or_default()),
+            _ => return Self { kind: TaskKind::LambdaFunction, service: "", call: resource },
+        };
+        Self { kind: TaskKind::Task, service, call }
     }
 
     fn integration(rest: &'a str) -> Self {
@@ -67,6 +81,9 @@ mod tests {
             ("states", "startExecution.sync:2")
         );
         assert_eq!(task("arn:aws:states:::"), ("", ""));
+        assert_eq!(task("qrn:qcs:asw:gz:1:sdk:json:qcloud:mps:checkMpsJob"), ("mps", "checkMpsJob"));
+        let nested = "qrn:qcs:asw:gz:1:sdk:json:qcloud:asw:StartExecution.sync";
+        assert_eq!(task(nested), ("asw", "StartExecution.sync"));
         assert!(TaskResource::parse("arn:aws:states:::sqs:sendMessage.waitForTaskToken").waits_for_token());
     }
 
@@ -75,6 +92,8 @@ mod tests {
         for (text, kind) in [
             ("arn:aws:lambda:us-east-1:123456789012:function:f", TaskKind::LambdaFunction),
             ("qrn:qcs:scf:gz:123:default:f", TaskKind::LambdaFunction),
+            ("qrn:qcs:asw:gz:1:sdk:json:qcloud:scf:Invoke/f/$DEFAULT/default", TaskKind::LambdaFunction),
+            ("qrn:unknown", TaskKind::LambdaFunction),
             ("arn:aws:states:us-east-1:123456789012:activity:a", TaskKind::Activity),
             ("", TaskKind::LambdaFunction),
         ] {

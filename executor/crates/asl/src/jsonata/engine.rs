@@ -1,35 +1,80 @@
 //! Evaluation by `jsonata-core`.
 //!
 //! Invariants: nothing reads a clock or chance of the machine (time and draws come from the scope, and the crate's own
-//! time limit stays off: it would let a clock decide); only what the expression names is converted. What may fail: the
-//! evaluation, within bounds of depth and length that do not depend on time.
+//! time limit stays off: it would let a clock decide, where fuel decides); only what the expression names is converted, and
+//! where an array is in the way of a name, all of the member of `$states` or variable that it begins with. What may fail:
+//! the evaluation, within bounds of depth, length and fuel that do not depend on time.
 
 use jsonata_core::ast::AstNode;
 use jsonata_core::evaluator::{Context, Evaluator, EvaluatorError, EvaluatorOptions};
 use jsonata_core::value::JValue;
 
 use super::error::Reason;
-use super::functions::{Chance, Function};
-use super::references::References;
-use super::{DEPTH_MAX, SEQUENCE_MAX, convert, plain};
+use super::fuel::Fuel;
+use super::functions::Chance;
+use super::meter::{self, Metered, hoist, prelude};
+use super::plain::Walked;
+use super::references::{Inside, References};
+use super::{DEPTH_MAX, SEQUENCE_MAX, convert, plain, references};
 use crate::path::Scope;
 use crate::value::Value;
 
 /// An expression as the engine takes it.
 #[derive(Debug)]
 pub(super) struct Program {
-    ast: AstNode,
-    functions: Vec<Function>,
+    /// With plain paths taken out, where there are any.
+    lean: Option<Tree>,
+    full: Tree,
+}
+
+#[derive(Debug)]
+struct Tree {
+    metered: Metered,
+    reads: References,
 }
 
 impl Program {
-    pub(super) fn new(ast: AstNode, functions: Vec<Function>) -> Self {
-        Self { ast, functions }
+    /// # Errors
+    /// When something cannot be bounded.
+    pub(super) fn new(ast: AstNode, reads: &References, inside: &Inside) -> Result<Self, String> {
+        let metered = meter::weave(ast.clone(), inside, true)?;
+        let lean = if metered.hoisted.is_empty() {
+            None
+        } else {
+            let reads = references::of_woven(&metered.ast)?;
+            Some(Tree { metered, reads })
+        };
+        let full = Tree { metered: meter::weave(ast, inside, false)?, reads: reads.clone() };
+        Ok(Self { lean, full })
     }
 
-    pub(super) fn evaluate(&self, references: &References, scope: &Scope<'_>) -> Result<Value, Reason> {
+    pub(super) fn evaluate(&self, scope: &Scope<'_>, fuel: u64) -> Result<Value, Reason> {
+        if let Some(lean) = &self.lean
+            && let Some(context) = lean.hoisted(scope)
+        {
+            return lean.evaluate(context, scope, fuel);
+        }
+        self.full.evaluate(Context::new(), scope, fuel)
+    }
+}
+
+impl Tree {
+    /// The hoisted paths' values; none when only the engine knows one of them.
+    fn hoisted(&self, scope: &Scope<'_>) -> Option<Context> {
         let mut context = Context::new();
-        bind(&mut context, references, scope);
+        for (place, path) in self.metered.hoisted.iter().enumerate() {
+            let value = match path.walk(scope) {
+                Walked::Value(value) => convert::to_engine(&value),
+                Walked::Undefined => JValue::Undefined,
+                Walked::Unknown => return None,
+            };
+            context.bind(hoist::variable(place), value);
+        }
+        Some(context)
+    }
+
+    fn evaluate(&self, mut context: Context, scope: &Scope<'_>, fuel: u64) -> Result<Value, Reason> {
+        self.bind(&mut context, scope);
         let options = EvaluatorOptions {
             timeout_ms: None,
             cancel: None,
@@ -37,27 +82,31 @@ impl Program {
             max_sequence_length: Some(SEQUENCE_MAX),
         };
         let mut engine = Evaluator::with_options(context, options);
-        self.register(&mut engine, scope).map_err(threw)?;
+        self.register(&mut engine, scope, &Fuel::of(fuel)).map_err(threw)?;
         // There is no document.
-        let result = engine.evaluate(&self.ast, &JValue::Undefined).map_err(threw)?;
+        let result = engine.evaluate(&self.metered.ast, &JValue::Undefined).map_err(threw)?;
         convert::from_engine(&result)
     }
 
-    fn register(&self, engine: &mut Evaluator, scope: &Scope<'_>) -> Result<(), EvaluatorError> {
-        let needs_chance = self.functions.iter().any(|function| function.needs_chance());
+    fn register(&self, engine: &mut Evaluator, scope: &Scope<'_>, fuel: &Fuel) -> Result<(), EvaluatorError> {
+        fuel.register(engine)?;
+        let functions = &self.metered.functions;
+        let needs_chance = functions.iter().any(|function| function.needs_chance());
         let chance = Chance::from_draw(if needs_chance { scope.context.draw() } else { 0 });
-        self.functions.iter().try_for_each(|function| function.register(engine, scope, &chance))
+        functions.iter().try_for_each(|function| function.register(engine, scope, &chance, fuel))
     }
-}
 
-fn bind(context: &mut Context, references: &References, scope: &Scope<'_>) {
-    for name in &references.variables {
-        if let Some(value) = scope.variables.and_then(|variables| variables.get(name)) {
-            context.bind(name.to_string(), convert::to_engine(value));
+    fn bind(&self, context: &mut Context, scope: &Scope<'_>) {
+        for name in &self.reads.variables {
+            if let Some(value) = scope.variables.and_then(|variables| variables.get(name)) {
+                let is_function = self.metered.values.contains(&name.as_str());
+                let name = if is_function { prelude::variable(name) } else { name.to_string() };
+                context.bind(name, convert::to_engine(value));
+            }
         }
-    }
-    if let Some(states) = plain::states_of(references, scope) {
-        context.bind("states".to_owned(), convert::to_engine(&states));
+        if let Some(states) = plain::states_of(&self.reads, scope) {
+            context.bind("states".to_owned(), convert::to_engine(&states));
+        }
     }
 }
 

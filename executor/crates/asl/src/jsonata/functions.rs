@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use super::SEQUENCE_MAX;
 use super::convert;
+use super::fuel::Fuel;
 use crate::path::Scope;
 use crate::value::{JsonLimits, Value};
 
@@ -57,6 +58,7 @@ impl Function {
         engine: &mut Evaluator,
         scope: &Scope<'_>,
         chance: &Chance,
+        fuel: &Fuel,
     ) -> Result<(), EvaluatorError> {
         let chance = chance.clone();
         match self {
@@ -70,11 +72,17 @@ impl Function {
                 engine.register_fn_override("now", move |_: &[JValue]| Ok(now.clone()))
             }
             Self::Parse => engine.register_fn("parse", parse),
-            Self::Partition => engine.register_fn("partition", partition),
+            Self::Partition => {
+                let fuel = fuel.clone();
+                engine.register_fn("partition", move |args: &[JValue]| partition(args, &fuel))
+            }
             Self::Random => {
                 engine.register_fn_override("random", move |args: &[JValue]| random(args, &chance))
             }
-            Self::Range => engine.register_fn("range", range),
+            Self::Range => {
+                let fuel = fuel.clone();
+                engine.register_fn("range", move |args: &[JValue]| range(args, &fuel))
+            }
             Self::Shuffle => {
                 engine.register_fn_override("shuffle", move |args: &[JValue]| shuffle(args, &chance))
             }
@@ -140,7 +148,7 @@ fn no_more(args: &[JValue], most: usize, function: &str) -> Result<(), Evaluator
 }
 
 /// `$partition(array, size)`: chunks of this size; the last may be shorter.
-fn partition(args: &[JValue]) -> Called {
+fn partition(args: &[JValue], fuel: &Fuel) -> Called {
     no_more(args, 2, "partition")?;
     let single;
     let items = match args.first() {
@@ -155,13 +163,14 @@ fn partition(args: &[JValue]) -> Called {
     let size = usize::try_from(size).ok().filter(|size| *size > 0).ok_or_else(|| {
         failed("The second argument of the partition function must be a positive number, the size of a chunk")
     })?;
+    fuel.burn(4 * items.len().div_ceil(size) as u64)?;
     Ok(JValue::array(items.chunks(size).map(|chunk| JValue::array(chunk.to_vec())).collect()))
 }
 
 /// `$range(first, last, step)`: from the first to the last, which is included. One number alone comes as itself, which
 /// is recorded from AWS: the result is a sequence.
 #[allow(clippy::cast_precision_loss, reason = "arguments are at most 2^53")]
-fn range(args: &[JValue]) -> Called {
+fn range(args: &[JValue], fuel: &Fuel) -> Called {
     no_more(args, 3, "range")?;
     let argument = |at| integer(args, at, "range");
     let (Some(first), Some(last), Some(step)) = (argument(0)?, argument(1)?, argument(2)?) else {
@@ -176,6 +185,7 @@ fn range(args: &[JValue]) -> Called {
     if steps > SEQUENCE_MAX {
         return Err(failed(format!("D2015: The maximum sequence length of {SEQUENCE_MAX} was exceeded.")));
     }
+    fuel.burn(steps as u64)?;
     let numbers = std::iter::successors(Some(first), |number| number.checked_add(step)).take(steps);
     Ok(JValue::sequence(numbers.map(|number| JValue::Number(number as f64)).collect()))
 }

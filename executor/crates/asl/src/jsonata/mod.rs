@@ -13,7 +13,9 @@ mod convert;
 mod engine;
 mod error;
 mod field;
+mod fuel;
 mod functions;
+mod meter;
 mod names;
 mod plain;
 mod references;
@@ -40,11 +42,18 @@ use crate::value::{Str, Value};
 /// would drop some.
 pub const TEXT_MAX: usize = 65_536;
 
+/// Deepest nesting of an expression's text: of brackets, and of operators in a row.
+pub(crate) const NESTING_MAX: usize = 256;
+
 /// Deepest nesting of evaluations: of the expression, and of functions that call each other.
 pub(crate) const DEPTH_MAX: usize = 5_000;
 
 /// Longest sequence that an evaluation may build: as long as an array in a payload can be.
 pub(crate) const SEQUENCE_MAX: usize = 131_072;
+
+/// Fuel of an evaluation. A unit is about 100 ns of work, or some dozens of bytes: what is hostile ends within about a
+/// second (a few where it compiles large regular expressions), with some hundreds of megabytes at most.
+pub(crate) const FUEL: u64 = 1 << 23;
 
 /// A compiled expression. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -71,10 +80,10 @@ impl Expression {
         }
         let ast = parser::parse(text)
             .map_err(|error| SyntaxError::Grammar { text: text.to_owned(), reason: error.to_string() })?;
-        let (references, functions) = references::find(&ast)
-            .map_err(|reason| SyntaxError::Forbidden { text: text.to_owned(), reason })?;
+        let forbidden = |reason| SyntaxError::Forbidden { text: text.to_owned(), reason };
+        let (references, inside) = references::find(&ast).map_err(forbidden)?;
         let plain = PlainPath::of(&ast);
-        let program = Program::new(ast, functions);
+        let program = Program::new(ast, &references, &inside).map_err(forbidden)?;
         Ok(Self(Arc::new(Compiled { text: text.into(), references, plain, program })))
     }
 
@@ -94,10 +103,14 @@ impl Expression {
     /// `States.QueryEvaluationError` when it gives nothing, a function or a number that is not finite, when a function
     /// or an operator cannot take its arguments, or when it takes more than an evaluation may.
     pub fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, Failure> {
+        self.evaluate_within(FUEL, scope)
+    }
+
+    fn evaluate_within(&self, fuel: u64, scope: &Scope<'_>) -> Result<Value, Failure> {
         let result = match self.0.plain.as_ref().map(|path| path.walk(scope)) {
             Some(Walked::Value(value)) => Ok(value),
             Some(Walked::Undefined) => Err(Reason::Undefined),
-            Some(Walked::Unknown) | None => self.0.program.evaluate(&self.0.references, scope),
+            Some(Walked::Unknown) | None => self.0.program.evaluate(scope, fuel),
         };
         result.map_err(|reason| Failure::new(&self.0.text, reason))
     }

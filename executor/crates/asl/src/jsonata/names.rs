@@ -75,3 +75,38 @@ pub(super) const LANGUAGE: [(&str, usize); 64] = [
 pub fn is_function(name: &str) -> bool {
     LANGUAGE.binary_search_by_key(&name, |(known, _)| known).is_ok() || Function::named(name).is_some()
 }
+
+/// How many parameters a function of the language has.
+pub(super) fn parameters(name: &str) -> usize {
+    LANGUAGE.iter().find(|(known, _)| *known == name).map_or(0, |(_, count)| *count)
+}
+
+/// Whether this names a function whose result is a number or a truth value.
+pub(super) fn is_scalar(name: &str) -> bool {
+    const SCALAR: [&str; 23] = [
+        "abs",
+        "average",
+        "boolean",
+        "ceil",
+        "contains",
+        "count",
+        "exists",
+        "floor",
+        "length",
+        "max",
+        "millis",
+        "min",
+        "not",
+        "number",
+        "parseInteger",
+        "power",
+        "random",
+        "round",
+        "sqrt",
+        "sum",
+        "toMillis",
+        "type",
+        "uuid",
+    ];
+    SCALAR.contains(&name)
+}

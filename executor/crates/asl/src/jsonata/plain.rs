@@ -77,8 +77,16 @@ impl PlainPath {
             steps.push(Step::Key(key.as_str().into()));
             push_indexes(step, &mut steps)?;
         }
+        (!matches!(variable, "" | "$")).then(|| Self::from(variable, steps))
+    }
+
+    /// `$variable.key.key`
+    pub(super) fn of_keys<'a>(variable: &str, keys: impl Iterator<Item = &'a str>) -> Self {
+        Self::from(variable, keys.map(|key| Step::Key(key.into())).collect())
+    }
+
+    fn from(variable: &str, mut steps: Vec<Step>) -> Self {
         let root = match (variable, steps.first()) {
-            ("" | "$", _) => return None,
             ("states", None) => Root::States,
             ("states", Some(Step::Key(member))) => {
                 let root = Root::member(member);
@@ -87,7 +95,7 @@ impl PlainPath {
             }
             (name, _) => Root::Variable(name.into()),
         };
-        Some(Self { root, steps: steps.into() })
+        Self { root, steps: steps.into() }
     }
 
     /// Walks.

@@ -5,8 +5,11 @@
 //! and `**` mean something only below a step, a filter, a sort or a group, where there is an item.
 
 use jsonata_core::ast::{AstNode, BinaryOp, PathStep, Stage};
+use jsonata_core::value::with_stack;
 
-use super::functions::Function;
+use super::NESTING_MAX;
+use super::fuel;
+use super::meter::LOOSE_WEIGHT;
 use crate::value::Str;
 
 /// What an expression reads from outside.
@@ -27,11 +30,30 @@ pub struct References {
     pub error_output: bool,
 }
 
-/// Finds references and the functions of ours that are called, and refuses what is forbidden.
-pub(super) fn find(ast: &AstNode) -> Result<(References, Vec<Function>), String> {
-    let mut walk = Walk { bound: vec![Vec::new()], found: References::default(), functions: Vec::new() };
+/// What an expression does inside, as far as it is of interest outside.
+#[derive(Debug, Default)]
+pub(super) struct Inside {
+    /// Names that are bound somewhere.
+    pub bound: Vec<String>,
+    /// A regular expression is used as a value, so it may be called like a function.
+    pub loose_regex: bool,
+}
+
+/// Finds what an expression reads and does, and refuses what is forbidden.
+pub(super) fn find(ast: &AstNode) -> Result<(References, Inside), String> {
+    find_within(NESTING_MAX, ast)
+}
+
+/// The same for a tree that was bounded before it was woven.
+pub(super) fn of_woven(ast: &AstNode) -> Result<References, String> {
+    find_within(usize::MAX, ast).map(|(references, _)| references)
+}
+
+fn find_within(deepest: usize, ast: &AstNode) -> Result<(References, Inside), String> {
+    let (found, inside) = (References::default(), Inside::default());
+    let mut walk = Walk { bound: vec![Vec::new()], found, inside, depth: 0, deepest };
     walk.node(ast, Around::Nothing)?;
-    Ok((walk.found, walk.functions))
+    Ok((walk.found, walk.inside))
 }
 
 /// Whether there is an item that `$` and bare names mean.
@@ -45,7 +67,9 @@ struct Walk<'a> {
     /// Names bound inside, by scope, the innermost last.
     bound: Vec<Vec<&'a str>>,
     found: References,
-    functions: Vec<Function>,
+    inside: Inside,
+    depth: usize,
+    deepest: usize,
 }
 
 type Checked = Result<(), String>;
@@ -59,13 +83,8 @@ impl<'a> Walk<'a> {
         if let Some(scope) = self.bound.last_mut() {
             scope.push(name);
         }
-    }
-
-    fn uses(&mut self, name: &str) {
-        if let Some(function) = Function::named(name)
-            && !self.functions.contains(&function)
-        {
-            self.functions.push(function);
+        if !self.inside.bound.iter().any(|known| known == name) {
+            self.inside.bound.push(name.to_owned());
         }
     }
 
@@ -84,15 +103,34 @@ impl<'a> Walk<'a> {
         self.all(pairs.iter().flat_map(|(key, value)| [key, value]), around)
     }
 
+    /// Goes on on another stack when this one is nearly used up: a level takes much in builds without optimisation.
     fn node(&mut self, node: &'a AstNode, around: Around) -> Checked {
+        if self.depth == self.deepest {
+            return Err(TOO_DEEP.to_owned());
+        }
+        self.depth += 1;
+        let checked = with_stack(|| self.inside_of(node, around));
+        self.depth -= 1;
+        checked
+    }
+
+    fn inside_of(&mut self, node: &'a AstNode, around: Around) -> Checked {
         match node {
             AstNode::String(_)
             | AstNode::Number(_)
             | AstNode::Boolean(_)
             | AstNode::Null
             | AstNode::Undefined
-            | AstNode::Placeholder
-            | AstNode::Regex { .. } => Ok(()),
+            | AstNode::Placeholder => Ok(()),
+            AstNode::Regex { pattern, .. } => {
+                self.inside.loose_regex = true;
+                if fuel::pattern_weight(pattern, 10) > LOOSE_WEIGHT {
+                    return Err(format!(
+                        "/{pattern}/ is too large for a regular expression that is used as a value"
+                    ));
+                }
+                Ok(())
+            }
             AstNode::Name(_) if around == Around::Item => Ok(()),
             // In the words of Step Functions.
             AstNode::Name(name) => Err(format!("Reference to '{name}' at the top level is not supported.")),
@@ -149,7 +187,6 @@ impl<'a> Walk<'a> {
                 Ok(())
             }
             _ => {
-                self.uses(name);
                 if !self.is_bound(name) && !self.found.variables.iter().any(|known| known == name) {
                     self.found.variables.push(name.into());
                 }
@@ -165,8 +202,9 @@ impl<'a> Walk<'a> {
         if !with_sigil {
             needs_item(around, || format!("'{name}' is no function; write ${name}(...)"))?;
         }
-        self.uses(name);
-        self.all(args, around)
+        let patterns = matches!(name, "contains" | "match" | "replace" | "split");
+        let is_pattern = |arg: &&AstNode| patterns && matches!(arg, AstNode::Regex { .. });
+        self.all(args.iter().filter(|arg| !is_pattern(arg)), around)
     }
 
     fn binary(&mut self, op: BinaryOp, lhs: &'a AstNode, rhs: &'a AstNode, around: Around) -> Checked {
@@ -230,6 +268,9 @@ impl<'a> Walk<'a> {
         }
     }
 }
+
+/// Why an expression is refused that nests deeper than [`NESTING_MAX`].
+const TOO_DEEP: &str = "more than 256 expressions are nested";
 
 const NO_EVAL: &str = "$eval is not available";
 

@@ -47,6 +47,8 @@ impl EvalError {
     pub const RUNTIME: &'static str = "States.Runtime";
     /// A path of a payload template gives no value.
     pub const PARAMETER_PATH_FAILURE: &'static str = "States.ParameterPathFailure";
+    /// An intrinsic function cannot take what it is given.
+    pub const INTRINSIC_FAILURE: &'static str = "States.IntrinsicFailure";
     /// `ResultPath` does not apply to the state's input.
     pub const RESULT_PATH_MATCH_FAILURE: &'static str = "States.ResultPathMatchFailure";
 
@@ -66,6 +68,16 @@ impl EvalError {
     /// `States.QueryEvaluationError` with this message, for this field of a JSONata state.
     pub fn query(field: &str, message: impl Into<String>) -> Self {
         Self { location: Some(field.into()), ..Self::new(Self::QUERY_EVALUATION_ERROR, message) }
+    }
+
+    /// For states that cannot catch a template's path that leads nowhere: there it ends the execution as what it is, a
+    /// mistake of the definition.
+    #[must_use]
+    pub fn uncaught(self) -> Self {
+        match self.error {
+            Self::PARAMETER_PATH_FAILURE => Self::runtime(self.message),
+            _ => self,
+        }
     }
 
     /// For `InputPath`, `OutputPath`, `TimeoutSecondsPath` and the like.

@@ -119,9 +119,10 @@ impl<'a> Parser<'a> {
                 segments.push(Segment::Wildcard);
                 continue;
             }
+            let start = self.at;
             let name = self.name()?;
             if self.peek() == Some('(') {
-                function = Some(self.function(&name)?);
+                function = Some(self.function(&name, start)?);
                 break;
             }
             segments.push(Segment::Step(Step::Key(name)));
@@ -152,9 +153,9 @@ impl<'a> Parser<'a> {
         Ok(name)
     }
 
-    /// `(...)` behind a function's name, up to the end of the path.
-    fn function(&mut self, name: &str) -> Result<Function, PathSyntaxError> {
-        let start = self.at;
+    /// `(...)` behind a function's name, up to the end of the path. `start` is where the name starts, which may be longer
+    /// there, by its escapes.
+    fn function(&mut self, name: &str, start: usize) -> Result<Function, PathSyntaxError> {
         self.expect("(")?;
         let Some(end) = self.rest().find(')') else { return self.error("expected `)`") };
         let argument = self.rest()[..end].trim().to_owned();
@@ -163,7 +164,7 @@ impl<'a> Parser<'a> {
             Some(_) if matches!(self.peek(), Some('.' | '[')) => self.error("nothing may follow a function"),
             Some(function) => Ok(function),
             None => {
-                self.at = start - name.len().min(start);
+                self.at = start;
                 self.error(format!(
                     "`{name}({argument})` is not among the functions of paths: {}",
                     Function::NAMES

@@ -172,6 +172,7 @@ fn what_is_no_path_is_refused_with_its_place() {
         ("$[0,'a']", 5),
         ("$[99999999999]", 3),
         ("$.a.median()", 5),
+        (r"$.\é\x()", 3),
         ("$.a.concat('x')", 5),
         ("$.a.length().b", 13),
         (r"$.a\", 5),

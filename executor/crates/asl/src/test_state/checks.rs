@@ -54,6 +54,11 @@ fn without_mock(request: &TestState<'_>, state: &State) -> Result<(), Rejection>
 }
 
 fn configuration(request: &TestState<'_>, state: &State) -> Result<(), Rejection> {
+    let data = request.configuration.map_item_reader_data.as_ref();
+    if data.is_some_and(|data| data.chars().count() > RESULT.bytes) {
+        let message = format!("The reader data of a Map have at most {} characters", RESULT.bytes);
+        return Err(Rejection::validation(message));
+    }
     let Some(inner) = &request.configuration.error_caused_by_state else { return Ok(()) };
     if isolate::holds(state, inner) {
         return Ok(());

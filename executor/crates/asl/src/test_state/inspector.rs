@@ -4,7 +4,10 @@ use super::{InspectionLevel, Status, Tested};
 use crate::history::{EventKind, Fault, Field, Observer, Record, Stage};
 use crate::map::{Dataset, Format, ItemReader};
 use crate::program::{Kind, State};
-use crate::value::{Map, Number, Payload, Str, Value};
+use crate::value::{JsonLimits, Map, Number, Payload, Str, Value};
+
+/// The longest member of an inspection, as in the API; a longer one is left out.
+const MEMBER: JsonLimits = JsonLimits { bytes: 262_144, ..JsonLimits::PAYLOAD };
 
 /// Watches the first state of an execution until it is left.
 #[derive(Debug, Default)]
@@ -13,9 +16,9 @@ pub(super) struct Inspector {
     /// The data after each field that was applied, in order.
     data: Vec<(Field, Value)>,
     items_path: Option<Value>,
-    items_read: Vec<Value>,
-    items_selected: Vec<Value>,
-    batches: Vec<Value>,
+    items_read: List,
+    items_selected: List,
+    batches: List,
     max_concurrency: Option<u32>,
     tolerated_count: Option<u64>,
     tolerated_percentage: Option<f64>,
@@ -25,6 +28,31 @@ pub(super) struct Inspector {
     catch: Option<usize>,
     left: Option<Left>,
     next: Option<Str>,
+}
+
+/// Values that become one member, no more of them than it may hold.
+#[derive(Debug, Default)]
+struct List {
+    items: Vec<Value>,
+    bytes: usize,
+}
+
+impl List {
+    fn push(&mut self, item: &Value) {
+        let rest = MEMBER.bytes.saturating_sub(self.bytes);
+        match item.measure(JsonLimits { bytes: rest, ..MEMBER }) {
+            // With the comma.
+            Ok(measured) => {
+                self.bytes += measured.bytes + 1;
+                self.items.push(item.clone());
+            }
+            Err(_) => (self.items, self.bytes) = (Vec::new(), MEMBER.bytes),
+        }
+    }
+
+    fn into_value(self) -> Option<Value> {
+        (!self.items.is_empty()).then(|| Value::from(self.items))
+    }
 }
 
 /// With what the state was left.
@@ -59,9 +87,9 @@ impl Observer for Inspector {
         match stage {
             Stage::Data(field, data) => self.data.push((*field, data.value().clone())),
             Stage::ItemsPath(items) => self.items_path = Some((*items).clone()),
-            Stage::ItemRead(item) => self.items_read.push((*item).clone()),
-            Stage::ItemSelected(item) => self.items_selected.push((*item).clone()),
-            Stage::Batch(batch) => self.batches.push((*batch).clone()),
+            Stage::ItemRead(item) => self.items_read.push(item),
+            Stage::ItemSelected(item) => self.items_selected.push(item),
+            Stage::Batch(batch) => self.batches.push(batch),
             Stage::MaxConcurrency(concurrency) => self.max_concurrency = Some(*concurrency),
             Stage::Tolerance(count, percentage) => {
                 (self.tolerated_count, self.tolerated_percentage) = (*count, *percentage);
@@ -119,7 +147,7 @@ impl Inspector {
     fn inspection(self, state: &State, variables: Map) -> Map {
         let mut told = Map::default();
         let mut tell = |name: &'static str, value: Option<Value>| {
-            if let Some(value) = value {
+            if let Some(value) = value.filter(|value| value.measure(MEMBER).is_ok()) {
                 told.insert(name, value);
             }
         };
@@ -133,12 +161,11 @@ impl Inspector {
         if let Kind::Map(map) = &state.kind {
             let reader = map.distributed.as_ref().and_then(|distributed| distributed.reader.as_ref());
             let pointed = reader.is_some_and(has_pointer);
-            let list =
-                |items: Vec<Value>, wanted: bool| (wanted && !items.is_empty()).then(|| Value::array(items));
-            tell("afterItemsPointer", list(self.items_read, pointed));
+            let selects = map.item_selector.is_some();
+            tell("afterItemsPointer", self.items_read.into_value().filter(|_| pointed));
             tell("afterItemsPath", self.items_path);
-            tell("afterItemSelector", list(self.items_selected, map.item_selector.is_some()));
-            tell("afterItemBatcher", list(self.batches, true));
+            tell("afterItemSelector", self.items_selected.into_value().filter(|_| selects));
+            tell("afterItemBatcher", self.batches.into_value());
             tell("toleratedFailureCount", self.tolerated_count.map(Value::from));
             tell(
                 "toleratedFailurePercentage",

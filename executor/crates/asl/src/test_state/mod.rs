@@ -20,7 +20,7 @@ mod tests;
 
 use std::fmt;
 
-use crate::definition::Diagnostic;
+use crate::definition::{Diagnostic, invalid_definition};
 use crate::program::Dialect;
 use crate::timestamp::Timestamp;
 use crate::value::{Map, Payload, Str, Value};
@@ -204,10 +204,7 @@ impl Rejection {
     }
 
     fn definition(diagnostics: Vec<Diagnostic>) -> Self {
-        use crate::definition::Severity;
-        let errors = diagnostics.iter().filter(|one| one.severity == Severity::Error);
-        let told: Vec<String> = errors.map(ToString::to_string).collect();
-        let message = format!("Invalid State Machine Definition: '{}'", told.join(", "));
+        let message = invalid_definition(&diagnostics);
         Self { code: "InvalidDefinition", message, needs_mock: false, diagnostics }
     }
 }

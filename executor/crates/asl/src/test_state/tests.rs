@@ -1,3 +1,5 @@
+//! What a test of one state tells, what it refuses, and that it gives what executions give.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -303,6 +305,21 @@ fn a_map_that_reads_works_without_its_data() {
     let tested = test(&TestState { mock: gives("[1]"), ..request(DISTRIBUTED, "{}") }).unwrap();
     assert_eq!((tested.status, output(&tested).as_str()), (Status::Succeeded, "[1]"));
     assert!(!names(&tested).contains(&"afterItemSelector"));
+}
+
+#[test]
+fn a_member_that_is_too_long_for_the_api_is_left_out() {
+    let items = vec!["1"; 2_000].join(",");
+    let definition = r#"{"Type": "Map", "ItemSelector": {"all.$": "$"}, "End": true,
+        "ItemProcessor": {"StartAt": "P", "States": {"P": {"Type": "Pass", "End": true}}}}"#;
+    let tested =
+        test(&TestState { mock: gives("[]"), ..request(definition, &format!("[{items}]")) }).unwrap();
+    assert_eq!(tested.status, Status::Succeeded);
+    assert!(names(&tested).contains(&"afterItemsPath") && !names(&tested).contains(&"afterItemSelector"));
+    let configuration =
+        Configuration { map_item_reader_data: Some("x".repeat(262_145)), ..Configuration::default() };
+    let message = refused(&TestState { mock: gives("[]"), configuration, ..request(DISTRIBUTED, "{}") });
+    assert!(message.contains("at most 262144"), "{message}");
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 mod check;
 mod drawing;
+mod explanations;
 mod machine;
+mod remarks;
 mod robust;
 mod states;
+mod tcsl;
 mod text;

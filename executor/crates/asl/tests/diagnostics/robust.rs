@@ -17,7 +17,7 @@ const SEED: &str = r#"{"Comment":"c","StartAt":"A","TimeoutSeconds":9,"Version":
 "TimestampLessThanPath":"$.u","Next":"D"}],"Default":"F"},"C":{"Type":"Wait",
 "Timestamp":"2024-01-01T00:00:00Z","Next":"D"},"D":{"Type":"Parallel","Branches":[{"StartAt":"P",
 "States":{"P":{"Type":"Pass","Result":{"\u00e9":null},"End":true}}}],"Next":"E"},"E":{"Type":"Map",
-"ItemsPath":"$[1:2]","MaxConcurrency":3,"ItemSelector":{"v.$":"$$.Map.Item.Value"},
+"ItemsPath":"$.a[1]","MaxConcurrency":3,"ItemSelector":{"v.$":"$$.Map.Item.Value"},
 "ItemProcessor":{"ProcessorConfig":{"Mode":"INLINE"},"StartAt":"I","States":{"I":{"Type":"Succeed",
 "OutputPath":null}}},"End":true},"F":{"Type":"Fail","ErrorPath":"$.e","Cause":"c"}}}"#;
 

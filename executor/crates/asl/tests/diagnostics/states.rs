@@ -3,7 +3,7 @@
 use asl::definition::MachineType;
 use asl::{Dialect, Severity};
 
-use crate::check::{check, check_as, check_state, compile, one_state};
+use crate::check::{check, check_as, check_state, compile, lines, one_state};
 
 #[test]
 fn the_type_is_one_of_eight() {
@@ -23,11 +23,11 @@ fn next_and_end_exclude_each_other_and_one_is_required() {
     check_state(
         "{\"Type\":\"Pass\",\"Next\":\"S\",\"End\":true}",
         &[&format!(
-            "2:27 error SCHEMA_VALIDATION_FAILED: Only one of these fields may be used: [Next, End] {place}"
+            "2:27 error SCHEMA_VALIDATION_FAILED: There should only be one of the following fields: [Next, End] {place}"
         )],
     );
     let missing = format!(
-        "1:26 error SCHEMA_VALIDATION_FAILED: Exactly one of these fields is required: [Next, End] {place}"
+        "1:26 error SCHEMA_VALIDATION_FAILED: This object should have only one of the following fields: [Next, End] {place}"
     );
     let endless = "1:16 error MISSING_END_STATE: Workflow has no terminal state at null";
     check_state("{\"Type\":\"Pass\"}", &[endless, &missing]);
@@ -74,7 +74,7 @@ fn fields_stand_only_where_their_state_has_them() {
     refused("\"Type\":\"Succeed\"", &["Parameters", "ResultPath", "ResultSelector", "Assign", "Result"]);
     refused("\"Type\":\"Fail\"", &["InputPath", "OutputPath", "ResultSelector", "Assign", "Output"]);
     refused("\"Type\":\"Wait\",\"Seconds\":1,\"End\":true", &["ResultPath", "Parameters", "Retry"]);
-    refused("\"Type\":\"Pass\",\"End\":true", &["Output", "Arguments", "Items", "Condition", "Nonsense"]);
+    refused("\"Type\":\"Pass\",\"End\":true", &["Arguments", "Items", "Condition", "Nonsense"]);
 }
 
 const TASK: &str =
@@ -93,13 +93,13 @@ fn a_task_needs_a_resource_that_is_an_arn() {
     );
     check_state(
         "{\"Type\":\"Task\",\"End\":true,\"Resource\":\"f\"}",
-        &["2:38 error INVALID_RESOURCE: Value is not a valid resource ARN at /States/S/Resource"],
+        &["2:38 error SCHEMA_VALIDATION_FAILED: Value is not a valid resource ARN at /States/S/Resource"],
     );
     let qrn = "{\"Type\":\"Task\",\"End\":true,\"Resource\":\"qrn:qcs:asw:ap-guangzhou:1:sdk:json:\
                qcloud:scf:Invoke/f\"}";
     check_state(
         qrn,
-        &["2:38 error INVALID_RESOURCE: Value is not a valid resource ARN at /States/S/Resource"],
+        &["2:38 error SCHEMA_VALIDATION_FAILED: Value is not a valid resource ARN at /States/S/Resource"],
     );
     check_as(Dialect::Tcsl, MachineType::Standard, &one_state(qrn), &[]);
 }
@@ -115,12 +115,12 @@ fn timeouts_are_positive_and_heartbeats_shorter() {
     );
     check_task(
         "\"TimeoutSeconds\":0",
-        &["3:18 error SCHEMA_VALIDATION_FAILED: The value must not be less than 1 at \
+        &["3:18 error SCHEMA_VALIDATION_FAILED: Minimum value is 1 at \
            /States/S/TimeoutSeconds"],
     );
     check_task(
         "\"TimeoutSeconds\":100000000",
-        &["3:18 error SCHEMA_VALIDATION_FAILED: The value must not be greater than 99999999 at \
+        &["3:18 error SCHEMA_VALIDATION_FAILED: Maximum value is 99999999 at \
            /States/S/TimeoutSeconds"],
     );
     check_task(
@@ -129,8 +129,10 @@ fn timeouts_are_positive_and_heartbeats_shorter() {
     );
     check_task(
         "\"TimeoutSeconds\":1,\"TimeoutSecondsPath\":\"$.t\"",
-        &["3:20 error SCHEMA_VALIDATION_FAILED: Only one of these fields may be used: [TimeoutSeconds, \
-           TimeoutSecondsPath] at /States/S"],
+        &[
+            "3:20 error SCHEMA_VALIDATION_FAILED: There should only be one of the following fields: [TimeoutSeconds, \
+           TimeoutSecondsPath] at /States/S",
+        ],
     );
 }
 
@@ -149,18 +151,15 @@ fn retriers_are_checked_field_by_field() {
         &[
             "3:10 error SCHEMA_VALIDATION_FAILED: These fields are required: [ErrorEquals] at \
             /States/S/Retry[0]",
-            "4:19 error SCHEMA_VALIDATION_FAILED: The value must not be less than 1 at \
+            "4:19 error SCHEMA_VALIDATION_FAILED: Minimum value is 1 at \
              /States/S/Retry[0]/IntervalSeconds",
-            "5:15 error SCHEMA_VALIDATION_FAILED: The value must not be less than 0 at \
+            "5:15 error SCHEMA_VALIDATION_FAILED: Minimum value is 0 at \
              /States/S/Retry[0]/MaxAttempts",
-            "6:15 error SCHEMA_VALIDATION_FAILED: The field 'BackoffRate' must be a number not less than \
-            1.0 at \
+            "6:15 error SCHEMA_VALIDATION_FAILED: Minimum value is 1.0 at \
              /States/S/Retry[0]/BackoffRate",
-            "7:19 error SCHEMA_VALIDATION_FAILED: The value must not be greater than 31622400 at \
+            "7:19 error SCHEMA_VALIDATION_FAILED: Maximum value is 31622400 at \
              /States/S/Retry[0]/MaxDelaySeconds",
-            "8:18 error SCHEMA_VALIDATION_FAILED: The field 'JitterStrategy' should have one of these \
-            values: \
-             [FULL, NONE] at /States/S/Retry[0]/JitterStrategy",
+            "8:18 error SCHEMA_VALIDATION_FAILED: Value should be one of the following: [NONE, FULL] at /States/S/Retry[0]/JitterStrategy",
             "9:1 error SCHEMA_VALIDATION_FAILED: Field 'Nonsense' is not supported at /States/S/Retry[0]",
         ],
     );
@@ -172,9 +171,7 @@ fn states_all_stands_alone_and_last() {
         "\"Retry\":[{\"ErrorEquals\":[\"States.ALL\",\"E\"]},\n{\"ErrorEquals\":[\"F\"]},\
         {\"ErrorEquals\":[]}]",
         &[
-            "3:11 error SCHEMA_VALIDATION_FAILED: 'States.ALL' must appear alone in 'ErrorEquals' at \
-             /States/S/Retry[0]/ErrorEquals",
-            "3:11 error SCHEMA_VALIDATION_FAILED: 'States.ALL' may appear only in the last entry at \
+            "3:11 error SCHEMA_VALIDATION_FAILED: States.ALL must appear alone and at end of list at \
              /States/S/Retry[0]/ErrorEquals",
             "4:24 error SCHEMA_VALIDATION_FAILED: Value cannot be empty at /States/S/Retry[2]/ErrorEquals",
         ],
@@ -201,24 +198,26 @@ fn a_wait_has_exactly_one_of_four_forms() {
     );
     check_state(
         "{\"Type\":\"Wait\",\"End\":true}",
-        &["1:26 error SCHEMA_VALIDATION_FAILED: Exactly one of these fields is required: [Seconds, \
-            SecondsPath, \
-           Timestamp, TimestampPath] at /States/S"],
+        &[
+            "1:26 error SCHEMA_VALIDATION_FAILED: This object should have only one of the following fields: [SecondsPath, \
+            Seconds, TimestampPath, Timestamp] at /States/S",
+        ],
     );
     check_state(
         "{\"Type\":\"Wait\",\"End\":true,\"Seconds\":1,\"SecondsPath\":\"$.s\"}",
-        &["2:39 error SCHEMA_VALIDATION_FAILED: Only one of these fields may be used: [Seconds, \
-            SecondsPath, \
-           Timestamp, TimestampPath] at /States/S"],
+        &[
+            "2:39 error SCHEMA_VALIDATION_FAILED: There should only be one of the following fields: [SecondsPath, \
+            Seconds, TimestampPath, Timestamp] at /States/S",
+        ],
     );
     check_state(
         "{\"Type\":\"Wait\",\"End\":true,\"Seconds\":-1}",
-        &["2:37 error SCHEMA_VALIDATION_FAILED: The value must not be less than 0 at /States/S/Seconds"],
+        &["2:37 error SCHEMA_VALIDATION_FAILED: Minimum value is 0 at /States/S/Seconds"],
     );
     check_state(
         "{\"Type\":\"Wait\",\"End\":true,\"Timestamp\":\"tomorrow\"}",
-        &["2:39 error SCHEMA_VALIDATION_FAILED: Value must be a valid RFC 3339 timestamp such as \
-           2016-03-14T01:59:00Z at /States/S/Timestamp"],
+        &["2:39 error SCHEMA_VALIDATION_FAILED: String does not match RFC3339 timestamp at \
+            /States/S/Timestamp"],
     );
 }
 
@@ -227,7 +226,7 @@ fn a_fail_takes_texts_or_paths_but_not_both() {
     check_state("{\"Type\":\"Fail\",\"Error\":\"E\",\"CausePath\":\"$.c\"}", &[]);
     check_state(
         "{\"Type\":\"Fail\",\"Cause\":\"C\",\"CausePath\":\"$.c\"}",
-        &["2:28 error SCHEMA_VALIDATION_FAILED: Only one of these fields may be used: [Cause, \
+        &["2:28 error SCHEMA_VALIDATION_FAILED: There should only be one of the following fields: [Cause, \
             CausePath] at \
            /States/S"],
     );
@@ -255,7 +254,7 @@ fn paths_and_templates_are_checked_where_they_stand() {
              intrinsic function call at /States/S/Parameters",
         ],
     );
-    for path in ["$.a[*]", "$..a", "$.a[?(@.b)]", "$$.Execution", "$.a[0,1]", "$.a[1:2]", "a"] {
+    for path in ["$.a[*]", "$..a", "$.a[?(@.b)]", "$$.Execution", "$.a[0,1]", "$.a[1:2]"] {
         let state = format!("{{\"Type\":\"Pass\",\"End\":true,\"ResultPath\":\"{path}\"}}");
         let found = compile(&one_state(&state), Dialect::Asl, MachineType::Standard);
         assert_eq!(found.len(), 1, "{path}: {found:?}");
@@ -337,7 +336,7 @@ fn branches_and_processors_are_required() {
     );
     check_state(
         "{\"Type\":\"Map\",\"End\":true}",
-        &["1:26 error SCHEMA_VALIDATION_FAILED: Exactly one of these fields is required: \
+        &["1:26 error SCHEMA_VALIDATION_FAILED: This object should have only one of the following fields: \
             [ItemProcessor, Iterator] \
            at /States/S"],
     );
@@ -357,17 +356,21 @@ fn a_map_has_one_selector_one_concurrency_and_sane_tolerances() {
     check(&map(",\"ItemSelector\":{\"a.$\":\"$$.Map.Item.Value\"},\"MaxConcurrency\":0"), &[]);
     check(
         &map(",\"ItemSelector\":{},\"Parameters\":{}"),
-        &["3:20 error SCHEMA_VALIDATION_FAILED: Only one of these fields may be used: [ItemSelector, \
+        &[
+            "3:20 error SCHEMA_VALIDATION_FAILED: There should only be one of the following fields: [ItemSelector, \
             Parameters] at \
-           /States/S"],
+           /States/S",
+        ],
     );
     check(
         &map(",\"MaxConcurrency\":1,\"MaxConcurrencyPath\":\"$.n\""),
-        &["3:21 error SCHEMA_VALIDATION_FAILED: Only one of these fields may be used: [MaxConcurrency, \
-           MaxConcurrencyPath] at /States/S"],
+        &[
+            "3:21 error SCHEMA_VALIDATION_FAILED: There should only be one of the following fields: [MaxConcurrency, \
+           MaxConcurrencyPath] at /States/S",
+        ],
     );
     let found = compile(&map(",\"ToleratedFailurePercentage\":101"), Dialect::Asl, MachineType::Standard);
-    assert_eq!(found[0].message, "The value must be a number from 0 to 100");
+    assert_eq!(found[0].message, "Maximum value is 100.0");
 }
 
 #[test]
@@ -392,7 +395,7 @@ fn all_problems_of_a_state_are_told_at_once() {
          \"ResultPath\":5,\n\"Retry\":3,\n\"Catch\":{},\n\"Next\":\"T\",\"Colour\":1}",
         &[
             "1:16 error MISSING_END_STATE: Workflow has no terminal state at null",
-            "2:27 error INVALID_RESOURCE: Value is not a valid resource ARN at /States/S/Resource",
+            "2:27 error SCHEMA_VALIDATION_FAILED: Value is not a valid resource ARN at /States/S/Resource",
             "3:18 error SCHEMA_VALIDATION_FAILED: Expected value of type Integer at /States/S/TimeoutSeconds",
             "4:21 error SCHEMA_VALIDATION_FAILED: The value for the field 'a.$' must be a valid JSONPath \
             or a \
@@ -426,12 +429,72 @@ fn jsonata_is_refused_at_its_place_in_the_words_of_step_functions() {
         ],
     );
     check_state(
-        &state("\"Assign\":{\"x\":\"{% $states.result %}\",\n\"y\":\"{% $states.errorOutput %}\"}"),
+        &state("\"Output\":{\"x\":\"{% $states.result %}\",\n\"y\":\"{% $states.errorOutput %}\"}"),
         &[
             "3:15 error UNSUPPORTED_JSONATA_EXPRESSION: Reference to '$states.result' is not supported in this field. \
-             at /States/S/Assign/x",
+             at /States/S/Output/x",
             "4:5 error UNSUPPORTED_JSONATA_EXPRESSION: Reference to '$states.errorOutput' is not supported in this \
-             field. at /States/S/Assign/y",
+             field. at /States/S/Output/y",
         ],
     );
+}
+
+/// The message is AWS's, as recorded; the note says what is wrong at which character.
+#[test]
+fn a_bad_intrinsic_function_is_refused_with_its_character_in_a_note() {
+    let state = |value: &str| {
+        let state =
+            serde_json::json!({"Type": "Pass", "Parameters": {"in": {"parsed.$": value}}, "End": true});
+        compile(&one_state(&state.to_string()), Dialect::Asl, MachineType::Standard)
+    };
+    for (value, note) in [
+        (
+            r#"States.StringToJson('{"text":"An \"escaped double quote\" here"}')"#,
+            "a backslash stands before `'`, `{`, `}` or another backslash; before anything else it is written twice at \
+             character 34",
+        ),
+        ("States.format('a')", "`States.format` is not among the intrinsic functions: States.Array,"),
+        ("States.MathAdd(1)", "`States.MathAdd` takes 2 arguments, and is given 1 at character 1"),
+        ("States.Array($.a[)", "expected a name in quotes, an index, a slice, `*` or `?` at character 18"),
+    ] {
+        let found = state(value);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(
+            found[0].to_string(),
+            "SCHEMA_VALIDATION_FAILED: The value for the field 'parsed.$' must be a valid JSONPath or a valid \
+             intrinsic function call at /States/S/Parameters"
+        );
+        assert!(found[0].note.starts_with(note), "{}", found[0].note);
+    }
+}
+
+#[test]
+fn a_fail_state_calls_the_functions_that_the_guide_lists() {
+    let fail = |path: &str| {
+        let path = serde_json::json!(path);
+        let state = format!("{{\"Type\":\"Fail\",\"CausePath\":{path}}}");
+        compile(&one_state(&state), Dialect::Asl, MachineType::Standard)
+    };
+    assert!(fail("States.JsonToString($.a)").is_empty());
+    for (path, note) in [
+        (
+            "States.MathAdd(1, 2)",
+            "A Fail state cannot call 'States.MathAdd'; it can call States.ArrayGetItem, States.Base64Encode, \
+             States.Base64Decode, States.Hash, States.JsonToString, States.UUID, States.Format",
+        ),
+        (
+            "States.UUID('')",
+            "`States.UUID` takes no arguments, and is given 1 at character 1 of the intrinsic function",
+        ),
+    ] {
+        let found = fail(path);
+        assert_eq!(
+            lines(&found),
+            [
+                "2:28 error SCHEMA_VALIDATION_FAILED: Value must be a valid JSONPath or a valid intrinsic function call at \
+              /States/S/CausePath"
+            ]
+        );
+        assert!(found[0].note.starts_with(note), "{}", found[0].note);
+    }
 }

@@ -1,3 +1,8 @@
+//! What expressions mean, in the words of the recordings where there are any.
+
+mod bounds;
+mod weaving;
+
 use std::cell::Cell;
 
 use super::*;

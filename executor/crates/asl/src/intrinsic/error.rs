@@ -1,0 +1,85 @@
+//! What can go wrong with an intrinsic function, and the bound of its work.
+
+use crate::value::{JsonLimits, LimitExceeded, Value};
+
+/// A text is no call of an intrinsic function.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason} at character {column} of the intrinsic function '{text}'")]
+pub struct IntrinsicSyntaxError {
+    /// The whole text.
+    pub text: String,
+    /// Character of the text where it stops being a call, from 1.
+    pub column: usize,
+    /// What is wrong there.
+    pub reason: String,
+}
+
+/// A function cannot take what it is given. Positions count arguments from 1.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("Argument {position} must be {expected}, but it is of type {found}")]
+    Kind { position: usize, expected: &'static str, found: &'static str },
+    #[error("Argument {position} must be {expected}, but it is {found}")]
+    Value { position: usize, expected: &'static str, found: String },
+    #[error("Argument {position} must have at most {limit} characters, but it has {found}")]
+    Characters { position: usize, limit: usize, found: usize },
+    #[error("Argument {position} is too large: {reason}")]
+    Size { position: usize, reason: LimitExceeded },
+    #[error("The result is longer than {0} bytes")]
+    Result(usize),
+    #[error("The array would have {found} items; at most {limit} are allowed")]
+    Items { limit: usize, found: u128 },
+    #[error("The index {index} is out of bounds for an array of length {length}")]
+    Index { index: i64, length: usize },
+    #[error("The template has {places} occurrences of {{}}, but {given} values are given for them")]
+    Places { places: usize, given: usize },
+    #[error("Argument {position} is no valid JSON: {reason}")]
+    Json { position: usize, reason: crate::value::JsonError },
+    #[error("Argument {position} is no valid Base64 text: {reason}")]
+    Base64 { position: usize, reason: base64::DecodeError },
+    #[error("Argument {position} decodes to bytes that are no text in UTF-8")]
+    NoText { position: usize },
+    #[error("Deep merging is not supported: argument {position} must be false")]
+    DeepMerge { position: usize },
+    #[error("The start number {start} must be less than the end number {end}")]
+    EmptyRange { start: i64, end: i64 },
+    #[error("The functions of one field read and build more than {WORK_MAX} bytes")]
+    Work,
+}
+
+/// What the functions of one template may read and build: sixty-four payloads of the largest size. Without it a
+/// definition of the largest size could call for gigabytes.
+const WORK_MAX: usize = 64 * JsonLimits::PAYLOAD_BYTES;
+
+/// The bytes that the functions of one evaluation may still read and build.
+#[derive(Debug, Clone)]
+pub struct Work {
+    left: usize,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self { left: WORK_MAX }
+    }
+}
+
+impl Work {
+    /// Takes its part of the bound, before it is used.
+    pub(super) fn spend(&mut self, bytes: usize) -> Result<(), Failure> {
+        self.left = self.left.checked_sub(bytes).ok_or(Failure::Work)?;
+        Ok(())
+    }
+
+    /// For an array that is about to be built.
+    pub(super) fn items(&mut self, count: usize) -> Result<(), Failure> {
+        self.spend(count.saturating_mul(size_of::<Value>()))
+    }
+
+    /// For a tree that is about to be walked; refuses what is larger or deeper than a payload.
+    pub(super) fn walk(&mut self, position: usize, value: &Value) -> Result<(), Failure> {
+        match value.measure(JsonLimits::PAYLOAD) {
+            Ok(measured) => self.spend(measured.bytes),
+            Err(reason) => Err(Failure::Size { position, reason }),
+        }
+    }
+}
