@@ -1,5 +1,16 @@
 //! What can go wrong in a bench run.
 
+/// A server's own words; where the transport failed, what to look at.
+fn words(status: &tonic::Status) -> String {
+    let (code, message) = (status.code(), status.message());
+    match std::error::Error::source(status) {
+        None => format!("{message} ({code:?})"),
+        Some(_) => format!(
+            "the connection broke ({message}): see whether what listens there is a node or a scheduler"
+        ),
+    }
+}
+
 /// A run that cannot begin, or whose figures cannot be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -12,7 +23,7 @@ pub enum Error {
         reason: String,
     },
     /// A call failed.
-    #[error("{call} failed: {status}")]
+    #[error("{call} failed: {}", words(status))]
     Call {
         /// Which.
         call: &'static str,

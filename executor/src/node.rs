@@ -29,7 +29,7 @@ use crate::definitions::Definitions;
 use crate::grpc::health::Health;
 use crate::grpc::{NodeContext, NodeStore, Scope, Surface, ask, dispatcher, listener, queue, router};
 use crate::shard::{self, Command, Serve, ShardConfig, ShardContext, ShardHandle};
-use crate::store::Patient;
+use crate::store::{self, Patient};
 use crate::{heartbeat, metrics_http};
 
 /// Commands that may wait for a shard. Each is a batch at most; what is beyond waits in its connection.
@@ -440,13 +440,7 @@ fn spawn_logged(what: &'static str, task: impl Future<Output = io::Result<()>> +
 
 /// The node's own connection, and what its settings promise.
 async fn reach_store(context: Arc<NodeContext>, connect: Arc<dyn Connect>, metrics: NodeMetrics) {
-    let store = match connect.connect().await {
-        Ok(store) => store,
-        Err(error) => {
-            tracing::error!(%error, "the store refuses this node: correct the configuration and start it again");
-            return;
-        }
-    };
+    let store = store::connect_at_last(&*connect).await;
     let mut pause = Duration::from_millis(50);
     let durability = loop {
         match store.durability().await {

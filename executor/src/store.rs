@@ -38,6 +38,25 @@ pub fn open(config: &StoreConfig) -> Result<Arc<dyn Connect>, StoreError> {
     }
 }
 
+/// The longest pause between two attempts at a store that refuses.
+const REFUSED_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// A connection, however often the store refuses the node: what is wrong may be mended on either side.
+pub(crate) async fn connect_at_last(connect: &dyn Connect) -> Arc<dyn Store> {
+    let mut pause = Duration::from_millis(500);
+    loop {
+        match connect.connect().await {
+            Ok(store) => return store,
+            Err(error) => tracing::error!(
+                %error,
+                "the store refuses this node: correct the store, or the configuration and start the node again"
+            ),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(REFUSED_PAUSE_MAX);
+    }
+}
+
 /// Connects as `inner` does, and waits where the store is not there yet.
 pub(crate) struct Patient {
     inner: Arc<dyn Connect>,

@@ -164,6 +164,77 @@ fn a_port_in_use_is_named_and_exits_with_3() {
     assert!(message.contains("--listen") && message.contains(&address), "{message}");
 }
 
+#[test]
+fn a_configuration_that_cannot_be_read_says_which_line_of_which_file_and_exits_with_2() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let cases: [(&[u8], &[&str]); 4] = [
+        (b"shards = 2\nlisen = \"127.0.0.1:1\"", &["`lisen` is no setting", "`listen`"]),
+        (b"shards = 2\nlisten = 5", &["2 | listen = 5", "socket address"]),
+        (b"listen = ", &["1 | listen"]),
+        (b"\xff\xfe", &["UTF-8"]),
+    ];
+    for (bytes, parts) in cases {
+        let path = dir.path().join("node.toml");
+        std::fs::write(&path, bytes).expect("written");
+        let output = executor(&["serve", "--config", path.to_str().expect("text")], &[], "");
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        let all = parts.iter().chain(&["node.toml"]).all(|part| message.contains(part));
+        assert!(all, "{parts:?} in {message}");
+    }
+    let output = executor(&["serve", "--config", dir.path().to_str().expect("text")], &[], "");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("directory"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_store_directory_that_cannot_be_used_says_what_to_do_and_exits_with_3() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name).to_str().expect("text").to_owned();
+    std::fs::write(path("file"), "").expect("written");
+    let used = path("used");
+    let mut node = serve(&["--store-dir", &used, "--no-metrics"]);
+    node.wait_for_line("serving=true", PATIENCE).expect("serves");
+    let holder = format!("process {} uses the directory", node.pid());
+    for (place, part) in [(path("file"), "choose a directory"), (used, holder.as_str())] {
+        let mut other = serve(&["--store-dir", &place, "--no-metrics"]);
+        assert_eq!(other.wait_exit(PATIENCE).expect("ends").code, Some(3), "{}", other.tail());
+        assert!(other.log().contains(&place) && other.log().contains(part), "{part} in {}", other.log());
+    }
+    assert!(node.try_exit().is_none(), "the node that has the directory goes on");
+}
+
+#[test]
+fn what_answers_and_is_no_redis_is_called_that_and_a_signal_ends_the_start() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        while let Ok((mut client, _)) = listener.accept() {
+            // The client may have gone already.
+            let _ = client.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let mut node = serve(&["--redis-url", &format!("redis://{address}"), "--no-metrics"]);
+    let line = node.wait_for_line("does not speak Redis's protocol", PATIENCE).expect("says so");
+    assert!(line.contains(&address.to_string()), "{line}");
+    node.terminate().expect("signalled");
+    assert_eq!(node.wait_exit(PATIENCE).expect("ends").code, Some(0), "{}", node.tail());
+}
+
+#[test]
+fn a_redis_that_wants_a_password_is_said_and_served_once_it_lets_the_node_in() {
+    let user = ("user".to_owned(), "node on >wanted ~* +@all".to_owned());
+    let redis =
+        Redis::start(RedisOptions { extra: vec![user], ..Default::default() }).expect("redis-server runs");
+    let url = format!("redis://node:offered@127.0.0.1:{}", redis.port());
+    let mut node = serve(&["--redis-url", &url, "--no-metrics"]);
+    node.wait_for_line("check user and password", PATIENCE).expect("says so");
+    redis.command(&["ACL", "SETUSER", "node", ">offered"]).expect("the password is changed");
+    node.wait_for_line("serving=true", PATIENCE).expect("serves");
+    node.wait_for_line("store reached", PATIENCE).expect("says what it promises");
+    assert!(!node.log().contains("offered"), "a password is never told: {}", node.log());
+}
+
 /// A machine with a Task that is retried and caught, and a Map.
 const ORDER: &str = r#"{"StartAt": "Pay", "States": {
     "Pay": {"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "InputPath": "$.order",

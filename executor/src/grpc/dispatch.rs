@@ -41,7 +41,7 @@ pub(crate) struct Start {
     pub reply: oneshot::Sender<Result<Started, Error>>,
 }
 
-/// A durable start.
+/// A durable start, or the execution that runs under its name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Started {
     pub id: ExecutionId,
@@ -272,9 +272,12 @@ fn settle(id: BatchId, start_time_ms: u64, ack: &v1::StartAck, waiting: &mut Wai
     let range = ack.from as usize..(ack.to as usize).min(waiting.len());
     for index in range {
         let Some(reply) = waiting[index].take() else { continue };
-        let result = match &ack.refusal {
-            Some(refusal) => Err(status::from_refusal(refusal.clone(), id.partition.get())),
-            None => u32::try_from(index)
+        let result = match (&ack.refusal, &ack.running) {
+            (Some(refusal), _) => Err(status::from_refusal(refusal.clone(), id.partition.get())),
+            (None, Some(running)) => ids::ExecutionId::try_from(running)
+                .map(|id| Started { id, start_time_ms: running.start_time_ms })
+                .map_err(|_| Error::ShardGone),
+            (None, None) => u32::try_from(index)
                 .map_err(|_| Error::ShardGone)
                 .and_then(|index| {
                     ExecutionId::new(id, index)
@@ -328,6 +331,12 @@ mod tests {
         let (_, mut waiting) = build(batch_id(), 1, 2, starts);
         let ack = v1::StartAck { from: 0, to: 2, ..Default::default() };
         settle(batch_id(), 77, &ack, &mut waiting);
+        let running = v1::RunningExecution { batch: Some(batch_id().into()), index: 9, start_time_ms: 5 };
+        let ack = v1::StartAck { from: 2, to: 3, running: Some(running), ..Default::default() };
+        let (starts, mut others): (Vec<_>, Vec<_>) = (0..3).map(|_| start("a", 1, "n")).unzip();
+        settle(batch_id(), 77, &ack, &mut build(batch_id(), 1, 2, starts).1);
+        let found = others[2].try_recv().expect("answered").expect("runs");
+        assert_eq!((found.id, found.start_time_ms), (batch_id().execution(9), 5));
         let reason = v1::start_refusal::Reason::Draining.into();
         let refusal = Some(v1::StartRefusal { reason, ..Default::default() });
         settle(batch_id(), 77, &v1::StartAck { from: 2, to: 9, refusal, ..Default::default() }, &mut waiting);

@@ -210,35 +210,10 @@ pub(super) async fn start(
         mpsc::error::TrySendError::Closed(_) => Error::Draining,
     })?;
     let started = started.await.map_err(|_| Error::ShardGone)??;
-    if asked.partition.is_some() {
-        return Ok(named(node, &asked, started).await);
-    }
     let name = if asked.name.is_empty() { started.id.to_string() } else { asked.name };
     Ok(v1::StartExecutionResponse {
         execution_id: started.id.to_string(),
         execution_arn: asked.machine.execution(asked.mode, &name, started.id),
         start_time_ms: started.start_time_ms,
     })
-}
-
-/// A name may have been taken by the same start before: then that execution is the answer, under its own id.
-async fn named(
-    node: &NodeContext,
-    asked: &Asked,
-    started: super::dispatch::Started,
-) -> v1::StartExecutionResponse {
-    let execution_arn = asked.machine.execution(asked.mode, &asked.name, started.id);
-    match describe(node, &execution_arn).await {
-        Ok(v1::DescribeExecutionResponse { summary: Some(summary), .. }) => v1::StartExecutionResponse {
-            execution_id: summary.execution_id,
-            execution_arn,
-            start_time_ms: summary.start_time_ms,
-        },
-        // It is durable; only the look-up failed.
-        Ok(_) | Err(_) => v1::StartExecutionResponse {
-            execution_id: started.id.to_string(),
-            execution_arn,
-            start_time_ms: started.start_time_ms,
-        },
-    }
 }

@@ -146,7 +146,7 @@ impl Pump {
 
     async fn refuse(&self, batch: v1::StartBatch, refusal: v1::StartRefusal) -> bool {
         let to = u32::try_from(batch.input.len()).unwrap_or(u32::MAX);
-        let ack = v1::StartAck { id: batch.id, from: 0, to, refusal: Some(refusal) };
+        let ack = v1::StartAck { id: batch.id, from: 0, to, refusal: Some(refusal), running: None };
         self.acks.send(ack).await.is_ok()
     }
 }

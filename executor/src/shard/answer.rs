@@ -94,7 +94,26 @@ impl Shard {
     ) {
         self.metrics.refuse(counted_as(&refusal), u64::from(range.1 - range.0));
         // A full or closed channel drops: the dispatcher asks again.
-        let _ = acks.try_send(v1::StartAck { id, from: range.0, to: range.1, refusal: Some(refusal) });
+        let _ = acks.try_send(v1::StartAck {
+            id,
+            from: range.0,
+            to: range.1,
+            refusal: Some(refusal),
+            running: None,
+        });
+    }
+
+    /// Acknowledges a batch once everything that it tells of is durable: its own executions, which are in the block
+    /// under construction, and others of which it may tell that they run, which are there or in an earlier block.
+    pub(super) fn acknowledge_later(&mut self, at: usize, batch: StartedBatch) {
+        let log = &mut self.logs[at];
+        if log.waiting() > 0 {
+            log.page.batches.push(batch);
+        } else if let Some(last) = log.sealed.back_mut() {
+            last.page.batches.push(batch);
+        } else {
+            self.acknowledge(at, batch);
+        }
     }
 
     /// A batch is durable.
@@ -104,6 +123,7 @@ impl Shard {
         self.metrics.start_ack.observe_n(self.now_us.saturating_sub(batch.received_us), u64::from(started));
         for acks in &batch.acks {
             send_acks(acks, batch.id.into(), &batch.accepted);
+            send_running(acks, batch.id.into(), &batch.running);
         }
     }
 
@@ -149,7 +169,25 @@ impl Shard {
 /// Acknowledges ranges of a batch.
 pub fn send_acks(acks: &mpsc::Sender<v1::StartAck>, id: v1::BatchId, ranges: &[(u32, u32)]) {
     for (from, to) in ranges {
-        let _ = acks.try_send(v1::StartAck { id: Some(id), from: *from, to: *to, refusal: None });
+        let _ = acks.try_send(v1::StartAck { id: Some(id), from: *from, to: *to, ..Default::default() });
+    }
+}
+
+/// Answers entries of a batch with executions that run already.
+pub fn send_running(
+    acks: &mpsc::Sender<v1::StartAck>,
+    id: v1::BatchId,
+    running: &[(u32, v1::RunningExecution)],
+) {
+    for (at, running) in running {
+        let ack = v1::StartAck {
+            id: Some(id),
+            from: *at,
+            to: at + 1,
+            running: Some(*running),
+            ..Default::default()
+        };
+        let _ = acks.try_send(ack);
     }
 }
 

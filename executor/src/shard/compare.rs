@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ids::BatchId;
+use ids::{BatchId, MachineName};
 use journal::block::{SubBlockKind, seed_for};
 use journal::store::BlockRange;
 use journal::{Block, BlockId, Record, Store, StoreError};
@@ -10,9 +10,10 @@ use proto::executor::v1;
 use proto::executor::v1::start_refusal::Reason;
 use tokio::sync::mpsc;
 
-use super::answer::{refusal, send_acks};
+use super::answer::{refusal, send_acks, send_running};
 use super::core::{Landed, Shard};
-use super::start::{already_exists, conflict};
+use super::exception::Exception;
+use super::start::conflict;
 use super::validate;
 
 /// The ranges of a batch that the block holds, if it holds what the batch says.
@@ -81,7 +82,8 @@ impl Shard {
         }));
     }
 
-    /// What the log holds is acknowledged; what it does not hold was refused for its input, and is again.
+    /// What the log holds is acknowledged; what it does not hold was refused for its input or its name, or answered with
+    /// an execution that ran, and is judged again.
     pub(super) fn compared(
         &mut self,
         batch: &v1::StartBatch,
@@ -100,21 +102,34 @@ impl Shard {
         };
         for index in (0..all.1).filter(|index| !accepted.iter().any(|(from, to)| (from..to).contains(&index)))
         {
-            let machine = batch.machine_index.get(index as usize).map_or(0, |at| *at as usize);
-            let tcsl = batch.machines.get(machine).is_some_and(|wire| wire.dialect() == v1::Dialect::Tcsl);
-            let dialect = if tcsl { asl::Dialect::Tcsl } else { asl::Dialect::Asl };
-            let refusal = match validate::input(&batch.input[index as usize], dialect) {
-                Err(message) => refusal(Reason::Invalid, "InvalidExecutionInput", message),
-                Ok(_) => match batch.name.get(index as usize).filter(|name| !name.is_empty()) {
-                    Some(name) => already_exists(name, None),
-                    None => conflict(),
-                },
-            };
-            self.refuse(acks, batch.id, (index, index + 1), refusal);
+            match self.judge_again(batch, index as usize) {
+                Exception::Refused(refusal) => self.refuse(acks, batch.id, (index, index + 1), refusal),
+                Exception::Running(running) => {
+                    if let Some(id) = batch.id {
+                        send_running(acks, id, &[(index, running)]);
+                    }
+                }
+            }
         }
         if let Some(id) = batch.id {
             send_acks(acks, id, &accepted);
         }
+    }
+
+    /// Why an entry of a batch is not in the log.
+    fn judge_again(&self, batch: &v1::StartBatch, at: usize) -> Exception {
+        let machine = batch.machine_index.get(at).map_or(0, |index| *index as usize);
+        let machine = batch.machines.get(machine);
+        let tcsl = machine.is_some_and(|wire| wire.dialect() == v1::Dialect::Tcsl);
+        let dialect = if tcsl { asl::Dialect::Tcsl } else { asl::Dialect::Asl };
+        if let Err(message) = validate::input(&batch.input[at], dialect) {
+            return Exception::Refused(refusal(Reason::Invalid, "InvalidExecutionInput", message));
+        }
+        let standard = machine.filter(|wire| wire.mode() == v1::Mode::Standard);
+        let named = batch.name.get(at).filter(|name| !name.is_empty());
+        let parsed = standard.and_then(|wire| MachineName::parse(&wire.arn).ok());
+        let (Some(name), Some(machine)) = (named, parsed) else { return Exception::Refused(conflict()) };
+        self.name_taken(self.names.holder(machine.execution_segment(), name), name, &batch.input[at])
     }
 }
 

@@ -24,6 +24,7 @@ use super::log::{Log, LogState};
 use super::machine::Machines;
 use super::mailbox::MailRoom;
 use super::names::Names;
+use super::probe::Probe;
 use super::recover::Recovered;
 use super::slab::{Address, Slab};
 use super::start::Taken;
@@ -64,6 +65,8 @@ pub(super) enum Landed {
         acks: mpsc::Sender<v1::StartAck>,
         result: Result<Taken, StoreError>,
     },
+    /// The store was asked whether it answers.
+    Probed(Result<(), StoreError>),
     /// A question was answered to whoever asked it.
     Answered,
 }
@@ -100,6 +103,8 @@ pub(super) struct Shard {
     pub draining: Option<Vec<Reply<()>>>,
     pub begun: bool,
     pub begun_us: u64,
+    /// Connections that failed before the first one stood.
+    pub connects_failed: u32,
     /// Logs whose recovery has begun.
     pub recovering: usize,
     /// Batches that wait for definitions.
@@ -108,6 +113,7 @@ pub(super) struct Shard {
     pub hasher: foldhash::quality::RandomState,
     /// Names of STANDARD executions.
     pub names: Names,
+    pub probe: Probe,
     /// Look-ups under way.
     pub questions: usize,
     /// Open executions by batch, for who asks by id.
@@ -149,10 +155,12 @@ impl Shard {
             draining: None,
             begun: false,
             begun_us: now_us,
+            connects_failed: 0,
             recovering: 0,
             loading: 0,
             hasher: foldhash::quality::RandomState::default(),
             names: Names::default(),
+            probe: Probe::default(),
             questions: 0,
             by_batch: HashMap::default(),
             config,
@@ -180,6 +188,7 @@ impl Shard {
         self.run_mailboxes();
         self.tasks.dispatch(&self.metrics);
         self.flush_all();
+        self.probe();
         self.answer_drain();
         self.set_gauges();
         self.metrics.busy_us.add(self.clock.now_us().saturating_sub(begun_us));
@@ -207,6 +216,7 @@ impl Shard {
             Landed::Loaded { batch, acks, result } => self.loaded(*batch, &acks, result),
             Landed::Compared { batch, acks, result } => self.compared(&batch, &acks, result),
             Landed::NamesChecked { batch, acks, result } => self.names_checked(*batch, &acks, result),
+            Landed::Probed(result) => self.probed(result),
             Landed::Answered => self.questions -= 1,
         }
     }
@@ -242,11 +252,11 @@ impl Shard {
         self.woken = woken;
     }
 
-    /// An execution takes its slot.
-    pub fn admit(&mut self, open: OpenExecution) -> Address {
+    /// An execution takes its slot; the log has its input, or is about to.
+    pub fn admit(&mut self, open: OpenExecution, input: &[u8]) -> Address {
         let id = open.id;
         if let Some(name) = open.name.as_deref().filter(|_| open.machine.is_standard()) {
-            self.names.hold(open.machine.name.execution_segment(), name, id);
+            self.names.hold(open.machine.name.execution_segment(), name, id, input);
         }
         let address = self.open.insert(open);
         self.by_batch.entry(id.batch).or_default().push((id.index, address));
@@ -314,12 +324,12 @@ impl Shard {
             ShardState::Draining
         } else if any(LogState::Recovering) {
             ShardState::Recovering
-        } else if any(LogState::Down) {
+        } else if any(LogState::Down) || self.probe.silent {
             ShardState::StoreDown
         } else {
             ShardState::Serving
         };
-        let available = !any(LogState::Down) && self.store.is_some();
+        let available = !any(LogState::Down) && !self.probe.silent && self.store.is_some();
         self.metrics.store_available.set(u64::from(available));
         self.state.send_if_modified(|known| std::mem::replace(known, state) != state);
     }
@@ -332,7 +342,8 @@ impl Shard {
         self.metrics.timers.set(self.timers.len() as u64);
         self.metrics.tasks_waiting.set(self.tasks.len() as u64);
         self.metrics.workers.set(self.tasks.workers() as u64);
-        let pending: usize = self.logs.iter().map(|log| log.sealed.len()).sum();
+        let sealed = |log: &Log| log.sealed.iter().map(|sealed| sealed.records).sum::<usize>();
+        let pending: usize = self.logs.iter().map(|log| log.waiting() + sealed(log)).sum();
         self.metrics.store_pending.set(pending as u64);
     }
 }

@@ -9,8 +9,8 @@ use std::collections::{HashMap, VecDeque};
 
 use ids::BatchId;
 use journal::BlockId;
-use proto::executor::v1;
 
+use super::exception::ExceptRange;
 use crate::limits;
 
 /// What is known of a batch.
@@ -20,8 +20,8 @@ pub struct Seen {
     pub content: Content,
     /// Not yet confirmed by the store.
     pub in_flight: bool,
-    /// The ranges that were refused for good, with their reasons.
-    pub refused: Box<[(u32, u32, v1::StartRefusal)]>,
+    /// The ranges that were not started, and why.
+    pub exceptions: Box<[ExceptRange]>,
 }
 
 /// How a resend is compared.
@@ -124,7 +124,7 @@ mod tests {
     }
 
     fn seen(in_flight: bool) -> Seen {
-        Seen { content: Content::Hash(7), in_flight, refused: Box::default() }
+        Seen { content: Content::Hash(7), in_flight, exceptions: Box::default() }
     }
 
     #[test]

@@ -103,7 +103,7 @@ impl Shard {
         let mut derived = std::mem::take(&mut log.derived);
         let lost = log.lost.len().min(limits::LOST_ENTRIES_PER_BLOCK);
         derived.extend(log.lost.drain(..lost));
-        log.index.borrow_mut().flush(&log.builder, block, &mut derived);
+        log.index.borrow_mut().flush(&log.builder, block, now_ms, &mut derived);
         // What is looked up must be there: blocks whose pointers are not written stay.
         let needed = log.index.borrow().oldest_needed();
         let trim_below =
@@ -127,7 +127,8 @@ impl Shard {
                 && ended.stop_time_ms.saturating_sub(open.start_time_ms) > retention_ms
             {
                 let arn = &open.machine.key.arn;
-                log.index.borrow_mut().straggler(arn, open.start_time_ms, *block, &mut log.derived);
+                let mut index = log.index.borrow_mut();
+                index.straggler(arn, open.start_time_ms, *block, ended.stop_time_ms, &mut log.derived);
             }
             log.derived.extend(open.machine.name_entry(open.name.as_deref(), open.id, self.config.retention));
             log.builder.closed(ClosedView {
@@ -198,6 +199,8 @@ impl Shard {
         match result {
             Ok(()) => {
                 log.attempts = 0;
+                self.heard();
+                let log = &mut self.logs[at];
                 if log.state == LogState::Down {
                     log.state = LogState::Serving;
                     tracing::info!(partition = log.partition.get(), "the store confirms again");

@@ -42,6 +42,8 @@ pub struct StartedBatch {
     pub acks: SmallVec<[mpsc::Sender<v1::StartAck>; 1]>,
     /// The ranges that were accepted.
     pub accepted: SmallVec<[(u32, u32); 1]>,
+    /// What is answered with executions that run already; their openings are durable no later than this batch.
+    pub running: Vec<(u32, v1::RunningExecution)>,
     pub received_us: u64,
     /// Of the executions that ended at once.
     #[allow(dead_code, reason = "held for its drop")]

@@ -154,7 +154,7 @@ impl Shard {
         match execution {
             ExecutionName::Id(id) => self.find(*id),
             ExecutionName::Named { machine, name } => {
-                self.names.holder(machine, name).and_then(|id| self.find(id))
+                self.names.holder(machine, name).and_then(|holder| self.find(holder.id))
             }
         }
     }
@@ -163,7 +163,7 @@ impl Shard {
     pub(super) fn place_of(&self, log: usize, execution: &ExecutionName) -> Option<Place> {
         let id = match execution {
             ExecutionName::Id(id) => *id,
-            ExecutionName::Named { machine, name } => self.names.holder(machine, name)?,
+            ExecutionName::Named { machine, name } => self.names.holder(machine, name)?.id,
         };
         let opened = self.find(id).and_then(|address| self.open.get(address)?.blocks.first().copied());
         let located = match opened {
@@ -258,8 +258,9 @@ impl Shard {
         };
         let retention_ms = u64::try_from(self.config.retention.as_millis()).unwrap_or(u64::MAX);
         let now_ms = self.now_us / 1_000;
-        // What is open may have begun long before the retention.
+        // What is open may have begun long before the retention, and somewhat before the first block that holds it.
         let oldest_open = self.logs.iter().filter_map(|log| log.retained.oldest_ms()).min();
+        let oldest_open = oldest_open.map(|oldest_ms| oldest_ms.saturating_sub(started_before_ms()));
         let oldest_ms = now_ms.saturating_sub(retention_ms).min(oldest_open.unwrap_or(now_ms));
         let partitions = self.config.partitions.clone();
         let writers: Vec<Rc<RefCell<IndexWriter>>> =
@@ -289,6 +290,11 @@ impl Shard {
             Ok(listed(page, &request.machine_arn))
         });
     }
+}
+
+/// How long before its block an execution may have been started: batches are accepted within their horizon.
+pub(super) fn started_before_ms() -> u64 {
+    u64::try_from(limits::BATCH_HORIZON.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A page as the wire says it.

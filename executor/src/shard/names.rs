@@ -1,5 +1,9 @@
 //! Names that callers gave to STANDARD executions: who holds a name now.
 //!
+//! As in Step Functions: a start of a name whose execution runs with the same input, byte for byte, is answered with that
+//! execution; with another input, or once it has ended, it is refused as `ExecutionAlreadyExists`. Inputs are compared by
+//! SHA-256, for an open execution no longer has its input; after a recovery the log gives it again.
+//!
 //! The owner of a name's partition is its only writer and decides. Invariants: a name is held from the moment its start is
 //! taken until its entry beside the log is certain to be found, and somewhat longer, so that no start falls between the
 //! memory and the store. Bounded by admission and by time. What may fail: asking the store, and then the batch is refused
@@ -13,6 +17,7 @@ use ids::ExecutionId;
 use journal::{StoreError, index};
 use proto::executor::v1;
 use proto::executor::v1::start_refusal::Reason;
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::answer::refusal;
@@ -23,10 +28,32 @@ use super::start::Taken;
 /// How long a name stays in memory after its end is durable.
 const LINGER_MS: u64 = 30_000;
 
+/// Who has a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    pub id: ExecutionId,
+    /// SHA-256 of its input while it runs.
+    input: Option<[u8; 32]>,
+}
+
+impl Holder {
+    /// Somebody who has ended.
+    #[must_use]
+    pub fn ended(id: ExecutionId) -> Self {
+        Self { id, input: None }
+    }
+
+    /// Whether a start with this input is answered with the holder.
+    #[must_use]
+    pub fn runs_with(&self, input: &[u8]) -> bool {
+        self.input.is_some_and(|own| own == <[u8; 32]>::from(Sha256::digest(input)))
+    }
+}
+
 /// The names of one shard.
 #[derive(Debug, Default)]
 pub struct Names {
-    held: HashMap<String, ExecutionId, foldhash::fast::RandomState>,
+    held: HashMap<String, Holder, foldhash::fast::RandomState>,
     lingering: VecDeque<(u64, String, ExecutionId)>,
 }
 
@@ -38,21 +65,24 @@ fn key(machine: &str, name: &str) -> String {
 impl Names {
     /// Who holds the name, if that is known in memory.
     #[must_use]
-    pub fn holder(&self, machine: &str, name: &str) -> Option<ExecutionId> {
+    pub fn holder(&self, machine: &str, name: &str) -> Option<Holder> {
         if self.held.is_empty() {
             return None;
         }
         self.held.get(&key(machine, name)).copied()
     }
 
-    /// Gives a name.
-    pub fn hold(&mut self, machine: &str, name: &str, id: ExecutionId) {
-        self.held.insert(key(machine, name), id);
+    /// Gives a name to an execution that begins with this input.
+    pub fn hold(&mut self, machine: &str, name: &str, id: ExecutionId, input: &[u8]) {
+        let input = Some(Sha256::digest(input).into());
+        self.held.insert(key(machine, name), Holder { id, input });
     }
 
     /// The holder's end is durable: the store knows from now on.
     pub fn ended(&mut self, machine: &str, name: &str, id: ExecutionId, now_ms: u64) {
-        self.lingering.push_back((now_ms + LINGER_MS, key(machine, name), id));
+        let key = key(machine, name);
+        self.held.insert(key.clone(), Holder::ended(id));
+        self.lingering.push_back((now_ms + LINGER_MS, key, id));
         self.forget(now_ms);
     }
 
@@ -62,7 +92,7 @@ impl Names {
             && *until_ms <= now_ms
             && let Some((_, key, id)) = self.lingering.pop_front()
         {
-            if self.held.get(&key) == Some(&id) {
+            if self.held.get(&key) == Some(&Holder::ended(id)) {
                 self.held.remove(&key);
             }
         }
@@ -126,17 +156,30 @@ mod tests {
 
     use super::*;
 
+    fn id(index: u8) -> ExecutionId {
+        BatchId::new(PartitionId::new(0).expect("in range"), 1, 1).expect("in range").execution(index)
+    }
+
     #[test]
     fn a_name_is_held_until_a_while_after_its_end() {
-        let id = BatchId::new(PartitionId::new(0).expect("in range"), 1, 1).expect("in range").execution(0);
         let mut names = Names::default();
-        names.hold("orders", "monday", id);
-        assert_eq!(names.holder("orders", "monday"), Some(id));
+        names.hold("orders", "monday", id(0), b"1");
+        assert_eq!(names.holder("orders", "monday").map(|holder| holder.id), Some(id(0)));
         assert_eq!(names.holder("orders", "tuesday"), None);
-        names.ended("orders", "monday", id, 1_000);
+        names.ended("orders", "monday", id(0), 1_000);
         names.forget(1_000 + LINGER_MS - 1);
-        assert_eq!(names.holder("orders", "monday"), Some(id));
+        assert_eq!(names.holder("orders", "monday"), Some(Holder::ended(id(0))));
         names.forget(1_000 + LINGER_MS);
         assert_eq!(names.holder("orders", "monday"), None);
+    }
+
+    #[test]
+    fn only_what_runs_with_the_very_same_input_answers_for_its_name() {
+        let mut names = Names::default();
+        names.hold("orders", "monday", id(0), b"{}");
+        let holder = names.holder("orders", "monday").expect("held");
+        assert!(holder.runs_with(b"{}") && !holder.runs_with(b"{ }"));
+        names.ended("orders", "monday", id(0), 1_000);
+        assert!(!names.holder("orders", "monday").expect("lingers").runs_with(b"{}"));
     }
 }

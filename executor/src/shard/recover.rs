@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use asl::{Dialect, Effect, EffectId, Event, Payload, Program};
-use ids::{BatchId, DefinitionHash, ExecutionId, MachineName, Mode, PartitionId};
+use ids::{BatchId, DefinitionHash, ExecutionId, PartitionId};
 use journal::block::{IdRun, JournalledKind, MachineRef, SubBlockKind, decode_failure};
-use journal::index::{self, IndexWriter};
+use journal::index::IndexWriter;
 use journal::store::BlockRange;
 use journal::{Block, BlockId, Derived, Journalled, Opened, Record, Store, StoreError};
 use smallvec::SmallVec;
@@ -23,14 +23,18 @@ use super::core::{Landed, Shard};
 use super::dedupe::{Content, Seen};
 use super::execution::{OpenExecution, WaitingFor};
 use super::log::LogState;
+use super::lookup::started_before_ms;
 use super::machine::{self, Beginning, dialect_of};
 use super::mailbox::Mailbox;
 use super::retain::Retained;
+use super::rewrite;
 use crate::definitions::{Definitions, LoadError};
 use crate::limits;
 
-/// The pause after a failed attempt.
+/// Pauses after failed attempts grow from this by factors of two ...
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// ... to this, so that a store that never works does not fill the log, and one that comes back is soon used.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -72,7 +76,7 @@ fn mask(run: &IdRun) -> [u64; 4] {
 }
 
 impl Scan {
-    fn block(&mut self, block: &Block, remembered_from_ms: u64) {
+    fn block(&mut self, block: &Block, remembered_from_ms: u64, retained: &mut Retained) {
         let at = block.id();
         for run in block.opened_runs() {
             let (_, bits) = self.open.entry(run.batch).or_insert((at, [0; 4]));
@@ -83,7 +87,8 @@ impl Scan {
             }
         }
         for run in block.closed_runs() {
-            if let Some((_, bits)) = self.open.get_mut(&run.batch) {
+            if let Some((opened_in, bits)) = self.open.get_mut(&run.batch) {
+                retained.closed(*opened_in, block.time_ms());
                 bits.iter_mut().zip(mask(&run)).for_each(|(bits, mask)| *bits &= !mask);
                 if *bits == [0; 4] {
                     self.open.remove(&run.batch);
@@ -99,7 +104,7 @@ impl Scan {
 }
 
 /// Calls `visit` with every block from `from` on.
-async fn read_all(
+pub(super) async fn read_all(
     store: &dyn Store,
     partition: PartitionId,
     mut from: BlockId,
@@ -166,6 +171,14 @@ async fn collect(
     Ok(open)
 }
 
+/// When the log's first block was written.
+async fn first_block_ms(store: &dyn Store, partition: PartitionId) -> Result<Option<u64>, StoreError> {
+    let to = BlockId { generation: u64::MAX, sequence: u64::MAX };
+    let range = BlockRange { from: BlockId::default(), to, reverse: false, limit: 1 };
+    let page = store.read(partition, range).await?;
+    page.first().map(|(_, bytes)| Block::parse(bytes).map(|block| block.time_ms())).transpose()
+}
+
 /// Takes a partition and reads its log.
 async fn recover(
     store: &dyn Store,
@@ -178,20 +191,21 @@ async fn recover(
     let horizon_ms = u64::try_from(limits::BATCH_HORIZON.as_millis()).unwrap_or(u64::MAX);
     let (mut scan, mut retained) = (Scan::default(), Retained::new(retention));
     let mut index = IndexWriter::new(partition, retention);
-    index.load(store, now_ms).await?;
-    let rewrite_from = rewrite_from(store, partition, acquired.last.unwrap_or_default()).await?;
+    let oldest_ms = first_block_ms(store, partition).await?.unwrap_or(now_ms);
+    index.load(store, oldest_ms.saturating_sub(started_before_ms()), now_ms).await?;
+    let rewrite_from = rewrite::begin(store, partition, acquired.last.unwrap_or_default()).await?;
     let mut lost = Vec::new();
     read_all(store, partition, BlockId::default(), |block| {
-        scan.block(block, now_ms.saturating_sub(horizon_ms));
         retained.wrote(block.id(), block.time_ms());
+        scan.block(block, now_ms.saturating_sub(horizon_ms), &mut retained);
         index.recovered(block);
         if block.id() >= rewrite_from {
-            index.summarise_again(block, &mut lost)?;
-            names_again(block, retention, &mut lost)?;
+            rewrite::opened(block, retention, now_ms, &mut index, &mut lost)?;
         }
         Ok(())
     })
     .await?;
+    rewrite::closed(store, partition, (rewrite_from, retention, now_ms), &mut index, &mut lost).await?;
     lost.extend(index.settle(rewrite_from));
     let open = collect(store, partition, &scan).await?;
     let mut wanted: Vec<(DefinitionHash, Dialect)> = Vec::new();
@@ -215,48 +229,6 @@ async fn recover(
     }
     let batches = scan.batches;
     Ok(Recovered { generation: acquired.generation, retained, index, lost, batches, open, programs })
-}
-
-/// The first of the log's last [`limits::LOST_BLOCKS_MAX`] blocks, of whatever generation: an owner that was killed
-/// before it had written the entries of its predecessor again has lost those, too.
-async fn rewrite_from(
-    store: &dyn Store,
-    partition: PartitionId,
-    last: BlockId,
-) -> Result<BlockId, StoreError> {
-    let (mut first, mut left) = (last, limits::LOST_BLOCKS_MAX);
-    let mut to = Some(last);
-    while let (Some(end), true) = (to, left > 0) {
-        let limit = usize::try_from(left).unwrap_or(usize::MAX).min(limits::RECOVERY_PAGE);
-        let range = BlockRange { from: BlockId::default(), to: end, reverse: true, limit };
-        let page = store.read(partition, range).await?;
-        left = left.saturating_sub(page.len() as u64);
-        if let Some((id, _)) = page.last() {
-            first = *id;
-        }
-        to = (page.len() == limit).then_some(first).and_then(before);
-    }
-    Ok(first)
-}
-
-/// The greatest id below this one.
-fn before(id: BlockId) -> Option<BlockId> {
-    match id.sequence.checked_sub(1) {
-        Some(sequence) => Some(BlockId { sequence, ..id }),
-        None => Some(BlockId { generation: id.generation.checked_sub(1)?, sequence: u64::MAX }),
-    }
-}
-
-/// The names of what a block opened, so that they are found again.
-fn names_again(block: &Block, retention: Duration, lost: &mut Vec<Derived>) -> Result<(), StoreError> {
-    for record in block.records()? {
-        let Record::Opened(Opened { id, machine, name: Some(name), .. }) = record else { continue };
-        let machine = block.machines().get(machine as usize).filter(|machine| machine.mode == Mode::Standard);
-        if let Some(machine) = machine.and_then(|machine| MachineName::parse(&machine.arn).ok()) {
-            lost.push(index::name_entry(machine.execution_segment(), &name, id, retention));
-        }
-    }
-    Ok(())
 }
 
 /// What an execution was told, as it was told.
@@ -326,6 +298,13 @@ fn gather(wanted: &mut Vec<Effect>, effects: &mut Vec<Effect>) {
     }
 }
 
+/// The pause after one more failed attempt.
+fn pause_after(failed: &mut u32) -> Duration {
+    let pause = RETRY_PAUSE.saturating_mul(1 << (*failed).min(10)).min(RETRY_PAUSE_MAX);
+    *failed = failed.saturating_add(1);
+    pause
+}
+
 impl Shard {
     /// Connects, then recovers every log.
     pub(super) fn begin_recovery(&mut self) {
@@ -351,8 +330,9 @@ impl Shard {
                 self.publish_state();
             }
             Err(error) => {
-                tracing::error!(%error, "no connection to the store: trying again");
-                self.connect_after(RETRY_PAUSE);
+                let pause = pause_after(&mut self.connects_failed);
+                tracing::error!(%error, again_in = ?pause, "no connection to the store: nothing is served until there is one");
+                self.connect_after(pause);
             }
         }
     }
@@ -380,8 +360,10 @@ impl Shard {
         let recovered = match result {
             Ok(recovered) => recovered,
             Err(error) if error.is_retryable() || matches!(error, StoreError::Fenced { .. }) => {
-                tracing::error!(partition = %self.logs[at].partition, %error, "recovery failed: trying again");
-                return self.recover_log(at, RETRY_PAUSE);
+                let pause = pause_after(&mut self.logs[at].attempts);
+                let partition = self.logs[at].partition;
+                tracing::error!(%partition, %error, again_in = ?pause, "recovery failed: trying again");
+                return self.recover_log(at, pause);
             }
             Err(error) => {
                 self.lose(at, &error);
@@ -391,6 +373,7 @@ impl Shard {
         let Recovered { generation, retained, index, lost, batches, open, programs } = *recovered;
         let (now_ms, max) = (self.now_us / 1_000, self.batches_max());
         let log = &mut self.logs[at];
+        log.attempts = 0;
         log.generation = generation;
         log.retained = retained;
         log.index.replace(index);
@@ -398,7 +381,7 @@ impl Shard {
         log.state = LogState::Serving;
         log.dedupe.begin(now_ms);
         for (batch, block, time_ms) in batches {
-            let seen = Seen { content: Content::Logged(block), in_flight: false, refused: Box::default() };
+            let seen = Seen { content: Content::Logged(block), in_flight: false, exceptions: Box::default() };
             log.dedupe.remember(batch, time_ms, seen, now_ms, max);
         }
         self.metrics.recovered.add(open.len() as u64);
@@ -407,6 +390,7 @@ impl Shard {
         }
         let ms = self.now_us.saturating_sub(self.begun_us) / 1_000;
         self.metrics.recovery_ms.set(ms);
+        self.heard();
         self.publish_state();
         self.recover_next();
     }
@@ -428,8 +412,7 @@ impl Shard {
         let Opened { id, start_time_ms, seed, name, input, .. } = opened;
         let beginning = Beginning { id, name: name.as_deref(), seed, start_time_ms };
         let (mut effects, mut wanted) = (std::mem::take(&mut self.effects), Vec::new());
-        let bytes = input.len() as u64;
-        let payload = Payload::from_checked(input);
+        let payload = Payload::from_checked(input.clone());
         let mut execution = machine.begin(&beginning, payload, &mut effects, &mut asl::history::NoObserver);
         gather(&mut wanted, &mut effects);
         for told in journal.iter().filter(|_| machine.is_standard()) {
@@ -457,10 +440,10 @@ impl Shard {
             blocks,
             waiting_for: WaitingFor::default(),
             ended: None,
-            permit: self.admission.take_anyway(1, bytes),
+            permit: self.admission.take_anyway(1, input.len() as u64),
             stoppers: None,
         };
-        let address = self.admit(open);
+        let address = self.admit(open, &input);
         self.apply(address, &mut wanted);
         // What it waits for was caused by what is durable already.
         for task in std::mem::take(&mut self.logs[log].page.held) {

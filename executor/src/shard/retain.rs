@@ -71,6 +71,11 @@ impl Retained {
         }
     }
 
+    /// What was opened in this block closed at this time, before it was held.
+    pub fn closed(&mut self, block: BlockId, at_ms: u64) {
+        self.release(block, 0, at_ms);
+    }
+
     /// When the oldest block that is still wanted was written.
     #[must_use]
     pub fn oldest_ms(&self) -> Option<u64> {

@@ -17,14 +17,16 @@ use proto::executor::v1::start_refusal::Reason;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
-use super::answer::{refusal, send_acks, wire_outcome};
+use super::answer::{refusal, send_acks, send_running, wire_outcome};
 use super::core::{Landed, Shard};
 use super::dedupe::{Content, Seen, Verdict};
+use super::exception::{ExceptRange, Exception, accepted, except, running};
 use super::execution::{OpenExecution, WaitingFor};
 use super::flush::{payload_of, status_of};
 use super::log::{LogState, StartedBatch};
 use super::machine::{Beginning, Machine, dialect_of};
 use super::mailbox::Mailbox;
+use super::names::Holder;
 use super::validate;
 use crate::admission::Permit;
 use crate::definitions::LoadError;
@@ -38,7 +40,7 @@ struct Batch<'a> {
     machines: SmallVec<[(Rc<Machine>, u32); 1]>,
     permit: Permit,
     taken: Taken,
-    refused: Vec<(u32, u32, v1::StartRefusal)>,
+    exceptions: Vec<ExceptRange>,
 }
 
 /// Which starts of a batch ask for a name that the store gives to an execution.
@@ -99,8 +101,8 @@ impl Shard {
                     self.check_names(log, &machines, wire, acks);
                     return Ok(());
                 }
-                let (taken, refused) = (taken.unwrap_or_default(), Vec::new());
-                let batch = Batch { wire: &wire, id, log, machines, permit, taken, refused };
+                let (taken, exceptions) = (taken.unwrap_or_default(), Vec::new());
+                let batch = Batch { wire: &wire, id, log, machines, permit, taken, exceptions };
                 self.start_new(batch, hash, acks);
             }
             Resolved::Missing(hashes) => {
@@ -125,7 +127,7 @@ impl Shard {
             Verdict::Expired => return Err(expired(wire.start_time_ms)),
             Verdict::Known(seen) => seen,
         };
-        self.metrics.duplicates.add(1);
+        self.metrics.duplicates.add(wire.input.len() as u64);
         match seen.content {
             Content::Hash(known) if known != hash => return Err(conflict()),
             Content::Hash(_) => {}
@@ -135,16 +137,23 @@ impl Shard {
             }
         }
         let in_flight = seen.in_flight;
-        let refused = seen.refused.clone();
-        for (from, to, refusal) in &*refused {
-            self.refuse(acks, wire.id, (*from, *to), refusal.clone());
-        }
+        let exceptions = seen.exceptions.clone();
+        self.refuse_exceptions(acks, id, &exceptions);
         if in_flight {
             self.join_waiters(log, id, acks);
         } else {
-            send_acks(acks, id.into(), &accepted(wire.input.len() as u32, &refused));
+            send_acks(acks, id.into(), &accepted(wire.input.len() as u32, &exceptions));
+            send_running(acks, id.into(), &running(&exceptions));
         }
         Ok(true)
+    }
+
+    fn refuse_exceptions(&self, acks: &Acks, id: BatchId, exceptions: &[ExceptRange]) {
+        for (from, to, exception) in exceptions {
+            if let Exception::Refused(refusal) = exception {
+                self.refuse(acks, Some(id.into()), (*from, *to), refusal.clone());
+            }
+        }
     }
 
     /// One more stream waits for a batch that is in flight.
@@ -178,12 +187,12 @@ impl Shard {
                 let message = "the store is slower than the starts: send the batch again later".to_owned();
                 Err(wait(refusal(Reason::Overloaded, "FlushQueueFull", message)))
             }
-            LogState::Serving => Ok(()),
+            LogState::Serving if !self.probe.silent => Ok(()),
             LogState::Recovering => Err(unavailable(
                 "Recovering",
                 "this partition's log is being read: send the batch again later",
             )),
-            LogState::Down => {
+            LogState::Serving | LogState::Down => {
                 Err(unavailable("StoreUnavailable", "the store does not confirm: send the batch again later"))
             }
             LogState::Lost => Err(not_owner(id)),
@@ -269,22 +278,23 @@ impl Shard {
         for index in 0..batch.wire.input.len() {
             self.start_one(&mut batch, index, received_us);
         }
-        let Batch { wire, id, log: at, permit, refused, .. } = batch;
-        for (from, to, refusal) in &refused {
-            self.refuse(acks, wire.id, (*from, *to), refusal.clone());
-        }
-        let accepted = accepted(wire.input.len() as u32, &refused);
-        if accepted.is_empty() {
+        let Batch { wire, id, log: at, permit, exceptions, .. } = batch;
+        self.refuse_exceptions(acks, id, &exceptions);
+        let (accepted, running) = (accepted(wire.input.len() as u32, &exceptions), running(&exceptions));
+        if accepted.is_empty() && running.is_empty() {
             return;
         }
         let max = self.batches_max();
         let log = &mut self.logs[at];
-        let seen = Seen { content: Content::Hash(hash), in_flight: true, refused: refused.into() };
+        let seen = Seen { content: Content::Hash(hash), in_flight: true, exceptions: exceptions.into() };
         log.dedupe.remember(id, wire.start_time_ms, seen, self.now_us / 1_000, max);
         let count: u32 = accepted.iter().map(|(from, to)| to - from).sum();
-        log.index.borrow_mut().expect(id, count as u16);
+        if count > 0 {
+            log.index.borrow_mut().expect(id, count as u16);
+        }
         let acks = SmallVec::from_iter([acks.clone()]);
-        log.page.batches.push(StartedBatch { id, acks, accepted, received_us, permit });
+        self.acknowledge_later(at, StartedBatch { id, acks, accepted, running, received_us, permit });
+        let log = &mut self.logs[at];
         if log.builder.bytes_estimate() >= limits::FLUSH_BYTES_MAX {
             self.seal(at);
             self.flush(at);
@@ -299,7 +309,7 @@ impl Shard {
             Ok(input) => input,
             Err(message) => {
                 let refusal = refusal(Reason::Invalid, "InvalidExecutionInput", message);
-                return refuse_one(&mut batch.refused, at as u32, refusal);
+                return except(&mut batch.exceptions, at as u32, Exception::Refused(refusal));
             }
         };
         let id = batch.id.execution(at as u8);
@@ -307,10 +317,13 @@ impl Shard {
         let named = name.filter(|_| machine.is_standard());
         if let Some(name) = named {
             let segment = machine.name.execution_segment();
-            let stored = batch.taken.iter().find(|(asked, _)| *asked == at).map(|(_, holder)| *holder);
-            let holder = self.names.holder(segment, name).or(stored).filter(|holder| *holder != id);
-            if let Some(holder) = holder {
-                return refuse_one(&mut batch.refused, at as u32, already_exists(name, Some(holder)));
+            // Whoever only the store knows has ended: what runs is in memory.
+            let stored = batch.taken.iter().find(|(asked, _)| *asked == at);
+            let stored = stored.map(|(_, holder)| Holder::ended(*holder));
+            let holder = self.names.holder(segment, name).or(stored).filter(|holder| holder.id != id);
+            if holder.is_some() {
+                let exception = self.name_taken(holder, name, &wire.input[at]);
+                return except(&mut batch.exceptions, at as u32, exception);
             }
         }
         let seed = seed_for(id, wire.seed);
@@ -352,7 +365,7 @@ impl Shard {
                 permit: batch.permit.split(1, wire.input[at].len() as u64),
                 stoppers: None,
             };
-            let address = self.admit(open);
+            let address = self.admit(open, &wire.input[at]);
             self.logs[batch.log].page.fresh.push(address);
             self.apply(address, &mut effects);
         }
@@ -382,7 +395,6 @@ impl Shard {
         log.derived.extend(machine.name_entry(name, id, self.config.retention));
         if let Some(name) = name.filter(|_| named) {
             let segment = machine.name.execution_segment();
-            self.names.hold(segment, name, id);
             self.names.ended(segment, name, id, now_ms);
         }
         self.ended_at_once(at, id, status, outcome);
@@ -417,14 +429,6 @@ pub(super) fn conflict() -> v1::StartRefusal {
     refusal(Reason::Conflict, "BatchIdInUse", message.to_owned())
 }
 
-/// The name is somebody else's.
-pub(super) fn already_exists(name: &str, holder: Option<ExecutionId>) -> v1::StartRefusal {
-    let holder = holder.map(|id| format!(" by {id}")).unwrap_or_default();
-    let message =
-        format!("the name {name:?} is taken{holder}: describe that execution, or choose another name");
-    refusal(Reason::Invalid, "ExecutionAlreadyExists", message)
-}
-
 fn expired(start_time_ms: u64) -> v1::StartRefusal {
     let message = format!(
         "the batch's start_time_ms {start_time_ms} lies further back than batch ids are remembered \
@@ -432,46 +436,4 @@ fn expired(start_time_ms: u64) -> v1::StartRefusal {
         limits::BATCH_HORIZON
     );
     refusal(Reason::Expired, "BatchExpired", message)
-}
-
-/// Adds one refusal; neighbours with the same one become a range.
-fn refuse_one(refused: &mut Vec<(u32, u32, v1::StartRefusal)>, at: u32, refusal: v1::StartRefusal) {
-    match refused.last_mut() {
-        Some((_, to, known)) if *to == at && *known == refusal => *to += 1,
-        _ => refused.push((at, at + 1, refusal)),
-    }
-}
-
-/// What the refused ranges leave.
-pub(super) fn accepted(count: u32, refused: &[(u32, u32, v1::StartRefusal)]) -> SmallVec<[(u32, u32); 1]> {
-    let mut ranges = SmallVec::new();
-    let mut next = 0;
-    for (from, to, _) in refused {
-        if *from > next {
-            ranges.push((next, *from));
-        }
-        next = *to;
-    }
-    if next < count {
-        ranges.push((next, count));
-    }
-    ranges
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refused_neighbours_become_a_range_and_the_rest_is_accepted() {
-        let mut refused = Vec::new();
-        for at in [0, 3, 4, 9] {
-            refuse_one(&mut refused, at, conflict());
-        }
-        let ranges: Vec<_> = refused.iter().map(|(from, to, _)| (*from, *to)).collect();
-        assert_eq!(ranges, [(0, 1), (3, 5), (9, 10)]);
-        assert_eq!(accepted(10, &refused).to_vec(), [(1, 3), (5, 9)]);
-        assert_eq!(accepted(10, &[]).to_vec(), [(0, 10)]);
-        assert!(accepted(1, &refused[..1]).is_empty());
-    }
 }

@@ -3,7 +3,9 @@
 //! Every test starts the `executor` binary, kills or disturbs it or its store, and compares what the client
 //! was told (a ledger on the disk) with what the node answers and with what the store holds in the end.
 
+mod disk;
 mod drain;
+mod idle;
 mod input;
 mod kill;
 mod support;

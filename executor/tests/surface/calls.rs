@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use proto::executor::v1;
 
-use crate::support::{ORDERS, PASS, WAIT, node, request};
+use tonic::Code;
+
+use crate::support::{ORDERS, PASS, WAIT, node, refused, request};
 
 #[tokio::test]
 async fn a_start_is_found_by_its_id_and_by_its_arn() {
@@ -40,6 +42,32 @@ async fn an_execution_with_a_caller_s_name_is_found_by_its_arn() {
     assert!(started.execution_arn.ends_with(":execution:orders:monday"), "{}", started.execution_arn);
     let summary = test.describe(&started.execution_arn).await.expect("known").summary.expect("a summary");
     assert_eq!((summary.execution_id, summary.name.as_str()), (started.execution_id, "monday"));
+}
+
+/// Step Functions, StartExecution: idempotent for STANDARD with the same name and input while it runs, 400
+/// ExecutionAlreadyExists otherwise; not for EXPRESS.
+#[tokio::test]
+async fn a_named_start_repeated_while_it_runs_is_the_same_execution_and_otherwise_the_name_is_taken() {
+    let mut test = node().await;
+    let named = |input: &str| v1::StartExecutionRequest {
+        name: "monday".to_owned(),
+        ..request(WAIT, input.to_owned())
+    };
+    let first = test.client.start_execution(named("{}")).await.expect("started").into_inner();
+    let again = test.client.start_execution(named("{}")).await.expect("the same").into_inner();
+    assert_eq!(again, first);
+    let taken = || (Code::AlreadyExists, "ExecutionAlreadyExists".to_owned());
+    let (code, reason, message) = refused(test.client.start_execution(named("{ }")).await);
+    assert_eq!((code, reason), taken());
+    assert!(message.contains("\"monday\"") && message.contains(&first.execution_id), "{message}");
+    let stop = v1::StopExecutionRequest { execution: first.execution_arn.clone(), ..Default::default() };
+    test.client.stop_execution(stop).await.expect("stopped");
+    let (code, reason, _) = refused(test.client.start_execution(named("{}")).await);
+    assert_eq!((code, reason), taken());
+    let express = |input| v1::StartExecutionRequest { mode: v1::Mode::Express.into(), ..named(input) };
+    let one = test.client.start_execution(express("{}")).await.expect("started").into_inner();
+    let two = test.client.start_execution(express("{}")).await.expect("started").into_inner();
+    assert_ne!(one.execution_id, two.execution_id, "EXPRESS names are not unique");
 }
 
 #[tokio::test]

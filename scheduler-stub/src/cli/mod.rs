@@ -111,9 +111,21 @@ pub(crate) fn say(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
+/// A scheduler's own words; where the transport failed, what to look at.
+fn words(status: &tonic::Status) -> String {
+    match std::error::Error::source(status) {
+        None => status.message().to_owned(),
+        Some(_) => format!(
+            "the connection broke ({}): see whether a scheduler runs there and still does, or give its address with \
+             --scheduler",
+            status.message()
+        ),
+    }
+}
+
 /// Says what went wrong, in the scheduler's words, and how the process exits.
 pub(crate) fn complain(status: &tonic::Status) -> Exit {
-    eprintln!("error: {}", status.message());
+    eprintln!("error: {}", words(status));
     match status.code() {
         tonic::Code::Unavailable
         | tonic::Code::Internal

@@ -10,7 +10,7 @@ use ids::{BATCH_EXECUTIONS_MAX, BatchId, DefinitionHash, Mode};
 use proto::executor::v1::{self, StartRefusal};
 
 use super::admission::Permit;
-use super::reply::{Range, Reply};
+use super::reply::{Range, Reply, Settled};
 use super::{LaneKey, Submission};
 use crate::templates::Template;
 
@@ -46,7 +46,8 @@ pub(super) struct Batch {
     templates: Vec<Arc<Template>>,
     parts: Vec<Part>,
     settled: [u64; BATCH_EXECUTIONS_MAX / 64],
-    refusals: Vec<Range>,
+    /// What is settled and not durable under this batch's id.
+    exceptions: Vec<Range>,
 }
 
 fn machine(template: &Template) -> v1::Machine {
@@ -87,7 +88,7 @@ impl Batch {
             templates: Vec::with_capacity(1),
             parts: Vec::with_capacity(submissions.len()),
             settled: [0; BATCH_EXECUTIONS_MAX / 64],
-            refusals: Vec::new(),
+            exceptions: Vec::new(),
         };
         let one_machine = submissions.windows(2).all(|pair| same(&pair[0].template, &pair[1].template));
         let named = submissions.iter().any(|submission| !submission.names.is_empty());
@@ -142,7 +143,7 @@ impl Batch {
     }
 
     /// Settles entries `[from, to)` that are not settled yet.
-    pub(super) fn settle(&mut self, from: u32, to: u32, refusal: Option<&StartRefusal>) {
+    pub(super) fn settle(&mut self, from: u32, to: u32, how: &Settled) {
         let to = to.min(self.len());
         let mut run: Option<u32> = None;
         for index in from..to {
@@ -152,20 +153,20 @@ impl Batch {
             match (news, run) {
                 (true, None) => run = Some(index),
                 (false, Some(start)) => {
-                    self.note(start, index, refusal);
+                    self.note(start, index, how);
                     run = None;
                 }
                 _ => {}
             }
         }
         if let Some(start) = run {
-            self.note(start, to, refusal);
+            self.note(start, to, how);
         }
     }
 
-    fn note(&mut self, from: u32, to: u32, refusal: Option<&StartRefusal>) {
-        if let Some(refusal) = refusal {
-            self.refusals.push(Range { from, to, refusal: Some(refusal.clone()) });
+    fn note(&mut self, from: u32, to: u32, how: &Settled) {
+        if *how != Settled::Durable {
+            self.exceptions.push(Range { from, to, settled: how.clone() });
         }
     }
 
@@ -176,16 +177,16 @@ impl Batch {
 
     /// Answers the callers of a settled batch.
     pub(super) fn answer(mut self) {
-        self.refusals.sort_by_key(|range| range.from);
+        self.exceptions.sort_by_key(|range| range.from);
         let placed = Some((self.id, self.message.start_time_ms));
         for Part { first, count, reply, _permit } in self.parts {
-            reply.settle(placed, first, share(&self.refusals, first, first + count));
+            reply.settle(placed, first, share(&self.exceptions, first, first + count));
         }
     }
 
     /// Refuses what is not settled, and answers.
     pub(super) fn give_up(mut self, refusal: &StartRefusal) {
-        self.settle(0, self.len(), Some(refusal));
+        self.settle(0, self.len(), &Settled::Refused(refusal.clone()));
         self.answer();
     }
 }
@@ -194,17 +195,18 @@ fn same(a: &Arc<Template>, b: &Arc<Template>) -> bool {
     Arc::ptr_eq(a, b) || (a.arn == b.arn && a.hash == b.hash)
 }
 
-/// The ranges of one part, counted from its first entry: refused ones, and between them durable ones.
-fn share(refusals: &[Range], first: u32, end: u32) -> Vec<Range> {
+/// The ranges of one part, counted from its first entry: exceptions, and between them durable ones.
+fn share(exceptions: &[Range], first: u32, end: u32) -> Vec<Range> {
     let mut ranges = Vec::with_capacity(1);
     let mut at = first;
-    let durable = |from: u32, to: u32| Range { from: from - first, to: to - first, refusal: None };
-    for refused in refusals.iter().filter(|range| range.to > first && range.from < end) {
-        let (from, to) = (refused.from.max(first), refused.to.min(end));
+    let durable =
+        |from: u32, to: u32| Range { from: from - first, to: to - first, settled: Settled::Durable };
+    for except in exceptions.iter().filter(|range| range.to > first && range.from < end) {
+        let (from, to) = (except.from.max(first), except.to.min(end));
         if from > at {
             ranges.push(durable(at, from));
         }
-        ranges.push(Range { from: from - first, to: to - first, refusal: refused.refusal.clone() });
+        ranges.push(Range { from: from - first, to: to - first, settled: except.settled.clone() });
         at = to;
     }
     if at < end {
@@ -218,11 +220,11 @@ mod tests {
     use super::*;
 
     fn refused(from: u32, to: u32) -> Range {
-        Range { from, to, refusal: Some(StartRefusal::default()) }
+        Range { from, to, settled: Settled::Refused(StartRefusal::default()) }
     }
 
     fn plain(ranges: &[Range]) -> Vec<(u32, u32, bool)> {
-        ranges.iter().map(|range| (range.from, range.to, range.refusal.is_none())).collect()
+        ranges.iter().map(|range| (range.from, range.to, range.settled == Settled::Durable)).collect()
     }
 
     #[test]

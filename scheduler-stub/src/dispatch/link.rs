@@ -21,6 +21,7 @@ use tonic::{Code, Status, Streaming};
 
 use super::batch::Batch;
 use super::lanes::Lanes;
+use super::reply::Settled;
 use super::{Shared, Submission};
 use crate::error::Error;
 use crate::placement::{Dice, Rotation};
@@ -386,9 +387,10 @@ impl Link {
     fn acknowledged(&mut self, ack: StartAck) {
         let Some(id) = ack.id.as_ref().and_then(|id| BatchId::try_from(id).ok()) else { return };
         let Some(batch) = self.flights.get_mut(&id) else { return };
-        match ack.refusal {
-            None => batch.settle(ack.from, ack.to, None),
-            Some(refusal) => self.refused(id, ack.from, ack.to, refusal),
+        match (ack.refusal, ack.running) {
+            (None, None) => batch.settle(ack.from, ack.to, &Settled::Durable),
+            (None, Some(running)) => batch.settle(ack.from, ack.to, &Settled::Running(running)),
+            (Some(refusal), _) => self.refused(id, ack.from, ack.to, refusal),
         }
         if self.flights.get(&id).is_some_and(Batch::is_settled)
             && let Some(batch) = self.remove(id)
@@ -403,11 +405,11 @@ impl Link {
         let pause = backoff(batch.attempts).max(Duration::from_millis(u64::from(refusal.retry_after_ms)));
         match Reason::try_from(refusal.reason).unwrap_or_default() {
             Reason::Unspecified | Reason::Invalid | Reason::Conflict | Reason::Expired => {
-                batch.settle(from, to, Some(&refusal));
+                batch.settle(from, to, &Settled::Refused(refusal));
                 return;
             }
             Reason::Overloaded if self.retry_budget < 1.0 => {
-                batch.settle(from, to, Some(&refusal));
+                batch.settle(from, to, &Settled::Refused(refusal));
                 return;
             }
             Reason::Overloaded => {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ids::{BatchId, ExecutionId};
-use proto::executor::v1::StartRefusal;
+use proto::executor::v1::{RunningExecution, StartRefusal};
 use proto::scheduler::v1::StartExecutionsResponse;
 use tokio::sync::{mpsc, oneshot};
 
@@ -24,15 +24,26 @@ pub type Replies = Vec<StartExecutionsResponse>;
 /// no further.
 pub type ReplyPlace = mpsc::OwnedPermit<Replies>;
 
-/// Entries `[from, to)` of a submission, counted from its first; `None`: durable.
+/// What became of a start.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Settled {
+    /// It is durable.
+    Durable,
+    /// Why not.
+    Refused(StartRefusal),
+    /// Nothing was started: this execution has its name and its input, and runs.
+    Running(RunningExecution),
+}
+
+/// Entries `[from, to)` of a submission, counted from its first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Range {
     /// First entry.
     pub from: u32,
     /// One after the last.
     pub to: u32,
-    /// Why not.
-    pub refusal: Option<StartRefusal>,
+    /// What became of them.
+    pub settled: Settled,
 }
 
 /// Where the answer goes.
@@ -91,26 +102,33 @@ impl Reply {
     /// was sent. A caller that has gone away is no error.
     pub fn settle(self, batch: Option<(BatchId, u64)>, first: u32, ranges: Vec<Range>) {
         let respond = |tag: u64, offset: u32, ranges: Vec<Range>| -> Replies {
-            let respond = |range: Range| StartExecutionsResponse {
-                tag,
-                from: offset + range.from,
-                to: offset + range.to,
-                batch: batch.map(|(id, _)| id.into()),
-                first_index: first + range.from,
-                refusal: range.refusal,
+            let respond = |Range { from, to, settled }: Range| {
+                let own = (batch.map(|(id, _)| id.into()), first + from);
+                let ((batch, first_index), refusal) = match settled {
+                    Settled::Durable => (own, None),
+                    Settled::Refused(refusal) => (own, Some(refusal)),
+                    Settled::Running(running) => ((running.batch, running.index), None),
+                };
+                let (from, to) = (offset + from, offset + to);
+                StartExecutionsResponse { tag, from, to, batch, first_index, refusal }
             };
             ranges.into_iter().map(respond).collect()
         };
         match self {
             Self::One(caller) => {
-                let refusal = ranges.into_iter().next().and_then(|range| range.refusal);
-                let answer = match (refusal, batch) {
-                    (Some(refusal), _) => Err(refusal),
-                    (None, Some((id, start_time_ms))) => {
+                let settled = ranges.into_iter().next().map_or(Settled::Durable, |range| range.settled);
+                let answer = match (settled, batch) {
+                    (Settled::Refused(refusal), _) => Err(refusal),
+                    (Settled::Running(running), _) => {
+                        // A node that names nobody has answered nothing; the caller hears that it was late.
+                        let Ok(id) = ExecutionId::try_from(&running) else { return };
+                        Ok(Started { id, start_time_ms: running.start_time_ms })
+                    }
+                    (Settled::Durable, Some((id, start_time_ms))) => {
                         let index = u8::try_from(first).unwrap_or(u8::MAX);
                         Ok(Started { id: id.execution(index), start_time_ms })
                     }
-                    (None, None) => return,
+                    (Settled::Durable, None) => return,
                 };
                 // The caller may have stopped waiting.
                 let _ = caller.send(answer);
@@ -124,6 +142,6 @@ impl Reply {
 
     /// Refuses all `count` entries of a submission that no batch holds.
     pub fn refuse(self, count: u32, refusal: StartRefusal) {
-        self.settle(None, 0, vec![Range { from: 0, to: count, refusal: Some(refusal) }]);
+        self.settle(None, 0, vec![Range { from: 0, to: count, settled: Settled::Refused(refusal) }]);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proto::executor::v1::executor_server::{Executor, ExecutorServer};
 use proto::executor::v1::start_refusal::Reason;
-use proto::executor::v1::{self as v1, StartAck, StartBatch, StartRefusal};
+use proto::executor::v1::{self as v1, RunningExecution, StartAck, StartBatch, StartRefusal};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -49,7 +49,14 @@ impl Received {
                 .map(|machine| machine.definition_hash.clone())
                 .collect(),
         });
-        let ack = StartAck { id: self.batch.id, from, to, refusal };
+        let ack = StartAck { id: self.batch.id, from, to, refusal, running: None };
+        self.answers.send(Ok(ack)).await.expect("the stream is open");
+    }
+
+    /// Answers one entry with an execution that runs already.
+    pub async fn answer_with(&self, at: u32, running: RunningExecution) {
+        let (id, to) = (self.batch.id, at + 1);
+        let ack = StartAck { id, from: at, to, refusal: None, running: Some(running) };
         self.answers.send(Ok(ack)).await.expect("the stream is open");
     }
 

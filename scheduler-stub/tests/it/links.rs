@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use journal::memory::MemoryStore;
 use journal::store::Connect;
+use proto::executor::v1;
 use proto::executor::v1::start_refusal::Reason;
 use proto::scheduler::v1::{CreateStateMachineRequest, StartExecutionsRequest, StartExecutionsResponse};
 use scheduler_stub::client::Client;
@@ -196,6 +197,28 @@ async fn only_the_entries_that_the_node_refuses_are_refused() {
         ranges.push((answer.from, answer.to, answer.first_index, answer.refusal.map(|refusal| refusal.code)));
     }
     assert_eq!(ranges, [(0, 2, 0, None), (2, 3, 2, Some("Invalid".into())), (3, 5, 3, None)]);
+}
+
+#[tokio::test]
+async fn a_start_that_the_node_answers_with_a_running_execution_is_answered_with_that() {
+    let mut node = FakeNode::start(&[0, 1, 2, 3]).await;
+    let stage = stage(&[&node]).await;
+    let mut batches = Batches::open(&stage).await;
+    batches.send(5, &stage.machine, 3).await;
+    let batch = node.next().await;
+    let other = v1::BatchId { partition: 2, incarnation: 9, sequence: 77 };
+    let running = v1::RunningExecution { batch: Some(other), index: 4, start_time_ms: 1 };
+    batch.answer_with(1, running).await;
+    batch.acknowledge().await;
+    let mut answers = Vec::new();
+    for _ in 0..3 {
+        let answer = batches.next().await;
+        assert_eq!((answer.tag, answer.refusal), (5, None));
+        answers.push((answer.from, answer.to, answer.batch, answer.first_index));
+    }
+    let own = batch.batch.id;
+    assert_eq!(answers, [(0, 1, own, 0), (1, 2, Some(other), 4), (2, 3, own, 2)]);
+    stage.scheduler.shut_down().await;
 }
 
 #[tokio::test]

@@ -89,6 +89,26 @@ async fn an_execution_is_started_described_and_stopped_through_the_scheduler() {
 }
 
 #[tokio::test]
+async fn a_named_start_repeated_while_it_runs_is_the_same_execution_and_then_the_name_is_taken() {
+    let stage = stage().await;
+    let mut client = stage.client.clone();
+    let wait = create(&mut client, "wait", WAIT).await;
+    let first = client.start(&wait, "monday", Bytes::from_static(b"{}")).await.expect("started");
+    let again = client.start(&wait, "monday", Bytes::from_static(b"{}")).await.expect("the same");
+    assert_eq!(again, first);
+    for closed in [false, true] {
+        if closed {
+            client.stop(&first.execution_arn, "", "").await.expect("stopped");
+        }
+        let input = if closed { "{}" } else { "[]" };
+        let taken = client.start(&wait, "monday", Bytes::from_static(input.as_bytes())).await;
+        let taken = taken.expect_err("taken");
+        let reason = taken.get_error_details().error_info().map(|info| info.reason.clone());
+        assert_eq!((taken.code(), reason.as_deref()), (Code::AlreadyExists, Some("ExecutionAlreadyExists")));
+    }
+}
+
+#[tokio::test]
 async fn a_batch_of_256_starts_is_acknowledged_as_one_range() {
     let stage = stage().await;
     let mut client = stage.client.clone();

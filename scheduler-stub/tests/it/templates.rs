@@ -222,6 +222,10 @@ impl Store for Raced {
         self.inner.increment(key)
     }
 
+    fn ping(&self) -> StoreFuture<'_, ()> {
+        self.inner.ping()
+    }
+
     fn durability(&self) -> StoreFuture<'_, Durability> {
         self.inner.durability()
     }

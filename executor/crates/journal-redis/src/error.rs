@@ -27,6 +27,13 @@ pub(crate) fn of_connecting(error: &RedisError, address: &str) -> StoreError {
     if error.code().is_some() || error.kind() == ErrorKind::AuthenticationFailed {
         return of_command(error, address);
     }
+    if error.kind() == ErrorKind::Parse {
+        // Its words quote the parser, line by line.
+        let message = format!(
+            "what answers at {address} does not speak Redis's protocol; check that the address is the one of a Redis"
+        );
+        return StoreError::Unavailable(message);
+    }
     let why = if error.is_timeout() { "no answer in time".to_owned() } else { error.to_string() };
     let message = format!(
         "cannot connect to Redis at {address} ({why}); check that it runs there and that the address is right"

@@ -71,6 +71,16 @@ impl Link {
         self.connection().await.map(|_| ())
     }
 
+    /// Whether Redis answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        match self.try_command(&redis::cmd("PING")).await? {
+            Ok(_) => Ok(()),
+            // A user without the right to PING is answered all the same.
+            Err(error) if error.code() == Some("NOPERM") => Ok(()),
+            Err(error) => Err(error::of_command(&error, &self.address)),
+        }
+    }
+
     /// Sends a command; an error reply is an error.
     pub async fn command(&self, command: &Cmd) -> Result<Value, StoreError> {
         self.try_command(command).await?.map_err(|error| error::of_command(&error, &self.address))

@@ -161,6 +161,10 @@ impl Store for RedisStore {
         })
     }
 
+    fn ping(&self) -> StoreFuture<'_, ()> {
+        Box::pin(self.inner.link.ping())
+    }
+
     fn durability(&self) -> StoreFuture<'_, Durability> {
         Box::pin(durability::read(&self.inner.link, self.inner.declared))
     }

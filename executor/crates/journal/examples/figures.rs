@@ -93,7 +93,7 @@ fn encode(partition: PartitionId, inputs: &[Bytes], what: &str, at_once: bool, n
             }
         }
         let mut derived = Vec::new();
-        index.flush(&builder, id, &mut derived);
+        index.flush(&builder, id, 1_700_000_000_000 + round, &mut derived);
         index_bytes += derived.iter().map(derived_bytes).sum::<usize>();
         last = builder.finish(id, 1_700_000_000_000);
         index.confirmed(id);

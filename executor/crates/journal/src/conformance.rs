@@ -55,6 +55,7 @@ macro_rules! store_conformance {
             what_was_acknowledged_survives_a_restart,
             the_fence_survives_a_restart,
             connections_share_one_store,
+            a_store_that_is_there_answers,
         );
     };
     ($make:path: $($check:ident),+ $(,)?) => {
@@ -384,4 +385,12 @@ pub async fn connections_share_one_store(subject: &mut impl Subject) {
     assert_eq!(other.get("shared".into()).await.expect("keys can be read"), Some("value".into()));
     let durability = one.durability().await.expect("the settings can be read");
     assert!(!durability.store.is_empty() && !durability.detail.is_empty());
+}
+
+/// A store that runs answers a ping, before anything was written and between writes.
+pub async fn a_store_that_is_there_answers(subject: &mut impl Subject) {
+    let store = subject.connect().connect().await.expect("a connection");
+    store.ping().await.expect("an empty store answers");
+    store.acquire(partition(0)).await.expect("acquired");
+    store.ping().await.expect("a store in use answers");
 }

@@ -6,6 +6,7 @@
 //! [`MemoryStore::fail_next`], [`MemoryStore::set_unavailable`] and [`MemoryStore::hold_appends`].
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -45,6 +46,8 @@ struct Shared {
     faults: Mutex<VecDeque<Fault>>,
     unavailable: watch::Sender<Option<String>>,
     held: watch::Sender<bool>,
+    pings: AtomicU64,
+    derived_lost: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -90,6 +93,8 @@ impl MemoryStore {
             faults: Mutex::default(),
             unavailable: watch::Sender::new(None),
             held: watch::Sender::new(false),
+            pings: AtomicU64::new(0),
+            derived_lost: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -116,10 +121,21 @@ impl MemoryStore {
         self.shared.held.send_replace(false);
     }
 
+    /// While this is set, appends write their block and lose what travels beside it, as a crash in between does.
+    pub fn lose_derived(&self, lost: bool) {
+        self.shared.derived_lost.store(lost, Ordering::Relaxed);
+    }
+
     /// How many blocks a partition's log holds, for tests.
     #[must_use]
     pub fn block_count(&self, partition: PartitionId) -> usize {
         lock(self.partition(partition)).blocks.len()
+    }
+
+    /// How often it was asked whether it answers, for tests.
+    #[must_use]
+    pub fn pings(&self) -> u64 {
+        self.shared.pings.load(Ordering::Relaxed)
     }
 
     fn partition(&self, partition: PartitionId) -> &Mutex<Partition> {
@@ -133,7 +149,7 @@ impl MemoryStore {
         }
     }
 
-    async fn append_now(&self, append: Append) -> Result<(), StoreError> {
+    async fn append_now(&self, mut append: Append) -> Result<(), StoreError> {
         append.check()?;
         let mut held = self.shared.held.subscribe();
         // The sender lives as long as this store: waiting cannot fail.
@@ -142,6 +158,9 @@ impl MemoryStore {
         let fault = lock(&self.shared.faults).pop_front();
         if let Some(Fault::Refuse(error)) = fault {
             return Err(error);
+        }
+        if self.shared.derived_lost.load(Ordering::Relaxed) {
+            append.derived.clear();
         }
         lock(self.partition(append.partition)).append(append)?;
         match fault {
@@ -337,6 +356,13 @@ impl Store for MemoryStore {
                 old.checked_add(1).ok_or_else(|| StoreError::Refused("a counter is full".to_owned()))?;
             keys.insert(key, Bytes::from(new.to_string()));
             Ok(new)
+        })
+    }
+
+    fn ping(&self) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            self.shared.pings.fetch_add(1, Ordering::Relaxed);
+            self.available()
         })
     }
 

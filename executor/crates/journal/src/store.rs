@@ -229,6 +229,10 @@ pub trait Store: Send + Sync {
     /// Raises a durable counter by one and returns its new value.
     fn increment(&self, key: Bytes) -> StoreFuture<'_, u64>;
 
+    /// Whether the store answers, as cheaply as that can be told; writes nothing. Whether the next append will be
+    /// confirmed is told by that alone: a disk may be full.
+    fn ping(&self) -> StoreFuture<'_, ()>;
+
     /// Reads the settings that decide what an acknowledgement is worth.
     fn durability(&self) -> StoreFuture<'_, Durability>;
 }

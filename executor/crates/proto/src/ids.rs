@@ -1,7 +1,7 @@
 //! Conversions between the ids of the wire and those of the program.
 
 pub use ids::IdError;
-use ids::{BatchId, Mode, PartitionId, Status};
+use ids::{BatchId, ExecutionId, Mode, PartitionId, Status};
 
 use crate::executor::v1;
 
@@ -20,6 +20,15 @@ impl TryFrom<&v1::BatchId> for BatchId {
 
     fn try_from(wire: &v1::BatchId) -> Result<Self, IdError> {
         BatchId::new(PartitionId::new(wire.partition)?, wire.incarnation, wire.sequence)
+    }
+}
+
+impl TryFrom<&v1::RunningExecution> for ExecutionId {
+    type Error = IdError;
+
+    fn try_from(wire: &v1::RunningExecution) -> Result<Self, IdError> {
+        let batch = wire.batch.as_ref().ok_or(IdError::Missing("batch"))?;
+        ExecutionId::new(BatchId::try_from(batch)?, wire.index)
     }
 }
 

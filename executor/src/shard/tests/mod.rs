@@ -1,6 +1,9 @@
 //! A shard on its own thread against a store in memory, and a client that speaks to its queue.
 
+mod naming;
+mod probing;
 mod recovering;
+mod rewriting;
 mod starting;
 mod stopping;
 mod tcsl;
@@ -24,6 +27,7 @@ use super::{Command, ShardContext};
 use crate::clock::{Clock, ManualClock};
 use crate::definitions::Definitions;
 use crate::error::Error;
+use crate::limits;
 
 pub const START_MS: u64 = 1_700_000_000_000;
 pub const MACHINE: &str = "arn:aws:states:us-east-1:123456789012:stateMachine:orders";
@@ -251,11 +255,12 @@ impl Drop for TestShard {
 }
 
 /// One answer to a batch.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Answer {
     pub from: u32,
     pub to: u32,
     pub refusal: Option<v1::StartRefusal>,
+    pub running: Option<v1::RunningExecution>,
 }
 
 impl Answer {
@@ -266,7 +271,7 @@ impl Answer {
 
 pub async fn next(answers: &mut mpsc::Receiver<v1::StartAck>) -> Answer {
     let ack = soon("an acknowledgement", answers.recv()).await.expect("the shard answers");
-    Answer { from: ack.from, to: ack.to, refusal: ack.refusal }
+    Answer { from: ack.from, to: ack.to, refusal: ack.refusal, running: ack.running }
 }
 
 /// The outcomes that a watcher is told, until it has so many, in the order of their ids.

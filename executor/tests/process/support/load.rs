@@ -235,6 +235,12 @@ impl Load {
         complete
     }
 
+    /// What another client was acknowledged.
+    pub fn add(&mut self, ids: &[String]) {
+        self.ledger.record(ids.to_vec()).expect("the ledger is written");
+        self.acknowledged += ids.len() as u64;
+    }
+
     /// Where the ledger lies, for messages.
     pub fn place(&self) -> String {
         self.dir.path().display().to_string()

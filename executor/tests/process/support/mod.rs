@@ -1,5 +1,6 @@
 //! Nodes, stores, load, and the reading back.
 
+pub mod disk;
 pub mod load;
 pub mod node;
 pub mod readback;

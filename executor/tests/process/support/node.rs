@@ -6,6 +6,7 @@ use std::time::Duration;
 use proto::executor::v1;
 use proto::executor::v1::executor_client::ExecutorClient;
 use testkit::{Exit, Killer, Process, ProcessOptions, eventually_async, free_ports};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -28,6 +29,17 @@ pub struct Node {
 impl Node {
     /// Starts a node and does not wait for it.
     pub fn launch(store: &[String], more: &[&str]) -> Self {
+        Self::launch_through(&[], store, more)
+    }
+
+    /// Starts a node by a program that becomes it, and waits until it serves.
+    pub async fn serving_through(program: &[&str], store: &[String]) -> Self {
+        let node = Self::launch_through(program, store, &[]);
+        node.wait_serving().await;
+        node
+    }
+
+    fn launch_through(program: &[&str], store: &[String], more: &[&str]) -> Self {
         let base = free_ports(SHARDS + 2);
         let address = |offset: u16| SocketAddr::from(([127, 0, 0, 1], base + offset));
         let (public, metrics, data) = (address(0), address(1), address(2));
@@ -41,7 +53,10 @@ impl Node {
         flag("--node-id", "node-under-test".to_owned());
         args.extend(store.iter().cloned());
         args.extend(more.iter().map(|&text| text.to_owned()));
-        let options = ProcessOptions::new("executor", env!("CARGO_BIN_EXE_executor"), args);
+        let mut words = program.iter().map(|&word| word.to_owned()).collect::<Vec<String>>();
+        words.push(env!("CARGO_BIN_EXE_executor").to_owned());
+        words.extend(args);
+        let options = ProcessOptions::new("executor", words.remove(0), words);
         let mut node = Self { options, process: None, public, data, metrics };
         node.relaunch();
         node
@@ -81,6 +96,20 @@ impl Node {
 
     pub async fn client(&self) -> Result<ExecutorClient<Channel>, String> {
         Ok(ExecutorClient::new(self.channel().await?))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the node was launched").pid()
+    }
+
+    /// What `/metrics` says.
+    pub async fn scrape(&self) -> String {
+        let mut stream = tokio::net::TcpStream::connect(self.metrics).await.expect("the metrics port");
+        let request = b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.expect("asked");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.expect("answered");
+        text
     }
 
     pub fn kill9(&mut self) {

@@ -94,7 +94,7 @@ impl Compiler<'_> {
             return i64::try_from(count).ok().map(|count| Some(Dynamic::Constant(count)));
         }
         let Some(member) = node.member(path) else { return Some(None) };
-        self.path(&member.value, &place.member(member)).map(|path| Some(Dynamic::Path(path)))
+        self.reference_path(&member.value, &place.member(member)).map(|path| Some(Dynamic::Path(path)))
     }
 
     fn percentage(&mut self, node: &Node, jsonata: bool, place: &Place<'_>) -> Optional<Dynamic<f64>> {
@@ -109,7 +109,7 @@ impl Compiler<'_> {
             return percentage.map(|percentage| Some(Dynamic::Constant(percentage)));
         }
         let Some(member) = node.member(PERCENTAGE[1]) else { return Some(None) };
-        self.path(&member.value, &place.member(member)).map(|path| Some(Dynamic::Path(path)))
+        self.reference_path(&member.value, &place.member(member)).map(|path| Some(Dynamic::Path(path)))
     }
 
     fn item_reader(&mut self, node: &Node, jsonata: bool, place: &Place<'_>) -> Optional<ItemReader> {
@@ -145,11 +145,15 @@ impl Compiler<'_> {
 
     /// Fields that are not in the table, or not of the query language.
     fn spoken(&mut self, node: &Node, allowed: &[&'static str], jsonata: bool, place: &Place<'_>) {
-        let foreign = |name: &str| {
-            if jsonata { name == "Parameters" || name.ends_with("Path") } else { name == "Arguments" }
-        };
-        let allowed: Vec<&str> = allowed.iter().copied().filter(|name| !foreign(name)).collect();
-        self.only(node, &allowed, place);
+        self.only(node, allowed, place);
+        for member in node.members().unwrap_or_default() {
+            let name = member.name.as_str();
+            let of_path = name == "Parameters" || name.ends_with("Path");
+            let foreign = if jsonata { of_path } else { name == "Arguments" };
+            if foreign && allowed.contains(&name) {
+                self.field_of_other_language(member, jsonata, place);
+            }
+        }
     }
 
     /// An S3 call: `arn:<partition>:states:::<call>`.

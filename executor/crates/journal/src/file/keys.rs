@@ -2,9 +2,9 @@
 //!
 //! Invariants: a durable key is answered after fsync; derived keys are written without, and read with their
 //! time to live checked; expired ones are cleared away a bounded number at a time, beside new ones. What may
-//! fail: the engine, which takes no more writes after a failed one: it is closed then, and opened again by
-//! the next call, at most once a second, so that writing goes on when the disk has space again. Derived
-//! writes that fail meanwhile are lost and counted in the log.
+//! fail: the engine, which takes no more writes after a failed one. It goes on answering reads, and is opened
+//! anew by a later write, at most once a second and only where the disk has some space, so that writing goes
+//! on by itself when space is back.
 //!
 //! Keys: `durable` holds keys as they are. `derived` holds, after the partition (u16, big-endian):
 //! ```text
@@ -16,7 +16,9 @@
 //! All numbers are big-endian.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,6 +36,8 @@ const EXPIRED_ENTRIES_PER_CALL: u64 = 4_096;
 /// Expiries are kept in steps of this.
 const DUE_STEP_MS: u64 = 10_000;
 const REOPEN_EVERY: Duration = Duration::from_secs(1);
+/// What must be free before a broken engine is opened anew.
+const ROOM_BYTES: usize = 1024 * 1024;
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 
 const KEY: u8 = 1;
@@ -50,9 +54,10 @@ pub(super) struct Keys {
 
 #[derive(Debug)]
 struct Slot {
+    /// Absent only where opening it anew has failed.
     engine: Option<Engine>,
-    tried: Instant,
-    why: String,
+    /// Why it takes no writes, once one has failed, and when it was last tried to mend that.
+    broken: Option<(String, Instant)>,
 }
 
 #[derive(Clone)]
@@ -141,52 +146,92 @@ fn open_engine(dir: &PathBuf) -> Result<Engine, fjall::Error> {
     Ok(Engine { database, durable, derived, expiry })
 }
 
+/// Whether a small file can be written and synced in this directory.
+fn has_room(dir: &Path) -> io::Result<()> {
+    let path = dir.with_extension("room");
+    let written = File::create(&path).and_then(|mut file| {
+        file.write_all(&vec![0; ROOM_BYTES])?;
+        file.sync_data()
+    });
+    // It holds nothing; the next call writes over what is left of it.
+    let _ = std::fs::remove_file(&path);
+    written
+}
+
 impl Keys {
     pub(super) fn open(dir: PathBuf) -> Result<Self, StoreError> {
         let engine = open_engine(&dir).map_err(|error| {
             StoreError::Unavailable(format!("opening the keys in {} failed: {error}", dir.display()))
         })?;
-        let slot = Slot { engine: Some(engine), tried: Instant::now(), why: String::new() };
+        let slot = Slot { engine: Some(engine), broken: None };
         Ok(Self { dir, engine: Mutex::new(slot), exclusive: Mutex::new(()) })
     }
 
     fn unavailable(&self, why: &str) -> StoreError {
         StoreError::Unavailable(format!(
-            "the keys in {} cannot be used: {why}: check the disk and its free space; \
-             they are tried again by themselves",
+            "the keys in {} cannot be written: {why}: check the disk, and free some space there; writing goes on by \
+             itself",
             self.dir.display()
         ))
     }
 
-    /// Calls the engine; after a failure it is closed, and opened again by a later call.
-    fn with<T>(&self, work: impl FnOnce(&Engine) -> Result<T, fjall::Error>) -> Result<T, StoreError> {
+    fn read<T>(&self, work: impl FnOnce(&Engine) -> Result<T, fjall::Error>) -> Result<T, StoreError> {
         let engine = {
             let mut slot = lock(&self.engine);
-            if slot.engine.is_none() && slot.tried.elapsed() >= REOPEN_EVERY {
-                slot.tried = Instant::now();
-                match open_engine(&self.dir) {
-                    Ok(engine) => slot.engine = Some(engine),
-                    Err(error) => slot.why = error.to_string(),
-                }
+            if slot.engine.is_none() {
+                self.mend(&mut slot)?;
             }
-            slot.engine.clone().ok_or_else(|| self.unavailable(&slot.why))?
+            slot.engine.clone()
         };
-        work(&engine).map_err(|error| {
+        let engine = engine.ok_or_else(|| self.unavailable("it is closed"))?;
+        work(&engine).map_err(|error| self.unavailable(&error.to_string()))
+    }
+
+    /// Calls the engine; after a failure it takes no more writes until it was opened anew.
+    fn write<T>(&self, work: impl FnOnce(&Engine) -> Result<T, fjall::Error>) -> Result<T, StoreError> {
+        let engine = {
             let mut slot = lock(&self.engine);
-            slot.engine = None;
-            slot.tried = Instant::now();
-            slot.why = error.to_string();
-            self.unavailable(&slot.why)
+            self.mend(&mut slot)?;
+            slot.engine.clone()
+        };
+        let engine = engine.ok_or_else(|| self.unavailable("it is closed"))?;
+        work(&engine).map_err(|error| {
+            let why = error.to_string();
+            let unavailable = self.unavailable(&why);
+            lock(&self.engine).broken = Some((why, Instant::now()));
+            unavailable
         })
+    }
+
+    /// Opens a broken engine anew, if the disk has some space and it was not tried just now.
+    fn mend(&self, slot: &mut Slot) -> Result<(), StoreError> {
+        let Some((why, tried)) = &mut slot.broken else { return Ok(()) };
+        if tried.elapsed() < REOPEN_EVERY {
+            return Err(self.unavailable(why));
+        }
+        *tried = Instant::now();
+        // Opening it writes, too: as long as there is no space, the old one is kept for those who read.
+        has_room(&self.dir).map_err(|error| self.unavailable(&error.to_string()))?;
+        slot.engine = None;
+        match open_engine(&self.dir) {
+            Ok(engine) => {
+                *slot = Slot { engine: Some(engine), broken: None };
+                Ok(())
+            }
+            Err(error) => {
+                *why = error.to_string();
+                Err(self.unavailable(why))
+            }
+        }
     }
 
     pub(super) fn put(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         let _exclusive = lock(&self.exclusive);
-        self.write(key, Some(value))
+        self.set(key, Some(value))
     }
 
-    fn write(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {
-        self.with(|engine| {
+    fn set(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {
+        self.write(|engine| {
             match value {
                 Some(value) => engine.durable.insert(key, value)?,
                 None => engine.durable.remove(key)?,
@@ -196,7 +241,7 @@ impl Keys {
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let value = self.with(|engine| engine.durable.get(key))?;
+        let value = self.read(|engine| engine.durable.get(key))?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
@@ -210,7 +255,7 @@ impl Keys {
         if self.get(key)?.as_deref() != expected {
             return Ok(false);
         }
-        self.write(key, value)?;
+        self.set(key, value)?;
         Ok(true)
     }
 
@@ -218,7 +263,7 @@ impl Keys {
         let _exclusive = lock(&self.exclusive);
         let old = self.get(key)?.map(|value| parse_counter(&value)).transpose()?.unwrap_or(0);
         let new = old.checked_add(1).ok_or_else(|| StoreError::Refused("a counter is full".to_owned()))?;
-        self.write(key, Some(new.to_string().as_bytes()))?;
+        self.set(key, Some(new.to_string().as_bytes()))?;
         Ok(new)
     }
 
@@ -229,7 +274,7 @@ impl Keys {
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
         let from = after.map_or(prefix, |after| after.max(prefix)).to_vec();
-        self.with(|engine| {
+        self.read(|engine| {
             let mut pairs = Vec::new();
             for guard in engine.durable.range(from..) {
                 if pairs.len() >= limit {
@@ -253,7 +298,7 @@ impl Keys {
         keys: &[Bytes],
     ) -> Result<Vec<Option<Bytes>>, StoreError> {
         let now = now_ms();
-        self.with(|engine| {
+        self.read(|engine| {
             let mut values = Vec::with_capacity(keys.len());
             for key in keys {
                 let value = engine.derived.get(plain_key(partition, KEY, key))?;
@@ -272,7 +317,7 @@ impl Keys {
         limit: usize,
     ) -> Result<Vec<Bytes>, StoreError> {
         let now = now_ms();
-        self.with(|engine| {
+        self.read(|engine| {
             let header = engine.derived.get(plain_key(partition, LIST, list))?;
             let header = header.and_then(|bytes| Header::decode(&bytes)).filter(|header| header.expiry > now);
             let Some(header) = header else { return Ok(Vec::new()) };
@@ -287,14 +332,14 @@ impl Keys {
         })
     }
 
-    /// Writes derived keys, and clears some expired ones away.
-    pub(super) fn apply(&self, groups: Vec<(PartitionId, Vec<Derived>)>) {
+    /// Writes derived keys, and clears some expired ones away. To write them twice is harmless.
+    pub(super) fn apply(&self, groups: Vec<(PartitionId, Vec<Derived>)>) -> Result<(), StoreError> {
         if groups.is_empty() {
-            return;
+            return Ok(());
         }
         let count: usize = groups.iter().map(|(_, derived)| derived.len()).sum();
         let now = now_ms();
-        let done = self.with(|engine| {
+        self.write(|engine| {
             let mut batch = engine.database.batch().durability(Some(PersistMode::Buffer));
             let mut headers = HashMap::new();
             for (partition, derived) in groups {
@@ -307,10 +352,7 @@ impl Keys {
             }
             batch.commit()?;
             clear_expired(engine, now, EXPIRED_PER_CALL + 2 * count)
-        });
-        if let Err(error) = done {
-            tracing::warn!(%error, lost = count, "derived keys were not written; look-ups fail");
-        }
+        })
     }
 }
 

@@ -59,7 +59,8 @@ const TMPFS: i64 = 0x0102_1994;
 pub struct FileOptions {
     /// The directory; made if it is not there.
     pub dir: PathBuf,
-    /// Bytes of a segment file, which is the unit in which trimmed space is given back.
+    /// Bytes of a segment file, which is the unit in which trimmed space is given back. Where the disk has no room for
+    /// one, smaller ones are made, down to 1 MiB.
     pub segment_bytes: u64,
     /// All segment files together take no more than this; `None`: as much as the disk has. What is above is
     /// refused as if the disk were full.
@@ -104,14 +105,23 @@ impl Drop for Inner {
     }
 }
 
+/// Whether there is no room: on the disk, within the quota, or within the process's limit of a file's size.
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+fn writer_gone() -> StoreError {
+    StoreError::Unknown("the writer of the file store has ended".to_owned())
+}
+
 fn unavailable(what: &str, path: &Path, error: &std::io::Error) -> StoreError {
     let advice = match error.kind() {
-        std::io::ErrorKind::StorageFull
-        | std::io::ErrorKind::QuotaExceeded
-        | std::io::ErrorKind::FileTooLarge => {
-            ": free some space there, or shorten the retention; writing goes on by itself"
-        }
+        _ if is_full(error) => ": free some space there, or shorten the retention; writing goes on by itself",
         std::io::ErrorKind::PermissionDenied => ": give this user the right to write there",
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+            ": choose a directory that can be made"
+        }
         std::io::ErrorKind::ReadOnlyFilesystem => ": mount it writable",
         _ => "",
     };
@@ -145,11 +155,10 @@ impl FileStore {
         &self,
         request: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Request,
     ) -> Result<T, StoreError> {
-        let gone = || StoreError::Unknown("the writer of the file store has ended".to_owned());
         let (reply, answer) = oneshot::channel();
-        let sender = self.inner.sender.as_ref().ok_or_else(gone)?;
-        sender.send(request(reply)).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        let sender = self.inner.sender.as_ref().ok_or_else(writer_gone)?;
+        sender.send(request(reply)).await.map_err(|_| writer_gone())?;
+        answer.await.map_err(|_| writer_gone())?
     }
 
     async fn blocking<T: Send + 'static>(
@@ -284,6 +293,11 @@ impl Store for FileStore {
             check_key(&key)?;
             self.blocking(move |inner| inner.keys.increment(&key)).await
         })
+    }
+
+    fn ping(&self) -> StoreFuture<'_, ()> {
+        let ended = self.inner.sender.as_ref().is_none_or(mpsc::Sender::is_closed);
+        Box::pin(async move { if ended { Err(writer_gone()) } else { Ok(()) } })
     }
 
     fn durability(&self) -> StoreFuture<'_, Durability> {

@@ -86,6 +86,8 @@ impl Drop for Spare {
 fn fill(path: &Path, bytes: u64, stop: &AtomicBool) -> io::Result<Ready> {
     let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
     let filled = (|| {
+        // Where there is no room for all of it, nothing is taken, not even for a moment: the keys need it.
+        reserve(&file, bytes)?;
         let zeros = vec![0; PIECE_BYTES];
         let mut at = 0;
         while at < bytes && !stop.load(Ordering::Relaxed) {
@@ -106,11 +108,19 @@ fn fill(path: &Path, bytes: u64, stop: &AtomicBool) -> io::Result<Ready> {
 /// A file of this capacity, quickly.
 fn allocate(path: &Path, capacity: u64) -> io::Result<File> {
     let file = File::options().read(true).write(true).create_new(true).open(path)?;
-    match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, capacity) {
-        Ok(()) => {}
-        // This file system cannot allocate ahead: it works without, a little slower.
-        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(capacity)?,
-        Err(error) => return Err(error.into()),
+    let reserved = reserve(&file, capacity);
+    if reserved.is_err() {
+        // It holds nothing, and another capacity may be tried under this name.
+        let _ = std::fs::remove_file(path);
     }
-    Ok(file)
+    reserved.map(|()| file)
+}
+
+fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
+        Ok(()) => Ok(()),
+        // This file system cannot allocate ahead: it works without, a little slower.
+        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(bytes),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -244,6 +244,24 @@ async fn a_full_disk_is_said_with_what_to_do_and_writing_goes_on_by_itself() {
 }
 
 #[tokio::test]
+async fn where_a_usual_segment_has_no_room_smaller_ones_are_made() {
+    const MIB: u64 = 1024 * 1024;
+    let mut place = subject().await;
+    place.store = None;
+    let options = FileOptions { segment_bytes: 64 * MIB, log_bytes_max: Some(11 * MIB), ..place.options() };
+    let store = FileStore::open(options).expect("it opens");
+    store.acquire(partition()).await.expect("acquired");
+    assert_eq!(std::fs::metadata(place.segment(1)).expect("there").len(), 8 * MIB);
+    let block = Bytes::from(vec![7; 1_000_000]);
+    let mut written = 0;
+    while store.append(append(id(1, written + 1), block.clone())).await.is_ok() {
+        written += 1;
+    }
+    assert_eq!(written, 11, "8 MiB, 2 MiB and 1 MiB, as full of blocks as they go");
+    assert_eq!(blocks(&store).await.len() as u64, written);
+}
+
+#[tokio::test]
 async fn appends_of_many_shards_at_once_are_all_kept() {
     let mut place = subject().await;
     let mut tasks = Vec::new();

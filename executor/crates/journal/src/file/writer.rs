@@ -3,9 +3,10 @@
 //! Invariants: it alone writes to the log; a request is answered after fdatasync has returned; what failed
 //! leaves no trace in the partitions' state. What may fail: the disk, see the module above.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use super::keys::Keys;
 use super::log::{Active, Location, Log, PartitionState, State, encode_state};
 use super::segment::{FRAME_BYTES, Frame, FrameKind, encode_header, path_of};
 use super::spare::Spare;
-use super::{FileOptions, unavailable};
+use super::{FileOptions, is_full, unavailable};
 use crate::store::{Acquired, Append, BlockId, Derived, StoreError};
 
 /// Requests of one group.
@@ -25,6 +26,9 @@ const GROUP_REQUESTS_MAX: usize = 1_024;
 const GROUP_BYTES_TARGET: usize = 8 * 1024 * 1024;
 /// Capacity of the reused buffer above which it is given back.
 const BUFFER_BYTES_MAX: usize = 2 * GROUP_BYTES_TARGET;
+
+/// The smallest segment on a disk that has no room for a usual one.
+const SEGMENT_BYTES_MIN: u64 = 1024 * 1024;
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -143,9 +147,17 @@ impl Writer {
         if self.buffer.is_empty() {
             return;
         }
-        match self.commit(&mut group) {
-            Ok(()) => self.publish(group),
-            Err(error) => self.give_up(group, &error),
+        // Beside the log, and before it: a pointer to a block that is not confirmed leads nowhere, but a confirmed block
+        // whose pointer is lost would not be found.
+        if let Err(error) = self.keys.apply(std::mem::take(&mut group.derived)) {
+            self.refuse(group, &error);
+        } else if let Err(error) = self.commit() {
+            // Nothing is written to this file again.
+            tracing::error!(%error, "a group of the log was not written; its segment is given up");
+            self.unsealed = self.active.take();
+            self.refuse(group, &error);
+        } else {
+            self.publish(group);
         }
         self.buffer.shrink_to(BUFFER_BYTES_MAX);
     }
@@ -194,27 +206,40 @@ impl Writer {
         let frame = Frame::new(FrameKind::State, partition, BlockId::default(), BlockId::default(), &state);
         let begin = [&encode_header(number)[..], &frame.encode(number), &state].concat();
         let length = begin.len() as u64;
-        let capacity = self.segment_bytes.max(length + bytes);
         let path = path_of(&self.dir, number);
-        let made = match self.log.bytes().checked_add(capacity) {
-            Some(total) if total <= self.log_bytes_max => self.spare.take_or_make(&path, capacity, &begin),
-            _ => Err(io::Error::new(
-                io::ErrorKind::StorageFull,
-                format!("the log would take more than its {} bytes", self.log_bytes_max),
-            )),
-        };
-        let file = made.map_err(|error| {
+        let made = self.make_segment(&path, length + bytes, &begin).map_err(|error| {
             // What is left of it holds nothing; the next attempt takes a new number.
             let _ = std::fs::remove_file(&path);
             unavailable("beginning", &path, &error)
         });
         self.next_number += 1;
-        let file = Arc::new(file?);
+        let (file, capacity) = made?;
+        let file = Arc::new(file);
         self.log.add_segment(number, Arc::clone(&file), capacity, false);
         if self.log.bytes().saturating_add(self.segment_bytes) <= self.log_bytes_max {
             self.spare.prepare(self.segment_bytes);
         }
         Ok(Active { number, file, length, capacity })
+    }
+
+    /// A segment of the usual size, or the largest by halves for which there is room; `least` at least.
+    fn make_segment(&mut self, path: &Path, least: u64, begin: &[u8]) -> io::Result<(File, u64)> {
+        let mut capacity = self.segment_bytes.max(least);
+        loop {
+            let made = match self.log.bytes().checked_add(capacity) {
+                Some(total) if total <= self.log_bytes_max => self.spare.take_or_make(path, capacity, begin),
+                _ => Err(io::Error::new(
+                    io::ErrorKind::StorageFull,
+                    format!("the log would take more than its {} bytes", self.log_bytes_max),
+                )),
+            };
+            match made {
+                Err(error) if is_full(&error) && capacity / 2 >= least.max(SEGMENT_BYTES_MIN) => {
+                    capacity /= 2
+                }
+                made => return made.map(|file| (file, capacity)),
+            }
+        }
     }
 
     fn append(&mut self, append: Append, reply: Reply<()>, segment: u64, start: u64, group: &mut Group) {
@@ -275,7 +300,7 @@ impl Writer {
         group.marks.push((reply, Acquired { generation: state.generation, last }));
     }
 
-    fn commit(&mut self, group: &mut Group) -> Result<(), StoreError> {
+    fn commit(&mut self) -> Result<(), StoreError> {
         let Some(active) = &self.active else {
             return Err(StoreError::Unavailable("the log has no segment".to_owned()));
         };
@@ -284,8 +309,6 @@ impl Writer {
             .file
             .write_all_at(&self.buffer, active.length)
             .map_err(|error| unavailable("writing to", &path, &error))?;
-        // Beside the log, and lost at worst: a pointer to a block that is not confirmed leads nowhere.
-        self.keys.apply(std::mem::take(&mut group.derived));
         active.file.sync_data().map_err(|error| {
             StoreError::Unknown(format!("fdatasync of {} failed: {error}: check the disk", path.display()))
         })
@@ -312,13 +335,16 @@ impl Writer {
         }
     }
 
-    /// Nothing of the group counts, and nothing is written to this file again.
-    fn give_up(&mut self, group: Group, error: &StoreError) {
-        tracing::error!(%error, "a group of the log was not written; its segment is given up");
+    /// Nothing of the group counts but its trim marks, which make room on a full disk.
+    fn refuse(&mut self, group: Group, error: &StoreError) {
         for (partition, before) in group.undo.into_iter().rev() {
-            self.state[usize::from(partition.get())] = before;
+            let state = &mut self.state[usize::from(partition.get())];
+            let trim = state.trim;
+            *state = PartitionState { trim, ..before };
+            if trim != before.trim {
+                self.log.trim(partition, trim);
+            }
         }
-        self.unsealed = self.active.take();
         for reply in group.blocks.into_iter().flat_map(|written| written.replies) {
             let _ = reply.send(Err(error.clone()));
         }

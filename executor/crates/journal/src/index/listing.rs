@@ -15,13 +15,12 @@ use ids::{BatchId, ExecutionId, Mode, PartitionId, Status};
 use super::lookup::read_block;
 use super::pointer::{Located, Pointer, get_pointers};
 use super::summary::{
-    BUCKET_MS, BUCKETS_PER_HOUR, Bitmap, Candidate, HOUR_MS, bucket_of, key, read_hours, read_summary,
+    BUCKET_MS, BUCKETS_PER_HOUR, Bitmap, Candidate, HOUR_MS, HOURS_MAX, bucket_of, key, read_hours,
+    read_summary,
 };
 use crate::block::{Block, Record};
 use crate::store::{BlockId, Store, StoreError};
 
-/// A page looks back so many hours at most: a hundred days.
-const HOURS_MAX: u64 = 2_400;
 /// Entries of one read of a bucket.
 const ENTRIES_PER_READ: usize = 4_096;
 /// Closed blocks and pointers that a page keeps at hand.

@@ -23,6 +23,8 @@ pub(super) const HOUR_MS: u64 = BUCKET_MS * BUCKETS_PER_HOUR;
 const BUCKETS_PER_BLOCK_MAX: u64 = 360;
 /// Up to so many machines a summary carries whole hashes.
 const WHOLE_HASHES_MAX: usize = 16;
+/// Hours back that are ever looked at: a year, as long as a STANDARD execution may run, and two days.
+pub(super) const HOURS_MAX: u64 = 367 * 24;
 /// Hour keys of one read.
 const HOURS_PER_READ: usize = 128;
 
@@ -41,52 +43,75 @@ fn summary_ttl(retention: Duration) -> Duration {
     retention.saturating_mul(2)
 }
 
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 pub(super) type Bitmap = [u8; BUCKETS_PER_HOUR as usize / 8];
 
-/// Which buckets have a list, by hour.
+/// Which buckets have a list, by hour, as the store has it. An hour is remembered for as long as the store may have
+/// it: a bitmap that was begun anew would hide what the old one still shows.
 #[derive(Debug)]
 pub(super) struct Hours {
     retention: Duration,
-    bitmaps: BTreeMap<u64, Bitmap>,
+    hours: BTreeMap<u64, Hour>,
+}
+
+#[derive(Debug)]
+struct Hour {
+    bitmap: Bitmap,
+    /// Unix time in milliseconds at which it was last written, or earlier.
+    written_ms: u64,
 }
 
 impl Hours {
     pub(super) fn new(retention: Duration) -> Self {
-        Self { retention, bitmaps: BTreeMap::new() }
+        Self { retention, hours: BTreeMap::new() }
     }
 
-    fn kept(&self) -> usize {
-        (summary_ttl(self.retention).as_secs() / 3_600) as usize + 3
+    fn ttl(&self) -> Duration {
+        summary_ttl(self.retention) + Duration::from_millis(HOUR_MS)
     }
 
     pub(super) async fn load(
         &mut self,
         store: &dyn Store,
         partition: PartitionId,
+        oldest_ms: u64,
         now_ms: u64,
     ) -> Result<(), StoreError> {
         let newest = now_ms / HOUR_MS + 1;
-        let oldest = newest.saturating_sub(self.kept() as u64);
-        self.bitmaps = read_hours(store, partition, oldest, newest).await?;
+        let kept_ms = millis(self.ttl()).saturating_add(HOUR_MS);
+        let oldest = oldest_ms.min(now_ms.saturating_sub(kept_ms)) / HOUR_MS;
+        let bitmaps =
+            read_hours(store, partition, oldest.max(newest.saturating_sub(HOURS_MAX)), newest).await?;
+        // When they were written is not known: they are written again when next they are needed.
+        let written_ms = now_ms.saturating_sub(millis(self.retention));
+        self.hours = bitmaps.into_iter().map(|(hour, bitmap)| (hour, Hour { bitmap, written_ms })).collect();
         Ok(())
     }
 
-    /// Marks the buckets of a summary, and gives each bitmap that changed.
-    pub(super) fn mark(&mut self, summary: &OpenedSummary, derived: &mut Vec<Derived>) {
+    /// Marks the buckets of a summary, and gives each bitmap that changed, or would be forgotten before the summary.
+    pub(super) fn mark(&mut self, summary: &OpenedSummary, now_ms: u64, derived: &mut Vec<Derived>) {
+        let (ttl, retention_ms) = (self.ttl(), millis(self.retention));
         for bucket in buckets(summary) {
             let hour = bucket / BUCKETS_PER_HOUR;
             let bit = (bucket % BUCKETS_PER_HOUR) as usize;
-            let bitmap = self.bitmaps.entry(hour).or_insert([0; 45]);
-            if bitmap[bit / 8] >> (bit % 8) & 1 == 1 {
+            let known = self.hours.entry(hour).or_insert(Hour { bitmap: [0; 45], written_ms: 0 });
+            let is_set = known.bitmap[bit / 8] >> (bit % 8) & 1 == 1;
+            // The summary lives for two retentions from now, the bitmap for an hour longer.
+            if is_set && now_ms < known.written_ms.saturating_add(HOUR_MS.min(retention_ms)) {
                 continue;
             }
-            bitmap[bit / 8] |= 1 << (bit % 8);
-            let value = Bytes::copy_from_slice(bitmap);
-            let ttl = summary_ttl(self.retention) + Duration::from_millis(HOUR_MS);
+            known.bitmap[bit / 8] |= 1 << (bit % 8);
+            known.written_ms = now_ms;
+            let value = Bytes::copy_from_slice(&known.bitmap);
             derived.push(Derived::Put { key: key(b'h', hour), value, ttl });
         }
-        while self.bitmaps.len() > self.kept() {
-            self.bitmaps.pop_first();
+        // One retention more than the store keeps it, for those of which it is not known when they were written.
+        let kept_ms = millis(ttl).saturating_add(retention_ms);
+        if self.hours.len() > 1 {
+            self.hours.retain(|_, hour| hour.written_ms.saturating_add(kept_ms) > now_ms);
         }
     }
 }

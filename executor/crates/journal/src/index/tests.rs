@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::*;
 use crate::block::{Block, BlockBuilder, Closed, Journalled, JournalledKind, MachineRef, Opened};
 use crate::memory::MemoryStore;
-use crate::store::{Append, BlockId, BlockRange, Store, StoreError};
+use crate::store::{Append, BlockId, BlockRange, Derived, Store, StoreError};
 
 const RETENTION: Duration = Duration::from_secs(3_600);
 const NOW_MS: u64 = 1_700_000_000_000;
@@ -54,7 +54,7 @@ impl Owner {
         let store = MemoryStore::new();
         store.acquire(partition()).await.expect("acquired");
         let mut writer = IndexWriter::new(partition(), RETENTION);
-        writer.load(&store, NOW_MS).await.expect("loaded");
+        writer.load(&store, NOW_MS, NOW_MS).await.expect("loaded");
         Self { store, writer, builder: BlockBuilder::new(partition()), sequence: 0, model: BTreeMap::new() }
     }
 
@@ -97,7 +97,7 @@ impl Owner {
         let id = self.next_block();
         self.sequence += 1;
         let mut derived = Vec::new();
-        self.writer.flush(&self.builder, id, &mut derived);
+        self.writer.flush(&self.builder, id, NOW_MS, &mut derived);
         let block = self.builder.finish(id, NOW_MS);
         let append = Append { partition: partition(), id, block, derived, trim_below: None };
         self.store.append(append).await.expect("appended");
@@ -170,7 +170,7 @@ impl Owner {
     /// Forgets everything that is not in the store, and begins anew.
     async fn recover(&mut self) {
         let mut writer = IndexWriter::new(partition(), RETENTION);
-        writer.load(&self.store, NOW_MS).await.expect("loaded");
+        writer.load(&self.store, NOW_MS, NOW_MS).await.expect("loaded");
         let to = BlockId { generation: u64::MAX, sequence: u64::MAX };
         let range = BlockRange { from: BlockId::default(), to, reverse: false, limit: 10_000 };
         let blocks = self.store.read(partition(), range).await.expect("readable");
@@ -178,7 +178,7 @@ impl Owner {
         for (_, bytes) in &blocks {
             let block = Block::parse(bytes).expect("a block");
             writer.recovered(&block);
-            writer.summarise_again(&block, &mut derived).expect("readable");
+            writer.summarise_again(&block, NOW_MS, &mut derived).expect("readable");
         }
         derived.extend(writer.settle(BlockId::default()));
         self.writer = writer;
@@ -271,7 +271,7 @@ async fn until_an_append_is_confirmed_its_owner_answers() {
     owner.open_and_close(batch(0).execution(0), 0, NOW_MS, Status::Succeeded);
     let id = owner.next_block();
     let mut derived = Vec::new();
-    owner.writer.flush(&owner.builder, id, &mut derived);
+    owner.writer.flush(&owner.builder, id, NOW_MS, &mut derived);
     let located = owner.writer.find(batch(0).execution(0)).expect("not confirmed yet");
     assert_eq!(located, Located { opened: Some(id), closed: Some(id) });
     owner.writer.confirmed(id);
@@ -340,4 +340,116 @@ async fn a_definition_is_kept_under_its_own_hash_alone() {
     let key = [b"d/".as_slice(), &hash].concat();
     store.put(key.into(), "changed".into()).await.expect("put");
     assert!(matches!(get_definition(&store, &hash).await, Err(StoreError::Corrupt(_))));
+}
+
+/// Hours of a machine whose executions are open for long, with the store's time standing still in between.
+struct Stragglers {
+    owner: Owner,
+    now_ms: u64,
+}
+
+impl Stragglers {
+    /// Lets both clocks go on.
+    async fn pass(&mut self, time: Duration) {
+        tokio::time::advance(time).await;
+        self.now_ms += time.as_millis() as u64;
+    }
+
+    async fn flush(&mut self, mut derived: Vec<Derived>) {
+        let id = self.owner.next_block();
+        self.owner.sequence += 1;
+        self.owner.writer.flush(&self.owner.builder, id, self.now_ms, &mut derived);
+        let block = self.owner.builder.finish(id, self.now_ms);
+        let append = Append { partition: partition(), id, block, derived, trim_below: None };
+        self.owner.store.append(append).await.expect("appended");
+        self.owner.writer.confirmed(id);
+    }
+
+    async fn open(&mut self, sequence: u64) -> ExecutionId {
+        let id = batch(sequence).execution(0);
+        self.owner.writer.expect(batch(sequence), 1);
+        self.owner.open(id, 0, self.now_ms);
+        self.flush(Vec::new()).await;
+        id
+    }
+
+    async fn close(&mut self, id: ExecutionId) {
+        let opened = self.owner.model[&id].clone();
+        let mut derived = Vec::new();
+        let arn = machine(0).arn;
+        self.owner.writer.straggler(&arn, opened.start_ms, opened.opened_in, self.now_ms, &mut derived);
+        self.owner.close(id, Status::Succeeded);
+        self.flush(derived).await;
+    }
+
+    async fn listed(&self) -> Vec<ExecutionId> {
+        let request = PageRequest {
+            partitions: &[partition()],
+            machine_arn: &machine(0).arn,
+            status: Some(Status::Succeeded),
+            after: None,
+            limit: 100,
+            oldest_ms: NOW_MS,
+            now_ms: self.now_ms,
+            blocks_max: 1_000,
+        };
+        let page = list(&self.owner.store, &request, |id| self.owner.writer.find(id)).await.expect("a page");
+        page.executions.into_iter().map(|listed| listed.id).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn stragglers_of_one_hour_that_close_after_days_are_all_listed_for_a_retention_and_found_by_id() {
+    let mut log = Stragglers { owner: Owner::new().await, now_ms: NOW_MS };
+    let mut ids = Vec::new();
+    for sequence in 0..4 {
+        ids.push(log.open(sequence).await);
+        log.pass(Duration::from_secs(30)).await;
+    }
+    // Busy or idle in between: with other hours after it, an hour is among the old ones; without, it is the last.
+    for busy in [false, true] {
+        for hour in 0..48 {
+            log.pass(Duration::from_secs(3_600)).await;
+            if busy {
+                let other = batch(1_000 + hour).execution(0);
+                log.owner.writer.expect(other.batch, 1);
+                log.owner.open_and_close(other, 1, log.now_ms, Status::Succeeded);
+                log.flush(Vec::new()).await;
+            }
+        }
+        assert_eq!(log.listed().await, []);
+        let (newer, older) = (ids.pop().expect("open"), ids.pop().expect("open"));
+        for id in [older, newer] {
+            log.close(id).await;
+            log.pass(Duration::from_secs(600)).await;
+        }
+        for minutes in [0, 30] {
+            log.pass(Duration::from_secs(60 * minutes)).await;
+            assert_eq!(log.listed().await, [newer, older], "busy: {busy}");
+            for id in [newer, older] {
+                assert_eq!(
+                    log.owner.find(id).await.and_then(|found| found.closed).map(|end| end.id),
+                    Some(id)
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_hour_that_an_earlier_owner_wrote_is_added_to_and_not_begun_anew() {
+    let mut log = Stragglers { owner: Owner::new().await, now_ms: NOW_MS };
+    let first = log.open(0).await;
+    log.pass(Duration::from_secs(30)).await;
+    let second = log.open(1).await;
+    log.pass(Duration::from_secs(48 * 3_600)).await;
+    log.close(first).await;
+    let mut writer = IndexWriter::new(partition(), RETENTION);
+    writer.load(&log.owner.store, NOW_MS, log.now_ms).await.expect("loaded");
+    log.owner.writer = writer;
+    log.pass(Duration::from_secs(60)).await;
+    log.owner.writer.expect(second.batch, 1);
+    log.close(second).await;
+    let listed = log.listed().await;
+    assert!(listed.contains(&first), "what the first owner had listed stays listed: {listed:?}");
 }

@@ -78,12 +78,13 @@ impl IndexWriter {
         }
     }
 
-    /// Reads what an earlier owner has written of the listing; call it once, before the first flush.
+    /// Reads what an earlier owner has written of the listing; call it once, before the first flush. Nothing in the
+    /// log started before `oldest_ms`.
     ///
     /// # Errors
     /// What the store says.
-    pub async fn load(&mut self, store: &dyn Store, now_ms: u64) -> Result<(), StoreError> {
-        self.hours.load(store, self.partition, now_ms).await
+    pub async fn load(&mut self, store: &dyn Store, oldest_ms: u64, now_ms: u64) -> Result<(), StoreError> {
+        self.hours.load(store, self.partition, oldest_ms, now_ms).await
     }
 
     /// So many executions of a batch were accepted: call it before the flush that opens the first of them.
@@ -92,7 +93,7 @@ impl IndexWriter {
     }
 
     /// The block that is about to be finished under this id: adds what travels beside it.
-    pub fn flush(&mut self, builder: &BlockBuilder, id: BlockId, derived: &mut Vec<Derived>) {
+    pub fn flush(&mut self, builder: &BlockBuilder, id: BlockId, now_ms: u64, derived: &mut Vec<Derived>) {
         for run in builder.opened_runs() {
             self.note(run, id, false);
         }
@@ -104,7 +105,7 @@ impl IndexWriter {
         }
         if let Some(summary) = builder.opened_summary() {
             let arns = builder.machines().iter().map(|machine| machine.arn.as_str());
-            self.summarise(id, &summary, arns, derived);
+            self.summarise(id, &summary, arns, now_ms, derived);
         }
     }
 
@@ -188,7 +189,12 @@ impl IndexWriter {
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] when the block cannot be read.
-    pub fn summarise_again(&mut self, block: &Block, derived: &mut Vec<Derived>) -> Result<(), StoreError> {
+    pub fn summarise_again(
+        &mut self,
+        block: &Block,
+        now_ms: u64,
+        derived: &mut Vec<Derived>,
+    ) -> Result<(), StoreError> {
         let mut summary: Option<OpenedSummary> = None;
         for record in block.records()? {
             let Record::Opened(opened) = record else { continue };
@@ -201,7 +207,7 @@ impl IndexWriter {
         }
         if let Some(summary) = summary {
             let arns = block.machines().iter().map(|machine| machine.arn.as_str());
-            self.summarise(block.id(), &summary, arns, derived);
+            self.summarise(block.id(), &summary, arns, now_ms, derived);
         }
         Ok(())
     }
@@ -213,11 +219,12 @@ impl IndexWriter {
         arn: &str,
         start_time_ms: u64,
         opened_in: BlockId,
+        now_ms: u64,
         derived: &mut Vec<Derived>,
     ) {
         let (start_min_ms, start_max_ms) = (start_time_ms, start_time_ms);
         let summary = OpenedSummary { start_min_ms, start_max_ms, statuses: u8::MAX };
-        self.summarise(opened_in, &summary, std::iter::once(arn), derived);
+        self.summarise(opened_in, &summary, std::iter::once(arn), now_ms, derived);
     }
 
     fn summarise<'a>(
@@ -225,11 +232,12 @@ impl IndexWriter {
         id: BlockId,
         summary: &OpenedSummary,
         arns: impl Iterator<Item = &'a str>,
+        now_ms: u64,
         derived: &mut Vec<Derived>,
     ) {
         let mut hashes: Vec<u64> = arns.map(super::machine_hash).collect();
         hashes.sort_unstable();
-        self.hours.mark(summary, derived);
+        self.hours.mark(summary, now_ms, derived);
         summary_entry(id, summary, &hashes, self.retention, derived);
     }
 
