@@ -234,3 +234,101 @@ fn a_redis_that_wants_a_password_is_said_and_served_once_it_lets_the_node_in() {
     node.wait_for_line("store reached", PATIENCE).expect("says what it promises");
     assert!(!node.log().contains("offered"), "a password is never told: {}", node.log());
 }
+
+/// A machine with a Task that is retried and caught, and a Map.
+const ORDER: &str = r#"{"StartAt": "Pay", "States": {
+    "Pay": {"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "InputPath": "$.order",
+        "ResultSelector": {"paid.$": "$.Payload"}, "ResultPath": "$.payment",
+        "Retry": [{"ErrorEquals": ["Busy"], "IntervalSeconds": 3, "MaxAttempts": 2}],
+        "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "Refund"}], "Next": "Each"},
+    "Each": {"Type": "Map", "ItemsPath": "$.rows", "Next": "Refund",
+        "ItemProcessor": {"StartAt": "Row", "States": {"Row": {"Type": "Pass", "End": true}}}},
+    "Refund": {"Type": "Succeed"}}}"#;
+
+/// Runs `executor test-state` on a file with this definition: exit code, standard output and standard error.
+fn test_state(definition: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), definition).expect("written");
+    let path = file.path().to_str().expect("text");
+    let output = executor(&[&["test-state", path][..], arguments].concat(), &[], "");
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn a_tested_state_is_shown_with_its_data_in_the_order_in_which_they_flow() {
+    let arguments = ["--state", "Pay", "--input", r#"{"order": {"id": 7}}"#];
+    let paid = ["--mock", r#"{"result": {"Payload": true}}"#];
+    let (code, shown, _) = test_state(ORDER, &[&arguments[..], &paid].concat());
+    assert_eq!(code, Some(0), "{shown}");
+    let mut rest = shown.as_str();
+    for part in [
+        "SUCCEEDED -> Each",
+        r#"input                {"order":{"id":7}}"#,
+        r#"afterInputPath       {"id":7}"#,
+        "afterParameters      (the same)",
+        r#"result               {"Payload":true}"#,
+        r#"afterResultSelector  {"paid":true}"#,
+        r#"afterResultPath      {"order":{"id":7},"payment":{"paid":true}}"#,
+        "output               (the same)",
+    ] {
+        let at = rest.find(part).unwrap_or_else(|| panic!("{part} in\n{shown}"));
+        rest = &rest[at + part.len()..];
+    }
+}
+
+#[test]
+fn a_tested_states_errors_are_retried_and_caught_as_json_tells() {
+    let busy =
+        ["--state", "Pay", "--input", r#"{"order": 1}"#, "--mock", r#"{"errorOutput": {"error": "Busy"}}"#];
+    let with_json = [&busy[..], &["--format", "json"]].concat();
+    let (code, told, _) = test_state(ORDER, &with_json);
+    assert_eq!(code, Some(1));
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!(told["status"], "RETRIABLE");
+    assert_eq!(told["inspectionData"]["errorDetails"]["retryBackoffIntervalSeconds"], 3);
+    let (code, told, _) = test_state(ORDER, &[&with_json[..], &["--retrier-retry-count", "2"]].concat());
+    assert_eq!(code, Some(0));
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!((told["status"].as_str(), told["nextState"].as_str()), (Some("CAUGHT_ERROR"), Some("Refund")));
+    assert_eq!(told["output"]["Error"], "Busy");
+}
+
+#[test]
+fn a_test_that_cannot_be_made_says_why_and_what_to_do() {
+    for (arguments, code, part) in [
+        (&[][..], 1, "--state says which of its states is tested"),
+        (&["--state", "Pay"], 2, "--mock says what"),
+        (&["--state", "Each"], 2, "--mock says what"),
+        (&["--state", "Refund", "--mock", r#"{"result": 1}"#], 2, "'Succeed' is not supported"),
+        (&["--state", "Nobody"], 2, "no state 'Nobody'"),
+        (&["--state", "Pay", "--mock", r#"{"reslut": 1}"#], 2, r#"no "reslut""#),
+        (
+            &["--state", "Pay", "--mock", r#"{"result": {"StatusCode": "1"}}"#],
+            2,
+            "'StatusCode' must be a number",
+        ),
+        (&["--state", "Refund", "--input", "{"], 2, "--input is not JSON"),
+        (&["--state", "Refund", "--input", "@/nowhere.json"], 3, "/nowhere.json"),
+        (&["--state", "Refund", "--variables", "[]"], 2, "--variables is a JSON object"),
+    ] {
+        let (exit, shown, message) = test_state(ORDER, arguments);
+        assert_eq!(exit, Some(code), "{arguments:?}: {message}");
+        assert!(shown.is_empty() && message.contains(part), "{arguments:?}: {message}");
+    }
+    let (exit, _, message) = test_state(r#"{"Type": "Pass"}"#, &[]);
+    assert_eq!(exit, Some(1));
+    assert!(message.contains("/States/StateName") && !message.contains("--state"), "{message}");
+}
+
+#[test]
+fn a_state_alone_is_tested_with_its_variables_and_the_manual_says_how() {
+    let state = r#"{"Type": "Pass", "Parameters": {"to.$": "$name"}, "Next": "Anywhere"}"#;
+    let (code, shown, message) =
+        test_state(state, &["--variables", r#"{"name": "x"}"#, "--inspection-level", "info"]);
+    assert_eq!(code, Some(0), "{message}");
+    assert_eq!(shown, "SUCCEEDED -> Anywhere\n\n  output  {\"to\":\"x\"}\n");
+    let manual = text(&executor(&["test-state", "--help"], &[], "").stdout);
+    for part in ["WHAT IS TESTED", "MOCK", "OUTPUT", "EXIT CODES", "EXAMPLES", "--map-item-reader-data"] {
+        assert!(manual.contains(part), "{part} in {manual}");
+    }
+}

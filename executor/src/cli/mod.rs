@@ -8,6 +8,7 @@ mod conform;
 mod dialect;
 mod run;
 mod serve;
+mod test_state;
 mod validate;
 
 use std::ffi::OsString;
@@ -38,6 +39,8 @@ EXIT CODES
 EXAMPLES
   executor validate order.asl.json            every problem, with line, column and a caret
   executor run order.asl.json --input '{}'    one execution in virtual time, every event shown
+  executor test-state order.asl.json --state Pay --mock '{\"result\": {}}'
+                                              one state alone, and its data between its fields
   executor serve                              a node on this machine, executions kept in memory
   executor serve --store-dir /var/lib/myriad  the same, durable
   executor serve --redis-url redis://10.0.0.5:6379 --listen 0.0.0.0:7400 --allow-plaintext
@@ -63,6 +66,8 @@ enum Command {
     Validate(validate::ValidateOptions),
     /// Run one execution here, in virtual time, and show every event
     Run(run::RunOptions),
+    /// Test one state alone, with a mock of its work, and show its data between its fields
+    TestState(Box<test_state::TestStateOptions>),
     /// Answer conformance cases: one JSON object a line in, one reply a line out
     Conform(conform::ConformOptions),
 }
@@ -74,6 +79,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Serve(options) => serve::run(*options),
             Command::Validate(options) => validate::run(&options),
             Command::Run(options) => run::run(&options),
+            Command::TestState(options) => test_state::run(&options),
             Command::Conform(options) => conform::run(&options),
         },
         Err(error) => {

@@ -10,7 +10,7 @@
 //! (payload templates), [`condition`] (choice rules), [`qrn`] (what a TCSL resource names), [`program`] (what a definition
 //! compiles to), [`references`] (which states refer to which variables), [`definition`] (text to program, with
 //! diagnostics), [`map`] (items, batches and results of distributed Maps), [`execution`] (the machine that steps),
-//! [`history`] (observers), [`simulate`] (runs in virtual time).
+//! [`history`] (observers), [`simulate`] (runs in virtual time), [`test_state`] (one state alone).
 
 pub mod condition;
 pub mod definition;
@@ -25,6 +25,7 @@ pub mod qrn;
 pub mod references;
 pub mod simulate;
 pub mod template;
+pub mod test_state;
 pub mod timestamp;
 pub mod value;
 pub mod variables;

@@ -68,6 +68,28 @@ pub struct State {
     pub catch: Box<[Catcher]>,
 }
 
+impl State {
+    /// A state that is never left: stands for the others where one state is tested alone.
+    pub(crate) fn parked(name: Str) -> Self {
+        let flow = JsonPathFlow {
+            input_path: Selection::Whole,
+            parameters: None,
+            result_selector: None,
+            result_path: ResultPath::Replace,
+            output_path: Selection::Whole,
+        };
+        Self {
+            name,
+            kind: Kind::Wait(Wait::Seconds(Dynamic::Constant(u64::from(u32::MAX)))),
+            flow: DataFlow::JsonPath(flow),
+            assign: None,
+            next: Next::End,
+            retry: Box::default(),
+            catch: Box::default(),
+        }
+    }
+}
+
 /// What follows a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {

@@ -6,11 +6,12 @@
 
 mod mocks;
 mod objects;
+mod state;
 
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
 
-use asl::definition::{Compiled, MachineType, catalog, explain_json};
+use asl::definition::{Compiled, MachineType, catalog, explain_json, invalid_definition};
 use asl::history::{Collector, HistoryEvent};
 use asl::simulate::{Simulated, simulate};
 use asl::value::{JsonLimits, Map};
@@ -37,7 +38,7 @@ const START: Timestamp = Timestamp(1_704_067_200_000);
 const MANUAL: &str = "\
 INPUT
   One case a line: {\"id\", \"kind\", \"definition\", \"input\", \"sm_type\", \"mocks\", ...}. Kinds: execution, sync_execution,
-  create, start, validate, variable_references. Time is virtual; services answer what `mocks` says, and the readers of
+  create, start, validate, variable_references, test_state. Time is virtual; services answer what `mocks` says, and the readers of
   distributed Maps read the objects that `setup` has put.
 
 OUTPUT
@@ -97,31 +98,28 @@ fn answer(case: &Value) -> Map {
         "variable_references" => compiled(case).map_or_else(|reply| reply, |program| references(&program)),
         "start" => start(case),
         "validate" => validate(case),
+        "test_state" => state::answer(case),
         other => unsupported(format!("the kind {other}")),
     }
 }
 
 /// The definition's program, or the reply that rejects it.
 fn compiled(case: &Value) -> Result<Arc<Program>, Map> {
-    compile(case).map(|compiled| compiled.program).map_err(|diagnostics| {
-        let told: Vec<String> = diagnostics
-            .iter()
-            .filter(|found| found.severity == Severity::Error)
-            .map(ToString::to_string)
-            .collect();
-        let message = format!("Invalid State Machine Definition: '{}'", told.join(", "));
-        rejected("InvalidDefinition", &message)
-    })
+    let rejection =
+        |diagnostics: Vec<Diagnostic>| rejected("InvalidDefinition", &invalid_definition(&diagnostics));
+    compile(case).map(|compiled| compiled.program).map_err(rejection)
 }
 
 fn compile(case: &Value) -> Result<Compiled, Vec<Diagnostic>> {
-    let definition = case.get("definition");
-    let text = match definition {
+    Program::compile_for(&definition_text(case), Dialect::Asl, machine_type(case))
+}
+
+fn definition_text(case: &Value) -> Vec<u8> {
+    match case.get("definition") {
         Some(Value::String(text)) => text.as_bytes().to_vec(),
         Some(definition) => with_resources(definition, case).to_json(),
         None => Vec::new(),
-    };
-    Program::compile_for(&text, Dialect::Asl, machine_type(case))
+    }
 }
 
 /// The definition with the concrete resources that the case put placeholders for: a placeholder is no ARN.

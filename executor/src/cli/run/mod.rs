@@ -83,7 +83,7 @@ pub(super) struct RunOptions {
 }
 
 /// Why nothing was run.
-type Refusal = (Exit, String);
+pub(super) type Refusal = (Exit, String);
 
 /// Runs the execution and shows it.
 pub(super) fn run(options: &RunOptions) -> Exit {
@@ -161,7 +161,7 @@ fn input(given: &str, dialect: Dialect) -> Result<Payload, Refusal> {
 }
 
 /// One byte more than a file may have is enough to know that it is too long.
-fn read(file: &Path, longest: usize) -> Result<Vec<u8>, Refusal> {
+pub(super) fn read(file: &Path, longest: usize) -> Result<Vec<u8>, Refusal> {
     let refused = |error: io::Error| (Exit::Internal, format!("error: {}: {error}", file.display()));
     let mut text = Vec::new();
     let source = std::fs::File::open(file).map_err(refused)?;

@@ -30,11 +30,19 @@ pub(super) struct Compiler<'t> {
     pub(super) suggestions: usize,
 }
 
+/// What a text defines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whole {
+    Machine,
+    State,
+}
+
 /// Compiles, or says all that is wrong.
 pub(super) fn compile(
     definition: &[u8],
     dialect: Dialect,
     machine: MachineType,
+    whole: Whole,
 ) -> Result<Compiled, Vec<Diagnostic>> {
     if definition.len() > DEFINITION_BYTES_MAX {
         return Err(vec![too_long()]);
@@ -58,7 +66,10 @@ pub(super) fn compile(
         assigns: false,
         suggestions: 0,
     };
-    let program = compiler.machine(&root, definition);
+    let program = match whole {
+        Whole::Machine => compiler.machine(&root, definition),
+        Whole::State => compiler.alone(root, definition),
+    };
     let refused = compiler.findings.has_errors();
     let diagnostics = compiler.findings.finish(text);
     match program {

@@ -43,6 +43,11 @@ impl<'a> Place<'a> {
         Place { up: Some(self), step: Step::Field(&member.name), unspelt: false, span: member.pointed() }
     }
 
+    /// A member of this name, where the text has none.
+    pub(super) fn field(&'a self, name: &'a str, span: Span) -> Place<'a> {
+        Place { up: Some(self), step: Step::Field(name), unspelt: false, span }
+    }
+
     /// An item of the array that stands here.
     pub(super) fn item(&'a self, index: usize, node: &Node) -> Place<'a> {
         Place { up: Some(self), step: Step::Item(index), unspelt: false, span: node.pointed() }

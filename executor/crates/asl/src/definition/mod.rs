@@ -8,8 +8,8 @@
 //! are known.
 //!
 //! Rooms: `json` (the reader), `findings` (problems and places), `fields` (which fields stand where),
-//! `compile` (machine and graphs), `states` (one state), `errors` (Retry and Catch), `choice` (rules),
-//! `map` (Map states), `distributed` (what only distributed ones have), `flow` (paths and templates), `query` (JSONata),
+//! `compile` (machine and graphs), `states` (one state), `alone` (one without a machine), `errors` (Retry
+//! and Catch), `choice` (rules), `map` (Map states), `distributed` (what only distributed ones have), `flow` (paths and templates), `query` (JSONata),
 //! `assign` and `scopes` (variables), `tcsl` (what the dialect has and has not), `suggest` (what a misspelt name may have
 //! meant), `remarks` and `unused` (warnings about what is allowed and hardly meant), `render` (diagnostics for people),
 //! `catalog` (what each code means).
@@ -17,7 +17,9 @@
 use std::sync::Arc;
 
 use crate::program::{Dialect, Program};
+use compile::Whole;
 
+mod alone;
 mod assign;
 pub mod catalog;
 mod choice;
@@ -39,6 +41,7 @@ mod suggest;
 mod tcsl;
 mod unused;
 
+pub use alone::TESTED_STATE;
 pub use findings::FINDINGS_MAX;
 pub use json::{DEPTH_MAX, JsonProblem, JsonProblemKind, explain as explain_json};
 pub use render::{Style, render};
@@ -142,6 +145,13 @@ impl std::fmt::Display for Diagnostic {
     }
 }
 
+/// The message of AWS's InvalidDefinition error: all errors among these.
+pub fn invalid_definition(diagnostics: &[Diagnostic]) -> String {
+    let errors = diagnostics.iter().filter(|one| one.severity == Severity::Error);
+    let told: Vec<String> = errors.map(ToString::to_string).collect();
+    format!("Invalid State Machine Definition: '{}'", told.join(", "))
+}
+
 /// The type of a machine, which decides what its tasks may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum MachineType {
@@ -167,7 +177,16 @@ impl Program {
     /// # Errors All problems of the definition (at most [`FINDINGS_MAX`]), warnings among them, in the
     /// order of the text.
     pub fn compile(definition: &[u8], dialect: Dialect) -> Result<Compiled, Vec<Diagnostic>> {
-        compile::compile(definition, dialect, MachineType::Standard)
+        compile::compile(definition, dialect, MachineType::Standard, Whole::Machine)
+    }
+
+    /// Compiles the definition of one state, which need not say what the states are that it leads to. Its name is
+    /// [`TESTED_STATE`].
+    ///
+    /// # Errors
+    /// As [`Program::compile`].
+    pub fn compile_state(definition: &[u8], dialect: Dialect) -> Result<Compiled, Vec<Diagnostic>> {
+        compile::compile(definition, dialect, MachineType::Standard, Whole::State)
     }
 
     /// Compiles a definition for a machine of this type.
@@ -179,6 +198,6 @@ impl Program {
         dialect: Dialect,
         machine: MachineType,
     ) -> Result<Compiled, Vec<Diagnostic>> {
-        compile::compile(definition, dialect, machine)
+        compile::compile(definition, dialect, machine, Whole::Machine)
     }
 }

@@ -20,6 +20,13 @@ impl Compiler<'_> {
         self.scope(machine, &mut Outer::default(), place);
     }
 
+    /// Checks the branches or the item processor of a state that stands alone.
+    pub(super) fn inner_variable_scopes(&mut self, state: &Node, place: &Place<'_>) {
+        let mut outer = Outer::default();
+        names(state, |name| *outer.entry(name).or_default() += 1);
+        self.inner_scopes(state, &mut outer, place);
+    }
+
     fn scope<'n>(&mut self, node: &'n Node, outer: &mut Outer<'n>, place: &Place<'_>) {
         let Some(states) = node.member("States") else { return };
         let place = place.member(states);

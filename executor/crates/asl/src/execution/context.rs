@@ -61,6 +61,10 @@ pub trait NameExecution: fmt::Debug + Send + Sync {
     fn name(&self, start: &StartContext) -> Str;
     /// `$$.Task.Token` of a task that waits for one, or the text by which an activity's worker names its task.
     fn task_token(&self, start: &StartContext, task: EffectId) -> Str;
+    /// `$$`, where it is not the one that was made for the state.
+    fn context(&self, made: Value) -> Value {
+        made
+    }
 }
 
 /// Names that are known beforehand: for a single execution, as in tests and local runs.
@@ -192,7 +196,7 @@ impl Context<'_> {
             item.insert("Source", Value::from(source));
             context.insert("Map", Value::object([("Item", Value::from(item))]));
         }
-        Value::from(context)
+        machine.names.context(Value::from(context))
     }
 }
 

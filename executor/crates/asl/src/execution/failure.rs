@@ -5,7 +5,7 @@ use super::flow::DATA_LIMIT_EXCEEDED;
 use super::map_run::{ITEM_READER_FAILED, RESULT_WRITER_FAILED, TOLERANCE_EXCEEDED};
 use super::run::{Run, Step, fault, state_type};
 use super::threads::{ROOT, Thread, Work};
-use crate::history::{EventKind, Iteration, Note, Observer};
+use crate::history::{EventKind, Iteration, Note, Observer, Stage};
 use crate::map::Ending;
 use crate::path::EvalError;
 use crate::program::{Catcher, Kind, Retrier, State};
@@ -129,6 +129,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let state = self.state(slot);
         let work = std::mem::replace(&mut self.threads.at_mut(slot).work, Work::Ready);
         let joining = matches!(work, Work::Joining(_));
+        self.log.stage(&Stage::Failed(fault(&failure.error, &failure.cause)));
         if let Work::Joining(join) = &work {
             self.abort_children(slot, &failure);
             self.cancel(&work);
@@ -152,9 +153,12 @@ impl<'a, O: Observer> Run<'a, O> {
             let Thread { previous, silent, .. } = self.threads.at_mut(slot);
             self.log.advance(previous, *silent, event);
         }
-        let catcher = state.catch.iter().find(|catcher| takes(&catcher.error_equals, &failure, joining));
-        match catcher {
-            Some(catcher) => self.catch(slot, catcher, &failure),
+        let taker = |catcher: &Catcher| takes(&catcher.error_equals, &failure, joining);
+        match state.catch.iter().position(taker) {
+            Some(index) => {
+                self.log.stage(&Stage::Caught { index });
+                self.catch(slot, &state.catch[index], &failure)
+            }
             None => self.fail_around(slot, state, failure),
         }
     }
@@ -168,12 +172,14 @@ impl<'a, O: Observer> Run<'a, O> {
         retries.by_retrier.resize(state.retry.len(), 0);
         let attempts = &mut retries.by_retrier[index];
         if u64::from(*attempts) >= retrier.max_attempts {
+            self.log.stage(&Stage::Retried { index, after_millis: None });
             return None;
         }
         *attempts += 1;
         retries.total += 1;
         let attempt = *attempts;
         let delay = delay_millis(retrier, attempt, draw(self.facts.start.seed, *self.numbered));
+        self.log.stage(&Stage::Retried { index, after_millis: Some(delay) });
         let at = self.now().plus_millis(delay);
         let timer = self.arm(slot, at);
         self.threads.at_mut(slot).work = Work::Retrying(timer);

@@ -5,6 +5,8 @@
 //! that cannot be put where `ResultPath` says, data beyond the bound.
 
 use super::context::Context;
+use super::run::Log;
+use crate::history::{Field, Observer};
 use crate::path::{EvalError, Path};
 use crate::program::{DataFlow, JsonPathFlow, JsonataFlow, ResultPath, Selection};
 use crate::value::{JsonLimits, LimitExceeded, Payload, Value};
@@ -75,69 +77,100 @@ pub(super) fn at(path: &Path, input: &Value, context: &Context<'_>) -> Result<Va
 
 /// InputPath and Parameters, or Arguments: from raw to effective input. What a template makes is held to the bound: the
 /// states of a branch would hand it on, and templates inside templates double it.
-pub(super) fn effective(flow: &DataFlow, raw: &Payload, context: &Context<'_>) -> Result<Payload, EvalError> {
-    let input = effective_input(flow, raw, context)?;
+pub(super) fn effective<O: Observer>(
+    flow: &DataFlow,
+    raw: &Payload,
+    context: &Context<'_>,
+    log: &mut Log<'_, O>,
+) -> Result<Payload, EvalError> {
+    let input = effective_input(flow, raw, context, log)?;
     if has_template(flow) { bounded(input, context.state) } else { Ok(input) }
 }
 
-fn effective_input(flow: &DataFlow, raw: &Payload, context: &Context<'_>) -> Result<Payload, EvalError> {
+fn effective_input<O: Observer>(
+    flow: &DataFlow,
+    raw: &Payload,
+    context: &Context<'_>,
+    log: &mut Log<'_, O>,
+) -> Result<Payload, EvalError> {
     match flow {
-        DataFlow::JsonPath(flow) => effective_by_path(flow, raw, context),
+        DataFlow::JsonPath(flow) => effective_by_path(flow, raw, context, log),
         DataFlow::Jsonata(JsonataFlow { arguments: None, .. }) => Ok(raw.clone()),
         DataFlow::Jsonata(JsonataFlow { arguments: Some(arguments), .. }) => {
-            arguments.evaluate(&context.scope(raw.value())).map(Payload::from_value)
+            let arguments = Payload::from_value(arguments.evaluate(&context.scope(raw.value()))?);
+            log.data(Field::Arguments, &arguments);
+            Ok(arguments)
         }
     }
 }
 
 /// InputPath and Parameters.
-fn effective_by_path(
+fn effective_by_path<O: Observer>(
     flow: &JsonPathFlow,
     raw: &Payload,
     context: &Context<'_>,
+    log: &mut Log<'_, O>,
 ) -> Result<Payload, EvalError> {
     let selected = match &flow.input_path {
         Selection::Whole => None,
         selection => Some(select(selection, raw.clone(), context)?),
     };
-    let Some(template) = &flow.parameters else { return Ok(selected.unwrap_or_else(|| raw.clone())) };
-    let input = selected.as_ref().unwrap_or(raw).value();
-    template.evaluate(&context.scope(input)).map(Payload::from_value)
+    log.data(Field::InputPath, selected.as_ref().unwrap_or(raw));
+    let effective = match &flow.parameters {
+        None => selected.unwrap_or_else(|| raw.clone()),
+        Some(template) => {
+            let input = selected.as_ref().unwrap_or(raw).value();
+            Payload::from_value(template.evaluate(&context.scope(input))?)
+        }
+    };
+    log.data(Field::Parameters, &effective);
+    Ok(effective)
 }
 
 /// A Pass state's result: `Result`, or else its effective input.
-pub(super) fn pass_result(
+pub(super) fn pass_result<O: Observer>(
     flow: &JsonPathFlow,
     raw: &Payload,
     result: Option<&Value>,
     context: &Context<'_>,
+    log: &mut Log<'_, O>,
 ) -> Result<Payload, EvalError> {
     match result {
-        Some(result) => Ok(Payload::from_value(result.clone())),
-        None => effective_by_path(flow, raw, context).map_err(EvalError::uncaught),
+        Some(result) => {
+            let result = Payload::from_value(result.clone());
+            log.data(Field::Result, &result);
+            Ok(result)
+        }
+        None => effective_by_path(flow, raw, context, log).map_err(EvalError::uncaught),
     }
 }
 
 /// ResultSelector.
-pub(super) fn result(
+pub(super) fn result<O: Observer>(
     flow: &JsonPathFlow,
     result: Payload,
     context: &Context<'_>,
+    log: &mut Log<'_, O>,
 ) -> Result<Payload, EvalError> {
-    match &flow.result_selector {
-        None => Ok(result),
-        Some(selector) => selector.evaluate(&context.scope(result.value())).map(Payload::from_value),
-    }
+    let result = match &flow.result_selector {
+        None => result,
+        Some(selector) => Payload::from_value(selector.evaluate(&context.scope(result.value()))?),
+    };
+    log.data(Field::ResultSelector, &result);
+    Ok(result)
 }
 
 /// ResultPath and OutputPath.
-pub(super) fn merge(
+pub(super) fn merge<O: Observer>(
     flow: &JsonPathFlow,
     raw: Payload,
     result: Payload,
     context: &Context<'_>,
+    log: &mut Log<'_, O>,
 ) -> Result<Payload, EvalError> {
-    select(&flow.output_path, put(&flow.result_path, raw, result)?, context)
+    let merged = put(&flow.result_path, raw, result)?;
+    log.data(Field::ResultPath, &merged);
+    select(&flow.output_path, merged, context)
 }
 
 /// ResultPath.

@@ -25,7 +25,8 @@ impl<'a, O: Observer> Run<'a, O> {
         branches: &'a [Arc<Graph>],
     ) -> Result<Step, EvalError> {
         let thread = self.threads.at(slot);
-        let input = flow::effective(&state.flow, &thread.input, &self.context(thread, state))?;
+        let context = self.context(thread, state);
+        let input = flow::effective(&state.flow, &thread.input, &context, &mut self.log)?;
         self.note_input(slot, &input);
         // The join makes a tree of every output, so branches share one from the start.
         let input = input.into_value();
@@ -42,6 +43,9 @@ impl<'a, O: Observer> Run<'a, O> {
         let thread = self.threads.at_mut(slot);
         thread.work = Work::Joining(Box::new(join));
         self.log.advance(&mut thread.previous, thread.silent, EventKind::ParallelStateStarted);
+        if O::INSPECTS {
+            return Ok(Step::Idle);
+        }
         for (index, branch) in (0..).zip(branches) {
             let child = Thread::new(branch.start, Payload::from_value(input.clone()), slot, index);
             self.adopt(slot, child)?;

@@ -10,7 +10,7 @@ use super::dynamic;
 use super::flow;
 use super::run::{Run, Step};
 use super::threads::Work;
-use crate::history::Observer;
+use crate::history::{Field, Observer};
 use crate::path::{EvalError, Scope};
 use crate::program::{Catcher, ChoiceRule, DataFlow, Guard, JsonPathFlow, Kind, Next, State};
 use crate::template::Template;
@@ -39,14 +39,14 @@ impl<'a, O: Observer> Run<'a, O> {
                 return self.leave(slot, fields, &context.scope(raw.value()), &raw, state.next);
             }
         };
-        let given = flow::pass_result(flow, &raw, result, &context)?;
+        let given = flow::pass_result(flow, &raw, result, &context, &mut self.log)?;
         if result.is_none() {
             self.note_input(slot, &given);
         }
         // Only TCSL has a ResultSelector here.
-        let result = flow::result(flow, given, &context).map_err(EvalError::uncaught)?;
+        let result = flow::result(flow, given, &context, &mut self.log).map_err(EvalError::uncaught)?;
         let assigned = self.assigned_uncaught(slot, state.assign.as_ref(), &result, &context)?;
-        let output = flow::merge(flow, raw, result, &context)?;
+        let output = flow::merge(flow, raw, result, &context, &mut self.log)?;
         let output = flow::bounded(output, &state.name)?;
         Ok(Step::Exit(slot, output, state.next, assigned))
     }
@@ -54,13 +54,14 @@ impl<'a, O: Observer> Run<'a, O> {
     /// Leaves a state that has no work: Wait and Succeed.
     pub fn through(&mut self, slot: u32, state: &State, next: Next) -> Result<Step, EvalError> {
         let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
-        if state.assign.is_none() && flow::is_trivial(&state.flow) {
+        if !O::INSPECTS && state.assign.is_none() && flow::is_trivial(&state.flow) {
             return Ok(Step::Exit(slot, raw, next, None));
         }
         let context = self.context(self.threads.at(slot), state);
         match &state.flow {
             DataFlow::JsonPath(flow) => {
                 let input = flow::select(&flow.input_path, raw, &context)?;
+                self.log.data(Field::InputPath, &input);
                 self.note_input(slot, &input);
                 self.pass_on(slot, flow, state.assign.as_ref(), input, &context, next)
             }
@@ -79,6 +80,7 @@ impl<'a, O: Observer> Run<'a, O> {
         match &state.flow {
             DataFlow::JsonPath(flow) => {
                 let input = flow::select(&flow.input_path, raw, &context)?;
+                self.log.data(Field::InputPath, &input);
                 self.note_input(slot, &input);
                 let rule = first(rules, &context.scope(input.value()))?;
                 let next = rule.map(|rule| rule.next).or(*default).ok_or_else(no_choice_matched)?;
@@ -103,7 +105,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let state = self.state(slot);
         let thread = self.threads.at_mut(slot);
         thread.work = Work::Ready;
-        if state.assign.is_none() && flow::result_replaces(&state.flow) {
+        if !O::INSPECTS && state.assign.is_none() && flow::result_replaces(&state.flow) {
             return match flow::bounded(result, &state.name) {
                 Ok(output) => Step::Exit(slot, output, state.next, None),
                 Err(error) => Step::Fail(slot, self.evaluation_failed(slot, error)),
@@ -122,12 +124,13 @@ impl<'a, O: Observer> Run<'a, O> {
     }
 
     fn finish_work(
-        &self,
+        &mut self,
         slot: u32,
         state: &State,
         raw: Payload,
         result: Payload,
     ) -> Result<Step, EvalError> {
+        self.log.data(Field::Result, &result);
         let context = self.context(self.threads.at(slot), state);
         let flow = match &state.flow {
             DataFlow::JsonPath(flow) => flow,
@@ -141,8 +144,8 @@ impl<'a, O: Observer> Run<'a, O> {
             None => None,
             Some(assign) => self.evaluate_assign(slot, assign, &context.scope(result.value()))?,
         };
-        let result = flow::result(flow, result, &context)?;
-        let output = flow::merge(flow, raw, result, &context)?;
+        let result = flow::result(flow, result, &context, &mut self.log)?;
+        let output = flow::merge(flow, raw, result, &context, &mut self.log)?;
         let output = flow::bounded(output, &state.name)?;
         Ok(Step::Exit(slot, output, state.next, assigned))
     }

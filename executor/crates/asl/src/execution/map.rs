@@ -8,7 +8,7 @@ use super::dynamic::{self, integer};
 use super::flow;
 use super::run::{Run, Step};
 use super::threads::{Join, Thread, Work};
-use crate::history::{EventKind, Iteration, Observer};
+use crate::history::{EventKind, Iteration, Observer, Stage};
 use crate::map::STATE_DATA;
 use crate::path::{EvalError, Path};
 use crate::program::{DataFlow, Dynamic, MapState, State};
@@ -29,7 +29,7 @@ impl<'a, O: Observer> Run<'a, O> {
     ) -> Result<Step, EvalError> {
         let thread = self.threads.at(slot);
         let context = self.context(thread, state);
-        let input = flow::effective(&state.flow, &thread.input, &context)?;
+        let input = flow::effective(&state.flow, &thread.input, &context, &mut self.log)?;
         self.note_input(slot, &input);
         let input = input.into_value();
         let reads = map.distributed.as_ref().is_some_and(|distributed| distributed.reader.is_some());
@@ -40,7 +40,12 @@ impl<'a, O: Observer> Run<'a, O> {
             _ if reads => 0,
             _ => return Err(not_an_array(state, map, &items)),
         };
-        let concurrency = concurrency(map, &input, &context)?;
+        if !reads && matches!(state.flow, DataFlow::JsonPath(_)) {
+            self.log.stage(&Stage::ItemsPath(&items));
+        }
+        let wanted = wanted_concurrency(map, &input, &context)?;
+        self.log.stage(&Stage::MaxConcurrency(wanted));
+        let concurrency = concurrency(map, wanted);
         let event = EventKind::MapStateStarted { length: u64::try_from(length).unwrap_or(u64::MAX) };
         let Thread { previous, silent, .. } = self.threads.at_mut(slot);
         self.log.advance(previous, *silent, event);
@@ -51,6 +56,9 @@ impl<'a, O: Observer> Run<'a, O> {
         let join = Join { results, kept: 0, ended: 0, next: 0, input, items, map: true, run: None };
         let thread = self.threads.at_mut(slot);
         thread.work = Work::Joining(Box::new(join));
+        if O::INSPECTS {
+            return self.inspect_iterations(slot, state, map, length);
+        }
         if length == 0 {
             return Ok(self.joined(slot));
         }
@@ -73,18 +81,8 @@ impl<'a, O: Observer> Run<'a, O> {
         let thread = self.threads.at(slot);
         let Work::Joining(join) = &thread.work else { return Ok(()) };
         let index = join.next;
-        let Some(item) = join.items.at(index as usize) else { return Ok(()) };
-        let input = match &map.item_selector {
-            None => Payload::from_value(item.clone()),
-            Some(selector) => {
-                let mut context = self.context(thread, state);
-                context.item =
-                    Some(MapItem { index: u64::from(index), value: item, key: None, source: STATE_DATA });
-                let input = selector.evaluate(&context.scope(&join.input))?;
-                flow::bounded(Payload::from_value(input), &state.name)?
-            }
-        };
-        let mut child = Thread::new(map.processor.start, input, slot, index);
+        let Some(input) = self.iteration_input(thread, state, map, index)? else { return Ok(()) };
+        let mut child = Thread::new(map.processor.start, Payload::from_value(input), slot, index);
         child.previous = previous;
         child.silent = thread.silent;
         child.variables.clone_from(&thread.variables);
@@ -95,24 +93,60 @@ impl<'a, O: Observer> Run<'a, O> {
         }
         self.insert(child)
     }
+
+    /// What an iteration begins with; `None` where there are no items left.
+    fn iteration_input(
+        &self,
+        thread: &Thread,
+        state: &'a State,
+        map: &'a MapState,
+        index: u32,
+    ) -> Result<Option<Value>, EvalError> {
+        let Work::Joining(join) = &thread.work else { return Ok(None) };
+        let Some(item) = join.items.at(index as usize) else { return Ok(None) };
+        let Some(selector) = &map.item_selector else { return Ok(Some(item.clone())) };
+        let mut context = self.context(thread, state);
+        context.item = Some(MapItem { index: u64::from(index), value: item, key: None, source: STATE_DATA });
+        let input = selector.evaluate(&context.scope(&join.input))?;
+        flow::bounded(Payload::from_value(input), &state.name).map(|input| Some(input.into_value()))
+    }
+
+    /// What the iterations would begin with.
+    fn inspect_iterations(
+        &mut self,
+        slot: u32,
+        state: &'a State,
+        map: &'a MapState,
+        length: usize,
+    ) -> Result<Step, EvalError> {
+        for index in 0..u32::try_from(length).unwrap_or(u32::MAX) {
+            let input = self.iteration_input(self.threads.at(slot), state, map, index)?;
+            self.log.stage(&Stage::ItemSelected(&input.unwrap_or_default()));
+        }
+        Ok(Step::Idle)
+    }
 }
 
 /// `MaxConcurrency` or `MaxConcurrencyPath`.
-fn concurrency(map: &MapState, input: &Value, context: &Context<'_>) -> Result<u32, EvalError> {
-    let wanted = match &map.max_concurrency {
-        Dynamic::Constant(concurrency) => *concurrency,
+fn wanted_concurrency(map: &MapState, input: &Value, context: &Context<'_>) -> Result<u32, EvalError> {
+    match &map.max_concurrency {
+        Dynamic::Constant(concurrency) => Ok(*concurrency),
         Dynamic::Expression(expression) => {
             let range = 0..=u64::from(u32::MAX);
             let count = dynamic::count(expression, "MaxConcurrency", &range, &context.scope(input))?;
-            u32::try_from(count).unwrap_or(u32::MAX)
+            Ok(u32::try_from(count).unwrap_or(u32::MAX))
         }
         Dynamic::Path(path) => {
             let count = count_at(path, "MaxConcurrency", input, context)?;
-            u32::try_from(count).unwrap_or(u32::MAX)
+            Ok(u32::try_from(count).unwrap_or(u32::MAX))
         }
-    };
+    }
+}
+
+/// How many run at once.
+fn concurrency(map: &MapState, wanted: u32) -> u32 {
     let longest = if map.distributed.is_some() { DISTRIBUTED_CONCURRENCY } else { INLINE_CONCURRENCY };
-    Ok(if wanted == 0 { longest } else { wanted.min(longest) })
+    if wanted == 0 { longest } else { wanted.min(longest) }
 }
 
 /// The integer that a `...Path` field leads to; a text that spells one will do.

@@ -17,7 +17,7 @@ use super::flow::{self, DATA_LIMIT_EXCEEDED};
 use super::map_fields::{prepare, tolerance};
 use super::run::{Run, Step};
 use super::threads::{Join, NO_THREAD, Thread, Work};
-use crate::history::{EventKind, Observer};
+use crate::history::{EventKind, Observer, Stage};
 use crate::map::{
     Batcher, Child, Ending, Item, Next, OutputType, RESULTS_BYTES_MAX, ReadError, Results, Source, Tolerance,
     Transformation, manifest_key, uuid,
@@ -101,6 +101,7 @@ impl<'a, O: Observer> Run<'a, O> {
     ) -> Result<Step, EvalError> {
         let context = self.context(self.threads.at(slot), state);
         let tolerance = tolerance(distributed, &input, &context)?;
+        self.log.stage(&Stage::Tolerance(tolerance.count, tolerance.percentage));
         let writer = distributed.writer.as_ref();
         let mut run = MapRun {
             arn: Str::new(),
@@ -154,6 +155,9 @@ impl<'a, O: Observer> Run<'a, O> {
 
     /// True when all children have ended and no more will begin.
     fn pump_run(&mut self, slot: u32, run: &mut MapRun) -> Result<bool, EvalError> {
+        if O::INSPECTS {
+            return self.inspect_children(slot, run);
+        }
         while run.running.len() < run.concurrency {
             match self.next_input(slot, run)? {
                 Input::Next(input, items) => self.begin_child(slot, run, input, items)?,
@@ -171,7 +175,12 @@ impl<'a, O: Observer> Run<'a, O> {
     fn next_input(&mut self, slot: u32, run: &mut MapRun) -> Result<Input, EvalError> {
         loop {
             let item = match run.source.advance()? {
-                Next::Item(item) => self.select_item(slot, run, item)?,
+                Next::Item(item) => {
+                    self.log.stage(&Stage::ItemRead(&item.value));
+                    let item = self.select_item(slot, run, item)?;
+                    self.log.stage(&Stage::ItemSelected(&item));
+                    item
+                }
                 Next::Read(read) => {
                     let id = self.effect_id(slot);
                     let parameters = Payload::from_value(read.parameters);
@@ -213,6 +222,16 @@ impl<'a, O: Observer> Run<'a, O> {
         let mut context = self.context(thread, state);
         context.item = Some(MapItem { index, value, key: key.as_ref(), source });
         selector.evaluate(&context.scope(&join.input))
+    }
+
+    /// What the children would begin with; they do not.
+    fn inspect_children(&mut self, slot: u32, run: &mut MapRun) -> Result<bool, EvalError> {
+        while let Input::Next(input, _) = self.next_input(slot, run)? {
+            if run.batcher.is_some() {
+                self.log.stage(&Stage::Batch(&input));
+            }
+        }
+        Ok(false)
     }
 
     fn begin_child(
@@ -401,6 +420,12 @@ impl<'a, O: Observer> Run<'a, O> {
 }
 
 impl MapRun {
+    /// So many items have failed, as an inspection says.
+    pub(super) fn fail_items(&mut self, failed: u64) -> Result<(), EvalError> {
+        self.failed = failed;
+        self.tolerate()
+    }
+
     fn tolerate(&self) -> Result<(), EvalError> {
         if self.tolerance.is_exceeded(self.failed, self.source.total()) {
             let message = "The specified tolerated failure threshold was exceeded";

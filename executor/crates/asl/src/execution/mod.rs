@@ -21,6 +21,7 @@ mod effect;
 mod failure;
 mod flow;
 mod fork;
+mod inspect;
 mod leave;
 mod map;
 mod map_fields;
@@ -36,6 +37,7 @@ use std::sync::Arc;
 
 pub use context::{FixedNames, Machine, NameExecution, StartContext};
 pub use effect::{Effect, EffectId, Event, Outcome};
+pub(crate) use inspect::{Settled, Standing};
 use run::Run;
 use threads::{NO_THREAD, ROOT, Threads, Work};
 
@@ -89,12 +91,18 @@ impl Execution {
         effects: &mut Vec<Effect>,
         observer: &mut O,
     ) -> Self {
+        let mut execution = Self::new(machine, start, input, now);
+        execution.run(now, effects, observer).begin();
+        execution
+    }
+
+    /// One that has not begun.
+    #[inline]
+    fn new(machine: &Arc<Machine>, start: StartContext, input: Payload, now: Timestamp) -> Self {
         let threads = Threads::with_root(machine.program.root.start, input.clone());
         let core =
             Core { threads, last_event: 0, effects: 0, draws: Cell::new(0), timed: false, ended: false };
-        let mut execution = Self { machine: Arc::clone(machine), start, started_at: now, input, core };
-        execution.run(now, effects, observer).begin();
-        execution
+        Self { machine: Arc::clone(machine), start, started_at: now, input, core }
     }
 
     /// Takes an event in. An event for an effect that is no longer wanted changes nothing.

@@ -13,7 +13,7 @@ use super::effect::{Effect, EffectId, Event, Outcome};
 use super::failure::Failure;
 use super::threads::{ROOT, Thread, Threads, Work};
 use super::{Core, Machine, flow};
-use crate::history::{EventKind, Fault, Note, Observer, Record, StateType};
+use crate::history::{EventKind, Fault, Field, Note, Observer, Record, Stage, StateType};
 use crate::path::EvalError;
 use crate::program::{Kind, Next, Program, State};
 use crate::timestamp::Timestamp;
@@ -68,6 +68,20 @@ impl<O: Observer> Log<'_, O> {
             self.beside(*previous, false, kind);
             *previous = *self.last;
         }
+    }
+
+    /// What the inspected state has come to.
+    #[inline]
+    pub fn stage(&mut self, stage: &Stage<'_>) {
+        if O::INSPECTS {
+            self.observer.stage(stage);
+        }
+    }
+
+    /// The data of the inspected state after this field.
+    #[inline]
+    pub fn data(&mut self, field: Field, data: &Payload) {
+        self.stage(&Stage::Data(field, data));
     }
 
     /// An event beside a thread's line.
@@ -138,7 +152,7 @@ impl<'a, O: Observer> Run<'a, O> {
     }
 
     /// Until nothing more can happen without the outside world.
-    fn drive(&mut self, first: Step) {
+    pub fn drive(&mut self, first: Step) {
         let mut step = first;
         loop {
             step = match step {
@@ -260,7 +274,9 @@ impl<'a, O: Observer> Run<'a, O> {
         self.threads.at_mut(slot).work = Work::Ready;
         let result = match &state.kind {
             // By far the most frequent, so it takes the shortest way.
-            Kind::Pass { result: None } if state.assign.is_none() && flow::is_trivial(&state.flow) => {
+            Kind::Pass { result: None }
+                if !O::INSPECTS && state.assign.is_none() && flow::is_trivial(&state.flow) =>
+            {
                 let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
                 return Step::Exit(slot, raw, state.next, None);
             }

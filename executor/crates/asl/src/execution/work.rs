@@ -6,7 +6,7 @@ use super::failure::{Failure, TIMEOUT};
 use super::flow;
 use super::run::{Run, Step, fault};
 use super::threads::{TaskWork, Thread, Work};
-use crate::history::{EventKind, Observer, TaskKind, TaskResource};
+use crate::history::{EventKind, Field, Observer, TaskKind, TaskResource};
 use crate::path::EvalError;
 use crate::program::{DataFlow, Dynamic, Kind, State, TaskState, Text, Wait};
 use crate::timestamp::Timestamp;
@@ -25,7 +25,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let thread = self.threads.at(slot);
         let mut context = self.context(thread, state);
         context.task = (activity || resource.waits_for_token()).then_some(id);
-        let input = flow::effective(&state.flow, &thread.input, &context)?;
+        let input = flow::effective(&state.flow, &thread.input, &context, &mut self.log)?;
         let seconds = |field, value: &Option<Dynamic<u64>>| match value {
             None => Ok(None),
             Some(value) => dynamic::timeout(field, value, &thread.input, &context).map(Some),
@@ -113,6 +113,9 @@ impl<'a, O: Observer> Run<'a, O> {
             }
         };
         let (error, cause) = (text("Error", error)?, text("Cause", cause)?);
+        if let DataFlow::JsonPath(_) = &state.flow {
+            self.log.data(Field::InputPath, &thread.input);
+        }
         Ok(Step::Fail(slot, Failure { error, cause, heartbeat: false }))
     }
 

@@ -5,15 +5,17 @@
 //! the first state's event names 0. What may fail: nothing.
 //!
 //! Rooms: `collect` (a history as Step Functions tells it), `asw` (as ASW tells it), `resource` (what a task's resource
-//! says about its events).
+//! says about its events), `stage` (what an inspected state comes to).
 
 mod asw;
 mod collect;
 mod resource;
+mod stage;
 
 pub use asw::{AswEvent, AswHistory};
 pub use collect::{Collector, HistoryEvent};
 pub use resource::{TaskKind, TaskResource};
+pub use stage::{Field, Stage};
 
 use crate::timestamp::Timestamp;
 use crate::value::{Map, Payload, Str, Value};
@@ -23,11 +25,18 @@ pub trait Observer {
     /// Whether anyone looks. Where nobody does, the calls are compiled away.
     const ENABLED: bool = true;
 
+    /// Whether it inspects one state: it is told what happens between the events, and no branch or iteration begins, for
+    /// the outcome of the state's work is given. Where nobody does, all of it is compiled away.
+    const INSPECTS: bool = false;
+
     /// An event has happened.
     fn event(&mut self, record: &Record<'_>);
 
     /// Something has happened that Step Functions' history does not tell, and that has no number in it.
     fn note(&mut self, _at: Timestamp, _note: &Note<'_>) {}
+
+    /// The inspected state has come so far; only where [`Self::INSPECTS`].
+    fn stage(&mut self, _: &Stage<'_>) {}
 }
 
 /// Nobody looks.

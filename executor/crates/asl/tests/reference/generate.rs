@@ -1,4 +1,4 @@
-//! Machines, rules, paths and documents out of a sequence of choices.
+//! Documents, paths, rules and templates out of a sequence of choices; `states` makes machines of them.
 //!
 //! A generator asks [`Choices`] which way to go; the sequence comes from proptest, and where it ends every answer is the
 //! first, which is the simplest. So a failing case shrinks by shortening the sequence and lowering its numbers. What is
@@ -7,13 +7,13 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value as Json, json};
 
-use super::script::ERRORS;
-
 /// Answers to a generator's questions.
 pub struct Choices {
     numbers: std::vec::IntoIter<u16>,
-    /// States named so far.
-    states: usize,
+    /// States and scopes named so far.
+    pub named: usize,
+    /// The variables of the scopes around what is being generated, outermost first.
+    pub scopes: Vec<Vec<String>>,
 }
 
 /// On one line, to be put into [`Choices::new`].
@@ -30,12 +30,10 @@ pub fn choices(most: usize) -> impl Strategy<Value = Choices> {
 }
 
 const KEYS: [&str; 5] = ["a", "b", "list", "n", "r"];
-const RESOURCE: &str = "arn:aws:lambda:us-east-1:123456789012:function:f";
-const TASK_INPUT: [&str; 3] = ["Parameters", "ResultSelector", "ItemSelector"];
 
 impl Choices {
     pub fn new(numbers: Vec<u16>) -> Self {
-        Self { numbers: numbers.into_iter(), states: 0 }
+        Self { numbers: numbers.into_iter(), named: 0, scopes: Vec::new() }
     }
 
     /// A number below `bound`.
@@ -44,11 +42,11 @@ impl Choices {
     }
 
     /// Once in so many times; never where there is nothing left to choose.
-    fn once_in(&mut self, times: usize) -> bool {
+    pub fn once_in(&mut self, times: usize) -> bool {
         self.below(times) + 1 == times
     }
 
-    fn of<T: Copy>(&mut self, items: &[T]) -> T {
+    pub fn of<T: Copy>(&mut self, items: &[T]) -> T {
         items[self.below(items.len())]
     }
 
@@ -103,24 +101,33 @@ impl Choices {
         }
     }
 
-    /// A definite path, perhaps into the context object.
-    fn definite_path(&mut self) -> &'static str {
-        match self.below(4) {
-            0 => self.of(&[
-                "$$.State.Name",
-                "$$.Execution.Input.a",
-                "$$.State.EnteredTime",
-                "$$.Execution.Name",
-                "$$",
-            ]),
-            _ => self.reference_path(),
+    /// A definite path, perhaps into the context object or a variable.
+    pub fn definite_path(&mut self) -> String {
+        if let Some(variable) = self.variable() {
+            return variable;
         }
+        let context =
+            ["$$.State.Name", "$$.Execution.Input.a", "$$.State.EnteredTime", "$$.Execution.Name", "$$"];
+        match self.below(4) {
+            0 => self.of(&context).to_owned(),
+            _ => self.reference_path().to_owned(),
+        }
+    }
+
+    /// A path into a variable, where there are any: once in a while.
+    pub fn variable(&mut self) -> Option<String> {
+        let names: Vec<String> = self.scopes.iter().flatten().cloned().collect();
+        if names.is_empty() || self.below(4) > 0 {
+            return None;
+        }
+        let name = &names[self.below(names.len())];
+        Some(format!("${name}{}", self.of(&["", "", ".a", ".n", "[0]"])))
     }
 
     /// Any path, also with filters and functions.
     pub fn path(&mut self) -> String {
         if self.below(3) == 0 {
-            return self.definite_path().to_owned();
+            return self.definite_path();
         }
         let mut path = self.of(&["$", "$.list", "$.a", "$.b", "$.a.b", "$.list[*]", "$.*", "$."]).to_owned();
         if path == "$." {
@@ -175,7 +182,7 @@ impl Choices {
     }
 
     /// A call of an intrinsic function.
-    fn call(&mut self, depth: usize) -> String {
+    pub fn call(&mut self, depth: usize) -> String {
         let list = self.of(&["$.list", "$.a", "$.list[*]", "$.b"]);
         let argument = match self.below(if depth == 0 { 3 } else { 4 }) {
             0 => self.of(&["1", "'x'", "0", "null", "true"]).to_owned(),
@@ -209,7 +216,8 @@ impl Choices {
                 4 if depth > 0 => (key.to_owned(), self.template(depth - 1, paths)),
                 5 if depth > 0 => (key.to_owned(), json!([self.template(depth - 1, paths), "$.a"])),
                 6 => (computed, self.reference_path().into()),
-                7 => continue,
+                7 => (computed, self.definite_path().into()),
+                8 => continue,
                 _ if key == "r" => continue,
                 _ => (computed, own.into()),
             };
@@ -252,7 +260,7 @@ impl Choices {
             let operand = self.reference_path();
             let present = |path: &str| json!({"Variable": path, "IsPresent": true});
             let rule = json!({"Variable": variable, format!("{kind}{order}Path"): operand});
-            return json!({"And": [present(variable), present(operand), rule]});
+            return json!({"And": [present(&variable), present(operand), rule]});
         }
         let operand = match kind {
             "Numeric" => json!(self.of(&[1.0, 0.0, 2.0, 0.5])),
@@ -261,255 +269,5 @@ impl Choices {
             _ => json!(self.of(&["2024-05-01T10:00:00Z", "2024-05-01T11:00:00+01:00"])),
         };
         json!({"Variable": variable, format!("{kind}{order}"): operand})
-    }
-
-    /// A machine, perhaps with a timeout.
-    pub fn machine(&mut self) -> Json {
-        let mut machine = self.graph(2);
-        if self.once_in(12) {
-            machine["TimeoutSeconds"] = json!(self.below(20) + 1);
-        }
-        machine
-    }
-
-    fn name(&mut self) -> String {
-        self.states += 1;
-        format!("S{}", self.states)
-    }
-
-    /// A chain of states, in which each leads to the next, and Choice states and catchers also elsewhere.
-    fn graph(&mut self, depth: usize) -> Json {
-        let chain: Vec<String> = (0..self.below(6) + 1).map(|_| self.name()).collect();
-        let mut states = Map::new();
-        for (at, name) in chain.iter().enumerate() {
-            let next = chain.get(at + 1).map(String::as_str);
-            let state = self.state(next, &chain[at..], &mut states, depth);
-            states.insert(name.clone(), state);
-        }
-        json!({"StartAt": chain[0], "States": states})
-    }
-
-    /// Where a Choice or a catcher may lead: to the next state, further on, rarely back to itself, or to a state that ends.
-    fn target(&mut self, ahead: &[String], states: &mut Map<String, Json>) -> String {
-        match self.below(8) {
-            0..=2 if ahead.len() > 1 => ahead[1 + self.below(ahead.len() - 1)].clone(),
-            3 => ahead[0].clone(),
-            _ => {
-                let name = self.name();
-                let end = self.terminal();
-                states.insert(name.clone(), end);
-                name
-            }
-        }
-    }
-
-    fn terminal(&mut self) -> Json {
-        let mut state = match self.below(5) {
-            0 => return json!({"Type": "Pass", "End": true}),
-            1 => return json!({"Type": "Fail", "Error": self.of(&ERRORS), "Cause": "on purpose"}),
-            2 => {
-                return json!({"Type": "Fail", "ErrorPath": self.definite_path(), "CausePath": self.reference_path()});
-            }
-            3 => return json!({"Type": "Fail"}),
-            _ => json!({"Type": "Succeed"}),
-        };
-        self.paths(&mut state, &["InputPath", "OutputPath"]);
-        state
-    }
-
-    /// InputPath and OutputPath, rarely.
-    fn paths(&mut self, state: &mut Json, fields: &[&str]) {
-        for field in fields {
-            if self.once_in(8) {
-                state[*field] = match self.below(6) {
-                    0 => Json::Null,
-                    1 => self.path().into(),
-                    _ => self.of(&["$", "$", "$", "$.a", "$.list"]).into(),
-                };
-            }
-        }
-    }
-
-    fn result_path(&mut self, state: &mut Json) {
-        if self.below(5) > 0 {
-            let path = match self.below(4) {
-                0 => self.of(&["$.list[0]", "$.b.a", "$", "$.n", "$.list[1].r"]),
-                _ => self.of(&["$.r", "$.a", "$.r.r", "$.b"]),
-            };
-            state["ResultPath"] = if self.once_in(8) { Json::Null } else { path.into() };
-        }
-    }
-
-    fn state(
-        &mut self,
-        next: Option<&str>,
-        ahead: &[String],
-        states: &mut Map<String, Json>,
-        depth: usize,
-    ) -> Json {
-        let kinds = if depth == 0 { 7 } else { 11 };
-        let mut state = match self.below(kinds) {
-            0 => self.pass(),
-            1 | 2 if next.is_some() => return self.choice(next.expect("checked"), ahead, states),
-            3 if next.is_none() => return self.terminal(),
-            3 => self.wait(),
-            7 | 8 => self.parallel(depth),
-            9 | 10 => self.map(depth),
-            _ => self.task(),
-        };
-        match next {
-            Some(next) => state["Next"] = next.into(),
-            None => state["End"] = true.into(),
-        }
-        if ["Task", "Parallel", "Map"].contains(&state["Type"].as_str().expect("Type")) {
-            self.paths(&mut state, &["InputPath"]);
-            self.retry(&mut state);
-            self.catch(&mut state, ahead, states);
-        }
-        if state["Type"] != "Wait" {
-            self.result_path(&mut state);
-        }
-        self.paths(&mut state, &["OutputPath"]);
-        state
-    }
-
-    fn pass(&mut self) -> Json {
-        let mut state = json!({"Type": "Pass"});
-        match self.below(4) {
-            0 => {}
-            1 => state["Result"] = self.document(1),
-            _ => {
-                self.paths(&mut state, &["InputPath"]);
-                state["Parameters"] = self.template(1, &["$$.State.Name"]);
-            }
-        }
-        state
-    }
-
-    fn wait(&mut self) -> Json {
-        match self.below(3) {
-            0 => json!({"Type": "Wait", "SecondsPath": self.of(&["$.n", "$.n", "$.n", "$.a", "$.list[0]"])}),
-            _ => json!({"Type": "Wait", "Seconds": self.below(10)}),
-        }
-    }
-
-    fn choice(&mut self, next: &str, ahead: &[String], states: &mut Map<String, Json>) -> Json {
-        let mut rules: Vec<Json> = Vec::new();
-        for _ in 0..self.below(3) {
-            let mut rule = self.rule(2);
-            rule["Next"] = self.target(ahead, states).into();
-            rules.push(rule);
-        }
-        let mut last = self.rule(1);
-        last["Next"] = next.into();
-        rules.push(last);
-        let mut state = json!({"Type": "Choice", "Choices": rules});
-        if self.below(4) > 0 {
-            state["Default"] = next.into();
-        }
-        self.paths(&mut state, &["InputPath", "OutputPath"]);
-        state
-    }
-
-    fn task(&mut self) -> Json {
-        let mut state = json!({"Type": "Task", "Resource": RESOURCE});
-        if self.below(3) == 0 {
-            state["TimeoutSeconds"] = json!(self.below(6) + 4);
-            if self.below(2) == 0 {
-                state["HeartbeatSeconds"] = json!(self.below(3) + 1);
-            }
-        }
-        for field in &TASK_INPUT[..2] {
-            if self.once_in(4) {
-                state[*field] = self.template(1, &["$$.State.RetryCount", "$$.Execution.StartTime"]);
-            }
-        }
-        state
-    }
-
-    fn parallel(&mut self, depth: usize) -> Json {
-        let branches: Vec<Json> = (0..self.below(3) + 1).map(|_| self.graph(depth - 1)).collect();
-        let mut state = json!({"Type": "Parallel", "Branches": branches});
-        for field in &TASK_INPUT[..2] {
-            if self.once_in(5) {
-                state[*field] = self.template(1, &["$$.State.RetryCount"]);
-            }
-        }
-        state
-    }
-
-    fn map(&mut self, depth: usize) -> Json {
-        let mut state = json!({"Type": "Map", "ItemProcessor": self.graph(depth - 1)});
-        if self.below(5) > 0 {
-            state["ItemsPath"] =
-                self.of(&["$.list", "$.list", "$.list", "$.list", "$.a", "$$.Execution.Input.list"]).into();
-        }
-        if self.below(2) > 0 {
-            state["MaxConcurrency"] = json!(self.below(4));
-        }
-        if self.below(5) > 0 {
-            let paths = ["$$.Map.Item.Value", "$$.Map.Item.Index", "$$.State.Name", "$.list"];
-            state[TASK_INPUT[2]] = self.template(1, &paths);
-        }
-        state
-    }
-
-    fn retry(&mut self, state: &mut Json) {
-        let mut retriers = Vec::new();
-        for _ in 0..self.below(3) {
-            let mut retrier = json!({"ErrorEquals": [self.error()], "IntervalSeconds": self.below(4) + 1});
-            if self.below(2) > 0 {
-                retrier["BackoffRate"] = json!(self.of(&[1.0, 1.5, 2.0, 3.0]));
-            }
-            if self.below(2) > 0 {
-                retrier["MaxAttempts"] = json!(self.below(3));
-            }
-            if self.once_in(3) {
-                retrier["MaxDelaySeconds"] = json!(self.below(5) + 1);
-            }
-            retriers.push(retrier);
-        }
-        if let Some(last) = retriers.last_mut()
-            && self.below(3) > 0
-        {
-            last["ErrorEquals"] = json!(["States.ALL"]);
-        }
-        if !retriers.is_empty() {
-            state["Retry"] = retriers.into();
-        }
-    }
-
-    fn catch(&mut self, state: &mut Json, ahead: &[String], states: &mut Map<String, Json>) {
-        let mut catchers = Vec::new();
-        for _ in 0..self.below(3) {
-            let target = self.target(ahead, states);
-            let mut catcher = json!({"ErrorEquals": [self.error(), self.error()], "Next": target});
-            self.result_path(&mut catcher);
-            catchers.push(catcher);
-        }
-        if let Some(last) = catchers.last_mut()
-            && self.below(3) > 0
-        {
-            last["ErrorEquals"] = json!(["States.ALL"]);
-        }
-        if !catchers.is_empty() {
-            state["Catch"] = catchers.into();
-        }
-    }
-
-    fn error(&mut self) -> &'static str {
-        self.of(&[
-            "E",
-            "F",
-            "Custom.Error",
-            "States.TaskFailed",
-            "States.Timeout",
-            "States.HeartbeatTimeout",
-            "States.BranchFailed",
-            "States.ParameterPathFailure",
-            "States.ResultPathMatchFailure",
-            "States.IntrinsicFailure",
-            "States.NoChoiceMatched",
-        ])
     }
 }

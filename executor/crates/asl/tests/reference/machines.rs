@@ -10,7 +10,7 @@ use asl::simulate::{Answer, Reply, Request, simulate};
 use asl::value::JsonLimits;
 use asl::{Dialect, Payload, Program, Timestamp};
 use proptest::test_runner::{TestCaseError, TestRunner};
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use super::generate::{Choices, choices};
 use super::interpreter::{Interpreter, Outcome, Undecided};
@@ -43,7 +43,6 @@ impl Case {
             machine: &self.definition,
             input: &self.input,
             script: &self.script,
-            variables: Map::new(),
             steps_left: Cell::new(STEPS),
             unordered: Cell::new(false),
         };
@@ -181,7 +180,7 @@ impl Seen {
 
 #[test]
 fn a_machine_ends_as_the_reference_says() {
-    let config = super::cases(400);
+    let config = super::cases(300);
     let cases = config.cases;
     let seen = RefCell::new(Seen::default());
     let compare = |mut choices: Choices| {

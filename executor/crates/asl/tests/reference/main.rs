@@ -1,12 +1,13 @@
 //! The language held to a second implementation of the specification, as plain as it could be written.
 //!
-//! Rooms: `interpreter`, `choice`, `intrinsic`, `path` (the reference: recursive, over `serde_json` values, with no
-//! compiling and no sharing), `script` (what tasks answer), `generate` (machines, rules, paths and documents), `machines`
+//! Rooms: `interpreter`, `work`, `errors`, `choice`, `intrinsic`, `path` (the reference: recursive, over `serde_json` values, with no
+//! compiling and no sharing), `script` (what tasks answer), `generate` and `states` (documents, paths, rules, templates; machines), `machines`
 //! and `paths` (the reference against `asl`), `replay` (`asl` against itself).
 //!
 //! Few cases by default; `PROPTEST_CASES=20000 cargo test -p asl --test reference` runs more.
 
 mod choice;
+mod errors;
 mod generate;
 mod interpreter;
 mod intrinsic;
@@ -15,6 +16,8 @@ mod path;
 mod paths;
 mod replay;
 mod script;
+mod states;
+mod work;
 
 use proptest::test_runner::Config;
 

@@ -205,7 +205,7 @@ fn a_journal_fed_again_gives_the_same_after_every_event() {
         longest.set(journal.len().max(longest.get()));
         Ok(())
     };
-    TestRunner::new(cases(150))
+    TestRunner::new(cases(60))
         .run(&(choices(600), any::<u64>()), replay)
         .unwrap_or_else(|error| panic!("{error}"));
     assert!(longest.get() > 10, "the longest journal has {longest:?} events");
@@ -219,7 +219,7 @@ fn an_execution_does_not_notice_what_it_no_longer_wants() {
         prop_assert_eq!(journal, told);
         seen.iter().zip(&undisturbed).try_for_each(|(seen, undisturbed)| alike(seen, undisturbed))
     };
-    TestRunner::new(cases(100))
+    TestRunner::new(cases(40))
         .run(&(choices(600), any::<u64>()), nag)
         .unwrap_or_else(|error| panic!("{error}"));
 }
@@ -243,5 +243,5 @@ fn payloads_go_round_between_bytes_and_trees() {
         prop_assert_eq!(own.into_value(), built.into_value());
         Ok(())
     };
-    TestRunner::new(cases(200)).run(&choices(100), round).unwrap_or_else(|error| panic!("{error}"));
+    TestRunner::new(cases(120)).run(&choices(100), round).unwrap_or_else(|error| panic!("{error}"));
 }
