@@ -35,10 +35,13 @@ promtool check config dashboards/prometheus/prometheus.yml
 
 step "recorded cases"
 corpus=../shared/conformance
-# One of the 437 recordings lost its output: a bare word stands in its place, and the checker takes no list for it.
+conform() { python3 "$corpus/check.py" "$@" -- "${CARGO_TARGET_DIR:-target}/debug/executor" conform; }
 if [ -f "$corpus/check.py" ]; then
-    python3 "$corpus/check.py" "$corpus/dev.jsonl" --ids "$corpus/t1-main-job.ids" --min-outcome 99.7 \
-        -- "${CARGO_TARGET_DIR:-target}/debug/executor" conform
+    # One of the recordings lost its output: a bare word stands in its place, and the checker takes no list for it.
+    conform "$corpus/dev.jsonl" --ids "$corpus/t1-main-job.ids" --min-outcome 99.7
+    conform "$corpus/dev.jsonl" --needs none --min-outcome 100
+    conform "$corpus/dev.jsonl" --min-outcome 99.8
+    conform "$corpus/validation_dev.jsonl" --min-outcome 100
 else
     echo "skipped: $corpus is not beside this clone; the language cases of executor/crates/asl ran above"
 fi

@@ -196,13 +196,17 @@ fn data_client(channel: Channel) -> ExecutorClient<Channel> {
     ExecutorClient::new(channel).max_decoding_message_size(8 << 20).max_encoding_message_size(8 << 20)
 }
 
+/// A batch names the machines that it starts, and no other: each in turn, going on where the batch before ended.
 fn batch_of(starts: Starts, partition: u32, incarnation: u32, machines: &[Machine], seed: u64) -> StartBatch {
-    let count = machines.len() as u64;
-    let index = |i: usize| ((starts.sequence + i as u64) % count) as u32;
-    let machine_index = if count > 1 { (0..starts.inputs.len()).map(index).collect() } else { Vec::new() };
+    let executions = starts.inputs.len();
+    let mixed = machines.len().min(executions);
+    let first = (starts.sequence % machines.len() as u64) as usize;
+    let in_turn = machines.iter().cycle().skip(first).take(mixed);
+    let machine_index =
+        if mixed > 1 { (0..executions).map(|at| (at % mixed) as u32).collect() } else { Vec::new() };
     StartBatch {
         id: Some(wire::BatchId { partition, incarnation, sequence: starts.sequence }),
-        machines: machines.to_vec(),
+        machines: in_turn.cloned().collect(),
         machine_index,
         input: starts.inputs,
         name: Vec::new(),
@@ -263,5 +267,25 @@ fn status_name(status: ExecutionStatus) -> &'static str {
         ExecutionStatus::TimedOut => "TIMED_OUT",
         ExecutionStatus::Aborted => "ABORTED",
         ExecutionStatus::Running | ExecutionStatus::Unspecified => "RUNNING",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_names_no_more_machines_than_it_starts_and_all_come_in_turn() {
+        let machines: Vec<Machine> =
+            (0..1_000).map(|at| Machine { arn: format!("m{at}"), ..Machine::default() }).collect();
+        let mut named = std::collections::HashSet::new();
+        for batch in 0..1_000 {
+            let starts = Starts { sequence: batch * 256, inputs: vec![bytes::Bytes::new(); 256] };
+            let batch = batch_of(starts, 0, 1, &machines, 7);
+            assert_eq!((batch.machines.len(), batch.machine_index.len()), (256, 256));
+            assert!(batch.machine_index.iter().all(|at| (*at as usize) < batch.machines.len()));
+            named.extend(batch.machines.into_iter().map(|machine| machine.arn));
+        }
+        assert_eq!(named.len(), 1_000);
     }
 }
