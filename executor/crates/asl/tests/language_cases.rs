@@ -325,7 +325,11 @@ fn check_file(file: &str) {
     let mut wrong = String::new();
     for case in cases {
         assert!(well_formed(case), "{case}");
-        if let Some(problem) = verdict(case) {
+        let problem = match (verdict(case), case["pending"] == true) {
+            (None, true) => Some("passes: it is pending no more, and docs/language.md is old".to_owned()),
+            (problem, pending) => problem.filter(|_| !pending),
+        };
+        if let Some(problem) = problem {
             wrong.push_str(&format!("\n  {}: {problem}", case["name"]));
         }
     }
