@@ -5,7 +5,6 @@
 
 mod report;
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use asl::definition::{Style, render};
@@ -14,12 +13,12 @@ use asl::test_state::{
     TestState, test,
 };
 use asl::value::{JsonLimits, Map};
-use asl::{Dialect, Payload, Str, Timestamp, Value};
+use asl::{Payload, Str, Timestamp, Value};
 use clap::{Args, ValueEnum};
 
-use super::Exit;
 use super::dialect::{self, DialectName};
-use super::run::{Refusal, read};
+use super::run::read;
+use super::{Exit, Refusal, show};
 use crate::limits;
 
 const MANUAL: &str = "\
@@ -133,17 +132,7 @@ enum Format {
 
 /// Tests the state and shows how it went.
 pub(super) fn run(options: &TestStateOptions) -> Exit {
-    match execute(options) {
-        Ok((shown, exit)) => {
-            // Whoever reads may have seen enough.
-            let _ = io::stdout().lock().write_all(shown.as_bytes());
-            exit
-        }
-        Err((exit, message)) => {
-            let _ = writeln!(io::stderr().lock(), "{}", message.trim_end());
-            exit
-        }
-    }
+    show(execute(options))
 }
 
 fn execute(options: &TestStateOptions) -> Result<(String, Exit), Refusal> {
@@ -156,7 +145,7 @@ fn execute(options: &TestStateOptions) -> Result<(String, Exit), Refusal> {
     };
     let request = TestState {
         definition: &definition,
-        dialect: options.dialect.map_or_else(|| dialect::of_file(&options.file), Dialect::from),
+        dialect: dialect::of(options.dialect, &options.file),
         state_name: options.state.as_deref().map(Str::from),
         input: Payload::from_value(value("--input", &options.input)?),
         variables: json("--variables", &options.variables)?.map(variables).transpose()?,
