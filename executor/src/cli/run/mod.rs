@@ -28,22 +28,24 @@ const CHARACTER_BYTES_MAX: usize = 4;
 
 const MANUAL: &str = "\
 MOCKS
-  A JSON object: the name of a Task state to the answers that its attempts get, one after the other; the last one again and
-  again. Tasks without answers return their input.
+  A JSON object: the name of a Task state to the answers that its attempts get, one after the
+  other; the last one again and again. Tasks without answers return their input.
     {\"Pay\": [{\"error\": \"Busy\", \"cause\": \"try later\"}, {\"output\": {\"paid\": true}, \"seconds\": 2}],
      \"Ship\": [{\"hang\": true}]}
   output: the result    error, cause: the failure    hang: true, no answer, so that timeouts pass
-  seconds: how long it takes. An answer has one of output, failure, hang and file; each name is that of a state, at any
-  depth.
-  A distributed Map's reader takes its objects from the answers of the Map, one for each object or page of a listing:
+  seconds: how long it takes. An answer has one of output, failure, hang and file; each name is
+  that of a state, at any depth.
+  A distributed Map's reader takes its objects from the answers of the Map, one for each object or
+  page of a listing:
     {\"Each\": [{\"file\": \"items.csv\"}], \"List\": [{\"output\": {\"Contents\": [{\"Key\": \"a\"}]}}]}
-  file: the object, its name counts from the folder of the mocks    output: the object, a text as it is, all else as JSON
+  file: the object, its name counts from the folder of the mocks
+  output: the object, a text as it is, all else as JSON
   What its ResultWriter writes is dropped.
 
 OUTPUT
-  A line for each event: virtual time since the start, event id, type and what it tells; then the outcome. With --json the
-  history and the outcome as one JSON object. Of TCSL the history is ASW's (DescribeExecutionHistory), else it is that of
-  Step Functions (GetExecutionHistory).
+  A line for each event: virtual time since the start, event id, type and what it tells; then the
+  outcome. With --json the history and the outcome as one JSON object. Of TCSL the history is
+  ASW's (DescribeExecutionHistory), else it is that of Step Functions (GetExecutionHistory).
 
 EXIT CODES
   0  the execution succeeded    1  the definition is invalid, or the execution did not succeed
