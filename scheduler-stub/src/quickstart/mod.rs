@@ -57,7 +57,7 @@ WHAT IT DOES
 EXAMPLES
   scheduler-stub quickstart
   scheduler-stub quickstart --serve              stays up, and says what to try
-  scheduler-stub quickstart --dir ./data --serve executions survive: start it again with the same one";
+  scheduler-stub quickstart --dir ./data --serve executions survive to the next start there";
 
 /// The options of `scheduler-stub quickstart`.
 #[derive(Debug, Args)]
