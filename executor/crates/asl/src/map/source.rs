@@ -10,13 +10,11 @@ use bytes::Bytes;
 
 use super::config::{CsvFormat, CsvHeaders, Dataset, Format, ItemReader};
 use super::decode::{Decoder, ReadError, text};
-use super::{ITEMS_MAX, OBJECT_BYTES_MAX, OBJECTS_MAX};
+use super::{ITEMS_MAX, MANIFEST_BYTES_MAX, OBJECT_BYTES_MAX, OBJECTS_MAX, PAGE_BYTES_MAX, PAGES_MAX};
 use crate::value::{JsonLimits, Map, Str, Value};
 
 const GET_OBJECT: &str = "s3:getObject";
 const LIST_OBJECTS: &str = "s3:listObjectsV2";
-/// Bounds of a listing's page and of a manifest.
-const DOCUMENT: JsonLimits = JsonLimits { depth: JsonLimits::DEPTH, bytes: OBJECT_BYTES_MAX };
 /// What `$$.Map.Item.Source` says of items from the state's input.
 pub(crate) const STATE_DATA: &str = "STATE_DATA";
 
@@ -82,7 +80,7 @@ enum Stage {
 #[derive(Debug)]
 pub struct Source {
     stage: Stage,
-    /// Reads to come.
+    /// Reads to come: no more than a page or a manifest names, and the page after it.
     queue: VecDeque<(Purpose, Value)>,
     /// The resource without its last two parts: `arn:aws:states:::`.
     prefix: Str,
@@ -90,6 +88,8 @@ pub struct Source {
     origin: Str,
     taken: u64,
     most: u64,
+    /// How many pages of listings were read.
+    pages: usize,
     /// How many items there are in all, once that is known.
     total: Option<u64>,
 }
@@ -112,6 +112,7 @@ impl Source {
             prefix: Str::new(),
             origin: Str::from(STATE_DATA),
             taken: 0,
+            pages: 0,
             most: ITEMS_MAX,
             total: u64::try_from(length).ok(),
         })
@@ -125,6 +126,7 @@ impl Source {
             prefix: Str::new(),
             origin: Str::new(),
             taken: 0,
+            pages: 0,
             most: 0,
             total: Some(0),
         }
@@ -146,6 +148,7 @@ impl Source {
             prefix: prefix.into(),
             origin: Str::new(),
             taken: 0,
+            pages: 0,
             most: if most == 0 { ITEMS_MAX } else { most.min(ITEMS_MAX) },
             total: None,
         }
@@ -230,14 +233,14 @@ impl Source {
             }
             Purpose::Entries => {
                 self.origin = origin(&parameters);
-                let (entries, rest) = page(&body, parameters)?;
+                let (entries, rest) = self.page(&body, parameters)?;
                 self.queue.extend(rest.map(|rest| (Purpose::Entries, rest)));
                 let entries: Vec<Value> = entries.iter().map(listed).collect();
                 self.stage = Stage::Decoding(Decoder::Entries(entries.into_iter()));
             }
             Purpose::Objects(format) => {
                 let bucket = parameters.get("Bucket").cloned().unwrap_or_default();
-                let (entries, rest) = page(&body, parameters)?;
+                let (entries, rest) = self.page(&body, parameters)?;
                 for key in entries.iter().filter_map(|entry| entry.get("Key")) {
                     // A key that ends so stands for a folder and has no bytes.
                     if !key.as_str().is_some_and(|key| key.ends_with('/')) {
@@ -255,6 +258,28 @@ impl Source {
         }
         Ok(())
     }
+
+    /// A listing may go on for ever, with pages that are empty too.
+    fn page(&mut self, body: &Bytes, parameters: Value) -> Result<(Vec<Value>, Option<Value>), ReadError> {
+        self.pages += 1;
+        if self.pages > PAGES_MAX {
+            return Err(ReadError::TooMany { what: "pages of a listing", most: PAGES_MAX });
+        }
+        page(body, parameters)
+    }
+}
+
+/// A document that is in memory as a whole.
+fn document(
+    what: &'static str,
+    body: &[u8],
+    bytes: usize,
+    malformed: impl Fn(&'static str) -> ReadError,
+) -> Result<Value, ReadError> {
+    if body.len() > bytes {
+        return Err(ReadError::TooLong { what, bytes });
+    }
+    Value::parse(body, JsonLimits { depth: JsonLimits::DEPTH, bytes }).map_err(|_| malformed("it is no JSON"))
 }
 
 /// `S3://bucket/key`, or `S3://bucket` of a listing.
@@ -274,7 +299,7 @@ fn object(bucket: Value, key: Value) -> Value {
 /// The entries of a listing's page, and the parameters that ask for the next one.
 fn page(body: &Bytes, parameters: Value) -> Result<(Vec<Value>, Option<Value>), ReadError> {
     let malformed = |problem| ReadError::Malformed { what: "listing", problem };
-    let page = Value::parse(body, DOCUMENT).map_err(|_| malformed("it is no JSON"))?;
+    let page = document("listing's page", body, PAGE_BYTES_MAX, malformed)?;
     let entries = match page.get("Contents") {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(entries)) => few("entries of a listing's page", entries)?.to_vec(),
@@ -301,7 +326,7 @@ fn listed(entry: &Value) -> Value {
 /// The files of an S3 inventory: CSV without a header row, whose columns the manifest names.
 fn inventory(body: Bytes) -> Result<Vec<(Purpose, Value)>, ReadError> {
     let malformed = |problem| ReadError::Malformed { what: "S3 inventory's manifest", problem };
-    let manifest = Value::parse(&text(body)?, DOCUMENT).map_err(|_| malformed("it is no JSON"))?;
+    let manifest = document("manifest", &text(body)?, MANIFEST_BYTES_MAX, malformed)?;
     let member = |name| manifest.get(name).and_then(Value::as_str);
     if member("fileFormat").is_some_and(|format| format != "CSV") {
         return Err(ReadError::Unsupported("S3 inventories in other formats than CSV"));
@@ -422,6 +447,36 @@ mod tests {
         ];
         let entries = told(source(Dataset::Listing, r#"{"Bucket":"b"}"#, 0), &objects).unwrap();
         assert_eq!(entries, [r#"{"Etag":"e","Key":"x","Size":1} of S3://b"#, r#"{"Key":"y"} of S3://b"#]);
+    }
+
+    #[test]
+    fn a_listing_that_never_ends_is_given_up() {
+        let page = Bytes::from_static(br#"{"Contents":[],"NextContinuationToken":"t"}"#);
+        for dataset in [Dataset::Listing, Dataset::Listed(JSON)] {
+            let mut source = source(dataset, r#"{"Bucket":"b"}"#, 0);
+            source.pages = PAGES_MAX - 2;
+            let mut read = 0;
+            let end = loop {
+                assert!(matches!(source.advance(), Ok(Next::Read(_))), "an empty page has no items");
+                if let Err(end) = source.answer(page.clone()) {
+                    break end;
+                }
+                read += 1;
+            };
+            assert_eq!(end, ReadError::TooMany { what: "pages of a listing", most: PAGES_MAX });
+            assert_eq!(read, 2);
+        }
+    }
+
+    #[test]
+    fn a_page_and_a_manifest_are_no_longer_than_they_may_be() {
+        for (dataset, bytes) in [(Dataset::Listing, PAGE_BYTES_MAX), (Dataset::Inventory, MANIFEST_BYTES_MAX)]
+        {
+            let mut source = source(dataset, "{}", 0);
+            assert!(matches!(source.advance(), Ok(Next::Read(_))));
+            let refused = source.answer(Bytes::from(vec![b' '; bytes + 1]));
+            assert!(matches!(refused, Err(ReadError::TooLong { bytes: most, .. }) if most == bytes));
+        }
     }
 
     #[test]
