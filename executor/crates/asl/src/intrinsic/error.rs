@@ -57,9 +57,9 @@ const WORK_MAX: usize = 64 * JsonLimits::PAYLOAD_BYTES;
 const VISITS: usize = 4 * VISITS_MAX;
 const MATCHES_MAX: usize = 1 << 20;
 
-/// What the results of JSONata expressions in one template may take before the next is evaluated, in bytes of JSON: far
-/// more than what becomes of a template may have.
-const RESULTS_BYTES_MAX: usize = 16 * JsonLimits::PAYLOAD_BYTES;
+/// What the results of JSONata expressions in one template may take before the next is evaluated, in bytes of JSON:
+/// sixteen payloads of the largest size.
+const JSONATA_RESULTS_BYTES_MAX: usize = 4 << 20;
 
 /// The bytes that the functions of one evaluation may still read and build, the values that its paths may still visit and
 /// keep, and the bytes that its JSONata expressions may still give.
@@ -73,7 +73,7 @@ pub struct Work {
 
 impl Default for Work {
     fn default() -> Self {
-        Self { left: WORK_MAX, visits: VISITS, matches: MATCHES_MAX, results: RESULTS_BYTES_MAX }
+        Self { left: WORK_MAX, visits: VISITS, matches: MATCHES_MAX, results: JSONATA_RESULTS_BYTES_MAX }
     }
 }
 
@@ -105,7 +105,8 @@ impl Work {
         if self.results > 0 {
             return Ok(());
         }
-        let message = format!("The expressions of the field give more than {RESULTS_BYTES_MAX} bytes.");
+        let message =
+            format!("The expressions of the field give more than {JSONATA_RESULTS_BYTES_MAX} bytes.");
         Err(EvalError::new(EvalError::DATA_LIMIT_EXCEEDED, message))
     }
 
