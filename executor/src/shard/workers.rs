@@ -68,17 +68,11 @@ impl Shard {
             Some(v1::task_outcome::Outcome::Output(output)) => {
                 let limits = JsonLimits { bytes: limits::TASK_OUTPUT_BYTES_MAX, ..JsonLimits::default() };
                 match Payload::check(output, limits) {
-                    Ok(output) => match asl::qrn::failure(&task.function, &output) {
-                        Some((error, cause)) => failed(
-                            cut(&error, limits::ERROR_BYTES_MAX).into(),
-                            cut(&cause, limits::CAUSE_BYTES_MAX).into(),
-                        ),
-                        None => {
-                            // The answer outlives its frame, which holds many others.
-                            let output = functions::output(output.detach(), task.wrapped);
-                            Event::TaskSucceeded { id, output }
-                        }
-                    },
+                    Ok(output) => {
+                        // The answer outlives its frame, which holds many others.
+                        let output = functions::output(output.detach(), task.wrapped);
+                        Event::TaskSucceeded { id, output }
+                    }
                     Err(problem) => {
                         let (error, cause) = functions::no_json(&problem);
                         failed(error, cause)

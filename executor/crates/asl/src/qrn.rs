@@ -65,6 +65,9 @@ pub enum QrnError {
 }
 
 const SYNC: &str = ".sync";
+/// The longest error name and cause of a task's failure: as Step Functions takes them from workers.
+const ERROR_BYTES_MAX: usize = 256;
+const CAUSE_BYTES_MAX: usize = 32_768;
 const LATEST: &str = "$DEFAULT";
 const NAMESPACE: &str = "default";
 
@@ -100,8 +103,8 @@ impl<'a> Qrn<'a> {
 
 /// The error name and cause of a task whose answer says that the call failed. Cloud APIs say so inside the envelope
 /// (`{"Response": {"Error": {"Code", "Message"}}}`); any other answer of theirs, and whatever a function returns, is a
-/// result. An answer that cannot be such an envelope is not parsed.
-pub fn failure(resource: &str, answer: &Payload) -> Option<(Str, Str)> {
+/// result. An answer that cannot be such an envelope is not parsed. What is longer than a task's failure may be is cut.
+pub(crate) fn failure(resource: &str, answer: &Payload) -> Option<(Str, Str)> {
     if !resource.starts_with("qrn:") || !answer.text().contains("\"Error\"") {
         return None;
     }
@@ -109,8 +112,10 @@ pub fn failure(resource: &str, answer: &Payload) -> Option<(Str, Str)> {
         return None;
     };
     let error = answer.value().get("Response")?.get("Error")?;
-    let text = |name| error.get(name).and_then(Value::as_text).cloned();
-    Some((text("Code")?, text("Message").unwrap_or_default()))
+    let text = |name, most| {
+        error.get(name).and_then(Value::as_str).map(|text| Str::from(&text[..text.floor_char_boundary(most)]))
+    };
+    Some((text("Code", ERROR_BYTES_MAX)?, text("Message", CAUSE_BYTES_MAX).unwrap_or_default()))
 }
 
 /// `{service}:{Action}`, or a function.
@@ -215,6 +220,15 @@ mod tests {
         ] {
             assert_eq!(told("asr:CreateRecTask", answer), None, "{answer}");
         }
+    }
+
+    #[test]
+    fn a_long_code_or_message_is_cut() {
+        let text = "\u{5b57}".repeat(20_000);
+        let answer = format!(r#"{{"Response":{{"Error":{{"Code":"{text}","Message":"{text}"}}}}}}"#);
+        let resource = "qrn:qcs:asw:gz:1:sdk:json:qcloud:asr:CreateRecTask";
+        let (error, cause) = failure(resource, &Payload::from_checked(answer.into())).unwrap();
+        assert_eq!((error.len(), cause.len()), (255, 32_766));
     }
 
     #[test]

@@ -152,7 +152,10 @@ impl Node {
                 intrinsic.evaluate_within(scope, work)
             }
             Self::Expression { field, expression: Expression::Jsonata(expression) } => {
-                expression.evaluate(scope).map_err(|failure| failure.in_field(field))
+                work.more_results()?;
+                let value = expression.evaluate(scope).map_err(|failure| failure.in_field(field))?;
+                work.gave(&value);
+                Ok(value)
             }
         }
     }
@@ -375,6 +378,25 @@ mod tests {
             ]
         );
         assert_eq!(errors(r#"{"a.$":"States.UUID(1)"}"#), [format!("{} at ", message("a.$"))]);
+    }
+
+    /// Every result is a list of its own, and all of them are in memory before the whole is measured.
+    #[test]
+    fn expressions_of_one_template_give_a_bounded_number_of_bytes() {
+        let input = Value::array((0..20_000).map(Value::from));
+        let scope = Scope::new(&input, &Value::Null);
+        let fill = |count: usize| {
+            let member = |number: usize| (number.to_string(), Value::from("{% $reverse($states.input) %}"));
+            let template = Value::object((0..count).map(member));
+            Template::compile_jsonata(&template, "Output").unwrap().evaluate(&scope)
+        };
+        assert_eq!(fill(4).unwrap().as_object().map(Map::len), Some(4));
+        let error = fill(60).unwrap_err();
+        assert_eq!(error.error, "States.DataLimitExceeded");
+        assert_eq!(error.message, "The expressions of the field give more than 4194304 bytes.");
+        let single =
+            Template::compile_jsonata(&Value::from("{% $reverse($states.input) %}"), "Output").unwrap();
+        assert!(single.evaluate(&scope).is_ok());
     }
 
     #[test]

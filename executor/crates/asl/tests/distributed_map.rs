@@ -127,6 +127,37 @@ fn results_beyond_what_is_kept_end_the_run() {
     fails(run(&map, body, output), "States.ResultWriterFailed", "more than");
 }
 
+/// The same page for ever, which names one object with a short key.
+#[test]
+fn a_listing_without_an_end_ends_before_its_small_results_take_much() {
+    let read = r#""ItemReader": {"Resource": "arn:aws:states:::s3:listObjectsV2", "Parameters": {"Bucket": "b"}},
+        "ItemSelector": {},"#;
+    let contents = vec![r#"{"Key":"k"}"#; 100_000].join(",");
+    let page = format!(r#"{{"Contents":[{contents}],"NextContinuationToken":"t"}}"#);
+    let mut world = World { body: page.into(), output: Value::Null };
+    let mut reads = 0;
+    let mut counted = Reads(&mut world, &mut reads);
+    let (start, input) = (StartContext::default(), Payload::empty_object());
+    let map = machine(read, SUCCEED);
+    let ended = simulate(&map, start, input, Timestamp(0), &mut counted, &mut NoObserver);
+    fails(ended.outcome.expect("an end"), "States.DataLimitExceeded", "more than");
+    assert!(reads <= 6, "{reads} pages of 100,000 objects");
+}
+
+/// Counts what is read.
+struct Reads<'a>(&'a mut World, &'a mut u32);
+
+impl Services for Reads<'_> {
+    fn call(&mut self, request: &Request<'_>) -> Reply {
+        self.0.call(request)
+    }
+
+    fn read(&mut self, request: &Request<'_>) -> Result<Bytes, Str> {
+        *self.1 += 1;
+        self.0.read(request)
+    }
+}
+
 /// An execution, driven by hand.
 struct Hand {
     execution: Execution,

@@ -87,13 +87,7 @@ impl Mocks {
 impl Services for Mocks {
     fn call(&mut self, request: &Request<'_>) -> Reply {
         let recorded = self.next(&request.place.state).map(|recorded| recorded.reply);
-        let mut reply = recorded.unwrap_or_else(|| Reply::now(Answer::Succeeds(request.input.clone())));
-        if let Answer::Succeeds(output) = &reply.answer
-            && let Some((error, cause)) = asl::qrn::failure(request.resource, output)
-        {
-            reply.answer = Answer::Fails(error, cause);
-        }
-        reply
+        recorded.unwrap_or_else(|| Reply::now(Answer::Succeeds(request.input.clone())))
     }
 
     fn read(&mut self, request: &Request<'_>) -> Result<Bytes, Str> {

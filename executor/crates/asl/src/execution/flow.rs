@@ -15,7 +15,7 @@ use crate::value::{JsonLimits, LimitExceeded, Payload, Value};
 const PAYLOAD_BYTES_MAX: usize = 262_144;
 
 /// Data beyond the bound. Caught only where it is named.
-pub(super) const DATA_LIMIT_EXCEEDED: &str = "States.DataLimitExceeded";
+pub(super) const DATA_LIMIT_EXCEEDED: &str = EvalError::DATA_LIMIT_EXCEEDED;
 
 /// Whether input goes through untouched.
 #[inline]

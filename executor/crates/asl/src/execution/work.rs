@@ -8,7 +8,8 @@ use super::run::{Run, Step, fault};
 use super::threads::{TaskWork, Thread, Work};
 use crate::history::{EventKind, Field, Observer, TaskKind, TaskResource};
 use crate::path::EvalError;
-use crate::program::{DataFlow, Dynamic, Kind, State, TaskState, Text, Wait};
+use crate::program::{DataFlow, Dialect, Dynamic, Kind, State, TaskState, Text, Wait};
+use crate::qrn;
 use crate::timestamp::Timestamp;
 use crate::value::{Payload, Str};
 
@@ -137,6 +138,7 @@ impl<'a, O: Observer> Run<'a, O> {
         Step::Idle
     }
 
+    /// What came in is a result, but for a cloud API's envelope that says in TCSL that the call failed.
     pub(super) fn task_succeeded(&mut self, id: EffectId, output: Payload) -> Step {
         let Some((slot, task, state)) = self.task(id) else { return Step::Idle };
         let resource = TaskResource::parse(&state.resource);
@@ -147,6 +149,11 @@ impl<'a, O: Observer> Run<'a, O> {
                 return self.task_failed(id, Str::from(error), Str::from(message));
             }
         };
+        if self.program.dialect == Dialect::Tcsl
+            && let Some((error, cause)) = qrn::failure(&state.resource, &output)
+        {
+            return self.task_failed(id, error, cause);
+        }
         self.cancel_timers(&task);
         if !task.started {
             self.note_started(slot, &state.resource);

@@ -1,6 +1,6 @@
 //! What can go wrong with an intrinsic function, and the bound of its work.
 
-use crate::path::{Path, PathError, Scope, VISITS_MAX};
+use crate::path::{EvalError, Path, PathError, Scope, VISITS_MAX};
 use crate::value::{JsonLimits, LimitExceeded, Value};
 
 /// A text is no call of an intrinsic function.
@@ -57,18 +57,23 @@ const WORK_MAX: usize = 64 * JsonLimits::PAYLOAD_BYTES;
 const VISITS: usize = 4 * VISITS_MAX;
 const MATCHES_MAX: usize = 1 << 20;
 
-/// The bytes that the functions of one evaluation may still read and build, and the values that its paths may still visit
-/// and keep.
+/// What the results of JSONata expressions in one template may take before the next is evaluated, in bytes of JSON:
+/// sixteen payloads of the largest size.
+const JSONATA_RESULTS_BYTES_MAX: usize = 4 << 20;
+
+/// The bytes that the functions of one evaluation may still read and build, the values that its paths may still visit and
+/// keep, and the bytes that its JSONata expressions may still give.
 #[derive(Debug, Clone)]
 pub struct Work {
     left: usize,
     visits: usize,
     matches: usize,
+    results: usize,
 }
 
 impl Default for Work {
     fn default() -> Self {
-        Self { left: WORK_MAX, visits: VISITS, matches: MATCHES_MAX }
+        Self { left: WORK_MAX, visits: VISITS, matches: MATCHES_MAX, results: JSONATA_RESULTS_BYTES_MAX }
     }
 }
 
@@ -90,6 +95,32 @@ impl Work {
             self.matches = left.ok_or(PathError::TooManyMatches(MATCHES_MAX))?;
         }
         Ok(value)
+    }
+
+    /// Whether another JSONata expression may be evaluated.
+    ///
+    /// # Errors
+    /// `States.DataLimitExceeded`, when those before it gave more than a template's may.
+    pub(crate) fn more_results(&self) -> Result<(), EvalError> {
+        if self.results > 0 {
+            return Ok(());
+        }
+        let message =
+            format!("The expressions of the field give more than {JSONATA_RESULTS_BYTES_MAX} bytes.");
+        Err(EvalError::new(EvalError::DATA_LIMIT_EXCEEDED, message))
+    }
+
+    /// Takes the result of a JSONata expression from the bound. One alone may be longer: whoever asked for it has a bound
+    /// of its own.
+    pub(crate) fn gave(&mut self, result: &Value) {
+        let limits = JsonLimits { bytes: self.results, ..JsonLimits::default() };
+        self.results = match result {
+            Value::String(text) => self.results.saturating_sub(text.len()),
+            Value::Array(_) | Value::Object(_) => {
+                result.measure(limits).map_or(0, |measured| self.results - measured.bytes)
+            }
+            _ => self.results,
+        };
     }
 
     /// Takes its part of the bound, before it is used.

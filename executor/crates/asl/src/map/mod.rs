@@ -49,6 +49,12 @@ pub const ITEMS_MAX: u64 = 100_000_000;
 pub const OBJECT_BYTES_MAX: usize = 64 << 20;
 /// The most objects that a manifest or a page of a listing names.
 pub const OBJECTS_MAX: usize = 100_000;
+/// The most pages of a listing: those of [`ITEMS_MAX`] objects in S3, which puts a thousand on one.
+pub const PAGES_MAX: usize = 100_000;
+/// The longest page of a listing, in bytes: a thousand objects take less than half of it.
+pub const PAGE_BYTES_MAX: usize = 4 << 20;
+/// The longest manifest of an S3 inventory, in bytes.
+pub const MANIFEST_BYTES_MAX: usize = 16 << 20;
 /// The longest item, in bytes, before an item selector has made less of it: as in Step Functions.
 pub const ITEM_BYTES_MAX: usize = 8 << 20;
 /// The longest CSV header, in bytes: as in Step Functions.
@@ -57,5 +63,7 @@ pub const CSV_HEADER_BYTES_MAX: usize = 10 << 10;
 pub const BATCH_BYTES_MAX: u64 = 262_144;
 /// What the inputs and outputs of a Map Run's child executions may take until the run ends, in bytes.
 pub const RESULTS_BYTES_MAX: usize = 64 << 20;
+/// What a result takes beside its text, in bytes, at least: without it millions of small ones would take gigabytes.
+pub(crate) const RESULT_BYTES: usize = 128;
 /// The longest `Label`, in characters.
 pub const LABEL_CHARS_MAX: usize = 40;

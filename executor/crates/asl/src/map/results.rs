@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::RESULT_BYTES;
 use super::config::{OutputType, Transformation};
 use crate::timestamp::Timestamp;
 use crate::value::{Map, Payload, Str, Value};
@@ -65,7 +66,7 @@ impl Results {
         self.kept.push(Kept::Running);
     }
 
-    /// What the results take so far, in bytes of JSON.
+    /// What the results take so far, in bytes: of JSON, and [`RESULT_BYTES`] for each.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -77,7 +78,7 @@ impl Results {
 
     /// The child of this number has ended with this result: its output, or what [`Child::told`] says.
     pub fn end(&mut self, number: u32, result: Value, failed: bool) {
-        self.bytes += result.json_len() + 1;
+        self.bytes += result.json_len() + RESULT_BYTES;
         if let Some(place) = self.kept.get_mut(number as usize) {
             *place = if failed { Kept::Failed(result) } else { Kept::Succeeded(result) };
         }

@@ -10,13 +10,11 @@ use bytes::Bytes;
 
 use super::config::{CsvFormat, CsvHeaders, Dataset, Format, ItemReader};
 use super::decode::{Decoder, ReadError, text};
-use super::{ITEMS_MAX, OBJECT_BYTES_MAX, OBJECTS_MAX};
+use super::{ITEMS_MAX, MANIFEST_BYTES_MAX, OBJECT_BYTES_MAX, OBJECTS_MAX, PAGE_BYTES_MAX, PAGES_MAX};
 use crate::value::{JsonLimits, Map, Str, Value};
 
 const GET_OBJECT: &str = "s3:getObject";
 const LIST_OBJECTS: &str = "s3:listObjectsV2";
-/// Bounds of a listing's page and of a manifest.
-const DOCUMENT: JsonLimits = JsonLimits { depth: JsonLimits::DEPTH, bytes: OBJECT_BYTES_MAX };
 /// What `$$.Map.Item.Source` says of items from the state's input.
 pub(crate) const STATE_DATA: &str = "STATE_DATA";
 
@@ -82,7 +80,7 @@ enum Stage {
 #[derive(Debug)]
 pub struct Source {
     stage: Stage,
-    /// Reads to come.
+    /// Reads to come: no more than a page or a manifest names, and the page after it.
     queue: VecDeque<(Purpose, Value)>,
     /// The resource without its last two parts: `arn:aws:states:::`.
     prefix: Str,
@@ -90,6 +88,8 @@ pub struct Source {
     origin: Str,
     taken: u64,
     most: u64,
+    /// How many pages of listings were read.
+    pages: usize,
     /// How many items there are in all, once that is known.
     total: Option<u64>,
 }
@@ -112,6 +112,7 @@ impl Source {
             prefix: Str::new(),
             origin: Str::from(STATE_DATA),
             taken: 0,
+            pages: 0,
             most: ITEMS_MAX,
             total: u64::try_from(length).ok(),
         })
@@ -125,6 +126,7 @@ impl Source {
             prefix: Str::new(),
             origin: Str::new(),
             taken: 0,
+            pages: 0,
             most: 0,
             total: Some(0),
         }
@@ -146,6 +148,7 @@ impl Source {
             prefix: prefix.into(),
             origin: Str::new(),
             taken: 0,
+            pages: 0,
             most: if most == 0 { ITEMS_MAX } else { most.min(ITEMS_MAX) },
             total: None,
         }
@@ -230,14 +233,14 @@ impl Source {
             }
             Purpose::Entries => {
                 self.origin = origin(&parameters);
-                let (entries, rest) = page(&body, parameters)?;
+                let (entries, rest) = self.page(&body, parameters)?;
                 self.queue.extend(rest.map(|rest| (Purpose::Entries, rest)));
                 let entries: Vec<Value> = entries.iter().map(listed).collect();
                 self.stage = Stage::Decoding(Decoder::Entries(entries.into_iter()));
             }
             Purpose::Objects(format) => {
                 let bucket = parameters.get("Bucket").cloned().unwrap_or_default();
-                let (entries, rest) = page(&body, parameters)?;
+                let (entries, rest) = self.page(&body, parameters)?;
                 for key in entries.iter().filter_map(|entry| entry.get("Key")) {
                     // A key that ends so stands for a folder and has no bytes.
                     if !key.as_str().is_some_and(|key| key.ends_with('/')) {
@@ -255,6 +258,28 @@ impl Source {
         }
         Ok(())
     }
+
+    /// A listing may go on for ever, with pages that are empty too.
+    fn page(&mut self, body: &Bytes, parameters: Value) -> Result<(Vec<Value>, Option<Value>), ReadError> {
+        self.pages += 1;
+        if self.pages > PAGES_MAX {
+            return Err(ReadError::TooMany { what: "pages of a listing", most: PAGES_MAX });
+        }
+        page(body, parameters)
+    }
+}
+
+/// A document that is in memory as a whole.
+fn document(
+    what: &'static str,
+    body: &[u8],
+    bytes: usize,
+    malformed: impl Fn(&'static str) -> ReadError,
+) -> Result<Value, ReadError> {
+    if body.len() > bytes {
+        return Err(ReadError::TooLong { what, bytes });
+    }
+    Value::parse(body, JsonLimits { depth: JsonLimits::DEPTH, bytes }).map_err(|_| malformed("it is no JSON"))
 }
 
 /// `S3://bucket/key`, or `S3://bucket` of a listing.
@@ -274,7 +299,7 @@ fn object(bucket: Value, key: Value) -> Value {
 /// The entries of a listing's page, and the parameters that ask for the next one.
 fn page(body: &Bytes, parameters: Value) -> Result<(Vec<Value>, Option<Value>), ReadError> {
     let malformed = |problem| ReadError::Malformed { what: "listing", problem };
-    let page = Value::parse(body, DOCUMENT).map_err(|_| malformed("it is no JSON"))?;
+    let page = document("listing's page", body, PAGE_BYTES_MAX, malformed)?;
     let entries = match page.get("Contents") {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(entries)) => few("entries of a listing's page", entries)?.to_vec(),
@@ -301,7 +326,7 @@ fn listed(entry: &Value) -> Value {
 /// The files of an S3 inventory: CSV without a header row, whose columns the manifest names.
 fn inventory(body: Bytes) -> Result<Vec<(Purpose, Value)>, ReadError> {
     let malformed = |problem| ReadError::Malformed { what: "S3 inventory's manifest", problem };
-    let manifest = Value::parse(&text(body)?, DOCUMENT).map_err(|_| malformed("it is no JSON"))?;
+    let manifest = document("manifest", &text(body)?, MANIFEST_BYTES_MAX, malformed)?;
     let member = |name| manifest.get(name).and_then(Value::as_str);
     if member("fileFormat").is_some_and(|format| format != "CSV") {
         return Err(ReadError::Unsupported("S3 inventories in other formats than CSV"));
@@ -349,139 +374,4 @@ fn athena(body: Bytes) -> Result<Vec<Value>, ReadError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn value(text: &str) -> Value {
-        Value::parse(text.as_bytes(), JsonLimits::default()).unwrap()
-    }
-
-    fn source(dataset: Dataset, parameters: &str, most: u64) -> Source {
-        let resource = Str::from("arn:aws:states:::s3:anything");
-        let reader = ItemReader { resource, parameters: None, dataset, max_items: None };
-        Source::of_reader(&reader, value(parameters), most)
-    }
-
-    /// All that the source gives, reads with their answers among it.
-    fn told(mut source: Source, objects: &[(&str, &str)]) -> Result<Vec<String>, ReadError> {
-        let mut told = Vec::new();
-        loop {
-            match source.advance()? {
-                Next::Item(Item { key: Some(key), value, .. }) => told.push(format!("{key}={value}")),
-                Next::Item(Item { value, source, .. }) => told.push(format!("{value} of {source}")),
-                Next::Read(Read { resource, parameters }) => {
-                    let asked = format!("{} {parameters}", resource.rsplit(':').next().unwrap());
-                    let found = objects.iter().find(|(name, _)| asked == *name);
-                    let body = found.unwrap_or_else(|| panic!("nobody expects {asked}")).1;
-                    assert_eq!(source.advance(), Ok(Next::Waiting));
-                    source.answer(Bytes::from(body.to_owned()))?;
-                }
-                Next::Waiting => panic!("nothing was asked for"),
-                Next::End => return Ok(told),
-            }
-        }
-    }
-
-    const JSON: Format = Format::Json { pointer: None };
-
-    #[test]
-    fn an_array_gives_its_items_and_an_object_its_members() {
-        let array = Source::of_data(value("[7,8]")).unwrap();
-        assert_eq!(array.total(), Some(2));
-        assert_eq!(told(array, &[]).unwrap(), ["7 of STATE_DATA", "8 of STATE_DATA"]);
-        assert_eq!(told(Source::of_data(value(r#"{"a":1,"b":2}"#)).unwrap(), &[]).unwrap(), ["a=1", "b=2"]);
-        assert!(Source::of_data(value("7")).is_none());
-    }
-
-    #[test]
-    fn an_object_is_read_once_and_gives_no_more_items_than_wanted() {
-        let objects = [(r#"getObject {"Bucket":"b","Key":"k"}"#, "[1,2,3]")];
-        let parameters = r#"{"Bucket":"b","Key":"k"}"#;
-        let two = told(source(Dataset::Object(JSON), parameters, 2), &objects).unwrap();
-        assert_eq!(two, ["1 of S3://b/k", "2 of S3://b/k"]);
-        assert_eq!(told(source(Dataset::Object(JSON), parameters, 0), &objects).unwrap().len(), 3);
-    }
-
-    #[test]
-    fn the_total_is_known_when_the_last_item_was_given() {
-        let mut source = source(Dataset::Object(JSON), "{}", 0);
-        assert!(matches!(source.advance(), Ok(Next::Read(_))));
-        source.answer(Bytes::from_static(b"[1]")).unwrap();
-        assert!(matches!(source.advance(), Ok(Next::Item(_))) && source.total().is_none());
-        assert_eq!((source.advance(), source.total()), (Ok(Next::End), Some(1)));
-    }
-
-    #[test]
-    fn a_listing_gives_its_entries_page_by_page() {
-        let objects = [
-            (
-                r#"listObjectsV2 {"Bucket":"b"}"#,
-                r#"{"Contents":[{"Key":"x","ETag":"e","Size":1,"Owner":0}],"NextContinuationToken":"t"}"#,
-            ),
-            (r#"listObjectsV2 {"Bucket":"b","ContinuationToken":"t"}"#, r#"{"Contents":[{"Key":"y"}]}"#),
-        ];
-        let entries = told(source(Dataset::Listing, r#"{"Bucket":"b"}"#, 0), &objects).unwrap();
-        assert_eq!(entries, [r#"{"Etag":"e","Key":"x","Size":1} of S3://b"#, r#"{"Key":"y"} of S3://b"#]);
-    }
-
-    #[test]
-    fn load_and_flatten_gives_the_items_of_all_listed_objects() {
-        let objects = [
-            (r#"listObjectsV2 {"Bucket":"b"}"#, r#"{"Contents":[{"Key":"f/"},{"Key":"f/1"},{"Key":"f/2"}]}"#),
-            (r#"getObject {"Bucket":"b","Key":"f/1"}"#, "[1]"),
-            (r#"getObject {"Bucket":"b","Key":"f/2"}"#, "[2,3]"),
-        ];
-        let items = told(source(Dataset::Listed(JSON), r#"{"Bucket":"b"}"#, 0), &objects).unwrap();
-        assert_eq!(items, ["1 of S3://b/f/1", "2 of S3://b/f/2", "3 of S3://b/f/2"]);
-    }
-
-    #[test]
-    fn an_inventory_gives_the_rows_of_its_files() {
-        let objects = [
-            (
-                r#"getObject {"Bucket":"b","Key":"manifest.json"}"#,
-                r#"{"destinationBucket":"arn:aws:s3:::inv","fileFormat":"CSV","fileSchema":"Bucket, Key",
-                    "files":[{"key":"d/1.csv"}]}"#,
-            ),
-            (r#"getObject {"Bucket":"inv","Key":"d/1.csv"}"#, "\"b\",\"x\"\n\"b\",\"y\"\n"),
-        ];
-        let parameters = r#"{"Bucket":"b","Key":"manifest.json"}"#;
-        let rows = told(source(Dataset::Inventory, parameters, 0), &objects).unwrap();
-        assert_eq!(
-            rows,
-            [
-                r#"{"Bucket":"b","Key":"x"} of S3://inv/d/1.csv"#,
-                r#"{"Bucket":"b","Key":"y"} of S3://inv/d/1.csv"#
-            ]
-        );
-    }
-
-    #[test]
-    fn an_athena_manifest_gives_the_items_of_its_files() {
-        let objects = [
-            (r#"getObject {"Bucket":"b","Key":"m.csv"}"#, "s3://b/o/1\n\ns3://c/o/2\n"),
-            (r#"getObject {"Bucket":"b","Key":"o/1"}"#, "{\"n\":1}\n"),
-            (r#"getObject {"Bucket":"c","Key":"o/2"}"#, ""),
-        ];
-        let dataset = Dataset::Athena(Format::JsonLines);
-        let items = told(source(dataset, r#"{"Bucket":"b","Key":"m.csv"}"#, 0), &objects).unwrap();
-        assert_eq!(items, [r#"{"n":1} of S3://b/o/1"#]);
-    }
-
-    #[test]
-    fn what_is_no_listing_and_no_manifest_is_refused() {
-        let refused = |dataset, asked: &str, body| {
-            let answer = told(source(dataset, "{}", 0), &[(asked, body)]);
-            assert!(matches!(answer, Err(ReadError::Malformed { .. })), "{body}: {answer:?}");
-        };
-        refused(Dataset::Listing, "listObjectsV2 {}", r#"{"Contents":1}"#);
-        refused(Dataset::Listing, "listObjectsV2 {}", "<xml/>");
-        refused(Dataset::Inventory, "getObject {}", r#"{"files":[]}"#);
-        refused(
-            Dataset::Inventory,
-            "getObject {}",
-            r#"{"fileSchema":"a","destinationBucket":"b","files":[{}]}"#,
-        );
-        refused(Dataset::Athena(JSON), "getObject {}", "http://b/k");
-    }
-}
+mod tests;

@@ -58,6 +58,9 @@ impl EvalError {
     /// A field of a JSONata state gives no value, or none that the field takes.
     pub const QUERY_EVALUATION_ERROR: &'static str = "States.QueryEvaluationError";
 
+    /// What a state makes of its data is longer, or nested deeper, than may be passed on.
+    pub const DATA_LIMIT_EXCEEDED: &'static str = "States.DataLimitExceeded";
+
     /// This error with this message.
     pub fn new(error: &'static str, message: impl Into<String>) -> Self {
         Self { error, message: message.into(), location: None }

@@ -21,11 +21,20 @@ pub(super) struct Work<'a> {
     pub visits_left: usize,
 }
 
+/// How much text is read for the price of a visit, in bytes.
+const BYTES_PER_VISIT: usize = 32;
+
 impl Work<'_> {
+    /// Takes the visits of what is about to be looked at.
     pub fn visit(&mut self, count: usize) -> Result<(), PathError> {
         let left = self.visits_left.checked_sub(count);
         self.visits_left = left.unwrap_or(0);
         left.map(|_| ()).ok_or(PathError::TooMuchWork(VISITS_MAX))
+    }
+
+    /// Takes the visits of a text that is about to be read, or compared, from its beginning to its end.
+    pub fn read(&mut self, bytes: usize) -> Result<(), PathError> {
+        self.visit(bytes / BYTES_PER_VISIT)
     }
 }
 
@@ -56,12 +65,21 @@ pub(super) fn value_of<'a>(
     let matches: Vec<Value> = match merged {
         None => nodes.into_iter().cloned().collect(),
         Some(keys) => {
+            work.visit(nodes.len().saturating_mul(keys.len()))?;
             nodes.into_iter().filter_map(Value::as_object).map(|members| pick(members, keys)).collect()
         }
     };
     let base = if query.base_is_definite() { matches.into_iter().next() } else { Some(Value::from(matches)) };
     match (query.function, base) {
-        (Some(function), Some(value)) => function.apply(&value).map(Some),
+        (Some(function), Some(value)) => {
+            match &value {
+                Value::Array(items) => work.visit(items.len())?,
+                Value::Object(members) => work.visit(members.len())?,
+                Value::String(text) => work.read(text.len())?,
+                _ => {}
+            }
+            function.apply(&value).map(Some)
+        }
         (_, base) => Ok(base),
     }
 }
@@ -98,9 +116,11 @@ fn apply<'a>(
     match (segment, node) {
         (Segment::Step(step), node) => out.extend(step.of(node)),
         (Segment::Keys(keys), Value::Object(members)) => {
+            work.visit(keys.len())?;
             out.extend(keys.iter().filter_map(|key| members.get(key)));
         }
         (Segment::Indexes(indexes), Value::Array(items)) => {
+            work.visit(indexes.len())?;
             out.extend(indexes.iter().filter_map(|index| items.get(resolve(*index, items.len())?)));
         }
         (Segment::Slice(from, to), Value::Array(items)) => {

@@ -1,7 +1,8 @@
 //! From text to a filter.
 
 use super::PathSyntaxError;
-use super::filter::{Filter, Operand, Operator, Pattern};
+use super::filter::{Filter, Operand, Pattern};
+use super::operator::Operator;
 use super::parse::{NESTING_MAX, Parser};
 use crate::value::{JsonLimits, Value};
 

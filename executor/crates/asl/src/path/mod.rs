@@ -13,6 +13,7 @@ mod evaluate;
 mod filter;
 mod filter_parse;
 mod function;
+mod operator;
 mod parse;
 mod reference;
 mod syntax;

@@ -213,6 +213,46 @@ fn hostile_paths_end_with_an_error() {
     assert!(eval(&format!("${}", "..[*]".repeat(12)), &deep).starts_with("the path visits more than"));
 }
 
+/// Two lists, or two long texts, are compared for each item: each comparison is cheap and all of them are not.
+#[test]
+fn comparisons_cost_what_they_look_at() {
+    let numbers =
+        |from: usize| (from..from + 500).map(|number| number.to_string()).collect::<Vec<_>>().join(",");
+    let ends = |path: &str, input: &str| {
+        let (path, input) = (Path::parse(path).unwrap(), value(input));
+        match path.evaluate_within(&Scope::new(&input, &Value::Null), &mut 200_000) {
+            Err(error) => assert!(matches!(error, PathError::TooMuchWork(_)), "{}: {error}", path.text()),
+            Ok(_) => panic!("{} is free of charge", path.text()),
+        }
+    };
+    let lists = format!(r#"{{"a":[1],"b":[{0}],"c":[{1}],"d":[{0}]}}"#, numbers(0), numbers(1_000));
+    ends("$.a[?($.b anyof $.c)]", &lists);
+    ends("$.a[?($.b noneof $.c)]", &lists);
+    ends("$.a[?($.b subsetof $.d)]", &format!(r#"{{"a":[1,2,3,4],"b":[{0}],"d":[{0}]}}"#, numbers(0)));
+    let many = format!(r#"{{"a":[{}],"c":[{}],"t":"{}"}}"#, numbers(0), numbers(1_000), "t".repeat(20_000));
+    for filter in [
+        "@ in $.c",
+        "@ nin $.c",
+        "$.c contains @",
+        "$.c == $.c",
+        "$.c.sum() > @",
+        "$.t < $.t",
+        "$.t == $.t",
+        "$.t contains 'x'",
+        "$.t size @",
+        "$.t.length() == @",
+    ] {
+        ends(&format!("$.a[?({filter})]"), &many);
+    }
+    let empty = format!("[{}]", vec!["{}"; 500].join(","));
+    ends(&format!("$[*][{}]", vec!["'k'"; 1_000].join(",")), &empty);
+    // What lists of the usual length ask for is far from the bound.
+    let usual = format!(r#"{{"a":[{}],"c":[{}]}}"#, vec!["7"; 100].join(","), numbers(0));
+    assert_eq!(eval("$.a[?(@ in $.c)].length()", &usual), "100");
+    assert_eq!(eval("$.c[?(@ in $.a)]", &usual), "[7]");
+    assert_eq!(eval("$[?($.a subsetof $.c)].length()", &usual), "2");
+}
+
 /// Matching takes time in proportion to the text times the pattern, never more; both are bounded together.
 #[test]
 fn a_regular_expression_costs_what_its_size_and_the_text_s_length_say() {

@@ -56,6 +56,28 @@ fn refused(request: &TestState<'_>) -> String {
     test(request).unwrap_err().message
 }
 
+/// As in an execution: what a cloud API answers says in its envelope whether the call failed.
+#[test]
+fn an_envelope_with_an_error_fails_a_task_of_tcsl() {
+    let task = |call: &str| {
+        format!(
+            r#"{{"Type": "Task", "Resource": "qrn:qcs:asw:gz:1:sdk:json:qcloud:{call}", "End": true,
+            "Catch": [{{"ErrorEquals": ["Busy"], "Next": "C"}}]}}"#
+        )
+    };
+    let envelope = r#"{"Response": {"Error": {"Code": "Busy", "Message": "later"}}}"#;
+    let (api, function) = (task("asr:CreateRecTask"), task("scf:Invoke/f"));
+    let tested = |definition| {
+        let request =
+            TestState { dialect: Dialect::Tcsl, mock: gives(envelope), ..request(definition, "{}") };
+        test(&request).unwrap()
+    };
+    let failed = tested(&api);
+    assert_eq!(failed.status, Status::CaughtError);
+    assert_eq!((failed.error.as_deref(), failed.cause.as_deref()), (Some("Busy"), Some("later")));
+    assert_eq!(tested(&function).status, Status::Succeeded);
+}
+
 const TASK: &str = r#"{"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "InputPath": "$.in",
     "Parameters": {"Payload.$": "$.x"}, "ResultSelector": {"got.$": "$.Payload"}, "ResultPath": "$.out",
     "Retry": [{"ErrorEquals": ["Other"]}, {"ErrorEquals": ["Busy"], "IntervalSeconds": 3, "MaxAttempts": 2}],
