@@ -1,7 +1,8 @@
 //! One run of an execution: from an event until nothing more can happen without the outside world.
 //!
 //! Invariant: a run is a loop over [`Step`]s; no step calls another, so the stack does not grow with the number of states.
-//! Each state entered counts towards the history's bound, so a run ends.
+//! Each event counts towards the history's bound, whatever adds it, so a run ends: the one that would take the place of the
+//! last is not told, and the execution fails instead.
 
 use std::cell::{Cell, OnceCell};
 use std::cmp::Reverse;
@@ -55,6 +56,10 @@ pub(super) struct Run<'a, O> {
 pub(super) struct Log<'a, O> {
     observer: &'a mut O,
     last: &'a mut u32,
+    /// Events that the history may have.
+    most: u64,
+    /// Whether an event found no room: the execution has to fail.
+    full: bool,
     now: Timestamp,
 }
 
@@ -90,6 +95,16 @@ impl<O: Observer> Log<'_, O> {
         if silent {
             return;
         }
+        if u64::from(*self.last) + 1 >= self.most {
+            self.full = true;
+            return;
+        }
+        self.tell(previous, kind);
+    }
+
+    /// An event for which there is room; the execution's last has room kept.
+    #[inline]
+    fn tell(&mut self, previous: u32, kind: EventKind<'_>) {
         *self.last += 1;
         if O::ENABLED {
             let (id, previous) = (u64::from(*self.last), u64::from(previous));
@@ -116,7 +131,7 @@ impl<'a, O: Observer> Run<'a, O> {
         observer: &'a mut O,
     ) -> Self {
         let Core { threads, last_event, effects: numbered, draws, timed, ended } = core;
-        let log = Log { observer, last: last_event, now };
+        let log = Log { observer, last: last_event, most: machine.history_events_max, full: false, now };
         let program = &*machine.program;
         Self { facts, program, threads, log, effects, numbered, draws, ready: VecDeque::new(), timed, ended }
     }
@@ -124,7 +139,7 @@ impl<'a, O: Observer> Run<'a, O> {
     /// From the execution's start.
     pub fn begin(&mut self) {
         let Facts { machine, input, .. } = self.facts;
-        self.log.beside(0, false, EventKind::ExecutionStarted { input, role_arn: &machine.role_arn });
+        self.log.tell(0, EventKind::ExecutionStarted { input, role_arn: &machine.role_arn });
         self.drive(Step::Enter(ROOT));
         if !*self.ended {
             let seconds = self.timeout_seconds();
@@ -155,6 +170,10 @@ impl<'a, O: Observer> Run<'a, O> {
     pub fn drive(&mut self, first: Step) {
         let mut step = first;
         loop {
+            if let Some(outcome) = self.exhausted() {
+                self.finish(outcome);
+                return;
+            }
             step = match step {
                 Step::Enter(slot) => self.enter(slot),
                 Step::Begin(slot) => self.begin_state(slot),
@@ -246,9 +265,12 @@ impl<'a, O: Observer> Run<'a, O> {
         let Thread { input, previous, silent, entered_at, entered_event, entered_after, .. } =
             self.threads.at_mut(slot);
         let counted = if *silent { *previous } else { *self.log.last };
-        // Room for what a state may add at once, and for the last event.
-        if u64::from(counted) + 2 > self.facts.machine.history_events_max {
-            return self.history_full(slot);
+        if u64::from(counted) + 1 >= self.facts.machine.history_events_max {
+            if *silent {
+                return Step::Fail(slot, self.history_full());
+            }
+            self.log.full = true;
+            return Step::Idle;
         }
         *entered_after = *previous;
         self.log.advance(
@@ -322,8 +344,10 @@ impl<'a, O: Observer> Run<'a, O> {
         self.child_ended(slot, output)
     }
 
-    /// Ends the execution: cancels what it still wants, and says how it ended.
+    /// Ends the execution: cancels what it still wants, and says how it ended. It has failed where the history has no room
+    /// for how it came here.
     pub fn finish(&mut self, outcome: Outcome) -> Step {
+        let outcome = self.exhausted().unwrap_or(outcome);
         let previous = self.threads.at(ROOT).previous;
         let open: Vec<u32> = self.threads.taken().collect();
         if let Outcome::Failed { error, cause }
@@ -345,7 +369,7 @@ impl<'a, O: Observer> Run<'a, O> {
             Outcome::TimedOut { error, cause } => EventKind::ExecutionTimedOut(fault(error, cause)),
             Outcome::Aborted { error, cause } => EventKind::ExecutionAborted(fault(error, cause)),
         };
-        self.log.beside(previous, false, event);
+        self.log.tell(previous, event);
         self.effects.push(Effect::Finished(outcome));
         *self.ended = true;
         self.ready.clear();
@@ -381,20 +405,25 @@ impl<'a, O: Observer> Run<'a, O> {
         self.program.timeout_seconds.map_or(longest, |seconds| seconds.min(longest))
     }
 
-    fn history_full(&mut self, slot: u32) -> Step {
+    /// How an execution ends that has reached a bound.
+    #[inline]
+    fn exhausted(&self) -> Option<Outcome> {
+        if !self.log.full || *self.ended {
+            return None;
+        }
+        let Failure { error, cause, .. } = self.history_full();
+        Some(Outcome::Failed { error, cause })
+    }
+
+    fn history_full(&self) -> Failure {
         let bound = self.facts.machine.history_events_max;
-        let failure = Failure {
+        Failure {
             error: Some(Str::from(EvalError::RUNTIME)),
             cause: Some(ecow::eco_format!(
                 "The execution reached the maximum number of history events ({bound})."
             )),
             heartbeat: false,
-        };
-        if self.threads.at(slot).silent {
-            return Step::Fail(slot, failure);
         }
-        let Failure { error, cause, .. } = failure;
-        self.finish(Outcome::Failed { error, cause })
     }
 }
 

@@ -246,7 +246,52 @@ fn an_endless_loop_ends_at_the_history_s_bound() {
     let hand = Hand::start(&endless, "{}", 0);
     let told = "The execution reached the maximum number of history events (500).";
     assert_eq!(outcome(&hand.effects), Some(&failure("States.Runtime", Some(told))));
-    assert!(hand.history.events().len() <= 500);
+    assert_eq!(hand.history.events().len(), 500);
+    assert_eq!(hand.types().last(), Some(&"ExecutionFailed"));
+}
+
+#[test]
+fn retries_without_end_end_at_the_history_s_bound() {
+    let task = r#"{"Type": "Task", "Resource": "RESOURCE", "End": true,
+        "Retry": [{"ErrorEquals": ["States.ALL"], "MaxAttempts": 20000}]}"#;
+    let mut hand = Hand::start(&one_state(task), "{}", 0);
+    let mut attempts = 1;
+    while !hand.execution.is_finished() {
+        let effects = hand.after(0, failed(hand.tasks()[0], "E"));
+        if let [Effect::ArmTimer { id, at }] = effects[..] {
+            hand.after(at.0 - hand.now.0, Event::TimerFired(id));
+            attempts += 1;
+        }
+    }
+    let told = "The execution reached the maximum number of history events (500).";
+    assert_eq!(outcome(&hand.effects), Some(&failure("States.Runtime", Some(told))));
+    assert_eq!(hand.history.events().len(), 500);
+    assert_eq!(hand.types().last(), Some(&"ExecutionFailed"));
+    // Each attempt is scheduled, started and failed; two events come before the first.
+    assert_eq!(attempts, (500 - 2) / 3);
+}
+
+/// A Task state, so many Pass states, and a Succeed state.
+fn row(passes: usize) -> Arc<Machine> {
+    let pass = |index: usize| format!(r#""S{index}": {{"Type": "Pass", "Next": "S{}"}}"#, index + 1);
+    let passes: Vec<String> =
+        (1..=passes).map(pass).chain([format!(r#""S{}": {{"Type": "Succeed"}}"#, passes + 1)]).collect();
+    let task = r#""T": {"Type": "Task", "Resource": "RESOURCE", "Next": "S1"}"#;
+    machine(&format!(r#"{{"StartAt": "T", "States": {{{task}, {}}}}}"#, passes.join(", ")))
+}
+
+#[test]
+fn an_execution_succeeds_within_its_history_s_bound_alone() {
+    // Six events come before the first Pass state, each state has two, and then there is the last.
+    for (passes, events, succeeds) in [(245, 499, true), (246, 500, false), (247, 500, false)] {
+        let mut hand = Hand::start(&row(passes), "{}", 0);
+        let effects = hand.after(0, succeeded(hand.tasks()[0], "{}"));
+        assert_eq!(hand.history.events().len(), events, "{passes}");
+        let ends = effects.iter().filter(|effect| matches!(effect, Effect::Finished(_))).count();
+        assert_eq!(ends, 1, "{passes}");
+        let succeeded = matches!(outcome(&effects), Some(Outcome::Succeeded(_)));
+        assert_eq!(succeeded, succeeds, "{passes}");
+    }
 }
 
 #[test]
