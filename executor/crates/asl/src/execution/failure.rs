@@ -264,7 +264,8 @@ impl<'a, O: Observer> Run<'a, O> {
         for child in self.threads.below(slot) {
             let work = self.threads.remove(child);
             self.cancel(&work);
-            self.ready.retain(|ready| *ready != child);
         }
+        let threads = &*self.threads;
+        self.ready.retain(|ready| threads.get(*ready).is_some());
     }
 }

@@ -252,6 +252,7 @@ impl<'a, O: Observer> Run<'a, O> {
         child.silent = true;
         // Its own history begins with its start.
         child.previous = 1;
+        child.events = 1;
         run.results.begin();
         run.running.insert(number, Running { input, started_at, items });
         self.insert(child)

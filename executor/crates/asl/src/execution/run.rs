@@ -2,7 +2,8 @@
 //!
 //! Invariant: a run is a loop over [`Step`]s; no step calls another, so the stack does not grow with the number of states.
 //! Each event counts towards the history's bound, whatever adds it, so a run ends: the one that would take the place of the
-//! last is not told, and the execution fails instead.
+//! last is not told, and the execution fails instead. The events of a distributed Map's child, which nobody is told, are
+//! counted on its first thread towards the same bound.
 
 use std::cell::{Cell, OnceCell};
 use std::cmp::Reverse;
@@ -12,7 +13,7 @@ use super::assign::Assigned;
 use super::context::{Context, Facts};
 use super::effect::{Effect, EffectId, Event, Outcome};
 use super::failure::Failure;
-use super::threads::{ROOT, Thread, Threads, Work};
+use super::threads::{ChildThread, ROOT, Thread, Threads, Work};
 use super::{Core, Machine, flow};
 use crate::history::{EventKind, Fault, Field, Note, Observer, Record, Stage, StateType};
 use crate::path::EvalError;
@@ -34,6 +35,21 @@ pub(super) enum Step {
     Fail(u32, Failure),
     /// This thread can do nothing more; another one may.
     Idle,
+}
+
+impl Step {
+    /// The thread that takes it.
+    #[inline]
+    fn slot(&self) -> Option<u32> {
+        match self {
+            Self::Enter(slot)
+            | Self::Begin(slot)
+            | Self::Exit(slot, ..)
+            | Self::Complete(slot, _)
+            | Self::Fail(slot, _) => Some(*slot),
+            Self::Idle => None,
+        }
+    }
 }
 
 /// A run.
@@ -60,6 +76,8 @@ pub(super) struct Log<'a, O> {
     most: u64,
     /// Whether an event found no room: the execution has to fail.
     full: bool,
+    /// Events of silent threads that are not counted towards their child yet.
+    silent: u32,
     now: Timestamp,
 }
 
@@ -69,6 +87,7 @@ impl<O: Observer> Log<'_, O> {
     pub fn advance(&mut self, previous: &mut u32, silent: bool, kind: EventKind<'_>) {
         if silent {
             *previous += 1;
+            self.silent += 1;
         } else {
             self.beside(*previous, false, kind);
             *previous = *self.last;
@@ -93,13 +112,20 @@ impl<O: Observer> Log<'_, O> {
     #[inline]
     pub fn beside(&mut self, previous: u32, silent: bool, kind: EventKind<'_>) {
         if silent {
+            self.silent += 1;
             return;
         }
-        if u64::from(*self.last) + 1 >= self.most {
+        if !self.has_room() {
             self.full = true;
             return;
         }
         self.tell(previous, kind);
+    }
+
+    /// Whether there is room for an event beside the last.
+    #[inline]
+    fn has_room(&self) -> bool {
+        u64::from(*self.last) + 1 < self.most
     }
 
     /// An event for which there is room; the execution's last has room kept.
@@ -131,7 +157,8 @@ impl<'a, O: Observer> Run<'a, O> {
         observer: &'a mut O,
     ) -> Self {
         let Core { threads, last_event, effects: numbered, draws, timed, ended } = core;
-        let log = Log { observer, last: last_event, most: machine.history_events_max, full: false, now };
+        let log =
+            Log { observer, last: last_event, most: machine.history_events_max, full: false, silent: 0, now };
         let program = &*machine.program;
         Self { facts, program, threads, log, effects, numbered, draws, ready: VecDeque::new(), timed, ended }
     }
@@ -174,6 +201,7 @@ impl<'a, O: Observer> Run<'a, O> {
                 self.finish(outcome);
                 return;
             }
+            let child = step.slot().and_then(|slot| self.threads.child_around(slot));
             step = match step {
                 Step::Enter(slot) => self.enter(slot),
                 Step::Begin(slot) => self.begin_state(slot),
@@ -186,8 +214,26 @@ impl<'a, O: Observer> Run<'a, O> {
                     Some(slot) => Step::Enter(slot),
                     None => return,
                 },
+            };
+            if let Some(child) = child {
+                step = self.count(child, step);
             }
         }
+    }
+
+    /// Counts the events of a child execution, those of all its threads, and fails it where there are too many.
+    fn count(&mut self, child: ChildThread, step: Step) -> Step {
+        let events = std::mem::take(&mut self.log.silent);
+        let Some(total) = self.threads.count(child, events) else { return step };
+        if u64::from(total) < self.log.most {
+            return step;
+        }
+        let root = self.threads.at_mut(child.slot);
+        if !matches!(root.work, Work::Joining(_)) {
+            let work = std::mem::replace(&mut root.work, Work::Ready);
+            self.cancel(&work);
+        }
+        Step::Fail(child.slot, self.history_full())
     }
 
     /// The state that a thread is in.
@@ -264,11 +310,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let now = self.now();
         let Thread { input, previous, silent, entered_at, entered_event, entered_after, .. } =
             self.threads.at_mut(slot);
-        let counted = if *silent { *previous } else { *self.log.last };
-        if u64::from(counted) + 1 >= self.facts.machine.history_events_max {
-            if *silent {
-                return Step::Fail(slot, self.history_full());
-            }
+        if !*silent && !self.log.has_room() {
             self.log.full = true;
             return Step::Idle;
         }

@@ -310,6 +310,52 @@ fn an_endless_loop_in_a_distributed_child_ends_too() {
     assert_eq!(hand.types()[1..6], ends);
 }
 
+/// A distributed Map of one item, whose failure it tolerates; its child is an inline Map with this processor.
+fn child_with_map(states: &str) -> Arc<Machine> {
+    machine(&format!(
+        r#"{{"StartAt": "M", "States": {{"M": {{"Type": "Map", "End": true, "ToleratedFailurePercentage": 100,
+            "ItemProcessor": {{"ProcessorConfig": {{"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}},
+                "StartAt": "I", "States": {{"I": {{"Type": "Map", "End": true, "ItemProcessor": {{
+                    "StartAt": "A", "States": {{{states}}}}}}}}}}}}}}}}}"#
+    ))
+}
+
+/// The output of an execution that succeeds, as text.
+fn output(effects: &[Effect]) -> String {
+    let Some(Outcome::Succeeded(output)) = outcome(effects) else { panic!("{:?}", effects.last()) };
+    output.value().to_json_string()
+}
+
+const CHILD_FULL: &str = "The execution reached the maximum number of history events (500).";
+
+#[test]
+fn the_events_of_all_threads_of_a_distributed_child_count_towards_its_bound() {
+    let machine = child_with_map(r#""A": {"Type": "Pass", "End": true}"#);
+    // The child's start, the Map's entry and start, and four events for each iteration; its end needs two and the last.
+    for (iterations, full) in [(123, false), (125, true)] {
+        let items = vec!["0"; iterations].join(",");
+        let hand = Hand::start(&machine, &format!("[[{items}]]"), 0);
+        let output = output(&hand.effects);
+        assert_eq!(output.contains(CHILD_FULL), full, "{iterations}: {output}");
+    }
+}
+
+#[test]
+fn maps_inside_of_maps_of_a_distributed_child_end_at_its_bound_with_all_they_want() {
+    let machine = child_with_map(
+        r#""A": {"Type": "Map", "ItemsPath": "$", "End": true, "ItemProcessor": {"StartAt": "T", "States": {
+            "T": {"Type": "Task", "Resource": "RESOURCE", "TimeoutSeconds": 9, "End": true}}}}"#,
+    );
+    let inner = format!("[{}]", vec!["0"; 2_000].join(","));
+    let hand = Hand::start(&machine, &format!("[[{inner},{inner},{inner},{inner}]]"), 0);
+    assert!(output(&hand.effects).contains(CHILD_FULL));
+    // Each iteration's first four events: its start, its task's entry, scheduling and start.
+    let scheduled = hand.tasks().len();
+    assert!(scheduled <= 500 / 4, "{scheduled} tasks");
+    let cancelled = |effect: &&Effect| matches!(effect, Effect::CancelTask(_));
+    assert_eq!(hand.effects.iter().filter(cancelled).count(), scheduled);
+}
+
 #[test]
 fn an_observer_changes_nothing() {
     let machine = one_state(TWO_BRANCHES);
