@@ -247,7 +247,7 @@ impl<'a, O: Observer> Run<'a, O> {
         for child in children {
             let thread = self.threads.at(child);
             let Thread { parent, branch, previous, silent, .. } = *thread;
-            let idle = matches!(thread.work, Work::Ready);
+            let idle = matches!(thread.work, Work::Ready | Work::Yielding(_));
             if matches!(&thread.work, Work::Joining(join) if join.run.is_some()) {
                 self.log.beside(previous, silent, EventKind::MapRunAborted);
             }

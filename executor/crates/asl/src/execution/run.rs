@@ -16,7 +16,6 @@ use super::failure::Failure;
 use super::threads::{ChildThread, ROOT, Thread, Threads, Work};
 use super::{Core, Machine, flow};
 use crate::history::{EventKind, Fault, Field, Note, Observer, Record, Stage, StateType};
-use crate::path::EvalError;
 use crate::program::{Kind, Next, Program, State};
 use crate::timestamp::Timestamp;
 use crate::value::{Map, Payload, Str};
@@ -62,10 +61,12 @@ pub(super) struct Run<'a, O> {
     /// Effects numbered so far.
     pub numbered: &'a mut u64,
     draws: &'a Cell<u64>,
+    /// Units of work so far.
+    pub spent: &'a Cell<u64>,
     /// Threads that are ready to enter their state.
     pub ready: VecDeque<u32>,
     timed: &'a mut bool,
-    ended: &'a mut bool,
+    pub ended: &'a mut bool,
 }
 
 /// Gives events their ids and shows them to the observer.
@@ -75,7 +76,7 @@ pub(super) struct Log<'a, O> {
     /// Events that the history may have.
     most: u64,
     /// Whether an event found no room: the execution has to fail.
-    full: bool,
+    pub full: bool,
     /// Events of silent threads that are not counted towards their child yet.
     silent: u32,
     now: Timestamp,
@@ -156,11 +157,24 @@ impl<'a, O: Observer> Run<'a, O> {
         effects: &'a mut Vec<Effect>,
         observer: &'a mut O,
     ) -> Self {
-        let Core { threads, last_event, effects: numbered, draws, timed, ended } = core;
+        let Core { threads, last_event, effects: numbered, draws, spent, timed, ended } = core;
+        spent.set(0);
         let log =
             Log { observer, last: last_event, most: machine.history_events_max, full: false, silent: 0, now };
         let program = &*machine.program;
-        Self { facts, program, threads, log, effects, numbered, draws, ready: VecDeque::new(), timed, ended }
+        Self {
+            facts,
+            program,
+            threads,
+            log,
+            effects,
+            numbered,
+            draws,
+            spent,
+            ready: VecDeque::new(),
+            timed,
+            ended,
+        }
     }
 
     /// From the execution's start.
@@ -259,6 +273,7 @@ impl<'a, O: Observer> Run<'a, O> {
             child: if thread.silent { self.child_around(thread) } else { None },
             now: self.now(),
             draws: self.draws,
+            spent: self.spent,
             variables: thread.variables.clone(),
             built: OnceCell::new(),
         }
@@ -306,6 +321,9 @@ impl<'a, O: Observer> Run<'a, O> {
     }
 
     fn enter(&mut self, slot: u32) -> Step {
+        if self.is_over_its_turn() {
+            return self.give_way(slot);
+        }
         let state = self.state(slot);
         let now = self.now();
         let Thread { input, previous, silent, entered_at, entered_event, entered_after, .. } =
@@ -425,10 +443,14 @@ impl<'a, O: Observer> Run<'a, O> {
                 self.effects.push(Effect::CancelTask(task.id));
                 self.cancel_timers(task);
             }
-            Work::Waiting(timer) | Work::Retrying(timer) => self.effects.push(Effect::CancelTimer(*timer)),
+            Work::Waiting(timer) | Work::Retrying(timer) | Work::Yielding(timer) => {
+                self.effects.push(Effect::CancelTimer(*timer))
+            }
             Work::Joining(join) => {
                 let awaited = join.run.as_ref().and_then(|run| run.awaiting);
                 self.effects.extend(awaited.map(Effect::CancelTask));
+                let resumes = join.run.as_ref().and_then(|run| run.resumes);
+                self.effects.extend(resumes.map(Effect::CancelTimer));
             }
             Work::Ready | Work::Free(_) => {}
         }
@@ -445,27 +467,6 @@ impl<'a, O: Observer> Run<'a, O> {
     fn timeout_seconds(&self) -> u64 {
         let longest = self.facts.machine.mode_timeout_seconds;
         self.program.timeout_seconds.map_or(longest, |seconds| seconds.min(longest))
-    }
-
-    /// How an execution ends that has reached a bound.
-    #[inline]
-    fn exhausted(&self) -> Option<Outcome> {
-        if !self.log.full || *self.ended {
-            return None;
-        }
-        let Failure { error, cause, .. } = self.history_full();
-        Some(Outcome::Failed { error, cause })
-    }
-
-    fn history_full(&self) -> Failure {
-        let bound = self.facts.machine.history_events_max;
-        Failure {
-            error: Some(Str::from(EvalError::RUNTIME)),
-            cause: Some(ecow::eco_format!(
-                "The execution reached the maximum number of history events ({bound})."
-            )),
-            heartbeat: false,
-        }
     }
 }
 

@@ -76,6 +76,8 @@ pub(super) enum Work {
     Waiting(EffectId),
     /// Waits for the next attempt.
     Retrying(EffectId),
+    /// Enters its state when others had their turn.
+    Yielding(EffectId),
     /// A Parallel or Map state waits for its children.
     Joining(Box<Join>),
     /// Nobody's slot; the next free one.
