@@ -5,7 +5,7 @@
 //! same places. Invariant: a machine that evaluates nothing is never charged. What may fail: a single state that works
 //! beyond [`RUN_FUEL`] ends the execution.
 
-use super::effect::Outcome;
+use super::effect::{EffectId, Outcome};
 use super::failure::Failure;
 use super::run::{Run, Step};
 use super::threads::Work;
@@ -13,8 +13,8 @@ use crate::history::Observer;
 use crate::path::EvalError;
 use crate::value::Str;
 
-/// Units of work (see [`crate::jsonata`]) after which the threads of a run enter no more states and a Map Run starts no
-/// more children: they go on at a timer that fires at once.
+/// Units of work (see [`crate::jsonata`]) at one instant after which an execution's threads enter no more states and its
+/// Map Runs start no more children: they go on a millisecond later.
 const RUN_TURN: u64 = 1 << 21;
 /// Units of work at which a run ends the execution: four times what one expression may take, so what a state evaluates
 /// can be heavy and hold the thread for some seconds at worst.
@@ -24,12 +24,17 @@ impl<O: Observer> Run<'_, O> {
     /// Whether this run has had its turn.
     #[inline]
     pub fn is_over_its_turn(&self) -> bool {
-        !O::INSPECTS && self.spent.get() > RUN_TURN
+        !O::INSPECTS && self.earlier.saturating_add(self.spent.get()) > RUN_TURN
+    }
+
+    /// Arms the timer of the next turn: at another instant, since all that is due at one is handled in a row.
+    pub fn arm_next_turn(&mut self, slot: u32) -> EffectId {
+        self.arm(slot, self.now().plus_millis(1))
     }
 
     /// Has the thread enter its state in a later run.
     pub fn give_way(&mut self, slot: u32) -> Step {
-        let timer = self.arm(slot, self.now());
+        let timer = self.arm_next_turn(slot);
         let thread = self.threads.at_mut(slot);
         thread.work = Work::Yielding(timer);
         // It is in no state that could be given up.

@@ -179,7 +179,7 @@ impl<'a, O: Observer> Run<'a, O> {
         loop {
             if self.is_over_its_turn() {
                 if run.resumes.is_none() {
-                    run.resumes = Some(self.arm(slot, self.now()));
+                    run.resumes = Some(self.arm_next_turn(slot));
                 }
                 return Ok(Input::Awaited);
             }

@@ -69,6 +69,8 @@ struct Core {
     draws: Cell<u64>,
     /// Units of work that this run's evaluations have taken.
     spent: Cell<u64>,
+    /// The instant of this run, and the units of those before it at the same one.
+    turn: (Timestamp, u64),
     /// Whether the timer of the whole execution is armed.
     timed: bool,
     ended: bool,
@@ -109,6 +111,7 @@ impl Execution {
             effects: 0,
             draws: Cell::new(0),
             spent: Cell::new(0),
+            turn: (now, 0),
             timed: false,
             ended: false,
         };

@@ -63,6 +63,8 @@ pub(super) struct Run<'a, O> {
     draws: &'a Cell<u64>,
     /// Units of work so far.
     pub spent: &'a Cell<u64>,
+    /// Units of earlier runs at the same instant.
+    pub earlier: u64,
     /// Threads that are ready to enter their state.
     pub ready: VecDeque<u32>,
     timed: &'a mut bool,
@@ -157,8 +159,10 @@ impl<'a, O: Observer> Run<'a, O> {
         effects: &'a mut Vec<Effect>,
         observer: &'a mut O,
     ) -> Self {
-        let Core { threads, last_event, effects: numbered, draws, spent, timed, ended } = core;
-        spent.set(0);
+        let Core { threads, last_event, effects: numbered, draws, spent, turn, timed, ended } = core;
+        let before = spent.replace(0);
+        *turn = if turn.0 == now { (now, turn.1.saturating_add(before)) } else { (now, 0) };
+        let earlier = turn.1;
         let log =
             Log { observer, last: last_event, most: machine.history_events_max, full: false, silent: 0, now };
         let program = &*machine.program;
@@ -171,6 +175,7 @@ impl<'a, O: Observer> Run<'a, O> {
             numbered,
             draws,
             spent,
+            earlier,
             ready: VecDeque::new(),
             timed,
             ended,

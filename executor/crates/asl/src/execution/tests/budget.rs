@@ -17,17 +17,18 @@ fn loop_to(count: usize, expression: &str) -> Arc<Machine> {
     ))
 }
 
-/// Fires the timers that are due at once until there are none, and says how often.
+/// Fires the timers that are due a millisecond later until there are none, and says how often.
 fn turns(hand: &mut Hand) -> usize {
     let mut turns = 0;
     loop {
-        let due = |(id, at): &(EffectId, i64)| (*at == hand.now.0).then_some(*id);
+        let due = |(id, at): &(EffectId, i64)| (*at == hand.now.0 + 1).then_some(*id);
         let due: Vec<EffectId> = hand.timers().iter().filter_map(due).collect();
         if due.is_empty() {
             return turns;
         }
         turns += 1;
         let mut effects = Vec::new();
+        hand.now.0 += 1;
         for id in due {
             effects.extend(hand.after(0, Event::TimerFired(id)));
         }
