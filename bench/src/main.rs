@@ -1,5 +1,6 @@
 //! `bench`: load, suite, worker.
 
+use std::future::Future;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,14 +14,18 @@ use bench::suite::{self, StoreKind};
 use bench::{load, worker};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use proto::executor::v1::Mode;
+use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Bytes that an input may have: the quota of Step Functions, which the node enforces.
+const PAYLOAD_BYTES_MAX: i64 = 262_144;
+
 /// Honest figures for Myriad: an open-loop load generator, and a suite that starts everything it measures.
 ///
 /// Exit status: 0 good, 1 a run had errors or fell short of its offered rate, 2 wrong usage, 3 a run is void or could
-/// not begin.
+/// not begin, 130 and 143 the suite was stopped by SIGINT or SIGTERM.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 110)]
 struct Cli {
@@ -44,7 +49,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Common {
-    /// Executions a second, fixed in advance [default: the profile's floor in DESIGN]
+    /// Executions a second, fixed in advance [default: 115741; map-100 5000; three-tasks 30000, with standard 20000]
     #[arg(long, conflicts_with = "max")]
     rate: Option<u64>,
     /// Closed loop: as fast as acknowledgements come back
@@ -57,8 +62,8 @@ struct Common {
     #[arg(long, value_enum, default_value_t = Kept::Express)]
     mode: Kept,
     /// Bytes of each input
-    #[arg(long, default_value_t = 200)]
-    payload: usize,
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(..=PAYLOAD_BYTES_MAX))]
+    payload: u32,
     /// How predictable the inputs are
     #[arg(long, value_enum, default_value_t = Entropy::Templated)]
     entropy: Entropy,
@@ -66,8 +71,8 @@ struct Common {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     machines: u16,
     /// With --max: executions on their way for each shard
-    #[arg(long, default_value_t = 32_768)]
-    window: usize,
+    #[arg(long, default_value_t = 32_768, value_parser = clap::value_parser!(u32).range(1..))]
+    window: u32,
     /// Write the figures here, one JSON object a line
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -103,12 +108,12 @@ struct Suite {
     #[arg(long, default_value = ".")]
     dir: PathBuf,
     /// Shards of the node [default: the node's own]
-    #[arg(long)]
-    shards: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=i64::from(suite::SHARDS_MAX)))]
+    shards: Option<u16>,
     /// Send the batches through the scheduler
     #[arg(long)]
     through_scheduler: bool,
-    /// Also append the figures to perf/baseline.jsonl
+    /// Also append the figures to perf/baseline.jsonl, if no run had errors or fell short
     #[arg(long)]
     record: bool,
     #[command(flatten)]
@@ -172,7 +177,7 @@ impl Common {
 async fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Load(load) => run_load(load).await,
-        Command::Suite(suite) => run_suite(suite).await,
+        Command::Suite(suite) => until_stopped(run_suite(suite)).await,
         Command::Worker(worker) => run_worker(worker).await,
     };
     outcome.unwrap_or_else(|error| {
@@ -181,22 +186,32 @@ async fn main() -> ExitCode {
     })
 }
 
-/// Errors, or less than 99 % of what was offered: the figure stands, and the run is no success.
+/// The figures stand, and a run with shortcomings is no success.
 fn verdict(reports: &[Report]) -> ExitCode {
-    let mut good = true;
-    for report in reports {
-        let short = report.acknowledged < (report.offered_per_s as f64 * report.duration_s * 0.99) as u64
-            || report.achieved_per_s < report.offered_per_s * 97 / 100;
-        if report.errors_total() > 0 {
-            eprintln!("bench: {}: {} starts were not acknowledged", report.profile, report.errors_total());
-            good = false;
-        }
-        if short {
-            eprintln!("bench: {}: fell short of the offered {}/s", report.profile, report.offered_per_s);
-            good = false;
-        }
+    let shortcomings: Vec<String> = reports.iter().flat_map(Report::shortcomings).collect();
+    for shortcoming in &shortcomings {
+        eprintln!("bench: {shortcoming}");
     }
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if shortcomings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs `work`; SIGINT and SIGTERM drop it, which stops its processes and removes its files, and give the exit code that
+/// a shell gives.
+async fn until_stopped(work: impl Future<Output = Result<ExitCode, Error>>) -> Result<ExitCode, Error> {
+    let watched =
+        |kind| signal(kind).map_err(|error| Error::Process(format!("signals cannot be watched: {error}")));
+    let mut interrupt = watched(SignalKind::interrupt())?;
+    let mut terminate = watched(SignalKind::terminate())?;
+    // Ctrl-C reaches the processes as well: what they then fail with comes second.
+    let stopped = tokio::select! {
+        biased;
+        _ = interrupt.recv() => SignalKind::interrupt(),
+        _ = terminate.recv() => SignalKind::terminate(),
+        outcome = work => return outcome,
+    };
+    let number = stopped.as_raw_value();
+    eprintln!("bench: stopped by signal {number}");
+    Ok(ExitCode::from(128 + u8::try_from(number).unwrap_or_default()))
 }
 
 async fn run_load(arguments: Load) -> Result<ExitCode, Error> {
@@ -209,10 +224,10 @@ async fn run_load(arguments: Load) -> Result<ExitCode, Error> {
         mode,
         rate: (!common.max).then(|| common.rate.unwrap_or_else(|| profile.floor_per_s(mode))),
         duration: common.duration,
-        payload_bytes: common.payload,
+        payload_bytes: common.payload as usize,
         entropy: common.entropy,
         machines: usize::from(common.machines),
-        window: common.window,
+        window: common.window as usize,
         seed: 0x5EED,
         progress: true,
     };
@@ -243,11 +258,11 @@ async fn run_suite(arguments: Suite) -> Result<ExitCode, Error> {
             Fsync::No => testkit::AppendFsync::No,
         },
         dir,
-        payload_bytes: common.payload,
+        payload_bytes: common.payload as usize,
         entropy: common.entropy,
         machines: usize::from(common.machines),
         shards,
-        window: common.window,
+        window: common.window as usize,
         through_scheduler,
         binaries: here.parent().map(PathBuf::from).unwrap_or_default(),
     };
@@ -255,10 +270,15 @@ async fn run_suite(arguments: Suite) -> Result<ExitCode, Error> {
     if let Some(path) = &common.json {
         suite::write_json(path, &reports, false)?;
     }
+    let verdict = verdict(&reports);
     if record {
-        suite::write_json(&PathBuf::from("perf/baseline.jsonl"), &reports, true)?;
+        if verdict == ExitCode::SUCCESS {
+            suite::write_json(&PathBuf::from("perf/baseline.jsonl"), &reports, true)?;
+        } else {
+            eprintln!("bench: nothing was recorded: a baseline has no errors and no shortfall");
+        }
     }
-    Ok(verdict(&reports))
+    Ok(verdict)
 }
 
 async fn run_worker(arguments: Worker) -> Result<ExitCode, Error> {
@@ -276,6 +296,18 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_run_are_refused_by_the_parser() {
+        let refused =
+            |arguments: &[&str]| Cli::try_parse_from([&["bench", "suite"], arguments].concat()).is_err();
+        for wrong in [["--payload", "262145"], ["--shards", "0"], ["--window", "0"], ["--shards", "38"]] {
+            assert!(refused(&wrong), "{wrong:?}");
+        }
+        for right in [["--payload", "262144"], ["--shards", "37"], ["--window", "1"]] {
+            assert!(!refused(&right), "{right:?}");
+        }
     }
 
     #[test]

@@ -102,6 +102,22 @@ impl Report {
         self.errors.values().sum()
     }
 
+    /// Why the run is no success: errors, less than 99 % of what was offered acknowledged, or less than 97 % of the rate.
+    #[must_use]
+    pub fn shortcomings(&self) -> Vec<String> {
+        let (profile, offered, errors) = (&self.profile, self.offered_per_s, self.errors_total());
+        let mut found = Vec::new();
+        if errors > 0 {
+            found.push(format!("{profile}: {errors} starts were not acknowledged"));
+        }
+        if self.acknowledged < (offered as f64 * self.duration_s * 0.99) as u64
+            || self.achieved_per_s < offered * 97 / 100
+        {
+            found.push(format!("{profile}: fell short of the offered {offered}/s"));
+        }
+        found
+    }
+
     /// For a terminal.
     #[must_use]
     pub fn table(&self) -> String {
@@ -181,6 +197,50 @@ mod tests {
             [1, 999, 1_000, 115_741, 1_157_407].map(thousands),
             ["1", "999", "1,000", "115,741", "1,157,407"]
         );
+    }
+
+    /// A run of 10 s at 1,000/s.
+    fn report(acknowledged: u64, achieved_per_s: u64, errors: &[(&str, u64)]) -> Report {
+        Report {
+            profile: "pass".to_owned(),
+            mode: "EXPRESS".to_owned(),
+            loop_kind: "open",
+            through_scheduler: false,
+            offered_per_s: 1_000,
+            achieved_per_s,
+            completed_per_s: 0,
+            duration_s: 10.0,
+            acknowledged,
+            completed: BTreeMap::new(),
+            errors: errors.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
+            ack_ms: Percentiles::default(),
+            completion_ms: Percentiles::default(),
+            payload_bytes: 200,
+            entropy: "templated".to_owned(),
+            machines: 1,
+            cpu_us_per_execution: BTreeMap::new(),
+            machine_cpu_ratio: 0.0,
+            store_bytes_per_execution: None,
+            store: "memory".to_owned(),
+            appendfsync: None,
+            verified: None,
+            disk: None,
+            machine: Machine::look(),
+        }
+    }
+
+    #[test]
+    fn errors_and_less_than_was_offered_are_shortcomings() {
+        assert!(report(9_950, 990, &[]).shortcomings().is_empty());
+        for (short, why) in [
+            (report(9_950, 990, &[("REFUSED", 3)]), "3 starts"),
+            (report(9_899, 990, &[]), "fell short"),
+            (report(9_950, 969, &[]), "fell short"),
+        ] {
+            let found = short.shortcomings();
+            assert!(found.len() == 1 && found[0].contains(why), "{found:?}");
+        }
+        assert!(Report { offered_per_s: 0, ..report(1, 1, &[]) }.shortcomings().is_empty(), "a closed loop");
     }
 
     #[test]

@@ -95,6 +95,21 @@ fn validate_reads_standard_input_and_says_by_its_exit_code_whether_all_is_well()
 }
 
 #[test]
+fn run_takes_the_flag_for_virtual_time_and_mocks_that_it_refuses_exit_with_2() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let write = |name: &str, content: &str| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, content).expect("written");
+        file.to_str().expect("text").to_owned()
+    };
+    let (machine, mocks) = (write("m.asl.json", PASS), write("mocks.json", r#"{"Q": [{"output": 1}]}"#));
+    assert_eq!(executor(&["run", &machine, "--virtual-time"], &[], "").status.code(), Some(0));
+    let refused = executor(&["run", &machine, "--mocks", &mocks], &[], "");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("Q: the machine has no such state"), "{}", text(&refused.stderr));
+}
+
+#[test]
 fn validate_names_a_file_that_cannot_be_read_and_goes_on_with_the_others() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), PASS).expect("written");

@@ -159,6 +159,30 @@ fn no_placeholder_stands_in_the_sources() {
     }
 }
 
+/// The files of a pattern with at most one `*`, which stands in the last name.
+fn matching(pattern: &str) -> usize {
+    let (folder, name) = pattern.rsplit_once('/').unwrap_or((".", pattern));
+    let Some((begin, end)) = name.split_once('*') else {
+        return usize::from(root().join(pattern).exists());
+    };
+    let entries = std::fs::read_dir(root().join(folder)).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with(begin) && name.ends_with(end)).count()
+}
+
+#[test]
+fn the_readmes_commands_name_files_that_a_clone_has() {
+    let text = std::fs::read_to_string(root().join("README.md")).expect("a README");
+    let commands = text.split("```").skip(1).step_by(2).flat_map(str::split_whitespace);
+    let files: Vec<&str> =
+        commands.filter(|word| word.contains('/') && !word.starts_with("target/")).collect();
+    assert!(files.iter().any(|file| file.contains('*')), "a pattern among {files:?}");
+    for file in files {
+        assert!(matching(file) > 0, "README.md tells to use {file}, which is not there");
+    }
+    assert_eq!(matching("machines/*.asl.json"), 0, "what is not there is not found");
+}
+
 #[test]
 fn files_that_the_documents_name_exist() {
     for document in [

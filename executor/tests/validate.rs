@@ -53,6 +53,16 @@ fn the_exit_code_is_that_of_the_worst_file_and_all_are_told() {
 }
 
 #[test]
+fn a_file_of_tcsl_is_read_as_such_beside_one_of_asl() {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../scheduler-stub/examples");
+    let [asl, tcsl] =
+        ["approval.asl.json", "video-caption.tcsl.json"].map(|name| format!("{examples}/{name}"));
+    let output = validate(&[&asl, &tcsl], "");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    assert_eq!(validate(&["--dialect", "asl", &tcsl], "").status.code(), Some(1), "what is said wins");
+}
+
+#[test]
 fn sarif_is_one_log_of_all_files_and_nothing_else() {
     let (good, bad) = (file(GOOD), file(BAD));
     let output = validate(&["--format", "sarif", &bad.1, &good.1, "--stdin-name", "in.json", "-"], WARNED);

@@ -17,7 +17,7 @@ use crate::payload::Entropy;
 use crate::profile::Profile;
 use crate::report::{Percentiles, Report};
 
-pub use processes::{Cluster, StoreKind};
+pub use processes::{Cluster, SHARDS_MAX, StoreKind};
 
 /// What the suite runs.
 #[derive(Debug, Clone)]
@@ -45,7 +45,7 @@ pub struct Settings {
     /// Machines mixed in each batch.
     pub machines: usize,
     /// Shards of the node; `None` leaves the node's default.
-    pub shards: Option<usize>,
+    pub shards: Option<u16>,
     /// Executions on their way in a closed loop, for each shard.
     pub window: usize,
     /// Whether batches go through the scheduler.

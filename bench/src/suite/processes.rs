@@ -19,6 +19,11 @@ use crate::profile::{ECHO_FUNCTION, ECHO_POOL, Profile};
 /// How long a process may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
+/// Ports of a run, one after the other: the node's two and one for each shard, then the scheduler's.
+const PORTS: u16 = 40;
+/// The most shards that a node of the suite may have.
+pub const SHARDS_MAX: u16 = PORTS - 3;
+
 /// Where executions are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum StoreKind {
@@ -77,7 +82,7 @@ impl Cluster {
             }
             StoreKind::File | StoreKind::Memory => None,
         };
-        let port = testkit::free_ports(40);
+        let port = testkit::free_ports(PORTS);
         let mut arguments = node_arguments(settings, port);
         match (&redis, settings.store) {
             (Some(redis), _) => arguments.extend(["--redis-url".to_owned(), redis.url()]),
@@ -205,6 +210,14 @@ fn start(settings: &Settings, name: &str, arguments: Vec<String>) -> Result<Proc
     Process::start(&ProcessOptions::new(name, program, arguments)).map_err(process)
 }
 
+/// What a process that has ended by itself said last; its log is read to the end first.
+fn ended(name: &str, gone: &mut Process) -> Error {
+    match gone.wait_exit(READY_WITHIN) {
+        Ok(exit) => Error::Process(format!("the {name} ended with {exit}:\n{}", gone.tail())),
+        Err(error) => process(error),
+    }
+}
+
 /// Until the node answers DescribeNode with its shards.
 async fn wait_until_serving(node: &mut Process, port: u16) -> Result<(), Error> {
     let deadline = std::time::Instant::now() + READY_WITHIN;
@@ -218,8 +231,8 @@ async fn wait_until_serving(node: &mut Process, port: u16) -> Result<(), Error> 
                 return Ok(());
             }
         }
-        if let Some(exit) = node.try_exit() {
-            return Err(Error::Process(format!("the node ended with {exit}:\n{}", node.tail())));
+        if node.try_exit().is_some() {
+            return Err(ended("node", node));
         }
         if std::time::Instant::now() > deadline {
             return Err(Error::Process(format!("the node was not ready in time:\n{}", node.tail())));
@@ -229,7 +242,7 @@ async fn wait_until_serving(node: &mut Process, port: u16) -> Result<(), Error> 
 }
 
 async fn start_scheduler(settings: &Settings, node_port: u16) -> Result<(Process, u16), Error> {
-    let port = node_port + 39;
+    let port = node_port + PORTS - 1;
     let address = format!("127.0.0.1:{port}");
     let node = format!("http://127.0.0.1:{node_port}");
     let arguments =
@@ -237,8 +250,8 @@ async fn start_scheduler(settings: &Settings, node_port: u16) -> Result<(Process
     let mut scheduler = start(settings, "scheduler-stub", arguments)?;
     let deadline = std::time::Instant::now() + READY_WITHIN;
     while connect(&address).await.is_err() {
-        if let Some(exit) = scheduler.try_exit() {
-            return Err(Error::Process(format!("the scheduler ended with {exit}:\n{}", scheduler.tail())));
+        if scheduler.try_exit().is_some() {
+            return Err(ended("scheduler", &mut scheduler));
         }
         if std::time::Instant::now() > deadline {
             return Err(Error::Process(format!(

@@ -23,8 +23,13 @@ impl From<DialectName> for Dialect {
     }
 }
 
+/// The dialect of a file: what is said, else what its name says.
+pub(super) fn of(said: Option<DialectName>, file: &Path) -> Dialect {
+    said.map_or_else(|| of_file(file), Dialect::from)
+}
+
 /// The dialect of a file where nothing is said: TCSL for names that end in `.tcsl.json`, else ASL.
-pub(super) fn of_file(file: &Path) -> Dialect {
+fn of_file(file: &Path) -> Dialect {
     if file.to_string_lossy().ends_with(".tcsl.json") { Dialect::Tcsl } else { Dialect::Asl }
 }
 

@@ -12,6 +12,7 @@ mod test_state;
 mod validate;
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -28,6 +29,24 @@ pub enum Exit {
     Usage = 2,
     /// The store, the network or the node itself failed; a drain was cut short.
     Internal = 3,
+}
+
+/// Why nothing was done.
+type Refusal = (Exit, String);
+
+/// Shows what a command found on standard output, or why it did nothing on standard error.
+fn show(outcome: Result<(String, Exit), Refusal>) -> Exit {
+    match outcome {
+        Ok((shown, exit)) => {
+            // Whoever reads may have seen enough.
+            let _ = io::stdout().lock().write_all(shown.as_bytes());
+            exit
+        }
+        Err((exit, message)) => {
+            let _ = writeln!(io::stderr().lock(), "{}", message.trim_end());
+            exit
+        }
+    }
 }
 
 const MANUAL: &str = "\
@@ -100,6 +119,17 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_line_of_a_manual_is_broken_where_the_terminal_is_unknown() {
+        let command = Cli::command();
+        let manual =
+            |command: &clap::Command| command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let manuals: Vec<String> = command.get_subcommands().chain([&command]).map(manual).collect();
+        for line in manuals.iter().flat_map(|manual| manual.lines()) {
+            assert!(line.chars().count() <= 100, "{line}");
+        }
     }
 
     #[test]

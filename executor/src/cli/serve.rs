@@ -13,26 +13,30 @@ use crate::store;
 
 const MANUAL: &str = "\
 WHERE SETTINGS COME FROM
-  Each setting is taken from its flag, else from its environment variable, else from the file of --config, else it has
-  its default. The file is TOML, with the flags' names as keys:
+  Each setting is taken from its flag, else from its environment variable, else from the file of
+  --config, else it has its default. The file is TOML, with the flags' names as keys:
 
     listen = \"127.0.0.1:7400\"
     store = \"redis\"
     redis-url = \"redis://127.0.0.1:6379\"
     bind = [\"arn:aws:lambda:*:function:ocr-*=ocr\"]
 
-  A key or a MYRIAD_ variable that is no setting is an error. --print-config prints the outcome as such a file.
+  A key or a MYRIAD_ variable that is no setting is an error. --print-config prints the outcome as
+  such a file.
 
 WHAT THE DEFAULTS PROMISE
   memory   nothing survives the process: for trying out
-  file     an acknowledged execution survives kill -9 and the loss of power; it lives on this machine's disk
-  redis    an acknowledged execution survives what Redis survives: with `appendfsync always` kill -9 of every process
-           and the loss of power. The node reads Redis' settings at start and says in its log which promise they keep
+  file     an acknowledged execution survives kill -9 and the loss of power; it lives on this
+           machine's disk
+  redis    an acknowledged execution survives what Redis survives: with `appendfsync always` kill
+           -9 of every process and the loss of power. The node reads Redis' settings at start and
+           says in its log which promise they keep
   Only loopback is listened on, unless --allow-plaintext is said.
 
 SIGNALS
-  SIGTERM, SIGINT  drain: health says NOT_SERVING, starts are refused, what is acknowledged is made durable, streams end;
-                   exit 0 within --drain-deadline, else 3 (nothing acknowledged is lost: it is recovered from the store)
+  SIGTERM, SIGINT  drain: health says NOT_SERVING, starts are refused, what is acknowledged is
+                   made durable, streams end; exit 0 within --drain-deadline, else 3 (nothing
+                   acknowledged is lost: it is recovered from the store)
   a second one     exit at once, 3
 
 EXAMPLES

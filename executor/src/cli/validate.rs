@@ -15,7 +15,7 @@ use asl::{Diagnostic, Program};
 use clap::{Args, ValueEnum};
 
 use super::Exit;
-use super::dialect::DialectName;
+use super::dialect::{self, DialectName};
 use crate::limits::DEFINITION_BYTES_MAX;
 
 const MANUAL: &str = "\
@@ -37,7 +37,8 @@ EXIT CODES
 EXAMPLES
   executor validate order.asl.json machines/*.asl.json
   executor validate --deny-warnings --type express checkout.asl.json
-  executor validate --dialect tcsl --format json caption.tcsl.json
+  executor validate --format json order.asl.json caption.tcsl.json
+  executor validate --dialect tcsl caption.json
   executor validate --format sarif machines/*.asl.json > asl.sarif
   executor validate --stdin-name order.asl.json - < order.asl.json
   executor validate --explain MISSING_END_STATE";
@@ -49,9 +50,9 @@ pub(super) struct ValidateOptions {
     /// Files with one definition each; - is standard input
     #[arg(value_name = "FILE", required_unless_present = "explain")]
     files: Vec<PathBuf>,
-    /// Language of the definitions
-    #[arg(long, value_name = "DIALECT", default_value = "asl", ignore_case = true)]
-    dialect: DialectName,
+    /// Language of the definitions [default: of each file: tcsl where it ends in .tcsl.json, else asl]
+    #[arg(long, value_name = "DIALECT", ignore_case = true)]
+    dialect: Option<DialectName>,
     /// Type of machine: EXPRESS allows less
     #[arg(long = "type", value_name = "TYPE", default_value = "standard", ignore_case = true)]
     machine: TypeName,
@@ -125,7 +126,7 @@ pub(super) fn run(options: &ValidateOptions) -> Exit {
     for file in &options.files {
         let name = if is_stdin(file) { options.stdin_name.clone() } else { file.display().to_string() };
         let outcome = match read(file) {
-            Ok(text) => check(text, options),
+            Ok(text) => check(text, &name, options),
             Err(problem) => {
                 eprintln!("error: {name}: {problem}");
                 Outcome::Unreadable(problem)
@@ -188,12 +189,13 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
     Ok(text)
 }
 
-fn check(text: Vec<u8>, options: &ValidateOptions) -> Outcome {
+fn check(text: Vec<u8>, name: &str, options: &ValidateOptions) -> Outcome {
+    let dialect = dialect::of(options.dialect, Path::new(name));
     let machine = match options.machine {
         TypeName::Standard => MachineType::Standard,
         TypeName::Express => MachineType::Express,
     };
-    let (valid, diagnostics) = match Program::compile_for(&text, options.dialect.into(), machine) {
+    let (valid, diagnostics) = match Program::compile_for(&text, dialect, machine) {
         Ok(compiled) => (true, compiled.warnings),
         Err(diagnostics) => (false, diagnostics),
     };

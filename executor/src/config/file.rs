@@ -47,7 +47,7 @@ pub(super) fn read(path: &Path) -> Result<Options, ConfigError> {
 }
 
 /// The known word that is nearest to `word`, if any is near enough to be meant.
-pub(super) fn suggest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn suggest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let nearest = known.iter().map(|candidate| (distance(word, candidate), *candidate)).min()?;
     (nearest.0 <= 2.max(word.chars().count() / 3)).then_some(nearest.1)
 }

@@ -5,7 +5,7 @@
 //! runs a node inside itself. What may fail: [`ConfigError`], which names the setting and says what would be
 //! right.
 
-mod file;
+pub(crate) mod file;
 mod options;
 pub mod units;
 

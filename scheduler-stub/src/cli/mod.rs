@@ -26,7 +26,8 @@ pub enum Exit {
 const MANUAL: &str = "\
 EXIT CODES
   0  done
-  1  refused (bad definition, unknown machine, …), or an execution that --wait waited for did not succeed
+  1  refused (bad definition, unknown machine, …), or an execution that --wait waited for did not
+     succeed
   2  the command line is wrong
   3  the network, the store or the scheduler failed
 
@@ -38,9 +39,9 @@ EXAMPLES
   scheduler-stub history EXECUTION
   scheduler-stub list orders --status failed
 
-Commands for people take MACHINE as an ARN, a QRN or a bare name, and EXECUTION as an id, an ARN or a QRN. They speak to
-the scheduler of --scheduler (environment: MYRIAD_SCHEDULER). Each command has its own manual: `scheduler-stub start
---help`.";
+Commands for people take MACHINE as an ARN, a QRN or a bare name, and EXECUTION as an id, an ARN
+or a QRN. They speak to the scheduler of --scheduler (environment: MYRIAD_SCHEDULER). Each command
+has its own manual: `scheduler-stub start --help`.";
 
 /// Schedules executions of state machines onto nodes: templates, placement, dispatch in batches.
 #[derive(Debug, Parser)]
@@ -141,6 +142,17 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn no_line_of_a_manual_is_broken_where_the_terminal_is_unknown() {
+        let command = Cli::command();
+        let manual =
+            |command: &clap::Command| command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let manuals: Vec<String> = command.get_subcommands().chain([&command]).map(manual).collect();
+        for line in manuals.iter().flat_map(|manual| manual.lines()) {
+            assert!(line.chars().count() <= 100, "{line}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_consistent_and_every_option_has_a_line_in_the_manual() {

@@ -14,12 +14,14 @@ use crate::server::{Scheduler, SchedulerConfig};
 
 const MANUAL: &str = "\
 NODES
-  A node is known to the scheduler when it reports (`executor serve --scheduler http://HOST:PORT`), or when it is named
-  here with --node. A node that is silent for 1.5 seconds takes no more starts until it speaks again.
+  A node is known to the scheduler when it reports (`executor serve --scheduler
+  http://HOST:PORT`), or when it is named here with --node. A node that is silent for 1.5 seconds
+  takes no more starts until it speaks again.
 
 STORE
-  Machines are kept in --store: memory (gone with the process), file (below --store-dir, which no node may use at the
-  same time), or redis (may be the same Redis as the nodes'). Executions are kept by the nodes, in their store.
+  Machines are kept in --store: memory (gone with the process), file (below --store-dir, which no
+  node may use at the same time), or redis (may be the same Redis as the nodes'). Executions are
+  kept by the nodes, in their store.
 
 SIGNALS
   SIGINT, SIGTERM: what was accepted is settled, then the process ends with 0.";

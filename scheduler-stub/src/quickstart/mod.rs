@@ -44,8 +44,9 @@ const WORKERS: usize = 2;
 
 const MANUAL: &str = "\
 WHAT IT DOES
-  Starts an embedded store, a node, a scheduler and a pool of workers in this process, all on loopback ports, creates
-  three example machines, runs executions of them, shows how they fared, and one of them event by event.
+  Starts an embedded store, a node, a scheduler and a pool of workers in this process, all on
+  loopback ports, creates three example machines, runs executions of them, shows how they fared,
+  and one of them event by event.
 
     order-pipeline  STANDARD  Task, Choice, Map with a Parallel inside, Retry, Catch
     approval        STANDARD  Wait and Choice in a loop with a limit
@@ -56,7 +57,7 @@ WHAT IT DOES
 EXAMPLES
   scheduler-stub quickstart
   scheduler-stub quickstart --serve              stays up, and says what to try
-  scheduler-stub quickstart --dir ./data --serve executions survive: start it again with the same directory";
+  scheduler-stub quickstart --dir ./data --serve executions survive to the next start there";
 
 /// The options of `scheduler-stub quickstart`.
 #[derive(Debug, Args)]

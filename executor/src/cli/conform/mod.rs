@@ -37,12 +37,14 @@ const START: Timestamp = Timestamp(1_704_067_200_000);
 
 const MANUAL: &str = "\
 INPUT
-  One case a line: {\"id\", \"kind\", \"definition\", \"input\", \"sm_type\", \"mocks\", ...}. Kinds: execution, sync_execution,
-  create, start, validate, variable_references, test_state. Time is virtual; services answer what `mocks` says, and the readers of
-  distributed Maps read the objects that `setup` has put.
+  One case a line: {\"id\", \"kind\", \"definition\", \"input\", \"sm_type\", \"mocks\", ...}. Kinds:
+  execution, sync_execution, create, start, validate, variable_references, test_state. Time is
+  virtual; services answer what `mocks` says, and the readers of distributed Maps read the objects
+  that `setup` has put.
 
 OUTPUT
-  One reply a line, with the case's id: the outcome and history, a rejection, diagnostics, or {\"unsupported\": why}.
+  One reply a line, with the case's id: the outcome and history, a rejection, diagnostics, or
+  {\"unsupported\": why}.
 
 EXAMPLE
   python3 conformance/check.py conformance/dev.jsonl -- executor conform";

@@ -6,7 +6,7 @@
 mod mocks;
 mod timeline;
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ use clap::Args;
 use mocks::Mocks;
 use timeline::Told;
 
-use super::Exit;
 use super::dialect::{self, DialectName};
+use super::{Exit, Refusal, show};
 use crate::limits;
 
 /// Bytes of one character in UTF-8.
@@ -28,20 +28,24 @@ const CHARACTER_BYTES_MAX: usize = 4;
 
 const MANUAL: &str = "\
 MOCKS
-  A JSON object: the name of a Task state to the answers that its attempts get, one after the other; the last one again and
-  again. Tasks without answers return their input.
+  A JSON object: the name of a Task state to the answers that its attempts get, one after the
+  other; the last one again and again. Tasks without answers return their input.
     {\"Pay\": [{\"error\": \"Busy\", \"cause\": \"try later\"}, {\"output\": {\"paid\": true}, \"seconds\": 2}],
      \"Ship\": [{\"hang\": true}]}
-  output: the result    error, cause: the failure    hang: no answer, so that timeouts pass    seconds: how long it takes
-  A distributed Map's reader takes its objects from the answers of the Map, one for each object or page of a listing:
+  output: the result    error, cause: the failure    hang: true, no answer, so that timeouts pass
+  seconds: how long it takes. An answer has one of output, failure, hang and file; each name is
+  that of a state, at any depth.
+  A distributed Map's reader takes its objects from the answers of the Map, one for each object or
+  page of a listing:
     {\"Each\": [{\"file\": \"items.csv\"}], \"List\": [{\"output\": {\"Contents\": [{\"Key\": \"a\"}]}}]}
-  file: the object, its name counts from the folder of the mocks    output: the object, a text as it is, all else as JSON
+  file: the object, its name counts from the folder of the mocks
+  output: the object, a text as it is, all else as JSON
   What its ResultWriter writes is dropped.
 
 OUTPUT
-  A line for each event: virtual time since the start, event id, type and what it tells; then the outcome. With --json the
-  history and the outcome as one JSON object. Of TCSL the history is ASW's (DescribeExecutionHistory), else it is that of
-  Step Functions (GetExecutionHistory).
+  A line for each event: virtual time since the start, event id, type and what it tells; then the
+  outcome. With --json the history and the outcome as one JSON object. Of TCSL the history is
+  ASW's (DescribeExecutionHistory), else it is that of Step Functions (GetExecutionHistory).
 
 EXIT CODES
   0  the execution succeeded    1  the definition is invalid, or the execution did not succeed
@@ -71,6 +75,9 @@ pub(super) struct RunOptions {
     /// The machine is of type EXPRESS
     #[arg(long)]
     express: bool,
+    /// Waits, retries and timeouts take no real time: they never do here, so that the flag changes nothing
+    #[arg(long)]
+    virtual_time: bool,
     /// When the execution starts, in virtual time
     #[arg(long, value_name = "TIMESTAMP", default_value = "2024-01-01T00:00:00Z")]
     start: String,
@@ -82,26 +89,13 @@ pub(super) struct RunOptions {
     json: bool,
 }
 
-/// Why nothing was run.
-pub(super) type Refusal = (Exit, String);
-
 /// Runs the execution and shows it.
 pub(super) fn run(options: &RunOptions) -> Exit {
-    match execute(options) {
-        Ok((shown, exit)) => {
-            // Whoever reads may have seen enough.
-            let _ = io::stdout().lock().write_all(shown.as_bytes());
-            exit
-        }
-        Err((exit, message)) => {
-            let _ = writeln!(io::stderr().lock(), "{}", message.trim_end());
-            exit
-        }
-    }
+    show(execute(options))
 }
 
 fn execute(options: &RunOptions) -> Result<(String, Exit), Refusal> {
-    let dialect = options.dialect.map_or_else(|| dialect::of_file(&options.file), Dialect::from);
+    let dialect = dialect::of(options.dialect, &options.file);
     let program = compile(options, dialect)?;
     let input = input(&options.input, dialect)?;
     let start = Timestamp::parse(&options.start)
@@ -109,7 +103,9 @@ fn execute(options: &RunOptions) -> Result<(String, Exit), Refusal> {
     let mut mocks = match &options.mocks {
         None => Mocks::default(),
         Some(file) => {
-            Mocks::parse(&read(file, limits::DEFINITION_BYTES_MAX)?, file.parent().unwrap_or(Path::new("")))
+            let folder = file.parent().unwrap_or(Path::new(""));
+            Mocks::parse(&read(file, limits::DEFINITION_BYTES_MAX)?, folder)
+                .and_then(|mocks| mocks.of_states(&program.root))
                 .map_err(|problem| (Exit::Usage, format!("error: {}: {problem}", file.display())))?
         }
     };
@@ -218,6 +214,7 @@ mod tests {
             mocks: Some(mocks),
             dialect: None,
             express: false,
+            virtual_time: false,
             start: "2024-01-01T00:00:00Z".into(),
             seed: 1,
             json,
@@ -351,6 +348,42 @@ mod tests {
         let (shown, exit) = in_files("{}", "{}", false);
         assert_eq!(exit, Exit::Finding);
         assert!(shown.contains("These fields are required"), "{shown}");
+    }
+
+    #[test]
+    fn mocks_that_would_be_passed_over_are_refused_with_state_and_entry() {
+        for (entry, part) in [
+            (r#"{"seconds": "5"}"#, "seconds is a number from 0 to 10^9, not \"5\""),
+            (r#"{"seconds": -1}"#, "not -1"),
+            (r#"{"hang": "yes"}"#, "hang is true or false, not \"yes\""),
+            (r#"{"error": 7}"#, "error is a text, not 7"),
+            (r#"{"cause": null}"#, "cause is a text, not null"),
+            (r#"{"file": []}"#, "file is a text, not []"),
+            (r#"{"outptu": 1}"#, "did you mean \"output\"?"),
+            (r#"{"output": 1, "error": "Busy"}"#, "output and error or cause do not go together"),
+            (r#"{"output": 1, "hang": true}"#, "output and hang do not"),
+            ("7", "an answer is an object"),
+        ] {
+            let (shown, exit) =
+                in_files(RETRIED, &format!(r#"{{"Pay": [{{"output": 1}}, {entry}]}}"#), false);
+            assert_eq!(exit, Exit::Usage, "{entry}: {shown}");
+            assert!(
+                shown.contains("mocks.json: Pay: answer 2: ") && shown.contains(part),
+                "{entry}: {shown}"
+            );
+        }
+    }
+
+    #[test]
+    fn mocks_of_states_that_the_machine_lacks_are_refused() {
+        let nested = r#"{"StartAt": "Both", "States": {"Both": {"Type": "Parallel", "End": true, "Branches": [
+            {"StartAt": "Each", "States": {"Each": {"Type": "Map", "ItemsPath": "$.items", "End": true,
+                "ItemProcessor": {"StartAt": "Ship", "States": {"Ship": {"Type": "Pass", "End": true}}}}}}]}}}"#;
+        let (shown, exit) = in_files(nested, r#"{"Shpi": [{"output": 1}]}"#, false);
+        assert_eq!(exit, Exit::Usage, "{shown}");
+        assert!(shown.contains(r#"Shpi: the machine has no such state; did you mean "Ship"?"#), "{shown}");
+        let known = r#"{"Ship": [{"output": 1}], "Each": [{"output": 1}], "Both": [{"output": 1}]}"#;
+        assert_ne!(in_files(nested, known, false).1, Exit::Usage, "names at any depth");
     }
 
     #[test]

@@ -5,7 +5,6 @@
 
 mod report;
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use asl::definition::{Style, render};
@@ -14,41 +13,46 @@ use asl::test_state::{
     TestState, test,
 };
 use asl::value::{JsonLimits, Map};
-use asl::{Dialect, Payload, Str, Timestamp, Value};
+use asl::{Payload, Str, Timestamp, Value};
 use clap::{Args, ValueEnum};
 
-use super::Exit;
 use super::dialect::{self, DialectName};
-use super::run::{Refusal, read};
+use super::run::read;
+use super::{Exit, Refusal, show};
 use crate::limits;
 
 const MANUAL: &str = "\
 WHAT IS TESTED
-  FILE holds one state, or a machine when --state names a state of it, at any depth. The state is evaluated as in an
-  execution; what its work gives is mocked, nothing is called and no time passes.
+  FILE holds one state, or a machine when --state names a state of it, at any depth. The state is
+  evaluated as in an execution; what its work gives is mocked, nothing is called and no time
+  passes.
 
 MOCK
-  One object, as TestState of Step Functions takes it; Task, Parallel and Map states need one, others take none.
+  One object, as TestState of Step Functions takes it; Task, Parallel and Map states need one,
+  others take none.
     --mock '{\"result\": {\"paid\": true}}'                        what the work gives
     --mock '{\"errorOutput\": {\"error\": \"Busy\", \"cause\": \"x\"}}'  how it fails: Retry and Catch apply
-  result: JSON, or a text that holds it; of Parallel an array with an item for each branch, of Map an array, with a
-  ResultWriter an object.
-  fieldValidationMode: what AWS's services give is compared with their published shapes. STRICT: required fields are there
-  and all conform (the default)    PRESENT: those that are there conform    NONE: any JSON
+  result: JSON, or a text that holds it; of Parallel an array with an item for each branch, of Map
+  an array, with a ResultWriter an object.
+  fieldValidationMode: what AWS's services give is compared with their published shapes. STRICT:
+  required fields are there and all conform (the default)    PRESENT: those that are there conform
+  NONE: any JSON
 
 WHAT HAS HAPPENED BEFORE
   --retrier-retry-count 2           the retrier that takes the error has retried twice
   --map-iteration-failure-count 3   three items of a Map have failed
   --map-item-reader-data @rows.csv  what a distributed Map's ItemReader reads
   --error-caused-by-state Pay       the state inside of the Parallel or Map state that fails
-  --context replaces the context object that is made; it needs a mock, and may hold Execution, State, StateMachine, Task.
+  --context replaces the context object that is made; it needs a mock, and may hold Execution,
+  State, StateMachine, Task.
 
 OUTPUT
-  human  the status, then the data after each field in the order in which they flow; a value that is as it was before says
-         so
-  json   {\"status\", \"output\", \"error\", \"cause\", \"nextState\", \"inspectionData\"}: as TestState answers, but with JSON in
-         place of texts that hold JSON
-  status: SUCCEEDED, FAILED, RETRIABLE (a retrier would try again), CAUGHT_ERROR (a catcher takes over)
+  human  the status, then the data after each field in the order in which they flow; a value that
+         is as it was before says so
+  json   {\"status\", \"output\", \"error\", \"cause\", \"nextState\", \"inspectionData\"}: as TestState
+         answers, but with JSON in place of texts that hold JSON
+  status: SUCCEEDED, FAILED, RETRIABLE (a retrier would try again), CAUGHT_ERROR (a catcher takes
+  over)
 
 EXIT CODES
   0  the state is left: SUCCEEDED or CAUGHT_ERROR
@@ -57,10 +61,14 @@ EXIT CODES
 
 EXAMPLES
   executor test-state pass.asl.json --input '{\"order\": 7}'
-  executor test-state order.asl.json --state Pay --input @order.json --mock '{\"result\": {\"paid\": true}}'
-  executor test-state order.asl.json --state Pay --mock @busy.json --retrier-retry-count 2 --format json
-  executor test-state order.asl.json --state Each --input '{\"rows\": [1, 2]}' --mock '{\"result\": [1, 4]}'
-  executor test-state order.asl.json --state Ship --variables '{\"carrier\": \"a\"}' --mock '{\"result\": {}}'";
+  executor test-state order.asl.json --state Pay \\
+    --input @order.json --mock '{\"result\": {\"paid\": true}}'
+  executor test-state order.asl.json --state Pay \\
+    --mock @busy.json --retrier-retry-count 2 --format json
+  executor test-state order.asl.json --state Each \\
+    --input '{\"rows\": [1, 2]}' --mock '{\"result\": [1, 4]}'
+  executor test-state order.asl.json --state Ship \\
+    --variables '{\"carrier\": \"a\"}' --mock '{\"result\": {}}'";
 
 /// The options of `executor test-state`.
 #[derive(Debug, Args)]
@@ -133,17 +141,7 @@ enum Format {
 
 /// Tests the state and shows how it went.
 pub(super) fn run(options: &TestStateOptions) -> Exit {
-    match execute(options) {
-        Ok((shown, exit)) => {
-            // Whoever reads may have seen enough.
-            let _ = io::stdout().lock().write_all(shown.as_bytes());
-            exit
-        }
-        Err((exit, message)) => {
-            let _ = writeln!(io::stderr().lock(), "{}", message.trim_end());
-            exit
-        }
-    }
+    show(execute(options))
 }
 
 fn execute(options: &TestStateOptions) -> Result<(String, Exit), Refusal> {
@@ -156,7 +154,7 @@ fn execute(options: &TestStateOptions) -> Result<(String, Exit), Refusal> {
     };
     let request = TestState {
         definition: &definition,
-        dialect: options.dialect.map_or_else(|| dialect::of_file(&options.file), Dialect::from),
+        dialect: dialect::of(options.dialect, &options.file),
         state_name: options.state.as_deref().map(Str::from),
         input: Payload::from_value(value("--input", &options.input)?),
         variables: json("--variables", &options.variables)?.map(variables).transpose()?,

@@ -20,7 +20,7 @@ fn options(arguments: &[&str]) -> ValidateOptions {
 }
 
 fn checked(text: &[u8]) -> Outcome {
-    check(text.to_vec(), &options(&["x"]))
+    check(text.to_vec(), "x", &options(&["x"]))
 }
 
 #[test]
@@ -113,12 +113,23 @@ fn warnings_are_denied_only_where_asked() {
 }
 
 #[test]
+fn each_files_name_says_its_dialect_where_nothing_else_does() {
+    // Types of states in small letters are TCSL's.
+    let tcsl = br#"{"StartAt":"P","States":{"P":{"Type":"succeed"}}}"#;
+    let exit = |name: &str, said: &[&str]| check(tcsl.to_vec(), name, &options(said)).exit(false);
+    let both = ["a.tcsl.json", "a.asl.json"];
+    assert_eq!(both.map(|name| exit(name, &both)), [Exit::Ok, Exit::Finding]);
+    let asl = ["--dialect", "asl", "a.tcsl.json"];
+    assert_eq!(both.map(|name| exit(name, &asl)), [Exit::Finding; 2], "what is said wins");
+}
+
+#[test]
 fn the_type_and_the_dialect_are_read_in_any_case() {
     let text = br#"{"StartAt":"T","States":{"T":{"Type":"Task","End":true,"Resource":"arn:aws:states:::sqs:sendMessage.waitForTaskToken"}}}"#;
-    assert_eq!(check(text.to_vec(), &options(&["--type", "STANDARD", "x"])).exit(false), Exit::Ok);
-    assert_eq!(check(text.to_vec(), &options(&["--type", "EXPRESS", "x"])).exit(false), Exit::Finding);
+    assert_eq!(check(text.to_vec(), "x", &options(&["--type", "STANDARD", "x"])).exit(false), Exit::Ok);
+    assert_eq!(check(text.to_vec(), "x", &options(&["--type", "EXPRESS", "x"])).exit(false), Exit::Finding);
     let spelt = br#"{"StartAt":"P","States":{"P":{"Type":"succeed"}}}"#;
-    assert_eq!(check(spelt.to_vec(), &options(&["--dialect", "TCSL", "x"])).exit(false), Exit::Ok);
+    assert_eq!(check(spelt.to_vec(), "x", &options(&["--dialect", "TCSL", "x"])).exit(false), Exit::Ok);
     assert_eq!(checked(spelt).exit(false), Exit::Finding);
 }
 
