@@ -5,6 +5,7 @@ use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::sync::Arc;
 
+use super::budget::RUN_FUEL;
 use super::effect::EffectId;
 use super::failure::draw;
 use crate::map::Child;
@@ -127,6 +128,8 @@ pub(super) struct Context<'a> {
     pub now: Timestamp,
     /// Draws of the execution so far.
     pub draws: &'a Cell<u64>,
+    /// Units of work of this run so far.
+    pub spent: &'a Cell<u64>,
     /// What `$name` means.
     pub variables: Option<Arc<Variables>>,
     pub built: OnceCell<Value>,
@@ -145,6 +148,14 @@ impl ContextSource for Context<'_> {
         let number = self.draws.get();
         self.draws.set(number + 1);
         draw(self.facts.start.seed.rotate_left(32), number)
+    }
+
+    fn spend(&self, units: u64) {
+        self.spent.set(self.spent.get().saturating_add(units));
+    }
+
+    fn fuel(&self) -> u64 {
+        RUN_FUEL.saturating_sub(self.spent.get())
     }
 }
 

@@ -247,7 +247,7 @@ impl<'a, O: Observer> Run<'a, O> {
         for child in children {
             let thread = self.threads.at(child);
             let Thread { parent, branch, previous, silent, .. } = *thread;
-            let idle = matches!(thread.work, Work::Ready);
+            let idle = matches!(thread.work, Work::Ready | Work::Yielding(_));
             if matches!(&thread.work, Work::Joining(join) if join.run.is_some()) {
                 self.log.beside(previous, silent, EventKind::MapRunAborted);
             }
@@ -264,7 +264,8 @@ impl<'a, O: Observer> Run<'a, O> {
         for child in self.threads.below(slot) {
             let work = self.threads.remove(child);
             self.cancel(&work);
-            self.ready.retain(|ready| *ready != child);
         }
+        let threads = &*self.threads;
+        self.ready.retain(|ready| threads.get(*ready).is_some());
     }
 }

@@ -53,6 +53,8 @@ pub(super) struct MapRun {
     pub destination: Option<Destination>,
     /// The read or write that is under way.
     pub awaiting: Option<EffectId>,
+    /// The timer at which it goes on starting children.
+    pub resumes: Option<EffectId>,
     /// Whether it is the write: all children have ended.
     writing: bool,
 }
@@ -116,6 +118,7 @@ impl<'a, O: Observer> Run<'a, O> {
             results: Results::new(writer.map_or(Transformation::Compact, |writer| writer.transformation)),
             destination: None,
             awaiting: None,
+            resumes: None,
             writing: false,
         };
         // What is wrong with these fails the Map Run, which therefore begins before that is told.
@@ -174,6 +177,12 @@ impl<'a, O: Observer> Run<'a, O> {
 
     fn next_input(&mut self, slot: u32, run: &mut MapRun) -> Result<Input, EvalError> {
         loop {
+            if self.is_over_its_turn() {
+                if run.resumes.is_none() {
+                    run.resumes = Some(self.arm_next_turn(slot));
+                }
+                return Ok(Input::Awaited);
+            }
             let item = match run.source.advance()? {
                 Next::Item(item) => {
                     self.log.stage(&Stage::ItemRead(&item.value));
@@ -252,6 +261,7 @@ impl<'a, O: Observer> Run<'a, O> {
         child.silent = true;
         // Its own history begins with its start.
         child.previous = 1;
+        child.events = 1;
         run.results.begin();
         run.running.insert(number, Running { input, started_at, items });
         self.insert(child)
@@ -283,8 +293,11 @@ impl<'a, O: Observer> Run<'a, O> {
     /// All children are over: the results are the state's, or have to be written.
     fn map_run_ended(&mut self, slot: u32) -> Step {
         let Some(run) = self.map_run(slot) else { return Step::Idle };
+        let resumes = run.resumes.take();
         let results = std::mem::replace(&mut run.results, Results::new(Transformation::None));
-        if run.destination.is_none() {
+        let unwritten = run.destination.is_none();
+        self.effects.extend(resumes.map(Effect::CancelTimer));
+        if unwritten {
             return self.map_run_succeeded(slot, results.into_value());
         }
         let id = self.effect_id(slot);
@@ -329,6 +342,16 @@ impl<'a, O: Observer> Run<'a, O> {
         ]);
         let arn = Value::from(run.arn.clone());
         self.map_run_succeeded(slot, Value::object([("MapRunArn", arn), ("ResultWriterDetails", details)]))
+    }
+
+    /// Others had their turn: it goes on starting children.
+    pub(super) fn resume_run(&mut self, slot: u32, timer: EffectId) -> Step {
+        let Some(run) = self.map_run(slot).filter(|run| run.resumes == Some(timer)) else {
+            return Step::Idle;
+        };
+        run.resumes = None;
+        let step = self.pump(slot);
+        self.or_failed(slot, step)
     }
 
     /// A read or a write failed.

@@ -12,9 +12,10 @@
 //! Rooms: `context` (what `$$` says), `threads` (the tree), `run` (the loop, entering and leaving states), `flow` (data
 //! through a state), `assign` (variables), `dynamic` (fields that are evaluated), `leave` (from data to output), `work`
 //! (tasks and waits), `fork` (Parallel, and the join), `map` (Map), `map_run` and `map_fields` (distributed Map), `failure`
-//! (errors, Retry, Catch).
+//! (errors, Retry, Catch), `budget` (what a run may work).
 
 mod assign;
+mod budget;
 mod context;
 mod dynamic;
 mod effect;
@@ -66,6 +67,10 @@ struct Core {
     effects: u64,
     /// Random numbers drawn by evaluations so far.
     draws: Cell<u64>,
+    /// Units of work that this run's evaluations have taken.
+    spent: Cell<u64>,
+    /// The instant of this run, and the units of those before it at the same one.
+    turn: (Timestamp, u64),
     /// Whether the timer of the whole execution is armed.
     timed: bool,
     ended: bool,
@@ -100,8 +105,16 @@ impl Execution {
     #[inline]
     fn new(machine: &Arc<Machine>, start: StartContext, input: Payload, now: Timestamp) -> Self {
         let threads = Threads::with_root(machine.program.root.start, input.clone());
-        let core =
-            Core { threads, last_event: 0, effects: 0, draws: Cell::new(0), timed: false, ended: false };
+        let core = Core {
+            threads,
+            last_event: 0,
+            effects: 0,
+            draws: Cell::new(0),
+            spent: Cell::new(0),
+            turn: (now, 0),
+            timed: false,
+            ended: false,
+        };
         Self { machine: Arc::clone(machine), start, started_at: now, input, core }
     }
 

@@ -1,7 +1,9 @@
 //! One run of an execution: from an event until nothing more can happen without the outside world.
 //!
 //! Invariant: a run is a loop over [`Step`]s; no step calls another, so the stack does not grow with the number of states.
-//! Each state entered counts towards the history's bound, so a run ends.
+//! Each event counts towards the history's bound, whatever adds it, so a run ends: the one that would take the place of the
+//! last is not told, and the execution fails instead. The events of a distributed Map's child, which nobody is told, are
+//! counted on its first thread towards the same bound.
 
 use std::cell::{Cell, OnceCell};
 use std::cmp::Reverse;
@@ -11,10 +13,9 @@ use super::assign::Assigned;
 use super::context::{Context, Facts};
 use super::effect::{Effect, EffectId, Event, Outcome};
 use super::failure::Failure;
-use super::threads::{ROOT, Thread, Threads, Work};
+use super::threads::{ChildThread, ROOT, Thread, Threads, Work};
 use super::{Core, Machine, flow};
 use crate::history::{EventKind, Fault, Field, Note, Observer, Record, Stage, StateType};
-use crate::path::EvalError;
 use crate::program::{Kind, Next, Program, State};
 use crate::timestamp::Timestamp;
 use crate::value::{Map, Payload, Str};
@@ -35,6 +36,21 @@ pub(super) enum Step {
     Idle,
 }
 
+impl Step {
+    /// The thread that takes it.
+    #[inline]
+    fn slot(&self) -> Option<u32> {
+        match self {
+            Self::Enter(slot)
+            | Self::Begin(slot)
+            | Self::Exit(slot, ..)
+            | Self::Complete(slot, _)
+            | Self::Fail(slot, _) => Some(*slot),
+            Self::Idle => None,
+        }
+    }
+}
+
 /// A run.
 pub(super) struct Run<'a, O> {
     pub facts: Facts<'a>,
@@ -45,16 +61,26 @@ pub(super) struct Run<'a, O> {
     /// Effects numbered so far.
     pub numbered: &'a mut u64,
     draws: &'a Cell<u64>,
+    /// Units of work so far.
+    pub spent: &'a Cell<u64>,
+    /// Units of earlier runs at the same instant.
+    pub earlier: u64,
     /// Threads that are ready to enter their state.
     pub ready: VecDeque<u32>,
     timed: &'a mut bool,
-    ended: &'a mut bool,
+    pub ended: &'a mut bool,
 }
 
 /// Gives events their ids and shows them to the observer.
 pub(super) struct Log<'a, O> {
     observer: &'a mut O,
     last: &'a mut u32,
+    /// Events that the history may have.
+    most: u64,
+    /// Whether an event found no room: the execution has to fail.
+    pub full: bool,
+    /// Events of silent threads that are not counted towards their child yet.
+    silent: u32,
     now: Timestamp,
 }
 
@@ -64,6 +90,7 @@ impl<O: Observer> Log<'_, O> {
     pub fn advance(&mut self, previous: &mut u32, silent: bool, kind: EventKind<'_>) {
         if silent {
             *previous += 1;
+            self.silent += 1;
         } else {
             self.beside(*previous, false, kind);
             *previous = *self.last;
@@ -88,8 +115,25 @@ impl<O: Observer> Log<'_, O> {
     #[inline]
     pub fn beside(&mut self, previous: u32, silent: bool, kind: EventKind<'_>) {
         if silent {
+            self.silent += 1;
             return;
         }
+        if !self.has_room() {
+            self.full = true;
+            return;
+        }
+        self.tell(previous, kind);
+    }
+
+    /// Whether there is room for an event beside the last.
+    #[inline]
+    fn has_room(&self) -> bool {
+        u64::from(*self.last) + 1 < self.most
+    }
+
+    /// An event for which there is room; the execution's last has room kept.
+    #[inline]
+    fn tell(&mut self, previous: u32, kind: EventKind<'_>) {
         *self.last += 1;
         if O::ENABLED {
             let (id, previous) = (u64::from(*self.last), u64::from(previous));
@@ -115,16 +159,33 @@ impl<'a, O: Observer> Run<'a, O> {
         effects: &'a mut Vec<Effect>,
         observer: &'a mut O,
     ) -> Self {
-        let Core { threads, last_event, effects: numbered, draws, timed, ended } = core;
-        let log = Log { observer, last: last_event, now };
+        let Core { threads, last_event, effects: numbered, draws, spent, turn, timed, ended } = core;
+        let before = spent.replace(0);
+        *turn = if turn.0 == now { (now, turn.1.saturating_add(before)) } else { (now, 0) };
+        let earlier = turn.1;
+        let log =
+            Log { observer, last: last_event, most: machine.history_events_max, full: false, silent: 0, now };
         let program = &*machine.program;
-        Self { facts, program, threads, log, effects, numbered, draws, ready: VecDeque::new(), timed, ended }
+        Self {
+            facts,
+            program,
+            threads,
+            log,
+            effects,
+            numbered,
+            draws,
+            spent,
+            earlier,
+            ready: VecDeque::new(),
+            timed,
+            ended,
+        }
     }
 
     /// From the execution's start.
     pub fn begin(&mut self) {
         let Facts { machine, input, .. } = self.facts;
-        self.log.beside(0, false, EventKind::ExecutionStarted { input, role_arn: &machine.role_arn });
+        self.log.tell(0, EventKind::ExecutionStarted { input, role_arn: &machine.role_arn });
         self.drive(Step::Enter(ROOT));
         if !*self.ended {
             let seconds = self.timeout_seconds();
@@ -155,6 +216,11 @@ impl<'a, O: Observer> Run<'a, O> {
     pub fn drive(&mut self, first: Step) {
         let mut step = first;
         loop {
+            if let Some(outcome) = self.exhausted() {
+                self.finish(outcome);
+                return;
+            }
+            let child = step.slot().and_then(|slot| self.threads.child_around(slot));
             step = match step {
                 Step::Enter(slot) => self.enter(slot),
                 Step::Begin(slot) => self.begin_state(slot),
@@ -167,8 +233,26 @@ impl<'a, O: Observer> Run<'a, O> {
                     Some(slot) => Step::Enter(slot),
                     None => return,
                 },
+            };
+            if let Some(child) = child {
+                step = self.count(child, step);
             }
         }
+    }
+
+    /// Counts the events of a child execution, those of all its threads, and fails it where there are too many.
+    fn count(&mut self, child: ChildThread, step: Step) -> Step {
+        let events = std::mem::take(&mut self.log.silent);
+        let Some(total) = self.threads.count(child, events) else { return step };
+        if u64::from(total) < self.log.most {
+            return step;
+        }
+        let root = self.threads.at_mut(child.slot);
+        if !matches!(root.work, Work::Joining(_)) {
+            let work = std::mem::replace(&mut root.work, Work::Ready);
+            self.cancel(&work);
+        }
+        Step::Fail(child.slot, self.history_full())
     }
 
     /// The state that a thread is in.
@@ -194,6 +278,7 @@ impl<'a, O: Observer> Run<'a, O> {
             child: if thread.silent { self.child_around(thread) } else { None },
             now: self.now(),
             draws: self.draws,
+            spent: self.spent,
             variables: thread.variables.clone(),
             built: OnceCell::new(),
         }
@@ -241,14 +326,16 @@ impl<'a, O: Observer> Run<'a, O> {
     }
 
     fn enter(&mut self, slot: u32) -> Step {
+        if self.is_over_its_turn() {
+            return self.give_way(slot);
+        }
         let state = self.state(slot);
         let now = self.now();
         let Thread { input, previous, silent, entered_at, entered_event, entered_after, .. } =
             self.threads.at_mut(slot);
-        let counted = if *silent { *previous } else { *self.log.last };
-        // Room for what a state may add at once, and for the last event.
-        if u64::from(counted) + 2 > self.facts.machine.history_events_max {
-            return self.history_full(slot);
+        if !*silent && !self.log.has_room() {
+            self.log.full = true;
+            return Step::Idle;
         }
         *entered_after = *previous;
         self.log.advance(
@@ -322,8 +409,10 @@ impl<'a, O: Observer> Run<'a, O> {
         self.child_ended(slot, output)
     }
 
-    /// Ends the execution: cancels what it still wants, and says how it ended.
+    /// Ends the execution: cancels what it still wants, and says how it ended. It has failed where the history has no room
+    /// for how it came here.
     pub fn finish(&mut self, outcome: Outcome) -> Step {
+        let outcome = self.exhausted().unwrap_or(outcome);
         let previous = self.threads.at(ROOT).previous;
         let open: Vec<u32> = self.threads.taken().collect();
         if let Outcome::Failed { error, cause }
@@ -345,7 +434,7 @@ impl<'a, O: Observer> Run<'a, O> {
             Outcome::TimedOut { error, cause } => EventKind::ExecutionTimedOut(fault(error, cause)),
             Outcome::Aborted { error, cause } => EventKind::ExecutionAborted(fault(error, cause)),
         };
-        self.log.beside(previous, false, event);
+        self.log.tell(previous, event);
         self.effects.push(Effect::Finished(outcome));
         *self.ended = true;
         self.ready.clear();
@@ -359,10 +448,14 @@ impl<'a, O: Observer> Run<'a, O> {
                 self.effects.push(Effect::CancelTask(task.id));
                 self.cancel_timers(task);
             }
-            Work::Waiting(timer) | Work::Retrying(timer) => self.effects.push(Effect::CancelTimer(*timer)),
+            Work::Waiting(timer) | Work::Retrying(timer) | Work::Yielding(timer) => {
+                self.effects.push(Effect::CancelTimer(*timer))
+            }
             Work::Joining(join) => {
                 let awaited = join.run.as_ref().and_then(|run| run.awaiting);
                 self.effects.extend(awaited.map(Effect::CancelTask));
+                let resumes = join.run.as_ref().and_then(|run| run.resumes);
+                self.effects.extend(resumes.map(Effect::CancelTimer));
             }
             Work::Ready | Work::Free(_) => {}
         }
@@ -379,22 +472,6 @@ impl<'a, O: Observer> Run<'a, O> {
     fn timeout_seconds(&self) -> u64 {
         let longest = self.facts.machine.mode_timeout_seconds;
         self.program.timeout_seconds.map_or(longest, |seconds| seconds.min(longest))
-    }
-
-    fn history_full(&mut self, slot: u32) -> Step {
-        let bound = self.facts.machine.history_events_max;
-        let failure = Failure {
-            error: Some(Str::from(EvalError::RUNTIME)),
-            cause: Some(ecow::eco_format!(
-                "The execution reached the maximum number of history events ({bound})."
-            )),
-            heartbeat: false,
-        };
-        if self.threads.at(slot).silent {
-            return Step::Fail(slot, failure);
-        }
-        let Failure { error, cause, .. } = failure;
-        self.finish(Outcome::Failed { error, cause })
     }
 }
 

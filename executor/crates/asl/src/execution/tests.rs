@@ -1,7 +1,8 @@
 //! What an execution wants in which order, and what it does with events that come late, never or twice.
 //!
-//! Rooms: `retries` (delays and counters), `joins` (Parallel and Map), `replay` (the same events again).
+//! Rooms: `budget` (runs that evaluate much), `retries` (delays and counters), `joins` (Parallel and Map), `replay` (the same events again).
 
+mod budget;
 mod joins;
 mod replay;
 mod retries;
@@ -246,7 +247,52 @@ fn an_endless_loop_ends_at_the_history_s_bound() {
     let hand = Hand::start(&endless, "{}", 0);
     let told = "The execution reached the maximum number of history events (500).";
     assert_eq!(outcome(&hand.effects), Some(&failure("States.Runtime", Some(told))));
-    assert!(hand.history.events().len() <= 500);
+    assert_eq!(hand.history.events().len(), 500);
+    assert_eq!(hand.types().last(), Some(&"ExecutionFailed"));
+}
+
+#[test]
+fn retries_without_end_end_at_the_history_s_bound() {
+    let task = r#"{"Type": "Task", "Resource": "RESOURCE", "End": true,
+        "Retry": [{"ErrorEquals": ["States.ALL"], "MaxAttempts": 20000}]}"#;
+    let mut hand = Hand::start(&one_state(task), "{}", 0);
+    let mut attempts = 1;
+    while !hand.execution.is_finished() {
+        let effects = hand.after(0, failed(hand.tasks()[0], "E"));
+        if let [Effect::ArmTimer { id, at }] = effects[..] {
+            hand.after(at.0 - hand.now.0, Event::TimerFired(id));
+            attempts += 1;
+        }
+    }
+    let told = "The execution reached the maximum number of history events (500).";
+    assert_eq!(outcome(&hand.effects), Some(&failure("States.Runtime", Some(told))));
+    assert_eq!(hand.history.events().len(), 500);
+    assert_eq!(hand.types().last(), Some(&"ExecutionFailed"));
+    // Each attempt is scheduled, started and failed; two events come before the first.
+    assert_eq!(attempts, (500 - 2) / 3);
+}
+
+/// A Task state, so many Pass states, and a Succeed state.
+fn row(passes: usize) -> Arc<Machine> {
+    let pass = |index: usize| format!(r#""S{index}": {{"Type": "Pass", "Next": "S{}"}}"#, index + 1);
+    let passes: Vec<String> =
+        (1..=passes).map(pass).chain([format!(r#""S{}": {{"Type": "Succeed"}}"#, passes + 1)]).collect();
+    let task = r#""T": {"Type": "Task", "Resource": "RESOURCE", "Next": "S1"}"#;
+    machine(&format!(r#"{{"StartAt": "T", "States": {{{task}, {}}}}}"#, passes.join(", ")))
+}
+
+#[test]
+fn an_execution_succeeds_within_its_history_s_bound_alone() {
+    // Six events come before the first Pass state, each state has two, and then there is the last.
+    for (passes, events, succeeds) in [(245, 499, true), (246, 500, false), (247, 500, false)] {
+        let mut hand = Hand::start(&row(passes), "{}", 0);
+        let effects = hand.after(0, succeeded(hand.tasks()[0], "{}"));
+        assert_eq!(hand.history.events().len(), events, "{passes}");
+        let ends = effects.iter().filter(|effect| matches!(effect, Effect::Finished(_))).count();
+        assert_eq!(ends, 1, "{passes}");
+        let succeeded = matches!(outcome(&effects), Some(Outcome::Succeeded(_)));
+        assert_eq!(succeeded, succeeds, "{passes}");
+    }
 }
 
 #[test]
@@ -263,6 +309,52 @@ fn an_endless_loop_in_a_distributed_child_ends_too() {
     assert_eq!(error.as_deref(), Some("States.ExceedToleratedFailureThreshold"));
     let ends = ["MapStateEntered", "MapStateStarted", "MapRunStarted", "MapRunFailed", "MapStateFailed"];
     assert_eq!(hand.types()[1..6], ends);
+}
+
+/// A distributed Map of one item, whose failure it tolerates; its child is an inline Map with this processor.
+fn child_with_map(states: &str) -> Arc<Machine> {
+    machine(&format!(
+        r#"{{"StartAt": "M", "States": {{"M": {{"Type": "Map", "End": true, "ToleratedFailurePercentage": 100,
+            "ItemProcessor": {{"ProcessorConfig": {{"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}},
+                "StartAt": "I", "States": {{"I": {{"Type": "Map", "End": true, "ItemProcessor": {{
+                    "StartAt": "A", "States": {{{states}}}}}}}}}}}}}}}}}"#
+    ))
+}
+
+/// The output of an execution that succeeds, as text.
+fn output(effects: &[Effect]) -> String {
+    let Some(Outcome::Succeeded(output)) = outcome(effects) else { panic!("{:?}", effects.last()) };
+    output.value().to_json_string()
+}
+
+const CHILD_FULL: &str = "The execution reached the maximum number of history events (500).";
+
+#[test]
+fn the_events_of_all_threads_of_a_distributed_child_count_towards_its_bound() {
+    let machine = child_with_map(r#""A": {"Type": "Pass", "End": true}"#);
+    // The child's start, the Map's entry and start, and four events for each iteration; its end needs two and the last.
+    for (iterations, full) in [(123, false), (125, true)] {
+        let items = vec!["0"; iterations].join(",");
+        let hand = Hand::start(&machine, &format!("[[{items}]]"), 0);
+        let output = output(&hand.effects);
+        assert_eq!(output.contains(CHILD_FULL), full, "{iterations}: {output}");
+    }
+}
+
+#[test]
+fn maps_inside_of_maps_of_a_distributed_child_end_at_its_bound_with_all_they_want() {
+    let machine = child_with_map(
+        r#""A": {"Type": "Map", "ItemsPath": "$", "End": true, "ItemProcessor": {"StartAt": "T", "States": {
+            "T": {"Type": "Task", "Resource": "RESOURCE", "TimeoutSeconds": 9, "End": true}}}}"#,
+    );
+    let inner = format!("[{}]", vec!["0"; 2_000].join(","));
+    let hand = Hand::start(&machine, &format!("[[{inner},{inner},{inner},{inner}]]"), 0);
+    assert!(output(&hand.effects).contains(CHILD_FULL));
+    // Each iteration's first four events: its start, its task's entry, scheduling and start.
+    let scheduled = hand.tasks().len();
+    assert!(scheduled <= 500 / 4, "{scheduled} tasks");
+    let cancelled = |effect: &&Effect| matches!(effect, Effect::CancelTask(_));
+    assert_eq!(hand.effects.iter().filter(cancelled).count(), scheduled);
 }
 
 #[test]

@@ -17,6 +17,10 @@ use crate::variables::Variables;
 
 /// Slots have 24 bits of an effect's id; the rest counts.
 pub(super) const SLOT_BITS: u32 = 24;
+/// Threads alive in an execution at once: the 10,000 children of a distributed Map may each run an inline Map of 40
+/// iterations, and these take a few hundred bytes each.
+const THREADS_MAX: u32 = 500_000;
+const _: () = assert!(THREADS_MAX <= 1 << SLOT_BITS);
 /// The root's slot.
 pub(super) const ROOT: u32 = 0;
 /// No slot.
@@ -43,12 +47,22 @@ pub(super) struct Thread {
     pub parent: u32,
     /// Which branch or iteration of its parent it is.
     pub branch: u32,
+    /// Of the first thread of a child execution: the events that all its threads have had.
+    pub events: u32,
     /// The state that it is in.
     pub state: StateIndex,
     /// Inside a distributed Map: its events are not of this history.
     pub silent: bool,
     /// Whether its variables are a scope of its own; else they are those around it.
     pub scoped: bool,
+}
+
+/// The first thread of a distributed Map's child execution.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ChildThread {
+    pub slot: u32,
+    /// The child's number: a slot has other tenants later.
+    number: u32,
 }
 
 /// What a thread of control does.
@@ -62,6 +76,8 @@ pub(super) enum Work {
     Waiting(EffectId),
     /// Waits for the next attempt.
     Retrying(EffectId),
+    /// Enters its state when others had their turn.
+    Yielding(EffectId),
     /// A Parallel or Map state waits for its children.
     Joining(Box<Join>),
     /// Nobody's slot; the next free one.
@@ -157,7 +173,7 @@ impl Threads {
             *place = thread;
             return Some(slot);
         }
-        let slot = u32::try_from(self.slots.len()).ok().filter(|slot| *slot < 1 << SLOT_BITS)?;
+        let slot = u32::try_from(self.slots.len()).ok().filter(|slot| *slot < THREADS_MAX)?;
         self.slots.push(thread);
         Some(slot)
     }
@@ -173,6 +189,34 @@ impl Threads {
         let work = std::mem::replace(&mut thread.work, Work::Free(self.free));
         self.free = slot;
         work
+    }
+
+    /// The first thread of the innermost child execution that a thread belongs to.
+    #[inline]
+    pub fn child_around(&self, slot: u32) -> Option<ChildThread> {
+        let mut slot = slot;
+        let mut thread = self.get(slot).filter(|thread| thread.silent)?;
+        loop {
+            let parent = self.at(thread.parent);
+            if matches!(&parent.work, Work::Joining(join) if join.run.is_some()) {
+                return Some(ChildThread { slot, number: thread.branch });
+            }
+            if !parent.silent {
+                return None;
+            }
+            (slot, thread) = (thread.parent, parent);
+        }
+    }
+
+    /// Counts events of a child execution, and gives how many it has; `None` where it is over.
+    pub fn count(&mut self, child: ChildThread, events: u32) -> Option<u32> {
+        let thread = self.slots.get_mut(child.slot as usize)?;
+        let over = matches!(thread.work, Work::Free(_)) || !thread.silent || thread.branch != child.number;
+        if over {
+            return None;
+        }
+        thread.events = thread.events.saturating_add(events);
+        Some(thread.events)
     }
 
     /// The slots of all threads below this one, in ascending order.
@@ -224,6 +268,7 @@ impl Thread {
             previous: 0,
             parent,
             branch,
+            events: 0,
             state,
             silent: false,
             scoped: false,
@@ -234,6 +279,18 @@ impl Thread {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_execution_holds_a_bounded_number_of_threads_at_once() {
+        let mut threads = Threads::with_root(0, Payload::default());
+        let child = || Thread::new(0, Payload::default(), ROOT, 0);
+        for _ in 1..THREADS_MAX {
+            threads.insert(child()).expect("a slot");
+        }
+        assert_eq!(threads.insert(child()), None);
+        threads.remove(7);
+        assert_eq!(threads.insert(child()), Some(7));
+    }
 
     #[test]
     fn the_parts_of_an_idle_execution_stay_small() {

@@ -204,6 +204,11 @@ impl<'a, O: Observer> Run<'a, O> {
                 }
             }
             Work::Retrying(timer) if timer == id => Step::Begin(slot),
+            Work::Yielding(timer) if timer == id => {
+                self.threads.at_mut(slot).work = Work::Ready;
+                Step::Enter(slot)
+            }
+            Work::Joining(_) => self.resume_run(slot, id),
             Work::Task(task) if task.timeout == Some(id) => {
                 self.task_timed_out(slot, TaskWork { timeout: None, ..task }, false)
             }

@@ -82,10 +82,12 @@ impl Tree {
             max_sequence_length: Some(SEQUENCE_MAX),
         };
         let mut engine = Evaluator::with_options(context, options);
-        self.register(&mut engine, scope, &Fuel::of(fuel)).map_err(threw)?;
+        let fuel = Fuel::of(fuel);
+        self.register(&mut engine, scope, &fuel).map_err(threw)?;
         // There is no document.
-        let result = engine.evaluate(&self.metered.ast, &JValue::Undefined).map_err(threw)?;
-        convert::from_engine(&result)
+        let result = engine.evaluate(&self.metered.ast, &JValue::Undefined);
+        scope.context.spend(fuel.burnt());
+        convert::from_engine(&result.map_err(threw)?)
     }
 
     fn register(&self, engine: &mut Evaluator, scope: &Scope<'_>, fuel: &Fuel) -> Result<(), EvaluatorError> {

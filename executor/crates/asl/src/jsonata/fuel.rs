@@ -180,6 +180,11 @@ impl Fuel {
         self.0.burn(units)
     }
 
+    /// Units burnt so far.
+    pub(super) fn burnt(&self) -> u64 {
+        self.0.burnt.get()
+    }
+
     /// Lets an engine burn it.
     pub(super) fn register(&self, engine: &mut Evaluator) -> Result<(), EvaluatorError> {
         let gauge = Rc::clone(&self.0);

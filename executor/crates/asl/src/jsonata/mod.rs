@@ -103,7 +103,7 @@ impl Expression {
     /// `States.QueryEvaluationError` when it gives nothing, a function or a number that is not finite, when a function
     /// or an operator cannot take its arguments, or when it takes more than an evaluation may.
     pub fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, Failure> {
-        self.evaluate_within(FUEL, scope)
+        self.evaluate_within(FUEL.min(scope.context.fuel()), scope)
     }
 
     fn evaluate_within(&self, fuel: u64, scope: &Scope<'_>) -> Result<Value, Failure> {

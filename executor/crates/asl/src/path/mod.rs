@@ -64,6 +64,14 @@ pub trait ContextSource {
 
     /// Uniform in 64 bits, another one each time; the same in a replay. All randomness of evaluations comes from here.
     fn draw(&self) -> u64;
+
+    /// Counts units of work (a unit is about 100 ns) that an evaluation has done.
+    fn spend(&self, _units: u64) {}
+
+    /// Units of work that there are left.
+    fn fuel(&self) -> u64 {
+        u64::MAX
+    }
 }
 
 /// A value is its own context object, at the epoch, without luck; handy in tests.
@@ -80,6 +88,9 @@ impl ContextSource for Value {
         0
     }
 }
+
+/// Visits of a path that are a unit of work.
+const VISITS_PER_UNIT: usize = 4;
 
 /// Where a path starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,7 +182,10 @@ impl Path {
             Plan::Query(query) => {
                 let missing = || format!("No results for path: {}", self.normalised());
                 let root = self.root_value(scope).ok_or_else(|| PathError::Missing(missing()))?;
-                evaluate::evaluate(query, root, visits, &missing)
+                let before = *visits;
+                let found = evaluate::evaluate(query, root, visits, &missing);
+                scope.context.spend(((before - *visits) / VISITS_PER_UNIT) as u64);
+                found
             }
         }
     }
