@@ -37,7 +37,7 @@ fn input(profile: Profile, size: usize) -> Bytes {
 /// From the received bytes to the outcome, as a shard does it.
 fn run(machine: &Arc<Machine>, input: &Bytes, effects: &mut Vec<Effect>) -> usize {
     let payload = Payload::check(input.clone(), JsonLimits::PAYLOAD).expect("JSON");
-    let start = StartContext { key: [1, 2], name: None, seed: 3 };
+    let start = StartContext { key: [1, 2], seed: 3, ..StartContext::default() };
     effects.clear();
     let execution = Execution::start(machine, start, payload, Timestamp(0), effects, &mut NoObserver);
     assert!(execution.is_finished());

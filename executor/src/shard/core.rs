@@ -2,7 +2,7 @@
 //!
 //! Nothing here knows actix or waits: commands and answers of the store come in, calls of the store ([`Flight`]) go out,
 //! and [`Shard::next_alarm_us`] says when to wake it without either. The order within a wake-up is fixed: the store's
-//! answers (they free room), timers, commands, mailboxes, tasks to workers, flushes.
+//! answers (they free room), timers, commands, mailboxes, turns, tasks to workers, flushes.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -30,6 +30,7 @@ use super::slab::{Address, Slab};
 use super::start::Taken;
 use super::tasks::Tasks;
 use super::timers::{Wakeup, Wheel};
+use super::turns::Turns;
 use super::{Command, Reply, ShardConfig, ShardContext, ShardState};
 use crate::admission::Admission;
 use crate::clock::Clock;
@@ -86,6 +87,7 @@ pub(super) struct Shard {
     pub open: Slab<OpenExecution>,
     pub mail: MailRoom,
     pub runnable: VecDeque<Address>,
+    pub turns: Turns,
     pub timers: Wheel,
     pub bindings: Bindings,
     pub tasks: Tasks,
@@ -142,6 +144,7 @@ impl Shard {
             open: Slab::default(),
             mail: MailRoom::default(),
             runnable: VecDeque::new(),
+            turns: Turns::default(),
             timers: Wheel::new(now_us / 1_000),
             tasks: Tasks::new(bindings.pools().len()),
             bindings,
@@ -173,6 +176,7 @@ impl Shard {
         let begun_us = self.clock.now_us();
         self.now_us = begun_us;
         self.alarm_us = None;
+        self.turns.begin_round();
         if !std::mem::replace(&mut self.begun, true) {
             self.begin_recovery();
         }
@@ -186,6 +190,7 @@ impl Shard {
             self.now_us = self.clock.now_us();
         }
         self.run_mailboxes();
+        self.give_turns();
         self.tasks.dispatch(&self.metrics);
         self.flush_all();
         self.probe();

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use asl::history::{AswEvent, AswHistory, Collector, HistoryEvent, Observer};
-use asl::{Dialect, Effect, Payload};
+use asl::{Dialect, Effect, EffectId, Event, Payload};
 use ids::{ExecutionName, Mode};
 use journal::block::Journalled;
 use journal::index::Execution;
@@ -103,20 +103,20 @@ async fn derive(
     };
     if asw {
         let mut history = AswHistory::new(EVENTS_MAX);
-        replay(&machine, found, journal, &mut history, spelt)?;
+        replay(&machine, found, journal, &mut history, spelt).await?;
         let id = opened.id;
         let generated = id.to_string();
         let name = machine.name.execution(key.mode, opened.name.as_deref().unwrap_or(&generated), id);
         Ok(history.into_events().iter().map(|event| of_asw(event, &name)).collect())
     } else {
         let mut collector = Collector::new(EVENTS_MAX);
-        replay(&machine, found, journal, &mut collector, spelt)?;
+        replay(&machine, found, journal, &mut collector, spelt).await?;
         Ok(collector.into_events().into_iter().map(of_step_functions).collect())
     }
 }
 
 /// Tells an execution what it was told, while somebody looks.
-fn replay(
+async fn replay(
     machine: &machine::Machine,
     found: &Execution,
     journal: &[Journalled],
@@ -130,11 +130,20 @@ fn replay(
         name: opened.name.as_deref(),
         seed: opened.seed,
         start_time_ms: opened.start_time_ms,
+        waits: false,
     };
     let input = Payload::from_checked(opened.input.clone());
     let mut execution = machine.begin(&beginning, input, &mut effects, observer);
-    let waits = !matches!(effects.last(), Some(Effect::Finished(_)));
-    if key.mode == Mode::Express && waits {
+    let express = key.mode == Mode::Express;
+    while express && effects.contains(&Effect::Yield) {
+        // Its turns change nothing, so they are not kept; others have theirs here too.
+        tokio::task::yield_now().await;
+        effects.clear();
+        let (event, at) =
+            (Event::TimerFired(EffectId::NEXT_TURN), machine::timestamp_of_ms(opened.start_time_ms));
+        machine::handle(&mut execution, event, at, &mut effects, observer);
+    }
+    if express && !execution.is_finished() {
         let message = format!(
             "{spelt} is EXPRESS and waited for something outside: its outcomes are not kept, so its history \
              cannot be derived; run such machines as STANDARD to see their histories"
@@ -142,6 +151,9 @@ fn replay(
         return Err(Error::Conflict { code: "HistoryNotKept", message });
     }
     for told in journal {
+        if effects.contains(&Effect::Yield) {
+            tokio::task::yield_now().await;
+        }
         effects.clear();
         let at = machine::timestamp_of_ms(told.time_ms);
         machine::handle(&mut execution, event_of(told)?, at, &mut effects, observer);

@@ -90,6 +90,8 @@ pub struct Beginning<'a> {
     pub name: Option<&'a str>,
     pub seed: u64,
     pub start_time_ms: u64,
+    /// Whether others have their turn before it enters its first state.
+    pub waits: bool,
 }
 
 /// A Unix time as the language counts it.
@@ -174,6 +176,7 @@ impl Machine {
             key: key_of(beginning.id),
             name: beginning.name.map(Into::into),
             seed: beginning.seed,
+            waits: beginning.waits,
         };
         let now = timestamp_of_ms(beginning.start_time_ms);
         Execution::start(&self.core, start, input, now, effects, observer)

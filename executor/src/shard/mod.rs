@@ -32,6 +32,7 @@ mod start;
 mod step;
 mod tasks;
 mod timers;
+mod turns;
 mod validate;
 mod workers;
 

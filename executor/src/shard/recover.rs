@@ -260,7 +260,11 @@ fn settle(wanted: &mut Vec<Effect>, event: &Event) {
             wanted.retain(|effect| work_of(effect) != Some(*id));
         }
         Event::TimerFired(id) => {
-            wanted.retain(|effect| !matches!(effect, Effect::ArmTimer { id: known, .. } if known == id));
+            wanted.retain(|effect| match effect {
+                Effect::ArmTimer { id: known, .. } => known != id,
+                Effect::Yield => *id != EffectId::NEXT_TURN,
+                _ => true,
+            });
         }
         _ => {}
     }
@@ -290,7 +294,8 @@ fn gather(wanted: &mut Vec<Effect>, effects: &mut Vec<Effect>) {
                 wanted.retain(|known| !matches!(known, Effect::ArmTimer { id: known, .. } if known == id));
                 wanted.push(effect);
             }
-            Effect::ScheduleTask { .. }
+            Effect::Yield
+            | Effect::ScheduleTask { .. }
             | Effect::ReadItems { .. }
             | Effect::WriteResults { .. }
             | Effect::Finished(_) => wanted.push(effect),
@@ -410,10 +415,12 @@ impl Shard {
             .map_or_else(|| self.machines.add(key, Arc::clone(program), &self.metrics), Ok);
         let Ok(machine) = known else { return };
         let Opened { id, start_time_ms, seed, name, input, .. } = opened;
-        let beginning = Beginning { id, name: name.as_deref(), seed, start_time_ms };
+        let waits = self.has_to_wait(&machine);
+        let beginning = Beginning { id, name: name.as_deref(), seed, start_time_ms, waits };
         let (mut effects, mut wanted) = (std::mem::take(&mut self.effects), Vec::new());
         let payload = Payload::from_checked(input.clone());
         let mut execution = machine.begin(&beginning, payload, &mut effects, &mut asl::history::NoObserver);
+        self.turns.worked(execution.worked());
         gather(&mut wanted, &mut effects);
         for told in journal.iter().filter(|_| machine.is_standard()) {
             let Ok(event) = event_of(told) else { continue };

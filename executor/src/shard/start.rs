@@ -317,10 +317,7 @@ impl Shard {
         let named = name.filter(|_| machine.is_standard());
         if let Some(name) = named {
             let segment = machine.name.execution_segment();
-            // Whoever only the store knows has ended: what runs is in memory.
-            let stored = batch.taken.iter().find(|(asked, _)| *asked == at);
-            let stored = stored.map(|(_, holder)| Holder::ended(*holder));
-            let holder = self.names.holder(segment, name).or(stored).filter(|holder| holder.id != id);
+            let holder = self.holder(&batch.taken, at, segment, name).filter(|holder| holder.id != id);
             if holder.is_some() {
                 let exception = self.name_taken(holder, name, &wire.input[at]);
                 return except(&mut batch.exceptions, at as u32, exception);
@@ -328,8 +325,10 @@ impl Shard {
         }
         let seed = seed_for(id, wire.seed);
         let mut effects = std::mem::take(&mut self.effects);
-        let beginning = Beginning { id, name, seed, start_time_ms: wire.start_time_ms };
+        let waits = self.has_to_wait(machine);
+        let beginning = Beginning { id, name, seed, start_time_ms: wire.start_time_ms, waits };
         let execution = machine.begin(&beginning, input, &mut effects, &mut NoObserver);
+        self.turns.worked(execution.worked());
         self.metrics.steps.add(1);
         let log = &mut self.logs[batch.log];
         log.page.tally(machine, None, 1, received_us);
@@ -370,6 +369,12 @@ impl Shard {
             self.apply(address, &mut effects);
         }
         self.effects = effects;
+    }
+
+    /// Who has a name. Whoever only the store knows has ended: what runs is in memory.
+    fn holder(&self, taken: &[(usize, ExecutionId)], at: usize, segment: &str, name: &str) -> Option<Holder> {
+        let stored = taken.iter().find(|(asked, _)| *asked == at);
+        self.names.holder(segment, name).or(stored.map(|(_, holder)| Holder::ended(*holder)))
     }
 
     /// An execution that ended in its first step: one record, opened and closed.

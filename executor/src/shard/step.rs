@@ -60,6 +60,7 @@ impl Shard {
             }
             let Some(open) = self.open.get_mut(address) else { break };
             machine::handle_unobserved(&mut open.execution, event, now, &mut effects);
+            self.turns.worked(open.execution.worked());
             self.metrics.steps.add(1);
             self.apply(address, &mut effects);
         }
@@ -114,6 +115,7 @@ impl Shard {
                 Effect::WriteResults { id, resource, .. } => self.refuse_transfer(address, id, &resource),
                 Effect::CancelTask(id) => self.cancel(address, id, true),
                 Effect::ArmTimer { id, at } => self.arm(address, id, at),
+                Effect::Yield => self.turns.wait(address),
                 Effect::CancelTimer(id) => self.cancel(address, id, false),
                 Effect::Finished(outcome) => self.finish(address, outcome),
             }

@@ -6,7 +6,7 @@
 
 use std::cmp::Ordering;
 
-use crate::path::{EvalError, Path, ReferencePath, Scope};
+use crate::path::{EvalError, Path, ReferencePath, Scope, units_of};
 use crate::timestamp::ExactTimestamp;
 use crate::value::{Map, Str, Value};
 
@@ -171,6 +171,7 @@ fn with_value<T>(path: &Path, scope: &Scope<'_>, look: impl FnOnce(&Value) -> T)
 
 impl Test {
     fn holds(&self, value: &Value, scope: &Scope<'_>) -> Result<bool, EvalError> {
+        scope.context.spend(1 + units_of(value.as_str().map_or(0, str::len)));
         match self {
             Self::Compare(comparison, Operand::Constant(expected)) => {
                 Ok(expected.order_of(value).is_some_and(|order| comparison.holds(order)))

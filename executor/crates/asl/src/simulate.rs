@@ -153,6 +153,8 @@ impl Agenda {
 
     fn take_in<S: Services>(&mut self, effect: Effect, execution: &Execution, services: &mut S) {
         match effect {
+            // Nobody else wants a turn.
+            Effect::Yield => self.add(EffectId::NEXT_TURN, self.now, Event::TimerFired(EffectId::NEXT_TURN)),
             Effect::ArmTimer { id, at } => self.add(id, at, Event::TimerFired(id)),
             Effect::CancelTimer(id) | Effect::CancelTask(id) => {
                 for key in self.by_effect.remove(&id).unwrap_or_default() {

@@ -110,7 +110,10 @@ impl Template {
     /// `States.ParameterPathFailure` when a path gives no value, `States.IntrinsicFailure` when a function fails,
     /// `States.QueryEvaluationError` when a JSONata expression gives nothing.
     pub fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
-        self.root.evaluate(scope, &mut Work::default())
+        let mut work = Work::default();
+        let value = self.root.evaluate(scope, &mut work);
+        scope.context.spend(work.units());
+        value
     }
 }
 

@@ -220,7 +220,7 @@ fn execute(case: &Value, program: Arc<Program>) -> Map {
     let clock = clock.unwrap_or(START);
     let mut mocks = Mocks::new(case.get("mocks"), Objects::new(case.get("setup"), clock));
     let mut collector = Collector::new(usize::try_from(machine.history_events_max).unwrap_or(usize::MAX));
-    let start = StartContext { key: [0, 1], name: None, seed: 1 };
+    let start = StartContext { key: [0, 1], seed: 1, ..StartContext::default() };
     let Simulated { outcome, .. } = simulate(&machine, start, input, clock, &mut mocks, &mut collector);
     let mut reply = outcome_of(outcome);
     reply.insert("history", Value::array(collector.into_events().into_iter().map(event)));

@@ -7,6 +7,7 @@ mod rewriting;
 mod starting;
 mod stopping;
 mod tcsl;
+mod turns;
 mod working;
 
 use std::sync::Arc;

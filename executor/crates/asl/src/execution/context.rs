@@ -5,7 +5,7 @@ use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::sync::Arc;
 
-use super::budget::RUN_FUEL;
+use super::budget::Spent;
 use super::effect::EffectId;
 use super::failure::draw;
 use crate::map::Child;
@@ -52,6 +52,8 @@ pub struct StartContext {
     pub name: Option<Arc<str>>,
     /// All randomness of the execution is drawn from this.
     pub seed: u64,
+    /// Whether others have their turn before it enters its first state.
+    pub waits: bool,
 }
 
 /// Spells the names of a machine's executions. Most executions never look at their own, so they are made on demand.
@@ -128,8 +130,8 @@ pub(super) struct Context<'a> {
     pub now: Timestamp,
     /// Draws of the execution so far.
     pub draws: &'a Cell<u64>,
-    /// Units of work of this run so far.
-    pub spent: &'a Cell<u64>,
+    /// What this run has worked so far.
+    pub spent: &'a Spent,
     /// What `$name` means.
     pub variables: Option<Arc<Variables>>,
     pub built: OnceCell<Value>,
@@ -151,11 +153,11 @@ impl ContextSource for Context<'_> {
     }
 
     fn spend(&self, units: u64) {
-        self.spent.set(self.spent.get().saturating_add(units));
+        self.spent.spend(units);
     }
 
     fn fuel(&self) -> u64 {
-        RUN_FUEL.saturating_sub(self.spent.get())
+        self.spent.fuel()
     }
 }
 

@@ -14,6 +14,8 @@ pub struct EffectId(pub u64);
 impl EffectId {
     /// The timer of the whole execution.
     pub const EXECUTION_TIMER: Self = Self(0);
+    /// The next turn of the whole execution, see [`Effect::Yield`]. No thread of control has an effect of this number.
+    pub const NEXT_TURN: Self = Self(1);
 
     /// The `number`th effect of the execution (from 1), wanted by the thread of control in this slot.
     pub(super) fn new(number: u64, slot: u32) -> Self {
@@ -73,6 +75,9 @@ pub enum Effect {
         /// When.
         at: Timestamp,
     },
+    /// The execution has worked for so long that others should have their turn: answer with [`Event::TimerFired`] of
+    /// [`EffectId::NEXT_TURN`] when they had it. Other events may come before.
+    Yield,
     /// This timer is no longer wanted; a late [`Event::TimerFired`] for it does no harm.
     CancelTimer(EffectId),
     /// The execution has ended; always the last effect. Everything that it still wanted was cancelled before.

@@ -4,10 +4,11 @@
 //! Invariant: a state without any of these fields touches no tree. What may fail: a path that names nothing, a result
 //! that cannot be put where `ResultPath` says, data beyond the bound.
 
+use super::budget::Spent;
 use super::context::Context;
 use super::run::Log;
 use crate::history::{Field, Observer};
-use crate::path::{EvalError, Path};
+use crate::path::{EvalError, Path, units_of};
 use crate::program::{DataFlow, JsonPathFlow, JsonataFlow, ResultPath, Selection};
 use crate::value::{JsonLimits, LimitExceeded, Payload, Value};
 
@@ -65,7 +66,7 @@ pub(super) fn select(
         Selection::Path(path) => {
             let selected = Payload::from_value(at(path, value.value(), context)?);
             // A definite path gives a part of what is bounded already; any other may select the same part many times.
-            if path.is_definite() { Ok(selected) } else { bounded(selected, context.state) }
+            if path.is_definite() { Ok(selected) } else { bounded(selected, context.state, context.spent) }
         }
     }
 }
@@ -84,7 +85,7 @@ pub(super) fn effective<O: Observer>(
     log: &mut Log<'_, O>,
 ) -> Result<Payload, EvalError> {
     let input = effective_input(flow, raw, context, log)?;
-    if has_template(flow) { bounded(input, context.state) } else { Ok(input) }
+    if has_template(flow) { bounded(input, context.state, context.spent) } else { Ok(input) }
 }
 
 fn effective_input<O: Observer>(
@@ -187,9 +188,12 @@ pub(super) fn put(path: &ResultPath, raw: Payload, result: Payload) -> Result<Pa
 }
 
 /// Refuses data beyond the bound. `what` is the state or the task that gave it.
-pub(super) fn bounded(payload: Payload, what: &str) -> Result<Payload, EvalError> {
+pub(super) fn bounded(payload: Payload, what: &str, spent: &Spent) -> Result<Payload, EvalError> {
     let message = match payload.within(JsonLimits { bytes: PAYLOAD_BYTES_MAX, ..JsonLimits::PAYLOAD }) {
-        Ok(()) => return Ok(payload),
+        Ok(walked) => {
+            spent.spend(units_of(walked));
+            return Ok(payload);
+        }
         Err(LimitExceeded::Bytes(_)) => format!(
             "The state/task '{what}' returned a result with a size exceeding the maximum number of bytes service \
              limit."

@@ -47,7 +47,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let result = flow::result(flow, given, &context, &mut self.log).map_err(EvalError::uncaught)?;
         let assigned = self.assigned_uncaught(slot, state.assign.as_ref(), &result, &context)?;
         let output = flow::merge(flow, raw, result, &context, &mut self.log)?;
-        let output = flow::bounded(output, &state.name)?;
+        let output = flow::bounded(output, &state.name, self.spent)?;
         Ok(Step::Exit(slot, output, state.next, assigned))
     }
 
@@ -106,7 +106,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let thread = self.threads.at_mut(slot);
         thread.work = Work::Ready;
         if !O::INSPECTS && state.assign.is_none() && flow::result_replaces(&state.flow) {
-            return match flow::bounded(result, &state.name) {
+            return match flow::bounded(result, &state.name, self.spent) {
                 Ok(output) => Step::Exit(slot, output, state.next, None),
                 Err(error) => Step::Fail(slot, self.evaluation_failed(slot, error)),
             };
@@ -146,7 +146,7 @@ impl<'a, O: Observer> Run<'a, O> {
         };
         let result = flow::result(flow, result, &context, &mut self.log)?;
         let output = flow::merge(flow, raw, result, &context, &mut self.log)?;
-        let output = flow::bounded(output, &state.name)?;
+        let output = flow::bounded(output, &state.name, self.spent)?;
         Ok(Step::Exit(slot, output, state.next, assigned))
     }
 
@@ -175,7 +175,7 @@ impl<'a, O: Observer> Run<'a, O> {
         };
         // A cause may quote the state's input, which then holds itself.
         let output = flow::put(&catcher.result_path, raw, Payload::from_value(error_output))?;
-        let output = flow::bounded(output, &state.name)?;
+        let output = flow::bounded(output, &state.name, self.spent)?;
         Ok(Step::Exit(slot, output, next, assigned))
     }
 
@@ -196,7 +196,7 @@ impl<'a, O: Observer> Run<'a, O> {
             None => default.clone(),
             Some(output) => Payload::from_value(output.evaluate(scope)?),
         };
-        let output = flow::bounded(output, &self.state(slot).name)?;
+        let output = flow::bounded(output, &self.state(slot).name, self.spent)?;
         Ok(Step::Exit(slot, output, next, assigned))
     }
 

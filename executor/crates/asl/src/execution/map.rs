@@ -108,7 +108,8 @@ impl<'a, O: Observer> Run<'a, O> {
         let mut context = self.context(thread, state);
         context.item = Some(MapItem { index: u64::from(index), value: item, key: None, source: STATE_DATA });
         let input = selector.evaluate(&context.scope(&join.input))?;
-        flow::bounded(Payload::from_value(input), &state.name).map(|input| Some(input.into_value()))
+        flow::bounded(Payload::from_value(input), &state.name, self.spent)
+            .map(|input| Some(input.into_value()))
     }
 
     /// What the iterations would begin with.

@@ -53,8 +53,8 @@ pub(super) struct MapRun {
     pub destination: Option<Destination>,
     /// The read or write that is under way.
     pub awaiting: Option<EffectId>,
-    /// The timer at which it goes on starting children.
-    pub resumes: Option<EffectId>,
+    /// The turn in which it goes on starting children.
+    resumes: Option<EffectId>,
     /// Whether it is the write: all children have ended.
     writing: bool,
 }
@@ -179,7 +179,7 @@ impl<'a, O: Observer> Run<'a, O> {
         loop {
             if self.is_over_its_turn() {
                 if run.resumes.is_none() {
-                    run.resumes = Some(self.arm_next_turn(slot));
+                    run.resumes = Some(self.await_turn(slot));
                 }
                 return Ok(Input::Awaited);
             }
@@ -252,7 +252,7 @@ impl<'a, O: Observer> Run<'a, O> {
     ) -> Result<(), EvalError> {
         let state = self.state(slot);
         let Kind::Map(map) = &state.kind else { return Ok(()) };
-        let input = flow::bounded(Payload::from_value(input), &state.name)?;
+        let input = flow::bounded(Payload::from_value(input), &state.name, self.spent)?;
         let started_at = self.now();
         let Work::Joining(join) = &mut self.threads.at_mut(slot).work else { return Ok(()) };
         let number = join.next;
@@ -293,10 +293,8 @@ impl<'a, O: Observer> Run<'a, O> {
     /// All children are over: the results are the state's, or have to be written.
     fn map_run_ended(&mut self, slot: u32) -> Step {
         let Some(run) = self.map_run(slot) else { return Step::Idle };
-        let resumes = run.resumes.take();
         let results = std::mem::replace(&mut run.results, Results::new(Transformation::None));
         let unwritten = run.destination.is_none();
-        self.effects.extend(resumes.map(Effect::CancelTimer));
         if unwritten {
             return self.map_run_succeeded(slot, results.into_value());
         }
@@ -345,8 +343,9 @@ impl<'a, O: Observer> Run<'a, O> {
     }
 
     /// Others had their turn: it goes on starting children.
-    pub(super) fn resume_run(&mut self, slot: u32, timer: EffectId) -> Step {
-        let Some(run) = self.map_run(slot).filter(|run| run.resumes == Some(timer)) else {
+    pub(super) fn resume_run(&mut self, awaited: EffectId) -> Step {
+        let slot = awaited.slot();
+        let Some(run) = self.map_run(slot).filter(|run| run.resumes == Some(awaited)) else {
             return Step::Idle;
         };
         run.resumes = None;

@@ -36,6 +36,7 @@ mod work;
 use std::cell::Cell;
 use std::sync::Arc;
 
+use budget::{Spent, Turn};
 pub use context::{FixedNames, Machine, NameExecution, StartContext};
 pub use effect::{Effect, EffectId, Event, Outcome};
 pub(crate) use inspect::{Settled, Standing};
@@ -67,10 +68,9 @@ struct Core {
     effects: u64,
     /// Random numbers drawn by evaluations so far.
     draws: Cell<u64>,
-    /// Units of work that this run's evaluations have taken.
-    spent: Cell<u64>,
-    /// The instant of this run, and the units of those before it at the same one.
-    turn: (Timestamp, u64),
+    /// What this run has worked.
+    spent: Spent,
+    turn: Turn,
     /// Whether the timer of the whole execution is armed.
     timed: bool,
     ended: bool,
@@ -110,8 +110,8 @@ impl Execution {
             last_event: 0,
             effects: 0,
             draws: Cell::new(0),
-            spent: Cell::new(0),
-            turn: (now, 0),
+            spent: Spent::default(),
+            turn: Turn::default(),
             timed: false,
             ended: false,
         };
@@ -144,6 +144,11 @@ impl Execution {
     /// Whether it has ended.
     pub fn is_finished(&self) -> bool {
         self.core.ended
+    }
+
+    /// Units of work (a unit is about 100 ns) that handling its start or its last event took.
+    pub fn worked(&self) -> u64 {
+        self.core.spent.units()
     }
 
     /// How many events its history has so far.

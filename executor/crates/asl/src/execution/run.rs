@@ -10,6 +10,7 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use super::assign::Assigned;
+use super::budget::{Spent, Turn};
 use super::context::{Context, Facts};
 use super::effect::{Effect, EffectId, Event, Outcome};
 use super::failure::Failure;
@@ -61,10 +62,8 @@ pub(super) struct Run<'a, O> {
     /// Effects numbered so far.
     pub numbered: &'a mut u64,
     draws: &'a Cell<u64>,
-    /// Units of work so far.
-    pub spent: &'a Cell<u64>,
-    /// Units of earlier runs at the same instant.
-    pub earlier: u64,
+    pub spent: &'a Spent,
+    pub turn: &'a mut Turn,
     /// Threads that are ready to enter their state.
     pub ready: VecDeque<u32>,
     timed: &'a mut bool,
@@ -160,9 +159,7 @@ impl<'a, O: Observer> Run<'a, O> {
         observer: &'a mut O,
     ) -> Self {
         let Core { threads, last_event, effects: numbered, draws, spent, turn, timed, ended } = core;
-        let before = spent.replace(0);
-        *turn = if turn.0 == now { (now, turn.1.saturating_add(before)) } else { (now, 0) };
-        let earlier = turn.1;
+        turn.begin_run(spent);
         let log =
             Log { observer, last: last_event, most: machine.history_events_max, full: false, silent: 0, now };
         let program = &*machine.program;
@@ -175,7 +172,7 @@ impl<'a, O: Observer> Run<'a, O> {
             numbered,
             draws,
             spent,
-            earlier,
+            turn,
             ready: VecDeque::new(),
             timed,
             ended,
@@ -184,7 +181,10 @@ impl<'a, O: Observer> Run<'a, O> {
 
     /// From the execution's start.
     pub fn begin(&mut self) {
-        let Facts { machine, input, .. } = self.facts;
+        let Facts { machine, input, start, .. } = self.facts;
+        if start.waits {
+            self.end_turn();
+        }
         self.log.tell(0, EventKind::ExecutionStarted { input, role_arn: &machine.role_arn });
         self.drive(Step::Enter(ROOT));
         if !*self.ended {
@@ -199,6 +199,7 @@ impl<'a, O: Observer> Run<'a, O> {
     pub fn handle(&mut self, event: Event) {
         let step = match event {
             Event::TimerFired(EffectId::EXECUTION_TIMER) => self.execution_timer_fired(),
+            Event::TimerFired(EffectId::NEXT_TURN) => self.take_turn(),
             Event::TimerFired(id) => self.timer_fired(id),
             Event::TaskStarted(id) => self.task_started(id),
             Event::TaskSubmitted { id, output } => self.task_submitted(id, &output),
@@ -231,7 +232,10 @@ impl<'a, O: Observer> Run<'a, O> {
                 Step::Fail(slot, failure) => self.fail(slot, failure),
                 Step::Idle => match self.ready.pop_front() {
                     Some(slot) => Step::Enter(slot),
-                    None => return,
+                    None => match self.next_waiting() {
+                        Some(step) => step,
+                        None => return,
+                    },
                 },
             };
             if let Some(child) = child {
@@ -329,6 +333,7 @@ impl<'a, O: Observer> Run<'a, O> {
         if self.is_over_its_turn() {
             return self.give_way(slot);
         }
+        self.spent.spend(1);
         let state = self.state(slot);
         let now = self.now();
         let Thread { input, previous, silent, entered_at, entered_event, entered_after, .. } =
@@ -448,16 +453,12 @@ impl<'a, O: Observer> Run<'a, O> {
                 self.effects.push(Effect::CancelTask(task.id));
                 self.cancel_timers(task);
             }
-            Work::Waiting(timer) | Work::Retrying(timer) | Work::Yielding(timer) => {
-                self.effects.push(Effect::CancelTimer(*timer))
-            }
+            Work::Waiting(timer) | Work::Retrying(timer) => self.effects.push(Effect::CancelTimer(*timer)),
             Work::Joining(join) => {
                 let awaited = join.run.as_ref().and_then(|run| run.awaiting);
                 self.effects.extend(awaited.map(Effect::CancelTask));
-                let resumes = join.run.as_ref().and_then(|run| run.resumes);
-                self.effects.extend(resumes.map(Effect::CancelTimer));
             }
-            Work::Ready | Work::Free(_) => {}
+            Work::Ready | Work::Yielding(_) | Work::Free(_) => {}
         }
     }
 

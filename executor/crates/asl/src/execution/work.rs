@@ -143,7 +143,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let Some((slot, task, state)) = self.task(id) else { return Step::Idle };
         let resource = TaskResource::parse(&state.resource);
         let what = if resource.service.is_empty() { resource.call } else { resource.service };
-        let output = match flow::bounded(output, what) {
+        let output = match flow::bounded(output, what, self.spent) {
             Ok(output) => output,
             Err(EvalError { error, message, .. }) => {
                 return self.task_failed(id, Str::from(error), Str::from(message));
@@ -204,11 +204,6 @@ impl<'a, O: Observer> Run<'a, O> {
                 }
             }
             Work::Retrying(timer) if timer == id => Step::Begin(slot),
-            Work::Yielding(timer) if timer == id => {
-                self.threads.at_mut(slot).work = Work::Ready;
-                Step::Enter(slot)
-            }
-            Work::Joining(_) => self.resume_run(slot, id),
             Work::Task(task) if task.timeout == Some(id) => {
                 self.task_timed_out(slot, TaskWork { timeout: None, ..task }, false)
             }

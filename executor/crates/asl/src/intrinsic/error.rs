@@ -1,6 +1,6 @@
 //! What can go wrong with an intrinsic function, and the bound of its work.
 
-use crate::path::{EvalError, Path, PathError, Scope, VISITS_MAX};
+use crate::path::{EvalError, Path, PathError, Scope, VISITS_MAX, units_of};
 use crate::value::{JsonLimits, LimitExceeded, Value};
 
 /// A text is no call of an intrinsic function.
@@ -95,6 +95,11 @@ impl Work {
             self.matches = left.ok_or(PathError::TooManyMatches(MATCHES_MAX))?;
         }
         Ok(value)
+    }
+
+    /// Units of work that the functions have done; paths and expressions count theirs themselves.
+    pub(crate) fn units(&self) -> u64 {
+        units_of(WORK_MAX - self.left)
     }
 
     /// Whether another JSONata expression may be evaluated.

@@ -109,7 +109,10 @@ impl Intrinsic {
     /// `States.IntrinsicFailure` when a function cannot take what it is given; `States.ParameterPathFailure` when the
     /// path of an argument gives no value.
     pub fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
-        self.evaluate_within(scope, &mut Work::default())
+        let mut work = Work::default();
+        let value = self.evaluate_within(scope, &mut work);
+        scope.context.spend(work.units());
+        value
     }
 
     /// Calls the function as a part of a larger evaluation, whose bound it shares.

@@ -91,6 +91,14 @@ impl ContextSource for Value {
 
 /// Visits of a path that are a unit of work.
 const VISITS_PER_UNIT: usize = 4;
+/// Bytes of texts and trees, read or made, that are a unit of work.
+const BYTES_PER_UNIT: usize = 64;
+
+/// Units of work for so many bytes.
+#[inline]
+pub(crate) fn units_of(bytes: usize) -> u64 {
+    (bytes / BYTES_PER_UNIT) as u64
+}
 
 /// Where a path starts.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -81,15 +81,16 @@ impl Payload {
         }
     }
 
-    /// Whether the payload stays within these limits. Bytes were checked for depth when they came; a tree is walked.
+    /// Whether the payload stays within these limits. Bytes were checked for depth when they came; a tree is walked. Gives
+    /// the bytes that were walked.
     ///
     /// # Errors
     /// When a limit is exceeded.
-    pub fn within(&self, limits: JsonLimits) -> Result<(), LimitExceeded> {
+    pub fn within(&self, limits: JsonLimits) -> Result<usize, LimitExceeded> {
         match (self.bytes.get(), self.tree.get()) {
             (Some(bytes), _) if bytes.len() > limits.bytes => Err(LimitExceeded::Bytes(limits.bytes)),
-            (None, Some(tree)) => tree.measure(limits).map(|_| ()),
-            _ => Ok(()),
+            (None, Some(tree)) => tree.measure(limits).map(|measured| measured.bytes),
+            _ => Ok(0),
         }
     }
 

@@ -205,10 +205,10 @@ fn measuring_stops_at_the_limits() {
 fn a_payload_is_held_to_length_and_depth_as_bytes_and_as_a_tree() {
     let limits = JsonLimits { depth: 1, bytes: 4 };
     let tree = |text| Payload::from_value(value(text)).within(limits);
-    assert_eq!((tree("[42]"), tree("[421]")), (Ok(()), Err(LimitExceeded::Bytes(4))));
+    assert_eq!((tree("[42]"), tree("[421]")), (Ok(4), Err(LimitExceeded::Bytes(4))));
     assert_eq!(tree("[[]]"), Err(LimitExceeded::Depth(1)));
     let bytes = |text: &'static str| Payload::from_checked(text.into()).within(limits);
-    assert_eq!((bytes("[42]"), bytes("[421]")), (Ok(()), Err(LimitExceeded::Bytes(4))));
+    assert_eq!((bytes("[42]"), bytes("[421]")), (Ok(0), Err(LimitExceeded::Bytes(4))));
 }
 
 #[test]

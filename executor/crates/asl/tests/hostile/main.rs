@@ -37,7 +37,7 @@ impl Counted {
     fn payload(&mut self, payload: &Payload) {
         let limits = JsonLimits { bytes: 2 * JsonLimits::PAYLOAD_BYTES, depth: 2 * JsonLimits::DEPTH };
         match payload.within(limits) {
-            Ok(()) => self.longest = self.longest.max(payload.len()),
+            Ok(_) => self.longest = self.longest.max(payload.len()),
             Err(_) => self.beyond += 1,
         }
     }

@@ -113,6 +113,7 @@ impl Wanted {
     fn take_in(&mut self, play: &Play, case: &Case, limited: &HashMap<String, bool>, now: Timestamp) {
         for effect in &play.effects {
             match effect {
+                Effect::Yield => self.add(now, EffectId::NEXT_TURN, Event::TimerFired(EffectId::NEXT_TURN)),
                 Effect::ArmTimer { id, at } => self.add(*at, *id, Event::TimerFired(*id)),
                 Effect::CancelTimer(id) | Effect::CancelTask(id) => {
                     self.due.retain(|_, event| concerns(event) != Some(*id));

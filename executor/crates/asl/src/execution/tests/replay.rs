@@ -27,6 +27,7 @@ fn play(machine: &Arc<Machine>, choices: &[(u8, u8)]) -> (Vec<(i64, Event)>, Vec
                 Effect::ArmTimer { id, .. } => wanted.push((*id, false)),
                 Effect::CancelTask(id) => wanted.retain(|entry| *entry != (*id, true)),
                 Effect::CancelTimer(id) => wanted.retain(|entry| *entry != (*id, false)),
+                Effect::Yield => wanted.push((EffectId::NEXT_TURN, false)),
                 // Nothing reads or writes here.
                 Effect::ReadItems { .. } | Effect::WriteResults { .. } => {}
                 Effect::Finished(_) => return (events, effects),

@@ -1,0 +1,75 @@
+//! Turns: executions that work much wait here, so that the shard's thread has time for others.
+//!
+//! Purpose: an execution asks for its next turn by [`asl::Effect::Yield`], and gets it after those that asked before. In a
+//! round the shard gives turns for [`limits::TURNS_SLICE`], then none for as long as they took, during which the thread is
+//! there for starts, look-ups and answers. Starts that find so much worked already in the same round wait for a turn too.
+//! Invariants: who waits stands here once; none is forgotten. Nothing here fails.
+
+use std::collections::VecDeque;
+
+use asl::{EffectId, Event};
+
+use super::core::Shard;
+use super::machine::Machine;
+use super::slab::Address;
+use crate::limits;
+
+/// Who waits for a turn.
+#[derive(Debug, Default)]
+pub struct Turns {
+    waiting: VecDeque<Address>,
+    /// No turn is given before.
+    not_before_us: u64,
+    /// Units of work in this round.
+    worked: u64,
+}
+
+impl Turns {
+    /// A round of the shard begins.
+    pub fn begin_round(&mut self) {
+        self.worked = 0;
+    }
+
+    /// Counts work.
+    pub fn worked(&mut self, units: u64) {
+        self.worked += units;
+    }
+
+    /// An execution asks for its next turn.
+    pub fn wait(&mut self, address: Address) {
+        self.waiting.push_back(address);
+    }
+}
+
+impl Shard {
+    /// Whether an execution that begins now waits for a turn. A STANDARD one does not: its replay begins at once too.
+    pub(super) fn has_to_wait(&self, machine: &Machine) -> bool {
+        self.turns.worked > limits::ROUND_UNITS && !machine.is_standard()
+    }
+
+    /// Gives turns to those that wait, each one at most.
+    pub(super) fn give_turns(&mut self) {
+        if self.turns.waiting.is_empty() {
+            return;
+        }
+        let begun_us = self.clock.now_us();
+        if begun_us < self.turns.not_before_us {
+            return self.alarm_at(self.turns.not_before_us);
+        }
+        let mut took_us = 0;
+        for _ in 0..self.turns.waiting.len() {
+            let Some(address) = self.turns.waiting.pop_front() else { break };
+            self.deliver(address, Event::TimerFired(EffectId::NEXT_TURN));
+            self.run_mailboxes();
+            self.now_us = self.clock.now_us();
+            took_us = self.now_us.saturating_sub(begun_us);
+            if took_us >= limits::TURNS_SLICE.as_micros() as u64 {
+                break;
+            }
+        }
+        if !self.turns.waiting.is_empty() {
+            self.turns.not_before_us = self.now_us + took_us;
+            self.alarm_at(self.turns.not_before_us);
+        }
+    }
+}
