@@ -56,8 +56,7 @@ impl Definitions {
         definition: Bytes,
         dialect: Dialect,
     ) -> Result<DefinitionHash, Error> {
-        let compiled = Program::compile(&definition, dialect);
-        let program = compiled.map_err(|diagnostics| Error::InvalidDefinition { diagnostics })?.program;
+        let program = compile(definition.clone(), dialect).await?;
         if self.compiled(&program.hash, dialect).is_some() {
             return Ok(program.hash);
         }
@@ -80,8 +79,7 @@ impl Definitions {
             return Ok(Some(program));
         }
         let Some(definition) = store.get(key(&hash)).await? else { return Ok(None) };
-        let compiled = Program::compile(&definition, dialect);
-        let program = compiled.map_err(|diagnostics| Error::InvalidDefinition { diagnostics })?.program;
+        let program = compile(definition.clone(), dialect).await?;
         if program.hash != hash {
             let text = "a definition does not have the hash that it is kept under".to_owned();
             return Err(StoreError::Corrupt(text).into());
@@ -122,6 +120,21 @@ impl Definitions {
             programs.clear();
         }
         programs.insert((program.hash, program.dialect), Arc::clone(program));
+    }
+}
+
+/// Compiles beside the thread that asks: a large definition takes a tenth of a second, and a shard has better things to
+/// do.
+async fn compile(definition: Bytes, dialect: Dialect) -> Result<Arc<Program>, Error> {
+    let compiled = tokio::task::spawn_blocking(move || Program::compile(&definition, dialect)).await;
+    match compiled {
+        Ok(Ok(compiled)) => Ok(compiled.program),
+        Ok(Err(diagnostics)) => Err(Error::InvalidDefinition { diagnostics }),
+        Err(stopped) => match stopped.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime goes away.
+            Err(_) => Err(Error::ShardGone),
+        },
     }
 }
 
