@@ -57,6 +57,12 @@ impl Timestamp {
         self.plus_millis(seconds.saturating_mul(1_000))
     }
 
+    /// The beginning of its second.
+    #[must_use]
+    pub fn whole_second(self) -> Self {
+        Self(self.0.saturating_sub(self.0.rem_euclid(1_000)))
+    }
+
     /// Milliseconds since an earlier instant; negative when it is later.
     pub fn millis_since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)

@@ -35,12 +35,14 @@ impl Failure {
         self.error.as_deref().unwrap_or_default()
     }
 
-    /// What a catcher gets; `null` stands for a text that is not there.
+    /// What a catcher gets; `null` stands for a text that is not there, but a timeout has an empty cause.
     fn output(&self) -> Value {
-        Value::object([
-            ("Error", Value::from(self.error.clone())),
-            ("Cause", Value::from(self.cause.clone())),
-        ])
+        let cause = if self.name() == TIMEOUT {
+            Some(self.cause.clone().unwrap_or_default())
+        } else {
+            self.cause.clone()
+        };
+        Value::object([("Error", Value::from(self.error.clone())), ("Cause", Value::from(cause))])
     }
 }
 
