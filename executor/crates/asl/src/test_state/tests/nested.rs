@@ -130,3 +130,69 @@ fn a_state_is_found_at_any_depth_of_a_machine() {
     assert_eq!(named("Outer", fails("E")).unwrap().status, Status::Failed);
     assert!(named("Nobody", None).unwrap_err().message.contains("no state 'Nobody'"));
 }
+
+#[test]
+fn no_more_items_can_have_failed_than_a_map_has() {
+    let failed = |failures: u64| {
+        let configuration = Configuration {
+            map_item_reader_data: Some(r#"{"rows": [1, 2, 3]}"#.into()),
+            map_iteration_failure_count: Some(failures),
+            ..Configuration::default()
+        };
+        test(&TestState { mock: gives("[]"), configuration, ..request(DISTRIBUTED, "{}") })
+    };
+    assert_eq!(failed(3).unwrap().error.as_deref(), Some("States.ExceedToleratedFailureThreshold"));
+    let rejection = failed(4).unwrap_err();
+    assert_eq!(rejection.code, "ValidationException");
+    assert!(rejection.message.contains("4") && rejection.message.contains("3 items"), "{rejection}");
+}
+
+#[test]
+fn what_a_reader_would_read_may_stand_in_the_input_where_itemspath_finds_it() {
+    let definition = DISTRIBUTED.replace(r#""MaxConcurrency": 1"#, r#""ItemsPath": "$.orders""#);
+    let tested =
+        test(&TestState { mock: gives("[1]"), ..request(&definition, r#"{"orders": [7, 8]}"#) }).unwrap();
+    assert_eq!(told(&tested, "afterItemsPath"), json("[7, 8]"));
+    assert_eq!(told(&tested, "afterItemSelector"), json(r#"[{"n": 7}, {"n": 8}]"#));
+    let configuration =
+        Configuration { map_item_reader_data: Some(r#"{"rows": [1]}"#.into()), ..Configuration::default() };
+    let request =
+        TestState { mock: gives("[1]"), configuration, ..request(&definition, r#"{"orders": [7]}"#) };
+    let tested = test(&request).unwrap();
+    assert_eq!(
+        (told(&tested, "afterItemsPath"), told(&tested, "afterItemsPointer")),
+        (Value::Null, json("[1]"))
+    );
+}
+
+#[test]
+fn a_state_inside_of_a_map_sees_its_input_as_the_first_item() {
+    let machine = |config: &str, around: &str| {
+        let inner = r#"{"Type": "Pass", "Parameters": {"item.$": "$$.Map.Item"}, "End": true}"#;
+        let graph = match around {
+            "" => format!(r#""StartAt": "I", "States": {{"I": {inner}}}"#),
+            _ => format!(
+                r#""StartAt": "P", "States": {{"P": {{"Type": "Parallel", "End": true,
+                    "Branches": [{{"StartAt": "I", "States": {{"I": {inner}}}}}]}}}}"#
+            ),
+        };
+        format!(
+            r#"{{"StartAt": "M", "States": {{"M": {{"Type": "Map", "End": true,
+                "ItemProcessor": {{{config} {graph}}}}}}}}}"#
+        )
+    };
+    let tested = |machine: &str, mock| {
+        test(&TestState { state_name: Some("I".into()), mock, ..request(machine, r#"{"q": 1}"#) })
+    };
+    let inline = r#"{"item":{"Index":0,"Value":{"q":1}}}"#;
+    assert_eq!(output(&tested(&machine("", ""), None).unwrap()), inline);
+    assert_eq!(output(&tested(&machine("", "Parallel"), None).unwrap()), inline);
+    let distributed = r#""ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "EXPRESS"},"#;
+    assert_eq!(
+        output(&tested(&machine(distributed, ""), None).unwrap()),
+        r#"{"item":{"Index":0,"Value":{"q":1},"Source":"STATE_DATA"}}"#
+    );
+    let alone = r#"{"StartAt": "I", "States": {"I":
+        {"Type": "Pass", "Parameters": {"item.$": "$$.Map.Item"}, "End": true}}}"#;
+    assert_eq!(tested(alone, None).unwrap().status, Status::Failed);
+}
