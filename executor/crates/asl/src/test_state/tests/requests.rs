@@ -34,6 +34,18 @@ fn a_mock_says_one_thing_and_hides_no_secrets() {
 }
 
 #[test]
+fn a_mocked_result_has_a_bound_in_characters() {
+    let long = |characters: usize| gives(&format!("\"{}\"", "\u{5b57}".repeat(characters - 2)));
+    let definition =
+        r#"{"Type": "Task", "Resource": "arn:aws:lambda:us-east-1:123456789012:function:f", "End": true}"#;
+    let tested = |mock| test(&TestState { mock, ..request(definition, "{}") });
+    // Then the bound of all data, in bytes, is passed.
+    assert_eq!(tested(long(262_144)).unwrap().error.as_deref(), Some("States.DataLimitExceeded"));
+    let message = tested(long(262_145)).unwrap_err().message;
+    assert!(message.contains("at most 262144 characters"), "{message}");
+}
+
+#[test]
 fn a_mocked_result_conforms_to_its_service_as_closely_as_wanted() {
     let with = |result: &str, validation| {
         let mock = Mock { validation, ..gives(result).unwrap() };
