@@ -439,5 +439,9 @@ fn time(at: u64) -> Result<String, Undecided> {
     if hours > 23 {
         return Err(Undecided::Long);
     }
-    Ok(format!("2024-05-01T{hours:02}:{minutes:02}:{seconds:02}.{:03}Z", at % 1_000))
+    let fraction = match at % 1_000 {
+        0 => String::new(),
+        millis => format!(".{millis:03}"),
+    };
+    Ok(format!("2024-05-01T{hours:02}:{minutes:02}:{seconds:02}{fraction}Z"))
 }
