@@ -5,6 +5,7 @@
 //! they were asked for; the number of events is bounded. What may fail: nothing; an execution that waits for something
 //! that never comes has no outcome.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -215,7 +216,13 @@ impl Agenda {
         if *id == EffectId::EXECUTION_TIMER && !timeout_is_set && self.due.len() == 1 {
             return None;
         }
-        let (_, event) = self.due.remove(&(at, number))?;
+        let (id, event) = self.due.remove(&(at, number))?;
+        if let Entry::Occupied(mut entries) = self.by_effect.entry(id) {
+            entries.get_mut().retain(|entry| *entry != (at, number));
+            if entries.get().is_empty() {
+                entries.remove();
+            }
+        }
         self.now = self.now.max(at);
         Some(event)
     }

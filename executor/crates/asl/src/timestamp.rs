@@ -2,7 +2,8 @@
 //!
 //! The profile is that of ASL: a capital `T`, then a capital `Z` or a numeric offset. Fractions of up to nine
 //! digits are read; [`Timestamp`] keeps the milliseconds, [`ExactTimestamp`] everything, for comparisons.
-//! Written are always three digits of fraction and `Z`, as AWS writes them into the context object.
+//! Written are always three digits of fraction and `Z`; AWS leaves a fraction of zero out where an execution can see it
+//! ([`Timestamp::to_text`]).
 //!
 //! The conversion between days and dates is written out here: it is twenty lines, needs no allocation, and no
 //! time zone.
@@ -55,6 +56,23 @@ impl Timestamp {
     #[must_use]
     pub fn plus_seconds(self, seconds: u64) -> Self {
         self.plus_millis(seconds.saturating_mul(1_000))
+    }
+
+    /// The beginning of its second.
+    #[must_use]
+    pub fn whole_second(self) -> Self {
+        Self(self.0.saturating_sub(self.0.rem_euclid(1_000)))
+    }
+
+    /// As Step Functions writes it into the context object and into results: without a fraction that is zero.
+    #[must_use]
+    pub fn to_text(self) -> String {
+        let mut text = self.to_string();
+        if self == self.whole_second() {
+            text.truncate(text.len() - ".000Z".len());
+            text.push('Z');
+        }
+        text
     }
 
     /// Milliseconds since an earlier instant; negative when it is later.
@@ -177,6 +195,8 @@ mod tests {
         assert_eq!(Timestamp(1_736_937_001_500).to_string(), "2025-01-15T10:30:01.500Z");
         assert_eq!(Timestamp(-1).to_string(), "1969-12-31T23:59:59.999Z");
         assert_eq!(Timestamp(951_782_400_000).to_string(), "2000-02-29T00:00:00.000Z");
+        assert_eq!(Timestamp(951_782_400_000).to_text(), "2000-02-29T00:00:00Z");
+        assert_eq!(Timestamp(951_782_400_010).to_text(), "2000-02-29T00:00:00.010Z");
     }
 
     #[test]

@@ -214,5 +214,5 @@ impl Context<'_> {
 }
 
 fn time(at: Timestamp) -> Value {
-    Value::from(at.to_string())
+    Value::from(at.to_text())
 }

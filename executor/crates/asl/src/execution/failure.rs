@@ -35,12 +35,14 @@ impl Failure {
         self.error.as_deref().unwrap_or_default()
     }
 
-    /// What a catcher gets; `null` stands for a text that is not there.
+    /// What a catcher gets; `null` stands for a text that is not there, but a timeout has an empty cause.
     fn output(&self) -> Value {
-        Value::object([
-            ("Error", Value::from(self.error.clone())),
-            ("Cause", Value::from(self.cause.clone())),
-        ])
+        let cause = if self.name() == TIMEOUT {
+            Some(self.cause.clone().unwrap_or_default())
+        } else {
+            self.cause.clone()
+        };
+        Value::object([("Error", Value::from(self.error.clone())), ("Cause", Value::from(cause))])
     }
 }
 
@@ -244,7 +246,7 @@ impl<'a, O: Observer> Run<'a, O> {
     fn abort_children(&mut self, slot: u32, failure: &Failure) {
         let children = self.threads.below(slot);
         self.note_abandoned(&children, fault(&failure.error, &failure.cause));
-        for child in children {
+        for &child in &children {
             let thread = self.threads.at(child);
             let Thread { parent, branch, previous, silent, .. } = *thread;
             let idle = matches!(thread.work, Work::Ready | Work::Yielding(_));
@@ -261,7 +263,7 @@ impl<'a, O: Observer> Run<'a, O> {
                 self.log.beside(previous, silent, EventKind::MapIterationAborted(iteration));
             }
         }
-        for child in self.threads.below(slot) {
+        for child in children {
             let work = self.threads.remove(child);
             self.cancel(&work);
         }

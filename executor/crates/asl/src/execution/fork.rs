@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::context::Context;
 use super::flow;
 use super::run::{Run, Step};
 use super::threads::{Join, Thread, Work};
@@ -24,10 +25,7 @@ impl<'a, O: Observer> Run<'a, O> {
         state: &'a State,
         branches: &'a [Arc<Graph>],
     ) -> Result<Step, EvalError> {
-        let thread = self.threads.at(slot);
-        let context = self.context(thread, state);
-        let input = flow::effective(&state.flow, &thread.input, &context, &mut self.log)?;
-        self.note_input(slot, &input);
+        let (_, input) = self.effective_input(slot, state)?;
         // The join makes a tree of every output, so branches share one from the start.
         let input = input.into_value();
         let join = Join {
@@ -51,6 +49,19 @@ impl<'a, O: Observer> Run<'a, O> {
             self.adopt(slot, child)?;
         }
         Ok(if branches.is_empty() { self.joined(slot) } else { Step::Idle })
+    }
+
+    /// What the branches or iterations begin from, and what `$$` says to the state while it begins.
+    pub(super) fn effective_input(
+        &mut self,
+        slot: u32,
+        state: &'a State,
+    ) -> Result<(Context<'a>, Payload), EvalError> {
+        let thread = self.threads.at(slot);
+        let context = self.context(thread, state);
+        let input = flow::effective(&state.flow, &thread.input, &context, &mut self.log)?;
+        self.note_input(slot, &input);
+        Ok((context, input))
     }
 
     /// Takes a branch in, whose first event follows its parent's last.

@@ -12,7 +12,7 @@ use super::run::{Run, Step};
 use super::threads::Work;
 use crate::history::{Field, Observer};
 use crate::path::{EvalError, Scope};
-use crate::program::{Catcher, ChoiceRule, DataFlow, Guard, JsonPathFlow, Kind, Next, State};
+use crate::program::{Catcher, ChoiceRule, DataFlow, Guard, JsonPathFlow, Kind, Next, Selection, State};
 use crate::template::Template;
 use crate::value::{Payload, Value};
 
@@ -51,23 +51,44 @@ impl<'a, O: Observer> Run<'a, O> {
         Ok(Step::Exit(slot, output, state.next, assigned))
     }
 
-    /// Leaves a state that has no work: Wait and Succeed.
+    /// Goes through a state that has neither work nor anything to wait for: Succeed.
     pub fn through(&mut self, slot: u32, state: &State, next: Next) -> Result<Step, EvalError> {
+        let input = self.select_input(slot, state)?;
+        self.leave_without_work(slot, state, input, next)
+    }
+
+    /// Takes the raw input of a state that has no work, and applies its InputPath.
+    pub fn select_input(&mut self, slot: u32, state: &State) -> Result<Payload, EvalError> {
         let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
-        if !O::INSPECTS && state.assign.is_none() && flow::is_trivial(&state.flow) {
-            return Ok(Step::Exit(slot, raw, next, None));
+        let DataFlow::JsonPath(flow) = &state.flow else { return Ok(raw) };
+        if !O::INSPECTS && matches!(flow.input_path, Selection::Whole) {
+            return Ok(raw);
+        }
+        let input = flow::select(&flow.input_path, raw, &self.context(self.threads.at(slot), state))?;
+        self.log.data(Field::InputPath, &input);
+        self.note_input(slot, &input);
+        Ok(input)
+    }
+
+    /// Leaves a Wait or Succeed state, from its effective input.
+    pub fn leave_without_work(
+        &self,
+        slot: u32,
+        state: &State,
+        input: Payload,
+        next: Next,
+    ) -> Result<Step, EvalError> {
+        if state.assign.is_none() && flow::result_replaces(&state.flow) {
+            return Ok(Step::Exit(slot, input, next, None));
         }
         let context = self.context(self.threads.at(slot), state);
         match &state.flow {
             DataFlow::JsonPath(flow) => {
-                let input = flow::select(&flow.input_path, raw, &context)?;
-                self.log.data(Field::InputPath, &input);
-                self.note_input(slot, &input);
                 self.pass_on(slot, flow, state.assign.as_ref(), input, &context, next)
             }
             DataFlow::Jsonata(flow) => {
                 let fields = Fields { assign: state.assign.as_ref(), output: flow.output.as_ref() };
-                self.leave(slot, fields, &context.scope(raw.value()), &raw, next)
+                self.leave(slot, fields, &context.scope(input.value()), &input, next)
             }
         }
     }
@@ -75,27 +96,18 @@ impl<'a, O: Observer> Run<'a, O> {
     /// The first rule that holds decides what follows, what is assigned and what goes on.
     pub fn choose(&mut self, slot: u32, state: &'a State) -> Result<Step, EvalError> {
         let Kind::Choice { rules, default } = &state.kind else { return Ok(Step::Idle) };
-        let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
+        let input = self.select_input(slot, state)?;
         let context = self.context(self.threads.at(slot), state);
+        let scope = context.scope(input.value());
+        let rule = first(rules, &scope)?;
+        let next = rule.map(|rule| rule.next).or(*default).ok_or_else(no_choice_matched)?;
+        let next = Next::State(next);
+        let assign = rule.map_or(state.assign.as_ref(), |rule| rule.assign.as_ref());
         match &state.flow {
-            DataFlow::JsonPath(flow) => {
-                let input = flow::select(&flow.input_path, raw, &context)?;
-                self.log.data(Field::InputPath, &input);
-                self.note_input(slot, &input);
-                let rule = first(rules, &context.scope(input.value()))?;
-                let next = rule.map(|rule| rule.next).or(*default).ok_or_else(no_choice_matched)?;
-                let assign = rule.map_or(state.assign.as_ref(), |rule| rule.assign.as_ref());
-                self.pass_on(slot, flow, assign, input, &context, Next::State(next))
-            }
+            DataFlow::JsonPath(flow) => self.pass_on(slot, flow, assign, input, &context, next),
             DataFlow::Jsonata(flow) => {
-                let scope = context.scope(raw.value());
-                let rule = first(rules, &scope)?;
-                let next = rule.map(|rule| rule.next).or(*default).ok_or_else(no_choice_matched)?;
-                let fields = match rule {
-                    Some(rule) => Fields { assign: rule.assign.as_ref(), output: rule.output.as_ref() },
-                    None => Fields { assign: state.assign.as_ref(), output: flow.output.as_ref() },
-                };
-                self.leave(slot, fields, &scope, &raw, Next::State(next))
+                let output = rule.map_or(flow.output.as_ref(), |rule| rule.output.as_ref());
+                self.leave(slot, Fields { assign, output }, &scope, &input, next)
             }
         }
     }

@@ -27,10 +27,7 @@ impl<'a, O: Observer> Run<'a, O> {
         state: &'a State,
         map: &'a MapState,
     ) -> Result<Step, EvalError> {
-        let thread = self.threads.at(slot);
-        let context = self.context(thread, state);
-        let input = flow::effective(&state.flow, &thread.input, &context, &mut self.log)?;
-        self.note_input(slot, &input);
+        let (context, input) = self.effective_input(slot, state)?;
         let input = input.into_value();
         let reads = map.distributed.as_ref().is_some_and(|distributed| distributed.reader.is_some());
         let items = if reads { Value::Null } else { items(map, &input, &context)? };

@@ -74,31 +74,39 @@ impl<'a, O: Observer> Run<'a, O> {
         Ok(Step::Idle)
     }
 
+    /// All but what it passes on is evaluated before it waits: its effective input, and until when. Of an instant Step
+    /// Functions drops the milliseconds.
     pub(super) fn begin_wait(&mut self, slot: u32, state: &'a State, wait: &Wait) -> Result<Step, EvalError> {
+        let input = self.select_input(slot, state)?;
         let at = match wait {
             Wait::Seconds(Dynamic::Constant(seconds)) => self.now().plus_seconds(*seconds),
-            Wait::Until(Dynamic::Constant(at)) => *at,
-            evaluated => self.evaluate_wait(slot, state, evaluated)?,
+            Wait::Until(Dynamic::Constant(at)) => at.whole_second(),
+            evaluated => self.evaluate_wait(slot, state, evaluated, &input)?,
         };
         if at <= self.now() {
-            return self.through(slot, state, state.next);
+            return self.leave_without_work(slot, state, input, state.next);
         }
         let timer = self.arm(slot, at);
-        self.threads.at_mut(slot).work = Work::Waiting(timer);
+        let thread = self.threads.at_mut(slot);
+        thread.input = input;
+        thread.work = Work::Waiting(timer);
         Ok(Step::Idle)
     }
 
-    fn evaluate_wait(&self, slot: u32, state: &State, wait: &Wait) -> Result<Timestamp, EvalError> {
-        let thread = self.threads.at(slot);
-        let context = self.context(thread, state);
-        let input = match &state.flow {
-            DataFlow::JsonPath(flow) => flow::select(&flow.input_path, thread.input.clone(), &context)?,
-            DataFlow::Jsonata(_) => thread.input.clone(),
-        };
+    fn evaluate_wait(
+        &self,
+        slot: u32,
+        state: &State,
+        wait: &Wait,
+        input: &Payload,
+    ) -> Result<Timestamp, EvalError> {
+        let context = self.context(self.threads.at(slot), state);
         match wait {
-            Wait::Seconds(seconds) => dynamic::wait_seconds(seconds, &input, &context)
+            Wait::Seconds(seconds) => dynamic::wait_seconds(seconds, input, &context)
                 .map(|seconds| self.now().plus_seconds(seconds)),
-            Wait::Until(instant) => dynamic::wait_until(instant, &input, &context),
+            Wait::Until(instant) => {
+                dynamic::wait_until(instant, input, &context).map(Timestamp::whole_second)
+            }
         }
     }
 
@@ -197,8 +205,10 @@ impl<'a, O: Observer> Run<'a, O> {
         match thread.work {
             Work::Waiting(timer) if timer == id => {
                 let state = self.state(slot);
-                self.threads.at_mut(slot).work = Work::Ready;
-                match self.through(slot, state, state.next) {
+                let thread = self.threads.at_mut(slot);
+                thread.work = Work::Ready;
+                let input = std::mem::take(&mut thread.input);
+                match self.leave_without_work(slot, state, input, state.next) {
                     Ok(step) => step,
                     Err(error) => Step::Fail(slot, self.evaluation_failed(slot, error)),
                 }

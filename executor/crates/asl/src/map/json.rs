@@ -71,17 +71,17 @@ impl Members {
             Some(b'[') => false,
             _ => return Ok(false),
         };
-        let wanted: Option<usize> = token.parse().ok();
+        let wanted = index(token);
         self.at += 1;
         let mut found = None;
-        let mut index = 0;
+        let mut at = 0;
         while self.step() {
-            let named = if keyed { self.key()? == token } else { wanted == Some(index) };
+            let named = if keyed { self.key()? == token } else { wanted == Some(at) };
             if named {
                 found = Some(self.at);
             }
             self.skip_value();
-            index += 1;
+            at += 1;
         }
         self.at = found.unwrap_or(self.at);
         Ok(found.is_some())
@@ -139,6 +139,12 @@ impl Members {
     }
 }
 
+/// The index that a pointer's token spells: digits alone, and no zero before others.
+fn index(token: &str) -> Option<usize> {
+    let plain = token.bytes().all(|byte| byte.is_ascii_digit()) && (token == "0" || !token.starts_with('0'));
+    token.parse().ok().filter(|_| plain)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -179,6 +185,9 @@ mod tests {
         assert_eq!(items(text, Some("/a~1b/9")), Err(ReadError::NothingAtPointer("/a~1b/9".into())));
         assert_eq!(items(text, Some("/d/no/0/x")), Err(ReadError::NothingAtPointer("/d/no/0/x".into())));
         assert_eq!(items(text, Some("/a~1b/0")), Err(ReadError::NotIterable));
+        for spelt in ["/a~1b/01/c", "/a~1b/+1/c", "/a~1b//c", "/a~1b/-/c"] {
+            assert_eq!(items(text, Some(spelt)), Err(ReadError::NothingAtPointer(spelt.into())), "{spelt}");
+        }
     }
 
     #[test]

@@ -220,10 +220,10 @@ impl Child {
     }
 
     fn tell_end(&self, told: &mut Map, status: &str, at: Timestamp) {
-        told.insert("StartDate", Value::from(self.started_at.to_string()));
+        told.insert("StartDate", Value::from(self.started_at.to_text()));
         told.insert("StateMachineArn", Value::from(self.machine_arn.clone()));
         told.insert("Status", Value::from(status));
-        told.insert("StopDate", Value::from(at.to_string()));
+        told.insert("StopDate", Value::from(at.to_text()));
     }
 }
 
@@ -291,7 +291,7 @@ mod tests {
         assert_eq!((told("Status"), told("Name")), (Some("SUCCEEDED"), Some("child")));
         assert_eq!(
             (told("StartDate"), told("StopDate")),
-            (Some("1970-01-01T00:00:00.000Z"), Some("1970-01-01T00:00:01.000Z"))
+            (Some("1970-01-01T00:00:00Z"), Some("1970-01-01T00:00:01Z"))
         );
         assert_eq!(told("ExecutionArn"), Some("arn:child"));
     }

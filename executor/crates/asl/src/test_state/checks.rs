@@ -9,8 +9,10 @@ use crate::value::{JsonLimits, Payload, Str, Value};
 /// How the work of the state ends, if it has any: its result, or error name and cause.
 pub(super) type Work = Option<Result<Payload, (Str, Option<Str>)>>;
 
-/// The longest result of a mock.
-const RESULT: JsonLimits = JsonLimits { bytes: 262_144, ..JsonLimits::PAYLOAD };
+/// The longest result of a mock, and the longest data of a reader, in characters.
+const CHARS_MAX: usize = 262_144;
+/// As many characters, of four bytes each.
+const RESULT: JsonLimits = JsonLimits { bytes: 4 * CHARS_MAX, ..JsonLimits::PAYLOAD };
 
 /// Checks a request against the state that it tests, and gives what the mock says.
 pub(super) fn check(request: &TestState<'_>, state: &State) -> Result<Work, Rejection> {
@@ -54,16 +56,21 @@ fn without_mock(request: &TestState<'_>, state: &State) -> Result<(), Rejection>
 }
 
 fn configuration(request: &TestState<'_>, state: &State) -> Result<(), Rejection> {
-    let data = request.configuration.map_item_reader_data.as_ref();
-    if data.is_some_and(|data| data.chars().count() > RESULT.bytes) {
-        let message = format!("The reader data of a Map have at most {} characters", RESULT.bytes);
-        return Err(Rejection::validation(message));
+    if let Some(data) = &request.configuration.map_item_reader_data {
+        short_enough("The reader data of a Map have", data)?;
     }
     let Some(inner) = &request.configuration.error_caused_by_state else { return Ok(()) };
     if isolate::holds(state, inner) {
         return Ok(());
     }
     Err(Rejection::validation(format!("The state '{}' has no state '{inner}' inside", state.name)))
+}
+
+fn short_enough(what: &str, text: &str) -> Result<(), Rejection> {
+    match text.chars().nth(CHARS_MAX) {
+        None => Ok(()),
+        Some(_) => Err(Rejection::validation(format!("{what} at most {CHARS_MAX} characters"))),
+    }
 }
 
 /// What a mock says.
@@ -74,6 +81,7 @@ fn work(mock: &Mock, state: &State) -> Result<Result<Payload, (Str, Option<Str>)
         return Ok(Err((error, error_output.cause.clone())));
     }
     let text = mock.result.as_deref().unwrap_or_default();
+    short_enough("A mocked result has", text)?;
     let result = Value::parse(text.as_bytes(), RESULT)
         .map_err(|error| Rejection::validation(format!("Mocked result must be valid JSON: {error}")))?;
     match &state.kind {

@@ -74,6 +74,8 @@ fn refused(problem: &str) -> Rejection {
 pub(super) struct Names {
     pub identity: Identity,
     pub given: Option<Value>,
+    /// `$$.Map.Item` of a state inside of a Map, where no context object is given.
+    pub item: Option<Value>,
 }
 
 impl Names {
@@ -81,6 +83,21 @@ impl Names {
     pub fn arn(&self, kind: &str, name: &str) -> Str {
         let Identity { region, account, .. } = &self.identity;
         ecow::eco_format!("arn:aws:states:{region}:{account}:{kind}:{name}")
+    }
+
+    fn default_context(made: &Map) -> Map {
+        let mut context = Map::clone(made);
+        if let Some(Value::Object(execution)) = made.get("Execution") {
+            let mut execution = Map::clone(execution);
+            execution.remove("RedriveCount");
+            context.insert("Execution", Value::from(execution));
+        }
+        context
+    }
+
+    /// `$$.Map` of a state inside of a Map.
+    fn first_item(&self) -> Option<Value> {
+        self.item.clone().map(|item| Value::object([("Item", item)]))
     }
 }
 
@@ -101,20 +118,14 @@ impl NameExecution for Names {
 
     /// A given one stands for itself, but for the item that a Map's selector sees.
     fn context(&self, made: Value) -> Value {
-        let (item, mut context) = match (&self.given, made) {
-            (Some(Value::Object(given)), made) => (made.get("Map").cloned(), Map::clone(given)),
-            (_, Value::Object(made)) => (None, Map::clone(&made)),
-            (_, other) => return other,
+        let Value::Object(made) = made else { return made };
+        let map = made.get("Map").cloned();
+        let (mut context, map) = match &self.given {
+            Some(Value::Object(given)) => (Map::clone(given), map),
+            _ => (Self::default_context(&made), map.or_else(|| self.first_item())),
         };
-        if self.given.is_none()
-            && let Some(Value::Object(execution)) = context.get("Execution")
-        {
-            let mut execution = Map::clone(execution);
-            execution.remove("RedriveCount");
-            context.insert("Execution", Value::from(execution));
-        }
-        if let Some(item) = item {
-            context.insert("Map", item);
+        if let Some(map) = map {
+            context.insert("Map", map);
         }
         Value::from(context)
     }

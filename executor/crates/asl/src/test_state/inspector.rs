@@ -16,6 +16,8 @@ pub(super) struct Inspector {
     /// The data after each field that was applied, in order.
     data: Vec<(Field, Value)>,
     items_path: Option<Value>,
+    /// How many items a distributed Map has given.
+    items: u64,
     items_read: List,
     items_selected: List,
     batches: List,
@@ -87,7 +89,10 @@ impl Observer for Inspector {
         match stage {
             Stage::Data(field, data) => self.data.push((*field, data.value().clone())),
             Stage::ItemsPath(items) => self.items_path = Some((*items).clone()),
-            Stage::ItemRead(item) => self.items_read.push(item),
+            Stage::ItemRead(item) => {
+                self.items += 1;
+                self.items_read.push(item);
+            }
             Stage::ItemSelected(item) => self.items_selected.push(item),
             Stage::Batch(batch) => self.batches.push(batch),
             Stage::MaxConcurrency(concurrency) => self.max_concurrency = Some(*concurrency),
@@ -107,6 +112,11 @@ impl Inspector {
     /// Whether there is nothing more to wait for.
     pub fn has_seen_the_end(&self) -> bool {
         self.left.is_some() || self.is_retried()
+    }
+
+    /// How many items a distributed Map has given so far.
+    pub fn items(&self) -> u64 {
+        self.items
     }
 
     fn is_retried(&self) -> bool {

@@ -5,18 +5,45 @@ use std::sync::Arc;
 use super::{Rejection, TestState};
 use crate::program::{Graph, Kind, Program, State, StateIndex};
 
-/// The program of a request: its first state is the tested one, the others beside it are never left.
-pub(super) fn compile(request: &TestState<'_>) -> Result<Program, Rejection> {
+/// The program of a request: its first state is the tested one, the others beside it are never left. And what the state
+/// is in.
+pub(super) fn compile(request: &TestState<'_>) -> Result<(Program, Around), Rejection> {
     let compiled = match &request.state_name {
         None => Program::compile_state(request.definition, request.dialect),
         Some(_) => Program::compile(request.definition, request.dialect),
     };
-    let program = compiled.map_err(Rejection::definition)?.program;
-    let Some(name) = &request.state_name else { return owned(program) };
-    let program = owned(program)?;
-    let root = isolated(program.root, name)
-        .ok_or_else(|| Rejection::validation(format!("The definition has no state '{name}'")))?;
-    Ok(Program { root, timeout_seconds: None, ..program })
+    let program = owned(compiled.map_err(Rejection::definition)?.program)?;
+    let (mut program, around) = match &request.state_name {
+        None => (program, Around::Nothing),
+        Some(name) => {
+            let (root, around) = isolated(program.root, name)
+                .ok_or_else(|| Rejection::validation(format!("The definition has no state '{name}'")))?;
+            (Program { root, timeout_seconds: None, ..program }, around)
+        }
+    };
+    if request.configuration.map_item_reader_data.is_none() {
+        take_items_from_input(&mut program.root);
+    }
+    Ok((program, around))
+}
+
+/// What the innermost Map around a state is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Around {
+    /// There is none.
+    Nothing,
+    Inline,
+    Distributed,
+}
+
+/// Where nobody says what the reader reads, the input may hold it already; then `ItemsPath` says where.
+fn take_items_from_input(graph: &mut Graph) {
+    if let Some(State { kind: Kind::Map(map), .. }) = graph.states.get_mut(usize::from(graph.start))
+        && map.items_path.is_some()
+        && let Some(distributed) = &mut map.distributed
+    {
+        distributed.reader = None;
+    }
 }
 
 /// The tested state of such a program.
@@ -29,18 +56,18 @@ fn owned<T>(shared: Arc<T>) -> Result<T, Rejection> {
     Arc::into_inner(shared).ok_or_else(|| Rejection::validation("The definition is in use"))
 }
 
-fn isolated(graph: Graph, name: &str) -> Option<Graph> {
-    let mut graph = graph;
+fn isolated(graph: Graph, name: &str) -> Option<(Graph, Around)> {
+    let (mut graph, mut around) = (graph, Around::Nothing);
     if position(&graph, name).is_none() {
-        let around = nested(&graph, name)?;
+        let (nested, map) = nested(&graph, name, Around::Nothing)?;
         drop(graph);
-        graph = Arc::into_inner(around)?;
+        (graph, around) = (Arc::into_inner(nested)?, map);
     }
     let start = position(&graph, name)?;
     for state in graph.states.iter_mut().filter(|state| state.name != name) {
         *state = State::parked(state.name.clone());
     }
-    Some(Graph { start, ..graph })
+    Some((Graph { start, ..graph }, around))
 }
 
 fn position(graph: &Graph, name: &str) -> Option<StateIndex> {
@@ -48,24 +75,28 @@ fn position(graph: &Graph, name: &str) -> Option<StateIndex> {
     StateIndex::try_from(at).ok()
 }
 
-/// The branch or item processor that has this state, as deep as the definition nests them.
-fn nested(graph: &Graph, name: &str) -> Option<Arc<Graph>> {
-    graph.states.iter().find_map(|state| match &state.kind {
-        Kind::Parallel { branches } => branches.iter().find_map(|branch| within(branch, name)),
-        Kind::Map(map) => within(&map.processor, name),
-        _ => None,
-    })
+/// The branch or item processor that has this state, as deep as the definition nests them, and the Map around it.
+fn nested(graph: &Graph, name: &str, around: Around) -> Option<(Arc<Graph>, Around)> {
+    graph.states.iter().find_map(|state| inside(state, name, around))
 }
 
-fn within(graph: &Arc<Graph>, name: &str) -> Option<Arc<Graph>> {
-    if position(graph, name).is_some() { Some(Arc::clone(graph)) } else { nested(graph, name) }
+fn inside(state: &State, name: &str, around: Around) -> Option<(Arc<Graph>, Around)> {
+    match &state.kind {
+        Kind::Parallel { branches } => branches.iter().find_map(|branch| within(branch, name, around)),
+        Kind::Map(map) if map.distributed.is_some() => within(&map.processor, name, Around::Distributed),
+        Kind::Map(map) => within(&map.processor, name, Around::Inline),
+        _ => None,
+    }
+}
+
+fn within(graph: &Arc<Graph>, name: &str, around: Around) -> Option<(Arc<Graph>, Around)> {
+    match position(graph, name) {
+        Some(_) => Some((Arc::clone(graph), around)),
+        None => nested(graph, name, around),
+    }
 }
 
 /// Whether a Parallel or Map state has a state of this name inside.
 pub(super) fn holds(state: &State, name: &str) -> bool {
-    match &state.kind {
-        Kind::Parallel { branches } => branches.iter().any(|branch| within(branch, name).is_some()),
-        Kind::Map(map) => within(&map.processor, name).is_some(),
-        _ => false,
-    }
+    inside(state, name, Around::Nothing).is_some()
 }

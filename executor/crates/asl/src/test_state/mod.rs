@@ -222,7 +222,7 @@ impl std::error::Error for Rejection {}
 /// # Errors
 /// When the definition is invalid, or the parts of the request do not go together.
 pub fn test(request: &TestState<'_>) -> Result<Tested, Rejection> {
-    let program = isolate::compile(request)?;
-    let checked = checks::check(request, isolate::tested(&program))?;
-    Ok(run::run(request, program, checked))
+    let (program, around) = isolate::compile(request)?;
+    let work = checks::check(request, isolate::tested(&program))?;
+    run::run(request, program, around, work)
 }

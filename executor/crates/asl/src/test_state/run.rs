@@ -7,13 +7,15 @@ use bytes::Bytes;
 use super::checks::Work;
 use super::context::Names;
 use super::inspector::Inspector;
-use super::{TestState, Tested, isolate};
+use super::isolate::Around;
+use super::{Rejection, TestState, Tested, isolate};
 use crate::execution::{
     Effect, EffectId, Event, Execution, Machine, Outcome, Settled, Standing, StartContext,
 };
-use crate::program::Program;
+use crate::map::STATE_DATA;
+use crate::program::{Kind, Program, State};
 use crate::timestamp::Timestamp;
-use crate::value::Str;
+use crate::value::{Map, Str, Value};
 use crate::variables::Variables;
 
 /// The longest that a test may take, in seconds, before it fails with `States.Timeout`.
@@ -24,8 +26,13 @@ const TIMEOUT: &str = "States.Timeout";
 const EVENTS_MAX: u64 = 64;
 
 /// Runs it.
-pub(super) fn run(request: &TestState<'_>, program: Program, work: Work) -> Tested {
-    let machine = Arc::new(machine(request, program));
+pub(super) fn run(
+    request: &TestState<'_>,
+    program: Program,
+    around: Around,
+    work: Work,
+) -> Result<Tested, Rejection> {
+    let machine = Arc::new(machine(request, program, around));
     let mut test = Test {
         request,
         work,
@@ -44,9 +51,10 @@ pub(super) fn run(request: &TestState<'_>, program: Program, work: Work) -> Test
         &mut effects,
         &mut test.inspector,
     );
-    test.drive(&mut execution, &mut effects);
+    let state = isolate::tested(&machine.program);
+    test.drive(state, &mut execution, &mut effects)?;
     let Test { inspector, failed, .. } = test;
-    inspector.into_tested(isolate::tested(&machine.program), request.level, request.variables.clone(), failed)
+    Ok(inspector.into_tested(state, request.level, request.variables.clone(), failed))
 }
 
 struct Test<'a, 'r> {
@@ -63,14 +71,19 @@ struct Test<'a, 'r> {
 impl Test<'_, '_> {
     /// Answers what the state asks for until it has ended. Each round reads the items, ends the work or fires a timer, none
     /// of which comes back for ever.
-    fn drive(&mut self, execution: &mut Execution, effects: &mut Vec<Effect>) {
+    fn drive(
+        &mut self,
+        state: &State,
+        execution: &mut Execution,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Rejection> {
         loop {
             let mut event = None;
             for effect in std::mem::take(effects) {
                 match effect {
                     Effect::Finished(outcome) => {
                         self.failed = Some(fault(outcome));
-                        return;
+                        return Ok(());
                     }
                     Effect::ArmTimer { id, at } => self.timers.push((at, id)),
                     Effect::CancelTimer(id) => self.timers.retain(|(_, armed)| *armed != id),
@@ -78,19 +91,34 @@ impl Test<'_, '_> {
                 }
             }
             if self.inspector.has_seen_the_end() {
-                return;
+                return Ok(());
             }
             if event.is_none()
                 && let Some(work) = self.work.take()
             {
-                let failed_items = self.request.configuration.map_iteration_failure_count.unwrap_or(0);
+                let failed_items = self.failed_items(state)?;
                 let settled = Settled { work, failed_items };
                 execution.settle(settled, self.now, effects, &mut self.inspector);
                 continue;
             }
-            let Some(event) = event.or_else(|| self.fire()) else { return };
+            let Some(event) = event.or_else(|| self.fire()) else { return Ok(()) };
             execution.handle(event, self.now, effects, &mut self.inspector);
         }
+    }
+
+    /// How many items of a distributed Map failed: no more than it has, where it is known how many these are.
+    fn failed_items(&self, state: &State) -> Result<u64, Rejection> {
+        let configuration = &self.request.configuration;
+        let failed = configuration.map_iteration_failure_count.unwrap_or(0);
+        let Kind::Map(map) = &state.kind else { return Ok(failed) };
+        let Some(distributed) = &map.distributed else { return Ok(failed) };
+        let read = distributed.reader.is_none() || configuration.map_item_reader_data.is_some();
+        let items = self.inspector.items();
+        if read && failed > items {
+            let message = format!("mapIterationFailureCount is {failed}, but the Map has {items} items");
+            return Err(Rejection::validation(message));
+        }
+        Ok(failed)
     }
 
     /// What answers an effect at once.
@@ -136,8 +164,13 @@ fn standing(request: &TestState<'_>) -> Standing {
     Standing { variables, retries: request.configuration.retrier_retry_count }
 }
 
-fn machine(request: &TestState<'_>, program: Program) -> Machine {
-    let names = Names { identity: request.identity.clone(), given: request.context.clone() };
+fn machine(request: &TestState<'_>, program: Program, around: Around) -> Machine {
+    let item = match around {
+        Around::Nothing => None,
+        Around::Inline => Some(first_item(request, None)),
+        Around::Distributed => Some(first_item(request, Some(STATE_DATA))),
+    };
+    let names = Names { identity: request.identity.clone(), given: request.context.clone(), item };
     let identity = &request.identity;
     Machine {
         program: Arc::new(program),
@@ -148,4 +181,15 @@ fn machine(request: &TestState<'_>, program: Program) -> Machine {
         history_events_max: EVENTS_MAX,
         names: Box::new(names),
     }
+}
+
+/// `$$.Map.Item` of a state inside of a Map: its input as the first item.
+fn first_item(request: &TestState<'_>, source: Option<&str>) -> Value {
+    let mut item = Map::with_capacity(3);
+    item.insert("Index", Value::from(0_i64));
+    item.insert("Value", request.input.value().clone());
+    if let Some(source) = source {
+        item.insert("Source", Value::from(source));
+    }
+    Value::from(item)
 }

@@ -157,7 +157,10 @@ impl Interpreter<'_> {
         catcher: &Json,
         fault: &Fault,
     ) -> Result<Result<Left, Fault>, Undecided> {
-        let error_output = json!({"Error": fault.error, "Cause": fault.cause});
+        // Step Functions: a timeout has an empty cause, any other error without one has null.
+        let timeout = fault.error.as_deref() == Some("States.Timeout");
+        let cause = fault.cause.clone().or_else(|| timeout.then(String::new));
+        let error_output = json!({"Error": fault.error, "Cause": cause});
         let assigned = self.assigned(visit, catcher, &error_output, true)?;
         let output = result_path(catcher, visit.input, error_output);
         let then = Then::Next(catcher["Next"].as_str().expect("Next").to_owned());
@@ -436,5 +439,9 @@ fn time(at: u64) -> Result<String, Undecided> {
     if hours > 23 {
         return Err(Undecided::Long);
     }
-    Ok(format!("2024-05-01T{hours:02}:{minutes:02}:{seconds:02}.{:03}Z", at % 1_000))
+    let fraction = match at % 1_000 {
+        0 => String::new(),
+        millis => format!(".{millis:03}"),
+    };
+    Ok(format!("2024-05-01T{hours:02}:{minutes:02}:{seconds:02}{fraction}Z"))
 }

@@ -35,7 +35,7 @@ struct Ground {
 impl Ground {
     fn new(choices: &mut Choices) -> Self {
         let input = choices.input();
-        let state = serde_json::json!({"Name": "S", "EnteredTime": "2024-05-01T10:00:00.000Z"});
+        let state = serde_json::json!({"Name": "S", "EnteredTime": "2024-05-01T10:00:00Z"});
         let context = serde_json::json!({"State": state, "Execution": {"Name": "case", "Input": input}});
         Self { input, context, order_matters: Cell::new(false), variables: Map::new() }
     }
