@@ -29,7 +29,7 @@ pub(super) const NO_THREAD: u32 = u32::MAX;
 /// A thread of control.
 #[derive(Debug)]
 pub(super) struct Thread {
-    /// The raw input of its state.
+    /// The raw input of its state; of a Wait that waits, the effective one.
     pub input: Payload,
     pub work: Work,
     pub retries: Option<Box<Retries>>,
