@@ -28,6 +28,7 @@ use crate::config::{Config, ConfigError};
 use crate::definitions::Definitions;
 use crate::grpc::health::Health;
 use crate::grpc::{NodeContext, NodeStore, Scope, Surface, ask, dispatcher, listener, queue, router};
+use crate::objects::Objects;
 use crate::shard::{self, Command, Serve, ShardConfig, ShardContext, ShardHandle};
 use crate::store::{self, Patient};
 use crate::{heartbeat, metrics_http};
@@ -62,6 +63,14 @@ pub enum StartError {
         /// The address.
         address: SocketAddr,
         /// What the kernel said.
+        source: io::Error,
+    },
+    /// The objects folder cannot be used.
+    #[error("--objects-dir: {dir} cannot be read as a folder ({source}): make it, or correct the setting")]
+    Objects {
+        /// The folder.
+        dir: String,
+        /// What the system said.
         source: io::Error,
     },
     /// A thread or its runtime cannot be made.
@@ -337,6 +346,11 @@ fn start_shards(
     abort: &watch::Sender<bool>,
 ) -> Result<(Vec<ShardHandle>, Vec<ShardThread>), StartError> {
     let (mut handles, mut threads) = (Vec::new(), Vec::new());
+    let objects = config.objects_dir.as_deref().map(|dir| {
+        let failed = |source| StartError::Objects { dir: dir.display().to_string(), source };
+        Objects::open(dir).map(Arc::new).map_err(failed)
+    });
+    let objects = objects.transpose()?;
     for (index, port) in (0..config.shards).zip(ports) {
         let data_address = config.advertised(port.local_addr()?);
         let shard_config = ShardConfig {
@@ -353,6 +367,7 @@ fn start_shards(
         };
         let shared = ShardContext {
             connect: Arc::clone(connect),
+            objects: objects.clone(),
             definitions: Arc::clone(&context.definitions),
             metrics: metrics.shard(index as usize).unwrap_or_default(),
             clock: context.clock.clone(),

@@ -8,12 +8,14 @@
 //! with pauses) or a block that cannot be read (the partition is given up, loudly).
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use asl::{Dialect, Effect, EffectId, Event, Payload, Program};
+use futures_util::FutureExt;
 use ids::{BatchId, DefinitionHash, ExecutionId, PartitionId};
-use journal::block::{IdRun, JournalledKind, MachineRef, SubBlockKind, decode_failure};
+use journal::block::{IdRun, JournalledKind, MachineRef, ReadDigest, SubBlockKind, decode_failure};
 use journal::index::IndexWriter;
 use journal::store::BlockRange;
 use journal::{Block, BlockId, Derived, Journalled, Opened, Record, Store, StoreError};
@@ -24,10 +26,11 @@ use super::dedupe::{Content, Seen};
 use super::execution::{OpenExecution, WaitingFor};
 use super::log::LogState;
 use super::lookup::started_before_ms;
-use super::machine::{self, Beginning, dialect_of};
+use super::machine::{self, Beginning, Machine, dialect_of};
 use super::mailbox::Mailbox;
 use super::retain::Retained;
 use super::rewrite;
+use super::transfers::{Desk, Unread};
 use crate::definitions::{Definitions, LoadError};
 use crate::limits;
 
@@ -231,8 +234,17 @@ async fn recover(
     Ok(Recovered { generation: acquired.generation, retained, index, lost, batches, open, programs })
 }
 
-/// What an execution was told, as it was told.
-pub(super) fn event_of(told: &Journalled) -> Result<Event, StoreError> {
+/// Why an execution cannot be told again what it was told.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Untold {
+    #[error(transparent)]
+    Journal(#[from] StoreError),
+    #[error(transparent)]
+    Read(#[from] Unread),
+}
+
+/// What an execution was told, as it was told; read again where the journal has only its digest.
+pub(super) async fn event_of(told: &Journalled, desk: &Desk) -> Result<Event, Untold> {
     let id = asl::EffectId(told.effect);
     let text = |text: Option<&str>| text.map(asl::Str::from);
     Ok(match told.kind {
@@ -250,13 +262,22 @@ pub(super) fn event_of(told: &Journalled) -> Result<Event, StoreError> {
             let (error, cause) = decode_failure(&told.payload)?;
             Event::Stop { error: text(error), cause: text(cause) }
         }
+        JournalledKind::ItemsRead => Event::ItemsRead { id, body: told.payload.clone() },
+        JournalledKind::ItemsDigest => {
+            let digest = ReadDigest::decode(&told.payload)?;
+            Event::ItemsRead { id, body: desk.read_again(&digest).await? }
+        }
+        JournalledKind::ResultsWritten => Event::ResultsWritten(id),
     })
 }
 
 /// Drops from `wanted` what an event has answered and what the execution has taken back.
 fn settle(wanted: &mut Vec<Effect>, event: &Event) {
     match event {
-        Event::TaskSucceeded { id, .. } | Event::TaskFailed { id, .. } => {
+        Event::TaskSucceeded { id, .. }
+        | Event::TaskFailed { id, .. }
+        | Event::ItemsRead { id, .. }
+        | Event::ResultsWritten(id) => {
             wanted.retain(|effect| work_of(effect) != Some(*id));
         }
         Event::TimerFired(id) => {
@@ -296,6 +317,46 @@ fn gather(wanted: &mut Vec<Effect>, effects: &mut Vec<Effect>) {
             | Effect::Finished(_) => wanted.push(effect),
         }
     }
+}
+
+/// An execution that was told again what it was told.
+pub(super) struct Replayed {
+    machine: Rc<Machine>,
+    recovered: RecoveredExecution,
+    execution: asl::Execution,
+    /// What it waits for.
+    wanted: Vec<Effect>,
+    /// Why it cannot go on.
+    lost: Option<Unread>,
+}
+
+/// Replays an execution; nothing when that cannot be done now.
+async fn replay(machine: Rc<Machine>, recovered: RecoveredExecution, desk: Desk) -> Option<Box<Replayed>> {
+    let Opened { id, start_time_ms, seed, name, input, .. } = &recovered.opened;
+    let beginning = Beginning { id: *id, name: name.as_deref(), seed: *seed, start_time_ms: *start_time_ms };
+    let (mut effects, mut wanted, mut lost) = (Vec::new(), Vec::new(), None);
+    let payload = Payload::from_checked(input.clone());
+    let mut execution = machine.begin(&beginning, payload, &mut effects, &mut asl::history::NoObserver);
+    gather(&mut wanted, &mut effects);
+    for told in recovered.journal.iter().filter(|_| machine.is_standard()) {
+        let event = match event_of(told, &desk).await {
+            Ok(event) => event,
+            Err(Untold::Journal(_)) => continue,
+            Err(Untold::Read(gone @ Unread::Gone { .. })) => {
+                lost = Some(gone);
+                break;
+            }
+            Err(Untold::Read(error)) => {
+                tracing::error!(execution = %id, %error, "an open execution stays in the log until the node is started with them");
+                return None;
+            }
+        };
+        settle(&mut wanted, &event);
+        let at = machine::timestamp_of_ms(told.time_ms);
+        machine::handle_unobserved(&mut execution, event, at, &mut effects);
+        gather(&mut wanted, &mut effects);
+    }
+    Some(Box::new(Replayed { machine, recovered, execution, wanted, lost }))
 }
 
 /// The pause after one more failed attempt.
@@ -378,7 +439,6 @@ impl Shard {
         log.retained = retained;
         log.index.replace(index);
         log.lost = lost.into();
-        log.state = LogState::Serving;
         log.dedupe.begin(now_ms);
         for (batch, block, time_ms) in batches {
             let seen = Seen { content: Content::Logged(block), in_flight: false, exceptions: Box::default() };
@@ -388,6 +448,15 @@ impl Shard {
         for execution in open {
             self.restore(at, execution, &programs);
         }
+        self.serve_when_all_are_back(at);
+    }
+
+    /// A partition takes starts when nothing of it is being replayed any more.
+    fn serve_when_all_are_back(&mut self, at: usize) {
+        if self.logs[at].replaying > 0 {
+            return;
+        }
+        self.logs[at].state = LogState::Serving;
         let ms = self.now_us.saturating_sub(self.begun_us) / 1_000;
         self.metrics.recovery_ms.set(ms);
         self.heard();
@@ -395,34 +464,44 @@ impl Shard {
         self.recover_next();
     }
 
-    /// Puts an execution back where it was.
+    /// Replays an execution: at once, unless it has to wait for what it has read.
     fn restore(
         &mut self,
         log: usize,
         recovered: RecoveredExecution,
         programs: &Map<(DefinitionHash, Dialect), Arc<Program>>,
     ) {
-        let RecoveredExecution { machine: key, opened, journal, blocks } = recovered;
+        let key = &recovered.machine;
         let Some(program) = programs.get(&(key.definition, dialect_of(key.dialect))) else { return };
         let known = self
             .machines
-            .get(&key)
-            .map_or_else(|| self.machines.add(key, Arc::clone(program), &self.metrics), Ok);
+            .get(key)
+            .map_or_else(|| self.machines.add(key.clone(), Arc::clone(program), &self.metrics), Ok);
         let Ok(machine) = known else { return };
-        let Opened { id, start_time_ms, seed, name, input, .. } = opened;
-        let beginning = Beginning { id, name: name.as_deref(), seed, start_time_ms };
-        let (mut effects, mut wanted) = (std::mem::take(&mut self.effects), Vec::new());
-        let payload = Payload::from_checked(input.clone());
-        let mut execution = machine.begin(&beginning, payload, &mut effects, &mut asl::history::NoObserver);
-        gather(&mut wanted, &mut effects);
-        for told in journal.iter().filter(|_| machine.is_standard()) {
-            let Ok(event) = event_of(told) else { continue };
-            settle(&mut wanted, &event);
-            let at = machine::timestamp_of_ms(told.time_ms);
-            machine::handle_unobserved(&mut execution, event, at, &mut effects);
-            gather(&mut wanted, &mut effects);
+        let mut replaying = Box::pin(replay(machine, recovered, self.transfers.desk.clone()));
+        match (&mut replaying).now_or_never() {
+            Some(replayed) => self.put_back(log, replayed),
+            None => {
+                self.logs[log].replaying += 1;
+                self.flights
+                    .push(Box::pin(async move { Landed::Replayed { log, replayed: replaying.await } }));
+            }
         }
-        self.effects = effects;
+    }
+
+    pub(super) fn replayed(&mut self, log: usize, replayed: Option<Box<Replayed>>) {
+        self.put_back(log, replayed);
+        self.logs[log].replaying -= 1;
+        self.serve_when_all_are_back(log);
+    }
+
+    /// Puts an execution back where it was.
+    fn put_back(&mut self, log: usize, replayed: Option<Box<Replayed>>) {
+        let Some(replayed) = replayed else { return };
+        let Replayed { machine, recovered, execution, mut wanted, lost } = *replayed;
+        let RecoveredExecution { opened, journal, blocks, .. } = recovered;
+        let Opened { id, start_time_ms, seed, name, input, .. } = opened;
+        let kept = journal.iter().filter(|told| told.kind == JournalledKind::ItemsRead);
         let open = OpenExecution {
             machine,
             id,
@@ -432,6 +511,7 @@ impl Shard {
             opened: true,
             log: log as u16,
             journalled: journal.len() as u32,
+            reads_kept: kept.map(|told| told.payload.len() as u32).sum(),
             start_time_ms,
             received_us: start_time_ms.saturating_mul(1_000),
             seed,
@@ -444,10 +524,23 @@ impl Shard {
             stoppers: None,
         };
         let address = self.admit(open, &input);
+        if let Some(lost) = lost {
+            let (error, cause) = ("States.ItemReaderFailed".into(), lost.to_string().into());
+            let outcome = asl::Outcome::Failed { error: Some(error), cause: Some(cause) };
+            return self.apply(address, &mut vec![Effect::Finished(outcome)]);
+        }
+        // Others of this log may go on already: what they wait for is held for causes that are not durable yet.
+        let page = &self.logs[log].page;
+        let (tasks, writes) = (page.held.len(), page.writes.len());
         self.apply(address, &mut wanted);
         // What it waits for was caused by what is durable already.
-        for task in std::mem::take(&mut self.logs[log].page.held) {
+        let page = &mut self.logs[log].page;
+        let (tasks, writes) = (page.held.split_off(tasks), page.writes.split_off(writes));
+        for task in tasks {
             self.tasks.release(task);
+        }
+        for write in writes {
+            self.begin_transfer(write);
         }
     }
 }

@@ -354,6 +354,7 @@ impl Shard {
                 opened: false,
                 log: batch.log as u16,
                 journalled: 0,
+                reads_kept: 0,
                 start_time_ms: wire.start_time_ms,
                 received_us,
                 seed,

@@ -1,5 +1,6 @@
 //! A shard on its own thread against a store in memory, and a client that speaks to its queue.
 
+mod mapping;
 mod naming;
 mod probing;
 mod recovering;
@@ -28,6 +29,7 @@ use crate::clock::{Clock, ManualClock};
 use crate::definitions::Definitions;
 use crate::error::Error;
 use crate::limits;
+use crate::objects::Objects;
 
 pub const START_MS: u64 = 1_700_000_000_000;
 pub const MACHINE: &str = "arn:aws:states:us-east-1:123456789012:stateMachine:orders";
@@ -64,6 +66,7 @@ pub struct World {
     pub store: MemoryStore,
     pub clock: ManualClock,
     pub definitions: Arc<Definitions>,
+    pub objects: Option<Arc<Objects>>,
     pub retention: Duration,
     pub open_max: u64,
 }
@@ -83,6 +86,7 @@ impl World {
             store: MemoryStore::new(),
             clock: ManualClock::at_ms(START_MS),
             definitions: Arc::default(),
+            objects: None,
             retention: Duration::from_secs(3_600),
             open_max: 10_000,
         }
@@ -125,6 +129,7 @@ impl World {
         let metrics = Arc::<ShardMetrics>::default();
         let context = ShardContext {
             connect: Arc::new(self.store.clone()),
+            objects: self.objects.clone(),
             definitions: Arc::clone(&self.definitions),
             metrics: Arc::clone(&metrics),
             clock: Clock::Manual(self.clock.clone()),
