@@ -266,3 +266,77 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn desk() -> (tempfile::TempDir, Desk) {
+        let root = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(root.path().join("b")).expect("a bucket");
+        let objects = Objects::open(root.path()).expect("a folder");
+        (root, Desk::new(Some(Arc::new(objects))))
+    }
+
+    fn write() -> Work {
+        let objects = vec![ResultObject { key: "a".into(), body: Bytes::from_static(b"1") }];
+        Work::Write { resource: "arn:aws:states:::s3:putObject".into(), bucket: "b".into(), objects }
+    }
+
+    #[tokio::test]
+    async fn so_many_are_under_way_at_once_and_the_next_waits_for_its_turn() {
+        let (root, desk) = desk();
+        let objects = desk.objects.clone().expect("objects");
+        let (begun, beginnings) = mpsc::channel();
+        let (go_on, waiting): (Vec<_>, Vec<_>) =
+            (0..limits::TRANSFERS_MAX).map(|_| mpsc::channel::<()>()).unzip();
+        let mut calls: Vec<_> = waiting
+            .into_iter()
+            .map(|waiting| {
+                let begun = begun.clone();
+                Box::pin(desk.call(&objects, move |_| {
+                    begun.send(()).expect("the test listens");
+                    let _ = waiting.recv();
+                }))
+            })
+            .collect();
+        calls.iter_mut().for_each(|call| assert!(call.now_or_never().is_none()));
+        (0..limits::TRANSFERS_MAX).for_each(|_| beginnings.recv().expect("all of them have begun"));
+        let mut next = Box::pin(desk.carry_out(write()));
+        assert!((&mut next).now_or_never().is_none());
+        assert_eq!(desk.turns.available_permits(), 0);
+        drop(go_on);
+        assert!(matches!(next.await, Ok(Done::Written)));
+        assert!(root.path().join("b/a").exists());
+    }
+
+    #[tokio::test]
+    async fn a_write_that_is_cancelled_before_its_turn_is_never_begun() {
+        let (root, desk) = desk();
+        let turns =
+            Arc::clone(&desk.turns).acquire_many_owned(limits::TRANSFERS_MAX as u32).await.expect("turns");
+        let waiting = desk.clone();
+        let (mut written, abort) = abortable(Box::pin(async move { waiting.carry_out(write()).await }));
+        assert!((&mut written).now_or_never().is_none(), "it waits for its turn");
+        abort.abort();
+        assert!(written.await.is_err());
+        drop(turns);
+        // The turns go round once more: whoever stood in line before has gone.
+        let objects = desk.objects.clone().expect("objects");
+        assert_eq!(desk.call(&objects, |_| 7).await, Some(7));
+        assert!(!root.path().join("b/a").exists());
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_fails_with_a_cause_and_gives_its_turn_back() {
+        let (_root, desk) = desk();
+        let objects = desk.objects.clone().expect("objects");
+        for _ in 0..=limits::TRANSFERS_MAX {
+            assert_eq!(desk.call(&objects, |_| panic!("as it must")).await.map(|(): ()| ()), None);
+        }
+    }
+}

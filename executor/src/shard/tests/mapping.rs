@@ -31,6 +31,15 @@ const READ_THEN_TASK: &str = r#"{"StartAt":"M","States":{"M":{"Type":"Map","Next
     "StartAt":"I","States":{"I":{"Type":"Pass","Result":1,"End":true}}}},
     "T":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pay","End":true}}}"#;
 
+/// Reads an object and writes what it read.
+const WRITE_ONLY: &str = r#"{"StartAt":"M","States":{"M":{"Type":"Map","End":true,
+    "ItemReader":{"Resource":"arn:aws:states:::s3:getObject","ReaderConfig":{"InputType":"CSV","CSVHeaderLocation":"FIRST_ROW"},
+        "Parameters":{"Bucket":"b","Key":"rows.csv"}},
+    "ItemProcessor":{"ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"EXPRESS"},
+    "StartAt":"I","States":{"I":{"Type":"Succeed"}}},
+    "ResultWriter":{"Resource":"arn:aws:states:::s3:putObject","Parameters":{"Bucket":"b","Prefix":"out"},
+        "WriterConfig":{"Transformation":"COMPACT","OutputType":"JSON"}}}}}"#;
+
 /// A world whose shards have an objects folder with a bucket `b` of these files.
 fn world_with(files: &[(&str, &str)]) -> (World, TempDir) {
     let folder = tempfile::tempdir().expect("a directory");
@@ -45,7 +54,7 @@ fn world_with(files: &[(&str, &str)]) -> (World, TempDir) {
     (World { objects: Some(Arc::new(objects)), ..World::new() }, folder)
 }
 
-/// Lets flushes begin until there is so much to see.
+/// Moves the clock, so that flushes begin, until there is what has to come.
 async fn ticking<T>(world: &World, future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
     loop {
@@ -176,25 +185,45 @@ async fn results_that_cannot_be_written_fail_the_map() {
 }
 
 #[tokio::test]
-async fn a_map_that_is_stopped_hears_of_its_read_no_more() {
-    let (world, folder) = world_with(&[]);
-    let map = world.define(EACH_ROW).await;
-    // Nobody writes into the pipe: opening it must not wait, and the read of what is no file fails.
-    let made = std::process::Command::new("mkfifo").arg(folder.path().join("b/pipe")).status();
-    assert!(made.is_ok_and(|status| status.success()), "mkfifo (of coreutils) makes a pipe");
+async fn a_map_that_is_stopped_while_it_reads_ends_once() {
+    let (world, _folder) = world_with(&[("rows.csv", &long_csv())]);
+    let map = world.define(READ_THEN_TASK).await;
     let shard = world.shard().await;
     let mut watcher = shard.watch().await;
-    shard.start(batch(1, map, Mode::Standard, &[r#"{"key":"pipe"}"#])).await;
+    shard.start(batch(1, map, Mode::Standard, &["1"])).await;
     let (reply, stopped) = oneshot::channel();
     let (error, cause) = ("Stop".to_owned(), String::new());
     shard.send(Command::Stop { execution: execution(1, 0), error, cause, reply }).await;
-    let outcome = ticking(&world, outcomes(&mut watcher, 1)).await.remove(0);
-    // Whichever of the two came first has ended it, and only one has.
-    let ended = [ExecutionStatus::Aborted, ExecutionStatus::Failed];
-    assert!(ended.contains(&outcome.status()), "{outcome:?}");
-    drop(stopped);
+    let ended = ticking(&world, outcomes(&mut watcher, 1)).await.remove(0);
+    assert_eq!(ended.status(), ExecutionStatus::Aborted, "{ended:?}");
+    assert!(soon("an answer", stopped).await.is_ok_and(|answer| answer.is_ok()));
     shard.settled().await;
     assert_eq!(shard.metrics.open.get(), 0);
+}
+
+#[tokio::test]
+async fn results_are_written_only_when_their_cause_is_durable() {
+    let (world, folder) = world_with(&[("rows.csv", "a\n1\n")]);
+    let map = world.define(WRITE_ONLY).await;
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    world.store.hold_appends();
+    shard.start(batch(1, map, Mode::Standard, &["1"])).await;
+    ticking(
+        &world,
+        soon("a read", async {
+            while shard.metrics.objects_read.get() == 0 {
+                shard.settled().await;
+            }
+        }),
+    )
+    .await;
+    shard.settled().await;
+    assert!(!folder.path().join("b/out").exists());
+    world.store.release_appends();
+    let outcome = ticking(&world, outcomes(&mut watcher, 1)).await.remove(0);
+    assert_eq!(outcome.status(), ExecutionStatus::Succeeded, "{outcome:?}");
+    assert_eq!(files(&folder.path().join("b/out"))[0].1, "[{\"a\":\"1\"}]");
 }
 
 #[tokio::test]
@@ -239,9 +268,9 @@ async fn a_map_goes_on_after_a_crash_and_repeats_no_childs_task() {
 #[tokio::test]
 async fn results_that_are_written_are_not_written_again() {
     let (world, folder) = world_with(&[("rows.csv", "a\n1\n")]);
-    let definition = EACH_ROW.replace(r#""End":true,"MaxConcurrency":1"#, r#""Next":"T","MaxConcurrency":1"#);
+    let definition = EACH_ROW.replace(r#""End":true,"MaxConcurrency":1"#, r#""Next":"S","MaxConcurrency":1"#);
     let definition = definition.strip_suffix("}}").expect("the end").to_owned()
-        + r#","T":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:ship","End":true}}}"#;
+        + r#","S":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:ship","End":true}}}"#;
     let map = world.define(definition.leak()).await;
     let shard = world.shard().await;
     let mut worker = shard.worker(1, 10).await;
@@ -318,7 +347,7 @@ async fn what_cannot_be_read_again_in_recovery_fails_its_execution_and_says_so()
             }
         }
     };
-    let described = ticking(&world, described).await;
+    let described = ticking(&world, soon("its end", described)).await;
     assert_eq!(described.error.as_deref(), Some("States.ItemReaderFailed"));
     let cause = described.cause.unwrap_or_default();
     assert!(
