@@ -28,7 +28,7 @@ use crate::config::{Config, ConfigError};
 use crate::definitions::Definitions;
 use crate::grpc::health::Health;
 use crate::grpc::{NodeContext, NodeStore, Scope, Surface, ask, dispatcher, listener, queue, router};
-use crate::objects::Objects;
+use crate::objects::{FolderError, Objects};
 use crate::shard::{self, Command, Serve, ShardConfig, ShardContext, ShardHandle};
 use crate::store::{self, Patient};
 use crate::{heartbeat, metrics_http};
@@ -66,13 +66,8 @@ pub enum StartError {
         source: io::Error,
     },
     /// The objects folder cannot be used.
-    #[error("--objects-dir: {dir} cannot be read as a folder ({source}): make it, or correct the setting")]
-    Objects {
-        /// The folder.
-        dir: String,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Objects(#[from] FolderError),
     /// A thread or its runtime cannot be made.
     #[error("a thread of the node cannot be started: {0}")]
     Thread(#[from] io::Error),
@@ -346,11 +341,7 @@ fn start_shards(
     abort: &watch::Sender<bool>,
 ) -> Result<(Vec<ShardHandle>, Vec<ShardThread>), StartError> {
     let (mut handles, mut threads) = (Vec::new(), Vec::new());
-    let objects = config.objects_dir.as_deref().map(|dir| {
-        let failed = |source| StartError::Objects { dir: dir.display().to_string(), source };
-        Objects::open(dir).map(Arc::new).map_err(failed)
-    });
-    let objects = objects.transpose()?;
+    let objects = config.objects_dir.as_deref().map(Objects::open).transpose()?.map(Arc::new);
     for (index, port) in (0..config.shards).zip(ports) {
         let data_address = config.advertised(port.local_addr()?);
         let shard_config = ShardConfig {

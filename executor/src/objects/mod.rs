@@ -92,6 +92,14 @@ impl ObjectError {
     }
 }
 
+/// The folder itself cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("--objects-dir: {dir} cannot be read as a folder ({source}): make it, or correct the setting")]
+pub struct FolderError {
+    dir: String,
+    source: io::Error,
+}
+
 /// The objects below a folder.
 #[derive(Debug)]
 pub struct Objects {
@@ -103,8 +111,9 @@ impl Objects {
     ///
     /// # Errors
     /// When it is no folder that can be read.
-    pub fn open(root: &Path) -> io::Result<Self> {
-        Ok(Self { root: Folder::open(root)? })
+    pub fn open(root: &Path) -> Result<Self, FolderError> {
+        let failed = |source| FolderError { dir: root.display().to_string(), source };
+        Folder::open(root).map(|root| Self { root }).map_err(failed)
     }
 
     /// Answers a reader's call: an object's bytes, or a page of a listing as JSON.

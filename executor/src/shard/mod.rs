@@ -25,6 +25,7 @@ mod mailbox;
 mod names;
 mod probe;
 mod recover;
+mod replay;
 mod retain;
 mod rewrite;
 mod slab;

@@ -2,18 +2,16 @@
 //!
 //! The log is read forward twice: once by its id columns alone, to learn what was opened and not closed and which batches
 //! are remembered; then, from the oldest open execution on, for the records of what is open. An EXPRESS execution starts
-//! again from its input. A STANDARD one is replayed: it is told what it was told, and only what it then still waits for is
-//! done again. Invariants: nothing is acknowledged anew; the partition takes starts only when everything open is back; few
+//! again from its input. A STANDARD one is replayed (`replay`): it is told what it was told, and only what it then still
+//! waits for is done again. Invariants: nothing is acknowledged anew; the partition takes starts only when everything open is back; few
 //! logs are read at a time, in pages, so that memory is bounded by what is open. What may fail: the store (tried again,
 //! with pauses) or a block that cannot be read (the partition is given up, loudly).
 
 use std::collections::{HashMap, HashSet};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use asl::{Dialect, Effect, EffectId, Event, Payload, Program};
-use futures_util::FutureExt;
 use ids::{BatchId, DefinitionHash, ExecutionId, PartitionId};
 use journal::block::{IdRun, JournalledKind, MachineRef, ReadDigest, SubBlockKind, decode_failure};
 use journal::index::IndexWriter;
@@ -23,11 +21,9 @@ use smallvec::SmallVec;
 
 use super::core::{Landed, Shard};
 use super::dedupe::{Content, Seen};
-use super::execution::{OpenExecution, WaitingFor};
 use super::log::LogState;
 use super::lookup::started_before_ms;
-use super::machine::{self, Beginning, Machine, dialect_of};
-use super::mailbox::Mailbox;
+use super::machine::dialect_of;
 use super::retain::Retained;
 use super::rewrite;
 use super::transfers::{Desk, Unread};
@@ -39,7 +35,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// ... to this, so that a store that never works does not fill the log, and one that comes back is soon used.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
-type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+pub(super) type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// What was open.
 #[derive(Debug)]
@@ -272,7 +268,7 @@ pub(super) async fn event_of(told: &Journalled, desk: &Desk) -> Result<Event, Un
 }
 
 /// Drops from `wanted` what an event has answered and what the execution has taken back.
-fn settle(wanted: &mut Vec<Effect>, event: &Event) {
+pub(super) fn settle(wanted: &mut Vec<Effect>, event: &Event) {
     match event {
         Event::TaskSucceeded { id, .. }
         | Event::TaskFailed { id, .. }
@@ -298,7 +294,7 @@ fn work_of(effect: &Effect) -> Option<EffectId> {
 }
 
 /// Adds what a step asks for to what is wanted.
-fn gather(wanted: &mut Vec<Effect>, effects: &mut Vec<Effect>) {
+pub(super) fn gather(wanted: &mut Vec<Effect>, effects: &mut Vec<Effect>) {
     for effect in effects.drain(..) {
         match &effect {
             Effect::CancelTask(id) => {
@@ -317,46 +313,6 @@ fn gather(wanted: &mut Vec<Effect>, effects: &mut Vec<Effect>) {
             | Effect::Finished(_) => wanted.push(effect),
         }
     }
-}
-
-/// An execution that was told again what it was told.
-pub(super) struct Replayed {
-    machine: Rc<Machine>,
-    recovered: RecoveredExecution,
-    execution: asl::Execution,
-    /// What it waits for.
-    wanted: Vec<Effect>,
-    /// Why it cannot go on.
-    lost: Option<Unread>,
-}
-
-/// Replays an execution; nothing when that cannot be done now.
-async fn replay(machine: Rc<Machine>, recovered: RecoveredExecution, desk: Desk) -> Option<Box<Replayed>> {
-    let Opened { id, start_time_ms, seed, name, input, .. } = &recovered.opened;
-    let beginning = Beginning { id: *id, name: name.as_deref(), seed: *seed, start_time_ms: *start_time_ms };
-    let (mut effects, mut wanted, mut lost) = (Vec::new(), Vec::new(), None);
-    let payload = Payload::from_checked(input.clone());
-    let mut execution = machine.begin(&beginning, payload, &mut effects, &mut asl::history::NoObserver);
-    gather(&mut wanted, &mut effects);
-    for told in recovered.journal.iter().filter(|_| machine.is_standard()) {
-        let event = match event_of(told, &desk).await {
-            Ok(event) => event,
-            Err(Untold::Journal(_)) => continue,
-            Err(Untold::Read(gone @ Unread::Gone { .. })) => {
-                lost = Some(gone);
-                break;
-            }
-            Err(Untold::Read(error)) => {
-                tracing::error!(execution = %id, %error, "an open execution stays in the log until the node is started with them");
-                return None;
-            }
-        };
-        settle(&mut wanted, &event);
-        let at = machine::timestamp_of_ms(told.time_ms);
-        machine::handle_unobserved(&mut execution, event, at, &mut effects);
-        gather(&mut wanted, &mut effects);
-    }
-    Some(Box::new(Replayed { machine, recovered, execution, wanted, lost }))
 }
 
 /// The pause after one more failed attempt.
@@ -452,7 +408,7 @@ impl Shard {
     }
 
     /// A partition takes starts when nothing of it is being replayed any more.
-    fn serve_when_all_are_back(&mut self, at: usize) {
+    pub(super) fn serve_when_all_are_back(&mut self, at: usize) {
         if self.logs[at].replaying > 0 {
             return;
         }
@@ -462,85 +418,5 @@ impl Shard {
         self.heard();
         self.publish_state();
         self.recover_next();
-    }
-
-    /// Replays an execution: at once, unless it has to wait for what it has read.
-    fn restore(
-        &mut self,
-        log: usize,
-        recovered: RecoveredExecution,
-        programs: &Map<(DefinitionHash, Dialect), Arc<Program>>,
-    ) {
-        let key = &recovered.machine;
-        let Some(program) = programs.get(&(key.definition, dialect_of(key.dialect))) else { return };
-        let known = self
-            .machines
-            .get(key)
-            .map_or_else(|| self.machines.add(key.clone(), Arc::clone(program), &self.metrics), Ok);
-        let Ok(machine) = known else { return };
-        let mut replaying = Box::pin(replay(machine, recovered, self.transfers.desk.clone()));
-        match (&mut replaying).now_or_never() {
-            Some(replayed) => self.put_back(log, replayed),
-            None => {
-                self.logs[log].replaying += 1;
-                self.flights
-                    .push(Box::pin(async move { Landed::Replayed { log, replayed: replaying.await } }));
-            }
-        }
-    }
-
-    pub(super) fn replayed(&mut self, log: usize, replayed: Option<Box<Replayed>>) {
-        self.put_back(log, replayed);
-        self.logs[log].replaying -= 1;
-        self.serve_when_all_are_back(log);
-    }
-
-    /// Puts an execution back where it was.
-    fn put_back(&mut self, log: usize, replayed: Option<Box<Replayed>>) {
-        let Some(replayed) = replayed else { return };
-        let Replayed { machine, recovered, execution, mut wanted, lost } = *replayed;
-        let RecoveredExecution { opened, journal, blocks, .. } = recovered;
-        let Opened { id, start_time_ms, seed, name, input, .. } = opened;
-        let kept = journal.iter().filter(|told| told.kind == JournalledKind::ItemsRead);
-        let open = OpenExecution {
-            machine,
-            id,
-            execution,
-            mailbox: Mailbox::default(),
-            runnable: false,
-            opened: true,
-            log: log as u16,
-            journalled: journal.len() as u32,
-            reads_kept: kept.map(|told| told.payload.len() as u32).sum(),
-            start_time_ms,
-            received_us: start_time_ms.saturating_mul(1_000),
-            seed,
-            name: name.map(Into::into),
-            input: bytes::Bytes::new(),
-            blocks,
-            waiting_for: WaitingFor::default(),
-            ended: None,
-            permit: self.admission.take_anyway(1, input.len() as u64),
-            stoppers: None,
-        };
-        let address = self.admit(open, &input);
-        if let Some(lost) = lost {
-            let (error, cause) = ("States.ItemReaderFailed".into(), lost.to_string().into());
-            let outcome = asl::Outcome::Failed { error: Some(error), cause: Some(cause) };
-            return self.apply(address, &mut vec![Effect::Finished(outcome)]);
-        }
-        // Others of this log may go on already: what they wait for is held for causes that are not durable yet.
-        let page = &self.logs[log].page;
-        let (tasks, writes) = (page.held.len(), page.writes.len());
-        self.apply(address, &mut wanted);
-        // What it waits for was caused by what is durable already.
-        let page = &mut self.logs[log].page;
-        let (tasks, writes) = (page.held.split_off(tasks), page.writes.split_off(writes));
-        for task in tasks {
-            self.tasks.release(task);
-        }
-        for write in writes {
-            self.begin_transfer(write);
-        }
     }
 }

@@ -331,8 +331,7 @@ impl Shard {
         let beginning = Beginning { id, name, seed, start_time_ms: wire.start_time_ms };
         let execution = machine.begin(&beginning, input, &mut effects, &mut NoObserver);
         self.metrics.steps.add(1);
-        let log = &mut self.logs[batch.log];
-        log.page.tally(machine, None, 1, received_us);
+        self.logs[batch.log].page.tally(machine, None, 1, received_us);
         if let [Effect::Finished(outcome)] = effects.as_slice() {
             let opened = OpenedView {
                 id,

@@ -291,9 +291,9 @@ mod tests {
     async fn so_many_are_under_way_at_once_and_the_next_waits_for_its_turn() {
         let (root, desk) = desk();
         let objects = desk.objects.clone().expect("objects");
-        let (begun, beginnings) = mpsc::channel();
+        let (begun, beginnings) = mpsc::sync_channel(limits::TRANSFERS_MAX);
         let (go_on, waiting): (Vec<_>, Vec<_>) =
-            (0..limits::TRANSFERS_MAX).map(|_| mpsc::channel::<()>()).unzip();
+            (0..limits::TRANSFERS_MAX).map(|_| mpsc::sync_channel::<()>(1)).unzip();
         let mut calls: Vec<_> = waiting
             .into_iter()
             .map(|waiting| {

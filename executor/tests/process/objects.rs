@@ -1,7 +1,6 @@
 //! kill -9 in the middle of a distributed Map over a file.
 
 use std::path::Path;
-use std::time::Duration;
 
 use proto::executor::v1;
 use proto::executor::v1::worker_client::WorkerClient;

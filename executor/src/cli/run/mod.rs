@@ -115,7 +115,7 @@ fn execute(options: &RunOptions) -> Result<(String, Exit), Refusal> {
         }
     };
     if let Some(dir) = &options.objects_dir {
-        let refused = |error| (Exit::Internal, format!("error: --objects-dir {}: {error}", dir.display()));
+        let refused = |error| (Exit::Internal, format!("error: {error}"));
         mocks.objects = Some(Objects::open(dir).map_err(refused)?);
     }
     let machine = Arc::new(machine(program, options.express));

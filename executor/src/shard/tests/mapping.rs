@@ -59,9 +59,8 @@ async fn ticking<T>(world: &World, future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
     loop {
         world.clock.advance(TICK);
-        match tokio::time::timeout(Duration::from_millis(20), &mut future).await {
-            Ok(value) => return value,
-            Err(_) => {}
+        if let Ok(value) = tokio::time::timeout(Duration::from_millis(20), &mut future).await {
+            return value;
         }
     }
 }
