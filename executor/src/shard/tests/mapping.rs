@@ -354,3 +354,17 @@ async fn what_cannot_be_read_again_in_recovery_fails_its_execution_and_says_so()
         "{cause}"
     );
 }
+
+#[tokio::test]
+async fn a_reader_that_the_node_does_not_have_fails_its_map_and_says_so() {
+    let world = World::new();
+    let map = world.define(EACH_KEY).await;
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    shard.started(batch(1, map, Mode::Standard, &["{}"])).await;
+    let outcome = ticking(&world, outcomes(&mut watcher, 1)).await.remove(0);
+    assert_eq!(outcome.error.as_deref(), Some("States.ItemReaderFailed"));
+    let cause = outcome.cause.unwrap_or_default();
+    assert!(cause.contains("no integration that serves arn:aws:states:::s3:listObjectsV2"), "{cause}");
+    assert!(cause.contains("--objects-dir"), "{cause}");
+}

@@ -42,11 +42,6 @@ pub const TWO_TASKS: &str = r#"{"StartAt":"A","States":{
     "A":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pay","Next":"B"},
     "B":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:ship","End":true}}}"#;
 
-pub const READING: &str = r#"{"StartAt":"M","States":{"M":{"Type":"Map","End":true,
-    "ItemReader":{"Resource":"arn:aws:states:::s3:getObject","ReaderConfig":{"InputType":"JSON"},"Parameters":{}},
-    "ItemProcessor":{"ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"EXPRESS"},
-    "StartAt":"I","States":{"I":{"Type":"Succeed"}}}}}}"#;
-
 /// So far a test moves its clock to let the next small flush begin: whole milliseconds, as records keep them.
 pub const TICK: Duration = Duration::from_millis(crate::limits::FLUSH_PACE.as_millis() as u64 + 1);
 
