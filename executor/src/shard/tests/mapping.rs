@@ -40,6 +40,16 @@ const WRITE_ONLY: &str = r#"{"StartAt":"M","States":{"M":{"Type":"Map","End":tru
     "ResultWriter":{"Resource":"arn:aws:states:::s3:putObject","Parameters":{"Bucket":"b","Prefix":"out"},
         "WriterConfig":{"Transformation":"COMPACT","OutputType":"JSON"}}}}}"#;
 
+/// Reads every object of a listing, then waits for a task.
+const READ_ALL_THEN_TASK: &str = r#"{"StartAt":"M","States":{"M":{"Type":"Map","Next":"T",
+    "ItemReader":{"Resource":"arn:aws:states:::s3:listObjectsV2",
+        "ReaderConfig":{"InputType":"CSV","CSVHeaderLocation":"FIRST_ROW","Transformation":"LOAD_AND_FLATTEN"},
+        "Parameters":{"Bucket":"b"}},
+    "ItemSelector":{"a.$":"$$.Map.Item.Value.a"},
+    "ItemProcessor":{"ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"EXPRESS"},
+    "StartAt":"I","States":{"I":{"Type":"Pass","OutputPath":"$.a","End":true}}}},
+    "T":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pay","End":true}}}"#;
+
 /// A world whose shards have an objects folder with a bucket `b` of these files.
 fn world_with(files: &[(&str, &str)]) -> (World, TempDir) {
     let folder = tempfile::tempdir().expect("a directory");
@@ -288,6 +298,36 @@ async fn results_that_are_written_are_not_written_again() {
 }
 
 #[tokio::test]
+async fn a_write_whose_outcome_a_crash_took_is_done_again_with_the_same_keys_and_bytes() {
+    let (world, folder) = world_with(&[("rows.csv", "a\n1\n")]);
+    let map = world.define(EACH_ROW).await;
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 10).await;
+    shard.started(batch(1, map, Mode::Standard, &[r#"{"key":"rows.csv"}"#])).await;
+    let task = ticking(&world, tasks(&mut worker, 1)).await.remove(0);
+    // One flush for the task's outcome, and none for that of the write: the clock stands still.
+    world.clock.advance(TICK);
+    shard.succeed(1, &task.token, "10").await;
+    soon("a write", async {
+        while shard.metrics.objects_written.get() == 0 {
+            shard.settled().await;
+        }
+    })
+    .await;
+    drop(shard);
+    let out = folder.path().join("b/out");
+    let run =
+        || std::fs::read_dir(&out).expect("results").next().expect("a run").expect("an entry").file_name();
+    let (before, id) = (files(&out), run());
+    std::fs::remove_dir_all(&out).expect("removed");
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    let outcome = ticking(&world, outcomes(&mut watcher, 1)).await.remove(0);
+    assert_eq!(outcome.status(), ExecutionStatus::Succeeded, "{outcome:?}");
+    assert_eq!((files(&out), run()), (before, id));
+}
+
+#[tokio::test]
 async fn a_history_reads_again_only_what_the_journal_has_but_a_digest_of() {
     for (rows, kept) in [("a\n1\n".to_owned(), true), (long_csv(), false)] {
         let (world, folder) = world_with(&[("rows.csv", &rows)]);
@@ -367,4 +407,27 @@ async fn a_reader_that_the_node_does_not_have_fails_its_map_and_says_so() {
     let cause = outcome.cause.unwrap_or_default();
     assert!(cause.contains("no integration that serves arn:aws:states:::s3:listObjectsV2"), "{cause}");
     assert!(cause.contains("--objects-dir"), "{cause}");
+}
+
+#[tokio::test]
+async fn a_journal_keeps_so_much_of_all_reads_together_and_digests_of_the_rest() {
+    let files = limits::READS_KEPT_BYTES_MAX / limits::READ_KEPT_BYTES_MAX + 2;
+    let padding = "x".repeat(limits::READ_KEPT_BYTES_MAX - 64);
+    let bodies: Vec<_> =
+        (0..files).map(|at| (format!("{at:02}"), format!("a,b\n{at},{padding}\n"))).collect();
+    let borrowed: Vec<_> = bodies.iter().map(|(key, body)| (key.as_str(), body.as_str())).collect();
+    let (world, folder) = world_with(&borrowed);
+    let map = world.define(READ_ALL_THEN_TASK).await;
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 10).await;
+    shard.started(batch(1, map, Mode::Standard, &["1"])).await;
+    let task = ticking(&world, tasks(&mut worker, 1)).await.remove(0);
+    let expected: Vec<String> = (0..files).map(|at| format!("\"{at}\"")).collect();
+    assert_eq!(task.input, format!("[{}]", expected.join(",")));
+    // Of the first the journal has all, of the last a digest.
+    for gone in [0, files - 1] {
+        std::fs::remove_file(folder.path().join(format!("b/{gone:02}"))).expect("removed");
+    }
+    let told = events(&shard, 1).await.expect_err("the last is needed again").to_string();
+    assert!(told.contains(&format!("s3://b/{:02} ", files - 1)), "{told}");
 }
