@@ -48,7 +48,7 @@ async fn replay(machine: Rc<Machine>, recovered: RecoveredExecution, desk: Desk)
                 break;
             }
             Err(Untold::Read(error)) => {
-                tracing::error!(execution = %id, %error, "an open execution stays in the log until the node is started with them");
+                tracing::error!(execution = %id, %error, "an open execution stays in the log until the node is started again");
                 return None;
             }
         };

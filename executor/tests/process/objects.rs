@@ -98,6 +98,16 @@ fn results(out: &Path) -> String {
     std::fs::read_to_string(runs[0].join("SUCCEEDED_0.json")).expect("the results of those that succeeded")
 }
 
+/// Starts the Map; under its name it is started once, however often that takes.
+async fn started(node: &Node) -> String {
+    let request = v1::StartExecutionRequest { name: "rows".to_owned(), ..start_request(EACH_ROW, "{}") };
+    eventually_async("the start is accepted", PATIENCE, || async {
+        let started = node.client().await?.start_execution(request.clone()).await;
+        started.map(|started| started.into_inner().execution_id).map_err(|status| status.to_string())
+    })
+    .await
+}
+
 /// A Map over a file, the node killed while a child's task is out, and the rest after it is back.
 async fn a_map_outlives_its_node(store: StoreUnderTest, padding: usize) {
     let folder = tempfile::tempdir().expect("a directory");
@@ -109,9 +119,7 @@ async fn a_map_outlives_its_node(store: StoreUnderTest, padding: usize) {
     let flags = ["--objects-dir", &objects, "--bind", "*=rows"];
     let mut node = Node::serving(&store.flags(), &flags).await;
     let mut worker = Worker::attach(&node).await;
-    let started =
-        node.client().await.expect("the node answers").start_execution(start_request(EACH_ROW, "{}")).await;
-    let id = started.expect("started").into_inner().execution_id;
+    let id = started(&node).await;
     for row in 0..=KILLED_AT {
         let (shard, task) = worker.next().await;
         assert_eq!(task.input, input_of(row));
