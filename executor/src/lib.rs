@@ -12,5 +12,6 @@ mod heartbeat;
 pub mod limits;
 mod metrics_http;
 pub mod node;
+pub mod objects;
 pub mod shard;
 pub mod store;

@@ -128,5 +128,23 @@ pub const RECOVERY_PAGE: usize = 16;
 /// Logs that a shard recovers at once.
 pub const RECOVERIES_AT_ONCE: usize = 4;
 
+/// Reads and writes of objects under way on one shard. Beyond: they wait for their turn. Each has an object in memory.
+pub const TRANSFERS_MAX: usize = 4;
+
+/// An object or page of a listing that the journal of a STANDARD execution keeps whole, in bytes. Beyond: its length and
+/// SHA-256 are kept, and it is read again for a replay.
+pub const READ_KEPT_BYTES_MAX: usize = 1 << 20;
+
+/// What the journal of one STANDARD execution keeps of all that it has read, in bytes. Beyond: as for
+/// [`READ_KEPT_BYTES_MAX`].
+pub const READS_KEPT_BYTES_MAX: usize = 16 << 20;
+
+/// Blocks with records of one STANDARD execution beyond which its Maps read and write no more: a closed record names them
+/// all, and has room for 25,000. Beyond: the Map fails.
+pub const TRANSFER_BLOCKS_MAX: usize = 20_000;
+
+const _: () = assert!(READ_KEPT_BYTES_MAX <= FLUSH_BYTES_MAX, "a read that is kept must fit in a block");
+const _: () =
+    assert!(TRANSFER_BLOCKS_MAX < journal::block::CLOSED_BLOCKS_MAX, "a closed record has room for all");
 const _: () = assert!(INPUT_BYTES_MAX <= BATCH_BYTES_MAX, "one input must fit in a batch");
 const _: () = assert!(BATCH_BYTES_MAX <= FLUSH_BYTES_MAX, "one batch must fit in a block");

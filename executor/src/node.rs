@@ -28,6 +28,7 @@ use crate::config::{Config, ConfigError};
 use crate::definitions::Definitions;
 use crate::grpc::health::Health;
 use crate::grpc::{NodeContext, NodeStore, Scope, Surface, ask, dispatcher, listener, queue, router};
+use crate::objects::{FolderError, Objects};
 use crate::shard::{self, Command, Serve, ShardConfig, ShardContext, ShardHandle};
 use crate::store::{self, Patient};
 use crate::{heartbeat, metrics_http};
@@ -64,6 +65,9 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The objects folder cannot be used.
+    #[error(transparent)]
+    Objects(#[from] FolderError),
     /// A thread or its runtime cannot be made.
     #[error("a thread of the node cannot be started: {0}")]
     Thread(#[from] io::Error),
@@ -337,6 +341,7 @@ fn start_shards(
     abort: &watch::Sender<bool>,
 ) -> Result<(Vec<ShardHandle>, Vec<ShardThread>), StartError> {
     let (mut handles, mut threads) = (Vec::new(), Vec::new());
+    let objects = config.objects_dir.as_deref().map(Objects::open).transpose()?.map(Arc::new);
     for (index, port) in (0..config.shards).zip(ports) {
         let data_address = config.advertised(port.local_addr()?);
         let shard_config = ShardConfig {
@@ -353,6 +358,7 @@ fn start_shards(
         };
         let shared = ShardContext {
             connect: Arc::clone(connect),
+            objects: objects.clone(),
             definitions: Arc::clone(&context.definitions),
             metrics: metrics.shard(index as usize).unwrap_or_default(),
             clock: context.clock.clone(),

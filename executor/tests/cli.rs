@@ -347,3 +347,37 @@ fn a_state_alone_is_tested_with_its_variables_and_the_manual_says_how() {
         assert!(manual.contains(part), "{part} in {manual}");
     }
 }
+
+#[test]
+fn a_run_reads_and_writes_objects_below_a_folder() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let definition = r#"{"StartAt":"Each","States":{"Each":{"Type":"Map","End":true,
+        "ItemReader":{"Resource":"arn:aws:states:::s3:getObject","ReaderConfig":{"InputType":"JSON"},
+            "Parameters":{"Bucket":"in","Key":"items.json"}},
+        "ItemProcessor":{"ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"EXPRESS"},
+            "StartAt":"I","States":{"I":{"Type":"Succeed"}}},
+        "ResultWriter":{"Resource":"arn:aws:states:::s3:putObject","Parameters":{"Bucket":"out","Prefix":"run"},
+            "WriterConfig":{"Transformation":"COMPACT","OutputType":"JSON"}}}}}"#;
+    let file = folder.path().join("each.asl.json");
+    std::fs::write(&file, definition).expect("a file");
+    for bucket in ["in", "out"] {
+        std::fs::create_dir(folder.path().join(bucket)).expect("a bucket");
+    }
+    std::fs::write(folder.path().join("in/items.json"), "[1, 2]").expect("a file");
+    let (file, objects) = (file.display().to_string(), folder.path().display().to_string());
+    let output = executor(&["run", &file, "--objects-dir", &objects, "--json"], &[], "");
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(shown["status"], "SUCCEEDED", "{shown}");
+    let manifest = shown["output"]["ResultWriterDetails"]["Key"].as_str().expect("a key");
+    let results = folder.path().join("out").join(manifest).with_file_name("SUCCEEDED_0.json");
+    assert_eq!(std::fs::read_to_string(results).expect("written"), "[1,2]");
+    let output = executor(&["run", &file], &[], "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("--objects-dir"), "{}", text(&output.stdout));
+    for command in [&["run", &file][..], &["serve", "--listen", "127.0.0.1:0", "--no-metrics"]] {
+        let output = executor(&[command, &["--objects-dir", "/nowhere/objects"]].concat(), &[], "");
+        assert_eq!(output.status.code(), Some(3), "{command:?}");
+        let message = text(&output.stderr);
+        assert!(message.contains("--objects-dir") && message.contains("/nowhere/objects"), "{message}");
+    }
+}

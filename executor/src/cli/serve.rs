@@ -33,6 +33,12 @@ WHAT THE DEFAULTS PROMISE
            says in its log which promise they keep
   Only loopback is listened on, unless --allow-plaintext is said.
 
+OBJECTS OF DISTRIBUTED MAPS
+  --objects-dir DIR serves s3:getObject, s3:listObjectsV2 and s3:putObject: the object s3://b/x/y is
+  the file DIR/b/x/y. Buckets are folders that must be there; symbolic links are not followed;
+  objects have 64 MiB at most. Nodes of one installation need the same files. Files that begin
+  with .myriad- are unfinished ones and no objects: what a crash has left of them can be deleted.
+
 SIGNALS
   SIGTERM, SIGINT  drain: health says NOT_SERVING, starts are refused, what is acknowledged is
                    made durable, streams end; exit 0 within --drain-deadline, else 3 (nothing

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{ConfigError, Options};
 
 /// The keys that a file may hold, as in `Options`; a test holds the two equal.
-pub(super) const KEYS: [&str; 24] = [
+pub(super) const KEYS: [&str; 25] = [
     "listen",
     "data-port-base",
     "advertise",
@@ -21,6 +21,7 @@ pub(super) const KEYS: [&str; 24] = [
     "max-open",
     "max-bytes",
     "bind",
+    "objects-dir",
     "metrics",
     "no-metrics",
     "allow-plaintext",

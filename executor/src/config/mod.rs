@@ -45,6 +45,8 @@ pub struct Config {
     pub max_bytes: u64,
     /// Function names to worker pools; the first match wins.
     pub bindings: Vec<Binding>,
+    /// The folder with the objects that distributed Maps read and write; they fail without one.
+    pub objects_dir: Option<PathBuf>,
     /// Where `/metrics` and `/healthz` are served; nowhere if absent.
     pub metrics: Option<SocketAddr>,
     /// Allows ports that other machines reach, without TLS.
@@ -158,6 +160,7 @@ impl Default for Config {
             max_open: 1_000_000,
             max_bytes: 1 << 30,
             bindings: Vec::new(),
+            objects_dir: None,
             metrics: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7490)),
             allow_plaintext: false,
             scheduler: None,

@@ -122,6 +122,10 @@ pub struct Options {
         help_heading = "Execution"
     )]
     pub bind: Vec<String>,
+    /// Folder whose files BUCKET/KEY are the objects that distributed Maps read and write, in the place of
+    /// S3 [default: none, and such Maps fail]
+    #[arg(long, value_name = "DIR", env = "MYRIAD_OBJECTS_DIR", help_heading = "Execution")]
+    pub objects_dir: Option<PathBuf>,
 
     /// Where executions are kept [default: memory]
     #[arg(long, value_name = "KIND", env = "MYRIAD_STORE", help_heading = "Store")]
@@ -207,6 +211,7 @@ impl Options {
             max_open: self.max_open.or(other.max_open),
             max_bytes: self.max_bytes.or(other.max_bytes),
             bind: if self.bind.is_empty() { other.bind } else { self.bind },
+            objects_dir: self.objects_dir.or(other.objects_dir),
             store: self.store.or(other.store),
             store_dir: self.store_dir.or(other.store_dir),
             redis_url: self.redis_url.or(other.redis_url),
@@ -238,6 +243,7 @@ impl Options {
             max_open: self.max_open.unwrap_or(default.max_open),
             max_bytes: self.max_bytes.map_or(default.max_bytes, |bytes| bytes.0),
             bindings: self.bind.iter().map(|text| binding(text)).collect::<Result<_, _>>()?,
+            objects_dir: self.objects_dir.clone(),
             metrics: metrics.filter(|_| !self.no_metrics.unwrap_or(false)),
             allow_plaintext: self.allow_plaintext.unwrap_or(default.allow_plaintext),
             scheduler: self.scheduler.clone(),
@@ -306,6 +312,7 @@ impl Options {
             max_open: Some(config.max_open),
             max_bytes: Some(Bytes(config.max_bytes)),
             bind: bind.collect(),
+            objects_dir: config.objects_dir.clone(),
             store: Some(store),
             store_dir,
             redis_url: redis.map(|redis| redact_url(&redis.url)),

@@ -70,6 +70,7 @@ fn what_is_printed_is_a_file_that_gives_the_same_configuration() {
         "--max-bytes=7KiB",
         "--bind=x*=y",
         "--bind=z=w",
+        "--objects-dir=/o",
         "--store=file",
         "--store-dir=/d",
         "--retention=8s",

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use asl::{Effect, EffectId, Event, Program};
+use asl::{Effect, EffectId, Event, Program, Str};
 use ids::{BatchId, ExecutionId};
 use journal::{Store, StoreError};
 use proto::executor::v1;
@@ -26,10 +26,12 @@ use super::mailbox::MailRoom;
 use super::names::Names;
 use super::probe::Probe;
 use super::recover::Recovered;
+use super::replay::Replayed;
 use super::slab::{Address, Slab};
 use super::start::Taken;
 use super::tasks::Tasks;
 use super::timers::{Wakeup, Wheel};
+use super::transfers::{Done, Transfers};
 use super::turns::Turns;
 use super::{Command, Reply, ShardConfig, ShardContext, ShardState};
 use crate::admission::Admission;
@@ -46,6 +48,8 @@ pub(super) enum Landed {
     Connected(Result<Arc<dyn Store>, StoreError>),
     /// A log was taken and read.
     Recovered { log: usize, result: Result<Box<Recovered>, StoreError> },
+    /// An execution was replayed that had to wait for what it has read.
+    Replayed { log: usize, replayed: Option<Box<Replayed>> },
     /// The store answered an append.
     Appended { log: usize, result: Result<(), StoreError> },
     /// A batch waited for definitions.
@@ -66,6 +70,8 @@ pub(super) enum Landed {
         acks: mpsc::Sender<v1::StartAck>,
         result: Result<Taken, StoreError>,
     },
+    /// A Map's read or write came to its end, or was cancelled.
+    Transferred { transfer: Address, result: Option<Result<Done, Str>> },
     /// The store was asked whether it answers.
     Probed(Result<(), StoreError>),
     /// A question was answered to whoever asked it.
@@ -91,6 +97,7 @@ pub(super) struct Shard {
     pub timers: Wheel,
     pub bindings: Bindings,
     pub tasks: Tasks,
+    pub transfers: Transfers,
     pub watchers: Vec<Watcher>,
     pub outcomes_watched: bool,
     /// Used again for every step.
@@ -148,6 +155,7 @@ impl Shard {
             timers: Wheel::new(now_us / 1_000),
             tasks: Tasks::new(bindings.pools().len()),
             bindings,
+            transfers: Transfers::new(context.objects.clone()),
             watchers: Vec::new(),
             outcomes_watched: false,
             effects: Vec::new(),
@@ -217,10 +225,12 @@ impl Shard {
         match landed {
             Landed::Connected(result) => self.connected(result),
             Landed::Recovered { log, result } => self.recovered(log, result),
+            Landed::Replayed { log, replayed } => self.replayed(log, replayed),
             Landed::Appended { log, result } => self.appended(log, result),
             Landed::Loaded { batch, acks, result } => self.loaded(*batch, &acks, result),
             Landed::Compared { batch, acks, result } => self.compared(&batch, &acks, result),
             Landed::NamesChecked { batch, acks, result } => self.names_checked(*batch, &acks, result),
+            Landed::Transferred { transfer, result } => self.transferred(transfer, result),
             Landed::Probed(result) => self.probed(result),
             Landed::Answered => self.questions -= 1,
         }

@@ -37,6 +37,8 @@ pub struct OpenExecution {
     pub log: u16,
     /// Events journalled so far (STANDARD).
     pub journalled: u32,
+    /// Bytes of what its Maps have read that the journal keeps (STANDARD).
+    pub reads_kept: u32,
     pub start_time_ms: u64,
     /// When the shard took it, in microseconds, for the duration.
     pub received_us: u64,
@@ -68,6 +70,8 @@ pub struct Ended {
 pub enum Waiting {
     /// A task, by its address among the shard's tasks.
     Task(Address),
+    /// A read or write of a Map, by its address among the shard's transfers.
+    Transfer(Address),
     /// An armed timer.
     Timer(TimerKey),
 }
@@ -86,8 +90,9 @@ impl Default for WaitingFor {
     }
 }
 
+/// Transfers are tasks in this respect: the core gives both their ids in one way.
 fn is_task(waiting: Waiting) -> bool {
-    matches!(waiting, Waiting::Task(_))
+    matches!(waiting, Waiting::Task(_) | Waiting::Transfer(_))
 }
 
 impl WaitingFor {
@@ -134,7 +139,7 @@ impl WaitingFor {
     pub fn tasks(&self) -> SmallVec<[Address; 4]> {
         let task = |waiting: &Waiting| match waiting {
             Waiting::Task(address) => Some(*address),
-            Waiting::Timer(_) => None,
+            Waiting::Transfer(_) | Waiting::Timer(_) => None,
         };
         match self {
             Self::Few(few) => few.iter().filter_map(|entry| task(&entry.1)).collect(),

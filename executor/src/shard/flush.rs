@@ -270,6 +270,9 @@ impl Shard {
         for task in page.held.drain(..) {
             self.tasks.release(task);
         }
+        for write in page.writes.drain(..) {
+            self.begin_transfer(write);
+        }
         for batch in page.batches.drain(..) {
             self.acknowledge(at, batch);
         }

@@ -1,9 +1,9 @@
 //! Histories are derived, not stored: the execution is run again on what the log holds, and this time somebody looks.
 //!
 //! A STANDARD execution is told what it was told; of an EXPRESS one nothing but its input is kept, so that only one which
-//! needed nothing from outside has a history. A history is told as Step Functions or as ASW tells it, by another observer
+//! needed nothing from outside has a history. What its Maps have read is read again where the journal keeps but a digest. A history is told as Step Functions or as ASW tells it, by another observer
 //! of the same replay. Invariant: the same function steps executions here, live and in recovery.
-//! What may fail: the store; an EXPRESS execution that waited for something.
+//! What may fail: the store; an EXPRESS execution that waited for something; a long object that is not what it was.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,7 +21,8 @@ use super::command::Reply;
 use super::core::Shard;
 use super::lookup::{fetch, spelt};
 use super::machine::{self, Beginning, dialect_of};
-use super::recover::event_of;
+use super::recover::{Untold, event_of};
+use super::transfers::{Desk, Unread};
 use crate::definitions::{Definitions, LoadError};
 use crate::error::Error;
 use crate::limits;
@@ -45,7 +46,7 @@ impl Shard {
         let open = self.slot_of(&execution).and_then(|address| self.open.get(address));
         let blocks = open.map(|open| open.blocks.to_vec()).unwrap_or_default();
         let partition = self.logs[log].partition;
-        let definitions = Arc::clone(&self.definitions);
+        let (definitions, desk) = (Arc::clone(&self.definitions), self.transfers.desk.clone());
         self.answer(reply, async move |store| {
             let found = fetch(&*store, &execution, place, partition).await?;
             let blocks = found.closed.as_ref().map_or(blocks, |closed| closed.blocks.clone());
@@ -55,7 +56,8 @@ impl Shard {
             }
             journal.sort_by_key(|told| told.sequence);
             journal.dedup_by_key(|told| told.sequence);
-            derive(&*store, &definitions, &found, &journal, form, &spelt(&execution)).await
+            let told = Told { found: &found, journal: &journal, desk: &desk, spelt: &spelt(&execution) };
+            derive(&*store, &definitions, &told, form).await
         });
     }
 }
@@ -71,16 +73,34 @@ async fn journal_of(store: &dyn Store, found: &Execution, at: BlockId) -> Result
     }
 }
 
+/// What there is of an execution to derive its history from.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    found: &'a Execution,
+    journal: &'a [Journalled],
+    desk: &'a Desk,
+    /// For messages.
+    spelt: &'a str,
+}
+
+fn unread_again(spelt: &str, unread: &Unread) -> Error {
+    let message = format!(
+        "the history of {spelt} cannot be derived: {unread} Of what is longer than {} bytes the journal keeps a digest \
+         alone; put the object back to see the history",
+        limits::READ_KEPT_BYTES_MAX
+    );
+    Error::Conflict { code: "HistoryNotKept", message }
+}
+
 /// Runs an execution again and collects its events.
 async fn derive(
     store: &dyn Store,
     definitions: &Definitions,
-    found: &Execution,
-    journal: &[Journalled],
+    told: &Told<'_>,
     form: v1::HistoryForm,
-    spelt: &str,
 ) -> Result<Vec<v1::HistoryEvent>, Error> {
-    let Execution { machine: key, opened, .. } = found;
+    let Execution { machine: key, opened, .. } = told.found;
+    let spelt = told.spelt;
     let wanted = [(key.definition, dialect_of(key.dialect))];
     let program = match definitions.load_all(store, &wanted).await {
         Ok(mut programs) => programs.pop(),
@@ -103,14 +123,14 @@ async fn derive(
     };
     if asw {
         let mut history = AswHistory::new(EVENTS_MAX);
-        replay(&machine, found, journal, &mut history, spelt).await?;
+        replay(&machine, told, &mut history).await?;
         let id = opened.id;
         let generated = id.to_string();
         let name = machine.name.execution(key.mode, opened.name.as_deref().unwrap_or(&generated), id);
         Ok(history.into_events().iter().map(|event| of_asw(event, &name)).collect())
     } else {
         let mut collector = Collector::new(EVENTS_MAX);
-        replay(&machine, found, journal, &mut collector, spelt).await?;
+        replay(&machine, told, &mut collector).await?;
         Ok(collector.into_events().into_iter().map(of_step_functions).collect())
     }
 }
@@ -118,11 +138,10 @@ async fn derive(
 /// Tells an execution what it was told, while somebody looks.
 async fn replay(
     machine: &machine::Machine,
-    found: &Execution,
-    journal: &[Journalled],
+    told: &Told<'_>,
     observer: &mut impl Observer,
-    spelt: &str,
 ) -> Result<(), Error> {
+    let Told { found, journal, desk, spelt } = *told;
     let Execution { machine: key, opened, closed, .. } = found;
     let mut effects = Vec::new();
     let beginning = Beginning {
@@ -156,7 +175,11 @@ async fn replay(
         }
         effects.clear();
         let at = machine::timestamp_of_ms(told.time_ms);
-        machine::handle(&mut execution, event_of(told)?, at, &mut effects, observer);
+        let event = event_of(told, desk).await.map_err(|error| match error {
+            Untold::Journal(error) => error.into(),
+            Untold::Read(unread) => unread_again(spelt, &unread),
+        })?;
+        machine::handle(&mut execution, event, at, &mut effects, observer);
     }
     if closed.is_some() && !execution.is_finished() {
         tracing::warn!(

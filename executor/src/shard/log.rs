@@ -72,6 +72,8 @@ pub struct Page {
     pub touched: Vec<Address>,
     /// Tasks of STANDARD executions whose cause is in this block.
     pub held: Vec<Address>,
+    /// Writes of their Maps, likewise.
+    pub writes: Vec<Address>,
     /// Whose slots are given back.
     pub closing: Vec<Address>,
     pub tallies: Vec<Tally>,
@@ -131,6 +133,8 @@ pub struct Log {
     pub sealed: VecDeque<Sealed>,
     pub in_flight: bool,
     pub attempts: u32,
+    /// Executions whose replay waits for what they have read.
+    pub replaying: usize,
     /// When the last append began, in microseconds.
     pub begun_us: u64,
     pub retained: Retained,
@@ -157,6 +161,7 @@ impl Log {
             sealed: VecDeque::new(),
             in_flight: false,
             attempts: 0,
+            replaying: 0,
             begun_us: 0,
             retained: Retained::new(retention),
             index: Rc::new(RefCell::new(IndexWriter::new(partition, retention))),

@@ -25,6 +25,7 @@ mod mailbox;
 mod names;
 mod probe;
 mod recover;
+mod replay;
 mod retain;
 mod rewrite;
 mod slab;
@@ -32,6 +33,7 @@ mod start;
 mod step;
 mod tasks;
 mod timers;
+mod transfers;
 mod turns;
 mod validate;
 mod workers;
@@ -47,6 +49,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
 use crate::definitions::Definitions;
+use crate::objects::Objects;
 
 pub use command::{Command, Reply, WorkerId};
 pub use handle::{Binding, Serve, ShardConfig, ShardHandle, ShardState};
@@ -57,6 +60,8 @@ pub use validate::input as check_input;
 pub struct ShardContext {
     /// Gives the shard a store connection of its own.
     pub connect: Arc<dyn Connect>,
+    /// What Maps read and write, if the node has any.
+    pub objects: Option<Arc<Objects>>,
     /// Programs by hash.
     pub definitions: Arc<Definitions>,
     /// The shard's own cells.

@@ -2,8 +2,8 @@
 //!
 //! The log is read forward twice: once by its id columns alone, to learn what was opened and not closed and which batches
 //! are remembered; then, from the oldest open execution on, for the records of what is open. An EXPRESS execution starts
-//! again from its input. A STANDARD one is replayed: it is told what it was told, and only what it then still waits for is
-//! done again. Invariants: nothing is acknowledged anew; the partition takes starts only when everything open is back; few
+//! again from its input. A STANDARD one is replayed (`replay`): it is told what it was told, and only what it then still
+//! waits for is done again. Invariants: nothing is acknowledged anew; the partition takes starts only when everything open is back; few
 //! logs are read at a time, in pages, so that memory is bounded by what is open. What may fail: the store (tried again,
 //! with pauses) or a block that cannot be read (the partition is given up, loudly).
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use asl::{Dialect, Effect, EffectId, Event, Payload, Program};
 use ids::{BatchId, DefinitionHash, ExecutionId, PartitionId};
-use journal::block::{IdRun, JournalledKind, MachineRef, SubBlockKind, decode_failure};
+use journal::block::{IdRun, JournalledKind, MachineRef, ReadDigest, SubBlockKind, decode_failure};
 use journal::index::IndexWriter;
 use journal::store::BlockRange;
 use journal::{Block, BlockId, Derived, Journalled, Opened, Record, Store, StoreError};
@@ -21,13 +21,12 @@ use smallvec::SmallVec;
 
 use super::core::{Landed, Shard};
 use super::dedupe::{Content, Seen};
-use super::execution::{OpenExecution, WaitingFor};
 use super::log::LogState;
 use super::lookup::started_before_ms;
-use super::machine::{self, Beginning, dialect_of};
-use super::mailbox::Mailbox;
+use super::machine::dialect_of;
 use super::retain::Retained;
 use super::rewrite;
+use super::transfers::{Desk, Unread};
 use crate::definitions::{Definitions, LoadError};
 use crate::limits;
 
@@ -36,7 +35,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// ... to this, so that a store that never works does not fill the log, and one that comes back is soon used.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
-type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+pub(super) type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// What was open.
 #[derive(Debug)]
@@ -231,8 +230,17 @@ async fn recover(
     Ok(Recovered { generation: acquired.generation, retained, index, lost, batches, open, programs })
 }
 
-/// What an execution was told, as it was told.
-pub(super) fn event_of(told: &Journalled) -> Result<Event, StoreError> {
+/// Why an execution cannot be told again what it was told.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Untold {
+    #[error(transparent)]
+    Journal(#[from] StoreError),
+    #[error(transparent)]
+    Read(#[from] Unread),
+}
+
+/// What an execution was told, as it was told; read again where the journal has only its digest.
+pub(super) async fn event_of(told: &Journalled, desk: &Desk) -> Result<Event, Untold> {
     let id = asl::EffectId(told.effect);
     let text = |text: Option<&str>| text.map(asl::Str::from);
     Ok(match told.kind {
@@ -250,13 +258,22 @@ pub(super) fn event_of(told: &Journalled) -> Result<Event, StoreError> {
             let (error, cause) = decode_failure(&told.payload)?;
             Event::Stop { error: text(error), cause: text(cause) }
         }
+        JournalledKind::ItemsRead => Event::ItemsRead { id, body: told.payload.clone() },
+        JournalledKind::ItemsDigest => {
+            let digest = ReadDigest::decode(&told.payload)?;
+            Event::ItemsRead { id, body: desk.read_again(&digest).await? }
+        }
+        JournalledKind::ResultsWritten => Event::ResultsWritten(id),
     })
 }
 
 /// Drops from `wanted` what an event has answered and what the execution has taken back.
-fn settle(wanted: &mut Vec<Effect>, event: &Event) {
+pub(super) fn settle(wanted: &mut Vec<Effect>, event: &Event) {
     match event {
-        Event::TaskSucceeded { id, .. } | Event::TaskFailed { id, .. } => {
+        Event::TaskSucceeded { id, .. }
+        | Event::TaskFailed { id, .. }
+        | Event::ItemsRead { id, .. }
+        | Event::ResultsWritten(id) => {
             wanted.retain(|effect| work_of(effect) != Some(*id));
         }
         Event::TimerFired(id) => {
@@ -281,7 +298,7 @@ fn work_of(effect: &Effect) -> Option<EffectId> {
 }
 
 /// Adds what a step asks for to what is wanted.
-fn gather(wanted: &mut Vec<Effect>, effects: &mut Vec<Effect>) {
+pub(super) fn gather(wanted: &mut Vec<Effect>, effects: &mut Vec<Effect>) {
     for effect in effects.drain(..) {
         match &effect {
             Effect::CancelTask(id) => {
@@ -383,7 +400,6 @@ impl Shard {
         log.retained = retained;
         log.index.replace(index);
         log.lost = lost.into();
-        log.state = LogState::Serving;
         log.dedupe.begin(now_ms);
         for (batch, block, time_ms) in batches {
             let seen = Seen { content: Content::Logged(block), in_flight: false, exceptions: Box::default() };
@@ -393,68 +409,19 @@ impl Shard {
         for execution in open {
             self.restore(at, execution, &programs);
         }
+        self.serve_when_all_are_back(at);
+    }
+
+    /// A partition takes starts when nothing of it is being replayed any more.
+    pub(super) fn serve_when_all_are_back(&mut self, at: usize) {
+        if self.logs[at].replaying > 0 {
+            return;
+        }
+        self.logs[at].state = LogState::Serving;
         let ms = self.now_us.saturating_sub(self.begun_us) / 1_000;
         self.metrics.recovery_ms.set(ms);
         self.heard();
         self.publish_state();
         self.recover_next();
-    }
-
-    /// Puts an execution back where it was.
-    fn restore(
-        &mut self,
-        log: usize,
-        recovered: RecoveredExecution,
-        programs: &Map<(DefinitionHash, Dialect), Arc<Program>>,
-    ) {
-        let RecoveredExecution { machine: key, opened, journal, blocks } = recovered;
-        let Some(program) = programs.get(&(key.definition, dialect_of(key.dialect))) else { return };
-        let known = self
-            .machines
-            .get(&key)
-            .map_or_else(|| self.machines.add(key, Arc::clone(program), &self.metrics), Ok);
-        let Ok(machine) = known else { return };
-        let Opened { id, start_time_ms, seed, name, input, .. } = opened;
-        let waits = self.has_to_wait(&machine);
-        let beginning = Beginning { id, name: name.as_deref(), seed, start_time_ms, waits };
-        let (mut effects, mut wanted) = (std::mem::take(&mut self.effects), Vec::new());
-        let payload = Payload::from_checked(input.clone());
-        let mut execution = machine.begin(&beginning, payload, &mut effects, &mut asl::history::NoObserver);
-        self.turns.worked(execution.worked());
-        gather(&mut wanted, &mut effects);
-        for told in journal.iter().filter(|_| machine.is_standard()) {
-            let Ok(event) = event_of(told) else { continue };
-            settle(&mut wanted, &event);
-            let at = machine::timestamp_of_ms(told.time_ms);
-            machine::handle_unobserved(&mut execution, event, at, &mut effects);
-            gather(&mut wanted, &mut effects);
-        }
-        self.effects = effects;
-        let open = OpenExecution {
-            machine,
-            id,
-            execution,
-            mailbox: Mailbox::default(),
-            runnable: false,
-            opened: true,
-            log: log as u16,
-            journalled: journal.len() as u32,
-            start_time_ms,
-            received_us: start_time_ms.saturating_mul(1_000),
-            seed,
-            name: name.map(Into::into),
-            input: bytes::Bytes::new(),
-            blocks,
-            waiting_for: WaitingFor::default(),
-            ended: None,
-            permit: self.admission.take_anyway(1, input.len() as u64),
-            stoppers: None,
-        };
-        let address = self.admit(open, &input);
-        self.apply(address, &mut wanted);
-        // What it waits for was caused by what is durable already.
-        for task in std::mem::take(&mut self.logs[log].page.held) {
-            self.tasks.release(task);
-        }
     }
 }

@@ -330,8 +330,7 @@ impl Shard {
         let execution = machine.begin(&beginning, input, &mut effects, &mut NoObserver);
         self.turns.worked(execution.worked());
         self.metrics.steps.add(1);
-        let log = &mut self.logs[batch.log];
-        log.page.tally(machine, None, 1, received_us);
+        self.logs[batch.log].page.tally(machine, None, 1, received_us);
         if let [Effect::Finished(outcome)] = effects.as_slice() {
             let opened = OpenedView {
                 id,
@@ -353,6 +352,7 @@ impl Shard {
                 opened: false,
                 log: batch.log as u16,
                 journalled: 0,
+                reads_kept: 0,
                 start_time_ms: wire.start_time_ms,
                 received_us,
                 seed,

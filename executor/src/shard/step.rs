@@ -4,7 +4,8 @@
 //! left its slot, has ended, or no longer wants the effect) changes nothing. What a STANDARD execution is told is
 //! journalled in the block under construction before it is handled, and the tasks it asks for leave only after that block
 //! is confirmed (write-ahead); timers are armed at once, since a timer changes nothing outside. EXPRESS tasks leave at
-//! once. What may fail: nothing here; a function that no pool serves fails its task.
+//! once; reads and writes of Maps have a room of their own (`transfers`). What may fail: nothing here; a function that no
+//! pool serves fails its task.
 
 use asl::{Effect, EffectId, Event, Outcome, Payload, Str, Timestamp};
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use super::machine;
 use super::slab::Address;
 use super::tasks::Task;
 use super::timers::Wakeup;
+use super::transfers::Work;
 
 impl Shard {
     /// The present instant, as the language counts it.
@@ -69,7 +71,6 @@ impl Shard {
 
     /// Writes what a STANDARD execution is told into the block under construction.
     fn journal(&mut self, address: Address, event: &Event) {
-        let Some(open) = self.open.get_mut(address) else { return };
         let (effect, kind, payload) = match event {
             Event::TaskSucceeded { id, output } => {
                 (id.0, JournalledKind::TaskSucceeded, output.bytes().clone())
@@ -81,15 +82,17 @@ impl Shard {
             Event::Stop { error, cause } => {
                 (0, JournalledKind::Stopped, encode_failure(error.as_deref(), cause.as_deref()))
             }
+            Event::ItemsRead { id, body } => match self.kept(address, *id, body) {
+                Some((kind, payload)) => (id.0, kind, payload),
+                None => return,
+            },
+            Event::ResultsWritten(id) => (id.0, JournalledKind::ResultsWritten, Bytes::new()),
             // A start is told again with its outcome; a heartbeat only moves a timer; no task of ours is submitted.
-            // A read or write of ours ends as a failure, see `refuse_transfer`.
-            Event::TaskStarted(_)
-            | Event::TaskHeartbeat(_)
-            | Event::TaskSubmitted { .. }
-            | Event::ItemsRead { .. }
-            | Event::ResultsWritten(_) => return,
+            Event::TaskStarted(_) | Event::TaskHeartbeat(_) | Event::TaskSubmitted { .. } => return,
         };
-        let log = &mut self.logs[usize::from(open.log)];
+        let Some(open) = self.open.get_mut(address) else { return };
+        let at = usize::from(open.log);
+        let log = &mut self.logs[at];
         log.builder.journalled(JournalledView {
             id: open.id,
             time_ms: self.now_us / 1_000,
@@ -102,6 +105,9 @@ impl Shard {
         if open.opened && log.page.touched.last() != Some(&address) {
             log.page.touched.push(address);
         }
+        if kind == JournalledKind::ItemsRead {
+            self.seal_if_long(at);
+        }
     }
 
     /// Carries out what an execution asks for.
@@ -111,8 +117,13 @@ impl Shard {
                 Effect::ScheduleTask { id, resource, input, .. } => {
                     self.schedule(address, id, resource, input)
                 }
-                Effect::ReadItems { id, resource, .. } => self.refuse_transfer(address, id, &resource),
-                Effect::WriteResults { id, resource, .. } => self.refuse_transfer(address, id, &resource),
+                Effect::ReadItems { id, resource, parameters } => {
+                    let parameters = parameters.bytes().clone();
+                    self.transfer(address, id, Work::Read { resource, parameters });
+                }
+                Effect::WriteResults { id, resource, bucket, objects } => {
+                    self.transfer(address, id, Work::Write { resource, bucket, objects });
+                }
                 Effect::CancelTask(id) => self.cancel(address, id, true),
                 Effect::ArmTimer { id, at } => self.arm(address, id, at),
                 Effect::Yield => self.turns.wait(address),
@@ -134,6 +145,7 @@ impl Shard {
         let Some(open) = self.open.get_mut(address) else { return };
         match open.waiting_for.remove(id, task) {
             Some(Waiting::Task(task)) => self.tasks.cancel(task),
+            Some(Waiting::Transfer(transfer)) => self.transfers.cancel(transfer),
             Some(Waiting::Timer(key)) => {
                 self.timers.cancel(key);
             }
@@ -178,12 +190,6 @@ impl Shard {
         }
     }
 
-    /// No integration of this node reads or writes objects, which fails the Map that wants it.
-    fn refuse_transfer(&mut self, address: Address, id: EffectId, resource: &str) {
-        let cause = Str::from(format!("This node has no integration that serves {resource}."));
-        self.deliver(address, Event::TaskFailed { id, error: Str::new(), cause });
-    }
-
     /// The execution has ended; its record goes into the block under construction.
     fn finish(&mut self, address: Address, outcome: Outcome) {
         self.release_effects(address);
@@ -201,6 +207,7 @@ impl Shard {
         for waiting in open.waiting_for.take_all() {
             match waiting {
                 Waiting::Task(task) => self.tasks.cancel(task),
+                Waiting::Transfer(transfer) => self.transfers.cancel(transfer),
                 Waiting::Timer(key) => {
                     self.timers.cancel(key);
                 }

@@ -8,5 +8,6 @@ mod drain;
 mod idle;
 mod input;
 mod kill;
+mod objects;
 mod support;
 mod trouble;

@@ -182,13 +182,16 @@ impl Node {
             (names::STORE_PENDING, |s| &s.store_pending),
             (names::STORE_AVAILABLE, |s| &s.store_available),
         ];
-        let counters: [(Metric, Cell<Counter>); 11] = [
+        let counters: [(Metric, Cell<Counter>); 14] = [
             (names::DUPLICATES, |s| &s.duplicates),
             (names::COMMANDS, |s| &s.commands),
             (names::STEPS, |s| &s.steps),
             (names::TASKS_SCHEDULED, |s| &s.tasks_scheduled),
             (names::TASKS_SUCCEEDED, |s| &s.tasks_succeeded),
             (names::TASKS_FAILED, |s| &s.tasks_failed),
+            (names::OBJECTS_READ, |s| &s.objects_read),
+            (names::OBJECTS_WRITTEN, |s| &s.objects_written),
+            (names::OBJECTS_FAILED, |s| &s.objects_failed),
             (names::FLUSHES, |s| &s.flushes),
             (names::FLUSH_RECORDS, |s| &s.flush_records),
             (names::FLUSH_BYTES, |s| &s.flush_bytes),

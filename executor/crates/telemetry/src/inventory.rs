@@ -64,6 +64,9 @@ metrics! {
     TASKS_FAILED Counter "executor_tasks_failed_total" ["shard"] "Tasks that a worker ended with an error";
     TASKS_WAITING Gauge "executor_tasks_waiting" ["shard"] "Tasks that wait for a worker's credit";
     WORKERS Gauge "executor_workers_attached" ["shard"] "Worker streams that are open";
+    OBJECTS_READ Counter "executor_objects_read_total" ["shard"] "Objects and pages of listings that distributed Maps have read";
+    OBJECTS_WRITTEN Counter "executor_objects_written_total" ["shard"] "Results that distributed Maps have written, each with its manifest";
+    OBJECTS_FAILED Counter "executor_objects_failed_total" ["shard"] "Reads and writes of distributed Maps that failed";
     FLUSHES Counter "executor_store_flushes_total" ["shard"] "Flushes that the store has confirmed";
     FLUSH_RECORDS Counter "executor_store_flushed_records_total" ["shard"] "Records in confirmed flushes";
     FLUSH_BYTES Counter "executor_store_flushed_bytes_total" ["shard"] "Encoded bytes in confirmed flushes";

@@ -7,15 +7,16 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use asl::map::OBJECT_BYTES_MAX;
+use asl::map::{OBJECT_BYTES_MAX, ResultObject};
 use asl::program::{Graph, Kind};
 use asl::simulate::{Answer, Reply, Request, Services};
 use asl::value::{JsonLimits, Map};
-use asl::{Payload, Str, Value};
+use asl::{Payload, Str, TaskPlace, Value};
 use bytes::Bytes;
 
 use crate::config::file::suggest;
 use crate::limits;
+use crate::objects::Objects;
 
 /// Fields of an answer.
 const FIELDS: [&str; 6] = ["output", "error", "cause", "hang", "seconds", "file"];
@@ -33,6 +34,8 @@ pub(super) struct Mocks {
     by_state: HashMap<Str, (Vec<Recorded>, usize)>,
     /// Names of files count from here.
     folder: PathBuf,
+    /// What Maps without answers read, and where all write.
+    pub(super) objects: Option<Objects>,
 }
 
 /// An answer.
@@ -60,7 +63,7 @@ impl Mocks {
             let replies = answers.iter().enumerate().map(entry).collect::<Result<Vec<_>, _>>()?;
             by_state.insert(state.clone(), (replies, 0));
         }
-        Ok(Self { by_state, folder: folder.to_owned() })
+        Ok(Self { by_state, folder: folder.to_owned(), objects: None })
     }
 
     /// These, if the machine has a state of each name.
@@ -93,7 +96,13 @@ impl Services for Mocks {
     fn read(&mut self, request: &Request<'_>) -> Result<Bytes, Str> {
         let state = &request.place.state;
         let Some(Recorded { reply, file }) = self.next(state) else {
-            return Err(Str::from(format!("The file of mocks has no object for the reader of '{state}'.")));
+            let Some(objects) = &self.objects else {
+                return Err(Str::from(format!(
+                    "The file of mocks has no object for the reader of '{state}', and there is no --objects-dir."
+                )));
+            };
+            let read = objects.read(request.resource, request.input.bytes());
+            return read.map_err(|error| Str::from(error.to_string()));
         };
         if let Some(file) = file {
             let file = self.folder.join(file);
@@ -107,6 +116,11 @@ impl Services for Mocks {
             Answer::Fails(_, cause) => Err(cause),
             Answer::Never => Err(Str::from("The reader never answers.")),
         }
+    }
+
+    fn write(&mut self, _: &TaskPlace, bucket: &str, objects: Vec<ResultObject>) -> Result<(), Str> {
+        let Some(folder) = &self.objects else { return Ok(()) };
+        folder.write(bucket, &objects).map_err(|error| Str::from(error.to_string()))
     }
 }
 

@@ -22,6 +22,7 @@ use timeline::Told;
 use super::dialect::{self, DialectName};
 use super::{Exit, Refusal, show};
 use crate::limits;
+use crate::objects::Objects;
 
 /// Bytes of one character in UTF-8.
 const CHARACTER_BYTES_MAX: usize = 4;
@@ -40,7 +41,8 @@ MOCKS
     {\"Each\": [{\"file\": \"items.csv\"}], \"List\": [{\"output\": {\"Contents\": [{\"Key\": \"a\"}]}}]}
   file: the object, its name counts from the folder of the mocks
   output: the object, a text as it is, all else as JSON
-  What its ResultWriter writes is dropped.
+  Maps without answers read below --objects-dir, and what a ResultWriter writes goes there; without
+  that folder it is dropped.
 
 OUTPUT
   A line for each event: virtual time since the start, event id, type and what it tells; then the
@@ -69,6 +71,9 @@ pub(super) struct RunOptions {
     /// File with the answers of tasks
     #[arg(long, value_name = "FILE")]
     mocks: Option<PathBuf>,
+    /// Folder whose files BUCKET/KEY are the objects that distributed Maps read and write
+    #[arg(long, value_name = "DIR")]
+    objects_dir: Option<PathBuf>,
     /// Language of the definition [default: tcsl for files that end in .tcsl.json, else asl]
     #[arg(long, value_name = "DIALECT")]
     dialect: Option<DialectName>,
@@ -109,6 +114,10 @@ fn execute(options: &RunOptions) -> Result<(String, Exit), Refusal> {
                 .map_err(|problem| (Exit::Usage, format!("error: {}: {problem}", file.display())))?
         }
     };
+    if let Some(dir) = &options.objects_dir {
+        let refused = |error| (Exit::Internal, format!("error: {error}"));
+        mocks.objects = Some(Objects::open(dir).map_err(refused)?);
+    }
     let machine = Arc::new(machine(program, options.express));
     let most = usize::try_from(machine.history_events_max).unwrap_or(usize::MAX);
     let context = StartContext { seed: options.seed, ..StartContext::default() };
@@ -212,6 +221,7 @@ mod tests {
             file,
             input: r#"{"order": 7}"#.into(),
             mocks: Some(mocks),
+            objects_dir: None,
             dialect: None,
             express: false,
             virtual_time: false,

@@ -1,5 +1,6 @@
 //! A shard on its own thread against a store in memory, and a client that speaks to its queue.
 
+mod mapping;
 mod naming;
 mod probing;
 mod recovering;
@@ -29,6 +30,7 @@ use crate::clock::{Clock, ManualClock};
 use crate::definitions::Definitions;
 use crate::error::Error;
 use crate::limits;
+use crate::objects::Objects;
 
 pub const START_MS: u64 = 1_700_000_000_000;
 pub const MACHINE: &str = "arn:aws:states:us-east-1:123456789012:stateMachine:orders";
@@ -40,11 +42,6 @@ pub const TASK: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Task","Resource"
 pub const TWO_TASKS: &str = r#"{"StartAt":"A","States":{
     "A":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pay","Next":"B"},
     "B":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:ship","End":true}}}"#;
-
-pub const READING: &str = r#"{"StartAt":"M","States":{"M":{"Type":"Map","End":true,
-    "ItemReader":{"Resource":"arn:aws:states:::s3:getObject","ReaderConfig":{"InputType":"JSON"},"Parameters":{}},
-    "ItemProcessor":{"ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"EXPRESS"},
-    "StartAt":"I","States":{"I":{"Type":"Succeed"}}}}}}"#;
 
 /// So far a test moves its clock to let the next small flush begin: whole milliseconds, as records keep them.
 pub const TICK: Duration = Duration::from_millis(crate::limits::FLUSH_PACE.as_millis() as u64 + 1);
@@ -65,6 +62,7 @@ pub struct World {
     pub store: MemoryStore,
     pub clock: ManualClock,
     pub definitions: Arc<Definitions>,
+    pub objects: Option<Arc<Objects>>,
     pub retention: Duration,
     pub open_max: u64,
 }
@@ -84,6 +82,7 @@ impl World {
             store: MemoryStore::new(),
             clock: ManualClock::at_ms(START_MS),
             definitions: Arc::default(),
+            objects: None,
             retention: Duration::from_secs(3_600),
             open_max: 10_000,
         }
@@ -126,6 +125,7 @@ impl World {
         let metrics = Arc::<ShardMetrics>::default();
         let context = ShardContext {
             connect: Arc::new(self.store.clone()),
+            objects: self.objects.clone(),
             definitions: Arc::clone(&self.definitions),
             metrics: Arc::clone(&metrics),
             clock: Clock::Manual(self.clock.clone()),

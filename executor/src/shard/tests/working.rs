@@ -144,16 +144,3 @@ async fn a_thousand_waits_end_when_their_time_has_come_and_not_before() {
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(outcomes(&mut watcher, 1_000).await.len(), 1_000);
 }
-
-#[tokio::test]
-async fn a_reader_that_the_node_does_not_have_fails_its_map_and_says_so() {
-    let world = World::new();
-    let map = world.define(READING).await;
-    let shard = world.shard().await;
-    let mut watcher = shard.watch().await;
-    shard.started(batch(1, map, Mode::Standard, &["{}"])).await;
-    let outcome = outcomes(&mut watcher, 1).await.remove(0);
-    assert_eq!(outcome.error.as_deref(), Some("States.ItemReaderFailed"));
-    let cause = outcome.cause.unwrap_or_default();
-    assert!(cause.contains("no integration that serves arn:aws:states:::s3:getObject"), "{cause}");
-}

@@ -45,16 +45,21 @@
 //! Seeds are kept as the difference (exclusive or) to what the id says, see [`seed_for`]. Names are a column
 //! of length + 1 (0: no name), followed by the texts. Blocks are a column of counts + 1 (0: the same as the
 //! record before), followed by generation and sequence of each as differences from the one before.
+//!
+//! Kinds of outcomes ([`JournalledKind`]) may be added without another version: what was written before reads as before, and
+//! an older program refuses a block with a kind that it does not know rather than replay without it.
 
 mod builder;
 mod column;
 mod read;
+mod read_digest;
 mod record;
 mod rows;
 mod section;
 
 pub use builder::{BlockBuilder, OpenedSummary};
 pub use read::{Block, Found, IdRun, SubBlock, SubBlockKind};
+pub use read_digest::ReadDigest;
 pub use record::{
     Closed, ClosedView, Journalled, JournalledKind, JournalledView, MachineRef, Opened, OpenedView, Record,
     decode_failure, encode_failure, seed_for,

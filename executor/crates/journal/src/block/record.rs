@@ -53,7 +53,7 @@ pub struct Journalled {
     pub effect: u64,
     /// What came.
     pub kind: JournalledKind,
-    /// Output as JSON text; or error and cause.
+    /// As its kind says: output as JSON text, error and cause, bytes.
     pub payload: Bytes,
 }
 
@@ -71,6 +71,12 @@ pub enum JournalledKind {
     TaskStarted = 4,
     /// StopExecution, see [`encode_failure`].
     Stopped = 5,
+    /// What a distributed Map has read, as its bytes.
+    ItemsRead = 6,
+    /// What a distributed Map has read, see [`super::ReadDigest`].
+    ItemsDigest = 7,
+    /// A distributed Map's results are written; without a payload.
+    ResultsWritten = 8,
 }
 
 /// An execution has ended.
@@ -255,6 +261,9 @@ impl JournalledKind {
             3 => Some(Self::TimerFired),
             4 => Some(Self::TaskStarted),
             5 => Some(Self::Stopped),
+            6 => Some(Self::ItemsRead),
+            7 => Some(Self::ItemsDigest),
+            8 => Some(Self::ResultsWritten),
             _ => None,
         }
     }

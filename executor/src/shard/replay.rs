@@ -1,0 +1,154 @@
+//! Bringing back one execution: it is told again what it was told.
+//!
+//! Most replays need nothing but the journal and happen at once. Where the journal has but a digest of what a Map has read,
+//! the replay is a flight that reads it again, and the partition takes no starts until it has landed. Invariant: only what
+//! the journal says is told; an execution for which that cannot be had any more ends with `States.ItemReaderFailed`, for
+//! what followed the read cannot be told without it, and one for which that cannot be known now stays in the log.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use asl::{Dialect, Effect, Payload, Program};
+use futures_util::FutureExt;
+use ids::DefinitionHash;
+use journal::{JournalledKind, Opened};
+
+use super::core::{Landed, Shard};
+use super::execution::{OpenExecution, WaitingFor};
+use super::machine::{self, Beginning, Machine, dialect_of};
+use super::mailbox::Mailbox;
+use super::recover::{Map, RecoveredExecution, Untold, event_of, gather, settle};
+use super::transfers::{Desk, Unread};
+
+/// An execution that was told again what it was told.
+pub(super) struct Replayed {
+    machine: Rc<Machine>,
+    recovered: RecoveredExecution,
+    execution: asl::Execution,
+    /// What it waits for.
+    wanted: Vec<Effect>,
+    /// Why it cannot go on.
+    lost: Option<Unread>,
+}
+
+/// Replays an execution; nothing when that cannot be done now. Between two of its turns others have theirs.
+async fn replay(
+    machine: Rc<Machine>,
+    recovered: RecoveredExecution,
+    waits: bool,
+    desk: Desk,
+) -> Option<Box<Replayed>> {
+    let Opened { id, start_time_ms, seed, name, input, .. } = &recovered.opened;
+    let (name, start_time_ms) = (name.as_deref(), *start_time_ms);
+    let beginning = Beginning { id: *id, name, seed: *seed, start_time_ms, waits };
+    let (mut effects, mut wanted, mut lost) = (Vec::new(), Vec::new(), None);
+    let payload = Payload::from_checked(input.clone());
+    let mut execution = machine.begin(&beginning, payload, &mut effects, &mut asl::history::NoObserver);
+    gather(&mut wanted, &mut effects);
+    for told in recovered.journal.iter().filter(|_| machine.is_standard()) {
+        let event = match event_of(told, &desk).await {
+            Ok(event) => event,
+            Err(Untold::Journal(_)) => continue,
+            Err(Untold::Read(gone @ Unread::Gone { .. })) => {
+                lost = Some(gone);
+                break;
+            }
+            Err(Untold::Read(error)) => {
+                tracing::error!(execution = %id, %error, "an open execution stays in the log until the node is started again");
+                return None;
+            }
+        };
+        if wanted.contains(&Effect::Yield) {
+            tokio::task::yield_now().await;
+        }
+        settle(&mut wanted, &event);
+        let at = machine::timestamp_of_ms(told.time_ms);
+        machine::handle_unobserved(&mut execution, event, at, &mut effects);
+        gather(&mut wanted, &mut effects);
+    }
+    Some(Box::new(Replayed { machine, recovered, execution, wanted, lost }))
+}
+
+impl Shard {
+    /// Replays an execution: at once, unless it has to wait for what it has read.
+    pub(super) fn restore(
+        &mut self,
+        log: usize,
+        recovered: RecoveredExecution,
+        programs: &Map<(DefinitionHash, Dialect), Arc<Program>>,
+    ) {
+        let key = &recovered.machine;
+        let Some(program) = programs.get(&(key.definition, dialect_of(key.dialect))) else { return };
+        let known = self
+            .machines
+            .get(key)
+            .map_or_else(|| self.machines.add(key.clone(), Arc::clone(program), &self.metrics), Ok);
+        let Ok(machine) = known else { return };
+        let waits = self.has_to_wait(&machine);
+        let mut replaying = Box::pin(replay(machine, recovered, waits, self.transfers.desk.clone()));
+        match (&mut replaying).now_or_never() {
+            Some(replayed) => self.put_back(log, replayed),
+            None => {
+                self.logs[log].replaying += 1;
+                self.flights
+                    .push(Box::pin(async move { Landed::Replayed { log, replayed: replaying.await } }));
+            }
+        }
+    }
+
+    pub(super) fn replayed(&mut self, log: usize, replayed: Option<Box<Replayed>>) {
+        self.put_back(log, replayed);
+        self.logs[log].replaying -= 1;
+        self.serve_when_all_are_back(log);
+    }
+
+    /// Puts an execution back where it was.
+    fn put_back(&mut self, log: usize, replayed: Option<Box<Replayed>>) {
+        let Some(replayed) = replayed else { return };
+        let Replayed { machine, recovered, execution, mut wanted, lost } = *replayed;
+        let RecoveredExecution { opened, journal, blocks, .. } = recovered;
+        self.turns.worked(execution.worked());
+        let Opened { id, start_time_ms, seed, name, input, .. } = opened;
+        let kept = journal.iter().filter(|told| told.kind == JournalledKind::ItemsRead);
+        let open = OpenExecution {
+            machine,
+            id,
+            execution,
+            mailbox: Mailbox::default(),
+            runnable: false,
+            opened: true,
+            log: log as u16,
+            journalled: journal.len() as u32,
+            reads_kept: kept.map(|told| told.payload.len() as u32).sum(),
+            start_time_ms,
+            received_us: start_time_ms.saturating_mul(1_000),
+            seed,
+            name: name.map(Into::into),
+            input: bytes::Bytes::new(),
+            blocks,
+            waiting_for: WaitingFor::default(),
+            ended: None,
+            permit: self.admission.take_anyway(1, input.len() as u64),
+            stoppers: None,
+        };
+        let address = self.admit(open, &input);
+        if let Some(lost) = lost {
+            let (error, cause) = ("States.ItemReaderFailed".into(), lost.to_string().into());
+            let outcome = asl::Outcome::Failed { error: Some(error), cause: Some(cause) };
+            return self.apply(address, &mut vec![Effect::Finished(outcome)]);
+        }
+        // Others of this log may go on already: what they wait for is held for causes that are not durable yet.
+        let page = &self.logs[log].page;
+        let (tasks, writes) = (page.held.len(), page.writes.len());
+        self.apply(address, &mut wanted);
+        // What it waits for was caused by what is durable already.
+        let page = &mut self.logs[log].page;
+        let (tasks, writes) = (page.held.split_off(tasks), page.writes.split_off(writes));
+        for task in tasks {
+            self.tasks.release(task);
+        }
+        for write in writes {
+            self.begin_transfer(write);
+        }
+    }
+}
