@@ -20,6 +20,7 @@ use super::slab::Address;
 use super::tasks::Task;
 use super::timers::Wakeup;
 use super::transfers::Work;
+use crate::limits;
 
 impl Shard {
     /// The present instant, as the language counts it.
@@ -58,6 +59,10 @@ impl Shard {
                 continue;
             }
             if open.machine.key.mode == Mode::Standard {
+                if open.blocks.len() >= limits::EXECUTION_BLOCKS_MAX && !matches!(event, Event::Stop { .. }) {
+                    self.outgrown(address);
+                    continue;
+                }
                 self.journal(address, &event);
             }
             let Some(open) = self.open.get_mut(address) else { break };
@@ -67,6 +72,17 @@ impl Shard {
             self.apply(address, &mut effects);
         }
         self.effects = effects;
+    }
+
+    /// Ends an execution whose journal is in as many blocks as a closed record can name.
+    fn outgrown(&mut self, address: Address) {
+        let cause = format!(
+            "What the execution was told is spread over {} blocks of the journal, which is the most: divide its work \
+             among several executions.",
+            limits::EXECUTION_BLOCKS_MAX
+        );
+        let outcome = Outcome::Failed { error: Some("States.Runtime".into()), cause: Some(cause.into()) };
+        self.apply(address, &mut vec![Effect::Finished(outcome)]);
     }
 
     /// Writes what a STANDARD execution is told into the block under construction.

@@ -177,14 +177,6 @@ impl Shard {
     pub(super) fn transfer(&mut self, address: Address, effect: EffectId, work: Work) {
         let Some(open) = self.open.get_mut(address) else { return };
         let (log, standard) = (usize::from(open.log), open.machine.is_standard());
-        if open.blocks.len() > limits::TRANSFER_BLOCKS_MAX {
-            let cause = format!(
-                "The outcomes of this execution are in more than {} blocks: its Maps can read and write no more.",
-                limits::TRANSFER_BLOCKS_MAX
-            );
-            let failed = Event::TaskFailed { id: effect, error: Str::new(), cause: cause.into() };
-            return self.deliver(address, failed);
-        }
         let held = standard && matches!(work, Work::Write { .. });
         let entry = Transfer { execution: address, effect, work, abort: None, sha256: None };
         let at = self.transfers.entries.insert(entry);

@@ -144,3 +144,37 @@ async fn a_thousand_waits_end_when_their_time_has_come_and_not_before() {
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(outcomes(&mut watcher, 1_000).await.len(), 1_000);
 }
+
+#[tokio::test]
+async fn an_execution_whose_journal_is_in_too_many_blocks_ends_and_can_be_read() {
+    let asks = r#"{"StartAt":"A","States":{
+        "A":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pay","Next":"B"},
+        "B":{"Type":"Choice","Default":"A","Choices":[{"Variable":"$","IsNull":true,"Next":"C"}]},
+        "C":{"Type":"Succeed"}}}"#;
+    let world = World::new();
+    let asks = world.define(asks).await;
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    let mut worker = shard.worker(1, u32::MAX).await;
+    shard.started(batch(1, asks, Mode::Standard, &["1"])).await;
+    let ended = loop {
+        let told = tokio::select! {
+            task = tasks(&mut worker, 1) => Err(task),
+            outcome = outcomes(&mut watcher, 1) => Ok(outcome),
+        };
+        match told {
+            Ok(mut outcome) => break outcome.remove(0),
+            Err(task) => {
+                shard.clock.advance(TICK);
+                shard.succeed(1, &task[0].token, "1").await;
+            }
+        }
+    };
+    assert_eq!(ended.error.as_deref(), Some("States.Runtime"));
+    assert!(ended.cause.is_some_and(|cause| cause.contains("blocks of the journal")));
+    let form = v1::HistoryForm::Unspecified;
+    let history = shard.ask(|reply| Command::History { execution: execution(1, 0), form, reply }).await;
+    let history = history.expect("a history");
+    let tasks = history.iter().filter(|event| event.r#type == "LambdaFunctionSucceeded").count();
+    assert!((60..=64).contains(&tasks), "{tasks}");
+}

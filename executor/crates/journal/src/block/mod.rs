@@ -85,7 +85,7 @@ pub const RAW_BYTES_MAX: usize = 20 * 1024 * 1024;
 /// The longest caller's name that a block takes; the API's own limit is 80 characters.
 pub const NAME_BYTES_MAX: usize = 1_024;
 /// The most blocks that a closed record may refer to.
-pub const CLOSED_BLOCKS_MAX: usize = 25_000;
+pub const CLOSED_BLOCKS_MAX: usize = 1 << 18;
 
 #[cfg(test)]
 mod tests;
