@@ -11,7 +11,7 @@ mod state;
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
 
-use asl::definition::{Compiled, MachineType, catalog, explain_json, invalid_definition};
+use asl::definition::{Compiled, MachineType, catalog, explain_json, in_aws_order, invalid_definition};
 use asl::history::{Collector, HistoryEvent};
 use asl::simulate::{Simulated, simulate};
 use asl::value::{JsonLimits, Map};
@@ -189,7 +189,7 @@ fn validate(case: &Value) -> Map {
         catalog::explain(found.code).is_some_and(|one| one.origin == catalog::Origin::Aws)
             && (found.severity == Severity::Error || asked == Some("WARNING"))
     };
-    let told = diagnostics.iter().filter(wanted).map(|found| {
+    let told = in_aws_order(&diagnostics).filter(wanted).map(|found| {
         let severity = match found.severity {
             Severity::Error => "ERROR",
             Severity::Warning => "WARNING",

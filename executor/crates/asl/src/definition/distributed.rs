@@ -167,7 +167,7 @@ impl Compiler<'_> {
             let calls: Vec<String> = calls.iter().map(|call| format!("arn:aws:states:::{call}")).collect();
             let message = "Value is not a valid resource ARN";
             let note = format!("Here it is one of: {}", calls.join(", "));
-            self.findings.error_noted(code::INVALID_RESOURCE, &place, message, note);
+            self.findings.schema_noted(&place, message, note);
         }
         known.then(|| Str::from(text))
     }

@@ -321,11 +321,12 @@ impl Compiler<'_> {
         }
     }
 
-    /// The field does not belong there.
+    /// The field does not belong there; of what is in it nothing is said.
     pub(super) fn unsupported_field(&mut self, member: &Member, note: String, place: &Place<'_>) {
         let place = place.within(member).at(member.name_span);
         let message = format!("Field '{}' is not supported", member.name);
         self.findings.schema_noted(&place, message, note);
+        self.findings.pass_over(member.value.span);
     }
 
     /// The fields of a state that it may not have.
@@ -358,6 +359,7 @@ impl Compiler<'_> {
             member.name
         );
         self.findings.schema(&place.within(member).at(member.name_span), message);
+        self.findings.pass_over(member.value.span);
     }
 
     /// Fields that have to be there.

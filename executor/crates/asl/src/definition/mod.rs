@@ -145,9 +145,15 @@ impl std::fmt::Display for Diagnostic {
     }
 }
 
+/// Diagnostics in the order of AWS's answers: what has no location is told last.
+pub fn in_aws_order(diagnostics: &[Diagnostic]) -> impl Iterator<Item = &Diagnostic> {
+    let of = |located: bool| diagnostics.iter().filter(move |one| one.location.is_empty() != located);
+    of(true).chain(of(false))
+}
+
 /// The message of AWS's InvalidDefinition error: all errors among these.
 pub fn invalid_definition(diagnostics: &[Diagnostic]) -> String {
-    let errors = diagnostics.iter().filter(|one| one.severity == Severity::Error);
+    let errors = in_aws_order(diagnostics).filter(|one| one.severity == Severity::Error);
     let told: Vec<String> = errors.map(ToString::to_string).collect();
     format!("Invalid State Machine Definition: '{}'", told.join(", "))
 }

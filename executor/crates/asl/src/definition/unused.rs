@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 
+use super::assign::{problem, variable};
 use super::code;
 use super::compile::Compiler;
 use super::findings::Place;
@@ -33,7 +34,7 @@ impl Compiler<'_> {
             for field in ["Choices", "Catch"] {
                 let Some(list) = state.value.member(field) else { continue };
                 let place = place.member(list);
-                for (index, item) in items(&list.value).iter().enumerate() {
+                for (index, item) in list.value.items().iter().enumerate() {
                     self.unused_in_assign(item, read, &place.item(index, item));
                 }
             }
@@ -44,7 +45,7 @@ impl Compiler<'_> {
             }
             if let Some(branches) = state.value.member("Branches") {
                 let place = place.member(branches);
-                for (index, branch) in items(&branches.value).iter().enumerate() {
+                for (index, branch) in branches.value.items().iter().enumerate() {
                     self.unused_in_graph(branch, read, &place.item(index, branch));
                 }
             }
@@ -56,8 +57,9 @@ impl Compiler<'_> {
         let Some(assign) = node.member("Assign") else { return };
         let place = place.member(assign);
         for member in assign.value.members().unwrap_or_default() {
-            let name = member.name.strip_suffix(".$").unwrap_or(&member.name);
-            if !read.contains(name) {
+            let name = variable(member);
+            // Of a name that is none, something else has been said.
+            if problem(name).is_none() && !read.contains(name) {
                 let place = place.member(member).at(member.name_span);
                 let message =
                     format!("The variable '{name}' is assigned, but nothing in the machine reads it");
@@ -65,10 +67,6 @@ impl Compiler<'_> {
             }
         }
     }
-}
-
-fn items(node: &Node) -> &[Node] {
-    if let Shape::Array(items) = &node.shape { items } else { &[] }
 }
 
 /// The names in all texts below a node.
