@@ -173,9 +173,13 @@ impl Compiler<'_> {
     /// Whether it is JSONata; `None` where the field is absent. Step Functions takes a wrong value for JSONata in all
     /// that it says beside.
     pub(super) fn query_language(&mut self, node: &Node, place: &Place<'_>) -> Option<bool> {
-        match self.one_of(node, "QueryLanguage", &["JSONPath", "JSONata"], place) {
+        let languages: &[&str] = match self.dialect {
+            Dialect::Asl => &["JSONPath", "JSONata"],
+            Dialect::Tcsl => &["JSONPath"],
+        };
+        match self.one_of(node, "QueryLanguage", languages, place) {
             Some(language) => language.map(|name| name == "JSONata"),
-            None => Some(true),
+            None => Some(self.dialect == Dialect::Asl),
         }
     }
 }

@@ -326,7 +326,7 @@ impl Compiler<'_> {
         let place = place.within(member).at(member.name_span);
         let message = format!("Field '{}' is not supported", member.name);
         self.findings.schema_noted(&place, message, note);
-        self.findings.pass_over(member.value.span);
+        self.findings.pass_over(member.span());
     }
 
     /// The fields of a state that it may not have.
@@ -359,7 +359,7 @@ impl Compiler<'_> {
             member.name
         );
         self.findings.schema(&place.within(member).at(member.name_span), message);
-        self.findings.pass_over(member.value.span);
+        self.findings.pass_over(member.span());
     }
 
     /// Fields that have to be there.

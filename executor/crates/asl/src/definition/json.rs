@@ -84,6 +84,11 @@ impl Node {
 }
 
 impl Member {
+    /// Name and value.
+    pub(super) fn span(&self) -> Span {
+        Span::new(self.name_span.start, self.value.span.end)
+    }
+
     /// What to underline: a scalar's value, otherwise the name.
     pub(super) fn pointed(&self) -> Span {
         match self.value.shape {

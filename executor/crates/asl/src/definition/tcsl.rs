@@ -124,6 +124,7 @@ impl Compiler<'_> {
         if refused {
             let note = "Write paths in place of the expressions, or make this an ASL definition.".to_owned();
             self.findings.schema_noted(&place.member(member), "TCSL has no JSONata", note);
+            self.findings.pass_over(member.span());
         }
         refused
     }
@@ -132,7 +133,7 @@ impl Compiler<'_> {
         let message = format!("Field '{}' is not part of TCSL", member.name);
         let note = "ASL has it; make this an ASL definition, or do without.".to_owned();
         self.findings.schema_noted(&place.within(member).at(member.name_span), message, note);
-        self.findings.pass_over(member.value.span);
+        self.findings.pass_over(member.span());
     }
 
     /// A Task's `Resource` that begins as a QRN does. False when it was refused.
