@@ -13,6 +13,9 @@ use super::{Diagnostic, Severity, code};
 /// More problems than this are counted, not listed.
 pub const FINDINGS_MAX: usize = 200;
 
+/// Characters of a note: it may quote a path as long as the definition.
+const NOTE_CHARS_MAX: usize = 300;
+
 /// Bytes of places that are spelt out. A state's name may be almost as long as a definition, and each problem
 /// below it would spell it again; beyond this bound a problem has its line and column only.
 const SPELT_MAX: usize = 8 << 20;
@@ -212,6 +215,7 @@ impl Findings {
         let kept = self.has_room(severity) && self.spelt <= SPELT_MAX;
         let spelling = if kept { Spelling::of(place) } else { Spelling::default() };
         self.spelt += spelling.location.len() + spelling.pointer.len();
+        let note = clipped(note);
         self.push(place.span, Diagnostic { note, ..unplaced(severity, code, spelling, message) });
     }
 
@@ -262,6 +266,15 @@ impl Findings {
         };
         self.list.into_iter().map(place).collect()
     }
+}
+
+/// The beginning of a long note.
+fn clipped(mut note: String) -> String {
+    if let Some((end, _)) = note.char_indices().nth(NOTE_CHARS_MAX) {
+        note.truncate(end);
+        note.push('…');
+    }
+    note
 }
 
 /// A place in both spellings.
