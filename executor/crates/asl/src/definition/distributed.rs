@@ -90,7 +90,7 @@ impl Compiler<'_> {
             return Some(Some(Dynamic::Expression(expression)));
         }
         if node.member(constant).is_some() {
-            let count = self.integer_field(node, constant, range, place)?;
+            let count = self.number_field(node, constant, range, jsonata, place)?;
             return i64::try_from(count).ok().map(|count| Some(Dynamic::Constant(count)));
         }
         let Some(member) = node.member(path) else { return Some(None) };

@@ -165,7 +165,7 @@ impl Compiler<'_> {
         if node.member(field).is_none() {
             return Some(None);
         }
-        self.integer_field(node, field, range, place).map(|number| Some(Dynamic::Constant(number)))
+        self.number_field(node, field, range, jsonata, place).map(|number| Some(Dynamic::Constant(number)))
     }
 }
 

@@ -11,6 +11,7 @@ use super::code;
 use super::compile::Compiler;
 use super::findings::Place;
 use super::json::{Node, Shape};
+use crate::variables::continues_name;
 
 /// Names that stand behind a `$`.
 type Names<'n> = HashSet<&'n str, foldhash::fast::RandomState>;
@@ -74,7 +75,7 @@ fn collect<'n>(node: &'n Node, names: &mut Names<'n>) {
     match &node.shape {
         Shape::String(text) => {
             for part in text.split('$').skip(1) {
-                let end = part.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(part.len());
+                let end = part.find(|character| !continues_name(character)).unwrap_or(part.len());
                 names.insert(&part[..end]);
             }
         }

@@ -63,3 +63,39 @@ fn a_wrong_query_language_is_taken_for_jsonata() {
     let found = compile(&machine("\"Parameters\":{}"), Dialect::Asl, MachineType::Standard);
     assert_eq!(found.len(), 2, "{found:?}");
 }
+
+#[test]
+fn a_text_where_a_number_stands_tells_how_it_is_read_from_the_data() {
+    let note = |state: &str| {
+        let found = compile(&one_state(state), Dialect::Asl, MachineType::Standard);
+        found.into_iter().map(|one| (one.message, one.note)).next().expect("a problem")
+    };
+    let integer = |note: &str| ("Expected value of type Integer".to_owned(), note.to_owned());
+    let path = |field: &str| format!("To read it from the data, name the field '{field}Path'");
+    assert_eq!(note(r#"{"Type":"Wait","Seconds":"$.s","End":true}"#), integer(&path("Seconds")));
+    assert_eq!(note(r#"{"Type":"Wait","Seconds":"10","End":true}"#), integer(""));
+    assert_eq!(
+        note(r#"{"Type":"Wait","QueryLanguage":"JSONata","Seconds":"$s","End":true}"#),
+        integer("An expression stands between '{%' and '%}'")
+    );
+    assert_eq!(
+        note(r#"{"Type":"Wait","Timestamp":"$.at","End":true}"#),
+        ("String does not match RFC3339 timestamp".to_owned(), path("Timestamp"))
+    );
+    let map = |field: &str| {
+        format!(
+            r#"{{"Type":"Map","ItemProcessor":{{"StartAt":"I","States":{{"I":{{"Type":"Succeed"}}}}}},{field},"End":true}}"#
+        )
+    };
+    assert_eq!(note(&map(r#""MaxConcurrency":"$.n""#)), integer(&path("MaxConcurrency")));
+    assert_eq!(note(&map(r#""ToleratedFailureCount":"$.n""#)), integer(&path("ToleratedFailureCount")));
+}
+
+#[test]
+fn a_call_in_the_cause_of_a_fail_state_is_remarked_upon() {
+    check_state(
+        "{\"Type\":\"Fail\",\"Cause\":\"States.Format('{}', $.a)\"}",
+        &["2:24 warning NO_PATH: The value looks evaluated; to evaluate it name the field 'CausePath' at \
+           /States/S/Cause"],
+    );
+}
