@@ -11,7 +11,7 @@
 //! `compile` (machine and graphs), `states` (one state), `alone` (one without a machine), `errors` (Retry
 //! and Catch), `choice` (rules), `map` (Map states), `distributed` (what only distributed ones have), `flow` (paths and templates), `query` (JSONata),
 //! `assign` and `scopes` (variables), `tcsl` (what the dialect has and has not), `suggest` (what a misspelt name may have
-//! meant), `remarks` and `unused` (warnings about what is allowed and hardly meant), `render` (diagnostics for people),
+//! meant), `remarks`, `integrations` and `unused` (warnings about what is allowed and hardly meant), `render` (diagnostics for people),
 //! `catalog` (what each code means).
 
 use std::sync::Arc;
@@ -30,6 +30,7 @@ mod fields;
 mod findings;
 mod flow;
 mod graph;
+mod integrations;
 mod json;
 mod map;
 mod query;
@@ -89,6 +90,8 @@ pub mod code {
     pub const INVALID_JSONATA_EXPRESSION: &str = "INVALID_JSONATA_EXPRESSION";
     /// JSONata that Step Functions does not have, or not in this field.
     pub const UNSUPPORTED_JSONATA_EXPRESSION: &str = "UNSUPPORTED_JSONATA_EXPRESSION";
+    /// Warning: a Task's integration is nearly one of Step Functions.
+    pub const MISSPELT_INTEGRATION: &str = "MISSPELT_INTEGRATION";
     /// Warning: an error's name begins with `States.`, but the language has no such error.
     pub const UNKNOWN_ERROR_NAME: &str = "UNKNOWN_ERROR_NAME";
     /// Warning: a Fail state's `Error` begins with `States.`, which is the language's own.

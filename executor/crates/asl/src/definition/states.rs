@@ -294,6 +294,7 @@ impl Compiler<'_> {
         if self.machine == MachineType::Express {
             self.express_resource(text, &place);
         }
+        self.remark_misspelt_integration(text, &place);
         Some(Str::from(text))
     }
 
