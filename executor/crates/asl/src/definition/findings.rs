@@ -191,6 +191,13 @@ impl Findings {
 
     /// Nothing more is said about this piece of text: it stands where nothing should, which has been said.
     pub(super) fn pass_over(&mut self, span: Span) {
+        if self.is_passed_over(span) {
+            return;
+        }
+        // What is passed over inside of it goes with it, so that pieces never overlap.
+        while let Some((&inner, _)) = self.passed_over.range(span.start..span.end).next() {
+            self.passed_over.remove(&inner);
+        }
         self.passed_over.insert(span.start, span.end);
     }
 

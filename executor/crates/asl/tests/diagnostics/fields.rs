@@ -15,6 +15,17 @@ fn of_a_field_that_does_not_belong_there_nothing_more_is_said() {
         "{\"Type\":\"Wait\",\"Parameters\":{\"a.$\":\"b\",\"c\":\"$.c\"},\"Seconds\":1,\"End\":true}",
         &[&refused("Parameters")],
     );
+    // A field inside of it that is refused too does not let the rest be told.
+    check_state(
+        "{\"Type\":\"Fail\",\"Catch\":[{\"Foo\":1,\"ErrorEquals\":[],\"Next\":5}]}",
+        &[&refused("Catch")],
+    );
+    let found = compile(
+        &one_state("{\"Type\":\"Succeed\",\"Catch\":[{\"Output\":1,\"ErrorEquals\":[],\"Next\":5}]}"),
+        Dialect::Tcsl,
+        MachineType::Standard,
+    );
+    assert!(found.iter().all(|one| one.message.starts_with("Field ")), "{found:?}");
     check_state(
         "{\"Type\":\"Pass\",\"QueryLanguage\":\"JSONata\",\"InputPath\":\"x\",\"End\":true}",
         &[
