@@ -110,6 +110,19 @@ fn run_takes_the_flag_for_virtual_time_and_mocks_that_it_refuses_exit_with_2() {
 }
 
 #[test]
+fn run_and_test_state_take_a_definition_from_standard_input_once() {
+    let run = executor(&["run", "-"], &[], PASS);
+    assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
+    let tested = executor(&["test-state", "-", "--state", "P"], &[], PASS);
+    assert!(text(&tested.stdout).starts_with("SUCCEEDED"), "{}", text(&tested.stderr));
+    for arguments in [&["run", "-", "--input", "@-"][..], &["test-state", "-", "--mock", "@-"]] {
+        let output = executor(arguments, &[], PASS);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(text(&output.stderr).contains("only once"), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
 fn validate_names_a_file_that_cannot_be_read_and_goes_on_with_the_others() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), PASS).expect("written");

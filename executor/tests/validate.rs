@@ -119,6 +119,9 @@ fn what_is_not_json_is_told_with_what_it_may_have_been() {
         ("{\"StartAt\": \"P\", // start\n}", "no comments"),
         ("{\"StartAt\": \"P\",}", "one too many"),
         ("{'StartAt': 'P'}", "double quotes"),
+        ("{\u{201c}StartAt\u{201d}: 1}", "plain double quotes"),
+        ("{StartAt: \"P\"}", "Names in JSON stand in double quotes"),
+        ("{\"End\": True}", "true, false and null"),
     ] {
         let output = validate(&["-"], input);
         let told = text(&output.stdout);

@@ -6,6 +6,7 @@
 
 mod conform;
 mod dialect;
+mod files;
 mod run;
 mod serve;
 mod test_state;
@@ -27,7 +28,7 @@ pub enum Exit {
     Finding = 1,
     /// The command line or the configuration is wrong.
     Usage = 2,
-    /// The store, the network or the node itself failed; a drain was cut short.
+    /// A file cannot be read; the store, the network or the node itself failed; a drain was cut short.
     Internal = 3,
 }
 
@@ -53,7 +54,7 @@ const MANUAL: &str = "\
 EXIT CODES
   0  done    1  a finding: an invalid definition, a failed run
   2  the command line or the configuration is wrong
-  3  the store, the network or the node failed, or a drain was cut short
+  3  a file cannot be read; the store, the network or the node failed; a drain was cut short
 
 EXAMPLES
   executor validate order.asl.json            every problem, with line, column and a caret
@@ -117,28 +118,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn no_line_of_a_manual_is_broken_where_the_terminal_is_unknown() {
-        let command = Cli::command();
-        let manual =
-            |command: &clap::Command| command.get_after_help().map(ToString::to_string).unwrap_or_default();
-        let manuals: Vec<String> = command.get_subcommands().chain([&command]).map(manual).collect();
-        for line in manuals.iter().flat_map(|manual| manual.lines()) {
-            assert!(line.chars().count() <= 100, "{line}");
-        }
-    }
-
-    #[test]
-    fn every_option_has_a_line_in_the_manual() {
-        for command in Cli::command().get_subcommands() {
-            for argument in command.get_arguments().filter(|argument| argument.get_id() != "help") {
-                let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
-                assert!(!help.is_empty(), "{} {}", command.get_name(), argument.get_id());
-            }
-        }
+    fn the_command_line_is_consistent_and_its_manual_complete_in_lines_that_fit() {
+        let faults = testkit::manual::faults(&Cli::command());
+        assert!(faults.is_empty(), "{faults:#?}");
     }
 }

@@ -7,15 +7,15 @@
 mod report;
 mod sarif;
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use asl::definition::{MachineType, Style, catalog, render};
 use asl::{Diagnostic, Program};
 use clap::{Args, ValueEnum};
 
-use super::Exit;
 use super::dialect::{self, DialectName};
+use super::{Exit, files};
 use crate::limits::DEFINITION_BYTES_MAX;
 
 const MANUAL: &str = "\
@@ -114,9 +114,9 @@ pub(super) fn run(options: &ValidateOptions) -> Exit {
     if let Some(code) = &options.explain {
         return explain(code, &mut out);
     }
-    if options.files.iter().filter(|file| is_stdin(file)).count() > 1 {
-        eprintln!("error: - stands for standard input, which can be read only once");
-        return Exit::Usage;
+    if let Err((exit, message)) = files::stdin_once(options.files.iter().map(PathBuf::as_path)) {
+        eprintln!("{message}");
+        return exit;
     }
     // https://no-color.org
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -124,8 +124,9 @@ pub(super) fn run(options: &ValidateOptions) -> Exit {
     let mut log = sarif::Log::default();
     let mut worst = Exit::Ok;
     for file in &options.files {
-        let name = if is_stdin(file) { options.stdin_name.clone() } else { file.display().to_string() };
-        let outcome = match read(file) {
+        let name =
+            if files::is_stdin(file) { options.stdin_name.clone() } else { file.display().to_string() };
+        let outcome = match files::bytes(file, DEFINITION_BYTES_MAX) {
             Ok(text) => check(text, &name, options),
             Err(problem) => {
                 eprintln!("error: {name}: {problem}");
@@ -165,28 +166,6 @@ fn explain(code: &str, out: &mut impl Write) -> Exit {
     // A closed pipe is no reason to fail.
     let _ = write!(out, "{explanation}");
     Exit::Ok
-}
-
-fn is_stdin(file: &Path) -> bool {
-    file == Path::new("-")
-}
-
-/// One byte more than a definition may have is enough to know that it is too long.
-fn read(file: &Path) -> Result<Vec<u8>, String> {
-    let told = |error: io::Error| match error.kind() {
-        io::ErrorKind::IsADirectory => {
-            "is a directory; name the files in it, such as DIRECTORY/*.json".into()
-        }
-        _ => error.to_string(),
-    };
-    let source: Box<dyn Read> = if is_stdin(file) {
-        Box::new(io::stdin())
-    } else {
-        Box::new(std::fs::File::open(file).map_err(told)?)
-    };
-    let mut text = Vec::new();
-    source.take(DEFINITION_BYTES_MAX as u64 + 1).read_to_end(&mut text).map_err(told)?;
-    Ok(text)
 }
 
 fn check(text: Vec<u8>, name: &str, options: &ValidateOptions) -> Outcome {

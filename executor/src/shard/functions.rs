@@ -1,12 +1,11 @@
 //! What a Task's `Resource` asks a worker to run, and how the worker's answer becomes the task's output.
 //!
-//! Three spellings name a function: its ARN or QRN as the `Resource` itself, and `arn:aws:states:::lambda:invoke` with the
-//! name in `FunctionName`, where the answer is wrapped as the AWS API wraps it.
+//! Three spellings name a function: its ARN or QRN as the `Resource` itself, and `arn:aws:states:::lambda:invoke`, of any
+//! partition, with the name in `FunctionName`, where the answer is wrapped as the AWS API wraps it.
 
+use asl::history::TaskResource;
 use asl::{Payload, Str, Value};
 use bytes::{BufMut, Bytes, BytesMut};
-
-const INVOKE: &str = "arn:aws:states:::lambda:invoke";
 
 /// What a worker is asked to run.
 #[derive(Debug)]
@@ -27,7 +26,8 @@ pub type Failure = (Str, Str);
 /// # Errors
 /// The task's failure, when `lambda:invoke` names no function.
 pub fn call(resource: Str, input: Payload) -> Result<Call, Failure> {
-    if resource != INVOKE {
+    let integration = TaskResource::parse(&resource);
+    if (integration.service, integration.call) != ("lambda", "invoke") {
         return Ok(Call { function: resource, input, wrapped: false });
     }
     let Value::Object(arguments) = input.value() else {
@@ -81,6 +81,8 @@ pub fn output(output: Payload, wrapped: bool) -> Payload {
 mod tests {
     use super::*;
 
+    const INVOKE: &str = "arn:aws:states:::lambda:invoke";
+
     fn payload(text: &'static str) -> Payload {
         Payload::from_checked(Bytes::from_static(text.as_bytes()))
     }
@@ -94,11 +96,13 @@ mod tests {
 
     #[test]
     fn lambda_invoke_takes_the_name_from_its_arguments_and_wraps_the_answer() {
-        let arguments = payload(r#"{"FunctionName":"pay","Payload":{"a":1}}"#);
-        let call = call(INVOKE.into(), arguments).expect("a call");
-        assert_eq!((call.function.as_str(), call.input.text()), ("pay", r#"{"a":1}"#));
-        let wrapped = output(payload("7"), call.wrapped);
-        assert_eq!(wrapped.text(), r#"{"ExecutedVersion":"$LATEST","Payload":7,"StatusCode":200}"#);
+        for invoke in [INVOKE, "arn:aws-cn:states:::lambda:invoke", "arn:aws-us-gov:states:::lambda:invoke"] {
+            let arguments = payload(r#"{"FunctionName":"pay","Payload":{"a":1}}"#);
+            let call = call(invoke.into(), arguments).expect("a call");
+            assert_eq!((call.function.as_str(), call.input.text()), ("pay", r#"{"a":1}"#));
+            let wrapped = output(payload("7"), call.wrapped);
+            assert_eq!(wrapped.text(), r#"{"ExecutedVersion":"$LATEST","Payload":7,"StatusCode":200}"#);
+        }
     }
 
     #[test]

@@ -144,23 +144,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_line_of_a_manual_is_broken_where_the_terminal_is_unknown() {
-        let command = Cli::command();
-        let manual =
-            |command: &clap::Command| command.get_after_help().map(ToString::to_string).unwrap_or_default();
-        let manuals: Vec<String> = command.get_subcommands().chain([&command]).map(manual).collect();
-        for line in manuals.iter().flat_map(|manual| manual.lines()) {
-            assert!(line.chars().count() <= 100, "{line}");
-        }
-    }
-
-    #[test]
-    fn the_command_line_is_consistent_and_every_option_has_a_line_in_the_manual() {
-        Cli::command().debug_assert();
-        for command in Cli::command().get_subcommands() {
-            for argument in command.get_arguments().filter(|argument| argument.get_id() != "help") {
-                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
-            }
-        }
+    fn the_command_line_is_consistent_and_its_manual_complete_in_lines_that_fit() {
+        let faults = testkit::manual::faults(&Cli::command());
+        assert!(faults.is_empty(), "{faults:#?}");
     }
 }

@@ -13,6 +13,50 @@ use crate::value::{Map, Str, Value};
 /// Nesting of `And`, `Or` and `Not`.
 const NESTING_MAX: usize = 64;
 
+/// What a test may ask of its variable. With `Path` behind them, all but `StringMatches` and the `Is…` take the other side
+/// from a path.
+pub(crate) const OPERATORS: [&str; 39] = [
+    "StringEquals",
+    "StringEqualsPath",
+    "StringLessThan",
+    "StringLessThanPath",
+    "StringGreaterThan",
+    "StringGreaterThanPath",
+    "StringLessThanEquals",
+    "StringLessThanEqualsPath",
+    "StringGreaterThanEquals",
+    "StringGreaterThanEqualsPath",
+    "StringMatches",
+    "NumericEquals",
+    "NumericEqualsPath",
+    "NumericLessThan",
+    "NumericLessThanPath",
+    "NumericGreaterThan",
+    "NumericGreaterThanPath",
+    "NumericLessThanEquals",
+    "NumericLessThanEqualsPath",
+    "NumericGreaterThanEquals",
+    "NumericGreaterThanEqualsPath",
+    "BooleanEquals",
+    "BooleanEqualsPath",
+    "TimestampEquals",
+    "TimestampEqualsPath",
+    "TimestampLessThan",
+    "TimestampLessThanPath",
+    "TimestampGreaterThan",
+    "TimestampGreaterThanPath",
+    "TimestampLessThanEquals",
+    "TimestampLessThanEqualsPath",
+    "TimestampGreaterThanEquals",
+    "TimestampGreaterThanEqualsPath",
+    "IsNull",
+    "IsPresent",
+    "IsNumeric",
+    "IsString",
+    "IsBoolean",
+    "IsTimestamp",
+];
+
 /// A compiled choice rule, without its `Next`.
 #[derive(Debug, Clone)]
 pub struct Condition {
@@ -315,7 +359,7 @@ impl Compiler {
     }
 
     fn rule(&mut self, rule: &Value) -> Option<Rule> {
-        let Some(members) = rule.as_object() else { return self.refuse("A choice rule must be an object") };
+        let Some(members) = rule.as_object() else { return self.refuse("Expected value of type Object") };
         if self.nesting >= NESTING_MAX {
             return self.refuse(format!("Choice rules nest deeper than {NESTING_MAX} levels"));
         }
@@ -330,9 +374,7 @@ impl Compiler {
             .filter(|key| !matches!(key.as_str(), "Next" | "Comment" | "Assign" | "Variable"))
             .collect();
         let [operator] = fields[..] else {
-            if fields.iter().all(|field| field.starts_with("Is") || comparison(field).is_some())
-                && fields.len() > 1
-            {
+            if fields.len() > 1 && fields.iter().all(|field| OPERATORS.contains(&field.as_str())) {
                 let list: Vec<&str> = fields.iter().map(|field| field.as_str()).collect();
                 let list = list.join(", ");
                 return self.refuse(format!("There should only be one of the following fields: [{list}]"));
@@ -354,9 +396,10 @@ impl Compiler {
     }
 
     fn rules(&mut self, value: &Value) -> Option<Box<[Rule]>> {
-        let Some(items) = value.as_array().filter(|items| !items.is_empty()) else {
-            return self.refuse("Expected an array with at least one choice rule");
-        };
+        let Some(items) = value.as_array() else { return self.refuse("Expected value of type Array") };
+        if items.is_empty() {
+            return self.refuse("Value cannot be empty");
+        }
         self.nesting += 1;
         let rules: Vec<Option<Rule>> = items
             .iter()
@@ -370,7 +413,7 @@ impl Compiler {
     fn test(&mut self, operator: &str, value: &Value, members: &Map) -> Option<Rule> {
         let variable = match members.get("Variable") {
             Some(variable) => self.below("Variable", |compiler| compiler.path(variable)),
-            None => self.refuse("A choice rule with a comparison must have the field 'Variable'"),
+            None => self.refuse("These fields are required: [Variable]"),
         };
         let test = self.below(operator, |compiler| compiler.operator(operator, value));
         Some(Rule::Test { variable: variable?, test: test? })
@@ -384,7 +427,7 @@ impl Compiler {
                 self.refuse("Value is not a Reference Path: Reference path didn't start with '$'")
             }
             Some((_, Err(error))) => self.refuse(format!("Value is not a Reference Path: {error}")),
-            None => self.refuse(format!("Expected a JSONPath, found a value of type {}", value.kind())),
+            None => self.refuse("Expected value of type String"),
         }
     }
 
@@ -399,14 +442,13 @@ impl Compiler {
         };
         if kind.is_some() || operator == "IsPresent" {
             let Some(expected) = value.as_bool() else {
-                return self
-                    .refuse(format!("Expected true or false, found a value of type {}", value.kind()));
+                return self.refuse("Expected value of type Boolean");
             };
             return Some(kind.map_or(Test::IsPresent(expected), |kind| Test::Is(kind, expected)));
         }
         if operator == "StringMatches" {
             let Some(text) = value.as_str() else {
-                return self.refuse(format!("Expected a string, found a value of type {}", value.kind()));
+                return self.refuse("Expected value of type String");
             };
             return Some(Test::Matches(Pattern::new(text)));
         }
@@ -417,13 +459,12 @@ impl Compiler {
             return Some(Test::Compare(comparison, Operand::Path(kind, self.path(value)?)));
         }
         let Some(expected) = Typed::new(kind, value) else {
-            let expected = match kind {
-                Type::String => "a string",
-                Type::Number => "a number",
-                Type::Boolean => "true or false",
-                Type::Timestamp => "an RFC 3339 timestamp",
-            };
-            return self.refuse(format!("Expected {expected}, found {value}"));
+            return self.refuse(match kind {
+                Type::Number => "Expected value of type Number",
+                Type::Boolean => "Expected value of type Boolean",
+                Type::Timestamp if value.as_str().is_some() => "String does not match RFC3339 timestamp",
+                Type::String | Type::Timestamp => "Expected value of type String",
+            });
         };
         Some(Test::Compare(comparison, Operand::Constant(expected)))
     }

@@ -62,9 +62,13 @@ pub enum QrnError {
     /// `.sync` on an API that has no end to wait for.
     #[error("only cloud functions (scf:Invoke) and ASW (asw:StartExecution) run to completion ('.sync')")]
     Sync,
+    /// `.waitForTaskToken`, which ASW does not have.
+    #[error("ASW has no '.waitForTaskToken': a task is over with its answer, or by '.sync' with the work")]
+    Token,
 }
 
 const SYNC: &str = ".sync";
+const TOKEN: &str = ".waitForTaskToken";
 /// The longest error name and cause of a task's failure: as Step Functions takes them from workers.
 const ERROR_BYTES_MAX: usize = 256;
 const CAUSE_BYTES_MAX: usize = 32_768;
@@ -83,6 +87,9 @@ impl<'a> Qrn<'a> {
             [next()?, next()?, next()?, next()?, next()?, next()?];
         if scheme != "qrn" || vendor != "qcs" || product.is_empty() || rest.is_empty() {
             return Err(QrnError::Form);
+        }
+        if rest.ends_with(TOKEN) {
+            return Err(QrnError::Token);
         }
         let call = match (product, rest.strip_prefix("sdk:json:qcloud:")) {
             ("asw", Some(call)) => call,
@@ -191,7 +198,7 @@ mod tests {
         assert_eq!(parse("scf:ListFunctions"), api("scf", "ListFunctions"));
         assert_eq!(parse("asw:DescribeExecution"), api("asw", "DescribeExecution"));
         assert_eq!(parse("asw:StartExecution.sync"), Ok((Target::Execution, true)));
-        for call in ["mps", "mps:", ":A", "mps:a/b", "mps:a b", "mps:A.waitForTaskToken", ""] {
+        for call in ["mps", "mps:", ":A", "mps:a/b", "mps:a b", "mps:A.callback", ""] {
             assert_eq!(parse(call), Err(QrnError::Call), "{call}");
         }
     }
@@ -229,6 +236,13 @@ mod tests {
         let resource = "qrn:qcs:asw:gz:1:sdk:json:qcloud:asr:CreateRecTask";
         let (error, cause) = failure(resource, &Payload::from_checked(answer.into())).unwrap();
         assert_eq!((error.len(), cause.len()), (255, 32_766));
+    }
+
+    #[test]
+    fn nothing_waits_for_a_token() {
+        assert_eq!(parse("mps:ProcessMedia.waitForTaskToken"), Err(QrnError::Token));
+        assert_eq!(parse("scf:Invoke/f.waitForTaskToken"), Err(QrnError::Token));
+        assert_eq!(Qrn::parse("qrn:qcs:scf:gz:1:f.waitForTaskToken"), Err(QrnError::Token));
     }
 
     #[test]

@@ -7,9 +7,10 @@
 //!
 //! Rooms: [`wait`] (bounded waits), [`port`] (free ports), [`process`] (start, signal, watch, collect),
 //! [`redis`] (a Redis server of one's own), [`proxy`] (lose, delay and reset on the way), [`ledger`] (what
-//! was acknowledged).
+//! was acknowledged), [`manual`] (what a command line keeps to).
 
 pub mod ledger;
+pub mod manual;
 pub mod port;
 pub mod process;
 pub mod proxy;

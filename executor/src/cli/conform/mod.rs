@@ -11,7 +11,7 @@ mod state;
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
 
-use asl::definition::{Compiled, MachineType, catalog, explain_json, invalid_definition};
+use asl::definition::{Compiled, MachineType, catalog, explain_json, in_aws_order, invalid_definition};
 use asl::history::{Collector, HistoryEvent};
 use asl::simulate::{Simulated, simulate};
 use asl::value::{JsonLimits, Map};
@@ -67,27 +67,28 @@ pub(super) fn run(_: &ConformOptions) -> Exit {
 
 fn answer_all(input: &mut impl BufRead, output: &mut impl Write) -> io::Result<()> {
     let mut line = Vec::new();
-    loop {
+    for number in 1_u64.. {
         line.clear();
+        let wrong =
+            |problem: String| io::Error::new(io::ErrorKind::InvalidData, format!("line {number}: {problem}"));
         let read = input.by_ref().take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line)?;
         if read == 0 {
-            return output.flush();
+            break;
         }
         if line.len() > LINE_BYTES_MAX {
-            let message = format!("a line is longer than {LINE_BYTES_MAX} bytes");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            return Err(wrong(format!("longer than {LINE_BYTES_MAX} bytes")));
         }
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let case =
-            Value::parse(&line, LINE).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let case = Value::parse(&line, LINE).map_err(|error| wrong(error.to_string()))?;
         let mut reply = answer(&case);
         reply.insert("id", case.get("id").cloned().unwrap_or_default());
         let mut text = Value::from(reply).to_json();
         text.push(b'\n');
         output.write_all(&text)?;
     }
+    output.flush()
 }
 
 fn answer(case: &Value) -> Map {
@@ -189,7 +190,7 @@ fn validate(case: &Value) -> Map {
         catalog::explain(found.code).is_some_and(|one| one.origin == catalog::Origin::Aws)
             && (found.severity == Severity::Error || asked == Some("WARNING"))
     };
-    let told = diagnostics.iter().filter(wanted).map(|found| {
+    let told = in_aws_order(&diagnostics).filter(wanted).map(|found| {
         let severity = match found.severity {
             Severity::Error => "ERROR",
             Severity::Warning => "WARNING",
@@ -319,6 +320,21 @@ mod tests {
     }
 
     const PASS: &str = r#"{"StartAt": "P", "States": {"P": {"Type": "Pass", "End": true}}}"#;
+
+    #[test]
+    fn a_line_that_is_no_json_ends_the_answers_with_its_number() {
+        let error = answer_all(&mut "\n{\"id\": ".as_bytes(), &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().starts_with("line 2: "), "{error}");
+    }
+
+    #[test]
+    fn diagnostics_without_a_location_come_last_as_in_the_api() {
+        let states = r#"{"StartAt": "P", "States": {"P": {"Type": "Pass", "Next": "Q"}}}"#;
+        let reply =
+            &replies(&format!("{{\"id\": 1, \"kind\": \"validate\", \"definition\": {states}}}\n"))[0];
+        let code = |at: usize| text(reply, &format!("/validation/diagnostics/{at}/code")).to_owned();
+        assert_eq!([code(0), code(1)], ["MISSING_TRANSITION_TARGET", "MISSING_END_STATE"]);
+    }
 
     #[test]
     fn every_case_gets_one_reply_with_its_id() {

@@ -6,7 +6,6 @@
 mod mocks;
 mod timeline;
 
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +19,7 @@ use mocks::Mocks;
 use timeline::Told;
 
 use super::dialect::{self, DialectName};
+use super::files::{self, read, read_whole};
 use super::{Exit, Refusal, show};
 use crate::limits;
 use crate::objects::Objects;
@@ -62,7 +62,7 @@ EXAMPLES
 #[derive(Debug, Args)]
 #[command(after_help = MANUAL)]
 pub(super) struct RunOptions {
-    /// File with the definition
+    /// File with the definition; - is standard input, here and wherever a file is named
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Input: JSON, or @FILE
@@ -75,7 +75,7 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "DIR")]
     objects_dir: Option<PathBuf>,
     /// Language of the definition [default: tcsl for files that end in .tcsl.json, else asl]
-    #[arg(long, value_name = "DIALECT")]
+    #[arg(long, value_name = "DIALECT", ignore_case = true)]
     dialect: Option<DialectName>,
     /// The machine is of type EXPRESS
     #[arg(long)]
@@ -101,6 +101,8 @@ pub(super) fn run(options: &RunOptions) -> Exit {
 
 fn execute(options: &RunOptions) -> Result<(String, Exit), Refusal> {
     let dialect = dialect::of(options.dialect, &options.file);
+    let given = options.input.strip_prefix('@').map(Path::new);
+    files::stdin_once([Some(options.file.as_path()), given, options.mocks.as_deref()].into_iter().flatten())?;
     let program = compile(options, dialect)?;
     let input = input(&options.input, dialect)?;
     let start = Timestamp::parse(&options.start)
@@ -109,7 +111,7 @@ fn execute(options: &RunOptions) -> Result<(String, Exit), Refusal> {
         None => Mocks::default(),
         Some(file) => {
             let folder = file.parent().unwrap_or(Path::new(""));
-            Mocks::parse(&read(file, limits::DEFINITION_BYTES_MAX)?, folder)
+            Mocks::parse(&read_whole(file, limits::DEFINITION_BYTES_MAX)?, folder)
                 .and_then(|mocks| mocks.of_states(&program.root))
                 .map_err(|problem| (Exit::Usage, format!("error: {}: {problem}", file.display())))?
         }
@@ -163,15 +165,6 @@ fn input(given: &str, dialect: Dialect) -> Result<Payload, Refusal> {
     // What a node says to a start with this input.
     crate::shard::check_input(&Bytes::from(text), dialect)
         .map_err(|problem| (Exit::Usage, format!("error: {name}: {problem}")))
-}
-
-/// One byte more than a file may have is enough to know that it is too long.
-pub(super) fn read(file: &Path, longest: usize) -> Result<Vec<u8>, Refusal> {
-    let refused = |error: io::Error| (Exit::Internal, format!("error: {}: {error}", file.display()));
-    let mut text = Vec::new();
-    let source = std::fs::File::open(file).map_err(refused)?;
-    source.take(longest as u64 + 1).read_to_end(&mut text).map_err(refused)?;
-    Ok(text)
 }
 
 fn machine(program: Arc<Program>, express: bool) -> Machine {

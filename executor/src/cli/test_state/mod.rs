@@ -17,7 +17,7 @@ use asl::{Payload, Str, Timestamp, Value};
 use clap::{Args, ValueEnum};
 
 use super::dialect::{self, DialectName};
-use super::run::read;
+use super::files::{self, read, read_whole};
 use super::{Exit, Refusal, show};
 use crate::limits;
 
@@ -74,7 +74,8 @@ EXAMPLES
 #[derive(Debug, Args)]
 #[command(after_help = MANUAL)]
 pub(super) struct TestStateOptions {
-    /// File with the definition of a state, or with --state of a machine
+    /// File with the definition of a state, or with --state of a machine; - is standard input, here and wherever a file
+    /// is named
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The state of the machine that is tested
@@ -145,6 +146,10 @@ pub(super) fn run(options: &TestStateOptions) -> Exit {
 }
 
 fn execute(options: &TestStateOptions) -> Result<(String, Exit), Refusal> {
+    let given = [&options.variables, &options.context, &options.mock, &options.map_item_reader_data];
+    let given = given.into_iter().flatten().chain([&options.input]);
+    let named = given.filter_map(|given| given.strip_prefix('@')).map(Path::new);
+    files::stdin_once(named.chain([options.file.as_path()]))?;
     let definition = read(&options.file, limits::DEFINITION_BYTES_MAX)?;
     let start = Timestamp::parse(&options.start)
         .map_err(|error| (Exit::Usage, format!("error: --start {}: {error}", options.start)))?;
@@ -211,7 +216,7 @@ fn is_machine(definition: &[u8]) -> bool {
 /// JSON, or @FILE.
 fn value(option: &str, given: &str) -> Result<Value, Refusal> {
     let (name, text) = match given.strip_prefix('@') {
-        Some(file) => (file, read(Path::new(file), limits::INPUT_BYTES_MAX)?),
+        Some(file) => (file, read_whole(Path::new(file), limits::INPUT_BYTES_MAX)?),
         None => (option, given.as_bytes().to_vec()),
     };
     Value::parse(&text, JsonLimits::PAYLOAD).map_err(|error| wrong(format!("{name} is not JSON: {error}")))
@@ -220,10 +225,7 @@ fn value(option: &str, given: &str) -> Result<Value, Refusal> {
 /// A text, or @FILE.
 fn reader_data(given: &str) -> Result<String, Refusal> {
     let Some(file) = given.strip_prefix('@') else { return Ok(given.to_owned()) };
-    let text = read(Path::new(file), limits::INPUT_BYTES_MAX)?;
-    if text.len() > limits::INPUT_BYTES_MAX {
-        return Err(wrong(format!("{file} is longer than {} bytes", limits::INPUT_BYTES_MAX)));
-    }
+    let text = read_whole(Path::new(file), limits::INPUT_BYTES_MAX)?;
     String::from_utf8(text).map_err(|_| wrong(format!("{file} is not UTF-8")))
 }
 

@@ -12,12 +12,10 @@ const LINE_CHARS: usize = 76;
 /// The status, then the data in the order in which they flow.
 pub(super) fn human(tested: &Tested) -> String {
     let mut text = tested.status.as_str().to_owned();
-    for told in [&tested.error, &tested.cause].into_iter().flatten() {
-        text.push_str(": ");
+    let told = [(": ", &tested.error), (": ", &tested.cause), (" -> ", &tested.next_state)];
+    for (before, told) in told.into_iter().filter_map(|(before, told)| Some((before, told.as_ref()?))) {
+        text.push_str(before);
         text.extend(told.chars().map(|c| if c.is_control() { ' ' } else { c }));
-    }
-    if let Some(next) = &tested.next_state {
-        let _ = write!(text, " -> {next}");
     }
     text.push('\n');
     let stages = tested.inspection.iter().flat_map(Map::iter).map(|(name, value)| (name.as_str(), value));

@@ -145,7 +145,7 @@ fn a_hundred_thousand_brackets_are_a_diagnostic_and_no_crash() {
 fn a_definition_that_is_too_long_is_read_no_further() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), vec![b' '; DEFINITION_BYTES_MAX + 4_096]).expect("written");
-    let text = read(file.path()).expect("readable");
+    let text = files::bytes(file.path(), DEFINITION_BYTES_MAX).expect("readable");
     assert_eq!(text.len(), DEFINITION_BYTES_MAX + 1);
     assert_eq!(checked(&text).exit(false), Exit::Finding);
 }

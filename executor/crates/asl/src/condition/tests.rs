@@ -191,17 +191,15 @@ fn errors(rule: &str) -> Vec<String> {
 
 #[test]
 fn what_is_wrong_with_a_rule_is_told_at_once_with_its_places() {
-    assert_eq!(errors("[]"), ["A choice rule must be an object at "]);
+    assert_eq!(errors("[]"), ["Expected value of type Object at "]);
     assert_eq!(
         errors(r#"{"Variable":"$.v","Next":"X"}"#),
         ["A choice rule must have exactly one operator at "]
     );
     assert_eq!(errors(r#"{"Variable":"$.v","IsNull":true,"IsString":true}"#).len(), 1);
-    assert_eq!(
-        errors(r#"{"IsNull":true}"#),
-        ["A choice rule with a comparison must have the field 'Variable' at "]
-    );
-    assert_eq!(errors(r#"{"And":[]}"#), ["Expected an array with at least one choice rule at /And"]);
+    assert_eq!(errors(r#"{"IsNull":true}"#), ["These fields are required: [Variable] at "]);
+    assert_eq!(errors(r#"{"And":[]}"#), ["Value cannot be empty at /And"]);
+    assert_eq!(errors(r#"{"Or":{}}"#), ["Expected value of type Array at /Or"]);
     let nested = errors(
         r#"{"Or":[{"Variable":"v","IsNull":1},{"Not":{"Variable":"$.v","StringEquals":5}},
             {"Variable":"$.v","TimestampEquals":"2016"},{"Variable":"$.v","StringMatchesPath":"$.x"},
@@ -211,13 +209,27 @@ fn what_is_wrong_with_a_rule_is_told_at_once_with_its_places() {
         nested,
         [
             "Value is not a Reference Path: Reference path didn't start with '$' at /Or/0/Variable",
-            "Expected true or false, found a value of type number at /Or/0/IsNull",
-            "Expected a string, found 5 at /Or/1/Not/StringEquals",
-            "Expected an RFC 3339 timestamp, found \"2016\" at /Or/2/TimestampEquals",
+            "Expected value of type Boolean at /Or/0/IsNull",
+            "Expected value of type String at /Or/1/Not/StringEquals",
+            "String does not match RFC3339 timestamp at /Or/2/TimestampEquals",
             "'StringMatchesPath' is not an operator of choice rules at /Or/3/StringMatchesPath",
             "'BooleanLessThan' is not an operator of choice rules at /Or/4/BooleanLessThan",
         ]
     );
+}
+
+#[test]
+fn the_list_of_operators_is_what_compiles() {
+    for operator in OPERATORS {
+        let operand = match operator {
+            path if path.ends_with("Path") => "\"$.x\"",
+            number if number.starts_with("Numeric") => "1",
+            boolean if boolean.starts_with("Is") || boolean.starts_with("Boolean") => "true",
+            _ => "\"2016-03-14T01:59:00Z\"",
+        };
+        let rule = format!(r#"{{"Variable":"$.v","{operator}":{operand}}}"#);
+        assert!(Condition::compile(&value(&rule)).is_ok(), "{rule}");
+    }
 }
 
 #[test]

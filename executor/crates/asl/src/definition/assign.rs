@@ -36,21 +36,29 @@ impl Compiler<'_> {
 
     /// True where a name is that of a variable.
     fn variable_name(&mut self, name: &str, place: &Place<'_>) -> bool {
-        let length = name.chars().count();
-        let problem = if name == RESERVED {
-            "'states' is reserved and cannot be assigned".to_owned()
-        } else if length > NAME_CHARS_MAX {
-            format!("The variable name has {length} characters; at most {NAME_CHARS_MAX} are allowed")
-        } else if !name.starts_with(begins_name) || !name.chars().all(continues_name) {
-            format!(
-                "'{name}' is not a valid variable name: it has to begin with a letter and to go on with letters, digits \
-                 and underscores"
-            )
-        } else {
-            return true;
-        };
-        self.findings.schema(place, problem);
-        false
+        let problem = problem(name);
+        let sound = problem.is_none();
+        if let Some(problem) = problem {
+            self.findings.schema(place, problem);
+        }
+        sound
+    }
+}
+
+/// Why a text is no name of a variable; `None` where it is one.
+pub(super) fn problem(name: &str) -> Option<String> {
+    let length = name.chars().count();
+    if name == RESERVED {
+        Some("'states' is reserved and cannot be assigned".to_owned())
+    } else if length > NAME_CHARS_MAX {
+        Some(format!("The variable name has {length} characters; at most {NAME_CHARS_MAX} are allowed"))
+    } else if !name.starts_with(begins_name) || !name.chars().all(continues_name) {
+        Some(format!(
+            "'{name}' is not a valid variable name: it has to begin with a letter and to go on with letters, digits \
+             and underscores"
+        ))
+    } else {
+        None
     }
 }
 

@@ -146,7 +146,7 @@ program's own table; a test compiles every example.
 |---|---|
 ";
 
-const CATALOG: [Explanation; 22] = [
+const CATALOG: [Explanation; 23] = [
     error(
         code::INVALID_JSON_DESCRIPTION,
         "The text is not JSON, not UTF-8, or has the same key twice in one object. Nothing else is checked \
@@ -328,6 +328,17 @@ const CATALOG: [Explanation; 22] = [
   "Rest": {"Type": "Wait", "Seconds": 5, "Next": "Again"},
   "Again": {"Type": "Pass", "Next": "Ask"},
   "Done": {"Type": "Succeed"}}}"#,
+    ),
+    warning(
+        code::MISSPELT_INTEGRATION,
+        "A Task's `Resource` names no integration of Step Functions, but nearly does. Step Functions refuses the \
+         definition; here the task goes to whatever worker is bound to the text.",
+        "Write the name as the developer guide has it.",
+    )
+    .ours()
+    .with(
+        r#"{"StartAt": "T", "States": {"T": {"Type": "Task", "End": true, "Resource": "arn:aws:states:::lamda:invoke"}}}"#,
+        r#"{"StartAt": "T", "States": {"T": {"Type": "Task", "End": true, "Resource": "arn:aws:states:::lambda:invoke"}}}"#,
     ),
     warning(
         code::UNUSED_VARIABLE,

@@ -3,9 +3,9 @@
 use super::compile::Compiler;
 use super::findings::Place;
 use super::graph::Targets;
-use super::json::{Node, Shape};
+use super::json::Node;
 use super::query::Reads;
-use crate::condition::Condition;
+use crate::condition::{Condition, OPERATORS};
 use crate::program::{ChoiceRule, Dynamic, Guard, Kind};
 
 impl Compiler<'_> {
@@ -127,14 +127,23 @@ impl Compiler<'_> {
                 }
                 "And" | "Or" => {
                     let place = place.member(member);
-                    if let Shape::Array(items) = &member.value.shape {
-                        for (index, item) in items.iter().enumerate() {
-                            sound &= self.rule_fields(item, false, &place.item(index, item));
-                        }
+                    for (index, item) in member.value.items().iter().enumerate() {
+                        sound &= self.rule_fields(item, false, &place.item(index, item));
                     }
                 }
                 "Not" => sound &= self.rule_fields(&member.value, false, &place.member(member)),
-                _ => self.remark_literal_path(member, place),
+                name if OPERATORS.contains(&name) => self.remark_literal_path(member, place),
+                "Variable" | "Comment" | "Next" => {}
+                name => {
+                    let note = match name {
+                        "End" => {
+                            "A rule leads on by 'Next'; to end there, lead to a Succeed state".to_owned()
+                        }
+                        _ => self.suggestion(name, OPERATORS.into_iter().chain(PATH_RULE)),
+                    };
+                    self.unsupported_field(member, note, place);
+                    sound = false;
+                }
             }
         }
         sound
@@ -144,8 +153,10 @@ impl Compiler<'_> {
 /// Fields of a rule of a JSONata state.
 const QUERY_RULE: &[&str] = &["Comment", "Condition", "Next", "Assign", "Output"];
 
-/// Whether a rule of a JSONPath state has a field of this name.
+/// Fields of a rule of a JSONPath state beside its operator.
+const PATH_RULE: [&str; 7] = ["Variable", "And", "Or", "Not", "Next", "Comment", "Assign"];
+
+/// Whether only a rule of a JSONPath state has a field of this name.
 fn is_path_rule_field(name: &str) -> bool {
-    let operators = ["String", "Numeric", "Boolean", "Timestamp", "Is"];
-    ["Variable", "And", "Or", "Not"].contains(&name) || operators.iter().any(|kind| name.starts_with(kind))
+    ["Variable", "And", "Or", "Not"].contains(&name) || OPERATORS.contains(&name)
 }

@@ -98,10 +98,9 @@ fn bad_utf8(definition: &[u8], valid: usize) -> Vec<Diagnostic> {
     let message = format!("Invalid UTF-8 byte 0x{:02x} at offset {valid}", definition[valid]);
     let mut findings = Findings::default();
     let span = Span::new(valid, valid);
-    findings.error_nowhere(code::INVALID_JSON_DESCRIPTION, span, String::new(), message);
-    if definition.starts_with(&[0xff, 0xfe]) || definition.starts_with(&[0xfe, 0xff]) {
-        findings.note(0, "The text begins like UTF-16; a definition is UTF-8".to_owned());
-    }
+    let utf16 = definition.starts_with(&[0xff, 0xfe]) || definition.starts_with(&[0xfe, 0xff]);
+    let note = if utf16 { "The text begins like UTF-16; a definition is UTF-8" } else { "" };
+    findings.error_nowhere(code::INVALID_JSON_DESCRIPTION, span, String::new(), message, note);
     findings.finish(&text)
 }
 
@@ -123,10 +122,11 @@ fn not_json(text: &str, problem: JsonProblem) -> Vec<Diagnostic> {
     match problem.kind {
         JsonProblemKind::Empty => {
             let message = "Definition must be a valid JSON object";
-            findings.error_nowhere(code::SCHEMA_VALIDATION_FAILED, span, String::new(), message);
+            let note = "There is nothing in it";
+            findings.error_nowhere(code::SCHEMA_VALIDATION_FAILED, span, String::new(), message, note);
         }
         JsonProblemKind::TooDeep => {
-            findings.error_nowhere(code::TOO_DEEPLY_NESTED, span, String::new(), problem.message);
+            findings.error_nowhere(code::TOO_DEEPLY_NESTED, span, String::new(), problem.message, "");
         }
         JsonProblemKind::Syntax => {
             let before = &text[..problem.end];
@@ -134,8 +134,8 @@ fn not_json(text: &str, problem: JsonProblem) -> Vec<Diagnostic> {
             let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
             let location = format!("[Source: {}; line: {line}, column: {column}]", quoted(text));
             let message = format!("{}\n at {location}", problem.message);
-            findings.error_nowhere(code::INVALID_JSON_DESCRIPTION, span, location, message);
-            findings.note(0, json_hint(text, problem.start).to_owned());
+            let note = json_hint(text, problem.start);
+            findings.error_nowhere(code::INVALID_JSON_DESCRIPTION, span, location, message, note);
         }
     }
     findings.finish(text)
@@ -147,7 +147,7 @@ impl Compiler<'_> {
         if root.members().is_none() {
             let message = "Definition must be a valid JSON object";
             let span = root.pointed();
-            self.findings.error_nowhere(code::SCHEMA_VALIDATION_FAILED, span, String::new(), message);
+            self.findings.error_nowhere(code::SCHEMA_VALIDATION_FAILED, span, String::new(), message, "");
             return None;
         }
         self.only(root, fields::MACHINE, &place);
@@ -170,8 +170,16 @@ impl Compiler<'_> {
         self.one_of(root, "Version", &["1.0"], place);
     }
 
-    /// `Some(true)` for JSONata; `None` where the field is absent or wrong.
+    /// Whether it is JSONata; `None` where the field is absent. Step Functions takes a wrong value for JSONata in all
+    /// that it says beside.
     pub(super) fn query_language(&mut self, node: &Node, place: &Place<'_>) -> Option<bool> {
-        Some(self.one_of(node, "QueryLanguage", &["JSONPath", "JSONata"], place)?? == "JSONata")
+        let languages: &[&str] = match self.dialect {
+            Dialect::Asl => &["JSONPath", "JSONata"],
+            Dialect::Tcsl => &["JSONPath"],
+        };
+        match self.one_of(node, "QueryLanguage", languages, place) {
+            Some(language) => language.map(|name| name == "JSONata"),
+            None => Some(self.dialect == Dialect::Asl),
+        }
     }
 }

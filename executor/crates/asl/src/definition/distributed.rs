@@ -90,7 +90,7 @@ impl Compiler<'_> {
             return Some(Some(Dynamic::Expression(expression)));
         }
         if node.member(constant).is_some() {
-            let count = self.integer_field(node, constant, range, place)?;
+            let count = self.number_field(node, constant, range, jsonata, place)?;
             return i64::try_from(count).ok().map(|count| Some(Dynamic::Constant(count)));
         }
         let Some(member) = node.member(path) else { return Some(None) };
@@ -167,7 +167,7 @@ impl Compiler<'_> {
             let calls: Vec<String> = calls.iter().map(|call| format!("arn:aws:states:::{call}")).collect();
             let message = "Value is not a valid resource ARN";
             let note = format!("Here it is one of: {}", calls.join(", "));
-            self.findings.error_noted(code::INVALID_RESOURCE, &place, message, note);
+            self.findings.schema_noted(&place, message, note);
         }
         known.then(|| Str::from(text))
     }

@@ -247,6 +247,22 @@ impl Compiler<'_> {
         self.integer(&member.value, range, &place.member(member))
     }
 
+    /// As [`Self::integer_field`], of a field whose number may also come from the data: a text there was meant to be read.
+    pub(super) fn number_field(
+        &mut self,
+        node: &Node,
+        name: &str,
+        range: Range,
+        jsonata: bool,
+        place: &Place<'_>,
+    ) -> Option<u64> {
+        let member = node.member(name)?;
+        let Some(text) = member.value.as_str() else { return self.integer_field(node, name, range, place) };
+        let note = evaluation(name, text, jsonata);
+        self.findings.schema_noted(&place.member(member), "Expected value of type Integer", note);
+        None
+    }
+
     /// An integer within the range; `3.0` is one.
     pub(super) fn integer(&mut self, node: &Node, range: Range, place: &Place<'_>) -> Option<u64> {
         let Some(number) = self.number(node).filter(|number| number.fract() == 0.0) else {
@@ -321,11 +337,12 @@ impl Compiler<'_> {
         }
     }
 
-    /// The field does not belong there.
+    /// The field does not belong there; of what is in it nothing is said.
     pub(super) fn unsupported_field(&mut self, member: &Member, note: String, place: &Place<'_>) {
         let place = place.within(member).at(member.name_span);
         let message = format!("Field '{}' is not supported", member.name);
         self.findings.schema_noted(&place, message, note);
+        self.findings.pass_over(member.span());
     }
 
     /// The fields of a state that it may not have.
@@ -358,6 +375,7 @@ impl Compiler<'_> {
             member.name
         );
         self.findings.schema(&place.within(member).at(member.name_span), message);
+        self.findings.pass_over(member.span());
     }
 
     /// Fields that have to be there.
@@ -393,6 +411,15 @@ impl Compiler<'_> {
             return false;
         }
         self.exclusive(node, names, place)
+    }
+}
+
+/// How a field is written that gets its value from the data, where a text looks as if that was meant.
+pub(super) fn evaluation(field: &str, text: &str, jsonata: bool) -> String {
+    match (jsonata, text.starts_with('$')) {
+        (true, _) => "An expression stands between '{%' and '%}'".to_owned(),
+        (false, true) => format!("To read it from the data, name the field '{field}Path'"),
+        (false, false) => String::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! (`/States/A/Choices[0]/Next`) and, for programs, as a JSON pointer (`/States/A/Choices/0/Next`); findings
 //! are bounded by [`FINDINGS_MAX`]; positions are turned into lines and columns once, at the end.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::json::{Member, Node, Span};
@@ -11,6 +12,9 @@ use super::{Diagnostic, Severity, code};
 
 /// More problems than this are counted, not listed.
 pub const FINDINGS_MAX: usize = 200;
+
+/// Characters of a note: it may quote a path as long as the definition.
+const NOTE_CHARS_MAX: usize = 300;
 
 /// Bytes of places that are spelt out. A state's name may be almost as long as a definition, and each problem
 /// below it would spell it again; beyond this bound a problem has its line and column only.
@@ -109,64 +113,18 @@ impl fmt::Display for Place<'_> {
 pub(super) struct Findings {
     list: Vec<(Span, Diagnostic)>,
     errors: bool,
+    /// Warnings in the list.
+    remarks: usize,
     dropped: usize,
     spelt: usize,
+    /// Ends of the pieces of text that are passed over, by their starts.
+    passed_over: BTreeMap<usize, usize>,
 }
 
 impl Findings {
     /// A problem for which the definition is refused.
     pub(super) fn error(&mut self, code: &'static str, place: &Place<'_>, message: impl Into<String>) {
-        self.push_at(Severity::Error, code, place, message.into());
-    }
-
-    /// A problem that has a place, but no location in AWS's answers.
-    pub(super) fn error_unlocated(
-        &mut self,
-        code: &'static str,
-        place: &Place<'_>,
-        message: impl Into<String>,
-    ) {
-        self.push(Severity::Error, code, Spelling::pointer_only(place), place.span, message.into());
-    }
-
-    /// A problem of the text itself.
-    pub(super) fn error_nowhere(
-        &mut self,
-        code: &'static str,
-        span: Span,
-        location: String,
-        message: impl Into<String>,
-    ) {
-        let spelling = Spelling { location, pointer: String::new() };
-        self.push(Severity::Error, code, spelling, span, message.into());
-    }
-
-    /// The most frequent kind of error.
-    pub(super) fn schema(&mut self, place: &Place<'_>, message: impl Into<String>) {
-        self.error(code::SCHEMA_VALIDATION_FAILED, place, message);
-    }
-
-    /// A remark: the definition is accepted.
-    pub(super) fn warning(&mut self, code: &'static str, place: &Place<'_>, message: impl Into<String>) {
-        self.push_at(Severity::Warning, code, place, message.into());
-    }
-
-    /// A remark with a note.
-    pub(super) fn warning_noted(
-        &mut self,
-        code: &'static str,
-        place: &Place<'_>,
-        message: impl Into<String>,
-        note: String,
-    ) {
-        let before = self.list.len();
-        self.warning(code, place, message);
-        self.note(before, note);
-    }
-
-    /// A schema error in AWS's words, with the reason in ours.
-    pub(super) fn schema_noted(&mut self, place: &Place<'_>, message: impl Into<String>, note: String) {
-        self.error_noted(code::SCHEMA_VALIDATION_FAILED, place, message, note);
+        self.error_noted(code, place, message, String::new());
     }
 
     /// An error in AWS's words, with a note in ours.
@@ -177,40 +135,117 @@ impl Findings {
         message: impl Into<String>,
         note: String,
     ) {
-        let before = self.list.len();
-        self.error(code, place, message);
-        self.note(before, note);
+        self.push_at(Severity::Error, code, place, message.into(), note);
     }
 
-    /// Adds a note to the finding at this index, where it was listed.
-    pub(super) fn note(&mut self, index: usize, note: String) {
-        if let Some((_, finding)) = self.list.get_mut(index) {
-            finding.note = note;
+    /// A problem that has a place, but no location in AWS's answers.
+    pub(super) fn error_unlocated(
+        &mut self,
+        code: &'static str,
+        place: &Place<'_>,
+        message: impl Into<String>,
+    ) {
+        let spelling = Spelling { location: String::new(), pointer: place.pointer() };
+        self.push(place.span, unplaced(Severity::Error, code, spelling, message.into()));
+    }
+
+    /// A problem of the text itself.
+    pub(super) fn error_nowhere(
+        &mut self,
+        code: &'static str,
+        span: Span,
+        location: String,
+        message: impl Into<String>,
+        note: &str,
+    ) {
+        let spelling = Spelling { location, pointer: String::new() };
+        let note = note.to_owned();
+        self.push(span, Diagnostic { note, ..unplaced(Severity::Error, code, spelling, message.into()) });
+    }
+
+    /// The most frequent kind of error.
+    pub(super) fn schema(&mut self, place: &Place<'_>, message: impl Into<String>) {
+        self.error(code::SCHEMA_VALIDATION_FAILED, place, message);
+    }
+
+    /// A schema error in AWS's words, with the reason in ours.
+    pub(super) fn schema_noted(&mut self, place: &Place<'_>, message: impl Into<String>, note: String) {
+        self.error_noted(code::SCHEMA_VALIDATION_FAILED, place, message, note);
+    }
+
+    /// A remark: the definition is accepted.
+    pub(super) fn warning(&mut self, code: &'static str, place: &Place<'_>, message: impl Into<String>) {
+        self.warning_noted(code, place, message, String::new());
+    }
+
+    /// A remark with a note.
+    pub(super) fn warning_noted(
+        &mut self,
+        code: &'static str,
+        place: &Place<'_>,
+        message: impl Into<String>,
+        note: String,
+    ) {
+        self.push_at(Severity::Warning, code, place, message.into(), note);
+    }
+
+    /// Nothing more is said about this piece of text: it stands where nothing should, which has been said.
+    pub(super) fn pass_over(&mut self, span: Span) {
+        if self.is_passed_over(span) {
+            return;
         }
+        // What is passed over inside of it goes with it, so that pieces never overlap.
+        while let Some((&inner, _)) = self.passed_over.range(span.start..span.end).next() {
+            self.passed_over.remove(&inner);
+        }
+        self.passed_over.insert(span.start, span.end);
     }
 
-    fn push_at(&mut self, severity: Severity, code: &'static str, place: &Place<'_>, message: String) {
-        // Spelt only where it is kept: a definition may have 100,000 problems.
-        let full = self.list.len() >= FINDINGS_MAX || self.spelt > SPELT_MAX;
-        let spelling = if full { Spelling::default() } else { Spelling::of(place) };
-        self.spelt += spelling.location.len() + spelling.pointer.len();
-        self.push(severity, code, spelling, place.span, message);
+    /// Whether it is inside of what is passed over, whose pieces do not overlap.
+    fn is_passed_over(&self, span: Span) -> bool {
+        let before = self.passed_over.range(..=span.start).next_back();
+        before.is_some_and(|(_, end)| span.end <= *end)
     }
 
-    fn push(
+    fn push_at(
         &mut self,
         severity: Severity,
         code: &'static str,
-        spelling: Spelling,
-        span: Span,
+        place: &Place<'_>,
         message: String,
+        note: String,
     ) {
-        self.errors |= severity == Severity::Error;
-        if self.list.len() < FINDINGS_MAX {
-            self.list.push((span, unplaced(severity, code, spelling, message)));
-        } else {
+        if self.is_passed_over(place.span) {
+            return;
+        }
+        // Spelt only where it is kept: a definition may have 100,000 problems.
+        let kept = self.has_room(severity) && self.spelt <= SPELT_MAX;
+        let spelling = if kept { Spelling::of(place) } else { Spelling::default() };
+        self.spelt += spelling.location.len() + spelling.pointer.len();
+        let note = clipped(note);
+        self.push(place.span, Diagnostic { note, ..unplaced(severity, code, spelling, message) });
+    }
+
+    fn push(&mut self, span: Span, diagnostic: Diagnostic) {
+        self.errors |= diagnostic.severity == Severity::Error;
+        if !self.has_room(diagnostic.severity) {
+            self.dropped += 1;
+            return;
+        }
+        if self.list.len() == FINDINGS_MAX
+            && let Some(remark) = self.list.iter().rposition(|(_, one)| one.severity == Severity::Warning)
+        {
+            self.list.remove(remark);
+            self.remarks -= 1;
             self.dropped += 1;
         }
+        self.remarks += usize::from(diagnostic.severity == Severity::Warning);
+        self.list.push((span, diagnostic));
+    }
+
+    /// Whether one more is listed. An error takes the place of a remark.
+    fn has_room(&self, severity: Severity) -> bool {
+        self.list.len() < FINDINGS_MAX || (severity == Severity::Error && self.remarks > 0)
     }
 
     /// True once an error was found.
@@ -240,6 +275,15 @@ impl Findings {
     }
 }
 
+/// The beginning of a long note.
+fn clipped(mut note: String) -> String {
+    if let Some((end, _)) = note.char_indices().nth(NOTE_CHARS_MAX) {
+        note.truncate(end);
+        note.push('…');
+    }
+    note
+}
+
 /// A place in both spellings.
 #[derive(Debug, Default)]
 struct Spelling {
@@ -250,10 +294,6 @@ struct Spelling {
 impl Spelling {
     fn of(place: &Place<'_>) -> Self {
         Self { location: place.to_string(), pointer: place.pointer() }
-    }
-
-    fn pointer_only(place: &Place<'_>) -> Self {
-        Self { location: String::new(), pointer: place.pointer() }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::template::Template;
 use crate::value::{JsonLimits, Value};
 
 /// True for text that a reader would take for a path or an intrinsic function.
-fn looks_evaluated(text: &str) -> bool {
+pub(super) fn looks_evaluated(text: &str) -> bool {
     text.starts_with("$.") || text.starts_with("$$.") || is_intrinsic(text)
 }
 

@@ -143,9 +143,6 @@ pub(super) fn is_terminal(state: &Node) -> bool {
 /// The names of the states that a state may go to, errors included.
 pub(super) fn successors(state: &Node) -> impl Iterator<Item = &str> {
     let plain = ["Next", "Default"].into_iter().filter_map(|field| state.get(field));
-    let listed = ["Choices", "Catch"].into_iter().filter_map(|field| match &state.get(field)?.shape {
-        Shape::Array(items) => Some(items),
-        _ => None,
-    });
-    plain.chain(listed.flatten().filter_map(|item| item.get("Next"))).filter_map(Node::as_str)
+    let listed = ["Choices", "Catch"].into_iter().filter_map(|field| state.get(field)).flat_map(Node::items);
+    plain.chain(listed.filter_map(|item| item.get("Next"))).filter_map(Node::as_str)
 }

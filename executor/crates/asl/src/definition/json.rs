@@ -59,6 +59,11 @@ impl Node {
         if let Shape::Object(members) = &self.shape { Some(members) } else { None }
     }
 
+    /// The items of an array; none of anything else.
+    pub(super) fn items(&self) -> &[Node] {
+        if let Shape::Array(items) = &self.shape { items } else { &[] }
+    }
+
     /// The member of this name, where this is an object that has it.
     pub(super) fn member(&self, name: &str) -> Option<&Member> {
         self.members()?.iter().find(|member| member.name == name)
@@ -79,6 +84,11 @@ impl Node {
 }
 
 impl Member {
+    /// Name and value.
+    pub(super) fn span(&self) -> Span {
+        Span::new(self.name_span.start, self.value.span.end)
+    }
+
     /// What to underline: a scalar's value, otherwise the name.
     pub(super) fn pointed(&self) -> Span {
         match self.value.shape {

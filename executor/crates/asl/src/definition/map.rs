@@ -146,7 +146,7 @@ impl Compiler<'_> {
             };
             return Some(Dynamic::Constant(default));
         }
-        let limit = self.integer_field(node, FIELDS[0], Range::NATURAL, place)?;
+        let limit = self.number_field(node, FIELDS[0], Range::NATURAL, jsonata, place)?;
         Some(Dynamic::Constant(u32::try_from(limit).unwrap_or(u32::MAX)))
     }
 }

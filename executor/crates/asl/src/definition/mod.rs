@@ -11,7 +11,7 @@
 //! `compile` (machine and graphs), `states` (one state), `alone` (one without a machine), `errors` (Retry
 //! and Catch), `choice` (rules), `map` (Map states), `distributed` (what only distributed ones have), `flow` (paths and templates), `query` (JSONata),
 //! `assign` and `scopes` (variables), `tcsl` (what the dialect has and has not), `suggest` (what a misspelt name may have
-//! meant), `remarks` and `unused` (warnings about what is allowed and hardly meant), `render` (diagnostics for people),
+//! meant), `remarks`, `integrations` and `unused` (warnings about what is allowed and hardly meant), `render` (diagnostics for people),
 //! `catalog` (what each code means).
 
 use std::sync::Arc;
@@ -30,6 +30,7 @@ mod fields;
 mod findings;
 mod flow;
 mod graph;
+mod integrations;
 mod json;
 mod map;
 mod query;
@@ -89,6 +90,8 @@ pub mod code {
     pub const INVALID_JSONATA_EXPRESSION: &str = "INVALID_JSONATA_EXPRESSION";
     /// JSONata that Step Functions does not have, or not in this field.
     pub const UNSUPPORTED_JSONATA_EXPRESSION: &str = "UNSUPPORTED_JSONATA_EXPRESSION";
+    /// Warning: a Task's integration is nearly one of Step Functions.
+    pub const MISSPELT_INTEGRATION: &str = "MISSPELT_INTEGRATION";
     /// Warning: an error's name begins with `States.`, but the language has no such error.
     pub const UNKNOWN_ERROR_NAME: &str = "UNKNOWN_ERROR_NAME";
     /// Warning: a Fail state's `Error` begins with `States.`, which is the language's own.
@@ -145,9 +148,15 @@ impl std::fmt::Display for Diagnostic {
     }
 }
 
+/// Diagnostics in the order of AWS's answers: what has no location is told last.
+pub fn in_aws_order(diagnostics: &[Diagnostic]) -> impl Iterator<Item = &Diagnostic> {
+    let of = |located: bool| diagnostics.iter().filter(move |one| one.location.is_empty() != located);
+    of(true).chain(of(false))
+}
+
 /// The message of AWS's InvalidDefinition error: all errors among these.
 pub fn invalid_definition(diagnostics: &[Diagnostic]) -> String {
-    let errors = diagnostics.iter().filter(|one| one.severity == Severity::Error);
+    let errors = in_aws_order(diagnostics).filter(|one| one.severity == Severity::Error);
     let told: Vec<String> = errors.map(ToString::to_string).collect();
     format!("Invalid State Machine Definition: '{}'", told.join(", "))
 }

@@ -121,16 +121,15 @@ impl Compiler<'_> {
     }
 
     fn refuse_expression(&mut self, error: &SyntaxError, place: &Place<'_>) {
-        let code = match error {
-            SyntaxError::Forbidden { .. } => code::UNSUPPORTED_JSONATA_EXPRESSION,
-            _ => code::INVALID_JSONATA_EXPRESSION,
+        let (code, reason) = match error {
+            SyntaxError::Forbidden { reason, .. } => (code::UNSUPPORTED_JSONATA_EXPRESSION, reason.clone()),
+            SyntaxError::Grammar { reason, .. } => (code::INVALID_JSONATA_EXPRESSION, reason.clone()),
+            other => (code::INVALID_JSONATA_EXPRESSION, other.to_string()),
         };
-        match error {
-            SyntaxError::Grammar { reason, .. } | SyntaxError::Forbidden { reason, .. } => {
-                self.findings.error_noted(code, place, without_code(reason), error.to_string());
-            }
-            other => self.findings.error(code, place, other.to_string()),
-        }
+        // Step Functions leaves out the code of JSONata's own errors.
+        let (own, message) = split_code(&reason);
+        let note = own.map(|own| format!("JSONata's error {own}")).unwrap_or_default();
+        self.findings.error_noted(code, place, message, note);
     }
 
     /// The expression that a field of a JSONata state holds; the inner `None` is a field with anything else, or none.
@@ -166,7 +165,7 @@ impl Compiler<'_> {
         if node.member(field).is_none() {
             return Some(None);
         }
-        self.integer_field(node, field, range, place).map(|number| Some(Dynamic::Constant(number)))
+        self.number_field(node, field, range, jsonata, place).map(|number| Some(Dynamic::Constant(number)))
     }
 }
 
@@ -175,11 +174,11 @@ fn looks_evaluated(text: &str) -> bool {
     text.starts_with("{%") || text.ends_with("%}")
 }
 
-/// The reason without the code of the language's errors in front, as Step Functions tells it.
-fn without_code(reason: &str) -> &str {
+/// The code of an error of JSONata, such as `S0207`, and the rest.
+fn split_code(reason: &str) -> (Option<&str>, &str) {
     let is_code = |code: &str| code.len() == 5 && code[1..].bytes().all(|digit| digit.is_ascii_digit());
     match reason.split_once(": ") {
-        Some((code, rest)) if is_code(code) => rest,
-        _ => reason,
+        Some((code, rest)) if is_code(code) => (Some(code), rest),
+        _ => (None, reason),
     }
 }

@@ -9,7 +9,7 @@ use super::code;
 use super::compile::Compiler;
 use super::findings::Place;
 use super::graph::{Targets, is_terminal, successors};
-use super::json::{Member, Node, Shape};
+use super::json::{Member, Node};
 use crate::program::Dialect;
 
 /// The errors that the language itself knows.
@@ -59,9 +59,10 @@ impl Compiler<'_> {
         for (index, entry) in entries.iter().enumerate() {
             let entry_place = place.item(index, entry);
             let Some(member) = entry.member("ErrorEquals") else { continue };
-            let Shape::Array(names) = &member.value.shape else { continue };
             let list_place = entry_place.member(member);
-            let own: Vec<(usize, &Node, &str)> = names
+            let own: Vec<(usize, &Node, &str)> = member
+                .value
+                .items()
                 .iter()
                 .enumerate()
                 .filter_map(|(at, node)| node.as_str().map(|name| (at, node, name)))

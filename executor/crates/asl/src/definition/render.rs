@@ -7,6 +7,8 @@ use std::fmt::Write;
 
 use super::{Diagnostic, Severity};
 
+/// Characters of a message that are shown: it may name a state as long as the definition.
+const MESSAGE_MAX: usize = 400;
 /// Characters of a source line that are shown.
 const SHOWN_MAX: usize = 100;
 /// Characters shown before the place, where the line is cut.
@@ -62,7 +64,7 @@ fn one(out: &mut String, lines: &[&str], diagnostic: &Diagnostic, filename: &str
         Severity::Warning => ("warning", "1;33"),
     };
     let head = format!("{word}[{}]", diagnostic.code);
-    let message = harmless(diagnostic.message.lines().next().unwrap_or_default());
+    let message = shortened(diagnostic.message.lines().next().unwrap_or_default());
     let number = diagnostic.line.to_string();
     let pad = " ".repeat(number.len());
     let arrow = style.paint("1;34", "-->");
@@ -73,7 +75,7 @@ fn one(out: &mut String, lines: &[&str], diagnostic: &Diagnostic, filename: &str
         window(source, column.saturating_sub(1) as usize, diagnostic.length as usize);
     let carets = style.paint(colour, &"^".repeat(width.max(1)));
     let place =
-        if diagnostic.location.starts_with('/') { harmless(&diagnostic.location) } else { String::new() };
+        if diagnostic.location.starts_with('/') { shortened(&diagnostic.location) } else { String::new() };
     // Writing into a String cannot fail.
     let _ = writeln!(out, "{}: {}", style.paint(colour, &head), style.paint("1", &message));
     let _ = writeln!(out, "{pad}{arrow} {}:{line}:{column}", harmless(filename));
@@ -127,6 +129,14 @@ fn cells(character: char) -> usize {
         | 0x1f300..=0x1faff
         | 0x20000..=0x3fffd => 2,
         _ => 1,
+    }
+}
+
+/// The beginning of a long text, without control characters.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MESSAGE_MAX) {
+        Some((end, _)) => harmless(&text[..end]) + "…",
+        None => harmless(text),
     }
 }
 

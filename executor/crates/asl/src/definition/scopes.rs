@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::assign::variable;
 use super::compile::Compiler;
 use super::findings::Place;
-use super::json::{Member, Node, Shape};
+use super::json::{Member, Node};
 
 /// How often each name is assigned in the scopes around.
 type Outer<'n> = HashMap<&'n str, u32, foldhash::fast::RandomState>;
@@ -60,7 +60,7 @@ impl Compiler<'_> {
         }
         if let Some(branches) = state.member("Branches") {
             let place = place.member(branches);
-            for (index, branch) in items(Some(&branches.value)).iter().enumerate() {
+            for (index, branch) in branches.value.items().iter().enumerate() {
                 self.scope(branch, outer, &place.item(index, branch));
             }
         }
@@ -72,7 +72,7 @@ impl Compiler<'_> {
         for field in ["Choices", "Catch"] {
             let Some(list) = state.member(field) else { continue };
             let place = place.member(list);
-            for (index, item) in items(Some(&list.value)).iter().enumerate() {
+            for (index, item) in list.value.items().iter().enumerate() {
                 self.refuse_in(item, outer, &place.item(index, item));
             }
         }
@@ -97,14 +97,14 @@ impl Compiler<'_> {
 /// The names that a state, its choice rules and its catchers assign.
 fn names<'n>(state: &'n Node, mut found: impl FnMut(&'n str)) {
     assigned(state).iter().map(variable).for_each(&mut found);
-    for rule in items(state.get("Choices")) {
+    for rule in items(state, "Choices") {
         assigned(rule).iter().map(variable).for_each(&mut found);
     }
     caught_names(state, found);
 }
 
 fn caught_names<'n>(state: &'n Node, mut found: impl FnMut(&'n str)) {
-    for catcher in items(state.get("Catch")) {
+    for catcher in items(state, "Catch") {
         assigned(catcher).iter().map(variable).for_each(&mut found);
     }
 }
@@ -113,11 +113,8 @@ fn assigned(node: &Node) -> &[Member] {
     node.get("Assign").and_then(Node::members).unwrap_or_default()
 }
 
-fn items(list: Option<&Node>) -> &[Node] {
-    match list.map(|node| &node.shape) {
-        Some(Shape::Array(items)) => items,
-        _ => &[],
-    }
+fn items<'n>(state: &'n Node, field: &str) -> &'n [Node] {
+    state.get(field).map(Node::items).unwrap_or_default()
 }
 
 fn give_back(outer: &mut Outer<'_>, name: &str) {

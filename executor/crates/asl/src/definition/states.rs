@@ -5,6 +5,7 @@ use super::code;
 use super::compile::Compiler;
 use super::fields::{self, Range};
 use super::findings::Place;
+use super::flow::looks_evaluated;
 use super::graph::Targets;
 use super::json::{Member, Node, Shape};
 use super::query::Reads;
@@ -171,8 +172,8 @@ impl Compiler<'_> {
             if constant == "Error" && text.starts_with("States.") {
                 self.remark_reserved_name(text, &place);
             }
-            if !jsonata && (text.starts_with("$.") || text.starts_with("$$.")) {
-                let message = format!("The value looks like a path; to evaluate it name the field '{path}'");
+            if !jsonata && looks_evaluated(text) {
+                let message = format!("The value looks evaluated; to evaluate it name the field '{path}'");
                 self.findings.warning(code::NO_PATH, &place, message);
             }
             return Some(Some(Text::Constant(Str::from(text))));
@@ -209,7 +210,10 @@ impl Compiler<'_> {
         let text = self.string(&member.value, &place)?;
         let parsed = Timestamp::parse(text);
         if parsed.is_err() {
-            let note = "Written like 2016-03-14T01:59:00Z or 2016-03-14T01:59:00.5+02:00".to_owned();
+            let note = match text.starts_with('$') {
+                true => fields::evaluation("Timestamp", text, jsonata),
+                false => "Written like 2016-03-14T01:59:00Z or 2016-03-14T01:59:00.5+02:00".to_owned(),
+            };
             self.findings.schema_noted(&place, "String does not match RFC3339 timestamp", note);
         }
         parsed.ok().map(|instant| Wait::Until(Dynamic::Constant(instant)))
@@ -290,6 +294,7 @@ impl Compiler<'_> {
         if self.machine == MachineType::Express {
             self.express_resource(text, &place);
         }
+        self.remark_misspelt_integration(text, &place);
         Some(Str::from(text))
     }
 

@@ -40,9 +40,17 @@ pub(super) fn json_hint(text: &str, at: usize) -> &'static str {
     match text[at..].chars().next() {
         Some('\u{feff}') => "The text begins with a byte order mark; save it as UTF-8 without one",
         Some('/') => "JSON has no comments; states and machines have a field 'Comment'",
-        Some('\'') => "Strings in JSON stand in double quotes",
+        Some('\'' | '\u{2018}'..='\u{201f}') => "Strings in JSON stand in plain double quotes, \"",
         Some('}' | ']') if before.ends_with(',') => "The comma before it is one too many",
         _ if yaml => "This looks like YAML; a definition is JSON",
+        _ if ["True", "False", "None"].iter().any(|word| text[at..].starts_with(word)) => {
+            "JSON writes true, false and null"
+        }
+        Some(letter)
+            if letter.is_alphabetic() && before.ends_with(['{', ',']) && text[at..].contains(':') =>
+        {
+            "Names in JSON stand in double quotes"
+        }
         _ => "",
     }
 }

@@ -9,7 +9,7 @@ use super::code;
 use super::compile::Compiler;
 use super::fields;
 use super::findings::Place;
-use super::json::{Member, Node, Shape};
+use super::json::{Member, Node};
 use crate::program::Dialect;
 use crate::qrn::Qrn;
 
@@ -95,9 +95,8 @@ impl Compiler<'_> {
 
     /// Rules and catchers, where ASL has variables and outputs too.
     fn tcsl_items(&mut self, list: &Member, place: &Place<'_>) {
-        let Shape::Array(items) = &list.value.shape else { return };
         let place = place.member(list);
-        for (index, item) in items.iter().enumerate() {
+        for (index, item) in list.value.items().iter().enumerate() {
             let place = place.item(index, item);
             for member in item.members().unwrap_or_default() {
                 if ASL_ONLY.contains(&member.name.as_str()) {
@@ -125,6 +124,7 @@ impl Compiler<'_> {
         if refused {
             let note = "Write paths in place of the expressions, or make this an ASL definition.".to_owned();
             self.findings.schema_noted(&place.member(member), "TCSL has no JSONata", note);
+            self.findings.pass_over(member.span());
         }
         refused
     }
@@ -133,6 +133,7 @@ impl Compiler<'_> {
         let message = format!("Field '{}' is not part of TCSL", member.name);
         let note = "ASL has it; make this an ASL definition, or do without.".to_owned();
         self.findings.schema_noted(&place.within(member).at(member.name_span), message, note);
+        self.findings.pass_over(member.span());
     }
 
     /// A Task's `Resource` that begins as a QRN does. False when it was refused.

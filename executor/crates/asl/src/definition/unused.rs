@@ -6,10 +6,12 @@
 
 use std::collections::HashSet;
 
+use super::assign::{problem, variable};
 use super::code;
 use super::compile::Compiler;
 use super::findings::Place;
 use super::json::{Node, Shape};
+use crate::variables::continues_name;
 
 /// Names that stand behind a `$`.
 type Names<'n> = HashSet<&'n str, foldhash::fast::RandomState>;
@@ -33,7 +35,7 @@ impl Compiler<'_> {
             for field in ["Choices", "Catch"] {
                 let Some(list) = state.value.member(field) else { continue };
                 let place = place.member(list);
-                for (index, item) in items(&list.value).iter().enumerate() {
+                for (index, item) in list.value.items().iter().enumerate() {
                     self.unused_in_assign(item, read, &place.item(index, item));
                 }
             }
@@ -44,7 +46,7 @@ impl Compiler<'_> {
             }
             if let Some(branches) = state.value.member("Branches") {
                 let place = place.member(branches);
-                for (index, branch) in items(&branches.value).iter().enumerate() {
+                for (index, branch) in branches.value.items().iter().enumerate() {
                     self.unused_in_graph(branch, read, &place.item(index, branch));
                 }
             }
@@ -56,8 +58,9 @@ impl Compiler<'_> {
         let Some(assign) = node.member("Assign") else { return };
         let place = place.member(assign);
         for member in assign.value.members().unwrap_or_default() {
-            let name = member.name.strip_suffix(".$").unwrap_or(&member.name);
-            if !read.contains(name) {
+            let name = variable(member);
+            // Of a name that is none, something else has been said.
+            if problem(name).is_none() && !read.contains(name) {
                 let place = place.member(member).at(member.name_span);
                 let message =
                     format!("The variable '{name}' is assigned, but nothing in the machine reads it");
@@ -67,16 +70,12 @@ impl Compiler<'_> {
     }
 }
 
-fn items(node: &Node) -> &[Node] {
-    if let Shape::Array(items) = &node.shape { items } else { &[] }
-}
-
 /// The names in all texts below a node.
 fn collect<'n>(node: &'n Node, names: &mut Names<'n>) {
     match &node.shape {
         Shape::String(text) => {
             for part in text.split('$').skip(1) {
-                let end = part.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(part.len());
+                let end = part.find(|character| !continues_name(character)).unwrap_or(part.len());
                 names.insert(&part[..end]);
             }
         }

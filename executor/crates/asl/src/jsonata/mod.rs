@@ -19,6 +19,7 @@ mod meter;
 mod names;
 mod plain;
 mod references;
+mod syntax;
 
 #[cfg(test)]
 mod tests;
@@ -78,8 +79,10 @@ impl Expression {
         if text.len() > TEXT_MAX {
             return Err(SyntaxError::TooLarge("has at most 65536 bytes"));
         }
-        let ast = parser::parse(text)
-            .map_err(|error| SyntaxError::Grammar { text: text.to_owned(), reason: error.to_string() })?;
+        let ast = parser::parse(text).map_err(|error| SyntaxError::Grammar {
+            text: text.to_owned(),
+            reason: syntax::reason(&error),
+        })?;
         let forbidden = |reason| SyntaxError::Forbidden { text: text.to_owned(), reason };
         let (references, inside) = references::find(&ast).map_err(forbidden)?;
         let plain = PlainPath::of(&ast);

@@ -52,3 +52,19 @@ fn nothing_of_a_definition_reaches_the_terminal_as_a_control_character() {
     let drawn = render(text.as_bytes(), &found, "a\u{1b}b", Style::Plain);
     assert!(!drawn.chars().any(|c| c.is_control() && c != '\n'), "{drawn:?}");
 }
+
+#[test]
+fn long_names_paths_and_functions_do_not_flood_the_terminal() {
+    let long = "x".repeat(200_000);
+    for text in [
+        format!("{{\"StartAt\":\"S\",\"States\":{{\"S\":{{\"Type\":\"Pass\",\"Next\":\"{long}\"}}}}}}"),
+        format!("{{\"StartAt\":\"{long}\",\"States\":{{\"{long}\":{{\"Type\":\"Pass\",\"Nxt\":1}}}}}}"),
+        format!(
+            "{{\"StartAt\":\"S\",\"States\":{{\"S\":{{\"Type\":\"Succeed\",\"InputPath\":\"$.{long}[\"}}}}}}"
+        ),
+    ] {
+        let found = compile(&text, Dialect::Asl, MachineType::Standard);
+        let drawn = render(text.as_bytes(), &found, "f", Style::Plain);
+        assert!(!found.is_empty() && drawn.lines().all(|line| line.chars().count() < 800), "{}", drawn.len());
+    }
+}

@@ -1,8 +1,8 @@
 //! The machine as a whole: fields, transitions, names, dialects, types.
 
-use asl::definition::MachineType;
+use asl::definition::{FINDINGS_MAX, MachineType, in_aws_order, invalid_definition};
 use asl::program::{DataFlow, Dynamic, Kind};
-use asl::{Dialect, Program};
+use asl::{Diagnostic, Dialect, Program, Severity};
 
 use crate::check::{check, check_as, check_state, compile, lines, one_state};
 
@@ -165,4 +165,33 @@ fn a_misspelt_name_has_the_nearest_one_as_a_note() {
         notes,
         ["Did you mean 'Finish'?", "Did you mean 'ResultPath'?", "", "Did you mean 'Comment'?"]
     );
+}
+
+#[test]
+fn in_the_order_of_aws_a_machine_without_an_end_is_told_last() {
+    let text = r#"{"StartAt":"S","States":{"S":{"Type":"Pass","Next":"T"}}}"#;
+    let found = compile(text, Dialect::Asl, MachineType::Standard);
+    let codes = |found: &mut dyn Iterator<Item = &Diagnostic>| found.map(|one| one.code).collect::<Vec<_>>();
+    assert_eq!(codes(&mut found.iter()), ["MISSING_END_STATE", "MISSING_TRANSITION_TARGET"]);
+    assert_eq!(codes(&mut in_aws_order(&found)), ["MISSING_TRANSITION_TARGET", "MISSING_END_STATE"]);
+    assert_eq!(
+        invalid_definition(&found),
+        "Invalid State Machine Definition: 'MISSING_TRANSITION_TARGET: Missing 'Next' target: T at /States/S/Next, \
+         MISSING_END_STATE: Workflow has no terminal state at null'"
+    );
+}
+
+#[test]
+fn an_error_takes_the_place_of_a_remark_where_there_are_too_many_to_list() {
+    let remarks: String = (0..FINDINGS_MAX).map(|at| format!(r#""p{at}":"$.p","#)).collect();
+    let text = format!(
+        r#"{{"StartAt":"S","States":{{"S":{{"Type":"Pass","Parameters":{{{remarks}"e.$":"x"}},"OutputPath":"x","End":true}}}}}}"#
+    );
+    let found = compile(&text, Dialect::Asl, MachineType::Standard);
+    let errors: Vec<_> =
+        found.iter().filter(|one| one.severity == Severity::Error).map(|one| &one.message).collect();
+    assert_eq!(found.len(), FINDINGS_MAX + 1);
+    assert!(errors.iter().any(|message| message.starts_with("Value must be a valid JSONPath")), "{errors:?}");
+    assert!(errors.iter().any(|message| message.contains("'e.$'")), "{errors:?}");
+    assert!(errors.iter().any(|message| message.starts_with("2 more problems")), "{errors:?}");
 }

@@ -3,6 +3,7 @@
 mod check;
 mod drawing;
 mod explanations;
+mod fields;
 mod machine;
 mod remarks;
 mod robust;

@@ -273,3 +273,30 @@ fn an_inline_map_has_no_execution_type() {
            /States/S/ItemProcessor/ProcessorConfig"],
     );
 }
+
+#[test]
+fn an_integration_is_remarked_upon_only_where_its_name_is_nearly_a_known_one() {
+    let told = |resource: &str| {
+        let text = one_state(&format!("{{\"Type\":\"Task\",\"Resource\":\"{resource}\",\"End\":true}}"));
+        let found = compile(&text, Dialect::Asl, MachineType::Standard);
+        found.into_iter().map(|one| one.note).collect::<String>()
+    };
+    assert_eq!(told("arn:aws:states:::lamda:invoke"), "Did you mean 'lambda:invoke'?");
+    assert_eq!(
+        told("arn:aws-cn:states:::sqs:sendmessage.waitForTaskToken"),
+        "Did you mean 'sqs:sendMessage'?"
+    );
+    assert_eq!(
+        told("arn:aws:states:::states:startExecutoin.sync:2"),
+        "Did you mean 'states:startExecution'?"
+    );
+    for resource in [
+        "arn:aws:states:::glue:startJobRun.sync",
+        "arn:aws:states:::quantum:entangle",
+        "arn:aws:states:::aws-sdk:lamda:invoke",
+        "arn:aws:states:us-east-1:123456789012:activity:lamda",
+        "arn:aws:lambda:us-east-1:123456789012:function:lamda:invoke",
+    ] {
+        assert_eq!(told(resource), "", "{resource}");
+    }
+}

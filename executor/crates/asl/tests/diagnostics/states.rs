@@ -232,7 +232,7 @@ fn a_fail_takes_texts_or_paths_but_not_both() {
     );
     check_state(
         "{\"Type\":\"Fail\",\"Cause\":\"$.c\"}",
-        &["2:24 warning NO_PATH: The value looks like a path; to evaluate it name the field 'CausePath' at \
+        &["2:24 warning NO_PATH: The value looks evaluated; to evaluate it name the field 'CausePath' at \
            /States/S/Cause"],
     );
 }

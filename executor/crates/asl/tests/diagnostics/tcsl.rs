@@ -110,3 +110,25 @@ fn variables_and_jsonata_are_no_part_of_tcsl_wherever_they_stand() {
     let found = compile(&one_state(&state), Dialect::Tcsl, MachineType::Standard);
     assert!(found.iter().any(|one| one.message == "TCSL has no JSONata"), "{found:?}");
 }
+
+#[test]
+fn what_tcsl_does_not_have_is_refused_once() {
+    let machine = |own: &str, state: &str| {
+        format!("{{{own}\"StartAt\":\"S\",\"States\":{{\"S\":{state},\"T\":{{\"Type\":\"Succeed\"}}}}}}")
+    };
+    let pass = "{\"Type\":\"Pass\",\"Parameters\":{\"a.$\":\"$.a\"},\"Next\":\"T\"}";
+    let map = "{\"Type\":\"Map\",\"ItemReader\":{},\"Next\":\"T\",\"Iterator\":{\"StartAt\":\"I\",\"States\":{\"I\":\
+               {\"Type\":\"Succeed\"}}}}";
+    let caught = "{\"Type\":\"Parallel\",\"Next\":\"T\",\"Branches\":[{\"StartAt\":\"I\",\"States\":{\"I\":{\"Type\":\
+                  \"Succeed\"}}}],\"Catch\":[{\"ErrorEquals\":[\"E\"],\"Output\":1,\"Next\":\"T\"}]}";
+    for (text, message) in [
+        (machine("\"QueryLanguage\":\"JSONata\",", pass), "TCSL has no JSONata"),
+        (machine("\"QueryLanguage\":\"Jsonnet\",", pass), "Value should be one of the following: [JSONPath]"),
+        (machine("", map), "Field 'ItemReader' is not part of TCSL"),
+        (machine("", caught), "Field 'Output' is not part of TCSL"),
+    ] {
+        let found = compile(&text, Dialect::Tcsl, MachineType::Standard);
+        let told: Vec<_> = found.iter().map(|one| one.message.as_str()).collect();
+        assert_eq!(told, [message], "{text}");
+    }
+}
