@@ -158,8 +158,12 @@ fn compile(options: &RunOptions, dialect: Dialect) -> Result<Arc<Program>, Refus
 }
 
 fn input(given: &str, dialect: Dialect) -> Result<Payload, Refusal> {
+    let longest = match dialect {
+        Dialect::Asl => limits::INPUT_BYTES_MAX,
+        Dialect::Tcsl => limits::TCSL_INPUT_CHARS_MAX * CHARACTER_BYTES_MAX,
+    };
     let (name, text) = match given.strip_prefix('@') {
-        Some(file) => (file, read(Path::new(file), limits::TCSL_INPUT_CHARS_MAX * CHARACTER_BYTES_MAX)?),
+        Some(file) => (file, read_whole(Path::new(file), longest)?),
         None => ("--input", given.as_bytes().to_vec()),
     };
     // What a node says to a start with this input.
