@@ -25,8 +25,10 @@ use super::references::Inside;
 mod arguments;
 pub(super) mod hoist;
 pub(super) mod prelude;
+mod shape;
 
 pub(super) use arguments::LOOSE_WEIGHT;
+use shape::{is_index, is_small, is_written_array, look_up};
 
 /// What came of weaving.
 #[derive(Debug)]
@@ -187,7 +189,6 @@ impl Weaver<'_> {
             // The name is no value here.
             BinaryOp::ColonEqual => (lhs, self.expression(rhs)?),
             BinaryOp::And | BinaryOp::Or => (self.truth(lhs)?, self.truth(rhs)?),
-            BinaryOp::Default => (self.truth(lhs)?, self.expression(rhs)?),
             BinaryOp::Equal
             | BinaryOp::NotEqual
             | BinaryOp::LessThan
@@ -234,7 +235,7 @@ impl Weaver<'_> {
             .collect()
     }
 
-    /// What a sort or a group reads. A path stays one, for its bindings.
+    /// What a sort, a group or a `%` reads. A path stays one, for its bindings.
     fn input(&mut self, input: AstNode) -> Woven {
         match input {
             AstNode::Path { steps } => {
@@ -341,6 +342,9 @@ impl Weaver<'_> {
             let is_array = is_written_array(&node);
             let is_found = look_up(&node).0.is_some() || matches!(node, AstNode::Variable(_));
             step.node = match node {
+                node @ (AstNode::Block(_) | AstNode::FunctionApplication(_)) if step.inner_tuple => {
+                    self.stream(node, at > 0)?
+                }
                 node if at == 0 => self.first(node, value, filter.is_some())?,
                 // Nothing could be put between the array and these.
                 AstNode::Name(_) if behind_array => {
@@ -365,6 +369,25 @@ impl Weaver<'_> {
             woven.push(step);
         }
         Ok(woven)
+    }
+
+    /// A step in parentheses through which a `%` looks: the path at its end hands on what it binds, so nothing may be put
+    /// around that path. What it gives is paid for item by item.
+    fn stream(&mut self, node: AstNode, for_each: bool) -> Woven {
+        match node {
+            AstNode::FunctionApplication(inner) => {
+                Ok(AstNode::FunctionApplication(boxed(self.stream(*inner, for_each))?))
+            }
+            node if for_each => self.ticked(|weaver| weaver.stream(node, false)),
+            AstNode::Block(mut nodes) => {
+                self.weight += 1;
+                let last = nodes.pop();
+                let mut woven = self.all(nodes)?;
+                woven.extend(last.map(|last| self.stream(last, false)).transpose()?);
+                Ok(AstNode::Block(woven))
+            }
+            other => self.input(other),
+        }
     }
 
     fn stage(&mut self, stage: Stage) -> Woven<Stage> {
@@ -424,68 +447,5 @@ impl Weaver<'_> {
             _ => {}
         }
         Ok(woven)
-    }
-}
-
-/// Whether it is an array, or may be one in the engine's eyes, that stays one item of the path: then nothing may be put
-/// around it.
-fn is_written_array(node: &AstNode) -> bool {
-    match node {
-        AstNode::Array(_) | AstNode::ArrayGroup(_) | AstNode::ObjectTransform { .. } => true,
-        AstNode::Block(nodes) => nodes.iter().any(|node| match node {
-            AstNode::Path { steps } => steps.first().is_some_and(|first| is_written_array(&first.node)),
-            AstNode::Sort { input, .. } => is_written_array(input) || matches!(**input, AstNode::Path { .. }),
-            inner => matches!(inner, AstNode::Block(_)) && is_written_array(inner),
-        }),
-        _ => false,
-    }
-}
-
-/// If this step looks something up in each item before it: a filter that weighs the items, and how to measure a value
-/// that is about to become them.
-fn look_up(node: &AstNode) -> (Option<AstNode>, Guard) {
-    match node {
-        AstNode::Name(name) => (Some(Guard::looking_up(name)), Guard::Fields),
-        AstNode::Wildcard | AstNode::Descendant => (Some(Guard::WholeItem.around(item())), Guard::All),
-        AstNode::Parent(_) => (Some(Guard::Item(1).around(item())), Guard::Items),
-        _ => (None, Guard::Items),
-    }
-}
-
-/// A literal index: the engine takes it without looking at each item.
-fn is_index(predicate: &AstNode) -> bool {
-    match predicate {
-        AstNode::Number(_) => true,
-        AstNode::Unary { operand, .. } => matches!(**operand, AstNode::Number(_)),
-        _ => false,
-    }
-}
-
-/// Whether its value is a number, a truth value, a literal or a function.
-fn is_small(node: &AstNode, bound: &[String]) -> bool {
-    match node {
-        AstNode::String(_)
-        | AstNode::Number(_)
-        | AstNode::Boolean(_)
-        | AstNode::Null
-        | AstNode::Undefined
-        | AstNode::Placeholder
-        | AstNode::Regex { .. }
-        | AstNode::Lambda { .. }
-        | AstNode::Transform { .. }
-        | AstNode::Unary { .. } => true,
-        AstNode::Binary { op, .. } => !matches!(
-            op,
-            BinaryOp::Concatenate
-                | BinaryOp::ColonEqual
-                | BinaryOp::Coalesce
-                | BinaryOp::Default
-                | BinaryOp::ChainPipe
-                | BinaryOp::Range
-        ),
-        AstNode::Function { name, args, .. } => {
-            names::is_scalar(name) && !bound.contains(name) && !args.contains(&AstNode::Placeholder)
-        }
-        _ => false,
     }
 }

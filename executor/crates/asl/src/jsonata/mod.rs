@@ -19,6 +19,7 @@ mod meter;
 mod names;
 mod plain;
 mod references;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ use engine::Program;
 use error::Reason;
 use jsonata_core::parser;
 use plain::{PlainPath, Walked};
+use references::Refusal;
 
 use crate::path::Scope;
 use crate::value::{Str, Value};
@@ -80,10 +82,13 @@ impl Expression {
         }
         let ast = parser::parse(text)
             .map_err(|error| SyntaxError::Grammar { text: text.to_owned(), reason: error.to_string() })?;
-        let forbidden = |reason| SyntaxError::Forbidden { text: text.to_owned(), reason };
-        let (references, inside) = references::find(&ast).map_err(forbidden)?;
+        let refused = |refusal| match refusal {
+            Refusal::Grammar(reason) => SyntaxError::Grammar { text: text.to_owned(), reason },
+            Refusal::Forbidden(reason) => SyntaxError::Forbidden { text: text.to_owned(), reason },
+        };
+        let (references, inside) = references::find(&ast).map_err(refused)?;
         let plain = PlainPath::of(&ast);
-        let program = Program::new(ast, &references, &inside).map_err(forbidden)?;
+        let program = Program::new(ast, &references, &inside).map_err(refused)?;
         Ok(Self(Arc::new(Compiled { text: text.into(), references, plain, program })))
     }
 

@@ -40,10 +40,22 @@ fn function(weaver: &mut Weaver<'_>, name: &str) -> Woven {
         name => names::parameters(name),
     };
     let params: Vec<String> = (0..count).map(|place| format!("argument {place}")).collect();
-    let args = params.iter().cloned().map(AstNode::Variable).collect();
-    let call = AstNode::Function { name: name.to_owned(), args, is_builtin: true };
-    let body = Box::new(weaver.body(call)?);
+    let args: Vec<AstNode> = params.iter().cloned().map(AstNode::Variable).collect();
+    let body = match (name, args.as_slice()) {
+        // To these an argument that is nothing is not the same as none: `$list ~> $sort`.
+        ("single" | "sort", [list, function]) => AstNode::Conditional {
+            condition: Box::new(call("exists", vec![function.clone()])),
+            then_branch: Box::new(call(name, args.clone())),
+            else_branch: Some(Box::new(call(name, vec![list.clone()]))),
+        },
+        _ => call(name, args),
+    };
+    let body = Box::new(weaver.body(body)?);
     Ok(AstNode::Lambda { params, body, signature: None, thunk: false })
+}
+
+fn call(name: &str, args: Vec<AstNode>) -> AstNode {
+    AstNode::Function { name: name.to_owned(), args, is_builtin: true }
 }
 
 fn bind(name: String, value: AstNode) -> AstNode {
