@@ -14,7 +14,7 @@ use super::fuel::Fuel;
 use super::functions::Chance;
 use super::meter::{self, Metered, hoist, prelude};
 use super::plain::Walked;
-use super::references::{Inside, References, Refusal};
+use super::references::{Inside, Only, References, Refusal};
 use super::{DEPTH_MAX, SEQUENCE_MAX, convert, plain, references, words};
 use crate::path::Scope;
 use crate::value::Value;
@@ -25,8 +25,7 @@ pub(super) struct Program {
     /// With plain paths taken out, where there are any.
     lean: Option<Tree>,
     full: Tree,
-    /// The function that it calls, where it calls no other.
-    only_function: Option<String>,
+    only: Only,
 }
 
 #[derive(Debug)]
@@ -50,7 +49,7 @@ impl Program {
             metered: meter::weave(ast, inside, false).map_err(Refusal::Forbidden)?,
             reads: reads.clone(),
         };
-        Ok(Self { lean, full, only_function: inside.only_function(reads) })
+        Ok(Self { lean, full, only: inside.only(reads) })
     }
 
     pub(super) fn evaluate(&self, scope: &Scope<'_>, fuel: u64) -> Result<Value, Reason> {
@@ -60,9 +59,7 @@ impl Program {
             None => self.full.evaluate(Context::new(), scope, fuel),
         };
         result.map_err(|reason| match reason {
-            Reason::Threw(message) => {
-                Reason::Threw(words::of_language(&message, self.only_function.as_deref()))
-            }
+            Reason::Threw(message) => Reason::Threw(words::of_language(&message, &self.only)),
             other => other,
         })
     }

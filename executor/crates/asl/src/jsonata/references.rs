@@ -40,15 +40,30 @@ pub(super) struct Inside {
     pub loose_regex: bool,
     /// Functions that it calls by their names, each once.
     called: Vec<String>,
+    /// Operators that order two values, each once.
+    compared: Vec<&'static str>,
+}
+
+/// What an expression does in one way alone, so that an error of that kind is known to come from it.
+#[derive(Debug, Default)]
+pub(super) struct Only {
+    /// The function that it calls, where it calls no other, and uses none as a value.
+    pub function: Option<String>,
+    /// The operator that orders two values, where there is no other.
+    pub comparison: Option<&'static str>,
 }
 
 impl Inside {
-    /// The function that it calls, where it calls no other, and none that it binds or uses as a value.
-    pub(super) fn only_function(&self, reads: &References) -> Option<String> {
-        match self.called.as_slice() {
+    pub(super) fn only(&self, reads: &References) -> Only {
+        let function = match self.called.as_slice() {
             [only] if !reads.variables.iter().any(|name| names::is_function(name)) => Some(only.clone()),
             _ => None,
-        }
+        };
+        let comparison = match self.compared[..] {
+            [only] => Some(only),
+            _ => None,
+        };
+        Only { function, comparison }
     }
 }
 
@@ -255,6 +270,9 @@ impl<'a> Walk<'a> {
         if let Some(reason) = not_in_language(op).filter(|_| self.written) {
             return Err(Refusal::Grammar(reason.to_owned()));
         }
+        if let Some(operator) = ordering(op).filter(|operator| !self.inside.compared.contains(operator)) {
+            self.inside.compared.push(operator);
+        }
         let (BinaryOp::ColonEqual, AstNode::Variable(name)) = (op, lhs) else {
             return self.all([lhs, rhs], around);
         };
@@ -334,6 +352,16 @@ fn not_in_language(op: BinaryOp) -> Option<&'static str> {
             "S0211: The symbol \":\" cannot be used as a unary operator ('?:' came with JSONata 2.1; write a ? a : b)",
         ),
         BinaryOp::Range => Some("S0201: Syntax error: \"..\" (a range stands in brackets: [1..3])"),
+        _ => None,
+    }
+}
+
+fn ordering(op: BinaryOp) -> Option<&'static str> {
+    match op {
+        BinaryOp::LessThan => Some("<"),
+        BinaryOp::LessThanOrEqual => Some("<="),
+        BinaryOp::GreaterThan => Some(">"),
+        BinaryOp::GreaterThanOrEqual => Some(">="),
         _ => None,
     }
 }

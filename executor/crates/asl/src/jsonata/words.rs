@@ -3,6 +3,8 @@
 //!
 //! Invariant: a message that the language does not have, or whose parts the engine does not tell, stays as it is.
 
+use super::references::Only;
+
 /// Messages without parts, by code.
 const FIXED: [(&str, &str); 23] = [
     ("D3010", "Second argument of replace function cannot be an empty string"),
@@ -95,16 +97,20 @@ const QUOTED: [(&str, [&str; 2], [&str; 2]); 6] = [
     ),
 ];
 
-/// The engine's message in the words of the language. `only` is the function that the expression calls, where it calls no
-/// other: of a mismatched argument the engine does not say whose it was.
-pub(super) fn of_language(message: &str, only: Option<&str>) -> String {
+/// The engine's message in the words of the language. It does not always say whose argument it was, or whose operands.
+pub(super) fn of_language(message: &str, only: &Only) -> String {
     let Some((code, said)) = message.split_once(": ") else { return message.to_owned() };
     let fixed = FIXED.iter().find(|(known, _)| *known == code).map(|(_, text)| (*text).to_owned());
     let text = fixed.or_else(|| quoted(code, said)).or_else(|| match code {
         "D3100" => said.strip_prefix("Radix must be between 2 and 36, got ").map(|radix| {
             format!("The radix of the formatBase function must be between 2 and 36.  It was given {radix}")
         }),
-        "T0410" | "T0411" | "T0412" => argument(code, said, only),
+        "T0410" | "T0411" | "T0412" => argument(code, said, only.function.as_deref()),
+        "T2010" => only.comparison.map(|operator| {
+            format!(
+                "The expressions either side of operator \"{operator}\" must evaluate to numeric or string values"
+            )
+        }),
         _ => None,
     });
     text.map_or_else(|| message.to_owned(), |text| format!("{code}: {text}"))
@@ -156,7 +162,7 @@ fn place(said: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::of_language;
+    use super::{Only, of_language};
 
     #[test]
     fn messages_are_those_of_the_language() {
@@ -181,13 +187,14 @@ mod tests {
                 "T0411: Context value is not a compatible type with argument 2 of function \"substringAfter\"",
             ),
         ] {
-            assert_eq!(of_language(engine, None), language);
+            assert_eq!(of_language(engine, &Only::default()), language);
         }
     }
 
     #[test]
     fn a_mismatched_argument_is_of_the_only_function_that_is_called() {
-        let said = |message| of_language(message, Some("sum"));
+        let only = Only { function: Some("sum".to_owned()), ..Only::default() };
+        let said = |message| of_language(message, &only);
         assert_eq!(
             said("T0412: Argument 1 must be an array of Number"),
             "T0412: Argument 1 of function \"sum\" must be an array of \"numbers\""
@@ -203,6 +210,15 @@ mod tests {
     }
 
     #[test]
+    fn operands_that_have_no_order_are_of_the_only_comparison() {
+        let only = Only { comparison: Some("<="), ..Only::default() };
+        assert_eq!(
+            of_language("T2010: Cannot compare null and number", &only),
+            "T2010: The expressions either side of operator \"<=\" must evaluate to numeric or string values"
+        );
+    }
+
+    #[test]
     fn what_is_not_known_stays_as_it_is() {
         for message in [
             "no code",
@@ -211,7 +227,7 @@ mod tests {
             "T0410: Argument 1 must be String",
             "T0410: Argument 1 of function \"hash\" does not match function signature",
         ] {
-            assert_eq!(of_language(message, None), message);
+            assert_eq!(of_language(message, &Only::default()), message);
         }
     }
 }
