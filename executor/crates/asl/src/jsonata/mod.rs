@@ -80,10 +80,10 @@ impl Expression {
         if text.len() > TEXT_MAX {
             return Err(SyntaxError::TooLarge("has at most 65536 bytes"));
         }
-        let ast = parser::parse(text)
-            .map_err(|error| SyntaxError::Grammar { text: text.to_owned(), reason: error.to_string() })?;
+        let grammar = |reason| SyntaxError::Grammar { text: text.to_owned(), reason };
+        let ast = parser::parse(text).map_err(|error| grammar(words::of_grammar(&error.to_string())))?;
         let refused = |refusal| match refusal {
-            Refusal::Grammar(reason) => SyntaxError::Grammar { text: text.to_owned(), reason },
+            Refusal::Grammar(reason) => grammar(reason),
             Refusal::Forbidden(reason) => SyntaxError::Forbidden { text: text.to_owned(), reason },
         };
         let (references, inside) = references::find(&ast).map_err(refused)?;

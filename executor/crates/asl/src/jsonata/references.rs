@@ -165,7 +165,8 @@ impl<'a> Walk<'a> {
             | AstNode::Null
             | AstNode::Undefined
             | AstNode::Placeholder => Ok(()),
-            AstNode::Regex { pattern, .. } => {
+            AstNode::Regex { pattern, flags } => {
+                regex(pattern, flags)?;
                 self.inside.loose_regex = true;
                 if fuel::pattern_weight(pattern, 10) > LOOSE_WEIGHT {
                     return Err(Refusal::Forbidden(format!(
@@ -254,8 +255,11 @@ impl<'a> Walk<'a> {
             self.inside.called.push(name.to_owned());
         }
         let patterns = matches!(name, "contains" | "match" | "replace" | "split");
-        let is_pattern = |arg: &&AstNode| patterns && matches!(arg, AstNode::Regex { .. });
-        self.all(args.iter().filter(|arg| !is_pattern(arg)), around)
+        args.iter().try_for_each(|arg| match arg {
+            // Not used as a value.
+            AstNode::Regex { pattern, flags } if patterns => regex(pattern, flags),
+            arg => self.node(arg, around),
+        })
     }
 
     /// An item of an array that is written: the only place of a range.
@@ -273,8 +277,13 @@ impl<'a> Walk<'a> {
         if let Some(operator) = ordering(op).filter(|operator| !self.inside.compared.contains(operator)) {
             self.inside.compared.push(operator);
         }
-        let (BinaryOp::ColonEqual, AstNode::Variable(name)) = (op, lhs) else {
-            return self.all([lhs, rhs], around);
+        let name = match (op, lhs) {
+            (BinaryOp::ColonEqual, AstNode::Variable(name)) => name,
+            (BinaryOp::ColonEqual, _) => {
+                let reason = "S0212: The left side of := must be a variable name (start with $)";
+                return Err(Refusal::Grammar(reason.to_owned()));
+            }
+            _ => return self.all([lhs, rhs], around),
         };
         // A function sees its own name; any other value is made before the name exists.
         if matches!(rhs, AstNode::Lambda { .. }) {
@@ -353,6 +362,16 @@ fn not_in_language(op: BinaryOp) -> Option<&'static str> {
         ),
         BinaryOp::Range => Some("S0201: Syntax error: \"..\" (a range stands in brackets: [1..3])"),
         _ => None,
+    }
+}
+
+/// A regular expression as the language reads it: not empty, with the flags `i` and `m`.
+fn regex(pattern: &str, flags: &str) -> Checked {
+    let flag = flags.chars().find(|flag| !matches!(flag, 'i' | 'm'));
+    match (pattern.is_empty(), flag) {
+        (true, _) => Err(Refusal::Grammar("S0301: Empty regular expressions are not allowed".to_owned())),
+        (_, Some(flag)) => Err(Refusal::Grammar(format!("S0201: Syntax error: \"{flag}\""))),
+        _ => Ok(()),
     }
 }
 

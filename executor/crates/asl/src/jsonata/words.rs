@@ -1,5 +1,5 @@
-//! What failed evaluations are said to fail of, in the words of the language: AWS passes its messages on. The engine has
-//! the codes of the language and often words of its own.
+//! Why texts are refused and evaluations fail, in the words of the language: AWS passes its messages on. The engine has the
+//! codes of the language and often words of its own.
 //!
 //! Invariant: a message that the language does not have, or whose parts the engine does not tell, stays as it is.
 
@@ -97,6 +97,87 @@ const QUOTED: [(&str, [&str; 2], [&str; 2]); 6] = [
     ),
 ];
 
+/// Symbols by their names in the engine's parser.
+const SYMBOLS: [(&str, &str); 33] = [
+    ("Ampersand", "&"),
+    ("And", "and"),
+    ("At", "@"),
+    ("Caret", "^"),
+    ("Colon", ":"),
+    ("ColonEqual", ":="),
+    ("Comma", ","),
+    ("Dot", "."),
+    ("DotDot", ".."),
+    ("Equal", "="),
+    ("GreaterThan", ">"),
+    ("GreaterThanOrEqual", ">="),
+    ("Hash", "#"),
+    ("In", "in"),
+    ("LeftBrace", "{"),
+    ("LeftBracket", "["),
+    ("LeftParen", "("),
+    ("LessThan", "<"),
+    ("LessThanOrEqual", "<="),
+    ("Minus", "-"),
+    ("NotEqual", "!="),
+    ("Or", "or"),
+    ("Percent", "%"),
+    ("Pipe", "|"),
+    ("Plus", "+"),
+    ("Question", "?"),
+    ("RightBrace", "}"),
+    ("RightBracket", "]"),
+    ("RightParen", ")"),
+    ("Semicolon", ";"),
+    ("Slash", "/"),
+    ("Star", "*"),
+    ("TildeArrow", "~>"),
+];
+
+/// What the engine's parser says of a text, in the words of the language.
+pub(super) fn of_grammar(reason: &str) -> String {
+    let reason = reason.strip_prefix("Invalid syntax: ").unwrap_or(reason);
+    if reason == "Unclosed comment" {
+        return "S0106: Comment has no closing tag".to_owned();
+    }
+    let Some((code, said)) = reason.split_once(": ") else { return reason.to_owned() };
+    let text = match code {
+        "S0201" => said.strip_prefix("Syntax error: ").map(|found| format!("Syntax error: {}", token(found))),
+        "S0202" => said
+            .strip_prefix("Expected ")
+            .and_then(|rest| rest.split_once(", got "))
+            .map(|(expected, found)| format!("Expected {}, got {}", token(expected), token(found))),
+        "S0203" => parts(said, "Expected ", " before end of expression"),
+        "S0204" => parts(said, "Unknown operator: ", ""),
+        "S0211" => parts(said, "The symbol ", " cannot be used as a unary operator"),
+        "S0214" => said.strip_prefix("Expected a variable reference after ").map(|operator| {
+            format!("The right side of {} must be a variable name (start with $)", token(operator))
+        }),
+        _ => None,
+    };
+    text.map_or_else(|| reason.to_owned(), |text| format!("{code}: {text}"))
+}
+
+fn parts(said: &str, before: &str, behind: &str) -> Option<String> {
+    let found = said.strip_prefix(before)?.strip_suffix(behind)?;
+    Some(format!("{before}{}{behind}", token(found)))
+}
+
+/// A piece of text, which the parser names as its own type does: `Comma`, `Number(2.0)`, `Identifier("a")`.
+fn token(name: &str) -> String {
+    let inside = |kind: &str| name.strip_prefix(kind)?.strip_prefix('(')?.strip_suffix(')');
+    if let Some(number) = inside("Number") {
+        return number.strip_suffix(".0").unwrap_or(number).to_owned();
+    }
+    if let Some(text) = ["Identifier", "String", "Variable"].into_iter().find_map(inside) {
+        return text.to_owned();
+    }
+    match SYMBOLS.binary_search_by_key(&name, |(known, _)| known) {
+        Ok(at) => format!("\"{}\"", SYMBOLS[at].1),
+        Err(_) => format!("\"{name}\""),
+    }
+}
+
 /// The engine's message in the words of the language. It does not always say whose argument it was, or whose operands.
 pub(super) fn of_language(message: &str, only: &Only) -> String {
     let Some((code, said)) = message.split_once(": ") else { return message.to_owned() };
@@ -162,7 +243,34 @@ fn place(said: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Only, of_language};
+    use super::{Only, SYMBOLS, of_grammar, of_language};
+
+    #[test]
+    fn texts_are_refused_in_the_words_of_the_language() {
+        for (engine, language) in [
+            ("Invalid syntax: S0201: Syntax error: Number(2.0)", "S0201: Syntax error: 2"),
+            ("Invalid syntax: S0201: Syntax error: Identifier(\"b\")", "S0201: Syntax error: \"b\""),
+            ("S0202: Expected Colon, got RightBrace", "S0202: Expected \":\", got \"}\""),
+            (
+                "S0203: Expected RightParen before end of expression",
+                "S0203: Expected \")\" before end of expression",
+            ),
+            ("S0204: Unknown operator: !", "S0204: Unknown operator: \"!\""),
+            (
+                "S0211: The symbol Comma cannot be used as a unary operator",
+                "S0211: The symbol \",\" cannot be used as a unary operator",
+            ),
+            (
+                "S0214: Expected a variable reference after @",
+                "S0214: The right side of \"@\" must be a variable name (start with $)",
+            ),
+            ("Unclosed comment", "S0106: Comment has no closing tag"),
+            ("S0207: Unexpected end of expression", "S0207: Unexpected end of expression"),
+        ] {
+            assert_eq!(of_grammar(engine), language);
+        }
+        assert!(SYMBOLS.is_sorted());
+    }
 
     #[test]
     fn messages_are_those_of_the_language() {

@@ -289,6 +289,15 @@ fn what_is_no_jsonata_is_refused_with_its_code() {
         ("", "S0207"),
         ("'a", "S0101"),
         ("1 1", "S0201"),
+        ("$v ?? 1", "S0211"),
+        ("$v ?: 1", "S0211"),
+        ("$v[0..1]", "S0201"),
+        ("(0..1)", "S0201"),
+        ("5 := $v", "S0212"),
+        ("//", "S0301"),
+        ("$contains($v, //)", "S0301"),
+        ("/a/g", "S0201"),
+        ("$match($v, /a/g)", "S0201"),
     ] {
         assert!(refused(text).contains(code), "{text}: {}", refused(text));
     }
