@@ -8,7 +8,8 @@
 //! nothing is woven between nodes that the engine looks at together (a path and its sort, an array in an array). Two
 //! exceptions are known. An empty list that a function passes on raw from a call in its last place (`function() { $keys({})
 //! }`) may become nothing one block earlier. And a name looked up in an array that is written as a step (`x.[a, b].c`) gives
-//! what is in a list of one list where it would give that list.
+//! what is in a list of one list where it would give that list. One is meant: `$reduce` of an empty list without a beginning
+//! is nothing, as the language has it, where the engine gives null.
 //!
 //! A function of the language used as a value (`$map($list, $string)`) would be called without being paid for. So a
 //! prelude binds its name to a function that calls it and pays.
@@ -105,13 +106,12 @@ impl Weaver<'_> {
     }
 
     /// A variable's value is wanted: it may be a function.
-    fn value(&mut self, name: &str) -> Woven<()> {
-        self.uses(name);
-        let Some((name, _)) = names::LANGUAGE.iter().find(|(known, _)| *known == name) else { return Ok(()) };
-        if Function::named(name).is_none() && !self.values.contains(name) {
+    fn value(&mut self, name: &str) {
+        if let Some((name, _)) = names::function(name)
+            && !self.values.contains(&name)
+        {
             self.values.push(name);
         }
-        Ok(())
     }
 
     /// A node whose value is wanted. It goes on on another stack when this one is nearly used up: a level takes much in
@@ -154,7 +154,7 @@ impl Weaver<'_> {
             AstNode::Sort { input, terms } => self.sort(*input, terms)?,
             AstNode::Transform { location, update, delete } => self.transform(*location, *update, delete)?,
             AstNode::Variable(name) => {
-                self.value(&name)?;
+                self.value(&name);
                 AstNode::Variable(name)
             }
             leaf => leaf,

@@ -19,6 +19,8 @@ mod meter;
 mod names;
 mod plain;
 mod references;
+
+mod url;
 mod words;
 
 #[cfg(test)]

@@ -111,6 +111,8 @@ fn weaving_and_hoisting_do_not_change_what_an_expression_means() {
         "$w ~> $map($string)",
         "$map($w, $string)",
         "$reduce($w, $append)",
+        "$w ~> $reduce(function($l, $r) { $l + $r })",
+        "($r := $reduce; [$r($w, function($l, $r) { $l + $r }), $r($w, $append, [9])])",
         "$filter($w, function($x) { $x > 1 })[0]",
         "$map($w, function($x, $i, $a) { $x * $i + $count($a) })",
         "$sort($w, function($l, $r) { $l < $r })",
@@ -291,7 +293,7 @@ impl Tape<'_> {
             ),
             18 => format!("($q := {}; [$q, $q.a])", self.grow(depth, item)),
             _ => format!(
-                "$reduce({}, function($l, $r) {{ [$append($l, {})] }})",
+                "$reduce([1, {}], function($l, $r) {{ [$append($l, {})] }})",
                 self.grow(depth, item),
                 self.pick(&["$r", "[$r]", "[[$r]]"])
             ),
