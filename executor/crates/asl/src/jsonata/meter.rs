@@ -26,6 +26,7 @@ use super::references::Inside;
 mod arguments;
 pub(super) mod hoist;
 pub(super) mod prelude;
+mod regex;
 mod shape;
 
 pub(super) use arguments::LOOSE_WEIGHT;
@@ -156,6 +157,9 @@ impl Weaver<'_> {
             AstNode::Variable(name) => {
                 self.value(&name);
                 AstNode::Variable(name)
+            }
+            AstNode::Regex { pattern, flags } => {
+                AstNode::Regex { pattern: regex::for_engine(&pattern), flags }
             }
             leaf => leaf,
         })

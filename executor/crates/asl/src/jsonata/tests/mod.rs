@@ -138,6 +138,10 @@ fn what_the_engine_has_otherwise_is_as_the_language_has_it() {
         ("'a b' ~> $encodeUrl ~> $length", "5"),
         ("$exists($reduce($states.input.none, function($l, $r) { $l }))", "false"),
         ("$reduce($states.input.none, function($l, $r) { $l }, 5)", "5"),
+        (r#"$match("é1 b", /\w+/).match"#, r#"["1","b"]"#),
+        (r#"$contains("٣", /\d/) or $contains("é", /[\w]/)"#, "false"),
+        (r#"$contains("éx", /\bx/) and $contains("a&&b", /^[&a-b]+$/)"#, "true"),
+        (r#"$match("a\r\nb", /.+/).match"#, r#"["a","b"]"#),
     ] {
         assert_eq!(eval(text, input), expected, "{text}");
     }
