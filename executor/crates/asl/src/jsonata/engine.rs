@@ -69,11 +69,11 @@ impl Tree {
     /// The hoisted paths' values; none when only the engine knows one of them.
     fn hoisted(&self, scope: &Scope<'_>) -> Option<Context> {
         let mut context = Context::new();
-        for (place, path) in self.metered.hoisted.iter().enumerate() {
-            let value = match path.walk(scope) {
+        for (place, hoisted) in self.metered.hoisted.iter().enumerate() {
+            let value = match hoisted.path.walk(scope) {
                 Walked::Value(value) => convert::to_engine(&value),
-                Walked::Undefined => JValue::Undefined,
-                Walked::Unknown => return None,
+                Walked::Undefined if !hoisted.filtered => JValue::Undefined,
+                Walked::Undefined | Walked::Unknown => return None,
             };
             context.bind(hoist::variable(place), value);
         }

@@ -20,7 +20,7 @@ use jsonata_core::value::with_stack;
 use super::fuel::Guard;
 use super::functions::Function;
 use super::names;
-use super::plain::{self, PlainPath};
+use super::plain;
 use super::references::Inside;
 
 mod arguments;
@@ -30,6 +30,7 @@ mod regex;
 mod shape;
 
 pub(super) use arguments::LOOSE_WEIGHT;
+use hoist::Hoisted;
 use shape::{is_index, is_small, is_written_array, look_up};
 
 /// What came of weaving.
@@ -41,7 +42,7 @@ pub(super) struct Metered {
     /// Functions of the language that it uses as values.
     pub values: Vec<&'static str>,
     /// Plain paths that were replaced by variables with the names of [`hoist::variable`].
-    pub hoisted: Vec<PlainPath>,
+    pub hoisted: Vec<Hoisted>,
 }
 
 /// Weaves, or says what cannot be paid for. With `hoists`, plain paths are taken out.
@@ -67,7 +68,7 @@ struct Weaver<'a> {
     functions: Vec<Function>,
     values: Vec<&'static str>,
     hoists: bool,
-    hoisted: Vec<PlainPath>,
+    hoisted: Vec<Hoisted>,
     /// A step binds a variable (`@`, `#`), or something below it a parent (`%`).
     binds: bool,
 }

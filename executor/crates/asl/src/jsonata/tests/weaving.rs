@@ -64,6 +64,8 @@ fn weaving_and_hoisting_do_not_change_what_an_expression_means() {
         "$states.input.b.a[0]",
         "$states.input.b[a > 1].b",
         "$states.input.b[a > 1]",
+        "$states.input.zz.b[$join(1)]",
+        "$states.input.zz[$join(1)]",
         "$states.input.b[]",
         "$states.input.b[0][]",
         "$states.input.a[].b",
