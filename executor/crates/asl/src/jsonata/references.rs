@@ -168,7 +168,8 @@ impl<'a> Walk<'a> {
             AstNode::Regex { pattern, flags } => {
                 regex(pattern, flags)?;
                 self.inside.loose_regex = true;
-                if fuel::pattern_weight(pattern, 10) > LOOSE_WEIGHT {
+                // In a woven tree a guard is around a pattern that was no value.
+                if self.written && fuel::pattern_weight(pattern, 10) > LOOSE_WEIGHT {
                     return Err(Refusal::Forbidden(format!(
                         "/{pattern}/ is too large for a regular expression that is used as a value"
                     )));
