@@ -28,6 +28,8 @@ pub(super) struct Compiler<'t> {
     pub(super) assigns: bool,
     /// Suggestions made so far.
     pub(super) suggestions: usize,
+    /// What the regular expressions of all paths so far take.
+    pub(super) pattern_bytes: usize,
 }
 
 /// What a text defines.
@@ -65,6 +67,7 @@ pub(super) fn compile(
         labels: HashSet::default(),
         assigns: false,
         suggestions: 0,
+        pattern_bytes: 0,
     };
     let program = match whole {
         Whole::Machine => compiler.machine(&root, definition),

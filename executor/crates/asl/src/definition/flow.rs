@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::code;
 use super::compile::Compiler;
 use super::findings::Place;
 use super::json::{Member, Node, Shape, Span};
+use super::{PATTERNS_BYTES_MAX, code};
 use crate::intrinsic::Intrinsic;
 use crate::path::{Path, ReferencePath, Root};
 use crate::program::{JsonPathFlow, ResultPath, Selection, Text};
@@ -41,14 +41,27 @@ impl Compiler<'_> {
     /// A path: `$...`, `$$...` or `$name...`.
     pub(super) fn path(&mut self, node: &Node, place: &Place<'_>) -> Option<Path> {
         let text = self.string(node, place)?;
-        match Path::parse(text) {
+        let parsed = Path::parse(text).map_err(|error| error.to_string());
+        match parsed.and_then(|path| self.patterns([&path]).map(|()| path)) {
             Ok(path) => Some(path),
-            Err(error) => {
-                let message = "Value must be a valid JSONPath.";
-                self.findings.schema_noted(place, message, error.to_string());
+            Err(note) => {
+                self.findings.schema_noted(place, "Value must be a valid JSONPath.", note);
                 None
             }
         }
+    }
+
+    /// Counts what the regular expressions of these paths take, or says that it is too much. A path that is read twice
+    /// counts twice.
+    fn patterns<'p>(&mut self, paths: impl IntoIterator<Item = &'p Path>) -> Result<(), String> {
+        self.pattern_bytes += paths.into_iter().map(Path::pattern_bytes).sum::<usize>();
+        if self.pattern_bytes <= PATTERNS_BYTES_MAX {
+            return Ok(());
+        }
+        Err(format!(
+            "the regular expressions of the definition take more than {PATTERNS_BYTES_MAX} bytes; write fewer of them, or \
+             smaller ones"
+        ))
     }
 
     /// A path that names exactly one place.
@@ -69,9 +82,10 @@ impl Compiler<'_> {
             return self.reference_path(node, place).map(Text::Path);
         };
         let note = match Intrinsic::parse(text) {
-            Ok(intrinsic) if intrinsic.is_allowed_in_fail() => {
-                return Some(Text::Intrinsic(intrinsic));
-            }
+            Ok(intrinsic) if intrinsic.is_allowed_in_fail() => match self.patterns(intrinsic.paths()) {
+                Ok(()) => return Some(Text::Intrinsic(intrinsic)),
+                Err(note) => note,
+            },
             Ok(intrinsic) => {
                 let names = Intrinsic::names_in_fail().collect::<Vec<_>>().join(", ");
                 format!("A Fail state cannot call '{}'; it can call {names}", intrinsic.name())
@@ -214,16 +228,17 @@ impl Compiler<'_> {
         let spot = place.within(member);
         let note = match member.value.as_str() {
             Some(text) if is_intrinsic(text) => match Intrinsic::parse(text) {
-                Ok(_) => return true,
-                Err(error) => error.to_string(),
+                Ok(intrinsic) => self.patterns(intrinsic.paths()),
+                Err(error) => Err(error.to_string()),
             },
             Some(text) if text.starts_with('$') => match Path::parse(text) {
-                Ok(_) => return true,
-                Err(error) => error.to_string(),
+                Ok(path) => self.patterns([&path]),
+                Err(error) => Err(error.to_string()),
             },
-            Some(_) => "A JSONPath begins with '$', an intrinsic function with 'States.'".to_owned(),
-            None => "The value of a field whose name ends in '.$' has to be a text".to_owned(),
+            Some(_) => Err("A JSONPath begins with '$', an intrinsic function with 'States.'".to_owned()),
+            None => Err("The value of a field whose name ends in '.$' has to be a text".to_owned()),
         };
+        let Err(note) = note else { return true };
         let message = format!(
             "The value for the field '{}' must be a valid JSONPath or a valid intrinsic function call",
             member.name

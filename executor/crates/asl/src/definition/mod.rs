@@ -49,6 +49,9 @@ pub use render::{Style, render};
 
 /// The longest definition, in bytes.
 pub const DEFINITION_BYTES_MAX: usize = 1 << 20;
+
+/// What the compiled regular expressions in the paths of one definition may take, in bytes.
+pub(super) const PATTERNS_BYTES_MAX: usize = 16 << 20;
 /// The longest name of a state, in characters.
 pub const STATE_NAME_MAX: usize = 80;
 /// The most states of one graph, so that an index fits [`crate::program::StateIndex`].

@@ -14,8 +14,8 @@ use super::fuel::Fuel;
 use super::functions::Chance;
 use super::meter::{self, Metered, hoist, prelude};
 use super::plain::Walked;
-use super::references::{Inside, References};
-use super::{DEPTH_MAX, SEQUENCE_MAX, convert, plain, references};
+use super::references::{Inside, Only, References, Refusal};
+use super::{DEPTH_MAX, SEQUENCE_MAX, convert, plain, references, words};
 use crate::path::Scope;
 use crate::value::Value;
 
@@ -25,6 +25,7 @@ pub(super) struct Program {
     /// With plain paths taken out, where there are any.
     lean: Option<Tree>,
     full: Tree,
+    only: Only,
 }
 
 #[derive(Debug)]
@@ -36,25 +37,31 @@ struct Tree {
 impl Program {
     /// # Errors
     /// When something cannot be bounded.
-    pub(super) fn new(ast: AstNode, reads: &References, inside: &Inside) -> Result<Self, String> {
-        let metered = meter::weave(ast.clone(), inside, true)?;
+    pub(super) fn new(ast: AstNode, reads: &References, inside: &Inside) -> Result<Self, Refusal> {
+        let metered = meter::weave(ast.clone(), inside, true).map_err(Refusal::Forbidden)?;
         let lean = if metered.hoisted.is_empty() {
             None
         } else {
             let reads = references::of_woven(&metered.ast)?;
             Some(Tree { metered, reads })
         };
-        let full = Tree { metered: meter::weave(ast, inside, false)?, reads: reads.clone() };
-        Ok(Self { lean, full })
+        let full = Tree {
+            metered: meter::weave(ast, inside, false).map_err(Refusal::Forbidden)?,
+            reads: reads.clone(),
+        };
+        Ok(Self { lean, full, only: inside.only(reads) })
     }
 
     pub(super) fn evaluate(&self, scope: &Scope<'_>, fuel: u64) -> Result<Value, Reason> {
-        if let Some(lean) = &self.lean
-            && let Some(context) = lean.hoisted(scope)
-        {
-            return lean.evaluate(context, scope, fuel);
-        }
-        self.full.evaluate(Context::new(), scope, fuel)
+        let lean = self.lean.as_ref().and_then(|lean| Some((lean, lean.hoisted(scope)?)));
+        let result = match lean {
+            Some((lean, context)) => lean.evaluate(context, scope, fuel),
+            None => self.full.evaluate(Context::new(), scope, fuel),
+        };
+        result.map_err(|reason| match reason {
+            Reason::Threw(message) => Reason::Threw(words::of_language(&message, &self.only)),
+            other => other,
+        })
     }
 }
 
@@ -62,11 +69,11 @@ impl Tree {
     /// The hoisted paths' values; none when only the engine knows one of them.
     fn hoisted(&self, scope: &Scope<'_>) -> Option<Context> {
         let mut context = Context::new();
-        for (place, path) in self.metered.hoisted.iter().enumerate() {
-            let value = match path.walk(scope) {
+        for (place, hoisted) in self.metered.hoisted.iter().enumerate() {
+            let value = match hoisted.path.walk(scope) {
                 Walked::Value(value) => convert::to_engine(&value),
-                Walked::Undefined => JValue::Undefined,
-                Walked::Unknown => return None,
+                Walked::Undefined if !hoisted.filtered => JValue::Undefined,
+                Walked::Undefined | Walked::Unknown => return None,
             };
             context.bind(hoist::variable(place), value);
         }
@@ -112,9 +119,6 @@ impl Tree {
     }
 }
 
-/// The engine names the function behind the language's own sentence; AWS does not.
 fn threw(error: EvaluatorError) -> Reason {
-    const NO_FUNCTION: &str = "T1006: Attempted to invoke a non-function";
-    let message = error.message();
-    Reason::Threw(if message.starts_with(NO_FUNCTION) { NO_FUNCTION } else { message }.to_owned())
+    Reason::Threw(error.message().to_owned())
 }

@@ -40,7 +40,9 @@ pub(super) enum Guard {
     LookUp,
     /// Burns the number of items of an array, those of arrays inside of it included.
     Items,
-    /// The same, and the members of the items.
+    /// The same, and gives nothing for an array without items.
+    SomeItems,
+    /// As `Items`, and the members of the items.
     Members,
     /// Burns what looking up any field in the items gives at most.
     Fields,
@@ -125,6 +127,7 @@ impl Guard {
             Self::LookUp => (15, 0),
             Self::Keys => (16, 0),
             Self::Fields => (17, 0),
+            Self::SomeItems => (18, 0),
         }
     }
 
@@ -153,6 +156,7 @@ impl Guard {
             15 => Self::LookUp,
             16 => Self::Keys,
             17 => Self::Fields,
+            18 => Self::SomeItems,
             _ => Self::Dated,
         }
     }
@@ -214,6 +218,11 @@ impl Gauge {
                 return self.all(value, 0).map(|()| JValue::Bool(true));
             }
             Guard::Items => self.items(value, 0)?,
+            Guard::SomeItems => {
+                self.items(value, 0)?;
+                let empty = matches!(value, JValue::Array(items) if items.is_empty());
+                return Ok(if empty { JValue::Undefined } else { value.clone() });
+            }
             Guard::Members => self.members(value)?,
             Guard::Fields => self.fields(value, 0)?,
             Guard::Keys => self.keys(value)?,

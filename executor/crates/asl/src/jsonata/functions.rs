@@ -1,4 +1,5 @@
-//! The functions that Step Functions adds to JSONata or replaces, and those that would read a clock or chance.
+//! The functions that Step Functions adds to JSONata or replaces, those that would read a clock or chance, and those that
+//! the engine has otherwise than the language.
 //!
 //! Invariants: time is the instant of the event that is being handled, the same throughout an evaluation; chance grows
 //! from one draw of the execution, so that a replay repeats it; a parameter that has to be an integer is rounded down.
@@ -14,12 +15,17 @@ use sha2::{Digest, Sha256, Sha384, Sha512};
 use super::SEQUENCE_MAX;
 use super::convert;
 use super::fuel::Fuel;
+use super::url::{self, Part};
 use crate::path::Scope;
 use crate::value::{JsonLimits, Value};
 
 /// A function of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Function {
+    DecodeUrl,
+    DecodeUrlComponent,
+    EncodeUrl,
+    EncodeUrlComponent,
     Hash,
     Millis,
     Now,
@@ -35,7 +41,11 @@ pub(super) enum Function {
 pub(super) type Called = Result<JValue, EvaluatorError>;
 
 impl Function {
-    const ALL: [(&str, Self); 9] = [
+    const ALL: [(&str, Self); 13] = [
+        ("decodeUrl", Self::DecodeUrl),
+        ("decodeUrlComponent", Self::DecodeUrlComponent),
+        ("encodeUrl", Self::EncodeUrl),
+        ("encodeUrlComponent", Self::EncodeUrlComponent),
         ("hash", Self::Hash),
         ("millis", Self::Millis),
         ("now", Self::Now),
@@ -62,6 +72,20 @@ impl Function {
     ) -> Result<(), EvaluatorError> {
         let chance = chance.clone();
         match self {
+            Self::DecodeUrl => engine.register_fn_override("decodeUrl", |args: &[JValue]| {
+                decode_url(args, "decodeUrl", Part::Whole)
+            }),
+            Self::DecodeUrlComponent => engine
+                .register_fn_override("decodeUrlComponent", |args: &[JValue]| {
+                    decode_url(args, "decodeUrlComponent", Part::Component)
+                }),
+            Self::EncodeUrl => engine.register_fn_override("encodeUrl", |args: &[JValue]| {
+                encode_url(args, "encodeUrl", Part::Whole)
+            }),
+            Self::EncodeUrlComponent => engine
+                .register_fn_override("encodeUrlComponent", |args: &[JValue]| {
+                    encode_url(args, "encodeUrlComponent", Part::Component)
+                }),
             Self::Hash => engine.register_fn("hash", hash),
             Self::Millis => {
                 let millis = JValue::from_i64(scope.context.now().as_millis());
@@ -88,6 +112,14 @@ impl Function {
             }
             Self::Uuid => engine.register_fn("uuid", move |args: &[JValue]| uuid(args, &chance)),
         }
+    }
+
+    /// Whether it takes the text around it, if it is given none.
+    pub(super) fn takes_context(self) -> bool {
+        matches!(
+            self,
+            Self::DecodeUrl | Self::DecodeUrlComponent | Self::EncodeUrl | Self::EncodeUrlComponent
+        )
     }
 
     /// Whether it needs a draw.
@@ -224,6 +256,22 @@ fn parse(args: &[JValue]) -> Called {
         Ok(value) => Ok(convert::to_engine(&value)),
         Err(error) => Err(failed(format!("The argument of the parse function is no JSON: {error}"))),
     }
+}
+
+/// `$encodeUrl(text)`, `$encodeUrlComponent(text)`
+fn encode_url(args: &[JValue], function: &str, part: Part) -> Called {
+    no_more(args, 1, function)?;
+    let text = string(args, 0, function)?;
+    Ok(text.map_or(JValue::Undefined, |text| JValue::string(url::encode(text, part))))
+}
+
+/// `$decodeUrl(text)`, `$decodeUrlComponent(text)`
+fn decode_url(args: &[JValue], function: &str, part: Part) -> Called {
+    no_more(args, 1, function)?;
+    let Some(text) = string(args, 0, function)? else { return Ok(JValue::Undefined) };
+    url::decode(text, part)
+        .map(JValue::string)
+        .ok_or_else(|| failed(format!("D3140: Malformed URL passed to ${function}(): {}", Value::from(text))))
 }
 
 /// `$random()`, `$random(seed)`: at least 0 and less than 1; the same for the same integer.

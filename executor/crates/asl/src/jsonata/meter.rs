@@ -8,7 +8,8 @@
 //! nothing is woven between nodes that the engine looks at together (a path and its sort, an array in an array). Two
 //! exceptions are known. An empty list that a function passes on raw from a call in its last place (`function() { $keys({})
 //! }`) may become nothing one block earlier. And a name looked up in an array that is written as a step (`x.[a, b].c`) gives
-//! what is in a list of one list where it would give that list.
+//! what is in a list of one list where it would give that list. One is meant: `$reduce` of an empty list without a beginning
+//! is nothing, as the language has it, where the engine gives null.
 //!
 //! A function of the language used as a value (`$map($list, $string)`) would be called without being paid for. So a
 //! prelude binds its name to a function that calls it and pays.
@@ -19,14 +20,18 @@ use jsonata_core::value::with_stack;
 use super::fuel::Guard;
 use super::functions::Function;
 use super::names;
-use super::plain::{self, PlainPath};
+use super::plain;
 use super::references::Inside;
 
 mod arguments;
 pub(super) mod hoist;
 pub(super) mod prelude;
+mod regex;
+mod shape;
 
 pub(super) use arguments::LOOSE_WEIGHT;
+use hoist::Hoisted;
+use shape::{is_index, is_small, is_written_array, look_up};
 
 /// What came of weaving.
 #[derive(Debug)]
@@ -37,7 +42,7 @@ pub(super) struct Metered {
     /// Functions of the language that it uses as values.
     pub values: Vec<&'static str>,
     /// Plain paths that were replaced by variables with the names of [`hoist::variable`].
-    pub hoisted: Vec<PlainPath>,
+    pub hoisted: Vec<Hoisted>,
 }
 
 /// Weaves, or says what cannot be paid for. With `hoists`, plain paths are taken out.
@@ -63,7 +68,7 @@ struct Weaver<'a> {
     functions: Vec<Function>,
     values: Vec<&'static str>,
     hoists: bool,
-    hoisted: Vec<PlainPath>,
+    hoisted: Vec<Hoisted>,
     /// A step binds a variable (`@`, `#`), or something below it a parent (`%`).
     binds: bool,
 }
@@ -103,13 +108,12 @@ impl Weaver<'_> {
     }
 
     /// A variable's value is wanted: it may be a function.
-    fn value(&mut self, name: &str) -> Woven<()> {
-        self.uses(name);
-        let Some((name, _)) = names::LANGUAGE.iter().find(|(known, _)| *known == name) else { return Ok(()) };
-        if Function::named(name).is_none() && !self.values.contains(name) {
+    fn value(&mut self, name: &str) {
+        if let Some((name, _)) = names::function(name)
+            && !self.values.contains(&name)
+        {
             self.values.push(name);
         }
-        Ok(())
     }
 
     /// A node whose value is wanted. It goes on on another stack when this one is nearly used up: a level takes much in
@@ -152,8 +156,11 @@ impl Weaver<'_> {
             AstNode::Sort { input, terms } => self.sort(*input, terms)?,
             AstNode::Transform { location, update, delete } => self.transform(*location, *update, delete)?,
             AstNode::Variable(name) => {
-                self.value(&name)?;
+                self.value(&name);
                 AstNode::Variable(name)
+            }
+            AstNode::Regex { pattern, flags } => {
+                AstNode::Regex { pattern: regex::for_engine(&pattern), flags }
             }
             leaf => leaf,
         })
@@ -187,7 +194,6 @@ impl Weaver<'_> {
             // The name is no value here.
             BinaryOp::ColonEqual => (lhs, self.expression(rhs)?),
             BinaryOp::And | BinaryOp::Or => (self.truth(lhs)?, self.truth(rhs)?),
-            BinaryOp::Default => (self.truth(lhs)?, self.expression(rhs)?),
             BinaryOp::Equal
             | BinaryOp::NotEqual
             | BinaryOp::LessThan
@@ -234,7 +240,7 @@ impl Weaver<'_> {
             .collect()
     }
 
-    /// What a sort or a group reads. A path stays one, for its bindings.
+    /// What a sort, a group or a `%` reads. A path stays one, for its bindings.
     fn input(&mut self, input: AstNode) -> Woven {
         match input {
             AstNode::Path { steps } => {
@@ -341,6 +347,9 @@ impl Weaver<'_> {
             let is_array = is_written_array(&node);
             let is_found = look_up(&node).0.is_some() || matches!(node, AstNode::Variable(_));
             step.node = match node {
+                node @ (AstNode::Block(_) | AstNode::FunctionApplication(_)) if step.inner_tuple => {
+                    self.stream(node, at > 0)?
+                }
                 node if at == 0 => self.first(node, value, filter.is_some())?,
                 // Nothing could be put between the array and these.
                 AstNode::Name(_) if behind_array => {
@@ -365,6 +374,25 @@ impl Weaver<'_> {
             woven.push(step);
         }
         Ok(woven)
+    }
+
+    /// A step in parentheses through which a `%` looks: the path at its end hands on what it binds, so nothing may be put
+    /// around that path. What it gives is paid for item by item.
+    fn stream(&mut self, node: AstNode, for_each: bool) -> Woven {
+        match node {
+            AstNode::FunctionApplication(inner) => {
+                Ok(AstNode::FunctionApplication(boxed(self.stream(*inner, for_each))?))
+            }
+            node if for_each => self.ticked(|weaver| weaver.stream(node, false)),
+            AstNode::Block(mut nodes) => {
+                self.weight += 1;
+                let last = nodes.pop();
+                let mut woven = self.all(nodes)?;
+                woven.extend(last.map(|last| self.stream(last, false)).transpose()?);
+                Ok(AstNode::Block(woven))
+            }
+            other => self.input(other),
+        }
     }
 
     fn stage(&mut self, stage: Stage) -> Woven<Stage> {
@@ -424,68 +452,5 @@ impl Weaver<'_> {
             _ => {}
         }
         Ok(woven)
-    }
-}
-
-/// Whether it is an array, or may be one in the engine's eyes, that stays one item of the path: then nothing may be put
-/// around it.
-fn is_written_array(node: &AstNode) -> bool {
-    match node {
-        AstNode::Array(_) | AstNode::ArrayGroup(_) | AstNode::ObjectTransform { .. } => true,
-        AstNode::Block(nodes) => nodes.iter().any(|node| match node {
-            AstNode::Path { steps } => steps.first().is_some_and(|first| is_written_array(&first.node)),
-            AstNode::Sort { input, .. } => is_written_array(input) || matches!(**input, AstNode::Path { .. }),
-            inner => matches!(inner, AstNode::Block(_)) && is_written_array(inner),
-        }),
-        _ => false,
-    }
-}
-
-/// If this step looks something up in each item before it: a filter that weighs the items, and how to measure a value
-/// that is about to become them.
-fn look_up(node: &AstNode) -> (Option<AstNode>, Guard) {
-    match node {
-        AstNode::Name(name) => (Some(Guard::looking_up(name)), Guard::Fields),
-        AstNode::Wildcard | AstNode::Descendant => (Some(Guard::WholeItem.around(item())), Guard::All),
-        AstNode::Parent(_) => (Some(Guard::Item(1).around(item())), Guard::Items),
-        _ => (None, Guard::Items),
-    }
-}
-
-/// A literal index: the engine takes it without looking at each item.
-fn is_index(predicate: &AstNode) -> bool {
-    match predicate {
-        AstNode::Number(_) => true,
-        AstNode::Unary { operand, .. } => matches!(**operand, AstNode::Number(_)),
-        _ => false,
-    }
-}
-
-/// Whether its value is a number, a truth value, a literal or a function.
-fn is_small(node: &AstNode, bound: &[String]) -> bool {
-    match node {
-        AstNode::String(_)
-        | AstNode::Number(_)
-        | AstNode::Boolean(_)
-        | AstNode::Null
-        | AstNode::Undefined
-        | AstNode::Placeholder
-        | AstNode::Regex { .. }
-        | AstNode::Lambda { .. }
-        | AstNode::Transform { .. }
-        | AstNode::Unary { .. } => true,
-        AstNode::Binary { op, .. } => !matches!(
-            op,
-            BinaryOp::Concatenate
-                | BinaryOp::ColonEqual
-                | BinaryOp::Coalesce
-                | BinaryOp::Default
-                | BinaryOp::ChainPipe
-                | BinaryOp::Range
-        ),
-        AstNode::Function { name, args, .. } => {
-            names::is_scalar(name) && !bound.contains(name) && !args.contains(&AstNode::Placeholder)
-        }
-        _ => false,
     }
 }

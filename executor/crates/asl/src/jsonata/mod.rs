@@ -19,7 +19,8 @@ mod meter;
 mod names;
 mod plain;
 mod references;
-mod syntax;
+mod url;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ use engine::Program;
 use error::Reason;
 use jsonata_core::parser;
 use plain::{PlainPath, Walked};
+use references::Refusal;
 
 use crate::path::Scope;
 use crate::value::{Str, Value};
@@ -79,14 +81,15 @@ impl Expression {
         if text.len() > TEXT_MAX {
             return Err(SyntaxError::TooLarge("has at most 65536 bytes"));
         }
-        let ast = parser::parse(text).map_err(|error| SyntaxError::Grammar {
-            text: text.to_owned(),
-            reason: syntax::reason(&error),
-        })?;
-        let forbidden = |reason| SyntaxError::Forbidden { text: text.to_owned(), reason };
-        let (references, inside) = references::find(&ast).map_err(forbidden)?;
+        let grammar = |reason| SyntaxError::Grammar { text: text.to_owned(), reason };
+        let ast = parser::parse(text).map_err(|error| grammar(words::of_grammar(&error.to_string())))?;
+        let refused = |refusal| match refusal {
+            Refusal::Grammar(reason) => grammar(reason),
+            Refusal::Forbidden(reason) => SyntaxError::Forbidden { text: text.to_owned(), reason },
+        };
+        let (references, inside) = references::find(&ast).map_err(refused)?;
         let plain = PlainPath::of(&ast);
-        let program = Program::new(ast, &references, &inside).map_err(forbidden)?;
+        let program = Program::new(ast, &references, &inside).map_err(refused)?;
         Ok(Self(Arc::new(Compiled { text: text.into(), references, plain, program })))
     }
 

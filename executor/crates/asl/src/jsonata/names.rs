@@ -1,9 +1,7 @@
 //! The names of functions.
 
-use super::functions::Function;
-
 /// The functions of the language, sorted, and how many parameters each has when it is called by another function.
-pub(super) const LANGUAGE: [(&str, usize); 64] = [
+const LANGUAGE: [(&str, usize); 64] = [
     ("abs", 1),
     ("append", 2),
     ("assert", 2),
@@ -70,15 +68,19 @@ pub(super) const LANGUAGE: [(&str, usize); 64] = [
     ("zip", 0),
 ];
 
+/// Those that Step Functions adds, likewise.
+const ADDED: [(&str, usize); 5] = [("hash", 2), ("parse", 1), ("partition", 2), ("range", 3), ("uuid", 0)];
+
 /// Whether this names a function of JSONata or of Step Functions, so that `$name` means it where no variable has that
 /// name.
 pub fn is_function(name: &str) -> bool {
-    LANGUAGE.binary_search_by_key(&name, |(known, _)| known).is_ok() || Function::named(name).is_some()
+    function(name).is_some()
 }
 
-/// How many parameters a function of the language has.
-pub(super) fn parameters(name: &str) -> usize {
-    LANGUAGE.iter().find(|(known, _)| *known == name).map_or(0, |(_, count)| *count)
+/// The name of a function, if this is one, and how many parameters it has.
+pub(super) fn function(name: &str) -> Option<(&'static str, usize)> {
+    let found = LANGUAGE.binary_search_by_key(&name, |(known, _)| known).ok().map(|at| LANGUAGE[at]);
+    found.or_else(|| ADDED.iter().find(|(known, _)| *known == name).copied())
 }
 
 /// Whether this names a function whose result is a number or a truth value.

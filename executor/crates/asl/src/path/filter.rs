@@ -51,6 +51,21 @@ impl Filter {
         filter_parse::filter(parser)
     }
 
+    /// What its compiled regular expressions take at most, in bytes. It recurses as deep as filters nest.
+    pub fn pattern_bytes(&self) -> usize {
+        let of = |operand: &Operand| match operand {
+            Operand::Constant(_) => 0,
+            Operand::Node(query) | Operand::Root(query) => query.pattern_bytes(),
+        };
+        match self {
+            Self::And(parts) | Self::Or(parts) => parts.iter().map(Self::pattern_bytes).sum(),
+            Self::Not(part) => part.pattern_bytes(),
+            Self::Exists(operand) => of(operand),
+            Self::Compare(left, _, right) => of(left) + of(right),
+            Self::Matches(left, pattern) => of(left) + pattern.visits * filter_parse::PATTERN_BYTES_PER_VISIT,
+        }
+    }
+
     /// Whether a node passes.
     pub fn matches<'a>(&self, node: &'a Value, work: &mut Work<'a>) -> Result<bool, PathError> {
         work.visit(1)?;

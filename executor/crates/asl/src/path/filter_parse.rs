@@ -27,7 +27,7 @@ const OPERATORS: &[(&str, Operator)] = &[
 /// Sizes of compiled regular expressions, in bytes: the largest, and what counts as a visit for each character of a text.
 /// A pattern of some dozens of characters takes a few hundred bytes, one with `{1,999}` in it some ten thousands.
 const PATTERN_BYTES_MAX: usize = 1 << 16;
-const PATTERN_BYTES_PER_VISIT: usize = 1 << 9;
+pub(super) const PATTERN_BYTES_PER_VISIT: usize = 1 << 9;
 
 /// Reads a filter behind its `?`. Jayway wants parentheses around it; without them it is accepted too.
 pub(super) fn filter(parser: &mut Parser<'_>) -> Result<Filter, PathSyntaxError> {

@@ -156,6 +156,14 @@ impl Path {
         }
     }
 
+    /// What the compiled regular expressions of its filters take at most, in bytes.
+    pub(crate) fn pattern_bytes(&self) -> usize {
+        match &self.plan {
+            Plan::Walk(_) => 0,
+            Plan::Query(query) => query.pattern_bytes(),
+        }
+    }
+
     /// Whether it names at most one value, so that its result is that value and not an array of matches.
     pub fn is_definite(&self) -> bool {
         match &self.plan {

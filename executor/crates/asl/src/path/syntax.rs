@@ -107,6 +107,15 @@ impl Query {
         selects_one(&self.segments)
     }
 
+    /// What the compiled regular expressions of its filters take at most, in bytes.
+    pub fn pattern_bytes(&self) -> usize {
+        let of = |segment: &Segment| match segment {
+            Segment::Filter(filter) => filter.pattern_bytes(),
+            _ => 0,
+        };
+        self.segments.iter().map(of).sum()
+    }
+
     /// In bracket notation.
     pub fn write(&self, out: &mut String) {
         for segment in &self.segments {

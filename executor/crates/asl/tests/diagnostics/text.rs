@@ -61,3 +61,20 @@ fn nested_parallels_are_compiled_to_the_limit_of_nesting() {
     }
     check(&graph, &[]);
 }
+
+#[test]
+fn the_regular_expressions_of_a_definition_have_a_common_bound() {
+    let definition = |count: usize, pattern: &str| {
+        let fields: Vec<String> =
+            (0..count).map(|field| format!("\"{field}.$\":\"$[?(@ =~ /{pattern}/)]\"")).collect();
+        let template = fields.join(",");
+        one_state(&format!(
+            "{{\"Type\":\"Pass\",\"InputPath\":\"$[?(@ =~ /a{{1,200}}/)]\",\"Parameters\":{{{template}}},\"End\":true}}"
+        ))
+    };
+    assert!(compile(&definition(600, "a{1,9}"), Dialect::Asl, MachineType::Standard).is_empty());
+    let found = compile(&definition(2_000, "a{1,200}"), Dialect::Asl, MachineType::Standard);
+    assert!(!found.is_empty() && found.len() < 1_999, "{} are refused", found.len());
+    assert_eq!(found[0].code, "SCHEMA_VALIDATION_FAILED");
+    assert!(found[0].note.contains("more than 16777216 bytes"), "{}", found[0].note);
+}

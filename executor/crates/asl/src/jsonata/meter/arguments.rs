@@ -3,6 +3,7 @@
 use jsonata_core::ast::{AstNode, BinaryOp, PathStep};
 
 use super::super::fuel::Guard;
+use super::super::functions::Function;
 use super::super::names;
 use super::{LAMBDA, Weaver, Woven};
 
@@ -13,7 +14,7 @@ use super::{LAMBDA, Weaver, Woven};
 /// items, `m` at the items and their members, `p` at all pairs of items, `k` at all keys and each other; `r` at all, and the size is remembered for an
 /// argument behind: a pattern that is matched against it (`t`, or `T` where another one follows), or what is repeated for
 /// each item or place of it (`x`); `w` as a width; `d` as a picture of a date; `?` a function that says
-/// which items stay; `-` not at all.
+/// which items stay; `s` at the items, of which there have to be some; `-` not at all.
 const LOOKS: [(&str, &str); 54] = [
     ("append", "i"),
     ("assert", "-a"),
@@ -87,7 +88,7 @@ pub(in super::super) const LOOSE_WEIGHT: u64 = 640;
 impl Weaver<'_> {
     pub(super) fn call(&mut self, mut name: String, mut args: Vec<AstNode>, is_builtin: bool) -> Woven {
         if args.contains(&AstNode::Placeholder) {
-            self.value(&name)?;
+            self.value(&name);
             return Ok(AstNode::Function { name, args: self.all(args)?, is_builtin });
         }
         // With a picture it is a date like any other.
@@ -96,7 +97,12 @@ impl Weaver<'_> {
             "fromMillis".clone_into(&mut name);
         }
         // The text is what stands around; it has to be seen to be paid for.
-        if matches!((name.as_str(), args.len()), ("contains" | "match" | "split", 1)) {
+        let takes_context = match args.len() {
+            0 => matches!(Function::named(&name), Some(function) if function.takes_context()),
+            1 => matches!(name.as_str(), "contains" | "match" | "split"),
+            _ => false,
+        };
+        if takes_context && !self.is_bound(&name) {
             args.insert(0, AstNode::Variable(String::new()));
         }
         self.uses(&name);
@@ -175,6 +181,7 @@ impl Weaver<'_> {
             b'q' => Guard::Heavily(4),
             b'l' => Guard::Heavily(32),
             b'i' => Guard::Items,
+            b's' => return self.expression(arg).map(|arg| Guard::SomeItems.around(arg)),
             b'm' => Guard::Members,
             b'p' => Guard::Pairs,
             b'k' => Guard::Keys,
@@ -226,6 +233,8 @@ fn looks(name: &str, count: usize) -> Option<&'static str> {
     match (name, count) {
         ("join" | "contains" | "match" | "split", 0 | 1) | ("replace", 0..=2) => return Some("a"),
         ("string", 2..) => return Some("l-"),
+        // The engine's own answer to an empty list without a beginning is null, the language's nothing.
+        ("reduce", 2) => return Some("s-"),
         _ => {}
     }
     LOOKS.binary_search_by_key(&name, |(known, _)| known).ok().map(|at| LOOKS[at].1)

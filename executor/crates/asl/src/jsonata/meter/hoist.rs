@@ -2,7 +2,8 @@
 //! values before the engine begins. So only what they name is converted, not all of `$states.input` around it.
 //!
 //! Invariant: this is the same only where no array is on the way, for a path maps over arrays and filters each part by
-//! itself. Whoever evaluates looks for that, and takes the expression without hoisting where one is.
+//! itself, and where what is filtered is there. Whoever evaluates looks for that, and takes the expression without hoisting
+//! where it is otherwise.
 
 use jsonata_core::ast::{AstNode, PathStep, Stage};
 
@@ -15,16 +16,32 @@ pub(in super::super) fn variable(place: usize) -> String {
     format!("path {place}")
 }
 
+/// A path that was replaced by a variable.
+#[derive(Debug)]
+pub(in super::super) struct Hoisted {
+    pub path: PlainPath,
+    /// The variable is filtered somewhere. A variable's filter is evaluated for nothing too, a path's is not where the path
+    /// ends before it.
+    pub filtered: bool,
+}
+
 impl Weaver<'_> {
     /// Replaces the plain beginning of a path.
     pub(super) fn hoist(&mut self, mut steps: Vec<PathStep>) -> Vec<PathStep> {
         let Some((path, taken)) = self.beginning(&steps) else { return steps };
-        let place = self.hoisted.iter().position(|known| *known == path).unwrap_or_else(|| {
-            self.hoisted.push(path);
-            self.hoisted.len() - 1
-        });
         // The filters of the last step that is taken are those of the variable.
         let stages = std::mem::take(&mut steps[taken - 1].stages);
+        let filtered = !stages.is_empty();
+        let place = match self.hoisted.iter().position(|known| known.path == path) {
+            Some(place) => {
+                self.hoisted[place].filtered |= filtered;
+                place
+            }
+            None => {
+                self.hoisted.push(Hoisted { path, filtered });
+                self.hoisted.len() - 1
+            }
+        };
         let rest = steps.split_off(taken);
         let mut hoisted = vec![PathStep::with_stages(AstNode::Variable(variable(place)), stages)];
         hoisted.extend(rest);

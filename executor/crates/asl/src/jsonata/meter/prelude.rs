@@ -37,13 +37,25 @@ fn function(weaver: &mut Weaver<'_>, name: &str) -> Woven {
     let count = match name {
         // Takes any number.
         "zip" => 2,
-        name => names::parameters(name),
+        name => names::function(name).map_or(0, |(_, count)| count),
     };
     let params: Vec<String> = (0..count).map(|place| format!("argument {place}")).collect();
-    let args = params.iter().cloned().map(AstNode::Variable).collect();
-    let call = AstNode::Function { name: name.to_owned(), args, is_builtin: true };
-    let body = Box::new(weaver.body(call)?);
+    let args: Vec<AstNode> = params.iter().cloned().map(AstNode::Variable).collect();
+    let body = match (name, args.split_last()) {
+        // To these a last argument that is nothing is not the same as none: `$list ~> $sort`.
+        ("reduce" | "single" | "sort", Some((last, others))) => AstNode::Conditional {
+            condition: Box::new(call("exists", vec![last.clone()])),
+            then_branch: Box::new(call(name, args.clone())),
+            else_branch: Some(Box::new(call(name, others.to_vec()))),
+        },
+        _ => call(name, args),
+    };
+    let body = Box::new(weaver.body(body)?);
     Ok(AstNode::Lambda { params, body, signature: None, thunk: false })
+}
+
+fn call(name: &str, args: Vec<AstNode>) -> AstNode {
+    AstNode::Function { name: name.to_owned(), args, is_builtin: true }
 }
 
 fn bind(name: String, value: AstNode) -> AstNode {

@@ -125,6 +125,40 @@ fn the_functions_of_step_functions_give_what_is_recorded() {
     }
 }
 
+/// What the reference implementation, version 2.0.6, gives.
+#[test]
+fn what_the_engine_has_otherwise_is_as_the_language_has_it() {
+    let input = r#"{"list":["a b","c/d"],"none":[]}"#;
+    for (text, expected) in [
+        ("$encodeUrlComponent('a-b_c.d~e f/g')", r#""a-b_c.d~e%20f%2Fg""#),
+        ("$encodeUrl('http://x.y/a b?q=é')", r#""http://x.y/a%20b?q=%C3%A9""#),
+        ("$decodeUrl('%2F%41')", r#""%2FA""#),
+        ("$map($states.input.list, $encodeUrlComponent)", r#"["a%20b","c%2Fd"]"#),
+        ("$states.input.list.$encodeUrlComponent()", r#"["a%20b","c%2Fd"]"#),
+        ("'a b' ~> $encodeUrl ~> $length", "5"),
+        ("$exists($reduce($states.input.none, function($l, $r) { $l }))", "false"),
+        ("$reduce($states.input.none, function($l, $r) { $l }, 5)", "5"),
+        (r#"$match("é1 b", /\w+/).match"#, r#"["1","b"]"#),
+        (r#"$contains("٣", /\d/) or $contains("é", /[\w]/)"#, "false"),
+        (r#"$contains("éx", /\bx/) and $contains("a&&b", /^[&a-b]+$/)"#, "true"),
+        (r#"$match("a\r\nb", /.+/).match"#, r#"["a","b"]"#),
+    ] {
+        assert_eq!(eval(text, input), expected, "{text}");
+    }
+    assert_eq!(
+        thrown("$decodeUrlComponent('%')", "{}"),
+        "D3140: Malformed URL passed to $decodeUrlComponent(): \"%\""
+    );
+}
+
+#[test]
+fn the_functions_of_step_functions_are_values_too() {
+    assert_eq!(eval("$map(['[1]', '2'], $parse)", "{}"), "[[1],2]");
+    assert_eq!(eval("$map([[1, 2, 3]], $partition(?, 2))", "{}"), "[[1,2],[3]]");
+    assert_eq!(eval("$count($map([1, 2], $uuid))", "{}"), "2");
+    assert_eq!(eval("($r := $range; $r(1, 5, 2))", "{}"), "[1,3,5]");
+}
+
 #[test]
 fn integer_parameters_are_rounded_down_and_refused_beyond_their_range() {
     assert_eq!(eval("$partition([1,2,3], 2.9)", "{}"), "[[1,2],[3]]");
@@ -289,6 +323,15 @@ fn what_is_no_jsonata_is_refused_with_its_code() {
         ("", "S0207"),
         ("'a", "S0101"),
         ("1 1", "S0201"),
+        ("$v ?? 1", "S0211"),
+        ("$v ?: 1", "S0211"),
+        ("$v[0..1]", "S0201"),
+        ("(0..1)", "S0201"),
+        ("5 := $v", "S0212"),
+        ("//", "S0301"),
+        ("$contains($v, //)", "S0301"),
+        ("/a/g", "S0201"),
+        ("$match($v, /a/g)", "S0201"),
     ] {
         assert!(refused(text).contains(code), "{text}: {}", refused(text));
     }
