@@ -7,7 +7,7 @@
 //! logs are read at a time, in pages, so that memory is bounded by what is open. What may fail: the store (tried again,
 //! with pauses) or a block that cannot be read (the partition is given up, loudly).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -253,53 +253,63 @@ pub(super) fn event_of(told: &Journalled) -> Result<Event, StoreError> {
     })
 }
 
-/// Drops from `wanted` what an event has answered and what the execution has taken back.
-fn settle(wanted: &mut Vec<Effect>, event: &Event) {
-    match event {
-        Event::TaskSucceeded { id, .. } | Event::TaskFailed { id, .. } => {
-            wanted.retain(|effect| work_of(effect) != Some(*id));
-        }
-        Event::TimerFired(id) => {
-            wanted.retain(|effect| match effect {
-                Effect::ArmTimer { id: known, .. } => known != id,
-                Effect::Yield => *id != EffectId::NEXT_TURN,
-                _ => true,
-            });
-        }
-        _ => {}
-    }
+/// What an execution wants that was told what it was told: a wide Map wants much, so each effect is found by its id.
+#[derive(Default)]
+struct Wanted {
+    /// In the order in which it was asked for.
+    effects: BTreeMap<u64, Effect>,
+    asked: u64,
+    /// The place of each, by its id and whether it is work or a timer.
+    places: Map<(EffectId, bool), u64>,
 }
 
-/// The task, read or write that an effect asks for.
-fn work_of(effect: &Effect) -> Option<EffectId> {
-    match effect {
-        Effect::ScheduleTask { id, .. } | Effect::ReadItems { id, .. } | Effect::WriteResults { id, .. } => {
-            Some(*id)
+impl Wanted {
+    /// Drops what an event has answered.
+    fn settle(&mut self, event: &Event) {
+        match event {
+            Event::TaskSucceeded { id, .. } | Event::TaskFailed { id, .. } => self.drop(*id, true),
+            Event::TimerFired(id) => self.drop(*id, false),
+            _ => {}
         }
-        _ => None,
     }
-}
 
-/// Adds what a step asks for to what is wanted.
-fn gather(wanted: &mut Vec<Effect>, effects: &mut Vec<Effect>) {
-    for effect in effects.drain(..) {
-        match &effect {
-            Effect::CancelTask(id) => {
-                wanted.retain(|known| work_of(known) != Some(*id));
-            }
-            Effect::CancelTimer(id) => {
-                wanted.retain(|known| !matches!(known, Effect::ArmTimer { id: known, .. } if known == id));
-            }
-            Effect::ArmTimer { id, .. } => {
-                wanted.retain(|known| !matches!(known, Effect::ArmTimer { id: known, .. } if known == id));
-                wanted.push(effect);
-            }
-            Effect::Yield
-            | Effect::ScheduleTask { .. }
-            | Effect::ReadItems { .. }
-            | Effect::WriteResults { .. }
-            | Effect::Finished(_) => wanted.push(effect),
+    fn drop(&mut self, id: EffectId, work: bool) {
+        if let Some(place) = self.places.remove(&(id, work)) {
+            self.effects.remove(&place);
         }
+    }
+
+    /// Adds what a step asks for, and drops what it takes back.
+    fn gather(&mut self, effects: &mut Vec<Effect>) {
+        for effect in effects.drain(..) {
+            let key = match &effect {
+                Effect::CancelTask(id) => {
+                    self.drop(*id, true);
+                    continue;
+                }
+                Effect::CancelTimer(id) => {
+                    self.drop(*id, false);
+                    continue;
+                }
+                Effect::ScheduleTask { id, .. }
+                | Effect::ReadItems { id, .. }
+                | Effect::WriteResults { id, .. }
+                | Effect::StartChild { id, .. } => Some((*id, true)),
+                Effect::ArmTimer { id, .. } => Some((*id, false)),
+                Effect::Yield => Some((EffectId::NEXT_TURN, false)),
+                Effect::Finished(_) => None,
+            };
+            if let Some((id, work)) = key {
+                self.drop(id, work);
+                self.places.insert((id, work), self.asked);
+            }
+            self.effects.insert(self.asked, effect);
+            self.asked += 1;
+        }
+    }
+
+    fn into_effects(self) -> Vec<Effect> {
+        self.effects.into_values().collect()
     }
 }
 
@@ -417,17 +427,17 @@ impl Shard {
         let Opened { id, start_time_ms, seed, name, input, .. } = opened;
         let waits = self.has_to_wait(&machine);
         let beginning = Beginning { id, name: name.as_deref(), seed, start_time_ms, waits };
-        let (mut effects, mut wanted) = (std::mem::take(&mut self.effects), Vec::new());
+        let (mut effects, mut wanted) = (std::mem::take(&mut self.effects), Wanted::default());
         let payload = Payload::from_checked(input.clone());
         let mut execution = machine.begin(&beginning, payload, &mut effects, &mut asl::history::NoObserver);
         self.turns.worked(execution.worked());
-        gather(&mut wanted, &mut effects);
+        wanted.gather(&mut effects);
         for told in journal.iter().filter(|_| machine.is_standard()) {
             let Ok(event) = event_of(told) else { continue };
-            settle(&mut wanted, &event);
+            wanted.settle(&event);
             let at = machine::timestamp_of_ms(told.time_ms);
             machine::handle_unobserved(&mut execution, event, at, &mut effects);
-            gather(&mut wanted, &mut effects);
+            wanted.gather(&mut effects);
         }
         self.effects = effects;
         let open = OpenExecution {
@@ -451,7 +461,7 @@ impl Shard {
             stoppers: None,
         };
         let address = self.admit(open, &input);
-        self.apply(address, &mut wanted);
+        self.apply(address, &mut wanted.into_effects());
         // What it waits for was caused by what is durable already.
         for task in std::mem::take(&mut self.logs[log].page.held) {
             self.tasks.release(task);

@@ -87,7 +87,9 @@ impl Shard {
             | Event::TaskHeartbeat(_)
             | Event::TaskSubmitted { .. }
             | Event::ItemsRead { .. }
-            | Event::ResultsWritten(_) => return,
+            | Event::ResultsWritten(_)
+            // Nobody but its family tells it so, and does again in a replay.
+            | Event::ChildEnded(_) => return,
         };
         let log = &mut self.logs[usize::from(open.log)];
         log.builder.journalled(JournalledView {
@@ -118,6 +120,8 @@ impl Shard {
                 Effect::Yield => self.turns.wait(address),
                 Effect::CancelTimer(id) => self.cancel(address, id, false),
                 Effect::Finished(outcome) => self.finish(address, outcome),
+                // Its family has taken it.
+                Effect::StartChild { .. } => {}
             }
         }
     }

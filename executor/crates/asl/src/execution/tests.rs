@@ -38,7 +38,7 @@ fn one_state(state: &str) -> Arc<Machine> {
 
 /// An execution in the hands of a test.
 struct Hand {
-    execution: Execution,
+    execution: Family,
     now: Timestamp,
     effects: Vec<Effect>,
     history: Collector,
@@ -50,7 +50,7 @@ impl Hand {
         let (mut effects, mut history) = (Vec::new(), Collector::new(1_000));
         let start = StartContext { seed, ..StartContext::default() };
         let now = Timestamp(0);
-        let execution = Execution::start(machine, start, input, now, &mut effects, &mut history);
+        let execution = Family::start(machine, start, input, now, &mut effects, &mut history);
         Self { execution, now, effects, history }
     }
 

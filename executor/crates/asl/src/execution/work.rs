@@ -37,11 +37,10 @@ impl<'a, O: Observer> Run<'a, O> {
             task.credentials.as_ref().map(|template| template.evaluate(&context.scope(thread.input.value())));
         let credentials = credentials.transpose()?;
         self.note_input(slot, &input);
-        let Thread { previous, silent, .. } = self.threads.at_mut(slot);
+        let Thread { previous, .. } = self.threads.at_mut(slot);
         let region = self.facts.machine.region();
         self.log.advance(
             previous,
-            *silent,
             EventKind::TaskScheduled {
                 resource: &task.resource,
                 input: &input,
@@ -53,7 +52,7 @@ impl<'a, O: Observer> Run<'a, O> {
         );
         if !activity {
             // A function or service counts as started at once, so that event ids do not depend on when a worker says so.
-            self.log.advance(previous, *silent, EventKind::TaskStarted { resource: &task.resource });
+            self.log.advance(previous, EventKind::TaskStarted { resource: &task.resource });
         }
         self.effects.push(Effect::ScheduleTask {
             id,
@@ -131,9 +130,9 @@ impl<'a, O: Observer> Run<'a, O> {
 
     pub(super) fn task_submitted(&mut self, id: EffectId, output: &Payload) -> Step {
         if let Some((slot, _, state)) = self.task(id) {
-            let Thread { previous, silent, .. } = self.threads.at_mut(slot);
+            let Thread { previous, .. } = self.threads.at_mut(slot);
             let event = EventKind::TaskSubmitted { resource: &state.resource, output };
-            self.log.advance(previous, *silent, event);
+            self.log.advance(previous, event);
         }
         Step::Idle
     }
@@ -158,10 +157,10 @@ impl<'a, O: Observer> Run<'a, O> {
         if !task.started {
             self.note_started(slot, &state.resource);
         }
-        let Thread { previous, silent, work, .. } = self.threads.at_mut(slot);
+        let Thread { previous, work, .. } = self.threads.at_mut(slot);
         *work = Work::Ready;
         let event = EventKind::TaskSucceeded { resource: &state.resource, output: &output };
-        self.log.advance(previous, *silent, event);
+        self.log.advance(previous, event);
         Step::Complete(slot, output)
     }
 
@@ -173,9 +172,9 @@ impl<'a, O: Observer> Run<'a, O> {
         }
         let given = |text: Str| (!text.is_empty()).then_some(text);
         let failure = Failure { error: given(error), cause: given(cause), heartbeat: false };
-        let Thread { previous, silent, .. } = self.threads.at_mut(slot);
+        let Thread { previous, .. } = self.threads.at_mut(slot);
         let fault = fault(&failure.error, &failure.cause);
-        self.log.advance(previous, *silent, EventKind::TaskFailed { resource: &state.resource, fault });
+        self.log.advance(previous, EventKind::TaskFailed { resource: &state.resource, fault });
         Step::Fail(slot, failure)
     }
 
@@ -219,9 +218,9 @@ impl<'a, O: Observer> Run<'a, O> {
         self.cancel_timers(&task);
         let failure = Failure { error: Some(Str::from(TIMEOUT)), cause: None, heartbeat };
         if let Kind::Task(state) = &self.state(slot).kind {
-            let Thread { previous, silent, .. } = self.threads.at_mut(slot);
+            let Thread { previous, .. } = self.threads.at_mut(slot);
             let fault = fault(&failure.error, &failure.cause);
-            self.log.advance(previous, *silent, EventKind::TaskTimedOut { resource: &state.resource, fault });
+            self.log.advance(previous, EventKind::TaskTimedOut { resource: &state.resource, fault });
         }
         Step::Fail(slot, failure)
     }
@@ -235,11 +234,11 @@ impl<'a, O: Observer> Run<'a, O> {
     }
 
     fn note_started(&mut self, slot: u32, resource: &Str) {
-        let Thread { previous, silent, work, .. } = self.threads.at_mut(slot);
+        let Thread { previous, work, .. } = self.threads.at_mut(slot);
         if let Work::Task(task) = work {
             task.started = true;
         }
-        self.log.advance(previous, *silent, EventKind::TaskStarted { resource });
+        self.log.advance(previous, EventKind::TaskStarted { resource });
     }
 
     pub(super) fn cancel_timers(&mut self, task: &TaskWork) {

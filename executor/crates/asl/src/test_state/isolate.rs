@@ -14,9 +14,9 @@ pub(super) fn compile(request: &TestState<'_>) -> Result<Program, Rejection> {
     let program = compiled.map_err(Rejection::definition)?.program;
     let Some(name) = &request.state_name else { return owned(program) };
     let program = owned(program)?;
-    let root = isolated(program.root, name)
+    let root = isolated(owned(program.root)?, name)
         .ok_or_else(|| Rejection::validation(format!("The definition has no state '{name}'")))?;
-    Ok(Program { root, timeout_seconds: None, ..program })
+    Ok(Program { root: Arc::new(root), timeout_seconds: None, ..program })
 }
 
 /// The tested state of such a program.

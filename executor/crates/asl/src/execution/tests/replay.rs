@@ -29,7 +29,7 @@ fn play(machine: &Arc<Machine>, choices: &[(u8, u8)]) -> (Vec<(i64, Event)>, Vec
                 Effect::CancelTimer(id) => wanted.retain(|entry| *entry != (*id, false)),
                 Effect::Yield => wanted.push((EffectId::NEXT_TURN, false)),
                 // Nothing reads or writes here.
-                Effect::ReadItems { .. } | Effect::WriteResults { .. } => {}
+                Effect::ReadItems { .. } | Effect::WriteResults { .. } | Effect::StartChild { .. } => {}
                 Effect::Finished(_) => return (events, effects),
             }
         }
