@@ -11,7 +11,7 @@
 //! was asked for. A machine without a distributed Map has no table, and nothing looks at its effects. What may fail: a child
 //! beyond the bounds here, with `States.Runtime`, which its Map may tolerate.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::budget::RUN_TURN;
@@ -31,7 +31,8 @@ const CHILDREN_MAX: u32 = 8_388_608;
 const _: () = assert!(CHILDREN_MAX == MEMBER_LAST - MEMBER_FIRST + 1);
 /// Branches and iterations of all child executions at once.
 const CHILD_THREADS_MAX: usize = 500_000;
-/// Units of work of each step of a member, beside what it evaluates.
+/// Units of work of what members tell each other, beside what they evaluate. What comes from outside is not counted so: of
+/// that, a replay is not told all (see `Event::TaskHeartbeat`).
 const STEP_UNITS: u64 = 16;
 
 /// An execution and its children.
@@ -45,9 +46,9 @@ pub struct Family {
 /// The children.
 #[derive(Debug, Default)]
 struct Members {
-    alive: HashMap<u32, Box<Member>, foldhash::fast::RandomState>,
+    alive: BTreeMap<u32, Box<Member>>,
     /// The children that parents wait for, by what asked for them; those that have ended, until their parent is told.
-    wanted: HashMap<EffectId, u32, foldhash::fast::RandomState>,
+    wanted: BTreeMap<EffectId, u32>,
     /// Children so far.
     begun: u32,
     /// Threads of control of all children.
@@ -181,7 +182,6 @@ impl Family {
 
 impl Members {
     fn count(&mut self, units: u64) {
-        let units = units.saturating_add(STEP_UNITS);
         self.worked = self.worked.saturating_add(units);
         self.spent = self.spent.saturating_add(units);
     }
@@ -260,9 +260,11 @@ impl<O: Observer> Call<'_, O> {
             if let Some(ended) = members.ended.pop_front() {
                 // It may have been given up meanwhile.
                 if members.wanted.remove(&ended.id).is_some() {
+                    members.count(STEP_UNITS);
                     self.tell(ended.id.member(), Event::ChildEnded(ended));
                 }
             } else if let Some(number) = members.waiting.pop_front() {
+                members.count(STEP_UNITS);
                 self.tell(number, Event::TimerFired(EffectId::next_turn(number)));
             } else {
                 return;
