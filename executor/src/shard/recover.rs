@@ -308,6 +308,15 @@ impl Wanted {
         }
     }
 
+    /// The tasks among it.
+    fn tasks(&self) -> Vec<EffectId> {
+        let task = |effect: &Effect| match effect {
+            Effect::ScheduleTask { id, .. } => Some(*id),
+            _ => None,
+        };
+        self.effects.values().filter_map(task).collect()
+    }
+
     fn into_effects(self) -> Vec<Effect> {
         self.effects.into_values().collect()
     }
@@ -437,6 +446,12 @@ impl Shard {
             wanted.settle(&event);
             let at = machine::timestamp_of_ms(told.time_ms);
             machine::handle_unobserved(&mut execution, event, at, &mut effects);
+            wanted.gather(&mut effects);
+        }
+        for id in wanted.tasks() {
+            // Heartbeats are not journalled, and whoever does the task now has as long for the first one.
+            let now = self.timestamp();
+            machine::handle_unobserved(&mut execution, Event::TaskHeartbeat(id), now, &mut effects);
             wanted.gather(&mut effects);
         }
         self.effects = effects;

@@ -13,7 +13,7 @@ use crate::value::{Payload, Str};
 ///
 /// From the lowest bit: 16 bits for the thread of control that wants it, then the number of the effect. The id of a child
 /// execution's effect has 24 bits for that number and the member's number above it (see [`super::Family`]), the first bit of
-/// which is set; the execution itself has 47 bits, so that a year of heartbeats finds room.
+/// which is set; the execution itself has 47 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EffectId(pub u64);
 
@@ -90,7 +90,7 @@ pub enum Effect {
         input: Payload,
         /// For the worker to know, in seconds.
         timeout_seconds: Option<u64>,
-        /// A heartbeat is due this often, in seconds; each [`Event::TaskHeartbeat`] re-arms it.
+        /// A heartbeat is due this often, in seconds; each [`Event::TaskHeartbeat`] moves its timer, which keeps its id.
         heartbeat_seconds: Option<u64>,
     },
     /// The outcome of this task, read, write or child execution is no longer wanted.
@@ -182,7 +182,7 @@ pub enum Event {
         /// Cause, often JSON text; empty where the worker gave none.
         cause: Str,
     },
-    /// The worker lives.
+    /// The worker lives. A replay can do without.
     TaskHeartbeat(EffectId),
     /// The timer's instant has come.
     TimerFired(EffectId),

@@ -76,8 +76,11 @@ pub(super) enum Work {
 pub(super) struct TaskWork {
     pub id: EffectId,
     pub timeout: Option<EffectId>,
+    /// Its timer keeps its id however often it is moved: a replay is not told of heartbeats, and numbers effects alike.
     pub heartbeat: Option<EffectId>,
     pub heartbeat_seconds: u32,
+    /// When the next heartbeat is due.
+    pub heartbeat_at: Timestamp,
     /// Whether the history has its start.
     pub started: bool,
 }

@@ -68,8 +68,10 @@ impl<'a, O: Observer> Run<'a, O> {
         let heartbeat = timer(self, heartbeat_seconds);
         let heartbeat_seconds =
             heartbeat_seconds.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(0);
+        let heartbeat_at = self.now().plus_seconds(u64::from(heartbeat_seconds));
+        let started = !activity;
         self.threads.at_mut(slot).work =
-            Work::Task(TaskWork { id, timeout, heartbeat, heartbeat_seconds, started: !activity });
+            Work::Task(TaskWork { id, timeout, heartbeat, heartbeat_seconds, heartbeat_at, started });
         Ok(Step::Idle)
     }
 
@@ -183,8 +185,8 @@ impl<'a, O: Observer> Run<'a, O> {
             && let Some(timer) = task.heartbeat
         {
             self.effects.push(Effect::CancelTimer(timer));
-            let at = self.now().plus_seconds(u64::from(task.heartbeat_seconds));
-            task.heartbeat = Some(self.arm(slot, at));
+            task.heartbeat_at = self.now().plus_seconds(u64::from(task.heartbeat_seconds));
+            self.effects.push(Effect::ArmTimer { id: timer, at: task.heartbeat_at });
             self.threads.at_mut(slot).work = Work::Task(task);
         }
         Step::Idle
@@ -206,7 +208,8 @@ impl<'a, O: Observer> Run<'a, O> {
             Work::Task(task) if task.timeout == Some(id) => {
                 self.task_timed_out(slot, TaskWork { timeout: None, ..task }, false)
             }
-            Work::Task(task) if task.heartbeat == Some(id) => {
+            // It may have fired before it was moved.
+            Work::Task(task) if task.heartbeat == Some(id) && task.heartbeat_at <= self.now() => {
                 self.task_timed_out(slot, TaskWork { heartbeat: None, ..task }, true)
             }
             _ => Step::Idle,

@@ -98,7 +98,14 @@ proptest! {
         let (_, effects, _) = play(&machine, input, &choices);
         let all: Vec<&Effect> = effects.iter().flatten().collect();
         let mut given: Vec<EffectId> = tasks(&effects.concat());
-        given.extend(timers(&effects.concat()).iter().map(|(id, _)| *id));
+        // A heartbeat moves a timer, which it cancels first.
+        let moved = |at: &usize| !matches!(all[..*at].last(), Some(Effect::CancelTimer(id))
+            if matches!(all[*at], Effect::ArmTimer { id: same, .. } if same == id));
+        let armed = |at: usize| match all[at] {
+            Effect::ArmTimer { id, .. } => Some(*id),
+            _ => None,
+        };
+        given.extend((0..all.len()).filter(moved).filter_map(armed));
         let count = given.len();
         given.sort_unstable();
         given.dedup();
