@@ -267,13 +267,13 @@ impl Wanted {
     /// Drops what an event has answered.
     fn settle(&mut self, event: &Event) {
         match event {
-            Event::TaskSucceeded { id, .. } | Event::TaskFailed { id, .. } => self.drop(*id, true),
-            Event::TimerFired(id) => self.drop(*id, false),
+            Event::TaskSucceeded { id, .. } | Event::TaskFailed { id, .. } => self.remove(*id, true),
+            Event::TimerFired(id) => self.remove(*id, false),
             _ => {}
         }
     }
 
-    fn drop(&mut self, id: EffectId, work: bool) {
+    fn remove(&mut self, id: EffectId, work: bool) {
         if let Some(place) = self.places.remove(&(id, work)) {
             self.effects.remove(&place);
         }
@@ -284,11 +284,11 @@ impl Wanted {
         for effect in effects.drain(..) {
             let key = match &effect {
                 Effect::CancelTask(id) => {
-                    self.drop(*id, true);
+                    self.remove(*id, true);
                     continue;
                 }
                 Effect::CancelTimer(id) => {
-                    self.drop(*id, false);
+                    self.remove(*id, false);
                     continue;
                 }
                 Effect::ScheduleTask { id, .. }
@@ -300,7 +300,7 @@ impl Wanted {
                 Effect::Finished(_) => None,
             };
             if let Some((id, work)) = key {
-                self.drop(id, work);
+                self.remove(id, work);
                 self.places.insert((id, work), self.asked);
             }
             self.effects.insert(self.asked, effect);

@@ -274,7 +274,8 @@ impl<O: Observer> Call<'_, O> {
         self.members.waiting.clear();
     }
 
-    /// Tells a member something, which is nothing to one that has ended; the first that a child is told begins it.
+    /// Tells a member something, which is nothing to one that has ended. A child begins with its first turn, and hears of
+    /// nothing before.
     fn tell(&mut self, number: u32, event: Event) {
         let (now, mut asked) = (self.now, self.members.spare());
         if number == 0 {
@@ -282,7 +283,9 @@ impl<O: Observer> Call<'_, O> {
             self.members.count(self.root.worked());
             return self.route(0, asked);
         }
-        let Some(member) = self.members.alive.get_mut(&number) else { return };
+        let begins = event == Event::TimerFired(EffectId::next_turn(number));
+        let member = self.members.alive.get_mut(&number).filter(|member| member.begun || begins);
+        let Some(member) = member else { return };
         let (id, execution) = (member.id, &mut member.execution);
         let (started_at, before) = (execution.started_at, execution.threads());
         if std::mem::replace(&mut member.begun, true) {

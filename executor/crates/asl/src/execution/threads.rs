@@ -262,5 +262,7 @@ mod tests {
         assert!(size_of::<Work>() <= 56, "{}", size_of::<Work>());
         assert!(size_of::<Thread>() <= 192, "{}", size_of::<Thread>());
         assert!(size_of::<super::super::Execution>() <= 400, "{}", size_of::<super::super::Execution>());
+        // A machine without a distributed Map pays for no table of children.
+        assert!(size_of::<super::super::Family>() <= 408, "{}", size_of::<super::super::Family>());
     }
 }

@@ -167,6 +167,15 @@ fn children_share_the_turns_of_their_execution_which_are_asked_for_one_by_one() 
 }
 
 #[test]
+fn a_child_that_has_not_begun_hears_of_nothing() {
+    let mut hand = Hand::start(&one_state(&map("", HEAVY)), "[1, 2, 3, 4]", 0);
+    let last = hand.execution.worked();
+    let stray = Event::TimerFired(EffectId::new(MEMBER_FIRST + 3, 1, 0));
+    assert_eq!(hand.after(0, stray), []);
+    assert!(last > 0 && hand.execution.worked() == 0, "it did not begin");
+}
+
+#[test]
 fn what_comes_from_outside_is_handled_while_children_wait_for_their_turn() {
     let both = format!(
         r#"{{"Type": "Parallel", "End": true, "Branches": [{{"StartAt": "T", "States": {{
