@@ -126,22 +126,27 @@ impl<O: Observer> Run<'_, O> {
     #[inline]
     pub fn exhausted(&self) -> Option<Outcome> {
         let worked = self.spent.fuel() == 0;
-        let effects_max = EffectId::most(self.facts.start.member);
-        let numbered = *self.numbered >= effects_max;
+        let numbered = *self.numbered >= EffectId::most(self.facts.start.member);
         if !(self.log.full || worked || numbered) || *self.ended {
             return None;
         }
-        let cause = if worked {
+        Some(self.bound_reached())
+    }
+
+    #[cold]
+    fn bound_reached(&self) -> Outcome {
+        let effects_max = EffectId::most(self.facts.start.member);
+        let cause = if self.spent.fuel() == 0 {
             ecow::eco_format!(
                 "The execution evaluated more than {RUN_FUEL} units of work without a pause: spread it over several \
                  states."
             )
-        } else if numbered {
+        } else if *self.numbered >= effects_max {
             ecow::eco_format!("The execution asked for more than {effects_max} tasks, timers and children.")
         } else {
             let bound = self.facts.machine.history_events_max;
             ecow::eco_format!("The execution reached the maximum number of history events ({bound}).")
         };
-        Some(Outcome::Failed { error: Some(Str::from(EvalError::RUNTIME)), cause: Some(cause) })
+        Outcome::Failed { error: Some(Str::from(EvalError::RUNTIME)), cause: Some(cause) }
     }
 }
