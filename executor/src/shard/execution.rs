@@ -27,7 +27,7 @@ const SEARCHED_IN_A_ROW: usize = 16;
 pub struct OpenExecution {
     pub machine: Rc<Machine>,
     pub id: ExecutionId,
-    pub execution: asl::Execution,
+    pub execution: asl::Family,
     pub mailbox: Mailbox,
     /// Whether it stands in the shard's run queue.
     pub runnable: bool,

@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use asl::history::{NoObserver, Observer};
 use asl::{
-    Dialect, Effect, EffectId, Event, Execution, NameExecution, Payload, Program, StartContext, Str,
-    Timestamp,
+    Dialect, Effect, EffectId, Event, Family, NameExecution, Payload, Program, StartContext, Str, Timestamp,
 };
 use ids::{BatchId, ExecutionId, IdError, MachineName, Mode, PartitionId};
 use journal::block::MachineRef;
@@ -164,22 +163,23 @@ impl Machine {
         Some(index::name_entry(self.name.execution_segment(), name, id, ttl))
     }
 
-    /// Starts an execution. Its time is the one at which its start was accepted, live as in a replay.
+    /// Starts an execution, whose children will run where it does. Its time is the one at which its start was accepted, live as in a replay.
     pub fn begin(
         &self,
         beginning: &Beginning<'_>,
         input: Payload,
         effects: &mut Vec<Effect>,
         observer: &mut impl Observer,
-    ) -> Execution {
+    ) -> Family {
         let start = StartContext {
             key: key_of(beginning.id),
             name: beginning.name.map(Into::into),
             seed: beginning.seed,
             waits: beginning.waits,
+            ..StartContext::default()
         };
         let now = timestamp_of_ms(beginning.start_time_ms);
-        Execution::start(&self.core, start, input, now, effects, observer)
+        Family::start(&self.core, start, input, now, effects, observer)
     }
 
     /// Its index in the block under construction. `serial` names the block within the shard, so that the table is asked
@@ -230,7 +230,7 @@ impl Machines {
 /// Tells an execution something, as it is told live: a task was begun before it has an outcome. A replay of the same
 /// events by the same function gives the same effects.
 pub fn handle(
-    execution: &mut Execution,
+    execution: &mut Family,
     event: Event,
     now: Timestamp,
     effects: &mut Vec<Effect>,
@@ -243,7 +243,7 @@ pub fn handle(
 }
 
 /// [`handle`] when nobody looks.
-pub fn handle_unobserved(execution: &mut Execution, event: Event, now: Timestamp, effects: &mut Vec<Effect>) {
+pub fn handle_unobserved(execution: &mut Family, event: Event, now: Timestamp, effects: &mut Vec<Effect>) {
     handle(execution, event, now, effects, &mut NoObserver);
 }
 

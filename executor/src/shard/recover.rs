@@ -7,7 +7,7 @@
 //! logs are read at a time, in pages, so that memory is bounded by what is open. What may fail: the store (tried again,
 //! with pauses) or a block that cannot be read (the partition is given up, loudly).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -267,56 +267,75 @@ pub(super) async fn event_of(told: &Journalled, desk: &Desk) -> Result<Event, Un
     })
 }
 
-/// Drops from `wanted` what an event has answered and what the execution has taken back.
-pub(super) fn settle(wanted: &mut Vec<Effect>, event: &Event) {
-    match event {
-        Event::TaskSucceeded { id, .. }
-        | Event::TaskFailed { id, .. }
-        | Event::ItemsRead { id, .. }
-        | Event::ResultsWritten(id) => {
-            wanted.retain(|effect| work_of(effect) != Some(*id));
-        }
-        Event::TimerFired(id) => {
-            wanted.retain(|effect| match effect {
-                Effect::ArmTimer { id: known, .. } => known != id,
-                Effect::Yield => *id != EffectId::NEXT_TURN,
-                _ => true,
-            });
-        }
-        _ => {}
-    }
+/// What an execution wants that was told what it was told: a wide Map wants much, so each effect is found by its id.
+#[derive(Default)]
+pub(super) struct Wanted {
+    /// In the order in which it was asked for.
+    effects: BTreeMap<u64, Effect>,
+    asked: u64,
+    /// The place of each, by its id and whether it is work or a timer.
+    places: Map<(EffectId, bool), u64>,
 }
 
-/// The task, read or write that an effect asks for.
-fn work_of(effect: &Effect) -> Option<EffectId> {
-    match effect {
-        Effect::ScheduleTask { id, .. } | Effect::ReadItems { id, .. } | Effect::WriteResults { id, .. } => {
-            Some(*id)
+impl Wanted {
+    /// Drops what an event has answered.
+    pub(super) fn settle(&mut self, event: &Event) {
+        match event {
+            Event::TaskSucceeded { id, .. }
+            | Event::TaskFailed { id, .. }
+            | Event::ItemsRead { id, .. }
+            | Event::ResultsWritten(id) => self.remove(*id, true),
+            Event::TimerFired(id) => self.remove(*id, false),
+            _ => {}
         }
-        _ => None,
     }
-}
 
-/// Adds what a step asks for to what is wanted.
-pub(super) fn gather(wanted: &mut Vec<Effect>, effects: &mut Vec<Effect>) {
-    for effect in effects.drain(..) {
-        match &effect {
-            Effect::CancelTask(id) => {
-                wanted.retain(|known| work_of(known) != Some(*id));
-            }
-            Effect::CancelTimer(id) => {
-                wanted.retain(|known| !matches!(known, Effect::ArmTimer { id: known, .. } if known == id));
-            }
-            Effect::ArmTimer { id, .. } => {
-                wanted.retain(|known| !matches!(known, Effect::ArmTimer { id: known, .. } if known == id));
-                wanted.push(effect);
-            }
-            Effect::Yield
-            | Effect::ScheduleTask { .. }
-            | Effect::ReadItems { .. }
-            | Effect::WriteResults { .. }
-            | Effect::Finished(_) => wanted.push(effect),
+    fn remove(&mut self, id: EffectId, work: bool) {
+        if let Some(place) = self.places.remove(&(id, work)) {
+            self.effects.remove(&place);
         }
+    }
+
+    /// Adds what a step asks for, and drops what it takes back.
+    pub(super) fn gather(&mut self, effects: &mut Vec<Effect>) {
+        for effect in effects.drain(..) {
+            let key = match &effect {
+                Effect::CancelTask(id) => {
+                    self.remove(*id, true);
+                    continue;
+                }
+                Effect::CancelTimer(id) => {
+                    self.remove(*id, false);
+                    continue;
+                }
+                Effect::ScheduleTask { id, .. }
+                | Effect::ReadItems { id, .. }
+                | Effect::WriteResults { id, .. }
+                | Effect::StartChild { id, .. } => Some((*id, true)),
+                Effect::ArmTimer { id, .. } => Some((*id, false)),
+                Effect::Yield => Some((EffectId::NEXT_TURN, false)),
+                Effect::Finished(_) => None,
+            };
+            if let Some((id, work)) = key {
+                self.remove(id, work);
+                self.places.insert((id, work), self.asked);
+            }
+            self.effects.insert(self.asked, effect);
+            self.asked += 1;
+        }
+    }
+
+    /// The tasks among it.
+    pub(super) fn tasks(&self) -> Vec<EffectId> {
+        let task = |effect: &Effect| match effect {
+            Effect::ScheduleTask { id, .. } => Some(*id),
+            _ => None,
+        };
+        self.effects.values().filter_map(task).collect()
+    }
+
+    pub(super) fn into_effects(self) -> Vec<Effect> {
+        self.effects.into_values().collect()
     }
 }
 

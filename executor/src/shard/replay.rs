@@ -8,7 +8,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use asl::{Dialect, Effect, Payload, Program};
+use asl::{Dialect, Effect, EffectId, Event, Payload, Program};
 use futures_util::FutureExt;
 use ids::DefinitionHash;
 use journal::{JournalledKind, Opened};
@@ -17,16 +17,16 @@ use super::core::{Landed, Shard};
 use super::execution::{OpenExecution, WaitingFor};
 use super::machine::{self, Beginning, Machine, dialect_of};
 use super::mailbox::Mailbox;
-use super::recover::{Map, RecoveredExecution, Untold, event_of, gather, settle};
+use super::recover::{Map, RecoveredExecution, Untold, Wanted, event_of};
 use super::transfers::{Desk, Unread};
 
 /// An execution that was told again what it was told.
 pub(super) struct Replayed {
     machine: Rc<Machine>,
     recovered: RecoveredExecution,
-    execution: asl::Execution,
+    execution: asl::Family,
     /// What it waits for.
-    wanted: Vec<Effect>,
+    wanted: Wanted,
     /// Why it cannot go on.
     lost: Option<Unread>,
 }
@@ -41,10 +41,10 @@ async fn replay(
     let Opened { id, start_time_ms, seed, name, input, .. } = &recovered.opened;
     let (name, start_time_ms) = (name.as_deref(), *start_time_ms);
     let beginning = Beginning { id: *id, name, seed: *seed, start_time_ms, waits };
-    let (mut effects, mut wanted, mut lost) = (Vec::new(), Vec::new(), None);
+    let (mut effects, mut wanted, mut lost) = (Vec::new(), Wanted::default(), None);
     let payload = Payload::from_checked(input.clone());
     let mut execution = machine.begin(&beginning, payload, &mut effects, &mut asl::history::NoObserver);
-    gather(&mut wanted, &mut effects);
+    wanted.gather(&mut effects);
     for told in recovered.journal.iter().filter(|_| machine.is_standard()) {
         let event = match event_of(told, &desk).await {
             Ok(event) => event,
@@ -58,13 +58,13 @@ async fn replay(
                 return None;
             }
         };
-        if wanted.contains(&Effect::Yield) {
+        if event == Event::TimerFired(EffectId::NEXT_TURN) {
             tokio::task::yield_now().await;
         }
-        settle(&mut wanted, &event);
+        wanted.settle(&event);
         let at = machine::timestamp_of_ms(told.time_ms);
         machine::handle_unobserved(&mut execution, event, at, &mut effects);
-        gather(&mut wanted, &mut effects);
+        wanted.gather(&mut effects);
     }
     Some(Box::new(Replayed { machine, recovered, execution, wanted, lost }))
 }
@@ -105,9 +105,17 @@ impl Shard {
     /// Puts an execution back where it was.
     fn put_back(&mut self, log: usize, replayed: Option<Box<Replayed>>) {
         let Some(replayed) = replayed else { return };
-        let Replayed { machine, recovered, execution, mut wanted, lost } = *replayed;
+        let Replayed { machine, recovered, mut execution, mut wanted, lost } = *replayed;
         let RecoveredExecution { opened, journal, blocks, .. } = recovered;
         self.turns.worked(execution.worked());
+        let mut effects = std::mem::take(&mut self.effects);
+        for id in wanted.tasks() {
+            // Heartbeats are not journalled, and whoever does the task now has as long for the first one.
+            let now = self.timestamp();
+            machine::handle_unobserved(&mut execution, Event::TaskHeartbeat(id), now, &mut effects);
+            wanted.gather(&mut effects);
+        }
+        self.effects = effects;
         let Opened { id, start_time_ms, seed, name, input, .. } = opened;
         let kept = journal.iter().filter(|told| told.kind == JournalledKind::ItemsRead);
         let open = OpenExecution {
@@ -140,7 +148,7 @@ impl Shard {
         // Others of this log may go on already: what they wait for is held for causes that are not durable yet.
         let page = &self.logs[log].page;
         let (tasks, writes) = (page.held.len(), page.writes.len());
-        self.apply(address, &mut wanted);
+        self.apply(address, &mut wanted.into_effects());
         // What it waits for was caused by what is durable already.
         let page = &mut self.logs[log].page;
         let (tasks, writes) = (page.held.split_off(tasks), page.writes.split_off(writes));

@@ -104,7 +104,11 @@ impl Shard {
             },
             Event::ResultsWritten(id) => (id.0, JournalledKind::ResultsWritten, Bytes::new()),
             // A start is told again with its outcome; a heartbeat only moves a timer; no task of ours is submitted.
-            Event::TaskStarted(_) | Event::TaskHeartbeat(_) | Event::TaskSubmitted { .. } => return,
+            // Nobody but its family tells it how a child ended, and does again in a replay.
+            Event::TaskStarted(_)
+            | Event::TaskHeartbeat(_)
+            | Event::TaskSubmitted { .. }
+            | Event::ChildEnded(_) => return,
         };
         let Some(open) = self.open.get_mut(address) else { return };
         let at = usize::from(open.log);
@@ -145,6 +149,8 @@ impl Shard {
                 Effect::Yield => self.turns.wait(address),
                 Effect::CancelTimer(id) => self.cancel(address, id, false),
                 Effect::Finished(outcome) => self.finish(address, outcome),
+                // Its family has taken it.
+                Effect::StartChild { .. } => {}
             }
         }
     }

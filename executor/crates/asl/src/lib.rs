@@ -32,7 +32,8 @@ pub mod variables;
 
 pub use definition::{Diagnostic, Severity};
 pub use execution::{
-    Effect, EffectId, Event, Execution, FixedNames, Machine, NameExecution, Outcome, StartContext, TaskPlace,
+    Effect, EffectId, Event, Execution, Family, FixedNames, Machine, NameExecution, Outcome, StartContext,
+    TaskPlace,
 };
 pub use program::{Dialect, Program};
 pub use timestamp::Timestamp;

@@ -29,12 +29,14 @@ pub enum Dialect {
 pub struct Program {
     /// The dialect it was compiled as.
     pub dialect: Dialect,
-    /// SHA-256 of the definition's bytes.
+    /// SHA-256 of the bytes of the definition, also where this is a part of it.
     pub hash: [u8; 32],
     /// `TimeoutSeconds` of the machine.
     pub timeout_seconds: Option<u64>,
     /// The top-level states.
-    pub root: Graph,
+    pub root: Arc<Graph>,
+    /// Whether a distributed Map is in it, at any depth, so that it may ask for child executions.
+    pub has_children: bool,
 }
 
 /// Index of a state in its graph.
@@ -47,6 +49,17 @@ pub struct Graph {
     pub start: StateIndex,
     /// In the order of the definition.
     pub states: Box<[State]>,
+}
+
+impl Graph {
+    /// As deep as the definition nests Parallel and Map states.
+    pub(crate) fn has_children(&self) -> bool {
+        self.states.iter().any(|state| match &state.kind {
+            Kind::Parallel { branches } => branches.iter().any(|branch| branch.has_children()),
+            Kind::Map(map) => map.distributed.is_some() || map.processor.has_children(),
+            _ => false,
+        })
+    }
 }
 
 /// A state.
@@ -282,6 +295,8 @@ pub struct MapState {
 /// What makes a Map distributed.
 #[derive(Debug)]
 pub struct Distributed {
+    /// What the child executions run: the item processor as a program of its own.
+    pub program: Arc<Program>,
     /// `ProcessorConfig.ExecutionType`
     pub execution_type: ExecutionType,
     /// `Label`, or one made from the state's name: unique in the machine.

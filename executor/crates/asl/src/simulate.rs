@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::execution::{Effect, EffectId, Event, Execution, Machine, Outcome, StartContext, TaskPlace};
+use crate::execution::{Effect, EffectId, Event, Family, Machine, Outcome, StartContext, TaskPlace};
 use crate::history::Observer;
 use crate::map::ResultObject;
 use crate::timestamp::Timestamp;
@@ -114,7 +114,7 @@ pub fn simulate<S: Services, O: Observer>(
     observer: &mut O,
 ) -> Simulated {
     let mut effects = Vec::new();
-    let mut execution = Execution::start(machine, start, input, now, &mut effects, observer);
+    let mut execution = Family::start(machine, start, input, now, &mut effects, observer);
     let mut agenda = Agenda::new(now);
     let mut events = 0;
     loop {
@@ -152,7 +152,7 @@ impl Agenda {
         self.by_effect.entry(id).or_default().push((at, self.asked));
     }
 
-    fn take_in<S: Services>(&mut self, effect: Effect, execution: &Execution, services: &mut S) {
+    fn take_in<S: Services>(&mut self, effect: Effect, execution: &Family, services: &mut S) {
         match effect {
             // Nobody else wants a turn.
             Effect::Yield => self.add(EffectId::NEXT_TURN, self.now, Event::TimerFired(EffectId::NEXT_TURN)),
@@ -186,7 +186,8 @@ impl Agenda {
                 };
                 self.add(id, self.now, event);
             }
-            Effect::Finished(_) => {}
+            // Children are within the family.
+            Effect::StartChild { .. } | Effect::Finished(_) => {}
         }
     }
 
@@ -209,11 +210,14 @@ impl Agenda {
         }
     }
 
-    /// Moves the clock to what is due next. The execution's own timer counts only where the definition sets one: nobody
-    /// wants to see a year pass because an answer is missing.
+    /// Moves the clock to what is due next. The execution's own timer counts only where the definition sets one, or where
+    /// something else goes on: nobody wants to see a year pass because an answer is missing.
     fn next(&mut self, timeout_is_set: bool) -> Option<Event> {
         let (&(at, number), (id, _)) = self.due.iter().next()?;
-        if *id == EffectId::EXECUTION_TIMER && !timeout_is_set && self.due.len() == 1 {
+        if *id == EffectId::EXECUTION_TIMER
+            && !timeout_is_set
+            && self.due.values().all(|(id, _)| id.is_execution_timer())
+        {
             return None;
         }
         let (id, event) = self.due.remove(&(at, number))?;

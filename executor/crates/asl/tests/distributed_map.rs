@@ -7,7 +7,7 @@ use asl::execution::{FixedNames, Machine, StartContext};
 use asl::history::NoObserver;
 use asl::map::{OBJECT_BYTES_MAX, RESULTS_BYTES_MAX};
 use asl::simulate::{Answer, Reply, Request, Services, Simulated, simulate};
-use asl::{Dialect, Effect, EffectId, Event, Execution, Outcome, Payload, Program, Str, Timestamp, Value};
+use asl::{Dialect, Effect, EffectId, Event, Family, Outcome, Payload, Program, Str, Timestamp, Value};
 use bytes::Bytes;
 
 const TASK: &str =
@@ -160,7 +160,7 @@ impl Services for Reads<'_> {
 
 /// An execution, driven by hand.
 struct Hand {
-    execution: Execution,
+    execution: Family,
     effects: Vec<Effect>,
 }
 
@@ -169,7 +169,7 @@ impl Hand {
         let mut effects = Vec::new();
         let (start, input) = (StartContext::default(), Payload::empty_object());
         let now = Timestamp(0);
-        let execution = Execution::start(machine, start, input, now, &mut effects, &mut NoObserver);
+        let execution = Family::start(machine, start, input, now, &mut effects, &mut NoObserver);
         Self { execution, effects }
     }
 
@@ -206,7 +206,10 @@ fn an_answer_that_nobody_waits_for_changes_nothing() {
     hand.tell(Event::ResultsWritten(id));
     assert!(hand.effects.is_empty() && hand.execution.task_place(id).is_some());
     hand.tell(Event::ItemsRead { id, body: Bytes::from_static(b"[1]") });
-    assert!(matches!(hand.effects[..], [Effect::ScheduleTask { .. }]), "{:?}", hand.effects);
+    // The child's task, and the timer of the child itself.
+    let [Effect::ScheduleTask { .. }, Effect::ArmTimer { .. }] = hand.effects[..] else {
+        panic!("{:?}", hand.effects)
+    };
     hand.tell(Event::ItemsRead { id, body: Bytes::from_static(b"[7]") });
     assert!(hand.effects.is_empty());
 }

@@ -55,6 +55,59 @@ async fn a_standard_execution_goes_on_from_its_last_outcome_and_repeats_no_task(
     assert_eq!(outcomes(&mut watcher, 1).await[0].output.as_deref(), Some(b"3".as_slice()));
 }
 
+/// Three tasks in a row, the first of which tells that it lives.
+const BEATING: &str = r#"{"StartAt":"A","States":{
+    "A":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pay","HeartbeatSeconds":30,"Next":"B"},
+    "B":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pack","Next":"C"},
+    "C":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:ship","End":true}}}"#;
+
+#[tokio::test]
+async fn heartbeats_are_not_journalled_and_change_nothing_in_a_replay() {
+    let world = World::new();
+    let beating = world.define(BEATING).await;
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 10).await;
+    shard.started(batch(1, beating, Mode::Standard, &["1"])).await;
+    let pay = tasks(&mut worker, 1).await.remove(0);
+    for _ in 0..3 {
+        let heartbeats = vec![pay.token.clone()];
+        shard.say(1, v1::WorkerMessage { heartbeats, ..Default::default() }).await;
+    }
+    world.clock.advance(TICK);
+    shard.succeed(1, &pay.token, "2").await;
+    let pack = tasks(&mut worker, 1).await.remove(0);
+    world.clock.advance(TICK);
+    shard.succeed(1, &pack.token, "3").await;
+    tasks(&mut worker, 1).await;
+    drop(shard);
+    let shard = world.shard().await;
+    let mut worker = shard.worker(2, 10).await;
+    let next = tasks(&mut worker, 1).await.remove(0);
+    assert!(next.function.ends_with(":ship") && next.input == "3", "{next:?}");
+}
+
+#[tokio::test]
+async fn a_task_that_is_done_again_has_its_time_for_a_first_heartbeat() {
+    let world = World::new();
+    let beating = world.define(BEATING).await;
+    for (sequence, mode) in [(1, Mode::Standard), (2, Mode::Express)] {
+        let shard = world.shard().await;
+        shard.started(batch(sequence, beating, mode, &["1"])).await;
+    }
+    // The heartbeats that came meanwhile are forgotten.
+    world.clock.advance(Duration::from_secs(100));
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    let mut worker = shard.worker(1, 10).await;
+    assert_eq!(tasks(&mut worker, 2).await.len(), 2);
+    world.clock.advance(Duration::from_secs(29));
+    shard.settled().await;
+    assert_eq!(shard.metrics.open.get(), 2);
+    world.clock.advance(Duration::from_secs(1) + TICK);
+    let told = outcomes(&mut watcher, 2).await;
+    assert!(told.iter().all(|outcome| outcome.error.as_deref() == Some("States.Timeout")), "{told:?}");
+}
+
 #[tokio::test]
 async fn an_express_execution_starts_again_from_its_input() {
     let world = World::new();

@@ -2,7 +2,7 @@
 //!
 //! Its transitions may name any state: those that they name stand beside it as states that are never left.
 
-use sha2::{Digest, Sha256};
+use std::sync::Arc;
 
 use super::compile::Compiler;
 use super::findings::Place;
@@ -16,7 +16,7 @@ pub const TESTED_STATE: &str = "StateName";
 
 impl Compiler<'_> {
     /// A program whose machine begins with this state.
-    pub(super) fn alone(&mut self, root: Node, definition: &[u8]) -> Option<Program> {
+    pub(super) fn alone(&mut self, root: Node) -> Option<Program> {
         let span = root.pointed();
         let machine = Place::root(span);
         let states = machine.field("States", span);
@@ -35,11 +35,6 @@ impl Compiler<'_> {
         named.sort_unstable_by_key(|(_, index)| *index);
         let others = named.into_iter().skip(1).map(|(name, _)| State::parked(Str::from(name)));
         let states = std::iter::once(state?).chain(others).collect();
-        Some(Program {
-            dialect: self.dialect,
-            hash: Sha256::digest(definition).into(),
-            timeout_seconds: None,
-            root: Graph { start: 0, states },
-        })
+        Some(self.program(None, Arc::new(Graph { start: 0, states })))
     }
 }

@@ -10,13 +10,15 @@ use super::findings::{Findings, Place};
 use super::json::{self, JsonProblem, JsonProblemKind, Node, Span};
 use super::suggest::json_hint;
 use super::{Compiled, DEFINITION_BYTES_MAX, Diagnostic, MachineType, Severity, code};
-use crate::program::{Dialect, Program};
+use crate::program::{Dialect, Graph, Program};
 
 /// What a compilation knows while it goes.
 pub(super) struct Compiler<'t> {
     pub(super) text: &'t str,
     pub(super) dialect: Dialect,
     pub(super) machine: MachineType,
+    /// SHA-256 of the text.
+    pub(super) hash: [u8; 32],
     /// The machine's `QueryLanguage` is JSONata.
     pub(super) jsonata: bool,
     pub(super) findings: Findings,
@@ -61,6 +63,7 @@ pub(super) fn compile(
         text,
         dialect,
         machine,
+        hash: Sha256::digest(definition).into(),
         jsonata: false,
         findings: Findings::default(),
         names: HashSet::default(),
@@ -70,8 +73,8 @@ pub(super) fn compile(
         pattern_bytes: 0,
     };
     let program = match whole {
-        Whole::Machine => compiler.machine(&root, definition),
-        Whole::State => compiler.alone(root, definition),
+        Whole::Machine => compiler.machine(&root),
+        Whole::State => compiler.alone(root),
     };
     let refused = compiler.findings.has_errors();
     let diagnostics = compiler.findings.finish(text);
@@ -145,7 +148,7 @@ fn not_json(text: &str, problem: JsonProblem) -> Vec<Diagnostic> {
 }
 
 impl Compiler<'_> {
-    fn machine(&mut self, root: &Node, definition: &[u8]) -> Option<Program> {
+    fn machine(&mut self, root: &Node) -> Option<Program> {
         let place = Place::root(root.pointed());
         if root.members().is_none() {
             let message = "Definition must be a valid JSON object";
@@ -164,9 +167,13 @@ impl Compiler<'_> {
             self.variable_scopes(root, &place);
         }
         self.remark_unused_variables(root, &place);
-        let root = graph?;
-        let hash = Sha256::digest(definition).into();
-        Some(Program { dialect: self.dialect, hash, timeout_seconds, root })
+        Some(self.program(timeout_seconds, Arc::new(graph?)))
+    }
+
+    /// What runs this graph: the machine, or the children of a distributed Map.
+    pub(super) fn program(&self, timeout_seconds: Option<u64>, root: Arc<Graph>) -> Program {
+        let has_children = root.has_children();
+        Program { dialect: self.dialect, hash: self.hash, timeout_seconds, root, has_children }
     }
 
     fn version(&mut self, root: &Node, place: &Place<'_>) {

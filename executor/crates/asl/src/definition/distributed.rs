@@ -1,5 +1,7 @@
 //! The fields that only a distributed Map has: reader, batcher, writer, tolerated failures, label.
 
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 
 use super::code;
@@ -12,7 +14,7 @@ use crate::map::{
     BATCH_BYTES_MAX, CsvFormat, CsvHeaders, Dataset, Format, ITEMS_MAX, ItemBatcher, ItemReader,
     LABEL_CHARS_MAX, OutputType, ResultWriter, Transformation, Writing,
 };
-use crate::program::{Distributed, Dynamic, ExecutionType};
+use crate::program::{Distributed, Dynamic, ExecutionType, Graph};
 use crate::template::Template;
 use crate::value::Str;
 
@@ -31,11 +33,12 @@ const DELIMITERS: [(&str, u8); 5] =
     [("COMMA", b','), ("PIPE", b'|'), ("SEMICOLON", b';'), ("SPACE", b' '), ("TAB", b'\t')];
 
 impl Compiler<'_> {
-    /// What makes the Map at this place distributed; `name` is the state's.
+    /// What makes the Map at this place distributed; `name` is the state's, `processor` what its children run. There is
+    /// none where that is wrong; what is beside it is checked all the same.
     pub(super) fn distributed(
         &mut self,
         node: &Node,
-        execution_type: ExecutionType,
+        processor: Option<(Arc<Graph>, ExecutionType)>,
         name: &str,
         jsonata: bool,
         place: &Place<'_>,
@@ -46,7 +49,9 @@ impl Compiler<'_> {
         let writer = self.result_writer(node, jsonata, place);
         let tolerated_count = self.count(node, COUNT, Range::NATURAL, jsonata, place);
         let tolerated_percentage = self.percentage(node, jsonata, place);
+        let (processor, execution_type) = processor?;
         Some(Distributed {
+            program: Arc::new(self.program(None, processor)),
             execution_type,
             label: label?.unwrap_or_else(|| label_of(name)),
             reader: reader?,

@@ -27,11 +27,11 @@ impl Compiler<'_> {
             false => self.item_selector(node, place),
         };
         let max_concurrency = self.max_concurrency(node, jsonata, place);
-        let execution_type = processor.as_ref().and_then(|(_, execution_type)| *execution_type);
+        let processor = processor.map(|(graph, execution_type)| (Arc::new(graph), execution_type));
         // By the text, so that what is wrong with the processor does not hide what is wrong beside it.
         let distributed = if is_distributed(node) {
-            let execution_type = execution_type.unwrap_or(ExecutionType::Standard);
-            let distributed = self.distributed(node, execution_type, name, jsonata, place);
+            let children = processor.as_ref().and_then(|(graph, kind)| Some((Arc::clone(graph), (*kind)?)));
+            let distributed = self.distributed(node, children, name, jsonata, place);
             distributed.map(|distributed| Some(Box::new(distributed)))
         } else {
             self.not_distributed(node, jsonata, place).map(|()| None)
@@ -41,7 +41,7 @@ impl Compiler<'_> {
             false => self.path_flow(node, place).map(DataFlow::JsonPath),
         };
         let map = MapState {
-            processor: Arc::new(processor?.0),
+            processor: processor?.0,
             items_path: items_path?,
             items: items?,
             item_selector: item_selector?,

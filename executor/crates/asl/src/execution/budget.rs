@@ -11,7 +11,6 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 
 use super::effect::{Effect, EffectId, Outcome};
-use super::failure::Failure;
 use super::run::{Run, Step};
 use super::threads::Work;
 use crate::history::Observer;
@@ -19,7 +18,7 @@ use crate::path::EvalError;
 use crate::value::Str;
 
 /// Units of work (see [`crate::jsonata`]) of a turn: some ten milliseconds at most, if no state takes longer.
-const RUN_TURN: u64 = 1 << 17;
+pub(super) const RUN_TURN: u64 = 1 << 17;
 /// Units of work at which a run ends the execution: four times what one expression may take, so what a state evaluates
 /// can be heavy and hold the thread for some seconds at worst.
 pub(super) const RUN_FUEL: u64 = 1 << 25;
@@ -111,7 +110,7 @@ impl<O: Observer> Run<'_, O> {
                     self.threads.at_mut(id.slot()).work = Work::Ready;
                     return Some(Step::Enter(id.slot()));
                 }
-                Some(Work::Joining(_)) => return Some(self.resume_run(id)),
+                Some(Work::Joining(_)) => return Some(self.resume_run(id.slot())),
                 // It was given up meanwhile.
                 _ => {}
             }
@@ -127,26 +126,27 @@ impl<O: Observer> Run<'_, O> {
     #[inline]
     pub fn exhausted(&self) -> Option<Outcome> {
         let worked = self.spent.fuel() == 0;
-        if !(self.log.full || worked) || *self.ended {
+        let numbered = *self.numbered >= EffectId::most(self.facts.start.member);
+        if !(self.log.full || worked || numbered) || *self.ended {
             return None;
         }
-        let Failure { error, cause, .. } = if worked { overworked() } else { self.history_full() };
-        Some(Outcome::Failed { error, cause })
+        Some(self.bound_reached())
     }
 
-    /// The history has no room left.
-    pub fn history_full(&self) -> Failure {
-        let bound = self.facts.machine.history_events_max;
-        runtime(ecow::eco_format!("The execution reached the maximum number of history events ({bound})."))
+    #[cold]
+    fn bound_reached(&self) -> Outcome {
+        let effects_max = EffectId::most(self.facts.start.member);
+        let cause = if self.spent.fuel() == 0 {
+            ecow::eco_format!(
+                "The execution evaluated more than {RUN_FUEL} units of work without a pause: spread it over several \
+                 states."
+            )
+        } else if *self.numbered >= effects_max {
+            ecow::eco_format!("The execution asked for more than {effects_max} tasks, timers and children.")
+        } else {
+            let bound = self.facts.machine.history_events_max;
+            ecow::eco_format!("The execution reached the maximum number of history events ({bound}).")
+        };
+        Outcome::Failed { error: Some(Str::from(EvalError::RUNTIME)), cause: Some(cause) }
     }
-}
-
-fn overworked() -> Failure {
-    runtime(ecow::eco_format!(
-        "The execution evaluated more than {RUN_FUEL} units of work without a pause: spread it over several states."
-    ))
-}
-
-fn runtime(cause: Str) -> Failure {
-    Failure { error: Some(Str::from(EvalError::RUNTIME)), cause: Some(cause), heartbeat: false }
 }

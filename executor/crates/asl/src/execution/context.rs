@@ -8,7 +8,6 @@ use std::sync::Arc;
 use super::budget::Spent;
 use super::effect::EffectId;
 use super::failure::draw;
-use crate::map::Child;
 use crate::path::{ContextSource, Scope};
 use crate::program::Program;
 use crate::timestamp::Timestamp;
@@ -44,9 +43,9 @@ impl Machine {
 }
 
 /// What one execution adds. Everything else about it is spelt from this by [`NameExecution`].
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StartContext {
-    /// The node's id of the execution.
+    /// The node's id of the execution; its children have the same.
     pub key: [u64; 2],
     /// The caller's name, if there is one.
     pub name: Option<Arc<str>>,
@@ -54,6 +53,8 @@ pub struct StartContext {
     pub seed: u64,
     /// Whether others have their turn before it enters its first state.
     pub waits: bool,
+    /// Which member of its family it is (see [`super::Family`]): its effects carry the number. 0 is the execution itself.
+    pub member: u32,
 }
 
 /// Spells the names of a machine's executions. Most executions never look at their own, so they are made on demand.
@@ -97,7 +98,7 @@ impl NameExecution for FixedNames {
 /// What is true of the execution as a whole.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Facts<'a> {
-    pub machine: &'a Machine,
+    pub machine: &'a Arc<Machine>,
     pub start: &'a StartContext,
     pub started_at: Timestamp,
     pub input: &'a Payload,
@@ -124,8 +125,6 @@ pub(super) struct Context<'a> {
     pub task: Option<EffectId>,
     /// Only while a Map's item selector is evaluated.
     pub item: Option<MapItem<'a>>,
-    /// Inside of a distributed Map: the child execution.
-    pub child: Option<Child>,
     /// The instant of the event that is being handled.
     pub now: Timestamp,
     /// Draws of the execution so far.
@@ -169,16 +168,11 @@ impl Context<'_> {
 
     fn build(&self) -> Value {
         let Facts { machine, start, started_at, input } = self.facts;
-        let (id, name, input, started_at) = match &self.child {
-            None => (machine.names.arn(start), machine.names.name(start), input.value(), started_at),
-            Some(child) => (child.arn.clone(), child.name.clone(), child.input.value(), child.started_at),
-        };
-        let machine_id = self.child.as_ref().map_or(&machine.arn, |child| &child.machine_arn);
         let execution = Value::object([
-            ("Id", Value::from(id)),
-            ("Input", input.clone()),
+            ("Id", Value::from(machine.names.arn(start))),
+            ("Input", input.value().clone()),
             ("StartTime", time(started_at)),
-            ("Name", Value::from(name)),
+            ("Name", Value::from(machine.names.name(start))),
             ("RoleArn", Value::from(machine.role_arn.clone())),
             ("RedriveCount", Value::from(0_i64)),
         ]);
@@ -192,7 +186,7 @@ impl Context<'_> {
         context.insert("Execution", execution);
         context.insert(
             "StateMachine",
-            Value::object([("Id", Value::from(machine_id.clone())), ("Name", machine.name.clone().into())]),
+            Value::object([("Id", machine.arn.clone().into()), ("Name", machine.name.clone().into())]),
         );
         context.insert("State", Value::from(state));
         if let Some(task) = self.task {

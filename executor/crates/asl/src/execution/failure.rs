@@ -6,7 +6,6 @@ use super::map_run::{ITEM_READER_FAILED, RESULT_WRITER_FAILED, TOLERANCE_EXCEEDE
 use super::run::{Run, Step, fault, state_type};
 use super::threads::{ROOT, Thread, Work};
 use crate::history::{EventKind, Iteration, Note, Observer, Stage};
-use crate::map::Ending;
 use crate::path::EvalError;
 use crate::program::{Catcher, Kind, Retrier, State};
 use crate::value::{Str, Value};
@@ -115,15 +114,15 @@ impl<'a, O: Observer> Run<'a, O> {
 
     fn note_evaluation(&mut self, slot: u32, location: &Str, failure: &Failure) {
         let state = self.state(slot);
-        let Thread { previous, silent, entered_event, entered_after, .. } = self.threads.at_mut(slot);
+        let Thread { previous, entered_event, entered_after, .. } = self.threads.at_mut(slot);
         // Step Functions evaluates what a state begins with before its line of events has reached the state; a Wait looks
         // at its value later.
-        if !*silent && *previous == *entered_event && !matches!(state.kind, Kind::Wait(_)) {
+        if *previous == *entered_event && !matches!(state.kind, Kind::Wait(_)) {
             *previous = *entered_after;
         }
         let fault = fault(&failure.error, &failure.cause);
         let event = EventKind::EvaluationFailed { state: &state.name, location, fault };
-        self.log.advance(previous, *silent, event);
+        self.log.advance(previous, event);
     }
 
     /// A state failed: retries it, lets a catcher take over, or ends what is around it.
@@ -137,9 +136,9 @@ impl<'a, O: Observer> Run<'a, O> {
             self.cancel(&work);
             if join.run.is_some() {
                 // A retry is another Map Run, so this one ends in any case.
-                let Thread { previous, silent, .. } = self.threads.at_mut(slot);
+                let Thread { previous, .. } = self.threads.at_mut(slot);
                 let fault = fault(&failure.error, &failure.cause);
-                self.log.advance(previous, *silent, EventKind::MapRunFailed(fault));
+                self.log.advance(previous, EventKind::MapRunFailed(fault));
             }
         }
         if let Some(step) = self.retry(slot, state, &failure, joining) {
@@ -152,8 +151,8 @@ impl<'a, O: Observer> Run<'a, O> {
             _ => None,
         };
         if let Some(event) = event.filter(|_| begun) {
-            let Thread { previous, silent, .. } = self.threads.at_mut(slot);
-            self.log.advance(previous, *silent, event);
+            let Thread { previous, .. } = self.threads.at_mut(slot);
+            self.log.advance(previous, event);
         }
         let taker = |catcher: &Catcher| takes(&catcher.error_equals, &failure, joining);
         match state.catch.iter().position(taker) {
@@ -192,9 +191,9 @@ impl<'a, O: Observer> Run<'a, O> {
         let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
         match self.caught(slot, catcher, raw, failure.output()) {
             Ok(step) => {
-                let Thread { entered_event, silent, .. } = *self.threads.at(slot);
+                let entered = u64::from(self.threads.at(slot).entered_event);
                 let fault = fault(&failure.error, &failure.cause);
-                self.log.note(silent, &Note::Caught { entered: u64::from(entered_event), fault });
+                self.log.note(&Note::Caught { entered, fault });
                 step
             }
             Err(error) => {
@@ -211,35 +210,23 @@ impl<'a, O: Observer> Run<'a, O> {
             let Failure { error, cause, .. } = failure;
             return self.finish(Outcome::Failed { error, cause });
         }
-        let Thread { parent, branch, previous, silent, .. } = *self.threads.at(slot);
+        let Thread { parent, branch, previous, .. } = *self.threads.at(slot);
         let around = self.state(parent);
         match &around.kind {
-            Kind::Map(map) if map.distributed.is_some() => {
-                let Failure { error, cause, .. } = failure;
-                self.threads.remove(slot);
-                return self.child_execution_ended(parent, branch, Ending::Failed(error, cause));
-            }
             Kind::Map(_) => {
                 let iteration = Iteration { name: &around.name, index: branch };
-                self.log.beside(previous, silent, EventKind::MapIterationFailed(iteration));
+                self.log.beside(previous, EventKind::MapIterationFailed(iteration));
             }
             Kind::Parallel { .. } if matches!(state.kind, Kind::Task(_)) => {
-                self.log.beside(previous, silent, EventKind::StateAborted(state_type(&state.kind)));
+                self.log.beside(previous, EventKind::StateAborted(state_type(&state.kind)));
             }
             _ => {}
         }
         self.note_abandoned(&[slot], fault(&failure.error, &failure.cause));
         self.threads.remove(slot);
-        self.continue_line(parent, previous, silent);
+        // The parent's line of events goes on where its child's ended.
+        self.threads.at_mut(parent).previous = previous;
         Step::Fail(parent, failure)
-    }
-
-    /// The parent's line of events goes on where its child's ended, unless the child's are not of this history.
-    pub fn continue_line(&mut self, parent: u32, previous: u32, silent: bool) {
-        let parent = self.threads.at_mut(parent);
-        if parent.silent == silent {
-            parent.previous = previous;
-        }
     }
 
     /// Gives up all threads below this one, because one of them failed.
@@ -248,19 +235,19 @@ impl<'a, O: Observer> Run<'a, O> {
         self.note_abandoned(&children, fault(&failure.error, &failure.cause));
         for &child in &children {
             let thread = self.threads.at(child);
-            let Thread { parent, branch, previous, silent, .. } = *thread;
+            let Thread { parent, branch, previous, .. } = *thread;
             let idle = matches!(thread.work, Work::Ready | Work::Yielding(_));
             if matches!(&thread.work, Work::Joining(join) if join.run.is_some()) {
-                self.log.beside(previous, silent, EventKind::MapRunAborted);
+                self.log.beside(previous, EventKind::MapRunAborted);
             }
             if !idle {
                 let state = self.state(child);
-                self.log.beside(previous, silent, EventKind::StateAborted(state_type(&state.kind)));
+                self.log.beside(previous, EventKind::StateAborted(state_type(&state.kind)));
             }
             let around = self.state(parent);
-            if matches!(&around.kind, Kind::Map(map) if map.distributed.is_none()) {
+            if matches!(around.kind, Kind::Map(_)) {
                 let iteration = Iteration { name: &around.name, index: branch };
-                self.log.beside(previous, silent, EventKind::MapIterationAborted(iteration));
+                self.log.beside(previous, EventKind::MapIterationAborted(iteration));
             }
         }
         for child in children {

@@ -9,7 +9,7 @@ use super::flow;
 use super::run::{Run, Step};
 use super::threads::{Join, Thread, Work};
 use crate::history::{EventKind, Iteration, Observer};
-use crate::map::{Ending, RESULTS_BYTES_MAX};
+use crate::map::RESULTS_BYTES_MAX;
 use crate::path::EvalError;
 use crate::program::{Graph, Kind, State};
 use crate::value::{JsonLimits, Payload, Value};
@@ -40,7 +40,7 @@ impl<'a, O: Observer> Run<'a, O> {
         };
         let thread = self.threads.at_mut(slot);
         thread.work = Work::Joining(Box::new(join));
-        self.log.advance(&mut thread.previous, thread.silent, EventKind::ParallelStateStarted);
+        self.log.advance(&mut thread.previous, EventKind::ParallelStateStarted);
         if O::INSPECTS {
             return Ok(Step::Idle);
         }
@@ -68,7 +68,6 @@ impl<'a, O: Observer> Run<'a, O> {
     fn adopt(&mut self, parent: u32, mut child: Thread) -> Result<(), EvalError> {
         let parent = self.threads.at(parent);
         child.previous = parent.previous;
-        child.silent = parent.silent;
         child.variables.clone_from(&parent.variables);
         self.insert(child)
     }
@@ -88,21 +87,17 @@ impl<'a, O: Observer> Run<'a, O> {
 
     /// A branch or iteration is over.
     pub(super) fn child_ended(&mut self, slot: u32, output: Payload) -> Step {
-        let Thread { parent, branch, previous, silent, .. } = *self.threads.at(slot);
+        let Thread { parent, branch, previous, .. } = *self.threads.at(slot);
         let mut last = previous;
         let state = self.state(parent);
         let map = match &state.kind {
             Kind::Map(map) => Some(map),
             _ => None,
         };
-        if let Some(map) = map {
-            if map.distributed.is_some() {
-                self.threads.remove(slot);
-                return self.child_execution_ended(parent, branch, Ending::Succeeded(output));
-            }
+        if map.is_some() {
             let iteration = Iteration { name: &state.name, index: branch };
             // The state's end follows this event, the next iteration what was before it.
-            self.log.advance(&mut last, silent, EventKind::MapIterationSucceeded(iteration));
+            self.log.advance(&mut last, EventKind::MapIterationSucceeded(iteration));
         }
         self.threads.remove(slot);
         let Work::Joining(join) = &mut self.threads.at_mut(parent).work else { return Step::Idle };
@@ -121,7 +116,7 @@ impl<'a, O: Observer> Run<'a, O> {
             return Step::Fail(parent, self.evaluation_failed(parent, error));
         }
         if ended == total {
-            self.continue_line(parent, last, silent);
+            self.threads.at_mut(parent).previous = last;
             return self.joined(parent);
         }
         if let Some(map) = map
@@ -135,10 +130,10 @@ impl<'a, O: Observer> Run<'a, O> {
 
     /// All branches or iterations are over.
     pub(super) fn joined(&mut self, slot: u32) -> Step {
-        let Thread { previous, silent, work, .. } = self.threads.at_mut(slot);
+        let Thread { previous, work, .. } = self.threads.at_mut(slot);
         let Work::Joining(join) = std::mem::replace(work, Work::Ready) else { return Step::Idle };
         let event = if join.map { EventKind::MapStateSucceeded } else { EventKind::ParallelStateSucceeded };
-        self.log.beside(*previous, *silent, event);
+        self.log.beside(*previous, event);
         Step::Complete(slot, Payload::from_value(Value::from(join.results)))
     }
 }

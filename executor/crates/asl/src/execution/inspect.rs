@@ -61,7 +61,7 @@ impl Execution {
             let by_retrier = SmallVec::from_elem(standing.retries, retriers);
             threads.at_mut(ROOT).retries = Some(Box::new(Retries { by_retrier, total: standing.retries }));
         }
-        execution.run(now, effects, observer).begin();
+        execution.begin(now, effects, observer);
         execution
     }
 

@@ -44,8 +44,8 @@ impl<'a, O: Observer> Run<'a, O> {
         self.log.stage(&Stage::MaxConcurrency(wanted));
         let concurrency = concurrency(map, wanted);
         let event = EventKind::MapStateStarted { length: u64::try_from(length).unwrap_or(u64::MAX) };
-        let Thread { previous, silent, .. } = self.threads.at_mut(slot);
-        self.log.advance(previous, *silent, event);
+        let Thread { previous, .. } = self.threads.at_mut(slot);
+        self.log.advance(previous, event);
         if let Some(distributed) = &map.distributed {
             return self.begin_map_run(slot, state, distributed, concurrency, input, items);
         }
@@ -81,10 +81,9 @@ impl<'a, O: Observer> Run<'a, O> {
         let Some(input) = self.iteration_input(thread, state, map, index)? else { return Ok(()) };
         let mut child = Thread::new(map.processor.start, Payload::from_value(input), slot, index);
         child.previous = previous;
-        child.silent = thread.silent;
         child.variables.clone_from(&thread.variables);
         let event = EventKind::MapIterationStarted(Iteration { name: &state.name, index });
-        self.log.advance(&mut child.previous, child.silent, event);
+        self.log.advance(&mut child.previous, event);
         if let Work::Joining(join) = &mut self.threads.at_mut(slot).work {
             join.next += 1;
         }

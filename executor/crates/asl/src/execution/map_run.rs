@@ -1,30 +1,31 @@
 //! A Map Run: the child executions of a distributed Map, the reads that give their inputs, and what becomes of their results.
 //!
-//! Purpose: [`Run::pump`] starts children while there are items and places for them, and asks for what has to be read;
-//! everything that happens to a Map Run ends there. Invariants: children end in any order, results stand in the order of
-//! the items; one read or write is under way at a time; at most the concurrency of children is alive, one object and what
-//! the results may take. What may fail: reading (`States.ItemReaderFailed`), too many children
+//! Purpose: [`Run::pump`] asks for children while there are items and places for them, and for what has to be read;
+//! everything that happens to a Map Run ends there. Children are run elsewhere: they begin with an effect and end with an
+//! event. Invariants: children end in any order, results stand in the order of the items; one read or write is under way at
+//! a time; at most the concurrency of children is alive, one object and what the results may take. What may fail: reading (`States.ItemReaderFailed`), too many children
 //! (`States.ExceedToleratedFailureThreshold`), writing (`States.ResultWriterFailed`).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::context::MapItem;
-use super::effect::{Effect, EffectId};
+use super::child::{ChildEnded, ChildStart};
+use super::context::{Machine, MapItem, StartContext};
+use super::effect::{Effect, EffectId, Outcome};
 use super::failure::draw;
 use super::flow::{self, DATA_LIMIT_EXCEEDED};
 use super::map_fields::{prepare, tolerance};
 use super::run::{Run, Step};
-use super::threads::{Join, NO_THREAD, Thread, Work};
+use super::threads::{Join, Thread, Work};
 use crate::history::{EventKind, Observer, Stage};
 use crate::map::{
     Batcher, Child, Ending, Item, Next, OutputType, RESULTS_BYTES_MAX, ReadError, Results, Source, Tolerance,
     Transformation, manifest_key, uuid,
 };
 use crate::path::EvalError;
-use crate::program::{Distributed, ExecutionType, Kind, State};
-use crate::timestamp::Timestamp;
+use crate::program::{Distributed, Kind, State};
 use crate::value::{Payload, Str, Value};
 
 /// The items cannot be read.
@@ -33,13 +34,19 @@ pub(super) const ITEM_READER_FAILED: &str = "States.ItemReaderFailed";
 pub(super) const RESULT_WRITER_FAILED: &str = "States.ResultWriterFailed";
 /// Too many items failed.
 pub(super) const TOLERANCE_EXCEEDED: &str = "States.ExceedToleratedFailureThreshold";
+/// Units of work that asking for a child takes, beside its input.
+const CHILD_UNITS: u64 = 8;
 
 /// A Map Run under way.
 #[derive(Debug)]
 pub(super) struct MapRun {
     arn: Str,
-    /// The names of its children are drawn from this.
+    /// The seeds of its children are drawn from this.
     seed: u64,
+    /// What its children run.
+    machine: Arc<Machine>,
+    /// Children so far.
+    begun: u32,
     pub source: Source,
     pub batcher: Option<Batcher>,
     /// Items that went through the selector so far.
@@ -48,13 +55,14 @@ pub(super) struct MapRun {
     /// Items whose child failed.
     failed: u64,
     concurrency: usize,
-    running: HashMap<u32, Running, foldhash::fast::RandomState>,
+    /// By what asked for them, and so in the order in which they began.
+    running: BTreeMap<EffectId, Running>,
     results: Results,
     pub destination: Option<Destination>,
     /// The read or write that is under way.
     pub awaiting: Option<EffectId>,
-    /// The turn in which it goes on starting children.
-    resumes: Option<EffectId>,
+    /// Whether it goes on starting children in the next turn.
+    resumes: bool,
     /// Whether it is the write: all children have ended.
     writing: bool,
 }
@@ -62,8 +70,10 @@ pub(super) struct MapRun {
 /// A child that has not ended.
 #[derive(Debug)]
 struct Running {
+    /// Its place among the results.
+    number: u32,
+    seed: u64,
     input: Payload,
-    started_at: Timestamp,
     items: u32,
 }
 
@@ -108,17 +118,19 @@ impl<'a, O: Observer> Run<'a, O> {
         let mut run = MapRun {
             arn: Str::new(),
             seed: 0,
+            machine: self.facts.machine.of_children(distributed),
+            begun: 0,
             source: Source::of_data(items).unwrap_or_else(Source::empty),
             batcher: None,
             items: 0,
             tolerance,
             failed: 0,
             concurrency: concurrency as usize,
-            running: HashMap::default(),
+            running: BTreeMap::new(),
             results: Results::new(writer.map_or(Transformation::Compact, |writer| writer.transformation)),
             destination: None,
             awaiting: None,
-            resumes: None,
+            resumes: false,
             writing: false,
         };
         // What is wrong with these fails the Map Run, which therefore begins before that is told.
@@ -127,8 +139,8 @@ impl<'a, O: Observer> Run<'a, O> {
         let seed = self.facts.start.seed;
         run.seed = draw(seed, number);
         run.arn = self.map_run_arn(distributed, &uuid(run.seed, draw(!seed, number)));
-        let Thread { previous, silent, .. } = self.threads.at_mut(slot);
-        self.log.advance(previous, *silent, EventKind::MapRunStarted { arn: &run.arn });
+        let Thread { previous, .. } = self.threads.at_mut(slot);
+        self.log.advance(previous, EventKind::MapRunStarted { arn: &run.arn });
         let join = Join {
             results: Vec::new(),
             kept: 0,
@@ -178,8 +190,8 @@ impl<'a, O: Observer> Run<'a, O> {
     fn next_input(&mut self, slot: u32, run: &mut MapRun) -> Result<Input, EvalError> {
         loop {
             if self.is_over_its_turn() {
-                if run.resumes.is_none() {
-                    run.resumes = Some(self.await_turn(slot));
+                if !std::mem::replace(&mut run.resumes, true) {
+                    self.await_turn(slot);
                 }
                 return Ok(Input::Awaited);
             }
@@ -250,41 +262,26 @@ impl<'a, O: Observer> Run<'a, O> {
         input: Value,
         items: u32,
     ) -> Result<(), EvalError> {
-        let state = self.state(slot);
-        let Kind::Map(map) = &state.kind else { return Ok(()) };
-        let input = flow::bounded(Payload::from_value(input), &state.name, self.spent)?;
-        let started_at = self.now();
-        let Work::Joining(join) = &mut self.threads.at_mut(slot).work else { return Ok(()) };
-        let number = join.next;
-        join.next += 1;
-        let mut child = Thread::new(map.processor.start, input.clone(), slot, number);
-        child.silent = true;
-        // Its own history begins with its start.
-        child.previous = 1;
-        child.events = 1;
+        let input = flow::bounded(Payload::from_value(input), &self.state(slot).name, self.spent)?;
+        self.spent.spend(CHILD_UNITS);
+        let id = self.effect_id(slot);
+        let number = run.begun;
+        let seed = draw(run.seed, u64::from(number));
+        run.begun += 1;
         run.results.begin();
-        run.running.insert(number, Running { input, started_at, items });
-        self.insert(child)
+        run.running.insert(id, Running { number, seed, input: input.clone(), items });
+        let start = StartContext { key: self.facts.start.key, seed, ..StartContext::default() };
+        let child = Box::new(ChildStart { machine: Arc::clone(&run.machine), start, input });
+        self.effects.push(Effect::StartChild { id, child });
+        Ok(())
     }
 
-    /// A child is over; its thread is gone.
-    pub(super) fn child_execution_ended(&mut self, slot: u32, number: u32, ending: Ending) -> Step {
-        let failed = matches!(ending, Ending::Failed(..));
-        let told = failed || self.map_run(slot).is_some_and(|run| run.results.tells_executions());
-        let child = if told { self.child_of(slot, number) } else { None };
-        let now = self.now();
+    /// A child is over.
+    pub(super) fn child_execution_ended(&mut self, ended: ChildEnded) -> Step {
+        let slot = ended.id.slot();
         let Some(run) = self.map_run(slot) else { return Step::Idle };
-        let Some(running) = run.running.remove(&number) else { return Step::Idle };
-        if failed {
-            run.failed += u64::from(running.items);
-        }
-        // Of a failed child there is no output, so it is told in full.
-        let result = match (child, ending) {
-            (Some(child), ending) => child.told(&ending, now),
-            (None, Ending::Succeeded(output)) => output.into_value(),
-            (None, Ending::Failed(..)) => Value::Null,
-        };
-        run.results.end(number, result, failed);
+        let Some(running) = run.running.remove(&ended.id) else { return Step::Idle };
+        run.end_child(running, ended);
         let checked = run.tolerate().and_then(|()| run.bounded());
         let step = checked.and_then(|()| self.pump(slot));
         self.or_failed(slot, step)
@@ -311,11 +308,11 @@ impl<'a, O: Observer> Run<'a, O> {
     }
 
     fn map_run_succeeded(&mut self, slot: u32, result: Value) -> Step {
-        let Thread { previous, silent, .. } = self.threads.at_mut(slot);
+        let Thread { previous, .. } = self.threads.at_mut(slot);
         // Recordings from before November 2024, which are most, have the state's exit follow this event; later ones have
         // it follow the run's start.
-        self.log.advance(previous, *silent, EventKind::MapRunSucceeded);
-        self.log.beside(*previous, *silent, EventKind::MapStateSucceeded);
+        self.log.advance(previous, EventKind::MapRunSucceeded);
+        self.log.beside(*previous, EventKind::MapStateSucceeded);
         Step::Complete(slot, Payload::from_value(result))
     }
 
@@ -343,12 +340,9 @@ impl<'a, O: Observer> Run<'a, O> {
     }
 
     /// Others had their turn: it goes on starting children.
-    pub(super) fn resume_run(&mut self, awaited: EffectId) -> Step {
-        let slot = awaited.slot();
-        let Some(run) = self.map_run(slot).filter(|run| run.resumes == Some(awaited)) else {
-            return Step::Idle;
-        };
-        run.resumes = None;
+    pub(super) fn resume_run(&mut self, slot: u32) -> Step {
+        let Some(run) = self.map_run(slot) else { return Step::Idle };
+        run.resumes = false;
         let step = self.pump(slot);
         self.or_failed(slot, step)
     }
@@ -366,6 +360,7 @@ impl<'a, O: Observer> Run<'a, O> {
     }
 
     fn map_run(&mut self, slot: u32) -> Option<&mut MapRun> {
+        self.threads.get(slot)?;
         match &mut self.threads.at_mut(slot).work {
             Work::Joining(join) => join.run.as_deref_mut(),
             _ => None,
@@ -374,7 +369,6 @@ impl<'a, O: Observer> Run<'a, O> {
 
     /// The Map Run that waits for this.
     fn awaiting_run(&mut self, id: EffectId) -> Option<&mut MapRun> {
-        self.threads.get(id.slot())?;
         self.map_run(id.slot()).filter(|run| run.awaiting == Some(id))
     }
 
@@ -391,49 +385,6 @@ impl<'a, O: Observer> Run<'a, O> {
         }
     }
 
-    /// The child execution that a thread inside of a distributed Map belongs to.
-    pub(super) fn child_around(&self, thread: &Thread) -> Option<Child> {
-        let mut child = thread;
-        while child.parent != NO_THREAD {
-            let parent = self.threads.at(child.parent);
-            if matches!(&parent.work, Work::Joining(join) if join.run.is_some()) {
-                return self.child_of(child.parent, child.branch);
-            }
-            child = parent;
-        }
-        None
-    }
-
-    /// A child of the Map in this slot, by its number.
-    fn child_of(&self, slot: u32, number: u32) -> Option<Child> {
-        let Kind::Map(map) = &self.state(slot).kind else { return None };
-        let distributed = map.distributed.as_ref()?;
-        let Work::Joining(join) = &self.threads.at(slot).work else { return None };
-        let run = join.run.as_ref()?;
-        let Running { input, started_at, .. } = run.running.get(&number)?;
-        let place = u64::from(number) * 2;
-        let name = uuid(draw(run.seed, place), draw(run.seed, place + 1));
-        let Distributed { label, execution_type, .. } = &**distributed;
-        let machine = &self.facts.machine.arn;
-        let arn = match execution_type {
-            ExecutionType::Standard => {
-                let machine = machine.replacen(":stateMachine:", ":execution:", 1);
-                ecow::eco_format!("{machine}/{label}:{name}")
-            }
-            ExecutionType::Express => {
-                let machine = machine.replacen(":stateMachine:", ":express:", 1);
-                ecow::eco_format!("{machine}/{label}:{name}:{name}")
-            }
-        };
-        Some(Child {
-            arn,
-            name,
-            machine_arn: ecow::eco_format!("{machine}/{label}"),
-            input: input.clone(),
-            started_at: *started_at,
-        })
-    }
-
     /// `arn:aws:states:<region>:<account>:mapRun:<machine>/<label>:<uuid>`.
     fn map_run_arn(&self, distributed: &Distributed, id: &str) -> Str {
         let machine = self.facts.machine.arn.replacen(":stateMachine:", ":mapRun:", 1);
@@ -442,6 +393,49 @@ impl<'a, O: Observer> Run<'a, O> {
 }
 
 impl MapRun {
+    /// What is no longer wanted when it ends.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = EffectId> {
+        self.awaiting.into_iter().chain(self.running.keys().copied())
+    }
+
+    /// The place of a child among the results.
+    pub(super) fn number_of(&self, child: EffectId) -> Option<u32> {
+        self.running.get(&child).map(|running| running.number)
+    }
+
+    /// Keeps what a child came to.
+    fn end_child(&mut self, running: Running, ended: ChildEnded) {
+        let Running { number, seed, input, items } = running;
+        let ChildEnded { outcome, started_at, stopped_at, .. } = ended;
+        let ending = match outcome {
+            Outcome::Succeeded(output) => Ending::Succeeded(output),
+            Outcome::TimedOut { error, cause } => Ending::TimedOut(error, cause),
+            Outcome::Failed { error, cause } | Outcome::Aborted { error, cause } => {
+                Ending::Failed(error, cause)
+            }
+        };
+        let failed = !matches!(ending, Ending::Succeeded(_));
+        if failed {
+            self.failed += u64::from(items);
+        }
+        let result = match ending {
+            Ending::Succeeded(output) if !self.results.tells_executions() => output.into_value(),
+            // Of a failed child there is no output, so it is told in full.
+            ending => {
+                let (names, start) = (&self.machine.names, StartContext { seed, ..StartContext::default() });
+                let child = Child {
+                    arn: names.arn(&start),
+                    name: names.name(&start),
+                    machine_arn: self.machine.arn.clone(),
+                    input,
+                    started_at,
+                };
+                child.told(&ending, stopped_at)
+            }
+        };
+        self.results.end(number, result, failed);
+    }
+
     /// So many items have failed, as an inspection says.
     pub(super) fn fail_items(&mut self, failed: u64) -> Result<(), EvalError> {
         self.failed = failed;

@@ -11,15 +11,18 @@
 //!
 //! Rooms: `context` (what `$$` says), `threads` (the tree), `run` (the loop, entering and leaving states), `flow` (data
 //! through a state), `assign` (variables), `dynamic` (fields that are evaluated), `leave` (from data to output), `work`
-//! (tasks and waits), `fork` (Parallel, and the join), `map` (Map), `map_run` and `map_fields` (distributed Map), `failure`
-//! (errors, Retry, Catch), `budget` (what a run may work).
+//! (tasks and waits), `fork` (Parallel, and the join), `map` (Map), `map_run` and `map_fields` (distributed Map), `child`
+//! (its child executions, as it asks for them), `failure` (errors, Retry, Catch), `budget` (what a run may work), `family`
+//! (an execution and its children in one place).
 
 mod assign;
 mod budget;
+mod child;
 mod context;
 mod dynamic;
 mod effect;
 mod failure;
+mod family;
 mod flow;
 mod fork;
 mod inspect;
@@ -37,8 +40,10 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use budget::{Spent, Turn};
+pub use child::{ChildEnded, ChildStart};
 pub use context::{FixedNames, Machine, NameExecution, StartContext};
 pub use effect::{Effect, EffectId, Event, Outcome};
+pub use family::Family;
 pub(crate) use inspect::{Settled, Standing};
 use run::Run;
 use threads::{NO_THREAD, ROOT, Threads, Work};
@@ -97,8 +102,13 @@ impl Execution {
         observer: &mut O,
     ) -> Self {
         let mut execution = Self::new(machine, start, input, now);
-        execution.run(now, effects, observer).begin();
+        execution.begin(now, effects, observer);
         execution
+    }
+
+    /// Begins with what [`Self::new`] gave.
+    fn begin<O: Observer>(&mut self, now: Timestamp, effects: &mut Vec<Effect>, observer: &mut O) {
+        self.run(now, effects, observer).begin();
     }
 
     /// One that has not begun.
@@ -173,20 +183,40 @@ impl Execution {
         if !wanted {
             return None;
         }
-        let program = &self.machine.program;
-        let state = &self.core.threads.graph(program, slot).states[usize::from(thread.state)];
+        Some(self.place_of(slot))
+    }
+
+    /// Where a child execution was asked for that is still wanted: the Map, and the child's number in it as the last of the
+    /// iterations.
+    fn child_place(&self, id: EffectId) -> Option<TaskPlace> {
+        let slot = id.slot();
+        let Work::Joining(join) = &self.core.threads.get(slot)?.work else { return None };
+        let number = join.run.as_ref()?.number_of(id)?;
+        let mut place = self.place_of(slot);
+        place.map_path.push((place.state.clone(), number));
+        Some(place)
+    }
+
+    /// Where the thread in a slot that is taken is.
+    fn place_of(&self, slot: u32) -> TaskPlace {
+        let (program, threads) = (&self.machine.program, &self.core.threads);
+        let state = |slot| &threads.graph(program, slot).states[usize::from(threads.at(slot).state)];
         let mut map_path = Vec::new();
-        let mut child = thread;
+        let mut child = threads.at(slot);
         while child.parent != NO_THREAD {
-            let parent = self.core.threads.at(child.parent);
-            let around = &self.core.threads.graph(program, child.parent).states[usize::from(parent.state)];
+            let around = state(child.parent);
             if matches!(around.kind, Kind::Map(_)) {
                 map_path.push((around.name.clone(), child.branch));
             }
-            child = parent;
+            child = threads.at(child.parent);
         }
         map_path.reverse();
-        Some(TaskPlace { state: state.name.clone(), map_path })
+        TaskPlace { state: state(slot).name.clone(), map_path }
+    }
+
+    /// Threads of control that it has memory for.
+    fn threads(&self) -> usize {
+        self.core.threads.slots()
     }
 
     /// The name of the state that the root thread of control is in; `None` once ended.
@@ -203,13 +233,7 @@ impl Execution {
         observer: &'a mut O,
     ) -> Run<'a, O> {
         let Self { machine, start, started_at, input, core } = self;
-        Run::new(
-            machine,
-            context::Facts { machine, start, started_at: *started_at, input },
-            core,
-            now,
-            effects,
-            observer,
-        )
+        let facts = context::Facts { machine, start, started_at: *started_at, input };
+        Run::new(facts, core, now, effects, observer)
     }
 }

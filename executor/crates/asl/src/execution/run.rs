@@ -2,8 +2,7 @@
 //!
 //! Invariant: a run is a loop over [`Step`]s; no step calls another, so the stack does not grow with the number of states.
 //! Each event counts towards the history's bound, whatever adds it, so a run ends: the one that would take the place of the
-//! last is not told, and the execution fails instead. The events of a distributed Map's child, which nobody is told, are
-//! counted on its first thread towards the same bound.
+//! last is not told, and the execution fails instead.
 
 use std::cell::{Cell, OnceCell};
 use std::cmp::Reverse;
@@ -14,8 +13,8 @@ use super::budget::{Spent, Turn};
 use super::context::{Context, Facts};
 use super::effect::{Effect, EffectId, Event, Outcome};
 use super::failure::Failure;
-use super::threads::{ChildThread, ROOT, Thread, Threads, Work};
-use super::{Core, Machine, flow};
+use super::threads::{ROOT, Thread, Threads, Work};
+use super::{Core, flow};
 use crate::history::{EventKind, Fault, Field, Note, Observer, Record, Stage, StateType};
 use crate::program::{Kind, Next, Program, State};
 use crate::timestamp::Timestamp;
@@ -35,21 +34,6 @@ pub(super) enum Step {
     Fail(u32, Failure),
     /// This thread can do nothing more; another one may.
     Idle,
-}
-
-impl Step {
-    /// The thread that takes it.
-    #[inline]
-    fn slot(&self) -> Option<u32> {
-        match self {
-            Self::Enter(slot)
-            | Self::Begin(slot)
-            | Self::Exit(slot, ..)
-            | Self::Complete(slot, _)
-            | Self::Fail(slot, _) => Some(*slot),
-            Self::Idle => None,
-        }
-    }
 }
 
 /// A run.
@@ -78,22 +62,15 @@ pub(super) struct Log<'a, O> {
     most: u64,
     /// Whether an event found no room: the execution has to fail.
     pub full: bool,
-    /// Events of silent threads that are not counted towards their child yet.
-    silent: u32,
     now: Timestamp,
 }
 
 impl<O: Observer> Log<'_, O> {
     /// An event on a thread's line: the next one will name it as previous.
     #[inline]
-    pub fn advance(&mut self, previous: &mut u32, silent: bool, kind: EventKind<'_>) {
-        if silent {
-            *previous += 1;
-            self.silent += 1;
-        } else {
-            self.beside(*previous, false, kind);
-            *previous = *self.last;
-        }
+    pub fn advance(&mut self, previous: &mut u32, kind: EventKind<'_>) {
+        self.beside(*previous, kind);
+        *previous = *self.last;
     }
 
     /// What the inspected state has come to.
@@ -112,11 +89,7 @@ impl<O: Observer> Log<'_, O> {
 
     /// An event beside a thread's line.
     #[inline]
-    pub fn beside(&mut self, previous: u32, silent: bool, kind: EventKind<'_>) {
-        if silent {
-            self.silent += 1;
-            return;
-        }
+    pub fn beside(&mut self, previous: u32, kind: EventKind<'_>) {
         if !self.has_room() {
             self.full = true;
             return;
@@ -142,8 +115,8 @@ impl<O: Observer> Log<'_, O> {
 
     /// What no event tells.
     #[inline]
-    pub fn note(&mut self, silent: bool, note: &Note<'_>) {
-        if O::ENABLED && !silent {
+    pub fn note(&mut self, note: &Note<'_>) {
+        if O::ENABLED {
             self.observer.note(self.now, note);
         }
     }
@@ -151,7 +124,6 @@ impl<O: Observer> Log<'_, O> {
 
 impl<'a, O: Observer> Run<'a, O> {
     pub fn new(
-        machine: &'a Machine,
         facts: Facts<'a>,
         core: &'a mut Core,
         now: Timestamp,
@@ -161,8 +133,8 @@ impl<'a, O: Observer> Run<'a, O> {
         let Core { threads, last_event, effects: numbered, draws, spent, turn, timed, ended } = core;
         turn.begin_run(spent);
         let log =
-            Log { observer, last: last_event, most: machine.history_events_max, full: false, silent: 0, now };
-        let program = &*machine.program;
+            Log { observer, last: last_event, most: facts.machine.history_events_max, full: false, now };
+        let program = &*facts.machine.program;
         Self {
             facts,
             program,
@@ -190,7 +162,8 @@ impl<'a, O: Observer> Run<'a, O> {
         if !*self.ended {
             let seconds = self.timeout_seconds();
             let at = self.facts.started_at.plus_seconds(seconds);
-            self.effects.push(Effect::ArmTimer { id: EffectId::EXECUTION_TIMER, at });
+            let id = EffectId::execution_timer(self.facts.start.member);
+            self.effects.push(Effect::ArmTimer { id, at });
             *self.timed = true;
         }
     }
@@ -198,8 +171,8 @@ impl<'a, O: Observer> Run<'a, O> {
     /// From an event.
     pub fn handle(&mut self, event: Event) {
         let step = match event {
-            Event::TimerFired(EffectId::EXECUTION_TIMER) => self.execution_timer_fired(),
-            Event::TimerFired(EffectId::NEXT_TURN) => self.take_turn(),
+            Event::TimerFired(id) if id.is_execution_timer() => self.execution_timer_fired(),
+            Event::TimerFired(id) if id.is_next_turn() => self.take_turn(),
             Event::TimerFired(id) => self.timer_fired(id),
             Event::TaskStarted(id) => self.task_started(id),
             Event::TaskSubmitted { id, output } => self.task_submitted(id, &output),
@@ -207,6 +180,7 @@ impl<'a, O: Observer> Run<'a, O> {
             Event::TaskFailed { id, error, cause } => self.task_failed(id, error, cause),
             Event::ItemsRead { id, body } => self.items_read(id, body),
             Event::ResultsWritten(id) => self.results_written(id),
+            Event::ChildEnded(ended) => self.child_execution_ended(*ended),
             Event::TaskHeartbeat(id) => self.task_heartbeat(id),
             Event::Stop { error, cause } => self.finish(Outcome::Aborted { error, cause }),
         };
@@ -221,7 +195,6 @@ impl<'a, O: Observer> Run<'a, O> {
                 self.finish(outcome);
                 return;
             }
-            let child = step.slot().and_then(|slot| self.threads.child_around(slot));
             step = match step {
                 Step::Enter(slot) => self.enter(slot),
                 Step::Begin(slot) => self.begin_state(slot),
@@ -238,25 +211,7 @@ impl<'a, O: Observer> Run<'a, O> {
                     },
                 },
             };
-            if let Some(child) = child {
-                step = self.count(child, step);
-            }
         }
-    }
-
-    /// Counts the events of a child execution, those of all its threads, and fails it where there are too many.
-    fn count(&mut self, child: ChildThread, step: Step) -> Step {
-        let events = std::mem::take(&mut self.log.silent);
-        let Some(total) = self.threads.count(child, events) else { return step };
-        if u64::from(total) < self.log.most {
-            return step;
-        }
-        let root = self.threads.at_mut(child.slot);
-        if !matches!(root.work, Work::Joining(_)) {
-            let work = std::mem::replace(&mut root.work, Work::Ready);
-            self.cancel(&work);
-        }
-        Step::Fail(child.slot, self.history_full())
     }
 
     /// The state that a thread is in.
@@ -279,7 +234,6 @@ impl<'a, O: Observer> Run<'a, O> {
             retry_count: counted.then_some(retries),
             task: None,
             item: None,
-            child: if thread.silent { self.child_around(thread) } else { None },
             now: self.now(),
             draws: self.draws,
             spent: self.spent,
@@ -292,8 +246,8 @@ impl<'a, O: Observer> Run<'a, O> {
     #[inline]
     pub fn note_input(&mut self, slot: u32, input: &Payload) {
         if O::ENABLED {
-            let Thread { entered_event, silent, .. } = *self.threads.at(slot);
-            self.log.note(silent, &Note::Input { entered: u64::from(entered_event), input });
+            let entered = u64::from(self.threads.at(slot).entered_event);
+            self.log.note(&Note::Input { entered, input });
         }
     }
 
@@ -301,12 +255,11 @@ impl<'a, O: Observer> Run<'a, O> {
     /// what is inside ends before what is around it.
     pub fn note_abandoned(&mut self, slots: &[u32], fault: Fault<'_>) {
         if O::ENABLED {
-            let threads = slots.iter().map(|slot| self.threads.at(*slot)).filter(|thread| !thread.silent);
-            let mut entered: Vec<u32> =
-                threads.map(|thread| thread.entered_event).filter(|event| *event > 0).collect();
+            let events = slots.iter().map(|slot| self.threads.at(*slot).entered_event);
+            let mut entered: Vec<u32> = events.filter(|event| *event > 0).collect();
             entered.sort_unstable_by_key(|event| Reverse(*event));
             for event in entered {
-                self.log.note(false, &Note::Abandoned { entered: u64::from(event), fault });
+                self.log.note(&Note::Abandoned { entered: u64::from(event), fault });
             }
         }
     }
@@ -314,7 +267,7 @@ impl<'a, O: Observer> Run<'a, O> {
     /// A new effect's id, for a thread.
     pub fn effect_id(&mut self, slot: u32) -> EffectId {
         *self.numbered += 1;
-        EffectId::new(*self.numbered, slot)
+        EffectId::new(self.facts.start.member, *self.numbered, slot)
     }
 
     /// Arms a timer for a thread.
@@ -336,16 +289,15 @@ impl<'a, O: Observer> Run<'a, O> {
         self.spent.spend(1);
         let state = self.state(slot);
         let now = self.now();
-        let Thread { input, previous, silent, entered_at, entered_event, entered_after, .. } =
+        let Thread { input, previous, entered_at, entered_event, entered_after, .. } =
             self.threads.at_mut(slot);
-        if !*silent && !self.log.has_room() {
+        if !self.log.has_room() {
             self.log.full = true;
             return Step::Idle;
         }
         *entered_after = *previous;
         self.log.advance(
             previous,
-            *silent,
             EventKind::StateEntered {
                 state: state_type(&state.kind),
                 name: &state.name,
@@ -389,7 +341,6 @@ impl<'a, O: Observer> Run<'a, O> {
         let thread = self.threads.at_mut(slot);
         self.log.advance(
             &mut thread.previous,
-            thread.silent,
             EventKind::StateExited {
                 state: state_type(&state.kind),
                 name: &state.name,
@@ -431,7 +382,8 @@ impl<'a, O: Observer> Run<'a, O> {
             self.cancel(&work);
         }
         if std::mem::take(self.timed) {
-            self.effects.push(Effect::CancelTimer(EffectId::EXECUTION_TIMER));
+            let id = EffectId::execution_timer(self.facts.start.member);
+            self.effects.push(Effect::CancelTimer(id));
         }
         let event = match &outcome {
             Outcome::Succeeded(output) => EventKind::ExecutionSucceeded { output },
@@ -455,8 +407,8 @@ impl<'a, O: Observer> Run<'a, O> {
             }
             Work::Waiting(timer) | Work::Retrying(timer) => self.effects.push(Effect::CancelTimer(*timer)),
             Work::Joining(join) => {
-                let awaited = join.run.as_ref().and_then(|run| run.awaiting);
-                self.effects.extend(awaited.map(Effect::CancelTask));
+                let wanted = join.run.iter().flat_map(|run| run.wanted());
+                self.effects.extend(wanted.map(Effect::CancelTask));
             }
             Work::Ready | Work::Yielding(_) | Work::Free(_) => {}
         }

@@ -15,11 +15,10 @@ use crate::timestamp::Timestamp;
 use crate::value::{Payload, Value};
 use crate::variables::Variables;
 
-/// Slots have 24 bits of an effect's id; the rest counts.
-pub(super) const SLOT_BITS: u32 = 24;
-/// Threads alive in an execution at once: the 10,000 children of a distributed Map may each run an inline Map of 40
-/// iterations, and these take a few hundred bytes each.
-const THREADS_MAX: u32 = 500_000;
+/// Slots have the lowest bits of an effect's id.
+pub(super) const SLOT_BITS: u32 = 16;
+/// Threads alive in an execution at once: a few hundred bytes each. Each child of a distributed Map has as many of its own.
+const THREADS_MAX: u32 = 65_536;
 const _: () = assert!(THREADS_MAX <= 1 << SLOT_BITS);
 /// The root's slot.
 pub(super) const ROOT: u32 = 0;
@@ -41,28 +40,16 @@ pub(super) struct Thread {
     pub entered_event: u32,
     /// The id of the event before that one.
     pub entered_after: u32,
-    /// The id of its last event; of a silent thread, how many it would have.
+    /// The id of its last event.
     pub previous: u32,
     /// Its parent's slot, or [`NO_THREAD`].
     pub parent: u32,
     /// Which branch or iteration of its parent it is.
     pub branch: u32,
-    /// Of the first thread of a child execution: the events that all its threads have had.
-    pub events: u32,
     /// The state that it is in.
     pub state: StateIndex,
-    /// Inside a distributed Map: its events are not of this history.
-    pub silent: bool,
     /// Whether its variables are a scope of its own; else they are those around it.
     pub scoped: bool,
-}
-
-/// The first thread of a distributed Map's child execution.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ChildThread {
-    pub slot: u32,
-    /// The child's number: a slot has other tenants later.
-    number: u32,
 }
 
 /// What a thread of control does.
@@ -89,8 +76,11 @@ pub(super) enum Work {
 pub(super) struct TaskWork {
     pub id: EffectId,
     pub timeout: Option<EffectId>,
+    /// Its timer keeps its id however often it is moved: a replay is not told of heartbeats, and numbers effects alike.
     pub heartbeat: Option<EffectId>,
     pub heartbeat_seconds: u32,
+    /// When the next heartbeat is due.
+    pub heartbeat_at: Timestamp,
     /// Whether the history has its start.
     pub started: bool,
 }
@@ -178,6 +168,11 @@ impl Threads {
         Some(slot)
     }
 
+    /// Slots that take memory, free ones too.
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Frees a slot and gives what its thread was doing.
     pub fn remove(&mut self, slot: u32) -> Work {
         let thread = &mut self.slots[slot as usize];
@@ -189,34 +184,6 @@ impl Threads {
         let work = std::mem::replace(&mut thread.work, Work::Free(self.free));
         self.free = slot;
         work
-    }
-
-    /// The first thread of the innermost child execution that a thread belongs to.
-    #[inline]
-    pub fn child_around(&self, slot: u32) -> Option<ChildThread> {
-        let mut slot = slot;
-        let mut thread = self.get(slot).filter(|thread| thread.silent)?;
-        loop {
-            let parent = self.at(thread.parent);
-            if matches!(&parent.work, Work::Joining(join) if join.run.is_some()) {
-                return Some(ChildThread { slot, number: thread.branch });
-            }
-            if !parent.silent {
-                return None;
-            }
-            (slot, thread) = (thread.parent, parent);
-        }
-    }
-
-    /// Counts events of a child execution, and gives how many it has; `None` where it is over.
-    pub fn count(&mut self, child: ChildThread, events: u32) -> Option<u32> {
-        let thread = self.slots.get_mut(child.slot as usize)?;
-        let over = matches!(thread.work, Work::Free(_)) || !thread.silent || thread.branch != child.number;
-        if over {
-            return None;
-        }
-        thread.events = thread.events.saturating_add(events);
-        Some(thread.events)
     }
 
     /// The slots of all threads below this one, in ascending order.
@@ -268,9 +235,7 @@ impl Thread {
             previous: 0,
             parent,
             branch,
-            events: 0,
             state,
-            silent: false,
             scoped: false,
         }
     }
@@ -297,5 +262,7 @@ mod tests {
         assert!(size_of::<Work>() <= 56, "{}", size_of::<Work>());
         assert!(size_of::<Thread>() <= 192, "{}", size_of::<Thread>());
         assert!(size_of::<super::super::Execution>() <= 400, "{}", size_of::<super::super::Execution>());
+        // A machine without a distributed Map pays for no table of children.
+        assert!(size_of::<super::super::Family>() <= 408, "{}", size_of::<super::super::Family>());
     }
 }

@@ -37,11 +37,10 @@ impl<'a, O: Observer> Run<'a, O> {
             task.credentials.as_ref().map(|template| template.evaluate(&context.scope(thread.input.value())));
         let credentials = credentials.transpose()?;
         self.note_input(slot, &input);
-        let Thread { previous, silent, .. } = self.threads.at_mut(slot);
+        let Thread { previous, .. } = self.threads.at_mut(slot);
         let region = self.facts.machine.region();
         self.log.advance(
             previous,
-            *silent,
             EventKind::TaskScheduled {
                 resource: &task.resource,
                 input: &input,
@@ -53,7 +52,7 @@ impl<'a, O: Observer> Run<'a, O> {
         );
         if !activity {
             // A function or service counts as started at once, so that event ids do not depend on when a worker says so.
-            self.log.advance(previous, *silent, EventKind::TaskStarted { resource: &task.resource });
+            self.log.advance(previous, EventKind::TaskStarted { resource: &task.resource });
         }
         self.effects.push(Effect::ScheduleTask {
             id,
@@ -69,8 +68,10 @@ impl<'a, O: Observer> Run<'a, O> {
         let heartbeat = timer(self, heartbeat_seconds);
         let heartbeat_seconds =
             heartbeat_seconds.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(0);
+        let heartbeat_at = self.now().plus_seconds(u64::from(heartbeat_seconds));
+        let started = !activity;
         self.threads.at_mut(slot).work =
-            Work::Task(TaskWork { id, timeout, heartbeat, heartbeat_seconds, started: !activity });
+            Work::Task(TaskWork { id, timeout, heartbeat, heartbeat_seconds, heartbeat_at, started });
         Ok(Step::Idle)
     }
 
@@ -139,9 +140,9 @@ impl<'a, O: Observer> Run<'a, O> {
 
     pub(super) fn task_submitted(&mut self, id: EffectId, output: &Payload) -> Step {
         if let Some((slot, _, state)) = self.task(id) {
-            let Thread { previous, silent, .. } = self.threads.at_mut(slot);
+            let Thread { previous, .. } = self.threads.at_mut(slot);
             let event = EventKind::TaskSubmitted { resource: &state.resource, output };
-            self.log.advance(previous, *silent, event);
+            self.log.advance(previous, event);
         }
         Step::Idle
     }
@@ -166,10 +167,10 @@ impl<'a, O: Observer> Run<'a, O> {
         if !task.started {
             self.note_started(slot, &state.resource);
         }
-        let Thread { previous, silent, work, .. } = self.threads.at_mut(slot);
+        let Thread { previous, work, .. } = self.threads.at_mut(slot);
         *work = Work::Ready;
         let event = EventKind::TaskSucceeded { resource: &state.resource, output: &output };
-        self.log.advance(previous, *silent, event);
+        self.log.advance(previous, event);
         Step::Complete(slot, output)
     }
 
@@ -181,9 +182,9 @@ impl<'a, O: Observer> Run<'a, O> {
         }
         let given = |text: Str| (!text.is_empty()).then_some(text);
         let failure = Failure { error: given(error), cause: given(cause), heartbeat: false };
-        let Thread { previous, silent, .. } = self.threads.at_mut(slot);
+        let Thread { previous, .. } = self.threads.at_mut(slot);
         let fault = fault(&failure.error, &failure.cause);
-        self.log.advance(previous, *silent, EventKind::TaskFailed { resource: &state.resource, fault });
+        self.log.advance(previous, EventKind::TaskFailed { resource: &state.resource, fault });
         Step::Fail(slot, failure)
     }
 
@@ -192,8 +193,8 @@ impl<'a, O: Observer> Run<'a, O> {
             && let Some(timer) = task.heartbeat
         {
             self.effects.push(Effect::CancelTimer(timer));
-            let at = self.now().plus_seconds(u64::from(task.heartbeat_seconds));
-            task.heartbeat = Some(self.arm(slot, at));
+            task.heartbeat_at = self.now().plus_seconds(u64::from(task.heartbeat_seconds));
+            self.effects.push(Effect::ArmTimer { id: timer, at: task.heartbeat_at });
             self.threads.at_mut(slot).work = Work::Task(task);
         }
         Step::Idle
@@ -217,7 +218,8 @@ impl<'a, O: Observer> Run<'a, O> {
             Work::Task(task) if task.timeout == Some(id) => {
                 self.task_timed_out(slot, TaskWork { timeout: None, ..task }, false)
             }
-            Work::Task(task) if task.heartbeat == Some(id) => {
+            // It may have fired before it was moved.
+            Work::Task(task) if task.heartbeat == Some(id) && task.heartbeat_at <= self.now() => {
                 self.task_timed_out(slot, TaskWork { heartbeat: None, ..task }, true)
             }
             _ => Step::Idle,
@@ -229,9 +231,9 @@ impl<'a, O: Observer> Run<'a, O> {
         self.cancel_timers(&task);
         let failure = Failure { error: Some(Str::from(TIMEOUT)), cause: None, heartbeat };
         if let Kind::Task(state) = &self.state(slot).kind {
-            let Thread { previous, silent, .. } = self.threads.at_mut(slot);
+            let Thread { previous, .. } = self.threads.at_mut(slot);
             let fault = fault(&failure.error, &failure.cause);
-            self.log.advance(previous, *silent, EventKind::TaskTimedOut { resource: &state.resource, fault });
+            self.log.advance(previous, EventKind::TaskTimedOut { resource: &state.resource, fault });
         }
         Step::Fail(slot, failure)
     }
@@ -245,11 +247,11 @@ impl<'a, O: Observer> Run<'a, O> {
     }
 
     fn note_started(&mut self, slot: u32, resource: &Str) {
-        let Thread { previous, silent, work, .. } = self.threads.at_mut(slot);
+        let Thread { previous, work, .. } = self.threads.at_mut(slot);
         if let Work::Task(task) = work {
             task.started = true;
         }
-        self.log.advance(previous, *silent, EventKind::TaskStarted { resource });
+        self.log.advance(previous, EventKind::TaskStarted { resource });
     }
 
     pub(super) fn cancel_timers(&mut self, task: &TaskWork) {

@@ -29,6 +29,8 @@ pub enum Ending {
     Succeeded(Payload),
     /// With an error name and a cause.
     Failed(Option<Str>, Option<Str>),
+    /// It ran too long.
+    TimedOut(Option<Str>, Option<Str>),
 }
 
 /// An object to write.
@@ -180,7 +182,8 @@ impl Child {
     pub fn told(&self, ending: &Ending, at: Timestamp) -> Value {
         match ending {
             Ending::Succeeded(output) => self.succeeded(output, at),
-            Ending::Failed(error, cause) => self.failed(error.as_ref(), cause.as_ref(), at),
+            Ending::Failed(error, cause) => self.failed("FAILED", error.as_ref(), cause.as_ref(), at),
+            Ending::TimedOut(error, cause) => self.failed("TIMED_OUT", error.as_ref(), cause.as_ref(), at),
         }
     }
 
@@ -197,7 +200,7 @@ impl Child {
         Value::from(told)
     }
 
-    fn failed(&self, error: Option<&Str>, cause: Option<&Str>, at: Timestamp) -> Value {
+    fn failed(&self, status: &str, error: Option<&Str>, cause: Option<&Str>, at: Timestamp) -> Value {
         let mut told = Map::with_capacity(12);
         for (name, text) in [("Cause", cause), ("Error", error)] {
             if let Some(text) = text {
@@ -208,7 +211,7 @@ impl Child {
         told.insert("OutputDetails", included());
         told.insert("RedriveCount", Value::from(0_i64));
         told.insert("RedriveStatus", Value::from("REDRIVABLE"));
-        self.tell_end(&mut told, "FAILED", at);
+        self.tell_end(&mut told, status, at);
         Value::from(told)
     }
 

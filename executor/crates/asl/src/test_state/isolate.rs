@@ -13,18 +13,19 @@ pub(super) fn compile(request: &TestState<'_>) -> Result<(Program, Around), Reje
         Some(_) => Program::compile(request.definition, request.dialect),
     };
     let program = owned(compiled.map_err(Rejection::definition)?.program)?;
-    let (mut program, around) = match &request.state_name {
-        None => (program, Around::Nothing),
+    let Program { root, timeout_seconds, .. } = program;
+    let (mut root, timeout_seconds, around) = match &request.state_name {
+        None => (owned(root)?, timeout_seconds, Around::Nothing),
         Some(name) => {
-            let (root, around) = isolated(program.root, name)
+            let (root, around) = isolated(owned(root)?, name)
                 .ok_or_else(|| Rejection::validation(format!("The definition has no state '{name}'")))?;
-            (Program { root, timeout_seconds: None, ..program }, around)
+            (root, None, around)
         }
     };
     if request.configuration.map_item_reader_data.is_none() {
-        take_items_from_input(&mut program.root);
+        take_items_from_input(&mut root);
     }
-    Ok((program, around))
+    Ok((Program { root: Arc::new(root), timeout_seconds, ..program }, around))
 }
 
 /// What the innermost Map around a state is.

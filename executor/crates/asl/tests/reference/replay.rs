@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use asl::execution::{Effect, EffectId, Event, Execution, StartContext};
+use asl::execution::{Effect, EffectId, Event, Family, StartContext};
 use asl::history::Collector;
 use asl::simulate::{Answer, Reply, Request};
 use asl::{Payload, Timestamp};
@@ -20,7 +20,7 @@ const EVENTS: usize = 120;
 
 /// An execution with everything that can be seen of it.
 struct Play {
-    execution: Execution,
+    execution: Family,
     effects: Vec<Effect>,
     history: Collector,
 }
@@ -57,7 +57,7 @@ impl Play {
         let mut history = Collector::new(25_000);
         let context = StartContext { seed, ..StartContext::default() };
         let (machine, input) = (case.machine(), case.payload());
-        let execution = Execution::start(&machine, context, input, start(), &mut effects, &mut history);
+        let execution = Family::start(&machine, context, input, start(), &mut effects, &mut history);
         Self { execution, effects, history }
     }
 

@@ -42,6 +42,8 @@
 //! | 3 | payload | time, sequence, effect, kind, payload length |
 //! | 4 | payload | stop time, payload length, blocks |
 //!
+//! An effect is the language core's id; what its bits mean is not this format's to say.
+//!
 //! Seeds are kept as the difference (exclusive or) to what the id says, see [`seed_for`]. Names are a column
 //! of length + 1 (0: no name), followed by the texts. Blocks are a column of counts + 1 (0: the same as the
 //! record before), followed by generation and sequence of each as differences from the one before.

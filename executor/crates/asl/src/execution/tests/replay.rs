@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::history::HistoryEvent;
 
 const BUSY: &str = r#"{"StartAt": "M", "States": {
     "M": {"Type": "Map", "MaxConcurrency": 2, "Next": "P", "Retry": [{"ErrorEquals": ["States.ALL"], "MaxAttempts": 1,
@@ -15,9 +16,31 @@ const BUSY: &str = r#"{"StartAt": "M", "States": {
         {"StartAt": "W", "States": {"W": {"Type": "Wait", "Seconds": 3, "End": true}}},
         {"StartAt": "U", "States": {"U": {"Type": "Task", "Resource": "RESOURCE", "End": true}}}]}}}"#;
 
-/// Answers what is wanted, chosen by `choices`; gives the events and effects of each step.
-fn play(machine: &Arc<Machine>, choices: &[(u8, u8)]) -> (Vec<(i64, Event)>, Vec<Vec<Effect>>) {
-    let mut hand = Hand::start(machine, "[1, 2, 3]", 42);
+/// Child executions with tasks, with a Map Run of their own, and a branch beside them.
+const CHILDREN: &str = r#"{"StartAt": "P", "States": {"P": {"Type": "Parallel", "End": true, "Branches": [
+    {"StartAt": "U", "States": {"U": {"Type": "Task", "Resource": "RESOURCE", "End": true, "Catch": [
+        {"ErrorEquals": ["States.ALL"], "Next": "V"}]}, "V": {"Type": "Succeed"}}},
+    {"StartAt": "M", "States": {"M": {"Type": "Map", "MaxConcurrency": 2, "End": true, "ToleratedFailureCount": 1,
+        "Retry": [{"ErrorEquals": ["States.ALL"], "MaxAttempts": 1, "JitterStrategy": "FULL"}],
+        "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "EXPRESS"}, "StartAt": "T", "States": {
+            "T": {"Type": "Task", "Resource": "RESOURCE", "TimeoutSeconds": 30, "HeartbeatSeconds": 10, "Next": "N",
+                "ResultPath": null, "Retry": [{"ErrorEquals": ["E"], "MaxAttempts": 1, "JitterStrategy": "FULL"}]},
+            "N": {"Type": "Map", "ItemsPath": "$$.Execution.Input", "End": true, "ToleratedFailurePercentage": 60,
+                "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}, "StartAt": "W",
+                    "States": {"W": {"Type": "Wait", "Seconds": 3, "Next": "X"},
+                        "X": {"Type": "Task", "Resource": "RESOURCE", "End": true}}}}}}}}}]}}}"#;
+
+fn busy() -> impl Strategy<Value = (Arc<Machine>, &'static str)> {
+    prop::sample::select(vec![(BUSY, "[1, 2, 3]"), (CHILDREN, "[[1, 2], [3], [4, 5]]")])
+        .prop_map(|(definition, input)| (machine(definition), input))
+}
+
+/// The events and effects of each step, and the history.
+type Played = (Vec<(i64, Event)>, Vec<Vec<Effect>>, Vec<HistoryEvent>);
+
+/// Answers what is wanted, chosen by `choices`.
+fn play(machine: &Arc<Machine>, input: &str, choices: &[(u8, u8)]) -> Played {
+    let mut hand = Hand::start(machine, input, 42);
     let (mut events, mut effects) = (Vec::new(), vec![hand.effects.clone()]);
     let mut wanted: Vec<(EffectId, bool)> = Vec::new();
     for (which, how) in choices {
@@ -28,9 +51,11 @@ fn play(machine: &Arc<Machine>, choices: &[(u8, u8)]) -> (Vec<(i64, Event)>, Vec
                 Effect::CancelTask(id) => wanted.retain(|entry| *entry != (*id, true)),
                 Effect::CancelTimer(id) => wanted.retain(|entry| *entry != (*id, false)),
                 Effect::Yield => wanted.push((EffectId::NEXT_TURN, false)),
-                // Nothing reads or writes here.
-                Effect::ReadItems { .. } | Effect::WriteResults { .. } => {}
-                Effect::Finished(_) => return (events, effects),
+                // Nothing reads or writes here, and children are within the family.
+                Effect::ReadItems { .. } | Effect::WriteResults { .. } | Effect::StartChild { .. } => {
+                    panic!("{effect:?}")
+                }
+                Effect::Finished(_) => return (events, effects, hand.history.into_events()),
             }
         }
         let Some((id, task)) = wanted.get(usize::from(*which) % wanted.len().max(1)).copied() else { break };
@@ -47,27 +72,40 @@ fn play(machine: &Arc<Machine>, choices: &[(u8, u8)]) -> (Vec<(i64, Event)>, Vec
         effects.push(hand.after(100, event.clone()));
         events.push((100, event));
     }
-    (events, effects)
+    (events, effects, hand.history.into_events())
 }
 
 proptest! {
     #[test]
-    fn the_same_events_lead_to_the_same_effects(choices in prop::collection::vec(any::<(u8, u8)>(), 0..60)) {
-        let machine = machine(BUSY);
-        let (events, effects) = play(&machine, &choices);
-        let mut replay = Hand::start(&machine, "[1, 2, 3]", 42);
+    fn the_same_events_lead_to_the_same_effects_and_history(
+        (machine, input) in busy(),
+        choices in prop::collection::vec(any::<(u8, u8)>(), 0..60),
+    ) {
+        let (events, effects, history) = play(&machine, input, &choices);
+        let mut replay = Hand::start(&machine, input, 42);
         prop_assert_eq!(&replay.effects, &effects[0]);
         for ((millis, event), expected) in events.into_iter().zip(&effects[1..]) {
             prop_assert_eq!(&replay.after(millis, event), expected);
         }
+        prop_assert_eq!(replay.history.events(), history);
     }
 
     #[test]
-    fn no_id_is_given_twice_and_nothing_comes_after_the_end(choices in prop::collection::vec(any::<(u8, u8)>(), 0..60)) {
-        let (_, effects) = play(&machine(BUSY), &choices);
+    fn no_id_is_given_twice_and_nothing_comes_after_the_end(
+        (machine, input) in busy(),
+        choices in prop::collection::vec(any::<(u8, u8)>(), 0..60),
+    ) {
+        let (_, effects, _) = play(&machine, input, &choices);
         let all: Vec<&Effect> = effects.iter().flatten().collect();
         let mut given: Vec<EffectId> = tasks(&effects.concat());
-        given.extend(timers(&effects.concat()).iter().map(|(id, _)| *id));
+        // A heartbeat moves a timer, which it cancels first.
+        let moved = |at: &usize| !matches!(all[..*at].last(), Some(Effect::CancelTimer(id))
+            if matches!(all[*at], Effect::ArmTimer { id: same, .. } if same == id));
+        let armed = |at: usize| match all[at] {
+            Effect::ArmTimer { id, .. } => Some(*id),
+            _ => None,
+        };
+        given.extend((0..all.len()).filter(moved).filter_map(armed));
         let count = given.len();
         given.sort_unstable();
         given.dedup();
@@ -77,8 +115,11 @@ proptest! {
     }
 
     #[test]
-    fn everything_wanted_is_answered_or_cancelled_by_the_end(choices in prop::collection::vec(any::<(u8, u8)>(), 60)) {
-        let (events, effects) = play(&machine(BUSY), &choices);
+    fn everything_wanted_is_answered_or_cancelled_by_the_end(
+        (machine, input) in busy(),
+        choices in prop::collection::vec(any::<(u8, u8)>(), 60),
+    ) {
+        let (events, effects, _) = play(&machine, input, &choices);
         let all = effects.concat();
         if outcome(&all).is_some() {
             for id in tasks(&all) {

@@ -1,0 +1,110 @@
+//! Child executions of a distributed Map, which run where their parent does.
+
+use proto::executor::v1::{ExecutionStatus, Mode};
+
+use super::*;
+
+/// Two children at once, each with two tasks.
+const CHILDREN: &str = r#"{"StartAt":"M","States":{"M":{"Type":"Map","MaxConcurrency":2,"End":true,"ItemProcessor":{
+    "ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"STANDARD"},"StartAt":"A","States":{
+    "A":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pay","Next":"B","ResultPath":null},
+    "B":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:ship","End":true}}}}}}"#;
+
+/// What tasks ask for: the function's name and the input.
+fn asked(tasks: &[v1::Task]) -> Vec<(String, String)> {
+    let name = |task: &v1::Task| task.function.rsplit(':').next().unwrap_or_default().to_owned();
+    let input = |task: &v1::Task| String::from_utf8_lossy(&task.input).into_owned();
+    let mut asked: Vec<_> = tasks.iter().map(|task| (name(task), input(task))).collect();
+    asked.sort();
+    asked
+}
+
+fn expected(asked: &[(&str, &str)]) -> Vec<(String, String)> {
+    asked.iter().map(|(name, input)| ((*name).to_owned(), (*input).to_owned())).collect()
+}
+
+/// Takes the task of this function and input out.
+fn take(tasks: &mut Vec<v1::Task>, function: &str, input: &str) -> v1::Task {
+    let is = |task: &v1::Task| task.function.ends_with(function) && task.input == input.as_bytes();
+    let at = tasks.iter().position(is).unwrap_or_else(|| panic!("no {function} of {input}"));
+    tasks.remove(at)
+}
+
+async fn kinds(shard: &TestShard) -> Vec<String> {
+    let form = v1::HistoryForm::Unspecified;
+    let ask = |reply| Command::History { execution: execution(1, 0), form, reply };
+    shard.ask(ask).await.expect("a history").into_iter().map(|event| event.r#type).collect()
+}
+
+#[tokio::test]
+async fn children_of_a_standard_execution_go_on_after_a_crash_and_repeat_no_task() {
+    let world = World::new();
+    let children = world.define(CHILDREN).await;
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 10).await;
+    shard.started(batch(1, children, Mode::Standard, &["[1,2,3]"])).await;
+    let mut open = tasks(&mut worker, 2).await;
+    assert_eq!(asked(&open), expected(&[("pay", "1"), ("pay", "2")]));
+    world.clock.advance(TICK);
+    shard.succeed(1, &take(&mut open, "pay", "2").token, "0").await;
+    // The second task leaves only when the first one's outcome is durable.
+    assert_eq!(asked(&tasks(&mut worker, 1).await), expected(&[("ship", "2")]));
+    drop(shard);
+
+    let shard = world.shard().await;
+    let mut worker = shard.worker(2, 10).await;
+    let mut open = tasks(&mut worker, 2).await;
+    assert_eq!(asked(&open), expected(&[("pay", "1"), ("ship", "2")]));
+    world.clock.advance(TICK);
+    shard.succeed(2, &take(&mut open, "ship", "2").token, r#""two""#).await;
+    // A child has ended, the next one begins.
+    assert_eq!(asked(&tasks(&mut worker, 1).await), expected(&[("pay", "3")]));
+    drop(shard);
+
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    let mut worker = shard.worker(3, 10).await;
+    let mut open = tasks(&mut worker, 2).await;
+    assert_eq!(asked(&open), expected(&[("pay", "1"), ("pay", "3")]));
+    for (function, input, output) in
+        [("pay", "3", "0"), ("pay", "1", "0"), ("ship", "1", r#""one""#), ("ship", "3", r#""three""#)]
+    {
+        world.clock.advance(TICK);
+        shard.succeed(3, &take(&mut open, function, input).token, output).await;
+        if function == "pay" {
+            open.extend(tasks(&mut worker, 1).await);
+        }
+    }
+    world.clock.advance(TICK);
+    let told = outcomes(&mut watcher, 1).await.remove(0);
+    assert_eq!(told.status(), ExecutionStatus::Succeeded);
+    assert_eq!(told.output.as_deref(), Some(br#"["one","two","three"]"#.as_slice()));
+    let history = [
+        "ExecutionStarted",
+        "MapStateEntered",
+        "MapStateStarted",
+        "MapRunStarted",
+        "MapRunSucceeded",
+        "MapStateSucceeded",
+        "MapStateExited",
+        "ExecutionSucceeded",
+    ];
+    assert_eq!(kinds(&shard).await, history);
+}
+
+#[tokio::test]
+async fn a_stopped_execution_takes_the_tasks_of_its_children_back() {
+    let world = World::new();
+    let children = world.define(CHILDREN).await;
+    let shard = world.shard().await;
+    shard.started(batch(1, children, Mode::Standard, &["[1,2,3]"])).await;
+    shard.settled().await;
+    // The execution has a timer of its own, and so has each child.
+    assert_eq!((shard.metrics.tasks_waiting.get(), shard.metrics.timers.get()), (2, 3));
+    world.clock.advance(TICK);
+    let (error, cause) = (String::new(), String::new());
+    let stop = |reply| Command::Stop { execution: execution(1, 0), error, cause, reply };
+    shard.ask(stop).await.expect("stopped");
+    shard.settled().await;
+    assert_eq!((shard.metrics.tasks_waiting.get(), shard.metrics.timers.get()), (0, 0));
+}
