@@ -73,6 +73,7 @@ impl<'a, O: Observer> Run<'a, O> {
     }
 
     /// Takes a thread in that is ready to enter its state.
+    #[inline]
     pub(super) fn insert(&mut self, child: Thread) -> Result<(), EvalError> {
         match self.threads.insert(child) {
             Some(slot) => {

@@ -152,7 +152,8 @@ impl Threads {
         &mut self.slots[slot as usize]
     }
 
-    /// Puts a thread into a slot; `None` when all are taken.
+    /// Puts a thread into a slot; `None` when all are taken. Inlined, so that a thread is made where it stays.
+    #[inline]
     pub fn insert(&mut self, thread: Thread) -> Option<u32> {
         if self.free != NO_THREAD {
             let slot = self.free;
