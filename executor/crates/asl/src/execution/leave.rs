@@ -53,10 +53,10 @@ impl<'a, O: Observer> Run<'a, O> {
 
     /// Leaves a state that has no work: Wait and Succeed.
     pub fn through(&mut self, slot: u32, state: &State, next: Next) -> Result<Step, EvalError> {
-        let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
         if !O::INSPECTS && state.assign.is_none() && flow::is_trivial(&state.flow) {
-            return Ok(Step::Exit(slot, raw, next, None));
+            return Ok(Step::PassOn(slot, next));
         }
+        let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
         let context = self.context(self.threads.at(slot), state);
         match &state.flow {
             DataFlow::JsonPath(flow) => {

@@ -9,6 +9,8 @@ use std::cell::{Cell, OnceCell};
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 
+use smallvec::SmallVec;
+
 use super::assign::Assigned;
 use super::context::{Context, Facts};
 use super::effect::{Effect, EffectId, Event, Outcome};
@@ -21,6 +23,7 @@ use crate::timestamp::Timestamp;
 use crate::value::{Map, Payload, Str};
 
 /// What to do next.
+#[repr(u64)]
 pub(super) enum Step {
     /// The thread enters its state.
     Enter(u32),
@@ -28,6 +31,8 @@ pub(super) enum Step {
     Begin(u32),
     /// The thread's state is over with this output, and what it assigned.
     Exit(u32, Payload, Next, Assigned),
+    /// The thread's state is over with its input as output: the payload stays where it is.
+    PassOn(u32, Next),
     /// The work of the thread's state gave this result.
     Complete(u32, Payload),
     /// The thread's state failed.
@@ -44,6 +49,7 @@ impl Step {
             Self::Enter(slot)
             | Self::Begin(slot)
             | Self::Exit(slot, ..)
+            | Self::PassOn(slot, _)
             | Self::Complete(slot, _)
             | Self::Fail(slot, _) => Some(*slot),
             Self::Idle => None,
@@ -223,10 +229,12 @@ impl<'a, O: Observer> Run<'a, O> {
             let child = step.slot().and_then(|slot| self.threads.child_around(slot));
             step = match step {
                 Step::Enter(slot) => self.enter(slot),
-                Step::Begin(slot) => self.begin_state(slot),
+                Step::Begin(slot) => self.begin_state(slot, self.state(slot)),
                 Step::Exit(slot, output, next, assigned) => {
-                    self.exit(slot, output, next, assigned.as_deref())
+                    self.threads.at_mut(slot).input = output;
+                    self.exit(slot, next, assigned.as_deref())
                 }
+                Step::PassOn(slot, next) => self.exit(slot, next, None),
                 Step::Complete(slot, result) => self.complete(slot, result),
                 Step::Fail(slot, failure) => self.fail(slot, failure),
                 Step::Idle => match self.ready.pop_front() {
@@ -353,19 +361,17 @@ impl<'a, O: Observer> Run<'a, O> {
         );
         *entered_at = now;
         *entered_event = *previous;
-        self.begin_state(slot)
+        self.begin_state(slot, state)
     }
 
-    fn begin_state(&mut self, slot: u32) -> Step {
-        let state = self.state(slot);
+    fn begin_state(&mut self, slot: u32, state: &'a State) -> Step {
         self.threads.at_mut(slot).work = Work::Ready;
         let result = match &state.kind {
             // By far the most frequent, so it takes the shortest way.
             Kind::Pass { result: None }
                 if !O::INSPECTS && state.assign.is_none() && flow::is_trivial(&state.flow) =>
             {
-                let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
-                return Step::Exit(slot, raw, state.next, None);
+                return Step::PassOn(slot, state.next);
             }
             Kind::Pass { result } => self.begin_pass(slot, state, result.as_ref()),
             Kind::Succeed => self.through(slot, state, Next::End),
@@ -379,7 +385,8 @@ impl<'a, O: Observer> Run<'a, O> {
         result.unwrap_or_else(|error| Step::Fail(slot, self.evaluation_failed(slot, error)))
     }
 
-    fn exit(&mut self, slot: u32, output: Payload, next: Next, assigned: Option<&Map>) -> Step {
+    /// Leaves a state; the thread's input is the state's output by now.
+    fn exit(&mut self, slot: u32, next: Next, assigned: Option<&Map>) -> Step {
         let state = self.state(slot);
         let thread = self.threads.at_mut(slot);
         self.log.advance(
@@ -388,7 +395,7 @@ impl<'a, O: Observer> Run<'a, O> {
             EventKind::StateExited {
                 state: state_type(&state.kind),
                 name: &state.name,
-                output: &output,
+                output: &thread.input,
                 assigned,
                 entered: u64::from(thread.entered_event),
             },
@@ -400,9 +407,9 @@ impl<'a, O: Observer> Run<'a, O> {
         if let Next::State(next) = next {
             let thread = self.threads.at_mut(slot);
             thread.state = next;
-            thread.input = output;
             return Step::Enter(slot);
         }
+        let output = std::mem::take(&mut self.threads.at_mut(slot).input);
         if slot == ROOT {
             return self.finish(Outcome::Succeeded(output));
         }
@@ -414,7 +421,7 @@ impl<'a, O: Observer> Run<'a, O> {
     pub fn finish(&mut self, outcome: Outcome) -> Step {
         let outcome = self.exhausted().unwrap_or(outcome);
         let previous = self.threads.at(ROOT).previous;
-        let open: Vec<u32> = self.threads.taken().collect();
+        let open: SmallVec<[u32; 8]> = self.threads.taken().collect();
         if let Outcome::Failed { error, cause }
         | Outcome::TimedOut { error, cause }
         | Outcome::Aborted { error, cause } = &outcome

@@ -33,6 +33,7 @@ pub type Str = ecow::EcoString;
 
 /// A JSON value. Cloning shares; it never copies a subtree.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[repr(u64)]
 pub enum Value {
     /// `null`
     #[default]
