@@ -48,13 +48,13 @@ impl<'a, O: Observer> Run<'a, O> {
         let assigned = self.assigned_uncaught(slot, state.assign.as_ref(), &result, &context)?;
         let output = flow::merge(flow, raw, result, &context, &mut self.log)?;
         let output = flow::bounded(output, &state.name)?;
-        Ok(Step::Exit(slot, output, state.next, assigned))
+        Ok(self.leave_with(slot, output, state.next, assigned))
     }
 
     /// Leaves a state that has no work: Wait and Succeed.
     pub fn through(&mut self, slot: u32, state: &State, next: Next) -> Result<Step, EvalError> {
         if !O::INSPECTS && state.assign.is_none() && flow::is_trivial(&state.flow) {
-            return Ok(Step::PassOn(slot, next));
+            return Ok(Step::Exit(slot, next, None));
         }
         let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
         let context = self.context(self.threads.at(slot), state);
@@ -107,7 +107,7 @@ impl<'a, O: Observer> Run<'a, O> {
         thread.work = Work::Ready;
         if !O::INSPECTS && state.assign.is_none() && flow::result_replaces(&state.flow) {
             return match flow::bounded(result, &state.name) {
-                Ok(output) => Step::Exit(slot, output, state.next, None),
+                Ok(output) => self.leave_with(slot, output, state.next, None),
                 Err(error) => Step::Fail(slot, self.evaluation_failed(slot, error)),
             };
         }
@@ -147,12 +147,12 @@ impl<'a, O: Observer> Run<'a, O> {
         let result = flow::result(flow, result, &context, &mut self.log)?;
         let output = flow::merge(flow, raw, result, &context, &mut self.log)?;
         let output = flow::bounded(output, &state.name)?;
-        Ok(Step::Exit(slot, output, state.next, assigned))
+        Ok(self.leave_with(slot, output, state.next, assigned))
     }
 
     /// What a catcher passes on and assigns.
     pub fn caught(
-        &self,
+        &mut self,
         slot: u32,
         catcher: &Catcher,
         raw: Payload,
@@ -176,12 +176,12 @@ impl<'a, O: Observer> Run<'a, O> {
         // A cause may quote the state's input, which then holds itself.
         let output = flow::put(&catcher.result_path, raw, Payload::from_value(error_output))?;
         let output = flow::bounded(output, &state.name)?;
-        Ok(Step::Exit(slot, output, next, assigned))
+        Ok(self.leave_with(slot, output, next, assigned))
     }
 
     /// Leaves a JSONata state. What has no `Output` passes `default` on.
     fn leave(
-        &self,
+        &mut self,
         slot: u32,
         fields: Fields<'_>,
         scope: &Scope<'_>,
@@ -197,12 +197,12 @@ impl<'a, O: Observer> Run<'a, O> {
             Some(output) => Payload::from_value(output.evaluate(scope)?),
         };
         let output = flow::bounded(output, &self.state(slot).name)?;
-        Ok(Step::Exit(slot, output, next, assigned))
+        Ok(self.leave_with(slot, output, next, assigned))
     }
 
     /// Leaves a JSONPath state that has no work, from its effective input.
     fn pass_on(
-        &self,
+        &mut self,
         slot: u32,
         flow: &JsonPathFlow,
         assign: Option<&Template>,
@@ -212,7 +212,7 @@ impl<'a, O: Observer> Run<'a, O> {
     ) -> Result<Step, EvalError> {
         let assigned = self.assigned_uncaught(slot, assign, &input, context)?;
         let output = flow::select(&flow.output_path, input, context)?;
-        Ok(Step::Exit(slot, output, next, assigned))
+        Ok(self.leave_with(slot, output, next, assigned))
     }
 
     /// What a JSONPath state assigns that can catch nothing.

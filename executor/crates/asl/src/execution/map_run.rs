@@ -318,7 +318,7 @@ impl<'a, O: Observer> Run<'a, O> {
         // it follow the run's start.
         self.log.advance(previous, *silent, EventKind::MapRunSucceeded);
         self.log.beside(*previous, *silent, EventKind::MapStateSucceeded);
-        Step::Complete(slot, Payload::from_value(result))
+        Step::Complete(slot, Box::new(Payload::from_value(result)))
     }
 
     /// What a Map Run asked to read has come.

@@ -22,21 +22,18 @@ use crate::program::{Kind, Next, Program, State};
 use crate::timestamp::Timestamp;
 use crate::value::{Map, Payload, Str};
 
-/// What to do next.
-#[repr(u64)]
+/// What to do next. Small, so that it travels in registers: what a state leaves with is its thread's input by then.
 pub(super) enum Step {
     /// The thread enters its state.
     Enter(u32),
     /// The thread's state begins its work, the first time or again.
     Begin(u32),
-    /// The thread's state is over with this output, and what it assigned.
-    Exit(u32, Payload, Next, Assigned),
-    /// The thread's state is over with its input as output: the payload stays where it is.
-    PassOn(u32, Next),
+    /// The thread's state is over, with the thread's input as its output, and what it assigned.
+    Exit(u32, Next, Assigned),
     /// The work of the thread's state gave this result.
-    Complete(u32, Payload),
+    Complete(u32, Box<Payload>),
     /// The thread's state failed.
-    Fail(u32, Failure),
+    Fail(u32, Box<Failure>),
     /// This thread can do nothing more; another one may.
     Idle,
 }
@@ -49,7 +46,6 @@ impl Step {
             Self::Enter(slot)
             | Self::Begin(slot)
             | Self::Exit(slot, ..)
-            | Self::PassOn(slot, _)
             | Self::Complete(slot, _)
             | Self::Fail(slot, _) => Some(*slot),
             Self::Idle => None,
@@ -230,12 +226,8 @@ impl<'a, O: Observer> Run<'a, O> {
             step = match step {
                 Step::Enter(slot) => self.enter(slot),
                 Step::Begin(slot) => self.begin_state(slot, self.state(slot)),
-                Step::Exit(slot, output, next, assigned) => {
-                    self.threads.at_mut(slot).input = output;
-                    self.exit(slot, next, assigned.as_deref())
-                }
-                Step::PassOn(slot, next) => self.exit(slot, next, None),
-                Step::Complete(slot, result) => self.complete(slot, result),
+                Step::Exit(slot, next, assigned) => self.exit(slot, next, assigned.as_deref()),
+                Step::Complete(slot, result) => self.complete(slot, *result),
                 Step::Fail(slot, failure) => self.fail(slot, failure),
                 Step::Idle => match self.ready.pop_front() {
                     Some(slot) => Step::Enter(slot),
@@ -260,7 +252,7 @@ impl<'a, O: Observer> Run<'a, O> {
             let work = std::mem::replace(&mut root.work, Work::Ready);
             self.cancel(&work);
         }
-        Step::Fail(child.slot, self.history_full())
+        Step::Fail(child.slot, Box::new(self.history_full()))
     }
 
     /// The state that a thread is in.
@@ -371,7 +363,7 @@ impl<'a, O: Observer> Run<'a, O> {
             Kind::Pass { result: None }
                 if !O::INSPECTS && state.assign.is_none() && flow::is_trivial(&state.flow) =>
             {
-                return Step::PassOn(slot, state.next);
+                return Step::Exit(slot, state.next, None);
             }
             Kind::Pass { result } => self.begin_pass(slot, state, result.as_ref()),
             Kind::Succeed => self.through(slot, state, Next::End),
@@ -385,7 +377,12 @@ impl<'a, O: Observer> Run<'a, O> {
         result.unwrap_or_else(|error| Step::Fail(slot, self.evaluation_failed(slot, error)))
     }
 
-    /// Leaves a state; the thread's input is the state's output by now.
+    /// Hands a state's output over to be left with.
+    pub fn leave_with(&mut self, slot: u32, output: Payload, next: Next, assigned: Assigned) -> Step {
+        self.threads.at_mut(slot).input = output;
+        Step::Exit(slot, next, assigned)
+    }
+
     fn exit(&mut self, slot: u32, next: Next, assigned: Option<&Map>) -> Step {
         let state = self.state(slot);
         let thread = self.threads.at_mut(slot);
@@ -418,8 +415,10 @@ impl<'a, O: Observer> Run<'a, O> {
 
     /// Ends the execution: cancels what it still wants, and says how it ended. It has failed where the history has no room
     /// for how it came here.
-    pub fn finish(&mut self, outcome: Outcome) -> Step {
-        let outcome = self.exhausted().unwrap_or(outcome);
+    pub fn finish(&mut self, mut outcome: Outcome) -> Step {
+        if let Some(exhausted) = self.exhausted() {
+            outcome = exhausted;
+        }
         let previous = self.threads.at(ROOT).previous;
         let open: SmallVec<[u32; 8]> = self.threads.taken().collect();
         if let Outcome::Failed { error, cause }
