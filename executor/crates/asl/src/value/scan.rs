@@ -437,20 +437,46 @@ impl<'a> Scanner<'a> {
 }
 
 /// How many bytes come before the next quote, backslash or control character: those that stand in a JSON
-/// string as they are. Eight at a time.
+/// string as they are.
 #[inline]
 pub(super) fn plain_len(bytes: &[u8]) -> usize {
-    let (chunks, rest) = bytes.as_chunks::<8>();
+    // Most keys and many strings end within a word, which is not worth a call.
+    let Some((word, rest)) = bytes.split_first_chunk::<8>() else { return short_plain_len(bytes) };
+    match special(u64::from_le_bytes(*word)) {
+        0 => 8 + long_plain_len(rest),
+        hits => hits.trailing_zeros() as usize / 8,
+    }
+}
+
+/// Four words at a time, which the compiler turns into vectors.
+#[inline(never)]
+fn long_plain_len(bytes: &[u8]) -> usize {
+    let (blocks, rest) = bytes.as_chunks::<32>();
     let mut len = 0;
-    for chunk in chunks {
-        let hits = special(u64::from_le_bytes(*chunk));
+    for block in blocks {
+        let (words, _) = block.as_chunks::<8>();
+        let hits: [u64; 4] =
+            std::array::from_fn(|at| words.get(at).map_or(0, |word| special(u64::from_le_bytes(*word))));
+        if hits != [0; 4] {
+            let before = hits.iter().take_while(|hits| **hits == 0).count();
+            return len + 8 * before + hits.get(before).map_or(0, |hits| hits.trailing_zeros() as usize / 8);
+        }
+        len += 32;
+    }
+    let (words, rest) = rest.as_chunks::<8>();
+    for word in words {
+        let hits = special(u64::from_le_bytes(*word));
         if hits != 0 {
             return len + hits.trailing_zeros() as usize / 8;
         }
         len += 8;
     }
+    len + short_plain_len(rest)
+}
+
+fn short_plain_len(bytes: &[u8]) -> usize {
     let plain = |byte: &&u8| **byte >= 0x20 && **byte != b'"' && **byte != b'\\';
-    len + rest.iter().take_while(plain).count()
+    bytes.iter().take_while(plain).count()
 }
 
 /// Whether all bytes stand in a JSON string as they are.
