@@ -179,6 +179,12 @@ impl<'a, O: Observer> Run<'a, O> {
         Ok(self.leave_with(slot, output, next, assigned))
     }
 
+    /// Hands a state's output over to be left with.
+    fn leave_with(&mut self, slot: u32, output: Payload, next: Next, assigned: Assigned) -> Step {
+        self.threads.at_mut(slot).input = output;
+        Step::Exit(slot, next, assigned)
+    }
+
     /// Leaves a JSONata state. What has no `Output` passes `default` on.
     fn leave(
         &mut self,

@@ -377,12 +377,6 @@ impl<'a, O: Observer> Run<'a, O> {
         result.unwrap_or_else(|error| Step::Fail(slot, self.evaluation_failed(slot, error)))
     }
 
-    /// Hands a state's output over to be left with.
-    pub fn leave_with(&mut self, slot: u32, output: Payload, next: Next, assigned: Assigned) -> Step {
-        self.threads.at_mut(slot).input = output;
-        Step::Exit(slot, next, assigned)
-    }
-
     fn exit(&mut self, slot: u32, next: Next, assigned: Option<&Map>) -> Step {
         let state = self.state(slot);
         let thread = self.threads.at_mut(slot);
