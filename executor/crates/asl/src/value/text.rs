@@ -3,7 +3,7 @@
 //! Escapes are those of Jackson: the short ones where JSON has them, `\u00XX` with capital digits for other
 //! control characters, everything else as it is.
 
-use super::scan::{is_plain, plain_len};
+use super::plain::{is_plain, plain_len};
 use super::{Str, Value};
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
