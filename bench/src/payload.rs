@@ -49,7 +49,8 @@ impl Generator {
         buffer.put_slice(b"\",\"customer\":\"c-");
         put_decimal(buffer, random % 10_000_000);
         buffer.put_slice(b"\",\"amount\":");
-        put_decimal(buffer, random >> 32 & 0xF_FFFF);
+        // Less than what the five-state machine turns away, so that each of its executions goes the whole way.
+        put_decimal(buffer, (random >> 32) % 1_000_000);
         buffer.put_slice(b",\"currency\":\"USD\",\"express\":");
         buffer.put_slice(if random & 1 == 0 { b"true" } else { b"false" });
         if self.items > 0 {

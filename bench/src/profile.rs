@@ -104,7 +104,49 @@ fn three_tasks() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use asl::execution::{FixedNames, Machine};
+    use asl::history::{EventKind, Observer, Record};
+    use asl::{Dialect, Execution, Payload, Program, StartContext, Timestamp};
+    use bytes::BytesMut;
+
     use super::*;
+    use crate::payload::{Entropy, Generator};
+
+    /// Counts the states that are entered.
+    struct Entered(u32);
+
+    impl Observer for Entered {
+        fn event(&mut self, record: &Record<'_>) {
+            self.0 += u32::from(matches!(record.kind, EventKind::StateEntered { .. }));
+        }
+    }
+
+    #[test]
+    fn every_input_of_five_state_enters_its_five_states_and_both_branches() {
+        let definition = Profile::FiveState.definition();
+        let program =
+            Program::compile(definition.as_bytes(), Dialect::Asl).expect("a valid definition").program;
+        let machine = Arc::new(Machine {
+            program,
+            arn: "arn".into(),
+            name: "five".into(),
+            role_arn: "".into(),
+            mode_timeout_seconds: 300,
+            history_events_max: 1_000,
+            names: Box::new(FixedNames { arn: "arn".into(), name: "name".into() }),
+        });
+        let mut generator = Generator::new(7, 200, 0, Entropy::Templated);
+        let mut buffer = BytesMut::new();
+        for _ in 0..1_000 {
+            let input = Payload::from_checked(generator.next(&mut buffer));
+            let (mut entered, mut effects) = (Entered(0), Vec::new());
+            let start = StartContext::default();
+            Execution::start(&machine, start, input, Timestamp(0), &mut effects, &mut entered);
+            assert_eq!(entered.0, 7);
+        }
+    }
 
     #[test]
     fn every_definition_is_json_with_a_start() {

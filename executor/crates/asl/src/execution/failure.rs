@@ -92,7 +92,7 @@ pub(super) fn draw(seed: u64, number: u64) -> u64 {
 
 impl<'a, O: Observer> Run<'a, O> {
     /// An evaluation's error as the state's failure; the history tells of one in a field of a JSONata state.
-    pub fn evaluation_failed(&mut self, slot: u32, error: EvalError) -> Failure {
+    pub fn evaluation_failed(&mut self, slot: u32, error: EvalError) -> Box<Failure> {
         let EvalError { error, message, location } = error;
         let cause = if [DATA_LIMIT_EXCEEDED, ITEM_READER_FAILED, RESULT_WRITER_FAILED, TOLERANCE_EXCEEDED]
             .contains(&error)
@@ -109,7 +109,7 @@ impl<'a, O: Observer> Run<'a, O> {
         if let Some(location) = location {
             self.note_evaluation(slot, &location, &failure);
         }
-        failure
+        Box::new(failure)
     }
 
     fn note_evaluation(&mut self, slot: u32, location: &Str, failure: &Failure) {
@@ -126,7 +126,7 @@ impl<'a, O: Observer> Run<'a, O> {
     }
 
     /// A state failed: retries it, lets a catcher take over, or ends what is around it.
-    pub fn fail(&mut self, slot: u32, failure: Failure) -> Step {
+    pub fn fail(&mut self, slot: u32, failure: Box<Failure>) -> Step {
         let state = self.state(slot);
         let work = std::mem::replace(&mut self.threads.at_mut(slot).work, Work::Ready);
         let joining = matches!(work, Work::Joining(_));
@@ -205,9 +205,9 @@ impl<'a, O: Observer> Run<'a, O> {
     }
 
     /// Ends the execution, the branch or the iteration of a state that failed for good.
-    fn fail_around(&mut self, slot: u32, state: &State, failure: Failure) -> Step {
+    fn fail_around(&mut self, slot: u32, state: &State, failure: Box<Failure>) -> Step {
         if slot == ROOT {
-            let Failure { error, cause, .. } = failure;
+            let Failure { error, cause, .. } = *failure;
             return self.finish(Outcome::Failed { error, cause });
         }
         let Thread { parent, branch, previous, .. } = *self.threads.at(slot);

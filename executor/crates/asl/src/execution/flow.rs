@@ -55,6 +55,7 @@ pub(super) fn result_replaces(flow: &DataFlow) -> bool {
 }
 
 /// Applies InputPath or OutputPath.
+#[inline]
 pub(super) fn select(
     selection: &Selection,
     value: Payload,
@@ -63,12 +64,14 @@ pub(super) fn select(
     match selection {
         Selection::Whole => Ok(value),
         Selection::Empty => Ok(Payload::empty_object()),
-        Selection::Path(path) => {
-            let selected = Payload::from_value(at(path, value.value(), context)?);
-            // A definite path gives a part of what is bounded already; any other may select the same part many times.
-            if path.is_definite() { Ok(selected) } else { bounded(selected, context.state, context.spent) }
-        }
+        Selection::Path(path) => select_part(path, value.value(), context),
     }
+}
+
+fn select_part(path: &Path, value: &Value, context: &Context<'_>) -> Result<Payload, EvalError> {
+    let selected = Payload::from_value(at(path, value, context)?);
+    // A definite path gives a part of what is bounded already; any other may select the same part many times.
+    if path.is_definite() { Ok(selected) } else { bounded(selected, context.state, context.spent) }
 }
 
 /// What a path of a field such as `InputPath` selects.
@@ -129,6 +132,7 @@ fn effective_by_path<O: Observer>(
 }
 
 /// A Pass state's result: `Result`, or else its effective input.
+#[inline]
 pub(super) fn pass_result<O: Observer>(
     flow: &JsonPathFlow,
     raw: &Payload,
@@ -147,6 +151,7 @@ pub(super) fn pass_result<O: Observer>(
 }
 
 /// ResultSelector.
+#[inline]
 pub(super) fn result<O: Observer>(
     flow: &JsonPathFlow,
     result: Payload,
@@ -162,6 +167,7 @@ pub(super) fn result<O: Observer>(
 }
 
 /// ResultPath and OutputPath.
+#[inline]
 pub(super) fn merge<O: Observer>(
     flow: &JsonPathFlow,
     raw: Payload,
@@ -175,6 +181,7 @@ pub(super) fn merge<O: Observer>(
 }
 
 /// ResultPath.
+#[inline]
 pub(super) fn put(path: &ResultPath, raw: Payload, result: Payload) -> Result<Payload, EvalError> {
     match path {
         ResultPath::Replace => Ok(result),
@@ -188,20 +195,28 @@ pub(super) fn put(path: &ResultPath, raw: Payload, result: Payload) -> Result<Pa
 }
 
 /// Refuses data beyond the bound. `what` is the state or the task that gave it.
+#[inline]
 pub(super) fn bounded(payload: Payload, what: &str, spent: &Spent) -> Result<Payload, EvalError> {
-    let message = match payload.within(JsonLimits { bytes: PAYLOAD_BYTES_MAX, ..JsonLimits::PAYLOAD }) {
+    match payload.within(JsonLimits { bytes: PAYLOAD_BYTES_MAX, ..JsonLimits::PAYLOAD }) {
         Ok(walked) => {
             spent.spend(units_of(walked));
-            return Ok(payload);
+            Ok(payload)
         }
-        Err(LimitExceeded::Bytes(_)) => format!(
+        Err(limit) => Err(beyond(limit, what)),
+    }
+}
+
+#[cold]
+fn beyond(limit: LimitExceeded, what: &str) -> EvalError {
+    let message = match limit {
+        LimitExceeded::Bytes(_) => format!(
             "The state/task '{what}' returned a result with a size exceeding the maximum number of bytes service \
              limit."
         ),
         // A loop that wraps its input each time would otherwise grow a tree too deep to walk.
-        Err(depth @ LimitExceeded::Depth(_)) => {
-            format!("The state/task '{what}' returned a result that cannot be kept: {depth}.")
+        LimitExceeded::Depth(_) => {
+            format!("The state/task '{what}' returned a result that cannot be kept: {limit}.")
         }
     };
-    Err(EvalError::new(DATA_LIMIT_EXCEEDED, message))
+    EvalError::new(DATA_LIMIT_EXCEEDED, message)
 }

@@ -135,6 +135,6 @@ impl<'a, O: Observer> Run<'a, O> {
         let Work::Joining(join) = std::mem::replace(work, Work::Ready) else { return Step::Idle };
         let event = if join.map { EventKind::MapStateSucceeded } else { EventKind::ParallelStateSucceeded };
         self.log.beside(*previous, event);
-        Step::Complete(slot, Payload::from_value(Value::from(join.results)))
+        Step::Complete(slot, Box::new(Payload::from_value(Value::from(join.results))))
     }
 }

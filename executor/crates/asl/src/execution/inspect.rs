@@ -83,12 +83,14 @@ impl<O: Observer> Run<'_, O> {
     fn settle(&mut self, settled: Settled) {
         let Settled { work, failed_items } = settled;
         let step = match work {
-            Err((error, cause)) => Step::Fail(ROOT, Failure { error: Some(error), cause, heartbeat: false }),
+            Err((error, cause)) => {
+                Step::Fail(ROOT, Box::new(Failure { error: Some(error), cause, heartbeat: false }))
+            }
             Ok(result) => match self.tolerates(failed_items) {
                 Ok(()) => {
                     let work = std::mem::replace(&mut self.threads.at_mut(ROOT).work, Work::Ready);
                     self.cancel(&work);
-                    Step::Complete(ROOT, result)
+                    Step::Complete(ROOT, Box::new(result))
                 }
                 Err(error) => Step::Fail(ROOT, self.evaluation_failed(ROOT, error)),
             },

@@ -48,7 +48,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let assigned = self.assigned_uncaught(slot, state.assign.as_ref(), &result, &context)?;
         let output = flow::merge(flow, raw, result, &context, &mut self.log)?;
         let output = flow::bounded(output, &state.name, self.spent)?;
-        Ok(Step::Exit(slot, output, state.next, assigned))
+        Ok(self.leave_with(slot, output, state.next, assigned))
     }
 
     /// Goes through a state that has neither work nor anything to wait for: Succeed.
@@ -72,14 +72,14 @@ impl<'a, O: Observer> Run<'a, O> {
 
     /// Leaves a Wait or Succeed state, from its effective input.
     pub fn leave_without_work(
-        &self,
+        &mut self,
         slot: u32,
         state: &State,
         input: Payload,
         next: Next,
     ) -> Result<Step, EvalError> {
         if state.assign.is_none() && flow::result_replaces(&state.flow) {
-            return Ok(Step::Exit(slot, input, next, None));
+            return Ok(self.leave_with(slot, input, next, None));
         }
         let context = self.context(self.threads.at(slot), state);
         match &state.flow {
@@ -119,7 +119,7 @@ impl<'a, O: Observer> Run<'a, O> {
         thread.work = Work::Ready;
         if !O::INSPECTS && state.assign.is_none() && flow::result_replaces(&state.flow) {
             return match flow::bounded(result, &state.name, self.spent) {
-                Ok(output) => Step::Exit(slot, output, state.next, None),
+                Ok(output) => self.leave_with(slot, output, state.next, None),
                 Err(error) => Step::Fail(slot, self.evaluation_failed(slot, error)),
             };
         }
@@ -159,12 +159,12 @@ impl<'a, O: Observer> Run<'a, O> {
         let result = flow::result(flow, result, &context, &mut self.log)?;
         let output = flow::merge(flow, raw, result, &context, &mut self.log)?;
         let output = flow::bounded(output, &state.name, self.spent)?;
-        Ok(Step::Exit(slot, output, state.next, assigned))
+        Ok(self.leave_with(slot, output, state.next, assigned))
     }
 
     /// What a catcher passes on and assigns.
     pub fn caught(
-        &self,
+        &mut self,
         slot: u32,
         catcher: &Catcher,
         raw: Payload,
@@ -188,12 +188,18 @@ impl<'a, O: Observer> Run<'a, O> {
         // A cause may quote the state's input, which then holds itself.
         let output = flow::put(&catcher.result_path, raw, Payload::from_value(error_output))?;
         let output = flow::bounded(output, &state.name, self.spent)?;
-        Ok(Step::Exit(slot, output, next, assigned))
+        Ok(self.leave_with(slot, output, next, assigned))
+    }
+
+    /// Hands a state's output over to be left with.
+    fn leave_with(&mut self, slot: u32, output: Payload, next: Next, assigned: Assigned) -> Step {
+        self.threads.at_mut(slot).input = output;
+        Step::Exit(slot, next, assigned)
     }
 
     /// Leaves a JSONata state. What has no `Output` passes `default` on.
     fn leave(
-        &self,
+        &mut self,
         slot: u32,
         fields: Fields<'_>,
         scope: &Scope<'_>,
@@ -209,12 +215,12 @@ impl<'a, O: Observer> Run<'a, O> {
             Some(output) => Payload::from_value(output.evaluate(scope)?),
         };
         let output = flow::bounded(output, &self.state(slot).name, self.spent)?;
-        Ok(Step::Exit(slot, output, next, assigned))
+        Ok(self.leave_with(slot, output, next, assigned))
     }
 
     /// Leaves a JSONPath state that has no work, from its effective input.
     fn pass_on(
-        &self,
+        &mut self,
         slot: u32,
         flow: &JsonPathFlow,
         assign: Option<&Template>,
@@ -224,7 +230,7 @@ impl<'a, O: Observer> Run<'a, O> {
     ) -> Result<Step, EvalError> {
         let assigned = self.assigned_uncaught(slot, assign, &input, context)?;
         let output = flow::select(&flow.output_path, input, context)?;
-        Ok(Step::Exit(slot, output, next, assigned))
+        Ok(self.leave_with(slot, output, next, assigned))
     }
 
     /// What a JSONPath state assigns that can catch nothing.

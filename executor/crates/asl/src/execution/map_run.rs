@@ -313,7 +313,7 @@ impl<'a, O: Observer> Run<'a, O> {
         // it follow the run's start.
         self.log.advance(previous, EventKind::MapRunSucceeded);
         self.log.beside(*previous, EventKind::MapStateSucceeded);
-        Step::Complete(slot, Payload::from_value(result))
+        Step::Complete(slot, Box::new(Payload::from_value(result)))
     }
 
     /// What a Map Run asked to read has come.

@@ -8,6 +8,8 @@ use std::cell::{Cell, OnceCell};
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 
+use smallvec::SmallVec;
+
 use super::assign::Assigned;
 use super::budget::{Spent, Turn};
 use super::context::{Context, Facts};
@@ -20,18 +22,18 @@ use crate::program::{Kind, Next, Program, State};
 use crate::timestamp::Timestamp;
 use crate::value::{Map, Payload, Str};
 
-/// What to do next.
+/// What to do next. Small, so that it travels in registers: what a state leaves with is its thread's input by then.
 pub(super) enum Step {
     /// The thread enters its state.
     Enter(u32),
     /// The thread's state begins its work, the first time or again.
     Begin(u32),
-    /// The thread's state is over with this output, and what it assigned.
-    Exit(u32, Payload, Next, Assigned),
+    /// The thread's state is over, with the thread's input as its output, and what it assigned.
+    Exit(u32, Next, Assigned),
     /// The work of the thread's state gave this result.
-    Complete(u32, Payload),
+    Complete(u32, Box<Payload>),
     /// The thread's state failed.
-    Fail(u32, Failure),
+    Fail(u32, Box<Failure>),
     /// This thread can do nothing more; another one may.
     Idle,
 }
@@ -197,11 +199,9 @@ impl<'a, O: Observer> Run<'a, O> {
             }
             step = match step {
                 Step::Enter(slot) => self.enter(slot),
-                Step::Begin(slot) => self.begin_state(slot),
-                Step::Exit(slot, output, next, assigned) => {
-                    self.exit(slot, output, next, assigned.as_deref())
-                }
-                Step::Complete(slot, result) => self.complete(slot, result),
+                Step::Begin(slot) => self.begin_state(slot, self.state(slot)),
+                Step::Exit(slot, next, assigned) => self.exit(slot, next, assigned.as_deref()),
+                Step::Complete(slot, result) => self.complete(slot, *result),
                 Step::Fail(slot, failure) => self.fail(slot, failure),
                 Step::Idle => match self.ready.pop_front() {
                     Some(slot) => Step::Enter(slot),
@@ -310,19 +310,17 @@ impl<'a, O: Observer> Run<'a, O> {
         );
         *entered_at = now;
         *entered_event = *previous;
-        self.begin_state(slot)
+        self.begin_state(slot, state)
     }
 
-    fn begin_state(&mut self, slot: u32) -> Step {
-        let state = self.state(slot);
+    fn begin_state(&mut self, slot: u32, state: &'a State) -> Step {
         self.threads.at_mut(slot).work = Work::Ready;
         let result = match &state.kind {
             // By far the most frequent, so it takes the shortest way.
             Kind::Pass { result: None }
                 if !O::INSPECTS && state.assign.is_none() && flow::is_trivial(&state.flow) =>
             {
-                let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
-                return Step::Exit(slot, raw, state.next, None);
+                return Step::Exit(slot, state.next, None);
             }
             Kind::Pass { result } => self.begin_pass(slot, state, result.as_ref()),
             Kind::Succeed => self.through(slot, state, Next::End),
@@ -336,7 +334,7 @@ impl<'a, O: Observer> Run<'a, O> {
         result.unwrap_or_else(|error| Step::Fail(slot, self.evaluation_failed(slot, error)))
     }
 
-    fn exit(&mut self, slot: u32, output: Payload, next: Next, assigned: Option<&Map>) -> Step {
+    fn exit(&mut self, slot: u32, next: Next, assigned: Option<&Map>) -> Step {
         let state = self.state(slot);
         let thread = self.threads.at_mut(slot);
         self.log.advance(
@@ -344,7 +342,7 @@ impl<'a, O: Observer> Run<'a, O> {
             EventKind::StateExited {
                 state: state_type(&state.kind),
                 name: &state.name,
-                output: &output,
+                output: &thread.input,
                 assigned,
                 entered: u64::from(thread.entered_event),
             },
@@ -356,9 +354,9 @@ impl<'a, O: Observer> Run<'a, O> {
         if let Next::State(next) = next {
             let thread = self.threads.at_mut(slot);
             thread.state = next;
-            thread.input = output;
             return Step::Enter(slot);
         }
+        let output = std::mem::take(&mut self.threads.at_mut(slot).input);
         if slot == ROOT {
             return self.finish(Outcome::Succeeded(output));
         }
@@ -367,10 +365,12 @@ impl<'a, O: Observer> Run<'a, O> {
 
     /// Ends the execution: cancels what it still wants, and says how it ended. It has failed where the history has no room
     /// for how it came here.
-    pub fn finish(&mut self, outcome: Outcome) -> Step {
-        let outcome = self.exhausted().unwrap_or(outcome);
+    pub fn finish(&mut self, mut outcome: Outcome) -> Step {
+        if let Some(exhausted) = self.exhausted() {
+            outcome = exhausted;
+        }
         let previous = self.threads.at(ROOT).previous;
-        let open: Vec<u32> = self.threads.taken().collect();
+        let open: SmallVec<[u32; 8]> = self.threads.taken().collect();
         if let Outcome::Failed { error, cause }
         | Outcome::TimedOut { error, cause }
         | Outcome::Aborted { error, cause } = &outcome

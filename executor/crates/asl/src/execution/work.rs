@@ -126,7 +126,7 @@ impl<'a, O: Observer> Run<'a, O> {
         if let DataFlow::JsonPath(_) = &state.flow {
             self.log.data(Field::InputPath, &thread.input);
         }
-        Ok(Step::Fail(slot, Failure { error, cause, heartbeat: false }))
+        Ok(Step::Fail(slot, Box::new(Failure { error, cause, heartbeat: false })))
     }
 
     pub(super) fn task_started(&mut self, id: EffectId) -> Step {
@@ -171,7 +171,7 @@ impl<'a, O: Observer> Run<'a, O> {
         *work = Work::Ready;
         let event = EventKind::TaskSucceeded { resource: &state.resource, output: &output };
         self.log.advance(previous, event);
-        Step::Complete(slot, output)
+        Step::Complete(slot, Box::new(output))
     }
 
     pub(super) fn task_failed(&mut self, id: EffectId, error: Str, cause: Str) -> Step {
@@ -185,7 +185,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let Thread { previous, .. } = self.threads.at_mut(slot);
         let fault = fault(&failure.error, &failure.cause);
         self.log.advance(previous, EventKind::TaskFailed { resource: &state.resource, fault });
-        Step::Fail(slot, failure)
+        Step::Fail(slot, Box::new(failure))
     }
 
     pub(super) fn task_heartbeat(&mut self, id: EffectId) -> Step {
@@ -235,7 +235,7 @@ impl<'a, O: Observer> Run<'a, O> {
             let fault = fault(&failure.error, &failure.cause);
             self.log.advance(previous, EventKind::TaskTimedOut { resource: &state.resource, fault });
         }
-        Step::Fail(slot, failure)
+        Step::Fail(slot, Box::new(failure))
     }
 
     /// A task that is still wanted.

@@ -181,6 +181,7 @@ impl Path {
     ///
     /// # Errors
     /// When a definite path names nothing, a function cannot take its argument, or the work has no bound.
+    #[inline]
     pub fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, PathError> {
         self.evaluate_within(scope, &mut { VISITS_MAX })
     }
@@ -189,12 +190,19 @@ impl Path {
     ///
     /// # Errors
     /// As [`Path::evaluate`].
+    #[inline]
     pub(crate) fn evaluate_within(&self, scope: &Scope<'_>, visits: &mut usize) -> Result<Value, PathError> {
+        match self.evaluate_ref(scope) {
+            Some(value) => Ok(value.clone()),
+            None => self.search(scope, visits),
+        }
+    }
+
+    /// What is no straight walk, or leads nowhere.
+    #[inline(never)]
+    fn search(&self, scope: &Scope<'_>, visits: &mut usize) -> Result<Value, PathError> {
         match &self.plan {
-            Plan::Walk(steps) => match self.evaluate_ref(scope) {
-                Some(value) => Ok(value.clone()),
-                None => Err(PathError::Missing(self.missing(steps, scope))),
-            },
+            Plan::Walk(steps) => Err(PathError::Missing(self.missing(steps, scope))),
             Plan::Query(query) => {
                 let missing = || format!("No results for path: {}", self.normalised());
                 let root = self.root_value(scope).ok_or_else(|| PathError::Missing(missing()))?;

@@ -109,7 +109,7 @@ impl Map {
     fn position(&self, key: &str) -> Option<usize> {
         match &self.index {
             None => self.entries.iter().position(|(candidate, _)| candidate == key),
-            Some(index) => index.get(key).copied(),
+            Some(index) => look_up(index, key),
         }
     }
 
@@ -117,6 +117,12 @@ impl Map {
         let places = self.entries.iter().enumerate().map(|(at, (key, _))| (key.clone(), at));
         self.index = Some(Box::new(places.collect()));
     }
+}
+
+/// Out of line, so that the linear search is short enough to be inlined.
+#[inline(never)]
+fn look_up(index: &Index, key: &str) -> Option<usize> {
+    index.get(key).copied()
 }
 
 impl PartialEq for Map {

@@ -83,17 +83,28 @@ impl Sink for Builder {
     }
 }
 
+#[inline]
 fn read_number(number: RawNumber<'_>) -> Number {
-    if number.integer {
-        if let Ok(exact) = number.text.parse::<i64>() {
+    match number {
+        RawNumber::Short { negative, said } => {
+            let said = said.cast_signed();
+            Number::Int(if negative { -said } else { said })
+        }
+        RawNumber::Text { text, integer } => read_long_number(text, integer),
+    }
+}
+
+fn read_long_number(text: &str, integer: bool) -> Number {
+    if integer {
+        if let Ok(exact) = text.parse::<i64>() {
             return Number::Int(exact);
         }
-        if let Ok(exact) = number.text.parse::<u64>() {
+        if let Ok(exact) = text.parse::<u64>() {
             return Number::UInt(exact);
         }
     }
     // The scan has checked form and range, so this always succeeds.
-    Number::Float(number.text.parse().unwrap_or(0.0))
+    Number::Float(text.parse().unwrap_or(0.0))
 }
 
 fn read_string(raw: RawString<'_>) -> Str {

@@ -51,6 +51,57 @@ fn members_are_found_and_taken_out_in_large_objects_too() {
 }
 
 #[test]
+fn keys_of_any_length_are_told_apart_by_any_of_their_bytes() {
+    for len in 0..40_usize {
+        let key = "k".repeat(len);
+        let mut map = Map::default();
+        map.insert(key.as_str(), Value::Null);
+        assert!(map.contains_key(&key));
+        assert!(!map.contains_key(&"k".repeat(len + 1)));
+        for at in 0..len {
+            let mut other = key.clone();
+            other.replace_range(at..=at, "x");
+            assert!(!map.contains_key(&other), "{key} and {other}");
+        }
+    }
+}
+
+#[test]
+fn an_escape_is_counted_at_any_place_of_a_string_of_any_length() {
+    for len in 0..40_usize {
+        for at in 0..len {
+            for special in ["\"", "\\", "\n", "\u{1}", "\u{1f}"] {
+                let mut text = "a".repeat(len);
+                text.replace_range(at..=at, special);
+                let value = Value::from(text);
+                assert_eq!(value.json_len(), value.to_json_string().len(), "{value}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_open_is_closed_by_its_own_bracket_at_any_depth() {
+    // Kinds are kept 64 to a word.
+    for depth in [1_usize, 2, 63, 64, 65, 127, 128, 129, 500] {
+        for step in [1, 2, 3, 7] {
+            let is_object = |level: usize| level.is_multiple_of(step);
+            let open: String =
+                (0..depth).map(|level| if is_object(level) { "{\"a\":" } else { "[" }).collect();
+            let close = |level: usize| if is_object(level) { '}' } else { ']' };
+            let closing: String = (0..depth).rev().map(close).collect();
+            assert_eq!(check(format!("{open}1{closing}").as_bytes()), Ok(()), "{depth} {step}");
+            for wrong in [0, depth / 2, depth - 1] {
+                let mut closing: Vec<char> = closing.chars().collect();
+                closing[wrong] = if closing[wrong] == '}' { ']' } else { '}' };
+                let text: String = open.chars().chain(['1']).chain(closing).collect();
+                check(text.as_bytes()).expect_err("a bracket of the other kind");
+            }
+        }
+    }
+}
+
+#[test]
 fn order_of_members_does_not_matter_for_equality_and_order_of_items_does() {
     assert_eq!(value(r#"{"a":1,"b":[1]}"#), value(r#"{"b":[1.0],"a":1e0}"#));
     assert_ne!(value("[1,2]"), value("[2,1]"));
@@ -62,6 +113,10 @@ fn order_of_members_does_not_matter_for_equality_and_order_of_items_does() {
 fn numbers_keep_64_bits_and_become_doubles_beyond() {
     for (text, written) in [
         ("9223372036854775807", "9223372036854775807"),
+        ("999999999999999999", "999999999999999999"),
+        ("-999999999999999999", "-999999999999999999"),
+        ("1000000000000000000", "1000000000000000000"),
+        ("-1000000000000000000", "-1000000000000000000"),
         ("-9223372036854775808", "-9223372036854775808"),
         ("18446744073709551615", "18446744073709551615"),
         ("18446744073709551616", "1.8446744073709552E19"),

@@ -3,7 +3,7 @@
 //! Escapes are those of Jackson: the short ones where JSON has them, `\u00XX` with capital digits for other
 //! control characters, everything else as it is.
 
-use super::scan::plain_len;
+use super::plain::{is_plain, plain_len};
 use super::{Str, Value};
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
@@ -95,6 +95,7 @@ impl Value {
 }
 
 /// Length of a number's text.
+#[inline]
 pub(super) fn number_len(number: super::Number) -> usize {
     use super::Number;
     match number {
@@ -108,20 +109,21 @@ pub(super) fn number_len(number: super::Number) -> usize {
     }
 }
 
+#[inline]
 fn digits(number: u64) -> usize {
     number.checked_ilog10().map_or(1, |log| log as usize + 1)
 }
 
 /// Length of a string's text, with its quotes and escapes.
+#[inline]
 pub(super) fn string_len(text: &Str) -> usize {
-    let mut rest = text.as_bytes();
-    let mut len = rest.len() + 2;
-    loop {
-        let plain = plain_len(rest);
-        let Some(escaped) = rest.get(plain) else { return len };
-        len += usize::from(ESCAPED_LEN[usize::from(*escaped)]) - 1;
-        rest = &rest[plain + 1..];
-    }
+    let bytes = text.as_bytes();
+    if is_plain(bytes) { bytes.len() + 2 } else { escaped_len(bytes) }
+}
+
+fn escaped_len(bytes: &[u8]) -> usize {
+    let escapes = bytes.iter().map(|byte| usize::from(ESCAPED_LEN[usize::from(*byte)]));
+    escapes.sum::<usize>() + 2
 }
 
 /// Appends a string with its quotes and escapes.

@@ -6,14 +6,14 @@
 //! panics, and never allocates more than [`RAW_BYTES_MAX`] for a sub-block. What may fail: reading, with
 //! [`crate::StoreError::Corrupt`].
 //!
-//! # Format, version 1
+//! # Format, version 2
 //!
 //! Numbers of fixed width are little-endian. A *varint* has seven bits a byte, low bits first; a *difference*
 //! is a zigzag varint of a wrapping 64-bit subtraction.
 //!
 //! ```text
 //! block      := header machines sub-blocks crc
-//! header     := "MYRB" version:u8=1 flags:u8=0 partition:u16 generation:u64 sequence:u64 time_ms:u64
+//! header     := "MYRB" version:u8=2 flags:u8=0 partition:u16 generation:u64 sequence:u64 time_ms:u64
 //! machines   := count:varint { mode:u8 dialect:u8 definition:[u8;32] arn_length:varint arn }
 //! sub-blocks := count:varint { sub-block }       in the order of their kinds, which is the order of causes
 //! sub-block  := kind:u8 flags:u8 records-1:u8 runs-1:u8 { run } statuses
@@ -42,7 +42,8 @@
 //! | 3 | payload | time, sequence, effect, kind, payload length |
 //! | 4 | payload | stop time, payload length, blocks |
 //!
-//! An effect is the language core's id; what its bits mean is not this format's to say.
+//! An effect is the language core's id. What its bits mean is not this format's to say, but replays rest on it: version 1
+//! had the same bytes and other ids, so its journals would be replayed without what they say, and are refused.
 //!
 //! Seeds are kept as the difference (exclusive or) to what the id says, see [`seed_for`]. Names are a column
 //! of length + 1 (0: no name), followed by the texts. Blocks are a column of counts + 1 (0: the same as the
@@ -71,8 +72,8 @@ pub(crate) use column::{Reader, put_difference, put_varint};
 
 /// What every block begins with.
 pub(crate) const MAGIC: [u8; 4] = *b"MYRB";
-/// The only version so far.
-pub(crate) const VERSION: u8 = 1;
+/// What is written, and all that is read.
+pub(crate) const VERSION: u8 = 2;
 /// Magic, version, flags, partition, id, time.
 pub(crate) const HEADER_BYTES: usize = 32;
 /// Records of a sub-block: a look-up decompresses one.
