@@ -65,6 +65,10 @@ pub trait NameExecution: fmt::Debug + Send + Sync {
     fn name(&self, start: &StartContext) -> Str;
     /// `$$.Task.Token` of a task that waits for one, or the text by which an activity's worker names its task.
     fn task_token(&self, start: &StartContext, task: EffectId) -> Str;
+    /// Whether [`NameExecution::context`] gives another `$$` than the one that it is given.
+    fn has_own_context(&self) -> bool {
+        false
+    }
     /// `$$`, where it is not the one that was made for the state.
     fn context(&self, made: Value) -> Value {
         made
@@ -133,12 +137,38 @@ pub(super) struct Context<'a> {
     pub spent: &'a Spent,
     /// What `$name` means.
     pub variables: Option<Arc<Variables>>,
-    pub built: OnceCell<Value>,
+    pub built: OnceCell<Box<Built>>,
+}
+
+/// The context object and its members, each built when first asked for: most who look want one of them.
+#[derive(Default)]
+pub(super) struct Built {
+    whole: OnceCell<Value>,
+    execution: OnceCell<Value>,
+    machine: OnceCell<Value>,
+    state: OnceCell<Value>,
+    task: OnceCell<Value>,
+    map: OnceCell<Value>,
 }
 
 impl ContextSource for Context<'_> {
     fn context(&self) -> &Value {
-        self.built.get_or_init(|| self.build())
+        self.built.get_or_init(Box::default).whole.get_or_init(|| self.build())
+    }
+
+    fn context_member(&self, name: &str) -> Option<&Value> {
+        if self.facts.machine.names.has_own_context() {
+            return self.context().as_object()?.get(name);
+        }
+        let built = self.built.get_or_init(Box::default);
+        match name {
+            "Execution" => Some(built.execution.get_or_init(|| self.execution())),
+            "StateMachine" => Some(built.machine.get_or_init(|| self.machine())),
+            "State" => Some(built.state.get_or_init(|| self.state())),
+            "Task" => self.task.map(|task| built.task.get_or_init(|| self.task(task))),
+            "Map" => self.item.map(|item| built.map.get_or_init(|| map(item))),
+            _ => None,
+        }
     }
 
     fn now(&self) -> Timestamp {
@@ -167,44 +197,62 @@ impl Context<'_> {
     }
 
     fn build(&self) -> Value {
+        let mut context = Map::with_capacity(5);
+        context.insert("Execution", self.execution());
+        context.insert("StateMachine", self.machine());
+        context.insert("State", self.state());
+        if let Some(task) = self.task {
+            context.insert("Task", self.task(task));
+        }
+        if let Some(item) = self.item {
+            context.insert("Map", map(item));
+        }
+        self.facts.machine.names.context(Value::from(context))
+    }
+
+    fn execution(&self) -> Value {
         let Facts { machine, start, started_at, input } = self.facts;
-        let execution = Value::object([
+        Value::object([
             ("Id", Value::from(machine.names.arn(start))),
             ("Input", input.value().clone()),
             ("StartTime", time(started_at)),
             ("Name", Value::from(machine.names.name(start))),
             ("RoleArn", Value::from(machine.role_arn.clone())),
             ("RedriveCount", Value::from(0_i64)),
-        ]);
+        ])
+    }
+
+    fn machine(&self) -> Value {
+        let machine = self.facts.machine;
+        Value::object([("Id", machine.arn.clone().into()), ("Name", machine.name.clone().into())])
+    }
+
+    fn state(&self) -> Value {
         let mut state = Map::with_capacity(3);
         state.insert("Name", Value::from(self.state));
         state.insert("EnteredTime", time(self.entered_at));
         if let Some(retries) = self.retry_count {
             state.insert("RetryCount", Value::from(i64::from(retries)));
         }
-        let mut context = Map::with_capacity(5);
-        context.insert("Execution", execution);
-        context.insert(
-            "StateMachine",
-            Value::object([("Id", machine.arn.clone().into()), ("Name", machine.name.clone().into())]),
-        );
-        context.insert("State", Value::from(state));
-        if let Some(task) = self.task {
-            let token = Value::from(machine.names.task_token(start, task));
-            context.insert("Task", Value::object([("Token", token)]));
-        }
-        if let Some(MapItem { index, value, key, source }) = self.item {
-            let mut item = Map::with_capacity(4);
-            item.insert("Index", Value::from(index));
-            if let Some(key) = key {
-                item.insert("Key", Value::from(key.clone()));
-            }
-            item.insert("Value", value.clone());
-            item.insert("Source", Value::from(source));
-            context.insert("Map", Value::object([("Item", Value::from(item))]));
-        }
-        machine.names.context(Value::from(context))
+        Value::from(state)
     }
+
+    fn task(&self, task: EffectId) -> Value {
+        let Facts { machine, start, .. } = self.facts;
+        Value::object([("Token", Value::from(machine.names.task_token(start, task)))])
+    }
+}
+
+fn map(item: MapItem<'_>) -> Value {
+    let MapItem { index, value, key, source } = item;
+    let mut item = Map::with_capacity(4);
+    item.insert("Index", Value::from(index));
+    if let Some(key) = key {
+        item.insert("Key", Value::from(key.clone()));
+    }
+    item.insert("Value", value.clone());
+    item.insert("Source", Value::from(source));
+    Value::object([("Item", Value::from(item))])
 }
 
 fn time(at: Timestamp) -> Value {

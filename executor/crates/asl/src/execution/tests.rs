@@ -365,3 +365,22 @@ fn an_observer_changes_nothing() {
     assert_eq!(effects, hand.effects);
     assert_eq!(execution.history_events(), hand.history.events().len() as u64);
 }
+
+#[test]
+fn a_member_of_the_context_object_is_the_one_of_the_whole() {
+    let machine = machine(
+        r#"{"StartAt": "M", "States": {"M": {"Type": "Map", "ItemsPath": "$.items", "End": true, "ItemSelector": {
+            "all.$": "$$", "Execution.$": "$$.Execution", "StateMachine.$": "$$.StateMachine", "State.$": "$$.State",
+            "Map.$": "$$.Map", "value.$": "$$.Map.Item.Value"},
+            "ItemProcessor": {"StartAt": "P", "States": {"P": {"Type": "Pass", "End": true}}}}}}"#,
+    );
+    let hand = Hand::start(&machine, r#"{"items": [7]}"#, 0);
+    let Some(Outcome::Succeeded(output)) = outcome(&hand.effects) else { panic!("{:?}", hand.effects) };
+    let item = output.value().as_array().and_then(|items| items[0].as_object()).expect("an object");
+    let all = item.get("all").and_then(Value::as_object).expect("an object");
+    assert_eq!(all.len(), 4);
+    for (name, member) in all.iter() {
+        assert_eq!(item.get(name), Some(member), "{name}");
+    }
+    assert_eq!(item.get("value").and_then(Value::as_i64), Some(7));
+}

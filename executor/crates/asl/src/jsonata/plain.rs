@@ -100,14 +100,18 @@ impl PlainPath {
 
     /// Walks.
     pub(super) fn walk(&self, scope: &Scope<'_>) -> Walked {
-        let mut value = match self.root.value(scope) {
+        let (found, steps) = match (&self.root, &*self.steps) {
+            (Root::Context, [Step::Key(name), rest @ ..]) => (scope.context.context_member(name), rest),
+            (root, steps) => (root.value(scope), steps),
+        };
+        let mut value = match found {
             Some(value) => value,
             None if self.root == Root::States => return Walked::Value(states(scope)),
             // It may be the name of a function.
             None if matches!(self.root, Root::Variable(_)) => return Walked::Unknown,
             None => return Walked::Undefined,
         };
-        for step in &self.steps {
+        for step in steps {
             let next = match (step, value) {
                 (Step::Key(key), Value::Object(members)) => members.get(key),
                 (Step::Key(_), Value::Array(_)) => return Walked::Unknown,

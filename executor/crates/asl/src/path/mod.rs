@@ -59,6 +59,14 @@ pub trait ContextSource {
     /// The context object (`$$`). Most executions never look at it, so it is built on demand.
     fn context(&self) -> &Value;
 
+    /// A member of the context object, where the rest of it need not be built.
+    fn context_member(&self, name: &str) -> Option<&Value> {
+        match self.context() {
+            Value::Object(members) => members.get(name),
+            _ => None,
+        }
+    }
+
     /// The instant of the event that is being handled: `$now()`, `$millis()`.
     fn now(&self) -> Timestamp;
 
@@ -248,7 +256,10 @@ impl Path {
     #[inline]
     pub fn evaluate_ref<'a>(&self, scope: &Scope<'a>) -> Option<&'a Value> {
         let Plan::Walk(steps) = &self.plan else { return None };
-        let mut value = self.root_value(scope)?;
+        let (mut value, steps) = match (&self.root, &**steps) {
+            (Root::Context, [Step::Key(name), rest @ ..]) => (scope.context.context_member(name)?, rest),
+            (_, steps) => (self.root_value(scope)?, steps),
+        };
         for step in steps.iter() {
             value = step.of(value)?;
         }

@@ -116,6 +116,10 @@ impl NameExecution for Names {
         ecow::eco_format!("{:016x}", task.0)
     }
 
+    fn has_own_context(&self) -> bool {
+        true
+    }
+
     /// A given one stands for itself, but for the item that a Map's selector sees.
     fn context(&self, made: Value) -> Value {
         let Value::Object(made) = made else { return made };
