@@ -93,6 +93,8 @@ pub(super) struct Shard {
     pub open: Slab<OpenExecution>,
     pub mail: MailRoom,
     pub runnable: VecDeque<Address>,
+    /// Failures of tasks that no pool serves: told when all that was asked for beside them is under way.
+    pub refused: VecDeque<(Address, Event)>,
     pub turns: Turns,
     pub timers: Wheel,
     pub bindings: Bindings,
@@ -151,6 +153,7 @@ impl Shard {
             open: Slab::default(),
             mail: MailRoom::default(),
             runnable: VecDeque::new(),
+            refused: VecDeque::new(),
             turns: Turns::default(),
             timers: Wheel::new(now_us / 1_000),
             tasks: Tasks::new(bindings.pools().len()),

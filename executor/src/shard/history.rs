@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use asl::history::{AswEvent, AswHistory, Collector, HistoryEvent, Observer};
 use asl::{Dialect, Effect, EffectId, Event, Payload};
-use ids::{ExecutionName, Mode};
-use journal::block::Journalled;
+use ids::{ExecutionName, Mode, Status};
+use journal::block::{Closed, Journalled, decode_failure};
 use journal::index::Execution;
 use journal::store::BlockRange;
 use journal::{Block, BlockId, Store};
@@ -151,18 +151,22 @@ async fn replay(
         start_time_ms: opened.start_time_ms,
         waits: false,
     };
+    let express = key.mode == Mode::Express;
+    if express {
+        ended_of_itself(closed.as_ref(), spelt)?;
+    }
     let input = Payload::from_checked(opened.input.clone());
     let mut execution = machine.begin(&beginning, input, &mut effects, observer);
-    let express = key.mode == Mode::Express;
-    while express && effects.contains(&Effect::Yield) {
-        // Its turns change nothing, so they are not kept; others have theirs here too.
+    while express && effects.contains(&Effect::Yield) && execution.history_events() < EVENTS_MAX as u64 {
+        // Its turns are not kept, so all of them are told at its start; others have theirs here too.
         tokio::task::yield_now().await;
         effects.clear();
         let (event, at) =
             (Event::TimerFired(EffectId::NEXT_TURN), machine::timestamp_of_ms(opened.start_time_ms));
         machine::handle(&mut execution, event, at, &mut effects, observer);
     }
-    if express && !execution.is_finished() {
+    let waits = !effects.contains(&Effect::Yield) && !execution.is_finished();
+    if express && waits {
         let message = format!(
             "{spelt} is EXPRESS and waited for something outside: its outcomes are not kept, so its history \
              cannot be derived; run such machines as STANDARD to see their histories"
@@ -181,12 +185,43 @@ async fn replay(
         })?;
         machine::handle(&mut execution, event, at, &mut effects, observer);
     }
-    if closed.is_some() && !execution.is_finished() {
+    if let Some(closed) = closed.as_ref().filter(|_| !express && !execution.is_finished()) {
+        give_up(&mut execution, closed, spelt, observer)?;
+    }
+    Ok(())
+}
+
+/// Of an EXPRESS execution nothing is kept that would say where it stands, or stood.
+fn ended_of_itself(closed: Option<&Closed>, spelt: &str) -> Result<(), Error> {
+    if matches!(closed.map(|closed| closed.status), Some(Status::Succeeded | Status::Failed)) {
+        return Ok(());
+    }
+    let message = format!(
+        "{spelt} is EXPRESS and has not come to an end of its own: where it stands, or stood when it was stopped or timed \
+         out, is not kept; run such machines as STANDARD to see their histories"
+    );
+    Err(Error::Conflict { code: "HistoryNotKept", message })
+}
+
+/// The end of an execution that its node gave up, which its closed record alone says.
+fn give_up(
+    execution: &mut asl::Family,
+    closed: &Closed,
+    spelt: &str,
+    observer: &mut impl Observer,
+) -> Result<(), Error> {
+    if closed.status != Status::Failed {
         tracing::warn!(
             execution = spelt,
             "the replay of a closed execution does not end: its history is cut"
         );
+        return Ok(());
     }
+    let (error, cause) = decode_failure(&closed.payload)?;
+    let text = |text: Option<&str>| asl::Str::from(text.unwrap_or_default());
+    let event = Event::GiveUp { error: text(error), cause: text(cause) };
+    let at = machine::timestamp_of_ms(closed.stop_time_ms);
+    machine::handle(execution, event, at, &mut Vec::new(), observer);
     Ok(())
 }
 

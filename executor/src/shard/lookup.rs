@@ -212,8 +212,15 @@ impl Shard {
         }
         self.questions += 1;
         self.flights.push(Box::pin(async move {
-            // Who no longer listens needs no answer.
-            let _ = reply.send(question(store).await);
+            let mut reply = reply;
+            // Who no longer listens needs no answer, and none is looked for any more.
+            let answer = tokio::select! {
+                answer = question(store) => Some(answer),
+                () = reply.closed() => None,
+            };
+            if let Some(answer) = answer {
+                let _ = reply.send(answer);
+            }
             Landed::Answered
         }));
     }

@@ -158,7 +158,9 @@ async fn collect(
                         if found.blocks.last() != Some(&block.id()) {
                             found.blocks.push(block.id());
                         }
-                        found.journal.push(told);
+                        // Of its own, so that the rest of its block may go.
+                        let payload = bytes::Bytes::copy_from_slice(&told.payload);
+                        found.journal.push(Journalled { payload, ..told });
                     }
                     Record::Closed(_) => {}
                 }

@@ -8,7 +8,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use asl::{Dialect, Effect, EffectId, Event, Payload, Program};
+use asl::{Dialect, EffectId, Event, Payload, Program};
 use futures_util::FutureExt;
 use ids::DefinitionHash;
 use journal::{JournalledKind, Opened};
@@ -48,7 +48,10 @@ async fn replay(
     for told in recovered.journal.iter().filter(|_| machine.is_standard()) {
         let event = match event_of(told, &desk).await {
             Ok(event) => event,
-            Err(Untold::Journal(_)) => continue,
+            Err(Untold::Journal(error)) => {
+                tracing::error!(execution = %id, %error, "an open execution stays in the log: what it was told cannot be read");
+                return None;
+            }
             Err(Untold::Read(gone @ Unread::Gone { .. })) => {
                 lost = Some(gone);
                 break;
@@ -142,8 +145,7 @@ impl Shard {
         let address = self.admit(open, &input);
         if let Some(lost) = lost {
             let (error, cause) = ("States.ItemReaderFailed".into(), lost.to_string().into());
-            let outcome = asl::Outcome::Failed { error: Some(error), cause: Some(cause) };
-            return self.apply(address, &mut vec![Effect::Finished(outcome)]);
+            return self.deliver(address, Event::GiveUp { error, cause });
         }
         // Others of this log may go on already: what they wait for is held for causes that are not durable yet.
         let page = &self.logs[log].page;

@@ -43,8 +43,12 @@ impl Shard {
 
     /// Lets every execution that was told something handle it.
     pub(super) fn run_mailboxes(&mut self) {
-        while let Some(address) = self.runnable.pop_front() {
-            self.run(address);
+        loop {
+            while let Some(address) = self.runnable.pop_front() {
+                self.run(address);
+            }
+            let Some((address, event)) = self.refused.pop_front() else { break };
+            self.deliver(address, event);
         }
     }
 
@@ -58,13 +62,9 @@ impl Shard {
             if open.ended.is_some() {
                 continue;
             }
-            if open.machine.key.mode == Mode::Standard {
-                if open.blocks.len() >= limits::EXECUTION_BLOCKS_MAX && !matches!(event, Event::Stop { .. }) {
-                    self.outgrown(address);
-                    continue;
-                }
-                self.journal(address, &event);
-            }
+            let standard = open.machine.key.mode == Mode::Standard;
+            let journalled = standard && self.journal(address, &event);
+            let event = if journalled { self.outgrown(address, event) } else { event };
             let Some(open) = self.open.get_mut(address) else { break };
             machine::handle_unobserved(&mut open.execution, event, now, &mut effects);
             self.turns.worked(open.execution.worked());
@@ -74,19 +74,22 @@ impl Shard {
         self.effects = effects;
     }
 
-    /// Ends an execution whose journal is in as many blocks as a closed record can name.
-    fn outgrown(&mut self, address: Address) {
+    /// What an execution is told instead whose journal is in as many blocks as a closed record can name.
+    fn outgrown(&self, address: Address, event: Event) -> Event {
+        let blocks = self.open.get(address).map_or(0, |open| open.blocks.len());
+        if blocks < limits::EXECUTION_BLOCKS_MAX || matches!(event, Event::Stop { .. }) {
+            return event;
+        }
         let cause = format!(
             "What the execution was told is spread over {} blocks of the journal, which is the most: divide its work \
              among several executions.",
             limits::EXECUTION_BLOCKS_MAX
         );
-        let outcome = Outcome::Failed { error: Some("States.Runtime".into()), cause: Some(cause.into()) };
-        self.apply(address, &mut vec![Effect::Finished(outcome)]);
+        Event::GiveUp { error: "States.Runtime".into(), cause: cause.into() }
     }
 
-    /// Writes what a STANDARD execution is told into the block under construction.
-    fn journal(&mut self, address: Address, event: &Event) {
+    /// Writes what a STANDARD execution is told into the block under construction, if it has to be told again.
+    fn journal(&mut self, address: Address, event: &Event) -> bool {
         let (effect, kind, payload) = match event {
             Event::TaskSucceeded { id, output } => {
                 (id.0, JournalledKind::TaskSucceeded, output.bytes().clone())
@@ -100,17 +103,19 @@ impl Shard {
             }
             Event::ItemsRead { id, body } => match self.kept(address, *id, body) {
                 Some((kind, payload)) => (id.0, kind, payload),
-                None => return,
+                None => return false,
             },
             Event::ResultsWritten(id) => (id.0, JournalledKind::ResultsWritten, Bytes::new()),
+            // The closed record says it.
+            Event::GiveUp { .. }
             // A start is told again with its outcome; a heartbeat only moves a timer; no task of ours is submitted.
             // Nobody but its family tells it how a child ended, and does again in a replay.
-            Event::TaskStarted(_)
+            | Event::TaskStarted(_)
             | Event::TaskHeartbeat(_)
             | Event::TaskSubmitted { .. }
-            | Event::ChildEnded(_) => return,
+            | Event::ChildEnded(_) => return false,
         };
-        let Some(open) = self.open.get_mut(address) else { return };
+        let Some(open) = self.open.get_mut(address) else { return false };
         let at = usize::from(open.log);
         let log = &mut self.logs[at];
         log.builder.journalled(JournalledView {
@@ -128,9 +133,11 @@ impl Shard {
         if kind == JournalledKind::ItemsRead {
             self.seal_if_long(at);
         }
+        true
     }
 
-    /// Carries out what an execution asks for.
+    /// Carries out what an execution asks for. It runs nothing meanwhile: that could end the execution before the rest of what
+    /// it asked for is armed, held or cancelled.
     pub(super) fn apply(&mut self, address: Address, effects: &mut Vec<Effect>) {
         for effect in effects.drain(..) {
             match effect {
@@ -185,7 +192,7 @@ impl Shard {
         let (pool, call) = match bound {
             Ok(bound) => bound,
             Err((error, cause)) => {
-                self.deliver(address, Event::TaskFailed { id: effect, error, cause });
+                self.refused.push_back((address, Event::TaskFailed { id: effect, error, cause }));
                 return;
             }
         };

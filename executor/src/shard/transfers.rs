@@ -4,7 +4,8 @@
 //! as a landed flight, as those of the store do. Invariants: a read leaves at once, for it changes nothing; a write of a
 //! STANDARD execution leaves only after the block that holds its cause, as a task does; what is no longer wanted is dropped,
 //! before its turn without having begun. What a STANDARD execution reads is journalled when it is told: whole, while it is
-//! short, else by its length and SHA-256 ([`Desk::read_again`]). Bounded by admission, as tasks are. What may fail: the
+//! short, else by its length and SHA-256 ([`Desk::read_again`]). A node bounds how many are
+//! under way; what Maps have read and keep is bounded for each, not for all together. What may fail: the
 //! objects, which fails the Map, and a panic on the other thread, which counts as such a failure.
 
 use std::sync::Arc;

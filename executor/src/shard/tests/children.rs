@@ -108,3 +108,33 @@ async fn a_stopped_execution_takes_the_tasks_of_its_children_back() {
     shard.settled().await;
     assert_eq!((shard.metrics.tasks_waiting.get(), shard.metrics.timers.get()), (0, 0));
 }
+
+#[tokio::test]
+async fn a_map_whose_children_all_fail_at_once_leaves_nothing_behind() {
+    // More children than a mailbox holds, each with a task that nobody serves.
+    let unserved = r#"{"StartAt":"M","States":{"M":{"Type":"Map","ToleratedFailurePercentage":100,"End":true,
+        "ItemsPath":"$","ItemProcessor":{"ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"STANDARD"},
+        "StartAt":"A","States":{"A":{"Type":"Task","Resource":"arn:aws:states:::sns:publish","End":true}}}}}}"#;
+    let world = World::new();
+    let unserved = world.define(unserved).await;
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    let items = format!("[{}]", vec!["0"; 3_000].join(","));
+    for (sequence, mode) in [(1, Mode::Standard), (2, Mode::Express)] {
+        shard.start(batch(sequence, unserved, mode, &[&items])).await;
+        let ended = async {
+            loop {
+                world.clock.advance(TICK);
+                shard.settled().await;
+                if let Ok(told) = watcher.try_recv() {
+                    break told;
+                }
+            }
+        };
+        let told = soon("an outcome", ended).await;
+        // What 3,000 failures say together is too much for a state's output.
+        assert_eq!(told.outcomes[0].error.as_deref(), Some("States.DataLimitExceeded"));
+        shard.settled().await;
+        assert_eq!((shard.metrics.timers.get(), shard.metrics.open.get()), (0, 0));
+    }
+}

@@ -57,6 +57,17 @@ async fn a_loop_that_never_rests_leaves_time_for_others_and_can_be_stopped() {
         }
         let stopped = outcomes(&mut watcher, 4).await;
         assert!(stopped.iter().all(|outcome| outcome.status() == ExecutionStatus::Aborted), "{stopped:?}");
+        let form = v1::HistoryForm::Unspecified;
+        let history =
+            shard.ask(|reply| Command::History { execution: execution(first, 0), form, reply }).await;
+        match mode {
+            // Where it stood is not kept, and to run it again would not say.
+            Mode::Express => {
+                let refused = history.unwrap_err();
+                assert!(matches!(refused, Error::Conflict { code: "HistoryNotKept", .. }), "{refused}");
+            }
+            _ => assert_eq!(&*history.unwrap().pop().unwrap().r#type, "ExecutionAborted"),
+        }
     }
 }
 

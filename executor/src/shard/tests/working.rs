@@ -177,4 +177,5 @@ async fn an_execution_whose_journal_is_in_too_many_blocks_ends_and_can_be_read()
     let history = history.expect("a history");
     let tasks = history.iter().filter(|event| event.r#type == "LambdaFunctionSucceeded").count();
     assert!((60..=64).contains(&tasks), "{tasks}");
+    assert_eq!(history.last().map(|event| &*event.r#type), Some("ExecutionFailed"));
 }

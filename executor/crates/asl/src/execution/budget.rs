@@ -62,6 +62,11 @@ impl Turn {
     pub fn begin_run(&mut self, spent: &Spent) {
         self.before = self.before.saturating_add(spent.0.take());
     }
+
+    /// It is over.
+    pub fn end(&mut self) {
+        self.before = u64::MAX;
+    }
 }
 
 impl<O: Observer> Run<'_, O> {
@@ -90,7 +95,7 @@ impl<O: Observer> Run<'_, O> {
 
     /// Others have their turn first.
     pub fn end_turn(&mut self) {
-        self.turn.before = u64::MAX;
+        self.turn.end();
     }
 
     /// The next turn has come.

@@ -186,6 +186,13 @@ pub enum Event {
     TaskHeartbeat(EffectId),
     /// The timer's instant has come.
     TimerFired(EffectId),
+    /// Whoever runs the execution cannot go on with it: it fails, past every Catch and Retry.
+    GiveUp {
+        /// Error name.
+        error: Str,
+        /// Cause.
+        cause: Str,
+    },
     /// StopExecution.
     Stop {
         /// Optional error name.
@@ -208,7 +215,7 @@ impl Event {
             | Self::TaskHeartbeat(id)
             | Self::TimerFired(id) => Some(*id),
             Self::ChildEnded(ended) => Some(ended.id),
-            Self::Stop { .. } => None,
+            Self::GiveUp { .. } | Self::Stop { .. } => None,
         }
     }
 }

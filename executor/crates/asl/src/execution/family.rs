@@ -241,9 +241,22 @@ impl<O: Observer> Call<'_, O> {
             }
         } else {
             let number = event.effect().map_or(0, EffectId::member);
+            // A replay is not told heartbeats, and they take no turn.
+            if self.members.spent > RUN_TURN && !matches!(event, Event::TaskHeartbeat(_)) {
+                self.end_turn(number);
+            }
             self.tell(number, event);
         }
         self.go_on();
+    }
+
+    /// What this member is about to do waits for its turn, for others have worked as much as one may.
+    fn end_turn(&mut self, number: u32) {
+        if number == 0 {
+            self.root.end_turn();
+        } else if let Some(member) = self.members.alive.get_mut(&number).filter(|member| member.begun) {
+            member.execution.end_turn();
+        }
     }
 
     /// Until nothing more can happen without the outside world, or others should have their turn.

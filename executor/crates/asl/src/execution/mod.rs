@@ -151,6 +151,11 @@ impl Execution {
         (frame, own)
     }
 
+    /// Has it wait for its next turn before it enters another state.
+    fn end_turn(&mut self) {
+        self.core.turn.end();
+    }
+
     /// Whether it has ended.
     pub fn is_finished(&self) -> bool {
         self.core.ended

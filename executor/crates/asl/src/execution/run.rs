@@ -184,6 +184,9 @@ impl<'a, O: Observer> Run<'a, O> {
             Event::ResultsWritten(id) => self.results_written(id),
             Event::ChildEnded(ended) => self.child_execution_ended(*ended),
             Event::TaskHeartbeat(id) => self.task_heartbeat(id),
+            Event::GiveUp { error, cause } => {
+                self.finish(Outcome::Failed { error: Some(error), cause: Some(cause) })
+            }
             Event::Stop { error, cause } => self.finish(Outcome::Aborted { error, cause }),
         };
         self.drive(step);

@@ -247,3 +247,25 @@ fn an_execution_fails_where_it_can_number_no_more_effects() {
         assert!(cause.as_deref().is_some_and(|cause| cause.contains("tasks, timers and children")));
     }
 }
+
+#[test]
+fn what_children_are_told_shares_one_turn() {
+    let heavy = r#""I": {"Type": "Task", "Resource": "RESOURCE", "Next": "H"},
+        "H": {"Type": "Pass", "QueryLanguage": "JSONata", "Output": "{% $count([1..100000]) %}", "End": true}"#;
+    let mut hand = Hand::start(&one_state(&map("", heavy)), "[1, 2, 3, 4, 5, 6]", 0);
+    let tasks = hand.tasks();
+    let mut ended = 0;
+    for task in &tasks {
+        hand.effects = hand.after(0, succeeded(*task, "0"));
+        ended = tasks.len() - hand.execution.children();
+    }
+    assert!(ended < 4, "{ended} children worked in one turn");
+    hand.effects = vec![Effect::Yield];
+    let mut turns = 0;
+    while hand.effects.contains(&Effect::Yield) {
+        turns += 1;
+        hand.effects = hand.after(0, Event::TimerFired(EffectId::NEXT_TURN));
+    }
+    assert!(turns >= 2, "{turns}");
+    assert_eq!(text(&hand.effects), "[100000,100000,100000,100000,100000,100000]");
+}
