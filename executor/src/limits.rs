@@ -141,9 +141,11 @@ pub const READS_KEPT_BYTES_MAX: usize = 16 << 20;
 
 /// Blocks with records of one STANDARD execution: a closed record names them all. An execution that is told something in
 /// every flush reaches this after eleven minutes, which only a distributed Map does: what children are told stands in the
-/// journal and not in the history. Beyond: the execution fails. (Tests reach it sooner.)
-pub const EXECUTION_BLOCKS_MAX: usize = if cfg!(test) { 64 } else { journal::block::CLOSED_BLOCKS_MAX - 16 };
+/// journal and not in the history. Beyond: the execution fails.
+pub const EXECUTION_BLOCKS_MAX: usize = 262_128;
 
 const _: () = assert!(READ_KEPT_BYTES_MAX <= FLUSH_BYTES_MAX, "a read that is kept must fit in a block");
+const _: () =
+    assert!(EXECUTION_BLOCKS_MAX < journal::block::CLOSED_BLOCKS_MAX, "the closed record names them all");
 const _: () = assert!(INPUT_BYTES_MAX <= BATCH_BYTES_MAX, "one input must fit in a batch");
 const _: () = assert!(BATCH_BYTES_MAX <= FLUSH_BYTES_MAX, "one batch must fit in a block");

@@ -7,6 +7,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use asl::history::{AswEvent, AswHistory, Collector, HistoryEvent, Observer};
 use asl::{Dialect, Effect, EffectId, Event, Payload};
@@ -23,6 +24,7 @@ use super::lookup::{fetch, spelt};
 use super::machine::{self, Beginning, dialect_of};
 use super::recover::{Untold, event_of};
 use super::transfers::{Desk, Unread};
+use super::turns;
 use crate::definitions::{Definitions, LoadError};
 use crate::error::Error;
 use crate::limits;
@@ -155,11 +157,12 @@ async fn replay(
     if express {
         ended_of_itself(closed.as_ref(), spelt)?;
     }
+    let mut turn = Instant::now();
     let input = Payload::from_checked(opened.input.clone());
     let mut execution = machine.begin(&beginning, input, &mut effects, observer);
     while express && effects.contains(&Effect::Yield) && execution.history_events() < EVENTS_MAX as u64 {
         // Its turns are not kept, so all of them are told at its start; others have theirs here too.
-        tokio::task::yield_now().await;
+        turns::rest(&mut turn).await;
         effects.clear();
         let (event, at) =
             (Event::TimerFired(EffectId::NEXT_TURN), machine::timestamp_of_ms(opened.start_time_ms));
@@ -175,7 +178,7 @@ async fn replay(
     }
     for told in journal {
         if effects.contains(&Effect::Yield) {
-            tokio::task::yield_now().await;
+            turns::rest(&mut turn).await;
         }
         effects.clear();
         let at = machine::timestamp_of_ms(told.time_ms);

@@ -6,6 +6,7 @@
 //! Invariants: who waits stands here once; none is forgotten. Nothing here fails.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use asl::{EffectId, Event};
 
@@ -39,6 +40,12 @@ impl Turns {
     pub fn wait(&mut self, address: Address) {
         self.waiting.push_back(address);
     }
+}
+
+/// Between two turns of a replay, which is no execution of the shard's: others have as long as the turn took.
+pub(super) async fn rest(begun: &mut Instant) {
+    tokio::time::sleep(begun.elapsed()).await;
+    *begun = Instant::now();
 }
 
 impl Shard {

@@ -110,9 +110,9 @@ async fn a_stopped_execution_takes_the_tasks_of_its_children_back() {
 }
 
 #[tokio::test]
-async fn a_map_whose_children_all_fail_at_once_leaves_nothing_behind() {
+async fn a_map_that_fails_while_its_children_are_refused_leaves_nothing_behind() {
     // More children than a mailbox holds, each with a task that nobody serves.
-    let unserved = r#"{"StartAt":"M","States":{"M":{"Type":"Map","ToleratedFailurePercentage":100,"End":true,
+    let unserved = r#"{"StartAt":"M","States":{"M":{"Type":"Map","End":true,
         "ItemsPath":"$","ItemProcessor":{"ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"STANDARD"},
         "StartAt":"A","States":{"A":{"Type":"Task","Resource":"arn:aws:states:::sns:publish","End":true}}}}}}"#;
     let world = World::new();
@@ -132,8 +132,8 @@ async fn a_map_whose_children_all_fail_at_once_leaves_nothing_behind() {
             }
         };
         let told = soon("an outcome", ended).await;
-        // What 3,000 failures say together is too much for a state's output.
-        assert_eq!(told.outcomes[0].error.as_deref(), Some("States.DataLimitExceeded"));
+        let error = told.outcomes[0].error.as_deref();
+        assert_eq!(error, Some("States.ExceedToleratedFailureThreshold"));
         shard.settled().await;
         assert_eq!((shard.metrics.timers.get(), shard.metrics.open.get()), (0, 0));
     }

@@ -89,11 +89,12 @@ impl Tree {
             max_sequence_length: Some(SEQUENCE_MAX),
         };
         let mut engine = Evaluator::with_options(context, options);
-        let fuel = Fuel::of(fuel);
+        let (most, fuel) = (fuel, Fuel::of(fuel));
         self.register(&mut engine, scope, &fuel).map_err(threw)?;
         // There is no document.
         let result = engine.evaluate(&self.metered.ast, &JValue::Undefined);
-        scope.context.spend(fuel.burnt());
+        // What was refused was not done.
+        scope.context.spend(fuel.burnt().min(most));
         convert::from_engine(&result.map_err(threw)?)
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Rejection, TestState};
-use crate::program::{Graph, Kind, Program, State, StateIndex};
+use crate::program::{Graph, Kind, Next, Program, State, StateIndex};
 
 /// The program of a request: its first state is the tested one, the others beside it are never left. And what the state
 /// is in.
@@ -25,7 +25,30 @@ pub(super) fn compile(request: &TestState<'_>) -> Result<(Program, Around), Reje
     if request.configuration.map_item_reader_data.is_none() {
         take_items_from_input(&mut root);
     }
+    lead_away(&mut root).ok_or_else(|| Rejection::validation("The definition has too many states"))?;
     Ok((Program { root: Arc::new(root), timeout_seconds, ..program }, around))
+}
+
+/// A state that leads to itself would be entered again: another one of its name stands for it.
+fn lead_away(graph: &mut Graph) -> Option<()> {
+    let itself = graph.start;
+    let parked = StateIndex::try_from(graph.states.len()).ok()?;
+    let state = graph.states.get_mut(usize::from(itself))?;
+    let away = |next: &mut StateIndex| {
+        if *next == itself {
+            *next = parked;
+        }
+    };
+    if let Next::State(next) = &mut state.next {
+        away(next);
+    }
+    if let Kind::Choice { rules, default } = &mut state.kind {
+        rules.iter_mut().map(|rule| &mut rule.next).chain(default).for_each(away);
+    }
+    state.catch.iter_mut().map(|catcher| &mut catcher.next).for_each(away);
+    let parked = State::parked(state.name.clone());
+    graph.states = std::mem::take(&mut graph.states).into_iter().chain([parked]).collect();
+    Some(())
 }
 
 /// What the innermost Map around a state is.

@@ -196,3 +196,19 @@ fn a_state_inside_of_a_map_sees_its_input_as_the_first_item() {
         {"Type": "Pass", "Parameters": {"item.$": "$$.Map.Item"}, "End": true}}}"#;
     assert_eq!(tested(alone, None).unwrap().status, Status::Failed);
 }
+
+#[test]
+fn a_state_that_leads_to_itself_is_tested_once() {
+    let choice = r#"{"StartAt": "C", "States": {"C": {"Type": "Choice", "Default": "C",
+        "Choices": [{"Variable": "$", "IsNull": true, "Next": "D"}]}, "D": {"Type": "Succeed"}}}"#;
+    let rule = r#"{"StartAt": "C", "States": {"C": {"Type": "Choice", "Default": "D",
+        "Choices": [{"Variable": "$", "IsNumeric": true, "Next": "C"}]}, "D": {"Type": "Succeed"}}}"#;
+    for definition in [choice, rule] {
+        let tested = test(&TestState { state_name: Some("C".into()), ..request(definition, "1") });
+        let tested = tested.map_err(|rejection| rejection.message).unwrap();
+        assert_eq!(
+            (tested.next_state.as_deref(), tested.output.as_ref().map(Payload::text)),
+            (Some("C"), Some("1"))
+        );
+    }
+}
