@@ -1,9 +1,9 @@
 //! Listings: the keys of a bucket in S3's order, a page at a time.
 //!
 //! Invariants: keys come in the order of their bytes, for a folder is sorted as its name with a `/`; a page names at most
-//! [`PAGE_KEYS_MAX`] keys and takes about [`PAGE_BYTES_MAX`] bytes at most, so that the journal keeps it whole; of a folder, however large, only as
-//! many names as a page has are in memory at once. Links, sockets and files that are being written are no objects. What may
-//! fail: names that cannot be keys, for what is left out would be missing silently.
+//! [`PAGE_KEYS_MAX`] keys and takes about [`PAGE_BYTES_MAX`] bytes at most, so that the journal keeps it whole; of a
+//! folder, however large, only as many names as a page has are in memory at once. Links, sockets and files that are being
+//! written are no objects. What may fail: names that cannot be keys, for what is left out would be missing silently.
 
 use std::collections::BinaryHeap;
 

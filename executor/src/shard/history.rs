@@ -1,9 +1,10 @@
 //! Histories are derived, not stored: the execution is run again on what the log holds, and this time somebody looks.
 //!
 //! A STANDARD execution is told what it was told; of an EXPRESS one nothing but its input is kept, so that only one which
-//! needed nothing from outside has a history. What its Maps have read is read again where the journal keeps but a digest. A history is told as Step Functions or as ASW tells it, by another observer
-//! of the same replay. Invariant: the same function steps executions here, live and in recovery.
-//! What may fail: the store; an EXPRESS execution that waited for something; a long object that is not what it was.
+//! needed nothing from outside has a history. What its Maps have read is read again where the journal keeps but a digest.
+//! A history is told as Step Functions or as ASW tells it, by another observer of the same replay. Invariant: the same
+//! function steps executions here, live and in recovery. What may fail: the store; an EXPRESS execution that waited for
+//! something; a long object that is not what it was.
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -163,7 +163,8 @@ impl Machine {
         Some(index::name_entry(self.name.execution_segment(), name, id, ttl))
     }
 
-    /// Starts an execution, whose children will run where it does. Its time is the one at which its start was accepted, live as in a replay.
+    /// Starts an execution, whose children will run where it does. Its time is the one at which its start was accepted,
+    /// live as in a replay.
     pub fn begin(
         &self,
         beginning: &Beginning<'_>,

@@ -3,9 +3,9 @@
 //! The log is read forward twice: once by its id columns alone, to learn what was opened and not closed and which batches
 //! are remembered; then, from the oldest open execution on, for the records of what is open. An EXPRESS execution starts
 //! again from its input. A STANDARD one is replayed (`replay`): it is told what it was told, and only what it then still
-//! waits for is done again. Invariants: nothing is acknowledged anew; the partition takes starts only when everything open is back; few
-//! logs are read at a time, in pages, so that memory is bounded by what is open. What may fail: the store (tried again,
-//! with pauses) or a block that cannot be read (the partition is given up, loudly).
+//! waits for is done again. Invariants: nothing is acknowledged anew; the partition takes starts only when everything
+//! open is back; few logs are read at a time, in pages, so that memory is bounded by what is open. What may fail: the
+//! store (tried again, with pauses) or a block that cannot be read (the partition is given up, loudly).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;

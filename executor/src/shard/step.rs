@@ -139,8 +139,8 @@ impl Shard {
         true
     }
 
-    /// Carries out what an execution asks for. It runs nothing meanwhile: that could end the execution before the rest of what
-    /// it asked for is armed, held or cancelled.
+    /// Carries out what an execution asks for. It runs nothing meanwhile: that could end the execution before the rest of
+    /// what it asked for is armed, held or cancelled.
     pub(super) fn apply(&mut self, address: Address, effects: &mut Vec<Effect>) {
         for effect in effects.drain(..) {
             match effect {

@@ -1,9 +1,10 @@
 //! A hierarchical timing wheel: ticks of one millisecond, arming and cancelling in constant time.
 //!
 //! Eight levels of 64 slots reach the year 10889; what lies beyond fires then. A timer's level is that of the highest bit
-//! in which its instant differs from now, so that a slot never holds two turns of its level. A slot is a doubly linked list through one slab, so that a sleeping timer costs one entry (48 bytes) and no
-//! allocation of its own. Invariants: a timer fires once, never before its instant, in the order of the instants;
-//! a [`TimerKey`] whose timer has fired or was cancelled names nothing, even when its entry is used again. Nothing fails.
+//! in which its instant differs from now, so that a slot never holds two turns of its level. A slot is a doubly linked
+//! list through one slab, so that a sleeping timer costs one entry (48 bytes) and no allocation of its own. Invariants: a
+//! timer fires once, never before its instant, in the order of the instants; a [`TimerKey`] whose timer has fired or was
+//! cancelled names nothing, even when its entry is used again. Nothing fails.
 
 use super::slab::Address;
 

@@ -72,7 +72,7 @@ enum MachineCommand {
         /// The language of the definition [default: tcsl for files that end in .tcsl.json, else asl]
         #[arg(long, value_enum)]
         dialect: Option<Dialect>,
-        /// Whose permissions its tasks have
+        /// The role that its tasks are to have: kept with the machine, not used yet
         #[arg(long, value_name = "ARN", default_value = "")]
         role: String,
         /// For people

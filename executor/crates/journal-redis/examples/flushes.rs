@@ -1,9 +1,9 @@
 //! What a flush costs Redis: `cargo run --release -p journal-redis --example flushes [flushes] [pace in µs]
 //! [always|everysec|no]`.
 //!
-//! Starts a Redis of its own (`appendfsync always` unless told otherwise, a real disk), writes blocks of 256 executions that end at
-//! once, one after the other with a pace, and prints the time to the acknowledgement and the processor time of
-//! Redis for each flush and each execution.
+//! Starts a Redis of its own (`appendfsync always` unless told otherwise, a real disk), writes blocks of 256 executions
+//! that end at once, one after the other with a pace, and prints the time to the acknowledgement and the processor time
+//! of Redis for each flush and each execution.
 
 use std::time::{Duration, Instant};
 

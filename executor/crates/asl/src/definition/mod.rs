@@ -9,9 +9,11 @@
 //!
 //! Rooms: `json` (the reader), `findings` (problems and places), `fields` (which fields stand where),
 //! `compile` (machine and graphs), `states` (one state), `alone` (one without a machine), `errors` (Retry
-//! and Catch), `choice` (rules), `map` (Map states), `distributed` (what only distributed ones have), `flow` (paths and templates), `query` (JSONata),
+//! and Catch), `choice` (rules), `map` (Map states), `distributed` (what only distributed ones have), `flow` (paths and
+//! templates), `query` (JSONata),
 //! `assign` and `scopes` (variables), `tcsl` (what the dialect has and has not), `suggest` (what a misspelt name may have
-//! meant), `remarks`, `integrations` and `unused` (warnings about what is allowed and hardly meant), `render` (diagnostics for people),
+//! meant), `remarks`, `integrations` and `unused` (warnings about what is allowed and hardly meant), `render`
+//! (diagnostics for people),
 //! `catalog` (what each code means).
 
 use std::sync::Arc;

@@ -3,8 +3,9 @@
 //! Purpose: [`Run::pump`] asks for children while there are items and places for them, and for what has to be read;
 //! everything that happens to a Map Run ends there. Children are run elsewhere: they begin with an effect and end with an
 //! event. Invariants: children end in any order, results stand in the order of the items; one read or write is under way at
-//! a time; at most the concurrency of children is alive, one object and what the results may take. What may fail: reading (`States.ItemReaderFailed`), too many children
-//! (`States.ExceedToleratedFailureThreshold`), writing (`States.ResultWriterFailed`).
+//! a time; at most the concurrency of children is alive, one object and what the results may take. What may fail: reading
+//! (`States.ItemReaderFailed`), too many children (`States.ExceedToleratedFailureThreshold`), writing
+//! (`States.ResultWriterFailed`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

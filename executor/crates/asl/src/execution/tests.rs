@@ -1,6 +1,7 @@
 //! What an execution wants in which order, and what it does with events that come late, never or twice.
 //!
-//! Rooms: `budget` (runs that evaluate much), `family` (child executions), `retries` (delays and counters), `joins` (Parallel and Map), `replay` (the same events again).
+//! Rooms: `budget` (runs that evaluate much), `family` (child executions), `retries` (delays and counters), `joins`
+//! (Parallel and Map), `replay` (the same events again).
 
 mod budget;
 mod family;

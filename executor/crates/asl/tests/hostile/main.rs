@@ -3,7 +3,8 @@
 //!
 //! What a single text can do (nesting, lengths, characters) is tested beside its reader; here are machines.
 //!
-//! Rooms: `growing` (data that grow with every state), `wide` (many iterations, many paths), `children` (many child executions),
+//! Rooms: `growing` (data that grow with every state), `wide` (many iterations, many paths), `children` (many child
+//! executions),
 //! `numbers` (beyond all sense), `keys` (given twice).
 
 mod children;

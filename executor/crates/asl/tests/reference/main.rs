@@ -1,8 +1,8 @@
 //! The language held to a second implementation of the specification, as plain as it could be written.
 //!
-//! Rooms: `interpreter`, `work`, `errors`, `choice`, `intrinsic`, `path` (the reference: recursive, over `serde_json` values, with no
-//! compiling and no sharing), `script` (what tasks answer), `generate` and `states` (documents, paths, rules, templates; machines), `machines`
-//! and `paths` (the reference against `asl`), `replay` (`asl` against itself).
+//! Rooms: `interpreter`, `work`, `errors`, `choice`, `intrinsic`, `path` (the reference: recursive, over `serde_json`
+//! values, with no compiling and no sharing), `script` (what tasks answer), `generate` and `states` (documents, paths,
+//! rules, templates; machines), `machines` and `paths` (the reference against `asl`), `replay` (`asl` against itself).
 //!
 //! Few cases by default; `PROPTEST_CASES=20000 cargo test -p asl --test reference` runs more.
 

@@ -11,10 +11,10 @@ use super::{LAMBDA, Weaver, Woven};
 /// here look at no argument in proportion to its size.
 ///
 /// `a` at all that is inside, four times for `q` and 32 times for `l` (sorting, pairing; writing line by line); `i` at the
-/// items, `m` at the items and their members, `p` at all pairs of items, `k` at all keys and each other; `r` at all, and the size is remembered for an
-/// argument behind: a pattern that is matched against it (`t`, or `T` where another one follows), or what is repeated for
-/// each item or place of it (`x`); `w` as a width; `d` as a picture of a date; `?` a function that says
-/// which items stay; `s` at the items, of which there have to be some; `-` not at all.
+/// items, `m` at the items and their members, `p` at all pairs of items, `k` at all keys and each other; `r` at all, and
+/// the size is remembered for an argument behind: a pattern that is matched against it (`t`, or `T` where another one
+/// follows), or what is repeated for each item or place of it (`x`); `w` as a width; `d` as a picture of a date; `?` a
+/// function that says which items stay; `s` at the items, of which there have to be some; `-` not at all.
 const LOOKS: [(&str, &str); 54] = [
     ("append", "i"),
     ("assert", "-a"),
