@@ -167,8 +167,14 @@ fn input(given: &str, dialect: Dialect) -> Result<Payload, Refusal> {
         None => ("--input", given.as_bytes().to_vec()),
     };
     // What a node says to a start with this input.
-    crate::shard::check_input(&Bytes::from(text), dialect)
-        .map_err(|problem| (Exit::Usage, format!("error: {name}: {problem}")))
+    crate::shard::check_input(&Bytes::from(text), dialect).map_err(|problem| {
+        let hint = if Path::new(given).is_file() {
+            format!("; to read a file, write @{given}")
+        } else {
+            String::new()
+        };
+        (Exit::Usage, format!("error: {name}: {problem}{hint}"))
+    })
 }
 
 fn machine(program: Arc<Program>, express: bool) -> Machine {
@@ -299,6 +305,16 @@ mod tests {
         assert_eq!(exit, Exit::Finding);
         assert!(shown.contains("FAILED after 0 s: Busy: later"), "{shown}");
         assert!(shown.contains(r#"TaskNodeExit  Send"#), "{shown}");
+    }
+
+    #[test]
+    fn an_input_that_is_the_name_of_a_file_is_refused_with_a_hint() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let name = file.path().to_str().unwrap();
+        let (exit, message) = input(name, Dialect::Asl).unwrap_err();
+        assert!(exit == Exit::Usage && message.ends_with(&format!("write @{name}")), "{message}");
+        let (_, message) = input("/nowhere", Dialect::Asl).unwrap_err();
+        assert!(!message.contains('@'), "{message}");
     }
 
     #[test]
