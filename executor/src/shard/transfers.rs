@@ -65,6 +65,13 @@ fn without_objects(resource: &str) -> String {
     )
 }
 
+/// An object or page, and its digest: what it is in a journal that does not keep it whole.
+fn read(objects: &Objects, resource: &str, parameters: &[u8]) -> Result<(Bytes, [u8; 32]), ObjectError> {
+    let body = objects.read(resource, parameters)?;
+    let sha256 = Sha256::digest(&body).into();
+    Ok((body, sha256))
+}
+
 impl Desk {
     pub fn new(objects: Option<Arc<Objects>>) -> Self {
         Self { objects, turns: Arc::new(Semaphore::new(limits::TRANSFERS_MAX)) }
@@ -95,8 +102,7 @@ impl Desk {
         let cut = Str::from(format!("The call of {resource} was cut short: see the log of the node."));
         let done = self.call(objects, move |objects| match work {
             Work::Read { resource, parameters } => {
-                let body = objects.read(&resource, &parameters)?;
-                let sha256 = Sha256::digest(&body).into();
+                let (body, sha256) = read(objects, &resource, &parameters)?;
                 Ok(Done::Read { body, sha256 })
             }
             Work::Write { bucket, objects: written, .. } => {
@@ -115,12 +121,8 @@ impl Desk {
         let length = digest.length;
         let unknown = |why| Err(Unread::Unknown { length, why });
         let Some(objects) = &self.objects else { return unknown(without_objects(digest.resource)) };
-        let read = self.call(objects, move |objects| {
-            let body = objects.read(&resource, &parameters)?;
-            let sha256: [u8; 32] = Sha256::digest(&body).into();
-            Ok((body, sha256))
-        });
-        match read.await {
+        let called = self.call(objects, move |objects| read(objects, &resource, &parameters));
+        match called.await {
             Some(Ok((body, sha256))) if sha256 == digest.sha256 => Ok(body),
             Some(Ok((body, _))) => {
                 let parameters = String::from_utf8_lossy(digest.parameters);
