@@ -100,6 +100,9 @@ async fn make(node: &NodeContext, public_address: &str) -> v1::NodeReport {
         shards: report_shards(node).await.unwrap_or_default(),
         serving: node.health.is_serving(),
         draining: node.health.is_draining(),
+        managed: false,
+        scheduler_incarnation: 0,
+        partition_count: u32::from(node.partitions),
     }
 }
 
@@ -120,7 +123,9 @@ mod tests {
 
     #[test]
     fn the_scheduler_sets_the_interval_within_bounds() {
-        let interval = |ms| asked_interval(&v1::NodeDirective { heartbeat_interval_ms: ms, known: true });
+        let interval = |ms| {
+            asked_interval(&v1::NodeDirective { heartbeat_interval_ms: ms, known: true, assignment: None })
+        };
         assert_eq!(interval(0), INTERVAL);
         assert_eq!(interval(250), Duration::from_millis(250));
         assert_eq!((interval(1), interval(1_000_000)), (INTERVAL_MIN, INTERVAL_MAX));

@@ -259,6 +259,7 @@ mod tests {
             partitions: partitions.collect(),
             open_executions: 0,
             saturation_ratio: 0.0,
+            owned: Vec::new(),
         };
         let public_address = address.to_owned();
         Report { node_id: node.into(), public_address, shards: vec![shard], partitions: 4, serving: true }

@@ -314,6 +314,7 @@ impl Shard {
             partitions: self.config.partitions.iter().map(|partition| u32::from(partition.get())).collect(),
             open_executions: self.open.len() as u64,
             saturation_ratio: self.admission.saturation(),
+            owned: self.logs.iter().filter_map(Log::owned).collect(),
         }
     }
 

@@ -176,6 +176,17 @@ impl Log {
         BlockId { generation: self.generation, sequence: self.next_sequence }
     }
 
+    /// What the scheduler is told of it; nothing when it is lost.
+    pub fn owned(&self) -> Option<v1::OwnedPartition> {
+        let state = match self.state {
+            LogState::Recovering => v1::owned_partition::State::Recovering,
+            LogState::Serving | LogState::Down => v1::owned_partition::State::Serving,
+            LogState::Lost => return None,
+        };
+        let partition = u32::from(self.partition.get());
+        Some(v1::OwnedPartition { partition, generation: self.generation, state: state.into() })
+    }
+
     /// Records in the block under construction.
     pub fn waiting(&self) -> usize {
         self.builder.len() + self.page.fresh.len() + self.page.ended.len()

@@ -57,7 +57,7 @@ impl Nodes for Listening {
         let (directives, answers) = mpsc::channel(4);
         tokio::spawn(async move {
             while let Ok(Some(report)) = reports.message().await {
-                let directive = NodeDirective { heartbeat_interval_ms: 100, known: true };
+                let directive = NodeDirective { heartbeat_interval_ms: 100, known: true, assignment: None };
                 if heard.send(report).await.is_err() || directives.send(directive).await.is_err() {
                     return;
                 }

@@ -32,7 +32,8 @@ impl Service for NodesService {
                 address.clone_from(&report.public_address);
                 let known = cluster.reported(report).await;
                 let heartbeat_interval_ms = u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX);
-                if directives.send(Ok(NodeDirective { heartbeat_interval_ms, known })).await.is_err() {
+                let directive = NodeDirective { heartbeat_interval_ms, known, assignment: None };
+                if directives.send(Ok(directive)).await.is_err() {
                     break;
                 }
             }

@@ -168,6 +168,10 @@ impl Store for Raced {
         self.inner.append(append)
     }
 
+    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Option<BlockId>>> {
+        self.inner.tops(partitions)
+    }
+
     fn read(&self, partition: PartitionId, range: BlockRange) -> StoreFuture<'_, Vec<(BlockId, Bytes)>> {
         self.inner.read(partition, range)
     }

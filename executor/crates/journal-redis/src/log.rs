@@ -146,6 +146,19 @@ async fn last_generated(link: &Link, log: &[u8]) -> Result<Option<BlockId>, Stor
     Err(StoreError::Corrupt("Redis answered XINFO STREAM without last-generated-id".to_owned()))
 }
 
+/// The highest id that each log has ever had.
+pub(crate) async fn tops(
+    link: &Link,
+    keys: &Keys,
+    partitions: &[PartitionId],
+) -> Result<Vec<Option<BlockId>>, StoreError> {
+    let mut tops = Vec::with_capacity(partitions.len());
+    for partition in partitions {
+        tops.push(last_generated(link, &keys.of(*partition).log).await?);
+    }
+    Ok(tops)
+}
+
 /// Blocks in order, without marks.
 pub(crate) async fn read(
     link: &Link,

@@ -95,6 +95,10 @@ impl Store for RedisStore {
         Box::pin(self.inner.append(append))
     }
 
+    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Option<BlockId>>> {
+        Box::pin(async move { log::tops(&self.inner.link, &self.inner.keys, &partitions).await })
+    }
+
     fn read(&self, partition: PartitionId, range: BlockRange) -> StoreFuture<'_, Vec<(BlockId, Bytes)>> {
         Box::pin(log::read(&self.inner.link, &self.inner.keys, partition, range))
     }

@@ -38,6 +38,7 @@ macro_rules! store_conformance {
             blocks_are_read_in_order_both_ways_and_within_limits,
             an_owner_begins_above_everything_before,
             a_stale_owner_is_refused,
+            the_top_of_a_log_tells_its_owner_and_its_last_block,
             a_repeated_append_is_success_and_other_content_is_refused,
             a_sequence_that_was_passed_is_refused,
             of_owners_at_once_each_gets_a_generation_of_its_own,
@@ -183,6 +184,22 @@ pub async fn a_stale_owner_is_refused(subject: &mut impl Subject) {
     assert_eq!(ids(&new, partition, everything(false, 10)).await, expected);
     // What it had written before is still its own: a repetition is answered as before.
     write(&old, append(partition, block_id(stale, 1), "mine")).await;
+}
+
+/// See the name.
+pub async fn the_top_of_a_log_tells_its_owner_and_its_last_block(subject: &mut impl Subject) {
+    let (store, here, empty) = (store(subject).await, partition(31), partition(32));
+    let tops = async || store.tops(vec![here, empty]).await.expect("the tops can be read");
+    assert_eq!(tops().await, [None, None]);
+    let first = acquire(&store, here).await.generation;
+    assert_eq!(tops().await, [Some(block_id(first, 0)), None], "the mark of an owner counts");
+    write(&store, append(here, block_id(first, 1), "one")).await;
+    assert_eq!(tops().await, [Some(block_id(first, 1)), None]);
+    let trimmed = Append { trim_below: Some(block_id(first, 3)), ..append(here, block_id(first, 2), "two") };
+    write(&store, trimmed).await;
+    assert_eq!(tops().await, [Some(block_id(first, 2)), None], "trimming does not lower it");
+    let second = acquire(&store, here).await.generation;
+    assert_eq!(tops().await, [Some(block_id(second, 0)), None]);
 }
 
 /// See the name.

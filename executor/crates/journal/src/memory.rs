@@ -231,6 +231,11 @@ impl Partition {
         self.derived.get(key).filter(|slot| slot.expiry.0 > Instant::now()).map(|slot| &slot.value)
     }
 
+    fn top(&self) -> Option<BlockId> {
+        let mark = BlockId { generation: self.generation, sequence: 0 };
+        (self.generation > 0).then(|| self.last.unwrap_or_default().max(mark))
+    }
+
     fn read(&self, range: BlockRange) -> Vec<(BlockId, Bytes)> {
         if range.from > range.to {
             return Vec::new();
@@ -256,6 +261,13 @@ impl Store for MemoryStore {
 
     fn append(&self, append: Append) -> StoreFuture<'_, ()> {
         Box::pin(self.append_now(append))
+    }
+
+    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Option<BlockId>>> {
+        Box::pin(async move {
+            self.available()?;
+            Ok(partitions.into_iter().map(|partition| lock(self.partition(partition)).top()).collect())
+        })
     }
 
     fn read(&self, partition: PartitionId, range: BlockRange) -> StoreFuture<'_, Vec<(BlockId, Bytes)>> {

@@ -193,6 +193,10 @@ pub trait Store: Send + Sync {
     /// outcome was unknown is harmless: if the log holds this very block under this id, that is success.
     fn append(&self, append: Append) -> StoreFuture<'_, ()>;
 
+    /// The highest id that each log has ever had, marks of owners included; `None` for a log that is not there. An
+    /// owner learns by it that another one has taken over, or that the store has gone back.
+    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Option<BlockId>>>;
+
     /// Blocks in order, without the marks of owners.
     fn read(&self, partition: PartitionId, range: BlockRange) -> StoreFuture<'_, Vec<(BlockId, Bytes)>>;
 

@@ -235,6 +235,10 @@ impl Store for FileStore {
         })
     }
 
+    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Option<BlockId>>> {
+        Box::pin(self.ask(move |reply| Request::Tops { partitions, reply }))
+    }
+
     fn read(&self, partition: PartitionId, range: BlockRange) -> StoreFuture<'_, Vec<(BlockId, Bytes)>> {
         Box::pin(self.blocking(move |inner| inner.log.read(partition, range)))
     }

@@ -36,6 +36,7 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(super) enum Request {
     Append { append: Append, reply: Reply<()> },
     Acquire { partition: PartitionId, reply: Reply<Acquired> },
+    Tops { partitions: Vec<PartitionId>, reply: Reply<Vec<Option<BlockId>>> },
 }
 
 impl Request {
@@ -43,6 +44,7 @@ impl Request {
         match self {
             Self::Append { append, .. } => FRAME_BYTES + append.block.len(),
             Self::Acquire { .. } => FRAME_BYTES,
+            Self::Tops { .. } => 0,
         }
     }
 
@@ -51,6 +53,7 @@ impl Request {
         match self {
             Self::Append { reply, .. } => drop(reply.send(Err(error))),
             Self::Acquire { reply, .. } => drop(reply.send(Err(error))),
+            Self::Tops { reply, .. } => drop(reply.send(Err(error))),
         }
     }
 }
@@ -142,6 +145,7 @@ impl Writer {
             match request {
                 Request::Append { append, reply } => self.append(append, reply, number, start, &mut group),
                 Request::Acquire { partition, reply } => self.acquire(partition, reply, number, &mut group),
+                Request::Tops { partitions, reply } => self.tops(&partitions, reply),
             }
         }
         if self.buffer.is_empty() {
@@ -298,6 +302,14 @@ impl Writer {
         let frame = Frame::new(FrameKind::Mark, partition, mark(state.generation), state.trim, &[]);
         self.buffer.extend_from_slice(&frame.encode(segment));
         group.marks.push((reply, Acquired { generation: state.generation, last }));
+    }
+
+    fn tops(&self, partitions: &[PartitionId], reply: Reply<Vec<Option<BlockId>>>) {
+        let top = |partition: &PartitionId| {
+            let state = &self.state[usize::from(partition.get())];
+            (state.generation > 0).then(|| state.last.max(mark(state.generation)))
+        };
+        let _ = reply.send(Ok(partitions.iter().map(top).collect()));
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
