@@ -7,6 +7,7 @@ mod disk;
 mod drain;
 mod idle;
 mod input;
+mod inspect;
 mod kill;
 mod objects;
 mod support;
