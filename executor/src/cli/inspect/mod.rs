@@ -22,7 +22,7 @@ use crate::store;
 const MANUAL: &str = "\
 WHAT IS READ
   The store itself, beside the nodes: nothing is written, and no node is asked or disturbed. A file
-  store belongs to its node while that runs; stop the node, or ask the node (scheduler-stub history).
+  store belongs to its node while that runs: stop the node, or ask it (scheduler-stub history).
   An execution that is open, or that ended a moment ago, has no pointer yet: its partition's log is
   then read from the newest block back, which may take a while; progress goes to standard error.
 
