@@ -51,7 +51,8 @@ async fn stream(
     public_address: &str,
     pause: &mut Duration,
 ) -> Result<(), tonic::Status> {
-    let channel = scheduler.connect().await.map_err(|error| tonic::Status::unavailable(causes(&error)))?;
+    let channel = trust::channel(scheduler, node.trust.as_ref()).await;
+    let channel = channel.map_err(|error| tonic::Status::unavailable(causes(&error)))?;
     let (sender, reports) = mpsc::channel(REPORTS_AHEAD);
     let mut health = node.health.subscribe();
     // The first report goes with the request: the scheduler may wait for it before it answers.

@@ -38,7 +38,7 @@ pub(crate) async fn serve(
     metrics: NodeMetrics,
     health: Health,
 ) -> io::Result<()> {
-    let mut connections = pin!(listener::incoming(listener, CONNECTIONS_MAX)?);
+    let mut connections = pin!(listener::incoming(listener, CONNECTIONS_MAX, None)?);
     let shared = Arc::new((metrics, health));
     while let Some(connection) = connections.next().await {
         let shared = Arc::clone(&shared);

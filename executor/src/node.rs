@@ -68,6 +68,9 @@ pub enum StartError {
     /// The objects folder cannot be used.
     #[error(transparent)]
     Objects(#[from] FolderError),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Trust(#[from] trust::TrustError),
     /// A thread or its runtime cannot be made.
     #[error("a thread of the node cannot be started: {0}")]
     Thread(#[from] io::Error),
@@ -245,6 +248,7 @@ impl Running {
             partitions: config.partitions,
             definitions: Arc::new(Definitions::default()),
             clock,
+            trust: config.tls.trust()?,
             health: health.clone(),
             shards: OnceLock::new(),
             store: OnceLock::new(),
@@ -263,6 +267,9 @@ impl Running {
         let public = tokio::spawn(public);
         tokio::spawn(reach_store(Arc::clone(&context), Arc::clone(&connect), metrics.clone()));
         let (handles, shards) = start_shards(&config, &context, &connect, &metrics, ports.data, &abort)?;
+        if let Some(trust) = context.trust.clone() {
+            tokio::spawn(trust.keep_fresh());
+        }
         let states = handles.iter().map(|handle| handle.state.clone()).collect();
         // Nobody else sets it.
         let _ = context.shards.set(handles);
@@ -405,7 +412,7 @@ fn serve_port(
     connections_max: usize,
     mut abort: watch::Receiver<bool>,
 ) -> io::Result<impl Future<Output = ()> + Send + 'static> {
-    let incoming = listener::incoming(port, connections_max)?;
+    let incoming = listener::incoming(port, connections_max, context.trust.clone())?;
     let mut closing = context.closing.subscribe();
     let server =
         router(Surface::new(Arc::clone(context), scope)).serve_with_incoming_shutdown(incoming, async move {

@@ -8,7 +8,7 @@
 //!
 //! Rooms: `service` (which call goes where), `starts` (batch streams), `dispatch` (plain starts gathered into
 //! batches),
-//! `plain` (calls that are answered once), `listing` (pages merged over shards), `watch` (completions),
+//! `rights` (who may call what), `plain` (calls that are answered once), `listing` (pages merged over shards), `watch` (completions),
 //! `work` (workers), [`health`], `listener` (connections), [`status`].
 
 mod dispatch;
@@ -16,6 +16,7 @@ pub mod health;
 pub(crate) mod listener;
 mod listing;
 mod plain;
+mod rights;
 mod service;
 mod starts;
 pub mod status;
@@ -34,6 +35,8 @@ use proto::executor::v1::worker_server::WorkerServer;
 use tokio::sync::{mpsc, oneshot, watch as signal};
 use tonic::transport::Server;
 use tonic::transport::server::Router;
+use tower::layer::util::{Identity, Stack};
+use trust::{RightsLayer, Trust};
 
 use crate::clock::Clock;
 use crate::definitions::Definitions;
@@ -72,6 +75,8 @@ pub struct NodeContext {
     pub definitions: Arc<Definitions>,
     /// Where time comes from.
     pub clock: Clock,
+    /// Our certificate, and who may speak to us; plain text without.
+    pub trust: Option<Trust>,
     /// SERVING or not.
     pub health: Health,
     /// Set once all shards have their threads.
@@ -175,7 +180,7 @@ impl Surface {
 }
 
 /// A server with every service, to be given its connections.
-pub(crate) fn router(surface: Surface) -> Router {
+pub(crate) fn router(surface: Surface) -> Router<Stack<RightsLayer, Identity>> {
     let health = surface.node.health.service(surface.node.closing.subscribe());
     Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
@@ -185,6 +190,7 @@ pub(crate) fn router(surface: Surface) -> Router {
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .http2_max_pending_accept_reset_streams(Some(RESETS_MAX))
+        .layer(RightsLayer(rights::may_call))
         .add_service(health)
         .add_service(ExecutorServer::new(surface.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(WorkerServer::new(surface).max_decoding_message_size(MESSAGE_BYTES_MAX))

@@ -15,6 +15,7 @@ mod connect;
 mod identity;
 mod rights;
 mod secret;
+mod settings;
 
 pub use accept::{Accepted, Peer, accept};
 pub use allow::{Allow, Role, Roles};
@@ -22,6 +23,7 @@ pub use connect::{channel, channel_lazy};
 pub use identity::{TlsFiles, Trust};
 pub use rights::{Rights, RightsLayer};
 pub use secret::Secret;
+pub use settings::TlsSettings;
 
 /// Why certificates or secrets cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +44,9 @@ pub enum TrustError {
         /// What rustls says.
         why: String,
     },
+    /// Settings that cannot work together.
+    #[error("{0}")]
+    Settings(&'static str),
     /// An entry of the allow-list is none.
     #[error(
         "{0:?} is no ROLE=NAME: roles are node, scheduler, caller, operator, worker and worker:POOL; a name is that of a DNS or URI subject alternative name, and * in it is any text"
