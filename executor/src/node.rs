@@ -27,8 +27,9 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::definitions::Definitions;
 use crate::grpc::health::Health;
-use crate::grpc::{NodeContext, NodeStore, Scope, Surface, ask, dispatcher, listener, queue, router};
+use crate::grpc::{NodeContext, Scope, Surface, ask, dispatcher, listener, queue, router};
 use crate::objects::{FolderError, Objects};
+use crate::secret::ClusterSecret;
 use crate::shard::{self, Command, Serve, ShardConfig, ShardContext, ShardHandle};
 use crate::store::{self, Patient};
 use crate::{heartbeat, metrics_http};
@@ -249,6 +250,7 @@ impl Running {
             definitions: Arc::new(Definitions::default()),
             clock,
             trust: config.tls.trust()?,
+            secret: ClusterSecret::new(config.cluster_secret_file.clone())?,
             health: health.clone(),
             shards: OnceLock::new(),
             store: OnceLock::new(),
@@ -265,8 +267,10 @@ impl Running {
         let public =
             serve_port(&context, Scope::Node, ports.public, config.connections_max, abort.subscribe())?;
         let public = tokio::spawn(public);
-        tokio::spawn(reach_store(Arc::clone(&context), Arc::clone(&connect), metrics.clone()));
+        tokio::spawn(store::reach(Arc::clone(&context), Arc::clone(&connect), metrics.clone()));
         let (handles, shards) = start_shards(&config, &context, &connect, &metrics, ports.data, &abort)?;
+        let secret = Arc::clone(&context);
+        tokio::spawn(async move { secret.secret.keep_fresh().await });
         if let Some(trust) = context.trust.clone() {
             tokio::spawn(trust.keep_fresh());
         }
@@ -449,40 +453,6 @@ fn spawn_logged(what: &'static str, task: impl Future<Output = io::Result<()>> +
             tracing::error!(%error, "{what} ended");
         }
     });
-}
-
-/// The node's own connection, and what its settings promise.
-async fn reach_store(context: Arc<NodeContext>, connect: Arc<dyn Connect>, metrics: NodeMetrics) {
-    let store = store::connect_at_last(&*connect).await;
-    let mut pause = Duration::from_millis(50);
-    let durability = loop {
-        match store.durability().await {
-            Ok(durability) => break durability,
-            Err(error) => {
-                tracing::warn!(%error, "the store does not say what it promises yet");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(2));
-            }
-        }
-    };
-    let promise = match (durability.survives_process_kill, durability.survives_power_loss) {
-        (_, true) => "an acknowledged execution survives kill -9 of every process and the loss of power",
-        (true, false) => {
-            "an acknowledged execution survives kill -9 of every process, but NOT the loss of power"
-        }
-        (false, false) => {
-            "an acknowledged execution does NOT survive the end of the process that holds the store"
-        }
-    };
-    let detail = &durability.detail;
-    if durability.survives_power_loss {
-        tracing::info!(store = durability.store, promise, detail, "store reached");
-    } else {
-        tracing::warn!(store = durability.store, promise, detail, "store reached");
-    }
-    metrics.set_durability(durability.store, durability.settings.clone());
-    // Nobody else sets it.
-    let _ = context.store.set(NodeStore { store, durability });
 }
 
 /// One line that says what this node is.

@@ -53,6 +53,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// Certificates, and who may speak to this node; plain text without.
     pub tls: TlsSettings,
+    /// Keys that seal tokens; one that the store keeps without.
+    pub cluster_secret_file: Option<PathBuf>,
     /// Allows ports that other machines reach, without TLS.
     pub allow_plaintext: bool,
     /// The scheduler that hears this node's heartbeats.
@@ -167,6 +169,7 @@ impl Default for Config {
             objects_dir: None,
             metrics: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7490)),
             tls: TlsSettings::default(),
+            cluster_secret_file: None,
             allow_plaintext: false,
             scheduler: None,
             connections_max: 1_024,

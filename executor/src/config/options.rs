@@ -109,6 +109,10 @@ pub struct Options {
         help_heading = "Trust"
     )]
     pub tls_allow: Vec<String>,
+    /// Keys that seal tokens, a line `ID KEY` each; the first seals, all open. The same on every node. Read
+    /// again when the file changes [default: one key, kept in the store]
+    #[arg(long, value_name = "FILE", env = "MYRIAD_CLUSTER_SECRET_FILE", help_heading = "Trust")]
+    pub cluster_secret_file: Option<PathBuf>,
     /// Connections that each port accepts at once [default: 1024]
     #[arg(long, value_name = "N", env = "MYRIAD_CONNECTIONS_MAX")]
     pub connections_max: Option<usize>,
@@ -225,6 +229,7 @@ impl Options {
             advertise: self.advertise.or(other.advertise),
             allow_plaintext: self.allow_plaintext.or(other.allow_plaintext),
             connections_max: self.connections_max.or(other.connections_max),
+            cluster_secret_file: self.cluster_secret_file.or(other.cluster_secret_file),
             tls_cert: self.tls_cert.or(other.tls_cert),
             tls_key: self.tls_key.or(other.tls_key),
             tls_ca: self.tls_ca.or(other.tls_ca),
@@ -271,6 +276,7 @@ impl Options {
             objects_dir: self.objects_dir.clone(),
             metrics: metrics.filter(|_| !self.no_metrics.unwrap_or(false)),
             allow_plaintext: self.allow_plaintext.unwrap_or(default.allow_plaintext),
+            cluster_secret_file: self.cluster_secret_file.clone(),
             tls: TlsSettings {
                 cert: self.tls_cert.clone(),
                 key: self.tls_key.clone(),
@@ -336,6 +342,7 @@ impl Options {
             advertise: config.advertise.clone(),
             allow_plaintext: Some(config.allow_plaintext),
             connections_max: Some(config.connections_max),
+            cluster_secret_file: config.cluster_secret_file.clone(),
             tls_cert: config.tls.cert.clone(),
             tls_key: config.tls.key.clone(),
             tls_ca: config.tls.ca.clone(),

@@ -41,6 +41,7 @@ use trust::{RightsLayer, Trust};
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::error::Error;
+use crate::secret::ClusterSecret;
 use crate::shard::{Command, Reply, ShardHandle, WorkerId};
 use health::Health;
 
@@ -77,6 +78,8 @@ pub struct NodeContext {
     pub clock: Clock,
     /// Our certificate, and who may speak to us; plain text without.
     pub trust: Option<Trust>,
+    /// Seals what goes out and comes back.
+    pub secret: ClusterSecret,
     /// SERVING or not.
     pub health: Health,
     /// Set once all shards have their threads.

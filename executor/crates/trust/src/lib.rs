@@ -22,7 +22,7 @@ pub use allow::{Allow, Role, Roles};
 pub use connect::{channel, channel_lazy};
 pub use identity::{TlsFiles, Trust};
 pub use rights::{Rights, RightsLayer};
-pub use secret::Secret;
+pub use secret::{Secret, draw_key};
 pub use settings::TlsSettings;
 
 /// Why certificates or secrets cannot be used.

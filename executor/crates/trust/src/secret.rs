@@ -122,6 +122,19 @@ impl Secret {
     }
 }
 
+/// A new key.
+///
+/// # Panics
+/// The operating system gives no randomness, and then nothing can be sealed.
+#[must_use]
+#[allow(clippy::expect_used, reason = "a secret without randomness would be none")]
+pub fn draw_key() -> [u8; 32] {
+    let mut key = [0; 32];
+    let random = rustls::crypto::ring::default_provider().secure_random;
+    random.fill(&mut key).expect("the operating system gives randomness");
+    key
+}
+
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 #[allow(clippy::expect_used, reason = "HMAC takes keys of any length")]
