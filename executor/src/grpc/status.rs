@@ -42,6 +42,8 @@ fn row(error: &Error) -> Row {
         Error::NotDurable { retry_after, .. } => later(Code::Unavailable, "StoreUnavailable", *retry_after),
         Error::Draining => row(Code::Unavailable, "Draining"),
         Error::NotOwner { .. } => row(Code::FailedPrecondition, "NotOwner"),
+        Error::Recovering { retry_after, .. } => later(Code::Unavailable, "Recovering", *retry_after),
+        Error::NothingServed { retry_after } => later(Code::Unavailable, "NothingServed", *retry_after),
         Error::ShardGone => row(Code::Unavailable, "ShardGone"),
         Error::Starting { retry_after } => later(Code::Unavailable, "Starting", *retry_after),
         Error::Store(store) => match store {
@@ -59,7 +61,7 @@ fn details(error: &Error, row: &Row) -> ErrorDetails {
     let mut metadata = HashMap::new();
     let mut details = ErrorDetails::new();
     match error {
-        Error::NotOwner { partition } => {
+        Error::NotOwner { partition } | Error::Recovering { partition, .. } => {
             metadata.insert("partition".to_owned(), partition.to_string());
         }
         Error::Overloaded { what, limit, .. } => {
@@ -196,6 +198,8 @@ mod tests {
             ),
             (Error::Draining, Code::Unavailable, "Draining", false),
             (Error::NotOwner { partition: 1 }, Code::FailedPrecondition, "NotOwner", false),
+            (Error::Recovering { partition: 1, retry_after: after }, Code::Unavailable, "Recovering", true),
+            (Error::NothingServed { retry_after: after }, Code::Unavailable, "NothingServed", true),
             (Error::ShardGone, Code::Unavailable, "ShardGone", false),
             (Error::Starting { retry_after: after }, Code::Unavailable, "Starting", true),
             (StoreError::Unavailable(text()).into(), Code::Unavailable, "StoreUnavailable", true),

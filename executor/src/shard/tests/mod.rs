@@ -32,6 +32,7 @@ use crate::definitions::Definitions;
 use crate::error::Error;
 use crate::limits;
 use crate::objects::Objects;
+use crate::owners::Owners;
 
 pub const START_MS: u64 = 1_700_000_000_000;
 pub const MACHINE: &str = "arn:aws:states:us-east-1:123456789012:stateMachine:orders";
@@ -114,7 +115,7 @@ impl World {
         let config = ShardConfig {
             index: 0,
             shards: 1,
-            partitions: vec![partition()],
+            partitions: Some(vec![partition()]),
             partition_count: 1,
             data_address: "127.0.0.1:1".to_owned(),
             queue_commands: 64,
@@ -128,6 +129,7 @@ impl World {
             connect: Arc::new(self.store.clone()),
             objects: self.objects.clone(),
             definitions: Arc::clone(&self.definitions),
+            owners: Arc::new(Owners::new(1)),
             metrics: Arc::clone(&metrics),
             clock: Clock::Manual(self.clock.clone()),
         };
