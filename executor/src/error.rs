@@ -73,6 +73,15 @@ pub enum Error {
         /// Which.
         partition: u16,
     },
+    /// The partition was lost before the store had confirmed the start.
+    #[error(
+        "the owner of partition {partition} has changed before the start was confirmed; whether it took effect is not \
+         known: look for it before you start it again"
+    )]
+    OwnerChanged {
+        /// Which.
+        partition: u16,
+    },
     /// The partition is changing hands: what is not found yet may well be there.
     #[error("partition {partition} is changing hands and its log is being read: retry after {retry_after:?}")]
     Recovering {

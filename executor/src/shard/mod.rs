@@ -56,6 +56,7 @@ use crate::owners::Owners;
 
 pub use command::{Command, Reply, WorkerId};
 pub use handle::{Binding, Serve, ShardConfig, ShardHandle, ShardState};
+pub(crate) use start::OWNER_CHANGED;
 pub use validate::input as check_input;
 
 /// What a shard shares with the rest of its node.

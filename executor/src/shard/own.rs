@@ -18,7 +18,7 @@ use super::execution::OpenExecution;
 use super::log::{Log, LogState};
 use super::recover::{Map, RecoveredExecution};
 use super::slab::Address;
-use super::start::not_owner;
+use super::start::owner_changed;
 use crate::error::Error;
 use crate::limits;
 
@@ -272,7 +272,7 @@ impl Shard {
                 let running = batch.running.iter().map(|(at, _)| (*at, at + 1));
                 for range in batch.accepted.iter().copied().chain(running) {
                     for acks in &batch.acks {
-                        self.refuse(acks, Some(id.into()), range, not_owner(id.partition));
+                        self.refuse(acks, Some(id.into()), range, owner_changed(id.partition));
                     }
                 }
             }

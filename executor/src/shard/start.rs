@@ -418,6 +418,9 @@ impl Shard {
     }
 }
 
+/// The code of a refusal that leaves open whether the batch is durable.
+pub(crate) const OWNER_CHANGED: &str = "OwnerChanged";
+
 enum Resolved {
     Here(SmallVec<[(Rc<Machine>, u32); 1]>),
     Missing(Vec<(ids::DefinitionHash, asl::Dialect)>),
@@ -426,6 +429,15 @@ enum Resolved {
 pub(super) fn not_owner(partition: PartitionId) -> v1::StartRefusal {
     let message = Error::NotOwner { partition: partition.get() }.to_string();
     refusal(Reason::NotOwner, "NotOwner", message)
+}
+
+/// As [`not_owner`], for what may be durable all the same.
+pub(super) fn owner_changed(partition: PartitionId) -> v1::StartRefusal {
+    let message = format!(
+        "this shard has lost partition {partition} before the store has confirmed the batch: send it again as it is to \
+         the partition's owner, which knows whether it is durable"
+    );
+    refusal(Reason::NotOwner, OWNER_CHANGED, message)
 }
 
 pub(super) fn conflict() -> v1::StartRefusal {
