@@ -10,4 +10,5 @@ mod input;
 mod kill;
 mod objects;
 mod support;
+mod takeover;
 mod trouble;
