@@ -91,7 +91,9 @@ pub enum Error {
         retry_after: Duration,
     },
     /// The node has no partition that takes starts.
-    #[error("this node takes no starts now, for it serves no partition: ask the scheduler for one that does, or retry after {retry_after:?}")]
+    #[error(
+        "this node takes no starts now, for it serves no partition: ask the scheduler for one that does, or retry after {retry_after:?}"
+    )]
     NothingServed {
         /// When to come back.
         retry_after: Duration,

@@ -49,9 +49,7 @@ impl Link {
     /// does not answer.
     pub async fn hand_over(&self, owners: &Owners, patience: Duration) {
         let (mut changes, mut reached) = (owners.subscribe(), self.reached.subscribe());
-        let moved = async {
-            while !owners.is_empty() && changes.changed().await.is_ok() {}
-        };
+        let moved = async { while !owners.is_empty() && changes.changed().await.is_ok() {} };
         tokio::select! {
             () = moved => tracing::info!("every partition is in other hands, or nobody's"),
             _ = reached.wait_for(|reached| !reached) => {

@@ -8,6 +8,8 @@
 //! Threads: one for each shard, with its data port; one for everything else (public port, metrics port,
 //! heartbeats, the gathering of plain starts), so that a slow probe or scrape never holds up an execution.
 
+mod threads;
+
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -34,6 +36,7 @@ use crate::owners::Owners;
 use crate::shard::{self, Command, Serve, ShardConfig, ShardContext, ShardHandle};
 use crate::store::{self, Patient};
 use crate::{heartbeat, metrics_http};
+use threads::{join_threads, spawn_logged};
 
 /// Commands that may wait for a shard. Each is a batch at most; what is beyond waits in its connection.
 const SHARD_QUEUE_COMMANDS: usize = 1_024;
@@ -276,7 +279,12 @@ impl Running {
         let scheduler = config.scheduler.clone().and_then(|url| Endpoint::from_shared(url).ok());
         let link = scheduler.map(|scheduler| {
             let (link, public_address) = (Arc::<Link>::default(), config.advertised(ports.addresses.public));
-            tokio::spawn(heartbeat::report(Arc::clone(&context), scheduler, public_address, Arc::clone(&link)));
+            tokio::spawn(heartbeat::report(
+                Arc::clone(&context),
+                scheduler,
+                public_address,
+                Arc::clone(&link),
+            ));
             link
         });
         announce(&config, &ports.addresses);
@@ -434,28 +442,6 @@ fn serve_port(
             _ = abort.wait_for(|abort| *abort) => {}
         }
     })
-}
-
-/// Waits for threads without holding up this one's runtime.
-async fn join_threads(threads: Vec<JoinHandle<()>>) {
-    let joined = tokio::task::spawn_blocking(move || {
-        for thread in threads {
-            if thread.join().is_err() {
-                tracing::error!("a shard's thread panicked");
-            }
-        }
-    });
-    if let Err(error) = joined.await {
-        tracing::error!(%error, "the shards' threads could not be awaited");
-    }
-}
-
-fn spawn_logged(what: &'static str, task: impl Future<Output = io::Result<()>> + Send + 'static) {
-    tokio::spawn(async move {
-        if let Err(error) = task.await {
-            tracing::error!(%error, "{what} ended");
-        }
-    });
 }
 
 /// The node's own connection, and what its settings promise.

@@ -44,8 +44,7 @@ impl Owners {
     /// Gives a partition to a shard; `false` while another shard of this node has it, or if there is no such partition.
     pub fn claim(&self, partition: PartitionId, shard: u32) -> bool {
         let Some(slot) = self.slot(partition) else { return false };
-        let taken =
-            slot.compare_exchange(NOBODY, entry(shard, false), Ordering::AcqRel, Ordering::Acquire);
+        let taken = slot.compare_exchange(NOBODY, entry(shard, false), Ordering::AcqRel, Ordering::Acquire);
         if taken.is_ok() {
             self.changed();
         }

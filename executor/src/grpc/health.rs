@@ -87,7 +87,9 @@ impl Health {
             ShardState::Serving => "not serving: a shard has ended; see the log",
             ShardState::Draining => "draining",
             ShardState::Connecting => "starting: the store has not been reached yet",
-            ShardState::Unassigned => "starting: the scheduler has not said yet which partitions this node shall have",
+            ShardState::Unassigned => {
+                "starting: the scheduler has not said yet which partitions this node shall have"
+            }
             ShardState::Recovering => "starting: partitions are being recovered",
             ShardState::StoreDown => "store down: it does not confirm; starts are refused until it does",
             ShardState::Failed => "failed: a shard has lost all its partitions to other owners; see the log",

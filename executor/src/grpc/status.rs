@@ -63,7 +63,9 @@ fn details(error: &Error, row: &Row) -> ErrorDetails {
     let mut metadata = HashMap::new();
     let mut details = ErrorDetails::new();
     match error {
-        Error::NotOwner { partition } | Error::OwnerChanged { partition } | Error::Recovering { partition, .. } => {
+        Error::NotOwner { partition }
+        | Error::OwnerChanged { partition }
+        | Error::Recovering { partition, .. } => {
             metadata.insert("partition".to_owned(), partition.to_string());
         }
         Error::Overloaded { what, limit, .. } => {

@@ -344,7 +344,8 @@ impl Shard {
         let any = |state| self.logs.iter().any(|log| log.state == state);
         let connected = self.store.is_some();
         self.own.ready |= connected && self.own.assigned && !any(LogState::Recovering);
-        let lost = self.config.partitions.is_some() && self.logs.iter().all(|log| log.state == LogState::Lost);
+        let lost =
+            self.config.partitions.is_some() && self.logs.iter().all(|log| log.state == LogState::Lost);
         let state = if lost && !self.logs.is_empty() {
             ShardState::Failed
         } else if self.draining.is_some() {

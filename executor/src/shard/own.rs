@@ -119,7 +119,8 @@ impl Shard {
         }
         let mut at = usize::from(self.own.place(partition));
         if let Some(log) = self.logs.get(at) {
-            let lost = log.state == LogState::Lost && self.now_us < log.since_us + limits::LEASE.as_micros() as u64;
+            let lost =
+                log.state == LogState::Lost && self.now_us < log.since_us + limits::LEASE.as_micros() as u64;
             if log.state.is_here() || lost {
                 return;
             }
@@ -283,8 +284,7 @@ impl Shard {
     fn forget_open(&mut self, at: usize, which: impl Fn(&OpenExecution) -> bool) {
         let partition = self.logs[at].partition.get();
         let of_log = |(_, open): &(Address, &OpenExecution)| usize::from(open.log) == at && which(open);
-        let forgotten: Vec<Address> =
-            self.open.iter().filter(of_log).map(|(address, _)| address).collect();
+        let forgotten: Vec<Address> = self.open.iter().filter(of_log).map(|(address, _)| address).collect();
         for address in forgotten {
             self.release_effects(address);
             let Some(open) = self.dismiss(address) else { continue };

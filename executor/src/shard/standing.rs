@@ -55,7 +55,8 @@ impl Standing {
     /// The error, unless it says more than can be known while the partition changes hands.
     pub fn judge(self, error: Error) -> Error {
         match error {
-            Error::NotFound { code: "ExecutionDoesNotExist", .. } | Error::Conflict { code: "ExecutionEnding", .. }
+            Error::NotFound { code: "ExecutionDoesNotExist", .. }
+            | Error::Conflict { code: "ExecutionEnding", .. }
                 if self.moving =>
             {
                 self.unsettled()

@@ -48,7 +48,10 @@ async fn a_shard_has_nothing_until_it_is_assigned_something_and_then_serves_it()
     let pass = world.define(PASS).await;
     let shard = world.managed();
     shard.until(ShardState::Unassigned).await;
-    assert_eq!(shard.started(batch(1, pass, Mode::Express, &["1"])).await[0].reason(), Some(Reason::NotOwner));
+    assert_eq!(
+        shard.started(batch(1, pass, Mode::Express, &["1"])).await[0].reason(),
+        Some(Reason::NotOwner)
+    );
     assert!(matches!(status(&shard, execution(1, 0)).await, Err(Error::NotOwner { partition: 0 })));
     assign(&shard, &[]).await;
     shard.until(ShardState::Serving).await;
@@ -70,7 +73,10 @@ async fn what_was_accepted_is_durable_before_a_partition_is_given_back() {
     let mut answers = shard.start(batch(1, pass, Mode::Express, &["1"])).await;
     assign(&shard, &[]).await;
     until_owned(&shard, &[(0, State::Releasing)]).await;
-    assert_eq!(shard.started(batch(2, pass, Mode::Express, &["1"])).await[0].reason(), Some(Reason::NotOwner));
+    assert_eq!(
+        shard.started(batch(2, pass, Mode::Express, &["1"])).await[0].reason(),
+        Some(Reason::NotOwner)
+    );
     let unknown = status(&shard, execution(9, 0)).await;
     assert!(matches!(unknown, Err(Error::Recovering { partition: 0, .. })), "{unknown:?}");
     world.store.release_appends();
@@ -283,7 +289,10 @@ async fn an_owner_that_has_not_heard_of_its_store_for_the_lease_neither_answers_
     world.store.release_appends();
     assert_eq!(next(&mut answers).await.refusal, None);
     world.clock.advance(Duration::from_secs(1));
-    assert_eq!(tasks(&mut worker, 2).await.iter().map(|task| &task.input[..]).collect::<Vec<_>>(), [b"1", b"2"]);
+    assert_eq!(
+        tasks(&mut worker, 2).await.iter().map(|task| &task.input[..]).collect::<Vec<_>>(),
+        [b"1", b"2"]
+    );
     assert_eq!(status(&shard, execution(2, 0)).await.expect("confirmed"), ExecutionStatus::Running);
 }
 
