@@ -8,6 +8,8 @@
 //! Threads: one for each shard, with its data port; one for everything else (public port, metrics port,
 //! heartbeats, the gathering of plain starts), so that a slow probe or scrape never holds up an execution.
 
+mod threads;
+
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -28,11 +30,14 @@ use crate::config::{Config, ConfigError};
 use crate::definitions::Definitions;
 use crate::grpc::health::Health;
 use crate::grpc::{NodeContext, Scope, Surface, ask, dispatcher, listener, queue, router};
+use crate::heartbeat::Link;
 use crate::objects::{FolderError, Objects};
+use crate::owners::Owners;
 use crate::secret::ClusterSecret;
 use crate::shard::{self, Command, Serve, ShardConfig, ShardContext, ShardHandle};
 use crate::store::{self, Patient};
 use crate::{heartbeat, metrics_http};
+use threads::{join_threads, spawn_logged};
 
 /// Commands that may wait for a shard. Each is a batch at most; what is beyond waits in its connection.
 const SHARD_QUEUE_COMMANDS: usize = 1_024;
@@ -230,6 +235,8 @@ struct Running {
     abort: watch::Sender<bool>,
     public: tokio::task::JoinHandle<()>,
     drain: watch::Receiver<bool>,
+    /// To the scheduler that says which partitions the node has; without one it has those of its configuration.
+    link: Option<Arc<Link>>,
 }
 
 impl Running {
@@ -252,6 +259,7 @@ impl Running {
             trust: config.tls.trust()?,
             secret: ClusterSecret::new(config.cluster_secret_file.clone())?,
             health: health.clone(),
+            owners: Arc::new(Owners::new(config.partitions)),
             shards: OnceLock::new(),
             store: OnceLock::new(),
             starts,
@@ -279,12 +287,19 @@ impl Running {
         let _ = context.shards.set(handles);
         tokio::spawn(dispatcher(Arc::clone(&context), waiting));
         tokio::spawn(async move { health.follow(states).await });
-        if let Some(scheduler) = config.scheduler.clone().and_then(|url| Endpoint::from_shared(url).ok()) {
-            let public_address = config.advertised(ports.addresses.public);
-            tokio::spawn(heartbeat::report(Arc::clone(&context), scheduler, public_address));
-        }
+        let scheduler = config.scheduler.clone().and_then(|url| Endpoint::from_shared(url).ok());
+        let link = scheduler.map(|scheduler| {
+            let (link, public_address) = (Arc::<Link>::default(), config.advertised(ports.addresses.public));
+            tokio::spawn(heartbeat::report(
+                Arc::clone(&context),
+                scheduler,
+                public_address,
+                Arc::clone(&link),
+            ));
+            link
+        });
         announce(&config, &ports.addresses);
-        Ok(Self { config, context, shards, abort, public, drain: drain.subscribe() })
+        Ok(Self { config, context, shards, abort, public, drain: drain.subscribe(), link })
     }
 
     /// Until somebody asks for a drain, and then until that is done.
@@ -309,13 +324,19 @@ impl Running {
         drained
     }
 
-    /// The order of the end: first nobody sends work here, then no work is taken, then all of it is durable,
-    /// then everybody is told, then the threads end.
+    /// The order of the end: first nobody sends work here, then the scheduler moves the partitions elsewhere, then no
+    /// work is taken, then all of it is durable, then everybody is told, then the threads end.
     async fn drain(&mut self) -> Result<(), crate::error::Error> {
         self.context.health.latch().await;
         tokio::time::sleep(self.config.drain_notice).await;
+        if let Some(link) = &self.link {
+            link.hand_over(&self.context.owners, self.config.drain_deadline / 2).await;
+        }
         let shards = self.context.shards()?;
         try_join_all(shards.iter().map(|shard| ask(shard, |reply| Command::Drain { reply }))).await?;
+        if let Some(link) = &self.link {
+            link.give_back(&self.context.owners, shards).await;
+        }
         self.context.closing.send_replace(true);
         let servers = join_all(self.shards.iter_mut().map(|shard| &mut shard.ended));
         let ended = async { (servers.await, (&mut self.public).await) };
@@ -358,7 +379,7 @@ fn start_shards(
         let shard_config = ShardConfig {
             index,
             shards: config.shards,
-            partitions: config.partitions_of(index),
+            partitions: config.scheduler.is_none().then(|| config.partitions_of(index)),
             partition_count: config.partitions,
             data_address,
             queue_commands: SHARD_QUEUE_COMMANDS,
@@ -371,6 +392,7 @@ fn start_shards(
             connect: Arc::clone(connect),
             objects: objects.clone(),
             definitions: Arc::clone(&context.definitions),
+            owners: Arc::clone(&context.owners),
             metrics: metrics.shard(index as usize).unwrap_or_default(),
             clock: context.clock.clone(),
         };
@@ -431,28 +453,6 @@ fn serve_port(
             _ = abort.wait_for(|abort| *abort) => {}
         }
     })
-}
-
-/// Waits for threads without holding up this one's runtime.
-async fn join_threads(threads: Vec<JoinHandle<()>>) {
-    let joined = tokio::task::spawn_blocking(move || {
-        for thread in threads {
-            if thread.join().is_err() {
-                tracing::error!("a shard's thread panicked");
-            }
-        }
-    });
-    if let Err(error) = joined.await {
-        tracing::error!(%error, "the shards' threads could not be awaited");
-    }
-}
-
-fn spawn_logged(what: &'static str, task: impl Future<Output = io::Result<()>> + Send + 'static) {
-    tokio::spawn(async move {
-        if let Err(error) = task.await {
-            tracing::error!(%error, "{what} ended");
-        }
-    });
 }
 
 /// One line that says what this node is.

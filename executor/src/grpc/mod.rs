@@ -41,6 +41,7 @@ use trust::{RightsLayer, Trust};
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::error::Error;
+use crate::owners::Owners;
 use crate::secret::ClusterSecret;
 use crate::shard::{Command, Reply, ShardHandle, WorkerId};
 use health::Health;
@@ -82,6 +83,8 @@ pub struct NodeContext {
     pub secret: ClusterSecret,
     /// SERVING or not.
     pub health: Health,
+    /// Which shard has which partition.
+    pub owners: Arc<Owners>,
     /// Set once all shards have their threads.
     pub(crate) shards: OnceLock<Vec<ShardHandle>>,
     /// Set once the node's own connection to the store stands.
@@ -108,10 +111,11 @@ impl NodeContext {
         self.shards.get().map(Vec::as_slice).ok_or(Error::Starting { retry_after: STARTING_RETRY })
     }
 
-    /// The shard that owns a partition.
+    /// The shard that has a partition.
     fn owner(&self, partition: PartitionId) -> Result<&ShardHandle, Error> {
-        let owner = self.shards()?.iter().find(|shard| shard.owns(partition));
-        owner.ok_or(Error::NotOwner { partition: partition.get() })
+        let (shards, owner) = (self.shards()?, self.owners.of(partition));
+        let shard = owner.and_then(|index| shards.get(index as usize));
+        shard.ok_or(Error::NotOwner { partition: partition.get() })
     }
 
     fn store(&self) -> Result<&NodeStore, Error> {

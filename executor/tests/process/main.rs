@@ -11,4 +11,5 @@ mod inspect;
 mod kill;
 mod objects;
 mod support;
+mod takeover;
 mod trouble;
