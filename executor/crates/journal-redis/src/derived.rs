@@ -18,7 +18,7 @@ use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::time::Instant;
 
 use crate::keys::Keys;
-use crate::link::Link;
+use crate::link::{Current, Link};
 use crate::reply::{array, bytes};
 
 /// How long derived writes wait for an append to ride along with.
@@ -108,26 +108,34 @@ impl Pending {
     pub async fn send(
         &self,
         link: &Link,
+        current: &Current,
         last: Option<Cmd>,
     ) -> Result<Result<Value, RedisError>, StoreError> {
         let mut writes = self.take();
         if writes.is_empty() && last.is_none() {
             return Ok(Ok(Value::Nil));
         }
-        let sent = self.send_writes(link, &mut writes, last).await;
+        let sent = self.send_writes(link, current, &mut writes, last).await;
         if let Err(error) = &sent {
             self.give_back(writes, matches!(error, StoreError::Unknown(_)));
         }
         sent
     }
 
+    /// Sends what waits by itself.
+    pub async fn flush(&self, link: &Link) -> Result<(), StoreError> {
+        let current = link.connection().await?;
+        self.send(link, &current, None).await.map(|_| ())
+    }
+
     async fn send_writes(
         &self,
         link: &Link,
+        current: &Current,
         writes: &mut VecDeque<Write>,
         last: Option<Cmd>,
     ) -> Result<Result<Value, RedisError>, StoreError> {
-        settle(link, writes).await?;
+        settle(link, current, writes).await?;
         let mut pipeline = Pipeline::with_capacity(writes.len() * 2 + 1);
         for write in writes.iter() {
             write.add_to(&mut pipeline);
@@ -140,7 +148,7 @@ impl Pending {
         if pipeline.is_empty() {
             return Ok(Ok(Value::Nil));
         }
-        let mut replies = link.pipeline(&pipeline).await?;
+        let mut replies = link.pipeline_on(current, &pipeline).await?;
         let of_last = if with_last { replies.pop() } else { None };
         self.count_refused(link, &replies);
         Ok(of_last.unwrap_or(Ok(Value::Nil)))
@@ -171,7 +179,7 @@ impl Pending {
         let Some(since) = since else { return false };
         tokio::time::sleep_until(since + LINGER).await;
         let due = self.state().since.is_some_and(|since| since + LINGER <= Instant::now());
-        if due && let Err(error) = self.send(link, None).await {
+        if due && let Err(error) = self.flush(link).await {
             tracing::debug!(address = %link.address, %error, "keys that make look-ups quick wait on");
         }
         true
@@ -216,7 +224,7 @@ impl State {
 }
 
 /// Takes out the pushes whose reply was lost and that are there.
-async fn settle(link: &Link, writes: &mut VecDeque<Write>) -> Result<(), StoreError> {
+async fn settle(link: &Link, current: &Current, writes: &mut VecDeque<Write>) -> Result<(), StoreError> {
     let doubtful = |write: &Write| write.unsure && write.kind == WriteKind::Push;
     if !writes.iter().any(doubtful) {
         return Ok(());
@@ -226,8 +234,11 @@ async fn settle(link: &Link, writes: &mut VecDeque<Write>) -> Result<(), StoreEr
         let look = pipeline.cmd("LPOS").arg(&write.key).arg(write.value.as_ref());
         look.arg("RANK").arg(-1).arg("MAXLEN").arg(LOOK_BACK);
     }
-    let mut there =
-        link.pipeline(&pipeline).await?.into_iter().map(|reply| matches!(reply, Ok(Value::Int(_))));
+    let mut there = link
+        .pipeline_on(current, &pipeline)
+        .await?
+        .into_iter()
+        .map(|reply| matches!(reply, Ok(Value::Int(_))));
     writes.retain(|write| !doubtful(write) || !there.next().unwrap_or(false));
     for write in writes.iter_mut() {
         write.unsure = false;

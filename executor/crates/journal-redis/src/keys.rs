@@ -20,6 +20,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ids::PartitionId;
 
+use crate::position::Position;
+
 const SLOT_BITS: u32 = 14;
 /// The upper bits of a slot that the tag decides: as many as number all partitions.
 const SPREAD_BITS: u32 = 10;
@@ -70,13 +72,15 @@ pub(crate) struct PartitionKeys {
     pub log: Vec<u8>,
     derived: Vec<u8>,
     list: Vec<u8>,
+    /// How far the log is known to reach.
+    pub position: Position,
 }
 
 impl PartitionKeys {
     fn new(prefix: &str, partition: PartitionId) -> Self {
         let base = format!("{prefix}:{{{}}}", partition_tag(partition));
         let key = |suffix: &str| format!("{base}:{suffix}").into_bytes();
-        Self { log: key("log"), derived: key("d:"), list: key("l:") }
+        Self { log: key("log"), derived: key("d:"), list: key("l:"), position: Position::default() }
     }
 
     /// A derived key.

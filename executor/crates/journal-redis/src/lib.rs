@@ -8,7 +8,7 @@
 //! [`journal::StoreError`] that carries Redis's own words and says what to do.
 //!
 //! Rooms: [`options`] (URL and settings), [`link`] (one connection that comes back), [`keys`] (names and hash
-//! tags), [`log`] (acquire, append, read), [`derived`] (what travels beside a block), [`durable`] (keys that
+//! tags), [`log`] (acquire, append, read), [`position`] (has the log gone back?), [`derived`] (what travels beside a block), [`durable`] (keys that
 //! live for ever), [`durability`] (what an acknowledgement is worth), [`error`] (Redis's words to ours).
 
 mod derived;
@@ -19,6 +19,7 @@ mod keys;
 mod link;
 mod log;
 mod options;
+mod position;
 mod reply;
 mod store;
 

@@ -33,16 +33,19 @@ pub(crate) struct Link {
     ended: AtomicU64,
 }
 
+/// One of the connections of a link.
 #[derive(Clone)]
-struct Current {
+pub(crate) struct Current {
     connection: MultiplexedConnection,
-    /// Which of the connections of this link.
-    number: u64,
+    /// Which of all connections of this process; from 1.
+    pub number: u64,
 }
+
+/// The number of the last connection of this process.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 
 #[derive(Default)]
 struct Attempts {
-    connections: u64,
     failures: u32,
     not_before: Option<Instant>,
     last: Option<StoreError>,
@@ -88,17 +91,35 @@ impl Link {
 
     /// Sends a command; the inner result is Redis's reply.
     pub async fn try_command(&self, command: &Cmd) -> Result<Result<Value, RedisError>, StoreError> {
-        let mut current = self.connection().await?;
-        let answer = current.connection.send_packed_command(command).await.and_then(Value::extract_error);
-        self.judge(&current, answer)
+        self.try_command_on(&self.connection().await?, command).await
+    }
+
+    /// As [`Link::try_command`], on this connection and no other.
+    pub async fn try_command_on(
+        &self,
+        current: &Current,
+        command: &Cmd,
+    ) -> Result<Result<Value, RedisError>, StoreError> {
+        let mut connection = current.connection.clone();
+        let answer = connection.send_packed_command(command).await.and_then(Value::extract_error);
+        self.judge(current, answer)
     }
 
     /// Sends commands together; one reply each, in order.
     pub async fn pipeline(&self, pipeline: &Pipeline) -> Result<Vec<Result<Value, RedisError>>, StoreError> {
-        let mut current = self.connection().await?;
-        let answer = current.connection.send_packed_commands(pipeline, 0, pipeline.len()).await;
+        self.pipeline_on(&self.connection().await?, pipeline).await
+    }
+
+    /// As [`Link::pipeline`], on this connection and no other.
+    pub async fn pipeline_on(
+        &self,
+        current: &Current,
+        pipeline: &Pipeline,
+    ) -> Result<Vec<Result<Value, RedisError>>, StoreError> {
+        let mut connection = current.connection.clone();
+        let answer = connection.send_packed_commands(pipeline, 0, pipeline.len()).await;
         let values =
-            self.judge(&current, answer)?.map_err(|error| error::of_command(&error, &self.address))?;
+            self.judge(current, answer)?.map_err(|error| error::of_command(&error, &self.address))?;
         Ok(values.into_iter().map(Value::extract_error).collect())
     }
 
@@ -129,7 +150,7 @@ impl Link {
     }
 
     /// The connection that is there, or a new one.
-    async fn connection(&self) -> Result<Current, StoreError> {
+    pub async fn connection(&self) -> Result<Current, StoreError> {
         let there = self.current().clone();
         if let Some(current) = there {
             return Ok(current);
@@ -157,8 +178,8 @@ impl Link {
                 if attempts.failures > 0 {
                     tracing::info!(address = %self.address, "connected to Redis again");
                 }
-                let number = attempts.connections + 1;
-                *attempts = Attempts { connections: number, ..Attempts::default() };
+                let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed) + 1;
+                *attempts = Attempts::default();
                 let current = Current { connection, number };
                 *self.current() = Some(current.clone());
                 Ok(current)

@@ -9,12 +9,12 @@ use bytes::Bytes;
 use ids::PartitionId;
 use journal::store::{Acquired, BlockRange};
 use journal::{Append, BlockId, StoreError};
-use redis::{Cmd, RedisError, Value};
+use redis::{Cmd, Pipeline, RedisError, Value};
 
 use crate::derived::Pending;
 use crate::error;
 use crate::keys::Keys;
-use crate::link::Link;
+use crate::link::{Current, Link};
 use crate::reply::{array, bytes, text, unexpected};
 
 /// Owners that may take a partition between our look and our mark before we give up.
@@ -34,10 +34,14 @@ pub(crate) async fn acquire(
     keys: &Keys,
     partition: PartitionId,
 ) -> Result<Acquired, StoreError> {
-    let log = &keys.of(partition).log;
+    let names = keys.of(partition);
+    let log = &names.log;
     for _ in 0..ACQUIRE_RACES_MAX {
-        let top = last_generated(link, log).await?.unwrap_or_default();
-        let Some(generation) = top.generation.checked_add(1) else {
+        let current = link.connection().await?;
+        let top = last_generated(link, &current, log).await?.unwrap_or_default();
+        // A log that went back still knows an older generation; an owner of the one that is gone may live.
+        let above = top.max(names.position.confirmed().unwrap_or_default());
+        let Some(generation) = above.generation.checked_add(1) else {
             return Err(StoreError::Corrupt(format!(
                 "the log of partition {partition} stands at {top}, the end"
             )));
@@ -45,8 +49,9 @@ pub(crate) async fn acquire(
         let mark = BlockId { generation, sequence: 0 };
         let mut add = redis::cmd("XADD");
         add.arg(log).arg(mark.to_string()).arg(MARK).arg("1");
-        match link.try_command(&add).await? {
+        match link.try_command_on(&current, &add).await? {
             Ok(_) => {
+                names.position.confirm(mark, current.number);
                 let before = BlockRange { from: BlockId::default(), to: top, reverse: true, limit: 1 };
                 let last = read(link, keys, partition, before).await?.first().map(|(id, _)| *id);
                 return Ok(Acquired { generation, last });
@@ -69,24 +74,26 @@ pub(crate) async fn append(
     append: &Append,
 ) -> Result<(), StoreError> {
     append.check()?;
-    let log = &keys.of(append.partition).log;
-    let refusal = match pending.send(link, Some(add(log, append))).await? {
-        Ok(_) => return Ok(()),
-        Err(refusal) => refusal,
-    };
-    let refusal = match append.trim_below {
-        Some(below) if error::is_out_of_memory(&refusal) => {
-            match make_room(link, log, below, append).await? {
-                Ok(_) => return Ok(()),
-                Err(refusal) => refusal,
-            }
-        }
-        _ => refusal,
-    };
-    if error::is_stale_id(&refusal) {
-        return mine_or_fenced(link, log, append).await;
+    let names = keys.of(append.partition);
+    let (log, position) = (&names.log, &names.position);
+    let current = link.connection().await?;
+    if !position.is_known_on(current.number) {
+        let top = last_generated(link, &current, log).await?;
+        position.compare(append.partition, top, current.number)?;
     }
-    Err(error::of_command(&refusal, &link.address))
+    let mut reply = pending.send(link, &current, Some(add(log, append))).await?;
+    if let (Err(refusal), Some(below)) = (&reply, append.trim_below)
+        && error::is_out_of_memory(refusal)
+    {
+        reply = make_room(link, &current, log, below, append).await?;
+    }
+    match reply {
+        Ok(_) => {}
+        Err(refusal) if error::is_stale_id(&refusal) => mine_or_fenced(link, &current, log, append).await?,
+        Err(refusal) => return Err(error::of_command(&refusal, &link.address)),
+    }
+    position.confirm(append.id, current.number);
+    Ok(())
 }
 
 fn add(log: &[u8], append: &Append) -> Cmd {
@@ -102,18 +109,26 @@ fn add(log: &[u8], append: &Append) -> Cmd {
 /// Redis has no memory left and refuses even the XADD that would trim: trims by itself, and tries once more.
 async fn make_room(
     link: &Link,
+    current: &Current,
     log: &[u8],
     below: BlockId,
     append: &Append,
 ) -> Result<Result<Value, RedisError>, StoreError> {
     let mut trim = redis::cmd("XTRIM");
     trim.arg(log).arg("MINID").arg("=").arg(below.to_string());
-    link.command(&trim).await?;
-    link.try_command(&add(log, append)).await
+    match link.try_command_on(current, &trim).await? {
+        Ok(_) => link.try_command_on(current, &add(log, append)).await,
+        refused => Ok(refused),
+    }
 }
 
 /// The log stands at or above the id: by this very block, or by another owner's?
-async fn mine_or_fenced(link: &Link, log: &[u8], append: &Append) -> Result<(), StoreError> {
+async fn mine_or_fenced(
+    link: &Link,
+    current: &Current,
+    log: &[u8],
+    append: &Append,
+) -> Result<(), StoreError> {
     let mut range = redis::cmd("XRANGE");
     range.arg(log).arg(append.id.to_string()).arg(append.id.to_string());
     let entries = array("XRANGE", link.command(&range).await?)?;
@@ -124,18 +139,27 @@ async fn mine_or_fenced(link: &Link, log: &[u8], append: &Append) -> Result<(), 
             return Ok(());
         }
     }
-    let last = last_generated(link, log).await?.unwrap_or_default();
+    let last = last_generated(link, current, log).await?.unwrap_or_default();
     Err(StoreError::Fenced { partition: append.partition, attempted: append.id, last })
 }
 
 /// The highest id that the stream has ever had, also if that entry is trimmed.
-async fn last_generated(link: &Link, log: &[u8]) -> Result<Option<BlockId>, StoreError> {
+async fn last_generated(link: &Link, current: &Current, log: &[u8]) -> Result<Option<BlockId>, StoreError> {
+    let reply = link.try_command_on(current, &info(log)).await?;
+    top_of(reply, &link.address)
+}
+
+fn info(log: &[u8]) -> Cmd {
     let mut info = redis::cmd("XINFO");
     info.arg("STREAM").arg(log);
-    let reply = match link.try_command(&info).await? {
+    info
+}
+
+fn top_of(reply: Result<Value, RedisError>, address: &str) -> Result<Option<BlockId>, StoreError> {
+    let reply = match reply {
         Ok(reply) => reply,
         Err(error) if error.detail().is_some_and(|detail| detail.contains("no such key")) => return Ok(None),
-        Err(error) => return Err(error::of_command(&error, &link.address)),
+        Err(error) => return Err(error::of_command(&error, address)),
     };
     let mut fields = array("XINFO STREAM", reply)?.into_iter();
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
@@ -152,11 +176,15 @@ pub(crate) async fn tops(
     keys: &Keys,
     partitions: &[PartitionId],
 ) -> Result<Vec<Option<BlockId>>, StoreError> {
-    let mut tops = Vec::with_capacity(partitions.len());
+    let mut pipeline = Pipeline::with_capacity(partitions.len());
     for partition in partitions {
-        tops.push(last_generated(link, &keys.of(*partition).log).await?);
+        pipeline.add_command(info(&keys.of(*partition).log));
     }
-    Ok(tops)
+    if pipeline.is_empty() {
+        return Ok(Vec::new());
+    }
+    let replies = link.pipeline(&pipeline).await?;
+    replies.into_iter().map(|reply| top_of(reply, &link.address)).collect()
 }
 
 /// Blocks in order, without marks.

@@ -73,7 +73,7 @@ impl Inner {
 
     /// Sends the derived writes that still wait, so that a read finds what this connection has written.
     async fn settle(&self) -> Result<(), StoreError> {
-        self.pending.send(&self.link, None).await.map(|_| ())
+        self.pending.flush(&self.link).await
     }
 }
 
