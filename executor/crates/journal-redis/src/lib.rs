@@ -11,6 +11,7 @@
 //! tags), [`log`] (acquire, append, read), [`position`] (has the log gone back?), [`derived`] (what travels beside a block), [`durable`] (keys that
 //! live for ever), [`durability`] (what an acknowledgement is worth), [`error`] (Redis's words to ours).
 
+mod access;
 mod derived;
 mod durability;
 mod durable;
@@ -18,9 +19,11 @@ mod error;
 mod keys;
 mod link;
 mod log;
+mod map;
 mod options;
 mod position;
 mod reply;
+mod servers;
 mod store;
 
 pub use keys::partition_tag;

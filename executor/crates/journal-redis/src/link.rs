@@ -7,24 +7,25 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use journal::StoreError;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, Value};
+use redis::{Cmd, ConnectionInfo, Pipeline, RedisError, Value};
 use tokio::time::Instant;
 
+use crate::access::Access;
 use crate::error;
-use crate::options::{RedisOptions, address};
+use crate::options::address;
 
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(crate) struct Link {
-    client: Client,
-    config: AsyncConnectionConfig,
+    access: Arc<Access>,
+    info: ConnectionInfo,
     /// For messages.
     pub address: String,
     current: Mutex<Option<Current>>,
@@ -52,26 +53,20 @@ struct Attempts {
 }
 
 impl Link {
-    pub fn new(options: &RedisOptions) -> Result<Self, StoreError> {
-        let info = options.connection_info()?;
-        let address = address(&info);
-        let client = Client::open(info).map_err(|error| StoreError::Refused(error.to_string()))?;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(options.connect_timeout))
-            .set_response_timeout(Some(options.response_timeout));
-        Ok(Self {
-            client,
-            config,
-            address,
+    pub fn new(access: Arc<Access>, info: ConnectionInfo) -> Self {
+        Self {
+            address: address(&info),
+            access,
+            info,
             current: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
             ended: AtomicU64::new(0),
-        })
+        }
     }
 
-    /// Sees that there is a connection.
-    pub async fn connect(&self) -> Result<(), StoreError> {
-        self.connection().await.map(|_| ())
+    /// Whether there is a connection, as far as is known.
+    pub fn is_connected(&self) -> bool {
+        self.current().is_some()
     }
 
     /// Whether Redis answers.
@@ -82,11 +77,6 @@ impl Link {
             Err(error) if error.code() == Some("NOPERM") => Ok(()),
             Err(error) => Err(error::of_command(&error, &self.address)),
         }
-    }
-
-    /// Sends a command; an error reply is an error.
-    pub async fn command(&self, command: &Cmd) -> Result<Value, StoreError> {
-        self.try_command(command).await?.map_err(|error| error::of_command(&error, &self.address))
     }
 
     /// Sends a command; the inner result is Redis's reply.
@@ -120,7 +110,11 @@ impl Link {
         let answer = connection.send_packed_commands(pipeline, 0, pipeline.len()).await;
         let values =
             self.judge(current, answer)?.map_err(|error| error::of_command(&error, &self.address))?;
-        Ok(values.into_iter().map(Value::extract_error).collect())
+        let replies: Vec<Result<Value, RedisError>> = values.into_iter().map(Value::extract_error).collect();
+        if replies.iter().any(|reply| reply.as_ref().is_err_and(leads_elsewhere)) {
+            self.give_up(current.number);
+        }
+        Ok(replies)
     }
 
     /// Tells Redis's refusals from lost replies, and gives the connection up after the latter.
@@ -131,8 +125,7 @@ impl Link {
     ) -> Result<Result<T, RedisError>, StoreError> {
         let Err(error) = answer else { return Ok(answer) };
         let replied = error.code().is_some();
-        // A replica stays one on this connection; after a failover the name may lead elsewhere.
-        if !replied || error.code() == Some("READONLY") {
+        if !replied || leads_elsewhere(&error) {
             self.give_up(used.number);
         }
         if replied { Ok(Err(error)) } else { Err(error::of_command(&error, &self.address)) }
@@ -180,11 +173,19 @@ impl Link {
                 }
                 let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed) + 1;
                 *attempts = Attempts::default();
+                self.access.worked.store(true, Ordering::Relaxed);
                 let current = Current { connection, number };
                 *self.current() = Some(current.clone());
                 Ok(current)
             }
             Err(error) => {
+                // At the start a refusal is told as one. Later it is mended beside the node, which waits for that.
+                let error = match error {
+                    StoreError::Refused(why) if self.access.worked.load(Ordering::Relaxed) => {
+                        StoreError::Unavailable(why)
+                    }
+                    other => other,
+                };
                 if attempts.failures == 0 {
                     tracing::warn!(address = %self.address, %error, "no connection to Redis, trying on");
                 }
@@ -199,8 +200,10 @@ impl Link {
     /// Connects, and sees that Redis answers: a Redis that still loads accepts connections too.
     async fn greet(&self) -> Result<MultiplexedConnection, StoreError> {
         let failed = |error: RedisError| error::of_connecting(&error, &self.address);
+        let client = self.access.client(&self.info).await?;
+        let config = &self.access.config;
         let mut connection =
-            self.client.get_multiplexed_async_connection_with_config(&self.config).await.map_err(failed)?;
+            client.get_multiplexed_async_connection_with_config(config).await.map_err(failed)?;
         let pong = connection.send_packed_command(&redis::cmd("PING")).await.and_then(Value::extract_error);
         match pong {
             Ok(_) => Ok(connection),
@@ -209,6 +212,12 @@ impl Link {
             Err(error) => Err(failed(error)),
         }
     }
+}
+
+/// Whether the server will go on to refuse on this connection, while the name, or the map of the cluster, may lead to
+/// another one by now. Another connection also means that what was confirmed is looked for.
+fn leads_elsewhere(refusal: &RedisError) -> bool {
+    matches!(refusal.code(), Some("READONLY" | "CLUSTERDOWN" | "MASTERDOWN" | "LOADING"))
 }
 
 /// The pause after a number of failures in a row: doubled each time, bounded, and scattered over its upper
