@@ -75,6 +75,9 @@ pub(crate) fn of_reply(code: &str, detail: &str, address: &str) -> StoreError {
         "WRONGTYPE" => {
             StoreError::Corrupt(format!("{said}; another program uses our keys: choose another prefix"))
         }
+        "ERR" if detail.contains("SELECT is not allowed in cluster mode") => {
+            never("a Redis Cluster has database 0 alone: leave /database out of the URL")
+        }
         "ERR" if detail.contains("max number of clients") => later("raise maxclients"),
         _ => never("this is not expected of a Redis of version 6.2 or later"),
     }

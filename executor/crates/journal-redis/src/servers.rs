@@ -138,10 +138,6 @@ impl Servers {
             let seed = Server::new(&access, info.clone());
             match read_map(&seed).await {
                 Ok(Some(ranges)) => {
-                    if info.redis_settings().db() != 0 {
-                        let message = "a Redis Cluster has database 0 alone: leave /database out of the URL";
-                        return Err(StoreError::Refused(message.to_owned()));
-                    }
                     let cluster =
                         Cluster { map: RwLock::default(), refreshed: tokio::sync::Mutex::default() };
                     let servers =

@@ -24,6 +24,8 @@ static SHARED: Mutex<Weak<RedisCluster>> = Mutex::new(Weak::new());
 pub struct RedisCluster {
     nodes: Vec<Redis>,
     masters: usize,
+    /// Held while slots change hands.
+    changing: Mutex<()>,
 }
 
 impl RedisCluster {
@@ -41,7 +43,7 @@ impl RedisCluster {
         let nodes = starting
             .into_iter()
             .map(|node| node.join().unwrap_or_else(|_| panic!("a node's start panicked")));
-        let cluster = Self { nodes: nodes.collect::<Result<_, _>>()?, masters };
+        let cluster = Self { nodes: nodes.collect::<Result<_, _>>()?, masters, changing: Mutex::default() };
         cluster.introduce()?;
         Ok(cluster)
     }
@@ -189,11 +191,37 @@ impl RedisCluster {
     /// # Errors
     /// When one of the nodes refuses.
     pub fn end_migration(&self, slot: u16, from: usize, to: usize) -> Result<(), TestkitError> {
-        let (slot, id) = (slot.to_string(), self.id(to)?);
-        for at in [to, from] {
+        // Two changes at once, or one before the last is known everywhere, may get the same epoch: then nodes that both
+        // think they are right never agree.
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (number, slot, id) = (slot, slot.to_string(), self.id(to)?);
+        // The others would learn it by gossip; told by us, they agree at once, as `redis-cli` has it.
+        let others = (0..self.masters).filter(|at| *at != to && *at != from);
+        for at in [to, from].into_iter().chain(others) {
             self.nodes[at].command(&["CLUSTER", "SETSLOT", &slot, "NODE", &id])?;
         }
+        self.wait_until_agreed(number, to);
         Ok(())
+    }
+
+    /// Waits until all masters know the same epoch, and who serves the slot.
+    fn wait_until_agreed(&self, slot: u16, master: usize) {
+        eventually("the cluster agrees", SETTLE_WITHIN, || {
+            let mut epochs = Vec::new();
+            for at in 0..self.masters {
+                let said = |error: TestkitError| error.to_string();
+                let info = self.nodes[at].command(&["CLUSTER", "INFO"]).map_err(said)?;
+                epochs.extend(
+                    info.lines().find(|line| line.starts_with("cluster_current_epoch")).map(str::to_owned),
+                );
+                let seen = self.master_of(slot, at).map_err(said)?;
+                if seen != Some(master) {
+                    return Err(format!("node {at} thinks that slot {slot} is with {seen:?}"));
+                }
+            }
+            epochs.dedup();
+            if epochs.len() == 1 { Ok(()) } else { Err(format!("{epochs:?}")) }
+        });
     }
 
     /// Moves a slot with all its keys, while clients go on.
