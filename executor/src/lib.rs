@@ -13,5 +13,6 @@ pub mod limits;
 mod metrics_http;
 pub mod node;
 pub mod objects;
+mod promise;
 pub mod shard;
 pub mod store;

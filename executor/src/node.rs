@@ -31,7 +31,7 @@ use crate::grpc::{NodeContext, NodeStore, Scope, Surface, ask, dispatcher, liste
 use crate::objects::{FolderError, Objects};
 use crate::shard::{self, Command, Serve, ShardConfig, ShardContext, ShardHandle};
 use crate::store::{self, Patient};
-use crate::{heartbeat, metrics_http};
+use crate::{heartbeat, metrics_http, promise};
 
 /// Commands that may wait for a shard. Each is a batch at most; what is beyond waits in its connection.
 const SHARD_QUEUE_COMMANDS: usize = 1_024;
@@ -474,8 +474,10 @@ async fn reach_store(context: Arc<NodeContext>, connect: Arc<dyn Connect>, metri
         tracing::warn!(store = durability.store, promise, detail, "store reached");
     }
     metrics.set_durability(durability.store, durability.settings.clone());
+    let (told, durability) = watch::channel(durability);
     // Nobody else sets it.
-    let _ = context.store.set(NodeStore { store, durability });
+    let _ = context.store.set(NodeStore { store: Arc::clone(&store), durability });
+    promise::keep_fresh(store, told, metrics, promise::EVERY).await;
 }
 
 /// One line that says what this node is.

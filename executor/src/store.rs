@@ -30,6 +30,10 @@ pub fn open(config: &StoreConfig) -> Result<Arc<dyn Connect>, StoreError> {
         StoreConfig::Redis(redis) => {
             let options = journal_redis::RedisOptions {
                 prefix: redis.prefix.clone(),
+                password_file: redis.password_file.clone(),
+                ca_file: redis.ca.clone(),
+                certificate_file: redis.cert.clone(),
+                key_file: redis.key.clone(),
                 declared_appendfsync: redis.declared_appendfsync.map(Into::into),
                 ..journal_redis::RedisOptions::new(redis.url.clone())
             };
