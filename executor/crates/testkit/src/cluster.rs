@@ -34,9 +34,31 @@ impl RedisCluster {
     /// # Errors
     /// When a server does not start; see [`Redis::start`].
     pub fn start(masters: usize, replicas: usize, options: &RedisOptions) -> Result<Self, TestkitError> {
+        Self::start_nodes(masters, replicas, || node_options(options))
+    }
+
+    /// As [`RedisCluster::start`] without replicas, with a port for TLS on each node, and TLS among them; the options
+    /// name the certificates.
+    ///
+    /// # Errors
+    /// When a server does not start; see [`Redis::start`].
+    pub fn start_with_tls(masters: usize, options: &RedisOptions) -> Result<Self, TestkitError> {
+        Self::start_nodes(masters, 0, || {
+            let mut options = node_options(options);
+            options.extra.push(("tls-port".to_owned(), free_port().to_string()));
+            options.extra.push(("tls-cluster".to_owned(), "yes".to_owned()));
+            options
+        })
+    }
+
+    fn start_nodes(
+        masters: usize,
+        replicas: usize,
+        options: impl Fn() -> RedisOptions,
+    ) -> Result<Self, TestkitError> {
         let starting: Vec<_> = (0..masters * (1 + replicas))
             .map(|_| {
-                let options = node_options(options);
+                let options = options();
                 std::thread::spawn(move || Redis::start(options))
             })
             .collect();
