@@ -55,7 +55,7 @@ pub(crate) struct Write {
     value: Bytes,
     ttl_ms: u64,
     /// Whose.
-    slot: u16,
+    pub slot: u16,
     /// Its reply was lost: it may be there.
     unsure: bool,
     /// Its slot is on its way to the server that it waits for.
@@ -127,6 +127,13 @@ impl Pending {
         state.bound();
         state.since.get_or_insert_with(Instant::now);
         !std::mem::replace(&mut state.timer_runs, true)
+    }
+
+    /// Gives up what waits, for another server to have it.
+    pub fn leave(&self) -> VecDeque<Write> {
+        let mut left = std::mem::take(&mut self.state().waiting);
+        left.iter_mut().for_each(|write| write.asking = false);
+        left
     }
 
     /// Drops what waits for a slot: its blocks are no longer in the log.

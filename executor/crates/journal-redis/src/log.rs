@@ -91,11 +91,7 @@ async fn try_acquire(
 }
 
 /// Writes a block; what travels beside the blocks before it goes along.
-pub(crate) async fn append(
-    servers: &Arc<Servers>,
-    keys: &Keys,
-    mut append: Append,
-) -> Result<(), StoreError> {
+pub(crate) async fn append(servers: &Servers, keys: &Keys, mut append: Append) -> Result<(), StoreError> {
     append.check()?;
     let names = keys.of(append.partition);
     let mut route = servers.route(names.slot).await?;
@@ -117,7 +113,7 @@ pub(crate) async fn append(
 
 /// The inner result is what the server said.
 async fn try_append(
-    servers: &Arc<Servers>,
+    servers: &Servers,
     route: &Route,
     current: &Current,
     names: &PartitionKeys,

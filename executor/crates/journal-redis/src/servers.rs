@@ -56,6 +56,8 @@ impl Server {
 
 /// See the module.
 pub(crate) struct Servers {
+    /// For tasks, which must not keep it alive.
+    me: Weak<Self>,
     access: Arc<Access>,
     kind: Kind,
 }
@@ -140,8 +142,7 @@ impl Servers {
                 Ok(Some(ranges)) => {
                     let cluster =
                         Cluster { map: RwLock::default(), refreshed: tokio::sync::Mutex::default() };
-                    let servers =
-                        Arc::new(Self { access: Arc::clone(&access), kind: Kind::Cluster(cluster) });
+                    let servers = Self::new(&access, Kind::Cluster(cluster));
                     servers.install(ranges);
                     return Ok(servers);
                 }
@@ -152,11 +153,15 @@ impl Servers {
                     );
                     return Err(StoreError::Refused(message));
                 }
-                Ok(None) => return Ok(Arc::new(Self { access: Arc::clone(&access), kind: Kind::One(seed) })),
+                Ok(None) => return Ok(Self::new(&access, Kind::One(seed))),
                 Err(error) => failure = error,
             }
         }
         Err(failure)
+    }
+
+    fn new(access: &Arc<Access>, kind: Kind) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self { me: Weak::clone(me), access: Arc::clone(access), kind })
     }
 
     /// Whether it is a cluster.
@@ -262,14 +267,14 @@ impl Servers {
     }
 
     /// Keeps derived writes for a server until an append takes them along, or their time is over.
-    pub fn keep(self: &Arc<Self>, server: &Arc<Server>, writes: Vec<Write>) {
+    pub fn keep(&self, server: &Arc<Server>, writes: Vec<Write>) {
         if server.pending.keep(writes) {
-            tokio::spawn(linger(Arc::downgrade(self), Arc::downgrade(server)));
+            tokio::spawn(linger(Weak::clone(&self.me), Arc::downgrade(server)));
         }
     }
 
     /// Keeps derived writes that met a redirect at the servers that it names; these.
-    fn reroute(self: &Arc<Self>, from: &Arc<Server>, astray: Vec<(Write, RedisError)>) -> Vec<Arc<Server>> {
+    fn reroute(&self, from: &Arc<Server>, astray: Vec<(Write, RedisError)>) -> Vec<Arc<Server>> {
         let Kind::Cluster(cluster) = &self.kind else { return Vec::new() };
         let mut targets: Vec<Arc<Server>> = Vec::new();
         for (mut write, refusal) in astray {
@@ -285,20 +290,20 @@ impl Servers {
     }
 
     /// Sends the derived writes that wait for a server.
-    async fn flush(self: &Arc<Self>, server: &Arc<Server>) -> Result<Vec<Arc<Server>>, StoreError> {
+    async fn flush(&self, server: &Arc<Server>) -> Result<Vec<Arc<Server>>, StoreError> {
         let current = server.link.connection().await?;
         let sent = server.pending.send(&server.link, &current, None, false).await?;
         Ok(self.reroute(server, sent.astray))
     }
 
     /// Sees to the derived writes that were sent along; the reply to the command that came last.
-    pub fn take_up(self: &Arc<Self>, server: &Arc<Server>, sent: Sent) -> Result<Value, RedisError> {
+    pub fn take_up(&self, server: &Arc<Server>, sent: Sent) -> Result<Value, RedisError> {
         self.reroute(server, sent.astray);
         sent.last
     }
 
     /// Sends the derived writes of a slot that still wait, so that a read finds what this connection has written.
-    pub async fn settle(self: &Arc<Self>, slot: u16) -> Result<(), StoreError> {
+    pub async fn settle(&self, slot: u16) -> Result<(), StoreError> {
         let server = self.route(slot).await?.server;
         for target in self.flush(&server).await? {
             self.flush(&target).await?;
@@ -357,19 +362,28 @@ impl Servers {
         *refreshed = Some(Instant::now());
     }
 
-    /// Takes a new map. What waits for servers that are not in it any more has no place to go, and is rebuilt from the
-    /// log.
+    /// Takes a new map. What waits for servers that are not in it any more waits for their successors.
     fn install(&self, ranges: Vec<Range>) {
         let Kind::Cluster(cluster) = &self.kind else { return };
-        let mut map = cluster.map.write().unwrap_or_else(PoisonError::into_inner);
         let mut servers = HashMap::new();
-        for address in ranges.iter().flat_map(|range| range.replicas.iter().chain([&range.master])) {
-            match map.servers.get(address) {
-                Some(server) => drop(servers.insert(address.clone(), Arc::clone(server))),
-                None => drop(self.server_of(&mut servers, address)),
+        let old = {
+            let mut map = cluster.map.write().unwrap_or_else(PoisonError::into_inner);
+            for address in ranges.iter().flat_map(|range| range.replicas.iter().chain([&range.master])) {
+                if let Some(server) = map.servers.get(address) {
+                    servers.insert(address.clone(), Arc::clone(server));
+                } else {
+                    self.server_of(&mut servers, address);
+                }
+            }
+            std::mem::replace(&mut *map, Arc::new(Map { servers, ranges }))
+        };
+        let map = cluster.map();
+        let gone = old.servers.iter().filter(|(address, _)| !map.servers.contains_key(*address));
+        for write in gone.flat_map(|(_, server)| server.pending.leave()) {
+            if let Some(server) = map.master(write.slot) {
+                self.keep(server, vec![write]);
             }
         }
-        *map = Arc::new(Map { servers, ranges });
     }
 }
 
