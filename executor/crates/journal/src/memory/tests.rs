@@ -1,3 +1,5 @@
+//! The store in memory keeps the contract, and fails as it is told to.
+
 use std::future::Future;
 use std::pin::Pin;
 
