@@ -27,9 +27,16 @@ async fn assign(shard: &TestShard, partitions: &[u32]) {
     shard.send(Command::Assign { partitions }).await;
 }
 
+async fn list(shard: &TestShard) -> Result<v1::ListExecutionsResponse, Error> {
+    let request = v1::ListExecutionsRequest { machine_arn: MACHINE.to_owned(), ..Default::default() };
+    shard.ask(|reply| Command::List { request, reply }).await
+}
+
+/// The shard has partition 0, and the store finds everything by name again.
 async fn serve(shard: &TestShard) {
     assign(shard, &[0]).await;
     until_owned(shard, &[(0, State::Serving)]).await;
+    soon("an index", async { while list(shard).await.is_err() {} }).await;
 }
 
 async fn release(shard: &TestShard) {
@@ -159,6 +166,36 @@ async fn a_name_goes_with_its_partition() {
 }
 
 #[tokio::test]
+async fn a_name_that_an_earlier_owner_gave_is_not_given_again_before_the_store_knows_it_for_certain() {
+    let world = World::new();
+    let pass = world.define(PASS).await;
+    let (first, second) = (world.managed(), world.managed());
+    let named = |sequence| v1::StartBatch {
+        name: vec!["monday".to_owned()],
+        ..batch(sequence, pass, Mode::Standard, &["1"])
+    };
+    serve(&first).await;
+    // What travels beside the last block of an owner may not arrive.
+    world.store.lose_derived(true);
+    first.started(named(1)).await;
+    release(&first).await;
+    world.store.lose_derived(false);
+    world.store.hold_appends();
+    assign(&second, &[0]).await;
+    until_owned(&second, &[(0, State::Serving)]).await;
+    assert_eq!(second.started(named(2)).await[0].refusal.as_ref().expect("refused").code, "Recovering");
+    let machine = ids::MachineName::parse(MACHINE).expect("an ARN").execution_segment().to_owned();
+    let by_name = ExecutionName::Named { machine, name: "monday".to_owned() };
+    let unsettled = status(&second, by_name.clone()).await;
+    assert!(matches!(unsettled, Err(Error::Recovering { .. })), "{unsettled:?}");
+    world.store.release_appends();
+    soon("an index", async { while list(&second).await.is_err() {} }).await;
+    let taken = second.started(named(3)).await.remove(0).refusal.expect("the name is taken");
+    assert_eq!(taken.code, "ExecutionAlreadyExists", "{}", taken.message);
+    assert_eq!(status(&second, by_name).await.expect("known"), ExecutionStatus::Succeeded);
+}
+
+#[tokio::test]
 async fn an_owner_that_was_replaced_learns_it_from_its_next_append_and_refuses_what_waits() {
     let world = World::new();
     let pass = world.define(PASS).await;
@@ -196,16 +233,66 @@ async fn a_partition_that_was_lost_is_taken_back_only_when_it_is_assigned_after_
     serve(&second).await;
     world.clock.advance(Duration::from_secs(1));
     until_owned(&first, &[]).await;
-    // As by a directive that was on its way when the partition was lost.
+    world.clock.advance(limits::LEASE);
+    first.settled().await;
+    until_owned(&first, &[]).await;
+    // As by a directive that was on its way when the partition was lost, and one that takes it back.
+    world.clock.advance(Duration::from_secs(1));
+    serve(&first).await;
+    world.clock.advance(Duration::from_secs(1));
+    until_owned(&second, &[]).await;
+    for (partitions, wait) in [([0].as_slice(), Duration::ZERO), (&[], limits::LEASE)] {
+        assign(&second, partitions).await;
+        world.clock.advance(wait);
+        second.settled().await;
+        until_owned(&second, &[]).await;
+    }
+    // What is said by somebody who goes on saying it is done when the while is over.
+    world.clock.advance(Duration::from_secs(1));
+    serve(&second).await;
+    world.clock.advance(Duration::from_secs(1));
+    until_owned(&first, &[]).await;
     assign(&first, &[0]).await;
     first.settled().await;
     until_owned(&first, &[]).await;
     world.clock.advance(limits::LEASE);
-    first.settled().await;
-    until_owned(&first, &[]).await;
-    serve(&first).await;
+    until_owned(&first, &[(0, State::Serving)]).await;
+}
+
+#[tokio::test]
+async fn a_release_waits_for_a_store_that_does_not_answer() {
+    let world = World::new();
+    let wait = world.define(WAIT).await;
+    let shard = world.managed();
+    serve(&shard).await;
+    world.store.set_unavailable(Some("gone"));
+    let mut answers = shard.start(batch(1, wait, Mode::Standard, &["1"])).await;
+    shard.until(ShardState::StoreDown).await;
+    assign(&shard, &[]).await;
+    until_owned(&shard, &[(0, State::Releasing)]).await;
+    world.store.set_unavailable(None);
     world.clock.advance(Duration::from_secs(1));
-    until_owned(&second, &[]).await;
+    assert_eq!(next(&mut answers).await.refusal, None);
+    until_owned(&shard, &[]).await;
+    serve(&shard).await;
+    assert_eq!(shard.metrics.recovered.get(), 1);
+}
+
+#[tokio::test]
+async fn a_partition_that_is_wanted_again_while_it_is_given_back_is_taken_back_afterwards() {
+    let world = World::new();
+    let pass = world.define(PASS).await;
+    let shard = world.managed();
+    serve(&shard).await;
+    world.store.hold_appends();
+    let mut answers = shard.start(batch(1, pass, Mode::Express, &["1"])).await;
+    assign(&shard, &[]).await;
+    assign(&shard, &[0]).await;
+    until_owned(&shard, &[(0, State::Releasing)]).await;
+    world.store.release_appends();
+    assert_eq!(next(&mut answers).await.refusal, None);
+    until_owned(&shard, &[(0, State::Serving)]).await;
+    assert_eq!(shard.started(batch(2, pass, Mode::Express, &["1"])).await[0].refusal, None);
 }
 
 #[tokio::test]
@@ -258,7 +345,7 @@ async fn while_a_log_is_read_what_is_found_is_told_and_what_is_not_found_is_not_
             })
             .await
             .map(drop),
-        second.ask(|reply| Command::List { request: Default::default(), reply }).await.map(drop),
+        list(&second).await.map(drop),
     ] {
         assert!(matches!(unsettled, Err(Error::Recovering { partition: 0, .. })), "{unsettled:?}");
     }
