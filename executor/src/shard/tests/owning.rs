@@ -390,16 +390,25 @@ async fn a_zombie_answers_no_question_from_memory_and_hands_out_no_task() {
     let (zombie, second) = (world.managed(), world.managed());
     serve(&zombie).await;
     world.store.hold_appends();
-    // Its append is on its way for longer than the lease, so that nothing else tells it.
     let mut answers = zombie.start(batch(1, task, Mode::Express, &["1"])).await;
     zombie.settled().await;
     serve(&second).await;
     world.clock.advance(limits::LEASE + Duration::from_millis(1));
     assert!(matches!(status(&zombie, execution(1, 0)).await, Err(Error::NotOwner { partition: 0 })));
+    // An append that is on its way does not keep it from noticing.
+    until_owned(&zombie, &[]).await;
     let mut worker = zombie.worker(1, 10).await;
     zombie.settled().await;
     assert!(worker.try_recv().is_err(), "a task has left");
-    world.store.release_appends();
     assert_eq!(next(&mut answers).await.reason(), Some(Reason::NotOwner));
-    until_owned(&zombie, &[]).await;
+    // What was begun before lands in the next time that it has the partition, and changes nothing.
+    world.clock.advance(limits::LEASE);
+    assign(&zombie, &[0]).await;
+    until_owned(&zombie, &[(0, State::Serving)]).await;
+    world.store.release_appends();
+    soon("an index", async { while list(&zombie).await.is_err() {} }).await;
+    let pass = world.define(PASS).await;
+    assert_eq!(zombie.started(batch(2, pass, Mode::Express, &["1"])).await[0].refusal, None);
+    until_owned(&zombie, &[(0, State::Serving)]).await;
+    assert_eq!(zombie.metrics.partitions_lost.get(), 1);
 }
