@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use executor::config::Config;
 use executor::node::Drained;
@@ -63,6 +64,10 @@ fn assignment(scheduler_incarnation: u32, shards: [&[u32]; 2]) -> Assignment {
 
 impl Managed {
     async fn start() -> Self {
+        Self::start_with(config()).await
+    }
+
+    async fn start_with(config: Config) -> Self {
         let (heard, reports) = mpsc::channel(64);
         let (say, said) = watch::channel(None);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -71,7 +76,7 @@ impl Managed {
             tonic::transport::Server::builder().add_service(NodesServer::new(Service { heard, said }));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         let metrics = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let config = Config { scheduler, metrics, node_id: "n1".to_owned(), ..config() };
+        let config = Config { scheduler, metrics, node_id: "n1".to_owned(), ..config };
         let test = start(config, Arc::new(MemoryStore::new())).await;
         Self { test, reports, say }
     }
@@ -186,5 +191,16 @@ async fn a_draining_node_says_so_goes_on_until_everything_is_moved_and_takes_not
     managed.hear(|report| served(report) == [vec![], vec![1]]).await;
     managed.say.send_replace(Some(assignment(1, [&[], &[]])));
     managed.hear(|report| owned(report) == 0).await;
+    assert_eq!(tokio::time::timeout(PATIENCE, managed.test.node.wait()).await, Ok(Drained::Clean));
+}
+
+#[tokio::test]
+async fn a_draining_node_gives_back_what_the_scheduler_does_not_move_in_time_and_says_so() {
+    let hasty = Config { drain_deadline: Duration::from_secs(2), ..config() };
+    let mut managed = Managed::start_with(hasty).await;
+    managed.give(1, [&[0], &[1]]).await;
+    managed.test.start(WAIT, "{}").await;
+    managed.test.node.drain();
+    managed.hear(|report| report.draining && owned(report) == 0).await;
     assert_eq!(tokio::time::timeout(PATIENCE, managed.test.node.wait()).await, Ok(Drained::Clean));
 }
