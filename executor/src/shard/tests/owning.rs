@@ -1,5 +1,7 @@
 //! Shards take partitions and give them back while they run, and notice when another one has taken them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use proto::executor::v1::owned_partition::State;
 use proto::executor::v1::{ExecutionStatus, Mode};
 
@@ -311,6 +313,38 @@ async fn a_recovery_that_is_no_longer_wanted_ends_and_its_partition_may_come_bac
     assert_eq!(shard.metrics.open.get(), 1);
     release(&shard).await;
     assert_eq!(shard.metrics.open.get(), 0);
+}
+
+#[tokio::test]
+async fn many_executions_are_brought_back_in_slices_and_none_is_forgotten() {
+    const BATCHES: u64 = 8;
+    const MONTHS: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Wait","Seconds":20000000,"End":true}}}"#;
+    let world = World::new();
+    let wait = world.define(MONTHS).await;
+    let inputs = vec!["1"; 250];
+    let (first, second) = (world.managed(), world.managed());
+    serve(&first).await;
+    for sequence in 1..=BATCHES {
+        first.started(batch(sequence, wait, Mode::Standard, &inputs)).await;
+    }
+    release(&first).await;
+    // The clock moves on while they come back, so that a slice is over long before all are back.
+    let (done, clock) = (Arc::new(AtomicBool::new(false)), world.clock.clone());
+    let ticking = std::thread::spawn({
+        let done = Arc::clone(&done);
+        move || {
+            while !done.load(Ordering::Relaxed) {
+                clock.advance(Duration::from_micros(100));
+                std::thread::yield_now();
+            }
+        }
+    });
+    serve(&second).await;
+    done.store(true, Ordering::Relaxed);
+    ticking.join().expect("it ends");
+    second.settled().await;
+    assert_eq!(second.metrics.recovered.get(), BATCHES * 250);
+    assert_eq!(second.metrics.open.get(), BATCHES * 250);
 }
 
 #[tokio::test]
