@@ -262,6 +262,32 @@ async fn a_partition_that_was_lost_is_taken_back_only_when_it_is_assigned_after_
 }
 
 #[tokio::test]
+async fn a_partition_that_was_lost_does_not_come_back_because_something_else_changes() {
+    let world = World { partitions: 2, ..World::new() };
+    let pass = world.define(PASS).await;
+    let (first, second) = (world.managed(), world.managed());
+    assign(&first, &[0, 1]).await;
+    until_owned(&first, &[(0, State::Serving), (1, State::Serving)]).await;
+    world.store.hold_appends();
+    let id = BatchId::new(PartitionId::new(1).expect("in range"), 1, 1).expect("in range");
+    let mut answers =
+        first.start(v1::StartBatch { id: Some(id.into()), ..batch(1, pass, Mode::Express, &["1"]) }).await;
+    assign(&first, &[0]).await;
+    until_owned(&first, &[(0, State::Serving), (1, State::Releasing)]).await;
+    assign(&second, &[0]).await;
+    until_owned(&second, &[(0, State::Serving)]).await;
+    world.clock.advance(Duration::from_secs(1));
+    until_owned(&first, &[(1, State::Releasing)]).await;
+    world.store.release_appends();
+    assert_eq!(next(&mut answers).await.refusal, None);
+    until_owned(&first, &[]).await;
+    world.clock.advance(limits::LEASE);
+    first.settled().await;
+    first.settled().await;
+    until_owned(&first, &[]).await;
+}
+
+#[tokio::test]
 async fn a_release_waits_for_a_store_that_does_not_answer() {
     let world = World::new();
     let wait = world.define(WAIT).await;
@@ -397,13 +423,17 @@ async fn an_owner_that_has_not_heard_of_its_store_for_the_lease_neither_answers_
     let shard = world.shard().await;
     shard.started(batch(1, task, Mode::Express, &["1"])).await;
     world.store.hold_appends();
-    let mut answers = shard.start(batch(2, task, Mode::Express, &["2"])).await;
-    assert_eq!(status(&shard, execution(2, 0)).await.expect("in memory"), ExecutionStatus::Running);
+    let _on_its_way = shard.start(batch(2, task, Mode::Express, &["2"])).await;
+    // Nothing but memory has this one: its block waits for the one before.
+    let mut answers = shard.start(batch(3, task, Mode::Express, &["3"])).await;
+    assert_eq!(status(&shard, execution(3, 0)).await.expect("in memory"), ExecutionStatus::Running);
     world.store.set_unavailable(Some("cut off"));
     world.clock.advance(limits::LEASE + Duration::from_millis(1));
-    let unknown = status(&shard, execution(2, 0)).await;
+    let unknown = status(&shard, execution(3, 0)).await;
     assert!(matches!(unknown, Err(Error::Store(_))), "{unknown:?}");
     let mut worker = shard.worker(1, 10).await;
+    // Tasks leave at the end of a round.
+    shard.settled().await;
     shard.settled().await;
     assert!(worker.try_recv().is_err(), "a task has left");
     world.store.set_unavailable(None);
@@ -411,10 +441,10 @@ async fn an_owner_that_has_not_heard_of_its_store_for_the_lease_neither_answers_
     assert_eq!(next(&mut answers).await.refusal, None);
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(
-        tasks(&mut worker, 2).await.iter().map(|task| &task.input[..]).collect::<Vec<_>>(),
-        [b"1", b"2"]
+        tasks(&mut worker, 3).await.iter().map(|task| &task.input[..]).collect::<Vec<_>>(),
+        [b"1", b"2", b"3"]
     );
-    assert_eq!(status(&shard, execution(2, 0)).await.expect("confirmed"), ExecutionStatus::Running);
+    assert_eq!(status(&shard, execution(3, 0)).await.expect("confirmed"), ExecutionStatus::Running);
 }
 
 #[tokio::test]
@@ -432,6 +462,7 @@ async fn a_zombie_answers_no_question_from_memory_and_hands_out_no_task() {
     // An append that is on its way does not keep it from noticing.
     until_owned(&zombie, &[]).await;
     let mut worker = zombie.worker(1, 10).await;
+    zombie.settled().await;
     zombie.settled().await;
     assert!(worker.try_recv().is_err(), "a task has left");
     assert_eq!(next(&mut answers).await.reason(), Some(Reason::NotOwner));
