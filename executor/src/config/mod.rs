@@ -57,7 +57,7 @@ pub struct Config {
     pub cluster_secret_file: Option<PathBuf>,
     /// Allows ports that other machines reach, without TLS.
     pub allow_plaintext: bool,
-    /// The scheduler that hears this node's heartbeats.
+    /// The scheduler that says which partitions this node has; without one it has all of them.
     pub scheduler: Option<String>,
     /// Connections that each port accepts at once.
     pub connections_max: usize,
@@ -226,7 +226,7 @@ impl Config {
         let shards_max = SHARDS_MAX.min(u32::from(self.partitions));
         if self.shards == 0 || self.shards > shards_max {
             let message = format!(
-                "{} is not from 1 to {shards_max}: each shard owns one partition at least, and a node has at most \
+                "{} is not from 1 to {shards_max}: more shards than partitions would have nothing to do, and a node has at most \
                  {SHARDS_MAX} shards",
                 self.shards
             );
