@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::forward::Forward;
 use crate::grpc::{ExecutionsService, NodesService, TemplatesService};
 use crate::names::Naming;
+use crate::ownership::Ownership;
 use crate::templates::Templates;
 
 /// How long a shutdown waits for streams to end.
@@ -34,6 +35,8 @@ pub struct SchedulerConfig {
     pub listen: SocketAddr,
     /// Nodes by name: `host:port` or URL of their public ports. Others report themselves.
     pub nodes: Vec<String>,
+    /// Nodes that report before partitions without an owner are given out; 0: whoever reports in a while.
+    pub expected_nodes: usize,
     /// Region and account of ARNs and QRNs.
     pub naming: Naming,
 }
@@ -41,7 +44,7 @@ pub struct SchedulerConfig {
 impl Default for SchedulerConfig {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 7300));
-        Self { listen, nodes: Vec::new(), naming: Naming::default() }
+        Self { listen, nodes: Vec::new(), expected_nodes: 0, naming: Naming::default() }
     }
 }
 
@@ -49,6 +52,7 @@ impl Default for SchedulerConfig {
 pub struct Scheduler {
     address: SocketAddr,
     directory: Arc<Directory>,
+    ownership: Arc<Ownership>,
     dispatcher: Dispatcher,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -69,7 +73,14 @@ impl Scheduler {
         let directory = Arc::new(Directory::new(clock.clone()));
         let clients = NodeClients::default();
         let dispatcher = Dispatcher::new(Arc::clone(&directory), clients.clone(), clock.clone());
-        let cluster = Arc::new(Cluster::new(Arc::clone(&directory), clients.clone(), dispatcher.clone()));
+        let expected = config.expected_nodes;
+        let ownership = Arc::new(Ownership::new(Arc::clone(&directory), clock.clone(), expected));
+        let cluster = Arc::new(Cluster::new(
+            Arc::clone(&directory),
+            clients.clone(),
+            dispatcher.clone(),
+            Arc::clone(&ownership),
+        ));
         let templates = Arc::new(Templates::new(store, clock, config.naming));
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
@@ -83,6 +94,10 @@ impl Scheduler {
         {
             let (cluster, stopped) = (Arc::clone(&cluster), stopped.clone());
             tasks.spawn(async move { until(stopped, cluster.watch_silence()).await });
+        }
+        {
+            let (ownership, stopped) = (Arc::clone(&ownership), stopped.clone());
+            tasks.spawn(async move { until(stopped, ownership.watch()).await });
         }
         let executions = ExecutionsService {
             templates: Arc::clone(&templates),
@@ -117,7 +132,7 @@ impl Scheduler {
             }
         });
         tracing::info!(%address, "scheduler serves");
-        Ok(Self { address, directory, dispatcher, stop, tasks })
+        Ok(Self { address, directory, ownership, dispatcher, stop, tasks })
     }
 
     /// Where it listens.
@@ -130,6 +145,12 @@ impl Scheduler {
     #[must_use]
     pub fn directory(&self) -> &Arc<Directory> {
         &self.directory
+    }
+
+    /// Who shall have which partition.
+    #[must_use]
+    pub fn ownership(&self) -> &Ownership {
+        &self.ownership
     }
 
     /// Stops in the order that loses nothing: no new calls, then the links once what is under way is settled.

@@ -41,6 +41,10 @@ pub(super) struct ServeOptions {
     /// Public port of a node; may be given several times
     #[arg(long, value_name = "URL", env = "MYRIAD_NODES", value_delimiter = ',')]
     node: Vec<String>,
+    /// Nodes that report before partitions without an owner are given out; 0: whoever reports within 1.5
+    /// seconds of the first
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    expect_nodes: usize,
     /// Where machines are kept [default: file where --store-dir is given, redis where --redis-url is, else
     /// memory]
     #[arg(long, value_enum)]
@@ -132,8 +136,8 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
             return Exit::Internal;
         }
     };
-    let ServeOptions { listen, node: nodes, region, account, .. } = options;
-    let config = SchedulerConfig { listen, nodes, naming: Naming { region, account } };
+    let ServeOptions { listen, node: nodes, expect_nodes: expected_nodes, region, account, .. } = options;
+    let config = SchedulerConfig { listen, nodes, expected_nodes, naming: Naming { region, account } };
     let scheduler = match Scheduler::start(config, store).await {
         Ok(scheduler) => scheduler,
         Err(error) => {

@@ -1,4 +1,4 @@
-//! `scheduler.v1.Nodes`: nodes report, and are told how often to.
+//! `scheduler.v1.Nodes`: nodes report, and are told how often to and what they shall have.
 
 use std::sync::Arc;
 
@@ -9,7 +9,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::cluster::Cluster;
-use crate::directory::HEARTBEAT;
+
+/// Directives that wait for a node to read them.
+const DIRECTIVES_AHEAD: usize = 8;
 
 /// See the module.
 #[derive(Clone)]
@@ -25,20 +27,19 @@ impl Service for NodesService {
     ) -> Result<Response<Self::HeartbeatStream>, Status> {
         let mut reports = request.into_inner();
         let cluster = Arc::clone(&self.0);
-        let (directives, stream) = mpsc::channel(4);
+        let (directives, stream) = mpsc::channel(DIRECTIVES_AHEAD);
         tokio::spawn(async move {
+            let session = cluster.ownership().open();
             let mut address = String::new();
             while let Ok(Some(report)) = reports.message().await {
                 address.clone_from(&report.public_address);
-                let known = cluster.reported(report).await;
-                let heartbeat_interval_ms = u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX);
-                let directive = NodeDirective { heartbeat_interval_ms, known, assignment: None };
+                let directive = cluster.reported(session, report, &directives).await;
                 if directives.send(Ok(directive)).await.is_err() {
                     break;
                 }
             }
             if !address.is_empty() {
-                cluster.gone(&address);
+                cluster.gone(&address, session);
             }
         });
         Ok(Response::new(ReceiverStream::new(stream)))
