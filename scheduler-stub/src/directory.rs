@@ -137,6 +137,15 @@ struct Known {
     heard_us: u64,
 }
 
+/// A node as it was heard last.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// What it said.
+    pub report: Report,
+    /// How long ago.
+    pub silent: Duration,
+}
+
 /// See the module.
 pub struct Directory {
     known: Mutex<BTreeMap<String, Known>>,
@@ -179,6 +188,14 @@ impl Directory {
         known.insert(report.public_address.clone(), Known { report, heard_us });
         self.publish(&known, heard_us);
         true
+    }
+
+    /// Every node that is not forgotten, by address.
+    #[must_use]
+    pub fn seen(&self) -> Vec<Seen> {
+        let now = self.clock.now_us();
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.values().map(|node| Seen { report: node.report.clone(), silent: silence(node, now) }).collect()
     }
 
     /// A node has said that it goes, or its connection broke: it takes no more starts until it reports again.

@@ -22,6 +22,7 @@ pub mod names;
 pub mod ownership;
 pub mod placement;
 pub mod quickstart;
+mod rights;
 pub mod server;
 pub mod signals;
 pub mod templates;

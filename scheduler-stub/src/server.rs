@@ -5,26 +5,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use executor::clock::Clock;
+use futures_util::{Stream, StreamExt};
 use journal::Store;
+use proto::scheduler::v1::cluster_server::ClusterServer;
 use proto::scheduler::v1::executions_server::ExecutionsServer;
 use proto::scheduler::v1::nodes_server::NodesServer;
 use proto::scheduler::v1::templates_server::TemplatesServer;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+use trust::{Accepted, RightsLayer, Trust};
 
 use crate::cluster::Cluster;
 use crate::directory::Directory;
 use crate::dispatch::{Dispatcher, MESSAGE_BYTES_MAX, NodeClients};
 use crate::error::Error;
 use crate::forward::Forward;
-use crate::grpc::{ExecutionsService, NodesService, TemplatesService};
+use crate::grpc::{ClusterService, ExecutionsService, NodesService, TemplatesService};
 use crate::names::Naming;
 use crate::ownership::Ownership;
+use crate::rights;
 use crate::templates::Templates;
 
+/// Handshakes under way; further connections wait for one of them.
+const HANDSHAKES_MAX: usize = 256;
 /// How long a shutdown waits for streams to end.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -39,12 +45,14 @@ pub struct SchedulerConfig {
     pub expected_nodes: usize,
     /// Region and account of ARNs and QRNs.
     pub naming: Naming,
+    /// Our certificate, and who may speak to us; plain text without.
+    pub trust: Option<Trust>,
 }
 
 impl Default for SchedulerConfig {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 7300));
-        Self { listen, nodes: Vec::new(), expected_nodes: 0, naming: Naming::default() }
+        Self { listen, nodes: Vec::new(), expected_nodes: 0, naming: Naming::default(), trust: None }
     }
 }
 
@@ -71,7 +79,7 @@ impl Scheduler {
         })?;
         let address = listener.local_addr().map_err(|error| Error::unavailable(error.to_string()))?;
         let directory = Arc::new(Directory::new(clock.clone()));
-        let clients = NodeClients::default();
+        let clients = NodeClients::new(config.trust.clone());
         let dispatcher = Dispatcher::new(Arc::clone(&directory), clients.clone(), clock.clone());
         let expected = config.expected_nodes;
         let ownership = Arc::new(Ownership::new(Arc::clone(&directory), clock.clone(), expected));
@@ -104,6 +112,7 @@ impl Scheduler {
             dispatcher: dispatcher.clone(),
             forward: Forward::new(Arc::clone(&directory), clients),
         };
+        let status = ClusterService { directory: Arc::clone(&directory), ownership: Arc::clone(&ownership) };
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<ExecutionsServer<ExecutionsService>>().await;
         health.set_serving::<TemplatesServer<TemplatesService>>().await;
@@ -115,6 +124,7 @@ impl Scheduler {
             .http2_keepalive_timeout(Some(Duration::from_secs(10)))
             .max_concurrent_streams(1_024)
             .http2_max_header_list_size(16 << 10)
+            .layer(RightsLayer(rights::may_call))
             .add_service(health_service)
             .add_service(limited(TemplatesServer::new(TemplatesService(templates))))
             .add_service(
@@ -122,12 +132,16 @@ impl Scheduler {
                     .max_decoding_message_size(MESSAGE_BYTES_MAX)
                     .max_encoding_message_size(MESSAGE_BYTES_MAX),
             )
+            .add_service(ClusterServer::new(status))
             .add_service(NodesServer::new(NodesService(cluster)));
+        if let Some(trust) = config.trust.clone() {
+            let stopped = stopped.clone();
+            tasks.spawn(async move { until(stopped, trust.keep_fresh()).await });
+        }
+        let connections = incoming(listener, config.trust);
         tasks.spawn(async move {
             let stop = wait(stopped);
-            if let Err(error) =
-                router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop).await
-            {
+            if let Err(error) = router.serve_with_incoming_shutdown(connections, stop).await {
                 tracing::error!("the gRPC server ended: {error}");
             }
         });
@@ -164,6 +178,24 @@ impl Scheduler {
             self.tasks.abort_all();
         }
     }
+}
+
+/// Connections, each after its handshake where there is one.
+fn incoming(
+    listener: TcpListener,
+    trust: Option<Trust>,
+) -> impl Stream<Item = std::io::Result<Accepted<TcpStream>>> {
+    let ready = TcpListenerStream::new(listener).map(move |stream| {
+        let trust = trust.clone();
+        async move { trust::accept(stream?, trust.as_ref()).await }
+    });
+    ready.buffer_unordered(HANDSHAKES_MAX).filter_map(async |accepted| match accepted {
+        Ok(connection) => Some(Ok(connection)),
+        Err(error) => {
+            tracing::warn!(%error, "a connection was refused");
+            None
+        }
+    })
 }
 
 fn limited(service: TemplatesServer<TemplatesService>) -> TemplatesServer<TemplatesService> {

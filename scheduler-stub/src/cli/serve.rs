@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use executor::config::StoreConfig;
 use journal::Store;
 
+use super::trust::TrustOptions;
 use super::{Exit, say};
 use crate::names::Naming;
 use crate::server::{Scheduler, SchedulerConfig};
@@ -15,8 +16,20 @@ use crate::server::{Scheduler, SchedulerConfig};
 const MANUAL: &str = "\
 NODES
   A node is known to the scheduler when it reports (`executor serve --scheduler
-  http://HOST:PORT`), or when it is named here with --node. A node that is silent for 1.5 seconds
-  takes no more starts until it speaks again.
+  http://HOST:PORT`), or when it is named here with --node. One that is named has the partitions of
+  its own configuration. Those that report get theirs from the scheduler: evenly by shards, and
+  with as few moves as possible when a node joins or leaves. A node that is silent for 1.5 seconds
+  takes no more starts; after 2.5 seconds, or 1 second after its connection broke, its partitions go
+  to the others. `scheduler-stub nodes` shows who has what.
+
+RESTARTS
+  The scheduler may be killed at any time: nodes go on with what they have, and the next one
+  listens for 1.5 seconds, adopts what they report, and only then gives out what nobody has. Do not
+  run two: nodes follow the one that began last, the other says so and assigns nothing any more.
+
+  A rolling restart goes: the scheduler first (no node has to move for it), then one node after the
+  other: SIGTERM, wait for its end (the scheduler moves its partitions to the others, a few at a
+  time), start the new one, wait until `scheduler-stub nodes` shows that it serves, then the next.
 
 STORE
   Machines are kept in --store: memory (gone with the process), file (below --store-dir, which no
@@ -61,6 +74,8 @@ pub(super) struct ServeOptions {
     /// Account of ARNs, APPID of QRNs
     #[arg(long, default_value = "000000000000")]
     account: String,
+    #[command(flatten)]
+    trust: TrustOptions,
     /// Listen where other machines can reach it, without TLS
     #[arg(long)]
     allow_plaintext: bool,
@@ -111,11 +126,15 @@ fn usage(message: &str) -> Exit {
 
 /// Runs until a signal.
 pub(super) async fn run(options: ServeOptions) -> Exit {
-    if !options.listen.ip().is_loopback() && !options.allow_plaintext {
+    let trust = match options.trust.trust() {
+        Ok(trust) => trust,
+        Err(error) => return usage(&error.to_string()),
+    };
+    if !options.listen.ip().is_loopback() && !options.allow_plaintext && trust.is_none() {
         let listen = options.listen;
         return usage(&format!(
             "--listen {listen}: other machines could reach it, and what they say would not be encrypted; listen on \
-             127.0.0.1, or accept that with --allow-plaintext"
+             127.0.0.1, give it certificates (--tls-cert), or accept that with --allow-plaintext"
         ));
     }
     let store_config = match options.store() {
@@ -137,7 +156,7 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
         }
     };
     let ServeOptions { listen, node: nodes, expect_nodes: expected_nodes, region, account, .. } = options;
-    let config = SchedulerConfig { listen, nodes, expected_nodes, naming: Naming { region, account } };
+    let config = SchedulerConfig { listen, nodes, expected_nodes, naming: Naming { region, account }, trust };
     let scheduler = match Scheduler::start(config, store).await {
         Ok(scheduler) => scheduler,
         Err(error) => {
