@@ -32,7 +32,7 @@ pub(super) const IN_FLIGHT_MAX: usize = 64;
 const IN_FLIGHT_BYTES_MAX: usize = 16 << 20;
 /// A batch that is not acknowledged after so long is sent again.
 const ACK_TIMEOUT: Duration = Duration::from_secs(10);
-/// The shortest and the longest time between two attempts.
+// Between two attempts.
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// A connection attempt that takes longer has failed.
@@ -205,11 +205,10 @@ impl Link {
     }
 
     fn take(&mut self, first: Option<Submission>) {
-        let Some(first) = first else {
-            self.queue_closed = true;
-            return;
-        };
-        self.lanes.push(first);
+        match first {
+            Some(first) => self.lanes.push(first),
+            None => self.queue_closed = true,
+        }
     }
 
     /// Takes in what waits in the queue, so that the next batch is as large as it can be.
@@ -285,8 +284,8 @@ impl Link {
     fn expire(&mut self, now_us: u64) {
         let late = |last: Option<&StartRefusal>| {
             let said = last.map_or("nothing was heard of it", |refusal| refusal.message.as_str());
-            let message = format!("not acknowledged before its deadline, it may have been started: {said}");
-            Error::unavailable(message).refusal()
+            Error::unavailable(format!("not acknowledged in time, it may have been started: {said}"))
+                .refusal()
         };
         let expired: Vec<BatchId> =
             self.flights.values().filter(|batch| batch.deadline_us <= now_us).map(|batch| batch.id).collect();
