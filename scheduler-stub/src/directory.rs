@@ -77,7 +77,7 @@ pub struct View {
     pub(crate) open: Vec<usize>,
     /// By partition number: the public address of the node that has it, in whatever state.
     pub(crate) holders: Vec<Option<Arc<str>>>,
-    /// Whether some living node takes its partitions from the scheduler, so that partitions find new owners.
+    /// Whether some node that is not forgotten takes its partitions from the scheduler: partitions find new owners.
     pub managed: bool,
     /// `host:port` of every node that lives, draining ones too.
     pub public_addresses: Vec<Arc<str>>,
@@ -280,7 +280,7 @@ fn picture(known: &BTreeMap<String, Known>, now_us: u64) -> View {
     let nobody = vec![None; usize::from(partitions)];
     let mut view = View {
         partitions,
-        managed: living.iter().any(|node| node.report.managed),
+        managed: known.values().any(|node| node.report.managed),
         owners: nobody.clone(),
         holders: vec![None; usize::from(partitions)],
         ..View::default()

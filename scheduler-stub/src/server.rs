@@ -133,7 +133,7 @@ impl Scheduler {
                     .max_encoding_message_size(MESSAGE_BYTES_MAX),
             )
             .add_service(ClusterServer::new(status))
-            .add_service(NodesServer::new(NodesService(cluster)));
+            .add_service(NodesServer::new(NodesService { cluster, stopped: stopped.clone() }));
         if let Some(trust) = config.trust.clone() {
             let stopped = stopped.clone();
             tasks.spawn(async move { until(stopped, trust.keep_fresh()).await });

@@ -245,10 +245,8 @@ impl Link {
 
     fn lost(&mut self, status: &Status) {
         if self.failures == 0 {
-            tracing::warn!(
-                shard = %self.address, under_way = self.flights.len(),
-                "connection lost, will be made again: {}", status.message(),
-            );
+            let (under_way, why) = (self.flights.len(), status.message());
+            tracing::warn!(shard = %self.address, under_way, "connection lost, will be made again: {why}");
         }
         let wait = us(backoff(self.failures));
         self.connection = Connection::Down { retry_at_us: self.shared.clock.now_us() + wait };

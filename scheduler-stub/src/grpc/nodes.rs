@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proto::scheduler::v1::nodes_server::Nodes as Service;
 use proto::scheduler::v1::{NodeDirective, NodeReport};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -15,7 +15,11 @@ const DIRECTIVES_AHEAD: usize = 8;
 
 /// See the module.
 #[derive(Clone)]
-pub struct NodesService(pub(crate) Arc<Cluster>);
+pub struct NodesService {
+    pub(crate) cluster: Arc<Cluster>,
+    /// True once streams have to end.
+    pub(crate) stopped: watch::Receiver<bool>,
+}
 
 #[tonic::async_trait]
 impl Service for NodesService {
@@ -26,12 +30,12 @@ impl Service for NodesService {
         request: Request<Streaming<NodeReport>>,
     ) -> Result<Response<Self::HeartbeatStream>, Status> {
         let mut reports = request.into_inner();
-        let cluster = Arc::clone(&self.0);
+        let (cluster, mut stopped) = (Arc::clone(&self.cluster), self.stopped.clone());
         let (directives, stream) = mpsc::channel(DIRECTIVES_AHEAD);
         tokio::spawn(async move {
             let session = cluster.ownership().open();
             let mut address = String::new();
-            while let Ok(Some(report)) = reports.message().await {
+            while let Some(report) = next(&mut reports, &mut stopped).await {
                 address.clone_from(&report.public_address);
                 let directive = cluster.reported(session, report, &directives).await;
                 if directives.send(Ok(directive)).await.is_err() {
@@ -43,5 +47,17 @@ impl Service for NodesService {
             }
         });
         Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+/// The next report; `None` once there is none, or we end.
+async fn next(
+    reports: &mut Streaming<NodeReport>,
+    stopped: &mut watch::Receiver<bool>,
+) -> Option<NodeReport> {
+    tokio::select! {
+        report = reports.message() => report.ok().flatten(),
+        // An error means that the scheduler itself is gone.
+        _ = stopped.wait_for(|stopped| *stopped) => None,
     }
 }

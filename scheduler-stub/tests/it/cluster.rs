@@ -1,7 +1,6 @@
 //! Several real nodes that take their partitions from one scheduler, in one process on one store.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use executor::config::Config;
@@ -13,6 +12,7 @@ use proto::scheduler::v1::CreateStateMachineRequest;
 use scheduler_stub::client::Client;
 use scheduler_stub::{Scheduler, SchedulerConfig};
 use testkit::eventually_async;
+use tokio::sync::watch;
 
 use crate::fake::PATIENCE;
 
@@ -72,6 +72,13 @@ impl Stage {
     }
 }
 
+/// Waits until some more starts were acknowledged.
+async fn more(count: &mut watch::Receiver<usize>) {
+    let before = *count.borrow();
+    let went_on = count.wait_for(|count| *count >= before + 10);
+    drop(tokio::time::timeout(PATIENCE, went_on).await.expect("starts go on").expect("no start failed"));
+}
+
 #[tokio::test]
 async fn starts_go_on_without_an_error_while_nodes_join_and_drain_and_nothing_is_lost() {
     let stage = Stage::new().await;
@@ -80,26 +87,30 @@ async fn starts_go_on_without_an_error_while_nodes_join_and_drain_and_nothing_is
     stage.shares(&[(&one, 8)]).await;
     let open = stage.client.clone().start(&wait, "open", Bytes::new()).await.expect("started");
 
-    let enough = Arc::new(AtomicBool::new(false));
-    let (mut client, machine, stop) = (stage.client.clone(), pass.clone(), Arc::clone(&enough));
+    let (enough, stop) = watch::channel(false);
+    let (counter, mut count) = watch::channel(0);
+    let (mut client, machine) = (stage.client.clone(), pass.clone());
     let load = tokio::spawn(async move {
         let mut started = Vec::new();
-        while !stop.load(Ordering::Relaxed) {
+        while !*stop.borrow() {
+            counter.send_replace(started.len());
             let name = format!("n{}", started.len());
             let name = if started.len() % 2 == 0 { name.as_str() } else { "" };
             started.push(client.start(&machine, name, Bytes::new()).await.expect("no error").execution_arn);
         }
         started
     });
+    more(&mut count).await;
     let two = stage.node();
     stage.shares(&[(&one, 4), (&two, 4)]).await;
+    more(&mut count).await;
     one.drain();
     stage.shares(&[(&two, 8)]).await;
     one.wait().await;
-    enough.store(true, Ordering::Relaxed);
+    more(&mut count).await;
+    enough.send_replace(true);
 
     let started = load.await.expect("every start is acknowledged");
-    assert!(started.len() > 1);
     for execution in &started {
         eventually_async("its end", PATIENCE, async || {
             let described =
