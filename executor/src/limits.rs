@@ -125,6 +125,15 @@ pub const LOST_BLOCKS_MAX: u64 = 64;
 /// Blocks read at once during recovery.
 pub const RECOVERY_PAGE: usize = 16;
 
+/// Ranges of blocks that a recovery reads at once.
+pub const RECOVERY_READS_AT_ONCE: usize = 4;
+
+/// Blocks of a log after which a checkpoint is taken, unless the last one was longer than a quarter of them.
+pub const CHECKPOINT_BLOCKS: usize = 4_096;
+
+/// Bytes of a log after which a checkpoint is taken, or four times the length of the last one if that is more.
+pub const CHECKPOINT_BYTES: usize = 4 << 20;
+
 /// Logs that a shard recovers at once.
 pub const RECOVERIES_AT_ONCE: usize = 4;
 

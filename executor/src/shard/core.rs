@@ -25,7 +25,7 @@ use super::machine::Machines;
 use super::mailbox::MailRoom;
 use super::names::Names;
 use super::probe::Probe;
-use super::recover::Recovered;
+use super::reading::Recovered;
 use super::replay::Replayed;
 use super::slab::{Address, Slab};
 use super::start::Taken;
@@ -276,8 +276,13 @@ impl Shard {
         if let Some(name) = open.name.as_deref().filter(|_| open.machine.is_standard()) {
             self.names.hold(open.machine.name.execution_segment(), name, id, input);
         }
+        let log = usize::from(open.log);
         let address = self.open.insert(open);
-        self.by_batch.entry(id.batch).or_default().push((id.index, address));
+        let batch = self.by_batch.entry(id.batch).or_default();
+        if batch.is_empty() {
+            self.logs[log].open_batches.insert(id.batch);
+        }
+        batch.push((id.index, address));
         address
     }
 
@@ -291,6 +296,7 @@ impl Shard {
             batch.retain(|(index, _)| *index != open.id.index);
             if batch.is_empty() {
                 self.by_batch.remove(&open.id.batch);
+                self.logs[usize::from(open.log)].open_batches.remove(&open.id.batch);
             }
         }
         Some(open)

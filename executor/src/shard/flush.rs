@@ -69,7 +69,7 @@ impl Shard {
             return;
         }
         if log.sealed.is_empty() {
-            let waiting = log.waiting() + log.lost.len();
+            let waiting = log.waiting() + log.chores();
             if waiting == 0 {
                 return;
             }
@@ -104,11 +104,10 @@ impl Shard {
         let lost = log.lost.len().min(limits::LOST_ENTRIES_PER_BLOCK);
         derived.extend(log.lost.drain(..lost));
         log.index.borrow_mut().flush(&log.builder, block, now_ms, &mut derived);
-        // What is looked up must be there: blocks whose pointers are not written stay.
-        let needed = log.index.borrow().oldest_needed();
-        let trim_below =
-            log.retained.trim_below(now_ms).map(|mark| needed.map_or(mark, |needed| mark.min(needed)));
+        let trim_below = log.retained.trim_below(now_ms);
         let block_bytes = log.builder.finish(block, now_ms);
+        self.checkpoint(at, (block, records), &block_bytes, &mut derived);
+        let log = &mut self.logs[at];
         let append = Append { partition: log.partition, id: block, block: block_bytes, derived, trim_below };
         log.next_sequence += 1;
         self.serial += 1;
@@ -288,11 +287,11 @@ impl Shard {
     /// An end is durable: the slot and the permit are given back.
     fn close_durably(&mut self, at: usize, address: Address, page: &mut Page) {
         let Some(open) = self.dismiss(address) else { return };
+        if let Some(block) = open.oldest_block() {
+            self.logs[at].retained.release(block, 1, self.now_us / 1_000);
+        }
         let Some(ended) = open.ended else { return };
         let status = status_of(&ended.outcome);
-        if let Some(block) = open.blocks.first() {
-            self.logs[at].retained.release(*block, 1, self.now_us / 1_000);
-        }
         page.tally(&open.machine, Some(status), 1, open.received_us);
         if !self.watchers.is_empty() {
             page.completed(open.id, status);

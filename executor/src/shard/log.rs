@@ -5,7 +5,7 @@
 //! outstanding at a time; whatever waits for a block's confirmation travels with it, in its [`Page`].
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,9 +16,11 @@ use proto::executor::v1;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
+use super::checkpoint::Checkpoints;
 use super::dedupe::Dedupe;
 use super::machine::Machine;
 use super::retain::Retained;
+use super::scan::{Blocks, Map};
 use super::slab::Address;
 use crate::admission::Permit;
 
@@ -145,6 +147,11 @@ pub struct Log {
     pub derived: Vec<Derived>,
     /// Index entries that a crash may have lost; they go beside the next blocks, some at a time.
     pub lost: VecDeque<Derived>,
+    pub checkpoints: Checkpoints,
+    /// Batches of which something is in a slot.
+    pub open_batches: HashSet<BatchId, foldhash::fast::RandomState>,
+    /// What is open and in no slot: it is being replayed, or cannot be now.
+    pub away: Map<ExecutionId, Blocks>,
 }
 
 impl Log {
@@ -168,6 +175,9 @@ impl Log {
             dedupe: Dedupe::default(),
             derived: Vec::new(),
             lost: VecDeque::new(),
+            checkpoints: Checkpoints::default(),
+            open_batches: HashSet::default(),
+            away: Map::default(),
         }
     }
 
@@ -190,6 +200,11 @@ impl Log {
     /// Records in the block under construction.
     pub fn waiting(&self) -> usize {
         self.builder.len() + self.page.fresh.len() + self.page.ended.len()
+    }
+
+    /// What waits to be written, besides records that others wait for.
+    pub fn chores(&self) -> usize {
+        self.lost.len() + self.checkpoints.entries.len()
     }
 
     /// Whether the store has confirmed everything.

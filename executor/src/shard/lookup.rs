@@ -265,10 +265,9 @@ impl Shard {
         };
         let retention_ms = u64::try_from(self.config.retention.as_millis()).unwrap_or(u64::MAX);
         let now_ms = self.now_us / 1_000;
-        // What is open may have begun long before the retention, and somewhat before the first block that holds it.
-        let oldest_open = self.logs.iter().filter_map(|log| log.retained.oldest_ms()).min();
-        let oldest_open = oldest_open.map(|oldest_ms| oldest_ms.saturating_sub(started_before_ms()));
-        let oldest_ms = now_ms.saturating_sub(retention_ms).min(oldest_open.unwrap_or(now_ms));
+        // What is listed may have begun long before the retention; the hours that have a listing say how long.
+        let oldest = self.logs.iter().filter_map(|log| log.index.borrow().oldest_listed_ms()).min();
+        let oldest_ms = now_ms.saturating_sub(retention_ms).min(oldest.unwrap_or(now_ms));
         let partitions = self.config.partitions.clone();
         let writers: Vec<Rc<RefCell<IndexWriter>>> =
             self.logs.iter().map(|log| Rc::clone(&log.index)).collect();

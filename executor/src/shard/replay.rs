@@ -15,9 +15,11 @@ use journal::{JournalledKind, Opened};
 
 use super::core::{Landed, Shard};
 use super::execution::{OpenExecution, WaitingFor};
+use super::fetch::RecoveredExecution;
 use super::machine::{self, Beginning, Machine, dialect_of};
 use super::mailbox::Mailbox;
-use super::recover::{Map, RecoveredExecution, Untold, Wanted, event_of};
+use super::recover::{Untold, Wanted, event_of};
+use super::scan::Map;
 use super::transfers::{Desk, Unread};
 
 /// An execution that was told again what it was told.
@@ -142,6 +144,7 @@ impl Shard {
             permit: self.admission.take_anyway(1, input.len() as u64),
             stoppers: None,
         };
+        self.logs[log].away.remove(&id);
         let address = self.admit(open, &input);
         if let Some(lost) = lost {
             let (error, cause) = ("States.ItemReaderFailed".into(), lost.to_string().into());

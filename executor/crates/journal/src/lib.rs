@@ -6,10 +6,11 @@
 //! fail: the store, with a [`StoreError`] that says whether the outcome is known.
 //!
 //! Rooms: [`store`] (the contract), [`block`] (records and their encoding), [`index`] (look-up and listing on
-//! top of the contract, the same for every store), [`memory`] and [`file`] (embedded stores), `conformance`
+//! top of the contract, the same for every store), [`checkpoint`] (where recovery may begin), [`memory`] and [`file`] (embedded stores), `conformance`
 //! (the suite).
 
 pub mod block;
+pub mod checkpoint;
 pub mod file;
 pub mod index;
 pub mod memory;

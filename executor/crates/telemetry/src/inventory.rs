@@ -75,6 +75,10 @@ metrics! {
     STORE_ERRORS Counter "executor_store_errors_total" ["shard", "kind"] "Flushes that the store did not confirm";
     STORE_AVAILABLE Gauge "executor_store_available" ["shard"] "1 while the store confirms, 0 while it does not";
     RECOVERED Counter "executor_recovered_executions_total" ["shard"] "Open executions taken over from the log at start";
+    RECOVERY_BLOCKS Counter "executor_recovery_blocks_total" ["shard"] "Blocks after a checkpoint, or of a whole log, that recoveries read";
+    CHECKPOINTS Counter "executor_checkpoints_total" ["shard"] "Checkpoints of logs";
+    CHECKPOINT_BYTES Counter "executor_checkpoint_bytes_total" ["shard"] "Bytes of checkpoints";
+    CARRIED Counter "executor_carried_executions_total" ["shard"] "Open executions written again into later blocks, so that their log can be trimmed";
     RECOVERY_TIME Gauge "executor_recovery_seconds" ["shard"] "How long the last recovery took";
     COMPLETIONS_DROPPED Counter "executor_completions_dropped_total" ["shard"] "Completions that a watcher was too slow for";
     READY Gauge "executor_ready" [] "1 while the node is SERVING";

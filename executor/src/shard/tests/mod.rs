@@ -1,5 +1,6 @@
 //! A shard on its own thread against a store in memory, and a client that speaks to its queue.
 
+mod checkpoints;
 mod children;
 mod mapping;
 mod naming;
@@ -274,6 +275,20 @@ impl Answer {
 pub async fn next(answers: &mut mpsc::Receiver<v1::StartAck>) -> Answer {
     let ack = soon("an acknowledgement", answers.recv()).await.expect("the shard answers");
     Answer { from: ack.from, to: ack.to, refusal: ack.refusal, running: ack.running }
+}
+
+/// Lets the clock go on until something has come.
+pub async fn ticking<T>(shard: &TestShard, what: impl Future<Output = T>) -> T {
+    let clock = async {
+        loop {
+            shard.clock.advance(TICK);
+            shard.settled().await;
+        }
+    };
+    tokio::select! {
+        what = what => what,
+        () = clock => unreachable!("the clock goes on for ever"),
+    }
 }
 
 /// The outcomes that a watcher is told, until it has so many, in the order of their ids.
