@@ -11,6 +11,7 @@ use journal::checkpoint::{self, Encoder, SeenBatch, Stamp};
 use journal::{BlockId, Derived};
 
 use super::core::Shard;
+use super::scan::Blocks;
 use crate::limits;
 
 /// Tests reach it sooner.
@@ -19,7 +20,7 @@ const BLOCKS: usize = if cfg!(test) { 80 } else { limits::CHECKPOINT_BLOCKS };
 /// What a log knows of its checkpoints.
 #[derive(Debug, Default)]
 pub(super) struct Checkpoints {
-    /// Blocks with records, and bytes, of the log since the last one.
+    /// Blocks in which something opens or closes, and bytes of all blocks, since the last one.
     since: (usize, usize),
     /// Bytes of the last one.
     length: usize,
@@ -46,18 +47,18 @@ impl Checkpoints {
 }
 
 impl Shard {
-    /// A block with so many records is finished; adds what travels beside it.
+    /// A block is finished, in which something opens or closes or not; adds what travels beside it.
     pub(super) fn checkpoint(
         &mut self,
         at: usize,
-        (block, records): (BlockId, usize),
+        (block, counts): (BlockId, bool),
         bytes: &[u8],
         derived: &mut Vec<Derived>,
     ) {
         let log = &mut self.logs[at];
         let (blocks, total) = log.checkpoints.since;
-        log.checkpoints.since = (blocks + usize::from(records > 0), total + bytes.len());
-        if log.checkpoints.is_due() {
+        log.checkpoints.since = (blocks + usize::from(counts), total + bytes.len());
+        if log.checkpoints.is_due() && !log.carry.is_midway() {
             let body = self.encode_checkpoint(at);
             let log = &mut self.logs[at];
             let stamp = Stamp::of(log.partition, block, bytes);
@@ -83,15 +84,20 @@ impl Shard {
     fn encode_checkpoint(&self, at: usize) -> Vec<u8> {
         let log = &self.logs[at];
         let mut encoder = Encoder::default();
+        let moved = log.carry.moved();
+        let mut put = |id, blocks: &Blocks| match moved.get(&id) {
+            Some(moved) => encoder.open(id, &moved(blocks)),
+            None => encoder.open(id, blocks),
+        };
         for batch in &log.open_batches {
             for (_, address) in self.by_batch.get(batch).into_iter().flatten() {
                 if let Some(open) = self.open.get(*address).filter(|open| open.opened && open.ended.is_none())
                 {
-                    encoder.open(open.id, &open.blocks);
+                    put(open.id, &open.blocks);
                 }
             }
         }
-        log.away.iter().for_each(|(id, blocks)| encoder.open(*id, blocks));
+        log.away.iter().for_each(|(id, blocks)| put(*id, blocks));
         encoder.floor(log.dedupe.floor_ms());
         for (batch, block, time_ms) in log.dedupe.remembered(log.partition) {
             encoder.seen(SeenBatch { batch, block, time_ms });

@@ -20,6 +20,7 @@ use super::actor::Wake;
 use super::answer::Watcher;
 use super::bindings::Bindings;
 use super::execution::OpenExecution;
+use super::fetch::RecoveredExecution;
 use super::log::{Log, LogState};
 use super::machine::Machines;
 use super::mailbox::MailRoom;
@@ -27,6 +28,7 @@ use super::names::Names;
 use super::probe::Probe;
 use super::reading::Recovered;
 use super::replay::Replayed;
+use super::scan::Blocks;
 use super::slab::{Address, Slab};
 use super::start::Taken;
 use super::tasks::Tasks;
@@ -52,6 +54,8 @@ pub(super) enum Landed {
     Replayed { log: usize, replayed: Option<Box<Replayed>> },
     /// The store answered an append.
     Appended { log: usize, result: Result<(), StoreError> },
+    /// What is to be carried into later blocks was read.
+    Due { log: usize, result: Result<Vec<(Blocks, Result<RecoveredExecution, StoreError>)>, StoreError> },
     /// A batch waited for definitions.
     Loaded {
         batch: Box<v1::StartBatch>,
@@ -203,6 +207,7 @@ impl Shard {
         self.run_mailboxes();
         self.give_turns();
         self.tasks.dispatch(&self.metrics);
+        self.carry();
         self.flush_all();
         self.probe();
         self.answer_drain();
@@ -230,6 +235,7 @@ impl Shard {
             Landed::Recovered { log, result } => self.recovered(log, result),
             Landed::Replayed { log, replayed } => self.replayed(log, replayed),
             Landed::Appended { log, result } => self.appended(log, result),
+            Landed::Due { log, result } => self.due_read(log, result),
             Landed::Loaded { batch, acks, result } => self.loaded(*batch, &acks, result),
             Landed::Compared { batch, acks, result } => self.compared(&batch, &acks, result),
             Landed::NamesChecked { batch, acks, result } => self.names_checked(*batch, &acks, result),

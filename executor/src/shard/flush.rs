@@ -16,6 +16,8 @@ use journal::{Append, StoreError};
 use telemetry::StoreFailure;
 
 use super::answer::{count, wire_outcome};
+use super::carry::Carry;
+use super::checkpoint::Checkpoints;
 use super::core::{Landed, Shard};
 use super::log::{LogState, Page, Sealed};
 use super::slab::Address;
@@ -90,6 +92,7 @@ impl Shard {
         let mut page = std::mem::take(&mut log.page);
         page.records = log.waiting() + page.fresh.len() + page.ended.len();
         log.retained.wrote(block, now_ms);
+        self.write_carried(at, block);
         self.write_ended(at, &mut page);
         self.write_fresh(at, &mut page);
         let log = &mut self.logs[at];
@@ -105,8 +108,9 @@ impl Shard {
         derived.extend(log.lost.drain(..lost));
         log.index.borrow_mut().flush(&log.builder, block, now_ms, &mut derived);
         let trim_below = log.retained.trim_below(now_ms);
+        let counts = log.builder.opened_runs().next().is_some() || log.builder.closed_runs().next().is_some();
         let block_bytes = log.builder.finish(block, now_ms);
-        self.checkpoint(at, (block, records), &block_bytes, &mut derived);
+        self.checkpoint(at, (block, counts), &block_bytes, &mut derived);
         let log = &mut self.logs[at];
         let append = Append { partition: log.partition, id: block, block: block_bytes, derived, trim_below };
         log.next_sequence += 1;
@@ -129,6 +133,10 @@ impl Shard {
                 let mut index = log.index.borrow_mut();
                 index.straggler(arn, open.start_time_ms, *block, ended.stop_time_ms, &mut log.derived);
             }
+            // A checkpoint of this block knows it no longer, and it is retained from now on.
+            open.oldest_block()
+                .into_iter()
+                .for_each(|oldest| log.retained.closed(oldest, ended.stop_time_ms));
             log.derived.extend(open.machine.name_entry(open.name.as_deref(), open.id, self.config.retention));
             log.builder.closed(ClosedView {
                 id: open.id,
@@ -242,6 +250,9 @@ impl Shard {
         log.state = LogState::Lost;
         log.page = Page::default();
         log.sealed.clear();
+        log.carry = Carry::default();
+        log.checkpoints = Checkpoints::default();
+        log.away.clear();
         let orphans: Vec<Address> = self
             .open
             .iter()
@@ -261,6 +272,8 @@ impl Shard {
         let Some(sealed) = log.sealed.pop_front() else { return };
         let Sealed { append, mut page, records } = sealed;
         log.index.borrow_mut().confirmed(append.id);
+        self.move_carried(at, append.id);
+        let log = &mut self.logs[at];
         let latency_us = self.now_us.saturating_sub(log.begun_us);
         self.metrics.flushes.add(1);
         self.metrics.flush_records.add(records as u64);

@@ -21,7 +21,7 @@ use proto::executor::v1;
 
 use super::command::Reply;
 use super::core::Shard;
-use super::lookup::{fetch, spelt};
+use super::lookup::{fetch, moved, spelt};
 use super::machine::{self, Beginning, dialect_of};
 use super::recover::{Untold, event_of};
 use super::transfers::{Desk, Unread};
@@ -59,6 +59,10 @@ impl Shard {
             }
             journal.sort_by_key(|told| told.sequence);
             journal.dedup_by_key(|told| told.sequence);
+            if found.closed.is_none() && journal.iter().map(|told| told.sequence).ne(0..journal.len() as u32)
+            {
+                return Err(moved(&execution));
+            }
             let told = Told { found: &found, journal: &journal, desk: &desk, spelt: &spelt(&execution) };
             derive(&*store, &definitions, &told, form).await
         });

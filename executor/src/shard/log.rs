@@ -16,6 +16,7 @@ use proto::executor::v1;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
+use super::carry::Carry;
 use super::checkpoint::Checkpoints;
 use super::dedupe::Dedupe;
 use super::machine::Machine;
@@ -148,6 +149,7 @@ pub struct Log {
     /// Index entries that a crash may have lost; they go beside the next blocks, some at a time.
     pub lost: VecDeque<Derived>,
     pub checkpoints: Checkpoints,
+    pub carry: Carry,
     /// Batches of which something is in a slot.
     pub open_batches: HashSet<BatchId, foldhash::fast::RandomState>,
     /// What is open and in no slot: it is being replayed, or cannot be now.
@@ -176,6 +178,7 @@ impl Log {
             derived: Vec::new(),
             lost: VecDeque::new(),
             checkpoints: Checkpoints::default(),
+            carry: Carry::default(),
             open_batches: HashSet::default(),
             away: Map::default(),
         }
@@ -204,7 +207,7 @@ impl Log {
 
     /// What waits to be written, besides records that others wait for.
     pub fn chores(&self) -> usize {
-        self.lost.len() + self.checkpoints.entries.len()
+        self.lost.len() + self.checkpoints.entries.len() + self.carry.len()
     }
 
     /// Whether the store has confirmed everything.

@@ -35,6 +35,12 @@ pub(super) fn unknown(execution: &impl std::fmt::Display) -> Error {
     Error::NotFound { code: "ExecutionDoesNotExist", message }
 }
 
+/// An error of a question about what is open and was on its way to another block while it was read.
+pub(super) fn moved(asked: &ExecutionName) -> Error {
+    let message = format!("the records of {} are being written: ask again", spelt(asked));
+    Error::Shed { message, retry_after: std::time::Duration::from_millis(100) }
+}
+
 /// How people write what they asked for.
 pub(super) fn spelt(execution: &ExecutionName) -> String {
     match execution {
@@ -65,7 +71,13 @@ pub(super) async fn fetch(
         }
     };
     let found = match place.located {
-        Some(located) => index::lookup_at(store, place.id, located).await?,
+        Some(located) => {
+            let found = index::lookup_at(store, place.id, located).await?;
+            if found.is_none() && located.opened.is_some() && located.closed.is_none() {
+                return Err(moved(asked));
+            }
+            found
+        }
         None => index::lookup(store, place.id).await?,
     };
     let found = found.ok_or_else(|| unknown(&spelt(asked)))?;

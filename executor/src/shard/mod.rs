@@ -8,6 +8,7 @@
 mod actor;
 mod answer;
 mod bindings;
+mod carry;
 mod checkpoint;
 mod command;
 mod compare;

@@ -123,7 +123,8 @@ impl Reading<'_> {
         let mut since = (0, 0);
         read_all(store, partition, after, |block| {
             if block.id() > newest {
-                since = (since.0 + usize::from(!block.sub_blocks().is_empty()), since.1 + block.byte_len());
+                let counts = block.opened_runs().next().is_some() || block.closed_runs().next().is_some();
+                since = (since.0 + usize::from(counts), since.1 + block.byte_len());
             }
             retained.wrote(block.id(), block.time_ms());
             scan.block(block, now_ms.saturating_sub(horizon_ms), &mut retained);

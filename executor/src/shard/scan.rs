@@ -128,8 +128,9 @@ impl Scan {
 
     fn close(&mut self, run: &IdRun, at_ms: u64, retained: &mut Retained) {
         let Some(parts) = self.open.get_mut(&run.batch) else { return };
-        let mask = mask(run);
+        let (mask, mut opened_from) = (mask(run), None);
         for part in parts.iter_mut().filter(|part| overlap(&part.bits, &mask)) {
+            opened_from = opened_from.into_iter().chain([part.block]).min();
             retained.closed(part.block, at_ms);
             clear(&mut part.bits, &mask);
         }
@@ -139,7 +140,10 @@ impl Scan {
         }
         if !self.journal.is_empty() {
             for blocks in run.ids().filter_map(|id| self.journal.remove(&id)) {
-                blocks.iter().min().into_iter().for_each(|oldest| retained.closed(*oldest, at_ms));
+                // Of what was carried, a part of the journal may be older.
+                let oldest =
+                    blocks.iter().min().filter(|oldest| opened_from.is_some_and(|from| **oldest < from));
+                oldest.into_iter().for_each(|oldest| retained.closed(*oldest, at_ms));
             }
         }
     }
