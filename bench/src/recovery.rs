@@ -128,9 +128,9 @@ pub async fn run(settings: &Settings, suite: &suite::Settings) -> Result<Recover
 
 /// The values of a metric in the text format.
 fn values(metrics: &str, name: &str) -> impl Iterator<Item = f64> {
-    let lines = metrics.lines().filter(move |line| {
-        line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
-    });
+    let lines = metrics
+        .lines()
+        .filter(move |line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse().ok())
 }
 

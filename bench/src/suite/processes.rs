@@ -148,7 +148,8 @@ impl Cluster {
     /// A node that does not listen.
     pub async fn metrics(&self) -> Result<String, Error> {
         let address = format!("127.0.0.1:{}", self.port + 1);
-        let failed = |error: std::io::Error| Error::Connect { address: address.clone(), reason: error.to_string() };
+        let failed =
+            |error: std::io::Error| Error::Connect { address: address.clone(), reason: error.to_string() };
         let mut stream = TcpStream::connect(&address).await.map_err(failed)?;
         let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         stream.write_all(request.as_bytes()).await.map_err(failed)?;

@@ -108,7 +108,7 @@ impl Shard {
         let addresses = log.open_batches.iter().filter_map(|batch| self.by_batch.get(batch)).flatten();
         let slots = addresses.filter_map(|(_, address)| self.open.get(*address));
         let open = slots.filter(|open| open.ended.is_none() && old(&open.blocks)).map(|open| open.id);
-        let away = log.away.iter().filter(|(_, blocks)| old(blocks)).map(|(id, _)| *id);
+        let away = log.away.iter().filter(|(_, away)| old(&away.blocks)).map(|(id, _)| *id);
         let due = open.chain(away).take(limits::CARRIED_MAX).collect();
         let carry = &mut self.logs[at].carry;
         carry.due = due;
@@ -122,7 +122,7 @@ impl Shard {
                 let open = self.open.get_mut(address);
                 open.filter(|open| open.opened && open.ended.is_none()).map(|open| &mut open.blocks)
             }
-            None => self.logs[at].away.get_mut(&id),
+            None => self.logs[at].away.get_mut(&id).map(|away| &mut away.blocks),
         }
     }
 

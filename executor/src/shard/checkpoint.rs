@@ -97,7 +97,7 @@ impl Shard {
                 }
             }
         }
-        log.away.iter().for_each(|(id, blocks)| put(*id, blocks));
+        log.away.iter().for_each(|(id, away)| put(*id, &away.blocks));
         encoder.floor(log.dedupe.floor_ms());
         for (batch, block, time_ms) in log.dedupe.remembered(log.partition) {
             encoder.seen(SeenBatch { batch, block, time_ms });

@@ -50,8 +50,8 @@ pub(super) enum Landed {
     Connected(Result<Arc<dyn Store>, StoreError>),
     /// A log was taken and read.
     Recovered { log: usize, result: Result<Box<Recovered>, StoreError> },
-    /// An execution was replayed that had to wait for what it has read.
-    Replayed { log: usize, replayed: Option<Box<Replayed>> },
+    /// An execution was replayed that works much, or had to wait for what it has read.
+    Replayed { log: usize, generation: u64, replayed: Option<Box<Replayed>> },
     /// The store answered an append.
     Appended { log: usize, result: Result<(), StoreError> },
     /// What is to be carried into later blocks was read.
@@ -233,7 +233,7 @@ impl Shard {
         match landed {
             Landed::Connected(result) => self.connected(result),
             Landed::Recovered { log, result } => self.recovered(log, result),
-            Landed::Replayed { log, replayed } => self.replayed(log, replayed),
+            Landed::Replayed { log, generation, replayed } => self.replayed(log, generation, replayed),
             Landed::Appended { log, result } => self.appended(log, result),
             Landed::Due { log, result } => self.due_read(log, result),
             Landed::Loaded { batch, acks, result } => self.loaded(*batch, &acks, result),

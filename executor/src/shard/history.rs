@@ -47,7 +47,8 @@ impl Shard {
         let place = self.place_of(log, &execution);
         // Where an open execution's outcomes are, its slot alone knows.
         let open = self.slot_of(&execution).and_then(|address| self.open.get(address));
-        let blocks = open.map(|open| open.blocks.to_vec()).unwrap_or_default();
+        let blocks = open.map(|open| &open.blocks).or_else(|| self.away(log, &execution));
+        let blocks = blocks.map(|blocks| blocks.to_vec()).unwrap_or_default();
         let partition = self.logs[log].partition;
         let (definitions, desk) = (Arc::clone(&self.definitions), self.transfers.desk.clone());
         self.answer(reply, async move |store| {

@@ -122,6 +122,14 @@ pub struct Sealed {
     pub records: usize,
 }
 
+/// What is open and has no slot.
+#[derive(Debug)]
+pub struct Away {
+    pub blocks: Blocks,
+    /// 0 where its records cannot be read.
+    pub start_time_ms: u64,
+}
+
 /// A partition's log.
 #[derive(Debug)]
 pub struct Log {
@@ -136,8 +144,6 @@ pub struct Log {
     pub sealed: VecDeque<Sealed>,
     pub in_flight: bool,
     pub attempts: u32,
-    /// Executions whose replay waits for what they have read.
-    pub replaying: usize,
     /// When the last append began, in microseconds.
     pub begun_us: u64,
     pub retained: Retained,
@@ -153,7 +159,7 @@ pub struct Log {
     /// Batches of which something is in a slot.
     pub open_batches: HashSet<BatchId, foldhash::fast::RandomState>,
     /// What is open and in no slot: it is being replayed, or cannot be now.
-    pub away: Map<ExecutionId, Blocks>,
+    pub away: Map<ExecutionId, Away>,
 }
 
 impl Log {
@@ -170,7 +176,6 @@ impl Log {
             sealed: VecDeque::new(),
             in_flight: false,
             attempts: 0,
-            replaying: 0,
             begun_us: 0,
             retained: Retained::new(retention),
             index: Rc::new(RefCell::new(IndexWriter::new(partition, retention))),

@@ -19,6 +19,7 @@ use proto::executor::v1;
 use super::command::Reply;
 use super::core::{Landed, Shard};
 use super::execution::OpenExecution;
+use super::scan::Blocks;
 use super::slab::Address;
 use super::workers::cut;
 use crate::error::Error;
@@ -171,6 +172,15 @@ impl Shard {
         }
     }
 
+    /// The blocks of an execution that is open and has no slot.
+    pub(super) fn away(&self, log: usize, execution: &ExecutionName) -> Option<&Blocks> {
+        let id = match execution {
+            ExecutionName::Id(id) => *id,
+            ExecutionName::Named { machine, name } => self.names.holder(machine, name)?.id,
+        };
+        self.logs[log].away.get(&id).map(|away| &away.blocks)
+    }
+
     /// Where the log has an execution, as far as the shard knows without asking the store.
     pub(super) fn place_of(&self, log: usize, execution: &ExecutionName) -> Option<Place> {
         let id = match execution {
@@ -242,6 +252,11 @@ impl Shard {
             Ok(log) => log,
             Err(error) => return drop(reply.send(Err(error))),
         };
+        if self.away(log, &execution).is_some() {
+            let message = format!("{} is being brought back: ask again", spelt(&execution));
+            let retry_after = std::time::Duration::from_millis(u64::from(self.admission.retry_after_ms()));
+            return drop(reply.send(Err(Error::Shed { message, retry_after })));
+        }
         let Some(address) = self.slot_of(&execution) else {
             // It has ended: stopping it again gives the time at which it did.
             let (place, partition) = (self.place_of(log, &execution), self.logs[log].partition);

@@ -15,7 +15,7 @@ use journal::{Journalled, Store, StoreError};
 
 use super::core::{Landed, Shard};
 use super::dedupe::{Content, Seen};
-use super::log::LogState;
+use super::log::{Away, LogState};
 use super::reading::{Reading, Recovered};
 use super::scan::Map;
 use super::transfers::{Desk, Unread};
@@ -229,8 +229,12 @@ impl Shard {
         log.index.replace(index);
         log.lost = lost.into();
         log.checkpoints = checkpoints;
-        log.away = broken.into_iter().collect();
-        log.away.extend(open.iter().map(|execution| (execution.opened.id, execution.blocks.clone())));
+        log.away.clear();
+        log.away.extend(broken.into_iter().map(|(id, blocks)| (id, Away { blocks, start_time_ms: 0 })));
+        log.away.extend(open.iter().map(|execution| {
+            let (opened, blocks) = (&execution.opened, execution.blocks.clone());
+            (opened.id, Away { blocks, start_time_ms: opened.start_time_ms })
+        }));
         log.dedupe.begin(now_ms, floor_ms);
         for (batch, block, time_ms) in batches {
             let seen = Seen { content: Content::Logged, block, in_flight: false, exceptions: Box::default() };
@@ -240,14 +244,6 @@ impl Shard {
         self.metrics.recovery_blocks.add(read as u64);
         for execution in open {
             self.restore(at, execution, &programs);
-        }
-        self.serve_when_all_are_back(at);
-    }
-
-    /// A partition takes starts when nothing of it is being replayed any more.
-    pub(super) fn serve_when_all_are_back(&mut self, at: usize) {
-        if self.logs[at].replaying > 0 {
-            return;
         }
         self.logs[at].state = LogState::Serving;
         let ms = self.now_us.saturating_sub(self.begun_us) / 1_000;

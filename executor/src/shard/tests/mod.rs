@@ -7,6 +7,7 @@ mod mapping;
 mod naming;
 mod probing;
 mod recovering;
+mod replaying;
 mod rewriting;
 mod starting;
 mod stopping;
@@ -110,7 +111,8 @@ impl World {
         shard
     }
 
-    pub fn spawn(&self) -> TestShard {
+    /// What a shard needs to begin.
+    pub fn parts(&self) -> (ShardConfig, ShardContext) {
         let bindings = ["arn:aws:lambda:*", "qrn:*"]
             .map(|pattern| Binding { pattern: pattern.to_owned(), pool: "workers".to_owned() });
         let config = ShardConfig {
@@ -125,14 +127,19 @@ impl World {
             retention: self.retention,
             bindings: Arc::new(bindings),
         };
-        let metrics = Arc::<ShardMetrics>::default();
         let context = ShardContext {
             connect: Arc::new(self.store.clone()),
             objects: self.objects.clone(),
             definitions: Arc::clone(&self.definitions),
-            metrics: Arc::clone(&metrics),
+            metrics: Arc::default(),
             clock: Clock::Manual(self.clock.clone()),
         };
+        (config, context)
+    }
+
+    pub fn spawn(&self) -> TestShard {
+        let (config, context) = self.parts();
+        let metrics = Arc::clone(&context.metrics);
         let (end, ended) = oneshot::channel::<()>();
         let serve: super::Serve = Box::new(|_| {
             Box::pin(async move {
