@@ -25,6 +25,9 @@ const PAUSE_US: u64 = 1_000_000;
 /// The pause after something could not be read.
 const PAUSE_AFTER_FAILURE_US: u64 = 60_000_000;
 
+/// Where an execution was when it was read, and what was read.
+pub(super) type Due = (Blocks, Result<RecoveredExecution, StoreError>);
+
 /// What a log carries.
 #[derive(Debug, Default)]
 pub(super) struct Carry {
@@ -152,11 +155,7 @@ impl Shard {
     }
 
     /// What is due was read.
-    pub(super) fn due_read(
-        &mut self,
-        at: usize,
-        result: Result<Vec<(Blocks, Result<RecoveredExecution, StoreError>)>, StoreError>,
-    ) {
+    pub(super) fn due_read(&mut self, at: usize, result: Result<Vec<Due>, StoreError>) {
         let failed_until_us = self.now_us + PAUSE_AFTER_FAILURE_US;
         let log = &mut self.logs[at];
         let partition = log.partition.get();

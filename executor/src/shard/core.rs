@@ -19,8 +19,8 @@ use tokio::sync::{mpsc, watch};
 use super::actor::Wake;
 use super::answer::Watcher;
 use super::bindings::Bindings;
+use super::carry::Due;
 use super::execution::OpenExecution;
-use super::fetch::RecoveredExecution;
 use super::log::{Log, LogState};
 use super::machine::Machines;
 use super::mailbox::MailRoom;
@@ -28,7 +28,6 @@ use super::names::Names;
 use super::probe::Probe;
 use super::reading::Recovered;
 use super::replay::Replayed;
-use super::scan::Blocks;
 use super::slab::{Address, Slab};
 use super::start::Taken;
 use super::tasks::Tasks;
@@ -55,7 +54,7 @@ pub(super) enum Landed {
     /// The store answered an append.
     Appended { log: usize, result: Result<(), StoreError> },
     /// What is to be carried into later blocks was read.
-    Due { log: usize, result: Result<Vec<(Blocks, Result<RecoveredExecution, StoreError>)>, StoreError> },
+    Due { log: usize, result: Result<Vec<Due>, StoreError> },
     /// A batch waited for definitions.
     Loaded {
         batch: Box<v1::StartBatch>,
