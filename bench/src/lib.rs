@@ -6,7 +6,8 @@
 //! do not start, a run with errors; both exit non-zero with what happened.
 //!
 //! Rooms: [`profile`] (what is run), [`payload`] (inputs), [`schedule`] (when), [`load`] (the generator), [`ledger`]
-//! (what was acknowledged, and the check against the store), [`report`] (table and JSON), [`machine`] (CPU, load, file
+//! (what was acknowledged, and the check against the store), [`recovery`] (how
+//! soon a killed node serves again), [`report`] (table and JSON), [`machine`] (CPU, load, file
 //! systems), [`suite`] (processes and the set of
 //! runs), [`worker`] (the echo worker).
 
@@ -16,6 +17,7 @@ pub mod load;
 pub mod machine;
 pub mod payload;
 pub mod profile;
+pub mod recovery;
 pub mod report;
 pub mod schedule;
 

@@ -11,7 +11,7 @@ use bench::payload::Entropy;
 use bench::profile::{ECHO_POOL, Profile};
 use bench::report::Report;
 use bench::suite::{self, StoreKind};
-use bench::{load, worker};
+use bench::{load, recovery, worker};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use proto::executor::v1::Mode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,6 +43,8 @@ enum Command {
     Load(Load),
     /// Start a Redis on a free port and all processes, run the profiles, read the store back, print and record.
     Suite(Suite),
+    /// Kill a node with so many executions open, start it again, and say how long it took to serve (T12).
+    Recovery(Recovery),
     /// Serve a worker pool that answers every task with its input.
     Worker(Worker),
 }
@@ -121,6 +123,31 @@ struct Suite {
 }
 
 #[derive(Debug, Args)]
+struct Recovery {
+    /// Executions that are open when the node is killed
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(256..=4_000_000))]
+    open: u64,
+    /// For each of them, executions that were logged and have ended
+    #[arg(long, default_value_t = 10)]
+    closed: u64,
+    /// Starts a second of those that end
+    #[arg(long, default_value_t = 115_741, value_parser = clap::value_parser!(u64).range(1..))]
+    rate: u64,
+    /// How often the node is killed
+    #[arg(long, default_value_t = 3)]
+    kills: u32,
+    /// Which store
+    #[arg(long, value_enum, default_value_t = StoreKind::Redis)]
+    store: StoreKind,
+    /// Where the store's directory is made; must be on a real disk
+    #[arg(long, default_value = ".")]
+    dir: PathBuf,
+    /// Also append the figures to perf/recovery.jsonl
+    #[arg(long)]
+    record: bool,
+}
+
+#[derive(Debug, Args)]
 struct Worker {
     /// The node's public address
     #[arg(long, default_value = "127.0.0.1:7400")]
@@ -178,6 +205,7 @@ async fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Load(load) => run_load(load).await,
         Command::Suite(suite) => until_stopped(run_suite(suite)).await,
+        Command::Recovery(recovery) => until_stopped(run_recovery(recovery)).await,
         Command::Worker(worker) => run_worker(worker).await,
     };
     outcome.unwrap_or_else(|error| {
@@ -243,8 +271,6 @@ async fn run_load(arguments: Load) -> Result<ExitCode, Error> {
 
 async fn run_suite(arguments: Suite) -> Result<ExitCode, Error> {
     let Suite { only, store, appendfsync, dir, shards, through_scheduler, record, common } = arguments;
-    let here =
-        std::env::current_exe().map_err(|source| Error::File { path: "this program".to_owned(), source })?;
     let settings = suite::Settings {
         profiles: if only.is_empty() { Profile::ALL.to_vec() } else { only },
         mode: common.mode(),
@@ -262,9 +288,10 @@ async fn run_suite(arguments: Suite) -> Result<ExitCode, Error> {
         entropy: common.entropy,
         machines: usize::from(common.machines),
         shards,
+        max_open: None,
         window: common.window as usize,
         through_scheduler,
-        binaries: here.parent().map(PathBuf::from).unwrap_or_default(),
+        binaries: binaries()?,
     };
     let reports = suite::run(&settings, |report| println!("{}", report.table())).await?;
     if let Some(path) = &common.json {
@@ -279,6 +306,42 @@ async fn run_suite(arguments: Suite) -> Result<ExitCode, Error> {
         }
     }
     Ok(verdict)
+}
+
+/// Where the other programs are: beside this one.
+fn binaries() -> Result<PathBuf, Error> {
+    let here =
+        std::env::current_exe().map_err(|source| Error::File { path: "this program".to_owned(), source })?;
+    Ok(here.parent().map(PathBuf::from).unwrap_or_default())
+}
+
+async fn run_recovery(arguments: Recovery) -> Result<ExitCode, Error> {
+    let Recovery { open, closed, rate, kills, store, dir, record } = arguments;
+    let suite = suite::Settings {
+        profiles: Vec::new(),
+        mode: Mode::Express,
+        rate: None,
+        max: false,
+        duration: Duration::ZERO,
+        store,
+        appendfsync: testkit::AppendFsync::Always,
+        dir,
+        payload_bytes: 200,
+        entropy: Entropy::Templated,
+        machines: 1,
+        shards: None,
+        max_open: Some(open * 2 + 65_536),
+        window: 0,
+        through_scheduler: false,
+        binaries: binaries()?,
+    };
+    let settings = recovery::Settings { open, closed_per_open: closed, rate, kills };
+    let found = recovery::run(&settings, &suite).await?;
+    print!("{}", found.table());
+    if record {
+        suite::write_json(&PathBuf::from("perf/recovery.jsonl"), &[found], true)?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn run_worker(arguments: Worker) -> Result<ExitCode, Error> {

@@ -143,6 +143,34 @@ pub const RECOVERY_PAGE: usize = 16;
 /// answers from memory or hands out a task. A partition that was lost is not taken back sooner.
 pub const LEASE: Duration = Duration::from_secs(3);
 
+/// Ranges of blocks that a recovery reads at once.
+pub const RECOVERY_READS_AT_ONCE: usize = 4;
+
+/// Blocks of a log after which a checkpoint is taken, unless the last one was longer than a quarter of them.
+pub const CHECKPOINT_BLOCKS: usize = 4_096;
+
+/// Bytes of a log after which a checkpoint is taken, or four times the length of the last one if that is more.
+pub const CHECKPOINT_BYTES: usize = 4 << 20;
+
+/// How long something is open at least before it is carried into later blocks; the retention, if that is longer. Batches
+/// that are carried are no longer remembered.
+pub const CARRY_AGE_MIN: Duration = BATCH_HORIZON;
+
+/// Executions of one log that are found to be carried at once; the others are found when these are done.
+pub const CARRIED_MAX: usize = 65_536;
+
+/// Executions of one log that are read at once to be carried.
+pub const CARRIED_AT_ONCE: usize = 64;
+
+/// Blocks of them after which no more are added; a single execution may have more.
+pub const CARRIED_BLOCKS_AT_ONCE: usize = 1_024;
+
+/// Records that are carried beside those of one block.
+pub const CARRIED_RECORDS_PER_BLOCK: usize = 256;
+
+/// Bytes of payloads after which no more are carried beside one block.
+pub const CARRIED_BYTES_PER_BLOCK: usize = 256 << 10;
+
 /// Logs that a shard recovers at once.
 pub const RECOVERIES_AT_ONCE: usize = 4;
 

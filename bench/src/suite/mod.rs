@@ -46,6 +46,8 @@ pub struct Settings {
     pub machines: usize,
     /// Shards of the node; `None` leaves the node's default.
     pub shards: Option<u16>,
+    /// Executions that the node keeps open; `None` leaves the node's default.
+    pub max_open: Option<u64>,
     /// Executions on their way in a closed loop, for each shard.
     pub window: usize,
     /// Whether batches go through the scheduler.
@@ -167,7 +169,7 @@ pub fn report_of(load: &load::Settings, measured: Measured, machine: Machine) ->
 ///
 /// # Errors
 /// [`Error::File`].
-pub fn write_json(path: &Path, reports: &[Report], append: bool) -> Result<(), Error> {
+pub fn write_json(path: &Path, reports: &[impl serde::Serialize], append: bool) -> Result<(), Error> {
     let failed = |source| Error::File { path: path.display().to_string(), source };
     let mut options = std::fs::OpenOptions::new();
     options.create(true).write(true).append(append).truncate(!append);

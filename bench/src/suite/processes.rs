@@ -8,16 +8,21 @@ use proto::executor::v1::DescribeNodeRequest;
 use proto::executor::v1::executor_client::ExecutorClient;
 use tempfile::TempDir;
 use testkit::{Process, ProcessOptions, Redis, RedisOptions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::{Settings, readback};
 use crate::error::Error;
 use crate::ledger::Stored;
 use crate::load::connect;
-use crate::machine::cpu_us;
+use crate::machine::{cpu_us, resident_bytes};
 use crate::profile::{ECHO_FUNCTION, ECHO_POOL, Profile};
 
 /// How long a process may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long a node may take to be ready after it was killed.
+const RECOVERED_WITHIN: Duration = Duration::from_secs(120);
 
 /// Ports of a run, one after the other: the node's two and one for each shard, then the scheduler's.
 const PORTS: u16 = 40;
@@ -57,6 +62,8 @@ pub struct Cluster {
     redis: Option<Redis>,
     directory: TempDir,
     port: u16,
+    /// The node's, to start it again.
+    arguments: Vec<String>,
 }
 
 fn process(error: testkit::TestkitError) -> Error {
@@ -92,12 +99,12 @@ impl Cluster {
             }
             (None, _) => {}
         }
-        let mut node = start(settings, "executor", arguments)?;
+        let mut node = start(settings, "executor", arguments.clone())?;
         wait_until_serving(&mut node, port).await?;
         let scheduler =
             if settings.through_scheduler { Some(start_scheduler(settings, port).await?) } else { None };
         let worker = if profile.needs_worker() { Some(start_worker(port)?) } else { None };
-        Ok(Self { kind: settings.store, worker, scheduler, node, redis, directory, port })
+        Ok(Self { kind: settings.store, worker, scheduler, node, redis, directory, port, arguments })
     }
 
     /// The node's public address.
@@ -110,6 +117,51 @@ impl Cluster {
     #[must_use]
     pub fn scheduler_address(&self) -> Option<String> {
         self.scheduler.as_ref().map(|(_, port)| format!("127.0.0.1:{port}"))
+    }
+
+    /// Kills the node and starts it again; how long it took to be ready.
+    ///
+    /// # Errors
+    /// A node that does not start.
+    pub async fn kill_and_restart(&mut self, settings: &Settings) -> Result<Duration, Error> {
+        self.node.kill9();
+        let begun = std::time::Instant::now();
+        self.node = start(settings, "executor", self.arguments.clone())?;
+        loop {
+            let metrics = self.metrics().await.unwrap_or_default();
+            if metrics.lines().any(|line| line == "executor_ready 1") {
+                return Ok(begun.elapsed());
+            }
+            if self.node.try_exit().is_some() {
+                return Err(ended("node", &mut self.node));
+            }
+            if begun.elapsed() > RECOVERED_WITHIN {
+                return Err(Error::Process(format!("the node was not ready in time:\n{}", self.node.tail())));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// What the node's metrics say, as text.
+    ///
+    /// # Errors
+    /// A node that does not listen.
+    pub async fn metrics(&self) -> Result<String, Error> {
+        let address = format!("127.0.0.1:{}", self.port + 1);
+        let failed =
+            |error: std::io::Error| Error::Connect { address: address.clone(), reason: error.to_string() };
+        let mut stream = TcpStream::connect(&address).await.map_err(failed)?;
+        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.map_err(failed)?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.map_err(failed)?;
+        Ok(text)
+    }
+
+    /// Resident memory of the node, in bytes.
+    #[must_use]
+    pub fn node_resident_bytes(&self) -> u64 {
+        resident_bytes(self.node.pid()).unwrap_or_default()
     }
 
     /// CPU time of each process so far, in microseconds.
@@ -193,6 +245,9 @@ fn node_arguments(settings: &Settings, port: u16) -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec();
+    if let Some(open) = settings.max_open {
+        arguments.extend(["--max-open".to_owned(), open.to_string()]);
+    }
     if let Some(shards) = settings.shards {
         arguments.extend(["--shards".to_owned(), shards.to_string()]);
     }

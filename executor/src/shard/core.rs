@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use super::actor::Wake;
 use super::answer::Watcher;
 use super::bindings::Bindings;
+use super::carry::Due;
 use super::execution::OpenExecution;
 use super::log::{Log, LogState};
 use super::machine::Machines;
@@ -27,7 +28,7 @@ use super::mailbox::MailRoom;
 use super::names::Names;
 use super::own::Own;
 use super::probe::{Asked, Probe};
-use super::recover::Recovered;
+use super::reading::Recovered;
 use super::replay::Replayed;
 use super::slab::{Address, Slab};
 use super::start::Taken;
@@ -51,10 +52,12 @@ pub(super) enum Landed {
     Connected(Result<Arc<dyn Store>, StoreError>),
     /// A log was taken and read.
     Recovered { log: usize, tenure: u64, result: Result<Box<Recovered>, StoreError> },
-    /// An execution was replayed that had to wait for what it has read.
+    /// An execution was replayed that works much, or had to wait for what it has read.
     Replayed { log: usize, tenure: u64, replayed: Option<Box<Replayed>> },
     /// The store answered an append.
     Appended { log: usize, tenure: u64, result: Result<(), StoreError> },
+    /// What is to be carried into later blocks was read.
+    Due { log: usize, tenure: u64, result: Result<Vec<Due>, StoreError> },
     /// A batch waited for definitions.
     Loaded {
         batch: Box<v1::StartBatch>,
@@ -211,6 +214,7 @@ impl Shard {
         self.run_mailboxes();
         self.give_turns();
         self.dispatch_tasks();
+        self.carry();
         self.flush_all();
         self.probe();
         self.answer_drain();
@@ -238,6 +242,7 @@ impl Shard {
             Landed::Recovered { log, tenure, result } => self.recovered(log, tenure, result),
             Landed::Replayed { log, tenure, replayed } => self.replayed(log, tenure, replayed),
             Landed::Appended { log, tenure, result } => self.appended(log, tenure, result),
+            Landed::Due { log, tenure, result } => self.due_read(log, tenure, result),
             Landed::Loaded { batch, acks, result } => self.loaded(*batch, &acks, result),
             Landed::Compared { batch, acks, result } => self.compared(&batch, &acks, result),
             Landed::NamesChecked { tenure, batch, acks, result } => {
@@ -290,8 +295,13 @@ impl Shard {
         if let Some(name) = open.name.as_deref().filter(|_| open.machine.is_standard()) {
             self.names.hold(open.machine.name.execution_segment(), name, id, input);
         }
+        let log = usize::from(open.log);
         let address = self.open.insert(open);
-        self.by_batch.entry(id.batch).or_default().push((id.index, address));
+        let batch = self.by_batch.entry(id.batch).or_default();
+        if batch.is_empty() {
+            self.logs[log].open_batches.insert(id.batch);
+        }
+        batch.push((id.index, address));
         address
     }
 
@@ -305,6 +315,7 @@ impl Shard {
             batch.retain(|(index, _)| *index != open.id.index);
             if batch.is_empty() {
                 self.by_batch.remove(&open.id.batch);
+                self.logs[usize::from(open.log)].open_batches.remove(&open.id.batch);
             }
         }
         Some(open)

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use ids::BatchId;
+use ids::{BatchId, PartitionId};
 use journal::BlockId;
 
 use super::exception::ExceptRange;
@@ -18,6 +18,8 @@ use crate::limits;
 pub struct Seen {
     /// Its content.
     pub content: Content,
+    /// The block that holds what was accepted of it.
+    pub block: BlockId,
     /// Not yet confirmed by the store.
     pub in_flight: bool,
     /// The ranges that were not started, and why.
@@ -29,8 +31,8 @@ pub struct Seen {
 pub enum Content {
     /// With this hash.
     Hash(u64),
-    /// With what the log holds in this block.
-    Logged(BlockId),
+    /// With what the log holds.
+    Logged,
 }
 
 /// What an id stands for.
@@ -82,9 +84,24 @@ impl Dedupe {
         self.forget(now_ms, max);
     }
 
-    /// The log is ours from now on.
-    pub fn begin(&mut self, now_ms: u64) {
+    /// The log is ours from now on; an earlier owner may have forgotten what started before `floor_ms`.
+    pub fn begin(&mut self, now_ms: u64, floor_ms: u64) {
+        self.floor_ms = self.floor_ms.max(floor_ms);
         self.forget(now_ms, usize::MAX);
+    }
+
+    /// What started before, and is not remembered, may have been forgotten.
+    #[must_use]
+    pub fn floor_ms(&self) -> u64 {
+        self.floor_ms
+    }
+
+    /// The batches, each with its block and start time.
+    pub fn remembered(&self, partition: PartitionId) -> impl Iterator<Item = (BatchId, BlockId, u64)> {
+        self.order.iter().filter_map(move |(start_time_ms, key)| {
+            let batch = BatchId::new(partition, key.0, key.1).ok()?;
+            Some((batch, self.seen.get(key)?.block, *start_time_ms))
+        })
     }
 
     /// Forgets what lies beyond the horizon. What is in flight stays, and with it what came after.
@@ -127,8 +144,6 @@ impl Dedupe {
 
 #[cfg(test)]
 mod tests {
-    use ids::PartitionId;
-
     use super::*;
 
     const HOUR_MS: u64 = 3_600_000;
@@ -138,7 +153,7 @@ mod tests {
     }
 
     fn seen(in_flight: bool) -> Seen {
-        Seen { content: Content::Hash(7), in_flight, exceptions: Box::default() }
+        Seen { content: Content::Hash(7), block: BlockId::default(), in_flight, exceptions: Box::default() }
     }
 
     #[test]

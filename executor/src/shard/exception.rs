@@ -73,10 +73,12 @@ fn already_exists(name: &str, holder: Option<ExecutionId>) -> v1::StartRefusal {
 impl Shard {
     /// What a start of a STANDARD name is answered with that is taken.
     pub(super) fn name_taken(&self, holder: Option<Holder>, name: &str, input: &[u8]) -> Exception {
+        let slot = |id| self.open.get(self.find(id)?).map(|open| open.start_time_ms);
+        let away = |id| self.logs.iter().find_map(|log| log.away.get(&id)).map(|away| away.start_time_ms);
         let open = holder.filter(|holder| holder.runs_with(input)).and_then(|holder| {
-            let open = self.open.get(self.find(holder.id)?)?;
+            let start_time_ms = slot(holder.id).or_else(|| away(holder.id))?;
             let (batch, index) = (Some(holder.id.batch.into()), u32::from(holder.id.index));
-            Some(v1::RunningExecution { batch, index, start_time_ms: open.start_time_ms })
+            Some(v1::RunningExecution { batch, index, start_time_ms })
         });
         match open {
             Some(running) => Exception::Running(running),

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use super::command::Reply;
 use super::machine::Machine;
 use super::mailbox::Mailbox;
+use super::scan::Blocks;
 use super::slab::Address;
 use super::timers::TimerKey;
 use crate::admission::Permit;
@@ -46,8 +47,8 @@ pub struct OpenExecution {
     pub name: Option<Box<str>>,
     /// Until the opened record is written; then the log has it.
     pub input: Bytes,
-    /// The blocks with its opened and journalled records, oldest first.
-    pub blocks: SmallVec<[BlockId; 1]>,
+    /// The blocks with its opened record, which is in the first, and its journal.
+    pub blocks: Blocks,
     pub waiting_for: WaitingFor,
     pub ended: Option<Box<Ended>>,
     /// Held until its end is durable.
@@ -56,6 +57,13 @@ pub struct OpenExecution {
     /// Who wants to know when its end is durable.
     #[allow(clippy::box_collection, reason = "rare: eight bytes in every open execution instead of 24")]
     pub stoppers: Option<Box<Vec<Reply<u64>>>>,
+}
+
+impl OpenExecution {
+    /// The block that the log has to be kept from.
+    pub fn oldest_block(&self) -> Option<BlockId> {
+        self.blocks.iter().min().copied()
+    }
 }
 
 /// How an execution ended, until that is durable.

@@ -76,7 +76,7 @@ impl Shard {
             if log.state == LogState::Releasing {
                 return;
             }
-            let waiting = log.waiting() + log.lost.len();
+            let waiting = log.waiting() + log.chores();
             if waiting == 0 {
                 return;
             }
@@ -97,6 +97,7 @@ impl Shard {
         let mut page = std::mem::take(&mut log.page);
         page.records = log.waiting() + page.fresh.len() + page.ended.len();
         log.retained.wrote(block, now_ms);
+        self.write_carried(at, block);
         self.write_ended(at, &mut page);
         self.write_fresh(at, &mut page);
         let log = &mut self.logs[at];
@@ -114,11 +115,11 @@ impl Shard {
             log.lost_until = block.sequence;
         }
         log.index.borrow_mut().flush(&log.builder, block, now_ms, &mut derived);
-        // What is looked up must be there: blocks whose pointers are not written stay.
-        let needed = log.index.borrow().oldest_needed();
-        let trim_below =
-            log.retained.trim_below(now_ms).map(|mark| needed.map_or(mark, |needed| mark.min(needed)));
+        let trim_below = log.retained.trim_below(now_ms);
+        let counts = log.builder.opened_runs().next().is_some() || log.builder.closed_runs().next().is_some();
         let block_bytes = log.builder.finish(block, now_ms);
+        self.checkpoint(at, (block, counts), &block_bytes, &mut derived);
+        let log = &mut self.logs[at];
         let append = Append { partition: log.partition, id: block, block: block_bytes, derived, trim_below };
         log.next_sequence += 1;
         self.serial += 1;
@@ -140,6 +141,10 @@ impl Shard {
                 let mut index = log.index.borrow_mut();
                 index.straggler(arn, open.start_time_ms, *block, ended.stop_time_ms, &mut log.derived);
             }
+            // A checkpoint of this block knows it no longer, and it is retained from now on.
+            open.oldest_block()
+                .into_iter()
+                .for_each(|oldest| log.retained.closed(oldest, ended.stop_time_ms));
             log.derived.extend(open.machine.name_entry(open.name.as_deref(), open.id, self.config.retention));
             log.builder.closed(ClosedView {
                 id: open.id,
@@ -267,6 +272,8 @@ impl Shard {
         let Some(sealed) = log.sealed.pop_front() else { return };
         let Sealed { append, mut page, records } = sealed;
         log.index.borrow_mut().confirmed(append.id);
+        self.move_carried(at, append.id);
+        let log = &mut self.logs[at];
         let block_bytes = append.block.len() as u64;
         log.held.keep(append, &page, self.now_us, held_max);
         let latency_us = self.now_us.saturating_sub(log.begun_us);
@@ -295,11 +302,11 @@ impl Shard {
     /// An end is durable: the slot and the permit are given back.
     fn close_durably(&mut self, at: usize, address: Address, page: &mut Page) {
         let Some(open) = self.dismiss(address) else { return };
+        if let Some(block) = open.oldest_block() {
+            self.logs[at].retained.release(block, 1, self.now_us / 1_000);
+        }
         let Some(ended) = open.ended else { return };
         let status = status_of(&ended.outcome);
-        if let Some(block) = open.blocks.first() {
-            self.logs[at].retained.release(*block, 1, self.now_us / 1_000);
-        }
         page.tally(&open.machine, Some(status), 1, open.received_us);
         if !self.watchers.is_empty() {
             page.completed(open.id, status);

@@ -21,7 +21,7 @@ use proto::executor::v1;
 
 use super::command::Reply;
 use super::core::Shard;
-use super::lookup::{fetch, spelt};
+use super::lookup::{fetch, moved, spelt};
 use super::machine::{self, Beginning, dialect_of};
 use super::recover::{Untold, event_of};
 use super::transfers::{Desk, Unread};
@@ -47,7 +47,8 @@ impl Shard {
         let place = self.place_of(log, &execution);
         // Where an open execution's outcomes are, its slot alone knows.
         let open = self.slot_of(&execution).and_then(|address| self.open.get(address));
-        let blocks = open.map(|open| open.blocks.to_vec()).unwrap_or_default();
+        let blocks = open.map(|open| &open.blocks).or_else(|| self.away(log, &execution));
+        let blocks = blocks.map(|blocks| blocks.to_vec()).unwrap_or_default();
         let partition = self.logs[log].partition;
         let standing = self.standing(log);
         let (definitions, desk) = (Arc::clone(&self.definitions), self.transfers.desk.clone());
@@ -62,6 +63,10 @@ impl Shard {
             }
             journal.sort_by_key(|told| told.sequence);
             journal.dedup_by_key(|told| told.sequence);
+            if found.closed.is_none() && journal.iter().map(|told| told.sequence).ne(0..journal.len() as u32)
+            {
+                return Err(moved(&execution));
+            }
             let told = Told { found: &found, journal: &journal, desk: &desk, spelt: &spelt(&execution) };
             derive(&*store, &definitions, &told, form).await
         });

@@ -5,7 +5,7 @@
 //! outstanding at a time; whatever waits for a block's confirmation travels with it, in its [`Page`].
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,9 +17,12 @@ use proto::executor::v1;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
+use super::carry::Carry;
+use super::checkpoint::Checkpoints;
 use super::dedupe::Dedupe;
 use super::machine::Machine;
 use super::retain::Retained;
+use super::scan::{Blocks, Map};
 use super::slab::Address;
 use super::went_back::Held;
 use crate::admission::Permit;
@@ -137,6 +140,14 @@ pub struct Sealed {
     pub records: usize,
 }
 
+/// What is open and has no slot.
+#[derive(Debug)]
+pub struct Away {
+    pub blocks: Blocks,
+    /// 0 where its records cannot be read.
+    pub start_time_ms: u64,
+}
+
 /// A partition's log.
 #[derive(Debug)]
 pub struct Log {
@@ -169,8 +180,6 @@ pub struct Log {
     /// Whether the store was seen not to be the right one.
     pub foreign: bool,
     pub attempts: u32,
-    /// Executions whose replay waits for what they have read.
-    pub replaying: usize,
     /// When the last append began, in microseconds.
     pub begun_us: u64,
     pub retained: Retained,
@@ -183,6 +192,12 @@ pub struct Log {
     pub lost: VecDeque<Derived>,
     /// The last block beside which some of them went.
     pub lost_until: u64,
+    pub checkpoints: Checkpoints,
+    pub carry: Carry,
+    /// Batches of which something is in a slot.
+    pub open_batches: HashSet<BatchId, foldhash::fast::RandomState>,
+    /// What is open and in no slot: it is being replayed, or cannot be now.
+    pub away: Map<ExecutionId, Away>,
 }
 
 impl Log {
@@ -208,7 +223,6 @@ impl Log {
             mending: false,
             foreign: false,
             attempts: 0,
-            replaying: 0,
             begun_us: 0,
             retained: Retained::new(retention),
             index: Rc::new(RefCell::new(IndexWriter::new(partition, retention))),
@@ -216,6 +230,10 @@ impl Log {
             derived: Vec::new(),
             lost: VecDeque::new(),
             lost_until: 0,
+            checkpoints: Checkpoints::default(),
+            carry: Carry::default(),
+            open_batches: HashSet::default(),
+            away: Map::default(),
         }
     }
 
@@ -250,6 +268,11 @@ impl Log {
     /// Records in the block under construction.
     pub fn waiting(&self) -> usize {
         self.builder.len() + self.page.fresh.len() + self.page.ended.len()
+    }
+
+    /// What waits to be written, besides records that others wait for.
+    pub fn chores(&self) -> usize {
+        self.lost.len() + self.checkpoints.entries.len() + self.carry.len()
     }
 
     /// Whether the store has confirmed everything.

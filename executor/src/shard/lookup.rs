@@ -19,6 +19,7 @@ use proto::executor::v1;
 use super::command::Reply;
 use super::core::{Landed, Shard};
 use super::execution::OpenExecution;
+use super::scan::Blocks;
 use super::slab::Address;
 use super::standing::Standing;
 use super::workers::cut;
@@ -34,6 +35,12 @@ const LIST_ENTRIES_MAX: u32 = 1_000;
 pub(super) fn unknown(execution: &impl std::fmt::Display) -> Error {
     let message = format!("no execution {execution}: it never was, or its retention has passed");
     Error::NotFound { code: "ExecutionDoesNotExist", message }
+}
+
+/// An error of a question about what is open and was on its way to another block while it was read.
+pub(super) fn moved(asked: &ExecutionName) -> Error {
+    let message = format!("the records of {} are being written: ask again", spelt(asked));
+    Error::Shed { message, retry_after: std::time::Duration::from_millis(100) }
 }
 
 /// How people write what they asked for.
@@ -66,7 +73,13 @@ pub(super) async fn fetch(
         }
     };
     let found = match place.located {
-        Some(located) => index::lookup_at(store, place.id, located).await?,
+        Some(located) => {
+            let found = index::lookup_at(store, place.id, located).await?;
+            if found.is_none() && located.opened.is_some() && located.closed.is_none() {
+                return Err(moved(asked));
+            }
+            found
+        }
         None => index::lookup(store, place.id).await?,
     };
     let found = found.ok_or_else(|| unknown(&spelt(asked)))?;
@@ -157,6 +170,15 @@ impl Shard {
         }
     }
 
+    /// The blocks of an execution that is open and has no slot.
+    pub(super) fn away(&self, log: usize, execution: &ExecutionName) -> Option<&Blocks> {
+        let id = match execution {
+            ExecutionName::Id(id) => *id,
+            ExecutionName::Named { machine, name } => self.names.holder(machine, name)?.id,
+        };
+        self.logs[log].away.get(&id).map(|away| &away.blocks)
+    }
+
     /// Where the log has an execution, as far as the shard knows without asking the store.
     pub(super) fn place_of(&self, log: usize, execution: &ExecutionName) -> Option<Place> {
         let id = match execution {
@@ -239,6 +261,11 @@ impl Shard {
             Ok(log) => log,
             Err(error) => return drop(reply.send(Err(error))),
         };
+        if self.away(log, &execution).is_some() {
+            let message = format!("{} is being brought back: ask again", spelt(&execution));
+            let retry_after = std::time::Duration::from_millis(u64::from(self.admission.retry_after_ms()));
+            return drop(reply.send(Err(Error::Shed { message, retry_after })));
+        }
         let Some(address) = self.slot_of(&execution) else {
             // It has ended: stopping it again gives the time at which it did.
             let (place, partition) = (self.place_of(log, &execution), self.logs[log].partition);
@@ -278,10 +305,9 @@ impl Shard {
         };
         let retention_ms = u64::try_from(self.config.retention.as_millis()).unwrap_or(u64::MAX);
         let now_ms = self.now_us / 1_000;
-        // What is open may have begun long before the retention, and somewhat before the first block that holds it.
-        let oldest_open = self.logs.iter().filter_map(|log| log.retained.oldest_ms()).min();
-        let oldest_open = oldest_open.map(|oldest_ms| oldest_ms.saturating_sub(started_before_ms()));
-        let oldest_ms = now_ms.saturating_sub(retention_ms).min(oldest_open.unwrap_or(now_ms));
+        // What is listed may have begun long before the retention; the hours that have a listing say how long.
+        let oldest = self.logs.iter().filter_map(|log| log.index.borrow().oldest_listed_ms()).min();
+        let oldest_ms = now_ms.saturating_sub(retention_ms).min(oldest.unwrap_or(now_ms));
         let mut here: Vec<usize> = (0..self.logs.len()).filter(|at| self.logs[*at].state.is_here()).collect();
         here.sort_unstable_by_key(|at| self.logs[*at].partition);
         let standings: Vec<Standing> = here.iter().map(|at| self.standing(*at)).collect();

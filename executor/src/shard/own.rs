@@ -16,8 +16,9 @@ use ids::{BatchId, DefinitionHash, PartitionId};
 
 use super::core::Shard;
 use super::execution::OpenExecution;
+use super::fetch::RecoveredExecution;
 use super::log::{Log, LogState};
-use super::recover::{Map, RecoveredExecution};
+use super::scan::Map;
 use super::slab::Address;
 use super::start::owner_changed;
 use crate::error::Error;
@@ -219,10 +220,10 @@ impl Shard {
         }
     }
 
-    /// A partition takes starts when nothing of it is being brought back any more.
+    /// A partition takes starts when everything open is back, or away: being replayed, or not to be told now.
     pub(super) fn serve_when_all_are_back(&mut self, at: usize) {
         let log = &mut self.logs[at];
-        if log.replaying > 0 || log.restoring {
+        if log.restoring {
             return;
         }
         log.state = LogState::Serving;

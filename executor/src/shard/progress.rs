@@ -22,15 +22,13 @@ impl Progress {
         Self { partition, last: last.unwrap_or_default(), blocks: 0, told: Instant::now() }
     }
 
-    /// One more block was read, so many executions are open up to here.
-    pub fn read(&mut self, at: BlockId, open: impl FnOnce() -> u64) {
+    /// One more block was read.
+    pub fn read(&mut self, at: BlockId) {
         self.blocks += 1;
         if self.told.elapsed() >= EVERY {
             self.told = Instant::now();
-            let (partition, blocks, last, open) = (self.partition, self.blocks, self.last, open());
-            tracing::info!(
-                "recovering partition {partition}: {blocks} blocks read, at {at} of {last}, {open} executions open"
-            );
+            let (partition, blocks, last) = (self.partition, self.blocks, self.last);
+            tracing::info!("recovering partition {partition}: {blocks} blocks read, at {at} of {last}");
         }
     }
 }

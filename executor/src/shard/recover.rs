@@ -1,246 +1,30 @@
-//! Taking a partition and bringing back what was open in it.
+//! Bringing back what was open in a partition.
 //!
-//! The log is read forward twice: once by its id columns alone, to learn what was opened and not closed and which batches
-//! are remembered; then, from the oldest open execution on, for the records of what is open. An EXPRESS execution starts
+//! `reading` takes the partition and reads its log; here the shard takes over what it found. An EXPRESS execution starts
 //! again from its input. A STANDARD one is replayed (`replay`): it is told what it was told, and only what it then still
-//! waits for is done again. Invariants: nothing is acknowledged anew; the partition takes starts only when everything
-//! open is back; few logs are read at a time, in pages, so that memory is bounded by what is open. What may fail: the
+//! waits for is done again. Invariants: nothing is acknowledged anew; few logs are read at a time. What may fail: the
 //! store (tried again, with pauses) or a block that cannot be read (the partition is given up, loudly).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use asl::{Dialect, Effect, EffectId, Event, Payload, Program};
+use asl::{Effect, EffectId, Event, Payload};
 use futures_util::future::{Aborted, abortable};
-use ids::{BatchId, DefinitionHash, ExecutionId, PartitionId};
-use journal::block::{IdRun, JournalledKind, MachineRef, ReadDigest, SubBlockKind, decode_failure};
-use journal::index::IndexWriter;
-use journal::store::{Acquired, BlockRange};
-use journal::{Block, BlockId, Derived, Journalled, Opened, Record, Store, StoreError};
-use smallvec::SmallVec;
+use journal::block::{JournalledKind, ReadDigest, decode_failure};
+use journal::{Journalled, Store, StoreError};
 
 use super::core::{Landed, Shard};
 use super::dedupe::{Content, Seen};
-use super::lookup::started_before_ms;
-use super::machine::dialect_of;
-use super::progress::Progress;
-use super::retain::Retained;
-use super::rewrite;
+use super::log::Away;
+use super::reading::{Reading, Recovered};
+use super::scan::Map;
 use super::transfers::{Desk, Unread};
-use crate::definitions::{Definitions, LoadError};
-use crate::limits;
 
 /// Pauses after failed attempts grow from this by factors of two ...
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// ... to this, so that a store that never works does not fill the log, and one that comes back is soon used.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
-
-pub(super) type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
-
-/// What was open.
-#[derive(Debug)]
-pub struct RecoveredExecution {
-    pub machine: MachineRef,
-    pub opened: Opened,
-    pub journal: Vec<Journalled>,
-    pub blocks: SmallVec<[BlockId; 1]>,
-}
-
-/// What a log told its new owner.
-pub struct Recovered {
-    pub generation: u64,
-    /// The last block of earlier owners.
-    pub last: Option<BlockId>,
-    pub retained: Retained,
-    pub index: IndexWriter,
-    /// Index entries that the crash may have lost.
-    pub lost: Vec<Derived>,
-    /// Batches within the horizon, with their block and its time.
-    pub batches: Vec<(BatchId, BlockId, u64)>,
-    pub open: Vec<RecoveredExecution>,
-    pub programs: Map<(DefinitionHash, Dialect), Arc<Program>>,
-}
-
-/// What the id columns say.
-#[derive(Default)]
-struct Scan {
-    open: Map<BatchId, (BlockId, [u64; 4])>,
-    batches: Vec<(BatchId, BlockId, u64)>,
-}
-
-fn mask(run: &IdRun) -> [u64; 4] {
-    let mut bits = [0; 4];
-    for id in run.ids() {
-        bits[usize::from(id.index) / 64] |= 1 << (id.index % 64);
-    }
-    bits
-}
-
-impl Scan {
-    fn block(&mut self, block: &Block, remembered_from_ms: u64, retained: &mut Retained) {
-        let at = block.id();
-        for run in block.opened_runs() {
-            let (_, bits) = self.open.entry(run.batch).or_insert((at, [0; 4]));
-            bits.iter_mut().zip(mask(&run)).for_each(|(bits, mask)| *bits |= mask);
-            let last = self.batches.last().map(|(batch, _, _)| *batch);
-            if block.time_ms() >= remembered_from_ms && last != Some(run.batch) {
-                self.batches.push((run.batch, at, block.time_ms()));
-            }
-        }
-        for run in block.closed_runs() {
-            if let Some((opened_in, bits)) = self.open.get_mut(&run.batch) {
-                retained.closed(*opened_in, block.time_ms());
-                bits.iter_mut().zip(mask(&run)).for_each(|(bits, mask)| *bits &= !mask);
-                if *bits == [0; 4] {
-                    self.open.remove(&run.batch);
-                }
-            }
-        }
-    }
-
-    fn open_executions(&self) -> u64 {
-        self.open.values().flat_map(|(_, bits)| bits).map(|bits| u64::from(bits.count_ones())).sum()
-    }
-
-    fn is_open(&self, id: ExecutionId) -> bool {
-        let bits = self.open.get(&id.batch).map(|(_, bits)| bits[usize::from(id.index) / 64]);
-        bits.is_some_and(|bits| bits >> (id.index % 64) & 1 == 1)
-    }
-}
-
-/// Calls `visit` with every block from `from` on.
-pub(super) async fn read_all(
-    store: &dyn Store,
-    partition: PartitionId,
-    mut from: BlockId,
-    mut visit: impl FnMut(&Block) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
-    let to = BlockId { generation: u64::MAX, sequence: u64::MAX };
-    loop {
-        let range = BlockRange { from, to, reverse: false, limit: limits::RECOVERY_PAGE };
-        let page = store.read(partition, range).await?;
-        for (_, bytes) in &page {
-            visit(&Block::parse(bytes)?)?;
-        }
-        match page.last() {
-            Some((last, _)) if page.len() >= limits::RECOVERY_PAGE => {
-                from = BlockId { generation: last.generation, sequence: last.sequence + 1 };
-            }
-            _ => return Ok(()),
-        }
-    }
-}
-
-/// The records of everything open, in the order in which it was opened.
-async fn collect(
-    store: &dyn Store,
-    partition: PartitionId,
-    scan: &Scan,
-) -> Result<Vec<RecoveredExecution>, StoreError> {
-    let Some(from) = scan.open.values().map(|(block, _)| *block).min() else { return Ok(Vec::new()) };
-    let mut open: Vec<RecoveredExecution> = Vec::new();
-    let mut places: Map<ExecutionId, usize> = Map::default();
-    read_all(store, partition, from, |block| {
-        for sub_block in block.sub_blocks() {
-            if !matches!(sub_block.kind(), SubBlockKind::Opened | SubBlockKind::Journalled) {
-                continue;
-            }
-            for record in block.records_of(sub_block, |id| scan.is_open(id))? {
-                match record {
-                    Record::Opened(opened) => {
-                        let machine = block.machines().get(opened.machine as usize).cloned();
-                        let machine = machine
-                            .ok_or_else(|| StoreError::Corrupt(format!("no machine of {}", opened.id)))?;
-                        places.insert(opened.id, open.len());
-                        let input = bytes::Bytes::copy_from_slice(&opened.input);
-                        let opened = Opened { input, ..opened };
-                        let blocks = SmallVec::from_iter([block.id()]);
-                        open.push(RecoveredExecution { machine, opened, journal: Vec::new(), blocks });
-                    }
-                    Record::Journalled(told) => {
-                        let Some(found) = places.get(&told.id).and_then(|at| open.get_mut(*at)) else {
-                            continue;
-                        };
-                        if found.blocks.last() != Some(&block.id()) {
-                            found.blocks.push(block.id());
-                        }
-                        // Of its own, so that the rest of its block may go.
-                        let payload = bytes::Bytes::copy_from_slice(&told.payload);
-                        found.journal.push(Journalled { payload, ..told });
-                    }
-                    Record::Closed(_) => {}
-                }
-            }
-        }
-        Ok(())
-    })
-    .await?;
-    Ok(open)
-}
-
-/// When the log's first block was written.
-async fn first_block_ms(store: &dyn Store, partition: PartitionId) -> Result<Option<u64>, StoreError> {
-    let to = BlockId { generation: u64::MAX, sequence: u64::MAX };
-    let range = BlockRange { from: BlockId::default(), to, reverse: false, limit: 1 };
-    let page = store.read(partition, range).await?;
-    page.first().map(|(_, bytes)| Block::parse(bytes).map(|block| block.time_ms())).transpose()
-}
-
-/// Takes a partition and reads its log.
-async fn recover(
-    store: &dyn Store,
-    definitions: &Definitions,
-    partition: PartitionId,
-    retention: Duration,
-    now_ms: u64,
-) -> Result<Recovered, StoreError> {
-    let acquired = store.acquire(partition).await?;
-    let horizon_ms = u64::try_from(limits::BATCH_HORIZON.as_millis()).unwrap_or(u64::MAX);
-    let (mut scan, mut retained) = (Scan::default(), Retained::new(retention));
-    let mut index = IndexWriter::new(partition, retention);
-    let oldest_ms = first_block_ms(store, partition).await?.unwrap_or(now_ms);
-    index.load(store, oldest_ms.saturating_sub(started_before_ms()), now_ms).await?;
-    let rewrite_from = rewrite::begin(store, partition, acquired.last.unwrap_or_default()).await?;
-    let mut lost = Vec::new();
-    let mut progress = Progress::new(partition, acquired.last);
-    read_all(store, partition, BlockId::default(), |block| {
-        retained.wrote(block.id(), block.time_ms());
-        scan.block(block, now_ms.saturating_sub(horizon_ms), &mut retained);
-        index.recovered(block);
-        progress.read(block.id(), || scan.open_executions());
-        if block.id() >= rewrite_from {
-            rewrite::opened(block, retention, now_ms, &mut index, &mut lost)?;
-        }
-        Ok(())
-    })
-    .await?;
-    rewrite::closed(store, partition, (rewrite_from, retention, now_ms), &mut index, &mut lost).await?;
-    lost.extend(index.settle(rewrite_from));
-    let open = collect(store, partition, &scan).await?;
-    let mut wanted: Vec<(DefinitionHash, Dialect)> = Vec::new();
-    let mut seen = HashSet::new();
-    for execution in &open {
-        retained.hold(execution.blocks[0], 1);
-        let machine = &execution.machine;
-        if seen.insert((machine.definition, machine.dialect)) {
-            wanted.push((machine.definition, dialect_of(machine.dialect)));
-        }
-    }
-    let mut programs = Map::default();
-    for key in wanted {
-        match definitions.load_all(store, &[key]).await {
-            Ok(loaded) => programs.extend(loaded.into_iter().map(|program| (key, program))),
-            Err(LoadError::Store(error)) => return Err(error),
-            Err(error @ (LoadError::Missing(_) | LoadError::Invalid(_))) => {
-                tracing::error!(%partition, %error, "open executions stay in the log until their definition is back");
-            }
-        }
-    }
-    let batches = scan.batches;
-    let Acquired { generation, last } = acquired;
-    Ok(Recovered { generation, last, retained, index, lost, batches, open, programs })
-}
 
 /// Why an execution cannot be told again what it was told.
 #[derive(Debug, thiserror::Error)]
@@ -400,7 +184,8 @@ impl Shard {
         log.heard_us = at_us;
         let (reading, abort) = abortable(async move {
             clock.sleep_until_us(at_us).await;
-            recover(&*store, &definitions, partition, retention, clock.now_ms()).await
+            let (store, definitions, now_ms) = (&*store, &*definitions, clock.now_ms());
+            Reading { store, definitions, partition, retention, now_ms }.recover().await
         });
         log.reading = Some(abort);
         self.flights.push(Box::pin(async move {
@@ -426,7 +211,20 @@ impl Shard {
             }
             Err(error) => return self.lose(at, &error),
         };
-        let Recovered { generation, last, retained, index, lost, batches, open, programs } = *recovered;
+        let Recovered {
+            generation,
+            last,
+            retained,
+            index,
+            lost,
+            batches,
+            floor_ms,
+            open,
+            broken,
+            programs,
+            read,
+            checkpoints,
+        } = *recovered;
         let (now_ms, max) = (self.now_us / 1_000, self.batches_max());
         let log = &mut self.logs[at];
         log.attempts = 0;
@@ -435,12 +233,20 @@ impl Shard {
         log.retained = retained;
         log.index.replace(index);
         log.lost = lost.into();
-        log.dedupe.begin(now_ms);
+        log.checkpoints = checkpoints;
+        log.away.clear();
+        log.away.extend(broken.into_iter().map(|(id, blocks)| (id, Away { blocks, start_time_ms: 0 })));
+        log.away.extend(open.iter().map(|execution| {
+            let (opened, blocks) = (&execution.opened, execution.blocks.clone());
+            (opened.id, Away { blocks, start_time_ms: opened.start_time_ms })
+        }));
+        log.dedupe.begin(now_ms, floor_ms);
         for (batch, block, time_ms) in batches {
-            let seen = Seen { content: Content::Logged(block), in_flight: false, exceptions: Box::default() };
+            let seen = Seen { content: Content::Logged, block, in_flight: false, exceptions: Box::default() };
             log.dedupe.remember(batch, time_ms, seen, now_ms, max);
         }
         self.metrics.recovered.add(open.len() as u64);
+        self.metrics.recovery_blocks.add(read as u64);
         self.restore_later(at, open, programs);
     }
 }

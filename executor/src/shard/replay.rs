@@ -1,24 +1,32 @@
 //! Bringing back one execution: it is told again what it was told.
 //!
-//! Most replays need nothing but the journal and happen at once. Where the journal has but a digest of what a Map has read,
-//! the replay is a flight that reads it again, and the partition takes no starts until it has landed. Invariant: only what
-//! the journal says is told; an execution for which that cannot be had any more ends with `States.ItemReaderFailed`, for
-//! what followed the read cannot be told without it, and one for which that cannot be known now stays in the log.
+//! Most replays need nothing but the journal and happen at once. One that works much, or has to read again what its Map has
+//! read, is a flight, and the partition serves meanwhile: the execution is *away*, it is looked up in the log, its name is
+//! taken, and who wants to stop it has to ask again. Invariants: only what the journal says is told; a flight that lands
+//! after its partition was lost, or taken anew, changes nothing; an execution for which what it has read cannot be had any
+//! more ends with `States.ItemReaderFailed`, for what followed the read cannot be told without it, and one for which that
+//! cannot be known now stays in the log.
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use asl::{Dialect, EffectId, Event, Payload, Program};
 use futures_util::FutureExt;
 use ids::DefinitionHash;
 use journal::{JournalledKind, Opened};
+use tokio::sync::Mutex;
 
 use super::core::{Landed, Shard};
 use super::execution::{OpenExecution, WaitingFor};
+use super::fetch::RecoveredExecution;
+use super::log::Away;
 use super::machine::{self, Beginning, Machine, dialect_of};
 use super::mailbox::Mailbox;
-use super::recover::{Map, RecoveredExecution, Untold, Wanted, event_of};
+use super::recover::{Untold, Wanted, event_of};
+use super::scan::Map;
 use super::transfers::{Desk, Unread};
+use super::turns;
 
 /// An execution that was told again what it was told.
 pub(super) struct Replayed {
@@ -36,8 +44,9 @@ async fn replay(
     machine: Rc<Machine>,
     recovered: RecoveredExecution,
     waits: bool,
-    desk: Desk,
+    (desk, resting): (Desk, Arc<Mutex<()>>),
 ) -> Option<Box<Replayed>> {
+    let mut turn = Instant::now();
     let Opened { id, start_time_ms, seed, name, input, .. } = &recovered.opened;
     let (name, start_time_ms) = (name.as_deref(), *start_time_ms);
     let beginning = Beginning { id: *id, name, seed: *seed, start_time_ms, waits };
@@ -62,7 +71,7 @@ async fn replay(
             }
         };
         if event == Event::TimerFired(EffectId::NEXT_TURN) {
-            tokio::task::yield_now().await;
+            turns::rest_in_turn(&mut turn, &resting).await;
         }
         wanted.settle(&event);
         let at = machine::timestamp_of_ms(told.time_ms);
@@ -88,11 +97,15 @@ impl Shard {
             .map_or_else(|| self.machines.add(key.clone(), Arc::clone(program), &self.metrics), Ok);
         let Ok(machine) = known else { return };
         let waits = self.has_to_wait(&machine);
-        let mut replaying = Box::pin(replay(machine, recovered, waits, self.transfers.desk.clone()));
+        let (id, opened) = (recovered.opened.id, &recovered.opened);
+        if let Some(name) = opened.name.as_deref().filter(|_| machine.is_standard()) {
+            self.names.hold(machine.name.execution_segment(), name, id, &opened.input);
+        }
+        let beside = (self.transfers.desk.clone(), Arc::clone(&self.turns.resting));
+        let mut replaying = Box::pin(replay(machine, recovered, waits, beside));
         match (&mut replaying).now_or_never() {
             Some(replayed) => self.put_back(log, replayed),
             None => {
-                self.logs[log].replaying += 1;
                 let tenure = self.logs[log].tenure;
                 self.flights.push(Box::pin(async move {
                     Landed::Replayed { log, tenure, replayed: replaying.await }
@@ -102,19 +115,18 @@ impl Shard {
     }
 
     pub(super) fn replayed(&mut self, log: usize, tenure: u64, replayed: Option<Box<Replayed>>) {
-        if !self.lasts(log, tenure) {
-            return;
+        if self.lasts(log, tenure) {
+            self.put_back(log, replayed);
         }
-        self.put_back(log, replayed);
-        self.logs[log].replaying -= 1;
-        self.serve_when_all_are_back(log);
     }
 
     /// Puts an execution back where it was.
     fn put_back(&mut self, log: usize, replayed: Option<Box<Replayed>>) {
         let Some(replayed) = replayed else { return };
         let Replayed { machine, recovered, mut execution, mut wanted, lost } = *replayed;
-        let RecoveredExecution { opened, journal, blocks, .. } = recovered;
+        let RecoveredExecution { opened, journal, .. } = recovered;
+        // It may have been carried meanwhile.
+        let Some(Away { blocks, .. }) = self.logs[log].away.remove(&opened.id) else { return };
         self.turns.worked(execution.worked());
         let mut effects = std::mem::take(&mut self.effects);
         for id in wanted.tasks() {

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use journal::BlockId;
+use journal::checkpoint;
 
 /// The width of a bucket for retentions of a minute and more.
 const BUCKET_MS_MAX: u64 = 1_000;
@@ -17,7 +18,7 @@ const BUCKET_MS_MAX: u64 = 1_000;
 struct Bucket {
     first: BlockId,
     begin_ms: u64,
-    /// Executions that were opened in these blocks and are not closed, and batches whose pointer is not written.
+    /// Executions that are open and whose oldest record is in these blocks.
     holds: u64,
     /// The last close of what these blocks hold.
     last_ms: u64,
@@ -39,6 +40,26 @@ impl Retained {
         let retention_ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
         let width_ms = (retention_ms / 60).clamp(1, BUCKET_MS_MAX);
         Self { buckets: VecDeque::new(), retention_ms, width_ms, trimmed: BlockId::default() }
+    }
+
+    /// What a checkpoint says; who is open holds it again.
+    #[must_use]
+    pub fn restore(retention: Duration, buckets: &[checkpoint::Bucket]) -> Self {
+        let mut retained = Self::new(retention);
+        retained.buckets.extend(buckets.iter().map(|bucket| {
+            let checkpoint::Bucket { first, begin_ms, last_ms } = *bucket;
+            Bucket { first, begin_ms, holds: 0, last_ms }
+        }));
+        retained
+    }
+
+    /// What a checkpoint keeps.
+    pub fn buckets(&self) -> impl Iterator<Item = checkpoint::Bucket> {
+        self.buckets.iter().map(|bucket| checkpoint::Bucket {
+            first: bucket.first,
+            begin_ms: bucket.begin_ms,
+            last_ms: bucket.last_ms,
+        })
     }
 
     /// A block was written at this time.
@@ -76,10 +97,15 @@ impl Retained {
         self.release(block, 0, at_ms);
     }
 
-    /// When the oldest block that is still wanted was written.
+    /// The first block that is wanted for more than what is still open: where something below it is held, that is to be
+    /// carried into later blocks, so that the log can be trimmed. Nothing, while nothing is held for longer than `age_ms`.
     #[must_use]
-    pub fn oldest_ms(&self) -> Option<u64> {
-        self.buckets.front().map(|bucket| bucket.begin_ms)
+    pub fn due(&self, now_ms: u64, age_ms: u64) -> Option<BlockId> {
+        let age_ms = age_ms.max(self.retention_ms);
+        let old = |bucket: &&Bucket| bucket.last_ms.saturating_add(age_ms) < now_ms;
+        let count = self.buckets.iter().take_while(old).count().min(self.buckets.len().saturating_sub(1));
+        let held = self.buckets.iter().take(count).any(|bucket| bucket.holds > 0);
+        self.buckets.get(count).filter(|_| held).map(|bucket| bucket.first)
     }
 
     /// Forgets what nobody wants, and tells from which block on the log is wanted, when that has changed.

@@ -5,15 +5,14 @@
 //! ([`IndexWriter::settle`]). Invariant: an entry given twice is harmless. Bounded by the records of
 //! [`limits::LOST_BLOCKS_MAX`] blocks. What may fail: the store, or a block that cannot be read.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use ids::{ExecutionId, MachineName, Mode, PartitionId};
-use journal::index::{self, IndexWriter};
+use journal::index::{self, HOUR_MS, IndexWriter};
 use journal::store::BlockRange;
 use journal::{Block, BlockId, Derived, Opened, Record, Store, StoreError};
 
-use super::recover::read_all;
 use crate::limits;
 
 /// The first of the log's last [`limits::LOST_BLOCKS_MAX`] blocks with records, of whatever generation: an owner that was
@@ -56,26 +55,9 @@ fn name_again(block: &Block, opened: &Opened, retention: Duration) -> Option<Der
     Some(index::name_entry(parsed.execution_segment(), name, opened.id, retention))
 }
 
-/// Summary and names of what a block opened.
-pub fn opened(
-    block: &Block,
-    retention: Duration,
-    now_ms: u64,
-    index: &mut IndexWriter,
-    lost: &mut Vec<Derived>,
-) -> Result<(), StoreError> {
-    index.summarise_again(block, now_ms, lost)?;
-    for record in block.records()? {
-        if let Record::Opened(opened) = record {
-            lost.extend(name_again(block, &opened, retention));
-        }
-    }
-    Ok(())
-}
-
-/// Names, and summaries of stragglers, of what the blocks from the first one on closed and earlier ones opened: both are
-/// renewed by a close.
-pub async fn closed(
+/// Gives again what stood beside the blocks from the first one on: summaries and names of what they opened, and what was
+/// renewed for what they closed and earlier ones opened.
+pub async fn again(
     store: &dyn Store,
     partition: PartitionId,
     (first, retention, now_ms): (BlockId, Duration, u64),
@@ -83,34 +65,76 @@ pub async fn closed(
     lost: &mut Vec<Derived>,
 ) -> Result<(), StoreError> {
     let mut earlier: BTreeMap<BlockId, HashSet<ExecutionId>> = BTreeMap::new();
-    read_all(store, partition, first, |block| {
-        for record in block.records()? {
-            let Record::Closed(closed) = record else { continue };
-            if let Some(opened_in) = closed.blocks.first().filter(|opened_in| **opened_in < first) {
-                earlier.entry(*opened_in).or_default().insert(closed.id);
+    let (mut from, to) = (first, BlockId { generation: u64::MAX, sequence: u64::MAX });
+    loop {
+        let range = BlockRange { from, to, reverse: false, limit: limits::RECOVERY_PAGE };
+        let page = store.read(partition, range).await?;
+        for (_, bytes) in &page {
+            let block = Block::parse(bytes)?;
+            let records = block.records()?;
+            index.load_hours(store, &hours(&records), now_ms).await?;
+            index.summarise_again(&block, now_ms, lost)?;
+            for record in records {
+                match record {
+                    Record::Opened(opened) => lost.extend(name_again(&block, &opened, retention)),
+                    Record::Closed(closed) => {
+                        let opened_in = closed.blocks.first().filter(|opened_in| **opened_in < first);
+                        if let Some(opened_in) = opened_in {
+                            earlier.entry(*opened_in).or_default().insert(closed.id);
+                        }
+                    }
+                    Record::Journalled(_) => {}
+                }
             }
         }
-        Ok(())
-    })
-    .await?;
-    let retention_ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
+        match page.last() {
+            Some((last, _)) if page.len() >= limits::RECOVERY_PAGE => {
+                from = BlockId { generation: last.generation, sequence: last.sequence + 1 };
+            }
+            _ => break,
+        }
+    }
     for (opened_in, ids) in earlier {
-        let range = BlockRange { from: opened_in, to: opened_in, reverse: false, limit: 1 };
-        let found = store.read(partition, range).await?;
-        let Some((_, bytes)) = found.first() else { continue };
-        let block = Block::parse(bytes)?;
-        for record in block.records()? {
-            let Record::Opened(opened) = record else { continue };
-            if !ids.contains(&opened.id) {
-                continue;
-            }
-            lost.extend(name_again(&block, &opened, retention));
-            let machine = block.machines().get(opened.machine as usize);
-            if let Some(machine) =
-                machine.filter(|_| now_ms.saturating_sub(opened.start_time_ms) > retention_ms)
-            {
-                index.straggler(&machine.arn, opened.start_time_ms, opened_in, now_ms, lost);
-            }
+        closed(store, partition, (opened_in, &ids), (retention, now_ms), index, lost).await?;
+    }
+    Ok(())
+}
+
+/// In which hours executions started.
+fn hours(records: &[Record]) -> BTreeSet<u64> {
+    let starts = records.iter().filter_map(|record| match record {
+        Record::Opened(opened) => Some(opened.start_time_ms / HOUR_MS),
+        _ => None,
+    });
+    starts.collect()
+}
+
+/// Names, and summaries of stragglers, of what this block opened and later ones closed: both are renewed by a close.
+async fn closed(
+    store: &dyn Store,
+    partition: PartitionId,
+    (opened_in, ids): (BlockId, &HashSet<ExecutionId>),
+    (retention, now_ms): (Duration, u64),
+    index: &mut IndexWriter,
+    lost: &mut Vec<Derived>,
+) -> Result<(), StoreError> {
+    let retention_ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
+    let range = BlockRange { from: opened_in, to: opened_in, reverse: false, limit: 1 };
+    let found = store.read(partition, range).await?;
+    let Some((_, bytes)) = found.first() else { return Ok(()) };
+    let block = Block::parse(bytes)?;
+    let records = block.records()?;
+    index.load_hours(store, &hours(&records), now_ms).await?;
+    for record in records {
+        let Record::Opened(opened) = record else { continue };
+        if !ids.contains(&opened.id) {
+            continue;
+        }
+        lost.extend(name_again(&block, &opened, retention));
+        let machine = block.machines().get(opened.machine as usize);
+        let straggles = now_ms.saturating_sub(opened.start_time_ms) > retention_ms;
+        if let Some(machine) = machine.filter(|_| straggles) {
+            index.straggler(&machine.arn, opened.start_time_ms, opened_in, now_ms, lost);
         }
     }
     Ok(())

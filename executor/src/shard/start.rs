@@ -132,7 +132,8 @@ impl Shard {
         match seen.content {
             Content::Hash(known) if known != hash => return Err(conflict()),
             Content::Hash(_) => {}
-            Content::Logged(block) => {
+            Content::Logged => {
+                let block = seen.block;
                 self.compare(id, block, wire.clone(), acks.clone());
                 return Ok(true);
             }
@@ -297,7 +298,8 @@ impl Shard {
         }
         let max = self.batches_max();
         let log = &mut self.logs[at];
-        let seen = Seen { content: Content::Hash(hash), in_flight: true, exceptions: exceptions.into() };
+        let (content, block) = (Content::Hash(hash), log.next_block());
+        let seen = Seen { content, block, in_flight: true, exceptions: exceptions.into() };
         log.dedupe.remember(id, wire.start_time_ms, seen, self.now_us / 1_000, max);
         let count: u32 = accepted.iter().map(|(from, to)| to - from).sum();
         if count > 0 {

@@ -6,9 +6,11 @@
 //! Invariants: who waits stands here once; none is forgotten. Nothing here fails.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use asl::{EffectId, Event};
+use tokio::sync::Mutex;
 
 use super::core::Shard;
 use super::machine::Machine;
@@ -23,6 +25,8 @@ pub struct Turns {
     not_before_us: u64,
     /// Units of work in this round.
     worked: u64,
+    /// Replays rest one after the other, so that all of them together work half of the time.
+    pub resting: Arc<Mutex<()>>,
 }
 
 impl Turns {
@@ -46,6 +50,16 @@ impl Turns {
 pub(super) async fn rest(begun: &mut Instant) {
     tokio::time::sleep(begun.elapsed()).await;
     *begun = Instant::now();
+}
+
+/// The turns of a replay for recovery: it works for a slice, then rests when no other does.
+pub(super) async fn rest_in_turn(begun: &mut Instant, resting: &Mutex<()>) {
+    if begun.elapsed() >= limits::TURNS_SLICE {
+        let worked = begun.elapsed();
+        let _alone = resting.lock().await;
+        tokio::time::sleep(worked).await;
+        *begun = Instant::now();
+    }
 }
 
 impl Shard {

@@ -71,7 +71,7 @@ struct Slot {
     expiry: (Instant, u64),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Value {
     One(Bytes),
     List(Vec<Bytes>),
@@ -135,6 +135,33 @@ impl MemoryStore {
     /// it. [`BlockId::default`] takes everything.
     pub fn go_back(&self, partition: PartitionId, to: BlockId) {
         lock(self.partition(partition)).go_back(to);
+    }
+
+    /// Forgets the derived keys of a partition that begin so, for tests.
+    pub fn forget_derived(&self, partition: PartitionId, prefix: &[u8]) {
+        lock(self.partition(partition)).derived.retain(|key, _| !key.starts_with(prefix));
+    }
+
+    /// A store as this one would be if it had gone back: without the blocks of a partition above this one, and with all
+    /// derived keys, for tests.
+    #[must_use]
+    pub fn truncated(&self, partition: PartitionId, last: BlockId) -> Self {
+        let back = Self::new();
+        back.keys_of(self);
+        let state = lock(self.partition(partition));
+        let mut other = lock(back.partition(partition));
+        other.generation = last.generation;
+        other.last = Some(last);
+        other.blocks = state.blocks.range(..=last).map(|(id, block)| (*id, block.clone())).collect();
+        for (key, slot) in &state.derived {
+            other.set(key.clone(), slot.expiry.0, |_| slot.value.clone());
+        }
+        drop(other);
+        back
+    }
+
+    fn keys_of(&self, other: &Self) {
+        lock(&self.shared.keys).clone_from(&lock(&other.shared.keys));
     }
 
     /// How many blocks a partition's log holds, for tests.

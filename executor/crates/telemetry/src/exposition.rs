@@ -183,7 +183,7 @@ impl Node {
             (names::STORE_AVAILABLE, |s| &s.store_available),
             (names::PARTITIONS_OWNED, |s| &s.partitions_owned),
         ];
-        let counters: [(Metric, Cell<Counter>); 17] = [
+        let counters: [(Metric, Cell<Counter>); 21] = [
             (names::DUPLICATES, |s| &s.duplicates),
             (names::COMMANDS, |s| &s.commands),
             (names::STEPS, |s| &s.steps),
@@ -200,6 +200,10 @@ impl Node {
             (names::BLOCKS_LOST, |s| &s.blocks_lost),
             (names::RECOVERED, |s| &s.recovered),
             (names::PARTITIONS_LOST, |s| &s.partitions_lost),
+            (names::RECOVERY_BLOCKS, |s| &s.recovery_blocks),
+            (names::CHECKPOINTS, |s| &s.checkpoints),
+            (names::CHECKPOINT_BYTES, |s| &s.checkpoint_bytes),
+            (names::CARRIED, |s| &s.carried),
             (names::COMPLETIONS_DROPPED, |s| &s.completions_dropped),
         ];
         for (metric, cell) in histograms {

@@ -127,6 +127,10 @@ pub struct ShardMetrics {
     /// 1 or 0.
     pub store_available: Gauge,
     pub recovered: Counter,
+    pub recovery_blocks: Counter,
+    pub checkpoints: Counter,
+    pub checkpoint_bytes: Counter,
+    pub carried: Counter,
     /// In milliseconds.
     pub recovery_ms: Gauge,
     pub partitions_owned: Gauge,

@@ -1,11 +1,14 @@
 //! A shard on its own thread against a store in memory, and a client that speaks to its queue.
 
+mod carrying;
+mod checkpoints;
 mod children;
 mod mapping;
 mod naming;
 mod owning;
 mod probing;
 mod recovering;
+mod replaying;
 mod rewriting;
 mod starting;
 mod stopping;
@@ -129,7 +132,8 @@ impl World {
         self.spawn_with(None)
     }
 
-    fn spawn_with(&self, partitions: Option<Vec<PartitionId>>) -> TestShard {
+    /// What a shard needs to begin.
+    pub fn parts(&self, partitions: Option<Vec<PartitionId>>) -> (ShardConfig, ShardContext) {
         let bindings = ["arn:aws:lambda:*", "qrn:*"]
             .map(|pattern| Binding { pattern: pattern.to_owned(), pool: "workers".to_owned() });
         let config = ShardConfig {
@@ -144,16 +148,21 @@ impl World {
             retention: self.retention,
             bindings: Arc::new(bindings),
         };
-        let metrics = Arc::<ShardMetrics>::default();
         let context = ShardContext {
             connect: Arc::new(self.store.clone()),
             objects: self.objects.clone(),
             cluster: Arc::clone(&self.cluster),
             definitions: Arc::clone(&self.definitions),
             owners: Arc::new(Owners::new(self.partitions)),
-            metrics: Arc::clone(&metrics),
+            metrics: Arc::default(),
             clock: Clock::Manual(self.clock.clone()),
         };
+        (config, context)
+    }
+
+    fn spawn_with(&self, partitions: Option<Vec<PartitionId>>) -> TestShard {
+        let (config, context) = self.parts(partitions);
+        let metrics = Arc::clone(&context.metrics);
         let (end, ended) = oneshot::channel::<()>();
         let serve: super::Serve = Box::new(|_| {
             Box::pin(async move {
@@ -297,6 +306,20 @@ impl Answer {
 pub async fn next(answers: &mut mpsc::Receiver<v1::StartAck>) -> Answer {
     let ack = soon("an acknowledgement", answers.recv()).await.expect("the shard answers");
     Answer { from: ack.from, to: ack.to, refusal: ack.refusal, running: ack.running }
+}
+
+/// Lets the clock go on until something has come.
+pub async fn ticking<T>(shard: &TestShard, what: impl Future<Output = T>) -> T {
+    let clock = async {
+        loop {
+            shard.clock.advance(TICK);
+            shard.settled().await;
+        }
+    };
+    tokio::select! {
+        what = what => what,
+        () = clock => unreachable!("the clock goes on for ever"),
+    }
 }
 
 /// The outcomes that a watcher is told, until it has so many, in the order of their ids.

@@ -19,20 +19,6 @@ const LONG: &str = r#"{"QueryLanguage":"JSONata","StartAt":"A","States":{
     "T":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pay","Next":"A"},
     "C":{"Type":"Succeed"}}}"#;
 
-/// Lets the clock go on until something has come.
-async fn ticking<T>(shard: &TestShard, what: impl Future<Output = T>) -> T {
-    let clock = async {
-        loop {
-            shard.clock.advance(TICK);
-            shard.settled().await;
-        }
-    };
-    tokio::select! {
-        what = what => what,
-        () = clock => unreachable!("the clock goes on for ever"),
-    }
-}
-
 async fn stop(shard: &TestShard, execution: ExecutionName) {
     let stopped = shard
         .ask(|reply| Command::Stop { execution, error: String::new(), cause: String::new(), reply })

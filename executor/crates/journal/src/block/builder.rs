@@ -76,6 +76,17 @@ impl BlockBuilder {
         self.added(SubBlockKind::Opened);
     }
 
+    /// An execution that is open is carried into this block: as [`BlockBuilder::opened`], but it is not of those that began
+    /// now, and [`BlockBuilder::opened_summary`] does not count it.
+    pub fn carried<'a>(&mut self, record: impl Into<OpenedView<'a>>) {
+        let record = record.into();
+        let section = self.section(SubBlockKind::Opened, record.id);
+        let summary = section.summary;
+        section.push_opened(&record);
+        section.summary = summary;
+        self.added(SubBlockKind::Opened);
+    }
+
     /// An outcome that a STANDARD execution was told.
     pub fn journalled<'a>(&mut self, record: impl Into<JournalledView<'a>>) {
         let record = record.into();

@@ -102,13 +102,15 @@ pub async fn list(
         blocks_read: 0,
         ends: HashMap::new(),
         pointers: HashMap::new(),
+        considered: None,
     };
     let top_ms = request.after.map_or(request.now_ms + HOUR_MS, |after| after.start_time_ms);
     let newest = top_ms / HOUR_MS;
     let oldest = (request.oldest_ms / HOUR_MS).max(newest.saturating_sub(HOURS_MAX));
+    let wanted: Vec<u64> = (oldest.min(newest)..=newest).collect();
     let mut hours = Vec::with_capacity(request.partitions.len());
     for partition in request.partitions {
-        hours.push((*partition, read_hours(store, *partition, oldest.min(newest), newest).await?));
+        hours.push((*partition, read_hours(store, *partition, &wanted).await?));
     }
     let present: HashSet<u64> = hours.iter().flat_map(|(_, bitmaps)| bitmaps.keys().copied()).collect();
     let mut present: Vec<u64> = present.into_iter().collect();
@@ -139,6 +141,8 @@ struct Walk<'a, L> {
     /// Status and stop time of what closed in a block.
     ends: HashMap<(PartitionId, BlockId), HashMap<ExecutionId, (Status, u64)>>,
     pointers: HashMap<BatchId, Option<Pointer>>,
+    /// The last one that was ready to be given: what was carried into another block may be there twice.
+    considered: Option<Cursor>,
 }
 
 /// An execution that was read and not given out yet; the heap's top is the newest.
@@ -270,6 +274,9 @@ impl<L: Fn(ExecutionId) -> Option<Located>> Walk<'_, L> {
     /// Gives an execution out, if it has the status; says whether the page is full.
     async fn give(&mut self, waiting: Waiting) -> Result<bool, StoreError> {
         let id = waiting.cursor.id;
+        if self.considered.replace(waiting.cursor) == Some(waiting.cursor) {
+            return Ok(false);
+        }
         let end = match waiting.end {
             Some(end) => Some(end),
             None => self.end_of(id, waiting.opened_in).await?,

@@ -37,7 +37,11 @@ pub use listing::{Cursor, Listed, Page, PageRequest, list};
 pub use lookup::{Execution, lookup, lookup_at, lookup_with_journal};
 pub use name::{lookup_name, name_entry};
 pub use pointer::{Located, Pointer, get_pointers};
-pub use writer::IndexWriter;
+pub(crate) use writer::Part;
+pub use writer::{IndexWriter, Tracked};
+
+/// Unix time is counted in hours of so many milliseconds.
+pub const HOUR_MS: u64 = summary::HOUR_MS;
 
 /// How a machine is told from others in summaries.
 #[must_use]

@@ -4,7 +4,7 @@
 //! hour of them); the bitmap of an hour has a bit for each such list. What may fail: reading, with
 //! [`StoreError::Corrupt`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,7 +26,7 @@ const WHOLE_HASHES_MAX: usize = 16;
 /// Hours back that are ever looked at: a year, as long as a STANDARD execution may run, and two days.
 pub(super) const HOURS_MAX: u64 = 367 * 24;
 /// Hour keys of one read.
-const HOURS_PER_READ: usize = 128;
+const HOURS_PER_READ: usize = 1_024;
 
 pub(super) fn bucket_of(time_ms: u64) -> u64 {
     time_ms / BUCKET_MS
@@ -83,12 +83,32 @@ impl Hours {
         let newest = now_ms / HOUR_MS + 1;
         let kept_ms = millis(self.ttl()).saturating_add(HOUR_MS);
         let oldest = oldest_ms.min(now_ms.saturating_sub(kept_ms)) / HOUR_MS;
-        let bitmaps =
-            read_hours(store, partition, oldest.max(newest.saturating_sub(HOURS_MAX)), newest).await?;
+        let hours = oldest.max(newest.saturating_sub(HOURS_MAX))..=newest;
+        self.load_also(store, partition, &hours.collect(), now_ms).await
+    }
+
+    /// As [`Hours::load`], of these hours; what is known already stays.
+    pub(super) async fn load_also(
+        &mut self,
+        store: &dyn Store,
+        partition: PartitionId,
+        hours: &BTreeSet<u64>,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        let unknown = hours.iter().filter(|hour| !self.hours.contains_key(hour)).copied();
+        let bitmaps = read_hours(store, partition, &unknown.collect::<Vec<_>>()).await?;
         // When they were written is not known: they are written again when next they are needed.
         let written_ms = now_ms.saturating_sub(millis(self.retention));
-        self.hours = bitmaps.into_iter().map(|(hour, bitmap)| (hour, Hour { bitmap, written_ms })).collect();
+        self.hours.extend(bitmaps.into_iter().map(|(hour, bitmap)| (hour, Hour { bitmap, written_ms })));
         Ok(())
+    }
+
+    pub(super) fn known(&self) -> impl Iterator<Item = u64> {
+        self.hours.keys().copied()
+    }
+
+    pub(super) fn oldest_ms(&self) -> Option<u64> {
+        self.hours.keys().next().map(|hour| hour * HOUR_MS)
     }
 
     /// Marks the buckets of a summary, and gives each bitmap that changed, or would be forgotten before the summary.
@@ -124,10 +144,8 @@ fn buckets(summary: &OpenedSummary) -> std::ops::RangeInclusive<u64> {
 pub(super) async fn read_hours(
     store: &dyn Store,
     partition: PartitionId,
-    oldest: u64,
-    newest: u64,
+    hours: &[u64],
 ) -> Result<BTreeMap<u64, Bitmap>, StoreError> {
-    let hours: Vec<u64> = (oldest..=newest).collect();
     let mut bitmaps = BTreeMap::new();
     for chunk in hours.chunks(HOURS_PER_READ) {
         let values =

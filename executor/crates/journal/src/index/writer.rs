@@ -1,19 +1,21 @@
 //! Makes what travels beside a partition's blocks: pointers and summaries.
 //!
 //! Invariants: a batch's pointer is written once, beside the block that closes its last execution; until that
-//! append is confirmed, [`IndexWriter::find`] answers. Memory: some 100 bytes for each batch that has an
+//! append is confirmed, [`IndexWriter::find`] answers. Blocks are not held for it: whatever a pointer names is there for
+//! as long as its executions are open or retained, and "not found" afterwards. Memory: some 100 bytes for each batch that has an
 //! execution open, and 24 bytes for each row of its indexes in one block; admission bounds both. What may
 //! fail: only [`IndexWriter::load`].
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use ids::{BatchId, ExecutionId, PartitionId};
 
 use super::pointer::{self, Located, Pointer};
-use super::summary::{Hours, summary_entry};
+use super::summary::{HOUR_MS, Hours, summary_entry};
 use crate::block::{Block, BlockBuilder, IdRun, OpenedSummary, Record};
+use crate::checkpoint;
 use crate::store::{BlockId, Derived, Store, StoreError};
 
 /// What travels beside one partition's blocks. Its owner keeps one.
@@ -22,33 +24,84 @@ pub struct IndexWriter {
     partition: PartitionId,
     retention: Duration,
     batches: HashMap<BatchId, Tracked, RandomState>,
-    /// How many tracked batches begin in each block.
-    first_blocks: BTreeMap<BlockId, u32>,
     /// Batches whose pointer travels beside a block that is not confirmed yet.
     unconfirmed: VecDeque<(BlockId, BatchId)>,
     hours: Hours,
 }
 
-#[derive(Debug, Default)]
-struct Tracked {
+/// What is known of a batch whose pointer is not written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tracked {
     /// How many of the batch were accepted; unknown while a log is being recovered.
-    expected: Option<u16>,
-    opened: u16,
-    closed: u16,
-    parts: Vec<Part>,
+    pub(crate) expected: Option<u16>,
+    pub(crate) parts: Vec<Part>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Part {
-    block: BlockId,
-    first: u8,
-    last: u8,
-    closed: bool,
+/// Executions of a batch that opened or closed in one block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) block: BlockId,
+    pub(crate) first: u8,
+    pub(crate) last: u8,
+    pub(crate) closed: bool,
+}
+
+impl Part {
+    fn contains(&self, index: u8) -> bool {
+        (self.first..=self.last).contains(&index)
+    }
 }
 
 impl Tracked {
+    fn count(&self, closed: bool) -> u16 {
+        let parts = self.parts.iter().filter(|part| part.closed == closed);
+        parts.map(|part| u16::from(part.last - part.first) + 1).sum()
+    }
+
     fn is_complete(&self) -> bool {
-        self.expected == Some(self.closed)
+        self.expected.is_some_and(|expected| expected == self.count(true))
+    }
+
+    fn is_opened(&self, index: u8) -> bool {
+        self.parts.iter().any(|part| !part.closed && part.contains(index))
+    }
+
+    /// These have been opened in another block as well, and are looked up there from now on.
+    fn supersede(&mut self, first: u8, last: u8) {
+        let overlaps = |part: &Part| !part.closed && part.first <= last && first <= part.last;
+        if !self.parts.iter().any(overlaps) {
+            return;
+        }
+        let mut parts = Vec::with_capacity(self.parts.len() + 1);
+        for part in self.parts.drain(..) {
+            if !overlaps(&part) {
+                parts.push(part);
+                continue;
+            }
+            if part.first < first {
+                parts.push(Part { last: first - 1, ..part });
+            }
+            if part.last > last {
+                parts.push(Part { first: last + 1, ..part });
+            }
+        }
+        self.parts = parts;
+    }
+
+    fn note(&mut self, first: u8, last: u8, block: BlockId, closed: bool) {
+        if !closed {
+            self.supersede(first, last);
+        }
+        match self.parts.last_mut() {
+            Some(part)
+                if part.block == block
+                    && part.closed == closed
+                    && part.last.checked_add(1) == Some(first) =>
+            {
+                part.last = last;
+            }
+            _ => self.parts.push(Part { block, first, last, closed }),
+        }
     }
 
     fn pointer(&self) -> Pointer {
@@ -58,10 +111,10 @@ impl Tracked {
         }
         pointer
     }
+}
 
-    fn first_block(&self) -> Option<BlockId> {
-        self.parts.iter().map(|part| part.block).min()
-    }
+fn last_of(run: IdRun) -> u8 {
+    (u16::from(run.first) + run.count - 1) as u8
 }
 
 impl IndexWriter {
@@ -72,19 +125,31 @@ impl IndexWriter {
             partition,
             retention,
             batches: HashMap::default(),
-            first_blocks: BTreeMap::new(),
             unconfirmed: VecDeque::new(),
             hours: Hours::new(retention),
         }
     }
 
-    /// Reads what an earlier owner has written of the listing; call it once, before the first flush. Nothing in the
-    /// log started before `oldest_ms`.
+    /// Reads what an earlier owner has written of the listing; call it before the first flush. Nothing in the log started
+    /// before `oldest_ms`, but for what [`IndexWriter::load_hours`] is told.
     ///
     /// # Errors
     /// What the store says.
     pub async fn load(&mut self, store: &dyn Store, oldest_ms: u64, now_ms: u64) -> Result<(), StoreError> {
         self.hours.load(store, self.partition, oldest_ms, now_ms).await
+    }
+
+    /// Reads what an earlier owner has written of the listing of these hours (since 1970), as [`IndexWriter::load`] does.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn load_hours(
+        &mut self,
+        store: &dyn Store,
+        hours: &BTreeSet<u64>,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        self.hours.load_also(store, self.partition, hours, now_ms).await
     }
 
     /// So many executions of a batch were accepted: call it before the flush that opens the first of them.
@@ -114,7 +179,7 @@ impl IndexWriter {
     pub fn confirmed(&mut self, id: BlockId) {
         while self.unconfirmed.front().is_some_and(|(block, _)| *block <= id) {
             if let Some((_, batch)) = self.unconfirmed.pop_front() {
-                self.forget(batch);
+                self.batches.remove(&batch);
             }
         }
     }
@@ -126,29 +191,15 @@ impl IndexWriter {
         let touched = self.batches.iter().filter(|(_, tracked)| tracked.parts.iter().any(gone));
         let touched: Vec<BatchId> = touched.map(|(batch, _)| *batch).collect();
         for batch in touched {
-            let Some(mut tracked) = self.batches.remove(&batch) else { continue };
-            self.untrack(&tracked);
-            for part in tracked.parts.iter().filter(|part| gone(part)) {
-                let count = u16::from(part.last - part.first) + 1;
-                if part.closed {
-                    tracked.closed = tracked.closed.saturating_sub(count);
-                    tracked.expected = tracked.expected.map(|expected| expected.saturating_sub(count));
-                } else {
-                    tracked.opened = tracked.opened.saturating_sub(count);
-                }
-            }
+            let Some(tracked) = self.batches.get_mut(&batch) else { continue };
+            let ended = tracked.parts.iter().filter(|part| part.closed && gone(part));
+            let ended: u16 = ended.map(|part| u16::from(part.last - part.first) + 1).sum();
+            tracked.expected = tracked.expected.map(|expected| expected.saturating_sub(ended));
             tracked.parts.retain(|part| !gone(part));
-            if let Some(first) = tracked.first_block() {
-                *self.first_blocks.entry(first).or_default() += 1;
-            }
-            let complete = tracked.is_complete();
-            let known = !tracked.parts.is_empty();
-            self.batches.insert(batch, tracked);
-            if complete {
-                if known {
-                    derived.extend(self.pointer_entry(batch));
-                }
-                self.forget(batch);
+            if tracked.is_complete() {
+                let known = !tracked.parts.is_empty();
+                derived.extend(self.pointer_entry(batch).filter(|_| known));
+                self.batches.remove(&batch);
             }
         }
     }
@@ -159,16 +210,27 @@ impl IndexWriter {
         let tracked = self.batches.get(&id.batch)?;
         let block_of = |closed| {
             let mut parts = tracked.parts.iter();
-            let holds = |part: &&Part| part.closed == closed && (part.first..=part.last).contains(&id.index);
+            let holds = |part: &&Part| part.closed == closed && part.contains(id.index);
             parts.find(holds).map(|part| part.block)
         };
         Some(Located { opened: block_of(false), closed: block_of(true) })
     }
 
-    /// The oldest block that a batch needs whose pointer is not written: trim below it at most.
+    /// The earliest start of anything that is listed, about; Unix time in milliseconds.
     #[must_use]
-    pub fn oldest_needed(&self) -> Option<BlockId> {
-        self.first_blocks.keys().next().copied()
+    pub fn oldest_listed_ms(&self) -> Option<u64> {
+        self.hours.oldest_ms()
+    }
+
+    /// Adds what is tracked now to a checkpoint.
+    pub fn checkpoint(&self, checkpoint: &mut checkpoint::Encoder) {
+        self.batches.iter().for_each(|(batch, tracked)| checkpoint.tracked(*batch, tracked));
+        self.hours.known().for_each(|hour| checkpoint.hour(hour));
+    }
+
+    /// Takes over what a checkpoint says was tracked, before the blocks after it are seen.
+    pub fn restore(&mut self, tracked: Vec<(BatchId, Tracked)>) {
+        self.batches = tracked.into_iter().collect();
     }
 
     /// Batches that are tracked now.
@@ -189,9 +251,10 @@ impl IndexWriter {
             self.note(run, block.id(), false);
         }
         for run in block.closed_runs() {
-            // Of a batch whose beginning has been trimmed nothing can be found.
-            if self.batches.contains_key(&run.batch) {
-                self.note(run, block.id(), true);
+            // What began in a block that has been trimmed cannot be found, and does not count.
+            let Some(tracked) = self.batches.get_mut(&run.batch) else { continue };
+            for id in run.ids().filter(|id| tracked.is_opened(id.index)).collect::<Vec<_>>() {
+                tracked.note(id.index, id.index, block.id(), true);
             }
         }
     }
@@ -203,8 +266,8 @@ impl IndexWriter {
         let mut derived = Vec::new();
         let mut complete = Vec::new();
         for (batch, tracked) in &mut self.batches {
-            let expected = *tracked.expected.get_or_insert(tracked.opened);
-            if expected == tracked.closed {
+            tracked.expected.get_or_insert(tracked.count(false));
+            if tracked.is_complete() {
                 complete.push(*batch);
             }
         }
@@ -214,7 +277,7 @@ impl IndexWriter {
             if last.is_some_and(|last| last >= rewrite_from) {
                 derived.extend(self.pointer_entry(batch));
             }
-            self.forget(batch);
+            self.batches.remove(&batch);
         }
         derived
     }
@@ -235,6 +298,13 @@ impl IndexWriter {
             let start = opened.start_time_ms;
             // Whether they have ended is not known here: any status is possible.
             let new = OpenedSummary { start_min_ms: start, start_max_ms: start, statuses: u8::MAX };
+            if start.saturating_add(HOUR_MS) < block.time_ms() {
+                // It was carried here, and is listed apart from what began now.
+                if let Some(machine) = block.machines().get(opened.machine as usize) {
+                    self.summarise(block.id(), &new, std::iter::once(machine.arn.as_str()), now_ms, derived);
+                }
+                continue;
+            }
             let summary = summary.get_or_insert(new);
             summary.start_min_ms = summary.start_min_ms.min(start);
             summary.start_max_ms = summary.start_max_ms.max(start);
@@ -246,8 +316,8 @@ impl IndexWriter {
         Ok(())
     }
 
-    /// An execution closes longer after its start than the retention: its summary may be forgotten by now,
-    /// and is given again, so that it is listed for as long as it can be looked up.
+    /// An execution closes, or is carried into another block, longer after its start than the retention: its summary may
+    /// be forgotten by now, and is given again, so that it is listed for as long as it can be looked up.
     pub fn straggler(
         &mut self,
         arn: &str,
@@ -276,23 +346,7 @@ impl IndexWriter {
     }
 
     fn note(&mut self, run: IdRun, block: BlockId, closed: bool) {
-        let tracked = self.batches.entry(run.batch).or_default();
-        let count = if closed { &mut tracked.closed } else { &mut tracked.opened };
-        *count = count.saturating_add(run.count);
-        if tracked.parts.is_empty() {
-            *self.first_blocks.entry(block).or_default() += 1;
-        }
-        let (first, last) = (run.first, (u16::from(run.first) + run.count - 1) as u8);
-        match tracked.parts.last_mut() {
-            Some(part)
-                if part.block == block
-                    && part.closed == closed
-                    && part.last.checked_add(1) == Some(first) =>
-            {
-                part.last = last;
-            }
-            _ => tracked.parts.push(Part { block, first, last, closed }),
-        }
+        self.batches.entry(run.batch).or_default().note(run.first, last_of(run), block, closed);
     }
 
     fn pointer_entry(&self, batch: BatchId) -> Option<Derived> {
@@ -303,21 +357,5 @@ impl IndexWriter {
     fn complete(&mut self, batch: BatchId, id: BlockId, derived: &mut Vec<Derived>) {
         derived.extend(self.pointer_entry(batch));
         self.unconfirmed.push_back((id, batch));
-    }
-
-    fn forget(&mut self, batch: BatchId) {
-        if let Some(tracked) = self.batches.remove(&batch) {
-            self.untrack(&tracked);
-        }
-    }
-
-    fn untrack(&mut self, tracked: &Tracked) {
-        let Some(first) = tracked.first_block() else { return };
-        if let Some(count) = self.first_blocks.get_mut(&first) {
-            *count -= 1;
-            if *count == 0 {
-                self.first_blocks.remove(&first);
-            }
-        }
     }
 }

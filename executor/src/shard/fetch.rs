@@ -1,0 +1,141 @@
+//! Reads the records of open executions: exactly the blocks that hold them, each once.
+//!
+//! Invariants: blocks that follow one another are read in pages, others one by one, some at a time; where a record is in
+//! the log twice, the later copy counts, and only blocks that were read and count are named. What may fail: the store; a
+//! block that cannot be read; a record that is not where it should be.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use ids::{ExecutionId, PartitionId};
+use journal::block::SubBlockKind;
+use journal::store::BlockRange;
+use journal::{Block, BlockId, Journalled, MachineRef, Opened, Record, Store, StoreError};
+
+use super::scan::{Blocks, Map};
+use crate::limits;
+
+/// An open execution as the log has it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct RecoveredExecution {
+    pub machine: MachineRef,
+    pub opened: Opened,
+    pub journal: Vec<Journalled>,
+    /// The first holds the opened record, all of them hold the journal.
+    pub blocks: Blocks,
+}
+
+/// What was read of an execution so far.
+#[derive(Default)]
+struct Gathered {
+    opened: Option<(BlockId, MachineRef, Opened)>,
+    journal: BTreeMap<u32, (BlockId, Journalled)>,
+}
+
+impl Gathered {
+    fn finish(self, id: ExecutionId) -> Result<RecoveredExecution, StoreError> {
+        let missing =
+            |what: &str| StoreError::Corrupt(format!("{what} of {id} is in no block that should hold it"));
+        let (opened_in, machine, opened) = self.opened.ok_or_else(|| missing("the start"))?;
+        if self.journal.keys().copied().ne(0..self.journal.len() as u32) {
+            return Err(missing("a part of the journal"));
+        }
+        let mut blocks = Blocks::from_iter([opened_in]);
+        let mut journal = Vec::with_capacity(self.journal.len());
+        for (block, told) in self.journal.into_values() {
+            if blocks.last() != Some(&block) {
+                blocks.push(block);
+            }
+            journal.push(told);
+        }
+        Ok(RecoveredExecution { machine, opened, journal, blocks })
+    }
+}
+
+/// Neighbours among sorted blocks as ranges, each of a page at most.
+fn ranges(blocks: &[BlockId]) -> Vec<BlockRange> {
+    let mut ranges: Vec<BlockRange> = Vec::new();
+    for block in blocks {
+        match ranges.last_mut() {
+            Some(range)
+                if range.to.generation == block.generation
+                    && range.to.sequence + 1 == block.sequence
+                    && range.limit < limits::RECOVERY_PAGE =>
+            {
+                range.to = *block;
+                range.limit += 1;
+            }
+            _ => ranges.push(BlockRange { from: *block, to: *block, reverse: false, limit: 1 }),
+        }
+    }
+    ranges
+}
+
+/// Takes in what a block holds of what is wanted.
+fn gather(block: &Block, gathered: &mut Map<ExecutionId, Gathered>) -> Result<(), StoreError> {
+    for sub_block in block.sub_blocks() {
+        if !matches!(sub_block.kind(), SubBlockKind::Opened | SubBlockKind::Journalled) {
+            continue;
+        }
+        for record in block.records_of(sub_block, |id| gathered.contains_key(&id))? {
+            match record {
+                Record::Opened(opened) => {
+                    let Some(found) = gathered.get_mut(&opened.id) else { continue };
+                    let machine = block.machines().get(opened.machine as usize).cloned();
+                    let machine =
+                        machine.ok_or_else(|| StoreError::Corrupt(format!("no machine of {}", opened.id)))?;
+                    // Of its own, so that the rest of its block may go.
+                    let input = Bytes::copy_from_slice(&opened.input);
+                    found.opened = Some((block.id(), machine, Opened { input, ..opened }));
+                }
+                Record::Journalled(told) => {
+                    let Some(found) = gathered.get_mut(&told.id) else { continue };
+                    let payload = Bytes::copy_from_slice(&told.payload);
+                    found.journal.insert(told.sequence, (block.id(), Journalled { payload, ..told }));
+                }
+                Record::Closed(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The records of these executions, in their order; an error for each whose records are not all there.
+pub(super) async fn fetch(
+    store: &dyn Store,
+    partition: PartitionId,
+    wanted: &[(ExecutionId, Blocks)],
+) -> Result<Vec<Result<RecoveredExecution, StoreError>>, StoreError> {
+    let mut blocks: Vec<BlockId> = wanted.iter().flat_map(|(_, blocks)| blocks.iter().copied()).collect();
+    blocks.sort_unstable();
+    blocks.dedup();
+    let mut gathered: Map<ExecutionId, Gathered> =
+        wanted.iter().map(|(id, _)| (*id, Gathered::default())).collect();
+    for some in ranges(&blocks).chunks(limits::RECOVERY_READS_AT_ONCE) {
+        let pages = some.iter().map(|range| store.read(partition, *range));
+        for (_, bytes) in futures_util::future::try_join_all(pages).await?.iter().flatten() {
+            gather(&Block::parse(bytes)?, &mut gathered)?;
+        }
+    }
+    Ok(wanted.iter().map(|(id, _)| gathered.remove(id).unwrap_or_default().finish(*id)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(generation: u64, sequence: u64) -> BlockId {
+        BlockId { generation, sequence }
+    }
+
+    #[test]
+    fn neighbours_are_read_together_and_no_more_than_a_page() {
+        let far = [block(1, 1), block(1, 2), block(1, 4), block(2, 5)];
+        let found = ranges(&far).into_iter().map(|range| (range.from, range.to, range.limit));
+        let expected = [(far[0], far[1], 2), (far[2], far[2], 1), (far[3], far[3], 1)];
+        assert!(found.eq(expected));
+        let many: Vec<_> = (0..40).map(|sequence| block(1, sequence)).collect();
+        assert!(ranges(&many).iter().all(|range| range.limit <= limits::RECOVERY_PAGE));
+        assert_eq!(ranges(&many).iter().map(|range| range.limit).sum::<usize>(), 40);
+    }
+}

@@ -1,0 +1,250 @@
+//! Taking a partition, and reading of its log what its new owner has to know.
+//!
+//! Recovery begins at the newest checkpoint that fits: it reads the id columns of the blocks after it, and then exactly
+//! the blocks with records of what is open. Without a checkpoint it reads the id columns of the whole log. Invariants: a
+//! checkpoint that proves wrong is put aside, and the log decides; pages are few, so that memory is bounded by what is
+//! open. What may fail: the store, or a block that cannot be read.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use asl::{Dialect, Program};
+use ids::{BatchId, DefinitionHash, ExecutionId, PartitionId};
+use journal::checkpoint::{self, Checkpoint};
+use journal::index::{HOUR_MS, IndexWriter};
+use journal::store::BlockRange;
+use journal::{Acquired, Block, BlockId, Derived, Store, StoreError};
+
+use super::checkpoint::Checkpoints;
+use super::fetch::{RecoveredExecution, fetch};
+use super::lookup::started_before_ms;
+use super::machine::dialect_of;
+use super::progress::Progress;
+use super::retain::Retained;
+use super::rewrite;
+use super::scan::{Blocks, Map, Scan};
+use crate::definitions::{Definitions, LoadError};
+use crate::limits;
+
+/// The end of every log.
+const END: BlockId = BlockId { generation: u64::MAX, sequence: u64::MAX };
+
+/// What a log told its new owner.
+pub(super) struct Recovered {
+    pub generation: u64,
+    /// The last block of earlier owners.
+    pub last: Option<BlockId>,
+    pub retained: Retained,
+    pub index: IndexWriter,
+    /// Index entries that the crash may have lost.
+    pub lost: Vec<Derived>,
+    /// Batches within the horizon, with their block and the time from which they are forgotten after the horizon.
+    pub batches: Vec<(BatchId, BlockId, u64)>,
+    /// What started before may have been forgotten.
+    pub floor_ms: u64,
+    pub open: Vec<RecoveredExecution>,
+    /// What is open and cannot be told again.
+    pub broken: Vec<(ExecutionId, Blocks)>,
+    pub programs: Map<(DefinitionHash, Dialect), Arc<Program>>,
+    /// Blocks of the log after the checkpoint, or of all of it.
+    pub read: usize,
+    pub checkpoints: Checkpoints,
+}
+
+/// Calls `visit` with every block from `from` on.
+async fn read_all(
+    store: &dyn Store,
+    partition: PartitionId,
+    mut from: BlockId,
+    mut visit: impl FnMut(&Block) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    loop {
+        let range = BlockRange { from, to: END, reverse: false, limit: limits::RECOVERY_PAGE };
+        let page = store.read(partition, range).await?;
+        for (_, bytes) in &page {
+            visit(&Block::parse(bytes)?)?;
+        }
+        match page.last() {
+            Some((last, _)) if page.len() >= limits::RECOVERY_PAGE => {
+                from = BlockId { generation: last.generation, sequence: last.sequence + 1 };
+            }
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// What is needed to read a log.
+pub(super) struct Reading<'a> {
+    pub store: &'a dyn Store,
+    pub definitions: &'a Definitions,
+    pub partition: PartitionId,
+    pub retention: Duration,
+    pub now_ms: u64,
+}
+
+impl Reading<'_> {
+    /// Takes the partition and reads its log.
+    pub async fn recover(&self) -> Result<Recovered, StoreError> {
+        let acquired = self.store.acquire(self.partition).await?;
+        let last = acquired.last.unwrap_or_default();
+        let rewrite_from = rewrite::begin(self.store, self.partition, last).await?;
+        // What a crash may have lost of the last blocks is given again, so that they are read in any case.
+        let found = checkpoint::find(self.store, self.partition, rewrite_from).await?;
+        let newest = found.newest.unwrap_or_default();
+        if let Some(below) = found.below {
+            let block = below.block;
+            match self.read(acquired, (rewrite_from, newest), Some(below)).await {
+                Err(StoreError::Corrupt(what)) => tracing::error!(
+                    partition = %self.partition, %block, what,
+                    "a checkpoint does not fit its log: the whole log is read; please report this"
+                ),
+                result => return result,
+            }
+        }
+        self.read(acquired, (rewrite_from, newest), None).await
+    }
+
+    async fn read(
+        &self,
+        acquired: Acquired,
+        (rewrite_from, (place, newest)): (BlockId, (u8, BlockId)),
+        mut from: Option<Checkpoint>,
+    ) -> Result<Recovered, StoreError> {
+        let (store, partition, retention, now_ms) = (self.store, self.partition, self.retention, self.now_ms);
+        let horizon_ms = u64::try_from(limits::BATCH_HORIZON.as_millis()).unwrap_or(u64::MAX);
+        let mut index = IndexWriter::new(partition, retention);
+        self.load_hours(&mut index, acquired, from.as_ref()).await?;
+        let (mut scan, mut retained) = (Scan::default(), Retained::new(retention));
+        let mut after = BlockId::default();
+        if let Some(checkpoint) = &mut from {
+            scan = Scan::restore(checkpoint);
+            retained = Retained::restore(retention, &checkpoint.buckets);
+            index.restore(std::mem::take(&mut checkpoint.tracked));
+            after = BlockId { sequence: checkpoint.block.sequence + 1, ..checkpoint.block };
+        }
+        let mut since = (0, 0);
+        let mut progress = Progress::new(partition, acquired.last);
+        read_all(store, partition, after, |block| {
+            if block.id() > newest {
+                let counts = block.opened_runs().next().is_some() || block.closed_runs().next().is_some();
+                since = (since.0 + usize::from(counts), since.1 + block.byte_len());
+            }
+            retained.wrote(block.id(), block.time_ms());
+            scan.block(block, now_ms.saturating_sub(horizon_ms), &mut retained);
+            index.recovered(block);
+            progress.read(block.id());
+            Ok(())
+        })
+        .await?;
+        let mut lost = index.settle(rewrite_from);
+        let (batches, read) = (std::mem::take(&mut scan.batches), scan.read);
+        let (open, broken) = self.open(scan, from.is_some()).await?;
+        let hours: BTreeSet<u64> =
+            open.iter().map(|execution| execution.opened.start_time_ms / HOUR_MS).collect();
+        index.load_hours(store, &hours, now_ms).await?;
+        rewrite::again(store, partition, (rewrite_from, retention, now_ms), &mut index, &mut lost).await?;
+        let blocks =
+            open.iter().map(|execution| &execution.blocks).chain(broken.iter().map(|(_, blocks)| blocks));
+        for oldest in blocks.filter_map(|blocks| blocks.iter().min()) {
+            retained.hold(*oldest, 1);
+        }
+        let programs = self.programs(&open).await?;
+        let floor_ms = from.map_or(0, |checkpoint| checkpoint.floor_ms);
+        let Acquired { generation, last } = acquired;
+        let checkpoints = Checkpoints::recovered(place, since);
+        Ok(Recovered {
+            generation,
+            last,
+            retained,
+            index,
+            lost,
+            batches,
+            floor_ms,
+            open,
+            broken,
+            programs,
+            read,
+            checkpoints,
+        })
+    }
+
+    /// What is open, and what of it cannot be told again. A checkpoint by which records are missing is wrong.
+    async fn open(
+        &self,
+        scan: Scan,
+        strict: bool,
+    ) -> Result<(Vec<RecoveredExecution>, Vec<(ExecutionId, Blocks)>), StoreError> {
+        let wanted = scan.into_open();
+        let found = fetch(self.store, self.partition, &wanted).await?;
+        let (mut open, mut broken) = (Vec::with_capacity(found.len()), Vec::new());
+        for ((id, blocks), found) in wanted.into_iter().zip(found) {
+            match found {
+                Ok(execution) => open.push(execution),
+                Err(error) if strict => return Err(error),
+                Err(error) => {
+                    tracing::error!(execution = %id, %error, "an open execution stays in the log: it cannot be read");
+                    broken.push((id, blocks));
+                }
+            }
+        }
+        // In the order in which it was opened.
+        open.sort_by_key(|execution| (execution.blocks[0], execution.opened.id));
+        Ok((open, broken))
+    }
+
+    /// Reads which hours have a listing: those of the checkpoint and after it; without one, all that there may be.
+    async fn load_hours(
+        &self,
+        index: &mut IndexWriter,
+        acquired: Acquired,
+        from: Option<&Checkpoint>,
+    ) -> Result<(), StoreError> {
+        let now_ms = self.now_ms;
+        if let Some(checkpoint) = from {
+            let since_ms = checkpoint.buckets.last().map_or(0, |bucket| bucket.begin_ms);
+            index.load(self.store, since_ms.saturating_sub(started_before_ms()), now_ms).await?;
+            return index.load_hours(self.store, &checkpoint.hours.iter().copied().collect(), now_ms).await;
+        }
+        let range = BlockRange { from: BlockId::default(), to: END, reverse: false, limit: 1 };
+        let first =
+            if acquired.last.is_some() { self.store.read(self.partition, range).await? } else { Vec::new() };
+        let oldest_ms = match first.first() {
+            None => now_ms,
+            // Nothing was trimmed, and so nothing carried.
+            Some((id, bytes)) if *id == (BlockId { generation: 1, sequence: 1 }) => {
+                Block::parse(bytes)?.time_ms().saturating_sub(started_before_ms())
+            }
+            Some(_) => 0,
+        };
+        index.load(self.store, oldest_ms, now_ms).await
+    }
+
+    /// The programs of what is open.
+    async fn programs(
+        &self,
+        open: &[RecoveredExecution],
+    ) -> Result<Map<(DefinitionHash, Dialect), Arc<Program>>, StoreError> {
+        let mut wanted: Vec<(DefinitionHash, Dialect)> = Vec::new();
+        let mut seen = HashSet::new();
+        for machine in open.iter().map(|execution| &execution.machine) {
+            if seen.insert((machine.definition, machine.dialect)) {
+                wanted.push((machine.definition, dialect_of(machine.dialect)));
+            }
+        }
+        let mut programs = Map::default();
+        for key in wanted {
+            match self.definitions.load_all(self.store, &[key]).await {
+                Ok(loaded) => programs.extend(loaded.into_iter().map(|program| (key, program))),
+                Err(LoadError::Store(error)) => return Err(error),
+                Err(error @ (LoadError::Missing(_) | LoadError::Invalid(_))) => {
+                    tracing::error!(
+                        partition = %self.partition, %error,
+                        "open executions stay in the log until their definition is back"
+                    );
+                }
+            }
+        }
+        Ok(programs)
+    }
+}

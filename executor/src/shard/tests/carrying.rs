@@ -1,0 +1,200 @@
+//! What is open for long is carried into later blocks, and its log stays short.
+
+use proto::executor::v1::{ExecutionStatus, Mode};
+
+use super::*;
+
+/// The retention of these tests.
+const RETENTION: Duration = Duration::from_secs(150);
+const DAY: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Wait","Seconds":86400,"End":true}}}"#;
+const YEAR: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Wait","Seconds":31000000,"End":true}}}"#;
+const ORDERS: &str = "orders";
+
+fn now_ms(world: &World) -> u64 {
+    Clock::Manual(world.clock.clone()).now_ms()
+}
+
+/// One named STANDARD start.
+fn named(world: &World, sequence: u64, definition: DefinitionHash, inputs: &[&str]) -> v1::StartBatch {
+    let sent = batch(sequence, definition, Mode::Standard, inputs);
+    let name = (0..inputs.len()).map(|index| format!("n{sequence}-{index}")).collect();
+    v1::StartBatch { name, start_time_ms: now_ms(world), ..sent }
+}
+
+/// Lets time pass, with an execution that ends at once every ten seconds.
+async fn pass_time(world: &World, shard: &TestShard, pass: DefinitionHash, from: u64, seconds: u64) {
+    for step in 0..seconds / 10 {
+        world.clock.advance(Duration::from_secs(10));
+        let sent = batch(from + step, pass, Mode::Express, &["1"]);
+        let sent = v1::StartBatch { start_time_ms: now_ms(world), ..sent };
+        let answers = ticking(shard, shard.started(sent)).await;
+        assert_eq!(answers[0].refusal, None);
+    }
+}
+
+async fn described(shard: &TestShard, execution: ExecutionName) -> v1::DescribeExecutionResponse {
+    let shown = format!("{execution:?}");
+    let found = shard.ask(|reply| Command::Describe { execution, reply }).await;
+    found.unwrap_or_else(|error| panic!("{shown}: {error}"))
+}
+
+fn status(described: &v1::DescribeExecutionResponse) -> ExecutionStatus {
+    described.summary.as_ref().expect("a summary").status()
+}
+
+fn by_name(sequence: u64) -> ExecutionName {
+    ExecutionName::Named { machine: ORDERS.to_owned(), name: format!("n{sequence}-0") }
+}
+
+async fn listed(shard: &TestShard, wanted: ExecutionStatus) -> Vec<String> {
+    let request = v1::ListExecutionsRequest {
+        machine_arn: MACHINE.to_owned(),
+        max_results: 1_000,
+        status: wanted as i32,
+        ..Default::default()
+    };
+    // Until what a crash may have lost of the index is written again, which takes some ticks.
+    let mut ticks = 0;
+    let page = loop {
+        let request = request.clone();
+        match shard.ask(|reply| Command::List { request, reply }).await {
+            Ok(page) => break page,
+            Err(Error::Recovering { .. }) if ticks < 1_000 => {
+                shard.clock.advance(limits::FLUSH_PACE);
+                shard.settled().await;
+                ticks += 1;
+            }
+            Err(error) => panic!("no page: {error}"),
+        }
+    };
+    page.executions.into_iter().map(|execution| execution.execution_id).collect()
+}
+
+async fn history(shard: &TestShard, execution: ExecutionName) -> Vec<String> {
+    let form = v1::HistoryForm::StepFunctions;
+    let events = shard.ask(|reply| Command::History { execution, form, reply }).await.expect("a history");
+    events.into_iter().map(|event| event.r#type).collect()
+}
+
+#[tokio::test]
+async fn the_log_of_what_waits_for_days_is_trimmed_and_it_is_found_by_id_name_and_listing_throughout() {
+    let world = World { retention: RETENTION, ..World::new() };
+    let (day, pass) = (world.define(DAY).await, world.define(PASS).await);
+    let mut shard = world.shard().await;
+    // Of the same batch, one ends soon.
+    shard.started(named(&world, 1, day, &["11", "12"])).await;
+    shard.started(batch(2, day, Mode::Express, &["2"])).await;
+    let execution = self::execution(1, 1);
+    let stop = |reply| Command::Stop { execution, error: "E".to_owned(), cause: String::new(), reply };
+    assert!(ticking(&shard, shard.ask(stop)).await.is_ok());
+    for round in 1..6 {
+        pass_time(&world, &shard, pass, round * 1_000, 600).await;
+        let blocks = world.store.block_count(partition());
+        assert!(
+            blocks < 60,
+            "{blocks} blocks in round {round}: a block of ten seconds and few others in a retention"
+        );
+        for found in [execution_of(1), by_name(1)] {
+            let found = described(&shard, found).await;
+            assert_eq!((status(&found), found.input.as_ref()), (ExecutionStatus::Running, b"11".as_slice()));
+        }
+        let running = listed(&shard, ExecutionStatus::Running).await;
+        // What is EXPRESS has timed out after five minutes.
+        assert_eq!(running, [batch_id(1).execution(0).to_string()], "round {round}");
+        if round % 2 == 0 {
+            drop(shard);
+            shard = world.shard().await;
+            assert_eq!(shard.metrics.recovered.get(), 1);
+        } else {
+            assert!(shard.metrics.carried.get() > 0);
+        }
+    }
+    // Its end is found as any other.
+    let execution = execution_of(1);
+    let stop = |reply| Command::Stop { execution, error: "E".to_owned(), cause: String::new(), reply };
+    assert!(ticking(&shard, shard.ask(stop)).await.is_ok());
+    for _ in 0..2 {
+        for found in [execution_of(1), by_name(1)] {
+            assert_eq!(status(&described(&shard, found).await), ExecutionStatus::Aborted);
+        }
+        assert_eq!(listed(&shard, ExecutionStatus::Aborted).await, [batch_id(1).execution(0).to_string()]);
+        let types = history(&shard, execution_of(1)).await;
+        assert_eq!(types, ["ExecutionStarted", "WaitStateEntered", "ExecutionAborted"]);
+        drop(shard);
+        shard = world.shard().await;
+        assert_eq!(shard.metrics.recovered.get(), 0);
+    }
+    pass_time(&world, &shard, pass, 9_000, 600).await;
+    let gone = shard.ask(|reply| Command::Describe { execution: execution_of(1), reply }).await;
+    assert!(gone.is_err(), "its retention has passed: {gone:?}");
+}
+
+fn execution_of(sequence: u64) -> ExecutionName {
+    execution(sequence, 0)
+}
+
+#[tokio::test]
+async fn a_journal_is_carried_with_its_execution_and_no_task_is_repeated() {
+    let world = World { retention: RETENTION, ..World::new() };
+    let (slow, pass) = (world.define(SLOW_TASKS).await, world.define(PASS).await);
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 1).await;
+    shard.started(named(&world, 1, slow, &["1"])).await;
+    let pay = tasks(&mut worker, 1).await.remove(0);
+    shard.succeed(1, &pay.token, r#""paid""#).await;
+    shard.say(1, v1::WorkerMessage { credit: 1, ..Default::default() }).await;
+    let pack = ticking(&shard, tasks(&mut worker, 1)).await.remove(0);
+    pass_time(&world, &shard, pass, 1_000, 600).await;
+    assert!(shard.metrics.carried.get() > 1);
+    shard.succeed(1, &pack.token, r#""packed""#).await;
+    pass_time(&world, &shard, pass, 2_000, 600).await;
+    for round in 0..3 {
+        let ship = {
+            let shard = world.shard().await;
+            let mut worker = shard.worker(2, 10).await;
+            let ship = ticking(&shard, tasks(&mut worker, 1)).await.remove(0);
+            pass_time(&world, &shard, pass, 3_000 + round * 1_000, 600).await;
+            ship
+        };
+        assert!(ship.function.ends_with(":ship") && ship.input == r#""packed""#, "{ship:?}");
+    }
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    let mut worker = shard.worker(3, 10).await;
+    let ship = ticking(&shard, tasks(&mut worker, 1)).await.remove(0);
+    shard.succeed(3, &ship.token, "3").await;
+    let ended = ticking(&shard, outcomes(&mut watcher, 1)).await;
+    assert_eq!(ended[0].output.as_deref(), Some(b"3".as_slice()));
+    let types = history(&shard, execution_of(1)).await;
+    assert_eq!(types.iter().filter(|kind| *kind == "LambdaFunctionSucceeded").count(), 3, "{types:?}");
+    assert!(world.store.block_count(partition()) < 60);
+}
+
+/// Three tasks that take as long as they like.
+const SLOW_TASKS: &str = r#"{"StartAt":"A","States":{
+    "A":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pay","TimeoutSeconds":99999999,"Next":"B"},
+    "B":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pack","TimeoutSeconds":99999999,"Next":"C"},
+    "C":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:ship","TimeoutSeconds":99999999,"End":true}}}"#;
+
+#[tokio::test]
+async fn one_that_waits_for_a_year_keeps_a_few_blocks() {
+    let world = World { retention: RETENTION, ..World::new() };
+    let (year, pass) = (world.define(YEAR).await, world.define(PASS).await);
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    shard.started(named(&world, 1, year, &["1"])).await;
+    for month in 1..12 {
+        world.clock.advance(Duration::from_secs(30 * 86_400));
+        pass_time(&world, &shard, pass, month * 1_000, 400).await;
+        outcomes(&mut watcher, 40).await;
+        let blocks = world.store.block_count(partition());
+        assert!(blocks < 60, "{blocks} blocks in month {month}");
+    }
+    drop(shard);
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    world.clock.advance(Duration::from_secs(40 * 86_400));
+    let ended = ticking(&shard, outcomes(&mut watcher, 1)).await;
+    assert_eq!(ended[0].status(), ExecutionStatus::Succeeded);
+    assert_eq!(status(&described(&shard, by_name(1)).await), ExecutionStatus::Succeeded);
+}

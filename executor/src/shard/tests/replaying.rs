@@ -1,0 +1,113 @@
+//! A partition serves while an execution that worked much is told again what it was told. The shard is driven by hand
+//! here: so its replay stands still for as long as a test looks.
+
+use proto::executor::v1::{ExecutionStatus, Mode};
+
+use super::super::actor::Wake;
+use super::super::core::{Flight, Shard};
+use super::*;
+
+/// Works for turns, then waits for a task.
+const HOT: &str = r#"{"QueryLanguage":"JSONata","StartAt":"A","States":{
+    "A":{"Type":"Pass","Output":"{% $states.input + $count([1..100000]) / 100000 %}","Next":"B"},
+    "B":{"Type":"Choice","Default":"A","Choices":[{"Condition":"{% $states.input = 5 %}","Next":"T"}]},
+    "T":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pay","End":true}}}"#;
+
+/// A shard without a thread.
+struct Bare {
+    shard: Shard,
+    /// The oldest first.
+    flights: Vec<Flight>,
+}
+
+impl Bare {
+    fn new(world: &World) -> Self {
+        let (config, context) = world.parts(Some(vec![partition()]));
+        let (state, _) = watch::channel(ShardState::Recovering);
+        let mut bare = Self { shard: Shard::new(config, context, state), flights: Vec::new() };
+        bare.wake(Wake::default());
+        bare
+    }
+
+    fn wake(&mut self, mut wake: Wake) {
+        self.shard.wake(&mut wake);
+        self.flights.append(&mut self.shard.flights);
+    }
+
+    fn tell(&mut self, command: Command) {
+        self.wake(Wake { commands: vec![command], ..Wake::default() });
+    }
+
+    /// Lets a flight come to its end.
+    async fn land(&mut self, at: usize) {
+        let landed = soon("a landing", self.flights.remove(at)).await;
+        self.wake(Wake { landed: vec![landed], ..Wake::default() });
+    }
+
+    /// Asks, and lets what the question needs come to its end; the replay that began first stands still.
+    async fn ask<T>(&mut self, command: impl FnOnce(super::super::Reply<T>) -> Command) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(command(reply));
+        while self.flights.len() > 1 {
+            self.land(1).await;
+        }
+        soon("an answer", answer).await.expect("the shard answers")
+    }
+}
+
+fn hot(definition: DefinitionHash) -> v1::StartBatch {
+    v1::StartBatch { name: vec!["n".to_owned()], ..batch(1, definition, Mode::Standard, &["0"]) }
+}
+
+#[tokio::test]
+async fn a_partition_serves_while_a_replay_that_works_much_is_under_way() {
+    let world = World::new();
+    let (hot_one, pass) = (world.define(HOT).await, world.define(PASS).await);
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 1).await;
+    shard.started(hot(hot_one)).await;
+    ticking(&shard, tasks(&mut worker, 1)).await;
+    drop(shard);
+
+    let mut bare = Bare::new(&world);
+    for _ in ["the connection", "the log"] {
+        assert_eq!(bare.flights.len(), 1);
+        bare.land(0).await;
+    }
+    // What the crash may have lost is written again meanwhile.
+    while bare.flights.len() > 1 {
+        bare.land(1).await;
+    }
+    assert_eq!((bare.shard.logs[0].away.len(), bare.shard.open.len()), (1, 0), "the replay is under way");
+    for execution in
+        [execution(1, 0), ExecutionName::Named { machine: "orders".to_owned(), name: "n".to_owned() }]
+    {
+        let asked = execution.clone();
+        let found = bare.ask(|reply| Command::Describe { execution: asked, reply }).await.expect("found");
+        assert_eq!(found.summary.expect("a summary").status(), ExecutionStatus::Running);
+        let (error, cause) = (String::new(), String::new());
+        let stopped = bare.ask(|reply| Command::Stop { execution, error, cause, reply }).await;
+        assert!(matches!(stopped, Err(Error::Shed { .. })), "{stopped:?}");
+    }
+    // Another one is started, and the name of the one that is away is taken.
+    let (acks, mut answers) = mpsc::channel(8);
+    world.clock.advance(TICK);
+    bare.tell(Command::Start { batch: batch(2, pass, Mode::Express, &["1"]), acks: acks.clone() });
+    bare.tell(Command::Start {
+        batch: v1::StartBatch { id: Some(batch_id(3).into()), ..hot(hot_one) },
+        acks,
+    });
+    while bare.flights.len() > 1 {
+        bare.land(1).await;
+        world.clock.advance(TICK);
+        bare.wake(Wake::default());
+    }
+    let (first, second) = (next(&mut answers).await, next(&mut answers).await);
+    let shown = format!("{first:?} {second:?}");
+    let running = first.running.or(second.running).unwrap_or_else(|| panic!("the holder runs: {shown}"));
+    assert_eq!((running.batch, running.index), (Some(batch_id(1).into()), 0));
+    // It comes back where it was.
+    bare.land(0).await;
+    assert_eq!((bare.shard.open.len(), bare.shard.tasks.len()), (1, 1));
+    assert!(bare.shard.logs[0].away.is_empty());
+}
