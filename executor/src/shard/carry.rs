@@ -79,6 +79,17 @@ impl Carry {
         self.moves.iter().map(|moved| (moved.id, |before: &[BlockId]| moved.blocks(before))).collect()
     }
 
+    /// Whether nothing is on its way into another block.
+    pub fn is_still(&self) -> bool {
+        self.moves.is_empty()
+    }
+
+    /// Where an execution is that ends in the block under construction: its copy, if that is complete.
+    pub fn place_of(&self, id: ExecutionId, before: &Blocks) -> Blocks {
+        let moved = self.moves.iter().find(|moved| moved.id == id);
+        moved.map_or_else(|| before.clone(), |moved| moved.blocks(before))
+    }
+
     /// Whether an execution is half written.
     pub fn is_midway(&self) -> bool {
         self.copies.front().is_some_and(|copy| copy.written > 0)

@@ -146,12 +146,13 @@ impl Shard {
                 .into_iter()
                 .for_each(|oldest| log.retained.closed(oldest, ended.stop_time_ms));
             log.derived.extend(open.machine.name_entry(open.name.as_deref(), open.id, self.config.retention));
+            let moved = (!log.carry.is_still()).then(|| log.carry.place_of(open.id, &open.blocks));
             log.builder.closed(ClosedView {
                 id: open.id,
                 status: status_of(&ended.outcome),
                 stop_time_ms: ended.stop_time_ms,
                 payload: &payload_of(&ended.outcome),
-                blocks: &open.blocks,
+                blocks: moved.as_ref().unwrap_or(&open.blocks),
             });
             page.closing.push(address);
         }
