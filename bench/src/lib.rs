@@ -8,8 +8,9 @@
 //! Rooms: [`profile`] (what is run), [`payload`] (inputs), [`schedule`] (when), [`load`] (the generator), [`ledger`]
 //! (what was acknowledged, and the check against the store), [`report`] (table and JSON), [`machine`] (CPU, load, file
 //! systems), [`suite`] (processes and the set of
-//! runs), [`worker`] (the echo worker).
+//! runs), [`worker`] (the echo worker), [`crash`] (the kill test).
 
+pub mod crash;
 pub mod error;
 pub mod ledger;
 pub mod load;

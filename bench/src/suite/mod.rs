@@ -167,7 +167,7 @@ pub fn report_of(load: &load::Settings, measured: Measured, machine: Machine) ->
 ///
 /// # Errors
 /// [`Error::File`].
-pub fn write_json(path: &Path, reports: &[Report], append: bool) -> Result<(), Error> {
+pub fn write_json<T: serde::Serialize>(path: &Path, reports: &[T], append: bool) -> Result<(), Error> {
     let failed = |source| Error::File { path: path.display().to_string(), source };
     let mut options = std::fs::OpenOptions::new();
     options.create(true).write(true).append(append).truncate(!append);
