@@ -27,6 +27,11 @@ impl Mask {
         self.0.iter().map(|word| word.count_ones()).sum()
     }
 
+    /// Those that are set in one of the two.
+    pub(crate) fn with(&self, other: &Self) -> Self {
+        Self(std::array::from_fn(|word| self.0[word] | other.0[word]))
+    }
+
     /// How many are set here and not there.
     pub(crate) fn without(&self, other: &Self) -> u32 {
         self.0.iter().zip(other.0).map(|(mine, theirs)| (mine & !theirs).count_ones()).sum()

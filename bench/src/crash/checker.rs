@@ -2,7 +2,7 @@
 //!
 //! An execution that still runs is looked at again; one that is not found is looked at again for a while, for then either
 //! the look-up or the execution is lost, and both are told apart. Where more is acknowledged than can be described in time,
-//! the log's check alone stands for the rest, which is counted.
+//! one of each acknowledgement is described, and the log's check alone stands for the rest, which is counted.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -28,6 +28,8 @@ use crate::error::Error;
 const AT_ONCE: usize = 48;
 /// A call that takes longer is made again.
 const CALL_WITHIN: Duration = Duration::from_secs(5);
+/// Looks that are so late are shortened.
+const LATE_MS: u64 = 3_000;
 /// Until an execution should have ended, there is this much more time.
 const SLACK_MS: u64 = 1_500;
 /// Between two looks at one that is open or missing.
@@ -44,7 +46,7 @@ pub(super) struct Checker {
     shared: Arc<Shared>,
     scheduler: ExecutionsClient<Channel>,
     retention: Duration,
-    logs: Option<SharedLogs>,
+    logs: SharedLogs,
     /// Executions that only the log's check stands for.
     pub by_log_alone: AtomicU64,
 }
@@ -56,13 +58,16 @@ struct Look {
     acked_ms: u64,
     /// Last time that it was known to be open; its acknowledgement counts.
     open_ms: u64,
+    /// When it is to be looked at.
+    due_ms: u64,
     /// First time that it was not found.
     missing_ms: Option<u64>,
 }
 
 impl Look {
     fn new(ack: Ack, now_ms: u64) -> Self {
-        Self { ack, acked_ms: now_ms, open_ms: now_ms, missing_ms: None }
+        let lasts = u64::try_from(ack.kind.lasts().as_millis()).unwrap_or(u64::MAX);
+        Self { ack, acked_ms: now_ms, open_ms: now_ms, due_ms: now_ms + lasts + SLACK_MS, missing_ms: None }
     }
 }
 
@@ -75,7 +80,7 @@ impl Checker {
         shared: Arc<Shared>,
         scheduler: &str,
         retention: Duration,
-        logs: Option<SharedLogs>,
+        logs: SharedLogs,
     ) -> Result<Arc<Self>, Error> {
         let failed = |error: tonic::transport::Error| Error::Connect {
             address: scheduler.to_owned(),
@@ -92,21 +97,24 @@ impl Checker {
         let mut due: BinaryHeap<Reverse<(u64, u64)>> = BinaryHeap::new();
         let mut looks = foldhash::HashMap::default();
         let (mut number, mut more) = (0u64, true);
-        let mut running: JoinSet<Vec<(u64, Look)>> = JoinSet::new();
+        let mut running: JoinSet<Vec<Look>> = JoinSet::new();
         while more || !looks.is_empty() || !running.is_empty() {
             let now = self.shared.now_ms();
-            let mut put = |due_ms: u64, look: Look| {
+            let mut put = |look: Look| {
                 number += 1;
-                due.push(Reverse((due_ms, number)));
+                due.push(Reverse((look.due_ms, number)));
                 looks.insert(number, look);
             };
             tokio::select! {
                 ack = synced.recv(), if more => match ack {
-                    Some(ack) => put(self.first_look_ms(&ack), Look::new(ack, now)),
+                    Some(ack) => {
+                        self.note(&ack);
+                        put(Look::new(ack, now));
+                    }
                     None => more = false,
                 },
                 Some(done) = running.join_next() => match done {
-                    Ok(again) => again.into_iter().for_each(|(due_ms, look)| put(due_ms, look)),
+                    Ok(again) => again.into_iter().for_each(put),
                     Err(error) => self.shared.fault(&format!("the checker broke: {error}")),
                 },
                 () = tokio::time::sleep(Duration::from_millis(10)) => {}
@@ -123,12 +131,11 @@ impl Checker {
         }
     }
 
-    fn first_look_ms(&self, ack: &Ack) -> u64 {
-        if let Some(logs) = &self.logs {
-            logs.lock().unwrap_or_else(PoisonError::into_inner).acknowledge(ack);
+    fn note(&self, ack: &Ack) {
+        let noted = self.logs.lock().unwrap_or_else(PoisonError::into_inner).acknowledge(ack);
+        if let Err(wrong) = noted {
+            self.shared.fault(&wrong);
         }
-        let lasts = u64::try_from(ack.kind.lasts().as_millis()).unwrap_or(u64::MAX);
-        self.shared.now_ms() + lasts + SLACK_MS
     }
 
     /// Whether a look could come too late: then nothing follows from not finding it.
@@ -137,10 +144,13 @@ impl Checker {
         self.shared.now_ms().saturating_sub(look.open_ms) > retention * 3 / 4
     }
 
-    /// Looks at each execution of an acknowledgement; returns those to look at again, and when.
-    async fn look(self: Arc<Self>, look: Look) -> Vec<(u64, Look)> {
+    /// Looks at each execution of an acknowledgement; returns those to look at again.
+    async fn look(self: Arc<Self>, look: Look) -> Vec<Look> {
         let mut again = Vec::new();
-        for offset in 0..look.ack.count {
+        let late = self.shared.now_ms().saturating_sub(look.due_ms) > LATE_MS;
+        let count = if late { 1 } else { look.ack.count };
+        self.by_log_alone.fetch_add((look.ack.count - count).into(), Relaxed);
+        for offset in 0..count {
             let ack = Ack {
                 first_run: look.ack.first_run + u64::from(offset),
                 first_index: look.ack.first_index + offset,
@@ -149,13 +159,11 @@ impl Checker {
             };
             let mut one = Look { ack, ..look };
             if self.may_have_expired(&one) {
-                let rest = u64::from(look.ack.count - offset);
-                let counter = if self.logs.is_some() { &self.by_log_alone } else { &self.shared.expired };
-                counter.fetch_add(rest, Relaxed);
+                self.by_log_alone.fetch_add((count - offset).into(), Relaxed);
                 return again;
             }
             if let Some(due_ms) = self.look_at(&mut one).await {
-                again.push((due_ms, one));
+                again.push(Look { due_ms, ..one });
             }
         }
         again
@@ -180,6 +188,7 @@ impl Checker {
         match judge(&kind.input(seed, run), &kind.expected(seed, run), &found) {
             Ok(Standing::Ended) => {
                 self.shared.described.fetch_add(1, Relaxed);
+                self.logs.lock().unwrap_or_else(PoisonError::into_inner).describe(id);
                 if kind.mode() == Mode::Standard {
                     self.shared.tasks().ended(run);
                     if run.is_multiple_of(HISTORY_OF) {

@@ -234,7 +234,7 @@ impl Cluster {
                     self.redis[usize::from(number)].freeze().map_err(process)?;
                 }
                 (Blow::Kill, target) => {
-                    self.save_log(target, strike.number);
+                    self.save_log(target, &format!("strike {}", strike.number));
                     if let Some(process) = self.process_mut(target) {
                         process.kill9();
                     }
@@ -304,18 +304,18 @@ impl Cluster {
     }
 
     /// Appends what a process has said to its file: a process that comes back begins a new log.
-    fn save_log(&mut self, target: Target, strike: u64) {
+    fn save_log(&mut self, target: Target, until: &str) {
         let path = self.directory.path().join(format!("{target}.log"));
         let Some(log) = self.process_mut(target).map(|process| process.log()) else { return };
         let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
         // Evidence, not proof: a log that cannot be written changes no verdict.
-        let _ = opened.and_then(|mut file| writeln!(file, "{log}--- strike {strike}"));
+        let _ = opened.and_then(|mut file| writeln!(file, "{log}--- {until}"));
     }
 
     /// All logs, at the end.
-    pub fn save_logs(&mut self, strike: u64) {
+    pub fn save_logs(&mut self) {
         for target in self.targets() {
-            self.save_log(target, strike);
+            self.save_log(target, "end of the run");
         }
     }
 

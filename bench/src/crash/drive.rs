@@ -46,8 +46,8 @@ pub(super) struct Addresses {
 pub(super) struct Driver {
     /// Sent to once the load runs.
     begin: SyncSender<Arc<Shared>>,
-    /// Sent to when nothing more is asked of the processes; says whether the files are kept.
-    finish: SyncSender<bool>,
+    /// Sent to when nothing more is asked of the processes.
+    finish: SyncSender<()>,
     thread: JoinHandle<()>,
 }
 
@@ -70,7 +70,7 @@ pub(super) async fn start(
     let (told, addresses) = oneshot::channel();
     let (over, struggle) = oneshot::channel();
     let (begin, begun) = sync_channel::<Arc<Shared>>(1);
-    let (finish, finished) = sync_channel::<bool>(1);
+    let (finish, finished) = sync_channel::<()>(1);
     let run = move || {
         let mut cluster = match Cluster::start(settings) {
             Ok(cluster) => cluster,
@@ -99,19 +99,18 @@ impl Driver {
         let _ = self.begin.try_send(shared);
     }
 
-    /// Ends all processes.
-    pub fn finish(self, keep: bool) {
-        let _ = self.finish.try_send(keep);
+    /// Ends all processes; their files stay.
+    pub fn finish(self) {
+        let _ = self.finish.try_send(());
         drop(self.begin);
         let _ = self.thread.join();
     }
 }
 
 /// Everything ends with the cluster's handle; an end without a word (the other side was dropped) keeps nothing.
-fn end(cluster: &mut Cluster, finished: &Receiver<bool>) {
-    let keep = finished.recv().unwrap_or(false);
-    cluster.save_logs(0);
-    if keep {
+fn end(cluster: &mut Cluster, finished: &Receiver<()>) {
+    if finished.recv().is_ok() {
+        cluster.save_logs();
         cluster.keep_directory();
     }
 }
@@ -168,13 +167,13 @@ impl Acting<'_> {
         self.store_bytes_max = self.store_bytes_max.max(self.cluster.store_bytes());
         eprintln!(
             "{:>6.1} s  {}/{kills} {strike}: {:.1} s without an acknowledgement; {} acknowledged, {} described, \
-             store {} MB",
+             store {:.1} MB",
             self.shared.now_ms() as f64 / 1e3,
             strike.number,
             gap.as_secs_f64(),
             self.shared.acknowledged.load(Relaxed),
             self.shared.described.load(Relaxed),
-            self.store_bytes_max >> 20,
+            self.store_bytes_max as f64 / 1e6,
         );
         self.struck.push(Struck { strike, gap });
     }

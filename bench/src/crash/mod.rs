@@ -29,7 +29,7 @@ pub mod workload;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
@@ -43,7 +43,7 @@ use checker::Checker;
 use cluster::ClusterSettings;
 pub use cluster::CrashStore;
 use drive::{Addresses, Driver, Struggle};
-use logs::{LogCheck, SharedLogs};
+use logs::{Follower, LogCheck, SharedLogs};
 use plan::{Field, Plan};
 use report::CrashReport;
 use shared::Shared;
@@ -100,16 +100,21 @@ pub async fn run(settings: &Settings, kept: impl FnOnce(&Path)) -> Result<CrashR
     let arns = create_machines(&addresses.scheduler).await?;
     let shared =
         Arc::new(Shared::new(settings.seed, settings.cluster.nodes, addresses.directory.clone()));
-    let mut run = Run { settings, shared, addresses, strikes_over, driver };
+    let mut run = Run { settings, shared, addresses, strikes_over, driver: Some(driver) };
     let (struggle, checked) = run.load_and_check(arns, struggle).await?;
-    let report = run.report(&struggle, checked);
-    let keep = report.faults > 0;
-    if keep {
-        kept(&run.addresses.directory);
+    let duration = Duration::from_millis(run.shared.now_ms());
+    if let Some(driver) = run.driver.take() {
+        // Joining blocks: the processes end one after the other, in a moment. The directory is still needed.
+        let _ = tokio::task::spawn_blocking(move || driver.finish()).await;
     }
-    let Run { driver, .. } = run;
-    // Joining blocks: the processes end one after the other, in a moment.
-    let _ = tokio::task::spawn_blocking(move || driver.finish(keep)).await;
+    run.settle(&checked, duration).await;
+    let report = run.report(&struggle, &checked, duration);
+    let directory = &run.addresses.directory;
+    if report.faults > 0 {
+        kept(directory);
+    } else if let Err(error) = std::fs::remove_dir_all(directory) {
+        eprintln!("{} stays: {error}", directory.display());
+    }
     Ok(report)
 }
 
@@ -130,13 +135,17 @@ struct Run<'a> {
     addresses: Addresses,
     /// Ends the strikes; the load ends after them.
     strikes_over: Arc<AtomicBool>,
-    driver: Driver,
+    driver: Option<Driver>,
 }
 
 /// What only the checks know in the end.
 struct Checked {
     by_log_alone: u64,
-    closed_once: Option<u64>,
+    logs: SharedLogs,
+}
+
+fn locked(logs: &SharedLogs) -> MutexGuard<'_, LogCheck> {
+    logs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Run<'_> {
@@ -154,7 +163,8 @@ impl Run<'_> {
         for (node, address) in self.addresses.data.clone() {
             background.0.push(tokio::spawn(worker::serve(Arc::clone(shared), node, address)));
         }
-        let logs = self.follow_logs(&checks_over, &mut background)?;
+        let logs: SharedLogs = Arc::new(Mutex::new(LogCheck::new(shared.seed)));
+        self.follow_logs(&logs, &checks_over)?;
         let (scheduler, retention) = (&self.addresses.scheduler, self.settings.cluster.retention);
         let checker = Checker::new(Arc::clone(shared), scheduler, retention, logs.clone())?;
         let checking = tokio::spawn(Arc::clone(&checker).run(acks.synced));
@@ -163,7 +173,9 @@ impl Run<'_> {
             load::Settings { address: scheduler.clone(), rate: self.settings.rate, arns };
         let loading =
             tokio::spawn(load::run(load, Arc::clone(shared), acks.received, Arc::clone(&load_over)));
-        self.driver.begin(Arc::clone(shared));
+        if let Some(driver) = &self.driver {
+            driver.begin(Arc::clone(shared));
+        }
         let struggle = loop {
             tokio::select! {
                 over = &mut struggle => {
@@ -179,50 +191,56 @@ impl Run<'_> {
         load_over.store(true, Relaxed);
         let _ = loading.await;
         let _ = checking.await;
-        let closed_once = match &logs {
-            Some(logs) => Some(self.wait_for_the_logs(logs).await),
-            None => None,
-        };
+        if self.addresses.redis_url.is_some() {
+            self.wait_for_the_logs(&logs).await;
+        }
         checks_over.store(true, Relaxed);
         let ledger = tokio::task::spawn_blocking(move || acks.thread.join()).await;
         match ledger {
             Ok(Ok(ledger)) => self.read_ledger(&ledger),
             _ => shared.fault("the thread of the ledger has panicked"),
         }
-        Ok((struggle, Checked { by_log_alone: checker.by_log_alone.load(Relaxed), closed_once }))
+        Ok((struggle, Checked { by_log_alone: checker.by_log_alone.load(Relaxed), logs }))
     }
 
-    fn follow_logs(
-        &self,
-        over: &Arc<AtomicBool>,
-        background: &mut Background,
-    ) -> Result<Option<SharedLogs>, Error> {
-        let Some(url) = self.addresses.redis_url.clone() else { return Ok(None) };
-        let logs = Arc::new(Mutex::new(LogCheck::new()));
-        let store = journal_redis::RedisConnect::new(journal_redis::RedisOptions::new(url))?;
+    fn follower(&self, logs: &SharedLogs) -> Follower {
         let partitions = self.settings.cluster.partitions;
-        let (shared, ours, over) = (Arc::clone(&self.shared), Arc::clone(&logs), Arc::clone(over));
-        background.0.push(tokio::spawn(logs::follow(store, partitions, shared, ours, over)));
-        Ok(Some(logs))
+        Follower { logs: Arc::clone(logs), shared: Arc::clone(&self.shared), partitions }
+    }
+
+    /// Redis is read beside its nodes.
+    fn follow_logs(&self, logs: &SharedLogs, over: &Arc<AtomicBool>) -> Result<(), Error> {
+        let Some(url) = self.addresses.redis_url.clone() else { return Ok(()) };
+        let store = journal_redis::RedisConnect::new(journal_redis::RedisOptions::new(url))?;
+        self.follower(logs).spawn(store, Arc::clone(over))
     }
 
     /// Until every acknowledged execution has its terminal record, or no more come.
-    async fn wait_for_the_logs(&self, logs: &SharedLogs) -> u64 {
+    async fn wait_for_the_logs(&self, logs: &SharedLogs) {
         let until = Instant::now() + CLOSED_WITHIN;
-        loop {
-            let ((unclosed, named), (closed, twice)) = {
-                let logs = logs.lock().unwrap_or_else(PoisonError::into_inner);
-                (logs.unclosed(), logs.counts())
-            };
-            if unclosed == 0 {
-                return closed - twice;
-            }
-            if Instant::now() > until {
-                let named = named.join(", ");
-                self.shared.fault(&format!("{unclosed} acknowledged executions have no terminal record: {named}"));
-                return closed - twice;
-            }
+        while locked(logs).unclosed().0 > 0 && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// What neither the logs nor Describe has shown closed is lost, or has expired unseen where files are kept for less
+    /// than the run.
+    async fn settle(&self, checked: &Checked, duration: Duration) {
+        if self.settings.cluster.store == CrashStore::File {
+            let options = journal::file::FileOptions::new(self.addresses.directory.join("store"));
+            let read = async {
+                self.follower(&checked.logs).read_all(&journal::file::FileStore::open(options)?).await
+            };
+            if let Err(error) = read.await {
+                self.shared.fault(&error.to_string());
+            }
+        }
+        let (unclosed, named) = locked(&checked.logs).unclosed();
+        if self.settings.cluster.store == CrashStore::File && self.settings.cluster.retention < duration {
+            self.shared.expired.store(unclosed, Relaxed);
+        } else if unclosed > 0 {
+            let named = named.join(", ");
+            self.shared.fault(&format!("{unclosed} acknowledged executions have no terminal record: {named}"));
         }
     }
 
@@ -238,19 +256,14 @@ impl Run<'_> {
             }
             Err(error) => self.shared.fault(&error.to_string()),
         }
-        let shared = &self.shared;
-        let looked_at = shared.described.load(Relaxed) + shared.expired.load(Relaxed);
-        if shared.faults().0 == 0 && looked_at > counted {
-            shared.fault(&format!("{looked_at} executions were looked at, {counted} were acknowledged"));
-        }
     }
 
-    fn report(&self, struggle: &Struggle, checked: Checked) -> CrashReport {
+    fn report(&self, struggle: &Struggle, checked: &Checked, duration: Duration) -> CrashReport {
         let (shared, cluster) = (&self.shared, &self.settings.cluster);
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Relaxed);
         let (faults, faults_told) = shared.faults();
         let kills = struggle.struck.len() as u64;
-        let duration_s = report::seconds(shared.now_ms());
+        let duration_s = duration.as_secs_f64();
         let acknowledged = count(&shared.acknowledged);
         let tasks = shared.tasks();
         CrashReport {
@@ -275,7 +288,7 @@ impl Run<'_> {
             described: count(&shared.described),
             by_log_alone: checked.by_log_alone,
             expired: count(&shared.expired),
-            closed_once: checked.closed_once,
+            closed_once: locked(&checked.logs).closed_once(),
             histories: count(&shared.histories),
             names_again: count(&shared.names_again),
             missing_for_a_moment: count(&shared.missing_for_a_moment),

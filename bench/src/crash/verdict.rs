@@ -1,6 +1,6 @@
 //! What Describe and the history say of an execution, against what must be.
 
-use proto::executor::v1::{DescribeExecutionResponse, ExecutionStatus, HistoryEvent};
+use proto::executor::v1::{DescribeExecutionResponse, ExecutionStatus, ExecutionSummary, HistoryEvent};
 use serde_json::Value;
 
 use super::workload::Expected;
@@ -18,6 +18,53 @@ fn text(bytes: Option<&[u8]>) -> String {
     bytes.map_or_else(|| "nothing".to_owned(), |bytes| String::from_utf8_lossy(bytes).into_owned())
 }
 
+/// An outcome, as Describe or a closed record tells it.
+#[derive(Debug, Clone, Copy)]
+pub struct Outcome<'a> {
+    /// How it ended.
+    pub status: ExecutionStatus,
+    /// JSON text.
+    pub output: Option<&'a [u8]>,
+    /// The error's name.
+    pub error: Option<&'a str>,
+    /// In words.
+    pub cause: Option<&'a str>,
+}
+
+fn json(bytes: &[u8]) -> Option<Value> {
+    serde_json::from_slice(bytes).ok()
+}
+
+/// Holds an outcome against what the execution must come to.
+///
+/// # Errors
+/// What was expected, and what was found.
+pub fn judge_outcome(expected: &Expected, found: Outcome<'_>) -> Result<(), String> {
+    let right = match (found.status, expected) {
+        (ExecutionStatus::Succeeded, Expected::Succeeded(output)) => {
+            found.output.and_then(json).as_ref() == Some(output)
+        }
+        (ExecutionStatus::Failed, Expected::Failed { error, cause }) => {
+            found.error == Some(error) && found.cause == Some(cause)
+        }
+        _ => false,
+    };
+    if right {
+        return Ok(());
+    }
+    let wanted = match expected {
+        Expected::Succeeded(output) => format!("SUCCEEDED with {output}"),
+        Expected::Failed { error, cause } => format!("FAILED with {error}: {cause}"),
+    };
+    Err(format!(
+        "expected {wanted}, found {} with output {}, error {:?}, cause {:?}",
+        found.status.as_str_name().trim_start_matches("EXECUTION_STATUS_"),
+        text(found.output),
+        found.error.unwrap_or_default(),
+        found.cause.unwrap_or_default()
+    ))
+}
+
 /// Holds an answer of Describe against what the execution must be and come to.
 ///
 /// # Errors
@@ -27,35 +74,19 @@ pub fn judge(
     expected: &Expected,
     found: &DescribeExecutionResponse,
 ) -> Result<Standing, String> {
-    let json = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).ok();
     if json(&found.input).as_ref() != Some(input) {
         return Err(format!("expected the input {input}, found {}", text(Some(&found.input))));
     }
-    let status = found.summary.as_ref().map(|summary| summary.status()).unwrap_or_default();
-    let right = match (status, expected) {
-        (ExecutionStatus::Running, _) => return Ok(Standing::Open),
-        (ExecutionStatus::Succeeded, Expected::Succeeded(output)) => {
-            found.output.as_deref().and_then(json).as_ref() == Some(output)
-        }
-        (ExecutionStatus::Failed, Expected::Failed { error, cause }) => {
-            found.error.as_deref() == Some(error) && found.cause.as_deref() == Some(cause)
-        }
-        _ => false,
+    let outcome = Outcome {
+        status: found.summary.as_ref().map(ExecutionSummary::status).unwrap_or_default(),
+        output: found.output.as_deref(),
+        error: found.error.as_deref(),
+        cause: found.cause.as_deref(),
     };
-    if right {
-        return Ok(Standing::Ended);
+    match outcome.status {
+        ExecutionStatus::Running => Ok(Standing::Open),
+        _ => judge_outcome(expected, outcome).map(|()| Standing::Ended),
     }
-    let wanted = match expected {
-        Expected::Succeeded(output) => format!("SUCCEEDED with {output}"),
-        Expected::Failed { error, cause } => format!("FAILED with {error}: {cause}"),
-    };
-    Err(format!(
-        "expected {wanted}, found {} with output {}, error {:?}, cause {:?}",
-        status.as_str_name().trim_start_matches("EXECUTION_STATUS_"),
-        text(found.output.as_deref()),
-        found.error.as_deref().unwrap_or_default(),
-        found.cause.as_deref().unwrap_or_default()
-    ))
 }
 
 /// Holds a whole history of a successful STANDARD execution against what a history must be: numbered from 1 without a gap,
@@ -93,8 +124,6 @@ pub fn judge_history(events: &[HistoryEvent]) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use proto::executor::v1::ExecutionSummary;
-
     use super::super::workload::Kind;
     use super::*;
 
