@@ -119,6 +119,12 @@ impl Cluster {
         self.redis.first().map(Redis::url)
     }
 
+    /// Public address of each node.
+    #[must_use]
+    pub fn node_addresses(&self) -> Vec<String> {
+        (0..self.settings.nodes).map(|node| format!("127.0.0.1:{}", self.node_port(node))).collect()
+    }
+
     /// Address of each data port, with its node.
     #[must_use]
     pub fn data_addresses(&self) -> Vec<(u16, String)> {

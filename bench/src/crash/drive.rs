@@ -37,6 +37,7 @@ pub struct Struck {
 #[derive(Debug, Clone)]
 pub(super) struct Addresses {
     pub scheduler: String,
+    pub nodes: Vec<String>,
     pub data: Vec<(u16, String)>,
     pub redis_url: Option<String>,
     pub directory: PathBuf,
@@ -78,6 +79,7 @@ pub(super) async fn start(
         };
         let addresses = Addresses {
             scheduler: cluster.scheduler_address(),
+            nodes: cluster.node_addresses(),
             data: cluster.data_addresses(),
             redis_url: cluster.redis_url(),
             directory: cluster.directory().to_owned(),

@@ -9,7 +9,7 @@
 //! start (an [`Error`]); everything else is a fault in the report.
 //!
 //! Rooms: [`plan`] (who is hit when), [`workload`] (machines, inputs, right outcomes), [`cluster`] (processes), [`drive`]
-//! (the thread that hits them), `load` (starts), [`acks`] (the ledger), `checker` and [`verdict`] (Describe and histories),
+//! (the thread that hits them), `load` and `resend` (starts), [`acks`] (the ledger), `checker` and [`verdict`] (Describe and histories),
 //! [`logs`] (one terminal record each), `worker` and [`tasks`] (tasks that must not come again), [`report`].
 
 pub mod acks;
@@ -20,6 +20,7 @@ mod load;
 pub mod logs;
 pub mod plan;
 pub mod report;
+mod resend;
 pub mod shared;
 pub mod tasks;
 pub mod verdict;
@@ -46,6 +47,7 @@ use drive::{Addresses, Driver, Struggle};
 use logs::{Follower, LogCheck, SharedLogs};
 use plan::{Field, Plan};
 use report::CrashReport;
+use resend::Resender;
 use shared::Shared;
 use workload::Kind;
 
@@ -171,6 +173,8 @@ impl Run<'_> {
         let load_over = Arc::new(AtomicBool::new(false));
         let load =
             load::Settings { address: scheduler.clone(), rate: self.settings.rate, arns };
+        let resender = self.resender(&load.arns, acks.received.clone());
+        let resending = tokio::spawn(resender.run(Arc::clone(&load_over)));
         let loading =
             tokio::spawn(load::run(load, Arc::clone(shared), acks.received, Arc::clone(&load_over)));
         if let Some(driver) = &self.driver {
@@ -189,7 +193,7 @@ impl Run<'_> {
             }
         };
         load_over.store(true, Relaxed);
-        let _ = loading.await;
+        let _ = tokio::join!(loading, resending);
         let _ = checking.await;
         if self.addresses.redis_url.is_some() {
             self.wait_for_the_logs(&logs).await;
@@ -201,6 +205,11 @@ impl Run<'_> {
             _ => shared.fault("the thread of the ledger has panicked"),
         }
         Ok((struggle, Checked { by_log_alone: checker.by_log_alone.load(Relaxed), logs }))
+    }
+
+    fn resender(&self, arns: &HashMap<Kind, String>, acks: tokio::sync::mpsc::Sender<Ack>) -> Resender {
+        let (shared, nodes) = (Arc::clone(&self.shared), self.addresses.nodes.clone());
+        Resender { shared, nodes, partitions: self.settings.cluster.partitions, arns: arns.clone(), acks }
     }
 
     fn follower(&self, logs: &SharedLogs) -> Follower {
@@ -291,6 +300,7 @@ impl Run<'_> {
             closed_once: locked(&checked.logs).closed_once(),
             histories: count(&shared.histories),
             names_again: count(&shared.names_again),
+            batches_again: count(&shared.batches_again),
             missing_for_a_moment: count(&shared.missing_for_a_moment),
             tasks: tasks.tasks,
             tasks_again: tasks.again,

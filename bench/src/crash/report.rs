@@ -60,6 +60,8 @@ pub struct CrashReport {
     pub histories: u64,
     /// Names started again and answered with the same execution.
     pub names_again: u64,
+    /// Batches sent again after their acknowledgement, and acknowledged again.
+    pub batches_again: u64,
     /// Look-ups that did not find an execution that was found later.
     pub missing_for_a_moment: u64,
     /// Tasks that the worker saw.
@@ -170,7 +172,14 @@ impl CrashReport {
             ("acknowledged", format!("{}, {}/s over all; on the ledger, synced", n(self.acknowledged), n(self.acknowledged_per_s))),
             ("unknown", format!("{} starts; refused: {}", n(self.unknown), counted(&self.refused))),
             ("checked", self.checked()),
-            ("names", format!("{} started again, same execution each", n(self.names_again))),
+            (
+                "sent again",
+                format!(
+                    "{} names and {} batches, without a second effect",
+                    n(self.names_again),
+                    n(self.batches_again)
+                ),
+            ),
             (
                 "tasks",
                 format!(

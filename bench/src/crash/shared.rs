@@ -47,6 +47,8 @@ pub struct Shared {
     pub missing_for_a_moment: AtomicU64,
     /// Names that were started again and answered with the same execution.
     pub names_again: AtomicU64,
+    /// Batches that were sent again and acknowledged again.
+    pub batches_again: AtomicU64,
     last_ack_ms: AtomicU64,
     longest_gap_ms: AtomicU64,
     healed_ms: AtomicU64,
@@ -79,6 +81,7 @@ impl Shared {
             expired: zero(),
             missing_for_a_moment: zero(),
             names_again: zero(),
+            batches_again: zero(),
             last_ack_ms: zero(),
             longest_gap_ms: zero(),
             healed_ms: zero(),

@@ -88,6 +88,20 @@ impl Write {
     }
 }
 
+/// Writes that are being sent. A reader who no longer wants its answer drops the sending half-way, and the connection
+/// then sends nothing of it: what is not known to be written goes back.
+struct Taken<'a> {
+    pending: &'a Pending,
+    writes: VecDeque<Write>,
+    unsure: bool,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.pending.give_back(std::mem::take(&mut self.writes), self.unsure);
+    }
+}
+
 impl Pending {
     /// Keeps the derived writes of a block that is in the log. `true`: the caller must see that a timer runs.
     pub fn keep(&self, keys: &Keys, partition: PartitionId, derived: Vec<Derived>) -> bool {
@@ -110,13 +124,14 @@ impl Pending {
         link: &Link,
         last: Option<Cmd>,
     ) -> Result<Result<Value, RedisError>, StoreError> {
-        let mut writes = self.take();
-        if writes.is_empty() && last.is_none() {
+        let mut taken = Taken { pending: self, writes: self.take(), unsure: true };
+        if taken.writes.is_empty() && last.is_none() {
             return Ok(Ok(Value::Nil));
         }
-        let sent = self.send_writes(link, &mut writes, last).await;
-        if let Err(error) = &sent {
-            self.give_back(writes, matches!(error, StoreError::Unknown(_)));
+        let sent = self.send_writes(link, &mut taken.writes, last).await;
+        match &sent {
+            Ok(_) => taken.writes.clear(),
+            Err(error) => taken.unsure = matches!(error, StoreError::Unknown(_)),
         }
         sent
     }
