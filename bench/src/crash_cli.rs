@@ -26,10 +26,12 @@ WHAT IT DOES
 
 WHAT MUST HOLD
   Each acknowledgement is written to a ledger and synced before it counts. Everything on it is read back before it
-  expires: Describe finds it with its input, and with the one outcome that its machine must give; the logs hold one
-  terminal record of it (Redis); histories of STANDARD executions have no gap (each eighth run); a name
-  belongs to one execution; a STANDARD task is not handed out again once a later one of its execution was seen.
-  Anything else is a fault, told with seed, strike and execution; logs and ledger are then kept.
+  expires: the logs hold one terminal record of it, with the outcome that its machine must give (Redis is read beside
+  the nodes, files at the end); Describe finds it with its input and the same outcome, as many as can be asked for in
+  time; histories of STANDARD executions have no gap (each eighth run). A name belongs to one execution, a batch sent
+  again has no second effect, and a STANDARD task is not handed out again once a later one of its execution was seen.
+  Anything else is a fault, told with seed, strike and execution; logs and ledger are then kept. --redis-forgets shows
+  what a loss looks like.
 
 SIGNALS
   SIGINT, SIGTERM: no further strikes; what was acknowledged is still checked and reported. A second one ends it at
@@ -73,6 +75,9 @@ pub(crate) struct Crash {
     /// A process that is stopped stands still for 1.2 to 2 times as long; longer than the nodes' lease
     #[arg(long, default_value = "3s", value_parser = duration)]
     lease: Duration,
+    /// Let Redis lose everything when it is killed, to see that this test finds it
+    #[arg(long)]
+    redis_forgets: bool,
     /// Go on with the strikes after a fault
     #[arg(long)]
     keep_going: bool,
@@ -88,7 +93,10 @@ pub(crate) struct Crash {
 }
 
 /// Seconds make a good seed: it is printed, and given back with --seed.
-#[allow(clippy::disallowed_methods, reason = "a seed that differs from run to run; nothing here runs in virtual time")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a seed that differs from run to run; nothing here runs in virtual time"
+)]
 fn drawn_seed() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     since.as_secs() % 1_000_000
@@ -111,6 +119,7 @@ pub(crate) async fn run(arguments: Crash) -> Result<ExitCode, Error> {
             shards: arguments.shards,
             partitions: arguments.partitions,
             retention: arguments.retention,
+            redis_forgets: arguments.redis_forgets,
             dir: arguments.dir,
             binaries: here.parent().map(PathBuf::from).unwrap_or_default(),
         },
@@ -175,7 +184,10 @@ impl Signals {
         let watched = |kind| {
             signal(kind).map_err(|error| Error::Process(format!("signals cannot be watched: {error}")))
         };
-        Ok(Self { interrupt: watched(SignalKind::interrupt())?, terminate: watched(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: watched(SignalKind::interrupt())?,
+            terminate: watched(SignalKind::terminate())?,
+        })
     }
 
     async fn next(&mut self) -> i32 {

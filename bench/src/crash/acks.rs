@@ -10,7 +10,7 @@ use testkit::AckLedger;
 use tokio::sync::mpsc;
 
 use super::shared::Shared;
-use super::workload::Kind;
+use super::workload::{Kind, RESENT_RUNS};
 use crate::error::Error;
 
 /// Acknowledgements that wait for the disk; beyond that replies are read no further.
@@ -78,7 +78,13 @@ pub(super) fn spawn(shared: Arc<Shared>, mut ledger: AckLedger) -> Result<Acks, 
                 shared.fault(&format!("the ledger cannot be written: {error}"));
                 break;
             }
-            shared.acknowledge(group.iter().map(|ack| u64::from(ack.count)).sum());
+            for through_scheduler in [true, false] {
+                let these = group.iter().filter(|ack| (ack.first_run < RESENT_RUNS) == through_scheduler);
+                let count: u64 = these.map(|ack| u64::from(ack.count)).sum();
+                if count > 0 {
+                    shared.acknowledge(count, through_scheduler);
+                }
+            }
             for ack in group.drain(..) {
                 if outgoing.blocking_send(ack).is_err() {
                     return ledger;

@@ -214,7 +214,8 @@ impl Checker {
         if self.since_healed(look.acked_ms) > STUCK_AFTER_MS {
             let Ack { kind, first_run, .. } = look.ack;
             let kind = kind.name();
-            self.shared.fault(&format!("execution {id} ({kind}, run {first_run}): expected an end, found RUNNING"));
+            self.shared
+                .fault(&format!("execution {id} ({kind}, run {first_run}): expected an end, found RUNNING"));
             return None;
         }
         // It is kept for a retention from its close, which is still to come.
@@ -248,8 +249,7 @@ impl Checker {
         let (mut events, mut token) = (Vec::new(), String::new());
         loop {
             let execution = id.to_owned();
-            let request =
-                GetExecutionHistoryRequest { execution, next_token: token, ..Default::default() };
+            let request = GetExecutionHistoryRequest { execution, next_token: token, ..Default::default() };
             match self.scheduler.clone().get_execution_history(request).await {
                 Ok(page) => {
                     let page = page.into_inner();
@@ -266,7 +266,8 @@ impl Checker {
         self.shared.histories.fetch_add(1, Relaxed);
         if let Err(wrong) = judge_history(&events) {
             let Ack { kind, first_run, .. } = look.ack;
-            self.shared.fault(&format!("history of execution {id} ({}, run {first_run}): {wrong}", kind.name()));
+            self.shared
+                .fault(&format!("history of execution {id} ({}, run {first_run}): {wrong}", kind.name()));
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct ClusterSettings {
     pub partitions: u16,
     /// How long closed executions are kept.
     pub retention: Duration,
+    /// Redis keeps no log of its own, and loses everything when it is killed: to see that the test finds it.
+    pub redis_forgets: bool,
     /// Where directories are made: a real disk.
     pub dir: PathBuf,
     /// Where the binaries are.
@@ -78,7 +80,7 @@ impl Cluster {
         let mut redis = Vec::new();
         if settings.store == CrashStore::Redis {
             let options = RedisOptions {
-                appendfsync: AppendFsync::Always,
+                appendfsync: if settings.redis_forgets { AppendFsync::Off } else { AppendFsync::Always },
                 dir: Some(directory.path().to_owned()),
                 extra: redis_settings(),
                 tied: true,
@@ -202,13 +204,19 @@ impl Cluster {
             Target::Scheduler => ("scheduler-stub", self.scheduler_arguments()),
             Target::Node(node) => ("executor", self.node_arguments(node)),
             Target::Redis(number) => {
-                return self.redis.get_mut(usize::from(number)).map_or(Ok(()), Redis::restart).map_err(process);
+                return self
+                    .redis
+                    .get_mut(usize::from(number))
+                    .map_or(Ok(()), Redis::restart)
+                    .map_err(process);
             }
         };
         let path = self.settings.binaries.join(program);
         if !path.is_file() {
             let path = path.display();
-            return Err(Error::Process(format!("{path} is not there: build it with `cargo build --workspace`")));
+            return Err(Error::Process(format!(
+                "{path} is not there: build it with `cargo build --workspace`"
+            )));
         }
         let mut options = ProcessOptions::new(&target.to_string(), path, arguments);
         options.tied = true;

@@ -91,7 +91,8 @@ pub(super) async fn start(
     };
     let thread = std::thread::Builder::new().name("strikes".to_owned()).spawn(run);
     let thread = thread.map_err(|error| Error::Process(format!("no thread for the strikes: {error}")))?;
-    let addresses = addresses.await.map_err(|_| Error::Process("the thread of the strikes ended".to_owned()))??;
+    let addresses =
+        addresses.await.map_err(|_| Error::Process("the thread of the strikes ended".to_owned()))??;
     Ok((Driver { begin, finish, thread }, addresses, struggle))
 }
 
@@ -206,9 +207,9 @@ impl Acting<'_> {
     }
 
     fn wait_for_acks(&mut self, after: &str) -> Result<(), Error> {
-        let enough = self.shared.acknowledged.load(Relaxed) + HEALED_ACKS;
+        let enough = self.shared.through_scheduler.load(Relaxed) + HEALED_ACKS;
         let until = Instant::now() + HEAL_WITHIN;
-        while self.shared.acknowledged.load(Relaxed) < enough {
+        while self.shared.through_scheduler.load(Relaxed) < enough {
             if !self.pause(LOOK_EVERY)? {
                 return Ok(());
             }

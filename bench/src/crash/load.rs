@@ -103,7 +103,12 @@ pub(super) async fn create_machines(address: &str) -> Result<HashMap<Kind, Strin
 }
 
 /// Loads until `stop`, then waits for the last answers.
-pub(super) async fn run(settings: Settings, shared: Arc<Shared>, acks: mpsc::Sender<Ack>, stop: Arc<AtomicBool>) {
+pub(super) async fn run(
+    settings: Settings,
+    shared: Arc<Shared>,
+    acks: mpsc::Sender<Ack>,
+    stop: Arc<AtomicBool>,
+) {
     let book = Arc::new(Book { shared: Arc::clone(&shared), acks, open: Mutex::default() });
     let mut sender = Sender {
         schedule: Schedule::new(settings.rate, Duration::from_secs(365 * 86_400)),
@@ -276,7 +281,8 @@ impl Book {
                 self.shared.names_again.fetch_add(count.into(), Relaxed);
             } else if matches!(reason, Reason::Invalid | Reason::Conflict | Reason::Expired) {
                 let (kind, text) = (message.kind.name(), &refusal.message);
-                self.shared.fault(&format!("start of {kind}, run {first_run}, refused as {reason:?}: {text}"));
+                self.shared
+                    .fault(&format!("start of {kind}, run {first_run}, refused as {reason:?}: {text}"));
             } else {
                 self.shared.refuse(reason.as_str_name(), count.into());
             }

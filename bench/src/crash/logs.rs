@@ -69,7 +69,9 @@ impl LogCheck {
         let known = self.batches.entry(ack.batch).or_default();
         known.acknowledged.set(ack.first_index, ack.first_index + ack.count);
         for offset in 0..ack.count {
-            let (Some(id), run) = (ack.execution(offset), ack.first_run + u64::from(offset)) else { continue };
+            let (Some(id), run) = (ack.execution(offset), ack.first_run + u64::from(offset)) else {
+                continue;
+            };
             match self.halves.remove(&id) {
                 Some(Half::Closed(status, payload)) => self.judge(id, (ack.kind, run), status, &payload)?,
                 _ => drop(self.halves.insert(id, Half::Acknowledged(ack.kind, run))),
@@ -91,7 +93,9 @@ impl LogCheck {
         }
         self.closed += 1;
         match self.halves.remove(&id) {
-            Some(Half::Acknowledged(kind, run)) => self.judge(id, (kind, run), record.status, &record.payload),
+            Some(Half::Acknowledged(kind, run)) => {
+                self.judge(id, (kind, run), record.status, &record.payload)
+            }
             // The payload is a slice of its block: what is kept is copied.
             _ => {
                 let payload = Bytes::copy_from_slice(&record.payload);
@@ -101,8 +105,15 @@ impl LogCheck {
         }
     }
 
-    fn judge(&self, id: ExecutionId, (kind, run): (Kind, u64), status: Status, payload: &Bytes) -> Result<(), String> {
-        let wrong = |wrong: String| format!("execution {id} ({}, run {run}), closed record: {wrong}", kind.name());
+    fn judge(
+        &self,
+        id: ExecutionId,
+        (kind, run): (Kind, u64),
+        status: Status,
+        payload: &Bytes,
+    ) -> Result<(), String> {
+        let wrong =
+            |wrong: String| format!("execution {id} ({}, run {run}), closed record: {wrong}", kind.name());
         let (status, failed) = match status {
             Status::Succeeded => (ExecutionStatus::Succeeded, false),
             Status::Failed => (ExecutionStatus::Failed, true),
@@ -143,7 +154,8 @@ impl LogCheck {
             .collect();
         lacking.sort_unstable();
         let count = lacking.iter().map(|(_, count)| u64::from(*count)).sum();
-        let named = |(batch, count): &(BatchId, u32)| format!("{count} of the batch of {}", batch.execution(0));
+        let named =
+            |(batch, count): &(BatchId, u32)| format!("{count} of the batch of {}", batch.execution(0));
         (count, lacking.iter().take(10).map(named).collect())
     }
 }
@@ -247,7 +259,8 @@ impl Follower {
                 if let Err(wrong) = noted {
                     let (partition, id) = (block.partition(), block.id());
                     let (generation, sequence) = (id.generation, id.sequence);
-                    self.shared.fault(&format!("{wrong} (block {generation}-{sequence} of partition {partition})"));
+                    self.shared
+                        .fault(&format!("{wrong} (block {generation}-{sequence} of partition {partition})"));
                 }
             }
         }
@@ -269,7 +282,9 @@ mod tests {
     }
 
     fn closed(index: u8, run: u64) -> Closed {
-        let Expected::Succeeded(output) = Kind::FiveState.expected(1, run) else { unreachable!("it succeeds") };
+        let Expected::Succeeded(output) = Kind::FiveState.expected(1, run) else {
+            unreachable!("it succeeds")
+        };
         Closed {
             id: batch().execution(index),
             status: Status::Succeeded,

@@ -100,8 +100,7 @@ pub async fn run(settings: &Settings, kept: impl FnOnce(&Path)) -> Result<CrashR
     let (driver, addresses, struggle) =
         drive::start(settings.cluster.clone(), plan, settings.kills, Arc::clone(&strikes_over)).await?;
     let arns = create_machines(&addresses.scheduler).await?;
-    let shared =
-        Arc::new(Shared::new(settings.seed, settings.cluster.nodes, addresses.directory.clone()));
+    let shared = Arc::new(Shared::new(settings.seed, settings.cluster.nodes, addresses.directory.clone()));
     let mut run = Run { settings, shared, addresses, strikes_over, driver: Some(driver) };
     let (struggle, checked) = run.load_and_check(arns, struggle).await?;
     let duration = Duration::from_millis(run.shared.now_ms());
@@ -171,8 +170,7 @@ impl Run<'_> {
         let checker = Checker::new(Arc::clone(shared), scheduler, retention, logs.clone())?;
         let checking = tokio::spawn(Arc::clone(&checker).run(acks.synced));
         let load_over = Arc::new(AtomicBool::new(false));
-        let load =
-            load::Settings { address: scheduler.clone(), rate: self.settings.rate, arns };
+        let load = load::Settings { address: scheduler.clone(), rate: self.settings.rate, arns };
         let resender = self.resender(&load.arns, acks.received.clone());
         let resending = tokio::spawn(resender.run(Arc::clone(&load_over)));
         let loading =
@@ -249,7 +247,8 @@ impl Run<'_> {
             self.shared.expired.store(unclosed, Relaxed);
         } else if unclosed > 0 {
             let named = named.join(", ");
-            self.shared.fault(&format!("{unclosed} acknowledged executions have no terminal record: {named}"));
+            self.shared
+                .fault(&format!("{unclosed} acknowledged executions have no terminal record: {named}"));
         }
     }
 
@@ -260,7 +259,9 @@ impl Run<'_> {
             Ok(lines) => {
                 let written: u64 = lines.iter().filter_map(|line| Ack::count_of(line)).sum();
                 if written != counted {
-                    self.shared.fault(&format!("the ledger holds {written} acknowledgements, {counted} were counted"));
+                    self.shared.fault(&format!(
+                        "the ledger holds {written} acknowledgements, {counted} were counted"
+                    ));
                 }
             }
             Err(error) => self.shared.fault(&error.to_string()),

@@ -199,7 +199,8 @@ mod tests {
     #[test]
     fn every_process_is_killed_and_stopped_and_two_at_once_too() {
         let all = strikes(1, field(3, 2));
-        let processes = [Target::Scheduler, Target::Node(0), Target::Node(2), Target::Redis(0), Target::Redis(1)];
+        let processes =
+            [Target::Scheduler, Target::Node(0), Target::Node(2), Target::Redis(0), Target::Redis(1)];
         for target in processes {
             for blow in [Blow::Kill, Blow::Freeze] {
                 assert!(all.iter().any(|s| s.targets == [target] && s.blow == blow), "{target} {blow:?}");

@@ -124,7 +124,8 @@ pub fn recovery(struck: &[Struck]) -> BTreeMap<String, Percentiles> {
 }
 
 fn counted(counts: &BTreeMap<String, u64>) -> String {
-    let texts: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {}", thousands(*count))).collect();
+    let texts: Vec<String> =
+        counts.iter().map(|(name, count)| format!("{name} {}", thousands(*count))).collect();
     if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
 }
 
@@ -138,7 +139,9 @@ impl CrashReport {
         }
         if self.expired > 0 {
             let expired = self.expired;
-            found.push(format!("{expired} acknowledged executions expired before they were looked at: lower --rate"));
+            found.push(format!(
+                "{expired} acknowledged executions expired before they were looked at: lower --rate"
+            ));
         }
         if self.kills < kills {
             found.push(format!("only {} of {kills} kills were made", self.kills));
@@ -167,9 +170,27 @@ impl CrashReport {
                     self.store_bytes_max as f64 / 1e6
                 ),
             ),
-            ("kills", format!("{} in {:.0} s: {}", self.kills, self.duration_s, counted(&self.kills_by_kind))),
-            ("offered", format!("{}/s, {} sent, {} while nobody took them", n(self.offered_per_s), n(self.sent), n(self.unsent))),
-            ("acknowledged", format!("{}, {}/s over all; on the ledger, synced", n(self.acknowledged), n(self.acknowledged_per_s))),
+            (
+                "kills",
+                format!("{} in {:.0} s: {}", self.kills, self.duration_s, counted(&self.kills_by_kind)),
+            ),
+            (
+                "offered",
+                format!(
+                    "{}/s, {} sent, {} while nobody took them",
+                    n(self.offered_per_s),
+                    n(self.sent),
+                    n(self.unsent)
+                ),
+            ),
+            (
+                "acknowledged",
+                format!(
+                    "{}, {}/s over all; on the ledger, synced",
+                    n(self.acknowledged),
+                    n(self.acknowledged_per_s)
+                ),
+            ),
             ("unknown", format!("{} starts; refused: {}", n(self.unknown), counted(&self.refused))),
             ("checked", self.checked()),
             (
@@ -194,7 +215,10 @@ impl CrashReport {
         ];
         for (kind, p) in &self.recovery_ms {
             let (p50, p90, max) = (p.p50 / 1e3, p.p90 / 1e3, p.max / 1e3);
-            let gap = format!("{kind}: p50 {p50:.2}  p90 {p90:.2}  max {max:.2} s without acknowledgements ({})", p.count);
+            let gap = format!(
+                "{kind}: p50 {p50:.2}  p90 {p90:.2}  max {max:.2} s without acknowledgements ({})",
+                p.count
+            );
             rows.push(("recovery", gap));
         }
         rows.push(("faults", n(self.faults)));

@@ -23,12 +23,10 @@ use tokio::task::JoinSet;
 use super::acks::Ack;
 use super::plan::Dice;
 use super::shared::Shared;
-use super::workload::Kind;
+use super::workload::{Kind, RESENT_RUNS};
 use crate::error::Error;
 use crate::load::{connect, unix_ms};
 
-/// Runs of this dispatcher: far from the scheduler's.
-const FIRST_RUN: u64 = 1 << 40;
 /// Executions of a batch.
 const BATCH: u32 = 8;
 /// Between two batches.
@@ -110,13 +108,21 @@ impl Resender {
         Ok((registered.into_inner().incarnation, machines))
     }
 
-    fn batch(&self, partition: u32, incarnation: u32, sequence: u64, machines: &[wire::Machine]) -> StartBatch {
+    fn batch(
+        &self,
+        partition: u32,
+        incarnation: u32,
+        sequence: u64,
+        machines: &[wire::Machine],
+    ) -> StartBatch {
         let seed = self.shared.seed;
         StartBatch {
             id: Some(wire::BatchId { partition, incarnation, sequence }),
             machines: machines.to_vec(),
             machine_index: (0..BATCH).map(|index| index % 2).collect(),
-            input: (0..BATCH).map(|index| kind_of(index).input_bytes(seed, run_of(sequence, index))).collect(),
+            input: (0..BATCH)
+                .map(|index| kind_of(index).input_bytes(seed, run_of(sequence, index)))
+                .collect(),
             name: Vec::new(),
             start_time_ms: unix_ms(),
             seed: seed ^ sequence,
@@ -145,7 +151,8 @@ impl Resender {
                     let now = self.shared.now_ms();
                     if now.saturating_sub(since.max(self.shared.healed_ms())) > SETTLED_WITHIN_MS {
                         let first = id.execution(0);
-                        self.shared.fault(&format!("the batch of {first} was taken by nobody, {attempts} attempts"));
+                        self.shared
+                            .fault(&format!("the batch of {first} was taken by nobody, {attempts} attempts"));
                         return;
                     }
                     tokio::time::sleep(AGAIN).await;
@@ -184,7 +191,9 @@ impl Resender {
             };
             let described = tokio::time::timeout(AGAIN * 4, asking).await.ok().flatten();
             let number = u32::from(partition.get());
-            if described.is_some_and(|node| node.shards.iter().any(|shard| shard.partitions.contains(&number))) {
+            if described
+                .is_some_and(|node| node.shards.iter().any(|shard| shard.partitions.contains(&number)))
+            {
                 return Some(address.clone());
             }
         }
@@ -207,7 +216,8 @@ impl Resender {
             let reason = refusal.reason();
             if matches!(reason, Reason::Invalid | Reason::Conflict | Reason::Expired) {
                 let (first, text) = (id.execution(0), &refusal.message);
-                self.shared.fault(&format!("the batch of {first}, sent again, was refused as {reason:?}: {text}"));
+                self.shared
+                    .fault(&format!("the batch of {first}, sent again, was refused as {reason:?}: {text}"));
                 return Some(Attempt::Wrong);
             }
             return Some(Attempt::Again);
@@ -221,5 +231,5 @@ fn kind_of(index: u32) -> Kind {
 }
 
 fn run_of(sequence: u64, index: u32) -> u64 {
-    FIRST_RUN + sequence * u64::from(BATCH) + u64::from(index)
+    RESENT_RUNS + sequence * u64::from(BATCH) + u64::from(index)
 }

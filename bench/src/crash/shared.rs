@@ -31,6 +31,8 @@ pub struct Shared {
     pub strike: AtomicU64,
     /// Acknowledged and synced executions.
     pub acknowledged: AtomicU64,
+    /// Of those: through the scheduler.
+    pub through_scheduler: AtomicU64,
     /// Starts that were sent.
     pub sent: AtomicU64,
     /// Starts that were due while nobody took them.
@@ -73,6 +75,7 @@ impl Shared {
             began: Instant::now(),
             strike: zero(),
             acknowledged: zero(),
+            through_scheduler: zero(),
             sent: zero(),
             unsent: zero(),
             unknown: zero(),
@@ -98,10 +101,14 @@ impl Shared {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// So many acknowledgements came now.
-    pub fn acknowledge(&self, count: u64) {
+    /// So many acknowledgements came now; only those that came through the scheduler end a time without any.
+    pub fn acknowledge(&self, count: u64, through_scheduler: bool) {
         self.acknowledged.fetch_add(count, Relaxed);
+        if !through_scheduler {
+            return;
+        }
         let now = self.now_ms();
+        self.through_scheduler.fetch_add(count, Relaxed);
         let before = self.last_ack_ms.swap(now, Relaxed);
         self.longest_gap_ms.fetch_max(now.saturating_sub(before), Relaxed);
     }
@@ -147,8 +154,7 @@ impl Shared {
     #[must_use]
     pub fn is_excused(&self, node: u16, opened_ms: u64) -> bool {
         self.origins.get(usize::from(node)).is_some_and(|origin| {
-            opened_ms <= origin.killed_ms.load(Relaxed)
-                && origin.killed_ms.load(Relaxed) > 0
+            opened_ms <= origin.killed_ms.load(Relaxed) && origin.killed_ms.load(Relaxed) > 0
                 || self.now_ms() < origin.excused_until_ms.load(Relaxed)
         })
     }

@@ -81,9 +81,8 @@ impl TaskJudge {
         self.tasks += 1;
         let rank = task.rank();
         let branches = self.runs.entry(task.run).or_insert_with(|| Vec::with_capacity(1));
-        let proven = branches.iter().any(|(branch, high)| {
-            rank < *high && (*branch == task.branch || *branch == 0)
-        });
+        let proven =
+            branches.iter().any(|(branch, high)| rank < *high && (*branch == task.branch || *branch == 0));
         let known = branches.iter_mut().find(|(branch, _)| *branch == task.branch);
         let before = match known {
             Some((_, high)) => {

@@ -196,7 +196,8 @@ mod tests {
 
     #[test]
     fn a_history_with_a_gap_or_without_an_end_is_told() {
-        let whole = history(&["ExecutionStarted", "PassStateEntered", "PassStateExited", "ExecutionSucceeded"]);
+        let whole =
+            history(&["ExecutionStarted", "PassStateEntered", "PassStateExited", "ExecutionSucceeded"]);
         assert_eq!(judge_history(&whole), Ok(()));
         let mut gap = whole.clone();
         gap.remove(1);

@@ -71,7 +71,10 @@ fn answer(shared: &Shared, node: u16, opened_ms: u64, batch: TaskBatch) -> Worke
     let outcomes = batch
         .tasks
         .into_iter()
-        .map(|Task { token, input, .. }| TaskOutcome { token, outcome: Some(work(shared, node, excused, &input)) })
+        .map(|Task { token, input, .. }| TaskOutcome {
+            token,
+            outcome: Some(work(shared, node, excused, &input)),
+        })
         .collect();
     WorkerMessage { hello: None, credit, outcomes, heartbeats: Vec::new() }
 }

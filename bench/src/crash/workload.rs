@@ -15,6 +15,8 @@ use super::plan::Dice;
 pub const FUNCTION: &str = "arn:aws:lambda:local:000000000000:function:crash-task";
 /// That pool.
 pub const POOL: &str = "crash";
+/// Runs from here on are the dispatcher's that resends: far from those that go through the scheduler.
+pub const RESENT_RUNS: u64 = 1 << 40;
 /// The error that a worker answers with on purpose.
 pub const TASK_ERROR: &str = "Crash.Again";
 /// Failures before a task of [`Kind::Retry`] succeeds.
@@ -105,7 +107,9 @@ impl Kind {
     #[must_use]
     pub fn mode(self) -> Mode {
         match self {
-            Self::Pass | Self::FiveState | Self::WaitExpress | Self::TasksExpress | Self::Fail => Mode::Express,
+            Self::Pass | Self::FiveState | Self::WaitExpress | Self::TasksExpress | Self::Fail => {
+                Mode::Express
+            }
             Self::WaitStandard
             | Self::TasksStandard
             | Self::Fan
@@ -186,7 +190,8 @@ impl Kind {
             }
             Self::Caught => {
                 let mut task = self.task(json!(0), 1, "$.done", "P");
-                task["Catch"] = json!([{"ErrorEquals": ["States.ALL"], "ResultPath": "$.caught", "Next": "P"}]);
+                task["Catch"] =
+                    json!([{"ErrorEquals": ["States.ALL"], "ResultPath": "$.caught", "Next": "P"}]);
                 json!({"StartAt": "T", "States": {"T": task, "P": {"Type": "Pass", "End": true}}})
             }
             Self::Fail => json!({"StartAt": "F", "States": {
@@ -203,7 +208,8 @@ impl Kind {
             Value::String(path) => parameters["branch.$"] = Value::String(path),
             number => parameters["branch"] = number,
         }
-        let mut task = json!({"Type": "Task", "Resource": FUNCTION, "Parameters": parameters, "ResultPath": result});
+        let mut task =
+            json!({"Type": "Task", "Resource": FUNCTION, "Parameters": parameters, "ResultPath": result});
         if next.is_empty() {
             task["End"] = true.into();
         } else {
@@ -285,7 +291,8 @@ impl Kind {
 }
 
 fn five_state() -> Value {
-    let pass = |result: &str| json!({"Type": "Pass", "Result": result, "ResultPath": "$.size", "Next": "Both"});
+    let pass =
+        |result: &str| json!({"Type": "Pass", "Result": result, "ResultPath": "$.size", "Next": "Both"});
     let branch = |member: &str| {
         let mut parameters = json!({"run.$": "$.run"});
         parameters[format!("{member}.$")] = format!("$.{member}").into();
