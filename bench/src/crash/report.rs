@@ -213,14 +213,10 @@ impl CrashReport {
                 ),
             ),
         ];
-        for (kind, p) in &self.recovery_ms {
-            let (p50, p90, max) = (p.p50 / 1e3, p.p90 / 1e3, p.max / 1e3);
-            let gap = format!(
-                "{kind}: p50 {p50:.2}  p90 {p90:.2}  max {max:.2} s without acknowledgements ({})",
-                p.count
-            );
-            rows.push(("recovery", gap));
-        }
+        rows.extend(self.recovery_ms.iter().map(|(kind, p)| {
+            let (p50, p90, max, count) = (p.p50 / 1e3, p.p90 / 1e3, p.max / 1e3, p.count);
+            ("without acks", format!("{kind}: p50 {p50:.2}  p90 {p90:.2}  max {max:.2} s ({count})"))
+        }));
         rows.push(("faults", n(self.faults)));
         rows.push(("bound", self.bound()));
         rows.iter().map(|(name, value)| format!("{name:>14}  {value}\n")).collect()

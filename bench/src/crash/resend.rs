@@ -81,7 +81,7 @@ impl Resender {
                 let partition = dice.below(this.partitions.into()) as u32;
                 let batch = this.batch(partition, incarnation, sequence, &machines);
                 sequence += 1;
-                running.spawn(Arc::clone(&this).settle(batch, dice.below(2) == 0));
+                running.spawn(Arc::clone(&this).settle(batch, dice.below(2) == 0, Arc::clone(&stop)));
             }
             tokio::time::sleep(EVERY).await;
         }
@@ -130,7 +130,7 @@ impl Resender {
     }
 
     /// Until the batch is acknowledged as a whole; then perhaps once more.
-    async fn settle(self: Arc<Self>, batch: StartBatch, once_more: bool) {
+    async fn settle(self: Arc<Self>, batch: StartBatch, once_more: bool, stop: Arc<AtomicBool>) {
         let Some(Ok(id)) = batch.id.as_ref().map(BatchId::try_from) else { return };
         let mut left = if once_more { 2 } else { 1 };
         let (mut attempts, mut since) = (0usize, self.shared.now_ms());
@@ -148,6 +148,10 @@ impl Resender {
                 }
                 Attempt::Again => {
                     attempts += 1;
+                    // What has gone wrong already ends the run soon.
+                    if stop.load(Relaxed) && self.shared.faults().0 > 0 {
+                        return;
+                    }
                     let now = self.shared.now_ms();
                     if now.saturating_sub(since.max(self.shared.healed_ms())) > SETTLED_WITHIN_MS {
                         let first = id.execution(0);
