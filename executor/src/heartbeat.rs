@@ -51,6 +51,7 @@ impl Link {
         let (mut changes, mut reached) = (owners.subscribe(), self.reached.subscribe());
         let moved = async { while !owners.is_empty() && changes.changed().await.is_ok() {} };
         tokio::select! {
+            biased;
             () = moved => tracing::info!("every partition is in other hands, or nobody's"),
             _ = reached.wait_for(|reached| !reached) => {
                 tracing::warn!("the scheduler does not answer: partitions are given back without it");
