@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use testkit::{AppendFsync, Process, ProcessOptions, Redis, RedisOptions};
+use testkit::{AppendFsync, Process, ProcessOptions, Redis, RedisCluster, RedisOptions};
 
 use super::plan::{Blow, Strike, Target};
 use super::shared::Shared;
@@ -21,8 +21,35 @@ use crate::error::Error;
 pub enum CrashStore {
     /// One Redis; it is killed too
     Redis,
+    /// A Redis Cluster of three masters without replicas; each is killed too
+    RedisCluster,
     /// Files: one node
     File,
+}
+
+/// Masters of [`CrashStore::RedisCluster`].
+const MASTERS: u16 = 3;
+
+impl CrashStore {
+    /// How many Redis servers there are.
+    #[must_use]
+    pub fn masters(self) -> u16 {
+        match self {
+            Self::Redis => 1,
+            Self::RedisCluster => MASTERS,
+            Self::File => 0,
+        }
+    }
+
+    /// As on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Redis => "redis",
+            Self::RedisCluster => "redis-cluster",
+            Self::File => "file",
+        }
+    }
 }
 
 /// What to start.
@@ -51,9 +78,61 @@ pub struct Cluster {
     settings: ClusterSettings,
     directory: TempDir,
     port: u16,
-    redis: Vec<Redis>,
+    redis: Servers,
     scheduler: Option<Process>,
     nodes: Vec<Option<Process>>,
+}
+
+/// The Redis servers of a run.
+enum Servers {
+    None,
+    One(Box<Redis>),
+    Cluster(RedisCluster),
+}
+
+impl Servers {
+    fn start(settings: &ClusterSettings, directory: &Path) -> Result<Self, Error> {
+        let options = RedisOptions {
+            appendfsync: if settings.redis_forgets { AppendFsync::Off } else { AppendFsync::Always },
+            dir: Some(directory.to_owned()),
+            extra: redis_settings(),
+            tied: true,
+            ..RedisOptions::default()
+        };
+        match settings.store {
+            CrashStore::File => Ok(Self::None),
+            CrashStore::Redis => Redis::start(options).map(Box::new).map(Self::One).map_err(process),
+            CrashStore::RedisCluster => {
+                RedisCluster::start(usize::from(MASTERS), 0, &options).map(Self::Cluster).map_err(process)
+            }
+        }
+    }
+
+    fn all(&self) -> &[Redis] {
+        match self {
+            Self::None => &[],
+            Self::One(redis) => std::slice::from_ref(redis),
+            Self::Cluster(cluster) => cluster.nodes(),
+        }
+    }
+
+    fn get(&mut self, number: u16) -> Option<&mut Redis> {
+        match self {
+            Self::One(redis) if number == 0 => Some(redis),
+            Self::Cluster(cluster) if usize::from(number) < cluster.nodes().len() => {
+                Some(cluster.node_mut(usize::from(number)))
+            }
+            _ => None,
+        }
+    }
+
+    fn url(&self) -> Option<String> {
+        match self {
+            Self::None => None,
+            Self::One(redis) => Some(redis.url()),
+            Self::Cluster(cluster) => Some(cluster.url()),
+        }
+    }
 }
 
 fn process(error: testkit::TestkitError) -> Error {
@@ -77,17 +156,7 @@ impl Cluster {
             .prefix("crash-")
             .tempdir_in(&settings.dir)
             .map_err(|source| Error::File { path: settings.dir.display().to_string(), source })?;
-        let mut redis = Vec::new();
-        if settings.store == CrashStore::Redis {
-            let options = RedisOptions {
-                appendfsync: if settings.redis_forgets { AppendFsync::Off } else { AppendFsync::Always },
-                dir: Some(directory.path().to_owned()),
-                extra: redis_settings(),
-                tied: true,
-                ..RedisOptions::default()
-            };
-            redis.push(Redis::start(options).map_err(process)?);
-        }
+        let redis = Servers::start(&settings, directory.path())?;
         let port = testkit::free_ports(1 + settings.nodes * (2 + settings.shards));
         let nodes = (0..settings.nodes).map(|_| None).collect();
         let mut cluster = Self { settings, directory, port, redis, scheduler: None, nodes };
@@ -118,7 +187,7 @@ impl Cluster {
     /// URL of Redis, if there is one.
     #[must_use]
     pub fn redis_url(&self) -> Option<String> {
-        self.redis.first().map(Redis::url)
+        self.redis.url()
     }
 
     /// Public address of each node.
@@ -204,11 +273,7 @@ impl Cluster {
             Target::Scheduler => ("scheduler-stub", self.scheduler_arguments()),
             Target::Node(node) => ("executor", self.node_arguments(node)),
             Target::Redis(number) => {
-                return self
-                    .redis
-                    .get_mut(usize::from(number))
-                    .map_or(Ok(()), Redis::restart)
-                    .map_err(process);
+                return self.redis.get(number).map_or(Ok(()), Redis::restart).map_err(process);
             }
         };
         let path = self.settings.binaries.join(program);
@@ -243,9 +308,11 @@ impl Cluster {
     pub fn strike(&mut self, strike: &Strike, shared: &Shared) -> Result<(), Error> {
         for target in &strike.targets {
             match (strike.blow, *target) {
-                (Blow::Kill, Target::Redis(number)) => self.redis[usize::from(number)].kill9(),
+                (Blow::Kill, Target::Redis(number)) => {
+                    self.redis.get(number).into_iter().for_each(Redis::kill9);
+                }
                 (Blow::Freeze, Target::Redis(number)) => {
-                    self.redis[usize::from(number)].freeze().map_err(process)?;
+                    self.redis.get(number).map_or(Ok(()), |redis| redis.freeze()).map_err(process)?;
                 }
                 (Blow::Kill, target) => {
                     self.save_log(target, &format!("strike {}", strike.number));
@@ -278,7 +345,7 @@ impl Cluster {
             match (strike.blow, *target) {
                 (Blow::Kill, target) => self.launch(target)?,
                 (Blow::Freeze, Target::Redis(number)) => {
-                    self.redis[usize::from(number)].thaw().map_err(process)?;
+                    self.redis.get(number).map_or(Ok(()), |redis| redis.thaw()).map_err(process)?;
                 }
                 (Blow::Freeze, target) => {
                     if let Some(one) = self.process_mut(target) {
@@ -297,12 +364,14 @@ impl Cluster {
     pub fn ended_by_itself(&mut self) -> Option<String> {
         for target in self.targets() {
             let exit = match target {
-                Target::Redis(number) => self.redis[usize::from(number)].try_exit(),
+                Target::Redis(number) => self.redis.get(number).and_then(Redis::try_exit),
                 target => self.process_mut(target).and_then(Process::try_exit),
             };
             if let Some(exit) = exit {
                 let tail = match target {
-                    Target::Redis(number) => self.redis[usize::from(number)].tail(),
+                    Target::Redis(number) => {
+                        self.redis.get(number).map(|redis| redis.tail()).unwrap_or_default()
+                    }
                     target => self.process_mut(target).map(|process| process.tail()).unwrap_or_default(),
                 };
                 return Some(format!("{target} ended by itself with {exit}; the end of its log:\n{tail}"));
@@ -313,7 +382,7 @@ impl Cluster {
 
     fn targets(&self) -> Vec<Target> {
         let nodes = (0..self.settings.nodes).map(Target::Node);
-        let masters = (0..).zip(&self.redis).map(|(number, _)| Target::Redis(number));
+        let masters = (0..).zip(self.redis.all()).map(|(number, _)| Target::Redis(number));
         [Target::Scheduler].into_iter().chain(nodes).chain(masters).collect()
     }
 
@@ -336,7 +405,7 @@ impl Cluster {
     /// Bytes that the store takes on the disk.
     #[must_use]
     pub fn store_bytes(&self) -> u64 {
-        self.redis.iter().map(|redis| size_of(redis.dir())).sum::<u64>()
+        self.redis.all().iter().map(|redis| size_of(redis.dir())).sum::<u64>()
             + size_of(&self.directory.path().join("store"))
     }
 }

@@ -89,11 +89,11 @@ impl Drop for Background {
 /// # Errors
 /// Processes that do not start; all that goes wrong later is in the report.
 pub async fn run(settings: &Settings, kept: impl FnOnce(&Path)) -> Result<CrashReport, Error> {
-    if settings.cluster.store != CrashStore::Redis && settings.cluster.nodes > 1 {
+    if settings.cluster.store == CrashStore::File && settings.cluster.nodes > 1 {
         return Err(Error::Settings("files are for one node: give --nodes 1, or --store redis".to_owned()));
     }
     Disk::measure(&settings.cluster.dir)?;
-    let masters = u16::from(settings.cluster.store == CrashStore::Redis);
+    let masters = settings.cluster.store.masters();
     let field = Field { nodes: settings.cluster.nodes, masters, lease: settings.lease };
     let plan = Plan::new(settings.seed, field);
     let strikes_over = Arc::new(AtomicBool::new(false));
@@ -279,7 +279,7 @@ impl Run<'_> {
         CrashReport {
             profile: "crash",
             seed: shared.seed,
-            store: format!("{:?}", cluster.store).to_lowercase(),
+            store: cluster.store.name().to_owned(),
             build: if cfg!(debug_assertions) { "debug" } else { "release" },
             nodes: cluster.nodes,
             shards: cluster.shards,
