@@ -64,20 +64,23 @@ impl LogCheck {
     /// Notes acknowledged executions.
     ///
     /// # Errors
-    /// A wrong outcome of one that was closed already.
+    /// The first wrong outcome of those that were closed already.
     pub fn acknowledge(&mut self, ack: &Ack) -> Result<(), String> {
         let known = self.batches.entry(ack.batch).or_default();
         known.acknowledged.set(ack.first_index, ack.first_index + ack.count);
+        let mut wrong = Ok(());
         for offset in 0..ack.count {
             let (Some(id), run) = (ack.execution(offset), ack.first_run + u64::from(offset)) else {
                 continue;
             };
             match self.halves.remove(&id) {
-                Some(Half::Closed(status, payload)) => self.judge(id, (ack.kind, run), status, &payload)?,
+                Some(Half::Closed(status, payload)) => {
+                    wrong = wrong.and(self.judge(id, (ack.kind, run), status, &payload));
+                }
                 _ => drop(self.halves.insert(id, Half::Acknowledged(ack.kind, run))),
             }
         }
-        Ok(())
+        wrong
     }
 
     /// Notes a terminal record.
