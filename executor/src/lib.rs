@@ -4,6 +4,7 @@ pub mod admission;
 mod alarm;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod definitions;
 pub mod error;

@@ -80,6 +80,20 @@ pub const FLUSH_PACE: Duration = Duration::from_micros(2_500);
 /// Blocks of one log that may wait for the store before starts are refused.
 pub const FLUSHES_WAITING_MAX: usize = 8;
 
+/// Bytes of confirmed blocks that one log holds, to write them again when a replica was promoted that did not have them: far
+/// more than a replica that keeps up is behind. Beyond: the oldest is dropped, and counted if the store loses it.
+pub const HELD_BYTES_PER_LOG_MAX: usize = 4 << 20;
+
+/// The same for all logs of one shard together; each has an equal part.
+pub const HELD_BYTES_MAX: usize = 32 << 20;
+
+/// How long a confirmed block is held: longer than a Redis Cluster takes to notice a dead master and to promote a replica
+/// with its default timeouts. Beyond: dropped when the next block is confirmed.
+pub const HELD_TIME: Duration = Duration::from_secs(10);
+
+/// Batches whose block one log remembers, so that it can tell which ones a store has lost: some 250 KB.
+pub const HELD_BATCHES_MAX: usize = 8_192;
+
 /// How long batch ids are remembered. An older resend is refused as EXPIRED.
 pub const BATCH_HORIZON: Duration = Duration::from_secs(120);
 

@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use tonic::transport::Endpoint;
 
 use crate::clock::Clock;
+use crate::cluster::Cluster;
 use crate::config::{Config, ConfigError};
 use crate::definitions::Definitions;
 use crate::grpc::health::Health;
@@ -35,8 +36,7 @@ use crate::objects::{FolderError, Objects};
 use crate::owners::Owners;
 use crate::secret::ClusterSecret;
 use crate::shard::{self, Command, Serve, ShardConfig, ShardContext, ShardHandle};
-use crate::store::{self, Patient};
-use crate::{heartbeat, metrics_http};
+use crate::{heartbeat, metrics_http, store};
 use threads::{join_threads, spawn_logged};
 
 /// Commands that may wait for a shard. Each is a batch at most; what is beyond waits in its connection.
@@ -254,6 +254,7 @@ impl Running {
         let context = Arc::new(NodeContext {
             node_id: config.node_id.clone(),
             partitions: config.partitions,
+            cluster: Arc::new(Cluster::open(&config, clock.clone())?),
             definitions: Arc::new(Definitions::default()),
             clock,
             trust: config.tls.trust()?,
@@ -268,7 +269,7 @@ impl Running {
             workers: AtomicU64::new(0),
         });
         let abort = watch::Sender::new(false);
-        let connect: Arc<dyn Connect> = Arc::new(Patient::new(connect, config.store.describe()));
+        let connect = store::joined(connect, &context.cluster, config.store.describe());
         if let Some(port) = ports.metrics {
             spawn_logged("the metrics port", metrics_http::serve(port, metrics.clone(), health.clone()));
         }
@@ -391,6 +392,7 @@ fn start_shards(
         let shared = ShardContext {
             connect: Arc::clone(connect),
             objects: objects.clone(),
+            cluster: Arc::clone(&context.cluster),
             definitions: Arc::clone(&context.definitions),
             owners: Arc::clone(&context.owners),
             metrics: metrics.shard(index as usize).unwrap_or_default(),

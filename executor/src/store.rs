@@ -12,6 +12,7 @@ use journal::{Store, StoreError};
 use telemetry::NodeMetrics;
 use tokio::sync::watch;
 
+use crate::cluster::{Cluster, Joined};
 use crate::config::StoreConfig;
 use crate::grpc::{NodeContext, NodeStore};
 use crate::promise;
@@ -104,6 +105,12 @@ pub(crate) async fn reach(context: Arc<NodeContext>, connect: Arc<dyn Connect>, 
     // Nobody else sets it.
     let _ = context.store.set(NodeStore { store: Arc::clone(&store), durability });
     promise::keep_fresh(store, told, metrics, promise::EVERY).await;
+}
+
+/// Gives connections to the store of this cluster, and waits for one that is not there yet.
+pub(crate) fn joined(inner: Arc<dyn Connect>, cluster: &Arc<Cluster>, store: String) -> Arc<dyn Connect> {
+    let joined = Joined { inner, cluster: Arc::clone(cluster) };
+    Arc::new(Patient::new(Arc::new(joined), store))
 }
 
 /// Connects as `inner` does, and waits where the store is not there yet.

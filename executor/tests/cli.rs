@@ -8,6 +8,8 @@ use std::time::Duration;
 use testkit::{Process, ProcessOptions, Redis, RedisOptions};
 
 const EXECUTOR: &str = env!("CARGO_BIN_EXE_executor");
+/// The hash with the durable keys of an installation.
+const DURABLE: &str = "myriad:{durable}:values";
 const PATIENCE: Duration = Duration::from_secs(30);
 const PASS: &str = r#"{"StartAt":"P","States":{"P":{"Type":"Pass","End":true}}}"#;
 
@@ -133,8 +135,12 @@ fn validate_names_a_file_that_cannot_be_read_and_goes_on_with_the_others() {
 }
 
 fn serve(arguments: &[&str]) -> Process {
+    serve_partitions("2", arguments)
+}
+
+fn serve_partitions(count: &str, arguments: &[&str]) -> Process {
     let fixed =
-        ["serve", "--listen", "127.0.0.1:0", "--data-port-base", "0", "--shards", "1", "--partitions", "2"];
+        ["serve", "--listen", "127.0.0.1:0", "--data-port-base", "0", "--shards", "1", "--partitions", count];
     let arguments = fixed.iter().chain(arguments).map(|argument| (*argument).to_owned());
     let options = ProcessOptions::new("executor", EXECUTOR, arguments);
     Process::start(&options).expect("the program starts")
@@ -180,6 +186,38 @@ fn a_node_without_its_redis_says_which_one_and_serves_once_it_is_there() {
     redis.restart().expect("starts again");
     node.wait_for_line("serving=true", PATIENCE).expect("serves");
     node.wait_for_line("an acknowledged execution", PATIENCE).expect("says what it promises");
+}
+
+#[test]
+fn a_node_with_another_number_of_partitions_than_its_store_is_told_the_right_one() {
+    let redis = Redis::start(RedisOptions::default()).expect("redis-server is installed");
+    let at = |count: &str| serve_partitions(count, &["--redis-url", &redis.url(), "--no-metrics"]);
+    let mut node = at("8");
+    node.wait_for_line("serving=true", PATIENCE).expect("serves");
+    node.terminate().expect("signalled");
+    assert_eq!(node.wait_exit(PATIENCE).expect("ends").code, Some(0), "{}", node.tail());
+    let mut node = at("16");
+    let line = node.wait_for_line("start it with --partitions 8", PATIENCE).expect("says so");
+    assert!(line.contains(&redis.port().to_string()), "{line}");
+    node.terminate().expect("signalled");
+    node.wait_exit(PATIENCE).expect("ends");
+    assert!(!node.log().contains("serving=true"), "{}", node.tail());
+}
+
+#[test]
+fn a_store_that_only_newer_programs_can_read_is_refused() {
+    let redis = Redis::start(RedisOptions::default()).expect("redis-server is installed");
+    let serve = || serve(&["--redis-url", &redis.url(), "--no-metrics"]);
+    let mut node = serve();
+    node.wait_for_line("serving=true", PATIENCE).expect("serves");
+    node.kill9();
+    let record = redis.command(&["HGET", DURABLE, "cluster"]).expect("answers");
+    assert!(record.contains("format=2") && record.contains("readable-from=2"), "{record}");
+    let newer = record.replace("format=2", "format=200").replace("readable-from=2", "readable-from=200");
+    redis.command(&["HSET", DURABLE, "cluster", &newer]).expect("answers");
+    let mut node = serve();
+    let line = node.wait_for_line("start a newer one", PATIENCE).expect("says so");
+    assert!(line.contains("format 200"), "{line}");
 }
 
 #[test]

@@ -145,3 +145,24 @@ fn counters_are_only_looked_at_by_their_rate() {
         }
     }
 }
+
+#[test]
+fn every_alert_asks_for_metrics_that_are_exposed_and_says_what_to_do() {
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../dashboards/prometheus/rules");
+    let known: BTreeSet<String> = inventory::ALL.iter().flat_map(series).collect();
+    let mut alerts = 0;
+    for entry in std::fs::read_dir(&directory).expect("rules") {
+        let path = entry.expect("a readable entry").path();
+        let text = std::fs::read_to_string(&path).expect("readable rules");
+        for rule in text.split("- alert: ").skip(1) {
+            let expression = rule.lines().find_map(|line| line.trim().strip_prefix("expr: "));
+            let asked = names(expression.unwrap_or_else(|| panic!("{}: {rule}", path.display())));
+            assert!(!asked.is_empty() && asked.is_subset(&known), "{}: {asked:?}", path.display());
+            for part in ["severity: ", "summary: ", "description: "] {
+                assert!(rule.contains(part), "{}: no {part}in {rule}", path.display());
+            }
+            alerts += 1;
+        }
+    }
+    assert!(alerts >= 3, "{alerts} alerts in {}", directory.display());
+}

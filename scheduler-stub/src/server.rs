@@ -95,18 +95,10 @@ impl Scheduler {
 
         for node in config.nodes {
             clients.client(&node)?;
-            let cluster = Arc::clone(&cluster);
-            let stopped = stopped.clone();
+            let (cluster, stopped) = (Arc::clone(&cluster), stopped.clone());
             tasks.spawn(async move { until(stopped, cluster.follow(&node)).await });
         }
-        {
-            let (cluster, stopped) = (Arc::clone(&cluster), stopped.clone());
-            tasks.spawn(async move { until(stopped, cluster.watch_silence()).await });
-        }
-        {
-            let (ownership, stopped) = (Arc::clone(&ownership), stopped.clone());
-            tasks.spawn(async move { until(stopped, ownership.watch()).await });
-        }
+        watch_nodes(&mut tasks, &stopped, &cluster, &ownership);
         let executions = ExecutionsService {
             templates: Arc::clone(&templates),
             dispatcher: dispatcher.clone(),
@@ -178,6 +170,19 @@ impl Scheduler {
             self.tasks.abort_all();
         }
     }
+}
+
+/// Looks at the clock for nodes that say nothing any more.
+fn watch_nodes(
+    tasks: &mut JoinSet<()>,
+    stopped: &watch::Receiver<bool>,
+    cluster: &Arc<Cluster>,
+    ownership: &Arc<Ownership>,
+) {
+    let (cluster, stopping) = (Arc::clone(cluster), stopped.clone());
+    tasks.spawn(async move { until(stopping, cluster.watch_silence()).await });
+    let (ownership, stopping) = (Arc::clone(ownership), stopped.clone());
+    tasks.spawn(async move { until(stopping, ownership.watch()).await });
 }
 
 /// Connections, each after its handshake where there is one.

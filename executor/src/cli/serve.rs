@@ -42,6 +42,14 @@ TRUST
   Servers are known by role as well (node, scheduler), not by address. The scheduler has the same
   flags. Files are looked at every 5 s; connections that stand are not cut.
 
+WHOSE STORE IT IS
+  The first node of a cluster writes a record into its store: the cluster's id, its number of
+  partitions, the format of its blocks. A node that is configured for another number of partitions,
+  or too old for the format, is refused and says what to do. With --state-dir the node remembers the
+  id: a store that is empty although it should not be, or that belongs to another cluster, is
+  refused after a restart too. --accept-empty-store begins a new cluster in an empty store. While it
+  runs, a node whose store is emptied writes nothing into it and says NOT_SERVING.
+
 OBJECTS OF DISTRIBUTED MAPS
   --objects-dir DIR serves s3:getObject, s3:listObjectsV2 and s3:putObject: the object s3://b/x/y is
   the file DIR/b/x/y. Buckets are folders that must be there; symbolic links are not followed;

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{ConfigError, Options};
 
 /// The keys that a file may hold, as in `Options`; a test holds the two equal.
-pub(super) const KEYS: [&str; 34] = [
+pub(super) const KEYS: [&str; 36] = [
     "listen",
     "data-port-base",
     "advertise",
@@ -21,6 +21,8 @@ pub(super) const KEYS: [&str; 34] = [
     "redis-ca",
     "redis-cert",
     "redis-key",
+    "state-dir",
+    "accept-empty-store",
     "retention",
     "max-open",
     "max-bytes",

@@ -39,6 +39,10 @@ pub struct Config {
     pub partitions: u16,
     /// Where executions are kept.
     pub store: StoreConfig,
+    /// Where the node remembers its cluster; it remembers nothing if absent.
+    pub state_dir: Option<PathBuf>,
+    /// Whether an empty store begins a new cluster, whatever the node remembers.
+    pub accept_empty_store: bool,
     /// How long a closed execution is kept, from its close.
     pub retention: Duration,
     /// Executions that may be open at once, on the whole node.
@@ -178,6 +182,8 @@ impl Default for Config {
             shards: u32::try_from(cores).unwrap_or(SHARDS_MAX).min(16),
             partitions: 64,
             store: StoreConfig::Memory,
+            state_dir: None,
+            accept_empty_store: false,
             retention: Duration::from_hours(1),
             max_open: 1_000_000,
             max_bytes: 1 << 30,

@@ -189,6 +189,14 @@ pub struct Options {
     /// Key (PEM) of --redis-cert
     #[arg(long, value_name = "FILE", env = "MYRIAD_REDIS_KEY", help_heading = "Store")]
     pub redis_key: Option<PathBuf>,
+    /// Directory in which the node remembers its cluster: with it, a node that finds an empty or another
+    /// cluster's store after a restart refuses it. Under systemd give it %S/myriad [default: none]
+    #[arg(long, value_name = "DIR", env = "MYRIAD_STATE_DIR", help_heading = "Store")]
+    pub state_dir: Option<PathBuf>,
+    /// Begin a new cluster if the store is empty, although the node remembers one; for one start
+    #[arg(long, value_name = "BOOL", env = "MYRIAD_ACCEPT_EMPTY_STORE", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", help_heading = "Store")]
+    pub accept_empty_store: Option<bool>,
     /// How long a closed execution is kept, counted from its close; open ones are always kept [default: 1h]
     #[arg(long, value_name = "DURATION", env = "MYRIAD_RETENTION", help_heading = "Store")]
     pub retention: Option<Span>,
@@ -266,6 +274,8 @@ impl Options {
             redis_ca: self.redis_ca.or(other.redis_ca),
             redis_cert: self.redis_cert.or(other.redis_cert),
             redis_key: self.redis_key.or(other.redis_key),
+            state_dir: self.state_dir.or(other.state_dir),
+            accept_empty_store: self.accept_empty_store.or(other.accept_empty_store),
             retention: self.retention.or(other.retention),
             metrics: self.metrics.or(other.metrics),
             no_metrics: self.no_metrics.or(other.no_metrics),
@@ -288,6 +298,8 @@ impl Options {
             shards: self.shards.unwrap_or(default.shards),
             partitions: self.partitions.unwrap_or(default.partitions),
             store: self.store()?,
+            state_dir: self.state_dir.clone(),
+            accept_empty_store: self.accept_empty_store.unwrap_or(default.accept_empty_store),
             retention: self.retention.map_or(default.retention, |span| span.0),
             max_open: self.max_open.unwrap_or(default.max_open),
             max_bytes: self.max_bytes.map_or(default.max_bytes, |bytes| bytes.0),
@@ -387,6 +399,8 @@ impl Options {
             redis_ca: redis.and_then(|redis| redis.ca.clone()),
             redis_cert: redis.and_then(|redis| redis.cert.clone()),
             redis_key: redis.and_then(|redis| redis.key.clone()),
+            state_dir: config.state_dir.clone(),
+            accept_empty_store: Some(config.accept_empty_store),
             retention: Some(Span(config.retention)),
             metrics: config.metrics,
             no_metrics: Some(config.metrics.is_none()),

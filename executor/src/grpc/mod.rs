@@ -39,6 +39,7 @@ use tower::layer::util::{Identity, Stack};
 use trust::{RightsLayer, Trust};
 
 use crate::clock::Clock;
+use crate::cluster::Cluster;
 use crate::definitions::Definitions;
 use crate::error::Error;
 use crate::owners::Owners;
@@ -73,6 +74,8 @@ pub struct NodeContext {
     pub node_id: String,
     /// Partitions of the whole cluster.
     pub partitions: u16,
+    /// Whose store it has to be.
+    pub cluster: Arc<Cluster>,
     /// Programs by hash.
     pub definitions: Arc<Definitions>,
     /// Where time comes from.
@@ -119,6 +122,11 @@ impl NodeContext {
     }
 
     fn store(&self) -> Result<&NodeStore, Error> {
+        if self.cluster.is_foreign() {
+            let message =
+                "the store is not the one of this node's cluster: nothing is written to it".to_owned();
+            return Err(Error::NotDurable { message, retry_after: STARTING_RETRY });
+        }
         self.store.get().ok_or(Error::Starting { retry_after: STARTING_RETRY })
     }
 

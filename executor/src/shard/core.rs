@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use asl::{Effect, EffectId, Event, Program, Str};
 use ids::{BatchId, ExecutionId};
+use journal::store::Acquired;
 use journal::{BlockId, Store, StoreError};
 use proto::executor::v1;
 use telemetry::ShardMetrics;
@@ -34,6 +35,7 @@ use super::tasks::Tasks;
 use super::timers::{Wakeup, Wheel};
 use super::transfers::{Done, Transfers};
 use super::turns::Turns;
+use super::went_back::Finding;
 use super::{Command, Reply, ShardConfig, ShardContext, ShardState};
 use crate::admission::Admission;
 use crate::clock::Clock;
@@ -78,6 +80,10 @@ pub(super) enum Landed {
     Probed { asked: Vec<Asked>, result: Result<Vec<Option<BlockId>>, StoreError> },
     /// What was begun for a partition is no longer wanted.
     Dropped,
+    /// What the store is, and where a log ends that went back.
+    Examined { log: usize, tenure: u64, result: Result<Finding, StoreError> },
+    /// A log that was mended is taken anew.
+    Renewed { log: usize, tenure: u64, result: Result<Acquired, StoreError> },
     /// A question was answered to whoever asked it.
     Answered,
 }
@@ -240,6 +246,8 @@ impl Shard {
             Landed::Transferred { transfer, result } => self.transferred(transfer, result),
             Landed::Probed { asked, result } => self.probed(&asked, result),
             Landed::Dropped => {}
+            Landed::Examined { log, tenure, result } => self.examined(log, tenure, result),
+            Landed::Renewed { log, tenure, result } => self.renewed(log, tenure, result),
             Landed::Answered => self.questions -= 1,
         }
     }

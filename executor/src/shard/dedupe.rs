@@ -103,6 +103,20 @@ impl Dedupe {
         }
     }
 
+    /// The store has lost it: sent again, it is new.
+    pub fn unsee(&mut self, id: BatchId) {
+        if self.seen.get(&key(id)).is_some_and(|seen| !seen.in_flight) {
+            self.seen.remove(&key(id));
+        }
+    }
+
+    /// The store has lost batches, and nobody knows which: what was confirmed so far is not known any more.
+    pub fn expire(&mut self, now_ms: u64) {
+        self.seen.retain(|_, seen| seen.in_flight);
+        self.order.retain(|(_, key)| self.seen.contains_key(key));
+        self.floor_ms = self.floor_ms.max(now_ms);
+    }
+
     /// The store has confirmed it.
     pub fn confirm(&mut self, id: BatchId) {
         if let Some(seen) = self.seen.get_mut(&key(id)) {

@@ -70,6 +70,9 @@ impl Shard {
             return;
         }
         if log.sealed.is_empty() {
+            if log.mending {
+                return self.renew(at);
+            }
             if log.state == LogState::Releasing {
                 return;
             }
@@ -213,7 +216,7 @@ impl Shard {
                 self.heard();
                 self.heard_of(at, self.logs[at].begun_us);
                 let log = &mut self.logs[at];
-                if log.state == LogState::Down {
+                if log.state == LogState::Down && !log.mending {
                     log.state = LogState::Serving;
                     tracing::info!(partition = log.partition.get(), "the store confirms again");
                     self.publish_state();
@@ -222,6 +225,7 @@ impl Shard {
                 self.end_release(at);
             }
             Err(error) if error.is_retryable() => self.append_again(at, &error),
+            Err(StoreError::WentBack { .. }) => self.went_back(at),
             Err(error) => self.lose(at, &error),
         }
     }
@@ -258,14 +262,17 @@ impl Shard {
 
     /// The oldest finished block is durable: everybody may know.
     fn confirmed(&mut self, at: usize) {
+        let held_max = self.held_bytes_max();
         let log = &mut self.logs[at];
         let Some(sealed) = log.sealed.pop_front() else { return };
         let Sealed { append, mut page, records } = sealed;
         log.index.borrow_mut().confirmed(append.id);
+        let block_bytes = append.block.len() as u64;
+        log.held.keep(append, &page, self.now_us, held_max);
         let latency_us = self.now_us.saturating_sub(log.begun_us);
         self.metrics.flushes.add(1);
         self.metrics.flush_records.add(records as u64);
-        self.metrics.flush_bytes.add(append.block.len() as u64);
+        self.metrics.flush_bytes.add(block_bytes);
         self.metrics.flush_latency.observe(latency_us);
         for task in page.held.drain(..) {
             self.tasks.release(task);

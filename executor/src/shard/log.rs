@@ -21,6 +21,7 @@ use super::dedupe::Dedupe;
 use super::machine::Machine;
 use super::retain::Retained;
 use super::slab::Address;
+use super::went_back::Held;
 use crate::admission::Permit;
 
 /// How a log fares.
@@ -161,6 +162,12 @@ pub struct Log {
     pub page: Page,
     pub sealed: VecDeque<Sealed>,
     pub in_flight: bool,
+    /// What was confirmed lately.
+    pub held: Held,
+    /// Whether the store went back behind it, and that is not mended yet.
+    pub mending: bool,
+    /// Whether the store was seen not to be the right one.
+    pub foreign: bool,
     pub attempts: u32,
     /// Executions whose replay waits for what they have read.
     pub replaying: usize,
@@ -197,6 +204,9 @@ impl Log {
             page: Page::default(),
             sealed: VecDeque::new(),
             in_flight: false,
+            held: Held::default(),
+            mending: false,
+            foreign: false,
             attempts: 0,
             replaying: 0,
             begun_us: 0,
@@ -244,7 +254,7 @@ impl Log {
 
     /// Whether the store has confirmed everything.
     pub fn is_idle(&self) -> bool {
-        self.waiting() == 0 && self.sealed.is_empty()
+        self.waiting() == 0 && self.sealed.is_empty() && !self.mending
     }
 }
 

@@ -205,6 +205,11 @@ impl Shard {
             let unavailable = StoreError::Unavailable("this shard has no connection to it yet".to_owned());
             return drop(reply.send(Err(unavailable.into())));
         };
+        if self.logs.iter().any(|log| log.mending) {
+            // What is not found now may have been acknowledged.
+            let mending = "it lost what it had confirmed, and that is not mended yet: ask again".to_owned();
+            return drop(reply.send(Err(StoreError::Unavailable(mending).into())));
+        }
         if self.questions >= limits::QUESTIONS_MAX {
             let retry_after = std::time::Duration::from_millis(u64::from(self.admission.retry_after_ms()));
             let limit = limits::QUESTIONS_MAX as u64;

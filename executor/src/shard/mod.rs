@@ -39,6 +39,7 @@ mod timers;
 mod transfers;
 mod turns;
 mod validate;
+mod went_back;
 mod workers;
 
 use std::io;
@@ -51,6 +52,7 @@ use telemetry::ShardMetrics;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
+use crate::cluster::Cluster;
 use crate::definitions::Definitions;
 use crate::objects::Objects;
 use crate::owners::Owners;
@@ -67,6 +69,8 @@ pub struct ShardContext {
     pub connect: Arc<dyn Connect>,
     /// What Maps read and write, if the node has any.
     pub objects: Option<Arc<Objects>>,
+    /// Whose store it has to be.
+    pub cluster: Arc<Cluster>,
     /// Programs by hash.
     pub definitions: Arc<Definitions>,
     /// Where the shards of the node say what they have.

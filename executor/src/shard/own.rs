@@ -265,7 +265,7 @@ impl Shard {
     /// The partition is given back when everything is durable.
     pub(super) fn end_release(&mut self, at: usize) {
         let log = &self.logs[at];
-        if log.state != LogState::Releasing || !log.sealed.is_empty() {
+        if log.state != LogState::Releasing || !log.sealed.is_empty() || log.mending {
             return;
         }
         let (partition, generation) = (log.partition, log.generation);

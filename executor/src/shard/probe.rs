@@ -77,7 +77,7 @@ impl Shard {
         let nearly = |log: &Log| is_quiet(log, now_us) && log.heard_us + us(NEARLY) <= now_us;
         let asked = self.logs.iter().enumerate().filter(|(_, log)| nearly(log));
         let asked: Vec<Asked> = asked
-            .map(|(at, log)| Asked { log: at, tenure: log.tenure, confirmed: log.last_confirmed() })
+            .map(|(at, log)| Asked { log: at, tenure: log.tenure, confirmed: log.confirmed_id() })
             .collect();
         let partitions = asked.iter().map(|asked| self.logs[asked.log].partition).collect();
         self.flights.push(Box::pin(async move {
@@ -127,13 +127,9 @@ impl Shard {
                 self.lose(asked.log, &StoreError::Fenced { partition, attempted, last });
             }
             Some(last) if last >= asked.confirmed => self.heard_of(asked.log, self.probe.asked_us),
-            // It is not confirmed that the log has this owner: nothing is answered from memory until that is mended.
-            went_back => tracing::error!(
-                %partition,
-                confirmed = %asked.confirmed,
-                stands_at = %went_back.unwrap_or_default(),
-                "the store has gone back: it has lost blocks that it had confirmed"
-            ),
+            // An append that is on its way tells by itself.
+            _ if log.in_flight || log.mending => {}
+            _ => self.went_back(asked.log),
         }
     }
 }

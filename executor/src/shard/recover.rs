@@ -16,7 +16,7 @@ use futures_util::future::{Aborted, abortable};
 use ids::{BatchId, DefinitionHash, ExecutionId, PartitionId};
 use journal::block::{IdRun, JournalledKind, MachineRef, ReadDigest, SubBlockKind, decode_failure};
 use journal::index::IndexWriter;
-use journal::store::BlockRange;
+use journal::store::{Acquired, BlockRange};
 use journal::{Block, BlockId, Derived, Journalled, Opened, Record, Store, StoreError};
 use smallvec::SmallVec;
 
@@ -50,6 +50,8 @@ pub struct RecoveredExecution {
 /// What a log told its new owner.
 pub struct Recovered {
     pub generation: u64,
+    /// The last block of earlier owners.
+    pub last: Option<BlockId>,
     pub retained: Retained,
     pub index: IndexWriter,
     /// Index entries that the crash may have lost.
@@ -236,7 +238,8 @@ async fn recover(
         }
     }
     let batches = scan.batches;
-    Ok(Recovered { generation: acquired.generation, retained, index, lost, batches, open, programs })
+    let Acquired { generation, last } = acquired;
+    Ok(Recovered { generation, last, retained, index, lost, batches, open, programs })
 }
 
 /// Why an execution cannot be told again what it was told.
@@ -423,11 +426,12 @@ impl Shard {
             }
             Err(error) => return self.lose(at, &error),
         };
-        let Recovered { generation, retained, index, lost, batches, open, programs } = *recovered;
+        let Recovered { generation, last, retained, index, lost, batches, open, programs } = *recovered;
         let (now_ms, max) = (self.now_us / 1_000, self.batches_max());
         let log = &mut self.logs[at];
         log.attempts = 0;
         log.generation = generation;
+        log.held.begin(last);
         log.retained = retained;
         log.index.replace(index);
         log.lost = lost.into();

@@ -13,3 +13,4 @@ mod objects;
 mod support;
 mod takeover;
 mod trouble;
+mod went_back;

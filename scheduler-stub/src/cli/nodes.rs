@@ -37,7 +37,7 @@ pub(super) async fn run(options: NodesOptions) -> Exit {
 
 /// Partitions that no shard serves.
 fn nobodys(cluster: &DescribeClusterResponse) -> Vec<u32> {
-    let shards = cluster.nodes.iter().flat_map(|node| &node.shards);
+    let shards = cluster.nodes.iter().filter(|node| node.serving).flat_map(|node| &node.shards);
     let served: std::collections::BTreeSet<u32> =
         shards.flat_map(|shard| &shard.partitions).copied().collect();
     (0..cluster.partitions).filter(|partition| !served.contains(partition)).collect()
@@ -168,5 +168,8 @@ node       127.0.0.1:7400        managed   heard   120 ms ago  one
   shard 1  127.0.0.1:7402        open       12  load  25 %  serves 0-2,5  recovers 6  releases 7  is to take 8
 ";
         assert_eq!(render(&cluster), shown);
+        let away = Node { serving: false, ..cluster.nodes[0].clone() };
+        let cluster = DescribeClusterResponse { nodes: vec![away], ..cluster };
+        assert!(render(&cluster).contains("not served: 0-8\n"), "what a dead node said counts for nothing");
     }
 }

@@ -6,7 +6,7 @@ use proto::scheduler::v1::cluster_server::Cluster as Service;
 use proto::scheduler::v1::{DescribeClusterRequest, DescribeClusterResponse, Node};
 use tonic::{Request, Response, Status};
 
-use crate::directory::{Directory, Seen};
+use crate::directory::{Directory, HEARTBEAT, SILENT_BEATS, Seen};
 use crate::ownership::{Ownership, Standing};
 
 /// See the module.
@@ -28,7 +28,7 @@ impl Service for ClusterService {
             node_id: report.node_id,
             public_address: report.public_address,
             managed: report.managed,
-            serving: report.serving,
+            serving: report.serving && silent < HEARTBEAT * SILENT_BEATS,
             draining: report.draining,
             silent_ms: u32::try_from(silent.as_millis()).unwrap_or(u32::MAX),
             shards: report.shards,

@@ -131,26 +131,35 @@ async fn try_append(
         }
         compared?;
     }
-    let sent =
-        server.pending.send(&server.link, current, Some(add(&names.log, append)), route.asking).await?;
+    let made = names.position.confirmed();
+    let add = add(&names.log, append, made.is_some());
+    let sent = server.pending.send(&server.link, current, Some(add), route.asking).await?;
     let mut reply = servers.take_up(server, sent);
     if let (Err(refusal), Some(below)) = (&reply, append.trim_below)
         && error::is_out_of_memory(refusal)
     {
-        reply = make_room(route, current, &names.log, below, append).await?;
+        reply = make_room(route, current, &names.log, below, (append, made.is_some())).await?;
     }
-    match reply {
-        Ok(_) => Ok(Ok(())),
-        Err(refusal) if error::is_stale_id(&refusal) => {
+    match (reply, made) {
+        // The log is gone under a connection that lives on: somebody has emptied the store.
+        (Ok(Value::Nil), Some(confirmed)) => {
+            Err(StoreError::WentBack { partition: append.partition, confirmed, top: None })
+        }
+        (Ok(_), _) => Ok(Ok(())),
+        (Err(refusal), _) if error::is_stale_id(&refusal) => {
             mine_or_fenced(route, current, &names.log, append).await
         }
-        Err(refusal) => Ok(Err(refusal)),
+        (Err(refusal), _) => Ok(Err(refusal)),
     }
 }
 
-fn add(log: &[u8], append: &Append) -> Cmd {
-    let mut add = Cmd::with_capacity(7, append.block.len() + 128);
+/// A log that this connection has seen (`made`) is never made anew: the answer is nil then.
+fn add(log: &[u8], append: &Append, made: bool) -> Cmd {
+    let mut add = Cmd::with_capacity(8, append.block.len() + 128);
     add.arg("XADD").arg(log);
+    if made {
+        add.arg("NOMKSTREAM");
+    }
     if let Some(below) = append.trim_below {
         add.arg("MINID").arg("~").arg(below.to_string());
     }
@@ -164,12 +173,12 @@ async fn make_room(
     current: &Current,
     log: &[u8],
     below: BlockId,
-    append: &Append,
+    (append, made): (&Append, bool),
 ) -> Result<Result<Value, RedisError>, StoreError> {
     let mut trim = redis::cmd("XTRIM");
     trim.arg(log).arg("MINID").arg("=").arg(below.to_string());
     match route.try_command_on(current, &trim).await? {
-        Ok(_) => route.try_command_on(current, &add(log, append)).await,
+        Ok(_) => route.try_command_on(current, &add(log, append, made)).await,
         refused => Ok(refused),
     }
 }
@@ -236,6 +245,30 @@ fn top_of(reply: Value) -> Result<BlockId, StoreError> {
         }
     }
     Err(StoreError::Corrupt("Redis answered XINFO STREAM without last-generated-id".to_owned()))
+}
+
+/// Takes appends above `top` again, if that is where the log ends.
+pub(crate) async fn accept(
+    servers: &Servers,
+    keys: &Keys,
+    partition: PartitionId,
+    top: BlockId,
+) -> Result<(), StoreError> {
+    let names = keys.of(partition);
+    let mut route = servers.route(names.slot).await?;
+    loop {
+        let current = route.server.link.connection().await?;
+        match last_generated(&route, &current, &names.log).await? {
+            Ok(end) => {
+                if end == Some(top) {
+                    names.position.accept(current.number);
+                }
+                return Ok(());
+            }
+            Err(refusal) if servers.follow(&mut route, &refusal).await? => {}
+            Err(refusal) => return Err(error::of_command(&refusal, &route.server.link.address)),
+        }
+    }
 }
 
 /// The highest id that each log has ever had: one request to each server that has some of them.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a password never reaches a message; errors name the part of the URL that is wrong.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ pub enum AppendFsync {
 }
 
 /// A Redis and how to speak to it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RedisOptions {
     /// `redis://[[user]:password@]host[:port][/database]`, `rediss://` for TLS, or `unix:///path/of/socket`. Whether it is
     /// a Redis Cluster is asked of the server; of a cluster several nodes may be named, `redis://host:port,host:port`:
@@ -45,6 +46,17 @@ pub struct RedisOptions {
     pub certificate_file: Option<PathBuf>,
     /// Its key (PEM).
     pub key_file: Option<PathBuf>,
+}
+
+impl fmt::Debug for RedisOptions {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let servers = self.seeds().map(|seeds| seeds.iter().map(address).collect::<Vec<_>>());
+        f.debug_struct("RedisOptions")
+            .field("servers", &servers)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
 }
 
 impl RedisOptions {
@@ -166,6 +178,8 @@ mod tests {
         let seeds = RedisOptions::new("redis://me:secret@example.test:7000/2").seeds().expect("good");
         assert_eq!(addresses(&seeds), ["example.test:7000"]);
         assert_eq!(seeds[0].redis_settings().db(), 2);
+        let shown = format!("{:?}", RedisOptions::new("redis://me:secret@example.test:7000/2"));
+        assert!(shown.contains("example.test:7000") && !shown.contains("secret"), "{shown}");
         for (url, address) in [
             ("redis://localhost", "localhost:6379"),
             ("rediss://localhost:7", "localhost:7"),

@@ -4,7 +4,8 @@
 //! connection to a server than the last time, the log's top is compared with it, on that very connection. So a
 //! replica that was promoted without the last writes, or a server that came back with older files, never gets a
 //! block that would hide the gap. A connection belongs to one server process: what that process confirmed, it has,
-//! as long as it lives and serves. What may fail: [`StoreError::WentBack`], until the partition is acquired anew.
+//! as long as it lives and serves. What may fail: [`StoreError::WentBack`], until its owner
+//! mends the log or acquires the partition anew.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -62,6 +63,11 @@ impl Position {
                 Ok(())
             }
         }
+    }
+
+    /// The owner mends the log, which ends below what was confirmed as this connection tells it.
+    pub fn accept(&self, connection: u64) {
+        self.state().seen_on = connection;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -70,6 +70,10 @@ impl Store for RedisStore {
         Box::pin(log::append(&self.servers, &self.keys, append))
     }
 
+    fn accept(&self, partition: PartitionId, top: BlockId) -> StoreFuture<'_, ()> {
+        Box::pin(log::accept(&self.servers, &self.keys, partition, top))
+    }
+
     fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Option<BlockId>>> {
         Box::pin(async move { log::tops(&self.servers, &self.keys, &partitions).await })
     }

@@ -209,20 +209,9 @@ async fn a_replica_promoted_without_the_last_writes_is_a_log_that_went_back() {
         assert_eq!(store.acquire(partition).await.expect("acquired").generation, 1);
         store.append(block(partition, 1, 1)).await.expect("written");
     }
-    let replica = &cluster.nodes()[2];
-    eventually_async("the replica has the block", SOON, || async {
-        let count = |node: &testkit::Redis| node.command(&["DBSIZE"]).map_err(|error| error.to_string());
-        let (here, there) = (count(&cluster.nodes()[0])?, count(replica)?);
-        let offset = |node: &testkit::Redis| {
-            let info = node.command(&["INFO", "replication"]).unwrap_or_default();
-            info.lines().find(|line| line.starts_with("master_repl_offset:")).map(str::to_owned)
-        };
-        let in_step = here == there && offset(&cluster.nodes()[0]) == offset(replica);
-        if in_step { Ok(()) } else { Err(format!("{here} keys here, {there} there")) }
-    })
-    .await;
+    wait_until_in_step(&cluster, 0, 2).await;
     // The replica cannot come back to its master once its connection is cut.
-    replica.command(&["CONFIG", "SET", "masterauth", "wrong"]).expect("set");
+    cluster.nodes()[2].command(&["CONFIG", "SET", "masterauth", "wrong"]).expect("set");
     cluster.nodes()[0].command(&["CLIENT", "KILL", "TYPE", "replica"]).expect("cut");
     for sequence in 2..=4 {
         store.append(block(lost, 1, sequence)).await.expect("the master confirms by itself");
@@ -243,6 +232,31 @@ async fn a_replica_promoted_without_the_last_writes_is_a_log_that_went_back() {
     assert_eq!(blocks(&store, lost).await, [1], "nothing was written behind the gap");
     assert_eq!(store.acquire(lost).await.expect("acquired").generation, 2);
     store.append(block(lost, 2, 1)).await.expect("the new owner writes");
+    // One that has everything is none of the owner's business.
+    wait_until_in_step(&cluster, 1, 3).await;
+    cluster.nodes()[3].command(&["CLUSTER", "FAILOVER", "TAKEOVER"]).expect("promoted");
+    eventually_async("the old master follows", SOON, || async {
+        let role = cluster.nodes()[1].command(&["ROLE"]).map_err(|error| error.to_string())?;
+        if role.starts_with("slave") { Ok(()) } else { Err(role) }
+    })
+    .await;
+    append_surely(&store, &block(kept, 1, 3)).await;
+    assert_eq!(blocks(&store, kept).await, [1, 2, 3]);
+}
+
+/// Waits until a replica has all that its master has.
+async fn wait_until_in_step(cluster: &RedisCluster, master: usize, replica: usize) {
+    eventually_async("the replica has everything", SOON, || async {
+        let offset = |at: usize| {
+            let info =
+                cluster.nodes()[at].command(&["INFO", "replication"]).map_err(|error| error.to_string())?;
+            let line = info.lines().find(|line| line.starts_with("master_repl_offset:"));
+            line.map(str::to_owned).ok_or(info)
+        };
+        let (here, there) = (offset(master)?, offset(replica)?);
+        if here == there { Ok(()) } else { Err(format!("{here} here, {there} there")) }
+    })
+    .await;
 }
 
 /// The master of two that has a partition: the first has the lower half of the slots, and tags are dealt by the reversed

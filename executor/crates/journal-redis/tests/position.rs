@@ -84,3 +84,38 @@ async fn a_block_whose_reply_was_lost_is_no_step_back_whether_it_was_written_or_
     append_after_a_cut(&redis, &store, &block(generation, 2)).await.expect("the very block is there");
     append_after_a_cut(&redis, &store, &block(generation, 3)).await.expect("written now");
 }
+
+#[tokio::test]
+async fn an_owner_that_knows_where_its_log_ends_writes_again_what_was_lost_and_acquires_above_it() {
+    let redis = Redis::durable();
+    let store = open(&redis).await;
+    let log = format!("myriad:{{{}}}:log", partition_tag(partition()));
+    store.acquire(partition()).await.expect("acquired");
+    say(&redis, &["COPY", &log, &format!("{log}:copy")]);
+    store.append(block(1, 1)).await.expect("written");
+    store.append(block(1, 2)).await.expect("written");
+    say(&redis, &["RENAME", &format!("{log}:copy"), &log]);
+    assert!(append_after_a_cut(&redis, &store, &block(1, 3)).await.is_err());
+    store.accept(partition(), block(1, 1).id).await.expect("it answers");
+    let refused = store.append(block(1, 1)).await;
+    assert!(matches!(refused, Err(StoreError::WentBack { .. })), "that is not where it ends: {refused:?}");
+    store.accept(partition(), BlockId { generation: 1, sequence: 0 }).await.expect("it answers");
+    for sequence in 1..=3 {
+        store.append(block(1, sequence)).await.expect("written again");
+    }
+    let acquired = store.acquire(partition()).await.expect("acquired");
+    assert_eq!((acquired.generation, acquired.last), (2, Some(block(1, 3).id)));
+}
+
+#[tokio::test]
+async fn a_store_that_was_emptied_under_a_connection_that_lives_on_gets_no_block() {
+    let redis = Redis::durable();
+    let store = open(&redis).await;
+    store.acquire(partition()).await.expect("acquired");
+    store.append(block(1, 1)).await.expect("written");
+    say(&redis, &["FLUSHALL"]);
+    let refused = store.append(block(1, 2)).await;
+    let Err(StoreError::WentBack { confirmed, top, .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!((confirmed, top), (block(1, 1).id, None));
+    assert_eq!(say(&redis, &["DBSIZE"]), "0");
+}

@@ -5,11 +5,13 @@
 //! travels beside a block ([`Derived`]) can be rebuilt from the log; what is open is never trimmed. What may
 //! fail: the store, with a [`StoreError`] that says whether the outcome is known.
 //!
-//! Rooms: [`store`] (the contract), [`block`] (records and their encoding), [`index`] (look-up and listing on
+//! Rooms: [`store`] (the contract), [`block`] (records and their encoding), [`cluster`] (whose a
+//! store is), [`index`] (look-up and listing on
 //! top of the contract, the same for every store), [`memory`] and [`file`] (embedded stores), `conformance`
 //! (the suite).
 
 pub mod block;
+pub mod cluster;
 pub mod file;
 pub mod index;
 pub mod memory;

@@ -57,6 +57,8 @@ struct Partition {
     last: Option<BlockId>,
     /// The top before it went back; cleared by the next owner.
     went_back_from: Option<BlockId>,
+    /// Whether its owner knows.
+    accepted: bool,
     blocks: BTreeMap<BlockId, Bytes>,
     derived: HashMap<Bytes, Slot>,
     expiries: BTreeMap<(Instant, u64), Bytes>,
@@ -182,7 +184,7 @@ impl MemoryStore {
 impl Partition {
     fn append(&mut self, append: Append) -> Result<(), StoreError> {
         let id = append.id;
-        if let Some(confirmed) = self.went_back_from {
+        if let Some(confirmed) = self.went_back_from.filter(|_| !self.accepted) {
             return Err(StoreError::WentBack { partition: append.partition, confirmed, top: self.top() });
         }
         if id.generation < self.generation || self.last.is_some_and(|last| id <= last) {
@@ -222,6 +224,7 @@ impl Partition {
     fn go_back(&mut self, to: BlockId) {
         let Some(top) = self.top().filter(|top| to < *top) else { return };
         self.went_back_from = self.went_back_from.max(Some(top));
+        self.accepted = false;
         self.blocks.retain(|id, _| *id <= to);
         self.generation = to.generation;
         self.last = self.blocks.last_key_value().map(|(id, _)| *id);
@@ -282,6 +285,15 @@ impl Store for MemoryStore {
 
     fn append(&self, append: Append) -> StoreFuture<'_, ()> {
         Box::pin(self.append_now(append))
+    }
+
+    fn accept(&self, partition: PartitionId, top: BlockId) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            self.available()?;
+            let mut state = lock(self.partition(partition));
+            state.accepted = state.top() == Some(top);
+            Ok(())
+        })
     }
 
     fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Option<BlockId>>> {

@@ -147,7 +147,8 @@ pub enum StoreError {
         last: BlockId,
     },
     /// The log ends below what this connection saw confirmed: a replica without the last writes was promoted, or
-    /// files of an earlier day were restored. Nothing was written. Only a new [`Store::acquire`] leads on.
+    /// files of an earlier day were restored. Nothing was written; [`Store::accept`] or a new
+    /// [`Store::acquire`] leads on.
     #[error(
         "the log of partition {partition} went back: {confirmed} was confirmed, and now it ends at {}; the store was \
          restored from older files, or a replica without the last writes was promoted",
@@ -210,6 +211,12 @@ pub trait Store: Send + Sync {
     /// may have changed behind the connection (it came back, another master serves), what was confirmed here is looked
     /// for first: [`StoreError::WentBack`].
     fn append(&self, append: Append) -> StoreFuture<'_, ()>;
+
+    /// The owner knows that the log went back to `top` and mends it: appends above `top` are taken again. It writes again what
+    /// it holds, under the same ids, and then acquires the partition anew. Nothing happens in a store that cannot go back.
+    fn accept(&self, _partition: PartitionId, _top: BlockId) -> StoreFuture<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// The highest id that each log has ever had, marks of owners included; `None` for a log that is not there. An
     /// owner learns by it that another one has taken over, or that the store has gone back.

@@ -183,7 +183,7 @@ impl Node {
             (names::STORE_AVAILABLE, |s| &s.store_available),
             (names::PARTITIONS_OWNED, |s| &s.partitions_owned),
         ];
-        let counters: [(Metric, Cell<Counter>); 15] = [
+        let counters: [(Metric, Cell<Counter>); 17] = [
             (names::DUPLICATES, |s| &s.duplicates),
             (names::COMMANDS, |s| &s.commands),
             (names::STEPS, |s| &s.steps),
@@ -196,6 +196,8 @@ impl Node {
             (names::FLUSHES, |s| &s.flushes),
             (names::FLUSH_RECORDS, |s| &s.flush_records),
             (names::FLUSH_BYTES, |s| &s.flush_bytes),
+            (names::BLOCKS_RESENT, |s| &s.blocks_resent),
+            (names::BLOCKS_LOST, |s| &s.blocks_lost),
             (names::RECOVERED, |s| &s.recovered),
             (names::PARTITIONS_LOST, |s| &s.partitions_lost),
             (names::COMPLETIONS_DROPPED, |s| &s.completions_dropped),

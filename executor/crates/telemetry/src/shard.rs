@@ -56,16 +56,19 @@ pub enum StoreFailure {
     Unknown,
     /// Another owner has the partition.
     Fenced,
+    /// The log ends below what was confirmed.
+    WentBack,
     /// Anything else.
     Other,
 }
 
 impl StoreFailure {
     /// All of them, with the value of the `kind` label.
-    pub const ALL: [(Self, &'static str); 4] = [
+    pub const ALL: [(Self, &'static str); 5] = [
         (Self::Unavailable, "unavailable"),
         (Self::Unknown, "unknown"),
         (Self::Fenced, "fenced"),
+        (Self::WentBack, "went-back"),
         (Self::Other, "other"),
     ];
 }
@@ -119,6 +122,8 @@ pub struct ShardMetrics {
     pub flush_latency: Histogram,
     pub store_pending: Gauge,
     pub store_errors: [Counter; StoreFailure::ALL.len()],
+    pub blocks_resent: Counter,
+    pub blocks_lost: Counter,
     /// 1 or 0.
     pub store_available: Gauge,
     pub recovered: Counter,

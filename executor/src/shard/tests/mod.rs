@@ -11,6 +11,7 @@ mod starting;
 mod stopping;
 mod tcsl;
 mod turns;
+mod went_back;
 mod working;
 
 use std::sync::Arc;
@@ -29,6 +30,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::handle::{Binding, ShardConfig, ShardHandle, ShardState};
 use super::{Command, ShardContext};
 use crate::clock::{Clock, ManualClock};
+use crate::cluster::Cluster;
+use crate::config::Config;
 use crate::definitions::Definitions;
 use crate::error::Error;
 use crate::limits;
@@ -64,6 +67,7 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 pub struct World {
     pub store: MemoryStore,
     pub clock: ManualClock,
+    pub cluster: Arc<Cluster>,
     pub definitions: Arc<Definitions>,
     pub objects: Option<Arc<Objects>>,
     pub retention: Duration,
@@ -83,9 +87,11 @@ pub struct TestShard {
 
 impl World {
     pub fn new() -> Self {
+        let cluster = Cluster::open(&Config::embedded(), Clock::default()).expect("no state directory");
         Self {
             store: MemoryStore::new(),
             clock: ManualClock::at_ms(START_MS),
+            cluster: Arc::new(cluster),
             definitions: Arc::default(),
             objects: None,
             retention: Duration::from_secs(3_600),
@@ -142,6 +148,7 @@ impl World {
         let context = ShardContext {
             connect: Arc::new(self.store.clone()),
             objects: self.objects.clone(),
+            cluster: Arc::clone(&self.cluster),
             definitions: Arc::clone(&self.definitions),
             owners: Arc::new(Owners::new(self.partitions)),
             metrics: Arc::clone(&metrics),

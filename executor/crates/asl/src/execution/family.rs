@@ -129,6 +129,11 @@ impl Family {
         self.execution.detach()
     }
 
+    /// What the execution was started with.
+    pub fn input(&self) -> &Payload {
+        self.execution.input()
+    }
+
     /// Whether the execution has ended, and its children with it.
     pub fn is_finished(&self) -> bool {
         self.execution.is_finished()

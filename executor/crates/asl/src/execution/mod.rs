@@ -151,6 +151,11 @@ impl Execution {
         (frame, own)
     }
 
+    /// What it was started with.
+    pub fn input(&self) -> &Payload {
+        &self.input
+    }
+
     /// Has it wait for its next turn before it enters another state.
     fn end_turn(&mut self) {
         self.core.turn.end();

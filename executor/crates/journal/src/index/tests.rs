@@ -265,6 +265,30 @@ async fn what_an_open_execution_needs_is_named_for_trimming() {
 }
 
 #[tokio::test]
+async fn of_lost_blocks_nothing_is_waited_for_but_what_is_opened_again() {
+    let mut owner = Owner::new().await;
+    owner.writer.expect(batch(0), 2);
+    owner.open(batch(0).execution(0), 0, NOW_MS);
+    owner.open_and_close(batch(0).execution(1), 0, NOW_MS, Status::Succeeded);
+    owner.writer.expect(batch(1), 1);
+    owner.open(batch(1).execution(0), 0, NOW_MS);
+    let lost = owner.flush().await;
+    owner.close(batch(1).execution(0), Status::Succeeded);
+    let mut derived = Vec::new();
+    owner.writer.lost(BlockId { sequence: 0, ..lost }, lost, &mut derived);
+    assert_eq!((owner.writer.oldest_needed(), derived.len()), (None, 0));
+    let located = owner.writer.find(batch(0).execution(0)).expect("tracked");
+    assert_eq!(located, Located { opened: None, closed: None }, "not in the block that is gone");
+    owner.open(batch(0).execution(0), 0, NOW_MS);
+    let again = owner.flush().await;
+    assert_eq!(owner.writer.oldest_needed(), Some(again));
+    owner.close(batch(0).execution(0), Status::Succeeded);
+    owner.flush().await;
+    assert!(owner.writer.is_empty(), "the one that ended in the lost block ends no more");
+    assert!(owner.find(batch(0).execution(0)).await.is_some_and(|found| found.closed.is_some()));
+}
+
+#[tokio::test]
 async fn until_an_append_is_confirmed_its_owner_answers() {
     let mut owner = Owner::new().await;
     owner.writer.expect(batch(0), 1);

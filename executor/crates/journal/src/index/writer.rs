@@ -119,6 +119,40 @@ impl IndexWriter {
         }
     }
 
+    /// The blocks above `after`, up to `last`, are gone from the log. What is open in them is opened again, beside a later
+    /// block; what ended in them will not end again, so that nothing waits for it.
+    pub fn lost(&mut self, after: BlockId, last: BlockId, derived: &mut Vec<Derived>) {
+        let gone = |part: &Part| after < part.block && part.block <= last;
+        let touched = self.batches.iter().filter(|(_, tracked)| tracked.parts.iter().any(gone));
+        let touched: Vec<BatchId> = touched.map(|(batch, _)| *batch).collect();
+        for batch in touched {
+            let Some(mut tracked) = self.batches.remove(&batch) else { continue };
+            self.untrack(&tracked);
+            for part in tracked.parts.iter().filter(|part| gone(part)) {
+                let count = u16::from(part.last - part.first) + 1;
+                if part.closed {
+                    tracked.closed = tracked.closed.saturating_sub(count);
+                    tracked.expected = tracked.expected.map(|expected| expected.saturating_sub(count));
+                } else {
+                    tracked.opened = tracked.opened.saturating_sub(count);
+                }
+            }
+            tracked.parts.retain(|part| !gone(part));
+            if let Some(first) = tracked.first_block() {
+                *self.first_blocks.entry(first).or_default() += 1;
+            }
+            let complete = tracked.is_complete();
+            let known = !tracked.parts.is_empty();
+            self.batches.insert(batch, tracked);
+            if complete {
+                if known {
+                    derived.extend(self.pointer_entry(batch));
+                }
+                self.forget(batch);
+            }
+        }
+    }
+
     /// Where an execution is, as long as its batch's pointer is not known to be written.
     #[must_use]
     pub fn find(&self, id: ExecutionId) -> Option<Located> {
@@ -272,9 +306,13 @@ impl IndexWriter {
     }
 
     fn forget(&mut self, batch: BatchId) {
-        let Some(first) = self.batches.remove(&batch).and_then(|tracked| tracked.first_block()) else {
-            return;
-        };
+        if let Some(tracked) = self.batches.remove(&batch) {
+            self.untrack(&tracked);
+        }
+    }
+
+    fn untrack(&mut self, tracked: &Tracked) {
+        let Some(first) = tracked.first_block() else { return };
         if let Some(count) = self.first_blocks.get_mut(&first) {
             *count -= 1;
             if *count == 0 {

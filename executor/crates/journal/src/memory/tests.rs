@@ -1,4 +1,4 @@
-//! The store in memory keeps the contract, and fails as it is told to.
+//! The store in memory passes the suite, and fails as tests tell it to.
 
 use std::future::Future;
 use std::pin::Pin;

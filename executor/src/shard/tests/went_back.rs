@@ -1,0 +1,199 @@
+//! The store confirms, and forgets again what it has confirmed.
+
+use journal::index;
+use journal::{BlockId, Store};
+use proto::executor::v1::{ExecutionStatus, Mode};
+
+use super::*;
+
+fn block(generation: u64, sequence: u64) -> BlockId {
+    BlockId { generation, sequence }
+}
+
+/// So many batches of one execution each, in blocks of their own.
+async fn start_each(shard: &TestShard, definition: DefinitionHash, sequences: std::ops::RangeInclusive<u64>) {
+    for sequence in sequences {
+        let answers = shard.started(batch(sequence, definition, Mode::Express, &["1"])).await;
+        assert_eq!(answers[0].refusal, None);
+    }
+}
+
+/// Starts a batch until it is taken: it is refused while a log is mended, and small flushes wait for the next tick.
+async fn taken(shard: &TestShard, batch: v1::StartBatch) {
+    let taken = async {
+        loop {
+            let mut answers = shard.start(batch.clone()).await;
+            let ack = loop {
+                match answers.try_recv() {
+                    Ok(ack) => break ack,
+                    Err(_) if *shard.handle.state.borrow() == ShardState::Serving => {
+                        shard.clock.advance(TICK)
+                    }
+                    Err(_) => {}
+                }
+                shard.settled().await;
+            };
+            if ack.refusal.is_none() {
+                return;
+            }
+        }
+    };
+    soon("an acceptance", taken).await;
+}
+
+async fn status(shard: &TestShard, sequence: u64) -> Result<ExecutionStatus, Error> {
+    let execution = execution(sequence, 0);
+    let described = shard.ask(|reply| Command::Describe { execution, reply }).await?;
+    Ok(described.summary.expect("a summary").status())
+}
+
+#[tokio::test]
+async fn what_a_promoted_replica_did_not_have_is_written_again_and_the_partition_taken_anew() {
+    let world = World::new();
+    let pass = world.define(PASS).await;
+    let shard = world.shard().await;
+    start_each(&shard, pass, 1..=5).await;
+    world.store.go_back(partition(), block(1, 2));
+    // It is noticed with the next block, and nothing of it reaches whoever waits.
+    start_each(&shard, pass, 6..=6).await;
+    shard.until(ShardState::Serving).await;
+    assert_eq!((shard.metrics.blocks_resent.get(), shard.metrics.blocks_lost.get()), (3, 0));
+    start_each(&shard, pass, 7..=7).await;
+    drop(shard);
+    for sequence in 1..=7 {
+        let found = index::lookup(&world.store, batch_id(sequence).execution(0)).await.expect("read");
+        assert!(found.is_some_and(|found| found.closed.is_some()), "{sequence}");
+    }
+    let top = world.store.tops(vec![partition()]).await.expect("answered")[0];
+    assert_eq!(top, Some(block(2, 1)), "an older owner whose fence was lost is fenced again");
+}
+
+#[tokio::test]
+async fn an_idle_shard_notices_by_itself_and_does_not_wait_for_a_start() {
+    let world = World::new();
+    let pass = world.define(PASS).await;
+    let shard = world.shard().await;
+    start_each(&shard, pass, 1..=2).await;
+    world.store.go_back(partition(), block(1, 0));
+    world.clock.advance(Duration::from_secs(1));
+    let written = async {
+        while world.store.tops(vec![partition()]).await.expect("answered")[0] != Some(block(2, 0)) {
+            shard.settled().await;
+        }
+    };
+    soon("the new mark", written).await;
+    assert_eq!(world.store.block_count(partition()), 2);
+}
+
+#[tokio::test]
+async fn what_is_not_held_any_more_is_counted_and_what_is_open_is_written_again() {
+    let world = World::new();
+    let (pass, wait) = (world.define(PASS).await, world.define(WAIT).await);
+    let shard = world.shard().await;
+    shard.started(batch(1, wait, Mode::Express, &[r#"{"kept": 1}"#])).await;
+    shard.started(batch(2, wait, Mode::Standard, &["2"])).await;
+    start_each(&shard, pass, 3..=3).await;
+    // Beyond that nothing is held of them.
+    world.clock.advance(limits::HELD_TIME);
+    let at = START_MS + limits::HELD_TIME.as_millis() as u64;
+    let later = v1::StartBatch { start_time_ms: at, ..batch(4, pass, Mode::Express, &["4"]) };
+    shard.started(later).await;
+    world.store.go_back(partition(), block(1, 0));
+    taken(&shard, v1::StartBatch { start_time_ms: at, ..batch(5, pass, Mode::Express, &["5"]) }).await;
+    assert_eq!((shard.metrics.blocks_resent.get(), shard.metrics.blocks_lost.get()), (1, 3));
+    for (sequence, known) in [(1, true), (2, true), (3, false), (4, true), (5, true)] {
+        assert_eq!(status(&shard, sequence).await.is_ok(), known, "{sequence}");
+    }
+    // Sent again, the lost one is new, and the open ones are known.
+    taken(&shard, batch(3, pass, Mode::Express, &["1"])).await;
+    let known = shard.metrics.duplicates.get();
+    shard.started(batch(1, wait, Mode::Express, &[r#"{"kept": 1}"#])).await;
+    assert_eq!(shard.metrics.duplicates.get(), known + 1);
+    drop(shard);
+    let shard = world.shard().await;
+    assert_eq!(shard.metrics.recovered.get(), 2, "the next owner finds both that are open");
+    let mut watcher = shard.watch().await;
+    world.clock.advance(Duration::from_secs(60));
+    let told = outcomes(&mut watcher, 2).await;
+    assert!(told.iter().all(|outcome| outcome.status() == ExecutionStatus::Succeeded), "{told:?}");
+    assert_eq!(told[0].output.as_deref(), Some(br#"{"kept": 1}"#.as_slice()));
+}
+
+#[tokio::test]
+async fn what_ended_and_waits_for_its_block_is_found_although_its_opening_was_lost() {
+    let world = World::new();
+    let (pass, wait) = (world.define(PASS).await, world.define(WAIT).await);
+    let shard = world.shard().await;
+    shard.started(batch(1, wait, Mode::Express, &["1"])).await;
+    world.clock.advance(Duration::from_secs(30));
+    let at = START_MS + 30_000;
+    shard.started(v1::StartBatch { start_time_ms: at, ..batch(2, pass, Mode::Express, &["2"]) }).await;
+    let mut watcher = shard.watch().await;
+    world.store.go_back(partition(), block(1, 0));
+    world.clock.advance(Duration::from_secs(31));
+    let mended = async {
+        while shard.metrics.blocks_lost.get() == 0 {
+            shard.settled().await;
+        }
+    };
+    soon("what is lost", mended).await;
+    shard.until(ShardState::Serving).await;
+    world.clock.advance(TICK);
+    assert_eq!(outcomes(&mut watcher, 1).await[0].status(), ExecutionStatus::Succeeded);
+    assert_eq!(shard.metrics.blocks_lost.get(), 1);
+}
+
+#[tokio::test]
+async fn a_log_that_is_gone_altogether_gets_nothing_until_it_is_back() {
+    let world = World::new();
+    let pass = world.define(PASS).await;
+    let shard = world.shard().await;
+    start_each(&shard, pass, 1..=2).await;
+    world.store.go_back(partition(), BlockId::default());
+    let mut answers = shard.start(batch(3, pass, Mode::Express, &["1"])).await;
+    shard.until(ShardState::StoreDown).await;
+    let refused = shard.started(batch(4, pass, Mode::Express, &["1"])).await.remove(0);
+    assert_eq!(refused.reason(), Some(Reason::StoreUnavailable));
+    world.clock.advance(Duration::from_secs(5));
+    shard.settled().await;
+    assert!(answers.try_recv().is_err(), "nothing is acknowledged");
+    let unknown = status(&shard, 1).await.expect_err("its log is gone").to_string();
+    assert!(unknown.contains("not mended yet"), "not as if it had never been: {unknown}");
+    assert_eq!(world.store.tops(vec![partition()]).await.expect("answered"), [None], "nothing is written");
+}
+
+#[tokio::test]
+async fn a_store_of_another_cluster_gets_nothing_until_the_right_one_is_back() {
+    let world = World::new();
+    let pass = world.define(PASS).await;
+    world.cluster.join(&world.store).await.expect("a new cluster");
+    let shard = world.shard().await;
+    start_each(&shard, pass, 1..=2).await;
+    let record = world.store.get("cluster".into()).await.expect("read");
+    world.store.compare_and_put("cluster".into(), record.clone(), None).await.expect("written");
+    world.store.go_back(partition(), block(1, 1));
+    let mut answers = shard.start(batch(3, pass, Mode::Express, &["1"])).await;
+    shard.until(ShardState::StoreDown).await;
+    world.clock.advance(Duration::from_secs(5));
+    shard.settled().await;
+    assert!(answers.try_recv().is_err() && world.store.block_count(partition()) == 1);
+    world.store.put("cluster".into(), record.expect("it was there")).await.expect("written");
+    world.clock.advance(Duration::from_secs(5));
+    assert_eq!(next(&mut answers).await.refusal, None);
+    shard.until(ShardState::Serving).await;
+    assert_eq!(world.store.block_count(partition()), 3);
+}
+
+#[tokio::test]
+async fn an_owner_whose_log_another_one_took_meanwhile_gives_it_up() {
+    let world = World::new();
+    let pass = world.define(PASS).await;
+    let shard = world.shard().await;
+    start_each(&shard, pass, 1..=2).await;
+    world.store.go_back(partition(), block(1, 1));
+    world.store.acquire(partition()).await.expect("taken");
+    world.clock.advance(TICK);
+    let (acks, _answers) = mpsc::channel(8);
+    shard.send(Command::Start { batch: batch(3, pass, Mode::Express, &["1"]), acks }).await;
+    shard.until(ShardState::Failed).await;
+}

@@ -1,0 +1,354 @@
+//! The store went back: what it confirmed is gone, after the promotion of a replica that did not have it.
+//!
+//! Each log holds the blocks that were confirmed lately. When the store says that a log ends below what it confirmed, the
+//! owner first asks whether this is its store at all (`cluster`): an emptied or foreign one gets nothing, and nothing is
+//! acknowledged until the right one is back. In the right one it writes again what it holds, in order and under the same
+//! ids, then what was on its way, and takes the partition anew, so that an older owner whose fence was lost is fenced again.
+//! Invariants: nothing is acknowledged until that is done; what is not held any more is counted and told in one line of the
+//! log, never passed over; what is open is written again, since the shard still has it. What may fail: the store (asked
+//! again, with pauses), or another owner was quicker (the partition is given up).
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ids::BatchId;
+use journal::store::Acquired;
+use journal::{Append, BlockId, Derived, Store, StoreError};
+use telemetry::StoreFailure;
+
+use super::core::{Landed, Shard};
+use super::log::{Log, LogState, Page, Sealed};
+use super::slab::Address;
+use crate::cluster::{Cluster, Foreign};
+use crate::limits;
+
+/// The pause before a store that is not the right one is looked at again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What was confirmed lately: all blocks above `dropped`.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    blocks: VecDeque<(u64, Append)>,
+    bytes: usize,
+    /// Of what is confirmed and not held, the highest.
+    dropped: BlockId,
+    /// The highest that is confirmed.
+    last: BlockId,
+    /// Which batches began in which block, also of blocks that were dropped ...
+    batches: VecDeque<(BlockId, BatchId)>,
+    /// ... above this one.
+    batches_above: BlockId,
+}
+
+/// Confirmed blocks that are lost: those above `after`, up to `last`.
+#[derive(Debug, Clone, Copy)]
+struct Gap {
+    after: BlockId,
+    last: BlockId,
+}
+
+impl Gap {
+    fn holds(&self, block: BlockId) -> bool {
+        self.after < block && block <= self.last
+    }
+
+    /// How many blocks; of several generations those of the last one, for the ends of the others are not known.
+    fn blocks(&self) -> u64 {
+        let before = if self.after.generation == self.last.generation { self.after.sequence } else { 0 };
+        self.last.sequence.saturating_sub(before)
+    }
+}
+
+/// About how much memory an append takes.
+fn bytes_of(append: &Append) -> usize {
+    let derived = append.derived.iter().map(|derived| match derived {
+        Derived::Put { key, value, .. } | Derived::Push { list: key, value, .. } => {
+            key.len() + value.len() + size_of::<Derived>()
+        }
+    });
+    append.block.len() + derived.sum::<usize>()
+}
+
+impl Held {
+    /// The log is ours, and this is the last block of earlier owners.
+    pub fn begin(&mut self, last: Option<BlockId>) {
+        let last = last.unwrap_or_default();
+        *self = Self { dropped: last, last, batches_above: last, ..Self::default() };
+    }
+
+    /// A block is confirmed.
+    pub fn keep(&mut self, append: Append, page: &Page, now_us: u64, bytes_max: usize) {
+        self.last = append.id;
+        for batch in &page.batches {
+            if self.batches.len() >= limits::HELD_BATCHES_MAX
+                && let Some((block, _)) = self.batches.pop_front()
+            {
+                self.batches_above = block;
+            }
+            self.batches.push_back((append.id, batch.id));
+        }
+        self.bytes += bytes_of(&append);
+        self.blocks.push_back((now_us, append));
+        let oldest_us = now_us.saturating_sub(limits::HELD_TIME.as_micros() as u64);
+        while let Some((at_us, append)) = self.blocks.front()
+            && (*at_us < oldest_us || self.bytes > bytes_max)
+        {
+            self.bytes -= bytes_of(append);
+            self.dropped = append.id;
+            self.blocks.pop_front();
+        }
+    }
+
+    /// Takes out the appends above `top`.
+    fn take_above(&mut self, top: BlockId) -> Vec<Append> {
+        let at = self.blocks.partition_point(|(_, append)| append.id <= top);
+        let above: Vec<Append> = self.blocks.drain(at..).map(|(_, append)| append).collect();
+        self.bytes -= above.iter().map(bytes_of).sum::<usize>();
+        above
+    }
+
+    /// What travelled beside the blocks that are held.
+    fn derived(&self) -> impl Iterator<Item = Derived> + '_ {
+        self.blocks.iter().flat_map(|(_, append)| append.derived.iter().cloned())
+    }
+
+    /// What is not held and above `top`.
+    fn gap(&self, top: BlockId) -> Option<Gap> {
+        (top < self.dropped).then_some(Gap { after: top, last: self.dropped })
+    }
+
+    /// The batches that began in lost blocks; nothing when not all of them are known.
+    fn lost_batches(&self, gap: Gap) -> Option<Vec<BatchId>> {
+        let lost = self.batches.iter().filter(|(block, _)| gap.holds(*block)).map(|(_, batch)| *batch);
+        (gap.after >= self.batches_above).then(|| lost.collect())
+    }
+}
+
+/// What an owner finds that was told that its log went back.
+#[derive(Debug)]
+pub(super) enum Finding {
+    /// It is not the store, or not all of it.
+    Foreign(Foreign),
+    /// The log ends here, and takes appends above it.
+    EndsAt(BlockId),
+}
+
+async fn examine(
+    store: &dyn Store,
+    cluster: &Cluster,
+    partition: ids::PartitionId,
+) -> Result<Finding, StoreError> {
+    if let Err(foreign) = cluster.compare(store).await? {
+        return Ok(Finding::Foreign(foreign));
+    }
+    match store.tops(vec![partition]).await?.first().copied().flatten() {
+        None => Ok(Finding::Foreign(Foreign::log_is_gone(partition))),
+        Some(top) => {
+            store.accept(partition, top).await?;
+            Ok(Finding::EndsAt(top))
+        }
+    }
+}
+
+impl Log {
+    /// The highest id that the store has confirmed.
+    pub(super) fn confirmed_id(&self) -> BlockId {
+        self.held.last.max(BlockId { generation: self.generation, sequence: 0 })
+    }
+}
+
+impl Shard {
+    /// What one log may hold of what was confirmed.
+    pub(super) fn held_bytes_max(&self) -> usize {
+        limits::HELD_BYTES_PER_LOG_MAX.min(limits::HELD_BYTES_MAX / self.logs.len().max(1))
+    }
+
+    /// The store says that this log went back.
+    pub(super) fn went_back(&mut self, at: usize) {
+        self.metrics.store_failed(StoreFailure::WentBack);
+        let log = &mut self.logs[at];
+        if log.state == LogState::Serving {
+            log.state = LogState::Down;
+        }
+        log.mending = true;
+        let (partition, confirmed) = (log.partition.get(), log.confirmed_id());
+        tracing::error!(
+            partition, %confirmed,
+            "the store went back behind what it had confirmed: nothing is acknowledged and starts are refused until \
+             that is mended"
+        );
+        self.publish_state();
+        self.examine(at, Duration::ZERO);
+    }
+
+    fn examine(&mut self, at: usize, pause: Duration) {
+        let Some(store) = self.store.as_ref().map(Arc::clone) else { return };
+        let log = &mut self.logs[at];
+        log.in_flight = true;
+        let (cluster, partition, tenure) = (Arc::clone(&self.context.cluster), log.partition, log.tenure);
+        let (clock, at_us) = (self.clock.clone(), self.now_us + pause.as_micros() as u64);
+        self.flights.push(Box::pin(async move {
+            clock.sleep_until_us(at_us).await;
+            let result = examine(&*store, &cluster, partition).await;
+            Landed::Examined { log: at, tenure, result }
+        }));
+    }
+
+    pub(super) fn examined(&mut self, at: usize, tenure: u64, result: Result<Finding, StoreError>) {
+        if !self.lasts(at, tenure) {
+            return;
+        }
+        let log = &mut self.logs[at];
+        let (partition, generation) = (log.partition, log.generation);
+        match result {
+            Ok(Finding::EndsAt(top)) if top.generation > generation => {
+                let attempted = log.next_block();
+                self.lose(at, &StoreError::Fenced { partition, attempted, last: top });
+            }
+            Ok(Finding::EndsAt(top)) => {
+                log.in_flight = false;
+                log.foreign = false;
+                self.mend(at, top);
+            }
+            Ok(Finding::Foreign(foreign)) => {
+                if !std::mem::replace(&mut log.foreign, true) {
+                    tracing::error!(%partition, "{foreign}");
+                }
+                self.examine(at, PAUSE);
+            }
+            Err(error) if error.is_retryable() => self.examine(at, PAUSE),
+            Err(error) => self.lose(at, &error),
+        }
+    }
+
+    /// Writes again what is held above `top`, and sees to what is not.
+    fn mend(&mut self, at: usize, top: BlockId) {
+        let log = &mut self.logs[at];
+        let gap = log.held.gap(top);
+        let appends = log.held.take_above(top);
+        // What travelled beside the blocks that are still there may have been later than they.
+        log.lost.extend(log.held.derived());
+        let resent = appends.len() as u64;
+        for append in appends.into_iter().rev() {
+            log.sealed.push_front(Sealed { append, page: Page::default(), records: 0 });
+        }
+        self.metrics.blocks_resent.add(resent);
+        match gap {
+            Some(gap) => self.tell_lost(at, gap, resent),
+            None => {
+                let partition = log.partition.get();
+                tracing::warn!(partition, ends_at = %top, resent, "every lost block is held here and is written again");
+            }
+        }
+    }
+
+    /// Blocks are lost: everybody who rests on them hears of it.
+    fn tell_lost(&mut self, at: usize, gap: Gap, resent: u64) {
+        self.metrics.blocks_lost.add(gap.blocks());
+        let (reopened, broken) = self.reopen(at, gap);
+        let log = &mut self.logs[at];
+        log.index.borrow_mut().lost(gap.after, gap.last, &mut log.derived);
+        let batches = log.held.lost_batches(gap);
+        let still_open = |batch: &BatchId| self.by_batch.contains_key(batch);
+        match &batches {
+            Some(batches) => {
+                batches.iter().filter(|batch| !still_open(batch)).for_each(|batch| log.dedupe.unsee(*batch));
+            }
+            None => log.dedupe.expire(self.now_us / 1_000),
+        }
+        let batches = batches.unwrap_or_default();
+        let id = |batch: Option<&BatchId>| {
+            batch.map_or_else(|| "unknown".to_owned(), |id| id.execution(0).to_string())
+        };
+        tracing::error!(
+            partition = log.partition.get(),
+            lost_after = %gap.after,
+            lost_to = %gap.last,
+            blocks = gap.blocks(),
+            first_batch = id(batches.iter().min()),
+            last_batch = id(batches.iter().max()),
+            batches = batches.len(),
+            resent, reopened, broken,
+            "LOST: the store went back, and these blocks were confirmed too long ago to be held here; executions that \
+             ended in them are gone. Open ones are written again (reopened); of those whose journal was in them (broken) a \
+             later recovery cannot tell what they were told"
+        );
+    }
+
+    /// Writes again the openings of what is open: how many, and how many have lost what they were told.
+    fn reopen(&mut self, at: usize, gap: Gap) -> (u64, u64) {
+        let now_ms = self.now_us / 1_000;
+        let log = &mut self.logs[at];
+        let unsealed: HashSet<Address> = log.page.ended.iter().copied().collect();
+        let (mut reopened, mut broken) = (0, 0);
+        for (address, open) in self.open.iter_mut() {
+            let touched = usize::from(open.log) == at && open.blocks.iter().any(|block| gap.holds(*block));
+            if !touched {
+                continue;
+            }
+            let opening_lost = open.blocks.first().is_some_and(|block| gap.holds(*block));
+            let closing = open.ended.is_some() && !unsealed.contains(&address);
+            // A finished block names the lost ones, or the journal has a hole, or stands before its opening now.
+            broken += u64::from(closing || open.blocks.len() > 1);
+            if closing {
+                continue;
+            }
+            if !opening_lost {
+                open.blocks.retain(|block| !gap.holds(*block));
+                continue;
+            }
+            log.retained.release(open.blocks[0], 1, now_ms);
+            open.blocks.clear();
+            open.opened = false;
+            open.input = open.execution.input().bytes().clone();
+            log.page.fresh.push(address);
+            reopened += 1;
+        }
+        log.page.ended.retain(|address| self.open.get(*address).is_some_and(|open| open.opened));
+        (reopened, broken)
+    }
+
+    /// Everything is written again: takes the partition anew.
+    pub(super) fn renew(&mut self, at: usize) {
+        let Some(store) = self.store.as_ref().map(Arc::clone) else { return };
+        let log = &mut self.logs[at];
+        log.in_flight = true;
+        let (partition, tenure) = (log.partition, log.tenure);
+        self.flights.push(Box::pin(async move {
+            Landed::Renewed { log: at, tenure, result: store.acquire(partition).await }
+        }));
+    }
+
+    pub(super) fn renewed(&mut self, at: usize, tenure: u64, result: Result<Acquired, StoreError>) {
+        if !self.lasts(at, tenure) {
+            return;
+        }
+        let log = &mut self.logs[at];
+        log.in_flight = false;
+        let acquired = match result {
+            Ok(acquired) => acquired,
+            Err(error) if error.is_retryable() => return self.examine(at, PAUSE),
+            Err(error) => return self.lose(at, &error),
+        };
+        let (partition, confirmed) = (log.partition, log.confirmed_id());
+        let stranger = acquired.last.filter(|last| *last > confirmed);
+        if acquired.generation <= log.generation || stranger.is_some() {
+            let last = stranger.unwrap_or_default();
+            let attempted = BlockId { generation: acquired.generation, sequence: 0 };
+            return self.lose(at, &StoreError::Fenced { partition, attempted, last });
+        }
+        log.generation = acquired.generation;
+        log.next_sequence = 1;
+        log.lost_until = 0;
+        log.mending = false;
+        if log.state == LogState::Down {
+            log.state = LogState::Serving;
+        }
+        tracing::info!(%partition, generation = acquired.generation, "the log is mended and taken anew");
+        self.heard();
+        self.heard_of(at, self.now_us);
+        self.end_release(at);
+        self.publish_state();
+    }
+}
