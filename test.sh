@@ -33,6 +33,12 @@ cargo test --workspace --locked
 step "metrics and scrape configuration, as Prometheus reads them"
 promtool check config dashboards/prometheus/prometheus.yml
 
+# The short form: debug builds, a rate that two cores carry beside everything else. SEED=… draws other strikes.
+step "kill test"
+crash() { "${CARGO_TARGET_DIR:-target}/debug/bench" crash --seed "${SEED:-7}" --dir "${CARGO_TARGET_DIR:-target}" "$@"; }
+crash --kills 12 --nodes 2 --rate 500
+crash --kills 3 --store file --retention 10m --rate 300
+
 step "recorded cases"
 corpus=../shared/conformance
 conform() { python3 "$corpus/check.py" "$@" -- "${CARGO_TARGET_DIR:-target}/debug/executor" conform; }

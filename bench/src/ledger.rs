@@ -11,11 +11,11 @@ use crate::error::Error;
 
 /// One bit for each execution of a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Mask([u64; 4]);
+pub(crate) struct Mask([u64; 4]);
 
 impl Mask {
     /// Sets [from, to), and returns how many of them were set before.
-    fn set(&mut self, from: u32, to: u32) -> u32 {
+    pub(crate) fn set(&mut self, from: u32, to: u32) -> u32 {
         let before: u32 = self.count();
         for index in from..to.min(256) {
             self.0[index as usize / 64] |= 1 << (index % 64);
@@ -27,8 +27,13 @@ impl Mask {
         self.0.iter().map(|word| word.count_ones()).sum()
     }
 
+    /// Those that are set in one of the two.
+    pub(crate) fn with(&self, other: &Self) -> Self {
+        Self(std::array::from_fn(|word| self.0[word] | other.0[word]))
+    }
+
     /// How many are set here and not there.
-    fn without(&self, other: &Self) -> u32 {
+    pub(crate) fn without(&self, other: &Self) -> u32 {
         self.0.iter().zip(other.0).map(|(mine, theirs)| (mine & !theirs).count_ones()).sum()
     }
 }

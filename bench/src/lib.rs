@@ -9,8 +9,9 @@
 //! (what was acknowledged, and the check against the store), [`recovery`] (how
 //! soon a killed node serves again), [`report`] (table and JSON), [`machine`] (CPU, load, file
 //! systems), [`suite`] (processes and the set of
-//! runs), [`worker`] (the echo worker).
+//! runs), [`worker`] (the echo worker), [`crash`] (the kill test).
 
+pub mod crash;
 pub mod error;
 pub mod ledger;
 pub mod load;

@@ -1,4 +1,6 @@
-//! `bench`: load, suite, worker.
+//! `bench`: load, suite, worker, crash.
+
+mod crash_cli;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -47,6 +49,8 @@ enum Command {
     Recovery(Recovery),
     /// Serve a worker pool that answers every task with its input.
     Worker(Worker),
+    /// Kill every process at random under load, and read back everything that was acknowledged.
+    Crash(crash_cli::Crash),
 }
 
 #[derive(Debug, Args)]
@@ -207,6 +211,7 @@ async fn main() -> ExitCode {
         Command::Suite(suite) => until_stopped(run_suite(suite)).await,
         Command::Recovery(recovery) => until_stopped(run_recovery(recovery)).await,
         Command::Worker(worker) => run_worker(worker).await,
+        Command::Crash(crash) => crash_cli::run(crash).await,
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("bench: {error}");

@@ -17,6 +17,7 @@ use proto::executor::v1::Mode;
 use tonic::transport::{Channel, Endpoint};
 
 pub use stats::Stats;
+pub(crate) use target::unix_ms;
 pub use target::{Target, Via};
 
 use crate::error::Error;

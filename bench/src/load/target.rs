@@ -219,7 +219,7 @@ fn batch_of(starts: Starts, partition: u32, incarnation: u32, machines: &[Machin
     clippy::disallowed_methods,
     reason = "a dispatcher stamps its batches; nothing here runs in virtual time"
 )]
-fn unix_ms() -> u64 {
+pub(crate) fn unix_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

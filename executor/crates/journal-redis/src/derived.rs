@@ -116,6 +116,20 @@ impl Write {
     }
 }
 
+/// Writes that are being sent. A reader who no longer wants its answer drops the sending half-way, and the connection
+/// then sends nothing of it: what is not known to be written goes back.
+struct Taken<'a> {
+    pending: &'a Pending,
+    writes: VecDeque<Write>,
+    unsure: bool,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.pending.give_back(std::mem::take(&mut self.writes), self.unsure);
+    }
+}
+
 impl Pending {
     /// Keeps the derived writes of a block that is in the log. `true`: the caller must see that a timer runs.
     pub fn keep(&self, writes: Vec<Write>) -> bool {
@@ -149,13 +163,14 @@ impl Pending {
         last: Option<Cmd>,
         asking: bool,
     ) -> Result<Sent, StoreError> {
-        let mut writes = self.take();
-        if writes.is_empty() && last.is_none() {
+        let mut taken = Taken { pending: self, writes: self.take(), unsure: true };
+        if taken.writes.is_empty() && last.is_none() {
             return Ok(Sent { last: Ok(Value::Nil), astray: Vec::new() });
         }
-        let sent = self.send_writes(link, current, &mut writes, last, asking).await;
-        if let Err(error) = &sent {
-            self.give_back(writes, matches!(error, StoreError::Unknown(_)));
+        let sent = self.send_writes(link, current, &mut taken.writes, last, asking).await;
+        match &sent {
+            Ok(_) => taken.writes.clear(),
+            Err(error) => taken.unsure = matches!(error, StoreError::Unknown(_)),
         }
         sent
     }

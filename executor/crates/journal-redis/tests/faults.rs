@@ -1,6 +1,7 @@
 //! The store on a Redis in trouble: killed, full, a replica, frozen, absent; and on a network that loses
 //! replies.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -176,6 +177,23 @@ async fn redis_absent_at_connect_is_told_with_its_address() {
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
     let text = error.to_string();
     assert!(text.contains(&format!("127.0.0.1:{port}")) && text.contains("check that it runs"), "{text}");
+}
+
+#[tokio::test]
+async fn a_reader_who_goes_away_half_way_loses_no_derived_write() {
+    let redis = Redis::durable();
+    let store = open(redis.url()).await;
+    let generation = store.acquire(partition()).await.expect("acquired").generation;
+    let derived = vec![Derived::Put { key: "pointer".into(), value: "there".into(), ttl: HOUR }];
+    let append = Append { derived, ..block(id(generation, 1), "block") };
+    store.append(append).await.expect("appended");
+    // The read takes along what waits, and is dropped before the connection has sent it.
+    let mut read = store.get_derived(partition(), vec!["pointer".into()]);
+    let waits = std::future::poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx).is_pending())).await;
+    assert!(waits, "it had no time to answer");
+    drop(read);
+    let found = store.get_derived(partition(), vec!["pointer".into()]).await.expect("read");
+    assert_eq!(found, [Some(Bytes::from("there"))]);
 }
 
 #[tokio::test]

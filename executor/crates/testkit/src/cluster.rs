@@ -56,16 +56,16 @@ impl RedisCluster {
         replicas: usize,
         options: impl Fn() -> RedisOptions,
     ) -> Result<Self, TestkitError> {
-        let starting: Vec<_> = (0..masters * (1 + replicas))
-            .map(|_| {
-                let options = options();
-                std::thread::spawn(move || Redis::start(options))
-            })
-            .collect();
-        let nodes = starting
-            .into_iter()
-            .map(|node| node.join().unwrap_or_else(|_| panic!("a node's start panicked")));
-        let cluster = Self { nodes: nodes.collect::<Result<_, _>>()?, masters, changing: Mutex::default() };
+        let options: Vec<RedisOptions> = (0..masters * (1 + replicas)).map(|_| options()).collect();
+        // A tied node would die with the thread that starts it: it is started by this one.
+        let (tied, others): (Vec<_>, Vec<_>) = options.into_iter().partition(|options| options.tied);
+        let starting: Vec<_> =
+            others.into_iter().map(|options| std::thread::spawn(move || Redis::start(options))).collect();
+        let mut nodes = tied.into_iter().map(Redis::start).collect::<Result<Vec<_>, _>>()?;
+        for node in starting {
+            nodes.push(node.join().unwrap_or_else(|_| panic!("a node's start panicked"))?);
+        }
+        let cluster = Self { nodes, masters, changing: Mutex::default() };
         cluster.introduce()?;
         Ok(cluster)
     }

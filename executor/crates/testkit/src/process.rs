@@ -1,13 +1,13 @@
 //! A real process: start it, wait for a line of its output, send it signals, collect how it ended.
 //!
 //! Invariants: the process is killed and reaped when its handle is dropped; the last lines of its output are
-//! kept in memory (bounded) and printed when the test fails. What may fail: starting and waiting, with
-//! [`TestkitError`].
+//! kept in memory (bounded) and printed when the test fails; a *tied* process is killed by the system when the thread
+//! that started it ends, however it ends. What may fail: starting and waiting, with [`TestkitError`].
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -39,6 +39,9 @@ pub struct ProcessOptions {
     pub env: Vec<(String, String)>,
     /// Working directory; `None` is the test's own.
     pub dir: Option<PathBuf>,
+    /// Dies with the thread that starts it, also by SIGKILL or abort (`setpriv --pdeathsig`, of util-linux), and is in a
+    /// process group of its own: a terminal's Ctrl-C does not reach it.
+    pub tied: bool,
 }
 
 impl ProcessOptions {
@@ -55,7 +58,21 @@ impl ProcessOptions {
             args: args.into_iter().map(Into::into).collect(),
             env: Vec::new(),
             dir: None,
+            tied: false,
         }
+    }
+
+    /// The command, not started.
+    fn command(&self) -> Command {
+        if !self.tied {
+            let mut command = Command::new(&self.program);
+            command.args(&self.args);
+            return command;
+        }
+        // It replaces itself by the program, so that the process id is the program's.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program).args(&self.args).process_group(0);
+        command
     }
 }
 
@@ -115,8 +132,8 @@ impl Process {
     /// # Errors
     /// When the program cannot be started.
     pub fn start(options: &ProcessOptions) -> Result<Self, TestkitError> {
-        let mut command = Command::new(&options.program);
-        command.args(&options.args).envs(options.env.iter().map(|(name, value)| (name, value)));
+        let mut command = options.command();
+        command.envs(options.env.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if let Some(dir) = &options.dir {
             command.current_dir(dir);
@@ -410,6 +427,20 @@ mod tests {
         process.terminate().expect("sent");
         assert_eq!(process.wait_exit(SOON).expect("ends").signal, Some(15));
         assert!(process.terminate().is_err(), "nothing is sent to a process that is gone");
+    }
+
+    #[test]
+    fn a_tied_process_dies_with_the_thread_that_started_it() {
+        let start = || {
+            let script = "echo up; exec cat /dev/zero >/dev/null";
+            let mut options = ProcessOptions::new("shell", "/bin/sh", ["-c", script]);
+            options.tied = true;
+            let mut process = Process::start(&options).expect("setpriv and a shell start");
+            process.wait_for_line("up", SOON).expect("up");
+            process
+        };
+        let mut process = std::thread::spawn(start).join().expect("the thread ends");
+        assert_eq!(process.wait_exit(SOON).expect("it ends too").signal, Some(9));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::process::{Process, ProcessOptions};
+use crate::process::{Exit, Process, ProcessOptions};
 use crate::{TestkitError, free_port};
 
 /// How long a server may take to answer PING after its start; loading a long log takes a while.
@@ -59,6 +59,8 @@ pub struct RedisOptions {
     pub dir: Option<PathBuf>,
     /// More settings, for example `("no-appendfsync-on-rewrite", "yes")`.
     pub extra: Vec<(String, String)>,
+    /// See [`ProcessOptions::tied`].
+    pub tied: bool,
 }
 
 /// A running Redis server.
@@ -179,6 +181,11 @@ impl Redis {
         command_at(self.address(), words)
     }
 
+    /// How the server ended, if it has ended by itself.
+    pub fn try_exit(&mut self) -> Option<Exit> {
+        self.process.as_mut().and_then(Process::try_exit)
+    }
+
     /// The end of the server's log.
     #[must_use]
     pub fn tail(&self) -> String {
@@ -212,7 +219,8 @@ impl Redis {
         let file = self.dir.path().join("redis.conf");
         std::fs::write(&file, self.settings())
             .map_err(|error| TestkitError::io(format!("settings {}", file.display()), error))?;
-        let options = ProcessOptions::new("redis-server", "redis-server", [file.display().to_string()]);
+        let mut options = ProcessOptions::new("redis-server", "redis-server", [file.display().to_string()]);
+        options.tied = self.options.tied;
         Process::start(&options).map_err(|error| TestkitError::Start {
             program: "redis-server".to_owned(),
             why: format!("{error}; install it with `apt-get install -y redis-server` (no service is needed)"),

@@ -1,0 +1,273 @@
+//! Reads back what the ledger holds, before it expires: Describe of each execution, histories of some.
+//!
+//! An execution that still runs is looked at again; one that is not found is looked at again for a while, for then either
+//! the look-up or the execution is lost, and both are told apart. Where more is acknowledged than can be described in time,
+//! one of each acknowledgement is described, and the log's check alone stands for the rest, which is counted.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use proto::executor::v1::{DescribeExecutionRequest, GetExecutionHistoryRequest, Mode};
+use proto::scheduler::v1::executions_client::ExecutionsClient;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+use super::acks::Ack;
+use super::logs::SharedLogs;
+use super::shared::Shared;
+use super::verdict::{Standing, judge, judge_history};
+use crate::error::Error;
+
+/// Acknowledgements that are looked at at once.
+const AT_ONCE: usize = 48;
+/// A call that takes longer is made again.
+const CALL_WITHIN: Duration = Duration::from_secs(5);
+/// Looks that are so late are shortened.
+const LATE_MS: u64 = 3_000;
+/// Until an execution should have ended, there is this much more time.
+const SLACK_MS: u64 = 1_500;
+/// Between two looks at one that is open or missing.
+const AGAIN_MS: u64 = 1_000;
+/// One that is not found for so long, with everything running, is lost.
+const LOST_AFTER_MS: u64 = 20_000;
+/// One that has not ended for so long, with everything running, never will.
+const STUCK_AFTER_MS: u64 = 90_000;
+/// Every so many runs of STANDARD machines has its history read.
+const HISTORY_OF: u64 = 8;
+
+/// What the checker works with.
+pub(super) struct Checker {
+    shared: Arc<Shared>,
+    scheduler: ExecutionsClient<Channel>,
+    retention: Duration,
+    logs: SharedLogs,
+    /// Executions that only the log's check stands for.
+    pub by_log_alone: AtomicU64,
+}
+
+/// Acknowledged executions to look at.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    ack: Ack,
+    acked_ms: u64,
+    /// Last time that it was known to be open; its acknowledgement counts.
+    open_ms: u64,
+    /// When it is to be looked at.
+    due_ms: u64,
+    /// First time that it was not found.
+    missing_ms: Option<u64>,
+}
+
+impl Look {
+    fn new(ack: Ack, now_ms: u64) -> Self {
+        let lasts = u64::try_from(ack.kind.lasts().as_millis()).unwrap_or(u64::MAX);
+        Self { ack, acked_ms: now_ms, open_ms: now_ms, due_ms: now_ms + lasts + SLACK_MS, missing_ms: None }
+    }
+}
+
+impl Checker {
+    /// Of executions behind this scheduler.
+    ///
+    /// # Errors
+    /// An address that is none.
+    pub fn new(
+        shared: Arc<Shared>,
+        scheduler: &str,
+        retention: Duration,
+        logs: SharedLogs,
+    ) -> Result<Arc<Self>, Error> {
+        let failed = |error: tonic::transport::Error| Error::Connect {
+            address: scheduler.to_owned(),
+            reason: error.to_string(),
+        };
+        let endpoint = Endpoint::from_shared(format!("http://{scheduler}")).map_err(failed)?;
+        let endpoint = endpoint.connect_timeout(CALL_WITHIN).timeout(CALL_WITHIN).tcp_nodelay(true);
+        let scheduler = ExecutionsClient::new(endpoint.connect_lazy());
+        Ok(Arc::new(Self { shared, scheduler, retention, logs, by_log_alone: AtomicU64::new(0) }))
+    }
+
+    /// Until no acknowledgement comes any more and all were looked at.
+    pub async fn run(self: Arc<Self>, mut synced: mpsc::Receiver<Ack>) {
+        let mut due: BinaryHeap<Reverse<(u64, u64)>> = BinaryHeap::new();
+        let mut looks = foldhash::HashMap::default();
+        let (mut number, mut more) = (0u64, true);
+        let mut running: JoinSet<Vec<Look>> = JoinSet::new();
+        while more || !looks.is_empty() || !running.is_empty() {
+            let now = self.shared.now_ms();
+            let mut put = |look: Look| {
+                number += 1;
+                due.push(Reverse((look.due_ms, number)));
+                looks.insert(number, look);
+            };
+            tokio::select! {
+                ack = synced.recv(), if more => match ack {
+                    Some(ack) => {
+                        self.note(&ack);
+                        put(Look::new(ack, now));
+                    }
+                    None => more = false,
+                },
+                Some(done) = running.join_next() => match done {
+                    Ok(again) => again.into_iter().for_each(put),
+                    Err(error) => self.shared.fault(&format!("the checker broke: {error}")),
+                },
+                () = tokio::time::sleep(Duration::from_millis(10)) => {}
+            }
+            while running.len() < AT_ONCE
+                && let Some(Reverse((due_ms, number))) = due.peek().copied()
+                && due_ms <= now
+            {
+                due.pop();
+                if let Some(look) = looks.remove(&number) {
+                    running.spawn(Arc::clone(&self).look(look));
+                }
+            }
+        }
+    }
+
+    fn note(&self, ack: &Ack) {
+        let noted = self.logs.lock().unwrap_or_else(PoisonError::into_inner).acknowledge(ack);
+        if let Err(wrong) = noted {
+            self.shared.fault(&wrong);
+        }
+    }
+
+    /// Whether a look could come too late: then nothing follows from not finding it.
+    fn may_have_expired(&self, look: &Look) -> bool {
+        let retention = u64::try_from(self.retention.as_millis()).unwrap_or(u64::MAX);
+        self.shared.now_ms().saturating_sub(look.open_ms) > retention * 3 / 4
+    }
+
+    /// Looks at each execution of an acknowledgement; returns those to look at again.
+    async fn look(self: Arc<Self>, look: Look) -> Vec<Look> {
+        let mut again = Vec::new();
+        let late = self.shared.now_ms().saturating_sub(look.due_ms) > LATE_MS;
+        let count = if late { 1 } else { look.ack.count };
+        self.by_log_alone.fetch_add((look.ack.count - count).into(), Relaxed);
+        for offset in 0..count {
+            let ack = Ack {
+                first_run: look.ack.first_run + u64::from(offset),
+                first_index: look.ack.first_index + offset,
+                count: 1,
+                ..look.ack
+            };
+            let mut one = Look { ack, ..look };
+            if self.may_have_expired(&one) {
+                self.by_log_alone.fetch_add((count - offset).into(), Relaxed);
+                return again;
+            }
+            if let Some(due_ms) = self.look_at(&mut one).await {
+                again.push(Look { due_ms, ..one });
+            }
+        }
+        again
+    }
+
+    /// When to look again, if it has to be.
+    async fn look_at(&self, look: &mut Look) -> Option<u64> {
+        let Some(id) = look.ack.execution(0) else {
+            self.shared.fault(&format!("an acknowledgement beyond its batch: {}", look.ack.line()));
+            return None;
+        };
+        let request = DescribeExecutionRequest { execution: id.to_string() };
+        let found = match self.scheduler.clone().describe_execution(request).await {
+            Ok(found) => found.into_inner(),
+            Err(status) => return self.not_found(look, &status),
+        };
+        if look.missing_ms.take().is_some() {
+            self.shared.missing_for_a_moment.fetch_add(1, Relaxed);
+        }
+        let Ack { kind, first_run: run, .. } = look.ack;
+        let seed = self.shared.seed;
+        match judge(&kind.input(seed, run), &kind.expected(seed, run), &found) {
+            Ok(Standing::Ended) => {
+                self.shared.described.fetch_add(1, Relaxed);
+                self.logs.lock().unwrap_or_else(PoisonError::into_inner).describe(id);
+                if kind.mode() == Mode::Standard {
+                    self.shared.tasks().ended(run);
+                    if run.is_multiple_of(HISTORY_OF) {
+                        self.read_history(&id.to_string(), look).await;
+                    }
+                }
+                None
+            }
+            Ok(Standing::Open) => self.still_open(look, &id.to_string()),
+            Err(wrong) => {
+                self.shared.fault(&format!("execution {id} ({}, run {run}): {wrong}", kind.name()));
+                None
+            }
+        }
+    }
+
+    fn since_healed(&self, instant_ms: u64) -> u64 {
+        self.shared.now_ms().saturating_sub(instant_ms.max(self.shared.healed_ms()))
+    }
+
+    fn still_open(&self, look: &mut Look, id: &str) -> Option<u64> {
+        let now = self.shared.now_ms();
+        if self.since_healed(look.acked_ms) > STUCK_AFTER_MS {
+            let Ack { kind, first_run, .. } = look.ack;
+            let kind = kind.name();
+            self.shared
+                .fault(&format!("execution {id} ({kind}, run {first_run}): expected an end, found RUNNING"));
+            return None;
+        }
+        // It is kept for a retention from its close, which is still to come.
+        look.open_ms = now;
+        Some(now + AGAIN_MS)
+    }
+
+    fn not_found(&self, look: &mut Look, status: &Status) -> Option<u64> {
+        let now = self.shared.now_ms();
+        if status.code() != Code::NotFound {
+            // The scheduler or the node is away: nothing is said about the execution.
+            return Some(now + AGAIN_MS / 4);
+        }
+        let since = *look.missing_ms.get_or_insert(now);
+        if self.since_healed(since) < LOST_AFTER_MS {
+            return Some(now + AGAIN_MS);
+        }
+        let Ack { kind, first_run, .. } = look.ack;
+        let id = look.ack.execution(0).map(|id| id.to_string()).unwrap_or_default();
+        self.shared.fault(&format!(
+            "execution {id} ({}, run {first_run}) is LOST: acknowledged at {:.1} s, not found since {:.1} s: {}",
+            kind.name(),
+            look.acked_ms as f64 / 1e3,
+            since as f64 / 1e3,
+            status.message()
+        ));
+        None
+    }
+
+    async fn read_history(&self, id: &str, look: &Look) {
+        let (mut events, mut token) = (Vec::new(), String::new());
+        loop {
+            let execution = id.to_owned();
+            let request = GetExecutionHistoryRequest { execution, next_token: token, ..Default::default() };
+            match self.scheduler.clone().get_execution_history(request).await {
+                Ok(page) => {
+                    let page = page.into_inner();
+                    events.extend(page.events);
+                    token = page.next_token;
+                }
+                // Whoever is away answers another time; this was a sample.
+                Err(_) => return,
+            }
+            if token.is_empty() {
+                break;
+            }
+        }
+        self.shared.histories.fetch_add(1, Relaxed);
+        if let Err(wrong) = judge_history(&events) {
+            let Ack { kind, first_run, .. } = look.ack;
+            self.shared
+                .fault(&format!("history of execution {id} ({}, run {first_run}): {wrong}", kind.name()));
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! The kill test: kill -9 any process at any time, and nothing acknowledged is lost.
+//!
+//! Purpose: to hold the promise against real processes. A scheduler, nodes and a store run under an open-loop load of mixed
+//! machines; a seeded plan kills and stops them, again and again. What was acknowledged is written to a ledger of the
+//! bench's own and synced before it counts; everything on the ledger is then read back before it expires.
+//!
+//! Invariants: a fault is never forgiven, and each is told with seed, strike and execution; the same seed gives the same
+//! strikes and the same inputs; no time is asserted, only that something heals at all. What may fail: processes that do not
+//! start (an [`Error`]); everything else is a fault in the report.
+//!
+//! Rooms: [`plan`] (who is hit when), [`workload`] (machines, inputs, right outcomes), [`cluster`] (processes), [`drive`]
+//! (the thread that hits them), `load` and `resend` (starts), [`acks`] (the ledger), `checker` and [`verdict`] (Describe and histories),
+//! [`logs`] (one terminal record each), `worker` and [`tasks`] (tasks that must not come again), [`report`].
+
+pub mod acks;
+mod checker;
+pub mod cluster;
+pub mod drive;
+mod load;
+pub mod logs;
+pub mod plan;
+pub mod report;
+mod resend;
+pub mod shared;
+pub mod tasks;
+pub mod verdict;
+mod worker;
+pub mod workload;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use foldhash::HashMap;
+use testkit::AckLedger;
+use tokio::task::JoinHandle;
+
+use crate::error::Error;
+use crate::machine::{Disk, Machine};
+use acks::Ack;
+use checker::Checker;
+use cluster::ClusterSettings;
+pub use cluster::CrashStore;
+use drive::{Addresses, Driver, Struggle};
+use logs::{Follower, LogCheck, SharedLogs};
+use plan::{Field, Plan};
+use report::CrashReport;
+use resend::Resender;
+use shared::Shared;
+use workload::Kind;
+
+/// How long scheduler and nodes may take until the machines are created.
+const READY_WITHIN: Duration = Duration::from_secs(90);
+/// How long the logs may take to show the last terminal records.
+const CLOSED_WITHIN: Duration = Duration::from_secs(60);
+
+/// What a kill test does.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How many strikes.
+    pub kills: u64,
+    /// Of plan and inputs.
+    pub seed: u64,
+    /// Which processes.
+    pub cluster: ClusterSettings,
+    /// Starts a second.
+    pub rate: u64,
+    /// A process that stands still does so for longer than this.
+    pub lease: Duration,
+    /// Whether strikes go on after a fault.
+    pub keep_going: bool,
+    /// Set from outside, ends the run early, with a report.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// Parts of a run that end when it does.
+struct Background(Vec<JoinHandle<()>>);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Runs the kill test. `kept` is told where logs and ledgers stay when something went wrong.
+///
+/// # Errors
+/// Processes that do not start; all that goes wrong later is in the report.
+pub async fn run(settings: &Settings, kept: impl FnOnce(&Path)) -> Result<CrashReport, Error> {
+    if settings.cluster.store == CrashStore::File && settings.cluster.nodes > 1 {
+        return Err(Error::Settings("files are for one node: give --nodes 1, or --store redis".to_owned()));
+    }
+    Disk::measure(&settings.cluster.dir)?;
+    let masters = settings.cluster.store.masters();
+    let field = Field { nodes: settings.cluster.nodes, masters, lease: settings.lease };
+    let plan = Plan::new(settings.seed, field);
+    let strikes_over = Arc::new(AtomicBool::new(false));
+    let (driver, addresses, struggle) =
+        drive::start(settings.cluster.clone(), plan, settings.kills, Arc::clone(&strikes_over)).await?;
+    let arns = create_machines(&addresses.scheduler).await?;
+    let shared = Arc::new(Shared::new(settings.seed, settings.cluster.nodes, addresses.directory.clone()));
+    let mut run = Run { settings, shared, addresses, strikes_over, driver: Some(driver) };
+    let (struggle, checked) = run.load_and_check(arns, struggle).await?;
+    let duration = Duration::from_millis(run.shared.now_ms());
+    if let Some(driver) = run.driver.take() {
+        // Joining blocks: the processes end one after the other, in a moment. The directory is still needed.
+        let _ = tokio::task::spawn_blocking(move || driver.finish()).await;
+    }
+    run.settle(&checked, duration).await;
+    let report = run.report(&struggle, &checked, duration);
+    let directory = &run.addresses.directory;
+    if report.faults > 0 {
+        kept(directory);
+    } else if let Err(error) = std::fs::remove_dir_all(directory) {
+        eprintln!("{} stays: {error}", directory.display());
+    }
+    Ok(report)
+}
+
+async fn create_machines(scheduler: &str) -> Result<HashMap<Kind, String>, Error> {
+    let until = Instant::now() + READY_WITHIN;
+    loop {
+        match load::create_machines(scheduler).await {
+            Ok(arns) => return Ok(arns),
+            Err(error) if Instant::now() > until => return Err(error),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+struct Run<'a> {
+    settings: &'a Settings,
+    shared: Arc<Shared>,
+    addresses: Addresses,
+    /// Ends the strikes; the load ends after them.
+    strikes_over: Arc<AtomicBool>,
+    driver: Option<Driver>,
+}
+
+/// What only the checks know in the end.
+struct Checked {
+    by_log_alone: u64,
+    logs: SharedLogs,
+}
+
+fn locked(logs: &SharedLogs) -> MutexGuard<'_, LogCheck> {
+    logs.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Run<'_> {
+    async fn load_and_check(
+        &mut self,
+        arns: HashMap<Kind, String>,
+        mut struggle: tokio::sync::oneshot::Receiver<Struggle>,
+    ) -> Result<(Struggle, Checked), Error> {
+        let shared = &self.shared;
+        let path: PathBuf = self.addresses.directory.join("ledger");
+        let ledger = AckLedger::open(path).map_err(|error| Error::Process(error.to_string()))?;
+        let acks = acks::spawn(Arc::clone(shared), ledger)?;
+        let checks_over = Arc::new(AtomicBool::new(false));
+        let mut background = Background(Vec::new());
+        for (node, address) in self.addresses.data.clone() {
+            background.0.push(tokio::spawn(worker::serve(Arc::clone(shared), node, address)));
+        }
+        let logs: SharedLogs = Arc::new(Mutex::new(LogCheck::new(shared.seed)));
+        self.follow_logs(&logs, &checks_over)?;
+        let (scheduler, retention) = (&self.addresses.scheduler, self.settings.cluster.retention);
+        let checker = Checker::new(Arc::clone(shared), scheduler, retention, logs.clone())?;
+        let checking = tokio::spawn(Arc::clone(&checker).run(acks.synced));
+        let load_over = Arc::new(AtomicBool::new(false));
+        let load = load::Settings { address: scheduler.clone(), rate: self.settings.rate, arns };
+        let resender = self.resender(&load.arns, acks.received.clone());
+        let resending = tokio::spawn(resender.run(Arc::clone(&load_over)));
+        let loading =
+            tokio::spawn(load::run(load, Arc::clone(shared), acks.received, Arc::clone(&load_over)));
+        if let Some(driver) = &self.driver {
+            driver.begin(Arc::clone(shared));
+        }
+        let struggle = loop {
+            tokio::select! {
+                over = &mut struggle => {
+                    break over.map_err(|_| Error::Process("the thread of the strikes ended".to_owned()))?;
+                }
+                () = tokio::time::sleep(Duration::from_millis(100)) => {}
+            }
+            let fault = shared.faults().0 > 0 && !self.settings.keep_going;
+            if fault || self.settings.stop.load(Relaxed) {
+                self.strikes_over.store(true, Relaxed);
+            }
+        };
+        load_over.store(true, Relaxed);
+        let _ = tokio::join!(loading, resending);
+        let _ = checking.await;
+        if self.addresses.redis_url.is_some() {
+            self.wait_for_the_logs(&logs).await;
+        }
+        checks_over.store(true, Relaxed);
+        let ledger = tokio::task::spawn_blocking(move || acks.thread.join()).await;
+        match ledger {
+            Ok(Ok(ledger)) => self.read_ledger(&ledger),
+            _ => shared.fault("the thread of the ledger has panicked"),
+        }
+        Ok((struggle, Checked { by_log_alone: checker.by_log_alone.load(Relaxed), logs }))
+    }
+
+    fn resender(&self, arns: &HashMap<Kind, String>, acks: tokio::sync::mpsc::Sender<Ack>) -> Resender {
+        let (shared, nodes) = (Arc::clone(&self.shared), self.addresses.nodes.clone());
+        Resender { shared, nodes, partitions: self.settings.cluster.partitions, arns: arns.clone(), acks }
+    }
+
+    fn follower(&self, logs: &SharedLogs) -> Follower {
+        let partitions = self.settings.cluster.partitions;
+        Follower { logs: Arc::clone(logs), shared: Arc::clone(&self.shared), partitions }
+    }
+
+    /// Redis is read beside its nodes.
+    fn follow_logs(&self, logs: &SharedLogs, over: &Arc<AtomicBool>) -> Result<(), Error> {
+        let Some(url) = self.addresses.redis_url.clone() else { return Ok(()) };
+        let store = journal_redis::RedisConnect::new(journal_redis::RedisOptions::new(url))?;
+        self.follower(logs).spawn(store, Arc::clone(over))
+    }
+
+    /// Until every acknowledged execution has its terminal record, or no more come.
+    async fn wait_for_the_logs(&self, logs: &SharedLogs) {
+        let until = Instant::now() + CLOSED_WITHIN;
+        while locked(logs).unclosed().0 > 0 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// What neither the logs nor Describe has shown closed is lost, or has expired unseen where files are kept for less
+    /// than the run.
+    async fn settle(&self, checked: &Checked, duration: Duration) {
+        if self.settings.cluster.store == CrashStore::File {
+            let options = journal::file::FileOptions::new(self.addresses.directory.join("store"));
+            let read = async {
+                self.follower(&checked.logs).read_all(&journal::file::FileStore::open(options)?).await
+            };
+            if let Err(error) = read.await {
+                self.shared.fault(&error.to_string());
+            }
+        }
+        let (unclosed, named) = locked(&checked.logs).unclosed();
+        if self.settings.cluster.store == CrashStore::File && self.settings.cluster.retention < duration {
+            self.shared.expired.store(unclosed, Relaxed);
+        } else if unclosed > 0 {
+            let named = named.join(", ");
+            self.shared
+                .fault(&format!("{unclosed} acknowledged executions have no terminal record: {named}"));
+        }
+    }
+
+    /// The file must say what was counted.
+    fn read_ledger(&self, ledger: &AckLedger) {
+        let counted = self.shared.acknowledged.load(Relaxed);
+        match ledger.read() {
+            Ok(lines) => {
+                let written: u64 = lines.iter().filter_map(|line| Ack::count_of(line)).sum();
+                if written != counted {
+                    self.shared.fault(&format!(
+                        "the ledger holds {written} acknowledgements, {counted} were counted"
+                    ));
+                }
+            }
+            Err(error) => self.shared.fault(&error.to_string()),
+        }
+    }
+
+    fn report(&self, struggle: &Struggle, checked: &Checked, duration: Duration) -> CrashReport {
+        let (shared, cluster) = (&self.shared, &self.settings.cluster);
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Relaxed);
+        let (faults, faults_told) = shared.faults();
+        let kills = struggle.struck.len() as u64;
+        let duration_s = duration.as_secs_f64();
+        let acknowledged = count(&shared.acknowledged);
+        let tasks = shared.tasks();
+        CrashReport {
+            profile: "crash",
+            seed: shared.seed,
+            store: cluster.store.name().to_owned(),
+            build: if cfg!(debug_assertions) { "debug" } else { "release" },
+            nodes: cluster.nodes,
+            shards: cluster.shards,
+            partitions: cluster.partitions,
+            retention_s: cluster.retention.as_secs(),
+            duration_s,
+            kills,
+            kills_by_kind: report::by_kind(&struggle.struck),
+            offered_per_s: self.settings.rate,
+            acknowledged_per_s: (acknowledged as f64 / duration_s.max(1e-9)) as u64,
+            sent: count(&shared.sent),
+            unsent: count(&shared.unsent),
+            unknown: count(&shared.unknown),
+            refused: shared.refused(),
+            acknowledged,
+            described: count(&shared.described),
+            by_log_alone: checked.by_log_alone,
+            expired: count(&shared.expired),
+            closed_once: locked(&checked.logs).closed_once(),
+            histories: count(&shared.histories),
+            names_again: count(&shared.names_again),
+            batches_again: count(&shared.batches_again),
+            missing_for_a_moment: count(&shared.missing_for_a_moment),
+            tasks: tasks.tasks,
+            tasks_again: tasks.again,
+            tasks_late: tasks.late,
+            tasks_repeated: tasks.repeated,
+            faults,
+            faults_told,
+            recovery_ms: report::recovery(&struggle.struck),
+            store_bytes_max: struggle.store_bytes_max,
+            loss_per_kill_below: report::rule_of_three(kills, faults),
+            machine: Machine::look(),
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! What a kill test found.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::drive::Struck;
+use crate::machine::Machine;
+use crate::report::{Percentiles, thousands};
+use hdrhistogram::Histogram;
+
+/// Everything that a kill test found.
+#[derive(Debug, Clone, Serialize)]
+pub struct CrashReport {
+    /// Always `crash`.
+    pub profile: &'static str,
+    /// Of load and strikes.
+    pub seed: u64,
+    /// Where executions were kept.
+    pub store: String,
+    /// `debug` or `release`.
+    pub build: &'static str,
+    /// Nodes, shards of each, partitions of the cluster.
+    pub nodes: u16,
+    #[allow(missing_docs, reason = "the names say it")]
+    pub shards: u16,
+    #[allow(missing_docs, reason = "the names say it")]
+    pub partitions: u16,
+    /// Seconds that closed executions were kept.
+    pub retention_s: u64,
+    /// Seconds of the whole run.
+    pub duration_s: f64,
+    /// Strikes that were made.
+    pub kills: u64,
+    /// By signal and target, for example `SIGKILL node`; one that hits two at once counts for both.
+    pub kills_by_kind: BTreeMap<String, u64>,
+    /// Starts a second that were offered.
+    pub offered_per_s: u64,
+    /// Acknowledged starts a second, over the whole run.
+    pub acknowledged_per_s: u64,
+    /// Starts sent.
+    pub sent: u64,
+    /// Starts due while nobody took them.
+    pub unsent: u64,
+    /// Starts with an unknown outcome: their stream broke.
+    pub unknown: u64,
+    /// Starts refused, by reason.
+    pub refused: BTreeMap<String, u64>,
+    /// Acknowledged executions, all on the ledger.
+    pub acknowledged: u64,
+    /// Of those: described at their right end before they expired.
+    pub described: u64,
+    /// Of those: found closed once and rightly in the log, and not described.
+    pub by_log_alone: u64,
+    /// Of those: expired before anybody looked.
+    pub expired: u64,
+    /// Executions with a terminal record in the logs, unacknowledged ones too; a second one is a fault.
+    pub closed_once: u64,
+    /// Histories read and found whole.
+    pub histories: u64,
+    /// Names started again and answered with the same execution.
+    pub names_again: u64,
+    /// Batches sent again after their acknowledgement, and acknowledged again.
+    pub batches_again: u64,
+    /// Look-ups that did not find an execution that was found later.
+    pub missing_for_a_moment: u64,
+    /// Tasks that the worker saw.
+    pub tasks: u64,
+    /// Tasks seen again that may be.
+    pub tasks_again: u64,
+    /// Tasks of a stopped or dead node that came late.
+    pub tasks_late: u64,
+    /// STANDARD tasks seen again after their outcome was journalled.
+    pub tasks_repeated: u64,
+    /// Everything that must not be.
+    pub faults: u64,
+    /// The first of them.
+    pub faults_told: Vec<String>,
+    /// The longest time without acknowledgements for each strike, by signal and target.
+    pub recovery_ms: BTreeMap<String, Percentiles>,
+    /// The most that the store took on the disk.
+    pub store_bytes_max: u64,
+    /// The probability of a loss per kill is below this at 95 %, if there was none; absent otherwise.
+    pub loss_per_kill_below: Option<f64>,
+    /// The surroundings.
+    pub machine: Machine,
+}
+
+/// Nothing in `kills` independent kills: the probability is below 3/kills at 95 % (rule of three).
+#[must_use]
+pub fn rule_of_three(kills: u64, faults: u64) -> Option<f64> {
+    (faults == 0 && kills >= 3).then(|| 3.0 / kills as f64)
+}
+
+/// Strikes by signal and target.
+#[must_use]
+pub fn by_kind(struck: &[Struck]) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for Struck { strike, .. } in struck {
+        for target in &strike.targets {
+            *counts.entry(format!("{} {}", strike.blow.name(), target.class())).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// Times without acknowledgements, by signal and target.
+#[must_use]
+pub fn recovery(struck: &[Struck]) -> BTreeMap<String, Percentiles> {
+    let mut histograms: BTreeMap<String, Histogram<u64>> = BTreeMap::new();
+    for Struck { strike, gap } in struck {
+        let us = u64::try_from(gap.as_micros()).unwrap_or(u64::MAX).max(1);
+        let kind = match strike.targets.as_slice() {
+            [one] => one.class(),
+            _ => "two",
+        };
+        for kind in [format!("{} {kind}", strike.blow.name()), "all".to_owned()] {
+            if let Ok(empty) = Histogram::new_with_max(3_600_000_000, 3) {
+                histograms.entry(kind).or_insert(empty).saturating_record(us);
+            }
+        }
+    }
+    histograms.iter().map(|(kind, histogram)| (kind.clone(), Percentiles::of(histogram))).collect()
+}
+
+fn counted(counts: &BTreeMap<String, u64>) -> String {
+    let texts: Vec<String> =
+        counts.iter().map(|(name, count)| format!("{name} {}", thousands(*count))).collect();
+    if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
+}
+
+impl CrashReport {
+    /// Why the run is no success.
+    #[must_use]
+    pub fn shortcomings(&self, kills: u64) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.faults > 0 {
+            found.push(format!("{} faults; run again with --seed {}", self.faults, self.seed));
+        }
+        if self.expired > 0 {
+            let expired = self.expired;
+            found.push(format!(
+                "{expired} acknowledged executions expired before they were looked at: lower --rate"
+            ));
+        }
+        if self.kills < kills {
+            found.push(format!("only {} of {kills} kills were made", self.kills));
+        }
+        if self.acknowledged == 0 {
+            found.push("nothing was acknowledged: nothing was shown".to_owned());
+        }
+        found
+    }
+
+    /// For a terminal.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let n = thousands;
+        let mut rows = vec![
+            ("seed", format!("{}, {} build, commit {}", self.seed, self.build, self.machine.commit)),
+            (
+                "cluster",
+                format!(
+                    "{} nodes of {} shards, {} partitions on {}; retention {} s; at most {:.1} MB on the disk",
+                    self.nodes,
+                    self.shards,
+                    self.partitions,
+                    self.store,
+                    self.retention_s,
+                    self.store_bytes_max as f64 / 1e6
+                ),
+            ),
+            (
+                "kills",
+                format!("{} in {:.0} s: {}", self.kills, self.duration_s, counted(&self.kills_by_kind)),
+            ),
+            (
+                "offered",
+                format!(
+                    "{}/s, {} sent, {} while nobody took them",
+                    n(self.offered_per_s),
+                    n(self.sent),
+                    n(self.unsent)
+                ),
+            ),
+            (
+                "acknowledged",
+                format!(
+                    "{}, {}/s over all; on the ledger, synced",
+                    n(self.acknowledged),
+                    n(self.acknowledged_per_s)
+                ),
+            ),
+            ("unknown", format!("{} starts; refused: {}", n(self.unknown), counted(&self.refused))),
+            ("checked", self.checked()),
+            (
+                "sent again",
+                format!(
+                    "{} names and {} batches, without a second effect",
+                    n(self.names_again),
+                    n(self.batches_again)
+                ),
+            ),
+            (
+                "tasks",
+                format!(
+                    "{} handed out, {} again as may be, {} late from a node that was hit; {} STANDARD repeated after \
+                     their outcome was journalled",
+                    n(self.tasks),
+                    n(self.tasks_again),
+                    n(self.tasks_late),
+                    n(self.tasks_repeated)
+                ),
+            ),
+        ];
+        rows.extend(self.recovery_ms.iter().map(|(kind, p)| {
+            let (p50, p90, max, count) = (p.p50 / 1e3, p.p90 / 1e3, p.max / 1e3, p.count);
+            ("without acks", format!("{kind}: p50 {p50:.2}  p90 {p90:.2}  max {max:.2} s ({count})"))
+        }));
+        rows.push(("faults", n(self.faults)));
+        rows.push(("bound", self.bound()));
+        rows.iter().map(|(name, value)| format!("{name:>14}  {value}\n")).collect()
+    }
+
+    fn checked(&self) -> String {
+        let n = thousands;
+        format!(
+            "{} described at their right end, {} by the log alone, {} expired unseen; {} closed once in the logs; {} histories whole; {} \
+             look-ups in vain for a moment",
+            n(self.described),
+            n(self.by_log_alone),
+            n(self.expired),
+            n(self.closed_once),
+            n(self.histories),
+            n(self.missing_for_a_moment)
+        )
+    }
+
+    fn bound(&self) -> String {
+        match self.loss_per_kill_below {
+            Some(bound) => format!(
+                "no loss in {} kills: below {:.2} % a kill at 95 % (rule of three: 3/{})",
+                self.kills,
+                bound * 100.0,
+                self.kills
+            ),
+            None => "none: there were faults, or too few kills".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::plan::{Field, Plan};
+    use super::*;
+
+    #[test]
+    fn the_rule_of_three_needs_kills_and_no_fault() {
+        assert_eq!(rule_of_three(300, 0), Some(0.01));
+        assert_eq!(rule_of_three(300, 1), None);
+        assert_eq!(rule_of_three(2, 0), None);
+    }
+
+    #[test]
+    fn every_strike_counts_in_its_kind_and_in_all() {
+        let field = Field { nodes: 2, masters: 1, lease: Duration::from_secs(2) };
+        let struck: Vec<Struck> = Plan::new(1, field)
+            .take(200)
+            .map(|strike| Struck { strike, gap: Duration::from_millis(700) })
+            .collect();
+        let recovery = recovery(&struck);
+        assert_eq!(recovery["all"].count, 200);
+        assert!((recovery["all"].p50 - 700.0).abs() < 1.0, "{recovery:?}");
+        let targets: usize = struck.iter().map(|struck| struck.strike.targets.len()).sum();
+        assert_eq!(by_kind(&struck).values().sum::<u64>(), targets as u64);
+    }
+}
