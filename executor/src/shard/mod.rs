@@ -28,6 +28,8 @@ mod recover;
 mod replay;
 mod retain;
 mod rewrite;
+#[doc(hidden)]
+pub mod simulation;
 mod slab;
 mod start;
 mod step;

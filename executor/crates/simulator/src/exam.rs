@@ -1,0 +1,125 @@
+//! The examination at the end of a run: what was acknowledged is asked for, and again after one more crash of everybody.
+//!
+//! Invariant: who asks for an execution that is kept gets the same end and the same history from every owner.
+
+use std::collections::BTreeMap;
+
+use ids::ExecutionId;
+use proto::executor::v1;
+
+use crate::audit::Violation;
+use crate::process::Message;
+use crate::world::World;
+
+/// Executions that are asked for.
+const ASKED: usize = 12;
+/// How often a question is asked again.
+const AGAIN_US: u64 = 3_000_000;
+
+#[derive(Debug, Default)]
+struct Answers {
+    description: Option<v1::DescribeExecutionResponse>,
+    history: Option<Option<Vec<v1::HistoryEvent>>>,
+}
+
+/// What is asked, and what came.
+#[derive(Debug, Default)]
+pub struct Exam {
+    asked: BTreeMap<ExecutionId, Answers>,
+    before: BTreeMap<ExecutionId, Answers>,
+    asked_us: u64,
+    begun: bool,
+    repeated: bool,
+}
+
+impl Exam {
+    /// An execution was described.
+    pub fn described(&mut self, id: ExecutionId, answer: &v1::DescribeExecutionResponse) {
+        if let Some(asked) = self.asked.get_mut(&id) {
+            asked.description = Some(answer.clone());
+        }
+    }
+
+    /// The history of an execution was told, or cannot be.
+    pub fn history(&mut self, id: ExecutionId, events: Option<Vec<v1::HistoryEvent>>) {
+        if let Some(asked) = self.asked.get_mut(&id) {
+            asked.history = Some(events);
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn what_is_missing(&self) -> String {
+        let missing = |answers: &Answers| answers.description.is_none() || answers.history.is_none();
+        let missing: Vec<_> = self.asked.iter().filter(|(_, answers)| missing(answers)).map(|(id, _)| id).collect();
+        format!("not described {missing:?}")
+    }
+
+    fn is_answered(&self) -> bool {
+        self.asked.values().all(|answers| answers.description.is_some() && answers.history.is_some())
+    }
+}
+
+impl World {
+    /// Examines what is kept; `true` when that is over.
+    pub(crate) fn examine(&mut self) -> Result<bool, Violation> {
+        if self.options.retention_s < 3_600 {
+            return Ok(true);
+        }
+        if !self.exam.begun {
+            self.exam.begun = true;
+            let mut all: Vec<ExecutionId> = self.audit.acknowledged.iter().copied().collect();
+            self.rng.shuffle(&mut all);
+            self.exam.asked = all.into_iter().take(ASKED).map(|id| (id, Answers::default())).collect();
+            self.ask();
+        }
+        if !self.exam.is_answered() {
+            if self.now_us - self.exam.asked_us > AGAIN_US {
+                self.ask();
+            }
+            return Ok(false);
+        }
+        self.compare()?;
+        if self.exam.repeated {
+            return Ok(true);
+        }
+        self.exam.repeated = true;
+        self.exam.before = std::mem::take(&mut self.exam.asked);
+        self.exam.asked = self.exam.before.keys().map(|id| (*id, Answers::default())).collect();
+        let all: Vec<u32> = self.processes.keys().copied().collect();
+        all.into_iter().for_each(|process| self.crash(process));
+        self.exam.asked_us = self.now_us;
+        Ok(false)
+    }
+
+    fn ask(&mut self) {
+        self.exam.asked_us = self.now_us;
+        let unanswered = |(_, answers): &(&ExecutionId, &Answers)| {
+            answers.description.is_none() || answers.history.is_none()
+        };
+        let ids: Vec<ExecutionId> = self.exam.asked.iter().filter(unanswered).map(|(id, _)| *id).collect();
+        for id in ids {
+            let owner = self.owner_of(id.batch.partition).1;
+            self.post_to(owner, &Message::Describe(id));
+            self.post_to(owner, &Message::History(id));
+        }
+    }
+
+    fn compare(&self) -> Result<(), Violation> {
+        for (id, answers) in &self.exam.asked {
+            let Some(description) = &answers.description else { continue };
+            let status = description.summary.as_ref().map(v1::ExecutionSummary::status).unwrap_or_default();
+            if status == v1::ExecutionStatus::Running {
+                return Err(format!("{id} has ended, and is described as running"));
+            }
+            let output = description.output.as_ref();
+            self.audit.outcome(*id, output)?;
+            if let Some(before) = self.exam.before.get(id)
+                && (before.description != answers.description || before.history != answers.history)
+            {
+                return Err(format!("{id} is told differently after a crash: {before:?} and {answers:?}"));
+            }
+        }
+        Ok(())
+    }
+}
