@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use super::actor::Wake;
 use super::answer::Watcher;
 use super::bindings::Bindings;
+use super::compare::Comparison;
 use super::execution::OpenExecution;
 use super::log::{Log, LogState};
 use super::machine::Machines;
@@ -62,7 +63,7 @@ pub(super) enum Landed {
     Compared {
         batch: Box<v1::StartBatch>,
         acks: mpsc::Sender<v1::StartAck>,
-        result: Result<Option<Vec<(u32, u32)>>, StoreError>,
+        result: Result<Comparison, StoreError>,
     },
     /// The store says which names of a batch are taken.
     NamesChecked {

@@ -53,7 +53,7 @@ pub struct Recovered {
     pub index: IndexWriter,
     /// Index entries that the crash may have lost.
     pub lost: Vec<Derived>,
-    /// Batches within the horizon, with their block and its time.
+    /// Batches within the horizon, with their block and the latest time at which they may have been started.
     pub batches: Vec<(BatchId, BlockId, u64)>,
     pub open: Vec<RecoveredExecution>,
     pub programs: Map<(DefinitionHash, Dialect), Arc<Program>>,
@@ -81,8 +81,10 @@ impl Scan {
             let (_, bits) = self.open.entry(run.batch).or_insert((at, [0; 4]));
             bits.iter_mut().zip(mask(&run)).for_each(|(bits, mask)| *bits |= mask);
             let last = self.batches.last().map(|(batch, _, _)| *batch);
-            if block.time_ms() >= remembered_from_ms && last != Some(run.batch) {
-                self.batches.push((run.batch, at, block.time_ms()));
+            // Who wrote the block may have had a clock that was behind the dispatcher's, as far as that is accepted.
+            let started_ms = block.time_ms().saturating_add(limits::CLOCK_AHEAD_MAX.as_millis() as u64);
+            if started_ms >= remembered_from_ms && last != Some(run.batch) {
+                self.batches.push((run.batch, at, started_ms));
             }
         }
         for run in block.closed_runs() {
@@ -422,9 +424,9 @@ impl Shard {
         log.index.replace(index);
         log.lost = lost.into();
         log.dedupe.begin(now_ms);
-        for (batch, block, time_ms) in batches {
+        for (batch, block, started_ms) in batches {
             let seen = Seen { content: Content::Logged(block), in_flight: false, exceptions: Box::default() };
-            log.dedupe.remember(batch, time_ms, seen, now_ms, max);
+            log.dedupe.remember(batch, started_ms, seen, now_ms, max);
         }
         self.metrics.recovered.add(open.len() as u64);
         for execution in open {

@@ -51,6 +51,8 @@ pub struct Audit {
     open: usize,
     /// Keys of tasks of STANDARD executions whose outcome is in the log.
     outcomes: BTreeSet<String>,
+    /// When timers of executions have fired.
+    timers: BTreeSet<(ExecutionId, u64)>,
     /// What each process has told its watchers.
     told: BTreeSet<(u32, ExecutionId)>,
     /// Tasks that an owner whom another one has followed gave out although their outcome was in the log.
@@ -88,6 +90,7 @@ impl Audit {
             names: BTreeMap::new(),
             open: 0,
             outcomes: BTreeSet::new(),
+            timers: BTreeSet::new(),
             told: BTreeSet::new(),
             stale_tasks: 0,
         }
@@ -124,7 +127,13 @@ impl Audit {
         if (block.partition(), block.id()) != (partition, at) {
             return Err(format!("block {at} of partition {partition} says that it is {}", block.id()));
         }
-        let records = block.records().map_err(|error| format!("block {at}: {error}"))?;
+        let mut records = block.records().map_err(|error| format!("block {at}: {error}"))?;
+        // Within a block, kinds stand together: in the life of an execution their order is this.
+        records.sort_by_key(|record| match record {
+            Record::Opened(_) => 0,
+            Record::Journalled(_) => 1,
+            Record::Closed(_) => 2,
+        });
         for record in records {
             match record {
                 Record::Opened(opened) => self.opened(&block, opened)?,
@@ -180,7 +189,14 @@ impl Audit {
             return Err(format!("{id} was told number {} after {} were told", told.sequence, known.told));
         }
         known.told += 1;
-        if told.kind == JournalledKind::TaskSucceeded
+        if told.kind == JournalledKind::TimerFired {
+            self.timers.insert((id, told.time_ms));
+        }
+        // An outcome that comes in the very round in which its time is over comes after that, and changes nothing: the
+        // task is tried again.
+        let in_time = !self.timers.contains(&(id, told.time_ms));
+        if in_time
+            && told.kind == JournalledKind::TaskSucceeded
             && let Some(key) = field(&told.payload, "key")
             && !self.outcomes.insert(key.clone())
         {

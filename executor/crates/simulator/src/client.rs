@@ -12,7 +12,7 @@ use proto::executor::v1;
 use proto::executor::v1::start_refusal::Reason;
 use serde_json::json;
 
-use crate::audit::{SKEW_US, Violation};
+use crate::audit::Violation;
 use crate::mutation::Mutation;
 use crate::options::Options;
 use crate::process::{EPOCH_US, Message};
@@ -196,6 +196,7 @@ impl World {
         let Some(id) = id.filter(|_| !forged) else { return Ok(()) };
         self.trace.say(self.now_us, "  answer", || format!("{id:?} {ack:?}"));
         let skew_us = self.options.skew_us.max(20_000_000) * 2;
+        let forgotten_us = HORIZON_US.min(self.options.retention_s * 1_000_000);
         let Some(pending) = self.dispatchers[number].pending.get_mut(&id) else { return Ok(()) };
         let age_us = self.now_us - pending.created_us;
         for index in ack.from..ack.to.min(pending.batch.input.len() as u32) {
@@ -214,7 +215,7 @@ impl World {
                 Reason::Conflict if named && refusal.code == "ExecutionAlreadyExists" => {
                     pending.settled.insert(index);
                 }
-                Reason::Expired if age_us + skew_us >= HORIZON_US => drop(pending.settled.insert(index)),
+                Reason::Expired if age_us + skew_us >= forgotten_us => drop(pending.settled.insert(index)),
                 _ => return Err(format!("{id:?}[{index}], {age_us} us old, was refused: {refusal:?}")),
             }
         }

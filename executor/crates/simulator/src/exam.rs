@@ -15,6 +15,8 @@ use crate::world::World;
 const ASKED: usize = 12;
 /// How often a question is asked again.
 const AGAIN_US: u64 = 3_000_000;
+/// How long owners may take to learn what is durable.
+const SETTLING_US: u64 = 5_000_000;
 
 #[derive(Debug, Default)]
 struct Answers {
@@ -27,6 +29,8 @@ struct Answers {
 pub struct Exam {
     asked: BTreeMap<ExecutionId, Answers>,
     before: BTreeMap<ExecutionId, Answers>,
+    /// When the last end was durable.
+    done_us: Option<u64>,
     asked_us: u64,
     begun: bool,
     repeated: bool,
@@ -65,6 +69,10 @@ impl World {
     pub(crate) fn examine(&mut self) -> Result<bool, Violation> {
         if self.options.retention_s < 3_600 {
             return Ok(true);
+        }
+        let settled_us = self.exam.done_us.get_or_insert(self.now_us);
+        if self.now_us - *settled_us < SETTLING_US {
+            return Ok(false);
         }
         if !self.exam.begun {
             self.exam.begun = true;
@@ -117,7 +125,7 @@ impl World {
             if let Some(before) = self.exam.before.get(id)
                 && (before.description != answers.description || before.history != answers.history)
             {
-                return Err(format!("{id} is told differently after a crash: {before:?} and {answers:?}"));
+                return Err(format!("{id} is told differently after a crash:\n{before:?}\n{answers:?}"));
             }
         }
         Ok(())

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use executor::clock::{Clock, ManualClock};
+use executor::error::Error;
 use executor::shard::simulation::{Flight, Landed, SimulatedShard};
 use executor::shard::{Binding, Command, ShardConfig, ShardContext, ShardState};
 use ids::{ExecutionId, ExecutionName, PartitionId};
@@ -55,6 +56,7 @@ pub enum Said {
     Tasks(u64, v1::TaskBatch),
     Stopped(ExecutionId),
     Described(ExecutionId, Box<v1::DescribeExecutionResponse>),
+    /// `None`: it is not kept.
     History(ExecutionId, Option<Vec<v1::HistoryEvent>>),
     Owns(Vec<v1::OwnedPartition>),
 }
@@ -73,7 +75,7 @@ struct Airborne {
     waker: Waker,
 }
 
-type Answer<T> = oneshot::Receiver<Result<T, executor::error::Error>>;
+type Answer<T> = oneshot::Receiver<Result<T, Error>>;
 
 /// A running process.
 pub struct Process {
@@ -308,11 +310,16 @@ impl Process {
                 said.push(Said::Tasks(*worker, batch));
             }
         }
-        answers(&mut self.stops, |id, stopped| said.extend(stopped.map(|_| Said::Stopped(id))));
+        answers(&mut self.stops, |id, stopped| said.extend(stopped.ok().map(|_| Said::Stopped(id))));
         answers(&mut self.descriptions, |id, described| {
-            said.extend(described.map(|described| Said::Described(id, Box::new(described))));
+            said.extend(described.ok().map(|described| Said::Described(id, Box::new(described))));
         });
-        answers(&mut self.histories, |id, events| said.push(Said::History(id, events)));
+        answers(&mut self.histories, |id, events| match events {
+            Ok(events) => said.push(Said::History(id, Some(events))),
+            Err(Error::Conflict { code: "HistoryNotKept", .. }) => said.push(Said::History(id, None)),
+            // Whoever asked asks again.
+            Err(_) => {}
+        });
         self.reports.retain_mut(|report| match report.try_recv() {
             Ok(Ok(shard)) => {
                 said.push(Said::Owns(shard.owned));
@@ -325,11 +332,14 @@ impl Process {
     }
 }
 
-/// Takes the answers that are there; `None` is an error.
-fn answers<T>(asked: &mut Vec<(ExecutionId, Answer<T>)>, mut take: impl FnMut(ExecutionId, Option<T>)) {
+/// Takes the answers that are there.
+fn answers<T>(
+    asked: &mut Vec<(ExecutionId, Answer<T>)>,
+    mut take: impl FnMut(ExecutionId, Result<T, Error>),
+) {
     asked.retain_mut(|(id, answer)| match answer.try_recv() {
         Ok(answer) => {
-            take(*id, answer.ok());
+            take(*id, answer);
             false
         }
         Err(oneshot::error::TryRecvError::Empty) => true,
