@@ -23,6 +23,8 @@ pub type Violation = String;
 /// An execution as the log knows it.
 #[derive(Debug, Clone)]
 pub struct Known {
+    /// Its machine.
+    pub arn: Arc<str>,
     /// How it is kept.
     pub mode: Mode,
     /// What must come of it.
@@ -166,7 +168,8 @@ impl Audit {
             return Err(format!("{id} was opened with another seed than was sent"));
         }
         let expected = plan.expected(number);
-        let known = Known { mode: machine.mode, expected, created_us, end: None, told: 0 };
+        let arn = machine.arn.as_str().into();
+        let known = Known { arn, mode: machine.mode, expected, created_us, end: None, told: 0 };
         if self.known.insert(id, known).is_some() {
             return Err(format!("{id} was started twice: again in block {}", block.id()));
         }

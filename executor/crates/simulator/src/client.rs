@@ -241,6 +241,7 @@ impl World {
             }
             if self.rng.permille(self.options.ask) {
                 self.post_to(owner, &Message::Describe(execution));
+                self.post_to(owner, &Message::List(batch.machines[index].arn.as_str().into()));
             }
         }
         let accepted = self.audit.acknowledged.contains(&id.execution(0));

@@ -3,6 +3,7 @@
 //! Invariant: who asks for an execution that is kept gets the same end and the same history from every owner.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ids::ExecutionId;
 use proto::executor::v1;
@@ -22,6 +23,13 @@ const SETTLING_US: u64 = 5_000_000;
 struct Answers {
     description: Option<v1::DescribeExecutionResponse>,
     history: Option<Option<Vec<v1::HistoryEvent>>>,
+    listed: Option<v1::ExecutionStatus>,
+}
+
+impl Answers {
+    fn are_complete(&self) -> bool {
+        self.description.is_some() && self.history.is_some() && self.listed.is_some()
+    }
 }
 
 /// What is asked, and what came.
@@ -51,16 +59,22 @@ impl Exam {
         }
     }
 
+    /// An execution was listed.
+    pub fn listed(&mut self, id: ExecutionId, status: v1::ExecutionStatus) {
+        if let Some(asked) = self.asked.get_mut(&id) {
+            asked.listed = Some(status);
+        }
+    }
+
     /// For people.
     #[must_use]
     pub fn what_is_missing(&self) -> String {
-        let missing = |answers: &Answers| answers.description.is_none() || answers.history.is_none();
-        let missing: Vec<_> = self.asked.iter().filter(|(_, answers)| missing(answers)).map(|(id, _)| id).collect();
-        format!("not described {missing:?}")
+        let missing: Vec<_> = self.unanswered().map(|id| id.to_string()).collect();
+        format!("not described, told or listed: {missing:?}")
     }
 
-    fn is_answered(&self) -> bool {
-        self.asked.values().all(|answers| answers.description.is_some() && answers.history.is_some())
+    fn unanswered(&self) -> impl Iterator<Item = ExecutionId> {
+        self.asked.iter().filter(|(_, answers)| !answers.are_complete()).map(|(id, _)| *id)
     }
 }
 
@@ -81,7 +95,7 @@ impl World {
             self.exam.asked = all.into_iter().take(ASKED).map(|id| (id, Answers::default())).collect();
             self.ask();
         }
-        if !self.exam.is_answered() {
+        if self.exam.unanswered().next().is_some() {
             if self.now_us - self.exam.asked_us > AGAIN_US {
                 self.ask();
             }
@@ -102,14 +116,14 @@ impl World {
 
     fn ask(&mut self) {
         self.exam.asked_us = self.now_us;
-        let unanswered = |(_, answers): &(&ExecutionId, &Answers)| {
-            answers.description.is_none() || answers.history.is_none()
-        };
-        let ids: Vec<ExecutionId> = self.exam.asked.iter().filter(unanswered).map(|(id, _)| *id).collect();
+        let ids: Vec<ExecutionId> = self.exam.unanswered().collect();
         for id in ids {
             let owner = self.owner_of(id.batch.partition).1;
             self.post_to(owner, &Message::Describe(id));
             self.post_to(owner, &Message::History(id));
+            if let Some(arn) = self.audit.known.get(&id).map(|known| Arc::clone(&known.arn)) {
+                self.post_to(owner, &Message::List(arn));
+            }
         }
     }
 
@@ -117,8 +131,9 @@ impl World {
         for (id, answers) in &self.exam.asked {
             let Some(description) = &answers.description else { continue };
             let status = description.summary.as_ref().map(v1::ExecutionSummary::status).unwrap_or_default();
-            if status == v1::ExecutionStatus::Running {
-                return Err(format!("{id} has ended, and is described as running"));
+            if status == v1::ExecutionStatus::Running || answers.listed != Some(status) {
+                let listed = answers.listed;
+                return Err(format!("{id} has ended, and is described as {status:?} and listed as {listed:?}"));
             }
             let output = description.output.as_ref();
             self.audit.outcome(*id, output)?;

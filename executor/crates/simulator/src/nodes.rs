@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use ids::{ExecutionId, PartitionId};
+use ids::{ExecutionId, ExecutionName, PartitionId};
 use proto::executor::v1;
 
 use crate::audit::Violation;
@@ -226,6 +226,14 @@ impl World {
                 self.exam.described(id, &described);
             }
             Said::History(id, events) => self.exam.history(id, events),
+            Said::Listed(summaries) => {
+                for summary in summaries {
+                    if let Ok(ExecutionName::Id(id)) = ExecutionName::parse(&summary.execution_id) {
+                        self.audit.described(id, summary.status())?;
+                        self.exam.listed(id, summary.status());
+                    }
+                }
+            }
             Said::Owns(owned) => {
                 let group = self.processes.get(&process).map_or(0, |process| process.group);
                 let lacks = owned.len() < self.groups[group].partitions.len();

@@ -38,6 +38,8 @@ pub enum Message {
     Describe(ExecutionId),
     /// Asks for the history of an execution.
     History(ExecutionId),
+    /// Asks for the executions of a machine.
+    List(Arc<str>),
     /// A worker comes.
     WorkerComes(u64),
     /// A worker says something.
@@ -58,6 +60,7 @@ pub enum Said {
     Described(ExecutionId, Box<v1::DescribeExecutionResponse>),
     /// `None`: it is not kept.
     History(ExecutionId, Option<Vec<v1::HistoryEvent>>),
+    Listed(Vec<v1::ExecutionSummary>),
     Owns(Vec<v1::OwnedPartition>),
 }
 
@@ -107,9 +110,12 @@ pub struct Process {
     stops: Vec<(ExecutionId, Answer<u64>)>,
     descriptions: Vec<(ExecutionId, Answer<v1::DescribeExecutionResponse>)>,
     histories: Vec<(ExecutionId, Answer<Vec<v1::HistoryEvent>>)>,
+    lists: Vec<Answer<v1::ListExecutionsResponse>>,
     reports: Vec<Answer<v1::Shard>>,
 }
 
+/// Executions of a listing; no run has as many.
+const LIST_MAX: u32 = 1_000;
 /// Commands that a shard handles in one wake-up.
 const COMMANDS: usize = executor::limits::COMMANDS_PER_WAKE;
 
@@ -168,6 +174,7 @@ impl Process {
             stops: Vec::new(),
             descriptions: Vec::new(),
             histories: Vec::new(),
+            lists: Vec::new(),
             reports: Vec::new(),
         }
     }
@@ -220,6 +227,13 @@ impl Process {
                 self.histories.push((id, answer));
                 let (execution, form) = (ExecutionName::Id(id), v1::HistoryForm::StepFunctions);
                 Command::History { execution, form, reply }
+            }
+            Message::List(machine_arn) => {
+                let (reply, answer) = oneshot::channel();
+                self.lists.push(answer);
+                let (machine_arn, max_results) = (machine_arn.to_string(), LIST_MAX);
+                let request = v1::ListExecutionsRequest { machine_arn, max_results, ..Default::default() };
+                Command::List { request, reply }
             }
             Message::WorkerComes(worker) => {
                 let (tasks, receiver) = mpsc::channel(64);
@@ -320,19 +334,25 @@ impl Process {
             // Whoever asked asks again.
             Err(_) => {}
         });
-        self.reports.retain_mut(|report| match report.try_recv() {
-            Ok(Ok(shard)) => {
-                said.push(Said::Owns(shard.owned));
-                false
-            }
-            Err(oneshot::error::TryRecvError::Empty) => true,
-            _ => false,
-        });
+        take(&mut self.lists, |list| said.extend(list.ok().map(|list| Said::Listed(list.executions))));
+        take(&mut self.reports, |shard| said.extend(shard.ok().map(|shard| Said::Owns(shard.owned))));
         said
     }
 }
 
-/// Takes the answers that are there.
+/// Takes the answers that are there; of questions that were dropped there is none.
+fn take<T>(asked: &mut Vec<Answer<T>>, mut take: impl FnMut(Result<T, Error>)) {
+    asked.retain_mut(|answer| match answer.try_recv() {
+        Ok(answer) => {
+            take(answer);
+            false
+        }
+        Err(oneshot::error::TryRecvError::Empty) => true,
+        Err(oneshot::error::TryRecvError::Closed) => false,
+    });
+}
+
+/// As [`take`], with what was asked for.
 fn answers<T>(
     asked: &mut Vec<(ExecutionId, Answer<T>)>,
     mut take: impl FnMut(ExecutionId, Result<T, Error>),
