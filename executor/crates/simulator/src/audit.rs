@@ -31,6 +31,8 @@ pub struct Known {
     pub expected: Expected,
     /// When its batch was made, by the time of the simulation.
     pub created_us: u64,
+    /// The block that says that it was accepted.
+    opened_in: BlockId,
     /// Its end.
     pub end: Option<(Status, Bytes)>,
     told: u32,
@@ -55,6 +57,8 @@ pub struct Audit {
     outcomes: BTreeSet<String>,
     /// When timers of executions have fired.
     timers: BTreeSet<(ExecutionId, u64)>,
+    /// When each block was durable, and until when what it opened was open: for ever, while something is.
+    blocks: BTreeMap<(PartitionId, BlockId), (u64, u64)>,
     /// What each process has told its watchers.
     told: BTreeSet<(u32, ExecutionId)>,
     /// Tasks that an owner whom another one has followed gave out although their outcome was in the log.
@@ -63,6 +67,9 @@ pub struct Audit {
 
 /// How far apart two clocks may be, in microseconds.
 pub const SKEW_US: u64 = 60_000_000;
+/// How much later than it might a log may be trimmed, in microseconds: clocks of owners differ, and blocks are trimmed in
+/// buckets.
+const TRIM_US: u64 = SKEW_US;
 /// When an EXPRESS execution is timed out.
 const EXPRESS_US: u64 = 300_000_000;
 
@@ -93,6 +100,7 @@ impl Audit {
             open: 0,
             outcomes: BTreeSet::new(),
             timers: BTreeSet::new(),
+            blocks: BTreeMap::new(),
             told: BTreeSet::new(),
             stale_tasks: 0,
         }
@@ -129,6 +137,7 @@ impl Audit {
         if (block.partition(), block.id()) != (partition, at) {
             return Err(format!("block {at} of partition {partition} says that it is {}", block.id()));
         }
+        self.blocks.insert((partition, at), (now_us, 0));
         let mut records = block.records().map_err(|error| format!("block {at}: {error}"))?;
         // Within a block, kinds stand together: in the life of an execution their order is this.
         records.sort_by_key(|record| match record {
@@ -144,6 +153,34 @@ impl Audit {
             }
         }
         Ok(())
+    }
+
+    /// The oldest block that a log holds after a block was written to it.
+    ///
+    /// # Errors
+    /// Nothing in it, or shortly after it, was wanted for far longer than the retention.
+    pub fn oldest(
+        &self,
+        partition: PartitionId,
+        oldest: BlockId,
+        retention_us: u64,
+    ) -> Result<(), Violation> {
+        let Some((written_us, _)) = self.blocks.get(&(partition, oldest)) else {
+            return Err(format!("the log of {partition} begins with block {oldest}, which nobody wrote"));
+        };
+        let wanted_us = self.now_us.saturating_sub(retention_us + TRIM_US);
+        let near_us = written_us + TRIM_US;
+        let from = (partition, oldest)..=(partition, BlockId { generation: u64::MAX, sequence: u64::MAX });
+        let near = self.blocks.range(from).take_while(|(_, (at_us, _))| *at_us <= near_us);
+        let wanted = near.map(|(_, (at_us, ended_us))| at_us.max(ended_us)).max();
+        let open = self.known.iter().any(|(id, known)| {
+            let opened = self.blocks.get(&(partition, known.opened_in));
+            id.batch.partition == partition && known.end.is_none() && opened.is_some_and(|at| at.0 <= near_us)
+        });
+        if open || wanted.is_none_or(|wanted| *wanted >= wanted_us) {
+            return Ok(());
+        }
+        Err(format!("block {oldest} of {partition} is kept, though nothing in it was wanted for long"))
     }
 
     fn opened(&mut self, block: &Block, opened: Opened) -> Result<(), Violation> {
@@ -169,7 +206,8 @@ impl Audit {
         }
         let expected = plan.expected(number);
         let arn = machine.arn.as_str().into();
-        let known = Known { arn, mode: machine.mode, expected, created_us, end: None, told: 0 };
+        let mode = machine.mode;
+        let known = Known { arn, mode, expected, created_us, opened_in: block.id(), end: None, told: 0 };
         if self.known.insert(id, known).is_some() {
             return Err(format!("{id} was started twice: again in block {}", block.id()));
         }
@@ -217,6 +255,9 @@ impl Audit {
         }
         known.end = Some((closed.status, closed.payload.clone()));
         self.open -= 1;
+        if let Some((_, ended_us)) = self.blocks.get_mut(&(id.batch.partition, known.opened_in)) {
+            *ended_us = now_us;
+        }
         let late = now_us.saturating_sub(known.created_us) + SKEW_US >= EXPRESS_US;
         let right = match (closed.status, known.expected) {
             (Status::Succeeded, Expected::Number(number)) => {

@@ -133,7 +133,9 @@ impl World {
             let status = description.summary.as_ref().map(v1::ExecutionSummary::status).unwrap_or_default();
             if status == v1::ExecutionStatus::Running || answers.listed != Some(status) {
                 let listed = answers.listed;
-                return Err(format!("{id} has ended, and is described as {status:?} and listed as {listed:?}"));
+                return Err(format!(
+                    "{id} has ended, and is described as {status:?} and listed as {listed:?}"
+                ));
             }
             let output = description.output.as_ref();
             self.audit.outcome(*id, output)?;

@@ -73,10 +73,10 @@ impl Image {
         self.logs.get(&partition.get()).map_or((0, 0), |log| (log.owner, log.generation))
     }
 
-    /// Blocks that a log holds.
+    /// The oldest block that a log holds.
     #[must_use]
-    pub fn block_count(&self, partition: PartitionId) -> usize {
-        self.logs.get(&partition.get()).map_or(0, |log| log.blocks.len())
+    pub fn oldest(&self, partition: PartitionId) -> Option<BlockId> {
+        self.logs.get(&partition.get())?.blocks.keys().next().copied()
     }
 
     pub(crate) fn acquire(&mut self, caller: Caller, partition: PartitionId) -> Acquired {
@@ -125,10 +125,9 @@ impl Image {
     /// Writes what has waited with its writer: what is due, and all of this caller's, whose reads come after its writes.
     fn settle(&mut self, caller: Caller) {
         let now_us = self.now_us;
-        let (due, waiting) =
-            std::mem::take(&mut self.lagging).into_iter().partition::<Vec<_>, _>(|lagging| {
-                lagging.writer == caller || lagging.due_us <= now_us
-            });
+        let (due, waiting) = std::mem::take(&mut self.lagging)
+            .into_iter()
+            .partition::<Vec<_>, _>(|lagging| lagging.writer == caller || lagging.due_us <= now_us);
         self.lagging = waiting;
         for lagging in due {
             let log = self.log(lagging.partition);

@@ -26,7 +26,11 @@ const CATALOGUE: u64 = 20_260_101;
 enum Step {
     Pass(i64),
     Wait(u64),
-    Choice { from: i64, high: i64, low: i64 },
+    Choice {
+        from: i64,
+        high: i64,
+        low: i64,
+    },
     Task(i64),
     /// A task that fails for good and is caught.
     Caught(i64),
@@ -193,7 +197,8 @@ fn spell(steps: &[Step], prefix: &str, last: &str, states: &mut Map<String, Valu
             Step::Pass(number) => put("", next(add(*number), &then)),
             Step::Wait(seconds) => put("", next(json!({"Type": "Wait", "Seconds": seconds}), &then)),
             Step::Choice { from, high, low } => {
-                let rule = json!({"Variable": "$.v", "NumericGreaterThanEquals": from, "Next": format!("{own}h")});
+                let rule =
+                    json!({"Variable": "$.v", "NumericGreaterThanEquals": from, "Next": format!("{own}h")});
                 put("", json!({"Type": "Choice", "Choices": [rule], "Default": format!("{own}l")}));
                 put("h", next(add(*high), &then));
                 put("l", next(add(*low), &then));
@@ -215,14 +220,20 @@ fn spell(steps: &[Step], prefix: &str, last: &str, states: &mut Map<String, Valu
                 put("s", next(sum(2), &then));
             }
             Step::Map(items, number) => {
-                put("", json!({"Type": "Pass", "Parameters": {"id.$": "$.id", "items": items}, "Next": format!("{own}m")}));
+                put(
+                    "",
+                    json!({"Type": "Pass", "Parameters": {"id.$": "$.id", "items": items}, "Next": format!("{own}m")}),
+                );
                 let step = json!({"format": format!("States.Format('{own}-{{}}', $.at)")});
                 let state = next(task("add", &step, *number), "");
-                put("m", json!({
-                    "Type": "Map", "ItemsPath": "$.items", "Next": format!("{own}s"),
-                    "ItemSelector": {"id.$": "$.id", "v.$": "$$.Map.Item.Value", "at.$": "$$.Map.Item.Index"},
-                    "ItemProcessor": {"StartAt": format!("{own}t"), "States": {format!("{own}t"): state}},
-                }));
+                put(
+                    "m",
+                    json!({
+                        "Type": "Map", "ItemsPath": "$.items", "Next": format!("{own}s"),
+                        "ItemSelector": {"id.$": "$.id", "v.$": "$$.Map.Item.Value", "at.$": "$$.Map.Item.Index"},
+                        "ItemProcessor": {"StartAt": format!("{own}t"), "States": {format!("{own}t"): state}},
+                    }),
+                );
                 put("s", next(sum(items.len()), &then));
             }
         }

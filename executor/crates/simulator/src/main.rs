@@ -73,7 +73,13 @@ fn main() -> ExitCode {
     println!("crashes          {:>12}", sum.crashes);
     println!("crash points     {:>12} of {} hit", points::all().count() - missed, points::all().count());
     println!("fenced           {:>12} calls of owners whom others had followed", sum.fenced);
-    println!("stale tasks      {:>12} given out by such owners after their outcome was in the log", sum.stale_tasks);
-    println!("simulated        {hours:>12.1} node-hours in {minutes:.2} minutes of CPU: {:.0} a minute", hours / minutes);
+    println!(
+        "stale tasks      {:>12} given out by such owners after their outcome was in the log",
+        sum.stale_tasks
+    );
+    println!(
+        "simulated        {hours:>12.1} node-hours in {minutes:.2} minutes of CPU: {:.0} a minute",
+        hours / minutes
+    );
     if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

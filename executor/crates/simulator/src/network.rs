@@ -97,6 +97,9 @@ impl World {
             self.trace.note(now_us, "durable", [u64::from(partition.get()) << 32 | id.sequence, hash]);
             self.trace.say(now_us, "  durable", || format!("block {id} of partition {partition}"));
             self.audit.appended((partition, id), &bytes, now_us)?;
+            if let Some(oldest) = self.desk.with(|image| image.oldest(partition)) {
+                self.audit.oldest(partition, oldest, self.options.retention_s * 1_000_000)?;
+            }
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ pub struct Group {
 }
 
 /// How often the placement looks.
-const PLACEMENT_US: u64 = 500_000;
+const PLACEMENT_US: u64 = 1_000_000;
 /// Credit of a worker.
 const CREDIT: u32 = 8;
 /// How long a process needs to begin its work, at most.

@@ -53,7 +53,11 @@ pub enum Message {
 /// What a process says.
 #[derive(Debug)]
 pub enum Said {
-    Ack { dispatcher: usize, forged: bool, ack: v1::StartAck },
+    Ack {
+        dispatcher: usize,
+        forged: bool,
+        ack: v1::StartAck,
+    },
     Completions(v1::CompletionBatch),
     Tasks(u64, v1::TaskBatch),
     Stopped(ExecutionId),

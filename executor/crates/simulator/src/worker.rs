@@ -77,9 +77,13 @@ impl World {
         let outcomes = if never { Vec::new() } else { vec![outcome] };
         let says = v1::WorkerMessage { credit: 1, outcomes, ..Default::default() };
         for _ in 0..1 + u64::from(twice) {
-            let in_us = late_us + 1 + self.rng.below(options.task_us) + self.rng.below(self.options.network_us);
+            let in_us =
+                late_us + 1 + self.rng.below(options.task_us) + self.rng.below(self.options.network_us);
             if !self.rng.permille(self.options.drop) {
-                self.after(in_us, Event::Arrives(process, Box::new(Message::WorkerSays(worker, says.clone()))));
+                self.after(
+                    in_us,
+                    Event::Arrives(process, Box::new(Message::WorkerSays(worker, says.clone()))),
+                );
             }
         }
     }

@@ -152,7 +152,9 @@ pub fn run(
     };
     world.trace.say(0, "options", || format!("{:?}", world.options));
     world.begin();
-    world.live().map_err(|violation| format!("seed {seed} at {:.6} s: {violation}", world.now_us as f64 / 1e6))?;
+    world
+        .live()
+        .map_err(|violation| format!("seed {seed} at {:.6} s: {violation}", world.now_us as f64 / 1e6))?;
     Ok(world.into_report())
 }
 
@@ -190,12 +192,15 @@ impl World {
                 let at_us = self.rng.below(trouble_us);
                 let group = self.rng.below(u64::from(groups)) as usize;
                 let long_us = self.rng.between(100_000, 30_000_000);
-                self.after(at_us, match kind {
-                    0 => Event::Crash(group),
-                    1 => Event::Pause(group, long_us),
-                    2 => Event::Replace(group),
-                    _ => Event::Outage(long_us / 3),
-                });
+                self.after(
+                    at_us,
+                    match kind {
+                        0 => Event::Crash(group),
+                        1 => Event::Pause(group, long_us),
+                        2 => Event::Replace(group),
+                        _ => Event::Outage(long_us / 3),
+                    },
+                );
             }
         }
         self.after(100_000, Event::Placement);
@@ -272,7 +277,8 @@ impl World {
     }
 
     fn what_is_missing(&self) -> Violation {
-        let open: Vec<String> = self.audit.open().take(5).map(|id| format!("{id} ({:?})", id.batch)).collect();
+        let open: Vec<String> =
+            self.audit.open().take(5).map(|id| format!("{id} ({:?})", id.batch)).collect();
         let waiting: Vec<String> = self.dispatchers.iter().flat_map(Dispatcher::waiting).take(5).collect();
         format!(
             "not everything came to its end within {} s after healing: open {open:?}, unanswered {waiting:?}, {}",
