@@ -65,10 +65,38 @@ pub enum Error {
     #[error("this node is draining: send the request to another node")]
     Draining,
     /// Another shard or node owns the partition.
-    #[error("partition {partition} is not owned by this shard: ask DescribeNode for its owner")]
+    #[error(
+        "partition {partition} is not owned here: ask the scheduler, or DescribeNode of other nodes, for its owner, and \
+         send the request there"
+    )]
     NotOwner {
         /// Which.
         partition: u16,
+    },
+    /// The partition was lost before the store had confirmed the start.
+    #[error(
+        "the owner of partition {partition} has changed before the start was confirmed; whether it took effect is not \
+         known: look for it before you start it again"
+    )]
+    OwnerChanged {
+        /// Which.
+        partition: u16,
+    },
+    /// The partition is changing hands: what is not found yet may well be there.
+    #[error("partition {partition} is changing hands and its log is being read: retry after {retry_after:?}")]
+    Recovering {
+        /// Which.
+        partition: u16,
+        /// With jitter.
+        retry_after: Duration,
+    },
+    /// The node has no partition that takes starts.
+    #[error(
+        "this node takes no starts now, for it serves no partition: ask the scheduler for one that does, or retry after {retry_after:?}"
+    )]
+    NothingServed {
+        /// When to come back.
+        retry_after: Duration,
     },
     /// The shard's thread has ended before it answered.
     #[error("the shard ended before it answered; whether the request took effect is not known: ask again")]

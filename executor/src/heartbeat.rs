@@ -1,11 +1,15 @@
-//! Tells the scheduler that this node lives, and how much it carries.
+//! The node's side of its scheduler: tells it that the node lives, what it has and carries, and follows what it says the
+//! node shall have.
 //!
-//! One stream of reports, made again with growing pauses whenever it breaks. Nothing here is needed for
-//! executions to run: a scheduler that is away only hears nothing.
+//! One stream of reports and directives, made again with growing pauses whenever it breaks. Invariants: a directive of an
+//! older scheduler than was followed before is ignored; a draining node takes nothing new; a change of what the node has is
+//! reported at once. Executions need nothing of this to run: while the scheduler is away the node goes on with what it
+//! has. What may fail: the stream.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use ids::PartitionId;
 use proto::scheduler::v1;
 use proto::scheduler::v1::nodes_client::NodesClient;
 use tokio::sync::{mpsc, watch};
@@ -13,6 +17,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 
 use crate::grpc::{NodeContext, report_shards};
+use crate::owners::Owners;
+use crate::shard::{Command, ShardHandle};
 
 /// Between reports, until the scheduler says otherwise.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -26,62 +32,171 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Reports that wait to be sent; a scheduler that does not read gets fewer, not older ones.
 const REPORTS_AHEAD: usize = 1;
+/// How long the last word of a draining node may take.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
-/// Reports until it is dropped.
-pub(crate) async fn report(node: Arc<NodeContext>, scheduler: Endpoint, public_address: String) {
-    let mut pause = PAUSE_MIN;
-    loop {
-        match stream(&node, &scheduler, &public_address, &mut pause).await {
-            Ok(()) => {
-                tracing::info!(scheduler = %scheduler.uri(), "the scheduler ended the heartbeat stream")
+/// What the rest of the node knows of the stream.
+#[derive(Debug, Default)]
+pub(crate) struct Link {
+    /// Whether the scheduler answers.
+    reached: watch::Sender<bool>,
+    /// The changes of [`Owners`] that were reported.
+    told: watch::Sender<u64>,
+}
+
+impl Link {
+    /// Waits until the scheduler has moved everything elsewhere; not for longer than this, and not for a scheduler that
+    /// does not answer.
+    pub async fn hand_over(&self, owners: &Owners, patience: Duration) {
+        let (mut changes, mut reached) = (owners.subscribe(), self.reached.subscribe());
+        let moved = async { while !owners.is_empty() && changes.changed().await.is_ok() {} };
+        tokio::select! {
+            () = moved => tracing::info!("every partition is in other hands, or nobody's"),
+            _ = reached.wait_for(|reached| !reached) => {
+                tracing::warn!("the scheduler does not answer: partitions are given back without it");
             }
+            () = tokio::time::sleep(patience) => {
+                tracing::warn!(?patience, "the scheduler has not moved every partition: the rest is given back");
+            }
+        }
+    }
+
+    /// Gives back what is left, and tells the scheduler if it hears.
+    pub async fn give_back(&self, owners: &Owners, shards: &[ShardHandle]) {
+        for shard in shards {
+            // A shard that has ended has nothing any more.
+            let _ = shard.sender.send(Command::Assign { partitions: Vec::new() }).await;
+        }
+        let (mut changes, mut told) = (owners.subscribe(), self.told.subscribe());
+        let given_back = async {
+            while !owners.is_empty() && changes.changed().await.is_ok() {}
+            let last = *changes.borrow_and_update();
+            if *self.reached.borrow() {
+                // An error means that nobody reports any more.
+                let _ = told.wait_for(|told| *told >= last).await;
+            }
+        };
+        if tokio::time::timeout(LAST_WORD, given_back).await.is_err() {
+            tracing::warn!("the scheduler has not heard that everything is given back; it will notice");
+        }
+    }
+}
+
+/// Reports and follows until it is dropped.
+pub(crate) async fn report(
+    node: Arc<NodeContext>,
+    scheduler: Endpoint,
+    public_address: String,
+    link: Arc<Link>,
+) {
+    let mut reporter =
+        Reporter { node, public_address, link, incarnation: 0, interval: INTERVAL, pause: PAUSE_MIN };
+    loop {
+        let ended = reporter.stream(&scheduler).await;
+        reporter.link.reached.send_replace(false);
+        let (pause, scheduler) = (reporter.pause, scheduler.uri());
+        match ended {
+            Ok(()) => tracing::info!(%scheduler, "the scheduler ended the heartbeat stream"),
             Err(error) => {
                 let error = error.message();
-                tracing::warn!(scheduler = %scheduler.uri(), error, ?pause, "the scheduler is out of reach");
+                tracing::warn!(%scheduler, error, ?pause, "the scheduler is out of reach");
             }
         }
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
+        reporter.pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 
-async fn stream(
-    node: &NodeContext,
-    scheduler: &Endpoint,
-    public_address: &str,
-    pause: &mut Duration,
-) -> Result<(), tonic::Status> {
-    let channel = scheduler.connect().await.map_err(|error| tonic::Status::unavailable(causes(&error)))?;
-    let (sender, reports) = mpsc::channel(REPORTS_AHEAD);
-    let mut health = node.health.subscribe();
-    // The first report goes with the request: the scheduler may wait for it before it answers.
-    let first = make(node, public_address).await;
-    sender.try_send(first).map_err(|_| tonic::Status::internal("a new queue is full"))?;
-    let mut client = NodesClient::new(channel);
-    let mut directives = client.heartbeat(ReceiverStream::new(reports)).await?.into_inner();
-    let mut interval = INTERVAL;
-    loop {
-        tokio::select! {
-            directive = directives.message() => match directive? {
-                Some(directive) => {
-                    *pause = PAUSE_MIN;
-                    interval = asked_interval(&directive);
-                }
-                None => return Ok(()),
-            },
-            () = tick(interval, &mut health) => {
-                // A full queue means that the last report is still on its way.
-                let _ = sender.try_send(make(node, public_address).await);
+struct Reporter {
+    node: Arc<NodeContext>,
+    public_address: String,
+    link: Arc<Link>,
+    /// Of the scheduler that was followed last.
+    incarnation: u32,
+    interval: Duration,
+    pause: Duration,
+}
+
+impl Reporter {
+    async fn stream(&mut self, scheduler: &Endpoint) -> Result<(), tonic::Status> {
+        let channel = trust::channel(scheduler, self.node.trust.as_ref()).await;
+        let channel = channel.map_err(|error| tonic::Status::unavailable(causes(&error)))?;
+        let (sender, reports) = mpsc::channel(REPORTS_AHEAD);
+        let (mut health, mut changes) = (self.node.health.subscribe(), self.node.owners.subscribe());
+        // The first report goes with the request: the scheduler may wait for it before it answers.
+        self.tell(&sender, &mut changes).await;
+        let mut client = NodesClient::new(channel);
+        let mut directives = client.heartbeat(ReceiverStream::new(reports)).await?.into_inner();
+        self.interval = INTERVAL;
+        loop {
+            tokio::select! {
+                directive = directives.message() => match directive? {
+                    Some(directive) => self.heed(directive).await,
+                    None => return Ok(()),
+                },
+                () = tick(self.interval, &mut health, &mut changes) => self.tell(&sender, &mut changes).await,
             }
         }
     }
+
+    /// Sends a report, unless the last one is still on its way.
+    async fn tell(&self, sender: &mpsc::Sender<v1::NodeReport>, changes: &mut watch::Receiver<u64>) {
+        let told = *changes.borrow_and_update();
+        if sender.try_send(self.make().await).is_ok() {
+            self.link.told.send_replace(told);
+        }
+    }
+
+    async fn make(&self) -> v1::NodeReport {
+        let node = &self.node;
+        v1::NodeReport {
+            node_id: node.node_id.clone(),
+            public_address: self.public_address.clone(),
+            // While a shard cannot answer, the node still lives.
+            shards: report_shards(node).await.unwrap_or_default(),
+            serving: node.health.is_serving(),
+            draining: node.health.is_draining(),
+            managed: true,
+            scheduler_incarnation: self.incarnation,
+            partition_count: u32::from(node.partitions),
+        }
+    }
+
+    async fn heed(&mut self, directive: v1::NodeDirective) {
+        self.pause = PAUSE_MIN;
+        self.interval = asked_interval(&directive);
+        self.link.reached.send_if_modified(|reached| !std::mem::replace(reached, true));
+        let Some(assignment) = directive.assignment else { return };
+        if assignment.scheduler_incarnation < self.incarnation {
+            let (followed, older) = (self.incarnation, assignment.scheduler_incarnation);
+            tracing::warn!(followed, older, "an older scheduler says what this node shall have: ignored");
+            return;
+        }
+        self.incarnation = assignment.scheduler_incarnation;
+        for shard in self.node.shards().unwrap_or_default() {
+            let partitions = self.partitions_for(shard.index, &assignment);
+            // A shard that has ended has nothing, and gets nothing.
+            let _ = shard.sender.send(Command::Assign { partitions }).await;
+        }
+    }
+
+    /// What a shard shall have; while the node drains, nothing that it does not have already.
+    fn partitions_for(&self, shard: u32, assignment: &v1::Assignment) -> Vec<PartitionId> {
+        let draining = self.node.health.is_draining();
+        let named = assignment.shards.iter().filter(|named| named.index == shard);
+        let partitions = named.flat_map(|named| &named.partitions);
+        let known = partitions.filter_map(|number| PartitionId::new(*number).ok());
+        known.filter(|partition| !draining || self.node.owners.of(*partition) == Some(shard)).collect()
+    }
 }
 
-/// Every interval, and at once when health changes: a draining node must not get more work.
-async fn tick(interval: Duration, health: &mut watch::Receiver<bool>) {
+/// Every interval, and at once when health or what the node has changes: a draining node must not get more work, and a
+/// partition that was released waits for its next owner.
+async fn tick(interval: Duration, health: &mut watch::Receiver<bool>, changes: &mut watch::Receiver<u64>) {
     tokio::select! {
         () = tokio::time::sleep(interval) => {}
         changed = health.changed() => if changed.is_err() { tokio::time::sleep(interval).await },
+        changed = changes.changed() => if changed.is_err() { tokio::time::sleep(interval).await },
     }
 }
 
@@ -89,20 +204,6 @@ fn asked_interval(directive: &v1::NodeDirective) -> Duration {
     match directive.heartbeat_interval_ms {
         0 => INTERVAL,
         asked => Duration::from_millis(u64::from(asked)).clamp(INTERVAL_MIN, INTERVAL_MAX),
-    }
-}
-
-async fn make(node: &NodeContext, public_address: &str) -> v1::NodeReport {
-    v1::NodeReport {
-        node_id: node.node_id.clone(),
-        public_address: public_address.to_owned(),
-        // While a shard cannot answer, the node still lives.
-        shards: report_shards(node).await.unwrap_or_default(),
-        serving: node.health.is_serving(),
-        draining: node.health.is_draining(),
-        managed: false,
-        scheduler_incarnation: 0,
-        partition_count: u32::from(node.partitions),
     }
 }
 

@@ -13,5 +13,7 @@ pub mod limits;
 mod metrics_http;
 pub mod node;
 pub mod objects;
+pub mod owners;
+mod secret;
 pub mod shard;
 pub mod store;

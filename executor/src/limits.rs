@@ -125,6 +125,10 @@ pub const LOST_BLOCKS_MAX: u64 = 64;
 /// Blocks read at once during recovery.
 pub const RECOVERY_PAGE: usize = 16;
 
+/// How long an owner takes it that a partition is its own after the store has confirmed it. Beyond: it asks before it
+/// answers from memory or hands out a task. A partition that was lost is not taken back sooner.
+pub const LEASE: Duration = Duration::from_secs(3);
+
 /// Logs that a shard recovers at once.
 pub const RECOVERIES_AT_ONCE: usize = 4;
 

@@ -38,7 +38,7 @@ pub(crate) async fn serve(
     metrics: NodeMetrics,
     health: Health,
 ) -> io::Result<()> {
-    let mut connections = pin!(listener::incoming(listener, CONNECTIONS_MAX)?);
+    let mut connections = pin!(listener::incoming(listener, CONNECTIONS_MAX, None)?);
     let shared = Arc::new((metrics, health));
     while let Some(connection) = connections.next().await {
         let shared = Arc::clone(&shared);
@@ -69,10 +69,10 @@ fn answer<B>(request: &Request<B>, metrics: &NodeMetrics, health: &Health) -> Re
                 text(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics cannot be written: {error}\n"))
             }
         },
-        "/healthz" if health.is_serving() => text(StatusCode::OK, "serving\n"),
-        "/healthz" if health.is_draining() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
         "/healthz" => {
-            text(StatusCode::SERVICE_UNAVAILABLE, "not serving: the node starts, or its store is down\n")
+            let ready = health.is_serving() && !health.is_draining();
+            let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            text(status, format!("{}\n", health.explain()))
         }
         _ => text(StatusCode::NOT_FOUND, "here are /metrics and /healthz\n"),
     }
@@ -113,7 +113,8 @@ mod tests {
         let health = Health::new(metrics.clone()).await;
         let (status, body) = get("/metrics", &metrics, &health).await;
         assert!(status == 200 && body.contains("executor_build_info") && body.contains("1.2.3"), "{body}");
-        assert_eq!(get("/healthz", &metrics, &health).await.0, 503);
+        let (status, body) = get("/healthz", &metrics, &health).await;
+        assert!(status == 503 && body.starts_with("starting: the store"), "{body}");
         health.latch().await;
         assert_eq!(get("/healthz", &metrics, &health).await, (503, "draining\n".to_owned()));
         assert_eq!(get("/", &metrics, &health).await.0, 404);

@@ -8,6 +8,8 @@
 //! Threads: one for each shard, with its data port; one for everything else (public port, metrics port,
 //! heartbeats, the gathering of plain starts), so that a slow probe or scrape never holds up an execution.
 
+mod threads;
+
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -27,11 +29,15 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::definitions::Definitions;
 use crate::grpc::health::Health;
-use crate::grpc::{NodeContext, NodeStore, Scope, Surface, ask, dispatcher, listener, queue, router};
+use crate::grpc::{NodeContext, Scope, Surface, ask, dispatcher, listener, queue, router};
+use crate::heartbeat::Link;
 use crate::objects::{FolderError, Objects};
+use crate::owners::Owners;
+use crate::secret::ClusterSecret;
 use crate::shard::{self, Command, Serve, ShardConfig, ShardContext, ShardHandle};
 use crate::store::{self, Patient};
 use crate::{heartbeat, metrics_http};
+use threads::{join_threads, spawn_logged};
 
 /// Commands that may wait for a shard. Each is a batch at most; what is beyond waits in its connection.
 const SHARD_QUEUE_COMMANDS: usize = 1_024;
@@ -68,6 +74,9 @@ pub enum StartError {
     /// The objects folder cannot be used.
     #[error(transparent)]
     Objects(#[from] FolderError),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Trust(#[from] trust::TrustError),
     /// A thread or its runtime cannot be made.
     #[error("a thread of the node cannot be started: {0}")]
     Thread(#[from] io::Error),
@@ -226,6 +235,8 @@ struct Running {
     abort: watch::Sender<bool>,
     public: tokio::task::JoinHandle<()>,
     drain: watch::Receiver<bool>,
+    /// To the scheduler that says which partitions the node has; without one it has those of its configuration.
+    link: Option<Arc<Link>>,
 }
 
 impl Running {
@@ -245,7 +256,10 @@ impl Running {
             partitions: config.partitions,
             definitions: Arc::new(Definitions::default()),
             clock,
+            trust: config.tls.trust()?,
+            secret: ClusterSecret::new(config.cluster_secret_file.clone())?,
             health: health.clone(),
+            owners: Arc::new(Owners::new(config.partitions)),
             shards: OnceLock::new(),
             store: OnceLock::new(),
             starts,
@@ -261,19 +275,31 @@ impl Running {
         let public =
             serve_port(&context, Scope::Node, ports.public, config.connections_max, abort.subscribe())?;
         let public = tokio::spawn(public);
-        tokio::spawn(reach_store(Arc::clone(&context), Arc::clone(&connect), metrics.clone()));
+        tokio::spawn(store::reach(Arc::clone(&context), Arc::clone(&connect), metrics.clone()));
         let (handles, shards) = start_shards(&config, &context, &connect, &metrics, ports.data, &abort)?;
+        let secret = Arc::clone(&context);
+        tokio::spawn(async move { secret.secret.keep_fresh().await });
+        if let Some(trust) = context.trust.clone() {
+            tokio::spawn(trust.keep_fresh());
+        }
         let states = handles.iter().map(|handle| handle.state.clone()).collect();
         // Nobody else sets it.
         let _ = context.shards.set(handles);
         tokio::spawn(dispatcher(Arc::clone(&context), waiting));
         tokio::spawn(async move { health.follow(states).await });
-        if let Some(scheduler) = config.scheduler.clone().and_then(|url| Endpoint::from_shared(url).ok()) {
-            let public_address = config.advertised(ports.addresses.public);
-            tokio::spawn(heartbeat::report(Arc::clone(&context), scheduler, public_address));
-        }
+        let scheduler = config.scheduler.clone().and_then(|url| Endpoint::from_shared(url).ok());
+        let link = scheduler.map(|scheduler| {
+            let (link, public_address) = (Arc::<Link>::default(), config.advertised(ports.addresses.public));
+            tokio::spawn(heartbeat::report(
+                Arc::clone(&context),
+                scheduler,
+                public_address,
+                Arc::clone(&link),
+            ));
+            link
+        });
         announce(&config, &ports.addresses);
-        Ok(Self { config, context, shards, abort, public, drain: drain.subscribe() })
+        Ok(Self { config, context, shards, abort, public, drain: drain.subscribe(), link })
     }
 
     /// Until somebody asks for a drain, and then until that is done.
@@ -298,13 +324,19 @@ impl Running {
         drained
     }
 
-    /// The order of the end: first nobody sends work here, then no work is taken, then all of it is durable,
-    /// then everybody is told, then the threads end.
+    /// The order of the end: first nobody sends work here, then the scheduler moves the partitions elsewhere, then no
+    /// work is taken, then all of it is durable, then everybody is told, then the threads end.
     async fn drain(&mut self) -> Result<(), crate::error::Error> {
         self.context.health.latch().await;
         tokio::time::sleep(self.config.drain_notice).await;
+        if let Some(link) = &self.link {
+            link.hand_over(&self.context.owners, self.config.drain_deadline / 2).await;
+        }
         let shards = self.context.shards()?;
         try_join_all(shards.iter().map(|shard| ask(shard, |reply| Command::Drain { reply }))).await?;
+        if let Some(link) = &self.link {
+            link.give_back(&self.context.owners, shards).await;
+        }
         self.context.closing.send_replace(true);
         let servers = join_all(self.shards.iter_mut().map(|shard| &mut shard.ended));
         let ended = async { (servers.await, (&mut self.public).await) };
@@ -347,7 +379,7 @@ fn start_shards(
         let shard_config = ShardConfig {
             index,
             shards: config.shards,
-            partitions: config.partitions_of(index),
+            partitions: config.scheduler.is_none().then(|| config.partitions_of(index)),
             partition_count: config.partitions,
             data_address,
             queue_commands: SHARD_QUEUE_COMMANDS,
@@ -360,6 +392,7 @@ fn start_shards(
             connect: Arc::clone(connect),
             objects: objects.clone(),
             definitions: Arc::clone(&context.definitions),
+            owners: Arc::clone(&context.owners),
             metrics: metrics.shard(index as usize).unwrap_or_default(),
             clock: context.clock.clone(),
         };
@@ -405,7 +438,7 @@ fn serve_port(
     connections_max: usize,
     mut abort: watch::Receiver<bool>,
 ) -> io::Result<impl Future<Output = ()> + Send + 'static> {
-    let incoming = listener::incoming(port, connections_max)?;
+    let incoming = listener::incoming(port, connections_max, context.trust.clone())?;
     let mut closing = context.closing.subscribe();
     let server =
         router(Surface::new(Arc::clone(context), scope)).serve_with_incoming_shutdown(incoming, async move {
@@ -420,62 +453,6 @@ fn serve_port(
             _ = abort.wait_for(|abort| *abort) => {}
         }
     })
-}
-
-/// Waits for threads without holding up this one's runtime.
-async fn join_threads(threads: Vec<JoinHandle<()>>) {
-    let joined = tokio::task::spawn_blocking(move || {
-        for thread in threads {
-            if thread.join().is_err() {
-                tracing::error!("a shard's thread panicked");
-            }
-        }
-    });
-    if let Err(error) = joined.await {
-        tracing::error!(%error, "the shards' threads could not be awaited");
-    }
-}
-
-fn spawn_logged(what: &'static str, task: impl Future<Output = io::Result<()>> + Send + 'static) {
-    tokio::spawn(async move {
-        if let Err(error) = task.await {
-            tracing::error!(%error, "{what} ended");
-        }
-    });
-}
-
-/// The node's own connection, and what its settings promise.
-async fn reach_store(context: Arc<NodeContext>, connect: Arc<dyn Connect>, metrics: NodeMetrics) {
-    let store = store::connect_at_last(&*connect).await;
-    let mut pause = Duration::from_millis(50);
-    let durability = loop {
-        match store.durability().await {
-            Ok(durability) => break durability,
-            Err(error) => {
-                tracing::warn!(%error, "the store does not say what it promises yet");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(2));
-            }
-        }
-    };
-    let promise = match (durability.survives_process_kill, durability.survives_power_loss) {
-        (_, true) => "an acknowledged execution survives kill -9 of every process and the loss of power",
-        (true, false) => {
-            "an acknowledged execution survives kill -9 of every process, but NOT the loss of power"
-        }
-        (false, false) => {
-            "an acknowledged execution does NOT survive the end of the process that holds the store"
-        }
-    };
-    let detail = &durability.detail;
-    if durability.survives_power_loss {
-        tracing::info!(store = durability.store, promise, detail, "store reached");
-    } else {
-        tracing::warn!(store = durability.store, promise, detail, "store reached");
-    }
-    metrics.set_durability(durability.store, durability.settings.clone());
-    // Nobody else sets it.
-    let _ = context.store.set(NodeStore { store, durability });
 }
 
 /// One line that says what this node is.

@@ -9,8 +9,10 @@ use std::time::Duration;
 use journal::file::{FileOptions, FileStore};
 use journal::store::{Connect, StoreFuture};
 use journal::{Store, StoreError};
+use telemetry::NodeMetrics;
 
 use crate::config::StoreConfig;
+use crate::grpc::{NodeContext, NodeStore};
 
 /// The first pause between two attempts; it doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -55,6 +57,45 @@ pub(crate) async fn connect_at_last(connect: &dyn Connect) -> Arc<dyn Store> {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(REFUSED_PAUSE_MAX);
     }
+}
+
+/// The node's own connection, and what its settings promise.
+pub(crate) async fn reach(context: Arc<NodeContext>, connect: Arc<dyn Connect>, metrics: NodeMetrics) {
+    let store = connect_at_last(&*connect).await;
+    let mut pause = Duration::from_millis(50);
+    let durability = loop {
+        match store.durability().await {
+            Ok(durability) => break durability,
+            Err(error) => {
+                tracing::warn!(%error, "the store does not say what it promises yet");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(2));
+            }
+        }
+    };
+    let promise = match (durability.survives_process_kill, durability.survives_power_loss) {
+        (_, true) => "an acknowledged execution survives kill -9 of every process and the loss of power",
+        (true, false) => {
+            "an acknowledged execution survives kill -9 of every process, but NOT the loss of power"
+        }
+        (false, false) => {
+            "an acknowledged execution does NOT survive the end of the process that holds the store"
+        }
+    };
+    let detail = &durability.detail;
+    if durability.survives_power_loss {
+        tracing::info!(store = durability.store, promise, detail, "store reached");
+    } else {
+        tracing::warn!(store = durability.store, promise, detail, "store reached");
+    }
+    while let Err(error) = context.secret.of_store(&*store).await {
+        tracing::warn!(%error, "the cluster's secret cannot be had yet: pages of listings wait for it");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+    metrics.set_durability(durability.store, durability.settings.clone());
+    // Nobody else sets it.
+    let _ = context.store.set(NodeStore { store, durability });
 }
 
 /// Connects as `inner` does, and waits where the store is not there yet.

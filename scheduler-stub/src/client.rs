@@ -17,6 +17,7 @@ use proto::scheduler::v1::{
 };
 use tonic::transport::Channel;
 use tonic::{Request, Status};
+use trust::Trust;
 
 use crate::dispatch::{MESSAGE_BYTES_MAX, endpoint};
 use crate::error::Error;
@@ -38,12 +39,12 @@ fn call<T>(message: T) -> Request<T> {
 }
 
 impl Client {
-    /// Connects to `host:port` or a URL.
+    /// Connects to `host:port` or a URL; with certificates, or in plain text.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a malformed address, [`Error::Unavailable`] when nobody listens there.
-    pub async fn connect(address: &str) -> Result<Self, Error> {
-        let channel = endpoint(address)?.connect().await.map_err(|error| {
+    pub async fn connect(address: &str, trust: Option<&Trust>) -> Result<Self, Error> {
+        let channel = trust::channel(&endpoint(address)?, trust).await.map_err(|error| {
             let mut reason = error.to_string();
             let mut source = std::error::Error::source(&error);
             while let Some(cause) = source {

@@ -20,6 +20,7 @@ pub mod grpc;
 pub mod names;
 pub mod placement;
 pub mod quickstart;
+mod rights;
 pub mod server;
 pub mod signals;
 pub mod templates;

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use executor::clock::Clock;
+use futures_util::{Stream, StreamExt};
 use journal::Store;
 use proto::scheduler::v1::executions_server::ExecutionsServer;
 use proto::scheduler::v1::nodes_server::NodesServer;
 use proto::scheduler::v1::templates_server::TemplatesServer;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+use trust::{Accepted, RightsLayer, Trust};
 
 use crate::cluster::Cluster;
 use crate::directory::Directory;
@@ -22,8 +24,11 @@ use crate::error::Error;
 use crate::forward::Forward;
 use crate::grpc::{ExecutionsService, NodesService, TemplatesService};
 use crate::names::Naming;
+use crate::rights;
 use crate::templates::Templates;
 
+/// Handshakes under way; further connections wait for one of them.
+const HANDSHAKES_MAX: usize = 256;
 /// How long a shutdown waits for streams to end.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -36,12 +41,14 @@ pub struct SchedulerConfig {
     pub nodes: Vec<String>,
     /// Region and account of ARNs and QRNs.
     pub naming: Naming,
+    /// Our certificate, and who may speak to us; plain text without.
+    pub trust: Option<Trust>,
 }
 
 impl Default for SchedulerConfig {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 7300));
-        Self { listen, nodes: Vec::new(), naming: Naming::default() }
+        Self { listen, nodes: Vec::new(), naming: Naming::default(), trust: None }
     }
 }
 
@@ -67,7 +74,7 @@ impl Scheduler {
         })?;
         let address = listener.local_addr().map_err(|error| Error::unavailable(error.to_string()))?;
         let directory = Arc::new(Directory::new(clock.clone()));
-        let clients = NodeClients::default();
+        let clients = NodeClients::new(config.trust.clone());
         let dispatcher = Dispatcher::new(Arc::clone(&directory), clients.clone(), clock.clone());
         let cluster = Arc::new(Cluster::new(Arc::clone(&directory), clients.clone(), dispatcher.clone()));
         let templates = Arc::new(Templates::new(store, clock, config.naming));
@@ -100,6 +107,7 @@ impl Scheduler {
             .http2_keepalive_timeout(Some(Duration::from_secs(10)))
             .max_concurrent_streams(1_024)
             .http2_max_header_list_size(16 << 10)
+            .layer(RightsLayer(rights::may_call))
             .add_service(health_service)
             .add_service(limited(TemplatesServer::new(TemplatesService(templates))))
             .add_service(
@@ -108,11 +116,14 @@ impl Scheduler {
                     .max_encoding_message_size(MESSAGE_BYTES_MAX),
             )
             .add_service(NodesServer::new(NodesService(cluster)));
+        if let Some(trust) = config.trust.clone() {
+            let stopped = stopped.clone();
+            tasks.spawn(async move { until(stopped, trust.keep_fresh()).await });
+        }
+        let connections = incoming(listener, config.trust);
         tasks.spawn(async move {
             let stop = wait(stopped);
-            if let Err(error) =
-                router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop).await
-            {
+            if let Err(error) = router.serve_with_incoming_shutdown(connections, stop).await {
                 tracing::error!("the gRPC server ended: {error}");
             }
         });
@@ -143,6 +154,24 @@ impl Scheduler {
             self.tasks.abort_all();
         }
     }
+}
+
+/// Connections, each after its handshake where there is one.
+fn incoming(
+    listener: TcpListener,
+    trust: Option<Trust>,
+) -> impl Stream<Item = std::io::Result<Accepted<TcpStream>>> {
+    let ready = TcpListenerStream::new(listener).map(move |stream| {
+        let trust = trust.clone();
+        async move { trust::accept(stream?, trust.as_ref()).await }
+    });
+    ready.buffer_unordered(HANDSHAKES_MAX).filter_map(async |accepted| match accepted {
+        Ok(connection) => Some(Ok(connection)),
+        Err(error) => {
+            tracing::warn!(%error, "a connection was refused");
+            None
+        }
+    })
 }
 
 fn limited(service: TemplatesServer<TemplatesService>) -> TemplatesServer<TemplatesService> {

@@ -7,6 +7,7 @@
 mod conform;
 mod dialect;
 mod files;
+mod inspect;
 mod run;
 mod serve;
 mod test_state;
@@ -63,6 +64,8 @@ EXAMPLES
                                               one state alone, and its data between its fields
   executor serve                              a node on this machine, executions kept in memory
   executor serve --store-dir /var/lib/myriad  the same, durable
+  executor inspect partitions --redis-url redis://10.0.0.5:6379
+                                              what the store holds, beside running nodes
   executor serve --redis-url redis://10.0.0.5:6379 --listen 0.0.0.0:7400 --allow-plaintext
 
 UNITS
@@ -88,6 +91,8 @@ enum Command {
     Run(run::RunOptions),
     /// Test one state alone, with a mock of its work, and show its data between its fields
     TestState(Box<test_state::TestStateOptions>),
+    /// Read a store beside its nodes: partitions, blocks, one execution's journal
+    Inspect(inspect::InspectOptions),
     /// Answer conformance cases: one JSON object a line in, one reply a line out
     Conform(conform::ConformOptions),
 }
@@ -100,6 +105,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Validate(options) => validate::run(&options),
             Command::Run(options) => run::run(&options),
             Command::TestState(options) => test_state::run(&options),
+            Command::Inspect(options) => inspect::run(&options),
             Command::Conform(options) => conform::run(&options),
         },
         Err(error) => {

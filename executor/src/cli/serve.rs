@@ -33,6 +33,15 @@ WHAT THE DEFAULTS PROMISE
            says in its log which promise they keep
   Only loopback is listened on, unless --allow-plaintext is said.
 
+TRUST
+  With --tls-cert, --tls-key, --tls-ca and --tls-allow every gRPC port speaks TLS 1.2 or 1.3, asks
+  for a certificate of the authority, and gives its holder the roles that its names have:
+    caller     starts, stops, describes, lists      scheduler  the same, and ids for batches
+    worker     takes tasks (worker:POOL: of a pool)  node       reports to the scheduler
+    operator   everything but taking tasks and reporting
+  Servers are known by role as well (node, scheduler), not by address. The scheduler has the same
+  flags. Files are looked at every 5 s; connections that stand are not cut.
+
 OBJECTS OF DISTRIBUTED MAPS
   --objects-dir DIR serves s3:getObject, s3:listObjectsV2 and s3:putObject: the object s3://b/x/y is
   the file DIR/b/x/y. Buckets are folders that must be there; symbolic links are not followed;

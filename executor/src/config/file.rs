@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{ConfigError, Options};
 
 /// The keys that a file may hold, as in `Options`; a test holds the two equal.
-pub(super) const KEYS: [&str; 25] = [
+pub(super) const KEYS: [&str; 30] = [
     "listen",
     "data-port-base",
     "advertise",
@@ -27,6 +27,11 @@ pub(super) const KEYS: [&str; 25] = [
     "allow-plaintext",
     "scheduler",
     "connections-max",
+    "tls-cert",
+    "tls-key",
+    "tls-ca",
+    "tls-allow",
+    "cluster-secret-file",
     "drain-notice",
     "drain-deadline",
     "log",

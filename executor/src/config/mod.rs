@@ -15,6 +15,8 @@ use std::time::Duration;
 
 pub use options::{DeclaredAppendFsync, LogFormat, Options, StoreKind};
 
+use trust::TlsSettings;
+
 use crate::shard::Binding;
 
 /// Shards that a node may have at most; beyond this many threads one machine gains nothing.
@@ -49,6 +51,10 @@ pub struct Config {
     pub objects_dir: Option<PathBuf>,
     /// Where `/metrics` and `/healthz` are served; nowhere if absent.
     pub metrics: Option<SocketAddr>,
+    /// Certificates, and who may speak to this node; plain text without.
+    pub tls: TlsSettings,
+    /// Keys that seal tokens; one that the store keeps without.
+    pub cluster_secret_file: Option<PathBuf>,
     /// Allows ports that other machines reach, without TLS.
     pub allow_plaintext: bool,
     /// The scheduler that hears this node's heartbeats.
@@ -162,6 +168,8 @@ impl Default for Config {
             bindings: Vec::new(),
             objects_dir: None,
             metrics: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7490)),
+            tls: TlsSettings::default(),
+            cluster_secret_file: None,
             allow_plaintext: false,
             scheduler: None,
             connections_max: 1_024,
@@ -246,14 +254,15 @@ impl Config {
     }
 
     fn check_plaintext(&self) -> Result<(), ConfigError> {
-        let ports = [("--listen", Some(self.listen)), ("--metrics", self.metrics)];
+        let listen = Some(self.listen).filter(|_| !self.tls.is_on());
+        let ports = [("--listen", listen), ("--metrics", self.metrics)];
         for (setting, address) in ports {
             let Some(address) = address.filter(|address| !address.ip().is_loopback()) else { continue };
             if !self.allow_plaintext {
                 let message = format!(
                     "{address} can be reached from other machines, and this port speaks plain text: anyone on the \
-                     network could read and start executions; listen on 127.0.0.1, or say --allow-plaintext where \
-                     the network itself is trusted"
+                     network could read and start executions; listen on 127.0.0.1, give it certificates (--tls-cert; \
+                     they do not cover --metrics), or say --allow-plaintext where the network itself is trusted"
                 );
                 return Err(ConfigError::Value { setting, message });
             }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
+use trust::TlsSettings;
 
 use super::file;
 use super::units::{Bytes, Span};
@@ -88,6 +89,30 @@ pub struct Options {
     #[arg(long, value_name = "BOOL", env = "MYRIAD_ALLOW_PLAINTEXT", num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
     pub allow_plaintext: Option<bool>,
+    /// This node's certificate (PEM), and those between it and the authority; with it every port but that of
+    /// --metrics speaks TLS, and asks for a certificate. Read again when the file changes
+    #[arg(long, value_name = "FILE", env = "MYRIAD_TLS_CERT", help_heading = "Trust")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE", env = "MYRIAD_TLS_KEY", help_heading = "Trust")]
+    pub tls_key: Option<PathBuf>,
+    /// The authorities (PEM) that the certificates of others must lead to
+    #[arg(long, value_name = "FILE", env = "MYRIAD_TLS_CA", help_heading = "Trust")]
+    pub tls_ca: Option<PathBuf>,
+    /// What the holder of a name (DNS or URI subject alternative name; * is any text) is: node, scheduler,
+    /// caller, operator, worker, or worker:POOL. Repeat, or separate by commas
+    #[arg(
+        long,
+        value_name = "ROLE=NAME",
+        env = "MYRIAD_TLS_ALLOW",
+        value_delimiter = ',',
+        help_heading = "Trust"
+    )]
+    pub tls_allow: Vec<String>,
+    /// Keys that seal tokens, a line `ID KEY` each; the first seals, all open. The same on every node. Read
+    /// again when the file changes [default: one key, kept in the store]
+    #[arg(long, value_name = "FILE", env = "MYRIAD_CLUSTER_SECRET_FILE", help_heading = "Trust")]
+    pub cluster_secret_file: Option<PathBuf>,
     /// Connections that each port accepts at once [default: 1024]
     #[arg(long, value_name = "N", env = "MYRIAD_CONNECTIONS_MAX")]
     pub connections_max: Option<usize>,
@@ -204,6 +229,11 @@ impl Options {
             advertise: self.advertise.or(other.advertise),
             allow_plaintext: self.allow_plaintext.or(other.allow_plaintext),
             connections_max: self.connections_max.or(other.connections_max),
+            cluster_secret_file: self.cluster_secret_file.or(other.cluster_secret_file),
+            tls_cert: self.tls_cert.or(other.tls_cert),
+            tls_key: self.tls_key.or(other.tls_key),
+            tls_ca: self.tls_ca.or(other.tls_ca),
+            tls_allow: if self.tls_allow.is_empty() { other.tls_allow } else { self.tls_allow },
             scheduler: self.scheduler.or(other.scheduler),
             node_id: self.node_id.or(other.node_id),
             shards: self.shards.or(other.shards),
@@ -246,6 +276,13 @@ impl Options {
             objects_dir: self.objects_dir.clone(),
             metrics: metrics.filter(|_| !self.no_metrics.unwrap_or(false)),
             allow_plaintext: self.allow_plaintext.unwrap_or(default.allow_plaintext),
+            cluster_secret_file: self.cluster_secret_file.clone(),
+            tls: TlsSettings {
+                cert: self.tls_cert.clone(),
+                key: self.tls_key.clone(),
+                ca: self.tls_ca.clone(),
+                allow: self.tls_allow.clone(),
+            },
             scheduler: self.scheduler.clone(),
             connections_max: self.connections_max.unwrap_or(default.connections_max),
             drain_notice: self.drain_notice.map_or(default.drain_notice, |span| span.0),
@@ -305,6 +342,11 @@ impl Options {
             advertise: config.advertise.clone(),
             allow_plaintext: Some(config.allow_plaintext),
             connections_max: Some(config.connections_max),
+            cluster_secret_file: config.cluster_secret_file.clone(),
+            tls_cert: config.tls.cert.clone(),
+            tls_key: config.tls.key.clone(),
+            tls_ca: config.tls.ca.clone(),
+            tls_allow: config.tls.allow.clone(),
             scheduler: config.scheduler.clone(),
             node_id: Some(config.node_id.clone()),
             shards: Some(config.shards),

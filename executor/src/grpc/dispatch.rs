@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use ids::{BatchId, ExecutionId, PartitionId};
 use proto::executor::v1;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{NodeContext, plain, status};
 use crate::error::Error;
@@ -63,8 +63,9 @@ struct Lane {
 struct Dispatcher {
     node: Arc<NodeContext>,
     lanes: HashMap<PartitionId, Lane>,
-    /// Starts that may live anywhere go to the first partition of each shard, in turn.
+    /// Starts that may live anywhere go to the first partition of each shard that takes starts, in turn.
     homes: Vec<PartitionId>,
+    owners: watch::Receiver<u64>,
     turn: usize,
     waiting: usize,
     incarnation: Option<u32>,
@@ -75,8 +76,10 @@ struct Dispatcher {
 
 /// Runs until the node has dropped the queue's last sender and every batch is answered.
 pub(crate) async fn dispatcher(node: Arc<NodeContext>, mut starts: mpsc::Receiver<Start>) {
+    let owners = node.owners.subscribe();
     let mut dispatcher = Dispatcher {
         node,
+        owners,
         lanes: HashMap::new(),
         homes: Vec::new(),
         turn: 0,
@@ -121,9 +124,9 @@ impl Dispatcher {
 
     /// One home until its batch is full, then the next: batches stay big and shards take turns.
     fn next_home(&mut self) -> Result<PartitionId, Error> {
-        if self.homes.is_empty() {
-            self.homes =
-                self.node.shards()?.iter().filter_map(|shard| shard.partitions.first().copied()).collect();
+        if self.homes.is_empty() || self.owners.has_changed().unwrap_or(false) {
+            self.owners.mark_unchanged();
+            self.homes = self.node.owners.homes();
         }
         for _ in 0..self.homes.len() {
             let home = self.homes[self.turn % self.homes.len()];
@@ -138,7 +141,7 @@ impl Dispatcher {
         }
         let shortest =
             self.homes.iter().min_by_key(|home| self.lanes.get(home).map_or(0, |lane| lane.waiting.len()));
-        shortest.copied().ok_or(Error::ShardGone)
+        shortest.copied().ok_or(Error::NothingServed { retry_after: RETRY_AFTER })
     }
 
     async fn launch_idle(&mut self) {

@@ -40,6 +40,8 @@ struct Inner {
     /// Held while a status is decided and set, so that a late SERVING never overtakes the latch.
     deciding: Mutex<()>,
     serving: watch::Sender<bool>,
+    /// What the shards have come to, the one that is worst off.
+    worst: watch::Sender<ShardState>,
     metrics: NodeMetrics,
 }
 
@@ -48,7 +50,8 @@ impl Health {
     pub async fn new(metrics: NodeMetrics) -> Self {
         let (serving, reporter) = (watch::Sender::new(false), HealthReporter::new());
         let latched = AtomicBool::new(false);
-        let health = Self(Arc::new(Inner { reporter, latched, deciding: Mutex::new(()), serving, metrics }));
+        let (deciding, worst) = (Mutex::new(()), watch::Sender::new(ShardState::Connecting));
+        let health = Self(Arc::new(Inner { reporter, latched, deciding, serving, worst, metrics }));
         health.publish(false).await;
         health
     }
@@ -71,6 +74,26 @@ impl Health {
     #[must_use]
     pub fn is_serving(&self) -> bool {
         *self.0.serving.borrow()
+    }
+
+    /// How the node fares, in one line for people.
+    #[must_use]
+    pub fn explain(&self) -> &'static str {
+        if self.is_draining() {
+            return "draining";
+        }
+        match *self.0.worst.borrow() {
+            ShardState::Serving if self.is_serving() => "serving",
+            ShardState::Serving => "not serving: a shard has ended; see the log",
+            ShardState::Draining => "draining",
+            ShardState::Connecting => "starting: the store has not been reached yet",
+            ShardState::Unassigned => {
+                "starting: the scheduler has not said yet which partitions this node shall have"
+            }
+            ShardState::Recovering => "starting: partitions are being recovered",
+            ShardState::StoreDown => "store down: it does not confirm; starts are refused until it does",
+            ShardState::Failed => "failed: a shard has lost all its partitions to other owners; see the log",
+        }
     }
 
     /// Whether a drain has begun.
@@ -108,11 +131,10 @@ impl Health {
     pub async fn follow(&self, mut shards: Vec<watch::Receiver<ShardState>>) {
         while !shards.is_empty() {
             // Every state is marked as seen, or the wait below would end at once.
-            let mut serving = true;
-            for state in &mut shards {
-                serving &= *state.borrow_and_update() == ShardState::Serving;
-            }
-            self.set(serving).await;
+            let states = shards.iter_mut().map(|state| *state.borrow_and_update());
+            let worst = states.max().unwrap_or(ShardState::Failed);
+            self.0.worst.send_replace(worst);
+            self.set(worst == ShardState::Serving).await;
             let changes = shards.iter_mut().map(|state| Box::pin(state.changed()));
             let (changed, index, _) = select_all(changes).await;
             if changed.is_err() {

@@ -11,17 +11,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use tonic::transport::server::{Connected, TcpConnectInfo};
+use trust::{Accepted, Trust};
 
 /// How long a new connection may be silent.
 const FIRST_BYTE_WITHIN: Duration = Duration::from_secs(10);
 /// How long to wait after the kernel refused a connection (too many open files, most likely).
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// Handshakes under way on one port; further connections wait for one of them.
+const HANDSHAKES_MAX: usize = 256;
 /// Connections that wait in the kernel's queue.
 const BACKLOG: u32 = 1_024;
 
@@ -46,12 +49,24 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 pub(crate) fn incoming(
     listener: std::net::TcpListener,
     connections_max: usize,
-) -> io::Result<impl Stream<Item = io::Result<Connection>>> {
+    trust: Option<Trust>,
+) -> io::Result<impl Stream<Item = io::Result<Accepted<Connection>>>> {
     let listener = TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(connections_max));
-    Ok(futures_util::stream::unfold((listener, places), |(listener, places)| async move {
+    let connections = futures_util::stream::unfold((listener, places), |(listener, places)| async move {
         let connection = accept(&listener, &places).await?;
-        Some((Ok(connection), (listener, places)))
+        Some((connection, (listener, places)))
+    });
+    let ready = connections.map(move |connection| {
+        let trust = trust.clone();
+        async move { trust::accept(connection, trust.as_ref()).await }
+    });
+    Ok(ready.buffer_unordered(HANDSHAKES_MAX).filter_map(async |accepted| match accepted {
+        Ok(connection) => Some(Ok(connection)),
+        Err(error) => {
+            tracing::warn!(%error, "a connection was refused");
+            None
+        }
     }))
 }
 
@@ -139,7 +154,7 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::{FutureExt, StreamExt};
+    use futures_util::FutureExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -148,7 +163,7 @@ mod tests {
     async fn a_connection_beyond_the_bound_waits_until_another_has_gone() {
         let listener = bind(([127, 0, 0, 1], 0).into()).expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let mut incoming = Box::pin(incoming(listener, 1).expect("usable"));
+        let mut incoming = Box::pin(incoming(listener, 1, None).expect("usable"));
         let _first_client = TcpStream::connect(address).await.expect("connects");
         let _second_client = TcpStream::connect(address).await.expect("waits in the kernel");
         let first = incoming.next().await.expect("never ends").expect("never fails");
@@ -161,13 +176,14 @@ mod tests {
     async fn a_silent_connection_is_closed_and_one_that_spoke_is_not() {
         let listener = bind(([127, 0, 0, 1], 0).into()).expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let mut incoming = Box::pin(incoming(listener, 2).expect("usable"));
+        let mut incoming = Box::pin(incoming(listener, 2, None).expect("usable"));
         let _silent = TcpStream::connect(address).await.expect("connects");
         let mut connection = incoming.next().await.expect("never ends").expect("never fails");
         let error = connection.read_u8().await.expect_err("silence");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         let mut speaker = TcpStream::connect(address).await.expect("connects");
-        let mut connection = incoming.next().await.expect("never ends").expect("never fails");
+        let accepted = incoming.next().await.expect("never ends").expect("never fails");
+        let Accepted::Plain(mut connection) = accepted else { panic!("no certificates") };
         speaker.write_all(&[7]).await.expect("written");
         connection.stream.readable().await.expect("bytes arrive");
         assert_eq!(connection.read_u8().await.expect("a byte"), 7);

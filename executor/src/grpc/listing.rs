@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use ids::ExecutionId;
 use proto::executor::v1;
+use trust::Secret;
 
 use super::plain::locate;
 use super::status::invalid;
@@ -27,6 +28,27 @@ fn page_size(asked: u32, default: u32) -> Result<usize, Error> {
     }
 }
 
+/// What a page's token was given for: the same question, and nothing else.
+fn purpose_of_history(request: &v1::GetExecutionHistoryRequest) -> String {
+    format!("history {} {} {}", request.execution, request.reverse_order, request.form)
+}
+
+fn purpose_of_list(request: &v1::ListExecutionsRequest) -> String {
+    format!("list {} {}", request.machine_arn, request.status)
+}
+
+/// What a token says, if we gave it for this purpose.
+fn open(secret: &Secret, purpose: &str, token: &str) -> Result<String, Error> {
+    if token.is_empty() {
+        return Ok(String::new());
+    }
+    secret.open_text(purpose, token).ok_or_else(|| wrong_token(token))
+}
+
+fn seal(secret: &Secret, purpose: &str, token: &str) -> String {
+    if token.is_empty() { String::new() } else { secret.seal_text(purpose, token) }
+}
+
 fn wrong_token(token: &str) -> Error {
     let token: String = token.chars().take(100).collect();
     let message = format!("`next_token` {token:?} was not given by this call: begin again without one");
@@ -42,13 +64,15 @@ pub(super) async fn history(
 ) -> Result<v1::GetExecutionHistoryResponse, Error> {
     let size = page_size(request.max_results, PAGE_MAX)?;
     let (execution, shard) = locate(node, &request.execution)?;
-    let token = match request.next_token.as_str() {
+    let (secret, purpose) = (node.secret.get()?, purpose_of_history(&request));
+    let token = match open(&secret, &purpose, &request.next_token)?.as_str() {
         "" => None,
-        token => Some(token.parse::<usize>().map_err(|_| wrong_token(token))?),
+        token => Some(token.parse::<usize>().map_err(|_| wrong_token(&request.next_token))?),
     };
     let events = ask(shard, |reply| Command::History { execution, form: request.form(), reply }).await?;
-    page_of_history(events, request.reverse_order, size, token)
-        .ok_or_else(|| wrong_token(&request.next_token))
+    let page = page_of_history(events, request.reverse_order, size, token);
+    let page = page.ok_or_else(|| wrong_token(&request.next_token))?;
+    Ok(v1::GetExecutionHistoryResponse { next_token: seal(&secret, &purpose, &page.next_token), ..page })
 }
 
 /// `token` is the number of events before the page (forward), or up to its last (reverse).
@@ -99,6 +123,8 @@ pub(super) async fn executions(
     mut request: v1::ListExecutionsRequest,
 ) -> Result<v1::ListExecutionsResponse, Error> {
     let size = page_size(request.max_results, LIST_DEFAULT)?;
+    let (secret, purpose) = (node.secret.get()?, purpose_of_list(&request));
+    request.next_token = open(&secret, &purpose, &request.next_token)?;
     check_cursor(&request.next_token)?;
     request.max_results = u32::try_from(size).unwrap_or(PAGE_MAX);
     let asked = node.shards()?.iter().map(|shard| {
@@ -106,7 +132,8 @@ pub(super) async fn executions(
         ask(shard, |reply| Command::List { request, reply })
     });
     let pages = futures_util::future::try_join_all(asked).await?;
-    Ok(merge(pages, size))
+    let page = merge(pages, size);
+    Ok(v1::ListExecutionsResponse { next_token: seal(&secret, &purpose, &page.next_token), ..page })
 }
 
 /// Where something stands in the order of listings.

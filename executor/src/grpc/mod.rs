@@ -8,7 +8,7 @@
 //!
 //! Rooms: `service` (which call goes where), `starts` (batch streams), `dispatch` (plain starts gathered into
 //! batches),
-//! `plain` (calls that are answered once), `listing` (pages merged over shards), `watch` (completions),
+//! `rights` (who may call what), `plain` (calls that are answered once), `listing` (pages merged over shards), `watch` (completions),
 //! `work` (workers), [`health`], `listener` (connections), [`status`].
 
 mod dispatch;
@@ -16,6 +16,7 @@ pub mod health;
 pub(crate) mod listener;
 mod listing;
 mod plain;
+mod rights;
 mod service;
 mod starts;
 pub mod status;
@@ -34,10 +35,14 @@ use proto::executor::v1::worker_server::WorkerServer;
 use tokio::sync::{mpsc, oneshot, watch as signal};
 use tonic::transport::Server;
 use tonic::transport::server::Router;
+use tower::layer::util::{Identity, Stack};
+use trust::{RightsLayer, Trust};
 
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::error::Error;
+use crate::owners::Owners;
+use crate::secret::ClusterSecret;
 use crate::shard::{Command, Reply, ShardHandle, WorkerId};
 use health::Health;
 
@@ -72,8 +77,14 @@ pub struct NodeContext {
     pub definitions: Arc<Definitions>,
     /// Where time comes from.
     pub clock: Clock,
+    /// Our certificate, and who may speak to us; plain text without.
+    pub trust: Option<Trust>,
+    /// Seals what goes out and comes back.
+    pub secret: ClusterSecret,
     /// SERVING or not.
     pub health: Health,
+    /// Which shard has which partition.
+    pub owners: Arc<Owners>,
     /// Set once all shards have their threads.
     pub(crate) shards: OnceLock<Vec<ShardHandle>>,
     /// Set once the node's own connection to the store stands.
@@ -100,10 +111,11 @@ impl NodeContext {
         self.shards.get().map(Vec::as_slice).ok_or(Error::Starting { retry_after: STARTING_RETRY })
     }
 
-    /// The shard that owns a partition.
+    /// The shard that has a partition.
     fn owner(&self, partition: PartitionId) -> Result<&ShardHandle, Error> {
-        let owner = self.shards()?.iter().find(|shard| shard.owns(partition));
-        owner.ok_or(Error::NotOwner { partition: partition.get() })
+        let (shards, owner) = (self.shards()?, self.owners.of(partition));
+        let shard = owner.and_then(|index| shards.get(index as usize));
+        shard.ok_or(Error::NotOwner { partition: partition.get() })
     }
 
     fn store(&self) -> Result<&NodeStore, Error> {
@@ -175,7 +187,7 @@ impl Surface {
 }
 
 /// A server with every service, to be given its connections.
-pub(crate) fn router(surface: Surface) -> Router {
+pub(crate) fn router(surface: Surface) -> Router<Stack<RightsLayer, Identity>> {
     let health = surface.node.health.service(surface.node.closing.subscribe());
     Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
@@ -185,6 +197,7 @@ pub(crate) fn router(surface: Surface) -> Router {
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .http2_max_pending_accept_reset_streams(Some(RESETS_MAX))
+        .layer(RightsLayer(rights::may_call))
         .add_service(health)
         .add_service(ExecutorServer::new(surface.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(WorkerServer::new(surface).max_decoding_message_size(MESSAGE_BYTES_MAX))

@@ -4,6 +4,7 @@ use proto::executor::v1;
 use proto::executor::v1::executor_server::Executor;
 use proto::executor::v1::worker_server::Worker;
 use tonic::{Request, Response, Status, Streaming};
+use trust::Peer;
 
 use super::starts::Acks;
 use super::watch::Completions;
@@ -104,7 +105,8 @@ impl Worker for Surface {
     type WorkStream = Tasks;
 
     async fn work(&self, request: Request<Streaming<v1::WorkerMessage>>) -> Result<Response<Tasks>, Status> {
-        let tasks = work::serve(self, request.into_inner()).await?;
+        let peer = request.extensions().get::<Peer>().and_then(|peer| peer.roles.clone());
+        let tasks = work::serve(self, peer.as_deref(), request.into_inner()).await?;
         Ok(Response::new(tasks))
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Invariants: a stream holds at most [`EXECUTIONS_MAX`] executions that are received and whose
 //! acknowledgement the client has not read, so that the queue of acknowledgements never fills and a slow
-//! reader slows its own sender only; a batch is answered by the shard that owns its partition, or refused
-//! here. A stream that ends for a bad message first delivers what was acknowledged before.
+//! reader slows its own sender only; a batch is answered by the shard that has its partition, or by that of the
+//! port, or refused here. A stream that ends for a bad message first delivers what was acknowledged before.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -127,19 +127,21 @@ impl Pump {
     }
 
     fn owner(&self, batch: &v1::StartBatch) -> Result<&ShardHandle, v1::StartRefusal> {
+        if let [only] = self.surface.streamed().unwrap_or_default() {
+            // It knows best what it has, and refuses the rest.
+            return Ok(only);
+        }
         let id = batch.id.as_ref().ok_or_else(|| v1::StartRefusal {
             message: "`id` is missing: each batch needs one, made from RegisterDispatcher's incarnation"
                 .to_owned(),
             ..refusal(Reason::Invalid, "InvalidBatch")
         })?;
-        let partition = BatchId::try_from(id).map_err(|error| v1::StartRefusal {
+        let id = BatchId::try_from(id).map_err(|error| v1::StartRefusal {
             message: format!("`id`: {error}"),
             ..refusal(Reason::Invalid, "InvalidBatch")
         })?;
-        let partition = partition.partition;
-        let streamed = self.surface.streamed().unwrap_or_default();
-        streamed.iter().find(|shard| shard.owns(partition)).ok_or_else(|| v1::StartRefusal {
-            message: Error::NotOwner { partition: partition.get() }.to_string(),
+        self.surface.node.owner(id.partition).map_err(|error| v1::StartRefusal {
+            message: error.to_string(),
             ..refusal(Reason::NotOwner, "NotOwner")
         })
     }

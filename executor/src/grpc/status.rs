@@ -13,6 +13,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::error::Error;
+use crate::shard::OWNER_CHANGED;
 
 /// `ErrorInfo.domain` of every status.
 pub const DOMAIN: &str = "executor.myriad";
@@ -42,6 +43,9 @@ fn row(error: &Error) -> Row {
         Error::NotDurable { retry_after, .. } => later(Code::Unavailable, "StoreUnavailable", *retry_after),
         Error::Draining => row(Code::Unavailable, "Draining"),
         Error::NotOwner { .. } => row(Code::FailedPrecondition, "NotOwner"),
+        Error::Recovering { retry_after, .. } => later(Code::Unavailable, "Recovering", *retry_after),
+        Error::NothingServed { retry_after } => later(Code::Unavailable, "NothingServed", *retry_after),
+        Error::OwnerChanged { .. } => row(Code::Unavailable, "OwnerChanged"),
         Error::ShardGone => row(Code::Unavailable, "ShardGone"),
         Error::Starting { retry_after } => later(Code::Unavailable, "Starting", *retry_after),
         Error::Store(store) => match store {
@@ -59,7 +63,9 @@ fn details(error: &Error, row: &Row) -> ErrorDetails {
     let mut metadata = HashMap::new();
     let mut details = ErrorDetails::new();
     match error {
-        Error::NotOwner { partition } => {
+        Error::NotOwner { partition }
+        | Error::OwnerChanged { partition }
+        | Error::Recovering { partition, .. } => {
             metadata.insert("partition".to_owned(), partition.to_string());
         }
         Error::Overloaded { what, limit, .. } => {
@@ -124,6 +130,8 @@ pub(super) fn from_refusal(refusal: v1::StartRefusal, partition: u16) -> Error {
             ),
         },
         Reason::Overloaded => Error::Shed { message, retry_after },
+        // A plain start has no id of its own by which it could be sent again.
+        Reason::NotOwner if refusal.code == OWNER_CHANGED => Error::OwnerChanged { partition },
         Reason::NotOwner => Error::NotOwner { partition },
         Reason::Draining => Error::Draining,
         Reason::StoreUnavailable => Error::NotDurable { message, retry_after },
@@ -196,6 +204,9 @@ mod tests {
             ),
             (Error::Draining, Code::Unavailable, "Draining", false),
             (Error::NotOwner { partition: 1 }, Code::FailedPrecondition, "NotOwner", false),
+            (Error::OwnerChanged { partition: 1 }, Code::Unavailable, "OwnerChanged", false),
+            (Error::Recovering { partition: 1, retry_after: after }, Code::Unavailable, "Recovering", true),
+            (Error::NothingServed { retry_after: after }, Code::Unavailable, "NothingServed", true),
             (Error::ShardGone, Code::Unavailable, "ShardGone", false),
             (Error::Starting { retry_after: after }, Code::Unavailable, "Starting", true),
             (StoreError::Unavailable(text()).into(), Code::Unavailable, "StoreUnavailable", true),
@@ -256,6 +267,7 @@ mod tests {
         assert_eq!(status(Reason::DefinitionMissing, ""), Code::NotFound);
         assert_eq!(status(Reason::Overloaded, ""), Code::ResourceExhausted);
         assert_eq!(status(Reason::NotOwner, ""), Code::FailedPrecondition);
+        assert_eq!(status(Reason::NotOwner, OWNER_CHANGED), Code::Unavailable);
         assert_eq!(status(Reason::Draining, ""), Code::Unavailable);
         assert_eq!(status(Reason::StoreUnavailable, ""), Code::Unavailable);
         assert_eq!(status(Reason::Conflict, "ExecutionAlreadyExists"), Code::AlreadyExists);

@@ -16,6 +16,7 @@ use futures_util::Stream;
 use proto::executor::v1;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
+use trust::Roles;
 
 use super::Surface;
 use super::status::invalid;
@@ -116,6 +117,7 @@ struct Attached {
 /// Reads the hello, attaches the worker, and begins to pump its messages.
 pub(super) async fn serve(
     surface: &Surface,
+    peer: Option<&Roles>,
     mut messages: Streaming<v1::WorkerMessage>,
 ) -> Result<Tasks, Status> {
     let first = messages.message().await?;
@@ -125,6 +127,12 @@ pub(super) async fn serve(
         return Err(invalid("InvalidHello", message).into());
     };
     check(&hello)?;
+    if peer.is_some_and(|roles| !roles.works_for(&hello.pool)) {
+        return Err(Status::permission_denied(format!(
+            "the certificate of this worker does not give the right to take the tasks of pool {:?}",
+            hello.pool
+        )));
+    }
     let worker = surface.node.next_worker();
     let tagged = surface.streamed()?.len() > 1;
     let (mut attached, mut shards) = (Vec::new(), Vec::new());

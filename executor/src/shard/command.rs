@@ -4,7 +4,7 @@
 //! run on the shard's own thread, so that a command never crosses threads on the hot path; the public port's commands
 //! come from another thread through the same queue.
 
-use ids::ExecutionName;
+use ids::{ExecutionName, PartitionId};
 use proto::executor::v1;
 use tokio::sync::{mpsc, oneshot};
 
@@ -96,6 +96,13 @@ pub enum Command {
     Report {
         /// Answer.
         reply: Reply<v1::Shard>,
+    },
+    /// Have these partitions and no others: what is new is taken and recovered, what is not named any more is released.
+    /// Saying it again changes nothing; but a partition that another owner took, or that another shard of the node still
+    /// had, is tried again.
+    Assign {
+        /// In any order.
+        partitions: Vec<PartitionId>,
     },
     /// Refuse starts from now on, end what ends soon, flush; answered when the last flush is durable.
     Drain {

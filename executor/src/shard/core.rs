@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use asl::{Effect, EffectId, Event, Program, Str};
 use ids::{BatchId, ExecutionId};
-use journal::{Store, StoreError};
+use journal::{BlockId, Store, StoreError};
 use proto::executor::v1;
 use telemetry::ShardMetrics;
 use tokio::sync::{mpsc, watch};
@@ -25,7 +25,8 @@ use super::log::{Log, LogState};
 use super::machine::Machines;
 use super::mailbox::MailRoom;
 use super::names::Names;
-use super::probe::Probe;
+use super::own::Own;
+use super::probe::{Asked, Probe};
 use super::recover::Recovered;
 use super::replay::Replayed;
 use super::slab::{Address, Slab};
@@ -48,11 +49,11 @@ pub(super) enum Landed {
     /// The connection stands.
     Connected(Result<Arc<dyn Store>, StoreError>),
     /// A log was taken and read.
-    Recovered { log: usize, result: Result<Box<Recovered>, StoreError> },
+    Recovered { log: usize, tenure: u64, result: Result<Box<Recovered>, StoreError> },
     /// An execution was replayed that had to wait for what it has read.
-    Replayed { log: usize, replayed: Option<Box<Replayed>> },
+    Replayed { log: usize, tenure: u64, replayed: Option<Box<Replayed>> },
     /// The store answered an append.
-    Appended { log: usize, result: Result<(), StoreError> },
+    Appended { log: usize, tenure: u64, result: Result<(), StoreError> },
     /// A batch waited for definitions.
     Loaded {
         batch: Box<v1::StartBatch>,
@@ -67,14 +68,17 @@ pub(super) enum Landed {
     },
     /// The store says which names of a batch are taken.
     NamesChecked {
+        tenure: u64,
         batch: Box<v1::StartBatch>,
         acks: mpsc::Sender<v1::StartAck>,
         result: Result<Taken, StoreError>,
     },
     /// A Map's read or write came to its end, or was cancelled.
     Transferred { transfer: Address, result: Option<Result<Done, Str>> },
-    /// The store was asked whether it answers.
-    Probed(Result<(), StoreError>),
+    /// The store has told where logs stand, in which tenures.
+    Probed { asked: Vec<Asked>, result: Result<Vec<Option<BlockId>>, StoreError> },
+    /// What was begun for a partition is no longer wanted.
+    Dropped,
     /// A question was answered to whoever asked it.
     Answered,
 }
@@ -89,7 +93,9 @@ pub(super) struct Shard {
     pub store: Option<Arc<dyn Store>>,
     pub state: watch::Sender<ShardState>,
     pub admission: Admission,
+    /// Those that the shard has, and those that it had; a partition keeps its place.
     pub logs: Vec<Log>,
+    pub own: Own,
     pub machines: Machines,
     pub open: Slab<OpenExecution>,
     pub mail: MailRoom,
@@ -114,11 +120,8 @@ pub(super) struct Shard {
     pub alarm_us: Option<u64>,
     pub draining: Option<Vec<Reply<()>>>,
     pub begun: bool,
-    pub begun_us: u64,
     /// Connections that failed before the first one stood.
     pub connects_failed: u32,
-    /// Logs whose recovery has begun.
-    pub recovering: usize,
     /// Batches that wait for definitions.
     pub loading: usize,
     /// Of the content hashes; drawn anew by each process.
@@ -135,8 +138,6 @@ pub(super) struct Shard {
 impl Shard {
     pub fn new(config: ShardConfig, context: ShardContext, state: watch::Sender<ShardState>) -> Self {
         let now_us = context.clock.now_us();
-        let logs = config.partitions.iter().map(|partition| Log::new(*partition, config.retention));
-        let logs: Vec<Log> = logs.enumerate().map(|(at, log)| Log { serial: at as u64 + 1, ..log }).collect();
         let bindings = Bindings::new(Arc::clone(&config.bindings));
         let metrics = Arc::clone(&context.metrics);
         metrics.permits_limit_count.set(config.open_max);
@@ -148,8 +149,9 @@ impl Shard {
             store: None,
             state,
             admission: Admission::new(config.open_max, config.bytes_max),
-            serial: logs.len() as u64,
-            logs,
+            serial: 0,
+            logs: Vec::new(),
+            own: Own::new(config.partition_count),
             machines: Machines::default(),
             open: Slab::default(),
             mail: MailRoom::default(),
@@ -169,9 +171,7 @@ impl Shard {
             alarm_us: None,
             draining: None,
             begun: false,
-            begun_us: now_us,
             connects_failed: 0,
-            recovering: 0,
             loading: 0,
             hasher: foldhash::quality::RandomState::default(),
             names: Names::default(),
@@ -201,9 +201,10 @@ impl Shard {
             self.command(command);
             self.now_us = self.clock.now_us();
         }
+        self.restore_some();
         self.run_mailboxes();
         self.give_turns();
-        self.tasks.dispatch(&self.metrics);
+        self.dispatch_tasks();
         self.flush_all();
         self.probe();
         self.answer_drain();
@@ -228,14 +229,17 @@ impl Shard {
     fn landed(&mut self, landed: Landed) {
         match landed {
             Landed::Connected(result) => self.connected(result),
-            Landed::Recovered { log, result } => self.recovered(log, result),
-            Landed::Replayed { log, replayed } => self.replayed(log, replayed),
-            Landed::Appended { log, result } => self.appended(log, result),
+            Landed::Recovered { log, tenure, result } => self.recovered(log, tenure, result),
+            Landed::Replayed { log, tenure, replayed } => self.replayed(log, tenure, replayed),
+            Landed::Appended { log, tenure, result } => self.appended(log, tenure, result),
             Landed::Loaded { batch, acks, result } => self.loaded(*batch, &acks, result),
             Landed::Compared { batch, acks, result } => self.compared(&batch, &acks, result),
-            Landed::NamesChecked { batch, acks, result } => self.names_checked(*batch, &acks, result),
+            Landed::NamesChecked { tenure, batch, acks, result } => {
+                self.names_checked(tenure, *batch, &acks, result)
+            }
             Landed::Transferred { transfer, result } => self.transferred(transfer, result),
-            Landed::Probed(result) => self.probed(result),
+            Landed::Probed { asked, result } => self.probed(&asked, result),
+            Landed::Dropped => {}
             Landed::Answered => self.questions -= 1,
         }
     }
@@ -254,6 +258,7 @@ impl Shard {
             Command::Report { reply } => {
                 let _ = reply.send(Ok(self.report()));
             }
+            Command::Assign { partitions } => self.assign(partitions),
             Command::Drain { reply } => self.drain(reply),
         }
     }
@@ -312,7 +317,7 @@ impl Shard {
         v1::Shard {
             index: self.config.index,
             data_address: self.config.data_address.clone(),
-            partitions: self.config.partitions.iter().map(|partition| u32::from(partition.get())).collect(),
+            partitions: self.served().map(|partition| u32::from(partition.get())).collect(),
             open_executions: self.open.len() as u64,
             saturation_ratio: self.admission.saturation(),
             owned: self.logs.iter().filter_map(Log::owned).collect(),
@@ -327,7 +332,7 @@ impl Shard {
     /// A drain is answered when everything accepted so far is durable; what is open stays in the log.
     fn answer_drain(&mut self) {
         let Some(replies) = &mut self.draining else { return };
-        let flushed = self.logs.iter().all(|log| log.is_idle() || log.state == LogState::Lost);
+        let flushed = self.logs.iter().all(Log::is_idle);
         if flushed {
             for reply in replies.drain(..) {
                 let _ = reply.send(Ok(()));
@@ -336,20 +341,28 @@ impl Shard {
     }
 
     /// Tells the node how the shard fares, when that has changed.
-    pub fn publish_state(&self) {
+    pub fn publish_state(&mut self) {
         let any = |state| self.logs.iter().any(|log| log.state == state);
-        let state = if !self.logs.is_empty() && self.logs.iter().all(|log| log.state == LogState::Lost) {
+        let connected = self.store.is_some();
+        self.own.ready |= connected && self.own.assigned && !any(LogState::Recovering);
+        let lost =
+            self.config.partitions.is_some() && self.logs.iter().all(|log| log.state == LogState::Lost);
+        let state = if lost && !self.logs.is_empty() {
             ShardState::Failed
         } else if self.draining.is_some() {
             ShardState::Draining
-        } else if any(LogState::Recovering) {
+        } else if !connected {
+            ShardState::Connecting
+        } else if !self.own.assigned {
+            ShardState::Unassigned
+        } else if !self.own.ready {
             ShardState::Recovering
         } else if any(LogState::Down) || self.probe.silent {
             ShardState::StoreDown
         } else {
             ShardState::Serving
         };
-        let available = !any(LogState::Down) && !self.probe.silent && self.store.is_some();
+        let available = !any(LogState::Down) && !self.probe.silent && connected;
         self.metrics.store_available.set(u64::from(available));
         self.state.send_if_modified(|known| std::mem::replace(known, state) != state);
     }
@@ -365,5 +378,7 @@ impl Shard {
         let sealed = |log: &Log| log.sealed.iter().map(|sealed| sealed.records).sum::<usize>();
         let pending: usize = self.logs.iter().map(|log| log.waiting() + sealed(log)).sum();
         self.metrics.store_pending.set(pending as u64);
+        let owned = self.logs.iter().filter(|log| log.state.is_here()).count();
+        self.metrics.partitions_owned.set(owned as u64);
     }
 }

@@ -65,10 +65,14 @@ impl Shard {
     /// Begins a flush of this log if it is time.
     pub(super) fn flush(&mut self, at: usize) {
         let log = &self.logs[at];
-        if log.in_flight || matches!(log.state, LogState::Recovering | LogState::Lost) {
+        let flushed = matches!(log.state, LogState::Serving | LogState::Down | LogState::Releasing);
+        if log.in_flight || !flushed {
             return;
         }
         if log.sealed.is_empty() {
+            if log.state == LogState::Releasing {
+                return;
+            }
             let waiting = log.waiting() + log.lost.len();
             if waiting == 0 {
                 return;
@@ -185,21 +189,26 @@ impl Shard {
         let append = sealed.append.clone();
         log.in_flight = true;
         log.begun_us = self.now_us;
+        let tenure = log.tenure;
         let (clock, at_us) = (self.clock.clone(), self.now_us + pause.as_micros() as u64);
         self.flights.push(Box::pin(async move {
             clock.sleep_until_us(at_us).await;
-            Landed::Appended { log: at, result: store.append(append).await }
+            Landed::Appended { log: at, tenure, result: store.append(append).await }
         }));
     }
 
     /// The store has answered an append.
-    pub(super) fn appended(&mut self, at: usize, result: Result<(), StoreError>) {
+    pub(super) fn appended(&mut self, at: usize, tenure: u64, result: Result<(), StoreError>) {
+        if !self.lasts(at, tenure) {
+            return;
+        }
         let log = &mut self.logs[at];
         log.in_flight = false;
         match result {
             Ok(()) => {
                 log.attempts = 0;
                 self.heard();
+                self.heard_of(at, self.logs[at].begun_us);
                 let log = &mut self.logs[at];
                 if log.state == LogState::Down {
                     log.state = LogState::Serving;
@@ -207,6 +216,7 @@ impl Shard {
                     self.publish_state();
                 }
                 self.confirmed(at);
+                self.end_release(at);
             }
             Err(error) if error.is_retryable() => self.append_again(at, &error),
             Err(error) => self.lose(at, &error),
@@ -234,26 +244,13 @@ impl Shard {
     pub(super) fn lose(&mut self, at: usize, error: &StoreError) {
         let fenced = matches!(error, StoreError::Fenced { .. });
         self.metrics.store_failed(if fenced { StoreFailure::Fenced } else { StoreFailure::Other });
-        let log = &mut self.logs[at];
-        let partition = log.partition.get();
+        self.metrics.partitions_lost.add(1);
+        let partition = self.logs[at].partition.get();
         tracing::error!(
             partition, %error,
             "partition dropped: what was acknowledged is in its log, what was not will be sent again elsewhere"
         );
-        log.state = LogState::Lost;
-        log.page = Page::default();
-        log.sealed.clear();
-        let orphans: Vec<Address> = self
-            .open
-            .iter()
-            .filter(|(_, open)| usize::from(open.log) == at)
-            .map(|(address, _)| address)
-            .collect();
-        for address in orphans {
-            self.release_effects(address);
-            self.dismiss(address);
-        }
-        self.publish_state();
+        self.leave(at, LogState::Lost);
     }
 
     /// The oldest finished block is durable: everybody may know.

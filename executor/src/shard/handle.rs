@@ -20,8 +20,8 @@ pub struct ShardConfig {
     pub index: u32,
     /// Shards of this node.
     pub shards: u32,
-    /// The partitions that this shard owns, ascending.
-    pub partitions: Vec<PartitionId>,
+    /// The partitions that this shard has from the beginning, ascending; `None`: it has what [`Command::Assign`] says.
+    pub partitions: Option<Vec<PartitionId>>,
     /// Partitions of the whole cluster.
     pub partition_count: u16,
     /// `host:port` of the shard's data port, for [`Command::Report`].
@@ -47,17 +47,21 @@ pub struct Binding {
     pub pool: String,
 }
 
-/// How a shard fares, for health and refusals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a shard fares, for health and refusals: the later, the worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ShardState {
-    /// Takes its partitions and reads their logs.
-    Recovering,
     /// Accepts and acknowledges.
     Serving,
-    /// The store does not answer: nothing is acknowledged, starts are refused, what is open goes on.
-    StoreDown,
     /// Refuses starts, ends what ends soon.
     Draining,
+    /// Reads the logs of its first partitions. What is assigned to it later is recovered beside what it serves.
+    Recovering,
+    /// Nobody has said yet which partitions it shall have.
+    Unassigned,
+    /// Has not reached its store yet.
+    Connecting,
+    /// The store does not answer: nothing is acknowledged, starts are refused, what is open goes on.
+    StoreDown,
     /// Stopped for good (fenced from every partition, or a bug): the log says why.
     Failed,
 }
@@ -67,20 +71,10 @@ pub enum ShardState {
 pub struct ShardHandle {
     /// From 0.
     pub index: u32,
-    /// The partitions that it owns, ascending.
-    pub partitions: Arc<[PartitionId]>,
     /// Its bounded queue.
     pub sender: mpsc::Sender<Command>,
     /// How it fares; changes wake those who wait.
     pub state: watch::Receiver<ShardState>,
-}
-
-impl ShardHandle {
-    /// Whether this shard owns the partition.
-    #[must_use]
-    pub fn owns(&self, partition: PartitionId) -> bool {
-        self.partitions.binary_search(&partition).is_ok()
-    }
 }
 
 /// What the node runs on the shard's own runtime beside the actor: the data port's server. Begun before recovery, so

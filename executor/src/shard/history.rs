@@ -49,9 +49,12 @@ impl Shard {
         let open = self.slot_of(&execution).and_then(|address| self.open.get(address));
         let blocks = open.map(|open| open.blocks.to_vec()).unwrap_or_default();
         let partition = self.logs[log].partition;
+        let standing = self.standing(log);
         let (definitions, desk) = (Arc::clone(&self.definitions), self.transfers.desk.clone());
         self.answer(reply, async move |store| {
-            let found = fetch(&*store, &execution, place, partition).await?;
+            standing.ask(&*store).await?;
+            let found = fetch(&*store, &execution, place, partition).await;
+            let found = found.map_err(|error| standing.judge(error))?;
             let blocks = found.closed.as_ref().map_or(blocks, |closed| closed.blocks.clone());
             let mut journal = found.journalled.clone();
             for block in blocks {

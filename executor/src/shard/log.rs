@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::future::AbortHandle;
 use ids::{BatchId, ExecutionId, PartitionId, Status};
 use journal::index::IndexWriter;
 use journal::{Append, BlockBuilder, BlockId, Derived};
@@ -31,8 +32,24 @@ pub enum LogState {
     Serving,
     /// The store does not confirm; the same block is tried again.
     Down,
+    /// What was accepted is being made durable; then the shard has it no longer.
+    Releasing,
+    /// Given back: whoever takes it next finds everything in the log.
+    Released,
     /// Another owner has it, or it cannot be read or written for good.
     Lost,
+}
+
+impl LogState {
+    /// Whether the shard has it.
+    pub fn is_here(self) -> bool {
+        !matches!(self, Self::Released | Self::Lost)
+    }
+
+    /// Whether it takes starts, as far as the store lets it.
+    pub fn serves(self) -> bool {
+        matches!(self, Self::Serving | Self::Down)
+    }
 }
 
 /// A batch whose acknowledgement waits for its block.
@@ -124,6 +141,18 @@ pub struct Sealed {
 pub struct Log {
     pub partition: PartitionId,
     pub state: LogState,
+    /// Tells the times apart that the shard has had this partition: what was begun in an earlier one lands in none.
+    pub tenure: u64,
+    /// When this tenure began, or ended; in microseconds.
+    pub since_us: u64,
+    /// When the last question was asked, or append begun, to which the store has said that this owner is the present one.
+    pub heard_us: u64,
+    /// Its log is being read; the handle ends that.
+    pub reading: Option<AbortHandle>,
+    /// It is one of the few logs that are being recovered.
+    pub recovering: bool,
+    /// What was open is being brought back.
+    pub restoring: bool,
     pub generation: u64,
     pub next_sequence: u64,
     pub builder: BlockBuilder,
@@ -153,6 +182,12 @@ impl Log {
         Self {
             partition,
             state: LogState::Recovering,
+            tenure: 0,
+            since_us: 0,
+            heard_us: 0,
+            reading: None,
+            recovering: false,
+            restoring: false,
             generation: 0,
             next_sequence: 1,
             builder: BlockBuilder::new(partition),
@@ -176,15 +211,22 @@ impl Log {
         BlockId { generation: self.generation, sequence: self.next_sequence }
     }
 
-    /// What the scheduler is told of it; nothing when it is lost.
+    /// What the scheduler is told of it; nothing when the shard does not have it.
     pub fn owned(&self) -> Option<v1::OwnedPartition> {
         let state = match self.state {
             LogState::Recovering => v1::owned_partition::State::Recovering,
             LogState::Serving | LogState::Down => v1::owned_partition::State::Serving,
-            LogState::Lost => return None,
+            LogState::Releasing => v1::owned_partition::State::Releasing,
+            LogState::Released | LogState::Lost => return None,
         };
         let partition = u32::from(self.partition.get());
         Some(v1::OwnedPartition { partition, generation: self.generation, state: state.into() })
+    }
+
+    /// The last block that the store has confirmed, or the mark of this owner.
+    pub fn last_confirmed(&self) -> BlockId {
+        let unconfirmed = self.sealed.len() as u64 + 1;
+        BlockId { generation: self.generation, sequence: self.next_sequence.saturating_sub(unconfirmed) }
     }
 
     /// Records in the block under construction.

@@ -20,6 +20,7 @@ use super::command::Reply;
 use super::core::{Landed, Shard};
 use super::execution::OpenExecution;
 use super::slab::Address;
+use super::standing::Standing;
 use super::workers::cut;
 use crate::error::Error;
 use crate::limits;
@@ -143,10 +144,7 @@ impl Shard {
     pub(super) fn log_of(&self, execution: &ExecutionName) -> Result<usize, Error> {
         let partition = execution.partition(self.config.partition_count);
         let partition = partition.map_err(|_| unknown(&spelt(execution)))?;
-        self.config
-            .partitions
-            .binary_search(&partition)
-            .map_err(|_| Error::NotOwner { partition: partition.get() })
+        self.log_at(partition).ok_or(Error::NotOwner { partition: partition.get() })
     }
 
     /// The slot of an execution, if it has one.
@@ -180,14 +178,20 @@ impl Shard {
             Err(error) => return drop(reply.send(Err(error))),
         };
         let slot = self.slot_of(&execution).and_then(|address| self.open.get(address));
+        let standing = self.standing(log);
         if let Some(open) = slot.filter(|open| !open.opened) {
-            return drop(reply.send(Ok(described_open(open))));
+            let described = described_open(open);
+            if standing.is_firm() {
+                return drop(reply.send(Ok(described)));
+            }
+            return self.answer(reply, async move |store| standing.ask(&*store).await.map(|()| described));
         }
         let place = self.place_of(log, &execution);
         let partition = self.logs[log].partition;
         self.answer(reply, async move |store| {
-            let found = fetch(&*store, &execution, place, partition).await?;
-            Ok(described(found)?)
+            standing.ask(&*store).await?;
+            let found = fetch(&*store, &execution, place, partition).await;
+            Ok(described(found.map_err(|error| standing.judge(error))?)?)
         });
     }
 
@@ -233,13 +237,17 @@ impl Shard {
         let Some(address) = self.slot_of(&execution) else {
             // It has ended: stopping it again gives the time at which it did.
             let (place, partition) = (self.place_of(log, &execution), self.logs[log].partition);
+            let standing = self.standing(log);
             return self.answer(reply, async move |store| {
-                let found = fetch(&*store, &execution, place, partition).await?;
-                let stopped = found.closed.map(|closed| closed.stop_time_ms);
-                stopped.ok_or_else(|| Error::Conflict {
+                standing.ask(&*store).await?;
+                let found = fetch(&*store, &execution, place, partition).await;
+                let found = found.map_err(|error| standing.judge(error))?;
+                let ending = || Error::Conflict {
                     code: "ExecutionEnding",
                     message: format!("{} has no end in the log yet: ask again", spelt(&execution)),
-                })
+                };
+                let stopped = found.closed.map(|closed| closed.stop_time_ms);
+                stopped.ok_or_else(|| standing.judge(ending()))
             });
         };
         let text = |text: &str, max| Some(Str::from(cut(text, max))).filter(|text| !text.is_empty());
@@ -269,10 +277,17 @@ impl Shard {
         let oldest_open = self.logs.iter().filter_map(|log| log.retained.oldest_ms()).min();
         let oldest_open = oldest_open.map(|oldest_ms| oldest_ms.saturating_sub(started_before_ms()));
         let oldest_ms = now_ms.saturating_sub(retention_ms).min(oldest_open.unwrap_or(now_ms));
-        let partitions = self.config.partitions.clone();
+        let mut here: Vec<usize> = (0..self.logs.len()).filter(|at| self.logs[*at].state.is_here()).collect();
+        here.sort_unstable_by_key(|at| self.logs[*at].partition);
+        let standings: Vec<Standing> = here.iter().map(|at| self.standing(*at)).collect();
+        let partitions: Vec<PartitionId> = here.iter().map(|at| self.logs[*at].partition).collect();
         let writers: Vec<Rc<RefCell<IndexWriter>>> =
-            self.logs.iter().map(|log| Rc::clone(&log.index)).collect();
+            here.iter().map(|at| Rc::clone(&self.logs[*at].index)).collect();
         self.answer(reply, async move |store| {
+            for standing in standings {
+                standing.whole()?;
+                standing.ask(&*store).await?;
+            }
             let request = &request;
             let local = |id: ExecutionId| {
                 let at = partitions.binary_search(&id.batch.partition).ok()?;

@@ -23,6 +23,7 @@ mod lookup;
 mod machine;
 mod mailbox;
 mod names;
+mod own;
 mod probe;
 mod recover;
 mod replay;
@@ -31,6 +32,7 @@ mod rewrite;
 #[doc(hidden)]
 pub mod simulation;
 mod slab;
+mod standing;
 mod start;
 mod step;
 mod tasks;
@@ -52,9 +54,11 @@ use tokio::sync::{mpsc, watch};
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::objects::Objects;
+use crate::owners::Owners;
 
 pub use command::{Command, Reply, WorkerId};
 pub use handle::{Binding, Serve, ShardConfig, ShardHandle, ShardState};
+pub(crate) use start::OWNER_CHANGED;
 pub use validate::input as check_input;
 
 /// What a shard shares with the rest of its node.
@@ -66,6 +70,8 @@ pub struct ShardContext {
     pub objects: Option<Arc<Objects>>,
     /// Programs by hash.
     pub definitions: Arc<Definitions>,
+    /// Where the shards of the node say what they have.
+    pub owners: Arc<Owners>,
     /// The shard's own cells.
     pub metrics: Arc<ShardMetrics>,
     /// Where its time comes from.
@@ -82,9 +88,12 @@ pub fn spawn(
     serve: Serve,
 ) -> io::Result<(ShardHandle, JoinHandle<()>)> {
     let (sender, receiver) = mpsc::channel(config.queue_commands.max(1));
-    let (state_sender, state) = watch::channel(ShardState::Recovering);
-    let partitions: Arc<[ids::PartitionId]> = config.partitions.clone().into();
-    let handle = ShardHandle { index: config.index, partitions, sender, state };
+    let (state_sender, state) = watch::channel(ShardState::Connecting);
+    let handle = ShardHandle { index: config.index, sender, state };
+    for partition in config.partitions.iter().flatten() {
+        // Whoever asks from now on is sent to the shard, which says how far it is.
+        context.owners.claim(*partition, config.index);
+    }
     let served = handle.clone();
     let thread = std::thread::Builder::new().name(format!("shard-{}", config.index)).spawn(move || {
         let system = actix::System::with_tokio_rt(shard_runtime);

@@ -13,7 +13,7 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ids::ExecutionId;
+use ids::{ExecutionId, PartitionId};
 use journal::{StoreError, index};
 use proto::executor::v1;
 use proto::executor::v1::start_refusal::Reason;
@@ -24,6 +24,7 @@ use super::answer::refusal;
 use super::core::{Landed, Shard};
 use super::machine::Machine;
 use super::start::Taken;
+use super::validate;
 
 /// How long a name stays in memory after its end is durable.
 const LINGER_MS: u64 = 30_000;
@@ -86,6 +87,12 @@ impl Names {
         self.forget(now_ms);
     }
 
+    /// Forgets the names of a partition: its next owner knows them.
+    pub fn forget_partition(&mut self, partition: PartitionId) {
+        self.held.retain(|_, holder| holder.id.batch.partition != partition);
+        self.lingering.retain(|(_, _, id)| id.batch.partition != partition);
+    }
+
     /// Forgets what has lingered long enough.
     pub fn forget(&mut self, now_ms: u64) {
         while let Some((until_ms, ..)) = self.lingering.front()
@@ -116,7 +123,8 @@ impl Shard {
                 asked.push((at, machine.name.execution_segment().to_owned(), name.clone()));
             }
         }
-        let (partition, acks, batch) = (self.logs[log].partition, acks.clone(), Box::new(batch));
+        let (partition, tenure) = (self.logs[log].partition, self.logs[log].tenure);
+        let (acks, batch) = (acks.clone(), Box::new(batch));
         self.loading += 1;
         self.flights.push(Box::pin(async move {
             let store = &*store;
@@ -126,20 +134,27 @@ impl Shard {
             });
             let result = futures_util::future::try_join_all(answers).await;
             let result = result.map(|holders: Vec<Option<_>>| holders.into_iter().flatten().collect());
-            Landed::NamesChecked { batch, acks, result }
+            Landed::NamesChecked { tenure, batch, acks, result }
         }));
     }
 
     /// The store has answered.
     pub(super) fn names_checked(
         &mut self,
+        tenure: u64,
         batch: v1::StartBatch,
         acks: &mpsc::Sender<v1::StartAck>,
         result: Result<Taken, StoreError>,
     ) {
         self.loading -= 1;
         match result {
-            Ok(taken) => self.start_checked(batch, acks, Some(taken)),
+            Ok(taken) => {
+                let partition = validate::id(&batch).map(|id| id.partition);
+                let log = partition.ok().and_then(|partition| self.log_at(partition));
+                // Another owner may have given a name since it was asked for.
+                let taken = log.filter(|log| self.lasts(*log, tenure)).map(|_| taken);
+                self.start_checked(batch, acks, taken);
+            }
             Err(error) => {
                 let all = (0, batch.input.len() as u32);
                 let refusal = refusal(Reason::StoreUnavailable, "StoreUnavailable", error.to_string());

@@ -1,71 +1,132 @@
-//! Asks a store of which nothing was heard for a second whether it still answers.
+//! Asks the store how the shard's logs stand, where nothing was heard of them for a second.
 //!
-//! A busy shard learns that its store is gone from its next flush; an idle one would learn it from the first start that it
-//! takes and cannot acknowledge. Invariants: under load there is no probe, for every confirmed block is one; one probe is
-//! under way at a time, and none while a block is. What may fail: the store, which is what is asked.
+//! A busy log learns from its next append that its store is gone or that another owner has it; an idle one learns it here,
+//! and so does one whose process stood still. Invariants: a log that is appended to is not asked for, since every confirmed
+//! block is an answer; one question is under way at a time, for all logs that need it. What may fail: the store, which is
+//! what is asked.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use journal::StoreError;
+use journal::{BlockId, StoreError};
 
 use super::core::{Landed, Shard};
-use super::log::LogState;
+use super::log::Log;
 
-/// How long nothing must have been heard of the store.
+/// How long nothing must have been heard of a log.
 const SILENCE: Duration = Duration::from_secs(1);
-/// The pause between two probes of a store that does not answer.
+/// Logs of which nothing was heard for so long are asked for together with those that are due.
+const NEARLY: Duration = Duration::from_millis(500);
+/// The pause between two questions to a store that does not answer.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// What the shard knows of its store beside its flushes.
 #[derive(Debug, Default)]
 pub struct Probe {
-    /// When a block was confirmed or a probe ended, in microseconds.
-    heard_us: u64,
+    /// When the store was asked last, in microseconds.
+    asked_us: u64,
     under_way: bool,
-    /// Whether the last probe failed.
+    /// Whether the last question was not answered.
     pub silent: bool,
 }
 
+/// A log that was asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    log: usize,
+    tenure: u64,
+    /// The last block that was confirmed before.
+    confirmed: BlockId,
+}
+
+/// Whether only a question tells how this log stands.
+fn is_quiet(log: &Log) -> bool {
+    log.state.is_here() && log.generation > 0 && !log.in_flight
+}
+
 impl Shard {
-    /// Probes the store if that is due, and sees to being woken when it will be.
+    /// Asks the store if that is due, and sees to being woken when it will be.
     pub(super) fn probe(&mut self) {
         let Some(store) = self.store.as_ref().map(Arc::clone) else { return };
-        let busy = |log: &super::log::Log| log.in_flight || log.state == LogState::Recovering;
-        let lost = self.logs.iter().all(|log| log.state == LogState::Lost);
-        if self.probe.under_way || lost || self.logs.iter().any(busy) {
-            // What is under way wakes the shard when it lands.
+        if self.probe.under_way {
             return;
         }
-        let pause = if self.probe.silent { PAUSE } else { SILENCE };
-        let due_us = self.probe.heard_us + pause.as_micros() as u64;
+        let quiet = self.logs.iter().filter(|log| is_quiet(log)).map(|log| log.heard_us).min();
+        let idle = !self.logs.iter().any(|log| log.state.is_here());
+        let us = |pause: Duration| pause.as_micros() as u64;
+        let pause_us = us(if self.probe.silent { PAUSE } else { SILENCE });
+        let due_us = match quiet {
+            Some(heard_us) if self.probe.silent => self.probe.asked_us.max(heard_us) + pause_us,
+            Some(heard_us) => (heard_us + pause_us).max(self.probe.asked_us + us(PAUSE)),
+            // Without partitions it is still told whether the node could work.
+            None if idle => self.probe.asked_us + pause_us,
+            // What is under way wakes the shard when it lands.
+            None => return,
+        };
         if self.now_us < due_us {
             return self.alarm_at(due_us);
         }
-        self.probe.under_way = true;
-        self.flights.push(Box::pin(async move { Landed::Probed(store.ping().await) }));
+        (self.probe.under_way, self.probe.asked_us) = (true, self.now_us);
+        let nearly = |log: &Log| is_quiet(log) && log.heard_us + us(NEARLY) <= self.now_us;
+        let asked = self.logs.iter().enumerate().filter(|(_, log)| nearly(log));
+        let asked: Vec<Asked> = asked
+            .map(|(at, log)| Asked { log: at, tenure: log.tenure, confirmed: log.last_confirmed() })
+            .collect();
+        let partitions = asked.iter().map(|asked| self.logs[asked.log].partition).collect();
+        self.flights.push(Box::pin(async move {
+            let result = match asked.is_empty() {
+                true => store.ping().await.map(|()| Vec::new()),
+                false => store.tops(partitions).await,
+            };
+            Landed::Probed { asked, result }
+        }));
     }
 
-    /// The store has confirmed a block, or was read from end to end.
+    /// The store answers.
     pub(super) fn heard(&mut self) {
-        self.probe.heard_us = self.now_us;
         if std::mem::take(&mut self.probe.silent) {
             tracing::info!("the store answers again");
             self.publish_state();
         }
     }
 
-    pub(super) fn probed(&mut self, result: Result<(), StoreError>) {
+    pub(super) fn probed(&mut self, asked: &[Asked], result: Result<Vec<Option<BlockId>>, StoreError>) {
         self.probe.under_way = false;
         match result {
-            Ok(()) => self.heard(),
+            Ok(tops) => {
+                self.heard();
+                for (asked, top) in asked.iter().zip(tops) {
+                    self.stands(*asked, top);
+                }
+            }
             Err(error) => {
-                self.probe.heard_us = self.now_us;
                 if !std::mem::replace(&mut self.probe.silent, true) {
                     tracing::error!(%error, "the store does not answer: starts are refused until it does");
                     self.publish_state();
                 }
             }
+        }
+    }
+
+    /// Where a log stands: with this owner, with another one, or further back than it was.
+    fn stands(&mut self, asked: Asked, top: Option<BlockId>) {
+        if !self.lasts(asked.log, asked.tenure) {
+            return;
+        }
+        let log = &self.logs[asked.log];
+        let (partition, generation, attempted) = (log.partition, log.generation, log.next_block());
+        match top {
+            Some(last) if last.generation > generation => {
+                self.lose(asked.log, &StoreError::Fenced { partition, attempted, last });
+            }
+            Some(last) if last >= asked.confirmed => self.heard_of(asked.log, self.probe.asked_us),
+            // It is not confirmed that the log has this owner: nothing is answered from memory until that is mended.
+            went_back => tracing::error!(
+                %partition,
+                confirmed = %asked.confirmed,
+                stands_at = %went_back.unwrap_or_default(),
+                "the store has gone back: it has lost blocks that it had confirmed"
+            ),
         }
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use asl::{Dialect, Effect, EffectId, Event, Payload, Program};
+use futures_util::future::{Aborted, abortable};
 use ids::{BatchId, DefinitionHash, ExecutionId, PartitionId};
 use journal::block::{IdRun, JournalledKind, MachineRef, ReadDigest, SubBlockKind, decode_failure};
 use journal::index::IndexWriter;
@@ -21,7 +22,6 @@ use smallvec::SmallVec;
 
 use super::core::{Landed, Shard};
 use super::dedupe::{Content, Seen};
-use super::log::LogState;
 use super::lookup::started_before_ms;
 use super::machine::dialect_of;
 use super::retain::Retained;
@@ -351,8 +351,11 @@ fn pause_after(failed: &mut u32) -> Duration {
 }
 
 impl Shard {
-    /// Connects, then recovers every log.
+    /// Connects, then recovers what the shard has from the beginning.
     pub(super) fn begin_recovery(&mut self) {
+        if let Some(partitions) = self.config.partitions.clone() {
+            self.assign(partitions);
+        }
         self.connect_after(Duration::ZERO);
     }
 
@@ -369,9 +372,7 @@ impl Shard {
         match result {
             Ok(store) => {
                 self.store = Some(store);
-                for _ in 0..limits::RECOVERIES_AT_ONCE {
-                    self.recover_next();
-                }
+                self.recover_next();
                 self.publish_state();
             }
             Err(error) => {
@@ -382,26 +383,31 @@ impl Shard {
         }
     }
 
-    fn recover_next(&mut self) {
-        if self.recovering < self.logs.len() {
-            self.recovering += 1;
-            self.recover_log(self.recovering - 1, Duration::ZERO);
-        }
-    }
-
-    fn recover_log(&mut self, log: usize, pause: Duration) {
+    pub(super) fn recover_log(&mut self, at: usize, pause: Duration) {
         let Some(store) = self.store.as_ref().map(Arc::clone) else { return };
         let (definitions, clock) = (Arc::clone(&self.definitions), self.clock.clone());
-        let (partition, retention) = (self.logs[log].partition, self.config.retention);
+        let (log, retention) = (&mut self.logs[at], self.config.retention);
+        let (partition, tenure) = (log.partition, log.tenure);
         let at_us = self.now_us + pause.as_micros() as u64;
-        self.flights.push(Box::pin(async move {
+        log.heard_us = at_us;
+        let (reading, abort) = abortable(async move {
             clock.sleep_until_us(at_us).await;
-            let result = recover(&*store, &definitions, partition, retention, clock.now_ms()).await;
-            Landed::Recovered { log, result: result.map(Box::new) }
+            recover(&*store, &definitions, partition, retention, clock.now_ms()).await
+        });
+        log.reading = Some(abort);
+        self.flights.push(Box::pin(async move {
+            match reading.await {
+                Ok(result) => Landed::Recovered { log: at, tenure, result: result.map(Box::new) },
+                Err(Aborted) => Landed::Dropped,
+            }
         }));
     }
 
-    pub(super) fn recovered(&mut self, at: usize, result: Result<Box<Recovered>, StoreError>) {
+    pub(super) fn recovered(&mut self, at: usize, tenure: u64, result: Result<Box<Recovered>, StoreError>) {
+        if !self.lasts(at, tenure) {
+            return;
+        }
+        self.logs[at].reading = None;
         let recovered = match result {
             Ok(recovered) => recovered,
             Err(error) if error.is_retryable() || matches!(error, StoreError::Fenced { .. }) => {
@@ -410,10 +416,7 @@ impl Shard {
                 tracing::error!(%partition, %error, again_in = ?pause, "recovery failed: trying again");
                 return self.recover_log(at, pause);
             }
-            Err(error) => {
-                self.lose(at, &error);
-                return self.recover_next();
-            }
+            Err(error) => return self.lose(at, &error),
         };
         let Recovered { generation, retained, index, lost, batches, open, programs } = *recovered;
         let (now_ms, max) = (self.now_us / 1_000, self.batches_max());
@@ -429,22 +432,6 @@ impl Shard {
             log.dedupe.remember(batch, started_ms, seen, now_ms, max);
         }
         self.metrics.recovered.add(open.len() as u64);
-        for execution in open {
-            self.restore(at, execution, &programs);
-        }
-        self.serve_when_all_are_back(at);
-    }
-
-    /// A partition takes starts when nothing of it is being replayed any more.
-    pub(super) fn serve_when_all_are_back(&mut self, at: usize) {
-        if self.logs[at].replaying > 0 {
-            return;
-        }
-        self.logs[at].state = LogState::Serving;
-        let ms = self.now_us.saturating_sub(self.begun_us) / 1_000;
-        self.metrics.recovery_ms.set(ms);
-        self.heard();
-        self.publish_state();
-        self.recover_next();
+        self.restore_later(at, open, programs);
     }
 }

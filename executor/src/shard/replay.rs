@@ -93,13 +93,18 @@ impl Shard {
             Some(replayed) => self.put_back(log, replayed),
             None => {
                 self.logs[log].replaying += 1;
-                self.flights
-                    .push(Box::pin(async move { Landed::Replayed { log, replayed: replaying.await } }));
+                let tenure = self.logs[log].tenure;
+                self.flights.push(Box::pin(async move {
+                    Landed::Replayed { log, tenure, replayed: replaying.await }
+                }));
             }
         }
     }
 
-    pub(super) fn replayed(&mut self, log: usize, replayed: Option<Box<Replayed>>) {
+    pub(super) fn replayed(&mut self, log: usize, tenure: u64, replayed: Option<Box<Replayed>>) {
+        if !self.lasts(log, tenure) {
+            return;
+        }
         self.put_back(log, replayed);
         self.logs[log].replaying -= 1;
         self.serve_when_all_are_back(log);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use asl::history::NoObserver;
 use asl::{Effect, Outcome, Program};
-use ids::{BatchId, ExecutionId, Status};
+use ids::{BatchId, ExecutionId, PartitionId, Status};
 use journal::block::{OpenedView, seed_for};
 use proto::executor::v1;
 use proto::executor::v1::start_refusal::Reason;
@@ -30,6 +30,7 @@ use super::names::Holder;
 use super::validate;
 use crate::admission::Permit;
 use crate::definitions::LoadError;
+use crate::error::Error;
 use crate::limits;
 
 /// A batch whose shape is right and which is new.
@@ -72,8 +73,8 @@ impl Shard {
         let wire_id = wire.id;
         let refused = |refusal| Box::new((wire_id, refusal));
         let id = validate::id(&wire).map_err(refused)?;
-        let Ok(log) = self.config.partitions.binary_search(&id.partition) else {
-            return Err(refused(not_owner(id)));
+        let Some(log) = self.log_at(id.partition) else {
+            return Err(refused(not_owner(id.partition)));
         };
         validate::shape(&wire, self.now_us / 1_000).map_err(refused)?;
         let hash = validate::content_hash(&wire, &self.hasher);
@@ -82,7 +83,7 @@ impl Shard {
         {
             return Ok(());
         }
-        self.may_start(log, id).map_err(refused)?;
+        self.may_start(log).map_err(refused)?;
         let bytes: usize = wire.input.iter().map(bytes::Bytes::len).sum();
         let permit = self.admission.take(wire.input.len() as u32, bytes as u64).map_err(|full| {
             let message = format!(
@@ -170,7 +171,7 @@ impl Shard {
     }
 
     /// Whether new work is taken at all.
-    fn may_start(&self, log: usize, id: BatchId) -> Result<(), v1::StartRefusal> {
+    fn may_start(&self, log: usize) -> Result<(), v1::StartRefusal> {
         if self.draining.is_some() {
             return Err(refusal(
                 Reason::Draining,
@@ -195,7 +196,7 @@ impl Shard {
             LogState::Serving | LogState::Down => {
                 Err(unavailable("StoreUnavailable", "the store does not confirm: send the batch again later"))
             }
-            LogState::Lost => Err(not_owner(id)),
+            LogState::Releasing | LogState::Released | LogState::Lost => Err(not_owner(log.partition)),
         }
     }
 
@@ -417,15 +418,26 @@ impl Shard {
     }
 }
 
+/// The code of a refusal that leaves open whether the batch is durable.
+pub(crate) const OWNER_CHANGED: &str = "OwnerChanged";
+
 enum Resolved {
     Here(SmallVec<[(Rc<Machine>, u32); 1]>),
     Missing(Vec<(ids::DefinitionHash, asl::Dialect)>),
 }
 
-fn not_owner(id: BatchId) -> v1::StartRefusal {
-    let message =
-        format!("partition {} is not owned by this shard: ask DescribeNode for its owner", id.partition);
+pub(super) fn not_owner(partition: PartitionId) -> v1::StartRefusal {
+    let message = Error::NotOwner { partition: partition.get() }.to_string();
     refusal(Reason::NotOwner, "NotOwner", message)
+}
+
+/// As [`not_owner`], for what may be durable all the same.
+pub(super) fn owner_changed(partition: PartitionId) -> v1::StartRefusal {
+    let message = format!(
+        "this shard has lost partition {partition} before the store has confirmed the batch: send it again as it is to \
+         the partition's owner, which knows whether it is durable"
+    );
+    refusal(Reason::NotOwner, OWNER_CHANGED, message)
 }
 
 pub(super) fn conflict() -> v1::StartRefusal {

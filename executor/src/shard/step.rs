@@ -210,6 +210,7 @@ impl Shard {
             input,
             wrapped,
             pool,
+            log: log as u16,
             worker: None,
         });
         if let Some(Waiting::Task(before)) = open.waiting_for.insert(effect, Waiting::Task(task)) {

@@ -39,6 +39,8 @@ pub struct Task {
     pub wrapped: bool,
     /// Who serves it.
     pub pool: PoolIndex,
+    /// The place of its partition's log.
+    pub log: u16,
     /// Who has it.
     pub worker: Option<WorkerId>,
 }
@@ -64,6 +66,8 @@ pub struct Tasks {
     entries: Slab<Task>,
     pools: Vec<Pool>,
     workers: HashMap<WorkerId, Worker, foldhash::fast::RandomState>,
+    /// Tasks of logs of which it is not known whether they still have this owner.
+    parked: Vec<Address>,
     key: RandomState,
 }
 
@@ -73,7 +77,13 @@ impl Tasks {
     pub fn new(pools: usize) -> Self {
         let pools =
             (0..pools).map(|_| Pool { queue: VecDeque::new(), workers: Vec::new(), turn: 0 }).collect();
-        Self { entries: Slab::default(), pools, workers: HashMap::default(), key: RandomState::new() }
+        Self {
+            entries: Slab::default(),
+            pools,
+            workers: HashMap::default(),
+            parked: Vec::new(),
+            key: RandomState::new(),
+        }
     }
 
     /// A task; it is not sent before [`Tasks::release`].
@@ -168,10 +178,10 @@ impl Tasks {
         }
     }
 
-    /// Sends what can be sent.
-    pub fn dispatch(&mut self, metrics: &ShardMetrics) {
+    /// Sends what can be sent; a task of a log that has `lapsed` waits until that goes on.
+    pub fn dispatch(&mut self, metrics: &ShardMetrics, lapsed: impl Fn(u16) -> bool) {
         for pool in 0..self.pools.len() {
-            self.dispatch_pool(pool, metrics);
+            self.dispatch_pool(pool, metrics, &lapsed);
         }
         let mut gone = Vec::new();
         for (id, worker) in &mut self.workers {
@@ -192,7 +202,25 @@ impl Tasks {
         }
     }
 
-    fn dispatch_pool(&mut self, pool: usize, metrics: &ShardMetrics) {
+    /// The tasks of a log that waited for its owner may leave: they are the oldest.
+    pub fn go_on(&mut self, log: u16) {
+        if self.parked.is_empty() {
+            return;
+        }
+        let (entries, pools) = (&self.entries, &mut self.pools);
+        let mut others = Vec::new();
+        for address in self.parked.drain(..).rev() {
+            match entries.get(address) {
+                Some(task) if task.log == log => pools[usize::from(task.pool)].queue.push_front(address),
+                Some(_) => others.push(address),
+                None => {}
+            }
+        }
+        others.reverse();
+        self.parked = others;
+    }
+
+    fn dispatch_pool(&mut self, pool: usize, metrics: &ShardMetrics, lapsed: &impl Fn(u16) -> bool) {
         let mut idle = 0;
         while let Some(entry) = self.pools.get_mut(pool) {
             if entry.queue.is_empty() || idle >= entry.workers.len() {
@@ -200,17 +228,24 @@ impl Tasks {
             }
             entry.turn = (entry.turn + 1) % entry.workers.len();
             let worker = entry.workers[entry.turn];
-            if self.send_batch(pool, worker, metrics) { idle = 0 } else { idle += 1 }
+            if self.send_batch(pool, worker, metrics, lapsed) { idle = 0 } else { idle += 1 }
         }
     }
 
     /// Sends one batch to a worker; `false` when it takes none.
-    fn send_batch(&mut self, pool: usize, id: WorkerId, metrics: &ShardMetrics) -> bool {
+    fn send_batch(
+        &mut self,
+        pool: usize,
+        id: WorkerId,
+        metrics: &ShardMetrics,
+        lapsed: &impl Fn(u16) -> bool,
+    ) -> bool {
         let credit = self.workers.get(&id).map_or(0, |worker| worker.credit);
         if credit == 0 {
             return false;
         }
-        let addresses = self.fill(pool, id, credit.min(limits::TASK_BATCH_MAX as u32) as usize);
+        let count = credit.min(limits::TASK_BATCH_MAX as u32) as usize;
+        let addresses = self.fill(pool, id, count, lapsed);
         if addresses.is_empty() {
             return false;
         }
@@ -237,7 +272,13 @@ impl Tasks {
     }
 
     /// Takes tasks from the front of a pool's queue for a worker, by count and by bytes.
-    fn fill(&mut self, pool: usize, id: WorkerId, count: usize) -> Vec<Address> {
+    fn fill(
+        &mut self,
+        pool: usize,
+        id: WorkerId,
+        count: usize,
+        lapsed: &impl Fn(u16) -> bool,
+    ) -> Vec<Address> {
         let (mut addresses, mut bytes) = (Vec::new(), 0);
         let queue = &mut self.pools[pool].queue;
         while addresses.len() < count
@@ -245,6 +286,10 @@ impl Tasks {
         {
             // Whoever was cancelled while it waited is no longer there.
             let Some(task) = self.entries.get_mut(address) else { continue };
+            if lapsed(task.log) {
+                self.parked.push(address);
+                continue;
+            }
             bytes += task.input.len();
             if bytes > limits::TASK_BATCH_BYTES_MAX && !addresses.is_empty() {
                 queue.push_front(address);
@@ -297,6 +342,7 @@ mod tests {
                     input: Payload::from_checked(Bytes::from_static(b"{}")),
                     wrapped: false,
                     pool: POOL,
+                    log: 0,
                     worker: None,
                 });
                 tasks.release(address);
@@ -326,10 +372,10 @@ mod tests {
         let metrics = ShardMetrics::default();
         let (mut tasks, _) = tasks(5);
         let mut worker = attach(&mut tasks, 1, 2);
-        tasks.dispatch(&metrics);
+        tasks.dispatch(&metrics, |_| false);
         assert_eq!(received(&tasks, &mut worker), [0, 1]);
         tasks.grant(1, 10);
-        tasks.dispatch(&metrics);
+        tasks.dispatch(&metrics, |_| false);
         assert_eq!(received(&tasks, &mut worker), [2, 3, 4]);
     }
 
@@ -338,12 +384,12 @@ mod tests {
         let metrics = ShardMetrics::default();
         let (mut tasks, _) = tasks(4);
         let mut first = attach(&mut tasks, 1, 3);
-        tasks.dispatch(&metrics);
+        tasks.dispatch(&metrics, |_| false);
         assert_eq!(received(&tasks, &mut first), [0, 1, 2]);
         drop(first);
-        tasks.dispatch(&metrics);
+        tasks.dispatch(&metrics, |_| false);
         let mut second = attach(&mut tasks, 2, 10);
-        tasks.dispatch(&metrics);
+        tasks.dispatch(&metrics, |_| false);
         assert_eq!(received(&tasks, &mut second), [0, 1, 2, 3]);
     }
 
@@ -353,11 +399,11 @@ mod tests {
         let (mut tasks, addresses) = tasks(3);
         tasks.cancel(addresses[0]);
         let mut worker = attach(&mut tasks, 1, 10);
-        tasks.dispatch(&metrics);
+        tasks.dispatch(&metrics, |_| false);
         let sent = worker.try_recv().expect("a batch").tasks;
         assert_eq!(sent.len(), 2);
         tasks.cancel(addresses[1]);
-        tasks.dispatch(&metrics);
+        tasks.dispatch(&metrics, |_| false);
         assert_eq!(worker.try_recv().expect("a batch").cancelled, [sent[0].token.clone()]);
         assert!(tasks.find(&sent[0].token).is_none());
     }

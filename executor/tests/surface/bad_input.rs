@@ -178,6 +178,29 @@ async fn pages_and_tokens_out_of_range_are_refused() {
 }
 
 #[tokio::test]
+async fn a_page_s_token_is_refused_once_it_is_changed_or_asks_something_else() {
+    let mut test = node().await;
+    for _ in 0..2 {
+        test.start(PASS, "{}").await;
+    }
+    let list = |machine_arn: &str, next_token: &str| v1::ListExecutionsRequest {
+        machine_arn: machine_arn.to_owned(),
+        max_results: 1,
+        next_token: next_token.to_owned(),
+        ..Default::default()
+    };
+    let token = test.client.list_executions(list(ORDERS, "")).await.expect("listed").into_inner().next_token;
+    assert!(!token.is_empty(), "there is a second page");
+    let last = token.len() - 1;
+    let changed = format!("{}{}", &token[..last], if token.ends_with('0') { '1' } else { '0' });
+    for (machine, token) in [(ORDERS, changed.as_str()), (&ORDERS.replace("orders", "others"), &token)] {
+        let (code, reason, _) = refused(test.client.list_executions(list(machine, token)).await);
+        assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "InvalidToken"), "{machine} {token}");
+    }
+    test.client.list_executions(list(ORDERS, &token)).await.expect("the token as it was given");
+}
+
+#[tokio::test]
 async fn garbage_on_the_socket_ends_that_connection_alone() {
     let mut test = node().await;
     for garbage in [

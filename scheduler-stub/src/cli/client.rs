@@ -12,6 +12,7 @@ use proto::scheduler::v1::{CreateStateMachineRequest, UpdateStateMachineRequest}
 use serde_json::{Value, json};
 use tonic::Status;
 
+use super::trust::TrustOptions;
 use super::{Exit, complain, say};
 use crate::client::Client;
 use crate::timeline;
@@ -27,11 +28,13 @@ struct Connection {
     /// Address of the scheduler
     #[arg(long, value_name = "URL", env = "MYRIAD_SCHEDULER", default_value = "http://127.0.0.1:7300")]
     scheduler: String,
+    #[command(flatten)]
+    trust: TrustOptions,
 }
 
 impl Connection {
     async fn client(&self) -> Result<Client, Status> {
-        Ok(Client::connect(&self.scheduler).await?)
+        Ok(Client::connect(&self.scheduler, self.trust.trust()?.as_ref()).await?)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod client;
 mod serve;
+mod trust;
 
 use std::ffi::OsString;
 use std::io::Write as _;

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use executor::config::StoreConfig;
 use journal::Store;
 
+use super::trust::TrustOptions;
 use super::{Exit, say};
 use crate::names::Naming;
 use crate::server::{Scheduler, SchedulerConfig};
@@ -57,6 +58,8 @@ pub(super) struct ServeOptions {
     /// Account of ARNs, APPID of QRNs
     #[arg(long, default_value = "000000000000")]
     account: String,
+    #[command(flatten)]
+    trust: TrustOptions,
     /// Listen where other machines can reach it, without TLS
     #[arg(long)]
     allow_plaintext: bool,
@@ -107,11 +110,15 @@ fn usage(message: &str) -> Exit {
 
 /// Runs until a signal.
 pub(super) async fn run(options: ServeOptions) -> Exit {
-    if !options.listen.ip().is_loopback() && !options.allow_plaintext {
+    let trust = match options.trust.trust() {
+        Ok(trust) => trust,
+        Err(error) => return usage(&error.to_string()),
+    };
+    if !options.listen.ip().is_loopback() && !options.allow_plaintext && trust.is_none() {
         let listen = options.listen;
         return usage(&format!(
             "--listen {listen}: other machines could reach it, and what they say would not be encrypted; listen on \
-             127.0.0.1, or accept that with --allow-plaintext"
+             127.0.0.1, give it certificates (--tls-cert), or accept that with --allow-plaintext"
         ));
     }
     let store_config = match options.store() {
@@ -133,7 +140,7 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
         }
     };
     let ServeOptions { listen, node: nodes, region, account, .. } = options;
-    let config = SchedulerConfig { listen, nodes, naming: Naming { region, account } };
+    let config = SchedulerConfig { listen, nodes, naming: Naming { region, account }, trust };
     let scheduler = match Scheduler::start(config, store).await {
         Ok(scheduler) => scheduler,
         Err(error) => {

@@ -8,6 +8,7 @@ use proto::executor::v1::executor_client::ExecutorClient;
 use proto::executor::v1::{self, PutDefinitionRequest};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
+use trust::Trust;
 
 use crate::error::Error;
 use crate::templates::Template;
@@ -29,7 +30,10 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
 /// Clients of nodes. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct NodeClients(Arc<Mutex<HashMap<Arc<str>, Channel>>>);
+pub struct NodeClients {
+    channels: Arc<Mutex<HashMap<Arc<str>, Channel>>>,
+    trust: Option<Trust>,
+}
 
 /// The endpoint of `host:port` or of a URL.
 pub(crate) fn endpoint(address: &str) -> Result<Endpoint, Error> {
@@ -47,16 +51,22 @@ pub(crate) fn endpoint(address: &str) -> Result<Endpoint, Error> {
 }
 
 impl NodeClients {
+    /// Clients that show our certificate and ask for the nodes'; plain text without.
+    #[must_use]
+    pub fn new(trust: Option<Trust>) -> Self {
+        Self { channels: Arc::default(), trust }
+    }
+
     /// The client of a node's or a shard's port. Connects when it is first used.
     ///
     /// # Errors
     /// [`Error::Invalid`] when the address is none.
     pub fn client(&self, address: &str) -> Result<ExecutorClient<Channel>, Error> {
-        let mut channels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         let channel = match channels.get(address) {
             Some(channel) => channel.clone(),
             None => {
-                let channel = endpoint(address)?.connect_lazy();
+                let channel = trust::channel_lazy(&endpoint(address)?, self.trust.as_ref());
                 if channels.len() >= CHANNELS_MAX {
                     channels.clear();
                 }

@@ -170,7 +170,7 @@ async fn start(options: &Options) -> Result<Parts, Error> {
 
 async fn show(options: &Options, parts: &Parts) -> Result<Exit, Error> {
     let address = parts.scheduler.address().to_string();
-    let mut client = Client::connect(&address).await?;
+    let mut client = Client::connect(&address, None).await?;
     say("");
     let mut machines = Vec::with_capacity(EXAMPLES.len());
     for example in EXAMPLES {

@@ -37,7 +37,7 @@ async fn stage(nodes: &[&FakeNode]) -> Stage {
     let mut changes = scheduler.directory().changes();
     let all_there = changes.wait_for(|view| view.shards.len() == nodes.len());
     drop(tokio::time::timeout(PATIENCE, all_there).await.expect("the nodes join").expect("it lives"));
-    let mut client = Client::connect(&scheduler.address().to_string()).await.expect("it answers");
+    let mut client = Client::connect(&scheduler.address().to_string(), None).await.expect("it answers");
     let request = CreateStateMachineRequest {
         name: "pass".into(),
         definition: Bytes::from_static(PASS),

@@ -45,7 +45,7 @@ async fn stage() -> Stage {
     let store = memory.connect().await.expect("memory");
     let scheduler = Scheduler::start(config, store).await.expect("the scheduler starts");
     scheduler.directory().wait_for_shards(PATIENCE).await.expect("the node joins");
-    let client = Client::connect(&scheduler.address().to_string()).await.expect("it answers");
+    let client = Client::connect(&scheduler.address().to_string(), None).await.expect("it answers");
     Stage { memory, node, scheduler, client }
 }
 

@@ -132,7 +132,7 @@ impl MemoryStore {
         lock(self.partition(partition)).blocks.len()
     }
 
-    /// How often it was asked whether it answers, for tests.
+    /// How often it was asked whether it answers or where its logs stand, for tests.
     #[must_use]
     pub fn pings(&self) -> u64 {
         self.shared.pings.load(Ordering::Relaxed)
@@ -265,6 +265,7 @@ impl Store for MemoryStore {
 
     fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Option<BlockId>>> {
         Box::pin(async move {
+            self.shared.pings.fetch_add(1, Ordering::Relaxed);
             self.available()?;
             Ok(partitions.into_iter().map(|partition| lock(self.partition(partition)).top()).collect())
         })

@@ -16,6 +16,7 @@ mod mutation;
 mod network;
 mod nodes;
 mod options;
+mod placement;
 pub mod points;
 mod process;
 mod rng;

@@ -1,8 +1,7 @@
 //! Processes come, work, stand still, die, and are followed by others.
 //!
-//! A group of partitions is owned by one process at a time as far as the placement knows; a process that it takes for dead
-//! may go on, and only the fence in the store stands between it and the log. Invariant: nobody but the store decides
-//! whose blocks count.
+//! A process that the placement takes for dead may go on, and only the fence in the store stands between it and the log.
+//! Invariant: nothing of a process outlives it but what it has sent.
 
 use std::time::Duration;
 
@@ -10,22 +9,10 @@ use ids::{ExecutionId, ExecutionName, PartitionId};
 use proto::executor::v1;
 
 use crate::audit::Violation;
+use crate::mutation::Mutation;
 use crate::process::{EPOCH_US, Message, Process, Said};
 use crate::world::{Event, World};
 
-/// Partitions that have one owner.
-#[derive(Debug)]
-pub struct Group {
-    /// Ascending.
-    pub partitions: Vec<PartitionId>,
-    /// The process that the placement takes for the owner.
-    pub owner: u32,
-    /// Since when it has not been heard of.
-    silent_since_us: Option<u64>,
-}
-
-/// How often the placement looks.
-const PLACEMENT_US: u64 = 1_000_000;
 /// Credit of a worker.
 const CREDIT: u32 = 8;
 /// How long a process needs to begin its work, at most.
@@ -38,17 +25,6 @@ fn id_of(wire: Option<v1::BatchId>, index: u32) -> Result<ExecutionId, Violation
 }
 
 impl World {
-    /// The partitions, each group with its first owner.
-    pub(crate) fn begin_groups(&mut self) {
-        let each = self.options.partitions_per_group;
-        for group in 0..self.options.groups {
-            let numbers = group * each..(group + 1) * each;
-            let partitions = numbers.filter_map(|number| PartitionId::new(number).ok()).collect();
-            self.groups.push(Group { partitions, owner: 0, silent_since_us: None });
-            self.spawn(group as usize);
-        }
-    }
-
     /// Partitions of the cluster.
     pub(crate) fn partition_count(&self) -> u16 {
         (self.options.groups * self.options.partitions_per_group) as u16
@@ -60,20 +36,21 @@ impl World {
         (group, self.groups.get(group).map_or(0, |group| group.owner))
     }
 
-    fn spawn(&mut self, group: usize) {
+    /// A process begins, with the partitions of a group or with none.
+    pub(crate) fn spawn(&mut self, group: Option<usize>) -> u32 {
         let id = self.next_number() as u32;
         let skew_us = self.options.skew_us;
         let clock_us = EPOCH_US + self.now_us + self.rng.between(0, 2 * skew_us) - skew_us;
-        let partitions = (self.groups[group].partitions.clone(), self.partition_count());
+        let partitions = group.map(|group| self.groups[group].partitions.clone());
+        let partitions = (partitions, self.partition_count());
         let retention = Duration::from_secs(self.options.retention_s);
         let times = (self.now_us, clock_us);
         let process = Process::new((id, group), partitions, times, retention, &self.desk, &self.catalogue);
         self.processes.insert(id, process);
-        self.groups[group].owner = id;
-        self.groups[group].silent_since_us = None;
-        self.trace.note(self.now_us, "begins", [u64::from(id), group as u64]);
+        self.trace.note(self.now_us, "begins", [u64::from(id), group.map_or(0, |group| group as u64 + 1)]);
         self.change_workers(id);
         self.run_soon(id, 0);
+        id
     }
 
     /// New workers for a process; those that it has go.
@@ -97,9 +74,9 @@ impl World {
         self.report.process_us += self.now_us - process.born_us;
         self.trace.note(self.now_us, "dies", [u64::from(id), 0]);
         self.desk.with(|image| image.crashed(id));
-        if self.mutation == Some(crate::mutation::Mutation::AnswersReachTheNextTenure) {
-            let group = process.group;
-            self.spawn(group);
+        let inherits = self.mutation == Some(Mutation::AnswersReachTheNextTenure);
+        if let Some(group) = process.group.filter(|_| inherits) {
+            self.follow(group);
             let owner = self.groups[group].owner;
             if let Some(next) = self.processes.get_mut(&owner) {
                 next.inherit(process);
@@ -120,34 +97,6 @@ impl World {
             process.paused_until_us = Some(until_us);
             self.trace.note(self.now_us, "pauses", [u64::from(process.id), long_us]);
         }
-    }
-
-    /// Another process follows one that is well.
-    pub(crate) fn replace(&mut self, group: usize) {
-        if !self.healed {
-            self.spawn(group);
-        }
-    }
-
-    /// What a scheduler does: it looks who is there, and lets others follow.
-    pub(crate) fn look_after_processes(&mut self) {
-        for group in 0..self.groups.len() {
-            let owner = self.groups[group].owner;
-            let process = self.processes.get(&owner);
-            let silent = process.is_none_or(|process| process.paused_until_us.is_some());
-            let failed = process.is_some_and(Process::has_failed);
-            let since_us = *self.groups[group].silent_since_us.get_or_insert(self.now_us);
-            if failed {
-                self.crash(owner);
-                self.spawn(group);
-            } else if !silent {
-                self.groups[group].silent_since_us = None;
-                self.post_to(owner, &Message::Report);
-            } else if self.now_us - since_us >= self.options.suspicion_us {
-                self.spawn(group);
-            }
-        }
-        self.after(PLACEMENT_US, Event::Placement);
     }
 
     /// A process has something to do, in so many microseconds at the latest.
@@ -234,13 +183,9 @@ impl World {
                     }
                 }
             }
-            Said::Owns(owned) => {
-                let group = self.processes.get(&process).map_or(0, |process| process.group);
-                let lacks = owned.len() < self.groups[group].partitions.len();
-                if let Some(process) = self.processes.get_mut(&process) {
-                    process.lacks = lacks;
-                }
-            }
+            Said::Owns(owned) => self.reported(process, &owned),
+            // What it had accepted is durable: it may go.
+            Said::Drained => self.crash(process),
         }
         Ok(())
     }

@@ -11,6 +11,8 @@ pub struct Options {
     pub groups: u32,
     /// Partitions of each group.
     pub partitions_per_group: u32,
+    /// Nodes that are told which groups they shall have; 0: each group has processes of its own.
+    pub nodes: u32,
     /// Dispatchers.
     pub dispatchers: u32,
     /// Batches of each dispatcher.
@@ -41,7 +43,7 @@ pub struct Options {
     pub crashes_at_points: u64,
     /// Processes that stand still for a while, and go on when another has followed.
     pub pauses: u64,
-    /// Processes that are replaced though they are well.
+    /// Groups that are given to others, or nodes that are drained, though all is well.
     pub replaced: u64,
     /// How long nobody hears of a process before another follows it.
     pub suspicion_us: u64,
@@ -99,6 +101,7 @@ impl Options {
         Self {
             groups: of(&[1, 1, 2, 3]) as u32,
             partitions_per_group: of(&[1, 1, 2]) as u32,
+            nodes: of(&[0, 1, 2, 3]) as u32,
             dispatchers: of(&[1, 1, 2]) as u32,
             batches: of(&[2, 4, 6, 10]),
             batch_max: of(&[1, 2, 5]),
@@ -114,7 +117,7 @@ impl Options {
             crashes: of(&[0, 1, 2, 4]),
             crashes_at_points: of(&[0, 2, 4]),
             pauses: of(&[0, 0, 1, 2]),
-            replaced: of(&[0, 0, 0, 1]),
+            replaced: of(&[0, 0, 1, 3]),
             suspicion_us: of(&[1_000_000, 5_000_000, 10_000_000]),
             skew_us: of(&[0, 0, 1_000_000, 29_000_000]),
             resend_us: of(&[500_000, 2_000_000, 10_000_000]),

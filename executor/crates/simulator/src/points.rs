@@ -60,7 +60,7 @@ impl Phase {
 }
 
 /// The kinds of calls at which processes are killed: those that a shard makes in the course of its work.
-pub const KINDS: [CallKind; 10] = [
+pub const KINDS: [CallKind; 11] = [
     CallKind::Connect,
     CallKind::Acquire,
     CallKind::Append,
@@ -71,6 +71,7 @@ pub const KINDS: [CallKind; 10] = [
     CallKind::GetDerived,
     CallKind::List,
     CallKind::Ping,
+    CallKind::Tops,
 ];
 
 /// Every crash point.

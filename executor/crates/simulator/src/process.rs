@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use executor::clock::{Clock, ManualClock};
 use executor::error::Error;
+use executor::owners::Owners;
 use executor::shard::simulation::{Flight, Landed, SimulatedShard};
 use executor::shard::{Binding, Command, ShardConfig, ShardContext, ShardState};
 use ids::{ExecutionId, ExecutionName, PartitionId};
@@ -48,6 +49,10 @@ pub enum Message {
     WorkerLeaves(u64),
     /// What it owns.
     Report,
+    /// What it shall own.
+    Assign(Vec<PartitionId>),
+    /// It is to end.
+    Drain,
 }
 
 /// What a process says.
@@ -66,6 +71,7 @@ pub enum Said {
     History(ExecutionId, Option<Vec<v1::HistoryEvent>>),
     Listed(Vec<v1::ExecutionSummary>),
     Owns(Vec<v1::OwnedPartition>),
+    Drained,
 }
 
 struct Woken(AtomicBool);
@@ -90,8 +96,8 @@ pub struct Process {
     pub id: u32,
     /// When it began, by the time of the simulation.
     pub born_us: u64,
-    /// Which group of partitions it owns.
-    pub group: usize,
+    /// Which group of partitions is its own from the beginning, if one is.
+    pub group: Option<usize>,
     /// It stands still until then, if it does.
     pub paused_until_us: Option<u64>,
     /// When it is run next.
@@ -100,6 +106,8 @@ pub struct Process {
     pub answered: Vec<CallKind>,
     /// Whether it has said that it lacks a partition of its group.
     pub lacks: bool,
+    /// What it had when it said so last.
+    pub owned: Vec<u32>,
     shard: SimulatedShard,
     clock: ManualClock,
     /// Of the simulation, when its clock was moved last.
@@ -116,6 +124,7 @@ pub struct Process {
     histories: Vec<(ExecutionId, Answer<Vec<v1::HistoryEvent>>)>,
     lists: Vec<Answer<v1::ListExecutionsResponse>>,
     reports: Vec<Answer<v1::Shard>>,
+    drains: Vec<Answer<()>>,
 }
 
 /// Executions of a listing; no run has as many.
@@ -127,8 +136,8 @@ impl Process {
     /// A process that begins to recover its partitions when it runs first.
     #[must_use]
     pub fn new(
-        (id, group): (u32, usize),
-        (partitions, partition_count): (Vec<PartitionId>, u16),
+        (id, group): (u32, Option<usize>),
+        (partitions, partition_count): (Option<Vec<PartitionId>>, u16),
         (now_us, clock_us): (u64, u64),
         retention: Duration,
         desk: &Desk,
@@ -152,6 +161,7 @@ impl Process {
             connect: Arc::new(desk.of(id)),
             objects: None,
             definitions: Arc::clone(&catalogue.definitions),
+            owners: Arc::new(Owners::new(partition_count)),
             metrics: Arc::<ShardMetrics>::default(),
             clock: Clock::Manual(clock.clone()),
         };
@@ -165,6 +175,7 @@ impl Process {
             run_at_us: None,
             answered: Vec::new(),
             lacks: false,
+            owned: Vec::new(),
             shard: SimulatedShard::new(config, context),
             clock,
             moved_us: now_us,
@@ -180,6 +191,7 @@ impl Process {
             histories: Vec::new(),
             lists: Vec::new(),
             reports: Vec::new(),
+            drains: Vec::new(),
         }
     }
 
@@ -254,6 +266,12 @@ impl Process {
                 let (reply, answer) = oneshot::channel();
                 self.reports.push(answer);
                 Command::Report { reply }
+            }
+            Message::Assign(partitions) => Command::Assign { partitions },
+            Message::Drain => {
+                let (reply, answer) = oneshot::channel();
+                self.drains.push(answer);
+                Command::Drain { reply }
             }
         };
         self.inbox.push_back(command);
@@ -340,6 +358,7 @@ impl Process {
         });
         take(&mut self.lists, |list| said.extend(list.ok().map(|list| Said::Listed(list.executions))));
         take(&mut self.reports, |shard| said.extend(shard.ok().map(|shard| Said::Owns(shard.owned))));
+        take(&mut self.drains, |drained| said.extend(drained.ok().map(|()| Said::Drained)));
         said
     }
 }

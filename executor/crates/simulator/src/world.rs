@@ -11,8 +11,8 @@ use crate::client::Dispatcher;
 use crate::exam::Exam;
 use crate::machines::Catalogue;
 use crate::mutation::Mutation;
-use crate::nodes::Group;
 use crate::options::Options;
+use crate::placement::{Group, Seat};
 use crate::points::Points;
 use crate::process::{Message, Process};
 use crate::rng::Rng;
@@ -48,7 +48,7 @@ pub enum Event {
     Crash(usize),
     /// A process of this group stands still for so long.
     Pause(usize, u64),
-    /// A process of this group is replaced though it is well.
+    /// A group is given to others though its owner is well.
     Replace(usize),
     /// The store is away until then.
     Outage(u64),
@@ -101,6 +101,7 @@ pub struct World {
     pub(crate) calls: BTreeMap<u64, (Call, Fate)>,
     pub(crate) processes: BTreeMap<u32, Process>,
     pub(crate) groups: Vec<Group>,
+    pub(crate) seats: Vec<Seat>,
     pub(crate) dispatchers: Vec<Dispatcher>,
     pub(crate) audit: Audit,
     pub(crate) points: Points,
@@ -137,6 +138,7 @@ pub fn run(
         calls: BTreeMap::new(),
         processes: BTreeMap::new(),
         groups: Vec::new(),
+        seats: Vec::new(),
         dispatchers: Vec::new(),
         audit: Audit::new(catalogue.clone()),
         points,

@@ -173,7 +173,7 @@ impl Node {
         use crate::cells::{Counter, Gauge, Histogram};
         let histograms: [(Metric, Cell<Histogram>); 2] =
             [(names::START_ACK, |s| &s.start_ack), (names::FLUSH_LATENCY, |s| &s.flush_latency)];
-        let gauges: [(Metric, Cell<Gauge>); 7] = [
+        let gauges: [(Metric, Cell<Gauge>); 8] = [
             (names::OPEN, |s| &s.open),
             (names::QUEUE_DEPTH, |s| &s.queue_depth),
             (names::TIMERS, |s| &s.timers),
@@ -181,8 +181,9 @@ impl Node {
             (names::WORKERS, |s| &s.workers),
             (names::STORE_PENDING, |s| &s.store_pending),
             (names::STORE_AVAILABLE, |s| &s.store_available),
+            (names::PARTITIONS_OWNED, |s| &s.partitions_owned),
         ];
-        let counters: [(Metric, Cell<Counter>); 14] = [
+        let counters: [(Metric, Cell<Counter>); 15] = [
             (names::DUPLICATES, |s| &s.duplicates),
             (names::COMMANDS, |s| &s.commands),
             (names::STEPS, |s| &s.steps),
@@ -196,6 +197,7 @@ impl Node {
             (names::FLUSH_RECORDS, |s| &s.flush_records),
             (names::FLUSH_BYTES, |s| &s.flush_bytes),
             (names::RECOVERED, |s| &s.recovered),
+            (names::PARTITIONS_LOST, |s| &s.partitions_lost),
             (names::COMPLETIONS_DROPPED, |s| &s.completions_dropped),
         ];
         for (metric, cell) in histograms {

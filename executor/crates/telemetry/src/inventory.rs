@@ -74,8 +74,10 @@ metrics! {
     STORE_PENDING Gauge "executor_store_pending_records" ["shard"] "Records that wait for the store's confirmation";
     STORE_ERRORS Counter "executor_store_errors_total" ["shard", "kind"] "Flushes that the store did not confirm";
     STORE_AVAILABLE Gauge "executor_store_available" ["shard"] "1 while the store confirms, 0 while it does not";
-    RECOVERED Counter "executor_recovered_executions_total" ["shard"] "Open executions taken over from the log at start";
+    RECOVERED Counter "executor_recovered_executions_total" ["shard"] "Open executions taken over from a log";
     RECOVERY_TIME Gauge "executor_recovery_seconds" ["shard"] "How long the last recovery took";
+    PARTITIONS_OWNED Gauge "executor_partitions_owned" ["shard"] "Partitions in the shard's hands: recovered, served, or being released";
+    PARTITIONS_LOST Counter "executor_partitions_lost_total" ["shard"] "Partitions that the shard had and another owner took, or whose log could not be read";
     COMPLETIONS_DROPPED Counter "executor_completions_dropped_total" ["shard"] "Completions that a watcher was too slow for";
     READY Gauge "executor_ready" [] "1 while the node is SERVING";
     BUILD Info "executor_build_info" ["version"] "The node's version";

@@ -124,6 +124,8 @@ pub struct ShardMetrics {
     pub recovered: Counter,
     /// In milliseconds.
     pub recovery_ms: Gauge,
+    pub partitions_owned: Gauge,
+    pub partitions_lost: Counter,
     pub completions_dropped: Counter,
     machines: Mutex<Vec<(String, Arc<MachineMetrics>)>>,
 }

@@ -3,6 +3,7 @@
 mod children;
 mod mapping;
 mod naming;
+mod owning;
 mod probing;
 mod recovering;
 mod rewriting;
@@ -32,6 +33,7 @@ use crate::definitions::Definitions;
 use crate::error::Error;
 use crate::limits;
 use crate::objects::Objects;
+use crate::owners::Owners;
 
 pub const START_MS: u64 = 1_700_000_000_000;
 pub const MACHINE: &str = "arn:aws:states:us-east-1:123456789012:stateMachine:orders";
@@ -108,13 +110,23 @@ impl World {
         shard
     }
 
+    /// A shard that serves partition 0, at once.
     pub fn spawn(&self) -> TestShard {
+        self.spawn_with(Some(vec![partition()]))
+    }
+
+    /// A shard that has what it is assigned.
+    pub fn managed(&self) -> TestShard {
+        self.spawn_with(None)
+    }
+
+    fn spawn_with(&self, partitions: Option<Vec<PartitionId>>) -> TestShard {
         let bindings = ["arn:aws:lambda:*", "qrn:*"]
             .map(|pattern| Binding { pattern: pattern.to_owned(), pool: "workers".to_owned() });
         let config = ShardConfig {
             index: 0,
             shards: 1,
-            partitions: vec![partition()],
+            partitions,
             partition_count: 1,
             data_address: "127.0.0.1:1".to_owned(),
             queue_commands: 64,
@@ -128,6 +140,7 @@ impl World {
             connect: Arc::new(self.store.clone()),
             objects: self.objects.clone(),
             definitions: Arc::clone(&self.definitions),
+            owners: Arc::new(Owners::new(1)),
             metrics: Arc::clone(&metrics),
             clock: Clock::Manual(self.clock.clone()),
         };

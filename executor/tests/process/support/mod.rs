@@ -4,6 +4,7 @@ pub mod disk;
 pub mod load;
 pub mod node;
 pub mod readback;
+pub mod scheduler;
 pub mod store;
 
 use std::time::Duration;

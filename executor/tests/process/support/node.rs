@@ -50,7 +50,9 @@ impl Node {
         flag("--data-port-base", data.port().to_string());
         flag("--shards", SHARDS.to_string());
         flag("--partitions", PARTITIONS.to_string());
-        flag("--node-id", "node-under-test".to_owned());
+        if !more.contains(&"--node-id") {
+            flag("--node-id", "node-under-test".to_owned());
+        }
         args.extend(store.iter().cloned());
         args.extend(more.iter().map(|&text| text.to_owned()));
         let mut words = program.iter().map(|&word| word.to_owned()).collect::<Vec<String>>();

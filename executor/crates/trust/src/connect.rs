@@ -1,0 +1,52 @@
+//! Towards a server: a channel that makes its handshake with the certificates that are in force when it connects.
+
+use std::io;
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tonic::transport::{Channel, Endpoint, Error};
+use tower::service_fn;
+
+use crate::identity::Trust;
+
+/// A channel that connects when it is first used, and again whenever it must.
+#[must_use]
+pub fn channel_lazy(endpoint: &Endpoint, trust: Option<&Trust>) -> Channel {
+    match trust {
+        None => endpoint.connect_lazy(),
+        Some(trust) => {
+            let trust = trust.clone();
+            endpoint.connect_with_connector_lazy(service_fn(move |uri: Uri| connect(uri, trust.clone())))
+        }
+    }
+}
+
+/// A channel that is connected.
+///
+/// # Errors
+/// The server cannot be reached, or is not who it should be.
+pub async fn channel(endpoint: &Endpoint, trust: Option<&Trust>) -> Result<Channel, Error> {
+    match trust {
+        None => endpoint.connect().await,
+        Some(trust) => {
+            let trust = trust.clone();
+            endpoint.connect_with_connector(service_fn(move |uri: Uri| connect(uri, trust.clone()))).await
+        }
+    }
+}
+
+async fn connect(uri: Uri, trust: Trust) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
+    let wrong = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
+    let host = uri.host().ok_or_else(|| wrong(format!("{uri} names no host")))?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let port = uri.port_u16().unwrap_or(443);
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| wrong(format!("{host:?}: {error}")))?;
+    let stream = TlsConnector::from(trust.client()).connect(name, stream).await?;
+    Ok(TokioIo::new(stream))
+}

@@ -1,0 +1,133 @@
+//! Handshakes between real sockets, with certificates made for the test.
+
+use std::path::Path;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
+use trust::{Accepted, Allow, Role, TlsFiles, Trust, accept};
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority() -> Authority {
+    let mut params = CertificateParams::new(Vec::new()).expect("no names");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority")
+}
+
+/// Writes a certificate of this name, and says where.
+fn issue(dir: &Path, authority: &Authority, name: &str) -> TlsFiles {
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+    let cert = params.signed_by(&key, authority).expect("signed");
+    let file = |kind: &str| dir.join(format!("{name}.{kind}.pem"));
+    let files = TlsFiles { cert: file("cert"), key: file("key"), ca: file("ca") };
+    std::fs::write(&files.cert, cert.pem()).expect("written");
+    std::fs::write(&files.key, key.serialize_pem()).expect("written");
+    std::fs::write(&files.ca, authority.pem()).expect("written");
+    files
+}
+
+fn allow() -> Allow {
+    Allow::parse(["node=node.*", "caller=caller.*", "scheduler=scheduler.*"]).expect("entries")
+}
+
+fn trust(dir: &Path, authority: &Authority, name: &str) -> Trust {
+    Trust::load(issue(dir, authority, name), allow()).expect("certificates")
+}
+
+/// What the server makes of the client; and whether the client got an answer.
+async fn meet(server: &Trust, client: &Trust) -> (Result<Accepted<TcpStream>, String>, bool) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let server = async {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        match accept(stream, Some(server)).await {
+            Ok(mut accepted) => {
+                let _ = accepted.write_all(b"!").await;
+                Ok(accepted)
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let client = async {
+        let stream = TcpStream::connect(address).await.expect("connects");
+        let name = "127.0.0.1".try_into().expect("an address");
+        match TlsConnector::from(client.client()).connect(name, stream).await {
+            Ok(mut stream) => stream.read_u8().await.is_ok(),
+            Err(_) => false,
+        }
+    };
+    tokio::join!(server, client)
+}
+
+#[tokio::test]
+async fn a_client_of_the_list_is_let_in_with_its_roles() {
+    let (dir, authority) = (TempDir::new().expect("a directory"), authority());
+    let (server, client) =
+        (trust(dir.path(), &authority, "node.one"), trust(dir.path(), &authority, "caller.one"));
+    let (accepted, answered) = meet(&server, &client).await;
+    let Ok(Accepted::Tls(_, roles)) = accepted else { panic!("{accepted:?}") };
+    assert!(roles.has(&Role::Caller) && !roles.has(&Role::Node) && answered);
+}
+
+#[tokio::test]
+async fn a_client_whose_name_is_not_on_the_list_is_refused() {
+    let (dir, authority) = (TempDir::new().expect("a directory"), authority());
+    let (server, client) =
+        (trust(dir.path(), &authority, "node.one"), trust(dir.path(), &authority, "stranger"));
+    let (accepted, answered) = meet(&server, &client).await;
+    assert!(accepted.expect_err("refused").contains("allow-list") && !answered);
+}
+
+#[tokio::test]
+async fn a_client_of_another_authority_is_refused() {
+    let dir = TempDir::new().expect("a directory");
+    let server = trust(dir.path(), &authority(), "node.one");
+    let (accepted, answered) = meet(&server, &trust(dir.path(), &authority(), "caller.one")).await;
+    assert!(accepted.is_err() && !answered);
+}
+
+#[tokio::test]
+async fn a_server_that_is_no_node_or_scheduler_is_refused_by_the_client() {
+    let (dir, authority) = (TempDir::new().expect("a directory"), authority());
+    let (server, client) =
+        (trust(dir.path(), &authority, "caller.two"), trust(dir.path(), &authority, "caller.one"));
+    let (_, answered) = meet(&server, &client).await;
+    assert!(!answered);
+}
+
+#[tokio::test]
+async fn changed_files_are_used_for_new_connections_and_broken_ones_are_not() {
+    let (dir, first) = (TempDir::new().expect("a directory"), authority());
+    let server = trust(dir.path(), &first, "node.one");
+    let client = trust(dir.path(), &first, "caller.one");
+    assert!(!server.refresh().expect("readable"), "nothing has changed");
+
+    let second = authority();
+    issue(dir.path(), &second, "node.one");
+    assert!(server.refresh().expect("readable"));
+    assert!(!meet(&server, &client).await.1, "the client still trusts the first authority alone");
+    issue(dir.path(), &second, "caller.one");
+    assert!(client.refresh().expect("readable"));
+    assert!(meet(&server, &client).await.1);
+
+    std::fs::write(dir.path().join("node.one.cert.pem"), "broken").expect("written");
+    let message = server.refresh().expect_err("no certificate").to_string();
+    assert!(message.contains("node.one.cert.pem"), "{message}");
+    assert!(meet(&server, &client).await.1, "what was in force stays");
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_with_the_name_of_its_file() {
+    let (dir, authority) = (TempDir::new().expect("a directory"), authority());
+    let files = issue(dir.path(), &authority, "node.one");
+    let other = issue(dir.path(), &authority, "node.two");
+    let load = |files: &TlsFiles| Trust::load(files.clone(), allow()).expect_err("unusable").to_string();
+    assert!(load(&TlsFiles { key: other.key, ..files.clone() }).contains("node.one.cert.pem"));
+    assert!(load(&TlsFiles { key: files.cert.clone(), ..files.clone() }).contains("no private key"));
+    assert!(load(&TlsFiles { ca: files.key.clone(), ..files.clone() }).contains("holds no certificate"));
+    assert!(load(&TlsFiles { cert: dir.path().join("none.pem"), ..files }).contains("none.pem"));
+}

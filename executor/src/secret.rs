@@ -1,0 +1,124 @@
+//! The cluster's secret as a node has it: from the operator's file, or from the store that all nodes share.
+//!
+//! Without a file the first node of a cluster draws a key and keeps it in the store, so that nobody has to do anything and
+//! what one node has sealed another one opens; who may read the store may read the executions, and needs no token. With a
+//! file, keys are replaced as [`trust::Secret`] says, without a restart. Invariant: a file that cannot be read leaves the keys
+//! that were there in force. What may fail: the first reading ([`trust::TrustError`]), and a node without a file that has not
+//! reached its store yet ([`Error::Starting`]).
+
+use std::path::PathBuf;
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use journal::{Store, StoreError};
+use trust::{Secret, TrustError};
+
+use crate::error::Error;
+
+/// The durable key of a secret that nobody wrote.
+const KEY: &[u8] = b"secret";
+/// How often the file is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// When to come back while there is no secret yet.
+const STARTING_RETRY: Duration = Duration::from_millis(200);
+
+/// See the module.
+pub struct ClusterSecret {
+    file: Option<PathBuf>,
+    current: RwLock<Option<Secret>>,
+}
+
+impl ClusterSecret {
+    /// From this file; without one from the store, once that is reached.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub fn new(file: Option<PathBuf>) -> Result<Self, TrustError> {
+        let current = file.as_deref().map(Secret::read).transpose()?;
+        Ok(Self { file, current: RwLock::new(current) })
+    }
+
+    /// What is in force.
+    pub(crate) fn get(&self) -> Result<Secret, Error> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        current.ok_or(Error::Starting { retry_after: STARTING_RETRY })
+    }
+
+    fn set(&self, secret: Secret) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(secret);
+    }
+
+    /// Takes the secret from the store, where there is no file; the first one to come draws it.
+    pub(crate) async fn of_store(&self, store: &dyn Store) -> Result<(), StoreError> {
+        if self.file.is_some() {
+            return Ok(());
+        }
+        let key = Bytes::from_static(KEY);
+        let drawn = Bytes::copy_from_slice(&trust::draw_key());
+        let _ = store.compare_and_put(key.clone(), None, Some(drawn)).await?;
+        let kept = store.get(key).await?;
+        let kept: Option<[u8; 32]> = kept.and_then(|kept| kept.as_ref().try_into().ok());
+        let kept =
+            kept.ok_or_else(|| StoreError::Corrupt("the durable key `secret` holds no key".to_owned()))?;
+        self.set(Secret::from_key(&kept));
+        Ok(())
+    }
+
+    /// Reads the file again every few seconds, where there is one. Ends only when it is dropped.
+    pub(crate) async fn keep_fresh(&self) {
+        let Some(file) = &self.file else { return std::future::pending().await };
+        let mut failed = false;
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            match Secret::read(file) {
+                Ok(secret) => {
+                    self.set(secret);
+                    failed = false;
+                }
+                Err(error) if !failed => {
+                    tracing::error!(%error, "the cluster's secret cannot be read again: the keys before stay in force");
+                    failed = true;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use journal::MemoryStore;
+    use journal::store::Connect;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nodes_of_one_store_open_what_any_of_them_has_sealed() {
+        let store = MemoryStore::new().connect().await.expect("memory");
+        let (one, other) = (ClusterSecret::new(None).expect("none"), ClusterSecret::new(None).expect("none"));
+        assert!(matches!(one.get(), Err(Error::Starting { .. })));
+        one.of_store(&*store).await.expect("drawn");
+        other.of_store(&*store).await.expect("found");
+        let token = one.get().expect("there").seal_text("page", "7");
+        assert_eq!(other.get().expect("there").open_text("page", &token).as_deref(), Some("7"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_of_keys_is_read_again_and_a_broken_one_changes_nothing() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let key = |byte: &str| byte.repeat(64);
+        std::fs::write(file.path(), format!("1 {}", key("a"))).expect("written");
+        let secret = ClusterSecret::new(Some(file.path().to_owned())).expect("keys");
+        let token = secret.get().expect("there").seal_text("page", "7");
+        let opened = || secret.get().expect("there").open_text("page", &token);
+        let looked =
+            async || drop(tokio::time::timeout(LOOK_EVERY + LOOK_EVERY / 2, secret.keep_fresh()).await);
+        std::fs::write(file.path(), "broken").expect("written");
+        looked().await;
+        assert_eq!(opened().as_deref(), Some("7"));
+        std::fs::write(file.path(), format!("2 {}", key("b"))).expect("written");
+        looked().await;
+        assert_eq!(opened(), None);
+    }
+}

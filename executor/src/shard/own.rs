@@ -1,0 +1,297 @@
+//! Which partitions the shard has: taking and releasing them while it runs.
+//!
+//! A partition is taken (acquired in the store, which fences older owners), recovered, and served; it is released by making
+//! durable what was accepted and forgetting what is open, for the log has it; it is lost when the store says that another
+//! owner has taken it. Invariants: each time that the shard has a partition is a tenure with a number of its own, and what
+//! was begun in one lands in no other; what waits for a confirmation that will not come is refused, never dropped in
+//! silence; a partition that was lost is not taken back at once, for whoever took it may well be right. What may fail: the
+//! store, and then a release waits for it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use asl::{Dialect, Program};
+use ids::{BatchId, DefinitionHash, PartitionId};
+
+use super::core::Shard;
+use super::execution::OpenExecution;
+use super::log::{Log, LogState};
+use super::recover::{Map, RecoveredExecution};
+use super::slab::Address;
+use super::start::owner_changed;
+use crate::error::Error;
+use crate::limits;
+
+/// The place of a partition that the shard has never had.
+const NO_LOG: u16 = u16::MAX;
+
+/// What was open in a log and is being brought back.
+struct Restoring {
+    log: usize,
+    tenure: u64,
+    open: std::vec::IntoIter<RecoveredExecution>,
+    programs: Map<(DefinitionHash, Dialect), Arc<Program>>,
+}
+
+/// What the shard has, and what it shall have.
+pub(super) struct Own {
+    /// The place of each partition of the cluster among the shard's logs.
+    places: Box<[u16]>,
+    /// The partitions that the shard shall have.
+    wanted: Vec<PartitionId>,
+    /// Whether somebody has said which.
+    pub assigned: bool,
+    /// Whether the first of them are recovered.
+    pub ready: bool,
+    /// Logs that wait for their recovery, with their tenures.
+    waiting: VecDeque<(usize, u64)>,
+    recovering: usize,
+    restoring: VecDeque<Restoring>,
+}
+
+impl Own {
+    pub fn new(partitions: u16) -> Self {
+        Self {
+            places: (0..partitions).map(|_| NO_LOG).collect(),
+            wanted: Vec::new(),
+            assigned: false,
+            ready: false,
+            waiting: VecDeque::new(),
+            recovering: 0,
+            restoring: VecDeque::new(),
+        }
+    }
+
+    fn place(&self, partition: PartitionId) -> u16 {
+        self.places.get(usize::from(partition.get())).copied().unwrap_or(NO_LOG)
+    }
+}
+
+impl Shard {
+    /// The log of a partition that the shard has.
+    pub(super) fn log_at(&self, partition: PartitionId) -> Option<usize> {
+        let at = usize::from(self.own.place(partition));
+        self.logs.get(at).filter(|log| log.state.is_here()).map(|_| at)
+    }
+
+    /// Whether a tenure has not ended.
+    pub(super) fn lasts(&self, at: usize, tenure: u64) -> bool {
+        self.logs.get(at).is_some_and(|log| log.tenure == tenure)
+    }
+
+    /// The partitions that take starts.
+    pub(super) fn served(&self) -> impl Iterator<Item = PartitionId> {
+        self.logs.iter().filter(|log| log.state.serves()).map(|log| log.partition)
+    }
+
+    /// The shard shall have these partitions and no others.
+    pub(super) fn assign(&mut self, mut partitions: Vec<PartitionId>) {
+        partitions.sort_unstable();
+        partitions.dedup();
+        self.own.assigned = true;
+        self.own.wanted = partitions;
+        for at in 0..self.logs.len() {
+            if self.own.wanted.binary_search(&self.logs[at].partition).is_err() {
+                self.release(at);
+            }
+        }
+        for number in 0..self.own.wanted.len() {
+            self.take(self.own.wanted[number]);
+        }
+        self.recover_next();
+        self.publish_state();
+    }
+
+    /// A log at the beginning of a tenure.
+    fn new_log(&mut self, partition: PartitionId, state: LogState) -> Log {
+        self.serial += 1;
+        let (tenure, serial, since_us) = (self.serial, self.serial, self.now_us);
+        Log { state, tenure, serial, since_us, ..Log::new(partition, self.config.retention) }
+    }
+
+    /// Takes a partition that the shard does not have, unless it is too early for that.
+    fn take(&mut self, partition: PartitionId) {
+        let number = usize::from(partition.get());
+        if number >= self.own.places.len() {
+            let partitions = self.own.places.len();
+            tracing::error!(%partition, partitions, "a partition was assigned that the cluster does not have");
+            return;
+        }
+        let mut at = usize::from(self.own.place(partition));
+        if let Some(log) = self.logs.get(at) {
+            let lost =
+                log.state == LogState::Lost && self.now_us < log.since_us + limits::LEASE.as_micros() as u64;
+            if log.state.is_here() || lost {
+                return;
+            }
+        }
+        if self.draining.is_some() || !self.context.owners.claim(partition, self.config.index) {
+            return;
+        }
+        let log = self.new_log(partition, LogState::Recovering);
+        let tenure = log.tenure;
+        if at < self.logs.len() {
+            self.logs[at] = log;
+        } else {
+            at = self.logs.len();
+            self.logs.push(log);
+            self.own.places[number] = at as u16;
+        }
+        self.own.waiting.push_back((at, tenure));
+    }
+
+    /// Begins the recovery of logs that wait for it, a few at a time.
+    pub(super) fn recover_next(&mut self) {
+        while self.store.is_some()
+            && self.own.recovering < limits::RECOVERIES_AT_ONCE
+            && let Some((at, tenure)) = self.own.waiting.pop_front()
+        {
+            if self.lasts(at, tenure) {
+                self.own.recovering += 1;
+                self.logs[at].recovering = true;
+                self.recover_log(at, std::time::Duration::ZERO);
+            }
+        }
+    }
+
+    /// Brings back what was open in a log, in the next rounds.
+    pub(super) fn restore_later(
+        &mut self,
+        at: usize,
+        open: Vec<RecoveredExecution>,
+        programs: Map<(DefinitionHash, Dialect), Arc<Program>>,
+    ) {
+        let log = &mut self.logs[at];
+        log.restoring = true;
+        let (tenure, open) = (log.tenure, open.into_iter());
+        self.own.restoring.push_back(Restoring { log: at, tenure, open, programs });
+    }
+
+    /// Brings back executions for a while, so that others have their turn between.
+    pub(super) fn restore_some(&mut self) {
+        let until_us = self.now_us + limits::TURNS_SLICE.as_micros() as u64;
+        while let Some(mut next) = self.own.restoring.pop_front() {
+            if !self.lasts(next.log, next.tenure) {
+                continue;
+            }
+            for execution in next.open.by_ref() {
+                self.restore(next.log, execution, &next.programs);
+                self.now_us = self.clock.now_us();
+                if self.now_us >= until_us {
+                    break;
+                }
+            }
+            if next.open.len() > 0 {
+                self.own.restoring.push_front(next);
+                return self.alarm_at(self.now_us);
+            }
+            self.logs[next.log].restoring = false;
+            self.serve_when_all_are_back(next.log);
+        }
+    }
+
+    /// A partition takes starts when nothing of it is being brought back any more.
+    pub(super) fn serve_when_all_are_back(&mut self, at: usize) {
+        let log = &mut self.logs[at];
+        if log.replaying > 0 || log.restoring {
+            return;
+        }
+        log.state = LogState::Serving;
+        let (partition, generation, since_us) = (log.partition, log.generation, log.since_us);
+        tracing::debug!(%partition, generation, "partition served");
+        self.metrics.recovery_ms.set(self.now_us.saturating_sub(since_us) / 1_000);
+        self.context.owners.serve(partition, self.config.index);
+        self.end_recovery(at);
+        self.heard();
+        self.publish_state();
+    }
+
+    fn end_recovery(&mut self, at: usize) {
+        if std::mem::take(&mut self.logs[at].recovering) {
+            self.own.recovering -= 1;
+            self.recover_next();
+        }
+    }
+
+    /// Gives a partition back: at once, or when the store has confirmed what was accepted.
+    fn release(&mut self, at: usize) {
+        match self.logs[at].state {
+            LogState::Recovering => self.leave(at, LogState::Released),
+            LogState::Serving | LogState::Down => {
+                // What was told before is handled, and its records are the last ones.
+                self.run_mailboxes();
+                if self.logs[at].waiting() > 0 {
+                    self.seal(at);
+                }
+                let log = &mut self.logs[at];
+                log.state = LogState::Releasing;
+                self.context.owners.suspend(log.partition, self.config.index);
+                self.forget_open(at, |open| open.ended.is_none());
+                self.end_release(at);
+            }
+            LogState::Releasing | LogState::Released | LogState::Lost => {}
+        }
+    }
+
+    /// The partition is given back when everything is durable.
+    pub(super) fn end_release(&mut self, at: usize) {
+        let log = &self.logs[at];
+        if log.state != LogState::Releasing || !log.sealed.is_empty() {
+            return;
+        }
+        let (partition, generation) = (log.partition, log.generation);
+        tracing::info!(%partition, generation, "partition released");
+        self.leave(at, LogState::Released);
+        if self.own.wanted.binary_search(&partition).is_ok() {
+            self.take(partition);
+            self.recover_next();
+        }
+    }
+
+    /// The tenure has ended: nothing of the partition stays in memory.
+    pub(super) fn leave(&mut self, at: usize, state: LogState) {
+        if let Some(reading) = self.logs[at].reading.take() {
+            reading.abort();
+        }
+        self.refuse_waiting(at);
+        self.forget_open(at, |_| true);
+        let partition = self.logs[at].partition;
+        self.names.forget_partition(partition);
+        self.end_recovery(at);
+        self.logs[at] = self.new_log(partition, state);
+        self.context.owners.leave(partition);
+        self.publish_state();
+    }
+
+    /// Tells those whose batches will not be confirmed here to send them to the next owner, which knows what is durable.
+    fn refuse_waiting(&mut self, at: usize) {
+        let log = &mut self.logs[at];
+        let (sealed, last) = (std::mem::take(&mut log.sealed), std::mem::take(&mut log.page));
+        for page in sealed.into_iter().map(|sealed| sealed.page).chain([last]) {
+            for batch in page.batches {
+                let id: BatchId = batch.id;
+                let running = batch.running.iter().map(|(at, _)| (*at, at + 1));
+                for range in batch.accepted.iter().copied().chain(running) {
+                    for acks in &batch.acks {
+                        self.refuse(acks, Some(id.into()), range, owner_changed(id.partition));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Drops executions of a log from memory, as if they had never been here.
+    fn forget_open(&mut self, at: usize, which: impl Fn(&OpenExecution) -> bool) {
+        let partition = self.logs[at].partition.get();
+        let of_log = |(_, open): &(Address, &OpenExecution)| usize::from(open.log) == at && which(open);
+        let forgotten: Vec<Address> = self.open.iter().filter(of_log).map(|(address, _)| address).collect();
+        for address in forgotten {
+            self.release_effects(address);
+            let Some(open) = self.dismiss(address) else { continue };
+            for reply in open.stoppers.into_iter().flat_map(|stoppers| *stoppers) {
+                // Who no longer listens needs no answer.
+                let _ = reply.send(Err(Error::NotOwner { partition }));
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What an answer about a partition is worth now: whether memory may give it, and whether all of the log is known.
+//!
+//! An owner that was stopped, or cut off from its store, may have been replaced without noticing. Invariants: what has not
+//! been confirmed by the store for longer than [`limits::LEASE`] is neither answered from memory nor handed to a worker
+//! before the store has said that the partition still has this owner; while a log is being read or given back, what is not
+//! found is not said to be absent. No clock but this process's own is trusted, and only with that: writes are fenced by
+//! the store. What may fail: the store, and then there is no answer.
+
+use std::time::Duration;
+
+use ids::PartitionId;
+use journal::Store;
+
+use super::core::Shard;
+use super::log::{Log, LogState};
+use crate::error::Error;
+use crate::limits;
+
+impl Log {
+    /// Whether the store has not confirmed this owner for longer than the lease.
+    pub fn has_lapsed(&self, now_us: u64) -> bool {
+        now_us.saturating_sub(self.heard_us) > limits::LEASE.as_micros() as u64
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing {
+    partition: PartitionId,
+    generation: u64,
+    lapsed: bool,
+    /// Not everything of the log is known here.
+    moving: bool,
+    retry_after: Duration,
+}
+
+impl Standing {
+    /// Whether memory alone may answer.
+    pub fn is_firm(self) -> bool {
+        !self.lapsed
+    }
+
+    /// Asks the store whether the partition still has this owner, if that is not known.
+    pub async fn ask(self, store: &dyn Store) -> Result<(), Error> {
+        if !self.lapsed {
+            return Ok(());
+        }
+        let tops = store.tops(vec![self.partition]).await?;
+        match tops.first() {
+            Some(Some(top)) if top.generation == self.generation => Ok(()),
+            _ => Err(Error::NotOwner { partition: self.partition.get() }),
+        }
+    }
+
+    /// The error, unless it says more than can be known while the partition changes hands.
+    pub fn judge(self, error: Error) -> Error {
+        match error {
+            Error::NotFound { code: "ExecutionDoesNotExist", .. }
+            | Error::Conflict { code: "ExecutionEnding", .. }
+                if self.moving =>
+            {
+                self.unsettled()
+            }
+            other => other,
+        }
+    }
+
+    /// An error where an answer would need the whole log, and that is not known.
+    pub fn whole(self) -> Result<(), Error> {
+        if self.moving { Err(self.unsettled()) } else { Ok(()) }
+    }
+
+    fn unsettled(self) -> Error {
+        Error::Recovering { partition: self.partition.get(), retry_after: self.retry_after }
+    }
+}
+
+impl Shard {
+    /// What an answer about this log is worth.
+    pub(super) fn standing(&self, at: usize) -> Standing {
+        let log = &self.logs[at];
+        Standing {
+            partition: log.partition,
+            generation: log.generation,
+            // Before it is acquired, nothing of it is in memory.
+            lapsed: log.generation > 0 && log.has_lapsed(self.now_us),
+            moving: matches!(log.state, LogState::Recovering | LogState::Releasing),
+            retry_after: Duration::from_millis(u64::from(self.admission.retry_after_ms())),
+        }
+    }
+
+    /// Hands tasks to workers, those whose owner the store has confirmed within the lease.
+    pub(super) fn dispatch_tasks(&mut self) {
+        let (logs, now_us) = (&self.logs, self.now_us);
+        let lapsed = |log: u16| logs.get(usize::from(log)).is_none_or(|log| log.has_lapsed(now_us));
+        self.tasks.dispatch(&self.metrics, lapsed);
+    }
+
+    /// The store has confirmed, to a question asked at this instant or an append begun at it, that the log has this owner.
+    pub(super) fn heard_of(&mut self, at: usize, asked_us: u64) {
+        let log = &mut self.logs[at];
+        log.heard_us = log.heard_us.max(asked_us);
+        self.tasks.go_on(at as u16);
+    }
+}

@@ -1,0 +1,70 @@
+//! `executor inspect` beside a running node.
+
+use std::process::Command;
+
+use serde_json::Value;
+use testkit::eventually_async;
+
+use crate::support::PATIENCE;
+use crate::support::node::{Node, start_request};
+use crate::support::store::StoreUnderTest;
+
+const TASK: &str = r#"{"StartAt":"W","States":{"W":{"Type":"Wait","Seconds":1,"Next":"T"},"T":{"Type":"Task",
+    "Resource":"arn:aws:lambda:us-east-1:123456789012:function:nobody-has-it","Next":"End"},"End":{"Type":"Pass","End":true}}}"#;
+
+/// What it prints, if it exits so.
+fn inspect(store: &StoreUnderTest, arguments: &[&str], code: i32) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_executor"));
+    command.arg("inspect").args(arguments).args(store.flags()).args(["--partitions", "4"]);
+    let output = command.output().expect("the program starts");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
+    String::from_utf8_lossy(&output.stdout).into_owned() + &errors
+}
+
+fn object(text: &str) -> Value {
+    serde_json::from_str(text.lines().next().expect("a line")).expect("JSON")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inspect_shows_an_open_execution_and_then_its_end_beside_a_running_node() {
+    let store = StoreUnderTest::redis();
+    let node = Node::serving(&store.flags(), &["--bind", "*nobody*=pool"]).await;
+    let mut client = node.client().await.expect("connected");
+    let started =
+        client.start_execution(start_request(TASK, r#"{"secret":1}"#)).await.expect("started").into_inner();
+    let (id, arn) = (started.execution_id.as_str(), started.execution_arn.as_str());
+
+    let open = object(&inspect(&store, &["execution", arn, "--format", "json"], 0));
+    assert_eq!((&open["opened"]["execution"], &open["closed"]), (&Value::from(id), &Value::Null), "{open}");
+    assert!(!open.to_string().contains("secret"), "payloads are shown where they are asked for: {open}");
+    eventually_async("the timer's outcome is in the journal", PATIENCE, || async {
+        let found = object(&inspect(&store, &["execution", id, "--format", "json"], 0));
+        match found["journal"][0]["kind"].as_str() {
+            Some("TimerFired") => Ok(()),
+            _ => Err(found.to_string()),
+        }
+    })
+    .await;
+    let request =
+        proto::executor::v1::StopExecutionRequest { execution: id.to_owned(), ..Default::default() };
+    client.stop_execution(request).await.expect("stopped");
+    let closed = object(&inspect(&store, &["execution", id, "--payloads", "--format", "json"], 0));
+    assert_eq!(closed["closed"]["status"], "ABORTED", "{closed}");
+    assert_eq!(closed["opened"]["input"]["secret"], 1, "{closed}");
+
+    let block = closed["closed"]["block"].as_str().expect("a block");
+    let partition = closed["opened"]["partition"].as_u64().expect("a partition").to_string();
+    assert!(inspect(&store, &["block", &partition, block], 0).contains(id));
+    assert!(inspect(&store, &["blocks", &partition], 0).contains(block));
+    assert!(inspect(&store, &["partitions"], 0).lines().any(|line| line.starts_with(&partition)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inspect_says_what_is_not_there() {
+    let store = StoreUnderTest::redis();
+    assert!(inspect(&store, &["partitions"], 1).contains("no partition has ever had an owner"));
+    assert!(inspect(&store, &["block", "3", "7-1"], 1).contains("partition 3 does not hold block 7-1"));
+    assert!(inspect(&store, &["execution", "nonsense"], 2).contains("not an execution id"));
+    assert!(inspect(&store, &["block", "3", "seven"], 2).contains("GENERATION-SEQUENCE"));
+}

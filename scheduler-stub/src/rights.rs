@@ -1,0 +1,46 @@
+//! Who may call what on a scheduler, where TLS tells who calls.
+//!
+//! Operators may everything but report as a node. What no line names is refused.
+
+use trust::{Role, Roles};
+
+/// Whether a peer with these roles may make this call.
+pub(crate) fn may_call(path: &str, roles: &Roles) -> bool {
+    let operator = roles.has(&Role::Operator);
+    let Some((service, method)) = path.trim_start_matches('/').split_once('/') else { return false };
+    match (service, method) {
+        ("grpc.health.v1.Health", _) => true,
+        ("scheduler.v1.Nodes", "Heartbeat") => roles.has(&Role::Node),
+        ("scheduler.v1.Executions", _) => operator || roles.has(&Role::Caller),
+        ("scheduler.v1.Templates", "DescribeStateMachine" | "ListStateMachines") => {
+            operator || roles.has(&Role::Caller)
+        }
+        ("scheduler.v1.Templates", _) => operator,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trust::Allow;
+
+    use super::*;
+
+    #[test]
+    fn each_role_may_do_its_own_work_and_nothing_else() {
+        for (path, allowed) in [
+            ("/scheduler.v1.Nodes/Heartbeat", &["node"][..]),
+            ("/scheduler.v1.Executions/StartExecution", &["caller", "operator"]),
+            ("/scheduler.v1.Templates/DescribeStateMachine", &["caller", "operator"]),
+            ("/scheduler.v1.Templates/CreateStateMachine", &["operator"]),
+            ("/scheduler.v1.Other/Call", &[]),
+            ("nonsense", &[]),
+        ] {
+            for role in ["node", "scheduler", "caller", "operator", "worker"] {
+                let entry = format!("{role}=x");
+                let roles = Allow::parse([entry.as_str()]).expect("an entry").roles(["x"].into_iter());
+                assert_eq!(may_call(path, &roles), allowed.contains(&role), "{role} {path}");
+            }
+        }
+    }
+}
