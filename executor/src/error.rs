@@ -90,9 +90,9 @@ pub enum Error {
         /// With jitter.
         retry_after: Duration,
     },
-    /// The node has no partition that takes starts.
+    /// The node has no partition that takes a start which may live anywhere, or has just given it back.
     #[error(
-        "this node takes no starts now, for it serves no partition: ask the scheduler for one that does, or retry after {retry_after:?}"
+        "no partition of this node takes the start now: send it to another node, or retry after {retry_after:?}"
     )]
     NothingServed {
         /// When to come back.

@@ -28,8 +28,9 @@ const INTERVAL_MIN: Duration = Duration::from_millis(100);
 const INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// Between attempts to reach the scheduler: doubled from the first to the second.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
-/// See [`PAUSE_MIN`].
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// See [`PAUSE_MIN`]. A scheduler that begins anew listens for 1.5 seconds before it gives away what nobody has
+/// reported: a node must be back by then.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Reports that wait to be sent; a scheduler that does not read gets fewer, not older ones.
 const REPORTS_AHEAD: usize = 1;
 /// How long the last word of a draining node may take.
@@ -51,6 +52,7 @@ impl Link {
         let (mut changes, mut reached) = (owners.subscribe(), self.reached.subscribe());
         let moved = async { while !owners.is_empty() && changes.changed().await.is_ok() {} };
         tokio::select! {
+            biased;
             () = moved => tracing::info!("every partition is in other hands, or nobody's"),
             _ = reached.wait_for(|reached| !reached) => {
                 tracing::warn!("the scheduler does not answer: partitions are given back without it");

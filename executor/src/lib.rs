@@ -14,6 +14,7 @@ mod metrics_http;
 pub mod node;
 pub mod objects;
 pub mod owners;
+mod promise;
 mod secret;
 pub mod shard;
 pub mod store;

@@ -10,9 +10,11 @@ use journal::file::{FileOptions, FileStore};
 use journal::store::{Connect, StoreFuture};
 use journal::{Store, StoreError};
 use telemetry::NodeMetrics;
+use tokio::sync::watch;
 
 use crate::config::StoreConfig;
 use crate::grpc::{NodeContext, NodeStore};
+use crate::promise;
 
 /// The first pause between two attempts; it doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -32,6 +34,10 @@ pub fn open(config: &StoreConfig) -> Result<Arc<dyn Connect>, StoreError> {
         StoreConfig::Redis(redis) => {
             let options = journal_redis::RedisOptions {
                 prefix: redis.prefix.clone(),
+                password_file: redis.password_file.clone(),
+                ca_file: redis.ca.clone(),
+                certificate_file: redis.cert.clone(),
+                key_file: redis.key.clone(),
                 declared_appendfsync: redis.declared_appendfsync.map(Into::into),
                 ..journal_redis::RedisOptions::new(redis.url.clone())
             };
@@ -94,8 +100,10 @@ pub(crate) async fn reach(context: Arc<NodeContext>, connect: Arc<dyn Connect>, 
         pause = (pause * 2).min(Duration::from_secs(2));
     }
     metrics.set_durability(durability.store, durability.settings.clone());
+    let (told, durability) = watch::channel(durability);
     // Nobody else sets it.
-    let _ = context.store.set(NodeStore { store, durability });
+    let _ = context.store.set(NodeStore { store: Arc::clone(&store), durability });
+    promise::keep_fresh(store, told, metrics, promise::EVERY).await;
 }
 
 /// Connects as `inner` does, and waits where the store is not there yet.

@@ -63,7 +63,7 @@ fn runtimes_and_clients_stay_in_their_rooms() {
         ("redis", &["journal-redis"]),
         ("fjall", &["journal"]),
         ("tonic", &["bench", "executor", "proto", "scheduler-stub", "trust"]),
-        ("rustls", &["trust"]),
+        ("rustls", &["journal-redis", "trust"]),
         ("testkit", &["bench"]),
     ];
     let all = dependencies();

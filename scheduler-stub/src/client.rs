@@ -8,12 +8,14 @@ use proto::executor::v1::{
     GetExecutionHistoryRequest, HistoryEvent, HistoryForm, ListExecutionsRequest, StartExecutionResponse,
     StopExecutionRequest,
 };
+use proto::scheduler::v1::cluster_client::ClusterClient;
 use proto::scheduler::v1::executions_client::ExecutionsClient;
 use proto::scheduler::v1::templates_client::TemplatesClient;
 use proto::scheduler::v1::{
-    CreateStateMachineRequest, CreateStateMachineResponse, DeleteStateMachineRequest,
-    DescribeStateMachineRequest, DescribeStateMachineResponse, ListStateMachinesRequest,
-    StartExecutionRequest, StateMachineSummary, UpdateStateMachineRequest, UpdateStateMachineResponse,
+    CreateStateMachineRequest, CreateStateMachineResponse, DeleteStateMachineRequest, DescribeClusterRequest,
+    DescribeClusterResponse, DescribeStateMachineRequest, DescribeStateMachineResponse,
+    ListStateMachinesRequest, StartExecutionRequest, StateMachineSummary, UpdateStateMachineRequest,
+    UpdateStateMachineResponse,
 };
 use tonic::transport::Channel;
 use tonic::{Request, Status};
@@ -30,6 +32,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Client {
     templates: TemplatesClient<Channel>,
     executions: ExecutionsClient<Channel>,
+    cluster: ClusterClient<Channel>,
 }
 
 fn call<T>(message: T) -> Request<T> {
@@ -60,6 +63,7 @@ impl Client {
             templates: TemplatesClient::new(channel.clone())
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
+            cluster: ClusterClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
             executions: ExecutionsClient::new(channel)
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
@@ -70,6 +74,14 @@ impl Client {
     #[must_use]
     pub fn executions(&self) -> ExecutionsClient<Channel> {
         self.executions.clone()
+    }
+
+    /// Who lives, and who has what.
+    ///
+    /// # Errors
+    /// The scheduler's answer.
+    pub async fn nodes(&mut self) -> Result<DescribeClusterResponse, Status> {
+        Ok(self.cluster.describe_cluster(call(DescribeClusterRequest {})).await?.into_inner())
     }
 
     /// Creates a machine.

@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use proto::executor::v1::{self, DescribeNodeRequest, RegisterDispatcherRequest};
-use proto::scheduler::v1::NodeReport;
+use proto::scheduler::v1::{NodeDirective, NodeReport};
 use tonic::Request;
 
 use crate::directory::{Directory, HEARTBEAT, Report};
 use crate::dispatch::{Dispatcher, NodeClients};
 use crate::error::Error;
+use crate::ownership::{Directives, Ownership};
 
 /// How long a node may take to describe itself.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_millis(1_000);
@@ -27,6 +28,7 @@ pub struct Cluster {
     directory: Arc<Directory>,
     clients: NodeClients,
     dispatcher: Dispatcher,
+    ownership: Arc<Ownership>,
     /// Partitions of the cluster, by the node's public address.
     greeted: Mutex<HashMap<String, u16>>,
 }
@@ -34,8 +36,19 @@ pub struct Cluster {
 impl Cluster {
     /// A cluster without nodes.
     #[must_use]
-    pub fn new(directory: Arc<Directory>, clients: NodeClients, dispatcher: Dispatcher) -> Self {
-        Self { directory, clients, dispatcher, greeted: Mutex::default() }
+    pub fn new(
+        directory: Arc<Directory>,
+        clients: NodeClients,
+        dispatcher: Dispatcher,
+        ownership: Arc<Ownership>,
+    ) -> Self {
+        Self { directory, clients, dispatcher, ownership, greeted: Mutex::default() }
+    }
+
+    /// Who shall have which partition.
+    #[must_use]
+    pub fn ownership(&self) -> &Ownership {
+        &self.ownership
     }
 
     /// Asks a named node again and again. Ends only when it is dropped.
@@ -81,12 +94,16 @@ impl Cluster {
             shards: node.shards,
             partitions,
             serving: !node.draining,
+            managed: false,
+            draining: node.draining,
         });
         Ok(())
     }
 
-    /// Takes a node's own report in. `false`: it stays unknown for now.
-    pub async fn reported(&self, report: NodeReport) -> bool {
+    /// Takes a node's own report in, and answers it. A node that cannot be reached stays unknown for now.
+    pub async fn reported(&self, session: u64, report: NodeReport, directives: &Directives) -> NodeDirective {
+        let heartbeat_interval_ms = u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX);
+        let unknown = NodeDirective { heartbeat_interval_ms, known: false, assignment: None };
         let partitions = match self.known(&report.public_address) {
             Some(partitions) => partitions,
             None => {
@@ -98,20 +115,31 @@ impl Cluster {
                     Ok(partitions) => partitions,
                     Err(error) => {
                         tracing::warn!(node = %report.node_id, "reports, but cannot be reached: {error}");
-                        return false;
+                        return unknown;
                     }
                 }
             }
         };
-        let serving = report.serving && !report.draining;
-        let NodeReport { node_id, public_address, shards, .. } = report;
-        self.directory.observe(Report { node_id, public_address, shards, partitions, serving })
+        let known = self.directory.observe(Report {
+            node_id: report.node_id.clone(),
+            public_address: report.public_address.clone(),
+            shards: report.shards.clone(),
+            partitions,
+            // Each partition of a managed node says for itself whether it is served.
+            serving: report.managed || report.serving && !report.draining,
+            managed: report.managed,
+            draining: report.draining,
+        });
+        if known { self.ownership.reported(session, &report, partitions, directives) } else { unknown }
     }
 
     /// A node's report stream has ended.
-    pub fn gone(&self, public_address: &str) {
-        self.forget(public_address);
-        self.directory.lost(public_address);
+    pub fn gone(&self, public_address: &str, session: u64) {
+        // A node that has opened another stream is not gone.
+        if self.ownership.closed(public_address, session) {
+            self.forget(public_address);
+            self.directory.lost(public_address);
+        }
     }
 
     fn forget(&self, public_address: &str) {
@@ -149,6 +177,7 @@ impl Cluster {
             self.clients.client(address)?.register_dispatcher(request).await.map_err(unreachable)?;
         let incarnation = registered.into_inner().incarnation;
         self.dispatcher.set_incarnation(incarnation);
+        self.ownership.registered(incarnation);
         tracing::info!(
             node = %node.node_id, %address, incarnation, store = %node.store, durability = %node.durability,
             shards = node.shards.len(), partitions, "node joins",

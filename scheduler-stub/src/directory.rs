@@ -3,7 +3,7 @@
 //! Nodes come in two ways: they report themselves (`scheduler.v1.Nodes/Heartbeat`), or they are named by the
 //! operator and asked (`--node URL`). Both end in [`Directory::observe`]. Invariants: readers see one
 //! consistent [`View`]; a node that has been silent for [`SILENT_BEATS`] intervals takes no more starts until
-//! it speaks again; a node that has been silent for [`FORGET_AFTER`] is forgotten. Nothing here fails.
+//! it speaks again; of two that claim a partition the higher generation has it; a node that has been silent for [`FORGET_AFTER`] is forgotten. Nothing here fails.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,6 +41,10 @@ pub struct Report {
     pub partitions: u16,
     /// Whether it takes starts.
     pub serving: bool,
+    /// Whether it takes its partitions from the scheduler.
+    pub managed: bool,
+    /// Whether it is about to end. A managed node serves what it still has meanwhile.
+    pub draining: bool,
 }
 
 /// A shard as the scheduler sees it.
@@ -50,12 +54,14 @@ pub struct ShardView {
     pub data_address: Arc<str>,
     /// `host:port` of its node's public port.
     pub public_address: Arc<str>,
-    /// What it owns, ascending.
+    /// What it serves.
     pub partitions: Vec<PartitionId>,
     /// Admission permits used / limit, as last reported.
     pub saturation_ratio: f64,
     /// As last reported.
     pub open_executions: u64,
+    /// Whether starts that may go anywhere shall rather go elsewhere.
+    pub draining: bool,
 }
 
 /// One consistent picture of the cluster.
@@ -67,6 +73,12 @@ pub struct View {
     pub shards: Vec<ShardView>,
     /// Index into `shards` by partition number.
     pub(crate) owners: Vec<Option<usize>>,
+    /// Indices into `shards`: where starts may go that may go anywhere.
+    pub(crate) open: Vec<usize>,
+    /// By partition number: the public address of the node that has it, in whatever state.
+    pub(crate) holders: Vec<Option<Arc<str>>>,
+    /// Whether some node that is not forgotten takes its partitions from the scheduler: partitions find new owners.
+    pub managed: bool,
     /// `host:port` of every node that lives, draining ones too.
     pub public_addresses: Vec<Arc<str>>,
 }
@@ -79,6 +91,40 @@ impl View {
         self.shards.get(index)
     }
 
+    /// The public address of the node that knows most about a partition.
+    #[must_use]
+    pub fn holder(&self, partition: PartitionId) -> Option<&Arc<str>> {
+        self.holders.get(usize::from(partition.get()))?.as_ref()
+    }
+
+    /// Whether each partition is in somebody's hands.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.holders.iter().all(Option::is_some)
+    }
+
+    /// The shard with this data address, if it takes starts that may go anywhere.
+    #[must_use]
+    pub fn is_open(&self, data_address: &str) -> bool {
+        self.open
+            .iter()
+            .any(|index| self.shards.get(*index).is_some_and(|shard| &*shard.data_address == data_address))
+    }
+
+    /// Draws the shards where starts may go that may go anywhere.
+    #[must_use]
+    pub(crate) fn with_open(mut self) -> Self {
+        let serving = |draining: bool| {
+            let shards = self.shards.iter().enumerate();
+            let fit = shards.filter(|(_, shard)| !shard.partitions.is_empty() && shard.draining == draining);
+            fit.map(|(index, _)| index).collect::<Vec<usize>>()
+        };
+        let staying = serving(false);
+        // The last one serves until somebody takes over.
+        self.open = if staying.is_empty() { serving(true) } else { staying };
+        self
+    }
+
     /// Whether a shard with this data address takes starts.
     #[must_use]
     pub fn has(&self, data_address: &str) -> bool {
@@ -89,6 +135,15 @@ impl View {
 struct Known {
     report: Report,
     heard_us: u64,
+}
+
+/// A node as it was heard last.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// What it said.
+    pub report: Report,
+    /// How long ago.
+    pub silent: Duration,
 }
 
 /// See the module.
@@ -133,6 +188,14 @@ impl Directory {
         known.insert(report.public_address.clone(), Known { report, heard_us });
         self.publish(&known, heard_us);
         true
+    }
+
+    /// Every node that is not forgotten, by address.
+    #[must_use]
+    pub fn seen(&self) -> Vec<Seen> {
+        let now = self.clock.now_us();
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.values().map(|node| Seen { report: node.report.clone(), silent: silence(node, now) }).collect()
     }
 
     /// A node has said that it goes, or its connection broke: it takes no more starts until it reports again.
@@ -207,43 +270,70 @@ fn silence(node: &Known, now_us: u64) -> Duration {
     Duration::from_micros(now_us.saturating_sub(node.heard_us))
 }
 
-/// Draws the picture of those who are not suspected. Of two nodes that claim a partition, the one heard last
-/// has it.
+/// Draws the picture of those who are not suspected. Of two nodes that claim a partition, the one with the higher
+/// generation has it, else the one heard last.
 fn picture(known: &BTreeMap<String, Known>, now_us: u64) -> View {
     let mut living: Vec<&Known> =
         known.values().filter(|node| silence(node, now_us) < HEARTBEAT * SILENT_BEATS).collect();
     living.sort_by_key(|node| node.heard_us);
+    let partitions = known.values().map(|node| node.report.partitions).max().unwrap_or_default();
+    let nobody = vec![None; usize::from(partitions)];
     let mut view = View {
-        partitions: living.iter().map(|node| node.report.partitions).max().unwrap_or_default(),
+        partitions,
+        managed: known.values().any(|node| node.report.managed),
+        owners: nobody.clone(),
+        holders: vec![None; usize::from(partitions)],
         ..View::default()
     };
-    view.owners = vec![None; usize::from(view.partitions)];
+    let (mut served, mut held) = (vec![0; nobody.len()], vec![0; nobody.len()]);
     for node in living {
         let public_address: Arc<str> = node.report.public_address.as_str().into();
         view.public_addresses.push(Arc::clone(&public_address));
-        if !node.report.serving {
-            continue;
-        }
         for shard in &node.report.shards {
-            let index = view.shards.len();
-            let mut partitions = Vec::with_capacity(shard.partitions.len());
-            for number in &shard.partitions {
-                let Ok(partition) = PartitionId::new(*number) else { continue };
-                if let Some(owner) = view.owners.get_mut(usize::from(partition.get())) {
-                    *owner = Some(index);
-                    partitions.push(partition);
-                }
+            for (number, generation) in holdings(shard) {
+                let Some(top) = held.get_mut(number).filter(|top| generation >= **top) else { continue };
+                *top = generation;
+                view.holders[number] = Some(Arc::clone(&public_address));
             }
-            view.shards.push(ShardView {
-                data_address: shard.data_address.as_str().into(),
-                public_address: Arc::clone(&public_address),
-                partitions,
-                saturation_ratio: shard.saturation_ratio,
-                open_executions: shard.open_executions,
-            });
+            if node.report.serving {
+                take_in(&mut view, &mut served, &node.report, shard, &public_address);
+            }
         }
     }
-    view
+    view.with_open()
+}
+
+/// Partitions of a shard in whatever state, with their generations.
+fn holdings(shard: &v1::Shard) -> impl Iterator<Item = (usize, u64)> {
+    let owned = shard.owned.iter().map(|owned| (owned.partition as usize, owned.generation));
+    // Whoever does not tell states has what it serves.
+    let untold = shard.partitions.iter().filter(|_| shard.owned.is_empty());
+    owned.chain(untold.map(|number| (*number as usize, 0)))
+}
+
+fn take_in(view: &mut View, served: &mut [u64], node: &Report, shard: &v1::Shard, public_address: &Arc<str>) {
+    let index = view.shards.len();
+    let mut partitions = Vec::with_capacity(shard.partitions.len());
+    for number in &shard.partitions {
+        let Ok(partition) = PartitionId::new(*number) else { continue };
+        let place = usize::from(partition.get());
+        let owned = shard.owned.iter().find(|owned| owned.partition == *number);
+        let generation = owned.map_or(0, |owned| owned.generation);
+        if let (Some(owner), Some(top)) = (view.owners.get_mut(place), served.get_mut(place)) {
+            partitions.push(partition);
+            if generation >= *top {
+                (*owner, *top) = (Some(index), generation);
+            }
+        }
+    }
+    view.shards.push(ShardView {
+        data_address: shard.data_address.as_str().into(),
+        public_address: Arc::clone(public_address),
+        partitions,
+        saturation_ratio: shard.saturation_ratio,
+        open_executions: shard.open_executions,
+        draining: node.draining,
+    });
 }
 
 #[cfg(test)]
@@ -262,7 +352,15 @@ mod tests {
             owned: Vec::new(),
         };
         let public_address = address.to_owned();
-        Report { node_id: node.into(), public_address, shards: vec![shard], partitions: 4, serving: true }
+        Report {
+            node_id: node.into(),
+            public_address,
+            shards: vec![shard],
+            partitions: 4,
+            serving: true,
+            managed: false,
+            draining: false,
+        }
     }
 
     fn owner(directory: &Directory, partition: u32) -> Option<String> {

@@ -6,20 +6,25 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ids::ExecutionName;
 use proto::executor::v1::executor_client::ExecutorClient;
 use proto::executor::v1::{self, ExecutionSummary, ListExecutionsRequest, ListExecutionsResponse};
 use serde::{Deserialize, Serialize};
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::StatusExt;
 
-use crate::directory::{self, Directory};
+use crate::directory::{self, Directory, View};
 use crate::dispatch::NodeClients;
 use crate::error::Error;
 
 /// Executions of one page.
 pub const PAGE_MAX: u32 = 1_000;
+
+/// How long a question waits for a partition that is on its way between nodes: longer than a failover takes.
+const OWNER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Characters of a page token.
 const TOKEN_CHARS_MAX: usize = 65_536;
@@ -47,7 +52,8 @@ impl Forward {
         Self { directory, clients }
     }
 
-    /// Makes a call on the node that knows this execution.
+    /// Makes a call on the node that has this execution's partition; once more on the next one if `again` says so of
+    /// what it answers. While a partition is on its way between nodes, the call waits for it.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when `execution` names none, `UNAVAILABLE` when no node lives, else the node's
@@ -55,34 +61,84 @@ impl Forward {
     pub async fn call<T, F>(
         &self,
         execution: &str,
-        call: impl FnOnce(ExecutorClient<Channel>) -> F,
+        again: fn(&Status) -> bool,
+        call: impl Fn(ExecutorClient<Channel>) -> F,
     ) -> Result<Response<T>, Status>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
         let name = ExecutionName::parse(execution)
             .map_err(|error| Error::invalid("InvalidArn", error.to_string()))?;
+        let first = self.knower(&name, None).await?;
+        match call(self.clients.client(&first)?).await {
+            Err(status) if again(&status) => {
+                self.directory.ask_again();
+                let next = self.knower(&name, Some(&first)).await?;
+                call(self.clients.client(&next)?).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// The node to ask about an execution, another one than `tried` where there is hope for one.
+    async fn knower(&self, name: &ExecutionName, tried: Option<&Arc<str>>) -> Result<Arc<str>, Error> {
+        let holder = |view: &View| {
+            let partition = name.partition(view.partitions).ok()?;
+            view.holder(partition).filter(|holder| Some(*holder) != tried).cloned()
+        };
+        let hopeless = |view: &View| tried.is_none() && !view.managed;
+        let mut changes = self.directory.changes();
+        let found = changes.wait_for(|view| holder(view).is_some() || hopeless(view));
+        // Late or not, the present picture says what there is.
+        let _ = tokio::time::timeout(OWNER_PATIENCE, found).await;
         let view = self.directory.view();
-        let owner = name.partition(view.partitions).ok().and_then(|partition| view.owner(partition));
         // Any node forwards, one hop at most; without a living owner it can still say what its store holds.
-        let address = owner
-            .map(|shard| &shard.public_address)
-            .or_else(|| view.public_addresses.first())
-            .ok_or_else(directory::no_shards)?;
-        call(self.clients.client(address)?).await
+        let any = || view.public_addresses.first().cloned();
+        holder(&view).or_else(|| tried.cloned()).or_else(any).ok_or_else(directory::no_shards)
     }
 
     /// One page of executions over all nodes, newest start first.
     ///
     /// # Errors
-    /// A foreign token, no living node, or a node's error: a page with holes would look like the truth.
+    /// A foreign token, no living node, partitions that nobody has, or a node's error: a page with holes would look
+    /// like the truth.
     pub async fn list(&self, request: ListExecutionsRequest) -> Result<ListExecutionsResponse, Status> {
-        let view = self.directory.view();
-        let limit = if request.max_results == 0 { 100 } else { request.max_results.min(PAGE_MAX) };
-        if view.public_addresses.is_empty() {
-            return Err(directory::no_shards().into());
+        let view = self.whole(None).await?;
+        match self.page(&view, &request).await {
+            Err((node, status)) if away(&status) => {
+                let view = self.whole(Some(&node)).await?;
+                self.page(&view, &request).await.map_err(|(_, status)| status)
+            }
+            page => page.map_err(|(_, status)| status),
         }
-        let mut cursors = decode(&request.next_token)?;
+    }
+
+    /// A picture in which each partition is in somebody's hands, and in which `away` is not.
+    async fn whole(&self, away: Option<&str>) -> Result<Arc<View>, Error> {
+        let without =
+            |view: &View| away.is_none_or(|away| !view.public_addresses.iter().any(|node| &**node == away));
+        let mut changes = self.directory.changes();
+        let found = changes.wait_for(|view| !view.managed || view.is_whole() && without(view));
+        let view = match tokio::time::timeout(OWNER_PATIENCE, found).await {
+            Ok(Ok(view)) => Arc::clone(&view),
+            Ok(Err(_)) | Err(_) => {
+                return Err(Error::unavailable(
+                    "some partitions have no owner now: a list would have holes; retry",
+                ));
+            }
+        };
+        if view.public_addresses.is_empty() { Err(directory::no_shards()) } else { Ok(view) }
+    }
+
+    async fn page(
+        &self,
+        view: &View,
+        request: &ListExecutionsRequest,
+    ) -> Result<ListExecutionsResponse, (Arc<str>, Status)> {
+        let limit = if request.max_results == 0 { 100 } else { request.max_results.min(PAGE_MAX) };
+        let nobody: Arc<str> = "".into();
+        let ours = |error: Error| (Arc::clone(&nobody), Status::from(error));
+        let mut cursors = decode(&request.next_token).map_err(ours)?;
         let mut pages = Vec::with_capacity(view.public_addresses.len());
         for address in &view.public_addresses {
             let start = Cursor { token: Some(String::new()), skip: 0 };
@@ -92,13 +148,25 @@ impl Forward {
                 ListExecutionsRequest { max_results: limit, next_token: token.clone(), ..request.clone() };
             let mut page_request = Request::new(page_request);
             page_request.set_timeout(crate::dispatch::CALL_TIMEOUT);
-            let page = self.clients.client(address)?.list_executions(page_request).await?.into_inner();
+            let mut client = self.clients.client(address).map_err(ours)?;
+            let page = client.list_executions(page_request).await;
+            let page = page.map_err(|status| (Arc::clone(address), status))?.into_inner();
             pages.push(Page::new(Arc::clone(address), token, cursor.skip, page));
         }
         let executions = merge(&mut pages, limit as usize);
-        let next_token = encode(&view.public_addresses, pages)?;
+        let next_token = encode(&view.public_addresses, pages).map_err(ours)?;
         Ok(ListExecutionsResponse { executions, next_token })
     }
+}
+
+/// Whether a node has said that another one has the partition. Nothing was done, so any call may be made again.
+pub fn not_owner(status: &Status) -> bool {
+    status.get_error_details().error_info().is_some_and(|info| info.reason == "NotOwner")
+}
+
+/// Whether a question may be asked again elsewhere: the node has not the partition, or is away.
+pub fn away(status: &Status) -> bool {
+    status.code() == Code::Unavailable || not_owner(status)
 }
 
 struct Page {

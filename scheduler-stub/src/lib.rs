@@ -5,10 +5,11 @@
 //! the request, the store of the templates, the nodes, each with an [`Error`] that says what to do.
 //!
 //! Rooms, from the ground up: [`names`], [`templates`] (machines in the store), [`directory`] (who lives and
-//! owns what), [`placement`] (where a start goes), [`dispatch`] (batches to shards), [`grpc`] (the services),
+//! owns what), [`assign`] and [`ownership`] (who shall own what), [`placement`] (where a start goes), [`dispatch`] (batches to shards), [`grpc`] (the services),
 //! [`server`] (all of it together), [`client`] and [`cli`] (for people), [`quickstart`] (everything in one
 //! process).
 
+pub mod assign;
 pub mod cli;
 pub mod client;
 pub mod cluster;
@@ -18,6 +19,7 @@ pub mod error;
 pub mod forward;
 pub mod grpc;
 pub mod names;
+pub mod ownership;
 pub mod placement;
 pub mod quickstart;
 mod rights;

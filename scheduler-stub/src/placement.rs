@@ -70,13 +70,14 @@ impl Placement {
         let mut present = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(shard) = &present.shard
             && present.starts_left >= starts
-            && view.has(shard)
+            && view.is_open(shard)
         {
             let shard = Arc::clone(shard);
             present.starts_left -= starts;
             return Some(shard);
         }
-        let candidates = view.shards.len();
+        // A shard without partitions takes nothing.
+        let candidates = view.open.len();
         if candidates == 0 {
             present.shard = None;
             return None;
@@ -85,7 +86,8 @@ impl Placement {
         // The second choice is another one whenever there is another one.
         let step = present.dice.below(candidates.saturating_sub(1)) + 1;
         let second = (first + step) % candidates;
-        let (first, second) = (&view.shards[first], &view.shards[second]);
+        let shard = |place: usize| view.open.get(place).and_then(|index| view.shards.get(*index));
+        let (Some(first), Some(second)) = (shard(first), shard(second)) else { return None };
         let load = |shard: &ShardView| shard.saturation_ratio + queued(&shard.data_address);
         let chosen = if load(second) < load(first) { second } else { first };
         let shard = Arc::clone(&chosen.data_address);
@@ -141,11 +143,12 @@ mod tests {
         let shards = loads.iter().enumerate().map(|(index, load)| ShardView {
             data_address: format!("h:{index}").into(),
             public_address: "h".into(),
-            partitions: Vec::new(),
+            partitions: vec![PartitionId::new(0).expect("in range")],
             saturation_ratio: *load,
             open_executions: 0,
+            draining: false,
         });
-        View { shards: shards.collect(), ..View::default() }
+        View { shards: shards.collect(), ..View::default() }.with_open()
     }
 
     #[test]

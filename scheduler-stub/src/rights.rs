@@ -15,7 +15,7 @@ pub(crate) fn may_call(path: &str, roles: &Roles) -> bool {
         ("scheduler.v1.Templates", "DescribeStateMachine" | "ListStateMachines") => {
             operator || roles.has(&Role::Caller)
         }
-        ("scheduler.v1.Templates", _) => operator,
+        ("scheduler.v1.Templates" | "scheduler.v1.Cluster", _) => operator,
         _ => false,
     }
 }
@@ -33,6 +33,7 @@ mod tests {
             ("/scheduler.v1.Executions/StartExecution", &["caller", "operator"]),
             ("/scheduler.v1.Templates/DescribeStateMachine", &["caller", "operator"]),
             ("/scheduler.v1.Templates/CreateStateMachine", &["operator"]),
+            ("/scheduler.v1.Cluster/DescribeCluster", &["operator"]),
             ("/scheduler.v1.Other/Call", &[]),
             ("nonsense", &[]),
         ] {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use executor::clock::Clock;
 use futures_util::{Stream, StreamExt};
 use journal::Store;
+use proto::scheduler::v1::cluster_server::ClusterServer;
 use proto::scheduler::v1::executions_server::ExecutionsServer;
 use proto::scheduler::v1::nodes_server::NodesServer;
 use proto::scheduler::v1::templates_server::TemplatesServer;
@@ -22,8 +23,9 @@ use crate::directory::Directory;
 use crate::dispatch::{Dispatcher, MESSAGE_BYTES_MAX, NodeClients};
 use crate::error::Error;
 use crate::forward::Forward;
-use crate::grpc::{ExecutionsService, NodesService, TemplatesService};
+use crate::grpc::{ClusterService, ExecutionsService, NodesService, TemplatesService};
 use crate::names::Naming;
+use crate::ownership::Ownership;
 use crate::rights;
 use crate::templates::Templates;
 
@@ -39,6 +41,8 @@ pub struct SchedulerConfig {
     pub listen: SocketAddr,
     /// Nodes by name: `host:port` or URL of their public ports. Others report themselves.
     pub nodes: Vec<String>,
+    /// Nodes that report before partitions without an owner are given out; 0: whoever reports in a while.
+    pub expected_nodes: usize,
     /// Region and account of ARNs and QRNs.
     pub naming: Naming,
     /// Our certificate, and who may speak to us; plain text without.
@@ -48,7 +52,7 @@ pub struct SchedulerConfig {
 impl Default for SchedulerConfig {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 7300));
-        Self { listen, nodes: Vec::new(), naming: Naming::default(), trust: None }
+        Self { listen, nodes: Vec::new(), expected_nodes: 0, naming: Naming::default(), trust: None }
     }
 }
 
@@ -56,6 +60,7 @@ impl Default for SchedulerConfig {
 pub struct Scheduler {
     address: SocketAddr,
     directory: Arc<Directory>,
+    ownership: Arc<Ownership>,
     dispatcher: Dispatcher,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -76,7 +81,14 @@ impl Scheduler {
         let directory = Arc::new(Directory::new(clock.clone()));
         let clients = NodeClients::new(config.trust.clone());
         let dispatcher = Dispatcher::new(Arc::clone(&directory), clients.clone(), clock.clone());
-        let cluster = Arc::new(Cluster::new(Arc::clone(&directory), clients.clone(), dispatcher.clone()));
+        let expected = config.expected_nodes;
+        let ownership = Arc::new(Ownership::new(Arc::clone(&directory), clock.clone(), expected));
+        let cluster = Arc::new(Cluster::new(
+            Arc::clone(&directory),
+            clients.clone(),
+            dispatcher.clone(),
+            Arc::clone(&ownership),
+        ));
         let templates = Arc::new(Templates::new(store, clock, config.naming));
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
@@ -91,11 +103,16 @@ impl Scheduler {
             let (cluster, stopped) = (Arc::clone(&cluster), stopped.clone());
             tasks.spawn(async move { until(stopped, cluster.watch_silence()).await });
         }
+        {
+            let (ownership, stopped) = (Arc::clone(&ownership), stopped.clone());
+            tasks.spawn(async move { until(stopped, ownership.watch()).await });
+        }
         let executions = ExecutionsService {
             templates: Arc::clone(&templates),
             dispatcher: dispatcher.clone(),
             forward: Forward::new(Arc::clone(&directory), clients),
         };
+        let status = ClusterService { directory: Arc::clone(&directory), ownership: Arc::clone(&ownership) };
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<ExecutionsServer<ExecutionsService>>().await;
         health.set_serving::<TemplatesServer<TemplatesService>>().await;
@@ -115,7 +132,8 @@ impl Scheduler {
                     .max_decoding_message_size(MESSAGE_BYTES_MAX)
                     .max_encoding_message_size(MESSAGE_BYTES_MAX),
             )
-            .add_service(NodesServer::new(NodesService(cluster)));
+            .add_service(ClusterServer::new(status))
+            .add_service(NodesServer::new(NodesService { cluster, stopped: stopped.clone() }));
         if let Some(trust) = config.trust.clone() {
             let stopped = stopped.clone();
             tasks.spawn(async move { until(stopped, trust.keep_fresh()).await });
@@ -128,7 +146,7 @@ impl Scheduler {
             }
         });
         tracing::info!(%address, "scheduler serves");
-        Ok(Self { address, directory, dispatcher, stop, tasks })
+        Ok(Self { address, directory, ownership, dispatcher, stop, tasks })
     }
 
     /// Where it listens.
@@ -141,6 +159,12 @@ impl Scheduler {
     #[must_use]
     pub fn directory(&self) -> &Arc<Directory> {
         &self.directory
+    }
+
+    /// Who shall have which partition.
+    #[must_use]
+    pub fn ownership(&self) -> &Ownership {
+        &self.ownership
     }
 
     /// Stops in the order that loses nothing: no new calls, then the links once what is under way is settled.

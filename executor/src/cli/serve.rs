@@ -48,9 +48,17 @@ OBJECTS OF DISTRIBUTED MAPS
   objects have 64 MiB at most. Nodes of one installation need the same files. Files that begin
   with .myriad- are unfinished ones and no objects: what a crash has left of them can be deleted.
 
+SEVERAL NODES
+  Nodes with one Redis, one --redis-prefix and one --scheduler share the partitions of their
+  cluster: the scheduler says which node has which, and a node begins without any. Whatever the
+  scheduler says, the store takes the writes of a partition's last owner only. While the scheduler
+  is away nodes go on with what they have. A node without --scheduler has all partitions: start one
+  only. Calls for a partition that a node does not have are refused as NotOwner.
+
 SIGNALS
-  SIGTERM, SIGINT  drain: health says NOT_SERVING, starts are refused, what is acknowledged is
-                   made durable, streams end; exit 0 within --drain-deadline, else 3 (nothing
+  SIGTERM, SIGINT  drain: health says NOT_SERVING; the scheduler moves the partitions elsewhere, for
+                   half of --drain-deadline at most; then starts are refused, what is acknowledged
+                   is made durable, streams end; exit 0 within --drain-deadline, else 3 (nothing
                    acknowledged is lost: it is recovered from the store)
   a second one     exit at once, 3
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{ConfigError, Options};
 
 /// The keys that a file may hold, as in `Options`; a test holds the two equal.
-pub(super) const KEYS: [&str; 30] = [
+pub(super) const KEYS: [&str; 34] = [
     "listen",
     "data-port-base",
     "advertise",
@@ -17,6 +17,10 @@ pub(super) const KEYS: [&str; 30] = [
     "redis-url",
     "redis-prefix",
     "redis-declared-appendfsync",
+    "redis-password-file",
+    "redis-ca",
+    "redis-cert",
+    "redis-key",
     "retention",
     "max-open",
     "max-bytes",

@@ -57,7 +57,7 @@ pub struct Config {
     pub cluster_secret_file: Option<PathBuf>,
     /// Allows ports that other machines reach, without TLS.
     pub allow_plaintext: bool,
-    /// The scheduler that hears this node's heartbeats.
+    /// The scheduler that says which partitions this node has; without one it has all of them.
     pub scheduler: Option<String>,
     /// Connections that each port accepts at once.
     pub connections_max: usize,
@@ -87,12 +87,28 @@ pub struct RedisConfig {
     pub prefix: String,
     /// What the operator says where Redis does not tell its settings.
     pub declared_appendfsync: Option<DeclaredAppendFsync>,
+    /// See [`journal_redis::RedisOptions::password_file`].
+    pub password_file: Option<PathBuf>,
+    /// See [`journal_redis::RedisOptions::ca_file`].
+    pub ca: Option<PathBuf>,
+    /// See [`journal_redis::RedisOptions::certificate_file`].
+    pub cert: Option<PathBuf>,
+    /// See [`journal_redis::RedisOptions::key_file`].
+    pub key: Option<PathBuf>,
 }
 
 impl From<&str> for RedisConfig {
     fn from(url: &str) -> Self {
         let prefix = journal_redis::RedisOptions::DEFAULT_PREFIX.to_owned();
-        Self { url: url.to_owned(), prefix, declared_appendfsync: None }
+        Self {
+            url: url.to_owned(),
+            prefix,
+            declared_appendfsync: None,
+            password_file: None,
+            ca: None,
+            cert: None,
+            key: None,
+        }
     }
 }
 
@@ -112,11 +128,11 @@ impl StoreConfig {
 #[must_use]
 pub fn redact_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    match authority.rsplit_once('@') {
+    // A password that holds a slash is a mistake, and a secret all the same.
+    match rest.rsplit_once('@') {
         Some((user, host)) => {
             let user = user.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}:***@{host}{path}")
+            format!("{scheme}://{user}:***@{host}")
         }
         None => url.to_owned(),
     }
@@ -210,7 +226,7 @@ impl Config {
         let shards_max = SHARDS_MAX.min(u32::from(self.partitions));
         if self.shards == 0 || self.shards > shards_max {
             let message = format!(
-                "{} is not from 1 to {shards_max}: each shard owns one partition at least, and a node has at most \
+                "{} is not from 1 to {shards_max}: more shards than partitions would have nothing to do, and a node has at most \
                  {SHARDS_MAX} shards",
                 self.shards
             );

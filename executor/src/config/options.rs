@@ -116,7 +116,8 @@ pub struct Options {
     /// Connections that each port accepts at once [default: 1024]
     #[arg(long, value_name = "N", env = "MYRIAD_CONNECTIONS_MAX")]
     pub connections_max: Option<usize>,
-    /// Scheduler that hears this node's heartbeats, for example http://127.0.0.1:7300 [default: none]
+    /// Scheduler that says which partitions this node has, and hears what it carries, for example
+    /// http://127.0.0.1:7300 [default: none, and the node has all partitions]
     #[arg(long, value_name = "URL", env = "MYRIAD_SCHEDULER")]
     pub scheduler: Option<String>,
     /// What this node calls itself; unique within the cluster [default: the machine's host name]
@@ -158,7 +159,8 @@ pub struct Options {
     /// Directory of the file store; made if it is missing
     #[arg(long, value_name = "DIR", env = "MYRIAD_STORE_DIR", help_heading = "Store")]
     pub store_dir: Option<PathBuf>,
-    /// Redis, for example redis://127.0.0.1:6379
+    /// Redis, for example redis://127.0.0.1:6379; rediss:// for TLS. Of a Redis Cluster one node is enough, and
+    /// several are possible: redis://a:6379,b:6379
     #[arg(
         long,
         value_name = "URL",
@@ -174,6 +176,19 @@ pub struct Options {
     /// What Redis's appendfsync is, where CONFIG GET is denied: without it the node promises nothing there
     #[arg(long, value_name = "WHEN", env = "MYRIAD_REDIS_DECLARED_APPENDFSYNC", help_heading = "Store")]
     pub redis_declared_appendfsync: Option<DeclaredAppendFsync>,
+    /// File with Redis's password, in the place of one in the URL; read anew at each connection, so that it can
+    /// be rotated
+    #[arg(long, value_name = "FILE", env = "MYRIAD_REDIS_PASSWORD_FILE", help_heading = "Store")]
+    pub redis_password_file: Option<PathBuf>,
+    /// Certificates (PEM) of the authorities that Redis's is checked against [default: the system's]
+    #[arg(long, value_name = "FILE", env = "MYRIAD_REDIS_CA", help_heading = "Store")]
+    pub redis_ca: Option<PathBuf>,
+    /// Certificate (PEM) that the node shows to Redis; needs --redis-key
+    #[arg(long, value_name = "FILE", env = "MYRIAD_REDIS_CERT", help_heading = "Store")]
+    pub redis_cert: Option<PathBuf>,
+    /// Key (PEM) of --redis-cert
+    #[arg(long, value_name = "FILE", env = "MYRIAD_REDIS_KEY", help_heading = "Store")]
+    pub redis_key: Option<PathBuf>,
     /// How long a closed execution is kept, counted from its close; open ones are always kept [default: 1h]
     #[arg(long, value_name = "DURATION", env = "MYRIAD_RETENTION", help_heading = "Store")]
     pub retention: Option<Span>,
@@ -247,6 +262,10 @@ impl Options {
             redis_url: self.redis_url.or(other.redis_url),
             redis_prefix: self.redis_prefix.or(other.redis_prefix),
             redis_declared_appendfsync: self.redis_declared_appendfsync.or(other.redis_declared_appendfsync),
+            redis_password_file: self.redis_password_file.or(other.redis_password_file),
+            redis_ca: self.redis_ca.or(other.redis_ca),
+            redis_cert: self.redis_cert.or(other.redis_cert),
+            redis_key: self.redis_key.or(other.redis_key),
             retention: self.retention.or(other.retention),
             metrics: self.metrics.or(other.metrics),
             no_metrics: self.no_metrics.or(other.no_metrics),
@@ -319,6 +338,10 @@ impl Options {
                 StoreConfig::Redis(RedisConfig {
                     prefix: self.redis_prefix.clone().unwrap_or(default.prefix),
                     declared_appendfsync: self.redis_declared_appendfsync,
+                    password_file: self.redis_password_file.clone(),
+                    ca: self.redis_ca.clone(),
+                    cert: self.redis_cert.clone(),
+                    key: self.redis_key.clone(),
                     ..default
                 })
             }
@@ -360,6 +383,10 @@ impl Options {
             redis_url: redis.map(|redis| redact_url(&redis.url)),
             redis_prefix: redis.map(|redis| redis.prefix.clone()),
             redis_declared_appendfsync: redis.and_then(|redis| redis.declared_appendfsync),
+            redis_password_file: redis.and_then(|redis| redis.password_file.clone()),
+            redis_ca: redis.and_then(|redis| redis.ca.clone()),
+            redis_cert: redis.and_then(|redis| redis.cert.clone()),
+            redis_key: redis.and_then(|redis| redis.key.clone()),
             retention: Some(Span(config.retention)),
             metrics: config.metrics,
             no_metrics: Some(config.metrics.is_none()),

@@ -123,6 +123,15 @@ fn a_place_without_a_kind_says_the_kind_of_the_store() {
     let more = ["--redis-url", "redis://h", "--redis-prefix", "p", "--redis-declared-appendfsync", "always"];
     let StoreConfig::Redis(redis) = store(&more) else { panic!("another store") };
     assert_eq!((redis.prefix.as_str(), redis.declared_appendfsync), ("p", Some(DeclaredAppendFsync::Always)));
+    let files =
+        ["--redis-password-file", "/p", "--redis-ca", "/ca", "--redis-cert", "/c", "--redis-key", "/k"];
+    let arguments = [&["--redis-url", "rediss://h"][..], &files].concat();
+    let StoreConfig::Redis(redis) = store(&arguments) else { panic!("another store") };
+    let paths = [redis.password_file, redis.ca, redis.cert, redis.key];
+    assert_eq!(
+        paths.map(|path| path.expect("given")),
+        ["/p", "/ca", "/c", "/k"].map(std::path::PathBuf::from)
+    );
     assert!(refused(&["--store", "redis"], None).starts_with("--redis-url"));
     assert!(refused(&["--store", "file"], None).starts_with("--store-dir"));
     assert!(refused(&["--store-dir", "/d", "--redis-url", "redis://h"], None).starts_with("--store"));

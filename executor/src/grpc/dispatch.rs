@@ -229,7 +229,7 @@ async fn send(node: Arc<NodeContext>, id: BatchId, seed: u64, starts: Vec<Start>
     let shard = match node.owner(id.partition) {
         Ok(shard) => shard,
         Err(error) => {
-            waiting.into_iter().flatten().for_each(|reply| drop(reply.send(Err(error.clone()))));
+            waiting.into_iter().flatten().for_each(|caller| caller.answer(Err(error.clone())));
             return;
         }
     };
@@ -245,7 +245,26 @@ async fn send(node: Arc<NodeContext>, id: BatchId, seed: u64, starts: Vec<Start>
     }
 }
 
-type Waiting = Vec<Option<oneshot::Sender<Result<Started, Error>>>>;
+/// Who waits for a start.
+struct Caller {
+    /// The start may live in any partition.
+    anywhere: bool,
+    reply: oneshot::Sender<Result<Started, Error>>,
+}
+
+impl Caller {
+    fn answer(self, result: Result<Started, Error>) {
+        let result = result.map_err(|error| match error {
+            // Where it was to live was our choice.
+            Error::NotOwner { .. } if self.anywhere => Error::NothingServed { retry_after: RETRY_AFTER },
+            other => other,
+        });
+        // A caller who has gone does not mind.
+        let _ = self.reply.send(result);
+    }
+}
+
+type Waiting = Vec<Option<Caller>>;
 
 fn build(id: BatchId, seed: u64, start_time_ms: u64, starts: Vec<Start>) -> (v1::StartBatch, Waiting) {
     let named = starts.iter().any(|start| !start.name.is_empty());
@@ -262,7 +281,7 @@ fn build(id: BatchId, seed: u64, start_time_ms: u64, starts: Vec<Start>) -> (v1:
         if named {
             batch.name.push(start.name);
         }
-        replies.push(Some(start.reply));
+        replies.push(Some(Caller { anywhere: start.partition.is_none(), reply: start.reply }));
     }
     if batch.machines.len() == 1 {
         batch.machine_index.clear();
@@ -274,7 +293,7 @@ fn build(id: BatchId, seed: u64, start_time_ms: u64, starts: Vec<Start>) -> (v1:
 fn settle(id: BatchId, start_time_ms: u64, ack: &v1::StartAck, waiting: &mut Waiting) {
     let range = ack.from as usize..(ack.to as usize).min(waiting.len());
     for index in range {
-        let Some(reply) = waiting[index].take() else { continue };
+        let Some(caller) = waiting[index].take() else { continue };
         let result = match (&ack.refusal, &ack.running) {
             (Some(refusal), _) => Err(status::from_refusal(refusal.clone(), id.partition.get())),
             (None, Some(running)) => ids::ExecutionId::try_from(running)
@@ -288,8 +307,7 @@ fn settle(id: BatchId, start_time_ms: u64, ack: &v1::StartAck, waiting: &mut Wai
                 })
                 .map(|id| Started { id, start_time_ms }),
         };
-        // A caller who has gone does not mind.
-        let _ = reply.send(result);
+        caller.answer(result);
     }
 }
 
@@ -346,5 +364,17 @@ mod tests {
         let started = answers[1].try_recv().expect("answered").expect("durable");
         assert_eq!((started.id, started.start_time_ms), (batch_id().execution(1), 77));
         assert!(matches!(answers[2].try_recv().expect("answered"), Err(Error::Draining)));
+    }
+
+    #[test]
+    fn a_start_whose_partition_moves_away_may_be_tried_again_unless_it_belongs_there() {
+        let (mut starts, mut answers): (Vec<_>, Vec<_>) = (0..2).map(|_| start("a", 1, "")).unzip();
+        starts[1].partition = Some(batch_id().partition);
+        let reason = v1::start_refusal::Reason::NotOwner.into();
+        let refusal = Some(v1::StartRefusal { reason, ..Default::default() });
+        let ack = v1::StartAck { from: 0, to: 2, refusal, ..Default::default() };
+        settle(batch_id(), 77, &ack, &mut build(batch_id(), 1, 2, starts).1);
+        assert!(matches!(answers[0].try_recv().expect("answered"), Err(Error::NothingServed { .. })));
+        assert!(matches!(answers[1].try_recv().expect("answered"), Err(Error::NotOwner { .. })));
     }
 }

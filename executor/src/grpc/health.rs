@@ -208,8 +208,10 @@ mod tests {
         first.send_replace(ShardState::Serving);
         serving.wait_for(|serving| *serving).await.expect("serves");
         assert_eq!(status(&health).await, [true; 3]);
+        assert_eq!(health.explain(), "serving");
         second.send_replace(ShardState::StoreDown);
         serving.wait_for(|serving| !serving).await.expect("stops serving");
+        assert!(health.explain().starts_with("store down"), "{}", health.explain());
         assert_eq!(status(&health).await, [false; 3]);
         second.send_replace(ShardState::Serving);
         serving.wait_for(|serving| *serving).await.expect("serves again");

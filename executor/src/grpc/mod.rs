@@ -102,7 +102,7 @@ pub struct NodeContext {
 /// The node's own connection to the store, and what it promises.
 pub(crate) struct NodeStore {
     pub store: Arc<dyn Store>,
-    pub durability: Durability,
+    pub durability: signal::Receiver<Durability>,
 }
 
 impl NodeContext {

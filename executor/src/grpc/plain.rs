@@ -122,10 +122,10 @@ pub(super) async fn describe_node(node: &NodeContext) -> Result<v1::DescribeNode
     Ok(v1::DescribeNodeResponse {
         node_id: node.node_id.clone(),
         shards,
-        store: store.map_or_else(String::new, |store| store.durability.store.to_owned()),
+        store: store.map_or_else(String::new, |store| store.durability.borrow().store.to_owned()),
         durability: store.map_or_else(
             || "not known: the store has not been reached yet".to_owned(),
-            |store| store.durability.detail.clone(),
+            |store| store.durability.borrow().detail.clone(),
         ),
         partitions: u32::from(node.partitions),
         draining: node.health.is_draining(),

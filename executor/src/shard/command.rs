@@ -98,8 +98,7 @@ pub enum Command {
         reply: Reply<v1::Shard>,
     },
     /// Have these partitions and no others: what is new is taken and recovered, what is not named any more is released.
-    /// Saying it again changes nothing; but a partition that another owner took, or that another shard of the node still
-    /// had, is tried again.
+    /// Saying it again changes nothing, except that a partition that was lost to another owner is taken back, after a while.
     Assign {
         /// In any order.
         partitions: Vec<PartitionId>,

@@ -201,6 +201,7 @@ impl Shard {
             self.command(command);
             self.now_us = self.clock.now_us();
         }
+        self.take_again();
         self.restore_some();
         self.run_mailboxes();
         self.give_turns();

@@ -107,6 +107,9 @@ impl Shard {
         let mut derived = std::mem::take(&mut log.derived);
         let lost = log.lost.len().min(limits::LOST_ENTRIES_PER_BLOCK);
         derived.extend(log.lost.drain(..lost));
+        if lost > 0 {
+            log.lost_until = block.sequence;
+        }
         log.index.borrow_mut().flush(&log.builder, block, now_ms, &mut derived);
         // What is looked up must be there: blocks whose pointers are not written stay.
         let needed = log.index.borrow().oldest_needed();

@@ -174,6 +174,8 @@ pub struct Log {
     pub derived: Vec<Derived>,
     /// Index entries that a crash may have lost; they go beside the next blocks, some at a time.
     pub lost: VecDeque<Derived>,
+    /// The last block beside which some of them went.
+    pub lost_until: u64,
 }
 
 impl Log {
@@ -203,6 +205,7 @@ impl Log {
             dedupe: Dedupe::default(),
             derived: Vec::new(),
             lost: VecDeque::new(),
+            lost_until: 0,
         }
     }
 
@@ -227,6 +230,11 @@ impl Log {
     pub fn last_confirmed(&self) -> BlockId {
         let unconfirmed = self.sealed.len() as u64 + 1;
         BlockId { generation: self.generation, sequence: self.next_sequence.saturating_sub(unconfirmed) }
+    }
+
+    /// Whether the store finds what the log has by name and in listings: what earlier owners may have lost is written again.
+    pub fn is_indexed(&self) -> bool {
+        self.lost.is_empty() && self.last_confirmed().sequence >= self.lost_until
     }
 
     /// Records in the block under construction.

@@ -25,6 +25,7 @@ mod mailbox;
 mod names;
 mod own;
 mod probe;
+mod progress;
 mod recover;
 mod replay;
 mod retain;

@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use asl::{Dialect, Program};
 use ids::{BatchId, DefinitionHash, PartitionId};
@@ -22,6 +23,8 @@ use super::start::owner_changed;
 use crate::error::Error;
 use crate::limits;
 
+/// The pause between two attempts at a partition that another shard of the node is giving back.
+const CLAIM_PAUSE: Duration = Duration::from_millis(20);
 /// The place of a partition that the shard has never had.
 const NO_LOG: u16 = u16::MAX;
 
@@ -41,6 +44,8 @@ pub(super) struct Own {
     wanted: Vec<PartitionId>,
     /// Whether somebody has said which.
     pub assigned: bool,
+    /// When those of them that could not be taken are tried again, in microseconds.
+    again_us: Option<u64>,
     /// Whether the first of them are recovered.
     pub ready: bool,
     /// Logs that wait for their recovery, with their tenures.
@@ -55,6 +60,7 @@ impl Own {
             places: (0..partitions).map(|_| NO_LOG).collect(),
             wanted: Vec::new(),
             assigned: false,
+            again_us: None,
             ready: false,
             waiting: VecDeque::new(),
             recovering: 0,
@@ -95,11 +101,26 @@ impl Shard {
                 self.release(at);
             }
         }
+        self.take_all();
+        self.publish_state();
+    }
+
+    /// Tries again to take what could not be taken, when it is time.
+    pub(super) fn take_again(&mut self) {
+        match self.own.again_us {
+            Some(again_us) if again_us <= self.now_us => self.take_all(),
+            Some(again_us) => self.alarm_at(again_us),
+            None => {}
+        }
+    }
+
+    fn take_all(&mut self) {
+        self.own.again_us = None;
         for number in 0..self.own.wanted.len() {
-            self.take(self.own.wanted[number]);
+            let again_us = self.take(self.own.wanted[number]).err();
+            self.own.again_us = self.own.again_us.into_iter().chain(again_us).min();
         }
         self.recover_next();
-        self.publish_state();
     }
 
     /// A log at the beginning of a tenure.
@@ -109,24 +130,31 @@ impl Shard {
         Log { state, tenure, serial, since_us, ..Log::new(partition, self.config.retention) }
     }
 
-    /// Takes a partition that the shard does not have, unless it is too early for that.
-    fn take(&mut self, partition: PartitionId) {
+    /// Takes a partition that the shard does not have; else says when to try again.
+    fn take(&mut self, partition: PartitionId) -> Result<(), u64> {
         let number = usize::from(partition.get());
         if number >= self.own.places.len() {
             let partitions = self.own.places.len();
             tracing::error!(%partition, partitions, "a partition was assigned that the cluster does not have");
-            return;
+            return Ok(());
         }
         let mut at = usize::from(self.own.place(partition));
         if let Some(log) = self.logs.get(at) {
-            let lost =
-                log.state == LogState::Lost && self.now_us < log.since_us + limits::LEASE.as_micros() as u64;
-            if log.state.is_here() || lost {
-                return;
+            // Who was assigned it on the way, or by mistake, has time to hear better before it is taken from another owner.
+            let early_us = log.since_us + limits::LEASE.as_micros() as u64;
+            if log.state == LogState::Lost && self.now_us < early_us {
+                return Err(early_us);
+            }
+            if log.state.is_here() {
+                return Ok(());
             }
         }
-        if self.draining.is_some() || !self.context.owners.claim(partition, self.config.index) {
-            return;
+        if self.draining.is_some() {
+            return Ok(());
+        }
+        if !self.context.owners.claim(partition, self.config.index) {
+            // Another shard of this node is giving it back.
+            return Err(self.now_us + CLAIM_PAUSE.as_micros() as u64);
         }
         let log = self.new_log(partition, LogState::Recovering);
         let tenure = log.tenure;
@@ -138,6 +166,7 @@ impl Shard {
             self.own.places[number] = at as u16;
         }
         self.own.waiting.push_back((at, tenure));
+        Ok(())
     }
 
     /// Begins the recovery of logs that wait for it, a few at a time.
@@ -149,7 +178,7 @@ impl Shard {
             if self.lasts(at, tenure) {
                 self.own.recovering += 1;
                 self.logs[at].recovering = true;
-                self.recover_log(at, std::time::Duration::ZERO);
+                self.recover_log(at, Duration::ZERO);
             }
         }
     }
@@ -242,10 +271,7 @@ impl Shard {
         let (partition, generation) = (log.partition, log.generation);
         tracing::info!(%partition, generation, "partition released");
         self.leave(at, LogState::Released);
-        if self.own.wanted.binary_search(&partition).is_ok() {
-            self.take(partition);
-            self.recover_next();
-        }
+        self.take_all();
     }
 
     /// The tenure has ended: nothing of the partition stays in memory.
@@ -256,6 +282,10 @@ impl Shard {
         self.refuse_waiting(at);
         self.forget_open(at, |_| true);
         let partition = self.logs[at].partition;
+        if state == LogState::Lost {
+            // It is taken back only if somebody says so who may know of the loss.
+            self.own.wanted.retain(|wanted| *wanted != partition);
+        }
         self.names.forget_partition(partition);
         self.end_recovery(at);
         self.logs[at] = self.new_log(partition, state);

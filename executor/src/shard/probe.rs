@@ -1,8 +1,8 @@
 //! Asks the store how the shard's logs stand, where nothing was heard of them for a second.
 //!
 //! A busy log learns from its next append that its store is gone or that another owner has it; an idle one learns it here,
-//! and so does one whose process stood still. Invariants: a log that is appended to is not asked for, since every confirmed
-//! block is an answer; one question is under way at a time, for all logs that need it. What may fail: the store, which is
+//! and so does one whose process stood still. Invariants: a log that is appended to is not asked for as long as that works,
+//! since every confirmed block is an answer; one question is under way at a time, for all logs that need it. What may fail: the store, which is
 //! what is asked.
 
 use std::sync::Arc;
@@ -17,6 +17,8 @@ use super::log::Log;
 const SILENCE: Duration = Duration::from_secs(1);
 /// Logs of which nothing was heard for so long are asked for together with those that are due.
 const NEARLY: Duration = Duration::from_millis(500);
+/// An append that is under way for longer no longer keeps its log from being asked for.
+const LATE: Duration = Duration::from_secs(2);
 /// The pause between two questions to a store that does not answer.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -39,9 +41,14 @@ pub struct Asked {
     confirmed: BlockId,
 }
 
+fn us(pause: Duration) -> u64 {
+    pause.as_micros() as u64
+}
+
 /// Whether only a question tells how this log stands.
-fn is_quiet(log: &Log) -> bool {
-    log.state.is_here() && log.generation > 0 && !log.in_flight
+fn is_quiet(log: &Log, now_us: u64) -> bool {
+    let late = log.heard_us + us(LATE) <= now_us;
+    log.state.is_here() && log.generation > 0 && (late || !log.in_flight)
 }
 
 impl Shard {
@@ -51,9 +58,9 @@ impl Shard {
         if self.probe.under_way {
             return;
         }
-        let quiet = self.logs.iter().filter(|log| is_quiet(log)).map(|log| log.heard_us).min();
+        let now_us = self.now_us;
+        let quiet = self.logs.iter().filter(|log| is_quiet(log, now_us)).map(|log| log.heard_us).min();
         let idle = !self.logs.iter().any(|log| log.state.is_here());
-        let us = |pause: Duration| pause.as_micros() as u64;
         let pause_us = us(if self.probe.silent { PAUSE } else { SILENCE });
         let due_us = match quiet {
             Some(heard_us) if self.probe.silent => self.probe.asked_us.max(heard_us) + pause_us,
@@ -67,7 +74,7 @@ impl Shard {
             return self.alarm_at(due_us);
         }
         (self.probe.under_way, self.probe.asked_us) = (true, self.now_us);
-        let nearly = |log: &Log| is_quiet(log) && log.heard_us + us(NEARLY) <= self.now_us;
+        let nearly = |log: &Log| is_quiet(log, now_us) && log.heard_us + us(NEARLY) <= now_us;
         let asked = self.logs.iter().enumerate().filter(|(_, log)| nearly(log));
         let asked: Vec<Asked> = asked
             .map(|(at, log)| Asked { log: at, tenure: log.tenure, confirmed: log.last_confirmed() })

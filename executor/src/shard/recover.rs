@@ -24,6 +24,7 @@ use super::core::{Landed, Shard};
 use super::dedupe::{Content, Seen};
 use super::lookup::started_before_ms;
 use super::machine::dialect_of;
+use super::progress::Progress;
 use super::retain::Retained;
 use super::rewrite;
 use super::transfers::{Desk, Unread};
@@ -96,6 +97,10 @@ impl Scan {
                 }
             }
         }
+    }
+
+    fn open_executions(&self) -> u64 {
+        self.open.values().flat_map(|(_, bits)| bits).map(|bits| u64::from(bits.count_ones())).sum()
     }
 
     fn is_open(&self, id: ExecutionId) -> bool {
@@ -198,10 +203,12 @@ async fn recover(
     index.load(store, oldest_ms.saturating_sub(started_before_ms()), now_ms).await?;
     let rewrite_from = rewrite::begin(store, partition, acquired.last.unwrap_or_default()).await?;
     let mut lost = Vec::new();
+    let mut progress = Progress::new(partition, acquired.last);
     read_all(store, partition, BlockId::default(), |block| {
         retained.wrote(block.id(), block.time_ms());
         scan.block(block, now_ms.saturating_sub(horizon_ms), &mut retained);
         index.recovered(block);
+        progress.read(block.id(), || scan.open_executions());
         if block.id() >= rewrite_from {
             rewrite::opened(block, retention, now_ms, &mut index, &mut lost)?;
         }

@@ -84,7 +84,7 @@ impl Shard {
             generation: log.generation,
             // Before it is acquired, nothing of it is in memory.
             lapsed: log.generation > 0 && log.has_lapsed(self.now_us),
-            moving: matches!(log.state, LogState::Recovering | LogState::Releasing),
+            moving: matches!(log.state, LogState::Recovering | LogState::Releasing) || !log.is_indexed(),
             retry_after: Duration::from_millis(u64::from(self.admission.retry_after_ms())),
         }
     }

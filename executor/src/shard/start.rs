@@ -98,7 +98,7 @@ impl Shard {
                 let named =
                     !wire.name.is_empty() && machines.iter().any(|(machine, _)| machine.is_standard());
                 if named && taken.is_none() {
-                    self.may_ask_store().map_err(refused)?;
+                    self.may_ask_names(log).map_err(refused)?;
                     self.check_names(log, &machines, wire, acks);
                     return Ok(());
                 }
@@ -198,6 +198,16 @@ impl Shard {
             }
             LogState::Releasing | LogState::Released | LogState::Lost => Err(not_owner(log.partition)),
         }
+    }
+
+    /// Whether the store can say which names are taken.
+    fn may_ask_names(&self, log: usize) -> Result<(), v1::StartRefusal> {
+        if self.logs[log].is_indexed() {
+            return self.may_ask_store();
+        }
+        let message = "names that an earlier owner gave are being written again: send the batch again later";
+        let unavailable = refusal(Reason::StoreUnavailable, "Recovering", message.to_owned());
+        Err(v1::StartRefusal { retry_after_ms: self.admission.retry_after_ms(), ..unavailable })
     }
 
     /// Whether one more batch may wait for definitions or names from the store.

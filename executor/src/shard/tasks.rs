@@ -394,6 +394,26 @@ mod tests {
     }
 
     #[test]
+    fn tasks_of_a_log_that_has_lapsed_wait_and_then_leave_before_later_ones_in_their_order() {
+        let metrics = ShardMetrics::default();
+        let (mut tasks, addresses) = tasks(6);
+        for at in [1, 3, 4] {
+            tasks.entries.get_mut(addresses[at]).expect("scheduled").log = 1;
+        }
+        let mut worker = attach(&mut tasks, 1, 3);
+        tasks.dispatch(&metrics, |log| log == 1);
+        assert_eq!(received(&tasks, &mut worker), [0, 2, 5]);
+        tasks.cancel(addresses[3]);
+        tasks.go_on(0);
+        tasks.grant(1, 10);
+        tasks.dispatch(&metrics, |log| log == 1);
+        assert!(received(&tasks, &mut worker).is_empty(), "the other log goes on");
+        tasks.go_on(1);
+        tasks.dispatch(&metrics, |_| false);
+        assert_eq!(received(&tasks, &mut worker), [1, 4]);
+    }
+
+    #[test]
     fn a_cancelled_task_is_not_sent_or_its_worker_is_told() {
         let metrics = ShardMetrics::default();
         let (mut tasks, addresses) = tasks(3);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use proto::executor::v1;
+use tokio::sync::watch;
 use tonic_types::StatusExt;
 
 use crate::support::load::{Ended, Load};
@@ -10,13 +11,15 @@ use crate::support::node::{Node, PARTITIONS, start_request};
 use crate::support::readback::{
     every_acknowledged_execution_ended_once, every_acknowledged_execution_succeeds,
 };
-use crate::support::scheduler::{Scheduler, owned};
+use crate::support::scheduler::{Scheduler, owned, served};
 use crate::support::store::StoreUnderTest;
 
 /// Rounds of load and kill.
 const KILLS: u64 = 3;
 /// Acknowledgements between two kills.
 const ACKS: u64 = 1_000;
+/// How often partitions move to another node and back.
+const MOVEMENTS: u32 = 6;
 /// Longer than the lease of an owner.
 const STANDSTILL: Duration = Duration::from_millis(3_500);
 
@@ -135,6 +138,42 @@ async fn sigterm_under_load_hands_every_partition_over_and_clients_see_nothing_w
     load.settle(&next).await;
     every_acknowledged_execution_succeeds(&next, &load).await;
     every_acknowledged_execution_ended_once(&mut next, &store, &load).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_that_move_to_and_fro_under_load_lose_nothing_and_end_nothing_twice() {
+    let (store, scheduler) = (StoreUnderTest::redis(), Scheduler::start().await);
+    let mut here = managed(&scheduler, "a", &store).await;
+    let mut there = managed(&scheduler, "b", &store).await;
+    scheduler.give_all("a").await;
+    let mut load = Load::new(&here).await;
+    let (moved, moving) = watch::channel(false);
+    let movements = async {
+        for movement in 0..MOVEMENTS {
+            // A half moves, then the other, then everything is back.
+            let half = |partition: &u32| partition % 4 / 2 == movement % 2;
+            scheduler.assign("a", (0..PARTITIONS).filter(|partition| !half(partition)));
+            scheduler.until("a", |report| owned(report) == 2).await;
+            scheduler.assign("b", (0..PARTITIONS).filter(half));
+            scheduler.until("b", |report| served(report) == 2).await;
+            scheduler.assign("b", []);
+            scheduler.until("b", |report| owned(report) == 0).await;
+            scheduler.give_all("a").await;
+        }
+        moved.send_replace(true);
+    };
+    let sending = async {
+        while !*moving.borrow() {
+            assert_eq!(load.run(&here, load.acknowledged + ACKS / 4).await, Ended::Done);
+        }
+    };
+    tokio::join!(movements, sending);
+    load.settle(&here).await;
+    let refused = load.refused.get("NOT_OWNER").copied().unwrap_or_default();
+    assert!(refused > 0, "nothing has moved under this load");
+    every_acknowledged_execution_succeeds(&here, &load).await;
+    assert_eq!(there.terminate().code, Some(0), "a node that has nothing goes at once");
+    every_acknowledged_execution_ended_once(&mut here, &store, &load).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,5 +8,6 @@ mod bad_input;
 mod calls;
 mod lifecycle;
 mod load;
+mod managed;
 mod streams;
 mod support;

@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
 #[derive(Debug, Args)]
-struct Connection {
+pub(super) struct Connection {
     /// Address of the scheduler
     #[arg(long, value_name = "URL", env = "MYRIAD_SCHEDULER", default_value = "http://127.0.0.1:7300")]
     scheduler: String,
@@ -33,7 +33,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn client(&self) -> Result<Client, Status> {
+    pub(super) async fn client(&self) -> Result<Client, Status> {
         Ok(Client::connect(&self.scheduler, self.trust.trust()?.as_ref()).await?)
     }
 }
@@ -216,7 +216,7 @@ fn status_name(number: i32) -> String {
     name.trim_start_matches("EXECUTION_STATUS_").to_owned()
 }
 
-fn ended(result: Result<Exit, Status>) -> Exit {
+pub(super) fn ended(result: Result<Exit, Status>) -> Exit {
     result.unwrap_or_else(|status| complain(&status))
 }
 

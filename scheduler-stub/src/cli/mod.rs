@@ -1,6 +1,7 @@
 //! The command line: thin shells over the library. Exit codes are a promise, see [`Exit`].
 
 mod client;
+mod nodes;
 mod serve;
 mod trust;
 
@@ -35,6 +36,7 @@ EXIT CODES
 EXAMPLES
   scheduler-stub quickstart                      everything in one process: see real workflows run
   scheduler-stub serve --node 127.0.0.1:7400     a scheduler for the node that listens there
+  scheduler-stub nodes                           who lives, and who has what
   scheduler-stub machine create orders orders.asl.json
   scheduler-stub start orders --input '{\"orderId\": \"A-1\"}' --wait
   scheduler-stub history EXECUTION
@@ -58,6 +60,8 @@ enum Command {
     Quickstart(crate::quickstart::Options),
     /// Run a scheduler
     Serve(serve::ServeOptions),
+    /// Show the nodes, their shards, and which partitions they have
+    Nodes(nodes::NodesOptions),
     /// Create, update, describe, list and delete state machines
     Machine(client::MachineOptions),
     /// Start an execution
@@ -99,6 +103,7 @@ async fn run(command: Command) -> Exit {
     match command {
         Command::Quickstart(options) => crate::quickstart::run(options).await,
         Command::Serve(options) => serve::run(options).await,
+        Command::Nodes(options) => nodes::run(options).await,
         Command::Machine(options) => client::machine(options).await,
         Command::Start(options) => client::start(options).await,
         Command::Stop(options) => client::stop(options).await,

@@ -16,8 +16,20 @@ use crate::server::{Scheduler, SchedulerConfig};
 const MANUAL: &str = "\
 NODES
   A node is known to the scheduler when it reports (`executor serve --scheduler
-  http://HOST:PORT`), or when it is named here with --node. A node that is silent for 1.5 seconds
-  takes no more starts until it speaks again.
+  http://HOST:PORT`), or when it is named here with --node. One that is named has the partitions of
+  its own configuration. Those that report get theirs from the scheduler: evenly by shards, and
+  with as few moves as possible when a node joins or leaves. A node that is silent for 1.5 seconds
+  takes no more starts; after 2.5 seconds, or 1 second after its connection broke, its partitions go
+  to the others. `scheduler-stub nodes` shows who has what.
+
+RESTARTS
+  The scheduler may be killed at any time: nodes go on with what they have, and the next one
+  listens for 1.5 seconds, adopts what they report, and only then gives out what nobody has. Do not
+  run two: nodes follow the one that began last, the other says so and assigns nothing any more.
+
+  A rolling restart goes: the scheduler first (no node has to move for it), then one node after the
+  other: SIGTERM, wait for its end (the scheduler moves its partitions to the others, a few at a
+  time), start the new one, wait until `scheduler-stub nodes` shows that it serves, then the next.
 
 STORE
   Machines are kept in --store: memory (gone with the process), file (below --store-dir, which no
@@ -42,6 +54,10 @@ pub(super) struct ServeOptions {
     /// Public port of a node; may be given several times
     #[arg(long, value_name = "URL", env = "MYRIAD_NODES", value_delimiter = ',')]
     node: Vec<String>,
+    /// Nodes that report before partitions without an owner are given out; 0: whoever reports within 1.5
+    /// seconds of the first
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    expect_nodes: usize,
     /// Where machines are kept [default: file where --store-dir is given, redis where --redis-url is, else
     /// memory]
     #[arg(long, value_enum)]
@@ -139,8 +155,8 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
             return Exit::Internal;
         }
     };
-    let ServeOptions { listen, node: nodes, region, account, .. } = options;
-    let config = SchedulerConfig { listen, nodes, naming: Naming { region, account }, trust };
+    let ServeOptions { listen, node: nodes, expect_nodes: expected_nodes, region, account, .. } = options;
+    let config = SchedulerConfig { listen, nodes, expected_nodes, naming: Naming { region, account }, trust };
     let scheduler = match Scheduler::start(config, store).await {
         Ok(scheduler) => scheduler,
         Err(error) => {

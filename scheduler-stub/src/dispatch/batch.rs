@@ -39,6 +39,8 @@ pub(super) struct Batch {
     pub(super) attempts: u32,
     /// The definition that the node lacks; not sent again before it has it.
     pub(super) waits_for: Option<DefinitionHash>,
+    /// Whether the node has said that it is not the owner.
+    pub(super) waits_for_owner: bool,
     /// What the node said last, for callers whose patience ends.
     pub(super) last_refusal: Option<StartRefusal>,
     /// The lane in which it counts as a partial batch.
@@ -83,6 +85,7 @@ impl Batch {
             deadline_us: 0,
             attempts: 0,
             waits_for: None,
+            waits_for_owner: false,
             last_refusal: None,
             partial_of: None,
             templates: Vec::with_capacity(1),

@@ -22,7 +22,7 @@ use tonic::{Code, Status, Streaming};
 use super::batch::Batch;
 use super::lanes::Lanes;
 use super::reply::Settled;
-use super::{Shared, Submission};
+use super::{Shared, Submission, refuse};
 use crate::error::Error;
 use crate::placement::{Dice, Rotation};
 
@@ -32,7 +32,7 @@ pub(super) const IN_FLIGHT_MAX: usize = 64;
 const IN_FLIGHT_BYTES_MAX: usize = 16 << 20;
 /// A batch that is not acknowledged after so long is sent again.
 const ACK_TIMEOUT: Duration = Duration::from_secs(10);
-/// The shortest and the longest time between two attempts.
+// Between two attempts.
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// A connection attempt that takes longer has failed.
@@ -133,6 +133,7 @@ impl Link {
 
     /// Runs until the queue is closed and everything is settled.
     pub(super) async fn run(mut self) {
+        let mut changes = self.shared.directory.changes();
         while !(self.queue_closed && self.flights.is_empty() && self.lanes.is_empty()) {
             let wake_us = self.wake_us();
             let clock = self.shared.clock.clone();
@@ -145,12 +146,37 @@ impl Link {
                         self.definition_put(hash, result);
                     }
                 }
+                // The directory lives as long as the link's own share of it.
+                _ = changes.changed() => self.owners_changed(),
                 first = self.queue.recv(), if !self.queue_closed && self.lanes.has_room() => {
                     self.take(first);
                 }
                 () = clock.sleep_until_us(wake_us) => {}
             }
             self.turn();
+        }
+    }
+
+    /// Nodes have reported: what waits for another owner goes there at once, not at its next turn.
+    fn owners_changed(&mut self) {
+        let view = self.shared.directory.view();
+        for batch in self.flights.values_mut() {
+            let owner = view.owner(batch.id.partition).map(|shard| &shard.data_address);
+            let moved = owner.is_some_and(|owner| *owner != self.address);
+            let back = owner.is_some() && batch.waits_for_owner;
+            if moved || back {
+                batch.due_us = 0;
+            }
+        }
+        if !view.has(&self.address) {
+            self.leave();
+        }
+    }
+
+    /// What was not sent goes elsewhere.
+    fn leave(&mut self) {
+        for submission in self.lanes.drain() {
+            self.shared.reroute(submission);
         }
     }
 
@@ -179,11 +205,10 @@ impl Link {
     }
 
     fn take(&mut self, first: Option<Submission>) {
-        let Some(first) = first else {
-            self.queue_closed = true;
-            return;
-        };
-        self.lanes.push(first);
+        match first {
+            Some(first) => self.lanes.push(first),
+            None => self.queue_closed = true,
+        }
     }
 
     /// Takes in what waits in the queue, so that the next batch is as large as it can be.
@@ -198,6 +223,7 @@ impl Link {
     fn adopt(&mut self, mut batch: Batch) {
         batch.due_us = 0;
         batch.waits_for = None;
+        batch.waits_for_owner = false;
         self.in_flight_bytes += batch.bytes;
         self.flights.insert(batch.id, batch);
     }
@@ -219,10 +245,8 @@ impl Link {
 
     fn lost(&mut self, status: &Status) {
         if self.failures == 0 {
-            tracing::warn!(
-                shard = %self.address, under_way = self.flights.len(),
-                "connection lost, will be made again: {}", status.message(),
-            );
+            let (under_way, why) = (self.flights.len(), status.message());
+            tracing::warn!(shard = %self.address, under_way, "connection lost, will be made again: {why}");
         }
         let wait = us(backoff(self.failures));
         self.connection = Connection::Down { retry_at_us: self.shared.clock.now_us() + wait };
@@ -239,9 +263,7 @@ impl Link {
         let known = self.shared.directory.view().has(&self.address);
         if !known && self.flights.is_empty() {
             // Nothing of ours is there any more. Whoever needs this shard later makes a new link.
-            for submission in self.lanes.drain() {
-                self.shared.reroute(submission);
-            }
+            self.leave();
             self.shared.retire(&self.address);
             self.connection = Connection::Down { retry_at_us: now_us + us(BACKOFF_MAX) };
             return;
@@ -260,8 +282,8 @@ impl Link {
     fn expire(&mut self, now_us: u64) {
         let late = |last: Option<&StartRefusal>| {
             let said = last.map_or("nothing was heard of it", |refusal| refusal.message.as_str());
-            let message = format!("not acknowledged before its deadline, it may have been started: {said}");
-            Error::unavailable(message).refusal()
+            Error::unavailable(format!("not acknowledged in time, it may have been started: {said}"))
+                .refusal()
         };
         let expired: Vec<BatchId> =
             self.flights.values().filter(|batch| batch.deadline_us <= now_us).map(|batch| batch.id).collect();
@@ -272,16 +294,13 @@ impl Link {
             }
         }
         for submission in self.lanes.expired(now_us) {
-            let count = u32::try_from(submission.inputs.len()).unwrap_or(u32::MAX);
             let message =
                 format!("not sent to {} before its deadline: the shard is full or away", self.address);
-            submission.reply.refuse(count, Error::unavailable(message).refusal());
+            refuse(submission, &Error::unavailable(message));
         }
         if self.queue_closed && matches!(self.connection, Connection::Down { .. }) {
             for submission in self.lanes.drain() {
-                let count = u32::try_from(submission.inputs.len()).unwrap_or(u32::MAX);
-                let refusal = Error::unavailable("the scheduler is shutting down").refusal();
-                submission.reply.refuse(count, refusal);
+                refuse(submission, &Error::unavailable("the scheduler is shutting down"));
             }
         }
     }
@@ -336,6 +355,7 @@ impl Link {
         };
         match open.batches.try_send(batch.message.clone()) {
             Ok(()) => {
+                batch.waits_for_owner = false;
                 batch.attempts = batch.attempts.saturating_add(1);
                 batch.due_us = now_us + us(ACK_TIMEOUT);
             }
@@ -353,27 +373,27 @@ impl Link {
             let mine = view.shards.iter().find(|shard| shard.data_address == self.address);
             let Some(mine) = mine else {
                 // Suspected or draining: its starts go elsewhere.
-                for submission in self.lanes.drain() {
-                    self.shared.reroute(submission);
-                }
+                self.leave();
                 return;
             };
             let Some((lane, submissions, partial)) = self.lanes.next_batch() else { return };
-            let partition = lane.or_else(|| self.rotation.next(&mine.partitions));
-            let id = partition
-                .ok_or_else(|| Error::unavailable(format!("shard {} owns no partition", self.address)))
-                .and_then(|partition| {
-                    self.shared.next_id(partition).map_err(|error| Error::unavailable(error.to_string()))
-                });
-            let id = match id {
-                Ok(id) => id,
-                Err(error) => {
-                    refuse_all(submissions, &error.refusal());
-                    if partial {
-                        self.lanes.partial_ended(lane);
-                    }
-                    return;
+            let partition = match lane {
+                Some(partition) => mine.partitions.contains(&partition).then_some(partition),
+                None => self.rotation.next(&mine.partitions),
+            };
+            let id = partition.map(|partition| self.shared.next_id(partition));
+            let Some(Ok(id)) = id else {
+                if partial {
+                    self.lanes.partial_ended(lane);
                 }
+                for submission in submissions {
+                    match &id {
+                        Some(Err(error)) => refuse(submission, &Error::unavailable(error.to_string())),
+                        // It has moved.
+                        _ => self.shared.reroute(submission),
+                    }
+                }
+                continue;
             };
             let mut batch = Batch::new(id, submissions, now_us, self.dice.next_u64());
             batch.partial_of = partial.then_some(lane);
@@ -418,6 +438,7 @@ impl Link {
             }
             Reason::DefinitionMissing => self.put_definition(id, &refusal),
             Reason::NotOwner | Reason::Draining => {
+                batch.waits_for_owner = true;
                 batch.due_us = now_us + us(pause);
                 self.shared.directory.ask_again();
             }
@@ -474,12 +495,5 @@ impl Link {
                 batch.give_up(&refusal);
             }
         }
-    }
-}
-
-fn refuse_all(submissions: Vec<Submission>, refusal: &StartRefusal) {
-    for submission in submissions {
-        let count = u32::try_from(submission.inputs.len()).unwrap_or(u32::MAX);
-        submission.reply.refuse(count, refusal.clone());
     }
 }

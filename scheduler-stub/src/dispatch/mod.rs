@@ -2,7 +2,7 @@
 //!
 //! Each shard of each node has a link: a task with a stream to the shard's data port. A start joins the
 //! link's queue, is put into a batch with what gathered while the batch before was under way, and is answered
-//! when the node has acknowledged it. Invariants: a batch keeps its id and its content for ever, so that a
+//! when the node has acknowledged it. Starts whose partition has no owner now wait in a room until it has. Invariants: a batch keeps its id and its content for ever, so that a
 //! resend (to the same shard or to the partition's next owner) starts nothing twice; every accepted start is
 //! answered exactly once, at its deadline at the latest; queues are bounded by count and bytes. What may
 //! fail: a full queue (refused at once), and everything that a node refuses.
@@ -13,6 +13,7 @@ mod lanes;
 mod link;
 mod nodes;
 pub mod reply;
+mod room;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -72,11 +73,25 @@ pub struct Starts {
     pub patience: Duration,
 }
 
+/// Where submissions queue: a link, or the waiting room.
+#[derive(Clone)]
+struct Queue {
+    submissions: mpsc::Sender<Submission>,
+    load: Arc<Load>,
+}
+
 #[derive(Clone)]
 struct LinkHandle {
-    queue: mpsc::Sender<Submission>,
+    queue: Queue,
     adopt: mpsc::Sender<Box<batch::Batch>>,
-    load: Arc<Load>,
+}
+
+/// What ends at shutdown.
+struct Links {
+    /// By data address.
+    shards: HashMap<Arc<str>, LinkHandle>,
+    /// For starts whose partition has no owner now.
+    room: Queue,
 }
 
 /// What links share.
@@ -87,8 +102,8 @@ pub(crate) struct Shared {
     /// 0 until a node has given one.
     incarnation: AtomicU32,
     sequence: AtomicU64,
-    /// The links by data address; `None` after shutdown.
-    links: Mutex<Option<HashMap<Arc<str>, LinkHandle>>>,
+    /// `None` before the start and after shutdown.
+    links: Mutex<Option<Links>>,
     placement: Placement,
 }
 
@@ -101,13 +116,13 @@ impl Shared {
     /// The link to a data address; made when there is none. `None` after shutdown.
     fn link(self: &Arc<Self>, address: &Arc<str>) -> Option<LinkHandle> {
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        let links = links.as_mut()?;
+        let links = &mut links.as_mut()?.shards;
         if let Some(link) = links.get(address) {
             return Some(link.clone());
         }
-        let (queue, queued) = mpsc::channel(QUEUE_MAX);
+        let (queue, queued) = queue();
         let (adopt, adopted) = mpsc::channel(link::IN_FLIGHT_MAX);
-        let handle = LinkHandle { queue, adopt, load: Arc::default() };
+        let handle = LinkHandle { queue, adopt };
         links.insert(Arc::clone(address), handle.clone());
         tokio::spawn(link::Link::new(Arc::clone(address), Arc::clone(self), queued, adopted).run());
         Some(handle)
@@ -116,54 +131,64 @@ impl Shared {
     /// How full the queue to a data address is.
     fn queued(&self, address: &str) -> f64 {
         let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        let link = links.as_ref().and_then(|links| links.get(address));
-        link.map_or(0.0, |link| link.load.ratio())
+        let link = links.as_ref().and_then(|links| links.shards.get(address));
+        link.map_or(0.0, |link| link.queue.load.ratio())
     }
 
     fn retire(&self, address: &str) {
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(links) = links.as_mut() {
-            links.remove(address);
+            links.shards.remove(address);
         }
     }
 
-    /// The link for starts of this lane.
-    fn choose(self: &Arc<Self>, lane: LaneKey, starts: usize) -> Result<LinkHandle, Error> {
+    /// The queue for starts of this lane. A partition that has no owner now will have one soon: its starts wait.
+    fn choose(self: &Arc<Self>, lane: LaneKey, starts: usize) -> Result<Queue, Error> {
         let view = self.directory.view();
         let address = match lane {
             Some(partition) => view.owner(partition).map(|shard| Arc::clone(&shard.data_address)),
             None => self.placement.choose(&view, starts, |address| self.queued(address)),
         };
-        let address = match (address, lane) {
-            (Some(address), _) => address,
-            (None, Some(partition)) if !view.shards.is_empty() => {
-                let message =
-                    format!("partition {partition} has no owner now: retry, another node will take it");
-                return Err(Error::unavailable(message));
-            }
-            (None, _) => return Err(directory::no_shards()),
+        let queue = match address {
+            Some(address) => self.link(&address).map(|link| link.queue),
+            None if view.managed || (lane.is_some() && !view.shards.is_empty()) => self.room(),
+            None => return Err(directory::no_shards()),
         };
-        self.link(&address).ok_or_else(|| Error::unavailable("the scheduler is shutting down"))
+        queue.ok_or_else(|| Error::unavailable("the scheduler is shutting down"))
     }
 
-    /// Puts a submission whose link has gone away into another link's queue, or refuses it.
+    fn room(&self) -> Option<Queue> {
+        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.as_ref().map(|links| links.room.clone())
+    }
+
+    /// Puts a submission whose link has gone away into another queue, or refuses it.
     fn reroute(self: &Arc<Self>, mut submission: Submission) {
-        let count = u32::try_from(submission.inputs.len()).unwrap_or(u32::MAX);
-        let placed = self.choose(submission.lane, submission.inputs.len()).and_then(|link| {
-            let permit = link.load.admit(submission.inputs.len(), submission.bytes)?;
-            Ok((link, permit))
+        let placed = self.choose(submission.lane, submission.inputs.len()).and_then(|queue| {
+            let permit = queue.load.admit(submission.inputs.len(), submission.bytes)?;
+            Ok((queue, permit))
         });
         match placed {
-            Ok((link, permit)) => {
+            Ok((queue, permit)) => {
                 submission.permit = permit;
-                if let Err(refused) = link.queue.try_send(submission) {
-                    let refusal = admission::full("messages", QUEUE_MAX).refusal();
-                    refused.into_inner().reply.refuse(count, refusal);
+                if let Err(refused) = queue.submissions.try_send(submission) {
+                    refuse(refused.into_inner(), &admission::full("messages", QUEUE_MAX));
                 }
             }
-            Err(error) => submission.reply.refuse(count, error.refusal()),
+            Err(error) => refuse(submission, &error),
         }
     }
+}
+
+fn queue() -> (Queue, mpsc::Receiver<Submission>) {
+    let (submissions, queued) = mpsc::channel(QUEUE_MAX);
+    (Queue { submissions, load: Arc::default() }, queued)
+}
+
+/// Refuses a submission that no batch holds.
+fn refuse(submission: Submission, error: &Error) {
+    let count = u32::try_from(submission.inputs.len()).unwrap_or(u32::MAX);
+    submission.reply.refuse(count, error.refusal());
 }
 
 /// Dispatches starts to shards.
@@ -173,7 +198,7 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// A dispatcher to the shards that the directory knows.
+    /// A dispatcher to the shards that the directory knows. Needs a runtime.
     #[must_use]
     pub fn new(directory: Arc<Directory>, clients: NodeClients, clock: Clock) -> Self {
         let shared = Shared {
@@ -182,10 +207,15 @@ impl Dispatcher {
             clock,
             incarnation: AtomicU32::new(0),
             sequence: AtomicU64::new(1),
-            links: Mutex::new(Some(HashMap::new())),
+            links: Mutex::default(),
             placement: Placement::new(Dice::random()),
         };
-        Self { shared: Arc::new(shared) }
+        let shared = Arc::new(shared);
+        let (room, waiting) = queue();
+        tokio::spawn(room::Room::new(Arc::clone(&shared), waiting).run());
+        let links = Links { shards: HashMap::new(), room };
+        shared.links.lock().unwrap_or_else(PoisonError::into_inner).replace(links);
+        Self { shared }
     }
 
     /// Batches from now on carry this incarnation, a number that no dispatcher had before.
@@ -258,22 +288,22 @@ impl Dispatcher {
     fn submit_or_refuse(&self, starts: Starts, lane: LaneKey, count: u32, reply: Reply) {
         let bytes = starts.inputs.iter().map(Bytes::len).sum();
         match self.admit(lane, starts.inputs.len(), bytes) {
-            Ok((link, permit)) => self.send(&link, starts, lane, bytes, permit, reply),
+            Ok((queue, permit)) => self.send(&queue, starts, lane, bytes, permit, reply),
             Err(error) => reply.refuse(count, error.refusal()),
         }
     }
 
     fn submit(&self, starts: Starts, lane: LaneKey, reply: Reply) -> Result<(), Error> {
         let bytes = starts.inputs.iter().map(Bytes::len).sum();
-        let (link, permit) = self.admit(lane, starts.inputs.len(), bytes)?;
-        self.send(&link, starts, lane, bytes, permit, reply);
+        let (queue, permit) = self.admit(lane, starts.inputs.len(), bytes)?;
+        self.send(&queue, starts, lane, bytes, permit, reply);
         Ok(())
     }
 
-    fn admit(&self, lane: LaneKey, starts: usize, bytes: usize) -> Result<(LinkHandle, Permit), Error> {
-        let link = self.shared.choose(lane, starts)?;
-        match link.load.admit(starts, bytes) {
-            Ok(permit) => Ok((link, permit)),
+    fn admit(&self, lane: LaneKey, starts: usize, bytes: usize) -> Result<(Queue, Permit), Error> {
+        let queue = self.shared.choose(lane, starts)?;
+        match queue.load.admit(starts, bytes) {
+            Ok(permit) => Ok((queue, permit)),
             Err(error) => {
                 self.shared.placement.move_on();
                 Err(error)
@@ -281,24 +311,14 @@ impl Dispatcher {
         }
     }
 
-    fn send(
-        &self,
-        link: &LinkHandle,
-        starts: Starts,
-        lane: LaneKey,
-        bytes: usize,
-        permit: Permit,
-        reply: Reply,
-    ) {
+    fn send(&self, queue: &Queue, starts: Starts, lane: LaneKey, bytes: usize, permit: Permit, reply: Reply) {
         let Starts { template, inputs, names, patience } = starts;
         let patience = u64::try_from(patience.as_micros()).unwrap_or(u64::MAX);
         let deadline_us = self.shared.clock.now_us().saturating_add(patience);
         let submission = Submission { template, lane, inputs, names, bytes, reply, permit, deadline_us };
-        if let Err(refused) = link.queue.try_send(submission) {
+        if let Err(refused) = queue.submissions.try_send(submission) {
             self.shared.placement.move_on();
-            let refused = refused.into_inner();
-            let count = u32::try_from(refused.inputs.len()).unwrap_or(u32::MAX);
-            refused.reply.refuse(count, admission::full("messages", QUEUE_MAX).refusal());
+            refuse(refused.into_inner(), &admission::full("messages", QUEUE_MAX));
         }
     }
 }

@@ -22,7 +22,7 @@ use ids::MachineName;
 use crate::dispatch::reply::{Replies, ReplyPlace};
 use crate::dispatch::{CALL_TIMEOUT, Dispatcher, START_DEADLINE, Starts};
 use crate::error::Error;
-use crate::forward::Forward;
+use crate::forward::{self, Forward};
 use crate::templates::{Template, Templates};
 use crate::validate;
 
@@ -158,9 +158,12 @@ impl Service for ExecutionsService {
     ) -> Result<Response<StopExecutionResponse>, Status> {
         let request = request.into_inner();
         let execution = request.execution.clone();
-        let call =
-            |mut node: super::NodeClient| async move { node.stop_execution(with_timeout(request)).await };
-        self.forward.call(&execution, call).await
+        let call = |mut node: super::NodeClient| {
+            let request = with_timeout(request.clone());
+            async move { node.stop_execution(request).await }
+        };
+        // One that may have been done is not repeated: the caller decides.
+        self.forward.call(&execution, forward::not_owner, call).await
     }
 
     async fn describe_execution(
@@ -169,9 +172,11 @@ impl Service for ExecutionsService {
     ) -> Result<Response<DescribeExecutionResponse>, Status> {
         let request = request.into_inner();
         let execution = request.execution.clone();
-        let call =
-            |mut node: super::NodeClient| async move { node.describe_execution(with_timeout(request)).await };
-        self.forward.call(&execution, call).await
+        let call = |mut node: super::NodeClient| {
+            let request = with_timeout(request.clone());
+            async move { node.describe_execution(request).await }
+        };
+        self.forward.call(&execution, forward::away, call).await
     }
 
     async fn get_execution_history(
@@ -180,10 +185,11 @@ impl Service for ExecutionsService {
     ) -> Result<Response<GetExecutionHistoryResponse>, Status> {
         let request = request.into_inner();
         let execution = request.execution.clone();
-        let call = |mut node: super::NodeClient| async move {
-            node.get_execution_history(with_timeout(request)).await
+        let call = |mut node: super::NodeClient| {
+            let request = with_timeout(request.clone());
+            async move { node.get_execution_history(request).await }
         };
-        self.forward.call(&execution, call).await
+        self.forward.call(&execution, forward::away, call).await
     }
 
     async fn list_executions(

@@ -1,19 +1,25 @@
-//! `scheduler.v1.Nodes`: nodes report, and are told how often to.
+//! `scheduler.v1.Nodes`: nodes report, and are told how often to and what they shall have.
 
 use std::sync::Arc;
 
 use proto::scheduler::v1::nodes_server::Nodes as Service;
 use proto::scheduler::v1::{NodeDirective, NodeReport};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::cluster::Cluster;
-use crate::directory::HEARTBEAT;
+
+/// Directives that wait for a node to read them.
+const DIRECTIVES_AHEAD: usize = 8;
 
 /// See the module.
 #[derive(Clone)]
-pub struct NodesService(pub(crate) Arc<Cluster>);
+pub struct NodesService {
+    pub(crate) cluster: Arc<Cluster>,
+    /// True once streams have to end.
+    pub(crate) stopped: watch::Receiver<bool>,
+}
 
 #[tonic::async_trait]
 impl Service for NodesService {
@@ -24,23 +30,34 @@ impl Service for NodesService {
         request: Request<Streaming<NodeReport>>,
     ) -> Result<Response<Self::HeartbeatStream>, Status> {
         let mut reports = request.into_inner();
-        let cluster = Arc::clone(&self.0);
-        let (directives, stream) = mpsc::channel(4);
+        let (cluster, mut stopped) = (Arc::clone(&self.cluster), self.stopped.clone());
+        let (directives, stream) = mpsc::channel(DIRECTIVES_AHEAD);
         tokio::spawn(async move {
+            let session = cluster.ownership().open();
             let mut address = String::new();
-            while let Ok(Some(report)) = reports.message().await {
+            while let Some(report) = next(&mut reports, &mut stopped).await {
                 address.clone_from(&report.public_address);
-                let known = cluster.reported(report).await;
-                let heartbeat_interval_ms = u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX);
-                let directive = NodeDirective { heartbeat_interval_ms, known, assignment: None };
+                let directive = cluster.reported(session, report, &directives).await;
                 if directives.send(Ok(directive)).await.is_err() {
                     break;
                 }
             }
             if !address.is_empty() {
-                cluster.gone(&address);
+                cluster.gone(&address, session);
             }
         });
         Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+/// The next report; `None` once there is none, or we end.
+async fn next(
+    reports: &mut Streaming<NodeReport>,
+    stopped: &mut watch::Receiver<bool>,
+) -> Option<NodeReport> {
+    tokio::select! {
+        report = reports.message() => report.ok().flatten(),
+        // An error means that the scheduler itself is gone.
+        _ = stopped.wait_for(|stopped| *stopped) => None,
     }
 }

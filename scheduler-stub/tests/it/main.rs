@@ -1,8 +1,11 @@
 //! The scheduler as its users and its nodes see it: over gRPC, in one process.
 
 mod certificates;
+mod cluster;
 mod examples;
 mod fake;
 mod links;
+mod managed;
+mod owning;
 mod real;
 mod templates;

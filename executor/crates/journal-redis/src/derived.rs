@@ -12,14 +12,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ids::PartitionId;
 use journal::{Derived, StoreError};
 use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::time::Instant;
 
-use crate::keys::Keys;
-use crate::link::Link;
+use crate::keys::PartitionKeys;
+use crate::link::{Current, Link};
 use crate::reply::{array, bytes};
+use crate::servers::Servers;
 
 /// How long derived writes wait for an append to ride along with.
 pub(crate) const LINGER: Duration = Duration::from_millis(5);
@@ -47,55 +47,81 @@ struct State {
     dropped: u64,
 }
 
+/// One derived write.
 #[derive(Debug)]
-struct Write {
+pub(crate) struct Write {
     kind: WriteKind,
     key: Vec<u8>,
     value: Bytes,
     ttl_ms: u64,
+    /// Whose.
+    pub slot: u16,
     /// Its reply was lost: it may be there.
     unsure: bool,
+    /// Its slot is on its way to the server that it waits for.
+    pub asking: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WriteKind {
     Put,
     Push,
+    /// The rest of a push whose list moved to another server in between.
+    Expire,
+}
+
+/// What came of sending.
+pub(crate) struct Sent {
+    /// The reply to the command that came last.
+    pub last: Result<Value, RedisError>,
+    /// Writes that met a redirect.
+    pub astray: Vec<(Write, RedisError)>,
 }
 
 impl Write {
-    fn new(keys: &Keys, partition: PartitionId, derived: Derived) -> Self {
-        let keys = keys.of(partition);
+    pub fn new(keys: &PartitionKeys, derived: Derived, asking: bool) -> Self {
         let (kind, key, value, ttl) = match derived {
             Derived::Put { key, value, ttl } => (WriteKind::Put, keys.derived(&key), value, ttl),
             Derived::Push { list, value, ttl } => (WriteKind::Push, keys.list(&list), value, ttl),
         };
         // Redis refuses a time to live of 0, and of more than a signed 64-bit number can date.
         let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).clamp(1, 1 << 52);
-        Self { kind, key, value, ttl_ms, unsure: false }
+        Self { kind, key, value, ttl_ms, slot: keys.slot, unsure: false, asking }
     }
 
     fn add_to(&self, pipeline: &mut Pipeline) {
+        if self.asking {
+            pipeline.cmd("ASKING");
+        }
         match self.kind {
             WriteKind::Put => {
                 pipeline.cmd("SET").arg(&self.key).arg(self.value.as_ref()).arg("PX").arg(self.ttl_ms);
+                return;
             }
             WriteKind::Push => {
                 pipeline.cmd("RPUSH").arg(&self.key).arg(self.value.as_ref());
-                pipeline.cmd("PEXPIRE").arg(&self.key).arg(self.ttl_ms);
+                if self.asking {
+                    pipeline.cmd("ASKING");
+                }
             }
+            WriteKind::Expire => {}
         }
+        pipeline.cmd("PEXPIRE").arg(&self.key).arg(self.ttl_ms);
+    }
+
+    /// How many commands it is.
+    fn commands(&self) -> usize {
+        let count = if self.kind == WriteKind::Push { 2 } else { 1 };
+        if self.asking { 2 * count } else { count }
     }
 }
 
 impl Pending {
     /// Keeps the derived writes of a block that is in the log. `true`: the caller must see that a timer runs.
-    pub fn keep(&self, keys: &Keys, partition: PartitionId, derived: Vec<Derived>) -> bool {
-        if derived.is_empty() {
+    pub fn keep(&self, writes: Vec<Write>) -> bool {
+        if writes.is_empty() {
             return false;
         }
-        let writes: Vec<Write> =
-            derived.into_iter().map(|derived| Write::new(keys, partition, derived)).collect();
         let mut state = self.state();
         state.waiting.extend(writes);
         state.bound();
@@ -103,18 +129,31 @@ impl Pending {
         !std::mem::replace(&mut state.timer_runs, true)
     }
 
-    /// Sends what waits, together with a command that comes after it; returns the reply to the command, or
-    /// nothing.
+    /// Gives up what waits, for another server to have it.
+    pub fn leave(&self) -> VecDeque<Write> {
+        let mut left = std::mem::take(&mut self.state().waiting);
+        left.iter_mut().for_each(|write| write.asking = false);
+        left
+    }
+
+    /// Drops what waits for a slot: its blocks are no longer in the log.
+    pub fn forget(&self, slot: u16) {
+        self.state().waiting.retain(|write| write.slot != slot);
+    }
+
+    /// Sends what waits, together with a command that comes after it.
     pub async fn send(
         &self,
         link: &Link,
+        current: &Current,
         last: Option<Cmd>,
-    ) -> Result<Result<Value, RedisError>, StoreError> {
+        asking: bool,
+    ) -> Result<Sent, StoreError> {
         let mut writes = self.take();
         if writes.is_empty() && last.is_none() {
-            return Ok(Ok(Value::Nil));
+            return Ok(Sent { last: Ok(Value::Nil), astray: Vec::new() });
         }
-        let sent = self.send_writes(link, &mut writes, last).await;
+        let sent = self.send_writes(link, current, &mut writes, last, asking).await;
         if let Err(error) = &sent {
             self.give_back(writes, matches!(error, StoreError::Unknown(_)));
         }
@@ -124,57 +163,84 @@ impl Pending {
     async fn send_writes(
         &self,
         link: &Link,
+        current: &Current,
         writes: &mut VecDeque<Write>,
         last: Option<Cmd>,
-    ) -> Result<Result<Value, RedisError>, StoreError> {
-        settle(link, writes).await?;
-        let mut pipeline = Pipeline::with_capacity(writes.len() * 2 + 1);
+        asking: bool,
+    ) -> Result<Sent, StoreError> {
+        settle(link, current, writes).await?;
+        let mut pipeline = Pipeline::with_capacity(writes.len() * 2 + 2);
         for write in writes.iter() {
             write.add_to(&mut pipeline);
         }
         let with_last = last.is_some();
         if let Some(last) = last {
+            if asking {
+                pipeline.cmd("ASKING");
+            }
             // Moved, not copied: it carries a block.
             pipeline.add_command(last);
         }
         if pipeline.is_empty() {
-            return Ok(Ok(Value::Nil));
+            return Ok(Sent { last: Ok(Value::Nil), astray: Vec::new() });
         }
-        let mut replies = link.pipeline(&pipeline).await?;
+        let mut replies = link.pipeline_on(current, &pipeline).await?;
         let of_last = if with_last { replies.pop() } else { None };
-        self.count_refused(link, &replies);
-        Ok(of_last.unwrap_or(Ok(Value::Nil)))
-    }
-
-    /// Refused derived writes are not tried again: the log has what they say.
-    fn count_refused(&self, link: &Link, replies: &[Result<Value, RedisError>]) {
-        let mut refusals = replies.iter().filter_map(|reply| reply.as_ref().err());
-        let Some(first) = refusals.next() else { return };
-        let count = 1 + refusals.count() as u64;
-        let dropped = {
-            let mut state = self.state();
-            state.dropped += count;
-            state.dropped
+        let astray = if replies.iter().all(Result::is_ok) {
+            Vec::new()
+        } else {
+            self.sort_out(link, std::mem::take(writes), replies)
         };
-        tracing::warn!(address = %link.address, count, dropped, error = %first,
-            "Redis refused keys that make look-ups quick; they are rebuilt from the log");
+        Ok(Sent { last: of_last.unwrap_or(Ok(Value::Nil)), astray })
     }
 
-    /// Waits until what waits has waited for [`LINGER`], and sends what no append took along; `false`:
-    /// nothing is left, and the next [`Pending::keep`] asks for a new timer.
-    pub async fn linger(&self, link: &Link) -> bool {
+    /// Of writes that were refused, those that met a redirect go elsewhere. The others are not tried again: the log has
+    /// what they say.
+    fn sort_out(
+        &self,
+        link: &Link,
+        writes: VecDeque<Write>,
+        replies: Vec<Result<Value, RedisError>>,
+    ) -> Vec<(Write, RedisError)> {
+        let (mut astray, mut refused, mut first) = (Vec::new(), 0_u64, None);
+        let mut replies = replies.into_iter();
+        for mut write in writes {
+            let of_write: Vec<_> = replies.by_ref().take(write.commands()).collect();
+            let pushed = write.kind == WriteKind::Push
+                && of_write.get(usize::from(write.asking)).is_some_and(Result::is_ok);
+            let Some(refusal) = of_write.into_iter().find_map(Result::err) else { continue };
+            if pushed {
+                write.kind = WriteKind::Expire;
+            }
+            if is_redirect(&refusal) {
+                astray.push((write, refusal));
+            } else {
+                refused += 1;
+                first.get_or_insert(refusal);
+            }
+        }
+        if let Some(first) = first {
+            let dropped = {
+                let mut state = self.state();
+                state.dropped += refused;
+                state.dropped
+            };
+            tracing::warn!(address = %link.address, count = refused, dropped, error = %first,
+                "Redis refused keys that make look-ups quick; they are rebuilt from the log");
+        }
+        astray
+    }
+
+    /// Waits until what waits has waited for [`LINGER`]; whether it waits still. `None`: nothing is left, and the next
+    /// [`Pending::keep`] asks for a new timer.
+    pub async fn rest(&self) -> Option<bool> {
         let since = {
             let mut state = self.state();
             state.timer_runs = state.since.is_some();
             state.since
         };
-        let Some(since) = since else { return false };
-        tokio::time::sleep_until(since + LINGER).await;
-        let due = self.state().since.is_some_and(|since| since + LINGER <= Instant::now());
-        if due && let Err(error) = self.send(link, None).await {
-            tracing::debug!(address = %link.address, %error, "keys that make look-ups quick wait on");
-        }
-        true
+        tokio::time::sleep_until(since? + LINGER).await;
+        Some(self.state().since.is_some_and(|since| since + LINGER <= Instant::now()))
     }
 
     fn take(&self) -> VecDeque<Write> {
@@ -216,49 +282,69 @@ impl State {
 }
 
 /// Takes out the pushes whose reply was lost and that are there.
-async fn settle(link: &Link, writes: &mut VecDeque<Write>) -> Result<(), StoreError> {
+async fn settle(link: &Link, current: &Current, writes: &mut VecDeque<Write>) -> Result<(), StoreError> {
     let doubtful = |write: &Write| write.unsure && write.kind == WriteKind::Push;
     if !writes.iter().any(doubtful) {
         return Ok(());
     }
     let mut pipeline = Pipeline::new();
     for write in writes.iter().filter(|write| doubtful(write)) {
+        if write.asking {
+            pipeline.cmd("ASKING");
+        }
         let look = pipeline.cmd("LPOS").arg(&write.key).arg(write.value.as_ref());
         look.arg("RANK").arg(-1).arg("MAXLEN").arg(LOOK_BACK);
     }
-    let mut there =
-        link.pipeline(&pipeline).await?.into_iter().map(|reply| matches!(reply, Ok(Value::Int(_))));
-    writes.retain(|write| !doubtful(write) || !there.next().unwrap_or(false));
-    for write in writes.iter_mut() {
-        write.unsure = false;
-    }
+    let mut replies = link.pipeline_on(current, &pipeline).await?.into_iter();
+    writes.retain_mut(|write| {
+        if !doubtful(write) {
+            write.unsure = false;
+            return true;
+        }
+        let reply = if write.asking { replies.nth(1) } else { replies.next() };
+        // Where the list has moved to, it is looked for again: the push meets the same redirect.
+        write.unsure = matches!(&reply, Some(Err(refusal)) if is_redirect(refusal));
+        !matches!(reply, Some(Ok(Value::Int(_))))
+    });
     Ok(())
+}
+
+fn is_redirect(refusal: &RedisError) -> bool {
+    matches!(refusal.code(), Some("MOVED" | "ASK"))
 }
 
 /// Reads derived keys.
 pub(crate) async fn get(
-    link: &Link,
-    keys: &Keys,
-    partition: PartitionId,
+    servers: &Servers,
+    keys: &PartitionKeys,
     wanted: &[Bytes],
 ) -> Result<Vec<Option<Bytes>>, StoreError> {
-    let names = keys.of(partition);
     let mut found = Vec::with_capacity(wanted.len());
     for some in wanted.chunks(READ_KEYS_MAX) {
         let mut get = redis::cmd("MGET");
         for key in some {
-            get.arg(names.derived(key));
+            get.arg(keys.derived(key));
         }
-        found.extend(array("MGET", link.command(&get).await?)?.into_iter().map(bytes));
+        match servers.try_command(keys.slot, &get).await? {
+            Ok(values) => found.extend(array("MGET", values)?.into_iter().map(bytes)),
+            // The slot is on its way, and its keys are on both sides: one by one they are found.
+            Err(refusal) if refusal.error.code() == Some("TRYAGAIN") => {
+                for key in some {
+                    let mut get = redis::cmd("GET");
+                    get.arg(keys.derived(key));
+                    found.push(bytes(servers.command(keys.slot, &get).await?));
+                }
+            }
+            Err(refusal) => return Err(refusal.into()),
+        }
     }
     Ok(found)
 }
 
 /// Reads a part of a derived list.
 pub(crate) async fn list(
-    link: &Link,
-    keys: &Keys,
-    partition: PartitionId,
+    servers: &Servers,
+    keys: &PartitionKeys,
     list: &[u8],
     skip: usize,
     limit: usize,
@@ -269,6 +355,7 @@ pub(crate) async fn list(
     // Redis counts list entries with signed numbers.
     let last = skip.saturating_add(limit - 1).min(i64::MAX as usize);
     let mut range = redis::cmd("LRANGE");
-    range.arg(keys.of(partition).list(list)).arg(skip.min(i64::MAX as usize)).arg(last);
-    Ok(array("LRANGE", link.command(&range).await?)?.into_iter().filter_map(bytes).collect())
+    range.arg(keys.list(list)).arg(skip.min(i64::MAX as usize)).arg(last);
+    let entries = servers.command(keys.slot, &range).await?;
+    Ok(array("LRANGE", entries)?.into_iter().filter_map(bytes).collect())
 }

@@ -8,10 +8,9 @@ use bytes::Bytes;
 use journal::StoreError;
 use redis::Value;
 
-use crate::error;
 use crate::keys::Keys;
-use crate::link::Link;
 use crate::reply::{array, bytes, unexpected};
+use crate::servers::Servers;
 
 /// Values that one reply of a scan has at most.
 const SCAN_PAGE: usize = 128;
@@ -38,24 +37,24 @@ redis.call('ZADD', KEYS[2], 0, ARGV[1])
 return value";
 
 /// Sets a key.
-pub(crate) async fn put(link: &Link, keys: &Keys, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
-    write(link, keys, key, ("any", b""), Some(value)).await.map(|_| ())
+pub(crate) async fn put(servers: &Servers, keys: &Keys, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+    write(servers, keys, key, ("any", b""), Some(value)).await.map(|_| ())
 }
 
 /// Sets or deletes a key if its value is as expected.
 pub(crate) async fn compare_and_put(
-    link: &Link,
+    servers: &Servers,
     keys: &Keys,
     key: &[u8],
     expected: Option<&[u8]>,
     value: Option<&[u8]>,
 ) -> Result<bool, StoreError> {
     let condition = expected.map_or(("absent", b"".as_slice()), |expected| ("equal", expected));
-    write(link, keys, key, condition, value).await
+    write(servers, keys, key, condition, value).await
 }
 
 async fn write(
-    link: &Link,
+    servers: &Servers,
     keys: &Keys,
     key: &[u8],
     (condition, expected): (&str, &[u8]),
@@ -65,22 +64,22 @@ async fn write(
     let mut script = redis::cmd("EVAL");
     script.arg(WRITE).arg(2).arg(keys.values()).arg(keys.names());
     script.arg(key).arg(condition).arg(expected).arg(action).arg(value.unwrap_or_default());
-    match link.command(&script).await? {
+    match servers.command(keys.durable_slot(), &script).await? {
         Value::Int(done) => Ok(done == 1),
         other => Err(unexpected("EVAL", &other)),
     }
 }
 
 /// Reads a key.
-pub(crate) async fn get(link: &Link, keys: &Keys, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+pub(crate) async fn get(servers: &Servers, keys: &Keys, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
     let mut get = redis::cmd("HGET");
     get.arg(keys.values()).arg(key);
-    Ok(bytes(link.command(&get).await?))
+    Ok(bytes(servers.command(keys.durable_slot(), &get).await?))
 }
 
 /// Keys that begin so, in order, after `after`.
 pub(crate) async fn scan(
-    link: &Link,
+    servers: &Servers,
     keys: &Keys,
     prefix: &[u8],
     after: Option<&[u8]>,
@@ -90,7 +89,7 @@ pub(crate) async fn scan(
     let mut after = after.map(<[u8]>::to_vec);
     while found.len() < limit {
         let page = (limit - found.len()).min(SCAN_PAGE);
-        let names = names(link, keys, prefix, after.as_deref(), page).await?;
+        let names = names(servers, keys, prefix, after.as_deref(), page).await?;
         let complete = names.len() < page;
         let Some(last) = names.last() else { break };
         after = Some(last.to_vec());
@@ -99,7 +98,8 @@ pub(crate) async fn scan(
         for name in &names {
             get.arg(name.as_ref());
         }
-        let values = array("HMGET", link.command(&get).await?)?.into_iter().map(bytes);
+        let values =
+            array("HMGET", servers.command(keys.durable_slot(), &get).await?)?.into_iter().map(bytes);
         // A key that was deleted between the two replies has no value any more.
         found.extend(names.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?))));
         if complete {
@@ -110,7 +110,7 @@ pub(crate) async fn scan(
 }
 
 async fn names(
-    link: &Link,
+    servers: &Servers,
     keys: &Keys,
     prefix: &[u8],
     after: Option<&[u8]>,
@@ -123,7 +123,10 @@ async fn names(
     let to = successor(prefix).map_or(b"+".to_vec(), |end| [b"(", end.as_slice()].concat());
     let mut range = redis::cmd("ZRANGE");
     range.arg(keys.names()).arg(from).arg(to).arg("BYLEX").arg("LIMIT").arg(0).arg(limit);
-    Ok(array("ZRANGE", link.command(&range).await?)?.into_iter().filter_map(bytes).collect())
+    Ok(array("ZRANGE", servers.command(keys.durable_slot(), &range).await?)?
+        .into_iter()
+        .filter_map(bytes)
+        .collect())
 }
 
 /// The least key above all that begin so; none if there is no such key.
@@ -137,19 +140,19 @@ fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Raises a counter by one. It is a key as others are, and its value a decimal number.
-pub(crate) async fn increment(link: &Link, keys: &Keys, key: &[u8]) -> Result<u64, StoreError> {
+pub(crate) async fn increment(servers: &Servers, keys: &Keys, key: &[u8]) -> Result<u64, StoreError> {
     let mut script = redis::cmd("EVAL");
     script.arg(INCREMENT).arg(2).arg(keys.values()).arg(keys.names()).arg(key);
-    let value = match link.try_command(&script).await? {
+    let value = match servers.try_command(keys.durable_slot(), &script).await? {
         Ok(Value::Int(value)) => value,
         Ok(other) => return Err(unexpected("EVAL", &other)),
-        Err(refusal) if refusal.detail().is_some_and(|detail| detail.contains("not an integer")) => {
+        Err(refusal) if refusal.error.detail().is_some_and(|detail| detail.contains("not an integer")) => {
             let key = String::from_utf8_lossy(key);
             return Err(StoreError::Refused(format!(
                 "the durable key {key:?} holds no number, it cannot be raised"
             )));
         }
-        Err(refusal) => return Err(error::of_command(&refusal, &link.address)),
+        Err(refusal) => return Err(refusal.into()),
     };
     u64::try_from(value).map_err(|_| StoreError::Corrupt(format!("a counter in Redis is negative: {value}")))
 }

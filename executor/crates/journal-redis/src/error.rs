@@ -57,16 +57,26 @@ pub(crate) fn of_reply(code: &str, detail: &str, address: &str) -> StoreError {
         "BUSY" => {
             later("a script or function runs too long there: stop it with SCRIPT KILL or FUNCTION KILL")
         }
-        "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" => later("wait until it is whole again"),
-        "NOAUTH" | "WRONGPASS" => not_authenticated(&said, address),
-        "NOPERM" => never(
-            "allow the user XADD, XRANGE, XREVRANGE, XINFO, XTRIM, SET, MGET, RPUSH, LPOS, LRANGE, \
-                           PEXPIRE, HGET, HSET, HDEL, HMGET, HINCRBY, ZADD, ZREM, ZRANGE, EVAL, PING and INFO on \
-                           the keys of the prefix",
+        "CLUSTERDOWN" => later(
+            "bring its masters back, or set cluster-require-full-coverage to no so that the others go on",
         ),
-        "MOVED" | "ASK" | "CROSSSLOT" => never("it is a Redis Cluster: this build speaks to a single Redis"),
+        "MASTERDOWN" => later("its master is away: bring it back, or promote this replica"),
+        "TRYAGAIN" => later("a slot is on its way to another node, wait for it"),
+        "NOAUTH" | "WRONGPASS" => not_authenticated(&said, address),
+        // Nothing is lost by waiting until somebody gives the right, and much by giving up what is open.
+        "NOPERM" => later(
+            "allow the user XADD, XRANGE, XREVRANGE, XINFO, XTRIM, SET, MGET, RPUSH, LPOS, LRANGE, \
+             PEXPIRE, GET, HGET, HSET, HDEL, HMGET, HINCRBY, ZADD, ZREM, ZRANGE, EVAL, ASKING, PING, INFO, CONFIG GET and \
+             CLUSTER SLOTS on the keys of the prefix: ACL SETUSER name ~prefix:* +@all -@dangerous +info +config|get",
+        ),
+        "MOVED" | "ASK" | "CROSSSLOT" => never(
+            "it belongs to a Redis Cluster that this user may not ask for: allow CLUSTER SLOTS, and start the node again",
+        ),
         "WRONGTYPE" => {
             StoreError::Corrupt(format!("{said}; another program uses our keys: choose another prefix"))
+        }
+        "ERR" if detail.contains("SELECT is not allowed in cluster mode") => {
+            never("a Redis Cluster has database 0 alone: leave /database out of the URL")
         }
         "ERR" if detail.contains("max number of clients") => later("raise maxclients"),
         _ => never("this is not expected of a Redis of version 6.2 or later"),
@@ -74,7 +84,9 @@ pub(crate) fn of_reply(code: &str, detail: &str, address: &str) -> StoreError {
 }
 
 fn not_authenticated(said: &str, address: &str) -> StoreError {
-    StoreError::Refused(format!("{said}; check user and password in the URL of Redis at {address}"))
+    StoreError::Refused(format!(
+        "{said}; check user and password (--redis-url, --redis-password-file) for Redis at {address}"
+    ))
 }
 
 /// Whether a reply to XADD says that the log stands at or above the id.
@@ -107,7 +119,10 @@ mod tests {
             ("MISCONF Errors writing to the AOF file: No space left on device", "free space"),
             ("NOREPLICAS Not enough good replicas to write.", "replicas"),
             ("BUSY Redis is busy running a script.", "SCRIPT KILL"),
-            ("CLUSTERDOWN Hash slot not served", "wait"),
+            ("CLUSTERDOWN Hash slot not served", "masters"),
+            ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", "promote"),
+            ("TRYAGAIN Multiple keys request during rehashing of slot", "wait"),
+            ("NOPERM this user has no permissions to run the 'xadd' command", "allow the user XADD"),
             ("ERR max number of clients reached", "maxclients"),
         ] {
             let error = reply(line);
@@ -122,7 +137,6 @@ mod tests {
         for line in [
             "NOAUTH Authentication required.",
             "WRONGPASS invalid username-password pair or user is disabled.",
-            "NOPERM this user has no permissions to run the 'xadd' command",
             "MOVED 3999 127.0.0.1:6381",
             "ERR unknown command 'XADD'",
         ] {

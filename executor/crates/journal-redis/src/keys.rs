@@ -20,6 +20,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ids::PartitionId;
 
+use crate::position::Position;
+
 const SLOT_BITS: u32 = 14;
 /// The upper bits of a slot that the tag decides: as many as number all partitions.
 const SPREAD_BITS: u32 = 10;
@@ -43,8 +45,11 @@ pub fn partition_tag(partition: PartitionId) -> String {
     }
 }
 
+/// The tag of keys that live for ever.
+const DURABLE: &str = "durable";
+
 /// The slot of a key with this tag: CRC16 (XMODEM) modulo 16,384.
-fn slot(tag: &[u8]) -> u16 {
+pub(crate) fn slot(tag: &[u8]) -> u16 {
     let mut crc = 0_u16;
     for byte in tag {
         crc ^= u16::from(*byte) << 8;
@@ -68,15 +73,21 @@ pub(crate) struct Keys {
 pub(crate) struct PartitionKeys {
     /// The stream.
     pub log: Vec<u8>,
+    /// Where a cluster keeps all of them.
+    pub slot: u16,
     derived: Vec<u8>,
     list: Vec<u8>,
+    /// How far the log is known to reach.
+    pub position: Position,
 }
 
 impl PartitionKeys {
     fn new(prefix: &str, partition: PartitionId) -> Self {
-        let base = format!("{prefix}:{{{}}}", partition_tag(partition));
+        let tag = partition_tag(partition);
+        let base = format!("{prefix}:{{{tag}}}");
         let key = |suffix: &str| format!("{base}:{suffix}").into_bytes();
-        Self { log: key("log"), derived: key("d:"), list: key("l:") }
+        let slot = slot(tag.as_bytes());
+        Self { slot, log: key("log"), derived: key("d:"), list: key("l:"), position: Position::default() }
     }
 
     /// A derived key.
@@ -105,14 +116,19 @@ impl Keys {
         })
     }
 
+    /// Where a cluster keeps the keys that live for ever.
+    pub fn durable_slot(&self) -> u16 {
+        slot(DURABLE.as_bytes())
+    }
+
     /// The hash of durable values.
     pub fn values(&self) -> String {
-        format!("{}:{{durable}}:values", self.prefix)
+        format!("{}:{{{DURABLE}}}:values", self.prefix)
     }
 
     /// The sorted set of their names.
     pub fn names(&self) -> String {
-        format!("{}:{{durable}}:keys", self.prefix)
+        format!("{}:{{{DURABLE}}}:keys", self.prefix)
     }
 }
 
@@ -136,6 +152,15 @@ mod tests {
         assert_eq!(tags, ["p0.425", "p1.a80", "p2.ba", "p63.514", "p1023.72a"]);
     }
 
+    /// As `redis-cli --cluster create` deals out slots: ranges of equal length, their ends rounded to the nearest slot.
+    fn master_of(slot: u16, masters: u32) -> usize {
+        let each = 16_384.0 / f64::from(masters);
+        let last = |master: u32| (f64::from(master + 1) * each - 1.0).round().min(16_383.0);
+        (0..masters)
+            .find(|master| f64::from(slot) <= last(*master))
+            .expect("the last range ends at the last slot") as usize
+    }
+
     #[test]
     fn partitions_fall_evenly_on_every_number_of_masters() {
         for count in [64_u32, 256, 1024] {
@@ -144,7 +169,7 @@ mod tests {
             for masters in 1..=64_u32 {
                 let mut load = vec![0_u32; masters as usize];
                 for slot in &slots {
-                    load[(u32::from(*slot) * masters / 16_384) as usize] += 1;
+                    load[master_of(*slot, masters)] += 1;
                 }
                 let least = load.iter().min().copied().unwrap_or_default();
                 let most = load.iter().max().copied().unwrap_or_default();

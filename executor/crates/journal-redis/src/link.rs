@@ -7,24 +7,25 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use journal::StoreError;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, Value};
+use redis::{Cmd, ConnectionInfo, Pipeline, RedisError, Value};
 use tokio::time::Instant;
 
+use crate::access::Access;
 use crate::error;
-use crate::options::{RedisOptions, address};
+use crate::options::address;
 
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(crate) struct Link {
-    client: Client,
-    config: AsyncConnectionConfig,
+    access: Arc<Access>,
+    info: ConnectionInfo,
     /// For messages.
     pub address: String,
     current: Mutex<Option<Current>>,
@@ -33,42 +34,39 @@ pub(crate) struct Link {
     ended: AtomicU64,
 }
 
+/// One of the connections of a link.
 #[derive(Clone)]
-struct Current {
+pub(crate) struct Current {
     connection: MultiplexedConnection,
-    /// Which of the connections of this link.
-    number: u64,
+    /// Which of all connections of this process; from 1.
+    pub number: u64,
 }
+
+/// The number of the last connection of this process.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 
 #[derive(Default)]
 struct Attempts {
-    connections: u64,
     failures: u32,
     not_before: Option<Instant>,
     last: Option<StoreError>,
 }
 
 impl Link {
-    pub fn new(options: &RedisOptions) -> Result<Self, StoreError> {
-        let info = options.connection_info()?;
-        let address = address(&info);
-        let client = Client::open(info).map_err(|error| StoreError::Refused(error.to_string()))?;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(options.connect_timeout))
-            .set_response_timeout(Some(options.response_timeout));
-        Ok(Self {
-            client,
-            config,
-            address,
+    pub fn new(access: Arc<Access>, info: ConnectionInfo) -> Self {
+        Self {
+            address: address(&info),
+            access,
+            info,
             current: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
             ended: AtomicU64::new(0),
-        })
+        }
     }
 
-    /// Sees that there is a connection.
-    pub async fn connect(&self) -> Result<(), StoreError> {
-        self.connection().await.map(|_| ())
+    /// Whether there is a connection, as far as is known.
+    pub fn is_connected(&self) -> bool {
+        self.current().is_some()
     }
 
     /// Whether Redis answers.
@@ -81,25 +79,42 @@ impl Link {
         }
     }
 
-    /// Sends a command; an error reply is an error.
-    pub async fn command(&self, command: &Cmd) -> Result<Value, StoreError> {
-        self.try_command(command).await?.map_err(|error| error::of_command(&error, &self.address))
-    }
-
     /// Sends a command; the inner result is Redis's reply.
     pub async fn try_command(&self, command: &Cmd) -> Result<Result<Value, RedisError>, StoreError> {
-        let mut current = self.connection().await?;
-        let answer = current.connection.send_packed_command(command).await.and_then(Value::extract_error);
-        self.judge(&current, answer)
+        self.try_command_on(&self.connection().await?, command).await
+    }
+
+    /// As [`Link::try_command`], on this connection and no other.
+    pub async fn try_command_on(
+        &self,
+        current: &Current,
+        command: &Cmd,
+    ) -> Result<Result<Value, RedisError>, StoreError> {
+        let mut connection = current.connection.clone();
+        let answer = connection.send_packed_command(command).await.and_then(Value::extract_error);
+        self.judge(current, answer)
     }
 
     /// Sends commands together; one reply each, in order.
     pub async fn pipeline(&self, pipeline: &Pipeline) -> Result<Vec<Result<Value, RedisError>>, StoreError> {
-        let mut current = self.connection().await?;
-        let answer = current.connection.send_packed_commands(pipeline, 0, pipeline.len()).await;
+        self.pipeline_on(&self.connection().await?, pipeline).await
+    }
+
+    /// As [`Link::pipeline`], on this connection and no other.
+    pub async fn pipeline_on(
+        &self,
+        current: &Current,
+        pipeline: &Pipeline,
+    ) -> Result<Vec<Result<Value, RedisError>>, StoreError> {
+        let mut connection = current.connection.clone();
+        let answer = connection.send_packed_commands(pipeline, 0, pipeline.len()).await;
         let values =
-            self.judge(&current, answer)?.map_err(|error| error::of_command(&error, &self.address))?;
-        Ok(values.into_iter().map(Value::extract_error).collect())
+            self.judge(current, answer)?.map_err(|error| error::of_command(&error, &self.address))?;
+        let replies: Vec<Result<Value, RedisError>> = values.into_iter().map(Value::extract_error).collect();
+        if replies.iter().any(|reply| reply.as_ref().is_err_and(leads_elsewhere)) {
+            self.give_up(current.number);
+        }
+        Ok(replies)
     }
 
     /// Tells Redis's refusals from lost replies, and gives the connection up after the latter.
@@ -110,8 +125,7 @@ impl Link {
     ) -> Result<Result<T, RedisError>, StoreError> {
         let Err(error) = answer else { return Ok(answer) };
         let replied = error.code().is_some();
-        // A replica stays one on this connection; after a failover the name may lead elsewhere.
-        if !replied || error.code() == Some("READONLY") {
+        if !replied || leads_elsewhere(&error) {
             self.give_up(used.number);
         }
         if replied { Ok(Err(error)) } else { Err(error::of_command(&error, &self.address)) }
@@ -129,7 +143,7 @@ impl Link {
     }
 
     /// The connection that is there, or a new one.
-    async fn connection(&self) -> Result<Current, StoreError> {
+    pub async fn connection(&self) -> Result<Current, StoreError> {
         let there = self.current().clone();
         if let Some(current) = there {
             return Ok(current);
@@ -157,13 +171,21 @@ impl Link {
                 if attempts.failures > 0 {
                     tracing::info!(address = %self.address, "connected to Redis again");
                 }
-                let number = attempts.connections + 1;
-                *attempts = Attempts { connections: number, ..Attempts::default() };
+                let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed) + 1;
+                *attempts = Attempts::default();
+                self.access.worked.store(true, Ordering::Relaxed);
                 let current = Current { connection, number };
                 *self.current() = Some(current.clone());
                 Ok(current)
             }
             Err(error) => {
+                // At the start a refusal is told as one. Later it is mended beside the node, which waits for that.
+                let error = match error {
+                    StoreError::Refused(why) if self.access.worked.load(Ordering::Relaxed) => {
+                        StoreError::Unavailable(why)
+                    }
+                    other => other,
+                };
                 if attempts.failures == 0 {
                     tracing::warn!(address = %self.address, %error, "no connection to Redis, trying on");
                 }
@@ -178,8 +200,10 @@ impl Link {
     /// Connects, and sees that Redis answers: a Redis that still loads accepts connections too.
     async fn greet(&self) -> Result<MultiplexedConnection, StoreError> {
         let failed = |error: RedisError| error::of_connecting(&error, &self.address);
+        let client = self.access.client(&self.info).await?;
+        let config = &self.access.config;
         let mut connection =
-            self.client.get_multiplexed_async_connection_with_config(&self.config).await.map_err(failed)?;
+            client.get_multiplexed_async_connection_with_config(config).await.map_err(failed)?;
         let pong = connection.send_packed_command(&redis::cmd("PING")).await.and_then(Value::extract_error);
         match pong {
             Ok(_) => Ok(connection),
@@ -188,6 +212,12 @@ impl Link {
             Err(error) => Err(failed(error)),
         }
     }
+}
+
+/// Whether the server will go on to refuse on this connection, while the name, or the map of the cluster, may lead to
+/// another one by now. Another connection also means that what was confirmed is looked for.
+fn leads_elsewhere(refusal: &RedisError) -> bool {
+    matches!(refusal.code(), Some("READONLY" | "CLUSTERDOWN" | "MASTERDOWN" | "LOADING"))
 }
 
 /// The pause after a number of failures in a row: doubled each time, bounded, and scattered over its upper

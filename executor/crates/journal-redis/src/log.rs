@@ -5,17 +5,20 @@
 //! entry under that id tells a repeated flush (the same bytes: success) from a lost ownership. Entries have
 //! one field: `b` for a block, `m` for a mark.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use ids::PartitionId;
 use journal::store::{Acquired, BlockRange};
 use journal::{Append, BlockId, StoreError};
-use redis::{Cmd, RedisError, Value};
+use redis::{Cmd, Pipeline, RedisError, Value};
 
-use crate::derived::Pending;
+use crate::derived::Write;
 use crate::error;
-use crate::keys::Keys;
-use crate::link::Link;
+use crate::keys::{Keys, PartitionKeys};
+use crate::link::Current;
 use crate::reply::{array, bytes, text, unexpected};
+use crate::servers::{Route, Server, Servers};
 
 /// Owners that may take a partition between our look and our mark before we give up.
 const ACQUIRE_RACES_MAX: usize = 16;
@@ -30,30 +33,28 @@ const MARK: &[u8] = b"m";
 
 /// Takes a partition.
 pub(crate) async fn acquire(
-    link: &Link,
+    servers: &Servers,
     keys: &Keys,
     partition: PartitionId,
 ) -> Result<Acquired, StoreError> {
-    let log = &keys.of(partition).log;
-    for _ in 0..ACQUIRE_RACES_MAX {
-        let top = last_generated(link, log).await?.unwrap_or_default();
-        let Some(generation) = top.generation.checked_add(1) else {
-            return Err(StoreError::Corrupt(format!(
-                "the log of partition {partition} stands at {top}, the end"
-            )));
-        };
-        let mark = BlockId { generation, sequence: 0 };
-        let mut add = redis::cmd("XADD");
-        add.arg(log).arg(mark.to_string()).arg(MARK).arg("1");
-        match link.try_command(&add).await? {
-            Ok(_) => {
+    let names = keys.of(partition);
+    let mut route = servers.route(names.slot).await?;
+    let mut races = 0;
+    while races < ACQUIRE_RACES_MAX {
+        let current = route.server.link.connection().await?;
+        let refusal = match try_acquire(&route, &current, &names, partition).await? {
+            Ok((mark, top)) => {
                 let before = BlockRange { from: BlockId::default(), to: top, reverse: true, limit: 1 };
-                let last = read(link, keys, partition, before).await?.first().map(|(id, _)| *id);
-                return Ok(Acquired { generation, last });
+                let last = read(servers, keys, partition, before).await?.first().map(|(id, _)| *id);
+                return Ok(Acquired { generation: mark.generation, last });
             }
+            Err(refusal) => refusal,
+        };
+        if error::is_stale_id(&refusal) {
             // Another owner was quicker.
-            Err(refusal) if error::is_stale_id(&refusal) => {}
-            Err(refusal) => return Err(error::of_command(&refusal, &link.address)),
+            races += 1;
+        } else if !servers.follow(&mut route, &refusal).await? {
+            return Err(error::of_command(&refusal, &route.server.link.address));
         }
     }
     let message =
@@ -61,32 +62,90 @@ pub(crate) async fn acquire(
     Err(StoreError::Unavailable(message))
 }
 
+/// Adds a mark above the top; both.
+async fn try_acquire(
+    route: &Route,
+    current: &Current,
+    names: &PartitionKeys,
+    partition: PartitionId,
+) -> Result<Result<(BlockId, BlockId), RedisError>, StoreError> {
+    let top = match last_generated(route, current, &names.log).await? {
+        Ok(top) => top.unwrap_or_default(),
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    // A log that went back knows an older generation only; an owner of the one that is gone may live.
+    let above = top.max(names.position.confirmed().unwrap_or_default());
+    let Some(generation) = above.generation.checked_add(1) else {
+        return Err(StoreError::Corrupt(format!(
+            "the log of partition {partition} stands at {top}, the end"
+        )));
+    };
+    let mark = BlockId { generation, sequence: 0 };
+    let mut add = redis::cmd("XADD");
+    add.arg(&names.log).arg(mark.to_string()).arg(MARK).arg("1");
+    let reply = route.try_command_on(current, &add).await?;
+    Ok(reply.map(|_| {
+        names.position.confirm(mark, current.number);
+        (mark, top)
+    }))
+}
+
 /// Writes a block; what travels beside the blocks before it goes along.
-pub(crate) async fn append(
-    link: &Link,
-    keys: &Keys,
-    pending: &Pending,
-    append: &Append,
-) -> Result<(), StoreError> {
+pub(crate) async fn append(servers: &Servers, keys: &Keys, mut append: Append) -> Result<(), StoreError> {
     append.check()?;
-    let log = &keys.of(append.partition).log;
-    let refusal = match pending.send(link, Some(add(log, append))).await? {
-        Ok(_) => return Ok(()),
-        Err(refusal) => refusal,
-    };
-    let refusal = match append.trim_below {
-        Some(below) if error::is_out_of_memory(&refusal) => {
-            match make_room(link, log, below, append).await? {
-                Ok(_) => return Ok(()),
-                Err(refusal) => refusal,
+    let names = keys.of(append.partition);
+    let mut route = servers.route(names.slot).await?;
+    loop {
+        let current = route.server.link.connection().await?;
+        match try_append(servers, &route, &current, &names, &append).await? {
+            Ok(()) => {
+                names.position.confirm(append.id, current.number);
+                let derived = std::mem::take(&mut append.derived).into_iter();
+                let writes = derived.map(|derived| Write::new(&names, derived, route.asking)).collect();
+                servers.keep(&route.server, writes);
+                return Ok(());
             }
+            Err(refusal) if servers.follow(&mut route, &refusal).await? => {}
+            Err(refusal) => return Err(error::of_command(&refusal, &route.server.link.address)),
         }
-        _ => refusal,
-    };
-    if error::is_stale_id(&refusal) {
-        return mine_or_fenced(link, log, append).await;
     }
-    Err(error::of_command(&refusal, &link.address))
+}
+
+/// The inner result is what the server said.
+async fn try_append(
+    servers: &Servers,
+    route: &Route,
+    current: &Current,
+    names: &PartitionKeys,
+    append: &Append,
+) -> Result<Result<(), RedisError>, StoreError> {
+    let server = &route.server;
+    if !names.position.is_known_on(current.number) {
+        let top = match last_generated(route, current, &names.log).await? {
+            Ok(top) => top,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let compared = names.position.compare(append.partition, top, current.number);
+        if compared.is_err() {
+            server.pending.forget(names.slot);
+        }
+        compared?;
+    }
+    let sent =
+        server.pending.send(&server.link, current, Some(add(&names.log, append)), route.asking).await?;
+    let mut reply = servers.take_up(server, sent);
+    if let (Err(refusal), Some(below)) = (&reply, append.trim_below)
+        && error::is_out_of_memory(refusal)
+    {
+        reply = make_room(route, current, &names.log, below, append).await?;
+    }
+    match reply {
+        Ok(_) => Ok(Ok(())),
+        Err(refusal) if error::is_stale_id(&refusal) => {
+            mine_or_fenced(route, current, &names.log, append).await
+        }
+        Err(refusal) => Ok(Err(refusal)),
+    }
 }
 
 fn add(log: &[u8], append: &Append) -> Cmd {
@@ -101,78 +160,141 @@ fn add(log: &[u8], append: &Append) -> Cmd {
 
 /// Redis has no memory left and refuses even the XADD that would trim: trims by itself, and tries once more.
 async fn make_room(
-    link: &Link,
+    route: &Route,
+    current: &Current,
     log: &[u8],
     below: BlockId,
     append: &Append,
 ) -> Result<Result<Value, RedisError>, StoreError> {
     let mut trim = redis::cmd("XTRIM");
     trim.arg(log).arg("MINID").arg("=").arg(below.to_string());
-    link.command(&trim).await?;
-    link.try_command(&add(log, append)).await
+    match route.try_command_on(current, &trim).await? {
+        Ok(_) => route.try_command_on(current, &add(log, append)).await,
+        refused => Ok(refused),
+    }
 }
 
 /// The log stands at or above the id: by this very block, or by another owner's?
-async fn mine_or_fenced(link: &Link, log: &[u8], append: &Append) -> Result<(), StoreError> {
+async fn mine_or_fenced(
+    route: &Route,
+    current: &Current,
+    log: &[u8],
+    append: &Append,
+) -> Result<Result<(), RedisError>, StoreError> {
     let mut range = redis::cmd("XRANGE");
     range.arg(log).arg(append.id.to_string()).arg(append.id.to_string());
-    let entries = array("XRANGE", link.command(&range).await?)?;
+    let entries = match route.try_command_on(current, &range).await? {
+        Ok(entries) => array("XRANGE", entries)?,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
     for entry in entries {
         if let Entry::Block(_, block) = entry_of(entry)?
             && block == append.block
         {
-            return Ok(());
+            return Ok(Ok(()));
         }
     }
-    let last = last_generated(link, log).await?.unwrap_or_default();
-    Err(StoreError::Fenced { partition: append.partition, attempted: append.id, last })
+    match last_generated(route, current, log).await? {
+        Ok(last) => {
+            let (partition, attempted) = (append.partition, append.id);
+            Err(StoreError::Fenced { partition, attempted, last: last.unwrap_or_default() })
+        }
+        Err(refusal) => Ok(Err(refusal)),
+    }
 }
 
 /// The highest id that the stream has ever had, also if that entry is trimmed.
-async fn last_generated(link: &Link, log: &[u8]) -> Result<Option<BlockId>, StoreError> {
+async fn last_generated(
+    route: &Route,
+    current: &Current,
+    log: &[u8],
+) -> Result<Result<Option<BlockId>, RedisError>, StoreError> {
+    match route.try_command_on(current, &info(log)).await? {
+        Ok(reply) => top_of(reply).map(|top| Ok(Some(top))),
+        Err(refusal) if is_no_such_key(&refusal) => Ok(Ok(None)),
+        Err(refusal) => Ok(Err(refusal)),
+    }
+}
+
+fn is_no_such_key(refusal: &RedisError) -> bool {
+    refusal.detail().is_some_and(|detail| detail.contains("no such key"))
+}
+
+fn info(log: &[u8]) -> Cmd {
     let mut info = redis::cmd("XINFO");
     info.arg("STREAM").arg(log);
-    let reply = match link.try_command(&info).await? {
-        Ok(reply) => reply,
-        Err(error) if error.detail().is_some_and(|detail| detail.contains("no such key")) => return Ok(None),
-        Err(error) => return Err(error::of_command(&error, &link.address)),
-    };
+    info
+}
+
+fn top_of(reply: Value) -> Result<BlockId, StoreError> {
     let mut fields = array("XINFO STREAM", reply)?.into_iter();
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
-        if text(name).as_deref() == Some("last-generated-id") {
-            return text(value).as_deref().map(parse_id).transpose();
+        if text(name).as_deref() == Some("last-generated-id")
+            && let Some(id) = text(value)
+        {
+            return parse_id(&id);
         }
     }
     Err(StoreError::Corrupt("Redis answered XINFO STREAM without last-generated-id".to_owned()))
 }
 
-/// The highest id that each log has ever had.
+/// The highest id that each log has ever had: one request to each server that has some of them.
 pub(crate) async fn tops(
-    link: &Link,
+    servers: &Servers,
     keys: &Keys,
     partitions: &[PartitionId],
 ) -> Result<Vec<Option<BlockId>>, StoreError> {
-    let mut tops = Vec::with_capacity(partitions.len());
-    for partition in partitions {
-        tops.push(last_generated(link, &keys.of(*partition).log).await?);
+    let mut groups: Vec<(Arc<Server>, Vec<usize>)> = Vec::new();
+    for (at, partition) in partitions.iter().enumerate() {
+        let server = servers.route(keys.of(*partition).slot).await?.server;
+        match groups.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &server)) {
+            Some((_, group)) => group.push(at),
+            None => groups.push((server, vec![at])),
+        }
+    }
+    let asked = groups.iter().map(|(server, group)| async move {
+        let mut pipeline = Pipeline::with_capacity(group.len());
+        for at in group {
+            pipeline.add_command(info(&keys.of(partitions[*at]).log));
+        }
+        server.link.pipeline(&pipeline).await
+    });
+    let mut tops = vec![None; partitions.len()];
+    for ((_, group), replies) in groups.iter().zip(futures_util::future::join_all(asked).await) {
+        for (at, reply) in group.iter().zip(replies?) {
+            tops[*at] = match reply {
+                Ok(reply) => Some(top_of(reply)?),
+                Err(refusal) if is_no_such_key(&refusal) => None,
+                // Redirected, most likely: by itself it is led there.
+                Err(_) => top(servers, &keys.of(partitions[*at])).await?,
+            };
+        }
     }
     Ok(tops)
 }
 
+async fn top(servers: &Servers, names: &PartitionKeys) -> Result<Option<BlockId>, StoreError> {
+    match servers.try_command(names.slot, &info(&names.log)).await? {
+        Ok(reply) => top_of(reply).map(Some),
+        Err(refusal) if is_no_such_key(&refusal.error) => Ok(None),
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
 /// Blocks in order, without marks.
 pub(crate) async fn read(
-    link: &Link,
+    servers: &Servers,
     keys: &Keys,
     partition: PartitionId,
     range: BlockRange,
 ) -> Result<Vec<(BlockId, Bytes)>, StoreError> {
-    let log = &keys.of(partition).log;
+    let names = keys.of(partition);
     let mut found = Vec::new();
     let mut largest = READ_BYTES / READ_FIRST;
     let (mut from, mut to) = (range.from, range.to);
     while found.len() < range.limit && from <= to {
         let page = (range.limit - found.len()).min(READ_BYTES / largest.max(1)).clamp(1, READ_PAGE_MAX);
-        let entries = entries(link, log, from, to, range.reverse, page).await?;
+        let entries = entries(servers, &names, from, to, range.reverse, page).await?;
         let (read, mut end) = (entries.len(), None);
         for entry in entries {
             match entry_of(entry)? {
@@ -197,8 +319,8 @@ pub(crate) async fn read(
 }
 
 async fn entries(
-    link: &Link,
-    log: &[u8],
+    servers: &Servers,
+    names: &PartitionKeys,
     from: BlockId,
     to: BlockId,
     reverse: bool,
@@ -206,8 +328,8 @@ async fn entries(
 ) -> Result<Vec<Value>, StoreError> {
     let (name, first, second) = if reverse { ("XREVRANGE", to, from) } else { ("XRANGE", from, to) };
     let mut range = redis::cmd(name);
-    range.arg(log).arg(first.to_string()).arg(second.to_string()).arg("COUNT").arg(count);
-    array(name, link.command(&range).await?)
+    range.arg(&names.log).arg(first.to_string()).arg(second.to_string()).arg("COUNT").arg(count);
+    array(name, servers.command(names.slot, &range).await?)
 }
 
 fn after(id: BlockId) -> Option<BlockId> {

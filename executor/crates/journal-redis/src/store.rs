@@ -1,19 +1,19 @@
 //! The store and its connections.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ids::PartitionId;
 use journal::store::{Acquired, BlockRange, Connect, check_key};
 use journal::{Append, BlockId, Durability, Store, StoreError, StoreFuture};
 
-use crate::derived::{self, Pending};
+use crate::access::Access;
 use crate::keys::Keys;
-use crate::link::Link;
 use crate::options::{AppendFsync, RedisOptions};
-use crate::{durability, durable, log};
+use crate::servers::Servers;
+use crate::{derived, durability, durable, log};
 
-/// Opens connections to one Redis.
+/// Opens connections to one Redis, or to one Redis Cluster.
 #[derive(Debug, Clone)]
 pub struct RedisConnect {
     options: RedisOptions,
@@ -25,7 +25,7 @@ impl RedisConnect {
     /// # Errors
     /// [`StoreError::Refused`], naming what is wrong with the URL or the prefix.
     pub fn new(options: RedisOptions) -> Result<Self, StoreError> {
-        options.connection_info()?;
+        Access::new(&options)?;
         Ok(Self { options })
     }
 
@@ -34,11 +34,9 @@ impl RedisConnect {
     /// # Errors
     /// [`StoreError::Unavailable`] with the address when Redis is not there or not ready yet.
     pub async fn open(&self) -> Result<RedisStore, StoreError> {
-        let link = Link::new(&self.options)?;
-        link.connect().await?;
+        let servers = Servers::connect(Arc::new(Access::new(&self.options)?)).await?;
         let keys = Keys::new(&self.options.prefix);
-        let declared = self.options.declared_appendfsync;
-        Ok(RedisStore { inner: Arc::new(Inner { link, keys, declared, pending: Pending::default() }) })
+        Ok(RedisStore { servers, keys, declared: self.options.declared_appendfsync })
     }
 }
 
@@ -48,65 +46,43 @@ impl Connect for RedisConnect {
     }
 }
 
-/// One connection: a shard's own. It comes back by itself when Redis does.
-#[derive(Debug)]
+/// One connection, of a cluster one to each master: a shard's own. It comes back by itself when Redis does.
 pub struct RedisStore {
-    inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    link: Link,
+    servers: Arc<Servers>,
     keys: Keys,
     declared: Option<AppendFsync>,
-    pending: Pending,
 }
 
-impl Inner {
-    async fn append(self: &Arc<Self>, append: Append) -> Result<(), StoreError> {
-        log::append(&self.link, &self.keys, &self.pending, &append).await?;
-        if self.pending.keep(&self.keys, append.partition, append.derived) {
-            tokio::spawn(linger(Arc::downgrade(self)));
-        }
-        Ok(())
-    }
-
-    /// Sends the derived writes that still wait, so that a read finds what this connection has written.
-    async fn settle(&self) -> Result<(), StoreError> {
-        self.pending.send(&self.link, None).await.map(|_| ())
-    }
-}
-
-/// Sends derived writes that no append took along, as long as there are any and the connection is in use.
-async fn linger(inner: Weak<Inner>) {
-    while let Some(inner) = inner.upgrade() {
-        if !inner.pending.linger(&inner.link).await {
-            return;
-        }
+impl std::fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let addresses: Vec<String> =
+            self.servers.masters().iter().map(|server| server.link.address.clone()).collect();
+        f.debug_struct("RedisStore").field("addresses", &addresses).finish_non_exhaustive()
     }
 }
 
 impl Store for RedisStore {
     fn acquire(&self, partition: PartitionId) -> StoreFuture<'_, Acquired> {
-        Box::pin(log::acquire(&self.inner.link, &self.inner.keys, partition))
+        Box::pin(log::acquire(&self.servers, &self.keys, partition))
     }
 
     fn append(&self, append: Append) -> StoreFuture<'_, ()> {
-        Box::pin(self.inner.append(append))
+        Box::pin(log::append(&self.servers, &self.keys, append))
     }
 
     fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Option<BlockId>>> {
-        Box::pin(async move { log::tops(&self.inner.link, &self.inner.keys, &partitions).await })
+        Box::pin(async move { log::tops(&self.servers, &self.keys, &partitions).await })
     }
 
     fn read(&self, partition: PartitionId, range: BlockRange) -> StoreFuture<'_, Vec<(BlockId, Bytes)>> {
-        Box::pin(log::read(&self.inner.link, &self.inner.keys, partition, range))
+        Box::pin(log::read(&self.servers, &self.keys, partition, range))
     }
 
     fn get_derived(&self, partition: PartitionId, keys: Vec<Bytes>) -> StoreFuture<'_, Vec<Option<Bytes>>> {
         Box::pin(async move {
-            self.inner.settle().await?;
-            derived::get(&self.inner.link, &self.inner.keys, partition, &keys).await
+            let names = self.keys.of(partition);
+            self.servers.settle(names.slot).await?;
+            derived::get(&self.servers, &names, &keys).await
         })
     }
 
@@ -118,15 +94,16 @@ impl Store for RedisStore {
         limit: usize,
     ) -> StoreFuture<'_, Vec<Bytes>> {
         Box::pin(async move {
-            self.inner.settle().await?;
-            derived::list(&self.inner.link, &self.inner.keys, partition, &list, skip, limit).await
+            let names = self.keys.of(partition);
+            self.servers.settle(names.slot).await?;
+            derived::list(&self.servers, &names, &list, skip, limit).await
         })
     }
 
     fn put(&self, key: Bytes, value: Bytes) -> StoreFuture<'_, ()> {
         Box::pin(async move {
             check_key(&key)?;
-            durable::put(&self.inner.link, &self.inner.keys, &key, &value).await
+            durable::put(&self.servers, &self.keys, &key, &value).await
         })
     }
 
@@ -139,12 +116,12 @@ impl Store for RedisStore {
         Box::pin(async move {
             check_key(&key)?;
             let (expected, value) = (expected.as_deref(), value.as_deref());
-            durable::compare_and_put(&self.inner.link, &self.inner.keys, &key, expected, value).await
+            durable::compare_and_put(&self.servers, &self.keys, &key, expected, value).await
         })
     }
 
     fn get(&self, key: Bytes) -> StoreFuture<'_, Option<Bytes>> {
-        Box::pin(async move { durable::get(&self.inner.link, &self.inner.keys, &key).await })
+        Box::pin(async move { durable::get(&self.servers, &self.keys, &key).await })
     }
 
     fn scan(
@@ -153,23 +130,23 @@ impl Store for RedisStore {
         after: Option<Bytes>,
         limit: usize,
     ) -> StoreFuture<'_, Vec<(Bytes, Bytes)>> {
-        Box::pin(async move {
-            durable::scan(&self.inner.link, &self.inner.keys, &prefix, after.as_deref(), limit).await
-        })
+        Box::pin(
+            async move { durable::scan(&self.servers, &self.keys, &prefix, after.as_deref(), limit).await },
+        )
     }
 
     fn increment(&self, key: Bytes) -> StoreFuture<'_, u64> {
         Box::pin(async move {
             check_key(&key)?;
-            durable::increment(&self.inner.link, &self.inner.keys, &key).await
+            durable::increment(&self.servers, &self.keys, &key).await
         })
     }
 
     fn ping(&self) -> StoreFuture<'_, ()> {
-        Box::pin(self.inner.link.ping())
+        Box::pin(self.servers.ping())
     }
 
     fn durability(&self) -> StoreFuture<'_, Durability> {
-        Box::pin(durability::read(&self.inner.link, self.inner.declared))
+        Box::pin(durability::read(&self.servers, self.declared))
     }
 }

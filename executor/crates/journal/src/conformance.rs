@@ -30,10 +30,14 @@ pub trait Subject: Send {
     fn reopen(&mut self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>>;
 }
 
-/// Makes one test of each check; the argument is the path of an `async fn() -> impl Subject`.
+/// Makes one test of each check; the argument is the path of an `async fn() -> impl Subject`. A second one makes the
+/// subjects of those checks that reopen them, where the others share one store.
 #[macro_export]
 macro_rules! store_conformance {
     ($make:path) => {
+        $crate::store_conformance!($make, $make);
+    };
+    ($make:path, $make_to_reopen:path) => {
         $crate::store_conformance!($make:
             blocks_are_read_in_order_both_ways_and_within_limits,
             an_owner_begins_above_everything_before,
@@ -53,10 +57,12 @@ macro_rules! store_conformance {
             durable_keys_are_scanned_in_order_and_in_pages,
             counters_rise_by_one_under_concurrency,
             of_two_that_compare_and_put_one_wins,
-            what_was_acknowledged_survives_a_restart,
-            the_fence_survives_a_restart,
             connections_share_one_store,
             a_store_that_is_there_answers,
+        );
+        $crate::store_conformance!($make_to_reopen:
+            what_was_acknowledged_survives_a_restart,
+            the_fence_survives_a_restart,
         );
     };
     ($make:path: $($check:ident),+ $(,)?) => {

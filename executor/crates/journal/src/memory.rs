@@ -3,7 +3,8 @@
 //! Invariants: it keeps the contract to the letter (fence, trimming, time to live), and nothing survives the
 //! process. All connections share one state; each partition has a lock of its own, held for a few map
 //! operations and never across an await. What may fail: nothing by itself; tests make it fail with
-//! [`MemoryStore::fail_next`], [`MemoryStore::set_unavailable`] and [`MemoryStore::hold_appends`].
+//! [`MemoryStore::fail_next`], [`MemoryStore::set_unavailable`], [`MemoryStore::hold_appends`] and
+//! [`MemoryStore::go_back`].
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -54,6 +55,8 @@ struct Shared {
 struct Partition {
     generation: u64,
     last: Option<BlockId>,
+    /// The top before it went back; cleared by the next owner.
+    went_back_from: Option<BlockId>,
     blocks: BTreeMap<BlockId, Bytes>,
     derived: HashMap<Bytes, Slot>,
     expiries: BTreeMap<(Instant, u64), Bytes>,
@@ -126,6 +129,12 @@ impl MemoryStore {
         self.shared.derived_lost.store(lost, Ordering::Relaxed);
     }
 
+    /// Takes a partition's log back: what is above `to` is gone, as after the promotion of a replica that did not have
+    /// it. [`BlockId::default`] takes everything.
+    pub fn go_back(&self, partition: PartitionId, to: BlockId) {
+        lock(self.partition(partition)).go_back(to);
+    }
+
     /// How many blocks a partition's log holds, for tests.
     #[must_use]
     pub fn block_count(&self, partition: PartitionId) -> usize {
@@ -173,6 +182,9 @@ impl MemoryStore {
 impl Partition {
     fn append(&mut self, append: Append) -> Result<(), StoreError> {
         let id = append.id;
+        if let Some(confirmed) = self.went_back_from {
+            return Err(StoreError::WentBack { partition: append.partition, confirmed, top: self.top() });
+        }
         if id.generation < self.generation || self.last.is_some_and(|last| id <= last) {
             return match self.blocks.get(&id) {
                 Some(written) if *written == append.block => Ok(()),
@@ -205,6 +217,14 @@ impl Partition {
             }
         }
         Ok(())
+    }
+
+    fn go_back(&mut self, to: BlockId) {
+        let Some(top) = self.top().filter(|top| to < *top) else { return };
+        self.went_back_from = self.went_back_from.max(Some(top));
+        self.blocks.retain(|id, _| *id <= to);
+        self.generation = to.generation;
+        self.last = self.blocks.last_key_value().map(|(id, _)| *id);
     }
 
     fn set(&mut self, key: Bytes, until: Instant, change: impl FnOnce(Option<Value>) -> Value) {
@@ -254,7 +274,8 @@ impl Store for MemoryStore {
         Box::pin(async move {
             self.available()?;
             let mut state = lock(self.partition(partition));
-            state.generation += 1;
+            let before = state.went_back_from.take().map_or(0, |id| id.generation);
+            state.generation = state.generation.max(before) + 1;
             Ok(Acquired { generation: state.generation, last: state.last })
         })
     }
@@ -411,86 +432,4 @@ impl Connect for MemoryStore {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::Future;
-    use std::pin::Pin;
-
-    use super::*;
-    use crate::conformance::Subject;
-
-    impl Subject for MemoryStore {
-        fn connect(&self) -> Arc<dyn Connect> {
-            Arc::new(self.clone())
-        }
-
-        fn reopen(&mut self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
-            Box::pin(async { false })
-        }
-    }
-
-    async fn subject() -> MemoryStore {
-        MemoryStore::new()
-    }
-
-    crate::store_conformance!(subject);
-
-    fn append(sequence: u64) -> Append {
-        Append {
-            partition: PartitionId::new(1).expect("in range"),
-            id: BlockId { generation: 1, sequence },
-            block: Bytes::from_static(b"block"),
-            derived: Vec::new(),
-            trim_below: None,
-        }
-    }
-
-    #[tokio::test]
-    async fn scripted_faults_come_in_order_and_a_lost_reply_was_written() {
-        let store = MemoryStore::new();
-        store.fail_next(Fault::Refuse(StoreError::Unavailable("full".to_owned())));
-        store.fail_next(Fault::LoseReply);
-        assert!(matches!(store.append(append(1)).await, Err(StoreError::Unavailable(_))));
-        assert_eq!(store.block_count(append(1).partition), 0);
-        assert!(matches!(store.append(append(1)).await, Err(StoreError::Unknown(_))));
-        assert_eq!(store.block_count(append(1).partition), 1);
-        assert!(store.append(append(1)).await.is_ok(), "sent again, it is the same block");
-    }
-
-    #[tokio::test]
-    async fn while_unavailable_every_call_says_why() {
-        let store = MemoryStore::new();
-        store.set_unavailable(Some("down for a test"));
-        for error in [store.append(append(1)).await.err(), store.get("key".into()).await.err()] {
-            assert!(matches!(error, Some(StoreError::Unavailable(why)) if why == "down for a test"));
-        }
-        store.set_unavailable(None);
-        assert!(store.append(append(1)).await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn held_appends_wait_until_they_are_released() {
-        let store = MemoryStore::new();
-        store.hold_appends();
-        let waiting = tokio::spawn({
-            let store = store.clone();
-            async move { store.append(append(1)).await }
-        });
-        tokio::task::yield_now().await;
-        assert!(!waiting.is_finished());
-        store.release_appends();
-        assert!(waiting.await.expect("no panic").is_ok());
-    }
-
-    #[tokio::test]
-    async fn expired_keys_are_cleared_away_by_later_appends() {
-        let store = MemoryStore::new();
-        let derived =
-            |number: u64, ttl| Derived::Put { key: number.to_string().into(), value: Bytes::new(), ttl };
-        for sequence in 1..=100 {
-            let derived = vec![derived(sequence, std::time::Duration::ZERO)];
-            store.append(Append { derived, ..append(sequence) }).await.expect("written");
-        }
-        let left = lock(store.partition(append(1).partition)).derived.len();
-        assert!(left < 20, "{left} of 100 expired keys are left");
-    }
-}
+mod tests;

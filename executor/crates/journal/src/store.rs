@@ -146,6 +146,21 @@ pub enum StoreError {
         /// Where the log stands.
         last: BlockId,
     },
+    /// The log ends below what this connection saw confirmed: a replica without the last writes was promoted, or
+    /// files of an earlier day were restored. Nothing was written. Only a new [`Store::acquire`] leads on.
+    #[error(
+        "the log of partition {partition} went back: {confirmed} was confirmed, and now it ends at {}; the store was \
+         restored from older files, or a replica without the last writes was promoted",
+        top.map_or_else(|| "nothing".to_owned(), |top| top.to_string())
+    )]
+    WentBack {
+        /// Which.
+        partition: PartitionId,
+        /// The highest id that was confirmed here.
+        confirmed: BlockId,
+        /// Where the log ends now; `None`: it is not there.
+        top: Option<BlockId>,
+    },
     /// Not written, and may work later: connection refused, loading, out of memory, read only, disk full.
     #[error("the store cannot write now: {0}")]
     Unavailable(String),
@@ -186,11 +201,14 @@ pub struct BlockRange {
 
 /// A connection to a store. Each shard has its own.
 pub trait Store: Send + Sync {
-    /// Takes a partition: writes the mark `(generation + 1)-0`, which refuses all appends of older owners.
+    /// Takes a partition: writes the mark `(generation + 1)-0`, which refuses all appends of older owners. The
+    /// generation is also above all that this connection saw confirmed, if the log has gone back.
     fn acquire(&self, partition: PartitionId) -> StoreFuture<'_, Acquired>;
 
     /// Writes a block; returns when it is as durable as [`Store::durability`] says. Repeating an append whose
-    /// outcome was unknown is harmless: if the log holds this very block under this id, that is success.
+    /// outcome was unknown is harmless: if the log holds this very block under this id, that is success. Where the store
+    /// may have changed behind the connection (it came back, another master serves), what was confirmed here is looked
+    /// for first: [`StoreError::WentBack`].
     fn append(&self, append: Append) -> StoreFuture<'_, ()>;
 
     /// The highest id that each log has ever had, marks of owners included; `None` for a log that is not there. An

@@ -6,9 +6,10 @@
 //! starting a process, with a [`TestkitError`] that carries the end of its log.
 //!
 //! Rooms: [`wait`] (bounded waits), [`port`] (free ports), [`process`] (start, signal, watch, collect),
-//! [`redis`] (a Redis server of one's own), [`proxy`] (lose, delay and reset on the way), [`ledger`] (what
+//! [`redis`] (a Redis server of one's own), [`cluster`] (a Redis Cluster), [`proxy`] (lose, delay and reset on the way), [`ledger`] (what
 //! was acknowledged), [`manual`] (what a command line keeps to).
 
+pub mod cluster;
 pub mod ledger;
 pub mod manual;
 pub mod port;
@@ -17,6 +18,7 @@ pub mod proxy;
 pub mod redis;
 pub mod wait;
 
+pub use cluster::RedisCluster;
 pub use ledger::AckLedger;
 pub use port::{free_port, free_ports};
 pub use process::{Exit, Killer, Process, ProcessOptions};

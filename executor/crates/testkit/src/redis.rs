@@ -176,17 +176,7 @@ impl Redis {
     /// # Errors
     /// When it cannot be reached; an error reply is [`TestkitError::Redis`].
     pub fn command(&self, words: &[&str]) -> Result<String, TestkitError> {
-        let said = words.join(" ");
-        let failed = |error| TestkitError::io(format!("redis command {said:?}"), error);
-        let stream = TcpStream::connect_timeout(&self.address(), IO_WITHIN).map_err(failed)?;
-        stream.set_read_timeout(Some(IO_WITHIN)).map_err(failed)?;
-        let mut request = format!("*{}\r\n", words.len());
-        for word in words {
-            request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
-        }
-        (&stream).write_all(request.as_bytes()).map_err(failed)?;
-        let (ok, answer) = read_reply(&mut BufReader::new(&stream)).map_err(failed)?;
-        if ok { Ok(answer) } else { Err(TestkitError::Redis { command: said, answer }) }
+        command_at(self.address(), words)
     }
 
     /// The end of the server's log.
@@ -195,21 +185,38 @@ impl Redis {
         self.process.as_ref().map(Process::tail).unwrap_or_default()
     }
 
+    /// Starts it again as [`Redis::restart`] does, with more settings, and does not wait until it has read its files.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn restart_at_once(&mut self, settings: &[(&str, &str)]) -> Result<(), TestkitError> {
+        self.kill9();
+        self.options
+            .extra
+            .extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        self.process = Some(self.spawn()?);
+        Ok(())
+    }
+
     fn launch(&mut self) -> Result<(), TestkitError> {
-        let file = self.dir.path().join("redis.conf");
-        std::fs::write(&file, self.settings())
-            .map_err(|error| TestkitError::io(format!("settings {}", file.display()), error))?;
-        let options = ProcessOptions::new("redis-server", "redis-server", [file.display().to_string()]);
-        let mut process = Process::start(&options).map_err(|error| TestkitError::Start {
-            program: "redis-server".to_owned(),
-            why: format!("{error}; install it with `apt-get install -y redis-server` (no service is needed)"),
-        })?;
+        let mut process = self.spawn()?;
         let this: &Self = self;
         process.wait_until("an answer to PING", START_WITHIN, || {
             this.command(&["PING"]).ok().filter(|answer| answer == "PONG")
         })?;
         self.process = Some(process);
         Ok(())
+    }
+
+    fn spawn(&self) -> Result<Process, TestkitError> {
+        let file = self.dir.path().join("redis.conf");
+        std::fs::write(&file, self.settings())
+            .map_err(|error| TestkitError::io(format!("settings {}", file.display()), error))?;
+        let options = ProcessOptions::new("redis-server", "redis-server", [file.display().to_string()]);
+        Process::start(&options).map_err(|error| TestkitError::Start {
+            program: "redis-server".to_owned(),
+            why: format!("{error}; install it with `apt-get install -y redis-server` (no service is needed)"),
+        })
     }
 
     /// Lines of `redis.conf`.
@@ -230,6 +237,24 @@ impl Redis {
         }
         text
     }
+}
+
+/// See [`Redis::command`]: for a thread of its own.
+///
+/// # Errors
+/// As there.
+pub fn command_at(address: SocketAddr, words: &[&str]) -> Result<String, TestkitError> {
+    let said = words.join(" ");
+    let failed = |error| TestkitError::io(format!("redis command {said:?}"), error);
+    let stream = TcpStream::connect_timeout(&address, IO_WITHIN).map_err(failed)?;
+    stream.set_read_timeout(Some(IO_WITHIN)).map_err(failed)?;
+    let mut request = format!("*{}\r\n", words.len());
+    for word in words {
+        request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+    }
+    (&stream).write_all(request.as_bytes()).map_err(failed)?;
+    let (ok, answer) = read_reply(&mut BufReader::new(&stream)).map_err(failed)?;
+    if ok { Ok(answer) } else { Err(TestkitError::Redis { command: said, answer }) }
 }
 
 /// A directory on a real disk: the one that was asked for, or the first that there is.

@@ -68,6 +68,8 @@ pub struct World {
     pub objects: Option<Arc<Objects>>,
     pub retention: Duration,
     pub open_max: u64,
+    /// Of the whole cluster.
+    pub partitions: u16,
 }
 
 /// A running shard.
@@ -88,6 +90,7 @@ impl World {
             objects: None,
             retention: Duration::from_secs(3_600),
             open_max: 10_000,
+            partitions: 1,
         }
     }
 
@@ -127,7 +130,7 @@ impl World {
             index: 0,
             shards: 1,
             partitions,
-            partition_count: 1,
+            partition_count: self.partitions,
             data_address: "127.0.0.1:1".to_owned(),
             queue_commands: 64,
             open_max: self.open_max,
@@ -140,7 +143,7 @@ impl World {
             connect: Arc::new(self.store.clone()),
             objects: self.objects.clone(),
             definitions: Arc::clone(&self.definitions),
-            owners: Arc::new(Owners::new(1)),
+            owners: Arc::new(Owners::new(self.partitions)),
             metrics: Arc::clone(&metrics),
             clock: Clock::Manual(self.clock.clone()),
         };

@@ -1,5 +1,7 @@
 //! Shards take partitions and give them back while they run, and notice when another one has taken them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use proto::executor::v1::owned_partition::State;
 use proto::executor::v1::{ExecutionStatus, Mode};
 
@@ -27,9 +29,16 @@ async fn assign(shard: &TestShard, partitions: &[u32]) {
     shard.send(Command::Assign { partitions }).await;
 }
 
+async fn list(shard: &TestShard) -> Result<v1::ListExecutionsResponse, Error> {
+    let request = v1::ListExecutionsRequest { machine_arn: MACHINE.to_owned(), ..Default::default() };
+    shard.ask(|reply| Command::List { request, reply }).await
+}
+
+/// The shard has partition 0, and the store finds everything by name again.
 async fn serve(shard: &TestShard) {
     assign(shard, &[0]).await;
     until_owned(shard, &[(0, State::Serving)]).await;
+    soon("an index", async { while list(shard).await.is_err() {} }).await;
 }
 
 async fn release(shard: &TestShard) {
@@ -159,6 +168,36 @@ async fn a_name_goes_with_its_partition() {
 }
 
 #[tokio::test]
+async fn a_name_that_an_earlier_owner_gave_is_not_given_again_before_the_store_knows_it_for_certain() {
+    let world = World::new();
+    let pass = world.define(PASS).await;
+    let (first, second) = (world.managed(), world.managed());
+    let named = |sequence| v1::StartBatch {
+        name: vec!["monday".to_owned()],
+        ..batch(sequence, pass, Mode::Standard, &["1"])
+    };
+    serve(&first).await;
+    // What travels beside the last block of an owner may not arrive.
+    world.store.lose_derived(true);
+    first.started(named(1)).await;
+    release(&first).await;
+    world.store.lose_derived(false);
+    world.store.hold_appends();
+    assign(&second, &[0]).await;
+    until_owned(&second, &[(0, State::Serving)]).await;
+    assert_eq!(second.started(named(2)).await[0].refusal.as_ref().expect("refused").code, "Recovering");
+    let machine = ids::MachineName::parse(MACHINE).expect("an ARN").execution_segment().to_owned();
+    let by_name = ExecutionName::Named { machine, name: "monday".to_owned() };
+    let unsettled = status(&second, by_name.clone()).await;
+    assert!(matches!(unsettled, Err(Error::Recovering { .. })), "{unsettled:?}");
+    world.store.release_appends();
+    soon("an index", async { while list(&second).await.is_err() {} }).await;
+    let taken = second.started(named(3)).await.remove(0).refusal.expect("the name is taken");
+    assert_eq!(taken.code, "ExecutionAlreadyExists", "{}", taken.message);
+    assert_eq!(status(&second, by_name).await.expect("known"), ExecutionStatus::Succeeded);
+}
+
+#[tokio::test]
 async fn an_owner_that_was_replaced_learns_it_from_its_next_append_and_refuses_what_waits() {
     let world = World::new();
     let pass = world.define(PASS).await;
@@ -196,16 +235,92 @@ async fn a_partition_that_was_lost_is_taken_back_only_when_it_is_assigned_after_
     serve(&second).await;
     world.clock.advance(Duration::from_secs(1));
     until_owned(&first, &[]).await;
-    // As by a directive that was on its way when the partition was lost.
+    world.clock.advance(limits::LEASE);
+    first.settled().await;
+    until_owned(&first, &[]).await;
+    // As by a directive that was on its way when the partition was lost, and one that takes it back.
+    world.clock.advance(Duration::from_secs(1));
+    serve(&first).await;
+    world.clock.advance(Duration::from_secs(1));
+    until_owned(&second, &[]).await;
+    for (partitions, wait) in [([0].as_slice(), Duration::ZERO), (&[], limits::LEASE)] {
+        assign(&second, partitions).await;
+        world.clock.advance(wait);
+        second.settled().await;
+        until_owned(&second, &[]).await;
+    }
+    // What is said by somebody who goes on saying it is done when the while is over.
+    world.clock.advance(Duration::from_secs(1));
+    serve(&second).await;
+    world.clock.advance(Duration::from_secs(1));
+    until_owned(&first, &[]).await;
     assign(&first, &[0]).await;
     first.settled().await;
     until_owned(&first, &[]).await;
     world.clock.advance(limits::LEASE);
+    until_owned(&first, &[(0, State::Serving)]).await;
+}
+
+#[tokio::test]
+async fn a_partition_that_was_lost_does_not_come_back_because_something_else_changes() {
+    let world = World { partitions: 2, ..World::new() };
+    let pass = world.define(PASS).await;
+    let (first, second) = (world.managed(), world.managed());
+    assign(&first, &[0, 1]).await;
+    until_owned(&first, &[(0, State::Serving), (1, State::Serving)]).await;
+    world.store.hold_appends();
+    let id = BatchId::new(PartitionId::new(1).expect("in range"), 1, 1).expect("in range");
+    let mut answers =
+        first.start(v1::StartBatch { id: Some(id.into()), ..batch(1, pass, Mode::Express, &["1"]) }).await;
+    assign(&first, &[0]).await;
+    until_owned(&first, &[(0, State::Serving), (1, State::Releasing)]).await;
+    assign(&second, &[0]).await;
+    until_owned(&second, &[(0, State::Serving)]).await;
+    world.clock.advance(Duration::from_secs(1));
+    until_owned(&first, &[(1, State::Releasing)]).await;
+    world.store.release_appends();
+    assert_eq!(next(&mut answers).await.refusal, None);
+    until_owned(&first, &[]).await;
+    world.clock.advance(limits::LEASE);
+    first.settled().await;
     first.settled().await;
     until_owned(&first, &[]).await;
-    serve(&first).await;
+}
+
+#[tokio::test]
+async fn a_release_waits_for_a_store_that_does_not_answer() {
+    let world = World::new();
+    let wait = world.define(WAIT).await;
+    let shard = world.managed();
+    serve(&shard).await;
+    world.store.set_unavailable(Some("gone"));
+    let mut answers = shard.start(batch(1, wait, Mode::Standard, &["1"])).await;
+    shard.until(ShardState::StoreDown).await;
+    assign(&shard, &[]).await;
+    until_owned(&shard, &[(0, State::Releasing)]).await;
+    world.store.set_unavailable(None);
     world.clock.advance(Duration::from_secs(1));
-    until_owned(&second, &[]).await;
+    assert_eq!(next(&mut answers).await.refusal, None);
+    until_owned(&shard, &[]).await;
+    serve(&shard).await;
+    assert_eq!(shard.metrics.recovered.get(), 1);
+}
+
+#[tokio::test]
+async fn a_partition_that_is_wanted_again_while_it_is_given_back_is_taken_back_afterwards() {
+    let world = World::new();
+    let pass = world.define(PASS).await;
+    let shard = world.managed();
+    serve(&shard).await;
+    world.store.hold_appends();
+    let mut answers = shard.start(batch(1, pass, Mode::Express, &["1"])).await;
+    assign(&shard, &[]).await;
+    assign(&shard, &[0]).await;
+    until_owned(&shard, &[(0, State::Releasing)]).await;
+    world.store.release_appends();
+    assert_eq!(next(&mut answers).await.refusal, None);
+    until_owned(&shard, &[(0, State::Serving)]).await;
+    assert_eq!(shard.started(batch(2, pass, Mode::Express, &["1"])).await[0].refusal, None);
 }
 
 #[tokio::test]
@@ -224,6 +339,38 @@ async fn a_recovery_that_is_no_longer_wanted_ends_and_its_partition_may_come_bac
     assert_eq!(shard.metrics.open.get(), 1);
     release(&shard).await;
     assert_eq!(shard.metrics.open.get(), 0);
+}
+
+#[tokio::test]
+async fn many_executions_are_brought_back_in_slices_and_none_is_forgotten() {
+    const BATCHES: u64 = 8;
+    const MONTHS: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Wait","Seconds":20000000,"End":true}}}"#;
+    let world = World::new();
+    let wait = world.define(MONTHS).await;
+    let inputs = vec!["1"; 250];
+    let (first, second) = (world.managed(), world.managed());
+    serve(&first).await;
+    for sequence in 1..=BATCHES {
+        first.started(batch(sequence, wait, Mode::Standard, &inputs)).await;
+    }
+    release(&first).await;
+    // The clock moves on while they come back, so that a slice is over long before all are back.
+    let (done, clock) = (Arc::new(AtomicBool::new(false)), world.clock.clone());
+    let ticking = std::thread::spawn({
+        let done = Arc::clone(&done);
+        move || {
+            while !done.load(Ordering::Relaxed) {
+                clock.advance(Duration::from_micros(100));
+                std::thread::yield_now();
+            }
+        }
+    });
+    serve(&second).await;
+    done.store(true, Ordering::Relaxed);
+    ticking.join().expect("it ends");
+    second.settled().await;
+    assert_eq!(second.metrics.recovered.get(), BATCHES * 250);
+    assert_eq!(second.metrics.open.get(), BATCHES * 250);
 }
 
 #[tokio::test]
@@ -258,7 +405,7 @@ async fn while_a_log_is_read_what_is_found_is_told_and_what_is_not_found_is_not_
             })
             .await
             .map(drop),
-        second.ask(|reply| Command::List { request: Default::default(), reply }).await.map(drop),
+        list(&second).await.map(drop),
     ] {
         assert!(matches!(unsettled, Err(Error::Recovering { partition: 0, .. })), "{unsettled:?}");
     }
@@ -276,13 +423,17 @@ async fn an_owner_that_has_not_heard_of_its_store_for_the_lease_neither_answers_
     let shard = world.shard().await;
     shard.started(batch(1, task, Mode::Express, &["1"])).await;
     world.store.hold_appends();
-    let mut answers = shard.start(batch(2, task, Mode::Express, &["2"])).await;
-    assert_eq!(status(&shard, execution(2, 0)).await.expect("in memory"), ExecutionStatus::Running);
+    let _on_its_way = shard.start(batch(2, task, Mode::Express, &["2"])).await;
+    // Nothing but memory has this one: its block waits for the one before.
+    let mut answers = shard.start(batch(3, task, Mode::Express, &["3"])).await;
+    assert_eq!(status(&shard, execution(3, 0)).await.expect("in memory"), ExecutionStatus::Running);
     world.store.set_unavailable(Some("cut off"));
     world.clock.advance(limits::LEASE + Duration::from_millis(1));
-    let unknown = status(&shard, execution(2, 0)).await;
+    let unknown = status(&shard, execution(3, 0)).await;
     assert!(matches!(unknown, Err(Error::Store(_))), "{unknown:?}");
     let mut worker = shard.worker(1, 10).await;
+    // Tasks leave at the end of a round.
+    shard.settled().await;
     shard.settled().await;
     assert!(worker.try_recv().is_err(), "a task has left");
     world.store.set_unavailable(None);
@@ -290,10 +441,10 @@ async fn an_owner_that_has_not_heard_of_its_store_for_the_lease_neither_answers_
     assert_eq!(next(&mut answers).await.refusal, None);
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(
-        tasks(&mut worker, 2).await.iter().map(|task| &task.input[..]).collect::<Vec<_>>(),
-        [b"1", b"2"]
+        tasks(&mut worker, 3).await.iter().map(|task| &task.input[..]).collect::<Vec<_>>(),
+        [b"1", b"2", b"3"]
     );
-    assert_eq!(status(&shard, execution(2, 0)).await.expect("confirmed"), ExecutionStatus::Running);
+    assert_eq!(status(&shard, execution(3, 0)).await.expect("confirmed"), ExecutionStatus::Running);
 }
 
 #[tokio::test]
@@ -303,16 +454,26 @@ async fn a_zombie_answers_no_question_from_memory_and_hands_out_no_task() {
     let (zombie, second) = (world.managed(), world.managed());
     serve(&zombie).await;
     world.store.hold_appends();
-    // Its append is on its way for longer than the lease, so that nothing else tells it.
     let mut answers = zombie.start(batch(1, task, Mode::Express, &["1"])).await;
     zombie.settled().await;
     serve(&second).await;
     world.clock.advance(limits::LEASE + Duration::from_millis(1));
     assert!(matches!(status(&zombie, execution(1, 0)).await, Err(Error::NotOwner { partition: 0 })));
+    // An append that is on its way does not keep it from noticing.
+    until_owned(&zombie, &[]).await;
     let mut worker = zombie.worker(1, 10).await;
     zombie.settled().await;
+    zombie.settled().await;
     assert!(worker.try_recv().is_err(), "a task has left");
-    world.store.release_appends();
     assert_eq!(next(&mut answers).await.reason(), Some(Reason::NotOwner));
-    until_owned(&zombie, &[]).await;
+    // What was begun before lands in the next time that it has the partition, and changes nothing.
+    world.clock.advance(limits::LEASE);
+    assign(&zombie, &[0]).await;
+    until_owned(&zombie, &[(0, State::Serving)]).await;
+    world.store.release_appends();
+    soon("an index", async { while list(&zombie).await.is_err() {} }).await;
+    let pass = world.define(PASS).await;
+    assert_eq!(zombie.started(batch(2, pass, Mode::Express, &["1"])).await[0].refusal, None);
+    until_owned(&zombie, &[(0, State::Serving)]).await;
+    assert_eq!(zombie.metrics.partitions_lost.get(), 1);
 }

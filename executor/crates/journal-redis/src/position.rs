@@ -1,0 +1,101 @@
+//! What this connection knows of a log, and whether the log still has it.
+//!
+//! Invariants: what was confirmed only rises; before the first append on another
+//! connection to a server than the last time, the log's top is compared with it, on that very connection. So a
+//! replica that was promoted without the last writes, or a server that came back with older files, never gets a
+//! block that would hide the gap. A connection belongs to one server process: what that process confirmed, it has,
+//! as long as it lives and serves. What may fail: [`StoreError::WentBack`], until the partition is acquired anew.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ids::PartitionId;
+use journal::{BlockId, StoreError};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Position {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct State {
+    confirmed: Option<BlockId>,
+    /// The connection on which the log was last seen to have it.
+    seen_on: u64,
+}
+
+impl Position {
+    /// The highest id that was confirmed here.
+    pub fn confirmed(&self) -> Option<BlockId> {
+        self.state().confirmed
+    }
+
+    /// Whether an append may be sent on this connection without a look at the log.
+    pub fn is_known_on(&self, connection: u64) -> bool {
+        let state = *self.state();
+        state.seen_on == connection || state.confirmed.is_none()
+    }
+
+    /// A reply on this connection said that the log stands at `id`.
+    pub fn confirm(&self, id: BlockId, connection: u64) {
+        let mut state = self.state();
+        *state = State { confirmed: state.confirmed.max(Some(id)), seen_on: connection };
+    }
+
+    /// The log's top as this connection tells it.
+    ///
+    /// # Errors
+    /// [`StoreError::WentBack`] when it is below what was confirmed.
+    pub fn compare(
+        &self,
+        partition: PartitionId,
+        top: Option<BlockId>,
+        connection: u64,
+    ) -> Result<(), StoreError> {
+        let mut state = self.state();
+        match state.confirmed {
+            Some(confirmed) if top.is_none_or(|top| top < confirmed) => {
+                Err(StoreError::WentBack { partition, confirmed, top })
+            }
+            _ => {
+                state.seen_on = connection;
+                Ok(())
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(generation: u64, sequence: u64) -> BlockId {
+        BlockId { generation, sequence }
+    }
+
+    #[test]
+    fn a_log_is_looked_at_once_on_each_connection_and_a_lower_top_is_told_every_time() {
+        let partition = PartitionId::new(1).expect("in range");
+        let position = Position::default();
+        assert!(position.is_known_on(1), "nothing was confirmed: nothing can be missing");
+        position.confirm(id(2, 7), 1);
+        assert!(position.is_known_on(1) && !position.is_known_on(2));
+        for top in [None, Some(id(2, 6)), Some(id(1, 9))] {
+            let refused = position.compare(partition, top, 2);
+            assert!(
+                matches!(refused, Err(StoreError::WentBack { top: told, .. }) if told == top),
+                "{refused:?}"
+            );
+            assert!(!position.is_known_on(2));
+        }
+        for (connection, top) in [(2, id(2, 7)), (3, id(2, 8)), (4, id(3, 0))] {
+            position.compare(partition, Some(top), connection).expect("it has what was confirmed");
+            assert!(position.is_known_on(connection));
+        }
+        assert!(!position.is_known_on(2), "only the last connection counts: a server may have gone and come");
+    }
+}

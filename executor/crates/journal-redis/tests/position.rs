@@ -1,0 +1,86 @@
+//! A log that went back behind the store's back: after the connection was lost it is noticed before a block is sent.
+
+use bytes::Bytes;
+use ids::PartitionId;
+use journal::{Append, BlockId, Store, StoreError};
+use journal_redis::{RedisConnect, RedisOptions, RedisStore, partition_tag};
+use testkit::Redis;
+
+fn partition() -> PartitionId {
+    PartitionId::new(3).expect("a partition")
+}
+
+fn block(generation: u64, sequence: u64) -> Append {
+    let id = BlockId { generation, sequence };
+    let block = Bytes::from(format!("block {id}"));
+    Append { partition: partition(), id, block, derived: Vec::new(), trim_below: None }
+}
+
+async fn open(redis: &Redis) -> RedisStore {
+    let connect = RedisConnect::new(RedisOptions::new(redis.url())).expect("a good URL");
+    connect.open().await.expect("Redis is there")
+}
+
+fn say(redis: &Redis, words: &[&str]) -> String {
+    redis.command(words).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Sends an append on the connection that comes after one that was cut.
+async fn append_after_a_cut(redis: &Redis, store: &RedisStore, append: &Append) -> Result<(), StoreError> {
+    say(redis, &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    loop {
+        match store.append(append.clone()).await {
+            Err(StoreError::Unknown(_) | StoreError::Unavailable(_)) => {}
+            known => return known,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_lost_confirmed_blocks_takes_no_other_until_it_is_acquired_above_them() {
+    let redis = Redis::durable();
+    let store = open(&redis).await;
+    let log = format!("myriad:{{{}}}:log", partition_tag(partition()));
+    assert_eq!(store.acquire(partition()).await.expect("acquired").generation, 1);
+    store.append(block(1, 1)).await.expect("written");
+    say(&redis, &["COPY", &log, &format!("{log}:copy")]);
+    append_after_a_cut(&redis, &store, &block(1, 2)).await.expect("a cut alone loses nothing");
+    say(&redis, &["RENAME", &format!("{log}:copy"), &log]);
+    for _ in 0..2 {
+        let refused = append_after_a_cut(&redis, &store, &block(1, 3)).await;
+        let Err(error) = refused else { panic!("it would hide that 1-2 is missing") };
+        assert!(!error.is_retryable(), "{error:?}");
+        let StoreError::WentBack { partition: which, confirmed, top } = error else { panic!("{error:?}") };
+        assert_eq!((which, confirmed, top), (partition(), block(1, 2).id, Some(block(1, 1).id)));
+    }
+    assert_eq!(say(&redis, &["XLEN", &log]), "2", "the mark and 1-1: nothing was sent");
+    assert_eq!(store.acquire(partition()).await.expect("acquired").generation, 2);
+    store.append(block(2, 1)).await.expect("the new owner writes");
+}
+
+#[tokio::test]
+async fn a_log_that_is_gone_is_told_and_acquired_above_all_that_was_confirmed() {
+    let redis = Redis::durable();
+    let store = open(&redis).await;
+    for generation in 1..=3 {
+        assert_eq!(store.acquire(partition()).await.expect("acquired").generation, generation);
+    }
+    say(&redis, &["FLUSHALL"]);
+    let refused = append_after_a_cut(&redis, &store, &block(3, 1)).await;
+    let Err(StoreError::WentBack { confirmed, top, .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!((confirmed, top), (BlockId { generation: 3, sequence: 0 }, None));
+    assert_eq!(store.tops(vec![partition()]).await.expect("it answers"), [None]);
+    assert_eq!(store.acquire(partition()).await.expect("acquired").generation, 4);
+}
+
+#[tokio::test]
+async fn a_block_whose_reply_was_lost_is_no_step_back_whether_it_was_written_or_not() {
+    let redis = Redis::durable();
+    let (store, other) = (open(&redis).await, open(&redis).await);
+    let generation = store.acquire(partition()).await.expect("acquired").generation;
+    store.append(block(generation, 1)).await.expect("written");
+    // Written, as far as the first connection knows, by nobody.
+    other.append(block(generation, 2)).await.expect("written");
+    append_after_a_cut(&redis, &store, &block(generation, 2)).await.expect("the very block is there");
+    append_after_a_cut(&redis, &store, &block(generation, 3)).await.expect("written now");
+}

@@ -1,0 +1,145 @@
+//! Every way in which a real Redis refuses a write: nothing is lost, the words say what to do, and when the cause is gone
+//! the same append works.
+
+use std::time::Duration;
+
+use ids::PartitionId;
+use journal::{Append, BlockId, Store, StoreError};
+use journal_redis::{RedisConnect, RedisOptions, RedisStore};
+use testkit::{Redis, RedisCluster, eventually_async};
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn block(generation: u64) -> Append {
+    let (partition, id) = (PartitionId::new(3).expect("in range"), BlockId { generation, sequence: 1 });
+    Append { partition, id, block: "block".into(), derived: Vec::new(), trim_below: None }
+}
+
+async fn owner(url: String) -> (RedisStore, Append) {
+    let connect = RedisConnect::new(RedisOptions::new(url)).expect("a good URL");
+    let store = connect.open().await.expect("Redis is there");
+    let generation = store.acquire(block(1).partition).await.expect("acquired").generation;
+    (store, block(generation))
+}
+
+/// The append is shed with these words; after `mend` it works.
+async fn shed_until(
+    redis_says: &str,
+    what_to_do: &str,
+    store: &RedisStore,
+    append: &Append,
+    mend: impl FnOnce(),
+) {
+    let error = eventually_async("the refusal", SOON, || async {
+        match store.append(append.clone()).await {
+            Err(error) if error.to_string().contains(redis_says) => Ok(error),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    assert!(error.to_string().contains(what_to_do), "{error}");
+    mend();
+    eventually_async("the same append works", SOON, || store.append(append.clone())).await;
+}
+
+fn set(redis: &Redis, name: &str, value: &str) {
+    redis.command(&["CONFIG", "SET", name, value]).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[tokio::test]
+async fn replicas_that_are_missing_shed_until_there_are_enough() {
+    let redis = Redis::durable();
+    let (store, append) = owner(redis.url()).await;
+    set(&redis, "min-replicas-to-write", "1");
+    shed_until("NOREPLICAS", "min-replicas-to-write", &store, &append, || {
+        set(&redis, "min-replicas-to-write", "0");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_script_that_runs_on_and_on_sheds_until_it_is_killed() {
+    let redis = Redis::durable();
+    let (store, append) = owner(redis.url()).await;
+    set(&redis, "busy-reply-threshold", "10");
+    let address = redis.address();
+    let script = std::thread::spawn(move || {
+        let words = ["EVAL", "while true do end", "0"];
+        testkit::redis::command_at(address, &words).expect_err("it is killed").to_string()
+    });
+    shed_until("BUSY", "SCRIPT KILL", &store, &append, || {
+        redis.command(&["SCRIPT", "KILL"]).expect("killed");
+    })
+    .await;
+    assert!(script.join().expect("no panic").contains("killed"));
+}
+
+#[tokio::test]
+async fn a_snapshot_that_fails_stops_writes_and_sheds_until_it_succeeds() {
+    let redis = Redis::durable();
+    let (store, append) = owner(redis.url()).await;
+    // With snapshots on and the last one failed, Redis takes no writes.
+    set(&redis, "save", "3600 1");
+    std::fs::create_dir(redis.dir().join("dump.rdb")).expect("where the snapshot should go is a directory");
+    redis.command(&["BGSAVE"]).expect("begun");
+    shed_until("MISCONF", "its disk", &store, &append, || set(&redis, "stop-writes-on-bgsave-error", "no"))
+        .await;
+}
+
+#[tokio::test]
+async fn a_replica_without_its_master_sheds_until_it_is_promoted() {
+    let redis = Redis::durable();
+    let (store, append) = owner(redis.url()).await;
+    set(&redis, "replica-serve-stale-data", "no");
+    redis.command(&["REPLICAOF", "127.0.0.1", "1"]).expect("a replica of nobody");
+    shed_until("MASTERDOWN", "promote", &store, &append, || {
+        redis.command(&["REPLICAOF", "NO", "ONE"]).expect("a master again");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_redis_that_still_loads_sheds_until_it_has_loaded() {
+    let mut redis = Redis::durable();
+    let (store, append) = owner(redis.url()).await;
+    // A log that takes a second to read: half a millisecond for each of its keys.
+    let fill = "for number = 1, 2000 do redis.call('SET', 'key' .. number, number) end";
+    redis.command(&["EVAL", fill, "0"]).expect("keys");
+    redis.command(&["BGREWRITEAOF"]).expect("begun");
+    eventually_async("the log is rewritten", SOON, || async {
+        let info = redis.command(&["INFO", "persistence"]).map_err(|error| error.to_string())?;
+        let done = info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0");
+        if done { Ok(()) } else { Err(info) }
+    })
+    .await;
+    let slowly = [("key-load-delay", "500"), ("loading-process-events-interval-bytes", "1024")];
+    redis.restart_at_once(&slowly).expect("it starts");
+    let error = eventually_async("it loads", SOON, || async {
+        match store.append(append.clone()).await {
+            Err(error) if error.to_string().contains("LOADING") => Ok(error),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    eventually_async("it has loaded", SOON, || store.append(append.clone())).await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_not_whole_sheds_until_it_is() {
+    let extra = vec![("cluster-require-full-coverage".to_owned(), "yes".to_owned())];
+    let options = testkit::RedisOptions { extra, ..Default::default() };
+    let mut cluster = RedisCluster::start(2, 0, &options).unwrap_or_else(|error| panic!("{error}"));
+    // Partition 2 lies with the first master, for 2 is even.
+    let connect = RedisConnect::new(RedisOptions::new(cluster.url())).expect("a good URL");
+    let store = connect.open().await.expect("there");
+    let partition = PartitionId::new(2).expect("in range");
+    let generation = store.acquire(partition).await.expect("acquired").generation;
+    let append = Append { partition, ..block(generation) };
+    cluster.node_mut(1).kill9();
+    shed_until("CLUSTERDOWN", "cluster-require-full-coverage", &store, &append, || {
+        cluster.node_mut(1).restart().expect("it starts again");
+    })
+    .await;
+}
