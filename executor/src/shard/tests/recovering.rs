@@ -138,7 +138,7 @@ async fn a_batch_that_an_earlier_owner_accepted_is_recognised_by_its_content() {
     assert_eq!(shard.metrics.steps.get(), 0, "nothing was run again");
 }
 
-/// Found by the simulator (seeds 516 and 686): the former owner's clock was behind the dispatcher's.
+/// Found by the simulator: the former owner's clock was behind the dispatcher's.
 #[tokio::test]
 async fn a_batch_is_recognised_though_its_owner_had_a_clock_that_was_behind() {
     let world = World::new();
@@ -153,7 +153,7 @@ async fn a_batch_is_recognised_though_its_owner_had_a_clock_that_was_behind() {
     assert_eq!(shard.metrics.steps.get(), 0, "nothing was run again");
 }
 
-/// Found by the simulator (seed 511): this was refused as a conflict.
+/// Found by the simulator: this was refused as a conflict.
 #[tokio::test]
 async fn a_resend_of_a_batch_that_the_log_holds_no_more_is_expired() {
     let world = World { retention: Duration::from_secs(1), ..World::new() };
