@@ -4,7 +4,8 @@
 //! it. Invariants: [`Clock::now_us`] is monotone within a process (a step of the system's clock is not followed; slewing
 //! is); a [`ManualClock`] moves only when it is told to. Nothing here fails.
 
-use std::sync::OnceLock;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
@@ -21,19 +22,58 @@ pub enum Clock {
 
 /// A clock that stands still until it is told to move.
 #[derive(Debug, Clone)]
-pub struct ManualClock(watch::Sender<u64>);
+pub struct ManualClock {
+    now_us: watch::Sender<u64>,
+    /// The instants for which somebody sleeps, and how many do.
+    sleepers: Arc<Mutex<BTreeMap<u64, usize>>>,
+}
+
+/// Somebody who sleeps on a manual clock; gone when it wakes or is dropped.
+struct Sleeper<'a>(&'a ManualClock, u64);
+
+impl Drop for Sleeper<'_> {
+    fn drop(&mut self) {
+        let mut sleepers = self.0.sleepers();
+        if let Some(sleeping) = sleepers.get_mut(&self.1) {
+            *sleeping -= 1;
+            if *sleeping == 0 {
+                sleepers.remove(&self.1);
+            }
+        }
+    }
+}
 
 impl ManualClock {
     /// A clock that stands at this Unix time in milliseconds.
     #[must_use]
     pub fn at_ms(unix_ms: u64) -> Self {
-        Self(watch::Sender::new(unix_ms.saturating_mul(1_000)))
+        Self { now_us: watch::Sender::new(unix_ms.saturating_mul(1_000)), sleepers: Arc::default() }
     }
 
     /// Moves on.
     pub fn advance(&self, by: Duration) {
         let by = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
-        self.0.send_modify(|now| *now = now.saturating_add(by));
+        self.now_us.send_modify(|now| *now = now.saturating_add(by));
+    }
+
+    /// The first instant, in microseconds, for which somebody sleeps.
+    #[must_use]
+    pub fn next_sleeper_us(&self) -> Option<u64> {
+        self.sleepers().keys().next().copied()
+    }
+
+    async fn sleep_until_us(&self, at_us: u64) {
+        if *self.now_us.borrow() >= at_us {
+            return;
+        }
+        *self.sleepers().entry(at_us).or_default() += 1;
+        let _sleeper = Sleeper(self, at_us);
+        // The sender lives in `self`, so that waiting ends only when the clock has come so far.
+        let _ = self.now_us.subscribe().wait_for(|now| *now >= at_us).await;
+    }
+
+    fn sleepers(&self) -> MutexGuard<'_, BTreeMap<u64, usize>> {
+        self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -56,7 +96,7 @@ impl Clock {
                 let (wall, started) = base();
                 wall.saturating_add(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX))
             }
-            Self::Manual(clock) => *clock.0.borrow(),
+            Self::Manual(clock) => *clock.now_us.borrow(),
         }
     }
 
@@ -75,10 +115,7 @@ impl Clock {
                     tokio::time::sleep(Duration::from_micros(left)).await;
                 }
             }
-            Self::Manual(clock) => {
-                // The sender lives in `self`, so that waiting ends only when the clock has come so far.
-                let _ = clock.0.subscribe().wait_for(|now| *now >= at_us).await;
-            }
+            Self::Manual(clock) => clock.sleep_until_us(at_us).await,
         }
     }
 }
@@ -110,8 +147,10 @@ mod tests {
         });
         tokio::task::yield_now().await;
         assert!(!sleeper.is_finished());
+        assert_eq!(manual.next_sleeper_us(), Some(wake_at));
         manual.advance(year);
         sleeper.await.expect("the sleeper wakes");
+        assert_eq!(manual.next_sleeper_us(), None);
         assert_eq!(clock.now_us(), wake_at);
     }
 }

@@ -13,19 +13,28 @@ use tokio::sync::mpsc;
 use super::answer::{refusal, send_acks, send_running};
 use super::core::{Landed, Shard};
 use super::exception::Exception;
-use super::start::conflict;
+use super::start::{conflict, expired};
 use super::validate;
 
-/// The ranges of a batch that the block holds, if it holds what the batch says.
+/// What the log says of a batch.
+pub(super) enum Comparison {
+    /// It holds these ranges, and they are what the batch says.
+    Same(Vec<(u32, u32)>),
+    /// It holds something else under the batch's id.
+    Other,
+    /// It holds it no more: all of it has ended longer ago than the retention.
+    Gone,
+}
+
 async fn compare(
     store: &dyn Store,
     id: BatchId,
     at: BlockId,
     batch: &v1::StartBatch,
-) -> Result<Option<Vec<(u32, u32)>>, StoreError> {
+) -> Result<Comparison, StoreError> {
     let range = BlockRange { from: at, to: at, reverse: false, limit: 1 };
     let found = store.read(id.partition, range).await?;
-    let Some((_, bytes)) = found.first() else { return Ok(None) };
+    let Some((_, bytes)) = found.first() else { return Ok(Comparison::Gone) };
     let block = Block::parse(bytes)?;
     let mut indexes: Vec<u32> = Vec::new();
     for sub_block in block.sub_blocks() {
@@ -44,12 +53,12 @@ async fn compare(
                 && seed_for(opened.id, batch.seed) == opened.seed
                 && key.as_ref() == block.machines().get(opened.machine as usize);
             if !same {
-                return Ok(None);
+                return Ok(Comparison::Other);
             }
             indexes.push(u32::from(opened.id.index));
         }
     }
-    Ok(Some(ranges(indexes)))
+    Ok(Comparison::Same(ranges(indexes)))
 }
 
 /// Sorted numbers as ranges.
@@ -88,12 +97,13 @@ impl Shard {
         &mut self,
         batch: &v1::StartBatch,
         acks: &mpsc::Sender<v1::StartAck>,
-        result: Result<Option<Vec<(u32, u32)>>, StoreError>,
+        result: Result<Comparison, StoreError>,
     ) {
         let all = (0, batch.input.len() as u32);
         let accepted = match result {
-            Ok(Some(accepted)) => accepted,
-            Ok(None) => return self.refuse(acks, batch.id, all, conflict()),
+            Ok(Comparison::Same(accepted)) => accepted,
+            Ok(Comparison::Other) => return self.refuse(acks, batch.id, all, conflict()),
+            Ok(Comparison::Gone) => return self.refuse(acks, batch.id, all, expired(batch.start_time_ms)),
             Err(error) => {
                 let refusal = refusal(Reason::StoreUnavailable, "StoreUnavailable", error.to_string());
                 let retry_after_ms = self.admission.retry_after_ms();

@@ -21,6 +21,7 @@ use super::actor::Wake;
 use super::answer::Watcher;
 use super::bindings::Bindings;
 use super::carry::Due;
+use super::compare::Comparison;
 use super::execution::OpenExecution;
 use super::log::{Log, LogState};
 use super::machine::Machines;
@@ -68,7 +69,7 @@ pub(super) enum Landed {
     Compared {
         batch: Box<v1::StartBatch>,
         acks: mpsc::Sender<v1::StartAck>,
-        result: Result<Option<Vec<(u32, u32)>>, StoreError>,
+        result: Result<Comparison, StoreError>,
     },
     /// The store says which names of a batch are taken.
     NamesChecked {
@@ -253,7 +254,7 @@ impl Shard {
             Landed::Dropped => {}
             Landed::Examined { log, tenure, result } => self.examined(log, tenure, result),
             Landed::Renewed { log, tenure, result } => self.renewed(log, tenure, result),
-            Landed::Answered => self.questions -= 1,
+            Landed::Answered => self.questions = self.questions.saturating_sub(1),
         }
     }
 

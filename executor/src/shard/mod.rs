@@ -35,6 +35,8 @@ mod replay;
 mod retain;
 mod rewrite;
 mod scan;
+#[doc(hidden)]
+pub mod simulation;
 mod slab;
 mod standing;
 mod start;

@@ -458,7 +458,7 @@ pub(super) fn conflict() -> v1::StartRefusal {
     refusal(Reason::Conflict, "BatchIdInUse", message.to_owned())
 }
 
-fn expired(start_time_ms: u64) -> v1::StartRefusal {
+pub(super) fn expired(start_time_ms: u64) -> v1::StartRefusal {
     let message = format!(
         "the batch's start_time_ms {start_time_ms} lies further back than batch ids are remembered \
          (at most {:?}): look its executions up before starting them under a new id",

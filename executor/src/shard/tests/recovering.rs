@@ -138,6 +138,37 @@ async fn a_batch_that_an_earlier_owner_accepted_is_recognised_by_its_content() {
     assert_eq!(shard.metrics.steps.get(), 0, "nothing was run again");
 }
 
+/// Found by the simulator: the former owner's clock was behind the dispatcher's.
+#[tokio::test]
+async fn a_batch_is_recognised_though_its_owner_had_a_clock_that_was_behind() {
+    let world = World::new();
+    let pass = world.define(PASS).await;
+    let ahead = START_MS + 50_000;
+    let sent = v1::StartBatch { start_time_ms: ahead, ..batch(1, pass, Mode::Express, &["1"]) };
+    let first = world.shard().await.started(sent.clone()).await;
+    // Its block is 150 s old, the batch, by its dispatcher's clock, 100 s: within the horizon.
+    world.clock.advance(Duration::from_secs(150));
+    let shard = world.shard().await;
+    assert_eq!(shard.started(sent).await, first);
+    assert_eq!(shard.metrics.steps.get(), 0, "nothing was run again");
+}
+
+/// Found by the simulator: this was refused as a conflict.
+#[tokio::test]
+async fn a_resend_of_a_batch_that_the_log_holds_no_more_is_expired() {
+    let world = World { retention: Duration::from_secs(1), ..World::new() };
+    let pass = world.define(PASS).await;
+    let sent = batch(1, pass, Mode::Express, &["1"]);
+    world.shard().await.started(sent.clone()).await;
+    // The new owner remembers the batch and trims its block.
+    let shard = world.shard().await;
+    for second in 2..5 {
+        world.clock.advance(Duration::from_secs(2));
+        shard.started(batch(second, pass, Mode::Express, &["1"])).await;
+    }
+    assert_eq!(shard.started(sent).await[0].reason(), Some(Reason::Expired));
+}
+
 #[tokio::test]
 async fn retention_counts_from_the_close_and_never_touches_what_is_open() {
     let world = World { retention: Duration::from_secs(10), ..World::new() };

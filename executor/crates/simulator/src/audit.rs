@@ -1,0 +1,394 @@
+//! What must hold: told of every durable block and of everything that leaves a process.
+//!
+//! The audit reads the log by itself and believes no process. Invariants that it holds the product to: an execution is
+//! opened once and closed once at most, with the outcome that its input calls for; what is acknowledged, and what
+//! watchers are told, is durable by then; a name stands for one execution; no task is given out again by the owner of
+//! the log once its outcome is in there. What may fail: the product, and then the [`Violation`] says how.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ids::{BatchId, ExecutionId, Mode, PartitionId, Status};
+use journal::block::{decode_failure, seed_for};
+use journal::{Block, BlockId, Closed, Journalled, JournalledKind, Opened, Record};
+use proto::executor::v1;
+use serde_json::Value;
+
+use crate::machines::{Catalogue, Expected};
+
+/// Something that must never happen has happened.
+pub type Violation = String;
+
+/// An execution as the log knows it.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Its machine.
+    pub arn: Arc<str>,
+    /// How it is kept.
+    pub mode: Mode,
+    /// What must come of it.
+    pub expected: Expected,
+    /// When its batch was made, by the time of the simulation.
+    pub created_us: u64,
+    /// The block that says that it was accepted.
+    opened_in: BlockId,
+    /// Its end.
+    pub end: Option<(Status, Bytes)>,
+    told: u32,
+    /// Whether it was written again into a later block.
+    carried: bool,
+}
+
+/// What the log says, and what was promised.
+#[derive(Debug)]
+pub struct Audit {
+    catalogue: Catalogue,
+    now_us: u64,
+    /// Every execution that was ever durable.
+    pub known: BTreeMap<ExecutionId, Known>,
+    /// Every execution that somebody was told is accepted.
+    pub acknowledged: BTreeSet<ExecutionId>,
+    /// Executions that somebody has asked to stop.
+    pub stopping: BTreeSet<ExecutionId>,
+    /// When batches were made.
+    batches: BTreeMap<BatchId, (Arc<v1::StartBatch>, u64)>,
+    names: BTreeMap<(String, String), ExecutionId>,
+    open: usize,
+    /// Keys of tasks of STANDARD executions whose outcome is in the log.
+    outcomes: BTreeSet<String>,
+    /// When timers of executions have fired.
+    timers: BTreeSet<(ExecutionId, u64)>,
+    /// What executions were told, to know a copy of it.
+    journal: BTreeMap<(ExecutionId, u32), Journalled>,
+    /// When each block was durable, and until when what it opened was open: for ever, while something is.
+    blocks: BTreeMap<(PartitionId, BlockId), (u64, u64)>,
+    /// What each process has told its watchers.
+    told: BTreeSet<(u32, ExecutionId)>,
+    /// Tasks that an owner whom another one has followed gave out although their outcome was in the log.
+    pub stale_tasks: u64,
+}
+
+/// How far apart two clocks may be, in microseconds.
+pub const SKEW_US: u64 = 60_000_000;
+/// How long something is open before it is carried into later blocks.
+const CARRIED_US: u64 = executor::limits::CARRY_AGE_MIN.as_micros() as u64;
+/// How much later than it might a log may be trimmed, in microseconds: clocks of owners differ, and blocks are trimmed in
+/// buckets.
+const TRIM_US: u64 = SKEW_US;
+/// When an EXPRESS execution is timed out.
+const EXPRESS_US: u64 = 300_000_000;
+
+/// The text of a task's input or output under a name.
+fn field(json: &[u8], name: &str) -> Option<String> {
+    let value: Value = serde_json::from_slice(json).ok()?;
+    Some(value.get(name)?.as_str()?.to_owned())
+}
+
+/// The key of a task, from its input.
+#[must_use]
+pub fn task_key(input: &[u8]) -> Option<String> {
+    Some(format!("{}/{}", field(input, "id")?, field(input, "step")?))
+}
+
+impl Audit {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new(catalogue: Catalogue) -> Self {
+        Self {
+            catalogue,
+            now_us: 0,
+            known: BTreeMap::new(),
+            acknowledged: BTreeSet::new(),
+            stopping: BTreeSet::new(),
+            batches: BTreeMap::new(),
+            names: BTreeMap::new(),
+            open: 0,
+            outcomes: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            journal: BTreeMap::new(),
+            blocks: BTreeMap::new(),
+            told: BTreeSet::new(),
+            stale_tasks: 0,
+        }
+    }
+
+    /// A dispatcher has made a batch.
+    pub fn made(&mut self, id: BatchId, batch: Arc<v1::StartBatch>, now_us: u64) {
+        self.batches.insert(id, (batch, now_us));
+    }
+
+    /// How many executions are in the log and have not ended.
+    #[must_use]
+    pub fn open_count(&self) -> usize {
+        self.open
+    }
+
+    /// Executions that are in the log and have not ended.
+    pub fn open(&self) -> impl Iterator<Item = ExecutionId> + '_ {
+        self.known.iter().filter(|(_, known)| known.end.is_none()).map(|(id, _)| *id)
+    }
+
+    /// A block is durable.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn appended(
+        &mut self,
+        (partition, at): (PartitionId, BlockId),
+        bytes: &Bytes,
+        now_us: u64,
+    ) -> Result<(), Violation> {
+        self.now_us = now_us;
+        let block = Block::parse(bytes).map_err(|error| format!("block {at} cannot be read: {error}"))?;
+        if (block.partition(), block.id()) != (partition, at) {
+            return Err(format!("block {at} of partition {partition} says that it is {}", block.id()));
+        }
+        self.blocks.insert((partition, at), (now_us, 0));
+        let mut records = block.records().map_err(|error| format!("block {at}: {error}"))?;
+        // Within a block, kinds stand together: in the life of an execution their order is this.
+        records.sort_by_key(|record| match record {
+            Record::Opened(_) => 0,
+            Record::Journalled(_) => 1,
+            Record::Closed(_) => 2,
+        });
+        for record in records {
+            match record {
+                Record::Opened(opened) => self.opened(&block, opened)?,
+                Record::Journalled(told) => self.journalled(&told)?,
+                Record::Closed(closed) => self.closed(&closed)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The oldest block that a log holds after a block was written to it.
+    ///
+    /// # Errors
+    /// Nothing in it, or shortly after it, was wanted for far longer than the retention.
+    pub fn oldest(
+        &self,
+        partition: PartitionId,
+        oldest: BlockId,
+        retention_us: u64,
+    ) -> Result<(), Violation> {
+        let Some((written_us, _)) = self.blocks.get(&(partition, oldest)) else {
+            return Err(format!("the log of {partition} begins with block {oldest}, which nobody wrote"));
+        };
+        let wanted_us = self.now_us.saturating_sub(retention_us + TRIM_US);
+        let near_us = written_us + TRIM_US;
+        let from = (partition, oldest)..=(partition, BlockId { generation: u64::MAX, sequence: u64::MAX });
+        let near = self.blocks.range(from).take_while(|(_, (at_us, _))| *at_us <= near_us);
+        let wanted = near.map(|(_, (at_us, ended_us))| at_us.max(ended_us)).max();
+        let open = self.known.iter().any(|(id, known)| {
+            let opened = self.blocks.get(&(partition, known.opened_in));
+            id.batch.partition == partition && known.end.is_none() && opened.is_some_and(|at| at.0 <= near_us)
+        });
+        if open || wanted.is_none_or(|wanted| *wanted >= wanted_us) {
+            return Ok(());
+        }
+        Err(format!("block {oldest} of {partition} is kept, though nothing in it was wanted for long"))
+    }
+
+    fn opened(&mut self, block: &Block, opened: Opened) -> Result<(), Violation> {
+        let id = opened.id;
+        let machine = block.machines().get(opened.machine as usize);
+        let machine = machine.ok_or_else(|| format!("{id} has no machine in block {}", block.id()))?;
+        let plan = self.catalogue.find(&machine.arn).map(|machine| &machine.plan);
+        let input: Value = serde_json::from_slice(&opened.input).unwrap_or_default();
+        let number = input.get("v").and_then(Value::as_i64);
+        let (Some(plan), Some(number)) = (plan, number) else {
+            return Err(format!("{id} was opened with a machine or an input that nobody sent"));
+        };
+        let Some((batch, created_us)) = self.batches.get(&id.batch) else {
+            return Err(format!("{id} was opened, but nobody made its batch"));
+        };
+        let (index, created_us) = (usize::from(id.index), *created_us);
+        let name = batch.name.get(index).map(String::as_str).filter(|name| !name.is_empty());
+        if batch.input.get(index) != Some(&opened.input) || name != opened.name.as_deref() {
+            return Err(format!("{id} was opened with another input or name than was sent"));
+        }
+        if opened.seed != seed_for(id, id.batch.sequence()) {
+            return Err(format!("{id} was opened with another seed than was sent"));
+        }
+        let expected = plan.expected(number);
+        let arn = machine.arn.as_str().into();
+        let mode = machine.mode;
+        let known = Known {
+            arn,
+            mode,
+            expected,
+            created_us,
+            opened_in: block.id(),
+            end: None,
+            told: 0,
+            carried: false,
+        };
+        if let Some(before) = self.known.get(&id) {
+            if before.end.is_some() || !self.is_carried(id, before) {
+                return Err(format!("{id} was started twice: again in block {}", block.id()));
+            }
+            let (told, carried_from) = (before.told, before.opened_in);
+            if let Some((_, wanted_us)) = self.blocks.get_mut(&(id.batch.partition, carried_from)) {
+                *wanted_us = self.now_us;
+            }
+            self.known.insert(id, Known { told, carried: true, ..known });
+            return Ok(());
+        }
+        self.known.insert(id, known);
+        self.open += 1;
+        if let Some(name) = opened.name.filter(|_| machine.mode == Mode::Standard)
+            && let Some(other) = self.names.insert((machine.arn.clone(), name.clone()), id)
+        {
+            return Err(format!("the name {name:?} of {} stands for {other} and for {id}", machine.arn));
+        }
+        Ok(())
+    }
+
+    /// Whether what is open may be written again: it has been so long in its block that it is carried.
+    fn is_carried(&self, id: ExecutionId, known: &Known) -> bool {
+        let opened = self.blocks.get(&(id.batch.partition, known.opened_in));
+        opened.is_some_and(|(at_us, _)| self.now_us.saturating_sub(*at_us) + SKEW_US >= CARRIED_US)
+    }
+
+    fn journalled(&mut self, told: &Journalled) -> Result<(), Violation> {
+        let id = told.id;
+        let known = self.known.get(&id).ok_or_else(|| format!("{id} was told something unopened"))?;
+        if self.journal.get(&(id, told.sequence)) == Some(told)
+            && (known.carried || self.is_carried(id, known))
+        {
+            return Ok(());
+        }
+        self.journal.insert((id, told.sequence), told.clone());
+        let known = self.known.get_mut(&id).ok_or_else(|| format!("{id} was told something unopened"))?;
+        if known.end.is_some() {
+            return Err(format!("{id} was told something after its end"));
+        }
+        if told.sequence != known.told {
+            return Err(format!("{id} was told number {} after {} were told", told.sequence, known.told));
+        }
+        known.told += 1;
+        if told.kind == JournalledKind::TimerFired {
+            self.timers.insert((id, told.time_ms));
+        }
+        // An outcome that comes in the very round in which its time is over comes after that, and changes nothing: the
+        // task is tried again.
+        let in_time = !self.timers.contains(&(id, told.time_ms));
+        if in_time
+            && told.kind == JournalledKind::TaskSucceeded
+            && let Some(key) = field(&told.payload, "key")
+            && !self.outcomes.insert(key.clone())
+        {
+            return Err(format!("the outcome of task {key} is in the log twice"));
+        }
+        Ok(())
+    }
+
+    fn closed(&mut self, closed: &Closed) -> Result<(), Violation> {
+        let (id, now_us) = (closed.id, self.now_us);
+        let stopping = self.stopping.contains(&id);
+        let known = self.known.get_mut(&id).ok_or_else(|| format!("{id} was closed, but never opened"))?;
+        if let Some((status, _)) = &known.end {
+            return Err(format!("{id} ended twice: {} and {}", status.as_str(), closed.status.as_str()));
+        }
+        known.end = Some((closed.status, closed.payload.clone()));
+        self.open -= 1;
+        if let Some((_, ended_us)) = self.blocks.get_mut(&(id.batch.partition, known.opened_in)) {
+            *ended_us = now_us;
+        }
+        let late = now_us.saturating_sub(known.created_us) + SKEW_US >= EXPRESS_US;
+        let right = match (closed.status, known.expected) {
+            (Status::Succeeded, Expected::Number(number)) => {
+                let output: Value = serde_json::from_slice(&closed.payload).unwrap_or_default();
+                output.get("v").and_then(Value::as_i64) == Some(number)
+            }
+            (Status::Failed, Expected::Error(error)) => {
+                decode_failure(&closed.payload).is_ok_and(|(named, _)| named == Some(error))
+            }
+            (Status::Aborted, _) => stopping,
+            (Status::TimedOut, _) => known.mode == Mode::Express && late,
+            _ => false,
+        };
+        if right {
+            return Ok(());
+        }
+        let (status, payload) = (closed.status.as_str(), String::from_utf8_lossy(&closed.payload));
+        Err(format!("{id} ended as {status} with {payload:?}, and {:?} was expected", known.expected))
+    }
+
+    /// Somebody is told that an execution is accepted.
+    ///
+    /// # Errors
+    /// It is not durable.
+    pub fn acknowledge(&mut self, id: ExecutionId) -> Result<(), Violation> {
+        if !self.known.contains_key(&id) {
+            return Err(format!("{id} was acknowledged, and is not in the log"));
+        }
+        self.acknowledged.insert(id);
+        Ok(())
+    }
+
+    /// A process tells its watchers how an execution has ended.
+    ///
+    /// # Errors
+    /// That is not durable, or not what the log says, or was told before.
+    pub fn completed(
+        &mut self,
+        process: u32,
+        id: ExecutionId,
+        status: v1::ExecutionStatus,
+    ) -> Result<(), Violation> {
+        let end = self.known.get(&id).and_then(|known| known.end.as_ref());
+        let durable = end.map(|(status, _)| v1::ExecutionStatus::from(*status));
+        if durable != Some(status) {
+            return Err(format!("watchers were told that {id} is {status:?}; the log says {durable:?}"));
+        }
+        if !self.told.insert((process, id)) {
+            return Err(format!("process {process} told its watchers twice of the end of {id}"));
+        }
+        Ok(())
+    }
+
+    /// A process tells a watcher the outcome of an execution.
+    ///
+    /// # Errors
+    /// It is not what the log says.
+    pub fn outcome(&self, id: ExecutionId, output: Option<&Bytes>) -> Result<(), Violation> {
+        let end = self.known.get(&id).and_then(|known| known.end.as_ref());
+        match (end, output) {
+            (Some((Status::Succeeded, payload)), Some(output)) if payload == output => Ok(()),
+            (Some((status, _)), None) if *status != Status::Succeeded => Ok(()),
+            _ => Err(format!("watchers were told another outcome of {id} than the log has")),
+        }
+    }
+
+    /// A process gives a task to a worker.
+    ///
+    /// # Errors
+    /// It owns the log, and the log has the task's outcome.
+    pub fn given_out(&mut self, input: &[u8], owner: bool) -> Result<(), Violation> {
+        let Some(key) = task_key(input) else { return Err("a task without its key".to_owned()) };
+        if !self.outcomes.contains(&key) {
+            return Ok(());
+        }
+        if owner {
+            return Err(format!("task {key} was given out again, though its outcome is in the log"));
+        }
+        self.stale_tasks += 1;
+        Ok(())
+    }
+
+    /// What somebody is told who asks for an execution.
+    ///
+    /// # Errors
+    /// A status that the log does not have.
+    pub fn described(&self, id: ExecutionId, status: v1::ExecutionStatus) -> Result<(), Violation> {
+        let end = self.known.get(&id).and_then(|known| known.end.as_ref());
+        let ended = status != v1::ExecutionStatus::Running;
+        let durable = end.map(|(status, _)| v1::ExecutionStatus::from(*status));
+        if ended && durable != Some(status) {
+            return Err(format!("{id} was described as {status:?}; the log says {durable:?}"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,224 @@
+//! Processes come, work, stand still, die, and are followed by others.
+//!
+//! A process that the placement takes for dead may go on, and only the fence in the store stands between it and the log.
+//! Invariant: nothing of a process outlives it but what it has sent.
+
+use std::time::Duration;
+
+use ids::{ExecutionId, ExecutionName, PartitionId};
+use proto::executor::v1;
+
+use crate::audit::Violation;
+use crate::mutation::Mutation;
+use crate::process::{EPOCH_US, Message, Process, Said};
+use crate::world::{Event, World};
+
+/// Credit of a worker.
+const CREDIT: u32 = 8;
+/// How long a process needs to begin its work, at most.
+const RUN_US: u64 = 50;
+
+fn id_of(wire: Option<v1::BatchId>, index: u32) -> Result<ExecutionId, Violation> {
+    let batch = wire.as_ref().and_then(|wire| ids::BatchId::try_from(wire).ok());
+    let batch = batch.ok_or_else(|| "a process named a batch that cannot be".to_owned())?;
+    ExecutionId::new(batch, index).map_err(|error| error.to_string())
+}
+
+impl World {
+    /// Partitions of the cluster.
+    pub(crate) fn partition_count(&self) -> u16 {
+        (self.options.groups * self.options.partitions_per_group) as u16
+    }
+
+    /// Where a partition is thought to be.
+    pub(crate) fn owner_of(&self, partition: PartitionId) -> (usize, u32) {
+        let group = usize::from(partition.get()) / self.options.partitions_per_group as usize;
+        (group, self.groups.get(group).map_or(0, |group| group.owner))
+    }
+
+    /// A process begins, with the partitions of a group or with none.
+    pub(crate) fn spawn(&mut self, group: Option<usize>) -> u32 {
+        let id = self.next_number() as u32;
+        let skew_us = self.options.skew_us;
+        let clock_us = EPOCH_US + self.now_us + self.rng.between(0, 2 * skew_us) - skew_us;
+        let partitions = group.map(|group| self.groups[group].partitions.clone());
+        let partitions = (partitions, self.partition_count());
+        let retention = Duration::from_secs(self.options.retention_s);
+        let times = (self.now_us, clock_us);
+        let process = Process::new((id, group), partitions, times, retention, &self.desk, &self.catalogue);
+        self.processes.insert(id, process);
+        self.trace.note(self.now_us, "begins", [u64::from(id), group.map_or(0, |group| group as u64 + 1)]);
+        self.change_workers(id);
+        self.run_soon(id, 0);
+        id
+    }
+
+    /// New workers for a process; those that it has go.
+    pub(crate) fn change_workers(&mut self, process: u32) {
+        let Some(alive) = self.processes.get(&process) else { return };
+        for worker in alive.workers() {
+            self.arrives(process, Message::WorkerLeaves(worker));
+        }
+        for _ in 0..self.rng.between(1, 2) {
+            let worker = self.next_number();
+            self.arrives(process, Message::WorkerComes(worker));
+            let credit = v1::WorkerMessage { credit: CREDIT, ..Default::default() };
+            self.arrives(process, Message::WorkerSays(worker, credit));
+        }
+    }
+
+    /// A process dies: its memory is gone, what it has sent is on its way.
+    pub(crate) fn crash(&mut self, id: u32) {
+        let Some(process) = self.processes.remove(&id) else { return };
+        self.report.crashes += 1;
+        self.report.process_us += self.now_us - process.born_us;
+        self.trace.note(self.now_us, "dies", [u64::from(id), 0]);
+        self.desk.with(|image| image.crashed(id));
+        let inherits = self.mutation == Some(Mutation::AnswersReachTheNextTenure);
+        if let Some(group) = process.group.filter(|_| inherits) {
+            self.follow(group);
+            let owner = self.groups[group].owner;
+            if let Some(next) = self.processes.get_mut(&owner) {
+                next.inherit(process);
+            }
+        }
+    }
+
+    pub(crate) fn crash_owner(&mut self, group: usize) {
+        if !self.healed {
+            self.crash(self.groups[group].owner);
+        }
+    }
+
+    /// A process stands still.
+    pub(crate) fn pause(&mut self, group: usize, long_us: u64) {
+        let until_us = self.now_us + long_us;
+        if let Some(process) = self.processes.get_mut(&self.groups[group].owner).filter(|_| !self.healed) {
+            process.paused_until_us = Some(until_us);
+            self.trace.note(self.now_us, "pauses", [u64::from(process.id), long_us]);
+        }
+    }
+
+    /// A process has something to do, in so many microseconds at the latest.
+    pub(crate) fn run_soon(&mut self, id: u32, in_us: u64) {
+        let at_us = self.now_us + in_us + 1 + self.rng.below(RUN_US);
+        let Some(process) = self.processes.get_mut(&id) else { return };
+        let at_us = process.paused_until_us.map_or(at_us, |until| at_us.max(until));
+        if process.run_at_us.is_none_or(|known| at_us < known) {
+            process.run_at_us = Some(at_us);
+            self.after(at_us - self.now_us, Event::Run(id));
+        }
+    }
+
+    /// A process does what there is to do.
+    pub(crate) fn run_process(&mut self, id: u32) -> Result<(), Violation> {
+        let (now_us, sleeps) = (self.now_us, self.options.skew_us == 0);
+        let Some(process) = self.processes.get_mut(&id) else { return Ok(()) };
+        if process.run_at_us != Some(now_us) {
+            return Ok(());
+        }
+        process.run_at_us = None;
+        let mut asleep_us = 0;
+        if let Some(until_us) = process.paused_until_us {
+            if now_us < until_us {
+                self.run_soon(id, until_us - now_us);
+                return Ok(());
+            }
+            process.paused_until_us = None;
+            // The clock of a machine that slept has slept, too, on some.
+            asleep_us = if sleeps && self.rng.permille(500) { process.silent_us(now_us) } else { 0 };
+        }
+        process.tell_time(now_us, asleep_us);
+        process.fly(&mut self.rng);
+        if !self.send_calls() {
+            return Ok(());
+        }
+        let Some(process) = self.processes.get_mut(&id) else { return Ok(()) };
+        process.wake();
+        let answered = std::mem::take(&mut process.answered);
+        if self.dies_having_handled(&answered) {
+            self.crash(id);
+            return Ok(());
+        }
+        let said = self.processes.get_mut(&id).map(Process::drain).unwrap_or_default();
+        for said in said {
+            self.said(id, said)?;
+        }
+        if let Some(process) = self.processes.get_mut(&id) {
+            process.fly(&mut self.rng);
+        }
+        if self.send_calls()
+            && let Some(in_us) = self.processes.get(&id).and_then(Process::due_in_us)
+        {
+            self.run_soon(id, in_us);
+        }
+        Ok(())
+    }
+
+    /// Something leaves a process.
+    fn said(&mut self, process: u32, said: Said) -> Result<(), Violation> {
+        match said {
+            Said::Ack { dispatcher, forged, ack } => {
+                self.check_ack(forged, &ack)?;
+                self.post(|| Event::Acknowledged { dispatcher, forged, ack: Box::new(ack.clone()) });
+            }
+            Said::Completions(batch) => self.completed(process, &batch)?,
+            Said::Tasks(worker, batch) => self.given_out(process, worker, batch)?,
+            Said::Stopped(id) => {
+                if self.audit.known.get(&id).is_none_or(|known| known.end.is_none()) {
+                    return Err(format!("{id} was reported stopped, and has no end in the log"));
+                }
+            }
+            Said::Described(id, described) => {
+                let status = described.summary.as_ref().map(v1::ExecutionSummary::status);
+                self.audit.described(id, status.unwrap_or_default())?;
+                self.exam.described(id, &described);
+            }
+            Said::History(id, events) => self.exam.history(id, events),
+            Said::Listed(summaries) => {
+                for summary in summaries {
+                    if let Ok(ExecutionName::Id(id)) = ExecutionName::parse(&summary.execution_id) {
+                        self.audit.described(id, summary.status())?;
+                        self.exam.listed(id, summary.status());
+                    }
+                }
+            }
+            Said::Owns(owned) => self.reported(process, &owned),
+            // What it had accepted is durable: it may go.
+            Said::Drained => self.crash(process),
+        }
+        Ok(())
+    }
+
+    /// An acknowledgement leaves a process: what it says must be durable by now.
+    fn check_ack(&mut self, forged: bool, ack: &v1::StartAck) -> Result<(), Violation> {
+        self.trace.note(self.now_us, "ack", [u64::from(ack.from), u64::from(ack.to)]);
+        if ack.refusal.is_some() {
+            return Ok(());
+        }
+        if let Some(running) = &ack.running {
+            return self.audit.acknowledge(id_of(running.batch, running.index)?);
+        }
+        for index in ack.from..ack.to {
+            let id = id_of(ack.id, index)?;
+            if forged {
+                return Err(format!("{id} was acknowledged to somebody who sent other content under its id"));
+            }
+            self.audit.acknowledge(id)?;
+        }
+        Ok(())
+    }
+
+    fn completed(&mut self, process: u32, batch: &v1::CompletionBatch) -> Result<(), Violation> {
+        for range in &batch.ranges {
+            for index in range.from..range.to {
+                self.audit.completed(process, id_of(range.id, index)?, range.status())?;
+            }
+        }
+        for outcome in &batch.outcomes {
+            self.audit.outcome(id_of(outcome.id, outcome.index)?, outcome.output.as_ref())?;
+        }
+        self.trace.note(self.now_us, "completions", [batch.ranges.len() as u64, batch.dropped]);
+        Ok(())
+    }
+}

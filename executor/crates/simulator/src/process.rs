@@ -1,0 +1,396 @@
+//! A process of a node: a real shard, its clock, its calls of the store on their way, and what it has to say.
+//!
+//! Invariants: its memory ends with it; it does nothing while nobody runs it; in which order answered calls reach the
+//! shard is drawn from the seed. Everything that leaves it is taken out by the world, see [`Process::drain`]. Nothing
+//! here fails.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use executor::clock::{Clock, ManualClock};
+use executor::cluster::Cluster;
+use executor::config::Config;
+use executor::error::Error;
+use executor::owners::Owners;
+use executor::shard::simulation::{Flight, Landed, SimulatedShard};
+use executor::shard::{Binding, Command, ShardConfig, ShardContext, ShardState};
+use ids::{ExecutionId, ExecutionName, PartitionId};
+use proto::executor::v1;
+use telemetry::ShardMetrics;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::machines::Catalogue;
+use crate::points::CallKind;
+use crate::rng::Rng;
+use crate::store::Desk;
+
+/// Unix time at which every run begins, in microseconds.
+pub const EPOCH_US: u64 = 1_700_000_000_000_000;
+
+/// What is asked of a process.
+#[derive(Debug, Clone)]
+pub enum Message {
+    /// A batch of a dispatcher; `forged` says that its id was used for other content before.
+    Start { dispatcher: usize, forged: bool, batch: Arc<v1::StartBatch> },
+    /// Ends an execution.
+    Stop(ExecutionId),
+    /// Asks for an execution.
+    Describe(ExecutionId),
+    /// Asks for the history of an execution.
+    History(ExecutionId),
+    /// Asks for the executions of a machine.
+    List(Arc<str>),
+    /// A worker comes.
+    WorkerComes(u64),
+    /// A worker says something.
+    WorkerSays(u64, v1::WorkerMessage),
+    /// A worker goes.
+    WorkerLeaves(u64),
+    /// What it owns.
+    Report,
+    /// What it shall own.
+    Assign(Vec<PartitionId>),
+    /// It is to end.
+    Drain,
+}
+
+/// What a process says.
+#[derive(Debug)]
+pub enum Said {
+    Ack {
+        dispatcher: usize,
+        forged: bool,
+        ack: v1::StartAck,
+    },
+    Completions(v1::CompletionBatch),
+    Tasks(u64, v1::TaskBatch),
+    Stopped(ExecutionId),
+    Described(ExecutionId, Box<v1::DescribeExecutionResponse>),
+    /// `None`: it is not kept.
+    History(ExecutionId, Option<Vec<v1::HistoryEvent>>),
+    Listed(Vec<v1::ExecutionSummary>),
+    Owns(Vec<v1::OwnedPartition>),
+    Drained,
+}
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Airborne {
+    flight: Flight,
+    woken: Arc<Woken>,
+    waker: Waker,
+}
+
+type Answer<T> = oneshot::Receiver<Result<T, Error>>;
+
+/// A running process.
+pub struct Process {
+    /// Never used again.
+    pub id: u32,
+    /// When it began, by the time of the simulation.
+    pub born_us: u64,
+    /// Which group of partitions is its own from the beginning, if one is.
+    pub group: Option<usize>,
+    /// It stands still until then, if it does.
+    pub paused_until_us: Option<u64>,
+    /// When it is run next.
+    pub run_at_us: Option<u64>,
+    /// What was answered since it ran last.
+    pub answered: Vec<CallKind>,
+    /// Whether it has said that it lacks a partition of its group.
+    pub lacks: bool,
+    /// What it had when it said so last.
+    pub owned: Vec<u32>,
+    shard: SimulatedShard,
+    clock: ManualClock,
+    /// Of the simulation, when its clock was moved last.
+    moved_us: u64,
+    inbox: VecDeque<Command>,
+    flights: BTreeMap<u64, Airborne>,
+    next_flight: u64,
+    landed: Vec<Landed>,
+    links: BTreeMap<(usize, bool), (mpsc::Sender<v1::StartAck>, mpsc::Receiver<v1::StartAck>)>,
+    completions: mpsc::Receiver<v1::CompletionBatch>,
+    workers: BTreeMap<u64, mpsc::Receiver<v1::TaskBatch>>,
+    stops: Vec<(ExecutionId, Answer<u64>)>,
+    descriptions: Vec<(ExecutionId, Answer<v1::DescribeExecutionResponse>)>,
+    histories: Vec<(ExecutionId, Answer<Vec<v1::HistoryEvent>>)>,
+    lists: Vec<Answer<v1::ListExecutionsResponse>>,
+    reports: Vec<Answer<v1::Shard>>,
+    drains: Vec<Answer<()>>,
+}
+
+/// Executions of a listing; no run has as many.
+const LIST_MAX: u32 = 1_000;
+/// Commands that a shard handles in one wake-up.
+const COMMANDS: usize = executor::limits::COMMANDS_PER_WAKE;
+
+impl Process {
+    /// A process that begins to recover its partitions when it runs first.
+    #[must_use]
+    pub fn new(
+        (id, group): (u32, Option<usize>),
+        (partitions, partition_count): (Option<Vec<PartitionId>>, u16),
+        (now_us, clock_us): (u64, u64),
+        retention: Duration,
+        desk: &Desk,
+        catalogue: &Catalogue,
+    ) -> Self {
+        let binding = Binding { pattern: "arn:aws:lambda:*".to_owned(), pool: "workers".to_owned() };
+        let config = ShardConfig {
+            index: 0,
+            shards: 1,
+            partitions,
+            partition_count,
+            data_address: format!("process-{id}:1"),
+            queue_commands: 64,
+            open_max: 10_000,
+            bytes_max: 1 << 30,
+            retention,
+            bindings: Arc::new([binding]),
+        };
+        let clock = ManualClock::at_ms(clock_us / 1_000);
+        let cluster = Cluster::open(&Config::embedded(), Clock::Manual(clock.clone()));
+        let cluster = cluster.expect("a node without a state directory has none to read");
+        let context = ShardContext {
+            connect: Arc::new(desk.of(id)),
+            objects: None,
+            cluster: Arc::new(cluster),
+            definitions: Arc::clone(&catalogue.definitions),
+            owners: Arc::new(Owners::new(partition_count)),
+            metrics: Arc::<ShardMetrics>::default(),
+            clock: Clock::Manual(clock.clone()),
+        };
+        let (sender, completions) = mpsc::channel(512);
+        let watch = Command::Watch { include_outcomes: true, completions: sender };
+        Self {
+            id,
+            born_us: now_us,
+            group,
+            paused_until_us: None,
+            run_at_us: None,
+            answered: Vec::new(),
+            lacks: false,
+            owned: Vec::new(),
+            shard: SimulatedShard::new(config, context),
+            clock,
+            moved_us: now_us,
+            inbox: VecDeque::from([watch]),
+            flights: BTreeMap::new(),
+            next_flight: 0,
+            landed: Vec::new(),
+            links: BTreeMap::new(),
+            completions,
+            workers: BTreeMap::new(),
+            stops: Vec::new(),
+            descriptions: Vec::new(),
+            histories: Vec::new(),
+            lists: Vec::new(),
+            reports: Vec::new(),
+            drains: Vec::new(),
+        }
+    }
+
+    /// Whether it says that it is of no more use.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.lacks || self.shard.state() == ShardState::Failed
+    }
+
+    /// Whether its workers are attached.
+    #[must_use]
+    pub fn workers(&self) -> Vec<u64> {
+        self.workers.keys().copied().collect()
+    }
+
+    /// How long its clock has stood still.
+    #[must_use]
+    pub fn silent_us(&self, now_us: u64) -> u64 {
+        now_us.saturating_sub(self.moved_us)
+    }
+
+    /// Its clock goes on; a machine that slept may have a clock that slept too.
+    pub fn tell_time(&mut self, now_us: u64, asleep_us: u64) {
+        let passed = now_us.saturating_sub(self.moved_us).saturating_sub(asleep_us);
+        self.moved_us = now_us;
+        self.clock.advance(Duration::from_micros(passed));
+    }
+
+    /// Something reaches it.
+    pub fn receive(&mut self, message: Message) {
+        let command = match message {
+            Message::Start { dispatcher, forged, batch } => {
+                let link = self.links.entry((dispatcher, forged)).or_insert_with(|| mpsc::channel(1_024));
+                Command::Start { batch: (*batch).clone(), acks: link.0.clone() }
+            }
+            Message::Stop(id) => {
+                let (reply, answer) = oneshot::channel();
+                self.stops.push((id, answer));
+                let (error, cause) = ("Stopped".to_owned(), String::new());
+                Command::Stop { execution: ExecutionName::Id(id), error, cause, reply }
+            }
+            Message::Describe(id) => {
+                let (reply, answer) = oneshot::channel();
+                self.descriptions.push((id, answer));
+                Command::Describe { execution: ExecutionName::Id(id), reply }
+            }
+            Message::History(id) => {
+                let (reply, answer) = oneshot::channel();
+                self.histories.push((id, answer));
+                let (execution, form) = (ExecutionName::Id(id), v1::HistoryForm::StepFunctions);
+                Command::History { execution, form, reply }
+            }
+            Message::List(machine_arn) => {
+                let (reply, answer) = oneshot::channel();
+                self.lists.push(answer);
+                let (machine_arn, max_results) = (machine_arn.to_string(), LIST_MAX);
+                let request = v1::ListExecutionsRequest { machine_arn, max_results, ..Default::default() };
+                Command::List { request, reply }
+            }
+            Message::WorkerComes(worker) => {
+                let (tasks, receiver) = mpsc::channel(64);
+                self.workers.insert(worker, receiver);
+                let hello = v1::WorkerHello { pool: "workers".to_owned(), worker: format!("w{worker}") };
+                Command::WorkerAttached { worker, hello, tasks }
+            }
+            Message::WorkerSays(worker, message) => Command::WorkerMessage { worker, message },
+            Message::WorkerLeaves(worker) => {
+                self.workers.remove(&worker);
+                Command::WorkerDetached { worker }
+            }
+            Message::Report => {
+                let (reply, answer) = oneshot::channel();
+                self.reports.push(answer);
+                Command::Report { reply }
+            }
+            Message::Assign(partitions) => Command::Assign { partitions },
+            Message::Drain => {
+                let (reply, answer) = oneshot::channel();
+                self.drains.push(answer);
+                Command::Drain { reply }
+            }
+        };
+        self.inbox.push_back(command);
+    }
+
+    /// Goes on with the calls of the store that have their answers, in some order.
+    pub fn fly(&mut self, rng: &mut Rng) {
+        let mut woken: Vec<u64> = self.woken().collect();
+        rng.shuffle(&mut woken);
+        for number in woken {
+            let Some(airborne) = self.flights.get_mut(&number) else { continue };
+            airborne.woken.0.store(false, Ordering::Relaxed);
+            let mut cx = Context::from_waker(&airborne.waker);
+            if let Poll::Ready(landed) = airborne.flight.poll(&mut cx) {
+                self.landed.push(landed);
+                self.flights.remove(&number);
+            }
+        }
+    }
+
+    fn woken(&self) -> impl Iterator<Item = u64> + '_ {
+        self.flights.iter().filter(|(_, flight)| flight.woken.0.load(Ordering::Relaxed)).map(|(at, _)| *at)
+    }
+
+    /// The shard handles what is there. What it asks of the store has not left the process yet.
+    pub fn wake(&mut self) {
+        let commands = self.inbox.drain(..self.inbox.len().min(COMMANDS)).collect();
+        let flights = self.shard.wake(commands, std::mem::take(&mut self.landed));
+        self.take_over(flights);
+    }
+
+    fn take_over(&mut self, flights: Vec<Flight>) {
+        for flight in flights {
+            let woken = Arc::new(Woken(AtomicBool::new(true)));
+            let waker = Waker::from(Arc::clone(&woken));
+            self.flights.insert(self.next_flight, Airborne { flight, woken, waker });
+            self.next_flight += 1;
+        }
+    }
+
+    /// What the process that was here before waited for: a mutation.
+    pub fn inherit(&mut self, other: Self) {
+        let flights = other.flights.into_values().map(|airborne| airborne.flight).collect();
+        self.take_over(flights);
+    }
+
+    /// In how many microseconds it has something to do, if anything.
+    #[must_use]
+    pub fn due_in_us(&self) -> Option<u64> {
+        if !self.inbox.is_empty() || self.woken().next().is_some() {
+            return Some(0);
+        }
+        let sleeper = self.clock.next_sleeper_us();
+        let alarm = self.shard.next_alarm_us();
+        let at_us = sleeper.into_iter().chain(alarm).min()?;
+        Some(at_us.saturating_sub(Clock::Manual(self.clock.clone()).now_us()).max(1))
+    }
+
+    /// What it has said since it was asked last.
+    pub fn drain(&mut self) -> Vec<Said> {
+        let mut said = Vec::new();
+        for ((dispatcher, forged), (_, acks)) in &mut self.links {
+            while let Ok(ack) = acks.try_recv() {
+                said.push(Said::Ack { dispatcher: *dispatcher, forged: *forged, ack });
+            }
+        }
+        while let Ok(batch) = self.completions.try_recv() {
+            said.push(Said::Completions(batch));
+        }
+        for (worker, tasks) in &mut self.workers {
+            while let Ok(batch) = tasks.try_recv() {
+                said.push(Said::Tasks(*worker, batch));
+            }
+        }
+        answers(&mut self.stops, |id, stopped| said.extend(stopped.ok().map(|_| Said::Stopped(id))));
+        answers(&mut self.descriptions, |id, described| {
+            said.extend(described.ok().map(|described| Said::Described(id, Box::new(described))));
+        });
+        answers(&mut self.histories, |id, events| match events {
+            Ok(events) => said.push(Said::History(id, Some(events))),
+            Err(Error::Conflict { code: "HistoryNotKept", .. }) => said.push(Said::History(id, None)),
+            // Whoever asked asks again.
+            Err(_) => {}
+        });
+        take(&mut self.lists, |list| said.extend(list.ok().map(|list| Said::Listed(list.executions))));
+        take(&mut self.reports, |shard| said.extend(shard.ok().map(|shard| Said::Owns(shard.owned))));
+        take(&mut self.drains, |drained| said.extend(drained.ok().map(|()| Said::Drained)));
+        said
+    }
+}
+
+/// Takes the answers that are there; of questions that were dropped there is none.
+fn take<T>(asked: &mut Vec<Answer<T>>, mut take: impl FnMut(Result<T, Error>)) {
+    asked.retain_mut(|answer| match answer.try_recv() {
+        Ok(answer) => {
+            take(answer);
+            false
+        }
+        Err(oneshot::error::TryRecvError::Empty) => true,
+        Err(oneshot::error::TryRecvError::Closed) => false,
+    });
+}
+
+/// As [`take`], with what was asked for.
+fn answers<T>(
+    asked: &mut Vec<(ExecutionId, Answer<T>)>,
+    mut take: impl FnMut(ExecutionId, Result<T, Error>),
+) {
+    asked.retain_mut(|(id, answer)| match answer.try_recv() {
+        Ok(answer) => {
+            take(*id, answer);
+            false
+        }
+        Err(oneshot::error::TryRecvError::Empty) => true,
+        Err(oneshot::error::TryRecvError::Closed) => false,
+    });
+}

@@ -1,0 +1,65 @@
+//! Thousands of runs, each from its seed.
+//!
+//! `SEED=7 cargo test -p simulator --test simulate -- --nocapture` prints one run; `SEEDS=100000` runs more.
+
+use std::collections::BTreeMap;
+
+use simulator::machines::Catalogue;
+use simulator::{Mutation, points, run};
+
+/// Runs of the test command.
+const SEEDS: u64 = 3_000;
+/// A mutation that as many seeds do not find is not found.
+const MUTATION_SEEDS: u64 = 400;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+fn catalogue() -> Catalogue {
+    Catalogue::compile().expect("every machine compiles")
+}
+
+#[test]
+fn every_promise_holds_in_every_run_and_a_process_has_died_at_every_point() {
+    let catalogue = catalogue();
+    if let Some(seed) = number("SEED") {
+        run(seed, &catalogue, None, true).expect("every promise holds");
+        return;
+    }
+    let (mut hits, mut fenced, mut broken) = (BTreeMap::new(), 0, Vec::new());
+    for seed in 0..number("SEEDS").unwrap_or(SEEDS) {
+        match run(seed, &catalogue, None, false) {
+            Ok(report) => {
+                fenced += report.fenced;
+                for (point, count) in report.hits {
+                    *hits.entry(point).or_insert(0) += count;
+                }
+            }
+            Err(violation) => broken.push(violation),
+        }
+    }
+    assert!(broken.is_empty(), "SEED=... prints a run:\n{}", broken.join("\n"));
+    let missed: Vec<_> = points::all().filter(|point| !hits.contains_key(point)).collect();
+    assert!(missed.is_empty(), "nobody has died at {missed:?}; elsewhere: {hits:?}");
+    assert!(fenced > 0, "no owner that another had followed tried to write");
+}
+
+#[test]
+fn a_seed_stands_for_one_run() {
+    let catalogue = catalogue();
+    for seed in 0..60 {
+        let [first, again] = [(); 2].map(|()| run(seed, &catalogue, None, false).expect("holds"));
+        assert_eq!((first.trace, first.steps), (again.trace, again.steps), "seed {seed}");
+    }
+}
+
+#[test]
+fn every_mutation_is_caught() {
+    let catalogue = catalogue();
+    for mutation in Mutation::ALL {
+        let caught = (0..MUTATION_SEEDS).find_map(|seed| run(seed, &catalogue, Some(mutation), false).err());
+        let violation = caught.unwrap_or_else(|| panic!("{MUTATION_SEEDS} seeds did not catch {mutation:?}"));
+        println!("{mutation:?}: {}", &violation[..violation.floor_char_boundary(160)]);
+    }
+}
