@@ -91,6 +91,35 @@ proptest! {
     }
 
     #[test]
+    fn what_a_redrive_needs_is_kept_without_a_change_and_a_redriven_execution_can_be_replayed(
+        (machine, input) in busy(),
+        choices in prop::collection::vec(any::<(u8, u8)>(), 0..60),
+        stopped: bool,
+    ) {
+        let (mut events, effects, _) = play(&machine, input, &choices);
+        let mut first = Hand::keeping(&machine, input, 42);
+        prop_assert_eq!(&first.effects, &effects[0]);
+        for ((millis, event), expected) in events.iter().zip(&effects[1..]) {
+            prop_assert_eq!(&first.after(*millis, event.clone()), expected);
+        }
+        if stopped {
+            events.push((1, Event::Stop { error: None, cause: None }));
+            first.after(1, Event::Stop { error: None, cause: None });
+        }
+        let redrivable = first.execution.is_redrivable();
+        let redriven = first.after(1, Event::Redrive);
+        prop_assert_eq!(redriven.is_empty(), !redrivable);
+        prop_assert_eq!(first.execution.is_finished() && redrivable, outcome(&redriven).is_some());
+        let mut second = Hand::keeping(&machine, input, 42);
+        for (millis, event) in events {
+            second.after(millis, event);
+        }
+        prop_assert_eq!(second.after(1, Event::Redrive), redriven);
+        prop_assert_eq!(second.history.events(), first.history.events());
+        prop_assert_eq!(format!("{:?}", second.execution), format!("{:?}", first.execution));
+    }
+
+    #[test]
     fn no_id_is_given_twice_and_nothing_comes_after_the_end(
         (machine, input) in busy(),
         choices in prop::collection::vec(any::<(u8, u8)>(), 0..60),
