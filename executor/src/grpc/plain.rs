@@ -62,6 +62,15 @@ pub(super) async fn stop(
     Ok(v1::StopExecutionResponse { stop_time_ms })
 }
 
+pub(super) async fn redrive(
+    node: &NodeContext,
+    request: v1::RedriveExecutionRequest,
+) -> Result<v1::RedriveExecutionResponse, Error> {
+    let (execution, shard) = locate(node, &request.execution)?;
+    let redrive_time_ms = ask(shard, |reply| Command::Redrive { execution, reply }).await?;
+    Ok(v1::RedriveExecutionResponse { redrive_time_ms })
+}
+
 fn dialect(dialect: v1::Dialect) -> asl::Dialect {
     match dialect {
         v1::Dialect::Unspecified | v1::Dialect::Asl => asl::Dialect::Asl,

@@ -42,6 +42,13 @@ impl Executor for Surface {
         answer(plain::stop(&self.node, request.into_inner()).await)
     }
 
+    async fn redrive_execution(
+        &self,
+        request: Request<v1::RedriveExecutionRequest>,
+    ) -> Result<Response<v1::RedriveExecutionResponse>, Status> {
+        answer(plain::redrive(&self.node, request.into_inner()).await)
+    }
+
     async fn describe_execution(
         &self,
         request: Request<v1::DescribeExecutionRequest>,

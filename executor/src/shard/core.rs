@@ -4,9 +4,11 @@
 //! and [`Shard::next_alarm_us`] says when to wake it without either. The order within a wake-up is fixed: the store's
 //! answers (they free room), timers, commands, mailboxes, turns, tasks to workers, flushes.
 
-use std::collections::{HashMap, VecDeque};
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use asl::{Effect, EffectId, Event, Program, Str};
@@ -26,6 +28,7 @@ use super::mailbox::MailRoom;
 use super::names::Names;
 use super::probe::Probe;
 use super::recover::Recovered;
+use super::redrive::Revival;
 use super::replay::Replayed;
 use super::slab::{Address, Slab};
 use super::start::Taken;
@@ -72,6 +75,8 @@ pub(super) enum Landed {
     },
     /// A Map's read or write came to its end, or was cancelled.
     Transferred { transfer: Address, result: Option<Result<Done, Str>> },
+    /// An ended execution was replayed to be redriven.
+    Revived(Box<Revival>),
     /// The store was asked whether it answers.
     Probed(Result<(), StoreError>),
     /// A question was answered to whoever asked it.
@@ -125,6 +130,8 @@ pub(super) struct Shard {
     /// Names of STANDARD executions.
     pub names: Names,
     pub probe: Probe,
+    /// Executions that are being replayed to be redriven.
+    pub reviving: Rc<RefCell<HashSet<ExecutionId>>>,
     /// Look-ups under way.
     pub questions: usize,
     /// Open executions by batch, for who asks by id.
@@ -175,6 +182,7 @@ impl Shard {
             hasher: foldhash::quality::RandomState::default(),
             names: Names::default(),
             probe: Probe::default(),
+            reviving: Rc::default(),
             questions: 0,
             by_batch: HashMap::default(),
             config,
@@ -234,6 +242,7 @@ impl Shard {
             Landed::Compared { batch, acks, result } => self.compared(&batch, &acks, result),
             Landed::NamesChecked { batch, acks, result } => self.names_checked(*batch, &acks, result),
             Landed::Transferred { transfer, result } => self.transferred(transfer, result),
+            Landed::Revived(revival) => self.revived(*revival),
             Landed::Probed(result) => self.probed(result),
             Landed::Answered => self.questions -= 1,
         }
@@ -245,6 +254,7 @@ impl Shard {
             Command::Describe { execution, reply } => self.describe(execution, reply),
             Command::History { execution, form, reply } => self.history(execution, form, reply),
             Command::Stop { execution, error, cause, reply } => self.stop(execution, &error, &cause, reply),
+            Command::Redrive { execution, reply } => self.redrive(execution, reply),
             Command::List { request, reply } => self.list(request, reply),
             Command::Watch { include_outcomes, completions } => self.watch(include_outcomes, completions),
             Command::WorkerAttached { worker, hello, tasks } => self.worker_attached(worker, &hello, tasks),

@@ -88,8 +88,9 @@ impl Shard {
         let log = &mut self.logs[at];
         let block = log.next_block();
         let mut page = std::mem::take(&mut log.page);
-        page.records = log.waiting() + page.fresh.len() + page.ended.len();
+        page.records = log.waiting() + page.fresh.len() + page.reopened.len() + page.ended.len();
         log.retained.wrote(block, now_ms);
+        self.write_reopened(at, &mut page);
         self.write_ended(at, &mut page);
         self.write_fresh(at, &mut page);
         let log = &mut self.logs[at];
@@ -275,6 +276,10 @@ impl Shard {
         }
         for batch in page.batches.drain(..) {
             self.acknowledge(at, batch);
+        }
+        for (reply, at_ms) in page.redrives.drain(..) {
+            // Who no longer listens needs no answer.
+            let _ = reply.send(Ok(at_ms));
         }
         for address in std::mem::take(&mut page.closing) {
             self.close_durably(at, address, &mut page);

@@ -13,7 +13,7 @@ use std::time::Instant;
 use asl::history::{AswEvent, AswHistory, Collector, HistoryEvent, Observer};
 use asl::{Dialect, Effect, EffectId, Event, Payload};
 use ids::{ExecutionName, Mode, Status};
-use journal::block::{Closed, Journalled, decode_failure};
+use journal::block::{Closed, Journalled, JournalledKind, decode_failure};
 use journal::index::Execution;
 use journal::store::BlockRange;
 use journal::{Block, BlockId, Store};
@@ -66,7 +66,11 @@ impl Shard {
 }
 
 /// What an execution was told, as one block has it.
-async fn journal_of(store: &dyn Store, found: &Execution, at: BlockId) -> Result<Vec<Journalled>, Error> {
+pub(super) async fn journal_of(
+    store: &dyn Store,
+    found: &Execution,
+    at: BlockId,
+) -> Result<Vec<Journalled>, Error> {
     let id = found.opened.id;
     let range = BlockRange { from: at, to: at, reverse: false, limit: 1 };
     let blocks = store.read(id.batch.partition, range).await?;
@@ -153,6 +157,7 @@ async fn replay(
         seed: opened.seed,
         start_time_ms: opened.start_time_ms,
         waits: false,
+        keeps: journal.iter().any(|told| told.kind == JournalledKind::Redriven),
     };
     let express = key.mode == Mode::Express;
     if express {

@@ -16,6 +16,7 @@ use proto::executor::v1;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
+use super::command::Reply;
 use super::dedupe::Dedupe;
 use super::machine::Machine;
 use super::retain::Retained;
@@ -66,6 +67,8 @@ pub struct Page {
     pub batches: Vec<StartedBatch>,
     /// Accepted in this block, and not ended in their first step.
     pub fresh: Vec<Address>,
+    /// Redriven: opened again in this block.
+    pub reopened: Vec<Address>,
     /// Opened in an earlier block, ended in this one.
     pub ended: Vec<Address>,
     /// Journalled in this block.
@@ -76,6 +79,8 @@ pub struct Page {
     pub writes: Vec<Address>,
     /// Whose slots are given back.
     pub closing: Vec<Address>,
+    /// Who waits for redrives in this block, with their time.
+    pub redrives: Vec<(Reply<u64>, u64)>,
     pub tallies: Vec<Tally>,
     pub completions: Vec<v1::CompletionRange>,
     pub outcomes: Vec<v1::Outcome>,
@@ -189,7 +194,7 @@ impl Log {
 
     /// Records in the block under construction.
     pub fn waiting(&self) -> usize {
-        self.builder.len() + self.page.fresh.len() + self.page.ended.len()
+        self.builder.len() + self.page.fresh.len() + self.page.reopened.len() + self.page.ended.len()
     }
 
     /// Whether the store has confirmed everything.

@@ -19,6 +19,7 @@ use proto::executor::v1;
 use super::command::Reply;
 use super::core::{Landed, Shard};
 use super::execution::OpenExecution;
+use super::redrive::{obstacle, redrives};
 use super::slab::Address;
 use super::workers::cut;
 use crate::error::Error;
@@ -107,13 +108,23 @@ fn summary(
 }
 
 /// What the log has, as the wire says it.
-fn described(execution: Execution) -> Result<v1::DescribeExecutionResponse, StoreError> {
-    let Execution { machine, opened, closed, .. } = execution;
+fn described(execution: Execution, now_ms: u64) -> Result<v1::DescribeExecutionResponse, StoreError> {
+    let Execution { machine, opened, closed, journalled } = execution;
+    let (redrive_count, redrive_time_ms) = redrives(&journalled);
+    let obstacle = obstacle(machine.mode, closed.as_ref(), redrive_count, now_ms);
+    let redrive_status = match obstacle {
+        None => v1::RedriveStatus::Redrivable,
+        Some(_) => v1::RedriveStatus::NotRedrivable,
+    };
     let end = closed.as_ref().map(|closed| (closed.status, closed.stop_time_ms));
     let mut response = v1::DescribeExecutionResponse {
         summary: Some(summary(&machine, opened.id, opened.name.as_deref(), opened.start_time_ms, end)),
         input: opened.input,
         definition_hash: bytes::Bytes::copy_from_slice(&machine.definition),
+        redrive_count,
+        redrive_time_ms,
+        redrive_status: redrive_status.into(),
+        redrive_status_reason: obstacle.unwrap_or_default(),
         ..Default::default()
     };
     match closed {
@@ -134,6 +145,9 @@ fn described_open(open: &OpenExecution) -> v1::DescribeExecutionResponse {
         summary: Some(summary(&open.machine.key, open.id, open.name.as_deref(), open.start_time_ms, None)),
         input: open.input.clone(),
         definition_hash: bytes::Bytes::copy_from_slice(&open.machine.key.definition),
+        redrive_count: open.execution.redrives(),
+        redrive_status: v1::RedriveStatus::NotRedrivable.into(),
+        redrive_status_reason: obstacle(open.machine.key.mode, None, 0, 0).unwrap_or_default(),
         ..Default::default()
     }
 }
@@ -184,10 +198,10 @@ impl Shard {
             return drop(reply.send(Ok(described_open(open))));
         }
         let place = self.place_of(log, &execution);
-        let partition = self.logs[log].partition;
+        let (partition, now_ms) = (self.logs[log].partition, self.now_us / 1_000);
         self.answer(reply, async move |store| {
             let found = fetch(&*store, &execution, place, partition).await?;
-            Ok(described(found)?)
+            Ok(described(found, now_ms)?)
         });
     }
 

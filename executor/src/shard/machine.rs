@@ -91,6 +91,8 @@ pub struct Beginning<'a> {
     pub start_time_ms: u64,
     /// Whether others have their turn before it enters its first state.
     pub waits: bool,
+    /// Whether it keeps what it takes to be redriven.
+    pub keeps: bool,
 }
 
 /// A Unix time as the language counts it.
@@ -177,6 +179,7 @@ impl Machine {
             name: beginning.name.map(Into::into),
             seed: beginning.seed,
             waits: beginning.waits,
+            keeps: beginning.keeps,
             ..StartContext::default()
         };
         let now = timestamp_of_ms(beginning.start_time_ms);

@@ -25,6 +25,7 @@ mod mailbox;
 mod names;
 mod probe;
 mod recover;
+mod redrive;
 mod replay;
 mod retain;
 mod rewrite;

@@ -145,11 +145,16 @@ async fn collect(
                         let machine = block.machines().get(opened.machine as usize).cloned();
                         let machine = machine
                             .ok_or_else(|| StoreError::Corrupt(format!("no machine of {}", opened.id)))?;
-                        places.insert(opened.id, open.len());
+                        let place = *places.entry(opened.id).or_insert(open.len());
                         let input = bytes::Bytes::copy_from_slice(&opened.input);
                         let opened = Opened { input, ..opened };
                         let blocks = SmallVec::from_iter([block.id()]);
-                        open.push(RecoveredExecution { machine, opened, journal: Vec::new(), blocks });
+                        let found = RecoveredExecution { machine, opened, journal: Vec::new(), blocks };
+                        match open.get_mut(place) {
+                            // It was opened again, and what was written before counts no more.
+                            Some(before) => *before = found,
+                            None => open.push(found),
+                        }
                     }
                     Record::Journalled(told) => {
                         let Some(found) = places.get(&told.id).and_then(|at| open.get_mut(*at)) else {
@@ -169,6 +174,10 @@ async fn collect(
         Ok(())
     })
     .await?;
+    for execution in &mut open {
+        // What was redriven has its redrives first.
+        execution.journal.sort_by_key(|told| told.sequence);
+    }
     Ok(open)
 }
 
@@ -228,7 +237,9 @@ async fn recover(
             }
         }
     }
-    let batches = scan.batches;
+    // A batch is written in one block; what was redriven since has been opened again in another.
+    let (mut batches, mut known) = (scan.batches, HashSet::new());
+    batches.retain(|(batch, ..)| known.insert(*batch));
     Ok(Recovered { generation: acquired.generation, retained, index, lost, batches, open, programs })
 }
 
@@ -266,6 +277,12 @@ pub(super) async fn event_of(told: &Journalled, desk: &Desk) -> Result<Event, Un
             Event::ItemsRead { id, body: desk.read_again(&digest).await? }
         }
         JournalledKind::ResultsWritten => Event::ResultsWritten(id),
+        JournalledKind::Redriven => Event::Redrive,
+        JournalledKind::GaveUp => {
+            let (error, cause) = decode_failure(&told.payload)?;
+            let (error, cause) = (text(error).unwrap_or_default(), text(cause).unwrap_or_default());
+            Event::GiveUp { error, cause }
+        }
     })
 }
 
@@ -288,6 +305,8 @@ impl Wanted {
             | Event::ItemsRead { id, .. }
             | Event::ResultsWritten(id) => self.remove(*id, true),
             Event::TimerFired(id) => self.remove(*id, false),
+            // It had ended, and wanted nothing any more.
+            Event::Redrive => (self.effects, self.places) = Default::default(),
             _ => {}
         }
     }

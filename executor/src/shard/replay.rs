@@ -40,7 +40,8 @@ async fn replay(
 ) -> Option<Box<Replayed>> {
     let Opened { id, start_time_ms, seed, name, input, .. } = &recovered.opened;
     let (name, start_time_ms) = (name.as_deref(), *start_time_ms);
-    let beginning = Beginning { id: *id, name, seed: *seed, start_time_ms, waits };
+    let keeps = recovered.journal.iter().any(|told| told.kind == JournalledKind::Redriven);
+    let beginning = Beginning { id: *id, name, seed: *seed, start_time_ms, waits, keeps };
     let (mut effects, mut wanted, mut lost) = (Vec::new(), Wanted::default(), None);
     let payload = Payload::from_checked(input.clone());
     let mut execution = machine.begin(&beginning, payload, &mut effects, &mut asl::history::NoObserver);

@@ -326,7 +326,7 @@ impl Shard {
         let seed = seed_for(id, wire.seed);
         let mut effects = std::mem::take(&mut self.effects);
         let waits = self.has_to_wait(machine);
-        let beginning = Beginning { id, name, seed, start_time_ms: wire.start_time_ms, waits };
+        let beginning = Beginning { id, name, seed, start_time_ms: wire.start_time_ms, waits, keeps: false };
         let execution = machine.begin(&beginning, input, &mut effects, &mut NoObserver);
         self.turns.worked(execution.worked());
         self.metrics.steps.add(1);

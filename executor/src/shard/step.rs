@@ -116,6 +116,8 @@ impl Shard {
             | Event::TaskStarted(_)
             | Event::TaskHeartbeat(_)
             | Event::TaskSubmitted { .. }
+            // It is journalled where it is told.
+            | Event::Redrive
             | Event::ChildEnded(_) => return false,
         };
         let Some(open) = self.open.get_mut(address) else { return false };

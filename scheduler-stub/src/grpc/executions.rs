@@ -7,8 +7,9 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt, stream};
 use proto::executor::v1::{
     DescribeExecutionRequest, DescribeExecutionResponse, GetExecutionHistoryRequest,
-    GetExecutionHistoryResponse, ListExecutionsRequest, ListExecutionsResponse, StartExecutionResponse,
-    StartRefusal, StopExecutionRequest, StopExecutionResponse,
+    GetExecutionHistoryResponse, ListExecutionsRequest, ListExecutionsResponse, RedriveExecutionRequest,
+    RedriveExecutionResponse, StartExecutionResponse, StartRefusal, StopExecutionRequest,
+    StopExecutionResponse,
 };
 use proto::scheduler::v1::executions_server::Executions as Service;
 use proto::scheduler::v1::{StartExecutionRequest, StartExecutionsRequest, StartExecutionsResponse};
@@ -160,6 +161,17 @@ impl Service for ExecutionsService {
         let execution = request.execution.clone();
         let call =
             |mut node: super::NodeClient| async move { node.stop_execution(with_timeout(request)).await };
+        self.forward.call(&execution, call).await
+    }
+
+    async fn redrive_execution(
+        &self,
+        request: Request<RedriveExecutionRequest>,
+    ) -> Result<Response<RedriveExecutionResponse>, Status> {
+        let request = request.into_inner();
+        let execution = request.execution.clone();
+        let call =
+            |mut node: super::NodeClient| async move { node.redrive_execution(with_timeout(request)).await };
         self.forward.call(&execution, call).await
     }
 

@@ -182,7 +182,7 @@ impl Node {
             (names::STORE_PENDING, |s| &s.store_pending),
             (names::STORE_AVAILABLE, |s| &s.store_available),
         ];
-        let counters: [(Metric, Cell<Counter>); 14] = [
+        let counters: [(Metric, Cell<Counter>); 16] = [
             (names::DUPLICATES, |s| &s.duplicates),
             (names::COMMANDS, |s| &s.commands),
             (names::STEPS, |s| &s.steps),
@@ -196,6 +196,8 @@ impl Node {
             (names::FLUSH_RECORDS, |s| &s.flush_records),
             (names::FLUSH_BYTES, |s| &s.flush_bytes),
             (names::RECOVERED, |s| &s.recovered),
+            (names::REDRIVEN, |s| &s.redriven),
+            (names::POISONED, |s| &s.poisoned),
             (names::COMPLETIONS_DROPPED, |s| &s.completions_dropped),
         ];
         for (metric, cell) in histograms {

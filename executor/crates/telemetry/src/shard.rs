@@ -122,6 +122,8 @@ pub struct ShardMetrics {
     /// 1 or 0.
     pub store_available: Gauge,
     pub recovered: Counter,
+    pub redriven: Counter,
+    pub poisoned: Counter,
     /// In milliseconds.
     pub recovery_ms: Gauge,
     pub completions_dropped: Counter,

@@ -5,6 +5,7 @@ mod mapping;
 mod naming;
 mod probing;
 mod recovering;
+mod redriving;
 mod rewriting;
 mod starting;
 mod stopping;

@@ -134,6 +134,11 @@ impl Family {
         self.execution.is_finished()
     }
 
+    /// See [`Execution::redrives`].
+    pub fn redrives(&self) -> u32 {
+        self.execution.redrives()
+    }
+
     /// See [`Execution::is_redrivable`].
     pub fn is_redrivable(&self) -> bool {
         self.execution.is_redrivable()

@@ -173,6 +173,11 @@ impl Execution {
         self.core.kept.as_deref().is_some_and(Kept::is_resumable)
     }
 
+    /// How often it was redriven.
+    pub fn redrives(&self) -> u32 {
+        self.core.kept.as_deref().map_or(0, |kept| kept.redrives.count)
+    }
+
     /// Units of work (a unit is about 100 ns) that handling its start or its last event took.
     pub fn worked(&self) -> u64 {
         self.core.spent.units()

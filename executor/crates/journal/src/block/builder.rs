@@ -76,6 +76,14 @@ impl BlockBuilder {
         self.added(SubBlockKind::Opened);
     }
 
+    /// An execution that had ended goes on: its start again. It is no part of [`BlockBuilder::opened_summary`].
+    pub fn reopened<'a>(&mut self, record: impl Into<OpenedView<'a>>) {
+        let record = record.into();
+        let section = self.section(SubBlockKind::Opened, record.id);
+        section.push_reopened(&record);
+        self.added(SubBlockKind::Opened);
+    }
+
     /// An outcome that a STANDARD execution was told.
     pub fn journalled<'a>(&mut self, record: impl Into<JournalledView<'a>>) {
         let record = record.into();

@@ -102,6 +102,7 @@ pub async fn list(
         blocks_read: 0,
         ends: HashMap::new(),
         pointers: HashMap::new(),
+        considered: None,
     };
     let top_ms = request.after.map_or(request.now_ms + HOUR_MS, |after| after.start_time_ms);
     let newest = top_ms / HOUR_MS;
@@ -139,6 +140,8 @@ struct Walk<'a, L> {
     /// Status and stop time of what closed in a block.
     ends: HashMap<(PartitionId, BlockId), HashMap<ExecutionId, (Status, u64)>>,
     pointers: HashMap<BatchId, Option<Pointer>>,
+    /// The last one that was ready to be given: what was opened again is there twice.
+    considered: Option<Cursor>,
 }
 
 /// An execution that was read and not given out yet; the heap's top is the newest.
@@ -153,7 +156,8 @@ struct Waiting {
 
 impl Ord for Waiting {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.cursor.cmp(&other.cursor)
+        // Of an execution that was opened again, the last opening is the one that counts.
+        (self.cursor, self.opened_in).cmp(&(other.cursor, other.opened_in))
     }
 }
 
@@ -270,6 +274,9 @@ impl<L: Fn(ExecutionId) -> Option<Located>> Walk<'_, L> {
     /// Gives an execution out, if it has the status; says whether the page is full.
     async fn give(&mut self, waiting: Waiting) -> Result<bool, StoreError> {
         let id = waiting.cursor.id;
+        if self.considered.replace(waiting.cursor) == Some(waiting.cursor) {
+            return Ok(false);
+        }
         let end = match waiting.end {
             Some(end) => Some(end),
             None => self.end_of(id, waiting.opened_in).await?,

@@ -36,6 +36,8 @@ struct Tracked {
     opened: u16,
     closed: u16,
     parts: Vec<Part>,
+    /// The block that it began in, for [`IndexWriter::oldest_needed`].
+    began: BlockId,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -59,8 +61,27 @@ impl Tracked {
         pointer
     }
 
-    fn first_block(&self) -> Option<BlockId> {
-        self.parts.iter().map(|part| part.block).min()
+    /// These begin again: what was known of them counts no more.
+    fn supersede(&mut self, first: u8, last: u8) {
+        let overlaps = |part: &Part| part.first <= last && first <= part.last;
+        if !self.parts.iter().any(overlaps) {
+            return;
+        }
+        for part in std::mem::take(&mut self.parts) {
+            if !overlaps(&part) {
+                self.parts.push(part);
+                continue;
+            }
+            let gone = u16::from(part.last.min(last) - part.first.max(first)) + 1;
+            let count = if part.closed { &mut self.closed } else { &mut self.opened };
+            *count = count.saturating_sub(gone);
+            if part.first < first {
+                self.parts.push(Part { last: first - 1, ..part });
+            }
+            if part.last > last {
+                self.parts.push(Part { first: last + 1, ..part });
+            }
+        }
     }
 }
 
@@ -107,6 +128,20 @@ impl IndexWriter {
             let arns = builder.machines().iter().map(|machine| machine.arn.as_str());
             self.summarise(id, &summary, arns, now_ms, derived);
         }
+    }
+
+    /// An execution that had ended goes on: call it before the flush that opens it again. `pointer` is that of its batch,
+    /// if it has been written.
+    pub fn reopen(&mut self, id: ExecutionId, pointer: Option<&Pointer>) {
+        self.unconfirmed.retain(|(_, batch)| *batch != id.batch);
+        if !self.batches.contains_key(&id.batch) {
+            for (block, run, closed) in pointer.into_iter().flat_map(|pointer| pointer.runs(id.batch)) {
+                self.note(run, block, closed);
+            }
+        }
+        let tracked = self.batches.entry(id.batch).or_default();
+        tracked.expected.get_or_insert(tracked.opened.max(1));
+        tracked.supersede(id.index, id.index);
     }
 
     /// The append of this block is confirmed: what travelled beside it, and before, answers from the store
@@ -243,12 +278,16 @@ impl IndexWriter {
 
     fn note(&mut self, run: IdRun, block: BlockId, closed: bool) {
         let tracked = self.batches.entry(run.batch).or_default();
+        let (first, last) = (run.first, (u16::from(run.first) + run.count - 1) as u8);
+        if !closed {
+            tracked.supersede(first, last);
+        }
         let count = if closed { &mut tracked.closed } else { &mut tracked.opened };
         *count = count.saturating_add(run.count);
-        if tracked.parts.is_empty() {
+        if tracked.began == BlockId::default() {
+            tracked.began = block;
             *self.first_blocks.entry(block).or_default() += 1;
         }
-        let (first, last) = (run.first, (u16::from(run.first) + run.count - 1) as u8);
         match tracked.parts.last_mut() {
             Some(part)
                 if part.block == block
@@ -272,9 +311,8 @@ impl IndexWriter {
     }
 
     fn forget(&mut self, batch: BatchId) {
-        let Some(first) = self.batches.remove(&batch).and_then(|tracked| tracked.first_block()) else {
-            return;
-        };
+        let Some(tracked) = self.batches.remove(&batch) else { return };
+        let first = tracked.began;
         if let Some(count) = self.first_blocks.get_mut(&first) {
             *count -= 1;
             if *count == 0 {
