@@ -58,6 +58,9 @@ pub const REDRIVES_MAX: u32 = 1_000;
 /// Bytes of the journal of an execution that is redriven: it is read into memory and written again, in one block. Beyond: refused as above.
 pub const REDRIVE_JOURNAL_BYTES_MAX: usize = 20 << 20;
 
+/// Deaths of nodes that were stepping an execution at which it is not begun again: it is closed as FAILED.
+pub const NODE_DEATHS_MAX: u32 = 3;
+
 /// History events of an EXPRESS execution. Step Functions has no such limit; ours keeps an endless loop from holding a
 /// shard's only thread. Beyond: the execution fails.
 pub const EXPRESS_HISTORY_EVENTS_MAX: u64 = 1_000_000;

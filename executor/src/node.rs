@@ -29,7 +29,7 @@ use crate::definitions::Definitions;
 use crate::grpc::health::Health;
 use crate::grpc::{NodeContext, NodeStore, Scope, Surface, ask, dispatcher, listener, queue, router};
 use crate::objects::{FolderError, Objects};
-use crate::shard::{self, Command, Serve, ShardConfig, ShardContext, ShardHandle};
+use crate::shard::{self, Command, CrumbError, Crumbs, Serve, ShardConfig, ShardContext, ShardHandle};
 use crate::store::{self, Patient};
 use crate::{heartbeat, metrics_http};
 
@@ -68,6 +68,9 @@ pub enum StartError {
     /// The objects folder cannot be used.
     #[error(transparent)]
     Objects(#[from] FolderError),
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] CrumbError),
     /// A thread or its runtime cannot be made.
     #[error("a thread of the node cannot be started: {0}")]
     Thread(#[from] io::Error),
@@ -341,6 +344,7 @@ fn start_shards(
     abort: &watch::Sender<bool>,
 ) -> Result<(Vec<ShardHandle>, Vec<ShardThread>), StartError> {
     let (mut handles, mut threads) = (Vec::new(), Vec::new());
+    let crumbs = Crumbs::open(config.state_dir.as_deref(), config.shards)?;
     let objects = config.objects_dir.as_deref().map(Objects::open).transpose()?.map(Arc::new);
     for (index, port) in (0..config.shards).zip(ports) {
         let data_address = config.advertised(port.local_addr()?);
@@ -362,6 +366,7 @@ fn start_shards(
             definitions: Arc::clone(&context.definitions),
             metrics: metrics.shard(index as usize).unwrap_or_default(),
             clock: context.clock.clone(),
+            crumbs: Arc::clone(&crumbs),
         };
         let (serve, ended) = data_port(context, index, port, config.connections_max, abort.subscribe());
         let (handle, thread) = shard::spawn(shard_config, shared, serve)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{ConfigError, Options};
 
 /// The keys that a file may hold, as in `Options`; a test holds the two equal.
-pub(super) const KEYS: [&str; 25] = [
+pub(super) const KEYS: [&str; 26] = [
     "listen",
     "data-port-base",
     "advertise",
@@ -17,6 +17,7 @@ pub(super) const KEYS: [&str; 25] = [
     "redis-url",
     "redis-prefix",
     "redis-declared-appendfsync",
+    "state-dir",
     "retention",
     "max-open",
     "max-bytes",

@@ -37,6 +37,8 @@ pub struct Config {
     pub partitions: u16,
     /// Where executions are kept.
     pub store: StoreConfig,
+    /// Where the node remembers over its own restarts what it needs to; it remembers nothing if absent.
+    pub state_dir: Option<PathBuf>,
     /// How long a closed execution is kept, from its close.
     pub retention: Duration,
     /// Executions that may be open at once, on the whole node.
@@ -156,6 +158,7 @@ impl Default for Config {
             shards: u32::try_from(cores).unwrap_or(SHARDS_MAX).min(16),
             partitions: 64,
             store: StoreConfig::Memory,
+            state_dir: None,
             retention: Duration::from_hours(1),
             max_open: 1_000_000,
             max_bytes: 1 << 30,

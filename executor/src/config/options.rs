@@ -149,6 +149,10 @@ pub struct Options {
     /// What Redis's appendfsync is, where CONFIG GET is denied: without it the node promises nothing there
     #[arg(long, value_name = "WHEN", env = "MYRIAD_REDIS_DECLARED_APPENDFSYNC", help_heading = "Store")]
     pub redis_declared_appendfsync: Option<DeclaredAppendFsync>,
+    /// Directory in which the node remembers over its restarts which executions it was stepping when it died: with it, an
+    /// execution that has killed the node three times is closed. Under systemd give it %S/myriad [default: none]
+    #[arg(long, value_name = "DIR", env = "MYRIAD_STATE_DIR", help_heading = "Store")]
+    pub state_dir: Option<PathBuf>,
     /// How long a closed execution is kept, counted from its close; open ones are always kept [default: 1h]
     #[arg(long, value_name = "DURATION", env = "MYRIAD_RETENTION", help_heading = "Store")]
     pub retention: Option<Span>,
@@ -217,6 +221,7 @@ impl Options {
             redis_url: self.redis_url.or(other.redis_url),
             redis_prefix: self.redis_prefix.or(other.redis_prefix),
             redis_declared_appendfsync: self.redis_declared_appendfsync.or(other.redis_declared_appendfsync),
+            state_dir: self.state_dir.or(other.state_dir),
             retention: self.retention.or(other.retention),
             metrics: self.metrics.or(other.metrics),
             no_metrics: self.no_metrics.or(other.no_metrics),
@@ -239,6 +244,7 @@ impl Options {
             shards: self.shards.unwrap_or(default.shards),
             partitions: self.partitions.unwrap_or(default.partitions),
             store: self.store()?,
+            state_dir: self.state_dir.clone(),
             retention: self.retention.map_or(default.retention, |span| span.0),
             max_open: self.max_open.unwrap_or(default.max_open),
             max_bytes: self.max_bytes.map_or(default.max_bytes, |bytes| bytes.0),
@@ -318,6 +324,7 @@ impl Options {
             redis_url: redis.map(|redis| redact_url(&redis.url)),
             redis_prefix: redis.map(|redis| redis.prefix.clone()),
             redis_declared_appendfsync: redis.and_then(|redis| redis.declared_appendfsync),
+            state_dir: config.state_dir.clone(),
             retention: Some(Span(config.retention)),
             metrics: config.metrics,
             no_metrics: Some(config.metrics.is_none()),

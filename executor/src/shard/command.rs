@@ -54,6 +54,13 @@ pub enum Command {
         /// Answer.
         reply: Reply<u64>,
     },
+    /// Wait for the end of an execution; answered with the stop time (Unix milliseconds) when that is durable.
+    Await {
+        /// Which.
+        execution: ExecutionName,
+        /// Answer.
+        reply: Reply<u64>,
+    },
     /// Redrive an execution; answered with the time of the redrive (Unix milliseconds) when that is durable.
     Redrive {
         /// Which.

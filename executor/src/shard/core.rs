@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use super::actor::Wake;
 use super::answer::Watcher;
 use super::bindings::Bindings;
+use super::crumbs::Crumb;
 use super::execution::OpenExecution;
 use super::log::{Log, LogState};
 use super::machine::Machines;
@@ -32,6 +33,7 @@ use super::redrive::Revival;
 use super::replay::Replayed;
 use super::slab::{Address, Slab};
 use super::start::Taken;
+use super::suspects::Suspect;
 use super::tasks::Tasks;
 use super::timers::{Wakeup, Wheel};
 use super::transfers::{Done, Transfers};
@@ -132,6 +134,10 @@ pub(super) struct Shard {
     pub probe: Probe,
     /// Executions that are being replayed to be redriven.
     pub reviving: Rc<RefCell<HashSet<ExecutionId>>>,
+    /// Says what is being stepped.
+    pub crumb: Rc<Crumb>,
+    /// What stands against executions of its partitions.
+    pub suspects: HashMap<ExecutionId, Suspect>,
     /// Look-ups under way.
     pub questions: usize,
     /// Open executions by batch, for who asks by id.
@@ -183,6 +189,8 @@ impl Shard {
             names: Names::default(),
             probe: Probe::default(),
             reviving: Rc::default(),
+            crumb: Rc::new(context.crumbs.slot(config.index)),
+            suspects: HashMap::new(),
             questions: 0,
             by_batch: HashMap::default(),
             config,
@@ -254,6 +262,7 @@ impl Shard {
             Command::Describe { execution, reply } => self.describe(execution, reply),
             Command::History { execution, form, reply } => self.history(execution, form, reply),
             Command::Stop { execution, error, cause, reply } => self.stop(execution, &error, &cause, reply),
+            Command::Await { execution, reply } => self.await_end(execution, reply),
             Command::Redrive { execution, reply } => self.redrive(execution, reply),
             Command::List { request, reply } => self.list(request, reply),
             Command::Watch { include_outcomes, completions } => self.watch(include_outcomes, completions),

@@ -277,6 +277,9 @@ impl Shard {
         for batch in page.batches.drain(..) {
             self.acknowledge(at, batch);
         }
+        for id in page.absolved.drain(..) {
+            self.absolve(id);
+        }
         for (reply, at_ms) in page.redrives.drain(..) {
             // Who no longer listens needs no answer.
             let _ = reply.send(Ok(at_ms));
@@ -295,6 +298,9 @@ impl Shard {
         let Some(open) = self.dismiss(address) else { return };
         let Some(ended) = open.ended else { return };
         let status = status_of(&ended.outcome);
+        if !self.suspects.is_empty() {
+            self.absolve(open.id);
+        }
         if let Some(block) = open.blocks.first() {
             self.logs[at].retained.release(*block, 1, self.now_us / 1_000);
         }

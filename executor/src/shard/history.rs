@@ -24,6 +24,7 @@ use super::core::Shard;
 use super::lookup::{fetch, spelt};
 use super::machine::{self, Beginning, dialect_of};
 use super::recover::{Untold, event_of};
+use super::suspects::is_poison;
 use super::transfers::{Desk, Unread};
 use super::turns;
 use crate::definitions::{Definitions, LoadError};
@@ -159,7 +160,13 @@ async fn replay(
         waits: false,
         keeps: journal.iter().any(|told| told.kind == JournalledKind::Redriven),
     };
-    let express = key.mode == Mode::Express;
+    let express = key.mode != Mode::Standard;
+    if closed.as_ref().is_some_and(is_poison) {
+        let message = format!(
+            "{spelt} killed the node that stepped it, again and again: it is not stepped for its history"
+        );
+        return Err(Error::Conflict { code: "HistoryNotKept", message });
+    }
     if express {
         ended_of_itself(closed.as_ref(), spelt)?;
     }

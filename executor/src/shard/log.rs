@@ -79,6 +79,8 @@ pub struct Page {
     pub writes: Vec<Address>,
     /// Whose slots are given back.
     pub closing: Vec<Address>,
+    /// Suspects that are closed in this block.
+    pub absolved: Vec<ExecutionId>,
     /// Who waits for redrives in this block, with their time.
     pub redrives: Vec<(Reply<u64>, u64)>,
     pub tallies: Vec<Tally>,

@@ -246,20 +246,42 @@ impl Shard {
         };
         let Some(address) = self.slot_of(&execution) else {
             // It has ended: stopping it again gives the time at which it did.
-            let (place, partition) = (self.place_of(log, &execution), self.logs[log].partition);
-            return self.answer(reply, async move |store| {
-                let found = fetch(&*store, &execution, place, partition).await?;
-                let stopped = found.closed.map(|closed| closed.stop_time_ms);
-                stopped.ok_or_else(|| Error::Conflict {
-                    code: "ExecutionEnding",
-                    message: format!("{} has no end in the log yet: ask again", spelt(&execution)),
-                })
-            });
+            return self.answer_stop_time(log, execution, reply);
         };
         let text = |text: &str, max| Some(Str::from(cut(text, max))).filter(|text| !text.is_empty());
         let error = text(error, limits::ERROR_BYTES_MAX);
         let cause = text(cause, limits::CAUSE_BYTES_MAX);
         self.deliver(address, Event::Stop { error, cause });
+        self.tell_stop_time(address, reply);
+    }
+
+    /// Answers with the stop time, once the end is durable.
+    pub(super) fn await_end(&mut self, execution: ExecutionName, reply: Reply<u64>) {
+        let log = match self.log_of(&execution) {
+            Ok(log) => log,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        match self.slot_of(&execution) {
+            Some(address) => self.tell_stop_time(address, reply),
+            None => self.answer_stop_time(log, execution, reply),
+        }
+    }
+
+    /// Of one that has ended.
+    fn answer_stop_time(&mut self, log: usize, execution: ExecutionName, reply: Reply<u64>) {
+        let (place, partition) = (self.place_of(log, &execution), self.logs[log].partition);
+        self.answer(reply, async move |store| {
+            let found = fetch(&*store, &execution, place, partition).await?;
+            let stopped = found.closed.map(|closed| closed.stop_time_ms);
+            stopped.ok_or_else(|| Error::Conflict {
+                code: "ExecutionEnding",
+                message: format!("{} has no end in the log yet: ask again", spelt(&execution)),
+            })
+        });
+    }
+
+    /// Of one that is open, when its end is durable.
+    fn tell_stop_time(&mut self, address: Address, reply: Reply<u64>) {
         if let Some(open) = self.open.get_mut(address) {
             let stoppers = open.stoppers.get_or_insert_default();
             if stoppers.len() < limits::BATCH_WAITERS_MAX {

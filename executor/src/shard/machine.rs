@@ -68,14 +68,14 @@ impl NameExecution for Names {
 }
 
 /// The id as the language core keeps it.
-fn key_of(id: ExecutionId) -> [u64; 2] {
+pub(super) fn key_of(id: ExecutionId) -> [u64; 2] {
     let batch = id.batch;
     let high = u64::from(batch.partition.get()) << 32 | u64::from(batch.incarnation);
     [high, batch.sequence() << 8 | u64::from(id.index)]
 }
 
 /// The id of a key that [`key_of`] made.
-fn id_of([high, low]: [u64; 2]) -> Option<ExecutionId> {
+pub(super) fn id_of([high, low]: [u64; 2]) -> Option<ExecutionId> {
     let partition = PartitionId::new(u32::try_from(high >> 32).ok()?).ok()?;
     let batch = BatchId::new(partition, high as u32, low >> 8).ok()?;
     Some(batch.execution(low as u8))

@@ -11,6 +11,7 @@ mod bindings;
 mod command;
 mod compare;
 mod core;
+mod crumbs;
 mod dedupe;
 mod exception;
 mod execution;
@@ -32,6 +33,7 @@ mod rewrite;
 mod slab;
 mod start;
 mod step;
+mod suspects;
 mod tasks;
 mod timers;
 mod transfers;
@@ -53,6 +55,7 @@ use crate::definitions::Definitions;
 use crate::objects::Objects;
 
 pub use command::{Command, Reply, WorkerId};
+pub use crumbs::{CrumbError, Crumbs};
 pub use handle::{Binding, Serve, ShardConfig, ShardHandle, ShardState};
 pub use validate::input as check_input;
 
@@ -69,6 +72,8 @@ pub struct ShardContext {
     pub metrics: Arc<ShardMetrics>,
     /// Where its time comes from.
     pub clock: Clock,
+    /// Who knows what the shard steps.
+    pub crumbs: Arc<Crumbs>,
 }
 
 /// Starts a shard on a thread of its own. The thread ends when the future of `serve` has ended.

@@ -26,6 +26,7 @@ use super::lookup::started_before_ms;
 use super::machine::dialect_of;
 use super::retain::Retained;
 use super::rewrite;
+use super::suspects::{self, Suspect};
 use super::transfers::{Desk, Unread};
 use crate::definitions::{Definitions, LoadError};
 use crate::limits;
@@ -57,6 +58,8 @@ pub struct Recovered {
     pub batches: Vec<(BatchId, BlockId, u64)>,
     pub open: Vec<RecoveredExecution>,
     pub programs: Map<(DefinitionHash, Dialect), Arc<Program>>,
+    /// What stands against executions.
+    pub suspects: HashMap<ExecutionId, Suspect>,
 }
 
 /// What the id columns say.
@@ -240,7 +243,17 @@ async fn recover(
     // A batch is written in one block; what was redriven since has been opened again in another.
     let (mut batches, mut known) = (scan.batches, HashSet::new());
     batches.retain(|(batch, ..)| known.insert(*batch));
-    Ok(Recovered { generation: acquired.generation, retained, index, lost, batches, open, programs })
+    let suspects = suspects::of(store, partition).await?;
+    Ok(Recovered {
+        generation: acquired.generation,
+        retained,
+        index,
+        lost,
+        batches,
+        open,
+        programs,
+        suspects,
+    })
 }
 
 /// Why an execution cannot be told again what it was told.
@@ -409,11 +422,16 @@ impl Shard {
     fn recover_log(&mut self, log: usize, pause: Duration) {
         let Some(store) = self.store.as_ref().map(Arc::clone) else { return };
         let (definitions, clock) = (Arc::clone(&self.definitions), self.clock.clone());
+        let crumbs = Arc::clone(&self.context.crumbs);
         let (partition, retention) = (self.logs[log].partition, self.config.retention);
         let at_us = self.now_us + pause.as_micros() as u64;
         self.flights.push(Box::pin(async move {
             clock.sleep_until_us(at_us).await;
-            let result = recover(&*store, &definitions, partition, retention, clock.now_ms()).await;
+            let result = async {
+                crumbs.report(&*store, clock.now_ms()).await?;
+                recover(&*store, &definitions, partition, retention, clock.now_ms()).await
+            };
+            let result = result.await;
             Landed::Recovered { log, result: result.map(Box::new) }
         }));
     }
@@ -432,7 +450,8 @@ impl Shard {
                 return self.recover_next();
             }
         };
-        let Recovered { generation, retained, index, lost, batches, open, programs } = *recovered;
+        let Recovered { generation, retained, index, lost, batches, open, programs, suspects } = *recovered;
+        self.suspect(suspects);
         let (now_ms, max) = (self.now_us / 1_000, self.batches_max());
         let log = &mut self.logs[at];
         log.attempts = 0;
@@ -449,6 +468,7 @@ impl Shard {
         for execution in open {
             self.restore(at, execution, &programs);
         }
+        self.drop_old_suspects(at);
         self.serve_when_all_are_back(at);
     }
 

@@ -29,6 +29,7 @@ use super::lookup::{Place, fetch, spelt, unknown};
 use super::machine::{self, Beginning, Machine, dialect_of};
 use super::mailbox::Mailbox;
 use super::recover::event_of;
+use super::suspects::is_poison;
 use super::transfers::Desk;
 use super::turns;
 use crate::definitions::Definitions;
@@ -77,6 +78,9 @@ pub(super) fn obstacle(mode: Mode, closed: Option<&Closed>, redrives: u32, now_m
             "Execution ended more than {:?} ago and cannot be redriven",
             limits::REDRIVE_WINDOW
         ));
+    }
+    if is_poison(closed) {
+        return Some("Execution killed its node again and again and cannot be redriven".to_owned());
     }
     (redrives >= limits::REDRIVES_MAX).then(|| {
         format!("Execution was redriven {redrives} times, which is the most, and cannot be redriven")
@@ -324,7 +328,9 @@ impl Shard {
             Error::Overloaded { what: overload.what, limit: overload.limit, retry_after }
         })?;
         let mut effects = std::mem::take(&mut self.effects);
+        self.crumb.set(id);
         machine::handle_unobserved(&mut execution, Event::Redrive, self.timestamp(), &mut effects);
+        self.crumb.clear();
         let (sequence, kind) = (next_sequence(&journal), JournalledKind::Redriven);
         journal.push(Journalled { id, time_ms: now_ms, sequence, effect: 0, kind, payload: Bytes::new() });
         let kept = journal.iter().filter(|told| told.kind == JournalledKind::ItemsRead);

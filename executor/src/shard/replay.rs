@@ -14,6 +14,7 @@ use ids::DefinitionHash;
 use journal::{JournalledKind, Opened};
 
 use super::core::{Landed, Shard};
+use super::crumbs::Crumb;
 use super::execution::{OpenExecution, WaitingFor};
 use super::machine::{self, Beginning, Machine, dialect_of};
 use super::mailbox::Mailbox;
@@ -37,6 +38,7 @@ async fn replay(
     recovered: RecoveredExecution,
     waits: bool,
     desk: Desk,
+    crumb: Rc<Crumb>,
 ) -> Option<Box<Replayed>> {
     let Opened { id, start_time_ms, seed, name, input, .. } = &recovered.opened;
     let (name, start_time_ms) = (name.as_deref(), *start_time_ms);
@@ -44,7 +46,9 @@ async fn replay(
     let beginning = Beginning { id: *id, name, seed: *seed, start_time_ms, waits, keeps };
     let (mut effects, mut wanted, mut lost) = (Vec::new(), Wanted::default(), None);
     let payload = Payload::from_checked(input.clone());
+    crumb.set(*id);
     let mut execution = machine.begin(&beginning, payload, &mut effects, &mut asl::history::NoObserver);
+    crumb.clear();
     wanted.gather(&mut effects);
     for told in recovered.journal.iter().filter(|_| machine.is_standard()) {
         let event = match event_of(told, &desk).await {
@@ -67,7 +71,9 @@ async fn replay(
         }
         wanted.settle(&event);
         let at = machine::timestamp_of_ms(told.time_ms);
+        crumb.set(*id);
         machine::handle_unobserved(&mut execution, event, at, &mut effects);
+        crumb.clear();
         wanted.gather(&mut effects);
     }
     Some(Box::new(Replayed { machine, recovered, execution, wanted, lost }))
@@ -88,8 +94,11 @@ impl Shard {
             .get(key)
             .map_or_else(|| self.machines.add(key.clone(), Arc::clone(program), &self.metrics), Ok);
         let Ok(machine) = known else { return };
-        let waits = self.has_to_wait(&machine);
-        let mut replaying = Box::pin(replay(machine, recovered, waits, self.transfers.desk.clone()));
+        if let Some((error, cause)) = self.verdict(&machine, recovered.opened.id) {
+            return self.close_unstepped(log, &machine, recovered, (error, &cause));
+        }
+        let (waits, crumb) = (self.has_to_wait(&machine), Rc::clone(&self.crumb));
+        let mut replaying = Box::pin(replay(machine, recovered, waits, self.transfers.desk.clone(), crumb));
         match (&mut replaying).now_or_never() {
             Some(replayed) => self.put_back(log, replayed),
             None => {

@@ -313,6 +313,11 @@ impl Shard {
             }
         };
         let id = batch.id.execution(at as u8);
+        if !self.suspects.is_empty()
+            && let Some(refusal) = self.poisonous(id)
+        {
+            return except(&mut batch.exceptions, at as u32, Exception::Refused(refusal));
+        }
         let name = wire.name.get(at).map(String::as_str).filter(|name| !name.is_empty());
         let named = name.filter(|_| machine.is_standard());
         if let Some(name) = named {
@@ -327,7 +332,9 @@ impl Shard {
         let mut effects = std::mem::take(&mut self.effects);
         let waits = self.has_to_wait(machine);
         let beginning = Beginning { id, name, seed, start_time_ms: wire.start_time_ms, waits, keeps: false };
+        self.crumb.set(id);
         let execution = machine.begin(&beginning, input, &mut effects, &mut NoObserver);
+        self.crumb.clear();
         self.turns.worked(execution.worked());
         self.metrics.steps.add(1);
         self.logs[batch.log].page.tally(machine, None, 1, received_us);

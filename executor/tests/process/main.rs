@@ -9,5 +9,6 @@ mod idle;
 mod input;
 mod kill;
 mod objects;
+mod poison;
 mod support;
 mod trouble;

@@ -1,6 +1,7 @@
 //! A shard on its own thread against a store in memory, and a client that speaks to its queue.
 
 mod children;
+mod condemning;
 mod mapping;
 mod naming;
 mod probing;
@@ -131,6 +132,7 @@ impl World {
             definitions: Arc::clone(&self.definitions),
             metrics: Arc::clone(&metrics),
             clock: Clock::Manual(self.clock.clone()),
+            crumbs: Arc::default(),
         };
         let (end, ended) = oneshot::channel::<()>();
         let serve: super::Serve = Box::new(|_| {
