@@ -71,7 +71,7 @@ pub enum StartError {
     /// The state directory.
     #[error(transparent)]
     State(#[from] CrumbError),
-    /// A thread or its runtime cannot be made.
+    /// A thread or its runtime.
     #[error("a thread of the node cannot be started: {0}")]
     Thread(#[from] io::Error),
 }
@@ -347,13 +347,12 @@ fn start_shards(
     let crumbs = Crumbs::open(config.state_dir.as_deref(), config.shards)?;
     let objects = config.objects_dir.as_deref().map(Objects::open).transpose()?.map(Arc::new);
     for (index, port) in (0..config.shards).zip(ports) {
-        let data_address = config.advertised(port.local_addr()?);
         let shard_config = ShardConfig {
             index,
             shards: config.shards,
             partitions: config.partitions_of(index),
             partition_count: config.partitions,
-            data_address,
+            data_address: config.advertised(port.local_addr()?),
             queue_commands: SHARD_QUEUE_COMMANDS,
             open_max: config.max_open / u64::from(config.shards),
             bytes_max: config.max_bytes / u64::from(config.shards),

@@ -2,6 +2,7 @@
 
 mod children;
 mod condemning;
+mod lasting;
 mod mapping;
 mod naming;
 mod probing;

@@ -194,7 +194,10 @@ impl<'a, O: Observer> Run<'a, O> {
             && let Some(timer) = task.heartbeat
         {
             self.effects.push(Effect::CancelTimer(timer));
-            task.heartbeat_at = self.now().plus_seconds(u64::from(task.heartbeat_seconds));
+            // Never earlier: a replay is not told of heartbeats, and has to find the timer due where it fired live, also where the
+            // clock had gone back.
+            let next = self.now().plus_seconds(u64::from(task.heartbeat_seconds));
+            task.heartbeat_at = task.heartbeat_at.max(next);
             self.effects.push(Effect::ArmTimer { id: timer, at: task.heartbeat_at });
             self.threads.at_mut(slot).work = Work::Task(task);
         }

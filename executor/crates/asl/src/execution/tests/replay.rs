@@ -75,6 +75,21 @@ fn play(machine: &Arc<Machine>, input: &str, choices: &[(u8, u8)]) -> Played {
     (events, effects, hand.history.into_events())
 }
 
+#[test]
+fn a_heartbeat_that_is_missed_on_a_clock_that_has_gone_back_is_missed_in_a_replay_too() {
+    let machine =
+        one_state(r#"{"Type": "Task", "Resource": "RESOURCE", "HeartbeatSeconds": 10, "End": true}"#);
+    let mut live = Hand::start(&machine, "{}", 0);
+    let (task, (timer, 10_000)) = (live.tasks()[0], live.timers()[0]) else { panic!("{:?}", live.effects) };
+    let moved = live.after(-60_000, Event::TaskHeartbeat(task));
+    let [(same, at)] = timers(&moved)[..] else { panic!("{moved:?}") };
+    assert_eq!(same, timer);
+    let ended = live.after(at - live.now.0, Event::TimerFired(timer));
+    assert_eq!(outcome(&ended), Some(&failure("States.Timeout", None)));
+    let mut replay = Hand::start(&machine, "{}", 0);
+    assert_eq!(replay.after(at, Event::TimerFired(timer)), ended);
+}
+
 proptest! {
     #[test]
     fn the_same_events_lead_to_the_same_effects_and_history(
