@@ -76,7 +76,7 @@ metrics! {
     STORE_AVAILABLE Gauge "executor_store_available" ["shard"] "1 while the store confirms, 0 while it does not";
     RECOVERED Counter "executor_recovered_executions_total" ["shard"] "Open executions taken over from the log at start";
     REDRIVEN Counter "executor_redriven_executions_total" ["shard"] "Ended executions that were redriven";
-    POISONED Counter "executor_poisoned_executions_total" ["shard"] "Executions that were closed because they killed their node again and again, or panicked";
+    POISONED Counter "executor_poisoned_executions_total" ["shard"] "Executions that were closed because they killed their node again and again";
     RECOVERY_TIME Gauge "executor_recovery_seconds" ["shard"] "How long the last recovery took";
     COMPLETIONS_DROPPED Counter "executor_completions_dropped_total" ["shard"] "Completions that a watcher was too slow for";
     READY Gauge "executor_ready" [] "1 while the node is SERVING";
