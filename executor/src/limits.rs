@@ -48,6 +48,19 @@ pub const EXPRESS_SECONDS_MAX: u64 = 300;
 /// History events of a STANDARD execution (Step Functions). Beyond: the execution fails.
 pub const STANDARD_HISTORY_EVENTS_MAX: u64 = 25_000;
 
+/// How long after its end an execution can be redriven (Step Functions: 14 days). Beyond: refused as
+/// `ExecutionNotRedrivable`. One whose retention has passed before is not found.
+pub const REDRIVE_WINDOW: Duration = Duration::from_secs(14 * 86_400);
+
+/// How often an execution can be redriven (Step Functions says it of a Map Run). Beyond: refused as above.
+pub const REDRIVES_MAX: u32 = 1_000;
+
+/// Bytes of the journal of an execution that is redriven: it is read into memory and written again, in one block. Beyond: refused as above.
+pub const REDRIVE_JOURNAL_BYTES_MAX: usize = 20 << 20;
+
+/// Deaths of nodes that were stepping an execution at which it is not begun again: it is closed as FAILED.
+pub const NODE_DEATHS_MAX: u32 = 3;
+
 /// History events of an EXPRESS execution. Step Functions has no such limit; ours keeps an endless loop from holding a
 /// shard's only thread. Beyond: the execution fails.
 pub const EXPRESS_HISTORY_EVENTS_MAX: u64 = 1_000_000;

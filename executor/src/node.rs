@@ -35,7 +35,7 @@ use crate::heartbeat::Link;
 use crate::objects::{FolderError, Objects};
 use crate::owners::Owners;
 use crate::secret::ClusterSecret;
-use crate::shard::{self, Command, Serve, ShardConfig, ShardContext, ShardHandle};
+use crate::shard::{self, Command, CrumbError, Crumbs, Serve, ShardConfig, ShardContext, ShardHandle};
 use crate::{heartbeat, metrics_http, store};
 use threads::{join_threads, spawn_logged};
 
@@ -77,6 +77,9 @@ pub enum StartError {
     /// The certificates cannot be used.
     #[error(transparent)]
     Trust(#[from] trust::TrustError),
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] CrumbError),
     /// A thread or its runtime cannot be made.
     #[error("a thread of the node cannot be started: {0}")]
     Thread(#[from] io::Error),
@@ -374,15 +377,15 @@ fn start_shards(
     abort: &watch::Sender<bool>,
 ) -> Result<(Vec<ShardHandle>, Vec<ShardThread>), StartError> {
     let (mut handles, mut threads) = (Vec::new(), Vec::new());
+    let crumbs = Crumbs::open(config.state_dir.as_deref(), config.shards)?;
     let objects = config.objects_dir.as_deref().map(Objects::open).transpose()?.map(Arc::new);
     for (index, port) in (0..config.shards).zip(ports) {
-        let data_address = config.advertised(port.local_addr()?);
         let shard_config = ShardConfig {
             index,
             shards: config.shards,
             partitions: config.scheduler.is_none().then(|| config.partitions_of(index)),
             partition_count: config.partitions,
-            data_address,
+            data_address: config.advertised(port.local_addr()?),
             queue_commands: SHARD_QUEUE_COMMANDS,
             open_max: config.max_open / u64::from(config.shards),
             bytes_max: config.max_bytes / u64::from(config.shards),
@@ -397,6 +400,7 @@ fn start_shards(
             owners: Arc::clone(&context.owners),
             metrics: metrics.shard(index as usize).unwrap_or_default(),
             clock: context.clock.clone(),
+            crumbs: Arc::clone(&crumbs),
         };
         let (serve, ended) = data_port(context, index, port, config.connections_max, abort.subscribe());
         let (handle, thread) = shard::spawn(shard_config, shared, serve)?;

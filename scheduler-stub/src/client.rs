@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use proto::executor::v1::{
     DescribeExecutionRequest, DescribeExecutionResponse, ExecutionStatus, ExecutionSummary,
-    GetExecutionHistoryRequest, HistoryEvent, HistoryForm, ListExecutionsRequest, StartExecutionResponse,
-    StopExecutionRequest,
+    GetExecutionHistoryRequest, HistoryEvent, HistoryForm, ListExecutionsRequest, RedriveExecutionRequest,
+    StartExecutionResponse, StopExecutionRequest,
 };
 use proto::scheduler::v1::cluster_client::ClusterClient;
 use proto::scheduler::v1::executions_client::ExecutionsClient;
@@ -202,6 +202,15 @@ impl Client {
             cause: cause.to_owned(),
         };
         Ok(self.executions.stop_execution(call(request)).await?.into_inner().stop_time_ms)
+    }
+
+    /// Has an execution go on from where it failed; gives the time of the redrive in Unix milliseconds.
+    ///
+    /// # Errors
+    /// The scheduler's answer.
+    pub async fn redrive(&mut self, execution: &str) -> Result<u64, Status> {
+        let request = RedriveExecutionRequest { execution: execution.to_owned() };
+        Ok(self.executions.redrive_execution(call(request)).await?.into_inner().redrive_time_ms)
     }
 
     /// Up to `limit` executions of a machine, newest start first.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ids::ExecutionName;
@@ -34,6 +35,8 @@ const TOKEN_CHARS_MAX: usize = 65_536;
 pub struct Forward {
     directory: Arc<Directory>,
     clients: NodeClients,
+    /// Counts what any node can answer, so that they take turns.
+    turn: Arc<AtomicUsize>,
 }
 
 /// How far the list of one node was read.
@@ -49,7 +52,7 @@ impl Forward {
     /// Forwards to the nodes that the directory knows.
     #[must_use]
     pub fn new(directory: Arc<Directory>, clients: NodeClients) -> Self {
-        Self { directory, clients }
+        Self { directory, clients, turn: Arc::default() }
     }
 
     /// Makes a call on the node that has this execution's partition; once more on the next one if `again` says so of
@@ -95,6 +98,19 @@ impl Forward {
         // Any node forwards, one hop at most; without a living owner it can still say what its store holds.
         let any = || view.public_addresses.first().cloned();
         holder(&view).or_else(|| tried.cloned()).or_else(any).ok_or_else(directory::no_shards)
+    }
+
+    /// Any living node, each in its turn.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` when none lives.
+    pub fn any(&self) -> Result<ExecutorClient<Channel>, Status> {
+        let view = self.directory.view();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let addresses = &view.public_addresses;
+        let address =
+            addresses.get(turn.checked_rem(addresses.len()).unwrap_or(0)).ok_or_else(directory::no_shards)?;
+        Ok(self.clients.client(address)?)
     }
 
     /// One page of executions over all nodes, newest start first.

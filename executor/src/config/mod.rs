@@ -39,7 +39,8 @@ pub struct Config {
     pub partitions: u16,
     /// Where executions are kept.
     pub store: StoreConfig,
-    /// Where the node remembers its cluster; it remembers nothing if absent.
+    /// Where the node remembers over its own restarts what it needs to: its cluster, and what it was stepping; it remembers
+    /// nothing if absent.
     pub state_dir: Option<PathBuf>,
     /// Whether an empty store begins a new cluster, whatever the node remembers.
     pub accept_empty_store: bool,

@@ -189,8 +189,9 @@ pub struct Options {
     /// Key (PEM) of --redis-cert
     #[arg(long, value_name = "FILE", env = "MYRIAD_REDIS_KEY", help_heading = "Store")]
     pub redis_key: Option<PathBuf>,
-    /// Directory in which the node remembers its cluster: with it, a node that finds an empty or another
-    /// cluster's store after a restart refuses it. Under systemd give it %S/myriad [default: none]
+    /// Directory in which the node remembers over its restarts which cluster it is of and which executions it was
+    /// stepping: with it, a node that finds an empty or another cluster's store refuses it, and an execution that has
+    /// killed the node three times is closed. Under systemd give it %S/myriad [default: none]
     #[arg(long, value_name = "DIR", env = "MYRIAD_STATE_DIR", help_heading = "Store")]
     pub state_dir: Option<PathBuf>,
     /// Begin a new cluster if the store is empty, although the node remembers one; for one start

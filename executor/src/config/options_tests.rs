@@ -73,6 +73,7 @@ fn what_is_printed_is_a_file_that_gives_the_same_configuration() {
         "--objects-dir=/o",
         "--store=file",
         "--store-dir=/d",
+        "--state-dir=/s",
         "--retention=8s",
         "--metrics=127.0.0.1:9",
         "--log=json",

@@ -62,6 +62,15 @@ pub(super) async fn stop(
     Ok(v1::StopExecutionResponse { stop_time_ms })
 }
 
+pub(super) async fn redrive(
+    node: &NodeContext,
+    request: v1::RedriveExecutionRequest,
+) -> Result<v1::RedriveExecutionResponse, Error> {
+    let (execution, shard) = locate(node, &request.execution)?;
+    let redrive_time_ms = ask(shard, |reply| Command::Redrive { execution, reply }).await?;
+    Ok(v1::RedriveExecutionResponse { redrive_time_ms })
+}
+
 fn dialect(dialect: v1::Dialect) -> asl::Dialect {
     match dialect {
         v1::Dialect::Unspecified | v1::Dialect::Asl => asl::Dialect::Asl,
@@ -153,9 +162,10 @@ fn ask_for(node: &NodeContext, request: &v1::StartExecutionRequest) -> Result<As
     let mode = match request.mode() {
         v1::Mode::Unspecified | v1::Mode::Standard => Mode::Standard,
         v1::Mode::Express => Mode::Express,
+        v1::Mode::SyncExpress => Mode::SyncExpress,
     };
     let name = request.name.clone();
-    let partition = if name.is_empty() || mode == Mode::Express {
+    let partition = if name.is_empty() || mode != Mode::Standard {
         None
     } else {
         let partition = ids::partition_of_name(machine.execution_segment(), &name, node.partitions);
@@ -164,8 +174,42 @@ fn ask_for(node: &NodeContext, request: &v1::StartExecutionRequest) -> Result<As
     Ok(Asked { machine, mode, name, partition })
 }
 
-/// One start by a plain client: it joins a batch, and is answered when that is durable.
+/// Starts an EXPRESS execution and waits for its end. Whoever no longer waits does not stop it.
+pub(super) async fn start_sync(
+    node: &Arc<NodeContext>,
+    request: v1::StartExecutionRequest,
+) -> Result<v1::StartSyncExecutionResponse, Error> {
+    if request.mode() == v1::Mode::Standard {
+        let message = "a STANDARD execution may run for a year: start it with StartExecution, and look at it";
+        return Err(invalid("StateMachineTypeNotSupported", message.to_owned()));
+    }
+    let request = v1::StartExecutionRequest { mode: v1::Mode::SyncExpress.into(), ..request };
+    let started = start_as_asked(node, request).await?;
+    let (execution, shard) = locate(node, &started.execution_id)?;
+    ask(shard, |reply| Command::Await { execution: execution.clone(), reply }).await?;
+    let ended = ask(shard, |reply| Command::Describe { execution, reply }).await?;
+    Ok(v1::StartSyncExecutionResponse {
+        summary: ended.summary,
+        output: ended.output,
+        error: ended.error,
+        cause: ended.cause,
+    })
+}
+
+/// One start by a plain client that does not wait for the end.
 pub(super) async fn start(
+    node: &Arc<NodeContext>,
+    request: v1::StartExecutionRequest,
+) -> Result<v1::StartExecutionResponse, Error> {
+    if request.mode() == v1::Mode::SyncExpress {
+        let message = "a synchronous execution is started with StartSyncExecution";
+        return Err(invalid("StateMachineTypeNotSupported", message.to_owned()));
+    }
+    start_as_asked(node, request).await
+}
+
+/// One start by a plain client: it joins a batch, and is answered when that is durable.
+async fn start_as_asked(
     node: &Arc<NodeContext>,
     request: v1::StartExecutionRequest,
 ) -> Result<v1::StartExecutionResponse, Error> {

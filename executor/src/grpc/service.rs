@@ -36,11 +36,25 @@ impl Executor for Surface {
         answer(starts::serve(self, request.into_inner()))
     }
 
+    async fn start_sync_execution(
+        &self,
+        request: Request<v1::StartExecutionRequest>,
+    ) -> Result<Response<v1::StartSyncExecutionResponse>, Status> {
+        answer(plain::start_sync(&self.node, request.into_inner()).await)
+    }
+
     async fn stop_execution(
         &self,
         request: Request<v1::StopExecutionRequest>,
     ) -> Result<Response<v1::StopExecutionResponse>, Status> {
         answer(plain::stop(&self.node, request.into_inner()).await)
+    }
+
+    async fn redrive_execution(
+        &self,
+        request: Request<v1::RedriveExecutionRequest>,
+    ) -> Result<Response<v1::RedriveExecutionResponse>, Status> {
+        answer(plain::redrive(&self.node, request.into_inner()).await)
     }
 
     async fn describe_execution(

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ids::ExecutionId;
-use journal::block::{JournalledView, OpenedView};
+use journal::block::{JournalledKind, JournalledView, OpenedView};
 use journal::{BlockId, StoreError};
 
 use super::core::{Landed, Shard};
@@ -210,14 +210,12 @@ impl Shard {
             }
             let log = &mut self.logs[at];
             if let Some(told) = copy.execution.journal.get(copy.written) {
-                log.builder.journalled(JournalledView {
-                    id,
-                    time_ms: told.time_ms,
-                    sequence: told.sequence,
-                    effect: told.effect,
-                    kind: told.kind,
-                    payload: &told.payload,
-                });
+                if told.kind == JournalledKind::Redriven {
+                    copy.written += 1;
+                    log.carry.copies.push_front(copy);
+                    continue;
+                }
+                log.builder.journalled(JournalledView::from(told));
                 bytes += told.payload.len();
                 copy.written += 1;
                 if copy.blocks.last() != Some(&block) {
@@ -237,6 +235,9 @@ impl Shard {
         let RecoveredExecution { machine, opened, .. } = &copy.execution;
         let now_ms = self.now_us / 1_000;
         let log = &mut self.logs[at];
+        // Who describes the execution finds its redrives beside its opened record.
+        let redrives = copy.execution.journal.iter().filter(|told| told.kind == JournalledKind::Redriven);
+        redrives.for_each(|told| log.builder.journalled(JournalledView::from(told)));
         let index = log.builder.machine(machine);
         log.builder.carried(OpenedView {
             id: opened.id,

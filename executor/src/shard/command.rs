@@ -54,6 +54,20 @@ pub enum Command {
         /// Answer.
         reply: Reply<u64>,
     },
+    /// Wait for the end of an execution; answered with the stop time (Unix milliseconds) when that is durable.
+    Await {
+        /// Which.
+        execution: ExecutionName,
+        /// Answer.
+        reply: Reply<u64>,
+    },
+    /// Redrive an execution; answered with the time of the redrive (Unix milliseconds) when that is durable.
+    Redrive {
+        /// Which.
+        execution: ExecutionName,
+        /// Answer.
+        reply: Reply<u64>,
+    },
     /// One page of this shard's executions of a machine, newest start first (ties: higher id first); the surface merges
     /// the shards' pages. `next_token` is a cursor that every shard understands: `START_TIME_MS:EXECUTION_ID`, and asks
     /// for what comes strictly after that execution in this order, whichever shard it belongs to. In the answer it is

@@ -4,9 +4,11 @@
 //! and [`Shard::next_alarm_us`] says when to wake it without either. The order within a wake-up is fixed: the store's
 //! answers (they free room), timers, commands, mailboxes, turns, tasks to workers, flushes.
 
-use std::collections::{HashMap, VecDeque};
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use asl::{Effect, EffectId, Event, Program, Str};
@@ -22,6 +24,7 @@ use super::answer::Watcher;
 use super::bindings::Bindings;
 use super::carry::Due;
 use super::compare::Comparison;
+use super::crumbs::Crumb;
 use super::execution::OpenExecution;
 use super::log::{Log, LogState};
 use super::machine::Machines;
@@ -30,9 +33,11 @@ use super::names::Names;
 use super::own::Own;
 use super::probe::{Asked, Probe};
 use super::reading::Recovered;
+use super::redrive::Revival;
 use super::replay::Replayed;
 use super::slab::{Address, Slab};
 use super::start::Taken;
+use super::suspects::Suspect;
 use super::tasks::Tasks;
 use super::timers::{Wakeup, Wheel};
 use super::transfers::{Done, Transfers};
@@ -80,6 +85,8 @@ pub(super) enum Landed {
     },
     /// A Map's read or write came to its end, or was cancelled.
     Transferred { transfer: Address, result: Option<Result<Done, Str>> },
+    /// An ended execution was replayed to be redriven.
+    Revived { log: usize, tenure: u64, revival: Box<Revival> },
     /// The store has told where logs stand, in which tenures.
     Probed { asked: Vec<Asked>, result: Result<Vec<Option<BlockId>>, StoreError> },
     /// What was begun for a partition is no longer wanted.
@@ -138,6 +145,12 @@ pub(super) struct Shard {
     /// Names of STANDARD executions.
     pub names: Names,
     pub probe: Probe,
+    /// Executions that are being replayed to be redriven.
+    pub reviving: Rc<RefCell<HashSet<ExecutionId>>>,
+    /// Says what is being stepped.
+    pub crumb: Rc<Crumb>,
+    /// What stands against executions of its partitions.
+    pub suspects: HashMap<ExecutionId, Suspect>,
     /// Look-ups under way.
     pub questions: usize,
     /// Open executions by batch, for who asks by id.
@@ -185,6 +198,9 @@ impl Shard {
             hasher: foldhash::quality::RandomState::default(),
             names: Names::default(),
             probe: Probe::default(),
+            reviving: Rc::default(),
+            crumb: Rc::new(context.crumbs.slot(config.index)),
+            suspects: HashMap::new(),
             questions: 0,
             by_batch: HashMap::default(),
             config,
@@ -250,6 +266,7 @@ impl Shard {
                 self.names_checked(tenure, *batch, &acks, result)
             }
             Landed::Transferred { transfer, result } => self.transferred(transfer, result),
+            Landed::Revived { log, tenure, revival } => self.revived(log, tenure, *revival),
             Landed::Probed { asked, result } => self.probed(&asked, result),
             Landed::Dropped => {}
             Landed::Examined { log, tenure, result } => self.examined(log, tenure, result),
@@ -264,6 +281,8 @@ impl Shard {
             Command::Describe { execution, reply } => self.describe(execution, reply),
             Command::History { execution, form, reply } => self.history(execution, form, reply),
             Command::Stop { execution, error, cause, reply } => self.stop(execution, &error, &cause, reply),
+            Command::Await { execution, reply } => self.await_end(execution, reply),
+            Command::Redrive { execution, reply } => self.redrive(execution, reply),
             Command::List { request, reply } => self.list(request, reply),
             Command::Watch { include_outcomes, completions } => self.watch(include_outcomes, completions),
             Command::WorkerAttached { worker, hello, tasks } => self.worker_attached(worker, &hello, tasks),

@@ -95,9 +95,10 @@ impl Shard {
         let log = &mut self.logs[at];
         let block = log.next_block();
         let mut page = std::mem::take(&mut log.page);
-        page.records = log.waiting() + page.fresh.len() + page.ended.len();
+        page.records = log.waiting() + page.fresh.len() + page.reopened.len() + page.ended.len();
         log.retained.wrote(block, now_ms);
         self.write_carried(at, block);
+        self.write_reopened(at, &mut page);
         self.write_ended(at, &mut page);
         self.write_fresh(at, &mut page);
         let log = &mut self.logs[at];
@@ -291,6 +292,13 @@ impl Shard {
         for batch in page.batches.drain(..) {
             self.acknowledge(at, batch);
         }
+        for id in page.absolved.drain(..) {
+            self.absolve(id);
+        }
+        for (reply, at_ms) in page.redrives.drain(..) {
+            // Who no longer listens needs no answer.
+            let _ = reply.send(Ok(at_ms));
+        }
         for address in std::mem::take(&mut page.closing) {
             self.close_durably(at, address, &mut page);
         }
@@ -308,6 +316,9 @@ impl Shard {
         }
         let Some(ended) = open.ended else { return };
         let status = status_of(&ended.outcome);
+        if !self.suspects.is_empty() {
+            self.absolve(open.id);
+        }
         page.tally(&open.machine, Some(status), 1, open.received_us);
         if !self.watchers.is_empty() {
             page.completed(open.id, status);

@@ -13,7 +13,7 @@ use std::time::Instant;
 use asl::history::{AswEvent, AswHistory, Collector, HistoryEvent, Observer};
 use asl::{Dialect, Effect, EffectId, Event, Payload};
 use ids::{ExecutionName, Mode, Status};
-use journal::block::{Closed, Journalled, decode_failure};
+use journal::block::{Closed, Journalled, JournalledKind, decode_failure};
 use journal::index::Execution;
 use journal::store::BlockRange;
 use journal::{Block, BlockId, Store};
@@ -24,6 +24,7 @@ use super::core::Shard;
 use super::lookup::{fetch, moved, spelt};
 use super::machine::{self, Beginning, dialect_of};
 use super::recover::{Untold, event_of};
+use super::suspects::is_poison;
 use super::transfers::{Desk, Unread};
 use super::turns;
 use crate::definitions::{Definitions, LoadError};
@@ -74,7 +75,11 @@ impl Shard {
 }
 
 /// What an execution was told, as one block has it.
-async fn journal_of(store: &dyn Store, found: &Execution, at: BlockId) -> Result<Vec<Journalled>, Error> {
+pub(super) async fn journal_of(
+    store: &dyn Store,
+    found: &Execution,
+    at: BlockId,
+) -> Result<Vec<Journalled>, Error> {
     let id = found.opened.id;
     let range = BlockRange { from: at, to: at, reverse: false, limit: 1 };
     let blocks = store.read(id.batch.partition, range).await?;
@@ -161,8 +166,15 @@ async fn replay(
         seed: opened.seed,
         start_time_ms: opened.start_time_ms,
         waits: false,
+        keeps: journal.iter().any(|told| told.kind == JournalledKind::Redriven),
     };
-    let express = key.mode == Mode::Express;
+    let express = key.mode != Mode::Standard;
+    if closed.as_ref().is_some_and(is_poison) {
+        let message = format!(
+            "{spelt} killed the node that stepped it, again and again: it is not stepped for its history"
+        );
+        return Err(Error::Conflict { code: "HistoryNotKept", message });
+    }
     if express {
         ended_of_itself(closed.as_ref(), spelt)?;
     }

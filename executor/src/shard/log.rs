@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use super::carry::Carry;
 use super::checkpoint::Checkpoints;
+use super::command::Reply;
 use super::dedupe::Dedupe;
 use super::machine::Machine;
 use super::retain::Retained;
@@ -87,6 +88,8 @@ pub struct Page {
     pub batches: Vec<StartedBatch>,
     /// Accepted in this block, and not ended in their first step.
     pub fresh: Vec<Address>,
+    /// Redriven: opened again in this block.
+    pub reopened: Vec<Address>,
     /// Opened in an earlier block, ended in this one.
     pub ended: Vec<Address>,
     /// Journalled in this block.
@@ -97,6 +100,10 @@ pub struct Page {
     pub writes: Vec<Address>,
     /// Whose slots are given back.
     pub closing: Vec<Address>,
+    /// Suspects that are closed in this block.
+    pub absolved: Vec<ExecutionId>,
+    /// Who waits for redrives in this block, with their time.
+    pub redrives: Vec<(Reply<u64>, u64)>,
     pub tallies: Vec<Tally>,
     pub completions: Vec<v1::CompletionRange>,
     pub outcomes: Vec<v1::Outcome>,
@@ -267,7 +274,7 @@ impl Log {
 
     /// Records in the block under construction.
     pub fn waiting(&self) -> usize {
-        self.builder.len() + self.page.fresh.len() + self.page.ended.len()
+        self.builder.len() + self.page.fresh.len() + self.page.reopened.len() + self.page.ended.len()
     }
 
     /// What waits to be written, besides records that others wait for.

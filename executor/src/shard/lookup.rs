@@ -19,6 +19,7 @@ use proto::executor::v1;
 use super::command::Reply;
 use super::core::{Landed, Shard};
 use super::execution::OpenExecution;
+use super::redrive::{obstacle, redrives};
 use super::scan::Blocks;
 use super::slab::Address;
 use super::standing::Standing;
@@ -121,13 +122,23 @@ fn summary(
 }
 
 /// What the log has, as the wire says it.
-fn described(execution: Execution) -> Result<v1::DescribeExecutionResponse, StoreError> {
-    let Execution { machine, opened, closed, .. } = execution;
+fn described(execution: Execution, now_ms: u64) -> Result<v1::DescribeExecutionResponse, StoreError> {
+    let Execution { machine, opened, closed, journalled } = execution;
+    let (redrive_count, redrive_time_ms) = redrives(&journalled);
+    let obstacle = obstacle(machine.mode, closed.as_ref(), redrive_count, now_ms);
+    let redrive_status = match obstacle {
+        None => v1::RedriveStatus::Redrivable,
+        Some(_) => v1::RedriveStatus::NotRedrivable,
+    };
     let end = closed.as_ref().map(|closed| (closed.status, closed.stop_time_ms));
     let mut response = v1::DescribeExecutionResponse {
         summary: Some(summary(&machine, opened.id, opened.name.as_deref(), opened.start_time_ms, end)),
         input: opened.input,
         definition_hash: bytes::Bytes::copy_from_slice(&machine.definition),
+        redrive_count,
+        redrive_time_ms,
+        redrive_status: redrive_status.into(),
+        redrive_status_reason: obstacle.unwrap_or_default(),
         ..Default::default()
     };
     match closed {
@@ -148,6 +159,9 @@ fn described_open(open: &OpenExecution) -> v1::DescribeExecutionResponse {
         summary: Some(summary(&open.machine.key, open.id, open.name.as_deref(), open.start_time_ms, None)),
         input: open.input.clone(),
         definition_hash: bytes::Bytes::copy_from_slice(&open.machine.key.definition),
+        redrive_count: open.execution.redrives(),
+        redrive_status: v1::RedriveStatus::NotRedrivable.into(),
+        redrive_status_reason: obstacle(open.machine.key.mode, None, 0, 0).unwrap_or_default(),
         ..Default::default()
     }
 }
@@ -209,11 +223,11 @@ impl Shard {
             return self.answer(reply, async move |store| standing.ask(&*store).await.map(|()| described));
         }
         let place = self.place_of(log, &execution);
-        let partition = self.logs[log].partition;
+        let (partition, now_ms) = (self.logs[log].partition, self.now_us / 1_000);
         self.answer(reply, async move |store| {
             standing.ask(&*store).await?;
             let found = fetch(&*store, &execution, place, partition).await;
-            Ok(described(found.map_err(|error| standing.judge(error))?)?)
+            Ok(described(found.map_err(|error| standing.judge(error))?, now_ms)?)
         });
     }
 
@@ -262,30 +276,59 @@ impl Shard {
             Err(error) => return drop(reply.send(Err(error))),
         };
         if self.away(log, &execution).is_some() {
-            let message = format!("{} is being brought back: ask again", spelt(&execution));
-            let retry_after = std::time::Duration::from_millis(u64::from(self.admission.retry_after_ms()));
-            return drop(reply.send(Err(Error::Shed { message, retry_after })));
+            return drop(reply.send(Err(self.is_brought_back(&execution))));
         }
         let Some(address) = self.slot_of(&execution) else {
             // It has ended: stopping it again gives the time at which it did.
-            let (place, partition) = (self.place_of(log, &execution), self.logs[log].partition);
-            let standing = self.standing(log);
-            return self.answer(reply, async move |store| {
-                standing.ask(&*store).await?;
-                let found = fetch(&*store, &execution, place, partition).await;
-                let found = found.map_err(|error| standing.judge(error))?;
-                let ending = || Error::Conflict {
-                    code: "ExecutionEnding",
-                    message: format!("{} has no end in the log yet: ask again", spelt(&execution)),
-                };
-                let stopped = found.closed.map(|closed| closed.stop_time_ms);
-                stopped.ok_or_else(|| standing.judge(ending()))
-            });
+            return self.answer_stop_time(log, execution, reply);
         };
         let text = |text: &str, max| Some(Str::from(cut(text, max))).filter(|text| !text.is_empty());
         let error = text(error, limits::ERROR_BYTES_MAX);
         let cause = text(cause, limits::CAUSE_BYTES_MAX);
         self.deliver(address, Event::Stop { error, cause });
+        self.tell_stop_time(address, reply);
+    }
+
+    /// Answers with the stop time, once the end is durable.
+    pub(super) fn await_end(&mut self, execution: ExecutionName, reply: Reply<u64>) {
+        let log = match self.log_of(&execution) {
+            Ok(log) => log,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        if self.away(log, &execution).is_some() {
+            return drop(reply.send(Err(self.is_brought_back(&execution))));
+        }
+        match self.slot_of(&execution) {
+            Some(address) => self.tell_stop_time(address, reply),
+            None => self.answer_stop_time(log, execution, reply),
+        }
+    }
+
+    /// Of one that has ended.
+    fn answer_stop_time(&mut self, log: usize, execution: ExecutionName, reply: Reply<u64>) {
+        let (place, partition) = (self.place_of(log, &execution), self.logs[log].partition);
+        let standing = self.standing(log);
+        self.answer(reply, async move |store| {
+            standing.ask(&*store).await?;
+            let found = fetch(&*store, &execution, place, partition).await;
+            let found = found.map_err(|error| standing.judge(error))?;
+            let ending = || Error::Conflict {
+                code: "ExecutionEnding",
+                message: format!("{} has no end in the log yet: ask again", spelt(&execution)),
+            };
+            let stopped = found.closed.map(|closed| closed.stop_time_ms);
+            stopped.ok_or_else(|| standing.judge(ending()))
+        });
+    }
+
+    fn is_brought_back(&self, execution: &ExecutionName) -> Error {
+        let message = format!("{} is being brought back: ask again", spelt(execution));
+        let retry_after = std::time::Duration::from_millis(u64::from(self.admission.retry_after_ms()));
+        Error::Shed { message, retry_after }
+    }
+
+    /// Of one that is open, when its end is durable.
+    fn tell_stop_time(&mut self, address: Address, reply: Reply<u64>) {
         if let Some(open) = self.open.get_mut(address) {
             let stoppers = open.stoppers.get_or_insert_default();
             if stoppers.len() < limits::BATCH_WAITERS_MAX {

@@ -68,14 +68,14 @@ impl NameExecution for Names {
 }
 
 /// The id as the language core keeps it.
-fn key_of(id: ExecutionId) -> [u64; 2] {
+pub(super) fn key_of(id: ExecutionId) -> [u64; 2] {
     let batch = id.batch;
     let high = u64::from(batch.partition.get()) << 32 | u64::from(batch.incarnation);
     [high, batch.sequence() << 8 | u64::from(id.index)]
 }
 
 /// The id of a key that [`key_of`] made.
-fn id_of([high, low]: [u64; 2]) -> Option<ExecutionId> {
+pub(super) fn id_of([high, low]: [u64; 2]) -> Option<ExecutionId> {
     let partition = PartitionId::new(u32::try_from(high >> 32).ok()?).ok()?;
     let batch = BatchId::new(partition, high as u32, low >> 8).ok()?;
     Some(batch.execution(low as u8))
@@ -91,6 +91,8 @@ pub struct Beginning<'a> {
     pub start_time_ms: u64,
     /// Whether others have their turn before it enters its first state.
     pub waits: bool,
+    /// Whether it keeps what it takes to be redriven.
+    pub keeps: bool,
 }
 
 /// A Unix time as the language counts it.
@@ -177,6 +179,7 @@ impl Machine {
             name: beginning.name.map(Into::into),
             seed: beginning.seed,
             waits: beginning.waits,
+            keeps: beginning.keeps,
             ..StartContext::default()
         };
         let now = timestamp_of_ms(beginning.start_time_ms);

@@ -13,6 +13,7 @@ mod checkpoint;
 mod command;
 mod compare;
 mod core;
+mod crumbs;
 mod dedupe;
 mod exception;
 mod execution;
@@ -31,6 +32,7 @@ mod probe;
 mod progress;
 mod reading;
 mod recover;
+mod redrive;
 mod replay;
 mod retain;
 mod rewrite;
@@ -41,6 +43,7 @@ mod slab;
 mod standing;
 mod start;
 mod step;
+mod suspects;
 mod tasks;
 mod timers;
 mod transfers;
@@ -65,6 +68,7 @@ use crate::objects::Objects;
 use crate::owners::Owners;
 
 pub use command::{Command, Reply, WorkerId};
+pub use crumbs::{CrumbError, Crumbs};
 pub use handle::{Binding, Serve, ShardConfig, ShardHandle, ShardState};
 pub(crate) use start::OWNER_CHANGED;
 pub use validate::input as check_input;
@@ -86,6 +90,8 @@ pub struct ShardContext {
     pub metrics: Arc<ShardMetrics>,
     /// Where its time comes from.
     pub clock: Clock,
+    /// Who knows what the shard steps.
+    pub crumbs: Arc<Crumbs>,
 }
 
 /// Starts a shard on a thread of its own. The thread ends when the future of `serve` has ended.

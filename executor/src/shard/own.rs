@@ -232,6 +232,7 @@ impl Shard {
         self.metrics.recovery_ms.set(self.now_us.saturating_sub(since_us) / 1_000);
         self.context.owners.serve(partition, self.config.index);
         self.end_recovery(at);
+        self.drop_old_suspects(at);
         self.heard();
         self.publish_state();
     }
@@ -288,6 +289,7 @@ impl Shard {
             self.own.wanted.retain(|wanted| *wanted != partition);
         }
         self.names.forget_partition(partition);
+        self.suspects.retain(|id, _| id.batch.partition != partition);
         self.end_recovery(at);
         self.logs[at] = self.new_log(partition, state);
         self.context.owners.leave(partition);
@@ -297,8 +299,13 @@ impl Shard {
     /// Tells those whose batches will not be confirmed here to send them to the next owner, which knows what is durable.
     fn refuse_waiting(&mut self, at: usize) {
         let log = &mut self.logs[at];
+        let partition = log.partition.get();
         let (sealed, last) = (std::mem::take(&mut log.sealed), std::mem::take(&mut log.page));
         for page in sealed.into_iter().map(|sealed| sealed.page).chain([last]) {
+            for (reply, _) in page.redrives {
+                // Who no longer listens needs no answer.
+                let _ = reply.send(Err(Error::NotOwner { partition }));
+            }
             for batch in page.batches {
                 let id: BatchId = batch.id;
                 let running = batch.running.iter().map(|(at, _)| (*at, at + 1));

@@ -5,14 +5,14 @@
 //! checkpoint that proves wrong is put aside, and the log decides; pages are few, so that memory is bounded by what is
 //! open. What may fail: the store, or a block that cannot be read.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use asl::{Dialect, Program};
 use ids::{BatchId, DefinitionHash, ExecutionId, PartitionId};
 use journal::checkpoint::{self, Checkpoint};
-use journal::index::{HOUR_MS, IndexWriter};
+use journal::index::{HOUR_MS, IndexWriter, get_pointers};
 use journal::store::BlockRange;
 use journal::{Acquired, Block, BlockId, Derived, Store, StoreError};
 
@@ -23,7 +23,8 @@ use super::machine::dialect_of;
 use super::progress::Progress;
 use super::retain::Retained;
 use super::rewrite;
-use super::scan::{Blocks, Map, Scan};
+use super::scan::{Blocks, Map, Scan, reopened_in};
+use super::suspects::{self, Suspect};
 use crate::definitions::{Definitions, LoadError};
 use crate::limits;
 
@@ -50,6 +51,8 @@ pub(super) struct Recovered {
     /// Blocks of the log after the checkpoint, or of all of it.
     pub read: usize,
     pub checkpoints: Checkpoints,
+    /// What stands against executions.
+    pub suspects: HashMap<ExecutionId, Suspect>,
 }
 
 /// Calls `visit` with every block from `from` on.
@@ -123,7 +126,7 @@ impl Reading<'_> {
             index.restore(std::mem::take(&mut checkpoint.tracked));
             after = BlockId { sequence: checkpoint.block.sequence + 1, ..checkpoint.block };
         }
-        let mut since = (0, 0);
+        let (mut since, mut reopened) = ((0, 0), Vec::new());
         let mut progress = Progress::new(partition, acquired.last);
         read_all(store, partition, after, |block| {
             if block.id() > newest {
@@ -132,13 +135,18 @@ impl Reading<'_> {
             }
             retained.wrote(block.id(), block.time_ms());
             scan.block(block, now_ms.saturating_sub(horizon_ms), &mut retained);
+            reopened.extend(reopened_in(block).filter(|batch| from.is_some() && !index.tracks(*batch)));
             index.recovered(block);
             progress.read(block.id());
             Ok(())
         })
         .await?;
+        self.load_begun_before(&mut index, &reopened).await?;
         let mut lost = index.settle(rewrite_from);
-        let (batches, read) = (std::mem::take(&mut scan.batches), scan.read);
+        let (mut batches, read) = (std::mem::take(&mut scan.batches), scan.read);
+        // A batch is written in one block; what was redriven since has been opened again in another.
+        let mut known = HashSet::new();
+        batches.retain(|(batch, ..)| known.insert(*batch));
         let (open, broken) = self.open(scan, from.is_some()).await?;
         let hours: BTreeSet<u64> =
             open.iter().map(|execution| execution.opened.start_time_ms / HOUR_MS).collect();
@@ -151,6 +159,7 @@ impl Reading<'_> {
         }
         let programs = self.programs(&open).await?;
         let floor_ms = from.map_or(0, |checkpoint| checkpoint.floor_ms);
+        let suspects = suspects::of(store, partition).await?;
         let Acquired { generation, last } = acquired;
         let checkpoints = Checkpoints::recovered(place, since);
         Ok(Recovered {
@@ -166,6 +175,7 @@ impl Reading<'_> {
             programs,
             read,
             checkpoints,
+            suspects,
         })
     }
 
@@ -218,6 +228,19 @@ impl Reading<'_> {
             Some(_) => 0,
         };
         index.load(self.store, oldest_ms, now_ms).await
+    }
+
+    /// Reads where the others of a batch are of which something was redriven after the checkpoint.
+    async fn load_begun_before(
+        &self,
+        index: &mut IndexWriter,
+        reopened: &[BatchId],
+    ) -> Result<(), StoreError> {
+        let pointers = get_pointers(self.store, self.partition, reopened).await?;
+        for (batch, pointer) in reopened.iter().zip(pointers) {
+            pointer.into_iter().for_each(|pointer| index.began_before(*batch, &pointer));
+        }
+        Ok(())
     }
 
     /// The programs of what is open.

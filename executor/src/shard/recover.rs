@@ -60,6 +60,12 @@ pub(super) async fn event_of(told: &Journalled, desk: &Desk) -> Result<Event, Un
             Event::ItemsRead { id, body: desk.read_again(&digest).await? }
         }
         JournalledKind::ResultsWritten => Event::ResultsWritten(id),
+        JournalledKind::Redriven => Event::Redrive,
+        JournalledKind::GaveUp => {
+            let (error, cause) = decode_failure(&told.payload)?;
+            let (error, cause) = (text(error).unwrap_or_default(), text(cause).unwrap_or_default());
+            Event::GiveUp { error, cause }
+        }
     })
 }
 
@@ -82,6 +88,8 @@ impl Wanted {
             | Event::ItemsRead { id, .. }
             | Event::ResultsWritten(id) => self.remove(*id, true),
             Event::TimerFired(id) => self.remove(*id, false),
+            // It had ended, and wanted nothing any more.
+            Event::Redrive => (self.effects, self.places) = Default::default(),
             _ => {}
         }
     }
@@ -178,18 +186,26 @@ impl Shard {
     pub(super) fn recover_log(&mut self, at: usize, pause: Duration) {
         let Some(store) = self.store.as_ref().map(Arc::clone) else { return };
         let (definitions, clock) = (Arc::clone(&self.definitions), self.clock.clone());
+        let (reporter, crumbs, reported_at) =
+            (Arc::clone(&store), Arc::clone(&self.context.crumbs), clock.clone());
         let (log, retention) = (&mut self.logs[at], self.config.retention);
         let (partition, tenure) = (log.partition, log.tenure);
         let at_us = self.now_us + pause.as_micros() as u64;
         log.heard_us = at_us;
         let (reading, abort) = abortable(async move {
-            clock.sleep_until_us(at_us).await;
             let (store, definitions, now_ms) = (&*store, &*definitions, clock.now_ms());
             Reading { store, definitions, partition, retention, now_ms }.recover().await
         });
         log.reading = Some(abort);
         self.flights.push(Box::pin(async move {
-            match reading.await {
+            reported_at.sleep_until_us(at_us).await;
+            // Before the partition is taken, and not ended in its midst: deaths are counted once.
+            let reported = crumbs.report(&*reporter, reported_at.now_ms()).await;
+            let read = match reported {
+                Ok(()) => reading.await,
+                Err(error) => Ok(Err(error)),
+            };
+            match read {
                 Ok(result) => Landed::Recovered { log: at, tenure, result: result.map(Box::new) },
                 Err(Aborted) => Landed::Dropped,
             }
@@ -224,7 +240,9 @@ impl Shard {
             programs,
             read,
             checkpoints,
+            suspects,
         } = *recovered;
+        self.suspects.extend(suspects);
         let (now_ms, max) = (self.now_us / 1_000, self.batches_max());
         let log = &mut self.logs[at];
         log.attempts = 0;

@@ -18,6 +18,7 @@ use journal::{JournalledKind, Opened};
 use tokio::sync::Mutex;
 
 use super::core::{Landed, Shard};
+use super::crumbs::Crumb;
 use super::execution::{OpenExecution, WaitingFor};
 use super::fetch::RecoveredExecution;
 use super::log::Away;
@@ -44,15 +45,18 @@ async fn replay(
     machine: Rc<Machine>,
     recovered: RecoveredExecution,
     waits: bool,
-    (desk, resting): (Desk, Arc<Mutex<()>>),
+    (desk, resting, crumb): (Desk, Arc<Mutex<()>>, Rc<Crumb>),
 ) -> Option<Box<Replayed>> {
     let mut turn = Instant::now();
     let Opened { id, start_time_ms, seed, name, input, .. } = &recovered.opened;
     let (name, start_time_ms) = (name.as_deref(), *start_time_ms);
-    let beginning = Beginning { id: *id, name, seed: *seed, start_time_ms, waits };
+    let keeps = recovered.journal.iter().any(|told| told.kind == JournalledKind::Redriven);
+    let beginning = Beginning { id: *id, name, seed: *seed, start_time_ms, waits, keeps };
     let (mut effects, mut wanted, mut lost) = (Vec::new(), Wanted::default(), None);
     let payload = Payload::from_checked(input.clone());
+    crumb.set(*id);
     let mut execution = machine.begin(&beginning, payload, &mut effects, &mut asl::history::NoObserver);
+    crumb.clear();
     wanted.gather(&mut effects);
     for told in recovered.journal.iter().filter(|_| machine.is_standard()) {
         let event = match event_of(told, &desk).await {
@@ -75,7 +79,9 @@ async fn replay(
         }
         wanted.settle(&event);
         let at = machine::timestamp_of_ms(told.time_ms);
+        crumb.set(*id);
         machine::handle_unobserved(&mut execution, event, at, &mut effects);
+        crumb.clear();
         wanted.gather(&mut effects);
     }
     Some(Box::new(Replayed { machine, recovered, execution, wanted, lost }))
@@ -96,12 +102,15 @@ impl Shard {
             .get(key)
             .map_or_else(|| self.machines.add(key.clone(), Arc::clone(program), &self.metrics), Ok);
         let Ok(machine) = known else { return };
+        if let Some((error, cause)) = self.verdict(&machine, recovered.opened.id) {
+            return self.close_unstepped(log, &machine, recovered, (error, &cause));
+        }
         let waits = self.has_to_wait(&machine);
         let (id, opened) = (recovered.opened.id, &recovered.opened);
         if let Some(name) = opened.name.as_deref().filter(|_| machine.is_standard()) {
             self.names.hold(machine.name.execution_segment(), name, id, &opened.input);
         }
-        let beside = (self.transfers.desk.clone(), Arc::clone(&self.turns.resting));
+        let beside = (self.transfers.desk.clone(), Arc::clone(&self.turns.resting), Rc::clone(&self.crumb));
         let mut replaying = Box::pin(replay(machine, recovered, waits, beside));
         match (&mut replaying).now_or_never() {
             Some(replayed) => self.put_back(log, replayed),

@@ -4,7 +4,7 @@
 //! Invariants: an execution's records may be in the log twice, when it was carried into later blocks; the latest opened
 //! record counts, and of its journal all blocks are named. Memory is bounded by what is open. Nothing here fails.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ids::{BatchId, ExecutionId};
 use journal::block::{IdRun, SubBlockKind};
@@ -55,6 +55,16 @@ fn overlap(one: &Bits, other: &Bits) -> bool {
 
 fn clear(bits: &mut Bits, mask: &Bits) {
     bits.iter_mut().zip(mask).for_each(|(bits, mask)| *bits &= !mask);
+}
+
+/// Batches of which something may be opened again in this block: what is redriven is told so where it is opened.
+pub(super) fn reopened_in(block: &Block) -> impl Iterator<Item = BatchId> {
+    let batches = |kind| {
+        let of_kind = block.sub_blocks().iter().filter(move |sub_block| sub_block.kind() == kind);
+        of_kind.flat_map(|sub_block| sub_block.runs()).map(|run| run.batch)
+    };
+    let told: HashSet<BatchId> = batches(SubBlockKind::Journalled).collect();
+    batches(SubBlockKind::Opened).filter(move |batch| told.contains(batch))
 }
 
 impl Scan {

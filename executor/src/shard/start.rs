@@ -328,19 +328,16 @@ impl Shard {
         let id = batch.id.execution(at as u8);
         let name = wire.name.get(at).map(String::as_str).filter(|name| !name.is_empty());
         let named = name.filter(|_| machine.is_standard());
-        if let Some(name) = named {
-            let segment = machine.name.execution_segment();
-            let holder = self.holder(&batch.taken, at, segment, name).filter(|holder| holder.id != id);
-            if holder.is_some() {
-                let exception = self.name_taken(holder, name, &wire.input[at]);
-                return except(&mut batch.exceptions, at as u32, exception);
-            }
+        if let Some(exception) = self.exception(batch, at, machine, named) {
+            return except(&mut batch.exceptions, at as u32, exception);
         }
         let seed = seed_for(id, wire.seed);
         let mut effects = std::mem::take(&mut self.effects);
         let waits = self.has_to_wait(machine);
-        let beginning = Beginning { id, name, seed, start_time_ms: wire.start_time_ms, waits };
+        let beginning = Beginning { id, name, seed, start_time_ms: wire.start_time_ms, waits, keeps: false };
+        self.crumb.set(id);
         let execution = machine.begin(&beginning, input, &mut effects, &mut NoObserver);
+        self.crumb.clear();
         self.turns.worked(execution.worked());
         self.metrics.steps.add(1);
         self.logs[batch.log].page.tally(machine, None, 1, received_us);
@@ -382,6 +379,25 @@ impl Shard {
             self.apply(address, &mut effects);
         }
         self.effects = effects;
+    }
+
+    /// Why an entry is not started whose input is good: its name is taken, or it has killed nodes.
+    fn exception(
+        &self,
+        batch: &Batch<'_>,
+        at: usize,
+        machine: &Machine,
+        named: Option<&str>,
+    ) -> Option<Exception> {
+        let id = batch.id.execution(at as u8);
+        if !self.suspects.is_empty()
+            && let Some(refusal) = self.poisonous(id)
+        {
+            return Some(Exception::Refused(refusal));
+        }
+        let (name, segment) = (named?, machine.name.execution_segment());
+        let holder = self.holder(&batch.taken, at, segment, name).filter(|holder| holder.id != id);
+        holder.map(|holder| self.name_taken(Some(holder), name, &batch.wire.input[at]))
     }
 
     /// Who has a name. Whoever only the store knows has ended: what runs is in memory.

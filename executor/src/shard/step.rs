@@ -13,6 +13,7 @@ use ids::Mode;
 use journal::block::{JournalledKind, JournalledView, encode_failure};
 
 use super::core::Shard;
+use super::crumbs;
 use super::execution::{Ended, Waiting};
 use super::functions::{self, Call};
 use super::machine;
@@ -69,7 +70,10 @@ impl Shard {
             let journalled = standard && self.journal(address, &event);
             let event = if journalled { self.outgrown(address, event) } else { event };
             let Some(open) = self.open.get_mut(address) else { break };
+            self.crumb.set(open.id);
+            crumbs::failpoint(open.machine.name.name());
             machine::handle_unobserved(&mut open.execution, event, now, &mut effects);
+            self.crumb.clear();
             self.turns.worked(open.execution.worked());
             self.metrics.steps.add(1);
             self.apply(address, &mut effects);
@@ -116,6 +120,8 @@ impl Shard {
             | Event::TaskStarted(_)
             | Event::TaskHeartbeat(_)
             | Event::TaskSubmitted { .. }
+            // It is journalled where it is told.
+            | Event::Redrive
             | Event::ChildEnded(_) => return false,
         };
         let Some(open) = self.open.get_mut(address) else { return false };

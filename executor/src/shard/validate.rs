@@ -104,6 +104,7 @@ pub fn machine(at: usize, machine: &v1::Machine) -> Result<MachineRef, v1::Start
     let mode = match machine.mode() {
         v1::Mode::Standard => ids::Mode::Standard,
         v1::Mode::Express => ids::Mode::Express,
+        v1::Mode::SyncExpress => ids::Mode::SyncExpress,
         v1::Mode::Unspecified => {
             return bad("InvalidBatch", "`mode` must be STANDARD or EXPRESS".to_owned());
         }

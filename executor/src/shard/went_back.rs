@@ -290,7 +290,7 @@ impl Shard {
             let opening_lost = open.blocks.first().is_some_and(|block| gap.holds(*block));
             let closing = open.ended.is_some() && !unsealed.contains(&address);
             // A finished block names the lost ones, or the journal has a hole, or stands before its opening now.
-            broken += u64::from(closing || open.blocks.len() > 1);
+            broken += u64::from(closing || open.blocks.len() > 1 || open.execution.redrives() > 0);
             if closing {
                 continue;
             }

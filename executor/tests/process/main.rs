@@ -10,6 +10,7 @@ mod input;
 mod inspect;
 mod kill;
 mod objects;
+mod poison;
 mod support;
 mod takeover;
 mod trouble;

@@ -2,12 +2,13 @@
 //!
 //! Rooms: `support` (a node and a client), `calls` (each plain call), `bad_input` (what is refused, and how),
 //! `streams` (batches, completions, workers), `lifecycle` (health, drain, a store that is away), `load` (too
-//! much of it, and how a scheduler hears of it).
+//! much of it, and how a scheduler hears of it), `modes` (synchronous executions, redrives).
 
 mod bad_input;
 mod calls;
 mod lifecycle;
 mod load;
 mod managed;
+mod modes;
 mod streams;
 mod support;

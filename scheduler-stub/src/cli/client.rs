@@ -153,7 +153,7 @@ pub(super) struct StopOptions {
     connection: Connection,
 }
 
-/// `describe`
+/// `describe`, `redrive`
 #[derive(Debug, Args)]
 pub(super) struct ExecutionOptions {
     /// Id, ARN or QRN
@@ -382,6 +382,16 @@ pub(super) async fn stop(options: StopOptions) -> Exit {
         let mut client = options.connection.client().await?;
         let at = client.stop(&options.execution, &options.error, &options.cause).await?;
         say(&format!("stopped at {}", time(at)));
+        Ok(Exit::Ok)
+    };
+    ended(run.await)
+}
+
+/// `redrive`
+pub(super) async fn redrive(options: ExecutionOptions) -> Exit {
+    let run = async {
+        let at = options.connection.client().await?.redrive(&options.execution).await?;
+        say(&format!("redriven at {}", time(at)));
         Ok(Exit::Ok)
     };
     ended(run.await)

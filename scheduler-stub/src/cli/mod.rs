@@ -68,6 +68,8 @@ enum Command {
     Start(client::StartOptions),
     /// Stop an execution
     Stop(client::StopOptions),
+    /// Have an execution that ended without success go on from where it failed
+    Redrive(client::ExecutionOptions),
     /// Describe an execution: status, input, output
     Describe(client::ExecutionOptions),
     /// List the executions of a machine, newest first
@@ -107,6 +109,7 @@ async fn run(command: Command) -> Exit {
         Command::Machine(options) => client::machine(options).await,
         Command::Start(options) => client::start(options).await,
         Command::Stop(options) => client::stop(options).await,
+        Command::Redrive(options) => client::redrive(options).await,
         Command::Describe(options) => client::describe(options).await,
         Command::List(options) => client::list(options).await,
         Command::History(options) => client::history(options).await,

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
 use proto::executor::v1::{
-    DescribeExecutionRequest, DescribeExecutionResponse, GetExecutionHistoryRequest,
-    GetExecutionHistoryResponse, ListExecutionsRequest, ListExecutionsResponse, StartExecutionResponse,
-    StartRefusal, StopExecutionRequest, StopExecutionResponse,
+    self as executor, DescribeExecutionRequest, DescribeExecutionResponse, GetExecutionHistoryRequest,
+    GetExecutionHistoryResponse, ListExecutionsRequest, ListExecutionsResponse, RedriveExecutionRequest,
+    RedriveExecutionResponse, StartExecutionResponse, StartRefusal, StartSyncExecutionResponse,
+    StopExecutionRequest, StopExecutionResponse,
 };
 use proto::scheduler::v1::executions_server::Executions as Service;
 use proto::scheduler::v1::{StartExecutionRequest, StartExecutionsRequest, StartExecutionsResponse};
@@ -17,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
-use ids::MachineName;
+use ids::{MachineName, Mode};
 
 use crate::dispatch::reply::{Replies, ReplyPlace};
 use crate::dispatch::{CALL_TIMEOUT, Dispatcher, START_DEADLINE, Starts};
@@ -37,9 +38,16 @@ pub struct ExecutionsService {
     pub(crate) forward: Forward,
 }
 
+/// The longest an EXPRESS execution may run, and somewhat more.
+const SYNC_DEADLINE: Duration = Duration::from_secs(330);
+
 /// How long the caller waits: its gRPC deadline, bounded by ours.
 fn patience(metadata: &MetadataMap) -> Duration {
-    let given = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(|text| {
+    given_patience(metadata).unwrap_or(START_DEADLINE).min(START_DEADLINE)
+}
+
+fn given_patience(metadata: &MetadataMap) -> Option<Duration> {
+    metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(|text| {
         let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
         let amount: u64 = digits.parse().ok()?;
         Some(match unit {
@@ -51,8 +59,7 @@ fn patience(metadata: &MetadataMap) -> Duration {
             "n" => Duration::from_nanos(amount),
             _ => return None,
         })
-    });
-    given.unwrap_or(START_DEADLINE).min(START_DEADLINE)
+    })
 }
 
 fn with_timeout<T>(message: T) -> Request<T> {
@@ -127,6 +134,36 @@ impl Service for ExecutionsService {
         }))
     }
 
+    async fn start_sync_execution(
+        &self,
+        request: Request<StartExecutionRequest>,
+    ) -> Result<Response<StartSyncExecutionResponse>, Status> {
+        let patience = given_patience(request.metadata()).unwrap_or(SYNC_DEADLINE).min(SYNC_DEADLINE);
+        let StartExecutionRequest { state_machine_arn, name, input } = request.into_inner();
+        let template = self.templates.resolve(&state_machine_arn).await?;
+        if template.mode == Mode::Standard {
+            let message = "only machines of the type EXPRESS are run synchronously: use StartExecution";
+            return Err(Error::invalid("StateMachineTypeNotSupported", message).into());
+        }
+        let input = validate::one(&template, &name, input)?;
+        let start = executor::StartExecutionRequest {
+            machine_arn: template.arn.clone(),
+            definition: template.definition.clone(),
+            mode: executor::Mode::SyncExpress.into(),
+            dialect: match template.dialect {
+                asl::Dialect::Asl => executor::Dialect::Asl,
+                asl::Dialect::Tcsl => executor::Dialect::Tcsl,
+            }
+            .into(),
+            input,
+            name,
+            ..Default::default()
+        };
+        let mut start = Request::new(start);
+        start.set_timeout(patience);
+        self.forward.any()?.start_sync_execution(start).await
+    }
+
     async fn start_executions(
         &self,
         request: Request<Streaming<StartExecutionsRequest>>,
@@ -164,6 +201,17 @@ impl Service for ExecutionsService {
         };
         // One that may have been done is not repeated: the caller decides.
         self.forward.call(&execution, forward::not_owner, call).await
+    }
+
+    async fn redrive_execution(
+        &self,
+        request: Request<RedriveExecutionRequest>,
+    ) -> Result<Response<RedriveExecutionResponse>, Status> {
+        let request = request.into_inner();
+        let execution = request.execution.clone();
+        let call =
+            |mut node: super::NodeClient| async move { node.redrive_execution(with_timeout(request)).await };
+        self.forward.call(&execution, call).await
     }
 
     async fn describe_execution(

@@ -25,7 +25,7 @@ fn mode(number: i32) -> Result<Mode, Error> {
     match v1::Mode::try_from(number) {
         Ok(v1::Mode::Unspecified | v1::Mode::Standard) => Ok(Mode::Standard),
         Ok(v1::Mode::Express) => Ok(Mode::Express),
-        Err(_) => Err(Error::invalid(
+        Ok(v1::Mode::SyncExpress) | Err(_) => Err(Error::invalid(
             "ValidationException",
             format!("mode {number} is none: 1 STANDARD, 2 EXPRESS"),
         )),

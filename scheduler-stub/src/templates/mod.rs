@@ -379,7 +379,7 @@ fn compile(definition: &[u8], dialect: Dialect, mode: Mode) -> Result<(Definitio
     }
     let machine = match mode {
         Mode::Standard => MachineType::Standard,
-        Mode::Express => MachineType::Express,
+        Mode::Express | Mode::SyncExpress => MachineType::Express,
     };
     match Program::compile_for(definition, dialect, machine) {
         Ok(compiled) => Ok((compiled.program.hash, compiled.warnings.iter().map(describe).collect())),

@@ -197,6 +197,20 @@ impl Executor for Service {
         not_here()
     }
 
+    async fn start_sync_execution(
+        &self,
+        _: Request<v1::StartExecutionRequest>,
+    ) -> Result<Response<v1::StartSyncExecutionResponse>, Status> {
+        not_here()
+    }
+
+    async fn redrive_execution(
+        &self,
+        _: Request<v1::RedriveExecutionRequest>,
+    ) -> Result<Response<v1::RedriveExecutionResponse>, Status> {
+        not_here()
+    }
+
     async fn describe_execution(
         &self,
         _: Request<v1::DescribeExecutionRequest>,

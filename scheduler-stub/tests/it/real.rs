@@ -7,8 +7,9 @@ use executor::config::Config;
 use executor::node::Node;
 use journal::memory::MemoryStore;
 use journal::store::Connect;
-use proto::executor::v1::ExecutionStatus;
-use proto::scheduler::v1::{CreateStateMachineRequest, StartExecutionsRequest};
+use proto::executor::v1::{ExecutionStatus, Mode};
+use proto::scheduler::v1::executions_client::ExecutionsClient;
+use proto::scheduler::v1::{CreateStateMachineRequest, StartExecutionRequest, StartExecutionsRequest};
 use scheduler_stub::client::Client;
 use scheduler_stub::{Scheduler, SchedulerConfig};
 use testkit::eventually_async;
@@ -86,6 +87,38 @@ async fn an_execution_is_started_described_and_stopped_through_the_scheduler() {
     assert_eq!(status_of(&client, &open.execution_arn).await, ExecutionStatus::Running);
     client.stop(&open.execution_arn, "Enough", "said the test").await.expect("stopped");
     until(&client, &open.execution_arn, ExecutionStatus::Aborted).await;
+    client.redrive(&open.execution_arn).await.expect("redriven");
+    assert_eq!(status_of(&client, &open.execution_arn).await, ExecutionStatus::Running);
+    let again = client.redrive(&open.execution_arn).await.expect_err("it runs");
+    let reason = again.get_error_details().error_info().map(|info| info.reason.clone());
+    assert_eq!(reason.as_deref(), Some("ExecutionNotRedrivable"));
+}
+
+#[tokio::test]
+async fn an_express_machine_is_run_synchronously_and_a_standard_one_is_not() {
+    let stage = stage().await;
+    let mut client = stage.client.clone();
+    let request = CreateStateMachineRequest {
+        name: "quick".into(),
+        definition: Bytes::from_static(PASS),
+        mode: Mode::Express.into(),
+        ..Default::default()
+    };
+    let express = client.create(request).await.expect("created").arn;
+    let standard = create(&mut client, "pass", PASS).await;
+    let address = format!("http://{}", stage.scheduler.address());
+    let mut executions = ExecutionsClient::connect(address).await.expect("it answers");
+    let start = |state_machine_arn| StartExecutionRequest {
+        state_machine_arn,
+        input: Bytes::from_static(b"[1]"),
+        ..Default::default()
+    };
+    let ended = executions.start_sync_execution(start(express)).await.expect("an end").into_inner();
+    assert_eq!(ended.output.as_deref(), Some(&b"[1]"[..]));
+    assert_eq!(ended.summary.expect("a summary").status(), ExecutionStatus::Succeeded);
+    let refused = executions.start_sync_execution(start(standard)).await.expect_err("refused");
+    let reason = refused.get_error_details().error_info().map(|info| info.reason.clone());
+    assert_eq!(reason.as_deref(), Some("StateMachineTypeNotSupported"));
 }
 
 #[tokio::test]

@@ -71,7 +71,7 @@ impl MachineName {
             (["arn", partition, _, region, account, _, machine], Mode::Standard) => {
                 format!("arn:{partition}:states:{region}:{account}:execution:{machine}:{name}")
             }
-            (["arn", partition, _, region, account, _, machine], Mode::Express) => {
+            (["arn", partition, _, region, account, _, machine], Mode::Express | Mode::SyncExpress) => {
                 format!("arn:{partition}:states:{region}:{account}:express:{machine}:{name}:{id}")
             }
             _ => id.to_string(),

@@ -28,6 +28,8 @@ pub enum Mode {
     Standard = 1,
     /// At least once; restarts from its input.
     Express = 2,
+    /// EXPRESS, and whoever started it waits for its end: at most once; a crash ends it.
+    SyncExpress = 3,
 }
 
 /// Where an execution stands, named as in Step Functions.
@@ -53,6 +55,7 @@ impl Mode {
         match byte {
             1 => Some(Self::Standard),
             2 => Some(Self::Express),
+            3 => Some(Self::SyncExpress),
             _ => None,
         }
     }
@@ -62,7 +65,7 @@ impl Mode {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Standard => "STANDARD",
-            Self::Express => "EXPRESS",
+            Self::Express | Self::SyncExpress => "EXPRESS",
         }
     }
 }

@@ -37,6 +37,7 @@ impl From<Mode> for v1::Mode {
         match mode {
             Mode::Standard => Self::Standard,
             Mode::Express => Self::Express,
+            Mode::SyncExpress => Self::SyncExpress,
         }
     }
 }

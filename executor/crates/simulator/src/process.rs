@@ -169,6 +169,7 @@ impl Process {
             owners: Arc::new(Owners::new(partition_count)),
             metrics: Arc::<ShardMetrics>::default(),
             clock: Clock::Manual(clock.clone()),
+            crumbs: Arc::default(),
         };
         let (sender, completions) = mpsc::channel(512);
         let watch = Command::Watch { include_outcomes: true, completions: sender };

@@ -131,6 +131,8 @@ pub struct ShardMetrics {
     pub checkpoints: Counter,
     pub checkpoint_bytes: Counter,
     pub carried: Counter,
+    pub redriven: Counter,
+    pub poisoned: Counter,
     /// In milliseconds.
     pub recovery_ms: Gauge,
     pub partitions_owned: Gauge,

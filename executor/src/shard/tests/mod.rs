@@ -3,11 +3,14 @@
 mod carrying;
 mod checkpoints;
 mod children;
+mod condemning;
+mod lasting;
 mod mapping;
 mod naming;
 mod owning;
 mod probing;
 mod recovering;
+mod redriving;
 mod replaying;
 mod rewriting;
 mod starting;
@@ -156,6 +159,7 @@ impl World {
             owners: Arc::new(Owners::new(self.partitions)),
             metrics: Arc::default(),
             clock: Clock::Manual(self.clock.clone()),
+            crumbs: Arc::default(),
         };
         (config, context)
     }

@@ -39,7 +39,8 @@ impl Node {
         node
     }
 
-    fn launch_through(program: &[&str], store: &[String], more: &[&str]) -> Self {
+    /// Starts a node by a program that becomes it.
+    pub fn launch_through(program: &[&str], store: &[String], more: &[&str]) -> Self {
         let base = free_ports(SHARDS + 2);
         let address = |offset: u16| SocketAddr::from(([127, 0, 0, 1], base + offset));
         let (public, metrics, data) = (address(0), address(1), address(2));

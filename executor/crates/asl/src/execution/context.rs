@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::budget::Spent;
 use super::effect::EffectId;
 use super::failure::draw;
+use super::redrive::Redrives;
 use crate::path::{ContextSource, Scope};
 use crate::program::Program;
 use crate::timestamp::Timestamp;
@@ -53,6 +54,8 @@ pub struct StartContext {
     pub seed: u64,
     /// Whether others have their turn before it enters its first state.
     pub waits: bool,
+    /// Whether it keeps what it takes to be redriven, see [`super::Event::Redrive`]: only a replay needs to.
+    pub keeps: bool,
     /// Which member of its family it is (see [`super::Family`]): its effects carry the number. 0 is the execution itself.
     pub member: u32,
 }
@@ -106,6 +109,7 @@ pub(super) struct Facts<'a> {
     pub start: &'a StartContext,
     pub started_at: Timestamp,
     pub input: &'a Payload,
+    pub redrives: Redrives,
 }
 
 /// An item, as an item selector sees it.
@@ -211,15 +215,17 @@ impl Context<'_> {
     }
 
     fn execution(&self) -> Value {
-        let Facts { machine, start, started_at, input } = self.facts;
-        Value::object([
+        let Facts { machine, start, started_at, input, redrives } = self.facts;
+        let members = [
             ("Id", Value::from(machine.names.arn(start))),
             ("Input", input.value().clone()),
             ("StartTime", time(started_at)),
             ("Name", Value::from(machine.names.name(start))),
             ("RoleArn", Value::from(machine.role_arn.clone())),
-            ("RedriveCount", Value::from(0_i64)),
-        ])
+            ("RedriveCount", Value::from(i64::from(redrives.count))),
+        ];
+        let redriven = redrives.at.map(|at| ("RedriveTime", time(at)));
+        Value::from(members.into_iter().chain(redriven).collect::<Map>())
     }
 
     fn machine(&self) -> Value {

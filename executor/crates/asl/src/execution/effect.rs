@@ -193,6 +193,9 @@ pub enum Event {
         /// Cause.
         cause: Str,
     },
+    /// RedriveExecution: an execution that has ended without success goes on from where it failed, if it kept what that
+    /// needs (see [`super::StartContext::keeps`]). Any other is told nothing.
+    Redrive,
     /// StopExecution.
     Stop {
         /// Optional error name.
@@ -215,7 +218,7 @@ impl Event {
             | Self::TaskHeartbeat(id)
             | Self::TimerFired(id) => Some(*id),
             Self::ChildEnded(ended) => Some(ended.id),
-            Self::GiveUp { .. } | Self::Stop { .. } => None,
+            Self::GiveUp { .. } | Self::Stop { .. } | Self::Redrive => None,
         }
     }
 }

@@ -142,6 +142,7 @@ impl<'a, O: Observer> Run<'a, O> {
             }
         }
         if let Some(step) = self.retry(slot, state, &failure, joining) {
+            self.forget_fallen();
             return step;
         }
         let begun = joining || failure.name() == EvalError::QUERY_EVALUATION_ERROR;
@@ -158,9 +159,13 @@ impl<'a, O: Observer> Run<'a, O> {
         match state.catch.iter().position(taker) {
             Some(index) => {
                 self.log.stage(&Stage::Caught { index });
+                self.forget_fallen();
                 self.catch(slot, &state.catch[index], &failure)
             }
-            None => self.fail_around(slot, state, failure),
+            None => {
+                self.keep_join(slot, work, failure.name() == DATA_LIMIT_EXCEEDED);
+                self.fail_around(slot, state, failure)
+            }
         }
     }
 
@@ -188,7 +193,7 @@ impl<'a, O: Observer> Run<'a, O> {
     }
 
     fn catch(&mut self, slot: u32, catcher: &Catcher, failure: &Failure) -> Step {
-        let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
+        let raw = self.take_input(slot);
         match self.caught(slot, catcher, raw, failure.output()) {
             Ok(step) => {
                 let entered = u64::from(self.threads.at(slot).entered_event);
@@ -223,7 +228,8 @@ impl<'a, O: Observer> Run<'a, O> {
             _ => {}
         }
         self.note_abandoned(&[slot], fault(&failure.error, &failure.cause));
-        self.threads.remove(slot);
+        let work = std::mem::replace(&mut self.threads.at_mut(slot).work, Work::Ready);
+        self.fall(slot, work);
         // The parent's line of events goes on where its child's ended.
         self.threads.at_mut(parent).previous = previous;
         Step::Fail(parent, failure)
@@ -251,8 +257,9 @@ impl<'a, O: Observer> Run<'a, O> {
             }
         }
         for child in children {
-            let work = self.threads.remove(child);
+            let work = std::mem::replace(&mut self.threads.at_mut(child).work, Work::Ready);
             self.cancel(&work);
+            self.fall(child, work);
         }
         let threads = &*self.threads;
         self.ready.retain(|ready| threads.get(*ready).is_some());

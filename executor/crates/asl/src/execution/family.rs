@@ -139,6 +139,16 @@ impl Family {
         self.execution.is_finished()
     }
 
+    /// See [`Execution::redrives`].
+    pub fn redrives(&self) -> u32 {
+        self.execution.redrives()
+    }
+
+    /// See [`Execution::is_redrivable`].
+    pub fn is_redrivable(&self) -> bool {
+        self.execution.is_redrivable()
+    }
+
     /// See [`Execution::worked`]; that of all members together.
     pub fn worked(&self) -> u64 {
         self.members.as_ref().map_or_else(|| self.execution.worked(), |members| members.worked)
@@ -208,7 +218,7 @@ impl Members {
         let number = MEMBER_FIRST + self.begun;
         self.begun += 1;
         let ChildStart { machine, start, input } = child;
-        let start = StartContext { member: number, ..start };
+        let start = StartContext { member: number, keeps: false, ..start };
         let execution = Execution::new(&machine, start, input, now);
         self.threads += execution.threads();
         self.alive.insert(number, Box::new(Member { execution, id, begun: false }));
@@ -236,7 +246,10 @@ impl<O: Observer> Call<'_, O> {
 
     fn handle(&mut self, event: Event) {
         self.members.worked = 0;
-        if self.root.is_finished() {
+        if event == Event::Redrive {
+            // Whoever gives turns has forgotten that one was asked for.
+            (self.members.asked, self.members.spent) = (false, 0);
+        } else if self.root.is_finished() {
             return;
         }
         if event == Event::TimerFired(EffectId::NEXT_TURN) {

@@ -30,7 +30,7 @@ impl<'a, O: Observer> Run<'a, O> {
         state: &'a State,
         result: Option<&Value>,
     ) -> Result<Step, EvalError> {
-        let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
+        let raw = self.take_input(slot);
         let context = self.context(self.threads.at(slot), state);
         let flow = match &state.flow {
             DataFlow::JsonPath(flow) => flow,
@@ -59,7 +59,7 @@ impl<'a, O: Observer> Run<'a, O> {
 
     /// Takes the raw input of a state that has no work, and applies its InputPath.
     pub fn select_input(&mut self, slot: u32, state: &State) -> Result<Payload, EvalError> {
-        let raw = std::mem::take(&mut self.threads.at_mut(slot).input);
+        let raw = self.take_input(slot);
         let DataFlow::JsonPath(flow) = &state.flow else { return Ok(raw) };
         if !O::INSPECTS && matches!(flow.input_path, Selection::Whole) {
             return Ok(raw);
@@ -125,7 +125,7 @@ impl<'a, O: Observer> Run<'a, O> {
         }
         // The raw input is still needed where a catcher or a retry may follow.
         let raw = if state.catch.is_empty() && state.retry.is_empty() {
-            std::mem::take(&mut thread.input)
+            self.take_input(slot)
         } else {
             thread.input.clone()
         };

@@ -125,7 +125,11 @@ impl<'a, O: Observer> Run<'a, O> {
 }
 
 /// `MaxConcurrency` or `MaxConcurrencyPath`.
-fn wanted_concurrency(map: &MapState, input: &Value, context: &Context<'_>) -> Result<u32, EvalError> {
+pub(super) fn wanted_concurrency(
+    map: &MapState,
+    input: &Value,
+    context: &Context<'_>,
+) -> Result<u32, EvalError> {
     match &map.max_concurrency {
         Dynamic::Constant(concurrency) => Ok(*concurrency),
         Dynamic::Expression(expression) => {
@@ -141,7 +145,7 @@ fn wanted_concurrency(map: &MapState, input: &Value, context: &Context<'_>) -> R
 }
 
 /// How many run at once.
-fn concurrency(map: &MapState, wanted: u32) -> u32 {
+pub(super) fn concurrency(map: &MapState, wanted: u32) -> u32 {
     let longest = if map.distributed.is_some() { DISTRIBUTED_CONCURRENCY } else { INLINE_CONCURRENCY };
     if wanted == 0 { longest } else { wanted.min(longest) }
 }

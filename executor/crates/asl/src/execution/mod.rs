@@ -6,13 +6,13 @@
 //! Purpose: an execution is a tree of threads of control (the machine's states, the branches of Parallel states, the
 //! iterations of Map states), each in one state at a time. Invariants: no clock, no randomness, no I/O; the same machine,
 //! start, input and events give the same effects with the same ids; work is iterative, never recursive on the number of
-//! states, and bounded by [`Machine::history_events_max`]; after [`Effect::Finished`] nothing changes any more. What may
+//! states, and bounded by [`Machine::history_events_max`]; after [`Effect::Finished`] nothing changes any more but by [`Event::Redrive`]. What may
 //! fail: nothing here; a failed execution is an [`Outcome`].
 //!
 //! Rooms: `context` (what `$$` says), `threads` (the tree), `run` (the loop, entering and leaving states), `flow` (data
 //! through a state), `assign` (variables), `dynamic` (fields that are evaluated), `leave` (from data to output), `work`
 //! (tasks and waits), `fork` (Parallel, and the join), `map` (Map), `map_run` and `map_fields` (distributed Map), `child`
-//! (its child executions, as it asks for them), `failure` (errors, Retry, Catch), `budget` (what a run may work), `family`
+//! (its child executions, as it asks for them), `failure` (errors, Retry, Catch), `redrive` (from the failed state on), `budget` (what a run may work), `family`
 //! (an execution and its children in one place).
 
 mod assign;
@@ -30,6 +30,7 @@ mod leave;
 mod map;
 mod map_fields;
 mod map_run;
+mod redrive;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,7 @@ pub use context::{FixedNames, Machine, NameExecution, StartContext};
 pub use effect::{Effect, EffectId, Event, Outcome};
 pub use family::Family;
 pub(crate) use inspect::{Settled, Standing};
+use redrive::Kept;
 use run::Run;
 use threads::{NO_THREAD, ROOT, Threads, Work};
 
@@ -79,6 +81,8 @@ struct Core {
     /// Whether the timer of the whole execution is armed.
     timed: bool,
     ended: bool,
+    /// What a redrive needs, where the start said so.
+    kept: Option<Box<Kept>>,
 }
 
 /// Where a task was scheduled, or a read or write asked for.
@@ -124,6 +128,7 @@ impl Execution {
             turn: Turn::default(),
             timed: false,
             ended: false,
+            kept: start.keeps.then(Box::default),
         };
         Self { machine: Arc::clone(machine), start, started_at: now, input, core }
     }
@@ -136,7 +141,9 @@ impl Execution {
         effects: &mut Vec<Effect>,
         observer: &mut O,
     ) {
-        if !self.core.ended {
+        if event == Event::Redrive {
+            self.run(now, effects, observer).redrive();
+        } else if !self.core.ended {
             self.run(now, effects, observer).handle(event);
         }
     }
@@ -164,6 +171,16 @@ impl Execution {
     /// Whether it has ended.
     pub fn is_finished(&self) -> bool {
         self.core.ended
+    }
+
+    /// Whether it has ended and [`Event::Redrive`] would have it go on.
+    pub fn is_redrivable(&self) -> bool {
+        self.core.kept.as_deref().is_some_and(Kept::is_resumable)
+    }
+
+    /// How often it was redriven.
+    pub fn redrives(&self) -> u32 {
+        self.core.kept.as_deref().map_or(0, |kept| kept.redrives.count)
     }
 
     /// Units of work (a unit is about 100 ns) that handling its start or its last event took.
@@ -243,7 +260,8 @@ impl Execution {
         observer: &'a mut O,
     ) -> Run<'a, O> {
         let Self { machine, start, started_at, input, core } = self;
-        let facts = context::Facts { machine, start, started_at: *started_at, input };
+        let redrives = core.kept.as_deref().map(|kept| kept.redrives).unwrap_or_default();
+        let facts = context::Facts { machine, start, started_at: *started_at, input, redrives };
         Run::new(facts, core, now, effects, observer)
     }
 }

@@ -15,7 +15,8 @@ use super::budget::{Spent, Turn};
 use super::context::{Context, Facts};
 use super::effect::{Effect, EffectId, Event, Outcome};
 use super::failure::Failure;
-use super::threads::{ROOT, Thread, Threads, Work};
+use super::redrive::Kept;
+use super::threads::{Pause, ROOT, Thread, Threads, Work};
 use super::{Core, flow};
 use crate::history::{EventKind, Fault, Field, Note, Observer, Record, Stage, StateType};
 use crate::program::{Kind, Next, Program, State};
@@ -52,8 +53,9 @@ pub(super) struct Run<'a, O> {
     pub turn: &'a mut Turn,
     /// Threads that are ready to enter their state.
     pub ready: VecDeque<u32>,
-    timed: &'a mut bool,
+    pub timed: &'a mut bool,
     pub ended: &'a mut bool,
+    pub kept: &'a mut Option<Box<Kept>>,
 }
 
 /// Gives events their ids and shows them to the observer.
@@ -64,7 +66,7 @@ pub(super) struct Log<'a, O> {
     most: u64,
     /// Whether an event found no room: the execution has to fail.
     pub full: bool,
-    now: Timestamp,
+    pub now: Timestamp,
 }
 
 impl<O: Observer> Log<'_, O> {
@@ -101,8 +103,13 @@ impl<O: Observer> Log<'_, O> {
 
     /// Whether there is room for an event beside the last.
     #[inline]
-    fn has_room(&self) -> bool {
+    pub fn has_room(&self) -> bool {
         u64::from(*self.last) + 1 < self.most
+    }
+
+    /// The id of the last event.
+    pub fn last(&self) -> u32 {
+        *self.last
     }
 
     /// An event for which there is room; the execution's last has room kept.
@@ -132,7 +139,7 @@ impl<'a, O: Observer> Run<'a, O> {
         effects: &'a mut Vec<Effect>,
         observer: &'a mut O,
     ) -> Self {
-        let Core { threads, last_event, effects: numbered, draws, spent, turn, timed, ended } = core;
+        let Core { threads, last_event, effects: numbered, draws, spent, turn, timed, ended, kept } = core;
         turn.begin_run(spent);
         let log =
             Log { observer, last: last_event, most: facts.machine.history_events_max, full: false, now };
@@ -150,6 +157,7 @@ impl<'a, O: Observer> Run<'a, O> {
             ready: VecDeque::new(),
             timed,
             ended,
+            kept,
         }
     }
 
@@ -188,6 +196,7 @@ impl<'a, O: Observer> Run<'a, O> {
                 self.finish(Outcome::Failed { error: Some(error), cause: Some(cause) })
             }
             Event::Stop { error, cause } => self.finish(Outcome::Aborted { error, cause }),
+            Event::Redrive => Step::Idle,
         };
         self.drive(step);
     }
@@ -207,7 +216,8 @@ impl<'a, O: Observer> Run<'a, O> {
                 Step::Complete(slot, result) => self.complete(slot, *result),
                 Step::Fail(slot, failure) => self.fail(slot, failure),
                 Step::Idle => match self.ready.pop_front() {
-                    Some(slot) => Step::Enter(slot),
+                    Some(slot) if self.threads.at(slot).entered_event == 0 => Step::Enter(slot),
+                    Some(slot) => self.resume(slot),
                     None => match self.next_waiting() {
                         Some(step) => step,
                         None => return,
@@ -369,7 +379,9 @@ impl<'a, O: Observer> Run<'a, O> {
     /// Ends the execution: cancels what it still wants, and says how it ended. It has failed where the history has no room
     /// for how it came here.
     pub fn finish(&mut self, mut outcome: Outcome) -> Step {
-        if let Some(exhausted) = self.exhausted() {
+        let exhausted = self.exhausted();
+        let resumable = exhausted.is_none() && !matches!(outcome, Outcome::Succeeded(_));
+        if let Some(exhausted) = exhausted {
             outcome = exhausted;
         }
         let previous = self.threads.at(ROOT).previous;
@@ -381,9 +393,11 @@ impl<'a, O: Observer> Run<'a, O> {
             self.note_abandoned(&open, fault(error, cause));
         }
         for slot in open {
-            let work = self.threads.remove(slot);
+            let work = std::mem::replace(&mut self.threads.at_mut(slot).work, Work::Ready);
             self.cancel(&work);
+            self.fall(slot, work);
         }
+        self.note_end(resumable);
         if std::mem::take(self.timed) {
             let id = EffectId::execution_timer(self.facts.start.member);
             self.effects.push(Effect::CancelTimer(id));
@@ -408,7 +422,9 @@ impl<'a, O: Observer> Run<'a, O> {
                 self.effects.push(Effect::CancelTask(task.id));
                 self.cancel_timers(task);
             }
-            Work::Waiting(timer) | Work::Retrying(timer) => self.effects.push(Effect::CancelTimer(*timer)),
+            Work::Waiting(Pause { timer, .. }) | Work::Retrying(timer) => {
+                self.effects.push(Effect::CancelTimer(*timer));
+            }
             Work::Joining(join) => {
                 let wanted = join.run.iter().flat_map(|run| run.wanted());
                 self.effects.extend(wanted.map(Effect::CancelTask));
@@ -425,7 +441,7 @@ impl<'a, O: Observer> Run<'a, O> {
         self.finish(Outcome::TimedOut { error: None, cause: None })
     }
 
-    fn timeout_seconds(&self) -> u64 {
+    pub fn timeout_seconds(&self) -> u64 {
         let longest = self.facts.machine.mode_timeout_seconds;
         self.program.timeout_seconds.map_or(longest, |seconds| seconds.min(longest))
     }

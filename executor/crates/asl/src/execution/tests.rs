@@ -1,11 +1,12 @@
 //! What an execution wants in which order, and what it does with events that come late, never or twice.
 //!
 //! Rooms: `budget` (runs that evaluate much), `family` (child executions), `retries` (delays and counters), `joins`
-//! (Parallel and Map), `replay` (the same events again).
+//! (Parallel and Map), `redrive` (from the failed state on), `replay` (the same events again).
 
 mod budget;
 mod family;
 mod joins;
+mod redrive;
 mod replay;
 mod retries;
 
@@ -48,9 +49,17 @@ struct Hand {
 
 impl Hand {
     fn start(machine: &Arc<Machine>, input: &str, seed: u64) -> Self {
+        Self::begin(machine, input, StartContext { seed, ..StartContext::default() })
+    }
+
+    /// One that can be redriven.
+    fn keeping(machine: &Arc<Machine>, input: &str, seed: u64) -> Self {
+        Self::begin(machine, input, StartContext { seed, keeps: true, ..StartContext::default() })
+    }
+
+    fn begin(machine: &Arc<Machine>, input: &str, start: StartContext) -> Self {
         let input = Payload::check(input.to_owned().into(), JsonLimits::PAYLOAD).expect("JSON");
         let (mut effects, mut history) = (Vec::new(), Collector::new(1_000));
-        let start = StartContext { seed, ..StartContext::default() };
         let now = Timestamp(0);
         let execution = Family::start(machine, start, input, now, &mut effects, &mut history);
         Self { execution, now, effects, history }

@@ -60,7 +60,7 @@ pub(super) enum Work {
     /// Waits for a task.
     Task(TaskWork),
     /// A Wait state waits for its timer.
-    Waiting(EffectId),
+    Waiting(Pause),
     /// Waits for the next attempt.
     Retrying(EffectId),
     /// Enters its state when others had their turn.
@@ -69,6 +69,16 @@ pub(super) enum Work {
     Joining(Box<Join>),
     /// Nobody's slot; the next free one.
     Free(u32),
+}
+
+/// A Wait under way.
+#[derive(Debug)]
+pub(super) struct Pause {
+    pub timer: EffectId,
+    pub since: Timestamp,
+    pub until: Timestamp,
+    /// The raw input, where a redrive may need it.
+    pub raw: Option<Box<Payload>>,
 }
 
 /// A task under way.
@@ -185,6 +195,53 @@ impl Threads {
         let work = std::mem::replace(&mut thread.work, Work::Free(self.free));
         self.free = slot;
         work
+    }
+
+    /// Frees a slot and gives its thread, whose attempts and timers are over.
+    pub fn take(&mut self, slot: u32, work: Work) -> Thread {
+        let thread = &mut self.slots[slot as usize];
+        let (input, variables) = (std::mem::take(&mut thread.input), thread.variables.clone());
+        let (entered_at, scoped) = (thread.entered_at, thread.scoped);
+        let Thread { entered_event, entered_after, previous, parent, branch, state, .. } = *thread;
+        self.remove(slot);
+        let retries = None;
+        Thread {
+            input,
+            work,
+            retries,
+            variables,
+            entered_at,
+            entered_event,
+            entered_after,
+            previous,
+            parent,
+            branch,
+            state,
+            scoped,
+        }
+    }
+
+    /// Puts threads back into the slots that they had; all others are free.
+    pub fn put_back(&mut self, threads: Vec<(u32, Thread)>) {
+        let last = threads.iter().map(|(slot, _)| *slot as usize).max().unwrap_or_default();
+        let slots = self.slots.len().max(last + 1);
+        (self.free, self.variable_bytes) = (NO_THREAD, 0);
+        self.slots.clear();
+        self.slots.resize_with(slots, || {
+            let work = Work::Free(NO_THREAD);
+            Thread { work, ..Thread::new(0, Payload::default(), NO_THREAD, 0) }
+        });
+        for (slot, thread) in threads {
+            if let Some(variables) = thread.variables.as_ref().filter(|_| thread.scoped) {
+                self.variable_bytes = self.variable_bytes.saturating_add(variables.own_bytes());
+            }
+            self.slots[slot as usize] = thread;
+        }
+        for (slot, thread) in (0..slots as u32).zip(&mut self.slots).rev() {
+            if let Work::Free(next) = &mut thread.work {
+                *next = std::mem::replace(&mut self.free, slot);
+            }
+        }
     }
 
     /// The slots of all threads below this one, in ascending order.

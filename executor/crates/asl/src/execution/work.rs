@@ -5,7 +5,7 @@ use super::effect::{Effect, EffectId};
 use super::failure::{Failure, TIMEOUT};
 use super::flow;
 use super::run::{Run, Step, fault};
-use super::threads::{TaskWork, Thread, Work};
+use super::threads::{Pause, TaskWork, Thread, Work};
 use crate::history::{EventKind, Field, Observer, TaskKind, TaskResource};
 use crate::path::EvalError;
 use crate::program::{DataFlow, Dialect, Dynamic, Kind, State, TaskState, Text, Wait};
@@ -87,10 +87,11 @@ impl<'a, O: Observer> Run<'a, O> {
         if at <= self.now() {
             return self.leave_without_work(slot, state, input, state.next);
         }
-        let timer = self.arm(slot, at);
+        let (timer, since, keeps) = (self.arm(slot, at), self.now(), self.kept.is_some());
         let thread = self.threads.at_mut(slot);
-        thread.input = input;
-        thread.work = Work::Waiting(timer);
+        let raw = std::mem::replace(&mut thread.input, input);
+        let raw = keeps.then(|| Box::new(raw));
+        thread.work = Work::Waiting(Pause { timer, since, until: at, raw });
         Ok(Step::Idle)
     }
 
@@ -193,7 +194,10 @@ impl<'a, O: Observer> Run<'a, O> {
             && let Some(timer) = task.heartbeat
         {
             self.effects.push(Effect::CancelTimer(timer));
-            task.heartbeat_at = self.now().plus_seconds(u64::from(task.heartbeat_seconds));
+            // Never earlier: a replay is not told of heartbeats, and has to find the timer due where it fired live, also where the
+            // clock had gone back.
+            let next = self.now().plus_seconds(u64::from(task.heartbeat_seconds));
+            task.heartbeat_at = task.heartbeat_at.max(next);
             self.effects.push(Effect::ArmTimer { id: timer, at: task.heartbeat_at });
             self.threads.at_mut(slot).work = Work::Task(task);
         }
@@ -204,16 +208,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let slot = id.slot();
         let Some(thread) = self.threads.get(slot) else { return Step::Idle };
         match thread.work {
-            Work::Waiting(timer) if timer == id => {
-                let state = self.state(slot);
-                let thread = self.threads.at_mut(slot);
-                thread.work = Work::Ready;
-                let input = std::mem::take(&mut thread.input);
-                match self.leave_without_work(slot, state, input, state.next) {
-                    Ok(step) => step,
-                    Err(error) => Step::Fail(slot, self.evaluation_failed(slot, error)),
-                }
-            }
+            Work::Waiting(Pause { timer, .. }) if timer == id => self.wait_is_over(slot),
             Work::Retrying(timer) if timer == id => Step::Begin(slot),
             Work::Task(task) if task.timeout == Some(id) => {
                 self.task_timed_out(slot, TaskWork { timeout: None, ..task }, false)
@@ -223,6 +218,21 @@ impl<'a, O: Observer> Run<'a, O> {
                 self.task_timed_out(slot, TaskWork { heartbeat: None, ..task }, true)
             }
             _ => Step::Idle,
+        }
+    }
+
+    /// A Wait has waited.
+    pub(super) fn wait_is_over(&mut self, slot: u32) -> Step {
+        let state = self.state(slot);
+        let thread = self.threads.at_mut(slot);
+        let input = std::mem::take(&mut thread.input);
+        if let Work::Waiting(Pause { raw: Some(raw), .. }) = std::mem::replace(&mut thread.work, Work::Ready)
+        {
+            thread.input = *raw;
+        }
+        match self.leave_without_work(slot, state, input, state.next) {
+            Ok(step) => step,
+            Err(error) => Step::Fail(slot, self.evaluation_failed(slot, error)),
         }
     }
 

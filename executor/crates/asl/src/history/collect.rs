@@ -72,6 +72,9 @@ fn describe(kind: &EventKind<'_>) -> (&'static str, Map) {
         EventKind::ExecutionFailed(fault) => ("ExecutionFailed", fault_of(*fault)),
         EventKind::ExecutionTimedOut(fault) => ("ExecutionTimedOut", fault_of(*fault)),
         EventKind::ExecutionAborted(fault) => ("ExecutionAborted", fault_of(*fault)),
+        EventKind::ExecutionRedriven { count } => {
+            ("ExecutionRedriven", members([("redriveCount", Value::from(i64::from(*count)))]))
+        }
         EventKind::StateEntered { state, name, input, .. } => {
             (entered(*state), members([("name", (*name).clone().into()), ("input", input.value().clone())]))
         }

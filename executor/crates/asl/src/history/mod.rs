@@ -142,6 +142,11 @@ pub enum EventKind<'a> {
     ExecutionTimedOut(Fault<'a>),
     /// The last event of an execution that was stopped.
     ExecutionAborted(Fault<'a>),
+    /// An execution that had ended goes on.
+    ExecutionRedriven {
+        /// How often it has done so.
+        count: u32,
+    },
     /// A state begins.
     StateEntered {
         /// Its type.

@@ -79,11 +79,14 @@ impl BlockBuilder {
     /// An execution that is open is carried into this block: as [`BlockBuilder::opened`], but it is not of those that began
     /// now, and [`BlockBuilder::opened_summary`] does not count it.
     pub fn carried<'a>(&mut self, record: impl Into<OpenedView<'a>>) {
+        self.reopened(record);
+    }
+
+    /// An execution that had ended goes on: its start again. It is no part of [`BlockBuilder::opened_summary`].
+    pub fn reopened<'a>(&mut self, record: impl Into<OpenedView<'a>>) {
         let record = record.into();
         let section = self.section(SubBlockKind::Opened, record.id);
-        let summary = section.summary;
-        section.push_opened(&record);
-        section.summary = summary;
+        section.push_reopened(&record);
         self.added(SubBlockKind::Opened);
     }
 

@@ -49,6 +49,9 @@
 //! of length + 1 (0: no name), followed by the texts. Blocks are a column of counts + 1 (0: the same as the
 //! record before), followed by generation and sequence of each as differences from the one before.
 //!
+//! An execution may be opened again ([`BlockBuilder::reopened`]): of several opened records of one execution the last counts, with
+//! the journalled records from there on, and what was closed before it is closed no more.
+//!
 //! Kinds of outcomes ([`JournalledKind`]) may be added without another version: what was written before reads as before, and
 //! an older program refuses a block with a kind that it does not know rather than replay without it.
 

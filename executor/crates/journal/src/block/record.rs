@@ -77,6 +77,10 @@ pub enum JournalledKind {
     ItemsDigest = 7,
     /// A distributed Map's results are written; without a payload.
     ResultsWritten = 8,
+    /// RedriveExecution; without a payload. Its records stand in the block of the opened record.
+    Redriven = 9,
+    /// Its node gave it up, see [`encode_failure`]. Written only when it is redriven: until then its closed record says it.
+    GaveUp = 10,
 }
 
 /// An execution has ended.
@@ -264,6 +268,8 @@ impl JournalledKind {
             6 => Some(Self::ItemsRead),
             7 => Some(Self::ItemsDigest),
             8 => Some(Self::ResultsWritten),
+            9 => Some(Self::Redriven),
+            10 => Some(Self::GaveUp),
             _ => None,
         }
     }

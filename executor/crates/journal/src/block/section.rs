@@ -151,17 +151,9 @@ impl Section {
         })
     }
 
+    /// An execution that was opened now.
     pub(super) fn push_opened(&mut self, record: &OpenedView<'_>) {
-        self.columns[0].push(u64::from(record.machine));
-        self.columns[1].push(record.start_time_ms);
-        self.columns[2].push(record.seed ^ seed_base(record.id));
-        self.columns[3].push(record.name.map_or(0, |name| name.len() as u64 + 1));
-        self.columns[4].push(record.input.len() as u64);
-        if let Some(name) = record.name {
-            assert!(name.len() <= NAME_BYTES_MAX, "a name of {} bytes came to a block", name.len());
-            self.side.extend_from_slice(name.as_bytes());
-        }
-        self.push_payload(record.input);
+        self.push_reopened(record);
         let start = record.start_time_ms;
         let summary = self.summary.get_or_insert(OpenedSummary {
             start_min_ms: start,
@@ -173,6 +165,20 @@ impl Section {
         if self.kind == SubBlockKind::Opened {
             summary.statuses |= 1 << Status::Running as u8;
         }
+    }
+
+    /// An execution that may have been opened long ago: it has no part in the block's summary.
+    pub(super) fn push_reopened(&mut self, record: &OpenedView<'_>) {
+        self.columns[0].push(u64::from(record.machine));
+        self.columns[1].push(record.start_time_ms);
+        self.columns[2].push(record.seed ^ seed_base(record.id));
+        self.columns[3].push(record.name.map_or(0, |name| name.len() as u64 + 1));
+        self.columns[4].push(record.input.len() as u64);
+        if let Some(name) = record.name {
+            assert!(name.len() <= NAME_BYTES_MAX, "a name of {} bytes came to a block", name.len());
+            self.side.extend_from_slice(name.as_bytes());
+        }
+        self.push_payload(record.input);
     }
 
     pub(super) fn push_payload(&mut self, payload: &[u8]) {

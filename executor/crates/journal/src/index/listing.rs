@@ -141,7 +141,7 @@ struct Walk<'a, L> {
     /// Status and stop time of what closed in a block.
     ends: HashMap<(PartitionId, BlockId), HashMap<ExecutionId, (Status, u64)>>,
     pointers: HashMap<BatchId, Option<Pointer>>,
-    /// The last one that was ready to be given: what was carried into another block may be there twice.
+    /// The last one that was ready to be given: what was carried into another block, or opened again, may be there twice.
     considered: Option<Cursor>,
 }
 
@@ -157,7 +157,8 @@ struct Waiting {
 
 impl Ord for Waiting {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.cursor.cmp(&other.cursor)
+        // Of an execution that was opened again, the last opening is the one that counts.
+        (self.cursor, self.opened_in).cmp(&(other.cursor, other.opened_in))
     }
 }
 

@@ -10,7 +10,7 @@
 use bytes::Bytes;
 use ids::{BatchId, ExecutionId, PartitionId};
 
-use crate::block::{Reader, put_difference};
+use crate::block::{IdRun, Reader, put_difference};
 use crate::store::{BlockId, Store, StoreError};
 
 const VERSION: u8 = 1;
@@ -111,6 +111,20 @@ impl Pointer {
         let (_, opened_set, closed_set) = &mut self.blocks[place];
         let set = if closed { closed_set } else { opened_set };
         indexes.for_each(|index| set.insert(index));
+    }
+
+    /// Which executions of the batch were opened or closed in which blocks.
+    pub(super) fn runs(&self, batch: BatchId) -> Vec<(BlockId, IdRun, bool)> {
+        let mut runs = Vec::new();
+        for (block, opened, closed) in &self.blocks {
+            for (set, closed) in [(opened, false), (closed, true)] {
+                for (first, last) in set.ranges() {
+                    let run = IdRun { batch, first, count: u16::from(last - first) + 1 };
+                    runs.push((*block, run, closed));
+                }
+            }
+        }
+        runs
     }
 
     pub(super) fn encode(&self) -> Bytes {

@@ -94,9 +94,12 @@ impl Owner {
     }
 
     async fn flush(&mut self) -> BlockId {
+        self.flush_beside(Vec::new()).await
+    }
+
+    async fn flush_beside(&mut self, mut derived: Vec<Derived>) -> BlockId {
         let id = self.next_block();
         self.sequence += 1;
-        let mut derived = Vec::new();
         self.writer.flush(&self.builder, id, NOW_MS, &mut derived);
         let block = self.builder.finish(id, NOW_MS);
         let append = Append { partition: partition(), id, block, derived, trim_below: None };
@@ -473,4 +476,63 @@ async fn an_hour_that_an_earlier_owner_wrote_is_added_to_and_not_begun_anew() {
     log.close(second).await;
     let listed = log.listed().await;
     assert!(listed.contains(&first), "what the first owner had listed stays listed: {listed:?}");
+}
+
+#[tokio::test]
+async fn what_is_opened_again_is_found_and_listed_where_it_stands_now_and_its_batch_as_before() {
+    // Two of three ended in the block that opened them; the batch's pointer is written.
+    let plans = [vec![(0, 0, 0), (0, 0, 0), (0, 0, 1)], vec![(0, 0, 0)]];
+    let mut owner = run(&plans, usize::MAX).await;
+    assert!(owner.writer.is_empty());
+    for (round, how) in [(0, Status::Failed), (1, Status::Succeeded)] {
+        for index in [1, 2] {
+            let id = batch(0).execution(index);
+            let known = owner.model[&id].clone();
+            let pointer = get_pointers(&owner.store, partition(), &[id.batch]).await.expect("read");
+            let opened = owner.opened(id, known.machine, known.start_ms);
+            owner.writer.reopen(id, pointer[0].as_ref());
+            owner.builder.reopened(&opened);
+            let mut derived = Vec::new();
+            let block = owner.next_block();
+            let arn = machine(known.machine).arn;
+            owner.writer.straggler(&arn, known.start_ms, block, NOW_MS, &mut derived);
+            owner.flush_beside(derived).await;
+            assert_eq!(owner.writer.find(id), Some(Located { opened: Some(block), closed: None }));
+            owner.agrees_with_the_model().await;
+        }
+        for index in [2, 1] {
+            owner.close(batch(0).execution(index), how);
+            owner.flush().await;
+            owner.agrees_with_the_model().await;
+        }
+        assert!(owner.writer.is_empty(), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_owner_learns_from_the_log_what_was_opened_again() {
+    let mut owner = run(&[vec![(0, 0, 0), (0, 0, 0)]], usize::MAX).await;
+    let id = batch(0).execution(1);
+    let known = owner.model[&id].clone();
+    let opened = owner.opened(id, known.machine, known.start_ms);
+    owner.builder.reopened(&opened);
+    owner.writer.reopen(id, None);
+    let (mut derived, block) = (Vec::new(), owner.next_block());
+    owner.writer.straggler(&machine(known.machine).arn, known.start_ms, block, NOW_MS, &mut derived);
+    let reopened_in = owner.flush_beside(derived).await;
+    let to = BlockId { generation: u64::MAX, sequence: u64::MAX };
+    let range = BlockRange { from: BlockId::default(), to, reverse: false, limit: 100 };
+    let mut writer = IndexWriter::new(partition(), RETENTION);
+    for (_, bytes) in owner.store.read(partition(), range).await.expect("readable") {
+        writer.recovered(&Block::parse(&bytes).expect("a block"));
+    }
+    writer.settle(BlockId::default());
+    assert_eq!(writer.find(id), Some(Located { opened: Some(reopened_in), closed: None }));
+    let mate = writer.find(batch(0).execution(0)).expect("tracked");
+    assert!(mate.closed.is_some());
+    owner.writer = writer;
+    owner.close(id, Status::Succeeded);
+    owner.flush().await;
+    assert!(owner.writer.is_empty());
+    owner.agrees_with_the_model().await;
 }

@@ -66,9 +66,9 @@ impl Tracked {
         self.parts.iter().any(|part| !part.closed && part.contains(index))
     }
 
-    /// These have been opened in another block as well, and are looked up there from now on.
+    /// These are opened again, and looked up there from now on: what was known of them counts no more.
     fn supersede(&mut self, first: u8, last: u8) {
-        let overlaps = |part: &Part| !part.closed && part.first <= last && first <= part.last;
+        let overlaps = |part: &Part| part.first <= last && first <= part.last;
         if !self.parts.iter().any(overlaps) {
             return;
         }
@@ -171,6 +171,39 @@ impl IndexWriter {
         if let Some(summary) = builder.opened_summary() {
             let arns = builder.machines().iter().map(|machine| machine.arn.as_str());
             self.summarise(id, &summary, arns, now_ms, derived);
+        }
+    }
+
+    /// An execution that had ended goes on: call it before the flush that opens it again. `pointer` is that of its batch,
+    /// if it has been written.
+    pub fn reopen(&mut self, id: ExecutionId, pointer: Option<&Pointer>) {
+        self.unconfirmed.retain(|(_, batch)| *batch != id.batch);
+        if !self.batches.contains_key(&id.batch) {
+            for (block, run, closed) in pointer.into_iter().flat_map(|pointer| pointer.runs(id.batch)) {
+                self.note(run, block, closed);
+            }
+        }
+        let tracked = self.batches.entry(id.batch).or_default();
+        tracked.expected.get_or_insert(tracked.count(false).max(1));
+        tracked.supersede(id.index, id.index);
+    }
+
+    /// Whether anything of a batch is known.
+    #[must_use]
+    pub fn tracks(&self, batch: BatchId) -> bool {
+        self.batches.contains_key(&batch)
+    }
+
+    /// The log was read from a checkpoint on, and of this batch something was opened again that had ended before: its
+    /// pointer says what else there is of it, and what was seen since counts before that.
+    pub fn began_before(&mut self, batch: BatchId, pointer: &Pointer) {
+        let Some(seen) = self.batches.remove(&batch) else { return };
+        for (block, run, closed) in pointer.runs(batch) {
+            self.note(run, block, closed);
+        }
+        let tracked = self.batches.entry(batch).or_default();
+        for part in seen.parts {
+            tracked.note(part.first, part.last, part.block, part.closed);
         }
     }
 

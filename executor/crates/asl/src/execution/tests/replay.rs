@@ -75,6 +75,21 @@ fn play(machine: &Arc<Machine>, input: &str, choices: &[(u8, u8)]) -> Played {
     (events, effects, hand.history.into_events())
 }
 
+#[test]
+fn a_heartbeat_that_is_missed_on_a_clock_that_has_gone_back_is_missed_in_a_replay_too() {
+    let machine =
+        one_state(r#"{"Type": "Task", "Resource": "RESOURCE", "HeartbeatSeconds": 10, "End": true}"#);
+    let mut live = Hand::start(&machine, "{}", 0);
+    let (task, (timer, 10_000)) = (live.tasks()[0], live.timers()[0]) else { panic!("{:?}", live.effects) };
+    let moved = live.after(-60_000, Event::TaskHeartbeat(task));
+    let [(same, at)] = timers(&moved)[..] else { panic!("{moved:?}") };
+    assert_eq!(same, timer);
+    let ended = live.after(at - live.now.0, Event::TimerFired(timer));
+    assert_eq!(outcome(&ended), Some(&failure("States.Timeout", None)));
+    let mut replay = Hand::start(&machine, "{}", 0);
+    assert_eq!(replay.after(at, Event::TimerFired(timer)), ended);
+}
+
 proptest! {
     #[test]
     fn the_same_events_lead_to_the_same_effects_and_history(
@@ -88,6 +103,35 @@ proptest! {
             prop_assert_eq!(&replay.after(millis, event), expected);
         }
         prop_assert_eq!(replay.history.events(), history);
+    }
+
+    #[test]
+    fn what_a_redrive_needs_is_kept_without_a_change_and_a_redriven_execution_can_be_replayed(
+        (machine, input) in busy(),
+        choices in prop::collection::vec(any::<(u8, u8)>(), 0..60),
+        stopped: bool,
+    ) {
+        let (mut events, effects, _) = play(&machine, input, &choices);
+        let mut first = Hand::keeping(&machine, input, 42);
+        prop_assert_eq!(&first.effects, &effects[0]);
+        for ((millis, event), expected) in events.iter().zip(&effects[1..]) {
+            prop_assert_eq!(&first.after(*millis, event.clone()), expected);
+        }
+        if stopped {
+            events.push((1, Event::Stop { error: None, cause: None }));
+            first.after(1, Event::Stop { error: None, cause: None });
+        }
+        let redrivable = first.execution.is_redrivable();
+        let redriven = first.after(1, Event::Redrive);
+        prop_assert_eq!(redriven.is_empty(), !redrivable);
+        prop_assert_eq!(first.execution.is_finished() && redrivable, outcome(&redriven).is_some());
+        let mut second = Hand::keeping(&machine, input, 42);
+        for (millis, event) in events {
+            second.after(millis, event);
+        }
+        prop_assert_eq!(second.after(1, Event::Redrive), redriven);
+        prop_assert_eq!(second.history.events(), first.history.events());
+        prop_assert_eq!(format!("{:?}", second.execution), format!("{:?}", first.execution));
     }
 
     #[test]

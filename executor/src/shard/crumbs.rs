@@ -1,0 +1,216 @@
+//! Crumbs: which execution each shard is stepping, so that a node that was killed by one knows which.
+//!
+//! A small file of the state directory is mapped into memory and has a slot for each shard: the id of the execution being
+//! stepped, and nothing between two steps. To set and to clear it are plain stores; the page cache keeps them when the
+//! process dies, by whatever it dies. The next process of the node reads the slots and raises, in the store, what stands
+//! against those executions ([`super::suspects`]), before it takes a partition.
+//!
+//! Invariants: slots are read before any is written; they are emptied only when what they said is durable. A crash in
+//! between counts twice. Without a state directory there are none, and nobody is suspected. What may fail: the directory
+//! ([`CrumbError`]), the store.
+
+use std::cell::RefCell;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, compiler_fence};
+
+use ids::ExecutionId;
+use journal::{Store, StoreError};
+use memmap2::{MmapMut, MmapOptions};
+use tokio::sync::OnceCell;
+
+use super::machine::{id_of, key_of};
+use super::suspects;
+
+/// The file of the state directory.
+const FILE: &str = "stepping";
+/// Bytes of a slot: a line of the cache, of which two numbers are used.
+const SLOT: usize = 64;
+/// Slots of a file at most; no node has more shards.
+const SLOTS_MAX: usize = 4_096;
+/// Says in the first number that the slot is taken. No key has it.
+const TAKEN: u64 = 1 << 63;
+
+/// The state directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("--state-dir: {path} cannot be read and written ({source}): give the node a directory of its own")]
+pub struct CrumbError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// The crumbs of a node.
+#[derive(Debug, Default)]
+pub struct Crumbs {
+    file: Option<File>,
+    /// What the process before was stepping when it died.
+    found: Vec<ExecutionId>,
+    reported: OnceCell<()>,
+}
+
+/// The slot of a shard.
+#[derive(Debug, Default)]
+pub struct Crumb(Option<RefCell<MmapMut>>);
+
+impl Crumbs {
+    /// Reads what the process before has left, and makes room for so many shards. Without a directory nothing is kept.
+    ///
+    /// # Errors
+    /// When the directory or its file cannot be used.
+    pub fn open(directory: Option<&Path>, shards: u32) -> Result<Arc<Self>, CrumbError> {
+        let Some(directory) = directory else { return Ok(Arc::default()) };
+        let wrong = |source| CrumbError { path: directory.join(FILE), source };
+        std::fs::create_dir_all(directory).map_err(wrong)?;
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(directory.join(FILE));
+        let file = file.map_err(wrong)?;
+        let length = file.metadata().map_err(wrong)?.len();
+        let slots = (usize::try_from(length).unwrap_or(usize::MAX) / SLOT).min(SLOTS_MAX);
+        let mut bytes = vec![0; slots * SLOT];
+        file.read_exact_at(&mut bytes, 0).map_err(wrong)?;
+        let found = bytes.chunks_exact(SLOT).filter_map(stepped).collect();
+        let wanted = slots.max(shards as usize) * SLOT;
+        file.set_len(wanted as u64).map_err(wrong)?;
+        Ok(Arc::new(Self { file: Some(file), found, reported: OnceCell::new() }))
+    }
+
+    /// The slot of a shard; nothing is kept where it cannot be mapped.
+    #[must_use]
+    pub fn slot(&self, shard: u32) -> Crumb {
+        let Some(file) = &self.file else { return Crumb::default() };
+        match map(file, shard) {
+            Ok(slot) => Crumb(Some(RefCell::new(slot))),
+            Err(error) => {
+                tracing::error!(%error, "what the shard steps is not kept: what kills the node is not found out");
+                Crumb::default()
+            }
+        }
+    }
+
+    /// Has the store count what was found, once; whoever comes second waits for it.
+    ///
+    /// # Errors
+    /// What the store says; then it is tried again by the next one.
+    pub async fn report(&self, store: &dyn Store, now_ms: u64) -> Result<(), StoreError> {
+        let report = async || {
+            for id in &self.found {
+                let deaths = suspects::accuse(store, *id, now_ms).await?;
+                tracing::error!(execution = %id, deaths, "the node died while it stepped this execution");
+            }
+            if let Some(file) = self.file.as_ref().filter(|_| !self.found.is_empty()) {
+                let length = file.metadata().map_or(0, |metadata| metadata.len());
+                let empty = vec![0; usize::try_from(length).unwrap_or_default().min(SLOTS_MAX * SLOT)];
+                if let Err(error) = file.write_all_at(&empty, 0) {
+                    tracing::error!(%error, "crumbs are not swept up: they will be counted again");
+                }
+            }
+            Ok(())
+        };
+        self.reported.get_or_try_init(report).await.map(|_| ())
+    }
+}
+
+#[allow(unsafe_code, reason = "a file that is mapped can only be had so")]
+fn map(file: &File, shard: u32) -> io::Result<MmapMut> {
+    let offset = u64::from(shard) * SLOT as u64;
+    // SAFETY: the file is the node's own, and nobody shortens it; what another process writes into it are numbers that
+    // are never trusted.
+    unsafe { MmapOptions::new().offset(offset).len(SLOT).map_mut(file) }
+}
+
+/// The execution of a slot.
+fn stepped(slot: &[u8]) -> Option<ExecutionId> {
+    let number = |at: usize| Some(u64::from_le_bytes(slot.get(at..at + 8)?.try_into().ok()?));
+    let (high, low) = (number(0)?, number(8)?);
+    if high & TAKEN == 0 { None } else { id_of([high & !TAKEN, low]) }
+}
+
+impl Crumb {
+    /// This execution is stepped now.
+    #[inline]
+    pub fn set(&self, id: ExecutionId) {
+        let Some(slot) = &self.0 else { return };
+        let [high, low] = key_of(id);
+        let mut slot = slot.borrow_mut();
+        slot[8..16].copy_from_slice(&low.to_le_bytes());
+        compiler_fence(Ordering::SeqCst);
+        slot[..8].copy_from_slice(&(high | TAKEN).to_le_bytes());
+        // The step stays behind it.
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    /// None is.
+    #[inline]
+    pub fn clear(&self) {
+        let Some(slot) = &self.0 else { return };
+        compiler_fence(Ordering::SeqCst);
+        slot.borrow_mut()[..8].fill(0);
+    }
+}
+
+/// Debug builds abort in the step of a machine that the environment names, so that a test can have a node die of it.
+#[inline]
+pub(super) fn failpoint(_machine: &str) {
+    #[cfg(debug_assertions)]
+    {
+        static ABORTS: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+        let aborts = ABORTS.get_or_init(|| std::env::var("FAILPOINT_ABORT_IN").ok());
+        if aborts.as_deref() == Some(_machine) {
+            std::process::abort();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ids::{BatchId, PartitionId};
+    use journal::memory::MemoryStore;
+
+    use super::*;
+
+    fn id(index: u8) -> ExecutionId {
+        BatchId::new(PartitionId::new(0).expect("in range"), 0, 0).expect("in range").execution(index)
+    }
+
+    #[tokio::test]
+    async fn what_was_being_stepped_is_found_by_the_next_process_and_counted_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let first = Crumbs::open(Some(directory.path()), 3).expect("opened");
+        assert!(first.found.is_empty());
+        let slots = [first.slot(0), first.slot(1), first.slot(2)];
+        slots[0].set(id(1));
+        slots[0].clear();
+        slots[1].set(id(0));
+        slots[2].set(id(7));
+        // Fewer shards than before; the mappings of a dead process are gone.
+        drop(slots);
+        let second = Crumbs::open(Some(directory.path()), 1).expect("opened");
+        assert_eq!(second.found, [id(0), id(7)]);
+        let store = MemoryStore::new();
+        second.report(&store, 1).await.expect("counted");
+        second.report(&store, 1).await.expect("counted before");
+        let suspects = suspects::of(&store, id(0).batch.partition).await.expect("read");
+        assert_eq!(suspects.values().map(|suspect| suspect.deaths).collect::<Vec<_>>(), [1, 1]);
+        let third = Crumbs::open(Some(directory.path()), 1).expect("opened");
+        assert!(third.found.is_empty());
+    }
+
+    #[test]
+    fn without_a_directory_nothing_is_kept() {
+        let crumbs = Crumbs::open(None, 1).expect("nothing to open");
+        let slot = crumbs.slot(0);
+        slot.set(id(1));
+        slot.clear();
+        assert!(crumbs.found.is_empty());
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_used_is_an_error_that_names_it() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let error = Crumbs::open(Some(file.path()), 1).expect_err("a file is no directory");
+        assert!(error.to_string().contains(&file.path().display().to_string()), "{error}");
+    }
+}

@@ -1,0 +1,408 @@
+//! Redrive: a STANDARD execution that has ended without success is opened again and goes on from where it failed.
+//!
+//! It is replayed to its end beside the shard's other work, and then told to go on (see `asl`). What it was told is written
+//! again, with the redrive, behind a new opened record and in the same block, so that a crash leaves it redriven or ended
+//! and nothing in between, and the blocks that had it may go. From there on it is an open execution like any other, and
+//! comes to a new end. An end that its node gave it (`GiveUp`) stands in no journal; it is written into this one.
+//!
+//! Invariants: one redrive of an execution at a time; whoever asked is answered when it is durable; children of distributed
+//! Maps are part of their parent and are redriven with it alone. What may fail: the store, and whatever makes an execution
+//! not redrivable, with the reason.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use asl::history::NoObserver;
+use asl::{Effect, Event, Family, Payload, Program};
+use bytes::Bytes;
+use ids::{ExecutionId, ExecutionName, Mode, PartitionId, Status};
+use journal::block::{Closed, JournalledKind, JournalledView, MachineRef, OpenedView};
+use journal::index::{self, Execution, Pointer, get_pointers};
+use journal::{Journalled, Opened, Store};
+
+use super::command::Reply;
+use super::core::{Landed, Shard};
+use super::execution::{OpenExecution, WaitingFor};
+use super::history::journal_of;
+use super::log::{LogState, Page};
+use super::lookup::{Place, fetch, spelt, unknown};
+use super::machine::{self, Beginning, Machine, dialect_of};
+use super::mailbox::Mailbox;
+use super::recover::event_of;
+use super::suspects::is_poison;
+use super::transfers::Desk;
+use super::turns;
+use crate::definitions::Definitions;
+use crate::error::Error;
+use crate::limits;
+
+/// An ended execution that was replayed, for whoever asked.
+pub(super) struct Revival {
+    /// Once it is known.
+    id: Option<ExecutionId>,
+    reply: Reply<u64>,
+    result: Result<Box<Revived>, Error>,
+}
+
+struct Revived {
+    key: MachineRef,
+    program: Arc<Program>,
+    opened: Opened,
+    /// What it was told, its end included.
+    journal: Vec<Journalled>,
+    execution: Family,
+    /// Of its batch.
+    pointer: Option<Pointer>,
+}
+
+/// How often an execution was redriven, and when last, as far as these records say.
+pub(super) fn redrives(journal: &[Journalled]) -> (u32, u64) {
+    let redriven = journal.iter().filter(|told| told.kind == JournalledKind::Redriven);
+    redriven.fold((0, 0), |(count, last), told| (count + 1, last.max(told.time_ms)))
+}
+
+/// Why an execution cannot be redriven, as far as its end says.
+pub(super) fn obstacle(mode: Mode, closed: Option<&Closed>, redrives: u32, now_ms: u64) -> Option<String> {
+    let window_ms = u64::try_from(limits::REDRIVE_WINDOW.as_millis()).unwrap_or(u64::MAX);
+    let Some(closed) = closed else { return Some("Execution is RUNNING and cannot be redriven".to_owned()) };
+    if mode != Mode::Standard {
+        return Some("Execution is EXPRESS and cannot be redriven".to_owned());
+    }
+    if closed.status == Status::Succeeded {
+        return Some("Execution is SUCCEEDED and cannot be redriven".to_owned());
+    }
+    if closed.stop_time_ms.saturating_add(window_ms) < now_ms {
+        return Some(format!(
+            "Execution ended more than {:?} ago and cannot be redriven",
+            limits::REDRIVE_WINDOW
+        ));
+    }
+    if is_poison(closed) {
+        return Some("Execution killed its node again and again and cannot be redriven".to_owned());
+    }
+    (redrives >= limits::REDRIVES_MAX).then(|| {
+        format!("Execution was redriven {redrives} times, which is the most, and cannot be redriven")
+    })
+}
+
+fn not_redrivable(execution: &str, why: &str) -> Error {
+    Error::Conflict { code: "ExecutionNotRedrivable", message: format!("{execution}: {why}") }
+}
+
+/// What a replay reads.
+struct Sources {
+    definitions: Arc<Definitions>,
+    desk: Desk,
+    now_ms: u64,
+}
+
+/// Reads an ended execution and replays it to its end.
+async fn revive(
+    store: &dyn Store,
+    sources: &Sources,
+    id: ExecutionId,
+    place: Place,
+) -> Result<Box<Revived>, Error> {
+    let (name, partition) = (ExecutionName::Id(id), id.batch.partition);
+    let refused = |why: &str| not_redrivable(&id.to_string(), why);
+    let found = fetch(store, &name, Some(place), partition).await?;
+    let Execution { machine: key, closed, .. } = &found;
+    if let Some(why) = obstacle(key.mode, closed.as_ref(), 0, sources.now_ms) {
+        return Err(refused(&why));
+    }
+    let mut journal = read_journal(store, &found).await?;
+    if let Some(why) = obstacle(key.mode, closed.as_ref(), redrives(&journal).0, sources.now_ms) {
+        return Err(refused(&why));
+    }
+    let wanted = [(key.definition, dialect_of(key.dialect))];
+    let program = sources.definitions.load_all(store, &wanted).await.ok().and_then(|mut found| found.pop());
+    let program = program.ok_or_else(|| refused("its definition cannot be read: put it again"))?;
+    let machine = Machine::alone(key.clone(), Arc::clone(&program));
+    let machine = machine.map_err(|_| refused("its machine's name is neither an ARN nor a QRN"))?;
+    let mut execution = replay(&machine, &found.opened, &journal, &sources.desk).await?;
+    if !execution.is_finished() {
+        give_up(&mut execution, &found, &mut journal, &sources.desk).await?;
+    }
+    if !execution.is_redrivable() {
+        return Err(refused("it ended at a bound of the language, which it would meet again"));
+    }
+    if execution.history_events() + 1 >= limits::STANDARD_HISTORY_EVENTS_MAX {
+        return Err(refused("its history has no room for more events"));
+    }
+    let pointer = get_pointers(store, partition, &[id.batch]).await?.pop().flatten();
+    let (key, opened) = (key.clone(), found.opened);
+    Ok(Box::new(Revived { key, program, opened, journal, execution, pointer }))
+}
+
+/// Everything that an ended execution was told.
+async fn read_journal(store: &dyn Store, found: &Execution) -> Result<Vec<Journalled>, Error> {
+    let mut journal = found.journalled.clone();
+    let blocks = found.closed.iter().flat_map(|closed| &closed.blocks);
+    let mut bytes = 0;
+    for block in blocks {
+        let told = journal_of(store, found, *block).await?;
+        bytes += told.iter().map(|told| told.payload.len()).sum::<usize>();
+        if bytes > limits::REDRIVE_JOURNAL_BYTES_MAX {
+            let max = limits::REDRIVE_JOURNAL_BYTES_MAX;
+            let why =
+                format!("what it was told takes more than {max} bytes, which is too much to tell it again");
+            return Err(not_redrivable(&found.opened.id.to_string(), &why));
+        }
+        journal.extend(told);
+    }
+    journal.sort_by_key(|told| told.sequence);
+    journal.dedup_by_key(|told| told.sequence);
+    Ok(journal)
+}
+
+async fn replay(
+    machine: &Machine,
+    opened: &Opened,
+    journal: &[Journalled],
+    desk: &Desk,
+) -> Result<Family, Error> {
+    let Opened { id, start_time_ms, seed, name, input, .. } = opened;
+    let (name, seed, start_time_ms) = (name.as_deref(), *seed, *start_time_ms);
+    let beginning = Beginning { id: *id, name, seed, start_time_ms, waits: false, keeps: true };
+    let (mut effects, mut turn) = (Vec::new(), std::time::Instant::now());
+    let input = Payload::from_checked(input.clone());
+    let mut execution = machine.begin(&beginning, input, &mut effects, &mut NoObserver);
+    for told in journal {
+        if effects.contains(&Effect::Yield) {
+            turns::rest(&mut turn).await;
+        }
+        effects.clear();
+        let event = event_of(told, desk).await;
+        let event = event.map_err(|error| not_redrivable(&id.to_string(), &error.to_string()))?;
+        machine::handle_unobserved(
+            &mut execution,
+            event,
+            machine::timestamp_of_ms(told.time_ms),
+            &mut effects,
+        );
+    }
+    Ok(execution)
+}
+
+/// The end that its node gave it, which its closed record alone says until now.
+async fn give_up(
+    execution: &mut Family,
+    found: &Execution,
+    journal: &mut Vec<Journalled>,
+    desk: &Desk,
+) -> Result<(), Error> {
+    let id = found.opened.id;
+    let Some(closed) = found.closed.as_ref().filter(|closed| closed.status == Status::Failed) else {
+        return Err(not_redrivable(&id.to_string(), "its journal does not lead to its end"));
+    };
+    let told = Journalled {
+        id,
+        time_ms: closed.stop_time_ms,
+        sequence: next_sequence(journal),
+        effect: 0,
+        kind: JournalledKind::GaveUp,
+        payload: closed.payload.clone(),
+    };
+    let event = event_of(&told, desk).await;
+    let event = event.map_err(|error| not_redrivable(&id.to_string(), &error.to_string()))?;
+    machine::handle_unobserved(execution, event, machine::timestamp_of_ms(told.time_ms), &mut Vec::new());
+    journal.push(told);
+    Ok(())
+}
+
+fn next_sequence(journal: &[Journalled]) -> u32 {
+    journal.last().map_or(0, |told| told.sequence + 1)
+}
+
+/// The id of what was asked for.
+async fn id_of(
+    store: &dyn Store,
+    execution: &ExecutionName,
+    held: Option<ExecutionId>,
+    partition: PartitionId,
+) -> Result<ExecutionId, Error> {
+    match (execution, held) {
+        (ExecutionName::Id(id), _) => Ok(*id),
+        (_, Some(id)) => Ok(id),
+        (ExecutionName::Named { machine, name }, None) => {
+            let found = index::lookup_name(store, partition, machine, name).await?;
+            let found = found.ok_or_else(|| unknown(&spelt(execution)))?;
+            // Keys of names are hashes: what was found must have the name.
+            let place = Place { id: found, located: None };
+            fetch(store, execution, Some(place), partition).await.map(|found| found.opened.id)
+        }
+    }
+}
+
+impl Shard {
+    pub(super) fn redrive(&mut self, execution: ExecutionName, reply: Reply<u64>) {
+        let log = match self.log_of(&execution).and_then(|log| self.may_redrive(log).map(|()| log)) {
+            Ok(log) => log,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        if self.slot_of(&execution).is_some() {
+            let why = "Execution is RUNNING and cannot be redriven";
+            return drop(reply.send(Err(not_redrivable(&spelt(&execution), why))));
+        }
+        let Some(store) = self.store.as_ref().map(Arc::clone) else { return };
+        let held = self.place_of(log, &execution).map(|place| place.id);
+        let (partition, tenure) = (self.logs[log].partition, self.logs[log].tenure);
+        let standing = self.standing(log);
+        let (index, reviving) = (Rc::clone(&self.logs[log].index), Rc::clone(&self.reviving));
+        let (definitions, desk) = (Arc::clone(&self.definitions), self.transfers.desk.clone());
+        let sources = Sources { definitions, desk, now_ms: self.now_us / 1_000 };
+        self.questions += 1;
+        self.flights.push(Box::pin(async move {
+            let mut own = None;
+            let result = async {
+                standing.ask(&*store).await?;
+                let id = id_of(&*store, &execution, held, partition).await;
+                let id = id.map_err(|error| standing.judge(error))?;
+                if !reviving.borrow_mut().insert(id) {
+                    return Err(not_redrivable(&id.to_string(), "it is being redriven"));
+                }
+                own = Some(id);
+                // Where it is now: only this redrive opens it again from here on.
+                let located = index.borrow().find(id);
+                let revived = revive(&*store, &sources, id, Place { id, located }).await;
+                revived.map_err(|error| standing.judge(error))
+            };
+            let result = result.await;
+            Landed::Revived { log, tenure, revival: Box::new(Revival { id: own, reply, result }) }
+        }));
+    }
+
+    /// Whether a redrive can be taken now.
+    fn may_redrive(&self, log: usize) -> Result<(), Error> {
+        let retry_after = std::time::Duration::from_millis(u64::from(self.admission.retry_after_ms()));
+        if self.draining.is_some() {
+            return Err(Error::Draining);
+        }
+        if self.questions >= limits::QUESTIONS_MAX {
+            let limit = limits::QUESTIONS_MAX as u64;
+            return Err(Error::Overloaded { what: "look-ups under way", limit, retry_after });
+        }
+        let log = &self.logs[log];
+        match log.state {
+            LogState::Serving
+                if !self.probe.silent && !log.mending && log.sealed.len() < limits::FLUSHES_WAITING_MAX =>
+            {
+                Ok(())
+            }
+            LogState::Releasing | LogState::Released | LogState::Lost => {
+                Err(Error::NotOwner { partition: log.partition.get() })
+            }
+            _ => {
+                let message =
+                    "this partition takes nothing now: its log is being read, or the store does not confirm";
+                Err(Error::NotDurable { message: message.to_owned(), retry_after })
+            }
+        }
+    }
+
+    /// An ended execution was replayed: it goes on now.
+    pub(super) fn revived(&mut self, log: usize, tenure: u64, revival: Revival) {
+        self.questions = self.questions.saturating_sub(1);
+        let Revival { id, reply, result } = revival;
+        if let Some(id) = id {
+            self.reviving.borrow_mut().remove(&id);
+        }
+        let admitted = result.and_then(|revived| self.readmit(log, tenure, *revived));
+        match admitted {
+            Ok(at_ms) => self.logs[log].page.redrives.push((reply, at_ms)),
+            // Who no longer listens needs no answer.
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    fn readmit(&mut self, at: usize, tenure: u64, revived: Revived) -> Result<u64, Error> {
+        let Revived { key, program, opened, mut journal, mut execution, pointer } = revived;
+        let (id, now_ms) = (opened.id, self.now_us / 1_000);
+        if !self.lasts(at, tenure) {
+            return Err(Error::NotOwner { partition: id.batch.partition.get() });
+        }
+        self.may_redrive(at)?;
+        if self.find(id).is_some() || self.logs[at].away.contains_key(&id) {
+            return Err(not_redrivable(&id.to_string(), "it has changed meanwhile: ask again"));
+        }
+        let machine = match self.machines.get(&key) {
+            Some(machine) => machine,
+            None => self
+                .machines
+                .add(key, program, &self.metrics)
+                .map_err(|error| Error::Invalid { code: "InvalidArn", message: error.to_string() })?,
+        };
+        let permit = self.admission.take(1, opened.input.len() as u64).map_err(|overload| {
+            let retry_after = std::time::Duration::from_millis(u64::from(overload.retry_after_ms));
+            Error::Overloaded { what: overload.what, limit: overload.limit, retry_after }
+        })?;
+        let mut effects = std::mem::take(&mut self.effects);
+        self.crumb.set(id);
+        machine::handle_unobserved(&mut execution, Event::Redrive, self.timestamp(), &mut effects);
+        self.crumb.clear();
+        let (sequence, kind) = (next_sequence(&journal), JournalledKind::Redriven);
+        journal.push(Journalled { id, time_ms: now_ms, sequence, effect: 0, kind, payload: Bytes::new() });
+        let kept = journal.iter().filter(|told| told.kind == JournalledKind::ItemsRead);
+        let open = OpenExecution {
+            machine,
+            id,
+            execution,
+            mailbox: Mailbox::default(),
+            runnable: false,
+            opened: false,
+            log: at as u16,
+            journalled: sequence + 1,
+            reads_kept: kept.map(|told| told.payload.len() as u32).sum(),
+            start_time_ms: opened.start_time_ms,
+            received_us: self.now_us,
+            seed: opened.seed,
+            name: opened.name.map(Into::into),
+            input: opened.input.clone(),
+            blocks: Default::default(),
+            waiting_for: WaitingFor::default(),
+            ended: None,
+            permit,
+            stoppers: None,
+        };
+        let address = self.admit(open, &opened.input);
+        let log = &mut self.logs[at];
+        log.index.borrow_mut().reopen(id, pointer.as_ref());
+        for told in &journal {
+            log.builder.journalled(JournalledView::from(told));
+        }
+        log.page.reopened.push(address);
+        self.apply(address, &mut effects);
+        self.effects = effects;
+        self.metrics.redriven.add(1);
+        Ok(now_ms)
+    }
+
+    /// Opened records of what was redriven. What has ended meanwhile is closed in the same block.
+    pub(super) fn write_reopened(&mut self, at: usize, page: &mut Page) {
+        let log = &mut self.logs[at];
+        let block = log.next_block();
+        for address in page.reopened.drain(..) {
+            let Some(open) = self.open.get_mut(address) else { continue };
+            let machine = open.machine.index_in(&mut log.builder, log.serial);
+            log.builder.reopened(OpenedView {
+                id: open.id,
+                machine,
+                start_time_ms: open.start_time_ms,
+                seed: open.seed,
+                name: open.name.as_deref(),
+                input: &open.input,
+            });
+            open.opened = true;
+            open.input = Bytes::new();
+            open.blocks.push(block);
+            log.retained.hold(block, 1);
+            log.derived.extend(open.machine.name_entry(open.name.as_deref(), open.id, self.config.retention));
+            let now_ms = self.now_us / 1_000;
+            let (arn, start_ms) = (&open.machine.key.arn, open.start_time_ms);
+            log.index.borrow_mut().straggler(arn, start_ms, block, now_ms, &mut log.derived);
+            if open.ended.is_some() {
+                page.ended.push(address);
+            }
+        }
+    }
+}
