@@ -73,10 +73,10 @@ pub enum Error {
         /// Which.
         partition: u16,
     },
-    /// The partition was lost before the store had confirmed the start.
+    /// The partition was lost before the store had confirmed the start, or the redrive.
     #[error(
-        "the owner of partition {partition} has changed before the start was confirmed; whether it took effect is not \
-         known: look for it before you start it again"
+        "the owner of partition {partition} has changed before the request was confirmed; whether it took effect is not \
+         known: look for the execution before you send it again"
     )]
     OwnerChanged {
         /// Which.

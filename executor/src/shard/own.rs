@@ -304,7 +304,7 @@ impl Shard {
         for page in sealed.into_iter().map(|sealed| sealed.page).chain([last]) {
             for (reply, _) in page.redrives {
                 // Who no longer listens needs no answer.
-                let _ = reply.send(Err(Error::NotOwner { partition }));
+                let _ = reply.send(Err(Error::OwnerChanged { partition }));
             }
             for batch in page.batches {
                 let id: BatchId = batch.id;

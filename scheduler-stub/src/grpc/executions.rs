@@ -209,9 +209,12 @@ impl Service for ExecutionsService {
     ) -> Result<Response<RedriveExecutionResponse>, Status> {
         let request = request.into_inner();
         let execution = request.execution.clone();
-        let call =
-            |mut node: super::NodeClient| async move { node.redrive_execution(with_timeout(request)).await };
-        self.forward.call(&execution, call).await
+        let call = |mut node: super::NodeClient| {
+            let request = with_timeout(request.clone());
+            async move { node.redrive_execution(request).await }
+        };
+        // As a stop.
+        self.forward.call(&execution, forward::not_owner, call).await
     }
 
     async fn describe_execution(

@@ -170,6 +170,50 @@ async fn a_journal_is_carried_with_its_execution_and_no_task_is_repeated() {
     assert!(world.store.block_count(partition()) < 60);
 }
 
+#[tokio::test]
+async fn a_redriven_execution_is_carried_with_its_redrives() {
+    let world = World { retention: RETENTION, ..World::new() };
+    let (slow, pass) = (world.define(SLOW_TASKS).await, world.define(PASS).await);
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 10).await;
+    shard.started(named(&world, 1, slow, &["1"])).await;
+    let pay = tasks(&mut worker, 1).await.remove(0);
+    shard.succeed(1, &pay.token, r#""paid""#).await;
+    let pack = ticking(&shard, tasks(&mut worker, 1)).await.remove(0);
+    super::redriving::fail(&shard, &pack.token).await;
+    ticking(&shard, shard.ask(|reply| Command::Await { execution: by_name(1), reply }))
+        .await
+        .expect("it fails");
+    let redrive = |reply| Command::Redrive { execution: by_name(1), reply };
+    let at_ms = ticking(&shard, shard.ask(redrive)).await.expect("redriven");
+    let mut pack = ticking(&shard, tasks(&mut worker, 1)).await.remove(0);
+    pass_time(&world, &shard, pass, 1_000, 600).await;
+    assert!(shard.metrics.carried.get() > 0);
+    let mut last = shard;
+    for round in 2..5 {
+        for execution in [execution_of(1), by_name(1)] {
+            let found = described(&last, execution).await;
+            assert_eq!((status(&found), found.redrive_count), (ExecutionStatus::Running, 1), "round {round}");
+            assert_eq!(found.redrive_time_ms, at_ms);
+        }
+        drop(last);
+        last = world.shard().await;
+        let mut worker = last.worker(1, 10).await;
+        pack = ticking(&last, tasks(&mut worker, 1)).await.remove(0);
+        assert!(pack.function.ends_with(":pack") && pack.input == r#""paid""#, "{pack:?}");
+        pass_time(&world, &last, pass, round * 1_000, 600).await;
+    }
+    super::redriving::fail(&last, &pack.token).await;
+    ticking(&last, last.ask(|reply| Command::Await { execution: by_name(1), reply }))
+        .await
+        .expect("it fails");
+    let failed = described(&last, by_name(1)).await;
+    assert_eq!((status(&failed), failed.redrive_count), (ExecutionStatus::Failed, 1));
+    let types = history(&last, by_name(1)).await;
+    assert_eq!(types.iter().filter(|kind| *kind == "ExecutionRedriven").count(), 1, "{types:?}");
+    assert!(world.store.block_count(partition()) < 60);
+}
+
 /// Three tasks that take as long as they like.
 const SLOW_TASKS: &str = r#"{"StartAt":"A","States":{
     "A":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pay","TimeoutSeconds":99999999,"Next":"B"},

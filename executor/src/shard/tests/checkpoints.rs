@@ -69,6 +69,50 @@ async fn owners_that_come_one_after_the_other_take_checkpoints_together() {
 }
 
 #[tokio::test]
+async fn the_others_of_a_batch_are_found_after_one_was_redriven_behind_the_checkpoint() {
+    let world = World::new();
+    let (wait, failing, pass) =
+        (world.define(WAIT).await, world.define(FAIL).await, world.define(PASS).await);
+    let mut shard = world.shard().await;
+    shard.started(batch(1, failing, Mode::Standard, &["1", "2"])).await;
+    shard.started(batch(2, wait, Mode::Standard, &["1", "2"])).await;
+    for execution in [execution(2, 0), execution(2, 1)] {
+        let stop = |reply| Command::Stop { execution, error: "E".to_owned(), cause: String::new(), reply };
+        ticking(&shard, shard.ask(stop)).await.expect("stopped");
+    }
+    fill(&shard, pass, 100..500).await;
+    for execution in [execution(1, 1), execution(2, 1)] {
+        ticking(&shard, shard.ask(|reply| Command::Redrive { execution, reply })).await.expect("redriven");
+    }
+    fill(&shard, pass, 500..510).await;
+    use ExecutionStatus::{Aborted, Failed, Running, Succeeded};
+    for (round, last) in [(1, Running), (2, Running), (3, Succeeded)] {
+        drop(shard);
+        shard = world.shard().await;
+        let read = shard.metrics.recovery_blocks.get();
+        assert!(read < TAIL_MAX, "{read} blocks in round {round}");
+        fill(&shard, pass, round * 1_000..round * 1_000 + 10).await;
+        let wanted = [((1, 0), Failed), ((1, 1), Failed), ((2, 0), Aborted), ((2, 1), last)];
+        for ((sequence, index), status) in wanted {
+            let execution = execution(sequence, index);
+            let found = shard.ask(|reply| Command::Describe { execution, reply }).await;
+            let found = found.unwrap_or_else(|error| panic!("{sequence}/{index} in round {round}: {error}"));
+            assert_eq!(
+                found.summary.expect("a summary").status(),
+                status,
+                "{sequence}/{index} in round {round}"
+            );
+            assert_eq!(found.redrive_count, u32::from(index));
+        }
+        if round == 2 {
+            let mut watcher = shard.watch().await;
+            world.clock.advance(Duration::from_secs(60));
+            ticking(&shard, outcomes(&mut watcher, 1)).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn without_a_checkpoint_the_whole_log_is_read() {
     let world = World::new();
     let (wait, pass) = (world.define(WAIT).await, world.define(PASS).await);

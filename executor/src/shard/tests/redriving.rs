@@ -41,7 +41,7 @@ async fn types(shard: &TestShard, execution: ExecutionName) -> Vec<String> {
     events.into_iter().map(|event| event.r#type).collect()
 }
 
-async fn fail(shard: &TestShard, token: &Bytes) {
+pub async fn fail(shard: &TestShard, token: &Bytes) {
     let failure = v1::TaskFailure { error: "E".to_owned(), cause: "why".to_owned() };
     let outcome = Some(v1::task_outcome::Outcome::Failure(failure));
     let outcome = v1::TaskOutcome { token: token.clone(), outcome };
