@@ -123,9 +123,11 @@ impl Shard {
         let slots = addresses.filter_map(|(_, address)| self.open.get(*address));
         let open = slots.filter(|open| open.ended.is_none() && old(&open.blocks)).map(|open| open.id);
         let away = log.away.iter().filter(|(_, away)| old(&away.blocks)).map(|(id, _)| *id);
-        let due = open.chain(away).take(limits::CARRIED_MAX).collect();
+        let mut due: Vec<ExecutionId> = open.chain(away).take(limits::CARRIED_MAX).collect();
+        // Maps have no order of their own, and a block shall say the same whenever the same has happened.
+        due.sort_unstable();
         let carry = &mut self.logs[at].carry;
-        carry.due = due;
+        carry.due = due.into();
         carry.not_before_us = self.now_us + PAUSE_US;
     }
 
