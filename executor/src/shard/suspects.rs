@@ -150,11 +150,11 @@ impl Shard {
         let log = &mut self.logs[at];
         let retention_ms = u64::try_from(self.config.retention.as_millis()).unwrap_or(u64::MAX);
         blocks.iter().min().into_iter().for_each(|oldest| log.retained.release(*oldest, 1, now_ms));
-        if let Some(block) = blocks.first() {
-            if now_ms.saturating_sub(opened.start_time_ms) > retention_ms {
-                let (arn, start_ms) = (&machine.key.arn, opened.start_time_ms);
-                log.index.borrow_mut().straggler(arn, start_ms, *block, now_ms, &mut log.derived);
-            }
+        if let Some(block) = blocks.first()
+            && now_ms.saturating_sub(opened.start_time_ms) > retention_ms
+        {
+            let (arn, start_ms) = (&machine.key.arn, opened.start_time_ms);
+            log.index.borrow_mut().straggler(arn, start_ms, *block, now_ms, &mut log.derived);
         }
         log.derived.extend(machine.name_entry(name, id, self.config.retention));
         log.builder.closed(ClosedView {
