@@ -81,7 +81,10 @@ impl Scan {
         for sub_block in block.sub_blocks() {
             for run in sub_block.runs() {
                 match sub_block.kind() {
-                    SubBlockKind::OpenedAndClosed => self.remember(run, block, remembered_from_ms),
+                    SubBlockKind::OpenedAndClosed => {
+                        self.remember(run, block, remembered_from_ms);
+                        self.forget_journal(run);
+                    }
                     SubBlockKind::Opened => {
                         self.remember(run, block, remembered_from_ms);
                         self.open(run, at);
@@ -115,22 +118,24 @@ impl Scan {
         }
     }
 
+    /// Of what was carried, a part of the journal stands before the opened record, and the one before that may be trimmed.
     fn journal(&mut self, run: &IdRun, at: BlockId) {
         for id in run.ids() {
-            let open = self.open.get(&id.batch).is_some_and(|parts| {
-                parts.iter().any(|part| part.bits[usize::from(id.index) / 64] >> (id.index % 64) & 1 == 1)
-            });
-            if open {
-                let blocks = self.journal.entry(id).or_default();
-                if blocks.last() != Some(&at) {
-                    blocks.push(at);
-                }
+            let blocks = self.journal.entry(id).or_default();
+            if blocks.last() != Some(&at) {
+                blocks.push(at);
             }
         }
     }
 
+    fn forget_journal(&mut self, run: &IdRun) {
+        if !self.journal.is_empty() {
+            run.ids().for_each(|id| drop(self.journal.remove(&id)));
+        }
+    }
+
     fn close(&mut self, run: &IdRun, at_ms: u64, retained: &mut Retained) {
-        let Some(parts) = self.open.get_mut(&run.batch) else { return };
+        let Some(parts) = self.open.get_mut(&run.batch) else { return self.forget_journal(run) };
         let (mask, mut opened_from) = (mask(run), None);
         for part in parts.iter_mut().filter(|part| overlap(&part.bits, &mask)) {
             opened_from = opened_from.into_iter().chain([part.block]).min();
