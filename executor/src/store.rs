@@ -110,7 +110,13 @@ pub(crate) async fn reach(context: Arc<NodeContext>, connect: Arc<dyn Connect>, 
 /// Gives connections to the store of this cluster, and waits for one that is not there yet.
 pub(crate) fn joined(inner: Arc<dyn Connect>, cluster: &Arc<Cluster>, store: String) -> Arc<dyn Connect> {
     let joined = Joined { inner, cluster: Arc::clone(cluster) };
-    Arc::new(Patient::new(Arc::new(joined), store))
+    patient(Arc::new(joined), store)
+}
+
+/// Gives connections as `inner` does, and waits for a store that is not there yet; `store` names it for the log.
+#[must_use]
+pub fn patient(inner: Arc<dyn Connect>, store: String) -> Arc<dyn Connect> {
+    Arc::new(Patient::new(inner, store))
 }
 
 /// Connects as `inner` does, and waits where the store is not there yet.
@@ -135,7 +141,7 @@ impl Patient {
                         tracing::warn!(
                             store = self.store,
                             %error,
-                            "the store cannot be reached: the node does not serve until it can; start the store, or \
+                            "the store cannot be reached: nothing is served until it can; start the store, or \
                              correct --redis-url"
                         );
                     }

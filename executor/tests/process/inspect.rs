@@ -15,7 +15,7 @@ const TASK: &str = r#"{"StartAt":"W","States":{"W":{"Type":"Wait","Seconds":1,"N
 /// What it prints, if it exits so.
 fn inspect(store: &StoreUnderTest, arguments: &[&str], code: i32) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_executor"));
-    command.arg("inspect").args(arguments).args(store.flags()).args(["--partitions", "4"]);
+    command.arg("inspect").args(arguments).args(store.flags());
     let output = command.output().expect("the program starts");
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");

@@ -148,7 +148,12 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
     if let Err(message) = telemetry::logs::init(format, &options.log_level) {
         return usage(&message);
     }
-    let store = match open(&store_config).await {
+    // A store that is not there yet is waited for: in a cluster it comes back without anybody restarting the scheduler.
+    let opened = tokio::select! {
+        opened = open(&store_config) => opened,
+        asked = super::super::signals::asked_to_end() => return ended(asked),
+    };
+    let store = match opened {
         Ok(store) => store,
         Err(error) => {
             eprintln!("error: {}: {error}", store_config.describe());
@@ -165,14 +170,24 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
         }
     };
     say(&format!("scheduler listens on {}", scheduler.address()));
-    if let Err(error) = super::super::signals::asked_to_end().await {
-        eprintln!("error: signals cannot be watched: {error}");
-        return Exit::Internal;
+    let asked = super::super::signals::asked_to_end().await;
+    if asked.is_ok() {
+        scheduler.shut_down().await;
     }
-    scheduler.shut_down().await;
-    Exit::Ok
+    ended(asked)
+}
+
+/// How the process exits that was asked to end, or cannot hear whether it is.
+fn ended(asked: std::io::Result<()>) -> Exit {
+    match asked {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            eprintln!("error: signals cannot be watched: {error}");
+            Exit::Internal
+        }
+    }
 }
 
 async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, journal::StoreError> {
-    executor::store::open(config)?.connect().await
+    executor::store::patient(executor::store::open(config)?, config.describe()).connect().await
 }

@@ -4,6 +4,7 @@ mod certificates;
 mod cluster;
 mod examples;
 mod fake;
+mod late;
 mod links;
 mod managed;
 mod owning;

@@ -110,7 +110,7 @@ struct Place {
     /// Begins every key in Redis [default: myriad]
     #[arg(long, value_name = "PREFIX", env = "MYRIAD_REDIS_PREFIX", global = true)]
     redis_prefix: Option<String>,
-    /// Partitions of the cluster [default: 64]
+    /// Partitions of the cluster [default: as its record in the store says]
     #[arg(long, value_name = "N", env = "MYRIAD_PARTITIONS", global = true)]
     partitions: Option<u16>,
 }
@@ -151,7 +151,9 @@ fn inspect(options: &InspectOptions) -> Result<(String, Exit), Refusal> {
     let connect = store::open(&config.store).map_err(|error| failed(error.to_string()))?;
     runtime.block_on(async {
         let store = connect.connect().await.map_err(|error| failed(error.to_string()))?;
-        let shown = answer(options, store, config.partitions).await;
+        let record = journal::cluster::read(&*store).await.map_err(|error| failed(error.to_string()))?;
+        let partitions = place.partitions.or(record.map(|record| record.partitions));
+        let shown = answer(options, store, partitions.unwrap_or(config.partitions)).await;
         match shown.map_err(|error| failed(error.to_string()))? {
             Some(shown) => Ok((shown, Exit::Ok)),
             None => Err((Exit::Finding, not_there(&options.what))),
