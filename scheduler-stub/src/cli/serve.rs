@@ -12,6 +12,7 @@ use super::trust::TrustOptions;
 use super::{Exit, say};
 use crate::names::Naming;
 use crate::server::{Scheduler, SchedulerConfig};
+use crate::signals::Signals;
 
 const MANUAL: &str = "\
 NODES
@@ -148,10 +149,17 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
     if let Err(message) = telemetry::logs::init(format, &options.log_level) {
         return usage(&message);
     }
+    let mut signals = match Signals::watch() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("error: signals cannot be watched: {error}");
+            return Exit::Internal;
+        }
+    };
     // A store that is not there yet is waited for: in a cluster it comes back without anybody restarting the scheduler.
     let opened = tokio::select! {
         opened = open(&store_config) => opened,
-        asked = super::super::signals::asked_to_end() => return ended(asked),
+        () = signals.asked_to_end() => return Exit::Ok,
     };
     let store = match opened {
         Ok(store) => store,
@@ -170,22 +178,9 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
         }
     };
     say(&format!("scheduler listens on {}", scheduler.address()));
-    let asked = super::super::signals::asked_to_end().await;
-    if asked.is_ok() {
-        scheduler.shut_down().await;
-    }
-    ended(asked)
-}
-
-/// How the process exits that was asked to end, or cannot hear whether it is.
-fn ended(asked: std::io::Result<()>) -> Exit {
-    match asked {
-        Ok(()) => Exit::Ok,
-        Err(error) => {
-            eprintln!("error: signals cannot be watched: {error}");
-            Exit::Internal
-        }
-    }
+    signals.asked_to_end().await;
+    scheduler.shut_down().await;
+    Exit::Ok
 }
 
 async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, journal::StoreError> {

@@ -29,7 +29,7 @@ use crate::client::Client;
 use crate::dispatch::endpoint;
 use crate::error::Error;
 use crate::server::{Scheduler, SchedulerConfig};
-use crate::signals;
+use crate::signals::Signals;
 use crate::timeline;
 use examples::EXAMPLES;
 
@@ -96,6 +96,13 @@ pub async fn run(options: Options) -> Exit {
         eprintln!("error: {message}");
         return Exit::Internal;
     }
+    let mut signals = match Signals::watch() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("error: signals cannot be watched: {error}");
+            return Exit::Internal;
+        }
+    };
     let mut parts = match start(&options).await {
         Ok(parts) => parts,
         Err(error) => {
@@ -104,10 +111,14 @@ pub async fn run(options: Options) -> Exit {
         }
     };
     let shown = tokio::select! {
-        shown = show(&options, &parts) => shown,
-        asked = signals::asked_to_end() => asked.map(|()| Exit::Ok).map_err(|error| Error::unavailable(error.to_string())),
+        shown = show(&options, &parts) => Some(shown),
+        () = signals.asked_to_end() => None,
     };
-    let exit = shown.unwrap_or_else(|error| {
+    if options.serve && matches!(shown, Some(Ok(_))) {
+        signals.asked_to_end().await;
+        say("ending");
+    }
+    let exit = shown.unwrap_or(Ok(Exit::Ok)).unwrap_or_else(|error| {
         eprintln!("error: {error}");
         Exit::Internal
     });
@@ -192,10 +203,6 @@ async fn show(options: &Options, parts: &Parts) -> Result<Exit, Error> {
         Err(status) => eprintln!("warning: the history of {sample}: {}", status.message()),
     }
     say(&report::next_steps(options.serve, &address, sample));
-    if options.serve {
-        signals::asked_to_end().await.map_err(|error| Error::unavailable(error.to_string()))?;
-        say("ending");
-    }
     Ok(if ran.is_complete() { Exit::Ok } else { Exit::Finding })
 }
 
