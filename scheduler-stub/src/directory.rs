@@ -349,7 +349,7 @@ mod tests {
             partitions: partitions.collect(),
             open_executions: 0,
             saturation_ratio: 0.0,
-            owned: Vec::new(),
+            ..v1::Shard::default()
         };
         let public_address = address.to_owned();
         Report {

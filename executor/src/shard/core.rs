@@ -88,7 +88,8 @@ pub(super) enum Landed {
     /// An ended execution was replayed to be redriven.
     Revived { log: usize, tenure: u64, revival: Box<Revival> },
     /// The store has told where logs stand, in which tenures.
-    Probed { asked: Vec<Asked>, result: Result<Vec<Option<BlockId>>, StoreError> },
+    /// `cut_off`: nothing else of the store answered either.
+    Probed { asked: Vec<Asked>, result: Result<Vec<Option<BlockId>>, StoreError>, cut_off: bool },
     /// What was begun for a partition is no longer wanted.
     Dropped,
     /// What the store is, and where a log ends that went back.
@@ -197,7 +198,7 @@ impl Shard {
             loading: 0,
             hasher: foldhash::quality::RandomState::default(),
             names: Names::default(),
-            probe: Probe::default(),
+            probe: Probe::new(now_us),
             reviving: Rc::default(),
             crumb: Rc::new(context.crumbs.slot(config.index)),
             suspects: HashMap::new(),
@@ -267,7 +268,7 @@ impl Shard {
             }
             Landed::Transferred { transfer, result } => self.transferred(transfer, result),
             Landed::Revived { log, tenure, revival } => self.revived(log, tenure, *revival),
-            Landed::Probed { asked, result } => self.probed(&asked, result),
+            Landed::Probed { asked, result, cut_off } => self.probed(&asked, result, cut_off),
             Landed::Dropped => {}
             Landed::Examined { log, tenure, result } => self.examined(log, tenure, result),
             Landed::Renewed { log, tenure, result } => self.renewed(log, tenure, result),
@@ -360,6 +361,7 @@ impl Shard {
             open_executions: self.open.len() as u64,
             saturation_ratio: self.admission.saturation(),
             owned: self.logs.iter().filter_map(Log::owned).collect(),
+            cut_off: self.is_cut_off(),
         }
     }
 
