@@ -48,6 +48,7 @@ use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::definitions::{Definitions, LoadError};
 use crate::limits;
+use crate::secret::SecretReader;
 
 /// What the shard waits for without waiting: a call of the store.
 pub(super) type Flight = Pin<Box<dyn Future<Output = Landed>>>;
@@ -123,6 +124,8 @@ pub(super) struct Shard {
     pub timers: Wheel,
     pub bindings: Bindings,
     pub tasks: Tasks,
+    /// Seals and opens their tokens.
+    pub secret: SecretReader,
     pub transfers: Transfers,
     pub watchers: Vec<Watcher>,
     pub outcomes_watched: bool,
@@ -183,6 +186,7 @@ impl Shard {
             turns: Turns::default(),
             timers: Wheel::new(now_us / 1_000),
             tasks: Tasks::new(bindings.pools().len()),
+            secret: context.secret.reader(),
             bindings,
             transfers: Transfers::new(context.objects.clone()),
             watchers: Vec::new(),
