@@ -1,4 +1,4 @@
-//! The cluster's secret as a node has it: from the operator's file, or from the store that all nodes share.
+//! The cluster's secret as a node or a scheduler has it: from the operator's file, or from the store that all of them share.
 //!
 //! Without a file the first node of a cluster draws a key and keeps it in the store, so that nobody has to do anything and
 //! what one node has sealed another one opens; who may read the store may read the executions, and needs no token. With a
@@ -53,7 +53,10 @@ impl ClusterSecret {
     }
 
     /// What is in force.
-    pub(crate) fn get(&self) -> Result<Secret, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Starting`] before the store was reached, where it is taken from there.
+    pub fn get(&self) -> Result<Secret, Error> {
         let current = self.current.borrow().clone();
         current.ok_or(Error::Starting { retry_after: STARTING_RETRY })
     }
@@ -63,7 +66,10 @@ impl ClusterSecret {
     }
 
     /// Takes the secret from the store, where none is in force; the first one to come draws it.
-    pub(crate) async fn of_store(&self, store: &dyn Store) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// What the store says; [`StoreError::Corrupt`] when the key holds something else.
+    pub async fn of_store(&self, store: &dyn Store) -> Result<(), StoreError> {
         if self.current.borrow().is_some() {
             return Ok(());
         }
@@ -79,7 +85,7 @@ impl ClusterSecret {
     }
 
     /// Reads the file again every few seconds, where there is one. Ends only when it is dropped.
-    pub(crate) async fn keep_fresh(&self) {
+    pub async fn keep_fresh(&self) {
         let Some(file) = &self.file else { return std::future::pending().await };
         let mut failed = false;
         loop {
