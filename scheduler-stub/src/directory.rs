@@ -166,6 +166,12 @@ impl Directory {
         }
     }
 
+    /// What it takes the time from.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// The present picture.
     #[must_use]
     pub fn view(&self) -> Arc<View> {

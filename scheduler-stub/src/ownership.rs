@@ -186,6 +186,7 @@ fn directive(assignment: Option<Assignment>) -> wire::NodeDirective {
         heartbeat_interval_ms: u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX),
         known: true,
         assignment: assignment.map(told),
+        refusal: String::new(),
     }
 }
 

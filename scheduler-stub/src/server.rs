@@ -117,7 +117,11 @@ impl Scheduler {
             dispatcher: dispatcher.clone(),
             forward: Forward::new(Arc::clone(&directory), clients, Arc::clone(&secret)),
         };
-        let status = ClusterService { directory: Arc::clone(&directory), ownership: Arc::clone(&ownership) };
+        let status = ClusterService {
+            directory: Arc::clone(&directory),
+            ownership: Arc::clone(&ownership),
+            cluster: Arc::clone(&cluster),
+        };
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<ExecutionsServer<ExecutionsService>>().await;
         health.set_serving::<TemplatesServer<TemplatesService>>().await;
