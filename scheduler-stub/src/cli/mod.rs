@@ -3,13 +3,20 @@
 mod client;
 mod nodes;
 mod serve;
-mod trust;
 
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use trust::{TlsFlags, Trust};
+
+use crate::error::Error;
+
+/// Reads the certificates; `None` where there is to be no TLS.
+pub(crate) fn trust(flags: &TlsFlags) -> Result<Option<Trust>, Error> {
+    flags.settings().trust().map_err(|error| Error::invalid("InvalidCertificate", error.to_string()))
+}
 
 /// How the process exits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

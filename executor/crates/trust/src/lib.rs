@@ -12,6 +12,7 @@
 mod accept;
 mod allow;
 mod connect;
+mod flags;
 mod identity;
 mod rights;
 mod secret;
@@ -20,6 +21,7 @@ mod settings;
 pub use accept::{Accepted, Peer, accept};
 pub use allow::{Allow, Role, Roles};
 pub use connect::{channel, channel_lazy};
+pub use flags::TlsFlags;
 pub use identity::{TlsFiles, Trust};
 pub use rights::{Rights, RightsLayer};
 pub use secret::{Secret, draw_key};
