@@ -12,6 +12,7 @@
 mod accept;
 mod allow;
 mod connect;
+mod explain;
 mod flags;
 mod identity;
 mod rights;
@@ -39,7 +40,7 @@ pub enum TrustError {
         why: String,
     },
     /// Certificate, key and authority do not fit together.
-    #[error("certificate {path} cannot be used: {why}")]
+    #[error("{path}: {why}")]
     Unusable {
         /// The certificate's file.
         path: String,
