@@ -133,7 +133,8 @@ fn words(status: &tonic::Status) -> String {
     match std::error::Error::source(status) {
         None => status.message().to_owned(),
         Some(_) => format!(
-            "the connection broke ({}): see whether a scheduler runs there and still does, or give its address with \
+            "the connection broke ({}): see whether a scheduler runs there and still does, and whether both \
+             sides speak TLS (its log says whom it refuses), or give its address with \
              --scheduler",
             status.message()
         ),

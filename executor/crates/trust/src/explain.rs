@@ -23,7 +23,15 @@ pub(crate) fn certificate(whose: &str, error: &Error, ca: &str) -> String {
             "{whose} was not issued by an authority of {ca}: give both sides the same authority (--tls-ca), and what lies \
              between it and the certificate in the certificate's file"
         ),
-        CertificateError::Other(other) => format!("{whose}: {}", other.0),
+        CertificateError::Other(other) => match other.0.downcast_ref::<webpki::Error>() {
+            Some(webpki::Error::UnsupportedCertVersion) => format!(
+                "{whose} is of version 1 and has no names: issue one with a subjectAltName, which makes it version 3"
+            ),
+            Some(webpki::Error::CaUsedAsEndEntity) => {
+                format!("{whose} is that of an authority: issue one of its own for each process")
+            }
+            _ => format!("{whose}: {}", other.0),
+        },
         _ => format!("{whose}: {error}"),
     }
 }

@@ -164,10 +164,21 @@ fn load(files: &TlsFiles, allow: &Arc<Allow>) -> Result<Loaded, TrustError> {
     build(files, allow, read_all(files)?)
 }
 
+/// What is wrong with a file of PEM, without the bytes that it holds.
+fn pem(error: &rustls::pki_types::pem::Error) -> String {
+    use rustls::pki_types::pem::Error;
+    match error {
+        Error::MissingSectionEnd { .. } => "a section has no end".to_owned(),
+        Error::IllegalSectionStart { .. } => "a section has no proper beginning".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 fn certificates(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustError> {
     let wrong = |why: String| TrustError::File { path: path.display().to_string(), why };
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
-    let found = found.map_err(|error| wrong(format!("cannot be read as PEM: {error}")))?;
+    let found =
+        found.map_err(|error| wrong(format!("is no PEM, or not written to its end ({})", pem(&error))))?;
     if found.is_empty() {
         return Err(wrong("holds no certificate (-----BEGIN CERTIFICATE-----)".to_owned()));
     }
@@ -179,7 +190,10 @@ fn build(files: &TlsFiles, allow: &Arc<Allow>, texts: [Vec<u8>; 3]) -> Result<Lo
     let chain = certificates(&files.cert, &texts[0])?;
     let key = PrivateKeyDer::from_pem_slice(&texts[1]).map_err(|error| TrustError::File {
         path: files.key.display().to_string(),
-        why: format!("holds no private key in PEM (PKCS#8, PKCS#1 or SEC1): {error}"),
+        why: format!(
+            "holds no private key in PEM (PKCS#8, PKCS#1 or SEC1), or was not written to its end ({})",
+            pem(&error)
+        ),
     })?;
     let mut roots = RootCertStore::empty();
     for authority in certificates(&files.ca, &texts[2])? {
