@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
 /// See the module.
@@ -49,6 +49,7 @@ impl Authority {
     #[must_use]
     pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.distinguished_name.push(DnType::CommonName, "an authority of a test");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         let issuer = CertifiedIssuer::self_signed(params, key).expect("an authority");
@@ -75,7 +76,9 @@ impl Authority {
         self.sign(name, params)
     }
 
-    fn sign(&self, name: &str, params: CertificateParams) -> Certificate {
+    fn sign(&self, name: &str, mut params: CertificateParams) -> Certificate {
+        // OpenSSL takes one that has its authority's name for the authority itself.
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key");
         let cert = params.signed_by(&key, &self.issuer).expect("signed");
         let write = |kind: &str, text: String| {
