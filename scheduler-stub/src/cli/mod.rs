@@ -66,7 +66,7 @@ enum Command {
     /// Everything in one process: a store, a node, a scheduler, workers, and example workflows that run
     Quickstart(crate::quickstart::Options),
     /// Run a scheduler
-    Serve(serve::ServeOptions),
+    Serve(Box<serve::ServeOptions>),
     /// Show the nodes, their shards, and which partitions they have
     Nodes(nodes::NodesOptions),
     /// Create, update, describe, list and delete state machines
@@ -111,7 +111,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn run(command: Command) -> Exit {
     match command {
         Command::Quickstart(options) => crate::quickstart::run(options).await,
-        Command::Serve(options) => serve::run(options).await,
+        Command::Serve(options) => serve::run(*options).await,
         Command::Nodes(options) => nodes::run(options).await,
         Command::Machine(options) => client::machine(options).await,
         Command::Start(options) => client::start(options).await,
