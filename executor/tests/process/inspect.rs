@@ -102,7 +102,10 @@ async fn inspect_speaks_to_redis_as_its_nodes_do_over_tls_and_as_a_user_of_its_o
     let flags =
         ["--redis-ca", &ca, "--redis-cert", &cert, "--redis-key", &key, "--redis-password-file", &password];
     let (code, told) = partitions(&flags);
-    assert!(code == Some(0) && told.contains("generation"), "{code:?} {told}");
-    let (code, told) = partitions(&flags[..6]);
+    assert!(code == Some(0) && told.contains("GENERATION"), "{code:?} {told}");
+    let (code, told) = partitions(&flags[..2]);
+    assert!(code == Some(3) && told.contains("cannot connect"), "without a certificate: {code:?} {told}");
+    std::fs::write(&password, "another\n").expect("written");
+    let (code, told) = partitions(&flags);
     assert!(code == Some(3) && told.contains("password"), "{code:?} {told}");
 }
