@@ -125,14 +125,7 @@ impl Scheduler {
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<ExecutionsServer<ExecutionsService>>().await;
         health.set_serving::<TemplatesServer<TemplatesService>>().await;
-        let router = Server::builder()
-            .tcp_nodelay(true)
-            .initial_stream_window_size(4 << 20)
-            .initial_connection_window_size(16 << 20)
-            .http2_keepalive_interval(Some(Duration::from_secs(10)))
-            .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-            .max_concurrent_streams(1_024)
-            .http2_max_header_list_size(16 << 10)
+        let router = transport()
             .layer(RightsLayer(rights::may_call))
             .add_service(health_service)
             .add_service(limited(TemplatesServer::new(TemplatesService(templates))))
@@ -189,6 +182,18 @@ impl Scheduler {
             self.tasks.abort_all();
         }
     }
+}
+
+/// How connections are spoken on.
+fn transport() -> Server {
+    Server::builder()
+        .tcp_nodelay(true)
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(16 << 20)
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .max_concurrent_streams(1_024)
+        .http2_max_header_list_size(16 << 10)
 }
 
 /// From the operator's file, or from the store.
