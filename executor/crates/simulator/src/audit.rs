@@ -175,16 +175,19 @@ impl Audit {
         let Some((written_us, _)) = self.blocks.get(&(partition, oldest)) else {
             return Err(format!("the log of {partition} begins with block {oldest}, which nobody wrote"));
         };
-        let wanted_us = self.now_us.saturating_sub(retention_us + TRIM_US);
+        let kept_us = executor::limits::BLOCK_KEPT_MIN.as_micros() as u64;
+        let before = |age_us: u64| self.now_us.saturating_sub(age_us + TRIM_US);
+        let (written_from_us, ended_from_us) = (before(kept_us.max(retention_us)), before(retention_us));
         let near_us = written_us + TRIM_US;
         let from = (partition, oldest)..=(partition, BlockId { generation: u64::MAX, sequence: u64::MAX });
-        let near = self.blocks.range(from).take_while(|(_, (at_us, _))| *at_us <= near_us);
-        let wanted = near.map(|(_, (at_us, ended_us))| at_us.max(ended_us)).max();
+        let mut near = self.blocks.range(from).take_while(|(_, (at_us, _))| *at_us <= near_us);
+        let wanted =
+            near.any(|(_, (at_us, ended_us))| *at_us >= written_from_us || *ended_us >= ended_from_us);
         let open = self.known.iter().any(|(id, known)| {
             let opened = self.blocks.get(&(partition, known.opened_in));
             id.batch.partition == partition && known.end.is_none() && opened.is_some_and(|at| at.0 <= near_us)
         });
-        if open || wanted.is_none_or(|wanted| *wanted >= wanted_us) {
+        if open || wanted {
             return Ok(());
         }
         Err(format!("block {oldest} of {partition} is kept, though nothing in it was wanted for long"))

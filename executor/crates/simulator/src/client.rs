@@ -196,7 +196,6 @@ impl World {
         let Some(id) = id.filter(|_| !forged) else { return Ok(()) };
         self.trace.say(self.now_us, "  answer", || format!("{id:?} {ack:?}"));
         let skew_us = self.options.skew_us.max(20_000_000) * 2;
-        let forgotten_us = HORIZON_US.min(self.options.retention_s * 1_000_000);
         let Some(pending) = self.dispatchers[number].pending.get_mut(&id) else { return Ok(()) };
         let age_us = self.now_us - pending.created_us;
         for index in ack.from..ack.to.min(pending.batch.input.len() as u32) {
@@ -215,7 +214,7 @@ impl World {
                 Reason::Conflict if named && refusal.code == "ExecutionAlreadyExists" => {
                     pending.settled.insert(index);
                 }
-                Reason::Expired if age_us + skew_us >= forgotten_us => drop(pending.settled.insert(index)),
+                Reason::Expired if age_us + skew_us >= HORIZON_US => drop(pending.settled.insert(index)),
                 _ => return Err(format!("{id:?}[{index}], {age_us} us old, was refused: {refusal:?}")),
             }
         }

@@ -95,9 +95,8 @@ impl Options {
         let mut of = |choices: &[u64]| *rng.pick(choices);
         let named = of(&[0, 0, 300]);
         let cut_off_us = of(&[0, 0, 70_000_000, 110_000_000]);
-        // Names are free again when their retention is over: the audit wants them to stay. And a log that lets go of
-        // blocks within the horizon of batch ids forgets what a dispatcher that was cut off so long sends again.
-        let long = named > 0 || cut_off_us > 0;
+        // Names are free again when their retention is over: the audit wants them to stay.
+        let long = named > 0;
         Self {
             groups: of(&[1, 1, 2, 3]) as u32,
             partitions_per_group: of(&[1, 1, 2]) as u32,
@@ -136,7 +135,7 @@ impl Options {
             named,
             invalid: of(&[0, 0, 50]),
             forged: of(&[0, 0, 100]),
-            retention_s: if long { 3_600 } else { of(&[60, 60, 3_600]) },
+            retention_s: if long { 3_600 } else { of(&[20, 60, 60, 3_600]) },
         }
     }
 }
