@@ -175,7 +175,7 @@ impl World {
         }
         for batch in again {
             let Some(id) = batch.id.as_ref().and_then(|id| BatchId::try_from(id).ok()) else { continue };
-            let changed = self.mutation == Some(Mutation::DispatcherChangesABatch);
+            let changed = self.mutations.has(Mutation::DispatcherChangesABatch);
             let batch = if changed { Arc::new(changed_batch(&batch)) } else { batch };
             self.trace.note(now_us, "resend", [id.sequence(), u64::from(id.partition.get())]);
             self.send_batch(number, id, batch, false);

@@ -12,7 +12,7 @@ use journal::block::SubBlockKind;
 use journal::store::{BlockRange, check_key};
 use journal::{Acquired, Append, Block, BlockId, Derived, StoreError};
 
-use crate::mutation::Mutation;
+use crate::mutation::{Mutation, Mutations};
 
 /// Who calls: a process of the simulation. 0 is the simulation itself.
 pub type Caller = u32;
@@ -26,7 +26,7 @@ pub struct Image {
     /// The time of the simulation; time to live counts by it.
     pub now_us: u64,
     /// What is broken on purpose.
-    pub mutation: Option<Mutation>,
+    pub mutations: Mutations,
     /// Blocks that were written since the audit looked last.
     pub appended: VecDeque<(PartitionId, BlockId, Bytes)>,
     logs: BTreeMap<u16, Log>,
@@ -80,7 +80,7 @@ impl Image {
     }
 
     pub(crate) fn acquire(&mut self, caller: Caller, partition: PartitionId) -> Acquired {
-        let raise = u64::from(self.mutation != Some(Mutation::OwnersShareAGeneration));
+        let raise = u64::from(!self.mutations.has(Mutation::OwnersShareAGeneration));
         let log = self.log(partition);
         log.generation = (log.generation + raise).max(1);
         log.owner = caller;
@@ -90,11 +90,11 @@ impl Image {
     pub(crate) fn append(&mut self, caller: Caller, append: Append) -> Result<(), StoreError> {
         append.check()?;
         let (id, partition) = (append.id, append.partition);
-        let fenced = self.mutation != Some(Mutation::NoFence);
-        let trims_too_much = self.mutation == Some(Mutation::TrimsTooMuch);
+        let fenced = !self.mutations.has(Mutation::NoFence);
+        let trims_too_much = self.mutations.has(Mutation::TrimsTooMuch);
         let now_us = self.now_us;
         self.appends += 1;
-        if self.mutation == Some(Mutation::ConfirmsWithoutWriting) && self.appends.is_multiple_of(7) {
+        if self.mutations.has(Mutation::ConfirmsWithoutWriting) && self.appends.is_multiple_of(7) {
             return Ok(());
         }
         let log = self.log(partition);
@@ -115,7 +115,7 @@ impl Image {
             }
         }
         self.appended.push_back((partition, id, append.block));
-        if self.mutation != Some(Mutation::NoDerivedKeys) && !append.derived.is_empty() {
+        if !self.mutations.has(Mutation::NoDerivedKeys) && !append.derived.is_empty() {
             let due_us = now_us + LAG_US;
             self.lagging.push(Lagging { writer: caller, partition, due_us, derived: append.derived });
         }
@@ -141,12 +141,13 @@ impl Image {
     pub fn crashed(&mut self, writer: Caller) {
         self.settle(0);
         self.lagging.retain(|lagging| lagging.writer != writer);
-        match self.mutation {
-            Some(Mutation::LosesTheLastBlock) => self.lose_last(|_| true),
-            Some(Mutation::LosesAJournalEntry) => self.lose_last(|block| {
+        if self.mutations.has(Mutation::LosesTheLastBlock) {
+            self.lose_last(|_| true);
+        }
+        if self.mutations.has(Mutation::LosesAJournalEntry) {
+            self.lose_last(|block| {
                 block.sub_blocks().iter().any(|sub_block| sub_block.kind() == SubBlockKind::Journalled)
-            }),
-            _ => {}
+            });
         }
     }
 
@@ -175,7 +176,7 @@ impl Image {
         }
         let mut page: Vec<_> = blocks.take(range.limit).collect();
         let recovery = range.limit > 1 && page.len() < range.limit;
-        if recovery && self.mutation == Some(Mutation::RecoveryMissesTheLastBlock) {
+        if recovery && self.mutations.has(Mutation::RecoveryMissesTheLastBlock) {
             page.pop();
         }
         page

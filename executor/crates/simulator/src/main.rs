@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use rustix::time::{ClockId, clock_gettime};
 use simulator::machines::Catalogue;
-use simulator::{Report, points, run};
+use simulator::{Mutations, Report, points, run};
 
 /// Simulate clusters, one for each seed.
 #[derive(Debug, Parser)]
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     };
     let (begun, mut sum, mut broken) = (cpu(), Report::default(), 0);
     for seed in arguments.from..arguments.from.saturating_add(arguments.seeds) {
-        match run(seed, &catalogue, None, arguments.trace) {
+        match run(seed, &catalogue, Mutations::default(), arguments.trace) {
             Ok(report) => add(&mut sum, report),
             Err(violation) => {
                 broken += 1;

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use assign::NodeKey;
 use ids::{ExecutionId, ExecutionName, PartitionId};
 use proto::executor::v1;
 
@@ -32,12 +33,12 @@ impl World {
 
     /// Where a partition is thought to be.
     pub(crate) fn owner_of(&self, partition: PartitionId) -> (usize, u32) {
-        let group = usize::from(partition.get()) / self.options.partitions_per_group as usize;
+        let group = usize::from(partition.get()) / self.partitions_per_group() as usize;
         (group, self.groups.get(group).map_or(0, |group| group.owner))
     }
 
     /// A process begins, with the partitions of a group or with none.
-    pub(crate) fn spawn(&mut self, group: Option<usize>) -> u32 {
+    pub(crate) fn spawn(&mut self, group: Option<usize>, node: NodeKey) -> u32 {
         let id = self.next_number() as u32;
         let skew_us = self.options.skew_us;
         let clock_us = EPOCH_US + self.now_us + self.rng.between(0, 2 * skew_us) - skew_us;
@@ -45,7 +46,8 @@ impl World {
         let partitions = (partitions, self.partition_count());
         let retention = Duration::from_secs(self.options.retention_s);
         let times = (self.now_us, clock_us);
-        let process = Process::new((id, group), partitions, times, retention, &self.desk, &self.catalogue);
+        let process =
+            Process::new((id, group, node), partitions, times, retention, &self.desk, &self.catalogue);
         self.processes.insert(id, process);
         self.trace.note(self.now_us, "begins", [u64::from(id), group.map_or(0, |group| group as u64 + 1)]);
         self.change_workers(id);
@@ -69,12 +71,13 @@ impl World {
 
     /// A process dies: its memory is gone, what it has sent is on its way.
     pub(crate) fn crash(&mut self, id: u32) {
+        self.break_link(id);
         let Some(process) = self.processes.remove(&id) else { return };
         self.report.crashes += 1;
         self.report.process_us += self.now_us - process.born_us;
         self.trace.note(self.now_us, "dies", [u64::from(id), 0]);
         self.desk.with(|image| image.crashed(id));
-        let inherits = self.mutation == Some(Mutation::AnswersReachTheNextTenure);
+        let inherits = self.mutations.has(Mutation::AnswersReachTheNextTenure);
         if let Some(group) = process.group.filter(|_| inherits) {
             self.follow(group);
             let owner = self.groups[group].owner;
@@ -146,6 +149,9 @@ impl World {
         }
         if let Some(process) = self.processes.get_mut(&id) {
             process.fly(&mut self.rng);
+            if process.has_changed() && self.options.nodes > 0 {
+                self.arrives(id, Message::Report);
+            }
         }
         if self.send_calls()
             && let Some(in_us) = self.processes.get(&id).and_then(Process::due_in_us)

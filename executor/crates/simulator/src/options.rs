@@ -11,7 +11,7 @@ pub struct Options {
     pub groups: u32,
     /// Partitions of each group.
     pub partitions_per_group: u32,
-    /// Nodes that are told which groups they shall have; 0: each group has processes of its own.
+    /// Nodes that a scheduler tells which partitions they shall have; 0: each group has processes of its own.
     pub nodes: u32,
     /// Dispatchers.
     pub dispatchers: u32,
@@ -43,8 +43,10 @@ pub struct Options {
     pub crashes_at_points: u64,
     /// Processes that stand still for a while, and go on when another has followed.
     pub pauses: u64,
-    /// Groups that are given to others, or nodes that are drained, though all is well.
+    /// Groups that are given to others, nodes that are drained or join, though all is well.
     pub replaced: u64,
+    /// Schedulers that die, stand still, or are followed by others.
+    pub scheduler_failures: u64,
     /// How long nobody hears of a process before another follows it.
     pub suspicion_us: u64,
     /// How far a clock may be off.
@@ -117,6 +119,7 @@ impl Options {
             crashes_at_points: of(&[0, 2, 4]),
             pauses: of(&[0, 0, 1, 2]),
             replaced: of(&[0, 0, 1, 3]),
+            scheduler_failures: of(&[0, 0, 1, 3]),
             suspicion_us: of(&[1_000_000, 5_000_000, 10_000_000]),
             skew_us: of(&[0, 0, 1_000_000, 29_000_000]),
             resend_us: of(&[500_000, 2_000_000, 10_000_000]),

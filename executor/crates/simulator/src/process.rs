@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use assign::NodeKey;
 use executor::clock::{Clock, ManualClock};
 use executor::cluster::Cluster;
 use executor::config::Config;
@@ -20,7 +21,7 @@ use executor::shard::{Binding, Command, ShardConfig, ShardContext, ShardState};
 use ids::{ExecutionId, ExecutionName, PartitionId};
 use proto::executor::v1;
 use telemetry::ShardMetrics;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::machines::Catalogue;
 use crate::points::CallKind;
@@ -108,8 +109,16 @@ pub struct Process {
     pub answered: Vec<CallKind>,
     /// Whether it has said that it lacks a partition of its group.
     pub lacks: bool,
-    /// What it had when it said so last.
-    pub owned: Vec<u32>,
+    /// By which name schedulers know it.
+    pub node: NodeKey,
+    /// The scheduler that it talks to, and the number of its stream there.
+    pub link: Option<(u64, u64)>,
+    /// The incarnation of the scheduler that it followed last.
+    pub followed: u32,
+    /// Since when it wants to lose everything.
+    pub leaving_since_us: Option<u64>,
+    owners: Arc<Owners>,
+    changes: watch::Receiver<u64>,
     shard: SimulatedShard,
     clock: ManualClock,
     /// Of the simulation, when its clock was moved last.
@@ -138,7 +147,7 @@ impl Process {
     /// A process that begins to recover its partitions when it runs first.
     #[must_use]
     pub fn new(
-        (id, group): (u32, Option<usize>),
+        (id, group, node): (u32, Option<usize>, NodeKey),
         (partitions, partition_count): (Option<Vec<PartitionId>>, u16),
         (now_us, clock_us): (u64, u64),
         retention: Duration,
@@ -159,6 +168,7 @@ impl Process {
             bindings: Arc::new([binding]),
         };
         let clock = ManualClock::at_ms(clock_us / 1_000);
+        let owners = Arc::new(Owners::new(partition_count));
         let cluster = Cluster::open(&Config::embedded(), Clock::Manual(clock.clone()));
         let cluster = cluster.expect("a node without a state directory has none to read");
         let context = ShardContext {
@@ -166,7 +176,7 @@ impl Process {
             objects: None,
             cluster: Arc::new(cluster),
             definitions: Arc::clone(&catalogue.definitions),
-            owners: Arc::new(Owners::new(partition_count)),
+            owners: Arc::clone(&owners),
             metrics: Arc::<ShardMetrics>::default(),
             clock: Clock::Manual(clock.clone()),
             crumbs: Arc::default(),
@@ -181,7 +191,12 @@ impl Process {
             run_at_us: None,
             answered: Vec::new(),
             lacks: false,
-            owned: Vec::new(),
+            node,
+            link: None,
+            followed: 0,
+            leaving_since_us: None,
+            changes: owners.subscribe(),
+            owners,
             shard: SimulatedShard::new(config, context),
             clock,
             moved_us: now_us,
@@ -211,6 +226,19 @@ impl Process {
     #[must_use]
     pub fn workers(&self) -> Vec<u64> {
         self.workers.keys().copied().collect()
+    }
+
+    /// Whether it has this partition.
+    #[must_use]
+    pub fn has(&self, partition: PartitionId) -> bool {
+        self.owners.of(partition).is_some()
+    }
+
+    /// Whether what it has is another than when this was asked last.
+    pub fn has_changed(&mut self) -> bool {
+        let changed = self.changes.has_changed().unwrap_or_default();
+        self.changes.mark_unchanged();
+        changed
     }
 
     /// How long its clock has stood still.

@@ -42,7 +42,7 @@ impl World {
         worker: u64,
         mut batch: v1::TaskBatch,
     ) -> Result<(), Violation> {
-        if self.mutation == Some(Mutation::WorkerMixesUpTokens) {
+        if self.mutations.has(Mutation::WorkerMixesUpTokens) {
             let tokens: Vec<Bytes> = batch.tasks.iter().map(|task| task.token.clone()).rev().collect();
             batch.tasks.iter_mut().zip(tokens).for_each(|(task, token)| task.token = token);
         }

@@ -10,14 +10,16 @@ use crate::audit::{Audit, Violation};
 use crate::client::Dispatcher;
 use crate::exam::Exam;
 use crate::machines::Catalogue;
-use crate::mutation::Mutation;
+use crate::mutation::Mutations;
 use crate::options::Options;
 use crate::placement::{Group, Seat};
 use crate::points::Points;
 use crate::process::{Message, Process};
 use crate::rng::Rng;
+use crate::scheduler::Scheduler;
 use crate::store::{Call, Desk};
 use crate::trace::Trace;
+use assign::{Assignment, NodeKey};
 use proto::executor::v1;
 
 /// How long after healing everything must have come to its end.
@@ -44,6 +46,22 @@ pub enum Event {
     Resend(usize),
     /// Somebody looks after the processes.
     Placement,
+    /// A node says how it is.
+    Beat(u32),
+    /// A report reaches a scheduler.
+    Reported(u64, u32, Box<assign::Report>),
+    /// The stream of a node to a scheduler has ended.
+    StreamEnds(u64, NodeKey, u64),
+    /// A node is told what it shall have.
+    Directed(u32, Box<Assignment>),
+    /// A scheduler begins.
+    SchedulerBegins,
+    /// A scheduler gets its incarnation.
+    SchedulerRegisters(u64),
+    /// A scheduler looks at the clock.
+    SchedulerTicks(u64),
+    /// A scheduler dies, stands still, or is followed by another though it lives.
+    SchedulerFails,
     /// A process of this group dies.
     Crash(usize),
     /// A process of this group stands still for so long.
@@ -95,13 +113,17 @@ pub struct World {
     pub(crate) now_us: u64,
     pub(crate) rng: Rng,
     pub(crate) options: Options,
-    pub(crate) mutation: Option<Mutation>,
+    pub(crate) mutations: Mutations,
     pub(crate) catalogue: Catalogue,
     pub(crate) desk: Desk,
     pub(crate) calls: BTreeMap<u64, (Call, Fate)>,
     pub(crate) processes: BTreeMap<u32, Process>,
     pub(crate) groups: Vec<Group>,
     pub(crate) seats: Vec<Seat>,
+    /// Those that are there, the last one being the one that should be.
+    pub(crate) schedulers: BTreeMap<u64, Scheduler>,
+    /// How many schedulers have registered.
+    pub(crate) incarnations: u32,
     pub(crate) dispatchers: Vec<Dispatcher>,
     pub(crate) audit: Audit,
     pub(crate) points: Points,
@@ -123,7 +145,7 @@ pub struct World {
 pub fn run(
     seed: u64,
     catalogue: &Catalogue,
-    mutation: Option<Mutation>,
+    mutations: Mutations,
     printed: bool,
 ) -> Result<Report, Violation> {
     let mut rng = Rng::new(seed);
@@ -132,13 +154,15 @@ pub fn run(
     let mut world = World {
         now_us: 0,
         rng,
-        mutation,
+        mutations,
         catalogue: catalogue.clone(),
-        desk: Desk::new(mutation),
+        desk: Desk::new(mutations),
         calls: BTreeMap::new(),
         processes: BTreeMap::new(),
         groups: Vec::new(),
         seats: Vec::new(),
+        schedulers: BTreeMap::new(),
+        incarnations: 0,
         dispatchers: Vec::new(),
         audit: Audit::new(catalogue.clone()),
         points,
@@ -174,7 +198,7 @@ impl World {
     }
 
     fn begin(&mut self) {
-        let Options { groups, dispatchers, batches, batch_pause_us, cut_off_us, .. } = self.options.clone();
+        let Options { dispatchers, batches, batch_pause_us, cut_off_us, .. } = self.options.clone();
         self.begin_groups();
         for number in 0..dispatchers as usize {
             let dispatcher = Dispatcher::new(number, &self.options, &mut self.rng);
@@ -189,10 +213,11 @@ impl World {
             (self.options.pauses, 1),
             (self.options.replaced, 2),
             (self.options.outages, 3),
+            (self.options.scheduler_failures, 4),
         ] {
             for _ in 0..count {
                 let at_us = self.rng.below(trouble_us);
-                let group = self.rng.below(u64::from(groups)) as usize;
+                let group = self.rng.below(self.groups.len() as u64) as usize;
                 let long_us = self.rng.between(100_000, 30_000_000);
                 self.after(
                     at_us,
@@ -200,12 +225,16 @@ impl World {
                         0 => Event::Crash(group),
                         1 => Event::Pause(group, long_us),
                         2 => Event::Replace(group),
-                        _ => Event::Outage(long_us / 3),
+                        3 => Event::Outage(long_us / 3),
+                        _ => Event::SchedulerFails,
                     },
                 );
             }
         }
         self.after(100_000, Event::Placement);
+        if self.options.nodes > 0 {
+            self.begin_scheduler();
+        }
         self.after(trouble_us, Event::Heal);
     }
 
@@ -240,6 +269,14 @@ impl World {
             Event::NextBatch(dispatcher) => self.next_batch(dispatcher),
             Event::Resend(dispatcher) => self.resend(dispatcher),
             Event::Placement => self.look_after_processes(),
+            Event::Beat(process) => self.beat(process),
+            Event::Reported(scheduler, process, report) => self.scheduler_hears(scheduler, process, *report),
+            Event::StreamEnds(scheduler, node, session) => self.stream_ends(scheduler, &node, session),
+            Event::Directed(process, assignment) => self.directed(process, &assignment),
+            Event::SchedulerBegins => self.begin_scheduler(),
+            Event::SchedulerRegisters(scheduler) => self.scheduler_registers(scheduler),
+            Event::SchedulerTicks(scheduler) => self.scheduler_ticks(scheduler),
+            Event::SchedulerFails => self.scheduler_fails(),
             Event::Crash(group) => self.crash_owner(group),
             Event::Pause(group, long_us) => self.pause(group, long_us),
             Event::Replace(group) => self.replace(group),
@@ -266,6 +303,7 @@ impl World {
         for process in self.processes.values_mut() {
             process.paused_until_us = process.paused_until_us.map(|until| until.min(self.now_us));
         }
+        self.heal_schedulers();
         let all: Vec<u32> = self.processes.keys().copied().collect();
         for process in all {
             // Credit that was lost with messages comes back with new workers.
