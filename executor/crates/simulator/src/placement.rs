@@ -58,15 +58,14 @@ impl World {
         if self.options.nodes == 0 { self.options.partitions_per_group } else { 1 }
     }
 
-    /// Another process takes a seat. It has the name of the one before, unless that lives, on a machine of its own.
+    /// Another process takes a seat. It has the name of the first one there, unless that still lives, on a
+    /// machine of its own.
     pub(crate) fn follow(&mut self, seat: usize) {
         let own = self.options.nodes == 0;
-        let before = self.processes.get(&self.seats[seat].process);
-        let name = match before {
-            Some(_) => format!("node-{seat}-{}:1", self.number),
-            None => format!("node-{seat}:1"),
-        };
-        let process = self.spawn(own.then_some(seat), NodeKey::from(name));
+        let name = NodeKey::from(format!("node-{seat}:1"));
+        let taken = self.processes.values().any(|process| process.node == name);
+        let name = if taken { NodeKey::from(format!("node-{seat}-{}:1", self.number)) } else { name };
+        let process = self.spawn(own.then_some(seat), name);
         self.seats[seat] = Seat { process, silent_since_us: None };
         if own {
             self.groups[seat].owner = process;

@@ -18,6 +18,9 @@ const REGISTER_US: u64 = 2_000_000;
 /// How long it takes until a dead scheduler is followed by another, at most.
 const AWAY_US: u64 = 20_000_000;
 
+/// How long it takes until somebody sees to a scheduler that says it was replaced.
+const OPERATOR_US: u64 = 30_000_000;
+
 /// A scheduler.
 #[derive(Debug)]
 pub struct Scheduler {
@@ -78,7 +81,7 @@ impl World {
         }
     }
 
-    /// All schedulers go on, and there is one.
+    /// All schedulers go on.
     pub(crate) fn heal_schedulers(&mut self) {
         self.schedulers.values_mut().for_each(|scheduler| scheduler.paused_until_us = 0);
     }
@@ -123,7 +126,7 @@ impl World {
 
     fn decide(&mut self, id: u64) {
         let Some(scheduler) = self.schedulers.get_mut(&id) else { return };
-        let mut told = Vec::new();
+        let (mut told, mut replaced) = (Vec::new(), false);
         for effect in scheduler.assigner.tick(self.now_us) {
             match effect {
                 Effect::Tell { node, assignment } => {
@@ -133,13 +136,27 @@ impl World {
                 Effect::Dead { node, cause } => {
                     self.trace.say(self.now_us, "  given up", || format!("{node}: {cause:?}"));
                 }
-                Effect::Replaced { by } => self.trace.note(self.now_us, "replaced", [id, u64::from(by)]),
+                Effect::Replaced { by } => {
+                    self.trace.note(self.now_us, "replaced", [id, u64::from(by)]);
+                    replaced = true;
+                }
             }
         }
         for (process, assignment) in told {
             self.direct(process, &assignment);
         }
+        if replaced {
+            self.after(OPERATOR_US, Event::SchedulerStopped(id));
+        }
         self.learn_owners(id);
+    }
+
+    /// Somebody does what a scheduler asks for that was replaced: it is stopped, and begun anew if nodes talk to it.
+    pub(crate) fn stop_scheduler(&mut self, id: u64) {
+        let is_newest = self.schedulers.keys().next_back() == Some(&id);
+        if self.schedulers.remove(&id).is_some() && is_newest {
+            self.begin_scheduler();
+        }
     }
 
     /// Dispatchers live with the newest scheduler.
@@ -162,7 +179,8 @@ impl World {
         if !self.healed && self.mutations.has(Mutation::EveryNodeIsNamed) {
             assignment.shards.insert(0, (0..self.partition_count()).collect());
         }
-        if !self.healed && self.mutations.has(Mutation::DirectivesGoAstray) && self.rng.permille(300) {
+        let astray = !self.healed && self.mutations.has(Mutation::DirectivesGoAstray);
+        if astray && !self.processes.is_empty() && self.rng.permille(300) {
             let all: Vec<u32> = self.processes.keys().copied().collect();
             to = *self.rng.pick(&all);
         }

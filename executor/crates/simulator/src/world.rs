@@ -60,6 +60,8 @@ pub enum Event {
     SchedulerRegisters(u64),
     /// A scheduler looks at the clock.
     SchedulerTicks(u64),
+    /// A scheduler that was replaced is stopped.
+    SchedulerStopped(u64),
     /// A scheduler dies, stands still, or is followed by another though it lives.
     SchedulerFails,
     /// A process of this group dies.
@@ -276,6 +278,7 @@ impl World {
             Event::SchedulerBegins => self.begin_scheduler(),
             Event::SchedulerRegisters(scheduler) => self.scheduler_registers(scheduler),
             Event::SchedulerTicks(scheduler) => self.scheduler_ticks(scheduler),
+            Event::SchedulerStopped(scheduler) => self.stop_scheduler(scheduler),
             Event::SchedulerFails => self.scheduler_fails(),
             Event::Crash(group) => self.crash_owner(group),
             Event::Pause(group, long_us) => self.pause(group, long_us),

@@ -12,7 +12,7 @@ const SEEDS: u64 = 3_000;
 /// A mutation that as many seeds do not find is not found.
 const MUTATION_SEEDS: u64 = 400;
 /// Runs with each kind of misplaced partitions.
-const PLACEMENT_SEEDS: u64 = 100;
+const PLACEMENT_SEEDS: u64 = 25;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
