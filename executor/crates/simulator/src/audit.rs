@@ -15,6 +15,7 @@ use journal::{Block, BlockId, Closed, Journalled, JournalledKind, Opened, Record
 use proto::executor::v1;
 use serde_json::Value;
 
+use crate::losses::Losses;
 use crate::machines::{Catalogue, Expected};
 
 /// Something that must never happen has happened.
@@ -56,7 +57,7 @@ pub struct Audit {
     names: BTreeMap<(String, String), ExecutionId>,
     open: usize,
     /// Keys of tasks of STANDARD executions whose outcome is in the log.
-    outcomes: BTreeSet<String>,
+    outcomes: BTreeMap<String, ExecutionId>,
     /// When timers of executions have fired.
     timers: BTreeSet<(ExecutionId, u64)>,
     /// What executions were told, to know a copy of it.
@@ -65,6 +66,8 @@ pub struct Audit {
     blocks: BTreeMap<(PartitionId, BlockId), (u64, u64)>,
     /// What each process has told its watchers.
     told: BTreeSet<(u32, ExecutionId)>,
+    /// What stores have lost.
+    pub losses: Losses,
     /// Tasks that an owner whom another one has followed gave out although their outcome was in the log.
     pub stale_tasks: u64,
 }
@@ -91,6 +94,14 @@ pub fn task_key(input: &[u8]) -> Option<String> {
     Some(format!("{}/{}", field(input, "id")?, field(input, "step")?))
 }
 
+fn id_of(record: &Record) -> ExecutionId {
+    match record {
+        Record::Opened(opened) => opened.id,
+        Record::Journalled(told) => told.id,
+        Record::Closed(closed) => closed.id,
+    }
+}
+
 impl Audit {
     /// Nothing is known yet.
     #[must_use]
@@ -104,11 +115,12 @@ impl Audit {
             batches: BTreeMap::new(),
             names: BTreeMap::new(),
             open: 0,
-            outcomes: BTreeSet::new(),
+            outcomes: BTreeMap::new(),
             timers: BTreeSet::new(),
             journal: BTreeMap::new(),
             blocks: BTreeMap::new(),
             told: BTreeSet::new(),
+            losses: Losses::default(),
             stale_tasks: 0,
         }
     }
@@ -126,7 +138,8 @@ impl Audit {
 
     /// Executions that are in the log and have not ended.
     pub fn open(&self) -> impl Iterator<Item = ExecutionId> + '_ {
-        self.known.iter().filter(|(_, known)| known.end.is_none()).map(|(id, _)| *id)
+        let open = self.known.iter().filter(|(id, known)| known.end.is_none() && !self.losses.touch(**id));
+        open.map(|(id, _)| *id)
     }
 
     /// A block is durable.
@@ -144,6 +157,9 @@ impl Audit {
         if (block.partition(), block.id()) != (partition, at) {
             return Err(format!("block {at} of partition {partition} says that it is {}", block.id()));
         }
+        if self.losses.is_mended((partition, at), bytes)? {
+            return Ok(());
+        }
         self.blocks.insert((partition, at), (now_us, 0));
         let mut records = block.records().map_err(|error| format!("block {at}: {error}"))?;
         // Within a block, kinds stand together: in the life of an execution their order is this.
@@ -153,6 +169,9 @@ impl Audit {
             Record::Closed(_) => 2,
         });
         for record in records {
+            if self.losses.touch(id_of(&record)) {
+                continue;
+            }
             match record {
                 Record::Opened(opened) => self.opened(&block, opened)?,
                 Record::Journalled(told) => self.journalled(&told)?,
@@ -160,6 +179,37 @@ impl Audit {
             }
         }
         Ok(())
+    }
+
+    /// A process is gone, and what it held of lost blocks with it: nobody can count them.
+    pub fn owner_is_gone(&mut self, process: u32) {
+        let lost = self.losses.owner_is_gone(process);
+        self.forgive(&lost);
+    }
+
+    /// Somebody has taken a partition; if that went back, it is mended now, and this many blocks were counted as lost by this
+    /// process until now.
+    ///
+    /// # Errors
+    /// More or less is lost than was counted.
+    pub fn taken(&mut self, process: u32, partition: PartitionId, counted: u64) -> Result<(), Violation> {
+        let lost = self.losses.taken(process, partition, counted)?;
+        self.forgive(&lost);
+        Ok(())
+    }
+
+    /// Of executions with records in lost blocks nothing is promised any more.
+    fn forgive(&mut self, lost: &[Bytes]) {
+        let blocks = lost.iter().filter_map(|bytes| Block::parse(bytes).ok());
+        let records = blocks.filter_map(|block| block.records().ok()).flatten();
+        for id in records.map(|record| id_of(&record)) {
+            let open = self.known.get(&id).is_some_and(|known| known.end.is_none());
+            if self.losses.forgive(id) && open {
+                self.open -= 1;
+            }
+        }
+        let losses = &self.losses;
+        self.names.retain(|_, id| !losses.touch(*id));
     }
 
     /// The oldest block that a log holds after a block was written to it.
@@ -280,7 +330,7 @@ impl Audit {
         if in_time
             && told.kind == JournalledKind::TaskSucceeded
             && let Some(key) = field(&told.payload, "key")
-            && !self.outcomes.insert(key.clone())
+            && self.outcomes.insert(key.clone(), id).is_some()
         {
             return Err(format!("the outcome of task {key} is in the log twice"));
         }
@@ -341,6 +391,9 @@ impl Audit {
         id: ExecutionId,
         status: v1::ExecutionStatus,
     ) -> Result<(), Violation> {
+        if self.losses.touch(id) {
+            return Ok(());
+        }
         let end = self.known.get(&id).and_then(|known| known.end.as_ref());
         let durable = end.map(|(status, _)| v1::ExecutionStatus::from(*status));
         if durable != Some(status) {
@@ -359,6 +412,7 @@ impl Audit {
     pub fn outcome(&self, id: ExecutionId, output: Option<&Bytes>) -> Result<(), Violation> {
         let end = self.known.get(&id).and_then(|known| known.end.as_ref());
         match (end, output) {
+            _ if self.losses.touch(id) => Ok(()),
             (Some((Status::Succeeded, payload)), Some(output)) if payload == output => Ok(()),
             (Some((status, _)), None) if *status != Status::Succeeded => Ok(()),
             _ => Err(format!("watchers were told another outcome of {id} than the log has")),
@@ -371,7 +425,8 @@ impl Audit {
     /// It owns the log, and the log has the task's outcome.
     pub fn given_out(&mut self, input: &[u8], owner: bool) -> Result<(), Violation> {
         let Some(key) = task_key(input) else { return Err("a task without its key".to_owned()) };
-        if !self.outcomes.contains(&key) {
+        let outcome_of = self.outcomes.get(&key);
+        if outcome_of.is_none_or(|id| self.losses.touch(*id)) {
             return Ok(());
         }
         if owner {
@@ -389,7 +444,7 @@ impl Audit {
         let end = self.known.get(&id).and_then(|known| known.end.as_ref());
         let ended = status != v1::ExecutionStatus::Running;
         let durable = end.map(|(status, _)| v1::ExecutionStatus::from(*status));
-        if ended && durable != Some(status) {
+        if ended && durable != Some(status) && !self.losses.touch(id) {
             return Err(format!("{id} was described as {status:?}; the log says {durable:?}"));
         }
         Ok(())

@@ -208,13 +208,16 @@ impl World {
                 pending.settled.insert(index);
                 continue;
             };
+            let lost = self.audit.losses.touch(id.execution(index as u8));
             match refusal.reason() {
                 Reason::Overloaded | Reason::NotOwner | Reason::Draining | Reason::StoreUnavailable => {}
                 Reason::Invalid if invalid => drop(pending.settled.insert(index)),
                 Reason::Conflict if named && refusal.code == "ExecutionAlreadyExists" => {
                     pending.settled.insert(index);
                 }
-                Reason::Expired if age_us + skew_us >= HORIZON_US => drop(pending.settled.insert(index)),
+                Reason::Expired if lost || age_us + skew_us >= HORIZON_US => {
+                    drop(pending.settled.insert(index))
+                }
                 _ => return Err(format!("{id:?}[{index}], {age_us} us old, was refused: {refusal:?}")),
             }
         }

@@ -90,7 +90,8 @@ impl World {
         }
         if !self.exam.begun {
             self.exam.begun = true;
-            let mut all: Vec<ExecutionId> = self.audit.acknowledged.iter().copied().collect();
+            let kept = self.audit.acknowledged.iter().filter(|id| !self.audit.losses.touch(**id));
+            let mut all: Vec<ExecutionId> = kept.copied().collect();
             self.rng.shuffle(&mut all);
             self.exam.asked = all.into_iter().take(ASKED).map(|id| (id, Answers::default())).collect();
             self.ask();

@@ -29,6 +29,8 @@ pub struct Image {
     pub mutations: Mutations,
     /// Blocks that were written since the audit looked last.
     pub appended: VecDeque<(PartitionId, BlockId, Bytes)>,
+    /// Who has taken which partition since the audit looked last.
+    pub acquired: VecDeque<(Caller, PartitionId)>,
     logs: BTreeMap<u16, Log>,
     keys: BTreeMap<Bytes, Bytes>,
     lagging: Vec<Lagging>,
@@ -42,6 +44,12 @@ struct Log {
     last: Option<BlockId>,
     blocks: BTreeMap<BlockId, Bytes>,
     derived: BTreeMap<Bytes, (u64, Value)>,
+    /// What was written beside which block, and when.
+    beside: Vec<(BlockId, u64, Derived)>,
+    /// Where it ended before it went back, until an owner takes it anew.
+    went_back_from: Option<BlockId>,
+    /// Whether its owner knows.
+    accepted: bool,
 }
 
 #[derive(Debug)]
@@ -54,6 +62,7 @@ enum Value {
 struct Lagging {
     writer: Caller,
     partition: PartitionId,
+    block: BlockId,
     due_us: u64,
     derived: Vec<Derived>,
 }
@@ -84,7 +93,10 @@ impl Image {
         let log = self.log(partition);
         log.generation = (log.generation + raise).max(1);
         log.owner = caller;
-        Acquired { generation: log.generation, last: log.last }
+        log.went_back_from = None;
+        let acquired = Acquired { generation: log.generation, last: log.last };
+        self.acquired.push_back((caller, partition));
+        acquired
     }
 
     pub(crate) fn append(&mut self, caller: Caller, append: Append) -> Result<(), StoreError> {
@@ -98,6 +110,9 @@ impl Image {
             return Ok(());
         }
         let log = self.log(partition);
+        if let Some(confirmed) = log.went_back_from.filter(|_| !log.accepted) {
+            return Err(StoreError::WentBack { partition, confirmed, top: log.top() });
+        }
         if fenced && (id.generation < log.generation || log.last.is_some_and(|last| id <= last)) {
             if log.blocks.get(&id).is_some_and(|written| *written == append.block) {
                 return Ok(());
@@ -117,7 +132,13 @@ impl Image {
         self.appended.push_back((partition, id, append.block));
         if !self.mutations.has(Mutation::NoDerivedKeys) && !append.derived.is_empty() {
             let due_us = now_us + LAG_US;
-            self.lagging.push(Lagging { writer: caller, partition, due_us, derived: append.derived });
+            self.lagging.push(Lagging {
+                writer: caller,
+                partition,
+                block: id,
+                due_us,
+                derived: append.derived,
+            });
         }
         Ok(())
     }
@@ -132,6 +153,7 @@ impl Image {
         for lagging in due {
             let log = self.log(lagging.partition);
             for derived in lagging.derived {
+                log.beside.push((lagging.block, now_us, derived.clone()));
                 log.derive(derived, now_us);
             }
         }
@@ -149,6 +171,34 @@ impl Image {
                 block.sub_blocks().iter().any(|sub_block| sub_block.kind() == SubBlockKind::Journalled)
             });
         }
+    }
+
+    /// A replica takes over that lacks up to so many of the last blocks of the present owner, and all that was written beside
+    /// them; gives what is lost.
+    pub fn go_back(&mut self, partition: PartitionId, blocks: u64) -> Vec<(BlockId, Bytes)> {
+        self.settle(0);
+        let unnoticed = self.mutations.has(Mutation::NobodyIsToldOfLostBlocks);
+        let log = self.log(partition);
+        let Some(top) = log.last.filter(|last| last.generation == log.generation) else { return Vec::new() };
+        let to = BlockId { sequence: top.sequence.saturating_sub(blocks), ..top };
+        let above = BlockId { sequence: to.sequence + 1, ..to };
+        let lost: Vec<_> = log.blocks.split_off(&above).into_iter().collect();
+        log.last = log.blocks.keys().next_back().copied();
+        if !unnoticed {
+            (log.went_back_from, log.accepted) = (Some(top), false);
+        }
+        log.derived.clear();
+        log.beside.retain(|(block, ..)| *block < above);
+        for (_, at_us, derived) in log.beside.clone() {
+            log.derive(derived, at_us);
+        }
+        lost
+    }
+
+    /// The owner knows that the log ends here.
+    pub(crate) fn accept(&mut self, partition: PartitionId, top: BlockId) {
+        let log = self.log(partition);
+        log.accepted = log.top() == Some(top);
     }
 
     fn lose_last(&mut self, wanted: impl Fn(&Block) -> bool) {

@@ -12,6 +12,7 @@ mod client;
 mod exam;
 mod image;
 mod links;
+mod losses;
 pub mod machines;
 mod mutation;
 mod network;

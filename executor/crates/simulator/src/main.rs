@@ -38,6 +38,7 @@ fn add(sum: &mut Report, one: Report) {
     sum.crashes += one.crashes;
     sum.fenced += one.fenced;
     sum.stale_tasks += one.stale_tasks;
+    (0..3).for_each(|at| sum.went_back[at] += one.went_back[at]);
     for (point, count) in one.hits {
         *sum.hits.entry(point).or_default() += count;
     }
@@ -76,6 +77,10 @@ fn main() -> ExitCode {
     println!(
         "stale tasks      {:>12} given out by such owners after their outcome was in the log",
         sum.stale_tasks
+    );
+    let [lacked, lost, with_owner] = sum.went_back;
+    println!(
+        "went back        {lacked:>12} blocks that replicas lacked: {lost} counted as lost, {with_owner} lost with their owner"
     );
     println!(
         "simulated        {hours:>12.1} node-hours in {minutes:.2} minutes of CPU: {:.0} a minute",

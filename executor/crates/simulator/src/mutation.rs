@@ -29,6 +29,8 @@ pub enum Mutation {
     AnswersReachTheNextTenure,
     /// A worker's answers stand for other tasks of the same worker.
     WorkerMixesUpTokens,
+    /// A store that went back takes new blocks as if nothing were missing.
+    NobodyIsToldOfLostBlocks,
     /// The scheduler names every partition to every node.
     EveryNodeIsNamed,
     /// Nodes follow whichever scheduler speaks, be it older than the one that they followed.
@@ -57,7 +59,7 @@ impl FromIterator<Mutation> for Mutations {
 
 impl Mutation {
     /// Those by which promises are broken.
-    pub const HARMFUL: [Self; 11] = [
+    pub const HARMFUL: [Self; 12] = [
         Self::NoFence,
         Self::OwnersShareAGeneration,
         Self::ConfirmsWithoutWriting,
@@ -69,6 +71,7 @@ impl Mutation {
         Self::DispatcherChangesABatch,
         Self::AnswersReachTheNextTenure,
         Self::WorkerMixesUpTokens,
+        Self::NobodyIsToldOfLostBlocks,
     ];
 
     /// Those of placement, which break nothing while the store has its fence.

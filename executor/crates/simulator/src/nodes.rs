@@ -77,6 +77,7 @@ impl World {
         self.report.process_us += self.now_us - process.born_us;
         self.trace.note(self.now_us, "dies", [u64::from(id), 0]);
         self.desk.with(|image| image.crashed(id));
+        self.audit.owner_is_gone(id);
         let inherits = self.mutations.has(Mutation::AnswersReachTheNextTenure);
         if let Some(group) = process.group.filter(|_| inherits) {
             self.follow(group);
@@ -171,7 +172,8 @@ impl World {
             Said::Completions(batch) => self.completed(process, &batch)?,
             Said::Tasks(worker, batch) => self.given_out(process, worker, batch)?,
             Said::Stopped(id) => {
-                if self.audit.known.get(&id).is_none_or(|known| known.end.is_none()) {
+                let ended = self.audit.known.get(&id).is_some_and(|known| known.end.is_some());
+                if !ended && !self.audit.losses.touch(id) {
                     return Err(format!("{id} was reported stopped, and has no end in the log"));
                 }
             }

@@ -37,6 +37,10 @@ pub struct Options {
     pub late_effect: u64,
     /// Outages of the store.
     pub outages: u64,
+    /// Replicas that take over without the last blocks of a log.
+    pub failovers: u64,
+    /// Blocks that such a replica lacks, at most.
+    pub replica_lacks: u64,
     /// Crashes at any time.
     pub crashes: u64,
     /// Crashes at chosen points.
@@ -115,6 +119,8 @@ impl Options {
             lose_reply: of(&[0, 0, 20, 100]),
             late_effect: of(&[0, 0, 0, 20]),
             outages: of(&[0, 0, 1, 2]),
+            failovers: of(&[0, 0, 0, 1, 3]),
+            replica_lacks: of(&[2, 5, 40]),
             crashes: of(&[0, 1, 2, 4]),
             crashes_at_points: of(&[0, 2, 4]),
             pauses: of(&[0, 0, 1, 2]),

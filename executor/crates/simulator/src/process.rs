@@ -118,6 +118,7 @@ pub struct Process {
     /// Since when it wants to lose everything.
     pub leaving_since_us: Option<u64>,
     owners: Arc<Owners>,
+    metrics: Arc<ShardMetrics>,
     changes: watch::Receiver<u64>,
     shard: SimulatedShard,
     clock: ManualClock,
@@ -171,13 +172,14 @@ impl Process {
         let owners = Arc::new(Owners::new(partition_count));
         let cluster = Cluster::open(&Config::embedded(), Clock::Manual(clock.clone()));
         let cluster = cluster.expect("a node without a state directory has none to read");
+        let metrics = Arc::<ShardMetrics>::default();
         let context = ShardContext {
             connect: Arc::new(desk.of(id)),
             objects: None,
             cluster: Arc::new(cluster),
             definitions: Arc::clone(&catalogue.definitions),
             owners: Arc::clone(&owners),
-            metrics: Arc::<ShardMetrics>::default(),
+            metrics: Arc::clone(&metrics),
             clock: Clock::Manual(clock.clone()),
             crumbs: Arc::default(),
         };
@@ -197,6 +199,7 @@ impl Process {
             leaving_since_us: None,
             changes: owners.subscribe(),
             owners,
+            metrics,
             shard: SimulatedShard::new(config, context),
             clock,
             moved_us: now_us,
@@ -226,6 +229,12 @@ impl Process {
     #[must_use]
     pub fn workers(&self) -> Vec<u64> {
         self.workers.keys().copied().collect()
+    }
+
+    /// Blocks that it has counted as lost.
+    #[must_use]
+    pub fn blocks_lost(&self) -> u64 {
+        self.metrics.blocks_lost.get()
     }
 
     /// Whether it has this partition.

@@ -200,6 +200,13 @@ impl Store for Connection {
         self.call(kind, move |caller, image| image.append(caller, append))
     }
 
+    fn accept(&self, partition: PartitionId, top: BlockId) -> StoreFuture<'_, ()> {
+        self.call(CallKind::Accept, move |_, image| {
+            image.accept(partition, top);
+            Ok(())
+        })
+    }
+
     fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Option<BlockId>>> {
         self.call(CallKind::Tops, move |_, image| Ok(image.tops(&partitions)))
     }

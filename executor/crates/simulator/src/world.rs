@@ -72,6 +72,8 @@ pub enum Event {
     Replace(usize),
     /// The store is away until then.
     Outage(u64),
+    /// A replica takes over the log of a partition of this group, without its last blocks.
+    Failover(usize),
     /// No more trouble.
     Heal,
 }
@@ -106,6 +108,8 @@ pub struct Report {
     pub fenced: u64,
     /// See [`Audit::stale_tasks`].
     pub stale_tasks: u64,
+    /// Blocks that replicas lacked, and of these: that nodes have counted as lost, and that were lost with their owner.
+    pub went_back: [u64; 3],
     /// Crash points that were hit.
     pub hits: BTreeMap<crate::points::Point, u64>,
 }
@@ -216,6 +220,7 @@ impl World {
             (self.options.replaced, 2),
             (self.options.outages, 3),
             (self.options.scheduler_failures, 4),
+            (self.options.failovers, 5),
         ] {
             for _ in 0..count {
                 let at_us = self.rng.below(trouble_us);
@@ -228,7 +233,8 @@ impl World {
                         1 => Event::Pause(group, long_us),
                         2 => Event::Replace(group),
                         3 => Event::Outage(long_us / 3),
-                        _ => Event::SchedulerFails,
+                        4 => Event::SchedulerFails,
+                        _ => Event::Failover(group),
                     },
                 );
             }
@@ -287,6 +293,7 @@ impl World {
                 self.trace.note(self.now_us, "outage", [long_us, 0]);
                 self.outage_until_us = self.now_us + long_us;
             }
+            Event::Failover(group) => self.fail_over(group),
             Event::Heal => self.heal(),
         }
         Ok(())
@@ -316,7 +323,9 @@ impl World {
     }
 
     fn all_is_done(&self) -> bool {
-        self.dispatchers.iter().all(Dispatcher::is_done) && self.audit.open_count() == 0
+        self.dispatchers.iter().all(Dispatcher::is_done)
+            && self.audit.open_count() == 0
+            && self.audit.losses.are_settled()
     }
 
     fn what_is_missing(&self) -> Violation {
@@ -324,9 +333,10 @@ impl World {
             self.audit.open().take(5).map(|id| format!("{id} ({:?})", id.batch)).collect();
         let waiting: Vec<String> = self.dispatchers.iter().flat_map(Dispatcher::waiting).take(5).collect();
         format!(
-            "not everything came to its end within {} s after healing: open {open:?}, unanswered {waiting:?}, {}",
+            "not everything came to its end within {} s after healing: open {open:?}, unanswered {waiting:?}, {}, {}",
             PATIENCE_US / 1_000_000,
-            self.exam.what_is_missing()
+            self.exam.what_is_missing(),
+            self.audit.losses.what_is_missing()
         )
     }
 
@@ -339,6 +349,7 @@ impl World {
             steps: self.trace.steps,
             acknowledged: self.audit.acknowledged.len() as u64,
             stale_tasks: self.audit.stale_tasks,
+            went_back: self.audit.losses.counts,
             hits: self.points.hits,
             ..self.report
         }
