@@ -69,8 +69,12 @@ impl Exam {
     /// For people.
     #[must_use]
     pub fn what_is_missing(&self) -> String {
-        let missing: Vec<_> = self.unanswered().map(|id| id.to_string()).collect();
-        format!("not described, told or listed: {missing:?}")
+        let what = |answers: &Answers| {
+            (answers.description.is_some(), answers.history.is_some(), answers.listed.is_some())
+        };
+        let missing: Vec<_> =
+            self.unanswered().map(|id| (id.to_string(), id.batch, what(&self.asked[&id]))).collect();
+        format!("not (described, told, listed): {missing:?}")
     }
 
     fn unanswered(&self) -> impl Iterator<Item = ExecutionId> {
