@@ -39,6 +39,25 @@ pub struct Known {
     told: u32,
     /// Whether it was written again into a later block.
     carried: bool,
+    /// Its ends before it was redriven.
+    past: Vec<(Status, Bytes)>,
+}
+
+/// Redrives of an execution.
+const REDRIVES_MAX: usize = 3;
+
+impl Known {
+    /// Whether it has ended in a way that may be made good.
+    #[must_use]
+    pub fn is_redrivable(&self) -> bool {
+        let failed = self.end.as_ref().is_some_and(|(status, _)| *status != Status::Succeeded);
+        self.mode == Mode::Standard && failed && self.past.len() < REDRIVES_MAX
+    }
+
+    /// Its end, and those that it had before.
+    fn ends(&self) -> impl Iterator<Item = &(Status, Bytes)> {
+        self.end.iter().chain(&self.past)
+    }
 }
 
 /// What the log says, and what was promised.
@@ -52,6 +71,10 @@ pub struct Audit {
     pub acknowledged: BTreeSet<ExecutionId>,
     /// Executions that somebody has asked to stop.
     pub stopping: BTreeSet<ExecutionId>,
+    /// Executions that somebody has asked to go on after their end.
+    pub redriving: BTreeSet<ExecutionId>,
+    /// Which process has given out tasks of synchronous executions, by their marks.
+    sync: BTreeMap<String, u32>,
     /// When batches were made.
     batches: BTreeMap<BatchId, (Arc<v1::StartBatch>, u64)>,
     names: BTreeMap<(String, String), ExecutionId>,
@@ -65,7 +88,7 @@ pub struct Audit {
     /// When each block was durable, and until when what it opened was open: for ever, while something is.
     blocks: BTreeMap<(PartitionId, BlockId), (u64, u64)>,
     /// What each process has told its watchers.
-    told: BTreeSet<(u32, ExecutionId)>,
+    told: BTreeSet<(u32, ExecutionId, usize)>,
     /// What stores have lost.
     pub losses: Losses,
     /// Tasks that an owner whom another one has followed gave out although their outcome was in the log.
@@ -94,12 +117,38 @@ pub fn task_key(input: &[u8]) -> Option<String> {
     Some(format!("{}/{}", field(input, "id")?, field(input, "step")?))
 }
 
+/// The execution that a mark of an input stands for, unless that is a name.
+fn id_of_mark(mark: &str) -> Option<ExecutionId> {
+    let mut numbers = mark.strip_prefix('p')?.split('.').map(str::parse::<u64>);
+    let mut next = || numbers.next()?.ok();
+    let partition = PartitionId::new(u32::try_from(next()?).ok()?).ok()?;
+    let batch = BatchId::new(partition, u32::try_from(next()?).ok()?, next()?).ok()?;
+    Some(batch.execution(u8::try_from(next()?).ok()?))
+}
+
+/// Whether an execution failed as its machine says.
+fn is_by_design(payload: &[u8]) -> bool {
+    decode_failure(payload).is_ok_and(|(error, _)| matches!(error, Some("Doomed" | "Rejected")))
+}
+
 fn id_of(record: &Record) -> ExecutionId {
     match record {
         Record::Opened(opened) => opened.id,
         Record::Journalled(told) => told.id,
         Record::Closed(closed) => closed.id,
     }
+}
+
+/// The executions that are redriven in these records: with how many things they were told before.
+fn redriven_in(records: &[Record]) -> BTreeMap<ExecutionId, usize> {
+    let told = || {
+        records.iter().filter_map(|record| match record {
+            Record::Journalled(told) => Some(told),
+            _ => None,
+        })
+    };
+    let redriven = told().filter(|told| told.kind == JournalledKind::Redriven);
+    redriven.map(|last| (last.id, told().filter(|other| other.id == last.id).count() - 1)).collect()
 }
 
 impl Audit {
@@ -112,6 +161,8 @@ impl Audit {
             known: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
             stopping: BTreeSet::new(),
+            redriving: BTreeSet::new(),
+            sync: BTreeMap::new(),
             batches: BTreeMap::new(),
             names: BTreeMap::new(),
             open: 0,
@@ -168,11 +219,15 @@ impl Audit {
             Record::Journalled(_) => 1,
             Record::Closed(_) => 2,
         });
+        let redriven = redriven_in(&records);
         for record in records {
             if self.losses.touch(id_of(&record)) {
                 continue;
             }
             match record {
+                Record::Opened(opened) if redriven.contains_key(&opened.id) && self.has_ended(opened.id) => {
+                    self.redriven(&block, opened, &redriven)?;
+                }
                 Record::Opened(opened) => self.opened(&block, opened)?,
                 Record::Journalled(told) => self.journalled(&told)?,
                 Record::Closed(closed) => self.closed(&closed)?,
@@ -276,16 +331,17 @@ impl Audit {
             end: None,
             told: 0,
             carried: false,
+            past: Vec::new(),
         };
         if let Some(before) = self.known.get(&id) {
             if before.end.is_some() || !self.is_carried(id, before) {
                 return Err(format!("{id} was started twice: again in block {}", block.id()));
             }
-            let (told, carried_from) = (before.told, before.opened_in);
+            let (told, carried_from, past) = (before.told, before.opened_in, before.past.clone());
             if let Some((_, wanted_us)) = self.blocks.get_mut(&(id.batch.partition, carried_from)) {
                 *wanted_us = self.now_us;
             }
-            self.known.insert(id, Known { told, carried: true, ..known });
+            self.known.insert(id, Known { told, carried: true, past, ..known });
             return Ok(());
         }
         self.known.insert(id, known);
@@ -296,6 +352,49 @@ impl Audit {
             return Err(format!("the name {name:?} of {} stands for {other} and for {id}", machine.arn));
         }
         Ok(())
+    }
+
+    fn has_ended(&self, id: ExecutionId) -> bool {
+        self.known.get(&id).is_some_and(|known| known.end.is_some())
+    }
+
+    /// An execution goes on after its end: with all that it was told, in this very block.
+    fn redriven(
+        &mut self,
+        block: &Block,
+        opened: Opened,
+        redriven: &BTreeMap<ExecutionId, usize>,
+    ) -> Result<(), Violation> {
+        let (id, now_us) = (opened.id, self.now_us);
+        let written = redriven.get(&id).copied().unwrap_or_default() as u32;
+        let asked = self.redriving.contains(&id);
+        let Some(known) = self.known.get_mut(&id).filter(|known| asked && known.is_redrivable()) else {
+            return Err(format!("{id} was redriven, which nobody has asked for or may be asked for"));
+        };
+        // What it was told, and perhaps the end that its node gave it.
+        if written != known.told && written != known.told + 1 {
+            return Err(format!("{id} was redriven with {written} of {} that it was told", known.told));
+        }
+        known.past.extend(known.end.take());
+        known.carried = true;
+        let from = std::mem::replace(&mut known.opened_in, block.id());
+        if let Some((_, wanted_us)) = self.blocks.get_mut(&(id.batch.partition, from)) {
+            *wanted_us = now_us;
+        }
+        self.open += 1;
+        Ok(())
+    }
+
+    /// Somebody is told that an execution goes on.
+    ///
+    /// # Errors
+    /// That is not durable.
+    pub fn told_redriven(&self, id: ExecutionId) -> Result<(), Violation> {
+        let redriven = self.known.get(&id).is_some_and(|known| !known.past.is_empty());
+        if redriven || self.losses.touch(id) {
+            return Ok(());
+        }
+        Err(format!("{id} was reported redriven, and is not in the log"))
     }
 
     /// Whether what is open may be written again: it has been so long in its block that it is carried.
@@ -355,11 +454,15 @@ impl Audit {
                 let output: Value = serde_json::from_slice(&closed.payload).unwrap_or_default();
                 output.get("v").and_then(Value::as_i64) == Some(number)
             }
+            // It is not begun again when its node has gone.
+            (Status::Failed, _) if known.mode == Mode::SyncExpress && !is_by_design(&closed.payload) => {
+                decode_failure(&closed.payload).is_ok_and(|(named, _)| named == Some("States.Runtime"))
+            }
             (Status::Failed, Expected::Error(error)) => {
                 decode_failure(&closed.payload).is_ok_and(|(named, _)| named == Some(error))
             }
             (Status::Aborted, _) => stopping,
-            (Status::TimedOut, _) => known.mode == Mode::Express && late,
+            (Status::TimedOut, _) => known.mode != Mode::Standard && late,
             _ => false,
         };
         if right {
@@ -394,12 +497,13 @@ impl Audit {
         if self.losses.touch(id) {
             return Ok(());
         }
-        let end = self.known.get(&id).and_then(|known| known.end.as_ref());
-        let durable = end.map(|(status, _)| v1::ExecutionStatus::from(*status));
-        if durable != Some(status) {
-            return Err(format!("watchers were told that {id} is {status:?}; the log says {durable:?}"));
+        let known = self.known.get(&id);
+        let mut ends = known.into_iter().flat_map(Known::ends);
+        if !ends.any(|(durable, _)| v1::ExecutionStatus::from(*durable) == status) {
+            return Err(format!("watchers were told that {id} is {status:?}; the log says {known:?}"));
         }
-        if !self.told.insert((process, id)) {
+        let redrives = known.map_or(0, |known| known.past.len());
+        if !self.told.insert((process, id, redrives)) {
             return Err(format!("process {process} told its watchers twice of the end of {id}"));
         }
         Ok(())
@@ -410,21 +514,24 @@ impl Audit {
     /// # Errors
     /// It is not what the log says.
     pub fn outcome(&self, id: ExecutionId, output: Option<&Bytes>) -> Result<(), Violation> {
-        let end = self.known.get(&id).and_then(|known| known.end.as_ref());
-        match (end, output) {
-            _ if self.losses.touch(id) => Ok(()),
-            (Some((Status::Succeeded, payload)), Some(output)) if payload == output => Ok(()),
-            (Some((status, _)), None) if *status != Status::Succeeded => Ok(()),
-            _ => Err(format!("watchers were told another outcome of {id} than the log has")),
+        let mut ends = self.known.get(&id).into_iter().flat_map(Known::ends);
+        let same = |(status, payload): &(Status, Bytes)| match output {
+            Some(output) => *status == Status::Succeeded && payload == output,
+            None => *status != Status::Succeeded,
+        };
+        if ends.any(same) || self.losses.touch(id) {
+            return Ok(());
         }
+        Err(format!("watchers were told another outcome of {id} than the log has"))
     }
 
     /// A process gives a task to a worker.
     ///
     /// # Errors
     /// It owns the log, and the log has the task's outcome.
-    pub fn given_out(&mut self, input: &[u8], owner: bool) -> Result<(), Violation> {
+    pub fn given_out(&mut self, input: &[u8], process: u32, owner: bool) -> Result<(), Violation> {
         let Some(key) = task_key(input) else { return Err("a task without its key".to_owned()) };
+        self.given_out_once(&key, process)?;
         let outcome_of = self.outcomes.get(&key);
         if outcome_of.is_none_or(|id| self.losses.touch(*id)) {
             return Ok(());
@@ -436,15 +543,34 @@ impl Audit {
         Ok(())
     }
 
+    /// A task of a synchronous execution is given out by the process that began it, and by no other one.
+    fn given_out_once(&mut self, key: &str, process: u32) -> Result<(), Violation> {
+        let mark = key.split('/').next().unwrap_or_default();
+        let Some(id) = id_of_mark(mark).filter(|id| !self.losses.touch(*id)) else { return Ok(()) };
+        let machine = self.batches.get(&id.batch).and_then(|(batch, _)| {
+            batch.machines.get(*batch.machine_index.get(usize::from(id.index))? as usize)
+        });
+        if machine.is_none_or(|machine| machine.mode() != v1::Mode::SyncExpress) {
+            return Ok(());
+        }
+        let first = *self.sync.entry(mark.to_owned()).or_insert(process);
+        if first == process {
+            return Ok(());
+        }
+        Err(format!("task {key} of a synchronous execution was given out by process {first} and {process}"))
+    }
+
     /// What somebody is told who asks for an execution.
     ///
     /// # Errors
     /// A status that the log does not have.
     pub fn described(&self, id: ExecutionId, status: v1::ExecutionStatus) -> Result<(), Violation> {
-        let end = self.known.get(&id).and_then(|known| known.end.as_ref());
+        let known = self.known.get(&id);
+        let mut durable = known.into_iter().flat_map(Known::ends);
         let ended = status != v1::ExecutionStatus::Running;
-        let durable = end.map(|(status, _)| v1::ExecutionStatus::from(*status));
-        if ended && durable != Some(status) && !self.losses.touch(id) {
+        let is_durable = durable.any(|(durable, _)| v1::ExecutionStatus::from(*durable) == status);
+        if ended && !is_durable && !self.losses.touch(id) {
+            let durable = known.and_then(|known| known.end.as_ref());
             return Err(format!("{id} was described as {status:?}; the log says {durable:?}"));
         }
         Ok(())

@@ -116,7 +116,11 @@ impl World {
         for index in 0..count {
             let machine = self.rng.pick(&catalogue.machines);
             let standard = self.rng.permille(self.options.standard);
-            let mode = if standard { v1::Mode::Standard } else { v1::Mode::Express };
+            let mode = match standard {
+                true => v1::Mode::Standard,
+                false if self.rng.permille(self.options.sync) => v1::Mode::SyncExpress,
+                false => v1::Mode::Express,
+            };
             batch.machines.push(v1::Machine {
                 arn: machine.arn.clone(),
                 definition_hash: Bytes::copy_from_slice(&machine.hash),
@@ -211,12 +215,14 @@ impl World {
             let lost = self.audit.losses.touch(id.execution(index as u8));
             match refusal.reason() {
                 Reason::Overloaded | Reason::NotOwner | Reason::Draining | Reason::StoreUnavailable => {}
-                Reason::Invalid if invalid => drop(pending.settled.insert(index)),
+                Reason::Invalid if invalid => {
+                    pending.settled.insert(index);
+                }
                 Reason::Conflict if named && refusal.code == "ExecutionAlreadyExists" => {
                     pending.settled.insert(index);
                 }
                 Reason::Expired if lost || age_us + skew_us >= HORIZON_US => {
-                    drop(pending.settled.insert(index))
+                    pending.settled.insert(index);
                 }
                 _ => return Err(format!("{id:?}[{index}], {age_us} us old, was refused: {refusal:?}")),
             }

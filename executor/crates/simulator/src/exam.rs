@@ -94,7 +94,7 @@ impl World {
         }
         if !self.exam.begun {
             self.exam.begun = true;
-            let kept = self.audit.acknowledged.iter().filter(|id| !self.audit.losses.touch(**id));
+            let kept = self.audit.acknowledged.iter().filter(|id| self.audit.losses.is_found(**id));
             let mut all: Vec<ExecutionId> = kept.copied().collect();
             self.rng.shuffle(&mut all);
             self.exam.asked = all.into_iter().take(ASKED).map(|id| (id, Answers::default())).collect();

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use ids::{ExecutionId, PartitionId};
+use ids::{BatchId, ExecutionId, PartitionId};
 use journal::BlockId;
 
 use crate::audit::Violation;
@@ -29,6 +29,8 @@ struct Missing {
 pub struct Losses {
     missing: BTreeMap<PartitionId, Missing>,
     touched: BTreeSet<ExecutionId>,
+    /// Batches of touched executions: where the others are may not be known before the next recovery.
+    batches: BTreeSet<BatchId>,
     /// Blocks that were lost; of these: that were counted, and that were lost with their owner.
     pub counts: [u64; 3],
 }
@@ -53,8 +55,15 @@ impl Losses {
         self.touched.contains(&id)
     }
 
+    /// Whether an execution is found as ever, which is not so for those that began together with a touched one.
+    #[must_use]
+    pub fn is_found(&self, id: ExecutionId) -> bool {
+        !self.batches.contains(&id.batch)
+    }
+
     /// Nothing is promised of this execution any more; `false` when that was so before.
     pub fn forgive(&mut self, id: ExecutionId) -> bool {
+        self.batches.insert(id.batch);
         self.touched.insert(id)
     }
 

@@ -9,7 +9,7 @@ use assign::NodeKey;
 use ids::{ExecutionId, ExecutionName, PartitionId};
 use proto::executor::v1;
 
-use crate::audit::Violation;
+use crate::audit::{Known, Violation};
 use crate::mutation::Mutation;
 use crate::process::{EPOCH_US, Message, Process, Said};
 use crate::world::{Event, World};
@@ -177,6 +177,7 @@ impl World {
                     return Err(format!("{id} was reported stopped, and has no end in the log"));
                 }
             }
+            Said::Redriven(id) => self.audit.told_redriven(id)?,
             Said::Described(id, described) => {
                 let status = described.summary.as_ref().map(v1::ExecutionSummary::status);
                 self.audit.described(id, status.unwrap_or_default())?;
@@ -217,10 +218,22 @@ impl World {
         Ok(())
     }
 
+    /// Somebody sees how an execution has ended, and lets it go on.
+    fn redrive_perhaps(&mut self, id: ExecutionId) {
+        let known = self.audit.known.get(&id);
+        if known.is_some_and(Known::is_redrivable) && self.rng.permille(self.options.redrive) {
+            self.audit.redriving.insert(id);
+            let owner = self.owner_of(id.batch.partition).1;
+            self.post_to(owner, &Message::Redrive(id));
+        }
+    }
+
     fn completed(&mut self, process: u32, batch: &v1::CompletionBatch) -> Result<(), Violation> {
         for range in &batch.ranges {
             for index in range.from..range.to {
-                self.audit.completed(process, id_of(range.id, index)?, range.status())?;
+                let id = id_of(range.id, index)?;
+                self.audit.completed(process, id, range.status())?;
+                self.redrive_perhaps(id);
             }
         }
         for outcome in &batch.outcomes {

@@ -65,8 +65,12 @@ pub struct Options {
     pub stop: u64,
     /// Executions that somebody asks for.
     pub ask: u64,
+    /// Executions without success that somebody redrives.
+    pub redrive: u64,
     /// STANDARD executions among all.
     pub standard: u64,
+    /// Synchronous ones among the EXPRESS executions.
+    pub sync: u64,
     /// Executions with a name among the STANDARD ones.
     pub named: u64,
     /// Inputs that are no JSON.
@@ -140,7 +144,9 @@ impl Options {
             },
             stop: of(&[0, 0, 100]),
             ask: of(&[0, 200]),
+            redrive: of(&[0, 0, 700]),
             standard: of(&[0, 500, 500, 1_000]),
+            sync: of(&[0, 0, 300]),
             named,
             invalid: of(&[0, 0, 50]),
             forged: of(&[0, 0, 100]),

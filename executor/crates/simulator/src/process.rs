@@ -38,6 +38,8 @@ pub enum Message {
     Start { dispatcher: usize, forged: bool, batch: Arc<v1::StartBatch> },
     /// Ends an execution.
     Stop(ExecutionId),
+    /// Redrives an execution.
+    Redrive(ExecutionId),
     /// Asks for an execution.
     Describe(ExecutionId),
     /// Asks for the history of an execution.
@@ -69,6 +71,7 @@ pub enum Said {
     Completions(v1::CompletionBatch),
     Tasks(u64, v1::TaskBatch),
     Stopped(ExecutionId),
+    Redriven(ExecutionId),
     Described(ExecutionId, Box<v1::DescribeExecutionResponse>),
     /// `None`: it is not kept.
     History(ExecutionId, Option<Vec<v1::HistoryEvent>>),
@@ -132,6 +135,7 @@ pub struct Process {
     completions: mpsc::Receiver<v1::CompletionBatch>,
     workers: BTreeMap<u64, mpsc::Receiver<v1::TaskBatch>>,
     stops: Vec<(ExecutionId, Answer<u64>)>,
+    redrives: Vec<(ExecutionId, Answer<u64>)>,
     descriptions: Vec<(ExecutionId, Answer<v1::DescribeExecutionResponse>)>,
     histories: Vec<(ExecutionId, Answer<Vec<v1::HistoryEvent>>)>,
     lists: Vec<Answer<v1::ListExecutionsResponse>>,
@@ -211,6 +215,7 @@ impl Process {
             completions,
             workers: BTreeMap::new(),
             stops: Vec::new(),
+            redrives: Vec::new(),
             descriptions: Vec::new(),
             histories: Vec::new(),
             lists: Vec::new(),
@@ -275,6 +280,11 @@ impl Process {
                 self.stops.push((id, answer));
                 let (error, cause) = ("Stopped".to_owned(), String::new());
                 Command::Stop { execution: ExecutionName::Id(id), error, cause, reply }
+            }
+            Message::Redrive(id) => {
+                let (reply, answer) = oneshot::channel();
+                self.redrives.push((id, answer));
+                Command::Redrive { execution: ExecutionName::Id(id), reply }
             }
             Message::Describe(id) => {
                 let (reply, answer) = oneshot::channel();
@@ -390,6 +400,7 @@ impl Process {
             }
         }
         answers(&mut self.stops, |id, stopped| said.extend(stopped.ok().map(|_| Said::Stopped(id))));
+        answers(&mut self.redrives, |id, redriven| said.extend(redriven.ok().map(|_| Said::Redriven(id))));
         answers(&mut self.descriptions, |id, described| {
             said.extend(described.ok().map(|described| Said::Described(id, Box::new(described))));
         });

@@ -50,7 +50,7 @@ impl World {
             let input: Value = serde_json::from_slice(&task.input).unwrap_or_default();
             let partition = partition_of(&input).ok_or("a task whose input nobody sent")?;
             let owner = self.desk.with(|image| image.owner(partition).0) == process;
-            self.audit.given_out(&task.input, owner)?;
+            self.audit.given_out(&task.input, process, owner)?;
             self.trace.note(self.now_us, "task", [u64::from(process), worker]);
             self.trace.say(self.now_us, "  task", || String::from_utf8_lossy(&task.input).into_owned());
             self.work(process, worker, task, &input);

@@ -307,6 +307,7 @@ impl World {
         self.outage_until_us = 0;
         let options = &mut self.options;
         (options.drop, options.duplicate, options.stop, options.ask, options.forged) = (0, 0, 0, 0, 0);
+        options.redrive = 0;
         (options.refuse, options.lose_reply, options.late_effect) = (0, 0, 0);
         let worker = &mut options.worker;
         (worker.late, worker.twice, worker.never, worker.flaky, worker.leave) = (0, 0, 0, 0, 0);
