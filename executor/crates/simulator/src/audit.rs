@@ -527,17 +527,28 @@ impl Audit {
 
     /// A process gives a task to a worker.
     ///
+    /// `stale_us`: how long ago another one has taken the partition, by the clock of a process that is no longer its owner.
+    ///
+    /// A process cannot know that it was followed before it asks the store, and asks before it hands out anything when it
+    /// has not heard from the store for a lease ([`executor::limits::LEASE`]). What the store has confirmed to it, it has
+    /// confirmed before another one took the partition. So for a lease from then a repeated hand-out cannot be helped: the
+    /// outcome was journalled by an owner of which this one does not know. It is counted. At any other time, and by the
+    /// owner, which has read that outcome in the log, it is a failure.
+    ///
     /// # Errors
-    /// It owns the log, and the log has the task's outcome.
-    pub fn given_out(&mut self, input: &[u8], process: u32, owner: bool) -> Result<(), Violation> {
+    /// The log has the task's outcome, and the process owns the log or should have asked whether it does.
+    pub fn given_out(&mut self, input: &[u8], process: u32, stale_us: Option<u64>) -> Result<(), Violation> {
         let Some(key) = task_key(input) else { return Err("a task without its key".to_owned()) };
         self.given_out_once(&key, process)?;
         let outcome_of = self.outcomes.get(&key);
         if outcome_of.is_none_or(|id| self.losses.touch(*id)) {
             return Ok(());
         }
-        if owner {
-            return Err(format!("task {key} was given out again, though its outcome is in the log"));
+        let lease_us = executor::limits::LEASE.as_micros() as u64;
+        if stale_us.is_none_or(|stale_us| stale_us > lease_us) {
+            return Err(format!(
+                "task {key} was given out again, though its outcome is in the log: stale for {stale_us:?} us"
+            ));
         }
         self.stale_tasks += 1;
         Ok(())

@@ -41,6 +41,8 @@ pub struct Image {
 struct Log {
     generation: u64,
     owner: Caller,
+    /// When the owner took it.
+    taken_us: u64,
     last: Option<BlockId>,
     blocks: BTreeMap<BlockId, Bytes>,
     derived: BTreeMap<Bytes, (u64, Value)>,
@@ -76,10 +78,10 @@ impl Image {
         self.logs.entry(partition.get()).or_default()
     }
 
-    /// Who has taken the partition last, and with which generation.
+    /// Who has taken the partition last, and when.
     #[must_use]
     pub fn owner(&self, partition: PartitionId) -> (Caller, u64) {
-        self.logs.get(&partition.get()).map_or((0, 0), |log| (log.owner, log.generation))
+        self.logs.get(&partition.get()).map_or((0, 0), |log| (log.owner, log.taken_us))
     }
 
     /// The oldest block that a log holds.
@@ -90,7 +92,9 @@ impl Image {
 
     pub(crate) fn acquire(&mut self, caller: Caller, partition: PartitionId) -> Acquired {
         let raise = u64::from(!self.mutations.has(Mutation::OwnersShareAGeneration));
+        let now_us = self.now_us;
         let log = self.log(partition);
+        log.taken_us = now_us;
         log.generation = (log.generation + raise).max(1);
         log.owner = caller;
         log.went_back_from = None;

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use ids::{BatchId, ExecutionId, PartitionId};
+use ids::{ExecutionId, PartitionId};
 use journal::BlockId;
 
 use crate::audit::Violation;
@@ -29,8 +29,9 @@ struct Missing {
 pub struct Losses {
     missing: BTreeMap<PartitionId, Missing>,
     touched: BTreeSet<ExecutionId>,
-    /// Batches of touched executions: where the others are may not be known before the next recovery.
-    batches: BTreeSet<BatchId>,
+    /// Partitions that have lost blocks. What travelled beside these is lost, too: index entries of executions that are kept,
+    /// among them. They are durable and go on; looking them up is promised again when the next owner has read the log.
+    partitions: BTreeSet<PartitionId>,
     /// Blocks that were lost; of these: that were counted, and that were lost with their owner.
     pub counts: [u64; 3],
 }
@@ -55,15 +56,15 @@ impl Losses {
         self.touched.contains(&id)
     }
 
-    /// Whether an execution is found as ever, which is not so for those that began together with a touched one.
+    /// Whether an execution is found as ever: its partition has lost nothing.
     #[must_use]
     pub fn is_found(&self, id: ExecutionId) -> bool {
-        !self.batches.contains(&id.batch)
+        !self.partitions.contains(&id.batch.partition)
     }
 
     /// Nothing is promised of this execution any more; `false` when that was so before.
     pub fn forgive(&mut self, id: ExecutionId) -> bool {
-        self.batches.insert(id.batch);
+        self.partitions.insert(id.batch.partition);
         self.touched.insert(id)
     }
 

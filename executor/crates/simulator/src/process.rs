@@ -106,6 +106,8 @@ pub struct Process {
     pub group: Option<usize>,
     /// It stands still until then, if it does.
     pub paused_until_us: Option<u64>,
+    /// How long its clock has slept, in all.
+    pub slept_us: u64,
     /// When it is run next.
     pub run_at_us: Option<u64>,
     /// What was answered since it ran last.
@@ -194,6 +196,7 @@ impl Process {
             born_us: now_us,
             group,
             paused_until_us: None,
+            slept_us: 0,
             run_at_us: None,
             answered: Vec::new(),
             lacks: false,
@@ -265,6 +268,7 @@ impl Process {
     pub fn tell_time(&mut self, now_us: u64, asleep_us: u64) {
         let passed = now_us.saturating_sub(self.moved_us).saturating_sub(asleep_us);
         self.moved_us = now_us;
+        self.slept_us += asleep_us;
         self.clock.advance(Duration::from_micros(passed));
     }
 

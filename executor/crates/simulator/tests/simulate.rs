@@ -8,7 +8,7 @@ use simulator::machines::Catalogue;
 use simulator::{Mutation, Mutations, points, run};
 
 /// Runs of the test command.
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 2_000;
 /// A mutation that as many seeds do not find is not found.
 const MUTATION_SEEDS: u64 = 400;
 /// Runs with each kind of misplaced partitions.
