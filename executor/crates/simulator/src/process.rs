@@ -150,6 +150,28 @@ const LIST_MAX: u32 = 1_000;
 /// Commands that a shard handles in one wake-up.
 const COMMANDS: usize = executor::limits::COMMANDS_PER_WAKE;
 
+/// The settings of a process's shard.
+fn config_of(
+    id: u32,
+    partitions: Option<Vec<PartitionId>>,
+    partition_count: u16,
+    retention: Duration,
+) -> ShardConfig {
+    let binding = Binding { pattern: "arn:aws:lambda:*".to_owned(), pool: "workers".to_owned() };
+    ShardConfig {
+        index: 0,
+        shards: 1,
+        partitions,
+        partition_count,
+        data_address: format!("process-{id}:1"),
+        queue_commands: 64,
+        open_max: 10_000,
+        bytes_max: 1 << 30,
+        retention,
+        bindings: Arc::new([binding]),
+    }
+}
+
 impl Process {
     /// A process that begins to recover its partitions when it runs first.
     #[must_use]
@@ -161,19 +183,7 @@ impl Process {
         desk: &Desk,
         catalogue: &Catalogue,
     ) -> Self {
-        let binding = Binding { pattern: "arn:aws:lambda:*".to_owned(), pool: "workers".to_owned() };
-        let config = ShardConfig {
-            index: 0,
-            shards: 1,
-            partitions,
-            partition_count,
-            data_address: format!("process-{id}:1"),
-            queue_commands: 64,
-            open_max: 10_000,
-            bytes_max: 1 << 30,
-            retention,
-            bindings: Arc::new([binding]),
-        };
+        let config = config_of(id, partitions, partition_count, retention);
         let clock = ManualClock::at_ms(clock_us / 1_000);
         let owners = Arc::new(Owners::new(partition_count));
         let cluster = Cluster::open(&Config::embedded(), Clock::Manual(clock.clone()));
