@@ -116,6 +116,13 @@ pub const BATCHES_REMEMBERED_MAX: usize = 524_288;
 /// How far a dispatcher's clock may be ahead of the node's.
 pub const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(60);
 
+/// How long a block is kept at least, however short the retention is: a log that has let go of a block takes what began in
+/// it for new, and that must not be while a dispatcher may send it again. Once for a dispatcher whose clock is ahead of
+/// the node's that wrote the block, and once for a node that reads the log with a clock behind that of the one that let
+/// go.
+pub const BLOCK_KEPT_MIN: Duration =
+    Duration::from_secs(BATCH_HORIZON.as_secs() + 2 * CLOCK_AHEAD_MAX.as_secs());
+
 /// Streams that may wait for the acknowledgement of one batch.
 pub const BATCH_WAITERS_MAX: usize = 4;
 

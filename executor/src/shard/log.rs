@@ -21,6 +21,7 @@ use super::carry::Carry;
 use super::checkpoint::Checkpoints;
 use super::command::Reply;
 use super::dedupe::Dedupe;
+use super::execution::OpenExecution;
 use super::machine::Machine;
 use super::retain::Retained;
 use super::scan::{Blocks, Map};
@@ -94,7 +95,7 @@ pub struct Page {
     pub ended: Vec<Address>,
     /// Journalled in this block.
     pub touched: Vec<Address>,
-    /// Tasks of STANDARD executions whose cause is in this block.
+    /// Tasks of STANDARD executions whose cause is in this block, and of synchronous ones that are opened in it.
     pub held: Vec<Address>,
     /// Writes of their Maps, likewise.
     pub writes: Vec<Address>,
@@ -208,6 +209,16 @@ pub struct Log {
 }
 
 impl Log {
+    /// The page of the block in which an execution is opened, until that is confirmed.
+    pub(super) fn page_of_opening(&mut self, open: &OpenExecution) -> Option<&mut Page> {
+        if !open.opened {
+            return Some(&mut self.page);
+        }
+        let block = *open.blocks.first()?;
+        let sealed = self.sealed.iter_mut().find(|sealed| sealed.append.id == block);
+        sealed.map(|sealed| &mut sealed.page)
+    }
+
     /// A log that is to be recovered.
     pub fn new(partition: PartitionId, retention: Duration) -> Self {
         Self {

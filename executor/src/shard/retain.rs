@@ -1,5 +1,5 @@
-//! Which blocks of a log are still wanted: those that hold an open execution, and those whose executions closed less than
-//! the retention ago.
+//! Which blocks of a log are still wanted: those that hold an open execution, those whose executions closed less than the
+//! retention ago, and those that hold the beginning of a batch that may be sent again.
 //!
 //! Blocks are counted in buckets of equal time (a second, or less for short retentions), so that an hour of a busy log
 //! costs 3,600 entries. Invariants: a block is trimmed only when its whole bucket and all buckets before it are free; an
@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use journal::BlockId;
 use journal::checkpoint;
+
+use crate::limits;
 
 /// The width of a bucket for retentions of a minute and more.
 const BUCKET_MS_MAX: u64 = 1_000;
@@ -108,14 +110,18 @@ impl Retained {
         self.buckets.get(count).filter(|_| held).map(|bucket| bucket.first)
     }
 
+    fn is_free(&self, bucket: &Bucket, now_ms: u64) -> bool {
+        let kept_ms = u64::try_from(limits::BLOCK_KEPT_MIN.as_millis()).unwrap_or(u64::MAX);
+        let sent_again_until_ms = bucket.begin_ms.saturating_add(self.width_ms).saturating_add(kept_ms);
+        let until_ms = bucket.last_ms.saturating_add(self.retention_ms).max(sent_again_until_ms);
+        bucket.holds == 0 && until_ms < now_ms
+    }
+
     /// Forgets what nobody wants, and tells from which block on the log is wanted, when that has changed.
     pub fn trim_below(&mut self, now_ms: u64) -> Option<BlockId> {
         // The last bucket stays: blocks are still being written into it.
         while self.buckets.len() > 1 {
-            let free = self.buckets.front().is_some_and(|bucket| {
-                bucket.holds == 0 && bucket.last_ms.saturating_add(self.retention_ms) < now_ms
-            });
-            if !free {
+            if !self.buckets.front().is_some_and(|bucket| self.is_free(bucket, now_ms)) {
                 break;
             }
             self.buckets.pop_front();
@@ -138,7 +144,7 @@ mod tests {
     }
 
     fn log() -> Retained {
-        let mut log = Retained::new(Duration::from_secs(60));
+        let mut log = Retained::new(Duration::from_secs(600));
         for second in 1..=10 {
             log.wrote(block(second), second * 1_000);
         }
@@ -149,9 +155,19 @@ mod tests {
     #[test]
     fn blocks_are_trimmed_when_their_retention_has_passed() {
         let mut log = log();
-        assert_eq!(log.trim_below(61_000), None);
-        assert_eq!(log.trim_below(63_500), Some(block(4)));
-        assert_eq!(log.trim_below(63_500), None);
+        assert_eq!(log.trim_below(601_000), None);
+        assert_eq!(log.trim_below(603_500), Some(block(4)));
+        assert_eq!(log.trim_below(603_500), None);
+    }
+
+    #[test]
+    fn a_block_outlives_a_short_retention_while_a_batch_that_began_in_it_may_be_sent_again() {
+        let mut log = Retained::new(Duration::from_secs(6));
+        (1..=10).for_each(|second| log.wrote(block(second), second * 1_000));
+        let kept_ms = limits::BLOCK_KEPT_MIN.as_millis() as u64;
+        log.trim_below(3_000);
+        assert_eq!(log.trim_below(1_000 + kept_ms), None);
+        assert_eq!(log.trim_below(3_500 + kept_ms), Some(block(4)));
     }
 
     #[test]
@@ -162,7 +178,7 @@ mod tests {
         assert_eq!(log.trim_below(year), Some(block(3)));
         assert_eq!(log.trim_below(2 * year), None);
         log.release(block(3), 1, 2 * year);
-        assert_eq!(log.trim_below(2 * year + 60_000), None, "retention counts from the close");
-        assert_eq!(log.trim_below(2 * year + 60_001), Some(block(10)));
+        assert_eq!(log.trim_below(2 * year + 600_000), None, "retention counts from the close");
+        assert_eq!(log.trim_below(2 * year + 600_001), Some(block(10)));
     }
 }

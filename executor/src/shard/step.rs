@@ -207,7 +207,6 @@ impl Shard {
         };
         let Some(open) = self.open.get_mut(address) else { return };
         let Call { function, input, wrapped } = call;
-        let standard = open.machine.is_standard();
         let log = usize::from(open.log);
         let task = self.tasks.schedule(Task {
             execution: address,
@@ -225,10 +224,15 @@ impl Shard {
         if let Some(Waiting::Task(before)) = open.waiting_for.insert(effect, Waiting::Task(task)) {
             self.tasks.cancel(before);
         }
-        if standard {
-            self.logs[log].page.held.push(task);
-        } else {
-            self.tasks.release(task);
+        let waits_with = match open.machine.key.mode {
+            Mode::Standard => Some(&mut self.logs[log].page),
+            // It runs at most once: nothing of it leaves before a later owner would see that it was begun.
+            Mode::SyncExpress => self.logs[log].page_of_opening(open),
+            Mode::Express => None,
+        };
+        match waits_with {
+            Some(page) => page.held.push(task),
+            None => self.tasks.release(task),
         }
     }
 

@@ -161,3 +161,27 @@ async fn who_waits_for_an_end_is_told_when_it_is_durable_or_at_once_if_it_is() {
         shard.ask(|reply| Command::Await { execution: execution(1, 0), reply }).await.expect("ended");
     assert_eq!(first, second);
 }
+
+/// Found by the simulator: a node died after the hand-out and before its start was durable, which was then begun again.
+#[tokio::test]
+async fn a_task_of_a_synchronous_execution_leaves_when_its_start_is_durable() {
+    let world = World::new();
+    let task = world.define(TASK).await;
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 10).await;
+    for (sequence, mode) in [(1, Mode::Express), (2, Mode::SyncExpress)] {
+        world.store.hold_appends();
+        let mut answers = shard.start(batch(sequence, task, mode, &["1"])).await;
+        world.clock.advance(TICK);
+        if mode == Mode::Express {
+            assert_eq!(tasks(&mut worker, 1).await.len(), 1);
+        }
+        // Tasks leave when a round is over: after the answer to what it was asked in it.
+        shard.settled().await;
+        shard.settled().await;
+        assert!(worker.try_recv().is_err(), "{mode:?}");
+        world.store.release_appends();
+        assert_eq!(next(&mut answers).await.refusal, None);
+    }
+    assert_eq!(tasks(&mut worker, 1).await.len(), 1);
+}

@@ -143,6 +143,40 @@ async fn what_ended_and_waits_for_its_block_is_found_although_its_opening_was_lo
     assert_eq!(shard.metrics.blocks_lost.get(), 1);
 }
 
+/// Found by the simulator: the listing was known by what travelled beside a lost block.
+#[tokio::test]
+async fn what_is_kept_is_listed_though_its_listing_was_begun_by_what_is_lost() {
+    let world = World::new();
+    let pass = world.define(PASS).await;
+    let shard = world.shard().await;
+    start_each(&shard, pass, 1..=1).await;
+    world.clock.advance(limits::HELD_TIME);
+    start_each(&shard, pass, 2..=2).await;
+    world.store.forget_derived(partition(), b"h");
+    world.store.go_back(partition(), block(1, 0));
+    taken(&shard, batch(3, pass, Mode::Express, &["3"])).await;
+    assert_eq!((shard.metrics.blocks_resent.get(), shard.metrics.blocks_lost.get()), (1, 1));
+    let machine_arn = MACHINE.to_owned();
+    let listed = async {
+        loop {
+            let request = v1::ListExecutionsRequest {
+                machine_arn: machine_arn.clone(),
+                max_results: 10,
+                ..Default::default()
+            };
+            if let Ok(page) = shard.ask(|reply| Command::List { request, reply }).await {
+                return page.executions;
+            }
+            shard.clock.advance(TICK);
+            shard.settled().await;
+        }
+    };
+    let listed = soon("a page", listed).await;
+    let mut listed: Vec<String> = listed.into_iter().map(|execution| execution.execution_id).collect();
+    listed.sort_unstable();
+    assert_eq!(listed, [2, 3].map(|sequence| batch_id(sequence).execution(0).to_string()));
+}
+
 #[tokio::test]
 async fn a_log_that_is_gone_altogether_gets_nothing_until_it_is_back() {
     let world = World::new();

@@ -237,6 +237,12 @@ impl IndexWriter {
         }
     }
 
+    /// Which listings there are, for a store that has lost blocks: a listing may have been made known beside one of them, and
+    /// hold others that are there. Append these beside the next blocks, some hundreds at a time.
+    pub fn listings_again(&mut self, now_ms: u64) -> impl Iterator<Item = Derived> {
+        self.hours.again(now_ms)
+    }
+
     /// Where an execution is, as long as its batch's pointer is not known to be written.
     #[must_use]
     pub fn find(&self, id: ExecutionId) -> Option<Located> {
