@@ -208,11 +208,15 @@ impl Shard {
         let Some(open) = self.open.get_mut(address) else { return };
         let Call { function, input, wrapped } = call;
         let log = usize::from(open.log);
+        let run = match open.machine.key.mode {
+            Mode::Standard => 0,
+            // Cut as the token says.
+            Mode::Express | Mode::SyncExpress => self.logs[log].generation as u32,
+        };
         let task = self.tasks.schedule(Task {
             execution: address,
             id: open.id,
-            // Cut as the token says.
-            run: if standard { 0 } else { self.logs[log].generation as u32 },
+            run,
             effect,
             function,
             input,

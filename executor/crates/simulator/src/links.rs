@@ -50,9 +50,10 @@ impl World {
     }
 
     /// A node has something to report.
-    pub(crate) fn tell_scheduler(&mut self, process: u32, owned: &[v1::OwnedPartition]) {
+    pub(crate) fn tell_scheduler(&mut self, process: u32, shard: &v1::Shard) {
         let link = self.link_of(process);
         let partitions = self.partition_count();
+        let owned = &shard.owned;
         let Some(node) = self.processes.get_mut(&process) else { return };
         let over = |since_us: u64| owned.is_empty() || self.now_us - since_us >= PATIENCE_US;
         let ends = node.leaving_since_us.is_some_and(over);
@@ -66,6 +67,7 @@ impl World {
                 partitions,
                 shards: vec![ShardReport {
                     owned: owned.iter().filter_map(claim).collect(),
+                    cut_off: shard.cut_off,
                     ..ShardReport::default()
                 }],
             };

@@ -192,7 +192,7 @@ impl World {
                     }
                 }
             }
-            Said::Owns(owned) => self.reported(process, &owned),
+            Said::Reported(shard) => self.reported(process, &shard),
             // What it had accepted is durable: it may go.
             Said::Drained => self.crash(process),
         }

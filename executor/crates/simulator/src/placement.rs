@@ -114,12 +114,12 @@ impl World {
     }
 
     /// A process says what it has.
-    pub(crate) fn reported(&mut self, process: u32, owned: &[v1::OwnedPartition]) {
+    pub(crate) fn reported(&mut self, process: u32, shard: &v1::Shard) {
         if self.options.nodes > 0 {
-            return self.tell_scheduler(process, owned);
+            return self.tell_scheduler(process, shard);
         }
         let Some(process) = self.processes.get_mut(&process) else { return };
         let group = process.group.map(|group| self.groups[group].partitions.len());
-        process.lacks = group.is_some_and(|partitions| owned.len() < partitions);
+        process.lacks = group.is_some_and(|partitions| shard.owned.len() < partitions);
     }
 }

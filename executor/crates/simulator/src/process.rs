@@ -77,7 +77,7 @@ pub enum Said {
     /// `None`: it is not kept.
     History(ExecutionId, Option<Vec<v1::HistoryEvent>>),
     Listed(Vec<v1::ExecutionSummary>),
-    Owns(Vec<v1::OwnedPartition>),
+    Reported(v1::Shard),
     Drained,
 }
 
@@ -428,7 +428,7 @@ impl Process {
             Err(_) => {}
         });
         take(&mut self.lists, |list| said.extend(list.ok().map(|list| Said::Listed(list.executions))));
-        take(&mut self.reports, |shard| said.extend(shard.ok().map(|shard| Said::Owns(shard.owned))));
+        take(&mut self.reports, |shard| said.extend(shard.ok().map(Said::Reported)));
         take(&mut self.drains, |drained| said.extend(drained.ok().map(|()| Said::Drained)));
         said
     }

@@ -136,6 +136,9 @@ impl World {
                 Effect::Dead { node, cause } => {
                     self.trace.say(self.now_us, "  given up", || format!("{node}: {cause:?}"));
                 }
+                Effect::CutOff { shard } => {
+                    self.trace.say(self.now_us, "  cut off", || shard.node.to_string());
+                }
                 Effect::Replaced { by } => {
                     self.trace.note(self.now_us, "replaced", [id, u64::from(by)]);
                     replaced = true;
