@@ -221,6 +221,7 @@ impl Shard {
             self.landed(landed);
         }
         self.fire_timers();
+        self.names.forget(self.now_us / 1_000);
         for command in wake.commands.drain(..) {
             self.metrics.commands.add(1);
             self.command(command);
@@ -383,7 +384,10 @@ impl Shard {
     pub fn publish_state(&mut self) {
         let any = |state| self.logs.iter().any(|log| log.state == state);
         let connected = self.store.is_some();
-        self.own.ready |= connected && self.own.assigned && !any(LogState::Recovering);
+        // What was tried and failed is told apart for each partition: it keeps nobody from the others.
+        let untried = |log: &Log| log.state == LogState::Recovering && log.attempts == 0;
+        let some = self.logs.iter().any(|log| log.state.serves()) || !any(LogState::Recovering);
+        self.own.ready |= connected && self.own.assigned && some && !self.logs.iter().any(untried);
         let lost =
             self.config.partitions.is_some() && self.logs.iter().all(|log| log.state == LogState::Lost);
         let state = if lost && !self.logs.is_empty() {
@@ -401,7 +405,8 @@ impl Shard {
         } else {
             ShardState::Serving
         };
-        let available = !any(LogState::Down) && !self.probe.silent && connected;
+        let right = !self.context.cluster.is_foreign();
+        let available = !any(LogState::Down) && !self.probe.silent && connected && right;
         self.metrics.store_available.set(u64::from(available));
         self.state.send_if_modified(|known| std::mem::replace(known, state) != state);
     }

@@ -220,28 +220,32 @@ impl Shard {
             if standing.is_firm() {
                 return drop(reply.send(Ok(described)));
             }
-            return self.answer(reply, async move |store| standing.ask(&*store).await.map(|()| described));
+            return self
+                .answer(reply, &[log], async move |store| standing.ask(&*store).await.map(|()| described));
         }
         let place = self.place_of(log, &execution);
         let (partition, now_ms) = (self.logs[log].partition, self.now_us / 1_000);
-        self.answer(reply, async move |store| {
+        self.answer(reply, &[log], async move |store| {
             standing.ask(&*store).await?;
             let found = fetch(&*store, &execution, place, partition).await;
-            Ok(described(found.map_err(|error| standing.judge(error))?, now_ms)?)
+            let found =
+                found.map_err(|error| standing.judge(error)).and_then(|found| standing.settle(found))?;
+            Ok(described(found, now_ms)?)
         });
     }
 
-    /// Answers a question beside the shard's other work.
+    /// Answers a question about some logs beside the shard's other work.
     pub(super) fn answer<T: 'static>(
         &mut self,
         reply: Reply<T>,
+        logs: &[usize],
         question: impl AsyncFnOnce(Arc<dyn Store>) -> Result<T, Error> + 'static,
     ) {
         let Some(store) = self.store.as_ref().map(Arc::clone) else {
             let unavailable = StoreError::Unavailable("this shard has no connection to it yet".to_owned());
             return drop(reply.send(Err(unavailable.into())));
         };
-        if self.logs.iter().any(|log| log.mending) {
+        if logs.iter().any(|log| self.logs[*log].mending) {
             // What is not found now may have been acknowledged.
             let mending = "it lost what it had confirmed, and that is not mended yet: ask again".to_owned();
             return drop(reply.send(Err(StoreError::Unavailable(mending).into())));
@@ -308,10 +312,11 @@ impl Shard {
     fn answer_stop_time(&mut self, log: usize, execution: ExecutionName, reply: Reply<u64>) {
         let (place, partition) = (self.place_of(log, &execution), self.logs[log].partition);
         let standing = self.standing(log);
-        self.answer(reply, async move |store| {
+        self.answer(reply, &[log], async move |store| {
             standing.ask(&*store).await?;
             let found = fetch(&*store, &execution, place, partition).await;
-            let found = found.map_err(|error| standing.judge(error))?;
+            let found =
+                found.map_err(|error| standing.judge(error)).and_then(|found| standing.settle(found))?;
             let ending = || Error::Conflict {
                 code: "ExecutionEnding",
                 message: format!("{} has no end in the log yet: ask again", spelt(&execution)),
@@ -357,7 +362,7 @@ impl Shard {
         let partitions: Vec<PartitionId> = here.iter().map(|at| self.logs[*at].partition).collect();
         let writers: Vec<Rc<RefCell<IndexWriter>>> =
             here.iter().map(|at| Rc::clone(&self.logs[*at].index)).collect();
-        self.answer(reply, async move |store| {
+        self.answer(reply, &here, async move |store| {
             for standing in standings {
                 standing.whole()?;
                 standing.ask(&*store).await?;

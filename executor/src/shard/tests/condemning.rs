@@ -15,8 +15,8 @@ fn status(described: &v1::DescribeExecutionResponse) -> ExecutionStatus {
 
 async fn count_deaths(world: &World, index: u8, deaths: u32) {
     let store = world.store.connect().await.expect("a connection");
-    for _ in 0..deaths {
-        suspects::accuse(&*store, batch_id(1).execution(index), START_MS).await.expect("counted");
+    for life in 1..=u64::from(deaths) {
+        suspects::accuse(&*store, batch_id(1).execution(index), life, START_MS).await.expect("counted");
     }
 }
 
