@@ -31,6 +31,7 @@ use super::machine::Machines;
 use super::mailbox::MailRoom;
 use super::names::Names;
 use super::own::Own;
+use super::parting::Last;
 use super::probe::{Asked, Probe};
 use super::reading::Recovered;
 use super::redrive::Revival;
@@ -135,6 +136,8 @@ pub(super) struct Shard {
     pub now_us: u64,
     pub alarm_us: Option<u64>,
     pub draining: Option<Vec<Reply<()>>>,
+    /// What a drain lets end.
+    pub last: Option<Last>,
     pub begun: bool,
     /// Connections that failed before the first one stood.
     pub connects_failed: u32,
@@ -192,6 +195,7 @@ impl Shard {
             now_us,
             alarm_us: None,
             draining: None,
+            last: None,
             begun: false,
             connects_failed: 0,
             loading: 0,
@@ -231,6 +235,7 @@ impl Shard {
         self.restore_some();
         self.run_mailboxes();
         self.give_turns();
+        self.part_some();
         self.dispatch_tasks();
         self.carry();
         self.flush_all();
@@ -365,13 +370,17 @@ impl Shard {
     }
 
     fn drain(&mut self, reply: Reply<()>) {
+        if self.draining.is_none() {
+            self.last = self.last_of(|_| true);
+        }
         self.draining.get_or_insert_default().push(reply);
         self.publish_state();
     }
 
-    /// A drain is answered when everything accepted so far is durable; what is open stays in the log.
+    /// A drain is answered when synchronous executions have ended and everything accepted so far is durable; what else is
+    /// open stays in the log.
     fn answer_drain(&mut self) {
-        let Some(replies) = &mut self.draining else { return };
+        let Some(replies) = self.draining.as_mut().filter(|_| self.last.is_none()) else { return };
         let flushed = self.logs.iter().all(Log::is_idle);
         if flushed {
             for reply in replies.drain(..) {

@@ -18,6 +18,7 @@ use super::core::Shard;
 use super::execution::OpenExecution;
 use super::fetch::RecoveredExecution;
 use super::log::{Log, LogState};
+use super::parting::Parting;
 use super::scan::Map;
 use super::slab::Address;
 use super::start::owner_changed;
@@ -59,6 +60,8 @@ pub(super) struct Own {
     waiting: VecDeque<Waiting>,
     recovering: usize,
     restoring: VecDeque<Restoring>,
+    /// Logs whose synchronous executions are let end.
+    pub parting: Vec<Parting>,
 }
 
 impl Own {
@@ -72,6 +75,7 @@ impl Own {
             waiting: VecDeque::new(),
             recovering: 0,
             restoring: VecDeque::new(),
+            parting: Vec::new(),
         }
     }
 
@@ -259,30 +263,42 @@ impl Shard {
         }
     }
 
-    /// Gives a partition back: at once, or when the store has confirmed what was accepted.
+    /// Gives a partition back: at once, or when its synchronous executions have ended and the store has confirmed what was
+    /// accepted.
     fn release(&mut self, at: usize) {
         match self.logs[at].state {
             LogState::Recovering => self.leave(at, LogState::Released),
             LogState::Serving | LogState::Down => {
-                // What was told before is handled, and its records are the last ones.
-                self.run_mailboxes();
-                if self.logs[at].waiting() > 0 {
-                    self.seal(at);
-                }
+                let last = self.last_of(|open| usize::from(open.log) == at);
                 let log = &mut self.logs[at];
                 log.state = LogState::Releasing;
+                log.parting = true;
+                let tenure = log.tenure;
                 self.context.owners.suspend(log.partition, self.config.index);
-                self.forget_open(at, |open| open.ended.is_none());
-                self.end_release(at);
+                match last {
+                    Some(last) => self.own.parting.push(Parting { log: at, tenure, last }),
+                    None => self.part(at),
+                }
             }
             LogState::Releasing | LogState::Released | LogState::Lost => {}
         }
     }
 
+    /// Nobody is waited for any more: what was told before is handled, and its records are the last ones.
+    pub(super) fn part(&mut self, at: usize) {
+        self.run_mailboxes();
+        self.logs[at].parting = false;
+        if self.logs[at].waiting() > 0 {
+            self.seal(at);
+        }
+        self.forget_open(at, |open| open.ended.is_none());
+        self.end_release(at);
+    }
+
     /// The partition is given back when everything is durable.
     pub(super) fn end_release(&mut self, at: usize) {
         let log = &self.logs[at];
-        if log.state != LogState::Releasing || !log.sealed.is_empty() || log.mending {
+        if log.state != LogState::Releasing || log.parting || !log.sealed.is_empty() || log.mending {
             return;
         }
         let (partition, generation) = (log.partition, log.generation);
@@ -342,10 +358,8 @@ impl Shard {
         for address in forgotten {
             self.release_effects(address);
             let Some(open) = self.dismiss(address) else { continue };
-            for reply in open.stoppers.into_iter().flat_map(|stoppers| *stoppers) {
-                // Who no longer listens needs no answer.
-                let _ = reply.send(Err(Error::NotOwner { partition }));
-            }
+            let waiters = open.stoppers.into_iter().flat_map(|stoppers| *stoppers);
+            waiters.for_each(|waiter| waiter.refuse(Error::NotOwner { partition }));
         }
     }
 }

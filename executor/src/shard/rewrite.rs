@@ -35,17 +35,9 @@ pub async fn begin(store: &dyn Store, partition: PartitionId, last: BlockId) -> 
                 break;
             }
         }
-        to = (page.len() == limit).then_some(first).and_then(before);
+        to = (page.len() == limit).then_some(first).and_then(BlockId::before);
     }
     Ok(first)
-}
-
-/// The greatest id below this one.
-fn before(id: BlockId) -> Option<BlockId> {
-    match id.sequence.checked_sub(1) {
-        Some(sequence) => Some(BlockId { sequence, ..id }),
-        None => Some(BlockId { generation: id.generation.checked_sub(1)?, sequence: u64::MAX }),
-    }
 }
 
 /// Names that may have been lost, in the order in which they were given: the last holder is the one that is found.
@@ -125,9 +117,7 @@ pub async fn again(
             }
         }
         match page.last() {
-            Some((last, _)) if page.len() >= limits::RECOVERY_PAGE => {
-                from = BlockId { generation: last.generation, sequence: last.sequence + 1 };
-            }
+            Some((last, _)) if page.len() >= limits::RECOVERY_PAGE => from = last.after().unwrap_or(to),
             _ => break,
         }
     }

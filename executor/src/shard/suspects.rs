@@ -122,7 +122,7 @@ impl Shard {
     /// Why an open execution of a recovered log may not go on: its error and cause.
     pub(super) fn verdict(&self, machine: &Machine, id: ExecutionId) -> Option<(&'static str, String)> {
         if machine.key.mode == Mode::SyncExpress {
-            let cause = "The node that ran the synchronous execution has ended. It runs at most once, so it was not begun \
+            let cause = "The node that ran the synchronous execution has ended, or has lost its partition. It runs at most once, so it was not begun \
                          again: start another one if its work can be done twice.";
             return Some(("States.Runtime", cause.to_owned()));
         }

@@ -19,7 +19,7 @@ mod settings;
 
 pub use accept::{Accepted, Peer, accept};
 pub use allow::{Allow, Role, Roles};
-pub use connect::{channel, channel_lazy};
+pub use connect::{channel, channel_lazy, lively};
 pub use identity::{TlsFiles, Trust};
 pub use rights::{Rights, RightsLayer};
 pub use secret::{Secret, draw_key};
