@@ -191,6 +191,10 @@ pub const CARRIED_RECORDS_PER_BLOCK: usize = 256;
 /// Bytes of payloads after which no more are carried beside one block.
 pub const CARRIED_BYTES_PER_BLOCK: usize = 256 << 10;
 
+/// How long synchronous executions may take to end after their partition is to be given back, or their node to drain; few
+/// wait longer for an answer, and the partition takes no starts meanwhile. Beyond: they end as FAILED.
+pub const SYNC_GRACE: Duration = Duration::from_secs(5);
+
 /// Logs that a shard recovers at once.
 pub const RECOVERIES_AT_ONCE: usize = 4;
 

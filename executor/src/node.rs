@@ -23,7 +23,6 @@ use journal::store::Connect;
 use telemetry::NodeMetrics;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
-use tonic::transport::Endpoint;
 
 use crate::clock::Clock;
 use crate::cluster::Cluster;
@@ -291,7 +290,7 @@ impl Running {
         let _ = context.shards.set(handles);
         tokio::spawn(dispatcher(Arc::clone(&context), waiting));
         tokio::spawn(async move { health.follow(states).await });
-        let scheduler = config.scheduler.clone().and_then(|url| Endpoint::from_shared(url).ok());
+        let scheduler = config.scheduler.clone().and_then(heartbeat::endpoint);
         let link = scheduler.map(|scheduler| {
             let (link, public_address) = (Arc::<Link>::default(), config.advertised(ports.addresses.public));
             tokio::spawn(heartbeat::report(

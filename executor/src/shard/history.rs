@@ -53,10 +53,11 @@ impl Shard {
         let partition = self.logs[log].partition;
         let standing = self.standing(log);
         let (definitions, desk) = (Arc::clone(&self.definitions), self.transfers.desk.clone());
-        self.answer(reply, async move |store| {
+        self.answer(reply, &[log], async move |store| {
             standing.ask(&*store).await?;
             let found = fetch(&*store, &execution, place, partition).await;
-            let found = found.map_err(|error| standing.judge(error))?;
+            let found =
+                found.map_err(|error| standing.judge(error)).and_then(|found| standing.settle(found))?;
             let blocks = found.closed.as_ref().map_or(blocks, |closed| closed.blocks.clone());
             let mut journal = found.journalled.clone();
             for block in blocks {

@@ -173,6 +173,8 @@ pub struct Log {
     pub recovering: bool,
     /// What was open is being brought back.
     pub restoring: bool,
+    /// It is given back as soon as its synchronous executions have ended.
+    pub parting: bool,
     pub generation: u64,
     pub next_sequence: u64,
     pub builder: BlockBuilder,
@@ -230,6 +232,7 @@ impl Log {
             reading: None,
             recovering: false,
             restoring: false,
+            parting: false,
             generation: 0,
             next_sequence: 1,
             builder: BlockBuilder::new(partition),

@@ -28,6 +28,7 @@ mod machine;
 mod mailbox;
 mod names;
 mod own;
+mod parting;
 mod probe;
 mod progress;
 mod reading;

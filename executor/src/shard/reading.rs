@@ -69,9 +69,7 @@ async fn read_all(
             visit(&Block::parse(bytes)?)?;
         }
         match page.last() {
-            Some((last, _)) if page.len() >= limits::RECOVERY_PAGE => {
-                from = BlockId { generation: last.generation, sequence: last.sequence + 1 };
-            }
+            Some((last, _)) if page.len() >= limits::RECOVERY_PAGE => from = last.after().unwrap_or(END),
             _ => return Ok(()),
         }
     }
@@ -124,7 +122,7 @@ impl Reading<'_> {
             scan = Scan::restore(checkpoint);
             retained = Retained::restore(retention, &checkpoint.buckets);
             index.restore(std::mem::take(&mut checkpoint.tracked));
-            after = BlockId { sequence: checkpoint.block.sequence + 1, ..checkpoint.block };
+            after = checkpoint.block.after().unwrap_or(END);
         }
         let (mut since, mut reopened) = ((0, 0), Vec::new());
         let mut progress = Progress::new(partition, acquired.last);

@@ -45,6 +45,7 @@ struct Shared {
     partitions: Box<[Mutex<Partition>]>,
     keys: Mutex<BTreeMap<Bytes, Bytes>>,
     faults: Mutex<VecDeque<Fault>>,
+    key_faults: Mutex<VecDeque<Option<Fault>>>,
     unavailable: watch::Sender<Option<String>>,
     held: watch::Sender<bool>,
     pings: AtomicU64,
@@ -59,6 +60,8 @@ struct Partition {
     went_back_from: Option<BlockId>,
     /// Whether its owner knows.
     accepted: bool,
+    /// Whether the part of the store that has it does not answer.
+    away: bool,
     blocks: BTreeMap<BlockId, Bytes>,
     derived: HashMap<Bytes, Slot>,
     expiries: BTreeMap<(Instant, u64), Bytes>,
@@ -96,6 +99,7 @@ impl MemoryStore {
             partitions: (0..PARTITIONS_MAX).map(|_| Mutex::default()).collect(),
             keys: Mutex::default(),
             faults: Mutex::default(),
+            key_faults: Mutex::default(),
             unavailable: watch::Sender::new(None),
             held: watch::Sender::new(false),
             pings: AtomicU64::new(0),
@@ -111,9 +115,22 @@ impl MemoryStore {
         faults.push_back(fault);
     }
 
+    /// The next calls of [`Store::compare_and_put`] meet these, one each; `None` lets one go.
+    pub fn fail_key_writes(&self, faults: impl IntoIterator<Item = Option<Fault>>) {
+        let mut waiting = lock(&self.shared.key_faults);
+        waiting.extend(faults);
+        assert!(waiting.len() <= FAULTS_MAX, "more than {FAULTS_MAX} faults wait");
+    }
+
     /// From now on every call gives [`StoreError::Unavailable`] with this reason; `None` ends it.
     pub fn set_unavailable(&self, reason: Option<&str>) {
         self.shared.unavailable.send_replace(reason.map(str::to_owned));
+    }
+
+    /// From now on calls about this partition give [`StoreError::Unavailable`], and others go on, as when one master of
+    /// several is away; `false` ends it.
+    pub fn set_away(&self, partition: PartitionId, away: bool) {
+        lock(self.partition(partition)).away = away;
     }
 
     /// From now on appends wait, unwritten and unanswered, until [`MemoryStore::release_appends`].
@@ -187,12 +204,21 @@ impl MemoryStore {
         }
     }
 
+    fn part(&self, partition: PartitionId) -> Result<MutexGuard<'_, Partition>, StoreError> {
+        self.available()?;
+        let part = lock(self.partition(partition));
+        match part.away {
+            true => Err(StoreError::Unavailable(format!("a test took partition {partition} away"))),
+            false => Ok(part),
+        }
+    }
+
     async fn append_now(&self, mut append: Append) -> Result<(), StoreError> {
         append.check()?;
         let mut held = self.shared.held.subscribe();
         // The sender lives as long as this store: waiting cannot fail.
         let _ = held.wait_for(|held| !held).await;
-        self.available()?;
+        drop(self.part(append.partition)?);
         let fault = lock(&self.shared.faults).pop_front();
         if let Some(Fault::Refuse(error)) = fault {
             return Err(error);
@@ -302,8 +328,7 @@ impl Partition {
 impl Store for MemoryStore {
     fn acquire(&self, partition: PartitionId) -> StoreFuture<'_, Acquired> {
         Box::pin(async move {
-            self.available()?;
-            let mut state = lock(self.partition(partition));
+            let mut state = self.part(partition)?;
             let before = state.went_back_from.take().map_or(0, |id| id.generation);
             state.generation = state.generation.max(before) + 1;
             Ok(Acquired { generation: state.generation, last: state.last })
@@ -316,8 +341,7 @@ impl Store for MemoryStore {
 
     fn accept(&self, partition: PartitionId, top: BlockId) -> StoreFuture<'_, ()> {
         Box::pin(async move {
-            self.available()?;
-            let mut state = lock(self.partition(partition));
+            let mut state = self.part(partition)?;
             state.accepted = state.top() == Some(top);
             Ok(())
         })
@@ -327,21 +351,17 @@ impl Store for MemoryStore {
         Box::pin(async move {
             self.shared.pings.fetch_add(1, Ordering::Relaxed);
             self.available()?;
-            Ok(partitions.into_iter().map(|partition| lock(self.partition(partition)).top()).collect())
+            partitions.into_iter().map(|partition| Ok(self.part(partition)?.top())).collect()
         })
     }
 
     fn read(&self, partition: PartitionId, range: BlockRange) -> StoreFuture<'_, Vec<(BlockId, Bytes)>> {
-        Box::pin(async move {
-            self.available()?;
-            Ok(lock(self.partition(partition)).read(range))
-        })
+        Box::pin(async move { Ok(self.part(partition)?.read(range)) })
     }
 
     fn get_derived(&self, partition: PartitionId, keys: Vec<Bytes>) -> StoreFuture<'_, Vec<Option<Bytes>>> {
         Box::pin(async move {
-            self.available()?;
-            let state = lock(self.partition(partition));
+            let state = self.part(partition)?;
             let value = |key| match state.live(key) {
                 Some(Value::One(value)) => Some(value.clone()),
                 _ => None,
@@ -358,8 +378,7 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> StoreFuture<'_, Vec<Bytes>> {
         Box::pin(async move {
-            self.available()?;
-            Ok(match lock(self.partition(partition)).live(&list) {
+            Ok(match self.part(partition)?.live(&list) {
                 Some(Value::List(entries)) => entries.iter().skip(skip).take(limit).cloned().collect(),
                 _ => Vec::new(),
             })
@@ -384,6 +403,10 @@ impl Store for MemoryStore {
         Box::pin(async move {
             self.available()?;
             check_key(&key)?;
+            let fault = lock(&self.shared.key_faults).pop_front().flatten();
+            if let Some(Fault::Refuse(error)) = fault {
+                return Err(error);
+            }
             let mut keys = lock(&self.shared.keys);
             if keys.get(&key) != expected.as_ref() {
                 return Ok(false);
@@ -392,7 +415,10 @@ impl Store for MemoryStore {
                 Some(value) => keys.insert(key, value),
                 None => keys.remove(&key),
             };
-            Ok(true)
+            match fault {
+                Some(_) => Err(StoreError::Unknown("a test lost the reply".to_owned())),
+                None => Ok(true),
+            }
         })
     }
 

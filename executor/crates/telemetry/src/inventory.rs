@@ -72,7 +72,7 @@ metrics! {
     FLUSH_BYTES Counter "executor_store_flushed_bytes_total" ["shard"] "Encoded bytes in confirmed flushes";
     FLUSH_LATENCY Histogram "executor_store_flush_seconds" ["shard"] "From a flush's sending to the store's confirmation";
     STORE_PENDING Gauge "executor_store_pending_records" ["shard"] "Records that wait for the store's confirmation";
-    STORE_ERRORS Counter "executor_store_errors_total" ["shard", "kind"] "Flushes that the store did not confirm";
+    STORE_ERRORS Counter "executor_store_errors_total" ["shard", "kind"] "Flushes that the store did not confirm, and recoveries that it did not let through";
     BLOCKS_RESENT Counter "executor_store_blocks_resent_total" ["shard"] "Blocks written again because the store had lost them after it confirmed them";
     BLOCKS_LOST Counter "executor_store_blocks_lost_total" ["shard"] "Blocks that the store confirmed and lost, and that the node did not hold any more";
     STORE_AVAILABLE Gauge "executor_store_available" ["shard"] "1 while the store confirms, 0 while it does not";

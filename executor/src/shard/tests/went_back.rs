@@ -231,3 +231,24 @@ async fn an_owner_whose_log_another_one_took_meanwhile_gives_it_up() {
     shard.send(Command::Start { batch: batch(3, pass, Mode::Express, &["1"]), acks }).await;
     shard.until(ShardState::Failed).await;
 }
+
+#[tokio::test]
+async fn while_one_log_is_mended_what_another_one_has_is_told() {
+    let world = World { partitions: 2, ..World::new() };
+    let pass = world.define(PASS).await;
+    let (mended, other) = (partition(), PartitionId::new(1).expect("in range"));
+    let shard = world.spawn_with(Some(vec![mended, other]));
+    shard.until(ShardState::Serving).await;
+    let id = BatchId::new(other, 1, 1).expect("in range");
+    start_each(&shard, pass, 1..=1).await;
+    shard.started(v1::StartBatch { id: Some(id.into()), ..batch(1, pass, Mode::Express, &["1"]) }).await;
+    world.store.go_back(mended, block(1, 0));
+    world.store.hold_appends();
+    world.clock.advance(Duration::from_secs(1));
+    let unsettled = async { while !matches!(status(&shard, 1).await, Err(Error::Store(_))) {} };
+    soon("the mending", unsettled).await;
+    let execution = ExecutionName::Id(id.execution(0));
+    let found = shard.ask(|reply| Command::Describe { execution, reply }).await.expect("told");
+    assert_eq!(found.summary.expect("a summary").status(), ExecutionStatus::Succeeded);
+    world.store.release_appends();
+}
