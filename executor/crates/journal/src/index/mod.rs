@@ -36,7 +36,7 @@ pub use definition::{get_definition, put_definition};
 pub use listing::{Cursor, Listed, Page, PageRequest, list};
 pub use lookup::{Execution, lookup, lookup_at, lookup_with_journal};
 pub use name::{lookup_name, name_entry};
-pub use pointer::{Located, Pointer, get_pointers};
+pub use pointer::{Located, Pointer, get_pointers, merge_pointers};
 pub(crate) use writer::Part;
 pub use writer::{IndexWriter, Tracked};
 
