@@ -13,7 +13,7 @@ use trust::TlsSettings;
 
 use super::file;
 use super::units::{Bytes, Span};
-use super::{Config, ConfigError, RedisConfig, StoreConfig, redact_url};
+use super::{ArchiveConfig, Config, ConfigError, RedisConfig, StoreConfig, redact_url};
 use crate::shard::Binding;
 
 /// Which store.
@@ -201,6 +201,21 @@ pub struct Options {
     /// How long a closed execution is kept, counted from its close; open ones are always kept [default: 1h]
     #[arg(long, value_name = "DURATION", env = "MYRIAD_RETENTION", help_heading = "Store")]
     pub retention: Option<Span>,
+    /// Where closed executions go before the retention has passed, to be looked up beyond it: file:///DIRECTORY, or
+    /// s3://BUCKET/PREFIX with credentials from AWS_ACCESS_KEY_ID and so on. While it cannot be written the store keeps
+    /// them [default: none]
+    #[arg(long, value_name = "URL", env = "MYRIAD_ARCHIVE", help_heading = "Archive")]
+    pub archive: Option<String>,
+    /// How long the archive keeps an execution, from its close, whose state machine does not say it; 0s: only those
+    /// that do [default: 90d]
+    #[arg(long, value_name = "DURATION", env = "MYRIAD_ARCHIVE_RETENTION", help_heading = "Archive")]
+    pub archive_retention: Option<Span>,
+    /// S3-compatible store that is not Amazon's, for example https://minio:9000 [default: AWS_ENDPOINT_URL, else Amazon's]
+    #[arg(long, value_name = "URL", env = "MYRIAD_ARCHIVE_ENDPOINT", help_heading = "Archive")]
+    pub archive_endpoint: Option<String>,
+    /// Region of the bucket [default: AWS_REGION, else us-east-1]
+    #[arg(long, value_name = "REGION", env = "MYRIAD_ARCHIVE_REGION", help_heading = "Archive")]
+    pub archive_region: Option<String>,
 
     /// Port of /metrics (Prometheus) and /healthz [default: 127.0.0.1:7490]
     #[arg(long, value_name = "ADDRESS:PORT", env = "MYRIAD_METRICS", help_heading = "Observation")]
@@ -278,6 +293,10 @@ impl Options {
             state_dir: self.state_dir.or(other.state_dir),
             accept_empty_store: self.accept_empty_store.or(other.accept_empty_store),
             retention: self.retention.or(other.retention),
+            archive: self.archive.or(other.archive),
+            archive_retention: self.archive_retention.or(other.archive_retention),
+            archive_endpoint: self.archive_endpoint.or(other.archive_endpoint),
+            archive_region: self.archive_region.or(other.archive_region),
             metrics: self.metrics.or(other.metrics),
             no_metrics: self.no_metrics.or(other.no_metrics),
             log: self.log.or(other.log),
@@ -302,6 +321,7 @@ impl Options {
             state_dir: self.state_dir.clone(),
             accept_empty_store: self.accept_empty_store.unwrap_or(default.accept_empty_store),
             retention: self.retention.map_or(default.retention, |span| span.0),
+            archive: self.archive()?,
             max_open: self.max_open.unwrap_or(default.max_open),
             max_bytes: self.max_bytes.map_or(default.max_bytes, |bytes| bytes.0),
             bindings: self.bind.iter().map(|text| binding(text)).collect::<Result<_, _>>()?,
@@ -361,6 +381,13 @@ impl Options {
         })
     }
 
+    fn archive(&self) -> Result<Option<ArchiveConfig>, ConfigError> {
+        let (endpoint, region) = (self.archive_endpoint.clone(), self.archive_region.clone());
+        let retention = self.archive_retention.map_or(ArchiveConfig::RETENTION, |span| span.0);
+        let Some(url) = self.archive.clone() else { return ArchiveConfig::none(self) };
+        Ok(Some(ArchiveConfig { place: archive::ArchiveOptions { url, endpoint, region }, retention }))
+    }
+
     /// What `--print-config` prints: a file that gives this very configuration, without a password.
     ///
     /// # Errors
@@ -403,6 +430,10 @@ impl Options {
             state_dir: config.state_dir.clone(),
             accept_empty_store: Some(config.accept_empty_store),
             retention: Some(Span(config.retention)),
+            archive: self.archive.clone(),
+            archive_retention: config.archive.as_ref().map(|archive| Span(archive.retention)),
+            archive_endpoint: self.archive_endpoint.clone(),
+            archive_region: self.archive_region.clone(),
             metrics: config.metrics,
             no_metrics: Some(config.metrics.is_none()),
             log: Some(self.log()),

@@ -16,6 +16,7 @@ use journal::index::{self, Cursor, Execution, IndexWriter, Located, PageRequest}
 use journal::{Store, StoreError};
 use proto::executor::v1;
 
+use super::beyond::{fetch_anywhere, list_everywhere};
 use super::command::Reply;
 use super::core::{Landed, Shard};
 use super::execution::OpenExecution;
@@ -224,9 +225,10 @@ impl Shard {
         }
         let place = self.place_of(log, &execution);
         let (partition, now_ms) = (self.logs[log].partition, self.now_us / 1_000);
+        let archive = self.archive_view();
         self.answer(reply, async move |store| {
             standing.ask(&*store).await?;
-            let found = fetch(&*store, &execution, place, partition).await;
+            let found = fetch_anywhere(&*store, archive.as_ref(), &execution, place, partition).await;
             Ok(described(found.map_err(|error| standing.judge(error))?, now_ms)?)
         });
     }
@@ -307,10 +309,10 @@ impl Shard {
     /// Of one that has ended.
     fn answer_stop_time(&mut self, log: usize, execution: ExecutionName, reply: Reply<u64>) {
         let (place, partition) = (self.place_of(log, &execution), self.logs[log].partition);
-        let standing = self.standing(log);
+        let (standing, archive) = (self.standing(log), self.archive_view());
         self.answer(reply, async move |store| {
             standing.ask(&*store).await?;
-            let found = fetch(&*store, &execution, place, partition).await;
+            let found = fetch_anywhere(&*store, archive.as_ref(), &execution, place, partition).await;
             let found = found.map_err(|error| standing.judge(error))?;
             let ending = || Error::Conflict {
                 code: "ExecutionEnding",
@@ -357,6 +359,7 @@ impl Shard {
         let partitions: Vec<PartitionId> = here.iter().map(|at| self.logs[*at].partition).collect();
         let writers: Vec<Rc<RefCell<IndexWriter>>> =
             here.iter().map(|at| Rc::clone(&self.logs[*at].index)).collect();
+        let archive = self.archive_view();
         self.answer(reply, async move |store| {
             for standing in standings {
                 standing.whole()?;
@@ -382,7 +385,7 @@ impl Shard {
                 now_ms,
                 blocks_max: LIST_BLOCKS_MAX,
             };
-            let page = index::list(&*store, &page, local).await?;
+            let page = list_everywhere(&*store, archive.as_ref(), &page, local).await?;
             Ok(listed(page, &request.machine_arn))
         });
     }
@@ -408,7 +411,7 @@ fn listed(page: index::Page, machine_arn: &str) -> v1::ListExecutionsResponse {
 }
 
 fn machine_of(arn: &str, mode: Mode) -> MachineRef {
-    MachineRef { arn: arn.to_owned(), definition: [0; 32], mode, dialect: 0 }
+    MachineRef { arn: arn.to_owned(), definition: [0; 32], mode, dialect: 0, retention_s: 0 }
 }
 
 /// Where a page begins: `START_TIME_MS:EXECUTION_ID`, or the beginning.

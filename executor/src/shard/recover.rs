@@ -188,13 +188,14 @@ impl Shard {
         let (definitions, clock) = (Arc::clone(&self.definitions), self.clock.clone());
         let (reporter, crumbs, reported_at) =
             (Arc::clone(&store), Arc::clone(&self.context.crumbs), clock.clone());
+        let archives = self.context.archiver.is_some();
         let (log, retention) = (&mut self.logs[at], self.config.retention);
         let (partition, tenure) = (log.partition, log.tenure);
         let at_us = self.now_us + pause.as_micros() as u64;
         log.heard_us = at_us;
         let (reading, abort) = abortable(async move {
             let (store, definitions, now_ms) = (&*store, &*definitions, clock.now_ms());
-            Reading { store, definitions, partition, retention, now_ms }.recover().await
+            Reading { store, definitions, partition, retention, archives, now_ms }.recover().await
         });
         log.reading = Some(abort);
         self.flights.push(Box::pin(async move {

@@ -211,18 +211,17 @@ mod tests {
     #[test]
     fn with_an_archive_a_block_is_trimmed_when_whatever_closed_it_is_archived() {
         let mut log = Retained::new(Duration::from_secs(60)).gated(true);
-        for second in 1..=10 {
-            log.wrote(block(second), second * 1_000);
-        }
+        (1..=6).for_each(|second| log.wrote(block(second), second * 1_000));
         log.closed(block(2), 6_500);
+        (7..=10).for_each(|second| log.wrote(block(second), second * 1_000));
         let later = 3_600_000;
         assert_eq!(log.trim_below(later), Some(block(1)));
         log.archived(block(6));
         assert_eq!(log.trim_below(later), Some(block(2)), "what block 2 opened was closed in block 6");
         log.archived(block(7));
-        assert_eq!(log.trim_below(later), Some(block(6)));
-        log.archived(block(10));
-        assert_eq!(log.trim_below(later), Some(block(9)), "of what is still written it is not known when it ends");
+        assert_eq!(log.trim_below(later), Some(block(7)));
+        log.archived(block(6));
+        assert_eq!(log.trim_below(later), None, "what is archived stays archived");
     }
 
     #[test]

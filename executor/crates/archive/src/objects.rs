@@ -205,7 +205,8 @@ impl Archive {
     pub async fn expire(&self, partition: PartitionId, now_ms: u64, limit: usize) -> Result<usize, ArchiveError> {
         let segments = self.segments(partition).await?;
         let expired = segments.iter().filter(|name| name.until_ms < now_ms).take(limit);
-        let deletes = futures_util::stream::iter(expired.map(|name| self.place(name)))
+        let places: Vec<Path> = expired.map(|name| self.place(name)).collect();
+        let deletes = futures_util::stream::iter(places)
             .map(|place| async move {
                 match self.objects.delete(&place).await {
                     // Somebody else was quicker.

@@ -163,6 +163,7 @@ impl Process {
         let cluster = cluster.expect("a node without a state directory has none to read");
         let context = ShardContext {
             connect: Arc::new(desk.of(id)),
+            archiver: None,
             objects: None,
             cluster: Arc::new(cluster),
             definitions: Arc::clone(&catalogue.definitions),

@@ -1,0 +1,3 @@
+//! Closed executions in an archive, after the log was trimmed of them.
+
+use super::*;
