@@ -36,7 +36,9 @@ use crate::heartbeat::Link;
 use crate::objects::{FolderError, Objects};
 use crate::owners::Owners;
 use crate::secret::ClusterSecret;
-use crate::shard::{self, Archiver, Command, CrumbError, Crumbs, Serve, ShardConfig, ShardContext, ShardHandle};
+use crate::shard::{
+    self, Archiver, Command, CrumbError, Crumbs, Serve, ShardConfig, ShardContext, ShardHandle,
+};
 use crate::{heartbeat, metrics_http, store};
 use threads::{join_threads, spawn_logged};
 

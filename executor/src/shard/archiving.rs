@@ -166,7 +166,9 @@ impl Inner {
         while done.below < range.below {
             let limit = limits::RECOVERY_PAGE;
             let to = BlockId { sequence: u64::MAX, generation: range.below.generation };
-            let page = store.read(range.partition, BlockRange { from: done.below, to, reverse: false, limit }).await?;
+            let page = store
+                .read(range.partition, BlockRange { from: done.below, to, reverse: false, limit })
+                .await?;
             let all = page.len() < limit;
             for (id, bytes) in page {
                 if id >= range.below {
@@ -315,7 +317,8 @@ impl Whole<'_> {
                 Record::Closed(end) => {
                     let Some(start) = opened.take() else { continue };
                     let machine = self.block.machines().get(start.machine as usize);
-                    let Some((machine, keep)) = machine.and_then(|machine| Some((machine, keep(machine)?))) else {
+                    let Some((machine, keep)) = machine.and_then(|machine| Some((machine, keep(machine)?)))
+                    else {
                         continue;
                     };
                     let builder = self.part(keep);

@@ -68,9 +68,8 @@ impl Retained {
     /// The first block that was written less than this long ago.
     #[must_use]
     pub fn written_within(&self, now_ms: u64, age_ms: u64) -> Option<BlockId> {
-        let young = |bucket: &&Bucket| {
-            bucket.begin_ms.saturating_add(self.width_ms).saturating_add(age_ms) >= now_ms
-        };
+        let young =
+            |bucket: &&Bucket| bucket.begin_ms.saturating_add(self.width_ms).saturating_add(age_ms) >= now_ms;
         self.buckets.iter().find(young).map(|bucket| bucket.first)
     }
 

@@ -88,8 +88,10 @@ fn directory(url: &str, path: &str) -> Result<Arc<dyn ObjectStore>, ArchiveError
     }
     let path = PathBuf::from(path);
     let made = std::fs::create_dir_all(&path).map_err(|error| error.to_string());
-    let opened = made.and_then(|()| LocalFileSystem::new_with_prefix(&path).map_err(|error| error.to_string()));
-    let objects = opened.map_err(|error| wrong("--archive", format!("{} cannot be used: {error}", path.display())))?;
+    let opened =
+        made.and_then(|()| LocalFileSystem::new_with_prefix(&path).map_err(|error| error.to_string()));
+    let objects =
+        opened.map_err(|error| wrong("--archive", format!("{} cannot be used: {error}", path.display())))?;
     Ok(Arc::new(objects.with_fsync(true)))
 }
 
@@ -101,7 +103,8 @@ fn bucket(options: &ArchiveOptions, bucket: &str) -> Result<Arc<dyn ObjectStore>
         .with_timeout(CALL)
         .with_connect_timeout(Duration::from_secs(5))
         .with_allow_http(plain);
-    let retry = RetryConfig { max_retries: RETRIES.times, retry_timeout: RETRIES.within, ..RetryConfig::default() };
+    let retry =
+        RetryConfig { max_retries: RETRIES.times, retry_timeout: RETRIES.within, ..RetryConfig::default() };
     let mut builder =
         AmazonS3Builder::from_env().with_bucket_name(bucket).with_client_options(client).with_retry(retry);
     if let Some(endpoint) = &options.endpoint {
@@ -202,7 +205,12 @@ impl Archive {
     ///
     /// # Errors
     /// [`ArchiveError::Objects`].
-    pub async fn expire(&self, partition: PartitionId, now_ms: u64, limit: usize) -> Result<usize, ArchiveError> {
+    pub async fn expire(
+        &self,
+        partition: PartitionId,
+        now_ms: u64,
+        limit: usize,
+    ) -> Result<usize, ArchiveError> {
         let segments = self.segments(partition).await?;
         let expired = segments.iter().filter(|name| name.until_ms < now_ms).take(limit);
         let places: Vec<Path> = expired.map(|name| self.place(name)).collect();
@@ -258,7 +266,11 @@ impl Archive {
     }
 
     /// A part of a segment; `None` when the segment is there no more.
-    pub(crate) async fn part(&self, name: &SegmentName, range: Range<u64>) -> Result<Option<Bytes>, ArchiveError> {
+    pub(crate) async fn part(
+        &self,
+        name: &SegmentName,
+        range: Range<u64>,
+    ) -> Result<Option<Bytes>, ArchiveError> {
         match self.objects.get_range(&self.place(name), range).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),

@@ -117,7 +117,12 @@ impl Inner {
         read.try_filter_map(|found| std::future::ready(Ok(found))).try_collect().await
     }
 
-    async fn pointer(&self, partition: PartitionId, key: &Bytes, batch: BatchKey) -> Result<Option<Bytes>, StoreError> {
+    async fn pointer(
+        &self,
+        partition: PartitionId,
+        key: &Bytes,
+        batch: BatchKey,
+    ) -> Result<Option<Bytes>, StoreError> {
         let indexes = self.indexes(partition, |name| name.may_have(batch)).await?;
         let found: Vec<Bytes> = indexes.iter().flat_map(|(_, index)| index.values(key)).collect();
         if found.is_empty() { Ok(None) } else { merge_pointers(&found).map(Some) }
@@ -136,7 +141,12 @@ impl Inner {
     }
 
     /// Which buckets of an hour have a list: the union of what the segments say.
-    async fn hour(&self, partition: PartitionId, key: &Bytes, hour: u64) -> Result<Option<Bytes>, StoreError> {
+    async fn hour(
+        &self,
+        partition: PartitionId,
+        key: &Bytes,
+        hour: u64,
+    ) -> Result<Option<Bytes>, StoreError> {
         let within = |name: &SegmentName| name.overlaps(hour * HOUR_MS, (hour + 1) * HOUR_MS - 1);
         let indexes = self.indexes(partition, within).await?;
         let mut union: Option<Vec<u8>> = None;
@@ -147,7 +157,11 @@ impl Inner {
         Ok(union.map(Bytes::from))
     }
 
-    async fn derived(&self, partition: PartitionId, keys: Vec<Bytes>) -> Result<Vec<Option<Bytes>>, StoreError> {
+    async fn derived(
+        &self,
+        partition: PartitionId,
+        keys: Vec<Bytes>,
+    ) -> Result<Vec<Option<Bytes>>, StoreError> {
         let mut values = Vec::with_capacity(keys.len());
         for key in &keys {
             values.push(match asked(key) {
@@ -200,7 +214,8 @@ fn whole(partition: PartitionId, id: BlockId, parts: &[Bytes]) -> Result<Bytes, 
             match record {
                 Record::Opened(mut opened) => {
                     let machine = block.machines().get(opened.machine as usize);
-                    let machine = machine.ok_or_else(|| StoreError::Corrupt(format!("block {id} lacks a machine")))?;
+                    let machine =
+                        machine.ok_or_else(|| StoreError::Corrupt(format!("block {id} lacks a machine")))?;
                     opened.machine = builder.machine(machine);
                     builder.opened(&opened);
                 }

@@ -1,8 +1,8 @@
 //! Closed executions in an archive, after the log was trimmed of them.
 
 use ids::MachineName;
-use journal::store::BlockRange;
 use journal::BlockId;
+use journal::store::BlockRange;
 use proto::executor::v1::{ExecutionStatus, HistoryForm, Mode};
 use tempfile::TempDir;
 
@@ -122,7 +122,11 @@ async fn found(shard: &TestShard) {
         assert_eq!(monday.summary.expect("a summary").name, "monday");
         let events = history(shard, asked).await;
         assert_eq!(events.first().map(String::as_str), Some("ExecutionStarted"));
-        assert_eq!(events.iter().filter(|event| *event == "LambdaFunctionSucceeded").count(), 2, "{events:?}");
+        assert_eq!(
+            events.iter().filter(|event| *event == "LambdaFunctionSucceeded").count(),
+            2,
+            "{events:?}"
+        );
         assert_eq!(events.last().map(String::as_str), Some("ExecutionSucceeded"));
     }
     assert!(!history(shard, execution(1, 0)).await.is_empty(), "an EXPRESS one that needed nothing");
