@@ -193,6 +193,9 @@ pub const ARCHIVE_PERIOD_MAX: Duration = Duration::from_mins(15);
 /// The pause after something could not be archived, or a period if that is shorter.
 pub const ARCHIVE_RETRY: Duration = Duration::from_secs(10);
 
+/// How long a log that nobody owns remembers how far it is archived. Beyond: what is left of it is archived again.
+pub const ARCHIVE_MARK_TTL: Duration = Duration::from_hours(366 * 24);
+
 /// Bytes after which a range is archived as far as it was read.
 pub const ARCHIVE_SEGMENT_BYTES: usize = 32 << 20;
 

@@ -39,7 +39,7 @@ impl Shard {
         }
         for at in 0..self.logs.len() {
             let log = &self.logs[at];
-            if log.state != LogState::Serving || log.archiving.busy {
+            if log.state != LogState::Serving || log.mending || log.archiving.busy {
                 continue;
             }
             if self.now_us >= log.archiving.not_before_us {
@@ -84,7 +84,6 @@ impl Shard {
             return;
         }
         let retry_us = self.archive_period_us().min(limits::ARCHIVE_RETRY.as_micros() as u64);
-        let ttl = self.config.retention.saturating_mul(4);
         let Some(key) = self.context.archiver.as_ref().map(|archiver| archiver.mark_key()) else { return };
         let log = &mut self.logs[at];
         let partition = log.partition.get();
@@ -111,7 +110,7 @@ impl Shard {
             log.archiving.not_before_us = self.now_us;
         }
         log.retained.archived(below);
-        log.derived.push(Derived::Put { key, value: mark_of(below), ttl });
+        log.derived.push(Derived::Put { key, value: mark_of(below), ttl: limits::ARCHIVE_MARK_TTL });
         self.metrics.archived_executions.add(executions);
         self.metrics.archived_bytes.add(bytes);
         self.metrics.archive_failures.add(unreadable);

@@ -98,7 +98,7 @@ fn directory(url: &str, path: &str) -> Result<Arc<dyn ObjectStore>, ArchiveError
 fn bucket(options: &ArchiveOptions, bucket: &str) -> Result<Arc<dyn ObjectStore>, ArchiveError> {
     // Another library may have set it; there is but one that we use.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let plain = options.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
+    let plain = options.endpoint.as_deref().is_none_or(|endpoint| endpoint.starts_with("http://"));
     let client = ClientOptions::new()
         .with_timeout(CALL)
         .with_connect_timeout(Duration::from_secs(5))
@@ -107,6 +107,8 @@ fn bucket(options: &ArchiveOptions, bucket: &str) -> Result<Arc<dyn ObjectStore>
         RetryConfig { max_retries: RETRIES.times, retry_timeout: RETRIES.within, ..RetryConfig::default() };
     let mut builder =
         AmazonS3Builder::from_env().with_bucket_name(bucket).with_client_options(client).with_retry(retry);
+    // One by one: not every store that speaks S3 has the call for many.
+    builder = builder.with_disable_bulk_delete(true);
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_endpoint(endpoint);
     }

@@ -32,13 +32,19 @@ async fn a_segment_that_was_damaged_is_an_error_and_never_an_answer() {
         ("cut", good[..good.len() - 5].to_vec()),
         ("empty", Vec::new()),
         ("other", vec![7; 100]),
-        ("block", good.iter().enumerate().map(|(at, byte)| if at == 60 { byte ^ 1 } else { *byte }).collect()),
+        (
+            "block",
+            good.iter().enumerate().map(|(at, byte)| if at == 60 { byte ^ 1 } else { *byte }).collect(),
+        ),
     ] {
         std::fs::write(&place, bad).expect("written");
         // Another archive, which has not read the index yet.
         let archive = folder(&dir);
         let found = journal::index::lookup(&archive.view(START_MS), execution(1, 0)).await;
-        assert!(matches!(found, Err(journal::StoreError::Corrupt(_) | journal::StoreError::Unavailable(_))), "{what}: {found:?}");
+        assert!(
+            matches!(found, Err(journal::StoreError::Corrupt(_) | journal::StoreError::Unavailable(_))),
+            "{what}: {found:?}"
+        );
     }
     std::fs::write(&place, good).expect("written");
     assert!(found(&archive.view(START_MS), execution(1, 0)).await.is_some());
@@ -96,8 +102,11 @@ async fn in_a_bucket() {
     assert!(objects.keys().all(|path| path.starts_with("/bucket/some/prefix/0005/")), "{objects:?}");
     // Wrong keys are told, and not taken for an empty archive.
     let other = Arc::new(
-        Archive::open(&ArchiveOptions { region: Some("elsewhere".to_owned()), ..options("s3://bucket/some/prefix") })
-            .expect("a bucket"),
+        Archive::open(&ArchiveOptions {
+            region: Some("elsewhere".to_owned()),
+            ..options("s3://bucket/some/prefix")
+        })
+        .expect("a bucket"),
     );
     let refused = journal::index::lookup(&other.view(START_MS), execution(1, 0)).await;
     assert!(matches!(refused, Err(journal::StoreError::Unavailable(_))), "{refused:?}");

@@ -106,7 +106,8 @@ pub async fn serves(archive: std::sync::Arc<Archive>) {
     assert_eq!(found(&view, execution(12, 0)).await, None);
     assert_eq!(by_name(&view, "n12-0").await, None);
     let all = listed(&view).await.expect("a listing");
-    let expected: Vec<(u64, u8)> = (1..12).rev().flat_map(|one| (0..4).rev().map(move |at| (one, at))).collect();
+    let expected: Vec<(u64, u8)> =
+        (1..12).rev().flat_map(|one| (0..4).rev().map(move |at| (one, at))).collect();
     assert_eq!(all, expected, "newest first, each once");
     // What is past its time is shown no more, and deleted.
     let past = START_MS + 6_000 + KEEP.as_millis() as u64;

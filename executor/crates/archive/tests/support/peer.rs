@@ -48,7 +48,8 @@ impl Peer {
                     async move { Ok::<_, Infallible>(peer.answer(request).await) }
                 });
                 tokio::spawn(
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service),
                 );
             }
         });
@@ -70,13 +71,15 @@ impl Peer {
             }
         }
         let path = head.uri.path().to_owned();
-        let query: BTreeMap<String, String> = pairs(head.uri.query().unwrap_or_default()).into_iter().collect();
+        let query: BTreeMap<String, String> =
+            pairs(head.uri.query().unwrap_or_default()).into_iter().collect();
         let mut objects = self.objects.lock().expect("no panic");
         let call = match head.method {
             Method::PUT => "put",
             Method::DELETE => "delete",
-            _ if query.contains_key("list-type") => "list",
-            _ => "get",
+            Method::GET if query.contains_key("list-type") => "list",
+            Method::GET => "get",
+            _ => return error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", head.method.as_str()),
         };
         *self.calls.lock().expect("no panic").entry(call).or_default() += 1;
         match call {
@@ -90,7 +93,9 @@ impl Peer {
             }
             "list" => list(&objects, &path, &query),
             _ => match objects.get(&path) {
-                Some(object) => ranged(object, head.headers.get("range").and_then(|range| range.to_str().ok())),
+                Some(object) => {
+                    ranged(object, head.headers.get("range").and_then(|range| range.to_str().ok()))
+                }
                 None => error(StatusCode::NOT_FOUND, "NoSuchKey", &path),
             },
         }
@@ -193,7 +198,10 @@ fn escaped(text: &str) -> String {
 
 fn pairs(query: &str) -> Vec<(String, String)> {
     let parts = query.split('&').filter(|part| !part.is_empty());
-    parts.map(|part| part.split_once('=').unwrap_or((part, ""))).map(|(k, v)| (unescaped(k), unescaped(v))).collect()
+    parts
+        .map(|part| part.split_once('=').unwrap_or((part, "")))
+        .map(|(k, v)| (unescaped(k), unescaped(v)))
+        .collect()
 }
 
 /// The signature as the documentation of AWS says it is made.
@@ -202,7 +210,8 @@ fn check(head: &hyper::http::request::Parts, body: &Bytes) -> Result<(), String>
     let authorization = header("authorization").ok_or("no authorization")?;
     let fields = authorization.strip_prefix("AWS4-HMAC-SHA256 ").ok_or("another algorithm")?;
     let field = |name: &str| {
-        let found = fields.split(',').map(str::trim).find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+        let found =
+            fields.split(',').map(str::trim).find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
         found.ok_or(format!("no {name}"))
     };
     let (credential, signed) = (field("Credential")?, field("SignedHeaders")?);
@@ -216,7 +225,10 @@ fn check(head: &hyper::http::request::Parts, body: &Bytes) -> Result<(), String>
     if hash != hex(Sha256::digest(body)) {
         return Err(format!("the body has another hash than {hash}"));
     }
-    if !["host", "x-amz-content-sha256", "x-amz-date"].iter().all(|name| signed.split(';').any(|other| other == *name)) {
+    if !["host", "x-amz-content-sha256", "x-amz-date"]
+        .iter()
+        .all(|name| signed.split(';').any(|other| other == *name))
+    {
         return Err(format!("too little is signed: {signed}"));
     }
     let headers: String =
