@@ -1,5 +1,6 @@
 //! Questions about what the log may have been trimmed of: the log is asked first, and then the archive, if there is one.
 //!
+//! What has started within the retention is in the log, so that a page of that is told without asking the archive.
 //! Invariants: what the log has counts more than what the archive has, for an execution that was archived may have been
 //! redriven since; where the archive cannot be asked, nothing is said to be absent. What may fail: the store; the archive.
 
@@ -37,15 +38,19 @@ fn cursor(listed: &Listed) -> Cursor {
     Cursor { start_time_ms: listed.start_time_ms, id: listed.id }
 }
 
-/// A page of what the log and the archive have.
+/// A page of what the log and the archive have. What started from `kept_from_ms` on is in the log.
 pub(super) async fn list_everywhere(
     store: &dyn Store,
     archive: Option<&View>,
-    request: &PageRequest<'_>,
+    (request, kept_from_ms): (&PageRequest<'_>, u64),
     local: impl Fn(ExecutionId) -> Option<Located>,
 ) -> Result<Page, Error> {
     let here = index::list(store, request, &local).await?;
     let Some(archive) = archive else { return Ok(here) };
+    if here.next.is_some_and(|next| next.start_time_ms >= kept_from_ms) {
+        return Ok(here);
+    }
+    let archive = &archive.of_machine(request.machine_arn);
     let Some(oldest_ms) = archive.oldest_start_ms(request.partitions).await? else { return Ok(here) };
     let of_archive = PageRequest { oldest_ms, ..*request };
     let mut there = index::list(archive, &of_archive, |_| None).await?;

@@ -352,7 +352,8 @@ impl Shard {
         let now_ms = self.now_us / 1_000;
         // What is listed may have begun long before the retention; the hours that have a listing say how long.
         let oldest = self.logs.iter().filter_map(|log| log.index.borrow().oldest_listed_ms()).min();
-        let oldest_ms = now_ms.saturating_sub(retention_ms).min(oldest.unwrap_or(now_ms));
+        let kept_from_ms = now_ms.saturating_sub(retention_ms);
+        let oldest_ms = kept_from_ms.min(oldest.unwrap_or(now_ms));
         let mut here: Vec<usize> = (0..self.logs.len()).filter(|at| self.logs[*at].state.is_here()).collect();
         here.sort_unstable_by_key(|at| self.logs[*at].partition);
         let standings: Vec<Standing> = here.iter().map(|at| self.standing(*at)).collect();
@@ -385,7 +386,7 @@ impl Shard {
                 now_ms,
                 blocks_max: LIST_BLOCKS_MAX,
             };
-            let page = list_everywhere(&*store, archive.as_ref(), &page, local).await?;
+            let page = list_everywhere(&*store, archive.as_ref(), (&page, kept_from_ms), local).await?;
             Ok(listed(page, &request.machine_arn))
         });
     }

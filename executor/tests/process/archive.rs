@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::time::Duration;
 
 use ids::PartitionId;
 use journal::BlockId;
@@ -16,9 +17,20 @@ use crate::support::readback::{ends, every_acknowledged_execution_succeeds};
 use crate::support::store::StoreUnderTest;
 
 /// Rounds of load and kill.
-const KILLS: usize = 3;
-/// Acknowledgements of one round at the end.
-const ACKS: u64 = 256;
+const KILLS: usize = 2;
+/// Acknowledgements between two pauses: time has to pass here, not many executions.
+const ACKS: u64 = 64;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Some load, as long as the node lives.
+async fn paced(load: &mut Load, node: &Node) -> Ended {
+    loop {
+        match load.run(node, load.acknowledged + ACKS).await {
+            Ended::Done => tokio::time::sleep(PAUSE).await,
+            broken => return broken,
+        }
+    }
+}
 
 /// Segments of all partitions.
 fn segments(dir: &Path) -> usize {
@@ -65,7 +77,7 @@ async fn kill_9_while_logs_are_archived_and_trimmed_loses_nothing_and_shows_noth
     let store = StoreUnderTest::redis();
     let archive = tempfile::tempdir().expect("a directory");
     let url = format!("file://{}", archive.path().display());
-    let mut node = Node::serving(&store.flags(), &["--retention", "8s", "--archive", &url]).await;
+    let mut node = Node::serving(&store.flags(), &["--retention", "4s", "--archive", &url]).await;
     let mut load = Load::new(&node).await;
     let request = v1::StartExecutionRequest { name: "monday".to_owned(), ..start_request(PASS, "\"first\"") };
     let mut client = node.client().await.expect("the node answers");
@@ -73,7 +85,7 @@ async fn kill_9_while_logs_are_archived_and_trimmed_loses_nothing_and_shows_noth
     for kill in 0..KILLS {
         let (before, killer) = (segments(archive.path()), node.killer());
         // The kill falls while segments are written.
-        let (ended, ()) = tokio::join!(load.run(&node, u64::MAX), async {
+        let (ended, ()) = tokio::join!(paced(&mut load, &node), async {
             eventually_async("another segment", PATIENCE, || async {
                 let now = segments(archive.path());
                 if now > before { Ok(()) } else { Err(format!("{now} segments in round {kill}")) }
@@ -90,6 +102,7 @@ async fn kill_9_while_logs_are_archived_and_trimmed_loses_nothing_and_shows_noth
     let tops: Vec<BlockId> = logs(&store).await.iter().map(|log| log.1).collect();
     while logs(&store).await.iter().zip(&tops).any(|((first, _), top)| first <= top) {
         assert_eq!(load.run(&node, load.acknowledged + ACKS).await, Ended::Done);
+        tokio::time::sleep(PAUSE).await;
     }
     load.settle(&node).await;
     every_acknowledged_execution_succeeds(&node, &load).await;

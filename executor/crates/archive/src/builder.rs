@@ -10,7 +10,7 @@ use journal::index::{self, IndexWriter};
 use journal::{Block, BlockId, Derived, Opened, Record, StoreError};
 use std::time::Duration;
 
-use crate::index::{Contents, encode, head};
+use crate::index::{Contents, encode, head, machine_key};
 use crate::name::{BatchKey, SegmentName};
 
 /// A finished segment.
@@ -96,6 +96,9 @@ impl SegmentBuilder {
             let key = (run.batch.incarnation, run.batch.sequence());
             let (low, high) = self.batches.unwrap_or((key, key));
             self.batches = Some((low.min(key), high.max(key)));
+        }
+        for machine in block.machines() {
+            self.contents.keys.entry(machine_key(&machine.arn)).or_default();
         }
         self.writer.recovered(&block);
         self.writer.summarise_again(&block, block.time_ms(), &mut self.derived)?;

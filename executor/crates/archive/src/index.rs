@@ -12,7 +12,7 @@
 //! Numbers are little-endian. Blocks are those of the log's format, each with its own checksum and its id; the CRC-32 is
 //! that of index and lengths. Keys and values are those of the derived keys of a log (`journal::index`): pointers of batches,
 //! names, summaries, hours. Invariant: reading hostile bytes never panics, and allocates no more than
-//! [`RAW_BYTES_MAX`]. What may fail: reading, with [`ArchiveError::Corrupt`].
+//! [`RAW_BYTES_MAX`]. Each machine has a key of its own besides, `m` and its hash, without a value. What may fail: reading, with [`ArchiveError::Corrupt`].
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -48,6 +48,11 @@ pub(crate) struct Index {
 
 fn corrupt(what: &str) -> ArchiveError {
     ArchiveError::Corrupt(format!("a segment of the archive: {what}"))
+}
+
+/// The key that says that a machine has executions in a segment.
+pub(crate) fn machine_key(arn: &str) -> Bytes {
+    [b"m".as_slice(), &journal::index::machine_hash(arn).to_be_bytes()].concat().into()
 }
 
 pub(crate) fn head(partition: PartitionId) -> [u8; HEAD_BYTES] {
@@ -184,6 +189,11 @@ impl Index {
         found.and_then(|place| self.values_at(*self.entries.get(place)?).ok()).unwrap_or_default()
     }
 
+    /// Whether there is such a key.
+    pub(crate) fn has(&self, key: &[u8]) -> bool {
+        self.entries.binary_search_by(|entry| self.key(*entry).cmp(key)).is_ok()
+    }
+
     fn key(&self, entry: u32) -> &[u8] {
         let mut reader = Reader(self.raw.get(entry as usize..).unwrap_or_default());
         let length = reader.array().map(u16::from_le_bytes).unwrap_or_default();
@@ -239,6 +249,7 @@ mod tests {
             for (key, values) in &contents.keys {
                 prop_assert_eq!(&index.values(key), values);
             }
+            prop_assert!(keys.keys().all(|key| index.has(key)) && !index.has(b"another key"));
             prop_assert!(index.values(b"another key that is there in none").is_empty());
             prop_assert_eq!((index.block(id(9)), index.block(id(4))), (Some(20..90), None));
         }

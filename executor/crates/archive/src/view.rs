@@ -1,6 +1,7 @@
 //! The archive read as a log is: blocks by their ids, derived keys, lists.
 //!
-//! A view is made for one question and lists each partition once. Invariants: what is past its time is not shown; of what
+//! A view is made for one question and lists each partition once. One that is made for a machine passes over the segments that
+//! have nothing of it in hours and lists. Invariants: what is past its time is not shown; of what
 //! several segments say of one thing, the newest comes first; nothing can be written. Reads go in parallel, a few at a
 //! time. What may fail: the object store.
 
@@ -14,7 +15,7 @@ use journal::index::{HOUR_MS, merge_pointers};
 use journal::store::{Acquired, Append, BlockRange, StoreFuture};
 use journal::{Block, BlockBuilder, BlockId, Durability, Record, Store, StoreError};
 
-use crate::index::Index;
+use crate::index::{Index, machine_key};
 use crate::name::{BatchKey, SegmentName};
 use crate::objects::Archive;
 
@@ -34,6 +35,8 @@ struct Inner {
     archive: Arc<Archive>,
     now_ms: u64,
     listed: Mutex<HashMap<PartitionId, Segments>>,
+    /// The key of the machine whose executions are listed.
+    machine: Option<Bytes>,
 }
 
 /// What a derived key asks for.
@@ -58,7 +61,15 @@ fn asked(key: &[u8]) -> Asked {
 
 impl View {
     pub(crate) fn new(archive: Arc<Archive>, now_ms: u64) -> Self {
-        Self(Arc::new(Inner { archive, now_ms, listed: Mutex::default() }))
+        Self(Arc::new(Inner { archive, now_ms, listed: Mutex::default(), machine: None }))
+    }
+
+    /// The same for a listing of this machine alone.
+    #[must_use]
+    pub fn of_machine(&self, arn: &str) -> Self {
+        let (archive, now_ms) = (Arc::clone(&self.0.archive), self.0.now_ms);
+        let machine = Some(machine_key(arn));
+        Self(Arc::new(Inner { archive, now_ms, listed: Mutex::default(), machine }))
     }
 
     /// The earliest start of anything that these partitions have here; Unix time in milliseconds.
@@ -68,13 +79,15 @@ impl View {
     pub async fn oldest_start_ms(&self, partitions: &[PartitionId]) -> Result<Option<u64>, StoreError> {
         let (inner, partitions) = (Arc::clone(&self.0), partitions.to_vec());
         self.run(async move {
-            let mut oldest = None;
-            for partition in partitions {
-                let segments = inner.segments(partition).await?;
-                let earliest = segments.iter().map(|name| name.starts_ms.0).min();
-                oldest = oldest.into_iter().chain(earliest).min();
-            }
-            Ok(oldest)
+            let inner = &inner;
+            let earliest = stream::iter(partitions)
+                .map(|partition| async move {
+                    let segments = inner.segments(partition).await?;
+                    Ok::<_, StoreError>(segments.iter().map(|name| name.starts_ms.0).min())
+                })
+                .buffer_unordered(READS_AT_ONCE);
+            let earliest: Vec<Option<u64>> = earliest.try_collect().await?;
+            Ok(earliest.into_iter().flatten().min())
         })
         .await
     }
@@ -117,6 +130,19 @@ impl Inner {
         read.try_filter_map(|found| std::future::ready(Ok(found))).try_collect().await
     }
 
+    /// As [`Inner::indexes`], of those with executions of the machine whose listing this is.
+    async fn listings(
+        &self,
+        partition: PartitionId,
+        may: impl Fn(&SegmentName) -> bool,
+    ) -> Result<Vec<(SegmentName, Arc<Index>)>, StoreError> {
+        let mut indexes = self.indexes(partition, may).await?;
+        if let Some(machine) = &self.machine {
+            indexes.retain(|(_, index)| index.has(machine));
+        }
+        Ok(indexes)
+    }
+
     async fn pointer(
         &self,
         partition: PartitionId,
@@ -148,7 +174,7 @@ impl Inner {
         hour: u64,
     ) -> Result<Option<Bytes>, StoreError> {
         let within = |name: &SegmentName| name.overlaps(hour * HOUR_MS, (hour + 1) * HOUR_MS - 1);
-        let indexes = self.indexes(partition, within).await?;
+        let indexes = self.listings(partition, within).await?;
         let mut union: Option<Vec<u8>> = None;
         for value in indexes.iter().flat_map(|(_, index)| index.values(key)) {
             let bits = union.get_or_insert_with(|| vec![0; value.len()]);
@@ -178,7 +204,7 @@ impl Inner {
         let [b'l', a, b, c, d] = list[..] else { return Ok(Vec::new()) };
         let from_ms = u64::from(u32::from_be_bytes([a, b, c, d])) * BUCKET_MS;
         let within = |name: &SegmentName| name.overlaps(from_ms, from_ms + BUCKET_MS - 1);
-        let indexes = self.indexes(partition, within).await?;
+        let indexes = self.listings(partition, within).await?;
         Ok(indexes.iter().rev().flat_map(|(_, index)| index.values(list)).collect())
     }
 

@@ -105,7 +105,13 @@ pub async fn serves(archive: std::sync::Arc<Archive>) {
     }
     assert_eq!(found(&view, execution(12, 0)).await, None);
     assert_eq!(by_name(&view, "n12-0").await, None);
-    let all = listed(&view).await.expect("a listing");
+    let all = listed(&view.of_machine(MACHINE)).await.expect("a listing");
+    assert_eq!(all, listed(&view).await.expect("a listing"));
+    assert_eq!(
+        listed(&view.of_machine("another")).await.expect("a listing"),
+        [],
+        "its segments are passed over"
+    );
     let expected: Vec<(u64, u8)> =
         (1..12).rev().flat_map(|one| (0..4).rev().map(move |at| (one, at))).collect();
     assert_eq!(all, expected, "newest first, each once");
