@@ -155,6 +155,47 @@ async fn what_the_log_is_trimmed_of_is_found_in_the_archive_also_by_the_next_own
     assert_eq!(shard.metrics.archive_failures.get(), 0);
 }
 
+/// Longer than the retention, and so long that it is carried.
+const LONG_WAIT: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Wait","Seconds":900,"End":true}}}"#;
+
+#[tokio::test]
+async fn what_was_redriven_or_carried_is_archived_as_it_ended_in_the_end() {
+    let dir = dir();
+    let world = world(&dir);
+    let shard = world.shard().await;
+    let (pass, fail) = (world.define(PASS).await, world.define(FAIL).await);
+    let wait = world.define(LONG_WAIT).await;
+    let mut watcher = shard.watch().await;
+    shard.started(batch(1, fail, Mode::Standard, &["1"])).await;
+    shard.started(batch(2, wait, Mode::Standard, &["2"])).await;
+    ticking(&shard, outcomes(&mut watcher, 1)).await;
+    let redriven = shard.ask(|reply| Command::Redrive { execution: execution(1, 0), reply });
+    ticking(&shard, redriven).await.expect("it is redriven");
+    ticking(&shard, outcomes(&mut watcher, 1)).await;
+    let ended = async {
+        let mut sequence = 1_000_000;
+        while shard.metrics.open.get() > 0 {
+            world.clock.advance(Duration::from_secs(10));
+            let start_time_ms = Clock::Manual(world.clock.clone()).now_ms();
+            let late = batch(sequence, pass, Mode::Express, &["0"]);
+            shard.started(v1::StartBatch { start_time_ms, ..late }).await;
+            sequence += 1;
+        }
+    };
+    soon("the end of what waits", ended).await;
+    assert!(shard.metrics.carried.get() > 0, "it was carried while it waited");
+    trimmed(&world, &shard, pass, 10).await;
+    let failed = described(&shard, execution(1, 0)).await;
+    let status = failed.summary.as_ref().map(v1::ExecutionSummary::status);
+    assert_eq!((status, failed.redrive_count), (Some(ExecutionStatus::Failed), 1));
+    let events = history(&shard, execution(1, 0)).await;
+    assert!(events.iter().any(|event| event == "ExecutionRedriven"), "{events:?}");
+    let waited = described(&shard, execution(2, 0)).await;
+    assert_eq!((&waited.input[..], waited.output.as_deref()), (&b"2"[..], Some(&b"2"[..])));
+    assert_eq!(all(&shard, ExecutionStatus::Failed).await.len(), 1);
+    assert_eq!(shard.metrics.archive_failures.get(), 0);
+}
+
 #[tokio::test]
 async fn an_archive_that_is_away_keeps_the_log_from_being_trimmed_and_is_caught_up_with() {
     let dir = dir();
