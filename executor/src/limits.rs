@@ -195,6 +195,30 @@ pub const CARRIED_BYTES_PER_BLOCK: usize = 256 << 10;
 /// wait longer for an answer, and the partition takes no starts meanwhile. Beyond: they end as FAILED.
 pub const SYNC_GRACE: Duration = Duration::from_secs(5);
 
+/// The time between two ranges of one log that are archived is a quarter of the retention, but at least this ...
+pub const ARCHIVE_PERIOD_MIN: Duration = Duration::from_millis(100);
+
+/// ... and at most this.
+pub const ARCHIVE_PERIOD_MAX: Duration = Duration::from_mins(15);
+
+/// The pause after something could not be archived, or a period if that is shorter.
+pub const ARCHIVE_RETRY: Duration = Duration::from_secs(10);
+
+/// How long a log that nobody owns remembers how far it is archived. Beyond: what is left of it is archived again.
+pub const ARCHIVE_MARK_TTL: Duration = Duration::from_hours(366 * 24);
+
+/// Bytes after which a range is archived as far as it was read.
+pub const ARCHIVE_SEGMENT_BYTES: usize = 32 << 20;
+
+/// Ranges that a node archives at once. Each is in memory once as it was read and once as it is written.
+pub const ARCHIVES_AT_ONCE: usize = 2;
+
+/// Executions whose starts and journals are read at once to be archived.
+pub const ARCHIVED_AT_ONCE: usize = 256;
+
+/// Segments whose time has passed that are deleted at once from one partition. Beyond: the next time.
+pub const ARCHIVE_DELETES_AT_ONCE: usize = 1_000;
+
 /// Logs that a shard recovers at once.
 pub const RECOVERIES_AT_ONCE: usize = 4;
 

@@ -233,6 +233,7 @@ async fn start_as_asked(
         definition_hash,
         mode: v1::Mode::from(asked.mode).into(),
         dialect: request.dialect,
+        retention_seconds: request.retention_seconds,
     };
     let input = if request.input.is_empty() { Bytes::from_static(b"{}") } else { request.input };
     let (reply, started) = oneshot::channel();

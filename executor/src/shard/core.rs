@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::actor::Wake;
 use super::answer::Watcher;
+use super::archiving::{Archived, Unarchived};
 use super::bindings::Bindings;
 use super::carry::Due;
 use super::compare::Comparison;
@@ -66,6 +67,8 @@ pub(super) enum Landed {
     Appended { log: usize, tenure: u64, result: Result<(), StoreError> },
     /// What is to be carried into later blocks was read.
     Due { log: usize, tenure: u64, result: Result<Vec<Due>, StoreError> },
+    /// A range of a log was archived.
+    Archived { log: usize, tenure: u64, result: Result<Archived, Unarchived> },
     /// A batch waited for definitions.
     Loaded {
         batch: Box<v1::StartBatch>,
@@ -243,6 +246,7 @@ impl Shard {
         self.part_some();
         self.dispatch_tasks();
         self.carry();
+        self.archive();
         self.flush_all();
         self.probe();
         self.answer_drain();
@@ -271,6 +275,7 @@ impl Shard {
             Landed::Replayed { log, tenure, replayed } => self.replayed(log, tenure, replayed),
             Landed::Appended { log, tenure, result } => self.appended(log, tenure, result),
             Landed::Due { log, tenure, result } => self.due_read(log, tenure, result),
+            Landed::Archived { log, tenure, result } => self.archived(log, tenure, result),
             Landed::Loaded { batch, acks, result } => self.loaded(*batch, &acks, result),
             Landed::Compared { batch, acks, result } => self.compared(&batch, &acks, result),
             Landed::NamesChecked { tenure, batch, acks, result } => {
@@ -437,6 +442,9 @@ impl Shard {
         let sealed = |log: &Log| log.sealed.iter().map(|sealed| sealed.records).sum::<usize>();
         let pending: usize = self.logs.iter().map(|log| log.waiting() + sealed(log)).sum();
         self.metrics.store_pending.set(pending as u64);
+        if self.context.archiver.is_some() {
+            self.metrics.archive_overdue_ms.set(self.archive_overdue_ms());
+        }
         let owned = self.logs.iter().filter(|log| log.state.is_here()).count();
         self.metrics.partitions_owned.set(owned as u64);
     }

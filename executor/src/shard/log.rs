@@ -17,6 +17,7 @@ use proto::executor::v1;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
+use super::archive::Archiving;
 use super::carry::Carry;
 use super::checkpoint::Checkpoints;
 use super::command::Reply;
@@ -204,6 +205,7 @@ pub struct Log {
     pub lost_until: u64,
     pub checkpoints: Checkpoints,
     pub carry: Carry,
+    pub archiving: Archiving,
     /// Batches of which something is in a slot.
     pub open_batches: HashSet<BatchId, foldhash::fast::RandomState>,
     /// What is open and in no slot: it is being replayed, or cannot be now.
@@ -253,6 +255,7 @@ impl Log {
             lost_until: 0,
             checkpoints: Checkpoints::default(),
             carry: Carry::default(),
+            archiving: Archiving::default(),
             open_batches: HashSet::default(),
             away: Map::default(),
         }

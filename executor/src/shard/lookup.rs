@@ -16,6 +16,7 @@ use journal::index::{self, Cursor, Execution, IndexWriter, Located, PageRequest}
 use journal::{Store, StoreError};
 use proto::executor::v1;
 
+use super::beyond::{fetch_anywhere, list_everywhere};
 use super::command::Reply;
 use super::core::{Landed, Shard};
 use super::execution::{OpenExecution, Waiter};
@@ -240,9 +241,10 @@ impl Shard {
         }
         let place = self.place_of(log, &execution);
         let (partition, now_ms) = (self.logs[log].partition, self.now_us / 1_000);
+        let archive = self.archive_view();
         self.answer(reply, &[log], async move |store| {
             standing.ask(&*store).await?;
-            let found = fetch(&*store, &execution, place, partition).await;
+            let found = fetch_anywhere(&*store, archive.as_ref(), &execution, place, partition).await;
             let found =
                 found.map_err(|error| standing.judge(error)).and_then(|found| standing.settle(found))?;
             Ok(described(found, now_ms)?)
@@ -344,10 +346,10 @@ impl Shard {
         of: impl FnOnce(Execution) -> Result<Option<T>, StoreError> + 'static,
     ) {
         let (place, partition) = (self.place_of(log, &execution), self.logs[log].partition);
-        let standing = self.standing(log);
+        let (standing, archive) = (self.standing(log), self.archive_view());
         self.answer(reply, &[log], async move |store| {
             standing.ask(&*store).await?;
-            let found = fetch(&*store, &execution, place, partition).await;
+            let found = fetch_anywhere(&*store, archive.as_ref(), &execution, place, partition).await;
             let found =
                 found.map_err(|error| standing.judge(error)).and_then(|found| standing.settle(found))?;
             let ending = || Error::Conflict {
@@ -387,13 +389,15 @@ impl Shard {
         let now_ms = self.now_us / 1_000;
         // What is listed may have begun long before the retention; the hours that have a listing say how long.
         let oldest = self.logs.iter().filter_map(|log| log.index.borrow().oldest_listed_ms()).min();
-        let oldest_ms = now_ms.saturating_sub(retention_ms).min(oldest.unwrap_or(now_ms));
+        let kept_from_ms = now_ms.saturating_sub(retention_ms);
+        let oldest_ms = kept_from_ms.min(oldest.unwrap_or(now_ms));
         let mut here: Vec<usize> = (0..self.logs.len()).filter(|at| self.logs[*at].state.is_here()).collect();
         here.sort_unstable_by_key(|at| self.logs[*at].partition);
         let standings: Vec<Standing> = here.iter().map(|at| self.standing(*at)).collect();
         let partitions: Vec<PartitionId> = here.iter().map(|at| self.logs[*at].partition).collect();
         let writers: Vec<Rc<RefCell<IndexWriter>>> =
             here.iter().map(|at| Rc::clone(&self.logs[*at].index)).collect();
+        let archive = self.archive_view();
         self.answer(reply, &here, async move |store| {
             for standing in standings {
                 standing.whole()?;
@@ -419,7 +423,7 @@ impl Shard {
                 now_ms,
                 blocks_max: LIST_BLOCKS_MAX,
             };
-            let page = index::list(&*store, &page, local).await?;
+            let page = list_everywhere(&*store, archive.as_ref(), (&page, kept_from_ms), local).await?;
             Ok(listed(page, &request.machine_arn))
         });
     }
@@ -445,7 +449,7 @@ fn listed(page: index::Page, machine_arn: &str) -> v1::ListExecutionsResponse {
 }
 
 fn machine_of(arn: &str, mode: Mode) -> MachineRef {
-    MachineRef { arn: arn.to_owned(), definition: [0; 32], mode, dialect: 0 }
+    MachineRef { arn: arn.to_owned(), definition: [0; 32], mode, dialect: 0, retention_s: 0 }
 }
 
 /// Where a page begins: `START_TIME_MS:EXECUTION_ID`, or the beginning.

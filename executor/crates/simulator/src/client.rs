@@ -126,6 +126,7 @@ impl World {
                 definition_hash: Bytes::copy_from_slice(&machine.hash),
                 mode: mode as i32,
                 dialect: v1::Dialect::Asl as i32,
+                ..Default::default()
             });
             batch.machine_index.push(index as u32);
             let partition = id.partition;

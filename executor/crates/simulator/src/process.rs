@@ -192,6 +192,7 @@ impl Process {
         let metrics = Arc::<ShardMetrics>::default();
         let context = ShardContext {
             connect: Arc::new(desk.of(id)),
+            archiver: None,
             objects: None,
             cluster: Arc::new(cluster),
             // All processes of a cluster have the same.

@@ -81,6 +81,11 @@ metrics! {
     CHECKPOINTS Counter "executor_checkpoints_total" ["shard"] "Checkpoints of logs";
     CHECKPOINT_BYTES Counter "executor_checkpoint_bytes_total" ["shard"] "Bytes of checkpoints";
     CARRIED Counter "executor_carried_executions_total" ["shard"] "Open executions written again into later blocks, so that their log can be trimmed";
+    ARCHIVED Counter "executor_archived_executions_total" ["shard"] "Closed executions written to the archive";
+    ARCHIVED_BYTES Counter "executor_archived_bytes_total" ["shard"] "Bytes written to the archive";
+    ARCHIVE_FAILURES Counter "executor_archive_failures_total" ["shard"] "Attempts to write to the archive that failed, and executions that could not be read for it";
+    ARCHIVE_EXPIRED Counter "executor_archive_segments_expired_total" ["shard"] "Segments deleted from the archive because their time had passed";
+    ARCHIVE_OVERDUE Gauge "executor_archive_overdue_seconds" ["shard"] "For how long a log has waited beyond its retention to be archived and trimmed";
     REDRIVEN Counter "executor_redriven_executions_total" ["shard"] "Ended executions that were redriven";
     POISONED Counter "executor_poisoned_executions_total" ["shard"] "Executions that were closed because they killed their node again and again";
     RECOVERY_TIME Gauge "executor_recovery_seconds" ["shard"] "How long the last recovery took";
