@@ -5,7 +5,9 @@
 //! the same write to the socket, and so cost no flush of Redis's own log; if no append follows, a timer sends
 //! them after [`LINGER`], and a read on this connection sends them first. At most [`PENDING_MAX`] of them
 //! wait; a crash loses those that wait, and the reader rebuilds them from the log. After a lost reply, values
-//! are set again (harmless) and list entries are looked for before they are pushed again.
+//! are set again (harmless) and list entries are looked for before they are pushed again. What Redis refuses for a
+//! while (out of memory, cluster down) waits on, for nobody reads the log anew while its owner lives; a read that would
+//! have to see it fails meanwhile.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,6 +18,7 @@ use journal::{Derived, StoreError};
 use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::time::Instant;
 
+use crate::error;
 use crate::keys::PartitionKeys;
 use crate::link::{Current, Link};
 use crate::reply::{array, bytes};
@@ -23,6 +26,8 @@ use crate::servers::Servers;
 
 /// How long derived writes wait for an append to ride along with.
 pub(crate) const LINGER: Duration = Duration::from_millis(5);
+/// Between two attempts where Redis refuses them.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 /// Derived writes that wait on one connection.
 const PENDING_MAX: usize = 65_536;
 /// Derived writes that are sent at once.
@@ -76,6 +81,14 @@ pub(crate) struct Sent {
     pub last: Result<Value, RedisError>,
     /// Writes that met a redirect.
     pub astray: Vec<(Write, RedisError)>,
+    /// Slots of writes that were refused for now and wait on, and why.
+    pub refused: Vec<(u16, StoreError)>,
+}
+
+impl Sent {
+    fn only(last: Result<Value, RedisError>) -> Self {
+        Self { last, astray: Vec::new(), refused: Vec::new() }
+    }
 }
 
 impl Write {
@@ -126,7 +139,7 @@ struct Taken<'a> {
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        self.pending.give_back(std::mem::take(&mut self.writes), self.unsure);
+        self.pending.give_back(std::mem::take(&mut self.writes), self.unsure, Duration::ZERO);
     }
 }
 
@@ -165,7 +178,7 @@ impl Pending {
     ) -> Result<Sent, StoreError> {
         let mut taken = Taken { pending: self, writes: self.take(), unsure: true };
         if taken.writes.is_empty() && last.is_none() {
-            return Ok(Sent { last: Ok(Value::Nil), astray: Vec::new() });
+            return Ok(Sent::only(Ok(Value::Nil)));
         }
         let sent = self.send_writes(link, current, &mut taken.writes, last, asking).await;
         match &sent {
@@ -197,27 +210,27 @@ impl Pending {
             pipeline.add_command(last);
         }
         if pipeline.is_empty() {
-            return Ok(Sent { last: Ok(Value::Nil), astray: Vec::new() });
+            return Ok(Sent::only(Ok(Value::Nil)));
         }
         let mut replies = link.pipeline_on(current, &pipeline).await?;
         let of_last = if with_last { replies.pop() } else { None };
-        let astray = if replies.iter().all(Result::is_ok) {
-            Vec::new()
-        } else {
-            self.sort_out(link, std::mem::take(writes), replies)
-        };
-        Ok(Sent { last: of_last.unwrap_or(Ok(Value::Nil)), astray })
+        let mut sent = Sent::only(of_last.unwrap_or(Ok(Value::Nil)));
+        if !replies.iter().all(Result::is_ok) {
+            self.sort_out(link, std::mem::take(writes), replies, &mut sent);
+        }
+        Ok(sent)
     }
 
-    /// Of writes that were refused, those that met a redirect go elsewhere. The others are not tried again: the log has
-    /// what they say.
+    /// Of writes that were refused, those that met a redirect go elsewhere, and those that may work later wait. The others
+    /// are not tried again: the log has what they say.
     fn sort_out(
         &self,
         link: &Link,
         writes: VecDeque<Write>,
         replies: Vec<Result<Value, RedisError>>,
-    ) -> Vec<(Write, RedisError)> {
-        let (mut astray, mut refused, mut first) = (Vec::new(), 0_u64, None);
+        sent: &mut Sent,
+    ) {
+        let (mut later, mut refused, mut first) = (VecDeque::new(), 0_u64, None);
         let mut replies = replies.into_iter();
         for mut write in writes {
             let of_write: Vec<_> = replies.by_ref().take(write.commands()).collect();
@@ -228,12 +241,23 @@ impl Pending {
                 write.kind = WriteKind::Expire;
             }
             if is_redirect(&refusal) {
-                astray.push((write, refusal));
-            } else {
-                refused += 1;
-                first.get_or_insert(refusal);
+                sent.astray.push((write, refusal));
+                continue;
+            }
+            match error::of_command(&refusal, &link.address) {
+                why @ StoreError::Unavailable(_) => {
+                    if !sent.refused.iter().any(|(slot, _)| *slot == write.slot) {
+                        sent.refused.push((write.slot, why));
+                    }
+                    later.push_back(write);
+                }
+                why => {
+                    refused += 1;
+                    first.get_or_insert(why);
+                }
             }
         }
+        self.give_back(later, false, REFUSED_PAUSE);
         if let Some(first) = first {
             let dropped = {
                 let mut state = self.state();
@@ -243,7 +267,6 @@ impl Pending {
             tracing::warn!(address = %link.address, count = refused, dropped, error = %first,
                 "Redis refused keys that make look-ups quick; they are rebuilt from the log");
         }
-        astray
     }
 
     /// Waits until what waits has waited for [`LINGER`]; whether it waits still. `None`: nothing is left, and the next
@@ -266,7 +289,7 @@ impl Pending {
         std::mem::replace(&mut state.waiting, rest)
     }
 
-    fn give_back(&self, mut writes: VecDeque<Write>, unsure: bool) {
+    fn give_back(&self, mut writes: VecDeque<Write>, unsure: bool, pause: Duration) {
         if writes.is_empty() {
             return;
         }
@@ -277,7 +300,7 @@ impl Pending {
         writes.append(&mut state.waiting);
         state.waiting = writes;
         state.bound();
-        state.since = Some(Instant::now());
+        state.since = Some(Instant::now() + pause);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

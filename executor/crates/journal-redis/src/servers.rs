@@ -89,6 +89,9 @@ pub(crate) struct Route {
     hops: u32,
 }
 
+/// Slots whose derived writes are refused for now, and why.
+type Refused = Vec<(u16, StoreError)>;
+
 /// A command that a server refused.
 pub(crate) struct Refusal {
     pub error: RedisError,
@@ -289,11 +292,11 @@ impl Servers {
         targets
     }
 
-    /// Sends the derived writes that wait for a server.
-    async fn flush(&self, server: &Arc<Server>) -> Result<Vec<Arc<Server>>, StoreError> {
+    /// Sends the derived writes that wait for a server: where redirects lead to, and which slots' are refused for now.
+    async fn flush(&self, server: &Arc<Server>) -> Result<(Vec<Arc<Server>>, Refused), StoreError> {
         let current = server.link.connection().await?;
         let sent = server.pending.send(&server.link, &current, None, false).await?;
-        Ok(self.reroute(server, sent.astray))
+        Ok((self.reroute(server, sent.astray), sent.refused))
     }
 
     /// Sees to the derived writes that were sent along; the reply to the command that came last.
@@ -302,13 +305,15 @@ impl Servers {
         sent.last
     }
 
-    /// Sends the derived writes of a slot that still wait, so that a read finds what this connection has written.
+    /// Sends the derived writes of a slot that still wait, so that a read finds what this connection has written. Where
+    /// Redis refuses them for now, a read would miss what is there: it must not be made.
     pub async fn settle(&self, slot: u16) -> Result<(), StoreError> {
         let server = self.route(slot).await?.server;
-        for target in self.flush(&server).await? {
-            self.flush(&target).await?;
+        let (targets, mut refused) = self.flush(&server).await?;
+        for target in targets {
+            refused.extend(self.flush(&target).await?.1);
         }
-        Ok(())
+        refused.into_iter().find(|(of, _)| *of == slot).map_or(Ok(()), |(_, why)| Err(why))
     }
 
     /// The server at an address.
