@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::shared::Shared;
 use super::tasks::{Seen, TaskId};
-use super::workload::{Kind, POOL, RETRIES, TASK_ERROR, task_output};
+use super::workload::{Kind, POOL, TASK_ERROR, task_output};
 use crate::load::connect;
 
 /// Tasks that one stream may hold.
@@ -85,9 +85,12 @@ fn work(shared: &Shared, node: u16, excused: bool, input: &[u8]) -> Outcome {
         return failure("Crash.Unreadable", "the input of the task is none of this run");
     };
     if shared.tasks().see(task, excused) == Seen::Repeated {
+        let rule = match task.kind {
+            Kind::Sync => "task of a synchronous execution repeated",
+            _ => "STANDARD task repeated after its outcome was journalled",
+        };
         shared.fault(&format!(
-            "STANDARD task repeated after its outcome was journalled: machine {}, run {}, branch {}, step {}, \
-             attempt {}, sent by node-{node}",
+            "{rule}: machine {}, run {}, branch {}, step {}, attempt {}, sent by node-{node}",
             task.kind.name(),
             task.run,
             task.branch,
@@ -95,11 +98,10 @@ fn work(shared: &Shared, node: u16, excused: bool, input: &[u8]) -> Outcome {
             task.attempt
         ));
     }
-    match task.kind {
-        Kind::Caught => failure(TASK_ERROR, "it fails on purpose"),
-        Kind::Retry if task.attempt < RETRIES => failure(TASK_ERROR, "not yet"),
-        _ => Outcome::Output(task_output(task.run, task.branch, task.step, task.attempt).to_string().into()),
+    if task.kind.task_fails(task.step, task.attempt) {
+        return failure(TASK_ERROR, "it fails on purpose");
     }
+    Outcome::Output(task_output(task.run, task.branch, task.step, task.attempt).to_string().into())
 }
 
 fn failure(error: &str, cause: &str) -> Outcome {
