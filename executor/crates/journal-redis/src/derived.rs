@@ -46,6 +46,8 @@ pub(crate) struct Pending {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Write>,
+    /// Slots for which something waits that Redis refused, and why.
+    refused: Vec<(u16, String)>,
     /// When the oldest came.
     since: Option<Instant>,
     timer_runs: bool,
@@ -63,6 +65,8 @@ pub(crate) struct Write {
     pub slot: u16,
     /// Its reply was lost: it may be there.
     unsure: bool,
+    /// Redis refused it for now.
+    refused: bool,
     /// Its slot is on its way to the server that it waits for.
     pub asking: bool,
 }
@@ -81,14 +85,6 @@ pub(crate) struct Sent {
     pub last: Result<Value, RedisError>,
     /// Writes that met a redirect.
     pub astray: Vec<(Write, RedisError)>,
-    /// Slots of writes that were refused for now and wait on, and why.
-    pub refused: Vec<(u16, StoreError)>,
-}
-
-impl Sent {
-    fn only(last: Result<Value, RedisError>) -> Self {
-        Self { last, astray: Vec::new(), refused: Vec::new() }
-    }
 }
 
 impl Write {
@@ -99,7 +95,7 @@ impl Write {
         };
         // Redis refuses a time to live of 0, and of more than a signed 64-bit number can date.
         let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).clamp(1, 1 << 52);
-        Self { kind, key, value, ttl_ms, slot: keys.slot, unsure: false, asking }
+        Self { kind, key, value, ttl_ms, slot: keys.slot, unsure: false, refused: false, asking }
     }
 
     fn add_to(&self, pipeline: &mut Pipeline) {
@@ -158,14 +154,18 @@ impl Pending {
 
     /// Gives up what waits, for another server to have it.
     pub fn leave(&self) -> VecDeque<Write> {
-        let mut left = std::mem::take(&mut self.state().waiting);
+        let mut state = self.state();
+        state.refused.clear();
+        let mut left = std::mem::take(&mut state.waiting);
         left.iter_mut().for_each(|write| write.asking = false);
         left
     }
 
     /// Drops what waits for a slot: its blocks are no longer in the log.
     pub fn forget(&self, slot: u16) {
-        self.state().waiting.retain(|write| write.slot != slot);
+        let mut state = self.state();
+        state.waiting.retain(|write| write.slot != slot);
+        state.refused.retain(|(refused, _)| *refused != slot);
     }
 
     /// Sends what waits, together with a command that comes after it.
@@ -178,7 +178,7 @@ impl Pending {
     ) -> Result<Sent, StoreError> {
         let mut taken = Taken { pending: self, writes: self.take(), unsure: true };
         if taken.writes.is_empty() && last.is_none() {
-            return Ok(Sent::only(Ok(Value::Nil)));
+            return Ok(Sent { last: Ok(Value::Nil), astray: Vec::new() });
         }
         let sent = self.send_writes(link, current, &mut taken.writes, last, asking).await;
         match &sent {
@@ -210,15 +210,17 @@ impl Pending {
             pipeline.add_command(last);
         }
         if pipeline.is_empty() {
-            return Ok(Sent::only(Ok(Value::Nil)));
+            return Ok(Sent { last: Ok(Value::Nil), astray: Vec::new() });
         }
         let mut replies = link.pipeline_on(current, &pipeline).await?;
         let of_last = if with_last { replies.pop() } else { None };
-        let mut sent = Sent::only(of_last.unwrap_or(Ok(Value::Nil)));
-        if !replies.iter().all(Result::is_ok) {
-            self.sort_out(link, std::mem::take(writes), replies, &mut sent);
-        }
-        Ok(sent)
+        let astray = if replies.iter().all(Result::is_ok) {
+            self.note_refused(Vec::new());
+            Vec::new()
+        } else {
+            self.sort_out(link, std::mem::take(writes), replies)
+        };
+        Ok(Sent { last: of_last.unwrap_or(Ok(Value::Nil)), astray })
     }
 
     /// Of writes that were refused, those that met a redirect go elsewhere, and those that may work later wait. The others
@@ -228,9 +230,9 @@ impl Pending {
         link: &Link,
         writes: VecDeque<Write>,
         replies: Vec<Result<Value, RedisError>>,
-        sent: &mut Sent,
-    ) {
-        let (mut later, mut refused, mut first) = (VecDeque::new(), 0_u64, None);
+    ) -> Vec<(Write, RedisError)> {
+        let (mut astray, mut later, mut slots) = (Vec::new(), VecDeque::new(), Vec::new());
+        let (mut refused, mut first) = (0_u64, None);
         let mut replies = replies.into_iter();
         for mut write in writes {
             let of_write: Vec<_> = replies.by_ref().take(write.commands()).collect();
@@ -241,14 +243,13 @@ impl Pending {
                 write.kind = WriteKind::Expire;
             }
             if is_redirect(&refusal) {
-                sent.astray.push((write, refusal));
+                astray.push((write, refusal));
                 continue;
             }
             match error::of_command(&refusal, &link.address) {
-                why @ StoreError::Unavailable(_) => {
-                    if !sent.refused.iter().any(|(slot, _)| *slot == write.slot) {
-                        sent.refused.push((write.slot, why));
-                    }
+                StoreError::Unavailable(why) => {
+                    write.refused = true;
+                    slots.push((write.slot, why));
                     later.push_back(write);
                 }
                 why => {
@@ -258,6 +259,7 @@ impl Pending {
             }
         }
         self.give_back(later, false, REFUSED_PAUSE);
+        self.note_refused(slots);
         if let Some(first) = first {
             let dropped = {
                 let mut state = self.state();
@@ -267,6 +269,29 @@ impl Pending {
             tracing::warn!(address = %link.address, count = refused, dropped, error = %first,
                 "Redis refused keys that make look-ups quick; they are rebuilt from the log");
         }
+        astray
+    }
+
+    /// Of these slots a read would miss what is there; of others no more, unless something refused waits for them still.
+    fn note_refused(&self, slots: Vec<(u16, String)>) {
+        let mut state = self.state();
+        if slots.is_empty() && state.refused.is_empty() {
+            return;
+        }
+        let State { refused, waiting, .. } = &mut *state;
+        refused.retain(|(slot, _)| waiting.iter().any(|write| write.refused && write.slot == *slot));
+        for (slot, why) in slots {
+            if !refused.iter().any(|(known, _)| *known == slot) {
+                refused.push((slot, why));
+            }
+        }
+    }
+
+    /// Whether a read of a slot finds what this connection has written, as far as Redis takes it.
+    pub fn check(&self, slot: u16) -> Result<(), StoreError> {
+        let state = self.state();
+        let refused = state.refused.iter().find(|(of, _)| *of == slot);
+        refused.map_or(Ok(()), |(_, why)| Err(StoreError::Unavailable(why.clone())))
     }
 
     /// Waits until what waits has waited for [`LINGER`]; whether it waits still. `None`: nothing is left, and the next

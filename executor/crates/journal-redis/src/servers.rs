@@ -89,9 +89,6 @@ pub(crate) struct Route {
     hops: u32,
 }
 
-/// Slots whose derived writes are refused for now, and why.
-type Refused = Vec<(u16, StoreError)>;
-
 /// A command that a server refused.
 pub(crate) struct Refusal {
     pub error: RedisError,
@@ -292,11 +289,11 @@ impl Servers {
         targets
     }
 
-    /// Sends the derived writes that wait for a server: where redirects lead to, and which slots' are refused for now.
-    async fn flush(&self, server: &Arc<Server>) -> Result<(Vec<Arc<Server>>, Refused), StoreError> {
+    /// Sends the derived writes that wait for a server.
+    async fn flush(&self, server: &Arc<Server>) -> Result<Vec<Arc<Server>>, StoreError> {
         let current = server.link.connection().await?;
         let sent = server.pending.send(&server.link, &current, None, false).await?;
-        Ok((self.reroute(server, sent.astray), sent.refused))
+        Ok(self.reroute(server, sent.astray))
     }
 
     /// Sees to the derived writes that were sent along; the reply to the command that came last.
@@ -305,15 +302,20 @@ impl Servers {
         sent.last
     }
 
-    /// Sends the derived writes of a slot that still wait, so that a read finds what this connection has written. Where
-    /// Redis refuses them for now, a read would miss what is there: it must not be made.
+    /// Sends the derived writes of a slot that still wait, so that a read finds what this connection has written.
     pub async fn settle(&self, slot: u16) -> Result<(), StoreError> {
         let server = self.route(slot).await?.server;
-        let (targets, mut refused) = self.flush(&server).await?;
-        for target in targets {
-            refused.extend(self.flush(&target).await?.1);
+        for target in self.flush(&server).await? {
+            self.flush(&target).await?;
+            target.pending.check(slot)?;
         }
-        refused.into_iter().find(|(of, _)| *of == slot).map_or(Ok(()), |(_, why)| Err(why))
+        server.pending.check(slot)
+    }
+
+    /// Whether a read that was made found what this connection has written: what was on its way before it with an append
+    /// may have been refused since.
+    pub async fn check(&self, slot: u16) -> Result<(), StoreError> {
+        self.route(slot).await?.server.pending.check(slot)
     }
 
     /// The server at an address.
