@@ -5,8 +5,7 @@
 //! the look-up or the execution is lost, and both are told apart. Where more is acknowledged than can be described in time,
 //! one of each acknowledgement is described, and the log's check alone stands for the rest, which is counted.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -80,6 +79,33 @@ impl Look {
     }
 }
 
+/// Looks that wait, by when they are due. Those that act (a redrive) come before those that only see, however many wait.
+#[derive(Debug, Default)]
+struct Agenda {
+    acting: BTreeMap<(u64, u64), Look>,
+    seeing: BTreeMap<(u64, u64), Look>,
+    number: u64,
+}
+
+impl Agenda {
+    fn put(&mut self, look: Look) {
+        self.number += 1;
+        let looks = if look.ack.kind == Kind::Redriven { &mut self.acting } else { &mut self.seeing };
+        looks.insert((look.due_ms, self.number), look);
+    }
+
+    fn take(&mut self, now_ms: u64) -> Option<Look> {
+        let due =
+            |looks: &BTreeMap<(u64, u64), Look>| looks.keys().next().is_some_and(|(due, _)| *due <= now_ms);
+        let looks = if due(&self.acting) { &mut self.acting } else { &mut self.seeing };
+        looks.first_entry().filter(|entry| entry.key().0 <= now_ms).map(|entry| entry.remove())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.acting.is_empty() && self.seeing.is_empty()
+    }
+}
+
 impl Checker {
     /// Of executions behind this scheduler.
     ///
@@ -103,44 +129,33 @@ impl Checker {
 
     /// Until no acknowledgement comes any more and all were looked at.
     pub async fn run(self: Arc<Self>, mut synced: mpsc::Receiver<Ack>) {
-        let mut due: BinaryHeap<Reverse<(u64, u64)>> = BinaryHeap::new();
-        let mut looks = foldhash::HashMap::default();
-        let (mut number, mut more) = (0u64, true);
+        let (mut agenda, mut more) = (Agenda::default(), true);
         let mut running: JoinSet<Vec<Look>> = JoinSet::new();
         let mut rounds = tokio::time::interval(ROUND);
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut left = LOOKS_OF_ROUND;
-        while more || !looks.is_empty() || !running.is_empty() {
+        while more || !agenda.is_empty() || !running.is_empty() {
             let now = self.shared.now_ms();
-            let mut put = |look: Look| {
-                number += 1;
-                due.push(Reverse((look.due_ms, number)));
-                looks.insert(number, look);
-            };
             tokio::select! {
                 ack = synced.recv(), if more => match ack {
                     Some(ack) => {
                         self.note(&ack);
-                        put(Look::new(ack, now));
+                        agenda.put(Look::new(ack, now));
                     }
                     None => more = false,
                 },
                 Some(done) = running.join_next() => match done {
-                    Ok(again) => again.into_iter().for_each(put),
+                    Ok(again) => again.into_iter().for_each(|look| agenda.put(look)),
                     Err(error) => self.shared.fault(&format!("the checker broke: {error}")),
                 },
                 _ = rounds.tick() => left = LOOKS_OF_ROUND,
             }
             while left > 0
                 && running.len() < AT_ONCE
-                && let Some(Reverse((due_ms, number))) = due.peek().copied()
-                && due_ms <= now
+                && let Some(look) = agenda.take(now)
             {
-                due.pop();
                 left -= 1;
-                if let Some(look) = looks.remove(&number) {
-                    running.spawn(Arc::clone(&self).look(look));
-                }
+                running.spawn(Arc::clone(&self).look(look));
             }
         }
     }
@@ -353,5 +368,21 @@ mod tests {
         let (count, told) = shared.faults();
         assert_eq!(count, 2);
         assert!(told[0].contains("DescribeExecution") && told[0].contains("a block is broken"), "{told:?}");
+    }
+
+    #[test]
+    fn looks_come_when_they_are_due_and_redrives_before_the_others() {
+        let batch = ids::BatchId::new(ids::PartitionId::new(1).expect("in range"), 1, 9).expect("in range");
+        let look = |kind, due_ms| Look {
+            due_ms,
+            ..Look::new(Ack { kind, first_run: due_ms, count: 1, batch, first_index: 0 }, 0)
+        };
+        let mut agenda = Agenda::default();
+        [look(Kind::Pass, 5), look(Kind::Redriven, 7), look(Kind::Pass, 3), look(Kind::Redriven, 99)]
+            .into_iter()
+            .for_each(|look| agenda.put(look));
+        let order: Vec<u64> = std::iter::from_fn(|| agenda.take(10)).map(|look| look.due_ms).collect();
+        assert_eq!(order, [7, 3, 5]);
+        assert!(!agenda.is_empty(), "one is not due yet");
     }
 }

@@ -241,10 +241,15 @@ impl Redis {
         let mut options = ProcessOptions::new("redis-server", "redis-server", [file.display().to_string()]);
         options.tied = self.options.tied;
         options.survives_limits = self.options.survives_limits;
-        Process::start(&options).map_err(|error| TestkitError::Start {
+        let missing = |why: String| TestkitError::Start {
             program: "redis-server".to_owned(),
-            why: format!("{error}; install it with `apt-get install -y redis-server` (no service is needed)"),
-        })
+            why: format!("{why}; install it with `apt-get install -y redis-server` (no service is needed)"),
+        };
+        // A program that another one starts in its place would only end, without these words.
+        if !is_installed("redis-server") {
+            return Err(missing("it is not on the PATH".to_owned()));
+        }
+        Process::start(&options).map_err(|error| missing(error.to_string()))
     }
 
     /// Lines of `redis.conf`.
@@ -265,6 +270,11 @@ impl Redis {
         }
         text
     }
+}
+
+fn is_installed(program: &str) -> bool {
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
 }
 
 /// See [`Redis::command`]: for a thread of its own.
