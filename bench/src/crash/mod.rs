@@ -359,6 +359,7 @@ impl Run<'_> {
             histories: count(&shared.histories),
             names_again: count(&shared.names_again),
             batches_again: count(&shared.batches_again),
+            batches_expired: count(&shared.batches_expired),
             missing_for_a_moment: count(&shared.missing_for_a_moment),
             look_lag_ms: count(&shared.look_lag_ms),
             log_lag_ms: count(&shared.log_lag_ms),

@@ -81,6 +81,8 @@ pub struct CrashReport {
     pub names_again: u64,
     /// Batches sent again after their acknowledgement, and acknowledged again.
     pub batches_again: u64,
+    /// Batches that were told to be too old when they were sent again: on a machine that is far behind.
+    pub batches_expired: u64,
     /// Look-ups that did not find an execution that was found later.
     pub missing_for_a_moment: u64,
     /// The latest that a look came after it was due.
@@ -267,10 +269,11 @@ impl CrashReport {
     fn sent_again(&self) -> String {
         let n = thousands;
         format!(
-            "{} names and {} batches, without a second effect; {} redrives acknowledged, {} second ends; {} replies lost on \
+            "{} names and {} batches, without a second effect, {} batches too late; {} redrives acknowledged, {} second ends; {} replies lost on \
              their way",
             n(self.names_again),
             n(self.batches_again),
+            n(self.batches_expired),
             n(self.redrives),
             n(self.closed_again),
             n(self.lost_replies)

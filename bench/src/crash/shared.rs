@@ -51,6 +51,8 @@ pub struct Shared {
     pub names_again: AtomicU64,
     /// Batches that were sent again and acknowledged again.
     pub batches_again: AtomicU64,
+    /// Batches that could not be settled before their ids were forgotten.
+    pub batches_expired: AtomicU64,
     /// SIGKILLs of nodes.
     pub node_kills: AtomicU64,
     /// Redrives that were asked for.
@@ -97,6 +99,7 @@ impl Shared {
             missing_for_a_moment: zero(),
             names_again: zero(),
             batches_again: zero(),
+            batches_expired: zero(),
             node_kills: zero(),
             redrives: zero(),
             syncs_answered: zero(),
