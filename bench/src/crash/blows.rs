@@ -12,8 +12,8 @@ use super::plan::{Blow, Dice, Strike, Target};
 use super::shared::Shared;
 use crate::error::Error;
 
-/// How long a node or scheduler may take to end after SIGTERM: more than `DRAIN_DEADLINE`.
-const END_WITHIN: Duration = Duration::from_secs(30);
+/// How long a node or scheduler may take to end after SIGTERM: more than a drain's deadline.
+const END_WITHIN: Duration = Duration::from_secs(80);
 /// How long a process may take until it takes calls again.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// What a node that stood still had sent before has come by then.

@@ -21,8 +21,12 @@ use super::workload::{FUNCTION, POOL};
 use crate::error::Error;
 use crate::machine::resident_bytes;
 
-/// How long a drain may take.
-const DRAIN_DEADLINE: &str = "20s";
+/// How long a drain may take: no time is asserted, and a machine may be far behind. Half of it goes by where no other node
+/// can take the partitions.
+fn drain_deadline(nodes: u16) -> String {
+    format!("{}s", if nodes > 1 { 60 } else { 20 })
+}
+
 /// How long a node may take to answer whether it is ready.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
@@ -192,7 +196,7 @@ impl Cluster {
             ("retention", format!("{}s", retention.as_secs())),
             ("bind", format!("{FUNCTION}={POOL}")),
             ("state-dir", self.own_directory(&name)),
-            ("drain-deadline", DRAIN_DEADLINE.to_owned()),
+            ("drain-deadline", drain_deadline(self.settings.nodes)),
             ("node-id", name),
         ];
         if self.settings.links {

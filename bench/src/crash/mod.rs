@@ -239,7 +239,8 @@ impl Run<'_> {
 
     fn resender(&self, arns: &HashMap<Kind, String>, acks: tokio::sync::mpsc::Sender<Ack>) -> Resender {
         let (shared, nodes) = (Arc::clone(&self.shared), self.addresses.nodes.clone());
-        Resender { shared, nodes, partitions: self.settings.cluster.partitions, arns: arns.clone(), acks }
+        let ClusterSettings { partitions, retention, .. } = self.settings.cluster;
+        Resender { shared, nodes, partitions, retention, arns: arns.clone(), acks }
     }
 
     fn follower(&self, logs: &SharedLogs) -> Follower {

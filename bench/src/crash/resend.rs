@@ -37,8 +37,9 @@ const BATCHES_MAX: usize = 64;
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// Between two attempts.
 const AGAIN: Duration = Duration::from_millis(150);
-/// An older batch may be refused as expired: ids are remembered for a bounded time, less where a clock is a little ahead.
-const REMEMBERED_MS: u64 = 110_000;
+/// An older batch may be refused as expired: ids are remembered for two minutes, less where a clock is a little ahead, and
+/// no longer than the log that tells them after a recovery.
+const REMEMBERED: Duration = Duration::from_secs(110);
 /// A batch that nobody takes for so long, with everything running, is a fault.
 const SETTLED_WITHIN_MS: u64 = 90_000;
 /// What a batch carries.
@@ -50,6 +51,8 @@ pub(super) struct Resender {
     /// Public address of each node.
     pub nodes: Vec<String>,
     pub partitions: u16,
+    /// Of logs.
+    pub retention: Duration,
     /// ARN of each kind's machine.
     pub arns: HashMap<Kind, String>,
     pub acks: mpsc::Sender<Ack>,
@@ -221,7 +224,8 @@ impl Resender {
             };
             let reason = refusal.reason();
             let age_ms = unix_ms().saturating_sub(batch.start_time_ms);
-            if reason == Reason::Expired && age_ms >= REMEMBERED_MS {
+            let remembered = REMEMBERED.min(self.retention);
+            if reason == Reason::Expired && Duration::from_millis(age_ms) >= remembered {
                 self.shared.batches_expired.fetch_add(1, Relaxed);
                 return Some(Attempt::Over);
             }

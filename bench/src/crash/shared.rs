@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::tasks::TaskJudge;
 
 /// Faults that are told one by one; more are counted.
-const FAULTS_TOLD: u64 = 50;
+const FAULTS_TOLD: u64 = 500;
 
 /// When a node was hit, in milliseconds from the beginning.
 #[derive(Debug, Default)]

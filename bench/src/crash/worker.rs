@@ -73,13 +73,13 @@ fn answer(shared: &Shared, node: u16, opened_ms: u64, batch: TaskBatch) -> Worke
         .into_iter()
         .map(|Task { token, input, .. }| TaskOutcome {
             token,
-            outcome: Some(work(shared, node, excused, &input)),
+            outcome: Some(work(shared, (node, opened_ms), excused, &input)),
         })
         .collect();
     WorkerMessage { hello: None, credit, outcomes, heartbeats: Vec::new() }
 }
 
-fn work(shared: &Shared, node: u16, excused: bool, input: &[u8]) -> Outcome {
+fn work(shared: &Shared, (node, opened_ms): (u16, u64), excused: bool, input: &[u8]) -> Outcome {
     let Some(task) = TaskId::read(input) else {
         shared.fault(&format!("a task came with another input: {}", String::from_utf8_lossy(input)));
         return failure("Crash.Unreadable", "the input of the task is none of this run");
@@ -90,12 +90,14 @@ fn work(shared: &Shared, node: u16, excused: bool, input: &[u8]) -> Outcome {
             _ => "STANDARD task repeated after its outcome was journalled",
         };
         shared.fault(&format!(
-            "{rule}: machine {}, run {}, branch {}, step {}, attempt {}, sent by node-{node}",
+            "{rule}: machine {}, run {}, branch {}, step {}, attempt {}, sent by node-{node} on a stream that was opened at \
+             {:.1} s",
             task.kind.name(),
             task.run,
             task.branch,
             task.step,
-            task.attempt
+            task.attempt,
+            opened_ms as f64 / 1e3
         ));
     }
     if task.kind.task_fails(task.step, task.attempt) {
