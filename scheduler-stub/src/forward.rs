@@ -78,11 +78,11 @@ impl Forward {
         let name = ExecutionName::parse(execution)
             .map_err(|error| Error::invalid("InvalidArn", error.to_string()))?;
         let first = self.knower(&name, None).await?;
-        match call(self.clients.client(&first)?).await {
+        match call(self.clients.client(&first)?).await.map_err(heard) {
             Err(status) if again(&status) => {
                 self.directory.ask_again();
                 let next = self.knower(&name, Some(&first)).await?;
-                call(self.clients.client(&next)?).await
+                call(self.clients.client(&next)?).await.map_err(heard)
             }
             answer => answer,
         }
@@ -178,7 +178,7 @@ impl Forward {
             page_request.set_timeout(crate::dispatch::CALL_TIMEOUT);
             let mut client = self.clients.client(address).map_err(ours)?;
             let page = client.list_executions(page_request).await;
-            let page = page.map_err(|status| (Arc::clone(address), status))?.into_inner();
+            let page = page.map_err(|status| (Arc::clone(address), heard(status)))?.into_inner();
             pages.push(Page::new(Arc::clone(address), token, cursor.skip, page));
         }
         let executions = merge(&mut pages, limit as usize);
@@ -195,6 +195,20 @@ pub fn not_owner(status: &Status) -> bool {
 /// Whether a question may be asked again elsewhere: the node has not the partition, or is away.
 pub fn away(status: &Status) -> bool {
     status.code() == Code::Unavailable || not_owner(status)
+}
+
+/// What a caller hears of a node's answer. Where the connection broke, the words are our own transport's, whose code may be
+/// one that callers do not try again.
+pub fn heard(status: Status) -> Status {
+    let ours = std::error::Error::source(&status).is_some();
+    if !ours || !matches!(status.code(), Code::Unknown | Code::Internal) {
+        return status;
+    }
+    let message = status.message();
+    Error::unavailable(format!(
+        "the connection to the node broke ({message}); what it was doing is unknown: retry"
+    ))
+    .into()
 }
 
 struct Page {
@@ -314,6 +328,17 @@ mod tests {
 
     fn starts(merged: &[ExecutionSummary]) -> Vec<u64> {
         merged.iter().map(|summary| summary.start_time_ms).collect()
+    }
+
+    #[test]
+    fn a_connection_that_broke_is_told_as_unavailable_and_a_nodes_own_words_stay() {
+        let broke = Status::from_error(Box::new(std::io::Error::from(std::io::ErrorKind::BrokenPipe)));
+        assert_eq!(broke.code(), Code::Unknown);
+        let told = heard(broke);
+        assert_eq!(told.code(), Code::Unavailable);
+        assert!(told.message().contains("retry"), "{told}");
+        assert_eq!(heard(Status::internal("a bug")).code(), Code::Internal);
+        assert_eq!(heard(Status::not_found("none")).code(), Code::NotFound);
     }
 
     #[test]

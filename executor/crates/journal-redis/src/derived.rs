@@ -5,7 +5,9 @@
 //! the same write to the socket, and so cost no flush of Redis's own log; if no append follows, a timer sends
 //! them after [`LINGER`], and a read on this connection sends them first. At most [`PENDING_MAX`] of them
 //! wait; a crash loses those that wait, and the reader rebuilds them from the log. After a lost reply, values
-//! are set again (harmless) and list entries are looked for before they are pushed again.
+//! are set again (harmless) and list entries are looked for before they are pushed again. What Redis refuses for a
+//! while (out of memory, cluster down) waits on, for nobody reads the log anew while its owner lives; a read that would
+//! have to see it fails meanwhile.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,6 +18,7 @@ use journal::{Derived, StoreError};
 use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::time::Instant;
 
+use crate::error;
 use crate::keys::PartitionKeys;
 use crate::link::{Current, Link};
 use crate::reply::{array, bytes};
@@ -23,6 +26,8 @@ use crate::servers::Servers;
 
 /// How long derived writes wait for an append to ride along with.
 pub(crate) const LINGER: Duration = Duration::from_millis(5);
+/// Between two attempts where Redis refuses them.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 /// Derived writes that wait on one connection.
 const PENDING_MAX: usize = 65_536;
 /// Derived writes that are sent at once.
@@ -41,6 +46,8 @@ pub(crate) struct Pending {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Write>,
+    /// Slots for which something waits that Redis refused, and why.
+    refused: Vec<(u16, String)>,
     /// When the oldest came.
     since: Option<Instant>,
     timer_runs: bool,
@@ -58,6 +65,8 @@ pub(crate) struct Write {
     pub slot: u16,
     /// Its reply was lost: it may be there.
     unsure: bool,
+    /// Redis refused it for now.
+    refused: bool,
     /// Its slot is on its way to the server that it waits for.
     pub asking: bool,
 }
@@ -86,7 +95,7 @@ impl Write {
         };
         // Redis refuses a time to live of 0, and of more than a signed 64-bit number can date.
         let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).clamp(1, 1 << 52);
-        Self { kind, key, value, ttl_ms, slot: keys.slot, unsure: false, asking }
+        Self { kind, key, value, ttl_ms, slot: keys.slot, unsure: false, refused: false, asking }
     }
 
     fn add_to(&self, pipeline: &mut Pipeline) {
@@ -126,7 +135,7 @@ struct Taken<'a> {
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        self.pending.give_back(std::mem::take(&mut self.writes), self.unsure);
+        self.pending.give_back(std::mem::take(&mut self.writes), self.unsure, Duration::ZERO);
     }
 }
 
@@ -145,14 +154,18 @@ impl Pending {
 
     /// Gives up what waits, for another server to have it.
     pub fn leave(&self) -> VecDeque<Write> {
-        let mut left = std::mem::take(&mut self.state().waiting);
+        let mut state = self.state();
+        state.refused.clear();
+        let mut left = std::mem::take(&mut state.waiting);
         left.iter_mut().for_each(|write| write.asking = false);
         left
     }
 
     /// Drops what waits for a slot: its blocks are no longer in the log.
     pub fn forget(&self, slot: u16) {
-        self.state().waiting.retain(|write| write.slot != slot);
+        let mut state = self.state();
+        state.waiting.retain(|write| write.slot != slot);
+        state.refused.retain(|(refused, _)| *refused != slot);
     }
 
     /// Sends what waits, together with a command that comes after it.
@@ -202,6 +215,7 @@ impl Pending {
         let mut replies = link.pipeline_on(current, &pipeline).await?;
         let of_last = if with_last { replies.pop() } else { None };
         let astray = if replies.iter().all(Result::is_ok) {
+            self.note_refused(Vec::new());
             Vec::new()
         } else {
             self.sort_out(link, std::mem::take(writes), replies)
@@ -209,15 +223,16 @@ impl Pending {
         Ok(Sent { last: of_last.unwrap_or(Ok(Value::Nil)), astray })
     }
 
-    /// Of writes that were refused, those that met a redirect go elsewhere. The others are not tried again: the log has
-    /// what they say.
+    /// Of writes that were refused, those that met a redirect go elsewhere, and those that may work later wait. The others
+    /// are not tried again: the log has what they say.
     fn sort_out(
         &self,
         link: &Link,
         writes: VecDeque<Write>,
         replies: Vec<Result<Value, RedisError>>,
     ) -> Vec<(Write, RedisError)> {
-        let (mut astray, mut refused, mut first) = (Vec::new(), 0_u64, None);
+        let (mut astray, mut later, mut slots) = (Vec::new(), VecDeque::new(), Vec::new());
+        let (mut refused, mut first) = (0_u64, None);
         let mut replies = replies.into_iter();
         for mut write in writes {
             let of_write: Vec<_> = replies.by_ref().take(write.commands()).collect();
@@ -229,11 +244,22 @@ impl Pending {
             }
             if is_redirect(&refusal) {
                 astray.push((write, refusal));
-            } else {
-                refused += 1;
-                first.get_or_insert(refusal);
+                continue;
+            }
+            match error::of_command(&refusal, &link.address) {
+                StoreError::Unavailable(why) => {
+                    write.refused = true;
+                    slots.push((write.slot, why));
+                    later.push_back(write);
+                }
+                why => {
+                    refused += 1;
+                    first.get_or_insert(why);
+                }
             }
         }
+        self.give_back(later, false, REFUSED_PAUSE);
+        self.note_refused(slots);
         if let Some(first) = first {
             let dropped = {
                 let mut state = self.state();
@@ -244,6 +270,28 @@ impl Pending {
                 "Redis refused keys that make look-ups quick; they are rebuilt from the log");
         }
         astray
+    }
+
+    /// Of these slots a read would miss what is there; of others no more, unless something refused waits for them still.
+    fn note_refused(&self, slots: Vec<(u16, String)>) {
+        let mut state = self.state();
+        if slots.is_empty() && state.refused.is_empty() {
+            return;
+        }
+        let State { refused, waiting, .. } = &mut *state;
+        refused.retain(|(slot, _)| waiting.iter().any(|write| write.refused && write.slot == *slot));
+        for (slot, why) in slots {
+            if !refused.iter().any(|(known, _)| *known == slot) {
+                refused.push((slot, why));
+            }
+        }
+    }
+
+    /// Whether a read of a slot finds what this connection has written, as far as Redis takes it.
+    pub fn check(&self, slot: u16) -> Result<(), StoreError> {
+        let state = self.state();
+        let refused = state.refused.iter().find(|(of, _)| *of == slot);
+        refused.map_or(Ok(()), |(_, why)| Err(StoreError::Unavailable(why.clone())))
     }
 
     /// Waits until what waits has waited for [`LINGER`]; whether it waits still. `None`: nothing is left, and the next
@@ -266,7 +314,7 @@ impl Pending {
         std::mem::replace(&mut state.waiting, rest)
     }
 
-    fn give_back(&self, mut writes: VecDeque<Write>, unsure: bool) {
+    fn give_back(&self, mut writes: VecDeque<Write>, unsure: bool, pause: Duration) {
         if writes.is_empty() {
             return;
         }
@@ -277,7 +325,7 @@ impl Pending {
         writes.append(&mut state.waiting);
         state.waiting = writes;
         state.bound();
-        state.since = Some(Instant::now());
+        state.since = Some(Instant::now() + pause);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

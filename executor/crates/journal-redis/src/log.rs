@@ -147,7 +147,12 @@ async fn try_append(
         }
         (Ok(_), _) => Ok(Ok(())),
         (Err(refusal), _) if error::is_stale_id(&refusal) => {
-            mine_or_fenced(route, current, &names.log, append).await
+            let found = mine_or_fenced(route, current, &names.log, append).await;
+            if matches!(found, Err(StoreError::Fenced { .. })) {
+                // What was refused before and waits still is the next owner's to say.
+                server.pending.forget(names.slot);
+            }
+            found
         }
         (Err(refusal), _) => Ok(Err(refusal)),
     }

@@ -307,8 +307,15 @@ impl Servers {
         let server = self.route(slot).await?.server;
         for target in self.flush(&server).await? {
             self.flush(&target).await?;
+            target.pending.check(slot)?;
         }
-        Ok(())
+        server.pending.check(slot)
+    }
+
+    /// Whether a read that was made found what this connection has written: what was on its way before it with an append
+    /// may have been refused since.
+    pub async fn check(&self, slot: u16) -> Result<(), StoreError> {
+        self.route(slot).await?.server.pending.check(slot)
     }
 
     /// The server at an address.

@@ -86,7 +86,8 @@ impl Store for RedisStore {
         Box::pin(async move {
             let names = self.keys.of(partition);
             self.servers.settle(names.slot).await?;
-            derived::get(&self.servers, &names, &keys).await
+            let found = derived::get(&self.servers, &names, &keys).await?;
+            self.servers.check(names.slot).await.map(|()| found)
         })
     }
 
@@ -100,7 +101,8 @@ impl Store for RedisStore {
         Box::pin(async move {
             let names = self.keys.of(partition);
             self.servers.settle(names.slot).await?;
-            derived::list(&self.servers, &names, &list, skip, limit).await
+            let found = derived::list(&self.servers, &names, &list, skip, limit).await?;
+            self.servers.check(names.slot).await.map(|()| found)
         })
     }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ids::PartitionId;
-use journal::{Append, BlockId, Store, StoreError};
+use journal::{Append, BlockId, Derived, Store, StoreError};
 use journal_redis::{RedisConnect, RedisOptions, RedisStore};
 use testkit::{Redis, RedisCluster, eventually_async};
 
@@ -142,4 +142,22 @@ async fn a_cluster_that_is_not_whole_sheds_until_it_is() {
         cluster.node_mut(1).restart().expect("it starts again");
     })
     .await;
+}
+
+#[tokio::test]
+async fn keys_beside_a_block_that_redis_refuses_are_not_denied_meanwhile_and_written_when_it_takes_them() {
+    let redis = Redis::durable();
+    let (store, mut append) = owner(redis.url()).await;
+    let allow = |right: &str| redis.command(&["ACL", "SETUSER", "default", right]).expect("allowed");
+    // The one way to refuse them for certain while the block itself is taken.
+    allow("-set");
+    let ttl = Duration::from_secs(600);
+    append.derived = vec![Derived::Put { key: "key".into(), value: "found".into(), ttl }];
+    store.append(append.clone()).await.expect("the block is written");
+    let find = || store.get_derived(append.partition, vec!["key".into()]);
+    let error = find().await.expect_err("what waits is not said to be absent");
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    assert!(error.to_string().contains("NOPERM"), "{error}");
+    allow("+set");
+    assert_eq!(find().await.expect("a reply"), [Some("found".into())]);
 }
