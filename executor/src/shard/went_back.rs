@@ -12,6 +12,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use ids::BatchId;
 use journal::store::Acquired;
 use journal::{Append, BlockId, Derived, Store, StoreError};
@@ -68,6 +69,14 @@ fn bytes_of(append: &Append) -> usize {
         }
     });
     append.block.len() + derived.sum::<usize>()
+}
+
+/// The key whose value is replaced.
+fn key_of(derived: &Derived) -> Option<&Bytes> {
+    match derived {
+        Derived::Put { key, .. } => Some(key),
+        Derived::Push { .. } => None,
+    }
 }
 
 impl Held {
@@ -152,6 +161,18 @@ async fn examine(
 }
 
 impl Log {
+    /// What travelled beside the blocks that are still there may have been later than they: it is given again, and comes
+    /// after the blocks that are written again, whose own must not be put back by it.
+    fn give_derived_again(&mut self, now_ms: u64) {
+        let listings: Vec<Derived> = self.index.borrow_mut().listings_again(now_ms).collect();
+        let after = self.sealed.iter().flat_map(|sealed| &sealed.append.derived);
+        let newer: HashSet<_> = after.chain(&listings).filter_map(key_of).cloned().collect();
+        let older =
+            self.held.derived().filter(|derived| key_of(derived).is_none_or(|key| !newer.contains(key)));
+        self.lost.extend(older);
+        listings.into_iter().rev().for_each(|listing| self.lost.push_front(listing));
+    }
+
     /// The highest id that the store has confirmed.
     pub(super) fn confirmed_id(&self) -> BlockId {
         self.held.last.max(BlockId { generation: self.generation, sequence: 0 })
@@ -227,12 +248,11 @@ impl Shard {
         let log = &mut self.logs[at];
         let gap = log.held.gap(top);
         let appends = log.held.take_above(top);
-        // What travelled beside the blocks that are still there may have been later than they.
-        log.lost.extend(log.held.derived());
         let resent = appends.len() as u64;
         for append in appends.into_iter().rev() {
             log.sealed.push_front(Sealed { append, page: Page::default(), records: 0 });
         }
+        log.give_derived_again(self.now_us / 1_000);
         self.metrics.blocks_resent.add(resent);
         match gap {
             Some(gap) => self.tell_lost(at, gap, resent),
@@ -249,7 +269,6 @@ impl Shard {
         let (reopened, broken) = self.reopen(at, gap);
         let log = &mut self.logs[at];
         log.index.borrow_mut().lost(gap.after, gap.last, &mut log.derived);
-        log.lost.extend(log.index.borrow_mut().listings_again(self.now_us / 1_000));
         let batches = log.held.lost_batches(gap);
         let still_open = |batch: &BatchId| self.by_batch.contains_key(batch);
         match &batches {
