@@ -14,7 +14,7 @@ use std::sync::Arc;
 use asl::{Effect, EffectId, Event, Program, Str};
 use ids::{BatchId, ExecutionId};
 use journal::store::Acquired;
-use journal::{BlockId, Store, StoreError};
+use journal::{Store, StoreError, Top};
 use proto::executor::v1;
 use telemetry::ShardMetrics;
 use tokio::sync::{mpsc, watch};
@@ -88,7 +88,7 @@ pub(super) enum Landed {
     /// An ended execution was replayed to be redriven.
     Revived { log: usize, tenure: u64, revival: Box<Revival> },
     /// The store has told where logs stand, in which tenures.
-    Probed { asked: Vec<Asked>, result: Result<Vec<Option<BlockId>>, StoreError> },
+    Probed { asked: Vec<Asked>, result: Result<Vec<Top>, StoreError> },
     /// What was begun for a partition is no longer wanted.
     Dropped,
     /// What the store is, and where a log ends that went back.

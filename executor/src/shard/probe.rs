@@ -8,10 +8,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use journal::{BlockId, StoreError};
+use journal::{BlockId, StoreError, Top};
 
 use super::core::{Landed, Shard};
-use super::log::Log;
+use super::log::{Log, LogState};
 
 /// How long nothing must have been heard of a log.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -97,36 +97,68 @@ impl Shard {
         }
     }
 
-    pub(super) fn probed(&mut self, asked: &[Asked], result: Result<Vec<Option<BlockId>>, StoreError>) {
+    pub(super) fn probed(&mut self, asked: &[Asked], result: Result<Vec<Top>, StoreError>) {
         self.probe.under_way = false;
-        match result {
-            Ok(tops) => {
-                self.heard();
-                for (asked, top) in asked.iter().zip(tops) {
-                    self.stands(*asked, top);
-                }
+        let tops = match result {
+            Ok(tops) => tops,
+            Err(error) => return self.unheard(&error),
+        };
+        let here = self.logs.iter().filter(|log| log.state.is_here()).count();
+        match tops.iter().find_map(|top| top.as_ref().err()) {
+            Some(error) if asked.len() == here && tops.iter().all(Result::is_err) => self.unheard(error),
+            _ => self.heard(),
+        }
+        for (asked, top) in asked.iter().zip(tops) {
+            if !self.lasts(asked.log, asked.tenure) {
+                continue;
             }
-            Err(error) => {
-                if !std::mem::replace(&mut self.probe.silent, true) {
-                    tracing::error!(%error, "the store does not answer: starts are refused until it does");
-                    self.publish_state();
-                }
+            match top {
+                Ok(top) => self.stands(*asked, top),
+                Err(error) => self.is_away(asked.log, &error),
             }
+        }
+    }
+
+    fn unheard(&mut self, error: &StoreError) {
+        if !std::mem::replace(&mut self.probe.silent, true) {
+            tracing::error!(%error, "the store does not answer: starts are refused until it does");
+            self.publish_state();
+        }
+    }
+
+    /// The part of the store that has this log does not answer. An append that is on its way tells by itself.
+    fn is_away(&mut self, at: usize, error: &StoreError) {
+        let log = &mut self.logs[at];
+        if log.state == LogState::Serving && !log.in_flight && !self.probe.silent {
+            log.state = LogState::Down;
+            let partition = log.partition.get();
+            tracing::error!(partition, %error, "the store does not tell of this log: its starts are refused until it does");
+            self.publish_state();
+        }
+    }
+
+    /// The part of the store that has this log answers again.
+    fn is_back(&mut self, at: usize) {
+        let log = &mut self.logs[at];
+        if log.state == LogState::Down && log.sealed.is_empty() && !log.mending {
+            log.state = LogState::Serving;
+            tracing::info!(partition = log.partition.get(), "the store tells of this log again");
+            self.publish_state();
         }
     }
 
     /// Where a log stands: with this owner, with another one, or further back than it was.
     fn stands(&mut self, asked: Asked, top: Option<BlockId>) {
-        if !self.lasts(asked.log, asked.tenure) {
-            return;
-        }
         let log = &self.logs[asked.log];
         let (partition, generation, attempted) = (log.partition, log.generation, log.next_block());
         match top {
             Some(last) if last.generation > generation => {
                 self.lose(asked.log, &StoreError::Fenced { partition, attempted, last });
             }
-            Some(last) if last >= asked.confirmed => self.heard_of(asked.log, self.probe.asked_us),
+            Some(last) if last >= asked.confirmed => {
+                self.heard_of(asked.log, self.probe.asked_us);
+                self.is_back(asked.log);
+            }
             // An append that is on its way tells by itself.
             _ if log.in_flight || log.mending => {}
             _ => self.went_back(asked.log),

@@ -45,9 +45,8 @@ impl Standing {
         if !self.lapsed {
             return Ok(());
         }
-        let tops = store.tops(vec![self.partition]).await?;
-        match tops.first() {
-            Some(Some(top)) if top.generation == self.generation => Ok(()),
+        match store.top(self.partition).await? {
+            Some(top) if top.generation == self.generation => Ok(()),
             _ => Err(Error::NotOwner { partition: self.partition.get() }),
         }
     }

@@ -142,7 +142,7 @@ async fn examine(
     if let Err(foreign) = cluster.compare(store).await? {
         return Ok(Finding::Foreign(foreign));
     }
-    match store.tops(vec![partition]).await?.first().copied().flatten() {
+    match store.top(partition).await? {
         None => Ok(Finding::Foreign(Foreign::log_is_gone(partition))),
         Some(top) => {
             store.accept(partition, top).await?;

@@ -324,7 +324,7 @@ async fn settle(link: &Link, current: &Current, writes: &mut VecDeque<Write>) ->
     Ok(())
 }
 
-fn is_redirect(refusal: &RedisError) -> bool {
+pub(crate) fn is_redirect(refusal: &RedisError) -> bool {
     matches!(refusal.code(), Some("MOVED" | "ASK"))
 }
 

@@ -6,14 +6,15 @@
 //! one field: `b` for a block, `m` for a mark.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ids::PartitionId;
-use journal::store::{Acquired, BlockRange};
+use journal::store::{Acquired, BlockRange, Top};
 use journal::{Append, BlockId, StoreError};
 use redis::{Cmd, Pipeline, RedisError, Value};
 
-use crate::derived::Write;
+use crate::derived::{Write, is_redirect};
 use crate::error;
 use crate::keys::{Keys, PartitionKeys};
 use crate::link::Current;
@@ -27,6 +28,8 @@ const READ_BYTES: usize = 16 * 1024 * 1024;
 /// Blocks that the first reply of a read has at most.
 const READ_FIRST: usize = 16;
 const READ_PAGE_MAX: usize = 1_024;
+/// How long a server may take to tell where its logs stand, while the others' answers wait.
+const TOPS_WITHIN: Duration = Duration::from_secs(1);
 
 const BLOCK: &[u8] = b"b";
 const MARK: &[u8] = b"m";
@@ -271,39 +274,59 @@ pub(crate) async fn accept(
     }
 }
 
-/// The highest id that each log has ever had: one request to each server that has some of them.
-pub(crate) async fn tops(
-    servers: &Servers,
-    keys: &Keys,
-    partitions: &[PartitionId],
-) -> Result<Vec<Option<BlockId>>, StoreError> {
+/// Where each log stands: one request to each server that has some of them. A server that is away, or stands still, keeps
+/// nobody else waiting.
+pub(crate) async fn tops(servers: &Servers, keys: &Keys, partitions: &[PartitionId]) -> Vec<Top> {
+    let mut tops: Vec<Top> = vec![Ok(None); partitions.len()];
     let mut groups: Vec<(Arc<Server>, Vec<usize>)> = Vec::new();
     for (at, partition) in partitions.iter().enumerate() {
-        let server = servers.route(keys.of(*partition).slot).await?.server;
-        match groups.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &server)) {
-            Some((_, group)) => group.push(at),
-            None => groups.push((server, vec![at])),
+        match servers.route(keys.of(*partition).slot).await {
+            Ok(route) => match groups.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &route.server)) {
+                Some((_, group)) => group.push(at),
+                None => groups.push((route.server, vec![at])),
+            },
+            Err(error) => tops[at] = Err(error),
         }
     }
     let asked = groups.iter().map(|(server, group)| async move {
-        let mut pipeline = Pipeline::with_capacity(group.len());
-        for at in group {
-            pipeline.add_command(info(&keys.of(partitions[*at]).log));
+        let names = group.iter().map(|at| keys.of(partitions[*at])).collect::<Vec<_>>();
+        match tokio::time::timeout(TOPS_WITHIN, tops_of(servers, server, &names)).await {
+            Ok(tops) => tops,
+            Err(_) => {
+                let address = &server.link.address;
+                let late =
+                    StoreError::Unavailable(format!("{address} does not answer within {TOPS_WITHIN:?}"));
+                vec![Err(late); group.len()]
+            }
         }
-        server.link.pipeline(&pipeline).await
     });
-    let mut tops = vec![None; partitions.len()];
-    for ((_, group), replies) in groups.iter().zip(futures_util::future::join_all(asked).await) {
-        for (at, reply) in group.iter().zip(replies?) {
-            tops[*at] = match reply {
-                Ok(reply) => Some(top_of(reply)?),
-                Err(refusal) if is_no_such_key(&refusal) => None,
-                // Redirected, most likely: by itself it is led there.
-                Err(_) => top(servers, &keys.of(partitions[*at])).await?,
-            };
-        }
+    for ((_, group), told) in groups.iter().zip(futures_util::future::join_all(asked).await) {
+        group.iter().zip(told).for_each(|(at, top)| tops[*at] = top);
     }
-    Ok(tops)
+    tops
+}
+
+/// Where logs stand that one server has.
+async fn tops_of(servers: &Servers, server: &Server, names: &[Arc<PartitionKeys>]) -> Vec<Top> {
+    let mut pipeline = Pipeline::with_capacity(names.len());
+    for names in names {
+        pipeline.add_command(info(&names.log));
+    }
+    let replies = match server.link.pipeline(&pipeline).await {
+        Ok(replies) => replies,
+        Err(error) => return vec![Err(error); names.len()],
+    };
+    let mut tops = Vec::with_capacity(names.len());
+    for (names, reply) in names.iter().zip(replies) {
+        tops.push(match reply {
+            Ok(reply) => top_of(reply).map(Some),
+            Err(refusal) if is_no_such_key(&refusal) => Ok(None),
+            // By itself it is led there.
+            Err(refusal) if is_redirect(&refusal) => top(servers, names).await,
+            Err(refusal) => Err(error::of_command(&refusal, &server.link.address)),
+        });
+    }
+    tops
 }
 
 async fn top(servers: &Servers, names: &PartitionKeys) -> Result<Option<BlockId>, StoreError> {

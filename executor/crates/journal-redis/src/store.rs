@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ids::PartitionId;
 use journal::store::{Acquired, BlockRange, Connect, check_key};
-use journal::{Append, BlockId, Durability, Store, StoreError, StoreFuture};
+use journal::{Append, BlockId, Durability, Store, StoreError, StoreFuture, Top};
 
 use crate::access::Access;
 use crate::keys::Keys;
@@ -74,8 +74,8 @@ impl Store for RedisStore {
         Box::pin(log::accept(&self.servers, &self.keys, partition, top))
     }
 
-    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Option<BlockId>>> {
-        Box::pin(async move { log::tops(&self.servers, &self.keys, &partitions).await })
+    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Top>> {
+        Box::pin(async move { Ok(log::tops(&self.servers, &self.keys, &partitions).await) })
     }
 
     fn read(&self, partition: PartitionId, range: BlockRange) -> StoreFuture<'_, Vec<(BlockId, Bytes)>> {

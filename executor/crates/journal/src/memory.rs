@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::store::{
-    Acquired, Append, BlockId, BlockRange, Connect, Derived, Durability, Store, StoreError, StoreFuture,
+    Acquired, Append, BlockId, BlockRange, Connect, Derived, Durability, Store, StoreError, StoreFuture, Top,
     check_key,
 };
 
@@ -59,6 +59,8 @@ struct Partition {
     went_back_from: Option<BlockId>,
     /// Whether its owner knows.
     accepted: bool,
+    /// Whether the part of the store that has it does not answer.
+    away: bool,
     blocks: BTreeMap<BlockId, Bytes>,
     derived: HashMap<Bytes, Slot>,
     expiries: BTreeMap<(Instant, u64), Bytes>,
@@ -114,6 +116,12 @@ impl MemoryStore {
     /// From now on every call gives [`StoreError::Unavailable`] with this reason; `None` ends it.
     pub fn set_unavailable(&self, reason: Option<&str>) {
         self.shared.unavailable.send_replace(reason.map(str::to_owned));
+    }
+
+    /// From now on calls about this partition give [`StoreError::Unavailable`], and others go on, as when one master of
+    /// several is away; `false` ends it.
+    pub fn set_away(&self, partition: PartitionId, away: bool) {
+        lock(self.partition(partition)).away = away;
     }
 
     /// From now on appends wait, unwritten and unanswered, until [`MemoryStore::release_appends`].
@@ -187,12 +195,21 @@ impl MemoryStore {
         }
     }
 
+    fn part(&self, partition: PartitionId) -> Result<MutexGuard<'_, Partition>, StoreError> {
+        self.available()?;
+        let part = lock(self.partition(partition));
+        match part.away {
+            true => Err(StoreError::Unavailable(format!("a test took partition {partition} away"))),
+            false => Ok(part),
+        }
+    }
+
     async fn append_now(&self, mut append: Append) -> Result<(), StoreError> {
         append.check()?;
         let mut held = self.shared.held.subscribe();
         // The sender lives as long as this store: waiting cannot fail.
         let _ = held.wait_for(|held| !held).await;
-        self.available()?;
+        drop(self.part(append.partition)?);
         let fault = lock(&self.shared.faults).pop_front();
         if let Some(Fault::Refuse(error)) = fault {
             return Err(error);
@@ -302,8 +319,7 @@ impl Partition {
 impl Store for MemoryStore {
     fn acquire(&self, partition: PartitionId) -> StoreFuture<'_, Acquired> {
         Box::pin(async move {
-            self.available()?;
-            let mut state = lock(self.partition(partition));
+            let mut state = self.part(partition)?;
             let before = state.went_back_from.take().map_or(0, |id| id.generation);
             state.generation = state.generation.max(before) + 1;
             Ok(Acquired { generation: state.generation, last: state.last })
@@ -316,32 +332,27 @@ impl Store for MemoryStore {
 
     fn accept(&self, partition: PartitionId, top: BlockId) -> StoreFuture<'_, ()> {
         Box::pin(async move {
-            self.available()?;
-            let mut state = lock(self.partition(partition));
+            let mut state = self.part(partition)?;
             state.accepted = state.top() == Some(top);
             Ok(())
         })
     }
 
-    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Option<BlockId>>> {
+    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Top>> {
         Box::pin(async move {
             self.shared.pings.fetch_add(1, Ordering::Relaxed);
             self.available()?;
-            Ok(partitions.into_iter().map(|partition| lock(self.partition(partition)).top()).collect())
+            Ok(partitions.into_iter().map(|partition| Ok(self.part(partition)?.top())).collect())
         })
     }
 
     fn read(&self, partition: PartitionId, range: BlockRange) -> StoreFuture<'_, Vec<(BlockId, Bytes)>> {
-        Box::pin(async move {
-            self.available()?;
-            Ok(lock(self.partition(partition)).read(range))
-        })
+        Box::pin(async move { Ok(self.part(partition)?.read(range)) })
     }
 
     fn get_derived(&self, partition: PartitionId, keys: Vec<Bytes>) -> StoreFuture<'_, Vec<Option<Bytes>>> {
         Box::pin(async move {
-            self.available()?;
-            let state = lock(self.partition(partition));
+            let state = self.part(partition)?;
             let value = |key| match state.live(key) {
                 Some(Value::One(value)) => Some(value.clone()),
                 _ => None,
@@ -358,8 +369,7 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> StoreFuture<'_, Vec<Bytes>> {
         Box::pin(async move {
-            self.available()?;
-            Ok(match lock(self.partition(partition)).live(&list) {
+            Ok(match self.part(partition)?.live(&list) {
                 Some(Value::List(entries)) => entries.iter().skip(skip).take(limit).cloned().collect(),
                 _ => Vec::new(),
             })

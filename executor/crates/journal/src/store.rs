@@ -184,6 +184,9 @@ impl StoreError {
     }
 }
 
+/// Where one log stands, as far as that can be told.
+pub type Top = Result<Option<BlockId>, StoreError>;
+
 /// What every call of a store gives.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
@@ -219,8 +222,14 @@ pub trait Store: Send + Sync {
     }
 
     /// The highest id that each log has ever had, marks of owners included; `None` for a log that is not there. An
-    /// owner learns by it that another one has taken over, or that the store has gone back.
-    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Option<BlockId>>>;
+    /// owner learns by it that another one has taken over, or that the store has gone back. Each log has an answer of its
+    /// own, for one part of a store may be away while the others serve.
+    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Top>>;
+
+    /// As [`Store::tops`], of one log.
+    fn top(&self, partition: PartitionId) -> StoreFuture<'_, Option<BlockId>> {
+        Box::pin(async move { self.tops(vec![partition]).await?.pop().unwrap_or(Ok(None)) })
+    }
 
     /// Blocks in order, without the marks of owners.
     fn read(&self, partition: PartitionId, range: BlockRange) -> StoreFuture<'_, Vec<(BlockId, Bytes)>>;
