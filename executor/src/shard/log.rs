@@ -122,6 +122,23 @@ impl Page {
         }
     }
 
+    /// Takes what waits for a later block.
+    pub fn absorb(&mut self, later: Self) {
+        self.batches.extend(later.batches);
+        self.fresh.extend(later.fresh);
+        self.reopened.extend(later.reopened);
+        self.ended.extend(later.ended);
+        self.touched.extend(later.touched);
+        self.held.extend(later.held);
+        self.writes.extend(later.writes);
+        self.closing.extend(later.closing);
+        self.absolved.extend(later.absolved);
+        self.redrives.extend(later.redrives);
+        self.tallies.extend(later.tallies);
+        self.completions.extend(later.completions);
+        self.outcomes.extend(later.outcomes);
+    }
+
     /// Tells the watchers, once the block is confirmed, that an execution has ended.
     pub fn completed(&mut self, id: ExecutionId, status: Status) {
         let (index, status) = (u32::from(id.index), v1::ExecutionStatus::from(status) as i32);

@@ -35,11 +35,12 @@ pub(super) enum Untold {
     Read(#[from] Unread),
 }
 
-/// What an execution was told, as it was told; read again where the journal has only its digest.
-pub(super) async fn event_of(told: &Journalled, desk: &Desk) -> Result<Event, Untold> {
+/// What an execution was told, as it was told; read again where the journal has only its digest. Not all entries told it
+/// something.
+pub(super) async fn event_of(told: &Journalled, desk: &Desk) -> Result<Option<Event>, Untold> {
     let id = asl::EffectId(told.effect);
     let text = |text: Option<&str>| text.map(asl::Str::from);
-    Ok(match told.kind {
+    Ok(Some(match told.kind {
         JournalledKind::TaskSucceeded => {
             Event::TaskSucceeded { id, output: Payload::from_checked(told.payload.clone()) }
         }
@@ -66,7 +67,8 @@ pub(super) async fn event_of(told: &Journalled, desk: &Desk) -> Result<Event, Un
             let (error, cause) = (text(error).unwrap_or_default(), text(cause).unwrap_or_default());
             Event::GiveUp { error, cause }
         }
-    })
+        JournalledKind::Mended => return Ok(None),
+    }))
 }
 
 /// What an execution wants that was told what it was told: a wide Map wants much, so each effect is found by its id.

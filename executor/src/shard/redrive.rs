@@ -23,6 +23,7 @@ use journal::{Journalled, Opened, Store};
 use super::command::Reply;
 use super::core::{Landed, Shard};
 use super::execution::{OpenExecution, WaitingFor};
+use super::fetch::is_whole;
 use super::history::journal_of;
 use super::log::{LogState, Page};
 use super::lookup::{Place, fetch, spelt, unknown};
@@ -138,9 +139,13 @@ async fn revive(
 async fn read_journal(store: &dyn Store, found: &Execution) -> Result<Vec<Journalled>, Error> {
     let mut journal = found.journalled.clone();
     let blocks = found.closed.iter().flat_map(|closed| &closed.blocks);
+    let lost = || {
+        let why = "a part of what it was told is gone, and to go on without it would do work again";
+        not_redrivable(&found.opened.id.to_string(), why)
+    };
     let mut bytes = 0;
     for block in blocks {
-        let told = journal_of(store, found, *block).await?;
+        let told = journal_of(store, found, *block).await?.ok_or_else(&lost)?;
         bytes += told.iter().map(|told| told.payload.len()).sum::<usize>();
         if bytes > limits::REDRIVE_JOURNAL_BYTES_MAX {
             let max = limits::REDRIVE_JOURNAL_BYTES_MAX;
@@ -152,7 +157,7 @@ async fn read_journal(store: &dyn Store, found: &Execution) -> Result<Vec<Journa
     }
     journal.sort_by_key(|told| told.sequence);
     journal.dedup_by_key(|told| told.sequence);
-    Ok(journal)
+    if is_whole(&journal) { Ok(journal) } else { Err(lost()) }
 }
 
 async fn replay(
@@ -174,6 +179,7 @@ async fn replay(
         effects.clear();
         let event = event_of(told, desk).await;
         let event = event.map_err(|error| not_redrivable(&id.to_string(), &error.to_string()))?;
+        let Some(event) = event else { continue };
         machine::handle_unobserved(
             &mut execution,
             event,
@@ -204,8 +210,10 @@ async fn give_up(
         payload: closed.payload.clone(),
     };
     let event = event_of(&told, desk).await;
-    let event = event.map_err(|error| not_redrivable(&id.to_string(), &error.to_string()))?;
-    machine::handle_unobserved(execution, event, machine::timestamp_of_ms(told.time_ms), &mut Vec::new());
+    if let Some(event) = event.map_err(|error| not_redrivable(&id.to_string(), &error.to_string()))? {
+        let at = machine::timestamp_of_ms(told.time_ms);
+        machine::handle_unobserved(execution, event, at, &mut Vec::new());
+    }
     journal.push(told);
     Ok(())
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ids::BatchId;
+use journal::block::{JournalledKind, JournalledView};
 use journal::store::Acquired;
 use journal::{Append, BlockId, Derived, Store, StoreError};
 use telemetry::StoreFailure;
@@ -230,16 +231,29 @@ impl Shard {
         // What travelled beside the blocks that are still there may have been later than they.
         log.lost.extend(log.held.derived());
         let resent = appends.len() as u64;
+        if let Some(gap) = gap {
+            self.tell_lost(at, gap, resent);
+            self.wait_for_what_is_open(at);
+        } else {
+            let partition = log.partition.get();
+            tracing::warn!(partition, ends_at = %top, resent, "every lost block is held here and is written again");
+        }
+        let log = &mut self.logs[at];
         for append in appends.into_iter().rev() {
             log.sealed.push_front(Sealed { append, page: Page::default(), records: 0 });
         }
         self.metrics.blocks_resent.add(resent);
-        match gap {
-            Some(gap) => self.tell_lost(at, gap, resent),
-            None => {
-                let partition = log.partition.get();
-                tracing::warn!(partition, ends_at = %top, resent, "every lost block is held here and is written again");
-            }
+    }
+
+    /// What is open is written again in the next block: what rests on blocks before it is not told earlier than that.
+    fn wait_for_what_is_open(&mut self, at: usize) {
+        let log = &mut self.logs[at];
+        if log.waiting() > 0 {
+            let sealed = log.sealed.iter_mut().map(|sealed| std::mem::take(&mut sealed.page));
+            let mut pages = sealed.chain([std::mem::take(&mut log.page)]);
+            let mut page = pages.next().unwrap_or_default();
+            pages.for_each(|later| page.absorb(later));
+            log.page = page;
         }
     }
 
@@ -271,8 +285,8 @@ impl Shard {
             batches = batches.len(),
             resent, reopened, broken,
             "LOST: the store went back, and these blocks were confirmed too long ago to be held here; executions that \
-             ended in them are gone. Open ones are written again (reopened); of those whose journal was in them (broken) a \
-             later recovery cannot tell what they were told"
+             ended in them are gone. Open ones are written again (reopened); those whose journal was in them (broken) go on \
+             here, and would be closed as FAILED by a recovery"
         );
     }
 
@@ -289,10 +303,22 @@ impl Shard {
             }
             let opening_lost = open.blocks.first().is_some_and(|block| gap.holds(*block));
             let closing = open.ended.is_some() && !unsealed.contains(&address);
-            // A finished block names the lost ones, or the journal has a hole, or stands before its opening now.
-            broken += u64::from(closing || open.blocks.len() > 1 || open.execution.redrives() > 0);
+            broken += u64::from(closing || open.blocks.iter().skip(1).any(|block| gap.holds(*block)));
             if closing {
                 continue;
+            }
+            if open.journalled > 0 {
+                // What is lost of the journal, if anything, was its end as far as the log can tell: now it is a hole.
+                log.builder.journalled(JournalledView {
+                    id: open.id,
+                    time_ms: now_ms,
+                    sequence: open.journalled,
+                    effect: 0,
+                    kind: JournalledKind::Mended,
+                    payload: &[],
+                });
+                open.journalled += 1;
+                log.page.touched.push(address);
             }
             if !opening_lost {
                 open.blocks.retain(|block| !gap.holds(*block));

@@ -183,7 +183,7 @@ impl Node {
             (names::STORE_AVAILABLE, |s| &s.store_available),
             (names::PARTITIONS_OWNED, |s| &s.partitions_owned),
         ];
-        let counters: [(Metric, Cell<Counter>); 23] = [
+        let counters: [(Metric, Cell<Counter>); 24] = [
             (names::DUPLICATES, |s| &s.duplicates),
             (names::COMMANDS, |s| &s.commands),
             (names::STEPS, |s| &s.steps),
@@ -206,6 +206,7 @@ impl Node {
             (names::CARRIED, |s| &s.carried),
             (names::REDRIVEN, |s| &s.redriven),
             (names::POISONED, |s| &s.poisoned),
+            (names::BROKEN, |s| &s.broken),
             (names::COMPLETIONS_DROPPED, |s| &s.completions_dropped),
         ];
         for (metric, cell) in histograms {

@@ -83,6 +83,7 @@ metrics! {
     CARRIED Counter "executor_carried_executions_total" ["shard"] "Open executions written again into later blocks, so that their log can be trimmed";
     REDRIVEN Counter "executor_redriven_executions_total" ["shard"] "Ended executions that were redriven";
     POISONED Counter "executor_poisoned_executions_total" ["shard"] "Executions that were closed because they killed their node again and again";
+    BROKEN Counter "executor_broken_executions_total" ["shard"] "Executions that were closed because the store had lost a part of what they were told";
     RECOVERY_TIME Gauge "executor_recovery_seconds" ["shard"] "How long the last recovery took";
     PARTITIONS_OWNED Gauge "executor_partitions_owned" ["shard"] "Partitions in the shard's hands: recovered, served, or being released";
     PARTITIONS_LOST Counter "executor_partitions_lost_total" ["shard"] "Partitions that the shard had and another owner took, or whose log could not be read";

@@ -133,6 +133,8 @@ pub struct ShardMetrics {
     pub carried: Counter,
     pub redriven: Counter,
     pub poisoned: Counter,
+    /// Executions that were closed because the store had lost a part of what they were told.
+    pub broken: Counter,
     /// In milliseconds.
     pub recovery_ms: Gauge,
     pub partitions_owned: Gauge,
