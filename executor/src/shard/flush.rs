@@ -106,6 +106,9 @@ impl Shard {
             let Some(open) = self.open.get_mut(address) else { continue };
             if open.ended.is_none() && open.blocks.last() != Some(&block) {
                 open.blocks.push(block);
+                if open.blocks.len().is_multiple_of(limits::CARRY_BLOCKS) {
+                    log.carry.crowded(open.id, now_ms.saturating_sub(open.start_time_ms));
+                }
             }
         }
         let records = page.records;
