@@ -1,5 +1,6 @@
 //! A shard on its own thread against a store in memory, and a client that speaks to its queue.
 
+mod assigned;
 mod broken;
 mod carrying;
 mod checkpoints;
@@ -7,11 +8,13 @@ mod children;
 mod condemning;
 mod lasting;
 mod mapping;
+mod moving;
 mod naming;
 mod owning;
 mod probing;
 mod recovering;
 mod redriving;
+mod replaced;
 mod replaying;
 mod rewriting;
 mod starting;
