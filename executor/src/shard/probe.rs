@@ -114,7 +114,8 @@ impl Shard {
             }
             match top {
                 Ok(top) => self.stands(*asked, top),
-                Err(error) => self.is_away(asked.log, &error),
+                Err(error) if error.is_retryable() => self.is_away(asked.log, &error),
+                Err(error) => self.lose(asked.log, &error),
             }
         }
     }

@@ -45,8 +45,9 @@ impl Standing {
         if !self.lapsed {
             return Ok(());
         }
-        match store.top(self.partition).await? {
-            Some(top) if top.generation == self.generation => Ok(()),
+        match store.top(self.partition).await {
+            Ok(Some(top)) if top.generation == self.generation => Ok(()),
+            Err(error) if error.is_retryable() => Err(error.into()),
             _ => Err(Error::NotOwner { partition: self.partition.get() }),
         }
     }

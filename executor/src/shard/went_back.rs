@@ -12,7 +12,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ids::BatchId;
+use ids::{BatchId, PartitionId};
 use journal::block::{JournalledKind, JournalledView};
 use journal::store::Acquired;
 use journal::{Append, BlockId, Derived, Store, StoreError};
@@ -138,7 +138,7 @@ pub(super) enum Finding {
 async fn examine(
     store: &dyn Store,
     cluster: &Cluster,
-    partition: ids::PartitionId,
+    (partition, from): (PartitionId, BlockId),
 ) -> Result<Finding, StoreError> {
     if let Err(foreign) = cluster.compare(store).await? {
         return Ok(Finding::Foreign(foreign));
@@ -146,13 +146,19 @@ async fn examine(
     match store.top(partition).await? {
         None => Ok(Finding::Foreign(Foreign::log_is_gone(partition))),
         Some(top) => {
-            store.accept(partition, top).await?;
+            store.accept(partition, top, from).await?;
             Ok(Finding::EndsAt(top))
         }
     }
 }
 
 impl Log {
+    /// The lowest id that the store may get from here: of what is held, on its way, or to come.
+    fn first_to_send(&self) -> BlockId {
+        let held = self.held.blocks.front().map(|(_, append)| append.id);
+        held.or_else(|| self.sealed.front().map(|sealed| sealed.append.id)).unwrap_or(self.next_block())
+    }
+
     /// The highest id that the store has confirmed.
     pub(super) fn confirmed_id(&self) -> BlockId {
         self.held.last.max(BlockId { generation: self.generation, sequence: 0 })
@@ -187,11 +193,12 @@ impl Shard {
         let Some(store) = self.store.as_ref().map(Arc::clone) else { return };
         let log = &mut self.logs[at];
         log.in_flight = true;
+        let from = log.first_to_send();
         let (cluster, partition, tenure) = (Arc::clone(&self.context.cluster), log.partition, log.tenure);
         let (clock, at_us) = (self.clock.clone(), self.now_us + pause.as_micros() as u64);
         self.flights.push(Box::pin(async move {
             clock.sleep_until_us(at_us).await;
-            let result = examine(&*store, &cluster, partition).await;
+            let result = examine(&*store, &cluster, (partition, from)).await;
             Landed::Examined { log: at, tenure, result }
         }));
     }

@@ -25,10 +25,12 @@ const EXPIRED_PER_APPEND: usize = 16;
 /// Scripted failures that may wait.
 const FAULTS_MAX: usize = 1_024;
 
-/// A store in memory; clones share everything.
+/// A store in memory; clones share everything, connections all but what they have taken.
 #[derive(Debug, Clone)]
 pub struct MemoryStore {
     shared: Arc<Shared>,
+    /// Generations that this connection has taken, and by which taking of all.
+    taken: Arc<Mutex<HashMap<(PartitionId, u64), u64>>>,
 }
 
 /// What the next appends meet, for tests.
@@ -48,12 +50,15 @@ struct Shared {
     unavailable: watch::Sender<Option<String>>,
     held: watch::Sender<bool>,
     pings: AtomicU64,
+    takings: AtomicU64,
     derived_lost: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Partition {
     generation: u64,
+    /// By which of all takings of partitions it was taken last.
+    taking: u64,
     last: Option<BlockId>,
     /// The top before it went back; cleared by the next owner.
     went_back_from: Option<BlockId>,
@@ -101,9 +106,10 @@ impl MemoryStore {
             unavailable: watch::Sender::new(None),
             held: watch::Sender::new(false),
             pings: AtomicU64::new(0),
+            takings: AtomicU64::new(0),
             derived_lost: AtomicBool::new(false),
         };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(shared), taken: Arc::default() }
     }
 
     /// The next append meets this; calls queue up, at most 1,024.
@@ -143,6 +149,14 @@ impl MemoryStore {
     /// it. [`BlockId::default`] takes everything.
     pub fn go_back(&self, partition: PartitionId, to: BlockId) {
         lock(self.partition(partition)).go_back(to);
+    }
+
+    /// As [`MemoryStore::go_back`], and nobody knows it yet: where a mark is gone, the next one who takes the partition takes
+    /// the generation of its present owner.
+    pub fn go_back_unseen(&self, partition: PartitionId, to: BlockId) {
+        let mut state = lock(self.partition(partition));
+        state.go_back(to);
+        state.went_back_from = None;
     }
 
     /// Forgets the derived keys of a partition that begin so, for tests.
@@ -204,6 +218,18 @@ impl MemoryStore {
         }
     }
 
+    /// Whether another connection has taken the very generation that this one has.
+    fn check_owner(&self, partition: PartitionId, attempted: BlockId) -> Result<(), StoreError> {
+        let state = self.part(partition)?;
+        let ours = lock(&self.taken).get(&(partition, state.generation)).copied();
+        match ours.filter(|taking| *taking != state.taking) {
+            Some(_) => {
+                Err(StoreError::Fenced { partition, attempted, last: state.top().unwrap_or_default() })
+            }
+            None => Ok(()),
+        }
+    }
+
     async fn append_now(&self, mut append: Append) -> Result<(), StoreError> {
         append.check()?;
         let mut held = self.shared.held.subscribe();
@@ -217,6 +243,7 @@ impl MemoryStore {
         if self.shared.derived_lost.load(Ordering::Relaxed) {
             append.derived.clear();
         }
+        self.check_owner(append.partition, append.id)?;
         lock(self.partition(append.partition)).append(append)?;
         match fault {
             Some(_) => Err(StoreError::Unknown("a test lost the reply".to_owned())),
@@ -322,6 +349,8 @@ impl Store for MemoryStore {
             let mut state = self.part(partition)?;
             let before = state.went_back_from.take().map_or(0, |id| id.generation);
             state.generation = state.generation.max(before) + 1;
+            state.taking = self.shared.takings.fetch_add(1, Ordering::Relaxed) + 1;
+            lock(&self.taken).insert((partition, state.generation), state.taking);
             Ok(Acquired { generation: state.generation, last: state.last })
         })
     }
@@ -330,7 +359,7 @@ impl Store for MemoryStore {
         Box::pin(self.append_now(append))
     }
 
-    fn accept(&self, partition: PartitionId, top: BlockId) -> StoreFuture<'_, ()> {
+    fn accept(&self, partition: PartitionId, top: BlockId, _from: BlockId) -> StoreFuture<'_, ()> {
         Box::pin(async move {
             let mut state = self.part(partition)?;
             state.accepted = state.top() == Some(top);
@@ -342,7 +371,11 @@ impl Store for MemoryStore {
         Box::pin(async move {
             self.shared.pings.fetch_add(1, Ordering::Relaxed);
             self.available()?;
-            Ok(partitions.into_iter().map(|partition| Ok(self.part(partition)?.top())).collect())
+            let top = |partition| {
+                self.check_owner(partition, BlockId::default())?;
+                Ok(self.part(partition)?.top())
+            };
+            Ok(partitions.into_iter().map(top).collect())
         })
     }
 
@@ -472,7 +505,7 @@ pub(crate) fn parse_counter(value: &[u8]) -> Result<u64, StoreError> {
 
 impl Connect for MemoryStore {
     fn connect(&self) -> StoreFuture<'_, Arc<dyn Store>> {
-        let connection: Arc<dyn Store> = Arc::new(self.clone());
+        let connection: Arc<dyn Store> = Arc::new(Self { taken: Arc::default(), ..self.clone() });
         Box::pin(async move {
             self.available()?;
             Ok(connection)

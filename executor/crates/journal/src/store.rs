@@ -206,7 +206,8 @@ pub struct BlockRange {
 /// A connection to a store. Each shard has its own.
 pub trait Store: Send + Sync {
     /// Takes a partition: writes the mark `(generation + 1)-0`, which refuses all appends of older owners. The
-    /// generation is also above all that this connection saw confirmed, if the log has gone back.
+    /// generation is also above all that this connection saw confirmed, if the log has gone back. Where it went back over a
+    /// mark, another connection may take the same generation: then the one that took it first is fenced.
     fn acquire(&self, partition: PartitionId) -> StoreFuture<'_, Acquired>;
 
     /// Writes a block; returns when it is as durable as [`Store::durability`] says. Repeating an append whose
@@ -216,8 +217,10 @@ pub trait Store: Send + Sync {
     fn append(&self, append: Append) -> StoreFuture<'_, ()>;
 
     /// The owner knows that the log went back to `top` and mends it: appends above `top` are taken again. It writes again what
-    /// it holds, under the same ids, and then acquires the partition anew. Nothing happens in a store that cannot go back.
-    fn accept(&self, _partition: PartitionId, _top: BlockId) -> StoreFuture<'_, ()> {
+    /// it holds, under the same ids and none below `from`, and then acquires the partition anew. Another owner that took it
+    /// meanwhile, be it under the same generation, is told as [`StoreError::Fenced`]. Nothing happens in a store that cannot
+    /// go back.
+    fn accept(&self, _partition: PartitionId, _top: BlockId, _from: BlockId) -> StoreFuture<'_, ()> {
         Box::pin(async { Ok(()) })
     }
 

@@ -1,7 +1,7 @@
 //! Shards take partitions and give them back while they run.
 
-use proto::executor::v1::{ExecutionStatus, Mode};
 use proto::executor::v1::owned_partition::State;
+use proto::executor::v1::{ExecutionStatus, Mode};
 
 use super::assigned::*;
 use super::*;

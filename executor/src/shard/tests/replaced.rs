@@ -1,5 +1,6 @@
 //! An owner notices that another one has taken its partition, and says and does nothing before it knows.
 
+use journal::{BlockId, Store};
 use proto::executor::v1::owned_partition::State;
 use proto::executor::v1::{ExecutionStatus, Mode};
 
@@ -34,6 +35,40 @@ async fn an_idle_owner_that_was_replaced_learns_it_within_a_second() {
     assert_eq!((stale.metrics.partitions_lost.get(), stale.metrics.open.get()), (1, 0));
     until_owned(&second, &[(0, State::Serving)]).await;
     assert_eq!(second.metrics.partitions_lost.get(), 0);
+}
+
+#[tokio::test]
+async fn an_owner_whose_very_generation_was_given_again_by_a_store_that_went_back_gives_the_partition_up() {
+    for idle in [true, false] {
+        let world = World::new();
+        let pass = world.define(PASS).await;
+        let (stale, second) = (world.managed(), world.managed());
+        serve(&second).await;
+        second.started(batch(1, pass, Mode::Express, &["1"])).await;
+        release(&second).await;
+        serve(&stale).await;
+        let before = world.store.top(partition()).await.expect("told").expect("there");
+        for sequence in 2..=4 {
+            stale.started(batch(sequence, pass, Mode::Express, &["1"])).await;
+        }
+        let first = BlockId { generation: 1, sequence: 1 };
+        world.store.go_back_unseen(partition(), first);
+        serve(&second).await;
+        let again = world.store.top(partition()).await.expect("told").expect("there");
+        assert_eq!(again.generation, before.generation, "the mark was lost");
+        for sequence in 5..=9 {
+            assert_eq!(second.started(batch(sequence, pass, Mode::Express, &["1"])).await[0].refusal, None);
+        }
+        if idle {
+            world.clock.advance(Duration::from_secs(1));
+        } else {
+            let refused = stale.started(batch(10, pass, Mode::Express, &["1"])).await.remove(0);
+            assert_eq!(refused.reason(), Some(Reason::NotOwner));
+        }
+        until_owned(&stale, &[]).await;
+        until_owned(&second, &[(0, State::Serving)]).await;
+        assert_eq!(second.started(batch(11, pass, Mode::Express, &["1"])).await[0].refusal, None);
+    }
 }
 
 #[tokio::test]
