@@ -417,6 +417,8 @@ impl Shard {
         let sealed = |log: &Log| log.sealed.iter().map(|sealed| sealed.records).sum::<usize>();
         let pending: usize = self.logs.iter().map(|log| log.waiting() + sealed(log)).sum();
         self.metrics.store_pending.set(pending as u64);
+        let dropped = self.store.as_ref().map_or(0, |store| store.derived_dropped());
+        self.metrics.derived_dropped.add(dropped.saturating_sub(self.metrics.derived_dropped.get()));
         let owned = self.logs.iter().filter(|log| log.state.is_here()).count();
         self.metrics.partitions_owned.set(owned as u64);
     }

@@ -3,12 +3,15 @@
 //! Invariants: derived writes are sent only after their block is known to be in the log, so that an owner who
 //! has lost its partition never overwrites what its successor wrote. They ride along with the next append, in
 //! the same write to the socket, and so cost no flush of Redis's own log; if no append follows, a timer sends
-//! them after [`LINGER`], and a read on this connection sends them first. At most [`PENDING_MAX`] of them
-//! wait; a crash loses those that wait, and the reader rebuilds them from the log. After a lost reply, values
+//! them after [`LINGER`], and a read on this connection sends them first. What Redis refuses for a while (out of memory,
+//! loading) is sent again after [`PAUSE`], before what came later. At most [`PENDING_MAX`] of them and
+//! [`PENDING_BYTES_MAX`] wait; beyond, the oldest are given up and counted, and so is what Redis never takes. A crash loses
+//! those that wait. Recovery writes again what stood beside the last blocks. After a lost reply, values
 //! are set again (harmless) and list entries are looked for before they are pushed again.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +19,7 @@ use journal::{Derived, StoreError};
 use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::time::Instant;
 
+use crate::error;
 use crate::keys::PartitionKeys;
 use crate::link::{Current, Link};
 use crate::reply::{array, bytes};
@@ -25,6 +29,10 @@ use crate::servers::Servers;
 pub(crate) const LINGER: Duration = Duration::from_millis(5);
 /// Derived writes that wait on one connection.
 const PENDING_MAX: usize = 65_536;
+/// What they may take together.
+const PENDING_BYTES_MAX: usize = 32 << 20;
+/// How long what was refused waits before it is sent again.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Derived writes that are sent at once.
 const SEND_MAX: usize = 8_192;
 /// Entries at a list's end among which one that may be there already is looked for.
@@ -33,18 +41,22 @@ const LOOK_BACK: usize = 1_024;
 const READ_KEYS_MAX: usize = 512;
 
 /// Derived writes that wait to be sent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pending {
     state: Mutex<State>,
+    /// Of all servers of a connection: writes that were given up.
+    dropped: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Write>,
+    bytes: usize,
     /// When the oldest came.
     since: Option<Instant>,
     timer_runs: bool,
-    dropped: u64,
+    /// Until then nothing is sent: some of it was refused.
+    not_before: Option<Instant>,
 }
 
 /// One derived write.
@@ -109,6 +121,10 @@ impl Write {
         pipeline.cmd("PEXPIRE").arg(&self.key).arg(self.ttl_ms);
     }
 
+    fn bytes(&self) -> usize {
+        self.key.len() + self.value.len() + size_of::<Self>()
+    }
+
     /// How many commands it is.
     fn commands(&self) -> usize {
         let count = if self.kind == WriteKind::Push { 2 } else { 1 };
@@ -131,28 +147,37 @@ impl Drop for Taken<'_> {
 }
 
 impl Pending {
+    pub fn new(dropped: Arc<AtomicU64>) -> Self {
+        Self { state: Mutex::default(), dropped }
+    }
+
     /// Keeps the derived writes of a block that is in the log. `true`: the caller must see that a timer runs.
     pub fn keep(&self, writes: Vec<Write>) -> bool {
         if writes.is_empty() {
             return false;
         }
         let mut state = self.state();
+        state.bytes += writes.iter().map(Write::bytes).sum::<usize>();
         state.waiting.extend(writes);
-        state.bound();
+        self.bound(&mut state);
         state.since.get_or_insert_with(Instant::now);
         !std::mem::replace(&mut state.timer_runs, true)
     }
 
     /// Gives up what waits, for another server to have it.
     pub fn leave(&self) -> VecDeque<Write> {
-        let mut left = std::mem::take(&mut self.state().waiting);
+        let mut state = self.state();
+        state.bytes = 0;
+        let mut left = std::mem::take(&mut state.waiting);
         left.iter_mut().for_each(|write| write.asking = false);
         left
     }
 
     /// Drops what waits for a slot: its blocks are no longer in the log.
     pub fn forget(&self, slot: u16) {
-        self.state().waiting.retain(|write| write.slot != slot);
+        let mut state = self.state();
+        state.waiting.retain(|write| write.slot != slot);
+        state.bytes = state.waiting.iter().map(Write::bytes).sum();
     }
 
     /// Sends what waits, together with a command that comes after it.
@@ -209,41 +234,85 @@ impl Pending {
         Ok(Sent { last: of_last.unwrap_or(Ok(Value::Nil)), astray })
     }
 
-    /// Of writes that were refused, those that met a redirect go elsewhere. The others are not tried again: the log has
-    /// what they say.
+    /// Of writes that were refused, those that met a redirect go elsewhere, and those that may work later wait. The others
+    /// are given up: the log has what they say.
     fn sort_out(
         &self,
         link: &Link,
         writes: VecDeque<Write>,
         replies: Vec<Result<Value, RedisError>>,
     ) -> Vec<(Write, RedisError)> {
-        let (mut astray, mut refused, mut first) = (Vec::new(), 0_u64, None);
+        let (mut astray, mut put_off, mut gone, mut first) = (Vec::new(), VecDeque::new(), 0_u64, None);
         let mut replies = replies.into_iter();
-        for mut write in writes {
-            let of_write: Vec<_> = replies.by_ref().take(write.commands()).collect();
+        let answered: Vec<(Write, Vec<_>)> = writes
+            .into_iter()
+            .map(|write| {
+                let of_write = replies.by_ref().take(write.commands()).collect();
+                (write, of_write)
+            })
+            .collect();
+        // Keys that were set by a later write.
+        let mut set = HashSet::new();
+        for (mut write, of_write) in answered.into_iter().rev() {
             let pushed = write.kind == WriteKind::Push
                 && of_write.get(usize::from(write.asking)).is_some_and(Result::is_ok);
-            let Some(refusal) = of_write.into_iter().find_map(Result::err) else { continue };
+            let Some(refusal) = of_write.into_iter().find_map(Result::err) else {
+                if write.kind == WriteKind::Put {
+                    set.insert(write.key);
+                }
+                continue;
+            };
             if pushed {
                 write.kind = WriteKind::Expire;
             }
+            if write.kind == WriteKind::Put && set.contains(&write.key) {
+                continue;
+            }
             if is_redirect(&refusal) {
                 astray.push((write, refusal));
-            } else {
-                refused += 1;
-                first.get_or_insert(refusal);
+                continue;
             }
+            let later = error::of_command(&refusal, &link.address).is_retryable();
+            if later {
+                put_off.push_front(write)
+            } else {
+                gone += 1
+            }
+            first.get_or_insert(refusal);
         }
+        astray.reverse();
+        let count = put_off.len();
+        self.put_off(put_off);
+        self.dropped.fetch_add(gone, Ordering::Relaxed);
         if let Some(first) = first {
-            let dropped = {
-                let mut state = self.state();
-                state.dropped += refused;
-                state.dropped
-            };
-            tracing::warn!(address = %link.address, count = refused, dropped, error = %first,
-                "Redis refused keys that make look-ups quick; they are rebuilt from the log");
+            tracing::warn!(address = %link.address, put_off = count, given_up = gone, error = %first,
+                "Redis refused keys that make look-ups quick");
         }
         astray
+    }
+
+    /// What was refused goes before what came later, and is sent again after a pause.
+    fn put_off(&self, mut writes: VecDeque<Write>) {
+        if writes.is_empty() {
+            return;
+        }
+        let mut state = self.state();
+        state.bytes += writes.iter().map(Write::bytes).sum::<usize>();
+        writes.append(&mut state.waiting);
+        state.waiting = writes;
+        self.bound(&mut state);
+        let again = Instant::now() + PAUSE;
+        (state.since, state.not_before) = (Some(again), Some(again));
+    }
+
+    /// Gives up the oldest above the bounds.
+    fn bound(&self, state: &mut State) {
+        while (state.waiting.len() > PENDING_MAX || state.bytes > PENDING_BYTES_MAX)
+            && let Some(oldest) = state.waiting.pop_front()
+        {
+            state.bytes -= oldest.bytes();
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Waits until what waits has waited for [`LINGER`]; whether it waits still. `None`: nothing is left, and the next
@@ -260,10 +329,16 @@ impl Pending {
 
     fn take(&self) -> VecDeque<Write> {
         let mut state = self.state();
+        if state.not_before.is_some_and(|not_before| Instant::now() < not_before) {
+            return VecDeque::new();
+        }
+        state.not_before = None;
         let count = state.waiting.len().min(SEND_MAX);
         let rest = state.waiting.split_off(count);
         state.since = if rest.is_empty() { None } else { state.since };
-        std::mem::replace(&mut state.waiting, rest)
+        let taken = std::mem::replace(&mut state.waiting, rest);
+        state.bytes -= taken.iter().map(Write::bytes).sum::<usize>();
+        taken
     }
 
     fn give_back(&self, mut writes: VecDeque<Write>, unsure: bool) {
@@ -274,25 +349,15 @@ impl Pending {
             write.unsure |= unsure;
         }
         let mut state = self.state();
+        state.bytes += writes.iter().map(Write::bytes).sum::<usize>();
         writes.append(&mut state.waiting);
         state.waiting = writes;
-        state.bound();
+        self.bound(&mut state);
         state.since = Some(Instant::now());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// Drops the oldest above the bound.
-    fn bound(&mut self) {
-        let above = self.waiting.len().saturating_sub(PENDING_MAX);
-        if above > 0 {
-            self.waiting.drain(..above);
-            self.dropped += above as u64;
-        }
     }
 }
 

@@ -104,6 +104,10 @@ impl Store for RedisStore {
         })
     }
 
+    fn derived_dropped(&self) -> u64 {
+        self.servers.dropped()
+    }
+
     fn put(&self, key: Bytes, value: Bytes) -> StoreFuture<'_, ()> {
         Box::pin(async move {
             check_key(&key)?;

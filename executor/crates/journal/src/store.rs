@@ -249,6 +249,12 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> StoreFuture<'_, Vec<Bytes>>;
 
+    /// How many derived writes this connection has given up, for the store refused them for too long or for good: until
+    /// they are written again, what they say is found in the log alone.
+    fn derived_dropped(&self) -> u64 {
+        0
+    }
+
     /// Durable keys that live for ever: definitions, templates. Returns when durable.
     fn put(&self, key: Bytes, value: Bytes) -> StoreFuture<'_, ()>;
 

@@ -183,7 +183,7 @@ impl Node {
             (names::STORE_AVAILABLE, |s| &s.store_available),
             (names::PARTITIONS_OWNED, |s| &s.partitions_owned),
         ];
-        let counters: [(Metric, Cell<Counter>); 24] = [
+        let counters: [(Metric, Cell<Counter>); 25] = [
             (names::DUPLICATES, |s| &s.duplicates),
             (names::COMMANDS, |s| &s.commands),
             (names::STEPS, |s| &s.steps),
@@ -207,6 +207,7 @@ impl Node {
             (names::REDRIVEN, |s| &s.redriven),
             (names::POISONED, |s| &s.poisoned),
             (names::BROKEN, |s| &s.broken),
+            (names::DERIVED_DROPPED, |s| &s.derived_dropped),
             (names::COMPLETIONS_DROPPED, |s| &s.completions_dropped),
         ];
         for (metric, cell) in histograms {
