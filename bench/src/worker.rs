@@ -2,6 +2,7 @@
 //!
 //! It asks the node for its shards and opens one stream to each data port. Credit bounds what a stream holds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -21,6 +22,8 @@ use crate::load::connect;
 const CREDIT: u32 = 16_384;
 /// Messages of outcomes on their way to the node.
 const OUTBOX: usize = 256;
+/// The pause before an outcome that came back is sent to the next shard.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// What the worker does.
 #[derive(Debug, Clone)]
@@ -48,7 +51,12 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(usize)) -> Result<(), 
     let open = shards.iter().map(|shard| open(&settings, &shard.data_address));
     let streams = futures_util::future::try_join_all(open).await?;
     ready(streams.len());
-    let served = streams.into_iter().map(|(outbox, tasks)| serve_stream(settings.delay, outbox, tasks));
+    let (outboxes, streams): (Vec<_>, Vec<_>) = streams.into_iter().unzip();
+    let outboxes: Arc<[mpsc::Sender<WorkerMessage>]> = outboxes.into();
+    let served = streams
+        .into_iter()
+        .enumerate()
+        .map(|(at, tasks)| serve_stream(settings.delay, Arc::clone(&outboxes), at, tasks));
     futures_util::future::try_join_all(served).await.map(drop)
 }
 
@@ -75,11 +83,27 @@ async fn open(
 
 async fn serve_stream(
     delay: Duration,
-    outbox: mpsc::Sender<WorkerMessage>,
+    outboxes: Arc<[mpsc::Sender<WorkerMessage>]>,
+    at: usize,
     mut tasks: Streaming<TaskBatch>,
 ) -> Result<(), Error> {
+    let (outbox, next) = (&outboxes[at], &outboxes[(at + 1) % outboxes.len()]);
     while let Some(batch) = tasks.next().await {
-        let batch = batch.map_err(|status| Error::Call { call: "Work", status: Box::new(status) })?;
+        let mut batch = batch.map_err(|status| Error::Call { call: "Work", status: Box::new(status) })?;
+        let outcomes =
+            std::mem::take(&mut batch.returned).into_iter().filter_map(|returned| returned.outcome);
+        let again = WorkerMessage { outcomes: outcomes.collect(), ..WorkerMessage::default() };
+        if !again.outcomes.is_empty() {
+            // From shard to shard, until the one that has the partition takes it.
+            let next = next.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(AGAIN).await;
+                let _ = next.send(again).await;
+            });
+        }
+        if batch.tasks.is_empty() {
+            continue;
+        }
         let reply = echo(batch);
         if delay.is_zero() {
             if outbox.send(reply).await.is_err() {
@@ -117,7 +141,7 @@ mod tests {
     #[test]
     fn an_echo_gives_back_the_input_and_the_credit() {
         let task = Task { token: "t".into(), function: "f".into(), input: "{\"a\":1}".into() };
-        let reply = echo(TaskBatch { tasks: vec![task.clone(), task], cancelled: Vec::new() });
+        let reply = echo(TaskBatch { tasks: vec![task.clone(), task], ..TaskBatch::default() });
         assert_eq!((reply.credit, reply.outcomes.len()), (2, 2));
         assert_eq!(reply.outcomes[0].outcome, Some(Outcome::Output("{\"a\":1}".into())));
     }

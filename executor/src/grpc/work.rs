@@ -2,7 +2,8 @@
 //!
 //! On a data port a stream is its shard's. On the public port it is attached to every shard: credit is spread
 //! so that each shard always has some (a worker may so receive up to one task per shard beyond its credit),
-//! and each token carries its shard in front, so that outcomes find their way back. Invariant: a stream that
+//! and each token carries its shard in front, so that outcomes find their way back; the token of an outcome that came back
+//! from another owner names its partition instead. Invariant: a stream that
 //! has ended, however it ended, is detached, and its tasks go to others.
 
 use std::future::Future;
@@ -21,7 +22,7 @@ use trust::Roles;
 use super::Surface;
 use super::status::invalid;
 use crate::error::Error;
-use crate::shard::{Command, ShardHandle, WorkerId};
+use crate::shard::{Command, ShardHandle, WorkerId, partition_of};
 
 /// Messages that a shard may be ahead of a worker; credit keeps it far from that.
 const AHEAD_MAX: usize = 1_024;
@@ -248,6 +249,12 @@ impl Pump {
 
     /// Which of the attached shards gave this token; an unknown token is dropped, as a late one is.
     fn find(&self, token: &Bytes) -> Option<(usize, Bytes)> {
+        if let Some(partition) = partition_of(token) {
+            // It came back from an earlier owner. Where nobody has the partition, the first shard gives it back again.
+            let owner = self.surface.node.owners.of(partition);
+            let at = self.attached.iter().position(|attached| Some(attached.shard.index) == owner);
+            return Some((at.unwrap_or(0), token.clone()));
+        }
         let (shard, token) = untag(token)?;
         let at = self.attached.iter().position(|attached| attached.shard.index == u32::from(shard))?;
         Some((at, token))

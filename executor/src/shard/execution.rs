@@ -143,6 +143,14 @@ impl WaitingFor {
         }
     }
 
+    /// What a task's effect has become.
+    pub fn task(&self, id: EffectId) -> Option<Waiting> {
+        match self {
+            Self::Few(few) => few.iter().find(|entry| entry.0 == id && is_task(entry.1)).map(|entry| entry.1),
+            Self::Many(many) => many.get(&(id, true)).copied(),
+        }
+    }
+
     /// The tasks among it.
     pub fn tasks(&self) -> SmallVec<[Address; 4]> {
         let task = |waiting: &Waiting| match waiting {

@@ -26,6 +26,7 @@ mod log;
 mod lookup;
 mod machine;
 mod mailbox;
+mod moved;
 mod names;
 mod own;
 mod probe;
@@ -70,6 +71,7 @@ use crate::owners::Owners;
 pub use command::{Command, Reply, WorkerId};
 pub use crumbs::{CrumbError, Crumbs};
 pub use handle::{Binding, Serve, ShardConfig, ShardHandle, ShardState};
+pub(crate) use moved::partition_of;
 pub(crate) use start::OWNER_CHANGED;
 pub use validate::input as check_input;
 

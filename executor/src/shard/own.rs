@@ -324,6 +324,7 @@ impl Shard {
         let of_log = |(_, open): &(Address, &OpenExecution)| usize::from(open.log) == at && which(open);
         let forgotten: Vec<Address> = self.open.iter().filter(of_log).map(|(address, _)| address).collect();
         for address in forgotten {
+            self.move_tasks(address);
             self.release_effects(address);
             let Some(open) = self.dismiss(address) else { continue };
             for reply in open.stoppers.into_iter().flat_map(|stoppers| *stoppers) {

@@ -19,6 +19,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::bindings::PoolIndex;
 use super::command::WorkerId;
+use super::moved::Moved;
 use super::slab::{Address, Slab};
 use crate::limits;
 
@@ -58,6 +59,8 @@ struct Worker {
     credit: u32,
     sender: mpsc::Sender<v1::TaskBatch>,
     cancelled: Vec<Bytes>,
+    /// Outcomes that go back to it.
+    returned: Vec<v1::ReturnedOutcome>,
 }
 
 /// The tasks and workers of a shard.
@@ -68,6 +71,8 @@ pub struct Tasks {
     workers: HashMap<WorkerId, Worker, foldhash::fast::RandomState>,
     /// Tasks of logs of which it is not known whether they still have this owner.
     parked: Vec<Address>,
+    /// Those that left with their partitions.
+    pub(super) moved: Moved,
     key: RandomState,
 }
 
@@ -82,6 +87,7 @@ impl Tasks {
             pools,
             workers: HashMap::default(),
             parked: Vec::new(),
+            moved: Moved::default(),
             key: RandomState::new(),
         }
     }
@@ -148,7 +154,8 @@ impl Tasks {
             return false;
         }
         entry.workers.push(id);
-        self.workers.insert(id, Worker { pool, credit: 0, sender, cancelled: Vec::new() });
+        self.workers
+            .insert(id, Worker { pool, credit: 0, sender, cancelled: Vec::new(), returned: Vec::new() });
         true
     }
 
@@ -185,11 +192,12 @@ impl Tasks {
         }
         let mut gone = Vec::new();
         for (id, worker) in &mut self.workers {
-            if !worker.cancelled.is_empty() {
-                let batch =
-                    v1::TaskBatch { tasks: Vec::new(), cancelled: std::mem::take(&mut worker.cancelled) };
+            if !worker.cancelled.is_empty() || !worker.returned.is_empty() {
+                let cancelled = std::mem::take(&mut worker.cancelled);
+                let returned = std::mem::take(&mut worker.returned);
+                let batch = v1::TaskBatch { tasks: Vec::new(), cancelled, returned };
                 if let Err(TrySendError::Full(batch)) = worker.sender.try_send(batch) {
-                    worker.cancelled = batch.cancelled;
+                    (worker.cancelled, worker.returned) = (batch.cancelled, batch.returned);
                     worker.cancelled.truncate(limits::TASK_BATCH_MAX);
                 }
             }
@@ -252,7 +260,7 @@ impl Tasks {
         let tasks = addresses.iter().filter_map(|address| self.wire_task(*address)).collect();
         let Some(worker) = self.workers.get_mut(&id) else { return false };
         let cancelled = std::mem::take(&mut worker.cancelled);
-        match worker.sender.try_send(v1::TaskBatch { tasks, cancelled }) {
+        match worker.sender.try_send(v1::TaskBatch { tasks, cancelled, returned: Vec::new() }) {
             Ok(()) => {
                 worker.credit -= addresses.len() as u32;
                 metrics.tasks_scheduled.add(addresses.len() as u64);
@@ -315,7 +323,22 @@ impl Tasks {
         Bytes::copy_from_slice(&token)
     }
 
-    fn address(&self, token: &[u8]) -> Option<Address> {
+    /// Whether a worker is one of the pool of a task.
+    pub(super) fn is_for(&self, worker: WorkerId, address: Address) -> bool {
+        let pool = self.workers.get(&worker).map(|worker| worker.pool);
+        pool.is_some() && pool == self.entries.get(address).map(|task| task.pool)
+    }
+
+    /// Gives an outcome back with the worker's next message. A worker that does not read gets few of them.
+    pub(super) fn give_back(&mut self, worker: WorkerId, returned: v1::ReturnedOutcome) {
+        let worker = self.workers.get_mut(&worker);
+        if let Some(worker) = worker.filter(|worker| worker.returned.len() < limits::TASK_BATCH_MAX) {
+            worker.returned.push(returned);
+        }
+    }
+
+    /// The address that a token of this shard names.
+    pub(super) fn address(&self, token: &[u8]) -> Option<Address> {
         let (slot, rest) = token.split_first_chunk::<4>()?;
         let (generation, mac) = rest.split_first_chunk::<4>()?;
         let address =

@@ -1,7 +1,7 @@
 //! Workers come, take tasks, answer, and go.
 //!
-//! Invariants: an outcome is taken once, from whoever holds the token; one for a task that is no longer wanted is dropped
-//! and counted nowhere but in the log. What may fail: a pool that no function is bound to; an output that is no JSON, and
+//! Invariants: an outcome is taken once, from whoever holds the token; one for a task that has moved is given back (`moved`);
+//! one for a task that is no longer wanted is dropped and counted nowhere but in the log. What may fail: a pool that no function is bound to; an output that is no JSON, and
 //! then the task fails.
 
 use asl::value::JsonLimits;
@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::command::WorkerId;
 use super::core::Shard;
 use super::functions;
+use super::moved::Addressee;
 use crate::limits;
 
 impl Shard {
@@ -43,7 +44,7 @@ impl Shard {
     pub(super) fn worker_message(&mut self, worker: WorkerId, message: v1::WorkerMessage) {
         self.tasks.grant(worker, message.credit);
         for outcome in message.outcomes {
-            self.outcome(outcome);
+            self.outcome(worker, outcome);
         }
         for token in &message.heartbeats {
             if let Some((_, task)) = self.tasks.find(token) {
@@ -53,10 +54,14 @@ impl Shard {
         }
     }
 
-    fn outcome(&mut self, outcome: v1::TaskOutcome) {
-        let Some((address, _)) = self.tasks.find(&outcome.token) else {
-            tracing::debug!("an outcome came for a task that nobody waits for");
-            return;
+    fn outcome(&mut self, worker: WorkerId, outcome: v1::TaskOutcome) {
+        let address = match self.addressee(worker, &outcome.token) {
+            Addressee::Here(address) => address,
+            Addressee::Elsewhere(task) => return self.give_back(worker, task, outcome),
+            Addressee::Nobody => {
+                tracing::debug!("an outcome came for a task that nobody waits for");
+                return;
+            }
         };
         let Some(task) = self.tasks.take(address) else { return };
         if let Some(open) = self.open.get_mut(task.execution) {

@@ -84,6 +84,7 @@ metrics! {
     CARRIED Counter "executor_carried_executions_total" ["shard"] "Open executions written again into later blocks, so that their log can be trimmed";
     REDRIVEN Counter "executor_redriven_executions_total" ["shard"] "Ended executions that were redriven";
     POISONED Counter "executor_poisoned_executions_total" ["shard"] "Executions that were closed because they killed their node again and again";
+    OUTCOMES_RETURNED Counter "executor_outcomes_returned_total" ["shard"] "Outcomes that were given back to their workers, for the owner that has their partition now";
     BROKEN Counter "executor_broken_executions_total" ["shard"] "Executions that were closed because the store had lost a part of what they were told";
     RECOVERY_TIME Gauge "executor_recovery_seconds" ["shard"] "How long the last recovery took";
     PARTITIONS_OWNED Gauge "executor_partitions_owned" ["shard"] "Partitions in the shard's hands: recovered, served, or being released";

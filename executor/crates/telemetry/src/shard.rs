@@ -133,6 +133,8 @@ pub struct ShardMetrics {
     pub carried: Counter,
     pub redriven: Counter,
     pub poisoned: Counter,
+    /// Outcomes that were given back to their workers.
+    pub outcomes_returned: Counter,
     /// Index entries that were given up.
     pub derived_dropped: Counter,
     /// Executions that were closed because the store had lost a part of what they were told.

@@ -204,3 +204,69 @@ async fn while_a_log_is_read_what_is_found_is_told_and_what_is_not_found_is_not_
     let redrive = second.ask(|reply| Command::Redrive { execution: execution(3, 0), reply });
     ticking(&second, redrive).await.expect("redriven");
 }
+
+/// The outcomes that a worker gets back, until it has one.
+async fn returned(worker: &mut mpsc::Receiver<v1::TaskBatch>) -> v1::TaskOutcome {
+    loop {
+        let mut batch = soon("an outcome", worker.recv()).await.expect("the shard sends");
+        if let Some(v1::ReturnedOutcome { outcome: Some(outcome), partition: 0 }) = batch.returned.pop() {
+            return outcome;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_outcome_that_comes_after_its_partition_has_left_reaches_the_next_owner_and_its_task_is_done_once()
+{
+    let world = World::new();
+    let two = world.define(TWO_TASKS).await;
+    let (first, second) = (world.managed(), world.managed());
+    serve(&first).await;
+    let mut old = first.worker(1, 10).await;
+    first.started(batch(1, two, Mode::Standard, &["1"])).await;
+    let pay = tasks(&mut old, 1).await.remove(0);
+    release(&first).await;
+    first.succeed(1, &pay.token, "2").await;
+    let outcome = returned(&mut old).await;
+    let send = |outcome: &v1::TaskOutcome| v1::WorkerMessage {
+        outcomes: vec![outcome.clone()],
+        ..Default::default()
+    };
+    // Whoever does not have the partition gives it back again.
+    let mut new = second.worker(2, 0).await;
+    second.say(2, send(&outcome)).await;
+    let outcome = returned(&mut new).await;
+    serve(&second).await;
+    for _ in 0..2 {
+        // The second time, nobody waits for it.
+        second.say(2, send(&outcome)).await;
+    }
+    second.say(2, v1::WorkerMessage { credit: 10, ..Default::default() }).await;
+    let next = ticking(&second, tasks(&mut new, 1)).await.remove(0);
+    assert!(next.function.ends_with("ship") && next.input == "2", "the first task is done: {next:?}");
+    let mut watcher = second.watch().await;
+    second.succeed(2, &next.token, "3").await;
+    let told = ticking(&second, outcomes(&mut watcher, 1)).await;
+    assert_eq!(told[0].output.as_deref(), Some(b"3".as_slice()));
+    assert_eq!((first.metrics.outcomes_returned.get(), second.metrics.outcomes_returned.get()), (1, 1));
+    assert!(new.try_recv().is_err(), "no task is given out twice");
+}
+
+#[tokio::test]
+async fn an_outcome_of_an_express_execution_that_began_again_elsewhere_is_not_taken_for_the_new_one() {
+    let world = World::new();
+    let task = world.define(TASK).await;
+    let (first, second) = (world.managed(), world.managed());
+    serve(&first).await;
+    let mut old = first.worker(1, 10).await;
+    first.started(batch(1, task, Mode::Express, &["1"])).await;
+    let pay = tasks(&mut old, 1).await.remove(0);
+    release(&first).await;
+    first.succeed(1, &pay.token, "2").await;
+    first.settled().await;
+    first.settled().await;
+    assert_eq!(first.metrics.outcomes_returned.get(), 0);
+    serve(&second).await;
+    let mut new = second.worker(2, 10).await;
+    assert_eq!(tasks(&mut new, 1).await.len(), 1, "it began again");
+}
