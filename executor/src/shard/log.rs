@@ -278,15 +278,9 @@ impl Log {
         Some(v1::OwnedPartition { partition, generation: self.generation, state: state.into() })
     }
 
-    /// The last block that the store has confirmed, or the mark of this owner.
-    pub fn last_confirmed(&self) -> BlockId {
-        let unconfirmed = self.sealed.len() as u64 + 1;
-        BlockId { generation: self.generation, sequence: self.next_sequence.saturating_sub(unconfirmed) }
-    }
-
     /// Whether the store finds what the log has by name and in listings: what earlier owners may have lost is written again.
     pub fn is_indexed(&self) -> bool {
-        self.lost.is_empty() && self.last_confirmed().sequence >= self.lost_until
+        self.lost.is_empty() && self.confirmed_id().sequence >= self.lost_until
     }
 
     /// Records in the block under construction.

@@ -5,20 +5,23 @@
 //! waits for is done again. Invariants: nothing is acknowledged anew; few logs are read at a time. What may fail: the
 //! store (tried again, with pauses) or a block that cannot be read (the partition is given up, loudly).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use asl::{Effect, EffectId, Event, Payload};
+use asl::{Dialect, Effect, EffectId, Event, Payload, Program};
 use futures_util::future::{Aborted, abortable};
+use ids::{DefinitionHash, ExecutionId};
 use journal::block::{JournalledKind, ReadDigest, decode_failure};
 use journal::{Journalled, Store, StoreError};
 
 use super::core::{Landed, Shard};
 use super::dedupe::{Content, Seen};
-use super::log::Away;
+use super::fetch::RecoveredExecution;
+use super::log::{Away, Log};
 use super::reading::{Reading, Recovered};
 use super::scan::Map;
+use super::suspects::Suspect;
 use super::transfers::{Desk, Unread};
 
 /// Pauses after failed attempts grow from this by factors of two ...
@@ -145,6 +148,39 @@ impl Wanted {
     }
 }
 
+/// What the shard has to see to of a log that it has taken over.
+struct TakenOver {
+    open: Vec<RecoveredExecution>,
+    programs: Map<(DefinitionHash, Dialect), Arc<Program>>,
+    suspects: HashMap<ExecutionId, Suspect>,
+}
+
+impl Log {
+    /// The log is this owner's, and as its blocks say. What is open is away until it is brought back.
+    fn take_over(&mut self, recovered: Recovered, now_ms: u64, batches_max: usize) -> TakenOver {
+        let Recovered { open, broken, batches, programs, suspects, .. } = recovered;
+        self.attempts = 0;
+        self.generation = recovered.generation;
+        self.held.begin(recovered.last);
+        self.retained = recovered.retained;
+        self.index.replace(recovered.index);
+        self.lost = recovered.lost.into();
+        self.checkpoints = recovered.checkpoints;
+        self.away.clear();
+        self.away.extend(broken.into_iter().map(|(id, blocks)| (id, Away { blocks, start_time_ms: 0 })));
+        self.away.extend(open.iter().map(|execution| {
+            let (opened, blocks) = (&execution.opened, execution.blocks.clone());
+            (opened.id, Away { blocks, start_time_ms: opened.start_time_ms })
+        }));
+        self.dedupe.begin(now_ms, recovered.floor_ms);
+        for (batch, block, time_ms) in batches {
+            let seen = Seen { content: Content::Logged, block, in_flight: false, exceptions: Box::default() };
+            self.dedupe.remember(batch, time_ms, seen, now_ms, batches_max);
+        }
+        TakenOver { open, programs, suspects }
+    }
+}
+
 /// The pause after one more failed attempt.
 fn pause_after(failed: &mut u32) -> Duration {
     let pause = RETRY_PAUSE.saturating_mul(1 << (*failed).min(10)).min(RETRY_PAUSE_MAX);
@@ -229,44 +265,11 @@ impl Shard {
             }
             Err(error) => return self.lose(at, &error),
         };
-        let Recovered {
-            generation,
-            last,
-            retained,
-            index,
-            lost,
-            batches,
-            floor_ms,
-            open,
-            broken,
-            programs,
-            read,
-            checkpoints,
-            suspects,
-        } = *recovered;
-        self.suspects.extend(suspects);
+        self.metrics.recovery_blocks.add(recovered.read as u64);
         let (now_ms, max) = (self.now_us / 1_000, self.batches_max());
-        let log = &mut self.logs[at];
-        log.attempts = 0;
-        log.generation = generation;
-        log.held.begin(last);
-        log.retained = retained;
-        log.index.replace(index);
-        log.lost = lost.into();
-        log.checkpoints = checkpoints;
-        log.away.clear();
-        log.away.extend(broken.into_iter().map(|(id, blocks)| (id, Away { blocks, start_time_ms: 0 })));
-        log.away.extend(open.iter().map(|execution| {
-            let (opened, blocks) = (&execution.opened, execution.blocks.clone());
-            (opened.id, Away { blocks, start_time_ms: opened.start_time_ms })
-        }));
-        log.dedupe.begin(now_ms, floor_ms);
-        for (batch, block, time_ms) in batches {
-            let seen = Seen { content: Content::Logged, block, in_flight: false, exceptions: Box::default() };
-            log.dedupe.remember(batch, time_ms, seen, now_ms, max);
-        }
+        let TakenOver { open, programs, suspects } = self.logs[at].take_over(*recovered, now_ms, max);
+        self.suspects.extend(suspects);
         self.metrics.recovered.add(open.len() as u64);
-        self.metrics.recovery_blocks.add(read as u64);
         self.restore_later(at, open, programs);
     }
 }
