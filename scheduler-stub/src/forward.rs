@@ -1,18 +1,19 @@
 //! Questions about executions go to the node that knows: the owner of the execution's partition, by its
 //! public port.
 //!
-//! A list is merged over the nodes, newest first. Its token says for each node how far its own list was read.
+//! A list is merged over the nodes, newest first. Its token is a place in that order, and each page asks whoever has the
+//! partitions then to go on from there, so that it misses nothing and repeats nothing while they move.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use executor::listing;
 use ids::ExecutionName;
 use proto::executor::v1::executor_client::ExecutorClient;
-use proto::executor::v1::{self, ExecutionSummary, ListExecutionsRequest, ListExecutionsResponse};
-use serde::{Deserialize, Serialize};
+use proto::executor::v1::{ListExecutionsRequest, ListExecutionsResponse};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
@@ -27,9 +28,6 @@ pub const PAGE_MAX: u32 = 1_000;
 /// How long a question waits for a partition that is on its way between nodes: longer than a failover takes.
 const OWNER_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Characters of a page token.
-const TOKEN_CHARS_MAX: usize = 65_536;
-
 /// Forwards to nodes.
 #[derive(Clone)]
 pub struct Forward {
@@ -37,15 +35,6 @@ pub struct Forward {
     clients: NodeClients,
     /// Counts what any node can answer, so that they take turns.
     turn: Arc<AtomicUsize>,
-}
-
-/// How far the list of one node was read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Cursor {
-    /// The node's own token; `None`: the list has ended.
-    token: Option<String>,
-    /// Entries of that page which were given out.
-    skip: usize,
 }
 
 impl Forward {
@@ -154,24 +143,31 @@ impl Forward {
         let limit = if request.max_results == 0 { 100 } else { request.max_results.min(PAGE_MAX) };
         let nobody: Arc<str> = "".into();
         let ours = |error: Error| (Arc::clone(&nobody), Status::from(error));
-        let mut cursors = decode(&request.next_token).map_err(ours)?;
+        let foreign = |_| Error::invalid("InvalidToken", "next_token is not one that a listing returned");
+        listing::check_cursor(&request.next_token).map_err(foreign).map_err(ours)?;
         let mut pages = Vec::with_capacity(view.public_addresses.len());
         for address in &view.public_addresses {
-            let start = Cursor { token: Some(String::new()), skip: 0 };
-            let cursor = cursors.remove(&**address).unwrap_or(start);
-            let Some(token) = cursor.token else { continue };
+            let (after, next_token) = (request.next_token.clone(), String::new());
             let page_request =
-                ListExecutionsRequest { max_results: limit, next_token: token.clone(), ..request.clone() };
+                ListExecutionsRequest { max_results: limit, after, next_token, ..request.clone() };
             let mut page_request = Request::new(page_request);
             page_request.set_timeout(crate::dispatch::CALL_TIMEOUT);
             let mut client = self.clients.client(address).map_err(ours)?;
             let page = client.list_executions(page_request).await;
             let page = page.map_err(|status| (Arc::clone(address), status))?.into_inner();
-            pages.push(Page::new(Arc::clone(address), token, cursor.skip, page));
+            pages.push(ListExecutionsResponse { next_token: page.next.clone(), ..page });
         }
-        let executions = merge(&mut pages, limit as usize);
-        let next_token = encode(&view.public_addresses, pages).map_err(ours)?;
-        Ok(ListExecutionsResponse { executions, next_token })
+        let page = listing::merge(pages, limit as usize);
+        let seen: HashSet<u32> = page.partitions.iter().copied().collect();
+        if view.managed && seen.len() < usize::from(view.partitions) {
+            let moving = "a partition changed hands while the list was read, which would have a hole: retry";
+            return Err(ours(Error::unavailable(moving)));
+        }
+        Ok(ListExecutionsResponse {
+            executions: page.executions,
+            next_token: page.next_token,
+            ..Default::default()
+        })
     }
 }
 
@@ -183,123 +179,4 @@ pub fn not_owner(status: &Status) -> bool {
 /// Whether a question may be asked again elsewhere: the node has not the partition, or is away.
 pub fn away(status: &Status) -> bool {
     status.code() == Code::Unavailable || not_owner(status)
-}
-
-struct Page {
-    address: Arc<str>,
-    token: String,
-    given_out: usize,
-    next_token: String,
-    rest: std::iter::Peekable<std::vec::IntoIter<ExecutionSummary>>,
-}
-
-impl Page {
-    fn new(address: Arc<str>, token: String, skip: usize, page: v1::ListExecutionsResponse) -> Self {
-        let mut rest = page.executions;
-        rest.drain(..skip.min(rest.len()));
-        Self {
-            address,
-            token,
-            given_out: skip,
-            next_token: page.next_token,
-            rest: rest.into_iter().peekable(),
-        }
-    }
-
-    /// Where the next page of this node begins.
-    fn cursor(mut self) -> Cursor {
-        if self.rest.peek().is_some() {
-            Cursor { token: Some(self.token), skip: self.given_out }
-        } else {
-            Cursor { token: Some(self.next_token).filter(|token| !token.is_empty()), skip: 0 }
-        }
-    }
-}
-
-/// Takes the newest of all pages, until `limit` or until a page that has a successor is empty (what follows
-/// there may be newer than what the others still have).
-fn merge(pages: &mut [Page], limit: usize) -> Vec<ExecutionSummary> {
-    let mut merged = Vec::with_capacity(limit);
-    while merged.len() < limit {
-        if pages.iter_mut().any(|page| page.rest.peek().is_none() && !page.next_token.is_empty()) {
-            break;
-        }
-        let newest = pages
-            .iter_mut()
-            .filter_map(|page| page.rest.peek().map(|summary| summary.start_time_ms).map(|at| (at, page)))
-            .max_by_key(|(at, _)| *at);
-        let Some((_, page)) = newest else { break };
-        merged.extend(page.rest.next());
-        page.given_out += 1;
-    }
-    merged
-}
-
-fn decode(token: &str) -> Result<BTreeMap<String, Cursor>, Error> {
-    if token.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let foreign = || Error::invalid("InvalidToken", "next_token is not one that a listing returned");
-    if token.len() > TOKEN_CHARS_MAX {
-        return Err(foreign());
-    }
-    serde_json::from_str(token).map_err(|_| foreign())
-}
-
-fn encode(addresses: &[Arc<str>], pages: Vec<Page>) -> Result<String, Error> {
-    let mut cursors: BTreeMap<String, Cursor> =
-        addresses.iter().map(|address| (address.to_string(), Cursor { token: None, skip: 0 })).collect();
-    for page in pages {
-        cursors.insert(page.address.to_string(), page.cursor());
-    }
-    if cursors.values().all(|cursor| cursor.token.is_none()) {
-        return Ok(String::new());
-    }
-    serde_json::to_string(&cursors).map_err(|error| Error::unavailable(error.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn page(address: &str, starts: &[u64], next_token: &str, skip: usize) -> Page {
-        let executions = starts
-            .iter()
-            .map(|start| ExecutionSummary { start_time_ms: *start, ..ExecutionSummary::default() })
-            .collect();
-        let page = ListExecutionsResponse { executions, next_token: next_token.into() };
-        Page::new(address.into(), String::new(), skip, page)
-    }
-
-    fn starts(merged: &[ExecutionSummary]) -> Vec<u64> {
-        merged.iter().map(|summary| summary.start_time_ms).collect()
-    }
-
-    #[test]
-    fn pages_of_several_nodes_become_one_newest_first_and_go_on_where_they_stopped() {
-        let mut pages = vec![page("a", &[9, 5, 1], "", 0), page("b", &[8, 7, 2], "", 0)];
-        assert_eq!(starts(&merge(&mut pages, 4)), [9, 8, 7, 5]);
-        let token = encode(&["a".into(), "b".into()], pages).expect("a token");
-        let cursors = decode(&token).expect("our own token");
-        let mut rest =
-            vec![page("a", &[9, 5, 1], "", cursors["a"].skip), page("b", &[8, 7, 2], "", cursors["b"].skip)];
-        assert_eq!(starts(&merge(&mut rest, 4)), [2, 1]);
-        assert_eq!(encode(&["a".into(), "b".into()], rest).expect("a token"), "");
-    }
-
-    #[test]
-    fn a_node_whose_next_page_is_unread_stops_the_merge() {
-        let mut pages = vec![page("a", &[9], "more", 0), page("b", &[8, 7], "", 0)];
-        assert_eq!(starts(&merge(&mut pages, 10)), [9]);
-        let token = encode(&["a".into(), "b".into()], pages).expect("a token");
-        let cursors = decode(&token).expect("our own token");
-        assert_eq!(cursors["a"], Cursor { token: Some("more".into()), skip: 0 });
-        assert_eq!(cursors["b"], Cursor { token: Some(String::new()), skip: 0 });
-    }
-
-    #[test]
-    fn a_foreign_token_is_refused() {
-        assert!(decode("abc").is_err());
-        assert!(decode(&"x".repeat(TOKEN_CHARS_MAX + 1)).is_err());
-    }
 }
