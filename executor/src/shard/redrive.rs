@@ -16,7 +16,7 @@ use asl::history::NoObserver;
 use asl::{Effect, Event, Family, Payload, Program};
 use bytes::Bytes;
 use ids::{ExecutionId, ExecutionName, Mode, PartitionId, Status};
-use journal::block::{Closed, JournalledKind, JournalledView, MachineRef, OpenedView};
+use journal::block::{Closed, JournalledKind, JournalledView, MachineRef};
 use journal::index::{self, Execution, Pointer, get_pointers};
 use journal::{Journalled, Opened, Store};
 
@@ -392,14 +392,7 @@ impl Shard {
         for address in page.reopened.drain(..) {
             let Some(open) = self.open.get_mut(address) else { continue };
             let machine = open.machine.index_in(&mut log.builder, log.serial);
-            log.builder.reopened(OpenedView {
-                id: open.id,
-                machine,
-                start_time_ms: open.start_time_ms,
-                seed: open.seed,
-                name: open.name.as_deref(),
-                input: &open.input,
-            });
+            log.builder.reopened(open.record(machine));
             open.opened = true;
             open.input = Bytes::new();
             open.blocks.push(block);
