@@ -148,7 +148,7 @@ mod tests {
                 token = page.next_token;
                 if token.is_empty() { break }
             }
-            let mut expected = all.clone();
+            let mut expected = all;
             expected.sort_by_key(|summary| Reverse(place(summary)));
             prop_assert_eq!(given, expected);
         }
