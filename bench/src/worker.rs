@@ -2,7 +2,6 @@
 //!
 //! It asks the node for its shards and opens one stream to each data port. Credit bounds what a stream holds.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -22,7 +21,7 @@ use crate::load::connect;
 const CREDIT: u32 = 16_384;
 /// Messages of outcomes on their way to the node.
 const OUTBOX: usize = 256;
-/// The pause before an outcome that came back is sent to the next shard.
+/// The pause before an outcome that came back is sent again.
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// What the worker does.
@@ -51,12 +50,7 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(usize)) -> Result<(), 
     let open = shards.iter().map(|shard| open(&settings, &shard.data_address));
     let streams = futures_util::future::try_join_all(open).await?;
     ready(streams.len());
-    let (outboxes, streams): (Vec<_>, Vec<_>) = streams.into_iter().unzip();
-    let outboxes: Arc<[mpsc::Sender<WorkerMessage>]> = outboxes.into();
-    let served = streams
-        .into_iter()
-        .enumerate()
-        .map(|(at, tasks)| serve_stream(settings.delay, Arc::clone(&outboxes), at, tasks));
+    let served = streams.into_iter().map(|(outbox, tasks)| serve_stream(settings.delay, outbox, tasks));
     futures_util::future::try_join_all(served).await.map(drop)
 }
 
@@ -83,22 +77,20 @@ async fn open(
 
 async fn serve_stream(
     delay: Duration,
-    outboxes: Arc<[mpsc::Sender<WorkerMessage>]>,
-    at: usize,
+    outbox: mpsc::Sender<WorkerMessage>,
     mut tasks: Streaming<TaskBatch>,
 ) -> Result<(), Error> {
-    let (outbox, next) = (&outboxes[at], &outboxes[(at + 1) % outboxes.len()]);
     while let Some(batch) = tasks.next().await {
         let mut batch = batch.map_err(|status| Error::Call { call: "Work", status: Box::new(status) })?;
         let outcomes =
             std::mem::take(&mut batch.returned).into_iter().filter_map(|returned| returned.outcome);
         let again = WorkerMessage { outcomes: outcomes.collect(), ..WorkerMessage::default() };
         if !again.outcomes.is_empty() {
-            // From shard to shard, until the one that has the partition takes it.
-            let next = next.clone();
+            // The node passes it on to whichever of its shards has the partition by then.
+            let outbox = outbox.clone();
             tokio::spawn(async move {
                 tokio::time::sleep(AGAIN).await;
-                let _ = next.send(again).await;
+                let _ = outbox.send(again).await;
             });
         }
         if batch.tasks.is_empty() {

@@ -168,6 +168,7 @@ impl Reporter {
         self.pause = PAUSE_MIN;
         self.interval = asked_interval(&directive);
         self.link.reached.send_if_modified(|reached| !std::mem::replace(reached, true));
+        self.node.health.refused_by_scheduler(&directive.refusal);
         let Some(assignment) = directive.assignment else { return };
         if assignment.scheduler_incarnation < self.incarnation {
             let (followed, older) = (self.incarnation, assignment.scheduler_incarnation);
@@ -214,7 +215,11 @@ fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text = format!("{text}: {cause}");
+        let told = cause.to_string();
+        // The words of a handshake come wrapped more than once.
+        if !text.ends_with(&told) {
+            text = format!("{text}: {told}");
+        }
         source = cause.source();
     }
     text
@@ -227,7 +232,11 @@ mod tests {
     #[test]
     fn the_scheduler_sets_the_interval_within_bounds() {
         let interval = |ms| {
-            asked_interval(&v1::NodeDirective { heartbeat_interval_ms: ms, known: true, assignment: None })
+            asked_interval(&v1::NodeDirective {
+                heartbeat_interval_ms: ms,
+                known: true,
+                ..Default::default()
+            })
         };
         assert_eq!(interval(0), INTERVAL);
         assert_eq!(interval(250), Duration::from_millis(250));

@@ -128,10 +128,6 @@ pub const WORKERS_MAX: usize = 4_096;
 /// Watchers of completions of one shard.
 pub const WATCHERS_MAX: usize = 64;
 
-/// Tasks with workers that a shard remembers when their partition leaves, so that their outcomes reach the next owner.
-/// Beyond: the oldest are done again there.
-pub const TASKS_MOVED_MAX: usize = 65_536;
-
 /// Tasks of one message to a worker.
 pub const TASK_BATCH_MAX: usize = 256;
 

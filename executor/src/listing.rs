@@ -132,15 +132,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_there_is_given_once_however_partitions_move_between_pages(
+        fn what_is_there_is_given_once_however_partitions_move_and_limits_change_between_pages(
             starts in prop::collection::vec(0u64..9, 0..40),
             owners in prop::collection::vec(prop::array::uniform4(0usize..3), 1..8),
-            size in 1usize..6,
+            sizes in prop::collection::vec(1usize..6, 1..8),
         ) {
             let all: Vec<_> = (1..).zip(&starts).map(|(sequence, start)| summary(*start, sequence)).collect();
             let (mut token, mut given, mut turn) = (String::new(), Vec::new(), 0);
             loop {
-                let owner = owners[turn % owners.len()];
+                let (owner, size) = (owners[turn % owners.len()], sizes[turn % sizes.len()]);
                 let pages = (0..3).map(|node| page_of(&all, |partition| owner[partition] == node, &token, size));
                 let page = merge(pages.collect(), size);
                 given.extend(page.executions);

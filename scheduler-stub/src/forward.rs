@@ -2,7 +2,9 @@
 //! public port.
 //!
 //! A list is merged over the nodes, newest first. Its token is a place in that order, and each page asks whoever has the
-//! partitions then to go on from there, so that it misses nothing and repeats nothing while they move.
+//! partitions then to go on from there, so that it misses nothing and repeats nothing while they move. The token is sealed
+//! with the cluster's secret for the question that it answers, so that one that was made up, changed, or given for another
+//! question is refused.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -11,12 +13,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use executor::listing;
+use executor::secret::ClusterSecret;
 use ids::ExecutionName;
 use proto::executor::v1::executor_client::ExecutorClient;
 use proto::executor::v1::{ListExecutionsRequest, ListExecutionsResponse};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
+use trust::Secret;
 
 use crate::directory::{self, Directory, View};
 use crate::dispatch::NodeClients;
@@ -33,6 +37,7 @@ const OWNER_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Forward {
     directory: Arc<Directory>,
     clients: NodeClients,
+    secret: Arc<ClusterSecret>,
     /// Counts what any node can answer, so that they take turns.
     turn: Arc<AtomicUsize>,
 }
@@ -40,8 +45,8 @@ pub struct Forward {
 impl Forward {
     /// Forwards to the nodes that the directory knows.
     #[must_use]
-    pub fn new(directory: Arc<Directory>, clients: NodeClients) -> Self {
-        Self { directory, clients, turn: Arc::default() }
+    pub fn new(directory: Arc<Directory>, clients: NodeClients, secret: Arc<ClusterSecret>) -> Self {
+        Self { directory, clients, secret, turn: Arc::default() }
     }
 
     /// Makes a call on the node that has this execution's partition; once more on the next one if `again` says so of
@@ -108,14 +113,26 @@ impl Forward {
     /// A foreign token, no living node, partitions that nobody has, or a node's error: a page with holes would look
     /// like the truth.
     pub async fn list(&self, request: ListExecutionsRequest) -> Result<ListExecutionsResponse, Status> {
+        // What is refused anyhow waits for nobody.
+        let secret = self.secret()?;
+        let after = open(&secret, &request)?;
+        let max_results = if request.max_results == 0 { 100 } else { request.max_results.min(PAGE_MAX) };
+        let request = ListExecutionsRequest { max_results, after, next_token: String::new(), ..request };
         let view = self.whole(None).await?;
-        match self.page(&view, &request).await {
+        let page = match self.page(&view, &request).await {
             Err((node, status)) if away(&status) => {
                 let view = self.whole(Some(&node)).await?;
-                self.page(&view, &request).await.map_err(|(_, status)| status)
+                self.page(&view, &request).await
             }
-            page => page.map_err(|(_, status)| status),
-        }
+            page => page,
+        };
+        let page = page.map_err(|(_, status)| status)?;
+        let next_token = seal(&secret, &request, &page.next_token);
+        Ok(ListExecutionsResponse { executions: page.executions, next_token, ..Default::default() })
+    }
+
+    fn secret(&self) -> Result<Secret, Error> {
+        self.secret.get().map_err(|error| Error::unavailable(error.to_string()))
     }
 
     /// A picture in which each partition is in somebody's hands, and in which `away` is not.
@@ -135,40 +152,51 @@ impl Forward {
         if view.public_addresses.is_empty() { Err(directory::no_shards()) } else { Ok(view) }
     }
 
+    /// What the nodes of a picture have after a place; its token is the place where the next page begins.
     async fn page(
         &self,
         view: &View,
         request: &ListExecutionsRequest,
     ) -> Result<ListExecutionsResponse, (Arc<str>, Status)> {
-        let limit = if request.max_results == 0 { 100 } else { request.max_results.min(PAGE_MAX) };
         let nobody: Arc<str> = "".into();
         let ours = |error: Error| (Arc::clone(&nobody), Status::from(error));
-        let foreign = |_| Error::invalid("InvalidToken", "next_token is not one that a listing returned");
-        listing::check_cursor(&request.next_token).map_err(foreign).map_err(ours)?;
         let mut pages = Vec::with_capacity(view.public_addresses.len());
         for address in &view.public_addresses {
-            let (after, next_token) = (request.next_token.clone(), String::new());
-            let page_request =
-                ListExecutionsRequest { max_results: limit, after, next_token, ..request.clone() };
-            let mut page_request = Request::new(page_request);
+            let mut page_request = Request::new(request.clone());
             page_request.set_timeout(crate::dispatch::CALL_TIMEOUT);
             let mut client = self.clients.client(address).map_err(ours)?;
             let page = client.list_executions(page_request).await;
             let page = page.map_err(|status| (Arc::clone(address), status))?.into_inner();
             pages.push(ListExecutionsResponse { next_token: page.next.clone(), ..page });
         }
-        let page = listing::merge(pages, limit as usize);
+        let page = listing::merge(pages, request.max_results as usize);
         let seen: HashSet<u32> = page.partitions.iter().copied().collect();
         if view.managed && seen.len() < usize::from(view.partitions) {
             let moving = "a partition changed hands while the list was read, which would have a hole: retry";
             return Err(ours(Error::unavailable(moving)));
         }
-        Ok(ListExecutionsResponse {
-            executions: page.executions,
-            next_token: page.next_token,
-            ..Default::default()
-        })
+        Ok(page)
     }
+}
+
+/// What a page's token was given for: the same question, and nothing else.
+fn purpose(request: &ListExecutionsRequest) -> String {
+    format!("nodes' lists {} {}", request.machine_arn, request.status)
+}
+
+/// The place that a request's token says, if we gave it for this question; the beginning without one.
+fn open(secret: &Secret, request: &ListExecutionsRequest) -> Result<String, Error> {
+    let token = &request.next_token;
+    if token.is_empty() {
+        return Ok(String::new());
+    }
+    let message = "`next_token` was not given by this call for this question: begin again without one";
+    let place = secret.open_text(&purpose(request), token);
+    place.ok_or_else(|| Error::invalid("InvalidToken", message))
+}
+
+fn seal(secret: &Secret, request: &ListExecutionsRequest, place: &str) -> String {
+    if place.is_empty() { String::new() } else { secret.seal_text(&purpose(request), place) }
 }
 
 /// Whether a node has said that another one has the partition. Nothing was done, so any call may be made again.
@@ -179,4 +207,44 @@ pub fn not_owner(status: &Status) -> bool {
 /// Whether a question may be asked again elsewhere: the node has not the partition, or is away.
 pub fn away(status: &Status) -> bool {
     status.code() == Code::Unavailable || not_owner(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACE: &str = "9:a place in the order";
+
+    fn secret() -> Secret {
+        Secret::from_key(&[7; 32])
+    }
+
+    fn asked(machine: &str, token: &str) -> ListExecutionsRequest {
+        let (machine_arn, next_token) = (machine.to_owned(), token.to_owned());
+        ListExecutionsRequest { machine_arn, next_token, ..ListExecutionsRequest::default() }
+    }
+
+    #[test]
+    fn the_end_of_a_list_has_no_token_and_its_beginning_needs_none() {
+        assert_eq!(seal(&secret(), &asked("m", ""), ""), "");
+        assert_eq!(open(&secret(), &asked("m", "")).expect("the beginning"), "");
+    }
+
+    #[test]
+    fn a_token_that_was_made_up_changed_or_given_for_another_question_is_refused() {
+        let token = seal(&secret(), &asked("m", ""), PLACE);
+        assert_eq!(open(&secret(), &asked("m", &token)).expect("our own token"), PLACE);
+        let other_limit = ListExecutionsRequest { max_results: 7, ..asked("m", &token) };
+        assert_eq!(open(&secret(), &other_limit).expect("the limit is no part of the question"), PLACE);
+        let of_a_node = secret().seal_text("list m 0", PLACE);
+        let changed = format!("{}0", &token[..token.len() - 1]);
+        let changed = if changed == token { format!("{}1", &token[..token.len() - 1]) } else { changed };
+        for wrong in ["abc", PLACE, &of_a_node, &changed] {
+            assert!(open(&secret(), &asked("m", wrong)).is_err(), "{wrong}");
+        }
+        assert!(open(&secret(), &asked("other", &token)).is_err(), "of another machine");
+        let failed = ListExecutionsRequest { status: 3, ..asked("m", &token) };
+        assert!(open(&secret(), &failed).is_err(), "of another status");
+        assert!(open(&Secret::from_key(&[8; 32]), &asked("m", &token)).is_err(), "of another cluster");
+    }
 }

@@ -146,6 +146,18 @@ impl WaitingFor {
         }
     }
 
+    /// The task of an effect, if its outcome is still wanted.
+    pub fn task(&self, id: EffectId) -> Option<Address> {
+        let waiting = match self {
+            Self::Few(few) => few.iter().find(|entry| entry.0 == id && is_task(entry.1)).map(|entry| entry.1),
+            Self::Many(many) => many.get(&(id, true)).copied(),
+        };
+        match waiting? {
+            Waiting::Task(address) => Some(address),
+            Waiting::Transfer(_) | Waiting::Timer(_) => None,
+        }
+    }
+
     /// Whether a task's effect (`task`) or a timer's is still wanted.
     #[cfg(test)]
     #[must_use]
@@ -153,14 +165,6 @@ impl WaitingFor {
         match self {
             Self::Few(few) => few.iter().any(|entry| entry.0 == id && is_task(entry.1) == task),
             Self::Many(many) => many.contains_key(&(id, task)),
-        }
-    }
-
-    /// What a task's effect has become.
-    pub fn task(&self, id: EffectId) -> Option<Waiting> {
-        match self {
-            Self::Few(few) => few.iter().find(|entry| entry.0 == id && is_task(entry.1)).map(|entry| entry.1),
-            Self::Many(many) => many.get(&(id, true)).copied(),
         }
     }
 

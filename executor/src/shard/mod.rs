@@ -26,7 +26,6 @@ mod log;
 mod lookup;
 mod machine;
 mod mailbox;
-mod moved;
 mod names;
 mod own;
 mod probe;
@@ -47,6 +46,7 @@ mod step;
 mod suspects;
 mod tasks;
 mod timers;
+mod token;
 mod transfers;
 mod turns;
 mod validate;
@@ -67,12 +67,13 @@ use crate::cluster::Cluster;
 use crate::definitions::Definitions;
 use crate::objects::Objects;
 use crate::owners::Owners;
+use crate::secret::ClusterSecret;
 
 pub use command::{Command, Reply, WorkerId};
 pub use crumbs::{CrumbError, Crumbs};
 pub use handle::{Binding, Serve, ShardConfig, ShardHandle, ShardState};
-pub(crate) use moved::partition_of;
 pub(crate) use start::OWNER_CHANGED;
+pub(crate) use token::partition_of;
 pub use validate::input as check_input;
 
 /// What a shard shares with the rest of its node.
@@ -84,6 +85,8 @@ pub struct ShardContext {
     pub objects: Option<Arc<Objects>>,
     /// Whose store it has to be.
     pub cluster: Arc<Cluster>,
+    /// Seals the tokens of tasks.
+    pub secret: Arc<ClusterSecret>,
     /// Programs by hash.
     pub definitions: Arc<Definitions>,
     /// Where the shards of the node say what they have.

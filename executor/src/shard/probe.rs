@@ -22,14 +22,28 @@ const LATE: Duration = Duration::from_secs(2);
 /// The pause between two questions to a store that does not answer.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// How long a first connection may take before the shard says that it is cut off.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
 /// What the shard knows of its store beside its flushes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Probe {
+    /// When the shard began, in microseconds.
+    began_us: u64,
     /// When the store was asked last, in microseconds.
     asked_us: u64,
     under_way: bool,
     /// Whether the last question was not answered.
     pub silent: bool,
+    /// Whether nothing else of the store answered either.
+    cut_off: bool,
+}
+
+impl Probe {
+    /// Of a shard that begins now.
+    pub fn new(now_us: u64) -> Self {
+        Self { began_us: now_us, asked_us: 0, under_way: false, silent: false, cut_off: false }
+    }
 }
 
 /// A log that was asked for.
@@ -85,20 +99,31 @@ impl Shard {
                 true => store.ping().await.map(|()| Vec::new()),
                 false => store.tops(partitions).await,
             };
-            Landed::Probed { asked, result }
+            // Servers of several may be away, of these logs or of all: others could do no better with them.
+            let answered =
+                result.as_ref().is_ok_and(|tops| asked.is_empty() || tops.iter().any(Result::is_ok));
+            let cut_off = !answered && (asked.is_empty() || store.ping().await.is_err());
+            Landed::Probed { asked, result, cut_off }
         }));
     }
 
     /// The store answers.
     pub(super) fn heard(&mut self) {
+        self.probe.cut_off = false;
         if std::mem::take(&mut self.probe.silent) {
             tracing::info!("the store answers again");
             self.publish_state();
         }
     }
 
-    pub(super) fn probed(&mut self, asked: &[Asked], result: Result<Vec<Top>, StoreError>) {
-        self.probe.under_way = false;
+    /// Whether nothing of the store answers.
+    pub(super) fn is_cut_off(&self) -> bool {
+        let late = self.now_us.saturating_sub(self.probe.began_us) >= us(CONNECT_WITHIN);
+        self.probe.cut_off || self.store.is_none() && late
+    }
+
+    pub(super) fn probed(&mut self, asked: &[Asked], result: Result<Vec<Top>, StoreError>, cut_off: bool) {
+        (self.probe.under_way, self.probe.cut_off) = (false, cut_off);
         let tops = match result {
             Ok(tops) => tops,
             Err(error) => return self.unheard(&error),

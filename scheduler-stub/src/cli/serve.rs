@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use executor::config::StoreConfig;
+use executor::config::{RedisFlags, StoreConfig};
 use journal::Store;
+use trust::TlsFlags;
 
-use super::trust::TrustOptions;
 use super::{Exit, say};
 use crate::names::Naming;
 use crate::server::{Scheduler, SchedulerConfig};
+use crate::signals::Signals;
 
 const MANUAL: &str = "\
 NODES
@@ -65,9 +66,8 @@ pub(super) struct ServeOptions {
     /// Directory of the file store
     #[arg(long, value_name = "DIR")]
     store_dir: Option<PathBuf>,
-    /// Redis of the redis store, for example redis://127.0.0.1:6379
-    #[arg(long, value_name = "URL", env = "MYRIAD_REDIS_URL")]
-    redis_url: Option<String>,
+    #[command(flatten)]
+    redis: RedisFlags,
     /// Region of ARNs and QRNs
     #[arg(long, default_value = "local")]
     region: String,
@@ -75,7 +75,11 @@ pub(super) struct ServeOptions {
     #[arg(long, default_value = "000000000000")]
     account: String,
     #[command(flatten)]
-    trust: TrustOptions,
+    tls: TlsFlags,
+    /// Keys that seal the tokens of pages, a line `ID KEY` each; the first seals, all open. May be the nodes'
+    /// file. Read again when the file changes [default: one key, kept in the store]
+    #[arg(long, value_name = "FILE", env = "MYRIAD_CLUSTER_SECRET_FILE")]
+    cluster_secret_file: Option<PathBuf>,
     /// Listen where other machines can reach it, without TLS
     #[arg(long)]
     allow_plaintext: bool,
@@ -104,16 +108,17 @@ enum LogFormat {
 
 impl ServeOptions {
     fn store(&self) -> Result<StoreConfig, String> {
-        let kind = self.store.unwrap_or(match (&self.store_dir, &self.redis_url) {
+        let redis = self.redis.config();
+        let kind = self.store.unwrap_or(match (&self.store_dir, &redis) {
             (Some(_), _) => Kind::File,
             (None, Some(_)) => Kind::Redis,
             (None, None) => Kind::Memory,
         });
-        match (kind, &self.store_dir, &self.redis_url) {
+        match (kind, &self.store_dir, redis) {
             (Kind::Memory, ..) => Ok(StoreConfig::Memory),
             (Kind::File, Some(dir), _) => Ok(StoreConfig::File(dir.clone())),
             (Kind::File, None, _) => Err("--store file needs --store-dir".to_owned()),
-            (Kind::Redis, _, Some(url)) => Ok(StoreConfig::Redis(url.as_str().into())),
+            (Kind::Redis, _, Some(redis)) => Ok(StoreConfig::Redis(redis)),
             (Kind::Redis, _, None) => Err("--store redis needs --redis-url".to_owned()),
         }
     }
@@ -126,7 +131,7 @@ fn usage(message: &str) -> Exit {
 
 /// Runs until a signal.
 pub(super) async fn run(options: ServeOptions) -> Exit {
-    let trust = match options.trust.trust() {
+    let trust = match super::trust(&options.tls) {
         Ok(trust) => trust,
         Err(error) => return usage(&error.to_string()),
     };
@@ -148,10 +153,17 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
     if let Err(message) = telemetry::logs::init(format, &options.log_level) {
         return usage(&message);
     }
+    let mut signals = match Signals::watch() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("error: signals cannot be watched: {error}");
+            return Exit::Internal;
+        }
+    };
     // A store that is not there yet is waited for: in a cluster it comes back without anybody restarting the scheduler.
     let opened = tokio::select! {
         opened = open(&store_config) => opened,
-        asked = super::super::signals::asked_to_end() => return ended(asked),
+        () = signals.asked_to_end() => return Exit::Ok,
     };
     let store = match opened {
         Ok(store) => store,
@@ -161,7 +173,15 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
         }
     };
     let ServeOptions { listen, node: nodes, expect_nodes: expected_nodes, region, account, .. } = options;
-    let config = SchedulerConfig { listen, nodes, expected_nodes, naming: Naming { region, account }, trust };
+    let secret_file = options.cluster_secret_file;
+    let config = SchedulerConfig {
+        listen,
+        nodes,
+        expected_nodes,
+        naming: Naming { region, account },
+        trust,
+        secret_file,
+    };
     let scheduler = match Scheduler::start(config, store).await {
         Ok(scheduler) => scheduler,
         Err(error) => {
@@ -170,22 +190,9 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
         }
     };
     say(&format!("scheduler listens on {}", scheduler.address()));
-    let asked = super::super::signals::asked_to_end().await;
-    if asked.is_ok() {
-        scheduler.shut_down().await;
-    }
-    ended(asked)
-}
-
-/// How the process exits that was asked to end, or cannot hear whether it is.
-fn ended(asked: std::io::Result<()>) -> Exit {
-    match asked {
-        Ok(()) => Exit::Ok,
-        Err(error) => {
-            eprintln!("error: signals cannot be watched: {error}");
-            Exit::Internal
-        }
-    }
+    signals.asked_to_end().await;
+    scheduler.shut_down().await;
+    Exit::Ok
 }
 
 async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, journal::StoreError> {

@@ -23,13 +23,14 @@ use journal::store::Connect;
 use proto::executor::v1;
 use proto::scheduler::v1::CreateStateMachineRequest;
 use tokio::task::JoinSet;
+use trust::TlsFlags;
 
 use crate::cli::{Exit, say};
 use crate::client::Client;
 use crate::dispatch::endpoint;
 use crate::error::Error;
 use crate::server::{Scheduler, SchedulerConfig};
-use crate::signals;
+use crate::signals::Signals;
 use crate::timeline;
 use examples::EXAMPLES;
 
@@ -78,6 +79,8 @@ pub struct Options {
     /// Where the scheduler listens [default: 127.0.0.1:7300 with --serve, else any free port]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
+    #[command(flatten)]
+    tls: TlsFlags,
 }
 
 /// Everything that runs.
@@ -96,6 +99,13 @@ pub async fn run(options: Options) -> Exit {
         eprintln!("error: {message}");
         return Exit::Internal;
     }
+    let mut signals = match Signals::watch() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("error: signals cannot be watched: {error}");
+            return Exit::Internal;
+        }
+    };
     let mut parts = match start(&options).await {
         Ok(parts) => parts,
         Err(error) => {
@@ -104,10 +114,14 @@ pub async fn run(options: Options) -> Exit {
         }
     };
     let shown = tokio::select! {
-        shown = show(&options, &parts) => shown,
-        asked = signals::asked_to_end() => asked.map(|()| Exit::Ok).map_err(|error| Error::unavailable(error.to_string())),
+        shown = show(&options, &parts) => Some(shown),
+        () = signals.asked_to_end() => None,
     };
-    let exit = shown.unwrap_or_else(|error| {
+    if options.serve && matches!(shown, Some(Ok(_))) {
+        signals.asked_to_end().await;
+        say("ending");
+    }
+    let exit = shown.unwrap_or(Ok(Exit::Ok)).unwrap_or_else(|error| {
         eprintln!("error: {error}");
         Exit::Internal
     });
@@ -129,6 +143,7 @@ async fn start(options: &Options) -> Result<Parts, Error> {
             (StoreConfig::File(dir.path().to_owned()), Some(dir))
         }
     };
+    let trust = crate::cli::trust(&options.tls)?;
     let connect: Arc<dyn Connect> = executor::store::open(&store_config)?;
     let store = connect.connect().await?;
     let durability = store.durability().await?;
@@ -138,6 +153,7 @@ async fn start(options: &Options) -> Result<Parts, Error> {
         node_id: "quickstart".into(),
         store: store_config,
         bindings: vec![binding],
+        tls: options.tls.settings(),
         ..Config::embedded()
     };
     let node = Node::start(config, connect).map_err(|error| failed("the node", &error))?;
@@ -150,6 +166,7 @@ async fn start(options: &Options) -> Result<Parts, Error> {
     let config = SchedulerConfig {
         listen: options.listen.unwrap_or(default),
         nodes: vec![public.clone()],
+        trust: trust.clone(),
         ..SchedulerConfig::default()
     };
     let scheduler = Scheduler::start(config, store).await?;
@@ -157,7 +174,8 @@ async fn start(options: &Options) -> Result<Parts, Error> {
 
     let mut pool = JoinSet::new();
     for number in 0..WORKERS {
-        let channel = endpoint(&public)?.connect().await.map_err(|error| failed("a worker", &error))?;
+        let channel = trust::channel(&endpoint(&public)?, trust.as_ref()).await;
+        let channel = channel.map_err(|error| failed("a worker", &error))?;
         pool.spawn(workers::attach(channel, format!("worker-{number}")).await?);
     }
     let shards = node.addresses().data.len();
@@ -170,7 +188,8 @@ async fn start(options: &Options) -> Result<Parts, Error> {
 
 async fn show(options: &Options, parts: &Parts) -> Result<Exit, Error> {
     let address = parts.scheduler.address().to_string();
-    let mut client = Client::connect(&address, None).await?;
+    let trust = crate::cli::trust(&options.tls)?;
+    let mut client = Client::connect(&address, trust.as_ref()).await?;
     say("");
     let mut machines = Vec::with_capacity(EXAMPLES.len());
     for example in EXAMPLES {
@@ -180,7 +199,7 @@ async fn show(options: &Options, parts: &Parts) -> Result<Exit, Error> {
     }
     say("");
     let public = parts.node.addresses().public.to_string();
-    let ran = load::run(&client, &public, &machines, options.executions as usize).await?;
+    let ran = load::run(&client, (&public, trust), &machines, options.executions as usize).await?;
     say(&report::render(&ran));
     let Some(sample) = &ran.sample else {
         return Err(Error::unavailable("no execution was acknowledged"));
@@ -192,10 +211,6 @@ async fn show(options: &Options, parts: &Parts) -> Result<Exit, Error> {
         Err(status) => eprintln!("warning: the history of {sample}: {}", status.message()),
     }
     say(&report::next_steps(options.serve, &address, sample));
-    if options.serve {
-        signals::asked_to_end().await.map_err(|error| Error::unavailable(error.to_string()))?;
-        say("ending");
-    }
     Ok(if ran.is_complete() { Exit::Ok } else { Exit::Finding })
 }
 
