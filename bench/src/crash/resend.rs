@@ -103,6 +103,7 @@ impl Resender {
                 definition_hash: put.into_inner().definition_hash,
                 mode: kind.mode().into(),
                 dialect: 0,
+                ..Default::default()
             });
         }
         Ok((registered.into_inner().incarnation, machines))

@@ -17,7 +17,9 @@ use telemetry::StoreFailure;
 
 use super::answer::{count, wire_outcome};
 use super::core::{Landed, Shard};
+use super::execution::Waiter;
 use super::log::{LogState, Page, Sealed};
+use super::lookup::{ended_so, summary};
 use super::slab::Address;
 use crate::limits;
 
@@ -73,7 +75,7 @@ impl Shard {
             if log.mending {
                 return self.renew(at);
             }
-            if log.state == LogState::Releasing {
+            if log.state == LogState::Releasing && !log.parting {
                 return;
             }
             let waiting = log.waiting() + log.chores();
@@ -322,9 +324,18 @@ impl Shard {
                 page.outcomes.push(wire_outcome(open.id, &ended.outcome));
             }
         }
-        for reply in open.stoppers.into_iter().flat_map(|stoppers| *stoppers) {
+        let waiters = open.stoppers.into_iter().flat_map(|stoppers| *stoppers);
+        for waiter in waiters {
             // Who no longer listens needs no answer.
-            let _ = reply.send(Ok(ended.stop_time_ms));
+            match waiter {
+                Waiter::Time(reply) => drop(reply.send(Ok(ended.stop_time_ms))),
+                Waiter::End(reply) => {
+                    let end = Some((status, ended.stop_time_ms));
+                    let summary =
+                        summary(&open.machine.key, open.id, open.name.as_deref(), open.start_time_ms, end);
+                    drop(reply.send(Ok(ended_so(summary, &ended.outcome))));
+                }
+            }
         }
     }
 }

@@ -19,10 +19,11 @@ use journal::store::BlockRange;
 use journal::{Block, BlockId, Store};
 use proto::executor::v1;
 
+use super::beyond::fetch_anywhere;
 use super::command::Reply;
 use super::core::Shard;
 use super::fetch::is_whole;
-use super::lookup::{fetch, moved, spelt};
+use super::lookup::{moved, spelt};
 use super::machine::{self, Beginning, dialect_of};
 use super::recover::{Untold, event_of};
 use super::suspects::is_poison;
@@ -52,12 +53,13 @@ impl Shard {
         let blocks = open.map(|open| &open.blocks).or_else(|| self.away(log, &execution));
         let blocks = blocks.map(|blocks| blocks.to_vec()).unwrap_or_default();
         let partition = self.logs[log].partition;
-        let standing = self.standing(log);
+        let (standing, archive) = (self.standing(log), self.archive_view());
         let (definitions, desk) = (Arc::clone(&self.definitions), self.transfers.desk.clone());
-        self.answer(reply, async move |store| {
+        self.answer(reply, &[log], async move |store| {
             standing.ask(&*store).await?;
-            let found = fetch(&*store, &execution, place, partition).await;
-            let found = found.map_err(|error| standing.judge(error))?;
+            let found = fetch_anywhere(&*store, archive.as_ref(), &execution, place, partition).await;
+            let found =
+                found.map_err(|error| standing.judge(error)).and_then(|found| standing.settle(found))?;
             let blocks = found.closed.as_ref().map_or(blocks, |closed| closed.blocks.clone());
             let mut journal = found.journalled.clone();
             let mut gone = false;

@@ -2,7 +2,8 @@
 //!
 //! `reading` takes the partition and reads its log; here the shard takes over what it found. An EXPRESS execution starts
 //! again from its input. A STANDARD one is replayed (`replay`): it is told what it was told, and only what it then still
-//! waits for is done again. Invariants: nothing is acknowledged anew; few logs are read at a time. What may fail: the
+//! waits for is done again. Invariants: nothing is acknowledged anew; a store that is not the cluster's is not written to;
+//! few logs are read at a time, and one whose part of the store is away keeps none of the others waiting. What may fail: the
 //! store (tried again, with pauses) or a block that cannot be read (the partition is given up, loudly).
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,8 +15,10 @@ use futures_util::future::{Aborted, abortable};
 use ids::{DefinitionHash, ExecutionId};
 use journal::block::{JournalledKind, ReadDigest, decode_failure};
 use journal::{Journalled, Store, StoreError};
+use telemetry::StoreFailure;
 
 use super::core::{Landed, Shard};
+use super::crumbs::Crumbs;
 use super::dedupe::{Content, Seen};
 use super::fetch::RecoveredExecution;
 use super::log::{Away, Log};
@@ -23,6 +26,8 @@ use super::reading::{Reading, Recovered};
 use super::scan::Map;
 use super::suspects::Suspect;
 use super::transfers::{Desk, Unread};
+use crate::clock::Clock;
+use crate::cluster::Cluster;
 
 /// Pauses after failed attempts grow from this by factors of two ...
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -181,11 +186,31 @@ impl Log {
     }
 }
 
+fn failure_of(error: &StoreError) -> StoreFailure {
+    match error {
+        StoreError::Fenced { .. } => StoreFailure::Fenced,
+        StoreError::Unknown(_) => StoreFailure::Unknown,
+        _ => StoreFailure::Unavailable,
+    }
+}
+
 /// The pause after one more failed attempt.
 fn pause_after(failed: &mut u32) -> Duration {
     let pause = RETRY_PAUSE.saturating_mul(1 << (*failed).min(10)).min(RETRY_PAUSE_MAX);
     *failed = failed.saturating_add(1);
     pause
+}
+
+/// What comes before a partition is taken: whether this is the store at all, for to take one writes into it, and what the
+/// process before died of.
+async fn prepare(
+    store: &dyn Store,
+    cluster: &Cluster,
+    crumbs: &Crumbs,
+    clock: &Clock,
+) -> Result<(), StoreError> {
+    cluster.compare(store).await?.map_err(|foreign| StoreError::Unavailable(foreign.to_string()))?;
+    crumbs.report(store, clock.now_ms()).await
 }
 
 impl Shard {
@@ -221,25 +246,23 @@ impl Shard {
         }
     }
 
-    pub(super) fn recover_log(&mut self, at: usize, pause: Duration) {
+    pub(super) fn recover_log(&mut self, at: usize) {
         let Some(store) = self.store.as_ref().map(Arc::clone) else { return };
         let (definitions, clock) = (Arc::clone(&self.definitions), self.clock.clone());
-        let (reporter, crumbs, reported_at) =
-            (Arc::clone(&store), Arc::clone(&self.context.crumbs), clock.clone());
+        let (cluster, crumbs) = (Arc::clone(&self.context.cluster), Arc::clone(&self.context.crumbs));
+        let (reporter, reported_at) = (Arc::clone(&store), clock.clone());
+        let archives = self.context.archiver.is_some();
         let (log, retention) = (&mut self.logs[at], self.config.retention);
         let (partition, tenure) = (log.partition, log.tenure);
-        let at_us = self.now_us + pause.as_micros() as u64;
-        log.heard_us = at_us;
+        log.heard_us = self.now_us;
         let (reading, abort) = abortable(async move {
             let (store, definitions, now_ms) = (&*store, &*definitions, clock.now_ms());
-            Reading { store, definitions, partition, retention, now_ms }.recover().await
+            Reading { store, definitions, partition, retention, archives, now_ms }.recover().await
         });
         log.reading = Some(abort);
         self.flights.push(Box::pin(async move {
-            reported_at.sleep_until_us(at_us).await;
             // Before the partition is taken, and not ended in its midst: deaths are counted once.
-            let reported = crumbs.report(&*reporter, reported_at.now_ms()).await;
-            let read = match reported {
+            let read = match prepare(&*reporter, &cluster, &crumbs, &reported_at).await {
                 Ok(()) => reading.await,
                 Err(error) => Ok(Err(error)),
             };
@@ -261,7 +284,8 @@ impl Shard {
                 let pause = pause_after(&mut self.logs[at].attempts);
                 let partition = self.logs[at].partition;
                 tracing::error!(%partition, %error, again_in = ?pause, "recovery failed: trying again");
-                return self.recover_log(at, pause);
+                self.metrics.store_failed(failure_of(&error));
+                return self.recover_again(at, pause);
             }
             Err(error) => return self.lose(at, &error),
         };

@@ -9,6 +9,8 @@
 //! Maps are part of their parent and are redriven with it alone. What may fail: the store, and whatever makes an execution
 //! not redrivable, with the reason.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -17,7 +19,7 @@ use asl::{Effect, Event, Family, Payload, Program};
 use bytes::Bytes;
 use ids::{ExecutionId, ExecutionName, Mode, PartitionId, Status};
 use journal::block::{Closed, JournalledKind, JournalledView, MachineRef};
-use journal::index::{self, Execution, Pointer, get_pointers};
+use journal::index::{self, Execution, IndexWriter, Pointer, get_pointers};
 use journal::{Journalled, Opened, Store};
 
 use super::command::Reply;
@@ -39,10 +41,38 @@ use crate::limits;
 
 /// An ended execution that was replayed, for whoever asked.
 pub(super) struct Revival {
-    /// Once it is known.
-    id: Option<ExecutionId>,
+    /// Once its id is known.
+    claim: Option<Claim>,
     reply: Reply<u64>,
     result: Result<Box<Revived>, Error>,
+}
+
+/// One redrive has an execution: no other one begins, and what is tracked of its batch stays until this is dropped.
+struct Claim {
+    id: ExecutionId,
+    index: Rc<RefCell<IndexWriter>>,
+    reviving: Rc<RefCell<HashSet<ExecutionId>>>,
+}
+
+impl Claim {
+    fn new(
+        id: ExecutionId,
+        index: &Rc<RefCell<IndexWriter>>,
+        reviving: &Rc<RefCell<HashSet<ExecutionId>>>,
+    ) -> Option<Self> {
+        if !reviving.borrow_mut().insert(id) {
+            return None;
+        }
+        index.borrow_mut().pin(id.batch);
+        Some(Self { id, index: Rc::clone(index), reviving: Rc::clone(reviving) })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.index.borrow_mut().unpin(self.id.batch);
+        self.reviving.borrow_mut().remove(&self.id);
+    }
 }
 
 struct Revived {
@@ -261,22 +291,22 @@ impl Shard {
         let sources = Sources { definitions, desk, now_ms: self.now_us / 1_000 };
         self.questions += 1;
         self.flights.push(Box::pin(async move {
-            let mut own = None;
+            let mut claim = None;
             let result = async {
                 standing.ask(&*store).await?;
                 let id = id_of(&*store, &execution, held, partition).await;
                 let id = id.map_err(|error| standing.judge(error))?;
-                if !reviving.borrow_mut().insert(id) {
+                claim = Claim::new(id, &index, &reviving);
+                if claim.is_none() {
                     return Err(not_redrivable(&id.to_string(), "it is being redriven"));
                 }
-                own = Some(id);
                 // Where it is now: only this redrive opens it again from here on.
                 let located = index.borrow().find(id);
                 let revived = revive(&*store, &sources, id, Place { id, located }).await;
                 revived.map_err(|error| standing.judge(error))
             };
             let result = result.await;
-            Landed::Revived { log, tenure, revival: Box::new(Revival { id: own, reply, result }) }
+            Landed::Revived { log, tenure, revival: Box::new(Revival { claim, reply, result }) }
         }));
     }
 
@@ -292,6 +322,11 @@ impl Shard {
         }
         let log = &self.logs[log];
         match log.state {
+            LogState::Serving if !log.is_indexed() => {
+                let message = "what an earlier owner may not have written is being written again, and may be older than what a \
+                               redrive would write";
+                Err(Error::NotDurable { message: message.to_owned(), retry_after })
+            }
             LogState::Serving
                 if !self.probe.silent && !log.mending && log.sealed.len() < limits::FLUSHES_WAITING_MAX =>
             {
@@ -311,10 +346,8 @@ impl Shard {
     /// An ended execution was replayed: it goes on now.
     pub(super) fn revived(&mut self, log: usize, tenure: u64, revival: Revival) {
         self.questions = self.questions.saturating_sub(1);
-        let Revival { id, reply, result } = revival;
-        if let Some(id) = id {
-            self.reviving.borrow_mut().remove(&id);
-        }
+        // The claim ends when it is tracked, or will not be.
+        let Revival { claim: _claim, reply, result } = revival;
         let admitted = result.and_then(|revived| self.readmit(log, tenure, *revived));
         match admitted {
             Ok(at_ms) => self.logs[log].page.redrives.push((reply, at_ms)),

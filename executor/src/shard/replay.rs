@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use asl::{Dialect, EffectId, Event, Payload, Program};
 use futures_util::FutureExt;
-use ids::DefinitionHash;
+use ids::{DefinitionHash, MachineName, Mode};
 use journal::{JournalledKind, Opened};
 use tokio::sync::Mutex;
 
@@ -96,6 +96,7 @@ impl Shard {
         recovered: RecoveredExecution,
         programs: &Map<(DefinitionHash, Dialect), Arc<Program>>,
     ) {
+        self.hold_name(&recovered);
         let key = &recovered.machine;
         let Some(program) = programs.get(&(key.definition, dialect_of(key.dialect))) else { return };
         let known = self
@@ -107,10 +108,6 @@ impl Shard {
             return self.close_unstepped(log, &machine, recovered, (error, &cause));
         }
         let waits = self.has_to_wait(&machine);
-        let (id, opened) = (recovered.opened.id, &recovered.opened);
-        if let Some(name) = opened.name.as_deref().filter(|_| machine.is_standard()) {
-            self.names.hold(machine.name.execution_segment(), name, id, &opened.input);
-        }
         let beside = (self.transfers.desk.clone(), Arc::clone(&self.turns.resting), Rc::clone(&self.crumb));
         let mut replaying = Box::pin(replay(machine, recovered, waits, beside));
         match (&mut replaying).now_or_never() {
@@ -121,6 +118,15 @@ impl Shard {
                     Landed::Replayed { log, tenure, replayed: replaying.await }
                 }));
             }
+        }
+    }
+
+    /// What is open has its name, also where its definition cannot be had.
+    fn hold_name(&mut self, recovered: &RecoveredExecution) {
+        let (key, opened) = (&recovered.machine, &recovered.opened);
+        let Some(name) = opened.name.as_deref().filter(|_| key.mode == Mode::Standard) else { return };
+        if let Ok(machine) = MachineName::parse(&key.arn) {
+            self.names.hold(machine.execution_segment(), name, opened.id, &opened.input);
         }
     }
 

@@ -204,13 +204,16 @@ impl Shard {
         };
         let Some(open) = self.open.get_mut(address) else { return };
         let Call { function, input, wrapped } = call;
-        let standard = open.machine.is_standard();
         let log = usize::from(open.log);
+        let run = match open.machine.key.mode {
+            Mode::Standard => 0,
+            // Cut as the token says.
+            Mode::Express | Mode::SyncExpress => self.logs[log].generation as u32,
+        };
         let task = self.tasks.schedule(Task {
             execution: address,
             id: open.id,
-            // Cut as the token says.
-            run: if standard { 0 } else { self.logs[log].generation as u32 },
+            run,
             effect,
             function,
             input,
@@ -222,10 +225,15 @@ impl Shard {
         if let Some(Waiting::Task(before)) = open.waiting_for.insert(effect, Waiting::Task(task)) {
             self.tasks.cancel(before);
         }
-        if standard {
-            self.logs[log].page.held.push(task);
-        } else {
-            self.tasks.release(task);
+        let waits_with = match open.machine.key.mode {
+            Mode::Standard => Some(&mut self.logs[log].page),
+            // It runs at most once: nothing of it leaves before a later owner would see that it was begun.
+            Mode::SyncExpress => self.logs[log].page_of_opening(open),
+            Mode::Express => None,
+        };
+        match waits_with {
+            Some(page) => page.held.push(task),
+            None => self.tasks.release(task),
         }
     }
 

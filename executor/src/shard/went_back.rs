@@ -270,6 +270,7 @@ impl Shard {
         let (reopened, broken) = self.reopen(at, gap);
         let log = &mut self.logs[at];
         log.index.borrow_mut().lost(gap.after, gap.last, &mut log.derived);
+        log.lost.extend(log.index.borrow_mut().listings_again(self.now_us / 1_000));
         let batches = log.held.lost_batches(gap);
         let still_open = |batch: &BatchId| self.by_batch.contains_key(batch);
         match &batches {

@@ -252,8 +252,8 @@ pub(crate) async fn read(
             }
         }
         let next = match (end, range.reverse) {
-            (Some(end), false) => after(end).map(|id| from = id),
-            (Some(end), true) => before(end).map(|id| to = id),
+            (Some(end), false) => end.after().map(|id| from = id),
+            (Some(end), true) => end.before().map(|id| to = id),
             (None, _) => None,
         };
         if read < page || next.is_none() {
@@ -275,20 +275,6 @@ async fn entries(
     let mut range = redis::cmd(name);
     range.arg(&names.log).arg(first.to_string()).arg(second.to_string()).arg("COUNT").arg(count);
     array(name, servers.command(names.slot, &range).await?)
-}
-
-fn after(id: BlockId) -> Option<BlockId> {
-    match id.sequence.checked_add(1) {
-        Some(sequence) => Some(BlockId { sequence, ..id }),
-        None => Some(BlockId { generation: id.generation.checked_add(1)?, sequence: 0 }),
-    }
-}
-
-fn before(id: BlockId) -> Option<BlockId> {
-    match id.sequence.checked_sub(1) {
-        Some(sequence) => Some(BlockId { sequence, ..id }),
-        None => Some(BlockId { generation: id.generation.checked_sub(1)?, sequence: u64::MAX }),
-    }
 }
 
 enum Entry {
@@ -352,10 +338,10 @@ mod tests {
     #[test]
     fn neighbours_of_an_id_cross_generations_and_end_at_the_ends() {
         let id = BlockId { generation: 3, sequence: u64::MAX };
-        assert_eq!(after(id), Some(BlockId { generation: 4, sequence: 0 }));
-        assert_eq!(after(id).and_then(before), Some(id));
-        assert_eq!(before(BlockId::default()), None);
-        assert_eq!(after(LAST), None);
+        assert_eq!(id.after(), Some(BlockId { generation: 4, sequence: 0 }));
+        assert_eq!(id.after().and_then(BlockId::before), Some(id));
+        assert_eq!(BlockId::default().before(), None);
+        assert_eq!(LAST.after(), None);
     }
 
     #[test]

@@ -38,6 +38,7 @@ struct Shared {
     partitions: Box<[Mutex<Partition>]>,
     keys: Mutex<BTreeMap<Bytes, Bytes>>,
     faults: Mutex<VecDeque<Fault>>,
+    key_faults: Mutex<VecDeque<Option<Fault>>>,
     unavailable: watch::Sender<Option<String>>,
     held: watch::Sender<bool>,
     pings: AtomicU64,
@@ -94,6 +95,7 @@ impl MemoryStore {
             partitions: (0..PARTITIONS_MAX).map(|_| Mutex::default()).collect(),
             keys: Mutex::default(),
             faults: Mutex::default(),
+            key_faults: Mutex::default(),
             unavailable: watch::Sender::new(None),
             held: watch::Sender::new(false),
             pings: AtomicU64::new(0),
@@ -332,6 +334,10 @@ impl Store for MemoryStore {
         Box::pin(async move {
             self.available()?;
             check_key(&key)?;
+            let fault = lock(&self.shared.key_faults).pop_front().flatten();
+            if let Some(Fault::Refuse(error)) = fault {
+                return Err(error);
+            }
             let mut keys = lock(&self.shared.keys);
             if keys.get(&key) != expected.as_ref() {
                 return Ok(false);
@@ -340,7 +346,10 @@ impl Store for MemoryStore {
                 Some(value) => keys.insert(key, value),
                 None => keys.remove(&key),
             };
-            Ok(true)
+            match fault {
+                Some(_) => Err(StoreError::Unknown("a test lost the reply".to_owned())),
+                None => Ok(true),
+            }
         })
     }
 

@@ -27,6 +27,26 @@ impl fmt::Display for BlockId {
     }
 }
 
+impl BlockId {
+    /// The greatest id below this one.
+    #[must_use]
+    pub fn before(self) -> Option<Self> {
+        match self.sequence.checked_sub(1) {
+            Some(sequence) => Some(Self { sequence, ..self }),
+            None => Some(Self { generation: self.generation.checked_sub(1)?, sequence: u64::MAX }),
+        }
+    }
+
+    /// The least id above this one.
+    #[must_use]
+    pub fn after(self) -> Option<Self> {
+        match self.sequence.checked_add(1) {
+            Some(sequence) => Some(Self { sequence, ..self }),
+            None => Some(Self { generation: self.generation.checked_add(1)?, sequence: 0 }),
+        }
+    }
+}
+
 /// The longest block. A flush aims far below; one execution with a very long payload may come near.
 pub const BLOCK_BYTES_MAX: usize = 32 * 1024 * 1024;
 

@@ -131,6 +131,12 @@ pub struct ShardMetrics {
     pub checkpoints: Counter,
     pub checkpoint_bytes: Counter,
     pub carried: Counter,
+    pub archived_executions: Counter,
+    pub archived_bytes: Counter,
+    pub archive_failures: Counter,
+    pub archive_expired: Counter,
+    /// In milliseconds.
+    pub archive_overdue_ms: Gauge,
     pub redriven: Counter,
     pub poisoned: Counter,
     /// Outcomes that were given back to their workers.

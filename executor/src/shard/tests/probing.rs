@@ -65,6 +65,7 @@ async fn a_part_of_the_store_that_is_away_takes_its_own_partitions_along_and_no_
     let refused = shard.started(batch_in(1, 1, task)).await.remove(0);
     assert_eq!(refused.reason(), Some(Reason::StoreUnavailable));
     assert_eq!(shard.started(batch_in(0, 1, task)).await[0].refusal, None);
+    assert!(!shard.ask(|reply| Command::Report { reply }).await.expect("a report").cut_off);
     // The lease of the other one is confirmed time and again, else the task would not be handed out.
     for _ in 0..5 {
         let before = world.store.pings();
@@ -80,4 +81,17 @@ async fn a_part_of_the_store_that_is_away_takes_its_own_partitions_along_and_no_
     world.clock.advance(Duration::from_secs(1));
     shard.until(ShardState::Serving).await;
     assert_eq!(shard.started(batch_in(1, 2, task)).await[0].refusal, None);
+}
+
+#[tokio::test]
+async fn a_shard_all_of_whose_logs_are_away_is_not_cut_off_while_other_parts_of_the_store_answer() {
+    let world = World::new();
+    let shard = world.shard().await;
+    world.store.set_away(partition(), true);
+    world.clock.advance(Duration::from_secs(1));
+    shard.until(ShardState::StoreDown).await;
+    assert!(!shard.ask(|reply| Command::Report { reply }).await.expect("a report").cut_off);
+    world.store.set_away(partition(), false);
+    world.clock.advance(Duration::from_secs(1));
+    shard.until(ShardState::Serving).await;
 }

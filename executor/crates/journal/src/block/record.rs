@@ -20,6 +20,8 @@ pub struct MachineRef {
     pub mode: Mode,
     /// 0 ASL, 1 TCSL.
     pub dialect: u8,
+    /// How long its closed executions are to be kept, in seconds; 0: as long as the node says.
+    pub retention_s: u32,
 }
 
 /// An execution was accepted.

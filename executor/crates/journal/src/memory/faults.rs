@@ -29,6 +29,13 @@ impl MemoryStore {
         faults.push_back(fault);
     }
 
+    /// The next calls of [`compare_and_put`](crate::Store::compare_and_put) meet these, one each; `None` lets one go.
+    pub fn fail_key_writes(&self, faults: impl IntoIterator<Item = Option<Fault>>) {
+        let mut waiting = lock(&self.shared.key_faults);
+        waiting.extend(faults);
+        assert!(waiting.len() <= FAULTS_MAX, "more than {FAULTS_MAX} faults wait");
+    }
+
     /// From now on every call gives [`StoreError::Unavailable`] with this reason; `None` ends it.
     pub fn set_unavailable(&self, reason: Option<&str>) {
         self.shared.unavailable.send_replace(reason.map(str::to_owned));
