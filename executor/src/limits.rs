@@ -172,8 +172,8 @@ pub const CHECKPOINT_BLOCKS: usize = 4_096;
 /// Bytes of a log after which a checkpoint is taken, or four times the length of the last one if that is more.
 pub const CHECKPOINT_BYTES: usize = 4 << 20;
 
-/// How long something is open at least before it is carried into later blocks; the retention, if that is longer. Batches
-/// that are carried are no longer remembered.
+/// How long something is open at least before it is carried into later blocks; where that is for its age alone, the
+/// retention, if that is longer. Batches that are carried are no longer remembered.
 pub const CARRY_AGE_MIN: Duration = BATCH_HORIZON;
 
 /// Executions of one log that are found to be carried at once; the others are found when these are done.
@@ -235,8 +235,11 @@ pub const READS_KEPT_BYTES_MAX: usize = 16 << 20;
 
 /// Blocks with records of one STANDARD execution: a closed record names them all. An execution that is told something in
 /// every flush reaches this after eleven minutes, which only a distributed Map does: what children are told stands in the
-/// journal and not in the history. Beyond: the execution fails.
-pub const EXECUTION_BLOCKS_MAX: usize = 262_128;
+/// journal and not in the history. Beyond: the execution fails. Tests reach it sooner.
+pub const EXECUTION_BLOCKS_MAX: usize = if cfg!(test) { 64 } else { 262_128 };
+
+/// An execution whose journal comes to be in so many blocks, or twice or three times as many, is carried into fewer.
+pub const CARRY_BLOCKS: usize = EXECUTION_BLOCKS_MAX / 4;
 
 const _: () = assert!(READ_KEPT_BYTES_MAX <= FLUSH_BYTES_MAX, "a read that is kept must fit in a block");
 const _: () =

@@ -56,7 +56,7 @@ impl Shard {
         let now_ms = self.now_us / 1_000;
         let log = &mut self.logs[at];
         // What is on its way to the store is not there to be read.
-        let confirmed = log.last_confirmed();
+        let confirmed = log.confirmed_id();
         let end = BlockId { sequence: confirmed.sequence + 1, ..confirmed };
         let age_ms = self.config.retention.as_millis() as u64 / 2;
         let below = log.retained.written_within(now_ms, age_ms).map_or(end, |young| young.min(end));
@@ -122,7 +122,7 @@ impl Shard {
         let (now_ms, retention_ms) = (self.now_us / 1_000, self.config.retention.as_millis() as u64);
         let overdue = self.logs.iter().filter(|log| log.state.serves()).map(|log| {
             let from = log.archiving.below.or_else(|| log.retained.first()).unwrap_or_default();
-            let all = from > log.last_confirmed();
+            let all = from > log.confirmed_id();
             if all { 0 } else { log.retained.age_ms(from, now_ms).saturating_sub(retention_ms) }
         });
         overdue.max().unwrap_or_default()

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use asl::{Effect, EffectId, Event, Program, Str};
 use ids::{BatchId, ExecutionId};
 use journal::store::Acquired;
-use journal::{BlockId, Store, StoreError};
+use journal::{Store, StoreError, Top};
 use proto::executor::v1;
 use telemetry::ShardMetrics;
 use tokio::sync::{mpsc, watch};
@@ -94,7 +94,7 @@ pub(super) enum Landed {
     Revived { log: usize, tenure: u64, revival: Box<Revival> },
     /// The store has told where logs stand, in which tenures.
     /// `cut_off`: nothing else of the store answered either.
-    Probed { asked: Vec<Asked>, result: Result<Vec<Option<BlockId>>, StoreError>, cut_off: bool },
+    Probed { asked: Vec<Asked>, result: Result<Vec<Top>, StoreError>, cut_off: bool },
     /// What was begun for a partition is no longer wanted.
     Dropped,
     /// What the store is, and where a log ends that went back.
@@ -442,6 +442,8 @@ impl Shard {
         let sealed = |log: &Log| log.sealed.iter().map(|sealed| sealed.records).sum::<usize>();
         let pending: usize = self.logs.iter().map(|log| log.waiting() + sealed(log)).sum();
         self.metrics.store_pending.set(pending as u64);
+        let dropped = self.store.as_ref().map_or(0, |store| store.derived_dropped());
+        self.metrics.derived_dropped.add(dropped.saturating_sub(self.metrics.derived_dropped.get()));
         if self.context.archiver.is_some() {
             self.metrics.archive_overdue_ms.set(self.archive_overdue_ms());
         }

@@ -10,6 +10,7 @@ use asl::{EffectId, Outcome};
 use bytes::Bytes;
 use ids::ExecutionId;
 use journal::BlockId;
+use journal::block::OpenedView;
 use proto::executor::v1;
 use smallvec::SmallVec;
 
@@ -62,6 +63,18 @@ pub struct OpenExecution {
 }
 
 impl OpenExecution {
+    /// Its opened record, in a block that has its machine at this place.
+    pub fn record(&self, machine: u32) -> OpenedView<'_> {
+        OpenedView {
+            id: self.id,
+            machine,
+            start_time_ms: self.start_time_ms,
+            seed: self.seed,
+            name: self.name.as_deref(),
+            input: &self.input,
+        }
+    }
+
     /// The block that the log has to be kept from.
     pub fn oldest_block(&self) -> Option<BlockId> {
         self.blocks.iter().min().copied()

@@ -11,7 +11,7 @@ use std::time::Duration;
 use asl::Outcome;
 use bytes::Bytes;
 use ids::Status;
-use journal::block::{ClosedView, OpenedView, encode_failure};
+use journal::block::{ClosedView, encode_failure};
 use journal::{Append, StoreError};
 use telemetry::StoreFailure;
 
@@ -108,6 +108,9 @@ impl Shard {
             let Some(open) = self.open.get_mut(address) else { continue };
             if open.ended.is_none() && open.blocks.last() != Some(&block) {
                 open.blocks.push(block);
+                if open.blocks.len().is_multiple_of(limits::CARRY_BLOCKS) {
+                    log.carry.crowded(open.id, now_ms.saturating_sub(open.start_time_ms));
+                }
             }
         }
         let records = page.records;
@@ -168,15 +171,8 @@ impl Shard {
         for address in page.fresh.drain(..) {
             let Some(open) = self.open.get_mut(address) else { continue };
             let machine = open.machine.index_in(&mut log.builder, log.serial);
-            let opened = OpenedView {
-                id: open.id,
-                machine,
-                start_time_ms: open.start_time_ms,
-                seed: open.seed,
-                name: open.name.as_deref(),
-                input: &open.input,
-            };
             open.opened = true;
+            let opened = open.record(machine);
             log.derived.extend(open.machine.name_entry(open.name.as_deref(), open.id, self.config.retention));
             if let Some(ended) = &open.ended {
                 let (status, payload) = (status_of(&ended.outcome), payload_of(&ended.outcome));

@@ -124,6 +124,23 @@ impl Page {
         }
     }
 
+    /// Takes what waits for a later block.
+    pub fn absorb(&mut self, later: Self) {
+        self.batches.extend(later.batches);
+        self.fresh.extend(later.fresh);
+        self.reopened.extend(later.reopened);
+        self.ended.extend(later.ended);
+        self.touched.extend(later.touched);
+        self.held.extend(later.held);
+        self.writes.extend(later.writes);
+        self.closing.extend(later.closing);
+        self.absolved.extend(later.absolved);
+        self.redrives.extend(later.redrives);
+        self.tallies.extend(later.tallies);
+        self.completions.extend(later.completions);
+        self.outcomes.extend(later.outcomes);
+    }
+
     /// Tells the watchers, once the block is confirmed, that an execution has ended.
     pub fn completed(&mut self, id: ExecutionId, status: Status) {
         let (index, status) = (u32::from(id.index), v1::ExecutionStatus::from(status) as i32);
@@ -278,15 +295,9 @@ impl Log {
         Some(v1::OwnedPartition { partition, generation: self.generation, state: state.into() })
     }
 
-    /// The last block that the store has confirmed, or the mark of this owner.
-    pub fn last_confirmed(&self) -> BlockId {
-        let unconfirmed = self.sealed.len() as u64 + 1;
-        BlockId { generation: self.generation, sequence: self.next_sequence.saturating_sub(unconfirmed) }
-    }
-
     /// Whether the store finds what the log has by name and in listings: what earlier owners may have lost is written again.
     pub fn is_indexed(&self) -> bool {
-        self.lost.is_empty() && self.last_confirmed().sequence >= self.lost_until
+        self.lost.is_empty() && self.confirmed_id().sequence >= self.lost_until
     }
 
     /// Records in the block under construction.

@@ -424,7 +424,8 @@ impl Shard {
                 blocks_max: LIST_BLOCKS_MAX,
             };
             let page = list_everywhere(&*store, archive.as_ref(), (&page, kept_from_ms), local).await?;
-            Ok(listed(page, &request.machine_arn))
+            let partitions = partitions.iter().map(|partition| u32::from(partition.get())).collect();
+            Ok(v1::ListExecutionsResponse { partitions, ..listed(page, &request.machine_arn) })
         });
     }
 }
@@ -445,6 +446,7 @@ fn listed(page: index::Page, machine_arn: &str) -> v1::ListExecutionsResponse {
     v1::ListExecutionsResponse {
         executions: executions.collect(),
         next_token: page.next.map(token).unwrap_or_default(),
+        ..Default::default()
     }
 }
 

@@ -356,10 +356,20 @@ impl Shard {
         let of_log = |(_, open): &(Address, &OpenExecution)| usize::from(open.log) == at && which(open);
         let forgotten: Vec<Address> = self.open.iter().filter(of_log).map(|(address, _)| address).collect();
         for address in forgotten {
+            self.leave_tasks(address);
             self.release_effects(address);
             let Some(open) = self.dismiss(address) else { continue };
             let waiters = open.stoppers.into_iter().flat_map(|stoppers| *stoppers);
             waiters.for_each(|waiter| waiter.refuse(Error::NotOwner { partition }));
+        }
+    }
+
+    /// The tasks of a STANDARD execution stay with their workers when its partition leaves: the next owner wants their
+    /// outcomes.
+    fn leave_tasks(&mut self, execution: Address) {
+        let Some(open) = self.open.get(execution).filter(|open| open.machine.is_standard()) else { return };
+        for address in open.waiting_for.tasks() {
+            drop(self.tasks.take(address));
         }
     }
 }

@@ -17,7 +17,7 @@ use journal::store::BlockRange;
 use journal::{Acquired, Block, BlockId, Derived, Store, StoreError};
 
 use super::checkpoint::Checkpoints;
-use super::fetch::{RecoveredExecution, fetch};
+use super::fetch::{RecoveredExecution, fetch, missing};
 use super::lookup::started_before_ms;
 use super::machine::dialect_of;
 use super::progress::Progress;
@@ -190,6 +190,10 @@ impl Reading<'_> {
         let (mut open, mut broken) = (Vec::with_capacity(found.len()), Vec::new());
         for ((id, blocks), found) in wanted.into_iter().zip(found) {
             match found {
+                // A checkpoint that does not know of all of it is put aside before that is believed.
+                Ok(execution) if strict && !execution.whole => {
+                    return Err(missing("a part of the journal", id));
+                }
                 Ok(execution) => open.push(execution),
                 Err(error) if strict => return Err(error),
                 Err(error) => {

@@ -18,13 +18,14 @@ use asl::history::NoObserver;
 use asl::{Effect, Event, Family, Payload, Program};
 use bytes::Bytes;
 use ids::{ExecutionId, ExecutionName, Mode, PartitionId, Status};
-use journal::block::{Closed, JournalledKind, JournalledView, MachineRef, OpenedView};
+use journal::block::{Closed, JournalledKind, JournalledView, MachineRef};
 use journal::index::{self, Execution, IndexWriter, Pointer, get_pointers};
 use journal::{Journalled, Opened, Store};
 
 use super::command::Reply;
 use super::core::{Landed, Shard};
 use super::execution::{OpenExecution, WaitingFor};
+use super::fetch::is_whole;
 use super::history::journal_of;
 use super::log::{LogState, Page};
 use super::lookup::{Place, fetch, spelt, unknown};
@@ -168,9 +169,13 @@ async fn revive(
 async fn read_journal(store: &dyn Store, found: &Execution) -> Result<Vec<Journalled>, Error> {
     let mut journal = found.journalled.clone();
     let blocks = found.closed.iter().flat_map(|closed| &closed.blocks);
+    let lost = || {
+        let why = "a part of what it was told is gone, and to go on without it would do work again";
+        not_redrivable(&found.opened.id.to_string(), why)
+    };
     let mut bytes = 0;
     for block in blocks {
-        let told = journal_of(store, found, *block).await?;
+        let told = journal_of(store, found, *block).await?.ok_or_else(&lost)?;
         bytes += told.iter().map(|told| told.payload.len()).sum::<usize>();
         if bytes > limits::REDRIVE_JOURNAL_BYTES_MAX {
             let max = limits::REDRIVE_JOURNAL_BYTES_MAX;
@@ -182,7 +187,7 @@ async fn read_journal(store: &dyn Store, found: &Execution) -> Result<Vec<Journa
     }
     journal.sort_by_key(|told| told.sequence);
     journal.dedup_by_key(|told| told.sequence);
-    Ok(journal)
+    if is_whole(&journal) { Ok(journal) } else { Err(lost()) }
 }
 
 async fn replay(
@@ -204,6 +209,7 @@ async fn replay(
         effects.clear();
         let event = event_of(told, desk).await;
         let event = event.map_err(|error| not_redrivable(&id.to_string(), &error.to_string()))?;
+        let Some(event) = event else { continue };
         machine::handle_unobserved(
             &mut execution,
             event,
@@ -234,8 +240,10 @@ async fn give_up(
         payload: closed.payload.clone(),
     };
     let event = event_of(&told, desk).await;
-    let event = event.map_err(|error| not_redrivable(&id.to_string(), &error.to_string()))?;
-    machine::handle_unobserved(execution, event, machine::timestamp_of_ms(told.time_ms), &mut Vec::new());
+    if let Some(event) = event.map_err(|error| not_redrivable(&id.to_string(), &error.to_string()))? {
+        let at = machine::timestamp_of_ms(told.time_ms);
+        machine::handle_unobserved(execution, event, at, &mut Vec::new());
+    }
     journal.push(told);
     Ok(())
 }
@@ -417,14 +425,7 @@ impl Shard {
         for address in page.reopened.drain(..) {
             let Some(open) = self.open.get_mut(address) else { continue };
             let machine = open.machine.index_in(&mut log.builder, log.serial);
-            log.builder.reopened(OpenedView {
-                id: open.id,
-                machine,
-                start_time_ms: open.start_time_ms,
-                seed: open.seed,
-                name: open.name.as_deref(),
-                input: &open.input,
-            });
+            log.builder.reopened(open.record(machine));
             open.opened = true;
             open.input = Bytes::new();
             open.blocks.push(block);

@@ -48,9 +48,9 @@ impl Standing {
         if !self.lapsed {
             return Ok(());
         }
-        let tops = store.tops(vec![self.partition]).await?;
-        match tops.first() {
-            Some(Some(top)) if top.generation == self.generation => Ok(()),
+        match store.top(self.partition).await {
+            Ok(Some(top)) if top.generation == self.generation => Ok(()),
+            Err(error) if error.is_retryable() => Err(error.into()),
             _ => Err(Error::NotOwner { partition: self.partition.get() }),
         }
     }

@@ -23,9 +23,6 @@ use super::timers::Wakeup;
 use super::transfers::Work;
 use crate::limits;
 
-/// Tests reach it sooner.
-const BLOCKS_MAX: usize = if cfg!(test) { 64 } else { limits::EXECUTION_BLOCKS_MAX };
-
 impl Shard {
     /// The present instant, as the language counts it.
     pub(super) fn timestamp(&self) -> Timestamp {
@@ -84,13 +81,13 @@ impl Shard {
     /// What an execution is told instead whose journal is in as many blocks as a closed record can name.
     fn outgrown(&self, address: Address, event: Event) -> Event {
         let blocks = self.open.get(address).map_or(0, |open| open.blocks.len());
-        if blocks < BLOCKS_MAX || matches!(event, Event::Stop { .. }) {
+        if blocks < limits::EXECUTION_BLOCKS_MAX || matches!(event, Event::Stop { .. }) {
             return event;
         }
         let cause = format!(
             "What the execution was told is spread over {} blocks of the journal, which is the most: divide its work \
              among several executions.",
-            BLOCKS_MAX
+            limits::EXECUTION_BLOCKS_MAX
         );
         Event::GiveUp { error: "States.Runtime".into(), cause: cause.into() }
     }

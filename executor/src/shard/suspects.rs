@@ -120,10 +120,23 @@ impl Shard {
     }
 
     /// Why an open execution of a recovered log may not go on: its error and cause.
-    pub(super) fn verdict(&self, machine: &Machine, id: ExecutionId) -> Option<(&'static str, String)> {
+    pub(super) fn verdict(
+        &self,
+        machine: &Machine,
+        recovered: &RecoveredExecution,
+    ) -> Option<(&'static str, String)> {
+        let id = recovered.opened.id;
         if machine.key.mode == Mode::SyncExpress {
             let cause = "The node that ran the synchronous execution has ended, or has lost its partition. It runs at most once, so it was not begun \
                          again: start another one if its work can be done twice.";
+            return Some(("States.Runtime", cause.to_owned()));
+        }
+        let machine = &machine.key.arn;
+        if !recovered.whole {
+            self.metrics.broken.add(1);
+            let cause = "The store has lost a part of what the execution was told, so it cannot go on: to begin again would do \
+                         again what was done. See what it had done, and start another one for the rest.";
+            tracing::error!(execution = %id, machine, cause, "BROKEN: an execution is closed as FAILED");
             return Some(("States.Runtime", cause.to_owned()));
         }
         let deaths = self.suspects.get(&id)?.deaths;
@@ -132,6 +145,8 @@ impl Shard {
                 "{POISON} {deaths} times, so it was not begun again: see the logs of the nodes for how they died. Until it is \
                  known why, machines like this one may kill other nodes."
             );
+            self.metrics.poisoned.add(1);
+            tracing::error!(execution = %id, machine, cause, "a poisonous execution is closed as FAILED");
             ("States.Runtime", cause)
         })
     }
@@ -156,10 +171,6 @@ impl Shard {
         let opened = recovered.opened;
         let Some(Away { blocks, .. }) = self.logs[at].away.remove(&opened.id) else { return };
         let (id, name, now_ms) = (opened.id, opened.name.as_deref(), self.now_us / 1_000);
-        if machine.key.mode != Mode::SyncExpress {
-            self.metrics.poisoned.add(1);
-            tracing::error!(execution = %id, machine = machine.key.arn, cause, "a poisonous execution is closed as FAILED");
-        }
         let log = &mut self.logs[at];
         let retention_ms = u64::try_from(self.config.retention.as_millis()).unwrap_or(u64::MAX);
         blocks.iter().min().into_iter().for_each(|oldest| log.retained.release(*oldest, 1, now_ms));

@@ -46,7 +46,7 @@ async fn logs(store: &StoreUnderTest) -> Vec<(BlockId, BlockId)> {
         let to = BlockId { generation: u64::MAX, sequence: u64::MAX };
         let range = BlockRange { from: BlockId::default(), to, reverse: false, limit: 1 };
         let first = store.read(partition, range).await.expect("the log is readable");
-        let top = store.tops(vec![partition]).await.expect("a top")[0].unwrap_or_default();
+        let top = store.top(partition).await.expect("a top").unwrap_or_default();
         logs.push((first.first().map_or(top, |(id, _)| *id), top));
     }
     logs

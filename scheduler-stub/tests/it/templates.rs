@@ -9,7 +9,7 @@ use executor::clock::{Clock, ManualClock};
 use ids::{Mode, PartitionId};
 use journal::Store;
 use journal::memory::MemoryStore;
-use journal::store::{Acquired, Append, BlockId, BlockRange, Connect, Durability, StoreFuture};
+use journal::store::{Acquired, Append, BlockId, BlockRange, Connect, Durability, StoreFuture, Top};
 use scheduler_stub::Error;
 use scheduler_stub::names::Naming;
 use scheduler_stub::templates::{Change, FRESH_FOR, NewTemplate, Templates};
@@ -176,7 +176,7 @@ impl Store for Raced {
         self.inner.append(append)
     }
 
-    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Option<BlockId>>> {
+    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Top>> {
         self.inner.tops(partitions)
     }
 

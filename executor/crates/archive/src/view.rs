@@ -13,7 +13,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use ids::PartitionId;
 use journal::index::{HOUR_MS, merge_pointers};
 use journal::store::{Acquired, Append, BlockRange, StoreFuture};
-use journal::{Block, BlockBuilder, BlockId, Durability, Record, Store, StoreError};
+use journal::{Block, BlockBuilder, BlockId, Durability, Record, Store, StoreError, Top};
 
 use crate::index::{Index, machine_key};
 use crate::name::{BatchKey, SegmentName};
@@ -267,7 +267,7 @@ impl Store for View {
         Box::pin(async { read_only() })
     }
 
-    fn tops(&self, _: Vec<PartitionId>) -> StoreFuture<'_, Vec<Option<BlockId>>> {
+    fn tops(&self, _: Vec<PartitionId>) -> StoreFuture<'_, Vec<Top>> {
         Box::pin(async { read_only() })
     }
 

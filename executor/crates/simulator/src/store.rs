@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use ids::PartitionId;
 use journal::store::{BlockRange, Connect, Durability};
-use journal::{Acquired, Append, BlockId, Store, StoreError, StoreFuture};
+use journal::{Acquired, Append, BlockId, Store, StoreError, StoreFuture, Top};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -200,15 +200,15 @@ impl Store for Connection {
         self.call(kind, move |caller, image| image.append(caller, append))
     }
 
-    fn accept(&self, partition: PartitionId, top: BlockId) -> StoreFuture<'_, ()> {
+    fn accept(&self, partition: PartitionId, top: BlockId, _from: BlockId) -> StoreFuture<'_, ()> {
         self.call(CallKind::Accept, move |_, image| {
             image.accept(partition, top);
             Ok(())
         })
     }
 
-    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Option<BlockId>>> {
-        self.call(CallKind::Tops, move |_, image| Ok(image.tops(&partitions)))
+    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Top>> {
+        self.call(CallKind::Tops, move |_, image| Ok(image.tops(&partitions).into_iter().map(Ok).collect()))
     }
 
     fn read(&self, partition: PartitionId, range: BlockRange) -> StoreFuture<'_, Vec<(BlockId, Bytes)>> {

@@ -183,7 +183,7 @@ impl Node {
             (names::STORE_AVAILABLE, |s| &s.store_available),
             (names::PARTITIONS_OWNED, |s| &s.partitions_owned),
         ];
-        let counters: [(Metric, Cell<Counter>); 27] = [
+        let counters: [(Metric, Cell<Counter>); 30] = [
             (names::DUPLICATES, |s| &s.duplicates),
             (names::COMMANDS, |s| &s.commands),
             (names::STEPS, |s| &s.steps),
@@ -210,6 +210,9 @@ impl Node {
             (names::ARCHIVE_EXPIRED, |s| &s.archive_expired),
             (names::REDRIVEN, |s| &s.redriven),
             (names::POISONED, |s| &s.poisoned),
+            (names::OUTCOMES_RETURNED, |s| &s.outcomes_returned),
+            (names::BROKEN, |s| &s.broken),
+            (names::DERIVED_DROPPED, |s| &s.derived_dropped),
             (names::COMPLETIONS_DROPPED, |s| &s.completions_dropped),
         ];
         for (metric, cell) in histograms {

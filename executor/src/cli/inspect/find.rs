@@ -29,7 +29,7 @@ pub(super) async fn partitions(store: &dyn Store, count: u16) -> Result<Vec<Part
     let tops = store.tops(all.clone()).await?;
     let mut found = Vec::new();
     for (partition, top) in all.into_iter().zip(tops) {
-        let Some(top) = top else { continue };
+        let Some(top) = top? else { continue };
         let oldest = end(store, partition, false).await?;
         let newest = end(store, partition, true).await?;
         found.push(Partition { partition, top, oldest, newest });

@@ -1,18 +1,22 @@
 //! A shard on its own thread against a store in memory, and a client that speaks to its queue.
 
 mod archiving;
+mod assigned;
+mod broken;
 mod carrying;
 mod checkpoints;
 mod children;
 mod condemning;
 mod lasting;
 mod mapping;
+mod moving;
 mod naming;
 mod owning;
 mod probing;
 mod reaching;
 mod recovering;
 mod redriving;
+mod replaced;
 mod replaying;
 mod rewriting;
 mod settling;

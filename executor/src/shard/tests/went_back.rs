@@ -64,7 +64,7 @@ async fn what_a_promoted_replica_did_not_have_is_written_again_and_the_partition
         let found = index::lookup(&world.store, batch_id(sequence).execution(0)).await.expect("read");
         assert!(found.is_some_and(|found| found.closed.is_some()), "{sequence}");
     }
-    let top = world.store.tops(vec![partition()]).await.expect("answered")[0];
+    let top = world.store.top(partition()).await.expect("answered");
     assert_eq!(top, Some(block(2, 1)), "an older owner whose fence was lost is fenced again");
 }
 
@@ -77,7 +77,7 @@ async fn an_idle_shard_notices_by_itself_and_does_not_wait_for_a_start() {
     world.store.go_back(partition(), block(1, 0));
     world.clock.advance(Duration::from_secs(1));
     let written = async {
-        while world.store.tops(vec![partition()]).await.expect("answered")[0] != Some(block(2, 0)) {
+        while world.store.top(partition()).await.expect("answered") != Some(block(2, 0)) {
             shard.settled().await;
         }
     };
@@ -193,7 +193,7 @@ async fn a_log_that_is_gone_altogether_gets_nothing_until_it_is_back() {
     assert!(answers.try_recv().is_err(), "nothing is acknowledged");
     let unknown = status(&shard, 1).await.expect_err("its log is gone").to_string();
     assert!(unknown.contains("not mended yet"), "not as if it had never been: {unknown}");
-    assert_eq!(world.store.tops(vec![partition()]).await.expect("answered"), [None], "nothing is written");
+    assert_eq!(world.store.top(partition()).await.expect("answered"), None, "nothing is written");
 }
 
 #[tokio::test]
