@@ -235,12 +235,16 @@ impl Audit {
         self.forgive(&lost);
     }
 
-    /// Somebody has taken a partition; if that went back, it is mended now, and this many blocks were counted as lost by this
-    /// process until now.
+    /// Somebody has taken a partition; whoever has mended it has counted so many blocks as lost until now.
     ///
     /// # Errors
     /// More or less is lost than was counted.
-    pub fn taken(&mut self, process: u32, partition: PartitionId, counted: u64) -> Result<(), Violation> {
+    pub fn taken(
+        &mut self,
+        process: u32,
+        partition: PartitionId,
+        counted: Option<u64>,
+    ) -> Result<(), Violation> {
         let lost = self.losses.taken(process, partition, counted)?;
         self.forgive(&lost);
         Ok(())
