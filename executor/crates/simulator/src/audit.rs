@@ -56,6 +56,12 @@ impl Known {
         self.mode == Mode::Standard && failed && self.past.len() < REDRIVES_MAX
     }
 
+    /// How often it has ended and gone on.
+    #[must_use]
+    pub fn redriven(&self) -> usize {
+        self.past.len()
+    }
+
     /// Its end, and those that it had before.
     fn ends(&self) -> impl Iterator<Item = &(Status, Bytes)> {
         self.end.iter().chain(&self.past)

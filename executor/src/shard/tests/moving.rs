@@ -192,8 +192,9 @@ async fn while_a_log_is_read_what_is_found_is_told_and_what_is_not_found_is_not_
         assert!(matches!(unsettled, Err(Error::Recovering { partition: 0, .. })), "{unsettled:?}");
     }
     for sequence in [3, 4, 7] {
-        let redriven =
-            second.ask(|reply| Command::Redrive { execution: execution(sequence, 0), reply }).await;
+        let redriven = second
+            .ask(|reply| Command::Redrive { execution: execution(sequence, 0), token: Bytes::new(), reply })
+            .await;
         assert!(matches!(redriven, Err(Error::NotDurable { .. })), "{sequence}: {redriven:?}");
     }
     let refused = second.started(batch(2, pass, Mode::Express, &["1"])).await.remove(0);
@@ -203,7 +204,8 @@ async fn while_a_log_is_read_what_is_found_is_told_and_what_is_not_found_is_not_
     assert!(matches!(status(&second, execution(7, 0)).await, Err(Error::NotFound { .. })));
     history(&second, execution(4, 0)).await.expect("it goes on");
     history(&second, execution(3, 0)).await.expect("it has ended");
-    let redrive = second.ask(|reply| Command::Redrive { execution: execution(3, 0), reply });
+    let redrive =
+        second.ask(|reply| Command::Redrive { execution: execution(3, 0), token: Bytes::new(), reply });
     ticking(&second, redrive).await.expect("redriven");
 }
 
