@@ -1,19 +1,17 @@
-//! kill -9 while what closed is archived and the logs are trimmed of it: it is found, once, by id, name and listing.
+//! kill -9 while what closed is archived: it is found, once, by id, name and listing, though the log and the archive have it.
+//! That logs are trimmed of it takes minutes of a real clock; `executor/src/shard/tests/archiving.rs` turns one.
 
 use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
-use ids::PartitionId;
-use journal::BlockId;
-use journal::store::BlockRange;
 use proto::executor::v1;
 use testkit::eventually_async;
 
 use crate::support::PATIENCE;
 use crate::support::load::{Ended, Load, PASS, arn};
-use crate::support::node::{Node, PARTITIONS, start_request};
-use crate::support::readback::{ends, every_acknowledged_execution_succeeds};
+use crate::support::node::{Node, start_request};
+use crate::support::readback::every_acknowledged_execution_succeeds;
 use crate::support::store::StoreUnderTest;
 
 /// Rounds of load and kill.
@@ -38,20 +36,6 @@ fn segments(dir: &Path) -> usize {
     folders.filter_map(|folder| Some(std::fs::read_dir(folder.path()).ok()?.count())).sum()
 }
 
-/// Where each log begins and ends.
-async fn logs(store: &StoreUnderTest) -> Vec<(BlockId, BlockId)> {
-    let store = store.connect().connect().await.expect("the store is there");
-    let mut logs = Vec::new();
-    for partition in (0..PARTITIONS).map(|number| PartitionId::new(number).expect("a partition")) {
-        let to = BlockId { generation: u64::MAX, sequence: u64::MAX };
-        let range = BlockRange { from: BlockId::default(), to, reverse: false, limit: 1 };
-        let first = store.read(partition, range).await.expect("the log is readable");
-        let top = store.top(partition).await.expect("a top").unwrap_or_default();
-        logs.push((first.first().map_or(top, |(id, _)| *id), top));
-    }
-    logs
-}
-
 /// All executions of a machine, as listings give them.
 async fn listed(node: &Node, machine: &str) -> Vec<String> {
     let mut client = node.client().await.expect("the node answers");
@@ -73,7 +57,7 @@ async fn listed(node: &Node, machine: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kill_9_while_logs_are_archived_and_trimmed_loses_nothing_and_shows_nothing_twice() {
+async fn kill_9_while_logs_are_archived_loses_nothing_and_shows_nothing_twice() {
     let store = StoreUnderTest::redis();
     let archive = tempfile::tempdir().expect("a directory");
     let url = format!("file://{}", archive.path().display());
@@ -99,12 +83,6 @@ async fn kill_9_while_logs_are_archived_and_trimmed_loses_nothing_and_shows_noth
         node.wait_serving().await;
     }
     load.settle(&node).await;
-    let tops: Vec<BlockId> = logs(&store).await.iter().map(|log| log.1).collect();
-    while logs(&store).await.iter().zip(&tops).any(|((first, _), top)| first <= top) {
-        assert_eq!(load.run(&node, load.acknowledged + ACKS).await, Ended::Done);
-        tokio::time::sleep(PAUSE).await;
-    }
-    load.settle(&node).await;
     every_acknowledged_execution_succeeds(&node, &load).await;
     let mut client = node.client().await.expect("the node answers");
     for execution in [monday.execution_id.clone(), monday.execution_arn] {
@@ -119,7 +97,4 @@ async fn kill_9_while_logs_are_archived_and_trimmed_loses_nothing_and_shows_noth
     let missing: Vec<&String> = ids.iter().filter(|id| !once.contains(id)).collect();
     assert!(missing.is_empty(), "{} of {} are not listed: {missing:?}", missing.len(), ids.len());
     assert_eq!(node.terminate().code, Some(0), "the node drains");
-    let in_log = ends(store.connect()).await;
-    let trimmed = ids.iter().filter(|id| !in_log.contains_key(*id)).count();
-    assert!(trimmed > 1_000, "{trimmed} of {} are in the archive alone", ids.len());
 }
