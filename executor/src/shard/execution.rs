@@ -64,6 +64,11 @@ impl OpenExecution {
     pub fn oldest_block(&self) -> Option<BlockId> {
         self.blocks.iter().min().copied()
     }
+
+    /// Whether the finished blocks of the log say that it is open.
+    pub fn is_open_in_log(&self) -> bool {
+        self.opened && !self.ended.as_ref().is_some_and(|ended| ended.written)
+    }
 }
 
 /// How an execution ended, until that is durable.
@@ -71,6 +76,8 @@ impl OpenExecution {
 pub struct Ended {
     pub outcome: Outcome,
     pub stop_time_ms: u64,
+    /// Whether its closed record is in a finished block.
+    pub written: bool,
 }
 
 /// What an effect has become.

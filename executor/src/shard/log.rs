@@ -27,6 +27,7 @@ use super::scan::{Blocks, Map};
 use super::slab::Address;
 use super::went_back::Held;
 use crate::admission::Permit;
+use crate::limits;
 
 /// How a log fares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,9 +89,11 @@ pub struct Page {
     pub batches: Vec<StartedBatch>,
     /// Accepted in this block, and not ended in their first step.
     pub fresh: Vec<Address>,
+    /// About how many bytes the inputs of these have, and what was journalled in this block.
+    pub bytes: usize,
     /// Redriven: opened again in this block.
     pub reopened: Vec<Address>,
-    /// Opened in an earlier block, ended in this one.
+    /// Opened in an earlier block, ended in this one, or in a later one if that is long.
     pub ended: Vec<Address>,
     /// Journalled in this block.
     pub touched: Vec<Address>,
@@ -107,7 +110,6 @@ pub struct Page {
     pub tallies: Vec<Tally>,
     pub completions: Vec<v1::CompletionRange>,
     pub outcomes: Vec<v1::Outcome>,
-    pub records: usize,
 }
 
 impl Page {
@@ -187,6 +189,8 @@ pub struct Log {
     /// Whether the store was seen not to be the right one.
     pub foreign: bool,
     pub attempts: u32,
+    /// How often it was lost in a row, but not to another owner.
+    pub losses: u32,
     /// When the last append began, in microseconds.
     pub begun_us: u64,
     pub retained: Retained,
@@ -230,6 +234,7 @@ impl Log {
             mending: false,
             foreign: false,
             attempts: 0,
+            losses: 0,
             begun_us: 0,
             retained: Retained::new(retention),
             index: Rc::new(RefCell::new(IndexWriter::new(partition, retention))),
@@ -275,6 +280,17 @@ impl Log {
     /// Records in the block under construction.
     pub fn waiting(&self) -> usize {
         self.builder.len() + self.page.fresh.len() + self.page.reopened.len() + self.page.ended.len()
+    }
+
+    /// Whether the block under construction has to be finished before more comes to it. What has ended does not count: of that
+    /// a block takes as much as fits.
+    pub fn is_long(&self) -> bool {
+        self.page.bytes >= limits::FLUSH_BYTES_MAX || self.builder.bytes_estimate() >= limits::FLUSH_BYTES_MAX
+    }
+
+    /// Whether so many blocks wait for the store that nothing more is begun that would add to them.
+    pub fn is_congested(&self) -> bool {
+        self.sealed.len() >= limits::FLUSHES_WAITING_MAX
     }
 
     /// What waits to be written, besides records that others wait for.

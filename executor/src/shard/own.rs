@@ -26,6 +26,8 @@ use crate::limits;
 
 /// The pause between two attempts at a partition that another shard of the node is giving back.
 const CLAIM_PAUSE: Duration = Duration::from_millis(20);
+/// A partition that was lost again and again is taken back after pauses that grow up to `2^5` leases.
+const LOSSES_MAX: u32 = 5;
 /// The place of a partition that the shard has never had.
 const NO_LOG: u16 = u16::MAX;
 
@@ -72,6 +74,11 @@ impl Own {
     fn place(&self, partition: PartitionId) -> u16 {
         self.places.get(usize::from(partition.get())).copied().unwrap_or(NO_LOG)
     }
+}
+
+/// How long a lost partition is left alone.
+fn pause_after(losses: u32) -> Duration {
+    limits::LEASE * (1 << losses.saturating_sub(1).min(LOSSES_MAX))
 }
 
 impl Shard {
@@ -142,7 +149,7 @@ impl Shard {
         let mut at = usize::from(self.own.place(partition));
         if let Some(log) = self.logs.get(at) {
             // Who was assigned it on the way, or by mistake, has time to hear better before it is taken from another owner.
-            let early_us = log.since_us + limits::LEASE.as_micros() as u64;
+            let early_us = log.since_us + pause_after(log.losses).as_micros() as u64;
             if log.state == LogState::Lost && self.now_us < early_us {
                 return Err(early_us);
             }
@@ -157,7 +164,8 @@ impl Shard {
             // Another shard of this node is giving it back.
             return Err(self.now_us + CLAIM_PAUSE.as_micros() as u64);
         }
-        let log = self.new_log(partition, LogState::Recovering);
+        let losses = self.logs.get(at).map_or(0, |log| log.losses);
+        let log = Log { losses, ..self.new_log(partition, LogState::Recovering) };
         let tenure = log.tenure;
         if at < self.logs.len() {
             self.logs[at] = log;
@@ -277,23 +285,33 @@ impl Shard {
     }
 
     /// The tenure has ended: nothing of the partition stays in memory.
-    pub(super) fn leave(&mut self, at: usize, state: LogState) {
+    fn leave(&mut self, at: usize, state: LogState) {
         if let Some(reading) = self.logs[at].reading.take() {
             reading.abort();
         }
         self.refuse_waiting(at);
         self.forget_open(at, |_| true);
-        let partition = self.logs[at].partition;
-        if state == LogState::Lost {
-            // It is taken back only if somebody says so who may know of the loss.
-            self.own.wanted.retain(|wanted| *wanted != partition);
-        }
+        let (partition, losses) = (self.logs[at].partition, self.logs[at].losses);
         self.names.forget_partition(partition);
         self.suspects.retain(|id, _| id.batch.partition != partition);
         self.end_recovery(at);
-        self.logs[at] = self.new_log(partition, state);
+        self.logs[at] = Log { losses, ..self.new_log(partition, state) };
         self.context.owners.leave(partition);
         self.publish_state();
+    }
+
+    /// The partition is no longer ours. Another owner
+    /// has it, or is given it by whoever hears of the loss; where nobody does, since partitions are fixed, it is taken again.
+    pub(super) fn forsake(&mut self, at: usize, fenced: bool) {
+        let partition = self.logs[at].partition;
+        if fenced || self.config.partitions.is_none() {
+            // It is taken back only if somebody says so who may know of the loss.
+            self.own.wanted.retain(|wanted| *wanted != partition);
+        } else {
+            self.logs[at].losses += 1;
+        }
+        self.leave(at, LogState::Lost);
+        self.take_all();
     }
 
     /// Tells those whose batches will not be confirmed here to send them to the next owner, which knows what is durable.

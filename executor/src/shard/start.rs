@@ -22,7 +22,7 @@ use super::core::{Landed, Shard};
 use super::dedupe::{Content, Seen, Verdict};
 use super::exception::{ExceptRange, Exception, accepted, except, running};
 use super::execution::{OpenExecution, WaitingFor};
-use super::flush::{payload_of, status_of};
+use super::flush::{RECORD_BYTES, payload_of, status_of};
 use super::log::{LogState, StartedBatch};
 use super::machine::{Beginning, Machine, dialect_of};
 use super::mailbox::Mailbox;
@@ -185,7 +185,7 @@ impl Shard {
             |code, message: &str| wait(refusal(Reason::StoreUnavailable, code, message.to_owned()));
         let log = &self.logs[log];
         match log.state {
-            LogState::Serving if log.sealed.len() >= limits::FLUSHES_WAITING_MAX => {
+            LogState::Serving if log.is_congested() => {
                 let message = "the store is slower than the starts: send the batch again later".to_owned();
                 Err(wait(refusal(Reason::Overloaded, "FlushQueueFull", message)))
             }
@@ -307,8 +307,7 @@ impl Shard {
         }
         let acks = SmallVec::from_iter([acks.clone()]);
         self.acknowledge_later(at, StartedBatch { id, acks, accepted, running, received_us, permit });
-        let log = &mut self.logs[at];
-        if log.builder.bytes_estimate() >= limits::FLUSH_BYTES_MAX {
+        if self.logs[at].is_long() {
             self.seal(at);
             self.flush(at);
         }
@@ -341,7 +340,10 @@ impl Shard {
         self.turns.worked(execution.worked());
         self.metrics.steps.add(1);
         self.logs[batch.log].page.tally(machine, None, 1, received_us);
-        if let [Effect::Finished(outcome)] = effects.as_slice() {
+        let log = &self.logs[batch.log];
+        if let [Effect::Finished(outcome)] = effects.as_slice()
+            && log.builder.bytes_estimate() < limits::FLUSH_BYTES_MAX
+        {
             let opened = OpenedView {
                 id,
                 machine: *in_block,
@@ -375,7 +377,9 @@ impl Shard {
                 stoppers: None,
             };
             let address = self.admit(open, &wire.input[at]);
-            self.logs[batch.log].page.fresh.push(address);
+            let page = &mut self.logs[batch.log].page;
+            page.fresh.push(address);
+            page.bytes += RECORD_BYTES + wire.input[at].len();
             self.apply(address, &mut effects);
         }
         self.effects = effects;

@@ -15,6 +15,7 @@ use journal::block::{JournalledKind, JournalledView, encode_failure};
 use super::core::Shard;
 use super::crumbs;
 use super::execution::{Ended, Waiting};
+use super::flush::RECORD_BYTES;
 use super::functions::{self, Call};
 use super::machine;
 use super::slab::Address;
@@ -76,7 +77,12 @@ impl Shard {
             self.crumb.clear();
             self.turns.worked(open.execution.worked());
             self.metrics.steps.add(1);
+            let log = usize::from(open.log);
             self.apply(address, &mut effects);
+            // With what it has led to, which leaves with this block.
+            if journalled && self.logs[log].page.bytes >= limits::FLUSH_BYTES_MAX {
+                self.seal(log);
+            }
         }
         self.effects = effects;
     }
@@ -139,9 +145,7 @@ impl Shard {
         if open.opened && log.page.touched.last() != Some(&address) {
             log.page.touched.push(address);
         }
-        if kind == JournalledKind::ItemsRead {
-            self.seal_if_long(at);
-        }
+        log.page.bytes += RECORD_BYTES + payload.len();
         true
     }
 
@@ -234,7 +238,7 @@ impl Shard {
         self.release_effects(address);
         let stop_time_ms = self.now_us / 1_000;
         let Some(open) = self.open.get_mut(address) else { return };
-        open.ended = Some(Box::new(Ended { outcome, stop_time_ms }));
+        open.ended = Some(Box::new(Ended { outcome, stop_time_ms, written: false }));
         if open.opened {
             self.logs[usize::from(open.log)].page.ended.push(address);
         }

@@ -1,5 +1,6 @@
 //! A shard on its own thread against a store in memory, and a client that speaks to its queue.
 
+mod bulk;
 mod carrying;
 mod checkpoints;
 mod children;
