@@ -134,6 +134,13 @@ impl Dedupe {
         self.floor_ms = self.floor_ms.max(now_ms);
     }
 
+    /// It will be in another block than it was to be in.
+    pub fn moved(&mut self, id: BatchId, block: BlockId) {
+        if let Some(seen) = self.seen.get_mut(&key(id)) {
+            seen.block = block;
+        }
+    }
+
     /// The store has confirmed it.
     pub fn confirm(&mut self, id: BatchId) {
         if let Some(seen) = self.seen.get_mut(&key(id)) {

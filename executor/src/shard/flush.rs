@@ -76,14 +76,13 @@ impl Shard {
             if log.mending {
                 return self.renew(at);
             }
-            if log.state == LogState::Releasing {
-                return;
-            }
-            let waiting = log.waiting() + log.chores();
+            let releasing = log.state == LogState::Releasing;
+            let waiting = log.waiting() + if releasing { 0 } else { log.chores() };
             if waiting == 0 {
                 return;
             }
-            if waiting < limits::FLUSH_RECORDS_MIN && self.now_us < paced_us(log.begun_us) {
+            let few = waiting < limits::FLUSH_RECORDS_MIN && !releasing;
+            if few && self.now_us < paced_us(log.begun_us) {
                 self.alarm_at(paced_us(self.logs[at].begun_us));
                 return;
             }
@@ -133,7 +132,8 @@ impl Shard {
 
     /// Finishes the block under construction if it has become long.
     pub(super) fn seal_if_long(&mut self, at: usize) {
-        if self.logs[at].is_long() {
+        let log = &self.logs[at];
+        if log.is_long() && !log.renewing {
             self.seal(at);
         }
     }
@@ -297,6 +297,7 @@ impl Shard {
         let log = &mut self.logs[at];
         let Some(sealed) = log.sealed.pop_front() else { return };
         log.losses = 0;
+        log.repeated = false;
         let Sealed { append, mut page, records } = sealed;
         log.index.borrow_mut().confirmed(append.id);
         self.move_carried(at, append.id);

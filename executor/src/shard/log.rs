@@ -21,6 +21,7 @@ use super::carry::Carry;
 use super::checkpoint::Checkpoints;
 use super::command::Reply;
 use super::dedupe::Dedupe;
+use super::flush::RECORD_BYTES;
 use super::machine::Machine;
 use super::retain::Retained;
 use super::scan::{Blocks, Map};
@@ -89,7 +90,8 @@ pub struct Page {
     pub batches: Vec<StartedBatch>,
     /// Accepted in this block, and not ended in their first step.
     pub fresh: Vec<Address>,
-    /// About how many bytes the inputs of these have, and what was journalled in this block.
+    /// About how many bytes the inputs of these have, what was journalled in this block, and what ended at once with more than
+    /// it began with.
     pub bytes: usize,
     /// Redriven: opened again in this block.
     pub reopened: Vec<Address>,
@@ -113,6 +115,12 @@ pub struct Page {
 }
 
 impl Page {
+    /// An execution with so many bytes of input is opened in this block.
+    pub fn begin(&mut self, address: Address, bytes: usize) {
+        self.fresh.push(address);
+        self.bytes += RECORD_BYTES + bytes;
+    }
+
     /// Counts starts or ends of a machine.
     pub fn tally(&mut self, machine: &Rc<Machine>, status: Option<Status>, count: u64, received_us: u64) {
         let same = self.tallies.iter_mut().rev().take(4).find(|tally| {
@@ -174,6 +182,8 @@ pub struct Log {
     pub recovering: bool,
     /// What was open is being brought back.
     pub restoring: bool,
+    /// Executions that are being replayed in flights.
+    pub replaying: usize,
     pub generation: u64,
     pub next_sequence: u64,
     pub builder: BlockBuilder,
@@ -186,6 +196,10 @@ pub struct Log {
     pub held: Held,
     /// Whether the store went back behind it, and that is not mended yet.
     pub mending: bool,
+    /// Whether it is being taken anew: no block is finished meanwhile, for its generation is not known.
+    pub renewing: bool,
+    /// Whether what travelled beside confirmed blocks is among what travels beside the next ones.
+    pub repeated: bool,
     /// Whether the store was seen not to be the right one.
     pub foreign: bool,
     pub attempts: u32,
@@ -223,6 +237,7 @@ impl Log {
             reading: None,
             recovering: false,
             restoring: false,
+            replaying: 0,
             generation: 0,
             next_sequence: 1,
             builder: BlockBuilder::new(partition),
@@ -232,6 +247,8 @@ impl Log {
             in_flight: false,
             held: Held::default(),
             mending: false,
+            renewing: false,
+            repeated: false,
             foreign: false,
             attempts: 0,
             losses: 0,

@@ -15,7 +15,6 @@ use asl::{Dialect, Program};
 use ids::{BatchId, DefinitionHash, PartitionId};
 
 use super::core::Shard;
-use super::execution::OpenExecution;
 use super::fetch::RecoveredExecution;
 use super::log::{Log, LogState};
 use super::scan::Map;
@@ -234,7 +233,8 @@ impl Shard {
         if log.restoring {
             return;
         }
-        log.state = LogState::Serving;
+        // It may have been seen that the store went back meanwhile.
+        log.state = if log.mending { LogState::Down } else { LogState::Serving };
         let (partition, generation, since_us) = (log.partition, log.generation, log.since_us);
         tracing::debug!(%partition, generation, "partition served");
         self.metrics.recovery_ms.set(self.now_us.saturating_sub(since_us) / 1_000);
@@ -256,26 +256,48 @@ impl Shard {
     fn release(&mut self, at: usize) {
         match self.logs[at].state {
             LogState::Recovering => self.leave(at, LogState::Released),
+            // What happens is not written before it is taken anew, and then this is asked again.
+            LogState::Serving | LogState::Down if self.logs[at].renewing => {}
             LogState::Serving | LogState::Down => {
                 // What was told before is handled, and its records are the last ones.
                 self.run_mailboxes();
-                if self.logs[at].waiting() > 0 {
-                    self.seal(at);
-                }
                 let log = &mut self.logs[at];
                 log.state = LogState::Releasing;
                 self.context.owners.suspend(log.partition, self.config.index);
-                self.forget_open(at, |open| open.ended.is_none());
+                self.halt(at);
                 self.end_release(at);
             }
             LogState::Releasing | LogState::Released | LogState::Lost => {}
         }
     }
 
+    /// Gives a partition back that was not to be given back before it was taken anew.
+    pub(super) fn release_unwanted(&mut self, at: usize) {
+        if self.own.wanted.binary_search(&self.logs[at].partition).is_err() {
+            self.release(at);
+        }
+    }
+
+    /// Whether the executions of a log stand still: it is being given back or taken anew.
+    pub(super) fn stands_still(&self, at: usize) -> bool {
+        self.logs[at].renewing || self.logs[at].state == LogState::Releasing
+    }
+
+    /// Takes everything away from the executions of a log that could wake them, and gives them. They stay in their slots until
+    /// the partition is given back: if the store goes back before, they are written again.
+    fn halt(&mut self, at: usize) -> Vec<Address> {
+        let of_log = self.open.iter().filter(|(_, open)| usize::from(open.log) == at);
+        let halted: Vec<Address> = of_log.map(|(address, _)| address).collect();
+        for address in &halted {
+            self.release_effects(*address);
+        }
+        halted
+    }
+
     /// The partition is given back when everything is durable.
     pub(super) fn end_release(&mut self, at: usize) {
         let log = &self.logs[at];
-        if log.state != LogState::Releasing || !log.sealed.is_empty() || log.mending {
+        if log.state != LogState::Releasing || !log.is_idle() {
             return;
         }
         let (partition, generation) = (log.partition, log.generation);
@@ -290,7 +312,7 @@ impl Shard {
             reading.abort();
         }
         self.refuse_waiting(at);
-        self.forget_open(at, |_| true);
+        self.forget_open(at);
         let (partition, losses) = (self.logs[at].partition, self.logs[at].losses);
         self.names.forget_partition(partition);
         self.suspects.retain(|id, _| id.batch.partition != partition);
@@ -337,12 +359,9 @@ impl Shard {
     }
 
     /// Drops executions of a log from memory, as if they had never been here.
-    fn forget_open(&mut self, at: usize, which: impl Fn(&OpenExecution) -> bool) {
+    fn forget_open(&mut self, at: usize) {
         let partition = self.logs[at].partition.get();
-        let of_log = |(_, open): &(Address, &OpenExecution)| usize::from(open.log) == at && which(open);
-        let forgotten: Vec<Address> = self.open.iter().filter(of_log).map(|(address, _)| address).collect();
-        for address in forgotten {
-            self.release_effects(address);
+        for address in self.halt(at) {
             let Some(open) = self.dismiss(address) else { continue };
             for reply in open.stoppers.into_iter().flat_map(|stoppers| *stoppers) {
                 // Who no longer listens needs no answer.

@@ -22,7 +22,7 @@ use super::core::{Landed, Shard};
 use super::dedupe::{Content, Seen, Verdict};
 use super::exception::{ExceptRange, Exception, accepted, except, running};
 use super::execution::{OpenExecution, WaitingFor};
-use super::flush::{RECORD_BYTES, payload_of, status_of};
+use super::flush::{payload_of, status_of};
 use super::log::{LogState, StartedBatch};
 use super::machine::{Beginning, Machine, dialect_of};
 use super::mailbox::Mailbox;
@@ -339,11 +339,9 @@ impl Shard {
         self.crumb.clear();
         self.turns.worked(execution.worked());
         self.metrics.steps.add(1);
-        self.logs[batch.log].page.tally(machine, None, 1, received_us);
-        let log = &self.logs[batch.log];
-        if let [Effect::Finished(outcome)] = effects.as_slice()
-            && log.builder.bytes_estimate() < limits::FLUSH_BYTES_MAX
-        {
+        let page = &mut self.logs[batch.log].page;
+        page.tally(machine, None, 1, received_us);
+        if let ([Effect::Finished(outcome)], ..limits::FLUSH_BYTES_MAX) = (effects.as_slice(), page.bytes) {
             let opened = OpenedView {
                 id,
                 machine: *in_block,
@@ -377,9 +375,7 @@ impl Shard {
                 stoppers: None,
             };
             let address = self.admit(open, &wire.input[at]);
-            let page = &mut self.logs[batch.log].page;
-            page.fresh.push(address);
-            page.bytes += RECORD_BYTES + wire.input[at].len();
+            self.logs[batch.log].page.begin(address, wire.input[at].len());
             self.apply(address, &mut effects);
         }
         self.effects = effects;
@@ -425,6 +421,7 @@ impl Shard {
         let log = &mut self.logs[at];
         match outcome {
             Outcome::Succeeded(output) => {
+                log.page.bytes += output.bytes().len().saturating_sub(opened.input.len());
                 log.builder.opened_and_closed(opened, status, now_ms, output.bytes())
             }
             other => log.builder.opened_and_closed(opened, status, now_ms, &payload_of(other)),

@@ -46,15 +46,20 @@ impl Shard {
         }
     }
 
-    /// Lets every execution that was told something handle it.
+    /// Lets every execution that was told something handle it, but for those that stand still.
     pub(super) fn run_mailboxes(&mut self) {
+        let mut still = Vec::new();
         loop {
             while let Some(address) = self.runnable.pop_front() {
-                self.run(address);
+                match self.open.get(address) {
+                    Some(open) if self.stands_still(usize::from(open.log)) => still.push(address),
+                    _ => self.run(address),
+                }
             }
             let Some((address, event)) = self.refused.pop_front() else { break };
             self.deliver(address, event);
         }
+        self.runnable.extend(still);
     }
 
     fn run(&mut self, address: Address) {
@@ -81,7 +86,7 @@ impl Shard {
             self.apply(address, &mut effects);
             // With what it has led to, which leaves with this block.
             if journalled && self.logs[log].page.bytes >= limits::FLUSH_BYTES_MAX {
-                self.seal(log);
+                self.seal_if_long(log);
             }
         }
         self.effects = effects;

@@ -47,6 +47,7 @@ struct Shared {
     faults: Mutex<VecDeque<Fault>>,
     unavailable: watch::Sender<Option<String>>,
     held: watch::Sender<bool>,
+    acquires_held: watch::Sender<bool>,
     pings: AtomicU64,
     derived_lost: AtomicBool,
 }
@@ -98,6 +99,7 @@ impl MemoryStore {
             faults: Mutex::default(),
             unavailable: watch::Sender::new(None),
             held: watch::Sender::new(false),
+            acquires_held: watch::Sender::new(false),
             pings: AtomicU64::new(0),
             derived_lost: AtomicBool::new(false),
         };
@@ -126,6 +128,11 @@ impl MemoryStore {
         self.shared.held.send_replace(false);
     }
 
+    /// While this is set, acquires wait, as appends do after [`MemoryStore::hold_appends`].
+    pub fn hold_acquires(&self, held: bool) {
+        self.shared.acquires_held.send_replace(held);
+    }
+
     /// While this is set, appends write their block and lose what travels beside it, as a crash in between does.
     pub fn lose_derived(&self, lost: bool) {
         self.shared.derived_lost.store(lost, Ordering::Relaxed);
@@ -135,6 +142,11 @@ impl MemoryStore {
     /// it. [`BlockId::default`] takes everything.
     pub fn go_back(&self, partition: PartitionId, to: BlockId) {
         lock(self.partition(partition)).go_back(to);
+    }
+
+    /// Makes a block unreadable, for tests.
+    pub fn spoil(&self, partition: PartitionId, id: BlockId) {
+        lock(self.partition(partition)).blocks.insert(id, Bytes::from_static(b"spoilt"));
     }
 
     /// Forgets the derived keys of a partition that begin so, for tests.
@@ -302,6 +314,8 @@ impl Partition {
 impl Store for MemoryStore {
     fn acquire(&self, partition: PartitionId) -> StoreFuture<'_, Acquired> {
         Box::pin(async move {
+            // The sender lives as long as this store: waiting cannot fail.
+            let _ = self.shared.acquires_held.subscribe().wait_for(|held| !held).await;
             self.available()?;
             let mut state = lock(self.partition(partition));
             let before = state.went_back_from.take().map_or(0, |id| id.generation);

@@ -81,6 +81,7 @@ metrics! {
     CHECKPOINTS Counter "executor_checkpoints_total" ["shard"] "Checkpoints of logs";
     CHECKPOINT_BYTES Counter "executor_checkpoint_bytes_total" ["shard"] "Bytes of checkpoints";
     CARRIED Counter "executor_carried_executions_total" ["shard"] "Open executions written again into later blocks, so that their log can be trimmed";
+    NOT_CARRIED Counter "executor_carry_failures_total" ["shard"] "Times that an open execution could not be carried, for its records cannot be read: its log is not trimmed";
     REDRIVEN Counter "executor_redriven_executions_total" ["shard"] "Ended executions that were redriven";
     POISONED Counter "executor_poisoned_executions_total" ["shard"] "Executions that were closed because they killed their node again and again";
     RECOVERY_TIME Gauge "executor_recovery_seconds" ["shard"] "How long the last recovery took";

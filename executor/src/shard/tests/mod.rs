@@ -7,6 +7,7 @@ mod children;
 mod condemning;
 mod lasting;
 mod mapping;
+mod mending;
 mod naming;
 mod owning;
 mod probing;
