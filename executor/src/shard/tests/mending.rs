@@ -101,7 +101,7 @@ async fn what_waits_to_be_brought_back_is_written_again_when_the_store_goes_back
     }
     drop(shard);
     // The clock goes on while executions are brought back, so that this takes many rounds.
-    let (clock, (stop, stopped)) = (world.clock.clone(), std::sync::mpsc::channel::<()>());
+    let (clock, (stop, stopped)) = (world.clock.clone(), std::sync::mpsc::sync_channel::<()>(1));
     let ticks = std::thread::spawn(move || {
         while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
             clock.advance(Duration::from_millis(6));
