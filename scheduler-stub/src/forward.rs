@@ -1,21 +1,26 @@
 //! Questions about executions go to the node that knows: the owner of the execution's partition, by its
 //! public port.
 //!
-//! A list is merged over the nodes, newest first. Its token says for each node how far its own list was read.
+//! A list is merged over the nodes, newest first. Its token is a place in that order, and each page asks whoever has the
+//! partitions then to go on from there, so that it misses nothing and repeats nothing while they move. The token is sealed
+//! with the cluster's secret for the question that it answers, so that one that was made up, changed, or given for another
+//! question is refused.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use executor::listing;
+use executor::secret::ClusterSecret;
 use ids::ExecutionName;
 use proto::executor::v1::executor_client::ExecutorClient;
-use proto::executor::v1::{self, ExecutionSummary, ListExecutionsRequest, ListExecutionsResponse};
-use serde::{Deserialize, Serialize};
+use proto::executor::v1::{ListExecutionsRequest, ListExecutionsResponse};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
+use trust::Secret;
 
 use crate::directory::{self, Directory, View};
 use crate::dispatch::NodeClients;
@@ -27,32 +32,21 @@ pub const PAGE_MAX: u32 = 1_000;
 /// How long a question waits for a partition that is on its way between nodes: longer than a failover takes.
 const OWNER_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Characters of a page token.
-const TOKEN_CHARS_MAX: usize = 65_536;
-
 /// Forwards to nodes.
 #[derive(Clone)]
 pub struct Forward {
     directory: Arc<Directory>,
     clients: NodeClients,
+    secret: Arc<ClusterSecret>,
     /// Counts what any node can answer, so that they take turns.
     turn: Arc<AtomicUsize>,
-}
-
-/// How far the list of one node was read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Cursor {
-    /// The node's own token; `None`: the list has ended.
-    token: Option<String>,
-    /// Entries of that page which were given out.
-    skip: usize,
 }
 
 impl Forward {
     /// Forwards to the nodes that the directory knows.
     #[must_use]
-    pub fn new(directory: Arc<Directory>, clients: NodeClients) -> Self {
-        Self { directory, clients, turn: Arc::default() }
+    pub fn new(directory: Arc<Directory>, clients: NodeClients, secret: Arc<ClusterSecret>) -> Self {
+        Self { directory, clients, secret, turn: Arc::default() }
     }
 
     /// Makes a call on the node that has this execution's partition; once more on the next one if `again` says so of
@@ -73,11 +67,11 @@ impl Forward {
         let name = ExecutionName::parse(execution)
             .map_err(|error| Error::invalid("InvalidArn", error.to_string()))?;
         let first = self.knower(&name, None).await?;
-        match call(self.clients.client(&first)?).await {
+        match call(self.clients.client(&first)?).await.map_err(heard) {
             Err(status) if again(&status) => {
                 self.directory.ask_again();
                 let next = self.knower(&name, Some(&first)).await?;
-                call(self.clients.client(&next)?).await
+                call(self.clients.client(&next)?).await.map_err(heard)
             }
             answer => answer,
         }
@@ -119,14 +113,26 @@ impl Forward {
     /// A foreign token, no living node, partitions that nobody has, or a node's error: a page with holes would look
     /// like the truth.
     pub async fn list(&self, request: ListExecutionsRequest) -> Result<ListExecutionsResponse, Status> {
+        // What is refused anyhow waits for nobody.
+        let secret = self.secret()?;
+        let after = open(&secret, &request)?;
+        let max_results = if request.max_results == 0 { 100 } else { request.max_results.min(PAGE_MAX) };
+        let request = ListExecutionsRequest { max_results, after, next_token: String::new(), ..request };
         let view = self.whole(None).await?;
-        match self.page(&view, &request).await {
+        let page = match self.page(&view, &request).await {
             Err((node, status)) if away(&status) => {
                 let view = self.whole(Some(&node)).await?;
-                self.page(&view, &request).await.map_err(|(_, status)| status)
+                self.page(&view, &request).await
             }
-            page => page.map_err(|(_, status)| status),
-        }
+            page => page,
+        };
+        let page = page.map_err(|(_, status)| status)?;
+        let next_token = seal(&secret, &request, &page.next_token);
+        Ok(ListExecutionsResponse { executions: page.executions, next_token, ..Default::default() })
+    }
+
+    fn secret(&self) -> Result<Secret, Error> {
+        self.secret.get().map_err(|error| Error::unavailable(error.to_string()))
     }
 
     /// A picture in which each partition is in somebody's hands, and in which `away` is not.
@@ -146,33 +152,51 @@ impl Forward {
         if view.public_addresses.is_empty() { Err(directory::no_shards()) } else { Ok(view) }
     }
 
+    /// What the nodes of a picture have after a place; its token is the place where the next page begins.
     async fn page(
         &self,
         view: &View,
         request: &ListExecutionsRequest,
     ) -> Result<ListExecutionsResponse, (Arc<str>, Status)> {
-        let limit = if request.max_results == 0 { 100 } else { request.max_results.min(PAGE_MAX) };
         let nobody: Arc<str> = "".into();
         let ours = |error: Error| (Arc::clone(&nobody), Status::from(error));
-        let mut cursors = decode(&request.next_token).map_err(ours)?;
         let mut pages = Vec::with_capacity(view.public_addresses.len());
         for address in &view.public_addresses {
-            let start = Cursor { token: Some(String::new()), skip: 0 };
-            let cursor = cursors.remove(&**address).unwrap_or(start);
-            let Some(token) = cursor.token else { continue };
-            let page_request =
-                ListExecutionsRequest { max_results: limit, next_token: token.clone(), ..request.clone() };
-            let mut page_request = Request::new(page_request);
+            let mut page_request = Request::new(request.clone());
             page_request.set_timeout(crate::dispatch::CALL_TIMEOUT);
             let mut client = self.clients.client(address).map_err(ours)?;
             let page = client.list_executions(page_request).await;
-            let page = page.map_err(|status| (Arc::clone(address), status))?.into_inner();
-            pages.push(Page::new(Arc::clone(address), token, cursor.skip, page));
+            let page = page.map_err(|status| (Arc::clone(address), heard(status)))?.into_inner();
+            pages.push(ListExecutionsResponse { next_token: page.next.clone(), ..page });
         }
-        let executions = merge(&mut pages, limit as usize);
-        let next_token = encode(&view.public_addresses, pages).map_err(ours)?;
-        Ok(ListExecutionsResponse { executions, next_token })
+        let page = listing::merge(pages, request.max_results as usize);
+        let seen: HashSet<u32> = page.partitions.iter().copied().collect();
+        if view.managed && seen.len() < usize::from(view.partitions) {
+            let moving = "a partition changed hands while the list was read, which would have a hole: retry";
+            return Err(ours(Error::unavailable(moving)));
+        }
+        Ok(page)
     }
+}
+
+/// What a page's token was given for: the same question, and nothing else.
+fn purpose(request: &ListExecutionsRequest) -> String {
+    format!("nodes' lists {} {}", request.machine_arn, request.status)
+}
+
+/// The place that a request's token says, if we gave it for this question; the beginning without one.
+fn open(secret: &Secret, request: &ListExecutionsRequest) -> Result<String, Error> {
+    let token = &request.next_token;
+    if token.is_empty() {
+        return Ok(String::new());
+    }
+    let message = "`next_token` was not given by this call for this question: begin again without one";
+    let place = secret.open_text(&purpose(request), token);
+    place.ok_or_else(|| Error::invalid("InvalidToken", message))
+}
+
+fn seal(secret: &Secret, request: &ListExecutionsRequest, place: &str) -> String {
+    if place.is_empty() { String::new() } else { secret.seal_text(&purpose(request), place) }
 }
 
 /// Whether a node has said that another one has the partition. Nothing was done, so any call may be made again.
@@ -185,121 +209,67 @@ pub fn away(status: &Status) -> bool {
     status.code() == Code::Unavailable || not_owner(status)
 }
 
-struct Page {
-    address: Arc<str>,
-    token: String,
-    given_out: usize,
-    next_token: String,
-    rest: std::iter::Peekable<std::vec::IntoIter<ExecutionSummary>>,
-}
-
-impl Page {
-    fn new(address: Arc<str>, token: String, skip: usize, page: v1::ListExecutionsResponse) -> Self {
-        let mut rest = page.executions;
-        rest.drain(..skip.min(rest.len()));
-        Self {
-            address,
-            token,
-            given_out: skip,
-            next_token: page.next_token,
-            rest: rest.into_iter().peekable(),
-        }
+/// What a caller hears of a node's answer. Where the connection broke, the words are our own transport's, whose code may be
+/// one that callers do not try again.
+pub fn heard(status: Status) -> Status {
+    let ours = std::error::Error::source(&status).is_some();
+    if !ours || !matches!(status.code(), Code::Unknown | Code::Internal) {
+        return status;
     }
-
-    /// Where the next page of this node begins.
-    fn cursor(mut self) -> Cursor {
-        if self.rest.peek().is_some() {
-            Cursor { token: Some(self.token), skip: self.given_out }
-        } else {
-            Cursor { token: Some(self.next_token).filter(|token| !token.is_empty()), skip: 0 }
-        }
-    }
-}
-
-/// Takes the newest of all pages, until `limit` or until a page that has a successor is empty (what follows
-/// there may be newer than what the others still have).
-fn merge(pages: &mut [Page], limit: usize) -> Vec<ExecutionSummary> {
-    let mut merged = Vec::with_capacity(limit);
-    while merged.len() < limit {
-        if pages.iter_mut().any(|page| page.rest.peek().is_none() && !page.next_token.is_empty()) {
-            break;
-        }
-        let newest = pages
-            .iter_mut()
-            .filter_map(|page| page.rest.peek().map(|summary| summary.start_time_ms).map(|at| (at, page)))
-            .max_by_key(|(at, _)| *at);
-        let Some((_, page)) = newest else { break };
-        merged.extend(page.rest.next());
-        page.given_out += 1;
-    }
-    merged
-}
-
-fn decode(token: &str) -> Result<BTreeMap<String, Cursor>, Error> {
-    if token.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let foreign = || Error::invalid("InvalidToken", "next_token is not one that a listing returned");
-    if token.len() > TOKEN_CHARS_MAX {
-        return Err(foreign());
-    }
-    serde_json::from_str(token).map_err(|_| foreign())
-}
-
-fn encode(addresses: &[Arc<str>], pages: Vec<Page>) -> Result<String, Error> {
-    let mut cursors: BTreeMap<String, Cursor> =
-        addresses.iter().map(|address| (address.to_string(), Cursor { token: None, skip: 0 })).collect();
-    for page in pages {
-        cursors.insert(page.address.to_string(), page.cursor());
-    }
-    if cursors.values().all(|cursor| cursor.token.is_none()) {
-        return Ok(String::new());
-    }
-    serde_json::to_string(&cursors).map_err(|error| Error::unavailable(error.to_string()))
+    let message = status.message();
+    Error::unavailable(format!(
+        "the connection to the node broke ({message}); what it was doing is unknown: retry"
+    ))
+    .into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn page(address: &str, starts: &[u64], next_token: &str, skip: usize) -> Page {
-        let executions = starts
-            .iter()
-            .map(|start| ExecutionSummary { start_time_ms: *start, ..ExecutionSummary::default() })
-            .collect();
-        let page = ListExecutionsResponse { executions, next_token: next_token.into() };
-        Page::new(address.into(), String::new(), skip, page)
+    const PLACE: &str = "9:a place in the order";
+
+    fn secret() -> Secret {
+        Secret::from_key(&[7; 32])
     }
 
-    fn starts(merged: &[ExecutionSummary]) -> Vec<u64> {
-        merged.iter().map(|summary| summary.start_time_ms).collect()
-    }
-
-    #[test]
-    fn pages_of_several_nodes_become_one_newest_first_and_go_on_where_they_stopped() {
-        let mut pages = vec![page("a", &[9, 5, 1], "", 0), page("b", &[8, 7, 2], "", 0)];
-        assert_eq!(starts(&merge(&mut pages, 4)), [9, 8, 7, 5]);
-        let token = encode(&["a".into(), "b".into()], pages).expect("a token");
-        let cursors = decode(&token).expect("our own token");
-        let mut rest =
-            vec![page("a", &[9, 5, 1], "", cursors["a"].skip), page("b", &[8, 7, 2], "", cursors["b"].skip)];
-        assert_eq!(starts(&merge(&mut rest, 4)), [2, 1]);
-        assert_eq!(encode(&["a".into(), "b".into()], rest).expect("a token"), "");
+    fn asked(machine: &str, token: &str) -> ListExecutionsRequest {
+        let (machine_arn, next_token) = (machine.to_owned(), token.to_owned());
+        ListExecutionsRequest { machine_arn, next_token, ..ListExecutionsRequest::default() }
     }
 
     #[test]
-    fn a_node_whose_next_page_is_unread_stops_the_merge() {
-        let mut pages = vec![page("a", &[9], "more", 0), page("b", &[8, 7], "", 0)];
-        assert_eq!(starts(&merge(&mut pages, 10)), [9]);
-        let token = encode(&["a".into(), "b".into()], pages).expect("a token");
-        let cursors = decode(&token).expect("our own token");
-        assert_eq!(cursors["a"], Cursor { token: Some("more".into()), skip: 0 });
-        assert_eq!(cursors["b"], Cursor { token: Some(String::new()), skip: 0 });
+    fn a_connection_that_broke_is_told_as_unavailable_and_a_nodes_own_words_stay() {
+        let broke = Status::from_error(Box::new(std::io::Error::from(std::io::ErrorKind::BrokenPipe)));
+        assert_eq!(broke.code(), Code::Unknown);
+        let told = heard(broke);
+        assert_eq!(told.code(), Code::Unavailable);
+        assert!(told.message().contains("retry"), "{told}");
+        assert_eq!(heard(Status::internal("a bug")).code(), Code::Internal);
+        assert_eq!(heard(Status::not_found("none")).code(), Code::NotFound);
     }
 
     #[test]
-    fn a_foreign_token_is_refused() {
-        assert!(decode("abc").is_err());
-        assert!(decode(&"x".repeat(TOKEN_CHARS_MAX + 1)).is_err());
+    fn the_end_of_a_list_has_no_token_and_its_beginning_needs_none() {
+        assert_eq!(seal(&secret(), &asked("m", ""), ""), "");
+        assert_eq!(open(&secret(), &asked("m", "")).expect("the beginning"), "");
+    }
+
+    #[test]
+    fn a_token_that_was_made_up_changed_or_given_for_another_question_is_refused() {
+        let token = seal(&secret(), &asked("m", ""), PLACE);
+        assert_eq!(open(&secret(), &asked("m", &token)).expect("our own token"), PLACE);
+        let other_limit = ListExecutionsRequest { max_results: 7, ..asked("m", &token) };
+        assert_eq!(open(&secret(), &other_limit).expect("the limit is no part of the question"), PLACE);
+        let of_a_node = secret().seal_text("list m 0", PLACE);
+        let changed = format!("{}0", &token[..token.len() - 1]);
+        let changed = if changed == token { format!("{}1", &token[..token.len() - 1]) } else { changed };
+        for wrong in ["abc", PLACE, &of_a_node, &changed] {
+            assert!(open(&secret(), &asked("m", wrong)).is_err(), "{wrong}");
+        }
+        assert!(open(&secret(), &asked("other", &token)).is_err(), "of another machine");
+        let failed = ListExecutionsRequest { status: 3, ..asked("m", &token) };
+        assert!(open(&secret(), &failed).is_err(), "of another status");
+        assert!(open(&Secret::from_key(&[8; 32]), &asked("m", &token)).is_err(), "of another cluster");
     }
 }

@@ -9,7 +9,6 @@
 //! [`server`] (all of it together), [`client`] and [`cli`] (for people), [`quickstart`] (everything in one
 //! process).
 
-pub mod assign;
 pub mod cli;
 pub mod client;
 pub mod cluster;
@@ -22,6 +21,7 @@ pub mod names;
 pub mod ownership;
 pub mod placement;
 pub mod quickstart;
+pub mod refusals;
 mod rights;
 pub mod server;
 pub mod signals;

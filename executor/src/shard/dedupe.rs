@@ -134,10 +134,10 @@ impl Dedupe {
         self.floor_ms = self.floor_ms.max(now_ms);
     }
 
-    /// It will be in another block than it was to be in.
-    pub fn moved(&mut self, id: BatchId, block: BlockId) {
-        if let Some(seen) = self.seen.get_mut(&key(id)) {
-            seen.block = block;
+    /// If it was to be in this block, it will be in another one.
+    pub fn moved(&mut self, id: BatchId, from: BlockId, to: BlockId) {
+        if let Some(seen) = self.seen.get_mut(&key(id)).filter(|seen| seen.block == from) {
+            seen.block = to;
         }
     }
 

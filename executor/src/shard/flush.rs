@@ -11,13 +11,15 @@ use std::time::Duration;
 use asl::Outcome;
 use bytes::Bytes;
 use ids::Status;
-use journal::block::{ClosedView, OpenedView, encode_failure};
+use journal::block::{ClosedView, encode_failure};
 use journal::{Append, StoreError};
 use telemetry::StoreFailure;
 
 use super::answer::{count, wire_outcome};
 use super::core::{Landed, Shard};
+use super::execution::Waiter;
 use super::log::{LogState, Page, Sealed};
+use super::lookup::{ended_so, summary};
 use super::slab::Address;
 use crate::limits;
 
@@ -76,12 +78,12 @@ impl Shard {
             if log.mending {
                 return self.renew(at);
             }
-            let releasing = log.state == LogState::Releasing;
-            let waiting = log.waiting() + if releasing { 0 } else { log.chores() };
+            let halted = log.is_halted();
+            let waiting = log.waiting() + if halted { 0 } else { log.chores() };
             if waiting == 0 {
                 return;
             }
-            let few = waiting < limits::FLUSH_RECORDS_MIN && !releasing;
+            let few = waiting < limits::FLUSH_RECORDS_MIN && !halted;
             if few && self.now_us < paced_us(log.begun_us) {
                 self.alarm_at(paced_us(self.logs[at].begun_us));
                 return;
@@ -108,6 +110,9 @@ impl Shard {
             // Where it is closed in this block, that is looked at in any case.
             if open.is_open_in_log() && open.blocks.last() != Some(&block) {
                 open.blocks.push(block);
+                if open.blocks.len().is_multiple_of(limits::CARRY_BLOCKS) {
+                    log.carry.crowded(open.id, now_ms.saturating_sub(open.start_time_ms));
+                }
             }
         }
         let records = log.builder.len();
@@ -183,22 +188,15 @@ impl Shard {
         for address in page.fresh.drain(..) {
             let Some(open) = self.open.get_mut(address) else { continue };
             let machine = open.machine.index_in(&mut log.builder, log.serial);
-            let opened = OpenedView {
-                id: open.id,
-                machine,
-                start_time_ms: open.start_time_ms,
-                seed: open.seed,
-                name: open.name.as_deref(),
-                input: &open.input,
-            };
             open.opened = true;
             log.derived.extend(open.machine.name_entry(open.name.as_deref(), open.id, self.config.retention));
-            if let Some(ended) = &mut open.ended
-                && bytes < limits::FLUSH_BYTES_MAX
-            {
-                let (status, payload) = (status_of(&ended.outcome), payload_of(&ended.outcome));
-                log.builder.opened_and_closed(opened, status, ended.stop_time_ms, &payload);
+            let end = open.ended.as_mut().filter(|_| bytes < limits::FLUSH_BYTES_MAX).map(|ended| {
                 ended.written = true;
+                (status_of(&ended.outcome), ended.stop_time_ms, payload_of(&ended.outcome))
+            });
+            let opened = open.record(machine);
+            if let Some((status, stop_time_ms, payload)) = end {
+                log.builder.opened_and_closed(opened, status, stop_time_ms, &payload);
                 bytes += payload.len();
                 page.closing.push(address);
                 continue;
@@ -352,9 +350,18 @@ impl Shard {
                 page.outcomes.push(wire_outcome(open.id, &ended.outcome));
             }
         }
-        for reply in open.stoppers.into_iter().flat_map(|stoppers| *stoppers) {
+        let waiters = open.stoppers.into_iter().flat_map(|stoppers| *stoppers);
+        for waiter in waiters {
             // Who no longer listens needs no answer.
-            let _ = reply.send(Ok(ended.stop_time_ms));
+            match waiter {
+                Waiter::Time(reply) => drop(reply.send(Ok(ended.stop_time_ms))),
+                Waiter::End(reply) => {
+                    let end = Some((status, ended.stop_time_ms));
+                    let summary =
+                        summary(&open.machine.key, open.id, open.name.as_deref(), open.start_time_ms, end);
+                    drop(reply.send(Ok(ended_so(summary, &ended.outcome))));
+                }
+            }
         }
     }
 }

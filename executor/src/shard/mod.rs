@@ -7,6 +7,9 @@
 
 mod actor;
 mod answer;
+mod archive;
+mod archiving;
+mod beyond;
 mod bindings;
 mod carry;
 mod checkpoint;
@@ -28,6 +31,7 @@ mod machine;
 mod mailbox;
 mod names;
 mod own;
+mod parting;
 mod probe;
 mod progress;
 mod reading;
@@ -46,6 +50,7 @@ mod step;
 mod suspects;
 mod tasks;
 mod timers;
+mod token;
 mod transfers;
 mod turns;
 mod validate;
@@ -66,11 +71,14 @@ use crate::cluster::Cluster;
 use crate::definitions::Definitions;
 use crate::objects::Objects;
 use crate::owners::Owners;
+use crate::secret::ClusterSecret;
 
+pub use archiving::Archiver;
 pub use command::{Command, Reply, WorkerId};
 pub use crumbs::{CrumbError, Crumbs};
 pub use handle::{Binding, Serve, ShardConfig, ShardHandle, ShardState};
 pub(crate) use start::OWNER_CHANGED;
+pub(crate) use token::partition_of;
 pub use validate::input as check_input;
 
 /// What a shard shares with the rest of its node.
@@ -80,8 +88,12 @@ pub struct ShardContext {
     pub connect: Arc<dyn Connect>,
     /// What Maps read and write, if the node has any.
     pub objects: Option<Arc<Objects>>,
+    /// Where closed executions go before the log is trimmed of them, if anywhere.
+    pub archiver: Option<Archiver>,
     /// Whose store it has to be.
     pub cluster: Arc<Cluster>,
+    /// Seals the tokens of tasks.
+    pub secret: Arc<ClusterSecret>,
     /// Programs by hash.
     pub definitions: Arc<Definitions>,
     /// Where the shards of the node say what they have.

@@ -161,7 +161,7 @@ impl Service for ExecutionsService {
         };
         let mut start = Request::new(start);
         start.set_timeout(patience);
-        self.forward.any()?.start_sync_execution(start).await
+        self.forward.any()?.start_sync_execution(start).await.map_err(forward::heard)
     }
 
     async fn start_executions(

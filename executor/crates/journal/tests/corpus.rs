@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use ids::{BatchId, Mode, PartitionId, Status};
 use journal::block::{ReadDigest, encode_failure, seed_for};
-use journal::cluster::FORMAT;
+use journal::cluster::{FORMAT, OLDEST};
 use journal::{Block, BlockBuilder, BlockId, Closed, Journalled, JournalledKind, MachineRef, Opened, Record};
 
 fn folder() -> PathBuf {
@@ -23,7 +23,7 @@ fn batch(sequence: u64) -> BatchId {
 
 fn machine(mode: Mode, dialect: u8) -> MachineRef {
     let arn = "arn:aws:states:us-east-1:123456789012:stateMachine:orders".to_owned();
-    MachineRef { arn, definition: [7 + dialect; 32], mode, dialect }
+    MachineRef { arn, definition: [7 + dialect; 32], mode, dialect, retention_s: 0 }
 }
 
 fn opened(batch_sequence: u64, index: u8, machine: u32, input: &[u8]) -> Opened {
@@ -96,7 +96,7 @@ const CASES: [Case; 3] = [("at-once", at_once), ("waiting", waiting), ("empty", 
 fn told_by(block: &Block) -> String {
     let mut out = format!("block {} of {} at {}\n", block.id(), block.partition(), block.time_ms());
     let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-    for MachineRef { arn, definition, mode, dialect } in block.machines() {
+    for MachineRef { arn, definition, mode, dialect, .. } in block.machines() {
         writeln!(out, "machine {arn} {} {} {dialect}", hex(definition), *mode as u8).expect("text");
     }
     for record in block.records().expect("readable") {
@@ -156,5 +156,17 @@ fn the_corpus_of_this_format_is_written_once() {
                 file.unwrap_or_else(|error| panic!("{}: {error}: never overwritten", path.display()));
             std::io::Write::write_all(&mut file, content).expect("written");
         }
+    }
+}
+
+#[test]
+fn a_block_of_a_version_that_is_not_known_is_refused_by_its_number_and_not_taken_for_a_damaged_one() {
+    let path = folder().join(format!("v{FORMAT}-waiting.block"));
+    let known = std::fs::read(&path).expect("the corpus has it");
+    for version in [OLDEST - 1, FORMAT + 1] {
+        let mut other = known.clone();
+        other[4] = version;
+        let told = Block::parse(&Bytes::from(other)).expect_err("not known").to_string();
+        assert!(told.contains(&format!("version {version}")) && !told.contains("checksum"), "{told}");
     }
 }

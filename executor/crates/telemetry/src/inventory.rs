@@ -72,9 +72,10 @@ metrics! {
     FLUSH_BYTES Counter "executor_store_flushed_bytes_total" ["shard"] "Encoded bytes in confirmed flushes";
     FLUSH_LATENCY Histogram "executor_store_flush_seconds" ["shard"] "From a flush's sending to the store's confirmation";
     STORE_PENDING Gauge "executor_store_pending_records" ["shard"] "Records that wait for the store's confirmation";
-    STORE_ERRORS Counter "executor_store_errors_total" ["shard", "kind"] "Flushes that the store did not confirm";
+    STORE_ERRORS Counter "executor_store_errors_total" ["shard", "kind"] "Flushes that the store did not confirm, and recoveries that it did not let through";
     BLOCKS_RESENT Counter "executor_store_blocks_resent_total" ["shard"] "Blocks written again because the store had lost them after it confirmed them";
     BLOCKS_LOST Counter "executor_store_blocks_lost_total" ["shard"] "Blocks that the store confirmed and lost, and that the node did not hold any more";
+    DERIVED_DROPPED Counter "executor_store_derived_dropped_total" ["shard"] "Index entries that were given up, because the store refused them for too long or for good";
     STORE_AVAILABLE Gauge "executor_store_available" ["shard"] "1 while the store confirms, 0 while it does not";
     RECOVERED Counter "executor_recovered_executions_total" ["shard"] "Open executions taken over from a log";
     RECOVERY_BLOCKS Counter "executor_recovery_blocks_total" ["shard"] "Blocks after a checkpoint, or of a whole log, that recoveries read";
@@ -82,8 +83,15 @@ metrics! {
     CHECKPOINT_BYTES Counter "executor_checkpoint_bytes_total" ["shard"] "Bytes of checkpoints";
     CARRIED Counter "executor_carried_executions_total" ["shard"] "Open executions written again into later blocks, so that their log can be trimmed";
     NOT_CARRIED Counter "executor_carry_failures_total" ["shard"] "Times that an open execution could not be carried, for its records cannot be read: its log is not trimmed";
+    ARCHIVED Counter "executor_archived_executions_total" ["shard"] "Closed executions written to the archive";
+    ARCHIVED_BYTES Counter "executor_archived_bytes_total" ["shard"] "Bytes written to the archive";
+    ARCHIVE_FAILURES Counter "executor_archive_failures_total" ["shard"] "Attempts to write to the archive that failed, and executions that could not be read for it";
+    ARCHIVE_EXPIRED Counter "executor_archive_segments_expired_total" ["shard"] "Segments deleted from the archive because their time had passed";
+    ARCHIVE_OVERDUE Gauge "executor_archive_overdue_seconds" ["shard"] "For how long a log has waited beyond its retention to be archived and trimmed";
     REDRIVEN Counter "executor_redriven_executions_total" ["shard"] "Ended executions that were redriven";
     POISONED Counter "executor_poisoned_executions_total" ["shard"] "Executions that were closed because they killed their node again and again";
+    OUTCOMES_RETURNED Counter "executor_outcomes_returned_total" ["shard"] "Outcomes that were given back to their workers, for the owner that has their partition now";
+    BROKEN Counter "executor_broken_executions_total" ["shard"] "Executions that were closed because the store had lost a part of what they were told";
     RECOVERY_TIME Gauge "executor_recovery_seconds" ["shard"] "How long the last recovery took";
     PARTITIONS_OWNED Gauge "executor_partitions_owned" ["shard"] "Partitions in the shard's hands: recovered, served, or being released";
     PARTITIONS_LOST Counter "executor_partitions_lost_total" ["shard"] "Partitions that the shard had and another owner took, or whose log could not be read";

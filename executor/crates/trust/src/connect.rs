@@ -1,6 +1,7 @@
 //! Towards a server: a channel that makes its handshake with the certificates that are in force when it connects.
 
 use std::io;
+use std::time::Duration;
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
@@ -11,7 +12,24 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint, Error};
 use tower::service_fn;
 
+use crate::explain;
 use crate::identity::Trust;
+
+/// How long a server may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A server that is silent this long is asked, and given up after as long again.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+
+/// An endpoint whose server is noticed to be gone also when it goes without a word, as a host does that loses its power.
+#[must_use]
+pub fn lively(endpoint: Endpoint) -> Endpoint {
+    endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .keep_alive_while_idle(true)
+}
 
 /// A channel that connects when it is first used, and again whenever it must.
 #[must_use]
@@ -47,6 +65,11 @@ async fn connect(uri: Uri, trust: Trust) -> io::Result<TokioIo<TlsStream<TcpStre
     let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
     let name = ServerName::try_from(host.to_owned()).map_err(|error| wrong(format!("{host:?}: {error}")))?;
-    let stream = TlsConnector::from(trust.client()).connect(name, stream).await?;
+    let stream = TlsConnector::from(trust.client()).connect(name, stream).await;
+    let told = |error: io::Error| {
+        let peer = format!("the server at {host}:{port}");
+        io::Error::new(error.kind(), explain::handshake(&error, &peer, &trust.ca()))
+    };
+    let stream = stream.map_err(told)?;
     Ok(TokioIo::new(stream))
 }

@@ -59,7 +59,7 @@ async fn a_partition_that_is_given_back_while_it_is_taken_anew_is_released_with_
     assert_eq!(shard.metrics.partitions_lost.get(), 0);
     world.clock.advance(TICK);
     assert!(open_next(&world).await <= 1);
-    let top = world.store.tops(vec![partition()]).await.expect("answered")[0];
+    let top = world.store.top(partition()).await.expect("answered");
     assert!(top.is_some_and(|top| top.generation == 3), "{top:?}");
 }
 
