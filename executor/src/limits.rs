@@ -55,6 +55,9 @@ pub const REDRIVE_WINDOW: Duration = Duration::from_secs(14 * 86_400);
 /// How often an execution can be redriven (Step Functions says it of a Map Run). Beyond: refused as above.
 pub const REDRIVES_MAX: u32 = 1_000;
 
+/// Bytes of the token that names a redrive (Step Functions' `clientToken`: 64 characters). Beyond: INVALID_ARGUMENT.
+pub const CLIENT_TOKEN_BYTES_MAX: usize = 64;
+
 /// Bytes of the journal of an execution that is redriven: it is read into memory and written again, in one block. Beyond: refused as above.
 pub const REDRIVE_JOURNAL_BYTES_MAX: usize = 20 << 20;
 

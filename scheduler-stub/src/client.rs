@@ -213,7 +213,8 @@ impl Client {
     /// # Errors
     /// The scheduler's answer.
     pub async fn redrive(&mut self, execution: &str) -> Result<u64, Status> {
-        let request = RedriveExecutionRequest { execution: execution.to_owned() };
+        let request =
+            RedriveExecutionRequest { execution: execution.to_owned(), client_token: String::new() };
         Ok(self.executions.redrive_execution(call(request)).await?.into_inner().redrive_time_ms)
     }
 

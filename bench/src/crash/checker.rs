@@ -29,6 +29,8 @@ use super::workload::Kind;
 use crate::error::Error;
 
 /// Acknowledgements that are looked at at once.
+/// Names the one redrive that an execution gets, however often it is asked for.
+const REDRIVE: &str = "the first";
 const AT_ONCE: usize = 48;
 /// Acknowledgements whose looks begin in one round of [`ROUND`]: looking must not take the machine from what is tested.
 const LOOKS_OF_ROUND: usize = 16;
@@ -263,7 +265,7 @@ impl Checker {
     /// Lets a failed execution go on; whether it does shows at the next look.
     async fn redrive(&self, look: &mut Look, id: ExecutionId) -> Option<u64> {
         self.logs().ask_redrive(id, (look.ack.kind, look.ack.first_run));
-        let request = RedriveExecutionRequest { execution: id.to_string() };
+        let request = RedriveExecutionRequest { execution: id.to_string(), client_token: REDRIVE.to_owned() };
         match self.scheduler.clone().redrive_execution(request).await {
             Ok(_) => {
                 self.shared.redrives.fetch_add(1, Relaxed);

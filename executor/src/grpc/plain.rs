@@ -67,7 +67,13 @@ pub(super) async fn redrive(
     request: v1::RedriveExecutionRequest,
 ) -> Result<v1::RedriveExecutionResponse, Error> {
     let (execution, shard) = locate(node, &request.execution)?;
-    let redrive_time_ms = ask(shard, |reply| Command::Redrive { execution, reply }).await?;
+    let (token, max) = (request.client_token, limits::CLIENT_TOKEN_BYTES_MAX);
+    if token.len() > max {
+        let message = format!("`client_token` has {} bytes; at most {max} are kept", token.len());
+        return Err(invalid("InvalidRequest", message));
+    }
+    let token = token.into();
+    let redrive_time_ms = ask(shard, |reply| Command::Redrive { execution, token, reply }).await?;
     Ok(v1::RedriveExecutionResponse { redrive_time_ms })
 }
 

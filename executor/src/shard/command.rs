@@ -4,6 +4,7 @@
 //! run on the shard's own thread, so that a command never crosses threads on the hot path; the public port's commands
 //! come from another thread through the same queue.
 
+use bytes::Bytes;
 use ids::{ExecutionName, PartitionId};
 use proto::executor::v1;
 use tokio::sync::{mpsc, oneshot};
@@ -65,6 +66,8 @@ pub enum Command {
     Redrive {
         /// Which.
         execution: ExecutionName,
+        /// Names this redrive: asked for again with it, it is done once. Empty: each request is one of its own.
+        token: Bytes,
         /// Answer.
         reply: Reply<u64>,
     },

@@ -298,7 +298,7 @@ impl Shard {
             Command::History { execution, form, reply } => self.history(execution, form, reply),
             Command::Stop { execution, error, cause, reply } => self.stop(execution, &error, &cause, reply),
             Command::Await { execution, reply } => self.await_end(execution, reply),
-            Command::Redrive { execution, reply } => self.redrive(execution, reply),
+            Command::Redrive { execution, token, reply } => self.redrive(execution, token, reply),
             Command::List { request, reply } => self.list(request, reply),
             Command::Watch { include_outcomes, completions } => self.watch(include_outcomes, completions),
             Command::WorkerAttached { worker, hello, tasks } => self.worker_attached(worker, &hello, tasks),

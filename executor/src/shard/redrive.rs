@@ -19,7 +19,7 @@ use asl::{Effect, Event, Family, Payload, Program};
 use bytes::Bytes;
 use ids::{ExecutionId, ExecutionName, Mode, PartitionId, Status};
 use journal::block::{Closed, JournalledKind, JournalledView, MachineRef};
-use journal::index::{self, Execution, IndexWriter, Pointer, get_pointers};
+use journal::index::{self, Execution, IndexWriter, Located, Pointer, get_pointers};
 use journal::{Journalled, Opened, Store};
 
 use super::command::Reply;
@@ -45,7 +45,15 @@ pub(super) struct Revival {
     /// Once its id is known.
     claim: Option<Claim>,
     reply: Reply<u64>,
-    result: Result<Box<Revived>, Error>,
+    result: Result<Read, Error>,
+}
+
+/// What was read of an execution that is to be redriven.
+enum Read {
+    /// It can go on.
+    Revived(Box<Revived>),
+    /// It went on at this time (Unix milliseconds), when the same was asked for before.
+    Already(u64),
 }
 
 /// One redrive has an execution: no other one begins, and what is tracked of its batch stays until this is dropped.
@@ -77,6 +85,10 @@ impl Drop for Claim {
 }
 
 struct Revived {
+    /// Names the redrive.
+    token: Bytes,
+    /// Where its records were while they were read, as its owner knows.
+    located: Option<Located>,
     key: MachineRef,
     program: Arc<Program>,
     opened: Opened,
@@ -134,15 +146,22 @@ async fn revive(
     sources: &Sources,
     id: ExecutionId,
     place: Place,
-) -> Result<Box<Revived>, Error> {
-    let (name, partition) = (ExecutionName::Id(id), id.batch.partition);
+    token: Bytes,
+) -> Result<Read, Error> {
+    let (name, partition, located) = (ExecutionName::Id(id), id.batch.partition, place.located);
     let refused = |why: &str| not_redrivable(&id.to_string(), why);
     let found = fetch(store, &name, Some(place), partition).await?;
     let Execution { machine: key, closed, .. } = &found;
-    if let Some(why) = obstacle(key.mode, closed.as_ref(), 0, sources.now_ms) {
+    if token.is_empty()
+        && let Some(why) = obstacle(key.mode, closed.as_ref(), 0, sources.now_ms)
+    {
         return Err(refused(&why));
     }
     let mut journal = read_journal(store, &found).await?;
+    let before = |told: &&Journalled| told.kind == JournalledKind::Redriven && told.payload == token;
+    if let Some(told) = journal.iter().find(before).filter(|_| !token.is_empty()) {
+        return Ok(Read::Already(told.time_ms));
+    }
     if let Some(why) = obstacle(key.mode, closed.as_ref(), redrives(&journal).0, sources.now_ms) {
         return Err(refused(&why));
     }
@@ -163,7 +182,7 @@ async fn revive(
     }
     let pointer = get_pointers(store, partition, &[id.batch]).await?.pop().flatten();
     let (key, opened) = (key.clone(), found.opened);
-    Ok(Box::new(Revived { key, program, opened, journal, execution, pointer }))
+    Ok(Read::Revived(Box::new(Revived { token, located, key, program, opened, journal, execution, pointer })))
 }
 
 /// Everything that an ended execution was told.
@@ -274,12 +293,13 @@ async fn id_of(
 }
 
 impl Shard {
-    pub(super) fn redrive(&mut self, execution: ExecutionName, reply: Reply<u64>) {
+    pub(super) fn redrive(&mut self, execution: ExecutionName, token: Bytes, reply: Reply<u64>) {
         let log = match self.log_of(&execution).and_then(|log| self.may_redrive(log).map(|()| log)) {
             Ok(log) => log,
             Err(error) => return drop(reply.send(Err(error))),
         };
-        if self.slot_of(&execution).is_some() {
+        // With a token it may run because this very redrive was asked for before.
+        if token.is_empty() && self.slot_of(&execution).is_some() {
             let why = "Execution is RUNNING and cannot be redriven";
             return drop(reply.send(Err(not_redrivable(&spelt(&execution), why))));
         }
@@ -303,7 +323,7 @@ impl Shard {
                 }
                 // Where it is now: only this redrive opens it again from here on.
                 let located = index.borrow().find(id);
-                let revived = revive(&*store, &sources, id, Place { id, located }).await;
+                let revived = revive(&*store, &sources, id, Place { id, located }, token).await;
                 revived.map_err(|error| standing.judge(error))
             };
             let result = result.await;
@@ -345,7 +365,11 @@ impl Shard {
         self.questions = self.questions.saturating_sub(1);
         // The claim ends when it is tracked, or will not be.
         let Revival { claim: _claim, reply, result } = revival;
-        let admitted = result.and_then(|revived| self.readmit(log, tenure, *revived));
+        let admitted = match result {
+            Ok(Read::Already(at_ms)) => return drop(reply.send(Ok(at_ms))),
+            Ok(Read::Revived(revived)) => self.readmit(log, tenure, *revived),
+            Err(error) => Err(error),
+        };
         match admitted {
             Ok(at_ms) => {
                 self.logs[log].page.redrives.push((reply, at_ms));
@@ -357,13 +381,14 @@ impl Shard {
     }
 
     fn readmit(&mut self, at: usize, tenure: u64, revived: Revived) -> Result<u64, Error> {
-        let Revived { key, program, opened, mut journal, mut execution, pointer } = revived;
+        let Revived { token, located, key, program, opened, mut journal, mut execution, pointer } = revived;
         let (id, now_ms) = (opened.id, self.now_us / 1_000);
         if !self.lasts(at, tenure) {
             return Err(Error::NotOwner { partition: id.batch.partition.get() });
         }
         self.may_redrive(at)?;
-        if self.find(id).is_some() || self.logs[at].away.contains_key(&id) {
+        let stays = self.logs[at].index.borrow().find(id) == located;
+        if self.find(id).is_some() || self.logs[at].away.contains_key(&id) || !stays {
             return Err(not_redrivable(&id.to_string(), "it has changed meanwhile: ask again"));
         }
         let machine = match self.machines.get(&key) {
@@ -382,7 +407,7 @@ impl Shard {
         machine::handle_unobserved(&mut execution, Event::Redrive, self.timestamp(), &mut effects);
         self.crumb.clear();
         let (sequence, kind) = (next_sequence(&journal), JournalledKind::Redriven);
-        journal.push(Journalled { id, time_ms: now_ms, sequence, effect: 0, kind, payload: Bytes::new() });
+        journal.push(Journalled { id, time_ms: now_ms, sequence, effect: 0, kind, payload: token });
         let kept = journal.iter().filter(|told| told.kind == JournalledKind::ItemsRead);
         let open = OpenExecution {
             machine,

@@ -68,7 +68,10 @@ async fn only_express_machines_are_run_synchronously_and_only_so() {
 async fn a_stopped_execution_is_redriven_by_its_arn_and_refused_while_it_runs() {
     let mut test = node().await;
     let started = test.start(WAIT, "{}").await;
-    let redrive = || v1::RedriveExecutionRequest { execution: started.execution_arn.clone() };
+    let redrive = || v1::RedriveExecutionRequest {
+        execution: started.execution_arn.clone(),
+        client_token: String::new(),
+    };
     let (_, reason, _) = refused(test.client.redrive_execution(redrive()).await);
     assert_eq!(reason, "ExecutionNotRedrivable");
     let stop = v1::StopExecutionRequest { execution: started.execution_id.clone(), ..Default::default() };

@@ -56,6 +56,12 @@ impl Known {
         self.mode == Mode::Standard && failed && self.past.len() < REDRIVES_MAX
     }
 
+    /// How often it has ended and gone on.
+    #[must_use]
+    pub fn redriven(&self) -> usize {
+        self.past.len()
+    }
+
     /// Its end, and those that it had before.
     fn ends(&self) -> impl Iterator<Item = &(Status, Bytes)> {
         self.end.iter().chain(&self.past)
@@ -235,12 +241,16 @@ impl Audit {
         self.forgive(&lost);
     }
 
-    /// Somebody has taken a partition; if that went back, it is mended now, and this many blocks were counted as lost by this
-    /// process until now.
+    /// Somebody has taken a partition; whoever has mended it has counted so many blocks as lost until now.
     ///
     /// # Errors
     /// More or less is lost than was counted.
-    pub fn taken(&mut self, process: u32, partition: PartitionId, counted: u64) -> Result<(), Violation> {
+    pub fn taken(
+        &mut self,
+        process: u32,
+        partition: PartitionId,
+        counted: Option<u64>,
+    ) -> Result<(), Violation> {
         let lost = self.losses.taken(process, partition, counted)?;
         self.forgive(&lost);
         Ok(())

@@ -29,8 +29,8 @@ pub struct Image {
     pub mutations: Mutations,
     /// Blocks that were written since the audit looked last.
     pub appended: VecDeque<(PartitionId, BlockId, Bytes)>,
-    /// Who has taken which partition since the audit looked last.
-    pub acquired: VecDeque<(Caller, PartitionId)>,
+    /// Who has taken which partition since the audit looked last, and whether it went back and its owner has mended it.
+    pub acquired: VecDeque<(Caller, PartitionId, bool)>,
     logs: BTreeMap<u16, Log>,
     keys: BTreeMap<Bytes, Bytes>,
     lagging: Vec<Lagging>,
@@ -97,9 +97,9 @@ impl Image {
         log.taken_us = now_us;
         log.generation = (log.generation + raise).max(1);
         log.owner = caller;
-        log.went_back_from = None;
+        let mended = log.went_back_from.take().is_some() && log.accepted;
         let acquired = Acquired { generation: log.generation, last: log.last };
-        self.acquired.push_back((caller, partition));
+        self.acquired.push_back((caller, partition, mended));
         acquired
     }
 

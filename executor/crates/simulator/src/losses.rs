@@ -105,7 +105,7 @@ impl Losses {
         lost
     }
 
-    /// A partition is taken: gives what is lost of it.
+    /// A partition is taken: gives what is lost of it. Whoever has mended it says how many blocks it has counted until now.
     ///
     /// # Errors
     /// Its owner, who mends it, has counted something else.
@@ -113,15 +113,15 @@ impl Losses {
         &mut self,
         process: u32,
         partition: PartitionId,
-        counted: u64,
+        counted: Option<u64>,
     ) -> Result<Vec<Bytes>, Violation> {
         let Some(missing) = self.missing.remove(&partition) else { return Ok(Vec::new()) };
         let lost: Vec<Bytes> = missing.blocks.into_values().collect();
-        if missing.owner != process {
-            // It has moved before its owner could see that it went back.
+        let Some(counted) = counted.filter(|_| missing.owner == process) else {
+            // It was given back before its owner could see that it went back.
             self.counts[2] += lost.len() as u64;
             return Ok(lost);
-        }
+        };
         let told = counted - missing.counted;
         if told != lost.len() as u64 {
             let lost = lost.len();
@@ -157,8 +157,8 @@ impl World {
 
     /// Tells the audit who has taken partitions.
     pub(crate) fn look_who_has_taken_what(&mut self) -> Result<(), Violation> {
-        for (caller, partition) in self.desk.with(|image| std::mem::take(&mut image.acquired)) {
-            let counted = self.processes.get(&caller).map_or(0, Process::blocks_lost);
+        for (caller, partition, mended) in self.desk.with(|image| std::mem::take(&mut image.acquired)) {
+            let counted = self.processes.get(&caller).filter(|_| mended).map(Process::blocks_lost);
             self.audit.taken(caller, partition, counted)?;
         }
         Ok(())

@@ -9,7 +9,7 @@ use assign::NodeKey;
 use ids::{ExecutionId, ExecutionName, PartitionId};
 use proto::executor::v1;
 
-use crate::audit::{Known, Violation};
+use crate::audit::Violation;
 use crate::mutation::Mutation;
 use crate::process::{EPOCH_US, Message, Process, Said};
 use crate::world::{Event, World};
@@ -220,11 +220,12 @@ impl World {
 
     /// Somebody sees how an execution has ended, and lets it go on.
     fn redrive_perhaps(&mut self, id: ExecutionId) {
-        let known = self.audit.known.get(&id);
-        if known.is_some_and(Known::is_redrivable) && self.rng.permille(self.options.redrive) {
+        let Some(known) = self.audit.known.get(&id).filter(|known| known.is_redrivable()) else { return };
+        let nth = known.redriven();
+        if self.rng.permille(self.options.redrive) {
             self.audit.redriving.insert(id);
             let owner = self.owner_of(id.batch.partition).1;
-            self.post_to(owner, &Message::Redrive(id));
+            self.post_to(owner, &Message::Redrive(id, nth));
         }
     }
 

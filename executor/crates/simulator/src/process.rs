@@ -39,8 +39,8 @@ pub enum Message {
     Start { dispatcher: usize, forged: bool, batch: Arc<v1::StartBatch> },
     /// Ends an execution.
     Stop(ExecutionId),
-    /// Redrives an execution.
-    Redrive(ExecutionId),
+    /// Redrives an execution; which of its redrives it is.
+    Redrive(ExecutionId, usize),
     /// Asks for an execution.
     Describe(ExecutionId),
     /// Asks for the history of an execution.
@@ -299,10 +299,10 @@ impl Process {
                 let (error, cause) = ("Stopped".to_owned(), String::new());
                 Command::Stop { execution: ExecutionName::Id(id), error, cause, reply }
             }
-            Message::Redrive(id) => {
+            Message::Redrive(id, nth) => {
                 let (reply, answer) = oneshot::channel();
                 self.redrives.push((id, answer));
-                Command::Redrive { execution: ExecutionName::Id(id), reply }
+                Command::Redrive { execution: ExecutionName::Id(id), token: nth.to_string().into(), reply }
             }
             Message::Describe(id) => {
                 let (reply, answer) = oneshot::channel();

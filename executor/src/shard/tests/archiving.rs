@@ -170,7 +170,8 @@ async fn what_was_redriven_or_carried_is_archived_as_it_ended_in_the_end() {
     shard.started(batch(1, fail, Mode::Standard, &["1"])).await;
     shard.started(batch(2, wait, Mode::Standard, &["2"])).await;
     ticking(&shard, outcomes(&mut watcher, 1)).await;
-    let redriven = shard.ask(|reply| Command::Redrive { execution: execution(1, 0), reply });
+    let redriven =
+        shard.ask(|reply| Command::Redrive { execution: execution(1, 0), token: Bytes::new(), reply });
     ticking(&shard, redriven).await.expect("it is redriven");
     ticking(&shard, outcomes(&mut watcher, 1)).await;
     let ended = async {

@@ -72,7 +72,8 @@ async fn an_execution_whose_journal_the_store_has_lost_ends_as_failed_and_does_n
     assert_eq!(found.error.as_deref(), Some("States.Runtime"));
     assert!(found.cause.is_some_and(|cause| cause.contains("lost a part")));
     assert!(worker.try_recv().is_err(), "no task is done again");
-    let redriven = shard.ask(|reply| Command::Redrive { execution: execution(1, 0), reply }).await;
+    let redriven =
+        shard.ask(|reply| Command::Redrive { execution: execution(1, 0), token: Bytes::new(), reply }).await;
     assert!(matches!(redriven, Err(Error::Conflict { code: "ExecutionNotRedrivable", .. })), "{redriven:?}");
     assert!(matches!(history(&shard).await, Err(Error::Conflict { code: "HistoryNotKept", .. })));
     drop(shard);

@@ -184,7 +184,7 @@ async fn a_redriven_execution_is_carried_with_its_redrives() {
     ticking(&shard, shard.ask(|reply| Command::Await { execution: by_name(1), reply }))
         .await
         .expect("it fails");
-    let redrive = |reply| Command::Redrive { execution: by_name(1), reply };
+    let redrive = |reply| Command::Redrive { execution: by_name(1), token: Bytes::new(), reply };
     let at_ms = ticking(&shard, shard.ask(redrive)).await.expect("redriven");
     let pack = ticking(&shard, tasks(&mut worker, 1)).await.remove(0);
     // What it is told next fills a block, so that its journal is carried into one and its opened record into another.

@@ -82,7 +82,9 @@ async fn the_others_of_a_batch_are_found_after_one_was_redriven_behind_the_check
     }
     fill(&shard, pass, 100..500).await;
     for execution in [execution(1, 1), execution(2, 1)] {
-        ticking(&shard, shard.ask(|reply| Command::Redrive { execution, reply })).await.expect("redriven");
+        ticking(&shard, shard.ask(|reply| Command::Redrive { execution, token: Bytes::new(), reply }))
+            .await
+            .expect("redriven");
     }
     fill(&shard, pass, 500..510).await;
     use ExecutionStatus::{Aborted, Failed, Running, Succeeded};

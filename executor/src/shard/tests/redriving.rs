@@ -12,7 +12,7 @@ const BRANCHES: &str = r#"{"StartAt":"P","States":{"P":{"Type":"Parallel","Next"
 
 async fn redrive(world: &World, shard: &TestShard, execution: ExecutionName) -> Result<u64, Error> {
     world.clock.advance(TICK);
-    shard.ask(|reply| Command::Redrive { execution, reply }).await
+    shard.ask(|reply| Command::Redrive { execution, token: Bytes::new(), reply }).await
 }
 
 async fn described(shard: &TestShard, execution: ExecutionName) -> v1::DescribeExecutionResponse {
@@ -161,6 +161,32 @@ async fn what_ends_at_once_and_again_is_redriven_as_often_as_asked_for_and_keeps
 }
 
 #[tokio::test]
+async fn a_redrive_that_is_asked_for_again_with_its_token_is_done_once_and_answered_alike() {
+    let world = World::new();
+    let (fail, task) = (world.define(FAIL).await, world.define(TASK).await);
+    let mut shard = world.shard().await;
+    let mut worker = shard.worker(1, 8).await;
+    shard.started(batch(1, fail, Mode::Standard, &["1"])).await;
+    shard.started(batch(2, task, Mode::Standard, &["1"])).await;
+    self::fail(&shard, &tasks(&mut worker, 1).await[0].token).await;
+    for (sequence, runs) in [(1, false), (2, true)] {
+        let asked = async |shard: &TestShard, token: &'static str| {
+            let execution = execution(sequence, 0);
+            ticking(shard, shard.ask(|reply| Command::Redrive { execution, token: token.into(), reply }))
+                .await
+        };
+        let first = asked(&shard, "a").await.expect("redriven");
+        world.clock.advance(Duration::from_secs(1));
+        assert_eq!(asked(&shard, "a").await.expect("the same"), first);
+        drop(shard);
+        shard = world.shard().await;
+        assert_eq!(asked(&shard, "a").await.expect("the same to the next owner"), first);
+        assert_eq!(described(&shard, execution(sequence, 0)).await.redrive_count, 1);
+        assert_eq!(asked(&shard, "b").await.is_err(), runs, "another token is another redrive");
+    }
+}
+
+#[tokio::test]
 async fn a_stopped_execution_goes_on_and_its_name_answers_again() {
     let world = World::new();
     let wait = world.define(WAIT).await;
@@ -215,7 +241,7 @@ async fn a_crash_before_the_redrive_is_durable_leaves_the_execution_ended() {
     world.store.hold_appends();
     world.clock.advance(TICK);
     let (reply, answer) = oneshot::channel();
-    shard.send(Command::Redrive { execution: execution(1, 0), reply }).await;
+    shard.send(Command::Redrive { execution: execution(1, 0), token: Bytes::new(), reply }).await;
     for _ in 0..3 {
         shard.settled().await;
     }

@@ -34,7 +34,10 @@ async fn while_a_log_is_read_an_end_without_success_is_not_told_for_a_redrive_ma
     world.clock.advance(TICK);
     outcomes(&mut watcher, 1).await;
     world.clock.advance(TICK);
-    first.ask(|reply| Command::Redrive { execution: execution(1, 0), reply }).await.expect("redriven");
+    first
+        .ask(|reply| Command::Redrive { execution: execution(1, 0), token: Bytes::new(), reply })
+        .await
+        .expect("redriven");
     drop(first);
     let second = world.managed();
     assign(&second, &[]).await;
@@ -143,7 +146,7 @@ async fn a_redrive_that_its_batch_overtakes_leaves_the_others_of_the_batch_where
     hand.settle(&world).await;
     // The first is read to be redriven; meanwhile the other one ends, durably, and with it the batch.
     let (reply, redriven) = oneshot::channel();
-    hand.wake(vec![Command::Redrive { execution: execution(1, 0), reply }], Vec::new());
+    hand.wake(vec![Command::Redrive { execution: execution(1, 0), token: Bytes::new(), reply }], Vec::new());
     let revived = hand.land().await;
     hand.wake(vec![failed(&tokens[1].token)], Vec::new());
     hand.settle(&world).await;
@@ -168,7 +171,7 @@ async fn nothing_is_redriven_before_what_an_earlier_owner_may_have_lost_is_writt
     world.store.lose_derived(false);
     world.store.hold_appends();
     let shard = world.shard().await;
-    let redrive = |reply| Command::Redrive { execution: execution(1, 0), reply };
+    let redrive = |reply| Command::Redrive { execution: execution(1, 0), token: Bytes::new(), reply };
     let refused = shard.ask(redrive).await;
     assert!(matches!(refused, Err(Error::NotDurable { .. })), "{refused:?}");
     world.store.release_appends();

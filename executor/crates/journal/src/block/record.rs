@@ -79,7 +79,7 @@ pub enum JournalledKind {
     ItemsDigest = 7,
     /// A distributed Map's results are written; without a payload.
     ResultsWritten = 8,
-    /// RedriveExecution; without a payload. Its records stand in the block of the opened record.
+    /// RedriveExecution; the token that names it, if it has one. Its records stand in the block of the opened record.
     Redriven = 9,
     /// Its node gave it up, see [`encode_failure`]. Written only when it is redriven: until then its closed record says it.
     GaveUp = 10,
