@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use bytes::Bytes;
 use journal::StoreError;
 use journal::memory::Fault;
 use proto::executor::v1::{ExecutionStatus, Mode};
@@ -168,7 +169,7 @@ async fn redrives_of_long_journals_in_one_round_go_into_blocks_of_their_own() {
     let mut waiting = Vec::new();
     for sequence in 1..=2 {
         let (reply, answer) = oneshot::channel();
-        shard.send(Command::Redrive { execution: execution(sequence, 0), reply }).await;
+        shard.send(Command::Redrive { execution: execution(sequence, 0), token: Bytes::new(), reply }).await;
         waiting.push(answer);
     }
     soon("both redrives", async {
