@@ -83,7 +83,9 @@ pub const ROUND_UNITS: u64 = 1 << 20;
 /// Commands that a shard handles before other tasks of its thread run.
 pub const COMMANDS_PER_WAKE: usize = 8;
 
-/// Bytes after which a flush closes its block, before compression.
+/// Bytes after which a flush closes its block, before compression: of what was journalled in it with the inputs of what is
+/// opened, and of records that are in it already. Of ends it takes no more than this beside them. A redrive may bring more at
+/// once ([`REDRIVE_JOURNAL_BYTES_MAX`]), and has a block of its own then; all together stay below what a store takes.
 pub const FLUSH_BYTES_MAX: usize = 2 << 20;
 
 /// Records that make a flush start without waiting for [`FLUSH_PACE`].
@@ -93,7 +95,8 @@ pub const FLUSH_RECORDS_MIN: usize = 256;
 /// reach the store together and share its fsync.
 pub const FLUSH_PACE: Duration = Duration::from_micros(2_500);
 
-/// Blocks of one log that may wait for the store before starts are refused.
+/// Blocks of one log that may wait for the store before starts and redrives are refused, and before no more tasks of it are
+/// handed out and no more objects read, whose outcomes would have to be written.
 pub const FLUSHES_WAITING_MAX: usize = 8;
 
 /// Bytes of confirmed blocks that one log holds, to write them again when a replica was promoted that did not have them: far

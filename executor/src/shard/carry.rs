@@ -20,10 +20,10 @@ use super::log::LogState;
 use super::scan::{Blocks, Map};
 use crate::limits;
 
-/// The pause before a log is looked through again.
+/// The pause before a log is looked through again; it grows by factors of two while nothing is carried ...
 const PAUSE_US: u64 = 1_000_000;
-/// The pause after something could not be read.
-const PAUSE_AFTER_FAILURE_US: u64 = 60_000_000;
+/// ... to this, which is also the pause after something could not be read.
+const PAUSE_MAX_US: u64 = 60_000_000;
 
 /// Where an execution was when it was read, and what was read.
 pub(super) type Due = (Blocks, Result<RecoveredExecution, StoreError>);
@@ -37,6 +37,8 @@ pub(super) struct Carry {
     /// What is copied, in the order of the blocks that complete the copies, until these are confirmed.
     moves: VecDeque<Move>,
     not_before_us: u64,
+    /// Looks through the log since something was carried.
+    looks: u32,
 }
 
 /// An execution that is being written again.
@@ -135,7 +137,8 @@ impl Shard {
         due.sort_unstable();
         let carry = &mut self.logs[at].carry;
         carry.due = due.into();
-        carry.not_before_us = self.now_us + PAUSE_US;
+        carry.not_before_us = self.now_us + (PAUSE_US << carry.looks.min(6)).min(PAUSE_MAX_US);
+        carry.looks += 1;
     }
 
     /// Where the log has an open execution.
@@ -153,11 +156,19 @@ impl Shard {
     fn read_due(&mut self, at: usize) {
         let Some(store) = self.store.as_ref().map(Arc::clone) else { return };
         let (mut wanted, mut blocks) = (Vec::new(), 0);
-        while wanted.len() < limits::CARRIED_AT_ONCE && blocks < limits::CARRIED_BLOCKS_AT_ONCE {
+        let confirmed = self.logs[at].confirmed_id();
+        for _ in 0..self.logs[at].carry.due.len().min(limits::CARRIED_AT_ONCE) {
             let Some(id) = self.logs[at].carry.due.pop_front() else { break };
-            if let Some(own) = self.blocks_of(at, id) {
-                blocks += own.len();
-                wanted.push((id, own.clone()));
+            let Some(own) = self.blocks_of(at, id) else { continue };
+            if own.iter().any(|block| *block > confirmed) {
+                // A block that is not in the log yet would be missing from the copy.
+                self.logs[at].carry.due.push_back(id);
+                continue;
+            }
+            blocks += own.len();
+            wanted.push((id, own.clone()));
+            if blocks >= limits::CARRIED_BLOCKS_AT_ONCE {
+                break;
             }
         }
         if wanted.is_empty() {
@@ -179,7 +190,6 @@ impl Shard {
         if !self.lasts(at, tenure) {
             return;
         }
-        let failed_until_us = self.now_us + PAUSE_AFTER_FAILURE_US;
         let log = &mut self.logs[at];
         let partition = log.partition.get();
         log.carry.reading = false;
@@ -187,8 +197,9 @@ impl Shard {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(partition, %error, "what is open cannot be carried now: its log is not trimmed meanwhile");
+                let pause_us = if error.is_retryable() { PAUSE_US } else { PAUSE_MAX_US };
                 log.carry.due.clear();
-                log.carry.not_before_us = failed_until_us.min(self.now_us + PAUSE_US);
+                log.carry.not_before_us = self.now_us + pause_us;
                 return;
             }
         };
@@ -199,7 +210,8 @@ impl Shard {
                 }
                 Err(error) => {
                     tracing::error!(partition, %error, "an open execution cannot be carried: its log is not trimmed");
-                    log.carry.not_before_us = failed_until_us;
+                    self.metrics.not_carried.add(1);
+                    log.carry.not_before_us = self.now_us + PAUSE_MAX_US;
                 }
             }
         }
@@ -274,6 +286,7 @@ impl Shard {
             let log = &mut self.logs[at];
             moved_to.into_iter().for_each(|block| log.retained.hold(block, 1));
             oldest.into_iter().for_each(|block| log.retained.release(block, 1, 0));
+            log.carry.looks = 0;
             self.metrics.carried.add(1);
         }
     }

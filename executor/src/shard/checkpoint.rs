@@ -91,8 +91,7 @@ impl Shard {
         };
         for batch in &log.open_batches {
             for (_, address) in self.by_batch.get(batch).into_iter().flatten() {
-                if let Some(open) = self.open.get(*address).filter(|open| open.opened && open.ended.is_none())
-                {
+                if let Some(open) = self.open.get(*address).filter(|open| open.is_open_in_log()) {
                     put(open.id, &open.blocks);
                 }
             }

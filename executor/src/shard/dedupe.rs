@@ -134,6 +134,13 @@ impl Dedupe {
         self.floor_ms = self.floor_ms.max(now_ms);
     }
 
+    /// If it was to be in this block, it will be in another one.
+    pub fn moved(&mut self, id: BatchId, from: BlockId, to: BlockId) {
+        if let Some(seen) = self.seen.get_mut(&key(id)).filter(|seen| seen.block == from) {
+            seen.block = to;
+        }
+    }
+
     /// The store has confirmed it.
     pub fn confirm(&mut self, id: BatchId) {
         if let Some(seen) = self.seen.get_mut(&key(id)) {

@@ -79,6 +79,11 @@ impl OpenExecution {
     pub fn oldest_block(&self) -> Option<BlockId> {
         self.blocks.iter().min().copied()
     }
+
+    /// Whether the finished blocks of the log say that it is open.
+    pub fn is_open_in_log(&self) -> bool {
+        self.opened && !self.ended.as_ref().is_some_and(|ended| ended.written)
+    }
 }
 
 /// How an execution ended, until that is durable.
@@ -86,6 +91,8 @@ impl OpenExecution {
 pub struct Ended {
     pub outcome: Outcome,
     pub stop_time_ms: u64,
+    /// Whether its closed record is in a finished block.
+    pub written: bool,
 }
 
 /// Who waits for an end, and for what of it.

@@ -2,8 +2,8 @@
 //!
 //! Invariants: blocks that follow one another are read in pages, others one by one, some at a time; where a record is in
 //! the log twice, the later copy counts, and only blocks that were read and count are named. What may fail: the store; a
-//! block that cannot be read; a start that is not where it should be. A part of the journal that is nowhere is told ([`RecoveredExecution::whole`]):
-//! the store has lost it.
+//! block that cannot be read, which fails those alone whose records are in it; a start that is not where it should be. A part
+//! of the journal that is nowhere is told ([`RecoveredExecution::whole`]): the store has lost it.
 
 use std::collections::BTreeMap;
 
@@ -119,13 +119,22 @@ pub(super) async fn fetch(
     blocks.dedup();
     let mut gathered: Map<ExecutionId, Gathered> =
         wanted.iter().map(|(id, _)| (*id, Gathered::default())).collect();
+    let mut unreadable = Vec::new();
     for some in ranges(&blocks).chunks(limits::RECOVERY_READS_AT_ONCE) {
         let pages = some.iter().map(|range| store.read(partition, *range));
-        for (_, bytes) in futures_util::future::try_join_all(pages).await?.iter().flatten() {
-            gather(&Block::parse(bytes)?, &mut gathered)?;
+        for (id, bytes) in futures_util::future::try_join_all(pages).await?.iter().flatten() {
+            let read = Block::parse(bytes).and_then(|block| gather(&block, &mut gathered));
+            unreadable.extend(read.err().map(|error| (*id, error)));
         }
     }
-    Ok(wanted.iter().map(|(id, _)| gathered.remove(id).unwrap_or_default().finish(*id)).collect())
+    let finish = |(id, blocks): &(ExecutionId, Blocks)| {
+        let found = gathered.remove(id).unwrap_or_default();
+        match unreadable.iter().find(|(block, _)| blocks.contains(block)) {
+            Some((_, error)) => Err(error.clone()),
+            None => found.finish(*id),
+        }
+    };
+    Ok(wanted.iter().map(finish).collect())
 }
 
 #[cfg(test)]

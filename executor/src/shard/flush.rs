@@ -28,6 +28,9 @@ const RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// ... to this.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// About how many bytes a record has beside its payload.
+pub(super) const RECORD_BYTES: usize = 32;
+
 /// The status of an outcome.
 #[must_use]
 pub fn status_of(outcome: &Outcome) -> Status {
@@ -75,14 +78,13 @@ impl Shard {
             if log.mending {
                 return self.renew(at);
             }
-            if log.state == LogState::Releasing && !log.parting {
-                return;
-            }
-            let waiting = log.waiting() + log.chores();
+            let halted = log.is_halted();
+            let waiting = log.waiting() + if halted { 0 } else { log.chores() };
             if waiting == 0 {
                 return;
             }
-            if waiting < limits::FLUSH_RECORDS_MIN && self.now_us < paced_us(log.begun_us) {
+            let few = waiting < limits::FLUSH_RECORDS_MIN && !halted;
+            if few && self.now_us < paced_us(log.begun_us) {
                 self.alarm_at(paced_us(self.logs[at].begun_us));
                 return;
             }
@@ -97,23 +99,23 @@ impl Shard {
         let log = &mut self.logs[at];
         let block = log.next_block();
         let mut page = std::mem::take(&mut log.page);
-        page.records = log.waiting() + page.fresh.len() + page.reopened.len() + page.ended.len();
         log.retained.wrote(block, now_ms);
         self.write_carried(at, block);
         self.write_reopened(at, &mut page);
-        self.write_ended(at, &mut page);
         self.write_fresh(at, &mut page);
+        self.write_ended(at, &mut page);
         let log = &mut self.logs[at];
         for address in page.touched.drain(..) {
             let Some(open) = self.open.get_mut(address) else { continue };
-            if open.ended.is_none() && open.blocks.last() != Some(&block) {
+            // Where it is closed in this block, that is looked at in any case.
+            if open.is_open_in_log() && open.blocks.last() != Some(&block) {
                 open.blocks.push(block);
                 if open.blocks.len().is_multiple_of(limits::CARRY_BLOCKS) {
                     log.carry.crowded(open.id, now_ms.saturating_sub(open.start_time_ms));
                 }
             }
         }
-        let records = page.records;
+        let records = log.builder.len();
         let mut derived = std::mem::take(&mut log.derived);
         let lost = log.lost.len().min(limits::LOST_ENTRIES_PER_BLOCK);
         derived.extend(log.lost.drain(..lost));
@@ -133,12 +135,24 @@ impl Shard {
         log.sealed.push_back(Sealed { append, page, records });
     }
 
-    /// Closed records of what was opened in earlier blocks.
+    /// Finishes the block under construction if it has become long.
+    pub(super) fn seal_if_long(&mut self, at: usize) {
+        let log = &self.logs[at];
+        if log.is_long() && !log.renewing {
+            self.seal(at);
+        }
+    }
+
+    /// Closed records of what was opened before. What does not fit any more waits for the next block.
     fn write_ended(&mut self, at: usize, page: &mut Page) {
-        let log = &mut self.logs[at];
-        for address in page.ended.drain(..) {
-            let Some(open) = self.open.get(address) else { continue };
-            let Some(ended) = &open.ended else { continue };
+        let (log, mut bytes) = (&mut self.logs[at], 0);
+        let mut waiting = std::mem::take(&mut page.ended).into_iter();
+        while bytes < limits::FLUSH_BYTES_MAX
+            && let Some(address) = waiting.next()
+        {
+            let Some(open) = self.open.get_mut(address) else { continue };
+            let Some(ended) = &mut open.ended else { continue };
+            ended.written = true;
             let retention_ms = self.config.retention.as_millis() as u64;
             if let Some(block) = open.blocks.first()
                 && ended.stop_time_ms.saturating_sub(open.start_time_ms) > retention_ms
@@ -148,39 +162,49 @@ impl Shard {
                 index.straggler(arn, open.start_time_ms, *block, ended.stop_time_ms, &mut log.derived);
             }
             // A checkpoint of this block knows it no longer, and it is retained from now on.
-            open.oldest_block()
-                .into_iter()
-                .for_each(|oldest| log.retained.closed(oldest, ended.stop_time_ms));
+            let oldest = open.blocks.iter().min();
+            oldest.into_iter().for_each(|oldest| log.retained.closed(*oldest, ended.stop_time_ms));
             log.derived.extend(open.machine.name_entry(open.name.as_deref(), open.id, self.config.retention));
             let moved = (!log.carry.is_still()).then(|| log.carry.place_of(open.id, &open.blocks));
+            let (payload, blocks) = (payload_of(&ended.outcome), moved.as_ref().unwrap_or(&open.blocks));
             log.builder.closed(ClosedView {
                 id: open.id,
                 status: status_of(&ended.outcome),
                 stop_time_ms: ended.stop_time_ms,
-                payload: &payload_of(&ended.outcome),
-                blocks: moved.as_ref().unwrap_or(&open.blocks),
+                payload: &payload,
+                blocks,
             });
+            bytes += RECORD_BYTES + payload.len() + blocks.len() * size_of::<u64>();
             page.closing.push(address);
         }
+        log.page.ended.extend(waiting);
     }
 
-    /// Opened records, and opened-and-closed records of what has ended meanwhile.
+    /// Opened records, and opened-and-closed records of what has ended meanwhile. All of them are opened here, for a batch is in
+    /// one block; the ends that do not fit wait for the next one.
     fn write_fresh(&mut self, at: usize, page: &mut Page) {
-        let log = &mut self.logs[at];
+        let (log, mut bytes) = (&mut self.logs[at], 0);
         let block = log.next_block();
         for address in page.fresh.drain(..) {
             let Some(open) = self.open.get_mut(address) else { continue };
             let machine = open.machine.index_in(&mut log.builder, log.serial);
             open.opened = true;
-            let opened = open.record(machine);
             log.derived.extend(open.machine.name_entry(open.name.as_deref(), open.id, self.config.retention));
-            if let Some(ended) = &open.ended {
-                let (status, payload) = (status_of(&ended.outcome), payload_of(&ended.outcome));
-                log.builder.opened_and_closed(opened, status, ended.stop_time_ms, &payload);
+            let end = open.ended.as_mut().filter(|_| bytes < limits::FLUSH_BYTES_MAX).map(|ended| {
+                ended.written = true;
+                (status_of(&ended.outcome), ended.stop_time_ms, payload_of(&ended.outcome))
+            });
+            let opened = open.record(machine);
+            if let Some((status, stop_time_ms, payload)) = end {
+                log.builder.opened_and_closed(opened, status, stop_time_ms, &payload);
+                bytes += payload.len();
                 page.closing.push(address);
                 continue;
             }
             log.builder.opened(opened);
+            if open.ended.is_some() {
+                page.ended.push(address);
+            }
             log.retained.hold(block, 1);
             open.blocks.push(block);
             // From here on the log has the input, and the frame it came in may go.
@@ -262,7 +286,7 @@ impl Shard {
             partition, %error,
             "partition dropped: what was acknowledged is in its log, what was not will be sent again elsewhere"
         );
-        self.leave(at, LogState::Lost);
+        self.forsake(at, fenced);
     }
 
     /// The oldest finished block is durable: everybody may know.
@@ -270,6 +294,8 @@ impl Shard {
         let held_max = self.held_bytes_max();
         let log = &mut self.logs[at];
         let Some(sealed) = log.sealed.pop_front() else { return };
+        log.losses = 0;
+        log.repeated = false;
         let Sealed { append, mut page, records } = sealed;
         log.index.borrow_mut().confirmed(append.id);
         self.move_carried(at, append.id);

@@ -23,12 +23,14 @@ use super::checkpoint::Checkpoints;
 use super::command::Reply;
 use super::dedupe::Dedupe;
 use super::execution::OpenExecution;
+use super::flush::RECORD_BYTES;
 use super::machine::Machine;
 use super::retain::Retained;
 use super::scan::{Blocks, Map};
 use super::slab::Address;
 use super::went_back::Held;
 use crate::admission::Permit;
+use crate::limits;
 
 /// How a log fares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,9 +92,12 @@ pub struct Page {
     pub batches: Vec<StartedBatch>,
     /// Accepted in this block, and not ended in their first step.
     pub fresh: Vec<Address>,
+    /// About how many bytes the inputs of these have, what was journalled in this block, and what ended at once with more than
+    /// it began with.
+    pub bytes: usize,
     /// Redriven: opened again in this block.
     pub reopened: Vec<Address>,
-    /// Opened in an earlier block, ended in this one.
+    /// Opened in an earlier block, ended in this one, or in a later one if that is long.
     pub ended: Vec<Address>,
     /// Journalled in this block.
     pub touched: Vec<Address>,
@@ -109,10 +114,15 @@ pub struct Page {
     pub tallies: Vec<Tally>,
     pub completions: Vec<v1::CompletionRange>,
     pub outcomes: Vec<v1::Outcome>,
-    pub records: usize,
 }
 
 impl Page {
+    /// An execution with so many bytes of input is opened in this block.
+    pub fn begin(&mut self, address: Address, bytes: usize) {
+        self.fresh.push(address);
+        self.bytes += RECORD_BYTES + bytes;
+    }
+
     /// Counts starts or ends of a machine.
     pub fn tally(&mut self, machine: &Rc<Machine>, status: Option<Status>, count: u64, received_us: u64) {
         let same = self.tallies.iter_mut().rev().take(4).find(|tally| {
@@ -128,6 +138,7 @@ impl Page {
     pub fn absorb(&mut self, later: Self) {
         self.batches.extend(later.batches);
         self.fresh.extend(later.fresh);
+        self.bytes += later.bytes;
         self.reopened.extend(later.reopened);
         self.ended.extend(later.ended);
         self.touched.extend(later.touched);
@@ -191,6 +202,8 @@ pub struct Log {
     pub recovering: bool,
     /// What was open is being brought back.
     pub restoring: bool,
+    /// Executions that are being replayed in flights.
+    pub replaying: usize,
     /// It is given back as soon as its synchronous executions have ended.
     pub parting: bool,
     pub generation: u64,
@@ -205,9 +218,15 @@ pub struct Log {
     pub held: Held,
     /// Whether the store went back behind it, and that is not mended yet.
     pub mending: bool,
+    /// Whether it is being taken anew: no block is finished meanwhile, for its generation is not known.
+    pub renewing: bool,
+    /// Whether what travelled beside confirmed blocks is among what travels beside the next ones.
+    pub repeated: bool,
     /// Whether the store was seen not to be the right one.
     pub foreign: bool,
     pub attempts: u32,
+    /// How often it was lost in a row, but not to another owner.
+    pub losses: u32,
     /// When the last append began, in microseconds.
     pub begun_us: u64,
     pub retained: Retained,
@@ -251,6 +270,7 @@ impl Log {
             reading: None,
             recovering: false,
             restoring: false,
+            replaying: 0,
             parting: false,
             generation: 0,
             next_sequence: 1,
@@ -261,8 +281,11 @@ impl Log {
             in_flight: false,
             held: Held::default(),
             mending: false,
+            renewing: false,
+            repeated: false,
             foreign: false,
             attempts: 0,
+            losses: 0,
             begun_us: 0,
             retained: Retained::new(retention),
             index: Rc::new(RefCell::new(IndexWriter::new(partition, retention))),
@@ -303,6 +326,22 @@ impl Log {
     /// Records in the block under construction.
     pub fn waiting(&self) -> usize {
         self.builder.len() + self.page.fresh.len() + self.page.reopened.len() + self.page.ended.len()
+    }
+
+    /// Whether the block under construction has to be finished before more comes to it. What has ended does not count: of that
+    /// a block takes as much as fits.
+    pub fn is_long(&self) -> bool {
+        self.page.bytes >= limits::FLUSH_BYTES_MAX || self.builder.bytes_estimate() >= limits::FLUSH_BYTES_MAX
+    }
+
+    /// Whether so many blocks wait for the store that nothing more is begun that would add to them.
+    pub fn is_congested(&self) -> bool {
+        self.sealed.len() >= limits::FLUSHES_WAITING_MAX
+    }
+
+    /// Whether it is being given back, and nobody in it is waited for any more.
+    pub fn is_halted(&self) -> bool {
+        self.state == LogState::Releasing && !self.parting
     }
 
     /// What waits to be written, besides records that others wait for.

@@ -190,14 +190,16 @@ impl Shard {
         self.log_at(partition).ok_or(Error::NotOwner { partition: partition.get() })
     }
 
-    /// The slot of an execution, if it has one.
+    /// The slot of an execution, if it has one and does not stand still because its partition is being given back.
     pub(super) fn slot_of(&self, execution: &ExecutionName) -> Option<Address> {
-        match execution {
-            ExecutionName::Id(id) => self.find(*id),
-            ExecutionName::Named { machine, name } => {
-                self.names.holder(machine, name).and_then(|holder| self.find(holder.id))
-            }
-        }
+        let id = match execution {
+            ExecutionName::Id(id) => *id,
+            ExecutionName::Named { machine, name } => self.names.holder(machine, name)?.id,
+        };
+        let address = self.find(id)?;
+        let open = self.open.get(address)?;
+        let halted = self.logs[usize::from(open.log)].is_halted() && open.ended.is_none();
+        (!halted).then_some(address)
     }
 
     /// The blocks of an execution that is open and has no slot.

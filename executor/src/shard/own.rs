@@ -15,7 +15,6 @@ use asl::{Dialect, Program};
 use ids::{BatchId, DefinitionHash, PartitionId};
 
 use super::core::Shard;
-use super::execution::OpenExecution;
 use super::fetch::RecoveredExecution;
 use super::log::{Log, LogState};
 use super::parting::Parting;
@@ -27,6 +26,8 @@ use crate::limits;
 
 /// The pause between two attempts at a partition that another shard of the node is giving back.
 const CLAIM_PAUSE: Duration = Duration::from_millis(20);
+/// A partition that was lost again and again is taken back after pauses that grow up to `2^5` leases.
+const LOSSES_MAX: u32 = 5;
 /// The place of a partition that the shard has never had.
 const NO_LOG: u16 = u16::MAX;
 
@@ -82,6 +83,11 @@ impl Own {
     fn place(&self, partition: PartitionId) -> u16 {
         self.places.get(usize::from(partition.get())).copied().unwrap_or(NO_LOG)
     }
+}
+
+/// How long a lost partition is left alone.
+fn pause_after(losses: u32) -> Duration {
+    limits::LEASE * (1 << losses.saturating_sub(1).min(LOSSES_MAX))
 }
 
 impl Shard {
@@ -153,7 +159,7 @@ impl Shard {
         let mut at = usize::from(self.own.place(partition));
         if let Some(log) = self.logs.get(at) {
             // Who was assigned it on the way, or by mistake, has time to hear better before it is taken from another owner.
-            let early_us = log.since_us + limits::LEASE.as_micros() as u64;
+            let early_us = log.since_us + pause_after(log.losses).as_micros() as u64;
             if log.state == LogState::Lost && self.now_us < early_us {
                 return Err(early_us);
             }
@@ -168,7 +174,8 @@ impl Shard {
             // Another shard of this node is giving it back.
             return Err(self.now_us + CLAIM_PAUSE.as_micros() as u64);
         }
-        let log = self.new_log(partition, LogState::Recovering);
+        let losses = self.logs.get(at).map_or(0, |log| log.losses);
+        let log = Log { losses, ..self.new_log(partition, LogState::Recovering) };
         if at < self.logs.len() {
             self.logs[at] = log;
         } else {
@@ -245,7 +252,8 @@ impl Shard {
         if log.restoring {
             return;
         }
-        log.state = LogState::Serving;
+        // It may have been seen that the store went back meanwhile.
+        log.state = if log.mending { LogState::Down } else { LogState::Serving };
         let (partition, generation, since_us) = (log.partition, log.generation, log.since_us);
         tracing::debug!(%partition, generation, "partition served");
         self.metrics.recovery_ms.set(self.now_us.saturating_sub(since_us) / 1_000);
@@ -268,6 +276,8 @@ impl Shard {
     fn release(&mut self, at: usize) {
         match self.logs[at].state {
             LogState::Recovering => self.leave(at, LogState::Released),
+            // What happens is not written before it is taken anew, and then this is asked again.
+            LogState::Serving | LogState::Down if self.logs[at].renewing => {}
             LogState::Serving | LogState::Down => {
                 let last = self.last_of(|open| usize::from(open.log) == at);
                 let log = &mut self.logs[at];
@@ -288,17 +298,38 @@ impl Shard {
     pub(super) fn part(&mut self, at: usize) {
         self.run_mailboxes();
         self.logs[at].parting = false;
-        if self.logs[at].waiting() > 0 {
-            self.seal(at);
-        }
-        self.forget_open(at, |open| open.ended.is_none());
+        self.halt(at);
         self.end_release(at);
+    }
+
+    /// Gives a partition back that was not to be given back before it was taken anew.
+    pub(super) fn release_unwanted(&mut self, at: usize) {
+        if self.own.wanted.binary_search(&self.logs[at].partition).is_err() {
+            self.release(at);
+        }
+    }
+
+    /// Whether the executions of a log stand still: it is being given back or taken anew.
+    pub(super) fn stands_still(&self, at: usize) -> bool {
+        self.logs[at].renewing || self.logs[at].is_halted()
+    }
+
+    /// Takes everything away from the executions of a log that could wake them, and gives them. They stay in their slots until
+    /// the partition is given back: if the store goes back before, they are written again.
+    fn halt(&mut self, at: usize) -> Vec<Address> {
+        let of_log = self.open.iter().filter(|(_, open)| usize::from(open.log) == at);
+        let halted: Vec<Address> = of_log.map(|(address, _)| address).collect();
+        for address in &halted {
+            self.leave_tasks(*address);
+            self.release_effects(*address);
+        }
+        halted
     }
 
     /// The partition is given back when everything is durable.
     pub(super) fn end_release(&mut self, at: usize) {
         let log = &self.logs[at];
-        if log.state != LogState::Releasing || log.parting || !log.sealed.is_empty() || log.mending {
+        if !log.is_halted() || !log.is_idle() {
             return;
         }
         let (partition, generation) = (log.partition, log.generation);
@@ -308,24 +339,34 @@ impl Shard {
     }
 
     /// The tenure has ended: nothing of the partition stays in memory.
-    pub(super) fn leave(&mut self, at: usize, state: LogState) {
+    fn leave(&mut self, at: usize, state: LogState) {
         if let Some(reading) = self.logs[at].reading.take() {
             reading.abort();
         }
         self.refuse_waiting(at);
-        self.forget_open(at, |_| true);
-        let partition = self.logs[at].partition;
-        if state == LogState::Lost {
-            // It is taken back only if somebody says so who may know of the loss.
-            self.own.wanted.retain(|wanted| *wanted != partition);
-        }
+        self.forget_open(at);
+        let (partition, losses) = (self.logs[at].partition, self.logs[at].losses);
         self.names.forget_partition(partition);
         self.suspects.retain(|id, _| id.batch.partition != partition);
         self.own.waiting.retain(|waiting| waiting.log != at);
         self.end_recovery(at);
-        self.logs[at] = self.new_log(partition, state);
+        self.logs[at] = Log { losses, ..self.new_log(partition, state) };
         self.context.owners.leave(partition);
         self.publish_state();
+    }
+
+    /// The partition is no longer ours. Another owner has it, or is given it by whoever hears of the loss; where nobody does,
+    /// since partitions are fixed, it is taken again.
+    pub(super) fn forsake(&mut self, at: usize, fenced: bool) {
+        let partition = self.logs[at].partition;
+        if fenced || self.config.partitions.is_none() {
+            // It is taken back only if somebody says so who may know of the loss.
+            self.own.wanted.retain(|wanted| *wanted != partition);
+        } else {
+            self.logs[at].losses += 1;
+        }
+        self.leave(at, LogState::Lost);
+        self.take_all();
     }
 
     /// Tells those whose batches will not be confirmed here to send them to the next owner, which knows what is durable.
@@ -351,13 +392,9 @@ impl Shard {
     }
 
     /// Drops executions of a log from memory, as if they had never been here.
-    fn forget_open(&mut self, at: usize, which: impl Fn(&OpenExecution) -> bool) {
+    fn forget_open(&mut self, at: usize) {
         let partition = self.logs[at].partition.get();
-        let of_log = |(_, open): &(Address, &OpenExecution)| usize::from(open.log) == at && which(open);
-        let forgotten: Vec<Address> = self.open.iter().filter(of_log).map(|(address, _)| address).collect();
-        for address in forgotten {
-            self.leave_tasks(address);
-            self.release_effects(address);
+        for address in self.halt(at) {
             let Some(open) = self.dismiss(address) else { continue };
             let waiters = open.stoppers.into_iter().flat_map(|stoppers| *stoppers);
             waiters.for_each(|waiter| waiter.refuse(Error::NotOwner { partition }));

@@ -67,7 +67,8 @@ impl Shard {
             if !self.lasts(parting.log, parting.tenure) {
                 continue;
             }
-            match self.have_ended(&mut parting.last) {
+            // What happens is not written before the partition is taken anew.
+            match self.have_ended(&mut parting.last) && !self.logs[parting.log].renewing {
                 true => self.part(parting.log),
                 false => self.own.parting.push(parting),
             }

@@ -26,6 +26,7 @@ use super::command::Reply;
 use super::core::{Landed, Shard};
 use super::execution::{OpenExecution, WaitingFor};
 use super::fetch::is_whole;
+use super::flush::RECORD_BYTES;
 use super::history::journal_of;
 use super::log::{LogState, Page};
 use super::lookup::{Place, fetch, spelt, unknown};
@@ -347,11 +348,7 @@ impl Shard {
                                redrive would write";
                 Err(Error::NotDurable { message: message.to_owned(), retry_after })
             }
-            LogState::Serving
-                if !self.probe.silent && !log.mending && log.sealed.len() < limits::FLUSHES_WAITING_MAX =>
-            {
-                Ok(())
-            }
+            LogState::Serving if !self.probe.silent && !log.mending && !log.is_congested() => Ok(()),
             LogState::Releasing | LogState::Released | LogState::Lost => {
                 Err(Error::NotOwner { partition: log.partition.get() })
             }
@@ -374,7 +371,10 @@ impl Shard {
             Err(error) => Err(error),
         };
         match admitted {
-            Ok(at_ms) => self.logs[log].page.redrives.push((reply, at_ms)),
+            Ok(at_ms) => {
+                self.logs[log].page.redrives.push((reply, at_ms));
+                self.seal_if_long(log);
+            }
             // Who no longer listens needs no answer.
             Err(error) => drop(reply.send(Err(error))),
         }
@@ -431,7 +431,12 @@ impl Shard {
             stoppers: None,
         };
         let address = self.admit(open, &opened.input);
+        let bytes: usize = journal.iter().map(|told| RECORD_BYTES + told.payload.len()).sum();
+        if self.logs[at].page.bytes + bytes >= limits::FLUSH_BYTES_MAX && self.logs[at].waiting() > 0 {
+            self.seal(at);
+        }
         let log = &mut self.logs[at];
+        log.page.bytes += bytes;
         log.index.borrow_mut().reopen(id, pointer.as_ref());
         for told in &journal {
             log.builder.journalled(JournalledView::from(told));

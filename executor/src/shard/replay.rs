@@ -114,6 +114,7 @@ impl Shard {
             Some(replayed) => self.put_back(log, replayed),
             None => {
                 let tenure = self.logs[log].tenure;
+                self.logs[log].replaying += 1;
                 self.flights.push(Box::pin(async move {
                     Landed::Replayed { log, tenure, replayed: replaying.await }
                 }));
@@ -132,6 +133,7 @@ impl Shard {
 
     pub(super) fn replayed(&mut self, log: usize, tenure: u64, replayed: Option<Box<Replayed>>) {
         if self.lasts(log, tenure) {
+            self.logs[log].replaying -= 1;
             self.put_back(log, replayed);
         }
     }

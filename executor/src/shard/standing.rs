@@ -101,13 +101,14 @@ impl Shard {
         }
     }
 
-    /// Hands tasks to workers, those whose owner the store has confirmed within the lease.
+    /// Hands tasks to workers, those whose owner the store has confirmed within the lease. Their outcomes have to be written:
+    /// while too much waits for the store, no more is asked for.
     pub(super) fn dispatch_tasks(&mut self) {
         let (logs, now_us) = (&self.logs, self.now_us);
-        let lapsed = |log: u16| logs.get(usize::from(log)).is_none_or(|log| log.has_lapsed(now_us));
+        let waits = |log: &Log| log.has_lapsed(now_us) || log.is_congested();
         // Whoever has reached the store has the secret.
         let Some(secret) = self.secret.get() else { return };
-        self.tasks.dispatch(&self.metrics, secret, lapsed);
+        self.tasks.dispatch(&self.metrics, secret, |log| logs.get(usize::from(log)).is_none_or(waits));
     }
 
     /// The store has confirmed, to a question asked at this instant or an append begun at it, that the log has this owner.

@@ -185,7 +185,7 @@ impl Shard {
             |code, message: &str| wait(refusal(Reason::StoreUnavailable, code, message.to_owned()));
         let log = &self.logs[log];
         match log.state {
-            LogState::Serving if log.sealed.len() >= limits::FLUSHES_WAITING_MAX => {
+            LogState::Serving if log.is_congested() => {
                 let message = "the store is slower than the starts: send the batch again later".to_owned();
                 Err(wait(refusal(Reason::Overloaded, "FlushQueueFull", message)))
             }
@@ -307,8 +307,7 @@ impl Shard {
         }
         let acks = SmallVec::from_iter([acks.clone()]);
         self.acknowledge_later(at, StartedBatch { id, acks, accepted, running, received_us, permit });
-        let log = &mut self.logs[at];
-        if log.builder.bytes_estimate() >= limits::FLUSH_BYTES_MAX {
+        if self.logs[at].is_long() {
             self.seal(at);
             self.flush(at);
         }
@@ -340,8 +339,9 @@ impl Shard {
         self.crumb.clear();
         self.turns.worked(execution.worked());
         self.metrics.steps.add(1);
-        self.logs[batch.log].page.tally(machine, None, 1, received_us);
-        if let [Effect::Finished(outcome)] = effects.as_slice() {
+        let page = &mut self.logs[batch.log].page;
+        page.tally(machine, None, 1, received_us);
+        if let ([Effect::Finished(outcome)], ..limits::FLUSH_BYTES_MAX) = (effects.as_slice(), page.bytes) {
             let opened = OpenedView {
                 id,
                 machine: *in_block,
@@ -375,7 +375,7 @@ impl Shard {
                 stoppers: None,
             };
             let address = self.admit(open, &wire.input[at]);
-            self.logs[batch.log].page.fresh.push(address);
+            self.logs[batch.log].page.begin(address, wire.input[at].len());
             self.apply(address, &mut effects);
         }
         self.effects = effects;
@@ -421,6 +421,7 @@ impl Shard {
         let log = &mut self.logs[at];
         match outcome {
             Outcome::Succeeded(output) => {
+                log.page.bytes += output.bytes().len().saturating_sub(opened.input.len());
                 log.builder.opened_and_closed(opened, status, now_ms, output.bytes())
             }
             other => log.builder.opened_and_closed(opened, status, now_ms, &payload_of(other)),

@@ -15,6 +15,7 @@ use journal::block::{JournalledKind, JournalledView, encode_failure};
 use super::core::Shard;
 use super::crumbs;
 use super::execution::{Ended, Waiting};
+use super::flush::RECORD_BYTES;
 use super::functions::{self, Call};
 use super::machine;
 use super::slab::Address;
@@ -42,15 +43,20 @@ impl Shard {
         }
     }
 
-    /// Lets every execution that was told something handle it.
+    /// Lets every execution that was told something handle it, but for those that stand still.
     pub(super) fn run_mailboxes(&mut self) {
+        let mut still = Vec::new();
         loop {
             while let Some(address) = self.runnable.pop_front() {
-                self.run(address);
+                match self.open.get(address) {
+                    Some(open) if self.stands_still(usize::from(open.log)) => still.push(address),
+                    _ => self.run(address),
+                }
             }
             let Some((address, event)) = self.refused.pop_front() else { break };
             self.deliver(address, event);
         }
+        self.runnable.extend(still);
     }
 
     fn run(&mut self, address: Address) {
@@ -73,7 +79,12 @@ impl Shard {
             self.crumb.clear();
             self.turns.worked(open.execution.worked());
             self.metrics.steps.add(1);
+            let log = usize::from(open.log);
             self.apply(address, &mut effects);
+            // With what it has led to, which leaves with this block.
+            if journalled && self.logs[log].page.bytes >= limits::FLUSH_BYTES_MAX {
+                self.seal_if_long(log);
+            }
         }
         self.effects = effects;
     }
@@ -136,9 +147,7 @@ impl Shard {
         if open.opened && log.page.touched.last() != Some(&address) {
             log.page.touched.push(address);
         }
-        if kind == JournalledKind::ItemsRead {
-            self.seal_if_long(at);
-        }
+        log.page.bytes += RECORD_BYTES + payload.len();
         true
     }
 
@@ -242,7 +251,7 @@ impl Shard {
         self.release_effects(address);
         let stop_time_ms = self.now_us / 1_000;
         let Some(open) = self.open.get_mut(address) else { return };
-        open.ended = Some(Box::new(Ended { outcome, stop_time_ms }));
+        open.ended = Some(Box::new(Ended { outcome, stop_time_ms, written: false }));
         if open.opened {
             self.logs[usize::from(open.log)].page.ended.push(address);
         }

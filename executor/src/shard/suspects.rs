@@ -194,6 +194,7 @@ impl Shard {
         if let Some(name) = name.filter(|_| machine.is_standard()) {
             self.names.ended(machine.name.execution_segment(), name, id, now_ms);
         }
+        self.seal_if_long(at);
     }
 
     /// An execution has ended for good: nothing stands against it any more.

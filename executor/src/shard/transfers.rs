@@ -1,7 +1,7 @@
 //! Reads and writes of distributed Maps: what an execution wants to read or write, until the answer is back.
 //!
 //! The files are read and written on threads of the runtime's pool for blocking work, a few at a time; the answer comes back
-//! as a landed flight, as those of the store do. Invariants: a read leaves at once, for it changes nothing; a write of a
+//! as a landed flight, as those of the store do. Invariants: a read leaves at once, for it changes nothing, unless too much waits for the store; a write of a
 //! STANDARD execution leaves only after the block that holds its cause, as a task does; what is no longer wanted is dropped,
 //! before its turn without having begun. What a STANDARD execution reads is journalled when it is told: whole, while it is
 //! short, else by its length and SHA-256 ([`Desk::read_again`]). A node bounds how many are
@@ -180,7 +180,8 @@ impl Shard {
     pub(super) fn transfer(&mut self, address: Address, effect: EffectId, work: Work) {
         let Some(open) = self.open.get_mut(address) else { return };
         let (log, standard) = (usize::from(open.log), open.machine.is_standard());
-        let held = standard && matches!(work, Work::Write { .. });
+        // What is read is journalled, which has to wait for the store too.
+        let held = standard && (matches!(work, Work::Write { .. }) || self.logs[log].is_congested());
         let entry = Transfer { execution: address, effect, work, abort: None, sha256: None };
         let at = self.transfers.entries.insert(entry);
         if let Some(Waiting::Transfer(before)) = open.waiting_for.insert(effect, Waiting::Transfer(at)) {
@@ -252,13 +253,6 @@ impl Shard {
         let length = body.len() as u64;
         let digest = ReadDigest { length, sha256: sha256?, resource: &resource, parameters: &parameters };
         Some((JournalledKind::ItemsDigest, digest.encode()))
-    }
-
-    /// Closes the block under construction when it has become long.
-    pub(super) fn seal_if_long(&mut self, log: usize) {
-        if self.logs[log].builder.bytes_estimate() >= limits::FLUSH_BYTES_MAX {
-            self.seal(log);
-        }
     }
 }
 

@@ -21,7 +21,6 @@ use telemetry::StoreFailure;
 
 use super::core::{Landed, Shard};
 use super::log::{Log, LogState, Page, Sealed};
-use super::slab::Address;
 use crate::cluster::{Cluster, Foreign};
 use crate::limits;
 
@@ -184,6 +183,35 @@ impl Log {
     pub(super) fn confirmed_id(&self) -> BlockId {
         self.held.last.max(BlockId { generation: self.generation, sequence: 0 })
     }
+
+    /// What is open is found from another block on, or from none.
+    fn hold_instead(&mut self, before: Option<BlockId>, after: Option<BlockId>, now_ms: u64) {
+        after.into_iter().for_each(|block| self.retained.hold(block, 1));
+        before.into_iter().for_each(|block| self.retained.release(block, 1, now_ms));
+    }
+
+    /// Forgets what is open in no slot and was opened in lost blocks; how much has lost something.
+    fn lose_away(&mut self, gap: Gap, now_ms: u64) -> u64 {
+        let mut moved = Vec::new();
+        let mut broken = 0;
+        self.away.retain(|id, away| {
+            if !away.blocks.iter().any(|block| gap.holds(*block)) {
+                return true;
+            }
+            broken += 1;
+            let before = away.blocks.iter().min().copied();
+            let opening_lost = away.blocks.first().is_some_and(|block| gap.holds(*block));
+            away.blocks.retain(|block| !gap.holds(*block));
+            if opening_lost {
+                tracing::error!(execution = %id, "LOST: the store went back behind its start, and it is in no slot");
+                away.blocks.clear();
+            }
+            moved.push((before, away.blocks.iter().min().copied()));
+            !opening_lost
+        });
+        moved.into_iter().for_each(|(before, after)| self.hold_instead(before, after, now_ms));
+        broken
+    }
 }
 
 impl Shard {
@@ -236,8 +264,12 @@ impl Shard {
                 self.lose(at, &StoreError::Fenced { partition, attempted, last: top });
             }
             Ok(Finding::EndsAt(top)) => {
-                log.in_flight = false;
                 log.foreign = false;
+                if log.restoring || log.replaying > 0 {
+                    // What is open is known when it is back in its slots.
+                    return self.examine(at, PAUSE);
+                }
+                log.in_flight = false;
                 self.mend(at, top);
             }
             Ok(Finding::Foreign(foreign)) => {
@@ -268,7 +300,9 @@ impl Shard {
         for append in appends.into_iter().rev() {
             log.sealed.push_front(Sealed { append, page: Page::default(), records: 0 });
         }
-        log.give_derived_again(self.now_us / 1_000);
+        if !std::mem::replace(&mut log.repeated, true) {
+            log.give_derived_again(self.now_us / 1_000);
+        }
         self.metrics.blocks_resent.add(resent);
     }
 
@@ -321,19 +355,19 @@ impl Shard {
     fn reopen(&mut self, at: usize, gap: Gap) -> (u64, u64) {
         let now_ms = self.now_us / 1_000;
         let log = &mut self.logs[at];
-        let unsealed: HashSet<Address> = log.page.ended.iter().copied().collect();
-        let (mut reopened, mut broken) = (0, 0);
+        let (mut reopened, mut broken) = (0, log.lose_away(gap, now_ms));
         for (address, open) in self.open.iter_mut() {
             let touched = usize::from(open.log) == at && open.blocks.iter().any(|block| gap.holds(*block));
             if !touched {
                 continue;
             }
             let opening_lost = open.blocks.first().is_some_and(|block| gap.holds(*block));
-            let closing = open.ended.is_some() && !unsealed.contains(&address);
+            let closing = open.ended.as_ref().is_some_and(|ended| ended.written);
             broken += u64::from(closing || open.blocks.iter().skip(1).any(|block| gap.holds(*block)));
             if closing {
                 continue;
             }
+            let held = open.oldest_block();
             if open.journalled > 0 {
                 // What is lost of the journal, if anything, was its end as far as the log can tell: now it is a hole.
                 log.builder.journalled(JournalledView {
@@ -349,9 +383,10 @@ impl Shard {
             }
             if !opening_lost {
                 open.blocks.retain(|block| !gap.holds(*block));
+                log.hold_instead(held, open.oldest_block(), now_ms);
                 continue;
             }
-            log.retained.release(open.blocks[0], 1, now_ms);
+            log.hold_instead(held, None, now_ms);
             open.blocks.clear();
             open.opened = false;
             open.input = open.execution.input().bytes().clone();
@@ -366,7 +401,7 @@ impl Shard {
     pub(super) fn renew(&mut self, at: usize) {
         let Some(store) = self.store.as_ref().map(Arc::clone) else { return };
         let log = &mut self.logs[at];
-        log.in_flight = true;
+        (log.in_flight, log.renewing, log.begun_us) = (true, true, self.now_us);
         let (partition, tenure) = (log.partition, log.tenure);
         self.flights.push(Box::pin(async move {
             Landed::Renewed { log: at, tenure, result: store.acquire(partition).await }
@@ -378,7 +413,7 @@ impl Shard {
             return;
         }
         let log = &mut self.logs[at];
-        log.in_flight = false;
+        (log.in_flight, log.renewing) = (false, false);
         let acquired = match result {
             Ok(acquired) => acquired,
             Err(error) if error.is_retryable() => return self.examine(at, PAUSE),
@@ -391,17 +426,21 @@ impl Shard {
             let attempted = BlockId { generation: acquired.generation, sequence: 0 };
             return self.lose(at, &StoreError::Fenced { partition, attempted, last });
         }
+        let before = log.next_block();
         log.generation = acquired.generation;
         log.next_sequence = 1;
         log.lost_until = 0;
         log.mending = false;
+        let block = log.next_block();
+        log.page.batches.iter().for_each(|batch| log.dedupe.moved(batch.id, before, block));
         if log.state == LogState::Down {
             log.state = LogState::Serving;
         }
         tracing::info!(%partition, generation = acquired.generation, "the log is mended and taken anew");
         self.heard();
-        self.heard_of(at, self.now_us);
+        self.heard_of(at, self.logs[at].begun_us);
         self.end_release(at);
+        self.release_unwanted(at);
         self.publish_state();
     }
 }

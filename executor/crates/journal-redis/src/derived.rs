@@ -1,7 +1,8 @@
 //! What travels beside the blocks: keys and lists that make look-ups quick.
 //!
-//! Invariants: derived writes are sent only after their block is known to be in the log, so that an owner who
-//! has lost its partition never overwrites what its successor wrote. They ride along with the next append, in
+//! Invariants: derived writes are sent only after their block is known to be in the log, and forgotten when the log
+//! says that it has another owner. Who has not heard of that yet may still send what waited through a lost connection,
+//! beside what its successor wrote: it was true of the log when it was made. They ride along with the next append, in
 //! the same write to the socket, and so cost no flush of Redis's own log; if no append follows, a timer sends
 //! them after [`LINGER`], and a read on this connection sends them first. What Redis refuses for a while (out of memory,
 //! loading) is sent again after [`PAUSE`], before what came later. At most [`PENDING_MAX`] of them and

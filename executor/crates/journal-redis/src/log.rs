@@ -76,7 +76,18 @@ async fn try_acquire(
         Err(refusal) => return Ok(Err(refusal)),
     };
     // A log that went back knows an older generation only; an owner of the one that is gone may live.
-    let above = top.max(names.position.confirmed().unwrap_or_default());
+    let confirmed = names.position.confirmed().unwrap_or_default();
+    if top < confirmed {
+        // Between two tenures nobody holds what was confirmed in the first one, and nobody else tells of it.
+        tracing::error!(%partition, %confirmed, ends_at = %top,
+            "LOST: the log that is taken ends below what was confirmed here before: what is between is gone, as far as no \
+             line above tells otherwise");
+    }
+    if top.generation > confirmed.generation {
+        // Another owner was there meanwhile, and has written what it knows.
+        route.server.pending.forget(names.slot);
+    }
+    let above = top.max(confirmed);
     let Some(generation) = above.generation.checked_add(1) else {
         return Err(StoreError::Corrupt(format!(
             "the log of partition {partition} stands at {top}, the end"

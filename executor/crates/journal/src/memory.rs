@@ -41,6 +41,7 @@ struct Shared {
     key_faults: Mutex<VecDeque<Option<Fault>>>,
     unavailable: watch::Sender<Option<String>>,
     held: watch::Sender<bool>,
+    acquires_held: watch::Sender<bool>,
     pings: AtomicU64,
     takings: AtomicU64,
     derived_lost: AtomicBool,
@@ -98,6 +99,7 @@ impl MemoryStore {
             key_faults: Mutex::default(),
             unavailable: watch::Sender::new(None),
             held: watch::Sender::new(false),
+            acquires_held: watch::Sender::new(false),
             pings: AtomicU64::new(0),
             takings: AtomicU64::new(0),
             derived_lost: AtomicBool::new(false),
@@ -253,6 +255,8 @@ impl Partition {
 impl Store for MemoryStore {
     fn acquire(&self, partition: PartitionId) -> StoreFuture<'_, Acquired> {
         Box::pin(async move {
+            // The sender lives as long as this store: waiting cannot fail.
+            let _ = self.shared.acquires_held.subscribe().wait_for(|held| !held).await;
             let mut state = self.part(partition)?;
             let before = state.went_back_from.take().map_or(0, |id| id.generation);
             state.generation = state.generation.max(before) + 1;

@@ -183,7 +183,7 @@ impl Node {
             (names::STORE_AVAILABLE, |s| &s.store_available),
             (names::PARTITIONS_OWNED, |s| &s.partitions_owned),
         ];
-        let counters: [(Metric, Cell<Counter>); 30] = [
+        let counters: [(Metric, Cell<Counter>); 31] = [
             (names::DUPLICATES, |s| &s.duplicates),
             (names::COMMANDS, |s| &s.commands),
             (names::STEPS, |s| &s.steps),
@@ -204,6 +204,7 @@ impl Node {
             (names::CHECKPOINTS, |s| &s.checkpoints),
             (names::CHECKPOINT_BYTES, |s| &s.checkpoint_bytes),
             (names::CARRIED, |s| &s.carried),
+            (names::NOT_CARRIED, |s| &s.not_carried),
             (names::ARCHIVED, |s| &s.archived_executions),
             (names::ARCHIVED_BYTES, |s| &s.archived_bytes),
             (names::ARCHIVE_FAILURES, |s| &s.archive_failures),

@@ -82,6 +82,7 @@ metrics! {
     CHECKPOINTS Counter "executor_checkpoints_total" ["shard"] "Checkpoints of logs";
     CHECKPOINT_BYTES Counter "executor_checkpoint_bytes_total" ["shard"] "Bytes of checkpoints";
     CARRIED Counter "executor_carried_executions_total" ["shard"] "Open executions written again into later blocks, so that their log can be trimmed";
+    NOT_CARRIED Counter "executor_carry_failures_total" ["shard"] "Times that an open execution could not be carried, for its records cannot be read: its log is not trimmed";
     ARCHIVED Counter "executor_archived_executions_total" ["shard"] "Closed executions written to the archive";
     ARCHIVED_BYTES Counter "executor_archived_bytes_total" ["shard"] "Bytes written to the archive";
     ARCHIVE_FAILURES Counter "executor_archive_failures_total" ["shard"] "Attempts to write to the archive that failed, and executions that could not be read for it";

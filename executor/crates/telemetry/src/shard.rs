@@ -131,6 +131,8 @@ pub struct ShardMetrics {
     pub checkpoints: Counter,
     pub checkpoint_bytes: Counter,
     pub carried: Counter,
+    /// Open executions that could not be carried, each time.
+    pub not_carried: Counter,
     pub archived_executions: Counter,
     pub archived_bytes: Counter,
     pub archive_failures: Counter,

@@ -248,6 +248,94 @@ async fn one_that_waits_for_a_year_keeps_a_few_blocks() {
 }
 
 #[tokio::test]
+async fn what_is_told_in_a_block_that_is_on_its_way_is_not_left_out_of_the_copy() {
+    let world = World { retention: RETENTION, ..World::new() };
+    let (slow, wait) = (world.define(SLOW_TASKS).await, world.define(YEAR).await);
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 1).await;
+    shard.started(named(&world, 1, slow, &["1"])).await;
+    let pay = tasks(&mut worker, 1).await.remove(0);
+    world.clock.advance(Duration::from_secs(10));
+    world.store.hold_appends();
+    // One block is on its way, and a long one is finished behind it, with what the execution is told.
+    let mut answers = shard.start(named(&world, 2, wait, &["2"])).await;
+    shard.succeed(1, &pay.token, r#""paid""#).await;
+    let long = format!("{:?}", "i".repeat(200_000));
+    for sequence in 3..15 {
+        shard.start(named(&world, sequence, wait, &[&long])).await;
+    }
+    shard.settled().await;
+    world.clock.advance(RETENTION + Duration::from_secs(5));
+    // Two rounds: what is due is found in one, and what was read is there in another.
+    for _ in 0..4 {
+        shard.settled().await;
+    }
+    world.store.release_appends();
+    assert_eq!(ticking(&shard, next(&mut answers)).await.refusal, None);
+    let carried = async {
+        while shard.metrics.carried.get() == 0 {
+            shard.settled().await
+        }
+    };
+    ticking(&shard, carried).await;
+    drop(shard);
+    let shard = world.shard().await;
+    let mut worker = shard.worker(2, 10).await;
+    let pack = ticking(&shard, tasks(&mut worker, 1)).await.remove(0);
+    assert!(pack.function.ends_with(":pack") && pack.input == r#""paid""#, "{pack:?}");
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_read_is_counted_and_others_are_carried() {
+    let world = World { retention: RETENTION, ..World::new() };
+    let (year, pass) = (world.define(YEAR).await, world.define(PASS).await);
+    let shard = world.shard().await;
+    for sequence in 1..=3 {
+        shard.started(named(&world, sequence, year, &["1"])).await;
+    }
+    world.store.spoil(partition(), journal::BlockId { generation: 1, sequence: 2 });
+    pass_time(&world, &shard, pass, 1_000, 300).await;
+    assert_eq!(shard.metrics.carried.get(), 2);
+    // Looked at again after a minute, not every second.
+    let failures = shard.metrics.not_carried.get();
+    assert!((1..=5).contains(&failures), "{failures} failures in five minutes");
+}
+
+#[tokio::test]
+async fn the_log_is_trimmed_after_the_store_lost_what_was_carried_into_two_blocks() {
+    let world = World { retention: RETENTION, ..World::new() };
+    let (slow, pass) = (world.define(SLOW_TASKS).await, world.define(PASS).await);
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 10).await;
+    shard.started(named(&world, 1, slow, &["1"])).await;
+    let pay = tasks(&mut worker, 1).await.remove(0);
+    // It fills a block, so that its journal is carried into one and its opened record into another.
+    let paid = format!("{:?}", "p".repeat(limits::CARRIED_BYTES_PER_BLOCK - 2));
+    shard.succeed(1, &pay.token, &paid).await;
+    ticking(&shard, tasks(&mut worker, 1)).await;
+    pass_time(&world, &shard, pass, 1_000, 300).await;
+    assert!(shard.metrics.carried.get() > 0);
+    world.store.go_back(partition(), journal::BlockId { generation: 1, sequence: 1 });
+    let lost = async {
+        while shard.metrics.blocks_lost.get() == 0 {
+            shard.settled().await
+        }
+    };
+    ticking(&shard, lost).await;
+    for round in 2..4 {
+        let serving = async {
+            while *shard.handle.state.borrow() != ShardState::Serving {
+                shard.settled().await
+            }
+        };
+        ticking(&shard, serving).await;
+        pass_time(&world, &shard, pass, round * 1_000, 600).await;
+    }
+    let blocks = world.store.block_count(partition());
+    assert!(blocks < 60, "{blocks} blocks");
+}
+
+#[tokio::test]
 async fn a_journal_in_many_blocks_is_joined_before_the_execution_has_to_be_ended_for_it() {
     let asks = r#"{"StartAt":"A","States":{
         "A":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pay","Next":"B"},

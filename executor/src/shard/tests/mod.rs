@@ -3,12 +3,14 @@
 mod archiving;
 mod assigned;
 mod broken;
+mod bulk;
 mod carrying;
 mod checkpoints;
 mod children;
 mod condemning;
 mod lasting;
 mod mapping;
+mod mending;
 mod moving;
 mod naming;
 mod owning;

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use ids::PartitionId;
 
 use super::{MemoryStore, lock};
@@ -57,6 +58,11 @@ impl MemoryStore {
         self.shared.held.send_replace(false);
     }
 
+    /// While this is set, acquires wait, as appends do after [`MemoryStore::hold_appends`].
+    pub fn hold_acquires(&self, held: bool) {
+        self.shared.acquires_held.send_replace(held);
+    }
+
     /// While this is set, appends write their block and lose what travels beside it, as a crash in between does.
     pub fn lose_derived(&self, lost: bool) {
         self.shared.derived_lost.store(lost, Ordering::Relaxed);
@@ -74,6 +80,11 @@ impl MemoryStore {
         let mut state = lock(self.partition(partition));
         state.go_back(to);
         state.went_back_from = None;
+    }
+
+    /// Makes a block unreadable, for tests.
+    pub fn spoil(&self, partition: PartitionId, id: BlockId) {
+        lock(self.partition(partition)).blocks.insert(id, Bytes::from_static(b"spoilt"));
     }
 
     /// Forgets the derived keys of a partition that begin so, for tests.
