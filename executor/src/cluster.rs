@@ -22,6 +22,7 @@ use tokio::sync::OnceCell;
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
+use crate::secret::ClusterSecret;
 
 /// The file of the state directory.
 const FILE: &str = "cluster";
@@ -211,10 +212,11 @@ fn draw() -> ClusterId {
     ClusterId(((u128::from(half()) << 64) | u128::from(half())).to_be_bytes())
 }
 
-/// Gives connections to the right store only.
+/// Gives connections to the right store only; with the first one the secret is known that its cluster shares.
 pub(crate) struct Joined {
     pub inner: Arc<dyn Connect>,
     pub cluster: Arc<Cluster>,
+    pub secret: Arc<ClusterSecret>,
 }
 
 impl Connect for Joined {
@@ -222,6 +224,7 @@ impl Connect for Joined {
         Box::pin(async {
             let store = self.inner.connect().await?;
             self.cluster.join(&*store).await?;
+            self.secret.of_store(&*store).await?;
             Ok(store)
         })
     }

@@ -168,6 +168,7 @@ impl Reporter {
         self.pause = PAUSE_MIN;
         self.interval = asked_interval(&directive);
         self.link.reached.send_if_modified(|reached| !std::mem::replace(reached, true));
+        self.node.health.refused_by_scheduler(&directive.refusal);
         let Some(assignment) = directive.assignment else { return };
         if assignment.scheduler_incarnation < self.incarnation {
             let (followed, older) = (self.incarnation, assignment.scheduler_incarnation);
@@ -227,7 +228,11 @@ mod tests {
     #[test]
     fn the_scheduler_sets_the_interval_within_bounds() {
         let interval = |ms| {
-            asked_interval(&v1::NodeDirective { heartbeat_interval_ms: ms, known: true, assignment: None })
+            asked_interval(&v1::NodeDirective {
+                heartbeat_interval_ms: ms,
+                known: true,
+                ..Default::default()
+            })
         };
         assert_eq!(interval(0), INTERVAL);
         assert_eq!(interval(250), Duration::from_millis(250));

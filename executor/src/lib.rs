@@ -16,6 +16,6 @@ pub mod node;
 pub mod objects;
 pub mod owners;
 mod promise;
-mod secret;
+pub mod secret;
 pub mod shard;
 pub mod store;

@@ -261,7 +261,7 @@ impl Running {
             definitions: Arc::new(Definitions::default()),
             clock,
             trust: config.tls.trust()?,
-            secret: ClusterSecret::new(config.cluster_secret_file.clone())?,
+            secret: Arc::new(ClusterSecret::new(config.cluster_secret_file.clone())?),
             health: health.clone(),
             owners: Arc::new(Owners::new(config.partitions)),
             shards: OnceLock::new(),
@@ -272,7 +272,7 @@ impl Running {
             workers: AtomicU64::new(0),
         });
         let abort = watch::Sender::new(false);
-        let connect = store::joined(connect, &context.cluster, config.store.describe());
+        let connect = store::joined(connect, &context.cluster, &context.secret, config.store.describe());
         if let Some(port) = ports.metrics {
             spawn_logged("the metrics port", metrics_http::serve(port, metrics.clone(), health.clone()));
         }
@@ -396,6 +396,7 @@ fn start_shards(
             connect: Arc::clone(connect),
             objects: objects.clone(),
             cluster: Arc::clone(&context.cluster),
+            secret: Arc::clone(&context.secret),
             definitions: Arc::clone(&context.definitions),
             owners: Arc::clone(&context.owners),
             metrics: metrics.shard(index as usize).unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! The cluster's secret as a node has it: from the operator's file, or from the store that all nodes share.
+//! The cluster's secret as a node or a scheduler has it: from the operator's file, or from the store that all of them share.
 //!
 //! Without a file the first node of a cluster draws a key and keeps it in the store, so that nobody has to do anything and
 //! what one node has sealed another one opens; who may read the store may read the executions, and needs no token. With a
@@ -7,11 +7,11 @@
 //! reached its store yet ([`Error::Starting`]).
 
 use std::path::PathBuf;
-use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use journal::{Store, StoreError};
+use tokio::sync::watch;
 use trust::{Secret, TrustError};
 
 use crate::error::Error;
@@ -26,7 +26,7 @@ const STARTING_RETRY: Duration = Duration::from_millis(200);
 /// See the module.
 pub struct ClusterSecret {
     file: Option<PathBuf>,
-    current: RwLock<Option<Secret>>,
+    current: watch::Sender<Option<Secret>>,
 }
 
 impl ClusterSecret {
@@ -36,22 +36,41 @@ impl ClusterSecret {
     /// The file cannot be used.
     pub fn new(file: Option<PathBuf>) -> Result<Self, TrustError> {
         let current = file.as_deref().map(Secret::read).transpose()?;
-        Ok(Self { file, current: RwLock::new(current) })
+        Ok(Self { file, current: watch::Sender::new(current) })
+    }
+
+    /// One that is known beforehand and never changes.
+    #[must_use]
+    pub fn from_key(key: &[u8; 32]) -> Self {
+        Self { file: None, current: watch::Sender::new(Some(Secret::from_key(key))) }
+    }
+
+    /// For a reader that must not wait for others.
+    pub(crate) fn reader(&self) -> SecretReader {
+        let mut changes = self.current.subscribe();
+        let current = changes.borrow_and_update().clone();
+        SecretReader { changes, current }
     }
 
     /// What is in force.
-    pub(crate) fn get(&self) -> Result<Secret, Error> {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+    ///
+    /// # Errors
+    /// [`Error::Starting`] before the store was reached, where it is taken from there.
+    pub fn get(&self) -> Result<Secret, Error> {
+        let current = self.current.borrow().clone();
         current.ok_or(Error::Starting { retry_after: STARTING_RETRY })
     }
 
     fn set(&self, secret: Secret) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(secret);
+        self.current.send_replace(Some(secret));
     }
 
-    /// Takes the secret from the store, where there is no file; the first one to come draws it.
-    pub(crate) async fn of_store(&self, store: &dyn Store) -> Result<(), StoreError> {
-        if self.file.is_some() {
+    /// Takes the secret from the store, where none is in force; the first one to come draws it.
+    ///
+    /// # Errors
+    /// What the store says; [`StoreError::Corrupt`] when the key holds something else.
+    pub async fn of_store(&self, store: &dyn Store) -> Result<(), StoreError> {
+        if self.current.borrow().is_some() {
             return Ok(());
         }
         let key = Bytes::from_static(KEY);
@@ -66,7 +85,7 @@ impl ClusterSecret {
     }
 
     /// Reads the file again every few seconds, where there is one. Ends only when it is dropped.
-    pub(crate) async fn keep_fresh(&self) {
+    pub async fn keep_fresh(&self) {
         let Some(file) = &self.file else { return std::future::pending().await };
         let mut failed = false;
         loop {
@@ -83,6 +102,24 @@ impl ClusterSecret {
                 Err(_) => {}
             }
         }
+    }
+}
+
+/// What is in force, for one thread: it looks at what all share only when that has changed.
+#[derive(Debug)]
+pub(crate) struct SecretReader {
+    changes: watch::Receiver<Option<Secret>>,
+    current: Option<Secret>,
+}
+
+impl SecretReader {
+    /// What is in force now; nothing before the store was reached.
+    pub fn get(&mut self) -> Option<&Secret> {
+        // An error means that the node is gone: what it had last is as good as any.
+        if self.changes.has_changed().unwrap_or(false) {
+            self.current = self.changes.borrow_and_update().clone();
+        }
+        self.current.as_ref()
     }
 }
 

@@ -16,6 +16,7 @@ use crate::cluster::{Cluster, Joined};
 use crate::config::StoreConfig;
 use crate::grpc::{NodeContext, NodeStore};
 use crate::promise;
+use crate::secret::ClusterSecret;
 
 /// The first pause between two attempts; it doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -95,11 +96,6 @@ pub(crate) async fn reach(context: Arc<NodeContext>, connect: Arc<dyn Connect>, 
     } else {
         tracing::warn!(store = durability.store, promise, detail, "store reached");
     }
-    while let Err(error) = context.secret.of_store(&*store).await {
-        tracing::warn!(%error, "the cluster's secret cannot be had yet: pages of listings wait for it");
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(2));
-    }
     metrics.set_durability(durability.store, durability.settings.clone());
     let (told, durability) = watch::channel(durability);
     // Nobody else sets it.
@@ -108,8 +104,13 @@ pub(crate) async fn reach(context: Arc<NodeContext>, connect: Arc<dyn Connect>, 
 }
 
 /// Gives connections to the store of this cluster, and waits for one that is not there yet.
-pub(crate) fn joined(inner: Arc<dyn Connect>, cluster: &Arc<Cluster>, store: String) -> Arc<dyn Connect> {
-    let joined = Joined { inner, cluster: Arc::clone(cluster) };
+pub(crate) fn joined(
+    inner: Arc<dyn Connect>,
+    cluster: &Arc<Cluster>,
+    secret: &Arc<ClusterSecret>,
+    store: String,
+) -> Arc<dyn Connect> {
+    let joined = Joined { inner, cluster: Arc::clone(cluster), secret: Arc::clone(secret) };
     patient(Arc::new(joined), store)
 }
 

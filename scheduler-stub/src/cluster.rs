@@ -2,10 +2,11 @@
 //!
 //! A node is greeted before it gets work: it says how many partitions the cluster has, and gives this
 //! dispatcher an incarnation from the counter in its store. A node that cannot be greeted is asked again at
-//! the next beat.
+//! the next beat. A cluster has one number of partitions, that of the first node that was greeted: a node that says another
+//! is not taken in, for names and listings would be looked for in the wrong places, and both it and the operator are told.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use proto::executor::v1::{self, DescribeNodeRequest, RegisterDispatcherRequest};
@@ -16,6 +17,7 @@ use crate::directory::{Directory, HEARTBEAT, Report};
 use crate::dispatch::{Dispatcher, NodeClients};
 use crate::error::Error;
 use crate::ownership::{Directives, Ownership};
+use crate::refusals::Refusals;
 
 /// How long a node may take to describe itself.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_millis(1_000);
@@ -31,6 +33,9 @@ pub struct Cluster {
     ownership: Arc<Ownership>,
     /// Partitions of the cluster, by the node's public address.
     greeted: Mutex<HashMap<String, u16>>,
+    /// Partitions of the cluster, as its first node said; never another number while we run.
+    partitions: OnceLock<u16>,
+    refusals: Refusals,
 }
 
 impl Cluster {
@@ -42,7 +47,15 @@ impl Cluster {
         dispatcher: Dispatcher,
         ownership: Arc<Ownership>,
     ) -> Self {
-        Self { directory, clients, dispatcher, ownership, greeted: Mutex::default() }
+        let (greeted, partitions) = (Mutex::default(), OnceLock::new());
+        let refusals = Refusals::new(directory.clock().clone());
+        Self { directory, clients, dispatcher, ownership, greeted, partitions, refusals }
+    }
+
+    /// Which nodes are not taken in.
+    #[must_use]
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// Who shall have which partition.
@@ -103,7 +116,10 @@ impl Cluster {
     /// Takes a node's own report in, and answers it. A node that cannot be reached stays unknown for now.
     pub async fn reported(&self, session: u64, report: NodeReport, directives: &Directives) -> NodeDirective {
         let heartbeat_interval_ms = u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX);
-        let unknown = NodeDirective { heartbeat_interval_ms, known: false, assignment: None };
+        let unknown = NodeDirective { heartbeat_interval_ms, ..NodeDirective::default() };
+        if let Err(why) = self.check(&report.node_id, &report.public_address, report.partition_count) {
+            return NodeDirective { refusal: why.to_string(), ..unknown };
+        }
         let partitions = match self.known(&report.public_address) {
             Some(partitions) => partitions,
             None => {
@@ -150,6 +166,25 @@ impl Cluster {
         self.greeted.lock().unwrap_or_else(PoisonError::into_inner).get(public_address).copied()
     }
 
+    /// Whether a node has as many partitions as the cluster; 0: it does not say.
+    fn check(&self, node_id: &str, address: &str, partitions: u32) -> Result<(), Error> {
+        match self.partitions.get() {
+            Some(cluster) if partitions != 0 && u32::from(*cluster) != partitions => {
+                let why = format!(
+                    "it has {partitions} partitions, and the cluster of this scheduler has {cluster}: start it with \
+                     --partitions {cluster} and the store of this cluster, or, where the cluster was made anew, start the \
+                     scheduler again"
+                );
+                self.refusals.refuse(node_id, &bare(address), &why);
+                Err(Error::unavailable(why))
+            }
+            _ => {
+                self.refusals.forgive(&bare(address));
+                Ok(())
+            }
+        }
+    }
+
     async fn describe(&self, address: &str) -> Result<v1::DescribeNodeResponse, Error> {
         let mut request = Request::new(DescribeNodeRequest {});
         request.set_timeout(DESCRIBE_TIMEOUT);
@@ -171,11 +206,17 @@ impl Cluster {
             .ok()
             .filter(|partitions| (1..=ids::PARTITIONS_MAX).contains(partitions))
             .ok_or_else(|| Error::unavailable(format!("{} partitions are none", node.partitions)))?;
+        self.check(&node.node_id, address, node.partitions)?;
         let mut request = Request::new(RegisterDispatcherRequest { name: "scheduler-stub".into() });
         request.set_timeout(DESCRIBE_TIMEOUT);
         let registered =
             self.clients.client(address)?.register_dispatcher(request).await.map_err(unreachable)?;
         let incarnation = registered.into_inner().incarnation;
+        let cluster = *self.partitions.get_or_init(|| partitions);
+        if cluster != partitions {
+            // Another one was quicker.
+            self.check(&node.node_id, address, node.partitions)?;
+        }
         self.dispatcher.set_incarnation(incarnation);
         self.ownership.registered(incarnation);
         tracing::info!(

@@ -166,6 +166,12 @@ impl Directory {
         }
     }
 
+    /// What it takes the time from.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// The present picture.
     #[must_use]
     pub fn view(&self) -> Arc<View> {
@@ -349,7 +355,7 @@ mod tests {
             partitions: partitions.collect(),
             open_executions: 0,
             saturation_ratio: 0.0,
-            owned: Vec::new(),
+            ..v1::Shard::default()
         };
         let public_address = address.to_owned();
         Report {

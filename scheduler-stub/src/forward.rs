@@ -1,7 +1,9 @@
 //! Questions about executions go to the node that knows: the owner of the execution's partition, by its
 //! public port.
 //!
-//! A list is merged over the nodes, newest first. Its token says for each node how far its own list was read.
+//! A list is merged over the nodes, newest first. Its token says for each node how far its own list was read; it is sealed with
+//! the cluster's secret for the question that it answers, so that one that was made up, changed, or given for another question
+//! is refused.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -9,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use executor::secret::ClusterSecret;
 use ids::ExecutionName;
 use proto::executor::v1::executor_client::ExecutorClient;
 use proto::executor::v1::{self, ExecutionSummary, ListExecutionsRequest, ListExecutionsResponse};
@@ -16,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
+use trust::Secret;
 
 use crate::directory::{self, Directory, View};
 use crate::dispatch::NodeClients;
@@ -27,14 +31,15 @@ pub const PAGE_MAX: u32 = 1_000;
 /// How long a question waits for a partition that is on its way between nodes: longer than a failover takes.
 const OWNER_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Characters of a page token.
-const TOKEN_CHARS_MAX: usize = 65_536;
+/// Characters of a page token: some 350 for each node.
+const TOKEN_CHARS_MAX: usize = 1 << 19;
 
 /// Forwards to nodes.
 #[derive(Clone)]
 pub struct Forward {
     directory: Arc<Directory>,
     clients: NodeClients,
+    secret: Arc<ClusterSecret>,
     /// Counts what any node can answer, so that they take turns.
     turn: Arc<AtomicUsize>,
 }
@@ -51,8 +56,8 @@ struct Cursor {
 impl Forward {
     /// Forwards to the nodes that the directory knows.
     #[must_use]
-    pub fn new(directory: Arc<Directory>, clients: NodeClients) -> Self {
-        Self { directory, clients, turn: Arc::default() }
+    pub fn new(directory: Arc<Directory>, clients: NodeClients, secret: Arc<ClusterSecret>) -> Self {
+        Self { directory, clients, secret, turn: Arc::default() }
     }
 
     /// Makes a call on the node that has this execution's partition; once more on the next one if `again` says so of
@@ -119,6 +124,8 @@ impl Forward {
     /// A foreign token, no living node, partitions that nobody has, or a node's error: a page with holes would look
     /// like the truth.
     pub async fn list(&self, request: ListExecutionsRequest) -> Result<ListExecutionsResponse, Status> {
+        // What is refused anyhow waits for nobody.
+        decode(&self.secret()?, &request)?;
         let view = self.whole(None).await?;
         match self.page(&view, &request).await {
             Err((node, status)) if away(&status) => {
@@ -127,6 +134,10 @@ impl Forward {
             }
             page => page.map_err(|(_, status)| status),
         }
+    }
+
+    fn secret(&self) -> Result<Secret, Error> {
+        self.secret.get().map_err(|error| Error::unavailable(error.to_string()))
     }
 
     /// A picture in which each partition is in somebody's hands, and in which `away` is not.
@@ -154,7 +165,8 @@ impl Forward {
         let limit = if request.max_results == 0 { 100 } else { request.max_results.min(PAGE_MAX) };
         let nobody: Arc<str> = "".into();
         let ours = |error: Error| (Arc::clone(&nobody), Status::from(error));
-        let mut cursors = decode(&request.next_token).map_err(ours)?;
+        let secret = self.secret().map_err(ours)?;
+        let mut cursors = decode(&secret, request).map_err(ours)?;
         let mut pages = Vec::with_capacity(view.public_addresses.len());
         for address in &view.public_addresses {
             let start = Cursor { token: Some(String::new()), skip: 0 };
@@ -170,7 +182,7 @@ impl Forward {
             pages.push(Page::new(Arc::clone(address), token, cursor.skip, page));
         }
         let executions = merge(&mut pages, limit as usize);
-        let next_token = encode(&view.public_addresses, pages).map_err(ours)?;
+        let next_token = encode(&secret, request, &view.public_addresses, pages).map_err(ours)?;
         Ok(ListExecutionsResponse { executions, next_token })
     }
 }
@@ -235,18 +247,33 @@ fn merge(pages: &mut [Page], limit: usize) -> Vec<ExecutionSummary> {
     merged
 }
 
-fn decode(token: &str) -> Result<BTreeMap<String, Cursor>, Error> {
+/// What a page's token was given for: the same question, and nothing else.
+fn purpose(request: &ListExecutionsRequest) -> String {
+    format!("nodes' lists {} {}", request.machine_arn, request.status)
+}
+
+fn decode(secret: &Secret, request: &ListExecutionsRequest) -> Result<BTreeMap<String, Cursor>, Error> {
+    let token = &request.next_token;
     if token.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let foreign = || Error::invalid("InvalidToken", "next_token is not one that a listing returned");
+    let foreign = || {
+        let message = "`next_token` was not given by this call for this question: begin again without one";
+        Error::invalid("InvalidToken", message)
+    };
     if token.len() > TOKEN_CHARS_MAX {
         return Err(foreign());
     }
-    serde_json::from_str(token).map_err(|_| foreign())
+    let text = secret.open_text(&purpose(request), token).ok_or_else(foreign)?;
+    serde_json::from_str(&text).map_err(|_| foreign())
 }
 
-fn encode(addresses: &[Arc<str>], pages: Vec<Page>) -> Result<String, Error> {
+fn encode(
+    secret: &Secret,
+    request: &ListExecutionsRequest,
+    addresses: &[Arc<str>],
+    pages: Vec<Page>,
+) -> Result<String, Error> {
     let mut cursors: BTreeMap<String, Cursor> =
         addresses.iter().map(|address| (address.to_string(), Cursor { token: None, skip: 0 })).collect();
     for page in pages {
@@ -255,7 +282,8 @@ fn encode(addresses: &[Arc<str>], pages: Vec<Page>) -> Result<String, Error> {
     if cursors.values().all(|cursor| cursor.token.is_none()) {
         return Ok(String::new());
     }
-    serde_json::to_string(&cursors).map_err(|error| Error::unavailable(error.to_string()))
+    let text = serde_json::to_string(&cursors).map_err(|error| Error::unavailable(error.to_string()))?;
+    Ok(secret.seal_text(&purpose(request), &text))
 }
 
 #[cfg(test)]
@@ -271,6 +299,19 @@ mod tests {
         Page::new(address.into(), String::new(), skip, page)
     }
 
+    fn secret() -> Secret {
+        Secret::from_key(&[7; 32])
+    }
+
+    fn asked(machine: &str, token: &str) -> ListExecutionsRequest {
+        let (machine_arn, next_token) = (machine.to_owned(), token.to_owned());
+        ListExecutionsRequest { machine_arn, next_token, ..ListExecutionsRequest::default() }
+    }
+
+    fn encoded(pages: Vec<Page>) -> String {
+        encode(&secret(), &asked("m", ""), &["a".into(), "b".into()], pages).expect("a token")
+    }
+
     fn starts(merged: &[ExecutionSummary]) -> Vec<u64> {
         merged.iter().map(|summary| summary.start_time_ms).collect()
     }
@@ -279,27 +320,38 @@ mod tests {
     fn pages_of_several_nodes_become_one_newest_first_and_go_on_where_they_stopped() {
         let mut pages = vec![page("a", &[9, 5, 1], "", 0), page("b", &[8, 7, 2], "", 0)];
         assert_eq!(starts(&merge(&mut pages, 4)), [9, 8, 7, 5]);
-        let token = encode(&["a".into(), "b".into()], pages).expect("a token");
-        let cursors = decode(&token).expect("our own token");
+        let token = encoded(pages);
+        let cursors = decode(&secret(), &asked("m", &token)).expect("our own token");
         let mut rest =
             vec![page("a", &[9, 5, 1], "", cursors["a"].skip), page("b", &[8, 7, 2], "", cursors["b"].skip)];
         assert_eq!(starts(&merge(&mut rest, 4)), [2, 1]);
-        assert_eq!(encode(&["a".into(), "b".into()], rest).expect("a token"), "");
+        assert_eq!(encoded(rest), "");
     }
 
     #[test]
     fn a_node_whose_next_page_is_unread_stops_the_merge() {
         let mut pages = vec![page("a", &[9], "more", 0), page("b", &[8, 7], "", 0)];
         assert_eq!(starts(&merge(&mut pages, 10)), [9]);
-        let token = encode(&["a".into(), "b".into()], pages).expect("a token");
-        let cursors = decode(&token).expect("our own token");
+        let token = encoded(pages);
+        let cursors = decode(&secret(), &asked("m", &token)).expect("our own token");
         assert_eq!(cursors["a"], Cursor { token: Some("more".into()), skip: 0 });
         assert_eq!(cursors["b"], Cursor { token: Some(String::new()), skip: 0 });
     }
 
     #[test]
-    fn a_foreign_token_is_refused() {
-        assert!(decode("abc").is_err());
-        assert!(decode(&"x".repeat(TOKEN_CHARS_MAX + 1)).is_err());
+    fn a_token_that_was_made_up_changed_or_given_for_another_question_is_refused() {
+        let token = encoded(vec![page("a", &[9], "more", 0)]);
+        assert!(decode(&secret(), &asked("m", &token)).is_ok());
+        let made_up = r#"{"a":{"token":"more","skip":0}}"#;
+        let of_a_node = secret().seal_text("list m 0", made_up);
+        let changed = format!("{}0", &token[..token.len() - 1]);
+        let changed = if changed == token { format!("{}1", &token[..token.len() - 1]) } else { changed };
+        for wrong in ["abc", made_up, &of_a_node, &changed, &"0".repeat(TOKEN_CHARS_MAX + 1)] {
+            assert!(decode(&secret(), &asked("m", wrong)).is_err(), "{wrong:.100}");
+        }
+        assert!(decode(&secret(), &asked("other", &token)).is_err(), "of another machine");
+        let failed = ListExecutionsRequest { status: 3, ..asked("m", &token) };
+        assert!(decode(&secret(), &failed).is_err(), "of another status");
+        assert!(decode(&Secret::from_key(&[8; 32]), &asked("m", &token)).is_err(), "of another cluster");
     }
 }

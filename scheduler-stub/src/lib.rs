@@ -22,6 +22,7 @@ pub mod names;
 pub mod ownership;
 pub mod placement;
 pub mod quickstart;
+pub mod refusals;
 mod rights;
 pub mod server;
 pub mod signals;

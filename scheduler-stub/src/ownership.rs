@@ -165,6 +165,11 @@ impl Ownership {
                     tracing::warn!(%node, "given up, its partitions go to others: {cause}");
                     self.directory.lost(&node);
                 }
+                Effect::CutOff { shard } => tracing::warn!(
+                    node = %shard.node,
+                    shard = shard.index,
+                    "the store answers others and not this shard: its partitions go to others; see to its connection",
+                ),
                 Effect::Replaced { by } => tracing::error!(
                     ours = inner.assigner.incarnation(),
                     by,
@@ -181,6 +186,7 @@ fn directive(assignment: Option<Assignment>) -> wire::NodeDirective {
         heartbeat_interval_ms: u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX),
         known: true,
         assignment: assignment.map(told),
+        refusal: String::new(),
     }
 }
 
@@ -224,5 +230,5 @@ fn read_shard(shard: &v1::Shard) -> ShardReport {
     )]
     let saturation_percent = (shard.saturation_ratio * 100.0) as u32;
     let owned: Vec<Claim> = shard.owned.iter().filter_map(claim).collect();
-    ShardReport { index: shard.index, saturation_percent, owned }
+    ShardReport { index: shard.index, saturation_percent, cut_off: shard.cut_off, owned }
 }

@@ -1,10 +1,12 @@
 //! The scheduler as a whole: start order and shutdown order as one readable function each.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use executor::clock::Clock;
+use executor::secret::ClusterSecret;
 use futures_util::{Stream, StreamExt};
 use journal::Store;
 use proto::scheduler::v1::cluster_server::ClusterServer;
@@ -47,12 +49,21 @@ pub struct SchedulerConfig {
     pub naming: Naming,
     /// Our certificate, and who may speak to us; plain text without.
     pub trust: Option<Trust>,
+    /// Keys that seal the tokens of pages; without them one is kept in the store.
+    pub secret_file: Option<PathBuf>,
 }
 
 impl Default for SchedulerConfig {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 7300));
-        Self { listen, nodes: Vec::new(), expected_nodes: 0, naming: Naming::default(), trust: None }
+        Self {
+            listen,
+            nodes: Vec::new(),
+            expected_nodes: 0,
+            naming: Naming::default(),
+            trust: None,
+            secret_file: None,
+        }
     }
 }
 
@@ -70,7 +81,8 @@ impl Scheduler {
     /// Starts everything, in the order in which it is needed; answers calls when it returns.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the address is taken, [`Error::Invalid`] when a node's address is none.
+    /// [`Error::Unavailable`] when the address is taken, [`Error::Invalid`] when a node's address is none or the secret's file
+    /// cannot be used, [`Error::Store`].
     pub async fn start(config: SchedulerConfig, store: Arc<dyn Store>) -> Result<Self, Error> {
         let clock = Clock::System;
         let listener = TcpListener::bind(config.listen).await.map_err(|error| {
@@ -89,6 +101,7 @@ impl Scheduler {
             dispatcher.clone(),
             Arc::clone(&ownership),
         ));
+        let secret = secret(config.secret_file, &*store).await?;
         let templates = Arc::new(Templates::new(store, clock, config.naming));
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
@@ -102,9 +115,13 @@ impl Scheduler {
         let executions = ExecutionsService {
             templates: Arc::clone(&templates),
             dispatcher: dispatcher.clone(),
-            forward: Forward::new(Arc::clone(&directory), clients),
+            forward: Forward::new(Arc::clone(&directory), clients, Arc::clone(&secret)),
         };
-        let status = ClusterService { directory: Arc::clone(&directory), ownership: Arc::clone(&ownership) };
+        let status = ClusterService {
+            directory: Arc::clone(&directory),
+            ownership: Arc::clone(&ownership),
+            cluster: Arc::clone(&cluster),
+        };
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<ExecutionsServer<ExecutionsService>>().await;
         health.set_serving::<TemplatesServer<TemplatesService>>().await;
@@ -130,6 +147,8 @@ impl Scheduler {
             let stopped = stopped.clone();
             tasks.spawn(async move { until(stopped, trust.keep_fresh()).await });
         }
+        let fresh = stopped.clone();
+        tasks.spawn(async move { until(fresh, secret.keep_fresh()).await });
         let connections = incoming(listener, config.trust);
         tasks.spawn(async move {
             let stop = wait(stopped);
@@ -170,6 +189,15 @@ impl Scheduler {
             self.tasks.abort_all();
         }
     }
+}
+
+/// From the operator's file, or from the store.
+async fn secret(file: Option<PathBuf>, store: &dyn Store) -> Result<Arc<ClusterSecret>, Error> {
+    let secret = ClusterSecret::new(file);
+    let secret =
+        secret.map_err(|error| Error::invalid("InvalidSecret", format!("--cluster-secret-file: {error}")))?;
+    secret.of_store(store).await?;
+    Ok(Arc::new(secret))
 }
 
 /// Looks at the clock for nodes that say nothing any more.

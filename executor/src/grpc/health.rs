@@ -3,6 +3,7 @@
 //! Invariant: once latched, nothing makes a service SERVING again. (tonic-health begins as SERVING and knows
 //! no latch; both are dealt with here.) Nothing here fails.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,6 +43,8 @@ struct Inner {
     serving: watch::Sender<bool>,
     /// What the shards have come to, the one that is worst off.
     worst: watch::Sender<ShardState>,
+    /// Why the scheduler does not take the node in; empty where it does.
+    refusal: watch::Sender<String>,
     metrics: NodeMetrics,
 }
 
@@ -51,7 +54,8 @@ impl Health {
         let (serving, reporter) = (watch::Sender::new(false), HealthReporter::new());
         let latched = AtomicBool::new(false);
         let (deciding, worst) = (Mutex::new(()), watch::Sender::new(ShardState::Connecting));
-        let health = Self(Arc::new(Inner { reporter, latched, deciding, serving, worst, metrics }));
+        let refusal = watch::Sender::default();
+        let health = Self(Arc::new(Inner { reporter, latched, deciding, serving, worst, refusal, metrics }));
         health.publish(false).await;
         health
     }
@@ -78,11 +82,15 @@ impl Health {
 
     /// How the node fares, in one line for people.
     #[must_use]
-    pub fn explain(&self) -> &'static str {
+    pub fn explain(&self) -> Cow<'static, str> {
         if self.is_draining() {
-            return "draining";
+            return "draining".into();
         }
-        match *self.0.worst.borrow() {
+        let refusal = self.0.refusal.borrow();
+        if !refusal.is_empty() {
+            return format!("refused by the scheduler: {}", *refusal).into();
+        }
+        let told = match *self.0.worst.borrow() {
             ShardState::Serving if self.is_serving() => "serving",
             ShardState::Serving => "not serving: a shard has ended; see the log",
             ShardState::Draining => "draining",
@@ -93,6 +101,21 @@ impl Health {
             ShardState::Recovering => "starting: partitions are being recovered",
             ShardState::StoreDown => "store down: it does not confirm; starts are refused until it does",
             ShardState::Failed => "failed: a shard has lost all its partitions to other owners; see the log",
+        };
+        told.into()
+    }
+
+    /// The scheduler has said why it does not take the node in, or that it does (with an empty text).
+    pub fn refused_by_scheduler(&self, why: &str) {
+        let changed = self.0.refusal.send_if_modified(|known| {
+            let changes = known != why;
+            if changes {
+                why.clone_into(known);
+            }
+            changes
+        });
+        if changed && !why.is_empty() {
+            tracing::error!("the scheduler does not take this node in: {why}");
         }
     }
 
@@ -215,6 +238,10 @@ mod tests {
         assert_eq!(status(&health).await, [false; 3]);
         second.send_replace(ShardState::Serving);
         serving.wait_for(|serving| *serving).await.expect("serves again");
+        health.refused_by_scheduler("it has 9 partitions");
+        assert_eq!(health.explain(), "refused by the scheduler: it has 9 partitions");
+        health.refused_by_scheduler("");
+        assert_eq!(health.explain(), "serving");
         health.latch().await;
         second.send_replace(ShardState::Serving);
         drop(first);

@@ -83,7 +83,7 @@ pub struct NodeContext {
     /// Our certificate, and who may speak to us; plain text without.
     pub trust: Option<Trust>,
     /// Seals what goes out and comes back.
-    pub secret: ClusterSecret,
+    pub secret: Arc<ClusterSecret>,
     /// SERVING or not.
     pub health: Health,
     /// Which shard has which partition.

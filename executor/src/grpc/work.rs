@@ -1,9 +1,9 @@
 //! Streams of workers: tasks out, outcomes back, credit for flow control.
 //!
 //! On a data port a stream is its shard's. On the public port it is attached to every shard: credit is spread
-//! so that each shard always has some (a worker may so receive up to one task per shard beyond its credit),
-//! and each token carries its shard in front, so that outcomes find their way back. Invariant: a stream that
-//! has ended, however it ended, is detached, and its tasks go to others.
+//! so that each shard always has some (a worker may so receive up to one task per shard beyond its credit). An outcome goes to
+//! the shard that has its token's partition now, whichever stream it comes on and whoever gave the task. Invariant: a stream
+//! that has ended, however it ended, is detached, and its tasks go to others.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::Stream;
 use proto::executor::v1;
 use tokio::sync::mpsc;
@@ -21,27 +21,22 @@ use trust::Roles;
 use super::Surface;
 use super::status::invalid;
 use crate::error::Error;
-use crate::shard::{Command, ShardHandle, WorkerId};
+use crate::shard::{Command, ShardHandle, WorkerId, partition_of};
 
 /// Messages that a shard may be ahead of a worker; credit keeps it far from that.
 const AHEAD_MAX: usize = 1_024;
 /// Characters of a pool's and of a worker's name.
 const NAME_MAX: usize = 256;
-/// Bytes in front of a token on the public port.
-const SHARD_BYTES: usize = 2;
 
 /// The tasks of one worker stream.
 pub struct Tasks {
     shards: Vec<TasksOf>,
     turn: usize,
     closing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// Tokens carry their shard: the stream is of the public port.
-    tagged: bool,
     failure: Arc<RwLock<Option<Status>>>,
 }
 
 struct TasksOf {
-    index: u16,
     tasks: mpsc::Receiver<v1::TaskBatch>,
     outstanding: Arc<AtomicU32>,
     ended: bool,
@@ -55,7 +50,7 @@ impl Stream for Tasks {
             self.closing = None;
             self.shards.iter_mut().for_each(|shard| shard.tasks.close());
         }
-        let (shards, tagged) = (self.shards.len(), self.tagged);
+        let shards = self.shards.len();
         for step in 0..shards {
             let at = (self.turn + step) % shards;
             let shard = &mut self.shards[at];
@@ -63,13 +58,10 @@ impl Stream for Tasks {
                 continue;
             }
             match shard.tasks.poll_recv(cx) {
-                Poll::Ready(Some(mut batch)) => {
+                Poll::Ready(Some(batch)) => {
                     let sent = u32::try_from(batch.tasks.len()).unwrap_or(u32::MAX);
                     let spend = |credit: u32| Some(credit.saturating_sub(sent));
                     let _ = shard.outstanding.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend);
-                    if tagged {
-                        tag_batch(shard.index, &mut batch);
-                    }
                     self.turn = (at + 1) % shards;
                     return Poll::Ready(Some(Ok(batch)));
                 }
@@ -83,28 +75,6 @@ impl Stream for Tasks {
         let failure = self.failure.write().unwrap_or_else(PoisonError::into_inner).take();
         Poll::Ready(failure.map(Err))
     }
-}
-
-fn tag_batch(shard: u16, batch: &mut v1::TaskBatch) {
-    for task in &mut batch.tasks {
-        task.token = tag(shard, &task.token);
-    }
-    for token in &mut batch.cancelled {
-        *token = tag(shard, token);
-    }
-}
-
-fn tag(shard: u16, token: &Bytes) -> Bytes {
-    let mut tagged = BytesMut::with_capacity(SHARD_BYTES + token.len());
-    tagged.put_u16(shard);
-    tagged.put_slice(token);
-    tagged.freeze()
-}
-
-/// The shard of a tagged token, and the token; `None` for a token that nobody gave.
-fn untag(token: &Bytes) -> Option<(u16, Bytes)> {
-    let shard = token.first_chunk::<SHARD_BYTES>()?;
-    Some((u16::from_be_bytes(*shard), token.slice(SHARD_BYTES..)))
 }
 
 /// One shard of a worker stream, from the worker's side.
@@ -134,20 +104,18 @@ pub(super) async fn serve(
         )));
     }
     let worker = surface.node.next_worker();
-    let tagged = surface.streamed()?.len() > 1;
     let (mut attached, mut shards) = (Vec::new(), Vec::new());
     for shard in surface.streamed()? {
         let (sender, tasks) = mpsc::channel(AHEAD_MAX);
         let command = Command::WorkerAttached { worker, hello: hello.clone(), tasks: sender };
         shard.sender.send(command).await.map_err(|_| Error::ShardGone)?;
         let outstanding = Arc::new(AtomicU32::new(0));
-        let index = u16::try_from(shard.index).unwrap_or(u16::MAX);
-        shards.push(TasksOf { index, tasks, outstanding: Arc::clone(&outstanding), ended: false });
+        shards.push(TasksOf { tasks, outstanding: Arc::clone(&outstanding), ended: false });
         attached.push(Attached { shard: shard.clone(), outstanding });
     }
     tracing::info!(worker, name = hello.worker, pool = hello.pool, "worker attached");
     let failure = Arc::new(RwLock::new(None));
-    let pump = Pump { surface: surface.clone(), worker, attached, tagged };
+    let pump = Pump { surface: surface.clone(), worker, attached };
     let closing = Some(Box::pin(surface.node.closing()) as Pin<Box<dyn Future<Output = ()> + Send>>);
     let failed = Arc::clone(&failure);
     tokio::spawn(async move {
@@ -157,7 +125,7 @@ pub(super) async fn serve(
         }
         pump.detach().await;
     });
-    Ok(Tasks { shards, turn: 0, closing, tagged, failure })
+    Ok(Tasks { shards, turn: 0, closing, failure })
 }
 
 fn check(hello: &v1::WorkerHello) -> Result<(), Error> {
@@ -177,7 +145,6 @@ struct Pump {
     surface: Surface,
     worker: WorkerId,
     attached: Vec<Attached>,
-    tagged: bool,
 }
 
 impl Pump {
@@ -207,10 +174,16 @@ impl Pump {
     }
 
     async fn forward(&self, message: v1::WorkerMessage) -> Result<(), Error> {
-        let [only] = self.attached.as_slice() else {
-            return self.spread(message).await;
-        };
-        self.send(&only.shard, message).await
+        if let [only] = self.attached.as_slice() {
+            let outcomes = message.outcomes.iter().map(|outcome| &outcome.token);
+            let mut tokens = outcomes.chain(&message.heartbeats);
+            let elsewhere =
+                |token: &Bytes| self.shard_of(token).is_some_and(|shard| shard != only.shard.index);
+            if !tokens.any(elsewhere) {
+                return self.send(&only.shard, message).await;
+            }
+        }
+        self.spread(message).await
     }
 
     async fn send(&self, shard: &ShardHandle, message: v1::WorkerMessage) -> Result<(), Error> {
@@ -221,36 +194,46 @@ impl Pump {
         shard.sender.send(command).await.map_err(|_| Error::ShardGone)
     }
 
-    /// Cuts a message into one for each shard.
+    /// Cuts a message into one for each shard of the node; credit is for the attached ones.
     async fn spread(&self, message: v1::WorkerMessage) -> Result<(), Error> {
-        debug_assert!(self.tagged, "streams of several shards have tagged tokens");
-        let mut parts = vec![v1::WorkerMessage::default(); self.attached.len()];
-        for mut outcome in message.outcomes {
-            if let Some((at, token)) = self.find(&outcome.token) {
-                outcome.token = token;
-                parts[at].outcomes.push(outcome);
+        let shards = self.surface.node.shards()?;
+        let mut parts = vec![v1::WorkerMessage::default(); shards.len()];
+        for outcome in message.outcomes {
+            if let Some(part) = self.part_of(&mut parts, &outcome.token) {
+                part.outcomes.push(outcome);
             }
         }
         for heartbeat in message.heartbeats {
-            if let Some((at, token)) = self.find(&heartbeat) {
-                parts[at].heartbeats.push(token);
+            if let Some(part) = self.part_of(&mut parts, &heartbeat) {
+                part.heartbeats.push(heartbeat);
             }
         }
         let given =
             spread_credit(message.credit, &self.attached.iter().map(Attached::left).collect::<Vec<_>>());
-        for ((attached, mut part), credit) in self.attached.iter().zip(parts).zip(given) {
+        for (attached, credit) in self.attached.iter().zip(given) {
             attached.outstanding.fetch_add(credit, Ordering::Relaxed);
-            part.credit = credit;
-            self.send(&attached.shard, part).await?;
+            if let Some(part) = parts.get_mut(attached.shard.index as usize) {
+                part.credit = credit;
+            }
+        }
+        for (shard, part) in shards.iter().zip(parts) {
+            self.send(shard, part).await?;
         }
         Ok(())
     }
 
-    /// Which of the attached shards gave this token; an unknown token is dropped, as a late one is.
-    fn find(&self, token: &Bytes) -> Option<(usize, Bytes)> {
-        let (shard, token) = untag(token)?;
-        let at = self.attached.iter().position(|attached| attached.shard.index == u32::from(shard))?;
-        Some((at, token))
+    /// The shard of this node that has the partition of a token.
+    fn shard_of(&self, token: &[u8]) -> Option<u32> {
+        self.surface.node.owners.of(partition_of(token)?)
+    }
+
+    /// Where what concerns a token goes; nowhere if this node has not its partition, as if it came late.
+    fn part_of<'a>(
+        &self,
+        parts: &'a mut [v1::WorkerMessage],
+        token: &[u8],
+    ) -> Option<&'a mut v1::WorkerMessage> {
+        parts.get_mut(self.shard_of(token)? as usize)
     }
 
     async fn detach(&self) {
@@ -315,12 +298,5 @@ mod tests {
     fn no_credit_gives_none() {
         assert_eq!(spread_credit(0, &[0, 0]), [0, 0]);
         assert_eq!(spread_credit(10, &[4, 0]), [3, 7]);
-    }
-
-    #[test]
-    fn a_token_finds_its_way_back() {
-        let token = Bytes::from_static(b"opaque");
-        assert_eq!(untag(&tag(513, &token)), Some((513, token)));
-        assert_eq!(untag(&Bytes::from_static(b"x")), None);
     }
 }

@@ -48,6 +48,7 @@ use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::definitions::{Definitions, LoadError};
 use crate::limits;
+use crate::secret::SecretReader;
 
 /// What the shard waits for without waiting: a call of the store.
 pub(super) type Flight = Pin<Box<dyn Future<Output = Landed>>>;
@@ -88,7 +89,8 @@ pub(super) enum Landed {
     /// An ended execution was replayed to be redriven.
     Revived { log: usize, tenure: u64, revival: Box<Revival> },
     /// The store has told where logs stand, in which tenures.
-    Probed { asked: Vec<Asked>, result: Result<Vec<Option<BlockId>>, StoreError> },
+    /// `cut_off`: nothing else of the store answered either.
+    Probed { asked: Vec<Asked>, result: Result<Vec<Option<BlockId>>, StoreError>, cut_off: bool },
     /// What was begun for a partition is no longer wanted.
     Dropped,
     /// What the store is, and where a log ends that went back.
@@ -122,6 +124,8 @@ pub(super) struct Shard {
     pub timers: Wheel,
     pub bindings: Bindings,
     pub tasks: Tasks,
+    /// Seals and opens their tokens.
+    pub secret: SecretReader,
     pub transfers: Transfers,
     pub watchers: Vec<Watcher>,
     pub outcomes_watched: bool,
@@ -182,6 +186,7 @@ impl Shard {
             turns: Turns::default(),
             timers: Wheel::new(now_us / 1_000),
             tasks: Tasks::new(bindings.pools().len()),
+            secret: context.secret.reader(),
             bindings,
             transfers: Transfers::new(context.objects.clone()),
             watchers: Vec::new(),
@@ -197,7 +202,7 @@ impl Shard {
             loading: 0,
             hasher: foldhash::quality::RandomState::default(),
             names: Names::default(),
-            probe: Probe::default(),
+            probe: Probe::new(now_us),
             reviving: Rc::default(),
             crumb: Rc::new(context.crumbs.slot(config.index)),
             suspects: HashMap::new(),
@@ -267,7 +272,7 @@ impl Shard {
             }
             Landed::Transferred { transfer, result } => self.transferred(transfer, result),
             Landed::Revived { log, tenure, revival } => self.revived(log, tenure, *revival),
-            Landed::Probed { asked, result } => self.probed(&asked, result),
+            Landed::Probed { asked, result, cut_off } => self.probed(&asked, result, cut_off),
             Landed::Dropped => {}
             Landed::Examined { log, tenure, result } => self.examined(log, tenure, result),
             Landed::Renewed { log, tenure, result } => self.renewed(log, tenure, result),
@@ -360,6 +365,7 @@ impl Shard {
             open_executions: self.open.len() as u64,
             saturation_ratio: self.admission.saturation(),
             owned: self.logs.iter().filter_map(Log::owned).collect(),
+            cut_off: self.is_cut_off(),
         }
     }
 

@@ -133,6 +133,18 @@ impl WaitingFor {
         }
     }
 
+    /// The task of an effect, if its outcome is still wanted.
+    pub fn task(&self, id: EffectId) -> Option<Address> {
+        let waiting = match self {
+            Self::Few(few) => few.iter().find(|entry| entry.0 == id && is_task(entry.1)).map(|entry| entry.1),
+            Self::Many(many) => many.get(&(id, true)).copied(),
+        };
+        match waiting? {
+            Waiting::Task(address) => Some(address),
+            Waiting::Transfer(_) | Waiting::Timer(_) => None,
+        }
+    }
+
     /// Whether a task's effect (`task`) or a timer's is still wanted.
     #[cfg(test)]
     #[must_use]

@@ -46,6 +46,7 @@ mod step;
 mod suspects;
 mod tasks;
 mod timers;
+mod token;
 mod transfers;
 mod turns;
 mod validate;
@@ -66,11 +67,13 @@ use crate::cluster::Cluster;
 use crate::definitions::Definitions;
 use crate::objects::Objects;
 use crate::owners::Owners;
+use crate::secret::ClusterSecret;
 
 pub use command::{Command, Reply, WorkerId};
 pub use crumbs::{CrumbError, Crumbs};
 pub use handle::{Binding, Serve, ShardConfig, ShardHandle, ShardState};
 pub(crate) use start::OWNER_CHANGED;
+pub(crate) use token::partition_of;
 pub use validate::input as check_input;
 
 /// What a shard shares with the rest of its node.
@@ -82,6 +85,8 @@ pub struct ShardContext {
     pub objects: Option<Arc<Objects>>,
     /// Whose store it has to be.
     pub cluster: Arc<Cluster>,
+    /// Seals the tokens of tasks.
+    pub secret: Arc<ClusterSecret>,
     /// Programs by hash.
     pub definitions: Arc<Definitions>,
     /// Where the shards of the node say what they have.

@@ -22,14 +22,28 @@ const LATE: Duration = Duration::from_secs(2);
 /// The pause between two questions to a store that does not answer.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// How long a first connection may take before the shard says that it is cut off.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
 /// What the shard knows of its store beside its flushes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Probe {
+    /// When the shard began, in microseconds.
+    began_us: u64,
     /// When the store was asked last, in microseconds.
     asked_us: u64,
     under_way: bool,
     /// Whether the last question was not answered.
     pub silent: bool,
+    /// Whether nothing else of the store answered either.
+    cut_off: bool,
+}
+
+impl Probe {
+    /// Of a shard that begins now.
+    pub fn new(now_us: u64) -> Self {
+        Self { began_us: now_us, asked_us: 0, under_way: false, silent: false, cut_off: false }
+    }
 }
 
 /// A log that was asked for.
@@ -81,24 +95,44 @@ impl Shard {
             .collect();
         let partitions = asked.iter().map(|asked| self.logs[asked.log].partition).collect();
         self.flights.push(Box::pin(async move {
-            let result = match asked.is_empty() {
-                true => store.ping().await.map(|()| Vec::new()),
-                false => store.tops(partitions).await,
+            let (result, cut_off) = match asked.is_empty() {
+                true => {
+                    let result = store.ping().await.map(|()| Vec::new());
+                    let cut_off = result.is_err();
+                    (result, cut_off)
+                }
+                false => match store.tops(partitions).await {
+                    Ok(tops) => (Ok(tops), false),
+                    // One server of several may be away: others could do no better with its logs.
+                    Err(error) => (Err(error), store.ping().await.is_err()),
+                },
             };
-            Landed::Probed { asked, result }
+            Landed::Probed { asked, result, cut_off }
         }));
     }
 
     /// The store answers.
     pub(super) fn heard(&mut self) {
+        self.probe.cut_off = false;
         if std::mem::take(&mut self.probe.silent) {
             tracing::info!("the store answers again");
             self.publish_state();
         }
     }
 
-    pub(super) fn probed(&mut self, asked: &[Asked], result: Result<Vec<Option<BlockId>>, StoreError>) {
-        self.probe.under_way = false;
+    /// Whether nothing of the store answers.
+    pub(super) fn is_cut_off(&self) -> bool {
+        let late = self.now_us.saturating_sub(self.probe.began_us) >= us(CONNECT_WITHIN);
+        self.probe.cut_off || self.store.is_none() && late
+    }
+
+    pub(super) fn probed(
+        &mut self,
+        asked: &[Asked],
+        result: Result<Vec<Option<BlockId>>, StoreError>,
+        cut_off: bool,
+    ) {
+        (self.probe.under_way, self.probe.cut_off) = (false, cut_off);
         match result {
             Ok(tops) => {
                 self.heard();

@@ -93,7 +93,9 @@ impl Shard {
     pub(super) fn dispatch_tasks(&mut self) {
         let (logs, now_us) = (&self.logs, self.now_us);
         let lapsed = |log: u16| logs.get(usize::from(log)).is_none_or(|log| log.has_lapsed(now_us));
-        self.tasks.dispatch(&self.metrics, lapsed);
+        // Whoever has reached the store has the secret.
+        let Some(secret) = self.secret.get() else { return };
+        self.tasks.dispatch(&self.metrics, secret, lapsed);
     }
 
     /// The store has confirmed, to a question asked at this instant or an append begun at it, that the log has this owner.

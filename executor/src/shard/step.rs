@@ -211,6 +211,9 @@ impl Shard {
         let log = usize::from(open.log);
         let task = self.tasks.schedule(Task {
             execution: address,
+            id: open.id,
+            // Cut as the token says.
+            run: if standard { 0 } else { self.logs[log].generation as u32 },
             effect,
             function,
             input,

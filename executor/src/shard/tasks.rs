@@ -1,34 +1,36 @@
 //! Tasks on their way to workers and back.
 //!
 //! A task waits in the queue of its pool until a worker of that pool has credit; it leaves in a batch; its outcome comes
-//! back under a token. Invariants: a token is the task's address and a keyed hash of it, under a key that is drawn when
-//! the shard starts, so that no token of another shard, another process or another task is taken for it; an outcome is
-//! taken once, a second one finds nobody; a worker that leaves gives its tasks back to the front of the queue, in their
+//! back under its [`TaskToken`]. Invariants: an outcome is taken once, a second one finds nobody; a worker that leaves gives its tasks back to the front of the queue, in their
 //! order. Bounded by admission (a task belongs to an open execution) and by credit. What may fail: a full or closed
 //! worker channel, and then the tasks stay here.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
 
 use asl::{EffectId, Payload, Str};
 use bytes::Bytes;
+use ids::ExecutionId;
 use proto::executor::v1;
 use telemetry::ShardMetrics;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use trust::Secret;
 
 use super::bindings::PoolIndex;
 use super::command::WorkerId;
 use super::slab::{Address, Slab};
+use super::token::TaskToken;
 use crate::limits;
-
-const TOKEN_BYTES: usize = 16;
 
 /// A task that somebody waits for.
 #[derive(Debug)]
 pub struct Task {
     /// The execution.
     pub execution: Address,
+    /// Its id.
+    pub id: ExecutionId,
+    /// See [`TaskToken::run`].
+    pub run: u32,
     /// Which of its effects.
     pub effect: EffectId,
     /// What the worker is told to run.
@@ -45,6 +47,12 @@ pub struct Task {
     pub worker: Option<WorkerId>,
 }
 
+impl Task {
+    fn token(&self, hint: Address) -> TaskToken {
+        TaskToken { execution: self.id, effect: self.effect, run: self.run, hint }
+    }
+}
+
 #[derive(Debug)]
 struct Pool {
     queue: VecDeque<Address>,
@@ -57,7 +65,15 @@ struct Worker {
     pool: PoolIndex,
     credit: u32,
     sender: mpsc::Sender<v1::TaskBatch>,
-    cancelled: Vec<Bytes>,
+    cancelled: Vec<TaskToken>,
+}
+
+impl Worker {
+    /// The tokens of what it need not do any more. After a change of keys they are not those that it was given: then it
+    /// works in vain, and nobody waits for the outcome.
+    fn sealed(&self, secret: &Secret) -> Vec<Bytes> {
+        self.cancelled.iter().map(|token| token.seal(secret)).collect()
+    }
 }
 
 /// The tasks and workers of a shard.
@@ -68,7 +84,6 @@ pub struct Tasks {
     workers: HashMap<WorkerId, Worker, foldhash::fast::RandomState>,
     /// Tasks of logs of which it is not known whether they still have this owner.
     parked: Vec<Address>,
-    key: RandomState,
 }
 
 impl Tasks {
@@ -77,13 +92,7 @@ impl Tasks {
     pub fn new(pools: usize) -> Self {
         let pools =
             (0..pools).map(|_| Pool { queue: VecDeque::new(), workers: Vec::new(), turn: 0 }).collect();
-        Self {
-            entries: Slab::default(),
-            pools,
-            workers: HashMap::default(),
-            parked: Vec::new(),
-            key: RandomState::new(),
-        }
+        Self { entries: Slab::default(), pools, workers: HashMap::default(), parked: Vec::new() }
     }
 
     /// A task; it is not sent before [`Tasks::release`].
@@ -111,17 +120,21 @@ impl Tasks {
     /// The outcome is no longer wanted; a worker that has the task is told with its next batch.
     pub fn cancel(&mut self, address: Address) {
         let Some(task) = self.entries.remove(address) else { return };
-        let token = self.token(address);
         if let Some(worker) = task.worker.and_then(|worker| self.workers.get_mut(&worker)) {
-            worker.cancelled.push(token);
+            worker.cancelled.push(task.token(address));
         }
     }
 
-    /// The task of a token, if somebody still waits for it.
+    /// The task at an address, if it is the token's and somebody still waits for it.
     #[must_use]
-    pub fn find(&self, token: &[u8]) -> Option<(Address, &Task)> {
-        let address = self.address(token)?;
-        self.entries.get(address).map(|task| (address, task))
+    pub fn at(&self, address: Address, token: &TaskToken) -> Option<&Task> {
+        self.entries.get(address).filter(|task| task.token(address) == TaskToken { hint: address, ..*token })
+    }
+
+    /// A task, if it is still there.
+    #[must_use]
+    pub fn get(&self, address: Address) -> Option<&Task> {
+        self.entries.get(address)
     }
 
     /// Takes a task out: its outcome has come.
@@ -179,18 +192,17 @@ impl Tasks {
     }
 
     /// Sends what can be sent; a task of a log that has `lapsed` waits until that goes on.
-    pub fn dispatch(&mut self, metrics: &ShardMetrics, lapsed: impl Fn(u16) -> bool) {
+    pub fn dispatch(&mut self, metrics: &ShardMetrics, secret: &Secret, lapsed: impl Fn(u16) -> bool) {
         for pool in 0..self.pools.len() {
-            self.dispatch_pool(pool, metrics, &lapsed);
+            self.dispatch_pool(pool, metrics, secret, &lapsed);
         }
         let mut gone = Vec::new();
         for (id, worker) in &mut self.workers {
             if !worker.cancelled.is_empty() {
-                let batch =
-                    v1::TaskBatch { tasks: Vec::new(), cancelled: std::mem::take(&mut worker.cancelled) };
-                if let Err(TrySendError::Full(batch)) = worker.sender.try_send(batch) {
-                    worker.cancelled = batch.cancelled;
-                    worker.cancelled.truncate(limits::TASK_BATCH_MAX);
+                let batch = v1::TaskBatch { tasks: Vec::new(), cancelled: worker.sealed(secret) };
+                match worker.sender.try_send(batch) {
+                    Err(TrySendError::Full(_)) => worker.cancelled.truncate(limits::TASK_BATCH_MAX),
+                    Ok(()) | Err(TrySendError::Closed(_)) => worker.cancelled.clear(),
                 }
             }
             if worker.sender.is_closed() {
@@ -220,7 +232,13 @@ impl Tasks {
         self.parked = others;
     }
 
-    fn dispatch_pool(&mut self, pool: usize, metrics: &ShardMetrics, lapsed: &impl Fn(u16) -> bool) {
+    fn dispatch_pool(
+        &mut self,
+        pool: usize,
+        metrics: &ShardMetrics,
+        secret: &Secret,
+        lapsed: &impl Fn(u16) -> bool,
+    ) {
         let mut idle = 0;
         while let Some(entry) = self.pools.get_mut(pool) {
             if entry.queue.is_empty() || idle >= entry.workers.len() {
@@ -228,7 +246,7 @@ impl Tasks {
             }
             entry.turn = (entry.turn + 1) % entry.workers.len();
             let worker = entry.workers[entry.turn];
-            if self.send_batch(pool, worker, metrics, lapsed) { idle = 0 } else { idle += 1 }
+            if self.send_batch(pool, worker, metrics, secret, lapsed) { idle = 0 } else { idle += 1 }
         }
     }
 
@@ -238,6 +256,7 @@ impl Tasks {
         pool: usize,
         id: WorkerId,
         metrics: &ShardMetrics,
+        secret: &Secret,
         lapsed: &impl Fn(u16) -> bool,
     ) -> bool {
         let credit = self.workers.get(&id).map_or(0, |worker| worker.credit);
@@ -249,17 +268,17 @@ impl Tasks {
         if addresses.is_empty() {
             return false;
         }
-        let tasks = addresses.iter().filter_map(|address| self.wire_task(*address)).collect();
+        let tasks = addresses.iter().filter_map(|address| self.wire_task(*address, secret)).collect();
         let Some(worker) = self.workers.get_mut(&id) else { return false };
-        let cancelled = std::mem::take(&mut worker.cancelled);
+        let cancelled = worker.sealed(secret);
         match worker.sender.try_send(v1::TaskBatch { tasks, cancelled }) {
             Ok(()) => {
                 worker.credit -= addresses.len() as u32;
+                worker.cancelled.clear();
                 metrics.tasks_scheduled.add(addresses.len() as u64);
                 true
             }
-            Err(TrySendError::Full(batch) | TrySendError::Closed(batch)) => {
-                worker.cancelled = batch.cancelled;
+            Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {
                 for address in addresses.into_iter().rev() {
                     if let Some(task) = self.entries.get_mut(address) {
                         task.worker = None;
@@ -301,27 +320,10 @@ impl Tasks {
         addresses
     }
 
-    fn wire_task(&self, address: Address) -> Option<v1::Task> {
+    fn wire_task(&self, address: Address, secret: &Secret) -> Option<v1::Task> {
         let task = self.entries.get(address)?;
-        let function = task.function.to_string();
-        Some(v1::Task { token: self.token(address), function, input: task.input.bytes().clone() })
-    }
-
-    fn token(&self, address: Address) -> Bytes {
-        let mut token = [0; TOKEN_BYTES];
-        token[..4].copy_from_slice(&address.slot.to_le_bytes());
-        token[4..8].copy_from_slice(&address.generation.to_le_bytes());
-        token[8..].copy_from_slice(&self.key.hash_one((address.slot, address.generation)).to_le_bytes());
-        Bytes::copy_from_slice(&token)
-    }
-
-    fn address(&self, token: &[u8]) -> Option<Address> {
-        let (slot, rest) = token.split_first_chunk::<4>()?;
-        let (generation, mac) = rest.split_first_chunk::<4>()?;
-        let address =
-            Address { slot: u32::from_le_bytes(*slot), generation: u32::from_le_bytes(*generation) };
-        let expected = self.key.hash_one((address.slot, address.generation)).to_le_bytes();
-        (mac == expected).then_some(address)
+        let (token, function) = (task.token(address).seal(secret), task.function.to_string());
+        Some(v1::Task { token, function, input: task.input.bytes().clone() })
     }
 }
 
@@ -331,12 +333,29 @@ mod tests {
 
     const POOL: PoolIndex = 0;
 
+    fn secret() -> Secret {
+        Secret::from_key(&[7; 32])
+    }
+
+    fn id() -> ExecutionId {
+        let partition = ids::PartitionId::new(1).expect("in range");
+        ids::BatchId::new(partition, 1, 1).expect("in range").execution(0)
+    }
+
+    /// The task that an outcome with this token would be taken for.
+    fn find<'a>(tasks: &'a Tasks, token: &[u8]) -> Option<&'a Task> {
+        let token = TaskToken::open(&secret(), token)?;
+        tasks.at(token.hint, &token)
+    }
+
     fn tasks(number: u64) -> (Tasks, Vec<Address>) {
         let mut tasks = Tasks::new(1);
         let addresses = (0..number)
             .map(|effect| {
                 let address = tasks.schedule(Task {
                     execution: Address::default(),
+                    id: id(),
+                    run: 1,
                     effect: EffectId(effect),
                     function: "f".into(),
                     input: Payload::from_checked(Bytes::from_static(b"{}")),
@@ -362,7 +381,7 @@ mod tests {
     fn received(tasks: &Tasks, receiver: &mut mpsc::Receiver<v1::TaskBatch>) -> Vec<u64> {
         let mut effects = Vec::new();
         while let Ok(batch) = receiver.try_recv() {
-            effects.extend(batch.tasks.iter().filter_map(|task| Some(tasks.find(&task.token)?.1.effect.0)));
+            effects.extend(batch.tasks.iter().filter_map(|task| Some(find(tasks, &task.token)?.effect.0)));
         }
         effects
     }
@@ -372,10 +391,10 @@ mod tests {
         let metrics = ShardMetrics::default();
         let (mut tasks, _) = tasks(5);
         let mut worker = attach(&mut tasks, 1, 2);
-        tasks.dispatch(&metrics, |_| false);
+        tasks.dispatch(&metrics, &secret(), |_| false);
         assert_eq!(received(&tasks, &mut worker), [0, 1]);
         tasks.grant(1, 10);
-        tasks.dispatch(&metrics, |_| false);
+        tasks.dispatch(&metrics, &secret(), |_| false);
         assert_eq!(received(&tasks, &mut worker), [2, 3, 4]);
     }
 
@@ -384,12 +403,12 @@ mod tests {
         let metrics = ShardMetrics::default();
         let (mut tasks, _) = tasks(4);
         let mut first = attach(&mut tasks, 1, 3);
-        tasks.dispatch(&metrics, |_| false);
+        tasks.dispatch(&metrics, &secret(), |_| false);
         assert_eq!(received(&tasks, &mut first), [0, 1, 2]);
         drop(first);
-        tasks.dispatch(&metrics, |_| false);
+        tasks.dispatch(&metrics, &secret(), |_| false);
         let mut second = attach(&mut tasks, 2, 10);
-        tasks.dispatch(&metrics, |_| false);
+        tasks.dispatch(&metrics, &secret(), |_| false);
         assert_eq!(received(&tasks, &mut second), [0, 1, 2, 3]);
     }
 
@@ -401,15 +420,15 @@ mod tests {
             tasks.entries.get_mut(addresses[at]).expect("scheduled").log = 1;
         }
         let mut worker = attach(&mut tasks, 1, 3);
-        tasks.dispatch(&metrics, |log| log == 1);
+        tasks.dispatch(&metrics, &secret(), |log| log == 1);
         assert_eq!(received(&tasks, &mut worker), [0, 2, 5]);
         tasks.cancel(addresses[3]);
         tasks.go_on(0);
         tasks.grant(1, 10);
-        tasks.dispatch(&metrics, |log| log == 1);
+        tasks.dispatch(&metrics, &secret(), |log| log == 1);
         assert!(received(&tasks, &mut worker).is_empty(), "the other log goes on");
         tasks.go_on(1);
-        tasks.dispatch(&metrics, |_| false);
+        tasks.dispatch(&metrics, &secret(), |_| false);
         assert_eq!(received(&tasks, &mut worker), [1, 4]);
     }
 
@@ -419,26 +438,24 @@ mod tests {
         let (mut tasks, addresses) = tasks(3);
         tasks.cancel(addresses[0]);
         let mut worker = attach(&mut tasks, 1, 10);
-        tasks.dispatch(&metrics, |_| false);
+        tasks.dispatch(&metrics, &secret(), |_| false);
         let sent = worker.try_recv().expect("a batch").tasks;
         assert_eq!(sent.len(), 2);
         tasks.cancel(addresses[1]);
-        tasks.dispatch(&metrics, |_| false);
+        tasks.dispatch(&metrics, &secret(), |_| false);
         assert_eq!(worker.try_recv().expect("a batch").cancelled, [sent[0].token.clone()]);
-        assert!(tasks.find(&sent[0].token).is_none());
+        assert!(find(&tasks, &sent[0].token).is_none());
     }
 
     #[test]
-    fn a_token_that_was_changed_or_comes_from_elsewhere_finds_nobody() {
+    fn a_token_of_another_run_or_another_effect_finds_nobody() {
         let (tasks, addresses) = tasks(1);
-        let (other, _) = self::tasks(1);
-        let token = tasks.token(addresses[0]);
-        assert!(tasks.find(&token).is_some() && other.find(&token).is_none());
-        for at in 0..token.len() {
-            let mut changed = token.to_vec();
-            changed[at] ^= 1;
-            assert!(tasks.find(&changed).is_none(), "byte {at}");
+        let token = TaskToken { execution: id(), effect: EffectId(0), run: 1, hint: addresses[0] };
+        assert!(tasks.at(addresses[0], &token).is_some());
+        let elsewhere = TaskToken { hint: Address::default(), ..token };
+        assert!(tasks.at(addresses[0], &elsewhere).is_some(), "the hint is no part of what it names");
+        for other in [TaskToken { run: 2, ..token }, TaskToken { effect: EffectId(1), ..token }] {
+            assert!(tasks.at(addresses[0], &other).is_none(), "{other:?}");
         }
-        assert!(tasks.find(b"").is_none() && tasks.find(&token[..15]).is_none());
     }
 }

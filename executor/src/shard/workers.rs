@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 use super::command::WorkerId;
 use super::core::Shard;
 use super::functions;
+use super::slab::Address;
+use super::token::TaskToken;
 use crate::limits;
 
 impl Shard {
@@ -46,19 +48,30 @@ impl Shard {
             self.outcome(outcome);
         }
         for token in &message.heartbeats {
-            if let Some((_, task)) = self.tasks.find(token) {
+            if let Some(task) = self.task_of(token).and_then(|address| self.tasks.get(address)) {
                 let (execution, effect) = (task.execution, task.effect);
                 self.deliver(execution, Event::TaskHeartbeat(effect));
             }
         }
     }
 
+    /// The task of a token, if somebody still waits for it: where it was when it was sent, else wherever a recovery has put
+    /// it since.
+    fn task_of(&mut self, token: &[u8]) -> Option<Address> {
+        let token = TaskToken::open(self.secret.get()?, token)?;
+        if self.tasks.at(token.hint, &token).is_some() {
+            return Some(token.hint);
+        }
+        let open = self.open.get(self.find(token.execution)?)?;
+        let address = open.waiting_for.task(token.effect)?;
+        self.tasks.at(address, &token).map(|_| address)
+    }
+
     fn outcome(&mut self, outcome: v1::TaskOutcome) {
-        let Some((address, _)) = self.tasks.find(&outcome.token) else {
+        let Some(task) = self.task_of(&outcome.token).and_then(|address| self.tasks.take(address)) else {
             tracing::debug!("an outcome came for a task that nobody waits for");
             return;
         };
-        let Some(task) = self.tasks.take(address) else { return };
         if let Some(open) = self.open.get_mut(task.execution) {
             open.waiting_for.remove(task.effect, true);
         }

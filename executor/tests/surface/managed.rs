@@ -40,7 +40,12 @@ impl Nodes for Service {
             async move {
                 // The test may have heard enough.
                 let _ = heard.send(report?).await;
-                Ok(NodeDirective { heartbeat_interval_ms: 100, known: true, assignment })
+                Ok(NodeDirective {
+                    heartbeat_interval_ms: 100,
+                    known: true,
+                    assignment,
+                    refusal: String::new(),
+                })
             }
         });
         Ok(Response::new(Box::pin(directives)))

@@ -18,7 +18,8 @@
 //!
 //! # Invariants
 //! * At any time a partition is named to one shard at most, and to another one only once its holder has reported it gone,
-//!   is dead, or has lost it to a higher generation.
+//!   is dead, has lost it to a higher generation, or has been cut off from the store for [`Rules::cut_off_us`] while
+//!   another shard was not.
 //! * What a node reports as its own is adopted, not moved; a move has a reason: a node that drains, or shards that differ
 //!   by two partitions or more. At most [`Rules::moves_max`] moves are under way.
 //! * While no node is heard at all nobody is dead: it may be us who were away.
@@ -71,6 +72,8 @@ pub struct ShardReport {
     pub index: u32,
     /// Admission permits used, in percent.
     pub saturation_percent: u32,
+    /// Whether nothing of the store answers it.
+    pub cut_off: bool,
     /// All that it has.
     pub owned: Vec<Claim>,
 }
@@ -120,6 +123,11 @@ pub enum Effect {
         /// Why.
         cause: Cause,
     },
+    /// A shard is given up, for the store answers others and not it. Said once.
+    CutOff {
+        /// Which.
+        shard: ShardKey,
+    },
     /// A node follows a scheduler that began after us: we assign no more. Said once.
     Replaced {
         /// That scheduler's incarnation.
@@ -151,6 +159,8 @@ pub struct Rules {
     pub expected_nodes: usize,
     /// How long a node may take to say that it has what it was told to take.
     pub take_us: u64,
+    /// How long a shard may be cut off from the store while another is not.
+    pub cut_off_us: u64,
     /// Between two ticks: more was a pause of our own.
     pub pause_us: u64,
     /// Moves under way at once.
@@ -172,6 +182,8 @@ impl Default for Rules {
             expected_nodes: 0,
             // Four beats: whoever has not said a word of it by then has not heard, or cannot.
             take_us: 2_000_000,
+            // A store that comes back is found again within 2 s: who takes longer is alone with it.
+            cut_off_us: 5_000_000,
             // Ticks come every 100 ms; a node's patience is longer than this.
             pause_us: 1_000_000,
             // Each is a short pause for one partition: of 64, an eighth at a time.
@@ -199,6 +211,14 @@ struct Node {
     heard_us: u64,
     broken_us: Option<u64>,
     told: Option<Assignment>,
+    /// Shards that are cut off while others are not.
+    cut_off: BTreeMap<u32, CutOff>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct CutOff {
+    since_us: u64,
+    given_up: bool,
 }
 
 impl Node {
@@ -218,6 +238,12 @@ impl Node {
     fn forgive(&mut self, now_us: u64) {
         self.heard_us = now_us;
         self.broken_us = self.broken_us.map(|_| now_us);
+        self.cut_off.values_mut().for_each(|cut_off| cut_off.since_us = now_us);
+    }
+
+    /// Whether what this shard has is given to others, whatever it says.
+    fn has_given_up(&self, shard: u32) -> bool {
+        self.cut_off.get(&shard).is_some_and(|cut_off| cut_off.given_up)
     }
 }
 
@@ -274,11 +300,12 @@ impl Assigner {
         if self.incarnation != 0 && report.followed > self.incarnation {
             self.replaced_by = self.replaced_by.max(Some(report.followed));
         }
-        let mut told = None;
+        let (mut told, mut cut_off) = (None, BTreeMap::new());
         if let Some(known) = known
             && known.report.session == report.session
         {
             told = known.told.take();
+            cut_off = std::mem::take(&mut known.cut_off);
             if report.shards.is_empty() {
                 report.shards = std::mem::take(&mut known.report.shards);
             }
@@ -291,7 +318,7 @@ impl Assigner {
             self.nodes.values_mut().for_each(|node| node.forgive(now_us));
         }
         let key = Arc::clone(&report.node);
-        self.nodes.insert(key, Node { report, heard_us: now_us, broken_us: None, told });
+        self.nodes.insert(key, Node { report, heard_us: now_us, broken_us: None, told, cut_off });
     }
 
     /// A node's stream has ended.
@@ -315,6 +342,7 @@ impl Assigner {
         }
         self.in_charge = self.may_assign(now_us);
         if self.in_charge && !self.blind {
+            self.mind_stores(now_us, &mut effects);
             self.settle(now_us);
             self.place_orphans(now_us);
             self.plan_moves(now_us);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Assigner, Claim, Node, NodeKey, ORPHAN, Place, ShardKey, State};
+use super::{Assigner, Claim, CutOff, Effect, Node, NodeKey, ORPHAN, Place, ShardKey, ShardReport, State};
 
 /// A claim and whose it is.
 #[derive(Clone)]
@@ -55,17 +55,47 @@ impl Loads {
     }
 }
 
+impl Node {
+    /// The shards whose word about what they have counts.
+    fn believed(&self) -> impl Iterator<Item = &ShardReport> {
+        self.report.shards.iter().filter(|shard| !self.has_given_up(shard.index))
+    }
+}
+
 fn named(shard: ShardKey, since_us: u64, claim: Option<&Claim>, moving: bool) -> Place {
     let serving = claim.is_some_and(|claim| claim.state == State::Serving);
     Place::Named { shard, since_us, taken: claim.is_some(), serving, moving }
 }
 
 impl Assigner {
+    /// Gives up shards that nothing of the store answers, while it answers others. Where it answers nobody, nobody could do
+    /// better.
+    pub(super) fn mind_stores(&mut self, now_us: u64, effects: &mut Vec<Effect>) {
+        let mut receivers = self.nodes.values().filter(|node| self.may_receive(node, now_us));
+        let reached = receivers.any(|node| node.report.shards.iter().any(|shard| !shard.cut_off));
+        for (key, node) in &mut self.nodes {
+            let shards = node.report.shards.iter().filter(|shard| shard.cut_off && reached);
+            let mut cut_off = BTreeMap::new();
+            for shard in shards {
+                let fresh = CutOff { since_us: now_us, given_up: false };
+                let mut known = node.cut_off.get(&shard.index).copied().unwrap_or(fresh);
+                let over = now_us.saturating_sub(known.since_us) >= self.rules.cut_off_us;
+                if over && node.report.managed && !std::mem::replace(&mut known.given_up, true) {
+                    effects.push(Effect::CutOff {
+                        shard: ShardKey { node: Arc::clone(key), index: shard.index },
+                    });
+                }
+                cut_off.insert(shard.index, known);
+            }
+            node.cut_off = cut_off;
+        }
+    }
+
     /// Brings the places in line with what nodes report.
     pub(super) fn settle(&mut self, now_us: u64) {
         let mut holdings: Vec<Vec<Holding>> = vec![Vec::new(); self.places.len()];
         for (key, node) in &self.nodes {
-            for shard in &node.report.shards {
+            for shard in node.believed() {
                 for claim in &shard.owned {
                     if let Some(holdings) = holdings.get_mut(usize::from(claim.partition)) {
                         let shard = ShardKey { node: Arc::clone(key), index: shard.index };
@@ -127,8 +157,10 @@ impl Assigner {
     ) -> Option<Place> {
         let node = self.nodes.get(&shard.node)?;
         let shards = &node.report.shards;
-        // A process that came back with fewer shards will never take it, a draining one takes nothing.
-        let hopeless = !shards.is_empty() && !shards.iter().any(|known| known.index == shard.index);
+        // A process that came back with fewer shards will never take it, a draining one takes nothing, and one that is cut
+        // off from the store can do nothing with it.
+        let hopeless = !shards.is_empty() && !shards.iter().any(|known| known.index == shard.index)
+            || node.has_given_up(shard.index);
         if hopeless || node.report.draining {
             return Some(Place::Orphan { avoid: Some(Arc::clone(&shard.node)), moving });
         }
@@ -151,7 +183,7 @@ impl Assigner {
     fn loads(&self, now_us: u64) -> Loads {
         let mut loads = Loads(BTreeMap::new());
         for (key, node) in self.nodes.iter().filter(|(_, node)| self.may_receive(node, now_us)) {
-            for shard in &node.report.shards {
+            for shard in node.report.shards.iter().filter(|shard| !shard.cut_off) {
                 let load = Load { partitions: 0, saturation_percent: shard.saturation_percent };
                 loads.0.insert(ShardKey { node: Arc::clone(key), index: shard.index }, load);
             }
@@ -168,7 +200,7 @@ impl Assigner {
     pub(super) fn place_orphans(&mut self, now_us: u64) {
         let mut loads = self.loads(now_us);
         let mut claimed = vec![false; self.places.len()];
-        for claim in self.nodes.values().flat_map(|node| &node.report.shards).flat_map(|shard| &shard.owned) {
+        for claim in self.nodes.values().flat_map(Node::believed).flat_map(|shard| &shard.owned) {
             if let Some(claimed) = claimed.get_mut(usize::from(claim.partition)) {
                 *claimed = true;
             }

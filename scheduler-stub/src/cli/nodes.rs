@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::Args;
 use proto::executor::v1::Shard;
 use proto::executor::v1::owned_partition::State;
-use proto::scheduler::v1::{DescribeClusterResponse, Node};
+use proto::scheduler::v1::{DescribeClusterResponse, Node, RefusedNode};
 
 use super::client::{Connection, ended};
 use super::{Exit, say};
@@ -14,7 +14,8 @@ const MANUAL: &str = "\
 OUTPUT
   One line for the scheduler, one for each node, one for each shard. Partitions are given as
   ranges, after what they are: served, being recovered, being released, or assigned and not yet
-  taken. Exit code 1: some partition is with nobody.";
+  taken. A node that the scheduler does not take in is shown with the reason. Exit code 1: some
+  partition is with nobody, or some node is refused.";
 
 /// `nodes`
 #[derive(Debug, Args)]
@@ -29,7 +30,7 @@ pub(super) async fn run(options: NodesOptions) -> Exit {
     let show = async {
         let cluster = options.connection.client().await?.nodes().await?;
         say(render(&cluster).trim_end());
-        let whole = cluster.partitions > 0 && nobodys(&cluster).is_empty();
+        let whole = cluster.partitions > 0 && nobodys(&cluster).is_empty() && cluster.refused.is_empty();
         Ok(if whole { Exit::Ok } else { Exit::Finding })
     };
     ended(show.await)
@@ -58,6 +59,14 @@ fn render(cluster: &DescribeClusterResponse) -> String {
     }
     for node in &cluster.nodes {
         render_node(&mut text, node);
+    }
+    for node in &cluster.refused {
+        let RefusedNode { public_address, node_id, why, silent_ms } = node;
+        let _ = writeln!(
+            text,
+            "refused    {public_address:<21} {:<9} heard {silent_ms:>5} ms ago  {node_id}\n  {why}",
+            ""
+        );
     }
     text
 }
@@ -102,6 +111,9 @@ fn render_shard(text: &mut String, shard: &Shard, assigned: &[u32]) {
     for (what, partitions) in others.into_iter().filter(|(_, partitions)| !partitions.is_empty()) {
         let _ = write!(text, "  {what} {}", ranges(&partitions));
     }
+    if shard.cut_off {
+        text.push_str("  CUT OFF: nothing of the store answers it");
+    }
     text.push('\n');
 }
 
@@ -141,6 +153,7 @@ mod tests {
             open_executions: 12,
             saturation_ratio: 0.25,
             owned: vec![owned(0, State::Serving), owned(6, State::Recovering), owned(7, State::Releasing)],
+            cut_off: true,
         };
         let assigned = ShardAssignment { index: 1, partitions: vec![0, 1, 2, 5, 6, 8] };
         let node = Node {
@@ -165,9 +178,19 @@ mod tests {
 scheduler  incarnation 3, assigns, 1 on their way
 partitions 9 in all, not served: 3-4,6-8
 node       127.0.0.1:7400        managed   heard   120 ms ago  one
-  shard 1  127.0.0.1:7402        open       12  load  25 %  serves 0-2,5  recovers 6  releases 7  is to take 8
+  shard 1  127.0.0.1:7402        open       12  load  25 %  serves 0-2,5  recovers 6  releases 7  is to take 8  CUT OFF: nothing of the store answers it
 ";
         assert_eq!(render(&cluster), shown);
+        let refused = RefusedNode {
+            node_id: "two".into(),
+            public_address: "127.0.0.1:7500".into(),
+            why: "it has 8 partitions".into(),
+            silent_ms: 7,
+        };
+        let with_refused = DescribeClusterResponse { refused: vec![refused], ..cluster.clone() };
+        let line =
+            "refused    127.0.0.1:7500                  heard     7 ms ago  two\n  it has 8 partitions\n";
+        assert!(render(&with_refused).ends_with(line), "{}", render(&with_refused));
         let away = Node { serving: false, ..cluster.nodes[0].clone() };
         let cluster = DescribeClusterResponse { nodes: vec![away], ..cluster };
         assert!(render(&cluster).contains("not served: 0-8\n"), "what a dead node said counts for nothing");

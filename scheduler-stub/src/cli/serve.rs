@@ -77,6 +77,10 @@ pub(super) struct ServeOptions {
     account: String,
     #[command(flatten)]
     trust: TrustOptions,
+    /// Keys that seal the tokens of pages, a line `ID KEY` each; the first seals, all open. May be the nodes'
+    /// file. Read again when the file changes [default: one key, kept in the store]
+    #[arg(long, value_name = "FILE", env = "MYRIAD_CLUSTER_SECRET_FILE")]
+    cluster_secret_file: Option<PathBuf>,
     /// Listen where other machines can reach it, without TLS
     #[arg(long)]
     allow_plaintext: bool,
@@ -169,7 +173,15 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
         }
     };
     let ServeOptions { listen, node: nodes, expect_nodes: expected_nodes, region, account, .. } = options;
-    let config = SchedulerConfig { listen, nodes, expected_nodes, naming: Naming { region, account }, trust };
+    let secret_file = options.cluster_secret_file;
+    let config = SchedulerConfig {
+        listen,
+        nodes,
+        expected_nodes,
+        naming: Naming { region, account },
+        trust,
+        secret_file,
+    };
     let scheduler = match Scheduler::start(config, store).await {
         Ok(scheduler) => scheduler,
         Err(error) => {

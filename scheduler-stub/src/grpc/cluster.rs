@@ -6,6 +6,7 @@ use proto::scheduler::v1::cluster_server::Cluster as Service;
 use proto::scheduler::v1::{DescribeClusterRequest, DescribeClusterResponse, Node};
 use tonic::{Request, Response, Status};
 
+use crate::cluster::Cluster;
 use crate::directory::{Directory, HEARTBEAT, SILENT_BEATS, Seen};
 use crate::ownership::{Ownership, Standing};
 
@@ -14,6 +15,7 @@ use crate::ownership::{Ownership, Standing};
 pub struct ClusterService {
     pub(crate) directory: Arc<Directory>,
     pub(crate) ownership: Arc<Ownership>,
+    pub(crate) cluster: Arc<Cluster>,
 }
 
 #[tonic::async_trait]
@@ -41,6 +43,7 @@ impl Service for ClusterService {
             replaced_by,
             moves: u32::try_from(moves).unwrap_or(u32::MAX),
             unassigned,
+            refused: self.cluster.refusals().list(),
         }))
     }
 }

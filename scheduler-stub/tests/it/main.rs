@@ -8,5 +8,7 @@ mod late;
 mod links;
 mod managed;
 mod owning;
+mod pages;
 mod real;
+mod standing_apart;
 mod templates;

@@ -15,6 +15,7 @@ use executor::cluster::Cluster;
 use executor::config::Config;
 use executor::error::Error;
 use executor::owners::Owners;
+use executor::secret::ClusterSecret;
 use executor::shard::simulation::{Flight, Landed, SimulatedShard};
 use executor::shard::{Binding, Command, ShardConfig, ShardContext, ShardState};
 use ids::{ExecutionId, ExecutionName, PartitionId};
@@ -165,6 +166,8 @@ impl Process {
             connect: Arc::new(desk.of(id)),
             objects: None,
             cluster: Arc::new(cluster),
+            // All processes of a cluster have the same.
+            secret: Arc::new(ClusterSecret::from_key(&[7; 32])),
             definitions: Arc::clone(&catalogue.definitions),
             owners: Arc::new(Owners::new(partition_count)),
             metrics: Arc::<ShardMetrics>::default(),

@@ -43,6 +43,7 @@ use crate::error::Error;
 use crate::limits;
 use crate::objects::Objects;
 use crate::owners::Owners;
+use crate::secret::ClusterSecret;
 
 pub const START_MS: u64 = 1_700_000_000_000;
 pub const MACHINE: &str = "arn:aws:states:us-east-1:123456789012:stateMachine:orders";
@@ -155,6 +156,7 @@ impl World {
             connect: Arc::new(self.store.clone()),
             objects: self.objects.clone(),
             cluster: Arc::clone(&self.cluster),
+            secret: Arc::new(ClusterSecret::from_key(&[7; 32])),
             definitions: Arc::clone(&self.definitions),
             owners: Arc::new(Owners::new(self.partitions)),
             metrics: Arc::default(),

@@ -13,6 +13,7 @@ async fn an_idle_shard_notices_a_lost_store_by_itself_and_serves_again_when_it_i
     world.clock.advance(Duration::from_secs(1));
     shard.until(ShardState::StoreDown).await;
     assert_eq!(shard.metrics.store_available.get(), 0);
+    assert!(shard.ask(|reply| Command::Report { reply }).await.expect("a report").cut_off);
     let refused = shard.started(batch(1, pass, Mode::Express, &["1"])).await.remove(0);
     assert_eq!(refused.reason(), Some(Reason::StoreUnavailable));
     assert!(refused.refusal.is_some_and(|refusal| refusal.retry_after_ms > 0));
@@ -20,6 +21,7 @@ async fn an_idle_shard_notices_a_lost_store_by_itself_and_serves_again_when_it_i
     world.clock.advance(Duration::from_millis(250));
     shard.until(ShardState::Serving).await;
     assert_eq!(shard.metrics.store_available.get(), 1);
+    assert!(!shard.ask(|reply| Command::Report { reply }).await.expect("a report").cut_off);
     assert_eq!(shard.started(batch(1, pass, Mode::Express, &["1"])).await[0].refusal, None);
 }
 

@@ -126,6 +126,46 @@ async fn an_express_execution_starts_again_from_its_input() {
 }
 
 #[tokio::test]
+async fn the_outcome_of_a_standard_task_is_taken_by_the_next_owner_from_whoever_got_it_from_the_last() {
+    let world = World::new();
+    let two = world.define(TWO_TASKS).await;
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 1).await;
+    shard.started(batch(1, two, Mode::Standard, &["1"])).await;
+    let pay = tasks(&mut worker, 1).await.remove(0);
+    drop(shard);
+    let shard = world.shard().await;
+    let mut worker = shard.worker(2, 1).await;
+    let again = tasks(&mut worker, 1).await.remove(0);
+    assert!(again.function.ends_with(":pay"), "nobody has heard of an outcome");
+    world.clock.advance(TICK);
+    shard.succeed(9, &pay.token, r#""paid""#).await;
+    shard.succeed(2, &again.token, r#""paid twice""#).await;
+    shard.say(2, v1::WorkerMessage { credit: 1, ..Default::default() }).await;
+    let ship = tasks(&mut worker, 1).await.remove(0);
+    assert!(ship.function.ends_with(":ship") && ship.input == r#""paid""#, "{ship:?}");
+}
+
+#[tokio::test]
+async fn the_outcome_of_an_express_task_is_not_taken_for_one_of_the_run_that_followed() {
+    let world = World::new();
+    let two = world.define(TWO_TASKS).await;
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 1).await;
+    shard.started(batch(1, two, Mode::Express, &["1"])).await;
+    let pay = tasks(&mut worker, 1).await.remove(0);
+    drop(shard);
+    let shard = world.shard().await;
+    let mut worker = shard.worker(2, 1).await;
+    let again = tasks(&mut worker, 1).await.remove(0);
+    shard.succeed(2, &pay.token, r#""of the first run""#).await;
+    shard.succeed(2, &again.token, r#""of the second""#).await;
+    shard.say(2, v1::WorkerMessage { credit: 1, ..Default::default() }).await;
+    let ship = tasks(&mut worker, 1).await.remove(0);
+    assert_eq!(ship.input, r#""of the second""#);
+}
+
+#[tokio::test]
 async fn a_batch_that_an_earlier_owner_accepted_is_recognised_by_its_content() {
     let world = World::new();
     let pass = world.define(PASS).await;

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use proptest::prelude::*;
-
 use super::*;
+
+mod anything;
+mod reports;
+mod scenes;
 
 const PARTITIONS: u16 = 16;
 const MS: u64 = 1_000;
@@ -19,6 +21,8 @@ struct Real {
     /// Stopped, as by SIGSTOP: neither says nor hears anything.
     frozen: bool,
     draining: bool,
+    /// Nothing of the store answers it.
+    cut_off: bool,
     session: u64,
     followed: u32,
     owned: BTreeMap<u16, (u32, Claim)>,
@@ -83,6 +87,12 @@ impl World {
         }
     }
 
+    fn cut_off(&mut self, number: usize, cut_off: bool) {
+        if let Some(node) = self.nodes.get_mut(&key(number)) {
+            node.cut_off = cut_off;
+        }
+    }
+
     fn thaw(&mut self, number: usize) {
         if let Some(node) = self.nodes.get_mut(&key(number)) {
             node.frozen = false;
@@ -111,6 +121,7 @@ impl World {
         let shard = |index: u32| ShardReport {
             index,
             saturation_percent: 0,
+            cut_off: node.cut_off,
             owned: node.owned.values().filter(|(at, _)| *at == index).map(|(_, claim)| *claim).collect(),
         };
         let report = Report {
@@ -153,7 +164,12 @@ impl World {
             }
         }
         let generations = &mut self.generations;
+        let cut_off = node.cut_off;
         node.owned.retain(|partition, (_, claim)| {
+            if cut_off {
+                // It can neither take nor give back, nor learn that it was replaced.
+                return true;
+            }
             let top = &mut generations[usize::from(*partition)];
             match claim.state {
                 // What was begun to be released in this step is given back in the next one.
@@ -207,6 +223,17 @@ impl World {
                     if let Some(node) = self.nodes.get_mut(&node) {
                         node.stale = node.owned.keys().copied().collect();
                         node.inbox.clear();
+                    }
+                }
+                Effect::CutOff { shard } => {
+                    assert!(
+                        self.nodes.get(&shard.node).is_some_and(|node| node.cut_off),
+                        "{shard:?} is well"
+                    );
+                    self.told.retain(|_, named| *named != shard);
+                    if let Some(node) = self.nodes.get_mut(&shard.node) {
+                        let owned = node.owned.iter().filter(|(_, (index, _))| *index == shard.index);
+                        node.stale.extend(owned.map(|(partition, _)| *partition));
                     }
                 }
                 Effect::Replaced { by } => panic!("replaced by {by}"),
@@ -292,311 +319,4 @@ fn world(nodes: &[u32]) -> World {
     world.pass(5_000 * MS);
     world.assert_settled();
     world
-}
-
-#[test]
-fn the_first_nodes_share_everything_once_listening_is_over_and_nothing_moves_afterwards() {
-    let mut world = World::new();
-    world.join(0, 2);
-    world.join(1, 2);
-    world.pass(1_000 * MS);
-    assert_eq!(world.moves, 0, "it still listens");
-    world.pass(1_000 * MS);
-    assert_eq!(world.moves, usize::from(PARTITIONS));
-    world.pass(60_000 * MS);
-    world.assert_settled();
-    assert_eq!(world.moves, usize::from(PARTITIONS));
-}
-
-#[test]
-fn listening_ends_early_when_all_expected_nodes_have_reported() {
-    let mut world = World::new();
-    world.scheduler = Assigner::new(Rules { expected_nodes: 2, ..Rules::default() });
-    world.scheduler.registered(1);
-    world.join(0, 2);
-    world.step();
-    assert_eq!(world.moves, 0);
-    world.join(1, 2);
-    world.step();
-    assert_eq!(world.moves, usize::from(PARTITIONS));
-}
-
-#[test]
-fn a_node_that_joins_gets_its_share_and_nothing_else_moves() {
-    for (before, joins, moved) in
-        [(vec![2, 2], 2, 4), (vec![1], 1, 8), (vec![1, 3], 4, 8), (vec![4; 3], 4, 4)]
-    {
-        let mut world = world(&before);
-        world.moves = 0;
-        world.join(before.len(), joins);
-        world.pass(10_000 * MS);
-        world.assert_settled();
-        assert_eq!(world.moves, moved, "{before:?} and {joins}");
-    }
-}
-
-#[test]
-fn the_partitions_of_a_killed_node_go_to_the_others_and_nothing_else_moves() {
-    let mut world = world(&[2, 2, 2]);
-    let lost = world.nodes[&key(1)].owned.len();
-    world.moves = 0;
-    world.kill(1);
-    world.pass(900 * MS);
-    assert_eq!(world.moves, 0, "it may come back");
-    world.pass(1_000 * MS);
-    world.assert_settled();
-    assert_eq!(world.moves, lost);
-}
-
-#[test]
-fn a_node_that_comes_back_in_time_keeps_what_it_had() {
-    let mut world = world(&[2, 2]);
-    let before: Vec<u16> = world.nodes[&key(0)].owned.keys().copied().collect();
-    world.moves = 0;
-    world.kill(0);
-    world.pass(500 * MS);
-    world.join(0, 2);
-    world.pass(3_000 * MS);
-    world.assert_settled();
-    assert_eq!(world.moves, 0);
-    assert_eq!(world.nodes[&key(0)].owned.keys().copied().collect::<Vec<u16>>(), before);
-}
-
-#[test]
-fn a_stopped_node_loses_everything_and_gets_its_share_again_when_it_goes_on() {
-    let mut world = world(&[2, 2]);
-    world.nodes.get_mut(&key(0)).expect("it is there").frozen = true;
-    world.pass(3_000 * MS);
-    assert_eq!(world.nodes[&key(1)].owned.len(), usize::from(PARTITIONS));
-    world.thaw(0);
-    world.pass(10_000 * MS);
-    world.assert_settled();
-}
-
-#[test]
-fn a_draining_node_loses_everything_a_few_at_a_time() {
-    let mut world = world(&[1, 1]);
-    world.nodes.get_mut(&key(0)).expect("it is there").draining = true;
-    let mut left = Vec::new();
-    while !world.nodes[&key(0)].owned.is_empty() {
-        left.push(world.nodes[&key(0)].owned.len());
-        assert!(left.len() < 200, "{left:?}");
-        world.step();
-    }
-    world.pass(3_000 * MS);
-    assert_eq!(world.nodes[&key(1)].owned.len(), usize::from(PARTITIONS));
-}
-
-#[test]
-fn the_last_node_drains_without_losing_anything_to_nobody() {
-    let mut world = world(&[2]);
-    world.nodes.get_mut(&key(0)).expect("it is there").draining = true;
-    world.pass(10_000 * MS);
-    assert_eq!(world.nodes[&key(0)].owned.len(), usize::from(PARTITIONS));
-}
-
-#[test]
-fn nobody_is_dead_while_nobody_is_heard() {
-    let mut world = world(&[2, 2]);
-    world.moves = 0;
-    for number in 0..2 {
-        world.nodes.get_mut(&key(number)).expect("it is there").frozen = true;
-    }
-    world.pass(60_000 * MS);
-    world.thaw(1);
-    world.pass(300 * MS);
-    world.thaw(0);
-    world.pass(5_000 * MS);
-    world.assert_settled();
-    assert_eq!(world.moves, 0);
-}
-
-#[test]
-fn a_pause_of_our_own_kills_nobody_and_neither_does_a_step_of_the_clock() {
-    let mut world = world(&[2, 2]);
-    world.moves = 0;
-    world.now_us += 30_000 * MS;
-    world.pass(5_000 * MS);
-    world.now_us -= 20_000 * MS;
-    for node in world.nodes.values_mut() {
-        node.beat_us = world.now_us;
-    }
-    world.pass(5_000 * MS);
-    world.assert_settled();
-    assert_eq!(world.moves, 0);
-}
-
-#[test]
-fn a_new_scheduler_adopts_what_nodes_have() {
-    let mut world = world(&[2, 2, 1]);
-    let before: Vec<BTreeMap<u16, (u32, Claim)>> =
-        world.nodes.values().map(|node| node.owned.clone()).collect();
-    world.restart_scheduler();
-    world.pass(10_000 * MS);
-    world.assert_settled();
-    let after: Vec<BTreeMap<u16, (u32, Claim)>> =
-        world.nodes.values().map(|node| node.owned.clone()).collect();
-    assert_eq!(after, before);
-}
-
-#[test]
-fn a_scheduler_that_was_replaced_says_so_once_and_assigns_no_more() {
-    let mut world = world(&[2]);
-    let report = Report {
-        node: key(5),
-        session: 99,
-        managed: true,
-        draining: false,
-        followed: 7,
-        partitions: PARTITIONS,
-        shards: vec![ShardReport::default()],
-    };
-    world.scheduler.report(world.now_us, report.clone());
-    assert_eq!(world.scheduler.tick(world.now_us), [Effect::Replaced { by: 7 }]);
-    world.scheduler.report(world.now_us, report);
-    assert_eq!(world.scheduler.tick(world.now_us), []);
-    assert_eq!(world.scheduler.assignment("node-0"), None);
-    // A later number of its own does not bring it back.
-    world.scheduler.registered(8);
-    assert_eq!(world.scheduler.assignment("node-0"), None);
-}
-
-fn claim(partition: u16, generation: u64) -> Claim {
-    Claim { partition, generation, state: State::Serving }
-}
-
-fn says(node: usize, session: u64, owned: Vec<Claim>) -> Report {
-    let shards = vec![ShardReport { index: 0, saturation_percent: 0, owned }];
-    let node = key(node);
-    Report { node, session, managed: true, draining: false, followed: 0, partitions: 3, shards }
-}
-
-#[test]
-fn of_two_nodes_that_claim_a_partition_the_higher_generation_has_it() {
-    let mut scheduler = Assigner::new(Rules { expected_nodes: 2, ..Rules::default() });
-    scheduler.registered(1);
-    scheduler.report(0, says(0, 1, vec![claim(0, 5), claim(1, 2)]));
-    scheduler.report(0, says(1, 2, vec![claim(0, 6), claim(2, 1)]));
-    scheduler.tick(0);
-    assert_eq!(scheduler.named(0).map(|shard| &*shard.node), Some("node-1"));
-    assert_eq!(scheduler.named(1).map(|shard| &*shard.node), Some("node-0"));
-    // The other one takes it back in the store: it is the owner now.
-    scheduler.report(1, says(0, 1, vec![claim(0, 7), claim(1, 2)]));
-    scheduler.tick(1);
-    assert_eq!(scheduler.named(0).map(|shard| &*shard.node), Some("node-0"));
-}
-
-#[test]
-fn a_report_of_a_stream_that_was_left_says_nothing() {
-    let mut scheduler = Assigner::new(Rules { expected_nodes: 2, ..Rules::default() });
-    scheduler.registered(1);
-    scheduler.report(0, says(0, 2, vec![claim(0, 1), claim(1, 1)]));
-    scheduler.report(0, says(1, 3, vec![claim(2, 1)]));
-    assert_eq!(scheduler.tick(0).len(), 2);
-    scheduler.report(1, says(0, 1, Vec::new()));
-    scheduler.broken(1, "node-0", 1);
-    assert_eq!(scheduler.tick(1), []);
-    scheduler.report(900_000, says(1, 3, vec![claim(2, 1)]));
-    scheduler.tick(900_000);
-    assert_eq!(scheduler.tick(1_400_000), [], "its stream stands");
-    assert_eq!(scheduler.named(0).map(|shard| &*shard.node), Some("node-0"));
-}
-
-#[test]
-fn a_partition_that_a_node_does_not_take_is_given_to_another() {
-    let mut scheduler = Assigner::new(Rules { expected_nodes: 2, ..Rules::default() });
-    scheduler.registered(1);
-    let mut at = 0;
-    let two = |node, session, owned| Report { partitions: 2, ..says(node, session, owned) };
-    scheduler.report(at, two(0, 1, Vec::new()));
-    scheduler.report(at, two(1, 2, Vec::new()));
-    scheduler.tick(at);
-    let refused =
-        (0..2).find(|partition| scheduler.named(*partition).is_some_and(|shard| shard.node == key(0)));
-    let refused = refused.expect("each gets one");
-    while scheduler.named(refused).is_some_and(|shard| shard.node == key(0)) {
-        at += BEAT;
-        assert!(at < 100 * BEAT, "it is given to another");
-        scheduler.report(at, two(0, 1, Vec::new()));
-        scheduler.report(at, two(1, 2, vec![claim(1 - refused, 1)]));
-        scheduler.tick(at);
-    }
-    assert_eq!(scheduler.named(refused).map(|shard| &*shard.node), Some("node-1"));
-}
-
-#[test]
-fn what_a_node_has_by_its_own_configuration_is_given_to_nobody() {
-    let mut scheduler = Assigner::new(Rules { expected_nodes: 1, ..Rules::default() });
-    scheduler.registered(1);
-    scheduler.report(0, Report { managed: false, ..says(0, 1, vec![claim(0, 1)]) });
-    scheduler.report(0, says(1, 2, Vec::new()));
-    scheduler.tick(0);
-    assert_eq!(scheduler.unnamed().collect::<Vec<u16>>(), [0]);
-    assert_eq!(scheduler.assignment("node-0"), None);
-    assert_eq!(scheduler.named(1).map(|shard| &*shard.node), Some("node-1"));
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Join(usize, u32),
-    Kill(usize),
-    Freeze(usize),
-    Thaw(usize),
-    Drain(usize),
-    RestartScheduler,
-    Pause(u64),
-    Pass(u64),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let node = 0usize..5;
-    prop_oneof![
-        3 => (node.clone(), 1u32..4).prop_map(|(node, shards)| Step::Join(node, shards)),
-        2 => node.clone().prop_map(Step::Kill),
-        1 => node.clone().prop_map(Step::Freeze),
-        2 => node.clone().prop_map(Step::Thaw),
-        1 => node.prop_map(Step::Drain),
-        1 => Just(Step::RestartScheduler),
-        1 => (1u64..100).prop_map(Step::Pause),
-        6 => (1u64..40).prop_map(Step::Pass),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
-
-    #[test]
-    fn whatever_happens_a_partition_is_named_once_and_all_comes_to_rest_evenly(
-        steps in prop::collection::vec(step(), 1..60)
-    ) {
-        let mut world = World::new();
-        for step in steps {
-            match step {
-                Step::Join(node, shards) => world.join(node, shards),
-                Step::Kill(node) => world.kill(node),
-                Step::Freeze(node) => {
-                    if let Some(node) = world.nodes.get_mut(&key(node)) {
-                        node.frozen = true;
-                    }
-                }
-                Step::Thaw(node) => world.thaw(node),
-                Step::Drain(node) => {
-                    if let Some(node) = world.nodes.get_mut(&key(node)) {
-                        node.draining = true;
-                    }
-                }
-                Step::RestartScheduler => world.restart_scheduler(),
-                Step::Pause(ticks) => world.now_us += ticks * TICK,
-                Step::Pass(ticks) => world.pass(ticks * TICK),
-            }
-        }
-        for number in 0..5 {
-            world.thaw(number);
-        }
-        world.pass(30_000 * MS);
-        world.assert_settled();
-        let moves = world.moves;
-        world.pass(30_000 * MS);
-        prop_assert_eq!(world.moves, moves, "at rest nothing moves");
-    }
 }
