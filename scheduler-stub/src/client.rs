@@ -228,8 +228,13 @@ impl Client {
         while executions.len() < limit {
             let max_results = u32::try_from((limit - executions.len()).min(1_000)).unwrap_or(1_000);
             let machine_arn = arn.to_owned();
-            let request =
-                ListExecutionsRequest { machine_arn, status: status.into(), max_results, next_token };
+            let request = ListExecutionsRequest {
+                machine_arn,
+                status: status.into(),
+                max_results,
+                next_token,
+                ..Default::default()
+            };
             let page = self.executions.list_executions(call(request)).await?.into_inner();
             executions.extend(page.executions);
             next_token = page.next_token;

@@ -1,21 +1,20 @@
 //! Questions about executions go to the node that knows: the owner of the execution's partition, by its
 //! public port.
 //!
-//! A list is merged over the nodes, newest first. Its token says for each node how far its own list was read; it is sealed with
-//! the cluster's secret for the question that it answers, so that one that was made up, changed, or given for another question
-//! is refused.
+//! A list is merged over the nodes, newest first. Its token says after which execution the next page begins, whichever node has
+//! it by then: pages of different sizes and partitions that move change nothing. It is sealed with the cluster's secret for the
+//! question that it answers, so that one that was made up, changed, or given for another question is refused.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use executor::grpc::listing;
 use executor::secret::ClusterSecret;
 use ids::ExecutionName;
 use proto::executor::v1::executor_client::ExecutorClient;
-use proto::executor::v1::{self, ExecutionSummary, ListExecutionsRequest, ListExecutionsResponse};
-use serde::{Deserialize, Serialize};
+use proto::executor::v1::{ListExecutionsRequest, ListExecutionsResponse};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
@@ -31,8 +30,10 @@ pub const PAGE_MAX: u32 = 1_000;
 /// How long a question waits for a partition that is on its way between nodes: longer than a failover takes.
 const OWNER_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Characters of a page token: some 350 for each node.
-const TOKEN_CHARS_MAX: usize = 1 << 19;
+/// Characters of a page token.
+const TOKEN_CHARS_MAX: usize = 1_024;
+/// Times that a page is read whose partitions move meanwhile.
+const READS_MAX: u32 = 5;
 
 /// Forwards to nodes.
 #[derive(Clone)]
@@ -42,15 +43,6 @@ pub struct Forward {
     secret: Arc<ClusterSecret>,
     /// Counts what any node can answer, so that they take turns.
     turn: Arc<AtomicUsize>,
-}
-
-/// How far the list of one node was read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Cursor {
-    /// The node's own token; `None`: the list has ended.
-    token: Option<String>,
-    /// Entries of that page which were given out.
-    skip: usize,
 }
 
 impl Forward {
@@ -125,15 +117,27 @@ impl Forward {
     /// like the truth.
     pub async fn list(&self, request: ListExecutionsRequest) -> Result<ListExecutionsResponse, Status> {
         // What is refused anyhow waits for nobody.
-        decode(&self.secret()?, &request)?;
-        let view = self.whole(None).await?;
-        match self.page(&view, &request).await {
-            Err((node, status)) if away(&status) => {
-                let view = self.whole(Some(&node)).await?;
-                self.page(&view, &request).await.map_err(|(_, status)| status)
+        let secret = self.secret()?;
+        let after = decode(&secret, &request)?;
+        let (mut gone, mut refused): (Option<Arc<str>>, _) = (None, None);
+        for _ in 0..READS_MAX {
+            let view = self.whole(gone.as_deref()).await?;
+            match self.page(&view, &request, &after).await {
+                // A partition that moved between two nodes' answers may stand in neither.
+                Ok(page) if self.directory.view().has_holders_of(&view) => {
+                    let next_token = encode(&secret, &request, &page.next_token);
+                    return Ok(ListExecutionsResponse { next_token, ..page });
+                }
+                Ok(_) => {}
+                Err((node, status)) if gone.is_none() && away(&status) => {
+                    (gone, refused) = (Some(node), Some(status));
+                }
+                Err((_, status)) => return Err(status),
             }
-            page => page.map_err(|(_, status)| status),
         }
+        let moving =
+            || Error::unavailable("partitions move between nodes now: a list would have holes; retry");
+        Err(refused.unwrap_or_else(|| moving().into()))
     }
 
     fn secret(&self) -> Result<Secret, Error> {
@@ -161,29 +165,25 @@ impl Forward {
         &self,
         view: &View,
         request: &ListExecutionsRequest,
+        after: &str,
     ) -> Result<ListExecutionsResponse, (Arc<str>, Status)> {
         let limit = if request.max_results == 0 { 100 } else { request.max_results.min(PAGE_MAX) };
-        let nobody: Arc<str> = "".into();
-        let ours = |error: Error| (Arc::clone(&nobody), Status::from(error));
-        let secret = self.secret().map_err(ours)?;
-        let mut cursors = decode(&secret, request).map_err(ours)?;
-        let mut pages = Vec::with_capacity(view.public_addresses.len());
-        for address in &view.public_addresses {
-            let start = Cursor { token: Some(String::new()), skip: 0 };
-            let cursor = cursors.remove(&**address).unwrap_or(start);
-            let Some(token) = cursor.token else { continue };
-            let page_request =
-                ListExecutionsRequest { max_results: limit, next_token: token.clone(), ..request.clone() };
-            let mut page_request = Request::new(page_request);
-            page_request.set_timeout(crate::dispatch::CALL_TIMEOUT);
-            let mut client = self.clients.client(address).map_err(ours)?;
-            let page = client.list_executions(page_request).await;
-            let page = page.map_err(|status| (Arc::clone(address), status))?.into_inner();
-            pages.push(Page::new(Arc::clone(address), token, cursor.skip, page));
-        }
-        let executions = merge(&mut pages, limit as usize);
-        let next_token = encode(&secret, request, &view.public_addresses, pages).map_err(ours)?;
-        Ok(ListExecutionsResponse { executions, next_token })
+        let asked = view.public_addresses.iter().map(async |address| {
+            let mut asked = Request::new(ListExecutionsRequest {
+                max_results: limit,
+                next_token: after.to_owned(),
+                bare_tokens: true,
+                ..request.clone()
+            });
+            asked.set_timeout(crate::dispatch::CALL_TIMEOUT);
+            let answer = match self.clients.client(address) {
+                Ok(mut client) => client.list_executions(asked).await,
+                Err(error) => Err(error.into()),
+            };
+            answer.map(Response::into_inner).map_err(|status| (Arc::clone(address), status))
+        });
+        let pages = futures_util::future::try_join_all(asked).await?;
+        Ok(listing::merge(pages, limit as usize))
     }
 }
 
@@ -197,161 +197,53 @@ pub fn away(status: &Status) -> bool {
     status.code() == Code::Unavailable || not_owner(status)
 }
 
-struct Page {
-    address: Arc<str>,
-    token: String,
-    given_out: usize,
-    next_token: String,
-    rest: std::iter::Peekable<std::vec::IntoIter<ExecutionSummary>>,
-}
-
-impl Page {
-    fn new(address: Arc<str>, token: String, skip: usize, page: v1::ListExecutionsResponse) -> Self {
-        let mut rest = page.executions;
-        rest.drain(..skip.min(rest.len()));
-        Self {
-            address,
-            token,
-            given_out: skip,
-            next_token: page.next_token,
-            rest: rest.into_iter().peekable(),
-        }
-    }
-
-    /// Where the next page of this node begins.
-    fn cursor(mut self) -> Cursor {
-        if self.rest.peek().is_some() {
-            Cursor { token: Some(self.token), skip: self.given_out }
-        } else {
-            Cursor { token: Some(self.next_token).filter(|token| !token.is_empty()), skip: 0 }
-        }
-    }
-}
-
-/// Takes the newest of all pages, until `limit` or until a page that has a successor is empty (what follows
-/// there may be newer than what the others still have).
-fn merge(pages: &mut [Page], limit: usize) -> Vec<ExecutionSummary> {
-    let mut merged = Vec::with_capacity(limit);
-    while merged.len() < limit {
-        if pages.iter_mut().any(|page| page.rest.peek().is_none() && !page.next_token.is_empty()) {
-            break;
-        }
-        let newest = pages
-            .iter_mut()
-            .filter_map(|page| page.rest.peek().map(|summary| summary.start_time_ms).map(|at| (at, page)))
-            .max_by_key(|(at, _)| *at);
-        let Some((_, page)) = newest else { break };
-        merged.extend(page.rest.next());
-        page.given_out += 1;
-    }
-    merged
-}
-
 /// What a page's token was given for: the same question, and nothing else.
 fn purpose(request: &ListExecutionsRequest) -> String {
     format!("nodes' lists {} {}", request.machine_arn, request.status)
 }
 
-fn decode(secret: &Secret, request: &ListExecutionsRequest) -> Result<BTreeMap<String, Cursor>, Error> {
+/// After which execution a page begins; empty for the first one.
+fn decode(secret: &Secret, request: &ListExecutionsRequest) -> Result<String, Error> {
     let token = &request.next_token;
     if token.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let foreign = || {
-        let message = "`next_token` was not given by this call for this question: begin again without one";
-        Error::invalid("InvalidToken", message)
-    };
-    if token.len() > TOKEN_CHARS_MAX {
-        return Err(foreign());
-    }
-    let text = secret.open_text(&purpose(request), token).ok_or_else(foreign)?;
-    serde_json::from_str(&text).map_err(|_| foreign())
-}
-
-fn encode(
-    secret: &Secret,
-    request: &ListExecutionsRequest,
-    addresses: &[Arc<str>],
-    pages: Vec<Page>,
-) -> Result<String, Error> {
-    let mut cursors: BTreeMap<String, Cursor> =
-        addresses.iter().map(|address| (address.to_string(), Cursor { token: None, skip: 0 })).collect();
-    for page in pages {
-        cursors.insert(page.address.to_string(), page.cursor());
-    }
-    if cursors.values().all(|cursor| cursor.token.is_none()) {
         return Ok(String::new());
     }
-    let text = serde_json::to_string(&cursors).map_err(|error| Error::unavailable(error.to_string()))?;
-    Ok(secret.seal_text(&purpose(request), &text))
+    let opened =
+        (token.len() <= TOKEN_CHARS_MAX).then(|| secret.open_text(&purpose(request), token)).flatten();
+    opened.ok_or_else(|| {
+        let message = "`next_token` was not given by this call for this question: begin again without one";
+        Error::invalid("InvalidToken", message)
+    })
+}
+
+fn encode(secret: &Secret, request: &ListExecutionsRequest, after: &str) -> String {
+    if after.is_empty() { String::new() } else { secret.seal_text(&purpose(request), after) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn page(address: &str, starts: &[u64], next_token: &str, skip: usize) -> Page {
-        let executions = starts
-            .iter()
-            .map(|start| ExecutionSummary { start_time_ms: *start, ..ExecutionSummary::default() })
-            .collect();
-        let page = ListExecutionsResponse { executions, next_token: next_token.into() };
-        Page::new(address.into(), String::new(), skip, page)
-    }
-
-    fn secret() -> Secret {
-        Secret::from_key(&[7; 32])
-    }
-
     fn asked(machine: &str, token: &str) -> ListExecutionsRequest {
         let (machine_arn, next_token) = (machine.to_owned(), token.to_owned());
         ListExecutionsRequest { machine_arn, next_token, ..ListExecutionsRequest::default() }
     }
 
-    fn encoded(pages: Vec<Page>) -> String {
-        encode(&secret(), &asked("m", ""), &["a".into(), "b".into()], pages).expect("a token")
-    }
-
-    fn starts(merged: &[ExecutionSummary]) -> Vec<u64> {
-        merged.iter().map(|summary| summary.start_time_ms).collect()
-    }
-
-    #[test]
-    fn pages_of_several_nodes_become_one_newest_first_and_go_on_where_they_stopped() {
-        let mut pages = vec![page("a", &[9, 5, 1], "", 0), page("b", &[8, 7, 2], "", 0)];
-        assert_eq!(starts(&merge(&mut pages, 4)), [9, 8, 7, 5]);
-        let token = encoded(pages);
-        let cursors = decode(&secret(), &asked("m", &token)).expect("our own token");
-        let mut rest =
-            vec![page("a", &[9, 5, 1], "", cursors["a"].skip), page("b", &[8, 7, 2], "", cursors["b"].skip)];
-        assert_eq!(starts(&merge(&mut rest, 4)), [2, 1]);
-        assert_eq!(encoded(rest), "");
-    }
-
-    #[test]
-    fn a_node_whose_next_page_is_unread_stops_the_merge() {
-        let mut pages = vec![page("a", &[9], "more", 0), page("b", &[8, 7], "", 0)];
-        assert_eq!(starts(&merge(&mut pages, 10)), [9]);
-        let token = encoded(pages);
-        let cursors = decode(&secret(), &asked("m", &token)).expect("our own token");
-        assert_eq!(cursors["a"], Cursor { token: Some("more".into()), skip: 0 });
-        assert_eq!(cursors["b"], Cursor { token: Some(String::new()), skip: 0 });
-    }
-
     #[test]
     fn a_token_that_was_made_up_changed_or_given_for_another_question_is_refused() {
-        let token = encoded(vec![page("a", &[9], "more", 0)]);
-        assert!(decode(&secret(), &asked("m", &token)).is_ok());
-        let made_up = r#"{"a":{"token":"more","skip":0}}"#;
-        let of_a_node = secret().seal_text("list m 0", made_up);
-        let changed = format!("{}0", &token[..token.len() - 1]);
-        let changed = if changed == token { format!("{}1", &token[..token.len() - 1]) } else { changed };
-        for wrong in ["abc", made_up, &of_a_node, &changed, &"0".repeat(TOKEN_CHARS_MAX + 1)] {
-            assert!(decode(&secret(), &asked("m", wrong)).is_err(), "{wrong:.100}");
+        let (secret, after) = (Secret::from_key(&[7; 32]), "9:0001-x");
+        assert_eq!(encode(&secret, &asked("m", ""), ""), "");
+        let token = encode(&secret, &asked("m", ""), after);
+        assert_eq!(decode(&secret, &asked("m", &token)).ok().as_deref(), Some(after));
+        let of_a_node = secret.seal_text("list m 0", after);
+        let last = if token.ends_with('0') { "1" } else { "0" };
+        let changed = format!("{}{last}", &token[..token.len() - 1]);
+        for wrong in ["abc", after, &of_a_node, &changed, &"0".repeat(TOKEN_CHARS_MAX + 1)] {
+            assert!(decode(&secret, &asked("m", wrong)).is_err(), "{wrong:.100}");
         }
-        assert!(decode(&secret(), &asked("other", &token)).is_err(), "of another machine");
+        assert!(decode(&secret, &asked("other", &token)).is_err(), "of another machine");
         let failed = ListExecutionsRequest { status: 3, ..asked("m", &token) };
-        assert!(decode(&secret(), &failed).is_err(), "of another status");
+        assert!(decode(&secret, &failed).is_err(), "of another status");
         assert!(decode(&Secret::from_key(&[8; 32]), &asked("m", &token)).is_err(), "of another cluster");
     }
 }

@@ -123,8 +123,20 @@ pub(super) async fn executions(
     mut request: v1::ListExecutionsRequest,
 ) -> Result<v1::ListExecutionsResponse, Error> {
     let size = page_size(request.max_results, LIST_DEFAULT)?;
+    if request.bare_tokens {
+        return list(node, request, size).await;
+    }
     let (secret, purpose) = (node.secret.get()?, purpose_of_list(&request));
     request.next_token = open(&secret, &purpose, &request.next_token)?;
+    let page = list(node, request, size).await?;
+    Ok(v1::ListExecutionsResponse { next_token: seal(&secret, &purpose, &page.next_token), ..page })
+}
+
+async fn list(
+    node: &NodeContext,
+    mut request: v1::ListExecutionsRequest,
+    size: usize,
+) -> Result<v1::ListExecutionsResponse, Error> {
     check_cursor(&request.next_token)?;
     request.max_results = u32::try_from(size).unwrap_or(PAGE_MAX);
     let asked = node.shards()?.iter().map(|shard| {
@@ -132,8 +144,7 @@ pub(super) async fn executions(
         ask(shard, |reply| Command::List { request, reply })
     });
     let pages = futures_util::future::try_join_all(asked).await?;
-    let page = merge(pages, size);
-    Ok(v1::ListExecutionsResponse { next_token: seal(&secret, &purpose, &page.next_token), ..page })
+    Ok(merge(pages, size))
 }
 
 /// Where something stands in the order of listings.
@@ -148,14 +159,17 @@ fn place_of_token(token: &str) -> Option<Place> {
     Some((time.parse().ok()?, Some(id.parse().ok()?)))
 }
 
-/// The newest of all pages. Every shard goes on from the same cursor, so that nothing is skipped or seen
-/// twice: the page ends where the first shard that has more ends.
-fn merge(pages: Vec<v1::ListExecutionsResponse>, size: usize) -> v1::ListExecutionsResponse {
+/// The newest of all pages, whose tokens are bare. All go on from the same cursor, so that nothing is skipped or seen
+/// twice: the page ends where the first one that has more ends. Of an execution that stands on two pages, since its
+/// partition has moved between them, one is given.
+#[must_use]
+pub fn merge(pages: Vec<v1::ListExecutionsResponse>, size: usize) -> v1::ListExecutionsResponse {
     let ends = pages.iter().filter(|page| !page.next_token.is_empty());
     let end =
         ends.filter_map(|page| Some((place_of_token(&page.next_token)?, page.next_token.clone()))).max();
     let mut executions: Vec<_> = pages.into_iter().flat_map(|page| page.executions).collect();
     executions.sort_by_cached_key(|summary| Reverse(place(summary)));
+    executions.dedup_by(|next, last| next.execution_id == last.execution_id);
     if let Some((end, _)) = &end {
         executions.truncate(executions.partition_point(|summary| place(summary) >= *end));
     }

@@ -218,9 +218,10 @@ impl Dispatcher {
         Self { shared }
     }
 
-    /// Batches from now on carry this incarnation, a number that no dispatcher had before.
+    /// Batches from now on carry this incarnation, a number that no dispatcher had before. A lower one than before is no
+    /// such number, and is ignored.
     pub fn set_incarnation(&self, incarnation: u32) {
-        self.shared.incarnation.store(incarnation, Ordering::Relaxed);
+        self.shared.incarnation.fetch_max(incarnation, Ordering::Relaxed);
     }
 
     /// Ends all links once what is under way is settled.

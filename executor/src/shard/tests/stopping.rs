@@ -127,8 +127,13 @@ async fn a_listing_gives_what_runs_and_what_has_ended_newest_first_page_by_page(
     }
     let list = async |status: ExecutionStatus, next_token: String| {
         let machine_arn = MACHINE.to_owned();
-        let request =
-            v1::ListExecutionsRequest { machine_arn, status: status as i32, max_results: 4, next_token };
+        let request = v1::ListExecutionsRequest {
+            machine_arn,
+            status: status as i32,
+            max_results: 4,
+            next_token,
+            ..Default::default()
+        };
         shard.ask(|reply| Command::List { request, reply }).await.expect("a page")
     };
     let first = list(ExecutionStatus::Unspecified, String::new()).await;
