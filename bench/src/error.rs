@@ -33,6 +33,9 @@ pub enum Error {
     /// The store holds something else than was acknowledged.
     #[error("the run is void: {0}")]
     Void(String),
+    /// Certificates cannot be used.
+    #[error("{0}")]
+    Certificate(Box<trust::TrustError>),
     /// The settings make no sense, or the surroundings forbid a fair figure.
     #[error("{0}")]
     Settings(String),

@@ -23,4 +23,5 @@ pub mod report;
 pub mod schedule;
 
 pub mod suite;
+pub mod tls;
 pub mod worker;

@@ -17,6 +17,7 @@ use bench::{load, recovery, worker};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use proto::executor::v1::Mode;
 use tokio::signal::unix::{SignalKind, signal};
+use trust::TlsFlags;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -33,6 +34,8 @@ const PAYLOAD_BYTES_MAX: i64 = 262_144;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    tls: TlsFlags,
 }
 
 #[derive(Debug, Subcommand)]
@@ -206,7 +209,12 @@ impl Common {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let cli = Cli::parse();
+    if let Err(error) = bench::tls::set(&cli.tls) {
+        eprintln!("bench: {error}");
+        return ExitCode::from(3);
+    }
+    let outcome = match cli.command {
         Command::Load(load) => run_load(load).await,
         Command::Suite(suite) => until_stopped(run_suite(suite)).await,
         Command::Recovery(recovery) => until_stopped(run_recovery(recovery)).await,

@@ -117,7 +117,7 @@ impl SecretReader {
     pub fn get(&mut self) -> Option<&Secret> {
         // An error means that the node is gone: what it had last is as good as any.
         if self.changes.has_changed().unwrap_or(false) {
-            self.current = self.changes.borrow_and_update().clone();
+            self.current.clone_from(&self.changes.borrow_and_update());
         }
         self.current.as_ref()
     }

@@ -220,7 +220,7 @@ fn a_node_that_follows_a_scheduler_with_a_store_of_its_own_is_refused_with_both_
 }
 
 #[test]
-fn a_store_that_only_newer_programs_can_read_is_refused() {
+fn a_store_that_only_newer_or_only_older_programs_can_read_is_refused() {
     let redis = Redis::start(RedisOptions::default()).expect("redis-server is installed");
     let serve = || serve(&["--redis-url", &redis.url(), "--no-metrics"]);
     let mut node = serve();
@@ -233,6 +233,19 @@ fn a_store_that_only_newer_programs_can_read_is_refused() {
     let mut node = serve();
     let line = node.wait_for_line("start a newer one", PATIENCE).expect("says so");
     assert!(line.contains("format 200"), "{line}");
+    node.kill9();
+    // Back in the version that wrote it, and then a store of one that is too old for this program.
+    redis.command(&["HSET", DURABLE, "cluster", &record]).expect("answers");
+    let mut node = serve();
+    node.wait_for_line("serving=true", PATIENCE).expect("serves");
+    node.kill9();
+    let older = record.replace("format=2", "format=1").replace("readable-from=2", "readable-from=1");
+    redis.command(&["HSET", DURABLE, "cluster", &older]).expect("answers");
+    let mut node = serve();
+    let line = node.wait_for_line("start a version in between", PATIENCE).expect("says so");
+    assert!(line.contains("format 1"), "{line}");
+    assert!(!node.log().contains("serving=true"), "nothing is begun: {}", node.tail());
+    assert_eq!(redis.command(&["HGET", DURABLE, "cluster"]).expect("answers"), older, "nothing is written");
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn crates_depend_only_on_the_rooms_below_them() {
             "scheduler-stub",
             &["asl", "executor", "ids", "journal", "journal-redis", "proto", "telemetry", "trust"],
         ),
-        ("bench", &["asl", "ids", "journal", "journal-redis", "proto", "testkit"]),
+        ("bench", &["asl", "ids", "journal", "journal-redis", "proto", "testkit", "trust"]),
     ]);
     let all = dependencies();
     let ours: BTreeSet<&str> = all.keys().map(String::as_str).collect();

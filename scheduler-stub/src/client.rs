@@ -51,7 +51,11 @@ impl Client {
             let mut reason = error.to_string();
             let mut source = std::error::Error::source(&error);
             while let Some(cause) = source {
-                reason = format!("{reason}: {cause}");
+                // The words of a handshake come wrapped more than once.
+                let cause_told = cause.to_string();
+                if !reason.ends_with(&cause_told) {
+                    reason = format!("{reason}: {cause_told}");
+                }
                 source = cause.source();
             }
             Error::unavailable(format!(

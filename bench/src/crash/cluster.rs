@@ -15,6 +15,7 @@ use super::plan::{Blow, Strike, Target};
 use super::shared::Shared;
 use super::workload::{FUNCTION, POOL};
 use crate::error::Error;
+use crate::tls;
 
 /// Which store the nodes share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -283,6 +284,7 @@ impl Cluster {
                 "{path} is not there: build it with `cargo build --workspace`"
             )));
         }
+        let arguments = arguments.into_iter().chain(tls::arguments());
         let mut options = ProcessOptions::new(&target.to_string(), path, arguments);
         options.tied = true;
         let started = Process::start(&options).map_err(process)?;

@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::payload::Entropy;
 use crate::profile::Profile;
 use crate::schedule::Schedule;
+use crate::tls;
 
 /// How long after its last start a run waits for what is still missing.
 const GRACE: Duration = Duration::from_secs(30);
@@ -65,17 +66,15 @@ pub async fn connect(address: &str) -> Result<Channel, Error> {
     let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let failed = |reason: String| Error::Connect { address: address.to_owned(), reason };
     let endpoint = Endpoint::from_shared(url).map_err(|error| failed(error.to_string()))?;
-    endpoint
+    let endpoint = endpoint
         .tcp_nodelay(true)
         .initial_stream_window_size(8 << 20)
         .initial_connection_window_size(16 << 20)
-        .connect_timeout(Duration::from_secs(5))
-        .connect()
-        .await
-        .map_err(|error| {
-            let source = std::error::Error::source(&error).map(ToString::to_string);
-            failed(source.unwrap_or_else(|| error.to_string()))
-        })
+        .connect_timeout(Duration::from_secs(5));
+    trust::channel(&endpoint, tls::trust()).await.map_err(|error| {
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        failed(source.unwrap_or_else(|| error.to_string()))
+    })
 }
 
 /// What a run measured.

@@ -17,6 +17,7 @@ use crate::ledger::Stored;
 use crate::load::connect;
 use crate::machine::{cpu_us, resident_bytes};
 use crate::profile::{ECHO_FUNCTION, ECHO_POOL, Profile};
+use crate::tls;
 
 /// How long a process may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -254,7 +255,8 @@ fn node_arguments(settings: &Settings, port: u16) -> Vec<String> {
     arguments
 }
 
-fn start(settings: &Settings, name: &str, arguments: Vec<String>) -> Result<Process, Error> {
+fn start(settings: &Settings, name: &str, mut arguments: Vec<String>) -> Result<Process, Error> {
+    arguments.extend(tls::arguments());
     let program: PathBuf = settings.binaries.join(name);
     if !program.is_file() {
         return Err(Error::Process(format!(
@@ -323,7 +325,9 @@ fn start_worker(node_port: u16) -> Result<Process, Error> {
     let program = std::env::current_exe()
         .map_err(|source| Error::File { path: "the path of this program".to_owned(), source })?;
     let node = format!("127.0.0.1:{node_port}");
-    let options = ProcessOptions::new("worker", program, ["worker", "--node", &node, "--pool", ECHO_POOL]);
+    let mut arguments = ["worker", "--node", &node, "--pool", ECHO_POOL].map(str::to_owned).to_vec();
+    arguments.extend(tls::arguments());
+    let options = ProcessOptions::new("worker", program, arguments);
     let mut worker = Process::start(&options).map_err(process)?;
     worker.wait_for_line("serving", READY_WITHIN).map_err(process)?;
     Ok(worker)

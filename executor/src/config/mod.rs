@@ -7,6 +7,7 @@
 
 pub(crate) mod file;
 mod options;
+mod redis;
 pub mod units;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use options::{DeclaredAppendFsync, LogFormat, Options, StoreKind};
+pub use redis::RedisFlags;
 
 use trust::TlsSettings;
 

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use trust::TlsSettings;
 
 use super::file;
+use super::redis::RedisFlags;
 use super::units::{Bytes, Span};
-use super::{Config, ConfigError, RedisConfig, StoreConfig, redact_url};
+use super::{Config, ConfigError, StoreConfig};
 use crate::shard::Binding;
 
 /// Which store.
@@ -71,7 +72,8 @@ impl From<LogFormat> for telemetry::logs::Format {
 
 /// The settings of `executor serve`.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+// Keys that nobody knows are refused where the file is read: serde cannot do it beside `flatten`.
+#[serde(rename_all = "kebab-case", default)]
 #[command(next_help_heading = "Network")]
 pub struct Options {
     /// Public port: every call, forwarded to the shard that it concerns. Port 0 takes any free port
@@ -159,36 +161,10 @@ pub struct Options {
     /// Directory of the file store; made if it is missing
     #[arg(long, value_name = "DIR", env = "MYRIAD_STORE_DIR", help_heading = "Store")]
     pub store_dir: Option<PathBuf>,
-    /// Redis, for example redis://127.0.0.1:6379; rediss:// for TLS. Of a Redis Cluster one node is enough, and
-    /// several are possible: redis://a:6379,b:6379
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "MYRIAD_REDIS_URL",
-        hide_env_values = true,
-        help_heading = "Store"
-    )]
-    pub redis_url: Option<String>,
-    /// Begins every key in Redis, so that installations can share one; nodes of one installation agree on it
-    /// [default: myriad]
-    #[arg(long, value_name = "PREFIX", env = "MYRIAD_REDIS_PREFIX", help_heading = "Store")]
-    pub redis_prefix: Option<String>,
-    /// What Redis's appendfsync is, where CONFIG GET is denied: without it the node promises nothing there
-    #[arg(long, value_name = "WHEN", env = "MYRIAD_REDIS_DECLARED_APPENDFSYNC", help_heading = "Store")]
-    pub redis_declared_appendfsync: Option<DeclaredAppendFsync>,
-    /// File with Redis's password, in the place of one in the URL; read anew at each connection, so that it can
-    /// be rotated
-    #[arg(long, value_name = "FILE", env = "MYRIAD_REDIS_PASSWORD_FILE", help_heading = "Store")]
-    pub redis_password_file: Option<PathBuf>,
-    /// Certificates (PEM) of the authorities that Redis's is checked against [default: the system's]
-    #[arg(long, value_name = "FILE", env = "MYRIAD_REDIS_CA", help_heading = "Store")]
-    pub redis_ca: Option<PathBuf>,
-    /// Certificate (PEM) that the node shows to Redis; needs --redis-key
-    #[arg(long, value_name = "FILE", env = "MYRIAD_REDIS_CERT", help_heading = "Store")]
-    pub redis_cert: Option<PathBuf>,
-    /// Key (PEM) of --redis-cert
-    #[arg(long, value_name = "FILE", env = "MYRIAD_REDIS_KEY", help_heading = "Store")]
-    pub redis_key: Option<PathBuf>,
+    #[allow(missing_docs, reason = "a doc comment would be shown as the manual of the whole command")]
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub redis: RedisFlags,
     /// Directory in which the node remembers over its restarts which cluster it is of and which executions it was
     /// stepping: with it, a node that finds an empty or another cluster's store refuses it, and an execution that has
     /// killed the node three times is closed. Under systemd give it %S/myriad [default: none]
@@ -268,13 +244,7 @@ impl Options {
             objects_dir: self.objects_dir.or(other.objects_dir),
             store: self.store.or(other.store),
             store_dir: self.store_dir.or(other.store_dir),
-            redis_url: self.redis_url.or(other.redis_url),
-            redis_prefix: self.redis_prefix.or(other.redis_prefix),
-            redis_declared_appendfsync: self.redis_declared_appendfsync.or(other.redis_declared_appendfsync),
-            redis_password_file: self.redis_password_file.or(other.redis_password_file),
-            redis_ca: self.redis_ca.or(other.redis_ca),
-            redis_cert: self.redis_cert.or(other.redis_cert),
-            redis_key: self.redis_key.or(other.redis_key),
+            redis: self.redis.or(other.redis),
             state_dir: self.state_dir.or(other.state_dir),
             accept_empty_store: self.accept_empty_store.or(other.accept_empty_store),
             retention: self.retention.or(other.retention),
@@ -324,7 +294,7 @@ impl Options {
 
     /// The store, with what it needs. A place without a kind says the kind.
     fn store(&self) -> Result<StoreConfig, ConfigError> {
-        let kind = match (self.store, &self.store_dir, &self.redis_url) {
+        let kind = match (self.store, &self.store_dir, &self.redis.redis_url) {
             (Some(kind), ..) => kind,
             (None, Some(_), None) => StoreKind::File,
             (None, None, Some(_)) => StoreKind::Redis,
@@ -345,18 +315,8 @@ impl Options {
                 StoreConfig::File(dir.ok_or_else(|| missing("--store-dir", "/var/lib/myriad"))?)
             }
             StoreKind::Redis => {
-                let url = self.redis_url.as_deref();
-                let url = url.ok_or_else(|| missing("--redis-url", "redis://127.0.0.1:6379"))?;
-                let default = RedisConfig::from(url);
-                StoreConfig::Redis(RedisConfig {
-                    prefix: self.redis_prefix.clone().unwrap_or(default.prefix),
-                    declared_appendfsync: self.redis_declared_appendfsync,
-                    password_file: self.redis_password_file.clone(),
-                    ca: self.redis_ca.clone(),
-                    cert: self.redis_cert.clone(),
-                    key: self.redis_key.clone(),
-                    ..default
-                })
+                let redis = self.redis.config();
+                StoreConfig::Redis(redis.ok_or_else(|| missing("--redis-url", "redis://127.0.0.1:6379"))?)
             }
         })
     }
@@ -393,13 +353,7 @@ impl Options {
             objects_dir: config.objects_dir.clone(),
             store: Some(store),
             store_dir,
-            redis_url: redis.map(|redis| redact_url(&redis.url)),
-            redis_prefix: redis.map(|redis| redis.prefix.clone()),
-            redis_declared_appendfsync: redis.and_then(|redis| redis.declared_appendfsync),
-            redis_password_file: redis.and_then(|redis| redis.password_file.clone()),
-            redis_ca: redis.and_then(|redis| redis.ca.clone()),
-            redis_cert: redis.and_then(|redis| redis.cert.clone()),
-            redis_key: redis.and_then(|redis| redis.key.clone()),
+            redis: redis.map(RedisFlags::of).unwrap_or_default(),
             state_dir: config.state_dir.clone(),
             accept_empty_store: Some(config.accept_empty_store),
             retention: Some(Span(config.retention)),

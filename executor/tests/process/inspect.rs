@@ -68,3 +68,44 @@ async fn inspect_says_what_is_not_there() {
     assert!(inspect(&store, &["execution", "nonsense"], 2).contains("not an execution id"));
     assert!(inspect(&store, &["block", "3", "seven"], 2).contains("GENERATION-SEQUENCE"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inspect_speaks_to_redis_as_its_nodes_do_over_tls_and_as_a_user_of_its_own() {
+    let authority = testkit::Authority::new();
+    let (server, ours) = (authority.issue("localhost"), authority.issue("oncall"));
+    let port = testkit::free_port();
+    let path = |path: &std::path::Path| path.display().to_string();
+    let extra = [
+        ("tls-port", port.to_string()),
+        ("tls-cert-file", path(&server.cert)),
+        ("tls-key-file", path(&server.key)),
+        ("tls-ca-cert-file", path(&server.ca)),
+        ("user", "oncall on >of-the-file ~* +@read +@connection +info +cluster".to_owned()),
+    ];
+    let extra = extra.map(|(name, value)| (name.to_owned(), value)).to_vec();
+    let redis = testkit::Redis::start(testkit::RedisOptions { extra, ..Default::default() });
+    let redis = redis.unwrap_or_else(|error| panic!("{error}"));
+    let _node = Node::serving(&["--redis-url".to_owned(), redis.url()], &[]).await;
+    let password = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(password.path(), "of-the-file\n").expect("written");
+    let url = format!("rediss://oncall@localhost:{port}");
+    let partitions = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_executor"));
+        command.args(["inspect", "partitions", "--redis-url", &url]).args(more);
+        let output = command.output().expect("the program starts");
+        let told =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code(), told)
+    };
+    let (ca, cert, key) = (path(&ours.ca), path(&ours.cert), path(&ours.key));
+    let password = path(password.path());
+    let flags =
+        ["--redis-ca", &ca, "--redis-cert", &cert, "--redis-key", &key, "--redis-password-file", &password];
+    let (code, told) = partitions(&flags);
+    assert!(code == Some(0) && told.contains("GENERATION"), "{code:?} {told}");
+    let (code, told) = partitions(&flags[..2]);
+    assert!(code == Some(3) && told.contains("cannot connect"), "without a certificate: {code:?} {told}");
+    std::fs::write(&password, "another\n").expect("written");
+    let (code, told) = partitions(&flags);
+    assert!(code == Some(3) && told.contains("password"), "{code:?} {told}");
+}

@@ -11,8 +11,8 @@ use proto::executor::v1::{self, DescribeExecutionResponse, ExecutionStatus, Exec
 use proto::scheduler::v1::{CreateStateMachineRequest, UpdateStateMachineRequest};
 use serde_json::{Value, json};
 use tonic::Status;
+use trust::TlsFlags;
 
-use super::trust::TrustOptions;
 use super::{Exit, complain, say};
 use crate::client::Client;
 use crate::timeline;
@@ -29,12 +29,12 @@ pub(super) struct Connection {
     #[arg(long, value_name = "URL", env = "MYRIAD_SCHEDULER", default_value = "http://127.0.0.1:7300")]
     scheduler: String,
     #[command(flatten)]
-    trust: TrustOptions,
+    tls: TlsFlags,
 }
 
 impl Connection {
     pub(super) async fn client(&self) -> Result<Client, Status> {
-        Ok(Client::connect(&self.scheduler, self.trust.trust()?.as_ref()).await?)
+        Ok(Client::connect(&self.scheduler, super::trust(&self.tls)?.as_ref()).await?)
     }
 }
 

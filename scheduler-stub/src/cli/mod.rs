@@ -3,13 +3,20 @@
 mod client;
 mod nodes;
 mod serve;
-mod trust;
 
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use trust::{TlsFlags, Trust};
+
+use crate::error::Error;
+
+/// Reads the certificates; `None` where there is to be no TLS.
+pub(crate) fn trust(flags: &TlsFlags) -> Result<Option<Trust>, Error> {
+    flags.settings().trust().map_err(|error| Error::invalid("InvalidCertificate", error.to_string()))
+}
 
 /// How the process exits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +66,7 @@ enum Command {
     /// Everything in one process: a store, a node, a scheduler, workers, and example workflows that run
     Quickstart(crate::quickstart::Options),
     /// Run a scheduler
-    Serve(serve::ServeOptions),
+    Serve(Box<serve::ServeOptions>),
     /// Show the nodes, their shards, and which partitions they have
     Nodes(nodes::NodesOptions),
     /// Create, update, describe, list and delete state machines
@@ -104,7 +111,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn run(command: Command) -> Exit {
     match command {
         Command::Quickstart(options) => crate::quickstart::run(options).await,
-        Command::Serve(options) => serve::run(options).await,
+        Command::Serve(options) => serve::run(*options).await,
         Command::Nodes(options) => nodes::run(options).await,
         Command::Machine(options) => client::machine(options).await,
         Command::Start(options) => client::start(options).await,
@@ -126,7 +133,8 @@ fn words(status: &tonic::Status) -> String {
     match std::error::Error::source(status) {
         None => status.message().to_owned(),
         Some(_) => format!(
-            "the connection broke ({}): see whether a scheduler runs there and still does, or give its address with \
+            "the connection broke ({}): see whether a scheduler runs there and still does, and whether both \
+             sides speak TLS (its log says whom it refuses), or give its address with \
              --scheduler",
             status.message()
         ),

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use executor::config::StoreConfig;
+use executor::config::{RedisFlags, StoreConfig};
 use journal::Store;
+use trust::TlsFlags;
 
-use super::trust::TrustOptions;
 use super::{Exit, say};
 use crate::names::Naming;
 use crate::server::{Scheduler, SchedulerConfig};
@@ -66,9 +66,8 @@ pub(super) struct ServeOptions {
     /// Directory of the file store
     #[arg(long, value_name = "DIR")]
     store_dir: Option<PathBuf>,
-    /// Redis of the redis store, for example redis://127.0.0.1:6379
-    #[arg(long, value_name = "URL", env = "MYRIAD_REDIS_URL")]
-    redis_url: Option<String>,
+    #[command(flatten)]
+    redis: RedisFlags,
     /// Region of ARNs and QRNs
     #[arg(long, default_value = "local")]
     region: String,
@@ -76,7 +75,7 @@ pub(super) struct ServeOptions {
     #[arg(long, default_value = "000000000000")]
     account: String,
     #[command(flatten)]
-    trust: TrustOptions,
+    tls: TlsFlags,
     /// Keys that seal the tokens of pages, a line `ID KEY` each; the first seals, all open. May be the nodes'
     /// file. Read again when the file changes [default: one key, kept in the store]
     #[arg(long, value_name = "FILE", env = "MYRIAD_CLUSTER_SECRET_FILE")]
@@ -109,16 +108,17 @@ enum LogFormat {
 
 impl ServeOptions {
     fn store(&self) -> Result<StoreConfig, String> {
-        let kind = self.store.unwrap_or(match (&self.store_dir, &self.redis_url) {
+        let redis = self.redis.config();
+        let kind = self.store.unwrap_or(match (&self.store_dir, &redis) {
             (Some(_), _) => Kind::File,
             (None, Some(_)) => Kind::Redis,
             (None, None) => Kind::Memory,
         });
-        match (kind, &self.store_dir, &self.redis_url) {
+        match (kind, &self.store_dir, redis) {
             (Kind::Memory, ..) => Ok(StoreConfig::Memory),
             (Kind::File, Some(dir), _) => Ok(StoreConfig::File(dir.clone())),
             (Kind::File, None, _) => Err("--store file needs --store-dir".to_owned()),
-            (Kind::Redis, _, Some(url)) => Ok(StoreConfig::Redis(url.as_str().into())),
+            (Kind::Redis, _, Some(redis)) => Ok(StoreConfig::Redis(redis)),
             (Kind::Redis, _, None) => Err("--store redis needs --redis-url".to_owned()),
         }
     }
@@ -131,7 +131,7 @@ fn usage(message: &str) -> Exit {
 
 /// Runs until a signal.
 pub(super) async fn run(options: ServeOptions) -> Exit {
-    let trust = match options.trust.trust() {
+    let trust = match super::trust(&options.tls) {
         Ok(trust) => trust,
         Err(error) => return usage(&error.to_string()),
     };

@@ -10,6 +10,7 @@ use proto::scheduler::v1::{StartExecutionsRequest, StartExecutionsResponse};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
+use trust::Trust;
 
 use super::examples::EXAMPLES;
 use crate::client::Client;
@@ -83,12 +84,12 @@ struct Run {
 /// Runs `count` executions, mixed as the examples' shares say.
 pub(super) async fn run(
     client: &Client,
-    node: &str,
+    (node, trust): (&str, Option<Trust>),
     machines: &[String],
     count: usize,
 ) -> Result<Ran, Error> {
     let failed = |status: tonic::Status| Error::unavailable(status.message().to_owned());
-    let mut watcher = NodeClients::default().client(node)?;
+    let mut watcher = NodeClients::new(trust).client(node)?;
     let request = WatchCompletionsRequest { include_outcomes: false };
     let mut ends = watcher.watch_completions(request).await.map_err(failed)?.into_inner();
 

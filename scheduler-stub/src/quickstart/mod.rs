@@ -23,6 +23,7 @@ use journal::store::Connect;
 use proto::executor::v1;
 use proto::scheduler::v1::CreateStateMachineRequest;
 use tokio::task::JoinSet;
+use trust::TlsFlags;
 
 use crate::cli::{Exit, say};
 use crate::client::Client;
@@ -78,6 +79,8 @@ pub struct Options {
     /// Where the scheduler listens [default: 127.0.0.1:7300 with --serve, else any free port]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
+    #[command(flatten)]
+    tls: TlsFlags,
 }
 
 /// Everything that runs.
@@ -140,6 +143,7 @@ async fn start(options: &Options) -> Result<Parts, Error> {
             (StoreConfig::File(dir.path().to_owned()), Some(dir))
         }
     };
+    let trust = crate::cli::trust(&options.tls)?;
     let connect: Arc<dyn Connect> = executor::store::open(&store_config)?;
     let store = connect.connect().await?;
     let durability = store.durability().await?;
@@ -149,6 +153,7 @@ async fn start(options: &Options) -> Result<Parts, Error> {
         node_id: "quickstart".into(),
         store: store_config,
         bindings: vec![binding],
+        tls: options.tls.settings(),
         ..Config::embedded()
     };
     let node = Node::start(config, connect).map_err(|error| failed("the node", &error))?;
@@ -161,6 +166,7 @@ async fn start(options: &Options) -> Result<Parts, Error> {
     let config = SchedulerConfig {
         listen: options.listen.unwrap_or(default),
         nodes: vec![public.clone()],
+        trust: trust.clone(),
         ..SchedulerConfig::default()
     };
     let scheduler = Scheduler::start(config, store).await?;
@@ -168,7 +174,8 @@ async fn start(options: &Options) -> Result<Parts, Error> {
 
     let mut pool = JoinSet::new();
     for number in 0..WORKERS {
-        let channel = endpoint(&public)?.connect().await.map_err(|error| failed("a worker", &error))?;
+        let channel = trust::channel(&endpoint(&public)?, trust.as_ref()).await;
+        let channel = channel.map_err(|error| failed("a worker", &error))?;
         pool.spawn(workers::attach(channel, format!("worker-{number}")).await?);
     }
     let shards = node.addresses().data.len();
@@ -181,7 +188,8 @@ async fn start(options: &Options) -> Result<Parts, Error> {
 
 async fn show(options: &Options, parts: &Parts) -> Result<Exit, Error> {
     let address = parts.scheduler.address().to_string();
-    let mut client = Client::connect(&address, None).await?;
+    let trust = crate::cli::trust(&options.tls)?;
+    let mut client = Client::connect(&address, trust.as_ref()).await?;
     say("");
     let mut machines = Vec::with_capacity(EXAMPLES.len());
     for example in EXAMPLES {
@@ -191,7 +199,7 @@ async fn show(options: &Options, parts: &Parts) -> Result<Exit, Error> {
     }
     say("");
     let public = parts.node.addresses().public.to_string();
-    let ran = load::run(&client, &public, &machines, options.executions as usize).await?;
+    let ran = load::run(&client, (&public, trust), &machines, options.executions as usize).await?;
     say(&report::render(&ran));
     let Some(sample) = &ran.sample else {
         return Err(Error::unavailable("no execution was acknowledged"));

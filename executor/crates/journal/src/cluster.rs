@@ -21,6 +21,8 @@ pub const KEY: &[u8] = b"cluster";
 pub const FORMAT: u8 = VERSION;
 /// The lowest version that a program must know to read what this one writes.
 pub const READABLE_FROM: u8 = 2;
+/// The lowest version of blocks that this program reads.
+pub const OLDEST: u8 = 2;
 
 /// Names a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +84,15 @@ pub enum Unfit {
         /// See [`ClusterRecord::readable_from`].
         readable_from: u8,
     },
+    /// The program is too new.
+    #[error(
+        "it holds blocks of format {format}, and this program reads formats from {OLDEST} on: start a version in between first, \
+         one that reads both, and let it run until the retention is over"
+    )]
+    TooNew {
+        /// See [`ClusterRecord::format`].
+        format: u8,
+    },
 }
 
 impl ClusterRecord {
@@ -131,6 +142,9 @@ impl ClusterRecord {
     pub fn check(&self, partitions: u16) -> Result<(), Unfit> {
         if self.readable_from > FORMAT {
             return Err(Unfit::TooOld { format: self.format, readable_from: self.readable_from });
+        }
+        if self.format < OLDEST {
+            return Err(Unfit::TooNew { format: self.format });
         }
         if self.partitions != partitions {
             return Err(Unfit::Partitions { has: self.partitions, wanted: partitions });
@@ -205,6 +219,9 @@ mod tests {
         let later = ClusterRecord { format: FORMAT + 2, readable_from: FORMAT + 1, ..record() };
         let told = later.check(64).expect_err("too old").to_string();
         assert!(told.contains("start a newer one"), "{told}");
+        let earlier = ClusterRecord { format: OLDEST - 1, readable_from: OLDEST - 1, ..record() };
+        let told = earlier.check(64).expect_err("too new").to_string();
+        assert!(told.contains("start a version in between"), "{told}");
         let readable = ClusterRecord { format: FORMAT + 1, ..record() };
         assert_eq!(
             readable.check(64),

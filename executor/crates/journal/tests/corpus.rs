@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use ids::{BatchId, Mode, PartitionId, Status};
 use journal::block::{ReadDigest, encode_failure, seed_for};
-use journal::cluster::FORMAT;
+use journal::cluster::{FORMAT, OLDEST};
 use journal::{Block, BlockBuilder, BlockId, Closed, Journalled, JournalledKind, MachineRef, Opened, Record};
 
 fn folder() -> PathBuf {
@@ -156,5 +156,17 @@ fn the_corpus_of_this_format_is_written_once() {
                 file.unwrap_or_else(|error| panic!("{}: {error}: never overwritten", path.display()));
             std::io::Write::write_all(&mut file, content).expect("written");
         }
+    }
+}
+
+#[test]
+fn a_block_of_a_version_that_is_not_known_is_refused_by_its_number_and_not_taken_for_a_damaged_one() {
+    let path = folder().join(format!("v{FORMAT}-waiting.block"));
+    let known = std::fs::read(&path).expect("the corpus has it");
+    for version in [OLDEST - 1, FORMAT + 1] {
+        let mut other = known.clone();
+        other[4] = version;
+        let told = Block::parse(&Bytes::from(other)).expect_err("not known").to_string();
+        assert!(told.contains(&format!("version {version}")) && !told.contains("checksum"), "{told}");
     }
 }

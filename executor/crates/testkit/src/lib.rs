@@ -7,8 +7,9 @@
 //!
 //! Rooms: [`wait`] (bounded waits), [`port`] (free ports), [`process`] (start, signal, watch, collect),
 //! [`redis`] (a Redis server of one's own), [`cluster`] (a Redis Cluster), [`proxy`] (lose, delay and reset on the way), [`ledger`] (what
-//! was acknowledged), [`manual`] (what a command line keeps to).
+//! was acknowledged), [`manual`] (what a command line keeps to), [`authority`] (certificates).
 
+pub mod authority;
 pub mod cluster;
 pub mod ledger;
 pub mod manual;
@@ -18,6 +19,7 @@ pub mod proxy;
 pub mod redis;
 pub mod wait;
 
+pub use authority::{Authority, Certificate};
 pub use cluster::RedisCluster;
 pub use ledger::AckLedger;
 pub use port::{free_port, free_ports};

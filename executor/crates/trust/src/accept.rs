@@ -14,9 +14,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tonic::transport::server::Connected;
+use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use crate::allow::Roles;
+use crate::explain;
 use crate::identity::Trust;
 
 /// How long a client may take for its handshake.
@@ -46,18 +47,28 @@ pub struct Peer {
 /// The handshake failed, took too long, or nobody knows the client.
 pub async fn accept<S>(stream: S, trust: Option<&Trust>) -> io::Result<Accepted<S>>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin + Connected<ConnectInfo = TcpConnectInfo>,
 {
     let Some(trust) = trust else { return Ok(Accepted::Plain(stream)) };
+    let address = stream.connect_info().remote_addr();
+    let peer = address.map_or_else(|| "a client".to_owned(), |address| format!("the client at {address}"));
     let handshake = TlsAcceptor::from(trust.server()).accept(stream);
     let stream = match tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await {
-        Ok(stream) => stream?,
-        Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long")),
+        Ok(stream) => stream
+            .map_err(|error| io::Error::new(error.kind(), explain::handshake(&error, &peer, &trust.ca())))?,
+        Err(_) => {
+            let message = format!("the TLS handshake of {peer} took too long; see whether it speaks TLS");
+            return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+        }
     };
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let roles = certificate.map(|certificate| trust.roles(certificate)).unwrap_or_default();
     if roles.is_empty() {
-        let message = "no name of the client's certificate is on the allow-list";
+        let names = certificate.map(explain::names).unwrap_or_default();
+        let message = format!(
+            "the certificate of {peer} is good, and nothing on --tls-allow says what it is; {names}: add ROLE=NAME, or issue \
+             it another name"
+        );
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
     }
     Ok(Accepted::Tls(Box::new(stream), Arc::new(roles)))
@@ -72,7 +83,7 @@ impl<S> Accepted<S> {
     }
 }
 
-impl<S: Connected<ConnectInfo = tonic::transport::server::TcpConnectInfo>> Connected for Accepted<S> {
+impl<S: Connected<ConnectInfo = TcpConnectInfo>> Connected for Accepted<S> {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {

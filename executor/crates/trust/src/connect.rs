@@ -11,6 +11,7 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint, Error};
 use tower::service_fn;
 
+use crate::explain;
 use crate::identity::Trust;
 
 /// A channel that connects when it is first used, and again whenever it must.
@@ -47,6 +48,11 @@ async fn connect(uri: Uri, trust: Trust) -> io::Result<TokioIo<TlsStream<TcpStre
     let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
     let name = ServerName::try_from(host.to_owned()).map_err(|error| wrong(format!("{host:?}: {error}")))?;
-    let stream = TlsConnector::from(trust.client()).connect(name, stream).await?;
+    let stream = TlsConnector::from(trust.client()).connect(name, stream).await;
+    let told = |error: io::Error| {
+        let peer = format!("the server at {host}:{port}");
+        io::Error::new(error.kind(), explain::handshake(&error, &peer, &trust.ca()))
+    };
+    let stream = stream.map_err(told)?;
     Ok(TokioIo::new(stream))
 }

@@ -14,12 +14,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, ServerConfig,
     SignatureScheme,
 };
 
 use crate::TrustError;
 use crate::allow::{Allow, Role, Roles};
+use crate::explain::{self, NoServer};
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -87,6 +88,11 @@ impl Trust {
         Arc::clone(&self.shared.loaded.read().unwrap_or_else(PoisonError::into_inner).client)
     }
 
+    /// Where the authorities are, for messages.
+    pub(crate) fn ca(&self) -> String {
+        self.shared.files.ca.display().to_string()
+    }
+
     /// What the holder of a verified certificate is.
     #[must_use]
     pub fn roles(&self, certificate: &CertificateDer<'_>) -> Roles {
@@ -143,11 +149,11 @@ fn provider() -> Arc<CryptoProvider> {
 
 fn read(path: &Path) -> Result<Vec<u8>, TrustError> {
     let wrong = |why: String| TrustError::File { path: path.display().to_string(), why };
-    let length = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
+    let length = std::fs::metadata(path).map_err(|error| wrong(explain::file(&error)))?.len();
     if length > FILE_BYTES_MAX {
         return Err(wrong(format!("has {length} bytes, a PEM file has at most {FILE_BYTES_MAX}")));
     }
-    std::fs::read(path).map_err(|error| wrong(error.to_string()))
+    std::fs::read(path).map_err(|error| wrong(explain::file(&error)))
 }
 
 fn read_all(files: &TlsFiles) -> Result<[Vec<u8>; 3], TrustError> {
@@ -158,10 +164,21 @@ fn load(files: &TlsFiles, allow: &Arc<Allow>) -> Result<Loaded, TrustError> {
     build(files, allow, read_all(files)?)
 }
 
+/// What is wrong with a file of PEM, without the bytes that it holds.
+fn pem(error: &rustls::pki_types::pem::Error) -> String {
+    use rustls::pki_types::pem::Error;
+    match error {
+        Error::MissingSectionEnd { .. } => "a section has no end".to_owned(),
+        Error::IllegalSectionStart { .. } => "a section has no proper beginning".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 fn certificates(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustError> {
     let wrong = |why: String| TrustError::File { path: path.display().to_string(), why };
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
-    let found = found.map_err(|error| wrong(format!("cannot be read as PEM: {error}")))?;
+    let found =
+        found.map_err(|error| wrong(format!("is no PEM, or not written to its end ({})", pem(&error))))?;
     if found.is_empty() {
         return Err(wrong("holds no certificate (-----BEGIN CERTIFICATE-----)".to_owned()));
     }
@@ -173,7 +190,10 @@ fn build(files: &TlsFiles, allow: &Arc<Allow>, texts: [Vec<u8>; 3]) -> Result<Lo
     let chain = certificates(&files.cert, &texts[0])?;
     let key = PrivateKeyDer::from_pem_slice(&texts[1]).map_err(|error| TrustError::File {
         path: files.key.display().to_string(),
-        why: format!("holds no private key in PEM (PKCS#8, PKCS#1 or SEC1): {error}"),
+        why: format!(
+            "holds no private key in PEM (PKCS#8, PKCS#1 or SEC1), or was not written to its end ({})",
+            pem(&error)
+        ),
     })?;
     let mut roots = RootCertStore::empty();
     for authority in certificates(&files.ca, &texts[2])? {
@@ -183,13 +203,19 @@ fn build(files: &TlsFiles, allow: &Arc<Allow>, texts: [Vec<u8>; 3]) -> Result<Lo
         })?;
     }
     let roots = Arc::new(roots);
+    check_own(files, &chain, &roots).map_err(unusable)?;
     let clients = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider());
     let clients = clients.build().map_err(|error| unusable(error.to_string()))?;
     let server = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map(|builder| builder.with_client_cert_verifier(clients))
         .and_then(|builder| builder.with_single_cert(chain.clone(), key.clone_key()));
-    let mut server = server.map_err(|error| unusable(error.to_string()))?;
+    let mut server = server.map_err(|error| {
+        let key = files.key.display();
+        unusable(format!(
+            "{error}; see whether {key} is its key: both are made together, and replaced together"
+        ))
+    })?;
     server.alpn_protocols = vec![HTTP2.to_vec()];
     let verifier = Listed::new(roots, Arc::clone(allow)).map_err(unusable)?;
     let client = ClientConfig::builder_with_provider(provider())
@@ -199,6 +225,29 @@ fn build(files: &TlsFiles, allow: &Arc<Allow>, texts: [Vec<u8>; 3]) -> Result<Lo
     let mut client = client.map_err(|error| unusable(error.to_string()))?;
     client.alpn_protocols = vec![HTTP2.to_vec()];
     Ok(Loaded { texts, server: Arc::new(server), client: Arc::new(client) })
+}
+
+/// Whether a chain is valid now and leads to an authority.
+fn leads_to(
+    roots: &RootCertStore,
+    end_entity: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    now: UnixTime,
+) -> Result<(), Error> {
+    rustls::client::verify_server_cert_signed_by_trust_anchor(
+        &ParsedCertificate::try_from(end_entity)?,
+        roots,
+        intermediates,
+        now,
+        provider().signature_verification_algorithms.all,
+    )
+}
+
+/// Our own certificate, before others refuse it: they would tell less.
+fn check_own(files: &TlsFiles, chain: &[CertificateDer<'_>], roots: &RootCertStore) -> Result<(), String> {
+    let Some((end_entity, intermediates)) = chain.split_first() else { return Ok(()) };
+    leads_to(roots, end_entity, intermediates, UnixTime::now())
+        .map_err(|error| explain::certificate("our certificate", &error, &files.ca.display().to_string()))
 }
 
 /// A server is who it should be when its chain leads to the authority and a name of it is on the list as a node or a
@@ -227,19 +276,14 @@ impl ServerCertVerifier for Listed {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let parsed = ParsedCertificate::try_from(end_entity)?;
-        rustls::client::verify_server_cert_signed_by_trust_anchor(
-            &parsed,
-            &self.roots,
-            intermediates,
-            now,
-            provider().signature_verification_algorithms.all,
-        )?;
+        leads_to(&self.roots, end_entity, intermediates, now)?;
         let roles = roles_of(&self.allow, end_entity);
         if roles.has(&Role::Node) || roles.has(&Role::Scheduler) {
             Ok(ServerCertVerified::assertion())
         } else {
-            Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+            let unlisted: Arc<dyn std::error::Error + Send + Sync> =
+                Arc::new(NoServer(explain::names(end_entity)));
+            Err(Error::InvalidCertificate(CertificateError::Other(OtherError(unlisted))))
         }
     }
 

@@ -12,6 +12,8 @@
 mod accept;
 mod allow;
 mod connect;
+mod explain;
+mod flags;
 mod identity;
 mod rights;
 mod secret;
@@ -20,6 +22,7 @@ mod settings;
 pub use accept::{Accepted, Peer, accept};
 pub use allow::{Allow, Role, Roles};
 pub use connect::{channel, channel_lazy};
+pub use flags::TlsFlags;
 pub use identity::{TlsFiles, Trust};
 pub use rights::{Rights, RightsLayer};
 pub use secret::{Secret, draw_key};
@@ -37,7 +40,7 @@ pub enum TrustError {
         why: String,
     },
     /// Certificate, key and authority do not fit together.
-    #[error("certificate {path} cannot be used: {why}")]
+    #[error("{path}: {why}")]
     Unusable {
         /// The certificate's file.
         path: String,

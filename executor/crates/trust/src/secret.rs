@@ -48,7 +48,7 @@ impl Secret {
     /// [`TrustError::File`]; the message does not repeat what the file holds.
     pub fn read(path: &Path) -> Result<Self, TrustError> {
         let wrong = |why: String| TrustError::File { path: path.display().to_string(), why };
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(crate::explain::file(&error)))?;
         Self::parse(&text).map_err(wrong)
     }
 

@@ -79,7 +79,7 @@ async fn a_client_whose_name_is_not_on_the_list_is_refused() {
     let (server, client) =
         (trust(dir.path(), &authority, "node.one"), trust(dir.path(), &authority, "stranger"));
     let (accepted, answered) = meet(&server, &client).await;
-    assert!(accepted.expect_err("refused").contains("allow-list") && !answered);
+    assert!(accepted.expect_err("refused").contains("its names are stranger") && !answered);
 }
 
 #[tokio::test]
@@ -87,7 +87,26 @@ async fn a_client_of_another_authority_is_refused() {
     let dir = TempDir::new().expect("a directory");
     let server = trust(dir.path(), &authority(), "node.one");
     let (accepted, answered) = meet(&server, &trust(dir.path(), &authority(), "caller.one")).await;
-    assert!(accepted.is_err() && !answered);
+    let told = accepted.expect_err("refused");
+    assert!(told.contains("give both sides the same") && told.contains("127.0.0.1:") && !answered, "{told}");
+}
+
+#[test]
+fn an_own_certificate_that_others_would_refuse_is_refused_before_it_is_shown() {
+    let (dir, authority) = (TempDir::new().expect("a directory"), authority());
+    let foreign = issue(dir.path(), &self::authority(), "foreign");
+    let files = issue(dir.path(), &authority, "node.one");
+    let load = |files: TlsFiles| Trust::load(files, allow()).expect_err("unusable").to_string();
+    let told = load(TlsFiles { ca: foreign.ca, ..files.clone() });
+    assert!(told.contains("node.one.cert.pem") && told.contains("not issued by an authority"), "{told}");
+    let mut params = CertificateParams::new(vec!["node.one".to_owned()]).expect("a name");
+    (params.not_before, params.not_after) =
+        (rcgen::date_time_ymd(2001, 1, 1), rcgen::date_time_ymd(2002, 1, 1));
+    let key = KeyPair::generate().expect("a key");
+    std::fs::write(&files.cert, params.signed_by(&key, &authority).expect("signed").pem()).expect("written");
+    std::fs::write(&files.key, key.serialize_pem()).expect("written");
+    let told = load(files);
+    assert!(told.contains("has expired: issue a new one"), "{told}");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use journal::store::BlockRange;
 use journal::{Block, BlockId, Store, StoreError};
 
 use super::{Exit, Refusal, show};
-use crate::config::Options;
+use crate::config::{Options, RedisFlags};
 use crate::store;
 
 const MANUAL: &str = "\
@@ -35,7 +35,8 @@ EXIT CODES
 
 EXAMPLES
   executor inspect partitions --redis-url redis://127.0.0.1:6379
-  executor inspect blocks 7 --limit 20 --redis-url redis://127.0.0.1:6379
+  executor inspect blocks 7 --limit 20 --redis-url rediss://user@redis:6379 --redis-ca ca.pem \\
+      --redis-password-file /run/secrets/redis
   executor inspect block 7 3-1042 --store-dir /var/lib/myriad
   executor inspect execution arn:aws:states:us-east-1:000000000000:execution:orders:monday
   executor inspect execution ID --payloads --format json | jq .journal";
@@ -104,12 +105,8 @@ struct Place {
     /// Directory of a file store whose node is stopped
     #[arg(long, value_name = "DIR", env = "MYRIAD_STORE_DIR", global = true)]
     store_dir: Option<PathBuf>,
-    /// Redis, for example redis://127.0.0.1:6379
-    #[arg(long, value_name = "URL", env = "MYRIAD_REDIS_URL", hide_env_values = true, global = true)]
-    redis_url: Option<String>,
-    /// Begins every key in Redis [default: myriad]
-    #[arg(long, value_name = "PREFIX", env = "MYRIAD_REDIS_PREFIX", global = true)]
-    redis_prefix: Option<String>,
+    #[command(flatten)]
+    redis: RedisFlags,
     /// Partitions of the cluster [default: as its record in the store says]
     #[arg(long, value_name = "N", env = "MYRIAD_PARTITIONS", global = true)]
     partitions: Option<u16>,
@@ -133,8 +130,7 @@ fn inspect(options: &InspectOptions) -> Result<(String, Exit), Refusal> {
     let place = &options.place;
     let settings = Options {
         store_dir: place.store_dir.clone(),
-        redis_url: place.redis_url.clone(),
-        redis_prefix: place.redis_prefix.clone(),
+        redis: place.redis.clone(),
         partitions: place.partitions,
         ..Options::default()
     };
