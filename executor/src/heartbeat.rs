@@ -15,6 +15,7 @@ use proto::scheduler::v1::nodes_client::NodesClient;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
+use trust::Trust;
 
 use crate::grpc::{NodeContext, report_shards};
 use crate::owners::Owners;
@@ -127,7 +128,8 @@ struct Reporter {
 
 impl Reporter {
     async fn stream(&mut self, scheduler: &Endpoint) -> Result<(), tonic::Status> {
-        let channel = trust::channel(scheduler, self.node.trust.as_ref()).await;
+        let trust = self.node.trust.as_ref().map(Trust::towards_schedulers);
+        let channel = trust::channel(scheduler, trust.as_ref()).await;
         let channel = channel.map_err(|error| tonic::Status::unavailable(causes(&error)))?;
         let (sender, reports) = mpsc::channel(REPORTS_AHEAD);
         let (mut health, mut changes) = (self.node.health.subscribe(), self.node.owners.subscribe());

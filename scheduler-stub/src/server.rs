@@ -128,7 +128,7 @@ impl Scheduler {
         health.set_serving::<ExecutionsServer<ExecutionsService>>().await;
         health.set_serving::<TemplatesServer<TemplatesService>>().await;
         let router = builder()
-            .layer(RightsLayer(rights::may_call))
+            .layer(RightsLayer { rights: rights::may_call, knows_peers: config.trust.is_some() })
             .add_service(health_service)
             .add_service(limited(TemplatesServer::new(TemplatesService(templates))))
             .add_service(sized(ExecutionsServer::new(executions)))

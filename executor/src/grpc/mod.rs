@@ -204,6 +204,7 @@ impl Surface {
 /// A server with every service, to be given its connections.
 pub(crate) fn router(surface: Surface) -> Router<Stack<RightsLayer, Identity>> {
     let health = surface.node.health.service(surface.node.closing.subscribe());
+    let knows_peers = surface.node.trust.is_some();
     Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
@@ -212,7 +213,7 @@ pub(crate) fn router(surface: Surface) -> Router<Stack<RightsLayer, Identity>> {
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .http2_max_pending_accept_reset_streams(Some(RESETS_MAX))
-        .layer(RightsLayer(rights::may_call))
+        .layer(RightsLayer { rights: rights::may_call, knows_peers })
         .add_service(health)
         .add_service(ExecutorServer::new(surface.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(WorkerServer::new(surface).max_decoding_message_size(MESSAGE_BYTES_MAX))

@@ -9,11 +9,14 @@
 
 mod admission;
 mod batch;
+mod connection;
 mod lanes;
 mod link;
 mod nodes;
 pub mod reply;
 mod room;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

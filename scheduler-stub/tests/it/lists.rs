@@ -20,16 +20,16 @@ const PASS: &[u8] = br#"{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}
 const PARTITIONS: u16 = 8;
 const EXECUTIONS: usize = 30;
 
-struct Scene {
+pub struct Scene {
     scheduler: Scheduler,
-    nodes: [Node; 2],
+    pub nodes: [Node; 2],
     machine: String,
     /// What was started.
     started: Vec<String>,
 }
 
 impl Scene {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let memory = MemoryStore::new();
         let listen = "127.0.0.1:0".parse().expect("an address");
         let config = SchedulerConfig { listen, expected_nodes: 2, ..SchedulerConfig::default() };
@@ -54,11 +54,11 @@ impl Scene {
         scene
     }
 
-    async fn client(&self) -> Client {
+    pub async fn client(&self) -> Client {
         Client::connect(&self.scheduler.address().to_string(), None).await.expect("it answers")
     }
 
-    async fn until_served_by(&self, nodes: usize) {
+    pub async fn until_served_by(&self, nodes: usize) {
         eventually_async("every partition is served", PATIENCE, async || {
             let cluster = self.client().await.nodes().await.expect("answered");
             let counts = cluster

@@ -13,4 +13,5 @@ mod pages;
 mod real;
 mod standing_apart;
 mod strangers;
+mod sync;
 mod templates;
