@@ -127,7 +127,7 @@ impl Scheduler {
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<ExecutionsServer<ExecutionsService>>().await;
         health.set_serving::<TemplatesServer<TemplatesService>>().await;
-        let router = builder()
+        let router = transport()
             .layer(RightsLayer { rights: rights::may_call, knows_peers: config.trust.is_some() })
             .add_service(health_service)
             .add_service(limited(TemplatesServer::new(TemplatesService(templates))))
@@ -181,6 +181,18 @@ impl Scheduler {
     }
 }
 
+/// How connections are spoken on.
+fn transport() -> Server {
+    Server::builder()
+        .tcp_nodelay(true)
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(16 << 20)
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .max_concurrent_streams(1_024)
+        .http2_max_header_list_size(16 << 10)
+}
+
 /// From the operator's file, or from the store.
 async fn secret(file: Option<PathBuf>, store: &dyn Store) -> Result<Arc<ClusterSecret>, Error> {
     let secret = ClusterSecret::new(file);
@@ -201,17 +213,6 @@ fn watch_nodes(
     tasks.spawn(async move { until(stopping, cluster.watch_silence()).await });
     let (ownership, stopping) = (Arc::clone(ownership), stopped.clone());
     tasks.spawn(async move { until(stopping, ownership.watch()).await });
-}
-
-fn builder() -> Server {
-    Server::builder()
-        .tcp_nodelay(true)
-        .initial_stream_window_size(4 << 20)
-        .initial_connection_window_size(16 << 20)
-        .http2_keepalive_interval(Some(Duration::from_secs(10)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-        .max_concurrent_streams(1_024)
-        .http2_max_header_list_size(16 << 10)
 }
 
 fn sized(service: ExecutionsServer<ExecutionsService>) -> ExecutionsServer<ExecutionsService> {
