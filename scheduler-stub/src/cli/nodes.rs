@@ -213,4 +213,29 @@ node       127.0.0.1:7400        managed   heard   120 ms ago  one
         let cluster = DescribeClusterResponse { nodes: vec![away], ..cluster };
         assert!(render(&cluster).contains("not served: 0-8\n"), "what a dead node said counts for nothing");
     }
+
+    #[test]
+    fn a_node_that_does_not_serve_says_why_one_that_is_away_shows_nothing_and_only_the_first_is_a_finding() {
+        let shard = |partitions: Vec<u32>| Shard { partitions, ..Shard::default() };
+        let node = |address: &str, partitions| Node {
+            public_address: address.into(),
+            managed: true,
+            serving: true,
+            shards: vec![shard(partitions)],
+            ..Node::default()
+        };
+        let away = Node { away: true, serving: false, ..node("h:2", vec![1]) };
+        let mut cluster = DescribeClusterResponse {
+            partitions: 2,
+            nodes: vec![node("h:1", vec![0, 1]), away],
+            ..DescribeClusterResponse::default()
+        };
+        assert!(is_well(&cluster), "others serve what it had");
+        let shown = render(&cluster);
+        let (_, of_the_other) = shown.split_once("h:2").expect("it is shown");
+        assert!(of_the_other.contains("away") && !of_the_other.contains("serves"), "{shown}");
+        cluster.nodes[0].condition = "store down: it does not confirm".into();
+        assert!(!is_well(&cluster));
+        assert!(render(&cluster).contains("\n  store down: it does not confirm\n"), "{}", render(&cluster));
+    }
 }
