@@ -298,12 +298,25 @@ impl Cluster {
             node = %node.node_id, %address, incarnation, store = %node.store, durability = %node.durability,
             shards = node.shards.len(), partitions, cluster = node.cluster, "node joins",
         );
+        self.mind_namesakes(&node.node_id, address);
         let mut greeted = self.greeted.lock().unwrap_or_else(PoisonError::into_inner);
         if greeted.len() >= GREETED_MAX {
             greeted.clear();
         }
         greeted.insert(address.to_owned(), Greeted { partitions, instance: node.instance });
         Ok(partitions)
+    }
+
+    /// Names are for people: two nodes of one name do no harm but to who reads logs.
+    fn mind_namesakes(&self, node_id: &str, address: &str) {
+        let namesake = self.directory.seen().into_iter().map(|seen| seen.report);
+        let namesake = namesake.filter(|other| other.node_id == node_id && other.public_address != address);
+        for other in namesake {
+            tracing::warn!(
+                node = %node_id, %address, other = %other.public_address,
+                "two nodes have one name: logs do not tell them apart; give each its own (--node-id)",
+            );
+        }
     }
 
     /// Reads the cluster record of our own store, if it has one: then that is the cluster, whichever node comes first.
