@@ -36,8 +36,9 @@ promtool check config dashboards/prometheus/prometheus.yml
 # The short form: debug builds, a rate that two cores carry beside everything else. SEED=… draws other strikes.
 step "kill test"
 crash() { "${CARGO_TARGET_DIR:-target}/debug/bench" crash --seed "${SEED:-7}" --dir "${CARGO_TARGET_DIR:-target}" "$@"; }
-crash --kills 12 --nodes 2 --rate 500
-crash --kills 3 --store file --retention 10m --rate 300
+crash --kills 16 --nodes 2 --rate 400
+crash --kills 6 --nodes 2 --rate 200 --store redis-cluster
+crash --kills 4 --store file --retention 10m --rate 200
 
 step "recorded cases"
 corpus=../shared/conformance

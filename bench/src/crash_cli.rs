@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bench::crash::cluster::ClusterSettings;
+use bench::crash::plan::Blow;
 use bench::crash::report::CrashReport;
 use bench::crash::{self, CrashStore};
 use bench::error::Error;
@@ -19,10 +20,19 @@ use crate::duration;
 const MANUAL: &str = "\
 WHAT IT DOES
   Starts a store, a scheduler and nodes, all from the directory of this program and on free ports, and loads them
-  with eleven machines mixed (Pass, five states, Wait, Tasks, Parallel and Map, Retry, Catch, Fail, names; EXPRESS
-  and STANDARD). A plan drawn from --seed hits them: SIGKILL, or SIGSTOP for longer than --lease; scheduler, node or
-  Redis, now and then two at once, now and then in the middle of the recovery from the last. What was hit is started
-  again (or goes on), and once starts are acknowledged again, the next strike comes.
+  with thirteen machines mixed (Pass, five states, Wait, Tasks, Parallel and Map, Retry, Catch, Fail, names, redrives;
+  EXPRESS, STANDARD, synchronous). A plan drawn from --seed hits scheduler, nodes, Redis and the ways between them:
+  one strike of --strikes after the other, now and then two processes at once, now and then in the middle of the
+  recovery from the last. What was hit is started again (or goes on), and once starts are acknowledged again, the next
+  strike comes. Proxies on the ways between the processes are there when strikes need them: all but the way to a Redis
+  Cluster, whose masters tell their own addresses.
+
+STRIKES
+  kill          SIGKILL                              lost-replies  given, and lost on the way with the connection
+  stop          SIGSTOP for longer than --lease      cut           connections reset, none accepted for a while
+  restart       SIGTERM: of one, or all in turn      partition     nothing passes, and comes later
+  slow-store    Redis stops for 100 to 900 ms        delay         20 to 200 ms more each way
+  oom           Redis under maxmemory                disk-full     files may grow no further (RLIMIT_FSIZE)
 
 WHAT MUST HOLD
   Each acknowledgement is written to a ledger and synced before it counts. Everything on it is read back before it
@@ -30,27 +40,34 @@ WHAT MUST HOLD
   the nodes, files at the end); Describe finds it with its input and the same outcome, as many as can be asked for in
   time; histories of STANDARD executions have no gap (each eighth run). A name belongs to one execution, a batch sent
   again has no second effect, and a STANDARD task is not handed out again once a later one of its execution was seen.
-  Anything else is a fault, told with seed, strike and execution; logs and ledger are then kept. --redis-forgets shows
-  what a loss looks like.
+  A redrive that was acknowledged leads to one more end, and what had succeeded is not done again. No task of a
+  synchronous execution comes twice. A drain ends with 0, and whatever is refused can be asked again. An execution that
+  three kills met is closed as FAILED; such are counted, and cannot be more than the kills allow. Anything else is a
+  fault, told with seed, strike and execution; logs, ledger, report and Redis's files are then kept. --redis-forgets
+  shows what a loss looks like.
 
 SIGNALS
   SIGINT, SIGTERM: no further strikes; what was acknowledged is still checked and reported. A second one ends it at
   once. No process is left behind, however the bench ends.
 
 EXIT STATUS
-  0 all kills were made and nothing was lost, 1 a fault or a shortcoming, 3 the run could not begin, 130 stopped early.
+  0 all strikes were made and nothing was lost, 1 a fault or a shortcoming, 3 the run could not begin, 130 stopped early.
 
 EXAMPLES
   bench crash --kills 12 --seed 7
+  bench crash --kills 20 --strikes restart,kill --nodes 3
   bench crash --kills 300 --nodes 3 --rate 5000 --seed 1 --record";
 
 /// The options of `bench crash`.
 #[derive(Debug, Args)]
 #[command(after_help = MANUAL)]
 pub(crate) struct Crash {
-    /// How many strikes
+    /// How many strikes, of all kinds
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     kills: u64,
+    /// Which strikes, separated by commas [default: all that the store allows]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "STRIKE")]
+    strikes: Vec<Blow>,
     /// Of the strikes and of the inputs [default: drawn, and printed]
     #[arg(long)]
     seed: Option<u64>,
@@ -102,6 +119,14 @@ fn drawn_seed() -> u64 {
     since.as_secs() % 1_000_000
 }
 
+/// The command line that draws the same strikes and inputs.
+fn reproduce(seed: u64) -> String {
+    let given: Vec<String> = std::env::args().collect();
+    let named = given.iter().any(|argument| argument == "--seed" || argument.starts_with("--seed="));
+    let given = given.join(" ");
+    if named { given } else { format!("{given} --seed {seed}") }
+}
+
 /// Runs it.
 ///
 /// # Errors
@@ -112,6 +137,7 @@ pub(crate) async fn run(arguments: Crash) -> Result<ExitCode, Error> {
     let stop = Arc::new(AtomicBool::new(false));
     let settings = crash::Settings {
         kills: arguments.kills,
+        blows: arguments.strikes,
         seed: arguments.seed.unwrap_or_else(drawn_seed),
         cluster: ClusterSettings {
             store: arguments.store,
@@ -120,6 +146,7 @@ pub(crate) async fn run(arguments: Crash) -> Result<ExitCode, Error> {
             partitions: arguments.partitions,
             retention: arguments.retention,
             redis_forgets: arguments.redis_forgets,
+            links: false,
             dir: arguments.dir,
             binaries: here.parent().map(PathBuf::from).unwrap_or_default(),
         },
@@ -129,7 +156,13 @@ pub(crate) async fn run(arguments: Crash) -> Result<ExitCode, Error> {
         stop: Arc::clone(&stop),
     };
     eprintln!("bench crash: seed {}", settings.seed);
-    let kept = |directory: &std::path::Path| eprintln!("logs and ledger are kept in {}", directory.display());
+    let again = reproduce(settings.seed);
+    let kept = |directory: &std::path::Path| {
+        eprintln!(
+            "logs, ledger and report are kept in {}\nthe same strikes again: {again}",
+            directory.display()
+        );
+    };
     let mut signals = Signals::new()?;
     let work = crash::run(&settings, kept);
     tokio::pin!(work);

@@ -23,6 +23,11 @@ impl Mask {
         to.saturating_sub(from) - (self.count() - before)
     }
 
+    /// Whether one is set.
+    pub(crate) fn has(&self, index: u32) -> bool {
+        self.0.get(index as usize / 64).is_some_and(|word| word & (1 << (index % 64)) != 0)
+    }
+
     fn count(&self) -> u32 {
         self.0.iter().map(|word| word.count_ones()).sum()
     }

@@ -21,6 +21,8 @@ use crate::load::connect;
 const CREDIT: u32 = 16_384;
 /// Messages of outcomes on their way to the node.
 const OUTBOX: usize = 256;
+/// The pause before an outcome that came back is sent again.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// What the worker does.
 #[derive(Debug, Clone)]
@@ -79,7 +81,21 @@ async fn serve_stream(
     mut tasks: Streaming<TaskBatch>,
 ) -> Result<(), Error> {
     while let Some(batch) = tasks.next().await {
-        let batch = batch.map_err(|status| Error::Call { call: "Work", status: Box::new(status) })?;
+        let mut batch = batch.map_err(|status| Error::Call { call: "Work", status: Box::new(status) })?;
+        let outcomes =
+            std::mem::take(&mut batch.returned).into_iter().filter_map(|returned| returned.outcome);
+        let again = WorkerMessage { outcomes: outcomes.collect(), ..WorkerMessage::default() };
+        if !again.outcomes.is_empty() {
+            // The node passes it on to whichever of its shards has the partition by then.
+            let outbox = outbox.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(AGAIN).await;
+                let _ = outbox.send(again).await;
+            });
+        }
+        if batch.tasks.is_empty() {
+            continue;
+        }
         let reply = echo(batch);
         if delay.is_zero() {
             if outbox.send(reply).await.is_err() {
@@ -117,7 +133,7 @@ mod tests {
     #[test]
     fn an_echo_gives_back_the_input_and_the_credit() {
         let task = Task { token: "t".into(), function: "f".into(), input: "{\"a\":1}".into() };
-        let reply = echo(TaskBatch { tasks: vec![task.clone(), task], cancelled: Vec::new() });
+        let reply = echo(TaskBatch { tasks: vec![task.clone(), task], ..TaskBatch::default() });
         assert_eq!((reply.credit, reply.outcomes.len()), (2, 2));
         assert_eq!(reply.outcomes[0].outcome, Some(Outcome::Output("{\"a\":1}".into())));
     }

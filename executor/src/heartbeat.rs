@@ -37,6 +37,11 @@ const REPORTS_AHEAD: usize = 1;
 /// How long the last word of a draining node may take.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
+/// Where a scheduler is to be reached: one that is silent is given up within ten seconds.
+pub(crate) fn endpoint(url: String) -> Option<Endpoint> {
+    Endpoint::from_shared(url).ok().map(trust::lively)
+}
+
 /// What the rest of the node knows of the stream.
 #[derive(Debug, Default)]
 pub(crate) struct Link {
@@ -242,6 +247,23 @@ fn causes(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_scheduler_that_is_gone_without_a_word_is_given_up() {
+        let port = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", port.local_addr().expect("bound"));
+        // It takes connections, as a host's kernel does, and nobody is there.
+        tokio::spawn(async move {
+            let mut connections = Vec::new();
+            while let Ok((connection, _)) = port.accept().await {
+                connections.push(connection);
+            }
+        });
+        let channel = trust::channel(&endpoint(url).expect("a URL"), None).await.expect("it connects");
+        let stream = async { NodesClient::new(channel).heartbeat(tokio_stream::pending()).await };
+        let ended = tokio::time::timeout(Duration::from_secs(120), stream).await;
+        assert!(ended.expect("it is noticed").is_err());
+    }
 
     #[test]
     fn the_scheduler_sets_the_interval_within_bounds() {

@@ -11,6 +11,7 @@ pub mod error;
 pub mod grpc;
 mod heartbeat;
 pub mod limits;
+pub mod listing;
 mod metrics_http;
 pub mod node;
 pub mod objects;

@@ -116,6 +116,13 @@ pub const BATCHES_REMEMBERED_MAX: usize = 524_288;
 /// How far a dispatcher's clock may be ahead of the node's.
 pub const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(60);
 
+/// How long a block is kept at least, however short the retention is: a log that has let go of a block takes what began in
+/// it for new, and that must not be while a dispatcher may send it again. Once for a dispatcher whose clock is ahead of
+/// the node's that wrote the block, and once for a node that reads the log with a clock behind that of the one that let
+/// go.
+pub const BLOCK_KEPT_MIN: Duration =
+    Duration::from_secs(BATCH_HORIZON.as_secs() + 2 * CLOCK_AHEAD_MAX.as_secs());
+
 /// Streams that may wait for the acknowledgement of one batch.
 pub const BATCH_WAITERS_MAX: usize = 4;
 
@@ -165,8 +172,8 @@ pub const CHECKPOINT_BLOCKS: usize = 4_096;
 /// Bytes of a log after which a checkpoint is taken, or four times the length of the last one if that is more.
 pub const CHECKPOINT_BYTES: usize = 4 << 20;
 
-/// How long something is open at least before it is carried into later blocks; the retention, if that is longer. Batches
-/// that are carried are no longer remembered.
+/// How long something is open at least before it is carried into later blocks; where that is for its age alone, the
+/// retention, if that is longer. Batches that are carried are no longer remembered.
 pub const CARRY_AGE_MIN: Duration = BATCH_HORIZON;
 
 /// Executions of one log that are found to be carried at once; the others are found when these are done.
@@ -184,6 +191,34 @@ pub const CARRIED_RECORDS_PER_BLOCK: usize = 256;
 /// Bytes of payloads after which no more are carried beside one block.
 pub const CARRIED_BYTES_PER_BLOCK: usize = 256 << 10;
 
+/// How long synchronous executions may take to end after their partition is to be given back, or their node to drain; few
+/// wait longer for an answer, and the partition takes no starts meanwhile. Beyond: they end as FAILED.
+pub const SYNC_GRACE: Duration = Duration::from_secs(5);
+
+/// The time between two ranges of one log that are archived is a quarter of the retention, but at least this ...
+pub const ARCHIVE_PERIOD_MIN: Duration = Duration::from_millis(100);
+
+/// ... and at most this.
+pub const ARCHIVE_PERIOD_MAX: Duration = Duration::from_mins(15);
+
+/// The pause after something could not be archived, or a period if that is shorter.
+pub const ARCHIVE_RETRY: Duration = Duration::from_secs(10);
+
+/// How long a log that nobody owns remembers how far it is archived. Beyond: what is left of it is archived again.
+pub const ARCHIVE_MARK_TTL: Duration = Duration::from_hours(366 * 24);
+
+/// Bytes after which a range is archived as far as it was read.
+pub const ARCHIVE_SEGMENT_BYTES: usize = 32 << 20;
+
+/// Ranges that a node archives at once. Each is in memory once as it was read and once as it is written.
+pub const ARCHIVES_AT_ONCE: usize = 2;
+
+/// Executions whose starts and journals are read at once to be archived.
+pub const ARCHIVED_AT_ONCE: usize = 256;
+
+/// Segments whose time has passed that are deleted at once from one partition. Beyond: the next time.
+pub const ARCHIVE_DELETES_AT_ONCE: usize = 1_000;
+
 /// Logs that a shard recovers at once.
 pub const RECOVERIES_AT_ONCE: usize = 4;
 
@@ -200,8 +235,11 @@ pub const READS_KEPT_BYTES_MAX: usize = 16 << 20;
 
 /// Blocks with records of one STANDARD execution: a closed record names them all. An execution that is told something in
 /// every flush reaches this after eleven minutes, which only a distributed Map does: what children are told stands in the
-/// journal and not in the history. Beyond: the execution fails.
-pub const EXECUTION_BLOCKS_MAX: usize = 262_128;
+/// journal and not in the history. Beyond: the execution fails. Tests reach it sooner.
+pub const EXECUTION_BLOCKS_MAX: usize = if cfg!(test) { 64 } else { 262_128 };
+
+/// An execution whose journal comes to be in so many blocks, or twice or three times as many, is carried into fewer.
+pub const CARRY_BLOCKS: usize = EXECUTION_BLOCKS_MAX / 4;
 
 const _: () = assert!(READ_KEPT_BYTES_MAX <= FLUSH_BYTES_MAX, "a read that is kept must fit in a block");
 const _: () =

@@ -18,16 +18,16 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use archive::Archive;
 use futures_util::future::{join_all, try_join_all};
 use journal::store::Connect;
 use telemetry::NodeMetrics;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
-use tonic::transport::Endpoint;
 
 use crate::clock::Clock;
 use crate::cluster::{self, Cluster};
-use crate::config::{Config, ConfigError};
+use crate::config::{ArchiveConfig, Config, ConfigError};
 use crate::definitions::Definitions;
 use crate::grpc::health::Health;
 use crate::grpc::{NodeContext, Reports, Scope, Surface, ask, dispatcher, listener, queue, router};
@@ -35,7 +35,9 @@ use crate::heartbeat::Link;
 use crate::objects::{FolderError, Objects};
 use crate::owners::Owners;
 use crate::secret::ClusterSecret;
-use crate::shard::{self, Command, CrumbError, Crumbs, Serve, ShardConfig, ShardContext, ShardHandle};
+use crate::shard::{
+    self, Archiver, Command, CrumbError, Crumbs, Serve, ShardConfig, ShardContext, ShardHandle,
+};
 use crate::{heartbeat, metrics_http, store};
 use threads::{join_threads, spawn_logged};
 
@@ -80,6 +82,9 @@ pub enum StartError {
     /// The state directory.
     #[error(transparent)]
     State(#[from] CrumbError),
+    /// The archive cannot be used.
+    #[error(transparent)]
+    Archive(#[from] archive::ArchiveError),
     /// A thread or its runtime cannot be made.
     #[error("a thread of the node cannot be started: {0}")]
     Thread(#[from] io::Error),
@@ -299,7 +304,7 @@ impl Running {
         let _ = context.shards.set(handles);
         tokio::spawn(dispatcher(Arc::clone(&context), waiting));
         tokio::spawn(async move { health.follow(states).await });
-        let scheduler = config.scheduler.clone().and_then(|url| Endpoint::from_shared(url).ok());
+        let scheduler = config.scheduler.clone().and_then(heartbeat::endpoint);
         let link = scheduler.map(|scheduler| {
             let (link, public_address) = (Arc::<Link>::default(), config.advertised(ports.addresses.public));
             tokio::spawn(heartbeat::report(
@@ -395,6 +400,7 @@ fn start_shards(
 ) -> Result<(Vec<ShardHandle>, Vec<ShardThread>), StartError> {
     let (mut handles, mut threads) = (Vec::new(), Vec::new());
     let crumbs = Crumbs::open(config.state_dir.as_deref(), config.shards)?;
+    let archiver = open_archive(config, connect)?;
     let objects = config.objects_dir.as_deref().map(Objects::open).transpose()?.map(Arc::new);
     for (index, port) in (0..config.shards).zip(ports) {
         let shard_config = ShardConfig {
@@ -412,6 +418,7 @@ fn start_shards(
         let shared = ShardContext {
             connect: Arc::clone(connect),
             objects: objects.clone(),
+            archiver: archiver.clone(),
             cluster: Arc::clone(&context.cluster),
             secret: Arc::clone(&context.secret),
             definitions: Arc::clone(&context.definitions),
@@ -426,6 +433,13 @@ fn start_shards(
         threads.push(ShardThread { thread, ended });
     }
     Ok((handles, threads))
+}
+
+/// The archive, if the node has one, with a store connection of its own.
+fn open_archive(config: &Config, connect: &Arc<dyn Connect>) -> Result<Option<Archiver>, StartError> {
+    let Some(ArchiveConfig { place, retention }) = &config.archive else { return Ok(None) };
+    let archive = Archive::open(place)?;
+    Ok(Some(Archiver::new(archive, Arc::clone(connect), config.retention, *retention)))
 }
 
 /// The data port's server, to be run on the shard's thread, and the word that its streams have ended.

@@ -91,6 +91,13 @@ impl Owners {
         held.filter_map(|(number, entry)| Some((PartitionId::new(number).ok()?, entry & 1 == 1))).collect()
     }
 
+    /// The shard that takes starts for a partition.
+    #[must_use]
+    pub fn serving(&self, partition: PartitionId) -> Option<u32> {
+        let entry = self.slot(partition)?.load(Ordering::Acquire);
+        shard_of(entry).filter(|_| entry & 1 == 1)
+    }
+
     /// Whether no shard has anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -133,7 +140,9 @@ mod tests {
         assert!(owners.claim(partition(3), 1) && owners.claim(partition(3), 1));
         assert!(!owners.claim(partition(3), 0), "the other shard has it");
         assert!(!owners.claim(partition(4), 0), "there is no such partition");
-        assert_eq!(owners.of(partition(3)), Some(1));
+        assert_eq!((owners.of(partition(3)), owners.serving(partition(3))), (Some(1), None));
+        owners.serve(partition(3), 1);
+        assert_eq!(owners.serving(partition(3)), Some(1));
         owners.leave(partition(3));
         assert!(owners.is_empty() && owners.claim(partition(3), 0));
     }

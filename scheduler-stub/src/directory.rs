@@ -120,12 +120,6 @@ impl View {
         self.holders.iter().all(Option::is_some)
     }
 
-    /// Whether each partition is in the same hands as in another picture.
-    #[must_use]
-    pub fn has_holders_of(&self, other: &Self) -> bool {
-        self.holders == other.holders
-    }
-
     /// The shard with this data address, if it takes starts that may go anywhere.
     #[must_use]
     pub fn is_open(&self, data_address: &str) -> bool {

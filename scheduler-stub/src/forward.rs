@@ -1,16 +1,18 @@
 //! Questions about executions go to the node that knows: the owner of the execution's partition, by its
 //! public port.
 //!
-//! A list is merged over the nodes, newest first. Its token says after which execution the next page begins, whichever node has
-//! it by then: pages of different sizes and partitions that move change nothing. It is sealed with the cluster's secret for the
-//! question that it answers, so that one that was made up, changed, or given for another question is refused.
+//! A list is merged over the nodes, newest first. Its token is a place in that order, and each page asks whoever has the
+//! partitions then to go on from there, so that it misses nothing and repeats nothing while they move. The token is sealed
+//! with the cluster's secret for the question that it answers, so that one that was made up, changed, or given for another
+//! question is refused.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use executor::grpc::listing;
+use executor::listing;
 use executor::secret::ClusterSecret;
 use ids::ExecutionName;
 use proto::executor::v1::executor_client::ExecutorClient;
@@ -29,11 +31,6 @@ pub const PAGE_MAX: u32 = 1_000;
 
 /// How long a question waits for a partition that is on its way between nodes: longer than a failover takes.
 const OWNER_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Characters of a page token.
-const TOKEN_CHARS_MAX: usize = 1_024;
-/// Times that a page is read whose partitions move meanwhile.
-const READS_MAX: u32 = 5;
 
 /// Forwards to nodes.
 #[derive(Clone)]
@@ -70,11 +67,11 @@ impl Forward {
         let name = ExecutionName::parse(execution)
             .map_err(|error| Error::invalid("InvalidArn", error.to_string()))?;
         let first = self.knower(&name, None).await?;
-        match call(self.clients.client(&first)?).await {
+        match call(self.clients.client(&first)?).await.map_err(heard) {
             Err(status) if again(&status) => {
                 self.directory.ask_again();
                 let next = self.knower(&name, Some(&first)).await?;
-                call(self.clients.client(&next)?).await
+                call(self.clients.client(&next)?).await.map_err(heard)
             }
             answer => answer,
         }
@@ -114,9 +111,9 @@ impl Forward {
             Err(status) if began_nothing(&status) => {
                 self.directory.ask_again();
                 let next = self.taker(Some(&first)).await?;
-                call(self.clients.client(&next)?).await
+                call(self.clients.client(&next)?).await.map_err(heard)
             }
-            answer => answer,
+            answer => answer.map_err(heard),
         }
     }
 
@@ -149,26 +146,20 @@ impl Forward {
     pub async fn list(&self, request: ListExecutionsRequest) -> Result<ListExecutionsResponse, Status> {
         // What is refused anyhow waits for nobody.
         let secret = self.secret()?;
-        let after = decode(&secret, &request)?;
-        let (mut gone, mut refused): (Option<Arc<str>>, _) = (None, None);
-        for _ in 0..READS_MAX {
-            let view = self.whole(gone.as_deref()).await?;
-            match self.page(&view, &request, &after).await {
-                // A partition that moved between two nodes' answers may stand in neither.
-                Ok(page) if self.directory.view().has_holders_of(&view) => {
-                    let next_token = encode(&secret, &request, &page.next_token);
-                    return Ok(ListExecutionsResponse { next_token, ..page });
-                }
-                Ok(_) => {}
-                Err((node, status)) if gone.is_none() && away(&status) => {
-                    (gone, refused) = (Some(node), Some(status));
-                }
-                Err((_, status)) => return Err(status),
+        let after = open(&secret, &request)?;
+        let max_results = if request.max_results == 0 { 100 } else { request.max_results.min(PAGE_MAX) };
+        let request = ListExecutionsRequest { max_results, after, next_token: String::new(), ..request };
+        let view = self.whole(None).await?;
+        let page = match self.page(&view, &request).await {
+            Err((node, status)) if away(&status) => {
+                let view = self.whole(Some(&node)).await?;
+                self.page(&view, &request).await
             }
-        }
-        let moving =
-            || Error::unavailable("partitions move between nodes now: a list would have holes; retry");
-        Err(refused.unwrap_or_else(|| moving().into()))
+            page => page,
+        };
+        let page = page.map_err(|(_, status)| status)?;
+        let next_token = seal(&secret, &request, &page.next_token);
+        Ok(ListExecutionsResponse { executions: page.executions, next_token, ..Default::default() })
     }
 
     fn secret(&self) -> Result<Secret, Error> {
@@ -192,30 +183,51 @@ impl Forward {
         if view.public_addresses.is_empty() { Err(directory::no_shards()) } else { Ok(view) }
     }
 
+    /// What the nodes of a picture have after a place; its token is the place where the next page begins.
     async fn page(
         &self,
         view: &View,
         request: &ListExecutionsRequest,
-        after: &str,
     ) -> Result<ListExecutionsResponse, (Arc<str>, Status)> {
-        let limit = if request.max_results == 0 { 100 } else { request.max_results.min(PAGE_MAX) };
-        let asked = view.public_addresses.iter().map(async |address| {
-            let mut asked = Request::new(ListExecutionsRequest {
-                max_results: limit,
-                next_token: after.to_owned(),
-                bare_tokens: true,
-                ..request.clone()
-            });
-            asked.set_timeout(crate::dispatch::CALL_TIMEOUT);
-            let answer = match self.clients.client(address) {
-                Ok(mut client) => client.list_executions(asked).await,
-                Err(error) => Err(error.into()),
-            };
-            answer.map(Response::into_inner).map_err(|status| (Arc::clone(address), status))
-        });
-        let pages = futures_util::future::try_join_all(asked).await?;
-        Ok(listing::merge(pages, limit as usize))
+        let nobody: Arc<str> = "".into();
+        let ours = |error: Error| (Arc::clone(&nobody), Status::from(error));
+        let mut pages = Vec::with_capacity(view.public_addresses.len());
+        for address in &view.public_addresses {
+            let mut page_request = Request::new(request.clone());
+            page_request.set_timeout(crate::dispatch::CALL_TIMEOUT);
+            let mut client = self.clients.client(address).map_err(ours)?;
+            let page = client.list_executions(page_request).await;
+            let page = page.map_err(|status| (Arc::clone(address), heard(status)))?.into_inner();
+            pages.push(ListExecutionsResponse { next_token: page.next.clone(), ..page });
+        }
+        let page = listing::merge(pages, request.max_results as usize);
+        let seen: HashSet<u32> = page.partitions.iter().copied().collect();
+        if view.managed && seen.len() < usize::from(view.partitions) {
+            let moving = "a partition changed hands while the list was read, which would have a hole: retry";
+            return Err(ours(Error::unavailable(moving)));
+        }
+        Ok(page)
     }
+}
+
+/// What a page's token was given for: the same question, and nothing else.
+fn purpose(request: &ListExecutionsRequest) -> String {
+    format!("nodes' lists {} {}", request.machine_arn, request.status)
+}
+
+/// The place that a request's token says, if we gave it for this question; the beginning without one.
+fn open(secret: &Secret, request: &ListExecutionsRequest) -> Result<String, Error> {
+    let token = &request.next_token;
+    if token.is_empty() {
+        return Ok(String::new());
+    }
+    let message = "`next_token` was not given by this call for this question: begin again without one";
+    let place = secret.open_text(&purpose(request), token);
+    place.ok_or_else(|| Error::invalid("InvalidToken", message))
+}
+
+fn seal(secret: &Secret, request: &ListExecutionsRequest, place: &str) -> String {
+    if place.is_empty() { String::new() } else { secret.seal_text(&purpose(request), place) }
 }
 
 /// Whether a node has said that another one has the partition. Nothing was done, so any call may be made again.
@@ -243,32 +255,29 @@ fn began_nothing(status: &Status) -> bool {
     said || unheard
 }
 
-/// What a page's token was given for: the same question, and nothing else.
-fn purpose(request: &ListExecutionsRequest) -> String {
-    format!("nodes' lists {} {}", request.machine_arn, request.status)
-}
-
-/// After which execution a page begins; empty for the first one.
-fn decode(secret: &Secret, request: &ListExecutionsRequest) -> Result<String, Error> {
-    let token = &request.next_token;
-    if token.is_empty() {
-        return Ok(String::new());
+/// What a caller hears of a node's answer. Where the connection broke, the words are our own transport's, whose code may be
+/// one that callers do not try again.
+pub fn heard(status: Status) -> Status {
+    let ours = std::error::Error::source(&status).is_some();
+    if !ours || !matches!(status.code(), Code::Unknown | Code::Internal) {
+        return status;
     }
-    let opened =
-        (token.len() <= TOKEN_CHARS_MAX).then(|| secret.open_text(&purpose(request), token)).flatten();
-    opened.ok_or_else(|| {
-        let message = "`next_token` was not given by this call for this question: begin again without one";
-        Error::invalid("InvalidToken", message)
-    })
-}
-
-fn encode(secret: &Secret, request: &ListExecutionsRequest, after: &str) -> String {
-    if after.is_empty() { String::new() } else { secret.seal_text(&purpose(request), after) }
+    let message = status.message();
+    Error::unavailable(format!(
+        "the connection to the node broke ({message}); what it was doing is unknown: retry"
+    ))
+    .into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PLACE: &str = "9:a place in the order";
+
+    fn secret() -> Secret {
+        Secret::from_key(&[7; 32])
+    }
 
     fn asked(machine: &str, token: &str) -> ListExecutionsRequest {
         let (machine_arn, next_token) = (machine.to_owned(), token.to_owned());
@@ -276,20 +285,37 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_that_broke_is_told_as_unavailable_and_a_nodes_own_words_stay() {
+        let broke = Status::from_error(Box::new(std::io::Error::from(std::io::ErrorKind::BrokenPipe)));
+        assert_eq!(broke.code(), Code::Unknown);
+        let told = heard(broke);
+        assert_eq!(told.code(), Code::Unavailable);
+        assert!(told.message().contains("retry"), "{told}");
+        assert_eq!(heard(Status::internal("a bug")).code(), Code::Internal);
+        assert_eq!(heard(Status::not_found("none")).code(), Code::NotFound);
+    }
+
+    #[test]
+    fn the_end_of_a_list_has_no_token_and_its_beginning_needs_none() {
+        assert_eq!(seal(&secret(), &asked("m", ""), ""), "");
+        assert_eq!(open(&secret(), &asked("m", "")).expect("the beginning"), "");
+    }
+
+    #[test]
     fn a_token_that_was_made_up_changed_or_given_for_another_question_is_refused() {
-        let (secret, after) = (Secret::from_key(&[7; 32]), "9:0001-x");
-        assert_eq!(encode(&secret, &asked("m", ""), ""), "");
-        let token = encode(&secret, &asked("m", ""), after);
-        assert_eq!(decode(&secret, &asked("m", &token)).ok().as_deref(), Some(after));
-        let of_a_node = secret.seal_text("list m 0", after);
-        let last = if token.ends_with('0') { "1" } else { "0" };
-        let changed = format!("{}{last}", &token[..token.len() - 1]);
-        for wrong in ["abc", after, &of_a_node, &changed, &"0".repeat(TOKEN_CHARS_MAX + 1)] {
-            assert!(decode(&secret, &asked("m", wrong)).is_err(), "{wrong:.100}");
+        let token = seal(&secret(), &asked("m", ""), PLACE);
+        assert_eq!(open(&secret(), &asked("m", &token)).expect("our own token"), PLACE);
+        let other_limit = ListExecutionsRequest { max_results: 7, ..asked("m", &token) };
+        assert_eq!(open(&secret(), &other_limit).expect("the limit is no part of the question"), PLACE);
+        let of_a_node = secret().seal_text("list m 0", PLACE);
+        let changed = format!("{}0", &token[..token.len() - 1]);
+        let changed = if changed == token { format!("{}1", &token[..token.len() - 1]) } else { changed };
+        for wrong in ["abc", PLACE, &of_a_node, &changed] {
+            assert!(open(&secret(), &asked("m", wrong)).is_err(), "{wrong}");
         }
-        assert!(decode(&secret, &asked("other", &token)).is_err(), "of another machine");
+        assert!(open(&secret(), &asked("other", &token)).is_err(), "of another machine");
         let failed = ListExecutionsRequest { status: 3, ..asked("m", &token) };
-        assert!(decode(&secret, &failed).is_err(), "of another status");
-        assert!(decode(&Secret::from_key(&[8; 32]), &asked("m", &token)).is_err(), "of another cluster");
+        assert!(open(&secret(), &failed).is_err(), "of another status");
+        assert!(open(&Secret::from_key(&[8; 32]), &asked("m", &token)).is_err(), "of another cluster");
     }
 }

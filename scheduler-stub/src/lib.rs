@@ -9,7 +9,6 @@
 //! [`server`] (all of it together), [`client`] and [`cli`] (for people), [`quickstart`] (everything in one
 //! process).
 
-pub mod assign;
 pub mod cli;
 pub mod client;
 pub mod cluster;

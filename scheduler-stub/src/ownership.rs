@@ -8,13 +8,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use assign::{Assigner, Assignment, Cause, Claim, Effect, NodeKey, Report, Rules, ShardReport, State};
 use executor::clock::Clock;
 use proto::executor::v1::{self, owned_partition};
 use proto::scheduler::v1 as wire;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use crate::assign::{Assigner, Assignment, Cause, Claim, Effect, NodeKey, Report, Rules, ShardReport, State};
 use crate::directory::{Directory, HEARTBEAT};
 
 /// How often the assigner looks at the clock: failover is late by this much at most.

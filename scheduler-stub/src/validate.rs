@@ -112,6 +112,7 @@ mod tests {
             updated_ms: 0,
             role_arn: String::new(),
             comment: String::new(),
+            retention_s: 0,
         }
     }
 

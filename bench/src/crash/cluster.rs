@@ -4,54 +4,32 @@
 //! process comes back with the same command line on the same ports. What may fail: a process that does not start or that
 //! ends by itself; both end the run, with its log.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use testkit::{AppendFsync, Process, ProcessOptions, Redis, RedisCluster, RedisOptions};
+use testkit::{Process, ProcessOptions, Redis};
 
-use super::plan::{Blow, Strike, Target};
-use super::shared::Shared;
+use super::links::{BEFORE_NODES, Links};
+use super::peaks::Taken;
+use super::plan::Target;
+pub use super::servers::CrashStore;
+use super::servers::Servers;
 use super::workload::{FUNCTION, POOL};
 use crate::error::Error;
+use crate::machine::resident_bytes;
 use crate::tls;
 
-/// Which store the nodes share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum CrashStore {
-    /// One Redis; it is killed too
-    Redis,
-    /// A Redis Cluster of three masters without replicas; each is killed too
-    RedisCluster,
-    /// Files: one node
-    File,
+/// How long a drain may take: no time is asserted, and a machine may be far behind. Half of it goes by where no other node
+/// can take the partitions.
+fn drain_deadline(nodes: u16) -> String {
+    format!("{}s", if nodes > 1 { 60 } else { 20 })
 }
 
-/// Masters of [`CrashStore::RedisCluster`].
-const MASTERS: u16 = 3;
-
-impl CrashStore {
-    /// How many Redis servers there are.
-    #[must_use]
-    pub fn masters(self) -> u16 {
-        match self {
-            Self::Redis => 1,
-            Self::RedisCluster => MASTERS,
-            Self::File => 0,
-        }
-    }
-
-    /// As on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Redis => "redis",
-            Self::RedisCluster => "redis-cluster",
-            Self::File => "file",
-        }
-    }
-}
+/// How long a node may take to answer whether it is ready.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// What to start.
 #[derive(Debug, Clone)]
@@ -68,6 +46,8 @@ pub struct ClusterSettings {
     pub retention: Duration,
     /// Redis keeps no log of its own, and loses everything when it is killed: to see that the test finds it.
     pub redis_forgets: bool,
+    /// Proxies stand between the processes, to be cut.
+    pub links: bool,
     /// Where directories are made: a real disk.
     pub dir: PathBuf,
     /// Where the binaries are.
@@ -80,71 +60,13 @@ pub struct Cluster {
     directory: TempDir,
     port: u16,
     redis: Servers,
+    links: Links,
     scheduler: Option<Process>,
     nodes: Vec<Option<Process>>,
 }
 
-/// The Redis servers of a run.
-enum Servers {
-    None,
-    One(Box<Redis>),
-    Cluster(RedisCluster),
-}
-
-impl Servers {
-    fn start(settings: &ClusterSettings, directory: &Path) -> Result<Self, Error> {
-        let options = RedisOptions {
-            appendfsync: if settings.redis_forgets { AppendFsync::Off } else { AppendFsync::Always },
-            dir: Some(directory.to_owned()),
-            extra: redis_settings(),
-            tied: true,
-            ..RedisOptions::default()
-        };
-        match settings.store {
-            CrashStore::File => Ok(Self::None),
-            CrashStore::Redis => Redis::start(options).map(Box::new).map(Self::One).map_err(process),
-            CrashStore::RedisCluster => {
-                RedisCluster::start(usize::from(MASTERS), 0, &options).map(Self::Cluster).map_err(process)
-            }
-        }
-    }
-
-    fn all(&self) -> &[Redis] {
-        match self {
-            Self::None => &[],
-            Self::One(redis) => std::slice::from_ref(redis),
-            Self::Cluster(cluster) => cluster.nodes(),
-        }
-    }
-
-    fn get(&mut self, number: u16) -> Option<&mut Redis> {
-        match self {
-            Self::One(redis) if number == 0 => Some(redis),
-            Self::Cluster(cluster) if usize::from(number) < cluster.nodes().len() => {
-                Some(cluster.node_mut(usize::from(number)))
-            }
-            _ => None,
-        }
-    }
-
-    fn url(&self) -> Option<String> {
-        match self {
-            Self::None => None,
-            Self::One(redis) => Some(redis.url()),
-            Self::Cluster(cluster) => Some(cluster.url()),
-        }
-    }
-}
-
-fn process(error: testkit::TestkitError) -> Error {
+pub(super) fn process(error: testkit::TestkitError) -> Error {
     Error::Process(error.to_string())
-}
-
-/// Redis gives its log back before it is large: what is trimmed is left out when the log is written anew.
-fn redis_settings() -> Vec<(String, String)> {
-    [("auto-aof-rewrite-min-size", "128mb"), ("auto-aof-rewrite-percentage", "50")]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .to_vec()
 }
 
 impl Cluster {
@@ -157,15 +79,45 @@ impl Cluster {
             .prefix("crash-")
             .tempdir_in(&settings.dir)
             .map_err(|source| Error::File { path: settings.dir.display().to_string(), source })?;
-        let redis = Servers::start(&settings, directory.path())?;
+        let redis = Servers::start(&settings, directory.path()).map_err(process)?;
         let port = testkit::free_ports(1 + settings.nodes * (2 + settings.shards));
         let nodes = (0..settings.nodes).map(|_| None).collect();
-        let mut cluster = Self { settings, directory, port, redis, scheduler: None, nodes };
+        let links = Links::default();
+        let mut cluster = Self { settings, directory, port, redis, links, scheduler: None, nodes };
+        if cluster.settings.links {
+            cluster.add_links()?;
+        }
         cluster.launch(Target::Scheduler)?;
         for node in 0..cluster.settings.nodes {
             cluster.launch(Target::Node(node))?;
         }
         Ok(cluster)
+    }
+
+    fn add_links(&mut self) -> Result<(), Error> {
+        let scheduler = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        for node in 0..self.settings.nodes {
+            let port = self.node_port(node);
+            let data = port + 2..port + 2 + self.settings.shards;
+            self.links.add(data.chain([port]), scheduler, self.redis.single()).map_err(process)?;
+        }
+        Ok(())
+    }
+
+    /// The ways between the processes.
+    pub(super) fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// A Redis server.
+    pub(super) fn redis(&mut self, number: u16) -> Option<&mut Redis> {
+        self.redis.get(number)
+    }
+
+    /// Replies that were lost on the way so far.
+    #[must_use]
+    pub fn lost_replies(&self) -> u64 {
+        self.links.lost_replies()
     }
 
     /// Where files of the run are.
@@ -232,50 +184,43 @@ impl Cluster {
 
     fn node_arguments(&self, node: u16) -> Vec<String> {
         let ClusterSettings { shards, partitions, retention, .. } = &self.settings;
-        let port = self.node_port(node);
-        let mut arguments: Vec<String> = [
-            "serve",
-            "--listen",
-            &format!("127.0.0.1:{port}"),
-            "--metrics",
-            &format!("127.0.0.1:{}", port + 1),
-            "--data-port-base",
-            &(port + 2).to_string(),
-            "--node-id",
-            &format!("node-{node}"),
-            "--scheduler",
-            &format!("http://{}", self.scheduler_address()),
-            "--shards",
-            &shards.to_string(),
-            "--partitions",
-            &partitions.to_string(),
-            "--retention",
-            &format!("{}s", retention.as_secs()),
-            "--bind",
-            &format!("{FUNCTION}={POOL}"),
-        ]
-        .map(str::to_owned)
-        .to_vec();
-        match self.redis_url() {
-            Some(url) => arguments.extend(["--store".into(), "redis".into(), "--redis-url".into(), url]),
-            None => arguments.extend([
-                "--store".into(),
-                "file".into(),
-                "--store-dir".into(),
-                self.own_directory("store"),
-            ]),
+        let (port, name) = (self.node_port(node), format!("node-{node}"));
+        let scheduler = self.links.scheduler_of(node).map(|address| address.to_string());
+        let scheduler = scheduler.unwrap_or_else(|| self.scheduler_address());
+        let mut flags = vec![
+            ("listen", format!("127.0.0.1:{port}")),
+            ("metrics", format!("127.0.0.1:{}", port + 1)),
+            ("data-port-base", (port + 2).to_string()),
+            ("scheduler", format!("http://{scheduler}")),
+            ("shards", shards.to_string()),
+            ("partitions", partitions.to_string()),
+            ("retention", format!("{}s", retention.as_secs())),
+            ("bind", format!("{FUNCTION}={POOL}")),
+            ("state-dir", self.own_directory(&name)),
+            ("drain-deadline", drain_deadline(self.settings.nodes)),
+            ("node-id", name),
+        ];
+        if self.settings.links {
+            flags.push(("advertise", BEFORE_NODES.to_string()));
         }
-        arguments
+        let redis = self.links.redis_of(node).map(|address| format!("redis://{address}"));
+        match redis.or_else(|| self.redis_url()) {
+            Some(url) => flags.extend([("store", "redis".to_owned()), ("redis-url", url)]),
+            None => flags.extend([("store", "file".to_owned()), ("store-dir", self.own_directory("store"))]),
+        }
+        let flags = flags.into_iter().flat_map(|(name, value)| [format!("--{name}"), value]);
+        ["serve".to_owned()].into_iter().chain(flags).collect()
     }
 
     /// Starts a process that does not run.
-    fn launch(&mut self, target: Target) -> Result<(), Error> {
+    pub(super) fn launch(&mut self, target: Target) -> Result<(), Error> {
         let (program, arguments) = match target {
             Target::Scheduler => ("scheduler-stub", self.scheduler_arguments()),
             Target::Node(node) => ("executor", self.node_arguments(node)),
             Target::Redis(number) => {
                 return self.redis.get(number).map_or(Ok(()), Redis::restart).map_err(process);
             }
+            Target::StoreLink(_) | Target::DataLink(_) | Target::ReportLink(_) => return Ok(()),
         };
         let path = self.settings.binaries.join(program);
         if !path.is_file() {
@@ -287,6 +232,7 @@ impl Cluster {
         let arguments = arguments.into_iter().chain(tls::arguments());
         let mut options = ProcessOptions::new(&target.to_string(), path, arguments);
         options.tied = true;
+        options.survives_limits = true;
         let started = Process::start(&options).map_err(process)?;
         match target {
             Target::Node(node) => self.nodes[usize::from(node)] = Some(started),
@@ -295,71 +241,13 @@ impl Cluster {
         Ok(())
     }
 
-    fn process_mut(&mut self, target: Target) -> Option<&mut Process> {
+    /// The process of a scheduler or node.
+    pub(super) fn process_mut(&mut self, target: Target) -> Option<&mut Process> {
         match target {
             Target::Scheduler => self.scheduler.as_mut(),
             Target::Node(node) => self.nodes.get_mut(usize::from(node))?.as_mut(),
-            Target::Redis(_) => None,
+            _ => None,
         }
-    }
-
-    /// Hits the targets.
-    ///
-    /// # Errors
-    /// A process that cannot be signalled, for it has ended by itself.
-    pub fn strike(&mut self, strike: &Strike, shared: &Shared) -> Result<(), Error> {
-        for target in &strike.targets {
-            match (strike.blow, *target) {
-                (Blow::Kill, Target::Redis(number)) => {
-                    self.redis.get(number).into_iter().for_each(Redis::kill9);
-                }
-                (Blow::Freeze, Target::Redis(number)) => {
-                    self.redis.get(number).map_or(Ok(()), |redis| redis.freeze()).map_err(process)?;
-                }
-                (Blow::Kill, target) => {
-                    self.save_log(target, &format!("strike {}", strike.number));
-                    if let Some(process) = self.process_mut(target) {
-                        process.kill9();
-                    }
-                    if let Target::Node(node) = target {
-                        shared.node_killed(node);
-                    }
-                }
-                (Blow::Freeze, target) => {
-                    if let Target::Node(node) = target {
-                        shared.excuse_node(node, u64::MAX);
-                    }
-                    if let Some(one) = self.process_mut(target) {
-                        one.freeze().map_err(process)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets the targets run again; `excuse_ms` is how long a node that stood still may send what it had sent before.
-    ///
-    /// # Errors
-    /// A process that does not start.
-    pub fn heal(&mut self, strike: &Strike, shared: &Shared, excuse_ms: u64) -> Result<(), Error> {
-        for target in &strike.targets {
-            match (strike.blow, *target) {
-                (Blow::Kill, target) => self.launch(target)?,
-                (Blow::Freeze, Target::Redis(number)) => {
-                    self.redis.get(number).map_or(Ok(()), |redis| redis.thaw()).map_err(process)?;
-                }
-                (Blow::Freeze, target) => {
-                    if let Some(one) = self.process_mut(target) {
-                        one.thaw().map_err(process)?;
-                    }
-                    if let Target::Node(node) = target {
-                        shared.excuse_node(node, shared.now_ms() + excuse_ms);
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 
     /// A process that has ended without having been hit, if there is one.
@@ -388,10 +276,35 @@ impl Cluster {
         [Target::Scheduler].into_iter().chain(nodes).chain(masters).collect()
     }
 
+    /// Whether a node serves; whether anybody listens where the scheduler does.
+    pub(super) fn readiness(&self, target: Target) -> impl Fn() -> bool + use<> {
+        let port = match target {
+            Target::Node(node) => self.node_port(node) + 1,
+            _ => self.port,
+        };
+        let (address, is_node) = (SocketAddr::from((Ipv4Addr::LOCALHOST, port)), port != self.port);
+        let look = move || -> std::io::Result<bool> {
+            let mut stream = TcpStream::connect_timeout(&address, ANSWER_WITHIN)?;
+            if !is_node {
+                return Ok(true);
+            }
+            stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+            stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer.split(' ').nth(1) == Some("200"))
+        };
+        move || look().unwrap_or(false)
+    }
+
     /// Appends what a process has said to its file: a process that comes back begins a new log.
-    fn save_log(&mut self, target: Target, until: &str) {
+    pub(super) fn save_log(&mut self, target: Target, until: &str) {
         let path = self.directory.path().join(format!("{target}.log"));
-        let Some(log) = self.process_mut(target).map(|process| process.log()) else { return };
+        let log = match target {
+            Target::Redis(number) => self.redis.get(number).map(|redis| redis.log()),
+            target => self.process_mut(target).map(|process| process.log()),
+        };
+        let Some(log) = log else { return };
         let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
         // Evidence, not proof: a log that cannot be written changes no verdict.
         let _ = opened.and_then(|mut file| writeln!(file, "{log}--- {until}"));
@@ -404,11 +317,19 @@ impl Cluster {
         }
     }
 
-    /// Bytes that the store takes on the disk.
+    /// Memory and disk that are taken now.
     #[must_use]
-    pub fn store_bytes(&self) -> u64 {
-        self.redis.all().iter().map(|redis| size_of(redis.dir())).sum::<u64>()
-            + size_of(&self.directory.path().join("store"))
+    pub fn taken(&self) -> Taken {
+        let resident = |pid: Option<u32>| pid.and_then(resident_bytes).unwrap_or(0);
+        let nodes = self.nodes.iter().map(|node| resident(node.as_ref().map(Process::pid)));
+        let servers = self.redis.all();
+        Taken {
+            node_bytes: nodes.max().unwrap_or(0),
+            scheduler_bytes: resident(self.scheduler.as_ref().map(Process::pid)),
+            redis_bytes: servers.iter().map(|redis| resident(redis.pid())).sum(),
+            store_bytes: servers.iter().map(|redis| size_of(redis.dir())).sum::<u64>()
+                + size_of(&self.directory.path().join("store")),
+        }
     }
 }
 

@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::blows::rest;
 use super::cluster::{Cluster, ClusterSettings};
-use super::plan::{Plan, Strike};
+use super::peaks::Peaks;
+use super::plan::{Blow, Plan, Strike};
 use super::shared::Shared;
 use crate::error::Error;
 
@@ -21,8 +23,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const HEAL_WITHIN: Duration = Duration::from_secs(90);
 /// Healed is who has acknowledged so many starts since everything runs again.
 const HEALED_ACKS: u64 = 200;
-/// What a node had sent before it stood still has come by then.
-const EXCUSE_MS: u64 = 5_000;
 
 /// What became of a strike.
 #[derive(Debug, Clone)]
@@ -55,7 +55,8 @@ pub(super) struct Driver {
 /// What the strikes came to, told when they are over.
 pub(super) struct Struggle {
     pub struck: Vec<Struck>,
-    pub store_bytes_max: u64,
+    pub peaks: Peaks,
+    pub lost_replies: u64,
 }
 
 /// Starts the thread and the processes.
@@ -127,12 +128,12 @@ fn act(
     over: oneshot::Sender<Struggle>,
 ) {
     let Ok(shared) = begun.recv() else { return };
-    let mut acting = Acting { cluster, shared: &shared, stop, struck: Vec::new(), store_bytes_max: 0 };
+    let mut acting = Acting { cluster, shared: &shared, stop, struck: Vec::new(), peaks: Peaks::new() };
     if let Err(error) = acting.run(plan, kills) {
         shared.fault(&error.to_string());
     }
-    let Acting { struck, store_bytes_max, .. } = acting;
-    let _ = over.send(Struggle { struck, store_bytes_max });
+    let Acting { struck, peaks, .. } = acting;
+    let _ = over.send(Struggle { struck, peaks, lost_replies: cluster.lost_replies() });
 }
 
 struct Acting<'a> {
@@ -140,7 +141,7 @@ struct Acting<'a> {
     shared: &'a Shared,
     stop: &'a AtomicBool,
     struck: Vec<Struck>,
-    store_bytes_max: u64,
+    peaks: Peaks,
 }
 
 impl Acting<'_> {
@@ -154,8 +155,10 @@ impl Acting<'_> {
             self.shared.strike.store(strike.number, Relaxed);
             self.shared.begin_gap();
             self.cluster.strike(&strike, self.shared)?;
-            self.pause_whatever_happens(strike.down);
-            self.cluster.heal(&strike, self.shared, EXCUSE_MS)?;
+            if !matches!(strike.blow, Blow::Restart | Blow::SlowStore) {
+                rest(strike.down);
+            }
+            self.cluster.heal(&strike, self.shared)?;
             self.shared.heal();
             if !strikes.peek().is_some_and(|next| next.hasty) {
                 self.wait_for_acks(&strike.to_string())?;
@@ -167,7 +170,6 @@ impl Acting<'_> {
 
     fn note(&mut self, strike: Strike, kills: u64) {
         let gap = self.shared.longest_gap();
-        self.store_bytes_max = self.store_bytes_max.max(self.cluster.store_bytes());
         eprintln!(
             "{:>6.1} s  {}/{kills} {strike}: {:.1} s without an acknowledgement; {} acknowledged, {} described, \
              store {:.1} MB",
@@ -176,7 +178,7 @@ impl Acting<'_> {
             gap.as_secs_f64(),
             self.shared.acknowledged.load(Relaxed),
             self.shared.described.load(Relaxed),
-            self.store_bytes_max as f64 / 1e6,
+            self.peaks.most().store_bytes as f64 / 1e6,
         );
         self.struck.push(Struck { strike, gap });
     }
@@ -191,17 +193,11 @@ impl Acting<'_> {
             if let Some(ended) = self.cluster.ended_by_itself() {
                 return Err(Error::Process(ended));
             }
+            self.peaks.look(|| self.cluster.taken());
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(true);
             }
-            std::thread::park_timeout(left.min(LOOK_EVERY));
-        }
-    }
-
-    fn pause_whatever_happens(&self, span: Duration) {
-        let until = Instant::now() + span;
-        while let Some(left) = until.checked_duration_since(Instant::now()) {
             std::thread::park_timeout(left.min(LOOK_EVERY));
         }
     }

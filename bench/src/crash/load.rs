@@ -38,6 +38,8 @@ const OUTSTANDING_MAX: u64 = 200_000;
 const AGAIN_MAX: usize = 10_000;
 /// How long the last answers may take: longer than the scheduler keeps a start.
 const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(40);
+/// The code of a start that is taken to kill its node.
+const POISONOUS: &str = "ExecutionPoisonous";
 /// A stream that cannot be had in this time is tried again.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
 
@@ -279,6 +281,9 @@ impl Book {
             // A name that was sent before may belong to its own execution, which has ended since.
             if reason == Reason::Conflict && message.again {
                 self.shared.names_again.fetch_add(count.into(), Relaxed);
+            } else if refusal.code == POISONOUS {
+                // Three kills met its start, before it was acknowledged.
+                self.shared.refuse(POISONOUS, count.into());
             } else if matches!(reason, Reason::Invalid | Reason::Conflict | Reason::Expired) {
                 let (kind, text) = (message.kind.name(), &refusal.message);
                 self.shared

@@ -8,20 +8,26 @@
 //! strikes and the same inputs; no time is asserted, only that something heals at all. What may fail: processes that do not
 //! start (an [`Error`]); everything else is a fault in the report.
 //!
-//! Rooms: [`plan`] (who is hit when), [`workload`] (machines, inputs, right outcomes), [`cluster`] (processes), [`drive`]
-//! (the thread that hits them), `load` and `resend` (starts), [`acks`] (the ledger), `checker` and [`verdict`] (Describe and histories),
-//! [`logs`] (one terminal record each), `worker` and [`tasks`] (tasks that must not come again), [`report`].
+//! Rooms: [`plan`] (who is hit when), [`workload`] (machines, inputs, right outcomes), [`cluster`] (processes), `servers`
+//! (Redis), `links` (the ways between them), `blows` (how each is hit), [`drive`] (the thread that hits them), [`peaks`] (memory
+//! and disk), `load`, `resend` and `syncs` (starts), [`acks`] (the ledger), `checker` and [`verdict`] (Describe, redrives and
+//! histories), [`logs`] (one terminal record each), `worker` and [`tasks`] (tasks that must not come again), [`report`].
 
 pub mod acks;
+mod blows;
 mod checker;
 pub mod cluster;
 pub mod drive;
+mod links;
 mod load;
 pub mod logs;
+pub mod peaks;
 pub mod plan;
 pub mod report;
 mod resend;
+mod servers;
 pub mod shared;
+mod syncs;
 pub mod tasks;
 pub mod verdict;
 mod worker;
@@ -45,10 +51,11 @@ use cluster::ClusterSettings;
 pub use cluster::CrashStore;
 use drive::{Addresses, Driver, Struggle};
 use logs::{Follower, LogCheck, SharedLogs};
-use plan::{Field, Plan};
+use plan::{Blow, Field, Plan};
 use report::CrashReport;
 use resend::Resender;
 use shared::Shared;
+use syncs::Syncs;
 use workload::Kind;
 
 /// How long scheduler and nodes may take until the machines are created.
@@ -61,6 +68,8 @@ const CLOSED_WITHIN: Duration = Duration::from_secs(60);
 pub struct Settings {
     /// How many strikes.
     pub kills: u64,
+    /// Which; none is all that are possible.
+    pub blows: Vec<Blow>,
     /// Of plan and inputs.
     pub seed: u64,
     /// Which processes.
@@ -73,6 +82,24 @@ pub struct Settings {
     pub keep_going: bool,
     /// Set from outside, ends the run early, with a report.
     pub stop: Arc<AtomicBool>,
+}
+
+impl Settings {
+    /// What strikes are drawn from.
+    ///
+    /// # Errors
+    /// A strike that hits nothing of this store.
+    fn field(&self) -> Result<Field, Error> {
+        let (nodes, masters) = (self.cluster.nodes, self.cluster.store.masters());
+        let field = Field { nodes, masters, lease: self.lease, blows: self.blows.clone() };
+        match self.blows.iter().find(|blow| !blow.is_possible(&field)) {
+            Some(blow) => Err(Error::Settings(format!(
+                "{} hits Redis, and there is none: leave it out, or give --store redis",
+                blow.name()
+            ))),
+            None => Ok(field),
+        }
+    }
 }
 
 /// Parts of a run that end when it does.
@@ -93,12 +120,13 @@ pub async fn run(settings: &Settings, kept: impl FnOnce(&Path)) -> Result<CrashR
         return Err(Error::Settings("files are for one node: give --nodes 1, or --store redis".to_owned()));
     }
     Disk::measure(&settings.cluster.dir)?;
-    let masters = settings.cluster.store.masters();
-    let field = Field { nodes: settings.cluster.nodes, masters, lease: settings.lease };
+    let field = settings.field()?;
+    let mut cluster = settings.cluster.clone();
+    cluster.links = field.drawn().into_iter().any(Blow::hits_links);
     let plan = Plan::new(settings.seed, field);
     let strikes_over = Arc::new(AtomicBool::new(false));
     let (driver, addresses, struggle) =
-        drive::start(settings.cluster.clone(), plan, settings.kills, Arc::clone(&strikes_over)).await?;
+        drive::start(cluster, plan, settings.kills, Arc::clone(&strikes_over)).await?;
     let arns = create_machines(&addresses.scheduler).await?;
     let shared = Arc::new(Shared::new(settings.seed, settings.cluster.nodes, addresses.directory.clone()));
     let mut run = Run { settings, shared, addresses, strikes_over, driver: Some(driver) };
@@ -112,6 +140,7 @@ pub async fn run(settings: &Settings, kept: impl FnOnce(&Path)) -> Result<CrashR
     let report = run.report(&struggle, &checked, duration);
     let directory = &run.addresses.directory;
     if report.faults > 0 {
+        crate::suite::write_json(&directory.join("report.json"), std::slice::from_ref(&report), false)?;
         kept(directory);
     } else if let Err(error) = std::fs::remove_dir_all(directory) {
         eprintln!("{} stays: {error}", directory.display());
@@ -171,6 +200,9 @@ impl Run<'_> {
         let checking = tokio::spawn(Arc::clone(&checker).run(acks.synced));
         let load_over = Arc::new(AtomicBool::new(false));
         let load = load::Settings { address: scheduler.clone(), rate: self.settings.rate, arns };
+        let sync = load.arns.get(&Kind::Sync).cloned().unwrap_or_default();
+        let syncs = Syncs::new(Arc::clone(shared), scheduler, sync, acks.received.clone())?;
+        let syncing = tokio::spawn(syncs.run(Arc::clone(&load_over)));
         let resender = self.resender(&load.arns, acks.received.clone());
         let resending = tokio::spawn(resender.run(Arc::clone(&load_over)));
         let loading =
@@ -191,7 +223,7 @@ impl Run<'_> {
             }
         };
         load_over.store(true, Relaxed);
-        let _ = tokio::join!(loading, resending);
+        let _ = tokio::join!(loading, resending, syncing);
         let _ = checking.await;
         if self.addresses.redis_url.is_some() {
             self.wait_for_the_logs(&logs).await;
@@ -207,7 +239,8 @@ impl Run<'_> {
 
     fn resender(&self, arns: &HashMap<Kind, String>, acks: tokio::sync::mpsc::Sender<Ack>) -> Resender {
         let (shared, nodes) = (Arc::clone(&self.shared), self.addresses.nodes.clone());
-        Resender { shared, nodes, partitions: self.settings.cluster.partitions, arns: arns.clone(), acks }
+        let ClusterSettings { partitions, retention, .. } = self.settings.cluster;
+        Resender { shared, nodes, partitions, retention, arns: arns.clone(), acks }
     }
 
     fn follower(&self, logs: &SharedLogs) -> Follower {
@@ -255,27 +288,43 @@ impl Run<'_> {
     /// The file must say what was counted.
     fn read_ledger(&self, ledger: &AckLedger) {
         let counted = self.shared.acknowledged.load(Relaxed);
-        match ledger.read() {
-            Ok(lines) => {
-                let written: u64 = lines.iter().filter_map(|line| Ack::count_of(line)).sum();
-                if written != counted {
-                    self.shared.fault(&format!(
-                        "the ledger holds {written} acknowledgements, {counted} were counted"
-                    ));
-                }
+        let sum = || -> Result<u64, String> {
+            let mut sum = 0;
+            for line in ledger.lines().map_err(|error| error.to_string())? {
+                sum += Ack::count_of(&line.map_err(|error| error.to_string())?).unwrap_or(0);
             }
-            Err(error) => self.shared.fault(&error.to_string()),
+            Ok(sum)
+        };
+        match sum() {
+            Ok(written) if written == counted => {}
+            Ok(written) => self
+                .shared
+                .fault(&format!("the ledger holds {written} acknowledgements, {counted} were counted")),
+            Err(error) => self.shared.fault(&error),
+        }
+    }
+
+    /// So many kills, each of which meets one execution a shard, can condemn a third as many at most.
+    fn judge_condemned(&self, condemned: u64) {
+        let met = self.shared.node_kills.load(Relaxed) * u64::from(self.settings.cluster.shards);
+        if condemned * 3 > met {
+            self.shared.fault(&format!(
+                "{condemned} executions were blamed for the ends of their nodes, of which only {met} can have met any"
+            ));
         }
     }
 
     fn report(&self, struggle: &Struggle, checked: &Checked, duration: Duration) -> CrashReport {
+        let condemned = locked(&checked.logs).condemned();
+        self.judge_condemned(condemned);
         let (shared, cluster) = (&self.shared, &self.settings.cluster);
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Relaxed);
         let (faults, faults_told) = shared.faults();
-        let kills = struggle.struck.len() as u64;
         let duration_s = duration.as_secs_f64();
         let acknowledged = count(&shared.acknowledged);
-        let tasks = shared.tasks();
+        let (tasks, logs) = (shared.tasks(), locked(&checked.logs));
+        let strikes = struggle.struck.len() as u64;
+        let kills = struggle.struck.iter().filter(|struck| struck.strike.blow.is_kill()).count() as u64;
         CrashReport {
             profile: "crash",
             seed: shared.seed,
@@ -286,8 +335,11 @@ impl Run<'_> {
             partitions: cluster.partitions,
             retention_s: cluster.retention.as_secs(),
             duration_s,
+            node_hours: duration_s * f64::from(cluster.nodes) / 3_600.0,
+            strikes,
             kills,
-            kills_by_kind: report::by_kind(&struggle.struck),
+            strikes_by_kind: report::by_kind(&struggle.struck),
+            lost_replies: struggle.lost_replies,
             offered_per_s: self.settings.rate,
             acknowledged_per_s: (acknowledged as f64 / duration_s.max(1e-9)) as u64,
             sent: count(&shared.sent),
@@ -298,11 +350,20 @@ impl Run<'_> {
             described: count(&shared.described),
             by_log_alone: checked.by_log_alone,
             expired: count(&shared.expired),
-            closed_once: locked(&checked.logs).closed_once(),
+            closed_once: logs.closed_once(),
+            redrives: count(&shared.redrives),
+            closed_again: logs.closed_again(),
+            syncs_answered: count(&shared.syncs_answered),
+            syncs_unknown: count(&shared.syncs_unknown),
+            syncs_ended: logs.syncs_ended(),
+            condemned,
             histories: count(&shared.histories),
             names_again: count(&shared.names_again),
             batches_again: count(&shared.batches_again),
+            batches_expired: count(&shared.batches_expired),
             missing_for_a_moment: count(&shared.missing_for_a_moment),
+            look_lag_ms: count(&shared.look_lag_ms),
+            log_lag_ms: count(&shared.log_lag_ms),
             tasks: tasks.tasks,
             tasks_again: tasks.again,
             tasks_late: tasks.late,
@@ -310,8 +371,10 @@ impl Run<'_> {
             faults,
             faults_told,
             recovery_ms: report::recovery(&struggle.struck),
-            store_bytes_max: struggle.store_bytes_max,
+            taken_max: struggle.peaks.most(),
+            taken_by_quarter: struggle.peaks.quarters(),
             loss_per_kill_below: report::rule_of_three(kills, faults),
+            loss_per_strike_below: report::rule_of_three(strikes, faults),
             machine: Machine::look(),
         }
     }

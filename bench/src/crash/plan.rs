@@ -37,7 +37,7 @@ impl Dice {
     }
 }
 
-/// What can be hit.
+/// What can be hit: a process, or a way between two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
     /// The scheduler.
@@ -46,6 +46,12 @@ pub enum Target {
     Node(u16),
     /// Redis, master i.
     Redis(u16),
+    /// The way from node i to Redis.
+    StoreLink(u16),
+    /// The way from the scheduler to node i: calls and batches.
+    DataLink(u16),
+    /// The way from node i to the scheduler: its reports, and what they are answered with.
+    ReportLink(u16),
 }
 
 impl Target {
@@ -56,6 +62,9 @@ impl Target {
             Self::Scheduler => "scheduler",
             Self::Node(_) => "node",
             Self::Redis(_) => "redis",
+            Self::StoreLink(_) => "node-redis",
+            Self::DataLink(_) => "scheduler-node",
+            Self::ReportLink(_) => "node-scheduler",
         }
     }
 }
@@ -66,18 +75,40 @@ impl fmt::Display for Target {
             Self::Scheduler => f.write_str("scheduler"),
             Self::Node(number) => write!(f, "node-{number}"),
             Self::Redis(number) => write!(f, "redis-{number}"),
+            Self::StoreLink(node) => write!(f, "node-{node}>redis"),
+            Self::DataLink(node) => write!(f, "scheduler>node-{node}"),
+            Self::ReportLink(node) => write!(f, "node-{node}>scheduler"),
         }
     }
 }
 
 /// How it is hit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
 pub enum Blow {
-    /// SIGKILL; started again later.
+    /// SIGKILL of scheduler, node or Redis, or two at once; started again
     Kill,
-    /// SIGSTOP; SIGCONT later. Connections stay open, and nobody is told.
-    Freeze,
+    /// SIGSTOP of the same for longer than the lease, then SIGCONT: connections stay open, nobody is told
+    Stop,
+    /// SIGTERM of scheduler or node, or of all, one after the other: it hands over, ends with 0, is started again
+    Restart,
+    /// Redis stands still for 100 to 900 ms, again and again, as in slow calls of fsync; half end with its SIGKILL
+    SlowStore,
+    /// Redis is out of memory (maxmemory)
+    Oom,
+    /// Files may grow no further: Redis ends by itself, a torn command in its log; a node on files sheds
+    DiskFull,
+    /// Replies are lost after they were given, and the connection with them
+    LostReplies,
+    /// Connections are reset, and none is accepted for a while
+    Cut,
+    /// Nothing passes for a while, connections stay open, all of it comes later
+    Partition,
+    /// Everything takes 20 to 200 ms longer each way
+    Delay,
 }
+
+/// What hits processes with a signal that they cannot catch.
+const UNCAUGHT: [Blow; 2] = [Blow::Kill, Blow::Stop];
 
 impl Blow {
     /// For reports.
@@ -85,7 +116,46 @@ impl Blow {
     pub fn name(self) -> &'static str {
         match self {
             Self::Kill => "SIGKILL",
-            Self::Freeze => "SIGSTOP",
+            Self::Stop => "SIGSTOP",
+            Self::Restart => "SIGTERM",
+            Self::SlowStore => "slow fsync",
+            Self::Oom => "out of memory",
+            Self::DiskFull => "disk full",
+            Self::LostReplies => "lost replies",
+            Self::Cut => "cut",
+            Self::Partition => "partition",
+            Self::Delay => "delay",
+        }
+    }
+
+    /// Whether the bound of kills counts it.
+    #[must_use]
+    pub fn is_kill(self) -> bool {
+        UNCAUGHT.contains(&self)
+    }
+
+    /// Whether it hits a way between two processes.
+    #[must_use]
+    pub fn hits_links(self) -> bool {
+        matches!(self, Self::LostReplies | Self::Cut | Self::Partition | Self::Delay)
+    }
+
+    /// Whether there is something to hit.
+    #[must_use]
+    pub fn is_possible(self, field: &Field) -> bool {
+        match self {
+            Self::SlowStore | Self::Oom => field.masters > 0,
+            _ => true,
+        }
+    }
+
+    /// Its share of the strikes among others.
+    fn weight(self) -> u64 {
+        match self {
+            Self::Kill => 12,
+            Self::Stop => 5,
+            Self::Restart | Self::LostReplies | Self::Cut | Self::Partition => 3,
+            Self::SlowStore | Self::Oom | Self::DiskFull | Self::Delay => 2,
         }
     }
 }
@@ -95,22 +165,29 @@ impl Blow {
 pub struct Strike {
     /// From 1.
     pub number: u64,
-    /// One process, or two at the same moment.
+    /// One target, or several: at the same moment, or in this order where each takes its time.
     pub targets: Vec<Target>,
     /// How.
     pub blow: Blow,
     /// Load before it.
     pub delay: Duration,
-    /// How long the targets are gone or stand still.
+    /// How long it lasts.
     pub down: Duration,
     /// Falls while the one before is still being recovered from.
     pub hasty: bool,
+    /// A slow store is killed in the end.
+    pub ends_in_kill: bool,
+    /// For what is drawn while it lasts.
+    pub seed: u64,
 }
 
 impl fmt::Display for Strike {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let targets: Vec<String> = self.targets.iter().map(ToString::to_string).collect();
         write!(f, "{} {} for {:.1} s", self.blow.name(), targets.join("+"), self.down.as_secs_f64())?;
+        if self.ends_in_kill {
+            f.write_str(", killed in the end")?;
+        }
         if self.hasty { f.write_str(", hasty") } else { Ok(()) }
     }
 }
@@ -124,6 +201,25 @@ pub struct Field {
     pub masters: u16,
     /// A process that stands still does so for longer than this.
     pub lease: Duration,
+    /// Which strikes; none is all that are possible.
+    pub blows: Vec<Blow>,
+}
+
+impl Field {
+    /// Nodes reach a single Redis through a proxy; masters of a cluster tell their own addresses.
+    #[must_use]
+    pub fn has_store_links(&self) -> bool {
+        self.masters == 1
+    }
+
+    /// What is drawn from, and whether there are proxies.
+    #[must_use]
+    pub fn drawn(&self) -> Vec<Blow> {
+        use clap::ValueEnum as _;
+        let all = Blow::value_variants().iter().copied();
+        let wanted = |blow: &Blow| self.blows.is_empty() || self.blows.contains(blow);
+        all.filter(|blow| wanted(blow) && blow.is_possible(self)).collect()
+    }
 }
 
 /// An endless sequence of strikes.
@@ -131,6 +227,7 @@ pub struct Field {
 pub struct Plan {
     dice: Dice,
     field: Field,
+    blows: Vec<Blow>,
     number: u64,
 }
 
@@ -139,17 +236,78 @@ impl Plan {
     #[must_use]
     pub fn new(seed: u64, field: Field) -> Self {
         // The load draws from the seed itself.
-        Self { dice: Dice::new(seed ^ 0x6B69_6C6C), field, number: 0 }
+        Self { dice: Dice::new(seed ^ 0x6B69_6C6C), blows: field.drawn(), field, number: 0 }
     }
 
-    fn target(&mut self) -> Target {
+    fn one_of(&mut self, count: u16) -> u16 {
+        u16::try_from(self.dice.below(count.into())).unwrap_or(0)
+    }
+
+    fn blow(&mut self) -> Blow {
+        let total = self.blows.iter().map(|blow| blow.weight()).sum();
+        let mut left = self.dice.below(total);
+        for blow in &self.blows {
+            match left.checked_sub(blow.weight()) {
+                Some(rest) => left = rest,
+                None => return *blow,
+            }
+        }
+        Blow::Kill
+    }
+
+    fn process(&mut self) -> Target {
         let redis = if self.field.masters > 0 { 3 } else { 0 };
-        let node = |dice: &mut Dice, nodes: u16| dice.below(nodes.into()) as u16;
         match self.dice.below(8 + redis) {
             0..=2 => Target::Scheduler,
-            3..=7 => Target::Node(node(&mut self.dice, self.field.nodes)),
-            _ => Target::Redis(node(&mut self.dice, self.field.masters)),
+            3..=7 => Target::Node(self.one_of(self.field.nodes)),
+            _ => Target::Redis(self.one_of(self.field.masters)),
         }
+    }
+
+    fn targets(&mut self, blow: Blow) -> Vec<Target> {
+        match blow {
+            Blow::Kill | Blow::Stop => {
+                let (first, second) = (self.process(), self.process());
+                let two = self.dice.below(8) == 0 && second != first;
+                if two { vec![first, second] } else { vec![first] }
+            }
+            Blow::Restart => match self.dice.below(4) {
+                0 => (0..self.field.nodes).map(Target::Node).chain([Target::Scheduler]).collect(),
+                1 => vec![Target::Scheduler],
+                _ => vec![Target::Node(self.one_of(self.field.nodes))],
+            },
+            Blow::SlowStore | Blow::Oom | Blow::DiskFull if self.field.masters > 0 => {
+                vec![Target::Redis(self.one_of(self.field.masters))]
+            }
+            Blow::SlowStore | Blow::Oom | Blow::DiskFull => vec![Target::Node(self.one_of(self.field.nodes))],
+            Blow::LostReplies | Blow::Cut | Blow::Partition | Blow::Delay => {
+                let node = self.one_of(self.field.nodes);
+                let (data, report) = (Target::DataLink(node), Target::ReportLink(node));
+                match self.dice.below(if self.field.has_store_links() { 8 } else { 4 }) {
+                    0 | 1 => vec![data],
+                    2 => vec![report],
+                    // The scheduler takes the node for dead, which lives on and has its store.
+                    3 => vec![data, report],
+                    _ => vec![Target::StoreLink(node)],
+                }
+            }
+        }
+    }
+
+    fn down(&mut self, blow: Blow) -> Duration {
+        let (ms, lease) = (Duration::from_millis, self.field.lease);
+        let (from, to) = match blow {
+            Blow::Kill if self.dice.below(2) == 0 => (Duration::ZERO, Duration::ZERO),
+            Blow::Kill | Blow::Cut => (Duration::ZERO, ms(1_500)),
+            Blow::Stop => (lease * 6 / 5, lease * 2),
+            Blow::Restart => (Duration::ZERO, Duration::ZERO),
+            Blow::SlowStore => (ms(2_000), ms(5_000)),
+            Blow::Oom | Blow::DiskFull => (ms(500), ms(3_000)),
+            Blow::LostReplies => (ms(200), ms(2_000)),
+            Blow::Partition => (ms(300), lease * 2),
+            Blow::Delay => (ms(1_000), ms(4_000)),
+        };
+        self.dice.between(from, to)
     }
 }
 
@@ -158,36 +316,29 @@ impl Iterator for Plan {
 
     fn next(&mut self) -> Option<Strike> {
         self.number += 1;
-        let mut targets = vec![self.target()];
-        let second = self.target();
-        if self.dice.below(8) == 0 && second != targets[0] {
-            targets.push(second);
-        }
-        let blow = if self.dice.below(3) == 0 { Blow::Freeze } else { Blow::Kill };
+        let blow = self.blow();
+        let targets = self.targets(blow);
         let delay = self.dice.between(Duration::from_millis(200), Duration::from_millis(2_000));
-        let kept_down = self.dice.between(Duration::ZERO, Duration::from_millis(1_500));
-        let at_once = self.dice.below(2) == 0;
-        let still = self.dice.between(self.field.lease * 6 / 5, self.field.lease * 2);
-        let down = match blow {
-            Blow::Freeze => still,
-            Blow::Kill if at_once => Duration::ZERO,
-            Blow::Kill => kept_down,
-        };
+        let down = self.down(blow);
         let hasty = self.dice.below(6) == 0;
-        Some(Strike { number: self.number, targets, blow, delay, down, hasty })
+        let ends_in_kill = blow == Blow::SlowStore && self.dice.below(2) == 0;
+        let seed = self.dice.roll();
+        Some(Strike { number: self.number, targets, blow, delay, down, hasty, ends_in_kill, seed })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum as _;
+
     use super::*;
 
     fn field(nodes: u16, masters: u16) -> Field {
-        Field { nodes, masters, lease: Duration::from_secs(2) }
+        Field { nodes, masters, lease: Duration::from_secs(2), blows: Vec::new() }
     }
 
     fn strikes(seed: u64, field: Field) -> Vec<Strike> {
-        Plan::new(seed, field).take(2_000).collect()
+        Plan::new(seed, field).take(4_000).collect()
     }
 
     #[test]
@@ -202,23 +353,50 @@ mod tests {
         let processes =
             [Target::Scheduler, Target::Node(0), Target::Node(2), Target::Redis(0), Target::Redis(1)];
         for target in processes {
-            for blow in [Blow::Kill, Blow::Freeze] {
+            for blow in [Blow::Kill, Blow::Stop] {
                 assert!(all.iter().any(|s| s.targets == [target] && s.blow == blow), "{target} {blow:?}");
             }
         }
-        assert!(all.iter().any(|strike| strike.targets.len() == 2 && strike.targets[0] != strike.targets[1]));
+        let two = |s: &&Strike| s.blow.is_kill() && s.targets.len() == 2;
+        assert!(all.iter().filter(two).count() > 0);
+        assert!(all.iter().filter(two).all(|strike| strike.targets[0] != strike.targets[1]));
         assert!(all.iter().any(|strike| strike.hasty));
+    }
+
+    #[test]
+    fn every_strike_that_is_possible_is_made() {
+        let all = strikes(1, field(2, 1));
+        for blow in Blow::value_variants() {
+            assert!(all.iter().any(|strike| strike.blow == *blow), "{blow:?}");
+        }
+        assert!(all.iter().any(|s| s.blow == Blow::Restart && s.targets.len() == 3), "all in turn");
+        for link in [Target::StoreLink(1), Target::DataLink(1), Target::ReportLink(1)] {
+            assert!(all.iter().any(|s| s.blow == Blow::Partition && s.targets == [link]), "{link}");
+        }
+        let killed = all.iter().filter(|strike| strike.ends_in_kill);
+        assert!(killed.clone().count() > 0);
+        assert!(killed.clone().all(|strike| strike.blow == Blow::SlowStore));
+    }
+
+    #[test]
+    fn only_the_strikes_that_were_asked_for_are_made() {
+        let blows = vec![Blow::Oom, Blow::Restart];
+        let all = strikes(4, Field { blows: blows.clone(), ..field(2, 1) });
+        assert!(all.iter().all(|strike| blows.contains(&strike.blow)));
     }
 
     #[test]
     fn a_process_stands_still_for_longer_than_the_lease() {
         let all = strikes(3, field(2, 1));
-        assert!(all.iter().filter(|s| s.blow == Blow::Freeze).all(|s| s.down > Duration::from_secs(2)));
+        assert!(all.iter().filter(|s| s.blow == Blow::Stop).all(|s| s.down > Duration::from_secs(2)));
     }
 
     #[test]
-    fn without_redis_none_is_hit() {
+    fn without_redis_none_is_hit_and_with_a_cluster_no_way_to_it() {
+        let redis = |target: &Target| matches!(target, Target::Redis(_) | Target::StoreLink(_));
         let all = strikes(5, field(1, 0));
-        assert!(all.iter().flat_map(|s| &s.targets).all(|target| target.class() != "redis"));
+        assert!(!all.iter().flat_map(|s| &s.targets).any(redis));
+        let all = strikes(5, field(1, 3));
+        assert!(!all.iter().flat_map(|s| &s.targets).any(|target| matches!(target, Target::StoreLink(_))));
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::drive::Struck;
+use super::peaks::Taken;
 use crate::machine::Machine;
 use crate::report::{Percentiles, thousands};
 use hdrhistogram::Histogram;
@@ -30,10 +31,16 @@ pub struct CrashReport {
     pub retention_s: u64,
     /// Seconds of the whole run.
     pub duration_s: f64,
-    /// Strikes that were made.
+    /// Seconds of the run times nodes, in hours.
+    pub node_hours: f64,
+    /// Strikes of every kind that were made.
+    pub strikes: u64,
+    /// Of those: SIGKILL and SIGSTOP.
     pub kills: u64,
-    /// By signal and target, for example `SIGKILL node`; one that hits two at once counts for both.
-    pub kills_by_kind: BTreeMap<String, u64>,
+    /// By kind and target, for example `SIGKILL node`; one that hits two counts for both.
+    pub strikes_by_kind: BTreeMap<String, u64>,
+    /// Replies that were lost on their way.
+    pub lost_replies: u64,
     /// Starts a second that were offered.
     pub offered_per_s: u64,
     /// Acknowledged starts a second, over the whole run.
@@ -56,35 +63,60 @@ pub struct CrashReport {
     pub expired: u64,
     /// Executions with a terminal record in the logs, unacknowledged ones too; a second one is a fault.
     pub closed_once: u64,
+    /// Redrives that were acknowledged.
+    pub redrives: u64,
+    /// Executions with a second terminal record, after their redrive.
+    pub closed_again: u64,
+    /// Synchronous executions that were answered; they count as acknowledged.
+    pub syncs_answered: u64,
+    /// Calls of synchronous executions that broke.
+    pub syncs_unknown: u64,
+    /// Synchronous executions that were closed unfinished after their node had ended.
+    pub syncs_ended: u64,
+    /// Executions that were closed because kills met them three times: allowed, and few.
+    pub condemned: u64,
     /// Histories read and found whole.
     pub histories: u64,
     /// Names started again and answered with the same execution.
     pub names_again: u64,
     /// Batches sent again after their acknowledgement, and acknowledged again.
     pub batches_again: u64,
+    /// Batches that were told to be too old when they were sent again: on a machine that is far behind.
+    pub batches_expired: u64,
     /// Look-ups that did not find an execution that was found later.
     pub missing_for_a_moment: u64,
+    /// The latest that a look came after it was due.
+    pub look_lag_ms: u64,
+    /// The latest that a terminal record was read from a log after its execution had ended.
+    pub log_lag_ms: u64,
     /// Tasks that the worker saw.
     pub tasks: u64,
     /// Tasks seen again that may be.
     pub tasks_again: u64,
     /// Tasks of a stopped or dead node that came late.
     pub tasks_late: u64,
-    /// STANDARD tasks seen again after their outcome was journalled.
+    /// STANDARD tasks seen again after their outcome was journalled, and synchronous ones seen again.
     pub tasks_repeated: u64,
     /// Everything that must not be.
     pub faults: u64,
     /// The first of them.
     pub faults_told: Vec<String>,
-    /// The longest time without acknowledgements for each strike, by signal and target.
+    /// The longest time without acknowledgements for each strike, by kind and target.
     pub recovery_ms: BTreeMap<String, Percentiles>,
-    /// The most that the store took on the disk.
-    pub store_bytes_max: u64,
+    /// The most memory and disk that were taken.
+    pub taken_max: Taken,
+    /// The same of each quarter of the run: what grows without a bound shows here.
+    pub taken_by_quarter: Vec<Taken>,
     /// The probability of a loss per kill is below this at 95 %, if there was none; absent otherwise.
     pub loss_per_kill_below: Option<f64>,
+    /// The same of strikes of any kind.
+    pub loss_per_strike_below: Option<f64>,
     /// The surroundings.
     pub machine: Machine,
 }
+
+/// The most that a store may take on the disk, however long a run lasts.
+const STORE_BYTES_MAX: u64 = 2_000_000_000;
 
 /// Nothing in `kills` independent kills: the probability is below 3/kills at 95 % (rule of three).
 #[must_use]
@@ -92,7 +124,7 @@ pub fn rule_of_three(kills: u64, faults: u64) -> Option<f64> {
     (faults == 0 && kills >= 3).then(|| 3.0 / kills as f64)
 }
 
-/// Strikes by signal and target.
+/// Strikes by kind and target.
 #[must_use]
 pub fn by_kind(struck: &[Struck]) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
@@ -104,7 +136,7 @@ pub fn by_kind(struck: &[Struck]) -> BTreeMap<String, u64> {
     counts
 }
 
-/// Times without acknowledgements, by signal and target.
+/// Times without acknowledgements, by kind and target.
 #[must_use]
 pub fn recovery(struck: &[Struck]) -> BTreeMap<String, Percentiles> {
     let mut histograms: BTreeMap<String, Histogram<u64>> = BTreeMap::new();
@@ -112,7 +144,7 @@ pub fn recovery(struck: &[Struck]) -> BTreeMap<String, Percentiles> {
         let us = u64::try_from(gap.as_micros()).unwrap_or(u64::MAX).max(1);
         let kind = match strike.targets.as_slice() {
             [one] => one.class(),
-            _ => "two",
+            _ => "several",
         };
         for kind in [format!("{} {kind}", strike.blow.name()), "all".to_owned()] {
             if let Ok(empty) = Histogram::new_with_max(3_600_000_000, 3) {
@@ -132,10 +164,18 @@ fn counted(counts: &BTreeMap<String, u64>) -> String {
 impl CrashReport {
     /// Why the run is no success.
     #[must_use]
-    pub fn shortcomings(&self, kills: u64) -> Vec<String> {
+    pub fn shortcomings(&self, strikes: u64) -> Vec<String> {
         let mut found = Vec::new();
         if self.faults > 0 {
-            found.push(format!("{} faults; run again with --seed {}", self.faults, self.seed));
+            found.push(format!("{} faults, with seed {}", self.faults, self.seed));
+        }
+        let store_bytes = self.taken_max.store_bytes;
+        if store_bytes >= STORE_BYTES_MAX {
+            found.push(format!(
+                "the store took {:.1} GB on the disk, which must stay below {:.0}: lower --rate or --retention",
+                store_bytes as f64 / 1e9,
+                STORE_BYTES_MAX as f64 / 1e9
+            ));
         }
         if self.expired > 0 {
             let expired = self.expired;
@@ -143,8 +183,8 @@ impl CrashReport {
                 "{expired} acknowledged executions expired before they were looked at: lower --rate"
             ));
         }
-        if self.kills < kills {
-            found.push(format!("only {} of {kills} kills were made", self.kills));
+        if self.strikes < strikes {
+            found.push(format!("only {} of {strikes} strikes were made", self.strikes));
         }
         if self.acknowledged == 0 {
             found.push("nothing was acknowledged: nothing was shown".to_owned());
@@ -161,18 +201,13 @@ impl CrashReport {
             (
                 "cluster",
                 format!(
-                    "{} nodes of {} shards, {} partitions on {}; retention {} s; at most {:.1} MB on the disk",
-                    self.nodes,
-                    self.shards,
-                    self.partitions,
-                    self.store,
-                    self.retention_s,
-                    self.store_bytes_max as f64 / 1e6
+                    "{} nodes of {} shards, {} partitions on {}; retention {} s; {:.2} node-hours",
+                    self.nodes, self.shards, self.partitions, self.store, self.retention_s, self.node_hours
                 ),
             ),
             (
-                "kills",
-                format!("{} in {:.0} s: {}", self.kills, self.duration_s, counted(&self.kills_by_kind)),
+                "strikes",
+                format!("{} in {:.0} s: {}", self.strikes, self.duration_s, counted(&self.strikes_by_kind)),
             ),
             (
                 "offered",
@@ -193,26 +228,12 @@ impl CrashReport {
             ),
             ("unknown", format!("{} starts; refused: {}", n(self.unknown), counted(&self.refused))),
             ("checked", self.checked()),
-            (
-                "sent again",
-                format!(
-                    "{} names and {} batches, without a second effect",
-                    n(self.names_again),
-                    n(self.batches_again)
-                ),
-            ),
-            (
-                "tasks",
-                format!(
-                    "{} handed out, {} again as may be, {} late from a node that was hit; {} STANDARD repeated after \
-                     their outcome was journalled",
-                    n(self.tasks),
-                    n(self.tasks_again),
-                    n(self.tasks_late),
-                    n(self.tasks_repeated)
-                ),
-            ),
+            ("lag", self.lag()),
+            ("sent again", self.sent_again()),
+            ("synchronous", self.synchronous()),
+            ("tasks", self.told_tasks()),
         ];
+        rows.extend(self.taken());
         rows.extend(self.recovery_ms.iter().map(|(kind, p)| {
             let (p50, p90, max, count) = (p.p50 / 1e3, p.p90 / 1e3, p.max / 1e3, p.count);
             ("without acks", format!("{kind}: p50 {p50:.2}  p90 {p90:.2}  max {max:.2} s ({count})"))
@@ -225,26 +246,92 @@ impl CrashReport {
     fn checked(&self) -> String {
         let n = thousands;
         format!(
-            "{} described at their right end, {} by the log alone, {} expired unseen; {} closed once in the logs; {} histories whole; {} \
-             look-ups in vain for a moment",
+            "{} described at their right end, {} by the log alone, {} expired unseen; {} closed once in the logs; {} histories \
+             whole; {} look-ups in vain for a moment; {} blamed for kills that met them three times",
             n(self.described),
             n(self.by_log_alone),
             n(self.expired),
             n(self.closed_once),
             n(self.histories),
-            n(self.missing_for_a_moment)
+            n(self.missing_for_a_moment),
+            n(self.condemned)
         )
     }
 
+    fn lag(&self) -> String {
+        format!(
+            "looks came {:.1} s late at most, ends were read in the logs {:.1} s late at most",
+            self.look_lag_ms as f64 / 1e3,
+            self.log_lag_ms as f64 / 1e3
+        )
+    }
+
+    fn sent_again(&self) -> String {
+        let n = thousands;
+        format!(
+            "{} names and {} batches, without a second effect, {} batches too late; {} redrives acknowledged, {} second ends; {} replies lost on \
+             their way",
+            n(self.names_again),
+            n(self.batches_again),
+            n(self.batches_expired),
+            n(self.redrives),
+            n(self.closed_again),
+            n(self.lost_replies)
+        )
+    }
+
+    fn synchronous(&self) -> String {
+        let n = thousands;
+        format!(
+            "{} answered, {} calls broke, {} closed unfinished after their node had ended; none run twice",
+            n(self.syncs_answered),
+            n(self.syncs_unknown),
+            n(self.syncs_ended)
+        )
+    }
+
+    fn told_tasks(&self) -> String {
+        let n = thousands;
+        format!(
+            "{} handed out, {} again as may be, {} late from a node that was hit; {} repeated after their outcome was \
+             journalled, or of synchronous executions",
+            n(self.tasks),
+            n(self.tasks_again),
+            n(self.tasks_late),
+            n(self.tasks_repeated)
+        )
+    }
+
+    fn taken(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let told = |taken: &Taken| {
+            format!(
+                "node {:.0} MB, scheduler {:.0} MB, redis {:.0} MB; store {:.1} MB on the disk",
+                taken.node_bytes as f64 / 1e6,
+                taken.scheduler_bytes as f64 / 1e6,
+                taken.redis_bytes as f64 / 1e6,
+                taken.store_bytes as f64 / 1e6
+            )
+        };
+        let quarters = self.taken_by_quarter.iter().zip(1..);
+        let quarters =
+            quarters.map(move |(taken, number)| ("", format!("quarter {number}: {}", told(taken))));
+        [("at most", told(&self.taken_max))].into_iter().chain(quarters)
+    }
+
     fn bound(&self) -> String {
-        match self.loss_per_kill_below {
-            Some(bound) => format!(
-                "no loss in {} kills: below {:.2} % a kill at 95 % (rule of three: 3/{})",
-                self.kills,
-                bound * 100.0,
-                self.kills
-            ),
-            None => "none: there were faults, or too few kills".to_owned(),
+        let of = |bound: Option<f64>, count: u64, what: &str| {
+            let percent = bound? * 100.0;
+            Some(format!(
+                "no loss in {count} {what}: below {percent:.2} % each at 95 % (rule of three: 3/{count})"
+            ))
+        };
+        let kills = of(self.loss_per_kill_below, self.kills, "kills and stops");
+        let strikes = of(self.loss_per_strike_below, self.strikes, "strikes of all kinds");
+        let both: Vec<String> = kills.into_iter().chain(strikes).collect();
+        if both.is_empty() {
+            "none: there were faults, or too few strikes".to_owned()
+        } else {
+            both.join("; ")
         }
     }
 }
@@ -265,7 +352,7 @@ mod tests {
 
     #[test]
     fn every_strike_counts_in_its_kind_and_in_all() {
-        let field = Field { nodes: 2, masters: 1, lease: Duration::from_secs(2) };
+        let field = Field { nodes: 2, masters: 1, lease: Duration::from_secs(2), blows: Vec::new() };
         let struck: Vec<Struck> = Plan::new(1, field)
             .take(200)
             .map(|strike| Struck { strike, gap: Duration::from_millis(700) })

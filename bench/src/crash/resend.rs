@@ -37,6 +37,9 @@ const BATCHES_MAX: usize = 64;
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// Between two attempts.
 const AGAIN: Duration = Duration::from_millis(150);
+/// An older batch may be refused as expired: ids are remembered for two minutes, less where a clock is a little ahead, and
+/// no longer than the log that tells them after a recovery.
+const REMEMBERED: Duration = Duration::from_secs(110);
 /// A batch that nobody takes for so long, with everything running, is a fault.
 const SETTLED_WITHIN_MS: u64 = 90_000;
 /// What a batch carries.
@@ -48,6 +51,8 @@ pub(super) struct Resender {
     /// Public address of each node.
     pub nodes: Vec<String>,
     pub partitions: u16,
+    /// Of logs.
+    pub retention: Duration,
     /// ARN of each kind's machine.
     pub arns: HashMap<Kind, String>,
     pub acks: mpsc::Sender<Ack>,
@@ -58,8 +63,8 @@ enum Attempt {
     Acknowledged,
     /// Another time, or another node.
     Again,
-    /// Never: a fault that was told.
-    Wrong,
+    /// Never: a fault that was told, or a batch that is older than ids are remembered.
+    Over,
 }
 
 impl Resender {
@@ -103,6 +108,7 @@ impl Resender {
                 definition_hash: put.into_inner().definition_hash,
                 mode: kind.mode().into(),
                 dialect: 0,
+                ..Default::default()
             });
         }
         Ok((registered.into_inner().incarnation, machines))
@@ -161,7 +167,7 @@ impl Resender {
                     }
                     tokio::time::sleep(AGAIN).await;
                 }
-                Attempt::Wrong => return,
+                Attempt::Over => return,
             }
         }
     }
@@ -218,11 +224,17 @@ impl Resender {
                 continue;
             };
             let reason = refusal.reason();
+            let age_ms = unix_ms().saturating_sub(batch.start_time_ms);
+            let remembered = REMEMBERED.min(self.retention);
+            if reason == Reason::Expired && Duration::from_millis(age_ms) >= remembered {
+                self.shared.batches_expired.fetch_add(1, Relaxed);
+                return Some(Attempt::Over);
+            }
             if matches!(reason, Reason::Invalid | Reason::Conflict | Reason::Expired) {
                 let (first, text) = (id.execution(0), &refusal.message);
                 self.shared
                     .fault(&format!("the batch of {first}, sent again, was refused as {reason:?}: {text}"));
-                return Some(Attempt::Wrong);
+                return Some(Attempt::Over);
             }
             return Some(Attempt::Again);
         }

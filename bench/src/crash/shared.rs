@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::tasks::TaskJudge;
 
 /// Faults that are told one by one; more are counted.
-const FAULTS_TOLD: u64 = 50;
+const FAULTS_TOLD: u64 = 500;
 
 /// When a node was hit, in milliseconds from the beginning.
 #[derive(Debug, Default)]
@@ -51,6 +51,20 @@ pub struct Shared {
     pub names_again: AtomicU64,
     /// Batches that were sent again and acknowledged again.
     pub batches_again: AtomicU64,
+    /// Batches that could not be settled before their ids were forgotten.
+    pub batches_expired: AtomicU64,
+    /// SIGKILLs of nodes.
+    pub node_kills: AtomicU64,
+    /// Redrives that were asked for.
+    pub redrives: AtomicU64,
+    /// Synchronous executions that were answered with their outcome.
+    pub syncs_answered: AtomicU64,
+    /// Synchronous executions whose call broke: nobody knows their outcome.
+    pub syncs_unknown: AtomicU64,
+    /// The latest that a look came after it was due.
+    pub look_lag_ms: AtomicU64,
+    /// The latest that a terminal record was read after it was written.
+    pub log_lag_ms: AtomicU64,
     last_ack_ms: AtomicU64,
     longest_gap_ms: AtomicU64,
     healed_ms: AtomicU64,
@@ -85,6 +99,13 @@ impl Shared {
             missing_for_a_moment: zero(),
             names_again: zero(),
             batches_again: zero(),
+            batches_expired: zero(),
+            node_kills: zero(),
+            redrives: zero(),
+            syncs_answered: zero(),
+            syncs_unknown: zero(),
+            look_lag_ms: zero(),
+            log_lag_ms: zero(),
             last_ack_ms: zero(),
             longest_gap_ms: zero(),
             healed_ms: zero(),
@@ -138,6 +159,12 @@ impl Shared {
 
     /// A node was killed: what its streams still hold was sent before.
     pub fn node_killed(&self, node: u16) {
+        self.node_kills.fetch_add(1, Relaxed);
+        self.node_left(node);
+    }
+
+    /// A node has ended: the same holds.
+    pub fn node_left(&self, node: u16) {
         if let Some(origin) = self.origins.get(usize::from(node)) {
             origin.killed_ms.store(self.now_ms(), Relaxed);
         }

@@ -3,7 +3,8 @@
 //! The rule for STANDARD: that a later task of the same branch was seen proves that the outcome of the earlier one is in the
 //! journal; then the earlier one never comes again. Branch 0 is the main line: its tasks are later than every branch's.
 //! A task that comes twice before that is no fault: its worker, its node or its stream was lost before the outcome was
-//! written. Nor is what a stopped or dead node had sent before it was hit and arrives only now: it is counted apart.
+//! written. Nor is what a stopped or dead node had sent before it was hit and arrives only now: it is counted apart. Of a
+//! synchronous execution, which runs at most once, no task comes twice.
 
 use foldhash::HashMap;
 use serde_json::Value;
@@ -54,7 +55,7 @@ pub enum Seen {
     First,
     /// Seen before, and nothing proves that its outcome was journalled.
     Again,
-    /// A STANDARD task whose outcome was journalled already.
+    /// A STANDARD task whose outcome was journalled already, or any task of a synchronous execution that was seen before.
     Repeated,
     /// The same, but sent by a node that was hit after it had sent it.
     Late,
@@ -63,8 +64,10 @@ pub enum Seen {
 /// All sightings of a run of the kill test.
 #[derive(Debug, Default)]
 pub struct TaskJudge {
-    /// The highest rank seen of each branch; bounded by the runs with tasks.
+    /// The highest rank seen of each branch, of runs that have not ended.
     runs: HashMap<u64, Vec<(u64, u64)>>,
+    /// Runs that have ended.
+    ended: Runs,
     /// Tasks handed out, also those that came again.
     pub tasks: u64,
     /// STANDARD tasks and EXPRESS tasks that came again while they might.
@@ -79,10 +82,10 @@ impl TaskJudge {
     /// Notes a task that a node has sent; `excused` says that it was hit since.
     pub fn see(&mut self, task: TaskId, excused: bool) -> Seen {
         self.tasks += 1;
-        let rank = task.rank();
+        let (rank, ended) = (task.rank(), self.ended.has(task.run));
         let branches = self.runs.entry(task.run).or_insert_with(|| Vec::with_capacity(1));
-        let proven =
-            branches.iter().any(|(branch, high)| rank < *high && (*branch == task.branch || *branch == 0));
+        let later = |(branch, high): &(u64, u64)| rank < *high && (*branch == task.branch || *branch == 0);
+        let proven = ended || branches.iter().any(later);
         let known = branches.iter_mut().find(|(branch, _)| *branch == task.branch);
         let before = match known {
             Some((_, high)) => {
@@ -95,7 +98,14 @@ impl TaskJudge {
                 false
             }
         };
-        let seen = match (proven && task.kind.mode() == Mode::Standard, before || proven) {
+        if ended {
+            self.runs.remove(&task.run);
+        }
+        let wrong = match task.kind {
+            Kind::Sync => before || proven,
+            kind => proven && kind.mode() == Mode::Standard,
+        };
+        let seen = match (wrong, before || proven) {
             (true, _) if excused => Seen::Late,
             (true, _) => Seen::Repeated,
             (false, true) => Seen::Again,
@@ -112,7 +122,28 @@ impl TaskJudge {
 
     /// The execution of this run has ended: none of its tasks may come any more.
     pub fn ended(&mut self, run: u64) {
-        self.runs.insert(run, vec![(0, u64::MAX)]);
+        self.runs.remove(&run);
+        self.ended.add(run);
+    }
+}
+
+/// A set of runs: a bit for each, for they are numbered one after the other, in a few sequences.
+#[derive(Debug, Default)]
+struct Runs(HashMap<u64, [u64; 16]>);
+
+impl Runs {
+    fn place(run: u64) -> (u64, usize, u64) {
+        (run / 1_024, (run % 1_024 / 64) as usize, 1 << (run % 64))
+    }
+
+    fn add(&mut self, run: u64) {
+        let (page, word, bit) = Self::place(run);
+        self.0.entry(page).or_default()[word] |= bit;
+    }
+
+    fn has(&self, run: u64) -> bool {
+        let (page, word, bit) = Self::place(run);
+        self.0.get(&page).is_some_and(|words| words[word] & bit != 0)
     }
 }
 
@@ -165,6 +196,32 @@ mod tests {
         judge.ended(7);
         assert_eq!(judge.see(last, false), Seen::Repeated);
         assert_eq!(judge.repeated, 1);
+    }
+
+    #[test]
+    fn no_task_of_a_synchronous_execution_comes_twice() {
+        let at = |step| task(Kind::Sync, 0, step, 0);
+        assert_eq!(judged(&[at(1), at(2), at(1)]), [Seen::First, Seen::First, Seen::Repeated]);
+        assert_eq!(judged(&[at(1), at(1)]), [Seen::First, Seen::Repeated]);
+    }
+
+    #[test]
+    fn what_had_succeeded_before_a_redrive_is_not_done_again_after_it() {
+        let at = |step, attempt| task(Kind::Redriven, 0, step, attempt);
+        assert_eq!(
+            judged(&[at(1, 0), at(2, 0), at(2, 1), at(1, 0), at(1, 1)]),
+            [Seen::First, Seen::First, Seen::First, Seen::Repeated, Seen::Repeated]
+        );
+    }
+
+    #[test]
+    fn runs_are_told_apart() {
+        let mut runs = Runs::default();
+        for run in [0, 63, 64, 1_023, 1_024, (1 << 41) + 5] {
+            assert!(!runs.has(run));
+            runs.add(run);
+            assert!(runs.has(run) && !runs.has(run + 2));
+        }
     }
 
     #[test]

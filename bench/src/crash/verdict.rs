@@ -3,7 +3,13 @@
 use proto::executor::v1::{DescribeExecutionResponse, ExecutionStatus, ExecutionSummary, HistoryEvent};
 use serde_json::Value;
 
-use super::workload::Expected;
+use super::workload::{Expected, Kind};
+
+/// What the cause of an execution begins with that is taken to kill its node. Three kills from outside that all meet it
+/// being stepped look the same.
+const POISONOUS: &str = "The execution killed the node that stepped it";
+/// What the cause of a synchronous execution begins with whose node has ended.
+pub const SYNC_ENDED: &str = "The node that ran the synchronous execution has ended";
 
 /// Where an execution stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +18,15 @@ pub enum Standing {
     Open,
     /// It has ended as it must.
     Ended,
+}
+
+/// What an end is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is what it must be.
+    Right,
+    /// The execution is blamed for the ends of its nodes: allowed, and counted.
+    Condemned,
 }
 
 fn text(bytes: Option<&[u8]>) -> String {
@@ -39,10 +54,12 @@ fn json(bytes: &[u8]) -> Option<Value> {
 ///
 /// # Errors
 /// What was expected, and what was found.
-pub fn judge_outcome(expected: &Expected, found: Outcome<'_>) -> Result<(), String> {
+pub fn judge_outcome(expected: &Expected, found: Outcome<'_>) -> Result<Verdict, String> {
     let right = match (found.status, expected) {
         (ExecutionStatus::Succeeded, Expected::Succeeded(output)) => {
-            found.output.and_then(json).as_ref() == Some(output)
+            // Most are the same byte for byte, which is quicker to see than to parse.
+            found.output == Some(output.to_string().as_bytes())
+                || found.output.and_then(json).as_ref() == Some(output)
         }
         (ExecutionStatus::Failed, Expected::Failed { error, cause }) => {
             found.error == Some(error) && found.cause == Some(cause)
@@ -50,7 +67,11 @@ pub fn judge_outcome(expected: &Expected, found: Outcome<'_>) -> Result<(), Stri
         _ => false,
     };
     if right {
-        return Ok(());
+        return Ok(Verdict::Right);
+    }
+    let condemned = |cause: &str| cause.starts_with(POISONOUS);
+    if found.status == ExecutionStatus::Failed && found.cause.is_some_and(condemned) {
+        return Ok(Verdict::Condemned);
     }
     let wanted = match expected {
         Expected::Succeeded(output) => format!("SUCCEEDED with {output}"),
@@ -70,11 +91,12 @@ pub fn judge_outcome(expected: &Expected, found: Outcome<'_>) -> Result<(), Stri
 /// # Errors
 /// What was expected, and what was found.
 pub fn judge(
-    input: &Value,
-    expected: &Expected,
+    kind: Kind,
+    (seed, run): (u64, u64),
     found: &DescribeExecutionResponse,
 ) -> Result<Standing, String> {
-    if json(&found.input).as_ref() != Some(input) {
+    let input = kind.input(seed, run);
+    if json(&found.input).as_ref() != Some(&input) {
         return Err(format!("expected the input {input}, found {}", text(Some(&found.input))));
     }
     let outcome = Outcome {
@@ -85,12 +107,12 @@ pub fn judge(
     };
     match outcome.status {
         ExecutionStatus::Running => Ok(Standing::Open),
-        _ => judge_outcome(expected, outcome).map(|()| Standing::Ended),
+        _ => judge_outcome(&kind.expected(seed, run, found.redrive_count), outcome).map(|_| Standing::Ended),
     }
 }
 
 /// Holds a whole history of a successful STANDARD execution against what a history must be: numbered from 1 without a gap,
-/// each event after one that it names, begun and ended once, times in order.
+/// each event after one that it names, begun and ended once, times in order. One that was redriven has left states by failing.
 ///
 /// # Errors
 /// What is wrong.
@@ -116,7 +138,7 @@ pub fn judge_history(events: &[HistoryEvent]) -> Result<(), String> {
     }
     let count = |kind: &str| events.iter().filter(|event| event.r#type.ends_with(kind)).count();
     let (entered, exited) = (count("StateEntered"), count("StateExited"));
-    if entered != exited {
+    if entered != exited && count("ExecutionRedriven") == 0 {
         return Err(format!("{entered} states were entered, {exited} were left"));
     }
     Ok(())
@@ -138,11 +160,11 @@ mod tests {
 
     fn verdict(found: &DescribeExecutionResponse) -> Result<Standing, String> {
         let kind = Kind::TasksStandard;
-        judge(&kind.input(1, 7), &kind.expected(1, 7), found)
+        judge(kind, (1, 7), found)
     }
 
     fn right() -> Value {
-        match Kind::TasksStandard.expected(1, 7) {
+        match Kind::TasksStandard.expected(1, 7, 0) {
             Expected::Succeeded(output) => output,
             Expected::Failed { .. } => Value::Null,
         }
@@ -170,17 +192,57 @@ mod tests {
 
     #[test]
     fn a_failure_must_be_the_one_that_was_meant() {
-        let expected = Expected::Failed { error: "Crash.Meant", cause: "it fails on purpose" };
-        let input = Kind::Fail.input(1, 7);
-        let failed = |error: &str| DescribeExecutionResponse {
+        let failed = |error: &str, cause: &str| DescribeExecutionResponse {
             summary: Some(ExecutionSummary { status: ExecutionStatus::Failed.into(), ..Default::default() }),
-            input: input.to_string().into(),
+            input: Kind::Fail.input(1, 7).to_string().into(),
             error: Some(error.to_owned()),
-            cause: Some("it fails on purpose".to_owned()),
+            cause: Some(cause.to_owned()),
             ..Default::default()
         };
-        assert_eq!(judge(&input, &expected, &failed("Crash.Meant")), Ok(Standing::Ended));
-        assert!(judge(&input, &expected, &failed("States.Runtime")).is_err());
+        let verdict = |found| judge(Kind::Fail, (1, 7), &found);
+        assert_eq!(verdict(failed("Crash.Meant", "it fails on purpose")), Ok(Standing::Ended));
+        assert!(verdict(failed("States.Runtime", "it fails on purpose")).is_err());
+    }
+
+    #[test]
+    fn an_execution_that_is_blamed_for_kills_is_told_apart_from_a_right_end() {
+        let failed = |cause: &'static str| Outcome {
+            status: ExecutionStatus::Failed,
+            output: None,
+            error: Some("States.Runtime"),
+            cause: Some(cause),
+        };
+        let judged = |cause| judge_outcome(&Kind::Pass.expected(1, 7, 0), failed(cause));
+        assert_eq!(
+            judged("The execution killed the node that stepped it 3 times, so"),
+            Ok(Verdict::Condemned)
+        );
+        assert!(judged("something else").is_err());
+    }
+
+    #[test]
+    fn a_redriven_execution_is_judged_by_how_often_it_was() {
+        let found = |status: ExecutionStatus, redrive_count| {
+            let (output, error) =
+                match Kind::Redriven.expected(1, 7, u32::from(status == ExecutionStatus::Succeeded)) {
+                    Expected::Succeeded(output) => (Some(output.to_string().into()), None),
+                    Expected::Failed { error, .. } => (None, Some(error.to_owned())),
+                };
+            DescribeExecutionResponse {
+                summary: Some(ExecutionSummary { status: status.into(), ..Default::default() }),
+                input: Kind::Redriven.input(1, 7).to_string().into(),
+                cause: error.as_ref().map(|_| "it fails on purpose".to_owned()),
+                output,
+                error,
+                redrive_count,
+                ..Default::default()
+            }
+        };
+        let verdict = |status, redrives| judge(Kind::Redriven, (1, 7), &found(status, redrives));
+        assert_eq!(verdict(ExecutionStatus::Failed, 0), Ok(Standing::Ended));
+        assert_eq!(verdict(ExecutionStatus::Succeeded, 1), Ok(Standing::Ended));
+        assert!(verdict(ExecutionStatus::Succeeded, 0).is_err(), "nobody redrove it");
+        assert!(verdict(ExecutionStatus::Failed, 1).is_err(), "it fails once only");
     }
 
     fn history(kinds: &[&str]) -> Vec<HistoryEvent> {

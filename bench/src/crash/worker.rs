@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::shared::Shared;
 use super::tasks::{Seen, TaskId};
-use super::workload::{Kind, POOL, RETRIES, TASK_ERROR, task_output};
+use super::workload::{Kind, POOL, TASK_ERROR, task_output};
 use crate::load::connect;
 
 /// Tasks that one stream may hold.
@@ -73,33 +73,37 @@ fn answer(shared: &Shared, node: u16, opened_ms: u64, batch: TaskBatch) -> Worke
         .into_iter()
         .map(|Task { token, input, .. }| TaskOutcome {
             token,
-            outcome: Some(work(shared, node, excused, &input)),
+            outcome: Some(work(shared, (node, opened_ms), excused, &input)),
         })
         .collect();
     WorkerMessage { hello: None, credit, outcomes, heartbeats: Vec::new() }
 }
 
-fn work(shared: &Shared, node: u16, excused: bool, input: &[u8]) -> Outcome {
+fn work(shared: &Shared, (node, opened_ms): (u16, u64), excused: bool, input: &[u8]) -> Outcome {
     let Some(task) = TaskId::read(input) else {
         shared.fault(&format!("a task came with another input: {}", String::from_utf8_lossy(input)));
         return failure("Crash.Unreadable", "the input of the task is none of this run");
     };
     if shared.tasks().see(task, excused) == Seen::Repeated {
+        let rule = match task.kind {
+            Kind::Sync => "task of a synchronous execution repeated",
+            _ => "STANDARD task repeated after its outcome was journalled",
+        };
         shared.fault(&format!(
-            "STANDARD task repeated after its outcome was journalled: machine {}, run {}, branch {}, step {}, \
-             attempt {}, sent by node-{node}",
+            "{rule}: machine {}, run {}, branch {}, step {}, attempt {}, sent by node-{node} on a stream that was opened at \
+             {:.1} s",
             task.kind.name(),
             task.run,
             task.branch,
             task.step,
-            task.attempt
+            task.attempt,
+            opened_ms as f64 / 1e3
         ));
     }
-    match task.kind {
-        Kind::Caught => failure(TASK_ERROR, "it fails on purpose"),
-        Kind::Retry if task.attempt < RETRIES => failure(TASK_ERROR, "not yet"),
-        _ => Outcome::Output(task_output(task.run, task.branch, task.step, task.attempt).to_string().into()),
+    if task.kind.task_fails(task.step, task.attempt) {
+        return failure(TASK_ERROR, "it fails on purpose");
     }
+    Outcome::Output(task_output(task.run, task.branch, task.step, task.attempt).to_string().into())
 }
 
 fn failure(error: &str, cause: &str) -> Outcome {

@@ -17,6 +17,8 @@ pub const FUNCTION: &str = "arn:aws:lambda:local:000000000000:function:crash-tas
 pub const POOL: &str = "crash";
 /// Runs from here on are the dispatcher's that resends: far from those that go through the scheduler.
 pub const RESENT_RUNS: u64 = 1 << 40;
+/// Runs from here on are synchronous.
+pub const SYNC_RUNS: u64 = 1 << 41;
 /// The error that a worker answers with on purpose.
 pub const TASK_ERROR: &str = "Crash.Again";
 /// Failures before a task of [`Kind::Retry`] succeeds.
@@ -47,6 +49,10 @@ pub enum Kind {
     Fail,
     /// A Wait, STANDARD, started under a name of the caller's, and started again.
     Named,
+    /// Three Tasks in a row, STANDARD; the second one fails until the execution is redriven.
+    Redriven,
+    /// Two Tasks in a row, EXPRESS, by StartSyncExecution: at most once. No part of the mixture.
+    Sync,
 }
 
 /// What an execution must come to.
@@ -65,7 +71,7 @@ pub enum Expected {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Pass,
         Self::FiveState,
         Self::WaitExpress,
@@ -77,6 +83,8 @@ impl Kind {
         Self::Caught,
         Self::Fail,
         Self::Named,
+        Self::Redriven,
+        Self::Sync,
     ];
 
     /// The machine's name.
@@ -94,6 +102,8 @@ impl Kind {
             Self::Caught => "caught",
             Self::Fail => "fail",
             Self::Named => "named",
+            Self::Redriven => "redriven",
+            Self::Sync => "sync",
         }
     }
 
@@ -107,15 +117,19 @@ impl Kind {
     #[must_use]
     pub fn mode(self) -> Mode {
         match self {
-            Self::Pass | Self::FiveState | Self::WaitExpress | Self::TasksExpress | Self::Fail => {
-                Mode::Express
-            }
+            Self::Pass
+            | Self::FiveState
+            | Self::WaitExpress
+            | Self::TasksExpress
+            | Self::Fail
+            | Self::Sync => Mode::Express,
             Self::WaitStandard
             | Self::TasksStandard
             | Self::Fan
             | Self::Retry
             | Self::Caught
-            | Self::Named => Mode::Standard,
+            | Self::Named
+            | Self::Redriven => Mode::Standard,
         }
     }
 
@@ -129,6 +143,8 @@ impl Kind {
             Self::TasksStandard => 45,
             Self::Fan | Self::Retry | Self::Caught => 15,
             Self::Fail | Self::Named => 15,
+            Self::Redriven => 10,
+            Self::Sync => 0,
         }
     }
 
@@ -150,7 +166,7 @@ impl Kind {
     pub fn message_max(self) -> u64 {
         match self {
             Self::Pass | Self::FiveState => 128,
-            Self::Named => 8,
+            Self::Named | Self::Redriven => 8,
             _ => 32,
         }
     }
@@ -160,7 +176,12 @@ impl Kind {
     pub fn lasts(self) -> Duration {
         match self {
             Self::Pass | Self::FiveState | Self::Fail => Duration::ZERO,
-            Self::TasksExpress | Self::TasksStandard | Self::Fan | Self::Caught => Duration::from_millis(200),
+            Self::TasksExpress
+            | Self::TasksStandard
+            | Self::Fan
+            | Self::Caught
+            | Self::Redriven
+            | Self::Sync => Duration::from_millis(200),
             Self::WaitExpress | Self::WaitStandard | Self::Retry => Duration::from_secs(3),
             Self::Named => Duration::from_secs(2),
         }
@@ -181,6 +202,9 @@ impl Kind {
                 "One": self.task(json!(0), 1, "$.one", "Two"),
                 "Two": self.task(json!(0), 2, "$.two", "Three"),
                 "Three": self.task(json!(0), 3, "$.three", "")}}),
+            Self::Redriven => self.redriven(),
+            Self::Sync => json!({"StartAt": "One", "States": {
+                "One": self.task(json!(0), 1, "$.one", "Two"), "Two": self.task(json!(0), 2, "$.two", "")}}),
             Self::Fan => self.fan(),
             Self::Retry => {
                 let mut task = self.task(json!(0), 1, "$.done", "");
@@ -216,6 +240,17 @@ impl Kind {
             task["Next"] = next.into();
         }
         task
+    }
+
+    /// A redrive is an attempt of what follows it.
+    fn redriven(self) -> Value {
+        let task = |step, result, next| {
+            let mut task = self.task(json!(0), step, result, next);
+            task["Parameters"]["attempt.$"] = "$$.Execution.RedriveCount".into();
+            task
+        };
+        json!({"StartAt": "One", "States": {
+            "One": task(1, "$.one", "Two"), "Two": task(2, "$.two", "Three"), "Three": task(3, "$.three", "")}})
     }
 
     fn fan(self) -> Value {
@@ -257,9 +292,20 @@ impl Kind {
         (self == Self::Named).then(|| format!("crash-{seed}-{run}"))
     }
 
-    /// What the run must come to.
+    /// How the worker answers a task.
     #[must_use]
-    pub fn expected(self, seed: u64, run: u64) -> Expected {
+    pub fn task_fails(self, step: u64, attempt: u64) -> bool {
+        match self {
+            Self::Caught => true,
+            Self::Retry => attempt < RETRIES,
+            Self::Redriven => step == 2 && attempt == 0,
+            _ => false,
+        }
+    }
+
+    /// What the run must come to after so many redrives.
+    #[must_use]
+    pub fn expected(self, seed: u64, run: u64, redrives: u32) -> Expected {
         let mut output = self.input(seed, run);
         let done = |branch: u64, step: u64, attempt: u64| task_output(run, branch, step, attempt);
         match self {
@@ -271,6 +317,18 @@ impl Kind {
             Self::TasksExpress | Self::TasksStandard => {
                 for (step, name) in (1..).zip(["one", "two", "three"]) {
                     output[name] = done(0, step, 0);
+                }
+            }
+            Self::Sync => {
+                output["one"] = done(0, 1, 0);
+                output["two"] = done(0, 2, 0);
+            }
+            Self::Redriven if redrives == 0 => {
+                return Expected::Failed { error: TASK_ERROR, cause: "it fails on purpose" };
+            }
+            Self::Redriven => {
+                for (step, name) in (1..).zip(["one", "two", "three"]) {
+                    output[name] = done(0, step, u64::from(step > 1));
                 }
             }
             Self::Fan => {
@@ -329,10 +387,21 @@ mod tests {
     }
 
     #[test]
-    fn the_mixture_has_every_kind() {
+    fn the_mixture_has_every_kind_but_the_synchronous_one() {
         let mut dice = Dice::new(1);
-        let drawn: std::collections::HashSet<Kind> = (0..2_000).map(|_| Kind::draw(&mut dice)).collect();
-        assert_eq!(drawn.len(), Kind::ALL.len());
+        let drawn: std::collections::HashSet<Kind> = (0..4_000).map(|_| Kind::draw(&mut dice)).collect();
+        assert_eq!(drawn.len(), Kind::ALL.len() - 1);
+        assert!(!drawn.contains(&Kind::Sync));
+    }
+
+    #[test]
+    fn a_redriven_run_fails_first_and_then_succeeds() {
+        let expected = |redrives| Kind::Redriven.expected(1, 7, redrives);
+        assert!(matches!(expected(0), Expected::Failed { error: TASK_ERROR, .. }));
+        let Expected::Succeeded(output) = expected(1) else { unreachable!("it succeeds") };
+        assert_eq!(output["one"]["attempt"], 0, "what had succeeded is not done again");
+        assert_eq!(output["two"]["attempt"], 1);
+        assert!(Kind::Redriven.task_fails(2, 0) && !Kind::Redriven.task_fails(2, 1));
     }
 
     #[test]

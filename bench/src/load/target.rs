@@ -127,7 +127,7 @@ impl Target {
                 ),
                 definition_hash: hash.clone(),
                 mode: settings.mode.into(),
-                dialect: 0,
+                ..Machine::default()
             })
             .collect();
         for shard in shards {

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{ConfigError, Options};
 
 /// The keys that a file may hold, as in `Options`; a test holds the two equal.
-pub(super) const KEYS: [&str; 36] = [
+pub(super) const KEYS: [&str; 40] = [
     "listen",
     "data-port-base",
     "advertise",
@@ -24,6 +24,10 @@ pub(super) const KEYS: [&str; 36] = [
     "state-dir",
     "accept-empty-store",
     "retention",
+    "archive",
+    "archive-retention",
+    "archive-endpoint",
+    "archive-region",
     "max-open",
     "max-bytes",
     "bind",

@@ -5,6 +5,7 @@
 //! runs a node inside itself. What may fail: [`ConfigError`], which names the setting and says what would be
 //! right.
 
+mod archive;
 pub(crate) mod file;
 mod options;
 mod redis;
@@ -14,6 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use archive::ArchiveConfig;
 pub use options::{DeclaredAppendFsync, LogFormat, Options, StoreKind};
 pub use redis::RedisFlags;
 
@@ -48,6 +50,8 @@ pub struct Config {
     pub accept_empty_store: bool,
     /// How long a closed execution is kept, from its close.
     pub retention: Duration,
+    /// Where closed executions go before the store is rid of them; nowhere if absent.
+    pub archive: Option<ArchiveConfig>,
     /// Executions that may be open at once, on the whole node.
     pub max_open: u64,
     /// Bytes of input that open executions may hold, on the whole node.
@@ -188,6 +192,7 @@ impl Default for Config {
             state_dir: None,
             accept_empty_store: false,
             retention: Duration::from_hours(1),
+            archive: None,
             max_open: 1_000_000,
             max_bytes: 1 << 30,
             bindings: Vec::new(),

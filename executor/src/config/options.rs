@@ -14,7 +14,7 @@ use trust::TlsSettings;
 use super::file;
 use super::redis::RedisFlags;
 use super::units::{Bytes, Span};
-use super::{Config, ConfigError, StoreConfig};
+use super::{ArchiveConfig, Config, ConfigError, StoreConfig};
 use crate::shard::Binding;
 
 /// Which store.
@@ -177,6 +177,21 @@ pub struct Options {
     /// How long a closed execution is kept, counted from its close; open ones are always kept [default: 1h]
     #[arg(long, value_name = "DURATION", env = "MYRIAD_RETENTION", help_heading = "Store")]
     pub retention: Option<Span>,
+    /// Where closed executions go before the retention has passed, to be looked up beyond it: file:///DIRECTORY, or
+    /// s3://BUCKET/PREFIX with credentials from AWS_ACCESS_KEY_ID and so on. While it cannot be written the store keeps
+    /// them [default: none]
+    #[arg(long, value_name = "URL", env = "MYRIAD_ARCHIVE", help_heading = "Archive")]
+    pub archive: Option<String>,
+    /// How long the archive keeps an execution, from its close, whose state machine does not say it; 0s: only those
+    /// that do [default: 90d]
+    #[arg(long, value_name = "DURATION", env = "MYRIAD_ARCHIVE_RETENTION", help_heading = "Archive")]
+    pub archive_retention: Option<Span>,
+    /// S3-compatible store that is not Amazon's, for example https://minio:9000 [default: AWS_ENDPOINT_URL, else Amazon's]
+    #[arg(long, value_name = "URL", env = "MYRIAD_ARCHIVE_ENDPOINT", help_heading = "Archive")]
+    pub archive_endpoint: Option<String>,
+    /// Region of the bucket [default: AWS_REGION, else us-east-1]
+    #[arg(long, value_name = "REGION", env = "MYRIAD_ARCHIVE_REGION", help_heading = "Archive")]
+    pub archive_region: Option<String>,
 
     /// Port of /metrics (Prometheus) and /healthz [default: 127.0.0.1:7490]
     #[arg(long, value_name = "ADDRESS:PORT", env = "MYRIAD_METRICS", help_heading = "Observation")]
@@ -248,6 +263,10 @@ impl Options {
             state_dir: self.state_dir.or(other.state_dir),
             accept_empty_store: self.accept_empty_store.or(other.accept_empty_store),
             retention: self.retention.or(other.retention),
+            archive: self.archive.or(other.archive),
+            archive_retention: self.archive_retention.or(other.archive_retention),
+            archive_endpoint: self.archive_endpoint.or(other.archive_endpoint),
+            archive_region: self.archive_region.or(other.archive_region),
             metrics: self.metrics.or(other.metrics),
             no_metrics: self.no_metrics.or(other.no_metrics),
             log: self.log.or(other.log),
@@ -272,6 +291,7 @@ impl Options {
             state_dir: self.state_dir.clone(),
             accept_empty_store: self.accept_empty_store.unwrap_or(default.accept_empty_store),
             retention: self.retention.map_or(default.retention, |span| span.0),
+            archive: self.archive()?,
             max_open: self.max_open.unwrap_or(default.max_open),
             max_bytes: self.max_bytes.map_or(default.max_bytes, |bytes| bytes.0),
             bindings: self.bind.iter().map(|text| binding(text)).collect::<Result<_, _>>()?,
@@ -321,6 +341,13 @@ impl Options {
         })
     }
 
+    fn archive(&self) -> Result<Option<ArchiveConfig>, ConfigError> {
+        let (endpoint, region) = (self.archive_endpoint.clone(), self.archive_region.clone());
+        let retention = self.archive_retention.map_or(ArchiveConfig::RETENTION, |span| span.0);
+        let Some(url) = self.archive.clone() else { return ArchiveConfig::none(self) };
+        Ok(Some(ArchiveConfig { place: archive::ArchiveOptions { url, endpoint, region }, retention }))
+    }
+
     /// What `--print-config` prints: a file that gives this very configuration, without a password.
     ///
     /// # Errors
@@ -357,6 +384,10 @@ impl Options {
             state_dir: config.state_dir.clone(),
             accept_empty_store: Some(config.accept_empty_store),
             retention: Some(Span(config.retention)),
+            archive: self.archive.clone(),
+            archive_retention: config.archive.as_ref().map(|archive| Span(archive.retention)),
+            archive_endpoint: self.archive_endpoint.clone(),
+            archive_region: self.archive_region.clone(),
             metrics: config.metrics,
             no_metrics: Some(config.metrics.is_none()),
             log: Some(self.log()),

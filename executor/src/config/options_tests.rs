@@ -75,6 +75,10 @@ fn what_is_printed_is_a_file_that_gives_the_same_configuration() {
         "--store-dir=/d",
         "--state-dir=/s",
         "--retention=8s",
+        "--archive=s3://b/p",
+        "--archive-retention=9h",
+        "--archive-endpoint=https://e",
+        "--archive-region=r",
         "--metrics=127.0.0.1:9",
         "--log=json",
         "--log-level=debug",
@@ -136,6 +140,14 @@ fn a_place_without_a_kind_says_the_kind_of_the_store() {
     assert!(refused(&["--store", "redis"], None).starts_with("--redis-url"));
     assert!(refused(&["--store", "file"], None).starts_with("--store-dir"));
     assert!(refused(&["--store-dir", "/d", "--redis-url", "redis://h"], None).starts_with("--store"));
+}
+
+#[test]
+fn an_archive_keeps_for_90_days_and_its_settings_make_no_sense_without_one() {
+    let (config, _) = flags(&["--archive", "file:///a"]).resolve(None).expect("good");
+    assert_eq!(config.archive.expect("an archive").retention, Duration::from_hours(90 * 24));
+    let refused = refused(&["--archive-region", "r"], None);
+    assert!(refused.starts_with("--archive-region: there is no archive"), "{refused}");
 }
 
 #[test]

@@ -14,7 +14,7 @@
 mod dispatch;
 pub mod health;
 pub mod listener;
-pub mod listing;
+mod listing;
 mod plain;
 mod reports;
 mod rights;

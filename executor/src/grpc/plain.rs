@@ -184,14 +184,7 @@ pub(super) async fn start_sync(
     let request = v1::StartExecutionRequest { mode: v1::Mode::SyncExpress.into(), ..request };
     let started = start_as_asked(node, request).await?;
     let (execution, shard) = locate(node, &started.execution_id)?;
-    ask(shard, |reply| Command::Await { execution: execution.clone(), reply }).await?;
-    let ended = ask(shard, |reply| Command::Describe { execution, reply }).await?;
-    Ok(v1::StartSyncExecutionResponse {
-        summary: ended.summary,
-        output: ended.output,
-        error: ended.error,
-        cause: ended.cause,
-    })
+    ask(shard, |reply| Command::Await { execution, reply }).await
 }
 
 /// One start by a plain client that does not wait for the end.
@@ -238,6 +231,7 @@ async fn start_as_asked(
         definition_hash,
         mode: v1::Mode::from(asked.mode).into(),
         dialect: request.dialect,
+        retention_seconds: request.retention_seconds,
     };
     let input = if request.input.is_empty() { Bytes::from_static(b"{}") } else { request.input };
     let (reply, started) = oneshot::channel();

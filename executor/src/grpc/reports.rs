@@ -2,7 +2,7 @@
 //!
 //! Invariants: nobody waits for a shard longer than [`BUSY_AFTER`]; one that works longer than that is *busy*: it still has
 //! what it has, and is told with what it said last and with what [`crate::owners::Owners`] knows now, so that a node does
-//! not seem dead because an execution works much. A shard whose thread has ended has nothing, and is not told. What may
+//! not seem dead because an execution works much. Whether it is cut off from the store nobody knows meanwhile. A shard whose thread has ended has nothing, and is not told. What may
 //! fail: the node has no shards yet.
 
 use std::collections::BTreeMap;
@@ -68,6 +68,7 @@ fn busy(said: &v1::Shard, held: &[(PartitionId, bool)]) -> v1::Shard {
     v1::Shard {
         partitions: served.map(|(partition, _)| u32::from(partition.get())).collect(),
         owned: owned.collect(),
+        cut_off: false,
         busy: true,
         ..said.clone()
     }
@@ -87,6 +88,7 @@ mod tests {
         let said = v1::Shard {
             index: 1,
             open_executions: 7,
+            cut_off: true,
             partitions: vec![0, 3],
             owned: vec![
                 owned(0, 4, State::Serving),
@@ -100,6 +102,7 @@ mod tests {
             .map(|(number, serves)| (PartitionId::new(number).expect("in range"), serves));
         let told = busy(&said, &held);
         assert_eq!((told.busy, told.open_executions, &told.partitions[..]), (true, 7, &[0, 1][..]));
+        assert!(!told.cut_off, "nobody knows while it works");
         let expected = [
             owned(0, 4, State::Serving),
             owned(1, 5, State::Serving),

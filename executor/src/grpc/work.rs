@@ -2,7 +2,8 @@
 //!
 //! On a data port a stream is its shard's. On the public port it is attached to every shard: credit is spread
 //! so that each shard always has some (a worker may so receive up to one task per shard beyond its credit). An outcome goes to
-//! the shard that has its token's partition now, whichever stream it comes on and whoever gave the task. Invariant: a stream
+//! the shard that serves its token's partition now, whichever stream it comes on and whoever gave the task; where this node
+//! has none, it goes to a shard of the stream, which gives it back to the worker. Invariant: a stream
 //! that has ended, however it ended, is detached, and its tasks go to others.
 
 use std::future::Future;
@@ -222,18 +223,19 @@ impl Pump {
         Ok(())
     }
 
-    /// The shard of this node that has the partition of a token.
+    /// The shard of this node that serves the partition of a token.
     fn shard_of(&self, token: &[u8]) -> Option<u32> {
-        self.surface.node.owners.of(partition_of(token)?)
+        self.surface.node.owners.serving(partition_of(token)?)
     }
 
-    /// Where what concerns a token goes; nowhere if this node has not its partition, as if it came late.
+    /// Where what concerns a token goes: to one of the stream's own shards if none of this node serves its partition.
     fn part_of<'a>(
         &self,
         parts: &'a mut [v1::WorkerMessage],
         token: &[u8],
     ) -> Option<&'a mut v1::WorkerMessage> {
-        parts.get_mut(self.shard_of(token)? as usize)
+        let own = || self.attached.first().map(|attached| attached.shard.index);
+        parts.get_mut(self.shard_of(token).or_else(own)? as usize)
     }
 
     async fn detach(&self) {

@@ -1,7 +1,7 @@
 //! Carries what is open for long into later blocks, so that its log can be trimmed.
 //!
-//! When a block is wanted for nothing but what is still open, the records of that are read, and written again into the
-//! blocks that come, some at a time; once these are confirmed the execution is found there, and the old block is let go.
+//! When a block is wanted for nothing but what is still open, or the journal of an execution is in very many blocks, its
+//! records are read, and written again into the blocks that come, some at a time; once these are confirmed the execution is found there, and the old block is let go.
 //! Invariants: an old block is let go only after the block that completes the copy; what has ended meanwhile is not
 //! carried on; no checkpoint is taken while an execution is half copied. Bounded by a few executions at a time, and so many records and
 //! bytes beside the others of a block. What may fail: the store, and then it is tried again later; an execution whose
@@ -77,6 +77,13 @@ impl Carry {
     /// Executions that have moved as soon as the last block is in the log, and where they are then.
     pub fn moved(&self) -> Map<ExecutionId, impl Fn(&[BlockId]) -> Blocks> {
         self.moves.iter().map(|moved| (moved.id, |before: &[BlockId]| moved.blocks(before))).collect()
+    }
+
+    /// The journal of an execution of this age is in many blocks: carried, it is in few.
+    pub fn crowded(&mut self, id: ExecutionId, age_ms: u64) {
+        if u128::from(age_ms) > limits::CARRY_AGE_MIN.as_millis() && self.due.len() < limits::CARRIED_MAX {
+            self.due.push_back(id);
+        }
     }
 
     /// Whether nothing is on its way into another block.

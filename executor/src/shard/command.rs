@@ -54,12 +54,12 @@ pub enum Command {
         /// Answer.
         reply: Reply<u64>,
     },
-    /// Wait for the end of an execution; answered with the stop time (Unix milliseconds) when that is durable.
+    /// Wait for the end of an execution; answered with it when it is durable.
     Await {
         /// Which.
         execution: ExecutionName,
         /// Answer.
-        reply: Reply<u64>,
+        reply: Reply<v1::StartSyncExecutionResponse>,
     },
     /// Redrive an execution; answered with the time of the redrive (Unix milliseconds) when that is durable.
     Redrive {

@@ -14,13 +14,14 @@ use std::sync::Arc;
 use asl::{Effect, EffectId, Event, Program, Str};
 use ids::{BatchId, ExecutionId};
 use journal::store::Acquired;
-use journal::{BlockId, Store, StoreError};
+use journal::{Store, StoreError, Top};
 use proto::executor::v1;
 use telemetry::ShardMetrics;
 use tokio::sync::{mpsc, watch};
 
 use super::actor::Wake;
 use super::answer::Watcher;
+use super::archiving::{Archived, Unarchived};
 use super::bindings::Bindings;
 use super::carry::Due;
 use super::compare::Comparison;
@@ -31,6 +32,7 @@ use super::machine::Machines;
 use super::mailbox::MailRoom;
 use super::names::Names;
 use super::own::Own;
+use super::parting::Last;
 use super::probe::{Asked, Probe};
 use super::reading::Recovered;
 use super::redrive::Revival;
@@ -65,6 +67,8 @@ pub(super) enum Landed {
     Appended { log: usize, tenure: u64, result: Result<(), StoreError> },
     /// What is to be carried into later blocks was read.
     Due { log: usize, tenure: u64, result: Result<Vec<Due>, StoreError> },
+    /// A range of a log was archived.
+    Archived { log: usize, tenure: u64, result: Result<Archived, Unarchived> },
     /// A batch waited for definitions.
     Loaded {
         batch: Box<v1::StartBatch>,
@@ -90,7 +94,7 @@ pub(super) enum Landed {
     Revived { log: usize, tenure: u64, revival: Box<Revival> },
     /// The store has told where logs stand, in which tenures.
     /// `cut_off`: nothing else of the store answered either.
-    Probed { asked: Vec<Asked>, result: Result<Vec<Option<BlockId>>, StoreError>, cut_off: bool },
+    Probed { asked: Vec<Asked>, result: Result<Vec<Top>, StoreError>, cut_off: bool },
     /// What was begun for a partition is no longer wanted.
     Dropped,
     /// What the store is, and where a log ends that went back.
@@ -139,6 +143,8 @@ pub(super) struct Shard {
     pub now_us: u64,
     pub alarm_us: Option<u64>,
     pub draining: Option<Vec<Reply<()>>>,
+    /// What a drain lets end.
+    pub last: Option<Last>,
     pub begun: bool,
     /// Connections that failed before the first one stood.
     pub connects_failed: u32,
@@ -197,6 +203,7 @@ impl Shard {
             now_us,
             alarm_us: None,
             draining: None,
+            last: None,
             begun: false,
             connects_failed: 0,
             loading: 0,
@@ -226,6 +233,7 @@ impl Shard {
             self.landed(landed);
         }
         self.fire_timers();
+        self.names.forget(self.now_us / 1_000);
         for command in wake.commands.drain(..) {
             self.metrics.commands.add(1);
             self.command(command);
@@ -235,8 +243,10 @@ impl Shard {
         self.restore_some();
         self.run_mailboxes();
         self.give_turns();
+        self.part_some();
         self.dispatch_tasks();
         self.carry();
+        self.archive();
         self.flush_all();
         self.probe();
         self.answer_drain();
@@ -265,6 +275,7 @@ impl Shard {
             Landed::Replayed { log, tenure, replayed } => self.replayed(log, tenure, replayed),
             Landed::Appended { log, tenure, result } => self.appended(log, tenure, result),
             Landed::Due { log, tenure, result } => self.due_read(log, tenure, result),
+            Landed::Archived { log, tenure, result } => self.archived(log, tenure, result),
             Landed::Loaded { batch, acks, result } => self.loaded(*batch, &acks, result),
             Landed::Compared { batch, acks, result } => self.compared(&batch, &acks, result),
             Landed::NamesChecked { tenure, batch, acks, result } => {
@@ -371,13 +382,17 @@ impl Shard {
     }
 
     fn drain(&mut self, reply: Reply<()>) {
+        if self.draining.is_none() {
+            self.last = self.last_of(|_| true);
+        }
         self.draining.get_or_insert_default().push(reply);
         self.publish_state();
     }
 
-    /// A drain is answered when everything accepted so far is durable; what is open stays in the log.
+    /// A drain is answered when synchronous executions have ended and everything accepted so far is durable; what else is
+    /// open stays in the log.
     fn answer_drain(&mut self) {
-        let Some(replies) = &mut self.draining else { return };
+        let Some(replies) = self.draining.as_mut().filter(|_| self.last.is_none()) else { return };
         let flushed = self.logs.iter().all(Log::is_idle);
         if flushed {
             for reply in replies.drain(..) {
@@ -390,7 +405,10 @@ impl Shard {
     pub fn publish_state(&mut self) {
         let any = |state| self.logs.iter().any(|log| log.state == state);
         let connected = self.store.is_some();
-        self.own.ready |= connected && self.own.assigned && !any(LogState::Recovering);
+        // What was tried and failed is told apart for each partition: it keeps nobody from the others.
+        let untried = |log: &Log| log.state == LogState::Recovering && log.attempts == 0;
+        let some = self.logs.iter().any(|log| log.state.serves()) || !any(LogState::Recovering);
+        self.own.ready |= connected && self.own.assigned && some && !self.logs.iter().any(untried);
         let lost =
             self.config.partitions.is_some() && self.logs.iter().all(|log| log.state == LogState::Lost);
         let state = if lost && !self.logs.is_empty() {
@@ -408,7 +426,8 @@ impl Shard {
         } else {
             ShardState::Serving
         };
-        let available = !any(LogState::Down) && !self.probe.silent && connected;
+        let right = !self.context.cluster.is_foreign();
+        let available = !any(LogState::Down) && !self.probe.silent && connected && right;
         self.metrics.store_available.set(u64::from(available));
         self.state.send_if_modified(|known| std::mem::replace(known, state) != state);
     }
@@ -424,6 +443,11 @@ impl Shard {
         let sealed = |log: &Log| log.sealed.iter().map(|sealed| sealed.records).sum::<usize>();
         let pending: usize = self.logs.iter().map(|log| log.waiting() + sealed(log)).sum();
         self.metrics.store_pending.set(pending as u64);
+        let dropped = self.store.as_ref().map_or(0, |store| store.derived_dropped());
+        self.metrics.derived_dropped.add(dropped.saturating_sub(self.metrics.derived_dropped.get()));
+        if self.context.archiver.is_some() {
+            self.metrics.archive_overdue_ms.set(self.archive_overdue_ms());
+        }
         let owned = self.logs.iter().filter(|log| log.state.is_here()).count();
         self.metrics.partitions_owned.set(owned as u64);
     }

@@ -1,16 +1,18 @@
 //! Crumbs: which execution each shard is stepping, so that a node that was killed by one knows which.
 //!
 //! A small file of the state directory is mapped into memory and has a slot for each shard: the id of the execution being
-//! stepped, and nothing between two steps. To set and to clear it are plain stores; the page cache keeps them when the
-//! process dies, by whatever it dies. The next process of the node reads the slots and raises, in the store, what stands
-//! against those executions ([`super::suspects`]), before it takes a partition.
+//! stepped, and nothing between two steps, and behind it the life, a number that each process draws. To set and to clear the
+//! id are plain stores; the page cache keeps them when the process dies, by whatever it dies. The next process of the node
+//! reads the slots and raises, in the store, what stands against those executions ([`super::suspects`]), before it takes a
+//! partition.
 //!
-//! Invariants: slots are read before any is written; they are emptied only when what they said is durable. A crash in
-//! between counts twice. Without a state directory there are none, and nobody is suspected. What may fail: the directory
-//! ([`CrumbError`]), the store.
+//! Invariants: slots are read before any is written; each is emptied only when what it said is durable; the death of a life
+//! is counted once, however often that is tried and whoever tries it. Without a state directory there are none, and nobody
+//! is suspected. What may fail: the directory ([`CrumbError`]), the store.
 
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -20,15 +22,17 @@ use std::sync::atomic::{Ordering, compiler_fence};
 use ids::ExecutionId;
 use journal::{Store, StoreError};
 use memmap2::{MmapMut, MmapOptions};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 use super::machine::{id_of, key_of};
 use super::suspects;
 
 /// The file of the state directory.
 const FILE: &str = "stepping";
-/// Bytes of a slot: a line of the cache, of which two numbers are used.
+/// Bytes of a slot: a line of the cache, of which three numbers are used.
 const SLOT: usize = 64;
+/// Where the life stands in its slot.
+const LIFE_AT: u64 = 16;
 /// Slots of a file at most; no node has more shards.
 const SLOTS_MAX: usize = 4_096;
 /// Says in the first number that the slot is taken. No key has it.
@@ -42,13 +46,23 @@ pub struct CrumbError {
     source: io::Error,
 }
 
+/// What a process was stepping when it died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Found {
+    slot: usize,
+    id: ExecutionId,
+    /// Of that process.
+    life: u64,
+}
+
 /// The crumbs of a node.
 #[derive(Debug, Default)]
 pub struct Crumbs {
     file: Option<File>,
-    /// What the process before was stepping when it died.
-    found: Vec<ExecutionId>,
-    reported: OnceCell<()>,
+    /// Of this process.
+    life: u64,
+    /// What is not counted yet.
+    found: Mutex<Vec<Found>>,
 }
 
 /// The slot of a shard.
@@ -71,10 +85,15 @@ impl Crumbs {
         let slots = (usize::try_from(length).unwrap_or(usize::MAX) / SLOT).min(SLOTS_MAX);
         let mut bytes = vec![0; slots * SLOT];
         file.read_exact_at(&mut bytes, 0).map_err(wrong)?;
-        let found = bytes.chunks_exact(SLOT).filter_map(stepped).collect();
-        let wanted = slots.max(shards as usize) * SLOT;
-        file.set_len(wanted as u64).map_err(wrong)?;
-        Ok(Arc::new(Self { file: Some(file), found, reported: OnceCell::new() }))
+        let wanted = slots.max(shards as usize);
+        file.set_len((wanted * SLOT) as u64).map_err(wrong)?;
+        let found: Vec<Found> = bytes.chunks_exact(SLOT).enumerate().filter_map(stepped).collect();
+        let life = RandomState::new().hash_one(std::process::id());
+        // Those that say something are the dead process's until that is counted.
+        for slot in (0..wanted).filter(|slot| !found.iter().any(|found| found.slot == *slot)) {
+            file.write_all_at(&life.to_le_bytes(), (slot * SLOT) as u64 + LIFE_AT).map_err(wrong)?;
+        }
+        Ok(Arc::new(Self { file: Some(file), life, found: Mutex::new(found) }))
     }
 
     /// The slot of a shard; nothing is kept where it cannot be mapped.
@@ -93,23 +112,26 @@ impl Crumbs {
     /// Has the store count what was found, once; whoever comes second waits for it.
     ///
     /// # Errors
-    /// What the store says; then it is tried again by the next one.
+    /// What the store says; then the next one goes on where this one has failed.
     pub async fn report(&self, store: &dyn Store, now_ms: u64) -> Result<(), StoreError> {
-        let report = async || {
-            for id in &self.found {
-                let deaths = suspects::accuse(store, *id, now_ms).await?;
-                tracing::error!(execution = %id, deaths, "the node died while it stepped this execution");
+        let mut found = self.found.lock().await;
+        while let Some(Found { slot, id, life }) = found.last().copied() {
+            let deaths = suspects::accuse(store, id, life, now_ms).await?;
+            found.pop();
+            tracing::error!(execution = %id, deaths, "the node died while it stepped this execution");
+            if let Err(error) = self.sweep(slot) {
+                tracing::error!(%error, "a crumb is not swept up: this death is not counted again, the next one may not be");
             }
-            if let Some(file) = self.file.as_ref().filter(|_| !self.found.is_empty()) {
-                let length = file.metadata().map_or(0, |metadata| metadata.len());
-                let empty = vec![0; usize::try_from(length).unwrap_or_default().min(SLOTS_MAX * SLOT)];
-                if let Err(error) = file.write_all_at(&empty, 0) {
-                    tracing::error!(%error, "crumbs are not swept up: they will be counted again");
-                }
-            }
-            Ok(())
-        };
-        self.reported.get_or_try_init(report).await.map(|_| ())
+        }
+        Ok(())
+    }
+
+    /// Nobody steps before all slots are swept.
+    fn sweep(&self, slot: usize) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let mut empty = [0; LIFE_AT as usize + 8];
+        empty[LIFE_AT as usize..].copy_from_slice(&self.life.to_le_bytes());
+        file.write_all_at(&empty, (slot * SLOT) as u64)
     }
 }
 
@@ -121,11 +143,14 @@ fn map(file: &File, shard: u32) -> io::Result<MmapMut> {
     unsafe { MmapOptions::new().offset(offset).len(SLOT).map_mut(file) }
 }
 
-/// The execution of a slot.
-fn stepped(slot: &[u8]) -> Option<ExecutionId> {
-    let number = |at: usize| Some(u64::from_le_bytes(slot.get(at..at + 8)?.try_into().ok()?));
-    let (high, low) = (number(0)?, number(8)?);
-    if high & TAKEN == 0 { None } else { id_of([high & !TAKEN, low]) }
+/// What a slot says.
+fn stepped((slot, bytes): (usize, &[u8])) -> Option<Found> {
+    let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let (high, low, life) = (number(0)?, number(8)?, number(LIFE_AT as usize)?);
+    if high & TAKEN == 0 {
+        return None;
+    }
+    Some(Found { slot, id: id_of([high & !TAKEN, low])?, life })
 }
 
 impl Crumb {
@@ -167,9 +192,14 @@ pub(super) fn failpoint(_machine: &str) {
 #[cfg(test)]
 mod tests {
     use ids::{BatchId, PartitionId};
-    use journal::memory::MemoryStore;
+    use journal::memory::{Fault, MemoryStore};
 
     use super::*;
+
+    /// What is not counted yet.
+    fn found(crumbs: &Crumbs) -> Vec<ExecutionId> {
+        crumbs.found.try_lock().expect("nobody reports").iter().map(|found| found.id).collect()
+    }
 
     fn id(index: u8) -> ExecutionId {
         BatchId::new(PartitionId::new(0).expect("in range"), 0, 0).expect("in range").execution(index)
@@ -179,7 +209,7 @@ mod tests {
     async fn what_was_being_stepped_is_found_by_the_next_process_and_counted_once() {
         let directory = tempfile::tempdir().expect("a directory");
         let first = Crumbs::open(Some(directory.path()), 3).expect("opened");
-        assert!(first.found.is_empty());
+        assert!(found(&first).is_empty());
         let slots = [first.slot(0), first.slot(1), first.slot(2)];
         slots[0].set(id(1));
         slots[0].clear();
@@ -188,14 +218,55 @@ mod tests {
         // Fewer shards than before; the mappings of a dead process are gone.
         drop(slots);
         let second = Crumbs::open(Some(directory.path()), 1).expect("opened");
-        assert_eq!(second.found, [id(0), id(7)]);
+        assert_eq!(found(&second), [id(0), id(7)]);
         let store = MemoryStore::new();
         second.report(&store, 1).await.expect("counted");
         second.report(&store, 1).await.expect("counted before");
         let suspects = suspects::of(&store, id(0).batch.partition).await.expect("read");
         assert_eq!(suspects.values().map(|suspect| suspect.deaths).collect::<Vec<_>>(), [1, 1]);
         let third = Crumbs::open(Some(directory.path()), 1).expect("opened");
-        assert!(third.found.is_empty());
+        assert!(found(&third).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_report_that_fails_halfway_goes_on_where_it_failed_and_counts_nobody_twice() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let first = Crumbs::open(Some(directory.path()), 2).expect("opened");
+        first.slot(0).set(id(1));
+        first.slot(1).set(id(2));
+        drop(first);
+        let store = MemoryStore::new();
+        let crumbs = Crumbs::open(Some(directory.path()), 2).expect("opened");
+        // Of the first the reply is lost alone; the second is not counted three times.
+        let refused = || Some(Fault::Refuse(StoreError::Unavailable("away".to_owned())));
+        store.fail_key_writes([Some(Fault::LoseReply), refused(), refused(), refused()]);
+        for _ in 0..4 {
+            crumbs.report(&store, 1).await.expect_err("it failed");
+        }
+        crumbs.report(&store, 1).await.expect("counted");
+        let suspects = suspects::of(&store, id(0).batch.partition).await.expect("read");
+        assert_eq!([suspects[&id(1)].deaths, suspects[&id(2)].deaths], [1, 1]);
+        // The next death is another one.
+        crumbs.slot(0).set(id(1));
+        let next = Crumbs::open(Some(directory.path()), 2).expect("opened");
+        next.report(&store, 2).await.expect("counted");
+        let suspects = suspects::of(&store, id(0).batch.partition).await.expect("read");
+        assert_eq!([suspects[&id(1)].deaths, suspects[&id(2)].deaths], [2, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_death_is_counted_once_though_the_process_that_counted_it_died_before_it_swept() {
+        let directory = tempfile::tempdir().expect("a directory");
+        Crumbs::open(Some(directory.path()), 1).expect("opened").slot(0).set(id(1));
+        let store = MemoryStore::new();
+        store.fail_key_writes([Some(Fault::LoseReply)]);
+        let second = Crumbs::open(Some(directory.path()), 1).expect("opened");
+        second.report(&store, 1).await.expect_err("counted, and nobody knows");
+        drop(second);
+        let third = Crumbs::open(Some(directory.path()), 1).expect("opened");
+        third.report(&store, 1).await.expect("known");
+        let suspects = suspects::of(&store, id(0).batch.partition).await.expect("read");
+        assert_eq!(suspects[&id(1)].deaths, 1);
     }
 
     #[test]
@@ -204,7 +275,7 @@ mod tests {
         let slot = crumbs.slot(0);
         slot.set(id(1));
         slot.clear();
-        assert!(crumbs.found.is_empty());
+        assert!(found(&crumbs).is_empty());
     }
 
     #[test]

@@ -10,6 +10,8 @@ use asl::{EffectId, Outcome};
 use bytes::Bytes;
 use ids::ExecutionId;
 use journal::BlockId;
+use journal::block::OpenedView;
+use proto::executor::v1;
 use smallvec::SmallVec;
 
 use super::command::Reply;
@@ -19,6 +21,7 @@ use super::scan::Blocks;
 use super::slab::Address;
 use super::timers::TimerKey;
 use crate::admission::Permit;
+use crate::error::Error;
 
 /// Entries up to which what an execution waits for is searched in a row.
 const SEARCHED_IN_A_ROW: usize = 16;
@@ -56,10 +59,22 @@ pub struct OpenExecution {
     pub permit: Permit,
     /// Who wants to know when its end is durable.
     #[allow(clippy::box_collection, reason = "rare: eight bytes in every open execution instead of 24")]
-    pub stoppers: Option<Box<Vec<Reply<u64>>>>,
+    pub stoppers: Option<Box<Vec<Waiter>>>,
 }
 
 impl OpenExecution {
+    /// Its opened record, in a block that has its machine at this place.
+    pub fn record(&self, machine: u32) -> OpenedView<'_> {
+        OpenedView {
+            id: self.id,
+            machine,
+            start_time_ms: self.start_time_ms,
+            seed: self.seed,
+            name: self.name.as_deref(),
+            input: &self.input,
+        }
+    }
+
     /// The block that the log has to be kept from.
     pub fn oldest_block(&self) -> Option<BlockId> {
         self.blocks.iter().min().copied()
@@ -71,6 +86,26 @@ impl OpenExecution {
 pub struct Ended {
     pub outcome: Outcome,
     pub stop_time_ms: u64,
+}
+
+/// Who waits for an end, and for what of it.
+#[derive(Debug)]
+pub enum Waiter {
+    /// For its time.
+    Time(Reply<u64>),
+    /// For all of it.
+    End(Reply<v1::StartSyncExecutionResponse>),
+}
+
+impl Waiter {
+    /// There will be no end here.
+    pub fn refuse(self, error: Error) {
+        // Who no longer listens needs no answer.
+        match self {
+            Self::Time(reply) => drop(reply.send(Err(error))),
+            Self::End(reply) => drop(reply.send(Err(error))),
+        }
+    }
 }
 
 /// What an effect has become.

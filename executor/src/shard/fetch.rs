@@ -2,7 +2,8 @@
 //!
 //! Invariants: blocks that follow one another are read in pages, others one by one, some at a time; where a record is in
 //! the log twice, the later copy counts, and only blocks that were read and count are named. What may fail: the store; a
-//! block that cannot be read; a record that is not where it should be.
+//! block that cannot be read; a start that is not where it should be. A part of the journal that is nowhere is told ([`RecoveredExecution::whole`]):
+//! the store has lost it.
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,13 @@ pub(super) struct RecoveredExecution {
     pub journal: Vec<Journalled>,
     /// The first holds the opened record, all of them hold the journal.
     pub blocks: Blocks,
+    /// Whether nothing is missing of the journal: what is not whole must not be replayed, for it would do again what was done.
+    pub whole: bool,
+}
+
+/// Whether nothing is missing of a journal in its order.
+pub(super) fn is_whole(journal: &[Journalled]) -> bool {
+    journal.iter().map(|told| told.sequence).eq(0..journal.len() as u32)
 }
 
 /// What was read of an execution so far.
@@ -34,12 +42,7 @@ struct Gathered {
 
 impl Gathered {
     fn finish(self, id: ExecutionId) -> Result<RecoveredExecution, StoreError> {
-        let missing =
-            |what: &str| StoreError::Corrupt(format!("{what} of {id} is in no block that should hold it"));
-        let (opened_in, machine, opened) = self.opened.ok_or_else(|| missing("the start"))?;
-        if self.journal.keys().copied().ne(0..self.journal.len() as u32) {
-            return Err(missing("a part of the journal"));
-        }
+        let (opened_in, machine, opened) = self.opened.ok_or_else(|| missing("the start", id))?;
         let mut blocks = Blocks::from_iter([opened_in]);
         let mut journal = Vec::with_capacity(self.journal.len());
         for (block, told) in self.journal.into_values() {
@@ -48,8 +51,13 @@ impl Gathered {
             }
             journal.push(told);
         }
-        Ok(RecoveredExecution { machine, opened, journal, blocks })
+        let whole = is_whole(&journal);
+        Ok(RecoveredExecution { machine, opened, journal, blocks, whole })
     }
+}
+
+pub(super) fn missing(what: &str, id: ExecutionId) -> StoreError {
+    StoreError::Corrupt(format!("{what} of {id} is in no block that should hold it"))
 }
 
 /// Neighbours among sorted blocks as ranges, each of a page at most.

@@ -11,13 +11,15 @@ use std::time::Duration;
 use asl::Outcome;
 use bytes::Bytes;
 use ids::Status;
-use journal::block::{ClosedView, OpenedView, encode_failure};
+use journal::block::{ClosedView, encode_failure};
 use journal::{Append, StoreError};
 use telemetry::StoreFailure;
 
 use super::answer::{count, wire_outcome};
 use super::core::{Landed, Shard};
+use super::execution::Waiter;
 use super::log::{LogState, Page, Sealed};
+use super::lookup::{ended_so, summary};
 use super::slab::Address;
 use crate::limits;
 
@@ -73,7 +75,7 @@ impl Shard {
             if log.mending {
                 return self.renew(at);
             }
-            if log.state == LogState::Releasing {
+            if log.state == LogState::Releasing && !log.parting {
                 return;
             }
             let waiting = log.waiting() + log.chores();
@@ -106,6 +108,9 @@ impl Shard {
             let Some(open) = self.open.get_mut(address) else { continue };
             if open.ended.is_none() && open.blocks.last() != Some(&block) {
                 open.blocks.push(block);
+                if open.blocks.len().is_multiple_of(limits::CARRY_BLOCKS) {
+                    log.carry.crowded(open.id, now_ms.saturating_sub(open.start_time_ms));
+                }
             }
         }
         let records = page.records;
@@ -166,15 +171,8 @@ impl Shard {
         for address in page.fresh.drain(..) {
             let Some(open) = self.open.get_mut(address) else { continue };
             let machine = open.machine.index_in(&mut log.builder, log.serial);
-            let opened = OpenedView {
-                id: open.id,
-                machine,
-                start_time_ms: open.start_time_ms,
-                seed: open.seed,
-                name: open.name.as_deref(),
-                input: &open.input,
-            };
             open.opened = true;
+            let opened = open.record(machine);
             log.derived.extend(open.machine.name_entry(open.name.as_deref(), open.id, self.config.retention));
             if let Some(ended) = &open.ended {
                 let (status, payload) = (status_of(&ended.outcome), payload_of(&ended.outcome));
@@ -326,9 +324,18 @@ impl Shard {
                 page.outcomes.push(wire_outcome(open.id, &ended.outcome));
             }
         }
-        for reply in open.stoppers.into_iter().flat_map(|stoppers| *stoppers) {
+        let waiters = open.stoppers.into_iter().flat_map(|stoppers| *stoppers);
+        for waiter in waiters {
             // Who no longer listens needs no answer.
-            let _ = reply.send(Ok(ended.stop_time_ms));
+            match waiter {
+                Waiter::Time(reply) => drop(reply.send(Ok(ended.stop_time_ms))),
+                Waiter::End(reply) => {
+                    let end = Some((status, ended.stop_time_ms));
+                    let summary =
+                        summary(&open.machine.key, open.id, open.name.as_deref(), open.start_time_ms, end);
+                    drop(reply.send(Ok(ended_so(summary, &ended.outcome))));
+                }
+            }
         }
     }
 }

@@ -54,7 +54,9 @@ pub enum ShardState {
     Serving,
     /// Refuses starts, ends what ends soon.
     Draining,
-    /// Reads the logs of its first partitions. What is assigned to it later is recovered beside what it serves.
+    /// Reads the logs of its first partitions. One whose part of the store does not answer holds up no other once it was
+    /// tried, and what is assigned later is recovered beside what the shard serves: [`Command::Report`] tells how far each
+    /// partition is.
     Recovering,
     /// Nobody has said yet which partitions it shall have.
     Unassigned,

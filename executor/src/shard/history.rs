@@ -19,9 +19,11 @@ use journal::store::BlockRange;
 use journal::{Block, BlockId, Store};
 use proto::executor::v1;
 
+use super::beyond::fetch_anywhere;
 use super::command::Reply;
 use super::core::Shard;
-use super::lookup::{fetch, moved, spelt};
+use super::fetch::is_whole;
+use super::lookup::{moved, spelt};
 use super::machine::{self, Beginning, dialect_of};
 use super::recover::{Untold, event_of};
 use super::suspects::is_poison;
@@ -51,22 +53,28 @@ impl Shard {
         let blocks = open.map(|open| &open.blocks).or_else(|| self.away(log, &execution));
         let blocks = blocks.map(|blocks| blocks.to_vec()).unwrap_or_default();
         let partition = self.logs[log].partition;
-        let standing = self.standing(log);
+        let (standing, archive) = (self.standing(log), self.archive_view());
         let (definitions, desk) = (Arc::clone(&self.definitions), self.transfers.desk.clone());
-        self.answer(reply, async move |store| {
+        self.answer(reply, &[log], async move |store| {
             standing.ask(&*store).await?;
-            let found = fetch(&*store, &execution, place, partition).await;
-            let found = found.map_err(|error| standing.judge(error))?;
+            let found = fetch_anywhere(&*store, archive.as_ref(), &execution, place, partition).await;
+            let found =
+                found.map_err(|error| standing.judge(error)).and_then(|found| standing.settle(found))?;
             let blocks = found.closed.as_ref().map_or(blocks, |closed| closed.blocks.clone());
             let mut journal = found.journalled.clone();
+            let mut gone = false;
             for block in blocks {
-                journal.extend(journal_of(&*store, &found, block).await?);
+                match journal_of(&*store, &found, block).await? {
+                    Some(told) => journal.extend(told),
+                    None => gone = true,
+                }
             }
             journal.sort_by_key(|told| told.sequence);
             journal.dedup_by_key(|told| told.sequence);
-            if found.closed.is_none() && journal.iter().map(|told| told.sequence).ne(0..journal.len() as u32)
-            {
-                return Err(moved(&execution));
+            if gone || !is_whole(&journal) {
+                let mended = journal.iter().any(|told| told.kind == JournalledKind::Mended);
+                let lost = mended || found.closed.is_some();
+                return Err(if lost { not_whole(&spelt(&execution)) } else { moved(&execution) });
             }
             let told = Told { found: &found, journal: &journal, desk: &desk, spelt: &spelt(&execution) };
             derive(&*store, &definitions, &told, form).await
@@ -74,19 +82,20 @@ impl Shard {
     }
 }
 
-/// What an execution was told, as one block has it.
+/// What an execution was told, as one block has it; nothing when the block is gone.
 pub(super) async fn journal_of(
     store: &dyn Store,
     found: &Execution,
     at: BlockId,
-) -> Result<Vec<Journalled>, Error> {
+) -> Result<Option<Vec<Journalled>>, Error> {
     let id = found.opened.id;
     let range = BlockRange { from: at, to: at, reverse: false, limit: 1 };
     let blocks = store.read(id.batch.partition, range).await?;
-    match blocks.first() {
-        Some((_, bytes)) => Ok(Block::parse(bytes)?.find(id)?.journalled),
-        None => Ok(Vec::new()),
-    }
+    Ok(blocks
+        .first()
+        .map(|(_, bytes)| Block::parse(bytes)?.find(id))
+        .transpose()?
+        .map(|found| found.journalled))
 }
 
 /// What there is of an execution to derive its history from.
@@ -97,6 +106,13 @@ struct Told<'a> {
     desk: &'a Desk,
     /// For messages.
     spelt: &'a str,
+}
+
+fn not_whole(spelt: &str) -> Error {
+    let message = format!(
+        "the history of {spelt} cannot be derived: a part of what it was told is gone from the log, which its retention may          have passed, or the store has lost it"
+    );
+    Error::Conflict { code: "HistoryNotKept", message }
 }
 
 fn unread_again(spelt: &str, unread: &Unread) -> Error {
@@ -208,6 +224,7 @@ async fn replay(
             Untold::Journal(error) => error.into(),
             Untold::Read(unread) => unread_again(spelt, &unread),
         })?;
+        let Some(event) = event else { continue };
         machine::handle(&mut execution, event, at, &mut effects, observer);
     }
     if let Some(closed) = closed.as_ref().filter(|_| !express && !execution.is_finished()) {

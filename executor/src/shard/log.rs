@@ -17,10 +17,12 @@ use proto::executor::v1;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
+use super::archive::Archiving;
 use super::carry::Carry;
 use super::checkpoint::Checkpoints;
 use super::command::Reply;
 use super::dedupe::Dedupe;
+use super::execution::OpenExecution;
 use super::machine::Machine;
 use super::retain::Retained;
 use super::scan::{Blocks, Map};
@@ -94,7 +96,7 @@ pub struct Page {
     pub ended: Vec<Address>,
     /// Journalled in this block.
     pub touched: Vec<Address>,
-    /// Tasks of STANDARD executions whose cause is in this block.
+    /// Tasks of STANDARD executions whose cause is in this block, and of synchronous ones that are opened in it.
     pub held: Vec<Address>,
     /// Writes of their Maps, likewise.
     pub writes: Vec<Address>,
@@ -120,6 +122,23 @@ impl Page {
             Some(tally) => tally.count += count,
             None => self.tallies.push(Tally { machine: Rc::clone(machine), status, count, received_us }),
         }
+    }
+
+    /// Takes what waits for a later block.
+    pub fn absorb(&mut self, later: Self) {
+        self.batches.extend(later.batches);
+        self.fresh.extend(later.fresh);
+        self.reopened.extend(later.reopened);
+        self.ended.extend(later.ended);
+        self.touched.extend(later.touched);
+        self.held.extend(later.held);
+        self.writes.extend(later.writes);
+        self.closing.extend(later.closing);
+        self.absolved.extend(later.absolved);
+        self.redrives.extend(later.redrives);
+        self.tallies.extend(later.tallies);
+        self.completions.extend(later.completions);
+        self.outcomes.extend(later.outcomes);
     }
 
     /// Tells the watchers, once the block is confirmed, that an execution has ended.
@@ -172,6 +191,8 @@ pub struct Log {
     pub recovering: bool,
     /// What was open is being brought back.
     pub restoring: bool,
+    /// It is given back as soon as its synchronous executions have ended.
+    pub parting: bool,
     pub generation: u64,
     pub next_sequence: u64,
     pub builder: BlockBuilder,
@@ -201,6 +222,7 @@ pub struct Log {
     pub lost_until: u64,
     pub checkpoints: Checkpoints,
     pub carry: Carry,
+    pub archiving: Archiving,
     /// Batches of which something is in a slot.
     pub open_batches: HashSet<BatchId, foldhash::fast::RandomState>,
     /// What is open and in no slot: it is being replayed, or cannot be now.
@@ -208,6 +230,16 @@ pub struct Log {
 }
 
 impl Log {
+    /// The page of the block in which an execution is opened, until that is confirmed.
+    pub(super) fn page_of_opening(&mut self, open: &OpenExecution) -> Option<&mut Page> {
+        if !open.opened {
+            return Some(&mut self.page);
+        }
+        let block = *open.blocks.first()?;
+        let sealed = self.sealed.iter_mut().find(|sealed| sealed.append.id == block);
+        sealed.map(|sealed| &mut sealed.page)
+    }
+
     /// A log that is to be recovered.
     pub fn new(partition: PartitionId, retention: Duration) -> Self {
         Self {
@@ -219,6 +251,7 @@ impl Log {
             reading: None,
             recovering: false,
             restoring: false,
+            parting: false,
             generation: 0,
             next_sequence: 1,
             builder: BlockBuilder::new(partition),
@@ -239,6 +272,7 @@ impl Log {
             lost_until: 0,
             checkpoints: Checkpoints::default(),
             carry: Carry::default(),
+            archiving: Archiving::default(),
             open_batches: HashSet::default(),
             away: Map::default(),
         }
@@ -261,15 +295,9 @@ impl Log {
         Some(v1::OwnedPartition { partition, generation: self.generation, state: state.into() })
     }
 
-    /// The last block that the store has confirmed, or the mark of this owner.
-    pub fn last_confirmed(&self) -> BlockId {
-        let unconfirmed = self.sealed.len() as u64 + 1;
-        BlockId { generation: self.generation, sequence: self.next_sequence.saturating_sub(unconfirmed) }
-    }
-
     /// Whether the store finds what the log has by name and in listings: what earlier owners may have lost is written again.
     pub fn is_indexed(&self) -> bool {
-        self.lost.is_empty() && self.last_confirmed().sequence >= self.lost_until
+        self.lost.is_empty() && self.confirmed_id().sequence >= self.lost_until
     }
 
     /// Records in the block under construction.

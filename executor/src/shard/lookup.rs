@@ -9,16 +9,17 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use asl::{Event, Str};
+use asl::{Event, Outcome, Str};
 use ids::{ExecutionId, ExecutionName, MachineName, Mode, PartitionId, Status};
 use journal::block::{MachineRef, decode_failure};
 use journal::index::{self, Cursor, Execution, IndexWriter, Located, PageRequest};
 use journal::{Store, StoreError};
 use proto::executor::v1;
 
+use super::beyond::{fetch_anywhere, list_everywhere};
 use super::command::Reply;
 use super::core::{Landed, Shard};
-use super::execution::OpenExecution;
+use super::execution::{OpenExecution, Waiter};
 use super::redrive::{obstacle, redrives};
 use super::scan::Blocks;
 use super::slab::Address;
@@ -97,7 +98,7 @@ pub(super) async fn fetch(
 }
 
 /// What all answers say of an execution.
-fn summary(
+pub(super) fn summary(
     machine: &MachineRef,
     id: ExecutionId,
     name: Option<&str>,
@@ -151,6 +152,21 @@ fn described(execution: Execution, now_ms: u64) -> Result<v1::DescribeExecutionR
         None => {}
     }
     Ok(response)
+}
+
+/// An end that has just become durable.
+pub(super) fn ended_so(summary: v1::ExecutionSummary, outcome: &Outcome) -> v1::StartSyncExecutionResponse {
+    let mut ended = v1::StartSyncExecutionResponse { summary: Some(summary), ..Default::default() };
+    match outcome {
+        Outcome::Succeeded(output) => ended.output = Some(output.bytes().clone()),
+        Outcome::Failed { error, cause }
+        | Outcome::TimedOut { error, cause }
+        | Outcome::Aborted { error, cause } => {
+            (ended.error, ended.cause) =
+                (error.as_deref().map(str::to_owned), cause.as_deref().map(str::to_owned));
+        }
+    }
+    ended
 }
 
 /// An execution whose start is not in the log yet.
@@ -220,28 +236,33 @@ impl Shard {
             if standing.is_firm() {
                 return drop(reply.send(Ok(described)));
             }
-            return self.answer(reply, async move |store| standing.ask(&*store).await.map(|()| described));
+            return self
+                .answer(reply, &[log], async move |store| standing.ask(&*store).await.map(|()| described));
         }
         let place = self.place_of(log, &execution);
         let (partition, now_ms) = (self.logs[log].partition, self.now_us / 1_000);
-        self.answer(reply, async move |store| {
+        let archive = self.archive_view();
+        self.answer(reply, &[log], async move |store| {
             standing.ask(&*store).await?;
-            let found = fetch(&*store, &execution, place, partition).await;
-            Ok(described(found.map_err(|error| standing.judge(error))?, now_ms)?)
+            let found = fetch_anywhere(&*store, archive.as_ref(), &execution, place, partition).await;
+            let found =
+                found.map_err(|error| standing.judge(error)).and_then(|found| standing.settle(found))?;
+            Ok(described(found, now_ms)?)
         });
     }
 
-    /// Answers a question beside the shard's other work.
+    /// Answers a question about some logs beside the shard's other work.
     pub(super) fn answer<T: 'static>(
         &mut self,
         reply: Reply<T>,
+        logs: &[usize],
         question: impl AsyncFnOnce(Arc<dyn Store>) -> Result<T, Error> + 'static,
     ) {
         let Some(store) = self.store.as_ref().map(Arc::clone) else {
             let unavailable = StoreError::Unavailable("this shard has no connection to it yet".to_owned());
             return drop(reply.send(Err(unavailable.into())));
         };
-        if self.logs.iter().any(|log| log.mending) {
+        if logs.iter().any(|log| self.logs[*log].mending) {
             // What is not found now may have been acknowledged.
             let mending = "it lost what it had confirmed, and that is not mended yet: ask again".to_owned();
             return drop(reply.send(Err(StoreError::Unavailable(mending).into())));
@@ -280,17 +301,23 @@ impl Shard {
         }
         let Some(address) = self.slot_of(&execution) else {
             // It has ended: stopping it again gives the time at which it did.
-            return self.answer_stop_time(log, execution, reply);
+            return self.answer_end(log, execution, reply, |found| {
+                Ok(found.closed.map(|closed| closed.stop_time_ms))
+            });
         };
         let text = |text: &str, max| Some(Str::from(cut(text, max))).filter(|text| !text.is_empty());
         let error = text(error, limits::ERROR_BYTES_MAX);
         let cause = text(cause, limits::CAUSE_BYTES_MAX);
         self.deliver(address, Event::Stop { error, cause });
-        self.tell_stop_time(address, reply);
+        self.tell_end(address, Waiter::Time(reply));
     }
 
-    /// Answers with the stop time, once the end is durable.
-    pub(super) fn await_end(&mut self, execution: ExecutionName, reply: Reply<u64>) {
+    /// Answers with the end, once it is durable.
+    pub(super) fn await_end(
+        &mut self,
+        execution: ExecutionName,
+        reply: Reply<v1::StartSyncExecutionResponse>,
+    ) {
         let log = match self.log_of(&execution) {
             Ok(log) => log,
             Err(error) => return drop(reply.send(Err(error))),
@@ -299,25 +326,37 @@ impl Shard {
             return drop(reply.send(Err(self.is_brought_back(&execution))));
         }
         match self.slot_of(&execution) {
-            Some(address) => self.tell_stop_time(address, reply),
-            None => self.answer_stop_time(log, execution, reply),
+            Some(address) => self.tell_end(address, Waiter::End(reply)),
+            None => self.answer_end(log, execution, reply, |found| {
+                let ended = found.closed.is_some();
+                let v1::DescribeExecutionResponse { summary, output, error, cause, .. } =
+                    described(found, 0)?;
+                let response = v1::StartSyncExecutionResponse { summary, output, error, cause };
+                Ok(ended.then_some(response))
+            }),
         }
     }
 
-    /// Of one that has ended.
-    fn answer_stop_time(&mut self, log: usize, execution: ExecutionName, reply: Reply<u64>) {
+    /// Of one that has ended, what is asked for.
+    fn answer_end<T: 'static>(
+        &mut self,
+        log: usize,
+        execution: ExecutionName,
+        reply: Reply<T>,
+        of: impl FnOnce(Execution) -> Result<Option<T>, StoreError> + 'static,
+    ) {
         let (place, partition) = (self.place_of(log, &execution), self.logs[log].partition);
-        let standing = self.standing(log);
-        self.answer(reply, async move |store| {
+        let (standing, archive) = (self.standing(log), self.archive_view());
+        self.answer(reply, &[log], async move |store| {
             standing.ask(&*store).await?;
-            let found = fetch(&*store, &execution, place, partition).await;
-            let found = found.map_err(|error| standing.judge(error))?;
+            let found = fetch_anywhere(&*store, archive.as_ref(), &execution, place, partition).await;
+            let found =
+                found.map_err(|error| standing.judge(error)).and_then(|found| standing.settle(found))?;
             let ending = || Error::Conflict {
                 code: "ExecutionEnding",
                 message: format!("{} has no end in the log yet: ask again", spelt(&execution)),
             };
-            let stopped = found.closed.map(|closed| closed.stop_time_ms);
-            stopped.ok_or_else(|| standing.judge(ending()))
+            of(found)?.ok_or_else(|| standing.judge(ending()))
         });
     }
 
@@ -328,11 +367,11 @@ impl Shard {
     }
 
     /// Of one that is open, when its end is durable.
-    fn tell_stop_time(&mut self, address: Address, reply: Reply<u64>) {
+    fn tell_end(&mut self, address: Address, waiter: Waiter) {
         if let Some(open) = self.open.get_mut(address) {
             let stoppers = open.stoppers.get_or_insert_default();
             if stoppers.len() < limits::BATCH_WAITERS_MAX {
-                stoppers.push(reply);
+                stoppers.push(waiter);
             }
         }
     }
@@ -350,14 +389,16 @@ impl Shard {
         let now_ms = self.now_us / 1_000;
         // What is listed may have begun long before the retention; the hours that have a listing say how long.
         let oldest = self.logs.iter().filter_map(|log| log.index.borrow().oldest_listed_ms()).min();
-        let oldest_ms = now_ms.saturating_sub(retention_ms).min(oldest.unwrap_or(now_ms));
+        let kept_from_ms = now_ms.saturating_sub(retention_ms);
+        let oldest_ms = kept_from_ms.min(oldest.unwrap_or(now_ms));
         let mut here: Vec<usize> = (0..self.logs.len()).filter(|at| self.logs[*at].state.is_here()).collect();
         here.sort_unstable_by_key(|at| self.logs[*at].partition);
         let standings: Vec<Standing> = here.iter().map(|at| self.standing(*at)).collect();
         let partitions: Vec<PartitionId> = here.iter().map(|at| self.logs[*at].partition).collect();
         let writers: Vec<Rc<RefCell<IndexWriter>>> =
             here.iter().map(|at| Rc::clone(&self.logs[*at].index)).collect();
-        self.answer(reply, async move |store| {
+        let archive = self.archive_view();
+        self.answer(reply, &here, async move |store| {
             for standing in standings {
                 standing.whole()?;
                 standing.ask(&*store).await?;
@@ -382,8 +423,9 @@ impl Shard {
                 now_ms,
                 blocks_max: LIST_BLOCKS_MAX,
             };
-            let page = index::list(&*store, &page, local).await?;
-            Ok(listed(page, &request.machine_arn))
+            let page = list_everywhere(&*store, archive.as_ref(), (&page, kept_from_ms), local).await?;
+            let partitions = partitions.iter().map(|partition| u32::from(partition.get())).collect();
+            Ok(v1::ListExecutionsResponse { partitions, ..listed(page, &request.machine_arn) })
         });
     }
 }
@@ -404,11 +446,12 @@ fn listed(page: index::Page, machine_arn: &str) -> v1::ListExecutionsResponse {
     v1::ListExecutionsResponse {
         executions: executions.collect(),
         next_token: page.next.map(token).unwrap_or_default(),
+        ..Default::default()
     }
 }
 
 fn machine_of(arn: &str, mode: Mode) -> MachineRef {
-    MachineRef { arn: arn.to_owned(), definition: [0; 32], mode, dialect: 0 }
+    MachineRef { arn: arn.to_owned(), definition: [0; 32], mode, dialect: 0, retention_s: 0 }
 }
 
 /// Where a page begins: `START_TIME_MS:EXECUTION_ID`, or the beginning.

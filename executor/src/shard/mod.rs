@@ -7,6 +7,9 @@
 
 mod actor;
 mod answer;
+mod archive;
+mod archiving;
+mod beyond;
 mod bindings;
 mod carry;
 mod checkpoint;
@@ -28,6 +31,7 @@ mod machine;
 mod mailbox;
 mod names;
 mod own;
+mod parting;
 mod probe;
 mod progress;
 mod reading;
@@ -69,6 +73,7 @@ use crate::objects::Objects;
 use crate::owners::Owners;
 use crate::secret::ClusterSecret;
 
+pub use archiving::Archiver;
 pub use command::{Command, Reply, WorkerId};
 pub use crumbs::{CrumbError, Crumbs};
 pub use handle::{Binding, Serve, ShardConfig, ShardHandle, ShardState};
@@ -83,6 +88,8 @@ pub struct ShardContext {
     pub connect: Arc<dyn Connect>,
     /// What Maps read and write, if the node has any.
     pub objects: Option<Arc<Objects>>,
+    /// Where closed executions go before the log is trimmed of them, if anywhere.
+    pub archiver: Option<Archiver>,
     /// Whose store it has to be.
     pub cluster: Arc<Cluster>,
     /// Seals the tokens of tasks.

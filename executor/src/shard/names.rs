@@ -84,7 +84,6 @@ impl Names {
         let key = key(machine, name);
         self.held.insert(key.clone(), Holder::ended(id));
         self.lingering.push_back((now_ms + LINGER_MS, key, id));
-        self.forget(now_ms);
     }
 
     /// Forgets the names of a partition: its next owner knows them.
@@ -93,7 +92,7 @@ impl Names {
         self.lingering.retain(|(_, _, id)| id.batch.partition != partition);
     }
 
-    /// Forgets what has lingered long enough.
+    /// Forgets what has lingered long enough: the store knows for how much longer it is taken.
     pub fn forget(&mut self, now_ms: u64) {
         while let Some((until_ms, ..)) = self.lingering.front()
             && *until_ms <= now_ms

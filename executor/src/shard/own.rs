@@ -18,6 +18,7 @@ use super::core::Shard;
 use super::execution::OpenExecution;
 use super::fetch::RecoveredExecution;
 use super::log::{Log, LogState};
+use super::parting::Parting;
 use super::scan::Map;
 use super::slab::Address;
 use super::start::owner_changed;
@@ -37,6 +38,12 @@ struct Restoring {
     programs: Map<(DefinitionHash, Dialect), Arc<Program>>,
 }
 
+/// A log that waits for its recovery, and from when on it may begin, in microseconds.
+struct Waiting {
+    log: usize,
+    from_us: u64,
+}
+
 /// What the shard has, and what it shall have.
 pub(super) struct Own {
     /// The place of each partition of the cluster among the shard's logs.
@@ -47,12 +54,14 @@ pub(super) struct Own {
     pub assigned: bool,
     /// When those of them that could not be taken are tried again, in microseconds.
     again_us: Option<u64>,
-    /// Whether the first of them are recovered.
+    /// Whether the first of them are recovered, but for those whose part of the store does not answer.
     pub ready: bool,
-    /// Logs that wait for their recovery, with their tenures.
-    waiting: VecDeque<(usize, u64)>,
+    /// Logs that wait for their recovery.
+    waiting: VecDeque<Waiting>,
     recovering: usize,
     restoring: VecDeque<Restoring>,
+    /// Logs whose synchronous executions are let end.
+    pub parting: Vec<Parting>,
 }
 
 impl Own {
@@ -66,6 +75,7 @@ impl Own {
             waiting: VecDeque::new(),
             recovering: 0,
             restoring: VecDeque::new(),
+            parting: Vec::new(),
         }
     }
 
@@ -106,13 +116,14 @@ impl Shard {
         self.publish_state();
     }
 
-    /// Tries again to take what could not be taken, when it is time.
+    /// Tries again to take and to recover what could not be, when it is time.
     pub(super) fn take_again(&mut self) {
         match self.own.again_us {
-            Some(again_us) if again_us <= self.now_us => self.take_all(),
+            Some(again_us) if again_us <= self.now_us => return self.take_all(),
             Some(again_us) => self.alarm_at(again_us),
             None => {}
         }
+        self.recover_next();
     }
 
     fn take_all(&mut self) {
@@ -158,7 +169,6 @@ impl Shard {
             return Err(self.now_us + CLAIM_PAUSE.as_micros() as u64);
         }
         let log = self.new_log(partition, LogState::Recovering);
-        let tenure = log.tenure;
         if at < self.logs.len() {
             self.logs[at] = log;
         } else {
@@ -166,22 +176,31 @@ impl Shard {
             self.logs.push(log);
             self.own.places[number] = at as u16;
         }
-        self.own.waiting.push_back((at, tenure));
+        self.own.waiting.push_back(Waiting { log: at, from_us: self.now_us });
         Ok(())
     }
 
-    /// Begins the recovery of logs that wait for it, a few at a time.
+    /// Begins the recovery of logs that wait for it, a few at a time, in the order in which they came.
     pub(super) fn recover_next(&mut self) {
-        while self.store.is_some()
-            && self.own.recovering < limits::RECOVERIES_AT_ONCE
-            && let Some((at, tenure)) = self.own.waiting.pop_front()
-        {
-            if self.lasts(at, tenure) {
-                self.own.recovering += 1;
-                self.logs[at].recovering = true;
-                self.recover_log(at, Duration::ZERO);
-            }
+        while self.store.is_some() && self.own.recovering < limits::RECOVERIES_AT_ONCE {
+            let due = self.own.waiting.iter().position(|waiting| waiting.from_us <= self.now_us);
+            let Some(next) = due.and_then(|due| self.own.waiting.remove(due)) else { break };
+            self.own.recovering += 1;
+            self.logs[next.log].recovering = true;
+            self.recover_log(next.log);
         }
+        let next_us =
+            self.own.waiting.iter().map(|waiting| waiting.from_us).filter(|at| *at > self.now_us).min();
+        next_us.into_iter().for_each(|at_us| self.alarm_at(at_us));
+    }
+
+    /// The recovery of a log failed: it is tried again after a pause, behind those that wait. Until then others have its
+    /// place, for what fails may be the part of the store that has this log, and no other.
+    pub(super) fn recover_again(&mut self, at: usize, pause: Duration) {
+        let from_us = self.now_us + pause.as_micros() as u64;
+        self.own.waiting.push_back(Waiting { log: at, from_us });
+        self.end_recovery(at);
+        self.publish_state();
     }
 
     /// Brings back what was open in a log, in the next rounds.
@@ -244,30 +263,42 @@ impl Shard {
         }
     }
 
-    /// Gives a partition back: at once, or when the store has confirmed what was accepted.
+    /// Gives a partition back: at once, or when its synchronous executions have ended and the store has confirmed what was
+    /// accepted.
     fn release(&mut self, at: usize) {
         match self.logs[at].state {
             LogState::Recovering => self.leave(at, LogState::Released),
             LogState::Serving | LogState::Down => {
-                // What was told before is handled, and its records are the last ones.
-                self.run_mailboxes();
-                if self.logs[at].waiting() > 0 {
-                    self.seal(at);
-                }
+                let last = self.last_of(|open| usize::from(open.log) == at);
                 let log = &mut self.logs[at];
                 log.state = LogState::Releasing;
+                log.parting = true;
+                let tenure = log.tenure;
                 self.context.owners.suspend(log.partition, self.config.index);
-                self.forget_open(at, |open| open.ended.is_none());
-                self.end_release(at);
+                match last {
+                    Some(last) => self.own.parting.push(Parting { log: at, tenure, last }),
+                    None => self.part(at),
+                }
             }
             LogState::Releasing | LogState::Released | LogState::Lost => {}
         }
     }
 
+    /// Nobody is waited for any more: what was told before is handled, and its records are the last ones.
+    pub(super) fn part(&mut self, at: usize) {
+        self.run_mailboxes();
+        self.logs[at].parting = false;
+        if self.logs[at].waiting() > 0 {
+            self.seal(at);
+        }
+        self.forget_open(at, |open| open.ended.is_none());
+        self.end_release(at);
+    }
+
     /// The partition is given back when everything is durable.
     pub(super) fn end_release(&mut self, at: usize) {
         let log = &self.logs[at];
-        if log.state != LogState::Releasing || !log.sealed.is_empty() || log.mending {
+        if log.state != LogState::Releasing || log.parting || !log.sealed.is_empty() || log.mending {
             return;
         }
         let (partition, generation) = (log.partition, log.generation);
@@ -290,6 +321,7 @@ impl Shard {
         }
         self.names.forget_partition(partition);
         self.suspects.retain(|id, _| id.batch.partition != partition);
+        self.own.waiting.retain(|waiting| waiting.log != at);
         self.end_recovery(at);
         self.logs[at] = self.new_log(partition, state);
         self.context.owners.leave(partition);
@@ -324,12 +356,20 @@ impl Shard {
         let of_log = |(_, open): &(Address, &OpenExecution)| usize::from(open.log) == at && which(open);
         let forgotten: Vec<Address> = self.open.iter().filter(of_log).map(|(address, _)| address).collect();
         for address in forgotten {
+            self.leave_tasks(address);
             self.release_effects(address);
             let Some(open) = self.dismiss(address) else { continue };
-            for reply in open.stoppers.into_iter().flat_map(|stoppers| *stoppers) {
-                // Who no longer listens needs no answer.
-                let _ = reply.send(Err(Error::NotOwner { partition }));
-            }
+            let waiters = open.stoppers.into_iter().flat_map(|stoppers| *stoppers);
+            waiters.for_each(|waiter| waiter.refuse(Error::NotOwner { partition }));
+        }
+    }
+
+    /// The tasks of a STANDARD execution stay with their workers when its partition leaves: the next owner wants their
+    /// outcomes.
+    fn leave_tasks(&mut self, execution: Address) {
+        let Some(open) = self.open.get(execution).filter(|open| open.machine.is_standard()) else { return };
+        for address in open.waiting_for.tasks() {
+            drop(self.tasks.take(address));
         }
     }
 }

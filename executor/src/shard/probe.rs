@@ -8,10 +8,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use journal::{BlockId, StoreError};
+use journal::{BlockId, StoreError, Top};
 
 use super::core::{Landed, Shard};
-use super::log::Log;
+use super::log::{Log, LogState};
 
 /// How long nothing must have been heard of a log.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -95,18 +95,14 @@ impl Shard {
             .collect();
         let partitions = asked.iter().map(|asked| self.logs[asked.log].partition).collect();
         self.flights.push(Box::pin(async move {
-            let (result, cut_off) = match asked.is_empty() {
-                true => {
-                    let result = store.ping().await.map(|()| Vec::new());
-                    let cut_off = result.is_err();
-                    (result, cut_off)
-                }
-                false => match store.tops(partitions).await {
-                    Ok(tops) => (Ok(tops), false),
-                    // One server of several may be away: others could do no better with its logs.
-                    Err(error) => (Err(error), store.ping().await.is_err()),
-                },
+            let result = match asked.is_empty() {
+                true => store.ping().await.map(|()| Vec::new()),
+                false => store.tops(partitions).await,
             };
+            // Servers of several may be away, of these logs or of all: others could do no better with them.
+            let answered =
+                result.as_ref().is_ok_and(|tops| asked.is_empty() || tops.iter().any(Result::is_ok));
+            let cut_off = !answered && (asked.is_empty() || store.ping().await.is_err());
             Landed::Probed { asked, result, cut_off }
         }));
     }
@@ -126,41 +122,69 @@ impl Shard {
         self.probe.cut_off || self.store.is_none() && late
     }
 
-    pub(super) fn probed(
-        &mut self,
-        asked: &[Asked],
-        result: Result<Vec<Option<BlockId>>, StoreError>,
-        cut_off: bool,
-    ) {
+    pub(super) fn probed(&mut self, asked: &[Asked], result: Result<Vec<Top>, StoreError>, cut_off: bool) {
         (self.probe.under_way, self.probe.cut_off) = (false, cut_off);
-        match result {
-            Ok(tops) => {
-                self.heard();
-                for (asked, top) in asked.iter().zip(tops) {
-                    self.stands(*asked, top);
-                }
+        let tops = match result {
+            Ok(tops) => tops,
+            Err(error) => return self.unheard(&error),
+        };
+        let here = self.logs.iter().filter(|log| log.state.is_here()).count();
+        match tops.iter().find_map(|top| top.as_ref().err()) {
+            Some(error) if asked.len() == here && tops.iter().all(Result::is_err) => self.unheard(error),
+            _ => self.heard(),
+        }
+        for (asked, top) in asked.iter().zip(tops) {
+            if !self.lasts(asked.log, asked.tenure) {
+                continue;
             }
-            Err(error) => {
-                if !std::mem::replace(&mut self.probe.silent, true) {
-                    tracing::error!(%error, "the store does not answer: starts are refused until it does");
-                    self.publish_state();
-                }
+            match top {
+                Ok(top) => self.stands(*asked, top),
+                Err(error) if error.is_retryable() => self.is_away(asked.log, &error),
+                Err(error) => self.lose(asked.log, &error),
             }
+        }
+    }
+
+    fn unheard(&mut self, error: &StoreError) {
+        if !std::mem::replace(&mut self.probe.silent, true) {
+            tracing::error!(%error, "the store does not answer: starts are refused until it does");
+            self.publish_state();
+        }
+    }
+
+    /// The part of the store that has this log does not answer. An append that is on its way tells by itself.
+    fn is_away(&mut self, at: usize, error: &StoreError) {
+        let log = &mut self.logs[at];
+        if log.state == LogState::Serving && !log.in_flight && !self.probe.silent {
+            log.state = LogState::Down;
+            let partition = log.partition.get();
+            tracing::error!(partition, %error, "the store does not tell of this log: its starts are refused until it does");
+            self.publish_state();
+        }
+    }
+
+    /// The part of the store that has this log answers again.
+    fn is_back(&mut self, at: usize) {
+        let log = &mut self.logs[at];
+        if log.state == LogState::Down && log.sealed.is_empty() && !log.mending {
+            log.state = LogState::Serving;
+            tracing::info!(partition = log.partition.get(), "the store tells of this log again");
+            self.publish_state();
         }
     }
 
     /// Where a log stands: with this owner, with another one, or further back than it was.
     fn stands(&mut self, asked: Asked, top: Option<BlockId>) {
-        if !self.lasts(asked.log, asked.tenure) {
-            return;
-        }
         let log = &self.logs[asked.log];
         let (partition, generation, attempted) = (log.partition, log.generation, log.next_block());
         match top {
             Some(last) if last.generation > generation => {
                 self.lose(asked.log, &StoreError::Fenced { partition, attempted, last });
             }
-            Some(last) if last >= asked.confirmed => self.heard_of(asked.log, self.probe.asked_us),
+            Some(last) if last >= asked.confirmed => {
+                self.heard_of(asked.log, self.probe.asked_us);
+                self.is_back(asked.log);
+            }
             // An append that is on its way tells by itself.
             _ if log.in_flight || log.mending => {}
             _ => self.went_back(asked.log),

@@ -17,7 +17,7 @@ use journal::store::BlockRange;
 use journal::{Acquired, Block, BlockId, Derived, Store, StoreError};
 
 use super::checkpoint::Checkpoints;
-use super::fetch::{RecoveredExecution, fetch};
+use super::fetch::{RecoveredExecution, fetch, missing};
 use super::lookup::started_before_ms;
 use super::machine::dialect_of;
 use super::progress::Progress;
@@ -69,9 +69,7 @@ async fn read_all(
             visit(&Block::parse(bytes)?)?;
         }
         match page.last() {
-            Some((last, _)) if page.len() >= limits::RECOVERY_PAGE => {
-                from = BlockId { generation: last.generation, sequence: last.sequence + 1 };
-            }
+            Some((last, _)) if page.len() >= limits::RECOVERY_PAGE => from = last.after().unwrap_or(END),
             _ => return Ok(()),
         }
     }
@@ -83,6 +81,8 @@ pub(super) struct Reading<'a> {
     pub definitions: &'a Definitions,
     pub partition: PartitionId,
     pub retention: Duration,
+    /// Whether what is closed has to be archived before it is trimmed.
+    pub archives: bool,
     pub now_ms: u64,
 }
 
@@ -118,13 +118,13 @@ impl Reading<'_> {
         let horizon_ms = u64::try_from(limits::BATCH_HORIZON.as_millis()).unwrap_or(u64::MAX);
         let mut index = IndexWriter::new(partition, retention);
         self.load_hours(&mut index, acquired, from.as_ref()).await?;
-        let (mut scan, mut retained) = (Scan::default(), Retained::new(retention));
+        let (mut scan, mut retained) = (Scan::default(), Retained::new(retention).gated(self.archives));
         let mut after = BlockId::default();
         if let Some(checkpoint) = &mut from {
             scan = Scan::restore(checkpoint);
-            retained = Retained::restore(retention, &checkpoint.buckets);
+            retained = Retained::restore(retention, &checkpoint.buckets).gated(self.archives);
             index.restore(std::mem::take(&mut checkpoint.tracked));
-            after = BlockId { sequence: checkpoint.block.sequence + 1, ..checkpoint.block };
+            after = checkpoint.block.after().unwrap_or(END);
         }
         let (mut since, mut reopened) = ((0, 0), Vec::new());
         let mut progress = Progress::new(partition, acquired.last);
@@ -190,6 +190,10 @@ impl Reading<'_> {
         let (mut open, mut broken) = (Vec::with_capacity(found.len()), Vec::new());
         for ((id, blocks), found) in wanted.into_iter().zip(found) {
             match found {
+                // A checkpoint that does not know of all of it is put aside before that is believed.
+                Ok(execution) if strict && !execution.whole => {
+                    return Err(missing("a part of the journal", id));
+                }
                 Ok(execution) => open.push(execution),
                 Err(error) if strict => return Err(error),
                 Err(error) => {

@@ -2,24 +2,32 @@
 //!
 //! `reading` takes the partition and reads its log; here the shard takes over what it found. An EXPRESS execution starts
 //! again from its input. A STANDARD one is replayed (`replay`): it is told what it was told, and only what it then still
-//! waits for is done again. Invariants: nothing is acknowledged anew; few logs are read at a time. What may fail: the
+//! waits for is done again. Invariants: nothing is acknowledged anew; a store that is not the cluster's is not written to;
+//! few logs are read at a time, and one whose part of the store is away keeps none of the others waiting. What may fail: the
 //! store (tried again, with pauses) or a block that cannot be read (the partition is given up, loudly).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use asl::{Effect, EffectId, Event, Payload};
+use asl::{Dialect, Effect, EffectId, Event, Payload, Program};
 use futures_util::future::{Aborted, abortable};
+use ids::{DefinitionHash, ExecutionId};
 use journal::block::{JournalledKind, ReadDigest, decode_failure};
 use journal::{Journalled, Store, StoreError};
+use telemetry::StoreFailure;
 
 use super::core::{Landed, Shard};
+use super::crumbs::Crumbs;
 use super::dedupe::{Content, Seen};
-use super::log::Away;
+use super::fetch::RecoveredExecution;
+use super::log::{Away, Log};
 use super::reading::{Reading, Recovered};
 use super::scan::Map;
+use super::suspects::Suspect;
 use super::transfers::{Desk, Unread};
+use crate::clock::Clock;
+use crate::cluster::Cluster;
 
 /// Pauses after failed attempts grow from this by factors of two ...
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -35,11 +43,12 @@ pub(super) enum Untold {
     Read(#[from] Unread),
 }
 
-/// What an execution was told, as it was told; read again where the journal has only its digest.
-pub(super) async fn event_of(told: &Journalled, desk: &Desk) -> Result<Event, Untold> {
+/// What an execution was told, as it was told; read again where the journal has only its digest. Not all entries told it
+/// something.
+pub(super) async fn event_of(told: &Journalled, desk: &Desk) -> Result<Option<Event>, Untold> {
     let id = asl::EffectId(told.effect);
     let text = |text: Option<&str>| text.map(asl::Str::from);
-    Ok(match told.kind {
+    Ok(Some(match told.kind {
         JournalledKind::TaskSucceeded => {
             Event::TaskSucceeded { id, output: Payload::from_checked(told.payload.clone()) }
         }
@@ -66,7 +75,8 @@ pub(super) async fn event_of(told: &Journalled, desk: &Desk) -> Result<Event, Un
             let (error, cause) = (text(error).unwrap_or_default(), text(cause).unwrap_or_default());
             Event::GiveUp { error, cause }
         }
-    })
+        JournalledKind::Mended => return Ok(None),
+    }))
 }
 
 /// What an execution wants that was told what it was told: a wide Map wants much, so each effect is found by its id.
@@ -143,11 +153,64 @@ impl Wanted {
     }
 }
 
+/// What the shard has to see to of a log that it has taken over.
+struct TakenOver {
+    open: Vec<RecoveredExecution>,
+    programs: Map<(DefinitionHash, Dialect), Arc<Program>>,
+    suspects: HashMap<ExecutionId, Suspect>,
+}
+
+impl Log {
+    /// The log is this owner's, and as its blocks say. What is open is away until it is brought back.
+    fn take_over(&mut self, recovered: Recovered, now_ms: u64, batches_max: usize) -> TakenOver {
+        let Recovered { open, broken, batches, programs, suspects, .. } = recovered;
+        self.attempts = 0;
+        self.generation = recovered.generation;
+        self.held.begin(recovered.last);
+        self.retained = recovered.retained;
+        self.index.replace(recovered.index);
+        self.lost = recovered.lost.into();
+        self.checkpoints = recovered.checkpoints;
+        self.away.clear();
+        self.away.extend(broken.into_iter().map(|(id, blocks)| (id, Away { blocks, start_time_ms: 0 })));
+        self.away.extend(open.iter().map(|execution| {
+            let (opened, blocks) = (&execution.opened, execution.blocks.clone());
+            (opened.id, Away { blocks, start_time_ms: opened.start_time_ms })
+        }));
+        self.dedupe.begin(now_ms, recovered.floor_ms);
+        for (batch, block, time_ms) in batches {
+            let seen = Seen { content: Content::Logged, block, in_flight: false, exceptions: Box::default() };
+            self.dedupe.remember(batch, time_ms, seen, now_ms, batches_max);
+        }
+        TakenOver { open, programs, suspects }
+    }
+}
+
+fn failure_of(error: &StoreError) -> StoreFailure {
+    match error {
+        StoreError::Fenced { .. } => StoreFailure::Fenced,
+        StoreError::Unknown(_) => StoreFailure::Unknown,
+        _ => StoreFailure::Unavailable,
+    }
+}
+
 /// The pause after one more failed attempt.
 fn pause_after(failed: &mut u32) -> Duration {
     let pause = RETRY_PAUSE.saturating_mul(1 << (*failed).min(10)).min(RETRY_PAUSE_MAX);
     *failed = failed.saturating_add(1);
     pause
+}
+
+/// What comes before a partition is taken: whether this is the store at all, for to take one writes into it, and what the
+/// process before died of.
+async fn prepare(
+    store: &dyn Store,
+    cluster: &Cluster,
+    crumbs: &Crumbs,
+    clock: &Clock,
+) -> Result<(), StoreError> {
+    cluster.compare(store).await?.map_err(|foreign| StoreError::Unavailable(foreign.to_string()))?;
+    crumbs.report(store, clock.now_ms()).await
 }
 
 impl Shard {
@@ -186,25 +249,23 @@ impl Shard {
         }
     }
 
-    pub(super) fn recover_log(&mut self, at: usize, pause: Duration) {
+    pub(super) fn recover_log(&mut self, at: usize) {
         let Some(store) = self.store.as_ref().map(Arc::clone) else { return };
         let (definitions, clock) = (Arc::clone(&self.definitions), self.clock.clone());
-        let (reporter, crumbs, reported_at) =
-            (Arc::clone(&store), Arc::clone(&self.context.crumbs), clock.clone());
+        let (cluster, crumbs) = (Arc::clone(&self.context.cluster), Arc::clone(&self.context.crumbs));
+        let (reporter, reported_at) = (Arc::clone(&store), clock.clone());
+        let archives = self.context.archiver.is_some();
         let (log, retention) = (&mut self.logs[at], self.config.retention);
         let (partition, tenure) = (log.partition, log.tenure);
-        let at_us = self.now_us + pause.as_micros() as u64;
-        log.heard_us = at_us;
+        log.heard_us = self.now_us;
         let (reading, abort) = abortable(async move {
             let (store, definitions, now_ms) = (&*store, &*definitions, clock.now_ms());
-            Reading { store, definitions, partition, retention, now_ms }.recover().await
+            Reading { store, definitions, partition, retention, archives, now_ms }.recover().await
         });
         log.reading = Some(abort);
         self.flights.push(Box::pin(async move {
-            reported_at.sleep_until_us(at_us).await;
             // Before the partition is taken, and not ended in its midst: deaths are counted once.
-            let reported = crumbs.report(&*reporter, reported_at.now_ms()).await;
-            let read = match reported {
+            let read = match prepare(&*reporter, &cluster, &crumbs, &reported_at).await {
                 Ok(()) => reading.await,
                 Err(error) => Ok(Err(error)),
             };
@@ -226,48 +287,16 @@ impl Shard {
                 let pause = pause_after(&mut self.logs[at].attempts);
                 let partition = self.logs[at].partition;
                 tracing::error!(%partition, %error, again_in = ?pause, "recovery failed: trying again");
-                return self.recover_log(at, pause);
+                self.metrics.store_failed(failure_of(&error));
+                return self.recover_again(at, pause);
             }
             Err(error) => return self.lose(at, &error),
         };
-        let Recovered {
-            generation,
-            last,
-            retained,
-            index,
-            lost,
-            batches,
-            floor_ms,
-            open,
-            broken,
-            programs,
-            read,
-            checkpoints,
-            suspects,
-        } = *recovered;
-        self.suspects.extend(suspects);
+        self.metrics.recovery_blocks.add(recovered.read as u64);
         let (now_ms, max) = (self.now_us / 1_000, self.batches_max());
-        let log = &mut self.logs[at];
-        log.attempts = 0;
-        log.generation = generation;
-        log.held.begin(last);
-        log.retained = retained;
-        log.index.replace(index);
-        log.lost = lost.into();
-        log.checkpoints = checkpoints;
-        log.away.clear();
-        log.away.extend(broken.into_iter().map(|(id, blocks)| (id, Away { blocks, start_time_ms: 0 })));
-        log.away.extend(open.iter().map(|execution| {
-            let (opened, blocks) = (&execution.opened, execution.blocks.clone());
-            (opened.id, Away { blocks, start_time_ms: opened.start_time_ms })
-        }));
-        log.dedupe.begin(now_ms, floor_ms);
-        for (batch, block, time_ms) in batches {
-            let seen = Seen { content: Content::Logged, block, in_flight: false, exceptions: Box::default() };
-            log.dedupe.remember(batch, time_ms, seen, now_ms, max);
-        }
+        let TakenOver { open, programs, suspects } = self.logs[at].take_over(*recovered, now_ms, max);
+        self.suspects.extend(suspects);
         self.metrics.recovered.add(open.len() as u64);
-        self.metrics.recovery_blocks.add(read as u64);
         self.restore_later(at, open, programs);
     }
 }

@@ -4,7 +4,7 @@
 //! read, is a flight, and the partition serves meanwhile: the execution is *away*, it is looked up in the log, its name is
 //! taken, and who wants to stop it has to ask again. Invariants: only what the journal says is told; a flight that lands
 //! after its partition was lost, or taken anew, changes nothing; an execution for which what it has read cannot be had any
-//! more ends with `States.ItemReaderFailed`, for what followed the read cannot be told without it, and one for which that
+//! more ends with `States.ItemReaderFailed`, and one of whose journal the store has lost a part with `States.Runtime`, for what followed the read cannot be told without it, and one for which that
 //! cannot be known now stays in the log.
 
 use std::rc::Rc;
@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use asl::{Dialect, EffectId, Event, Payload, Program};
 use futures_util::FutureExt;
-use ids::DefinitionHash;
+use ids::{DefinitionHash, MachineName, Mode};
 use journal::{JournalledKind, Opened};
 use tokio::sync::Mutex;
 
@@ -62,7 +62,8 @@ async fn replay(
     wanted.gather(&mut effects);
     for told in journal.iter().filter(|_| machine.is_standard()) {
         let event = match event_of(told, &desk).await {
-            Ok(event) => event,
+            Ok(Some(event)) => event,
+            Ok(None) => continue,
             Err(Untold::Journal(error)) => {
                 tracing::error!(execution = %id, %error, "an open execution stays in the log: what it was told cannot be read");
                 return None;
@@ -97,6 +98,7 @@ impl Shard {
         recovered: RecoveredExecution,
         programs: &Map<(DefinitionHash, Dialect), Arc<Program>>,
     ) {
+        self.hold_name(&recovered);
         let key = &recovered.machine;
         let Some(program) = programs.get(&(key.definition, dialect_of(key.dialect))) else { return };
         let known = self
@@ -104,14 +106,10 @@ impl Shard {
             .get(key)
             .map_or_else(|| self.machines.add(key.clone(), Arc::clone(program), &self.metrics), Ok);
         let Ok(machine) = known else { return };
-        if let Some((error, cause)) = self.verdict(&machine, recovered.opened.id) {
+        if let Some((error, cause)) = self.verdict(&machine, &recovered) {
             return self.close_unstepped(log, &machine, recovered, (error, &cause));
         }
         let waits = self.has_to_wait();
-        let (id, opened) = (recovered.opened.id, &recovered.opened);
-        if let Some(name) = opened.name.as_deref().filter(|_| machine.is_standard()) {
-            self.names.hold(machine.name.execution_segment(), name, id, &opened.input);
-        }
         let beside = (self.transfers.desk.clone(), Arc::clone(&self.turns.resting), Rc::clone(&self.crumb));
         let mut replaying = Box::pin(replay(machine, recovered, waits, beside));
         match (&mut replaying).now_or_never() {
@@ -122,6 +120,15 @@ impl Shard {
                     Landed::Replayed { log, tenure, replayed: replaying.await }
                 }));
             }
+        }
+    }
+
+    /// What is open has its name, also where its definition cannot be had.
+    fn hold_name(&mut self, recovered: &RecoveredExecution) {
+        let (key, opened) = (&recovered.machine, &recovered.opened);
+        let Some(name) = opened.name.as_deref().filter(|_| key.mode == Mode::Standard) else { return };
+        if let Ok(machine) = MachineName::parse(&key.arn) {
+            self.names.hold(machine.execution_segment(), name, opened.id, &opened.input);
         }
     }
 

@@ -1,5 +1,7 @@
-//! Which blocks of a log are still wanted: those that hold an open execution, and those whose executions closed less than
-//! the retention ago.
+//! Which blocks of a log are still wanted: those that hold an open execution, those whose executions closed less than the
+//! retention ago, and those that hold the beginning of a batch that may be sent again.
+//!
+//! With an archive, a block also has to wait until what closed in it, or was opened in it and closed later, is archived.
 //!
 //! Blocks are counted in buckets of equal time (a second, or less for short retentions), so that an hour of a busy log
 //! costs 3,600 entries. Invariants: a block is trimmed only when its whole bucket and all buckets before it are free; an
@@ -10,6 +12,8 @@ use std::time::Duration;
 
 use journal::BlockId;
 use journal::checkpoint;
+
+use crate::limits;
 
 /// The width of a bucket for retentions of a minute and more.
 const BUCKET_MS_MAX: u64 = 1_000;
@@ -31,6 +35,8 @@ pub struct Retained {
     retention_ms: u64,
     width_ms: u64,
     trimmed: BlockId,
+    /// What closed below is archived; nothing if nothing has to be.
+    archived: Option<BlockId>,
 }
 
 impl Retained {
@@ -39,7 +45,50 @@ impl Retained {
     pub fn new(retention: Duration) -> Self {
         let retention_ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
         let width_ms = (retention_ms / 60).clamp(1, BUCKET_MS_MAX);
-        Self { buckets: VecDeque::new(), retention_ms, width_ms, trimmed: BlockId::default() }
+        Self { buckets: VecDeque::new(), retention_ms, width_ms, trimmed: BlockId::default(), archived: None }
+    }
+
+    /// Whether trimming waits for an archive.
+    #[must_use]
+    pub fn gated(self, archives: bool) -> Self {
+        Self { archived: archives.then(BlockId::default), ..self }
+    }
+
+    /// What closed below this block is archived.
+    pub fn archived(&mut self, below: BlockId) {
+        if let Some(archived) = &mut self.archived {
+            *archived = below.max(*archived);
+        }
+    }
+
+    /// The first block of the log.
+    #[must_use]
+    pub fn first(&self) -> Option<BlockId> {
+        self.buckets.front().map(|bucket| bucket.first)
+    }
+
+    /// The first block that was written less than this long ago.
+    #[must_use]
+    pub fn written_within(&self, now_ms: u64, age_ms: u64) -> Option<BlockId> {
+        let young =
+            |bucket: &&Bucket| bucket.begin_ms.saturating_add(self.width_ms).saturating_add(age_ms) >= now_ms;
+        self.buckets.iter().find(young).map(|bucket| bucket.first)
+    }
+
+    /// For how long the oldest block at or above this one has been in the log.
+    #[must_use]
+    pub fn age_ms(&self, from: BlockId, now_ms: u64) -> u64 {
+        let after = self.buckets.partition_point(|bucket| bucket.first <= from);
+        let bucket = self.buckets.get(after.saturating_sub(1));
+        bucket.map_or(0, |bucket| now_ms.saturating_sub(bucket.begin_ms))
+    }
+
+    /// Whether everything that closed until then is archived, as far as it has to be.
+    fn is_archived(&self, until_ms: u64) -> bool {
+        let Some(archived) = self.archived else { return true };
+        // What closed until then did so below the first block that was written after.
+        let later = self.buckets.partition_point(|bucket| bucket.begin_ms <= until_ms);
+        self.buckets.get(later).is_some_and(|bucket| bucket.first <= archived)
     }
 
     /// What a checkpoint says; who is open holds it again.
@@ -85,7 +134,11 @@ impl Retained {
     }
 
     /// What was held has closed at this time.
-    pub fn release(&mut self, block: BlockId, times: u64, at_ms: u64) {
+    pub fn release(&mut self, block: BlockId, times: u64, mut at_ms: u64) {
+        if self.archived.is_some() && at_ms > 0 {
+            // The block that closed it is at or below the last one, whatever the clock says.
+            at_ms = at_ms.max(self.buckets.back().map_or(0, |last| last.begin_ms));
+        }
         if let Some(bucket) = self.bucket(block) {
             bucket.holds = bucket.holds.saturating_sub(times);
             bucket.last_ms = bucket.last_ms.max(at_ms);
@@ -108,14 +161,19 @@ impl Retained {
         self.buckets.get(count).filter(|_| held).map(|bucket| bucket.first)
     }
 
+    fn is_free(&self, bucket: &Bucket, now_ms: u64) -> bool {
+        let kept_ms = u64::try_from(limits::BLOCK_KEPT_MIN.as_millis()).unwrap_or(u64::MAX);
+        let sent_again_until_ms = bucket.begin_ms.saturating_add(self.width_ms).saturating_add(kept_ms);
+        let until_ms = bucket.last_ms.saturating_add(self.retention_ms).max(sent_again_until_ms);
+        bucket.holds == 0 && until_ms < now_ms
+    }
+
     /// Forgets what nobody wants, and tells from which block on the log is wanted, when that has changed.
     pub fn trim_below(&mut self, now_ms: u64) -> Option<BlockId> {
         // The last bucket stays: blocks are still being written into it.
         while self.buckets.len() > 1 {
-            let free = self.buckets.front().is_some_and(|bucket| {
-                bucket.holds == 0 && bucket.last_ms.saturating_add(self.retention_ms) < now_ms
-            });
-            if !free {
+            let free = |bucket| self.is_free(bucket, now_ms) && self.is_archived(bucket.last_ms);
+            if !self.buckets.front().is_some_and(free) {
                 break;
             }
             self.buckets.pop_front();
@@ -138,7 +196,7 @@ mod tests {
     }
 
     fn log() -> Retained {
-        let mut log = Retained::new(Duration::from_secs(60));
+        let mut log = Retained::new(Duration::from_secs(600));
         for second in 1..=10 {
             log.wrote(block(second), second * 1_000);
         }
@@ -149,9 +207,45 @@ mod tests {
     #[test]
     fn blocks_are_trimmed_when_their_retention_has_passed() {
         let mut log = log();
-        assert_eq!(log.trim_below(61_000), None);
-        assert_eq!(log.trim_below(63_500), Some(block(4)));
-        assert_eq!(log.trim_below(63_500), None);
+        assert_eq!(log.trim_below(601_000), None);
+        assert_eq!(log.trim_below(603_500), Some(block(4)));
+        assert_eq!(log.trim_below(603_500), None);
+    }
+
+    #[test]
+    fn a_block_outlives_a_short_retention_while_a_batch_that_began_in_it_may_be_sent_again() {
+        let mut log = Retained::new(Duration::from_secs(6));
+        (1..=10).for_each(|second| log.wrote(block(second), second * 1_000));
+        let kept_ms = limits::BLOCK_KEPT_MIN.as_millis() as u64;
+        log.trim_below(3_000);
+        assert_eq!(log.trim_below(1_000 + kept_ms), None);
+        assert_eq!(log.trim_below(3_500 + kept_ms), Some(block(4)));
+    }
+
+    #[test]
+    fn with_an_archive_a_block_is_trimmed_when_whatever_closed_it_is_archived() {
+        let mut log = Retained::new(Duration::from_secs(60)).gated(true);
+        (1..=6).for_each(|second| log.wrote(block(second), second * 1_000));
+        log.closed(block(2), 6_500);
+        (7..=10).for_each(|second| log.wrote(block(second), second * 1_000));
+        let later = 3_600_000;
+        assert_eq!(log.trim_below(later), Some(block(1)));
+        log.archived(block(6));
+        assert_eq!(log.trim_below(later), Some(block(2)), "what block 2 opened was closed in block 6");
+        log.archived(block(7));
+        assert_eq!(log.trim_below(later), Some(block(7)));
+        log.archived(block(6));
+        assert_eq!(log.trim_below(later), None, "what is archived stays archived");
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_hides_no_close_from_the_archive() {
+        let mut log = Retained::new(Duration::from_secs(60)).gated(true);
+        (1..=10).for_each(|second| log.wrote(block(second), second * 1_000));
+        // Block 10 closed what block 2 had opened, and says that it did so long before.
+        log.release(block(2), 1, 1_500);
+        log.archived(block(10));
+        assert_eq!(log.trim_below(3_600_000), Some(block(2)));
     }
 
     #[test]
@@ -162,7 +256,7 @@ mod tests {
         assert_eq!(log.trim_below(year), Some(block(3)));
         assert_eq!(log.trim_below(2 * year), None);
         log.release(block(3), 1, 2 * year);
-        assert_eq!(log.trim_below(2 * year + 60_000), None, "retention counts from the close");
-        assert_eq!(log.trim_below(2 * year + 60_001), Some(block(10)));
+        assert_eq!(log.trim_below(2 * year + 600_000), None, "retention counts from the close");
+        assert_eq!(log.trim_below(2 * year + 600_001), Some(block(10)));
     }
 }

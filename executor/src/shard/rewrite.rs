@@ -2,10 +2,11 @@
 //!
 //! What travels beside the last blocks of a log may not have been written when their owner was killed: summaries and
 //! names of what they opened, and what was renewed for what they closed. Pointers are the index writer's own part
-//! ([`IndexWriter::settle`]). Invariant: an entry given twice is harmless. Bounded by the records of
+//! ([`IndexWriter::settle`]). Invariants: an entry given twice is harmless; a name comes back for what is left of its
+//! retention, and to its last holder. Bounded by the records of
 //! [`limits::LOST_BLOCKS_MAX`] blocks. What may fail: the store, or a block that cannot be read.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use ids::{ExecutionId, MachineName, Mode, PartitionId};
@@ -34,25 +35,47 @@ pub async fn begin(store: &dyn Store, partition: PartitionId, last: BlockId) -> 
                 break;
             }
         }
-        to = (page.len() == limit).then_some(first).and_then(before);
+        to = (page.len() == limit).then_some(first).and_then(BlockId::before);
     }
     Ok(first)
 }
 
-/// The greatest id below this one.
-fn before(id: BlockId) -> Option<BlockId> {
-    match id.sequence.checked_sub(1) {
-        Some(sequence) => Some(BlockId { sequence, ..id }),
-        None => Some(BlockId { generation: id.generation.checked_sub(1)?, sequence: u64::MAX }),
+/// Names that may have been lost, in the order in which they were given: the last holder is the one that is found.
+#[derive(Default)]
+struct Names {
+    /// Of executions that were opened before the blocks that are looked at.
+    earlier: Vec<Given>,
+    given: Vec<Given>,
+    /// When those have closed that have.
+    closed: HashMap<ExecutionId, u64>,
+}
+
+struct Given {
+    id: ExecutionId,
+    segment: String,
+    name: String,
+}
+
+impl Given {
+    /// What a STANDARD execution was given.
+    fn to(block: &Block, opened: &Opened) -> Option<Self> {
+        let name = opened.name.clone()?;
+        let machine = block.machines().get(opened.machine as usize)?;
+        let parsed = MachineName::parse(&machine.arn).ok().filter(|_| machine.mode == Mode::Standard)?;
+        Some(Self { id: opened.id, segment: parsed.execution_segment().to_owned(), name })
     }
 }
 
-/// The entry by which a STANDARD execution is found under its name.
-fn name_again(block: &Block, opened: &Opened, retention: Duration) -> Option<Derived> {
-    let name = opened.name.as_deref()?;
-    let machine = block.machines().get(opened.machine as usize)?;
-    let parsed = MachineName::parse(&machine.arn).ok().filter(|_| machine.mode == Mode::Standard)?;
-    Some(index::name_entry(parsed.execution_segment(), name, opened.id, retention))
+impl Names {
+    /// The entries, each for what is left of its retention; none where nothing is.
+    fn entries(&self, retention: Duration, now_ms: u64) -> impl Iterator<Item = Derived> {
+        self.earlier.iter().chain(&self.given).filter_map(move |given| {
+            let closed_ms = self.closed.get(&given.id).copied().unwrap_or(now_ms);
+            let left = retention.checked_sub(Duration::from_millis(now_ms.saturating_sub(closed_ms)))?;
+            let wanted = !left.is_zero();
+            wanted.then(|| index::name_entry(&given.segment, &given.name, given.id, left))
+        })
+    }
 }
 
 /// Gives again what stood beside the blocks from the first one on: summaries and names of what they opened, and what was
@@ -65,6 +88,7 @@ pub async fn again(
     lost: &mut Vec<Derived>,
 ) -> Result<(), StoreError> {
     let mut earlier: BTreeMap<BlockId, HashSet<ExecutionId>> = BTreeMap::new();
+    let mut names = Names::default();
     let (mut from, to) = (first, BlockId { generation: u64::MAX, sequence: u64::MAX });
     loop {
         let range = BlockRange { from, to, reverse: false, limit: limits::RECOVERY_PAGE };
@@ -76,8 +100,13 @@ pub async fn again(
             index.summarise_again(&block, now_ms, lost)?;
             for record in records {
                 match record {
-                    Record::Opened(opened) => lost.extend(name_again(&block, &opened, retention)),
+                    Record::Opened(opened) => {
+                        // It was redriven, if it had closed.
+                        names.closed.remove(&opened.id);
+                        names.given.extend(Given::to(&block, &opened));
+                    }
                     Record::Closed(closed) => {
+                        names.closed.insert(closed.id, closed.stop_time_ms);
                         let opened_in = closed.blocks.first().filter(|opened_in| **opened_in < first);
                         if let Some(opened_in) = opened_in {
                             earlier.entry(*opened_in).or_default().insert(closed.id);
@@ -88,15 +117,16 @@ pub async fn again(
             }
         }
         match page.last() {
-            Some((last, _)) if page.len() >= limits::RECOVERY_PAGE => {
-                from = BlockId { generation: last.generation, sequence: last.sequence + 1 };
-            }
+            Some((last, _)) if page.len() >= limits::RECOVERY_PAGE => from = last.after().unwrap_or(to),
             _ => break,
         }
     }
     for (opened_in, ids) in earlier {
-        closed(store, partition, (opened_in, &ids), (retention, now_ms), index, lost).await?;
+        let beside = (&mut *index, &mut *lost);
+        let found = closed(store, partition, (opened_in, &ids), (retention, now_ms), beside).await?;
+        names.earlier.extend(found);
     }
+    lost.extend(names.entries(retention, now_ms));
     Ok(())
 }
 
@@ -115,13 +145,13 @@ async fn closed(
     partition: PartitionId,
     (opened_in, ids): (BlockId, &HashSet<ExecutionId>),
     (retention, now_ms): (Duration, u64),
-    index: &mut IndexWriter,
-    lost: &mut Vec<Derived>,
-) -> Result<(), StoreError> {
+    (index, lost): (&mut IndexWriter, &mut Vec<Derived>),
+) -> Result<Vec<Given>, StoreError> {
     let retention_ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
     let range = BlockRange { from: opened_in, to: opened_in, reverse: false, limit: 1 };
     let found = store.read(partition, range).await?;
-    let Some((_, bytes)) = found.first() else { return Ok(()) };
+    let mut names = Vec::new();
+    let Some((_, bytes)) = found.first() else { return Ok(names) };
     let block = Block::parse(bytes)?;
     let records = block.records()?;
     index.load_hours(store, &hours(&records), now_ms).await?;
@@ -130,12 +160,12 @@ async fn closed(
         if !ids.contains(&opened.id) {
             continue;
         }
-        lost.extend(name_again(&block, &opened, retention));
+        names.extend(Given::to(&block, &opened));
         let machine = block.machines().get(opened.machine as usize);
         let straggles = now_ms.saturating_sub(opened.start_time_ms) > retention_ms;
         if let Some(machine) = machine.filter(|_| straggles) {
             index.straggler(&machine.arn, opened.start_time_ms, opened_in, now_ms, lost);
         }
     }
-    Ok(())
+    Ok(names)
 }

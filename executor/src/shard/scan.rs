@@ -219,7 +219,13 @@ mod tests {
 
         fn open(&mut self, index: u8) {
             let definition: DefinitionHash = [0; 32];
-            let machine = MachineRef { arn: "a".to_owned(), definition, mode: Mode::Standard, dialect: 0 };
+            let machine = MachineRef {
+                arn: "a".to_owned(),
+                definition,
+                mode: Mode::Standard,
+                dialect: 0,
+                retention_s: 0,
+            };
             let machine = self.builder.machine(&machine);
             let (id, input) = (batch().execution(index), Bytes::new());
             self.builder.opened(&Opened { id, machine, start_time_ms: 1, seed: 0, name: None, input });

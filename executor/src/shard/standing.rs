@@ -3,13 +3,14 @@
 //! An owner that was stopped, or cut off from its store, may have been replaced without noticing. Invariants: what has not
 //! been confirmed by the store for longer than [`limits::LEASE`] is neither answered from memory nor handed to a worker
 //! before the store has said that the partition still has this owner; while a log is being read or given back, what is not
-//! found is not said to be absent. No clock but this process's own is trusted, and only with that: writes are fenced by
+//! found is not said to be absent, and while it is read, what failed is not said to have ended. No clock but this process's own is trusted, and only with that: writes are fenced by
 //! the store. What may fail: the store, and then there is no answer.
 
 use std::time::Duration;
 
-use ids::PartitionId;
+use ids::{Mode, PartitionId, Status};
 use journal::Store;
+use journal::index::Execution;
 
 use super::core::Shard;
 use super::log::{Log, LogState};
@@ -31,6 +32,8 @@ pub(super) struct Standing {
     lapsed: bool,
     /// Not everything of the log is known here.
     moving: bool,
+    /// Nothing of it is: what ended may have been redriven since.
+    unread: bool,
     retry_after: Duration,
 }
 
@@ -45,9 +48,9 @@ impl Standing {
         if !self.lapsed {
             return Ok(());
         }
-        let tops = store.tops(vec![self.partition]).await?;
-        match tops.first() {
-            Some(Some(top)) if top.generation == self.generation => Ok(()),
+        match store.top(self.partition).await {
+            Ok(Some(top)) if top.generation == self.generation => Ok(()),
+            Err(error) if error.is_retryable() => Err(error.into()),
             _ => Err(Error::NotOwner { partition: self.partition.get() }),
         }
     }
@@ -70,6 +73,14 @@ impl Standing {
         if self.moving { Err(self.unsettled()) } else { Ok(()) }
     }
 
+    /// The execution, unless it may have been redriven after the end that was found: the store has the place of that end
+    /// until it comes to a new one.
+    pub fn settle(self, found: Execution) -> Result<Execution, Error> {
+        let failed = found.closed.as_ref().is_some_and(|closed| closed.status != Status::Succeeded);
+        let redrivable = failed && found.machine.mode == Mode::Standard;
+        if self.unread && redrivable { Err(self.unsettled()) } else { Ok(found) }
+    }
+
     fn unsettled(self) -> Error {
         Error::Recovering { partition: self.partition.get(), retry_after: self.retry_after }
     }
@@ -85,6 +96,7 @@ impl Shard {
             // Before it is acquired, nothing of it is in memory.
             lapsed: log.generation > 0 && log.has_lapsed(self.now_us),
             moving: matches!(log.state, LogState::Recovering | LogState::Releasing) || !log.is_indexed(),
+            unread: log.state == LogState::Recovering,
             retry_after: Duration::from_millis(u64::from(self.admission.retry_after_ms())),
         }
     }

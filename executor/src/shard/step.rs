@@ -23,9 +23,6 @@ use super::timers::Wakeup;
 use super::transfers::Work;
 use crate::limits;
 
-/// Tests reach it sooner.
-const BLOCKS_MAX: usize = if cfg!(test) { 64 } else { limits::EXECUTION_BLOCKS_MAX };
-
 impl Shard {
     /// The present instant, as the language counts it.
     pub(super) fn timestamp(&self) -> Timestamp {
@@ -84,13 +81,13 @@ impl Shard {
     /// What an execution is told instead whose journal is in as many blocks as a closed record can name.
     fn outgrown(&self, address: Address, event: Event) -> Event {
         let blocks = self.open.get(address).map_or(0, |open| open.blocks.len());
-        if blocks < BLOCKS_MAX || matches!(event, Event::Stop { .. }) {
+        if blocks < limits::EXECUTION_BLOCKS_MAX || matches!(event, Event::Stop { .. }) {
             return event;
         }
         let cause = format!(
             "What the execution was told is spread over {} blocks of the journal, which is the most: divide its work \
              among several executions.",
-            BLOCKS_MAX
+            limits::EXECUTION_BLOCKS_MAX
         );
         Event::GiveUp { error: "States.Runtime".into(), cause: cause.into() }
     }
@@ -207,13 +204,16 @@ impl Shard {
         };
         let Some(open) = self.open.get_mut(address) else { return };
         let Call { function, input, wrapped } = call;
-        let standard = open.machine.is_standard();
         let log = usize::from(open.log);
+        let run = match open.machine.key.mode {
+            Mode::Standard => 0,
+            // Cut as the token says.
+            Mode::Express | Mode::SyncExpress => self.logs[log].generation as u32,
+        };
         let task = self.tasks.schedule(Task {
             execution: address,
             id: open.id,
-            // Cut as the token says.
-            run: if standard { 0 } else { self.logs[log].generation as u32 },
+            run,
             effect,
             function,
             input,
@@ -225,10 +225,15 @@ impl Shard {
         if let Some(Waiting::Task(before)) = open.waiting_for.insert(effect, Waiting::Task(task)) {
             self.tasks.cancel(before);
         }
-        if standard {
-            self.logs[log].page.held.push(task);
-        } else {
-            self.tasks.release(task);
+        let waits_with = match open.machine.key.mode {
+            Mode::Standard => Some(&mut self.logs[log].page),
+            // It runs at most once: nothing of it leaves before a later owner would see that it was begun.
+            Mode::SyncExpress => self.logs[log].page_of_opening(open),
+            Mode::Express => None,
+        };
+        match waits_with {
+            Some(page) => page.held.push(task),
+            None => self.tasks.release(task),
         }
     }
 

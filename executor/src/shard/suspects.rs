@@ -5,8 +5,9 @@
 //! EXPRESS execution is closed at its first recovery: it runs at most once.
 //!
 //! Invariants: what is closed here is closed once, as anything else; a count is dropped when its execution has ended, or
-//! long after its start could still be sent again. Innocents are safe: a node that dies otherwise, or while it steps
-//! another one, counts nothing against them. What may fail: the store.
+//! long after its start could still be sent again. Who was not being stepped is not suspected. A node that dies of something
+//! else, as by kill -9, in the very midst of a step, counts against what it was stepping: it takes three such deaths to
+//! condemn somebody who is innocent. What may fail: the store.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -50,18 +51,30 @@ fn key(id: ExecutionId) -> Bytes {
     format!("{}{id}", prefix(id.batch.partition)).into()
 }
 
-/// `DEATHS TIME_MS`
-fn parse(value: &[u8]) -> Option<Suspect> {
-    let (deaths, time_ms) = std::str::from_utf8(value).ok()?.split_once(' ')?;
-    Some(Suspect { deaths: deaths.parse().ok()?, time_ms: time_ms.parse().ok()? })
+/// `DEATHS TIME_MS LIFE`, the last one of the process whose death was counted last.
+fn parse(value: &[u8]) -> Option<(Suspect, u64)> {
+    let mut fields = std::str::from_utf8(value).ok()?.split(' ');
+    let (deaths, time_ms) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    // Earlier versions did not say whose.
+    let life = fields.next().and_then(|life| life.parse().ok()).unwrap_or_default();
+    Some((Suspect { deaths, time_ms }, life))
 }
 
-/// Counts one more death; gives how many there were.
-pub(super) async fn accuse(store: &dyn Store, id: ExecutionId, now_ms: u64) -> Result<u32, StoreError> {
+/// Counts the death of a process, known by its life, once; gives how many there were.
+pub(super) async fn accuse(
+    store: &dyn Store,
+    id: ExecutionId,
+    life: u64,
+    now_ms: u64,
+) -> Result<u32, StoreError> {
     for _ in 0..RACES_MAX {
         let before = store.get(key(id)).await?;
-        let deaths = before.as_deref().and_then(parse).map_or(0, |suspect| suspect.deaths).saturating_add(1);
-        let value = Bytes::from(format!("{deaths} {now_ms}"));
+        let known = before.as_deref().and_then(parse);
+        if let Some((suspect, _)) = known.filter(|(_, counted)| *counted == life && life != 0) {
+            return Ok(suspect.deaths);
+        }
+        let deaths = known.map_or(0, |(suspect, _)| suspect.deaths).saturating_add(1);
+        let value = Bytes::from(format!("{deaths} {now_ms} {life}"));
         if store.compare_and_put(key(id), before, Some(value)).await? {
             return Ok(deaths);
         }
@@ -78,7 +91,7 @@ pub(super) async fn of(
     let entries = store.scan(Bytes::from(prefix.clone()), None, SUSPECTS_MAX).await?;
     let suspect = |(key, value): (Bytes, Bytes)| {
         let id = std::str::from_utf8(key.strip_prefix(prefix.as_bytes())?).ok()?.parse().ok()?;
-        Some((id, parse(&value)?))
+        Some((id, parse(&value)?.0))
     };
     Ok(entries.into_iter().filter_map(suspect).collect())
 }
@@ -107,10 +120,23 @@ impl Shard {
     }
 
     /// Why an open execution of a recovered log may not go on: its error and cause.
-    pub(super) fn verdict(&self, machine: &Machine, id: ExecutionId) -> Option<(&'static str, String)> {
+    pub(super) fn verdict(
+        &self,
+        machine: &Machine,
+        recovered: &RecoveredExecution,
+    ) -> Option<(&'static str, String)> {
+        let id = recovered.opened.id;
         if machine.key.mode == Mode::SyncExpress {
-            let cause = "The node that ran the synchronous execution has ended. It runs at most once, so it was not begun \
+            let cause = "The node that ran the synchronous execution has ended, or has lost its partition. It runs at most once, so it was not begun \
                          again: start another one if its work can be done twice.";
+            return Some(("States.Runtime", cause.to_owned()));
+        }
+        let machine = &machine.key.arn;
+        if !recovered.whole {
+            self.metrics.broken.add(1);
+            let cause = "The store has lost a part of what the execution was told, so it cannot go on: to begin again would do \
+                         again what was done. See what it had done, and start another one for the rest.";
+            tracing::error!(execution = %id, machine, cause, "BROKEN: an execution is closed as FAILED");
             return Some(("States.Runtime", cause.to_owned()));
         }
         let deaths = self.suspects.get(&id)?.deaths;
@@ -119,6 +145,8 @@ impl Shard {
                 "{POISON} {deaths} times, so it was not begun again: see the logs of the nodes for how they died. Until it is \
                  known why, machines like this one may kill other nodes."
             );
+            self.metrics.poisoned.add(1);
+            tracing::error!(execution = %id, machine, cause, "a poisonous execution is closed as FAILED");
             ("States.Runtime", cause)
         })
     }
@@ -143,10 +171,6 @@ impl Shard {
         let opened = recovered.opened;
         let Some(Away { blocks, .. }) = self.logs[at].away.remove(&opened.id) else { return };
         let (id, name, now_ms) = (opened.id, opened.name.as_deref(), self.now_us / 1_000);
-        if machine.key.mode != Mode::SyncExpress {
-            self.metrics.poisoned.add(1);
-            tracing::error!(execution = %id, machine = machine.key.arn, cause, "a poisonous execution is closed as FAILED");
-        }
         let log = &mut self.logs[at];
         let retention_ms = u64::try_from(self.config.retention.as_millis()).unwrap_or(u64::MAX);
         blocks.iter().min().into_iter().for_each(|oldest| log.retained.release(*oldest, 1, now_ms));

@@ -66,6 +66,8 @@ struct Worker {
     credit: u32,
     sender: mpsc::Sender<v1::TaskBatch>,
     cancelled: Vec<TaskToken>,
+    /// Outcomes that go back to it.
+    returned: Vec<v1::ReturnedOutcome>,
 }
 
 impl Worker {
@@ -161,7 +163,8 @@ impl Tasks {
             return false;
         }
         entry.workers.push(id);
-        self.workers.insert(id, Worker { pool, credit: 0, sender, cancelled: Vec::new() });
+        self.workers
+            .insert(id, Worker { pool, credit: 0, sender, cancelled: Vec::new(), returned: Vec::new() });
         true
     }
 
@@ -198,10 +201,13 @@ impl Tasks {
         }
         let mut gone = Vec::new();
         for (id, worker) in &mut self.workers {
-            if !worker.cancelled.is_empty() {
-                let batch = v1::TaskBatch { tasks: Vec::new(), cancelled: worker.sealed(secret) };
-                match worker.sender.try_send(batch) {
-                    Err(TrySendError::Full(_)) => worker.cancelled.truncate(limits::TASK_BATCH_MAX),
+            if !worker.cancelled.is_empty() || !worker.returned.is_empty() {
+                let (cancelled, returned) = (worker.sealed(secret), std::mem::take(&mut worker.returned));
+                match worker.sender.try_send(v1::TaskBatch { tasks: Vec::new(), cancelled, returned }) {
+                    Err(TrySendError::Full(batch)) => {
+                        worker.cancelled.truncate(limits::TASK_BATCH_MAX);
+                        worker.returned = batch.returned;
+                    }
                     Ok(()) | Err(TrySendError::Closed(_)) => worker.cancelled.clear(),
                 }
             }
@@ -271,7 +277,7 @@ impl Tasks {
         let tasks = addresses.iter().filter_map(|address| self.wire_task(*address, secret)).collect();
         let Some(worker) = self.workers.get_mut(&id) else { return false };
         let cancelled = worker.sealed(secret);
-        match worker.sender.try_send(v1::TaskBatch { tasks, cancelled }) {
+        match worker.sender.try_send(v1::TaskBatch { tasks, cancelled, returned: Vec::new() }) {
             Ok(()) => {
                 worker.credit -= addresses.len() as u32;
                 worker.cancelled.clear();
@@ -324,6 +330,14 @@ impl Tasks {
         let task = self.entries.get(address)?;
         let (token, function) = (task.token(address).seal(secret), task.function.to_string());
         Some(v1::Task { token, function, input: task.input.bytes().clone() })
+    }
+
+    /// Gives an outcome back with the worker's next message; `false` when it is dropped, for the worker is not here, or does
+    /// not read and has had its share.
+    pub fn give_back(&mut self, worker: WorkerId, returned: v1::ReturnedOutcome) -> bool {
+        let worker = self.workers.get_mut(&worker);
+        let worker = worker.filter(|worker| worker.returned.len() < limits::TASK_BATCH_MAX);
+        worker.map(|worker| worker.returned.push(returned)).is_some()
     }
 }
 

@@ -48,6 +48,12 @@ impl TaskToken {
         secret.seal(PURPOSE, &content).into()
     }
 
+    /// Whether it names the same task for the next owner of the partition.
+    #[must_use]
+    pub fn outlives_its_owner(&self) -> bool {
+        self.run == 0
+    }
+
     /// From what has come back.
     #[must_use]
     pub fn open(secret: &Secret, token: &[u8]) -> Option<Self> {

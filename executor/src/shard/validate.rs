@@ -114,7 +114,13 @@ pub fn machine(at: usize, machine: &v1::Machine) -> Result<MachineRef, v1::Start
         return bad("InvalidArn", format!("`arn` has {length} bytes; at most {max} are allowed"));
     }
     let dialect = u8::from(machine.dialect() == v1::Dialect::Tcsl);
-    Ok(MachineRef { arn: machine.arn.clone(), definition, mode, dialect })
+    Ok(MachineRef {
+        arn: machine.arn.clone(),
+        definition,
+        mode,
+        dialect,
+        retention_s: machine.retention_seconds,
+    })
 }
 
 /// What an input may be, in this dialect.

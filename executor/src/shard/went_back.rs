@@ -12,7 +12,9 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ids::BatchId;
+use bytes::Bytes;
+use ids::{BatchId, PartitionId};
+use journal::block::{JournalledKind, JournalledView};
 use journal::store::Acquired;
 use journal::{Append, BlockId, Derived, Store, StoreError};
 use telemetry::StoreFailure;
@@ -68,6 +70,14 @@ fn bytes_of(append: &Append) -> usize {
         }
     });
     append.block.len() + derived.sum::<usize>()
+}
+
+/// The key whose value is replaced.
+fn key_of(derived: &Derived) -> Option<&Bytes> {
+    match derived {
+        Derived::Put { key, .. } => Some(key),
+        Derived::Push { .. } => None,
+    }
 }
 
 impl Held {
@@ -137,21 +147,39 @@ pub(super) enum Finding {
 async fn examine(
     store: &dyn Store,
     cluster: &Cluster,
-    partition: ids::PartitionId,
+    (partition, from): (PartitionId, BlockId),
 ) -> Result<Finding, StoreError> {
     if let Err(foreign) = cluster.compare(store).await? {
         return Ok(Finding::Foreign(foreign));
     }
-    match store.tops(vec![partition]).await?.first().copied().flatten() {
+    match store.top(partition).await? {
         None => Ok(Finding::Foreign(Foreign::log_is_gone(partition))),
         Some(top) => {
-            store.accept(partition, top).await?;
+            store.accept(partition, top, from).await?;
             Ok(Finding::EndsAt(top))
         }
     }
 }
 
 impl Log {
+    /// What travelled beside the blocks that are still there may have been later than they: it is given again, and comes
+    /// after the blocks that are written again, whose own must not be put back by it.
+    fn give_derived_again(&mut self, now_ms: u64) {
+        let listings: Vec<Derived> = self.index.borrow_mut().listings_again(now_ms).collect();
+        let after = self.sealed.iter().flat_map(|sealed| &sealed.append.derived);
+        let newer: HashSet<_> = after.chain(&listings).filter_map(key_of).cloned().collect();
+        let older =
+            self.held.derived().filter(|derived| key_of(derived).is_none_or(|key| !newer.contains(key)));
+        self.lost.extend(older);
+        listings.into_iter().rev().for_each(|listing| self.lost.push_front(listing));
+    }
+
+    /// The lowest id that the store may get from here: of what is held, on its way, or to come.
+    fn first_to_send(&self) -> BlockId {
+        let held = self.held.blocks.front().map(|(_, append)| append.id);
+        held.or_else(|| self.sealed.front().map(|sealed| sealed.append.id)).unwrap_or(self.next_block())
+    }
+
     /// The highest id that the store has confirmed.
     pub(super) fn confirmed_id(&self) -> BlockId {
         self.held.last.max(BlockId { generation: self.generation, sequence: 0 })
@@ -186,11 +214,12 @@ impl Shard {
         let Some(store) = self.store.as_ref().map(Arc::clone) else { return };
         let log = &mut self.logs[at];
         log.in_flight = true;
+        let from = log.first_to_send();
         let (cluster, partition, tenure) = (Arc::clone(&self.context.cluster), log.partition, log.tenure);
         let (clock, at_us) = (self.clock.clone(), self.now_us + pause.as_micros() as u64);
         self.flights.push(Box::pin(async move {
             clock.sleep_until_us(at_us).await;
-            let result = examine(&*store, &cluster, partition).await;
+            let result = examine(&*store, &cluster, (partition, from)).await;
             Landed::Examined { log: at, tenure, result }
         }));
     }
@@ -227,19 +256,31 @@ impl Shard {
         let log = &mut self.logs[at];
         let gap = log.held.gap(top);
         let appends = log.held.take_above(top);
-        // What travelled beside the blocks that are still there may have been later than they.
-        log.lost.extend(log.held.derived());
         let resent = appends.len() as u64;
+        if let Some(gap) = gap {
+            self.tell_lost(at, gap, resent);
+            self.wait_for_what_is_open(at);
+        } else {
+            let partition = log.partition.get();
+            tracing::warn!(partition, ends_at = %top, resent, "every lost block is held here and is written again");
+        }
+        let log = &mut self.logs[at];
         for append in appends.into_iter().rev() {
             log.sealed.push_front(Sealed { append, page: Page::default(), records: 0 });
         }
+        log.give_derived_again(self.now_us / 1_000);
         self.metrics.blocks_resent.add(resent);
-        match gap {
-            Some(gap) => self.tell_lost(at, gap, resent),
-            None => {
-                let partition = log.partition.get();
-                tracing::warn!(partition, ends_at = %top, resent, "every lost block is held here and is written again");
-            }
+    }
+
+    /// What is open is written again in the next block: what rests on blocks before it is not told earlier than that.
+    fn wait_for_what_is_open(&mut self, at: usize) {
+        let log = &mut self.logs[at];
+        if log.waiting() > 0 {
+            let sealed = log.sealed.iter_mut().map(|sealed| std::mem::take(&mut sealed.page));
+            let mut pages = sealed.chain([std::mem::take(&mut log.page)]);
+            let mut page = pages.next().unwrap_or_default();
+            pages.for_each(|later| page.absorb(later));
+            log.page = page;
         }
     }
 
@@ -271,8 +312,8 @@ impl Shard {
             batches = batches.len(),
             resent, reopened, broken,
             "LOST: the store went back, and these blocks were confirmed too long ago to be held here; executions that \
-             ended in them are gone. Open ones are written again (reopened); of those whose journal was in them (broken) a \
-             later recovery cannot tell what they were told"
+             ended in them are gone. Open ones are written again (reopened); those whose journal was in them (broken) go on \
+             here, and would be closed as FAILED by a recovery"
         );
     }
 
@@ -289,10 +330,22 @@ impl Shard {
             }
             let opening_lost = open.blocks.first().is_some_and(|block| gap.holds(*block));
             let closing = open.ended.is_some() && !unsealed.contains(&address);
-            // A finished block names the lost ones, or the journal has a hole, or stands before its opening now.
-            broken += u64::from(closing || open.blocks.len() > 1 || open.execution.redrives() > 0);
+            broken += u64::from(closing || open.blocks.iter().skip(1).any(|block| gap.holds(*block)));
             if closing {
                 continue;
+            }
+            if open.journalled > 0 {
+                // What is lost of the journal, if anything, was its end as far as the log can tell: now it is a hole.
+                log.builder.journalled(JournalledView {
+                    id: open.id,
+                    time_ms: now_ms,
+                    sequence: open.journalled,
+                    effect: 0,
+                    kind: JournalledKind::Mended,
+                    payload: &[],
+                });
+                open.journalled += 1;
+                log.page.touched.push(address);
             }
             if !opening_lost {
                 open.blocks.retain(|block| !gap.holds(*block));

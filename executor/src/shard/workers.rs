@@ -1,20 +1,33 @@
 //! Workers come, take tasks, answer, and go.
 //!
-//! Invariants: an outcome is taken once, from whoever holds the token; one for a task that is no longer wanted is dropped
-//! and counted nowhere but in the log. What may fail: a pool that no function is bound to; an output that is no JSON, and
-//! then the task fails.
+//! Invariants: an outcome is taken once, from whoever holds the token; one for a STANDARD task whose partition is not served
+//! here (it has left, or is being recovered) is given back to the worker, to be sent again to the owner, which would have the
+//! task done again else; one for a task that is no longer wanted is dropped and counted nowhere but in the log. What may fail:
+//! a pool that no function is bound to; an output that is no JSON, and then the task fails.
 
 use asl::value::JsonLimits;
 use asl::{Event, Payload, Str};
+use ids::PartitionId;
 use proto::executor::v1;
 use tokio::sync::mpsc;
 
 use super::command::WorkerId;
 use super::core::Shard;
 use super::functions;
+use super::log::LogState;
 use super::slab::Address;
 use super::token::TaskToken;
 use crate::limits;
+
+/// For whom something is that a worker says.
+enum Addressee {
+    /// A task of this shard.
+    Here(Address),
+    /// One that whoever serves this partition has, or will have.
+    Elsewhere(PartitionId),
+    /// One that nobody waits for.
+    Nobody,
+}
 
 impl Shard {
     pub(super) fn worker_attached(
@@ -45,30 +58,50 @@ impl Shard {
     pub(super) fn worker_message(&mut self, worker: WorkerId, message: v1::WorkerMessage) {
         self.tasks.grant(worker, message.credit);
         for outcome in message.outcomes {
-            self.outcome(outcome);
+            self.outcome(worker, outcome);
         }
         for token in &message.heartbeats {
-            if let Some(task) = self.task_of(token).and_then(|address| self.tasks.get(address)) {
+            if let Addressee::Here(address) = self.addressee(token)
+                && let Some(task) = self.tasks.get(address)
+            {
                 let (execution, effect) = (task.execution, task.effect);
                 self.deliver(execution, Event::TaskHeartbeat(effect));
             }
         }
     }
 
-    /// The task of a token, if somebody still waits for it: where it was when it was sent, else wherever a recovery has put
-    /// it since.
-    fn task_of(&mut self, token: &[u8]) -> Option<Address> {
-        let token = TaskToken::open(self.secret.get()?, token)?;
+    /// For whom an outcome or a heartbeat is: a task where it was when it was sent, else wherever a recovery has put it since.
+    fn addressee(&mut self, token: &[u8]) -> Addressee {
+        let token = self.secret.get().and_then(|secret| TaskToken::open(secret, token));
+        let Some(token) = token else { return Addressee::Nobody };
         if self.tasks.at(token.hint, &token).is_some() {
-            return Some(token.hint);
+            return Addressee::Here(token.hint);
         }
-        let open = self.open.get(self.find(token.execution)?)?;
-        let address = open.waiting_for.task(token.effect)?;
-        self.tasks.at(address, &token).map(|_| address)
+        let (id, partition) = (token.execution, token.execution.batch.partition);
+        let settled = self.log_at(partition).map(|at| &self.logs[at]).is_some_and(|log| {
+            matches!(log.state, LogState::Serving | LogState::Down) && !log.away.contains_key(&id)
+        });
+        if !settled && token.outlives_its_owner() {
+            return Addressee::Elsewhere(partition);
+        }
+        let open = self.find(id).and_then(|address| self.open.get(address));
+        let task = open.and_then(|open| open.waiting_for.task(token.effect));
+        let task = task.filter(|address| self.tasks.at(*address, &token).is_some());
+        task.map_or(Addressee::Nobody, Addressee::Here)
     }
 
-    fn outcome(&mut self, outcome: v1::TaskOutcome) {
-        let Some(task) = self.task_of(&outcome.token).and_then(|address| self.tasks.take(address)) else {
+    fn outcome(&mut self, worker: WorkerId, outcome: v1::TaskOutcome) {
+        let task = match self.addressee(&outcome.token) {
+            Addressee::Here(address) => self.tasks.take(address),
+            Addressee::Elsewhere(partition) => {
+                let partition = u32::from(partition.get());
+                let returned = v1::ReturnedOutcome { outcome: Some(outcome), partition };
+                self.metrics.outcomes_returned.add(u64::from(self.tasks.give_back(worker, returned)));
+                return;
+            }
+            Addressee::Nobody => None,
+        };
+        let Some(task) = task else {
             tracing::debug!("an outcome came for a task that nobody waits for");
             return;
         };

@@ -3,6 +3,7 @@
 //! Every test starts the `executor` binary, kills or disturbs it or its store, and compares what the client
 //! was told (a ledger on the disk) with what the node answers and with what the store holds in the end.
 
+mod archive;
 mod disk;
 mod drain;
 mod idle;

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tonic::Status;
 use trust::TlsFlags;
 
+use super::about::About;
 use super::{Exit, complain, say};
 use crate::client::Client;
 use crate::timeline;
@@ -78,9 +79,8 @@ enum MachineCommand {
         /// The role that its tasks are to have: kept with the machine, not used yet
         #[arg(long, value_name = "ARN", default_value = "")]
         role: String,
-        /// For people
-        #[arg(long, default_value = "")]
-        comment: String,
+        #[command(flatten)]
+        about: About,
         #[command(flatten)]
         connection: Connection,
     },
@@ -90,9 +90,8 @@ enum MachineCommand {
         machine: String,
         /// The definition; `-` reads stdin
         file: PathBuf,
-        /// For people
-        #[arg(long, default_value = "")]
-        comment: String,
+        #[command(flatten)]
+        about: About,
         #[command(flatten)]
         connection: Connection,
     },
@@ -228,11 +227,11 @@ fn warn(warnings: &[String]) {
 /// `machine create|update|describe|list|delete`
 pub(super) async fn machine(options: MachineOptions) -> Exit {
     let result = match options.command {
-        MachineCommand::Create { name, file, mode, dialect, role, comment, connection } => {
-            create(connection, name, file, mode, dialect, role, comment).await
+        MachineCommand::Create { name, file, mode, dialect, role, about, connection } => {
+            create(connection, name, file, mode, dialect, role, about).await
         }
-        MachineCommand::Update { machine, file, comment, connection } => {
-            update(connection, &machine, &file, comment).await
+        MachineCommand::Update { machine, file, about, connection } => {
+            update(connection, &machine, &file, about).await
         }
         MachineCommand::Describe { machine, version, connection } => {
             describe_machine(connection, &machine, version).await
@@ -250,7 +249,7 @@ async fn create(
     mode: Mode,
     dialect: Option<Dialect>,
     role_arn: String,
-    comment: String,
+    about: About,
 ) -> Result<Exit, Status> {
     let is_tcsl = file.to_string_lossy().ends_with(".tcsl.json");
     let dialect = dialect.unwrap_or(if is_tcsl { Dialect::Tcsl } else { Dialect::Asl });
@@ -266,7 +265,8 @@ async fn create(
             Dialect::Tcsl => v1::Dialect::Tcsl.into(),
         },
         role_arn,
-        comment,
+        retention_seconds: about.seconds().unwrap_or_default(),
+        comment: about.comment,
     };
     let created = connection.client().await?.create(request).await?;
     warn(&created.warnings);
@@ -274,11 +274,13 @@ async fn create(
     Ok(Exit::Ok)
 }
 
-async fn update(connection: Connection, machine: &str, file: &Path, comment: String) -> Result<Exit, Status> {
-    let definition = read(file)?;
+async fn update(connection: Connection, machine: &str, file: &Path, about: About) -> Result<Exit, Status> {
+    let (definition, retention_seconds) = (read(file)?, about.seconds());
     let mut client = connection.client().await?;
     let arn = client.arn_of(machine).await?;
-    let updated = client.update(UpdateStateMachineRequest { arn: arn.clone(), definition, comment }).await?;
+    let (arn_of, comment) = (arn.clone(), about.comment);
+    let request = UpdateStateMachineRequest { arn: arn_of, definition, comment, retention_seconds };
+    let updated = client.update(request).await?;
     warn(&updated.warnings);
     say(&format!("{arn} is at version {}", updated.version));
     Ok(Exit::Ok)
@@ -300,6 +302,7 @@ async fn describe_machine(connection: Connection, machine: &str, version: u32) -
         "updateDate": time(machine.update_time_ms),
         "roleArn": machine.role_arn,
         "comment": machine.comment,
+        "retentionSeconds": machine.retention_seconds,
         "definitionSha256": hash,
         "definition": definition,
     });

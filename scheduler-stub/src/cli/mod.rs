@@ -1,5 +1,6 @@
 //! The command line: thin shells over the library. Exit codes are a promise, see [`Exit`].
 
+mod about;
 mod client;
 mod nodes;
 mod serve;

@@ -62,6 +62,7 @@ fn machine(template: &Template) -> v1::Machine {
         definition_hash: template.hash.to_vec().into(),
         mode: wire_mode(template.mode).into(),
         dialect: dialect.into(),
+        retention_seconds: template.retention_s,
     }
 }
 

@@ -13,9 +13,6 @@ use trust::Trust;
 use crate::error::Error;
 use crate::templates::Template;
 
-/// How long a node may take to accept a connection.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// How long a node may take to answer a call that is no stream.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -40,14 +37,9 @@ pub(crate) fn endpoint(address: &str) -> Result<Endpoint, Error> {
     let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let endpoint = Endpoint::from_shared(url)
         .map_err(|error| Error::invalid("InvalidAddress", format!("{address:?} is no address: {error}")))?;
-    Ok(endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
+    Ok(trust::lively(endpoint)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_keep_alive_interval(Duration::from_secs(5))
-        .keep_alive_timeout(Duration::from_secs(5))
-        .keep_alive_while_idle(true))
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
 }
 
 impl NodeClients {

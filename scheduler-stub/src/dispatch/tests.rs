@@ -22,6 +22,7 @@ fn submission(patience_us: u64) -> (Submission, Answer) {
         version: 1,
         created_ms: 0,
         updated_ms: 0,
+        retention_s: 0,
         role_arn: String::new(),
         comment: String::new(),
     };

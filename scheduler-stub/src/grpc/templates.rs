@@ -15,7 +15,7 @@ use proto::scheduler::v1::{
 use tonic::{Request, Response, Status};
 
 use crate::error::Error;
-use crate::templates::{NewTemplate, Summary, Templates};
+use crate::templates::{Change, NewTemplate, Summary, Templates};
 
 /// See the module.
 #[derive(Clone)]
@@ -63,6 +63,7 @@ impl Service for TemplatesService {
             definition: request.definition,
             role_arn: request.role_arn,
             comment: request.comment,
+            retention_s: request.retention_seconds,
         };
         let (template, warnings) = self.0.create(new).await?;
         Ok(Response::new(CreateStateMachineResponse {
@@ -76,8 +77,9 @@ impl Service for TemplatesService {
         &self,
         request: Request<UpdateStateMachineRequest>,
     ) -> Result<Response<UpdateStateMachineResponse>, Status> {
-        let UpdateStateMachineRequest { arn, definition, comment } = request.into_inner();
-        let (template, warnings) = self.0.update(&arn, definition, comment).await?;
+        let UpdateStateMachineRequest { arn, definition, comment, retention_seconds: retention_s } =
+            request.into_inner();
+        let (template, warnings) = self.0.update(&arn, Change { definition, comment, retention_s }).await?;
         Ok(Response::new(UpdateStateMachineResponse {
             version: template.version,
             update_time_ms: template.updated_ms,
@@ -103,6 +105,7 @@ impl Service for TemplatesService {
             update_time_ms: template.updated_ms,
             role_arn: template.role_arn.clone(),
             comment: template.comment.clone(),
+            retention_seconds: template.retention_s,
         }))
     }
 

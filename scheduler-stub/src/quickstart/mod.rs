@@ -226,6 +226,7 @@ async fn create(client: &mut Client, example: &examples::Example) -> Result<Stri
         dialect: dialect.into(),
         role_arn: String::new(),
         comment: format!("from {}", example.file),
+        ..CreateStateMachineRequest::default()
     };
     match client.create(request).await {
         Ok(created) => Ok(created.arn),

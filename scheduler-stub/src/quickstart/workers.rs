@@ -17,6 +17,9 @@ pub const POOL: &str = "demo";
 /// Tasks that a worker holds at once.
 const CREDIT: u32 = 512;
 
+/// The pause before what came back is sent again.
+const AGAIN: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// Messages of a worker that wait to be sent.
 const MESSAGES_MAX: usize = 64;
 
@@ -40,7 +43,13 @@ pub async fn attach(
     Ok(async move {
         while let Some(batch) = tasks.message().await? {
             let credit = u32::try_from(batch.tasks.len()).unwrap_or(u32::MAX);
-            let outcomes = batch.tasks.iter().map(run).collect();
+            let returned: Vec<_> =
+                batch.returned.into_iter().filter_map(|returned| returned.outcome).collect();
+            if !returned.is_empty() {
+                // This node has every partition, or will have it in a moment.
+                tokio::time::sleep(AGAIN).await;
+            }
+            let outcomes = batch.tasks.iter().map(run).chain(returned).collect();
             let done = WorkerMessage { hello: None, credit, outcomes, heartbeats: Vec::new() };
             if messages.send(done).await.is_err() {
                 break;

@@ -65,6 +65,8 @@ pub struct Template {
     pub role_arn: String,
     /// For people.
     pub comment: String,
+    /// How long closed executions are kept, in seconds; 0: as long as the nodes say.
+    pub retention_s: u32,
 }
 
 /// What a machine is created of.
@@ -82,6 +84,19 @@ pub struct NewTemplate {
     pub role_arn: String,
     /// For people.
     pub comment: String,
+    /// How long closed executions are kept, in seconds; 0: as long as the nodes say.
+    pub retention_s: u32,
+}
+
+/// What is changed of a machine.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// The text of its new definition.
+    pub definition: Bytes,
+    /// Empty: as before.
+    pub comment: String,
+    /// Of executions that start from now on; `None`: as before.
+    pub retention_s: Option<u32>,
 }
 
 /// One line of a listing.
@@ -147,6 +162,7 @@ impl Templates {
             updated_ms: now,
             role_arn: new.role_arn,
             comment: new.comment,
+            retention_s: new.retention_s,
         };
         self.store.put(record::definition_key(&record.definition_hash), new.definition.clone()).await?;
         let head = record::head_key(&arn);
@@ -168,7 +184,8 @@ impl Templates {
     /// # Errors
     /// As [`Templates::create`]; [`Error::NotFound`] for an unknown machine; [`Error::Conflict`] with the
     /// code `ConflictException` when another writer was quicker.
-    pub async fn update(&self, arn: &str, definition: Bytes, comment: String) -> Result<Stored, Error> {
+    pub async fn update(&self, arn: &str, change: Change) -> Result<Stored, Error> {
+        let Change { definition, comment, retention_s } = change;
         check_text("comment", &comment, COMMENT_BYTES_MAX)?;
         let (old_bytes, old) = self.head(arn).await?;
         let (hash, warnings) = compile(&definition, old.dialect(), old.mode())?;
@@ -177,6 +194,7 @@ impl Templates {
             definition_hash: record::hex(&hash),
             updated_ms: self.clock.now_ms(),
             comment: if comment.is_empty() { old.comment.clone() } else { comment },
+            retention_s: retention_s.unwrap_or(old.retention_s),
             ..old.clone()
         };
         self.store.put(record::definition_key(&new.definition_hash), definition.clone()).await?;
@@ -345,7 +363,7 @@ impl Templates {
 
 fn template(record: Record, definition: Bytes) -> Result<Template, StoreError> {
     let (mode, dialect, hash) = (record.mode(), record.dialect(), record.hash()?);
-    let Record { arn, name, version, created_ms, updated_ms, role_arn, comment, .. } = record;
+    let Record { arn, name, version, created_ms, updated_ms, role_arn, comment, retention_s, .. } = record;
     Ok(Template {
         arn,
         name,
@@ -358,6 +376,7 @@ fn template(record: Record, definition: Bytes) -> Result<Template, StoreError> {
         updated_ms,
         role_arn,
         comment,
+        retention_s,
     })
 }
 

@@ -25,6 +25,9 @@ pub(super) struct Record {
     pub(super) updated_ms: u64,
     pub(super) role_arn: String,
     pub(super) comment: String,
+    /// Absent in records of before there was an archive.
+    #[serde(default)]
+    pub(super) retention_s: u32,
 }
 
 impl Record {

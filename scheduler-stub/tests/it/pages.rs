@@ -64,7 +64,8 @@ async fn a_page_s_token_outlives_its_scheduler_and_is_refused_changed_made_up_or
     assert_eq!(next.executions.len(), 1);
     let last = if token.ends_with('0') { "1" } else { "0" };
     let changed = format!("{}{last}", &token[..token.len() - 1]);
-    let made_up = format!(r#"{{"{}":{{"token":"","skip":0}}}}"#, node.addresses().public);
+    let shown = &next.executions[0];
+    let made_up = format!("{}:{}", shown.start_time_ms, shown.execution_id);
     for (machine, token) in [(0, &changed), (0, &made_up), (1, &token)] {
         let refused = page(&second, &machines[machine], token).await.expect_err("refused");
         let reason = refused.get_error_details().error_info().map(|info| info.reason.clone());

@@ -9,10 +9,10 @@ use executor::clock::{Clock, ManualClock};
 use ids::{Mode, PartitionId};
 use journal::Store;
 use journal::memory::MemoryStore;
-use journal::store::{Acquired, Append, BlockId, BlockRange, Connect, Durability, StoreFuture};
+use journal::store::{Acquired, Append, BlockId, BlockRange, Connect, Durability, StoreFuture, Top};
 use scheduler_stub::Error;
 use scheduler_stub::names::Naming;
-use scheduler_stub::templates::{FRESH_FOR, NewTemplate, Templates};
+use scheduler_stub::templates::{Change, FRESH_FOR, NewTemplate, Templates};
 
 const PASS: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}"#;
 const SUCCEED: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Succeed"}}}"#;
@@ -25,7 +25,13 @@ fn new(name: &str, definition: &str) -> NewTemplate {
         dialect: Dialect::Asl,
         role_arn: String::new(),
         comment: String::new(),
+        retention_s: 0,
     }
+}
+
+fn change(definition: &str, comment: &str) -> Change {
+    let definition = Bytes::from(definition.to_owned());
+    Change { definition, comment: comment.to_owned(), ..Change::default() }
 }
 
 fn on(store: &Arc<dyn Store>, clock: &ManualClock) -> Templates {
@@ -51,13 +57,15 @@ async fn a_machine_is_created_described_updated_listed_and_deleted() {
         ("arn:aws:states:local:000000000000:stateMachine:orders", 1)
     );
     assert!(warnings.is_empty());
-    let (updated, _) =
-        templates.update(&created.arn, SUCCEED.into(), "shorter".into()).await.expect("updated");
-    assert_eq!((updated.version, updated.comment.as_str()), (2, "shorter"));
+    let (updated, _) = templates
+        .update(&created.arn, Change { retention_s: Some(86_400), ..change(SUCCEED, "shorter") })
+        .await
+        .expect("updated");
+    assert_eq!((updated.version, updated.comment.as_str(), updated.retention_s), (2, "shorter", 86_400));
     let newest = templates.describe(&created.arn, 0).await.expect("described");
     assert_eq!((newest.version, &*newest.definition), (2, SUCCEED.as_bytes()));
     let first = templates.describe(&created.arn, 1).await.expect("the old version stays");
-    assert_eq!((first.hash, &*first.definition), (created.hash, PASS.as_bytes()));
+    assert_eq!((first.hash, &*first.definition, first.retention_s), (created.hash, PASS.as_bytes(), 0));
     assert_eq!(templates.list(0, "").await.expect("listed").0.len(), 1);
     templates.delete(&created.arn).await.expect("deleted");
     let gone = templates.describe(&created.arn, 0).await.expect_err("gone");
@@ -132,7 +140,7 @@ async fn another_schedulers_update_is_seen_when_the_looked_up_machine_is_no_long
     let (mine, store, clock) = templates().await;
     let theirs = on(&store, &clock);
     let (created, _) = mine.create(new("orders", PASS)).await.expect("created");
-    theirs.update(&created.arn, SUCCEED.into(), String::new()).await.expect("updated");
+    theirs.update(&created.arn, change(SUCCEED, "")).await.expect("updated");
     assert_eq!(mine.resolve(&created.arn).await.expect("known").version, 1);
     clock.advance(FRESH_FOR);
     assert_eq!(mine.resolve(&created.arn).await.expect("known").version, 2);
@@ -168,7 +176,7 @@ impl Store for Raced {
         self.inner.append(append)
     }
 
-    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Option<BlockId>>> {
+    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Top>> {
         self.inner.tops(partitions)
     }
 
@@ -202,7 +210,7 @@ impl Store for Raced {
     ) -> StoreFuture<'_, bool> {
         Box::pin(async move {
             if self.race.swap(false, Ordering::Relaxed) {
-                let quicker = self.rival.update(&self.arn, SUCCEED.into(), "quicker".into()).await;
+                let quicker = self.rival.update(&self.arn, change(SUCCEED, "quicker")).await;
                 quicker.expect("the rival wins");
             }
             self.inner.compare_and_put(key, expected, value).await
@@ -243,9 +251,9 @@ async fn of_two_writers_one_wins_and_the_other_is_told() {
     let raced = Raced { inner, rival, race: AtomicBool::new(true), arn: arn.clone() };
     let store: Arc<dyn Store> = Arc::new(raced);
     let mine = on(&store, &clock);
-    let lost = mine.update(&arn, PASS.into(), "slower".into()).await.expect_err("lost the race");
+    let lost = mine.update(&arn, change(PASS, "slower")).await.expect_err("lost the race");
     assert_eq!(code(&lost), "ConflictException");
-    let (won, _) = mine.update(&arn, PASS.into(), "second try".into()).await.expect("now it is alone");
+    let (won, _) = mine.update(&arn, change(PASS, "second try")).await.expect("now it is alone");
     assert_eq!(won.version, 3);
     assert_eq!(mine.describe(&arn, 2).await.expect("kept").comment, "quicker");
 }

@@ -76,6 +76,7 @@ fn fill(
         definition: [7; 32],
         mode: Mode::Standard,
         dialect: 0,
+        retention_s: 0,
     });
     let batch = BatchId::new(partition, 1, sequence)?;
     for index in 0..=u8::MAX {

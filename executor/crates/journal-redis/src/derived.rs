@@ -3,12 +3,15 @@
 //! Invariants: derived writes are sent only after their block is known to be in the log, so that an owner who
 //! has lost its partition never overwrites what its successor wrote. They ride along with the next append, in
 //! the same write to the socket, and so cost no flush of Redis's own log; if no append follows, a timer sends
-//! them after [`LINGER`], and a read on this connection sends them first. At most [`PENDING_MAX`] of them
-//! wait; a crash loses those that wait, and the reader rebuilds them from the log. After a lost reply, values
+//! them after [`LINGER`], and a read on this connection sends them first. What Redis refuses for a while (out of memory,
+//! loading) is sent again after [`PAUSE`], before what came later. At most [`PENDING_MAX`] of them and
+//! [`PENDING_BYTES_MAX`] wait; beyond, the oldest are given up and counted, and so is what Redis never takes. A crash loses
+//! those that wait. A read that would have to see what was refused fails meanwhile. Recovery writes again what stood beside the last blocks. After a lost reply, values
 //! are set again (harmless) and list entries are looked for before they are pushed again.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +19,7 @@ use journal::{Derived, StoreError};
 use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::time::Instant;
 
+use crate::error;
 use crate::keys::PartitionKeys;
 use crate::link::{Current, Link};
 use crate::reply::{array, bytes};
@@ -25,6 +29,10 @@ use crate::servers::Servers;
 pub(crate) const LINGER: Duration = Duration::from_millis(5);
 /// Derived writes that wait on one connection.
 const PENDING_MAX: usize = 65_536;
+/// What they may take together.
+const PENDING_BYTES_MAX: usize = 32 << 20;
+/// How long what was refused waits before it is sent again.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Derived writes that are sent at once.
 const SEND_MAX: usize = 8_192;
 /// Entries at a list's end among which one that may be there already is looked for.
@@ -33,18 +41,24 @@ const LOOK_BACK: usize = 1_024;
 const READ_KEYS_MAX: usize = 512;
 
 /// Derived writes that wait to be sent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pending {
     state: Mutex<State>,
+    /// Of all servers of a connection: writes that were given up.
+    dropped: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Write>,
+    bytes: usize,
+    /// Slots for which something waits that Redis refused, and why.
+    refused: Vec<(u16, String)>,
     /// When the oldest came.
     since: Option<Instant>,
     timer_runs: bool,
-    dropped: u64,
+    /// Until then nothing is sent: some of it was refused.
+    not_before: Option<Instant>,
 }
 
 /// One derived write.
@@ -58,6 +72,8 @@ pub(crate) struct Write {
     pub slot: u16,
     /// Its reply was lost: it may be there.
     unsure: bool,
+    /// Redis refused it for now.
+    refused: bool,
     /// Its slot is on its way to the server that it waits for.
     pub asking: bool,
 }
@@ -86,7 +102,7 @@ impl Write {
         };
         // Redis refuses a time to live of 0, and of more than a signed 64-bit number can date.
         let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).clamp(1, 1 << 52);
-        Self { kind, key, value, ttl_ms, slot: keys.slot, unsure: false, asking }
+        Self { kind, key, value, ttl_ms, slot: keys.slot, unsure: false, refused: false, asking }
     }
 
     fn add_to(&self, pipeline: &mut Pipeline) {
@@ -107,6 +123,10 @@ impl Write {
             WriteKind::Expire => {}
         }
         pipeline.cmd("PEXPIRE").arg(&self.key).arg(self.ttl_ms);
+    }
+
+    fn bytes(&self) -> usize {
+        self.key.len() + self.value.len() + size_of::<Self>()
     }
 
     /// How many commands it is.
@@ -131,28 +151,39 @@ impl Drop for Taken<'_> {
 }
 
 impl Pending {
+    pub fn new(dropped: Arc<AtomicU64>) -> Self {
+        Self { state: Mutex::default(), dropped }
+    }
+
     /// Keeps the derived writes of a block that is in the log. `true`: the caller must see that a timer runs.
     pub fn keep(&self, writes: Vec<Write>) -> bool {
         if writes.is_empty() {
             return false;
         }
         let mut state = self.state();
+        state.bytes += writes.iter().map(Write::bytes).sum::<usize>();
         state.waiting.extend(writes);
-        state.bound();
+        self.bound(&mut state);
         state.since.get_or_insert_with(Instant::now);
         !std::mem::replace(&mut state.timer_runs, true)
     }
 
     /// Gives up what waits, for another server to have it.
     pub fn leave(&self) -> VecDeque<Write> {
-        let mut left = std::mem::take(&mut self.state().waiting);
+        let mut state = self.state();
+        state.bytes = 0;
+        state.refused.clear();
+        let mut left = std::mem::take(&mut state.waiting);
         left.iter_mut().for_each(|write| write.asking = false);
         left
     }
 
     /// Drops what waits for a slot: its blocks are no longer in the log.
     pub fn forget(&self, slot: u16) {
-        self.state().waiting.retain(|write| write.slot != slot);
+        let mut state = self.state();
+        state.waiting.retain(|write| write.slot != slot);
+        state.refused.retain(|(refused, _)| *refused != slot);
+        state.bytes = state.waiting.iter().map(Write::bytes).sum();
     }
 
     /// Sends what waits, together with a command that comes after it.
@@ -202,6 +233,7 @@ impl Pending {
         let mut replies = link.pipeline_on(current, &pipeline).await?;
         let of_last = if with_last { replies.pop() } else { None };
         let astray = if replies.iter().all(Result::is_ok) {
+            self.note_refused(Vec::new());
             Vec::new()
         } else {
             self.sort_out(link, std::mem::take(writes), replies)
@@ -209,41 +241,111 @@ impl Pending {
         Ok(Sent { last: of_last.unwrap_or(Ok(Value::Nil)), astray })
     }
 
-    /// Of writes that were refused, those that met a redirect go elsewhere. The others are not tried again: the log has
-    /// what they say.
+    /// Of writes that were refused, those that met a redirect go elsewhere, and those that may work later wait. The others
+    /// are given up: the log has what they say.
     fn sort_out(
         &self,
         link: &Link,
         writes: VecDeque<Write>,
         replies: Vec<Result<Value, RedisError>>,
     ) -> Vec<(Write, RedisError)> {
-        let (mut astray, mut refused, mut first) = (Vec::new(), 0_u64, None);
+        let (mut astray, mut put_off, mut gone, mut first) = (Vec::new(), VecDeque::new(), 0_u64, None);
+        let mut slots = Vec::new();
         let mut replies = replies.into_iter();
-        for mut write in writes {
-            let of_write: Vec<_> = replies.by_ref().take(write.commands()).collect();
+        let answered: Vec<(Write, Vec<_>)> = writes
+            .into_iter()
+            .map(|write| {
+                let of_write = replies.by_ref().take(write.commands()).collect();
+                (write, of_write)
+            })
+            .collect();
+        // Keys that were set by a later write.
+        let mut set = HashSet::new();
+        for (mut write, of_write) in answered.into_iter().rev() {
             let pushed = write.kind == WriteKind::Push
                 && of_write.get(usize::from(write.asking)).is_some_and(Result::is_ok);
-            let Some(refusal) = of_write.into_iter().find_map(Result::err) else { continue };
+            let Some(refusal) = of_write.into_iter().find_map(Result::err) else {
+                if write.kind == WriteKind::Put {
+                    set.insert(write.key);
+                }
+                continue;
+            };
             if pushed {
                 write.kind = WriteKind::Expire;
             }
+            if write.kind == WriteKind::Put && set.contains(&write.key) {
+                continue;
+            }
             if is_redirect(&refusal) {
                 astray.push((write, refusal));
-            } else {
-                refused += 1;
-                first.get_or_insert(refusal);
+                continue;
             }
+            match error::of_command(&refusal, &link.address) {
+                StoreError::Unavailable(why) => {
+                    write.refused = true;
+                    slots.push((write.slot, why));
+                    put_off.push_front(write);
+                }
+                _ => gone += 1,
+            }
+            first.get_or_insert(refusal);
         }
+        astray.reverse();
+        let count = put_off.len();
+        self.put_off(put_off);
+        self.note_refused(slots);
+        self.dropped.fetch_add(gone, Ordering::Relaxed);
         if let Some(first) = first {
-            let dropped = {
-                let mut state = self.state();
-                state.dropped += refused;
-                state.dropped
-            };
-            tracing::warn!(address = %link.address, count = refused, dropped, error = %first,
-                "Redis refused keys that make look-ups quick; they are rebuilt from the log");
+            tracing::warn!(address = %link.address, put_off = count, given_up = gone, error = %first,
+                "Redis refused keys that make look-ups quick");
         }
         astray
+    }
+
+    /// Of these slots a read would miss what is there; of others no more, unless something refused waits for them still.
+    fn note_refused(&self, slots: Vec<(u16, String)>) {
+        let mut state = self.state();
+        if slots.is_empty() && state.refused.is_empty() {
+            return;
+        }
+        let State { refused, waiting, .. } = &mut *state;
+        refused.retain(|(slot, _)| waiting.iter().any(|write| write.refused && write.slot == *slot));
+        for (slot, why) in slots {
+            if !refused.iter().any(|(known, _)| *known == slot) {
+                refused.push((slot, why));
+            }
+        }
+    }
+
+    /// Whether a read of a slot finds what this connection has written, as far as Redis takes it.
+    pub fn check(&self, slot: u16) -> Result<(), StoreError> {
+        let state = self.state();
+        let refused = state.refused.iter().find(|(of, _)| *of == slot);
+        refused.map_or(Ok(()), |(_, why)| Err(StoreError::Unavailable(why.clone())))
+    }
+
+    /// What was refused goes before what came later, and is sent again after a pause.
+    fn put_off(&self, mut writes: VecDeque<Write>) {
+        if writes.is_empty() {
+            return;
+        }
+        let mut state = self.state();
+        state.bytes += writes.iter().map(Write::bytes).sum::<usize>();
+        writes.append(&mut state.waiting);
+        state.waiting = writes;
+        self.bound(&mut state);
+        let again = Instant::now() + PAUSE;
+        (state.since, state.not_before) = (Some(again), Some(again));
+    }
+
+    /// Gives up the oldest above the bounds.
+    fn bound(&self, state: &mut State) {
+        while (state.waiting.len() > PENDING_MAX || state.bytes > PENDING_BYTES_MAX)
+            && let Some(oldest) = state.waiting.pop_front()
+        {
+            state.bytes -= oldest.bytes();
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Waits until what waits has waited for [`LINGER`]; whether it waits still. `None`: nothing is left, and the next
@@ -260,10 +362,16 @@ impl Pending {
 
     fn take(&self) -> VecDeque<Write> {
         let mut state = self.state();
+        if state.not_before.is_some_and(|not_before| Instant::now() < not_before) {
+            return VecDeque::new();
+        }
+        state.not_before = None;
         let count = state.waiting.len().min(SEND_MAX);
         let rest = state.waiting.split_off(count);
         state.since = if rest.is_empty() { None } else { state.since };
-        std::mem::replace(&mut state.waiting, rest)
+        let taken = std::mem::replace(&mut state.waiting, rest);
+        state.bytes -= taken.iter().map(Write::bytes).sum::<usize>();
+        taken
     }
 
     fn give_back(&self, mut writes: VecDeque<Write>, unsure: bool) {
@@ -274,25 +382,15 @@ impl Pending {
             write.unsure |= unsure;
         }
         let mut state = self.state();
+        state.bytes += writes.iter().map(Write::bytes).sum::<usize>();
         writes.append(&mut state.waiting);
         state.waiting = writes;
-        state.bound();
+        self.bound(&mut state);
         state.since = Some(Instant::now());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// Drops the oldest above the bound.
-    fn bound(&mut self) {
-        let above = self.waiting.len().saturating_sub(PENDING_MAX);
-        if above > 0 {
-            self.waiting.drain(..above);
-            self.dropped += above as u64;
-        }
     }
 }
 
@@ -324,7 +422,7 @@ async fn settle(link: &Link, current: &Current, writes: &mut VecDeque<Write>) ->
     Ok(())
 }
 
-fn is_redirect(refusal: &RedisError) -> bool {
+pub(crate) fn is_redirect(refusal: &RedisError) -> bool {
     matches!(refusal.code(), Some("MOVED" | "ASK"))
 }
 

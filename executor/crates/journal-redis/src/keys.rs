@@ -71,6 +71,8 @@ pub(crate) struct Keys {
 /// Key names of one partition.
 #[derive(Debug)]
 pub(crate) struct PartitionKeys {
+    /// Whose keys.
+    pub partition: PartitionId,
     /// The stream.
     pub log: Vec<u8>,
     /// Where a cluster keeps all of them.
@@ -87,7 +89,14 @@ impl PartitionKeys {
         let base = format!("{prefix}:{{{tag}}}");
         let key = |suffix: &str| format!("{base}:{suffix}").into_bytes();
         let slot = slot(tag.as_bytes());
-        Self { slot, log: key("log"), derived: key("d:"), list: key("l:"), position: Position::default() }
+        Self {
+            partition,
+            slot,
+            log: key("log"),
+            derived: key("d:"),
+            list: key("l:"),
+            position: Position::default(),
+        }
     }
 
     /// A derived key.

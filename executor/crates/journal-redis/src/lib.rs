@@ -26,6 +26,7 @@ mod options;
 mod position;
 mod reply;
 mod servers;
+mod stand;
 mod store;
 
 pub use keys::partition_tag;

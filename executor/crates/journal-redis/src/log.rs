@@ -2,23 +2,23 @@
 //!
 //! Invariants: the id of a block is its stream id, so Redis itself refuses a block that is not above the last
 //! one; an owner takes over by adding the mark `<generation + 1>-0` in the same way. After a refusal the
-//! entry under that id tells a repeated flush (the same bytes: success) from a lost ownership. Entries have
-//! one field: `b` for a block, `m` for a mark.
-
-use std::sync::Arc;
+//! entry under that id tells a repeated flush (the same bytes: success) from a lost ownership. An entry's first
+//! field is `b` for a block, `m` for a mark; both say which owner wrote them (`stand` says why).
 
 use bytes::Bytes;
 use ids::PartitionId;
 use journal::store::{Acquired, BlockRange};
 use journal::{Append, BlockId, StoreError};
-use redis::{Cmd, Pipeline, RedisError, Value};
+use redis::{Cmd, RedisError, Value};
 
 use crate::derived::Write;
 use crate::error;
 use crate::keys::{Keys, PartitionKeys};
 use crate::link::Current;
+use crate::position::Owner;
 use crate::reply::{array, bytes, text, unexpected};
-use crate::servers::{Route, Server, Servers};
+use crate::servers::{Route, Servers};
+use crate::stand::{Stand, stand};
 
 /// Owners that may take a partition between our look and our mark before we give up.
 const ACQUIRE_RACES_MAX: usize = 16;
@@ -30,6 +30,8 @@ const READ_PAGE_MAX: usize = 1_024;
 
 const BLOCK: &[u8] = b"b";
 const MARK: &[u8] = b"m";
+/// Who wrote a block.
+const OWNER: &[u8] = b"o";
 
 /// Takes a partition.
 pub(crate) async fn acquire(
@@ -69,8 +71,8 @@ async fn try_acquire(
     names: &PartitionKeys,
     partition: PartitionId,
 ) -> Result<Result<(BlockId, BlockId), RedisError>, StoreError> {
-    let top = match last_generated(route, current, &names.log).await? {
-        Ok(top) => top.unwrap_or_default(),
+    let top = match stand(route, current, &names.log).await? {
+        Ok(stand) => stand.map(|stand| stand.top).unwrap_or_default(),
         Err(refusal) => return Ok(Err(refusal)),
     };
     // A log that went back knows an older generation only; an owner of the one that is gone may live.
@@ -80,14 +82,19 @@ async fn try_acquire(
             "the log of partition {partition} stands at {top}, the end"
         )));
     };
-    let mark = BlockId { generation, sequence: 0 };
-    let mut add = redis::cmd("XADD");
-    add.arg(&names.log).arg(mark.to_string()).arg(MARK).arg("1");
-    let reply = route.try_command_on(current, &add).await?;
+    let (mark, owner) = (BlockId { generation, sequence: 0 }, Owner::new());
+    let reply = route.try_command_on(current, &add_mark(&names.log, mark, owner)).await?;
     Ok(reply.map(|_| {
-        names.position.confirm(mark, current.number);
+        names.position.own(mark, owner, current.number);
         (mark, top)
     }))
+}
+
+/// An owner's mark.
+pub(crate) fn add_mark(log: &[u8], mark: BlockId, owner: Owner) -> Cmd {
+    let mut add = redis::cmd("XADD");
+    add.arg(log).arg(mark.to_string()).arg(MARK).arg(owner.bytes().as_slice());
+    add
 }
 
 /// Writes a block; what travels beside the blocks before it goes along.
@@ -121,24 +128,27 @@ async fn try_append(
 ) -> Result<Result<(), RedisError>, StoreError> {
     let server = &route.server;
     if !names.position.is_known_on(current.number) {
-        let top = match last_generated(route, current, &names.log).await? {
-            Ok(top) => top,
+        let stand = match stand(route, current, &names.log).await? {
+            Ok(stand) => stand,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let compared = names.position.compare(append.partition, top, current.number);
+        let owned = names.position.check(append.partition, append.id, stand.as_ref());
+        let top = stand.map(|stand| stand.top);
+        let compared = owned.and_then(|()| names.position.compare(append.partition, top, current.number));
         if compared.is_err() {
             server.pending.forget(names.slot);
         }
         compared?;
     }
     let made = names.position.confirmed();
-    let add = add(&names.log, append, made.is_some());
+    let owner = names.position.owner(append.id.generation);
+    let add = add(&names.log, append, made.is_some(), owner);
     let sent = server.pending.send(&server.link, current, Some(add), route.asking).await?;
     let mut reply = servers.take_up(server, sent);
     if let (Err(refusal), Some(below)) = (&reply, append.trim_below)
         && error::is_out_of_memory(refusal)
     {
-        reply = make_room(route, current, &names.log, below, (append, made.is_some())).await?;
+        reply = make_room(route, current, &names.log, below, (append, made.is_some(), owner)).await?;
     }
     match (reply, made) {
         // The log is gone under a connection that lives on: somebody has emptied the store.
@@ -147,14 +157,19 @@ async fn try_append(
         }
         (Ok(_), _) => Ok(Ok(())),
         (Err(refusal), _) if error::is_stale_id(&refusal) => {
-            mine_or_fenced(route, current, &names.log, append).await
+            let found = mine_or_fenced(route, current, &names.log, append).await;
+            if matches!(found, Err(StoreError::Fenced { .. })) {
+                // What was refused before and waits still is the next owner's to say.
+                server.pending.forget(names.slot);
+            }
+            found
         }
         (Err(refusal), _) => Ok(Err(refusal)),
     }
 }
 
 /// A log that this connection has seen (`made`) is never made anew: the answer is nil then.
-fn add(log: &[u8], append: &Append, made: bool) -> Cmd {
+fn add(log: &[u8], append: &Append, made: bool, owner: Option<Owner>) -> Cmd {
     let mut add = Cmd::with_capacity(8, append.block.len() + 128);
     add.arg("XADD").arg(log);
     if made {
@@ -164,6 +179,9 @@ fn add(log: &[u8], append: &Append, made: bool) -> Cmd {
         add.arg("MINID").arg("~").arg(below.to_string());
     }
     add.arg(append.id.to_string()).arg(BLOCK).arg(append.block.as_ref());
+    if let Some(owner) = owner {
+        add.arg(OWNER).arg(owner.bytes().as_slice());
+    }
     add
 }
 
@@ -173,12 +191,12 @@ async fn make_room(
     current: &Current,
     log: &[u8],
     below: BlockId,
-    (append, made): (&Append, bool),
+    (append, made, owner): (&Append, bool, Option<Owner>),
 ) -> Result<Result<Value, RedisError>, StoreError> {
     let mut trim = redis::cmd("XTRIM");
     trim.arg(log).arg("MINID").arg("=").arg(below.to_string());
     match route.try_command_on(current, &trim).await? {
-        Ok(_) => route.try_command_on(current, &add(log, append, made)).await,
+        Ok(_) => route.try_command_on(current, &add(log, append, made, owner)).await,
         refused => Ok(refused),
     }
 }
@@ -203,114 +221,13 @@ async fn mine_or_fenced(
             return Ok(Ok(()));
         }
     }
-    match last_generated(route, current, log).await? {
-        Ok(last) => {
+    match stand(route, current, log).await? {
+        Ok(stand) => {
             let (partition, attempted) = (append.partition, append.id);
-            Err(StoreError::Fenced { partition, attempted, last: last.unwrap_or_default() })
+            let last = stand.map(|Stand { top, .. }| top).unwrap_or_default();
+            Err(StoreError::Fenced { partition, attempted, last })
         }
         Err(refusal) => Ok(Err(refusal)),
-    }
-}
-
-/// The highest id that the stream has ever had, also if that entry is trimmed.
-async fn last_generated(
-    route: &Route,
-    current: &Current,
-    log: &[u8],
-) -> Result<Result<Option<BlockId>, RedisError>, StoreError> {
-    match route.try_command_on(current, &info(log)).await? {
-        Ok(reply) => top_of(reply).map(|top| Ok(Some(top))),
-        Err(refusal) if is_no_such_key(&refusal) => Ok(Ok(None)),
-        Err(refusal) => Ok(Err(refusal)),
-    }
-}
-
-fn is_no_such_key(refusal: &RedisError) -> bool {
-    refusal.detail().is_some_and(|detail| detail.contains("no such key"))
-}
-
-fn info(log: &[u8]) -> Cmd {
-    let mut info = redis::cmd("XINFO");
-    info.arg("STREAM").arg(log);
-    info
-}
-
-fn top_of(reply: Value) -> Result<BlockId, StoreError> {
-    let mut fields = array("XINFO STREAM", reply)?.into_iter();
-    while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
-        if text(name).as_deref() == Some("last-generated-id")
-            && let Some(id) = text(value)
-        {
-            return parse_id(&id);
-        }
-    }
-    Err(StoreError::Corrupt("Redis answered XINFO STREAM without last-generated-id".to_owned()))
-}
-
-/// Takes appends above `top` again, if that is where the log ends.
-pub(crate) async fn accept(
-    servers: &Servers,
-    keys: &Keys,
-    partition: PartitionId,
-    top: BlockId,
-) -> Result<(), StoreError> {
-    let names = keys.of(partition);
-    let mut route = servers.route(names.slot).await?;
-    loop {
-        let current = route.server.link.connection().await?;
-        match last_generated(&route, &current, &names.log).await? {
-            Ok(end) => {
-                if end == Some(top) {
-                    names.position.accept(current.number);
-                }
-                return Ok(());
-            }
-            Err(refusal) if servers.follow(&mut route, &refusal).await? => {}
-            Err(refusal) => return Err(error::of_command(&refusal, &route.server.link.address)),
-        }
-    }
-}
-
-/// The highest id that each log has ever had: one request to each server that has some of them.
-pub(crate) async fn tops(
-    servers: &Servers,
-    keys: &Keys,
-    partitions: &[PartitionId],
-) -> Result<Vec<Option<BlockId>>, StoreError> {
-    let mut groups: Vec<(Arc<Server>, Vec<usize>)> = Vec::new();
-    for (at, partition) in partitions.iter().enumerate() {
-        let server = servers.route(keys.of(*partition).slot).await?.server;
-        match groups.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &server)) {
-            Some((_, group)) => group.push(at),
-            None => groups.push((server, vec![at])),
-        }
-    }
-    let asked = groups.iter().map(|(server, group)| async move {
-        let mut pipeline = Pipeline::with_capacity(group.len());
-        for at in group {
-            pipeline.add_command(info(&keys.of(partitions[*at]).log));
-        }
-        server.link.pipeline(&pipeline).await
-    });
-    let mut tops = vec![None; partitions.len()];
-    for ((_, group), replies) in groups.iter().zip(futures_util::future::join_all(asked).await) {
-        for (at, reply) in group.iter().zip(replies?) {
-            tops[*at] = match reply {
-                Ok(reply) => Some(top_of(reply)?),
-                Err(refusal) if is_no_such_key(&refusal) => None,
-                // Redirected, most likely: by itself it is led there.
-                Err(_) => top(servers, &keys.of(partitions[*at])).await?,
-            };
-        }
-    }
-    Ok(tops)
-}
-
-async fn top(servers: &Servers, names: &PartitionKeys) -> Result<Option<BlockId>, StoreError> {
-    match servers.try_command(names.slot, &info(&names.log)).await? {
-        Ok(reply) => top_of(reply).map(Some),
-        Err(refusal) if is_no_such_key(&refusal.error) => Ok(None),
-        Err(refusal) => Err(refusal.into()),
     }
 }
 
@@ -340,8 +257,8 @@ pub(crate) async fn read(
             }
         }
         let next = match (end, range.reverse) {
-            (Some(end), false) => after(end).map(|id| from = id),
-            (Some(end), true) => before(end).map(|id| to = id),
+            (Some(end), false) => end.after().map(|id| from = id),
+            (Some(end), true) => end.before().map(|id| to = id),
             (None, _) => None,
         };
         if read < page || next.is_none() {
@@ -365,33 +282,36 @@ async fn entries(
     array(name, servers.command(names.slot, &range).await?)
 }
 
-fn after(id: BlockId) -> Option<BlockId> {
-    match id.sequence.checked_add(1) {
-        Some(sequence) => Some(BlockId { sequence, ..id }),
-        None => Some(BlockId { generation: id.generation.checked_add(1)?, sequence: 0 }),
-    }
-}
-
-fn before(id: BlockId) -> Option<BlockId> {
-    match id.sequence.checked_sub(1) {
-        Some(sequence) => Some(BlockId { sequence, ..id }),
-        None => Some(BlockId { generation: id.generation.checked_sub(1)?, sequence: u64::MAX }),
-    }
-}
-
 enum Entry {
     Block(BlockId, Bytes),
     Mark(BlockId),
 }
 
-/// `[id, [field, value]]`.
-fn entry_of(entry: Value) -> Result<Entry, StoreError> {
+/// Whose an entry is, as far as it says.
+pub(crate) fn owner_of(entry: Value) -> Result<(BlockId, Option<Owner>), StoreError> {
+    let (id, fields) = id_and_fields(entry)?;
+    let mut fields = fields.into_iter();
+    let mut owner = None;
+    while let (Some(name), Some(value)) = (fields.next().and_then(bytes), fields.next().and_then(bytes)) {
+        if name == OWNER || name == MARK {
+            owner = Owner::of(&value);
+        }
+    }
+    Ok((id, owner))
+}
+
+/// `[id, [field, value, ...]]`.
+fn id_and_fields(entry: Value) -> Result<(BlockId, Vec<Value>), StoreError> {
     let mut parts = array("XRANGE", entry)?.into_iter();
     let (Some(id), Some(fields)) = (parts.next().and_then(text), parts.next()) else {
         return Err(unexpected("XRANGE", &Value::Nil));
     };
-    let id = parse_id(&id)?;
-    let mut fields = array("XRANGE", fields)?.into_iter();
+    Ok((parse_id(&id)?, array("XRANGE", fields)?))
+}
+
+fn entry_of(entry: Value) -> Result<Entry, StoreError> {
+    let (id, fields) = id_and_fields(entry)?;
+    let mut fields = fields.into_iter();
     match (fields.next().and_then(bytes), fields.next().and_then(bytes)) {
         (Some(name), Some(block)) if name == BLOCK => Ok(Entry::Block(id, block)),
         (Some(name), Some(_)) if name == MARK => Ok(Entry::Mark(id)),
@@ -399,7 +319,7 @@ fn entry_of(entry: Value) -> Result<Entry, StoreError> {
     }
 }
 
-fn parse_id(text: &str) -> Result<BlockId, StoreError> {
+pub(crate) fn parse_id(text: &str) -> Result<BlockId, StoreError> {
     let parts = text.split_once('-').and_then(|(generation, sequence)| {
         Some(BlockId { generation: generation.parse().ok()?, sequence: sequence.parse().ok()? })
     });
@@ -423,10 +343,10 @@ mod tests {
     #[test]
     fn neighbours_of_an_id_cross_generations_and_end_at_the_ends() {
         let id = BlockId { generation: 3, sequence: u64::MAX };
-        assert_eq!(after(id), Some(BlockId { generation: 4, sequence: 0 }));
-        assert_eq!(after(id).and_then(before), Some(id));
-        assert_eq!(before(BlockId::default()), None);
-        assert_eq!(after(LAST), None);
+        assert_eq!(id.after(), Some(BlockId { generation: 4, sequence: 0 }));
+        assert_eq!(id.after().and_then(BlockId::before), Some(id));
+        assert_eq!(BlockId::default().before(), None);
+        assert_eq!(LAST.after(), None);
     }
 
     #[test]

@@ -7,10 +7,13 @@
 //! as long as it lives and serves. What may fail: [`StoreError::WentBack`], until its owner
 //! mends the log or acquires the partition anew.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ids::PartitionId;
 use journal::{BlockId, StoreError};
+
+use crate::stand::Stand;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -18,9 +21,31 @@ pub(crate) struct Position {
     state: Mutex<State>,
 }
 
+/// Who has a log under one generation: no two takings draw the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner(u64);
+
+impl Owner {
+    pub fn new() -> Self {
+        // A fresh `RandomState` is the standard library's source of randomness.
+        Self(RandomState::new().hash_one(0))
+    }
+
+    pub fn bytes(self) -> [u8; 8] {
+        self.0.to_be_bytes()
+    }
+
+    /// `None`: written before owners were named.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(|bytes| Self(u64::from_be_bytes(bytes)))
+    }
+}
+
 #[derive(Debug, Default, Clone, Copy)]
 struct State {
     confirmed: Option<BlockId>,
+    /// Under which generation we have taken the log last, and as whom.
+    owner: Option<(u64, Owner)>,
     /// The connection on which the log was last seen to have it.
     seen_on: u64,
 }
@@ -40,7 +65,35 @@ impl Position {
     /// A reply on this connection said that the log stands at `id`.
     pub fn confirm(&self, id: BlockId, connection: u64) {
         let mut state = self.state();
-        *state = State { confirmed: state.confirmed.max(Some(id)), seen_on: connection };
+        *state = State { confirmed: state.confirmed.max(Some(id)), seen_on: connection, ..*state };
+    }
+
+    /// The log was taken by this mark.
+    pub fn own(&self, mark: BlockId, owner: Owner, connection: u64) {
+        self.confirm(mark, connection);
+        self.state().owner = Some((mark.generation, owner));
+    }
+
+    /// As whom we have a generation.
+    pub fn owner(&self, generation: u64) -> Option<Owner> {
+        self.state().owner.filter(|(owned, _)| *owned == generation).map(|(_, owner)| owner)
+    }
+
+    /// Whether the log, as it stands now, is not another owner's under our own generation.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`].
+    pub fn check(
+        &self,
+        partition: PartitionId,
+        attempted: BlockId,
+        stand: Option<&Stand>,
+    ) -> Result<(), StoreError> {
+        let Some(Stand { top, last: Some((id, Some(owner))) }) = stand else { return Ok(()) };
+        match self.owner(id.generation) {
+            Some(ours) if ours != *owner => Err(StoreError::Fenced { partition, attempted, last: *top }),
+            _ => Ok(()),
+        }
     }
 
     /// The log's top as this connection tells it.

@@ -14,6 +14,7 @@
 //! as [`crate::error`] tells.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -50,7 +51,8 @@ impl Server {
             redis::ConnectionAddr::Tcp(host, _) | redis::ConnectionAddr::TcpTls { host, .. } => host.clone(),
             _ => String::new(),
         };
-        Arc::new(Self { link: Link::new(Arc::clone(access), info), pending: Pending::default(), host })
+        let pending = Pending::new(Arc::clone(&access.dropped));
+        Arc::new(Self { link: Link::new(Arc::clone(access), info), pending, host })
     }
 }
 
@@ -167,6 +169,11 @@ impl Servers {
     /// Whether it is a cluster.
     pub fn is_cluster(&self) -> bool {
         matches!(self.kind, Kind::Cluster(_))
+    }
+
+    /// Derived writes that were given up.
+    pub fn dropped(&self) -> u64 {
+        self.access.dropped.load(Ordering::Relaxed)
     }
 
     /// All that serve slots.
@@ -307,8 +314,15 @@ impl Servers {
         let server = self.route(slot).await?.server;
         for target in self.flush(&server).await? {
             self.flush(&target).await?;
+            target.pending.check(slot)?;
         }
-        Ok(())
+        server.pending.check(slot)
+    }
+
+    /// Whether a read that was made found what this connection has written: what was on its way before it with an append
+    /// may have been refused since.
+    pub async fn check(&self, slot: u16) -> Result<(), StoreError> {
+        self.route(slot).await?.server.pending.check(slot)
     }
 
     /// The server at an address.

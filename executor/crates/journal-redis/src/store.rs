@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ids::PartitionId;
 use journal::store::{Acquired, BlockRange, Connect, check_key};
-use journal::{Append, BlockId, Durability, Store, StoreError, StoreFuture};
+use journal::{Append, BlockId, Durability, Store, StoreError, StoreFuture, Top};
 
 use crate::access::Access;
 use crate::keys::Keys;
 use crate::options::{AppendFsync, RedisOptions};
 use crate::servers::Servers;
-use crate::{derived, durability, durable, log};
+use crate::{derived, durability, durable, log, stand};
 
 /// Opens connections to one Redis, or to one Redis Cluster.
 #[derive(Debug, Clone)]
@@ -70,12 +70,12 @@ impl Store for RedisStore {
         Box::pin(log::append(&self.servers, &self.keys, append))
     }
 
-    fn accept(&self, partition: PartitionId, top: BlockId) -> StoreFuture<'_, ()> {
-        Box::pin(log::accept(&self.servers, &self.keys, partition, top))
+    fn accept(&self, partition: PartitionId, top: BlockId, from: BlockId) -> StoreFuture<'_, ()> {
+        Box::pin(stand::accept(&self.servers, &self.keys, partition, (top, from)))
     }
 
-    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Option<BlockId>>> {
-        Box::pin(async move { log::tops(&self.servers, &self.keys, &partitions).await })
+    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Top>> {
+        Box::pin(async move { Ok(stand::tops(&self.servers, &self.keys, &partitions).await) })
     }
 
     fn read(&self, partition: PartitionId, range: BlockRange) -> StoreFuture<'_, Vec<(BlockId, Bytes)>> {
@@ -86,7 +86,8 @@ impl Store for RedisStore {
         Box::pin(async move {
             let names = self.keys.of(partition);
             self.servers.settle(names.slot).await?;
-            derived::get(&self.servers, &names, &keys).await
+            let found = derived::get(&self.servers, &names, &keys).await?;
+            self.servers.check(names.slot).await.map(|()| found)
         })
     }
 
@@ -100,8 +101,13 @@ impl Store for RedisStore {
         Box::pin(async move {
             let names = self.keys.of(partition);
             self.servers.settle(names.slot).await?;
-            derived::list(&self.servers, &names, &list, skip, limit).await
+            let found = derived::list(&self.servers, &names, &list, skip, limit).await?;
+            self.servers.check(names.slot).await.map(|()| found)
         })
+    }
+
+    fn derived_dropped(&self) -> u64 {
+        self.servers.dropped()
     }
 
     fn put(&self, key: Bytes, value: Bytes) -> StoreFuture<'_, ()> {

@@ -69,7 +69,7 @@ async fn a_log_that_is_gone_is_told_and_acquired_above_all_that_was_confirmed() 
     let refused = append_after_a_cut(&redis, &store, &block(3, 1)).await;
     let Err(StoreError::WentBack { confirmed, top, .. }) = refused else { panic!("{refused:?}") };
     assert_eq!((confirmed, top), (BlockId { generation: 3, sequence: 0 }, None));
-    assert_eq!(store.tops(vec![partition()]).await.expect("it answers"), [None]);
+    assert_eq!(store.top(partition()).await.expect("it answers"), None);
     assert_eq!(store.acquire(partition()).await.expect("acquired").generation, 4);
 }
 
@@ -96,10 +96,11 @@ async fn an_owner_that_knows_where_its_log_ends_writes_again_what_was_lost_and_a
     store.append(block(1, 2)).await.expect("written");
     say(&redis, &["RENAME", &format!("{log}:copy"), &log]);
     assert!(append_after_a_cut(&redis, &store, &block(1, 3)).await.is_err());
-    store.accept(partition(), block(1, 1).id).await.expect("it answers");
+    store.accept(partition(), block(1, 1).id, block(1, 1).id).await.expect("it answers");
     let refused = store.append(block(1, 1)).await;
     assert!(matches!(refused, Err(StoreError::WentBack { .. })), "that is not where it ends: {refused:?}");
-    store.accept(partition(), BlockId { generation: 1, sequence: 0 }).await.expect("it answers");
+    let mark = BlockId { generation: 1, sequence: 0 };
+    store.accept(partition(), mark, block(1, 1).id).await.expect("it answers");
     for sequence in 1..=3 {
         store.append(block(1, sequence)).await.expect("written again");
     }
@@ -118,4 +119,68 @@ async fn a_store_that_was_emptied_under_a_connection_that_lives_on_gets_no_block
     let Err(StoreError::WentBack { confirmed, top, .. }) = refused else { panic!("{refused:?}") };
     assert_eq!((confirmed, top), (block(1, 1).id, None));
     assert_eq!(say(&redis, &["DBSIZE"]), "0");
+}
+
+/// A log of which an earlier owner wrote `1-1` and an owner `2-1` to `2-3`, and that has then gone back over the mark `2-0`.
+async fn gone_back_over_a_mark(redis: &Redis) -> RedisStore {
+    let (earlier, owner) = (open(redis).await, open(redis).await);
+    let log = format!("myriad:{{{}}}:log", partition_tag(partition()));
+    earlier.acquire(partition()).await.expect("acquired");
+    earlier.append(block(1, 1)).await.expect("written");
+    say(redis, &["COPY", &log, &format!("{log}:copy")]);
+    assert_eq!(owner.acquire(partition()).await.expect("acquired").generation, 2);
+    for sequence in 1..=3 {
+        owner.append(block(2, sequence)).await.expect("written");
+    }
+    say(redis, &["RENAME", &format!("{log}:copy"), &log]);
+    owner
+}
+
+fn other(sequence: u64) -> Append {
+    Append { block: Bytes::from(format!("of another owner, {sequence}")), ..block(2, sequence) }
+}
+
+#[tokio::test]
+async fn an_owner_whose_very_generation_was_given_again_is_fenced_however_far_its_successor_is() {
+    for written in [0, 2, 3, 5] {
+        let redis = Redis::durable();
+        let owner = gone_back_over_a_mark(&redis).await;
+        let next = open(&redis).await;
+        assert_eq!(next.acquire(partition()).await.expect("acquired").generation, 2, "the mark was lost");
+        for sequence in 1..=written {
+            next.append(other(sequence)).await.expect("written");
+        }
+        let refused = append_after_a_cut(&redis, &owner, &block(2, 4)).await;
+        assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{written}: {refused:?}");
+        let told = owner.top(partition()).await;
+        assert!(matches!(told, Err(StoreError::Fenced { .. })), "an idle one hears it, too: {told:?}");
+        append_after_a_cut(&redis, &next, &other(written + 1)).await.expect("it is its log");
+        let stranger = open(&redis).await.top(partition()).await.expect("whoever has no log is told");
+        assert_eq!(stranger, Some(other(written + 1).id));
+    }
+}
+
+#[tokio::test]
+async fn an_owner_that_mends_its_log_takes_its_mark_before_it_writes_behind_a_gap() {
+    let (end, from) = (block(1, 1).id, block(2, 3).id);
+    let redis = Redis::durable();
+    let owner = gone_back_over_a_mark(&redis).await;
+    assert!(append_after_a_cut(&redis, &owner, &block(2, 4)).await.is_err());
+    owner.accept(partition(), end, from).await.expect("nobody else has taken it");
+    let next = open(&redis).await;
+    assert_eq!(next.acquire(partition()).await.expect("acquired").generation, 3);
+    let refused = owner.append(block(2, 3)).await;
+    assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{refused:?}");
+
+    let redis = Redis::durable();
+    let owner = gone_back_over_a_mark(&redis).await;
+    assert!(append_after_a_cut(&redis, &owner, &block(2, 4)).await.is_err());
+    let next = open(&redis).await;
+    assert_eq!(next.acquire(partition()).await.expect("acquired").generation, 2);
+    next.append(other(1)).await.expect("written");
+    for _ in 0..2 {
+        let refused = owner.accept(partition(), end, from).await;
+        assert!(matches!(refused, Err(StoreError::Fenced { .. })), "another one was quicker: {refused:?}");
+    }
+    assert!(owner.append(block(2, 3)).await.is_err());
 }

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use ids::PartitionId;
-use journal::{Append, BlockId, Store, StoreError};
+use journal::{Append, BlockId, Derived, Store, StoreError};
 use journal_redis::{RedisConnect, RedisOptions, RedisStore};
 use testkit::{Redis, RedisCluster, eventually_async};
 
@@ -142,4 +143,59 @@ async fn a_cluster_that_is_not_whole_sheds_until_it_is() {
         cluster.node_mut(1).restart().expect("it starts again");
     })
     .await;
+}
+
+#[tokio::test]
+async fn keys_beside_blocks_that_were_refused_for_a_while_are_written_later_once_and_in_their_order() {
+    let redis = Redis::durable();
+    let (store, append) = owner(redis.url()).await;
+    let say = |rights: &str| redis.command(&["ACL", "SETUSER", "default", rights]).expect("set");
+    let hour = Duration::from_secs(3_600);
+    let beside = |sequence: u64| {
+        let value = Bytes::from(sequence.to_string());
+        let derived = vec![
+            Derived::Put { key: "latest".into(), value: value.clone(), ttl: hour },
+            Derived::Put { key: format!("key {sequence}").into(), value: value.clone(), ttl: hour },
+            Derived::Push { list: "list".into(), value, ttl: hour },
+        ];
+        Append { id: BlockId { sequence, ..append.id }, derived, ..append.clone() }
+    };
+    ["-set", "-rpush"].into_iter().for_each(|rights| drop(say(rights)));
+    for sequence in 1..=5 {
+        store.append(beside(sequence)).await.expect("blocks are taken");
+    }
+    let keys: Vec<Bytes> = (1..=10).map(|sequence| format!("key {sequence}").into()).collect();
+    let error =
+        store.get_derived(append.partition, keys.clone()).await.expect_err("what waits is not denied");
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    assert!(error.to_string().contains("NOPERM"), "{error}");
+    ["+set", "+rpush"].into_iter().for_each(|rights| drop(say(rights)));
+    for sequence in 6..=10 {
+        store.append(beside(sequence)).await.expect("blocks are taken");
+    }
+    eventually_async("all are written", SOON, || async {
+        let found =
+            store.get_derived(append.partition, keys.clone()).await.map_err(|error| error.to_string())?;
+        if found.iter().all(Option::is_some) { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await;
+    let latest = store.get_derived(append.partition, vec!["latest".into()]).await.expect("read");
+    assert_eq!(latest, [Some("10".into())]);
+    let list = store.list(append.partition, "list".into(), 0, 100).await.expect("read");
+    let expected: Vec<Bytes> = (1..=10).map(|sequence| sequence.to_string().into()).collect();
+    assert_eq!((list, store.derived_dropped()), (expected, 0));
+}
+
+#[tokio::test]
+async fn keys_beside_blocks_that_redis_never_takes_are_given_up_and_counted() {
+    let redis = Redis::durable();
+    let (store, append) = owner(redis.url()).await;
+    let tag = journal_redis::partition_tag(append.partition);
+    redis.command(&["SET", &format!("myriad:{{{tag}}}:l:list"), "no list"]).expect("set");
+    let ttl = Duration::from_secs(3_600);
+    let push = Derived::Push { list: "list".into(), value: "1".into(), ttl };
+    let put = Derived::Put { key: "key".into(), value: "1".into(), ttl };
+    store.append(Append { derived: vec![push, put], ..append.clone() }).await.expect("written");
+    let found = store.get_derived(append.partition, vec!["key".into()]).await.expect("read");
+    assert_eq!((found, store.derived_dropped()), (vec![Some("1".into())], 1));
 }

@@ -24,5 +24,5 @@ pub use block::{Block, BlockBuilder, Closed, Journalled, JournalledKind, Machine
 pub use file::{FileOptions, FileStore};
 pub use memory::{Fault, MemoryStore};
 pub use store::{
-    Acquired, Append, BlockId, BlockRange, Connect, Derived, Durability, Store, StoreError, StoreFuture,
+    Acquired, Append, BlockId, BlockRange, Connect, Derived, Durability, Store, StoreError, StoreFuture, Top,
 };

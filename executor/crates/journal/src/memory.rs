@@ -16,28 +16,21 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::store::{
-    Acquired, Append, BlockId, BlockRange, Connect, Derived, Durability, Store, StoreError, StoreFuture,
+    Acquired, Append, BlockId, BlockRange, Connect, Derived, Durability, Store, StoreError, StoreFuture, Top,
     check_key,
 };
 
+pub use faults::Fault;
+
 /// Expired keys that one append clears away, besides one for each that it adds.
 const EXPIRED_PER_APPEND: usize = 16;
-/// Scripted failures that may wait.
-const FAULTS_MAX: usize = 1_024;
 
-/// A store in memory; clones share everything.
+/// A store in memory; clones share everything, connections all but what they have taken.
 #[derive(Debug, Clone)]
 pub struct MemoryStore {
     shared: Arc<Shared>,
-}
-
-/// What the next appends meet, for tests.
-#[derive(Debug, Clone)]
-pub enum Fault {
-    /// The append is not written and gives this error.
-    Refuse(StoreError),
-    /// The append is written, and its reply is lost: [`StoreError::Unknown`].
-    LoseReply,
+    /// Generations that this connection has taken, and by which taking of all.
+    taken: Arc<Mutex<HashMap<(PartitionId, u64), u64>>>,
 }
 
 #[derive(Debug)]
@@ -45,20 +38,26 @@ struct Shared {
     partitions: Box<[Mutex<Partition>]>,
     keys: Mutex<BTreeMap<Bytes, Bytes>>,
     faults: Mutex<VecDeque<Fault>>,
+    key_faults: Mutex<VecDeque<Option<Fault>>>,
     unavailable: watch::Sender<Option<String>>,
     held: watch::Sender<bool>,
     pings: AtomicU64,
+    takings: AtomicU64,
     derived_lost: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Partition {
     generation: u64,
+    /// By which of all takings of partitions it was taken last.
+    taking: u64,
     last: Option<BlockId>,
     /// The top before it went back; cleared by the next owner.
     went_back_from: Option<BlockId>,
     /// Whether its owner knows.
     accepted: bool,
+    /// Whether the part of the store that has it does not answer.
+    away: bool,
     blocks: BTreeMap<BlockId, Bytes>,
     derived: HashMap<Bytes, Slot>,
     expiries: BTreeMap<(Instant, u64), Bytes>,
@@ -96,84 +95,14 @@ impl MemoryStore {
             partitions: (0..PARTITIONS_MAX).map(|_| Mutex::default()).collect(),
             keys: Mutex::default(),
             faults: Mutex::default(),
+            key_faults: Mutex::default(),
             unavailable: watch::Sender::new(None),
             held: watch::Sender::new(false),
             pings: AtomicU64::new(0),
+            takings: AtomicU64::new(0),
             derived_lost: AtomicBool::new(false),
         };
-        Self { shared: Arc::new(shared) }
-    }
-
-    /// The next append meets this; calls queue up, at most 1,024.
-    pub fn fail_next(&self, fault: Fault) {
-        let mut faults = lock(&self.shared.faults);
-        assert!(faults.len() < FAULTS_MAX, "{FAULTS_MAX} faults wait already");
-        faults.push_back(fault);
-    }
-
-    /// From now on every call gives [`StoreError::Unavailable`] with this reason; `None` ends it.
-    pub fn set_unavailable(&self, reason: Option<&str>) {
-        self.shared.unavailable.send_replace(reason.map(str::to_owned));
-    }
-
-    /// From now on appends wait, unwritten and unanswered, until [`MemoryStore::release_appends`].
-    pub fn hold_appends(&self) {
-        self.shared.held.send_replace(true);
-    }
-
-    /// Lets held appends go on.
-    pub fn release_appends(&self) {
-        self.shared.held.send_replace(false);
-    }
-
-    /// While this is set, appends write their block and lose what travels beside it, as a crash in between does.
-    pub fn lose_derived(&self, lost: bool) {
-        self.shared.derived_lost.store(lost, Ordering::Relaxed);
-    }
-
-    /// Takes a partition's log back: what is above `to` is gone, as after the promotion of a replica that did not have
-    /// it. [`BlockId::default`] takes everything.
-    pub fn go_back(&self, partition: PartitionId, to: BlockId) {
-        lock(self.partition(partition)).go_back(to);
-    }
-
-    /// Forgets the derived keys of a partition that begin so, for tests.
-    pub fn forget_derived(&self, partition: PartitionId, prefix: &[u8]) {
-        lock(self.partition(partition)).derived.retain(|key, _| !key.starts_with(prefix));
-    }
-
-    /// A store as this one would be if it had gone back: without the blocks of a partition above this one, and with all
-    /// derived keys, for tests.
-    #[must_use]
-    pub fn truncated(&self, partition: PartitionId, last: BlockId) -> Self {
-        let back = Self::new();
-        back.keys_of(self);
-        let state = lock(self.partition(partition));
-        let mut other = lock(back.partition(partition));
-        other.generation = last.generation;
-        other.last = Some(last);
-        other.blocks = state.blocks.range(..=last).map(|(id, block)| (*id, block.clone())).collect();
-        for (key, slot) in &state.derived {
-            other.set(key.clone(), slot.expiry.0, |_| slot.value.clone());
-        }
-        drop(other);
-        back
-    }
-
-    fn keys_of(&self, other: &Self) {
-        lock(&self.shared.keys).clone_from(&lock(&other.shared.keys));
-    }
-
-    /// How many blocks a partition's log holds, for tests.
-    #[must_use]
-    pub fn block_count(&self, partition: PartitionId) -> usize {
-        lock(self.partition(partition)).blocks.len()
-    }
-
-    /// How often it was asked whether it answers or where its logs stand, for tests.
-    #[must_use]
-    pub fn pings(&self) -> u64 {
-        self.shared.pings.load(Ordering::Relaxed)
+        Self { shared: Arc::new(shared), taken: Arc::default() }
     }
 
     fn partition(&self, partition: PartitionId) -> &Mutex<Partition> {
@@ -187,12 +116,33 @@ impl MemoryStore {
         }
     }
 
+    fn part(&self, partition: PartitionId) -> Result<MutexGuard<'_, Partition>, StoreError> {
+        self.available()?;
+        let part = lock(self.partition(partition));
+        match part.away {
+            true => Err(StoreError::Unavailable(format!("a test took partition {partition} away"))),
+            false => Ok(part),
+        }
+    }
+
+    /// Whether another connection has taken the very generation that this one has.
+    fn check_owner(&self, partition: PartitionId, attempted: BlockId) -> Result<(), StoreError> {
+        let state = self.part(partition)?;
+        let ours = lock(&self.taken).get(&(partition, state.generation)).copied();
+        match ours.filter(|taking| *taking != state.taking) {
+            Some(_) => {
+                Err(StoreError::Fenced { partition, attempted, last: state.top().unwrap_or_default() })
+            }
+            None => Ok(()),
+        }
+    }
+
     async fn append_now(&self, mut append: Append) -> Result<(), StoreError> {
         append.check()?;
         let mut held = self.shared.held.subscribe();
         // The sender lives as long as this store: waiting cannot fail.
         let _ = held.wait_for(|held| !held).await;
-        self.available()?;
+        drop(self.part(append.partition)?);
         let fault = lock(&self.shared.faults).pop_front();
         if let Some(Fault::Refuse(error)) = fault {
             return Err(error);
@@ -200,6 +150,7 @@ impl MemoryStore {
         if self.shared.derived_lost.load(Ordering::Relaxed) {
             append.derived.clear();
         }
+        self.check_owner(append.partition, append.id)?;
         lock(self.partition(append.partition)).append(append)?;
         match fault {
             Some(_) => Err(StoreError::Unknown("a test lost the reply".to_owned())),
@@ -302,10 +253,11 @@ impl Partition {
 impl Store for MemoryStore {
     fn acquire(&self, partition: PartitionId) -> StoreFuture<'_, Acquired> {
         Box::pin(async move {
-            self.available()?;
-            let mut state = lock(self.partition(partition));
+            let mut state = self.part(partition)?;
             let before = state.went_back_from.take().map_or(0, |id| id.generation);
             state.generation = state.generation.max(before) + 1;
+            state.taking = self.shared.takings.fetch_add(1, Ordering::Relaxed) + 1;
+            lock(&self.taken).insert((partition, state.generation), state.taking);
             Ok(Acquired { generation: state.generation, last: state.last })
         })
     }
@@ -314,34 +266,33 @@ impl Store for MemoryStore {
         Box::pin(self.append_now(append))
     }
 
-    fn accept(&self, partition: PartitionId, top: BlockId) -> StoreFuture<'_, ()> {
+    fn accept(&self, partition: PartitionId, top: BlockId, _from: BlockId) -> StoreFuture<'_, ()> {
         Box::pin(async move {
-            self.available()?;
-            let mut state = lock(self.partition(partition));
+            let mut state = self.part(partition)?;
             state.accepted = state.top() == Some(top);
             Ok(())
         })
     }
 
-    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Option<BlockId>>> {
+    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Top>> {
         Box::pin(async move {
             self.shared.pings.fetch_add(1, Ordering::Relaxed);
             self.available()?;
-            Ok(partitions.into_iter().map(|partition| lock(self.partition(partition)).top()).collect())
+            let top = |partition| {
+                self.check_owner(partition, BlockId::default())?;
+                Ok(self.part(partition)?.top())
+            };
+            Ok(partitions.into_iter().map(top).collect())
         })
     }
 
     fn read(&self, partition: PartitionId, range: BlockRange) -> StoreFuture<'_, Vec<(BlockId, Bytes)>> {
-        Box::pin(async move {
-            self.available()?;
-            Ok(lock(self.partition(partition)).read(range))
-        })
+        Box::pin(async move { Ok(self.part(partition)?.read(range)) })
     }
 
     fn get_derived(&self, partition: PartitionId, keys: Vec<Bytes>) -> StoreFuture<'_, Vec<Option<Bytes>>> {
         Box::pin(async move {
-            self.available()?;
-            let state = lock(self.partition(partition));
+            let state = self.part(partition)?;
             let value = |key| match state.live(key) {
                 Some(Value::One(value)) => Some(value.clone()),
                 _ => None,
@@ -358,8 +309,7 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> StoreFuture<'_, Vec<Bytes>> {
         Box::pin(async move {
-            self.available()?;
-            Ok(match lock(self.partition(partition)).live(&list) {
+            Ok(match self.part(partition)?.live(&list) {
                 Some(Value::List(entries)) => entries.iter().skip(skip).take(limit).cloned().collect(),
                 _ => Vec::new(),
             })
@@ -384,6 +334,10 @@ impl Store for MemoryStore {
         Box::pin(async move {
             self.available()?;
             check_key(&key)?;
+            let fault = lock(&self.shared.key_faults).pop_front().flatten();
+            if let Some(Fault::Refuse(error)) = fault {
+                return Err(error);
+            }
             let mut keys = lock(&self.shared.keys);
             if keys.get(&key) != expected.as_ref() {
                 return Ok(false);
@@ -392,7 +346,10 @@ impl Store for MemoryStore {
                 Some(value) => keys.insert(key, value),
                 None => keys.remove(&key),
             };
-            Ok(true)
+            match fault {
+                Some(_) => Err(StoreError::Unknown("a test lost the reply".to_owned())),
+                None => Ok(true),
+            }
         })
     }
 
@@ -462,7 +419,7 @@ pub(crate) fn parse_counter(value: &[u8]) -> Result<u64, StoreError> {
 
 impl Connect for MemoryStore {
     fn connect(&self) -> StoreFuture<'_, Arc<dyn Store>> {
-        let connection: Arc<dyn Store> = Arc::new(self.clone());
+        let connection: Arc<dyn Store> = Arc::new(Self { taken: Arc::default(), ..self.clone() });
         Box::pin(async move {
             self.available()?;
             Ok(connection)
@@ -470,5 +427,6 @@ impl Connect for MemoryStore {
     }
 }
 
+mod faults;
 #[cfg(test)]
 mod tests;

@@ -27,6 +27,26 @@ impl fmt::Display for BlockId {
     }
 }
 
+impl BlockId {
+    /// The greatest id below this one.
+    #[must_use]
+    pub fn before(self) -> Option<Self> {
+        match self.sequence.checked_sub(1) {
+            Some(sequence) => Some(Self { sequence, ..self }),
+            None => Some(Self { generation: self.generation.checked_sub(1)?, sequence: u64::MAX }),
+        }
+    }
+
+    /// The least id above this one.
+    #[must_use]
+    pub fn after(self) -> Option<Self> {
+        match self.sequence.checked_add(1) {
+            Some(sequence) => Some(Self { sequence, ..self }),
+            None => Some(Self { generation: self.generation.checked_add(1)?, sequence: 0 }),
+        }
+    }
+}
+
 /// The longest block. A flush aims far below; one execution with a very long payload may come near.
 pub const BLOCK_BYTES_MAX: usize = 32 * 1024 * 1024;
 
@@ -184,6 +204,9 @@ impl StoreError {
     }
 }
 
+/// Where one log stands, as far as that can be told.
+pub type Top = Result<Option<BlockId>, StoreError>;
+
 /// What every call of a store gives.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
@@ -203,7 +226,8 @@ pub struct BlockRange {
 /// A connection to a store. Each shard has its own.
 pub trait Store: Send + Sync {
     /// Takes a partition: writes the mark `(generation + 1)-0`, which refuses all appends of older owners. The
-    /// generation is also above all that this connection saw confirmed, if the log has gone back.
+    /// generation is also above all that this connection saw confirmed, if the log has gone back. Where it went back over a
+    /// mark, another connection may take the same generation: then the one that took it first is fenced.
     fn acquire(&self, partition: PartitionId) -> StoreFuture<'_, Acquired>;
 
     /// Writes a block; returns when it is as durable as [`Store::durability`] says. Repeating an append whose
@@ -213,14 +237,22 @@ pub trait Store: Send + Sync {
     fn append(&self, append: Append) -> StoreFuture<'_, ()>;
 
     /// The owner knows that the log went back to `top` and mends it: appends above `top` are taken again. It writes again what
-    /// it holds, under the same ids, and then acquires the partition anew. Nothing happens in a store that cannot go back.
-    fn accept(&self, _partition: PartitionId, _top: BlockId) -> StoreFuture<'_, ()> {
+    /// it holds, under the same ids and none below `from`, and then acquires the partition anew. Another owner that took it
+    /// meanwhile, be it under the same generation, is told as [`StoreError::Fenced`]. Nothing happens in a store that cannot
+    /// go back.
+    fn accept(&self, _partition: PartitionId, _top: BlockId, _from: BlockId) -> StoreFuture<'_, ()> {
         Box::pin(async { Ok(()) })
     }
 
     /// The highest id that each log has ever had, marks of owners included; `None` for a log that is not there. An
-    /// owner learns by it that another one has taken over, or that the store has gone back.
-    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Option<BlockId>>>;
+    /// owner learns by it that another one has taken over, or that the store has gone back. Each log has an answer of its
+    /// own, for one part of a store may be away while the others serve.
+    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Top>>;
+
+    /// As [`Store::tops`], of one log.
+    fn top(&self, partition: PartitionId) -> StoreFuture<'_, Option<BlockId>> {
+        Box::pin(async move { self.tops(vec![partition]).await?.pop().unwrap_or(Ok(None)) })
+    }
 
     /// Blocks in order, without the marks of owners.
     fn read(&self, partition: PartitionId, range: BlockRange) -> StoreFuture<'_, Vec<(BlockId, Bytes)>>;
@@ -236,6 +268,12 @@ pub trait Store: Send + Sync {
         skip: usize,
         limit: usize,
     ) -> StoreFuture<'_, Vec<Bytes>>;
+
+    /// How many derived writes this connection has given up, for the store refused them for too long or for good: until
+    /// they are written again, what they say is found in the log alone.
+    fn derived_dropped(&self) -> u64 {
+        0
+    }
 
     /// Durable keys that live for ever: definitions, templates. Returns when durable.
     fn put(&self, key: Bytes, value: Bytes) -> StoreFuture<'_, ()>;

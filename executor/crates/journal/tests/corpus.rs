@@ -23,7 +23,7 @@ fn batch(sequence: u64) -> BatchId {
 
 fn machine(mode: Mode, dialect: u8) -> MachineRef {
     let arn = "arn:aws:states:us-east-1:123456789012:stateMachine:orders".to_owned();
-    MachineRef { arn, definition: [7 + dialect; 32], mode, dialect }
+    MachineRef { arn, definition: [7 + dialect; 32], mode, dialect, retention_s: 0 }
 }
 
 fn opened(batch_sequence: u64, index: u8, machine: u32, input: &[u8]) -> Opened {
@@ -96,7 +96,7 @@ const CASES: [Case; 3] = [("at-once", at_once), ("waiting", waiting), ("empty", 
 fn told_by(block: &Block) -> String {
     let mut out = format!("block {} of {} at {}\n", block.id(), block.partition(), block.time_ms());
     let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-    for MachineRef { arn, definition, mode, dialect } in block.machines() {
+    for MachineRef { arn, definition, mode, dialect, .. } in block.machines() {
         writeln!(out, "machine {arn} {} {} {dialect}", hex(definition), *mode as u8).expect("text");
     }
     for record in block.records().expect("readable") {

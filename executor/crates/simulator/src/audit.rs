@@ -15,7 +15,10 @@ use journal::{Block, BlockId, Closed, Journalled, JournalledKind, Opened, Record
 use proto::executor::v1;
 use serde_json::Value;
 
+use crate::losses::Losses;
 use crate::machines::{Catalogue, Expected};
+
+mod told;
 
 /// Something that must never happen has happened.
 pub type Violation = String;
@@ -38,6 +41,25 @@ pub struct Known {
     told: u32,
     /// Whether it was written again into a later block.
     carried: bool,
+    /// Its ends before it was redriven.
+    past: Vec<(Status, Bytes)>,
+}
+
+/// Redrives of an execution.
+const REDRIVES_MAX: usize = 3;
+
+impl Known {
+    /// Whether it has ended in a way that may be made good.
+    #[must_use]
+    pub fn is_redrivable(&self) -> bool {
+        let failed = self.end.as_ref().is_some_and(|(status, _)| *status != Status::Succeeded);
+        self.mode == Mode::Standard && failed && self.past.len() < REDRIVES_MAX
+    }
+
+    /// Its end, and those that it had before.
+    fn ends(&self) -> impl Iterator<Item = &(Status, Bytes)> {
+        self.end.iter().chain(&self.past)
+    }
 }
 
 /// What the log says, and what was promised.
@@ -51,12 +73,16 @@ pub struct Audit {
     pub acknowledged: BTreeSet<ExecutionId>,
     /// Executions that somebody has asked to stop.
     pub stopping: BTreeSet<ExecutionId>,
+    /// Executions that somebody has asked to go on after their end.
+    pub redriving: BTreeSet<ExecutionId>,
+    /// Which process has given out tasks of synchronous executions, by their marks.
+    sync: BTreeMap<String, u32>,
     /// When batches were made.
     batches: BTreeMap<BatchId, (Arc<v1::StartBatch>, u64)>,
     names: BTreeMap<(String, String), ExecutionId>,
     open: usize,
     /// Keys of tasks of STANDARD executions whose outcome is in the log.
-    outcomes: BTreeSet<String>,
+    outcomes: BTreeMap<String, ExecutionId>,
     /// When timers of executions have fired.
     timers: BTreeSet<(ExecutionId, u64)>,
     /// What executions were told, to know a copy of it.
@@ -64,7 +90,9 @@ pub struct Audit {
     /// When each block was durable, and until when what it opened was open: for ever, while something is.
     blocks: BTreeMap<(PartitionId, BlockId), (u64, u64)>,
     /// What each process has told its watchers.
-    told: BTreeSet<(u32, ExecutionId)>,
+    told: BTreeSet<(u32, ExecutionId, usize)>,
+    /// What stores have lost.
+    pub losses: Losses,
     /// Tasks that an owner whom another one has followed gave out although their outcome was in the log.
     pub stale_tasks: u64,
 }
@@ -91,6 +119,31 @@ pub fn task_key(input: &[u8]) -> Option<String> {
     Some(format!("{}/{}", field(input, "id")?, field(input, "step")?))
 }
 
+/// Whether an execution failed as its machine says.
+fn is_by_design(payload: &[u8]) -> bool {
+    decode_failure(payload).is_ok_and(|(error, _)| matches!(error, Some("Doomed" | "Rejected")))
+}
+
+fn id_of(record: &Record) -> ExecutionId {
+    match record {
+        Record::Opened(opened) => opened.id,
+        Record::Journalled(told) => told.id,
+        Record::Closed(closed) => closed.id,
+    }
+}
+
+/// The executions that are redriven in these records: with how many things they were told before.
+fn redriven_in(records: &[Record]) -> BTreeMap<ExecutionId, usize> {
+    let told = || {
+        records.iter().filter_map(|record| match record {
+            Record::Journalled(told) => Some(told),
+            _ => None,
+        })
+    };
+    let redriven = told().filter(|told| told.kind == JournalledKind::Redriven);
+    redriven.map(|last| (last.id, told().filter(|other| other.id == last.id).count() - 1)).collect()
+}
+
 impl Audit {
     /// Nothing is known yet.
     #[must_use]
@@ -101,14 +154,17 @@ impl Audit {
             known: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
             stopping: BTreeSet::new(),
+            redriving: BTreeSet::new(),
+            sync: BTreeMap::new(),
             batches: BTreeMap::new(),
             names: BTreeMap::new(),
             open: 0,
-            outcomes: BTreeSet::new(),
+            outcomes: BTreeMap::new(),
             timers: BTreeSet::new(),
             journal: BTreeMap::new(),
             blocks: BTreeMap::new(),
             told: BTreeSet::new(),
+            losses: Losses::default(),
             stale_tasks: 0,
         }
     }
@@ -126,7 +182,8 @@ impl Audit {
 
     /// Executions that are in the log and have not ended.
     pub fn open(&self) -> impl Iterator<Item = ExecutionId> + '_ {
-        self.known.iter().filter(|(_, known)| known.end.is_none()).map(|(id, _)| *id)
+        let open = self.known.iter().filter(|(id, known)| known.end.is_none() && !self.losses.touch(**id));
+        open.map(|(id, _)| *id)
     }
 
     /// A block is durable.
@@ -144,6 +201,9 @@ impl Audit {
         if (block.partition(), block.id()) != (partition, at) {
             return Err(format!("block {at} of partition {partition} says that it is {}", block.id()));
         }
+        if self.losses.is_mended((partition, at), bytes)? {
+            return Ok(());
+        }
         self.blocks.insert((partition, at), (now_us, 0));
         let mut records = block.records().map_err(|error| format!("block {at}: {error}"))?;
         // Within a block, kinds stand together: in the life of an execution their order is this.
@@ -152,14 +212,52 @@ impl Audit {
             Record::Journalled(_) => 1,
             Record::Closed(_) => 2,
         });
+        let redriven = redriven_in(&records);
         for record in records {
+            if self.losses.touch(id_of(&record)) {
+                continue;
+            }
             match record {
+                Record::Opened(opened) if redriven.contains_key(&opened.id) && self.has_ended(opened.id) => {
+                    self.redriven(&block, opened, &redriven)?;
+                }
                 Record::Opened(opened) => self.opened(&block, opened)?,
                 Record::Journalled(told) => self.journalled(&told)?,
                 Record::Closed(closed) => self.closed(&closed)?,
             }
         }
         Ok(())
+    }
+
+    /// A process is gone, and what it held of lost blocks with it: nobody can count them.
+    pub fn owner_is_gone(&mut self, process: u32) {
+        let lost = self.losses.owner_is_gone(process);
+        self.forgive(&lost);
+    }
+
+    /// Somebody has taken a partition; if that went back, it is mended now, and this many blocks were counted as lost by this
+    /// process until now.
+    ///
+    /// # Errors
+    /// More or less is lost than was counted.
+    pub fn taken(&mut self, process: u32, partition: PartitionId, counted: u64) -> Result<(), Violation> {
+        let lost = self.losses.taken(process, partition, counted)?;
+        self.forgive(&lost);
+        Ok(())
+    }
+
+    /// Of executions with records in lost blocks nothing is promised any more.
+    fn forgive(&mut self, lost: &[Bytes]) {
+        let blocks = lost.iter().filter_map(|bytes| Block::parse(bytes).ok());
+        let records = blocks.filter_map(|block| block.records().ok()).flatten();
+        for id in records.map(|record| id_of(&record)) {
+            let open = self.known.get(&id).is_some_and(|known| known.end.is_none());
+            if self.losses.forgive(id) && open {
+                self.open -= 1;
+            }
+        }
+        let losses = &self.losses;
+        self.names.retain(|_, id| !losses.touch(*id));
     }
 
     /// The oldest block that a log holds after a block was written to it.
@@ -175,16 +273,19 @@ impl Audit {
         let Some((written_us, _)) = self.blocks.get(&(partition, oldest)) else {
             return Err(format!("the log of {partition} begins with block {oldest}, which nobody wrote"));
         };
-        let wanted_us = self.now_us.saturating_sub(retention_us + TRIM_US);
+        let kept_us = executor::limits::BLOCK_KEPT_MIN.as_micros() as u64;
+        let before = |age_us: u64| self.now_us.saturating_sub(age_us + TRIM_US);
+        let (written_from_us, ended_from_us) = (before(kept_us.max(retention_us)), before(retention_us));
         let near_us = written_us + TRIM_US;
         let from = (partition, oldest)..=(partition, BlockId { generation: u64::MAX, sequence: u64::MAX });
-        let near = self.blocks.range(from).take_while(|(_, (at_us, _))| *at_us <= near_us);
-        let wanted = near.map(|(_, (at_us, ended_us))| at_us.max(ended_us)).max();
+        let mut near = self.blocks.range(from).take_while(|(_, (at_us, _))| *at_us <= near_us);
+        let wanted =
+            near.any(|(_, (at_us, ended_us))| *at_us >= written_from_us || *ended_us >= ended_from_us);
         let open = self.known.iter().any(|(id, known)| {
             let opened = self.blocks.get(&(partition, known.opened_in));
             id.batch.partition == partition && known.end.is_none() && opened.is_some_and(|at| at.0 <= near_us)
         });
-        if open || wanted.is_none_or(|wanted| *wanted >= wanted_us) {
+        if open || wanted {
             return Ok(());
         }
         Err(format!("block {oldest} of {partition} is kept, though nothing in it was wanted for long"))
@@ -223,16 +324,17 @@ impl Audit {
             end: None,
             told: 0,
             carried: false,
+            past: Vec::new(),
         };
         if let Some(before) = self.known.get(&id) {
             if before.end.is_some() || !self.is_carried(id, before) {
                 return Err(format!("{id} was started twice: again in block {}", block.id()));
             }
-            let (told, carried_from) = (before.told, before.opened_in);
+            let (told, carried_from, past) = (before.told, before.opened_in, before.past.clone());
             if let Some((_, wanted_us)) = self.blocks.get_mut(&(id.batch.partition, carried_from)) {
                 *wanted_us = self.now_us;
             }
-            self.known.insert(id, Known { told, carried: true, ..known });
+            self.known.insert(id, Known { told, carried: true, past, ..known });
             return Ok(());
         }
         self.known.insert(id, known);
@@ -243,6 +345,49 @@ impl Audit {
             return Err(format!("the name {name:?} of {} stands for {other} and for {id}", machine.arn));
         }
         Ok(())
+    }
+
+    fn has_ended(&self, id: ExecutionId) -> bool {
+        self.known.get(&id).is_some_and(|known| known.end.is_some())
+    }
+
+    /// An execution goes on after its end: with all that it was told, in this very block.
+    fn redriven(
+        &mut self,
+        block: &Block,
+        opened: Opened,
+        redriven: &BTreeMap<ExecutionId, usize>,
+    ) -> Result<(), Violation> {
+        let (id, now_us) = (opened.id, self.now_us);
+        let written = redriven.get(&id).copied().unwrap_or_default() as u32;
+        let asked = self.redriving.contains(&id);
+        let Some(known) = self.known.get_mut(&id).filter(|known| asked && known.is_redrivable()) else {
+            return Err(format!("{id} was redriven, which nobody has asked for or may be asked for"));
+        };
+        // What it was told, and perhaps the end that its node gave it.
+        if written != known.told && written != known.told + 1 {
+            return Err(format!("{id} was redriven with {written} of {} that it was told", known.told));
+        }
+        known.past.extend(known.end.take());
+        known.carried = true;
+        let from = std::mem::replace(&mut known.opened_in, block.id());
+        if let Some((_, wanted_us)) = self.blocks.get_mut(&(id.batch.partition, from)) {
+            *wanted_us = now_us;
+        }
+        self.open += 1;
+        Ok(())
+    }
+
+    /// Somebody is told that an execution goes on.
+    ///
+    /// # Errors
+    /// That is not durable.
+    pub fn told_redriven(&self, id: ExecutionId) -> Result<(), Violation> {
+        let redriven = self.known.get(&id).is_some_and(|known| !known.past.is_empty());
+        if redriven || self.losses.touch(id) {
+            return Ok(());
+        }
+        Err(format!("{id} was reported redriven, and is not in the log"))
     }
 
     /// Whether what is open may be written again: it has been so long in its block that it is carried.
@@ -277,7 +422,7 @@ impl Audit {
         if in_time
             && told.kind == JournalledKind::TaskSucceeded
             && let Some(key) = field(&told.payload, "key")
-            && !self.outcomes.insert(key.clone())
+            && self.outcomes.insert(key.clone(), id).is_some()
         {
             return Err(format!("the outcome of task {key} is in the log twice"));
         }
@@ -302,11 +447,15 @@ impl Audit {
                 let output: Value = serde_json::from_slice(&closed.payload).unwrap_or_default();
                 output.get("v").and_then(Value::as_i64) == Some(number)
             }
+            // It is not begun again when its node has gone.
+            (Status::Failed, _) if known.mode == Mode::SyncExpress && !is_by_design(&closed.payload) => {
+                decode_failure(&closed.payload).is_ok_and(|(named, _)| named == Some("States.Runtime"))
+            }
             (Status::Failed, Expected::Error(error)) => {
                 decode_failure(&closed.payload).is_ok_and(|(named, _)| named == Some(error))
             }
             (Status::Aborted, _) => stopping,
-            (Status::TimedOut, _) => known.mode == Mode::Express && late,
+            (Status::TimedOut, _) => known.mode != Mode::Standard && late,
             _ => false,
         };
         if right {
@@ -314,81 +463,5 @@ impl Audit {
         }
         let (status, payload) = (closed.status.as_str(), String::from_utf8_lossy(&closed.payload));
         Err(format!("{id} ended as {status} with {payload:?}, and {:?} was expected", known.expected))
-    }
-
-    /// Somebody is told that an execution is accepted.
-    ///
-    /// # Errors
-    /// It is not durable.
-    pub fn acknowledge(&mut self, id: ExecutionId) -> Result<(), Violation> {
-        if !self.known.contains_key(&id) {
-            return Err(format!("{id} was acknowledged, and is not in the log"));
-        }
-        self.acknowledged.insert(id);
-        Ok(())
-    }
-
-    /// A process tells its watchers how an execution has ended.
-    ///
-    /// # Errors
-    /// That is not durable, or not what the log says, or was told before.
-    pub fn completed(
-        &mut self,
-        process: u32,
-        id: ExecutionId,
-        status: v1::ExecutionStatus,
-    ) -> Result<(), Violation> {
-        let end = self.known.get(&id).and_then(|known| known.end.as_ref());
-        let durable = end.map(|(status, _)| v1::ExecutionStatus::from(*status));
-        if durable != Some(status) {
-            return Err(format!("watchers were told that {id} is {status:?}; the log says {durable:?}"));
-        }
-        if !self.told.insert((process, id)) {
-            return Err(format!("process {process} told its watchers twice of the end of {id}"));
-        }
-        Ok(())
-    }
-
-    /// A process tells a watcher the outcome of an execution.
-    ///
-    /// # Errors
-    /// It is not what the log says.
-    pub fn outcome(&self, id: ExecutionId, output: Option<&Bytes>) -> Result<(), Violation> {
-        let end = self.known.get(&id).and_then(|known| known.end.as_ref());
-        match (end, output) {
-            (Some((Status::Succeeded, payload)), Some(output)) if payload == output => Ok(()),
-            (Some((status, _)), None) if *status != Status::Succeeded => Ok(()),
-            _ => Err(format!("watchers were told another outcome of {id} than the log has")),
-        }
-    }
-
-    /// A process gives a task to a worker.
-    ///
-    /// # Errors
-    /// It owns the log, and the log has the task's outcome.
-    pub fn given_out(&mut self, input: &[u8], owner: bool) -> Result<(), Violation> {
-        let Some(key) = task_key(input) else { return Err("a task without its key".to_owned()) };
-        if !self.outcomes.contains(&key) {
-            return Ok(());
-        }
-        if owner {
-            return Err(format!("task {key} was given out again, though its outcome is in the log"));
-        }
-        self.stale_tasks += 1;
-        Ok(())
-    }
-
-    /// What somebody is told who asks for an execution.
-    ///
-    /// # Errors
-    /// A status that the log does not have.
-    pub fn described(&self, id: ExecutionId, status: v1::ExecutionStatus) -> Result<(), Violation> {
-        let end = self.known.get(&id).and_then(|known| known.end.as_ref());
-        let ended = status != v1::ExecutionStatus::Running;
-        let durable = end.map(|(status, _)| v1::ExecutionStatus::from(*status));
-        if ended && durable != Some(status) {
-            return Err(format!("{id} was described as {status:?}; the log says {durable:?}"));
-        }
-        Ok(())
     }
 }

@@ -116,12 +116,17 @@ impl World {
         for index in 0..count {
             let machine = self.rng.pick(&catalogue.machines);
             let standard = self.rng.permille(self.options.standard);
-            let mode = if standard { v1::Mode::Standard } else { v1::Mode::Express };
+            let mode = match standard {
+                true => v1::Mode::Standard,
+                false if self.rng.permille(self.options.sync) => v1::Mode::SyncExpress,
+                false => v1::Mode::Express,
+            };
             batch.machines.push(v1::Machine {
                 arn: machine.arn.clone(),
                 definition_hash: Bytes::copy_from_slice(&machine.hash),
                 mode: mode as i32,
                 dialect: v1::Dialect::Asl as i32,
+                ..Default::default()
             });
             batch.machine_index.push(index as u32);
             let partition = id.partition;
@@ -175,7 +180,7 @@ impl World {
         }
         for batch in again {
             let Some(id) = batch.id.as_ref().and_then(|id| BatchId::try_from(id).ok()) else { continue };
-            let changed = self.mutation == Some(Mutation::DispatcherChangesABatch);
+            let changed = self.mutations.has(Mutation::DispatcherChangesABatch);
             let batch = if changed { Arc::new(changed_batch(&batch)) } else { batch };
             self.trace.note(now_us, "resend", [id.sequence(), u64::from(id.partition.get())]);
             self.send_batch(number, id, batch, false);
@@ -196,7 +201,6 @@ impl World {
         let Some(id) = id.filter(|_| !forged) else { return Ok(()) };
         self.trace.say(self.now_us, "  answer", || format!("{id:?} {ack:?}"));
         let skew_us = self.options.skew_us.max(20_000_000) * 2;
-        let forgotten_us = HORIZON_US.min(self.options.retention_s * 1_000_000);
         let Some(pending) = self.dispatchers[number].pending.get_mut(&id) else { return Ok(()) };
         let age_us = self.now_us - pending.created_us;
         for index in ack.from..ack.to.min(pending.batch.input.len() as u32) {
@@ -209,13 +213,18 @@ impl World {
                 pending.settled.insert(index);
                 continue;
             };
+            let lost = self.audit.losses.touch(id.execution(index as u8));
             match refusal.reason() {
                 Reason::Overloaded | Reason::NotOwner | Reason::Draining | Reason::StoreUnavailable => {}
-                Reason::Invalid if invalid => drop(pending.settled.insert(index)),
+                Reason::Invalid if invalid => {
+                    pending.settled.insert(index);
+                }
                 Reason::Conflict if named && refusal.code == "ExecutionAlreadyExists" => {
                     pending.settled.insert(index);
                 }
-                Reason::Expired if age_us + skew_us >= forgotten_us => drop(pending.settled.insert(index)),
+                Reason::Expired if lost || age_us + skew_us >= HORIZON_US => {
+                    pending.settled.insert(index);
+                }
                 _ => return Err(format!("{id:?}[{index}], {age_us} us old, was refused: {refusal:?}")),
             }
         }

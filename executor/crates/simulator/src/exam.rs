@@ -69,8 +69,12 @@ impl Exam {
     /// For people.
     #[must_use]
     pub fn what_is_missing(&self) -> String {
-        let missing: Vec<_> = self.unanswered().map(|id| id.to_string()).collect();
-        format!("not described, told or listed: {missing:?}")
+        let what = |answers: &Answers| {
+            (answers.description.is_some(), answers.history.is_some(), answers.listed.is_some())
+        };
+        let missing: Vec<_> =
+            self.unanswered().map(|id| (id.to_string(), id.batch, what(&self.asked[&id]))).collect();
+        format!("not (described, told, listed): {missing:?}")
     }
 
     fn unanswered(&self) -> impl Iterator<Item = ExecutionId> {
@@ -90,7 +94,8 @@ impl World {
         }
         if !self.exam.begun {
             self.exam.begun = true;
-            let mut all: Vec<ExecutionId> = self.audit.acknowledged.iter().copied().collect();
+            let kept = self.audit.acknowledged.iter().filter(|id| self.audit.losses.is_found(**id));
+            let mut all: Vec<ExecutionId> = kept.copied().collect();
             self.rng.shuffle(&mut all);
             self.exam.asked = all.into_iter().take(ASKED).map(|id| (id, Answers::default())).collect();
             self.ask();

@@ -12,7 +12,7 @@ use journal::block::SubBlockKind;
 use journal::store::{BlockRange, check_key};
 use journal::{Acquired, Append, Block, BlockId, Derived, StoreError};
 
-use crate::mutation::Mutation;
+use crate::mutation::{Mutation, Mutations};
 
 /// Who calls: a process of the simulation. 0 is the simulation itself.
 pub type Caller = u32;
@@ -26,9 +26,11 @@ pub struct Image {
     /// The time of the simulation; time to live counts by it.
     pub now_us: u64,
     /// What is broken on purpose.
-    pub mutation: Option<Mutation>,
+    pub mutations: Mutations,
     /// Blocks that were written since the audit looked last.
     pub appended: VecDeque<(PartitionId, BlockId, Bytes)>,
+    /// Who has taken which partition since the audit looked last.
+    pub acquired: VecDeque<(Caller, PartitionId)>,
     logs: BTreeMap<u16, Log>,
     keys: BTreeMap<Bytes, Bytes>,
     lagging: Vec<Lagging>,
@@ -39,9 +41,17 @@ pub struct Image {
 struct Log {
     generation: u64,
     owner: Caller,
+    /// When the owner took it.
+    taken_us: u64,
     last: Option<BlockId>,
     blocks: BTreeMap<BlockId, Bytes>,
     derived: BTreeMap<Bytes, (u64, Value)>,
+    /// What was written beside which block, and when.
+    beside: Vec<(BlockId, u64, Derived)>,
+    /// Where it ended before it went back, until an owner takes it anew.
+    went_back_from: Option<BlockId>,
+    /// Whether its owner knows.
+    accepted: bool,
 }
 
 #[derive(Debug)]
@@ -54,6 +64,7 @@ enum Value {
 struct Lagging {
     writer: Caller,
     partition: PartitionId,
+    block: BlockId,
     due_us: u64,
     derived: Vec<Derived>,
 }
@@ -67,10 +78,10 @@ impl Image {
         self.logs.entry(partition.get()).or_default()
     }
 
-    /// Who has taken the partition last, and with which generation.
+    /// Who has taken the partition last, and when.
     #[must_use]
     pub fn owner(&self, partition: PartitionId) -> (Caller, u64) {
-        self.logs.get(&partition.get()).map_or((0, 0), |log| (log.owner, log.generation))
+        self.logs.get(&partition.get()).map_or((0, 0), |log| (log.owner, log.taken_us))
     }
 
     /// The oldest block that a log holds.
@@ -80,24 +91,32 @@ impl Image {
     }
 
     pub(crate) fn acquire(&mut self, caller: Caller, partition: PartitionId) -> Acquired {
-        let raise = u64::from(self.mutation != Some(Mutation::OwnersShareAGeneration));
+        let raise = u64::from(!self.mutations.has(Mutation::OwnersShareAGeneration));
+        let now_us = self.now_us;
         let log = self.log(partition);
+        log.taken_us = now_us;
         log.generation = (log.generation + raise).max(1);
         log.owner = caller;
-        Acquired { generation: log.generation, last: log.last }
+        log.went_back_from = None;
+        let acquired = Acquired { generation: log.generation, last: log.last };
+        self.acquired.push_back((caller, partition));
+        acquired
     }
 
     pub(crate) fn append(&mut self, caller: Caller, append: Append) -> Result<(), StoreError> {
         append.check()?;
         let (id, partition) = (append.id, append.partition);
-        let fenced = self.mutation != Some(Mutation::NoFence);
-        let trims_too_much = self.mutation == Some(Mutation::TrimsTooMuch);
+        let fenced = !self.mutations.has(Mutation::NoFence);
+        let trims_too_much = self.mutations.has(Mutation::TrimsTooMuch);
         let now_us = self.now_us;
         self.appends += 1;
-        if self.mutation == Some(Mutation::ConfirmsWithoutWriting) && self.appends.is_multiple_of(7) {
+        if self.mutations.has(Mutation::ConfirmsWithoutWriting) && self.appends.is_multiple_of(7) {
             return Ok(());
         }
         let log = self.log(partition);
+        if let Some(confirmed) = log.went_back_from.filter(|_| !log.accepted) {
+            return Err(StoreError::WentBack { partition, confirmed, top: log.top() });
+        }
         if fenced && (id.generation < log.generation || log.last.is_some_and(|last| id <= last)) {
             if log.blocks.get(&id).is_some_and(|written| *written == append.block) {
                 return Ok(());
@@ -115,9 +134,15 @@ impl Image {
             }
         }
         self.appended.push_back((partition, id, append.block));
-        if self.mutation != Some(Mutation::NoDerivedKeys) && !append.derived.is_empty() {
+        if !self.mutations.has(Mutation::NoDerivedKeys) && !append.derived.is_empty() {
             let due_us = now_us + LAG_US;
-            self.lagging.push(Lagging { writer: caller, partition, due_us, derived: append.derived });
+            self.lagging.push(Lagging {
+                writer: caller,
+                partition,
+                block: id,
+                due_us,
+                derived: append.derived,
+            });
         }
         Ok(())
     }
@@ -132,6 +157,7 @@ impl Image {
         for lagging in due {
             let log = self.log(lagging.partition);
             for derived in lagging.derived {
+                log.beside.push((lagging.block, now_us, derived.clone()));
                 log.derive(derived, now_us);
             }
         }
@@ -141,13 +167,42 @@ impl Image {
     pub fn crashed(&mut self, writer: Caller) {
         self.settle(0);
         self.lagging.retain(|lagging| lagging.writer != writer);
-        match self.mutation {
-            Some(Mutation::LosesTheLastBlock) => self.lose_last(|_| true),
-            Some(Mutation::LosesAJournalEntry) => self.lose_last(|block| {
-                block.sub_blocks().iter().any(|sub_block| sub_block.kind() == SubBlockKind::Journalled)
-            }),
-            _ => {}
+        if self.mutations.has(Mutation::LosesTheLastBlock) {
+            self.lose_last(|_| true);
         }
+        if self.mutations.has(Mutation::LosesAJournalEntry) {
+            self.lose_last(|block| {
+                block.sub_blocks().iter().any(|sub_block| sub_block.kind() == SubBlockKind::Journalled)
+            });
+        }
+    }
+
+    /// A replica takes over that lacks up to so many of the last blocks of the present owner, and all that was written beside
+    /// them; gives what is lost.
+    pub fn go_back(&mut self, partition: PartitionId, blocks: u64) -> Vec<(BlockId, Bytes)> {
+        self.settle(0);
+        let unnoticed = self.mutations.has(Mutation::NobodyIsToldOfLostBlocks);
+        let log = self.log(partition);
+        let Some(top) = log.last.filter(|last| last.generation == log.generation) else { return Vec::new() };
+        let to = BlockId { sequence: top.sequence.saturating_sub(blocks), ..top };
+        let above = BlockId { sequence: to.sequence + 1, ..to };
+        let lost: Vec<_> = log.blocks.split_off(&above).into_iter().collect();
+        log.last = log.blocks.keys().next_back().copied();
+        if !unnoticed {
+            (log.went_back_from, log.accepted) = (Some(top), false);
+        }
+        log.derived.clear();
+        log.beside.retain(|(block, ..)| *block < above);
+        for (_, at_us, derived) in log.beside.clone() {
+            log.derive(derived, at_us);
+        }
+        lost
+    }
+
+    /// The owner knows that the log ends here.
+    pub(crate) fn accept(&mut self, partition: PartitionId, top: BlockId) {
+        let log = self.log(partition);
+        log.accepted = log.top() == Some(top);
     }
 
     fn lose_last(&mut self, wanted: impl Fn(&Block) -> bool) {
@@ -175,7 +230,7 @@ impl Image {
         }
         let mut page: Vec<_> = blocks.take(range.limit).collect();
         let recovery = range.limit > 1 && page.len() < range.limit;
-        if recovery && self.mutation == Some(Mutation::RecoveryMissesTheLastBlock) {
+        if recovery && self.mutations.has(Mutation::RecoveryMissesTheLastBlock) {
             page.pop();
         }
         page

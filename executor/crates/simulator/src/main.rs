@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use rustix::time::{ClockId, clock_gettime};
 use simulator::machines::Catalogue;
-use simulator::{Report, points, run};
+use simulator::{Mutations, Report, points, run};
 
 /// Simulate clusters, one for each seed.
 #[derive(Debug, Parser)]
@@ -38,6 +38,7 @@ fn add(sum: &mut Report, one: Report) {
     sum.crashes += one.crashes;
     sum.fenced += one.fenced;
     sum.stale_tasks += one.stale_tasks;
+    (0..3).for_each(|at| sum.went_back[at] += one.went_back[at]);
     for (point, count) in one.hits {
         *sum.hits.entry(point).or_default() += count;
     }
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
     };
     let (begun, mut sum, mut broken) = (cpu(), Report::default(), 0);
     for seed in arguments.from..arguments.from.saturating_add(arguments.seeds) {
-        match run(seed, &catalogue, None, arguments.trace) {
+        match run(seed, &catalogue, Mutations::default(), arguments.trace) {
             Ok(report) => add(&mut sum, report),
             Err(violation) => {
                 broken += 1;
@@ -76,6 +77,10 @@ fn main() -> ExitCode {
     println!(
         "stale tasks      {:>12} given out by such owners after their outcome was in the log",
         sum.stale_tasks
+    );
+    let [lacked, lost, with_owner] = sum.went_back;
+    println!(
+        "went back        {lacked:>12} blocks that replicas lacked: {lost} counted as lost, {with_owner} lost with their owner"
     );
     println!(
         "simulated        {hours:>12.1} node-hours in {minutes:.2} minutes of CPU: {:.0} a minute",

@@ -1,7 +1,8 @@
-//! Faults put into the simulated world on purpose, each of which breaks what the product relies on.
+//! Faults put into the simulated world on purpose: such as break what the product relies on, and such as it must bear.
 //!
-//! Purpose: a simulator that finds nothing must be shown to be able to find something. Invariant: no mutation touches
-//! the product's code; it is the store, the network or the driver that does not keep its promise.
+//! Purpose: a simulator that finds nothing must be shown to be able to find something; and nothing may rest on a scheduler
+//! that is right. Invariant: no mutation touches the product's code; it is the store, the network or the driver that does
+//! not keep its promise.
 
 /// What is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +29,37 @@ pub enum Mutation {
     AnswersReachTheNextTenure,
     /// A worker's answers stand for other tasks of the same worker.
     WorkerMixesUpTokens,
+    /// A store that went back takes new blocks as if nothing were missing.
+    NobodyIsToldOfLostBlocks,
+    /// The scheduler names every partition to every node.
+    EveryNodeIsNamed,
+    /// Nodes follow whichever scheduler speaks, be it older than the one that they followed.
+    OldSchedulersAreFollowed,
+    /// Directives reach some other node than the one that is meant.
+    DirectivesGoAstray,
+}
+
+/// What is broken, all at once.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Mutations(u32);
+
+impl Mutations {
+    /// Whether this is broken.
+    #[must_use]
+    pub fn has(self, mutation: Mutation) -> bool {
+        self.0 & 1 << mutation as u32 != 0
+    }
+}
+
+impl FromIterator<Mutation> for Mutations {
+    fn from_iter<T: IntoIterator<Item = Mutation>>(mutations: T) -> Self {
+        Self(mutations.into_iter().fold(0, |all, mutation| all | 1 << mutation as u32))
+    }
 }
 
 impl Mutation {
-    /// All of them.
-    pub const ALL: [Self; 11] = [
+    /// Those by which promises are broken.
+    pub const HARMFUL: [Self; 12] = [
         Self::NoFence,
         Self::OwnersShareAGeneration,
         Self::ConfirmsWithoutWriting,
@@ -44,5 +71,10 @@ impl Mutation {
         Self::DispatcherChangesABatch,
         Self::AnswersReachTheNextTenure,
         Self::WorkerMixesUpTokens,
+        Self::NobodyIsToldOfLostBlocks,
     ];
+
+    /// Those of placement, which break nothing while the store has its fence.
+    pub const OF_PLACEMENT: [Self; 3] =
+        [Self::EveryNodeIsNamed, Self::OldSchedulersAreFollowed, Self::DirectivesGoAstray];
 }

@@ -74,6 +74,7 @@ impl World {
                 call.apply(image);
             });
             self.look_at_what_is_durable()?;
+            self.look_who_has_taken_what()?;
         }
         if call.was_fenced() {
             self.report.fenced += 1;

@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
+use assign::NodeKey;
 use ids::{ExecutionId, ExecutionName, PartitionId};
 use proto::executor::v1;
 
-use crate::audit::Violation;
+use crate::audit::{Known, Violation};
 use crate::mutation::Mutation;
 use crate::process::{EPOCH_US, Message, Process, Said};
 use crate::world::{Event, World};
@@ -32,12 +33,12 @@ impl World {
 
     /// Where a partition is thought to be.
     pub(crate) fn owner_of(&self, partition: PartitionId) -> (usize, u32) {
-        let group = usize::from(partition.get()) / self.options.partitions_per_group as usize;
+        let group = usize::from(partition.get()) / self.partitions_per_group() as usize;
         (group, self.groups.get(group).map_or(0, |group| group.owner))
     }
 
     /// A process begins, with the partitions of a group or with none.
-    pub(crate) fn spawn(&mut self, group: Option<usize>) -> u32 {
+    pub(crate) fn spawn(&mut self, group: Option<usize>, node: NodeKey) -> u32 {
         let id = self.next_number() as u32;
         let skew_us = self.options.skew_us;
         let clock_us = EPOCH_US + self.now_us + self.rng.between(0, 2 * skew_us) - skew_us;
@@ -45,7 +46,8 @@ impl World {
         let partitions = (partitions, self.partition_count());
         let retention = Duration::from_secs(self.options.retention_s);
         let times = (self.now_us, clock_us);
-        let process = Process::new((id, group), partitions, times, retention, &self.desk, &self.catalogue);
+        let process =
+            Process::new((id, group, node), partitions, times, retention, &self.desk, &self.catalogue);
         self.processes.insert(id, process);
         self.trace.note(self.now_us, "begins", [u64::from(id), group.map_or(0, |group| group as u64 + 1)]);
         self.change_workers(id);
@@ -69,12 +71,14 @@ impl World {
 
     /// A process dies: its memory is gone, what it has sent is on its way.
     pub(crate) fn crash(&mut self, id: u32) {
+        self.break_link(id);
         let Some(process) = self.processes.remove(&id) else { return };
         self.report.crashes += 1;
         self.report.process_us += self.now_us - process.born_us;
         self.trace.note(self.now_us, "dies", [u64::from(id), 0]);
         self.desk.with(|image| image.crashed(id));
-        let inherits = self.mutation == Some(Mutation::AnswersReachTheNextTenure);
+        self.audit.owner_is_gone(id);
+        let inherits = self.mutations.has(Mutation::AnswersReachTheNextTenure);
         if let Some(group) = process.group.filter(|_| inherits) {
             self.follow(group);
             let owner = self.groups[group].owner;
@@ -146,6 +150,9 @@ impl World {
         }
         if let Some(process) = self.processes.get_mut(&id) {
             process.fly(&mut self.rng);
+            if process.has_changed() && self.options.nodes > 0 {
+                self.arrives(id, Message::Report);
+            }
         }
         if self.send_calls()
             && let Some(in_us) = self.processes.get(&id).and_then(Process::due_in_us)
@@ -165,10 +172,12 @@ impl World {
             Said::Completions(batch) => self.completed(process, &batch)?,
             Said::Tasks(worker, batch) => self.given_out(process, worker, batch)?,
             Said::Stopped(id) => {
-                if self.audit.known.get(&id).is_none_or(|known| known.end.is_none()) {
+                let ended = self.audit.known.get(&id).is_some_and(|known| known.end.is_some());
+                if !ended && !self.audit.losses.touch(id) {
                     return Err(format!("{id} was reported stopped, and has no end in the log"));
                 }
             }
+            Said::Redriven(id) => self.audit.told_redriven(id)?,
             Said::Described(id, described) => {
                 let status = described.summary.as_ref().map(v1::ExecutionSummary::status);
                 self.audit.described(id, status.unwrap_or_default())?;
@@ -183,7 +192,7 @@ impl World {
                     }
                 }
             }
-            Said::Owns(owned) => self.reported(process, &owned),
+            Said::Reported(shard) => self.reported(process, &shard),
             // What it had accepted is durable: it may go.
             Said::Drained => self.crash(process),
         }
@@ -209,10 +218,22 @@ impl World {
         Ok(())
     }
 
+    /// Somebody sees how an execution has ended, and lets it go on.
+    fn redrive_perhaps(&mut self, id: ExecutionId) {
+        let known = self.audit.known.get(&id);
+        if known.is_some_and(Known::is_redrivable) && self.rng.permille(self.options.redrive) {
+            self.audit.redriving.insert(id);
+            let owner = self.owner_of(id.batch.partition).1;
+            self.post_to(owner, &Message::Redrive(id));
+        }
+    }
+
     fn completed(&mut self, process: u32, batch: &v1::CompletionBatch) -> Result<(), Violation> {
         for range in &batch.ranges {
             for index in range.from..range.to {
-                self.audit.completed(process, id_of(range.id, index)?, range.status())?;
+                let id = id_of(range.id, index)?;
+                self.audit.completed(process, id, range.status())?;
+                self.redrive_perhaps(id);
             }
         }
         for outcome in &batch.outcomes {

@@ -11,7 +11,7 @@ pub struct Options {
     pub groups: u32,
     /// Partitions of each group.
     pub partitions_per_group: u32,
-    /// Nodes that are told which groups they shall have; 0: each group has processes of its own.
+    /// Nodes that a scheduler tells which partitions they shall have; 0: each group has processes of its own.
     pub nodes: u32,
     /// Dispatchers.
     pub dispatchers: u32,
@@ -37,14 +37,20 @@ pub struct Options {
     pub late_effect: u64,
     /// Outages of the store.
     pub outages: u64,
+    /// Replicas that take over without the last blocks of a log.
+    pub failovers: u64,
+    /// Blocks that such a replica lacks, at most.
+    pub replica_lacks: u64,
     /// Crashes at any time.
     pub crashes: u64,
     /// Crashes at chosen points.
     pub crashes_at_points: u64,
     /// Processes that stand still for a while, and go on when another has followed.
     pub pauses: u64,
-    /// Groups that are given to others, or nodes that are drained, though all is well.
+    /// Groups that are given to others, nodes that are drained or join, though all is well.
     pub replaced: u64,
+    /// Schedulers that die, stand still, or are followed by others.
+    pub scheduler_failures: u64,
     /// How long nobody hears of a process before another follows it.
     pub suspicion_us: u64,
     /// How far a clock may be off.
@@ -59,8 +65,12 @@ pub struct Options {
     pub stop: u64,
     /// Executions that somebody asks for.
     pub ask: u64,
+    /// Executions without success that somebody redrives.
+    pub redrive: u64,
     /// STANDARD executions among all.
     pub standard: u64,
+    /// Synchronous ones among the EXPRESS executions.
+    pub sync: u64,
     /// Executions with a name among the STANDARD ones.
     pub named: u64,
     /// Inputs that are no JSON.
@@ -95,9 +105,8 @@ impl Options {
         let mut of = |choices: &[u64]| *rng.pick(choices);
         let named = of(&[0, 0, 300]);
         let cut_off_us = of(&[0, 0, 70_000_000, 110_000_000]);
-        // Names are free again when their retention is over: the audit wants them to stay. And a log that lets go of
-        // blocks within the horizon of batch ids forgets what a dispatcher that was cut off so long sends again.
-        let long = named > 0 || cut_off_us > 0;
+        // Names are free again when their retention is over: the audit wants them to stay.
+        let long = named > 0;
         Self {
             groups: of(&[1, 1, 2, 3]) as u32,
             partitions_per_group: of(&[1, 1, 2]) as u32,
@@ -114,10 +123,13 @@ impl Options {
             lose_reply: of(&[0, 0, 20, 100]),
             late_effect: of(&[0, 0, 0, 20]),
             outages: of(&[0, 0, 1, 2]),
+            failovers: of(&[0, 0, 0, 1, 3]),
+            replica_lacks: of(&[2, 5, 40]),
             crashes: of(&[0, 1, 2, 4]),
             crashes_at_points: of(&[0, 2, 4]),
             pauses: of(&[0, 0, 1, 2]),
             replaced: of(&[0, 0, 1, 3]),
+            scheduler_failures: of(&[0, 0, 1, 3]),
             suspicion_us: of(&[1_000_000, 5_000_000, 10_000_000]),
             skew_us: of(&[0, 0, 1_000_000, 29_000_000]),
             resend_us: of(&[500_000, 2_000_000, 10_000_000]),
@@ -132,11 +144,13 @@ impl Options {
             },
             stop: of(&[0, 0, 100]),
             ask: of(&[0, 200]),
+            redrive: of(&[0, 0, 700]),
             standard: of(&[0, 500, 500, 1_000]),
+            sync: of(&[0, 0, 300]),
             named,
             invalid: of(&[0, 0, 50]),
             forged: of(&[0, 0, 100]),
-            retention_s: if long { 3_600 } else { of(&[60, 60, 3_600]) },
+            retention_s: if long { 3_600 } else { of(&[20, 60, 60, 3_600]) },
         }
     }
 }

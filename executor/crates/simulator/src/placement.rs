@@ -1,29 +1,28 @@
-//! Who shall own which partitions: what a scheduler does, as hasty and as ill-informed as the seed wants it.
+//! Who looks after processes: dead ones are followed by others, nodes join and leave.
 //!
-//! Partitions come in groups. Without nodes, each group has processes of its own, one following the other; with nodes, every
-//! process is told again and again which groups it shall have, as by a scheduler. Invariant: nobody but the store decides
-//! whose blocks count; whatever is decided here may be wrong.
+//! Partitions come in groups. Without nodes, each group has processes of its own, one following the other, as hasty as the
+//! seed wants it; with nodes, each partition is a group, and a scheduler ([`crate::scheduler`]) says who shall have it.
+//! Invariant: nobody but the store decides whose blocks count; whatever is decided here may be wrong.
 
+use assign::NodeKey;
 use ids::PartitionId;
 use proto::executor::v1;
 
 use crate::process::{Message, Process};
 use crate::world::{Event, World};
 
-/// How often the placement looks.
+/// How often somebody looks.
 const PLACEMENT_US: u64 = 1_000_000;
-/// Assignments that do not wait until the former owner has given its partitions back.
-const HASTY: u64 = 50;
+/// Nodes at most, those that joined later included.
+const NODES_MAX: usize = 4;
 
 /// Partitions that have one owner.
 #[derive(Debug)]
 pub struct Group {
     /// Ascending.
     pub partitions: Vec<PartitionId>,
-    /// The process that the placement takes for the owner.
+    /// The process that dispatchers take for the owner.
     pub owner: u32,
-    /// The node that shall have it, if there are nodes.
-    node: usize,
 }
 
 /// A place for processes, one after the other.
@@ -37,45 +36,59 @@ pub struct Seat {
 impl World {
     /// The partitions in their groups, and the first processes.
     pub(crate) fn begin_groups(&mut self) {
-        let each = self.options.partitions_per_group;
         let nodes = self.options.nodes as usize;
-        for group in 0..self.options.groups {
-            let numbers = group * each..(group + 1) * each;
+        let each = self.partitions_per_group();
+        let count = u32::from(self.partition_count());
+        for first in (0..count).step_by(each as usize) {
+            let numbers = first..first + each;
             let partitions = numbers.filter_map(|number| PartitionId::new(number).ok()).collect();
-            let node = group as usize % nodes.max(1);
-            self.groups.push(Group { partitions, owner: 0, node });
+            self.groups.push(Group { partitions, owner: 0 });
         }
         let seats = if nodes == 0 { self.groups.len() } else { nodes };
-        for seat in 0..seats {
-            self.seats.push(Seat { process: 0, silent_since_us: None });
-            self.follow(seat);
-        }
+        (0..seats).for_each(|_| self.add_seat());
     }
 
-    /// Another process takes a seat.
+    fn add_seat(&mut self) {
+        self.seats.push(Seat { process: 0, silent_since_us: None });
+        self.follow(self.seats.len() - 1);
+    }
+
+    /// Partitions of a group.
+    pub(crate) fn partitions_per_group(&self) -> u32 {
+        if self.options.nodes == 0 { self.options.partitions_per_group } else { 1 }
+    }
+
+    /// Another process takes a seat. It has the name of the first one there, unless that still lives, on a
+    /// machine of its own.
     pub(crate) fn follow(&mut self, seat: usize) {
         let own = self.options.nodes == 0;
-        let process = self.spawn(own.then_some(seat));
+        let name = NodeKey::from(format!("node-{seat}:1"));
+        let taken = self.processes.values().any(|process| process.node == name);
+        let name = if taken { NodeKey::from(format!("node-{seat}-{}:1", self.number)) } else { name };
+        let process = self.spawn(own.then_some(seat), name);
         self.seats[seat] = Seat { process, silent_since_us: None };
         if own {
             self.groups[seat].owner = process;
+        } else {
+            self.beat(process);
         }
     }
 
-    /// A group is given to others, though its owner is well; or a node is asked to go.
+    /// A group is given to others, though its owner is well; or a node is asked to go, or another one joins.
     pub(crate) fn replace(&mut self, group: usize) {
         if self.healed {
             return;
         }
         let seat = self.rng.below(self.seats.len() as u64) as usize;
         self.trace.note(self.now_us, "replaces", [group as u64, seat as u64]);
-        if self.rng.permille(500) {
-            let process = self.seats[seat].process;
-            self.post_to(process, &Message::Drain);
-        } else if self.options.nodes == 0 {
-            self.follow(group);
-        } else {
-            self.groups[group].node = seat;
+        let process = self.seats[seat].process;
+        let managed = self.options.nodes > 0;
+        match self.rng.below(4) {
+            0 => self.post_to(process, &Message::Drain),
+            1 | 2 if managed => self.leave(process),
+            _ if !managed => self.follow(group),
+            _ if self.seats.len() < NODES_MAX => self.add_seat(),
+            _ => {}
         }
     }
 
@@ -92,56 +105,21 @@ impl World {
                 self.crash(process);
                 self.follow(seat);
             } else if silent && self.now_us - since_us >= self.options.suspicion_us {
-                // Those of nodes go on with the next one that is there.
-                self.move_away(seat);
                 self.follow(seat);
-            } else if !silent {
+            } else if !silent && self.options.nodes == 0 {
                 self.post_to(process, &Message::Report);
             }
-        }
-        if self.options.nodes > 0 {
-            self.assign();
         }
         self.after(PLACEMENT_US, Event::Placement);
     }
 
-    fn move_away(&mut self, from: usize) {
-        let there: Vec<usize> = (0..self.seats.len())
-            .filter(|seat| *seat != from && self.seats[*seat].silent_since_us.is_none())
-            .collect();
-        for group in 0..self.groups.len() {
-            if self.groups[group].node == from && !there.is_empty() {
-                self.groups[group].node = *self.rng.pick(&there);
-            }
-        }
-    }
-
-    /// Tells every node which partitions it shall have.
-    fn assign(&mut self) {
-        for group in &mut self.groups {
-            group.owner = self.seats[group.node].process;
-        }
-        for seat in 0..self.seats.len() {
-            let process = self.seats[seat].process;
-            let hasty = !self.healed && self.rng.permille(HASTY);
-            let held = |partition: &PartitionId| {
-                let number = u32::from(partition.get());
-                let others = self.seats.iter().filter(|other| other.process != process);
-                let mut others = others.filter_map(|other| self.processes.get(&other.process));
-                !hasty && others.any(|other| other.owned.contains(&number))
-            };
-            let groups = self.groups.iter().filter(|group| group.node == seat);
-            let partitions = groups.flat_map(|group| group.partitions.iter().copied());
-            let partitions = partitions.filter(|partition| !held(partition)).collect();
-            self.post_to(process, &Message::Assign(partitions));
-        }
-    }
-
     /// A process says what it has.
-    pub(crate) fn reported(&mut self, process: u32, owned: &[v1::OwnedPartition]) {
+    pub(crate) fn reported(&mut self, process: u32, shard: &v1::Shard) {
+        if self.options.nodes > 0 {
+            return self.tell_scheduler(process, shard);
+        }
         let Some(process) = self.processes.get_mut(&process) else { return };
         let group = process.group.map(|group| self.groups[group].partitions.len());
-        process.lacks = group.is_some_and(|partitions| owned.len() < partitions);
-        process.owned = owned.iter().map(|owned| owned.partition).collect();
+        process.lacks = group.is_some_and(|partitions| shard.owned.len() < partitions);
     }
 }

@@ -32,6 +32,8 @@ pub enum CallKind {
     Ping,
     /// Where the logs stand.
     Tops,
+    /// That a log may go on from where it went back to.
+    Accept,
     /// A durable key.
     Key,
 }
@@ -60,7 +62,7 @@ impl Phase {
 }
 
 /// The kinds of calls at which processes are killed: those that a shard makes in the course of its work.
-pub const KINDS: [CallKind; 11] = [
+pub const KINDS: [CallKind; 12] = [
     CallKind::Connect,
     CallKind::Acquire,
     CallKind::Append,
@@ -72,6 +74,7 @@ pub const KINDS: [CallKind; 11] = [
     CallKind::List,
     CallKind::Ping,
     CallKind::Tops,
+    CallKind::Accept,
 ];
 
 /// Every crash point.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use assign::NodeKey;
 use executor::clock::{Clock, ManualClock};
 use executor::cluster::Cluster;
 use executor::config::Config;
@@ -21,7 +22,7 @@ use executor::shard::{Binding, Command, ShardConfig, ShardContext, ShardState};
 use ids::{ExecutionId, ExecutionName, PartitionId};
 use proto::executor::v1;
 use telemetry::ShardMetrics;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::machines::Catalogue;
 use crate::points::CallKind;
@@ -38,6 +39,8 @@ pub enum Message {
     Start { dispatcher: usize, forged: bool, batch: Arc<v1::StartBatch> },
     /// Ends an execution.
     Stop(ExecutionId),
+    /// Redrives an execution.
+    Redrive(ExecutionId),
     /// Asks for an execution.
     Describe(ExecutionId),
     /// Asks for the history of an execution.
@@ -69,11 +72,12 @@ pub enum Said {
     Completions(v1::CompletionBatch),
     Tasks(u64, v1::TaskBatch),
     Stopped(ExecutionId),
+    Redriven(ExecutionId),
     Described(ExecutionId, Box<v1::DescribeExecutionResponse>),
     /// `None`: it is not kept.
     History(ExecutionId, Option<Vec<v1::HistoryEvent>>),
     Listed(Vec<v1::ExecutionSummary>),
-    Owns(Vec<v1::OwnedPartition>),
+    Reported(v1::Shard),
     Drained,
 }
 
@@ -103,14 +107,25 @@ pub struct Process {
     pub group: Option<usize>,
     /// It stands still until then, if it does.
     pub paused_until_us: Option<u64>,
+    /// How long its clock has slept, in all.
+    pub slept_us: u64,
     /// When it is run next.
     pub run_at_us: Option<u64>,
     /// What was answered since it ran last.
     pub answered: Vec<CallKind>,
     /// Whether it has said that it lacks a partition of its group.
     pub lacks: bool,
-    /// What it had when it said so last.
-    pub owned: Vec<u32>,
+    /// By which name schedulers know it.
+    pub node: NodeKey,
+    /// The scheduler that it talks to, and the number of its stream there.
+    pub link: Option<(u64, u64)>,
+    /// The incarnation of the scheduler that it followed last.
+    pub followed: u32,
+    /// Since when it wants to lose everything.
+    pub leaving_since_us: Option<u64>,
+    owners: Arc<Owners>,
+    metrics: Arc<ShardMetrics>,
+    changes: watch::Receiver<u64>,
     shard: SimulatedShard,
     clock: ManualClock,
     /// Of the simulation, when its clock was moved last.
@@ -123,6 +138,7 @@ pub struct Process {
     completions: mpsc::Receiver<v1::CompletionBatch>,
     workers: BTreeMap<u64, mpsc::Receiver<v1::TaskBatch>>,
     stops: Vec<(ExecutionId, Answer<u64>)>,
+    redrives: Vec<(ExecutionId, Answer<u64>)>,
     descriptions: Vec<(ExecutionId, Answer<v1::DescribeExecutionResponse>)>,
     histories: Vec<(ExecutionId, Answer<Vec<v1::HistoryEvent>>)>,
     lists: Vec<Answer<v1::ListExecutionsResponse>>,
@@ -135,42 +151,55 @@ const LIST_MAX: u32 = 1_000;
 /// Commands that a shard handles in one wake-up.
 const COMMANDS: usize = executor::limits::COMMANDS_PER_WAKE;
 
+/// The settings of a process's shard.
+fn config_of(
+    id: u32,
+    partitions: Option<Vec<PartitionId>>,
+    partition_count: u16,
+    retention: Duration,
+) -> ShardConfig {
+    let binding = Binding { pattern: "arn:aws:lambda:*".to_owned(), pool: "workers".to_owned() };
+    ShardConfig {
+        index: 0,
+        shards: 1,
+        partitions,
+        partition_count,
+        data_address: format!("process-{id}:1"),
+        queue_commands: 64,
+        open_max: 10_000,
+        bytes_max: 1 << 30,
+        retention,
+        bindings: Arc::new([binding]),
+    }
+}
+
 impl Process {
     /// A process that begins to recover its partitions when it runs first.
     #[must_use]
     pub fn new(
-        (id, group): (u32, Option<usize>),
+        (id, group, node): (u32, Option<usize>, NodeKey),
         (partitions, partition_count): (Option<Vec<PartitionId>>, u16),
         (now_us, clock_us): (u64, u64),
         retention: Duration,
         desk: &Desk,
         catalogue: &Catalogue,
     ) -> Self {
-        let binding = Binding { pattern: "arn:aws:lambda:*".to_owned(), pool: "workers".to_owned() };
-        let config = ShardConfig {
-            index: 0,
-            shards: 1,
-            partitions,
-            partition_count,
-            data_address: format!("process-{id}:1"),
-            queue_commands: 64,
-            open_max: 10_000,
-            bytes_max: 1 << 30,
-            retention,
-            bindings: Arc::new([binding]),
-        };
+        let config = config_of(id, partitions, partition_count, retention);
         let clock = ManualClock::at_ms(clock_us / 1_000);
+        let owners = Arc::new(Owners::new(partition_count));
         let cluster = Cluster::open(&Config::embedded(), Clock::Manual(clock.clone()));
         let cluster = cluster.expect("a node without a state directory has none to read");
+        let metrics = Arc::<ShardMetrics>::default();
         let context = ShardContext {
             connect: Arc::new(desk.of(id)),
+            archiver: None,
             objects: None,
             cluster: Arc::new(cluster),
             // All processes of a cluster have the same.
             secret: Arc::new(ClusterSecret::from_key(&[7; 32])),
             definitions: Arc::clone(&catalogue.definitions),
-            owners: Arc::new(Owners::new(partition_count)),
-            metrics: Arc::<ShardMetrics>::default(),
+            owners: Arc::clone(&owners),
+            metrics: Arc::clone(&metrics),
             clock: Clock::Manual(clock.clone()),
             crumbs: Arc::default(),
         };
@@ -181,10 +210,17 @@ impl Process {
             born_us: now_us,
             group,
             paused_until_us: None,
+            slept_us: 0,
             run_at_us: None,
             answered: Vec::new(),
             lacks: false,
-            owned: Vec::new(),
+            node,
+            link: None,
+            followed: 0,
+            leaving_since_us: None,
+            changes: owners.subscribe(),
+            owners,
+            metrics,
             shard: SimulatedShard::new(config, context),
             clock,
             moved_us: now_us,
@@ -196,6 +232,7 @@ impl Process {
             completions,
             workers: BTreeMap::new(),
             stops: Vec::new(),
+            redrives: Vec::new(),
             descriptions: Vec::new(),
             histories: Vec::new(),
             lists: Vec::new(),
@@ -216,6 +253,25 @@ impl Process {
         self.workers.keys().copied().collect()
     }
 
+    /// Blocks that it has counted as lost.
+    #[must_use]
+    pub fn blocks_lost(&self) -> u64 {
+        self.metrics.blocks_lost.get()
+    }
+
+    /// Whether it has this partition.
+    #[must_use]
+    pub fn has(&self, partition: PartitionId) -> bool {
+        self.owners.of(partition).is_some()
+    }
+
+    /// Whether what it has is another than when this was asked last.
+    pub fn has_changed(&mut self) -> bool {
+        let changed = self.changes.has_changed().unwrap_or_default();
+        self.changes.mark_unchanged();
+        changed
+    }
+
     /// How long its clock has stood still.
     #[must_use]
     pub fn silent_us(&self, now_us: u64) -> u64 {
@@ -226,6 +282,7 @@ impl Process {
     pub fn tell_time(&mut self, now_us: u64, asleep_us: u64) {
         let passed = now_us.saturating_sub(self.moved_us).saturating_sub(asleep_us);
         self.moved_us = now_us;
+        self.slept_us += asleep_us;
         self.clock.advance(Duration::from_micros(passed));
     }
 
@@ -241,6 +298,11 @@ impl Process {
                 self.stops.push((id, answer));
                 let (error, cause) = ("Stopped".to_owned(), String::new());
                 Command::Stop { execution: ExecutionName::Id(id), error, cause, reply }
+            }
+            Message::Redrive(id) => {
+                let (reply, answer) = oneshot::channel();
+                self.redrives.push((id, answer));
+                Command::Redrive { execution: ExecutionName::Id(id), reply }
             }
             Message::Describe(id) => {
                 let (reply, answer) = oneshot::channel();
@@ -356,6 +418,7 @@ impl Process {
             }
         }
         answers(&mut self.stops, |id, stopped| said.extend(stopped.ok().map(|_| Said::Stopped(id))));
+        answers(&mut self.redrives, |id, redriven| said.extend(redriven.ok().map(|_| Said::Redriven(id))));
         answers(&mut self.descriptions, |id, described| {
             said.extend(described.ok().map(|described| Said::Described(id, Box::new(described))));
         });
@@ -366,7 +429,7 @@ impl Process {
             Err(_) => {}
         });
         take(&mut self.lists, |list| said.extend(list.ok().map(|list| Said::Listed(list.executions))));
-        take(&mut self.reports, |shard| said.extend(shard.ok().map(|shard| Said::Owns(shard.owned))));
+        take(&mut self.reports, |shard| said.extend(shard.ok().map(Said::Reported)));
         take(&mut self.drains, |drained| said.extend(drained.ok().map(|()| Said::Drained)));
         said
     }

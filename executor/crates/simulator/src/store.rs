@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use ids::PartitionId;
 use journal::store::{BlockRange, Connect, Durability};
-use journal::{Acquired, Append, BlockId, Store, StoreError, StoreFuture};
+use journal::{Acquired, Append, BlockId, Store, StoreError, StoreFuture, Top};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::image::{Caller, Image};
-use crate::mutation::Mutation;
+use crate::mutation::Mutations;
 use crate::points::CallKind;
 
 /// A call on its way.
@@ -107,9 +107,9 @@ struct Inside {
 impl Desk {
     /// A store whose calls wait for the simulation, see [`Desk::submitted`].
     #[must_use]
-    pub fn new(mutation: Option<Mutation>) -> Self {
+    pub fn new(mutations: Mutations) -> Self {
         let mut image = Image::default();
-        image.mutation = mutation;
+        image.mutations = mutations;
         let inside = Inside { image, submitted: Vec::new(), sent: BTreeMap::new(), since: None };
         Self(Arc::new(Mutex::new(inside)))
     }
@@ -117,7 +117,7 @@ impl Desk {
     /// A store that answers at once, by the clock of the machine.
     #[must_use]
     pub fn immediate() -> Self {
-        let desk = Self::new(None);
+        let desk = Self::new(Mutations::default());
         desk.inside().since = Some(Instant::now());
         desk
     }
@@ -200,8 +200,15 @@ impl Store for Connection {
         self.call(kind, move |caller, image| image.append(caller, append))
     }
 
-    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Option<BlockId>>> {
-        self.call(CallKind::Tops, move |_, image| Ok(image.tops(&partitions)))
+    fn accept(&self, partition: PartitionId, top: BlockId, _from: BlockId) -> StoreFuture<'_, ()> {
+        self.call(CallKind::Accept, move |_, image| {
+            image.accept(partition, top);
+            Ok(())
+        })
+    }
+
+    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Top>> {
+        self.call(CallKind::Tops, move |_, image| Ok(image.tops(&partitions).into_iter().map(Ok).collect()))
     }
 
     fn read(&self, partition: PartitionId, range: BlockRange) -> StoreFuture<'_, Vec<(BlockId, Bytes)>> {

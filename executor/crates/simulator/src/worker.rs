@@ -42,15 +42,17 @@ impl World {
         worker: u64,
         mut batch: v1::TaskBatch,
     ) -> Result<(), Violation> {
-        if self.mutation == Some(Mutation::WorkerMixesUpTokens) {
+        if self.mutations.has(Mutation::WorkerMixesUpTokens) {
             let tokens: Vec<Bytes> = batch.tasks.iter().map(|task| task.token.clone()).rev().collect();
             batch.tasks.iter_mut().zip(tokens).for_each(|(task, token)| task.token = token);
         }
         for task in batch.tasks {
             let input: Value = serde_json::from_slice(&task.input).unwrap_or_default();
             let partition = partition_of(&input).ok_or("a task whose input nobody sent")?;
-            let owner = self.desk.with(|image| image.owner(partition).0) == process;
-            self.audit.given_out(&task.input, owner)?;
+            let (owner, taken_us) = self.desk.with(|image| image.owner(partition));
+            let slept_us = self.processes.get(&process).map_or(0, |process| process.slept_us);
+            let stale_us = (owner != process).then(|| (self.now_us - taken_us).saturating_sub(slept_us));
+            self.audit.given_out(&task.input, process, stale_us)?;
             self.trace.note(self.now_us, "task", [u64::from(process), worker]);
             self.trace.say(self.now_us, "  task", || String::from_utf8_lossy(&task.input).into_owned());
             self.work(process, worker, task, &input);

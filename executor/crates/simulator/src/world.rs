@@ -10,14 +10,16 @@ use crate::audit::{Audit, Violation};
 use crate::client::Dispatcher;
 use crate::exam::Exam;
 use crate::machines::Catalogue;
-use crate::mutation::Mutation;
+use crate::mutation::Mutations;
 use crate::options::Options;
 use crate::placement::{Group, Seat};
 use crate::points::Points;
 use crate::process::{Message, Process};
 use crate::rng::Rng;
+use crate::scheduler::Scheduler;
 use crate::store::{Call, Desk};
 use crate::trace::Trace;
+use assign::{Assignment, NodeKey};
 use proto::executor::v1;
 
 /// How long after healing everything must have come to its end.
@@ -44,6 +46,24 @@ pub enum Event {
     Resend(usize),
     /// Somebody looks after the processes.
     Placement,
+    /// A node says how it is.
+    Beat(u32),
+    /// A report reaches a scheduler.
+    Reported(u64, u32, Box<assign::Report>),
+    /// The stream of a node to a scheduler has ended.
+    StreamEnds(u64, NodeKey, u64),
+    /// A node is told what it shall have.
+    Directed(u32, Box<Assignment>),
+    /// A scheduler begins.
+    SchedulerBegins,
+    /// A scheduler gets its incarnation.
+    SchedulerRegisters(u64),
+    /// A scheduler looks at the clock.
+    SchedulerTicks(u64),
+    /// A scheduler that was replaced is stopped.
+    SchedulerStopped(u64),
+    /// A scheduler dies, stands still, or is followed by another though it lives.
+    SchedulerFails,
     /// A process of this group dies.
     Crash(usize),
     /// A process of this group stands still for so long.
@@ -52,6 +72,8 @@ pub enum Event {
     Replace(usize),
     /// The store is away until then.
     Outage(u64),
+    /// A replica takes over the log of a partition of this group, without its last blocks.
+    Failover(usize),
     /// No more trouble.
     Heal,
 }
@@ -86,6 +108,8 @@ pub struct Report {
     pub fenced: u64,
     /// See [`Audit::stale_tasks`].
     pub stale_tasks: u64,
+    /// Blocks that replicas lacked, and of these: that nodes have counted as lost, and that were lost with their owner.
+    pub went_back: [u64; 3],
     /// Crash points that were hit.
     pub hits: BTreeMap<crate::points::Point, u64>,
 }
@@ -95,13 +119,17 @@ pub struct World {
     pub(crate) now_us: u64,
     pub(crate) rng: Rng,
     pub(crate) options: Options,
-    pub(crate) mutation: Option<Mutation>,
+    pub(crate) mutations: Mutations,
     pub(crate) catalogue: Catalogue,
     pub(crate) desk: Desk,
     pub(crate) calls: BTreeMap<u64, (Call, Fate)>,
     pub(crate) processes: BTreeMap<u32, Process>,
     pub(crate) groups: Vec<Group>,
     pub(crate) seats: Vec<Seat>,
+    /// Those that are there, the last one being the one that should be.
+    pub(crate) schedulers: BTreeMap<u64, Scheduler>,
+    /// How many schedulers have registered.
+    pub(crate) incarnations: u32,
     pub(crate) dispatchers: Vec<Dispatcher>,
     pub(crate) audit: Audit,
     pub(crate) points: Points,
@@ -123,7 +151,7 @@ pub struct World {
 pub fn run(
     seed: u64,
     catalogue: &Catalogue,
-    mutation: Option<Mutation>,
+    mutations: Mutations,
     printed: bool,
 ) -> Result<Report, Violation> {
     let mut rng = Rng::new(seed);
@@ -132,13 +160,15 @@ pub fn run(
     let mut world = World {
         now_us: 0,
         rng,
-        mutation,
+        mutations,
         catalogue: catalogue.clone(),
-        desk: Desk::new(mutation),
+        desk: Desk::new(mutations),
         calls: BTreeMap::new(),
         processes: BTreeMap::new(),
         groups: Vec::new(),
         seats: Vec::new(),
+        schedulers: BTreeMap::new(),
+        incarnations: 0,
         dispatchers: Vec::new(),
         audit: Audit::new(catalogue.clone()),
         points,
@@ -174,7 +204,7 @@ impl World {
     }
 
     fn begin(&mut self) {
-        let Options { groups, dispatchers, batches, batch_pause_us, cut_off_us, .. } = self.options.clone();
+        let Options { dispatchers, batches, batch_pause_us, cut_off_us, .. } = self.options.clone();
         self.begin_groups();
         for number in 0..dispatchers as usize {
             let dispatcher = Dispatcher::new(number, &self.options, &mut self.rng);
@@ -189,10 +219,12 @@ impl World {
             (self.options.pauses, 1),
             (self.options.replaced, 2),
             (self.options.outages, 3),
+            (self.options.scheduler_failures, 4),
+            (self.options.failovers, 5),
         ] {
             for _ in 0..count {
                 let at_us = self.rng.below(trouble_us);
-                let group = self.rng.below(u64::from(groups)) as usize;
+                let group = self.rng.below(self.groups.len() as u64) as usize;
                 let long_us = self.rng.between(100_000, 30_000_000);
                 self.after(
                     at_us,
@@ -200,12 +232,17 @@ impl World {
                         0 => Event::Crash(group),
                         1 => Event::Pause(group, long_us),
                         2 => Event::Replace(group),
-                        _ => Event::Outage(long_us / 3),
+                        3 => Event::Outage(long_us / 3),
+                        4 => Event::SchedulerFails,
+                        _ => Event::Failover(group),
                     },
                 );
             }
         }
         self.after(100_000, Event::Placement);
+        if self.options.nodes > 0 {
+            self.begin_scheduler();
+        }
         self.after(trouble_us, Event::Heal);
     }
 
@@ -240,6 +277,15 @@ impl World {
             Event::NextBatch(dispatcher) => self.next_batch(dispatcher),
             Event::Resend(dispatcher) => self.resend(dispatcher),
             Event::Placement => self.look_after_processes(),
+            Event::Beat(process) => self.beat(process),
+            Event::Reported(scheduler, process, report) => self.scheduler_hears(scheduler, process, *report),
+            Event::StreamEnds(scheduler, node, session) => self.stream_ends(scheduler, &node, session),
+            Event::Directed(process, assignment) => self.directed(process, &assignment),
+            Event::SchedulerBegins => self.begin_scheduler(),
+            Event::SchedulerRegisters(scheduler) => self.scheduler_registers(scheduler),
+            Event::SchedulerTicks(scheduler) => self.scheduler_ticks(scheduler),
+            Event::SchedulerStopped(scheduler) => self.stop_scheduler(scheduler),
+            Event::SchedulerFails => self.scheduler_fails(),
             Event::Crash(group) => self.crash_owner(group),
             Event::Pause(group, long_us) => self.pause(group, long_us),
             Event::Replace(group) => self.replace(group),
@@ -247,6 +293,7 @@ impl World {
                 self.trace.note(self.now_us, "outage", [long_us, 0]);
                 self.outage_until_us = self.now_us + long_us;
             }
+            Event::Failover(group) => self.fail_over(group),
             Event::Heal => self.heal(),
         }
         Ok(())
@@ -260,12 +307,14 @@ impl World {
         self.outage_until_us = 0;
         let options = &mut self.options;
         (options.drop, options.duplicate, options.stop, options.ask, options.forged) = (0, 0, 0, 0, 0);
+        options.redrive = 0;
         (options.refuse, options.lose_reply, options.late_effect) = (0, 0, 0);
         let worker = &mut options.worker;
         (worker.late, worker.twice, worker.never, worker.flaky, worker.leave) = (0, 0, 0, 0, 0);
         for process in self.processes.values_mut() {
             process.paused_until_us = process.paused_until_us.map(|until| until.min(self.now_us));
         }
+        self.heal_schedulers();
         let all: Vec<u32> = self.processes.keys().copied().collect();
         for process in all {
             // Credit that was lost with messages comes back with new workers.
@@ -275,7 +324,9 @@ impl World {
     }
 
     fn all_is_done(&self) -> bool {
-        self.dispatchers.iter().all(Dispatcher::is_done) && self.audit.open_count() == 0
+        self.dispatchers.iter().all(Dispatcher::is_done)
+            && self.audit.open_count() == 0
+            && self.audit.losses.are_settled()
     }
 
     fn what_is_missing(&self) -> Violation {
@@ -283,9 +334,10 @@ impl World {
             self.audit.open().take(5).map(|id| format!("{id} ({:?})", id.batch)).collect();
         let waiting: Vec<String> = self.dispatchers.iter().flat_map(Dispatcher::waiting).take(5).collect();
         format!(
-            "not everything came to its end within {} s after healing: open {open:?}, unanswered {waiting:?}, {}",
+            "not everything came to its end within {} s after healing: open {open:?}, unanswered {waiting:?}, {}, {}",
             PATIENCE_US / 1_000_000,
-            self.exam.what_is_missing()
+            self.exam.what_is_missing(),
+            self.audit.losses.what_is_missing()
         )
     }
 
@@ -298,6 +350,7 @@ impl World {
             steps: self.trace.steps,
             acknowledged: self.audit.acknowledged.len() as u64,
             stale_tasks: self.audit.stale_tasks,
+            went_back: self.audit.losses.counts,
             hits: self.points.hits,
             ..self.report
         }

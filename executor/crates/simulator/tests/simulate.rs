@@ -5,12 +5,14 @@
 use std::collections::BTreeMap;
 
 use simulator::machines::Catalogue;
-use simulator::{Mutation, points, run};
+use simulator::{Mutation, Mutations, points, run};
 
 /// Runs of the test command.
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 2_000;
 /// A mutation that as many seeds do not find is not found.
 const MUTATION_SEEDS: u64 = 400;
+/// Runs with each kind of misplaced partitions.
+const PLACEMENT_SEEDS: u64 = 25;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -24,12 +26,12 @@ fn catalogue() -> Catalogue {
 fn every_promise_holds_in_every_run_and_a_process_has_died_at_every_point() {
     let catalogue = catalogue();
     if let Some(seed) = number("SEED") {
-        run(seed, &catalogue, None, true).expect("every promise holds");
+        run(seed, &catalogue, Mutations::default(), true).expect("every promise holds");
         return;
     }
     let (mut hits, mut fenced, mut broken) = (BTreeMap::new(), 0, Vec::new());
     for seed in 0..number("SEEDS").unwrap_or(SEEDS) {
-        match run(seed, &catalogue, None, false) {
+        match run(seed, &catalogue, Mutations::default(), false) {
             Ok(report) => {
                 fenced += report.fenced;
                 for (point, count) in report.hits {
@@ -49,7 +51,8 @@ fn every_promise_holds_in_every_run_and_a_process_has_died_at_every_point() {
 fn a_seed_stands_for_one_run() {
     let catalogue = catalogue();
     for seed in 0..60 {
-        let [first, again] = [(); 2].map(|()| run(seed, &catalogue, None, false).expect("holds"));
+        let [first, again] =
+            [(); 2].map(|()| run(seed, &catalogue, Mutations::default(), false).expect("holds"));
         assert_eq!((first.trace, first.steps), (again.trace, again.steps), "seed {seed}");
     }
 }
@@ -57,9 +60,22 @@ fn a_seed_stands_for_one_run() {
 #[test]
 fn every_mutation_is_caught() {
     let catalogue = catalogue();
-    for mutation in Mutation::ALL {
-        let caught = (0..MUTATION_SEEDS).find_map(|seed| run(seed, &catalogue, Some(mutation), false).err());
-        let violation = caught.unwrap_or_else(|| panic!("{MUTATION_SEEDS} seeds did not catch {mutation:?}"));
-        println!("{mutation:?}: {}", &violation[..violation.floor_char_boundary(160)]);
+    let unfenced = Mutation::OF_PLACEMENT.map(|mutation| vec![mutation, Mutation::NoFence]);
+    for broken in Mutation::HARMFUL.map(|mutation| vec![mutation]).into_iter().chain(unfenced) {
+        let mutations = || broken.iter().copied().collect();
+        let caught = (0..MUTATION_SEEDS).find_map(|seed| run(seed, &catalogue, mutations(), false).err());
+        let violation = caught.unwrap_or_else(|| panic!("{MUTATION_SEEDS} seeds did not catch {broken:?}"));
+        println!("{broken:?}: {}", &violation[..violation.floor_char_boundary(160)]);
+    }
+}
+
+#[test]
+fn no_promise_rests_on_where_partitions_are_placed() {
+    let catalogue = catalogue();
+    for mutation in Mutation::OF_PLACEMENT {
+        for seed in 0..PLACEMENT_SEEDS {
+            let result = run(seed, &catalogue, Mutations::from_iter([mutation]), false);
+            result.unwrap_or_else(|violation| panic!("{mutation:?}: {violation}"));
+        }
     }
 }

@@ -183,7 +183,7 @@ impl Node {
             (names::STORE_AVAILABLE, |s| &s.store_available),
             (names::PARTITIONS_OWNED, |s| &s.partitions_owned),
         ];
-        let counters: [(Metric, Cell<Counter>); 23] = [
+        let counters: [(Metric, Cell<Counter>); 30] = [
             (names::DUPLICATES, |s| &s.duplicates),
             (names::COMMANDS, |s| &s.commands),
             (names::STEPS, |s| &s.steps),
@@ -204,8 +204,15 @@ impl Node {
             (names::CHECKPOINTS, |s| &s.checkpoints),
             (names::CHECKPOINT_BYTES, |s| &s.checkpoint_bytes),
             (names::CARRIED, |s| &s.carried),
+            (names::ARCHIVED, |s| &s.archived_executions),
+            (names::ARCHIVED_BYTES, |s| &s.archived_bytes),
+            (names::ARCHIVE_FAILURES, |s| &s.archive_failures),
+            (names::ARCHIVE_EXPIRED, |s| &s.archive_expired),
             (names::REDRIVEN, |s| &s.redriven),
             (names::POISONED, |s| &s.poisoned),
+            (names::OUTCOMES_RETURNED, |s| &s.outcomes_returned),
+            (names::BROKEN, |s| &s.broken),
+            (names::DERIVED_DROPPED, |s| &s.derived_dropped),
             (names::COMPLETIONS_DROPPED, |s| &s.completions_dropped),
         ];
         for (metric, cell) in histograms {
@@ -221,6 +228,9 @@ impl Node {
         }
         self.each_shard(encoder, &names::BUSY, |f, labels, s| {
             f.seconds(labels, s.busy_us.get() as f64 / 1e6)
+        })?;
+        self.each_shard(encoder, &names::ARCHIVE_OVERDUE, |f, labels, s| {
+            f.ratio(labels, s.archive_overdue_ms.get() as f64 / 1e3)
         })?;
         self.each_shard(encoder, &names::RECOVERY_TIME, |f, labels, s| {
             f.ratio(labels, s.recovery_ms.get() as f64 / 1e3)

@@ -131,8 +131,20 @@ pub struct ShardMetrics {
     pub checkpoints: Counter,
     pub checkpoint_bytes: Counter,
     pub carried: Counter,
+    pub archived_executions: Counter,
+    pub archived_bytes: Counter,
+    pub archive_failures: Counter,
+    pub archive_expired: Counter,
+    /// In milliseconds.
+    pub archive_overdue_ms: Gauge,
     pub redriven: Counter,
     pub poisoned: Counter,
+    /// Outcomes that were given back to their workers.
+    pub outcomes_returned: Counter,
+    /// Index entries that were given up.
+    pub derived_dropped: Counter,
+    /// Executions that were closed because the store had lost a part of what they were told.
+    pub broken: Counter,
     /// In milliseconds.
     pub recovery_ms: Gauge,
     pub partitions_owned: Gauge,

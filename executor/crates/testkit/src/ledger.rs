@@ -57,9 +57,20 @@ impl AckLedger {
     /// # Errors
     /// When the file cannot be read.
     pub fn read(&self) -> Result<Vec<String>, TestkitError> {
-        let failed = |error| TestkitError::io(format!("ledger {}", self.path.display()), error);
-        let file = File::open(&self.path).map_err(failed)?;
-        BufReader::new(file).lines().collect::<Result<_, _>>().map_err(failed)
+        self.lines()?.collect::<Result<_, _>>().map_err(|error| self.failed(error))
+    }
+
+    /// The same, line by line: a long run writes more than one wants in memory.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn lines(&self) -> Result<impl Iterator<Item = std::io::Result<String>>, TestkitError> {
+        let file = File::open(&self.path).map_err(|error| self.failed(error))?;
+        Ok(BufReader::new(file).lines())
+    }
+
+    fn failed(&self, error: std::io::Error) -> TestkitError {
+        TestkitError::io(format!("ledger {}", self.path.display()), error)
     }
 }
 

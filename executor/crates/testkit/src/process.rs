@@ -5,6 +5,7 @@
 //! that started it ends, however it ends. What may fail: starting and waiting, with [`TestkitError`].
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -13,7 +14,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 use crate::TestkitError;
 use crate::wait::LOOK_EVERY;
@@ -42,6 +43,8 @@ pub struct ProcessOptions {
     /// Dies with the thread that starts it, also by SIGKILL or abort (`setpriv --pdeathsig`, of util-linux), and is in a
     /// process group of its own: a terminal's Ctrl-C does not reach it.
     pub tied: bool,
+    /// Writing beyond [`Process::limit_files`] is an error (EFBIG) and no signal that ends it.
+    pub survives_limits: bool,
 }
 
 impl ProcessOptions {
@@ -59,19 +62,26 @@ impl ProcessOptions {
             env: Vec::new(),
             dir: None,
             tied: false,
+            survives_limits: false,
         }
     }
 
     /// The command, not started.
     fn command(&self) -> Command {
-        if !self.tied {
-            let mut command = Command::new(&self.program);
-            command.args(&self.args);
-            return command;
+        // Each of these replaces itself by what follows, so that the process id is the program's.
+        let mut words: Vec<&OsStr> = Vec::new();
+        if self.tied {
+            words.extend(["setpriv", "--pdeathsig", "KILL", "--"].map(OsStr::new));
         }
-        // It replaces itself by the program, so that the process id is the program's.
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program).args(&self.args).process_group(0);
+        if self.survives_limits {
+            words.extend(["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"].map(OsStr::new));
+        }
+        words.push(self.program.as_os_str());
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).args(&self.args);
+        if self.tied {
+            command.process_group(0);
+        }
         command
     }
 }
@@ -237,13 +247,24 @@ impl Process {
         self.signal(Signal::CONT)
     }
 
-    fn signal(&self, signal: Signal) -> Result<(), TestkitError> {
-        let gone = || std::io::Error::from(std::io::ErrorKind::NotFound);
+    /// No file of it may grow beyond so many bytes, as if the disk were full; `None` takes the limit away.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn limit_files(&self, bytes: Option<u64>) -> Result<(), TestkitError> {
+        // Only the soft limit: the hard one could not be raised again without privileges.
+        let limited = Rlimit { current: bytes, maximum: getrlimit(Resource::Fsize).maximum };
+        let set = self.running().and_then(|pid| Ok(prlimit(Some(pid), Resource::Fsize, limited)?));
+        set.map(drop).map_err(|error| TestkitError::io(format!("file limit of {}", self.name), error))
+    }
+
+    fn running(&self) -> std::io::Result<Pid> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        let sent = match (self.exit, pid) {
-            (None, Some(pid)) => kill_process(pid, signal).map_err(std::io::Error::from),
-            _ => Err(gone()),
-        };
+        pid.filter(|_| self.exit.is_none()).ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), TestkitError> {
+        let sent = self.running().and_then(|pid| Ok(kill_process(pid, signal)?));
         sent.map_err(|error| TestkitError::io(format!("signal to {}", self.name), error))
     }
 
@@ -441,6 +462,21 @@ mod tests {
         };
         let mut process = std::thread::spawn(start).join().expect("the thread ends");
         assert_eq!(process.wait_exit(SOON).expect("it ends too").signal, Some(9));
+    }
+
+    #[test]
+    fn a_file_that_may_grow_no_further_is_an_error_until_it_may_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let script = "echo up; until echo more 2>/dev/null >file; do :; done; echo written";
+        let script = format!("ulimit -S -f 0; {script}");
+        let mut options = ProcessOptions::new("shell", "/bin/sh", ["-c", &script]);
+        options.survives_limits = true;
+        options.dir = Some(directory.path().to_owned());
+        let mut process = Process::start(&options).expect("a shell starts");
+        process.wait_for_line("up", SOON).expect("up");
+        assert_eq!(process.try_exit(), None, "the signal does not end it");
+        process.limit_files(None).expect("it runs");
+        process.wait_for_line("written", SOON).expect("there is space again");
     }
 
     #[test]

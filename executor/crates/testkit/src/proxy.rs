@@ -2,12 +2,13 @@
 //!
 //! Invariants: bytes are passed on unchanged and in order until a fault is asked for; a lost reply is lost
 //! *after* the server has answered, so the request was carried out for certain. One pair of threads per
-//! connection, at most [`CONNECTIONS_MAX`] of them over the proxy's life.
+//! connection, at most [`CONNECTIONS_MAX`] of them at a time; what comes beyond that is reset.
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
@@ -15,14 +16,14 @@ use socket2::SockRef;
 use crate::wait::LOOK_EVERY;
 use crate::{TestkitError, free_port};
 
-/// Connections that one proxy takes in its life.
+/// Connections that one proxy has at a time.
 pub const CONNECTIONS_MAX: usize = 4_096;
 const CHUNK: usize = 64 * 1024;
 
 /// A running proxy.
 #[derive(Debug)]
 pub struct Proxy {
-    port: u16,
+    address: SocketAddr,
     faults: Arc<Faults>,
 }
 
@@ -34,8 +35,14 @@ struct Faults {
     frozen: AtomicBool,
     refusing: AtomicBool,
     closed: AtomicBool,
-    /// Both ends of each connection, for resets.
-    open: Mutex<Vec<(TcpStream, TcpStream)>>,
+    /// Both ends of each connection by its number, for resets.
+    open: Mutex<HashMap<u64, (TcpStream, TcpStream)>>,
+}
+
+impl Faults {
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, (TcpStream, TcpStream)>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Proxy {
@@ -44,19 +51,27 @@ impl Proxy {
     /// # Errors
     /// When the port cannot be listened on.
     pub fn start(upstream: SocketAddr) -> Result<Self, TestkitError> {
-        let port = free_port();
-        let listener = TcpListener::bind(("127.0.0.1", port))
-            .map_err(|error| TestkitError::io(format!("proxy on port {port}"), error))?;
+        Self::listen(SocketAddr::from(([127, 0, 0, 1], free_port())), upstream)
+    }
+
+    /// As [`Proxy::start`], on an address of the caller's: any of 127.0.0.0/8 is loopback, so a proxy can have the port of
+    /// what it stands before.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub fn listen(address: SocketAddr, upstream: SocketAddr) -> Result<Self, TestkitError> {
+        let listener = TcpListener::bind(address)
+            .map_err(|error| TestkitError::io(format!("proxy on {address}"), error))?;
         let faults = Arc::new(Faults::default());
         let shared = Arc::clone(&faults);
         std::thread::spawn(move || accept(&listener, upstream, &shared));
-        Ok(Self { port, faults })
+        Ok(Self { address, faults })
     }
 
     /// Where clients connect.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
+        self.address
     }
 
     /// Of the next `count` replies none arrives: the connection is reset when the server has answered.
@@ -88,8 +103,7 @@ impl Proxy {
 
     /// Resets every open connection, in both directions.
     pub fn reset(&self) {
-        let mut open = self.faults.open.lock().unwrap_or_else(PoisonError::into_inner);
-        for (client, server) in open.drain(..) {
+        for (_, (client, server)) in self.faults.open().drain() {
             cut(&client, &server);
         }
     }
@@ -105,12 +119,12 @@ impl Drop for Proxy {
 }
 
 fn accept(listener: &TcpListener, upstream: SocketAddr, faults: &Arc<Faults>) {
-    for client in listener.incoming().take(CONNECTIONS_MAX) {
+    for (number, client) in (0..).zip(listener.incoming()) {
         if faults.closed.load(Ordering::SeqCst) {
             return;
         }
         let Ok(client) = client else { continue };
-        if faults.refusing.load(Ordering::SeqCst) {
+        if faults.refusing.load(Ordering::SeqCst) || faults.open().len() >= CONNECTIONS_MAX {
             drop(SockRef::from(&client).set_linger(Some(Duration::ZERO)));
             continue;
         }
@@ -118,10 +132,14 @@ fn accept(listener: &TcpListener, upstream: SocketAddr, faults: &Arc<Faults>) {
         drop(client.set_nodelay(true).and_then(|()| server.set_nodelay(true)));
         let copies = (client.try_clone(), server.try_clone(), client.try_clone(), server.try_clone());
         let (Ok(client2), Ok(server2), Ok(client3), Ok(server3)) = copies else { continue };
-        faults.open.lock().unwrap_or_else(PoisonError::into_inner).push((client3, server3));
+        faults.open().insert(number, (client3, server3));
         let (up, down) = (Arc::clone(faults), Arc::clone(faults));
         std::thread::spawn(move || pass(client, server, &up, false));
-        std::thread::spawn(move || pass(server2, client2, &down, true));
+        std::thread::spawn(move || {
+            pass(server2, client2, &down, true);
+            // What the server says no more ends the connection; it is kept no longer.
+            down.open().remove(&number);
+        });
     }
 }
 
@@ -206,6 +224,21 @@ mod tests {
         assert_eq!(proxy.lost_replies(), 1);
         let mut stream = TcpStream::connect(proxy.address()).expect("connected again");
         assert_eq!(ask(&mut stream).expect("passes"), 3, "the request before was carried out");
+    }
+
+    #[test]
+    fn a_proxy_can_have_the_port_of_what_it_stands_before_and_forgets_connections_that_ended() {
+        let upstream = counter();
+        let address = SocketAddr::from(([127, 0, 0, 2], upstream.port()));
+        let proxy = Proxy::listen(address, upstream).expect("a proxy");
+        let mut stream = TcpStream::connect(address).expect("connected");
+        assert_eq!(ask(&mut stream).expect("passes"), 1);
+        assert_eq!(proxy.faults.open().len(), 1);
+        proxy.lose_replies(1);
+        ask(&mut stream).expect_err("the reply is lost");
+        crate::eventually("the connection is forgotten", Duration::from_secs(10), || {
+            if proxy.faults.open().is_empty() { Ok(()) } else { Err("it is kept") }
+        });
     }
 
     #[test]

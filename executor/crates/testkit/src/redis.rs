@@ -61,6 +61,10 @@ pub struct RedisOptions {
     pub extra: Vec<(String, String)>,
     /// See [`ProcessOptions::tied`].
     pub tied: bool,
+    /// See [`ProcessOptions::survives_limits`].
+    pub survives_limits: bool,
+    /// The files stay when the handle is dropped.
+    pub keep: bool,
 }
 
 /// A running Redis server.
@@ -82,6 +86,7 @@ impl Redis {
         let parent = real_disk(options.dir.as_deref())?;
         let dir = tempfile::Builder::new()
             .prefix("redis-")
+            .disable_cleanup(options.keep)
             .tempdir_in(&parent)
             .map_err(|error| TestkitError::io(format!("directory in {}", parent.display()), error))?;
         let mut redis = Self { options, dir, port: free_port(), process: None };
@@ -172,6 +177,14 @@ impl Redis {
         self.process.as_ref().map_or(Ok(()), Process::thaw)
     }
 
+    /// See [`Process::limit_files`].
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn limit_files(&self, bytes: Option<u64>) -> Result<(), TestkitError> {
+        self.process.as_ref().map_or(Ok(()), |process| process.limit_files(bytes))
+    }
+
     /// Sends a command on a connection of its own and returns the reply: strings as they are, arrays as
     /// lines.
     ///
@@ -184,6 +197,12 @@ impl Redis {
     /// How the server ended, if it has ended by itself.
     pub fn try_exit(&mut self) -> Option<Exit> {
         self.process.as_mut().and_then(Process::try_exit)
+    }
+
+    /// What is kept of the server's log since its last start.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
     }
 
     /// The end of the server's log.
@@ -221,10 +240,16 @@ impl Redis {
             .map_err(|error| TestkitError::io(format!("settings {}", file.display()), error))?;
         let mut options = ProcessOptions::new("redis-server", "redis-server", [file.display().to_string()]);
         options.tied = self.options.tied;
-        Process::start(&options).map_err(|error| TestkitError::Start {
+        options.survives_limits = self.options.survives_limits;
+        let missing = |why: String| TestkitError::Start {
             program: "redis-server".to_owned(),
-            why: format!("{error}; install it with `apt-get install -y redis-server` (no service is needed)"),
-        })
+            why: format!("{why}; install it with `apt-get install -y redis-server` (no service is needed)"),
+        };
+        // A program that another one starts in its place would only end, without these words.
+        if !is_installed("redis-server") {
+            return Err(missing("it is not on the PATH".to_owned()));
+        }
+        Process::start(&options).map_err(|error| missing(error.to_string()))
     }
 
     /// Lines of `redis.conf`.
@@ -245,6 +270,11 @@ impl Redis {
         }
         text
     }
+}
+
+fn is_installed(program: &str) -> bool {
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
 }
 
 /// See [`Redis::command`]: for a thread of its own.

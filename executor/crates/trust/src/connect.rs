@@ -1,6 +1,7 @@
 //! Towards a server: a channel that makes its handshake with the certificates that are in force when it connects.
 
 use std::io;
+use std::time::Duration;
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
@@ -13,6 +14,22 @@ use tower::service_fn;
 
 use crate::explain;
 use crate::identity::Trust;
+
+/// How long a server may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A server that is silent this long is asked, and given up after as long again.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+
+/// An endpoint whose server is noticed to be gone also when it goes without a word, as a host does that loses its power.
+#[must_use]
+pub fn lively(endpoint: Endpoint) -> Endpoint {
+    endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .keep_alive_while_idle(true)
+}
 
 /// A channel that connects when it is first used, and again whenever it must.
 #[must_use]

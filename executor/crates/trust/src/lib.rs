@@ -21,7 +21,7 @@ mod settings;
 
 pub use accept::{Accepted, Peer, accept};
 pub use allow::{Allow, Role, Roles};
-pub use connect::{channel, channel_lazy};
+pub use connect::{channel, channel_lazy, lively};
 pub use flags::TlsFlags;
 pub use identity::{TlsFiles, Trust};
 pub use rights::{Rights, RightsLayer};

@@ -29,7 +29,7 @@ pub(super) async fn partitions(store: &dyn Store, count: u16) -> Result<Vec<Part
     let tops = store.tops(all.clone()).await?;
     let mut found = Vec::new();
     for (partition, top) in all.into_iter().zip(tops) {
-        let Some(top) = top else { continue };
+        let Some(top) = top? else { continue };
         let oldest = end(store, partition, false).await?;
         let newest = end(store, partition, true).await?;
         found.push(Partition { partition, top, oldest, newest });
@@ -132,7 +132,7 @@ impl Search {
                 self.take(&Block::parse(bytes)?)?;
             }
             let last = page.last().map(|(id, _)| *id).filter(|_| page.len() == PAGE && self.opened.is_none());
-            let Some(before) = last.and_then(before) else { return Ok(()) };
+            let Some(before) = last.and_then(BlockId::before) else { return Ok(()) };
             to = before;
             pages += 1;
             if pages.is_multiple_of(PROGRESS_PAGES) {
@@ -167,13 +167,5 @@ impl Search {
         let (machine, opened) = (self.machine?, self.opened?);
         let closed = self.closed.filter(|(at, _)| *at >= opened.0);
         Some(Execution { machine, opened, journal: self.journal, closed })
-    }
-}
-
-/// The greatest id below this one.
-fn before(id: BlockId) -> Option<BlockId> {
-    match id.sequence.checked_sub(1) {
-        Some(sequence) => Some(BlockId { sequence, ..id }),
-        None => Some(BlockId { generation: id.generation.checked_sub(1)?, sequence: u64::MAX }),
     }
 }

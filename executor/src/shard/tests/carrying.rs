@@ -246,3 +246,35 @@ async fn one_that_waits_for_a_year_keeps_a_few_blocks() {
     assert_eq!(ended[0].status(), ExecutionStatus::Succeeded);
     assert_eq!(status(&described(&shard, by_name(1)).await), ExecutionStatus::Succeeded);
 }
+
+#[tokio::test]
+async fn a_journal_in_many_blocks_is_joined_before_the_execution_has_to_be_ended_for_it() {
+    let asks = r#"{"StartAt":"A","States":{
+        "A":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pay","Next":"B"},
+        "B":{"Type":"Choice","Default":"A","Choices":[{"Variable":"$","NumericEquals":0,"Next":"C"}]},
+        "C":{"Type":"Succeed"}}}"#;
+    let world = World::new();
+    let asks = world.define(asks).await;
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, u32::MAX).await;
+    shard.started(batch(1, asks, Mode::Standard, &["1"])).await;
+    world.clock.advance(limits::CARRY_AGE_MIN);
+    let told = 3 * limits::EXECUTION_BLOCKS_MAX;
+    for at in 0..told {
+        if at == told / 2 {
+            assert!(shard.metrics.carried.get() > 0);
+        }
+        let task = ticking(&shard, tasks(&mut worker, 1)).await.remove(0);
+        shard.succeed(1, &task.token, "1").await;
+    }
+    drop((shard, worker));
+    let shard = world.shard().await;
+    let (mut watcher, mut worker) = (shard.watch().await, shard.worker(1, 1).await);
+    let last = ticking(&shard, tasks(&mut worker, 1)).await.remove(0);
+    shard.succeed(1, &last.token, "0").await;
+    let ended = ticking(&shard, outcomes(&mut watcher, 1)).await.remove(0);
+    assert_eq!(ended.status(), ExecutionStatus::Succeeded, "{ended:?}");
+    let done = history(&shard, self::execution(1, 0)).await;
+    let done = done.iter().filter(|event| *event == "LambdaFunctionSucceeded").count();
+    assert!((told..=told + 1).contains(&done), "{done} of {told}: the last may be lost with the crash");
+}

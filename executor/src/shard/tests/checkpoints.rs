@@ -223,6 +223,7 @@ async fn recover(world: &World) -> Recovered {
         definitions: &world.definitions,
         partition: partition(),
         retention: world.retention,
+        archives: false,
         now_ms: now_ms(world),
     };
     reading.recover().await.expect("recovered")

@@ -15,8 +15,8 @@ fn status(described: &v1::DescribeExecutionResponse) -> ExecutionStatus {
 
 async fn count_deaths(world: &World, index: u8, deaths: u32) {
     let store = world.store.connect().await.expect("a connection");
-    for _ in 0..deaths {
-        suspects::accuse(&*store, batch_id(1).execution(index), START_MS).await.expect("counted");
+    for life in 1..=u64::from(deaths) {
+        suspects::accuse(&*store, batch_id(1).execution(index), life, START_MS).await.expect("counted");
     }
 }
 
@@ -160,4 +160,103 @@ async fn who_waits_for_an_end_is_told_when_it_is_durable_or_at_once_if_it_is() {
     let second =
         shard.ask(|reply| Command::Await { execution: execution(1, 0), reply }).await.expect("ended");
     assert_eq!(first, second);
+}
+
+/// Found by the simulator: a node died after the hand-out and before its start was durable, which was then begun again.
+#[tokio::test]
+async fn a_task_of_a_synchronous_execution_leaves_when_its_start_is_durable() {
+    let world = World::new();
+    let task = world.define(TASK).await;
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 10).await;
+    for (sequence, mode) in [(1, Mode::Express), (2, Mode::SyncExpress)] {
+        world.store.hold_appends();
+        let mut answers = shard.start(batch(sequence, task, mode, &["1"])).await;
+        world.clock.advance(TICK);
+        if mode == Mode::Express {
+            assert_eq!(tasks(&mut worker, 1).await.len(), 1);
+        }
+        // Tasks leave when a round is over: after the answer to what it was asked in it.
+        shard.settled().await;
+        shard.settled().await;
+        assert!(worker.try_recv().is_err(), "{mode:?}");
+        world.store.release_appends();
+        assert_eq!(next(&mut answers).await.refusal, None);
+    }
+    assert_eq!(tasks(&mut worker, 1).await.len(), 1);
+}
+
+async fn assign(shard: &TestShard, partitions: Vec<PartitionId>) {
+    shard.send(Command::Assign { partitions }).await;
+    shard.settled().await;
+}
+
+/// The partition is given back, or the node drains, while two synchronous executions are open.
+async fn gives_up(world: &World, shard: &TestShard, drains: bool) -> oneshot::Receiver<Result<(), Error>> {
+    let (reply, done) = oneshot::channel();
+    match drains {
+        true => shard.send(Command::Drain { reply }).await,
+        false => {
+            assign(shard, Vec::new()).await;
+            // Answered when the partition has another owner's turn.
+            drop(reply);
+        }
+    }
+    world.clock.advance(TICK);
+    shard.settled().await;
+    done
+}
+
+#[tokio::test]
+async fn a_synchronous_execution_ends_before_its_partition_is_given_back_or_its_node_drains() {
+    for drains in [false, true] {
+        let world = World::new();
+        let (wait, task) = (world.define(WAIT).await, world.define(TASK).await);
+        let shard = world.managed();
+        assign(&shard, vec![partition()]).await;
+        shard.until(ShardState::Serving).await;
+        let mut worker = shard.worker(1, 8).await;
+        shard.started(batch(1, task, Mode::SyncExpress, &["1"])).await;
+        shard.started(batch(2, wait, Mode::SyncExpress, &["1"])).await;
+        shard.started(batch(3, wait, Mode::Standard, &["1"])).await;
+        let ends = [1, 2].map(|sequence| {
+            let (reply, end) = oneshot::channel();
+            (Command::Await { execution: execution(sequence, 0), reply }, end)
+        });
+        let [(first, ended), (second, cut)] = ends;
+        shard.send(first).await;
+        shard.send(second).await;
+        let done = gives_up(&world, &shard, drains).await;
+        let refused = shard.started(batch(4, wait, Mode::SyncExpress, &["1"])).await.remove(0);
+        assert!(matches!(refused.reason(), Some(Reason::NotOwner | Reason::Draining)), "{refused:?}");
+        // It goes on, and so does its task.
+        shard.succeed(1, &tasks(&mut worker, 1).await[0].token, "7").await;
+        let ended = ticking(&shard, ended).await.expect("answered").expect("an end");
+        assert_eq!(ended.output.as_deref(), Some(b"7".as_slice()));
+        world.clock.advance(limits::SYNC_GRACE);
+        let cut = ticking(&shard, cut).await.expect("answered").expect("an end");
+        assert_eq!(cut.error.as_deref(), Some("States.Runtime"));
+        let cause = cut.cause.expect("a cause");
+        assert!(cause.contains("gave back") && cause.contains("at most once"), "{cause}");
+        if drains {
+            ticking(&shard, done).await.expect("answered").expect("drained");
+        }
+        drop(shard);
+        let next = world.shard().await;
+        assert_eq!(next.metrics.recovered.get(), 1, "the STANDARD one goes on");
+        assert_eq!(status(&described(&next, execution(2, 0)).await), ExecutionStatus::Failed);
+    }
+}
+
+#[tokio::test]
+async fn a_partition_without_synchronous_executions_is_given_back_at_once() {
+    let world = World::new();
+    let wait = world.define(WAIT).await;
+    let shard = world.managed();
+    assign(&shard, vec![partition()]).await;
+    shard.until(ShardState::Serving).await;
+    shard.started(batch(1, wait, Mode::Standard, &["1"])).await;
+    assign(&shard, Vec::new()).await;
+    let owned = shard.ask(|reply| Command::Report { reply }).await.expect("a report").owned;
+    assert_eq!(owned, []);
 }

@@ -1,18 +1,25 @@
 //! A shard on its own thread against a store in memory, and a client that speaks to its queue.
 
+mod archiving;
+mod assigned;
+mod broken;
 mod carrying;
 mod checkpoints;
 mod children;
 mod condemning;
 mod lasting;
 mod mapping;
+mod moving;
 mod naming;
 mod owning;
 mod probing;
+mod reaching;
 mod recovering;
 mod redriving;
+mod replaced;
 mod replaying;
 mod rewriting;
+mod settling;
 mod starting;
 mod stopping;
 mod tcsl;
@@ -23,6 +30,7 @@ mod working;
 use std::sync::Arc;
 use std::time::Duration;
 
+use archive::{Archive, ArchiveOptions};
 use asl::Dialect;
 use bytes::Bytes;
 use ids::{BatchId, DefinitionHash, ExecutionName, PartitionId};
@@ -34,7 +42,7 @@ use telemetry::ShardMetrics;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::handle::{Binding, ShardConfig, ShardHandle, ShardState};
-use super::{Command, ShardContext};
+use super::{Archiver, Command, ShardContext};
 use crate::clock::{Clock, ManualClock};
 use crate::cluster::Cluster;
 use crate::config::Config;
@@ -77,6 +85,7 @@ pub struct World {
     pub cluster: Arc<Cluster>,
     pub definitions: Arc<Definitions>,
     pub objects: Option<Arc<Objects>>,
+    pub archive: Option<(String, Duration)>,
     pub retention: Duration,
     pub open_max: u64,
     /// Of the whole cluster.
@@ -101,6 +110,7 @@ impl World {
             cluster: Arc::new(cluster),
             definitions: Arc::default(),
             objects: None,
+            archive: None,
             retention: Duration::from_secs(3_600),
             open_max: 10_000,
             partitions: 1,
@@ -155,6 +165,7 @@ impl World {
         let context = ShardContext {
             connect: Arc::new(self.store.clone()),
             objects: self.objects.clone(),
+            archiver: self.archiver(),
             cluster: Arc::clone(&self.cluster),
             secret: Arc::new(ClusterSecret::from_key(&[7; 32])),
             definitions: Arc::clone(&self.definitions),
@@ -164,6 +175,13 @@ impl World {
             crumbs: Arc::default(),
         };
         (config, context)
+    }
+
+    /// An archive in a folder, for so long where a machine does not say.
+    fn archiver(&self) -> Option<Archiver> {
+        let (url, keep) = self.archive.clone()?;
+        let archive = Archive::open(&ArchiveOptions { url, ..Default::default() }).expect("an archive");
+        Some(Archiver::new(archive, Arc::new(self.store.clone()), self.retention, keep))
     }
 
     fn spawn_with(&self, partitions: Option<Vec<PartitionId>>) -> TestShard {
@@ -200,6 +218,7 @@ pub fn batch(sequence: u64, definition: DefinitionHash, mode: v1::Mode, inputs: 
         definition_hash: Bytes::copy_from_slice(&definition),
         mode: mode as i32,
         dialect: v1::Dialect::Asl as i32,
+        ..Default::default()
     };
     v1::StartBatch {
         id: Some(batch_id(sequence).into()),

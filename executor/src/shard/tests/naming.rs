@@ -113,3 +113,84 @@ async fn of_one_batch_the_second_of_two_equal_names_is_answered_with_the_first()
     let shard = world.shard().await;
     assert_eq!(told(&shard.started(sent).await), expected, "the log is compared, the names are judged again");
 }
+
+/// Forgets the entries of names, as a store does when their time has come.
+fn forget_names(world: &World) {
+    world.store.forget_derived(partition(), b"n");
+}
+
+/// Waits until a new owner has written what was lost before it.
+async fn written_again(world: &World, shard: &TestShard) {
+    let written = async {
+        while shard.metrics.flushes.get() == 0 {
+            world.clock.advance(TICK);
+            shard.settled().await;
+        }
+    };
+    soon("a block", written).await;
+}
+
+fn monday() -> ExecutionName {
+    ExecutionName::Named { machine: "orders".to_owned(), name: "monday".to_owned() }
+}
+
+#[tokio::test]
+async fn the_name_of_an_open_execution_is_held_although_its_definition_is_gone() {
+    let world = World::new();
+    let (wait, pass) = (world.define(WAIT).await, world.define(PASS).await);
+    world.shard().await.started(named(1, wait, Mode::Standard, "monday", "1")).await;
+    let store = world.store.connect().await.expect("a connection");
+    let key = Bytes::from([b"definition/".as_slice(), &wait].concat());
+    let text = store.get(key.clone()).await.expect("asked");
+    assert!(text.is_some() && store.compare_and_put(key, text, None).await.expect("asked"));
+    let world = World { definitions: Arc::default(), ..world };
+    let shard = world.shard().await;
+    forget_names(&world);
+    assert_eq!(code(&shard.started(named(2, pass, Mode::Standard, "monday", "2")).await), TAKEN);
+    let described = shard.ask(|reply| Command::Describe { execution: monday(), reply }).await;
+    let summary = described.expect("it is open").summary.expect("a summary");
+    assert_eq!(summary.execution_id, batch_id(1).execution(0).to_string());
+}
+
+#[tokio::test]
+async fn a_name_whose_retention_has_passed_is_free_after_a_change_of_owner_too() {
+    let world = World::new();
+    let pass = world.define(PASS).await;
+    world.shard().await.started(named(1, pass, Mode::Standard, "monday", "1")).await;
+    forget_names(&world);
+    world.clock.advance(world.retention + Duration::from_secs(1));
+    let shard = world.shard().await;
+    written_again(&world, &shard).await;
+    let later = START_MS + 3_602_000;
+    let again = v1::StartBatch { start_time_ms: later, ..named(2, pass, Mode::Standard, "monday", "2") };
+    assert_eq!(code(&shard.started(again).await), None);
+}
+
+#[tokio::test]
+async fn a_name_that_was_given_again_is_not_taken_back_to_its_first_holder_by_a_change_of_owner() {
+    let world = World { retention: Duration::from_secs(40), ..World::new() };
+    let (wait, pass) = (world.define(WAIT).await, world.define(PASS).await);
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    // What is open keeps the blocks after it.
+    let long = r#"{"StartAt":"A","States":{"A":{"Type":"Wait","Seconds":90000,"End":true}}}"#;
+    shard.started(batch(900, world.define(long).await, Mode::Standard, &["1"])).await;
+    shard.started(named(1, wait, Mode::Standard, "monday", "1")).await;
+    // More blocks than are looked back over.
+    for sequence in 2..2 + limits::LOST_BLOCKS_MAX {
+        shard.started(batch(sequence, pass, Mode::Express, &["1"])).await;
+    }
+    world.clock.advance(Duration::from_secs(60));
+    outcomes(&mut watcher, 1 + limits::LOST_BLOCKS_MAX as usize).await;
+    world.clock.advance(world.retention + Duration::from_secs(1));
+    forget_names(&world);
+    let later = START_MS + 101_000;
+    let again = v1::StartBatch { start_time_ms: later, ..named(1_000, pass, Mode::Standard, "monday", "2") };
+    assert_eq!(code(&shard.started(again).await), None);
+    drop(shard);
+    let shard = world.shard().await;
+    written_again(&world, &shard).await;
+    let described = shard.ask(|reply| Command::Describe { execution: monday(), reply }).await;
+    let summary = described.expect("it is kept").summary.expect("a summary");
+    assert_eq!(summary.execution_id, batch_id(1_000).execution(0).to_string());
+}

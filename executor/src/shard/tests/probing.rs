@@ -43,3 +43,55 @@ async fn a_shard_that_is_confirmed_within_each_second_asks_nothing() {
         shard.settled().await;
     }
 }
+
+/// A batch of another partition.
+fn batch_in(number: u32, sequence: u64, definition: DefinitionHash) -> v1::StartBatch {
+    let partition = PartitionId::new(number).expect("in range");
+    let id = BatchId::new(partition, 1, sequence).expect("in range");
+    v1::StartBatch { id: Some(id.into()), ..batch(sequence, definition, Mode::Standard, &["1"]) }
+}
+
+#[tokio::test]
+async fn a_part_of_the_store_that_is_away_takes_its_own_partitions_along_and_no_lease_of_others() {
+    let mut world = World::new();
+    world.partitions = 2;
+    let task = world.define(TASK).await;
+    let shard = world.spawn_with(Some((0..2).map(|number| PartitionId::new(number).expect("one")).collect()));
+    shard.until(ShardState::Serving).await;
+    let away = PartitionId::new(1).expect("in range");
+    world.store.set_away(away, true);
+    world.clock.advance(Duration::from_secs(1));
+    shard.until(ShardState::StoreDown).await;
+    let refused = shard.started(batch_in(1, 1, task)).await.remove(0);
+    assert_eq!(refused.reason(), Some(Reason::StoreUnavailable));
+    assert_eq!(shard.started(batch_in(0, 1, task)).await[0].refusal, None);
+    assert!(!shard.ask(|reply| Command::Report { reply }).await.expect("a report").cut_off);
+    // The lease of the other one is confirmed time and again, else the task would not be handed out.
+    for _ in 0..5 {
+        let before = world.store.pings();
+        world.clock.advance(Duration::from_secs(1));
+        while world.store.pings() == before {
+            shard.settled().await;
+        }
+        shard.settled().await;
+    }
+    let mut worker = shard.worker(1, 1).await;
+    assert_eq!(tasks(&mut worker, 1).await.len(), 1);
+    world.store.set_away(away, false);
+    world.clock.advance(Duration::from_secs(1));
+    shard.until(ShardState::Serving).await;
+    assert_eq!(shard.started(batch_in(1, 2, task)).await[0].refusal, None);
+}
+
+#[tokio::test]
+async fn a_shard_all_of_whose_logs_are_away_is_not_cut_off_while_other_parts_of_the_store_answer() {
+    let world = World::new();
+    let shard = world.shard().await;
+    world.store.set_away(partition(), true);
+    world.clock.advance(Duration::from_secs(1));
+    shard.until(ShardState::StoreDown).await;
+    assert!(!shard.ask(|reply| Command::Report { reply }).await.expect("a report").cut_off);
+    world.store.set_away(partition(), false);
+    world.clock.advance(Duration::from_secs(1));
+    shard.until(ShardState::Serving).await;
+}

@@ -119,9 +119,10 @@ async fn a_straggler_is_found_after_its_end_by_id_name_and_listing_for_a_retenti
     let again =
         v1::StartBatch { name: vec![name(1)], start_time_ms: START_MS + 80_000, ..named(3_000, pass) };
     assert_eq!(shard.started(again).await[0].reason(), Some(Reason::Conflict), "the name is taken");
+    world.clock.advance(limits::BLOCK_KEPT_MIN);
     for second in 1..=10 {
         world.clock.advance(Duration::from_secs(1));
-        let start_time_ms = START_MS + 82_000 + second * 1_000;
+        let start_time_ms = START_MS + 322_000 + second * 1_000;
         let sent = batch(2_000 + second, pass, Mode::Express, &["1"]);
         shard.started(v1::StartBatch { start_time_ms, ..sent }).await;
     }

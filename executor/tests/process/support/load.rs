@@ -106,6 +106,7 @@ impl Load {
                 definition_hash: hash,
                 mode: mode.into(),
                 dialect: v1::Dialect::Asl.into(),
+                ..Default::default()
             });
         }
     }

@@ -15,7 +15,7 @@ use super::column::put_varint;
 use super::read::{IdRun, SubBlockKind};
 use super::record::{ClosedView, JournalledView, MachineRef, OpenedView};
 use super::section::{Compressor, Section};
-use super::{HEADER_BYTES, MAGIC, VERSION};
+use super::{HEADER_BYTES, MAGIC, RETENTIONS, VERSION};
 use crate::store::BlockId;
 
 /// Collects the records of one flush.
@@ -191,7 +191,7 @@ impl BlockBuilder {
     #[must_use]
     pub fn bytes_estimate(&self) -> usize {
         let sections: usize = self.sections.iter().map(Section::bytes_estimate).sum();
-        let machines: usize = self.machines.iter().map(|machine| machine.arn.len() + 36).sum();
+        let machines: usize = self.machines.iter().map(|machine| machine.arn.len() + 41).sum();
         HEADER_BYTES + machines + sections + 8
     }
 
@@ -202,7 +202,8 @@ impl BlockBuilder {
         }
         let mut out = Vec::with_capacity(self.bytes_estimate() + 16);
         out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&[VERSION, 0]);
+        let flags = if self.machines.iter().any(|machine| machine.retention_s > 0) { RETENTIONS } else { 0 };
+        out.extend_from_slice(&[VERSION, flags]);
         out.extend_from_slice(&self.partition.get().to_le_bytes());
         for number in [id.generation, id.sequence, now_ms] {
             out.extend_from_slice(&number.to_le_bytes());
@@ -213,6 +214,9 @@ impl BlockBuilder {
             out.extend_from_slice(&machine.definition);
             put_varint(&mut out, machine.arn.len() as u64);
             out.extend_from_slice(machine.arn.as_bytes());
+            if flags & RETENTIONS != 0 {
+                put_varint(&mut out, u64::from(machine.retention_s));
+            }
         }
         self.machine_indexes.clear();
         put_varint(&mut out, self.sections.iter().map(|section| section.sealed_count).sum());

@@ -12,7 +12,7 @@ use ids::{BatchId, ExecutionId, Mode, PartitionId, Status};
 use super::column::Reader;
 use super::record::{Closed, Journalled, MachineRef, Opened, Record};
 use super::rows::Rows;
-use super::{MAGIC, RAW_BYTES_MAX, SUB_BLOCK_RECORDS_MAX, VERSION};
+use super::{MAGIC, RAW_BYTES_MAX, RETENTIONS, SUB_BLOCK_RECORDS_MAX, VERSION};
 use crate::store::{BlockId, StoreError};
 
 /// What a sub-block's records are.
@@ -154,9 +154,9 @@ impl Block {
             return Err(corrupt("these bytes do not begin as a block does"));
         }
         let [version, flags] = reader.array()?;
-        if version != VERSION || flags != 0 {
+        if version != VERSION || flags & !RETENTIONS != 0 {
             return Err(corrupt(format!(
-                "the block has version {version} and flags {flags}; this program reads {VERSION} and 0"
+                "the block has version {version} and flags {flags}; this program reads {VERSION} and up to {RETENTIONS}"
             )));
         }
         if crc32fast::hash(covered) != u32::from_le_bytes(*crc) {
@@ -166,7 +166,7 @@ impl Block {
             .map_err(|error| corrupt(error.to_string()))?;
         let id = BlockId { generation: reader.u64_le()?, sequence: reader.u64_le()? };
         let time_ms = reader.u64_le()?;
-        let machines = read_machines(&mut reader)?;
+        let machines = read_machines(&mut reader, flags & RETENTIONS != 0)?;
         let count = reader.length(reader.remaining())?;
         let mut sub_blocks = Vec::new();
         for _ in 0..count {
@@ -314,7 +314,7 @@ impl Block {
     }
 }
 
-fn read_machines(reader: &mut Reader<'_>) -> Result<Vec<MachineRef>, StoreError> {
+fn read_machines(reader: &mut Reader<'_>, retentions: bool) -> Result<Vec<MachineRef>, StoreError> {
     let count = reader.length(reader.remaining())?;
     let mut machines = Vec::new();
     for _ in 0..count {
@@ -324,7 +324,9 @@ fn read_machines(reader: &mut Reader<'_>) -> Result<Vec<MachineRef>, StoreError>
         let arn = std::str::from_utf8(reader.bytes_with_length()?)
             .map_err(|_| corrupt("a machine's ARN is not UTF-8"))?
             .to_owned();
-        machines.push(MachineRef { arn, definition, mode, dialect });
+        let retention = if retentions { reader.varint()? } else { 0 };
+        let retention_s = u32::try_from(retention).map_err(|_| corrupt("a machine keeps for too long"))?;
+        machines.push(MachineRef { arn, definition, mode, dialect, retention_s });
     }
     Ok(machines)
 }

@@ -20,6 +20,8 @@ pub struct MachineRef {
     pub mode: Mode,
     /// 0 ASL, 1 TCSL.
     pub dialect: u8,
+    /// How long its closed executions are to be kept, in seconds; 0: as long as the node says.
+    pub retention_s: u32,
 }
 
 /// An execution was accepted.
@@ -81,6 +83,9 @@ pub enum JournalledKind {
     Redriven = 9,
     /// Its node gave it up, see [`encode_failure`]. Written only when it is redriven: until then its closed record says it.
     GaveUp = 10,
+    /// Its owner went on after the store had lost blocks; tells the execution nothing, without a payload. It is numbered like
+    /// the others, so that a replay sees that something is missing before it, and does not do again what was done.
+    Mended = 11,
 }
 
 /// An execution has ended.
@@ -270,6 +275,7 @@ impl JournalledKind {
             8 => Some(Self::ResultsWritten),
             9 => Some(Self::Redriven),
             10 => Some(Self::GaveUp),
+            11 => Some(Self::Mended),
             _ => None,
         }
     }

@@ -21,6 +21,7 @@ fn machine(number: u8) -> MachineRef {
         definition: [number; 32],
         mode: if number.is_multiple_of(2) { Mode::Standard } else { Mode::Express },
         dialect: number % 2,
+        retention_s: if number >= 3 { u32::from(number) * 86_400 } else { 0 },
     }
 }
 

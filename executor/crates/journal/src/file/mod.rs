@@ -46,7 +46,8 @@ use self::keys::Keys;
 use self::log::Log;
 use self::writer::{Request, Writer};
 use crate::store::{
-    Acquired, Append, BlockId, BlockRange, Connect, Durability, Store, StoreError, StoreFuture, check_key,
+    Acquired, Append, BlockId, BlockRange, Connect, Durability, Store, StoreError, StoreFuture, Top,
+    check_key,
 };
 
 /// Appends that may wait for the writer; each shard has at most one for each of its partitions.
@@ -235,7 +236,7 @@ impl Store for FileStore {
         })
     }
 
-    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Option<BlockId>>> {
+    fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Top>> {
         Box::pin(self.ask(move |reply| Request::Tops { partitions, reply }))
     }
 

@@ -18,7 +18,7 @@ use super::log::{Active, Location, Log, PartitionState, State, encode_state};
 use super::segment::{FRAME_BYTES, Frame, FrameKind, encode_header, path_of};
 use super::spare::Spare;
 use super::{FileOptions, is_full, unavailable};
-use crate::store::{Acquired, Append, BlockId, Derived, StoreError};
+use crate::store::{Acquired, Append, BlockId, Derived, StoreError, Top};
 
 /// Requests of one group.
 const GROUP_REQUESTS_MAX: usize = 1_024;
@@ -36,7 +36,7 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(super) enum Request {
     Append { append: Append, reply: Reply<()> },
     Acquire { partition: PartitionId, reply: Reply<Acquired> },
-    Tops { partitions: Vec<PartitionId>, reply: Reply<Vec<Option<BlockId>>> },
+    Tops { partitions: Vec<PartitionId>, reply: Reply<Vec<Top>> },
 }
 
 impl Request {
@@ -304,10 +304,10 @@ impl Writer {
         group.marks.push((reply, Acquired { generation: state.generation, last }));
     }
 
-    fn tops(&self, partitions: &[PartitionId], reply: Reply<Vec<Option<BlockId>>>) {
+    fn tops(&self, partitions: &[PartitionId], reply: Reply<Vec<Top>>) {
         let top = |partition: &PartitionId| {
             let state = &self.state[usize::from(partition.get())];
-            (state.generation > 0).then(|| state.last.max(mark(state.generation)))
+            Ok((state.generation > 0).then(|| state.last.max(mark(state.generation))))
         };
         let _ = reply.send(Ok(partitions.iter().map(top).collect()));
     }

@@ -23,6 +23,8 @@ use crate::store::{BlockId, Store, StoreError};
 
 /// Entries of one read of a bucket.
 const ENTRIES_PER_READ: usize = 4_096;
+/// Hours that a page looks through at first; then four times as many, and so on.
+const HOURS_AT_FIRST: u64 = 24;
 /// Closed blocks and pointers that a page keeps at hand.
 const CACHED_MAX: usize = 256;
 
@@ -106,28 +108,15 @@ pub async fn list(
     };
     let top_ms = request.after.map_or(request.now_ms + HOUR_MS, |after| after.start_time_ms);
     let newest = top_ms / HOUR_MS;
-    let oldest = (request.oldest_ms / HOUR_MS).max(newest.saturating_sub(HOURS_MAX));
-    let wanted: Vec<u64> = (oldest.min(newest)..=newest).collect();
-    let mut hours = Vec::with_capacity(request.partitions.len());
-    for partition in request.partitions {
-        hours.push((*partition, read_hours(store, *partition, &wanted).await?));
-    }
-    let present: HashSet<u64> = hours.iter().flat_map(|(_, bitmaps)| bitmaps.keys().copied()).collect();
-    let mut present: Vec<u64> = present.into_iter().collect();
-    present.sort_unstable_by_key(|hour| std::cmp::Reverse(*hour));
-    for hour in present {
-        for bit in (0..BUCKETS_PER_HOUR).rev() {
-            let bucket = hour * BUCKETS_PER_HOUR + bit;
-            if bucket > bucket_of(top_ms) || (bucket + 1) * BUCKET_MS <= request.oldest_ms {
-                continue;
-            }
-            let has = |bitmap: &Bitmap| bitmap[bit as usize / 8] >> (bit % 8) & 1 == 1;
-            let partitions = hours.iter().filter(|(_, bitmaps)| bitmaps.get(&hour).is_some_and(has));
-            let partitions: Vec<PartitionId> = partitions.map(|(partition, _)| *partition).collect();
-            if !partitions.is_empty() && walk.bucket(bucket, &partitions).await? {
-                return Ok(walk.page);
-            }
+    let oldest = (request.oldest_ms / HOUR_MS).max(newest.saturating_sub(HOURS_MAX)).min(newest);
+    // Most pages end within the newest hours, and where there are years of them it costs to ask for all.
+    let (mut below, mut width) = (newest + 1, HOURS_AT_FIRST);
+    while below > oldest {
+        let from = below.saturating_sub(width).max(oldest);
+        if walk.hours(from..below, top_ms).await? {
+            break;
         }
+        (below, width) = (from, width.saturating_mul(4));
     }
     Ok(walk.page)
 }
@@ -169,6 +158,33 @@ impl PartialOrd for Waiting {
 }
 
 impl<L: Fn(ExecutionId) -> Option<Located>> Walk<'_, L> {
+    /// Gives out what started within these hours, the newest first; says whether the page has ended.
+    async fn hours(&mut self, wanted: std::ops::Range<u64>, top_ms: u64) -> Result<bool, StoreError> {
+        let wanted: Vec<u64> = wanted.collect();
+        let mut hours = Vec::with_capacity(self.request.partitions.len());
+        for partition in self.request.partitions {
+            hours.push((*partition, read_hours(self.store, *partition, &wanted).await?));
+        }
+        let present: HashSet<u64> = hours.iter().flat_map(|(_, bitmaps)| bitmaps.keys().copied()).collect();
+        let mut present: Vec<u64> = present.into_iter().collect();
+        present.sort_unstable_by_key(|hour| std::cmp::Reverse(*hour));
+        for hour in present {
+            for bit in (0..BUCKETS_PER_HOUR).rev() {
+                let bucket = hour * BUCKETS_PER_HOUR + bit;
+                if bucket > bucket_of(top_ms) || (bucket + 1) * BUCKET_MS <= self.request.oldest_ms {
+                    continue;
+                }
+                let has = |bitmap: &Bitmap| bitmap[bit as usize / 8] >> (bit % 8) & 1 == 1;
+                let partitions = hours.iter().filter(|(_, bitmaps)| bitmaps.get(&hour).is_some_and(has));
+                let partitions: Vec<PartitionId> = partitions.map(|(partition, _)| *partition).collect();
+                if !partitions.is_empty() && self.bucket(bucket, &partitions).await? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
     /// Gives out what started within a bucket; says whether the page has ended.
     async fn bucket(&mut self, bucket: u64, partitions: &[PartitionId]) -> Result<bool, StoreError> {
         let mut candidates = Vec::new();

@@ -14,6 +14,7 @@
 //! | derived list `l` Unix time / 10 s:u32 | a summary of each block with a start in that time |
 //! | derived `h` Unix time / 3,600 s:u32 | a bitmap of the hour's 360 buckets that have a list |
 //! | derived `n` XXH3-128 of machine, 0, name | the execution of that name, 12 bytes |
+//! | derived `a` XXH3-64 of an archive's URL | below which block the log is archived there, generation and sequence |
 //! | durable `d/` SHA-256 | a definition's bytes |
 //!
 //! A summary is: version (1), statuses of what opened there when it was written (a bit each), generation and
@@ -36,7 +37,7 @@ pub use definition::{get_definition, put_definition};
 pub use listing::{Cursor, Listed, Page, PageRequest, list};
 pub use lookup::{Execution, lookup, lookup_at, lookup_with_journal};
 pub use name::{lookup_name, name_entry};
-pub use pointer::{Located, Pointer, get_pointers};
+pub use pointer::{Located, Pointer, get_pointers, merge_pointers};
 pub(crate) use writer::Part;
 pub use writer::{IndexWriter, Tracked};
 

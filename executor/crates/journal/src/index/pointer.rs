@@ -199,6 +199,18 @@ pub async fn get_pointers(
     Ok(pointers)
 }
 
+/// Several pointers of one batch as one; of what several of them name, the first counts.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] when one of them is no pointer.
+pub fn merge_pointers(pointers: &[Bytes]) -> Result<Bytes, StoreError> {
+    let mut merged = Pointer::default();
+    for pointer in pointers {
+        merged.blocks.extend(Pointer::decode(pointer)?.blocks);
+    }
+    Ok(merged.encode())
+}
+
 /// Where one execution is, if its batch's pointer has been written.
 pub(super) async fn locate(store: &dyn Store, id: ExecutionId) -> Result<Option<Located>, StoreError> {
     let pointers = get_pointers(store, id.batch.partition, &[id.batch]).await?;

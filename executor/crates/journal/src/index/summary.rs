@@ -111,6 +111,15 @@ impl Hours {
         self.hours.keys().next().map(|hour| hour * HOUR_MS)
     }
 
+    /// Every bitmap as it should be, for a store that may have lost any of them.
+    pub(super) fn again(&mut self, now_ms: u64) -> impl Iterator<Item = Derived> {
+        let ttl = self.ttl();
+        self.hours.iter_mut().map(move |(number, hour)| {
+            hour.written_ms = now_ms;
+            Derived::Put { key: key(b'h', *number), value: Bytes::copy_from_slice(&hour.bitmap), ttl }
+        })
+    }
+
     /// Marks the buckets of a summary, and gives each bitmap that changed, or would be forgotten before the summary.
     pub(super) fn mark(&mut self, summary: &OpenedSummary, now_ms: u64, derived: &mut Vec<Derived>) {
         let (ttl, retention_ms) = (self.ttl(), millis(self.retention));

@@ -26,6 +26,8 @@ pub struct IndexWriter {
     batches: HashMap<BatchId, Tracked, RandomState>,
     /// Batches whose pointer travels beside a block that is not confirmed yet.
     unconfirmed: VecDeque<(BlockId, BatchId)>,
+    /// Batches that are not forgotten, each as often as somebody wants it.
+    pinned: HashMap<BatchId, u32, RandomState>,
     hours: Hours,
 }
 
@@ -126,6 +128,7 @@ impl IndexWriter {
             retention,
             batches: HashMap::default(),
             unconfirmed: VecDeque::new(),
+            pinned: HashMap::default(),
             hours: Hours::new(retention),
         }
     }
@@ -174,8 +177,28 @@ impl IndexWriter {
         }
     }
 
-    /// An execution that had ended goes on: call it before the flush that opens it again. `pointer` is that of its batch,
-    /// if it has been written.
+    /// From now on what is tracked of a batch stays, until [`IndexWriter::unpin`] is called as often: so that a pointer
+    /// which is read meanwhile is the newest one, or not needed.
+    pub fn pin(&mut self, batch: BatchId) {
+        *self.pinned.entry(batch).or_default() += 1;
+    }
+
+    /// See [`IndexWriter::pin`].
+    pub fn unpin(&mut self, batch: BatchId) {
+        let Some(times) = self.pinned.get_mut(&batch) else { return };
+        *times -= 1;
+        if *times > 0 {
+            return;
+        }
+        self.pinned.remove(&batch);
+        let written = !self.unconfirmed.iter().any(|(_, other)| *other == batch);
+        if written && self.batches.get(&batch).is_some_and(Tracked::is_complete) {
+            self.batches.remove(&batch);
+        }
+    }
+
+    /// An execution that had ended goes on: call it before the flush that opens it again, with the batch pinned since
+    /// before `pointer`, which is that of its batch, was read. It counts where nothing is tracked.
     pub fn reopen(&mut self, id: ExecutionId, pointer: Option<&Pointer>) {
         self.unconfirmed.retain(|(_, batch)| *batch != id.batch);
         if !self.batches.contains_key(&id.batch) {
@@ -211,7 +234,9 @@ impl IndexWriter {
     /// from now on.
     pub fn confirmed(&mut self, id: BlockId) {
         while self.unconfirmed.front().is_some_and(|(block, _)| *block <= id) {
-            if let Some((_, batch)) = self.unconfirmed.pop_front() {
+            if let Some((_, batch)) = self.unconfirmed.pop_front()
+                && !self.pinned.contains_key(&batch)
+            {
                 self.batches.remove(&batch);
             }
         }
@@ -235,6 +260,12 @@ impl IndexWriter {
                 self.batches.remove(&batch);
             }
         }
+    }
+
+    /// Which listings there are, for a store that has lost blocks: a listing may have been made known beside one of them, and
+    /// hold others that are there. Append these beside the next blocks, some hundreds at a time.
+    pub fn listings_again(&mut self, now_ms: u64) -> impl Iterator<Item = Derived> {
+        self.hours.again(now_ms)
     }
 
     /// Where an execution is, as long as its batch's pointer is not known to be written.

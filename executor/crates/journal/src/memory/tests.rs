@@ -99,7 +99,7 @@ async fn a_log_that_went_back_takes_nothing_until_it_is_acquired_above_what_was_
     let Err(StoreError::WentBack { confirmed: was, top, .. }) = refused else { panic!("{refused:?}") };
     assert_eq!((was, top, store.block_count(partition)), (confirmed, Some(kept), 2));
     store.go_back(partition, BlockId::default());
-    assert_eq!(store.tops(vec![partition]).await.expect("there"), [None]);
+    assert_eq!(store.top(partition).await.expect("there"), None);
     let acquired = store.acquire(partition).await.expect("acquired");
     assert_eq!((acquired.generation, acquired.last), (4, None));
     store.append(block(4, 1)).await.expect("the new owner writes");

@@ -64,7 +64,8 @@ impl Node {
 
 fn named(shard: ShardKey, since_us: u64, claim: Option<&Claim>, moving: bool) -> Place {
     let serving = claim.is_some_and(|claim| claim.state == State::Serving);
-    Place::Named { shard, since_us, taken: claim.is_some(), serving, moving }
+    // Who serves has arrived: whatever becomes of the partition then is no move that is under way.
+    Place::Named { shard, since_us, taken: claim.is_some(), serving, moving: moving && !serving }
 }
 
 impl Assigner {
@@ -132,7 +133,7 @@ impl Assigner {
                 }
                 Some(adopted(holdings, now_us).unwrap_or(Place::Orphan { avoid: None, moving: true }))
             }
-            Place::Named { shard, since_us, taken, serving, moving } => {
+            Place::Named { shard, since_us, taken, moving, .. } => {
                 let own = holdings.iter().find(|holding| holding.shard.node == shard.node);
                 let rival = holdings
                     .iter()
@@ -144,10 +145,7 @@ impl Assigner {
                     {
                         Some(adopted(holdings, now_us).unwrap_or(ORPHAN))
                     }
-                    (Some(own), _) => {
-                        let arriving = *moving && !*serving;
-                        Some(named(own.shard.clone(), *since_us, Some(&own.claim), arriving))
-                    }
+                    (Some(own), _) => Some(named(own.shard.clone(), *since_us, Some(&own.claim), *moving)),
                     (None, Some(_)) if *taken => Some(adopted(holdings, now_us).unwrap_or(ORPHAN)),
                     (None, _) => self.missing(shard, *since_us, *taken, *moving, now_us),
                 }

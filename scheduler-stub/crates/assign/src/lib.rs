@@ -21,7 +21,8 @@
 //!   is dead, has lost it to a higher generation, or has been cut off from the store for [`Rules::cut_off_us`] while
 //!   another shard was not.
 //! * What a node reports as its own is adopted, not moved; a move has a reason: a node that drains, or shards that differ
-//!   by two partitions or more. At most [`Rules::moves_max`] moves are under way.
+//!   by two partitions or more. No move is begun
+//!   while [`Rules::moves_max`] are under way.
 //! * While no node is heard at all nobody is dead: it may be us who were away.
 
 mod plan;
@@ -402,8 +403,7 @@ impl Assigner {
     pub fn moves(&self) -> usize {
         let moving = |place: &&Place| match place {
             Place::Leaving { .. } => true,
-            Place::Named { moving, serving, .. } => *moving && !serving,
-            Place::Orphan { moving, .. } => *moving,
+            Place::Named { moving, .. } | Place::Orphan { moving, .. } => *moving,
         };
         self.places.iter().filter(moving).count()
     }

@@ -1,0 +1,23 @@
+//! What may be said of a machine besides its definition.
+
+use clap::Args;
+use executor::config::units::Span;
+
+/// See the module.
+#[derive(Debug, Args)]
+pub(super) struct About {
+    /// For people
+    #[arg(long, default_value = "")]
+    pub comment: String,
+    /// How long closed executions are kept, counted from their close, for example 30d; longer than the nodes' own
+    /// retention needs an archive [default: as long as the nodes say]
+    #[arg(long, value_name = "DURATION")]
+    retention: Option<Span>,
+}
+
+impl About {
+    /// The retention in seconds, as far as a machine can say it.
+    pub fn seconds(&self) -> Option<u32> {
+        self.retention.map(|span| u32::try_from(span.0.as_secs()).unwrap_or(u32::MAX))
+    }
+}
