@@ -63,6 +63,8 @@ pub struct Cluster {
     clock: Clock,
     record: OnceCell<ClusterRecord>,
     foreign: AtomicBool,
+    /// The store is another cluster's, or of another form than the node's configuration says.
+    unfit: AtomicBool,
 }
 
 impl Cluster {
@@ -79,6 +81,7 @@ impl Cluster {
             clock,
             record: OnceCell::new(),
             foreign: AtomicBool::new(false),
+            unfit: AtomicBool::new(false),
         };
         if let Some(dir) = &config.state_dir {
             let wrong = |error: io::Error| unusable(dir, error);
@@ -116,10 +119,28 @@ impl Cluster {
         Ok(found)
     }
 
+    /// The cluster that the store belongs to; empty until it was reached.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.record.get().map(|record| record.id.to_string()).unwrap_or_default()
+    }
+
     /// Whether the store was not the right one when it was looked at last.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         self.foreign.load(Ordering::Relaxed)
+    }
+
+    /// Whether the store that was found cannot come to be the right one: only another configuration would help.
+    #[must_use]
+    pub fn is_unfit(&self) -> bool {
+        self.unfit.load(Ordering::Relaxed)
+    }
+
+    /// What is wrong with a store that is not this node's and will not be.
+    fn unfit(&self, message: String) -> StoreError {
+        self.unfit.store(true, Ordering::Relaxed);
+        StoreError::Refused(message)
     }
 
     async fn find(&self, store: &dyn Store) -> Result<ClusterRecord, StoreError> {
@@ -129,7 +150,7 @@ impl Cluster {
         let record = loop {
             match (cluster::read(store).await?, &remembered) {
                 (Some(record), Some(known)) if record.id != known.id => {
-                    return Err(refused(format!(
+                    return Err(self.unfit(format!(
                         "the store at {at} belongs to cluster {}, and this node to cluster {} (seen last at {}): give the \
                          node the store of its cluster, or another --state-dir to have it join this one",
                         record.id, known.id, known.store
@@ -161,7 +182,7 @@ impl Cluster {
         };
         record
             .check(self.partitions)
-            .map_err(|unfit| refused(format!("the store at {at} does not fit: {unfit}")))?;
+            .map_err(|unfit| self.unfit(format!("the store at {at} does not fit: {unfit}")))?;
         let record = cluster::raise(store, record).await?;
         self.remember(record.id).map_err(|error| refused(error.to_string()))?;
         Ok(record)
@@ -206,10 +227,14 @@ fn write_durably(path: &Path, text: &str) -> io::Result<()> {
     }
 }
 
-/// An id of a new cluster: a fresh `RandomState` is the standard library's source of randomness.
+/// A number that no other process draws: a fresh `RandomState` is the standard library's source of randomness.
+pub(crate) fn draw_number() -> u64 {
+    RandomState::new().hash_one(std::process::id())
+}
+
+/// An id of a new cluster.
 fn draw() -> ClusterId {
-    let half = || RandomState::new().hash_one(std::process::id());
-    ClusterId(((u128::from(half()) << 64) | u128::from(half())).to_be_bytes())
+    ClusterId(((u128::from(draw_number()) << 64) | u128::from(draw_number())).to_be_bytes())
 }
 
 /// Gives connections to the right store only; with the first one the secret is known that its cluster shares.

@@ -15,6 +15,7 @@ use proto::scheduler::v1::nodes_client::NodesClient;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
+use trust::Trust;
 
 use crate::grpc::{NodeContext, report_shards};
 use crate::owners::Owners;
@@ -46,6 +47,8 @@ pub(crate) fn endpoint(url: String) -> Option<Endpoint> {
 pub(crate) struct Link {
     /// Whether the scheduler answers.
     reached: watch::Sender<bool>,
+    /// Whether no other node could take what this one has, as the scheduler says.
+    alone: watch::Sender<bool>,
     /// The changes of [`Owners`] that were reported.
     told: watch::Sender<u64>,
 }
@@ -55,12 +58,16 @@ impl Link {
     /// does not answer.
     pub async fn hand_over(&self, owners: &Owners, patience: Duration) {
         let (mut changes, mut reached) = (owners.subscribe(), self.reached.subscribe());
+        let mut alone = self.alone.subscribe();
         let moved = async { while !owners.is_empty() && changes.changed().await.is_ok() {} };
         tokio::select! {
             biased;
             () = moved => tracing::info!("every partition is in other hands, or nobody's"),
             _ = reached.wait_for(|reached| !reached) => {
                 tracing::warn!("the scheduler does not answer: partitions are given back without it");
+            }
+            _ = alone.wait_for(|alone| *alone) => {
+                tracing::warn!("there is no other node: partitions are given back, and nobody serves them");
             }
             () = tokio::time::sleep(patience) => {
                 tracing::warn!(?patience, "the scheduler has not moved every partition: the rest is given back");
@@ -126,7 +133,8 @@ struct Reporter {
 
 impl Reporter {
     async fn stream(&mut self, scheduler: &Endpoint) -> Result<(), tonic::Status> {
-        let channel = trust::channel(scheduler, self.node.trust.as_ref()).await;
+        let trust = self.node.trust.as_ref().map(Trust::towards_schedulers);
+        let channel = trust::channel(scheduler, trust.as_ref()).await;
         let channel = channel.map_err(|error| tonic::Status::unavailable(causes(&error)))?;
         let (sender, reports) = mpsc::channel(REPORTS_AHEAD);
         let (mut health, mut changes) = (self.node.health.subscribe(), self.node.owners.subscribe());
@@ -138,7 +146,7 @@ impl Reporter {
         loop {
             tokio::select! {
                 directive = directives.message() => match directive? {
-                    Some(directive) => self.heed(directive).await,
+                    Some(directive) => self.heed(directive),
                     None => return Ok(()),
                 },
                 () = tick(self.interval, &mut health, &mut changes) => self.tell(&sender, &mut changes).await,
@@ -159,20 +167,26 @@ impl Reporter {
         v1::NodeReport {
             node_id: node.node_id.clone(),
             public_address: self.public_address.clone(),
-            // While a shard cannot answer, the node still lives.
+            // Before there are shards, the node lives all the same.
             shards: report_shards(node).await.unwrap_or_default(),
             serving: node.health.is_serving(),
             draining: node.health.is_draining(),
             managed: true,
             scheduler_incarnation: self.incarnation,
             partition_count: u32::from(node.partitions),
+            cluster: node.cluster.name(),
+            instance: node.instance,
+            condition: node.health.condition(),
         }
     }
 
-    async fn heed(&mut self, directive: v1::NodeDirective) {
+    fn heed(&mut self, directive: v1::NodeDirective) {
         self.pause = PAUSE_MIN;
         self.interval = asked_interval(&directive);
         self.link.reached.send_if_modified(|reached| !std::mem::replace(reached, true));
+        self.link
+            .alone
+            .send_if_modified(|alone| std::mem::replace(alone, directive.alone) != directive.alone);
         self.node.health.refused_by_scheduler(&directive.refusal);
         let Some(assignment) = directive.assignment else { return };
         if assignment.scheduler_incarnation < self.incarnation {
@@ -183,8 +197,8 @@ impl Reporter {
         self.incarnation = assignment.scheduler_incarnation;
         for shard in self.node.shards().unwrap_or_default() {
             let partitions = self.partitions_for(shard.index, &assignment);
-            // A shard that has ended has nothing, and gets nothing.
-            let _ = shard.sender.send(Command::Assign { partitions }).await;
+            // A shard whose queue is full hears it with the next directive; one that has ended has nothing.
+            let _ = shard.sender.try_send(Command::Assign { partitions });
         }
     }
 

@@ -77,7 +77,7 @@ pub const SHARD_MACHINES_MAX: usize = 10_000;
 /// How long a shard gives turns to executions that work much before it is there for others again.
 pub const TURNS_SLICE: Duration = Duration::from_millis(5);
 
-/// Units of work (about 100 ns each) of one round after which EXPRESS executions that start wait for a turn.
+/// Units of work (about 100 ns each) of one round after which executions that start wait for a turn.
 pub const ROUND_UNITS: u64 = 1 << 20;
 
 /// Commands that a shard handles before other tasks of its thread run.

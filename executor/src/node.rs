@@ -26,11 +26,11 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::cluster::Cluster;
+use crate::cluster::{self, Cluster};
 use crate::config::{ArchiveConfig, Config, ConfigError};
 use crate::definitions::Definitions;
 use crate::grpc::health::Health;
-use crate::grpc::{NodeContext, Scope, Surface, ask, dispatcher, listener, queue, router};
+use crate::grpc::{NodeContext, Reports, Scope, Surface, ask, dispatcher, listener, queue, router};
 use crate::heartbeat::Link;
 use crate::objects::{FolderError, Objects};
 use crate::owners::Owners;
@@ -95,6 +95,11 @@ pub enum StartError {
 pub enum Drained {
     /// Everything is durable, every stream has ended.
     Clean,
+    /// The store is not this node's, or does not take it, which was found at the start: nothing was done.
+    Refused {
+        /// What is wrong, and what to do.
+        why: String,
+    },
     /// The deadline came first. Nothing acknowledged is lost: the next owner of the partitions takes it from
     /// the store.
     Cut {
@@ -261,6 +266,7 @@ impl Running {
         let (starts, waiting) = queue();
         let context = Arc::new(NodeContext {
             node_id: config.node_id.clone(),
+            instance: cluster::draw_number(),
             partitions: config.partitions,
             cluster: Arc::new(Cluster::open(&config, clock.clone())?),
             definitions: Arc::new(Definitions::default()),
@@ -269,9 +275,11 @@ impl Running {
             secret: Arc::new(ClusterSecret::new(config.cluster_secret_file.clone())?),
             health: health.clone(),
             owners: Arc::new(Owners::new(config.partitions)),
+            reports: Reports::default(),
             shards: OnceLock::new(),
             store: OnceLock::new(),
             starts,
+            refused: watch::Sender::new(None),
             drain: drain.clone(),
             closing: watch::Sender::new(false),
             workers: AtomicU64::new(0),
@@ -313,8 +321,15 @@ impl Running {
 
     /// Until somebody asks for a drain, and then until that is done.
     async fn until_drained(mut self) -> Drained {
-        // An error means that the Node was dropped, which asks for a drain as well.
-        let _ = self.drain.wait_for(|drain| *drain).await;
+        let mut refused = self.context.refused.subscribe();
+        tokio::select! {
+            // An error means that the Node was dropped, which asks for a drain as well.
+            _ = self.drain.wait_for(|drain| *drain) => {}
+            Ok(Some(why)) = async { refused.wait_for(Option::is_some).await.map(|why| why.clone()) } => {
+                self.abort.send_replace(true);
+                return Drained::Refused { why };
+            }
+        }
         let deadline = Instant::now() + self.config.drain_deadline;
         tracing::info!(deadline = ?self.config.drain_deadline, "drain begins");
         let drained = match tokio::time::timeout_at(deadline, self.drain()).await {
@@ -324,7 +339,9 @@ impl Running {
         };
         self.abort.send_replace(true);
         match &drained {
-            Drained::Clean => tracing::info!("drained: everything acknowledged is durable"),
+            Drained::Clean | Drained::Refused { .. } => {
+                tracing::info!("drained: everything acknowledged is durable");
+            }
             Drained::Cut { left } => tracing::error!(
                 left,
                 "the drain was cut short; nothing acknowledged is lost: it is recovered from the store"

@@ -83,6 +83,14 @@ impl Owners {
         shard_of(self.slot(partition)?.load(Ordering::Acquire))
     }
 
+    /// What a shard has, ascending, each with whether it takes starts.
+    #[must_use]
+    pub fn held_by(&self, shard: u32) -> Vec<(PartitionId, bool)> {
+        let entries = (0..).zip(&self.table).map(|(number, slot)| (number, slot.load(Ordering::Acquire)));
+        let held = entries.filter(|(_, entry)| shard_of(*entry) == Some(shard));
+        held.filter_map(|(number, entry)| Some((PartitionId::new(number).ok()?, entry & 1 == 1))).collect()
+    }
+
     /// The shard that takes starts for a partition.
     #[must_use]
     pub fn serving(&self, partition: PartitionId) -> Option<u32> {
@@ -154,5 +162,7 @@ mod tests {
         assert!(changes.has_changed().expect("its sender lives"));
         owners.suspend(partition(1), 0);
         assert_eq!(owners.homes(), [partition(2)]);
+        assert_eq!(owners.held_by(0), [(partition(0), false), (partition(1), false)]);
+        assert_eq!(owners.held_by(1), [(partition(2), true), (partition(3), true)]);
     }
 }

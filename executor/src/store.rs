@@ -51,16 +51,26 @@ pub fn open(config: &StoreConfig) -> Result<Arc<dyn Connect>, StoreError> {
 /// The longest pause between two attempts at a store that refuses.
 const REFUSED_PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// A connection, however often the store refuses the node: what is wrong may be mended on either side.
-pub(crate) async fn connect_at_last(connect: &dyn Connect) -> Arc<dyn Store> {
-    let mut pause = Duration::from_millis(500);
+/// A connection, however often the store refuses the node: what is wrong may be mended on either side. `None` when it
+/// cannot be, for this is another node's store: then the node ends, so that its supervisor and its operator see it.
+async fn connect_at_last(context: &NodeContext, connect: &dyn Connect) -> Option<Arc<dyn Store>> {
+    let (mut pause, mut said) = (Duration::from_millis(500), String::new());
     loop {
-        match connect.connect().await {
-            Ok(store) => return store,
-            Err(error) => tracing::error!(
-                %error,
-                "the store refuses this node: correct the store, or the configuration and start the node again"
-            ),
+        let error = match connect.connect().await {
+            Ok(store) => return Some(store),
+            Err(error) => error.to_string(),
+        };
+        if context.cluster.is_unfit() {
+            context.refused.send_replace(Some(error));
+            return None;
+        }
+        if said != error {
+            tracing::error!(
+                error,
+                "the store refuses this node, which asks again until it does not: correct the store, or the \
+                 configuration and start the node again"
+            );
+            said = error;
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(REFUSED_PAUSE_MAX);
@@ -69,7 +79,7 @@ pub(crate) async fn connect_at_last(connect: &dyn Connect) -> Arc<dyn Store> {
 
 /// The node's own connection, and what its settings promise.
 pub(crate) async fn reach(context: Arc<NodeContext>, connect: Arc<dyn Connect>, metrics: NodeMetrics) {
-    let store = connect_at_last(&*connect).await;
+    let Some(store) = connect_at_last(&context, &*connect).await else { return };
     let mut pause = Duration::from_millis(50);
     let durability = loop {
         match store.durability().await {

@@ -189,7 +189,7 @@ fn a_node_without_its_redis_says_which_one_and_serves_once_it_is_there() {
 }
 
 #[test]
-fn a_node_with_another_number_of_partitions_than_its_store_is_told_the_right_one() {
+fn a_node_with_another_number_of_partitions_than_its_store_is_told_the_right_one_and_exits_with_2() {
     let redis = Redis::start(RedisOptions::default()).expect("redis-server is installed");
     let at = |count: &str| serve_partitions(count, &["--redis-url", &redis.url(), "--no-metrics"]);
     let mut node = at("8");
@@ -199,9 +199,24 @@ fn a_node_with_another_number_of_partitions_than_its_store_is_told_the_right_one
     let mut node = at("16");
     let line = node.wait_for_line("start it with --partitions 8", PATIENCE).expect("says so");
     assert!(line.contains(&redis.port().to_string()), "{line}");
-    node.terminate().expect("signalled");
-    node.wait_exit(PATIENCE).expect("ends");
+    assert_eq!(node.wait_exit(PATIENCE).expect("ends").code, Some(2), "{}", node.tail());
     assert!(!node.log().contains("serving=true"), "{}", node.tail());
+}
+
+#[test]
+fn a_node_that_follows_a_scheduler_with_a_store_of_its_own_is_refused_with_both_settings_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path().to_str().expect("text");
+    let memory = executor(&["serve"], &[("MYRIAD_SCHEDULER", "http://127.0.0.1:7300")], "");
+    let file = executor(&["serve", "--scheduler", "http://127.0.0.1:7300", "--store-dir", dir], &[], "");
+    for (output, store) in [(memory, "memory"), (file, "file")] {
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(
+            ["MYRIAD_SCHEDULER", "--redis-url", store].iter().all(|part| message.contains(part)),
+            "{message}"
+        );
+    }
 }
 
 #[test]

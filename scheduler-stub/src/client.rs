@@ -6,7 +6,7 @@ use bytes::Bytes;
 use proto::executor::v1::{
     DescribeExecutionRequest, DescribeExecutionResponse, ExecutionStatus, ExecutionSummary,
     GetExecutionHistoryRequest, HistoryEvent, HistoryForm, ListExecutionsRequest, RedriveExecutionRequest,
-    StartExecutionResponse, StopExecutionRequest,
+    StartExecutionResponse, StartSyncExecutionResponse, StopExecutionRequest,
 };
 use proto::scheduler::v1::cluster_client::ClusterClient;
 use proto::scheduler::v1::executions_client::ExecutionsClient;
@@ -26,6 +26,8 @@ use crate::error::Error;
 
 /// How long one call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a synchronous execution may take, and somewhat more.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(330);
 
 /// A connection to a scheduler. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -47,7 +49,8 @@ impl Client {
     /// # Errors
     /// [`Error::Invalid`] for a malformed address, [`Error::Unavailable`] when nobody listens there.
     pub async fn connect(address: &str, trust: Option<&Trust>) -> Result<Self, Error> {
-        let channel = trust::channel(&endpoint(address)?, trust).await.map_err(|error| {
+        let towards = trust.map(Trust::towards_schedulers);
+        let channel = trust::channel(&endpoint(address)?, towards.as_ref()).await.map_err(|error| {
             let mut reason = error.to_string();
             let mut source = std::error::Error::source(&error);
             while let Some(cause) = source {
@@ -184,6 +187,25 @@ impl Client {
         let request =
             StartExecutionRequest { state_machine_arn: arn.to_owned(), name: name.to_owned(), input };
         Ok(self.executions.start_execution(call(request)).await?.into_inner())
+    }
+
+    /// Runs one execution of an EXPRESS machine; returns when it has ended.
+    ///
+    /// # Errors
+    /// The scheduler's answer.
+    pub async fn start_sync(
+        &mut self,
+        arn: &str,
+        name: &str,
+        input: Bytes,
+    ) -> Result<StartSyncExecutionResponse, Status> {
+        let mut request = Request::new(StartExecutionRequest {
+            state_machine_arn: arn.to_owned(),
+            name: name.to_owned(),
+            input,
+        });
+        request.set_timeout(SYNC_TIMEOUT);
+        Ok(self.executions.start_sync_execution(request).await?.into_inner())
     }
 
     /// Describes an execution.

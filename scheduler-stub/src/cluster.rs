@@ -2,13 +2,16 @@
 //!
 //! A node is greeted before it gets work: it says how many partitions the cluster has, and gives this
 //! dispatcher an incarnation from the counter in its store. A node that cannot be greeted is asked again at
-//! the next beat. A cluster has one number of partitions, that of the first node that was greeted: a node that says another
-//! is not taken in, for names and listings would be looked for in the wrong places, and both it and the operator are told.
+//! the next beat. A cluster has one store and one number of partitions: those of the cluster record in the scheduler's own
+//! store, or, where that is another store, those of the first node that was greeted. A node of another cluster is not taken
+//! in, for what was acknowledged by others would not be found there. The node at an address is the one that answers there:
+//! whoever else claims the address is not taken in either. Whoever is not taken in is told why, and so is the operator.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use journal::Store;
 use proto::executor::v1::{self, DescribeNodeRequest, RegisterDispatcherRequest};
 use proto::scheduler::v1::{NodeDirective, NodeReport};
 use tonic::Request;
@@ -17,7 +20,7 @@ use crate::directory::{Directory, HEARTBEAT, Report};
 use crate::dispatch::{Dispatcher, NodeClients};
 use crate::error::Error;
 use crate::ownership::{Directives, Ownership};
-use crate::refusals::Refusals;
+use crate::refusals::{Refusals, Who};
 
 /// How long a node may take to describe itself.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_millis(1_000);
@@ -31,11 +34,57 @@ pub struct Cluster {
     clients: NodeClients,
     dispatcher: Dispatcher,
     ownership: Arc<Ownership>,
-    /// Partitions of the cluster, by the node's public address.
-    greeted: Mutex<HashMap<String, u16>>,
-    /// Partitions of the cluster, as its first node said; never another number while we run.
-    partitions: OnceLock<u16>,
+    /// The scheduler's own store, which is the nodes' too, as a rule.
+    store: Arc<dyn Store>,
+    /// By the node's public address.
+    greeted: Mutex<HashMap<String, Greeted>>,
+    /// Never another one while we run.
+    identity: OnceLock<Identity>,
     refusals: Refusals,
+}
+
+/// A node that was greeted.
+#[derive(Debug, Clone, Copy)]
+struct Greeted {
+    /// Of the whole cluster.
+    partitions: u16,
+    /// Which process it is; 0 where it does not say.
+    instance: u64,
+}
+
+impl Greeted {
+    fn is(&self, instance: u64) -> bool {
+        self.instance == instance || self.instance == 0 || instance == 0
+    }
+}
+
+/// What all nodes of a cluster have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Identity {
+    partitions: u16,
+    /// Of the store; empty where nobody has said it.
+    cluster: String,
+}
+
+impl Identity {
+    /// Why a node is not of this cluster; what it does not say counts for nothing.
+    fn objection(&self, partitions: u32, cluster: &str) -> Option<String> {
+        let (ours, of) = (&self.cluster, self.partitions);
+        if partitions != 0 && u32::from(of) != partitions {
+            return Some(format!(
+                "it has {partitions} partitions, and the cluster of this scheduler has {of}: start it with \
+                 --partitions {of} and the store of this cluster, or, where the cluster was made anew, start the \
+                 scheduler again"
+            ));
+        }
+        let foreign = !cluster.is_empty() && !ours.is_empty() && cluster != ours;
+        foreign.then(|| {
+            format!(
+                "its store is that of cluster {cluster}, and this scheduler's is cluster {ours}: give it the store of \
+                 this cluster (--redis-url, --redis-prefix), or, where the cluster was made anew, start the scheduler again"
+            )
+        })
+    }
 }
 
 impl Cluster {
@@ -46,10 +95,11 @@ impl Cluster {
         clients: NodeClients,
         dispatcher: Dispatcher,
         ownership: Arc<Ownership>,
+        store: Arc<dyn Store>,
     ) -> Self {
-        let (greeted, partitions) = (Mutex::default(), OnceLock::new());
+        let (greeted, identity) = (Mutex::default(), OnceLock::new());
         let refusals = Refusals::new(directory.clock().clone());
-        Self { directory, clients, dispatcher, ownership, greeted, partitions, refusals }
+        Self { directory, clients, dispatcher, ownership, store, greeted, identity, refusals }
     }
 
     /// Which nodes are not taken in.
@@ -109,6 +159,7 @@ impl Cluster {
             serving: !node.draining,
             managed: false,
             draining: node.draining,
+            condition: node.condition,
         });
         Ok(())
     }
@@ -117,24 +168,10 @@ impl Cluster {
     pub async fn reported(&self, session: u64, report: NodeReport, directives: &Directives) -> NodeDirective {
         let heartbeat_interval_ms = u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX);
         let unknown = NodeDirective { heartbeat_interval_ms, ..NodeDirective::default() };
-        if let Err(why) = self.check(&report.node_id, &report.public_address, report.partition_count) {
-            return NodeDirective { refusal: why.to_string(), ..unknown };
-        }
-        let partitions = match self.known(&report.public_address) {
-            Some(partitions) => partitions,
-            None => {
-                let greeting = async {
-                    let node = self.describe(&report.public_address).await?;
-                    self.greet(&node, &report.public_address).await
-                };
-                match greeting.await {
-                    Ok(partitions) => partitions,
-                    Err(error) => {
-                        tracing::warn!(node = %report.node_id, "reports, but cannot be reached: {error}");
-                        return unknown;
-                    }
-                }
-            }
+        let partitions = match self.admit(&report).await {
+            Ok(Some(partitions)) => partitions,
+            Ok(None) => return unknown,
+            Err(why) => return NodeDirective { refusal: why.to_string(), ..unknown },
         };
         let known = self.directory.observe(Report {
             node_id: report.node_id.clone(),
@@ -145,8 +182,63 @@ impl Cluster {
             serving: report.managed || report.serving && !report.draining,
             managed: report.managed,
             draining: report.draining,
+            condition: report.condition.clone(),
         });
         if known { self.ownership.reported(session, &report, partitions, directives) } else { unknown }
+    }
+
+    /// The partitions of the cluster, if a node that reports is of it; `None`: it is not ready to be greeted.
+    async fn admit(&self, report: &NodeReport) -> Result<Option<u16>, Error> {
+        let NodeReport { node_id, public_address: address, instance, .. } = report;
+        let who = Who { node_id, address, instance: *instance };
+        self.check(who, report.partition_count, &report.cluster)?;
+        if let Some(known) = self.known(address).filter(|known| known.is(*instance)) {
+            self.refusals.forgive(who);
+            return Ok(Some(known.partitions));
+        }
+        let node = self.describe(address).await.map_err(|error| {
+            self.refuse(
+                who,
+                &format!(
+                    "it cannot be reached at {address}, which it says is its address ({error}): say with --advertise how \
+                     others reach it"
+                ),
+            )
+        })?;
+        let there = Greeted { partitions: 0, instance: node.instance };
+        if !there.is(*instance) {
+            let why = format!(
+                "another node, {:?}, answers at {address}, which it says is its address: give each node its own \
+                 (--listen, --advertise)",
+                node.node_id
+            );
+            return Err(self.refuse(who, &why));
+        }
+        match self.greet(&node, address).await {
+            Ok(partitions) => {
+                self.refusals.forgive(who);
+                Ok(Some(partitions))
+            }
+            // Not the right one, or it cannot reach its store yet, which it says in its own log.
+            Err(error) => {
+                self.check(who, node.partitions, &node.cluster)?;
+                tracing::debug!(node = %node_id, "is not ready yet: {error}");
+                Ok(None)
+            }
+        }
+    }
+
+    fn refuse(&self, who: Who<'_>, why: &str) -> Error {
+        self.refusals.refuse(who, why);
+        Error::unavailable(why)
+    }
+
+    /// Whether a node is of this cluster.
+    fn check(&self, who: Who<'_>, partitions: u32, cluster: &str) -> Result<(), Error> {
+        match self.identity.get().and_then(|identity| identity.objection(partitions, cluster)) {
+            Some(why) => Err(self.refuse(who, &why)),
+            None => Ok(()),
+        }
     }
 
     /// A node's report stream has ended.
@@ -162,27 +254,8 @@ impl Cluster {
         self.greeted.lock().unwrap_or_else(PoisonError::into_inner).remove(public_address);
     }
 
-    fn known(&self, public_address: &str) -> Option<u16> {
+    fn known(&self, public_address: &str) -> Option<Greeted> {
         self.greeted.lock().unwrap_or_else(PoisonError::into_inner).get(public_address).copied()
-    }
-
-    /// Whether a node has as many partitions as the cluster; 0: it does not say.
-    fn check(&self, node_id: &str, address: &str, partitions: u32) -> Result<(), Error> {
-        match self.partitions.get() {
-            Some(cluster) if partitions != 0 && u32::from(*cluster) != partitions => {
-                let why = format!(
-                    "it has {partitions} partitions, and the cluster of this scheduler has {cluster}: start it with \
-                     --partitions {cluster} and the store of this cluster, or, where the cluster was made anew, start the \
-                     scheduler again"
-                );
-                self.refusals.refuse(node_id, &bare(address), &why);
-                Err(Error::unavailable(why))
-            }
-            _ => {
-                self.refusals.forgive(&bare(address));
-                Ok(())
-            }
-        }
     }
 
     async fn describe(&self, address: &str) -> Result<v1::DescribeNodeResponse, Error> {
@@ -199,36 +272,62 @@ impl Cluster {
 
     /// Takes an incarnation from a node that is new.
     async fn greet(&self, node: &v1::DescribeNodeResponse, address: &str) -> Result<u16, Error> {
-        if let Some(partitions) = self.known(address) {
-            return Ok(partitions);
+        let who = Who { node_id: &node.node_id, address, instance: node.instance };
+        if let Some(known) = self.known(address).filter(|known| known.is(node.instance)) {
+            self.refusals.forgive(who);
+            return Ok(known.partitions);
         }
         let partitions = u16::try_from(node.partitions)
             .ok()
             .filter(|partitions| (1..=ids::PARTITIONS_MAX).contains(partitions))
             .ok_or_else(|| Error::unavailable(format!("{} partitions are none", node.partitions)))?;
-        self.check(&node.node_id, address, node.partitions)?;
+        self.look_up_identity().await?;
+        self.check(who, node.partitions, &node.cluster)?;
         let mut request = Request::new(RegisterDispatcherRequest { name: "scheduler-stub".into() });
         request.set_timeout(DESCRIBE_TIMEOUT);
         let registered =
             self.clients.client(address)?.register_dispatcher(request).await.map_err(unreachable)?;
         let incarnation = registered.into_inner().incarnation;
-        let cluster = *self.partitions.get_or_init(|| partitions);
-        if cluster != partitions {
-            // Another one was quicker.
-            self.check(&node.node_id, address, node.partitions)?;
-        }
+        self.identity.get_or_init(|| Identity { partitions, cluster: node.cluster.clone() });
+        // Another one may have been quicker.
+        self.check(who, node.partitions, &node.cluster)?;
+        self.refusals.forgive(who);
         self.dispatcher.set_incarnation(incarnation);
         self.ownership.registered(incarnation);
         tracing::info!(
             node = %node.node_id, %address, incarnation, store = %node.store, durability = %node.durability,
-            shards = node.shards.len(), partitions, "node joins",
+            shards = node.shards.len(), partitions, cluster = node.cluster, "node joins",
         );
+        self.mind_namesakes(&node.node_id, address);
         let mut greeted = self.greeted.lock().unwrap_or_else(PoisonError::into_inner);
         if greeted.len() >= GREETED_MAX {
             greeted.clear();
         }
-        greeted.insert(address.to_owned(), partitions);
+        greeted.insert(address.to_owned(), Greeted { partitions, instance: node.instance });
         Ok(partitions)
+    }
+
+    /// Names are for people: two nodes of one name do no harm but to who reads logs.
+    fn mind_namesakes(&self, node_id: &str, address: &str) {
+        let namesake = self.directory.seen().into_iter().map(|seen| seen.report);
+        let namesake = namesake.filter(|other| other.node_id == node_id && other.public_address != address);
+        for other in namesake {
+            tracing::warn!(
+                node = %node_id, %address, other = %other.public_address,
+                "two nodes have one name: logs do not tell them apart; give each its own (--node-id)",
+            );
+        }
+    }
+
+    /// Reads the cluster record of our own store, if it has one: then that is the cluster, whichever node comes first.
+    async fn look_up_identity(&self) -> Result<(), Error> {
+        if self.identity.get().is_none()
+            && let Some(record) = journal::cluster::read(&*self.store).await?
+        {
+            let (partitions, cluster) = (record.partitions, record.id.to_string());
+            self.identity.get_or_init(|| Identity { partitions, cluster });
+        }
+        Ok(())
     }
 }
 
@@ -237,6 +336,13 @@ fn bare(address: &str) -> String {
     address.split("://").last().unwrap_or(address).trim_end_matches('/').to_owned()
 }
 
+/// The message and its causes: "transport error" alone helps nobody.
 fn unreachable(status: tonic::Status) -> Error {
-    Error::unavailable(format!("{:?}: {}", status.code(), status.message()))
+    let mut text = format!("{:?}: {}", status.code(), status.message());
+    let mut source = std::error::Error::source(&status);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    Error::unavailable(text)
 }

@@ -2,7 +2,7 @@
 //!
 //! Nodes come in two ways: they report themselves (`scheduler.v1.Nodes/Heartbeat`), or they are named by the
 //! operator and asked (`--node URL`). Both end in [`Directory::observe`]. Invariants: readers see one
-//! consistent [`View`]; a node that has been silent for [`SILENT_BEATS`] intervals takes no more starts until
+//! consistent [`View`], and are woken only when something else than loads has changed; a node that has been silent for [`SILENT_BEATS`] intervals takes no more starts until
 //! it speaks again; of two that claim a partition the higher generation has it; a node that has been silent for [`FORGET_AFTER`] is forgotten. Nothing here fails.
 
 use std::collections::BTreeMap;
@@ -45,6 +45,15 @@ pub struct Report {
     pub managed: bool,
     /// Whether it is about to end. A managed node serves what it still has meanwhile.
     pub draining: bool,
+    /// Why it does not serve, in its own words; empty: it does.
+    pub condition: String,
+}
+
+impl Report {
+    /// Whether it has drained: it goes, and has nothing any more.
+    fn has_drained(&self) -> bool {
+        self.draining && self.shards.iter().all(|shard| shard.owned.is_empty() && shard.partitions.is_empty())
+    }
 }
 
 /// A shard as the scheduler sees it.
@@ -60,8 +69,16 @@ pub struct ShardView {
     pub saturation_ratio: f64,
     /// As last reported.
     pub open_executions: u64,
-    /// Whether starts that may go anywhere shall rather go elsewhere.
+    /// Whether starts that may go anywhere shall rather go elsewhere: its node is about to end, or it is busy.
     pub draining: bool,
+}
+
+impl ShardView {
+    /// Whether nothing but its load is another.
+    fn is_like(&self, other: &Self) -> bool {
+        let place = |shard: &Self| (Arc::clone(&shard.data_address), Arc::clone(&shard.public_address));
+        place(self) == place(other) && self.partitions == other.partitions && self.draining == other.draining
+    }
 }
 
 /// One consistent picture of the cluster.
@@ -109,6 +126,16 @@ impl View {
         self.open
             .iter()
             .any(|index| self.shards.get(*index).is_some_and(|shard| &*shard.data_address == data_address))
+    }
+
+    /// Whether nothing but loads is another.
+    fn is_like(&self, other: &Self) -> bool {
+        let facts = |view: &Self| (view.partitions, view.managed, view.shards.len());
+        facts(self) == facts(other)
+            && self.owners == other.owners
+            && self.holders == other.holders
+            && self.public_addresses == other.public_addresses
+            && self.shards.iter().zip(&other.shards).all(|(ours, theirs)| ours.is_like(theirs))
     }
 
     /// Draws the shards where starts may go that may go anywhere.
@@ -214,13 +241,20 @@ impl Directory {
         }
     }
 
+    /// Whether a node had given everything back when it was heard last.
+    #[must_use]
+    pub fn has_drained(&self, public_address: &str) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(public_address).is_some_and(|node| node.report.has_drained())
+    }
+
     /// Suspects and forgets silent nodes. Called once every [`HEARTBEAT`].
     pub fn sweep(&self) {
         let now = self.clock.now_us();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|address, node| {
             let keep = silence(node, now) < FORGET_AFTER;
-            if !keep {
+            if !keep && !node.report.has_drained() {
                 tracing::warn!(node = %node.report.node_id, %address, "silent for {FORGET_AFTER:?}: forgotten");
             }
             keep
@@ -254,13 +288,15 @@ impl Directory {
     fn publish(&self, known: &BTreeMap<String, Known>, now: u64) {
         let view = picture(known, now);
         self.view.send_if_modified(|present| {
-            let shards_changed = present.shards.len() != view.shards.len()
-                || present.shards.iter().zip(&view.shards).any(|(a, b)| a.data_address != b.data_address);
-            if shards_changed {
+            let addresses = |view: &View| -> Vec<Arc<str>> {
+                view.shards.iter().map(|shard| Arc::clone(&shard.data_address)).collect()
+            };
+            if addresses(present) != addresses(&view) {
                 tracing::info!(nodes = view.public_addresses.len(), shards = view.shards.len(), "cluster");
             }
+            let changed = !present.is_like(&view);
             *present = Arc::new(view);
-            true
+            changed
         });
     }
 }
@@ -279,9 +315,8 @@ fn silence(node: &Known, now_us: u64) -> Duration {
 /// Draws the picture of those who are not suspected. Of two nodes that claim a partition, the one with the higher
 /// generation has it, else the one heard last.
 fn picture(known: &BTreeMap<String, Known>, now_us: u64) -> View {
-    let mut living: Vec<&Known> =
-        known.values().filter(|node| silence(node, now_us) < HEARTBEAT * SILENT_BEATS).collect();
-    living.sort_by_key(|node| node.heard_us);
+    // By address, so that two pictures of the same cluster are alike.
+    let living = known.values().filter(|node| silence(node, now_us) < HEARTBEAT * SILENT_BEATS);
     let partitions = known.values().map(|node| node.report.partitions).max().unwrap_or_default();
     let nobody = vec![None; usize::from(partitions)];
     let mut view = View {
@@ -291,18 +326,19 @@ fn picture(known: &BTreeMap<String, Known>, now_us: u64) -> View {
         holders: vec![None; usize::from(partitions)],
         ..View::default()
     };
-    let (mut served, mut held) = (vec![0; nobody.len()], vec![0; nobody.len()]);
+    let (mut served, mut held) = (vec![(0, 0); nobody.len()], vec![(0, 0); nobody.len()]);
     for node in living {
         let public_address: Arc<str> = node.report.public_address.as_str().into();
         view.public_addresses.push(Arc::clone(&public_address));
         for shard in &node.report.shards {
             for (number, generation) in holdings(shard) {
-                let Some(top) = held.get_mut(number).filter(|top| generation >= **top) else { continue };
-                *top = generation;
+                let claim = (generation, node.heard_us);
+                let Some(top) = held.get_mut(number).filter(|top| claim >= **top) else { continue };
+                *top = claim;
                 view.holders[number] = Some(Arc::clone(&public_address));
             }
             if node.report.serving {
-                take_in(&mut view, &mut served, &node.report, shard, &public_address);
+                take_in(&mut view, &mut served, node, shard, &public_address);
             }
         }
     }
@@ -317,7 +353,13 @@ fn holdings(shard: &v1::Shard) -> impl Iterator<Item = (usize, u64)> {
     owned.chain(untold.map(|number| (*number as usize, 0)))
 }
 
-fn take_in(view: &mut View, served: &mut [u64], node: &Report, shard: &v1::Shard, public_address: &Arc<str>) {
+fn take_in(
+    view: &mut View,
+    served: &mut [(u64, u64)],
+    node: &Known,
+    shard: &v1::Shard,
+    public_address: &Arc<str>,
+) {
     let index = view.shards.len();
     let mut partitions = Vec::with_capacity(shard.partitions.len());
     for number in &shard.partitions {
@@ -327,8 +369,8 @@ fn take_in(view: &mut View, served: &mut [u64], node: &Report, shard: &v1::Shard
         let generation = owned.map_or(0, |owned| owned.generation);
         if let (Some(owner), Some(top)) = (view.owners.get_mut(place), served.get_mut(place)) {
             partitions.push(partition);
-            if generation >= *top {
-                (*owner, *top) = (Some(index), generation);
+            if (generation, node.heard_us) >= *top {
+                (*owner, *top) = (Some(index), (generation, node.heard_us));
             }
         }
     }
@@ -338,7 +380,7 @@ fn take_in(view: &mut View, served: &mut [u64], node: &Report, shard: &v1::Shard
         partitions,
         saturation_ratio: shard.saturation_ratio,
         open_executions: shard.open_executions,
-        draining: node.draining,
+        draining: node.report.draining || shard.busy,
     });
 }
 
@@ -366,6 +408,7 @@ mod tests {
             serving: true,
             managed: false,
             draining: false,
+            condition: String::new(),
         }
     }
 
@@ -399,6 +442,35 @@ mod tests {
         assert!(directory.observe(report("b", "h:2", 2..4)));
         assert_eq!(owner(&directory, 1).as_deref(), Some("h:11"));
         assert_eq!(owner(&directory, 2).as_deref(), Some("h:21"));
+    }
+
+    #[test]
+    fn readers_are_woken_by_what_changes_and_not_by_each_report() {
+        let (directory, clock) = directory();
+        assert!(directory.observe(report("a", "h:1", 0..2)) && directory.observe(report("b", "h:2", 2..4)));
+        let mut changes = directory.changes();
+        changes.mark_unchanged();
+        for (node, partitions) in [("h:1", 0..2), ("h:2", 2..4), ("h:1", 0..2)] {
+            clock.advance(HEARTBEAT / 2);
+            let mut again = report("x", node, partitions);
+            again.shards[0].open_executions = 7;
+            assert!(directory.observe(again));
+            directory.sweep();
+        }
+        assert!(!changes.has_changed().expect("it lives"), "they said the same");
+        assert_eq!(directory.view().shards[0].open_executions, 7, "loads are there for who looks");
+        assert!(directory.observe(report("b", "h:2", 3..4)));
+        assert!(changes.has_changed().expect("it lives"));
+    }
+
+    #[test]
+    fn starts_that_may_go_anywhere_go_past_a_busy_shard_as_long_as_there_is_another() {
+        let (directory, _clock) = directory();
+        let mut busy = report("a", "h:1", 0..2);
+        busy.shards[0].busy = true;
+        assert!(directory.observe(busy) && directory.observe(report("b", "h:2", 2..4)));
+        assert!(!directory.view().is_open("h:11") && directory.view().is_open("h:21"));
+        assert_eq!(owner(&directory, 0).as_deref(), Some("h:11"), "it still has what it has");
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub struct Forward {
     directory: Arc<Directory>,
     clients: NodeClients,
     secret: Arc<ClusterSecret>,
-    /// Counts what any node can answer, so that they take turns.
+    /// Counts starts that may go anywhere, so that nodes take turns.
     turn: Arc<AtomicUsize>,
 }
 
@@ -94,17 +94,48 @@ impl Forward {
         holder(&view).or_else(|| tried.cloned()).or_else(any).ok_or_else(directory::no_shards)
     }
 
-    /// Any living node, each in its turn.
+    /// Makes a start that may go anywhere on a node that takes starts, each in its turn; once more on another one where
+    /// the first has certainly begun nothing.
     ///
     /// # Errors
-    /// `UNAVAILABLE` when none lives.
-    pub fn any(&self) -> Result<ExecutorClient<Channel>, Status> {
-        let view = self.directory.view();
+    /// `UNAVAILABLE` when no node takes starts, else the node's answer.
+    pub async fn start<T, F>(
+        &self,
+        call: impl Fn(ExecutorClient<Channel>) -> F,
+    ) -> Result<Response<T>, Status>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let first = self.taker(None).await?;
+        match call(self.clients.client(&first)?).await {
+            Err(status) if began_nothing(&status) => {
+                self.directory.ask_again();
+                let next = self.taker(Some(&first)).await?;
+                call(self.clients.client(&next)?).await.map_err(heard)
+            }
+            answer => answer.map_err(heard),
+        }
+    }
+
+    /// A node that takes starts, each in its turn, another one than `tried` where there is one.
+    async fn taker(&self, tried: Option<&Arc<str>>) -> Result<Arc<str>, Error> {
+        let takers = |view: &View| -> Vec<Arc<str>> {
+            let open = view.open.iter().filter_map(|index| view.shards.get(*index));
+            let mut nodes: Vec<Arc<str>> = open.map(|shard| Arc::clone(&shard.public_address)).collect();
+            nodes.dedup();
+            nodes
+        };
+        let mut changes = self.directory.changes();
+        let found = changes.wait_for(|view| !takers(view).is_empty() || !view.managed);
+        // Late or not, the present picture says what there is.
+        let _ = tokio::time::timeout(OWNER_PATIENCE, found).await;
+        let mut nodes = takers(&self.directory.view());
+        if nodes.len() > 1 {
+            nodes.retain(|node| Some(node) != tried);
+        }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let addresses = &view.public_addresses;
-        let address =
-            addresses.get(turn.checked_rem(addresses.len()).unwrap_or(0)).ok_or_else(directory::no_shards)?;
-        Ok(self.clients.client(address)?)
+        let node = nodes.get(turn.checked_rem(nodes.len()).unwrap_or(0));
+        node.cloned().ok_or_else(directory::no_shards)
     }
 
     /// One page of executions over all nodes, newest start first.
@@ -207,6 +238,21 @@ pub fn not_owner(status: &Status) -> bool {
 /// Whether a question may be asked again elsewhere: the node has not the partition, or is away.
 pub fn away(status: &Status) -> bool {
     status.code() == Code::Unavailable || not_owner(status)
+}
+
+/// Whether a node has certainly not begun what it was asked to: it said so, or nobody listened there.
+fn began_nothing(status: &Status) -> bool {
+    let details = status.get_error_details();
+    let said =
+        details.error_info().is_some_and(|info| matches!(info.reason.as_str(), "Draining" | "NothingServed"));
+    let mut source = std::error::Error::source(status);
+    let mut unheard = false;
+    while let Some(cause) = source {
+        let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        unheard |= kind == Some(std::io::ErrorKind::ConnectionRefused);
+        source = cause.source();
+    }
+    said || unheard
 }
 
 /// What a caller hears of a node's answer. Where the connection broke, the words are our own transport's, whose code may be

@@ -98,7 +98,10 @@ impl Ownership {
             inner.assigner.report(now_us, report);
             self.carry_out(inner, now_us);
             // Only the stream that counts is told what the node shall have.
-            directive(inner.assigner.assignment(&node).filter(|_| newest))
+            wire::NodeDirective {
+                alone: inner.assigner.is_alone(now_us, &node),
+                ..directive(inner.assigner.assignment(&node).filter(|_| newest))
+            }
         })
     }
 
@@ -157,6 +160,10 @@ impl Ownership {
                         let _ = stream.directives.try_send(Ok(directive(Some(assignment))));
                     }
                 }
+                Effect::Dead { node, .. } if self.directory.has_drained(&node) => {
+                    tracing::info!(%node, "gone, after it had given back everything");
+                    self.directory.lost(&node);
+                }
                 Effect::Dead { node, cause } => {
                     let cause = match cause {
                         Cause::Broken => "its stream ended and it did not come back",
@@ -186,7 +193,7 @@ fn directive(assignment: Option<Assignment>) -> wire::NodeDirective {
         heartbeat_interval_ms: u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX),
         known: true,
         assignment: assignment.map(told),
-        refusal: String::new(),
+        ..wire::NodeDirective::default()
     }
 }
 

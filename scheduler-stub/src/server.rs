@@ -6,19 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use executor::clock::Clock;
+use executor::grpc::listener;
 use executor::secret::ClusterSecret;
-use futures_util::{Stream, StreamExt};
 use journal::Store;
 use proto::scheduler::v1::cluster_server::ClusterServer;
 use proto::scheduler::v1::executions_server::ExecutionsServer;
 use proto::scheduler::v1::nodes_server::NodesServer;
 use proto::scheduler::v1::templates_server::TemplatesServer;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
-use trust::{Accepted, RightsLayer, Trust};
+use trust::{RightsLayer, Trust};
 
 use crate::cluster::Cluster;
 use crate::directory::Directory;
@@ -31,8 +29,8 @@ use crate::ownership::Ownership;
 use crate::rights;
 use crate::templates::Templates;
 
-/// Handshakes under way; further connections wait for one of them.
-const HANDSHAKES_MAX: usize = 256;
+/// Connections that are open at once; further ones wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 4_096;
 /// How long a shutdown waits for streams to end.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -85,21 +83,25 @@ impl Scheduler {
     /// cannot be used, [`Error::Store`].
     pub async fn start(config: SchedulerConfig, store: Arc<dyn Store>) -> Result<Self, Error> {
         let clock = Clock::System;
-        let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+        let taken = |error: std::io::Error| {
             let listen = config.listen;
             Error::unavailable(format!("cannot listen on {listen}: {error}; choose another with --listen"))
-        })?;
-        let address = listener.local_addr().map_err(|error| Error::unavailable(error.to_string()))?;
+        };
+        let listener = listener::bind(config.listen).map_err(taken)?;
+        let address = listener.local_addr().map_err(taken)?;
+        let connections =
+            listener::incoming(listener, CONNECTIONS_MAX, config.trust.clone()).map_err(taken)?;
         let directory = Arc::new(Directory::new(clock.clone()));
         let clients = NodeClients::new(config.trust.clone());
         let dispatcher = Dispatcher::new(Arc::clone(&directory), clients.clone(), clock.clone());
-        let expected = config.expected_nodes;
-        let ownership = Arc::new(Ownership::new(Arc::clone(&directory), clock.clone(), expected));
+        let ownership =
+            Arc::new(Ownership::new(Arc::clone(&directory), clock.clone(), config.expected_nodes));
         let cluster = Arc::new(Cluster::new(
             Arc::clone(&directory),
             clients.clone(),
             dispatcher.clone(),
             Arc::clone(&ownership),
+            Arc::clone(&store),
         ));
         let secret = secret(config.secret_file, &*store).await?;
         let templates = Arc::new(Templates::new(store, clock, config.naming));
@@ -126,14 +128,10 @@ impl Scheduler {
         health.set_serving::<ExecutionsServer<ExecutionsService>>().await;
         health.set_serving::<TemplatesServer<TemplatesService>>().await;
         let router = transport()
-            .layer(RightsLayer(rights::may_call))
+            .layer(RightsLayer { rights: rights::may_call, knows_peers: config.trust.is_some() })
             .add_service(health_service)
             .add_service(limited(TemplatesServer::new(TemplatesService(templates))))
-            .add_service(
-                ExecutionsServer::new(executions)
-                    .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                    .max_encoding_message_size(MESSAGE_BYTES_MAX),
-            )
+            .add_service(sized(ExecutionsServer::new(executions)))
             .add_service(ClusterServer::new(status))
             .add_service(NodesServer::new(NodesService { cluster, stopped: stopped.clone() }));
         if let Some(trust) = config.trust.clone() {
@@ -142,7 +140,6 @@ impl Scheduler {
         }
         let fresh = stopped.clone();
         tasks.spawn(async move { until(fresh, secret.keep_fresh()).await });
-        let connections = incoming(listener, config.trust);
         tasks.spawn(async move {
             let stop = wait(stopped);
             if let Err(error) = router.serve_with_incoming_shutdown(connections, stop).await {
@@ -218,22 +215,8 @@ fn watch_nodes(
     tasks.spawn(async move { until(stopping, ownership.watch()).await });
 }
 
-/// Connections, each after its handshake where there is one.
-fn incoming(
-    listener: TcpListener,
-    trust: Option<Trust>,
-) -> impl Stream<Item = std::io::Result<Accepted<TcpStream>>> {
-    let ready = TcpListenerStream::new(listener).map(move |stream| {
-        let trust = trust.clone();
-        async move { trust::accept(stream?, trust.as_ref()).await }
-    });
-    ready.buffer_unordered(HANDSHAKES_MAX).filter_map(async |accepted| match accepted {
-        Ok(connection) => Some(Ok(connection)),
-        Err(error) => {
-            tracing::warn!(%error, "a connection was refused");
-            None
-        }
-    })
+fn sized(service: ExecutionsServer<ExecutionsService>) -> ExecutionsServer<ExecutionsService> {
+    service.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 fn limited(service: TemplatesServer<TemplatesService>) -> TemplatesServer<TemplatesService> {

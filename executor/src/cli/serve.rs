@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Exit;
-use crate::config::{Config, Options};
+use crate::config::{Config, Options, StoreConfig};
 use crate::node::{Drained, Node};
 use crate::store;
 
@@ -22,7 +22,7 @@ WHERE SETTINGS COME FROM
     bind = [\"arn:aws:lambda:*:function:ocr-*=ocr\"]
 
   A key or a MYRIAD_ variable that is no setting is an error. --print-config prints the outcome as
-  such a file.
+  such a file, with *** in the place of a password.
 
 WHAT THE DEFAULTS PROMISE
   memory   nothing survives the process: for trying out
@@ -45,7 +45,8 @@ TRUST
 WHOSE STORE IT IS
   The first node of a cluster writes a record into its store: the cluster's id, its number of
   partitions, the format of its blocks. A node that is configured for another number of partitions,
-  or too old for the format, is refused and says what to do. With --state-dir the node remembers the
+  or too old for the format, says what to do and ends with exit code 2; a store that cannot be
+  reached yet is waited for. With --state-dir the node remembers the
   id: a store that is empty although it should not be, or that belongs to another cluster, is
   refused after a restart too. --accept-empty-store begins a new cluster in an empty store. While it
   runs, a node whose store is emptied writes nothing into it and says NOT_SERVING.
@@ -60,8 +61,11 @@ SEVERAL NODES
   Nodes with one Redis, one --redis-prefix and one --scheduler share the partitions of their
   cluster: the scheduler says which node has which, and a node begins without any. Whatever the
   scheduler says, the store takes the writes of a partition's last owner only. While the scheduler
-  is away nodes go on with what they have. A node without --scheduler has all partitions: start one
-  only. Calls for a partition that a node does not have are refused as NotOwner.
+  is away nodes go on with what they have. A node of another store or cluster, with another number
+  of partitions, or whose address leads elsewhere, gets none: its log, the scheduler's and
+  `scheduler-stub nodes` say why. --scheduler needs the redis store. A node without --scheduler has
+  all partitions: start one only. Calls for a partition that a node does not have are refused as
+  NotOwner.
 
 SIGNALS
   SIGTERM, SIGINT  drain: health says NOT_SERVING; the scheduler moves the partitions elsewhere, for
@@ -98,6 +102,9 @@ pub(super) fn run(options: ServeOptions) -> Exit {
         Ok(resolved) => resolved,
         Err(error) => return refuse(&error),
     };
+    if let Some(message) = stands_alone(&config) {
+        return refuse(&message);
+    }
     if options.print_config {
         return print(&config, &options_used);
     }
@@ -127,6 +134,21 @@ pub(super) fn run(options: ServeOptions) -> Exit {
         }
     };
     supervise(&node, signals)
+}
+
+/// Why a node that follows a scheduler cannot have this store.
+fn stands_alone(config: &Config) -> Option<String> {
+    let scheduler = config.scheduler.as_ref()?;
+    let alone = matches!(config.store, StoreConfig::Memory | StoreConfig::File(_));
+    alone.then(|| {
+        format!(
+            "--scheduler {scheduler} (also the environment variable MYRIAD_SCHEDULER) makes this node one of a cluster, \
+             and its store is {}, in which no other node finds what this one acknowledges: give it the cluster's Redis \
+             (--redis-url), or run it by itself, without a scheduler; `scheduler-stub serve --node URL` sends starts to \
+             such a node",
+            config.store.describe()
+        )
+    })
 }
 
 fn refuse(error: &dyn std::fmt::Display) -> Exit {
@@ -196,6 +218,7 @@ async fn either(term: &mut Signal, interrupt: &mut Signal) {
 fn exit_of(drained: &Drained) -> Exit {
     match drained {
         Drained::Clean => Exit::Ok,
+        Drained::Refused { why } => refuse(why),
         Drained::Cut { .. } => Exit::Internal,
     }
 }

@@ -84,7 +84,7 @@ pub struct Options {
     #[arg(long, value_name = "PORT", env = "MYRIAD_DATA_PORT_BASE")]
     pub data_port_base: Option<u16>,
     /// Host name or address by which schedulers and workers reach this node [default: the address of
-    /// --listen]
+    /// --listen, or --node-id where that is 0.0.0.0 or ::]
     #[arg(long, value_name = "HOST", env = "MYRIAD_ADVERTISE")]
     pub advertise: Option<String>,
     /// Accept connections from other machines without TLS: only where the network itself is trusted

@@ -105,6 +105,12 @@ impl Health {
         told.into()
     }
 
+    /// Why the node does not serve; empty where it does.
+    #[must_use]
+    pub fn condition(&self) -> String {
+        if self.is_serving() { String::new() } else { self.explain().into_owned() }
+    }
+
     /// The scheduler has said why it does not take the node in, or that it does (with an empty text).
     pub fn refused_by_scheduler(&self, why: &str) {
         let changed = self.0.refusal.send_if_modified(|known| {

@@ -32,7 +32,7 @@ const BACKLOG: u32 = 1_024;
 ///
 /// # Errors
 /// The port is in use, or may not be bound.
-pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let domain = socket2::Domain::for_address(address);
     let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -46,7 +46,7 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 ///
 /// # Errors
 /// When the listener cannot be used by this runtime.
-pub(crate) fn incoming(
+pub fn incoming(
     listener: std::net::TcpListener,
     connections_max: usize,
     trust: Option<Trust>,
@@ -59,19 +59,24 @@ pub(crate) fn incoming(
     });
     let ready = connections.map(move |connection| {
         let trust = trust.clone();
-        async move { trust::accept(connection, trust.as_ref()).await }
-    });
-    Ok(ready.buffer_unordered(HANDSHAKES_MAX).filter_map(async |accepted| match accepted {
-        Ok(connection) => Some(Ok(connection)),
-        Err(error) => {
-            tracing::warn!(%error, "a connection was refused");
-            None
+        async move {
+            let peer = connection.stream.peer_addr();
+            match trust::accept(connection, trust.as_ref()).await {
+                Ok(connection) => Some(Ok(connection)),
+                Err(error) => {
+                    let peer = peer.map_or_else(|_| "gone".to_owned(), |peer| peer.to_string());
+                    tracing::warn!(peer, %error, "a connection was refused");
+                    None
+                }
+            }
         }
-    }))
+    });
+    Ok(ready.buffer_unordered(HANDSHAKES_MAX).filter_map(std::future::ready))
 }
 
 /// The next connection; `None` never comes, for the semaphore is never closed.
 async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Connection> {
+    let mut failing = false;
     loop {
         let place = Arc::clone(places).acquire_owned().await.ok()?;
         match listener.accept().await {
@@ -84,7 +89,10 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Conne
                 return Some(Connection { stream, silence, _place: place });
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                // Said once for as long as it lasts: it is tried again many times a second.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "connections cannot be accepted: those that stand go on, others wait");
+                }
                 tokio::time::sleep(ACCEPT_RETRY).await;
             }
         }
@@ -93,7 +101,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Conne
 
 /// A connection that holds its place among the port's connections.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub struct Connection {
     stream: TcpStream,
     /// Until the first byte.
     silence: Option<Pin<Box<Sleep>>>,

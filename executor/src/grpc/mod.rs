@@ -8,14 +8,15 @@
 //!
 //! Rooms: `service` (which call goes where), `starts` (batch streams), `dispatch` (plain starts gathered into
 //! batches),
-//! `rights` (who may call what), `plain` (calls that are answered once), `listing` (pages merged over shards), `watch` (completions),
+//! `rights` (who may call what), `plain` (calls that are answered once), `reports` (what shards say of themselves), `listing` (pages merged over shards), `watch` (completions),
 //! `work` (workers), [`health`], `listener` (connections), [`status`].
 
 mod dispatch;
 pub mod health;
-pub(crate) mod listener;
+pub mod listener;
 mod listing;
 mod plain;
+mod reports;
 mod rights;
 mod service;
 mod starts;
@@ -48,7 +49,7 @@ use crate::shard::{Command, Reply, ShardHandle, WorkerId};
 use health::Health;
 
 pub(crate) use dispatch::{dispatcher, queue};
-pub(crate) use plain::report_shards;
+pub(crate) use reports::{Reports, report_shards};
 
 /// Bytes of a message that the transport takes: a little above the 4 MiB that are promised, so that what is
 /// slightly too large is refused by the limit that names it and not by the transport.
@@ -72,6 +73,8 @@ const STARTING_RETRY: Duration = Duration::from_millis(200);
 pub struct NodeContext {
     /// What the node calls itself.
     pub node_id: String,
+    /// Tells this process from every other, whatever they call themselves.
+    pub instance: u64,
     /// Partitions of the whole cluster.
     pub partitions: u16,
     /// Whose store it has to be.
@@ -88,12 +91,16 @@ pub struct NodeContext {
     pub health: Health,
     /// Which shard has which partition.
     pub owners: Arc<Owners>,
+    /// What shards said of themselves last.
+    pub(crate) reports: Reports,
     /// Set once all shards have their threads.
     pub(crate) shards: OnceLock<Vec<ShardHandle>>,
     /// Set once the node's own connection to the store stands.
     pub(crate) store: OnceLock<NodeStore>,
     /// Plain starts, towards the dispatcher.
     pub(crate) starts: mpsc::Sender<dispatch::Start>,
+    /// Why the store will never take the node.
+    pub(crate) refused: signal::Sender<Option<String>>,
     /// Asks the node to drain.
     pub(crate) drain: signal::Sender<bool>,
     /// True once streams have to end.
@@ -197,6 +204,7 @@ impl Surface {
 /// A server with every service, to be given its connections.
 pub(crate) fn router(surface: Surface) -> Router<Stack<RightsLayer, Identity>> {
     let health = surface.node.health.service(surface.node.closing.subscribe());
+    let knows_peers = surface.node.trust.is_some();
     Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
@@ -205,7 +213,7 @@ pub(crate) fn router(surface: Surface) -> Router<Stack<RightsLayer, Identity>> {
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .http2_max_pending_accept_reset_streams(Some(RESETS_MAX))
-        .layer(RightsLayer(rights::may_call))
+        .layer(RightsLayer { rights: rights::may_call, knows_peers })
         .add_service(health)
         .add_service(ExecutorServer::new(surface.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(WorkerServer::new(surface).max_decoding_message_size(MESSAGE_BYTES_MAX))

@@ -8,6 +8,7 @@ use proto::executor::v1;
 use tokio::sync::{mpsc, oneshot};
 
 use super::dispatch::Start;
+use super::reports::report_shards;
 use super::status::invalid;
 use super::{NodeContext, ask};
 use crate::error::Error;
@@ -125,12 +126,6 @@ pub(super) async fn register_dispatcher(
     Ok(v1::RegisterDispatcherResponse { incarnation })
 }
 
-/// What every shard says of itself.
-pub(crate) async fn report_shards(node: &NodeContext) -> Result<Vec<v1::Shard>, Error> {
-    let asked = node.shards()?.iter().map(|shard| ask(shard, |reply| Command::Report { reply }));
-    futures_util::future::try_join_all(asked).await
-}
-
 pub(super) async fn describe_node(node: &NodeContext) -> Result<v1::DescribeNodeResponse, Error> {
     let shards = report_shards(node).await?;
     let store = node.store.get();
@@ -144,6 +139,9 @@ pub(super) async fn describe_node(node: &NodeContext) -> Result<v1::DescribeNode
         ),
         partitions: u32::from(node.partitions),
         draining: node.health.is_draining(),
+        cluster: node.cluster.name(),
+        instance: node.instance,
+        condition: node.health.condition(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! Who may call what on a node, where TLS tells who calls.
 //!
-//! Operators may everything but work. What no line names is refused; a test holds the lines to the services.
+//! Operators may everything but work. Batches carry ids that their dispatcher has made: who starts executions for itself lets
+//! the node make them. What no line names is refused; a test holds the lines to the services.
 
 use trust::{Role, Roles};
 
@@ -15,7 +16,7 @@ pub(super) fn may_call(path: &str, roles: &Roles) -> bool {
         ("executor.v1.Executor", "DescribeNode") => {
             roles.is_worker() || any(&[Role::Scheduler, Role::Node, Role::Caller])
         }
-        ("executor.v1.Executor", "RegisterDispatcher") => any(&[Role::Scheduler]),
+        ("executor.v1.Executor", "RegisterDispatcher" | "StartExecutions") => any(&[Role::Scheduler]),
         ("executor.v1.Executor", _) => any(&[Role::Scheduler, Role::Caller]),
         _ => false,
     }
@@ -36,7 +37,8 @@ mod tests {
     #[test]
     fn each_role_may_do_its_own_work_and_nothing_else() {
         for (path, allowed) in [
-            ("/executor.v1.Executor/StartExecutions", &["scheduler", "caller", "operator"][..]),
+            ("/executor.v1.Executor/StartExecutions", &["scheduler", "operator"][..]),
+            ("/executor.v1.Executor/StartExecution", &["scheduler", "caller", "operator"]),
             ("/executor.v1.Executor/StopExecution", &["scheduler", "caller", "operator"]),
             ("/executor.v1.Executor/RegisterDispatcher", &["scheduler", "operator"]),
             ("/executor.v1.Executor/Drain", &["operator"]),

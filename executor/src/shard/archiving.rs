@@ -7,16 +7,18 @@
 //! whomever. Bounded by [`limits::ARCHIVE_SEGMENT_BYTES`] for a range, and by [`limits::ARCHIVES_AT_ONCE`]. What may fail:
 //! the store and the archive, and then nothing counts as archived; records that cannot be read, which are left out, loudly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use archive::{Archive, ArchiveError, Segment, SegmentBuilder, View};
 use bytes::Bytes;
-use ids::PartitionId;
+use ids::{ExecutionId, PartitionId};
 use journal::block::{ClosedView, JournalledView, OpenedView, SubBlockKind};
 use journal::store::{BlockRange, Connect};
-use journal::{Block, BlockBuilder, BlockId, Closed, MachineRef, Record, Store, StoreError};
+use journal::{
+    Block, BlockBuilder, BlockId, Closed, Journalled, MachineRef, Opened, Record, Store, StoreError,
+};
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::fetch::{RecoveredExecution, fetch};
@@ -225,17 +227,15 @@ impl Inner {
             }
             return Ok(());
         }
-        let mut closed = Vec::new();
+        let (mut at_once, mut closed) = (Vec::new(), Vec::new());
         for sub_block in block.sub_blocks() {
             match sub_block.kind() {
-                SubBlockKind::OpenedAndClosed => {
-                    let records = block.records_of(sub_block, |_| true)?;
-                    whole.ended_at_once(records, |machine| self.keep(machine));
-                }
+                SubBlockKind::OpenedAndClosed => at_once.extend(block.records_of(sub_block, |_| true)?),
                 SubBlockKind::Closed => closed.extend(block.records_of(sub_block, |_| true)?),
                 SubBlockKind::Opened | SubBlockKind::Journalled => {}
             }
         }
+        whole.ended_at_once(at_once, |machine| self.keep(machine))?;
         let closed = closed.into_iter().filter_map(|record| match record {
             Record::Closed(closed) => Some(closed),
             _ => None,
@@ -308,8 +308,13 @@ impl Whole<'_> {
         self.parts.entry(keep).or_insert_with(|| BlockBuilder::new(partition))
     }
 
-    /// Each start is followed by its end.
-    fn ended_at_once(&mut self, records: Vec<Record>, keep: impl Fn(&MachineRef) -> Option<Duration>) {
+    /// Each start is followed by its end. What was told in between (a turn, a stop) stands in the same block.
+    fn ended_at_once(
+        &mut self,
+        records: Vec<Record>,
+        keep: impl Fn(&MachineRef) -> Option<Duration>,
+    ) -> Result<(), StoreError> {
+        let mut told = self.told_at_once(&records)?;
         let mut opened = None;
         for record in records {
             match record {
@@ -321,14 +326,30 @@ impl Whole<'_> {
                     else {
                         continue;
                     };
-                    let builder = self.part(keep);
-                    let machine = builder.machine(machine);
-                    let start = OpenedView { machine, ..OpenedView::from(&start) };
-                    builder.opened_and_closed(start, end.status, end.stop_time_ms, &end.payload);
+                    let journal = told.remove(&start.id).unwrap_or_default();
+                    ended(self.part(keep), machine, &start, &journal, &end);
                 }
                 Record::Journalled(_) => {}
             }
         }
+        Ok(())
+    }
+
+    /// What was told to those that were opened and closed in the block.
+    fn told_at_once(&self, records: &[Record]) -> Result<HashMap<ExecutionId, Vec<Journalled>>, StoreError> {
+        let ids: HashSet<ExecutionId> = records.iter().map(Record::id).collect();
+        let mut told: HashMap<_, Vec<Journalled>> = HashMap::new();
+        for sub_block in self.block.sub_blocks() {
+            if sub_block.kind() != SubBlockKind::Journalled {
+                continue;
+            }
+            for record in self.block.records_of(sub_block, |id| ids.contains(&id))? {
+                if let Record::Journalled(entry) = record {
+                    told.entry(entry.id).or_default().push(entry);
+                }
+            }
+        }
+        Ok(told)
     }
 
     fn ended_later(
@@ -339,17 +360,27 @@ impl Whole<'_> {
     ) {
         let RecoveredExecution { machine, opened, journal, .. } = execution;
         let Some(keep) = keep(machine) else { return };
-        let builder = self.part(keep);
-        let machine = builder.machine(machine);
-        let start = OpenedView { machine, ..OpenedView::from(opened) };
-        if journal.is_empty() {
-            builder.opened_and_closed(start, end.status, end.stop_time_ms, &end.payload);
-            return;
-        }
-        builder.opened(start);
-        journal.iter().for_each(|told| builder.journalled(JournalledView::from(told)));
-        builder.closed(ClosedView { blocks: &[], ..ClosedView::from(end) });
+        ended(self.part(keep), machine, opened, journal, end);
     }
+}
+
+/// Puts a whole execution into a block.
+fn ended(
+    builder: &mut BlockBuilder,
+    machine: &MachineRef,
+    opened: &Opened,
+    journal: &[Journalled],
+    end: &Closed,
+) {
+    let machine = builder.machine(machine);
+    let start = OpenedView { machine, ..OpenedView::from(opened) };
+    if journal.is_empty() {
+        builder.opened_and_closed(start, end.status, end.stop_time_ms, &end.payload);
+        return;
+    }
+    builder.opened(start);
+    journal.iter().for_each(|told| builder.journalled(JournalledView::from(told)));
+    builder.closed(ClosedView { blocks: &[], ..ClosedView::from(end) });
 }
 
 #[cfg(test)]

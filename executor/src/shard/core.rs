@@ -377,6 +377,7 @@ impl Shard {
             saturation_ratio: self.admission.saturation(),
             owned: self.logs.iter().filter_map(Log::owned).collect(),
             cut_off: self.is_cut_off(),
+            busy: false,
         }
     }
 

@@ -176,12 +176,13 @@ async fn replay(
     let Told { found, journal, desk, spelt } = *told;
     let Execution { machine: key, opened, closed, .. } = found;
     let mut effects = Vec::new();
+    let (waits, journal) = turns::beginning(journal);
     let beginning = Beginning {
         id: opened.id,
         name: opened.name.as_deref(),
         seed: opened.seed,
         start_time_ms: opened.start_time_ms,
-        waits: false,
+        waits,
         keeps: journal.iter().any(|told| told.kind == JournalledKind::Redriven),
     };
     let express = key.mode != Mode::Standard;

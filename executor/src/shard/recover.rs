@@ -239,8 +239,11 @@ impl Shard {
                 self.publish_state();
             }
             Err(error) => {
+                let first = self.connects_failed == 0;
                 let pause = pause_after(&mut self.connects_failed);
-                tracing::error!(%error, again_in = ?pause, "no connection to the store: nothing is served until there is one");
+                if first {
+                    tracing::error!(%error, "no connection to the store: nothing is served until there is one");
+                }
                 self.connect_after(pause);
             }
         }

@@ -218,7 +218,8 @@ async fn replay(
 ) -> Result<Family, Error> {
     let Opened { id, start_time_ms, seed, name, input, .. } = opened;
     let (name, seed, start_time_ms) = (name.as_deref(), *seed, *start_time_ms);
-    let beginning = Beginning { id: *id, name, seed, start_time_ms, waits: false, keeps: true };
+    let (waits, journal) = turns::beginning(journal);
+    let beginning = Beginning { id: *id, name, seed, start_time_ms, waits, keeps: true };
     let (mut effects, mut turn) = (Vec::new(), std::time::Instant::now());
     let input = Payload::from_checked(input.clone());
     let mut execution = machine.begin(&beginning, input, &mut effects, &mut NoObserver);

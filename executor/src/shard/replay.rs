@@ -50,6 +50,8 @@ async fn replay(
     let mut turn = Instant::now();
     let Opened { id, start_time_ms, seed, name, input, .. } = &recovered.opened;
     let (name, start_time_ms) = (name.as_deref(), *start_time_ms);
+    let (waited, journal) = turns::beginning(&recovered.journal);
+    let waits = if machine.is_standard() { waited } else { waits };
     let keeps = recovered.journal.iter().any(|told| told.kind == JournalledKind::Redriven);
     let beginning = Beginning { id: *id, name, seed: *seed, start_time_ms, waits, keeps };
     let (mut effects, mut wanted, mut lost) = (Vec::new(), Wanted::default(), None);
@@ -58,7 +60,7 @@ async fn replay(
     let mut execution = machine.begin(&beginning, payload, &mut effects, &mut asl::history::NoObserver);
     crumb.clear();
     wanted.gather(&mut effects);
-    for told in recovered.journal.iter().filter(|_| machine.is_standard()) {
+    for told in journal.iter().filter(|_| machine.is_standard()) {
         let event = match event_of(told, &desk).await {
             Ok(Some(event)) => event,
             Ok(None) => continue,
@@ -107,7 +109,7 @@ impl Shard {
         if let Some((error, cause)) = self.verdict(&machine, &recovered) {
             return self.close_unstepped(log, &machine, recovered, (error, &cause));
         }
-        let waits = self.has_to_wait(&machine);
+        let waits = self.has_to_wait();
         let beside = (self.transfers.desk.clone(), Arc::clone(&self.turns.resting), Rc::clone(&self.crumb));
         let mut replaying = Box::pin(replay(machine, recovered, waits, beside));
         match (&mut replaying).now_or_never() {

@@ -27,7 +27,7 @@ use super::log::{LogState, StartedBatch};
 use super::machine::{Beginning, Machine, dialect_of};
 use super::mailbox::Mailbox;
 use super::names::Holder;
-use super::validate;
+use super::{turns, validate};
 use crate::admission::Permit;
 use crate::definitions::LoadError;
 use crate::error::Error;
@@ -332,7 +332,7 @@ impl Shard {
         }
         let seed = seed_for(id, wire.seed);
         let mut effects = std::mem::take(&mut self.effects);
-        let waits = self.has_to_wait(machine);
+        let waits = self.has_to_wait();
         let beginning = Beginning { id, name, seed, start_time_ms: wire.start_time_ms, waits, keeps: false };
         self.crumb.set(id);
         let execution = machine.begin(&beginning, input, &mut effects, &mut NoObserver);
@@ -376,6 +376,9 @@ impl Shard {
             };
             let address = self.admit(open, &wire.input[at]);
             self.logs[batch.log].page.begin(address, wire.input[at].len());
+            if waits && machine.is_standard() {
+                self.journal(address, &turns::mark());
+            }
             self.apply(address, &mut effects);
         }
         self.effects = effects;

@@ -104,7 +104,7 @@ impl Shard {
     }
 
     /// Writes what a STANDARD execution is told into the block under construction, if it has to be told again.
-    fn journal(&mut self, address: Address, event: &Event) -> bool {
+    pub(super) fn journal(&mut self, address: Address, event: &Event) -> bool {
         let (effect, kind, payload) = match event {
             Event::TaskSucceeded { id, output } => {
                 (id.0, JournalledKind::TaskSucceeded, output.bytes().clone())

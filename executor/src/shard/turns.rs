@@ -2,7 +2,8 @@
 //!
 //! Purpose: an execution asks for its next turn by [`asl::Effect::Yield`], and gets it after those that asked before. In a
 //! round the shard gives turns for [`limits::TURNS_SLICE`], then none for as long as they took, during which the thread is
-//! there for starts, look-ups and answers. Starts that find so much worked already in the same round wait for a turn too.
+//! there for starts, look-ups and answers. Starts that find so much worked already in the same round wait for a turn too; the
+//! journal of a STANDARD one begins with a mark that says so, for its replay has to begin as it did.
 //! Invariants: who waits stands here once; none is forgotten. Nothing here fails.
 
 use std::collections::VecDeque;
@@ -10,12 +11,31 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use asl::{EffectId, Event};
+use journal::Journalled;
+use journal::block::JournalledKind;
 use tokio::sync::Mutex;
 
 use super::core::Shard;
-use super::machine::Machine;
 use super::slab::Address;
 use crate::limits;
+
+/// The mark in the journal of an execution that waited for its first turn. No effect has this number.
+const WAITED: EffectId = EffectId(2);
+
+/// The mark, as the journal takes it.
+pub(super) fn mark() -> Event {
+    Event::TimerFired(WAITED)
+}
+
+/// Whether an execution waited for its first turn, and what it was told.
+pub(super) fn beginning(journal: &[Journalled]) -> (bool, &[Journalled]) {
+    match journal.split_first() {
+        Some((first, rest)) if first.kind == JournalledKind::TimerFired && first.effect == WAITED.0 => {
+            (true, rest)
+        }
+        _ => (false, journal),
+    }
+}
 
 /// Who waits for a turn.
 #[derive(Debug, Default)]
@@ -63,9 +83,9 @@ pub(super) async fn rest_in_turn(begun: &mut Instant, resting: &Mutex<()>) {
 }
 
 impl Shard {
-    /// Whether an execution that begins now waits for a turn. A STANDARD one does not: its replay begins at once too.
-    pub(super) fn has_to_wait(&self, machine: &Machine) -> bool {
-        self.turns.worked > limits::ROUND_UNITS && !machine.is_standard()
+    /// Whether an execution that begins now waits for a turn.
+    pub(super) fn has_to_wait(&self) -> bool {
+        self.turns.worked > limits::ROUND_UNITS
     }
 
     /// Gives turns to those that wait, each one at most.

@@ -44,7 +44,7 @@ impl Nodes for Service {
                     heartbeat_interval_ms: 100,
                     known: true,
                     assignment,
-                    refusal: String::new(),
+                    ..NodeDirective::default()
                 })
             }
         });
@@ -180,6 +180,25 @@ async fn a_scheduler_that_was_replaced_moves_nothing_any_more() {
     }
     let report = managed.give(8, [&[0], &[]]).await;
     assert_eq!((owned(&report), report.scheduler_incarnation), (1, 8));
+}
+
+/// One state that works for a second or more.
+const HEAVY: &[u8] = br#"{"QueryLanguage":"JSONata","StartAt":"A","States":{"A":{"Type":"Pass","End":true,
+    "Output":"{% $sum($map([1..700], function($i) { $sum($map([1..700], function($j) { $i * $j })) })) %}"}}}"#;
+
+#[tokio::test]
+async fn a_node_whose_shard_works_much_reports_that_it_still_has_what_it_has() {
+    let mut managed = Managed::start().await;
+    managed.give(1, [&[0, 2], &[1, 3]]).await;
+    let (mut client, heavy) = (managed.test.client.clone(), request(HEAVY, "{}"));
+    let started = tokio::spawn(async move { client.start_execution(heavy).await });
+    let busy = |report: &NodeReport| report.shards.iter().any(|shard| shard.busy);
+    let report = managed.hear(busy).await;
+    assert_eq!(served(&report), [vec![0, 2], vec![1, 3]], "{report:?}");
+    let described = managed.test.client.describe_node(v1::DescribeNodeRequest {}).await.expect("answered");
+    assert_eq!(described.into_inner().shards.len(), 2);
+    tokio::time::timeout(PATIENCE, started).await.expect("in time").expect("no panic").expect("started");
+    managed.hear(|report| !busy(report)).await;
 }
 
 #[tokio::test]

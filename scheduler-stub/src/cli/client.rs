@@ -19,7 +19,7 @@ use crate::client::Client;
 use crate::timeline;
 
 /// Between two looks at an execution that is waited for.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Bytes that are read of a file or of stdin; the scheduler's own limits are below.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -119,34 +119,16 @@ enum MachineCommand {
     },
 }
 
-/// `start`
-#[derive(Debug, Args)]
-pub(super) struct StartOptions {
-    /// ARN, QRN or name of the machine
-    machine: String,
-    /// JSON; `@FILE` reads a file, `-` reads stdin
-    #[arg(long, default_value = "{}")]
-    input: String,
-    /// Name of the execution: 1 to 80 characters [default: generated]
-    #[arg(long, default_value = "")]
-    name: String,
-    /// Wait until it has ended, and show how; exit 1 if it did not succeed
-    #[arg(long)]
-    wait: bool,
-    #[command(flatten)]
-    connection: Connection,
-}
-
 /// `stop`
 #[derive(Debug, Args)]
 pub(super) struct StopOptions {
     /// Id, ARN or QRN
     execution: String,
     /// Error name to record
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     error: String,
     /// Cause to record
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     cause: String,
     #[command(flatten)]
     connection: Connection,
@@ -220,7 +202,7 @@ pub(super) fn ended(result: Result<Exit, Status>) -> Exit {
 }
 
 /// Reads a file or stdin, whole. The process does nothing else meanwhile, so blocking is no harm.
-fn read(path: &Path) -> Result<Bytes, Status> {
+pub(super) fn read(path: &Path) -> Result<Bytes, Status> {
     let mut text = Vec::new();
     let read = if path == Path::new("-") {
         std::io::stdin().lock().take(FILE_BYTES_MAX + 1).read_to_end(&mut text)
@@ -350,41 +332,17 @@ async fn delete(connection: Connection, machine: &str) -> Result<Exit, Status> {
     Ok(Exit::Ok)
 }
 
-/// `start`
-pub(super) async fn start(options: StartOptions) -> Exit {
-    let run = async {
-        let input = match options.input.strip_prefix('@') {
-            Some(file) => read(Path::new(file))?,
-            None if options.input == "-" => read(Path::new("-"))?,
-            None => options.input.clone().into(),
-        };
-        let mut client = options.connection.client().await?;
-        let arn = client.arn_of(&options.machine).await?;
-        let started = client.start(&arn, &options.name, input).await?;
-        say(&started.execution_arn);
-        if !options.wait {
-            return Ok(Exit::Ok);
-        }
-        loop {
-            let execution = client.describe(&started.execution_arn).await?;
-            let status = execution.summary.as_ref().map(|summary| summary.status).unwrap_or_default();
-            if status != ExecutionStatus::Running as i32 {
-                say(&described(&execution));
-                let succeeded = status == ExecutionStatus::Succeeded as i32;
-                return Ok(if succeeded { Exit::Ok } else { Exit::Finding });
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    };
-    ended(run.await)
-}
-
 /// `stop`
 pub(super) async fn stop(options: StopOptions) -> Exit {
     let run = async {
         let mut client = options.connection.client().await?;
         let at = client.stop(&options.execution, &options.error, &options.cause).await?;
-        say(&format!("stopped at {}", time(at)));
+        let found = client.describe(&options.execution).await?.summary.unwrap_or_default();
+        if found.status == ExecutionStatus::Aborted as i32 {
+            say(&format!("stopped at {}", time(at)));
+        } else {
+            say(&format!("had already ended at {}: {}", time(at), status_name(found.status)));
+        }
         Ok(Exit::Ok)
     };
     ended(run.await)
@@ -410,7 +368,7 @@ pub(super) async fn describe(options: ExecutionOptions) -> Exit {
     ended(run.await)
 }
 
-fn described(execution: &DescribeExecutionResponse) -> String {
+pub(super) fn described(execution: &DescribeExecutionResponse) -> String {
     let summary = execution.summary.clone().unwrap_or_default();
     let ExecutionSummary {
         execution_arn,

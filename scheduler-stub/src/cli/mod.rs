@@ -4,6 +4,7 @@ mod about;
 mod client;
 mod nodes;
 mod serve;
+mod start;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -73,7 +74,7 @@ enum Command {
     /// Create, update, describe, list and delete state machines
     Machine(client::MachineOptions),
     /// Start an execution
-    Start(client::StartOptions),
+    Start(start::StartOptions),
     /// Stop an execution
     Stop(client::StopOptions),
     /// Have an execution that ended without success go on from where it failed
@@ -115,7 +116,7 @@ async fn run(command: Command) -> Exit {
         Command::Serve(options) => serve::run(*options).await,
         Command::Nodes(options) => nodes::run(options).await,
         Command::Machine(options) => client::machine(options).await,
-        Command::Start(options) => client::start(options).await,
+        Command::Start(options) => start::start(options).await,
         Command::Stop(options) => client::stop(options).await,
         Command::Redrive(options) => client::redrive(options).await,
         Command::Describe(options) => client::describe(options).await,
@@ -131,11 +132,18 @@ pub(crate) fn say(text: &str) {
 
 /// A scheduler's own words; where the transport failed, what to look at.
 fn words(status: &tonic::Status) -> String {
-    match std::error::Error::source(status) {
+    let transport = std::error::Error::source(status);
+    let late = status.code() == tonic::Code::DeadlineExceeded
+        || transport.is_some_and(|source| source.is::<tonic::TimeoutExpired>());
+    match transport {
+        _ if late => {
+            "no answer came in time: it may have been done or not; look before you ask again, and see with \
+                      `scheduler-stub nodes` whether every partition is served"
+                .to_owned()
+        }
         None => status.message().to_owned(),
         Some(_) => format!(
-            "the connection broke ({}): see whether a scheduler runs there and still does, and whether both \
-             sides speak TLS (its log says whom it refuses), or give its address with \
+            "the connection broke ({}): see whether a scheduler runs there and still does, or give its address with \
              --scheduler",
             status.message()
         ),

@@ -14,8 +14,10 @@ const MANUAL: &str = "\
 OUTPUT
   One line for the scheduler, one for each node, one for each shard. Partitions are given as
   ranges, after what they are: served, being recovered, being released, or assigned and not yet
-  taken. A node that the scheduler does not take in is shown with the reason. Exit code 1: some
-  partition is with nobody, or some node is refused.";
+  taken. A node that is away is shown without its shards: what it had goes to others. One that does
+  not serve says why, and so does one that the scheduler does not take in. Exit code 1: some
+  partition is with nobody, or some node does not serve or is refused; one that drains or is away
+  is not counted, as long as others serve everything.";
 
 /// `nodes`
 #[derive(Debug, Args)]
@@ -30,15 +32,21 @@ pub(super) async fn run(options: NodesOptions) -> Exit {
     let show = async {
         let cluster = options.connection.client().await?.nodes().await?;
         say(render(&cluster).trim_end());
-        let whole = cluster.partitions > 0 && nobodys(&cluster).is_empty() && cluster.refused.is_empty();
-        Ok(if whole { Exit::Ok } else { Exit::Finding })
+        Ok(if is_well(&cluster) { Exit::Ok } else { Exit::Finding })
     };
     ended(show.await)
 }
 
+/// Whether nobody has to look after anything.
+fn is_well(cluster: &DescribeClusterResponse) -> bool {
+    let ails = |node: &Node| !node.away && !node.draining && !node.condition.is_empty();
+    let whole = cluster.partitions > 0 && nobodys(cluster).is_empty();
+    whole && cluster.refused.is_empty() && !cluster.nodes.iter().any(ails)
+}
+
 /// Partitions that no shard serves.
 fn nobodys(cluster: &DescribeClusterResponse) -> Vec<u32> {
-    let shards = cluster.nodes.iter().filter(|node| node.serving).flat_map(|node| &node.shards);
+    let shards = cluster.nodes.iter().filter(|node| node.serving && !node.away).flat_map(|node| &node.shards);
     let served: std::collections::BTreeSet<u32> =
         shards.flat_map(|shard| &shard.partitions).copied().collect();
     (0..cluster.partitions).filter(|partition| !served.contains(partition)).collect()
@@ -72,15 +80,21 @@ fn render(cluster: &DescribeClusterResponse) -> String {
 }
 
 fn render_node(text: &mut String, node: &Node) {
-    let state = match (node.draining, node.serving, node.managed) {
-        (true, ..) => "draining",
-        (_, false, _) => "away",
-        (_, _, true) => "managed",
-        (_, _, false) => "static",
+    let state = match node {
+        Node { away: true, .. } => "away",
+        Node { draining: true, .. } => "draining",
+        Node { managed: true, .. } => "managed",
+        _ => "static",
     };
     let Node { public_address, node_id, silent_ms, .. } = node;
     let _ =
         writeln!(text, "node       {public_address:<21} {state:<9} heard {silent_ms:>5} ms ago  {node_id}");
+    if node.away {
+        return;
+    }
+    if !node.condition.is_empty() && !node.draining {
+        let _ = writeln!(text, "  {}", node.condition);
+    }
     for shard in &node.shards {
         let assigned = node.assignment.as_ref().map(|assignment| {
             let mine = assignment.shards.iter().filter(|assigned| assigned.index == shard.index);
@@ -113,6 +127,9 @@ fn render_shard(text: &mut String, shard: &Shard, assigned: &[u32]) {
     }
     if shard.cut_off {
         text.push_str("  CUT OFF: nothing of the store answers it");
+    }
+    if shard.busy {
+        text.push_str("  busy");
     }
     text.push('\n');
 }
@@ -154,6 +171,7 @@ mod tests {
             saturation_ratio: 0.25,
             owned: vec![owned(0, State::Serving), owned(6, State::Recovering), owned(7, State::Releasing)],
             cut_off: true,
+            busy: true,
         };
         let assigned = ShardAssignment { index: 1, partitions: vec![0, 1, 2, 5, 6, 8] };
         let node = Node {
@@ -178,7 +196,7 @@ mod tests {
 scheduler  incarnation 3, assigns, 1 on their way
 partitions 9 in all, not served: 3-4,6-8
 node       127.0.0.1:7400        managed   heard   120 ms ago  one
-  shard 1  127.0.0.1:7402        open       12  load  25 %  serves 0-2,5  recovers 6  releases 7  is to take 8  CUT OFF: nothing of the store answers it
+  shard 1  127.0.0.1:7402        open       12  load  25 %  serves 0-2,5  recovers 6  releases 7  is to take 8  CUT OFF: nothing of the store answers it  busy
 ";
         assert_eq!(render(&cluster), shown);
         let refused = RefusedNode {
@@ -194,5 +212,30 @@ node       127.0.0.1:7400        managed   heard   120 ms ago  one
         let away = Node { serving: false, ..cluster.nodes[0].clone() };
         let cluster = DescribeClusterResponse { nodes: vec![away], ..cluster };
         assert!(render(&cluster).contains("not served: 0-8\n"), "what a dead node said counts for nothing");
+    }
+
+    #[test]
+    fn a_node_that_does_not_serve_says_why_one_that_is_away_shows_nothing_and_only_the_first_is_a_finding() {
+        let shard = |partitions: Vec<u32>| Shard { partitions, ..Shard::default() };
+        let node = |address: &str, partitions| Node {
+            public_address: address.into(),
+            managed: true,
+            serving: true,
+            shards: vec![shard(partitions)],
+            ..Node::default()
+        };
+        let away = Node { away: true, serving: false, ..node("h:2", vec![1]) };
+        let mut cluster = DescribeClusterResponse {
+            partitions: 2,
+            nodes: vec![node("h:1", vec![0, 1]), away],
+            ..DescribeClusterResponse::default()
+        };
+        assert!(is_well(&cluster), "others serve what it had");
+        let shown = render(&cluster);
+        let (_, of_the_other) = shown.split_once("h:2").expect("it is shown");
+        assert!(of_the_other.contains("away") && !of_the_other.contains("serves"), "{shown}");
+        cluster.nodes[0].condition = "store down: it does not confirm".into();
+        assert!(!is_well(&cluster));
+        assert!(render(&cluster).contains("\n  store down: it does not confirm\n"), "{}", render(&cluster));
     }
 }

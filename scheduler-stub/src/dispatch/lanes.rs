@@ -17,6 +17,9 @@ pub const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Starts that the lanes of one link take in; the rest waits in the link's queue.
 pub const LANES_STARTS_MAX: usize = BATCH_EXECUTIONS_MAX * 16;
 
+/// Microseconds between two looks at deadlines: each goes through all that waits.
+const LOOK_PAUSE_US: u64 = 10_000;
+
 #[derive(Debug, Default)]
 struct Lane {
     queue: VecDeque<Submission>,
@@ -26,10 +29,17 @@ struct Lane {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lanes {
     lanes: BTreeMap<LaneKey, Lane>,
     starts: usize,
+    look_us: u64,
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Self { lanes: BTreeMap::new(), starts: 0, look_us: u64::MAX }
+    }
 }
 
 impl Lanes {
@@ -43,6 +53,7 @@ impl Lanes {
 
     pub(super) fn push(&mut self, submission: Submission) {
         let lane = self.lanes.entry(submission.lane).or_default();
+        self.look_us = self.look_us.min(submission.deadline_us);
         self.starts += submission.inputs.len();
         lane.starts += submission.inputs.len();
         lane.bytes += submission.bytes;
@@ -80,24 +91,32 @@ impl Lanes {
         drained
     }
 
-    /// Takes out those whose callers no longer wait.
+    /// Takes out those whose callers no longer wait, wherever they stand.
     pub(super) fn expired(&mut self, now_us: u64) -> Vec<Submission> {
+        if now_us < self.look_us {
+            return Vec::new();
+        }
         let mut expired = Vec::new();
         for lane in self.lanes.values_mut() {
-            while lane.queue.front().is_some_and(|first| first.deadline_us <= now_us) {
-                let Some(first) = lane.queue.pop_front() else { break };
-                lane.starts -= first.inputs.len();
-                lane.bytes -= first.bytes;
-                self.starts -= first.inputs.len();
-                expired.push(first);
+            let (late, rest): (VecDeque<_>, VecDeque<_>) =
+                lane.queue.drain(..).partition(|submission| submission.deadline_us <= now_us);
+            lane.queue = rest;
+            for submission in late {
+                lane.starts -= submission.inputs.len();
+                lane.bytes -= submission.bytes;
+                self.starts -= submission.inputs.len();
+                expired.push(submission);
             }
         }
+        let waiting = self.lanes.values().flat_map(|lane| &lane.queue);
+        let earliest = waiting.map(|submission| submission.deadline_us).min();
+        self.look_us = earliest.unwrap_or(u64::MAX).max(now_us.saturating_add(LOOK_PAUSE_US));
         expired
     }
 
-    /// The earliest deadline of those who stand first.
-    pub(super) fn deadline_us(&self) -> Option<u64> {
-        self.lanes.values().filter_map(|lane| lane.queue.front()).map(|first| first.deadline_us).min()
+    /// When to look for those whose callers no longer wait: the earliest deadline, or before.
+    pub(super) fn deadline_us(&self) -> u64 {
+        self.look_us
     }
 }
 

@@ -6,20 +6,19 @@
 //! [`IN_FLIGHT_BYTES_MAX`] under way, the queues before them, and every start by its deadline.
 
 use std::collections::{HashMap, HashSet};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ids::{BatchId, DefinitionHash};
 use proto::executor::v1::start_refusal::Reason;
-use proto::executor::v1::{StartAck, StartBatch, StartRefusal};
+use proto::executor::v1::{StartAck, StartRefusal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 
 use super::batch::Batch;
+use super::connection::{Connection, News, Open};
 use super::lanes::Lanes;
 use super::reply::Settled;
 use super::{Shared, Submission, refuse};
@@ -41,43 +40,6 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(3);
 const RETRY_BUDGET_MAX: f64 = 64.0;
 const RETRY_EARNED: f64 = 0.2;
 
-type Opening = Pin<Box<dyn Future<Output = Result<Open, Status>> + Send>>;
-
-struct Open {
-    batches: mpsc::Sender<StartBatch>,
-    acks: Streaming<StartAck>,
-}
-
-enum Connection {
-    Down { retry_at_us: u64 },
-    Opening(Opening),
-    Up(Box<Open>),
-}
-
-enum News {
-    Opened(Box<Open>),
-    Ack(StartAck),
-    Lost(Status),
-}
-
-impl Connection {
-    /// Waits for news. Cancel-safe: what is under way is kept in the connection.
-    async fn news(&mut self) -> News {
-        match self {
-            Self::Down { .. } => std::future::pending().await,
-            Self::Opening(opening) => match opening.await {
-                Ok(open) => News::Opened(Box::new(open)),
-                Err(status) => News::Lost(status),
-            },
-            Self::Up(open) => match open.acks.message().await {
-                Ok(Some(ack)) => News::Ack(ack),
-                Ok(None) => News::Lost(Status::unavailable("the node ended the stream")),
-                Err(status) => News::Lost(status),
-            },
-        }
-    }
-}
-
 /// See the module.
 pub(super) struct Link {
     address: Arc<str>,
@@ -97,7 +59,7 @@ pub(super) struct Link {
     putting: HashSet<DefinitionHash>,
 }
 
-fn us(duration: Duration) -> u64 {
+pub(super) fn us(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
@@ -131,6 +93,12 @@ impl Link {
         }
     }
 
+    /// As if the queue had been found closed.
+    #[cfg(test)]
+    pub(super) fn close(&mut self) {
+        self.queue_closed = true;
+    }
+
     /// Runs until the queue is closed and everything is settled.
     pub(super) async fn run(mut self) {
         let mut changes = self.shared.directory.changes();
@@ -154,6 +122,28 @@ impl Link {
                 () = clock.sleep_until_us(wake_us) => {}
             }
             self.turn();
+        }
+        self.pass_on().await;
+    }
+
+    /// Another link may have handed a batch over while this one ended: its next owner's link gets it.
+    async fn pass_on(mut self) {
+        self.adopted.close();
+        while let Some(batch) = self.adopted.recv().await {
+            let owner = self
+                .shared
+                .directory
+                .view()
+                .owner(batch.id.partition)
+                .map(|shard| Arc::clone(&shard.data_address));
+            let link = self.shared.link(&owner.unwrap_or_else(|| Arc::clone(&self.address)));
+            let unsent = match link {
+                Some(link) => link.adopt.send(batch).await.err().map(|unsent| unsent.0),
+                None => Some(batch),
+            };
+            if let Some(batch) = unsent {
+                batch.give_up(&Error::unavailable("the scheduler is shutting down").refusal());
+            }
         }
     }
 
@@ -200,8 +190,10 @@ impl Link {
             None => batch.due_us.min(batch.deadline_us),
             Some(_) => batch.deadline_us,
         });
-        let queued = self.lanes.deadline_us();
-        flights.chain(queued).fold(connection, u64::min).min(self.shared.clock.now_us() + us(BACKOFF_MAX))
+        flights
+            .chain([self.lanes.deadline_us()])
+            .fold(connection, u64::min)
+            .min(self.shared.clock.now_us() + us(BACKOFF_MAX))
     }
 
     fn take(&mut self, first: Option<Submission>) {

@@ -9,11 +9,14 @@
 
 mod admission;
 mod batch;
+mod connection;
 mod lanes;
 mod link;
 mod nodes;
 pub mod reply;
 mod room;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -218,9 +221,10 @@ impl Dispatcher {
         Self { shared }
     }
 
-    /// Batches from now on carry this incarnation, a number that no dispatcher had before.
+    /// Batches from now on carry this incarnation, a number that no dispatcher had before. A lower one than before is no
+    /// such number, and is ignored.
     pub fn set_incarnation(&self, incarnation: u32) {
-        self.shared.incarnation.store(incarnation, Ordering::Relaxed);
+        self.shared.incarnation.fetch_max(incarnation, Ordering::Relaxed);
     }
 
     /// Ends all links once what is under way is settled.

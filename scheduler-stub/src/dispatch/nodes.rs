@@ -46,7 +46,7 @@ impl NodeClients {
     /// Clients that show our certificate and ask for the nodes'; plain text without.
     #[must_use]
     pub fn new(trust: Option<Trust>) -> Self {
-        Self { channels: Arc::default(), trust }
+        Self { channels: Arc::default(), trust: trust.map(|trust| trust.towards_nodes()) }
     }
 
     /// The client of a node's or a shard's port. Connects when it is first used.

@@ -10,22 +10,27 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::link::us;
 use super::{LaneKey, Shared, Submission, refuse};
 use crate::error::Error;
 
 /// Between two looks at deadlines, where none is nearer.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks in any case: each goes through all that waits.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
 /// See the module.
 pub(super) struct Room {
     shared: Arc<Shared>,
     queue: mpsc::Receiver<Submission>,
     waiting: BTreeMap<LaneKey, VecDeque<Submission>>,
+    /// When to look at deadlines: the earliest one, or before.
+    look_us: u64,
 }
 
 impl Room {
     pub(super) fn new(shared: Arc<Shared>, queue: mpsc::Receiver<Submission>) -> Self {
-        Self { shared, queue, waiting: BTreeMap::new() }
+        Self { shared, queue, waiting: BTreeMap::new(), look_us: u64::MAX }
     }
 
     /// Runs until the queue is closed.
@@ -55,20 +60,25 @@ impl Room {
     }
 
     fn take(&mut self, submission: Submission) {
+        self.look_us = self.look_us.min(submission.deadline_us);
         self.waiting.entry(submission.lane).or_default().push_back(submission);
     }
 
     fn wake_us(&self) -> u64 {
-        let look_us = u64::try_from(LOOK_EVERY.as_micros()).unwrap_or(u64::MAX);
-        let firsts = self.waiting.values().filter_map(VecDeque::front).map(|first| first.deadline_us);
-        firsts.fold(self.shared.clock.now_us().saturating_add(look_us), u64::min)
+        self.look_us.min(self.shared.clock.now_us().saturating_add(us(LOOK_EVERY)))
     }
 
+    /// Refuses whoever no longer waits, wherever it stands.
     fn expire(&mut self) {
         let now_us = self.shared.clock.now_us();
+        if now_us < self.look_us {
+            return;
+        }
         for (lane, waiting) in &mut self.waiting {
-            while waiting.front().is_some_and(|first| first.deadline_us <= now_us) {
-                let Some(late) = waiting.pop_front() else { break };
+            let (late, rest): (VecDeque<_>, VecDeque<_>) =
+                waiting.drain(..).partition(|submission| submission.deadline_us <= now_us);
+            *waiting = rest;
+            for late in late {
                 let what = lane.map_or_else(
                     || "no partition had an owner".to_owned(),
                     |partition| format!("partition {partition} had no owner"),
@@ -77,6 +87,8 @@ impl Room {
             }
         }
         self.waiting.retain(|_, waiting| !waiting.is_empty());
+        let earliest = self.waiting.values().flatten().map(|submission| submission.deadline_us).min();
+        self.look_us = earliest.unwrap_or(u64::MAX).max(now_us.saturating_add(us(LOOK_PAUSE)));
     }
 
     /// Sends on those whose partition has an owner.

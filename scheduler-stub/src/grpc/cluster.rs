@@ -25,15 +25,22 @@ impl Service for ClusterService {
         _: Request<DescribeClusterRequest>,
     ) -> Result<Response<DescribeClusterResponse>, Status> {
         let Standing { incarnation, assigning, replaced_by, moves, unassigned } = self.ownership.standing();
-        let node = |Seen { report, silent }: Seen| Node {
-            assignment: self.ownership.assignment(&report.public_address),
-            node_id: report.node_id,
-            public_address: report.public_address,
-            managed: report.managed,
-            serving: report.serving && silent < HEARTBEAT * SILENT_BEATS,
-            draining: report.draining,
-            silent_ms: u32::try_from(silent.as_millis()).unwrap_or(u32::MAX),
-            shards: report.shards,
+        let node = |Seen { report, silent }: Seen| {
+            // A managed node takes starts as long as its stream stands.
+            let lost = report.managed && !report.serving;
+            let away = lost || silent >= HEARTBEAT * SILENT_BEATS;
+            Node {
+                assignment: self.ownership.assignment(&report.public_address),
+                node_id: report.node_id,
+                public_address: report.public_address,
+                managed: report.managed,
+                serving: report.serving && !away,
+                draining: report.draining,
+                silent_ms: u32::try_from(silent.as_millis()).unwrap_or(u32::MAX),
+                shards: report.shards,
+                away,
+                condition: report.condition,
+            }
         };
         Ok(Response::new(DescribeClusterResponse {
             partitions: u32::from(self.directory.view().partitions),

@@ -41,12 +41,20 @@ pub struct ExecutionsService {
 /// The longest an EXPRESS execution may run, and somewhat more.
 const SYNC_DEADLINE: Duration = Duration::from_secs(330);
 
-/// How long the caller waits: its gRPC deadline, bounded by ours.
+/// How long the caller waits: a little less than its gRPC deadline, so that it hears from us why, bounded by ours.
 fn patience(metadata: &MetadataMap) -> Duration {
     given_patience(metadata).unwrap_or(START_DEADLINE).min(START_DEADLINE)
 }
 
+/// What the answer of ours takes to reach the caller before its deadline, which says less.
+const ON_ITS_WAY: Duration = Duration::from_millis(500);
+
 fn given_patience(metadata: &MetadataMap) -> Option<Duration> {
+    let given = given_deadline(metadata)?;
+    Some(given.saturating_sub(ON_ITS_WAY.min(given / 4)))
+}
+
+fn given_deadline(metadata: &MetadataMap) -> Option<Duration> {
     metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(|text| {
         let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
         let amount: u64 = digits.parse().ok()?;
@@ -159,9 +167,12 @@ impl Service for ExecutionsService {
             name,
             ..Default::default()
         };
-        let mut start = Request::new(start);
-        start.set_timeout(patience);
-        self.forward.any()?.start_sync_execution(start).await.map_err(forward::heard)
+        let call = |mut node: super::NodeClient| {
+            let mut start = Request::new(start.clone());
+            start.set_timeout(patience);
+            async move { node.start_sync_execution(start).await }
+        };
+        self.forward.start(call).await
     }
 
     async fn start_executions(
@@ -264,8 +275,8 @@ mod tests {
             metadata.insert("grpc-timeout", tonic::metadata::MetadataValue::from_static(text));
             patience(&metadata)
         };
-        assert_eq!(read("250m"), Duration::from_millis(250));
-        assert_eq!(read("2S"), Duration::from_secs(2));
+        assert_eq!(read("200m"), Duration::from_millis(150));
+        assert_eq!(read("2S"), Duration::from_millis(1_500));
         assert_eq!(read("99999999H"), START_DEADLINE);
         assert_eq!(read("x"), START_DEADLINE);
         assert_eq!(patience(&MetadataMap::new()), START_DEADLINE);

@@ -128,6 +128,7 @@ impl Inner {
             managed: true,
             scheduler_incarnation: self.followed,
             partition_count: 4,
+            ..NodeReport::default()
         }
     }
 

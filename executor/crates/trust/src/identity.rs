@@ -44,13 +44,36 @@ pub struct TlsFiles {
 struct Loaded {
     texts: [Vec<u8>; 3],
     server: Arc<ServerConfig>,
-    client: Arc<ClientConfig>,
+    /// By [`Server`].
+    clients: [Arc<ClientConfig>; 3],
 }
 
-/// See the module. Clones share everything.
+/// What a server has to be that we call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Server {
+    /// A node or a scheduler.
+    Any,
+    Node,
+    Scheduler,
+}
+
+impl Server {
+    const ALL: [Self; 3] = [Self::Any, Self::Node, Self::Scheduler];
+
+    fn is(self, roles: &Roles) -> bool {
+        match self {
+            Self::Any => roles.has(&Role::Node) || roles.has(&Role::Scheduler),
+            Self::Node => roles.has(&Role::Node),
+            Self::Scheduler => roles.has(&Role::Scheduler),
+        }
+    }
+}
+
+/// See the module. Clones share everything but what the servers are that they call.
 #[derive(Clone)]
 pub struct Trust {
     shared: Arc<Shared>,
+    towards: Server,
 }
 
 struct Shared {
@@ -73,7 +96,20 @@ impl Trust {
     pub fn load(files: TlsFiles, allow: Allow) -> Result<Self, TrustError> {
         let allow = Arc::new(allow);
         let loaded = load(&files, &allow)?;
-        Ok(Self { shared: Arc::new(Shared { files, allow, loaded: RwLock::new(loaded) }) })
+        let shared = Arc::new(Shared { files, allow, loaded: RwLock::new(loaded) });
+        Ok(Self { shared, towards: Server::Any })
+    }
+
+    /// For connections to nodes: nobody else may answer there.
+    #[must_use]
+    pub fn towards_nodes(&self) -> Self {
+        Self { towards: Server::Node, ..self.clone() }
+    }
+
+    /// For connections to the scheduler: nobody else may answer there.
+    #[must_use]
+    pub fn towards_schedulers(&self) -> Self {
+        Self { towards: Server::Scheduler, ..self.clone() }
     }
 
     /// For a new connection from a client.
@@ -82,10 +118,11 @@ impl Trust {
         Arc::clone(&self.shared.loaded.read().unwrap_or_else(PoisonError::into_inner).server)
     }
 
-    /// For a new connection to a server.
+    /// For a new connection to a server: a node or a scheduler, where it was not said which.
     #[must_use]
     pub fn client(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.shared.loaded.read().unwrap_or_else(PoisonError::into_inner).client)
+        let loaded = self.shared.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&loaded.clients[self.towards as usize])
     }
 
     /// Where the authorities are, for messages.
@@ -218,13 +255,17 @@ fn build(files: &TlsFiles, allow: &Arc<Allow>, texts: [Vec<u8>; 3]) -> Result<Lo
     })?;
     server.alpn_protocols = vec![HTTP2.to_vec()];
     let verifier = Listed::new(roots, Arc::clone(allow)).map_err(unusable)?;
-    let client = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map(|builder| builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)))
-        .and_then(|builder| builder.with_client_auth_cert(chain, key));
-    let mut client = client.map_err(|error| unusable(error.to_string()))?;
-    client.alpn_protocols = vec![HTTP2.to_vec()];
-    Ok(Loaded { texts, server: Arc::new(server), client: Arc::new(client) })
+    let [any, node, scheduler] = Server::ALL.map(|wanted| {
+        let verifier = Listed { wanted, ..verifier.clone() };
+        let client = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map(|builder| builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)))
+            .and_then(|builder| builder.with_client_auth_cert(chain.clone(), key.clone_key()));
+        let mut client = client.map_err(|error| unusable(error.to_string()))?;
+        client.alpn_protocols = vec![HTTP2.to_vec()];
+        Ok(Arc::new(client))
+    });
+    Ok(Loaded { texts, server: Arc::new(server), clients: [any?, node?, scheduler?] })
 }
 
 /// Whether a chain is valid now and leads to an authority.
@@ -250,11 +291,11 @@ fn check_own(files: &TlsFiles, chain: &[CertificateDer<'_>], roots: &RootCertSto
         .map_err(|error| explain::certificate("our certificate", &error, &files.ca.display().to_string()))
 }
 
-/// A server is who it should be when its chain leads to the authority and a name of it is on the list as a node or a
-/// scheduler. Addresses are not compared with names: nodes are called by addresses that come and go, and the list says which
+/// A server is who it should be when its chain leads to the authority and a name of it is on the list as what is wanted. Addresses are not compared with names: nodes are called by addresses that come and go, and the list says which
 /// names may answer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Listed {
+    wanted: Server,
     roots: Arc<RootCertStore>,
     allow: Arc<Allow>,
     signatures: Arc<WebPkiServerVerifier>,
@@ -263,7 +304,12 @@ struct Listed {
 impl Listed {
     fn new(roots: Arc<RootCertStore>, allow: Arc<Allow>) -> Result<Self, String> {
         let signatures = WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), provider()).build();
-        Ok(Self { roots, allow, signatures: signatures.map_err(|error| error.to_string())? })
+        Ok(Self {
+            wanted: Server::Any,
+            roots,
+            allow,
+            signatures: signatures.map_err(|error| error.to_string())?,
+        })
     }
 }
 
@@ -277,8 +323,7 @@ impl ServerCertVerifier for Listed {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         leads_to(&self.roots, end_entity, intermediates, now)?;
-        let roles = roles_of(&self.allow, end_entity);
-        if roles.has(&Role::Node) || roles.has(&Role::Scheduler) {
+        if self.wanted.is(&roles_of(&self.allow, end_entity)) {
             Ok(ServerCertVerified::assertion())
         } else {
             let unlisted: Arc<dyn std::error::Error + Send + Sync> =

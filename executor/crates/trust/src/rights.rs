@@ -20,13 +20,18 @@ pub type Rights = fn(path: &str, roles: &Roles) -> bool;
 
 /// Puts a server's rights before its services.
 #[derive(Debug, Clone, Copy)]
-pub struct RightsLayer(pub Rights);
+pub struct RightsLayer {
+    /// Which role may call what.
+    pub rights: Rights,
+    /// Whether the server has certificates: then whoever is nobody may call nothing, however the call came in.
+    pub knows_peers: bool,
+}
 
 impl<S> Layer<S> for RightsLayer {
     type Service = Guarded<S>;
 
     fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { inner, rights: self.0 }
+        Guarded { inner, layer: *self }
     }
 }
 
@@ -34,7 +39,7 @@ impl<S> Layer<S> for RightsLayer {
 #[derive(Debug, Clone)]
 pub struct Guarded<S> {
     inner: S,
-    rights: Rights,
+    layer: RightsLayer,
 }
 
 impl<S, B> Service<http::Request<B>> for Guarded<S>
@@ -52,7 +57,11 @@ where
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let roles = request.extensions().get::<Peer>().and_then(|peer| peer.roles.as_deref());
         let path = request.uri().path();
-        if roles.is_none_or(|roles| (self.rights)(path, roles)) {
+        let allowed = match roles {
+            Some(roles) => (self.layer.rights)(path, roles),
+            None => !self.layer.knows_peers,
+        };
+        if allowed {
             return Either::Left(self.inner.call(request));
         }
         let message = format!(
@@ -60,5 +69,45 @@ where
              allow-list (--tls-allow)"
         );
         Either::Right(ready(Ok(Status::permission_denied(message).into_http())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::allow::Allow;
+
+    async fn call(knows_peers: bool, peer: Option<Peer>) -> http::StatusCode {
+        let layer = RightsLayer { rights: |path, _| path == "/allowed", knows_peers };
+        let mut service = layer.layer(tower::service_fn(|_: http::Request<()>| async {
+            Ok::<_, Infallible>(
+                http::Response::builder().status(202).body(Body::empty()).expect("a response"),
+            )
+        }));
+        let mut request = http::Request::get("/allowed").body(()).expect("a request");
+        request.extensions_mut().extend(
+            peer.map(|peer| {
+                let mut extensions = http::Extensions::new();
+                extensions.insert(peer);
+                extensions
+            })
+            .unwrap_or_default(),
+        );
+        service.call(request).await.expect("infallible").status()
+    }
+
+    #[tokio::test]
+    async fn whoever_is_nobody_may_call_nothing_on_a_server_that_has_certificates() {
+        let known = Allow::parse(["caller=x"]).expect("an entry").roles(["x"].into_iter());
+        let peer = |roles| Some(Peer { address: None, roles });
+        let roles = Some(Arc::new(known));
+        assert_eq!(call(true, peer(roles)).await, 202);
+        for nobody in [None, peer(None)] {
+            // A refusal of gRPC is a response whose trailers say so.
+            assert_eq!(call(true, nobody.clone()).await, 200);
+            assert_eq!(call(false, nobody).await, 202, "without certificates everybody may do everything");
+        }
     }
 }

@@ -119,6 +119,16 @@ async fn a_server_that_is_no_node_or_scheduler_is_refused_by_the_client() {
 }
 
 #[tokio::test]
+async fn a_node_s_certificate_does_not_answer_for_the_scheduler_nor_the_scheduler_s_for_a_node() {
+    let (dir, authority) = (TempDir::new().expect("a directory"), authority());
+    let [node, scheduler, client] =
+        ["node.one", "scheduler.one", "caller.one"].map(|name| trust(dir.path(), &authority, name));
+    let (to_nodes, to_schedulers) = (client.towards_nodes(), client.towards_schedulers());
+    assert!(meet(&node, &to_nodes).await.1 && meet(&scheduler, &to_schedulers).await.1);
+    assert!(!meet(&scheduler, &to_nodes).await.1 && !meet(&node, &to_schedulers).await.1);
+}
+
+#[tokio::test]
 async fn changed_files_are_used_for_new_connections_and_broken_ones_are_not() {
     let (dir, first) = (TempDir::new().expect("a directory"), authority());
     let server = trust(dir.path(), &first, "node.one");

@@ -198,6 +198,35 @@ async fn what_was_redriven_or_carried_is_archived_as_it_ended_in_the_end() {
     assert_eq!(shard.metrics.archive_failures.get(), 0);
 }
 
+/// Works for two turns.
+const TWO_TURNS: &str = r#"{"QueryLanguage":"JSONata","StartAt":"A","States":{
+    "A":{"Type":"Pass","Output":"{% $count([1..100000]) %}","Next":"B"},
+    "B":{"Type":"Pass","Output":"{% $count([1..100000]) %}","End":true}}}"#;
+
+#[tokio::test]
+async fn what_worked_much_has_its_history_in_the_archive_also_if_it_ended_in_the_block_that_opened_it() {
+    let dir = dir();
+    let world = world(&dir);
+    let shard = world.shard().await;
+    let (pass, two) = (world.define(PASS).await, world.define(TWO_TURNS).await);
+    let mut watcher = shard.watch().await;
+    let inputs = ["0"; 20];
+    shard.started(batch(1, two, Mode::Standard, &inputs)).await;
+    ticking(&shard, outcomes(&mut watcher, 20)).await;
+    trimmed(&world, &shard, pass, 10).await;
+    let expected = [
+        "ExecutionStarted",
+        "PassStateEntered",
+        "PassStateExited",
+        "PassStateEntered",
+        "PassStateExited",
+        "ExecutionSucceeded",
+    ];
+    for index in 0..20 {
+        assert_eq!(history(&shard, execution(1, index)).await, expected, "{index}");
+    }
+}
+
 #[tokio::test]
 async fn an_archive_that_is_away_keeps_the_log_from_being_trimmed_and_is_caught_up_with() {
     let dir = dir();

@@ -14,14 +14,14 @@ const HOT: &str = r#"{"QueryLanguage":"JSONata","StartAt":"A","States":{
     "T":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pay","End":true}}}"#;
 
 /// A shard without a thread.
-struct Bare {
+pub(super) struct Bare {
     shard: Shard,
     /// The oldest first.
     flights: Vec<Flight>,
 }
 
 impl Bare {
-    fn new(world: &World) -> Self {
+    pub(super) fn new(world: &World) -> Self {
         let (config, context) = world.parts(Some(vec![partition()]));
         let (state, _) = watch::channel(ShardState::Recovering);
         let mut bare = Self { shard: Shard::new(config, context, state), flights: Vec::new() };
@@ -29,12 +29,12 @@ impl Bare {
         bare
     }
 
-    fn wake(&mut self, mut wake: Wake) {
+    pub(super) fn wake(&mut self, mut wake: Wake) {
         self.shard.wake(&mut wake);
         self.flights.append(&mut self.shard.flights);
     }
 
-    fn tell(&mut self, command: Command) {
+    pub(super) fn tell(&mut self, command: Command) {
         self.wake(Wake { commands: vec![command], ..Wake::default() });
     }
 
@@ -42,6 +42,15 @@ impl Bare {
     async fn land(&mut self, at: usize) {
         let landed = soon("a landing", self.flights.remove(at)).await;
         self.wake(Wake { landed: vec![landed], ..Wake::default() });
+    }
+
+    /// Lets every flight come to its end, and what follows from it.
+    pub(super) async fn settle(&mut self, world: &World) {
+        while !self.flights.is_empty() {
+            self.land(0).await;
+            world.clock.advance(TICK);
+            self.wake(Wake::default());
+        }
     }
 
     /// Asks, and lets what the question needs come to its end; the replay that began first stands still.

@@ -2,6 +2,8 @@
 
 use proto::executor::v1::{ExecutionStatus, Mode};
 
+use super::super::actor::Wake;
+use super::replaying::Bare;
 use super::*;
 
 /// Works for as long as there are events.
@@ -67,14 +69,69 @@ async fn a_batch_of_executions_that_work_much_is_accepted_before_all_of_them_hav
     let mut watcher = shard.watch().await;
     let inputs: Vec<String> = (0..20).map(|number| number.to_string()).collect();
     let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-    let answers = shard.started(batch(1, heavy, Mode::Express, &inputs)).await;
-    assert_eq!(answers, [Answer { from: 0, to: 20, ..Default::default() }]);
+    for (sequence, mode) in [(1, Mode::Express), (2, Mode::Standard)] {
+        let steps = shard.metrics.steps.get();
+        let answers = shard.started(batch(sequence, heavy, mode, &inputs)).await;
+        assert_eq!(answers, [Answer { from: 0, to: 20, ..Default::default() }]);
+        let told = ticking(&shard, outcomes(&mut watcher, 20)).await;
+        let outputs: Vec<_> = told.into_iter().map(|told| told.output).collect();
+        let expected: Vec<_> = (0..20).map(|number| Some((100_000 + number).to_string().into())).collect();
+        assert_eq!(outputs, expected);
+        // Who begins after much was worked is opened first, and takes its first step in a turn of its own.
+        let steps = shard.metrics.steps.get() - steps;
+        assert!(steps > 30, "{mode:?}: {steps} steps");
+    }
+}
+
+#[tokio::test]
+async fn a_standard_execution_that_waited_for_its_first_turn_goes_on_after_a_crash_and_tells_its_history() {
+    let world = World::new();
+    let long = world.define(LONG).await;
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 64).await;
+    let inputs = ["0"; 20];
+    shard.started(batch(1, long, Mode::Standard, &inputs)).await;
+    ticking(&shard, tasks(&mut worker, 20)).await;
+    drop(shard);
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    let mut worker = shard.worker(1, 64).await;
+    for task in tasks(&mut worker, 20).await {
+        shard.succeed(1, &task.token, "10").await;
+    }
     let told = ticking(&shard, outcomes(&mut watcher, 20)).await;
-    let outputs: Vec<_> = told.into_iter().map(|told| told.output).collect();
-    let expected: Vec<_> = (0..20).map(|number| Some((100_000 + number).to_string().into())).collect();
-    assert_eq!(outputs, expected);
-    // Who begins after much was worked is opened first, and takes its first step in a turn of its own.
-    assert!(shard.metrics.steps.get() > 30, "{} steps", shard.metrics.steps.get());
+    assert!(told.iter().all(|told| told.output.as_deref() == Some(&b"20"[..])), "{told:?}");
+    let form = v1::HistoryForm::Unspecified;
+    for index in [0, 19] {
+        let execution = execution(1, index);
+        let history = shard.ask(|reply| Command::History { execution, form, reply }).await.expect("kept");
+        let entered = history.iter().filter(|event| event.r#type == "PassStateEntered").count();
+        assert_eq!((entered, &*history[history.len() - 1].r#type), (20, "ExecutionSucceeded"));
+    }
+}
+
+#[tokio::test]
+async fn a_standard_execution_that_was_stopped_before_its_first_turn_has_entered_no_state() {
+    let world = World::new();
+    let long = world.define(LONG).await;
+    let mut bare = Bare::new(&world);
+    bare.settle(&world).await;
+    let (acks, _answers) = mpsc::channel(32);
+    let (reply, stopped) = oneshot::channel();
+    let start = Command::Start { batch: batch(1, long, Mode::Standard, &["0"; 20]), acks };
+    let (last, error, cause) = (execution(1, 19), String::new(), String::new());
+    let stop = Command::Stop { execution: last.clone(), error, cause, reply };
+    // Both in one round: it is stopped before turns are given.
+    bare.wake(Wake { commands: vec![start, stop], ..Wake::default() });
+    bare.settle(&world).await;
+    assert!(soon("an answer", stopped).await.expect("the shard answers").is_ok());
+    let form = v1::HistoryForm::Unspecified;
+    let (reply, history) = oneshot::channel();
+    bare.tell(Command::History { execution: last, form, reply });
+    bare.settle(&world).await;
+    let history = soon("an answer", history).await.expect("the shard answers").expect("kept");
+    let kinds: Vec<_> = history.into_iter().map(|event| event.r#type).collect();
+    assert_eq!(kinds, ["ExecutionStarted", "ExecutionAborted"]);
 }
 
 #[tokio::test]

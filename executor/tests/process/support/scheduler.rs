@@ -112,7 +112,7 @@ impl Scheduler {
                 })
                 .collect(),
         });
-        NodeDirective { heartbeat_interval_ms: INTERVAL_MS, known: true, assignment, refusal: String::new() }
+        NodeDirective { heartbeat_interval_ms: INTERVAL_MS, known: true, assignment, ..Default::default() }
     }
 }
 

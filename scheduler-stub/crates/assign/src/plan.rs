@@ -69,6 +69,15 @@ fn named(shard: ShardKey, since_us: u64, claim: Option<&Claim>, moving: bool) ->
 }
 
 impl Assigner {
+    /// Whether no other node could take what this one has.
+    #[must_use]
+    pub fn is_alone(&self, now_us: u64, node: &str) -> bool {
+        let fit = |other: &Node| {
+            other.report.managed && !other.report.draining && !other.is_suspected(now_us, &self.rules)
+        };
+        !self.nodes.iter().any(|(key, other)| &**key != node && fit(other))
+    }
+
     /// Gives up shards that nothing of the store answers, while it answers others. Where it answers nobody, nobody could do
     /// better.
     pub(super) fn mind_stores(&mut self, now_us: u64, effects: &mut Vec<Effect>) {

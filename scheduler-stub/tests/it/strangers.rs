@@ -1,0 +1,117 @@
+//! Nodes that are not of the cluster, or not where they say they are: none gets a partition, and all are told why.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use executor::config::Config;
+use executor::node::Node;
+use journal::memory::MemoryStore;
+use journal::store::Connect;
+use proto::scheduler::v1::{DescribeClusterResponse, RefusedNode};
+use scheduler_stub::client::Client;
+use scheduler_stub::{Scheduler, SchedulerConfig};
+use testkit::eventually_async;
+
+use crate::fake::PATIENCE;
+
+const PARTITIONS: u16 = 8;
+
+async fn scheduler(store: &MemoryStore) -> Scheduler {
+    let listen = "127.0.0.1:0".parse().expect("an address");
+    let config = SchedulerConfig { listen, expected_nodes: 1, ..SchedulerConfig::default() };
+    let store = store.connect().await.expect("memory");
+    Scheduler::start(config, store).await.expect("the scheduler starts")
+}
+
+fn start(scheduler: &Scheduler, store: &MemoryStore, config: Config) -> Node {
+    let scheduler = Some(format!("http://{}", scheduler.address()));
+    let config = Config { shards: 1, partitions: PARTITIONS, scheduler, ..config };
+    Node::start(config, Arc::new(store.clone())).expect("the node starts")
+}
+
+async fn cluster(scheduler: &Scheduler) -> DescribeClusterResponse {
+    let client = Client::connect(&scheduler.address().to_string(), None).await;
+    client.expect("it answers").nodes().await.expect("answered")
+}
+
+async fn until_refused(scheduler: &Scheduler) -> RefusedNode {
+    eventually_async("a node is refused", PATIENCE, async || {
+        let refused = cluster(scheduler).await.refused;
+        refused.into_iter().next().ok_or_else(|| "none is".to_owned())
+    })
+    .await
+}
+
+async fn until_all_is_with(scheduler: &Scheduler, node: &Node) {
+    let address = node.addresses().public.to_string();
+    eventually_async("the right node has everything", PATIENCE, async || {
+        let cluster = cluster(scheduler).await;
+        let served = |cluster: &DescribeClusterResponse| {
+            let [node] = &cluster.nodes[..] else { return false };
+            let served: usize = node.shards.iter().map(|shard| shard.partitions.len()).sum();
+            node.public_address == address && served == usize::from(PARTITIONS)
+        };
+        if served(&cluster) { Ok(()) } else { Err(format!("{cluster:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_of_another_store_gets_nothing_though_all_its_settings_are_right() {
+    let (own, right_store, wrong_store) = (MemoryStore::new(), MemoryStore::new(), MemoryStore::new());
+    let scheduler = scheduler(&own).await;
+    let right = start(&scheduler, &right_store, Config::embedded());
+    until_all_is_with(&scheduler, &right).await;
+    let wrong = start(&scheduler, &wrong_store, Config::embedded());
+    let refused = until_refused(&scheduler).await;
+    assert_eq!(refused.public_address, wrong.addresses().public.to_string());
+    assert!(refused.why.contains("its store is that of cluster"), "{}", refused.why);
+    until_all_is_with(&scheduler, &right).await;
+}
+
+#[tokio::test]
+async fn the_scheduler_s_own_store_says_which_cluster_it_is_even_if_a_stranger_comes_first() {
+    let (store, strange) = (MemoryStore::new(), MemoryStore::new());
+    // The cluster is there already.
+    let founder = Node::start(
+        Config { shards: 1, partitions: PARTITIONS, ..Config::embedded() },
+        Arc::new(store.clone()),
+    );
+    let founder = founder.expect("the node starts");
+    assert!(tokio::time::timeout(PATIENCE, founder.ready()).await.expect("it becomes ready"));
+    founder.drain();
+    tokio::time::timeout(PATIENCE, founder.wait()).await.expect("it ends");
+    let scheduler = scheduler(&store).await;
+    let stranger = start(&scheduler, &strange, Config::embedded());
+    let refused = until_refused(&scheduler).await;
+    assert_eq!(refused.public_address, stranger.addresses().public.to_string());
+    let right = start(&scheduler, &store, Config::embedded());
+    until_all_is_with(&scheduler, &right).await;
+}
+
+#[tokio::test]
+async fn of_two_nodes_that_claim_one_address_the_one_that_answers_there_is_the_node() {
+    let store = MemoryStore::new();
+    let scheduler = scheduler(&store).await;
+    let right = start(&scheduler, &store, Config::embedded());
+    until_all_is_with(&scheduler, &right).await;
+    let listen = SocketAddr::new(IpAddr::from([127, 0, 0, 2]), right.addresses().public.port());
+    let advertise = Some("127.0.0.1".to_owned());
+    let _other = start(&scheduler, &store, Config { listen, advertise, ..Config::embedded() });
+    let refused = until_refused(&scheduler).await;
+    assert_eq!(refused.public_address, right.addresses().public.to_string());
+    assert!(refused.why.contains("another node") && refused.why.contains("--advertise"), "{}", refused.why);
+    until_all_is_with(&scheduler, &right).await;
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_be_reached_where_it_says_is_told_so_with_the_address() {
+    let store = MemoryStore::new();
+    let scheduler = scheduler(&store).await;
+    let advertise = Some("127.0.0.3".to_owned());
+    let node = start(&scheduler, &store, Config { advertise, ..Config::embedded() });
+    let refused = until_refused(&scheduler).await;
+    let claimed = format!("127.0.0.3:{}", node.addresses().public.port());
+    assert_eq!(refused.public_address, claimed);
+    assert!(refused.why.contains(&claimed) && refused.why.contains("--advertise"), "{}", refused.why);
+}
