@@ -108,11 +108,15 @@ async fn open_executions_outlive_the_retention(mut store: StoreUnderTest) {
     let mut client = node.client().await.expect("the node answers");
     let request = v1::WatchCompletionsRequest { include_outcomes: true };
     let mut completions = client.watch_completions(request).await.expect("a watch").into_inner();
-    for id in &open {
+    for id in open.clone() {
         let request = v1::DescribeExecutionRequest { execution: id.clone() };
         let found = client.describe_execution(request).await.unwrap_or_else(|why| panic!("{id}: {why}"));
-        let status = found.into_inner().summary.map(|summary| summary.status());
-        assert_eq!(status, Some(v1::ExecutionStatus::Running), "{id}");
+        match found.into_inner().summary.map(|summary| summary.status()) {
+            Some(v1::ExecutionStatus::Running) => {}
+            // A machine that is busy may come here after its time, and after the watch had begun or before.
+            Some(v1::ExecutionStatus::Succeeded) => drop(open.remove(&id)),
+            other => panic!("{id}: {other:?}"),
+        }
     }
     let mut load = Load::new(&node).await;
     assert_eq!(load.run(&node, ACKS).await, Ended::Done);
