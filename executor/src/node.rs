@@ -8,9 +8,9 @@
 //! Threads: one for each shard, with its data port; one for everything else (public port, metrics port,
 //! heartbeats, the gathering of plain starts), so that a slow probe or scrape never holds up an execution.
 
+mod serving;
 mod threads;
 
-use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::AtomicU64;
@@ -30,15 +30,14 @@ use crate::cluster::{self, Cluster};
 use crate::config::{ArchiveConfig, Config, ConfigError};
 use crate::definitions::Definitions;
 use crate::grpc::health::Health;
-use crate::grpc::{NodeContext, Reports, Scope, Surface, ask, dispatcher, listener, queue, router};
+use crate::grpc::{NodeContext, Reports, Scope, ask, dispatcher, listener, queue};
 use crate::heartbeat::Link;
 use crate::objects::{FolderError, Objects};
 use crate::owners::Owners;
 use crate::secret::ClusterSecret;
-use crate::shard::{
-    self, Archiver, Command, CrumbError, Crumbs, Serve, ShardConfig, ShardContext, ShardHandle,
-};
+use crate::shard::{self, Archiver, Command, CrumbError, Crumbs, ShardConfig, ShardContext, ShardHandle};
 use crate::{heartbeat, metrics_http, store};
+use serving::{data_port, serve_port};
 use threads::{join_threads, spawn_logged};
 
 /// Commands that may wait for a shard. Each is a batch at most; what is beyond waits in its connection.
@@ -440,57 +439,6 @@ fn open_archive(config: &Config, connect: &Arc<dyn Connect>) -> Result<Option<Ar
     let Some(ArchiveConfig { place, retention }) = &config.archive else { return Ok(None) };
     let archive = Archive::open(place)?;
     Ok(Some(Archiver::new(archive, Arc::clone(connect), config.retention, *retention)))
-}
-
-/// The data port's server, to be run on the shard's thread, and the word that its streams have ended.
-fn data_port(
-    context: &Arc<NodeContext>,
-    index: u32,
-    port: TcpListener,
-    connections_max: usize,
-    mut abort: watch::Receiver<bool>,
-) -> (Serve, oneshot::Receiver<()>) {
-    let context = Arc::clone(context);
-    let (ended_sender, ended) = oneshot::channel();
-    let serve: Serve = Box::new(move |_| {
-        Box::pin(async move {
-            let aborted = abort.clone();
-            match serve_port(&context, Scope::Shard(index), port, connections_max, aborted) {
-                Ok(server) => server.await,
-                Err(error) => tracing::error!(shard = index, %error, "the data port cannot be served"),
-            }
-            // Nobody waits for it where the drain was cut.
-            let _ = ended_sender.send(());
-            // The shard's thread ends with this future: it goes on until the whole node ends.
-            let _ = abort.wait_for(|abort| *abort).await;
-        })
-    });
-    (serve, ended)
-}
-
-/// Serves one port until streams have ended after `closing`, or at once on `abort`.
-fn serve_port(
-    context: &Arc<NodeContext>,
-    scope: Scope,
-    port: TcpListener,
-    connections_max: usize,
-    mut abort: watch::Receiver<bool>,
-) -> io::Result<impl Future<Output = ()> + Send + 'static> {
-    let incoming = listener::incoming(port, connections_max, context.trust.clone())?;
-    let mut closing = context.closing.subscribe();
-    let server =
-        router(Surface::new(Arc::clone(context), scope)).serve_with_incoming_shutdown(incoming, async move {
-            // An error means that the node is gone, which closes the port as well.
-            let _ = closing.wait_for(|closing| *closing).await;
-        });
-    Ok(async move {
-        tokio::select! {
-            served = server => if let Err(error) = served {
-                tracing::error!(?scope, %error, "a port ended");
-            },
-            _ = abort.wait_for(|abort| *abort) => {}
-        }
-    })
 }
 
 /// One line that says what this node is.
