@@ -11,8 +11,10 @@ use super::workload::Kind;
 
 /// Until an execution should have ended, there is this much more time.
 const SLACK_MS: u64 = 1_500;
-/// The sample's executions of a second: as many as any machine describes beside the load.
-const SAMPLED_PER_S: u64 = 100;
+/// The sample's executions of a second: as many as a machine that is far behind describes beside the load.
+const SAMPLED_PER_S: u64 = 25;
+/// While the sample is so late, nothing else is looked at.
+const LATE_MS: u64 = 2_000;
 
 /// Executions to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +97,10 @@ impl Agenda {
         first.map(|entry| entry.remove())
     }
 
+    pub fn is_late(&self, now_ms: u64) -> bool {
+        self.looks.keys().next().is_some_and(|(due_ms, _)| due_ms + LATE_MS < now_ms)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.looks.is_empty()
     }
@@ -112,9 +118,11 @@ mod tests {
     #[test]
     fn looks_come_when_they_are_due() {
         let mut agenda = Agenda::default();
+        assert!(!agenda.is_late(u64::MAX), "nothing is due");
         for due_ms in [5, 99, 3, 7] {
             agenda.put(Look { due_ms, ..Look::new(ack(Kind::Pass, due_ms, 1), 0, false) });
         }
+        assert!(agenda.is_late(3 + LATE_MS + 1) && !agenda.is_late(3 + LATE_MS));
         let order: Vec<u64> = std::iter::from_fn(|| agenda.take(10)).map(|look| look.due_ms).collect();
         assert_eq!(order, [3, 5, 7]);
         assert!(!agenda.is_empty(), "one is not due yet");

@@ -129,6 +129,7 @@ impl Checker {
                 sampling.spawn(Arc::clone(&self).look(look));
             }
             while left > 0
+                && !sample.is_late(now)
                 && looking.len() < OTHER_LANES
                 && let Some(look) = others.take(now)
             {

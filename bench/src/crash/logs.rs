@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::acks::Ack;
 use super::tasks::Runs;
-use super::verdict::{Outcome, SYNC_ENDED, Verdict, judge_outcome};
+use super::verdict::{Outcome, Verdict, is_sync_ended, judge_outcome};
 use super::workload::Kind;
 use crate::ledger::Mask;
 
@@ -295,8 +295,7 @@ fn mixed_up(id: ExecutionId, (kind, run): Run, (other, opened): Run) -> String {
 /// Whether this is the end of a synchronous execution whose node has ended.
 fn is_ended_sync(status: Status, payload: &Bytes) -> bool {
     status == Status::Failed
-        && decode_failure(payload)
-            .is_ok_and(|(_, cause)| cause.is_some_and(|cause| cause.starts_with(SYNC_ENDED)))
+        && decode_failure(payload).is_ok_and(|(_, cause)| cause.is_some_and(is_sync_ended))
 }
 
 /// The check, shared by whoever acknowledges and the reader.
@@ -435,8 +434,8 @@ mod tests {
     #[test]
     fn synchronous_executions_whose_node_has_ended_are_counted() {
         let mut check = LogCheck::new(1);
-        let cause = format!("{SYNC_ENDED}. It runs at most once");
-        let payload = journal::block::encode_failure(Some("States.Runtime"), Some(&cause));
+        let cause = "The node that ran the synchronous execution has ended. It runs at most once";
+        let payload = journal::block::encode_failure(Some("States.Runtime"), Some(cause));
         check.close(&Closed { status: Status::Failed, payload, ..closed(5, 40) }).expect("nobody was told");
         assert_eq!(check.syncs_ended(), 1);
     }
