@@ -37,8 +37,11 @@ STRIKES
 WHAT MUST HOLD
   Each acknowledgement is written to a ledger and synced before it counts. Everything on it is read back before it
   expires: the logs hold one terminal record of it, with the outcome that its machine must give (Redis is read beside
-  the nodes, files at the end); Describe finds it with its input and the same outcome, as many as can be asked for in
-  time; histories of STANDARD executions have no gap (each eighth run). A name belongs to one execution, a batch sent
+  the nodes, files at the end); Describe finds it with its input and the same outcome: every one of a sample that the
+  seed draws (25 a second, and each that is redriven), and as many others as can be asked for in time. What its owner
+  does not find, three looks in a row, is lost. Only who is away (UNAVAILABLE and the like) is asked again. Histories of
+  STANDARD executions have no gap (each eighth run). No start runs under two ids, no id is given to two starts, and what
+  ended unacknowledged is no more than has no answer. A name belongs to one execution, a batch sent
   again has no second effect, and a STANDARD task is not handed out again once a later one of its execution was seen.
   A redrive that was acknowledged leads to one more end, and what had succeeded is not done again. No task of a
   synchronous execution comes twice. A drain ends with 0, and whatever is refused can be asked again. An execution that

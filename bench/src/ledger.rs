@@ -28,7 +28,8 @@ impl Mask {
         self.0.get(index as usize / 64).is_some_and(|word| word & (1 << (index % 64)) != 0)
     }
 
-    fn count(&self) -> u32 {
+    /// How many are set.
+    pub(crate) fn count(&self) -> u32 {
         self.0.iter().map(|word| word.count_ones()).sum()
     }
 

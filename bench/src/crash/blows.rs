@@ -16,8 +16,9 @@ use crate::error::Error;
 const END_WITHIN: Duration = Duration::from_secs(80);
 /// How long a process may take until it takes calls again.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// What a node that stood still had sent before has come by then.
-const EXCUSE_MS: u64 = 5_000;
+/// What a node that stood still had sent before has come by then. It hands out nothing more before the store has confirmed
+/// that it is still the owner.
+const EXCUSE_MS: u64 = 300;
 
 /// Lets so much time go by.
 pub(super) fn rest(span: Duration) {

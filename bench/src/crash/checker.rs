@@ -1,11 +1,11 @@
 //! Reads back what the ledger holds, before it expires: Describe of each execution, histories of some; redrives those that
 //! failed to be redriven.
 //!
-//! An execution that still runs is looked at again; one that is not found is looked at again for a while, for then either
-//! the look-up or the execution is lost, and both are told apart. Where more is acknowledged than can be described in time,
-//! one of each acknowledgement is described, and the log's check alone stands for the rest, which is counted.
+//! A sample of the executions, drawn by the seed, is described in lanes of its own, whole: one of it that cannot be
+//! described before it expires fails the run. As many of the others are as the rest of the lanes carries; for what remains
+//! the log's check stands alone, which is counted. An execution that still runs is looked at again. Whoever is away has said
+//! nothing; one that its owner does not find is asked for again for a moment, and is lost then, whatever is hit meanwhile.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -17,35 +17,35 @@ use proto::executor::v1::{
 };
 use proto::scheduler::v1::executions_client::ExecutionsClient;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
 use super::acks::Ack;
+use super::agenda::{Agenda, Look, Sample};
 use super::logs::{LogCheck, SharedLogs};
 use super::shared::Shared;
 use super::verdict::{Standing, judge, judge_history};
 use super::workload::Kind;
 use crate::error::Error;
 
-/// Acknowledgements that are looked at at once.
 /// Names the one redrive that an execution gets, however often it is asked for.
 const REDRIVE: &str = "the first";
-const AT_ONCE: usize = 48;
-/// Acknowledgements whose looks begin in one round of [`ROUND`]: looking must not take the machine from what is tested.
+/// Looks at the sample that are under way at once.
+const SAMPLE_LANES: usize = 64;
+/// Looks at others that are under way at once.
+const OTHER_LANES: usize = 48;
+/// Looks at others that begin in one round of [`ROUND`]: looking must not take the machine from what is tested.
 const LOOKS_OF_ROUND: usize = 16;
 /// Between two rounds.
 const ROUND: Duration = Duration::from_millis(10);
 /// A call that takes longer is made again.
 const CALL_WITHIN: Duration = Duration::from_secs(5);
-/// Looks that are so late are shortened.
-const LATE_MS: u64 = 3_000;
-/// Until an execution should have ended, there is this much more time.
-const SLACK_MS: u64 = 1_500;
 /// Between two looks at one that is open or missing.
 const AGAIN_MS: u64 = 1_000;
-/// One that is not found for so long, with everything running, is lost.
-const LOST_AFTER_MS: u64 = 20_000;
+/// One that its owner does not find so often, one look after the other, is lost.
+const MISSING_MAX: u32 = 3;
 /// One that has not ended for so long, with everything running, never will.
 const STUCK_AFTER_MS: u64 = 90_000;
 /// Every so many runs of STANDARD machines has its history read.
@@ -57,55 +57,20 @@ pub(super) struct Checker {
     scheduler: ExecutionsClient<Channel>,
     retention: Duration,
     logs: SharedLogs,
+    sample: Sample,
+    /// What the looks have come to.
+    pub seen: SeenCounts,
+}
+
+/// What the looks have come to.
+#[derive(Debug, Default)]
+pub(super) struct SeenCounts {
+    /// Executions of the sample.
+    pub sampled: AtomicU64,
+    /// Of those: described at their right end.
+    pub sample_described: AtomicU64,
     /// Executions that only the log's check stands for.
     pub by_log_alone: AtomicU64,
-}
-
-/// Acknowledged executions to look at.
-#[derive(Debug, Clone, Copy)]
-struct Look {
-    ack: Ack,
-    acked_ms: u64,
-    /// Last time that it was known to be open; its acknowledgement counts.
-    open_ms: u64,
-    /// When it is to be looked at.
-    due_ms: u64,
-    /// First time that it was not found.
-    missing_ms: Option<u64>,
-}
-
-impl Look {
-    fn new(ack: Ack, now_ms: u64) -> Self {
-        let lasts = u64::try_from(ack.kind.lasts().as_millis()).unwrap_or(u64::MAX);
-        Self { ack, acked_ms: now_ms, open_ms: now_ms, due_ms: now_ms + lasts + SLACK_MS, missing_ms: None }
-    }
-}
-
-/// Looks that wait, by when they are due. Those that act (a redrive) come before those that only see, however many wait.
-#[derive(Debug, Default)]
-struct Agenda {
-    acting: BTreeMap<(u64, u64), Look>,
-    seeing: BTreeMap<(u64, u64), Look>,
-    number: u64,
-}
-
-impl Agenda {
-    fn put(&mut self, look: Look) {
-        self.number += 1;
-        let looks = if look.ack.kind == Kind::Redriven { &mut self.acting } else { &mut self.seeing };
-        looks.insert((look.due_ms, self.number), look);
-    }
-
-    fn take(&mut self, now_ms: u64) -> Option<Look> {
-        let due =
-            |looks: &BTreeMap<(u64, u64), Look>| looks.keys().next().is_some_and(|(due, _)| *due <= now_ms);
-        let looks = if due(&self.acting) { &mut self.acting } else { &mut self.seeing };
-        looks.first_entry().filter(|entry| entry.key().0 <= now_ms).map(|entry| entry.remove())
-    }
-
-    fn is_empty(&self) -> bool {
-        self.acting.is_empty() && self.seeing.is_empty()
-    }
 }
 
 impl Checker {
@@ -118,6 +83,7 @@ impl Checker {
         scheduler: &str,
         retention: Duration,
         logs: SharedLogs,
+        sample: Sample,
     ) -> Result<Arc<Self>, Error> {
         let failed = |error: tonic::transport::Error| Error::Connect {
             address: scheduler.to_owned(),
@@ -126,39 +92,57 @@ impl Checker {
         let endpoint = Endpoint::from_shared(format!("http://{scheduler}")).map_err(failed)?;
         let endpoint = endpoint.connect_timeout(CALL_WITHIN).timeout(CALL_WITHIN).tcp_nodelay(true);
         let scheduler = ExecutionsClient::new(endpoint.connect_lazy());
-        Ok(Arc::new(Self { shared, scheduler, retention, logs, by_log_alone: AtomicU64::new(0) }))
+        Ok(Arc::new(Self { shared, scheduler, retention, logs, sample, seen: SeenCounts::default() }))
     }
 
     /// Until no acknowledgement comes any more and all were looked at.
     pub async fn run(self: Arc<Self>, mut synced: mpsc::Receiver<Ack>) {
-        let (mut agenda, mut more) = (Agenda::default(), true);
-        let mut running: JoinSet<Vec<Look>> = JoinSet::new();
+        let (mut sample, mut others) = (Agenda::default(), Agenda::default());
+        let (mut sampling, mut looking): (JoinSet<Vec<Look>>, JoinSet<Vec<Look>>) = Default::default();
+        let (mut left, mut more) = (LOOKS_OF_ROUND, true);
         let mut rounds = tokio::time::interval(ROUND);
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut left = LOOKS_OF_ROUND;
-        while more || !agenda.is_empty() || !running.is_empty() {
+        while more || !(sample.is_empty() && others.is_empty() && sampling.is_empty() && looking.is_empty()) {
             let now = self.shared.now_ms();
             tokio::select! {
                 ack = synced.recv(), if more => match ack {
                     Some(ack) => {
                         self.note(&ack);
-                        agenda.put(Look::new(ack, now));
+                        for look in self.sample.looks(ack, now) {
+                            if look.sampled {
+                                self.seen.sampled.fetch_add(1, Relaxed);
+                                sample.put(look);
+                            } else {
+                                others.put(look);
+                            }
+                        }
                     }
                     None => more = false,
                 },
-                Some(done) = running.join_next() => match done {
-                    Ok(again) => again.into_iter().for_each(|look| agenda.put(look)),
-                    Err(error) => self.shared.fault(&format!("the checker broke: {error}")),
-                },
+                Some(done) = sampling.join_next() => self.put_again(done, &mut sample),
+                Some(done) = looking.join_next() => self.put_again(done, &mut others),
                 _ = rounds.tick() => left = LOOKS_OF_ROUND,
             }
+            while sampling.len() < SAMPLE_LANES
+                && let Some(look) = sample.take(now)
+            {
+                sampling.spawn(Arc::clone(&self).look(look));
+            }
             while left > 0
-                && running.len() < AT_ONCE
-                && let Some(look) = agenda.take(now)
+                && !sample.is_late(now)
+                && looking.len() < OTHER_LANES
+                && let Some(look) = others.take(now)
             {
                 left -= 1;
-                running.spawn(Arc::clone(&self).look(look));
+                looking.spawn(Arc::clone(&self).look(look));
             }
+        }
+    }
+
+    fn put_again(&self, done: Result<Vec<Look>, JoinError>, agenda: &mut Agenda) {
+        match done {
+            Ok(again) => again.into_iter().for_each(|look| agenda.put(look)),
+            Err(error) => self.shared.fault(&format!("the checker broke: {error}")),
         }
     }
 
@@ -173,10 +157,13 @@ impl Checker {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn retention_ms(&self) -> u64 {
+        u64::try_from(self.retention.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Whether a look could come too late: then nothing follows from not finding it.
     fn may_have_expired(&self, look: &Look) -> bool {
-        let retention = u64::try_from(self.retention.as_millis()).unwrap_or(u64::MAX);
-        self.shared.now_ms().saturating_sub(look.open_ms) > retention * 3 / 4
+        self.shared.now_ms().saturating_sub(look.open_ms) > self.retention_ms() / 4 * 3
     }
 
     /// Looks at each execution of an acknowledgement; returns those to look at again.
@@ -184,19 +171,13 @@ impl Checker {
         let mut again = Vec::new();
         let lag_ms = self.shared.now_ms().saturating_sub(look.due_ms);
         self.shared.look_lag_ms.fetch_max(lag_ms, Relaxed);
-        let late = lag_ms > LATE_MS;
-        let count = if late { 1 } else { look.ack.count };
-        self.by_log_alone.fetch_add((look.ack.count - count).into(), Relaxed);
+        // Others that are so late that all of them would become too late are shortened.
+        let count = if lag_ms > self.retention_ms() / 4 { 1 } else { look.ack.count };
+        self.seen.by_log_alone.fetch_add((look.ack.count - count).into(), Relaxed);
         for offset in 0..count {
-            let ack = Ack {
-                first_run: look.ack.first_run + u64::from(offset),
-                first_index: look.ack.first_index + offset,
-                count: 1,
-                ..look.ack
-            };
-            let mut one = Look { ack, ..look };
+            let mut one = look.part(offset, 1);
             if self.may_have_expired(&one) {
-                self.by_log_alone.fetch_add((count - offset).into(), Relaxed);
+                self.expire(&look.part(offset, count - offset));
                 return again;
             }
             if let Some(due_ms) = self.look_at(&mut one).await {
@@ -204,6 +185,15 @@ impl Checker {
             }
         }
         again
+    }
+
+    /// It is too late to look: what was in its place, and not found, is lost; one of the sample is missed at the end.
+    fn expire(&self, look: &Look) {
+        if look.missing > 0 {
+            self.lost(look, "and it was never found before it could expire");
+        } else if !look.sampled {
+            self.seen.by_log_alone.fetch_add(look.ack.count.into(), Relaxed);
+        }
     }
 
     /// When to look again, if it has to be.
@@ -217,7 +207,7 @@ impl Checker {
             Ok(found) => found.into_inner(),
             Err(status) => return self.not_found(look, &status),
         };
-        if look.missing_ms.take().is_some() {
+        if std::mem::take(&mut look.missing) > 0 {
             self.shared.missing_for_a_moment.fetch_add(1, Relaxed);
         }
         let Ack { kind, first_run: run, .. } = look.ack;
@@ -226,14 +216,15 @@ impl Checker {
                 self.redrive(look, id).await
             }
             Ok(Standing::Ended) => {
-                self.shared.described.fetch_add(1, Relaxed);
-                self.logs().describe(id);
                 if kind.mode() == Mode::Standard {
                     self.shared.tasks().ended(run);
-                    if run.is_multiple_of(HISTORY_OF) {
-                        self.read_history(&id.to_string(), look).await;
+                    if run.is_multiple_of(HISTORY_OF) && !self.read_history(&id.to_string(), look).await {
+                        return Some(self.shared.now_ms() + AGAIN_MS / 4);
                     }
                 }
+                self.shared.described.fetch_add(1, Relaxed);
+                self.seen.sample_described.fetch_add(look.sampled.into(), Relaxed);
+                self.logs().describe(id);
                 None
             }
             Ok(Standing::Open) => self.still_open(look, &id.to_string()),
@@ -273,9 +264,9 @@ impl Checker {
                 let now = self.shared.now_ms();
                 (look.acked_ms, look.open_ms) = (now, now);
             }
-            // An earlier one, whose answer was lost, has been carried out.
-            Err(status) if status.code() == Code::FailedPrecondition => {}
-            Err(status) => note_refusal(&self.shared, "RedriveExecution", &status),
+            // Asked for again by the same name, one that was carried out is answered like the first time.
+            Err(status) if note_refusal(&self.shared, "RedriveExecution", &status) => {}
+            Err(_) => return None,
         }
         Some(self.shared.now_ms() + AGAIN_MS)
     }
@@ -284,26 +275,29 @@ impl Checker {
         let now = self.shared.now_ms();
         if status.code() != Code::NotFound {
             // The scheduler or the node is away: nothing is said about the execution.
-            note_refusal(&self.shared, "DescribeExecution", status);
-            return Some(now + AGAIN_MS / 4);
+            return note_refusal(&self.shared, "DescribeExecution", status).then_some(now + AGAIN_MS / 4);
         }
-        let since = *look.missing_ms.get_or_insert(now);
-        if self.since_healed(since) < LOST_AFTER_MS {
+        look.missing += 1;
+        if look.missing < MISSING_MAX {
             return Some(now + AGAIN_MS);
         }
-        let Ack { kind, first_run, .. } = look.ack;
-        let id = look.ack.execution(0).map(|id| id.to_string()).unwrap_or_default();
-        self.shared.fault(&format!(
-            "execution {id} ({}, run {first_run}) is LOST: acknowledged at {:.1} s, not found since {:.1} s: {}",
-            kind.name(),
-            look.acked_ms as f64 / 1e3,
-            since as f64 / 1e3,
-            status.message()
-        ));
+        self.lost(look, status.message());
         None
     }
 
-    async fn read_history(&self, id: &str, look: &Look) {
+    fn lost(&self, look: &Look, why: &str) {
+        let Ack { kind, first_run, .. } = look.ack;
+        let id = look.ack.execution(0).map(|id| id.to_string()).unwrap_or_default();
+        self.shared.fault(&format!(
+            "execution {id} ({}, run {first_run}) is LOST: acknowledged at {:.1} s, not found by {} looks: {why}",
+            kind.name(),
+            look.acked_ms as f64 / 1e3,
+            look.missing
+        ));
+    }
+
+    /// `false` when whoever has it is away.
+    async fn read_history(&self, id: &str, look: &Look) -> bool {
         let (mut events, mut token) = (Vec::new(), String::new());
         loop {
             let execution = id.to_owned();
@@ -314,13 +308,7 @@ impl Checker {
                     events.extend(page.events);
                     token = page.next_token;
                 }
-                // Whoever is away answers another time; this was a sample.
-                Err(status) => {
-                    if status.code() != Code::NotFound {
-                        note_refusal(&self.shared, "GetExecutionHistory", &status);
-                    }
-                    return;
-                }
+                Err(status) => return !note_refusal(&self.shared, "GetExecutionHistory", &status),
             }
             if token.is_empty() {
                 break;
@@ -332,16 +320,19 @@ impl Checker {
             self.shared
                 .fault(&format!("history of execution {id} ({}, run {first_run}): {wrong}", kind.name()));
         }
+        true
     }
 }
 
-/// A call that failed, whatever was hit meanwhile, must be one that can be made again.
-pub(super) fn note_refusal(shared: &Shared, call: &str, status: &Status) {
+/// A call that failed, whatever was hit meanwhile, must be one that can be made again: `true`. Anything else is a fault.
+pub(super) fn note_refusal(shared: &Shared, call: &str, status: &Status) -> bool {
     let may_be_made_again = match status.code() {
         Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Cancelled => true,
-        // The partition has moved: the next call finds its owner.
-        Code::FailedPrecondition => status.message().contains("partition"),
-        // The transport's words for a connection that broke.
+        // The partition has moved: the next call finds its owner. No other precondition comes and goes.
+        Code::FailedPrecondition => {
+            status.get_error_details().error_info().is_some_and(|info| info.reason == "NotOwner")
+        }
+        // Our own transport's words for a connection that broke; what a server says has no source.
         Code::Unknown | Code::Internal => std::error::Error::source(status).is_some(),
         _ => false,
     };
@@ -349,6 +340,7 @@ pub(super) fn note_refusal(shared: &Shared, call: &str, status: &Status) {
         let (code, message) = (status.code(), status.message());
         shared.fault(&format!("{call} failed with what no retry mends: {code:?}, {message}"));
     }
+    may_be_made_again
 }
 
 #[cfg(test)]
@@ -357,34 +349,81 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_refusal_that_a_retry_mends_is_no_fault_and_any_other_is_one() {
-        let shared = Shared::new(1, 1, PathBuf::new());
-        for status in [Status::unavailable("draining"), Status::resource_exhausted("overloaded")] {
-            note_refusal(&shared, "DescribeExecution", &status);
-        }
-        assert_eq!(shared.faults().0, 0);
-        for status in [Status::data_loss("a block is broken"), Status::internal("a bug")] {
-            note_refusal(&shared, "DescribeExecution", &status);
-        }
-        let (count, told) = shared.faults();
-        assert_eq!(count, 2);
-        assert!(told[0].contains("DescribeExecution") && told[0].contains("a block is broken"), "{told:?}");
+    fn checker(retention: Duration) -> Arc<Checker> {
+        let shared = Arc::new(Shared::new(1, 1, PathBuf::new()));
+        let sample = Sample { seed: 1, of: 2 };
+        Checker::new(shared, "127.0.0.1:1", retention, SharedLogs::default(), sample).expect("an address")
+    }
+
+    fn look(kind: Kind) -> Look {
+        let batch = ids::BatchId::new(ids::PartitionId::new(1).expect("in range"), 1, 9).expect("in range");
+        Look::new(Ack { kind, first_run: 40, count: 1, batch, first_index: 0 }, 0, true)
     }
 
     #[test]
-    fn looks_come_when_they_are_due_and_redrives_before_the_others() {
-        let batch = ids::BatchId::new(ids::PartitionId::new(1).expect("in range"), 1, 9).expect("in range");
-        let look = |kind, due_ms| Look {
-            due_ms,
-            ..Look::new(Ack { kind, first_run: due_ms, count: 1, batch, first_index: 0 }, 0)
-        };
-        let mut agenda = Agenda::default();
-        [look(Kind::Pass, 5), look(Kind::Redriven, 7), look(Kind::Pass, 3), look(Kind::Redriven, 99)]
-            .into_iter()
-            .for_each(|look| agenda.put(look));
-        let order: Vec<u64> = std::iter::from_fn(|| agenda.take(10)).map(|look| look.due_ms).collect();
-        assert_eq!(order, [7, 3, 5]);
-        assert!(!agenda.is_empty(), "one is not due yet");
+    fn a_refusal_that_a_retry_mends_is_no_fault_and_any_other_is_one() {
+        let shared = Shared::new(1, 1, PathBuf::new());
+        let mut details = tonic_types::ErrorDetails::new();
+        details.set_error_info("NotOwner", "executor", std::collections::HashMap::new());
+        for status in [
+            Status::unavailable("draining"),
+            Status::resource_exhausted("overloaded"),
+            Status::deadline_exceeded("slow"),
+            Status::cancelled("gone"),
+            Status::with_error_details(Code::FailedPrecondition, "moved", details),
+        ] {
+            assert!(note_refusal(&shared, "DescribeExecution", &status), "{status}");
+        }
+        assert_eq!(shared.faults().0, 0);
+        let wrong = [
+            Status::data_loss("a block is broken"),
+            Status::internal("a bug"),
+            Status::unknown("who knows"),
+            Status::failed_precondition("the store refuses to give partition 3"),
+            Status::not_found("no history"),
+        ];
+        for status in &wrong {
+            assert!(!note_refusal(&shared, "DescribeExecution", status), "{status}");
+        }
+        let (count, told) = shared.faults();
+        assert_eq!(count, wrong.len() as u64);
+        assert!(told[0].contains("DescribeExecution") && told[0].contains("a block is broken"), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_found_by_one_look_after_the_other_is_lost_while_strikes_go_on() {
+        let checker = checker(Duration::from_secs(60));
+        let mut look = look(Kind::Pass);
+        let absent = Status::not_found("no execution");
+        for _ in 1..MISSING_MAX {
+            checker.shared.heal();
+            assert!(checker.not_found(&mut look, &Status::unavailable("it recovers")).is_some());
+            assert!(checker.not_found(&mut look, &absent).is_some(), "it is asked for again");
+        }
+        assert_eq!(checker.shared.faults().0, 0);
+        assert_eq!(checker.not_found(&mut look, &absent), None);
+        assert!(checker.shared.faults().1[0].contains("LOST"));
+    }
+
+    #[tokio::test]
+    async fn what_was_not_found_and_can_be_asked_for_no_more_is_lost_and_not_the_logs_affair() {
+        let checker = checker(Duration::ZERO);
+        let mut missing = look(Kind::Pass);
+        checker.not_found(&mut missing, &Status::not_found("no execution"));
+        while !checker.may_have_expired(&missing) {
+            tokio::task::yield_now().await;
+        }
+        assert!(Arc::clone(&checker).look(missing).await.is_empty());
+        assert_eq!(checker.shared.faults().0, 1);
+        let unseen = Look { sampled: false, ..look(Kind::Pass) };
+        assert!(Arc::clone(&checker).look(unseen).await.is_empty());
+        assert_eq!((checker.shared.faults().0, checker.seen.by_log_alone.load(Relaxed)), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn a_damage_ends_a_look_and_is_a_fault() {
+        let checker = checker(Duration::from_secs(60));
+        assert_eq!(checker.not_found(&mut look(Kind::Pass), &Status::data_loss("a block is broken")), None);
+        assert_eq!(checker.shared.faults().0, 1);
     }
 }

@@ -25,6 +25,7 @@ use super::plan::Dice;
 use super::shared::Shared;
 use super::workload::Kind;
 use crate::error::Error;
+use crate::ledger::Mask;
 use crate::load::connect;
 use crate::schedule::Schedule;
 
@@ -73,8 +74,12 @@ struct Book {
 
 #[derive(Default)]
 struct Open {
-    /// By tag, with how many starts of it are not answered.
-    messages: HashMap<u64, (Message, u32)>,
+    /// By tag, with which starts of it are answered.
+    messages: HashMap<u64, (Message, Mask)>,
+    /// The tag of the last message that was sent.
+    last_tag: u64,
+    /// Messages up to here were sent on streams that are gone.
+    abandoned: u64,
     starts: u64,
     /// Messages to send again, and when.
     again: VecDeque<(u64, Message)>,
@@ -219,8 +224,7 @@ impl Sender {
             name: runs.filter_map(|run| kind.run_name(seed, run)).collect(),
         };
         let mut open = self.book.lock();
-        open.messages.insert(self.tag, (message, count));
-        open.starts += u64::from(count);
+        open.add(self.tag, message);
         drop(open);
         self.book.shared.sent.fetch_add(count.into(), Relaxed);
         place.send(request);
@@ -235,6 +239,14 @@ async fn read(book: Arc<Book>, mut replies: Streaming<StartExecutionsResponse>) 
         {
             return;
         }
+    }
+}
+
+impl Open {
+    fn add(&mut self, tag: u64, message: Message) {
+        self.messages.insert(tag, (message, Mask::default()));
+        self.last_tag = tag;
+        self.starts += u64::from(message.count);
     }
 }
 
@@ -255,9 +267,9 @@ impl Book {
         let now = self.shared.now_ms();
         let mut open = self.lock();
         let messages = std::mem::take(&mut open.messages);
-        open.starts = 0;
-        for (message, left) in messages.into_values() {
-            self.shared.unknown.fetch_add(left.into(), Relaxed);
+        (open.starts, open.abandoned) = (0, open.last_tag);
+        for (message, answered) in messages.into_values() {
+            self.shared.unknown.fetch_add((message.count - answered.count()).into(), Relaxed);
             if message.kind == Kind::Named && open.again.len() < AGAIN_MAX {
                 open.again.push_back((now + 200, Message { again: true, ..message }));
             }
@@ -268,12 +280,7 @@ impl Book {
     fn answered(&self, reply: &StartExecutionsResponse) -> Option<Ack> {
         let mut open = self.lock();
         let count = reply.to.saturating_sub(reply.from);
-        let (message, left) = open.messages.get_mut(&reply.tag)?;
-        let message = *message;
-        *left = left.saturating_sub(count);
-        if *left == 0 {
-            open.messages.remove(&reply.tag);
-        }
+        let message = self.place(&mut open, reply)?;
         open.starts = open.starts.saturating_sub(count.into());
         let first_run = message.first_run + u64::from(reply.from);
         if let Some(refusal) = &reply.refusal {
@@ -299,6 +306,34 @@ impl Book {
         };
         let ack = Ack { kind: message.kind, first_run, count, batch, first_index: reply.first_index };
         if message.kind == Kind::Named { self.named(&mut open, message, ack) } else { Some(ack) }
+    }
+
+    /// The message that an answer is for. Each of its starts is answered once.
+    fn place(&self, open: &mut Open, reply: &StartExecutionsResponse) -> Option<Message> {
+        let StartExecutionsResponse { tag, from, to, batch, .. } = reply;
+        if *tag <= open.abandoned {
+            // Of a stream that is gone: what it did not answer counts as unknown.
+            return None;
+        }
+        let known = open.messages.get_mut(tag);
+        let fits = known.and_then(|(message, answered)| {
+            let mut all = *answered;
+            let fresh = from < to && *to <= message.count && all.set(*from, *to) == 0;
+            fresh.then(|| {
+                *answered = all;
+                (*message, all)
+            })
+        });
+        let Some((message, answered)) = fits else {
+            self.shared.fault(&format!(
+                "an answer to starts {from} to {to} of message {tag} came a second time, or to what was not sent: {batch:?}"
+            ));
+            return None;
+        };
+        if answered.count() == message.count {
+            open.messages.remove(tag);
+        }
+        Some(message)
     }
 
     /// A name is given once. An acknowledgement that repeats an earlier one is none of its own.
@@ -342,7 +377,7 @@ mod tests {
     }
 
     fn sent(book: &Book, tag: u64, message: Message) {
-        book.lock().messages.insert(tag, (message, message.count));
+        book.lock().add(tag, message);
     }
 
     fn reply(tag: u64, from: u32, to: u32, sequence: u64) -> StartExecutionsResponse {
@@ -363,6 +398,23 @@ mod tests {
         book.abandon();
         assert_eq!(book.shared.unknown.load(Relaxed), 6, "the rest is unknown");
         assert!(book.answered(&reply(1, 6, 10, 9)).is_none(), "nobody waits for it");
+        assert_eq!(book.shared.faults().0, 0);
+    }
+
+    #[test]
+    fn a_second_answer_to_a_start_is_a_fault_whether_or_not_the_rest_is_answered() {
+        let (book, _acks) = book();
+        sent(&book, 1, Message { kind: Kind::Pass, first_run: 100, count: 10, again: false });
+        book.answered(&reply(1, 2, 6, 9)).expect("acknowledged");
+        assert!(book.answered(&reply(1, 5, 7, 10)).is_none());
+        assert_eq!(book.shared.faults().0, 1);
+        sent(&book, 2, Message { kind: Kind::Pass, first_run: 200, count: 2, again: false });
+        for (from, to) in [(0, 2), (6, 10)] {
+            book.answered(&reply(1, from, to, 9)).expect("acknowledged");
+        }
+        assert!(book.answered(&reply(1, 0, 10, 11)).is_none());
+        assert!(book.answered(&reply(2, 0, 3, 9)).is_none(), "more than was sent");
+        assert_eq!(book.shared.faults().0, 3);
     }
 
     #[test]

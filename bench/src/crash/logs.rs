@@ -1,47 +1,51 @@
-//! The store's logs: every acknowledged execution is closed there, once, and with the right outcome.
+//! What the logs say of executions, against what was acknowledged.
 //!
-//! Redis is read while it is written; files, which one process holds at a time, when everything is over. It sees what
-//! look-ups cannot: a second terminal record, which only a redrive allows, and only one. Blocks are trimmed by age, so the reader has to keep up; what it has not seen
-//! counts as not closed, unless Describe has shown it.
+//! Every acknowledged execution is closed in a log, once, with the right outcome, whatever Describe says; a second terminal
+//! record is right after a redrive alone, and only one. An id is given to one start, and a run is opened under one id,
+//! acknowledged or not: what was closed and never acknowledged is held against its own input, and counted.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use foldhash::{HashMap, HashMapExt};
-use ids::{BatchId, ExecutionId, PartitionId, Status};
-use journal::block::{Block, Closed, Record, SubBlockKind, decode_failure};
-use journal::store::{BlockId, BlockRange, Connect, Store};
+use ids::{BatchId, ExecutionId, Status};
+use journal::block::{Closed, decode_failure};
 use proto::executor::v1::ExecutionStatus;
+use serde::Deserialize;
 
 use super::acks::Ack;
-use super::shared::Shared;
-use super::verdict::{Outcome, SYNC_ENDED, Verdict, judge_outcome};
+use super::tasks::Runs;
+use super::verdict::{Outcome, Verdict, is_sync_ended, judge_outcome};
 use super::workload::Kind;
-use crate::error::Error;
 use crate::ledger::Mask;
-use crate::load::unix_ms;
-
-/// Blocks that are read at a time.
-const PAGE: usize = 64;
-/// Between two looks at all partitions.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// What is known of a batch.
 #[derive(Debug, Default, Clone, Copy)]
 struct Known {
     acknowledged: Mask,
+    opened: Mask,
     closed: Mask,
     described: Mask,
 }
 
-/// An execution of which one of the two is known: that it was acknowledged, or how it was closed.
-#[derive(Debug, Clone)]
-enum Half {
-    Acknowledged(Kind, u64),
-    Closed(Status, Bytes),
+/// A run of a machine.
+type Run = (Kind, u64);
+
+/// What is known of an execution until it is both acknowledged and closed.
+#[derive(Debug, Default, Clone)]
+struct Half {
+    acknowledged: Option<Run>,
+    /// As its input in the log says.
+    opened: Option<Run>,
+    closed: Option<(Status, Bytes)>,
+}
+
+/// What an input says of itself.
+#[derive(Deserialize)]
+struct Input<'a> {
+    run: u64,
+    #[serde(borrow)]
+    kind: &'a str,
 }
 
 /// What was acknowledged, against what the logs have closed. Bounded by the batches of a run, some 150 bytes each, and by
@@ -51,6 +55,8 @@ pub struct LogCheck {
     seed: u64,
     batches: HashMap<BatchId, Known>,
     halves: HashMap<ExecutionId, Half>,
+    /// Runs that were opened.
+    opened: Runs,
     /// Executions whose redrive was asked for; bounded by their share of the mixture.
     redriven: HashMap<ExecutionId, Redriven>,
     closed: u64,
@@ -62,7 +68,7 @@ pub struct LogCheck {
 /// An execution whose redrive was asked for.
 #[derive(Debug, Clone, Copy)]
 struct Redriven {
-    run: (Kind, u64),
+    run: Run,
     /// The answer was that it goes on.
     answered: bool,
     /// Its second end is in the log.
@@ -79,23 +85,58 @@ impl LogCheck {
     /// Notes acknowledged executions.
     ///
     /// # Errors
-    /// The first wrong outcome of those that were closed already.
+    /// An id that was acknowledged before, one whose log has another run, and the first wrong outcome of those that were
+    /// closed already.
     pub fn acknowledge(&mut self, ack: &Ack) -> Result<(), String> {
         let known = self.batches.entry(ack.batch).or_default();
-        known.acknowledged.set(ack.first_index, ack.first_index + ack.count);
-        let mut wrong = Ok(());
+        let before = known.acknowledged.set(ack.first_index, ack.first_index + ack.count);
+        let mut wrong = match before {
+            0 => Ok(()),
+            some => {
+                Err(format!("{some} ids were acknowledged a second time, for other starts: {}", ack.line()))
+            }
+        };
         for offset in 0..ack.count {
-            let (Some(id), run) = (ack.execution(offset), ack.first_run + u64::from(offset)) else {
-                continue;
-            };
-            match self.halves.remove(&id) {
-                Some(Half::Closed(status, payload)) => {
-                    wrong = wrong.and(self.judge(id, (ack.kind, run), 0, (status, &payload)));
-                }
-                _ => drop(self.halves.insert(id, Half::Acknowledged(ack.kind, run))),
+            let Some(id) = ack.execution(offset) else { continue };
+            let run = (ack.kind, ack.first_run + u64::from(offset));
+            let half = self.halves.entry(id).or_default();
+            half.acknowledged = Some(run);
+            let half = half.clone();
+            if let Some(opened) = half.opened.filter(|opened| *opened != run) {
+                wrong = wrong.and(Err(mixed_up(id, run, opened)));
+            }
+            if let Some((status, payload)) = half.closed {
+                self.halves.remove(&id);
+                wrong = wrong.and(self.judge(id, run, 0, (status, &payload)));
             }
         }
         wrong
+    }
+
+    /// Notes that an execution was opened. What is open is written again where it is carried on.
+    ///
+    /// # Errors
+    /// Its run has another id too, or was acknowledged with another id; an input that is none of this test.
+    pub fn open(&mut self, id: ExecutionId, input: &[u8]) -> Result<(), String> {
+        let index = u32::from(id.index);
+        let known = self.batches.entry(id.batch).or_default();
+        if known.opened.set(index, index + 1) > 0 {
+            return Ok(());
+        }
+        let read = serde_json::from_slice::<Input<'_>>(input).ok();
+        let Some(run) = read.and_then(|input| Some((Kind::of(input.kind)?, input.run))) else {
+            return Err(format!("execution {id} was opened with an input that nobody sent"));
+        };
+        let half = self.halves.entry(id).or_default();
+        half.opened = Some(run);
+        if let Some(acknowledged) = half.acknowledged.filter(|acknowledged| *acknowledged != run) {
+            return Err(mixed_up(id, acknowledged, run));
+        }
+        if self.opened.add(run.1) {
+            let (kind, run) = (run.0.name(), run.1);
+            return Err(format!("run {run} ({kind}) was started twice: {id} is not its first execution"));
+        }
+        Ok(())
     }
 
     /// Notes a terminal record; gives the run that has ended for good with it.
@@ -116,24 +157,34 @@ impl LogCheck {
             return self.judge(id, run, 1, end).map(|()| Some(run.1));
         }
         self.closed += 1;
-        self.syncs_ended += u64::from(is_ended_sync(record));
-        match self.halves.remove(&id) {
-            Some(Half::Acknowledged(kind, run)) => {
-                self.judge(id, (kind, run), 0, end).map(|()| (kind != Kind::Redriven).then_some(run))
-            }
-            // The payload is a slice of its block: what is kept is copied.
-            _ => {
-                let payload = Bytes::copy_from_slice(&record.payload);
-                self.halves.insert(id, Half::Closed(record.status, payload));
-                Ok(None)
-            }
+        self.syncs_ended += u64::from(is_ended_sync(record.status, &record.payload));
+        let half = self.halves.entry(id).or_default();
+        if let Some((kind, run)) = half.acknowledged {
+            self.halves.remove(&id);
+            return self.judge(id, (kind, run), 0, end).map(|()| (kind != Kind::Redriven).then_some(run));
         }
+        // The payload is a slice of its block: what is kept is copied.
+        half.closed = Some((record.status, Bytes::copy_from_slice(&record.payload)));
+        Ok(None)
+    }
+
+    /// Executions that were closed and never acknowledged, how many, and what is wrong with them.
+    pub fn leftovers(&mut self) -> (u64, Vec<String>) {
+        let closed = |(id, half): (&ExecutionId, &Half)| Some((*id, half.opened, half.closed.clone()?));
+        let left: Vec<_> = self.halves.iter().filter_map(closed).collect();
+        let judged = left.iter().filter_map(|(id, opened, (status, payload))| match opened {
+            None => Some(format!("execution {id} was closed, and no log says that it was opened")),
+            Some((Kind::Sync, _)) if is_ended_sync(*status, payload) => None,
+            Some(run) => self.judge(*id, *run, 0, (*status, payload)).err(),
+        });
+        let wrong = judged.collect();
+        (left.len() as u64, wrong)
     }
 
     fn judge(
         &mut self,
         id: ExecutionId,
-        (kind, run): (Kind, u64),
+        (kind, run): Run,
         redrives: u32,
         (status, payload): (Status, &Bytes),
     ) -> Result<(), String> {
@@ -158,7 +209,7 @@ impl LogCheck {
     }
 
     /// Notes that a redrive is about to be asked for: from now on a second end is right.
-    pub fn ask_redrive(&mut self, id: ExecutionId, run: (Kind, u64)) {
+    pub fn ask_redrive(&mut self, id: ExecutionId, run: Run) {
         self.redriven.entry(id).or_insert(Redriven { run, answered: false, closed: false });
     }
 
@@ -197,31 +248,37 @@ impl LogCheck {
         self.syncs_ended
     }
 
-    /// Redrives that were acknowledged and whose execution has no second end, neither in the logs nor by Describe.
-    fn unclosed_redrives(&self) -> impl Iterator<Item = ExecutionId> {
+    /// Acknowledged executions and redrives without a terminal record in the logs, whatever Describe has shown; and the first
+    /// of them.
+    #[must_use]
+    pub fn unclosed(&self) -> (u64, Vec<String>) {
+        self.lacking(|known| known.closed, |_| false)
+    }
+
+    /// Those of them that Describe has not shown either.
+    #[must_use]
+    pub fn unseen(&self) -> u64 {
         let described = |id: &ExecutionId| {
             self.batches.get(&id.batch).is_some_and(|known| known.described.has(id.index.into()))
         };
-        let lacks = |redriven: &Redriven| redriven.answered && !redriven.closed;
-        self.redriven
-            .iter()
-            .filter(move |(id, redriven)| lacks(redriven) && !described(id))
-            .map(|(id, _)| *id)
+        self.lacking(|known| known.closed.with(&known.described), described).0
     }
 
-    /// Acknowledged executions and redrives without a terminal record that Describe has not shown either; and the first of
-    /// them.
-    #[must_use]
-    pub fn unclosed(&self) -> (u64, Vec<String>) {
-        let lacking = |known: &Known| known.acknowledged.without(&known.closed.with(&known.described));
+    fn lacking(
+        &self,
+        shown: impl Fn(&Known) -> Mask,
+        redrive_shown: impl Fn(&ExecutionId) -> bool,
+    ) -> (u64, Vec<String>) {
         let mut lacking: Vec<(BatchId, u32)> = self
             .batches
             .iter()
-            .map(|(batch, known)| (*batch, lacking(known)))
+            .map(|(batch, known)| (*batch, known.acknowledged.without(&shown(known))))
             .filter(|(_, count)| *count > 0)
             .collect();
         lacking.sort_unstable();
-        let redrives: Vec<ExecutionId> = self.unclosed_redrives().collect();
+        let unclosed = |redriven: &Redriven| redriven.answered && !redriven.closed;
+        let redrives = self.redriven.iter().filter(|(id, redriven)| unclosed(redriven) && !redrive_shown(id));
+        let redrives: Vec<ExecutionId> = redrives.map(|(id, _)| *id).collect();
         let count = lacking.iter().map(|(_, count)| u64::from(*count)).sum::<u64>() + redrives.len() as u64;
         let named =
             |(batch, count): &(BatchId, u32)| format!("{count} of the batch of {}", batch.execution(0));
@@ -230,133 +287,24 @@ impl LogCheck {
     }
 }
 
-/// Whether a record closes a synchronous execution whose node has ended.
-fn is_ended_sync(record: &Closed) -> bool {
-    record.status == Status::Failed
-        && decode_failure(&record.payload)
-            .is_ok_and(|(_, cause)| cause.is_some_and(|cause| cause.starts_with(SYNC_ENDED)))
+fn mixed_up(id: ExecutionId, (kind, run): Run, (other, opened): Run) -> String {
+    let (kind, other) = (kind.name(), other.name());
+    format!("execution {id} was acknowledged as {kind}, run {run}, and opened as {other}, run {opened}")
+}
+
+/// Whether this is the end of a synchronous execution whose node has ended.
+fn is_ended_sync(status: Status, payload: &Bytes) -> bool {
+    status == Status::Failed
+        && decode_failure(payload).is_ok_and(|(_, cause)| cause.is_some_and(is_sync_ended))
 }
 
 /// The check, shared by whoever acknowledges and the reader.
 pub(super) type SharedLogs = Arc<Mutex<LogCheck>>;
 
-/// Reads a store's logs.
-pub(super) struct Follower {
-    /// Against what.
-    pub logs: SharedLogs,
-    /// Where faults go.
-    pub shared: Arc<Shared>,
-    /// Of the cluster.
-    pub partitions: u16,
-}
-
-impl Follower {
-    /// Reads on until `stop`, on a thread of its own; a store that is away is asked again.
-    ///
-    /// # Errors
-    /// A thread that cannot be had.
-    pub fn spawn(self, store: impl Connect + 'static, stop: Arc<AtomicBool>) -> Result<(), Error> {
-        let failed = |error: std::io::Error| Error::Process(format!("no thread for the logs: {error}"));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let follow = move || {
-            let mut places = self.beginning();
-            runtime.block_on(async {
-                while !stop.load(Relaxed) {
-                    // A store that is killed is what the test is about; the places stay.
-                    let _ = self.read_on(&store, &mut places, &stop).await;
-                    tokio::time::sleep(PAUSE).await;
-                }
-            });
-        };
-        std::thread::Builder::new().name("logs".to_owned()).spawn(follow).map(drop).map_err(failed)
-    }
-
-    /// Reads everything that a store holds.
-    ///
-    /// # Errors
-    /// A store that cannot be read.
-    pub async fn read_all(&self, store: &impl Connect) -> Result<(), Error> {
-        let store = store.connect().await?;
-        self.read_once(store.as_ref(), &mut self.beginning()).await
-    }
-
-    fn beginning(&self) -> Vec<BlockId> {
-        vec![BlockId::default(); usize::from(self.partitions)]
-    }
-
-    async fn read_on(
-        &self,
-        store: &impl Connect,
-        places: &mut [BlockId],
-        stop: &AtomicBool,
-    ) -> Result<(), Error> {
-        let store = store.connect().await?;
-        while !stop.load(Relaxed) {
-            self.read_once(store.as_ref(), places).await?;
-            tokio::time::sleep(PAUSE).await;
-        }
-        Ok(())
-    }
-
-    async fn read_once(&self, store: &dyn Store, places: &mut [BlockId]) -> Result<(), Error> {
-        for (number, place) in (0u32..).zip(places.iter_mut()) {
-            let Ok(partition) = PartitionId::new(number) else { break };
-            self.read_partition(store, partition, place).await?;
-        }
-        Ok(())
-    }
-
-    async fn read_partition(
-        &self,
-        store: &dyn Store,
-        partition: PartitionId,
-        place: &mut BlockId,
-    ) -> Result<(), Error> {
-        let to = BlockId { generation: u64::MAX, sequence: u64::MAX };
-        loop {
-            let range = BlockRange { from: *place, to, reverse: false, limit: PAGE };
-            let blocks = store.read(partition, range).await?;
-            let Some((last, _)) = blocks.last() else { return Ok(()) };
-            for (_, bytes) in &blocks {
-                self.read_block(bytes)?;
-            }
-            *place = BlockId { generation: last.generation, sequence: last.sequence + 1 };
-            // A log that grows as fast as it is read must not keep the others waiting.
-            if blocks.len() < PAGE {
-                return Ok(());
-            }
-        }
-    }
-
-    fn read_block(&self, bytes: &Bytes) -> Result<(), Error> {
-        let block = Block::parse(bytes)?;
-        for sub_block in block.sub_blocks() {
-            if !matches!(sub_block.kind(), SubBlockKind::Closed | SubBlockKind::OpenedAndClosed) {
-                continue;
-            }
-            for record in block.records_of(sub_block, |_| true)? {
-                let Record::Closed(closed) = record else { continue };
-                let lag = unix_ms().saturating_sub(closed.stop_time_ms);
-                self.shared.log_lag_ms.fetch_max(lag, Relaxed);
-                let noted = self.logs.lock().unwrap_or_else(PoisonError::into_inner).close(&closed);
-                match noted {
-                    Ok(ended) => ended.into_iter().for_each(|run| self.shared.tasks().ended(run)),
-                    Err(wrong) => {
-                        let (partition, id) = (block.partition(), block.id());
-                        let (generation, sequence) = (id.generation, id.sequence);
-                        self.shared.fault(&format!(
-                            "{wrong} (block {generation}-{sequence} of partition {partition})"
-                        ));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use ids::PartitionId;
+
     use super::super::workload::Expected;
     use super::*;
 
@@ -402,7 +350,46 @@ mod tests {
         assert!(named[0].starts_with("2 of "), "{named:?}");
         assert!(check.close(&closed(5, 40)).expect_err("twice").contains("second"));
         check.describe(batch().execution(6));
-        assert_eq!(check.unclosed().0, 1, "what Describe has shown is not lost");
+        assert_eq!((check.unclosed().0, check.unseen()), (2, 1), "Describe does not speak for the log");
+    }
+
+    #[test]
+    fn an_id_that_is_acknowledged_twice_is_found_and_so_is_one_that_another_start_has() {
+        let mut check = LogCheck::new(1);
+        check.acknowledge(&ack()).expect("none is closed");
+        let other = Ack { first_run: 90, first_index: 7, ..ack() };
+        assert!(check.acknowledge(&other).expect_err("7 is taken").contains("1 ids were acknowledged"));
+        let opened = Kind::FiveState.input_bytes(1, 99);
+        let told = check.open(batch().execution(5), &opened).expect_err("another run");
+        assert!(told.contains("run 40") && told.contains("run 99"), "{told}");
+        check.open(batch().execution(20), &Kind::FiveState.input_bytes(1, 3)).expect("nobody else has it");
+        let late = Ack { first_run: 4, count: 1, first_index: 20, ..ack() };
+        assert!(check.acknowledge(&late).expect_err("opened as 3").contains("run 3"));
+    }
+
+    #[test]
+    fn a_run_that_is_opened_under_two_ids_is_found_and_one_that_is_carried_is_well() {
+        let mut check = LogCheck::new(1);
+        let input = Kind::FiveState.input_bytes(1, 40);
+        assert_eq!(check.open(batch().execution(5), &input), Ok(()));
+        assert_eq!(check.open(batch().execution(5), &input), Ok(()), "written again");
+        let told = check.open(batch().execution(6), &input).expect_err("a second start");
+        assert!(told.contains("run 40") && told.contains("twice"), "{told}");
+        assert!(check.open(batch().execution(8), b"{}").is_err(), "nobody sent it");
+    }
+
+    #[test]
+    fn what_is_closed_and_never_acknowledged_is_counted_and_held_against_its_input() {
+        let mut check = LogCheck::new(1);
+        for (index, run) in [(5, 40), (6, 41)] {
+            check.open(batch().execution(index), &Kind::FiveState.input_bytes(1, run)).expect("once each");
+        }
+        check.close(&closed(5, 40)).expect("nobody asks yet");
+        assert_eq!(check.leftovers(), (1, Vec::new()));
+        check.close(&closed(6, 40)).expect("nobody asks yet");
+        check.close(&closed(7, 42)).expect("nobody asks yet");
+        let (count, wrong) = check.leftovers();
+        assert_eq!((count, wrong.len()), (3, 2), "{wrong:?}");
     }
 
     #[test]
@@ -447,8 +434,8 @@ mod tests {
     #[test]
     fn synchronous_executions_whose_node_has_ended_are_counted() {
         let mut check = LogCheck::new(1);
-        let cause = format!("{SYNC_ENDED}. It runs at most once");
-        let payload = journal::block::encode_failure(Some("States.Runtime"), Some(&cause));
+        let cause = "The node that ran the synchronous execution has ended. It runs at most once";
+        let payload = journal::block::encode_failure(Some("States.Runtime"), Some(cause));
         check.close(&Closed { status: Status::Failed, payload, ..closed(5, 40) }).expect("nobody was told");
         assert_eq!(check.syncs_ended(), 1);
     }

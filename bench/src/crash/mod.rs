@@ -10,14 +10,17 @@
 //!
 //! Rooms: [`plan`] (who is hit when), [`workload`] (machines, inputs, right outcomes), [`cluster`] (processes), `servers`
 //! (Redis), `links` (the ways between them), `blows` (how each is hit), [`drive`] (the thread that hits them), [`peaks`] (memory
-//! and disk), `load`, `resend` and `syncs` (starts), [`acks`] (the ledger), `checker` and [`verdict`] (Describe, redrives and
-//! histories), [`logs`] (one terminal record each), `worker` and [`tasks`] (tasks that must not come again), [`report`].
+//! and disk), `load`, `resend` and `syncs` (starts), [`acks`] (the ledger), `agenda`, `checker` and [`verdict`] (Describe,
+//! redrives and histories), `follow` and [`logs`] (one start and one terminal record each), `worker` and [`tasks`] (tasks that
+//! must not come again), [`report`].
 
 pub mod acks;
+mod agenda;
 mod blows;
 mod checker;
 pub mod cluster;
 pub mod drive;
+mod follow;
 mod links;
 mod load;
 pub mod logs;
@@ -46,11 +49,13 @@ use tokio::task::JoinHandle;
 use crate::error::Error;
 use crate::machine::{Disk, Machine};
 use acks::Ack;
+use agenda::Sample;
 use checker::Checker;
 use cluster::ClusterSettings;
 pub use cluster::CrashStore;
 use drive::{Addresses, Driver, Struggle};
-use logs::{Follower, LogCheck, SharedLogs};
+use follow::Follower;
+use logs::{LogCheck, SharedLogs};
 use plan::{Blow, Field, Plan};
 use report::CrashReport;
 use resend::Resender;
@@ -170,7 +175,7 @@ struct Run<'a> {
 
 /// What only the checks know in the end.
 struct Checked {
-    by_log_alone: u64,
+    checker: Arc<Checker>,
     logs: SharedLogs,
 }
 
@@ -190,13 +195,16 @@ impl Run<'_> {
         let acks = acks::spawn(Arc::clone(shared), ledger)?;
         let checks_over = Arc::new(AtomicBool::new(false));
         let mut background = Background(Vec::new());
+        let streams = Arc::new(worker::Streams::default());
         for (node, address) in self.addresses.data.clone() {
-            background.0.push(tokio::spawn(worker::serve(Arc::clone(shared), node, address)));
+            let serving = worker::serve(Arc::clone(shared), Arc::clone(&streams), node, address);
+            background.0.push(tokio::spawn(serving));
         }
         let logs: SharedLogs = Arc::new(Mutex::new(LogCheck::new(shared.seed)));
         self.follow_logs(&logs, &checks_over)?;
         let (scheduler, retention) = (&self.addresses.scheduler, self.settings.cluster.retention);
-        let checker = Checker::new(Arc::clone(shared), scheduler, retention, logs.clone())?;
+        let sample = Sample::new(shared.seed, self.settings.rate);
+        let checker = Checker::new(Arc::clone(shared), scheduler, retention, logs.clone(), sample)?;
         let checking = tokio::spawn(Arc::clone(&checker).run(acks.synced));
         let load_over = Arc::new(AtomicBool::new(false));
         let load = load::Settings { address: scheduler.clone(), rate: self.settings.rate, arns };
@@ -234,7 +242,7 @@ impl Run<'_> {
             Ok(Ok(ledger)) => self.read_ledger(&ledger),
             _ => shared.fault("the thread of the ledger has panicked"),
         }
-        Ok((struggle, Checked { by_log_alone: checker.by_log_alone.load(Relaxed), logs }))
+        Ok((struggle, Checked { checker, logs }))
     }
 
     fn resender(&self, arns: &HashMap<Kind, String>, acks: tokio::sync::mpsc::Sender<Ack>) -> Resender {
@@ -263,8 +271,8 @@ impl Run<'_> {
         }
     }
 
-    /// What neither the logs nor Describe has shown closed is lost, or has expired unseen where files are kept for less
-    /// than the run.
+    /// What the logs have not shown closed is lost, whatever Describe has said of it; only where files are kept for less than
+    /// the run can it have expired unseen.
     async fn settle(&self, checked: &Checked, duration: Duration) {
         if self.settings.cluster.store == CrashStore::File {
             let options = journal::file::FileOptions::new(self.addresses.directory.join("store"));
@@ -275,14 +283,33 @@ impl Run<'_> {
                 self.shared.fault(&error.to_string());
             }
         }
-        let (unclosed, named) = locked(&checked.logs).unclosed();
         if self.settings.cluster.store == CrashStore::File && self.settings.cluster.retention < duration {
-            self.shared.expired.store(unclosed, Relaxed);
-        } else if unclosed > 0 {
+            self.shared.expired.store(locked(&checked.logs).unseen(), Relaxed);
+            return;
+        }
+        let (unclosed, named) = locked(&checked.logs).unclosed();
+        if unclosed > 0 {
             let named = named.join(", ");
             self.shared
                 .fault(&format!("{unclosed} acknowledged executions have no terminal record: {named}"));
         }
+        self.judge_leftovers(&checked.logs);
+    }
+
+    /// What ended without an acknowledgement was started by a call whose answer nobody has, or that was refused.
+    fn judge_leftovers(&self, logs: &SharedLogs) {
+        let (shared, (left, wrong)) = (&self.shared, locked(logs).leftovers());
+        wrong.iter().for_each(|wrong| shared.fault(wrong));
+        let unanswered = [&shared.unknown, &shared.syncs_unknown].map(|count| count.load(Relaxed));
+        let unsettled = shared.batches_expired.load(Relaxed) * u64::from(resend::BATCH);
+        let refused: u64 = shared.refused().values().sum();
+        let may_be = unanswered.iter().sum::<u64>() + unsettled + refused + locked(logs).syncs_ended();
+        if left > may_be {
+            shared.fault(&format!(
+                "{left} executions ended that nobody was told of, and only {may_be} starts have no answer"
+            ));
+        }
+        shared.unacknowledged.store(left, Relaxed);
     }
 
     /// The file must say what was counted.
@@ -348,7 +375,10 @@ impl Run<'_> {
             refused: shared.refused(),
             acknowledged,
             described: count(&shared.described),
-            by_log_alone: checked.by_log_alone,
+            sampled: count(&checked.checker.seen.sampled),
+            sample_described: count(&checked.checker.seen.sample_described),
+            by_log_alone: count(&checked.checker.seen.by_log_alone),
+            unacknowledged: count(&shared.unacknowledged),
             expired: count(&shared.expired),
             closed_once: logs.closed_once(),
             redrives: count(&shared.redrives),
@@ -367,6 +397,7 @@ impl Run<'_> {
             tasks: tasks.tasks,
             tasks_again: tasks.again,
             tasks_late: tasks.late,
+            outcomes_returned: count(&shared.outcomes_returned),
             tasks_repeated: tasks.repeated,
             faults,
             faults_told,

@@ -57,10 +57,16 @@ pub struct CrashReport {
     pub acknowledged: u64,
     /// Of those: described at their right end before they expired.
     pub described: u64,
-    /// Of those: found closed once and rightly in the log, and not described.
+    /// Executions of the sample, each of which must be described.
+    pub sampled: u64,
+    /// Of those: described at their right end.
+    pub sample_described: u64,
+    /// Acknowledged executions that were found closed once and rightly in the log, and not described.
     pub by_log_alone: u64,
-    /// Of those: expired before anybody looked.
+    /// Acknowledged executions that expired before anybody looked.
     pub expired: u64,
+    /// Executions that ended rightly, and whose start nobody was told of.
+    pub unacknowledged: u64,
     /// Executions with a terminal record in the logs, unacknowledged ones too; a second one is a fault.
     pub closed_once: u64,
     /// Redrives that were acknowledged.
@@ -95,6 +101,8 @@ pub struct CrashReport {
     pub tasks_again: u64,
     /// Tasks of a stopped or dead node that came late.
     pub tasks_late: u64,
+    /// Outcomes that were given back because a partition had moved, and sent again.
+    pub outcomes_returned: u64,
     /// STANDARD tasks seen again after their outcome was journalled, and synchronous ones seen again.
     pub tasks_repeated: u64,
     /// Everything that must not be.
@@ -183,6 +191,16 @@ impl CrashReport {
                 "{expired} acknowledged executions expired before they were looked at: lower --rate"
             ));
         }
+        let undescribed = self.sampled - self.sample_described;
+        if undescribed > 0 {
+            let sampled = self.sampled;
+            found.push(format!(
+                "{undescribed} executions of the sample of {sampled} were not described: lower --rate"
+            ));
+        }
+        if self.acknowledged > 0 && self.sampled == 0 {
+            found.push("nothing was described: let it run longer".to_owned());
+        }
         if self.strikes < strikes {
             found.push(format!("only {} of {strikes} strikes were made", self.strikes));
         }
@@ -246,12 +264,17 @@ impl CrashReport {
     fn checked(&self) -> String {
         let n = thousands;
         format!(
-            "{} described at their right end, {} by the log alone, {} expired unseen; {} closed once in the logs; {} histories \
-             whole; {} look-ups in vain for a moment; {} blamed for kills that met them three times",
+            "{} described at their right end ({:.1} %), among them {} of the sample of {}; {} by the log alone, {} expired unseen; \
+             {} closed once in the logs, {} of them without an acknowledgement; {} histories whole; {} look-ups in vain for a \
+             moment; {} blamed for kills that met them three times",
             n(self.described),
+            self.described as f64 * 100.0 / (self.acknowledged as f64).max(1.0),
+            n(self.sample_described),
+            n(self.sampled),
             n(self.by_log_alone),
             n(self.expired),
             n(self.closed_once),
+            n(self.unacknowledged),
             n(self.histories),
             n(self.missing_for_a_moment),
             n(self.condemned)
@@ -293,11 +316,12 @@ impl CrashReport {
     fn told_tasks(&self) -> String {
         let n = thousands;
         format!(
-            "{} handed out, {} again as may be, {} late from a node that was hit; {} repeated after their outcome was \
-             journalled, or of synchronous executions",
+            "{} handed out, {} again as may be, {} late from a node that was hit; {} outcomes given back and sent again; {} \
+             repeated after their outcome was journalled, or of synchronous executions",
             n(self.tasks),
             n(self.tasks_again),
             n(self.tasks_late),
+            n(self.outcomes_returned),
             n(self.tasks_repeated)
         )
     }

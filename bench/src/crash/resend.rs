@@ -28,7 +28,7 @@ use crate::error::Error;
 use crate::load::{connect, unix_ms};
 
 /// Executions of a batch.
-const BATCH: u32 = 8;
+pub(super) const BATCH: u32 = 8;
 /// Between two batches.
 const EVERY: Duration = Duration::from_millis(100);
 /// Batches on their way; beyond that none is begun.

@@ -53,6 +53,10 @@ pub struct Shared {
     pub batches_again: AtomicU64,
     /// Batches that could not be settled before their ids were forgotten.
     pub batches_expired: AtomicU64,
+    /// Executions that ended and were never acknowledged.
+    pub unacknowledged: AtomicU64,
+    /// Outcomes that a node gave back, for their partition had moved; sent again.
+    pub outcomes_returned: AtomicU64,
     /// SIGKILLs of nodes.
     pub node_kills: AtomicU64,
     /// Redrives that were asked for.
@@ -100,6 +104,8 @@ impl Shared {
             names_again: zero(),
             batches_again: zero(),
             batches_expired: zero(),
+            unacknowledged: zero(),
+            outcomes_returned: zero(),
             node_kills: zero(),
             redrives: zero(),
             syncs_answered: zero(),

@@ -20,7 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 use super::acks::Ack;
 use super::checker::note_refusal;
 use super::shared::Shared;
-use super::verdict::SYNC_ENDED;
+use super::verdict::is_sync_ended;
 use super::workload::{Kind, SYNC_RUNS};
 use crate::error::Error;
 
@@ -90,7 +90,7 @@ impl Syncs {
 
     async fn answered(&self, run: u64, answer: &StartSyncExecutionResponse) {
         let summary = answer.summary.clone().unwrap_or_default();
-        let ended = answer.cause.as_ref().is_some_and(|cause| cause.starts_with(SYNC_ENDED));
+        let ended = answer.cause.as_deref().is_some_and(is_sync_ended);
         let Ok(id) = summary.execution_id.parse::<ExecutionId>() else {
             return self.shared.fault(&format!("synchronous run {run} was answered without an id"));
         };

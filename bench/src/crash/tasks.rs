@@ -129,16 +129,20 @@ impl TaskJudge {
 
 /// A set of runs: a bit for each, for they are numbered one after the other, in a few sequences.
 #[derive(Debug, Default)]
-struct Runs(HashMap<u64, [u64; 16]>);
+pub(super) struct Runs(HashMap<u64, [u64; 16]>);
 
 impl Runs {
     fn place(run: u64) -> (u64, usize, u64) {
         (run / 1_024, (run % 1_024 / 64) as usize, 1 << (run % 64))
     }
 
-    fn add(&mut self, run: u64) {
+    /// Whether it was there before.
+    pub(super) fn add(&mut self, run: u64) -> bool {
         let (page, word, bit) = Self::place(run);
-        self.0.entry(page).or_default()[word] |= bit;
+        let word = &mut self.0.entry(page).or_default()[word];
+        let before = *word & bit != 0;
+        *word |= bit;
+        before
     }
 
     fn has(&self, run: u64) -> bool {
@@ -218,8 +222,7 @@ mod tests {
     fn runs_are_told_apart() {
         let mut runs = Runs::default();
         for run in [0, 63, 64, 1_023, 1_024, (1 << 41) + 5] {
-            assert!(!runs.has(run));
-            runs.add(run);
+            assert!(!runs.has(run) && !runs.add(run));
             assert!(runs.has(run) && !runs.has(run + 2));
         }
     }

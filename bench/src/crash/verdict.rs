@@ -8,8 +8,15 @@ use super::workload::{Expected, Kind};
 /// What the cause of an execution begins with that is taken to kill its node. Three kills from outside that all meet it
 /// being stepped look the same.
 const POISONOUS: &str = "The execution killed the node that stepped it";
-/// What the cause of a synchronous execution begins with whose node has ended.
-pub const SYNC_ENDED: &str = "The node that ran the synchronous execution has ended";
+/// What the cause of a synchronous execution begins with whose node has ended, or has given its partition away.
+const SYNC_ENDED: [&str; 2] =
+    ["The node that ran the synchronous execution has ended", "The node gave back the execution's partition"];
+
+/// Whether this cause is of a synchronous execution that was closed unfinished, for no other node goes on with it.
+#[must_use]
+pub fn is_sync_ended(cause: &str) -> bool {
+    SYNC_ENDED.iter().any(|begin| cause.starts_with(begin))
+}
 
 /// Where an execution stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,6 +209,16 @@ mod tests {
         let verdict = |found| judge(Kind::Fail, (1, 7), &found);
         assert_eq!(verdict(failed("Crash.Meant", "it fails on purpose")), Ok(Standing::Ended));
         assert!(verdict(failed("States.Runtime", "it fails on purpose")).is_err());
+    }
+
+    #[test]
+    fn a_synchronous_execution_may_end_with_its_node_or_with_its_partition() {
+        let parted = "The node gave back the execution's partition, or was stopped, and the execution had not ended 5s later.";
+        assert!(is_sync_ended(parted));
+        assert!(is_sync_ended(
+            "The node that ran the synchronous execution has ended, or has lost its partition."
+        ));
+        assert!(!is_sync_ended("it fails on purpose"));
     }
 
     #[test]

@@ -29,7 +29,7 @@ use super::fetch::is_whole;
 use super::flush::RECORD_BYTES;
 use super::history::journal_of;
 use super::log::{LogState, Page};
-use super::lookup::{Place, fetch, spelt, unknown};
+use super::lookup::{Place, fetch, moved, spelt, unknown};
 use super::machine::{self, Beginning, Machine, dialect_of};
 use super::mailbox::Mailbox;
 use super::recover::event_of;
@@ -319,6 +319,10 @@ impl Shard {
                 let id = id_of(&*store, &execution, held, partition).await;
                 let id = id.map_err(|error| standing.judge(error))?;
                 claim = Claim::new(id, &index, &reviving);
+                if claim.is_none() && !token.is_empty() {
+                    // Perhaps this very one, asked for before: its end tells.
+                    return Err(moved(&ExecutionName::Id(id)));
+                }
                 if claim.is_none() {
                     return Err(not_redrivable(&id.to_string(), "it is being redriven"));
                 }
@@ -390,7 +394,8 @@ impl Shard {
         self.may_redrive(at)?;
         let stays = self.logs[at].index.borrow().find(id) == located;
         if self.find(id).is_some() || self.logs[at].away.contains_key(&id) || !stays {
-            return Err(not_redrivable(&id.to_string(), "it has changed meanwhile: ask again"));
+            // Its batch's pointer was written, a neighbour was redriven, or it has changed itself: another look tells.
+            return Err(moved(&ExecutionName::Id(id)));
         }
         let machine = match self.machines.get(&key) {
             Some(machine) => machine,
