@@ -241,11 +241,14 @@ pub const READS_KEPT_BYTES_MAX: usize = 16 << 20;
 
 /// Blocks with records of one STANDARD execution: a closed record names them all. An execution that is told something in
 /// every flush reaches this after eleven minutes, which only a distributed Map does: what children are told stands in the
-/// journal and not in the history. Beyond: the execution fails. Tests reach it sooner.
-pub const EXECUTION_BLOCKS_MAX: usize = if cfg!(test) { 64 } else { 262_128 };
+/// journal and not in the history. Beyond: the execution fails.
+pub const EXECUTION_BLOCKS_MAX: usize = 262_128;
+
+/// [`EXECUTION_BLOCKS_MAX`], which unit tests reach sooner.
+pub const EXECUTION_BLOCKS: usize = if cfg!(test) { 64 } else { EXECUTION_BLOCKS_MAX };
 
 /// An execution whose journal comes to be in so many blocks, or twice or three times as many, is carried into fewer.
-pub const CARRY_BLOCKS: usize = EXECUTION_BLOCKS_MAX / 4;
+pub const CARRY_BLOCKS: usize = EXECUTION_BLOCKS / 4;
 
 const _: () = assert!(READ_KEPT_BYTES_MAX <= FLUSH_BYTES_MAX, "a read that is kept must fit in a block");
 const _: () =

@@ -92,13 +92,13 @@ impl Shard {
     /// What an execution is told instead whose journal is in as many blocks as a closed record can name.
     fn outgrown(&self, address: Address, event: Event) -> Event {
         let blocks = self.open.get(address).map_or(0, |open| open.blocks.len());
-        if blocks < limits::EXECUTION_BLOCKS_MAX || matches!(event, Event::Stop { .. }) {
+        if blocks < limits::EXECUTION_BLOCKS || matches!(event, Event::Stop { .. }) {
             return event;
         }
         let cause = format!(
             "What the execution was told is spread over {} blocks of the journal, which is the most: divide its work \
              among several executions.",
-            limits::EXECUTION_BLOCKS_MAX
+            limits::EXECUTION_BLOCKS
         );
         Event::GiveUp { error: "States.Runtime".into(), cause: cause.into() }
     }

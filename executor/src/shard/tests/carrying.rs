@@ -347,7 +347,7 @@ async fn a_journal_in_many_blocks_is_joined_before_the_execution_has_to_be_ended
     let mut worker = shard.worker(1, u32::MAX).await;
     shard.started(batch(1, asks, Mode::Standard, &["1"])).await;
     world.clock.advance(limits::CARRY_AGE_MIN);
-    let told = 3 * limits::EXECUTION_BLOCKS_MAX;
+    let told = 3 * limits::EXECUTION_BLOCKS;
     for at in 0..told {
         if at == told / 2 {
             assert!(shard.metrics.carried.get() > 0);
