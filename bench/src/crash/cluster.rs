@@ -5,7 +5,7 @@
 //! ends by itself; both end the run, with its log.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -177,6 +177,9 @@ impl Cluster {
                 "file".into(),
                 "--store-dir".into(),
                 self.own_directory("scheduler"),
+                // A node on files is nobody's but its own: it does not report, and the scheduler looks at it.
+                "--node".into(),
+                format!("http://{}:{}", self.host_of_nodes(), self.node_port(0)),
             ]),
         }
         arguments
@@ -185,13 +188,10 @@ impl Cluster {
     fn node_arguments(&self, node: u16) -> Vec<String> {
         let ClusterSettings { shards, partitions, retention, .. } = &self.settings;
         let (port, name) = (self.node_port(node), format!("node-{node}"));
-        let scheduler = self.links.scheduler_of(node).map(|address| address.to_string());
-        let scheduler = scheduler.unwrap_or_else(|| self.scheduler_address());
         let mut flags = vec![
             ("listen", format!("127.0.0.1:{port}")),
             ("metrics", format!("127.0.0.1:{}", port + 1)),
             ("data-port-base", (port + 2).to_string()),
-            ("scheduler", format!("http://{scheduler}")),
             ("shards", shards.to_string()),
             ("partitions", partitions.to_string()),
             ("retention", format!("{}s", retention.as_secs())),
@@ -201,15 +201,25 @@ impl Cluster {
             ("node-id", name),
         ];
         if self.settings.links {
-            flags.push(("advertise", BEFORE_NODES.to_string()));
+            flags.push(("advertise", self.host_of_nodes().to_string()));
         }
         let redis = self.links.redis_of(node).map(|address| format!("redis://{address}"));
         match redis.or_else(|| self.redis_url()) {
-            Some(url) => flags.extend([("store", "redis".to_owned()), ("redis-url", url)]),
+            Some(url) => {
+                let scheduler = self.links.scheduler_of(node).map(|address| address.to_string());
+                let scheduler = scheduler.unwrap_or_else(|| self.scheduler_address());
+                flags.extend([("store", "redis".to_owned()), ("redis-url", url)]);
+                flags.push(("scheduler", format!("http://{scheduler}")));
+            }
             None => flags.extend([("store", "file".to_owned()), ("store-dir", self.own_directory("store"))]),
         }
         let flags = flags.into_iter().flat_map(|(name, value)| [format!("--{name}"), value]);
         ["serve".to_owned()].into_iter().chain(flags).collect()
+    }
+
+    /// Where the others find nodes: at themselves, or at the proxies before them.
+    fn host_of_nodes(&self) -> IpAddr {
+        if self.settings.links { BEFORE_NODES } else { IpAddr::V4(Ipv4Addr::LOCALHOST) }
     }
 
     /// Starts a process that does not run.

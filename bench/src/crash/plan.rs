@@ -283,6 +283,10 @@ impl Plan {
             Blow::LostReplies | Blow::Cut | Blow::Partition | Blow::Delay => {
                 let node = self.one_of(self.field.nodes);
                 let (data, report) = (Target::DataLink(node), Target::ReportLink(node));
+                if self.field.masters == 0 {
+                    // A node on files does not report.
+                    return vec![data];
+                }
                 match self.dice.below(if self.field.has_store_links() { 8 } else { 4 }) {
                     0 | 1 => vec![data],
                     2 => vec![report],
