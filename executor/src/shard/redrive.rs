@@ -157,7 +157,11 @@ async fn revive(
     {
         return Err(refused(&why));
     }
-    let mut journal = read_journal(store, &found).await?;
+    // Of one that runs, only a redrive is looked for: its records stand in the block of its opened record.
+    let mut journal = match closed {
+        Some(_) => read_journal(store, &found).await?,
+        None => found.journalled.clone(),
+    };
     let before = |told: &&Journalled| told.kind == JournalledKind::Redriven && told.payload == token;
     if let Some(told) = journal.iter().find(before).filter(|_| !token.is_empty()) {
         return Ok(Read::Already(told.time_ms));

@@ -81,3 +81,15 @@ async fn a_stopped_execution_is_redriven_by_its_arn_and_refused_while_it_runs() 
     assert_eq!((described.redrive_count, described.redrive_time_ms), (1, at));
     assert_eq!(described.summary.expect("a summary").status(), v1::ExecutionStatus::Running);
 }
+
+#[tokio::test]
+async fn a_token_of_a_redrive_is_as_long_as_step_functions_allows_and_no_longer() {
+    let mut test = node().await;
+    let started = test.start(WAIT, "{}").await;
+    for (length, code) in [(64, Code::FailedPrecondition), (65, Code::InvalidArgument)] {
+        let (execution, client_token) = (started.execution_id.clone(), "t".repeat(length));
+        let request = v1::RedriveExecutionRequest { execution, client_token };
+        let status = test.client.redrive_execution(request).await.expect_err("it runs");
+        assert_eq!(status.code(), code, "{status}");
+    }
+}
