@@ -1,0 +1,13 @@
+//! Integrations: what a Task state's `Resource` asks of the outside world.
+//!
+//! Purpose: [`Integrations`] takes a [`Request`] to the one module that serves its resource. Invariants: an integration keeps
+//! no state of an execution, so that a request can be made again by another node; nothing here journals, times out a state
+//! or retries: the shard and the definition do; whatever a peer sends is bounded before it is read; secrets reach no cause.
+//! What may fail: the call, with a [`Failure`] as the state sees it.
+//!
+//! One shard has one [`Integrations`]; its futures run on the shard's thread and are dropped to cancel them.
+
+pub mod http;
+mod request;
+
+pub use request::{Answer, Call, Failure, Integration, Origin, Request};

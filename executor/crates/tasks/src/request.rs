@@ -1,0 +1,59 @@
+//! What is asked of an integration, and what it answers.
+
+use asl::{Payload, Str};
+use futures_util::future::LocalBoxFuture;
+
+/// A task that an integration has to do.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The state's `Resource`, with its suffix (`.sync`, `.waitForTaskToken`).
+    pub resource: Str,
+    /// The effective input: what `Parameters` or `Arguments` gave.
+    pub input: Payload,
+    /// Who asks.
+    pub origin: Origin,
+}
+
+/// For whom a request is made.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// ARN or QRN of the execution.
+    pub execution_arn: Str,
+    /// ARN or QRN of its machine.
+    pub machine_arn: Str,
+    /// The machine's role; empty where it has none.
+    pub role_arn: Str,
+    /// The same when the same attempt is asked for again after a recovery, and for nothing else: what makes a call idempotent.
+    /// At most 64 characters of `[0-9A-Za-z-]`.
+    pub attempt: Str,
+}
+
+/// What came of a first request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// The task's output; for `.waitForTaskToken` the output of `TaskSubmitted`, and the task goes on until its token comes back.
+    Output(Payload),
+    /// A job has begun, `.sync`: this is the output of `TaskSubmitted`, with which [`Integration::complete`] follows it.
+    Submitted(Payload),
+}
+
+/// A task's failure as the state sees it: what `Retry` and `Catch` match, and the cause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Error name.
+    pub error: Str,
+    /// Cause, often JSON text.
+    pub cause: Str,
+}
+
+/// A call under way; dropping it cancels it.
+pub type Call<'a, T> = LocalBoxFuture<'a, Result<T, Failure>>;
+
+/// One service.
+pub trait Integration {
+    /// Makes the first request.
+    fn begin<'a>(&'a self, request: &'a Request) -> Call<'a, Answer>;
+
+    /// Waits for the end of a job that was submitted, perhaps by another node.
+    fn complete<'a>(&'a self, request: &'a Request, submitted: &'a Payload) -> Call<'a, Payload>;
+}
