@@ -7,7 +7,11 @@
 //!
 //! One shard has one [`Integrations`]; its futures run on the shard's thread and are dropped to cancel them.
 
+mod credentials;
 pub mod http;
+pub mod http_invoke;
+mod limits;
 mod request;
 
+pub use credentials::CredentialSource;
 pub use request::{Answer, Call, Failure, Integration, Origin, Request};

@@ -57,3 +57,17 @@ pub trait Integration {
     /// Waits for the end of a job that was submitted, perhaps by another node.
     fn complete<'a>(&'a self, request: &'a Request, submitted: &'a Payload) -> Call<'a, Payload>;
 }
+
+impl Failure {
+    /// With this error name and cause.
+    #[must_use]
+    pub fn new(error: &str, cause: String) -> Self {
+        Self { error: error.into(), cause: cause.into() }
+    }
+
+    /// `States.Runtime`: what was asked for makes no sense, and trying again does not help.
+    #[must_use]
+    pub fn runtime(cause: String) -> Self {
+        Self::new("States.Runtime", cause)
+    }
+}

@@ -1,25 +1,42 @@
-//! The HTTP client that every integration calls through: pools, name look-up, egress policy, limits and breakers per target.
+//! The HTTP client that every integration calls through.
+//!
+//! Purpose: connections that are kept (HTTP/1.1 keep-alive, HTTP/2), names that are looked up once ([`names`]), where a call
+//! may go ([`egress`]), and how many calls a target gets ([`target`]). Invariants: an address is checked where it is connected
+//! to, after every redirect too, so that a name cannot point elsewhere in between; no more of an answer is read than the
+//! caller asked for; sockets, waiting calls and everything remembered are bounded; no proxy of the environment is used. What
+//! may fail: everything outside, with [`HttpError`]. One shard has one client; dropping a call closes what it used.
+
+mod client;
+mod egress;
+mod names;
+mod target;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
+use url::Url;
+
+pub use client::{Client, ClientOptions, SetupError};
+pub use egress::{Egress, EgressError};
 
 /// A request to a peer.
 #[derive(Debug, Clone)]
 pub struct Outbound {
     /// Method.
     pub method: Method,
-    /// Absolute URL, `http` or `https`.
-    pub url: String,
+    /// Absolute, `http` or `https`.
+    pub url: Url,
     /// Headers; `Host` and `Content-Length` are the client's.
     pub headers: HeaderMap,
     /// Body; empty for none.
     pub body: Bytes,
-    /// For all of it, redirects and the answer's body included.
+    /// For all of it: waiting for a place, redirects and the answer's body.
     pub timeout: Duration,
     /// The most that is read of the answer's body.
     pub response_bytes_max: usize,
+    /// How many redirects are followed; what is signed follows none.
+    pub redirects_max: usize,
 }
 
 /// A peer's answer.
@@ -34,27 +51,80 @@ pub struct Inbound {
 }
 
 /// Why there is no answer. Each message names the target, and no secret.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
-    /// The URL is none that can be called.
-    #[error("{0}")]
-    Url(String),
+    /// It is nothing that can be asked for.
+    #[error("{target} cannot be called: {why}")]
+    Request {
+        /// Scheme, host and port.
+        target: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The egress policy refuses the target.
-    #[error("{0}")]
-    Egress(String),
+    #[error("{target} is not called: {why}")]
+    Egress {
+        /// Scheme, host and port.
+        target: String,
+        /// Which rule, and how it is changed.
+        why: String,
+    },
     /// The name has no address, or nobody answers there.
-    #[error("{0}")]
-    Connect(String),
+    #[error("{target} cannot be reached: {why}")]
+    Connect {
+        /// Scheme, host and port.
+        target: String,
+        /// What the system said.
+        why: String,
+    },
     /// It took longer than it may.
-    #[error("{0}")]
-    Timeout(String),
+    #[error("{target} has not answered within {} s.", .after.as_secs_f64())]
+    Timeout {
+        /// Scheme, host and port.
+        target: String,
+        /// The bound.
+        after: Duration,
+    },
     /// The connection broke, or what came is no HTTP.
-    #[error("{0}")]
-    Broken(String),
+    #[error("{target} has not answered properly: {why}")]
+    Broken {
+        /// Scheme, host and port.
+        target: String,
+        /// What went wrong.
+        why: String,
+    },
     /// The answer is longer than what is read.
-    #[error("{0}")]
-    TooLong(String),
-    /// The target has failed too often, or has as many calls as it may: nothing was sent.
-    #[error("{0}")]
-    Shed(String),
+    #[error("{target} has answered with more than {bytes_max} bytes, which is the most that is read.")]
+    TooLong {
+        /// Scheme, host and port.
+        target: String,
+        /// The bound.
+        bytes_max: usize,
+    },
+    /// It redirects further than is followed, or to where it may not.
+    #[error("{target} redirects {why}")]
+    Redirect {
+        /// Scheme, host and port.
+        target: String,
+        /// Where to.
+        why: String,
+    },
+    /// The target failed so often that it has a pause: nothing was sent.
+    #[error("{target} has failed {failures} times in a row and is not called again for {} s.", .pause.as_secs_f64())]
+    Paused {
+        /// Scheme, host and port.
+        target: String,
+        /// How often.
+        failures: u32,
+        /// What is left of the pause.
+        pause: Duration,
+    },
+    /// As many calls wait for the target as may: nothing was sent.
+    #[error("{target} has {waiting} calls waiting for it, which is the most.")]
+    Crowded {
+        /// Scheme, host and port.
+        target: String,
+        /// How many.
+        waiting: usize,
+    },
 }

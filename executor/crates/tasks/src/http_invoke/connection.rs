@@ -1,0 +1,188 @@
+//! Connections: who an HTTP task is towards an API, kept out of definitions.
+//!
+//! A connection is named by its ARN, as EventBridge's are, and stands in the node's configuration. Invariants: a secret is read
+//! from its file, never written in configuration; it is in no `Debug` text, output or cause. What may fail: a file, a header
+//! that is none, or two kinds of authorization, with [`ConnectionError`].
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use asl::Value;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use token_cache::{CredentialError, CredentialKey};
+use zeroize::Zeroizing;
+
+use super::call::Parsed;
+use crate::credentials::CredentialSource;
+use crate::request::Failure;
+
+/// Why connections cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    /// Two have the same ARN.
+    #[error("the connection {0} is given twice")]
+    Twice(String),
+    /// Something of it cannot be sent.
+    #[error("the connection {connection} has {what} that no request can have")]
+    Unusable {
+        /// Its ARN.
+        connection: String,
+        /// What.
+        what: &'static str,
+    },
+}
+
+/// How a connection shows who asks.
+pub enum Authorization {
+    /// A header with a key.
+    ApiKey(HeaderName, HeaderValue),
+    /// User name and password, as the header's value.
+    Basic(HeaderValue),
+    /// A bearer token, fetched with client credentials under this key.
+    OAuth(CredentialKey),
+}
+
+/// A connection.
+pub struct Connection {
+    authorization: Authorization,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    query: Vec<(String, Zeroizing<String>)>,
+    body: Vec<(String, Zeroizing<String>)>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connection")
+    }
+}
+
+/// Settings of a connection, its secrets read.
+#[derive(Default)]
+pub struct Settings {
+    /// Name and value of the API key's header.
+    pub api_key: Option<(String, Zeroizing<String>)>,
+    /// User name and password.
+    pub basic: Option<(String, Zeroizing<String>)>,
+    /// Which client credentials.
+    pub oauth: Option<Arc<str>>,
+    /// Headers that are added.
+    pub headers: Vec<(String, Zeroizing<String>)>,
+    /// Query parameters that are added.
+    pub query: Vec<(String, Zeroizing<String>)>,
+    /// Members of the body that are added.
+    pub body: Vec<(String, Zeroizing<String>)>,
+}
+
+fn header(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
+    let mut value = HeaderValue::try_from(value).ok()?;
+    value.set_sensitive(true);
+    Some((HeaderName::try_from(name).ok()?, value))
+}
+
+impl Connection {
+    /// A connection of these settings.
+    ///
+    /// # Errors
+    /// [`ConnectionError::Unusable`]
+    pub fn new(arn: &str, settings: Settings) -> Result<Self, ConnectionError> {
+        let unusable = |what| ConnectionError::Unusable { connection: arn.to_owned(), what };
+        let Settings { api_key, basic, oauth, headers, query, body } = settings;
+        let authorization = match (api_key, basic, oauth) {
+            (Some((name, key)), None, None) => {
+                let (name, value) = header(&name, &key).ok_or_else(|| unusable("an API key"))?;
+                Authorization::ApiKey(name, value)
+            }
+            (None, Some((user, password)), None) => {
+                let pair = Zeroizing::new(format!("{user}:{}", *password));
+                let text = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+                let value = header("authorization", &text).filter(|_| !user.contains(':'));
+                Authorization::Basic(value.ok_or_else(|| unusable("a user name"))?.1)
+            }
+            (None, None, Some(client)) => {
+                Authorization::OAuth(CredentialKey { role: client, session: arn.into() })
+            }
+            _ => return Err(unusable("not exactly one authorization")),
+        };
+        let headers = headers.iter().map(|(name, value)| header(name, value));
+        let headers = headers.collect::<Option<_>>().ok_or_else(|| unusable("a header"))?;
+        Ok(Self { authorization, headers, query, body })
+    }
+
+    /// Adds to a request what the connection has.
+    ///
+    /// # Errors
+    /// `Events.ConnectionResource.Unavailable` and the like, when its token cannot be had.
+    pub(super) async fn apply(
+        &self,
+        call: &mut Parsed,
+        credentials: &dyn CredentialSource,
+    ) -> Result<(), Failure> {
+        for (name, value) in &self.headers {
+            call.headers.insert(name.clone(), value.clone());
+        }
+        for (name, value) in &self.query {
+            call.query.retain(|(known, _)| known != name);
+            call.query.push((name.clone(), value.to_string()));
+        }
+        if !self.body.is_empty() {
+            let body = call.body.get_or_insert_with(Value::empty_object);
+            if let Value::Object(members) = body {
+                let members = Arc::make_mut(members);
+                for (name, value) in &self.body {
+                    members.insert(name.as_str(), Value::from(value.as_str()));
+                }
+            }
+        }
+        match &self.authorization {
+            Authorization::ApiKey(name, value) => call.headers.insert(name.clone(), value.clone()),
+            Authorization::Basic(value) => call.headers.insert(AUTHORIZATION, value.clone()),
+            Authorization::OAuth(key) => {
+                let token = credentials.get(key).await.map_err(|error| no_token(&error))?;
+                let bearer = Zeroizing::new(format!("Bearer {}", token.token.as_ref().map_or("", |token| token)));
+                let value = header("authorization", &bearer).ok_or_else(|| {
+                    Failure::new("States.Http.Authorization", "The token of the connection is none.".to_owned())
+                })?;
+                call.headers.insert(AUTHORIZATION, value.1)
+            }
+        };
+        Ok(())
+    }
+}
+
+fn no_token(error: &CredentialError) -> Failure {
+    Failure::new("States.Http.Authorization", format!("The connection has no token: {error}."))
+}
+
+/// The failure of a task whose connection is not known here.
+pub(super) fn unknown(arn: &str) -> Failure {
+    let why = format!("The connection {arn} is not known to this node: give it in the file of --connections.");
+    Failure::new("Events.ConnectionResource.NotFound", why)
+}
+
+/// The connections of a node, by ARN.
+#[derive(Debug, Default)]
+pub struct Connections(HashMap<String, Connection>);
+
+impl Connections {
+    /// These.
+    ///
+    /// # Errors
+    /// [`ConnectionError::Twice`]
+    pub fn new(given: impl IntoIterator<Item = (String, Connection)>) -> Result<Self, ConnectionError> {
+        let mut known = HashMap::new();
+        for (arn, connection) in given {
+            if known.contains_key(&arn) {
+                return Err(ConnectionError::Twice(arn));
+            }
+            known.insert(arn, connection);
+        }
+        Ok(Self(known))
+    }
+
+    pub(super) fn get(&self, arn: &str) -> Option<&Connection> {
+        self.0.get(arn)
+    }
+}

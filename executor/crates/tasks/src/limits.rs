@@ -1,0 +1,5 @@
+//! Bounds of integrations.
+
+/// Bytes that are read of an answer. More than a state's output may have (262,144), for an answer is unpacked before it
+/// becomes one.
+pub const RESPONSE_BYTES_MAX: usize = 1024 * 1024;
