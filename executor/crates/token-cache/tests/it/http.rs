@@ -52,10 +52,11 @@ pub async fn serve(
 }
 
 pub fn transport() -> Arc<dyn Transport> {
-    Arc::new(HttpTransport::new(plain()).expect("a client"))
+    Arc::new(HttpTransport::new(builder()).expect("a client"))
 }
 
-/// A client that never speaks TLS, so that it needs no certificates.
-pub fn plain() -> reqwest::ClientBuilder {
+fn builder() -> reqwest::ClientBuilder {
+    // Another test may have done it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy()
 }

@@ -21,7 +21,7 @@ fn keys(secret: &str) -> Keys {
 
 /// How `Date` writes a Unix time near the beginning, 2023-11-14T22:13:20Z.
 fn date(unix: u64) -> String {
-    let second = unix - (BEGIN - 13 * 60 - 20) + 22 * 3_600;
+    let second = unix + 22 * 3_600 - (BEGIN - 13 * 60 - 20);
     let (day, second) = (14 + second / 86_400, second % 86_400);
     let name = ["Tue", "Wed"][(day - 14) as usize];
     format!("{name}, {day} Nov 2023 {:02}:{:02}:{:02} GMT", second / 3_600, second / 60 % 60, second % 60)
