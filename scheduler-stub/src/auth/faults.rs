@@ -55,11 +55,15 @@ mod tests {
 
     #[test]
     fn faults_follow_from_the_seed_and_come_as_often_as_asked_for() {
-        let faults = Faults { errors: 0.25, jitter: Duration::from_millis(100), seed: 7, ..Faults::default() };
+        let faults =
+            Faults { errors: 0.25, jitter: Duration::from_millis(100), seed: 7, ..Faults::default() };
         let failed = (0..10_000).filter(|call| faults.fails(*call)).count();
         assert!((2_300..2_700).contains(&failed), "{failed} of 10000");
         let same = Faults { seed: 7, ..faults };
-        assert!((0..100).all(|call| faults.fails(call) == same.fails(call) && faults.delay(call) == same.delay(call)));
+        assert!(
+            (0..100)
+                .all(|call| faults.fails(call) == same.fails(call) && faults.delay(call) == same.delay(call))
+        );
         let longest = (0..1_000).map(|call| faults.delay(call)).max().expect("a thousand");
         assert!(longest <= Duration::from_millis(100) && longest > Duration::from_millis(90), "{longest:?}");
         assert!((0..100).all(|call| !Faults::default().fails(call)), "none unless asked for");

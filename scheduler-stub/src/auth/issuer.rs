@@ -73,9 +73,13 @@ mod tests {
     #[test]
     fn keys_are_known_by_whoever_has_the_secret_until_they_expire() {
         let issuer = Issuer::new(Secret::from_key(&[7; 32]));
-        let issued = Issued { role: "arn:aws:iam::1:role/a".into(), session: "s1".into(), expires_at_ms: 5_000 };
+        let issued =
+            Issued { role: "arn:aws:iam::1:role/a".into(), session: "s1".into(), expires_at_ms: 5_000 };
         let keys = issuer.issue(&issued, 1, 1_000);
-        assert_eq!((keys.id.as_str(), keys.lifetime_ms, keys.expires_at_ms), ("ASIA0000000000000001", 4_000, 5_000));
+        assert_eq!(
+            (keys.id.as_str(), keys.lifetime_ms, keys.expires_at_ms),
+            ("ASIA0000000000000001", 4_000, 5_000)
+        );
         let same = Issuer::new(Secret::from_key(&[7; 32]));
         assert_eq!(same.open(&keys.id, &keys.token, 4_999), Some((issued.clone(), keys.secret.clone())));
         assert_eq!(same.open(&keys.id, &keys.token, 5_000), None, "they have expired");

@@ -39,15 +39,21 @@ impl Roles {
         }
         let allowed = |c: char| c.is_ascii_alphanumeric() || "_=,.@-".contains(c);
         if !SESSION_CHARACTERS.contains(&session.len()) || !session.chars().all(allowed) {
-            return Err("the name of the session has to be 2 to 64 characters of [A-Za-z0-9_=,.@-]".to_owned());
+            return Err(
+                "the name of the session has to be 2 to 64 characters of [A-Za-z0-9_=,.@-]".to_owned()
+            );
         }
         if !self.patterns.iter().any(|pattern| fits(pattern, role)) {
-            return Err(format!("{role} does not exist, or does not trust the executor: make it in the console"));
+            return Err(format!(
+                "{role} does not exist, or does not trust the executor: make it in the console"
+            ));
         }
         let asked = Duration::from_secs(u64::from(duration_seconds));
         if asked > self.duration_max {
             let most = self.duration_max.as_secs();
-            return Err(format!("keys of {role} are good for {most} s at most, and {duration_seconds} s were asked for"));
+            return Err(format!(
+                "keys of {role} are good for {most} s at most, and {duration_seconds} s were asked for"
+            ));
         }
         Ok(if asked.is_zero() { self.duration } else { asked })
     }

@@ -175,7 +175,9 @@ impl Auth for Service {
         let roles = request.into_inner().roles;
         if roles.len() > BATCH_MAX {
             let count = roles.len();
-            return Err(Status::invalid_argument(format!("a call asks for {BATCH_MAX} roles at most, this for {count}")));
+            return Err(Status::invalid_argument(format!(
+                "a call asks for {BATCH_MAX} roles at most, this for {count}"
+            )));
         }
         let faults = self.suffer().await?;
         let outcome = |request| {

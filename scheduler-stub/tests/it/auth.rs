@@ -105,7 +105,8 @@ async fn calls_that_a_caller_makes_by_itself_are_told_what_is_wrong() {
     let stub = stub(Faults::default());
     let address = format!("http://{}", stub.address());
     let mut client = AuthClient::connect(address).await.expect("a connection");
-    let request = |role: &str| AssumeRoleRequest { role: role.into(), session: "s1".into(), duration_seconds: 0 };
+    let request =
+        |role: &str| AssumeRoleRequest { role: role.into(), session: "s1".into(), duration_seconds: 0 };
     let given = client.assume_role(request(ROLE)).await.expect("keys").into_inner();
     assert_eq!(given.credentials.expect("keys").lifetime_ms, 900_000);
     let refused = client.assume_role(request("orders")).await.expect_err("it is none");

@@ -198,15 +198,13 @@ impl Node {
             (names::STORE_AVAILABLE, |s| &s.store_available),
             (names::PARTITIONS_OWNED, |s| &s.partitions_owned),
         ];
-        let counters: [(Metric, Cell<Counter>); 33] = [
+        let counters: [(Metric, Cell<Counter>); 31] = [
             (names::DUPLICATES, |s| &s.duplicates),
             (names::COMMANDS, |s| &s.commands),
             (names::STEPS, |s| &s.steps),
             (names::TASKS_SCHEDULED, |s| &s.tasks_scheduled),
             (names::TASKS_SUCCEEDED, |s| &s.tasks_succeeded),
             (names::TASKS_FAILED, |s| &s.tasks_failed),
-            (names::CREDENTIALS_HITS, |s| &s.credentials_hits),
-            (names::CREDENTIALS_MISSES, |s| &s.credentials_misses),
             (names::OBJECTS_READ, |s| &s.objects_read),
             (names::OBJECTS_WRITTEN, |s| &s.objects_written),
             (names::OBJECTS_FAILED, |s| &s.objects_failed),
@@ -286,6 +284,12 @@ impl Node {
     }
 
     fn encode_credentials(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        self.each_shard(encoder, &names::CREDENTIALS_HITS, |f, labels, s| {
+            f.counter(labels, s.credentials_hits.get())
+        })?;
+        self.each_shard(encoder, &names::CREDENTIALS_MISSES, |f, labels, s| {
+            f.counter(labels, s.credentials_misses.get())
+        })?;
         let cells = &self.credentials;
         let none = Vec::new();
         let count = cells.fetched.get();

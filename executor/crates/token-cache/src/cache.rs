@@ -89,7 +89,11 @@ impl TokenCache {
         self.shared.invalidate(key, credentials, (self.now)());
     }
 
-    pub(crate) async fn ask(self: &Arc<Self>, key: &CredentialKey, now: u64) -> Result<Held, CredentialError> {
+    pub(crate) async fn ask(
+        self: &Arc<Self>,
+        key: &CredentialKey,
+        now: u64,
+    ) -> Result<Held, CredentialError> {
         let (look, flight) = {
             let mut slots = self.shared.slots();
             let looked = slots.look(key, now);
@@ -115,7 +119,10 @@ impl TokenCache {
         let provider = AssertUnwindSafe(self.provider.fetch(&flight.key)).catch_unwind();
         let result = match tokio::time::timeout(self.settings.fetch_timeout, provider).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(CredentialError::unavailable(&flight.key, "the provider has failed for a reason of its own")),
+            Ok(Err(_)) => Err(CredentialError::unavailable(
+                &flight.key,
+                "the provider has failed for a reason of its own",
+            )),
             Err(_) => {
                 let limit = self.settings.fetch_timeout.as_secs_f64();
                 Err(CredentialError::unavailable(&flight.key, format!("no answer within {limit} s")))

@@ -82,7 +82,10 @@ fn threads_that_find_a_refresh_due_make_one_and_wait_for_nobody() {
         };
         let mine = world.ask(due).expect("the old or the new ones").credentials.id.clone();
         let other = other.join().expect("no panic");
-        assert!(mine == old.credentials.id || other == old.credentials.id, "whoever began it has the old ones");
+        assert!(
+            mine == old.credentials.id || other == old.credentials.id,
+            "whoever began it has the old ones"
+        );
         assert_eq!(world.fetched.load(Ordering::Acquire), 2);
     });
 }

@@ -191,13 +191,9 @@ impl Slots {
     }
 
     /// With the times at which they are refreshed and no longer handed out.
-    fn taken(
-        &self,
-        flight: &Flight,
-        credentials: Credentials,
-        now: u64,
-    ) -> Result<Fetched, CredentialError> {
-        let expires = credentials.expires_at.map(|at| millis(at.duration_since(UNIX_EPOCH).unwrap_or_default()));
+    fn taken(&self, flight: &Flight, credentials: Credentials, now: u64) -> Result<Fetched, CredentialError> {
+        let expires =
+            credentials.expires_at.map(|at| millis(at.duration_since(UNIX_EPOCH).unwrap_or_default()));
         let credentials = Arc::new(credentials);
         let Some(expires) = expires else {
             let forever = u64::MAX;
@@ -222,7 +218,8 @@ impl Slots {
             return true;
         }
         let idle = self.slots.iter().filter(|(_, slot)| slot.flight.is_none()).take(CANDIDATES);
-        let worth = |slot: &Slot| slot.held.as_ref().filter(|held| now < held.expires_ms).map(|held| held.refresh_ms);
+        let worth =
+            |slot: &Slot| slot.held.as_ref().filter(|held| now < held.expires_ms).map(|held| held.refresh_ms);
         let least = idle.min_by_key(|(_, slot)| worth(slot)).map(|(key, _)| key.clone());
         least.is_some_and(|key| self.slots.remove(&key).is_some())
     }

@@ -111,7 +111,11 @@ impl Caller {
             result => {
                 let why = match result {
                     Ok(outcomes) => {
-                        format!("the authorization service answered {} of {} requests", outcomes.len(), batch.len())
+                        format!(
+                            "the authorization service answered {} of {} requests",
+                            outcomes.len(),
+                            batch.len()
+                        )
                     }
                     Err(status) => format!(
                         "the authorization service cannot be asked ({:?}): {}",

@@ -66,7 +66,10 @@ impl AwsSts {
 
     fn read(&self, key: &CredentialKey, reply: &Reply, sent_ms: u64) -> Result<Credentials, Told> {
         let wrong = || {
-            let why = format!("{} answered with status {} and something else than STS's XML", self.url, reply.status);
+            let why = format!(
+                "{} answered with status {} and something else than STS's XML",
+                self.url, reply.status
+            );
             Told::Error(CredentialError::unavailable(key, why))
         };
         let text = std::str::from_utf8(&reply.body).map_err(|_| wrong())?;
@@ -110,10 +113,13 @@ fn classify(key: &CredentialKey, error: &Failure) -> Told {
         "SignatureDoesNotMatch" | "RequestExpired" | "RequestTimeTooSkewed" => {
             Told::Time(CredentialError::unavailable(key, why))
         }
-        "AccessDenied" | "ValidationError" | "MalformedPolicyDocument" | "PackedPolicyTooLarge"
-        | "RegionDisabledException" | "InvalidParameterValue" | "MissingParameter" => {
-            Told::Error(CredentialError::refused(key, why))
-        }
+        "AccessDenied"
+        | "ValidationError"
+        | "MalformedPolicyDocument"
+        | "PackedPolicyTooLarge"
+        | "RegionDisabledException"
+        | "InvalidParameterValue"
+        | "MissingParameter" => Told::Error(CredentialError::refused(key, why)),
         // Also keys of the node that are no longer good: somebody may be about to replace them.
         _ => Told::Error(CredentialError::unavailable(key, why)),
     }

@@ -62,7 +62,11 @@ mod tests {
         let variables = |given: &'static [(&str, &str)]| {
             move |name: &str| given.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         };
-        let aws = variables(&[("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "B"), ("AWS_SESSION_TOKEN", "")]);
+        let aws = variables(&[
+            ("AWS_ACCESS_KEY_ID", "A"),
+            ("AWS_SECRET_ACCESS_KEY", "B"),
+            ("AWS_SESSION_TOKEN", ""),
+        ]);
         let keys = Fixed::environment(Vendor::Aws, &aws).expect("both are there").into_keys();
         assert_eq!((keys.id.as_str(), keys.secret.as_str(), keys.token), ("A", "B", None));
         assert!(Fixed::environment(Vendor::Tencent, &aws).is_none());

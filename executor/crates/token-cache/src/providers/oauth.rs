@@ -106,7 +106,8 @@ fn request(client: &OAuthClient, scope: &str) -> Result<Post, &'static str> {
         ClientAuthentication::Basic => {
             let pair = Zeroizing::new(format!("{}:{}", encode(id), encode(secret)));
             let text = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())));
-            let mut value = HeaderValue::from_str(&text).map_err(|_| "its client cannot be said in a header")?;
+            let mut value =
+                HeaderValue::from_str(&text).map_err(|_| "its client cannot be said in a header")?;
             value.set_sensitive(true);
             headers.insert("authorization", value);
         }
@@ -139,10 +140,14 @@ fn read(
         CredentialError::unavailable(key, format!("{url} answered with something else than a token in JSON"))
     })?;
     if !answer.token_type.eq_ignore_ascii_case("bearer") {
-        let why = format!("{url} gives tokens of the type {:?}, and only bearer tokens are possible", answer.token_type);
+        let why = format!(
+            "{url} gives tokens of the type {:?}, and only bearer tokens are possible",
+            answer.token_type
+        );
         return Err(CredentialError::refused(key, why));
     }
-    let lifetime = answer.expires_in.map_or(LIFETIME_UNSAID, |seconds| Duration::from_secs(seconds.min(LIFETIME_MAX)));
+    let lifetime =
+        answer.expires_in.map_or(LIFETIME_UNSAID, |seconds| Duration::from_secs(seconds.min(LIFETIME_MAX)));
     Ok(Credentials {
         id: String::new(),
         secret: Zeroizing::default(),

@@ -1,7 +1,7 @@
 //! Tencent Cloud's STS: AssumeRole of API 3.0, signed with TC3.
 
-use std::time::Duration;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
@@ -71,14 +71,19 @@ impl TencentSts {
     fn read(&self, key: &CredentialKey, reply: &Reply, sent_ms: u64) -> Result<Credentials, Told> {
         let answer: Result<Envelope, _> = serde_json::from_slice(&reply.body);
         let wrong = || {
-            let why = format!("{} answered with status {} and something else than STS's JSON", self.url, reply.status);
+            let why = format!(
+                "{} answered with status {} and something else than STS's JSON",
+                self.url, reply.status
+            );
             Told::Error(CredentialError::unavailable(key, why))
         };
         let response = answer.map_err(|_| wrong())?.response;
         if let Some(error) = response.error {
             return Err(classify(key, &error));
         }
-        let (Some(keys), Some(expiry)) = (response.credentials, response.expired_time) else { return Err(wrong()) };
+        let (Some(keys), Some(expiry)) = (response.credentials, response.expired_time) else {
+            return Err(wrong());
+        };
         Ok(Credentials {
             id: keys.id,
             secret: Zeroizing::new(keys.secret),
@@ -112,9 +117,11 @@ fn classify(key: &CredentialKey, error: &Failure) -> Told {
         "AuthFailure" if code == "AuthFailure.SignatureExpire" => {
             Told::Time(CredentialError::unavailable(key, why))
         }
-        "InvalidParameter" | "InvalidParameterValue" | "MissingParameter" | "ResourceNotFound" | "UnauthorizedOperation" => {
-            Told::Error(CredentialError::refused(key, why))
-        }
+        "InvalidParameter"
+        | "InvalidParameterValue"
+        | "MissingParameter"
+        | "ResourceNotFound"
+        | "UnauthorizedOperation" => Told::Error(CredentialError::refused(key, why)),
         // Also keys of the node that are no longer good: somebody may be about to replace them.
         _ => Told::Error(CredentialError::unavailable(key, why)),
     }

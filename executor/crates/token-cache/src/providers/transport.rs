@@ -47,7 +47,8 @@ impl HttpTransport {
     /// # Errors
     /// The builder's settings cannot be used: mostly that no TLS was configured.
     pub fn new(builder: reqwest::ClientBuilder) -> Result<Self, reqwest::Error> {
-        let client = builder.redirect(reqwest::redirect::Policy::none()).connect_timeout(CONNECT_TIMEOUT).build()?;
+        let client =
+            builder.redirect(reqwest::redirect::Policy::none()).connect_timeout(CONNECT_TIMEOUT).build()?;
         Ok(Self(client))
     }
 }

@@ -28,7 +28,9 @@ struct Peer {
 }
 
 fn answer(request: AssumeRoleRequest) -> Outcome {
-    let refusal = |reason: Reason, message: &str| Told::Refusal(Refusal { reason: reason.into(), message: message.into() });
+    let refusal = |reason: Reason, message: &str| {
+        Told::Refusal(Refusal { reason: reason.into(), message: message.into() })
+    };
     let result = match request.role.as_str() {
         "nobody" => Some(refusal(Reason::Refused, "make it in the console")),
         "busy" => Some(refusal(Reason::Unavailable, "try later")),
@@ -46,7 +48,10 @@ fn answer(request: AssumeRoleRequest) -> Outcome {
 
 #[tonic::async_trait]
 impl Auth for Peer {
-    async fn assume_role(&self, _: Request<AssumeRoleRequest>) -> Result<Response<AssumeRoleResponse>, Status> {
+    async fn assume_role(
+        &self,
+        _: Request<AssumeRoleRequest>,
+    ) -> Result<Response<AssumeRoleResponse>, Status> {
         Err(Status::unimplemented("nobody asks like this"))
     }
 
@@ -94,7 +99,11 @@ async fn roles_that_are_asked_for_together_travel_together() {
     for (key, given) in keys.iter().zip(given) {
         let given = given.expect("credentials");
         assert_eq!(given.id, format!("{}/session/60", key.role), "each has its own");
-        assert_eq!(given.expires_at, Some(UNIX_EPOCH + Duration::from_millis(BEGIN_MS + 60_000)), "by our clock");
+        assert_eq!(
+            given.expires_at,
+            Some(UNIX_EPOCH + Duration::from_millis(BEGIN_MS + 60_000)),
+            "by our clock"
+        );
     }
     assert_eq!(*batches.borrow(), [256, 44]);
 }

@@ -33,7 +33,10 @@ async fn a_provider_that_is_down_is_not_noticed_before_the_credentials_expire() 
     world.clock.advance(Duration::from_secs(31));
     let error = world.id(&key).await.expect_err("they have expired");
     assert!(matches!(&error, CredentialError::Unavailable { .. }), "{error}");
-    assert!(error.to_string().contains("nobody answers") && error.to_string().contains("for a can"), "{error}");
+    assert!(
+        error.to_string().contains("nobody answers") && error.to_string().contains("for a can"),
+        "{error}"
+    );
     assert_eq!(world.metrics.failures[1].get(), world.source.calls() - 1);
     world.source.mood.send_replace(Mood::Gives);
     world.clock.advance(Duration::from_secs(1));
@@ -100,7 +103,11 @@ async fn credentials_that_their_service_does_not_take_are_fetched_anew_for_every
     let old = one.get(&key, world.clock.now()).await.expect("credentials");
     two.get(&key, world.clock.now()).await.expect("credentials");
     one.invalidate(&key, &old);
-    assert_eq!(one.get(&key, world.clock.now()).await.expect("credentials").id, "1", "new ones would be no better");
+    assert_eq!(
+        one.get(&key, world.clock.now()).await.expect("credentials").id,
+        "1",
+        "new ones would be no better"
+    );
     world.clock.advance(Duration::from_secs(60));
     assert!(two.hit(&key, world.clock.now()).is_some());
     one.invalidate(&key, &old);

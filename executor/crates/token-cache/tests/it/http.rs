@@ -21,14 +21,17 @@ pub struct Received {
 
 impl Received {
     pub fn signed(&self) -> sign::Received<'_> {
-        sign::Received { method: &self.method, target: &self.target, headers: &self.headers, body: &self.body }
+        sign::Received {
+            method: &self.method,
+            target: &self.target,
+            headers: &self.headers,
+            body: &self.body,
+        }
     }
 }
 
 /// Serves as long as the test's runtime lives; returns where.
-pub async fn serve(
-    answer: impl Fn(Received) -> Response<String> + Send + Sync + 'static,
-) -> SocketAddr {
+pub async fn serve(answer: impl Fn(Received) -> Response<String> + Send + Sync + 'static) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let answer = Arc::new(answer);

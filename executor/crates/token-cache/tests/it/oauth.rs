@@ -16,10 +16,17 @@ fn token(received: &Received) -> Response<String> {
     let body = std::str::from_utf8(&received.body).expect("a form");
     let basic = received.headers.get("authorization").map(|value| value.to_str().expect("text"));
     // base64 of `us:a%26b%3Dc%25`, which is how RFC 6749 wants `a&b=c%`.
-    let known = basic == Some("Basic dXM6YSUyNmIlM0RjJTI1") || body.ends_with("&client_id=us&client_secret=a%26b%3Dc%25");
+    let known = basic == Some("Basic dXM6YSUyNmIlM0RjJTI1")
+        || body.ends_with("&client_id=us&client_secret=a%26b%3Dc%25");
     let (status, text) = match (known, received.target.as_str()) {
-        (false, _) => (StatusCode::UNAUTHORIZED, r#"{"error":"invalid_client","error_description":"who is that"}"#.to_owned()),
-        (true, "/token") => (StatusCode::OK, format!(r#"{{"access_token":"t:{body}","token_type":"Bearer","expires_in":3600}}"#)),
+        (false, _) => (
+            StatusCode::UNAUTHORIZED,
+            r#"{"error":"invalid_client","error_description":"who is that"}"#.to_owned(),
+        ),
+        (true, "/token") => (
+            StatusCode::OK,
+            format!(r#"{{"access_token":"t:{body}","token_type":"Bearer","expires_in":3600}}"#),
+        ),
         (true, "/short") => (StatusCode::OK, r#"{"access_token":"x","token_type":"bearer"}"#.to_owned()),
         (true, "/mac") => (StatusCode::OK, r#"{"access_token":"x","token_type":"mac"}"#.to_owned()),
         (true, "/busy") => (StatusCode::SERVICE_UNAVAILABLE, String::new()),
@@ -33,7 +40,12 @@ fn token(received: &Received) -> Response<String> {
     Response::builder().status(status).body(text).expect("a response")
 }
 
-async fn ask(path: &str, secret: &str, authentication: ClientAuthentication, scope: &str) -> Result<Credentials, CredentialError> {
+async fn ask(
+    path: &str,
+    secret: &str,
+    authentication: ClientAuthentication,
+    scope: &str,
+) -> Result<Credentials, CredentialError> {
     let address = serve(|received| token(&received)).await;
     let client = OAuthClient {
         token_url: format!("http://{address}{path}"),
@@ -58,7 +70,11 @@ async fn a_token_is_given_to_a_client_who_says_who_it_is_in_either_way() {
     let form = format!("{form}&client_id=us&client_secret=a%26b%3Dc%25");
     assert_eq!(given.token.as_deref(), Some(&form));
     let given = ask("/short", "a&b=c%", Body, "").await.expect("a token");
-    assert_eq!(given.expires_at, Some(UNIX_EPOCH + Duration::from_millis(BEGIN_MS + 300_000)), "five minutes unless said");
+    assert_eq!(
+        given.expires_at,
+        Some(UNIX_EPOCH + Duration::from_millis(BEGIN_MS + 300_000)),
+        "five minutes unless said"
+    );
 }
 
 #[tokio::test]

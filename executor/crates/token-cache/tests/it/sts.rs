@@ -39,7 +39,8 @@ fn known(claim: &sign::Claim) -> Option<zeroize::Zeroizing<String>> {
 /// Tencent Cloud's STS at a time of its own.
 fn tencent(received: &Received, now: u64) -> Response<String> {
     let error = |code: &str, message: String| {
-        let text = serde_json::json!({"Response": {"Error": {"Code": code, "Message": message}, "RequestId": "r"}});
+        let text =
+            serde_json::json!({"Response": {"Error": {"Code": code, "Message": message}, "RequestId": "r"}});
         reply(now, 200, text.to_string())
     };
     if let Err(why) = sign::tc3::verify(&received.signed(), now, known) {
@@ -182,7 +183,11 @@ async fn what_stays_refused_and_what_may_work_later_are_told_apart() {
         let (fine, _) = provider(vendor, SECRET, 0).await;
         for (name, refused) in [("nobody", true), ("busy", false), ("odd", false)] {
             let error = fine.fetch(&role(vendor, name)).await.expect_err(name);
-            assert_eq!(matches!(error, CredentialError::Refused { .. }), refused, "{vendor:?} {name}: {error}");
+            assert_eq!(
+                matches!(error, CredentialError::Refused { .. }),
+                refused,
+                "{vendor:?} {name}: {error}"
+            );
             assert!(error.to_string().contains(name), "{error}");
         }
         let (wrong, asked) = provider(vendor, "another-secret", 0).await;

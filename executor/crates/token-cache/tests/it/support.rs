@@ -55,7 +55,11 @@ pub struct Source {
 
 impl Source {
     pub fn new(clock: &Clock) -> Arc<Self> {
-        Arc::new(Self { clock: clock.clone(), calls: watch::Sender::new(0), mood: watch::Sender::new(Mood::Gives) })
+        Arc::new(Self {
+            clock: clock.clone(),
+            calls: watch::Sender::new(0),
+            mood: watch::Sender::new(Mood::Gives),
+        })
     }
 
     pub fn calls(&self) -> u64 {
@@ -106,7 +110,8 @@ impl World {
         let clock = Clock::new();
         let (source, metrics) = (Source::new(&clock), Arc::<CredentialMetrics>::default());
         let provider = Arc::clone(&source) as Arc<dyn Provider>;
-        let cache = TokenCache::new(provider, settings, clock.reader(), runtime.clone(), Arc::clone(&metrics));
+        let cache =
+            TokenCache::new(provider, settings, clock.reader(), runtime.clone(), Arc::clone(&metrics));
         Self { clock, source, cache, metrics }
     }
 
@@ -118,7 +123,8 @@ impl World {
     /// Returns when the cache has taken in so many answers.
     pub async fn fetched(&self, times: u64) {
         testkit::eventually_async("fetches are taken in", Duration::from_secs(20), || async {
-            let got = self.metrics.fetched.get() + self.metrics.failures.iter().map(|cell| cell.get()).sum::<u64>();
+            let got =
+                self.metrics.fetched.get() + self.metrics.failures.iter().map(|cell| cell.get()).sum::<u64>();
             if got == times { Ok(()) } else { Err(format!("{got} of {times}")) }
         })
         .await;
