@@ -94,7 +94,7 @@ fn client(channels: Vec<Channel>, calls_max: usize) -> Arc<AuthService> {
 async fn roles_that_are_asked_for_together_travel_together() {
     let (address, _let_go, batches) = serve().await;
     let service = client(vec![channel(address)], 4);
-    let keys: Vec<CredentialKey> = (0..300).map(|n| role(&n.to_string())).collect();
+    let keys: Vec<CredentialKey> = (0..100).map(|n| role(&n.to_string())).collect();
     let given = join_all(keys.iter().map(|key| service.fetch(key))).await;
     for (key, given) in keys.iter().zip(given) {
         let given = given.expect("credentials");
@@ -105,7 +105,25 @@ async fn roles_that_are_asked_for_together_travel_together() {
             "by our clock"
         );
     }
-    assert_eq!(*batches.borrow(), [256, 44]);
+    assert_eq!(*batches.borrow(), [100]);
+}
+
+#[tokio::test]
+async fn a_call_asks_for_no_more_roles_than_the_service_takes() {
+    let (address, let_go, mut batches) = serve().await;
+    let service = client(vec![channel(address)], 1);
+    let_go.send_replace(false);
+    let keys: Vec<CredentialKey> = (0..600).map(|n| role(&n.to_string())).collect();
+    let all = join_all(keys.iter().map(|key| service.fetch(key)));
+    let opened = async {
+        batches.wait_for(|batches| !batches.is_empty()).await.expect("the server lives");
+        let_go.send_replace(true);
+    };
+    let (all, ()) = tokio::join!(all, opened);
+    assert!(all.iter().all(Result::is_ok));
+    let batches = batches.borrow();
+    assert_eq!(batches.iter().sum::<usize>(), 600);
+    assert!(batches.len() <= 4 && batches.iter().all(|batch| *batch <= 256), "{batches:?}");
 }
 
 #[tokio::test]
