@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -19,6 +19,8 @@ use super::transport::{Post, Reply, Transport};
 use super::{Fetch, Provider};
 use crate::{CredentialError, CredentialKey, Credentials, Now};
 
+/// What `application/x-www-form-urlencoded` encodes, but for blanks, which are `%20` here.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_');
 /// How long a token is used of which the server does not say how long it is good.
 const LIFETIME_UNSAID: Duration = Duration::from_secs(300);
 /// The longest that a token is used.
@@ -86,9 +88,8 @@ impl Provider for OAuth {
     }
 }
 
-/// As `application/x-www-form-urlencoded` has it.
 fn encode(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+    utf8_percent_encode(text, ENCODED).to_string()
 }
 
 fn request(client: &OAuthClient, scope: &str) -> Result<Post, &'static str> {
