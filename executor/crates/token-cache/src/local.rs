@@ -17,6 +17,10 @@ use crate::{CredentialError, CredentialKey, Credentials, TokenCache};
 
 /// Credentials in use by a shard; cheap to clone, of its thread alone.
 #[derive(Debug, Clone)]
+#[allow(
+    clippy::redundant_allocation,
+    reason = "counting an `Rc` is free, while all shards would contend for the count of the `Arc`"
+)]
 pub struct Lease(Rc<Arc<Credentials>>);
 
 impl Deref for Lease {

@@ -67,9 +67,9 @@ mod tests {
             ("AWS_SECRET_ACCESS_KEY", "B"),
             ("AWS_SESSION_TOKEN", ""),
         ]);
-        let keys = Fixed::environment(Vendor::Aws, &aws).expect("both are there").into_keys();
+        let keys = Fixed::environment(Vendor::Aws, aws).expect("both are there").into_keys();
         assert_eq!((keys.id.as_str(), keys.secret.as_str(), keys.token), ("A", "B", None));
-        assert!(Fixed::environment(Vendor::Tencent, &aws).is_none());
+        assert!(Fixed::environment(Vendor::Tencent, aws).is_none());
         let half = variables(&[("TENCENTCLOUD_SECRET_ID", "A")]);
         assert!(Fixed::environment(Vendor::Tencent, half).is_none());
     }
