@@ -30,6 +30,8 @@ step "tests"
 # Binaries first: tests of processes start them.
 cargo build --workspace --bins --locked
 cargo test --workspace --locked
+step "the cache of credentials under every order of its threads"
+cargo test -p token-cache --features model --lib --locked model
 step "metrics and scrape configuration, as Prometheus reads them"
 promtool check config dashboards/prometheus/prometheus.yml
 

@@ -34,6 +34,9 @@ fn crates_depend_only_on_the_rooms_below_them() {
         ("telemetry", &[]),
         ("testkit", &[]),
         ("trust", &[]),
+        ("sign", &[]),
+        ("token-cache", &["proto", "sign", "telemetry"]),
+        ("tasks", &["asl", "proto", "sign", "telemetry", "token-cache"]),
         ("proto", &["ids"]),
         ("journal", &["ids", "asl"]),
         ("journal-redis", &["ids", "journal"]),
@@ -65,7 +68,7 @@ fn runtimes_and_clients_stay_in_their_rooms() {
         ("object_store", &["archive"]),
         ("redis", &["journal-redis"]),
         ("fjall", &["journal"]),
-        ("tonic", &["bench", "executor", "proto", "scheduler-stub", "trust"]),
+        ("tonic", &["bench", "executor", "proto", "scheduler-stub", "token-cache", "trust"]),
         ("rustls", &["archive", "journal-redis", "trust"]),
         ("testkit", &["bench"]),
     ];

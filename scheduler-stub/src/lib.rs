@@ -6,9 +6,10 @@
 //!
 //! Rooms, from the ground up: [`names`], [`templates`] (machines in the store), [`directory`] (who lives and
 //! owns what), [`assign`] and [`ownership`] (who shall own what), [`placement`] (where a start goes), [`dispatch`] (batches to shards), [`grpc`] (the services),
-//! [`server`] (all of it together), [`client`] and [`cli`] (for people), [`quickstart`] (everything in one
+//! [`server`] (all of it together), [`auth`] (a stub of the authorization service), [`client`] and [`cli`] (for people), [`quickstart`] (everything in one
 //! process).
 
+pub mod auth;
 pub mod cli;
 pub mod client;
 pub mod cluster;

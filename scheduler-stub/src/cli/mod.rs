@@ -1,6 +1,7 @@
 //! The command line: thin shells over the library. Exit codes are a promise, see [`Exit`].
 
 mod about;
+mod auth;
 mod client;
 mod nodes;
 mod serve;
@@ -69,6 +70,8 @@ enum Command {
     Quickstart(crate::quickstart::Options),
     /// Run a scheduler
     Serve(Box<serve::ServeOptions>),
+    /// Run a stub of the authorization service: temporary keys of roles, and faults on demand
+    Auth(Box<auth::AuthOptions>),
     /// Show the nodes, their shards, and which partitions they have
     Nodes(nodes::NodesOptions),
     /// Create, update, describe, list and delete state machines
@@ -114,6 +117,7 @@ async fn run(command: Command) -> Exit {
     match command {
         Command::Quickstart(options) => crate::quickstart::run(options).await,
         Command::Serve(options) => serve::run(*options).await,
+        Command::Auth(options) => auth::run(*options).await,
         Command::Nodes(options) => nodes::run(options).await,
         Command::Machine(options) => client::machine(options).await,
         Command::Start(options) => start::start(options).await,

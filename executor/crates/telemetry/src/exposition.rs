@@ -11,6 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::cells::{HistogramSnapshot, LATENCY_BUCKETS_US};
+use crate::credentials::{CredentialFailure, CredentialMetrics};
 use crate::inventory::{self as names, Kind, Metric};
 use crate::process::Process;
 use crate::shard::{MachineMetrics, Refusal, ShardMetrics, StoreFailure};
@@ -28,6 +29,7 @@ pub struct NodeMetrics(Arc<Node>);
 struct Node {
     version: &'static str,
     shards: Vec<Arc<ShardMetrics>>,
+    credentials: Arc<CredentialMetrics>,
     ready: AtomicBool,
     durability: RwLock<(String, Vec<(&'static str, String)>)>,
 }
@@ -37,13 +39,25 @@ impl NodeMetrics {
     #[must_use]
     pub fn new(version: &'static str, shards: usize) -> Self {
         let shards = (0..shards).map(|_| Arc::default()).collect();
-        Self(Arc::new(Node { version, shards, ready: AtomicBool::new(false), durability: RwLock::default() }))
+        Self(Arc::new(Node {
+            version,
+            shards,
+            credentials: Arc::default(),
+            ready: AtomicBool::new(false),
+            durability: RwLock::default(),
+        }))
     }
 
     /// The cells of a shard; it alone may write them.
     #[must_use]
     pub fn shard(&self, index: usize) -> Option<Arc<ShardMetrics>> {
         self.0.shards.get(index).map(Arc::clone)
+    }
+
+    /// The cells of the node's cache of credentials; it alone may write them, under its lock.
+    #[must_use]
+    pub fn credentials(&self) -> Arc<CredentialMetrics> {
+        Arc::clone(&self.0.credentials)
     }
 
     /// Whether the node is SERVING.
@@ -130,6 +144,7 @@ impl Collector for NodeMetrics {
         self.0.encode_machines(&mut encoder)?;
         self.0.encode_shards(&mut encoder)?;
         self.0.encode_labelled(&mut encoder)?;
+        self.0.encode_credentials(&mut encoder)?;
         self.0.encode_node(&mut encoder)
     }
 }
@@ -266,6 +281,28 @@ impl Node {
         self.each_shard(encoder, &names::PERMITS_LIMIT, |f, labels, s| {
             permits(f, labels, s.permits_limit_count.get(), s.permits_limit_bytes.get())
         })
+    }
+
+    fn encode_credentials(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        self.each_shard(encoder, &names::CREDENTIALS_HITS, |f, labels, s| {
+            f.counter(labels, s.credentials_hits.get())
+        })?;
+        self.each_shard(encoder, &names::CREDENTIALS_MISSES, |f, labels, s| {
+            f.counter(labels, s.credentials_misses.get())
+        })?;
+        let cells = &self.credentials;
+        let none = Vec::new();
+        let count = cells.fetched.get();
+        Family::begin(encoder, &names::CREDENTIALS_FETCHED)?.counter(&none, count)?;
+        let mut failures = Family::begin(encoder, &names::CREDENTIALS_FAILURES)?;
+        for (reason, text) in CredentialFailure::ALL {
+            failures.counter(&vec![("reason", text)], cells.failures[reason as usize].get())?;
+        }
+        let latency = cells.fetch_latency.snapshot();
+        Family::begin(encoder, &names::CREDENTIALS_LATENCY)?.histogram(&none, &latency)?;
+        Family::begin(encoder, &names::CREDENTIALS_ENTRIES)?.gauge(&none, cells.entries.get())?;
+        let age = cells.oldest_age_ms.get() as f64 / 1e3;
+        Family::begin(encoder, &names::CREDENTIALS_OLDEST)?.ratio(&none, age)
     }
 
     fn encode_node(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {

@@ -64,6 +64,13 @@ metrics! {
     TASKS_FAILED Counter "executor_tasks_failed_total" ["shard"] "Tasks that a worker ended with an error";
     TASKS_WAITING Gauge "executor_tasks_waiting" ["shard"] "Tasks that wait for a worker's credit";
     WORKERS Gauge "executor_workers_attached" ["shard"] "Worker streams that are open";
+    CREDENTIALS_HITS Counter "executor_credentials_hits_total" ["shard"] "Look-ups of credentials that the shard's own cache has answered";
+    CREDENTIALS_MISSES Counter "executor_credentials_misses_total" ["shard"] "Look-ups of credentials that the node's cache or a provider had to answer";
+    CREDENTIALS_FETCHED Counter "executor_credentials_refreshes_total" [] "Credentials that a provider has given";
+    CREDENTIALS_FAILURES Counter "executor_credentials_failures_total" ["reason"] "Credentials that a provider has refused or could not give";
+    CREDENTIALS_LATENCY Histogram "executor_credentials_fetch_seconds" [] "From asking a provider for credentials to its answer or failure";
+    CREDENTIALS_ENTRIES Gauge "executor_credentials_entries" [] "Roles and sessions that the node's cache knows, refused ones among them";
+    CREDENTIALS_OLDEST Gauge "executor_credentials_oldest_age_seconds" [] "Age of the oldest credentials that the node's cache would hand out, when it last changed or was asked";
     OBJECTS_READ Counter "executor_objects_read_total" ["shard"] "Objects and pages of listings that distributed Maps have read";
     OBJECTS_WRITTEN Counter "executor_objects_written_total" ["shard"] "Results that distributed Maps have written, each with its manifest";
     OBJECTS_FAILED Counter "executor_objects_failed_total" ["shard"] "Reads and writes of distributed Maps that failed";

@@ -6,11 +6,13 @@
 //! inventory and the other way round. What may fail: nothing on the hot path; a scrape that cannot be written.
 
 pub mod cells;
+mod credentials;
 mod exposition;
 pub mod inventory;
 pub mod logs;
 mod process;
 mod shard;
 
+pub use credentials::{CredentialFailure, CredentialMetrics};
 pub use exposition::{CONTENT_TYPE, NodeMetrics};
 pub use shard::{MACHINE_OVERFLOW, MACHINES_MAX, MachineMetrics, Refusal, ShardMetrics, StoreFailure};

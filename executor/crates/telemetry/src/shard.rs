@@ -94,6 +94,8 @@ pub struct MachineMetrics {
 #[derive(Debug, Default)]
 #[allow(missing_docs, reason = "each field is documented by its entry in the inventory")]
 pub struct ShardMetrics {
+    pub credentials_hits: Counter,
+    pub credentials_misses: Counter,
     pub start_ack: Histogram,
     pub open: Gauge,
     pub refused: [Counter; Refusal::ALL.len()],

@@ -1,0 +1,83 @@
+//! One POST and its answer, bounded in size: how providers that speak HTTP reach theirs.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, StatusCode};
+
+/// Answers are read up to so many bytes.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// How long a server may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A request to a provider.
+pub struct Post {
+    /// Absolute URL.
+    pub url: String,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: Bytes,
+}
+
+/// Its answer.
+#[derive(Debug)]
+pub struct Reply {
+    /// Status.
+    pub status: StatusCode,
+    /// The `Date` header: what the server's clock says.
+    pub date: Option<String>,
+    /// Body, whole.
+    pub body: Bytes,
+}
+
+/// How requests reach providers. The node's own is [`HttpTransport`]; where an egress policy holds for the target, another.
+pub trait Transport: Send + Sync + 'static {
+    /// Sends it; it must follow no redirect. The error says what went wrong, without the body.
+    fn post(&self, post: Post) -> BoxFuture<'_, Result<Reply, String>>;
+}
+
+/// By reqwest.
+pub struct HttpTransport(reqwest::Client);
+
+impl HttpTransport {
+    /// With the builder's TLS, names and proxies; redirects are not followed.
+    ///
+    /// # Errors
+    /// The builder's settings cannot be used: mostly that no TLS was configured.
+    pub fn new(builder: reqwest::ClientBuilder) -> Result<Self, reqwest::Error> {
+        let client =
+            builder.redirect(reqwest::redirect::Policy::none()).connect_timeout(CONNECT_TIMEOUT).build()?;
+        Ok(Self(client))
+    }
+}
+
+impl Transport for HttpTransport {
+    fn post(&self, post: Post) -> BoxFuture<'_, Result<Reply, String>> {
+        Box::pin(async move {
+            let request = self.0.post(&post.url).headers(post.headers).body(post.body);
+            let mut response = request.send().await.map_err(|error| explain(&error))?;
+            let date = response.headers().get("date").and_then(|date| date.to_str().ok()).map(str::to_owned);
+            let mut body = BytesMut::new();
+            while let Some(chunk) = response.chunk().await.map_err(|error| explain(&error))? {
+                if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+                    return Err(format!("{} answered with more than {ANSWER_BYTES_MAX} bytes", post.url));
+                }
+                body.extend_from_slice(&chunk);
+            }
+            Ok(Reply { status: response.status(), date, body: body.freeze() })
+        })
+    }
+}
+
+/// An error with what caused it, which alone says what is wrong.
+fn explain(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(deeper) = cause {
+        text = format!("{text}: {deeper}");
+        cause = deeper.source();
+    }
+    text
+}
