@@ -10,8 +10,9 @@
 mod credentials;
 pub mod http;
 pub mod http_invoke;
+pub mod lambda;
 mod limits;
 mod request;
 
-pub use credentials::CredentialSource;
+pub use credentials::{CredentialSource, Signer};
 pub use request::{Answer, Call, Failure, Integration, Origin, Request};
