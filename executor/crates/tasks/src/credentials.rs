@@ -14,7 +14,10 @@ use crate::request::{Failure, Origin};
 /// Gives credentials, usually from memory.
 pub trait CredentialSource {
     /// Credentials that have not expired.
-    fn get<'a>(&'a self, key: &'a CredentialKey) -> LocalBoxFuture<'a, Result<Arc<Credentials>, CredentialError>>;
+    fn get<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+    ) -> LocalBoxFuture<'a, Result<Arc<Credentials>, CredentialError>>;
 }
 
 /// Signs requests as the role of whoever asks.
@@ -36,7 +39,11 @@ impl Signer {
     /// # Errors
     /// `States.Permissions` where the role may not be assumed, else `States.TaskFailed`.
     pub async fn credentials(&self, origin: &Origin) -> Result<Arc<Credentials>, Failure> {
-        let role = if origin.role_arn.is_empty() { Arc::clone(&self.default_role) } else { (*origin.role_arn).into() };
+        let role = if origin.role_arn.is_empty() {
+            Arc::clone(&self.default_role)
+        } else {
+            (*origin.role_arn).into()
+        };
         let key = CredentialKey::new(role, &*origin.machine_arn);
         self.source.get(&key).await.map_err(|error| {
             let name = match &error {
@@ -60,7 +67,8 @@ impl Signer {
         let keys = self.credentials(origin).await?.keys();
         let Outbound { method, url, headers, body, .. } = request;
         let mut unsigned = Unsigned { method, url: url.as_str(), headers, body };
-        sign::sigv4::sign(&mut unsigned, &keys, service, region, unix_seconds()).map_err(|error| unsigned_failure(&error))
+        sign::sigv4::sign(&mut unsigned, &keys, service, region, unix_seconds())
+            .map_err(|error| unsigned_failure(&error))
     }
 
     /// Signs a request to a service of Tencent Cloud.
@@ -71,7 +79,8 @@ impl Signer {
         let keys = self.credentials(origin).await?.keys();
         let Outbound { method, url, headers, body, .. } = request;
         let mut unsigned = Unsigned { method, url: url.as_str(), headers, body };
-        sign::tc3::sign(&mut unsigned, &keys, service, unix_seconds()).map_err(|error| unsigned_failure(&error))
+        sign::tc3::sign(&mut unsigned, &keys, service, unix_seconds())
+            .map_err(|error| unsigned_failure(&error))
     }
 }
 

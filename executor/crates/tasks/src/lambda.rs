@@ -24,7 +24,8 @@ use crate::request::{Answer, Call, Failure, Integration, Request};
 /// The longest that a function runs, and a little for the way.
 const TIMEOUT: Duration = Duration::from_secs(15 * 60 + 10);
 /// Arguments of `lambda:invoke` that are understood.
-const ARGUMENTS: [&str; 6] = ["FunctionName", "Payload", "Qualifier", "InvocationType", "ClientContext", "LogType"];
+const ARGUMENTS: [&str; 6] =
+    ["FunctionName", "Payload", "Qualifier", "InvocationType", "ClientContext", "LogType"];
 
 /// The integration.
 pub struct Lambda {
@@ -70,7 +71,12 @@ impl Lambda {
         let url = self.endpoint.clone().map_or_else(named, Ok);
         let mut url = url.map_err(|error| validation(&format!("The region {region} is none: {error}")))?;
         if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(["2015-03-31", "functions", invocation.function.as_str(), "invocations"]);
+            path.pop_if_empty().extend([
+                "2015-03-31",
+                "functions",
+                invocation.function.as_str(),
+                "invocations",
+            ]);
         }
         if let Some(qualifier) = &invocation.qualifier {
             url.query_pairs_mut().append_pair("Qualifier", qualifier);
@@ -78,7 +84,8 @@ impl Lambda {
         let mut headers = HeaderMap::new();
         headers.insert("content-type", HeaderValue::from_static("application/json"));
         for (name, value) in &invocation.headers {
-            let value = HeaderValue::try_from(value).map_err(|_| validation(&format!("{name} is no text of a header")))?;
+            let value = HeaderValue::try_from(value)
+                .map_err(|_| validation(&format!("{name} is no text of a header")))?;
             headers.insert(*name, value);
         }
         Ok(Outbound {
@@ -99,7 +106,9 @@ impl Integration for Lambda {
     }
 
     fn complete<'a>(&'a self, request: &'a Request, _: &'a Payload) -> Call<'a, Payload> {
-        Box::pin(async move { Err(Failure::runtime(format!("{} has no jobs to wait for.", request.resource))) })
+        Box::pin(
+            async move { Err(Failure::runtime(format!("{} has no jobs to wait for.", request.resource))) },
+        )
     }
 }
 
@@ -118,9 +127,7 @@ fn parse(resource: &str, input: &Payload) -> Result<Invocation, Failure> {
     }
     let text = |name| match arguments.get(name) {
         None => Ok(None),
-        Some(value) => {
-            value.as_str().map(Some).ok_or_else(|| validation(&format!("{name} must be a text")))
-        }
+        Some(value) => value.as_str().map(Some).ok_or_else(|| validation(&format!("{name} must be a text"))),
     };
     let name = text("FunctionName")?.ok_or_else(|| validation("FunctionName is missing"))?;
     let (function, region, in_name) = name_parts(name);
@@ -212,9 +219,9 @@ mod tests {
     }
 
     fn answer(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> Inbound {
-        let headers = headers.iter().map(|(name, value)| {
-            (http::HeaderName::from_static(name), HeaderValue::from_static(value))
-        });
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
         let (status, headers) = (StatusCode::from_u16(status).expect("a status"), headers.collect());
         Inbound { status, headers, body: Bytes::from_static(body.as_bytes()) }
     }
@@ -223,7 +230,10 @@ mod tests {
     fn a_function_is_named_by_its_arn_or_by_an_argument() {
         let direct = parse(&format!("{ARN}:live"), &payload("[1]")).expect("an invocation");
         assert_eq!((direct.function.as_str(), direct.region.as_deref()), (ARN, Some("eu-west-1")));
-        assert_eq!((direct.qualifier.as_deref(), &direct.body[..], direct.wrapped), (Some("live"), &b"[1]"[..], false));
+        assert_eq!(
+            (direct.qualifier.as_deref(), &direct.body[..], direct.wrapped),
+            (Some("live"), &b"[1]"[..], false)
+        );
         let invoke = parse(
             "arn:aws:states:::lambda:invoke",
             &payload(r#"{"FunctionName":"pay:7","Payload":{"a":1},"InvocationType":"Event"}"#),
@@ -247,10 +257,21 @@ mod tests {
         let failed = output(answer(200, &[("x-amz-function-error", "Unhandled")], body), false);
         let failed = failed.expect_err("the function failed");
         assert_eq!((failed.error.as_str(), failed.cause.as_str()), ("TooPoor", body));
-        let absent = answer(404, &[("x-amzn-errortype", "ResourceNotFoundException:")], r#"{"Message":"Function not found"}"#);
+        let absent = answer(
+            404,
+            &[("x-amzn-errortype", "ResourceNotFoundException:")],
+            r#"{"Message":"Function not found"}"#,
+        );
         let absent = output(absent, false).expect_err("no function");
         assert_eq!(absent.error, "Lambda.ResourceNotFoundException");
-        assert!(absent.cause.starts_with("Function not found (Service: Lambda, Status Code: 404"), "{}", absent.cause);
-        assert_eq!(output(answer(429, &[], ""), false).expect_err("throttled").error, "Lambda.TooManyRequestsException");
+        assert!(
+            absent.cause.starts_with("Function not found (Service: Lambda, Status Code: 404"),
+            "{}",
+            absent.cause
+        );
+        assert_eq!(
+            output(answer(429, &[], ""), false).expect_err("throttled").error,
+            "Lambda.TooManyRequestsException"
+        );
     }
 }

@@ -13,6 +13,7 @@ pub mod http_invoke;
 pub mod lambda;
 mod limits;
 mod request;
+pub mod tencent;
 
 pub use credentials::{CredentialSource, Signer};
 pub use request::{Answer, Call, Failure, Integration, Origin, Request};

@@ -71,8 +71,7 @@ impl Client {
             .pool_max_idle_per_host(options.target_calls_max)
             .tcp_nodelay(true)
             .build()?;
-        let bounds =
-            Bounds { calls_max: options.target_calls_max, waiting_max: options.target_waiting_max };
+        let bounds = Bounds { calls_max: options.target_calls_max, waiting_max: options.target_waiting_max };
         Ok(Self { http, egress: options.egress.clone(), targets: Targets::new(bounds) })
     }
 

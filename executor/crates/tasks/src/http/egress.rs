@@ -125,7 +125,9 @@ mod tests {
     #[test]
     fn public_addresses_are_called_and_no_others() {
         let egress = Egress::default();
-        for public in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"] {
+        for public in
+            ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+        {
             assert_eq!(refusal(&egress, public), None, "{public}");
         }
         for (address, why) in [

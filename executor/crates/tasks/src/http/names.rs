@@ -62,7 +62,8 @@ impl Resolve for Names {
             };
             let addresses = answer?;
             // Port 0: the caller's.
-            let sockets: Vec<SocketAddr> = addresses.iter().map(|address| SocketAddr::new(*address, 0)).collect();
+            let sockets: Vec<SocketAddr> =
+                addresses.iter().map(|address| SocketAddr::new(*address, 0)).collect();
             Ok(Box::new(sockets.into_iter()) as Addrs)
         })
     }

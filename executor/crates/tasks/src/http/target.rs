@@ -202,7 +202,9 @@ mod tests {
             fail(&target).await;
         }
         let refused = target.enter().await.expect_err("a pause");
-        assert!(matches!(refused, HttpError::Paused { failures: FAILURES_MAX, pause, .. } if pause == PAUSE_FIRST));
+        assert!(
+            matches!(refused, HttpError::Paused { failures: FAILURES_MAX, pause, .. } if pause == PAUSE_FIRST)
+        );
         tokio::time::advance(PAUSE_FIRST).await;
         fail(&target).await;
         let refused = target.enter().await.expect_err("a longer pause");

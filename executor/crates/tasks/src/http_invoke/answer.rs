@@ -73,7 +73,10 @@ mod tests {
     #[test]
     fn a_status_that_says_no_is_a_failure_with_the_body_as_cause() {
         let failure = answer(503, "application/json", br#"{"why":"busy"}"#).expect_err("a failure");
-        assert_eq!((failure.error.as_str(), failure.cause.as_str()), ("States.Http.StatusCode.503", r#"{"why":"busy"}"#));
+        assert_eq!(
+            (failure.error.as_str(), failure.cause.as_str()),
+            ("States.Http.StatusCode.503", r#"{"why":"busy"}"#)
+        );
     }
 
     #[test]

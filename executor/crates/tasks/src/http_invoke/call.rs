@@ -56,11 +56,18 @@ pub(super) fn parse(arguments: &Value) -> Result<Parsed, Failure> {
     let endpoint = text(arguments, "ApiEndpoint")?.ok_or_else(|| wrong("ApiEndpoint", "is missing"))?;
     let url = Url::parse(endpoint).map_err(|error| wrong("ApiEndpoint", &format!("is no URL: {error}")))?;
     let method = text(arguments, "Method")?.ok_or_else(|| wrong("Method", "is missing"))?;
-    let methods = [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS, Method::HEAD];
+    let methods = [
+        Method::GET,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::PATCH,
+        Method::OPTIONS,
+        Method::HEAD,
+    ];
     let known = methods.into_iter().find(|known| known.as_str() == method);
-    let method = known.ok_or_else(|| {
-        wrong("Method", "must be GET, POST, PUT, DELETE, PATCH, OPTIONS or HEAD")
-    })?;
+    let method =
+        known.ok_or_else(|| wrong("Method", "must be GET, POST, PUT, DELETE, PATCH, OPTIONS or HEAD"))?;
     let connection = ["Authentication", "InvocationConfig"].into_iter().find_map(|name| arguments.get(name));
     let connection = connection.map(|holder| text(holder, "ConnectionArn")).transpose()?.flatten();
     Ok(Parsed {
@@ -111,7 +118,10 @@ fn transform(given: Option<&Value>) -> Result<Option<ArrayFormat>, Failure> {
         Some("COMMAS") => ArrayFormat::Commas,
         Some("BRACKETS") => ArrayFormat::Brackets,
         Some(_) => {
-            return Err(wrong("Transform", "has an ArrayFormat other than INDICES, REPEAT, COMMAS and BRACKETS"));
+            return Err(wrong(
+                "Transform",
+                "has an ArrayFormat other than INDICES, REPEAT, COMMAS and BRACKETS",
+            ));
         }
     };
     match encoding {
@@ -187,7 +197,10 @@ mod tests {
         assert_eq!(sent.url.as_str(), "https://a.example/v1?x=1&n=1&n=2&t=true&s=a+b");
         assert_eq!(sent.method, Method::POST);
         assert_eq!(sent.headers.get_all("x").iter().collect::<Vec<_>>(), ["1", "2"]);
-        assert_eq!((&sent.headers[CONTENT_TYPE], &sent.body[..]), (&"application/json".parse().expect("a value"), &br#"{"k":[1]}"#[..]));
+        assert_eq!(
+            (&sent.headers[CONTENT_TYPE], &sent.body[..]),
+            (&"application/json".parse().expect("a value"), &br#"{"k":[1]}"#[..])
+        );
     }
 
     #[test]
@@ -215,11 +228,23 @@ mod tests {
             (r#"{"ApiEndpoint":"nowhere","Method":"GET"}"#, "ApiEndpoint"),
             (r#"{"ApiEndpoint":"https://a.example","Method":"get"}"#, "Method"),
             (r#"{"ApiEndpoint":"https://a.example","Method":"GET","Headers":{"Host":"b"}}"#, "Host"),
-            (r#"{"ApiEndpoint":"https://a.example","Method":"GET","Headers":{"X-Amz-Date":"b"}}"#, "X-Amz-Date"),
+            (
+                r#"{"ApiEndpoint":"https://a.example","Method":"GET","Headers":{"X-Amz-Date":"b"}}"#,
+                "X-Amz-Date",
+            ),
             (r#"{"ApiEndpoint":"https://a.example","Method":"GET","Headers":{"A":"a\nB: c"}}"#, "Headers"),
-            (r#"{"ApiEndpoint":"https://a.example","Method":"GET","QueryParameters":[1]}"#, "QueryParameters"),
-            (r#"{"ApiEndpoint":"https://a.example","Method":"GET","Authentication":{"ConnectionArn":1}}"#, "ConnectionArn"),
-            (r#"{"ApiEndpoint":"https://a.example","Method":"GET","Transform":{"RequestBodyEncoding":"GZIP"}}"#, "Transform"),
+            (
+                r#"{"ApiEndpoint":"https://a.example","Method":"GET","QueryParameters":[1]}"#,
+                "QueryParameters",
+            ),
+            (
+                r#"{"ApiEndpoint":"https://a.example","Method":"GET","Authentication":{"ConnectionArn":1}}"#,
+                "ConnectionArn",
+            ),
+            (
+                r#"{"ApiEndpoint":"https://a.example","Method":"GET","Transform":{"RequestBodyEncoding":"GZIP"}}"#,
+                "Transform",
+            ),
         ] {
             let failure = outbound(arguments).expect_err(arguments);
             assert_eq!(failure.error, "States.Runtime");

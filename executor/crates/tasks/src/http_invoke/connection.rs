@@ -141,9 +141,13 @@ impl Connection {
             Authorization::Basic(value) => call.headers.insert(AUTHORIZATION, value.clone()),
             Authorization::OAuth(key) => {
                 let token = credentials.get(key).await.map_err(|error| no_token(&error))?;
-                let bearer = Zeroizing::new(format!("Bearer {}", token.token.as_ref().map_or("", |token| token)));
+                let bearer =
+                    Zeroizing::new(format!("Bearer {}", token.token.as_ref().map_or("", |token| token)));
                 let value = header("authorization", &bearer).ok_or_else(|| {
-                    Failure::new("States.Http.Authorization", "The token of the connection is none.".to_owned())
+                    Failure::new(
+                        "States.Http.Authorization",
+                        "The token of the connection is none.".to_owned(),
+                    )
                 })?;
                 call.headers.insert(AUTHORIZATION, value.1)
             }
@@ -158,7 +162,8 @@ fn no_token(error: &CredentialError) -> Failure {
 
 /// The failure of a task whose connection is not known here.
 pub(super) fn unknown(arn: &str) -> Failure {
-    let why = format!("The connection {arn} is not known to this node: give it in the file of --connections.");
+    let why =
+        format!("The connection {arn} is not known to this node: give it in the file of --connections.");
     Failure::new("Events.ConnectionResource.NotFound", why)
 }
 

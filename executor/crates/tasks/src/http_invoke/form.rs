@@ -48,7 +48,10 @@ fn put(
     match value {
         Value::Array(items) if format == ArrayFormat::Commas => {
             let texts: Option<Vec<String>> = items.iter().map(scalar).collect();
-            pairs.push((name, texts.ok_or("has an array of arrays or objects, which COMMAS cannot write")?.join(",")));
+            pairs.push((
+                name,
+                texts.ok_or("has an array of arrays or objects, which COMMAS cannot write")?.join(","),
+            ));
         }
         Value::Array(items) => {
             for (at, item) in items.iter().enumerate() {

@@ -40,7 +40,11 @@ pub struct HttpInvoke {
 impl HttpInvoke {
     /// With these connections; `credentials` gives the tokens of those that use OAuth.
     #[must_use]
-    pub fn new(client: Rc<Client>, connections: Rc<Connections>, credentials: Rc<dyn CredentialSource>) -> Self {
+    pub fn new(
+        client: Rc<Client>,
+        connections: Rc<Connections>,
+        credentials: Rc<dyn CredentialSource>,
+    ) -> Self {
         Self { client, connections, credentials }
     }
 
@@ -62,7 +66,9 @@ impl Integration for HttpInvoke {
     }
 
     fn complete<'a>(&'a self, request: &'a Request, _: &'a Payload) -> Call<'a, Payload> {
-        Box::pin(async move { Err(Failure::runtime(format!("{} has no jobs to wait for.", request.resource))) })
+        Box::pin(
+            async move { Err(Failure::runtime(format!("{} has no jobs to wait for.", request.resource))) },
+        )
     }
 }
 

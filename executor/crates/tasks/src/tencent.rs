@@ -1,0 +1,306 @@
+//! Tencent Cloud: any of its APIs, cloud functions, and the components that wait for a job.
+//!
+//! Purpose: a QRN (`asl::qrn`) becomes one or more calls of API 3.0, signed with TC3. A cloud API's answer is the whole envelope,
+//! in which the language core finds errors; a function's is what the function returned. The components `asr:checkASR` and
+//! `mps:checkMpsJob`, which ASW offers and no API has, ask for the job's state until it has ended, with growing pauses.
+//! Invariants: each call is signed anew; what is asked for again is a question and changes nothing. What may fail: a service
+//! whose version is not known, credentials, the call (`ClientError.NetworkError`, as Tencent's SDKs call it), a function.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use asl::qrn::{Qrn, Target};
+use asl::value::JsonLimits;
+use asl::{Payload, Value};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use url::Url;
+
+use crate::credentials::Signer;
+use crate::http::{Client, Outbound};
+use crate::limits::RESPONSE_BYTES_MAX;
+use crate::request::{Answer, Call, Failure, Integration, Origin, Request};
+
+/// Versions of services, from their documentation. `TencentSettings::versions` adds to them and overrides them.
+const VERSIONS: [(&str, &str); 14] = [
+    ("asr", "2019-06-14"),
+    ("asw", "2020-07-22"),
+    ("cls", "2020-10-16"),
+    ("cvm", "2017-03-12"),
+    ("faceid", "2018-03-01"),
+    ("iai", "2020-03-03"),
+    ("mps", "2019-06-12"),
+    ("nlp", "2019-04-08"),
+    ("ocr", "2018-11-19"),
+    ("scf", "2018-04-16"),
+    ("sts", "2018-08-13"),
+    ("tmt", "2018-03-21"),
+    ("tts", "2019-08-23"),
+    ("vod", "2018-07-17"),
+];
+
+/// Regions as older definitions write them.
+const REGIONS: [(&str, &str); 4] =
+    [("gz", "ap-guangzhou"), ("sh", "ap-shanghai"), ("bj", "ap-beijing"), ("hk", "ap-hongkong")];
+
+/// A synchronous call of an API, and of a function.
+const TIMEOUT: Duration = Duration::from_secs(60);
+const FUNCTION_TIMEOUT: Duration = Duration::from_secs(310);
+/// Pauses between two looks at a job.
+const LOOK_FIRST: Duration = Duration::from_secs(1);
+const LOOK_MAX: Duration = Duration::from_secs(10);
+
+/// A component that asks for a job's state until it has ended.
+struct Check {
+    component: &'static str,
+    service: &'static str,
+    action: &'static str,
+    /// Where its state stands in the answer, and the states in which it has ended.
+    state: &'static str,
+    ended: fn(&Value) -> bool,
+}
+
+const CHECKS: [Check; 2] = [
+    Check {
+        component: "checkASR",
+        service: "asr",
+        action: "DescribeTaskStatus",
+        state: "/Response/Data/Status",
+        // 0 waiting, 1 doing, 2 success, 3 failed.
+        ended: |state| state.as_i64().is_none_or(|state| state >= 2),
+    },
+    Check {
+        component: "checkMpsJob",
+        service: "mps",
+        action: "DescribeTaskDetail",
+        state: "/Response/Status",
+        ended: |state| !matches!(state.as_str(), Some("WAITING" | "PROCESSING")),
+    },
+];
+
+/// Components that are an API under another name.
+const ALIASES: [(&str, &str, &str); 2] =
+    [("asr", "generalASR", "CreateRecTask"), ("mps", "audioSeparate", "ProcessMedia")];
+
+/// Settings.
+#[derive(Debug, Clone, Default)]
+pub struct TencentSettings {
+    /// In the place of `https://SERVICE.tencentcloudapi.com` for all services.
+    pub endpoint: Option<Url>,
+    /// Versions of services.
+    pub versions: HashMap<String, String>,
+}
+
+/// The integration.
+pub struct Tencent {
+    client: Rc<Client>,
+    signer: Rc<Signer>,
+    settings: TencentSettings,
+}
+
+/// One call of an API.
+#[derive(Debug, Clone, Copy)]
+struct Api<'a> {
+    service: &'a str,
+    action: &'a str,
+    region: &'a str,
+    timeout: Duration,
+}
+
+impl Tencent {
+    /// With this client.
+    #[must_use]
+    pub fn new(client: Rc<Client>, signer: Rc<Signer>, settings: TencentSettings) -> Self {
+        Self { client, signer, settings }
+    }
+
+    async fn run(&self, request: &Request) -> Result<Payload, Failure> {
+        let qrn = Qrn::parse(&request.resource).map_err(|error| Failure::runtime(format!("{error}.")))?;
+        let region = region(qrn.region);
+        let body = request.input.bytes().clone();
+        match qrn.target {
+            Target::Function { name, version, namespace } => {
+                let body = invocation((name, version, namespace), &request.input);
+                let api = Api { service: "scf", action: "InvokeFunction", region, timeout: FUNCTION_TIMEOUT };
+                returned(&self.call(api, body, &request.origin).await?)
+            }
+            Target::Api { service, action } => {
+                let check = CHECKS.iter().find(|check| (check.service, check.component) == (service, action));
+                if let Some(check) = check {
+                    return self.check(check, region, body, &request.origin).await;
+                }
+                let alias = ALIASES.iter().find(|alias| (alias.0, alias.1) == (service, action));
+                let action = alias.map_or(action, |alias| alias.2);
+                self.call(Api { service, action, region, timeout: TIMEOUT }, body, &request.origin).await
+            }
+            Target::Execution | Target::Other => {
+                Err(Failure::runtime(format!("No cloud API serves {}.", request.resource)))
+            }
+        }
+    }
+
+    /// Until the job has ended, or its state cannot be told.
+    async fn check(
+        &self,
+        check: &Check,
+        region: &str,
+        body: Bytes,
+        origin: &Origin,
+    ) -> Result<Payload, Failure> {
+        let api = Api { service: check.service, action: check.action, region, timeout: TIMEOUT };
+        let mut pause = LOOK_FIRST;
+        loop {
+            let answer = self.call(api, body.clone(), origin).await?;
+            let state = answer.value().pointer(check.state);
+            if state.is_none_or(check.ended) {
+                return Ok(answer);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LOOK_MAX);
+        }
+    }
+
+    async fn call(&self, api: Api<'_>, body: Bytes, origin: &Origin) -> Result<Payload, Failure> {
+        let mut outbound = self.outbound(api, body)?;
+        self.signer.tc3(&mut outbound, origin, api.service).await?;
+        let answer = self.client.send(outbound).await;
+        let answer = answer.map_err(|error| Failure::new("ClientError.NetworkError", error.to_string()))?;
+        let status = answer.status.as_u16();
+        Payload::check(answer.body, JsonLimits::default()).map_err(|error| {
+            let Api { service, action, .. } = api;
+            let cause = format!("{service}:{action} has answered with status {status} and no JSON: {error}.");
+            Failure::new("ClientError.ParseResponseError", cause)
+        })
+    }
+
+    fn outbound(&self, api: Api<'_>, body: Bytes) -> Result<Outbound, Failure> {
+        let Api { service, action, region, timeout } = api;
+        let version = self.settings.versions.get(service).map(String::as_str);
+        let known = VERSIONS.iter().find(|known| known.0 == service).map(|known| known.1);
+        let version = version.or(known).ok_or_else(|| {
+            Failure::runtime(format!(
+                "The version of {service}'s API is not known to this node: give it with --tencent-version {service}=DATE."
+            ))
+        })?;
+        let named = || Url::parse(&format!("https://{service}.tencentcloudapi.com/"));
+        let url = self.settings.endpoint.clone().map_or_else(named, Ok);
+        let url = url.map_err(|_| Failure::runtime(format!("{service} is no name of a service.")))?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("content-type", "application/json; charset=utf-8"),
+            ("x-tc-action", action),
+            ("x-tc-version", version),
+            ("x-tc-region", region),
+        ] {
+            let value = HeaderValue::from_str(value)
+                .map_err(|_| Failure::runtime(format!("{value:?} cannot be sent as {name}.")))?;
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        Ok(Outbound {
+            method: Method::POST,
+            url,
+            headers,
+            body,
+            timeout,
+            response_bytes_max: RESPONSE_BYTES_MAX,
+            redirects_max: 0,
+        })
+    }
+}
+
+impl Integration for Tencent {
+    fn begin<'a>(&'a self, request: &'a Request) -> Call<'a, Answer> {
+        Box::pin(async move { self.run(request).await.map(Answer::Output) })
+    }
+
+    fn complete<'a>(&'a self, request: &'a Request, _: &'a Payload) -> Call<'a, Payload> {
+        Box::pin(
+            async move { Err(Failure::runtime(format!("{} has no jobs to wait for.", request.resource))) },
+        )
+    }
+}
+
+fn region(written: &str) -> &str {
+    REGIONS.iter().find(|region| region.0 == written).map_or(written, |region| region.1)
+}
+
+/// The body of `scf:InvokeFunction`.
+fn invocation((name, version, namespace): (&str, &str, &str), event: &Payload) -> Bytes {
+    let members = [
+        ("FunctionName", Value::from(name)),
+        ("Qualifier", Value::from(version)),
+        ("Namespace", Value::from(namespace)),
+        ("Event", Value::from(event.text())),
+        ("LogType", Value::from("None")),
+    ];
+    Value::object(members).to_string().into()
+}
+
+/// What a function has returned.
+fn returned(answer: &Payload) -> Result<Payload, Failure> {
+    let text = |pointer| answer.value().pointer(pointer).and_then(Value::as_str);
+    if let Some(code) = text("/Response/Error/Code") {
+        return Err(Failure::new(code, text("/Response/Error/Message").unwrap_or_default().to_owned()));
+    }
+    let error = text("/Response/Result/ErrMsg").unwrap_or_default();
+    let result = answer.value().pointer("/Response/Result/InvokeResult").and_then(Value::as_i64);
+    if !error.is_empty() || result.is_some_and(|result| result != 0) {
+        let cause =
+            if error.is_empty() { text("/Response/Result/RetMsg").unwrap_or_default() } else { error };
+        return Err(Failure::new("FunctionError", cause.to_owned()));
+    }
+    let returned = text("/Response/Result/RetMsg").unwrap_or("null");
+    // A function of some runtimes returns plain text.
+    let value = Payload::check(Bytes::copy_from_slice(returned.as_bytes()), JsonLimits::default());
+    Ok(value.unwrap_or_else(|_| Payload::from_value(Value::from(returned))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload(text: &str) -> Payload {
+        Payload::from_checked(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    #[test]
+    fn a_function_gives_what_it_returned() {
+        let answer =
+            |result: &str| payload(&format!(r#"{{"Response":{{"Result":{result},"RequestId":"r"}}}}"#));
+        let json = answer(r#"{"RetMsg":"{\"sum\":15}","ErrMsg":"","InvokeResult":0}"#);
+        assert_eq!(returned(&json).expect("an output").text(), r#"{"sum":15}"#);
+        let text = answer(r#"{"RetMsg":"done","ErrMsg":"","InvokeResult":0}"#);
+        assert_eq!(returned(&text).expect("an output").text(), r#""done""#);
+        let failed = answer(r#"{"RetMsg":"","ErrMsg":"division by zero","InvokeResult":1}"#);
+        let failure = returned(&failed).expect_err("a failure");
+        assert_eq!((failure.error.as_str(), failure.cause.as_str()), ("FunctionError", "division by zero"));
+        let refused =
+            payload(r#"{"Response":{"Error":{"Code":"ResourceNotFound.Function","Message":"no f"}}}"#);
+        assert_eq!(returned(&refused).expect_err("a failure").error, "ResourceNotFound.Function");
+    }
+
+    #[test]
+    fn a_function_is_asked_with_its_event_as_text() {
+        let body = invocation(("sum", "$DEFAULT", "default"), &payload("[1,2]"));
+        let body = Value::parse(&body, JsonLimits::default()).expect("JSON");
+        assert_eq!(body.get("Event").and_then(Value::as_str), Some("[1,2]"));
+        assert_eq!(body.get("FunctionName").and_then(Value::as_str), Some("sum"));
+    }
+
+    #[test]
+    fn a_job_has_ended_when_its_state_says_so() {
+        let [asr, mps] = CHECKS;
+        for (state, ended) in [("0", false), ("1", false), ("2", true), ("3", true)] {
+            assert_eq!((asr.ended)(payload(state).value()), ended, "{state}");
+        }
+        for (state, ended) in [(r#""WAITING""#, false), (r#""PROCESSING""#, false), (r#""FINISH""#, true)] {
+            assert_eq!((mps.ended)(payload(state).value()), ended, "{state}");
+        }
+    }
+
+    #[test]
+    fn regions_of_older_definitions_are_written_out() {
+        assert_eq!((region("gz"), region("ap-singapore")), ("ap-guangzhou", "ap-singapore"));
+    }
+}
