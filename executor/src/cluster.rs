@@ -29,7 +29,7 @@ const FILE: &str = "cluster";
 
 /// The state directory cannot be used.
 fn unusable(path: &Path, message: impl fmt::Display) -> ConfigError {
-    ConfigError::Value { setting: "--state-dir", message: format!("{}: {message}", path.display()) }
+    ConfigError::File { path: path.to_owned(), message: format!("{message} (--state-dir)") }
 }
 
 /// Why a store is not the right one while the node runs.

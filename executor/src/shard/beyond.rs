@@ -20,6 +20,27 @@ impl Shard {
     }
 }
 
+/// Why an execution that the log does not have cannot be redriven: it may be in the archive.
+pub(super) async fn only_archived(
+    archive: Option<&View>,
+    asked: &ExecutionName,
+    partition: PartitionId,
+    error: Error,
+) -> Error {
+    let Some(archive) = archive.filter(|_| matches!(error, Error::NotFound { .. })) else { return error };
+    match fetch(archive, asked, None, partition).await {
+        Ok(found) => {
+            let message = format!(
+                "{}: it is archived since its retention has passed, and can no longer be redriven: start it again",
+                found.opened.id
+            );
+            Error::Conflict { code: "ExecutionNotRedrivable", message }
+        }
+        Err(Error::NotFound { .. }) => error,
+        Err(unanswered) => unanswered,
+    }
+}
+
 /// The execution at a place, or of a name, as the log or the archive has it.
 pub(super) async fn fetch_anywhere(
     store: &dyn Store,

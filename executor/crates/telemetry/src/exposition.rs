@@ -335,7 +335,8 @@ impl Node {
         let keys = self.secret_keys.read().unwrap_or_else(PoisonError::into_inner);
         let mut family = Family::begin(encoder, &names::SECRET_KEYS)?;
         for (place, id) in keys.iter().enumerate() {
-            let labels = [("id", id.to_string()), ("use", if place == 0 { "seals" } else { "opens" }.to_owned())];
+            let labels =
+                [("id", id.to_string()), ("use", if place == 0 { "seals" } else { "opens" }.to_owned())];
             family.0.encode_info(&labels)?;
         }
         Ok(())
@@ -372,7 +373,10 @@ mod tests {
         assert!(text.contains(r#"executor_store_durability_info{store="redis""#), "{text}");
         assert!(text.contains(r#"executor_reload_failing{what="certificates"} 1"#), "{text}");
         for (id, what) in [("7", "seals"), ("3", "opens")] {
-            assert!(text.contains(&format!(r#"executor_secret_key_info{{id="{id}",use="{what}"}} 1"#)), "{text}");
+            assert!(
+                text.contains(&format!(r#"executor_secret_key_info{{id="{id}",use="{what}"}} 1"#)),
+                "{text}"
+            );
         }
     }
 

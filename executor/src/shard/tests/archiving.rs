@@ -189,8 +189,27 @@ async fn just_after_its_retention_nothing_that_ended_is_said_to_run_and_the_arch
         let expected = if kept { succeeded } else { Vec::new() };
         assert_eq!(all(&shard, ExecutionStatus::Unspecified).await, expected);
         assert_eq!(all(&shard, ExecutionStatus::Succeeded).await, expected);
-        assert_eq!(shard.ask(|reply| Command::Describe { execution: execution(1, 0), reply }).await.is_ok(), kept);
+        assert_eq!(
+            shard.ask(|reply| Command::Describe { execution: execution(1, 0), reply }).await.is_ok(),
+            kept
+        );
     }
+}
+
+#[tokio::test]
+async fn what_is_in_the_archive_alone_is_said_to_be_there_when_a_redrive_is_asked_for() {
+    let dir = dir();
+    let world = world(&dir);
+    let shard = world.shard().await;
+    let (pass, fail) = (world.define(PASS).await, world.define(FAIL).await);
+    shard.started(batch(1, fail, Mode::Standard, &["1"])).await;
+    trimmed(&world, &shard, pass, 10).await;
+    let redrive = |execution| shard.ask(|reply| Command::Redrive { execution, token: Bytes::new(), reply });
+    let refused = redrive(execution(1, 0)).await.expect_err("it is archived");
+    assert!(matches!(refused, Error::Conflict { code: "ExecutionNotRedrivable", .. }), "{refused}");
+    assert!(refused.to_string().contains("archived"), "{refused}");
+    let absent = redrive(execution(99, 0)).await.expect_err("it never was");
+    assert!(matches!(absent, Error::NotFound { code: "ExecutionDoesNotExist", .. }), "{absent}");
 }
 
 /// Longer than the retention, and so long that it is carried.
