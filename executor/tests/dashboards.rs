@@ -171,9 +171,14 @@ fn every_alert_asks_for_metrics_that_are_exposed_and_says_what_to_do() {
             for part in ["severity: ", "summary: ", "description: "] {
                 assert!(rule.contains(part), "{}: no {part}in {rule}", path.display());
             }
-            let runbook = rule.lines().find_map(|line| line.trim().strip_prefix("runbook: \"docs/operations.md#"));
+            let runbook =
+                rule.lines().find_map(|line| line.trim().strip_prefix("runbook: \"docs/operations.md#"));
             let heading = runbook.unwrap_or_else(|| panic!("no runbook: {rule}")).trim_end_matches('"');
-            assert!(headings.contains(heading), "{}: no heading {heading} in docs/operations.md", path.display());
+            assert!(
+                headings.contains(heading),
+                "{}: no heading {heading} in docs/operations.md",
+                path.display()
+            );
             alerts += 1;
         }
     }

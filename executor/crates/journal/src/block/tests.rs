@@ -72,12 +72,11 @@ fn any_closed() -> impl Strategy<Value = Closed> {
 }
 
 fn any_journalled() -> impl Strategy<Value = Journalled> {
-    (any_id(), any::<u64>(), any::<u32>(), any::<u64>(), 1..=JournalledKind::NEWEST as u8, any_payload()).prop_map(
-        |(id, time_ms, sequence, effect, kind, payload)| {
+    (any_id(), any::<u64>(), any::<u32>(), any::<u64>(), 1..=JournalledKind::NEWEST as u8, any_payload())
+        .prop_map(|(id, time_ms, sequence, effect, kind, payload)| {
             let kind = JournalledKind::from_u8(kind).expect("a kind");
             Journalled { id, time_ms, sequence, effect, kind, payload }
-        },
-    )
+        })
 }
 
 /// The records of one block, in the order in which they are read back.
