@@ -3,6 +3,8 @@
 #
 #   ./test.sh            format, lints, all tests, the language cases, the recorded corpus where it is beside the clone
 #   ./test.sh --no-apt   the same, without installing anything
+#
+# SEED=… makes the simulator run that seed alone and print it; CRASH_SEED=… draws other strikes of the kill test.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -33,9 +35,9 @@ cargo test --workspace --locked
 step "metrics and scrape configuration, as Prometheus reads them"
 promtool check config dashboards/prometheus/prometheus.yml
 
-# The short form: debug builds, a rate that two cores carry beside everything else. SEED=… draws other strikes.
+# The short form: debug builds, a rate that two cores carry beside everything else. CRASH_SEED=… draws other strikes.
 step "kill test"
-crash() { "${CARGO_TARGET_DIR:-target}/debug/bench" crash --seed "${SEED:-7}" --dir "${CARGO_TARGET_DIR:-target}" "$@"; }
+crash() { "${CARGO_TARGET_DIR:-target}/debug/bench" crash --seed "${CRASH_SEED:-7}" --dir "${CARGO_TARGET_DIR:-target}" "$@"; }
 crash --kills 16 --nodes 2 --rate 400
 crash --kills 6 --nodes 2 --rate 200 --store redis-cluster
 crash --kills 4 --store file --retention 10m --rate 200

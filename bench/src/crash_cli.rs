@@ -54,7 +54,8 @@ SIGNALS
   once. No process is left behind, however the bench ends.
 
 EXIT STATUS
-  0 all strikes were made and nothing was lost, 1 a fault or a shortcoming, 3 the run could not begin, 130 stopped early.
+  0 all strikes were made and nothing was lost, 1 a fault or a shortcoming, 2 settings that do not go together,
+  3 the run could not begin, 130 stopped early.
 
 EXAMPLES
   bench crash --kills 12 --seed 7

@@ -223,7 +223,7 @@ async fn main() -> ExitCode {
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("bench: {error}");
-        ExitCode::from(3)
+        ExitCode::from(if matches!(error, Error::Settings(_)) { 2 } else { 3 })
     })
 }
 

@@ -261,13 +261,15 @@ impl Running {
         drain: watch::Sender<bool>,
     ) -> Result<Self, StartError> {
         let metrics = NodeMetrics::new(env!("CARGO_PKG_VERSION"), config.shards as usize);
-        let health = Health::new(metrics.clone()).await;
+        let cluster = Arc::new(Cluster::open(&config, clock.clone())?);
+        let health = Health::new(metrics.clone(), cluster.wrong()).await;
+        tokio::spawn(health.clone().follow_store());
         let (starts, waiting) = queue();
         let context = Arc::new(NodeContext {
             node_id: config.node_id.clone(),
             instance: cluster::draw_number(),
             partitions: config.partitions,
-            cluster: Arc::new(Cluster::open(&config, clock.clone())?),
+            cluster,
             definitions: Arc::new(Definitions::default()),
             clock,
             trust: config.tls.trust()?,
@@ -293,11 +295,7 @@ impl Running {
         let public = tokio::spawn(public);
         tokio::spawn(store::reach(Arc::clone(&context), Arc::clone(&connect), metrics.clone()));
         let (handles, shards) = start_shards(&config, &context, &connect, &metrics, ports.data, &abort)?;
-        let secret = Arc::clone(&context);
-        tokio::spawn(async move { secret.secret.keep_fresh().await });
-        if let Some(trust) = context.trust.clone() {
-            tokio::spawn(trust.keep_fresh());
-        }
+        keep_fresh(&context, &metrics);
         let states = handles.iter().map(|handle| handle.state.clone()).collect();
         // Nobody else sets it.
         let _ = context.shards.set(handles);
@@ -386,6 +384,20 @@ impl Running {
             Ok(Err(_)) | Err(_) => "the shards did not answer in time".to_owned(),
         }
     }
+}
+
+/// Follows the files that may be replaced while the node runs, and tells the metrics what is in force.
+fn keep_fresh(context: &Arc<NodeContext>, metrics: &NodeMetrics) {
+    if let Some(trust) = context.trust.clone() {
+        metrics.add_reload("certificates", trust.failing());
+        tokio::spawn(trust.keep_fresh());
+    }
+    if let Some(failing) = context.secret.failing() {
+        metrics.add_reload("secret", failing);
+    }
+    let (fresh, told, metrics) = (Arc::clone(context), context.secret.clone(), metrics.clone());
+    tokio::spawn(async move { fresh.secret.keep_fresh().await });
+    tokio::spawn(async move { told.follow(|ids| metrics.set_secret_keys(ids)).await });
 }
 
 /// One thread for each shard, each with its data port.

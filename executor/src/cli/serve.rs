@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
+use archive::ArchiveError;
 use clap::Args;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use trust::TrustError;
 
 use super::Exit;
-use crate::config::{Config, Options, StoreConfig};
-use crate::node::{Drained, Node};
+use crate::config::{Config, ConfigError, Options, StoreConfig};
+use crate::node::{Drained, Node, StartError};
 use crate::store;
 
 const MANUAL: &str = "\
@@ -130,10 +132,20 @@ pub(super) fn run(options: ServeOptions) -> Exit {
         Ok(node) => node,
         Err(error) => {
             eprintln!("error: {error}");
-            return Exit::Internal;
+            return exit_of_start(&error);
         }
     };
     supervise(&node, signals)
+}
+
+/// A value that cannot work is the command line's fault, a file that cannot be used is not.
+fn exit_of_start(error: &StartError) -> Exit {
+    match error {
+        StartError::Config(ConfigError::Value { .. })
+        | StartError::Trust(TrustError::Settings(_) | TrustError::Allow(_))
+        | StartError::Archive(ArchiveError::Setting { .. }) => Exit::Usage,
+        _ => Exit::Internal,
+    }
 }
 
 /// Why a node that follows a scheduler cannot have this store.

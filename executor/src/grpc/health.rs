@@ -45,17 +45,20 @@ struct Inner {
     worst: watch::Sender<ShardState>,
     /// Why the scheduler does not take the node in; empty where it does.
     refusal: watch::Sender<String>,
+    /// Why the store is not the node's ([`crate::cluster::Cluster::wrong`]); empty where it is.
+    wrong_store: watch::Receiver<String>,
     metrics: NodeMetrics,
 }
 
 impl Health {
-    /// NOT_SERVING everywhere.
-    pub async fn new(metrics: NodeMetrics) -> Self {
+    /// NOT_SERVING everywhere. `wrong_store` says why the store is not the node's, where it is not.
+    pub async fn new(metrics: NodeMetrics, wrong_store: watch::Receiver<String>) -> Self {
         let (serving, reporter) = (watch::Sender::new(false), HealthReporter::new());
         let latched = AtomicBool::new(false);
         let (deciding, worst) = (Mutex::new(()), watch::Sender::new(ShardState::Connecting));
         let refusal = watch::Sender::default();
-        let health = Self(Arc::new(Inner { reporter, latched, deciding, serving, worst, refusal, metrics }));
+        let inner = Inner { reporter, latched, deciding, serving, worst, refusal, wrong_store, metrics };
+        let health = Self(Arc::new(inner));
         health.publish(false).await;
         health
     }
@@ -90,6 +93,10 @@ impl Health {
         if !refusal.is_empty() {
             return format!("refused by the scheduler: {}", *refusal).into();
         }
+        let wrong_store = self.0.wrong_store.borrow();
+        if !wrong_store.is_empty() && !self.is_serving() {
+            return format!("store refused: {}", *wrong_store).into();
+        }
         let told = match *self.0.worst.borrow() {
             ShardState::Serving if self.is_serving() => "serving",
             ShardState::Serving => "not serving: a shard has ended; see the log",
@@ -122,6 +129,18 @@ impl Health {
         });
         if changed && !why.is_empty() {
             tracing::error!("the scheduler does not take this node in: {why}");
+        }
+    }
+
+    /// Tells the metrics whether the store is the node's, until the node is gone.
+    pub async fn follow_store(self) {
+        let mut wrong_store = self.0.wrong_store.clone();
+        loop {
+            let foreign = !wrong_store.borrow_and_update().is_empty();
+            self.0.metrics.set_store_foreign(foreign);
+            if wrong_store.changed().await.is_err() {
+                return;
+            }
         }
     }
 
@@ -225,8 +244,13 @@ mod tests {
 
     #[tokio::test]
     async fn the_node_serves_when_all_shards_do_and_never_again_once_it_drains() {
-        let health = Health::new(NodeMetrics::new("0", 0)).await;
+        let wrong = watch::Sender::<String>::default();
+        let health = Health::new(NodeMetrics::new("0", 0), wrong.subscribe()).await;
         assert_eq!(status(&health).await, [false; 3]);
+        wrong.send_replace("it is empty".to_owned());
+        assert_eq!(health.condition(), "store refused: it is empty");
+        wrong.send_replace(String::new());
+        assert!(health.explain().starts_with("starting"), "{}", health.explain());
         let (first, second) =
             (watch::Sender::new(ShardState::Recovering), watch::Sender::new(ShardState::Serving));
         let follower = tokio::spawn({
@@ -241,6 +265,9 @@ mod tests {
         second.send_replace(ShardState::StoreDown);
         serving.wait_for(|serving| !serving).await.expect("stops serving");
         assert!(health.explain().starts_with("store down"), "{}", health.explain());
+        wrong.send_replace("it is another cluster's".to_owned());
+        assert_eq!(health.explain(), "store refused: it is another cluster's");
+        wrong.send_replace(String::new());
         assert_eq!(status(&health).await, [false; 3]);
         second.send_replace(ShardState::Serving);
         serving.wait_for(|serving| *serving).await.expect("serves again");

@@ -16,7 +16,7 @@ use journal::index::{self, Cursor, Execution, IndexWriter, Located, PageRequest}
 use journal::{Store, StoreError};
 use proto::executor::v1;
 
-use super::beyond::{fetch_anywhere, list_everywhere};
+use super::beyond::{ARCHIVED, fetch_anywhere, list_everywhere};
 use super::command::Reply;
 use super::core::{Landed, Shard};
 use super::execution::{OpenExecution, Waiter};
@@ -247,9 +247,13 @@ impl Shard {
         self.answer(reply, &[log], async move |store| {
             standing.ask(&*store).await?;
             let found = fetch_anywhere(&*store, archive.as_ref(), &execution, place, partition).await;
-            let found =
-                found.map_err(|error| standing.judge(error)).and_then(|found| standing.settle(found))?;
-            Ok(described(found, now_ms)?)
+            let (found, archived) = found.map_err(|error| standing.judge(error))?;
+            let mut described = described(standing.settle(found)?, now_ms)?;
+            if archived && described.redrive_status() == v1::RedriveStatus::Redrivable {
+                described.set_redrive_status(v1::RedriveStatus::NotRedrivable);
+                ARCHIVED.clone_into(&mut described.redrive_status_reason);
+            }
+            Ok(described)
         });
     }
 
@@ -352,8 +356,8 @@ impl Shard {
         self.answer(reply, &[log], async move |store| {
             standing.ask(&*store).await?;
             let found = fetch_anywhere(&*store, archive.as_ref(), &execution, place, partition).await;
-            let found =
-                found.map_err(|error| standing.judge(error)).and_then(|found| standing.settle(found))?;
+            let (found, _) = found.map_err(|error| standing.judge(error))?;
+            let found = standing.settle(found)?;
             let ending = || Error::Conflict {
                 code: "ExecutionEnding",
                 message: format!("{} has no end in the log yet: ask again", spelt(&execution)),

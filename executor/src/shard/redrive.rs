@@ -22,6 +22,7 @@ use journal::block::{Closed, JournalledKind, JournalledView, MachineRef};
 use journal::index::{self, Execution, IndexWriter, Located, Pointer, get_pointers};
 use journal::{Journalled, Opened, Store};
 
+use super::beyond::only_archived;
 use super::command::Reply;
 use super::core::{Landed, Shard};
 use super::execution::{OpenExecution, WaitingFor};
@@ -315,6 +316,7 @@ impl Shard {
         let (index, reviving) = (Rc::clone(&self.logs[log].index), Rc::clone(&self.reviving));
         let (definitions, desk) = (Arc::clone(&self.definitions), self.transfers.desk.clone());
         let sources = Sources { definitions, desk, now_ms: self.now_us / 1_000 };
+        let archive = self.archive_view();
         self.questions += 1;
         self.flights.push(Box::pin(async move {
             let mut claim = None;
@@ -335,7 +337,10 @@ impl Shard {
                 let revived = revive(&*store, &sources, id, Place { id, located }, token).await;
                 revived.map_err(|error| standing.judge(error))
             };
-            let result = result.await;
+            let result = match result.await {
+                Err(error) => Err(only_archived(archive.as_ref(), &execution, partition, error).await),
+                read => read,
+            };
             Landed::Revived { log, tenure, revival: Box::new(Revival { claim, reply, result }) }
         }));
     }

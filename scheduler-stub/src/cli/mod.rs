@@ -2,6 +2,7 @@
 
 mod about;
 mod client;
+mod drain;
 mod nodes;
 mod serve;
 mod start;
@@ -46,6 +47,7 @@ EXAMPLES
   scheduler-stub quickstart                      everything in one process: see real workflows run
   scheduler-stub serve --node 127.0.0.1:7400     a scheduler for the node that listens there
   scheduler-stub nodes                           who lives, and who has what
+  scheduler-stub drain 127.0.0.1:7400            that node hands over what it has, and ends
   scheduler-stub machine create orders orders.asl.json
   scheduler-stub start orders --input '{\"orderId\": \"A-1\"}' --wait
   scheduler-stub history EXECUTION
@@ -71,6 +73,8 @@ enum Command {
     Serve(Box<serve::ServeOptions>),
     /// Show the nodes, their shards, and which partitions they have
     Nodes(nodes::NodesOptions),
+    /// Drain a node: its partitions go to others, and it ends
+    Drain(drain::DrainOptions),
     /// Create, update, describe, list and delete state machines
     Machine(client::MachineOptions),
     /// Start an execution
@@ -78,7 +82,7 @@ enum Command {
     /// Stop an execution
     Stop(client::StopOptions),
     /// Have an execution that ended without success go on from where it failed
-    Redrive(client::ExecutionOptions),
+    Redrive(client::RedriveOptions),
     /// Describe an execution: status, input, output
     Describe(client::ExecutionOptions),
     /// List the executions of a machine, newest first
@@ -115,6 +119,7 @@ async fn run(command: Command) -> Exit {
         Command::Quickstart(options) => crate::quickstart::run(options).await,
         Command::Serve(options) => serve::run(*options).await,
         Command::Nodes(options) => nodes::run(options).await,
+        Command::Drain(options) => drain::run(options).await,
         Command::Machine(options) => client::machine(options).await,
         Command::Start(options) => start::start(options).await,
         Command::Stop(options) => client::stop(options).await,

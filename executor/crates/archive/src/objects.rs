@@ -91,7 +91,7 @@ fn directory(url: &str, path: &str) -> Result<Arc<dyn ObjectStore>, ArchiveError
     let opened =
         made.and_then(|()| LocalFileSystem::new_with_prefix(&path).map_err(|error| error.to_string()));
     let objects =
-        opened.map_err(|error| wrong("--archive", format!("{} cannot be used: {error}", path.display())))?;
+        opened.map_err(|message| ArchiveError::Directory { path: path.display().to_string(), message })?;
     Ok(Arc::new(objects.with_fsync(true)))
 }
 
@@ -128,13 +128,14 @@ impl Archive {
         let url = options.url.trim_end_matches('/');
         let (objects, prefix) = match url.split_once("://") {
             Some(("file", path)) => (directory(url, path)?, Path::default()),
-            Some(("s3", place)) if !place.is_empty() => {
+            Some(("s3", place)) if !place.trim_start_matches('/').is_empty() => {
                 let (name, prefix) = place.split_once('/').unwrap_or((place, ""));
                 let prefix = Path::parse(prefix).map_err(|error| wrong("--archive", error.to_string()))?;
                 (bucket(options, name)?, prefix)
             }
             _ => {
-                let message = format!("{url:?} is neither file:///DIRECTORY nor s3://BUCKET/PREFIX");
+                let message =
+                    format!("{:?} is neither file:///DIRECTORY nor s3://BUCKET/PREFIX", options.url);
                 return Err(wrong("--archive", message));
             }
         };

@@ -97,6 +97,9 @@ metrics! {
     PARTITIONS_LOST Counter "executor_partitions_lost_total" ["shard"] "Partitions that the shard had and another owner took, or whose log could not be read";
     COMPLETIONS_DROPPED Counter "executor_completions_dropped_total" ["shard"] "Completions that a watcher was too slow for";
     READY Gauge "executor_ready" [] "1 while the node is SERVING";
+    STORE_FOREIGN Gauge "executor_store_foreign" [] "1 while the store that answers is not the one of the node's cluster: emptied, or another's";
+    RELOAD_FAILING Gauge "executor_reload_failing" ["what"] "1 while changed certificates or a changed secret cannot be used, and the ones before stay in force";
+    SECRET_KEYS Info "executor_secret_key_info" ["id", "use"] "Ids of the keys of the cluster's secret in force: the one that seals, and those that open";
     BUILD Info "executor_build_info" ["version"] "The node's version";
     DURABILITY Info "executor_store_durability_info" ["store", "setting", "value"] "Settings that decide what an acknowledgement is worth";
     PROCESS_CPU Counter "process_cpu_seconds_total" [] "CPU time of the process, user and system";

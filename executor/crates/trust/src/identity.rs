@@ -4,6 +4,7 @@
 //! read or do not fit together leave what was there in force, with an error in the log. What may fail: the first reading.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -80,6 +81,8 @@ struct Shared {
     files: TlsFiles,
     allow: Arc<Allow>,
     loaded: RwLock<Loaded>,
+    /// Whether changed files could not be used when they were looked at last.
+    failing: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Trust {
@@ -96,7 +99,8 @@ impl Trust {
     pub fn load(files: TlsFiles, allow: Allow) -> Result<Self, TrustError> {
         let allow = Arc::new(allow);
         let loaded = load(&files, &allow)?;
-        let shared = Arc::new(Shared { files, allow, loaded: RwLock::new(loaded) });
+        let (loaded, failing) = (RwLock::new(loaded), Arc::default());
+        let shared = Arc::new(Shared { files, allow, loaded, failing });
         Ok(Self { shared, towards: Server::Any })
     }
 
@@ -150,24 +154,27 @@ impl Trust {
         Ok(true)
     }
 
+    /// True while changed files cannot be used.
+    #[must_use]
+    pub fn failing(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.shared.failing)
+    }
+
     /// Looks at the files every few seconds. Ends only when it is dropped.
     pub async fn keep_fresh(self) {
-        let mut failed = false;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let (trust, cert) = (self.clone(), self.shared.files.cert.display().to_string());
             let Ok(refreshed) = tokio::task::spawn_blocking(move || trust.refresh()).await else { return };
+            let failed = self.shared.failing.swap(refreshed.is_err(), Ordering::Relaxed);
             match refreshed {
                 Ok(true) => tracing::info!(cert, "certificates changed: new connections use them"),
                 Ok(false) => {}
                 Err(error) if !failed => {
                     tracing::error!(%error, "changed certificates cannot be used: the ones before stay in force");
-                    failed = true;
-                    continue;
                 }
-                Err(_) => continue,
+                Err(_) => {}
             }
-            failed = false;
         }
     }
 }
