@@ -25,6 +25,7 @@ mod flush;
 mod functions;
 mod handle;
 mod history;
+mod line;
 mod log;
 mod lookup;
 mod machine;
