@@ -37,6 +37,7 @@ mod probe;
 mod progress;
 mod reading;
 mod recover;
+mod redrivable;
 mod redrive;
 mod replay;
 mod retain;

@@ -110,7 +110,8 @@ impl Tasks {
     /// So many pools, all without workers.
     #[must_use]
     pub fn new(pools: usize) -> Self {
-        let pools = (0..pools).map(|_| Pool { queue: Line::default(), workers: Vec::new(), turn: 0 }).collect();
+        let pools =
+            (0..pools).map(|_| Pool { queue: Line::default(), workers: Vec::new(), turn: 0 }).collect();
         Self { entries: Slab::default(), pools, workers: HashMap::default(), parked: Vec::new() }
     }
 
@@ -121,7 +122,9 @@ impl Tasks {
 
     /// The task may leave now, unless it was cancelled meanwhile.
     pub fn release(&mut self, address: Address) {
-        let Some(task) = self.entries.get_mut(address).filter(|task| task.stand == Stand::Held) else { return };
+        let Some(task) = self.entries.get_mut(address).filter(|task| task.stand == Stand::Held) else {
+            return;
+        };
         if let Some(pool) = self.pools.get_mut(usize::from(task.pool)) {
             task.stand = Stand::Waiting;
             pool.queue.push_back(address);

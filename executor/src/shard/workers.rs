@@ -79,9 +79,10 @@ impl Shard {
             return Addressee::Here(token.hint);
         }
         let (id, partition) = (token.execution, token.execution.batch.partition);
-        let settled = self.log_at(partition).map(|at| &self.logs[at]).is_some_and(|log| {
-            log.state.serves() && !log.away.contains_key(&id)
-        });
+        let settled = self
+            .log_at(partition)
+            .map(|at| &self.logs[at])
+            .is_some_and(|log| log.state.serves() && !log.away.contains_key(&id));
         if !settled && token.outlives_its_owner() {
             return Addressee::Elsewhere(partition);
         }

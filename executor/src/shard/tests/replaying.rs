@@ -132,7 +132,8 @@ async fn a_partition_serves_while_a_replay_that_works_much_is_under_way() {
 }
 
 #[tokio::test]
-async fn while_a_log_is_brought_back_no_task_leaves_and_no_outcome_is_taken_for_it_may_be_given_back_as_it_is() {
+async fn while_a_log_is_brought_back_no_task_leaves_and_no_outcome_is_taken_for_it_may_be_given_back_as_it_is()
+ {
     let world = World::new();
     let two = world.define(TWO_TASKS).await;
     let first = world.shard().await;
