@@ -381,13 +381,7 @@ impl Shard {
             // Its batch's pointer was written, a neighbour was redriven, or it has changed itself: another look tells.
             return Err(moved(&ExecutionName::Id(id)));
         }
-        let machine = match self.machines.get(&key) {
-            Some(machine) => machine,
-            None => self
-                .machines
-                .add(key, program, &self.metrics)
-                .map_err(|error| Error::Invalid { code: "InvalidArn", message: error.to_string() })?,
-        };
+        let machine = self.machine_of(key, program)?;
         if let Some(other) = self.other_holder(&machine, &opened) {
             return Err(name_given(id, other));
         }
@@ -439,6 +433,14 @@ impl Shard {
         self.effects = effects;
         self.metrics.redriven.add(1);
         Ok(now_ms)
+    }
+
+    fn machine_of(&mut self, key: MachineRef, program: Arc<Program>) -> Result<Rc<Machine>, Error> {
+        if let Some(machine) = self.machines.get(&key) {
+            return Ok(machine);
+        }
+        let machine = self.machines.add(key, program, &self.metrics);
+        machine.map_err(|error| Error::Invalid { code: "InvalidArn", message: error.to_string() })
     }
 
     /// Opened records of what was redriven. What has ended meanwhile is closed in the same block.
