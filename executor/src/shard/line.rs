@@ -91,7 +91,8 @@ mod tests {
         let others: Vec<i32> =
             std::iter::from_fn(|| line.pop_front(&slab).and_then(|address| slab.remove(address))).collect();
         assert_eq!(others, (0..99).map(|number| number * 10 + 3).collect::<Vec<_>>());
-        assert!(line.is_empty() && line.len() == 0);
+        assert!(line.is_empty());
+        assert_eq!(line.len(), 0, "no address stays behind");
     }
 
     #[test]

@@ -111,15 +111,13 @@ fn standing(tasks: &Tasks) -> usize {
 #[test]
 fn tasks_that_end_before_a_worker_comes_take_no_room_wherever_they_stand() {
     let metrics = ShardMetrics::default();
-    let cases: [(Option<u32>, fn(u16) -> bool); 3] =
-        [(None, |_| false), (Some(10_000), |_| true), (Some(10_000), |_| false)];
-    for (credit, waits) in cases {
+    for (credit, parks) in [(None, false), (Some(10_000), true), (Some(10_000), false)] {
         let (mut tasks, mut addresses) = tasks(0);
         let mut worker = credit.map(|credit| attach(&mut tasks, 1, credit));
         for effect in 0..1_000 {
             let address = schedule(&mut tasks, effect);
             addresses.push(address);
-            tasks.dispatch(&metrics, &secret(), waits);
+            tasks.dispatch(&metrics, &secret(), |_| parks);
             worker.as_mut().into_iter().for_each(|worker| while worker.try_recv().is_ok() {});
             if effect >= 10 {
                 tasks.cancel(addresses[effect as usize - 10]);

@@ -16,7 +16,7 @@ const HOT: &str = r#"{"QueryLanguage":"JSONata","StartAt":"A","States":{
 
 /// A shard without a thread.
 pub(super) struct Bare {
-    shard: Shard,
+    pub(super) shard: Shard,
     /// The oldest first.
     flights: Vec<Flight>,
 }
@@ -27,7 +27,7 @@ impl Bare {
     }
 
     /// A shard that has these partitions, or what it is assigned.
-    fn with(world: &World, partitions: Option<Vec<PartitionId>>) -> Self {
+    pub(super) fn with(world: &World, partitions: Option<Vec<PartitionId>>) -> Self {
         let (config, context) = world.parts(partitions);
         let (state, _) = watch::channel(ShardState::Recovering);
         let mut bare = Self { shard: Shard::new(config, context, state), flights: Vec::new() };
