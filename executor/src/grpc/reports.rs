@@ -149,7 +149,7 @@ mod tests {
     use crate::clock::ManualClock;
     use crate::shard::ShardState;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_shard_that_answers_nothing_is_busy_then_cut_off_and_neither_once_it_answers() {
         let (sender, mut queue) = mpsc::channel(64);
         let state = watch::channel(ShardState::Serving).1;
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(told().await, (true, false, vec![2], false), "its silence begins anew");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_shard_that_hangs_from_its_beginning_is_seen_too() {
         let (sender, _queue) = mpsc::channel(1);
         let state = watch::channel(ShardState::Connecting).1;
