@@ -2,9 +2,10 @@
 //!
 //! Purpose: one notion of now, in microseconds of Unix time, that never goes back, and a way to sleep until an instant of
 //! it. Invariants: [`Clock::now_us`] is monotone within a process (a step of the system's clock is not followed; slewing
-//! is); a [`ManualClock`] moves only when it is told to. Nothing here fails.
+//! is); a [`ManualClock`] moves only when it is told to, or as it is told to. Nothing here fails.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -24,6 +25,8 @@ pub enum Clock {
 #[derive(Debug, Clone)]
 pub struct ManualClock {
     now_us: watch::Sender<u64>,
+    /// How long it takes to look at it.
+    look_us: Arc<AtomicU64>,
     /// The instants for which somebody sleeps, and how many do.
     sleepers: Arc<Mutex<BTreeMap<u64, usize>>>,
 }
@@ -47,7 +50,21 @@ impl ManualClock {
     /// A clock that stands at this Unix time in milliseconds.
     #[must_use]
     pub fn at_ms(unix_ms: u64) -> Self {
-        Self { now_us: watch::Sender::new(unix_ms.saturating_mul(1_000)), sleepers: Arc::default() }
+        let now_us = watch::Sender::new(unix_ms.saturating_mul(1_000));
+        Self { now_us, look_us: Arc::default(), sleepers: Arc::default() }
+    }
+
+    /// From now on it moves by so much whenever somebody looks at it, as if all that is done took as long.
+    pub fn advance_with_each_look(&self, by: Duration) {
+        self.look_us.store(u64::try_from(by.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn look(&self) -> u64 {
+        match self.look_us.load(Ordering::Relaxed) {
+            0 => {}
+            by => self.advance(Duration::from_micros(by)),
+        }
+        *self.now_us.borrow()
     }
 
     /// Moves on.
@@ -96,7 +113,7 @@ impl Clock {
                 let (wall, started) = base();
                 wall.saturating_add(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX))
             }
-            Self::Manual(clock) => *clock.now_us.borrow(),
+            Self::Manual(clock) => clock.look(),
         }
     }
 

@@ -169,6 +169,11 @@ pub const RECOVERY_PAGE: usize = 16;
 /// answers from memory or hands out a task. A partition that was lost is not taken back sooner.
 pub const LEASE: Duration = Duration::from_secs(3);
 
+/// How long a shard may answer nothing before its node says that it does not serve and has the shard's partitions given to
+/// others, as if it were cut off from its store: far longer than any round of a shard that works. That the others may have
+/// them is for the store's fence to say.
+pub const SHARD_SILENCE_MAX: Duration = Duration::from_secs(10);
+
 /// Ranges of blocks that a recovery reads at once.
 pub const RECOVERY_READS_AT_ONCE: usize = 4;
 

@@ -30,7 +30,7 @@ use crate::cluster::{self, Cluster};
 use crate::config::{ArchiveConfig, Config, ConfigError};
 use crate::definitions::Definitions;
 use crate::grpc::health::Health;
-use crate::grpc::{NodeContext, Reports, Scope, ask, dispatcher, listener, queue};
+use crate::grpc::{NodeContext, Reports, Scope, ask, dispatcher, listener, look_after_shards, queue};
 use crate::heartbeat::Link;
 use crate::objects::{FolderError, Objects};
 use crate::owners::Owners;
@@ -301,6 +301,7 @@ impl Running {
         let _ = context.shards.set(handles);
         tokio::spawn(dispatcher(Arc::clone(&context), waiting));
         tokio::spawn(async move { health.follow(states).await });
+        tokio::spawn(look_after_shards(Arc::clone(&context)));
         let scheduler = config.scheduler.clone().and_then(heartbeat::endpoint);
         let link = scheduler.map(|scheduler| {
             let (link, public_address) = (Arc::<Link>::default(), config.advertised(ports.addresses.public));

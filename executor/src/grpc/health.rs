@@ -1,4 +1,5 @@
-//! Health: NOT_SERVING until every shard serves, whenever one does not, and for good once a drain has begun.
+//! Health: NOT_SERVING until every shard serves, whenever one does not or answers nothing, and for good once a drain has
+//! begun.
 //!
 //! Invariant: once latched, nothing makes a service SERVING again. (tonic-health begins as SERVING and knows
 //! no latch; both are dealt with here.) Nothing here fails.
@@ -38,6 +39,10 @@ pub struct Health(Arc<Inner>);
 struct Inner {
     reporter: HealthReporter,
     latched: AtomicBool,
+    /// Whether all shards serve, as they say.
+    fit: AtomicBool,
+    /// Whether one of them answers nothing.
+    hangs: AtomicBool,
     /// Held while a status is decided and set, so that a late SERVING never overtakes the latch.
     deciding: Mutex<()>,
     serving: watch::Sender<bool>,
@@ -54,10 +59,11 @@ impl Health {
     /// NOT_SERVING everywhere. `wrong_store` says why the store is not the node's, where it is not.
     pub async fn new(metrics: NodeMetrics, wrong_store: watch::Receiver<String>) -> Self {
         let (serving, reporter) = (watch::Sender::new(false), HealthReporter::new());
-        let latched = AtomicBool::new(false);
+        let [latched, fit, hangs] = [false; 3].map(AtomicBool::new);
         let (deciding, worst) = (Mutex::new(()), watch::Sender::new(ShardState::Connecting));
         let refusal = watch::Sender::default();
-        let inner = Inner { reporter, latched, deciding, serving, worst, refusal, wrong_store, metrics };
+        let inner =
+            Inner { reporter, latched, fit, hangs, deciding, serving, worst, refusal, wrong_store, metrics };
         let health = Self(Arc::new(inner));
         health.publish(false).await;
         health
@@ -88,6 +94,9 @@ impl Health {
     pub fn explain(&self) -> Cow<'static, str> {
         if self.is_draining() {
             return "draining".into();
+        }
+        if self.0.hangs.load(Ordering::Acquire) {
+            return "not serving: a shard answers nothing; see the log".into();
         }
         let refusal = self.0.refusal.borrow();
         if !refusal.is_empty() {
@@ -153,12 +162,25 @@ impl Health {
     /// NOT_SERVING for good.
     pub async fn latch(&self) {
         self.0.latched.store(true, Ordering::Release);
-        self.set(false).await;
+        self.decide().await;
     }
 
-    async fn set(&self, serving: bool) {
+    /// Whether a shard answers nothing, as whoever asks them has seen.
+    pub async fn hangs(&self, hangs: bool) {
+        if self.0.hangs.swap(hangs, Ordering::AcqRel) != hangs {
+            self.decide().await;
+        }
+    }
+
+    async fn set(&self, fit: bool) {
+        self.0.fit.store(fit, Ordering::Release);
+        self.decide().await;
+    }
+
+    async fn decide(&self) {
         let _deciding = self.0.deciding.lock().await;
-        let serving = serving && !self.is_draining();
+        let [fit, hangs] = [&self.0.fit, &self.0.hangs].map(|known| known.load(Ordering::Acquire));
+        let serving = fit && !hangs && !self.is_draining();
         // A probe that watches hears of changes only.
         if self.is_serving() != serving {
             self.publish(serving).await;
@@ -275,6 +297,11 @@ mod tests {
         assert_eq!(health.explain(), "refused by the scheduler: it has 9 partitions");
         health.refused_by_scheduler("");
         assert_eq!(health.explain(), "serving");
+        health.hangs(true).await;
+        assert_eq!(status(&health).await, [false; 3]);
+        assert!(health.condition().contains("answers nothing"), "{}", health.condition());
+        health.hangs(false).await;
+        assert_eq!((status(&health).await, health.condition().as_str()), (vec![true; 3], ""));
         health.latch().await;
         second.send_replace(ShardState::Serving);
         drop(first);

@@ -365,7 +365,7 @@ impl Shard {
 
     /// Batch ids that one log may remember.
     pub fn batches_max(&self) -> usize {
-        (limits::BATCHES_REMEMBERED_MAX / self.logs.len().max(1)).max(1)
+        (limits::BATCHES_REMEMBERED_MAX / self.own.here.max(1)).max(1)
     }
 
     fn report(&self) -> v1::Shard {
@@ -383,7 +383,7 @@ impl Shard {
 
     fn drain(&mut self, reply: Reply<()>) {
         if self.draining.is_none() {
-            self.last = self.last_of(|_| true);
+            self.last = self.last_of(self.open.iter().map(|(address, _)| address).collect());
         }
         self.draining.get_or_insert_default().push(reply);
         self.publish_state();

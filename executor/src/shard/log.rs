@@ -339,6 +339,11 @@ impl Log {
         self.sealed.len() >= limits::FLUSHES_WAITING_MAX
     }
 
+    /// Whether its tasks are handed out and their outcomes taken: what comes of them will be written.
+    pub fn works(&self) -> bool {
+        self.state.serves() || self.parting
+    }
+
     /// Whether it is being given back, and nobody in it is waited for any more.
     pub fn is_halted(&self) -> bool {
         self.state == LogState::Releasing && !self.parting

@@ -20,7 +20,7 @@ use super::beyond::{ARCHIVED, fetch_anywhere, list_everywhere};
 use super::command::Reply;
 use super::core::{Landed, Shard};
 use super::execution::{OpenExecution, Waiter};
-use super::redrive::{obstacle, redrives};
+use super::redrivable::{obstacle, redrives};
 use super::scan::Blocks;
 use super::slab::Address;
 use super::standing::Standing;
@@ -217,7 +217,10 @@ impl Shard {
             ExecutionName::Id(id) => *id,
             ExecutionName::Named { machine, name } => self.names.holder(machine, name)?.id,
         };
-        let opened = self.find(id).and_then(|address| self.open.get(address)?.blocks.first().copied());
+        let open = self.find(id).and_then(|address| self.open.get(address));
+        // Whatever the index says of one that is being opened (again), it is of no use: its block will have it.
+        let next = || open.filter(|open| !open.opened).map(|_| self.logs[log].next_block());
+        let opened = open.and_then(|open| open.blocks.first().copied()).or_else(next);
         let located = match opened {
             // What is open is not closed, whatever is on its way.
             Some(block) => Some(Located { opened: Some(block), closed: None }),

@@ -6,7 +6,7 @@
 //!
 //! The owner of a name's partition is its only writer and decides. Invariants: a name is held from the moment its start is
 //! taken until its entry beside the log is certain to be found, and somewhat longer, so that no start falls between the
-//! memory and the store. Bounded by admission and by time. What may fail: asking the store, and then the batch is refused
+//! memory and the store; an execution whose name was given to another one since is not redriven. Bounded by admission and by time. What may fail: asking the store, and then the batch is refused
 //! until it answers. A name is unique within its partition: dispatchers send it where [`ids::partition_of_name`] says.
 
 use std::collections::{HashMap, VecDeque};
@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ids::{ExecutionId, PartitionId};
-use journal::{StoreError, index};
+use journal::{Opened, Store, StoreError, index};
 use proto::executor::v1;
 use proto::executor::v1::start_refusal::Reason;
 use sha2::{Digest, Sha256};
@@ -105,7 +105,25 @@ impl Names {
     }
 }
 
+/// Whom the store gives an execution's name to, if to another one since.
+pub(super) async fn other_holder(
+    store: &dyn Store,
+    machine: &Machine,
+    opened: &Opened,
+) -> Result<Option<ExecutionId>, StoreError> {
+    let Some(name) = opened.name.as_deref() else { return Ok(None) };
+    let (segment, partition) = (machine.name.execution_segment(), opened.id.batch.partition);
+    let holder = index::lookup_name(store, partition, segment, name).await?;
+    Ok(holder.filter(|holder| *holder != opened.id))
+}
+
 impl Shard {
+    /// Whom memory gives an execution's name to, if to another one since.
+    pub(super) fn other_holder(&self, machine: &Machine, opened: &Opened) -> Option<ExecutionId> {
+        let holder = self.names.holder(machine.name.execution_segment(), opened.name.as_deref()?)?;
+        Some(holder.id).filter(|holder| *holder != opened.id)
+    }
+
     /// Asks the store which names of a batch are taken; the batch is started when it has answered.
     pub(super) fn check_names(
         &mut self,

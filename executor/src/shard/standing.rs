@@ -102,10 +102,10 @@ impl Shard {
     }
 
     /// Hands tasks to workers, those whose owner the store has confirmed within the lease. Their outcomes have to be written:
-    /// while too much waits for the store, no more is asked for.
+    /// while too much waits for the store, no more is asked for, and nothing of a log that may still be given back as it is.
     pub(super) fn dispatch_tasks(&mut self) {
         let (logs, now_us) = (&self.logs, self.now_us);
-        let waits = |log: &Log| log.has_lapsed(now_us) || log.is_congested();
+        let waits = |log: &Log| !log.works() || log.has_lapsed(now_us) || log.is_congested();
         // Whoever has reached the store has the secret.
         let Some(secret) = self.secret.get() else { return };
         self.tasks.dispatch(&self.metrics, secret, |log| logs.get(usize::from(log)).is_none_or(waits));
@@ -115,6 +115,5 @@ impl Shard {
     pub(super) fn heard_of(&mut self, at: usize, asked_us: u64) {
         let log = &mut self.logs[at];
         log.heard_us = log.heard_us.max(asked_us);
-        self.tasks.go_on(at as u16);
     }
 }

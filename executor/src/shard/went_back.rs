@@ -217,7 +217,7 @@ impl Log {
 impl Shard {
     /// What one log may hold of what was confirmed.
     pub(super) fn held_bytes_max(&self) -> usize {
-        limits::HELD_BYTES_PER_LOG_MAX.min(limits::HELD_BYTES_MAX / self.logs.len().max(1))
+        limits::HELD_BYTES_PER_LOG_MAX.min(limits::HELD_BYTES_MAX / self.own.here.max(1))
     }
 
     /// The store says that this log went back.
