@@ -89,8 +89,8 @@ impl Position {
         attempted: BlockId,
         stand: Option<&Stand>,
     ) -> Result<(), StoreError> {
-        let Some(Stand { top, last: Some((id, Some(owner))) }) = stand else { return Ok(()) };
-        match self.owner(id.generation) {
+        let Some(Stand { top, owner: Some(owner) }) = stand else { return Ok(()) };
+        match self.owner(top.generation) {
             Some(ours) if ours != *owner => Err(StoreError::Fenced { partition, attempted, last: *top }),
             _ => Ok(()),
         }

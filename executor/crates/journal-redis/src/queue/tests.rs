@@ -1,0 +1,1 @@
+//! What waits keeps its order and its bounds.
