@@ -243,6 +243,21 @@ async fn a_reader_who_goes_away_half_way_loses_no_derived_write() {
 }
 
 #[tokio::test]
+async fn a_reader_finds_the_last_of_very_many_keys_beside_a_block() {
+    let redis = Redis::durable();
+    let store = open(redis.url()).await;
+    let generation = store.acquire(partition()).await.expect("acquired").generation;
+    let key = |number: u64| Bytes::from(format!("key {number}"));
+    for sequence in 1..=3 {
+        let put = |number| Derived::Put { key: key(number), value: "there".into(), ttl: HOUR };
+        let derived = (sequence * 20_000..(sequence + 1) * 20_000).map(put).collect();
+        store.append(Append { derived, ..block(id(generation, sequence), "block") }).await.expect("appended");
+        let found = store.get_derived(partition(), vec![key((sequence + 1) * 20_000 - 1)]).await;
+        assert_eq!(found.expect("read"), [Some("there".into())]);
+    }
+}
+
+#[tokio::test]
 async fn out_of_memory_is_unavailable_and_goes_by_when_there_is_more() {
     let options = testkit::RedisOptions { maxmemory: Some(3_000_000), ..Default::default() };
     let redis = Redis::start(options).unwrap_or_else(|error| panic!("{error}"));

@@ -96,7 +96,9 @@ struct Run {
 fn answer<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
     match result {
         Ok(value) => format!("{value:?}"),
-        Err(StoreError::Fenced { attempted, last, .. }) => format!("fenced: {attempted}, it stands at {last}"),
+        Err(StoreError::Fenced { attempted, last, .. }) => {
+            format!("fenced: {attempted}, it stands at {last}")
+        }
         Err(StoreError::Refused(_)) => "refused".to_owned(),
         Err(other) => format!("{other:?}"),
     }
@@ -153,9 +155,9 @@ impl Run {
                 let tops = self.owners[*who].tops(vec![self.log(0), self.log(1)]).await;
                 answer(tops.map(|tops| tops.into_iter().map(answer).collect::<Vec<_>>()))
             }
-            Call::Put(who, key, value) => {
-                answer(self.owners[*who].put(self.key(Some(*key)), Bytes::from_static(value.as_bytes())).await)
-            }
+            Call::Put(who, key, value) => answer(
+                self.owners[*who].put(self.key(Some(*key)), Bytes::from_static(value.as_bytes())).await,
+            ),
             Call::CompareAndPut(who, key, expected, value) => {
                 let key = self.key(Some(*key));
                 answer(self.owners[*who].compare_and_put(key, of(expected), of(value)).await)
@@ -169,13 +171,7 @@ impl Run {
         }
     }
 
-    async fn append(
-        &mut self,
-        (who, at): Place,
-        skip: u64,
-        beside: &[Beside],
-        trim: Option<u64>,
-    ) -> String {
+    async fn append(&mut self, (who, at): Place, skip: u64, beside: &[Beside], trim: Option<u64>) -> String {
         let Some(next) = self.next[who][at] else { return String::new() };
         let id = BlockId { sequence: next.sequence + skip, ..next };
         let derived = beside.iter().map(|beside| match beside {
