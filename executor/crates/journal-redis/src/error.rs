@@ -42,7 +42,7 @@ pub(crate) fn of_connecting(error: &RedisError, address: &str) -> StoreError {
 }
 
 /// What a user needs.
-pub(crate) const RIGHTS: &str = "allow the user XADD, XRANGE, XREVRANGE, XINFO, XTRIM, SET, MGET, RPUSH, LPOS, LRANGE, \
+pub(crate) const RIGHTS: &str = "allow the user XADD, XRANGE, XREVRANGE, XINFO, XTRIM, SET, MGET, EXISTS, RPUSH, LPOS, LRANGE, \
      PEXPIRE, GET, HGET, HSET, HDEL, HMGET, HINCRBY, ZADD, ZREM, ZRANGE, EVAL, ASKING, PING, INFO, CONFIG GET and \
      CLUSTER SLOTS on the keys of the prefix: ACL SETUSER name ~prefix:* +@all -@dangerous +info +config|get";
 

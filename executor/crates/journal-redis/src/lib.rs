@@ -10,7 +10,7 @@
 //!
 //! Rooms: [`options`] (URL and settings), [`access`] (users, passwords, certificates), [`link`] (one connection that
 //! comes back), [`servers`] and [`map`] (who serves which slot), [`keys`] (names and hash tags), [`log`] (acquire, append,
-//! read), [`stand`] (where a log stands, and whose it is), [`position`] (has the log gone back?), [`derived`], [`queue`] and
+//! read), [`stand`] and [`tops`] (where logs stand, and whose they are), [`position`] (has the log gone back?), [`derived`], [`queue`] and
 //! [`write`](mod@write) (what travels beside a block), [`durable`] (keys that live for ever), [`durability`] (what an acknowledgement is worth), [`error`] (Redis's words to ours).
 
 mod access;
@@ -29,6 +29,7 @@ mod reply;
 mod servers;
 mod stand;
 mod store;
+mod tops;
 mod write;
 
 pub use keys::partition_tag;

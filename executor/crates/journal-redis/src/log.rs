@@ -308,6 +308,19 @@ enum Entry {
     Mark(BlockId),
 }
 
+/// Whose an entry is, as far as it says.
+pub(crate) fn owner_of(entry: Value) -> Result<(BlockId, Option<Owner>), StoreError> {
+    let (id, fields) = id_and_fields(entry)?;
+    let mut fields = fields.into_iter();
+    let mut owner = None;
+    while let (Some(name), Some(value)) = (fields.next().and_then(bytes), fields.next().and_then(bytes)) {
+        if name == OWNER || name == MARK {
+            owner = Owner::of(&value);
+        }
+    }
+    Ok((id, owner))
+}
+
 /// `[id, [field, value, ...]]`.
 fn id_and_fields(entry: Value) -> Result<(BlockId, Vec<Value>), StoreError> {
     let mut parts = array("XRANGE", entry)?.into_iter();

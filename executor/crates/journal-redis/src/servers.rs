@@ -26,6 +26,7 @@ use crate::error;
 use crate::link::{Current, Link};
 use crate::map::{self, Address, Range};
 use crate::queue::Queue;
+use crate::tops::Reign;
 use crate::write::{Led, Write};
 
 /// The map is read at most this often.
@@ -40,6 +41,8 @@ const TRY_AGAIN_PAUSE: Duration = Duration::from_millis(5);
 /// One server, and its connection.
 pub(crate) struct Server {
     pub link: Link,
+    /// As what it is known to those who look at logs.
+    pub reign: Reign,
     /// Whether a timer of derived writes runs; set and cleared below the lock of the queue.
     pub lingers: AtomicBool,
     /// Until then it is sent no derived writes: it has refused some.
@@ -61,7 +64,8 @@ impl Server {
             _ => String::new(),
         };
         let link = Link::new(Arc::clone(access), info);
-        Arc::new(Self { link, lingers: AtomicBool::new(false), paused_until: Mutex::default(), host })
+        let (lingers, paused_until, reign) = Default::default();
+        Arc::new(Self { link, reign, lingers, paused_until, host })
     }
 
     /// Until when it is sent no derived writes.

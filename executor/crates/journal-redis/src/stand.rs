@@ -7,25 +7,17 @@
 //! first where a gap would else hide another owner's blocks; no look carries a block. What may fail: as [`crate::error`] tells, and
 //! [`StoreError::Fenced`].
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use ids::PartitionId;
-use journal::store::Top;
 use journal::{BlockId, StoreError};
-use redis::{Cmd, Pipeline, RedisError, Value};
+use redis::{Cmd, RedisError, Value};
 
-use crate::derived::is_redirect;
 use crate::error;
 use crate::keys::{Keys, PartitionKeys};
 use crate::link::Current;
 use crate::log::{add_mark, parse_id};
 use crate::position::Owner;
 use crate::reply::{array, bytes, text};
-use crate::servers::{Route, Server, Servers};
-
-/// How long a server may take to tell where its logs stand, while the others' answers wait.
-const TOPS_WITHIN: Duration = Duration::from_secs(1);
+use crate::servers::{Route, Servers};
 
 /// Where a log stands.
 #[derive(Debug, Clone, Copy)]
@@ -69,17 +61,19 @@ pub(crate) async fn stand(
     }
 }
 
-fn is_no_such_key(refusal: &RedisError) -> bool {
+pub(crate) fn is_no_such_key(refusal: &RedisError) -> bool {
     refusal.detail().is_some_and(|detail| detail.contains("no such key"))
 }
 
-fn look(log: &[u8]) -> Cmd {
+/// The command.
+pub(crate) fn look(log: &[u8]) -> Cmd {
     let mut look = redis::cmd("EVAL");
     look.arg(LOOK).arg(1).arg(log);
     look
 }
 
-fn stand_of(reply: Value) -> Result<Stand, StoreError> {
+/// Its reply.
+pub(crate) fn stand_of(reply: Value) -> Result<Stand, StoreError> {
     let mut parts = array("EVAL", reply)?.into_iter();
     let missing = || StoreError::Corrupt("Redis does not tell the last-generated-id of a log".to_owned());
     let top = parse_id(&parts.next().and_then(text).ok_or_else(missing)?)?;
@@ -135,75 +129,4 @@ async fn try_accept(
     }
     names.position.accept(current.number);
     Ok(Ok(()))
-}
-
-/// Where each log stands: one request to each server that has some of them. A server that is away, or stands still, keeps
-/// nobody else waiting.
-pub(crate) async fn tops(servers: &Servers, keys: &Keys, partitions: &[PartitionId]) -> Vec<Top> {
-    let mut tops: Vec<Top> = vec![Ok(None); partitions.len()];
-    let mut groups: Vec<(Arc<Server>, Vec<usize>)> = Vec::new();
-    for (at, partition) in partitions.iter().enumerate() {
-        match servers.route(keys.of(*partition).slot).await {
-            Ok(route) => match groups.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &route.server)) {
-                Some((_, group)) => group.push(at),
-                None => groups.push((route.server, vec![at])),
-            },
-            Err(error) => tops[at] = Err(error),
-        }
-    }
-    let asked = groups.iter().map(|(server, group)| async move {
-        let names = group.iter().map(|at| keys.of(partitions[*at])).collect::<Vec<_>>();
-        match tokio::time::timeout(TOPS_WITHIN, tops_of(servers, server, &names)).await {
-            Ok(tops) => tops,
-            Err(_) => {
-                let address = &server.link.address;
-                let late =
-                    StoreError::Unavailable(format!("{address} does not answer within {TOPS_WITHIN:?}"));
-                vec![Err(late); group.len()]
-            }
-        }
-    });
-    for ((_, group), told) in groups.iter().zip(futures_util::future::join_all(asked).await) {
-        group.iter().zip(told).for_each(|(at, top)| tops[*at] = top);
-    }
-    tops
-}
-
-/// Where logs stand that one server has.
-async fn tops_of(servers: &Servers, server: &Server, names: &[Arc<PartitionKeys>]) -> Vec<Top> {
-    let mut pipeline = Pipeline::with_capacity(names.len());
-    for names in names {
-        pipeline.add_command(look(&names.log));
-    }
-    let replies = match server.link.pipeline(&pipeline).await {
-        Ok(replies) => replies,
-        Err(error) => return vec![Err(error); names.len()],
-    };
-    let mut tops = Vec::with_capacity(names.len());
-    for (names, reply) in names.iter().zip(replies) {
-        tops.push(match reply {
-            Ok(reply) => checked(names, stand_of(reply)),
-            Err(refusal) if is_no_such_key(&refusal) => Ok(None),
-            // By itself it is led there.
-            Err(refusal) if is_redirect(&refusal) => top(servers, names).await,
-            Err(refusal) => Err(error::of_command(&refusal, &server.link.address)),
-        });
-    }
-    tops
-}
-
-/// The top of a log, unless it has another owner under our generation.
-fn checked(names: &PartitionKeys, stand: Result<Stand, StoreError>) -> Top {
-    let stand = stand?;
-    let confirmed = names.position.confirmed().unwrap_or_default();
-    names.position.check(names.partition, confirmed, Some(&stand))?;
-    Ok(Some(stand.top))
-}
-
-async fn top(servers: &Servers, names: &PartitionKeys) -> Result<Option<BlockId>, StoreError> {
-    match servers.try_command(names.slot, &look(&names.log)).await? {
-        Ok(reply) => checked(names, stand_of(reply)),
-        Err(refusal) if is_no_such_key(&refusal.error) => Ok(None),
-        Err(refusal) => Err(refusal.into()),
-    }
 }

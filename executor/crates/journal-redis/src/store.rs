@@ -11,7 +11,7 @@ use crate::access::Access;
 use crate::keys::Keys;
 use crate::options::{AppendFsync, RedisOptions};
 use crate::servers::Servers;
-use crate::{derived, durability, durable, log, stand};
+use crate::{derived, durability, durable, log, stand, tops};
 
 /// Opens connections to one Redis, or to one Redis Cluster.
 #[derive(Debug, Clone)]
@@ -77,7 +77,7 @@ impl Store for RedisStore {
     }
 
     fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Top>> {
-        Box::pin(async move { Ok(stand::tops(&self.servers, &self.keys, &partitions).await) })
+        Box::pin(async move { Ok(tops::tops(&self.servers, &self.keys, &partitions).await) })
     }
 
     fn read(&self, partition: PartitionId, range: BlockRange) -> StoreFuture<'_, Vec<(BlockId, Bytes)>> {
