@@ -360,7 +360,7 @@ async fn a_server_that_refuses_all_appends_is_not_connected_to_over_and_over() {
     tokio::time::timeout(Duration::from_secs(1), refused).await.expect_err("it goes on");
     // The pauses between them double from 20 ms on; without pauses there are hundreds.
     let made = connections() - before;
-    assert!((2..20).contains(&made), "{made} connections in a second");
+    assert!(made < 20, "{made} connections in a second");
 }
 
 #[tokio::test]
