@@ -160,7 +160,7 @@ pub const QUESTIONS_MAX: usize = 1_024;
 pub const LOST_ENTRIES_PER_BLOCK: usize = 256;
 
 /// Blocks at the end of a recovered log whose index entries may have been lost.
-pub const LOST_BLOCKS_MAX: u64 = 64;
+pub const LOST_BLOCKS_MAX: u64 = journal::store::DERIVED_BEHIND_MAX;
 
 /// Blocks read at once during recovery.
 pub const RECOVERY_PAGE: usize = 16;

@@ -75,7 +75,7 @@ metrics! {
     STORE_ERRORS Counter "executor_store_errors_total" ["shard", "kind"] "Flushes that the store did not confirm, and recoveries that it did not let through";
     BLOCKS_RESENT Counter "executor_store_blocks_resent_total" ["shard"] "Blocks written again because the store had lost them after it confirmed them";
     BLOCKS_LOST Counter "executor_store_blocks_lost_total" ["shard"] "Blocks that the store confirmed and lost, and that the node did not hold any more";
-    DERIVED_DROPPED Counter "executor_store_derived_dropped_total" ["shard"] "Index entries that were given up, because the store refused them for too long or for good";
+    DERIVED_DROPPED Counter "executor_store_derived_dropped_total" ["shard"] "Index entries that were given up, because the store never takes them";
     STORE_AVAILABLE Gauge "executor_store_available" ["shard"] "1 while the store confirms, 0 while it does not";
     RECOVERED Counter "executor_recovered_executions_total" ["shard"] "Open executions taken over from a log";
     RECOVERY_BLOCKS Counter "executor_recovery_blocks_total" ["shard"] "Blocks after a checkpoint, or of a whole log, that recoveries read";
