@@ -10,6 +10,7 @@ use proto::executor::v1::executor_server::{Executor, ExecutorServer};
 use proto::executor::v1::start_refusal::Reason;
 use proto::executor::v1::{self as v1, RunningExecution, StartAck, StartBatch, StartRefusal};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
@@ -81,12 +82,21 @@ pub struct FakeNode {
     received: mpsc::Receiver<Received>,
     partitions: Arc<Mutex<Vec<u32>>>,
     definitions: Arc<AtomicU32>,
+    /// All that runs of it.
+    process: Option<Runtime>,
+}
+
+impl Drop for FakeNode {
+    fn drop(&mut self) {
+        self.kill();
+    }
 }
 
 impl FakeNode {
     /// A node with one shard that owns these of four partitions.
     pub async fn start(partitions: &[u32]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("a socket");
         let address = listener.local_addr().expect("bound");
         let (sender, received) = mpsc::channel(1_024);
         let service = Service {
@@ -101,10 +111,22 @@ impl FakeNode {
             received,
             partitions: Arc::clone(&service.partitions),
             definitions: Arc::clone(&service.definitions),
+            process: Some(Runtime::new().expect("threads")),
         };
-        let server = tonic::transport::Server::builder().add_service(ExecutorServer::new(service));
-        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        let serve = async move {
+            let listener = TcpListener::from_std(listener).expect("a socket");
+            let server = tonic::transport::Server::builder().add_service(ExecutorServer::new(service));
+            server.serve_with_incoming(TcpListenerStream::new(listener)).await
+        };
+        node.process.as_ref().expect("just made").spawn(serve);
         node
+    }
+
+    /// Ends all at once, as a killed process does.
+    pub fn kill(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.shutdown_background();
+        }
     }
 
     pub async fn next(&mut self) -> Received {
