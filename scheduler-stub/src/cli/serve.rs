@@ -12,7 +12,6 @@ use trust::TlsFlags;
 use super::{Exit, say};
 use crate::names::Naming;
 use crate::server::{Scheduler, SchedulerConfig};
-use crate::signals::Signals;
 
 const MANUAL: &str = "\
 NODES
@@ -153,12 +152,9 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
     if let Err(message) = telemetry::logs::init(format, &options.log_level) {
         return usage(&message);
     }
-    let mut signals = match Signals::watch() {
+    let mut signals = match super::signals() {
         Ok(signals) => signals,
-        Err(error) => {
-            eprintln!("error: signals cannot be watched: {error}");
-            return Exit::Internal;
-        }
+        Err(exit) => return exit,
     };
     // A store that is not there yet is waited for: in a cluster it comes back without anybody restarting the scheduler.
     let opened = tokio::select! {
