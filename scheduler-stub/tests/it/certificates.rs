@@ -54,6 +54,7 @@ impl Certificates {
             key: write("key", key.serialize_pem()),
             ca: write("ca", self.authority.pem()),
             allow: roles.into_iter().chain(["worker:ocr=ocr.worker"]).map(str::to_owned).collect(),
+            allow_file: None,
         }
     }
 
