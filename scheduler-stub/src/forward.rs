@@ -19,7 +19,7 @@ use ids::ExecutionName;
 use proto::executor::v1::executor_client::ExecutorClient;
 use proto::executor::v1::{ListExecutionsRequest, ListExecutionsResponse};
 use tonic::transport::Channel;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, TimeoutExpired};
 use tonic_types::StatusExt;
 use trust::Secret;
 
@@ -268,24 +268,28 @@ impl Kind {
         not_owner(status) || self == Self::Question && status.code() == Code::Unavailable
     }
 
-    /// What a caller hears of a node's answer. Where the connection broke, the words are our own transport's, and do not say
-    /// whether the call may be made again.
+    /// What a caller hears of a node's answer. Where none came, the words are our own transport's, and do not say whether the
+    /// call may be made again.
     fn heard(self, status: Status) -> Status {
-        let ours = std::error::Error::source(&status).is_some();
-        if !ours || !matches!(status.code(), Code::Unknown | Code::Internal) {
-            return status;
-        }
-        let broke = format!("the connection to the node broke ({})", status.message());
+        let ours = std::error::Error::source(&status);
+        let late =
+            status.code() == Code::DeadlineExceeded || ours.is_some_and(|ours| ours.is::<TimeoutExpired>());
+        let broke =
+            ours.is_some() && matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled);
+        let why = status.message();
         match self {
-            Self::Question => Error::unavailable(format!("{broke}: ask again")),
-            Self::Change => Error::OutcomeUnknown {
+            Self::Question if broke && !late => {
+                Error::unavailable(format!("the connection to the node broke ({why}): ask again")).into()
+            }
+            Self::Change if broke || late || status.code() == Code::Cancelled => Error::OutcomeUnknown {
                 message: format!(
-                    "{broke}, and it may have done what it was asked to: look at the execution (DescribeExecution, \
-                     ListExecutions) before you ask again"
+                    "no answer came from the node ({why}), and it may have done what it was asked to: look at the execution \
+                     (DescribeExecution, ListExecutions) before you ask again"
                 ),
-            },
+            }
+            .into(),
+            Self::Question | Self::Change => status,
         }
-        .into()
     }
 }
 
@@ -337,6 +341,16 @@ mod tests {
         };
         assert_eq!(told(Kind::Question), (Code::Unavailable, Some("Unavailable".into()), true));
         assert_eq!(told(Kind::Change), (Code::Unavailable, Some(OUTCOME_UNKNOWN.into()), false));
+    }
+
+    #[test]
+    fn a_change_that_was_not_answered_in_time_is_told_as_unknown() {
+        for late in [Status::deadline_exceeded("late"), Status::cancelled("Timeout expired")] {
+            assert_eq!(Kind::Question.heard(late.clone()).code(), late.code());
+            let told = Kind::Change.heard(late);
+            let reason = told.get_error_details().error_info().map(|info| info.reason.clone());
+            assert_eq!((told.code(), reason), (Code::Unavailable, Some(OUTCOME_UNKNOWN.to_owned())));
+        }
     }
 
     #[test]

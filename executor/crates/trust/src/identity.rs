@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -173,9 +173,9 @@ impl Trust {
         self.shared.loaded.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the connections whose peers would not be let in at `now` as what they were let in as.
-    pub fn review(&self, now: SystemTime) {
-        let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+    /// Ends the connections whose peers would not be let in as what they were let in as, this long after 1970.
+    pub fn review(&self, now: Duration) {
+        let now = UnixTime::since_unix_epoch(now);
         self.shared.standing.review(|peer| self.loaded().objection(peer, now, &self.ca()));
     }
 
@@ -191,7 +191,7 @@ impl Trust {
         }
         let loaded = build(&self.shared.files, &self.shared.allow, texts)?;
         *self.shared.loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
-        self.review(SystemTime::now());
+        self.review(now());
         Ok(true)
     }
 
@@ -205,7 +205,7 @@ impl Trust {
             let look = move || {
                 let refreshed = trust.refresh();
                 if looks.is_multiple_of(REVIEW_EVERY) {
-                    trust.review(SystemTime::now());
+                    trust.review(now());
                 }
                 refreshed
             };
@@ -257,6 +257,11 @@ fn roles_of(allow: &Allow, certificate: &CertificateDer<'_>) -> Roles {
             .roles(parsed.valid_dns_names().chain(parsed.valid_uri_names()).collect::<Vec<_>>().into_iter()),
         Err(_) => Roles::default(),
     }
+}
+
+/// Since 1970; certificates know no other clock.
+fn now() -> Duration {
+    Duration::from_secs(UnixTime::now().as_secs())
 }
 
 fn provider() -> Arc<CryptoProvider> {
