@@ -205,7 +205,9 @@ impl Batch {
     /// A node has refused entries `[from, to)`, for now.
     pub(super) fn refused(&mut self, from: u32, to: u32, refusal: &StartRefusal) {
         let began_nothing = match refusal.reason() {
-            Reason::Overloaded | Reason::DefinitionMissing | Reason::Draining => true,
+            Reason::Overloaded | Reason::DefinitionMissing | Reason::Draining | Reason::StoreUnavailable => {
+                true
+            }
             Reason::NotOwner => refusal.code != OWNER_CHANGED,
             _ => false,
         };

@@ -130,7 +130,8 @@ async fn a_batch_that_is_given_up_is_told_as_unknown_unless_every_send_of_it_was
         (2, vec![&draining], Reason::OutcomeUnknown),
         (2, vec![&draining, &draining], Reason::StoreUnavailable),
         (1, vec![&lost], Reason::OutcomeUnknown),
-        (1, vec![&unwritten], Reason::OutcomeUnknown),
+        (1, vec![&unwritten], Reason::StoreUnavailable),
+        (3, vec![&lost, &draining, &unwritten], Reason::OutcomeUnknown),
     ] {
         let (mut batch, answer) = batch();
         (0..sends).for_each(|_| batch.sent());
