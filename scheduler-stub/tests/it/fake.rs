@@ -11,7 +11,7 @@ use proto::executor::v1::start_refusal::Reason;
 use proto::executor::v1::{self as v1, RunningExecution, StartAck, StartBatch, StartRefusal};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{Barrier, mpsc};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -73,6 +73,7 @@ struct Service {
     partitions: Arc<Mutex<Vec<u32>>>,
     received: mpsc::Sender<Received>,
     definitions: Arc<AtomicU32>,
+    lists: Arc<Mutex<Option<Arc<Barrier>>>>,
     dispatchers: Arc<AtomicU32>,
 }
 
@@ -82,6 +83,7 @@ pub struct FakeNode {
     received: mpsc::Receiver<Received>,
     partitions: Arc<Mutex<Vec<u32>>>,
     definitions: Arc<AtomicU32>,
+    lists: Arc<Mutex<Option<Arc<Barrier>>>>,
     /// All that runs of it.
     process: Option<Runtime>,
 }
@@ -104,6 +106,7 @@ impl FakeNode {
             partitions: Arc::new(Mutex::new(partitions.to_vec())),
             received: sender,
             definitions: Arc::default(),
+            lists: Arc::default(),
             dispatchers: Arc::default(),
         };
         let node = Self {
@@ -111,6 +114,7 @@ impl FakeNode {
             received,
             partitions: Arc::clone(&service.partitions),
             definitions: Arc::clone(&service.definitions),
+            lists: Arc::clone(&service.lists),
             process: Some(Runtime::new().expect("threads")),
         };
         let serve = async move {
@@ -138,6 +142,11 @@ impl FakeNode {
 
     pub fn owns(&self, partitions: &[u32]) {
         *self.partitions.lock().expect("no panic") = partitions.to_vec();
+    }
+
+    /// From now on its lists are empty, and given when as many are asked for as the barrier waits for.
+    pub fn lists_at(&self, barrier: &Arc<Barrier>) {
+        *self.lists.lock().expect("no panic") = Some(Arc::clone(barrier));
     }
 
     pub fn definitions_put(&self) -> u32 {
@@ -251,7 +260,10 @@ impl Executor for Service {
         &self,
         _: Request<v1::ListExecutionsRequest>,
     ) -> Result<Response<v1::ListExecutionsResponse>, Status> {
-        not_here()
+        let barrier = self.lists.lock().expect("no panic").clone();
+        let Some(barrier) = barrier else { return not_here() };
+        barrier.wait().await;
+        Ok(Response::new(v1::ListExecutionsResponse::default()))
     }
 
     async fn watch_completions(

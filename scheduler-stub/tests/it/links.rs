@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use journal::memory::MemoryStore;
 use journal::store::Connect;
-use proto::executor::v1;
 use proto::executor::v1::start_refusal::Reason;
+use proto::executor::v1::{self, ExecutionStatus};
 use proto::scheduler::v1::{
     CreateStateMachineRequest, StartExecutionRequest, StartExecutionsRequest, StartExecutionsResponse,
 };
@@ -15,7 +15,7 @@ use scheduler_stub::client::Client;
 use scheduler_stub::dispatch::STARTS_MAX;
 use scheduler_stub::error::OUTCOME_UNKNOWN;
 use scheduler_stub::{Scheduler, SchedulerConfig};
-use tokio::sync::mpsc;
+use tokio::sync::{Barrier, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Streaming};
 use tonic_types::StatusExt;
@@ -187,6 +187,16 @@ async fn a_start_that_a_killed_node_may_have_written_is_not_told_as_one_to_make_
     let reason = details.error_info().map(|info| info.reason.as_str());
     assert_eq!((status.code(), reason), (Code::Unavailable, Some(OUTCOME_UNKNOWN)), "{status}");
     assert!(details.retry_info().is_none() && status.message().contains("ListExecutions"), "{status}");
+}
+
+#[tokio::test]
+async fn a_list_asks_all_nodes_at_once() {
+    let nodes = [FakeNode::start(&[0, 1]).await, FakeNode::start(&[2, 3]).await];
+    let mut stage = stage(&[&nodes[0], &nodes[1]]).await;
+    let both = Arc::new(Barrier::new(nodes.len()));
+    nodes.iter().for_each(|node| node.lists_at(&both));
+    let listed = stage.client.list(&stage.machine, ExecutionStatus::Unspecified, 10).await;
+    assert_eq!(listed.expect("both are asked before one has answered"), []);
 }
 
 #[tokio::test]
