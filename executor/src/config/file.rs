@@ -54,12 +54,9 @@ pub(super) fn read(path: &Path) -> Result<Options, ConfigError> {
     let wrong = |message: String| ConfigError::File { path: path.to_owned(), message };
     let text = std::fs::read_to_string(path)
         .map_err(|error| wrong(format!("the configuration cannot be read: {error}")))?;
-    // Without the line itself, which may hold a password.
     let at = |error: toml::de::Error| {
-        let line =
-            error.span().map(|span| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1);
-        let line = line.map_or_else(String::new, |line| format!("line {line}: "));
-        wrong(format!("{line}{}", error.message().replace('\n', ", ")))
+        let place = error.span().map(|span| place(&text, span.start)).unwrap_or_default();
+        wrong(format!("{place}{}", error.message().replace('\n', ", ")))
     };
     let table = text.parse::<toml::Table>().map_err(at)?;
     if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
@@ -68,6 +65,14 @@ pub(super) fn read(path: &Path) -> Result<Options, ConfigError> {
         return Err(wrong(format!("`{key}` is no setting{suggestion}")));
     }
     toml::from_str(&text).map_err(at)
+}
+
+/// Where in the file: the line, and its key. Not the line itself, whose value may hold a password.
+fn place(text: &str, at: usize) -> String {
+    let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+    let key = text.lines().nth(line).and_then(|line| line.split_once('=')).map(|(key, _)| key.trim());
+    let key = key.filter(|key| KEYS.contains(key)).map_or_else(String::new, |key| format!(", `{key}`"));
+    format!("line {}{key}: ", line + 1)
 }
 
 /// The known word that is nearest to `word`, if any is near enough to be meant.

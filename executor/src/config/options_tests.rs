@@ -118,7 +118,7 @@ fn a_wrong_value_in_a_file_is_shown_with_its_line() {
 #[test]
 fn a_line_that_is_no_toml_is_numbered_and_not_shown_for_it_may_hold_a_password() {
     let error = refused(&[], Some("shards = 2\nredis-url = redis://me:hunter2@h\n"));
-    assert!(error.contains("line 2: ") && !error.contains("hunter2"), "{error}");
+    assert!(error.contains("line 2, `redis-url`: ") && !error.contains("hunter2"), "{error}");
 }
 
 #[test]
