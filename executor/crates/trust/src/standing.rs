@@ -8,7 +8,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use rustls::pki_types::CertificateDer;
@@ -28,7 +28,10 @@ pub(crate) struct Peer<A> {
 
 /// All connections of a process that stand.
 #[derive(Debug)]
-pub(crate) struct Standing<A>(Mutex<Vec<(Peer<A>, oneshot::Sender<()>)>>);
+pub(crate) struct Standing<A>(Mutex<Vec<Entry<A>>>);
+
+/// A peer, and what ends its connection.
+type Entry<A> = (Peer<A>, oneshot::Sender<()>);
 
 impl<A> Default for Standing<A> {
     fn default() -> Self {
@@ -37,11 +40,11 @@ impl<A> Default for Standing<A> {
 }
 
 impl<A> Standing<A> {
-    /// A connection is there. `peer` is made while nobody looks through them, so that it is either looked at, or made by what
-    /// is in force since.
+    /// A connection is there. `peer` is made before a look through them begins, and is looked at, or after, by what is in
+    /// force then.
     pub(crate) fn add(&self, peer: impl FnOnce() -> Peer<A>) -> End {
         let (ender, end) = oneshot::channel();
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.lock();
         if all.len() == all.capacity() {
             all.retain(|(_, ender)| !ender.is_closed());
         }
@@ -49,15 +52,13 @@ impl<A> Standing<A> {
         End::Open(end)
     }
 
-    /// Ends those that there is something to say against.
+    /// Ends those that there is something to say against. New ones need not wait for it.
     pub(crate) fn review(&self, objection: impl Fn(&Peer<A>) -> Option<String>) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (peer, ender) in std::mem::take(&mut *all) {
-            if ender.is_closed() {
-                continue;
-            }
+        let standing = std::mem::take(&mut *self.lock());
+        let mut kept = Vec::with_capacity(standing.len());
+        for (peer, ender) in standing.into_iter().filter(|(_, ender)| !ender.is_closed()) {
             match objection(&peer) {
-                None => all.push((peer, ender)),
+                None => kept.push((peer, ender)),
                 Some(why) => {
                     tracing::warn!("the connection with {} is ended: {why}", peer.name);
                     // It may have ended by itself meanwhile.
@@ -65,6 +66,11 @@ impl<A> Standing<A> {
                 }
             }
         }
+        self.lock().append(&mut kept);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Entry<A>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
