@@ -41,7 +41,7 @@ pub fn open(config: &StoreConfig) -> Result<Arc<dyn Connect>, StoreError> {
                 certificate_file: redis.cert.clone(),
                 key_file: redis.key.clone(),
                 declared_appendfsync: redis.declared_appendfsync.map(Into::into),
-                ..journal_redis::RedisOptions::new(redis.url.clone())
+                ..journal_redis::RedisOptions::new(redis.url.expose())
             };
             Ok(Arc::new(journal_redis::RedisConnect::new(options)?))
         }

@@ -1,7 +1,7 @@
 //! Starts at fixed instants through the scheduler's batch API, whatever happens to it.
 //!
 //! Open loop: a start that is due while nobody takes it is counted as unsent, and is not made up for. A start whose stream
-//! broke has an unknown outcome; a named one is sent again under its name, which must give the same execution.
+//! broke, or of which the scheduler says so, has an unknown outcome; a named one is sent again under its name, which must give the same execution.
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
@@ -264,15 +264,19 @@ impl Book {
 
     /// The stream is gone: nobody knows what became of what it did not answer.
     fn abandon(&self) {
-        let now = self.shared.now_ms();
         let mut open = self.lock();
         let messages = std::mem::take(&mut open.messages);
         (open.starts, open.abandoned) = (0, open.last_tag);
         for (message, answered) in messages.into_values() {
-            self.shared.unknown.fetch_add((message.count - answered.count()).into(), Relaxed);
-            if message.kind == Kind::Named && open.again.len() < AGAIN_MAX {
-                open.again.push_back((now + 200, Message { again: true, ..message }));
-            }
+            self.unknown(&mut open, Message { count: message.count - answered.count(), ..message });
+        }
+    }
+
+    /// Nobody knows what became of these starts. A name may be sent again.
+    fn unknown(&self, open: &mut Open, message: Message) {
+        self.shared.unknown.fetch_add(message.count.into(), Relaxed);
+        if message.kind == Kind::Named && open.again.len() < AGAIN_MAX {
+            open.again.push_back((self.shared.now_ms() + 200, Message { again: true, ..message }));
         }
     }
 
@@ -288,6 +292,8 @@ impl Book {
             // A name that was sent before may belong to its own execution, which has ended since.
             if reason == Reason::Conflict && message.again {
                 self.shared.names_again.fetch_add(count.into(), Relaxed);
+            } else if reason == Reason::OutcomeUnknown {
+                self.unknown(&mut open, Message { first_run, count, ..message });
             } else if refusal.code == POISONOUS {
                 // Three kills met its start, before it was acknowledged.
                 self.shared.refuse(POISONOUS, count.into());
@@ -435,6 +441,21 @@ mod tests {
         book.abandon();
         let again = book.lock().again.pop_front().expect("sent again").1;
         assert!(again.again && again.first_run == 4);
+    }
+
+    #[test]
+    fn a_start_whose_outcome_the_scheduler_does_not_know_counts_as_unknown_and_not_as_refused() {
+        let (book, _acks) = book();
+        sent(&book, 1, Message { kind: Kind::Pass, first_run: 100, count: 10, again: false });
+        sent(&book, 2, named(false));
+        for (tag, count) in [(1, 10), (2, 1)] {
+            let refusal = wire::StartRefusal { reason: Reason::OutcomeUnknown.into(), ..Default::default() };
+            let told = StartExecutionsResponse { refusal: Some(refusal), ..reply(tag, 0, count, 1) };
+            assert!(book.answered(&told).is_none());
+        }
+        assert_eq!((book.shared.unknown.load(Relaxed), book.shared.refused().len()), (11, 0));
+        let again = book.lock().again.pop_front().expect("the name is sent again").1;
+        assert!(again.again && again.first_run == 4 && again.count == 1);
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub struct CrashReport {
     pub sent: u64,
     /// Starts due while nobody took them.
     pub unsent: u64,
-    /// Starts with an unknown outcome: their stream broke.
+    /// Starts with an unknown outcome: their stream broke, or the scheduler says that nobody answered it.
     pub unknown: u64,
     /// Starts refused, by reason.
     pub refused: BTreeMap<String, u64>,

@@ -36,13 +36,15 @@ WHAT THE DEFAULTS PROMISE
   Only loopback is listened on, unless --allow-plaintext is said.
 
 TRUST
-  With --tls-cert, --tls-key, --tls-ca and --tls-allow every gRPC port speaks TLS 1.2 or 1.3, asks
-  for a certificate of the authority, and gives its holder the roles that its names have:
+  With --tls-cert, --tls-key, --tls-ca and --tls-allow (or --tls-allow-file) every gRPC port speaks
+  TLS 1.2 or 1.3, asks for a certificate of the authority, and gives its holder the roles that its
+  names have:
     caller     starts, stops, describes, lists      scheduler  the same, and ids for batches
     worker     takes tasks (worker:POOL: of a pool)  node       reports to the scheduler
     operator   everything but taking tasks and reporting
   Servers are known by role as well (node, scheduler), not by address. The scheduler has the same
-  flags. Files are looked at every 5 s; connections that stand are not cut.
+  flags. Files are looked at every 5 s; a connection ends when they give its peer other roles or
+  none, or when its certificate expires.
 
 WHOSE STORE IT IS
   The first node of a cluster writes a record into its store: the cluster's id, its number of

@@ -133,6 +133,7 @@ pub(super) fn from_refusal(refusal: v1::StartRefusal, partition: u16) -> Error {
         },
         Reason::Overloaded => Error::Shed { message, retry_after },
         // A plain start has no id of its own by which it could be sent again.
+        Reason::OutcomeUnknown => Error::OwnerChanged { partition },
         Reason::NotOwner if refusal.code == OWNER_CHANGED => Error::OwnerChanged { partition },
         Reason::NotOwner => Error::NotOwner { partition },
         Reason::Draining => Error::Draining,

@@ -15,10 +15,19 @@ use clap::{Parser, Subcommand};
 use trust::{TlsFlags, Trust};
 
 use crate::error::Error;
+use crate::signals::Signals;
 
 /// Reads the certificates; `None` where there is to be no TLS.
 pub(crate) fn trust(flags: &TlsFlags) -> Result<Option<Trust>, Error> {
     flags.settings().trust().map_err(|error| Error::invalid("InvalidCertificate", error.to_string()))
+}
+
+/// Watches for the signals that end us; says so where that cannot be.
+pub(crate) fn signals() -> Result<Signals, Exit> {
+    Signals::watch().map_err(|error| {
+        eprintln!("error: signals cannot be watched: {error}");
+        Exit::Internal
+    })
 }
 
 /// How the process exits.
