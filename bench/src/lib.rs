@@ -21,7 +21,7 @@ pub mod profile;
 pub mod recovery;
 pub mod report;
 pub mod schedule;
-
+mod scrape;
 pub mod suite;
 pub mod tls;
 pub mod worker;

@@ -14,6 +14,7 @@ use crate::load;
 use crate::machine::Machine;
 use crate::payload::Entropy;
 use crate::profile::Profile;
+use crate::scrape::values;
 use crate::suite::{self, Cluster};
 
 /// Starts a second of what is left open.
@@ -124,23 +125,4 @@ pub async fn run(settings: &Settings, suite: &suite::Settings) -> Result<Recover
         recovery.resident_bytes.push(cluster.node_resident_bytes());
     }
     Ok(recovery)
-}
-
-/// The values of a metric in the text format.
-fn values(metrics: &str, name: &str) -> impl Iterator<Item = f64> {
-    let lines = metrics
-        .lines()
-        .filter(move |line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
-    lines.filter_map(|line| line.rsplit(' ').next()?.parse().ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_metric_is_read_whole_and_no_other_that_begins_so() {
-        let text = "# HELP a b\na{shard=\"0\"} 2\na{shard=\"1\"} 3.5\nab 7\na 1\n";
-        assert_eq!(values(text, "a").collect::<Vec<_>>(), [2.0, 3.5, 1.0]);
-    }
 }

@@ -16,7 +16,7 @@ use proto::executor::v1::start_refusal::Reason;
 use proto::scheduler::v1::executions_client::ExecutionsClient;
 use proto::scheduler::v1::templates_client::TemplatesClient;
 use proto::scheduler::v1::{CreateStateMachineRequest, StartExecutionsRequest, StartExecutionsResponse};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
@@ -41,6 +41,8 @@ const AGAIN_MAX: usize = 10_000;
 const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(40);
 /// The code of a start that is taken to kill its node.
 const POISONOUS: &str = "ExecutionPoisonous";
+/// The codes of a start that may have been carried out all the same.
+const UNKNOWN: [&str; 2] = ["OutcomeUnknown", "Unavailable"];
 /// A stream that cannot be had in this time is tried again.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
 
@@ -164,7 +166,8 @@ impl Sender {
 
     /// Until the stream breaks, or the load ends and all is answered.
     async fn stream(&mut self, lane: Lane, replies: Streaming<StartExecutionsResponse>, stop: &AtomicBool) {
-        let mut reader = tokio::spawn(read(Arc::clone(&self.book), replies));
+        let (over, ends) = oneshot::channel();
+        let mut reader = tokio::spawn(read(Arc::clone(&self.book), replies, ends));
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut patience = LAST_ANSWERS_WITHIN;
@@ -182,7 +185,9 @@ impl Sender {
                 break;
             }
         }
-        reader.abort();
+        // What was answered is passed on before the stream is left.
+        drop((lane, over));
+        let _ = reader.await;
     }
 
     fn send_due(&mut self, lane: &Lane) {
@@ -232,8 +237,18 @@ impl Sender {
     }
 }
 
-async fn read(book: Arc<Book>, mut replies: Streaming<StartExecutionsResponse>) {
-    while let Some(Ok(reply)) = replies.next().await {
+/// Until the stream ends, or nobody waits for it any more.
+async fn read(
+    book: Arc<Book>,
+    mut replies: Streaming<StartExecutionsResponse>,
+    mut over: oneshot::Receiver<()>,
+) {
+    loop {
+        let reply = tokio::select! {
+            reply = replies.next() => reply,
+            _ = &mut over => return,
+        };
+        let Some(Ok(reply)) = reply else { return };
         if let Some(ack) = book.answered(&reply)
             && book.acks.send(ack).await.is_err()
         {
@@ -270,6 +285,8 @@ impl Book {
         (open.starts, open.abandoned) = (0, open.last_tag);
         for (message, answered) in messages.into_values() {
             self.shared.unknown.fetch_add((message.count - answered.count()).into(), Relaxed);
+            let unanswered = (0..message.count).filter(|offset| !answered.has(*offset));
+            self.shared.unanswered(unanswered.map(|offset| message.first_run + u64::from(offset)));
             if message.kind == Kind::Named && open.again.len() < AGAIN_MAX {
                 open.again.push_back((now + 200, Message { again: true, ..message }));
             }
@@ -296,7 +313,10 @@ impl Book {
                 self.shared
                     .fault(&format!("start of {kind}, run {first_run}, refused as {reason:?}: {text}"));
             } else {
-                self.shared.refuse(reason.as_str_name(), count.into());
+                self.shared.refuse(&refusal.code, count.into());
+                if UNKNOWN.contains(&refusal.code.as_str()) {
+                    self.shared.unanswered(first_run..first_run + u64::from(count));
+                }
             }
             return None;
         }
@@ -397,6 +417,8 @@ mod tests {
         assert_eq!((ack.first_run, ack.count, ack.first_index), (102, 4, 0));
         book.abandon();
         assert_eq!(book.shared.unknown.load(Relaxed), 6, "the rest is unknown");
+        let unanswered: Vec<u64> = (99..111).filter(|run| book.shared.is_unanswered(*run)).collect();
+        assert_eq!(unanswered, [100, 101, 106, 107, 108, 109]);
         assert!(book.answered(&reply(1, 6, 10, 9)).is_none(), "nobody waits for it");
         assert_eq!(book.shared.faults().0, 0);
     }
@@ -435,6 +457,21 @@ mod tests {
         book.abandon();
         let again = book.lock().again.pop_front().expect("sent again").1;
         assert!(again.again && again.first_run == 4);
+    }
+
+    #[test]
+    fn a_refused_start_may_have_been_carried_out_only_where_its_code_says_so() {
+        let (book, _acks) = book();
+        for (tag, code, unknown) in
+            [(1, "Overloaded", false), (2, "Unavailable", true), (3, "OutcomeUnknown", true)]
+        {
+            sent(&book, tag, Message { kind: Kind::Pass, first_run: tag * 100, count: 2, again: false });
+            let reason = Reason::StoreUnavailable.into();
+            let refusal = wire::StartRefusal { reason, code: code.to_owned(), ..Default::default() };
+            let refused = StartExecutionsResponse { refusal: Some(refusal), ..reply(tag, 0, 2, 1) };
+            assert!(book.answered(&refused).is_none());
+            assert_eq!(book.shared.is_unanswered(tag * 100 + 1), unknown, "{code}");
+        }
     }
 
     #[test]

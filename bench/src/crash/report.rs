@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::drive::Struck;
 use super::peaks::Taken;
+use super::plan::{Blow, Field, Strike};
 use crate::machine::Machine;
 use crate::report::{Percentiles, thousands};
 use hdrhistogram::Histogram;
@@ -39,6 +40,16 @@ pub struct CrashReport {
     pub kills: u64,
     /// By kind and target, for example `SIGKILL node`; one that hits two counts for both.
     pub strikes_by_kind: BTreeMap<String, u64>,
+    /// Of those that can miss: strikes that had no effect.
+    pub without_effect: BTreeMap<String, u64>,
+    /// Of those: kinds of which none had any.
+    pub toothless: Vec<String>,
+    /// Strikes that the store allows and that were not made, by kind and target.
+    pub not_made: Vec<String>,
+    /// Strikes that were drawn, after those that each plan begins with.
+    pub drawn: u64,
+    /// Of those: SIGKILL and SIGSTOP.
+    pub drawn_kills: u64,
     /// Replies that were lost on their way.
     pub lost_replies: u64,
     /// Starts a second that were offered.
@@ -61,6 +72,14 @@ pub struct CrashReport {
     pub sampled: u64,
     /// Of those: described at their right end.
     pub sample_described: u64,
+    /// Of those: described once more, with most of the retention gone or after everything was started anew.
+    pub described_again: u64,
+    /// Of those: not asked about again in time.
+    pub missed_again: u64,
+    /// Terminal records that ended less than the retention ago and were in the logs after everything was started anew.
+    pub kept: u64,
+    /// Looks at the nodes' counts of lost blocks.
+    pub scrapes: u64,
     /// Acknowledged executions that were found closed once and rightly in the log, and not described.
     pub by_log_alone: u64,
     /// Acknowledged executions that expired before anybody looked.
@@ -89,12 +108,12 @@ pub struct CrashReport {
     pub batches_again: u64,
     /// Batches that were told to be too old when they were sent again: on a machine that is far behind.
     pub batches_expired: u64,
-    /// Look-ups that did not find an execution that was found later.
-    pub missing_for_a_moment: u64,
     /// The latest that a look came after it was due.
     pub look_lag_ms: u64,
     /// The latest that a terminal record was read from a log after its execution had ended.
     pub log_lag_ms: u64,
+    /// The latest that an execution ended after it could have, had nothing been hit.
+    pub end_lag_ms: u64,
     /// Tasks that the worker saw.
     pub tasks: u64,
     /// Tasks seen again that may be.
@@ -105,6 +124,8 @@ pub struct CrashReport {
     pub outcomes_returned: u64,
     /// STANDARD tasks seen again after their outcome was journalled, and synchronous ones seen again.
     pub tasks_repeated: u64,
+    /// Outcomes that were found in the journal.
+    pub tasks_journalled: u64,
     /// Everything that must not be.
     pub faults: u64,
     /// The first of them.
@@ -148,7 +169,7 @@ pub fn by_kind(struck: &[Struck]) -> BTreeMap<String, u64> {
 #[must_use]
 pub fn recovery(struck: &[Struck]) -> BTreeMap<String, Percentiles> {
     let mut histograms: BTreeMap<String, Histogram<u64>> = BTreeMap::new();
-    for Struck { strike, gap } in struck {
+    for Struck { strike, gap, .. } in struck {
         let us = u64::try_from(gap.as_micros()).unwrap_or(u64::MAX).max(1);
         let kind = match strike.targets.as_slice() {
             [one] => one.class(),
@@ -161,6 +182,42 @@ pub fn recovery(struck: &[Struck]) -> BTreeMap<String, Percentiles> {
         }
     }
     histograms.iter().map(|(kind, histogram)| (kind.clone(), Percentiles::of(histogram))).collect()
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+fn kind_of(strike: &Strike) -> Option<String> {
+    Some(format!("{} {}", strike.blow.name(), strike.targets.first()?.class()))
+}
+
+/// Strikes that can miss and did.
+#[must_use]
+pub fn without_effect(struck: &[Struck]) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for missed in struck.iter().filter(|struck| struck.effect == Some(false)) {
+        kind_of(&missed.strike).into_iter().for_each(|kind| *counts.entry(kind).or_default() += 1);
+    }
+    counts
+}
+
+/// Kinds that can miss and always did.
+#[must_use]
+pub fn toothless(struck: &[Struck]) -> Vec<String> {
+    let bit = |kind: &String| {
+        struck.iter().any(|one| one.effect == Some(true) && kind_of(&one.strike).as_ref() == Some(kind))
+    };
+    without_effect(struck).into_keys().filter(|kind| !bit(kind)).collect()
+}
+
+/// Strikes that could have been made and were not.
+#[must_use]
+pub fn not_made(struck: &[Struck], field: Option<&Field>) -> Vec<String> {
+    let made = by_kind(struck);
+    let all = field.map(Field::kinds).unwrap_or_default();
+    let named = all.into_iter().map(|(blow, class)| format!("{} {class}", blow.name()));
+    named.filter(|kind| !made.contains_key(kind)).collect()
 }
 
 fn counted(counts: &BTreeMap<String, u64>) -> String {
@@ -204,8 +261,38 @@ impl CrashReport {
         if self.strikes < strikes {
             found.push(format!("only {} of {strikes} strikes were made", self.strikes));
         }
+        if strikes > 0 {
+            found.extend(self.unproven());
+        }
         if self.acknowledged == 0 {
             found.push("nothing was acknowledged: nothing was shown".to_owned());
+        }
+        found
+    }
+
+    /// What a whole run has to show and this one has not.
+    fn unproven(&self) -> Vec<String> {
+        let kills = self.not_made.iter().filter(|kind| kind.starts_with(Blow::Kill.name()));
+        let mut found: Vec<String> =
+            kills.map(|kind| format!("no {kind} was made: give more --kills")).collect();
+        found.extend(
+            self.toothless.iter().map(|kind| format!("no {kind} had any effect: nothing was shown of it")),
+        );
+        if self.syncs_answered == 0 {
+            found.push("no synchronous execution was answered".to_owned());
+        }
+        if self.faults == 0 && self.scrapes == 0 {
+            found.push("no node was asked how many blocks it has lost".to_owned());
+        }
+        let again = self.described_again + self.missed_again;
+        if self.missed_again * 100 > again || again == 0 && self.sample_described > 0 {
+            found.push(format!(
+                "{} of the sample were not described again before they could expire: lower --rate",
+                self.missed_again
+            ));
+        }
+        if self.faults == 0 && self.kept == 0 && self.store != "file" {
+            found.push("no log was read once more in time: lower --rate, or raise --retention".to_owned());
         }
         found
     }
@@ -227,6 +314,8 @@ impl CrashReport {
                 "strikes",
                 format!("{} in {:.0} s: {}", self.strikes, self.duration_s, counted(&self.strikes_by_kind)),
             ),
+            ("not made", listed(&self.not_made)),
+            ("no effect", counted(&self.without_effect)),
             (
                 "offered",
                 format!(
@@ -264,26 +353,28 @@ impl CrashReport {
     fn checked(&self) -> String {
         let n = thousands;
         format!(
-            "{} described at their right end ({:.1} %), among them {} of the sample of {}; {} by the log alone, {} expired unseen; \
-             {} closed once in the logs, {} of them without an acknowledgement; {} histories whole; {} look-ups in vain for a \
-             moment; {} blamed for kills that met them three times",
+            "{} described at their right end ({:.1} %), among them {} of the sample of {}, {} of these once more; {} by the log alone, \
+             {} expired unseen; {} closed once in the logs, {} of them without an acknowledgement, {} read once more from the disk; \
+             {} histories whole; {} blamed for kills that met them three times",
             n(self.described),
             self.described as f64 * 100.0 / (self.acknowledged as f64).max(1.0),
             n(self.sample_described),
             n(self.sampled),
+            n(self.described_again),
             n(self.by_log_alone),
             n(self.expired),
             n(self.closed_once),
             n(self.unacknowledged),
+            n(self.kept),
             n(self.histories),
-            n(self.missing_for_a_moment),
             n(self.condemned)
         )
     }
 
     fn lag(&self) -> String {
         format!(
-            "looks came {:.1} s late at most, ends were read in the logs {:.1} s late at most",
+            "executions ended {:.1} s late at most, looks came {:.1} s late at most, ends were read in the logs {:.1} s late at most",
+            self.end_lag_ms as f64 / 1e3,
             self.look_lag_ms as f64 / 1e3,
             self.log_lag_ms as f64 / 1e3
         )
@@ -317,12 +408,13 @@ impl CrashReport {
         let n = thousands;
         format!(
             "{} handed out, {} again as may be, {} late from a node that was hit; {} outcomes given back and sent again; {} \
-             repeated after their outcome was journalled, or of synchronous executions",
+             repeated after their outcome was journalled, or of synchronous executions; {} outcomes were found in the journal",
             n(self.tasks),
             n(self.tasks_again),
             n(self.tasks_late),
             n(self.outcomes_returned),
-            n(self.tasks_repeated)
+            n(self.tasks_repeated),
+            n(self.tasks_journalled)
         )
     }
 
@@ -346,14 +438,14 @@ impl CrashReport {
         let of = |bound: Option<f64>, count: u64, what: &str| {
             let percent = bound? * 100.0;
             Some(format!(
-                "no loss in {count} {what}: below {percent:.2} % each at 95 % (rule of three: 3/{count})"
+                "no loss in {count} {what} that were drawn: below {percent:.2} % each at 95 % (rule of three: 3/{count})"
             ))
         };
-        let kills = of(self.loss_per_kill_below, self.kills, "kills and stops");
-        let strikes = of(self.loss_per_strike_below, self.strikes, "strikes of all kinds");
+        let kills = of(self.loss_per_kill_below, self.drawn_kills, "kills and stops");
+        let strikes = of(self.loss_per_strike_below, self.drawn, "strikes of all kinds");
         let both: Vec<String> = kills.into_iter().chain(strikes).collect();
         if both.is_empty() {
-            "none: there were faults, or too few strikes".to_owned()
+            "none: there were faults, or too few strikes were drawn".to_owned()
         } else {
             both.join("; ")
         }
@@ -364,7 +456,7 @@ impl CrashReport {
 mod tests {
     use std::time::Duration;
 
-    use super::super::plan::{Field, Plan};
+    use super::super::plan::{Plan, Target};
     use super::*;
 
     #[test]
@@ -379,12 +471,31 @@ mod tests {
         let field = Field { nodes: 2, masters: 1, lease: Duration::from_secs(2), blows: Vec::new() };
         let struck: Vec<Struck> = Plan::new(1, field)
             .take(200)
-            .map(|strike| Struck { strike, gap: Duration::from_millis(700) })
+            .map(|strike| Struck { strike, gap: Duration::from_millis(700), effect: None })
             .collect();
         let recovery = recovery(&struck);
         assert_eq!(recovery["all"].count, 200);
         assert!((recovery["all"].p50 - 700.0).abs() < 1.0, "{recovery:?}");
         let targets: usize = struck.iter().map(|struck| struck.strike.targets.len()).sum();
         assert_eq!(by_kind(&struck).values().sum::<u64>(), targets as u64);
+    }
+
+    #[test]
+    fn a_kind_that_never_had_an_effect_and_one_that_was_not_made_are_named() {
+        let blows = vec![Blow::Oom, Blow::Kill];
+        let field = Field { nodes: 2, masters: 1, lease: Duration::from_secs(2), blows };
+        let plan: Vec<Strike> = Plan::new(1, field.clone()).take(4).collect();
+        let struck = |effects: &[Option<bool>]| -> Vec<Struck> {
+            let strikes = plan.iter().filter(|strike| strike.targets != [Target::Scheduler]);
+            let gap = Duration::ZERO;
+            strikes
+                .zip(effects)
+                .map(|(strike, effect)| Struck { strike: strike.clone(), gap, effect: *effect })
+                .collect()
+        };
+        let missed = struck(&[None, None, Some(false)]);
+        assert_eq!(toothless(&missed), ["out of memory redis"]);
+        assert_eq!(not_made(&missed, Some(&field)), ["SIGKILL scheduler"]);
+        assert!(toothless(&struck(&[None, None, Some(true)])).is_empty());
     }
 }

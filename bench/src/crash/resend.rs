@@ -40,7 +40,7 @@ const AGAIN: Duration = Duration::from_millis(150);
 /// An older batch may be refused as expired: ids are remembered for two minutes, less where a clock is a little ahead, and
 /// no longer than the log that tells them after a recovery.
 const REMEMBERED: Duration = Duration::from_secs(110);
-/// A batch that nobody takes for so long, with everything running, is a fault.
+/// A batch that nobody takes for so long, with everything running, is a fault; summed over strikes.
 const SETTLED_WITHIN_MS: u64 = 90_000;
 /// What a batch carries.
 const KINDS: [Kind; 2] = [Kind::Pass, Kind::WaitStandard];
@@ -135,41 +135,53 @@ impl Resender {
         }
     }
 
-    /// Until the batch is acknowledged as a whole; then perhaps once more.
     async fn settle(self: Arc<Self>, batch: StartBatch, once_more: bool, stop: Arc<AtomicBool>) {
         let Some(Ok(id)) = batch.id.as_ref().map(BatchId::try_from) else { return };
+        if !self.send_until_acknowledged((batch, id), once_more, &stop).await {
+            self.shared.unanswered((0..BATCH).map(|index| run_of(id.sequence(), index)));
+        }
+    }
+
+    /// Until the batch is acknowledged as a whole; then perhaps once more. Whether it was.
+    async fn send_until_acknowledged(
+        &self,
+        (batch, id): (StartBatch, BatchId),
+        once_more: bool,
+        stop: &AtomicBool,
+    ) -> bool {
         let mut left = if once_more { 2 } else { 1 };
-        let (mut attempts, mut since) = (0usize, self.shared.now_ms());
+        let (mut acknowledged, mut attempts, mut since) = (false, 0usize, self.shared.healthy_ms());
         while left > 0 {
             match self.attempt(&batch, id, attempts).await {
                 Attempt::Acknowledged => {
                     left -= 1;
-                    if left == 0 && once_more {
+                    if acknowledged {
                         self.shared.batches_again.fetch_add(1, Relaxed);
-                        return;
+                        return true;
                     }
+                    acknowledged = true;
                     self.acknowledge(id).await;
-                    since = self.shared.now_ms();
+                    since = self.shared.healthy_ms();
                     tokio::time::sleep(AGAIN * 4).await;
                 }
                 Attempt::Again => {
                     attempts += 1;
                     // What has gone wrong already ends the run soon.
                     if stop.load(Relaxed) && self.shared.faults().0 > 0 {
-                        return;
+                        return acknowledged;
                     }
-                    let now = self.shared.now_ms();
-                    if now.saturating_sub(since.max(self.shared.healed_ms())) > SETTLED_WITHIN_MS {
+                    if self.shared.healthy_ms().saturating_sub(since) > SETTLED_WITHIN_MS {
                         let first = id.execution(0);
                         self.shared
                             .fault(&format!("the batch of {first} was taken by nobody, {attempts} attempts"));
-                        return;
+                        return acknowledged;
                     }
                     tokio::time::sleep(AGAIN).await;
                 }
-                Attempt::Over => return,
+                Attempt::Over => return acknowledged,
             }
         }
+        acknowledged
     }
 
     /// A batch of two machines in turn is acknowledged one by one.
