@@ -11,6 +11,7 @@
 //! systems), [`suite`] (processes and the set of
 //! runs), [`worker`] (the echo worker), [`crash`] (the kill test).
 
+mod attend;
 pub mod crash;
 pub mod error;
 pub mod ledger;
