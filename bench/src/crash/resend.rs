@@ -61,8 +61,8 @@ pub(super) struct Resender {
 /// What became of one attempt.
 enum Attempt {
     Acknowledged,
-    /// Another time, or another node.
-    Again,
+    /// Another time, or another node; for this reason.
+    Again(String),
     /// Never: a fault that was told, or a batch that is older than ids are remembered.
     Over,
 }
@@ -164,7 +164,7 @@ impl Resender {
                     since = self.shared.healthy_ms();
                     tokio::time::sleep(AGAIN * 4).await;
                 }
-                Attempt::Again => {
+                Attempt::Again(why) => {
                     attempts += 1;
                     // What has gone wrong already ends the run soon.
                     if stop.load(Relaxed) && self.shared.faults().0 > 0 {
@@ -172,8 +172,9 @@ impl Resender {
                     }
                     if self.shared.healthy_ms().saturating_sub(since) > SETTLED_WITHIN_MS {
                         let first = id.execution(0);
-                        self.shared
-                            .fault(&format!("the batch of {first} was taken by nobody, {attempts} attempts"));
+                        self.shared.fault(&format!(
+                            "the batch of {first} was taken by nobody, {attempts} attempts: {why}"
+                        ));
                         return acknowledged;
                     }
                     tokio::time::sleep(AGAIN).await;
@@ -199,9 +200,9 @@ impl Resender {
     async fn attempt(&self, batch: &StartBatch, id: BatchId, attempts: usize) -> Attempt {
         let owner = if attempts < 3 { self.owner(id.partition).await } else { None };
         let turn = self.nodes.get(attempts % self.nodes.len().max(1)).cloned();
-        let Some(address) = owner.or(turn) else { return Attempt::Again };
+        let Some(address) = owner.or(turn) else { return Attempt::Again("there is no node".to_owned()) };
         let answered = tokio::time::timeout(ANSWER_WITHIN, self.send(&address, batch, id)).await;
-        answered.ok().flatten().unwrap_or(Attempt::Again)
+        answered.unwrap_or_else(|_| Attempt::Again(format!("{address} has not answered in time")))
     }
 
     /// The node that says that it serves a partition.
@@ -222,35 +223,54 @@ impl Resender {
         None
     }
 
-    async fn send(&self, address: &str, batch: &StartBatch, id: BatchId) -> Option<Attempt> {
-        let mut node = ExecutorClient::new(connect(address).await.ok()?);
+    async fn send(&self, address: &str, batch: &StartBatch, id: BatchId) -> Attempt {
+        let again = |why: &dyn std::fmt::Display| Attempt::Again(format!("{address}: {why}"));
+        let channel = match connect(address).await {
+            Ok(channel) => channel,
+            Err(error) => return again(&error),
+        };
         let one = tokio_stream::once(batch.clone());
         // The stream stays open until the answer has come.
         let batches = futures_util::StreamExt::chain(one, tokio_stream::pending());
-        let mut acks = node.start_executions(batches).await.ok()?.into_inner();
+        let mut acks = match ExecutorClient::new(channel).start_executions(batches).await {
+            Ok(acks) => acks.into_inner(),
+            Err(status) => return again(&status),
+        };
         let mut acknowledged = 0;
         while acknowledged < BATCH {
-            let ack = acks.message().await.ok()??;
-            let Some(refusal) = &ack.refusal else {
-                acknowledged += ack.to.saturating_sub(ack.from);
-                continue;
+            let ack = match acks.message().await {
+                Ok(Some(ack)) => ack,
+                Ok(None) => return again(&"the stream has ended"),
+                Err(status) => return again(&status),
             };
-            let reason = refusal.reason();
-            let age_ms = unix_ms().saturating_sub(batch.start_time_ms);
-            let remembered = REMEMBERED.min(self.retention);
-            if reason == Reason::Expired && Duration::from_millis(age_ms) >= remembered {
-                self.shared.batches_expired.fetch_add(1, Relaxed);
-                return Some(Attempt::Over);
+            match &ack.refusal {
+                None => acknowledged += ack.to.saturating_sub(ack.from),
+                Some(refusal) => {
+                    return self.refused(batch, id, refusal).unwrap_or_else(|| {
+                        again(&format!("{:?}, {}: {}", refusal.reason(), refusal.code, refusal.message))
+                    });
+                }
             }
-            if matches!(reason, Reason::Invalid | Reason::Conflict | Reason::Expired) {
-                let (first, text) = (id.execution(0), &refusal.message);
-                self.shared
-                    .fault(&format!("the batch of {first}, sent again, was refused as {reason:?}: {text}"));
-                return Some(Attempt::Over);
-            }
-            return Some(Attempt::Again);
         }
-        Some(Attempt::Acknowledged)
+        Attempt::Acknowledged
+    }
+
+    /// What ends the attempts at a batch; nothing: it can be sent again.
+    fn refused(&self, batch: &StartBatch, id: BatchId, refusal: &wire::StartRefusal) -> Option<Attempt> {
+        let reason = refusal.reason();
+        let age_ms = unix_ms().saturating_sub(batch.start_time_ms);
+        let remembered = REMEMBERED.min(self.retention);
+        if reason == Reason::Expired && Duration::from_millis(age_ms) >= remembered {
+            self.shared.batches_expired.fetch_add(1, Relaxed);
+            return Some(Attempt::Over);
+        }
+        if matches!(reason, Reason::Invalid | Reason::Conflict | Reason::Expired) {
+            let (first, text) = (id.execution(0), &refusal.message);
+            self.shared
+                .fault(&format!("the batch of {first}, sent again, was refused as {reason:?}: {text}"));
+            return Some(Attempt::Over);
+        }
+        None
     }
 }
 
