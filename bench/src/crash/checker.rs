@@ -204,7 +204,8 @@ impl Checker {
 
     /// Whether a look would be in vain. One of the sample is asked about for longer than it must be kept: found is found.
     fn is_over(&self, look: &Look) -> bool {
-        let until_ms = if look.sampled { self.retention_ms() * 2 } else { self.retention_ms() / 4 * 3 };
+        let patient = look.sampled && !self.shared.is_faulty();
+        let until_ms = if patient { self.retention_ms() * 2 } else { self.retention_ms() / 4 * 3 };
         self.age_ms(look) > until_ms
     }
 

@@ -234,7 +234,7 @@ impl Run<'_> {
                 }
                 () = tokio::time::sleep(Duration::from_millis(100)) => {}
             }
-            let fault = shared.faults().0 > 0 && !self.settings.keep_going;
+            let fault = shared.is_faulty() && !self.settings.keep_going;
             if fault || self.settings.stop.load(Relaxed) {
                 self.strikes_over.store(true, Relaxed);
             }

@@ -167,7 +167,7 @@ impl Resender {
                 Attempt::Again(why) => {
                     attempts += 1;
                     // What has gone wrong already ends the run soon.
-                    if stop.load(Relaxed) && self.shared.faults().0 > 0 {
+                    if stop.load(Relaxed) && self.shared.is_faulty() {
                         return acknowledged;
                     }
                     if self.shared.healthy_ms().saturating_sub(since) > SETTLED_WITHIN_MS {

@@ -79,7 +79,7 @@ impl Run<'_> {
     /// Everything is killed and started anew. What was seen once must be there still: what ended less than the retention ago
     /// has its terminal record, and the sample is described as before.
     pub(super) async fn look_once_more(&self, checker: &Arc<Checker>, logs: &SharedLogs) {
-        let well = self.shared.faults().0 == 0 || self.settings.keep_going;
+        let well = !self.shared.is_faulty() || self.settings.keep_going;
         if let Some(driver) = self.driver.as_ref().filter(|_| well)
             && let Err(error) = driver.start_anew(Arc::clone(&self.shared)).await
         {

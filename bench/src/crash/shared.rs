@@ -323,6 +323,12 @@ impl Shared {
         locked(&self.faults).clone()
     }
 
+    /// Whether there is any.
+    #[must_use]
+    pub fn is_faulty(&self) -> bool {
+        locked(&self.faults).0 > 0
+    }
+
     /// The worker's ledger.
     pub fn tasks(&self) -> MutexGuard<'_, TaskJudge> {
         locked(&self.tasks)
