@@ -5,6 +5,7 @@
 //! nothing. A second effect would show as a second terminal record in the logs. It goes the way that a scheduler goes which
 //! never learns what became of a batch.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -151,6 +152,7 @@ impl Resender {
     ) -> bool {
         let mut left = if once_more { 2 } else { 1 };
         let (mut acknowledged, mut attempts, mut since) = (false, 0usize, self.shared.healthy_ms());
+        let mut heard: BTreeMap<String, u32> = BTreeMap::new();
         while left > 0 {
             match self.attempt(&batch, id, attempts).await {
                 Attempt::Acknowledged => {
@@ -166,6 +168,7 @@ impl Resender {
                 }
                 Attempt::Again(why) => {
                     attempts += 1;
+                    *heard.entry(why).or_default() += 1;
                     // What has gone wrong already ends the run soon.
                     if stop.load(Relaxed) && self.shared.is_faulty() {
                         return acknowledged;
@@ -173,7 +176,8 @@ impl Resender {
                     if self.shared.healthy_ms().saturating_sub(since) > SETTLED_WITHIN_MS {
                         let first = id.execution(0);
                         self.shared.fault(&format!(
-                            "the batch of {first} was taken by nobody, {attempts} attempts: {why}"
+                            "the batch of {first}, acknowledged before: {acknowledged}, was taken by nobody, {attempts} \
+                             attempts: {heard:?}"
                         ));
                         return acknowledged;
                     }
