@@ -13,7 +13,7 @@
 //! hits them), [`peaks`] (memory and disk), `load`, `resend` and `syncs` (starts), [`acks`] (the ledger), `agenda`, `checker` and
 //! [`verdict`] (Describe, redrives and histories), `follow` and [`logs`] (one start and one terminal record each), `kept` (what is
 //! there later too), `settle` (what is known in the end only), `counters` (what nodes say of their store), `worker` and [`tasks`]
-//! (tasks that must not come again), [`report`].
+//! (tasks that must not come again), [`made`] and [`report`].
 
 pub mod acks;
 mod agenda;
@@ -28,6 +28,7 @@ mod kept;
 mod links;
 mod load;
 pub mod logs;
+pub mod made;
 pub mod peaks;
 pub mod plan;
 pub mod report;
@@ -198,20 +199,11 @@ impl Run<'_> {
         let ledger = AckLedger::open(path).map_err(|error| Error::Process(error.to_string()))?;
         let acks = acks::spawn(Arc::clone(shared), ledger)?;
         let checks_over = Arc::new(AtomicBool::new(false));
-        let mut background = Background(Vec::new());
-        let streams = Arc::new(worker::Streams::default());
-        for (node, address) in self.addresses.data.clone() {
-            let serving = worker::serve(Arc::clone(shared), Arc::clone(&streams), node, address);
-            background.0.push(tokio::spawn(serving));
-        }
-        background.0.push(tokio::spawn(worker::age(Arc::clone(shared))));
+        let _background = self.begin_background();
         let (scheduler, retention) = (&self.addresses.scheduler, self.settings.cluster.retention);
         let logs: SharedLogs = Arc::new(Mutex::new(LogCheck::new(shared.seed)));
         locked(&logs).kept = Kept::new(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));
         let follower = self.follow_logs(&logs, &checks_over)?;
-        let watched = self.addresses.metrics.iter();
-        let watching = watched.map(|address| counters::watch(Arc::clone(shared), address.clone()));
-        background.0.extend(watching.map(tokio::spawn));
         let sample = Sample::new(shared.seed, self.settings.rate);
         let checker = Checker::new(Arc::clone(shared), scheduler, retention, logs.clone(), sample)?;
         let checking = tokio::spawn(Arc::clone(&checker).run(acks.synced));
@@ -259,6 +251,17 @@ impl Run<'_> {
         Ok((struggle, Checked { checker, logs }))
     }
 
+    /// The worker, and what looks at the nodes; until it is dropped.
+    fn begin_background(&self) -> Background {
+        let shared = || Arc::clone(&self.shared);
+        let streams = Arc::new(worker::Streams::default());
+        let serve = |(node, address)| worker::serve(shared(), Arc::clone(&streams), node, address);
+        let serving = self.addresses.data.iter().cloned().map(serve).map(tokio::spawn);
+        let watch = |address: &String| counters::watch(shared(), address.clone());
+        let watching = self.addresses.metrics.iter().map(watch).map(tokio::spawn);
+        Background(serving.chain(watching).chain([tokio::spawn(worker::age(shared()))]).collect())
+    }
+
     fn resender(&self, arns: &HashMap<Kind, String>, acks: tokio::sync::mpsc::Sender<Ack>) -> Resender {
         let (shared, nodes) = (Arc::clone(&self.shared), self.addresses.nodes.clone());
         let ClusterSettings { partitions, retention, .. } = self.settings.cluster;
@@ -288,10 +291,7 @@ impl Run<'_> {
         let duration_s = duration.as_secs_f64();
         let acknowledged = count(&shared.acknowledged);
         let (tasks, logs) = (shared.tasks(), locked(&checked.logs));
-        let strikes = struggle.struck.len() as u64;
-        let kills = struggle.struck.iter().filter(|struck| struck.strike.blow.is_kill()).count() as u64;
-        let drawn: Vec<_> = struggle.struck.iter().filter(|struck| struck.strike.drawn).collect();
-        let drawn_kills = drawn.iter().filter(|struck| struck.strike.blow.is_kill()).count() as u64;
+        let made = made::Made::of(&struggle.struck, self.settings.field().ok().as_ref());
         CrashReport {
             profile: "crash",
             seed: shared.seed,
@@ -303,12 +303,6 @@ impl Run<'_> {
             retention_s: cluster.retention.as_secs(),
             duration_s,
             node_hours: duration_s * f64::from(cluster.nodes) / 3_600.0,
-            strikes,
-            kills,
-            strikes_by_kind: report::by_kind(&struggle.struck),
-            without_effect: report::without_effect(&struggle.struck),
-            not_made: report::not_made(&struggle.struck, self.settings.field().ok().as_ref()),
-            toothless: report::toothless(&struggle.struck),
             lost_replies: struggle.lost_replies,
             offered_per_s: self.settings.rate,
             acknowledged_per_s: (acknowledged as f64 / duration_s.max(1e-9)) as u64,
@@ -352,10 +346,9 @@ impl Run<'_> {
             recovery_ms: report::recovery(&struggle.struck),
             taken_max: struggle.peaks.most(),
             taken_by_quarter: struggle.peaks.quarters(),
-            drawn: drawn.len() as u64,
-            drawn_kills,
-            loss_per_kill_below: report::rule_of_three(drawn_kills, faults),
-            loss_per_strike_below: report::rule_of_three(drawn.len() as u64, faults),
+            loss_per_kill_below: report::rule_of_three(made.drawn_kills, faults),
+            loss_per_strike_below: report::rule_of_three(made.drawn, faults),
+            made,
             machine: Machine::look(),
         }
     }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::drive::Struck;
+use super::made::Made;
 use super::peaks::Taken;
-use super::plan::{Blow, Field, Strike};
+use super::plan::Blow;
 use crate::machine::Machine;
 use crate::report::{Percentiles, thousands};
 use hdrhistogram::Histogram;
@@ -34,22 +35,9 @@ pub struct CrashReport {
     pub duration_s: f64,
     /// Seconds of the run times nodes, in hours.
     pub node_hours: f64,
-    /// Strikes of every kind that were made.
-    pub strikes: u64,
-    /// Of those: SIGKILL and SIGSTOP.
-    pub kills: u64,
-    /// By kind and target, for example `SIGKILL node`; one that hits two counts for both.
-    pub strikes_by_kind: BTreeMap<String, u64>,
-    /// Of those that can miss: strikes that had no effect.
-    pub without_effect: BTreeMap<String, u64>,
-    /// Of those: kinds of which none had any.
-    pub toothless: Vec<String>,
-    /// Strikes that the store allows and that were not made, by kind and target.
-    pub not_made: Vec<String>,
-    /// Strikes that were drawn, after those that each plan begins with.
-    pub drawn: u64,
-    /// Of those: SIGKILL and SIGSTOP.
-    pub drawn_kills: u64,
+    /// What was struck.
+    #[serde(flatten)]
+    pub made: Made,
     /// Replies that were lost on their way.
     pub lost_replies: u64,
     /// Starts a second that were offered.
@@ -153,18 +141,6 @@ pub fn rule_of_three(kills: u64, faults: u64) -> Option<f64> {
     (faults == 0 && kills >= 3).then(|| 3.0 / kills as f64)
 }
 
-/// Strikes by kind and target.
-#[must_use]
-pub fn by_kind(struck: &[Struck]) -> BTreeMap<String, u64> {
-    let mut counts = BTreeMap::new();
-    for Struck { strike, .. } in struck {
-        for target in &strike.targets {
-            *counts.entry(format!("{} {}", strike.blow.name(), target.class())).or_default() += 1;
-        }
-    }
-    counts
-}
-
 /// Times without acknowledgements, by kind and target.
 #[must_use]
 pub fn recovery(struck: &[Struck]) -> BTreeMap<String, Percentiles> {
@@ -186,38 +162,6 @@ pub fn recovery(struck: &[Struck]) -> BTreeMap<String, Percentiles> {
 
 fn listed(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-}
-
-fn kind_of(strike: &Strike) -> Option<String> {
-    Some(format!("{} {}", strike.blow.name(), strike.targets.first()?.class()))
-}
-
-/// Strikes that can miss and did.
-#[must_use]
-pub fn without_effect(struck: &[Struck]) -> BTreeMap<String, u64> {
-    let mut counts = BTreeMap::new();
-    for missed in struck.iter().filter(|struck| struck.effect == Some(false)) {
-        kind_of(&missed.strike).into_iter().for_each(|kind| *counts.entry(kind).or_default() += 1);
-    }
-    counts
-}
-
-/// Kinds that can miss and always did.
-#[must_use]
-pub fn toothless(struck: &[Struck]) -> Vec<String> {
-    let bit = |kind: &String| {
-        struck.iter().any(|one| one.effect == Some(true) && kind_of(&one.strike).as_ref() == Some(kind))
-    };
-    without_effect(struck).into_keys().filter(|kind| !bit(kind)).collect()
-}
-
-/// Strikes that could have been made and were not.
-#[must_use]
-pub fn not_made(struck: &[Struck], field: Option<&Field>) -> Vec<String> {
-    let made = by_kind(struck);
-    let all = field.map(Field::kinds).unwrap_or_default();
-    let named = all.into_iter().map(|(blow, class)| format!("{} {class}", blow.name()));
-    named.filter(|kind| !made.contains_key(kind)).collect()
 }
 
 fn counted(counts: &BTreeMap<String, u64>) -> String {
@@ -258,8 +202,8 @@ impl CrashReport {
         if self.acknowledged > 0 && self.sampled == 0 {
             found.push("nothing was described: let it run longer".to_owned());
         }
-        if self.strikes < strikes {
-            found.push(format!("only {} of {strikes} strikes were made", self.strikes));
+        if self.made.strikes < strikes {
+            found.push(format!("only {} of {strikes} strikes were made", self.made.strikes));
         }
         if strikes > 0 {
             found.extend(self.unproven());
@@ -272,11 +216,14 @@ impl CrashReport {
 
     /// What a whole run has to show and this one has not.
     fn unproven(&self) -> Vec<String> {
-        let kills = self.not_made.iter().filter(|kind| kind.starts_with(Blow::Kill.name()));
+        let kills = self.made.not_made.iter().filter(|kind| kind.starts_with(Blow::Kill.name()));
         let mut found: Vec<String> =
             kills.map(|kind| format!("no {kind} was made: give more --kills")).collect();
         found.extend(
-            self.toothless.iter().map(|kind| format!("no {kind} had any effect: nothing was shown of it")),
+            self.made
+                .toothless
+                .iter()
+                .map(|kind| format!("no {kind} had any effect: nothing was shown of it")),
         );
         if self.syncs_answered == 0 {
             found.push("no synchronous execution was answered".to_owned());
@@ -312,10 +259,15 @@ impl CrashReport {
             ),
             (
                 "strikes",
-                format!("{} in {:.0} s: {}", self.strikes, self.duration_s, counted(&self.strikes_by_kind)),
+                format!(
+                    "{} in {:.0} s: {}",
+                    self.made.strikes,
+                    self.duration_s,
+                    counted(&self.made.strikes_by_kind)
+                ),
             ),
-            ("not made", listed(&self.not_made)),
-            ("no effect", counted(&self.without_effect)),
+            ("not made", listed(&self.made.not_made)),
+            ("no effect", counted(&self.made.without_effect)),
             (
                 "offered",
                 format!(
@@ -441,8 +393,8 @@ impl CrashReport {
                 "no loss in {count} {what} that were drawn: below {percent:.2} % each at 95 % (rule of three: 3/{count})"
             ))
         };
-        let kills = of(self.loss_per_kill_below, self.drawn_kills, "kills and stops");
-        let strikes = of(self.loss_per_strike_below, self.drawn, "strikes of all kinds");
+        let kills = of(self.loss_per_kill_below, self.made.drawn_kills, "kills and stops");
+        let strikes = of(self.loss_per_strike_below, self.made.drawn, "strikes of all kinds");
         let both: Vec<String> = kills.into_iter().chain(strikes).collect();
         if both.is_empty() {
             "none: there were faults, or too few strikes were drawn".to_owned()
@@ -456,7 +408,8 @@ impl CrashReport {
 mod tests {
     use std::time::Duration;
 
-    use super::super::plan::{Plan, Target};
+    use super::super::made::by_kind;
+    use super::super::plan::{Field, Plan};
     use super::*;
 
     #[test]
@@ -478,24 +431,5 @@ mod tests {
         assert!((recovery["all"].p50 - 700.0).abs() < 1.0, "{recovery:?}");
         let targets: usize = struck.iter().map(|struck| struck.strike.targets.len()).sum();
         assert_eq!(by_kind(&struck).values().sum::<u64>(), targets as u64);
-    }
-
-    #[test]
-    fn a_kind_that_never_had_an_effect_and_one_that_was_not_made_are_named() {
-        let blows = vec![Blow::Oom, Blow::Kill];
-        let field = Field { nodes: 2, masters: 1, lease: Duration::from_secs(2), blows };
-        let plan: Vec<Strike> = Plan::new(1, field.clone()).take(4).collect();
-        let struck = |effects: &[Option<bool>]| -> Vec<Struck> {
-            let strikes = plan.iter().filter(|strike| strike.targets != [Target::Scheduler]);
-            let gap = Duration::ZERO;
-            strikes
-                .zip(effects)
-                .map(|(strike, effect)| Struck { strike: strike.clone(), gap, effect: *effect })
-                .collect()
-        };
-        let missed = struck(&[None, None, Some(false)]);
-        assert_eq!(toothless(&missed), ["out of memory redis"]);
-        assert_eq!(not_made(&missed, Some(&field)), ["SIGKILL scheduler"]);
-        assert!(toothless(&struck(&[None, None, Some(true)])).is_empty());
     }
 }
