@@ -20,6 +20,7 @@ use proto::executor::v1::{
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::acks::Ack;
 use super::plan::Dice;
@@ -205,8 +206,7 @@ impl Resender {
         let owner = if attempts < 3 { self.owner(id.partition).await } else { None };
         let turn = self.nodes.get(attempts % self.nodes.len().max(1)).cloned();
         let Some(address) = owner.or(turn) else { return Attempt::Again("there is no node".to_owned()) };
-        let answered = tokio::time::timeout(ANSWER_WITHIN, self.send(&address, batch, id)).await;
-        answered.unwrap_or_else(|_| Attempt::Again(format!("{address} has not answered in time")))
+        self.send(&address, batch, id).await
     }
 
     /// The node that says that it serves a partition.
@@ -216,7 +216,7 @@ impl Resender {
                 let mut node = ExecutorClient::new(connect(address).await.ok()?);
                 Some(node.describe_node(DescribeNodeRequest {}).await.ok()?.into_inner())
             };
-            let described = tokio::time::timeout(AGAIN * 4, asking).await.ok().flatten();
+            let described = timeout(AGAIN * 4, asking).await.ok().flatten();
             let number = u32::from(partition.get());
             if described
                 .is_some_and(|node| node.shards.iter().any(|shard| shard.partitions.contains(&number)))
@@ -229,23 +229,27 @@ impl Resender {
 
     async fn send(&self, address: &str, batch: &StartBatch, id: BatchId) -> Attempt {
         let again = |why: &dyn std::fmt::Display| Attempt::Again(format!("{address}: {why}"));
-        let channel = match connect(address).await {
-            Ok(channel) => channel,
-            Err(error) => return again(&error),
+        let channel = match timeout(ANSWER_WITHIN, connect(address)).await {
+            Ok(Ok(channel)) => channel,
+            Ok(Err(error)) => return again(&error),
+            Err(_) => return again(&"no connection in time"),
         };
         let one = tokio_stream::once(batch.clone());
         // The stream stays open until the answer has come.
         let batches = futures_util::StreamExt::chain(one, tokio_stream::pending());
-        let mut acks = match ExecutorClient::new(channel).start_executions(batches).await {
-            Ok(acks) => acks.into_inner(),
-            Err(status) => return again(&status),
+        let mut node = ExecutorClient::new(channel);
+        let mut acks = match timeout(ANSWER_WITHIN, node.start_executions(batches)).await {
+            Ok(Ok(acks)) => acks.into_inner(),
+            Ok(Err(status)) => return again(&status),
+            Err(_) => return again(&"no stream in time"),
         };
         let mut acknowledged = 0;
         while acknowledged < BATCH {
-            let ack = match acks.message().await {
-                Ok(Some(ack)) => ack,
-                Ok(None) => return again(&"the stream has ended"),
-                Err(status) => return again(&status),
+            let ack = match timeout(ANSWER_WITHIN, acks.message()).await {
+                Ok(Ok(Some(ack))) => ack,
+                Ok(Ok(None)) => return again(&"the stream has ended"),
+                Ok(Err(status)) => return again(&status),
+                Err(_) => return again(&format!("{acknowledged} of {BATCH} acknowledged in time")),
             };
             match &ack.refusal {
                 None => acknowledged += ack.to.saturating_sub(ack.from),
