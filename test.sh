@@ -35,12 +35,21 @@ cargo test --workspace --locked
 step "metrics and scrape configuration, as Prometheus reads them"
 promtool check config dashboards/prometheus/prometheus.yml
 
-# The short form: debug builds, a rate that two cores carry beside everything else. CRASH_SEED=… draws other strikes.
+# The short form: debug builds, a rate that two cores carry beside everything else. CRASH_SEED=… draws other strikes. Each store
+# is hit by each kind of strike that it allows, once, and by some that are drawn.
 step "kill test"
 crash() { "${CARGO_TARGET_DIR:-target}/debug/bench" crash --seed "${CRASH_SEED:-7}" --dir "${CARGO_TARGET_DIR:-target}" "$@"; }
-crash --kills 16 --nodes 2 --rate 400
-crash --kills 6 --nodes 2 --rate 200 --store redis-cluster
-crash --kills 4 --store file --retention 10m --rate 200
+crash --kills 26 --nodes 2 --rate 400
+crash --kills 20 --nodes 2 --rate 200 --store redis-cluster
+crash --kills 12 --store file --retention 10m --rate 200
+
+step "kill test of a Redis that forgets, which must be found"
+forgets=0
+found=$(crash --kills 3 --strikes kill --rate 200 --retention 20s --redis-forgets 2>&1) || forgets=$?
+if [ "$forgets" != 1 ] || ! grep -q 'FAULT.* is LOST' <<<"$found"; then
+    printf '%s\nexpected exit status 1 and faults that say what is LOST, found status %s\n' "$found" "$forgets"
+    exit 1
+fi
 
 step "recorded cases"
 corpus=../shared/conformance
