@@ -83,6 +83,8 @@ pub(super) struct Reading<'a> {
     pub retention: Duration,
     /// Whether what is closed has to be archived before it is trimmed.
     pub archives: bool,
+    /// Blocks at the end of the log whose index entries may have been lost.
+    pub lost_blocks: u64,
     pub now_ms: u64,
 }
 
@@ -91,7 +93,7 @@ impl Reading<'_> {
     pub async fn recover(&self) -> Result<Recovered, StoreError> {
         let acquired = self.store.acquire(self.partition).await?;
         let last = acquired.last.unwrap_or_default();
-        let rewrite_from = rewrite::begin(self.store, self.partition, last).await?;
+        let rewrite_from = rewrite::begin(self.store, self.partition, (last, self.lost_blocks)).await?;
         // What a crash may have lost of the last blocks is given again, so that they are read in any case.
         let found = checkpoint::find(self.store, self.partition, rewrite_from).await?;
         let newest = found.newest.unwrap_or_default();
@@ -158,10 +160,10 @@ impl Reading<'_> {
             retained.hold(*oldest, 1);
         }
         let programs = self.programs(&open).await?;
-        let floor_ms = from.map_or(0, |checkpoint| checkpoint.floor_ms);
+        let floor_ms = from.as_ref().map_or(0, |checkpoint| checkpoint.floor_ms);
         let suspects = suspects::of(store, partition).await?;
         let Acquired { generation, last } = acquired;
-        let checkpoints = Checkpoints::recovered(place, since);
+        let checkpoints = Checkpoints::recovered(place, since, from.map(|checkpoint| checkpoint.block));
         Ok(Recovered {
             generation,
             last,

@@ -255,12 +255,13 @@ impl Shard {
         let (cluster, crumbs) = (Arc::clone(&self.context.cluster), Arc::clone(&self.context.crumbs));
         let (reporter, reported_at) = (Arc::clone(&store), clock.clone());
         let archives = self.context.archiver.is_some();
-        let (log, retention) = (&mut self.logs[at], self.config.retention);
+        let (retention, lost_blocks) = (self.config.retention, self.config.pace.lost_blocks);
+        let log = &mut self.logs[at];
         let (partition, tenure) = (log.partition, log.tenure);
         log.heard_us = self.now_us;
         let (reading, abort) = abortable(async move {
             let (store, definitions, now_ms) = (&*store, &*definitions, clock.now_ms());
-            Reading { store, definitions, partition, retention, archives, now_ms }.recover().await
+            Reading { store, definitions, partition, retention, archives, lost_blocks, now_ms }.recover().await
         });
         log.reading = Some(abort);
         self.flights.push(Box::pin(async move {

@@ -139,6 +139,11 @@ impl World {
     pub(crate) fn fail_over(&mut self, group: usize) {
         let partitions = self.groups[group].partitions.clone();
         let partition = *self.rng.pick(&partitions);
+        self.goes_back(partition);
+    }
+
+    /// As [`World::fail_over`], of this partition.
+    pub(crate) fn goes_back(&mut self, partition: PartitionId) {
         let blocks = self.rng.between(1, self.options.replica_lacks);
         let owner = self.desk.with(|image| image.owner(partition).0);
         let Some(process) = self.processes.get(&owner).filter(|_| !self.healed) else { return };

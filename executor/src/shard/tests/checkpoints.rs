@@ -226,6 +226,7 @@ async fn recover(world: &World) -> Recovered {
         partition: partition(),
         retention: world.retention,
         archives: false,
+        lost_blocks: limits::LOST_BLOCKS_MAX,
         now_ms: now_ms(world),
     };
     reading.recover().await.expect("recovered")
