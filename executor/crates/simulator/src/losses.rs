@@ -74,6 +74,12 @@ impl Losses {
         self.missing.values().any(|missing| missing.owner == process)
     }
 
+    /// Whether a log lacks blocks, and is not mended.
+    #[must_use]
+    pub fn concern_log(&self, partition: PartitionId) -> bool {
+        self.missing.contains_key(&partition)
+    }
+
     /// Whether this is a block that was lost and is written again.
     ///
     /// # Errors
@@ -157,6 +163,7 @@ impl World {
         if !lost.is_empty() {
             let missing = Missing { owner, blocks: lost.into_iter().collect(), counted };
             self.audit.losses.went_back(partition, missing);
+            self.audit.went_back_us.insert(partition, self.now_us);
         }
     }
 
@@ -164,6 +171,9 @@ impl World {
     pub(crate) fn look_who_has_taken_what(&mut self) -> Result<(), Violation> {
         for (caller, partition, mended) in self.desk.with(|image| std::mem::take(&mut image.acquired)) {
             let counted = self.processes.get(&caller).filter(|_| mended).map(Process::blocks_lost);
+            if self.audit.losses.concern_log(partition) {
+                self.audit.went_back_us.insert(partition, self.now_us);
+            }
             self.audit.taken(caller, partition, counted)?;
         }
         Ok(())

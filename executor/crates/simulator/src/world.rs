@@ -119,6 +119,8 @@ pub struct Report {
     pub went_back: [u64; 3],
     /// Entries of batches that were answered again.
     pub answered_again: u64,
+    /// See [`Audit::refused_early`].
+    pub refused_early: u64,
     /// Executions that were carried into later blocks.
     pub carried: u64,
     /// Recoveries that began at a checkpoint.
@@ -371,6 +373,7 @@ impl World {
             steps: self.trace.steps,
             acknowledged: self.audit.acknowledged.len() as u64,
             stale_tasks: self.audit.stale_tasks,
+            refused_early: self.audit.refused_early,
             went_back: self.audit.losses.counts,
             hits: self.points.hits,
             ..self.report

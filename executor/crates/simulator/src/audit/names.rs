@@ -1,7 +1,8 @@
 //! Names: who is told that one is taken, or given to an execution that runs.
 //!
 //! Invariant that the product is held to: whoever is refused a name, or answered with an execution that has it, is so
-//! because the log has such an execution, and it is another one. What may fail: the product.
+//! because there is such an execution, and it is another one. A refusal may come before that one is durable: it is counted.
+//! What may fail: the product.
 
 use super::*;
 
@@ -25,10 +26,18 @@ impl Audit {
     ///
     /// # Errors
     /// Nobody else has it.
-    pub fn name_refused(&self, id: ExecutionId) -> Result<(), Violation> {
+    pub fn name_refused(&mut self, id: ExecutionId) -> Result<(), Violation> {
         let Some(Asked { arn, name, .. }) = self.asked(id) else { return Ok(()) };
         let holder = self.names.get(&(arn.to_owned(), name.to_owned()));
         if holder.is_some_and(|holder| *holder != id) || !self.losses.is_found(id) {
+            return Ok(());
+        }
+        let (partition, holder) = (id.batch.partition, holder.copied());
+        let others = self.batches.keys().filter(|batch| batch.partition == partition);
+        let starts = others.flat_map(|batch| (0..=u8::MAX).map(|index| batch.execution(index)));
+        let mut unknown = starts.filter(|other| *other != id && !self.known.contains_key(other));
+        if unknown.any(|other| self.asked(other).is_some_and(|asked| (asked.arn, asked.name) == (arn, name))) {
+            self.refused_early += 1;
             return Ok(());
         }
         Err(format!("{id} was refused, for another has the name {name:?} of {arn}; the log has {holder:?}"))
