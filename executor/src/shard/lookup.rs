@@ -23,7 +23,7 @@ use super::execution::{OpenExecution, Waiter};
 use super::redrive::{obstacle, redrives};
 use super::scan::Blocks;
 use super::slab::Address;
-use super::standing::Standing;
+use super::standing::{ABSENT, Standing};
 use super::workers::cut;
 use crate::error::Error;
 use crate::limits;
@@ -36,7 +36,7 @@ const LIST_ENTRIES_MAX: u32 = 1_000;
 /// An error of a question about an execution that nobody knows.
 pub(super) fn unknown(execution: &impl std::fmt::Display) -> Error {
     let message = format!("no execution {execution}: it never was, or its retention has passed");
-    Error::NotFound { code: "ExecutionDoesNotExist", message }
+    Error::NotFound { code: ABSENT, message }
 }
 
 /// An error of a question about what is open and was on its way to another block while it was read.
@@ -247,8 +247,7 @@ impl Shard {
         self.answer(reply, &[log], async move |store| {
             standing.ask(&*store).await?;
             let found = fetch_anywhere(&*store, archive.as_ref(), &execution, place, partition).await;
-            let found =
-                found.map_err(|error| standing.judge(error)).and_then(|found| standing.settle(found))?;
+            let found = standing.told(&*store, found).await?;
             Ok(described(found, now_ms)?)
         });
     }
@@ -352,8 +351,7 @@ impl Shard {
         self.answer(reply, &[log], async move |store| {
             standing.ask(&*store).await?;
             let found = fetch_anywhere(&*store, archive.as_ref(), &execution, place, partition).await;
-            let found =
-                found.map_err(|error| standing.judge(error)).and_then(|found| standing.settle(found))?;
+            let found = standing.told(&*store, found).await?;
             let ending = || Error::Conflict {
                 code: "ExecutionEnding",
                 message: format!("{} has no end in the log yet: ask again", spelt(&execution)),

@@ -109,8 +109,6 @@ pub struct Audit {
     pub copied: u64,
     /// Processes that died while they stepped an execution.
     pub deaths: BTreeMap<ExecutionId, u32>,
-    /// When a store was last seen to lack what it had confirmed.
-    pub went_back_us: BTreeMap<PartitionId, u64>,
     /// Starts that were refused for a name whose holder was not durable yet.
     pub refused_early: u64,
     /// Who was to give back which partition.
@@ -196,7 +194,6 @@ impl Audit {
             journal: BTreeMap::new(),
             copied: 0,
             deaths: BTreeMap::new(),
-            went_back_us: BTreeMap::new(),
             refused_early: 0,
             parting: BTreeSet::new(),
             blocks: BTreeMap::new(),
@@ -235,7 +232,6 @@ impl Audit {
             return Err(format!("block {at} of partition {partition} says that it is {}", block.id()));
         }
         if self.losses.is_mended((partition, at), bytes)? {
-            self.went_back_us.insert(partition, now_us);
             return Ok(());
         }
         self.blocks.insert((partition, at), (now_us, 0));

@@ -64,7 +64,6 @@ impl Losses {
 
     /// Nothing is promised of this execution any more; `false` when that was so before.
     pub fn forgive(&mut self, id: ExecutionId) -> bool {
-        self.partitions.insert(id.batch.partition);
         self.touched.insert(id)
     }
 
@@ -72,12 +71,6 @@ impl Losses {
     #[must_use]
     pub fn concern(&self, process: u32) -> bool {
         self.missing.values().any(|missing| missing.owner == process)
-    }
-
-    /// Whether a log lacks blocks, and is not mended.
-    #[must_use]
-    pub fn concern_log(&self, partition: PartitionId) -> bool {
-        self.missing.contains_key(&partition)
     }
 
     /// Whether this is a block that was lost and is written again.
@@ -106,7 +99,12 @@ impl Losses {
     /// A process is gone: gives what is lost with it.
     pub fn owner_is_gone(&mut self, process: u32) -> Vec<Bytes> {
         let gone = self.missing.extract_if(.., |_, missing| missing.owner == process);
-        let lost: Vec<Bytes> = gone.flat_map(|(_, missing)| missing.blocks.into_values()).collect();
+        let mut lost = Vec::new();
+        for (partition, missing) in gone {
+            // What travelled beside them is lost though they may have no records.
+            self.partitions.extend((!missing.blocks.is_empty()).then_some(partition));
+            lost.extend(missing.blocks.into_values());
+        }
         self.counts[2] += lost.len() as u64;
         lost
     }
@@ -123,6 +121,7 @@ impl Losses {
     ) -> Result<Vec<Bytes>, Violation> {
         let Some(missing) = self.missing.remove(&partition) else { return Ok(Vec::new()) };
         let lost: Vec<Bytes> = missing.blocks.into_values().collect();
+        self.partitions.extend((!lost.is_empty()).then_some(partition));
         let Some(counted) = counted.filter(|_| missing.owner == process) else {
             // It was given back before its owner could see that it went back.
             self.counts[2] += lost.len() as u64;
@@ -163,7 +162,6 @@ impl World {
         if !lost.is_empty() {
             let missing = Missing { owner, blocks: lost.into_iter().collect(), counted };
             self.audit.losses.went_back(partition, missing);
-            self.audit.went_back_us.insert(partition, self.now_us);
         }
     }
 
@@ -171,9 +169,6 @@ impl World {
     pub(crate) fn look_who_has_taken_what(&mut self) -> Result<(), Violation> {
         for (caller, partition, mended) in self.desk.with(|image| std::mem::take(&mut image.acquired)) {
             let counted = self.processes.get(&caller).filter(|_| mended).map(Process::blocks_lost);
-            if self.audit.losses.concern_log(partition) {
-                self.audit.went_back_us.insert(partition, self.now_us);
-            }
             self.audit.taken(caller, partition, counted)?;
         }
         Ok(())

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use asl::history::Collector;
-use asl::{Effect, EffectId, Event, Family, Outcome, Payload, Program};
+use asl::{Effect, EffectId, Family, Outcome, Payload, Program};
 use ids::Mode;
 use journal::block::{encode_failure, seed_for};
 use journal::{
@@ -46,14 +46,17 @@ fn spelt(effect: &Effect) -> String {
             format!("read {:x} {resource} {}", id.0, text(parameters.bytes()))
         }
         Effect::WriteResults { id, resource, bucket, objects } => {
-            format!("write {:x} {resource} {bucket} {objects:?}", id.0)
+            let objects = objects.iter().map(|object| format!(" {} {}", object.key, text(&object.body)));
+            format!("write {:x} {resource} {bucket}{}", id.0, objects.collect::<String>())
         }
         Effect::ArmTimer { id, at } => format!("timer {:x} {}", id.0, at.as_millis()),
         Effect::CancelTimer(id) => format!("cancel timer {:x}", id.0),
         Effect::Yield => "yield".to_owned(),
         Effect::StartChild { .. } => panic!("the family runs children by itself"),
         Effect::Finished(Outcome::Succeeded(output)) => format!("succeeded {}", text(output.bytes())),
-        Effect::Finished(ended) => format!("{ended:?}"),
+        Effect::Finished(Outcome::Failed { error, cause }) => format!("failed {error:?} {cause:?}"),
+        Effect::Finished(Outcome::TimedOut { error, cause }) => format!("timed out {error:?} {cause:?}"),
+        Effect::Finished(Outcome::Aborted { error, cause }) => format!("aborted {error:?} {cause:?}"),
     }
 }
 
@@ -116,7 +119,7 @@ impl Run {
 
     async fn tell(&mut self, told: &Journalled) {
         let Journalled { time_ms, sequence, effect, kind, .. } = told;
-        writeln!(self.said, "{sequence} at {time_ms}: {kind:?} {effect:x}").expect("text");
+        writeln!(self.said, "{sequence} at {time_ms}: kind {} of {effect:x}", *kind as u8).expect("text");
         let desk = Transfers::new(None).desk;
         let event = event_of(told, &desk).await.expect("it can be told");
         self.effects.clear();
@@ -178,6 +181,11 @@ fn lambda(function: &str) -> String {
     format!("arn:aws:lambda:us-east-1:123456789012:function:{function}")
 }
 
+/// A branch of one state.
+fn alone(name: &str, state: &serde_json::Value) -> serde_json::Value {
+    serde_json::json!({"StartAt": name, "States": {name: state}})
+}
+
 /// Tasks that fail and are tried again, are caught, time out; waits and choices between them.
 fn steps() -> serde_json::Value {
     serde_json::json!({"StartAt": "Name", "TimeoutSeconds": 600, "States": {
@@ -203,19 +211,19 @@ fn steps() -> serde_json::Value {
 /// Branches and iterations at once; a branch that fails, and what is cancelled with it.
 fn branches() -> serde_json::Value {
     let task = |function: &str| serde_json::json!({"Type": "Task", "Resource": lambda(function), "End": true});
-    let branch = |state: serde_json::Value| serde_json::json!({"StartAt": "A", "States": {"A": state}});
+    let wait = serde_json::json!({"Type": "Wait", "Seconds": 3, "End": true});
     serde_json::json!({"StartAt": "Both", "States": {
         "Both": {"Type": "Parallel", "Next": "Each", "Branches": [
-            branch(task("add")), branch(serde_json::json!({"Type": "Wait", "Seconds": 3, "End": true})),
-            branch(task("add"))
+            alone("Add", &task("add")), alone("Wait", &wait), alone("Add more", &task("add"))
         ]},
         "Each": {
             "Type": "Map", "ItemsPath": "$", "MaxConcurrency": 2, "Next": "Fails",
-            "ItemProcessor": branch(task("flaky")),
+            "ItemProcessor": alone("One", &task("flaky")),
             "Retry": [{"ErrorEquals": ["Flaky"], "IntervalSeconds": 1, "MaxAttempts": 9}]
         },
         "Fails": {
-            "Type": "Parallel", "End": true, "Branches": [branch(task("silent")), branch(task("reject"))],
+            "Type": "Parallel", "End": true,
+            "Branches": [alone("Silent", &task("silent")), alone("Reject", &task("reject"))],
             "Catch": [{"ErrorEquals": ["Rejected"], "Next": "Done"}]
         },
         "Done": {"Type": "Pass", "End": true}
@@ -255,11 +263,11 @@ fn redriven() -> serde_json::Value {
 
 /// It is stopped while it waits for two things.
 fn stopped() -> serde_json::Value {
-    let branch = |state: serde_json::Value| serde_json::json!({"StartAt": "A", "States": {"A": state}});
-    serde_json::json!({"StartAt": "Both", "States": {"Both": {"Type": "Parallel", "End": true, "Branches": [
-        branch(serde_json::json!({"Type": "Task", "Resource": lambda("silent"), "End": true})),
-        branch(serde_json::json!({"Type": "Wait", "Seconds": 100, "End": true}))
-    ]}}})
+    let silent = serde_json::json!({"Type": "Task", "Resource": lambda("silent"), "End": true});
+    let wait = serde_json::json!({"Type": "Wait", "Seconds": 1_000_000, "End": true});
+    serde_json::json!({"StartAt": "Both", "States": {"Both": {
+        "Type": "Parallel", "End": true, "Branches": [alone("Silent", &silent), alone("Wait", &wait)]
+    }}})
 }
 
 /// The other dialect.

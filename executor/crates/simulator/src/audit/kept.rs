@@ -10,8 +10,6 @@ use crate::process::EPOCH_US;
 /// How much later than it might a log may be trimmed, in microseconds: clocks of owners differ, and blocks are trimmed in
 /// buckets.
 const TRIM_US: u64 = SKEW_US;
-/// How long after a log was mended somebody may still be told what its owner had read before, at most.
-const ANSWER_US: u64 = 5_000_000;
 /// How long batch ids are remembered.
 const HORIZON_US: u64 = executor::limits::BATCH_HORIZON.as_micros() as u64;
 
@@ -62,10 +60,7 @@ impl Audit {
         self.now_us = now_us;
         let known = self.known.get(&id).filter(|_| self.acknowledged.contains(&id));
         let Some(known) = known.filter(|_| self.losses.is_found(id)) else { return Ok(()) };
-        // The owner has not seen yet that its store went back, or had not when it looked.
-        let partition = id.batch.partition;
-        let back_us = self.went_back_us.get(&partition).is_some_and(|at_us| at_us + ANSWER_US > now_us);
-        if self.is_kept(known) && !back_us && !self.losses.concern_log(partition) {
+        if self.is_kept(known) {
             return Err(format!("{id} was acknowledged, and somebody is told that it does not exist: {known:?}"));
         }
         Ok(())
