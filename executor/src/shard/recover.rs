@@ -261,7 +261,9 @@ impl Shard {
         log.heard_us = self.now_us;
         let (reading, abort) = abortable(async move {
             let (store, definitions, now_ms) = (&*store, &*definitions, clock.now_ms());
-            Reading { store, definitions, partition, retention, archives, lost_blocks, now_ms }.recover().await
+            Reading { store, definitions, partition, retention, archives, lost_blocks, now_ms }
+                .recover()
+                .await
         });
         log.reading = Some(abort);
         self.flights.push(Box::pin(async move {

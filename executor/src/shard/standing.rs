@@ -10,8 +10,8 @@
 use std::time::Duration;
 
 use ids::{Mode, PartitionId, Status};
-use journal::{BlockId, Store};
 use journal::index::Execution;
+use journal::{BlockId, Store};
 
 use super::core::Shard;
 use super::log::{Log, LogState};
@@ -86,8 +86,7 @@ impl Standing {
     /// The error, unless it says more than can be known while the partition changes hands.
     pub fn judge(self, error: Error) -> Error {
         match error {
-            Error::NotFound { code: ABSENT, .. }
-            | Error::Conflict { code: "ExecutionEnding", .. }
+            Error::NotFound { code: ABSENT, .. } | Error::Conflict { code: "ExecutionEnding", .. }
                 if self.moving =>
             {
                 self.unsettled()

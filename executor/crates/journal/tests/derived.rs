@@ -113,7 +113,10 @@ async fn found_in(store: &dyn Store) -> String {
     }
     let end = BlockId { generation: u64::MAX, sequence: 0 };
     let found = checkpoint::find(store, partition(), end).await.expect("it can be read");
-    say("newest checkpoint", found.newest.map(|(place, block)| format!("{place} {block}")).unwrap_or_default());
+    say(
+        "newest checkpoint",
+        found.newest.map(|(place, block)| format!("{place} {block}")).unwrap_or_default(),
+    );
     found.below.iter().for_each(|checkpoint| out.push_str(&told_by(checkpoint)));
     out
 }
@@ -124,7 +127,12 @@ fn told_by(checkpoint: &Checkpoint) -> String {
     let mut say = |line: String| writeln!(out, "{line}").expect("text");
     for run in &checkpoint.open {
         let blocks: Vec<String> = run.blocks.iter().map(BlockId::to_string).collect();
-        say(format!("open {} and {} more in {}", run.batch.execution(run.first), run.count - 1, blocks.join(" ")));
+        say(format!(
+            "open {} and {} more in {}",
+            run.batch.execution(run.first),
+            run.count - 1,
+            blocks.join(" ")
+        ));
     }
     for seen in &checkpoint.batches {
         say(format!("seen {} in {} at {}", seen.batch.execution(0), seen.block, seen.time_ms));
@@ -150,7 +158,8 @@ async fn what_stands_beside_logs_of_every_version_is_found_as_it_was_meant() {
             continue;
         }
         let block = Bytes::from(std::fs::read(&path).expect("a readable block"));
-        let text = |extension| std::fs::read_to_string(path.with_extension(extension)).expect("a readable file");
+        let text =
+            |extension| std::fs::read_to_string(path.with_extension(extension)).expect("a readable file");
         let store = store_with(&block, text("entries").lines().map(entry).collect()).await;
         let found = found_in(&*store).await;
         assert!(found == text("txt"), "by {} is found\n{found}", path.display());

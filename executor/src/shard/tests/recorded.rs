@@ -14,9 +14,7 @@ use asl::history::Collector;
 use asl::{Effect, EffectId, Family, Outcome, Payload, Program};
 use ids::Mode;
 use journal::block::{encode_failure, seed_for};
-use journal::{
-    Block, BlockBuilder, BlockId, Journalled, JournalledKind, MachineRef, Opened, Record,
-};
+use journal::{Block, BlockBuilder, BlockId, Journalled, JournalledKind, MachineRef, Opened, Record};
 
 use super::super::machine::{Beginning, Machine, dialect_of, handle, timestamp_of_ms};
 use super::super::recover::event_of;
@@ -92,7 +90,8 @@ struct Run {
 impl Run {
     fn begin(definition: &[u8], recording: &Recording, journal: &[Journalled]) -> Self {
         let Recording { machine, opened, .. } = recording;
-        let program = Program::compile(definition, dialect_of(machine.dialect)).expect("a definition").program;
+        let program =
+            Program::compile(definition, dialect_of(machine.dialect)).expect("a definition").program;
         assert_eq!(program.hash, machine.definition, "the definition is another one");
         let machine = Machine::alone(machine.clone(), program).expect("an ARN");
         let beginning = Beginning {
@@ -210,7 +209,8 @@ fn steps() -> serde_json::Value {
 
 /// Branches and iterations at once; a branch that fails, and what is cancelled with it.
 fn branches() -> serde_json::Value {
-    let task = |function: &str| serde_json::json!({"Type": "Task", "Resource": lambda(function), "End": true});
+    let task =
+        |function: &str| serde_json::json!({"Type": "Task", "Resource": lambda(function), "End": true});
     let wait = serde_json::json!({"Type": "Wait", "Seconds": 3, "End": true});
     serde_json::json!({"StartAt": "Both", "States": {
         "Both": {"Type": "Parallel", "Next": "Each", "Branches": [
@@ -370,7 +370,8 @@ async fn record(definition: &[u8], recording: &mut Recording) -> String {
 async fn a_recording_is_written_once() {
     for (name, dialect, definition) in CASES {
         let definition = serde_json::to_vec_pretty(&definition()).expect("JSON");
-        let program = Program::compile(&definition, dialect).unwrap_or_else(|found| panic!("{name}: {found:?}"));
+        let program =
+            Program::compile(&definition, dialect).unwrap_or_else(|found| panic!("{name}: {found:?}"));
         let arn = match dialect {
             Dialect::Asl => "arn:aws:states:us-east-1:123456789012:stateMachine:recorded",
             Dialect::Tcsl => "qrn:qcs:asw:ap-guangzhou:1250000000:http:json:flowmachine:flow:recorded",
@@ -395,7 +396,8 @@ async fn a_recording_is_written_once() {
         for (extension, content) in [("json", &definition[..]), ("block", &block), ("txt", said.as_bytes())] {
             let path = folder().join(name).with_extension(extension);
             let file = std::fs::File::options().write(true).create_new(true).open(&path);
-            let mut file = file.unwrap_or_else(|error| panic!("{}: {error}: never overwritten", path.display()));
+            let mut file =
+                file.unwrap_or_else(|error| panic!("{}: {error}: never overwritten", path.display()));
             std::io::Write::write_all(&mut file, content).expect("written");
         }
     }

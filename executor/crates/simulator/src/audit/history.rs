@@ -46,7 +46,9 @@ impl Audit {
         let count = |end: &str| names.iter().filter(|name| name.ends_with(end)).count();
         let told = (count("StateEntered"), count("FunctionSucceeded"));
         if plan != Some(told) {
-            return Err(format!("{id} must have entered and done {plan:?}, and its history has {told:?}: {names:?}"));
+            return Err(format!(
+                "{id} must have entered and done {plan:?}, and its history has {told:?}: {names:?}"
+            ));
         }
         let output = |event: &v1::HistoryEvent| {
             let details: Value = serde_json::from_slice(event.details.as_ref()).unwrap_or_default();

@@ -61,7 +61,9 @@ impl Audit {
         let known = self.known.get(&id).filter(|_| self.acknowledged.contains(&id));
         let Some(known) = known.filter(|_| self.losses.is_found(id)) else { return Ok(()) };
         if self.is_kept(known) {
-            return Err(format!("{id} was acknowledged, and somebody is told that it does not exist: {known:?}"));
+            return Err(format!(
+                "{id} was acknowledged, and somebody is told that it does not exist: {known:?}"
+            ));
         }
         Ok(())
     }

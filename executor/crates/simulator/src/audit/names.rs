@@ -36,7 +36,8 @@ impl Audit {
         let others = self.batches.keys().filter(|batch| batch.partition == partition);
         let starts = others.flat_map(|batch| (0..=u8::MAX).map(|index| batch.execution(index)));
         let mut unknown = starts.filter(|other| *other != id && !self.known.contains_key(other));
-        if unknown.any(|other| self.asked(other).is_some_and(|asked| (asked.arn, asked.name) == (arn, name))) {
+        if unknown.any(|other| self.asked(other).is_some_and(|asked| (asked.arn, asked.name) == (arn, name)))
+        {
             self.refused_early += 1;
             return Ok(());
         }
