@@ -95,13 +95,18 @@ impl ManualClock {
 }
 
 /// The wall clock and the monotonic clock, read together once per process.
-fn base() -> &'static (u64, Instant) {
-    static BASE: OnceLock<(u64, Instant)> = OnceLock::new();
-    BASE.get_or_init(|| {
-        #[allow(clippy::disallowed_methods, reason = "this is the one place where the wall clock is read")]
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        (u64::try_from(wall.as_micros()).unwrap_or(u64::MAX), Instant::now())
-    })
+#[cfg_attr(test, derive(Default))]
+struct Base(OnceLock<(u64, Instant)>);
+
+impl Base {
+    /// Time by the monotonic clock, from what the wall clock said when it was asked for the first and only time.
+    fn now_us(&self, wall: impl FnOnce() -> SystemTime) -> u64 {
+        let (wall, started) = self.0.get_or_init(|| {
+            let wall = wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+            (u64::try_from(wall.as_micros()).unwrap_or(u64::MAX), Instant::now())
+        });
+        wall.saturating_add(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
 }
 
 impl Clock {
@@ -110,8 +115,12 @@ impl Clock {
     pub fn now_us(&self) -> u64 {
         match self {
             Self::System => {
-                let (wall, started) = base();
-                wall.saturating_add(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX))
+                static BASE: Base = Base(OnceLock::new());
+                #[allow(
+                    clippy::disallowed_methods,
+                    reason = "this is the one place where the wall clock is read"
+                )]
+                BASE.now_us(SystemTime::now)
             }
             Self::Manual(clock) => clock.look(),
         }
@@ -149,6 +158,21 @@ mod tests {
             let now = clock.now_us();
             assert!(now >= last, "{now} < {last}");
             last = now;
+        }
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_back_or_far_ahead_is_not_followed() {
+        let (base, set_to_s) = (Base::default(), std::cell::Cell::new(1_000_000));
+        let now = || base.now_us(|| UNIX_EPOCH + Duration::from_secs(set_to_s.get()));
+        let mut last = now();
+        assert_eq!(last / 1_000_000, 1_000_000);
+        for set_to in [0, 999_000, 500_000_000, 1, 900_000_000] {
+            set_to_s.set(set_to);
+            let at = now();
+            // Nobody waits an hour here.
+            assert!(at >= last && at - last < 3_600_000_000, "set to {set_to} s, it shows {at} after {last}");
+            last = at;
         }
     }
 

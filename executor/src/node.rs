@@ -35,7 +35,9 @@ use crate::heartbeat::Link;
 use crate::objects::{FolderError, Objects};
 use crate::owners::Owners;
 use crate::secret::ClusterSecret;
-use crate::shard::{self, Archiver, Command, CrumbError, Crumbs, ShardConfig, ShardContext, ShardHandle};
+use crate::shard::{
+    self, Archiver, Command, CrumbError, Crumbs, Pace, ShardConfig, ShardContext, ShardHandle,
+};
 use crate::{heartbeat, metrics_http, store};
 use serving::{data_port, serve_port};
 use threads::{join_threads, spawn_logged};
@@ -426,6 +428,7 @@ fn start_shards(
             bytes_max: config.max_bytes / u64::from(config.shards),
             retention: config.retention,
             bindings: config.bindings.clone().into(),
+            pace: Pace::default(),
         };
         let shared = ShardContext {
             connect: Arc::clone(connect),

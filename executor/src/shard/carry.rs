@@ -220,7 +220,7 @@ impl Shard {
     /// Writes of what is carried as much as a block takes beside its own records.
     pub(super) fn write_carried(&mut self, at: usize, block: BlockId) {
         let (mut records, mut bytes) = (0, 0);
-        while records < limits::CARRIED_RECORDS_PER_BLOCK
+        while records < self.config.pace.carried_records
             && bytes < limits::CARRIED_BYTES_PER_BLOCK
             && let Some(mut copy) = self.logs[at].carry.copies.pop_front()
         {

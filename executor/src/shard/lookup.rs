@@ -23,7 +23,7 @@ use super::execution::{OpenExecution, Waiter};
 use super::redrivable::{obstacle, redrives};
 use super::scan::Blocks;
 use super::slab::Address;
-use super::standing::Standing;
+use super::standing::{ABSENT, Standing};
 use super::workers::cut;
 use crate::error::Error;
 use crate::limits;
@@ -36,7 +36,7 @@ const LIST_ENTRIES_MAX: u32 = 1_000;
 /// An error of a question about an execution that nobody knows.
 pub(super) fn unknown(execution: &impl std::fmt::Display) -> Error {
     let message = format!("no execution {execution}: it never was, or its retention has passed");
-    Error::NotFound { code: "ExecutionDoesNotExist", message }
+    Error::NotFound { code: ABSENT, message }
 }
 
 /// An error of a question about what is open and was on its way to another block while it was read.
@@ -250,8 +250,8 @@ impl Shard {
         self.answer(reply, &[log], async move |store| {
             standing.ask(&*store).await?;
             let found = fetch_anywhere(&*store, archive.as_ref(), &execution, place, partition).await;
-            let (found, archived) = found.map_err(|error| standing.judge(error))?;
-            let mut described = described(standing.settle(found)?, now_ms)?;
+            let (found, archived) = standing.told(&*store, found).await?;
+            let mut described = described(found, now_ms)?;
             if archived && described.redrive_status() == v1::RedriveStatus::Redrivable {
                 described.set_redrive_status(v1::RedriveStatus::NotRedrivable);
                 ARCHIVED.clone_into(&mut described.redrive_status_reason);
@@ -359,8 +359,7 @@ impl Shard {
         self.answer(reply, &[log], async move |store| {
             standing.ask(&*store).await?;
             let found = fetch_anywhere(&*store, archive.as_ref(), &execution, place, partition).await;
-            let (found, _) = found.map_err(|error| standing.judge(error))?;
-            let found = standing.settle(found)?;
+            let (found, _) = standing.told(&*store, found).await?;
             let ending = || Error::Conflict {
                 code: "ExecutionEnding",
                 message: format!("{} has no end in the log yet: ask again", spelt(&execution)),

@@ -78,7 +78,7 @@ use crate::secret::ClusterSecret;
 pub use archiving::Archiver;
 pub use command::{Command, Reply, WorkerId};
 pub use crumbs::{CrumbError, Crumbs};
-pub use handle::{Binding, Serve, ShardConfig, ShardHandle, ShardState};
+pub use handle::{Binding, Pace, Serve, ShardConfig, ShardHandle, ShardState};
 pub(crate) use start::OWNER_CHANGED;
 pub(crate) use token::partition_of;
 pub use validate::input as check_input;

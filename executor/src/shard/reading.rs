@@ -86,6 +86,8 @@ pub(super) struct Reading<'a> {
     pub archives: bool,
     /// How many batches are remembered at most.
     pub batches_max: usize,
+    /// Blocks at the end of the log whose index entries may have been lost.
+    pub lost_blocks: u64,
     pub now_ms: u64,
 }
 
@@ -116,7 +118,7 @@ impl Reading<'_> {
     pub async fn recover(&self) -> Result<Recovered, StoreError> {
         let acquired = self.store.acquire(self.partition).await?;
         let last = acquired.last.unwrap_or_default();
-        let rewrite_from = rewrite::begin(self.store, self.partition, last).await?;
+        let rewrite_from = rewrite::begin(self.store, self.partition, (last, self.lost_blocks)).await?;
         // What a crash may have lost of the last blocks is given again, so that they are read in any case.
         let found = checkpoint::find(self.store, self.partition, rewrite_from).await?;
         let newest = found.newest.unwrap_or_default();
@@ -186,7 +188,7 @@ impl Reading<'_> {
         let programs = self.programs(&open).await?;
         let suspects = suspects::of(store, partition).await?;
         let Acquired { generation, last } = acquired;
-        let checkpoints = Checkpoints::recovered(place, since);
+        let checkpoints = Checkpoints::recovered(place, since, from.map(|checkpoint| checkpoint.block));
         Ok(Recovered {
             generation,
             last,

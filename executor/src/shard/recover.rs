@@ -247,12 +247,13 @@ impl Shard {
         let (cluster, crumbs) = (Arc::clone(&self.context.cluster), Arc::clone(&self.context.crumbs));
         let (reporter, reported_at) = (Arc::clone(&store), clock.clone());
         let (archives, batches_max) = (self.context.archiver.is_some(), self.batches_max());
-        let (log, retention) = (&mut self.logs[at], self.config.retention);
+        let (retention, lost_blocks) = (self.config.retention, self.config.pace.lost_blocks);
+        let log = &mut self.logs[at];
         let (partition, tenure) = (log.partition, log.tenure);
         log.heard_us = self.now_us;
         let (reading, abort) = abortable(async move {
             let (store, definitions, now_ms) = (&*store, &*definitions, clock.now_ms());
-            Reading { store, definitions, partition, retention, archives, batches_max, now_ms }
+            Reading { store, definitions, partition, retention, archives, batches_max, lost_blocks, now_ms }
                 .recover()
                 .await
         });

@@ -294,7 +294,7 @@ impl Shard {
             let result = async {
                 standing.ask(&*store).await?;
                 let id = id_of(&*store, &execution, held, partition).await;
-                let id = id.map_err(|error| standing.judge(error))?;
+                let id = standing.believed(&*store, id).await?;
                 claim = Claim::new(id, &index, &reviving);
                 if claim.is_none() && !token.is_empty() {
                     // Perhaps this very one, asked for before: its end tells.
@@ -306,7 +306,7 @@ impl Shard {
                 // Where it is now: only this redrive opens it again from here on.
                 let located = index.borrow().find(id);
                 let revived = revive(&*store, &sources, id, Place { id, located }, token).await;
-                revived.map_err(|error| standing.judge(error))
+                standing.believed(&*store, revived).await
             };
             let result = match result.await {
                 Err(error) => Err(only_archived(archive.as_ref(), &execution, partition, error).await),

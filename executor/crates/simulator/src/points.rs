@@ -20,6 +20,8 @@ pub enum CallKind {
     AppendAgain,
     /// A new block that lets old ones go.
     AppendAndTrim,
+    /// A new block, and beside it a part of a checkpoint.
+    AppendAndCheckpoint,
     /// A page of blocks, for a recovery.
     ReadPage,
     /// One block, for a look-up or a comparison.
@@ -62,12 +64,13 @@ impl Phase {
 }
 
 /// The kinds of calls at which processes are killed: those that a shard makes in the course of its work.
-pub const KINDS: [CallKind; 12] = [
+pub const KINDS: [CallKind; 14] = [
     CallKind::Connect,
     CallKind::Acquire,
     CallKind::Append,
     CallKind::AppendAgain,
     CallKind::AppendAndTrim,
+    CallKind::AppendAndCheckpoint,
     CallKind::ReadPage,
     CallKind::ReadBlock,
     CallKind::GetDerived,
@@ -75,6 +78,7 @@ pub const KINDS: [CallKind; 12] = [
     CallKind::Ping,
     CallKind::Tops,
     CallKind::Accept,
+    CallKind::Key,
 ];
 
 /// Every crash point.

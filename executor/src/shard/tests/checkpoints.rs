@@ -227,6 +227,7 @@ async fn recover(world: &World) -> Recovered {
         retention: world.retention,
         archives: false,
         batches_max: limits::BATCHES_REMEMBERED_MAX,
+        lost_blocks: limits::LOST_BLOCKS_MAX,
         now_ms: now_ms(world),
     };
     reading.recover().await.expect("recovered")
