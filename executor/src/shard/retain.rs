@@ -191,11 +191,13 @@ impl Retained {
         bucket.holds == 0 && until_ms < now_ms
     }
 
-    /// Looks, now and then, whether something is to be trimmed that a block without records would rid the log of, if no other
-    /// comes; such blocks themselves are not worth it. `next` is the id of that block.
+    /// Looks, now and then, whether a log into which nothing was written for a while is to be trimmed: a block without
+    /// records, whose id would be `next`, would do it. Such blocks themselves are not worth it.
     pub fn look(&mut self, now_ms: u64, next: BlockId) {
         let most_ms = u64::try_from(limits::ARCHIVE_PERIOD_MAX.as_millis()).unwrap_or(u64::MAX);
-        if now_ms < self.looked_ms.saturating_add((self.retention_ms / 4).min(most_ms)) {
+        let pause_ms = (self.retention_ms / 4).min(most_ms);
+        let written_ms = self.buckets.back().map_or(0, |last| last.last_ms);
+        if now_ms < self.looked_ms.max(written_ms).saturating_add(pause_ms) {
             return;
         }
         self.looked_ms = now_ms;
@@ -280,6 +282,45 @@ mod tests {
         assert_eq!(log.trim_below(later), Some(block(7)));
         log.archived(block(6));
         assert_eq!(log.trim_below(later), None, "what is archived stays archived");
+    }
+
+    #[test]
+    fn a_log_in_which_nothing_happens_is_trimmed_by_empty_blocks_until_nothing_but_such_is_left() {
+        for archives in [false, true] {
+            let mut log = Retained::new(Duration::from_secs(60)).gated(archives);
+            (1..=3).for_each(|second| log.wrote(block(second), second * 1_000));
+            log.hold(block(2), 1);
+            log.trim_below(4_000);
+            log.look(5_000, block(4));
+            assert!(!log.is_overdue(), "nothing is past its time");
+            let hour_ms = 3_600_000;
+            log.look(hour_ms, block(4));
+            assert_eq!(log.is_overdue(), !archives, "with an archive, nothing is archived yet");
+            log.archived(block(4));
+            log.look(2 * hour_ms, block(4));
+            assert!(log.is_overdue());
+            log.wrote_so(block(4), 2 * hour_ms, false);
+            assert_eq!(log.trim_below(2 * hour_ms), Some(block(2)), "what is open stays");
+            log.look(3 * hour_ms, block(5));
+            assert!(!log.is_overdue());
+            log.release(block(2), 1, 3 * hour_ms);
+            log.archived(block(5));
+            log.look(4 * hour_ms, block(5));
+            assert!(log.is_overdue());
+            log.wrote_so(block(5), 4 * hour_ms, false);
+            assert_eq!(log.trim_below(4 * hour_ms), Some(block(5)));
+            log.archived(block(6));
+            log.look(5 * hour_ms, block(6));
+            assert!(!log.is_overdue(), "an empty block is not worth another one");
+        }
+    }
+
+    #[test]
+    fn a_log_that_is_written_into_is_not_overdue() {
+        let mut log = Retained::new(Duration::from_secs(60));
+        (1..=1_000).for_each(|second| log.wrote(block(second), second * 1_000));
+        log.look(1_001_000, block(1_001));
+        assert!(!log.is_overdue() && log.trim_below(1_001_000).is_some());
     }
 
     #[test]

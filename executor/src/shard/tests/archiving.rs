@@ -310,3 +310,96 @@ async fn what_is_archived_again_by_an_owner_that_knows_of_nothing_is_still_there
     assert!(archived > 0);
     found(&shard).await;
 }
+
+/// Lets time pass, with nothing else.
+async fn idle(world: &World, shard: &TestShard) {
+    world.clock.advance(Duration::from_secs(10));
+    shard.settled().await;
+}
+
+#[tokio::test]
+async fn what_was_read_of_a_store_that_went_back_does_not_count_as_archived() {
+    let dir = dir();
+    let world = world(&dir);
+    let shard = world.shard().await;
+    let pass = world.define(PASS).await;
+    let start = |sequence: u64| {
+        let start_time_ms = Clock::Manual(world.clock.clone()).now_ms();
+        let batch = batch(sequence, pass, Mode::Express, &["1"]);
+        shard.started(v1::StartBatch { start_time_ms, ..batch })
+    };
+    start(1).await;
+    let first_archived = async {
+        while shard.metrics.archived_executions.get() == 0 {
+            idle(&world, &shard).await;
+        }
+    };
+    soon("the first segment", first_archived).await;
+    start(2).await;
+    start(3).await;
+    // The owner does not know yet, and cannot write again what is gone.
+    world.store.hold_appends();
+    world.store.go_back(partition(), BlockId { generation: 1, sequence: 1 });
+    world.clock.advance(RETENTION);
+    let failed = async {
+        while shard.metrics.archive_failures.get() == 0 {
+            shard.settled().await;
+        }
+    };
+    soon("a failure", failed).await;
+    world.store.release_appends();
+    ticking(&shard, shard.until(ShardState::Serving)).await;
+    assert_eq!((shard.metrics.blocks_resent.get(), shard.metrics.blocks_lost.get()), (2, 0));
+    trimmed(&world, &shard, pass, 10).await;
+    for sequence in 1..=3 {
+        assert_eq!(described(&shard, execution(sequence, 0)).await.output.as_deref(), Some(&b"1"[..]));
+    }
+}
+
+#[tokio::test]
+async fn a_range_that_was_under_way_when_the_store_went_back_is_archived_again() {
+    let dir = dir();
+    let world = world(&dir);
+    let shard = world.shard().await;
+    let pass = world.define(PASS).await;
+    shard.started(batch(1, pass, Mode::Express, &["1"])).await;
+    world.store.hold_reads(true);
+    world.clock.advance(RETENTION);
+    shard.settled().await;
+    shard.started(v1::StartBatch { start_time_ms: START_MS + 60_000, ..batch(2, pass, Mode::Express, &["1"]) }).await;
+    world.store.go_back(partition(), BlockId { generation: 1, sequence: 1 });
+    let mended = async {
+        while shard.metrics.blocks_resent.get() == 0 || *shard.handle.state.borrow() != ShardState::Serving {
+            shard.settled().await
+        }
+    };
+    ticking(&shard, mended).await;
+    world.store.hold_reads(false);
+    trimmed(&world, &shard, pass, 10).await;
+    for sequence in 1..=2 {
+        assert_eq!(described(&shard, execution(sequence, 0)).await.output.as_deref(), Some(&b"1"[..]));
+    }
+}
+
+#[tokio::test]
+async fn a_log_in_which_nothing_happens_is_archived_and_trimmed_and_then_left_alone() {
+    let dir = dir();
+    let world = world(&dir);
+    let shard = world.shard().await;
+    some(&world, &shard).await;
+    let store = world.store.connect().await.expect("a connection");
+    let end = store.top(partition()).await.expect("a top").expect("a block");
+    let emptied = async {
+        while first(&world).await.is_some_and(|first| first <= end) {
+            idle(&world, &shard).await;
+        }
+    };
+    soon("a trimmed log", emptied).await;
+    found(&shard).await;
+    let top = store.top(partition()).await.expect("a top");
+    for _ in 0..1_000 {
+        idle(&world, &shard).await;
+    }
+    assert_eq!(store.top(partition()).await.expect("a top"), top, "nothing more is written");
+    found(&shard).await;
+}

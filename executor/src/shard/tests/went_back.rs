@@ -252,3 +252,100 @@ async fn while_one_log_is_mended_what_another_one_has_is_told() {
     assert_eq!(found.summary.expect("a summary").status(), ExecutionStatus::Succeeded);
     world.store.release_appends();
 }
+
+#[tokio::test]
+async fn what_was_confirmed_is_not_acknowledged_again_while_its_log_is_mended() {
+    let world = World::new();
+    let pass = world.define(PASS).await;
+    let shard = world.shard().await;
+    start_each(&shard, pass, 1..=2).await;
+    world.store.hold_appends();
+    world.store.go_back(partition(), block(1, 1));
+    world.clock.advance(Duration::from_secs(1));
+    shard.until(ShardState::StoreDown).await;
+    let again = batch(2, pass, Mode::Express, &["1"]);
+    assert_eq!(shard.started(again.clone()).await[0].reason(), Some(Reason::StoreUnavailable));
+    world.store.release_appends();
+    ticking(&shard, shard.until(ShardState::Serving)).await;
+    assert_eq!((shard.metrics.blocks_resent.get(), shard.metrics.blocks_lost.get()), (1, 0));
+    assert_eq!(ticking(&shard, shard.started(again)).await[0].reason(), None);
+}
+
+#[tokio::test]
+async fn a_batch_of_an_earlier_owner_is_not_said_to_be_gone_where_the_store_lacks_its_block_for_now() {
+    let world = World::new();
+    let pass = world.define(PASS).await;
+    world.cluster.join(&world.store).await.expect("a new cluster");
+    let shard = world.shard().await;
+    start_each(&shard, pass, 1..=2).await;
+    drop(shard);
+    let shard = world.shard().await;
+    let again = batch(2, pass, Mode::Express, &["1"]);
+    let record = world.store.get("cluster".into()).await.expect("read");
+    world.store.compare_and_put("cluster".into(), record, None).await.expect("written");
+    world.store.hold_reads(true);
+    let mut read_before = shard.start(again.clone()).await;
+    shard.settled().await;
+    world.store.go_back(partition(), block(1, 1));
+    world.store.hold_reads(false);
+    assert_eq!(next(&mut read_before).await.reason(), Some(Reason::StoreUnavailable), "nobody knows yet");
+    world.clock.advance(Duration::from_secs(1));
+    shard.until(ShardState::StoreDown).await;
+    assert_eq!(shard.started(again).await[0].reason(), Some(Reason::StoreUnavailable), "it is known");
+}
+
+#[tokio::test]
+async fn what_is_lost_is_counted_once_although_taking_the_partition_anew_fails() {
+    let world = World::new();
+    let wait = world.define(WAIT).await;
+    let shard = world.shard().await;
+    start_each(&shard, wait, 1..=2).await;
+    drop(shard);
+    let shard = world.shard().await;
+    world.store.hold_acquires(true);
+    world.store.go_back(partition(), block(1, 1));
+    world.clock.advance(Duration::from_secs(1));
+    let told = async {
+        while shard.metrics.blocks_lost.get() == 0 {
+            shard.settled().await;
+        }
+    };
+    soon("what is lost", told).await;
+    world.store.set_unavailable(Some("a test says so"));
+    world.store.hold_acquires(false);
+    for _ in 0..8 {
+        world.clock.advance(Duration::from_secs(1));
+        shard.settled().await;
+    }
+    world.store.set_unavailable(None);
+    ticking(&shard, shard.until(ShardState::Serving)).await;
+    assert_eq!(shard.metrics.blocks_lost.get(), 1);
+    drop(shard);
+    assert_eq!(world.shard().await.metrics.recovered.get(), 2, "what is open was written again");
+}
+
+#[tokio::test]
+async fn resends_that_wait_for_the_log_are_bounded_and_the_others_are_refused_with_a_delay() {
+    let world = World::new();
+    let pass = world.define(PASS).await;
+    let shard = world.shard().await;
+    let (most, all) = (limits::LOADING_BATCHES_MAX as u64, limits::LOADING_BATCHES_MAX as u64 + 5);
+    start_each(&shard, pass, 1..=all).await;
+    drop(shard);
+    let shard = world.shard().await;
+    world.store.hold_reads(true);
+    let mut answers = Vec::new();
+    for sequence in 1..=all {
+        answers.push(shard.start(batch(sequence, pass, Mode::Express, &["1"])).await);
+    }
+    shard.settled().await;
+    for late in &mut answers[most as usize..] {
+        assert_eq!(next(late).await.reason(), Some(Reason::Overloaded));
+    }
+    world.store.hold_reads(false);
+    for early in &mut answers[..most as usize] {
+        assert_eq!(next(early).await.refusal, None);
+    }
+    let again = shard.started(batch(all, pass, Mode::Express, &["1"])).await;
+    assert_eq!(again[0].refusal, None, "there is room again");
+}
