@@ -311,6 +311,16 @@ async fn what_is_archived_again_by_an_owner_that_knows_of_nothing_is_still_there
     found(&shard).await;
 }
 
+/// What the store has lost is written again.
+async fn mended(shard: &TestShard) {
+    let mended = async {
+        while shard.metrics.blocks_resent.get() == 0 || *shard.handle.state.borrow() != ShardState::Serving {
+            shard.settled().await
+        }
+    };
+    ticking(shard, mended).await;
+}
+
 /// Lets time pass, with nothing else.
 async fn idle(world: &World, shard: &TestShard) {
     world.clock.advance(Duration::from_secs(10));
@@ -336,10 +346,13 @@ async fn what_was_read_of_a_store_that_went_back_does_not_count_as_archived() {
     };
     soon("the first segment", first_archived).await;
     start(2).await;
+    let store = world.store.connect().await.expect("a connection");
+    let kept = store.top(partition()).await.expect("a top").expect("a block");
     start(3).await;
+    start(4).await;
     // The owner does not know yet, and cannot write again what is gone.
     world.store.hold_appends();
-    world.store.go_back(partition(), BlockId { generation: 1, sequence: 1 });
+    world.store.go_back(partition(), kept);
     world.clock.advance(RETENTION);
     let failed = async {
         while shard.metrics.archive_failures.get() == 0 {
@@ -348,10 +361,10 @@ async fn what_was_read_of_a_store_that_went_back_does_not_count_as_archived() {
     };
     soon("a failure", failed).await;
     world.store.release_appends();
-    ticking(&shard, shard.until(ShardState::Serving)).await;
+    mended(&shard).await;
     assert_eq!((shard.metrics.blocks_resent.get(), shard.metrics.blocks_lost.get()), (2, 0));
     trimmed(&world, &shard, pass, 10).await;
-    for sequence in 1..=3 {
+    for sequence in 1..=4 {
         assert_eq!(described(&shard, execution(sequence, 0)).await.output.as_deref(), Some(&b"1"[..]));
     }
 }
@@ -368,12 +381,7 @@ async fn a_range_that_was_under_way_when_the_store_went_back_is_archived_again()
     shard.settled().await;
     shard.started(v1::StartBatch { start_time_ms: START_MS + 60_000, ..batch(2, pass, Mode::Express, &["1"]) }).await;
     world.store.go_back(partition(), BlockId { generation: 1, sequence: 1 });
-    let mended = async {
-        while shard.metrics.blocks_resent.get() == 0 || *shard.handle.state.borrow() != ShardState::Serving {
-            shard.settled().await
-        }
-    };
-    ticking(&shard, mended).await;
+    mended(&shard).await;
     world.store.hold_reads(false);
     trimmed(&world, &shard, pass, 10).await;
     for sequence in 1..=2 {

@@ -320,6 +320,12 @@ async fn what_is_lost_is_counted_once_although_taking_the_partition_anew_fails()
     world.store.set_unavailable(None);
     ticking(&shard, shard.until(ShardState::Serving)).await;
     assert_eq!(shard.metrics.blocks_lost.get(), 1);
+    let written = async {
+        while world.store.block_count(partition()) < 2 {
+            shard.settled().await;
+        }
+    };
+    ticking(&shard, written).await;
     drop(shard);
     assert_eq!(world.shard().await.metrics.recovered.get(), 2, "what is open was written again");
 }
