@@ -6,6 +6,7 @@ use journal::store::BlockRange;
 use proto::executor::v1::{ExecutionStatus, HistoryForm, Mode};
 use tempfile::TempDir;
 
+use super::super::archiving::{Range, Unarchived};
 use super::*;
 
 /// The retention of the log in these tests.
@@ -311,16 +312,6 @@ async fn what_is_archived_again_by_an_owner_that_knows_of_nothing_is_still_there
     found(&shard).await;
 }
 
-/// What the store has lost is written again.
-async fn mended(shard: &TestShard) {
-    let mended = async {
-        while shard.metrics.blocks_resent.get() == 0 || *shard.handle.state.borrow() != ShardState::Serving {
-            shard.settled().await
-        }
-    };
-    ticking(shard, mended).await;
-}
-
 /// Lets time pass, with nothing else.
 async fn idle(world: &World, shard: &TestShard) {
     world.clock.advance(Duration::from_secs(10));
@@ -328,64 +319,30 @@ async fn idle(world: &World, shard: &TestShard) {
 }
 
 #[tokio::test]
-async fn what_was_read_of_a_store_that_went_back_does_not_count_as_archived() {
+async fn a_range_does_not_count_as_archived_where_the_store_ends_below_what_it_had_confirmed() {
     let dir = dir();
     let world = world(&dir);
     let shard = world.shard().await;
     let pass = world.define(PASS).await;
-    let start = |sequence: u64| {
-        let start_time_ms = Clock::Manual(world.clock.clone()).now_ms();
-        let batch = batch(sequence, pass, Mode::Express, &["1"]);
-        shard.started(v1::StartBatch { start_time_ms, ..batch })
-    };
-    start(1).await;
-    let first_archived = async {
-        while shard.metrics.archived_executions.get() == 0 {
-            idle(&world, &shard).await;
-        }
-    };
-    soon("the first segment", first_archived).await;
-    start(2).await;
-    let store = world.store.connect().await.expect("a connection");
-    let kept = store.top(partition()).await.expect("a top").expect("a block");
-    start(3).await;
-    start(4).await;
-    // The owner does not know yet, and cannot write again what is gone.
-    world.store.hold_appends();
-    world.store.go_back(partition(), kept);
-    world.clock.advance(RETENTION);
-    let failed = async {
-        while shard.metrics.archive_failures.get() == 0 {
-            shard.settled().await;
-        }
-    };
-    soon("a failure", failed).await;
-    world.store.release_appends();
-    mended(&shard).await;
-    assert_eq!((shard.metrics.blocks_resent.get(), shard.metrics.blocks_lost.get()), (2, 0));
-    trimmed(&world, &shard, pass, 10).await;
-    for sequence in 1..=4 {
-        assert_eq!(described(&shard, execution(sequence, 0)).await.output.as_deref(), Some(&b"1"[..]));
+    for sequence in 1..=3 {
+        shard.started(batch(sequence, pass, Mode::Express, &["1"])).await;
     }
-}
-
-#[tokio::test]
-async fn a_range_that_was_under_way_when_the_store_went_back_is_archived_again() {
-    let dir = dir();
-    let world = world(&dir);
-    let shard = world.shard().await;
-    let pass = world.define(PASS).await;
-    shard.started(batch(1, pass, Mode::Express, &["1"])).await;
-    world.store.hold_reads(true);
-    world.clock.advance(RETENTION);
-    shard.settled().await;
-    shard.started(v1::StartBatch { start_time_ms: START_MS + 60_000, ..batch(2, pass, Mode::Express, &["1"]) }).await;
-    world.store.go_back(partition(), BlockId { generation: 1, sequence: 1 });
-    mended(&shard).await;
-    world.store.hold_reads(false);
-    trimmed(&world, &shard, pass, 10).await;
-    for sequence in 1..=2 {
-        assert_eq!(described(&shard, execution(sequence, 0)).await.output.as_deref(), Some(&b"1"[..]));
+    drop(shard);
+    let archiver = world.archiver().expect("an archive");
+    let confirmed = BlockId { generation: 1, sequence: 3 };
+    let below = BlockId { generation: 1, sequence: 4 };
+    let (from, now_ms) = (BlockId { generation: 1, sequence: 1 }, START_MS);
+    let range =
+        Range { partition: partition(), from, below, confirmed, resumes: true, sweeps: false, now_ms };
+    let archived = archiver.archive(range).await.expect("archived");
+    assert_eq!((archived.below, archived.executions, archived.more), (below, 3, false));
+    for lost in [BlockId { generation: 1, sequence: 2 }, from, BlockId::default()] {
+        world.store.go_back(partition(), lost);
+        let archived = archiver.archive(range).await;
+        assert!(
+            matches!(archived, Err(Unarchived::Store(journal::StoreError::WentBack { .. }))),
+            "{lost}: {archived:?}"
+        );
     }
 }
 
