@@ -201,9 +201,8 @@ impl Retained {
             return;
         }
         self.looked_ms = now_ms;
-        let free = |bucket: &&Bucket| {
-            self.is_free(bucket, now_ms) && self.is_archived(bucket.last_ms, Some(next))
-        };
+        let free =
+            |bucket: &&Bucket| self.is_free(bucket, now_ms) && self.is_archived(bucket.last_ms, Some(next));
         self.overdue = self.buckets.iter().take_while(free).any(|bucket| bucket.filled);
     }
 
