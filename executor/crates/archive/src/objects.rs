@@ -1,7 +1,7 @@
 //! The folder or bucket: what is written, listed, read and deleted there.
 //!
 //! Invariants: credentials come from the environment (`AWS_…`, a web identity, the instance's metadata) and stand in no
-//! message; a file is synced before it counts as written; each call is tried again for some seconds, and then fails.
+//! message; a file is synced before it counts as written; what is there is not written again; each call is tried again for some seconds, and then fails.
 
 use std::ops::Range;
 use std::path::PathBuf;
