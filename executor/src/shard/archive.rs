@@ -1,10 +1,11 @@
 //! When a log is archived, and what follows from it.
 //!
-//! What closed longer than half a retention ago is archived, in ranges that cover a quarter of a retention (or a segment, if
-//! that is less), so that there is time left before the log is trimmed of it. Invariants: a log is trimmed of nothing that
-//! is not archived, however long the archive is away: the log grows meanwhile; what was begun in one tenure counts in no
-//! other, nor does what was read while the store was going back; a mark beside the log says how far it is archived, and where that is lost, some is archived again. What may
-//! fail: the archive or the store, and then it is tried again.
+//! What closed longer than half a retention ago is archived, in ranges that cover a quarter of a retention (or a
+//! segment, if that is less), so that there is time left before the log is trimmed of it. Invariants: a log is trimmed
+//! of nothing that is not archived, however long the archive is away: the log grows meanwhile; what was begun in one
+//! tenure counts in no other, nor does what was read while the store was going back; a mark beside the log says how far
+//! it is archived, and where that is lost, some is archived again. What may fail: the archive or the store, and then it
+//! is tried again.
 
 use journal::{BlockId, Derived};
 

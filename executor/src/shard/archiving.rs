@@ -1,12 +1,13 @@
 //! What an archive is given: the executions that closed in a range of a log's blocks, each as a whole.
 //!
-//! An execution's start, journal and end may stand in blocks far apart; they are put together here, into blocks under the
-//! ids of those in which they closed. A block whose executions are whole already is taken as it is. Executions that are
-//! kept for different times go to segments of their own, and those that nobody wants beyond the log go to none. Invariant:
-//! what a range gives depends on the log alone and on how long machines want to be kept, so that it may be done again, by
-//! whomever; a range counts as archived only where the log did not end before it, for a store that has gone back gives short
-//! pages, and no error. Bounded by [`limits::ARCHIVE_SEGMENT_BYTES`] for a range, and by [`limits::ARCHIVES_AT_ONCE`]. What may fail:
-//! the store and the archive, and then nothing counts as archived; records that cannot be read, which are left out, loudly.
+//! An execution's start, journal and end may stand in blocks far apart; they are put together here, into blocks under
+//! the ids of those in which they closed. A block whose executions are whole already is taken as it is. Executions that
+//! are kept for different times go to segments of their own, and those that nobody wants beyond the log go to none.
+//! Invariant: what a range gives depends on the log alone and on how long machines want to be kept, so that it may be
+//! done again, by whomever; a range counts as archived only where the log did not end before it, for a store that has
+//! gone back gives short pages, and no error. Bounded by [`limits::ARCHIVE_SEGMENT_BYTES`] for a range, and by
+//! [`limits::ARCHIVES_AT_ONCE`]. What may fail: the store and the archive, and then nothing counts as archived; records
+//! that cannot be read, which are left out, loudly.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;

@@ -1,12 +1,13 @@
 //! Carries what is open for long into later blocks, so that its log can be trimmed.
 //!
-//! When a block is wanted for nothing but what is still open, or the journal of an execution is in very many blocks, its
-//! records are read, and written again into the blocks that come, some at a time; once these are confirmed the execution is found there, and the old block is let go.
-//! Invariants: an old block is let go only after the block that completes the copy, and while the copy is all there: what the
-//! store has lost a part of is dropped, and carried again; a copy has all that was in the old blocks; what has ended meanwhile
-//! is not carried on; no checkpoint is taken while an execution is half copied. Bounded by a few executions at a time, and so many records and
-//! bytes beside the others of a block. What may fail: the store, and then it is tried again later; an execution whose
-//! records cannot be read, which stays where it is.
+//! When a block is wanted for nothing but what is still open, or the journal of an execution is in very many blocks,
+//! its records are read, and written again into the blocks that come, some at a time; once these are confirmed the
+//! execution is found there, and the old block is let go. Invariants: an old block is let go only after the block that
+//! completes the copy, and while the copy is all there: what the store has lost a part of is dropped, and carried
+//! again; a copy has all that was in the old blocks; what has ended meanwhile is not carried on; no checkpoint is taken
+//! while an execution is half copied. Bounded by a few executions at a time, and so many records and bytes beside the
+//! others of a block. What may fail: the store, and then it is tried again later; an execution whose records cannot be
+//! read, which stays where it is.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

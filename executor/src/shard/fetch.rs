@@ -1,10 +1,11 @@
 //! Reads the records of open executions: exactly the blocks that hold them, each once.
 //!
-//! Invariants: blocks that follow one another are read in pages, others one by one, some at a time; where a record is in
-//! the log twice, the later copy counts, and only blocks that were read and count are named. What may fail: the store; a
-//! block that cannot be read, which fails those alone whose records are in it; a start that is not where it should be. A part
-//! of the journal that is nowhere is told ([`RecoveredExecution::whole`]): the store has lost it. So is a block that was named
-//! and is not in the log ([`RecoveredExecution::absent`]): a journal without its end looks whole.
+//! Invariants: blocks that follow one another are read in pages, others one by one, some at a time; where a record is
+//! in the log twice, the later copy counts, and only blocks that were read and count are named. What may fail: the
+//! store; a block that cannot be read, which fails those alone whose records are in it; a start that is not where it
+//! should be. A part of the journal that is nowhere is told ([`RecoveredExecution::whole`]): the store has lost it. So
+//! is a block that was named and is not in the log ([`RecoveredExecution::absent`]): a journal without its end looks
+//! whole.
 
 use std::collections::BTreeMap;
 
