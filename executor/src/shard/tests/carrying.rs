@@ -395,11 +395,13 @@ async fn due_to_be_carried(world: &World, shard: &TestShard) -> (String, journal
     shard.started(named(world, 1, four, &["1"])).await;
     let mut told = String::new();
     for letter in ["a", "b", "c"] {
-        let task = ticking(shard, tasks(&mut worker, 1)).await.remove(0);
+        let task = tasks(&mut worker, 1).await.remove(0);
         told = format!("{:?}", letter.repeat(limits::CARRIED_BYTES_PER_BLOCK - 2));
         shard.succeed(1, &task.token, &told).await;
+        // One tick for each block: all are of the same second, and due at the same time.
+        shard.clock.advance(TICK);
     }
-    ticking(shard, tasks(&mut worker, 1)).await;
+    tasks(&mut worker, 1).await;
     world.clock.advance(RETENTION + Duration::from_secs(5));
     let late = v1::StartBatch { start_time_ms: now_ms(world), ..batch(2, pass, Mode::Express, &["1"]) };
     shard.started(late).await;
@@ -415,9 +417,16 @@ async fn half_copied(written: u64) {
     let (told, last) = due_to_be_carried(&world, &shard).await;
     for at in 0..written {
         // The second block comes when the first one is not held any more.
-        after(&shard, if at == 1 { limits::HELD_TIME + TICK } else { TICK }).await;
+        world.clock.advance(if at == 1 { limits::HELD_TIME + TICK } else { TICK });
+        let next = journal::BlockId { sequence: last.sequence + at + 1, ..last };
+        let copied = async {
+            while top(&world).await != next {
+                shard.settled().await;
+            }
+        };
+        soon("a block of the copy", copied).await;
+        after(&shard, Duration::ZERO).await;
     }
-    assert_eq!(top(&world).await, journal::BlockId { sequence: last.sequence + written, ..last });
     world.store.hold_appends();
     after(&shard, TICK).await;
     world.store.go_back(partition(), last);

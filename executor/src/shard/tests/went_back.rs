@@ -59,14 +59,17 @@ async fn what_a_promoted_replica_did_not_have_is_written_again_and_the_partition
     start_each(&shard, pass, 6..=6).await;
     shard.until(ShardState::Serving).await;
     assert_eq!((shard.metrics.blocks_resent.get(), shard.metrics.blocks_lost.get()), (3, 0));
-    start_each(&shard, pass, 7..=7).await;
+    // What travelled beside the blocks may go before it, in one of its own.
+    let last = shard.started(batch(7, pass, Mode::Express, &["1"]));
+    assert_eq!(ticking(&shard, last).await[0].refusal, None);
     drop(shard);
     for sequence in 1..=7 {
         let found = index::lookup(&world.store, batch_id(sequence).execution(0)).await.expect("read");
         assert!(found.is_some_and(|found| found.closed.is_some()), "{sequence}");
     }
     let top = world.store.top(partition()).await.expect("answered");
-    assert_eq!(top, Some(block(2, 1)), "an older owner whose fence was lost is fenced again");
+    let above = top.is_some_and(|top| top > block(2, 0));
+    assert!(above, "an older owner whose fence was lost is fenced again: {top:?}");
 }
 
 #[tokio::test]
@@ -308,7 +311,7 @@ async fn what_is_lost_is_counted_once_although_the_store_goes_back_again_before_
     world.store.fail_next(Fault::Refuse(StoreError::WentBack { partition: partition(), confirmed, top }));
     world.store.go_back(partition(), block(1, 1));
     let mended = async {
-        while world.store.top(partition()).await.expect("answered") != Some(block(2, 1)) {
+        while world.store.top(partition()).await.expect("answered") < Some(block(2, 1)) {
             shard.settled().await;
         }
     };
