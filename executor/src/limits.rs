@@ -150,7 +150,7 @@ pub const TASK_BATCH_BYTES_MAX: usize = 1 << 20;
 /// Credit that one worker may gather.
 pub const WORKER_CREDIT_MAX: u32 = 65_536;
 
-/// Batches that may wait for definitions or names from the store on one shard.
+/// Batches that may wait for definitions, names or the blocks they began in from the store on one shard.
 pub const LOADING_BATCHES_MAX: usize = 64;
 
 /// Look-ups, histories and listings under way on one shard. Beyond: refused with a delay.

@@ -351,7 +351,8 @@ impl Log {
 
     /// What waits to be written, besides records that others wait for.
     pub fn chores(&self) -> usize {
-        self.lost.len() + self.checkpoints.entries.len() + self.carry.len()
+        let overdue = usize::from(self.retained.is_overdue());
+        self.lost.len() + self.checkpoints.entries.len() + self.carry.len() + overdue
     }
 
     /// Whether the store has confirmed everything.

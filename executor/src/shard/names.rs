@@ -9,7 +9,7 @@
 //! memory and the store; an execution whose name was given to another one since is not redriven. Bounded by admission and by time. What may fail: asking the store, and then the batch is refused
 //! until it answers. A name is unique within its partition: dispatchers send it where [`ids::partition_of_name`] says.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -84,6 +84,13 @@ impl Names {
         let key = key(machine, name);
         self.held.insert(key.clone(), Holder::ended(id));
         self.lingering.push_back((now_ms + LINGER_MS, key, id));
+    }
+
+    /// Forgets the names of executions that do not exist any more.
+    pub fn forget_holders(&mut self, lost: &HashSet<ExecutionId>) {
+        if !lost.is_empty() {
+            self.held.retain(|_, holder| !lost.contains(&holder.id));
+        }
     }
 
     /// Forgets the names of a partition: its next owner knows them.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use asl::{Dialect, Program};
+use bytes::Bytes;
 use ids::{BatchId, DefinitionHash, ExecutionId, PartitionId};
 use journal::checkpoint::{self, Checkpoint};
 use journal::index::{HOUR_MS, IndexWriter, get_pointers};
@@ -226,11 +227,14 @@ impl Reading<'_> {
     ) -> Result<(Vec<RecoveredExecution>, Vec<(ExecutionId, Blocks)>), StoreError> {
         let wanted = scan.into_open();
         let found = fetch(self.store, self.partition, &wanted).await?;
+        let lacks = strict && found.iter().flatten().any(|execution| execution.absent.is_some());
+        // What lies before has been trimmed: it was carried after the checkpoint.
+        let first = if lacks { self.first().await?.map_or(END, |(id, _)| id) } else { END };
         let (mut open, mut broken) = (Vec::with_capacity(found.len()), Vec::new());
         for ((id, blocks), found) in wanted.into_iter().zip(found) {
             match found {
                 // A checkpoint that does not know of all of it is put aside before that is believed.
-                Ok(execution) if strict && !execution.whole => {
+                Ok(execution) if strict && (!execution.whole || execution.absent >= Some(first)) => {
                     return Err(missing("a part of the journal", id));
                 }
                 Ok(execution) => open.push(execution),
@@ -246,6 +250,12 @@ impl Reading<'_> {
         Ok((open, broken))
     }
 
+    /// The first block of the log.
+    async fn first(&self) -> Result<Option<(BlockId, Bytes)>, StoreError> {
+        let range = BlockRange { from: BlockId::default(), to: END, reverse: false, limit: 1 };
+        Ok(self.store.read(self.partition, range).await?.into_iter().next())
+    }
+
     /// Reads which hours have a listing: those of the checkpoint and after it; without one, all that there may be.
     async fn load_hours(
         &self,
@@ -259,10 +269,8 @@ impl Reading<'_> {
             index.load(self.store, since_ms.saturating_sub(started_before_ms()), now_ms).await?;
             return index.load_hours(self.store, &checkpoint.hours.iter().copied().collect(), now_ms).await;
         }
-        let range = BlockRange { from: BlockId::default(), to: END, reverse: false, limit: 1 };
-        let first =
-            if acquired.last.is_some() { self.store.read(self.partition, range).await? } else { Vec::new() };
-        let oldest_ms = match first.first() {
+        let first = if acquired.last.is_some() { self.first().await? } else { None };
+        let oldest_ms = match &first {
             None => now_ms,
             // Nothing was trimmed, and so nothing carried.
             Some((id, bytes)) if *id == (BlockId { generation: 1, sequence: 1 }) => {

@@ -1,7 +1,7 @@
 //! The folder or bucket: what is written, listed, read and deleted there.
 //!
 //! Invariants: credentials come from the environment (`AWS_…`, a web identity, the instance's metadata) and stand in no
-//! message; a file is synced before it counts as written; each call is tried again for some seconds, and then fails.
+//! message; a file is synced before it counts as written; what is there is not written again; each call is tried again for some seconds, and then fails.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -14,7 +14,9 @@ use ids::PartitionId;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ClientOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
+use object_store::{
+    ClientOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
+};
 use tokio::runtime::Runtime;
 
 use crate::builder::Segment;
@@ -177,13 +179,25 @@ impl Archive {
         text.split('/').fold(self.prefix.clone(), |path, part| path.join(part))
     }
 
-    /// Writes a segment; returns when it is durable. Writing it again changes nothing.
+    /// Writes a segment; returns when it is durable. Writing it again changes nothing: what is there may have more in it than
+    /// what can be read of the log today.
     ///
     /// # Errors
     /// [`ArchiveError::Objects`].
     pub async fn put(&self, segment: &Segment) -> Result<(), ArchiveError> {
+        let place = self.place(&segment.name);
         let payload = PutPayload::from_bytes(segment.bytes.clone());
-        self.objects.put(&self.place(&segment.name), payload).await.map_err(failed("written"))?;
+        let create = PutOptions::from(PutMode::Create);
+        if self.objects.put_opts(&place, payload.clone(), create).await.is_ok() {
+            return Ok(());
+        }
+        // It is there, or the answer was lost, or the store cannot tell: not every one knows this condition.
+        match self.objects.head(&place).await {
+            Ok(_) => return Ok(()),
+            Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(failed("written")(error)),
+        }
+        self.objects.put(&place, payload).await.map_err(failed("written"))?;
         Ok(())
     }
 

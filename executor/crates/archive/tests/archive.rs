@@ -138,11 +138,22 @@ async fn in_a_bucket() {
     let archive = Archive::open(&options("s3://bucket/some/prefix")).expect("a bucket");
     *peer.faults.lock().expect("no panic") = 2;
     serves(Arc::new(archive)).await;
+    // Another store of the kind knows no conditions.
+    peer.plain.store(true, std::sync::atomic::Ordering::Relaxed);
+    serves(Arc::new(Archive::open(&options("s3://bucket/some/prefix/plain")).expect("a bucket"))).await;
     assert_eq!(*peer.refused.lock().expect("no panic"), Vec::<String>::new());
     let calls = peer.calls.lock().expect("no panic").clone();
-    assert!(["put", "get", "list", "delete"].iter().all(|call| calls.contains_key(call)), "{calls:?}");
+    assert!(
+        ["put", "get", "head", "list", "delete"].iter().all(|call| calls.contains_key(call)),
+        "{calls:?}"
+    );
     let objects = peer.objects.lock().expect("no panic").clone();
-    assert!(objects.keys().all(|path| path.starts_with("/bucket/some/prefix/0005/")), "{objects:?}");
+    assert!(
+        objects.keys().all(|path| ["0005/", "plain/0005/"]
+            .iter()
+            .any(|folder| path.starts_with(&format!("/bucket/some/prefix/{folder}")))),
+        "{objects:?}"
+    );
     // Wrong keys are told, and not taken for an empty archive.
     let other = Arc::new(
         Archive::open(&ArchiveOptions {

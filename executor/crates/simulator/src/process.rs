@@ -465,7 +465,7 @@ impl Process {
             }
         }
         answers(&mut self.stops, |id, told| said.extend(of(id, told, |_| Said::Stopped(id))));
-        answers(&mut self.redrives, |id, redriven| said.extend(redriven.ok().map(|_| Said::Redriven(id))));
+        answers(&mut self.redrives, |id, told| said.extend(of(id, told, |_| Said::Redriven(id))));
         answers(&mut self.descriptions, |id, told| {
             said.extend(of(id, told, |described| Said::Described(id, Box::new(described))));
         });

@@ -6,6 +6,7 @@ use journal::store::BlockRange;
 use proto::executor::v1::{ExecutionStatus, HistoryForm, Mode};
 use tempfile::TempDir;
 
+use super::super::archiving::{Range, Unarchived};
 use super::*;
 
 /// The retention of the log in these tests.
@@ -367,5 +368,62 @@ async fn what_is_archived_again_by_an_owner_that_knows_of_nothing_is_still_there
     };
     soon("another segment", again).await;
     assert!(archived > 0);
+    found(&shard).await;
+}
+
+/// Lets time pass, with nothing else.
+async fn idle(world: &World, shard: &TestShard) {
+    world.clock.advance(Duration::from_secs(10));
+    shard.settled().await;
+}
+
+#[tokio::test]
+async fn a_range_does_not_count_as_archived_where_the_store_ends_below_what_it_had_confirmed() {
+    let dir = dir();
+    let world = world(&dir);
+    let shard = world.shard().await;
+    let pass = world.define(PASS).await;
+    for sequence in 1..=3 {
+        shard.started(batch(sequence, pass, Mode::Express, &["1"])).await;
+    }
+    drop(shard);
+    let archiver = world.archiver().expect("an archive");
+    let confirmed = BlockId { generation: 1, sequence: 3 };
+    let below = BlockId { generation: 1, sequence: 4 };
+    let (from, now_ms) = (BlockId { generation: 1, sequence: 1 }, START_MS);
+    let range =
+        Range { partition: partition(), from, below, confirmed, resumes: true, sweeps: false, now_ms };
+    let archived = archiver.archive(range).await.expect("archived");
+    assert_eq!((archived.below, archived.executions, archived.more), (below, 3, false));
+    for lost in [BlockId { generation: 1, sequence: 2 }, from, BlockId::default()] {
+        world.store.go_back(partition(), lost);
+        let archived = archiver.archive(range).await;
+        assert!(
+            matches!(archived, Err(Unarchived::Store(journal::StoreError::WentBack { .. }))),
+            "{lost}: {archived:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_log_in_which_nothing_happens_is_archived_and_trimmed_and_then_left_alone() {
+    let dir = dir();
+    let world = world(&dir);
+    let shard = world.shard().await;
+    some(&world, &shard).await;
+    let store = world.store.connect().await.expect("a connection");
+    let end = store.top(partition()).await.expect("a top").expect("a block");
+    let emptied = async {
+        while first(&world).await.is_some_and(|first| first <= end) {
+            idle(&world, &shard).await;
+        }
+    };
+    soon("a trimmed log", emptied).await;
+    found(&shard).await;
+    let top = store.top(partition()).await.expect("a top");
+    for _ in 0..1_000 {
+        idle(&world, &shard).await;
+    }
+    assert_eq!(store.top(partition()).await.expect("a top"), top, "nothing more is written");
     found(&shard).await;
 }

@@ -65,6 +65,11 @@ impl MemoryStore {
         self.shared.acquires_held.send_replace(held);
     }
 
+    /// While this is set, reads of blocks wait, and then say what is there when they go on.
+    pub fn hold_reads(&self, held: bool) {
+        self.shared.reads_held.send_replace(held);
+    }
+
     /// While this is set, appends write their block and lose what travels beside it, as a crash in between does.
     pub fn lose_derived(&self, lost: bool) {
         self.shared.derived_lost.store(lost, Ordering::Relaxed);
