@@ -12,13 +12,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use foldhash::HashMap;
+use futures_util::{Stream, StreamExt, stream};
 use ids::{BatchId, PartitionId};
 use proto::executor::v1::executor_client::ExecutorClient;
 use proto::executor::v1::start_refusal::Reason;
 use proto::executor::v1::{
     self as wire, DescribeNodeRequest, PutDefinitionRequest, RegisterDispatcherRequest, StartBatch,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -234,9 +235,9 @@ impl Resender {
             Ok(Err(error)) => return again(&error),
             Err(_) => return again(&"no connection in time"),
         };
-        let one = tokio_stream::once(batch.clone());
-        // The stream stays open until the answer has come.
-        let batches = futures_util::StreamExt::chain(one, tokio_stream::pending());
+        // The stream stays open until the answer has come, and ends then: one that never ends keeps its connection, whoever
+        // has dropped the rest of it.
+        let (_open, batches) = one_batch(batch.clone());
         let mut node = ExecutorClient::new(channel);
         let mut acks = match timeout(ANSWER_WITHIN, node.start_executions(batches)).await {
             Ok(Ok(acks)) => acks.into_inner(),
@@ -280,6 +281,13 @@ impl Resender {
         }
         None
     }
+}
+
+/// A stream of one batch that ends when the sender is dropped.
+fn one_batch(batch: StartBatch) -> (oneshot::Sender<()>, impl Stream<Item = StartBatch> + Send + 'static) {
+    let (open, ended) = oneshot::channel();
+    let then = stream::once(ended).filter_map(|_| std::future::ready(None));
+    (open, stream::iter([batch]).chain(then))
 }
 
 fn kind_of(index: u32) -> Kind {
