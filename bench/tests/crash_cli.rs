@@ -18,7 +18,7 @@ fn crash(arguments: &[&str], path: Option<&str>) -> (Output, Vec<String>) {
 fn refused(arguments: &[&str], path: Option<&str>) -> String {
     let (output, left) = crash(arguments, path);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(3), "{told}");
+    assert_eq!(output.status.code(), Some(2), "{told}");
     assert_eq!(left, [""; 0], "{told}");
     told
 }
