@@ -39,7 +39,7 @@ promtool check config dashboards/prometheus/prometheus.yml
 # is hit by each kind of strike that it allows, once, and by some that are drawn.
 step "kill test"
 crash() { "${CARGO_TARGET_DIR:-target}/debug/bench" crash --seed "${CRASH_SEED:-7}" --dir "${CARGO_TARGET_DIR:-target}" "$@"; }
-crash --kills 26 --nodes 2 --rate 400
+crash --kills 26 --nodes 2 --rate 200
 crash --kills 20 --nodes 2 --rate 200 --store redis-cluster
 crash --kills 12 --store file --retention 10m --rate 200
 

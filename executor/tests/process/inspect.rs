@@ -86,7 +86,7 @@ async fn inspect_speaks_to_redis_as_its_nodes_do_over_tls_and_as_a_user_of_its_o
         ("tls-cert-file", path(&server.cert)),
         ("tls-key-file", path(&server.key)),
         ("tls-ca-cert-file", path(&server.ca)),
-        ("user", "oncall on >of-the-file ~* +@read +@connection +info +cluster".to_owned()),
+        ("user", "oncall on >of-the-file ~* +@read +@connection +info +cluster +eval".to_owned()),
     ];
     let extra = extra.map(|(name, value)| (name.to_owned(), value)).to_vec();
     let redis = testkit::Redis::start(testkit::RedisOptions { extra, ..Default::default() });

@@ -81,6 +81,9 @@ pub const KINDS: [CallKind; 14] = [
     CallKind::Key,
 ];
 
+/// What a run does a few times at most.
+const SELDOM: CallKind = CallKind::AppendAndCheckpoint;
+
 /// Every crash point.
 pub fn all() -> impl Iterator<Item = Point> {
     KINDS.into_iter().flat_map(|kind| Phase::ALL.into_iter().map(move |phase| (kind, phase)))
@@ -100,8 +103,8 @@ impl Points {
     pub fn plan(rng: &mut Rng, crashes: u64) -> Self {
         let points: Vec<Point> = all().collect();
         let planned = (0..crashes).map(|_| {
-            let frequent = rng.permille(500);
-            (*rng.pick(&points), if frequent { rng.below(3) } else { rng.below(20) })
+            let (point, early) = (*rng.pick(&points), rng.permille(500));
+            (point, if early || point.0 == SELDOM { rng.below(3) } else { rng.below(20) })
         });
         Self { planned: planned.collect(), hits: BTreeMap::new() }
     }
