@@ -3,6 +3,8 @@
 #
 #   ./test.sh            format, lints, all tests, the language cases, the recorded corpus where it is beside the clone
 #   ./test.sh --no-apt   the same, without installing anything
+#
+# SEED=… makes the simulator run that seed alone and print it; CRASH_SEED=… draws other strikes of the kill test.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -35,12 +37,21 @@ cargo test -p token-cache --features model --lib --locked model
 step "metrics and scrape configuration, as Prometheus reads them"
 promtool check config dashboards/prometheus/prometheus.yml
 
-# The short form: debug builds, a rate that two cores carry beside everything else. SEED=… draws other strikes.
+# The short form: debug builds, a rate that two cores carry beside everything else. CRASH_SEED=… draws other strikes. Each store
+# is hit by each kind of strike that it allows, once, and by some that are drawn.
 step "kill test"
-crash() { "${CARGO_TARGET_DIR:-target}/debug/bench" crash --seed "${SEED:-7}" --dir "${CARGO_TARGET_DIR:-target}" "$@"; }
-crash --kills 16 --nodes 2 --rate 400
-crash --kills 6 --nodes 2 --rate 200 --store redis-cluster
-crash --kills 4 --store file --retention 10m --rate 200
+crash() { "${CARGO_TARGET_DIR:-target}/debug/bench" crash --seed "${CRASH_SEED:-7}" --dir "${CARGO_TARGET_DIR:-target}" "$@"; }
+crash --kills 26 --nodes 2 --rate 200
+crash --kills 20 --nodes 2 --rate 200 --store redis-cluster
+crash --kills 12 --store file --retention 10m --rate 200
+
+step "kill test of a Redis that forgets, which must be found"
+forgets=0
+found=$(crash --kills 3 --strikes kill --rate 200 --retention 20s --redis-forgets 2>&1) || forgets=$?
+if [ "$forgets" != 1 ] || ! grep -q 'FAULT.* is LOST' <<<"$found"; then
+    printf '%s\nexpected exit status 1 and faults that say what is LOST, found status %s\n' "$found" "$forgets"
+    exit 1
+fi
 
 step "recorded cases"
 corpus=../shared/conformance

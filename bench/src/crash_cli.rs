@@ -22,9 +22,10 @@ WHAT IT DOES
   Starts a store, a scheduler and nodes, all from the directory of this program and on free ports, and loads them
   with thirteen machines mixed (Pass, five states, Wait, Tasks, Parallel and Map, Retry, Catch, Fail, names, redrives;
   EXPRESS, STANDARD, synchronous). A plan drawn from --seed hits scheduler, nodes, Redis and the ways between them:
-  one strike of --strikes after the other, now and then two processes at once, now and then in the middle of the
-  recovery from the last. What was hit is started again (or goes on), and once starts are acknowledged again, the next
-  strike comes. Proxies on the ways between the processes are there when strikes need them: all but the way to a Redis
+  first one strike of each of --strikes on each class of targets that the store allows, kills before others; then one
+  that is drawn after the other, now and then two processes at once, now and then in the middle of the recovery from
+  the last. What was hit is started again (or goes on), and once each partition acknowledges again, the next strike
+  comes. In the end everything is killed and started anew, and read once more. Proxies on the ways between the processes are there when strikes need them: all but the way to a Redis
   Cluster, whose masters tell their own addresses.
 
 STRIKES
@@ -37,27 +38,32 @@ STRIKES
 WHAT MUST HOLD
   Each acknowledgement is written to a ledger and synced before it counts. Everything on it is read back before it
   expires: the logs hold one terminal record of it, with the outcome that its machine must give (Redis is read beside
-  the nodes, files at the end); Describe finds it with its input and the same outcome: every one of a sample that the
-  seed draws (25 a second, and each that is redriven), and as many others as can be asked for in time. What its owner
-  does not find, three looks in a row, is lost. Only who is away (UNAVAILABLE and the like) is asked again. Histories of
-  STANDARD executions have no gap (each eighth run). No start runs under two ids, no id is given to two starts, and what
-  ended unacknowledged is no more than has no answer. A name belongs to one execution, a batch sent
-  again has no second effect, and a STANDARD task is not handed out again once a later one of its execution was seen.
-  A redrive that was acknowledged leads to one more end, and what had succeeded is not done again. No task of a
-  synchronous execution comes twice. A drain ends with 0, and whatever is refused can be asked again. An execution that
-  three kills met is closed as FAILED; such are counted, and cannot be more than the kills allow. Anything else is a
-  fault, told with seed, strike and execution; logs, ledger, report and Redis's files are then kept. --redis-forgets
-  shows what a loss looks like.
+  the nodes, files at the end), and hold it still when everything was started anew; Describe finds it with its input
+  and the same outcome: every one of a sample that the seed draws (25 a second, and each that is redriven), once more
+  when 0.7 of the retention has passed, and as many others as can be asked for in time. What somebody says is not there
+  is lost. Only who is away (UNAVAILABLE and the like) is asked again. No node counts a block that its store lost.
+  Histories of STANDARD executions have no gap (each eighth run). No start runs under two ids, no id is given to two
+  starts, and what ended unacknowledged is a start without an answer. A name belongs to one execution, a batch sent
+  again has no second effect, and a STANDARD task is not handed out again once its outcome is in the journal, or a later
+  one of its execution was seen. A redrive that was acknowledged leads to one more end, and what had succeeded is not
+  done again. No task of a synchronous execution comes twice, its answer is right, and one that ended with its node is
+  closed by another owner. A drain ends with 0, and whatever is refused can be asked again. An execution that three
+  kills met is closed as FAILED; such are counted, and three nodes were killed while each ran. Executions end, however
+  often something is hit. Anything else is a fault, told with seed, strike and execution; logs, ledger, report and
+  Redis's files are then kept. --redis-forgets shows what a loss looks like.
+  A run falls short that makes no SIGKILL of scheduler, node or Redis, and one whose strikes out of memory, on a full
+  disk or of lost replies never had their effect. The bound that is printed counts the strikes that were drawn.
 
 SIGNALS
   SIGINT, SIGTERM: no further strikes; what was acknowledged is still checked and reported. A second one ends it at
   once. No process is left behind, however the bench ends.
 
 EXIT STATUS
-  0 all strikes were made and nothing was lost, 1 a fault or a shortcoming, 3 the run could not begin, 130 stopped early.
+  0 all strikes were made and nothing was lost, 1 a fault or a shortcoming, 2 settings that do not go together,
+  3 the run could not begin, 130 stopped early.
 
 EXAMPLES
-  bench crash --kills 12 --seed 7
+  bench crash --kills 30 --seed 7
   bench crash --kills 20 --strikes restart,kill --nodes 3
   bench crash --kills 300 --nodes 3 --rate 5000 --seed 1 --record";
 

@@ -120,6 +120,12 @@ impl Stored {
         self.opened_twice += u64::from(self.opened.entry(batch).or_default().set(from, to));
     }
 
+    /// Whether the store holds a terminal outcome of an execution.
+    #[must_use]
+    pub fn has_closed(&self, id: ids::ExecutionId) -> bool {
+        self.closed.get(&id.batch).is_some_and(|mask| mask.has(id.index.into()))
+    }
+
     /// Notes that the store holds [from, to) of a batch as closed.
     pub fn closed(&mut self, batch: BatchId, from: u32, to: u32) {
         self.closed_twice += u64::from(self.closed.entry(batch).or_default().set(from, to));

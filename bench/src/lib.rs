@@ -11,6 +11,7 @@
 //! systems), [`suite`] (processes and the set of
 //! runs), [`worker`] (the echo worker), [`crash`] (the kill test).
 
+mod attend;
 pub mod crash;
 pub mod error;
 pub mod ledger;
@@ -21,7 +22,7 @@ pub mod profile;
 pub mod recovery;
 pub mod report;
 pub mod schedule;
-
+mod scrape;
 pub mod suite;
 pub mod tls;
 pub mod worker;

@@ -48,7 +48,8 @@ enum Command {
     Load(Load),
     /// Start a Redis on a free port and all processes, run the profiles, read the store back, print and record.
     Suite(Suite),
-    /// Kill a node with so many executions open, start it again, and say how long it took to serve (T12).
+    /// Kill a node with so many executions open, start it again, and say how long it took to serve (T12). In the end a worker
+    /// does what is left, and each execution must have ended once.
     Recovery(Recovery),
     /// Serve a worker pool that answers every task with its input.
     Worker(Worker),
@@ -143,6 +144,9 @@ struct Recovery {
     /// How often the node is killed
     #[arg(long, default_value_t = 3)]
     kills: u32,
+    /// How the open ones are kept; STANDARD ones have the outcome of a task in their journal
+    #[arg(long, value_enum, default_value_t = Kept::Express)]
+    mode: Kept,
     /// Which store
     #[arg(long, value_enum, default_value_t = StoreKind::Redis)]
     store: StoreKind,
@@ -200,9 +204,15 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 impl Common {
     fn mode(&self) -> Mode {
-        match self.mode {
-            Kept::Express => Mode::Express,
-            Kept::Standard => Mode::Standard,
+        self.mode.into()
+    }
+}
+
+impl From<Kept> for Mode {
+    fn from(kept: Kept) -> Self {
+        match kept {
+            Kept::Express => Self::Express,
+            Kept::Standard => Self::Standard,
         }
     }
 }
@@ -223,7 +233,7 @@ async fn main() -> ExitCode {
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("bench: {error}");
-        ExitCode::from(3)
+        ExitCode::from(if matches!(error, Error::Settings(_)) { 2 } else { 3 })
     })
 }
 
@@ -329,7 +339,7 @@ fn binaries() -> Result<PathBuf, Error> {
 }
 
 async fn run_recovery(arguments: Recovery) -> Result<ExitCode, Error> {
-    let Recovery { open, closed, rate, kills, store, dir, record } = arguments;
+    let Recovery { open, closed, rate, kills, mode, store, dir, record } = arguments;
     let suite = suite::Settings {
         profiles: Vec::new(),
         mode: Mode::Express,
@@ -348,7 +358,7 @@ async fn run_recovery(arguments: Recovery) -> Result<ExitCode, Error> {
         through_scheduler: false,
         binaries: binaries()?,
     };
-    let settings = recovery::Settings { open, closed_per_open: closed, rate, kills };
+    let settings = recovery::Settings { open, closed_per_open: closed, rate, kills, mode: mode.into() };
     let found = recovery::run(&settings, &suite).await?;
     print!("{}", found.table());
     if record {

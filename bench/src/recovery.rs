@@ -1,21 +1,30 @@
 //! How long a node takes to serve again when it was killed with so many executions open (T12).
 //!
-//! EXPRESS executions are left waiting for a worker that does not come; then others are logged that end at once, as many
-//! times more; then the node is killed and started again. A run is void unless everything that was acknowledged and not
-//! ended is open again. What may fail: a process that does not start, and a run of which not all came back.
+//! Executions are left waiting for a worker that does not come: EXPRESS ones for their first task, STANDARD ones for their
+//! second, with the outcome of the first in the journal. Then others are logged that end at once, as many times more; then
+//! the node is killed and started again. After the last kill a worker comes. A run is void unless as many were left open as
+//! were asked for, each of them ended once, by its id, and the tasks that were handed out are those that were to be done:
+//! all of an EXPRESS execution, of a STANDARD one those that were not done before. What may fail: a process that does not
+//! start, and a void run.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proto::executor::v1::Mode;
 use serde::Serialize;
 
+use crate::attend::Attendant;
 use crate::error::Error;
 use crate::load;
 use crate::machine::Machine;
 use crate::payload::Entropy;
-use crate::profile::Profile;
+use crate::profile::{ECHO_POOL, Profile};
+use crate::scrape::values;
 use crate::suite::{self, Cluster};
 
+/// Tasks of an execution that is left open.
+const TASKS: u64 = 3;
+/// How long the last ends may take after the last answer.
+const ENDED_WITHIN: Duration = Duration::from_secs(60);
 /// Starts a second of what is left open.
 const OPEN_PER_S: u64 = 40_000;
 
@@ -30,6 +39,8 @@ pub struct Settings {
     pub rate: u64,
     /// How often the node is killed.
     pub kills: u32,
+    /// How the open ones are kept.
+    pub mode: Mode,
 }
 
 /// What came out.
@@ -37,6 +48,8 @@ pub struct Settings {
 pub struct Recovery {
     /// `recovery`.
     pub profile: &'static str,
+    /// `express` or `standard`: what is open.
+    pub mode: &'static str,
     /// Executions open when the node was killed.
     pub open: u64,
     /// Executions that were logged and have ended.
@@ -53,6 +66,8 @@ pub struct Recovery {
     pub resident_bytes: Vec<u64>,
     /// Bytes of the node before the first kill.
     pub resident_bytes_before: u64,
+    /// Tasks that were handed out after the last kill, until everything had ended.
+    pub tasks_after: u64,
     /// The surroundings.
     pub machine: Machine,
 }
@@ -61,21 +76,22 @@ impl Recovery {
     /// For a terminal.
     #[must_use]
     pub fn table(&self) -> String {
-        let Self { open, closed, store, serving_s, recovery_s, blocks, resident_bytes, .. } = self;
+        let Self { mode, open, closed, store, serving_s, recovery_s, blocks, resident_bytes, .. } = self;
+        let tasks = self.tasks_after;
         let before = self.resident_bytes_before;
         format!(
-            "      recovery  {open} open, {closed} closed, {store}\n       serving  {serving_s:?} s after the start\n      \
+            "      recovery  {open} open ({mode}), {closed} closed, {store}; all ended once, after {tasks} tasks\n       serving  {serving_s:?} s after the start\n      \
              recovery  {recovery_s:?} s\n        blocks  {blocks:?}\n      resident  {resident_bytes:?}, before {before}\n"
         )
     }
 }
 
-fn load_of(cluster: &Cluster, profile: Profile, rate: u64, count: u64) -> load::Settings {
+fn load_of(cluster: &Cluster, (profile, mode): (Profile, Mode), rate: u64, count: u64) -> load::Settings {
     load::Settings {
         address: cluster.node_address(),
         scheduler: None,
         profile,
-        mode: Mode::Express,
+        mode,
         rate: Some(rate),
         duration: Duration::from_secs_f64(count as f64 / rate as f64),
         payload_bytes: 200,
@@ -92,22 +108,32 @@ fn load_of(cluster: &Cluster, profile: Profile, rate: u64, count: u64) -> load::
 /// # Errors
 /// Processes that do not start; a run of which not everything came back.
 pub async fn run(settings: &Settings, suite: &suite::Settings) -> Result<Recovery, Error> {
-    let Settings { open, closed_per_open, rate, kills } = *settings;
+    let Settings { open, closed_per_open, rate, kills, mode } = *settings;
     let machine = Machine::look();
     let mut cluster = Cluster::start(suite, Profile::Pass).await?;
-    let waiting = load::run(&load_of(&cluster, Profile::ThreeTasks, OPEN_PER_S.min(open), open)).await?;
-    let left_open = waiting.stats.ack.len();
-    let ended = load::run(&load_of(&cluster, Profile::Pass, rate, open * closed_per_open)).await?;
+    let tasks = (Profile::ThreeTasks, mode);
+    let waiting = load::run(&load_of(&cluster, tasks, OPEN_PER_S.min(open), open)).await?.stats.ledger;
+    let left_open = waiting.len();
+    if left_open < open {
+        return Err(Error::Void(format!("{open} executions were to be left open, {left_open} were")));
+    }
+    if mode == Mode::Standard {
+        Attendant::open(&cluster.node_address(), ECHO_POOL).await?.answer_first(left_open).await?;
+    }
+    let pass = (Profile::Pass, Mode::Express);
+    let ended = load::run(&load_of(&cluster, pass, rate, open * closed_per_open)).await?.stats.ledger;
     let mut recovery = Recovery {
         profile: "recovery",
+        mode: if mode == Mode::Standard { "standard" } else { "express" },
         open: left_open,
-        closed: ended.stats.ack.len(),
+        closed: ended.len(),
         store: suite.store.name().to_owned(),
         serving_s: Vec::new(),
         recovery_s: Vec::new(),
         blocks: Vec::new(),
         resident_bytes: Vec::new(),
         resident_bytes_before: cluster.node_resident_bytes(),
+        tasks_after: 0,
         machine,
     };
     for _ in 0..kills {
@@ -123,24 +149,29 @@ pub async fn run(settings: &Settings, suite: &suite::Settings) -> Result<Recover
         recovery.blocks.push(sum("executor_recovery_blocks_total") as u64);
         recovery.resident_bytes.push(cluster.node_resident_bytes());
     }
+    let done = if mode == Mode::Standard { 1 } else { 0 };
+    recovery.tasks_after = finish(&cluster, (TASKS - done) * left_open).await?;
+    if let Some(stored) = cluster.read_back().await? {
+        waiting.verify(&stored)?;
+        ended.verify(&stored)?;
+    }
     Ok(recovery)
 }
 
-/// The values of a metric in the text format.
-fn values(metrics: &str, name: &str) -> impl Iterator<Item = f64> {
-    let lines = metrics
-        .lines()
-        .filter(move |line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
-    lines.filter_map(|line| line.rsplit(' ').next()?.parse().ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_metric_is_read_whole_and_no_other_that_begins_so() {
-        let text = "# HELP a b\na{shard=\"0\"} 2\na{shard=\"1\"} 3.5\nab 7\na 1\n";
-        assert_eq!(values(text, "a").collect::<Vec<_>>(), [2.0, 3.5, 1.0]);
+/// Lets a worker do what is left to do, which is so many tasks; how many it was given.
+async fn finish(cluster: &Cluster, tasks: u64) -> Result<u64, Error> {
+    let mut attendant = Attendant::open(&cluster.node_address(), ECHO_POOL).await?;
+    attendant.answer(tasks).await?;
+    let until = Instant::now() + ENDED_WITHIN;
+    loop {
+        let open = values(&cluster.metrics().await?, "executor_executions_open").sum::<f64>();
+        if open == 0.0 {
+            return Ok(attendant.given);
+        }
+        // A task too many keeps its execution open: nobody answers it.
+        if Instant::now() > until {
+            return Err(Error::Void(format!("after {tasks} tasks {open} executions are still open")));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -21,6 +21,7 @@ fn node(certificate: &Certificate) -> (Node, String) {
         key: Some(certificate.key.clone()),
         ca: Some(certificate.ca.clone()),
         allow: ALLOW.map(str::to_owned).to_vec(),
+        allow_file: None,
     };
     let bindings = vec![Binding { pattern: ECHO_FUNCTION.to_owned(), pool: ECHO_POOL.to_owned() }];
     let config = Config { shards: 2, partitions: 4, tls, bindings, ..Config::embedded() };

@@ -2,9 +2,10 @@
 //!
 //! Purpose: one notion of now, in microseconds of Unix time, that never goes back, and a way to sleep until an instant of
 //! it. Invariants: [`Clock::now_us`] is monotone within a process (a step of the system's clock is not followed; slewing
-//! is); a [`ManualClock`] moves only when it is told to. Nothing here fails.
+//! is); a [`ManualClock`] moves only when it is told to, or as it is told to. Nothing here fails.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -24,6 +25,8 @@ pub enum Clock {
 #[derive(Debug, Clone)]
 pub struct ManualClock {
     now_us: watch::Sender<u64>,
+    /// How long it takes to look at it.
+    look_us: Arc<AtomicU64>,
     /// The instants for which somebody sleeps, and how many do.
     sleepers: Arc<Mutex<BTreeMap<u64, usize>>>,
 }
@@ -47,7 +50,21 @@ impl ManualClock {
     /// A clock that stands at this Unix time in milliseconds.
     #[must_use]
     pub fn at_ms(unix_ms: u64) -> Self {
-        Self { now_us: watch::Sender::new(unix_ms.saturating_mul(1_000)), sleepers: Arc::default() }
+        let now_us = watch::Sender::new(unix_ms.saturating_mul(1_000));
+        Self { now_us, look_us: Arc::default(), sleepers: Arc::default() }
+    }
+
+    /// From now on it moves by so much whenever somebody looks at it, as if all that is done took as long.
+    pub fn advance_with_each_look(&self, by: Duration) {
+        self.look_us.store(u64::try_from(by.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn look(&self) -> u64 {
+        match self.look_us.load(Ordering::Relaxed) {
+            0 => {}
+            by => self.advance(Duration::from_micros(by)),
+        }
+        *self.now_us.borrow()
     }
 
     /// Moves on.
@@ -78,13 +95,18 @@ impl ManualClock {
 }
 
 /// The wall clock and the monotonic clock, read together once per process.
-fn base() -> &'static (u64, Instant) {
-    static BASE: OnceLock<(u64, Instant)> = OnceLock::new();
-    BASE.get_or_init(|| {
-        #[allow(clippy::disallowed_methods, reason = "this is the one place where the wall clock is read")]
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        (u64::try_from(wall.as_micros()).unwrap_or(u64::MAX), Instant::now())
-    })
+#[cfg_attr(test, derive(Default))]
+struct Base(OnceLock<(u64, Instant)>);
+
+impl Base {
+    /// Time by the monotonic clock, from what the wall clock said when it was asked for the first and only time.
+    fn now_us(&self, wall: impl FnOnce() -> SystemTime) -> u64 {
+        let (wall, started) = self.0.get_or_init(|| {
+            let wall = wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+            (u64::try_from(wall.as_micros()).unwrap_or(u64::MAX), Instant::now())
+        });
+        wall.saturating_add(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
 }
 
 impl Clock {
@@ -93,10 +115,14 @@ impl Clock {
     pub fn now_us(&self) -> u64 {
         match self {
             Self::System => {
-                let (wall, started) = base();
-                wall.saturating_add(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX))
+                static BASE: Base = Base(OnceLock::new());
+                #[allow(
+                    clippy::disallowed_methods,
+                    reason = "this is the one place where the wall clock is read"
+                )]
+                BASE.now_us(SystemTime::now)
             }
-            Self::Manual(clock) => *clock.now_us.borrow(),
+            Self::Manual(clock) => clock.look(),
         }
     }
 
@@ -132,6 +158,21 @@ mod tests {
             let now = clock.now_us();
             assert!(now >= last, "{now} < {last}");
             last = now;
+        }
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_back_or_far_ahead_is_not_followed() {
+        let (base, set_to_s) = (Base::default(), std::cell::Cell::new(1_000_000));
+        let now = || base.now_us(|| UNIX_EPOCH + Duration::from_secs(set_to_s.get()));
+        let mut last = now();
+        assert_eq!(last / 1_000_000, 1_000_000);
+        for set_to in [0, 999_000, 500_000_000, 1, 900_000_000] {
+            set_to_s.set(set_to);
+            let at = now();
+            // Nobody waits an hour here.
+            assert!(at >= last && at - last < 3_600_000_000, "set to {set_to} s, it shows {at} after {last}");
+            last = at;
         }
     }
 

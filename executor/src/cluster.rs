@@ -18,7 +18,7 @@ use ids::PartitionId;
 use journal::cluster::{self, ClusterId, ClusterRecord};
 use journal::store::{Connect, StoreFuture};
 use journal::{Store, StoreError};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
@@ -29,7 +29,7 @@ const FILE: &str = "cluster";
 
 /// The state directory cannot be used.
 fn unusable(path: &Path, message: impl fmt::Display) -> ConfigError {
-    ConfigError::Value { setting: "--state-dir", message: format!("{}: {message}", path.display()) }
+    ConfigError::File { path: path.to_owned(), message: format!("{message} (--state-dir)") }
 }
 
 /// Why a store is not the right one while the node runs.
@@ -63,6 +63,8 @@ pub struct Cluster {
     clock: Clock,
     record: OnceCell<ClusterRecord>,
     foreign: AtomicBool,
+    /// What is wrong with the store, for people; empty while nothing is known to be.
+    wrong: watch::Sender<String>,
     /// The store is another cluster's, or of another form than the node's configuration says.
     unfit: AtomicBool,
 }
@@ -81,6 +83,7 @@ impl Cluster {
             clock,
             record: OnceCell::new(),
             foreign: AtomicBool::new(false),
+            wrong: watch::Sender::default(),
             unfit: AtomicBool::new(false),
         };
         if let Some(dir) = &config.state_dir {
@@ -96,7 +99,11 @@ impl Cluster {
     /// # Errors
     /// [`StoreError::Refused`] with what is wrong and what to do; what the store says.
     pub async fn join(&self, store: &dyn Store) -> Result<(), StoreError> {
-        self.record.get_or_try_init(|| self.find(store)).await?;
+        let known = self.record.get_or_try_init(|| self.find(store)).await;
+        if let Err(StoreError::Refused(why)) = &known {
+            self.tell(why);
+        }
+        known?;
         self.compare(store).await?.map_err(|foreign| StoreError::Refused(foreign.to_string()))
     }
 
@@ -116,7 +123,24 @@ impl Cluster {
             None => Err(Foreign(format!("the store at {at} is EMPTY: the record of cluster {ours} is gone"))),
         };
         self.foreign.store(found.is_err(), Ordering::Relaxed);
+        self.tell(&found.as_ref().err().map(ToString::to_string).unwrap_or_default());
         Ok(found)
+    }
+
+    fn tell(&self, wrong: &str) {
+        self.wrong.send_if_modified(|known| {
+            let changes = known != wrong;
+            if changes {
+                wrong.clone_into(known);
+            }
+            changes
+        });
+    }
+
+    /// What is wrong with the store that answers, as it changes; empty where it is this node's.
+    #[must_use]
+    pub fn wrong(&self) -> watch::Receiver<String> {
+        self.wrong.subscribe()
     }
 
     /// The cluster that the store belongs to; empty until it was reached.

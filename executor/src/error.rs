@@ -98,6 +98,17 @@ pub enum Error {
         /// When to come back.
         retry_after: Duration,
     },
+    /// A synchronous execution was started, and its end cannot be told. To start it again would do its work twice.
+    #[error(
+        "execution {execution} was started, and how it ends is not known here: {why}; look for its end with \
+         DescribeExecution, and do not start it again before you know that its work can be done twice"
+    )]
+    EndUnknown {
+        /// Which.
+        execution: String,
+        /// What kept the node from telling.
+        why: String,
+    },
     /// The shard's thread has ended before it answered.
     #[error("the shard ended before it answered; whether the request took effect is not known: ask again")]
     ShardGone,

@@ -150,7 +150,7 @@ pub const TASK_BATCH_BYTES_MAX: usize = 1 << 20;
 /// Credit that one worker may gather.
 pub const WORKER_CREDIT_MAX: u32 = 65_536;
 
-/// Batches that may wait for definitions or names from the store on one shard.
+/// Batches that may wait for definitions, names or the blocks they began in from the store on one shard.
 pub const LOADING_BATCHES_MAX: usize = 64;
 
 /// Look-ups, histories and listings under way on one shard. Beyond: refused with a delay.
@@ -160,7 +160,7 @@ pub const QUESTIONS_MAX: usize = 1_024;
 pub const LOST_ENTRIES_PER_BLOCK: usize = 256;
 
 /// Blocks at the end of a recovered log whose index entries may have been lost.
-pub const LOST_BLOCKS_MAX: u64 = 64;
+pub const LOST_BLOCKS_MAX: u64 = journal::store::DERIVED_BEHIND_MAX;
 
 /// Blocks read at once during recovery.
 pub const RECOVERY_PAGE: usize = 16;
@@ -168,6 +168,11 @@ pub const RECOVERY_PAGE: usize = 16;
 /// How long an owner takes it that a partition is its own after the store has confirmed it. Beyond: it asks before it
 /// answers from memory or hands out a task. A partition that was lost is not taken back sooner.
 pub const LEASE: Duration = Duration::from_secs(3);
+
+/// How long a shard may answer nothing before its node says that it does not serve and has the shard's partitions given to
+/// others, as if it were cut off from its store: far longer than any round of a shard that works. That the others may have
+/// them is for the store's fence to say.
+pub const SHARD_SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Ranges of blocks that a recovery reads at once.
 pub const RECOVERY_READS_AT_ONCE: usize = 4;

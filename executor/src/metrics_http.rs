@@ -110,7 +110,8 @@ mod tests {
     #[tokio::test]
     async fn metrics_and_health_are_answered_and_nothing_else() {
         let metrics = NodeMetrics::new("1.2.3", 1);
-        let health = Health::new(metrics.clone()).await;
+        let right = tokio::sync::watch::Sender::<String>::default();
+        let health = Health::new(metrics.clone(), right.subscribe()).await;
         let (status, body) = get("/metrics", &metrics, &health).await;
         assert!(status == 200 && body.contains("executor_build_info") && body.contains("1.2.3"), "{body}");
         let (status, body) = get("/healthz", &metrics, &health).await;

@@ -30,12 +30,14 @@ use crate::cluster::{self, Cluster};
 use crate::config::{ArchiveConfig, Config, ConfigError};
 use crate::definitions::Definitions;
 use crate::grpc::health::Health;
-use crate::grpc::{NodeContext, Reports, Scope, ask, dispatcher, listener, queue};
+use crate::grpc::{NodeContext, Reports, Scope, ask, dispatcher, listener, look_after_shards, queue};
 use crate::heartbeat::Link;
 use crate::objects::{FolderError, Objects};
 use crate::owners::Owners;
 use crate::secret::ClusterSecret;
-use crate::shard::{self, Archiver, Command, CrumbError, Crumbs, ShardConfig, ShardContext, ShardHandle};
+use crate::shard::{
+    self, Archiver, Command, CrumbError, Crumbs, Pace, ShardConfig, ShardContext, ShardHandle,
+};
 use crate::{heartbeat, metrics_http, store};
 use serving::{data_port, serve_port};
 use threads::{join_threads, spawn_logged};
@@ -261,13 +263,15 @@ impl Running {
         drain: watch::Sender<bool>,
     ) -> Result<Self, StartError> {
         let metrics = NodeMetrics::new(env!("CARGO_PKG_VERSION"), config.shards as usize);
-        let health = Health::new(metrics.clone()).await;
+        let cluster = Arc::new(Cluster::open(&config, clock.clone())?);
+        let health = Health::new(metrics.clone(), cluster.wrong()).await;
+        tokio::spawn(health.clone().follow_store());
         let (starts, waiting) = queue();
         let context = Arc::new(NodeContext {
             node_id: config.node_id.clone(),
             instance: cluster::draw_number(),
             partitions: config.partitions,
-            cluster: Arc::new(Cluster::open(&config, clock.clone())?),
+            cluster,
             definitions: Arc::new(Definitions::default()),
             clock,
             trust: config.tls.trust()?,
@@ -293,16 +297,13 @@ impl Running {
         let public = tokio::spawn(public);
         tokio::spawn(store::reach(Arc::clone(&context), Arc::clone(&connect), metrics.clone()));
         let (handles, shards) = start_shards(&config, &context, &connect, &metrics, ports.data, &abort)?;
-        let secret = Arc::clone(&context);
-        tokio::spawn(async move { secret.secret.keep_fresh().await });
-        if let Some(trust) = context.trust.clone() {
-            tokio::spawn(trust.keep_fresh());
-        }
+        keep_fresh(&context, &metrics);
         let states = handles.iter().map(|handle| handle.state.clone()).collect();
         // Nobody else sets it.
         let _ = context.shards.set(handles);
         tokio::spawn(dispatcher(Arc::clone(&context), waiting));
         tokio::spawn(async move { health.follow(states).await });
+        tokio::spawn(look_after_shards(Arc::clone(&context)));
         let scheduler = config.scheduler.clone().and_then(heartbeat::endpoint);
         let link = scheduler.map(|scheduler| {
             let (link, public_address) = (Arc::<Link>::default(), config.advertised(ports.addresses.public));
@@ -388,6 +389,20 @@ impl Running {
     }
 }
 
+/// Follows the files that may be replaced while the node runs, and tells the metrics what is in force.
+fn keep_fresh(context: &Arc<NodeContext>, metrics: &NodeMetrics) {
+    if let Some(trust) = context.trust.clone() {
+        metrics.add_reload("certificates", trust.failing());
+        tokio::spawn(trust.keep_fresh());
+    }
+    if let Some(failing) = context.secret.failing() {
+        metrics.add_reload("secret", failing);
+    }
+    let (fresh, told, metrics) = (Arc::clone(context), context.secret.clone(), metrics.clone());
+    tokio::spawn(async move { fresh.secret.keep_fresh().await });
+    tokio::spawn(async move { told.follow(|ids| metrics.set_secret_keys(ids)).await });
+}
+
 /// One thread for each shard, each with its data port.
 fn start_shards(
     config: &Config,
@@ -413,6 +428,7 @@ fn start_shards(
             bytes_max: config.max_bytes / u64::from(config.shards),
             retention: config.retention,
             bindings: config.bindings.clone().into(),
+            pace: Pace::default(),
         };
         let shared = ShardContext {
             connect: Arc::clone(connect),

@@ -7,6 +7,8 @@
 //! reached its store yet ([`Error::Starting`]).
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +29,19 @@ const STARTING_RETRY: Duration = Duration::from_millis(200);
 pub struct ClusterSecret {
     file: Option<PathBuf>,
     current: watch::Sender<Option<Secret>>,
+    /// Whether the file could not be used when it was looked at last.
+    failing: Arc<AtomicBool>,
+}
+
+/// Which keys are in force, for the log: their ids alone.
+fn announce(secret: &Secret, from: &str) {
+    let ids = secret.ids();
+    tracing::info!(
+        seals = ids.first(),
+        opens = ids.iter().map(ToString::to_string).collect::<Vec<String>>().join(","),
+        from,
+        "the cluster's secret: ids of the keys in force"
+    );
 }
 
 impl ClusterSecret {
@@ -36,13 +51,36 @@ impl ClusterSecret {
     /// The file cannot be used.
     pub fn new(file: Option<PathBuf>) -> Result<Self, TrustError> {
         let current = file.as_deref().map(Secret::read).transpose()?;
-        Ok(Self { file, current: watch::Sender::new(current) })
+        if let (Some(secret), Some(file)) = (&current, &file) {
+            announce(secret, &file.display().to_string());
+        }
+        Ok(Self { file, current: watch::Sender::new(current), failing: Arc::default() })
     }
 
     /// One that is known beforehand and never changes.
     #[must_use]
     pub fn from_key(key: &[u8; 32]) -> Self {
-        Self { file: None, current: watch::Sender::new(Some(Secret::from_key(key))) }
+        let current = watch::Sender::new(Some(Secret::from_key(key)));
+        Self { file: None, current, failing: Arc::default() }
+    }
+
+    /// True while the file cannot be used, where there is one.
+    #[must_use]
+    pub fn failing(&self) -> Option<Arc<AtomicBool>> {
+        self.file.is_some().then(|| Arc::clone(&self.failing))
+    }
+
+    /// Tells the ids of the keys in force, the one that seals first, now and at each change. Ends only when it is dropped.
+    pub async fn follow(&self, told: impl Fn(Vec<u8>)) {
+        let mut current = self.current.subscribe();
+        loop {
+            let ids = current.borrow_and_update().as_ref().map(Secret::ids);
+            told(ids.unwrap_or_default());
+            // The sender is ours: it does not go before us.
+            if current.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// For a reader that must not wait for others.
@@ -61,7 +99,11 @@ impl ClusterSecret {
         current.ok_or(Error::Starting { retry_after: STARTING_RETRY })
     }
 
-    fn set(&self, secret: Secret) {
+    fn set(&self, secret: Secret, from: &str) {
+        let known = self.current.borrow().as_ref().map(Secret::ids);
+        if known.as_ref() != Some(&secret.ids()) {
+            announce(&secret, from);
+        }
         self.current.send_replace(Some(secret));
     }
 
@@ -80,24 +122,21 @@ impl ClusterSecret {
         let kept: Option<[u8; 32]> = kept.and_then(|kept| kept.as_ref().try_into().ok());
         let kept =
             kept.ok_or_else(|| StoreError::Corrupt("the durable key `secret` holds no key".to_owned()))?;
-        self.set(Secret::from_key(&kept));
+        self.set(Secret::from_key(&kept), "the store");
         Ok(())
     }
 
     /// Reads the file again every few seconds, where there is one. Ends only when it is dropped.
     pub async fn keep_fresh(&self) {
         let Some(file) = &self.file else { return std::future::pending().await };
-        let mut failed = false;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            match Secret::read(file) {
-                Ok(secret) => {
-                    self.set(secret);
-                    failed = false;
-                }
+            let read = Secret::read(file);
+            let failed = self.failing.swap(read.is_err(), Ordering::Relaxed);
+            match read {
+                Ok(secret) => self.set(secret, &file.display().to_string()),
                 Err(error) if !failed => {
                     tracing::error!(%error, "the cluster's secret cannot be read again: the keys before stay in force");
-                    failed = true;
                 }
                 Err(_) => {}
             }
@@ -151,11 +190,23 @@ mod tests {
         let opened = || secret.get().expect("there").open_text("page", &token);
         let looked =
             async || drop(tokio::time::timeout(LOOK_EVERY + LOOK_EVERY / 2, secret.keep_fresh()).await);
+        let told = std::sync::Mutex::new(Vec::new());
+        let ids = async || {
+            let followed = secret.follow(|ids| told.lock().expect("no panic").push(ids));
+            drop(tokio::time::timeout(Duration::from_millis(1), followed).await);
+            told.lock().expect("no panic").last().cloned()
+        };
+        assert_eq!(ids().await, Some(vec![1]));
+        let failing = secret.failing().expect("there is a file");
         std::fs::write(file.path(), "broken").expect("written");
         looked().await;
-        assert_eq!(opened().as_deref(), Some("7"));
+        assert_eq!((opened().as_deref(), failing.load(Ordering::Relaxed)), (Some("7"), true));
+        std::fs::write(file.path(), format!("2 {}\n1 {}", key("b"), key("a"))).expect("written");
+        looked().await;
+        assert_eq!((opened().as_deref(), failing.load(Ordering::Relaxed)), (Some("7"), false));
+        assert_eq!(ids().await, Some(vec![2, 1]), "the one that seals comes first");
         std::fs::write(file.path(), format!("2 {}", key("b"))).expect("written");
         looked().await;
-        assert_eq!(opened(), None);
+        assert_eq!((opened(), ids().await), (None, Some(vec![2])));
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use journal::file::{FileOptions, FileStore};
+use journal::file::{FileOptions, FileReader, FileStore};
 use journal::store::{Connect, StoreFuture};
 use journal::{Store, StoreError};
 use telemetry::NodeMetrics;
@@ -41,10 +41,21 @@ pub fn open(config: &StoreConfig) -> Result<Arc<dyn Connect>, StoreError> {
                 certificate_file: redis.cert.clone(),
                 key_file: redis.key.clone(),
                 declared_appendfsync: redis.declared_appendfsync.map(Into::into),
-                ..journal_redis::RedisOptions::new(redis.url.clone())
+                ..journal_redis::RedisOptions::new(redis.url.expose())
             };
             Ok(Arc::new(journal_redis::RedisConnect::new(options)?))
         }
+    }
+}
+
+/// The same, for somebody who looks into it beside its nodes: nothing is written.
+///
+/// # Errors
+/// As [`open`]; a directory that is no store, or whose node runs.
+pub fn open_to_read(config: &StoreConfig) -> Result<Arc<dyn Connect>, StoreError> {
+    match config {
+        StoreConfig::File(dir) => Ok(Arc::new(FileReader::open(dir)?)),
+        other => open(other),
     }
 }
 

@@ -259,12 +259,40 @@ fn a_port_in_use_is_named_and_exits_with_3() {
 }
 
 #[test]
+fn a_value_that_cannot_work_exits_with_2_and_a_place_that_cannot_be_used_with_3() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let below = format!("file://{}/archive", file.path().display());
+    let cases: [(&[&str], i32, &str); 6] = [
+        (&["--archive", "/var/lib/x"], 2, "\"/var/lib/x\""),
+        (&["--archive", "s3://"], 2, "\"s3://\""),
+        (&["--archive", "file://var/lib/x"], 2, "from the root on"),
+        (&["--archive", &below], 3, "cannot be used"),
+        (&["--tls-cert", "x.pem"], 2, "--tls-key"),
+        (
+            &["--tls-cert", "x.pem", "--tls-key", "x.key", "--tls-ca", "x.pem", "--tls-allow", "node=x"],
+            3,
+            "x.pem",
+        ),
+    ];
+    for (arguments, code, part) in cases {
+        let mut node = serve(&[arguments, &["--no-metrics"]].concat());
+        assert_eq!(
+            node.wait_exit(PATIENCE).expect("ends").code,
+            Some(code),
+            "{arguments:?}: {}",
+            node.tail()
+        );
+        assert!(node.log().contains(part), "{arguments:?}: {}", node.tail());
+    }
+}
+
+#[test]
 fn a_configuration_that_cannot_be_read_says_which_line_of_which_file_and_exits_with_2() {
     let dir = tempfile::tempdir().expect("a directory");
     let cases: [(&[u8], &[&str]); 4] = [
         (b"shards = 2\nlisen = \"127.0.0.1:1\"", &["`lisen` is no setting", "`listen`"]),
-        (b"shards = 2\nlisten = 5", &["2 | listen = 5", "socket address"]),
-        (b"listen = ", &["1 | listen"]),
+        (b"shards = 2\nlisten = 5", &["line 2, `listen`: ", "`5`, expected socket address"]),
+        (b"listen = ", &["line 1, `listen`: "]),
         (b"\xff\xfe", &["UTF-8"]),
     ];
     for (bytes, parts) in cases {

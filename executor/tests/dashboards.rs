@@ -146,10 +146,20 @@ fn counters_are_only_looked_at_by_their_rate() {
     }
 }
 
+/// The headings of the operators' manual, as links spell them.
+fn headings() -> BTreeSet<String> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
+    let text = std::fs::read_to_string(path).expect("docs/operations.md is there");
+    let titles = text.lines().filter_map(|line| line.strip_prefix("## "));
+    let kept = |c: &char| c.is_ascii_alphanumeric() || *c == '-';
+    titles.map(|title| title.to_lowercase().replace(' ', "-").chars().filter(kept).collect()).collect()
+}
+
 #[test]
 fn every_alert_asks_for_metrics_that_are_exposed_and_says_what_to_do() {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../dashboards/prometheus/rules");
     let known: BTreeSet<String> = inventory::ALL.iter().flat_map(series).collect();
+    let headings = headings();
     let mut alerts = 0;
     for entry in std::fs::read_dir(&directory).expect("rules") {
         let path = entry.expect("a readable entry").path();
@@ -161,6 +171,14 @@ fn every_alert_asks_for_metrics_that_are_exposed_and_says_what_to_do() {
             for part in ["severity: ", "summary: ", "description: "] {
                 assert!(rule.contains(part), "{}: no {part}in {rule}", path.display());
             }
+            let runbook =
+                rule.lines().find_map(|line| line.trim().strip_prefix("runbook: \"docs/operations.md#"));
+            let heading = runbook.unwrap_or_else(|| panic!("no runbook: {rule}")).trim_end_matches('"');
+            assert!(
+                headings.contains(heading),
+                "{}: no heading {heading} in docs/operations.md",
+                path.display()
+            );
             alerts += 1;
         }
     }

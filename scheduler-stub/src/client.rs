@@ -230,13 +230,14 @@ impl Client {
         Ok(self.executions.stop_execution(call(request)).await?.into_inner().stop_time_ms)
     }
 
-    /// Has an execution go on from where it failed; gives the time of the redrive in Unix milliseconds.
+    /// Has an execution go on from where it failed; gives the time of the redrive in Unix milliseconds. A token that is not
+    /// empty names this redrive, which is done once however often it is asked for.
     ///
     /// # Errors
     /// The scheduler's answer.
-    pub async fn redrive(&mut self, execution: &str) -> Result<u64, Status> {
+    pub async fn redrive(&mut self, execution: &str, token: &str) -> Result<u64, Status> {
         let request =
-            RedriveExecutionRequest { execution: execution.to_owned(), client_token: String::new() };
+            RedriveExecutionRequest { execution: execution.to_owned(), client_token: token.to_owned() };
         Ok(self.executions.redrive_execution(call(request)).await?.into_inner().redrive_time_ms)
     }
 

@@ -19,7 +19,7 @@ use tonic::Request;
 use crate::directory::{Directory, HEARTBEAT, Report};
 use crate::dispatch::{Dispatcher, NodeClients};
 use crate::error::Error;
-use crate::ownership::{Directives, Ownership};
+use crate::ownership::{Ownership, Place};
 use crate::refusals::{Refusals, Who};
 
 /// How long a node may take to describe itself.
@@ -164,16 +164,23 @@ impl Cluster {
         Ok(())
     }
 
-    /// Takes a node's own report in, and answers it. A node that cannot be reached stays unknown for now.
-    pub async fn reported(&self, session: u64, report: NodeReport, directives: &Directives) -> NodeDirective {
+    /// Takes a node's own report in, and answers it in `place`. A node that cannot be reached stays unknown for now.
+    pub async fn reported(&self, session: u64, report: NodeReport, place: Place) {
         let heartbeat_interval_ms = u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX);
-        let unknown = NodeDirective { heartbeat_interval_ms, ..NodeDirective::default() };
-        let partitions = match self.admit(&report).await {
-            Ok(Some(partitions)) => partitions,
-            Ok(None) => return unknown,
-            Err(why) => return NodeDirective { refusal: why.to_string(), ..unknown },
-        };
-        let known = self.directory.observe(Report {
+        let unknown =
+            |refusal: String| NodeDirective { heartbeat_interval_ms, refusal, ..NodeDirective::default() };
+        match self.admit(&report).await {
+            Ok(Some(partitions)) if self.observe(&report, partitions) => {
+                self.ownership.reported(session, &report, partitions, place);
+            }
+            Ok(_) => drop(place.send(Ok(unknown(String::new())))),
+            Err(why) => drop(place.send(Ok(unknown(why.to_string())))),
+        }
+    }
+
+    /// Whether the directory has taken the node in.
+    fn observe(&self, report: &NodeReport, partitions: u16) -> bool {
+        self.directory.observe(Report {
             node_id: report.node_id.clone(),
             public_address: report.public_address.clone(),
             shards: report.shards.clone(),
@@ -183,8 +190,7 @@ impl Cluster {
             managed: report.managed,
             draining: report.draining,
             condition: report.condition.clone(),
-        });
-        if known { self.ownership.reported(session, &report, partitions, directives) } else { unknown }
+        })
     }
 
     /// The partitions of the cluster, if a node that reports is of it; `None`: it is not ready to be greeted.

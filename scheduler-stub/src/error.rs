@@ -10,6 +10,9 @@ use tonic_types::{ErrorDetails, StatusExt};
 /// The domain of `google.rpc.ErrorInfo`.
 pub const ERROR_DOMAIN: &str = "scheduler.myriad";
 
+/// The code of [`Error::OutcomeUnknown`].
+pub const OUTCOME_UNKNOWN: &str = "OutcomeUnknown";
+
 /// Why the scheduler did not do it. Messages say what, where, and what to do.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -53,6 +56,13 @@ pub enum Error {
         /// When to try again.
         retry_after: Duration,
     },
+    /// A node was given it and did not answer: it may have been done. There is no time to try again, for that could do it
+    /// twice.
+    #[error("{message}")]
+    OutcomeUnknown {
+        /// What was heard last, and what to do.
+        message: String,
+    },
     /// The scheduler's own store.
     #[error("the scheduler's store: {0}")]
     Store(#[from] journal::StoreError),
@@ -75,6 +85,16 @@ impl Error {
         Self::Unavailable { message: message.into(), retry_after: Duration::from_millis(500) }
     }
 
+    pub(crate) fn start_unknown(said: &str) -> Self {
+        Self::OutcomeUnknown {
+            message: format!(
+                "not acknowledged in time, it may have been started or not ({said}): a start of a STANDARD machine may be \
+                 repeated if it has a name, and then starts nothing twice; look up any other one (ListExecutions) before \
+                 it is started anew"
+            ),
+        }
+    }
+
     /// The stable code of `google.rpc.ErrorInfo`.
     #[must_use]
     pub fn code(&self) -> &str {
@@ -82,6 +102,7 @@ impl Error {
             Self::Invalid { code, .. } | Self::NotFound { code, .. } | Self::Conflict { code, .. } => code,
             Self::Overloaded { .. } => "Overloaded",
             Self::Unavailable { .. } => "Unavailable",
+            Self::OutcomeUnknown { .. } => OUTCOME_UNKNOWN,
             Self::Store(_) => "StoreUnavailable",
         }
     }
@@ -94,6 +115,7 @@ impl Error {
             Self::Conflict { .. } => (Reason::Conflict, Duration::ZERO),
             Self::Overloaded { retry_after, .. } => (Reason::Overloaded, *retry_after),
             Self::Unavailable { retry_after, .. } => (Reason::StoreUnavailable, *retry_after),
+            Self::OutcomeUnknown { .. } => (Reason::OutcomeUnknown, Duration::ZERO),
             Self::Store(_) => (Reason::StoreUnavailable, Duration::from_millis(500)),
         };
         StartRefusal {
@@ -115,6 +137,7 @@ impl From<StartRefusal> for Error {
             Reason::Invalid => Self::Invalid { code, message },
             Reason::Conflict | Reason::Expired => Self::Conflict { code, message },
             Reason::Overloaded => Self::Overloaded { message, retry_after },
+            Reason::OutcomeUnknown => Self::OutcomeUnknown { message },
             Reason::Unspecified
             | Reason::DefinitionMissing
             | Reason::NotOwner
@@ -133,6 +156,7 @@ impl From<Error> for Status {
             Error::Conflict { .. } => (Code::AlreadyExists, None),
             Error::Overloaded { retry_after, .. } => (Code::ResourceExhausted, Some(*retry_after)),
             Error::Unavailable { retry_after, .. } => (Code::Unavailable, Some(*retry_after)),
+            Error::OutcomeUnknown { .. } => (Code::Unavailable, None),
             Error::Store(store) if store.is_retryable() => {
                 (Code::Unavailable, Some(Duration::from_millis(500)))
             }
@@ -158,6 +182,17 @@ mod tests {
         assert_eq!(status.code(), Code::ResourceExhausted);
         let details = status.get_error_details();
         assert_eq!(details.retry_info().and_then(|info| info.retry_delay), Some(retry_after));
+    }
+
+    #[test]
+    fn an_unknown_outcome_never_says_when_to_come_back() {
+        let refusal = Error::start_unknown("nothing was heard of it").refusal();
+        assert_eq!((refusal.reason(), refusal.retry_after_ms), (Reason::OutcomeUnknown, 0));
+        let status: Status = Error::from(refusal).into();
+        let details = status.get_error_details();
+        let reason = details.error_info().map(|info| info.reason.as_str());
+        assert_eq!((status.code(), reason), (Code::Unavailable, Some(OUTCOME_UNKNOWN)));
+        assert!(details.retry_info().is_none() && status.message().contains("nothing was heard"), "{status}");
     }
 
     #[test]

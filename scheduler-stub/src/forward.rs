@@ -14,16 +14,17 @@ use std::time::Duration;
 
 use executor::listing;
 use executor::secret::ClusterSecret;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use ids::ExecutionName;
 use proto::executor::v1::executor_client::ExecutorClient;
 use proto::executor::v1::{ListExecutionsRequest, ListExecutionsResponse};
 use tonic::transport::Channel;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, TimeoutExpired};
 use tonic_types::StatusExt;
 use trust::Secret;
 
 use crate::directory::{self, Directory, View};
-use crate::dispatch::NodeClients;
+use crate::dispatch::{CALL_TIMEOUT, NodeClients};
 use crate::error::Error;
 
 /// Executions of one page.
@@ -31,6 +32,9 @@ pub const PAGE_MAX: u32 = 1_000;
 
 /// How long a question waits for a partition that is on its way between nodes: longer than a failover takes.
 const OWNER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Nodes that one list asks at the same time: each answers with a page, which is held until the last one has.
+const ASKED_AT_ONCE: usize = 16;
 
 /// Forwards to nodes.
 #[derive(Clone)]
@@ -49,8 +53,8 @@ impl Forward {
         Self { directory, clients, secret, turn: Arc::default() }
     }
 
-    /// Makes a call on the node that has this execution's partition; once more on the next one if `again` says so of
-    /// what it answers. While a partition is on its way between nodes, the call waits for it.
+    /// Makes a call on the node that has this execution's partition; once more on the next one where that may be done (see
+    /// [`Kind`]). While a partition is on its way between nodes, the call waits for it.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when `execution` names none, `UNAVAILABLE` when no node lives, else the node's
@@ -58,7 +62,7 @@ impl Forward {
     pub async fn call<T, F>(
         &self,
         execution: &str,
-        again: fn(&Status) -> bool,
+        kind: Kind,
         call: impl Fn(ExecutorClient<Channel>) -> F,
     ) -> Result<Response<T>, Status>
     where
@@ -67,11 +71,11 @@ impl Forward {
         let name = ExecutionName::parse(execution)
             .map_err(|error| Error::invalid("InvalidArn", error.to_string()))?;
         let first = self.knower(&name, None).await?;
-        match call(self.clients.client(&first)?).await.map_err(heard) {
-            Err(status) if again(&status) => {
+        match call(self.clients.client(&first)?).await.map_err(|status| kind.heard(status)) {
+            Err(status) if kind.may_ask_again(&status) => {
                 self.directory.ask_again();
                 let next = self.knower(&name, Some(&first)).await?;
-                call(self.clients.client(&next)?).await.map_err(heard)
+                call(self.clients.client(&next)?).await.map_err(|status| kind.heard(status))
             }
             answer => answer,
         }
@@ -111,9 +115,9 @@ impl Forward {
             Err(status) if began_nothing(&status) => {
                 self.directory.ask_again();
                 let next = self.taker(Some(&first)).await?;
-                call(self.clients.client(&next)?).await.map_err(heard)
+                call(self.clients.client(&next)?).await.map_err(|status| Kind::Change.heard(status))
             }
-            answer => answer.map_err(heard),
+            answer => answer.map_err(|status| Kind::Change.heard(status)),
         }
     }
 
@@ -149,17 +153,25 @@ impl Forward {
         let after = open(&secret, &request)?;
         let max_results = if request.max_results == 0 { 100 } else { request.max_results.min(PAGE_MAX) };
         let request = ListExecutionsRequest { max_results, after, next_token: String::new(), ..request };
+        let page = tokio::time::timeout(CALL_TIMEOUT, self.merged(&request)).await;
+        let late =
+            |_| Error::unavailable(format!("not every node has answered within {CALL_TIMEOUT:?}: ask again"));
+        let page = page.map_err(late)??;
+        let next_token = seal(&secret, &request, &page.next_token);
+        Ok(ListExecutionsResponse { executions: page.executions, next_token, ..Default::default() })
+    }
+
+    /// One page over all nodes; asked for once more where one of them is away.
+    async fn merged(&self, request: &ListExecutionsRequest) -> Result<ListExecutionsResponse, Status> {
         let view = self.whole(None).await?;
-        let page = match self.page(&view, &request).await {
-            Err((node, status)) if away(&status) => {
+        let page = match self.page(&view, request).await {
+            Err((node, status)) if Kind::Question.may_ask_again(&status) => {
                 let view = self.whole(Some(&node)).await?;
-                self.page(&view, &request).await
+                self.page(&view, request).await
             }
             page => page,
         };
-        let page = page.map_err(|(_, status)| status)?;
-        let next_token = seal(&secret, &request, &page.next_token);
-        Ok(ListExecutionsResponse { executions: page.executions, next_token, ..Default::default() })
+        page.map_err(|(_, status)| status)
     }
 
     fn secret(&self) -> Result<Secret, Error> {
@@ -189,24 +201,35 @@ impl Forward {
         view: &View,
         request: &ListExecutionsRequest,
     ) -> Result<ListExecutionsResponse, (Arc<str>, Status)> {
-        let nobody: Arc<str> = "".into();
-        let ours = |error: Error| (Arc::clone(&nobody), Status::from(error));
-        let mut pages = Vec::with_capacity(view.public_addresses.len());
-        for address in &view.public_addresses {
-            let mut page_request = Request::new(request.clone());
-            page_request.set_timeout(crate::dispatch::CALL_TIMEOUT);
-            let mut client = self.clients.client(address).map_err(ours)?;
-            let page = client.list_executions(page_request).await;
-            let page = page.map_err(|status| (Arc::clone(address), heard(status)))?.into_inner();
-            pages.push(ListExecutionsResponse { next_token: page.next.clone(), ..page });
-        }
+        let asked =
+            view.public_addresses.iter().map(|address| self.page_of(Arc::clone(address), request.clone()));
+        let asked: Vec<_> = asked.collect();
+        let pages: Vec<_> = stream::iter(asked).buffered(ASKED_AT_ONCE).try_collect().await?;
         let page = listing::merge(pages, request.max_results as usize);
         let seen: HashSet<u32> = page.partitions.iter().copied().collect();
         if view.managed && seen.len() < usize::from(view.partitions) {
             let moving = "a partition changed hands while the list was read, which would have a hole: retry";
-            return Err(ours(Error::unavailable(moving)));
+            return Err(("".into(), Error::unavailable(moving).into()));
         }
         Ok(page)
+    }
+
+    /// What one node has of a page.
+    async fn page_of(
+        &self,
+        node: Arc<str>,
+        request: ListExecutionsRequest,
+    ) -> Result<ListExecutionsResponse, (Arc<str>, Status)> {
+        let mut request = Request::new(request);
+        request.set_timeout(CALL_TIMEOUT);
+        let page = match self.clients.client(&node) {
+            Ok(mut client) => {
+                client.list_executions(request).await.map_err(|status| Kind::Question.heard(status))
+            }
+            Err(error) => Err(error.into()),
+        };
+        let page = page.map_err(|status| (node, status))?.into_inner();
+        Ok(ListExecutionsResponse { next_token: page.next.clone(), ..page })
     }
 }
 
@@ -230,14 +253,49 @@ fn seal(secret: &Secret, request: &ListExecutionsRequest, place: &str) -> String
     if place.is_empty() { String::new() } else { secret.seal_text(&purpose(request), place) }
 }
 
-/// Whether a node has said that another one has the partition. Nothing was done, so any call may be made again.
-pub fn not_owner(status: &Status) -> bool {
-    status.get_error_details().error_info().is_some_and(|info| info.reason == "NotOwner")
+/// What a call does to an execution, which decides what is made of a connection that broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing: it may be made as often as one likes.
+    Question,
+    /// Something: whether a call that was not answered has done it is not known, and it is not made again.
+    Change,
 }
 
-/// Whether a question may be asked again elsewhere: the node has not the partition, or is away.
-pub fn away(status: &Status) -> bool {
-    status.code() == Code::Unavailable || not_owner(status)
+impl Kind {
+    /// Whether the call may be made again on another node: this one has not the partition, or is away and was only asked.
+    fn may_ask_again(self, status: &Status) -> bool {
+        not_owner(status) || self == Self::Question && status.code() == Code::Unavailable
+    }
+
+    /// What a caller hears of a node's answer. Where none came, the words are our own transport's, and do not say whether the
+    /// call may be made again.
+    fn heard(self, status: Status) -> Status {
+        let ours = std::error::Error::source(&status);
+        let late =
+            status.code() == Code::DeadlineExceeded || ours.is_some_and(|ours| ours.is::<TimeoutExpired>());
+        let broke =
+            ours.is_some() && matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled);
+        let why = status.message();
+        match self {
+            Self::Question if broke && !late => {
+                Error::unavailable(format!("the connection to the node broke ({why}): ask again")).into()
+            }
+            Self::Change if broke || late || status.code() == Code::Cancelled => Error::OutcomeUnknown {
+                message: format!(
+                    "no answer came from the node ({why}), and it may have done what it was asked to: look at the execution \
+                     (DescribeExecution, ListExecutions) before you ask again"
+                ),
+            }
+            .into(),
+            Self::Question | Self::Change => status,
+        }
+    }
+}
+
+/// Whether a node has said that another one has the partition. Nothing was done, so any call may be made again.
+fn not_owner(status: &Status) -> bool {
+    status.get_error_details().error_info().is_some_and(|info| info.reason == "NotOwner")
 }
 
 /// Whether a node has certainly not begun what it was asked to: it said so, or nobody listened there.
@@ -255,23 +313,10 @@ fn began_nothing(status: &Status) -> bool {
     said || unheard
 }
 
-/// What a caller hears of a node's answer. Where the connection broke, the words are our own transport's, whose code may be
-/// one that callers do not try again.
-pub fn heard(status: Status) -> Status {
-    let ours = std::error::Error::source(&status).is_some();
-    if !ours || !matches!(status.code(), Code::Unknown | Code::Internal) {
-        return status;
-    }
-    let message = status.message();
-    Error::unavailable(format!(
-        "the connection to the node broke ({message}); what it was doing is unknown: retry"
-    ))
-    .into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::OUTCOME_UNKNOWN;
 
     const PLACE: &str = "9:a place in the order";
 
@@ -285,14 +330,35 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_broke_is_told_as_unavailable_and_a_nodes_own_words_stay() {
-        let broke = Status::from_error(Box::new(std::io::Error::from(std::io::ErrorKind::BrokenPipe)));
-        assert_eq!(broke.code(), Code::Unknown);
-        let told = heard(broke);
-        assert_eq!(told.code(), Code::Unavailable);
-        assert!(told.message().contains("retry"), "{told}");
-        assert_eq!(heard(Status::internal("a bug")).code(), Code::Internal);
-        assert_eq!(heard(Status::not_found("none")).code(), Code::NotFound);
+    fn of_a_connection_that_broke_only_a_question_is_told_to_be_asked_again() {
+        let told = |kind: Kind| {
+            let broke = Status::from_error(Box::new(std::io::Error::from(std::io::ErrorKind::BrokenPipe)));
+            assert_eq!(broke.code(), Code::Unknown);
+            let told = kind.heard(broke);
+            let details = told.get_error_details();
+            let reason = details.error_info().map(|info| info.reason.clone());
+            (told.code(), reason, details.retry_info().is_some())
+        };
+        assert_eq!(told(Kind::Question), (Code::Unavailable, Some("Unavailable".into()), true));
+        assert_eq!(told(Kind::Change), (Code::Unavailable, Some(OUTCOME_UNKNOWN.into()), false));
+    }
+
+    #[test]
+    fn a_change_that_was_not_answered_in_time_is_told_as_unknown() {
+        for late in [Status::deadline_exceeded("late"), Status::cancelled("Timeout expired")] {
+            assert_eq!(Kind::Question.heard(late.clone()).code(), late.code());
+            let told = Kind::Change.heard(late);
+            let reason = told.get_error_details().error_info().map(|info| info.reason.clone());
+            assert_eq!((told.code(), reason), (Code::Unavailable, Some(OUTCOME_UNKNOWN.to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_nodes_own_words_stay() {
+        for kind in [Kind::Question, Kind::Change] {
+            assert_eq!(kind.heard(Status::internal("a bug")).code(), Code::Internal);
+            assert_eq!(kind.heard(Status::not_found("none")).code(), Code::NotFound);
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The assigner at work: reports go in, directives go out on the streams of the nodes.
 //!
-//! Invariants: a node has one stream that counts, the one that was opened last; what could not be pushed is said again
-//! with the next report's answer, for directives are level-triggered. The scheduler keeps nothing of this: after a
+//! Invariants: a node has one stream that counts, the one that was opened last; directives stand in it in the order in which
+//! they were decided; what could not be pushed is said again with the next report's answer, for directives are
+//! level-triggered. The scheduler keeps nothing of this: after a
 //! restart it listens and adopts what nodes have. Nothing here fails.
 
 use std::collections::HashMap;
@@ -22,6 +23,8 @@ pub const TICK: Duration = Duration::from_millis(100);
 
 /// Where directives to one node go.
 pub type Directives = mpsc::Sender<Result<wire::NodeDirective, Status>>;
+/// A place among them, kept free for the answer to a report.
+pub type Place = mpsc::OwnedPermit<Result<wire::NodeDirective, Status>>;
 
 struct Stream {
     session: u64,
@@ -78,31 +81,29 @@ impl Ownership {
         self.with(|inner| inner.assigner.registered(incarnation));
     }
 
-    /// Takes a report in, and returns the answer to it.
-    pub fn reported(
-        &self,
-        session: u64,
-        report: &wire::NodeReport,
-        partitions: u16,
-        directives: &Directives,
-    ) -> wire::NodeDirective {
+    /// Takes a report in, and puts the answer to it into `place`: what is decided later comes later there.
+    pub fn reported(&self, session: u64, report: &wire::NodeReport, partitions: u16, place: Place) {
         let report = read(session, report, partitions);
         let now_us = self.clock.now_us();
         self.with(|inner| {
             let node = Arc::clone(&report.node);
             let newest = inner.streams.get(&node).is_none_or(|stream| stream.session <= session);
             if newest {
-                let stream = Stream { session, directives: directives.clone() };
-                inner.streams.insert(Arc::clone(&node), stream);
+                // What is decided now stands in the answer; an older stream hears nothing any more.
+                inner.streams.remove(&node);
             }
             inner.assigner.report(now_us, report);
             self.carry_out(inner, now_us);
             // Only the stream that counts is told what the node shall have.
-            wire::NodeDirective {
+            let answer = wire::NodeDirective {
                 alone: inner.assigner.is_alone(now_us, &node),
                 ..directive(inner.assigner.assignment(&node).filter(|_| newest))
+            };
+            let directives = place.send(Ok(answer));
+            if newest {
+                inner.streams.insert(node, Stream { session, directives });
             }
-        })
+        });
     }
 
     /// A stream has ended. Whether it was the one that counts.
@@ -238,4 +239,56 @@ fn read_shard(shard: &v1::Shard) -> ShardReport {
     let saturation_percent = (shard.saturation_ratio * 100.0) as u32;
     let owned: Vec<Claim> = shard.owned.iter().filter_map(claim).collect();
     ShardReport { index: shard.index, saturation_percent, cut_off: shard.cut_off, owned }
+}
+
+#[cfg(test)]
+mod tests {
+    use executor::clock::ManualClock;
+
+    use super::*;
+
+    fn report(node: &str, owned: &[u32]) -> wire::NodeReport {
+        let serving = owned_partition::State::Serving.into();
+        let owned = owned.iter().map(|partition| v1::OwnedPartition {
+            partition: *partition,
+            generation: 1,
+            state: serving,
+        });
+        wire::NodeReport {
+            public_address: node.to_owned(),
+            managed: true,
+            shards: vec![v1::Shard { owned: owned.collect(), ..v1::Shard::default() }],
+            ..wire::NodeReport::default()
+        }
+    }
+
+    fn partitions(directive: &wire::NodeDirective) -> usize {
+        let assignment = directive.assignment.as_ref().expect("it is told what it shall have");
+        assignment.shards.iter().map(|shard| shard.partitions.len()).sum()
+    }
+
+    #[tokio::test]
+    async fn what_is_decided_after_a_report_reaches_its_node_after_the_reports_answer() {
+        let manual = ManualClock::at_ms(1_000);
+        let clock = Clock::Manual(manual.clone());
+        let directory = Arc::new(Directory::new(clock.clone()));
+        let ownership = Ownership::new(directory, clock, 1);
+        ownership.registered(1);
+        let (directives, mut heard) = mpsc::channel(8);
+        let (others, _unread) = mpsc::channel(8);
+        let say = async |to: &Directives, session: u64, report: &wire::NodeReport| {
+            let place = to.clone().reserve_owned().await.expect("open");
+            ownership.reported(session, report, 4, place);
+        };
+        say(&directives, 1, &report("one", &[0, 1, 2, 3])).await;
+        // Another one comes before anybody has read the answer: two partitions move.
+        say(&others, 2, &report("two", &[])).await;
+        drop((ownership, directives));
+        let mut told = Vec::new();
+        while let Some(directive) = heard.recv().await {
+            told.push(partitions(&directive.expect("no error")));
+        }
+        assert!(told.is_sorted_by(|earlier, later| earlier >= later), "{told:?}");
+        assert_eq!((told.first(), told.last()), (Some(&4), Some(&2)), "{told:?}");
+    }
 }

@@ -85,6 +85,7 @@ pub(super) fn spawn(shared: Arc<Shared>, mut ledger: AckLedger) -> Result<Acks, 
                     shared.acknowledge(count, through_scheduler);
                 }
             }
+            shared.acknowledged_by(group.iter().map(|ack| ack.batch.partition.get()));
             for ack in group.drain(..) {
                 if outgoing.blocking_send(ack).is_err() {
                     return ledger;

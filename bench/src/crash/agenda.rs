@@ -25,17 +25,19 @@ pub(super) struct Look {
     pub open_ms: u64,
     /// When it is to be looked at.
     pub due_ms: u64,
-    /// How often its owner has not found it, one look after the other.
-    pub missing: u32,
     /// It must be described.
     pub sampled: bool,
+    /// It was described at its end, and has to be there still.
+    pub again: bool,
+    /// How long everything had run when it was acknowledged, or redriven.
+    pub healthy_ms: u64,
 }
 
 impl Look {
-    pub fn new(ack: Ack, now_ms: u64, sampled: bool) -> Self {
+    pub fn new(ack: Ack, (now_ms, healthy_ms): (u64, u64), sampled: bool) -> Self {
         let lasts = u64::try_from(ack.kind.lasts().as_millis()).unwrap_or(u64::MAX);
         let due_ms = now_ms + lasts + SLACK_MS;
-        Self { ack, acked_ms: now_ms, open_ms: now_ms, due_ms, missing: 0, sampled }
+        Self { ack, acked_ms: now_ms, open_ms: now_ms, due_ms, sampled, again: false, healthy_ms }
     }
 
     /// So many of its executions.
@@ -65,8 +67,8 @@ impl Sample {
     }
 
     /// Looks at an acknowledgement: one at each execution of the sample, one at each row of others.
-    pub fn looks(&self, ack: Ack, now_ms: u64) -> Vec<Look> {
-        let whole = Look::new(ack, now_ms, false);
+    pub fn looks(&self, ack: Ack, now: (u64, u64)) -> Vec<Look> {
+        let whole = Look::new(ack, now, false);
         let mut looks: Vec<Look> = Vec::new();
         for offset in 0..ack.count {
             let sampled = self.has(ack.kind, ack.first_run + u64::from(offset));
@@ -97,6 +99,11 @@ impl Agenda {
         first.map(|entry| entry.remove())
     }
 
+    /// Everything that is left.
+    pub fn drain(&mut self) -> Vec<Look> {
+        std::mem::take(&mut self.looks).into_values().collect()
+    }
+
     pub fn is_late(&self, now_ms: u64) -> bool {
         self.looks.keys().next().is_some_and(|(due_ms, _)| due_ms + LATE_MS < now_ms)
     }
@@ -120,7 +127,7 @@ mod tests {
         let mut agenda = Agenda::default();
         assert!(!agenda.is_late(u64::MAX), "nothing is due");
         for due_ms in [5, 99, 3, 7] {
-            agenda.put(Look { due_ms, ..Look::new(ack(Kind::Pass, due_ms, 1), 0, false) });
+            agenda.put(Look { due_ms, ..Look::new(ack(Kind::Pass, due_ms, 1), (0, 0), false) });
         }
         assert!(agenda.is_late(3 + LATE_MS + 1) && !agenda.is_late(3 + LATE_MS));
         let order: Vec<u64> = std::iter::from_fn(|| agenda.take(10)).map(|look| look.due_ms).collect();
@@ -131,15 +138,15 @@ mod tests {
     #[test]
     fn each_execution_is_in_one_look_and_the_sample_is_looked_at_one_by_one() {
         let sample = Sample { seed: 1, of: 4 };
-        let looks = sample.looks(ack(Kind::Pass, 1_000, 128), 0);
+        let looks = sample.looks(ack(Kind::Pass, 1_000, 128), (0, 0));
         let runs = |look: &Look| look.ack.first_run..look.ack.first_run + u64::from(look.ack.count);
         assert_eq!(looks.iter().flat_map(runs).collect::<Vec<_>>(), (1_000..1_128).collect::<Vec<_>>());
         assert!(looks.iter().all(|look| u64::from(look.ack.first_index) == look.ack.first_run - 1_000));
         assert!(looks.iter().all(|look| !look.sampled || look.ack.count == 1));
         let sampled = looks.iter().filter(|look| look.sampled).count();
         assert!((16..=48).contains(&sampled), "{sampled} of 128");
-        assert_eq!(looks, sample.looks(ack(Kind::Pass, 1_000, 128), 0), "the seed says which");
-        let redriven = sample.looks(ack(Kind::Redriven, 1_000, 8), 0);
+        assert_eq!(looks, sample.looks(ack(Kind::Pass, 1_000, 128), (0, 0)), "the seed says which");
+        let redriven = sample.looks(ack(Kind::Redriven, 1_000, 8), (0, 0));
         assert_eq!(redriven.iter().filter(|look| look.sampled).count(), 8, "each has to be redriven");
     }
 }

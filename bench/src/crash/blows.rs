@@ -1,7 +1,7 @@
 //! How each strike is made, and how what it hit runs again.
 //!
 //! Invariants: when [`Cluster::heal`] returns, every process runs, no limit is left, and every way is open; what a node that
-//! was hit had sent before is excused, nothing else. What may fail: a process that cannot be signalled, for it has ended by
+//! was hit can have sent before is excused, nothing else. What may fail: a process that cannot be signalled, for it has ended by
 //! itself, and one that does not start again; a drain that does not end with 0 is a fault.
 
 use std::path::Path;
@@ -16,9 +16,8 @@ use crate::error::Error;
 const END_WITHIN: Duration = Duration::from_secs(80);
 /// How long a process may take until it takes calls again.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// What a node that stood still had sent before has come by then. It hands out nothing more before the store has confirmed
-/// that it is still the owner.
-const EXCUSE_MS: u64 = 300;
+/// What a node that stood still had handed out before has come by then.
+const EXCUSE_MS: u64 = 1_000;
 
 /// Lets so much time go by.
 pub(super) fn rest(span: Duration) {
@@ -68,6 +67,28 @@ impl Cluster {
         Ok(())
     }
 
+    /// Kills everything at once and starts it anew: what is read afterwards comes from the disk.
+    ///
+    /// # Errors
+    /// A process that does not start, or does not serve again.
+    pub fn start_anew(&mut self, shared: &Shared) -> Result<(), Error> {
+        for target in self.targets() {
+            self.save_log(target, "SIGKILL of everything at the end");
+            match target {
+                Target::Redis(number) => self.redis(number).into_iter().for_each(testkit::Redis::kill9),
+                target => self.process_mut(target).into_iter().for_each(testkit::Process::kill9),
+            }
+            if let Target::Node(node) = target {
+                shared.node_killed(node);
+            }
+        }
+        let targets = self.targets();
+        let (stores, others): (Vec<Target>, Vec<Target>) =
+            targets.into_iter().partition(|target| matches!(target, Target::Redis(_)));
+        stores.iter().chain(&others).try_for_each(|target| self.launch(*target))?;
+        others.iter().try_for_each(|target| self.wait_until_ready(*target))
+    }
+
     fn kill(&mut self, target: Target, strike: &Strike, shared: &Shared) {
         self.save_log(target, &format!("SIGKILL, strike {}", strike.number));
         match target {
@@ -80,26 +101,26 @@ impl Cluster {
     }
 
     fn stand_still(&mut self, target: Target, shared: &Shared) -> Result<(), Error> {
-        if let Target::Node(node) = target {
-            shared.excuse_node(node, u64::MAX);
-        }
         match target {
             Target::Redis(number) => self.redis(number).map_or(Ok(()), |redis| redis.freeze()),
             target => self.process_mut(target).map_or(Ok(()), |process| process.freeze()),
         }
-        .map_err(process)
+        .map_err(process)?;
+        if let Target::Node(node) = target {
+            shared.node_stopped(node);
+        }
+        Ok(())
     }
 
     fn go_on(&mut self, target: Target, shared: &Shared) -> Result<(), Error> {
+        if let Target::Node(node) = target {
+            shared.node_goes_on(node, shared.now_ms() + EXCUSE_MS);
+        }
         match target {
             Target::Redis(number) => self.redis(number).map_or(Ok(()), |redis| redis.thaw()),
             target => self.process_mut(target).map_or(Ok(()), |process| process.thaw()),
         }
-        .map_err(process)?;
-        if let Target::Node(node) = target {
-            shared.excuse_node(node, shared.now_ms() + EXCUSE_MS);
-        }
-        Ok(())
+        .map_err(process)
     }
 
     /// SIGTERM, the end, and a new start; returns when the new process takes calls.
@@ -157,12 +178,13 @@ impl Cluster {
     }
 
     /// Of Redis, a command that is on its way to the log does not fit any more: it ends by itself, as it does on a full disk.
+    /// It writes at the end of the last file of its log, however long others are.
     fn fill_disk(&mut self, target: Target, strike: &Strike) -> Result<(), Error> {
         match target {
             Target::Redis(number) => {
                 let Some(redis) = self.redis(number) else { return Ok(()) };
                 let left = Dice::new(strike.seed).below(4_096);
-                let limit = longest_file(&redis.dir().join("appendonlydir")) + left;
+                let limit = last_of_log(&redis.dir().join("appendonlydir")) + left;
                 redis.limit_files(Some(limit)).map_err(process)
             }
             target => {
@@ -182,7 +204,29 @@ impl Cluster {
     }
 }
 
-fn longest_file(directory: &Path) -> u64 {
+/// The length of the file that Redis appends to: `NAME.NUMBER.incr.aof` with the highest number.
+fn last_of_log(directory: &Path) -> u64 {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.metadata().ok()).map(|found| found.len()).max().unwrap_or(0)
+    let incremental = |entry: std::fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        let number: u64 = name.strip_suffix(".incr.aof")?.rsplit('.').next()?.parse().ok()?;
+        Some((number, entry.metadata().ok()?.len()))
+    };
+    entries.filter_map(incremental).max().map_or(0, |(_, length)| length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_disk_is_full_where_redis_appends_and_not_at_a_longer_file_that_it_only_keeps() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let files = [("9.base.rdb", 900), ("9.incr.aof", 70), ("10.incr.aof", 30), ("manifest", 5)];
+        for (name, length) in files {
+            let path = directory.path().join(format!("appendonly.aof.{name}"));
+            std::fs::write(path, vec![0; length]).expect("written");
+        }
+        assert_eq!(last_of_log(directory.path()), 30);
+    }
 }

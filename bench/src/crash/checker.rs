@@ -2,13 +2,14 @@
 //! failed to be redriven.
 //!
 //! A sample of the executions, drawn by the seed, is described in lanes of its own, whole: one of it that cannot be
-//! described before it expires fails the run. As many of the others are as the rest of the lanes carries; for what remains
-//! the log's check stands alone, which is counted. An execution that still runs is looked at again. Whoever is away has said
-//! nothing; one that its owner does not find is asked for again for a moment, and is lost then, whatever is hit meanwhile.
+//! described before it expires fails the run. When most of the retention has passed it is described once more, or at the end
+//! of the run, after everything was started anew. As many of the others are described as the rest of the lanes carries; for
+//! what remains the log's check stands alone, which is counted. An execution that still runs is looked at again. Whoever is
+//! away has said nothing; one that somebody says is not there is lost, unless it may have expired.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ids::ExecutionId;
@@ -33,7 +34,7 @@ use crate::error::Error;
 /// Names the one redrive that an execution gets, however often it is asked for.
 const REDRIVE: &str = "the first";
 /// Looks at the sample that are under way at once.
-const SAMPLE_LANES: usize = 64;
+const SAMPLE_LANES: usize = 256;
 /// Looks at others that are under way at once.
 const OTHER_LANES: usize = 48;
 /// Looks at others that begin in one round of [`ROUND`]: looking must not take the machine from what is tested.
@@ -42,11 +43,9 @@ const LOOKS_OF_ROUND: usize = 16;
 const ROUND: Duration = Duration::from_millis(10);
 /// A call that takes longer is made again.
 const CALL_WITHIN: Duration = Duration::from_secs(5);
-/// Between two looks at one that is open or missing.
+/// Between two looks at one that is open.
 const AGAIN_MS: u64 = 1_000;
-/// One that its owner does not find so often, one look after the other, is lost.
-const MISSING_MAX: u32 = 3;
-/// One that has not ended for so long, with everything running, never will.
+/// One that has not ended for so long, with everything running, never will; summed over strikes.
 const STUCK_AFTER_MS: u64 = 90_000;
 /// Every so many runs of STANDARD machines has its history read.
 const HISTORY_OF: u64 = 8;
@@ -58,6 +57,8 @@ pub(super) struct Checker {
     retention: Duration,
     logs: SharedLogs,
     sample: Sample,
+    /// What is to be looked at again at the end.
+    kept: Mutex<Vec<Look>>,
     /// What the looks have come to.
     pub seen: SeenCounts,
 }
@@ -69,6 +70,10 @@ pub(super) struct SeenCounts {
     pub sampled: AtomicU64,
     /// Of those: described at their right end.
     pub sample_described: AtomicU64,
+    /// Of those: described once more, when most of the retention had passed or after everything was started anew.
+    pub described_again: AtomicU64,
+    /// Of those: not asked about again in time.
+    pub missed_again: AtomicU64,
     /// Executions that only the log's check stands for.
     pub by_log_alone: AtomicU64,
 }
@@ -92,12 +97,14 @@ impl Checker {
         let endpoint = Endpoint::from_shared(format!("http://{scheduler}")).map_err(failed)?;
         let endpoint = endpoint.connect_timeout(CALL_WITHIN).timeout(CALL_WITHIN).tcp_nodelay(true);
         let scheduler = ExecutionsClient::new(endpoint.connect_lazy());
-        Ok(Arc::new(Self { shared, scheduler, retention, logs, sample, seen: SeenCounts::default() }))
+        let (kept, seen) = Default::default();
+        Ok(Arc::new(Self { shared, scheduler, retention, logs, sample, kept, seen }))
     }
 
-    /// Until no acknowledgement comes any more and all were looked at.
+    /// Until no acknowledgement comes any more and all were looked at; what is to be looked at again is left for
+    /// [`Checker::finish`].
     pub async fn run(self: Arc<Self>, mut synced: mpsc::Receiver<Ack>) {
-        let (mut sample, mut others) = (Agenda::default(), Agenda::default());
+        let (mut sample, mut others, mut again) = (Agenda::default(), Agenda::default(), Agenda::default());
         let (mut sampling, mut looking): (JoinSet<Vec<Look>>, JoinSet<Vec<Look>>) = Default::default();
         let (mut left, mut more) = (LOOKS_OF_ROUND, true);
         let mut rounds = tokio::time::interval(ROUND);
@@ -106,25 +113,15 @@ impl Checker {
             let now = self.shared.now_ms();
             tokio::select! {
                 ack = synced.recv(), if more => match ack {
-                    Some(ack) => {
-                        self.note(&ack);
-                        for look in self.sample.looks(ack, now) {
-                            if look.sampled {
-                                self.seen.sampled.fetch_add(1, Relaxed);
-                                sample.put(look);
-                            } else {
-                                others.put(look);
-                            }
-                        }
-                    }
+                    Some(ack) => self.plan(ack, &mut sample, &mut others),
                     None => more = false,
                 },
-                Some(done) = sampling.join_next() => self.put_again(done, &mut sample),
-                Some(done) = looking.join_next() => self.put_again(done, &mut others),
+                Some(done) = sampling.join_next() => self.put_again(done, &mut sample, &mut again),
+                Some(done) = looking.join_next() => self.put_again(done, &mut others, &mut again),
                 _ = rounds.tick() => left = LOOKS_OF_ROUND,
             }
             while sampling.len() < SAMPLE_LANES
-                && let Some(look) = sample.take(now)
+                && let Some(look) = sample.take(now).or_else(|| again.take(now))
             {
                 sampling.spawn(Arc::clone(&self).look(look));
             }
@@ -137,11 +134,50 @@ impl Checker {
                 looking.spawn(Arc::clone(&self).look(look));
             }
         }
+        self.kept().extend(again.drain());
     }
 
-    fn put_again(&self, done: Result<Vec<Look>, JoinError>, agenda: &mut Agenda) {
+    fn plan(&self, ack: Ack, sample: &mut Agenda, others: &mut Agenda) {
+        self.note(&ack);
+        for look in self.sample.looks(ack, (self.shared.now_ms(), self.shared.healthy_ms())) {
+            if look.sampled {
+                self.seen.sampled.fetch_add(1, Relaxed);
+                sample.put(look);
+            } else {
+                others.put(look);
+            }
+        }
+    }
+
+    /// Looks again, now, at what was left.
+    pub async fn finish(self: Arc<Self>) {
+        let mut agenda = Agenda::default();
+        let left = std::mem::take(&mut *self.kept());
+        left.into_iter().for_each(|look| agenda.put(Look { due_ms: self.shared.now_ms(), ..look }));
+        let mut looking: JoinSet<Vec<Look>> = JoinSet::new();
+        let mut rounds = tokio::time::interval(ROUND);
+        while !(agenda.is_empty() && looking.is_empty()) {
+            tokio::select! {
+                Some(done) = looking.join_next() => self.put_again(done, &mut Agenda::default(), &mut agenda),
+                _ = rounds.tick() => {}
+            }
+            while looking.len() < SAMPLE_LANES
+                && let Some(look) = agenda.take(self.shared.now_ms())
+            {
+                looking.spawn(Arc::clone(&self).look(look));
+            }
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Look>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put_again(&self, done: Result<Vec<Look>, JoinError>, agenda: &mut Agenda, kept: &mut Agenda) {
         match done {
-            Ok(again) => again.into_iter().for_each(|look| agenda.put(look)),
+            Ok(looks) => {
+                looks.into_iter().for_each(|look| if look.again { kept.put(look) } else { agenda.put(look) })
+            }
             Err(error) => self.shared.fault(&format!("the checker broke: {error}")),
         }
     }
@@ -161,9 +197,20 @@ impl Checker {
         u64::try_from(self.retention.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Whether a look could come too late: then nothing follows from not finding it.
+    /// Whether nothing follows from not finding it.
     fn may_have_expired(&self, look: &Look) -> bool {
-        self.shared.now_ms().saturating_sub(look.open_ms) > self.retention_ms() / 4 * 3
+        self.age_ms(look) > self.retention_ms() / 10 * 9
+    }
+
+    /// Whether a look would be in vain. One of the sample is asked about for longer than it must be kept: found is found.
+    fn is_over(&self, look: &Look) -> bool {
+        let patient = look.sampled && !self.shared.is_faulty();
+        let until_ms = if patient { self.retention_ms() * 2 } else { self.retention_ms() / 4 * 3 };
+        self.age_ms(look) > until_ms
+    }
+
+    fn age_ms(&self, look: &Look) -> u64 {
+        self.shared.now_ms().saturating_sub(look.open_ms)
     }
 
     /// Looks at each execution of an acknowledgement; returns those to look at again.
@@ -176,7 +223,7 @@ impl Checker {
         self.seen.by_log_alone.fetch_add((look.ack.count - count).into(), Relaxed);
         for offset in 0..count {
             let mut one = look.part(offset, 1);
-            if self.may_have_expired(&one) {
+            if self.is_over(&one) {
                 self.expire(&look.part(offset, count - offset));
                 return again;
             }
@@ -187,12 +234,11 @@ impl Checker {
         again
     }
 
-    /// It is too late to look: what was in its place, and not found, is lost; one of the sample is missed at the end.
+    /// It is too late to look: one of the sample is missed at the end.
     fn expire(&self, look: &Look) {
-        if look.missing > 0 {
-            self.lost(look, "and it was never found before it could expire");
-        } else if !look.sampled {
-            self.seen.by_log_alone.fetch_add(look.ack.count.into(), Relaxed);
+        let missed = if look.again { &self.seen.missed_again } else { &self.seen.by_log_alone };
+        if look.again || !look.sampled {
+            missed.fetch_add(look.ack.count.into(), Relaxed);
         }
     }
 
@@ -207,27 +253,29 @@ impl Checker {
             Ok(found) => found.into_inner(),
             Err(status) => return self.not_found(look, &status),
         };
-        if std::mem::take(&mut look.missing) > 0 {
-            self.shared.missing_for_a_moment.fetch_add(1, Relaxed);
-        }
         let Ack { kind, first_run: run, .. } = look.ack;
+        let redriven = kind == Kind::Redriven && found.redrive_count == 0;
         match judge(kind, (self.shared.seed, run), &found) {
-            Ok(Standing::Ended) if kind == Kind::Redriven && found.redrive_count == 0 => {
-                self.redrive(look, id).await
-            }
-            Ok(Standing::Ended) => {
-                if kind.mode() == Mode::Standard {
+            Ok(Standing::Open) if !look.again => self.still_open(look, &id.to_string()),
+            Ok(Standing::Ended) if redriven && !look.again => self.redrive(look, id).await,
+            Ok(Standing::Ended) if !redriven => {
+                if kind.mode() == Mode::Standard && !look.again {
                     self.shared.tasks().ended(run);
                     if run.is_multiple_of(HISTORY_OF) && !self.read_history(&id.to_string(), look).await {
                         return Some(self.shared.now_ms() + AGAIN_MS / 4);
                     }
                 }
-                self.shared.described.fetch_add(1, Relaxed);
-                self.seen.sample_described.fetch_add(look.sampled.into(), Relaxed);
-                self.logs().describe(id);
+                self.described(look, id)
+            }
+            Ok(Standing::Condemned) => self.described(look, id),
+            Ok(stands) => {
+                self.shared.fault(&format!(
+                    "execution {id} ({}, run {run}) had ended, and is found as {stands:?}, redriven {} times",
+                    kind.name(),
+                    found.redrive_count
+                ));
                 None
             }
-            Ok(Standing::Open) => self.still_open(look, &id.to_string()),
             Err(wrong) => {
                 self.shared.fault(&format!("execution {id} ({}, run {run}): {wrong}", kind.name()));
                 None
@@ -235,13 +283,25 @@ impl Checker {
         }
     }
 
-    fn since_healed(&self, instant_ms: u64) -> u64 {
-        self.shared.now_ms().saturating_sub(instant_ms.max(self.shared.healed_ms()))
+    /// It was found as it must be; one of the sample is looked at again when most of the retention has passed.
+    fn described(&self, look: &mut Look, id: ExecutionId) -> Option<u64> {
+        if look.again {
+            self.seen.described_again.fetch_add(1, Relaxed);
+            return None;
+        }
+        self.shared.described.fetch_add(1, Relaxed);
+        self.logs().describe(id);
+        if !look.sampled {
+            return None;
+        }
+        self.seen.sample_described.fetch_add(1, Relaxed);
+        look.again = true;
+        Some(look.open_ms + self.retention_ms() / 10 * 7)
     }
 
     fn still_open(&self, look: &mut Look, id: &str) -> Option<u64> {
         let now = self.shared.now_ms();
-        if self.since_healed(look.acked_ms) > STUCK_AFTER_MS {
+        if self.shared.healthy_ms().saturating_sub(look.healthy_ms) > STUCK_AFTER_MS {
             let Ack { kind, first_run, .. } = look.ack;
             let kind = kind.name();
             self.shared
@@ -262,7 +322,7 @@ impl Checker {
                 self.shared.redrives.fetch_add(1, Relaxed);
                 self.logs().redrive(id);
                 let now = self.shared.now_ms();
-                (look.acked_ms, look.open_ms) = (now, now);
+                (look.acked_ms, look.open_ms, look.healthy_ms) = (now, now, self.shared.healthy_ms());
             }
             // Asked for again by the same name, one that was carried out is answered like the first time.
             Err(status) if note_refusal(&self.shared, "RedriveExecution", &status) => {}
@@ -277,11 +337,11 @@ impl Checker {
             // The scheduler or the node is away: nothing is said about the execution.
             return note_refusal(&self.shared, "DescribeExecution", status).then_some(now + AGAIN_MS / 4);
         }
-        look.missing += 1;
-        if look.missing < MISSING_MAX {
-            return Some(now + AGAIN_MS);
+        if self.may_have_expired(look) {
+            self.expire(look);
+        } else {
+            self.lost(look, status.message());
         }
-        self.lost(look, status.message());
         None
     }
 
@@ -289,10 +349,10 @@ impl Checker {
         let Ack { kind, first_run, .. } = look.ack;
         let id = look.ack.execution(0).map(|id| id.to_string()).unwrap_or_default();
         self.shared.fault(&format!(
-            "execution {id} ({}, run {first_run}) is LOST: acknowledged at {:.1} s, not found by {} looks: {why}",
+            "execution {id} ({}, run {first_run}) is LOST: acknowledged at {:.1} s, {}: {why}",
             kind.name(),
             look.acked_ms as f64 / 1e3,
-            look.missing
+            if look.again { "found at its end once, not found again" } else { "not found" }
         ));
     }
 
@@ -357,7 +417,7 @@ mod tests {
 
     fn look(kind: Kind) -> Look {
         let batch = ids::BatchId::new(ids::PartitionId::new(1).expect("in range"), 1, 9).expect("in range");
-        Look::new(Ack { kind, first_run: 40, count: 1, batch, first_index: 0 }, 0, true)
+        Look::new(Ack { kind, first_run: 40, count: 1, batch, first_index: 0 }, (0, 0), true)
     }
 
     #[test]
@@ -391,33 +451,40 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_found_by_one_look_after_the_other_is_lost_while_strikes_go_on() {
+    async fn what_is_not_found_is_lost_at_once_and_who_is_away_has_said_nothing() {
         let checker = checker(Duration::from_secs(60));
         let mut look = look(Kind::Pass);
-        let absent = Status::not_found("no execution");
-        for _ in 1..MISSING_MAX {
-            checker.shared.heal();
-            assert!(checker.not_found(&mut look, &Status::unavailable("it recovers")).is_some());
-            assert!(checker.not_found(&mut look, &absent).is_some(), "it is asked for again");
-        }
+        assert!(checker.not_found(&mut look, &Status::unavailable("it recovers")).is_some());
         assert_eq!(checker.shared.faults().0, 0);
-        assert_eq!(checker.not_found(&mut look, &absent), None);
+        assert_eq!(checker.not_found(&mut look, &Status::not_found("no execution")), None);
         assert!(checker.shared.faults().1[0].contains("LOST"));
     }
 
     #[tokio::test]
-    async fn what_was_not_found_and_can_be_asked_for_no_more_is_lost_and_not_the_logs_affair() {
+    async fn what_may_have_expired_is_not_lost_and_is_counted() {
         let checker = checker(Duration::ZERO);
-        let mut missing = look(Kind::Pass);
-        checker.not_found(&mut missing, &Status::not_found("no execution"));
-        while !checker.may_have_expired(&missing) {
+        let absent = Status::not_found("no execution");
+        while checker.shared.now_ms() == 0 {
             tokio::task::yield_now().await;
         }
-        assert!(Arc::clone(&checker).look(missing).await.is_empty());
-        assert_eq!(checker.shared.faults().0, 1);
+        let mut again = Look { again: true, ..look(Kind::Pass) };
+        assert_eq!(checker.not_found(&mut again, &absent), None);
         let unseen = Look { sampled: false, ..look(Kind::Pass) };
         assert!(Arc::clone(&checker).look(unseen).await.is_empty());
-        assert_eq!((checker.shared.faults().0, checker.seen.by_log_alone.load(Relaxed)), (1, 1));
+        let seen = &checker.seen;
+        assert_eq!((seen.missed_again.load(Relaxed), seen.by_log_alone.load(Relaxed)), (1, 1));
+        assert_eq!(checker.shared.faults().0, 0);
+    }
+
+    #[tokio::test]
+    async fn one_of_the_sample_is_looked_at_again_when_most_of_the_retention_has_passed() {
+        let checker = checker(Duration::from_secs(60));
+        let mut look = look(Kind::Pass);
+        let id = look.ack.execution(0).expect("in range");
+        assert_eq!(checker.described(&mut look, id), Some(42_000));
+        assert_eq!(checker.described(&mut look, id), None);
+        let seen = &checker.seen;
+        assert_eq!((seen.sample_described.load(Relaxed), seen.described_again.load(Relaxed)), (1, 1));
     }
 
     #[tokio::test]

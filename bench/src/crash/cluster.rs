@@ -149,6 +149,18 @@ impl Cluster {
         (0..self.settings.nodes).map(|node| format!("127.0.0.1:{}", self.node_port(node))).collect()
     }
 
+    /// Where each node tells its metrics.
+    #[must_use]
+    pub fn metrics_addresses(&self) -> Vec<String> {
+        (0..self.settings.nodes).map(|node| format!("127.0.0.1:{}", self.node_port(node) + 1)).collect()
+    }
+
+    /// Of the cluster.
+    #[must_use]
+    pub fn partitions(&self) -> u16 {
+        self.settings.partitions
+    }
+
     /// Address of each data port, with its node.
     #[must_use]
     pub fn data_addresses(&self) -> Vec<(u16, String)> {
@@ -280,7 +292,8 @@ impl Cluster {
         None
     }
 
-    fn targets(&self) -> Vec<Target> {
+    /// All processes, those first that others need last.
+    pub(super) fn targets(&self) -> Vec<Target> {
         let nodes = (0..self.settings.nodes).map(Target::Node);
         let masters = (0..).zip(self.redis.all()).map(|(number, _)| Target::Redis(number));
         [Target::Scheduler].into_iter().chain(nodes).chain(masters).collect()

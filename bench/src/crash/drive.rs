@@ -1,4 +1,5 @@
-//! The thread that owns the processes: hits them after the plan, lets them run again, waits until starts are acknowledged.
+//! The thread that owns the processes: hits them after the plan, lets them run again, waits until starts are acknowledged by
+//! every partition; at the end, it kills everything and starts it anew.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub struct Struck {
     pub strike: Strike,
     /// The longest time without an acknowledgement, from the strike until starts were acknowledged again.
     pub gap: Duration,
+    /// Whether it had its effect; nothing of strikes that cannot miss.
+    pub effect: Option<bool>,
 }
 
 /// Where the processes are.
@@ -39,6 +42,7 @@ pub(super) struct Addresses {
     pub scheduler: String,
     pub nodes: Vec<String>,
     pub data: Vec<(u16, String)>,
+    pub metrics: Vec<String>,
     pub redis_url: Option<String>,
     pub directory: PathBuf,
 }
@@ -47,9 +51,17 @@ pub(super) struct Addresses {
 pub(super) struct Driver {
     /// Sent to once the load runs.
     begin: SyncSender<Arc<Shared>>,
-    /// Sent to when nothing more is asked of the processes.
-    finish: SyncSender<()>,
+    /// What is asked of the processes after the strikes.
+    orders: SyncSender<Order>,
     thread: JoinHandle<()>,
+}
+
+/// See [`Driver`].
+enum Order {
+    /// Kill and start everything, and say when it serves.
+    StartAnew(Arc<Shared>, oneshot::Sender<Result<(), Error>>),
+    /// Nothing more is asked; the files stay.
+    Finish,
 }
 
 /// What the strikes came to, told when they are over.
@@ -72,7 +84,7 @@ pub(super) async fn start(
     let (told, addresses) = oneshot::channel();
     let (over, struggle) = oneshot::channel();
     let (begin, begun) = sync_channel::<Arc<Shared>>(1);
-    let (finish, finished) = sync_channel::<()>(1);
+    let (orders, ordered) = sync_channel::<Order>(1);
     let run = move || {
         let mut cluster = match Cluster::start(settings) {
             Ok(cluster) => cluster,
@@ -82,19 +94,20 @@ pub(super) async fn start(
             scheduler: cluster.scheduler_address(),
             nodes: cluster.node_addresses(),
             data: cluster.data_addresses(),
+            metrics: cluster.metrics_addresses(),
             redis_url: cluster.redis_url(),
             directory: cluster.directory().to_owned(),
         };
         if told.send(Ok(addresses)).is_ok() {
             act(&mut cluster, plan, kills, &stop, &begun, over);
-            end(&mut cluster, &finished);
+            obey(&mut cluster, &ordered);
         }
     };
     let thread = std::thread::Builder::new().name("strikes".to_owned()).spawn(run);
     let thread = thread.map_err(|error| Error::Process(format!("no thread for the strikes: {error}")))?;
     let addresses =
         addresses.await.map_err(|_| Error::Process("the thread of the strikes ended".to_owned()))??;
-    Ok((Driver { begin, finish, thread }, addresses, struggle))
+    Ok((Driver { begin, orders, thread }, addresses, struggle))
 }
 
 impl Driver {
@@ -103,19 +116,35 @@ impl Driver {
         let _ = self.begin.try_send(shared);
     }
 
+    /// Kills everything and starts it anew; returns when it serves.
+    ///
+    /// # Errors
+    /// A process that does not come back.
+    pub async fn start_anew(&self, shared: Arc<Shared>) -> Result<(), Error> {
+        let ended = || Error::Process("the thread of the strikes ended".to_owned());
+        let (done, over) = oneshot::channel();
+        self.orders.try_send(Order::StartAnew(shared, done)).map_err(|_| ended())?;
+        over.await.map_err(|_| ended())?
+    }
+
     /// Ends all processes; their files stay.
     pub fn finish(self) {
-        let _ = self.finish.try_send(());
+        let _ = self.orders.try_send(Order::Finish);
         drop(self.begin);
         let _ = self.thread.join();
     }
 }
 
 /// Everything ends with the cluster's handle; an end without a word (the other side was dropped) keeps nothing.
-fn end(cluster: &mut Cluster, finished: &Receiver<()>) {
-    if finished.recv().is_ok() {
-        cluster.save_logs();
-        cluster.keep_directory();
+fn obey(cluster: &mut Cluster, orders: &Receiver<Order>) {
+    while let Ok(order) = orders.recv() {
+        match order {
+            Order::StartAnew(shared, done) => drop(done.send(cluster.start_anew(&shared))),
+            Order::Finish => {
+                cluster.save_logs();
+                return cluster.keep_directory();
+            }
+        }
     }
 }
 
@@ -154,33 +183,37 @@ impl Acting<'_> {
             }
             self.shared.strike.store(strike.number, Relaxed);
             self.shared.begin_gap();
+            self.shared.begin_strike();
+            let before = self.cluster.counted(&strike);
             self.cluster.strike(&strike, self.shared)?;
             if !matches!(strike.blow, Blow::Restart | Blow::SlowStore) {
                 rest(strike.down);
             }
+            let effect = self.cluster.has_struck(&strike, before, self.shared);
             self.cluster.heal(&strike, self.shared)?;
             self.shared.heal();
             if !strikes.peek().is_some_and(|next| next.hasty) {
                 self.wait_for_acks(&strike.to_string())?;
             }
-            self.note(strike, kills);
+            self.note(strike, effect, kills);
         }
         self.pause(Duration::from_secs(2)).map(drop)
     }
 
-    fn note(&mut self, strike: Strike, kills: u64) {
+    fn note(&mut self, strike: Strike, effect: Option<bool>, kills: u64) {
         let gap = self.shared.longest_gap();
         eprintln!(
-            "{:>6.1} s  {}/{kills} {strike}: {:.1} s without an acknowledgement; {} acknowledged, {} described, \
+            "{:>6.1} s  {}/{kills} {strike}{}: {:.1} s without an acknowledgement; {} acknowledged, {} described, \
              store {:.1} MB",
             self.shared.now_ms() as f64 / 1e3,
             strike.number,
+            if effect == Some(false) { ", WITHOUT EFFECT" } else { "" },
             gap.as_secs_f64(),
             self.shared.acknowledged.load(Relaxed),
             self.shared.described.load(Relaxed),
             self.peaks.most().store_bytes as f64 / 1e6,
         );
-        self.struck.push(Struck { strike, gap });
+        self.struck.push(Struck { strike, gap, effect });
     }
 
     /// `false` when the run is to end.
@@ -202,18 +235,24 @@ impl Acting<'_> {
         }
     }
 
+    /// Until starts are acknowledged again, by each partition.
     fn wait_for_acks(&mut self, after: &str) -> Result<(), Error> {
+        let since_ms = self.shared.now_ms();
         let enough = self.shared.through_scheduler.load(Relaxed) + HEALED_ACKS;
         let until = Instant::now() + HEAL_WITHIN;
-        while self.shared.through_scheduler.load(Relaxed) < enough {
-            if !self.pause(LOOK_EVERY)? {
+        loop {
+            let few = self.shared.through_scheduler.load(Relaxed) < enough;
+            let silent = self.shared.silent_since(since_ms, self.cluster.partitions());
+            if !few && silent.is_none() || !self.pause(LOOK_EVERY)? {
                 return Ok(());
             }
             if Instant::now() > until {
-                let message = format!("did not heal within {} s after {after}", HEAL_WITHIN.as_secs());
-                return Err(Error::Process(message));
+                let seconds = HEAL_WITHIN.as_secs();
+                let silent =
+                    silent.map(|partition| format!(": partition {partition} has acknowledged nothing"));
+                let silent = silent.unwrap_or_default();
+                return Err(Error::Process(format!("did not heal within {seconds} s after {after}{silent}")));
             }
         }
-        Ok(())
     }
 }

@@ -7,16 +7,18 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ids::PartitionId;
 use journal::StoreError;
-use journal::block::{Block, Record};
+use journal::block::{Block, JournalledKind, Record};
 use journal::store::{BlockId, BlockRange, Connect, Store};
 
-use super::logs::SharedLogs;
+use super::logs::{Opening, SharedLogs};
 use super::shared::Shared;
+use super::tasks::Done;
 use crate::error::Error;
 use crate::load::unix_ms;
 
@@ -38,11 +40,15 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Reads on until `stop`, on a thread of its own; a store that is away is asked again.
+    /// Reads on until `stop`, and then once to the end, on a thread of its own; a store that is away is asked again.
     ///
     /// # Errors
     /// A thread that cannot be had.
-    pub fn spawn(self, store: impl Connect + 'static, stop: Arc<AtomicBool>) -> Result<(), Error> {
+    pub fn spawn(
+        self,
+        store: impl Connect + 'static,
+        stop: Arc<AtomicBool>,
+    ) -> Result<JoinHandle<()>, Error> {
         let failed = |error: std::io::Error| Error::Process(format!("no thread for the logs: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let follow = move || {
@@ -53,9 +59,12 @@ impl Follower {
                     let _ = self.read_on(&store, &mut places, &stop).await;
                     tokio::time::sleep(PAUSE).await;
                 }
+                if let Err(error) = self.read_last(&store, &mut places).await {
+                    self.shared.fault(&format!("the logs cannot be read to their end: {error}"));
+                }
             });
         };
-        std::thread::Builder::new().name("logs".to_owned()).spawn(follow).map(drop).map_err(failed)
+        std::thread::Builder::new().name("logs".to_owned()).spawn(follow).map_err(failed)
     }
 
     /// Reads everything that a store holds.
@@ -83,6 +92,10 @@ impl Follower {
             tokio::time::sleep(PAUSE).await;
         }
         Ok(())
+    }
+
+    async fn read_last(&self, store: &impl Connect, places: &mut [BlockId]) -> Result<(), Error> {
+        self.read_once(store.connect().await?.as_ref(), places).await
     }
 
     async fn read_once(&self, store: &dyn Store, places: &mut [BlockId]) -> Result<(), Error> {
@@ -139,12 +152,21 @@ impl Follower {
         for record in block.records()? {
             let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
             match record {
-                Record::Opened(opened) => wrong.extend(logs.open(opened.id, &opened.input).err()),
+                Record::Opened(opened) => {
+                    let at = Opening { start_ms: opened.start_time_ms, generation: place.1.generation };
+                    wrong.extend(logs.open(opened.id, at, &opened.input).err());
+                }
+                Record::Journalled(told) if told.kind == JournalledKind::TaskSucceeded => {
+                    match Done::read(&told.payload) {
+                        Some(done) => self.shared.tasks().journalled(done),
+                        None => wrong.push(format!("execution {} was told what no worker says", told.id)),
+                    }
+                }
                 Record::Journalled(_) => {}
                 Record::Closed(closed) => {
                     let lag = unix_ms().saturating_sub(closed.stop_time_ms);
                     self.shared.log_lag_ms.fetch_max(lag, Relaxed);
-                    match logs.close(&closed) {
+                    match logs.close(&closed, place.1.generation) {
                         Ok(ended) => ended.into_iter().for_each(|run| self.shared.tasks().ended(run)),
                         Err(told) => wrong.push(told),
                     }

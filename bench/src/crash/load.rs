@@ -1,7 +1,7 @@
 //! Starts at fixed instants through the scheduler's batch API, whatever happens to it.
 //!
 //! Open loop: a start that is due while nobody takes it is counted as unsent, and is not made up for. A start whose stream
-//! broke has an unknown outcome; a named one is sent again under its name, which must give the same execution.
+//! broke, or of which the scheduler says so, has an unknown outcome; a named one is sent again under its name, which must give the same execution.
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
@@ -16,7 +16,7 @@ use proto::executor::v1::start_refusal::Reason;
 use proto::scheduler::v1::executions_client::ExecutionsClient;
 use proto::scheduler::v1::templates_client::TemplatesClient;
 use proto::scheduler::v1::{CreateStateMachineRequest, StartExecutionsRequest, StartExecutionsResponse};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
@@ -164,7 +164,8 @@ impl Sender {
 
     /// Until the stream breaks, or the load ends and all is answered.
     async fn stream(&mut self, lane: Lane, replies: Streaming<StartExecutionsResponse>, stop: &AtomicBool) {
-        let mut reader = tokio::spawn(read(Arc::clone(&self.book), replies));
+        let (over, ends) = oneshot::channel();
+        let mut reader = tokio::spawn(read(Arc::clone(&self.book), replies, ends));
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut patience = LAST_ANSWERS_WITHIN;
@@ -182,7 +183,9 @@ impl Sender {
                 break;
             }
         }
-        reader.abort();
+        // What was answered is passed on before the stream is left.
+        drop((lane, over));
+        let _ = reader.await;
     }
 
     fn send_due(&mut self, lane: &Lane) {
@@ -232,8 +235,18 @@ impl Sender {
     }
 }
 
-async fn read(book: Arc<Book>, mut replies: Streaming<StartExecutionsResponse>) {
-    while let Some(Ok(reply)) = replies.next().await {
+/// Until the stream ends, or nobody waits for it any more.
+async fn read(
+    book: Arc<Book>,
+    mut replies: Streaming<StartExecutionsResponse>,
+    mut over: oneshot::Receiver<()>,
+) {
+    loop {
+        let reply = tokio::select! {
+            reply = replies.next() => reply,
+            _ = &mut over => return,
+        };
+        let Some(Ok(reply)) = reply else { return };
         if let Some(ack) = book.answered(&reply)
             && book.acks.send(ack).await.is_err()
         {
@@ -264,15 +277,22 @@ impl Book {
 
     /// The stream is gone: nobody knows what became of what it did not answer.
     fn abandon(&self) {
-        let now = self.shared.now_ms();
         let mut open = self.lock();
         let messages = std::mem::take(&mut open.messages);
         (open.starts, open.abandoned) = (0, open.last_tag);
         for (message, answered) in messages.into_values() {
-            self.shared.unknown.fetch_add((message.count - answered.count()).into(), Relaxed);
-            if message.kind == Kind::Named && open.again.len() < AGAIN_MAX {
-                open.again.push_back((now + 200, Message { again: true, ..message }));
-            }
+            let unanswered = (0..message.count).filter(|offset| !answered.has(*offset));
+            self.unknown(&mut open, message, unanswered);
+        }
+    }
+
+    /// Nobody knows what became of these starts of a message. A name may be sent again.
+    fn unknown(&self, open: &mut Open, message: Message, offsets: impl Iterator<Item = u32>) {
+        let runs: Vec<u64> = offsets.map(|offset| message.first_run + u64::from(offset)).collect();
+        self.shared.unknown.fetch_add(runs.len() as u64, Relaxed);
+        self.shared.unanswered(runs);
+        if message.kind == Kind::Named && open.again.len() < AGAIN_MAX {
+            open.again.push_back((self.shared.now_ms() + 200, Message { again: true, ..message }));
         }
     }
 
@@ -288,6 +308,8 @@ impl Book {
             // A name that was sent before may belong to its own execution, which has ended since.
             if reason == Reason::Conflict && message.again {
                 self.shared.names_again.fetch_add(count.into(), Relaxed);
+            } else if reason == Reason::OutcomeUnknown {
+                self.unknown(&mut open, message, reply.from..reply.to);
             } else if refusal.code == POISONOUS {
                 // Three kills met its start, before it was acknowledged.
                 self.shared.refuse(POISONOUS, count.into());
@@ -296,7 +318,7 @@ impl Book {
                 self.shared
                     .fault(&format!("start of {kind}, run {first_run}, refused as {reason:?}: {text}"));
             } else {
-                self.shared.refuse(reason.as_str_name(), count.into());
+                self.shared.refuse(&refusal.code, count.into());
             }
             return None;
         }
@@ -397,6 +419,8 @@ mod tests {
         assert_eq!((ack.first_run, ack.count, ack.first_index), (102, 4, 0));
         book.abandon();
         assert_eq!(book.shared.unknown.load(Relaxed), 6, "the rest is unknown");
+        let unanswered: Vec<u64> = (99..111).filter(|run| book.shared.is_unanswered(*run)).collect();
+        assert_eq!(unanswered, [100, 101, 106, 107, 108, 109]);
         assert!(book.answered(&reply(1, 6, 10, 9)).is_none(), "nobody waits for it");
         assert_eq!(book.shared.faults().0, 0);
     }
@@ -435,6 +459,32 @@ mod tests {
         book.abandon();
         let again = book.lock().again.pop_front().expect("sent again").1;
         assert!(again.again && again.first_run == 4);
+    }
+
+    #[test]
+    fn a_start_whose_outcome_the_scheduler_does_not_know_counts_as_unknown_and_not_as_refused() {
+        let (book, _acks) = book();
+        sent(&book, 1, Message { kind: Kind::Pass, first_run: 100, count: 10, again: false });
+        sent(&book, 2, named(false));
+        for (tag, count) in [(1, 10), (2, 1)] {
+            let refusal = wire::StartRefusal { reason: Reason::OutcomeUnknown.into(), ..Default::default() };
+            let told = StartExecutionsResponse { refusal: Some(refusal), ..reply(tag, 0, count, 1) };
+            assert!(book.answered(&told).is_none());
+        }
+        assert_eq!((book.shared.unknown.load(Relaxed), book.shared.refused().len()), (11, 0));
+        assert!(book.shared.is_unanswered(109) && !book.shared.is_unanswered(110));
+        let again = book.lock().again.pop_front().expect("the name is sent again").1;
+        assert!(again.again && again.first_run == 4 && again.count == 1);
+    }
+
+    #[test]
+    fn a_start_that_was_refused_with_any_other_reason_was_not_begun() {
+        let (book, _acks) = book();
+        sent(&book, 1, Message { kind: Kind::Pass, first_run: 100, count: 2, again: false });
+        let (reason, code) = (Reason::StoreUnavailable.into(), "Unavailable".to_owned());
+        let refusal = Some(wire::StartRefusal { reason, code, ..Default::default() });
+        assert!(book.answered(&StartExecutionsResponse { refusal, ..reply(1, 0, 2, 1) }).is_none());
+        assert_eq!((book.shared.unknown.load(Relaxed), book.shared.is_unanswered(100)), (0, false));
     }
 
     #[test]

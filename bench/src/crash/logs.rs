@@ -4,6 +4,7 @@
 //! record is right after a redrive alone, and only one. An id is given to one start, and a run is opened under one id,
 //! acknowledged or not: what was closed and never acknowledged is held against its own input, and counted.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -14,8 +15,9 @@ use proto::executor::v1::ExecutionStatus;
 use serde::Deserialize;
 
 use super::acks::Ack;
+use super::kept::Kept;
 use super::tasks::Runs;
-use super::verdict::{Outcome, Verdict, is_sync_ended, judge_outcome};
+use super::verdict::{Outcome, Verdict, is_sync_ended, is_sync_given_back, judge_outcome};
 use super::workload::Kind;
 use crate::ledger::Mask;
 
@@ -31,13 +33,35 @@ struct Known {
 /// A run of a machine.
 type Run = (Kind, u64);
 
+/// Where and when an execution was opened.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Opening {
+    /// Unix time in milliseconds.
+    pub start_ms: u64,
+    /// Of the owner that wrote it.
+    pub generation: u64,
+}
+
 /// What is known of an execution until it is both acknowledged and closed.
 #[derive(Debug, Default, Clone)]
 struct Half {
     acknowledged: Option<Run>,
     /// As its input in the log says.
     opened: Option<Run>,
+    at: Opening,
     closed: Option<(Status, Bytes)>,
+    stop_ms: u64,
+}
+
+/// An execution that was blamed for the ends of its nodes, from when to when it ran.
+#[derive(Debug, Clone, Copy)]
+pub struct Condemned {
+    /// Which.
+    pub id: ExecutionId,
+    /// When it was opened; 0 for one that was redriven.
+    pub start_ms: u64,
+    /// When it was closed.
+    pub stop_ms: u64,
 }
 
 /// What an input says of itself.
@@ -61,8 +85,11 @@ pub struct LogCheck {
     redriven: HashMap<ExecutionId, Redriven>,
     closed: u64,
     closed_again: u64,
-    condemned: u64,
+    condemned: Vec<Condemned>,
     syncs_ended: u64,
+    end_lag_ms: u64,
+    /// What must be in the logs still.
+    pub(super) kept: Kept,
 }
 
 /// An execution whose redrive was asked for.
@@ -107,7 +134,8 @@ impl LogCheck {
             }
             if let Some((status, payload)) = half.closed {
                 self.halves.remove(&id);
-                wrong = wrong.and(self.judge(id, run, 0, (status, &payload)));
+                let span = (half.at.start_ms, half.stop_ms);
+                wrong = wrong.and(self.judge((id, span), run, 0, (status, &payload)));
             }
         }
         wrong
@@ -117,7 +145,7 @@ impl LogCheck {
     ///
     /// # Errors
     /// Its run has another id too, or was acknowledged with another id; an input that is none of this test.
-    pub fn open(&mut self, id: ExecutionId, input: &[u8]) -> Result<(), String> {
+    pub fn open(&mut self, id: ExecutionId, at: Opening, input: &[u8]) -> Result<(), String> {
         let index = u32::from(id.index);
         let known = self.batches.entry(id.batch).or_default();
         if known.opened.set(index, index + 1) > 0 {
@@ -128,7 +156,7 @@ impl LogCheck {
             return Err(format!("execution {id} was opened with an input that nobody sent"));
         };
         let half = self.halves.entry(id).or_default();
-        half.opened = Some(run);
+        (half.opened, half.at) = (Some(run), at);
         if let Some(acknowledged) = half.acknowledged.filter(|acknowledged| *acknowledged != run) {
             return Err(mixed_up(id, acknowledged, run));
         }
@@ -139,13 +167,14 @@ impl LogCheck {
         Ok(())
     }
 
-    /// Notes a terminal record; gives the run that has ended for good with it.
+    /// Notes a terminal record, in a block of this generation; gives the run that has ended for good with it.
     ///
     /// # Errors
     /// It is a second one, or says a wrong outcome.
-    pub fn close(&mut self, record: &Closed) -> Result<Option<u64>, String> {
+    pub fn close(&mut self, record: &Closed, generation: u64) -> Result<Option<u64>, String> {
         let (id, index) = (record.id, u32::from(record.id.index));
-        let end = (record.status, &record.payload);
+        let (end, stop_ms) = ((record.status, &record.payload), record.stop_time_ms);
+        self.kept.note(id, stop_ms);
         let known = self.batches.entry(id.batch).or_default();
         if known.closed.set(index, index + 1) > 0 {
             let Some(redriven) = self.redriven.get_mut(&id).filter(|redriven| !redriven.closed) else {
@@ -154,36 +183,76 @@ impl LogCheck {
             redriven.closed = true;
             self.closed_again += 1;
             let run = redriven.run;
-            return self.judge(id, run, 1, end).map(|()| Some(run.1));
+            return self.judge((id, (0, stop_ms)), run, 1, end).map(|()| Some(run.1));
         }
         self.closed += 1;
-        self.syncs_ended += u64::from(is_ended_sync(record.status, &record.payload));
         let half = self.halves.entry(id).or_default();
+        if let Some((kind, _)) = half.opened {
+            let lasts = u64::try_from(kind.lasts().as_millis()).unwrap_or(0);
+            self.end_lag_ms = self.end_lag_ms.max(stop_ms.saturating_sub(half.at.start_ms + lasts));
+        }
+        if is_ended_sync(record.status, &record.payload) {
+            self.syncs_ended += 1;
+            if !is_given_back(&record.payload) && half.opened.is_some() && generation <= half.at.generation {
+                return Err(format!(
+                    "synchronous execution {id} was closed because its node had ended, by the owner that had opened it"
+                ));
+            }
+        }
         if let Some((kind, run)) = half.acknowledged {
+            let span = (half.at.start_ms, stop_ms);
             self.halves.remove(&id);
-            return self.judge(id, (kind, run), 0, end).map(|()| (kind != Kind::Redriven).then_some(run));
+            return self
+                .judge((id, span), (kind, run), 0, end)
+                .map(|()| (kind != Kind::Redriven).then_some(run));
         }
         // The payload is a slice of its block: what is kept is copied.
-        half.closed = Some((record.status, Bytes::copy_from_slice(&record.payload)));
+        (half.closed, half.stop_ms) =
+            (Some((record.status, Bytes::copy_from_slice(&record.payload))), stop_ms);
         Ok(None)
     }
 
-    /// Executions that were closed and never acknowledged, how many, and what is wrong with them.
-    pub fn leftovers(&mut self) -> (u64, Vec<String>) {
-        let closed = |(id, half): (&ExecutionId, &Half)| Some((*id, half.opened, half.closed.clone()?));
-        let left: Vec<_> = self.halves.iter().filter_map(closed).collect();
-        let judged = left.iter().filter_map(|(id, opened, (status, payload))| match opened {
-            None => Some(format!("execution {id} was closed, and no log says that it was opened")),
-            Some((Kind::Sync, _)) if is_ended_sync(*status, payload) => None,
-            Some(run) => self.judge(*id, *run, 0, (*status, payload)).err(),
-        });
-        let wrong = judged.collect();
+    /// Executions that were closed and never acknowledged, how many, and what is wrong with them. `may_be` says whether a
+    /// start may have been carried out of which nobody was told; `parted` are synchronous executions that were answered with
+    /// the end of their node.
+    pub fn leftovers(
+        &mut self,
+        may_be: impl Fn(u64) -> bool,
+        parted: &BTreeSet<ExecutionId>,
+    ) -> (u64, Vec<String>) {
+        let left: Vec<_> = self
+            .halves
+            .iter()
+            .filter_map(|(id, half)| {
+                Some((*id, half.opened, half.closed.clone()?, (half.at.start_ms, half.stop_ms)))
+            })
+            .collect();
+        let mut wrong = Vec::new();
+        for (id, opened, (status, payload), span) in &left {
+            let is_ended = is_ended_sync(*status, payload);
+            wrong.extend(match opened {
+                None => Some(format!("execution {id} was closed, and no log says that it was opened")),
+                Some((Kind::Sync, _)) if is_ended && parted.contains(id) => None,
+                Some((kind, run)) if !may_be(*run) => Some(format!(
+                    "execution {id} ({}, run {run}) was carried out, and its start was refused or answered otherwise",
+                    kind.name()
+                )),
+                Some((Kind::Sync, _)) if is_ended => None,
+                Some(run) => self.judge((*id, *span), *run, 0, (*status, payload)).err(),
+            });
+        }
+        let closed_so = |id: &ExecutionId| {
+            let closed = self.halves.get(id).and_then(|half| half.closed.as_ref());
+            closed.is_some_and(|(status, payload)| is_ended_sync(*status, payload))
+        };
+        let unlike = parted.iter().filter(|id| !closed_so(id));
+        wrong.extend(unlike.map(|id| format!("execution {id} was answered as parted, and no log says it")));
         (left.len() as u64, wrong)
     }
 
     fn judge(
         &mut self,
-        id: ExecutionId,
+        (id, (start_ms, stop_ms)): (ExecutionId, (u64, u64)),
         (kind, run): Run,
         redrives: u32,
         (status, payload): (Status, &Bytes),
@@ -204,7 +273,9 @@ impl LogCheck {
             Outcome { status, output: Some(payload), error: None, cause: None }
         };
         let verdict = judge_outcome(&kind.expected(self.seed, run, redrives), outcome).map_err(wrong)?;
-        self.condemned += u64::from(verdict == Verdict::Condemned);
+        if verdict == Verdict::Condemned {
+            self.condemned.push(Condemned { id, start_ms, stop_ms });
+        }
         Ok(())
     }
 
@@ -238,8 +309,14 @@ impl LogCheck {
 
     /// Executions that were blamed for the ends of their nodes.
     #[must_use]
-    pub fn condemned(&self) -> u64 {
-        self.condemned
+    pub fn condemned(&self) -> &[Condemned] {
+        &self.condemned
+    }
+
+    /// The latest that an execution ended after it could have.
+    #[must_use]
+    pub fn end_lag_ms(&self) -> u64 {
+        self.end_lag_ms
     }
 
     /// Synchronous executions that were closed unfinished because their node had ended.
@@ -298,145 +375,14 @@ fn is_ended_sync(status: Status, payload: &Bytes) -> bool {
         && decode_failure(payload).is_ok_and(|(_, cause)| cause.is_some_and(is_sync_ended))
 }
 
+/// Whether it was closed by its owner, which gave its partition back.
+fn is_given_back(payload: &Bytes) -> bool {
+    decode_failure(payload).is_ok_and(|(_, cause)| cause.is_some_and(is_sync_given_back))
+}
+
 /// The check, shared by whoever acknowledges and the reader.
 pub(super) type SharedLogs = Arc<Mutex<LogCheck>>;
 
 #[cfg(test)]
-mod tests {
-    use ids::PartitionId;
-
-    use super::super::workload::Expected;
-    use super::*;
-
-    fn batch() -> BatchId {
-        BatchId::new(PartitionId::new(1).expect("in range"), 1, 9).expect("in range")
-    }
-
-    fn ack() -> Ack {
-        Ack { kind: Kind::FiveState, first_run: 40, count: 3, batch: batch(), first_index: 5 }
-    }
-
-    fn closed(index: u8, run: u64) -> Closed {
-        let Expected::Succeeded(output) = Kind::FiveState.expected(1, run, 0) else {
-            unreachable!("it succeeds")
-        };
-        Closed {
-            id: batch().execution(index),
-            status: Status::Succeeded,
-            stop_time_ms: 1,
-            payload: output.to_string().into(),
-            blocks: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn what_is_acknowledged_and_closed_once_is_well_in_either_order() {
-        let mut check = LogCheck::new(1);
-        assert_eq!(check.close(&closed(5, 40)), Ok(None), "closed before its acknowledgement came");
-        assert_eq!(check.acknowledge(&ack()), Ok(()));
-        assert_eq!(check.close(&closed(6, 41)), Ok(Some(41)));
-        assert_eq!(check.close(&closed(7, 42)), Ok(Some(42)));
-        assert_eq!((check.unclosed().0, check.closed_once()), (0, 3));
-        assert!(check.halves.is_empty(), "nothing is kept of what is settled");
-    }
-
-    #[test]
-    fn a_lost_execution_and_a_second_outcome_are_found() {
-        let mut check = LogCheck::new(1);
-        check.acknowledge(&ack()).expect("none is closed");
-        check.close(&closed(5, 40)).expect("right");
-        let (count, named) = check.unclosed();
-        assert_eq!(count, 2);
-        assert!(named[0].starts_with("2 of "), "{named:?}");
-        assert!(check.close(&closed(5, 40)).expect_err("twice").contains("second"));
-        check.describe(batch().execution(6));
-        assert_eq!((check.unclosed().0, check.unseen()), (2, 1), "Describe does not speak for the log");
-    }
-
-    #[test]
-    fn an_id_that_is_acknowledged_twice_is_found_and_so_is_one_that_another_start_has() {
-        let mut check = LogCheck::new(1);
-        check.acknowledge(&ack()).expect("none is closed");
-        let other = Ack { first_run: 90, first_index: 7, ..ack() };
-        assert!(check.acknowledge(&other).expect_err("7 is taken").contains("1 ids were acknowledged"));
-        let opened = Kind::FiveState.input_bytes(1, 99);
-        let told = check.open(batch().execution(5), &opened).expect_err("another run");
-        assert!(told.contains("run 40") && told.contains("run 99"), "{told}");
-        check.open(batch().execution(20), &Kind::FiveState.input_bytes(1, 3)).expect("nobody else has it");
-        let late = Ack { first_run: 4, count: 1, first_index: 20, ..ack() };
-        assert!(check.acknowledge(&late).expect_err("opened as 3").contains("run 3"));
-    }
-
-    #[test]
-    fn a_run_that_is_opened_under_two_ids_is_found_and_one_that_is_carried_is_well() {
-        let mut check = LogCheck::new(1);
-        let input = Kind::FiveState.input_bytes(1, 40);
-        assert_eq!(check.open(batch().execution(5), &input), Ok(()));
-        assert_eq!(check.open(batch().execution(5), &input), Ok(()), "written again");
-        let told = check.open(batch().execution(6), &input).expect_err("a second start");
-        assert!(told.contains("run 40") && told.contains("twice"), "{told}");
-        assert!(check.open(batch().execution(8), b"{}").is_err(), "nobody sent it");
-    }
-
-    #[test]
-    fn what_is_closed_and_never_acknowledged_is_counted_and_held_against_its_input() {
-        let mut check = LogCheck::new(1);
-        for (index, run) in [(5, 40), (6, 41)] {
-            check.open(batch().execution(index), &Kind::FiveState.input_bytes(1, run)).expect("once each");
-        }
-        check.close(&closed(5, 40)).expect("nobody asks yet");
-        assert_eq!(check.leftovers(), (1, Vec::new()));
-        check.close(&closed(6, 40)).expect("nobody asks yet");
-        check.close(&closed(7, 42)).expect("nobody asks yet");
-        let (count, wrong) = check.leftovers();
-        assert_eq!((count, wrong.len()), (3, 2), "{wrong:?}");
-    }
-
-    #[test]
-    fn a_wrong_outcome_is_found_whichever_comes_first() {
-        let mut check = LogCheck::new(1);
-        check.close(&closed(5, 41)).expect("nobody knows yet whose it is");
-        assert!(check.acknowledge(&ack()).expect_err("the outcome of another run").contains("run 40"));
-        assert!(check.close(&closed(6, 40)).is_err());
-        let failed = Closed {
-            status: Status::Failed,
-            payload: journal::block::encode_failure(Some("States.Runtime"), None),
-            ..closed(7, 42)
-        };
-        assert!(check.close(&failed).expect_err("it must not fail").contains("States.Runtime"));
-    }
-
-    fn ends(kind: Kind, redrives: u32) -> Closed {
-        let (status, payload) = match kind.expected(1, 40, redrives) {
-            Expected::Succeeded(output) => (Status::Succeeded, output.to_string().into()),
-            Expected::Failed { error, cause } => {
-                (Status::Failed, journal::block::encode_failure(Some(error), Some(cause)))
-            }
-        };
-        Closed { status, payload, ..closed(5, 40) }
-    }
-
-    #[test]
-    fn a_redrive_allows_one_second_end_and_no_third_and_must_come_to_it_once_it_was_acknowledged() {
-        let mut check = LogCheck::new(1);
-        let (id, run) = (batch().execution(5), (Kind::Redriven, 40));
-        check.acknowledge(&Ack { kind: Kind::Redriven, count: 1, ..ack() }).expect("none is closed");
-        assert_eq!(check.close(&ends(Kind::Redriven, 0)), Ok(None), "it goes on when it is redriven");
-        check.ask_redrive(id, run);
-        assert_eq!(check.unclosed().0, 0, "nobody has said that it goes on");
-        check.redrive(id);
-        assert_eq!(check.unclosed().1, [format!("the redrive of {id}")]);
-        assert_eq!(check.close(&ends(Kind::Redriven, 1)), Ok(Some(40)));
-        assert_eq!((check.unclosed().0, check.closed_again()), (0, 1));
-        assert!(check.close(&ends(Kind::Redriven, 1)).expect_err("a third").contains("second"));
-    }
-
-    #[test]
-    fn synchronous_executions_whose_node_has_ended_are_counted() {
-        let mut check = LogCheck::new(1);
-        let cause = "The node that ran the synchronous execution has ended. It runs at most once";
-        let payload = journal::block::encode_failure(Some("States.Runtime"), Some(cause));
-        check.close(&Closed { status: Status::Failed, payload, ..closed(5, 40) }).expect("nobody was told");
-        assert_eq!(check.syncs_ended(), 1);
-    }
-}
+#[path = "logs_tests.rs"]
+mod tests;

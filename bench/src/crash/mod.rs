@@ -9,26 +9,32 @@
 //! start (an [`Error`]); everything else is a fault in the report.
 //!
 //! Rooms: [`plan`] (who is hit when), [`workload`] (machines, inputs, right outcomes), [`cluster`] (processes), `servers`
-//! (Redis), `links` (the ways between them), `blows` (how each is hit), [`drive`] (the thread that hits them), [`peaks`] (memory
-//! and disk), `load`, `resend` and `syncs` (starts), [`acks`] (the ledger), `agenda`, `checker` and [`verdict`] (Describe,
-//! redrives and histories), `follow` and [`logs`] (one start and one terminal record each), `worker` and [`tasks`] (tasks that
-//! must not come again), [`report`].
+//! (Redis), `links` (the ways between them), `blows` (how each is hit) and `effects` (whether it was), [`drive`] (the thread that
+//! hits them), [`peaks`] (memory and disk), `load`, `resend` and `syncs` (starts), [`acks`] (the ledger), `agenda`, `checker` and
+//! [`verdict`] (Describe, redrives and histories), `follow` and [`logs`] (one start and one terminal record each), `kept` (what is
+//! there later too), `settle` (what is known in the end only), `counters` (what nodes say of their store), `worker` and [`tasks`]
+//! (tasks that must not come again), [`made`] and [`report`].
 
 pub mod acks;
 mod agenda;
 mod blows;
 mod checker;
 pub mod cluster;
+mod counters;
 pub mod drive;
+mod effects;
 mod follow;
+mod kept;
 mod links;
 mod load;
 pub mod logs;
+pub mod made;
 pub mod peaks;
 pub mod plan;
 pub mod report;
 mod resend;
 mod servers;
+mod settle;
 pub mod shared;
 mod syncs;
 pub mod tasks;
@@ -55,6 +61,7 @@ use cluster::ClusterSettings;
 pub use cluster::CrashStore;
 use drive::{Addresses, Driver, Struggle};
 use follow::Follower;
+use kept::Kept;
 use logs::{LogCheck, SharedLogs};
 use plan::{Blow, Field, Plan};
 use report::CrashReport;
@@ -65,8 +72,6 @@ use workload::Kind;
 
 /// How long scheduler and nodes may take until the machines are created.
 const READY_WITHIN: Duration = Duration::from_secs(90);
-/// How long the logs may take to show the last terminal records.
-const CLOSED_WITHIN: Duration = Duration::from_secs(60);
 
 /// What a kill test does.
 #[derive(Debug, Clone)]
@@ -194,15 +199,11 @@ impl Run<'_> {
         let ledger = AckLedger::open(path).map_err(|error| Error::Process(error.to_string()))?;
         let acks = acks::spawn(Arc::clone(shared), ledger)?;
         let checks_over = Arc::new(AtomicBool::new(false));
-        let mut background = Background(Vec::new());
-        let streams = Arc::new(worker::Streams::default());
-        for (node, address) in self.addresses.data.clone() {
-            let serving = worker::serve(Arc::clone(shared), Arc::clone(&streams), node, address);
-            background.0.push(tokio::spawn(serving));
-        }
-        let logs: SharedLogs = Arc::new(Mutex::new(LogCheck::new(shared.seed)));
-        self.follow_logs(&logs, &checks_over)?;
+        let _background = self.begin_background();
         let (scheduler, retention) = (&self.addresses.scheduler, self.settings.cluster.retention);
+        let logs: SharedLogs = Arc::new(Mutex::new(LogCheck::new(shared.seed)));
+        locked(&logs).kept = Kept::new(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));
+        let follower = self.follow_logs(&logs, &checks_over)?;
         let sample = Sample::new(shared.seed, self.settings.rate);
         let checker = Checker::new(Arc::clone(shared), scheduler, retention, logs.clone(), sample)?;
         let checking = tokio::spawn(Arc::clone(&checker).run(acks.synced));
@@ -225,7 +226,7 @@ impl Run<'_> {
                 }
                 () = tokio::time::sleep(Duration::from_millis(100)) => {}
             }
-            let fault = shared.faults().0 > 0 && !self.settings.keep_going;
+            let fault = shared.is_faulty() && !self.settings.keep_going;
             if fault || self.settings.stop.load(Relaxed) {
                 self.strikes_over.store(true, Relaxed);
             }
@@ -236,13 +237,29 @@ impl Run<'_> {
         if self.addresses.redis_url.is_some() {
             self.wait_for_the_logs(&logs).await;
         }
+        self.look_once_more(&checker, &logs).await;
         checks_over.store(true, Relaxed);
+        if let Some(follower) = follower {
+            // It reads on to the end first: a second end that comes late is one too.
+            let _ = tokio::task::spawn_blocking(move || follower.join()).await;
+        }
         let ledger = tokio::task::spawn_blocking(move || acks.thread.join()).await;
         match ledger {
             Ok(Ok(ledger)) => self.read_ledger(&ledger),
             _ => shared.fault("the thread of the ledger has panicked"),
         }
         Ok((struggle, Checked { checker, logs }))
+    }
+
+    /// The worker, and what looks at the nodes; until it is dropped.
+    fn begin_background(&self) -> Background {
+        let shared = || Arc::clone(&self.shared);
+        let streams = Arc::new(worker::Streams::default());
+        let serve = |(node, address)| worker::serve(shared(), Arc::clone(&streams), node, address);
+        let serving = self.addresses.data.iter().cloned().map(serve).map(tokio::spawn);
+        let watch = |address: &String| counters::watch(shared(), address.clone());
+        let watching = self.addresses.metrics.iter().map(watch).map(tokio::spawn);
+        Background(serving.chain(watching).chain([tokio::spawn(worker::age(shared()))]).collect())
     }
 
     fn resender(&self, arns: &HashMap<Kind, String>, acks: tokio::sync::mpsc::Sender<Ack>) -> Resender {
@@ -257,101 +274,24 @@ impl Run<'_> {
     }
 
     /// Redis is read beside its nodes.
-    fn follow_logs(&self, logs: &SharedLogs, over: &Arc<AtomicBool>) -> Result<(), Error> {
-        let Some(url) = self.addresses.redis_url.clone() else { return Ok(()) };
+    fn follow_logs(
+        &self,
+        logs: &SharedLogs,
+        over: &Arc<AtomicBool>,
+    ) -> Result<Option<std::thread::JoinHandle<()>>, Error> {
+        let Some(url) = self.addresses.redis_url.clone() else { return Ok(None) };
         let store = journal_redis::RedisConnect::new(journal_redis::RedisOptions::new(url))?;
-        self.follower(logs).spawn(store, Arc::clone(over))
-    }
-
-    /// Until every acknowledged execution has its terminal record, or no more come.
-    async fn wait_for_the_logs(&self, logs: &SharedLogs) {
-        let until = Instant::now() + CLOSED_WITHIN;
-        while locked(logs).unclosed().0 > 0 && Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    }
-
-    /// What the logs have not shown closed is lost, whatever Describe has said of it; only where files are kept for less than
-    /// the run can it have expired unseen.
-    async fn settle(&self, checked: &Checked, duration: Duration) {
-        if self.settings.cluster.store == CrashStore::File {
-            let options = journal::file::FileOptions::new(self.addresses.directory.join("store"));
-            let read = async {
-                self.follower(&checked.logs).read_all(&journal::file::FileStore::open(options)?).await
-            };
-            if let Err(error) = read.await {
-                self.shared.fault(&error.to_string());
-            }
-        }
-        if self.settings.cluster.store == CrashStore::File && self.settings.cluster.retention < duration {
-            self.shared.expired.store(locked(&checked.logs).unseen(), Relaxed);
-            return;
-        }
-        let (unclosed, named) = locked(&checked.logs).unclosed();
-        if unclosed > 0 {
-            let named = named.join(", ");
-            self.shared
-                .fault(&format!("{unclosed} acknowledged executions have no terminal record: {named}"));
-        }
-        self.judge_leftovers(&checked.logs);
-    }
-
-    /// What ended without an acknowledgement was started by a call whose answer nobody has, or that was refused.
-    fn judge_leftovers(&self, logs: &SharedLogs) {
-        let (shared, (left, wrong)) = (&self.shared, locked(logs).leftovers());
-        wrong.iter().for_each(|wrong| shared.fault(wrong));
-        let unanswered = [&shared.unknown, &shared.syncs_unknown].map(|count| count.load(Relaxed));
-        let unsettled = shared.batches_expired.load(Relaxed) * u64::from(resend::BATCH);
-        let refused: u64 = shared.refused().values().sum();
-        let may_be = unanswered.iter().sum::<u64>() + unsettled + refused + locked(logs).syncs_ended();
-        if left > may_be {
-            shared.fault(&format!(
-                "{left} executions ended that nobody was told of, and only {may_be} starts have no answer"
-            ));
-        }
-        shared.unacknowledged.store(left, Relaxed);
-    }
-
-    /// The file must say what was counted.
-    fn read_ledger(&self, ledger: &AckLedger) {
-        let counted = self.shared.acknowledged.load(Relaxed);
-        let sum = || -> Result<u64, String> {
-            let mut sum = 0;
-            for line in ledger.lines().map_err(|error| error.to_string())? {
-                sum += Ack::count_of(&line.map_err(|error| error.to_string())?).unwrap_or(0);
-            }
-            Ok(sum)
-        };
-        match sum() {
-            Ok(written) if written == counted => {}
-            Ok(written) => self
-                .shared
-                .fault(&format!("the ledger holds {written} acknowledgements, {counted} were counted")),
-            Err(error) => self.shared.fault(&error),
-        }
-    }
-
-    /// So many kills, each of which meets one execution a shard, can condemn a third as many at most.
-    fn judge_condemned(&self, condemned: u64) {
-        let met = self.shared.node_kills.load(Relaxed) * u64::from(self.settings.cluster.shards);
-        if condemned * 3 > met {
-            self.shared.fault(&format!(
-                "{condemned} executions were blamed for the ends of their nodes, of which only {met} can have met any"
-            ));
-        }
+        self.follower(logs).spawn(store, Arc::clone(over)).map(Some)
     }
 
     fn report(&self, struggle: &Struggle, checked: &Checked, duration: Duration) -> CrashReport {
-        let condemned = locked(&checked.logs).condemned();
-        self.judge_condemned(condemned);
         let (shared, cluster) = (&self.shared, &self.settings.cluster);
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Relaxed);
         let (faults, faults_told) = shared.faults();
         let duration_s = duration.as_secs_f64();
         let acknowledged = count(&shared.acknowledged);
         let (tasks, logs) = (shared.tasks(), locked(&checked.logs));
-        let strikes = struggle.struck.len() as u64;
-        let kills = struggle.struck.iter().filter(|struck| struck.strike.blow.is_kill()).count() as u64;
+        let made = made::Made::of(&struggle.struck, self.settings.field().ok().as_ref());
         CrashReport {
             profile: "crash",
             seed: shared.seed,
@@ -363,9 +303,6 @@ impl Run<'_> {
             retention_s: cluster.retention.as_secs(),
             duration_s,
             node_hours: duration_s * f64::from(cluster.nodes) / 3_600.0,
-            strikes,
-            kills,
-            strikes_by_kind: report::by_kind(&struggle.struck),
             lost_replies: struggle.lost_replies,
             offered_per_s: self.settings.rate,
             acknowledged_per_s: (acknowledged as f64 / duration_s.max(1e-9)) as u64,
@@ -377,6 +314,10 @@ impl Run<'_> {
             described: count(&shared.described),
             sampled: count(&checked.checker.seen.sampled),
             sample_described: count(&checked.checker.seen.sample_described),
+            described_again: count(&checked.checker.seen.described_again),
+            missed_again: count(&checked.checker.seen.missed_again),
+            kept: count(&shared.kept),
+            scrapes: count(&shared.scrapes),
             by_log_alone: count(&checked.checker.seen.by_log_alone),
             unacknowledged: count(&shared.unacknowledged),
             expired: count(&shared.expired),
@@ -386,26 +327,28 @@ impl Run<'_> {
             syncs_answered: count(&shared.syncs_answered),
             syncs_unknown: count(&shared.syncs_unknown),
             syncs_ended: logs.syncs_ended(),
-            condemned,
+            condemned: logs.condemned().len() as u64,
             histories: count(&shared.histories),
             names_again: count(&shared.names_again),
             batches_again: count(&shared.batches_again),
             batches_expired: count(&shared.batches_expired),
-            missing_for_a_moment: count(&shared.missing_for_a_moment),
             look_lag_ms: count(&shared.look_lag_ms),
             log_lag_ms: count(&shared.log_lag_ms),
+            end_lag_ms: logs.end_lag_ms(),
             tasks: tasks.tasks,
             tasks_again: tasks.again,
             tasks_late: tasks.late,
             outcomes_returned: count(&shared.outcomes_returned),
             tasks_repeated: tasks.repeated,
+            tasks_journalled: tasks.journalled,
             faults,
             faults_told,
             recovery_ms: report::recovery(&struggle.struck),
             taken_max: struggle.peaks.most(),
             taken_by_quarter: struggle.peaks.quarters(),
-            loss_per_kill_below: report::rule_of_three(kills, faults),
-            loss_per_strike_below: report::rule_of_three(strikes, faults),
+            loss_per_kill_below: report::rule_of_three(made.drawn_kills, faults),
+            loss_per_strike_below: report::rule_of_three(made.drawn, faults),
+            made,
             machine: Machine::look(),
         }
     }

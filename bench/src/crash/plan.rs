@@ -1,5 +1,7 @@
 //! Which process is hit when, and how: fixed by the seed.
 //!
+//! A plan begins with one strike of each kind on each class of targets that the store allows, kills first; then it draws.
+//!
 //! Invariant: the same seed and the same [`Field`] give the same strikes, whatever the machine does meanwhile; how long a
 //! process really stands still depends on the machine, what is waited for between two strikes too.
 
@@ -179,6 +181,8 @@ pub struct Strike {
     pub ends_in_kill: bool,
     /// For what is drawn while it lasts.
     pub seed: u64,
+    /// It was drawn, and is none of those that a plan begins with: only these are alike and independent.
+    pub drawn: bool,
 }
 
 impl fmt::Display for Strike {
@@ -220,6 +224,33 @@ impl Field {
         let wanted = |blow: &Blow| self.blows.is_empty() || self.blows.contains(blow);
         all.filter(|blow| wanted(blow) && blow.is_possible(self)).collect()
     }
+
+    /// Each strike on each class of targets, as [`Blow::name`] and [`Target::class`] tell it.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<(Blow, &'static str)> {
+        let all = self.drawn().into_iter();
+        all.flat_map(|blow| self.examples(blow).into_iter().map(move |one| (blow, one.class()))).collect()
+    }
+
+    /// A target of each class that a strike has.
+    fn examples(&self, blow: Blow) -> Vec<Target> {
+        let (on_redis, with_links) = (self.masters > 0, self.has_store_links());
+        match blow {
+            Blow::Kill | Blow::Stop => [Target::Scheduler, Target::Node(0)]
+                .into_iter()
+                .chain(on_redis.then_some(Target::Redis(0)))
+                .collect(),
+            Blow::Restart => vec![Target::Scheduler, Target::Node(0)],
+            Blow::SlowStore | Blow::Oom | Blow::DiskFull if on_redis => vec![Target::Redis(0)],
+            Blow::SlowStore | Blow::Oom | Blow::DiskFull => vec![Target::Node(0)],
+            Blow::LostReplies | Blow::Cut | Blow::Partition | Blow::Delay => [Target::DataLink(0)]
+                .into_iter()
+                // A node on files does not report.
+                .chain(on_redis.then_some(Target::ReportLink(0)))
+                .chain(with_links.then_some(Target::StoreLink(0)))
+                .collect(),
+        }
+    }
 }
 
 /// An endless sequence of strikes.
@@ -229,6 +260,8 @@ pub struct Plan {
     field: Field,
     blows: Vec<Blow>,
     number: u64,
+    /// What it begins with, the last one first.
+    first: Vec<(Blow, Target)>,
 }
 
 impl Plan {
@@ -236,7 +269,41 @@ impl Plan {
     #[must_use]
     pub fn new(seed: u64, field: Field) -> Self {
         // The load draws from the seed itself.
-        Self { dice: Dice::new(seed ^ 0x6B69_6C6C), blows: field.drawn(), field, number: 0 }
+        let dice = Dice::new(seed ^ 0x6B69_6C6C);
+        let mut plan = Self { dice, blows: field.drawn(), field, number: 0, first: Vec::new() };
+        let (kills, others): (Vec<Blow>, Vec<Blow>) =
+            plan.blows.iter().partition(|blow| matches!(blow, Blow::Kill));
+        for blows in [others, kills] {
+            let mut these: Vec<(Blow, Target)> = Vec::new();
+            for blow in blows {
+                for target in plan.field.examples(blow) {
+                    these.push((blow, plan.one_like(target)));
+                }
+            }
+            plan.shuffle(&mut these);
+            plan.first.append(&mut these);
+        }
+        plan
+    }
+
+    /// Any target of the same class.
+    fn one_like(&mut self, target: Target) -> Target {
+        let (nodes, masters) = (self.field.nodes, self.field.masters);
+        match target {
+            Target::Scheduler => Target::Scheduler,
+            Target::Node(_) => Target::Node(self.one_of(nodes)),
+            Target::Redis(_) => Target::Redis(self.one_of(masters)),
+            Target::StoreLink(_) => Target::StoreLink(self.one_of(nodes)),
+            Target::DataLink(_) => Target::DataLink(self.one_of(nodes)),
+            Target::ReportLink(_) => Target::ReportLink(self.one_of(nodes)),
+        }
+    }
+
+    fn shuffle<T>(&mut self, all: &mut [T]) {
+        for last in (1..all.len()).rev() {
+            let other = usize::try_from(self.dice.below(last as u64 + 1)).unwrap_or(last);
+            all.swap(last, other);
+        }
     }
 
     fn one_of(&mut self, count: u16) -> u16 {
@@ -320,14 +387,21 @@ impl Iterator for Plan {
 
     fn next(&mut self) -> Option<Strike> {
         self.number += 1;
-        let blow = self.blow();
-        let targets = self.targets(blow);
+        let first = self.first.pop();
+        let drawn = first.is_none();
+        let (blow, targets) = match first {
+            Some((blow, target)) => (blow, vec![target]),
+            None => {
+                let blow = self.blow();
+                (blow, self.targets(blow))
+            }
+        };
         let delay = self.dice.between(Duration::from_millis(200), Duration::from_millis(2_000));
         let down = self.down(blow);
-        let hasty = self.dice.below(6) == 0;
+        let hasty = self.dice.below(6) == 0 && drawn;
         let ends_in_kill = blow == Blow::SlowStore && self.dice.below(2) == 0;
         let seed = self.dice.roll();
-        Some(Strike { number: self.number, targets, blow, delay, down, hasty, ends_in_kill, seed })
+        Some(Strike { number: self.number, targets, blow, delay, down, hasty, ends_in_kill, seed, drawn })
     }
 }
 
@@ -380,6 +454,25 @@ mod tests {
         let killed = all.iter().filter(|strike| strike.ends_in_kill);
         assert!(killed.clone().count() > 0);
         assert!(killed.clone().all(|strike| strike.blow == Blow::SlowStore));
+    }
+
+    #[test]
+    fn a_plan_begins_with_each_kind_once_kills_first_and_then_draws() {
+        for (nodes, masters) in [(2, 1), (2, 3), (1, 0)] {
+            let field = field(nodes, masters);
+            let kinds = field.kinds();
+            let all: Vec<Strike> = Plan::new(7, field).take(kinds.len() + 50).collect();
+            let mut first: Vec<_> =
+                all[..kinds.len()].iter().map(|s| (s.blow, s.targets[0].class())).collect();
+            let kills = kinds.iter().filter(|(blow, _)| *blow == Blow::Kill).count();
+            assert!(first[..kills].iter().all(|(blow, _)| *blow == Blow::Kill), "{first:?}");
+            assert!(all[..kinds.len()].iter().all(|strike| !strike.drawn && !strike.hasty));
+            assert!(all[kinds.len()..].iter().all(|strike| strike.drawn));
+            let mut kinds = kinds;
+            kinds.sort_unstable();
+            first.sort_unstable();
+            assert_eq!(first, kinds, "{masters} masters");
+        }
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::drive::Struck;
+use super::made::Made;
 use super::peaks::Taken;
+use super::plan::Blow;
 use crate::machine::Machine;
 use crate::report::{Percentiles, thousands};
 use hdrhistogram::Histogram;
@@ -33,12 +35,9 @@ pub struct CrashReport {
     pub duration_s: f64,
     /// Seconds of the run times nodes, in hours.
     pub node_hours: f64,
-    /// Strikes of every kind that were made.
-    pub strikes: u64,
-    /// Of those: SIGKILL and SIGSTOP.
-    pub kills: u64,
-    /// By kind and target, for example `SIGKILL node`; one that hits two counts for both.
-    pub strikes_by_kind: BTreeMap<String, u64>,
+    /// What was struck.
+    #[serde(flatten)]
+    pub made: Made,
     /// Replies that were lost on their way.
     pub lost_replies: u64,
     /// Starts a second that were offered.
@@ -49,7 +48,7 @@ pub struct CrashReport {
     pub sent: u64,
     /// Starts due while nobody took them.
     pub unsent: u64,
-    /// Starts with an unknown outcome: their stream broke.
+    /// Starts with an unknown outcome: their stream broke, or the scheduler says that nobody answered it.
     pub unknown: u64,
     /// Starts refused, by reason.
     pub refused: BTreeMap<String, u64>,
@@ -61,6 +60,14 @@ pub struct CrashReport {
     pub sampled: u64,
     /// Of those: described at their right end.
     pub sample_described: u64,
+    /// Of those: described once more, with most of the retention gone or after everything was started anew.
+    pub described_again: u64,
+    /// Of those: not asked about again in time.
+    pub missed_again: u64,
+    /// Terminal records that ended less than the retention ago and were in the logs after everything was started anew.
+    pub kept: u64,
+    /// Looks at the nodes' counts of lost blocks.
+    pub scrapes: u64,
     /// Acknowledged executions that were found closed once and rightly in the log, and not described.
     pub by_log_alone: u64,
     /// Acknowledged executions that expired before anybody looked.
@@ -89,12 +96,12 @@ pub struct CrashReport {
     pub batches_again: u64,
     /// Batches that were told to be too old when they were sent again: on a machine that is far behind.
     pub batches_expired: u64,
-    /// Look-ups that did not find an execution that was found later.
-    pub missing_for_a_moment: u64,
     /// The latest that a look came after it was due.
     pub look_lag_ms: u64,
     /// The latest that a terminal record was read from a log after its execution had ended.
     pub log_lag_ms: u64,
+    /// The latest that an execution ended after it could have, had nothing been hit.
+    pub end_lag_ms: u64,
     /// Tasks that the worker saw.
     pub tasks: u64,
     /// Tasks seen again that may be.
@@ -105,6 +112,8 @@ pub struct CrashReport {
     pub outcomes_returned: u64,
     /// STANDARD tasks seen again after their outcome was journalled, and synchronous ones seen again.
     pub tasks_repeated: u64,
+    /// Outcomes that were found in the journal.
+    pub tasks_journalled: u64,
     /// Everything that must not be.
     pub faults: u64,
     /// The first of them.
@@ -132,23 +141,11 @@ pub fn rule_of_three(kills: u64, faults: u64) -> Option<f64> {
     (faults == 0 && kills >= 3).then(|| 3.0 / kills as f64)
 }
 
-/// Strikes by kind and target.
-#[must_use]
-pub fn by_kind(struck: &[Struck]) -> BTreeMap<String, u64> {
-    let mut counts = BTreeMap::new();
-    for Struck { strike, .. } in struck {
-        for target in &strike.targets {
-            *counts.entry(format!("{} {}", strike.blow.name(), target.class())).or_default() += 1;
-        }
-    }
-    counts
-}
-
 /// Times without acknowledgements, by kind and target.
 #[must_use]
 pub fn recovery(struck: &[Struck]) -> BTreeMap<String, Percentiles> {
     let mut histograms: BTreeMap<String, Histogram<u64>> = BTreeMap::new();
-    for Struck { strike, gap } in struck {
+    for Struck { strike, gap, .. } in struck {
         let us = u64::try_from(gap.as_micros()).unwrap_or(u64::MAX).max(1);
         let kind = match strike.targets.as_slice() {
             [one] => one.class(),
@@ -161,6 +158,10 @@ pub fn recovery(struck: &[Struck]) -> BTreeMap<String, Percentiles> {
         }
     }
     histograms.iter().map(|(kind, histogram)| (kind.clone(), Percentiles::of(histogram))).collect()
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 fn counted(counts: &BTreeMap<String, u64>) -> String {
@@ -201,11 +202,44 @@ impl CrashReport {
         if self.acknowledged > 0 && self.sampled == 0 {
             found.push("nothing was described: let it run longer".to_owned());
         }
-        if self.strikes < strikes {
-            found.push(format!("only {} of {strikes} strikes were made", self.strikes));
+        if self.made.strikes < strikes {
+            found.push(format!("only {} of {strikes} strikes were made", self.made.strikes));
+        }
+        if strikes > 0 {
+            found.extend(self.unproven());
         }
         if self.acknowledged == 0 {
             found.push("nothing was acknowledged: nothing was shown".to_owned());
+        }
+        found
+    }
+
+    /// What a whole run has to show and this one has not.
+    fn unproven(&self) -> Vec<String> {
+        let kills = self.made.not_made.iter().filter(|kind| kind.starts_with(Blow::Kill.name()));
+        let mut found: Vec<String> =
+            kills.map(|kind| format!("no {kind} was made: give more --kills")).collect();
+        found.extend(
+            self.made
+                .toothless
+                .iter()
+                .map(|kind| format!("no {kind} had any effect: nothing was shown of it")),
+        );
+        if self.syncs_answered == 0 {
+            found.push("no synchronous execution was answered".to_owned());
+        }
+        if self.faults == 0 && self.scrapes == 0 {
+            found.push("no node was asked how many blocks it has lost".to_owned());
+        }
+        let again = self.described_again + self.missed_again;
+        if self.missed_again * 100 > again || again == 0 && self.sample_described > 0 {
+            found.push(format!(
+                "{} of the sample were not described again before they could expire: lower --rate",
+                self.missed_again
+            ));
+        }
+        if self.faults == 0 && self.kept == 0 && self.store != "file" {
+            found.push("no log was read once more in time: lower --rate, or raise --retention".to_owned());
         }
         found
     }
@@ -225,8 +259,15 @@ impl CrashReport {
             ),
             (
                 "strikes",
-                format!("{} in {:.0} s: {}", self.strikes, self.duration_s, counted(&self.strikes_by_kind)),
+                format!(
+                    "{} in {:.0} s: {}",
+                    self.made.strikes,
+                    self.duration_s,
+                    counted(&self.made.strikes_by_kind)
+                ),
             ),
+            ("not made", listed(&self.made.not_made)),
+            ("no effect", counted(&self.made.without_effect)),
             (
                 "offered",
                 format!(
@@ -264,26 +305,28 @@ impl CrashReport {
     fn checked(&self) -> String {
         let n = thousands;
         format!(
-            "{} described at their right end ({:.1} %), among them {} of the sample of {}; {} by the log alone, {} expired unseen; \
-             {} closed once in the logs, {} of them without an acknowledgement; {} histories whole; {} look-ups in vain for a \
-             moment; {} blamed for kills that met them three times",
+            "{} described at their right end ({:.1} %), among them {} of the sample of {}, {} of these once more; {} by the log alone, \
+             {} expired unseen; {} closed once in the logs, {} of them without an acknowledgement, {} read once more from the disk; \
+             {} histories whole; {} blamed for kills that met them three times",
             n(self.described),
             self.described as f64 * 100.0 / (self.acknowledged as f64).max(1.0),
             n(self.sample_described),
             n(self.sampled),
+            n(self.described_again),
             n(self.by_log_alone),
             n(self.expired),
             n(self.closed_once),
             n(self.unacknowledged),
+            n(self.kept),
             n(self.histories),
-            n(self.missing_for_a_moment),
             n(self.condemned)
         )
     }
 
     fn lag(&self) -> String {
         format!(
-            "looks came {:.1} s late at most, ends were read in the logs {:.1} s late at most",
+            "executions ended {:.1} s late at most, looks came {:.1} s late at most, ends were read in the logs {:.1} s late at most",
+            self.end_lag_ms as f64 / 1e3,
             self.look_lag_ms as f64 / 1e3,
             self.log_lag_ms as f64 / 1e3
         )
@@ -317,12 +360,13 @@ impl CrashReport {
         let n = thousands;
         format!(
             "{} handed out, {} again as may be, {} late from a node that was hit; {} outcomes given back and sent again; {} \
-             repeated after their outcome was journalled, or of synchronous executions",
+             repeated after their outcome was journalled, or of synchronous executions; {} outcomes were found in the journal",
             n(self.tasks),
             n(self.tasks_again),
             n(self.tasks_late),
             n(self.outcomes_returned),
-            n(self.tasks_repeated)
+            n(self.tasks_repeated),
+            n(self.tasks_journalled)
         )
     }
 
@@ -346,14 +390,14 @@ impl CrashReport {
         let of = |bound: Option<f64>, count: u64, what: &str| {
             let percent = bound? * 100.0;
             Some(format!(
-                "no loss in {count} {what}: below {percent:.2} % each at 95 % (rule of three: 3/{count})"
+                "no loss in {count} {what} that were drawn: below {percent:.2} % each at 95 % (rule of three: 3/{count})"
             ))
         };
-        let kills = of(self.loss_per_kill_below, self.kills, "kills and stops");
-        let strikes = of(self.loss_per_strike_below, self.strikes, "strikes of all kinds");
+        let kills = of(self.loss_per_kill_below, self.made.drawn_kills, "kills and stops");
+        let strikes = of(self.loss_per_strike_below, self.made.drawn, "strikes of all kinds");
         let both: Vec<String> = kills.into_iter().chain(strikes).collect();
         if both.is_empty() {
-            "none: there were faults, or too few strikes".to_owned()
+            "none: there were faults, or too few strikes were drawn".to_owned()
         } else {
             both.join("; ")
         }
@@ -364,6 +408,7 @@ impl CrashReport {
 mod tests {
     use std::time::Duration;
 
+    use super::super::made::by_kind;
     use super::super::plan::{Field, Plan};
     use super::*;
 
@@ -379,7 +424,7 @@ mod tests {
         let field = Field { nodes: 2, masters: 1, lease: Duration::from_secs(2), blows: Vec::new() };
         let struck: Vec<Struck> = Plan::new(1, field)
             .take(200)
-            .map(|strike| Struck { strike, gap: Duration::from_millis(700) })
+            .map(|strike| Struck { strike, gap: Duration::from_millis(700), effect: None })
             .collect();
         let recovery = recovery(&struck);
         assert_eq!(recovery["all"].count, 200);

@@ -5,20 +5,23 @@
 //! nothing. A second effect would show as a second terminal record in the logs. It goes the way that a scheduler goes which
 //! never learns what became of a batch.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use foldhash::HashMap;
+use futures_util::{Stream, StreamExt, stream};
 use ids::{BatchId, PartitionId};
 use proto::executor::v1::executor_client::ExecutorClient;
 use proto::executor::v1::start_refusal::Reason;
 use proto::executor::v1::{
     self as wire, DescribeNodeRequest, PutDefinitionRequest, RegisterDispatcherRequest, StartBatch,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::acks::Ack;
 use super::plan::Dice;
@@ -40,7 +43,7 @@ const AGAIN: Duration = Duration::from_millis(150);
 /// An older batch may be refused as expired: ids are remembered for two minutes, less where a clock is a little ahead, and
 /// no longer than the log that tells them after a recovery.
 const REMEMBERED: Duration = Duration::from_secs(110);
-/// A batch that nobody takes for so long, with everything running, is a fault.
+/// A batch that nobody takes for so long, with everything running, is a fault; summed over strikes.
 const SETTLED_WITHIN_MS: u64 = 90_000;
 /// What a batch carries.
 const KINDS: [Kind; 2] = [Kind::Pass, Kind::WaitStandard];
@@ -61,8 +64,8 @@ pub(super) struct Resender {
 /// What became of one attempt.
 enum Attempt {
     Acknowledged,
-    /// Another time, or another node.
-    Again,
+    /// Another time, or another node; for this reason.
+    Again(String),
     /// Never: a fault that was told, or a batch that is older than ids are remembered.
     Over,
 }
@@ -135,41 +138,57 @@ impl Resender {
         }
     }
 
-    /// Until the batch is acknowledged as a whole; then perhaps once more.
     async fn settle(self: Arc<Self>, batch: StartBatch, once_more: bool, stop: Arc<AtomicBool>) {
         let Some(Ok(id)) = batch.id.as_ref().map(BatchId::try_from) else { return };
+        if !self.send_until_acknowledged((batch, id), once_more, &stop).await {
+            self.shared.unanswered((0..BATCH).map(|index| run_of(id.sequence(), index)));
+        }
+    }
+
+    /// Until the batch is acknowledged as a whole; then perhaps once more. Whether it was.
+    async fn send_until_acknowledged(
+        &self,
+        (batch, id): (StartBatch, BatchId),
+        once_more: bool,
+        stop: &AtomicBool,
+    ) -> bool {
         let mut left = if once_more { 2 } else { 1 };
-        let (mut attempts, mut since) = (0usize, self.shared.now_ms());
+        let (mut acknowledged, mut attempts, mut since) = (false, 0usize, self.shared.healthy_ms());
+        let mut heard: BTreeMap<String, u32> = BTreeMap::new();
         while left > 0 {
             match self.attempt(&batch, id, attempts).await {
                 Attempt::Acknowledged => {
                     left -= 1;
-                    if left == 0 && once_more {
+                    if acknowledged {
                         self.shared.batches_again.fetch_add(1, Relaxed);
-                        return;
+                        return true;
                     }
+                    acknowledged = true;
                     self.acknowledge(id).await;
-                    since = self.shared.now_ms();
+                    since = self.shared.healthy_ms();
                     tokio::time::sleep(AGAIN * 4).await;
                 }
-                Attempt::Again => {
+                Attempt::Again(why) => {
                     attempts += 1;
+                    *heard.entry(why).or_default() += 1;
                     // What has gone wrong already ends the run soon.
-                    if stop.load(Relaxed) && self.shared.faults().0 > 0 {
-                        return;
+                    if stop.load(Relaxed) && self.shared.is_faulty() {
+                        return acknowledged;
                     }
-                    let now = self.shared.now_ms();
-                    if now.saturating_sub(since.max(self.shared.healed_ms())) > SETTLED_WITHIN_MS {
+                    if self.shared.healthy_ms().saturating_sub(since) > SETTLED_WITHIN_MS {
                         let first = id.execution(0);
-                        self.shared
-                            .fault(&format!("the batch of {first} was taken by nobody, {attempts} attempts"));
-                        return;
+                        self.shared.fault(&format!(
+                            "the batch of {first}, acknowledged before: {acknowledged}, was taken by nobody, {attempts} \
+                             attempts: {heard:?}"
+                        ));
+                        return acknowledged;
                     }
                     tokio::time::sleep(AGAIN).await;
                 }
-                Attempt::Over => return,
+                Attempt::Over => return acknowledged,
             }
         }
+        acknowledged
     }
 
     /// A batch of two machines in turn is acknowledged one by one.
@@ -187,9 +206,8 @@ impl Resender {
     async fn attempt(&self, batch: &StartBatch, id: BatchId, attempts: usize) -> Attempt {
         let owner = if attempts < 3 { self.owner(id.partition).await } else { None };
         let turn = self.nodes.get(attempts % self.nodes.len().max(1)).cloned();
-        let Some(address) = owner.or(turn) else { return Attempt::Again };
-        let answered = tokio::time::timeout(ANSWER_WITHIN, self.send(&address, batch, id)).await;
-        answered.ok().flatten().unwrap_or(Attempt::Again)
+        let Some(address) = owner.or(turn) else { return Attempt::Again("there is no node".to_owned()) };
+        self.send(&address, batch, id).await
     }
 
     /// The node that says that it serves a partition.
@@ -199,7 +217,7 @@ impl Resender {
                 let mut node = ExecutorClient::new(connect(address).await.ok()?);
                 Some(node.describe_node(DescribeNodeRequest {}).await.ok()?.into_inner())
             };
-            let described = tokio::time::timeout(AGAIN * 4, asking).await.ok().flatten();
+            let described = timeout(AGAIN * 4, asking).await.ok().flatten();
             let number = u32::from(partition.get());
             if described
                 .is_some_and(|node| node.shards.iter().any(|shard| shard.partitions.contains(&number)))
@@ -210,36 +228,66 @@ impl Resender {
         None
     }
 
-    async fn send(&self, address: &str, batch: &StartBatch, id: BatchId) -> Option<Attempt> {
-        let mut node = ExecutorClient::new(connect(address).await.ok()?);
-        let one = tokio_stream::once(batch.clone());
-        // The stream stays open until the answer has come.
-        let batches = futures_util::StreamExt::chain(one, tokio_stream::pending());
-        let mut acks = node.start_executions(batches).await.ok()?.into_inner();
+    async fn send(&self, address: &str, batch: &StartBatch, id: BatchId) -> Attempt {
+        let again = |why: &dyn std::fmt::Display| Attempt::Again(format!("{address}: {why}"));
+        let channel = match timeout(ANSWER_WITHIN, connect(address)).await {
+            Ok(Ok(channel)) => channel,
+            Ok(Err(error)) => return again(&error),
+            Err(_) => return again(&"no connection in time"),
+        };
+        // The stream stays open until the answer has come, and ends then: one that never ends keeps its connection, whoever
+        // has dropped the rest of it.
+        let (_open, batches) = one_batch(batch.clone());
+        let mut node = ExecutorClient::new(channel);
+        let mut acks = match timeout(ANSWER_WITHIN, node.start_executions(batches)).await {
+            Ok(Ok(acks)) => acks.into_inner(),
+            Ok(Err(status)) => return again(&status),
+            Err(_) => return again(&"no stream in time"),
+        };
         let mut acknowledged = 0;
         while acknowledged < BATCH {
-            let ack = acks.message().await.ok()??;
-            let Some(refusal) = &ack.refusal else {
-                acknowledged += ack.to.saturating_sub(ack.from);
-                continue;
+            let ack = match timeout(ANSWER_WITHIN, acks.message()).await {
+                Ok(Ok(Some(ack))) => ack,
+                Ok(Ok(None)) => return again(&"the stream has ended"),
+                Ok(Err(status)) => return again(&status),
+                Err(_) => return again(&format!("{acknowledged} of {BATCH} acknowledged in time")),
             };
-            let reason = refusal.reason();
-            let age_ms = unix_ms().saturating_sub(batch.start_time_ms);
-            let remembered = REMEMBERED.min(self.retention);
-            if reason == Reason::Expired && Duration::from_millis(age_ms) >= remembered {
-                self.shared.batches_expired.fetch_add(1, Relaxed);
-                return Some(Attempt::Over);
+            match &ack.refusal {
+                None => acknowledged += ack.to.saturating_sub(ack.from),
+                Some(refusal) => {
+                    return self.refused(batch, id, refusal).unwrap_or_else(|| {
+                        again(&format!("{:?}, {}: {}", refusal.reason(), refusal.code, refusal.message))
+                    });
+                }
             }
-            if matches!(reason, Reason::Invalid | Reason::Conflict | Reason::Expired) {
-                let (first, text) = (id.execution(0), &refusal.message);
-                self.shared
-                    .fault(&format!("the batch of {first}, sent again, was refused as {reason:?}: {text}"));
-                return Some(Attempt::Over);
-            }
-            return Some(Attempt::Again);
         }
-        Some(Attempt::Acknowledged)
+        Attempt::Acknowledged
     }
+
+    /// What ends the attempts at a batch; nothing: it can be sent again.
+    fn refused(&self, batch: &StartBatch, id: BatchId, refusal: &wire::StartRefusal) -> Option<Attempt> {
+        let reason = refusal.reason();
+        let age_ms = unix_ms().saturating_sub(batch.start_time_ms);
+        let remembered = REMEMBERED.min(self.retention);
+        if reason == Reason::Expired && Duration::from_millis(age_ms) >= remembered {
+            self.shared.batches_expired.fetch_add(1, Relaxed);
+            return Some(Attempt::Over);
+        }
+        if matches!(reason, Reason::Invalid | Reason::Conflict | Reason::Expired) {
+            let (first, text) = (id.execution(0), &refusal.message);
+            self.shared
+                .fault(&format!("the batch of {first}, sent again, was refused as {reason:?}: {text}"));
+            return Some(Attempt::Over);
+        }
+        None
+    }
+}
+
+/// A stream of one batch that ends when the sender is dropped.
+fn one_batch(batch: StartBatch) -> (oneshot::Sender<()>, impl Stream<Item = StartBatch> + Send + 'static) {
+    let (open, ended) = oneshot::channel();
+    let then = stream::once(ended).filter_map(|_| std::future::ready(None));
+    (open, stream::iter([batch]).chain(then))
 }
 
 fn kind_of(index: u32) -> Kind {

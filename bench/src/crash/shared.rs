@@ -1,13 +1,16 @@
 //! What the parts of a kill test share: counts, instants, faults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::tasks::TaskJudge;
+use ids::ExecutionId;
+
+use super::tasks::{Excuse, Runs, TaskJudge};
+use crate::load::unix_ms;
 
 /// Faults that are told one by one; more are counted.
 const FAULTS_TOLD: u64 = 500;
@@ -16,7 +19,23 @@ const FAULTS_TOLD: u64 = 500;
 #[derive(Debug, Default)]
 pub struct Origin {
     killed_ms: AtomicU64,
+    stopped_since_ms: AtomicU64,
     excused_until_ms: AtomicU64,
+}
+
+/// Time in which everything ran, summed over strikes.
+#[derive(Debug, Default)]
+struct Healthy {
+    ms: u64,
+    since_ms: Option<u64>,
+}
+
+/// Starts whose effect nobody was told of.
+#[derive(Debug, Default)]
+struct Unanswered {
+    runs: Runs,
+    /// Synchronous executions that were answered with their node's end.
+    parted: BTreeSet<ExecutionId>,
 }
 
 /// See the module.
@@ -45,8 +64,6 @@ pub struct Shared {
     pub histories: AtomicU64,
     /// Acknowledged executions that expired before they were looked at.
     pub expired: AtomicU64,
-    /// Executions that were not found for a moment, and found later.
-    pub missing_for_a_moment: AtomicU64,
     /// Names that were started again and answered with the same execution.
     pub names_again: AtomicU64,
     /// Batches that were sent again and acknowledged again.
@@ -57,8 +74,12 @@ pub struct Shared {
     pub unacknowledged: AtomicU64,
     /// Outcomes that a node gave back, for their partition had moved; sent again.
     pub outcomes_returned: AtomicU64,
-    /// SIGKILLs of nodes.
-    pub node_kills: AtomicU64,
+    /// Blocks that the store had lost after it confirmed them, and that were written again.
+    pub blocks_resent: AtomicU64,
+    /// Samples of the nodes' counters.
+    pub scrapes: AtomicU64,
+    /// Acknowledged executions whose terminal record was still in the logs after everything had been started anew.
+    pub kept: AtomicU64,
     /// Redrives that were asked for.
     pub redrives: AtomicU64,
     /// Synchronous executions that were answered with their outcome.
@@ -71,7 +92,12 @@ pub struct Shared {
     pub log_lag_ms: AtomicU64,
     last_ack_ms: AtomicU64,
     longest_gap_ms: AtomicU64,
-    healed_ms: AtomicU64,
+    healthy: Mutex<Healthy>,
+    /// SIGKILLs of nodes, Unix time in milliseconds.
+    node_kills: Mutex<Vec<u64>>,
+    /// The last acknowledgement of each partition.
+    acked_ms: Mutex<BTreeMap<u16, u64>>,
+    unanswered: Mutex<Unanswered>,
     origins: Vec<Origin>,
     refused: Mutex<BTreeMap<String, u64>>,
     faults: Mutex<(u64, Vec<String>)>,
@@ -100,13 +126,14 @@ impl Shared {
             described: zero(),
             histories: zero(),
             expired: zero(),
-            missing_for_a_moment: zero(),
             names_again: zero(),
             batches_again: zero(),
             batches_expired: zero(),
             unacknowledged: zero(),
             outcomes_returned: zero(),
-            node_kills: zero(),
+            blocks_resent: zero(),
+            scrapes: zero(),
+            kept: zero(),
             redrives: zero(),
             syncs_answered: zero(),
             syncs_unknown: zero(),
@@ -114,7 +141,10 @@ impl Shared {
             log_lag_ms: zero(),
             last_ack_ms: zero(),
             longest_gap_ms: zero(),
-            healed_ms: zero(),
+            healthy: Mutex::new(Healthy { ms: 0, since_ms: Some(0) }),
+            node_kills: Mutex::default(),
+            acked_ms: Mutex::default(),
+            unanswered: Mutex::default(),
             origins: (0..nodes).map(|_| Origin::default()).collect(),
             refused: Mutex::default(),
             faults: Mutex::default(),
@@ -152,21 +182,54 @@ impl Shared {
         Duration::from_millis(self.longest_gap_ms.load(Relaxed).max(now))
     }
 
+    /// A partition has acknowledged something now.
+    pub fn acknowledged_by(&self, partitions: impl IntoIterator<Item = u16>) {
+        let now = self.now_ms();
+        let mut acked = locked(&self.acked_ms);
+        acked.extend(partitions.into_iter().map(|partition| (partition, now)));
+    }
+
+    /// The first partition that has acknowledged nothing since then.
+    #[must_use]
+    pub fn silent_since(&self, since_ms: u64, partitions: u16) -> Option<u16> {
+        let acked = locked(&self.acked_ms);
+        (0..partitions).find(|partition| acked.get(partition).is_none_or(|last| *last <= since_ms))
+    }
+
+    /// Something is hit from now on.
+    pub fn begin_strike(&self) {
+        let now = self.now_ms();
+        let mut healthy = locked(&self.healthy);
+        if let Some(since) = healthy.since_ms.take() {
+            healthy.ms += now.saturating_sub(since);
+        }
+    }
+
     /// Everything that was hit runs again.
     pub fn heal(&self) {
-        self.healed_ms.store(self.now_ms(), Relaxed);
+        let now = self.now_ms();
+        locked(&self.healthy).since_ms.get_or_insert(now);
     }
 
-    /// When everything ran again for the last time.
+    /// How long everything has run so far, summed over strikes: what waits is due after so much of it, however often
+    /// something is hit meanwhile.
     #[must_use]
-    pub fn healed_ms(&self) -> u64 {
-        self.healed_ms.load(Relaxed)
+    pub fn healthy_ms(&self) -> u64 {
+        let now = self.now_ms();
+        let healthy = locked(&self.healthy);
+        healthy.ms + healthy.since_ms.map_or(0, |since| now.saturating_sub(since))
     }
 
-    /// A node was killed: what its streams still hold was sent before.
+    /// A node is killed: what its streams still hold was sent before.
     pub fn node_killed(&self, node: u16) {
-        self.node_kills.fetch_add(1, Relaxed);
+        locked(&self.node_kills).push(unix_ms());
         self.node_left(node);
+    }
+
+    /// SIGKILLs of nodes between two instants of Unix time.
+    #[must_use]
+    pub fn node_kills(&self, from_ms: u64, to_ms: u64) -> usize {
+        locked(&self.node_kills).iter().filter(|killed| (from_ms..=to_ms).contains(*killed)).count()
     }
 
     /// A node has ended: the same holds.
@@ -176,8 +239,16 @@ impl Shared {
         }
     }
 
-    /// What a node sends is excused until then: it stands still, or has just gone on.
-    pub fn excuse_node(&self, node: u16, until_ms: u64) {
+    /// A node stands still from now on.
+    pub fn node_stopped(&self, node: u16) {
+        if let Some(origin) = self.origins.get(usize::from(node)) {
+            origin.stopped_since_ms.store(self.now_ms(), Relaxed);
+            origin.excused_until_ms.store(u64::MAX, Relaxed);
+        }
+    }
+
+    /// It goes on: what it had handed out before has come by then.
+    pub fn node_goes_on(&self, node: u16, until_ms: u64) {
         if let Some(origin) = self.origins.get(usize::from(node)) {
             origin.excused_until_ms.store(until_ms, Relaxed);
         }
@@ -185,11 +256,41 @@ impl Shared {
 
     /// Whether a task from a stream that was opened then may be older than the node's last blow.
     #[must_use]
-    pub fn is_excused(&self, node: u16, opened_ms: u64) -> bool {
-        self.origins.get(usize::from(node)).is_some_and(|origin| {
-            opened_ms <= origin.killed_ms.load(Relaxed) && origin.killed_ms.load(Relaxed) > 0
-                || self.now_ms() < origin.excused_until_ms.load(Relaxed)
-        })
+    pub fn excuse(&self, node: u16, opened_ms: u64) -> Excuse {
+        let Some(origin) = self.origins.get(usize::from(node)) else { return Excuse::None };
+        let killed_ms = origin.killed_ms.load(Relaxed);
+        if killed_ms > 0 && opened_ms <= killed_ms {
+            Excuse::Ended
+        } else if self.now_ms() < origin.excused_until_ms.load(Relaxed) {
+            Excuse::Stopped { since_ms: origin.stopped_since_ms.load(Relaxed) }
+        } else {
+            Excuse::None
+        }
+    }
+
+    /// Nobody knows what became of these starts: they may have been carried out.
+    pub fn unanswered(&self, runs: impl IntoIterator<Item = u64>) {
+        let mut unanswered = locked(&self.unanswered);
+        for run in runs {
+            unanswered.runs.add(run);
+        }
+    }
+
+    /// Whether that is so of a run.
+    #[must_use]
+    pub fn is_unanswered(&self, run: u64) -> bool {
+        locked(&self.unanswered).runs.has(run)
+    }
+
+    /// A synchronous execution was answered with the end of its node.
+    pub fn parted(&self, id: ExecutionId) {
+        locked(&self.unanswered).parted.insert(id);
+    }
+
+    /// All of those.
+    #[must_use]
+    pub fn all_parted(&self) -> BTreeSet<ExecutionId> {
+        locked(&self.unanswered).parted.clone()
     }
 
     /// So many starts were refused.
@@ -222,6 +323,12 @@ impl Shared {
         locked(&self.faults).clone()
     }
 
+    /// Whether there is any.
+    #[must_use]
+    pub fn is_faulty(&self) -> bool {
+        locked(&self.faults).0 > 0
+    }
+
     /// The worker's ledger.
     pub fn tasks(&self) -> MutexGuard<'_, TaskJudge> {
         locked(&self.tasks)
@@ -235,11 +342,38 @@ mod tests {
     #[test]
     fn only_what_was_sent_before_a_blow_is_excused() {
         let shared = Shared::new(1, 2, PathBuf::new());
-        assert!(!shared.is_excused(0, 0));
-        shared.excuse_node(0, u64::MAX);
-        assert!(shared.is_excused(0, 0) && !shared.is_excused(1, 0), "only the node that was stopped");
-        shared.excuse_node(0, 0);
-        assert!(!shared.is_excused(0, 0));
+        assert_eq!(shared.excuse(0, 0), Excuse::None);
+        shared.node_stopped(0);
+        assert!(matches!(shared.excuse(0, 0), Excuse::Stopped { .. }));
+        assert_eq!(shared.excuse(1, 0), Excuse::None, "only the node that was stopped");
+        shared.node_goes_on(0, 0);
+        assert_eq!(shared.excuse(0, 0), Excuse::None);
+    }
+
+    #[test]
+    fn healthy_time_is_summed_over_strikes_and_stands_still_in_one() {
+        let shared = Shared::new(1, 1, PathBuf::new());
+        shared.begin_strike();
+        let before = shared.healthy_ms();
+        let until = Instant::now() + Duration::from_millis(5);
+        while Instant::now() < until {
+            std::thread::yield_now();
+        }
+        assert_eq!(shared.healthy_ms(), before);
+        shared.heal();
+        shared.heal();
+        assert!(shared.healthy_ms() >= before && shared.healthy_ms() < shared.now_ms());
+    }
+
+    #[test]
+    fn a_partition_that_acknowledges_nothing_is_named() {
+        let shared = Shared::new(1, 1, PathBuf::new());
+        while shared.now_ms() == 0 {
+            std::thread::yield_now();
+        }
+        shared.acknowledged_by([0, 2]);
+        assert_eq!((shared.silent_since(0, 3), shared.silent_since(0, 1)), (Some(1), None));
+        assert_eq!(shared.silent_since(u64::MAX, 1), Some(0));
     }
 
     #[test]

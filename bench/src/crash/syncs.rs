@@ -2,7 +2,7 @@
 //!
 //! A call that is answered is an acknowledgement like any other. One that breaks is not made again under the same run: its
 //! execution may have ended, or is closed as FAILED by whoever recovers its partition; the worker sees none of its tasks
-//! twice, and the logs hold one end of it.
+//! twice, and the logs hold one end of it. An answer is held against what the run must come to.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,12 +15,13 @@ use proto::scheduler::v1::StartExecutionRequest;
 use proto::scheduler::v1::executions_client::ExecutionsClient;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 use super::acks::Ack;
 use super::checker::note_refusal;
 use super::shared::Shared;
-use super::verdict::is_sync_ended;
+use super::verdict::{Outcome, Verdict, is_sync_ended, judge_outcome};
 use super::workload::{Kind, SYNC_RUNS};
 use crate::error::Error;
 
@@ -83,6 +84,10 @@ impl Syncs {
             Ok(answer) => self.answered(run, &answer.into_inner()).await,
             Err(status) => {
                 self.shared.syncs_unknown.fetch_add(1, Relaxed);
+                // What is refused because there is no room was not begun.
+                if status.code() != Code::ResourceExhausted {
+                    self.shared.unanswered([run]);
+                }
                 note_refusal(&self.shared, "StartSyncExecution", &status);
             }
         }
@@ -95,10 +100,20 @@ impl Syncs {
             return self.shared.fault(&format!("synchronous run {run} was answered without an id"));
         };
         if summary.status() == ExecutionStatus::Failed && ended {
-            // The logs count it.
-            return;
+            // The log must say the same, and that its partition was lost or given back.
+            return self.shared.parted(id);
         }
-        // What was answered must be what Describe and the logs say: they expect the right outcome.
+        let outcome = Outcome {
+            status: summary.status(),
+            output: answer.output.as_deref(),
+            error: answer.error.as_deref(),
+            cause: answer.cause.as_deref(),
+        };
+        let judged = judge_outcome(&Kind::Sync.expected(self.shared.seed, run, 0), outcome);
+        if judged != Ok(Verdict::Right) {
+            let wrong = judged.err().unwrap_or_else(|| "it is blamed for kills".to_owned());
+            self.shared.fault(&format!("synchronous execution {id} (run {run}), answered: {wrong}"));
+        }
         self.shared.syncs_answered.fetch_add(1, Relaxed);
         let ack =
             Ack { kind: Kind::Sync, first_run: run, count: 1, batch: id.batch, first_index: id.index.into() };

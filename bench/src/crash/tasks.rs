@@ -1,12 +1,19 @@
 //! The worker's ledger: which tasks were handed out, and whether one came that must not come again.
 //!
-//! The rule for STANDARD: that a later task of the same branch was seen proves that the outcome of the earlier one is in the
-//! journal; then the earlier one never comes again. Branch 0 is the main line: its tasks are later than every branch's.
+//! The rule for STANDARD: a task whose outcome is in the journal never comes again. The logs show that it is there, and so
+//! does a later task of the same branch. Branch 0 is the main line: its tasks are later than every branch's.
 //! A task that comes twice before that is no fault: its worker, its node or its stream was lost before the outcome was
-//! written. Nor is what a stopped or dead node had sent before it was hit and arrives only now: it is counted apart. Of a
+//! written. What the logs show holds a few moments later, for a copy of the task may be on its way meanwhile. Of a
 //! synchronous execution, which runs at most once, no task comes twice.
+//!
+//! What a node had sent before it ended or stood still, and comes only now, is no fault; it is counted apart. A node that
+//! goes on can have sent before only what could be handed out by then: not what follows an outcome that the worker gave
+//! later. Whatever else it hands out without having asked the store is a repetition.
+
+use std::collections::VecDeque;
 
 use foldhash::HashMap;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::workload::Kind;
@@ -42,10 +49,14 @@ impl TaskId {
         })
     }
 
-    /// A later attempt proves the outcome of the one before.
     fn rank(self) -> u64 {
-        self.step * 1_000 + self.attempt
+        rank(self.step, self.attempt)
     }
+}
+
+/// A later attempt proves the outcome of the one before.
+fn rank(step: u64, attempt: u64) -> u64 {
+    step * 1_000 + attempt
 }
 
 /// What a sighting means.
@@ -57,17 +68,89 @@ pub enum Seen {
     Again,
     /// A STANDARD task whose outcome was journalled already, or any task of a synchronous execution that was seen before.
     Repeated,
-    /// The same, but sent by a node that was hit after it had sent it.
+    /// The same, but it may be what a node had sent before it was hit.
     Late,
 }
+
+/// Why what a node sends may be older than it looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excuse {
+    /// It is not.
+    None,
+    /// The node has ended; its stream still held it.
+    Ended,
+    /// The node stood still since then, and has just gone on: what it had handed out before comes now.
+    Stopped {
+        /// From the beginning of the run.
+        since_ms: u64,
+    },
+}
+
+/// A task that came now.
+#[derive(Debug, Clone, Copy)]
+pub struct Sight {
+    /// Whether it can be old.
+    pub excuse: Excuse,
+    /// Its outcome leaves the worker then, and not earlier.
+    pub answered_ms: u64,
+}
+
+/// A task that was seen.
+#[derive(Debug, Clone, Copy)]
+struct Sighting {
+    branch: u64,
+    rank: u64,
+    /// Nobody can have handed out what follows it before that.
+    next_ms: u64,
+    /// Its outcome is in the journal.
+    journalled: bool,
+}
+
+/// A task's outcome, as the worker gave it and the journal has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Done {
+    run: u64,
+    branch: u64,
+    step: u64,
+    attempt: u64,
+}
+
+impl Done {
+    /// Reads the payload of a journalled outcome.
+    #[must_use]
+    pub fn read(output: &[u8]) -> Option<Self> {
+        serde_json::from_slice(output).ok()
+    }
+}
+
+/// What the logs have shown.
+#[derive(Debug, Clone, Copy)]
+enum Proof {
+    Journalled(Done),
+    Ended(u64),
+}
+
+/// So often [`TaskJudge::age`] is called until a proof holds: a copy of the task that was on its way has come by then.
+const RIPE: u64 = 3;
+/// So often until the tasks of an ended run are forgotten: longer than a node stands still.
+const KEPT: u64 = 200;
+/// A retry comes so much later than the failure before it, less what timers are rounded by.
+const RETRY_MS: u64 = 900;
+/// A node that is stopped may go on for so long.
+const STOPPING_MS: u64 = 50;
 
 /// All sightings of a run of the kill test.
 #[derive(Debug, Default)]
 pub struct TaskJudge {
-    /// The highest rank seen of each branch, of runs that have not ended.
-    runs: HashMap<u64, Vec<(u64, u64)>>,
+    /// The tasks seen of each run that has not ended, or has ended just now.
+    runs: HashMap<u64, Vec<Sighting>>,
     /// Runs that have ended.
     ended: Runs,
+    ages: u64,
+    /// What does not hold yet, with its age.
+    proofs: VecDeque<(u64, Proof)>,
+    /// Ended runs that are not forgotten, since which age.
+    leaving: VecDeque<(u64, u64)>,
     /// Tasks handed out, also those that came again.
     pub tasks: u64,
     /// STANDARD tasks and EXPRESS tasks that came again while they might.
@@ -76,41 +159,52 @@ pub struct TaskJudge {
     pub late: u64,
     /// See [`Seen::Repeated`].
     pub repeated: u64,
+    /// Outcomes found in the journal.
+    pub journalled: u64,
 }
 
 impl TaskJudge {
-    /// Notes a task that a node has sent; `excused` says that it was hit since.
-    pub fn see(&mut self, task: TaskId, excused: bool) -> Seen {
+    /// Notes a task that a node has sent.
+    pub fn see(&mut self, task: TaskId, sight: Sight) -> Seen {
         self.tasks += 1;
         let (rank, ended) = (task.rank(), self.ended.has(task.run));
-        let branches = self.runs.entry(task.run).or_insert_with(|| Vec::with_capacity(1));
-        let later = |(branch, high): &(u64, u64)| rank < *high && (*branch == task.branch || *branch == 0);
-        let proven = ended || branches.iter().any(later);
-        let known = branches.iter_mut().find(|(branch, _)| *branch == task.branch);
-        let before = match known {
-            Some((_, high)) => {
-                let before = *high >= rank;
-                *high = rank.max(*high);
-                before
-            }
-            None => {
-                branches.push((task.branch, rank));
-                false
-            }
+        let mut forgotten = Vec::new();
+        let seen = match self.runs.get_mut(&task.run) {
+            Some(seen) => seen,
+            None if ended => &mut forgotten,
+            None => self.runs.entry(task.run).or_insert_with(|| Vec::with_capacity(1)),
         };
-        if ended {
-            self.runs.remove(&task.run);
+        let here = |other: &Sighting| other.branch == task.branch;
+        let known = seen.iter().find(|other| here(other) && other.rank == rank).copied();
+        let later = |other: &Sighting| rank < other.rank && (here(other) || other.branch == 0);
+        let proven = ended || known.is_some_and(|known| known.journalled) || seen.iter().any(later);
+        let before = seen.iter().any(|other| here(other) && other.rank >= rank);
+        let earlier =
+            |other: &&Sighting| here(other) && other.rank < rank || task.branch == 0 && other.branch != 0;
+        let possible_ms = seen.iter().filter(earlier).map(|other| other.next_ms).max().unwrap_or(0);
+        if known.is_none() {
+            let pause_ms = if task.kind == Kind::Retry { RETRY_MS } else { 0 };
+            let next_ms = sight.answered_ms + pause_ms;
+            seen.push(Sighting { branch: task.branch, rank, next_ms, journalled: false });
         }
+        let excused = match sight.excuse {
+            Excuse::None => false,
+            Excuse::Ended => true,
+            Excuse::Stopped { since_ms } => possible_ms <= since_ms + STOPPING_MS,
+        };
         let wrong = match task.kind {
             Kind::Sync => before || proven,
             kind => proven && kind.mode() == Mode::Standard,
         };
-        let seen = match (wrong, before || proven) {
+        self.count(match (wrong, before || proven) {
             (true, _) if excused => Seen::Late,
             (true, _) => Seen::Repeated,
             (false, true) => Seen::Again,
             (false, false) => Seen::First,
-        };
+        })
+    }
+
+    fn count(&mut self, seen: Seen) -> Seen {
         match seen {
             Seen::First => {}
             Seen::Again => self.again += 1,
@@ -122,8 +216,33 @@ impl TaskJudge {
 
     /// The execution of this run has ended: none of its tasks may come any more.
     pub fn ended(&mut self, run: u64) {
-        self.runs.remove(&run);
-        self.ended.add(run);
+        self.proofs.push_back((self.ages, Proof::Ended(run)));
+    }
+
+    /// The outcome of this task is in the journal: it may not come again.
+    pub fn journalled(&mut self, done: Done) {
+        self.journalled += 1;
+        self.proofs.push_back((self.ages, Proof::Journalled(done)));
+    }
+
+    /// A moment has passed in which the worker took what had come. Proofs of a few moments ago hold from now on.
+    pub fn age(&mut self) {
+        self.ages += 1;
+        while let Some((_, proof)) = self.proofs.pop_front_if(|(age, _)| *age + RIPE <= self.ages) {
+            match proof {
+                Proof::Journalled(done) => {
+                    let rank = rank(done.step, done.attempt);
+                    let seen = self.runs.get_mut(&done.run).into_iter().flatten();
+                    seen.filter(|seen| seen.branch == done.branch && seen.rank == rank)
+                        .for_each(|seen| seen.journalled = true);
+                }
+                Proof::Ended(run) if self.ended.add(run) => {}
+                Proof::Ended(run) => self.leaving.push_back((self.ages, run)),
+            }
+        }
+        while let Some((_, run)) = self.leaving.pop_front_if(|(age, _)| *age + KEPT <= self.ages) {
+            self.runs.remove(&run);
+        }
     }
 }
 
@@ -145,7 +264,8 @@ impl Runs {
         before
     }
 
-    fn has(&self, run: u64) -> bool {
+    /// Whether it is there.
+    pub(super) fn has(&self, run: u64) -> bool {
         let (page, word, bit) = Self::place(run);
         self.0.get(&page).is_some_and(|words| words[word] & bit != 0)
     }
@@ -155,13 +275,15 @@ impl Runs {
 mod tests {
     use super::*;
 
+    const NOW: Sight = Sight { excuse: Excuse::None, answered_ms: 0 };
+
     fn task(kind: Kind, branch: u64, step: u64, attempt: u64) -> TaskId {
         TaskId { kind, run: 7, branch, step, attempt }
     }
 
     fn judged(sightings: &[TaskId]) -> Vec<Seen> {
         let mut judge = TaskJudge::default();
-        sightings.iter().map(|task| judge.see(*task, false)).collect()
+        sightings.iter().map(|task| judge.see(*task, NOW)).collect()
     }
 
     #[test]
@@ -192,14 +314,56 @@ mod tests {
         assert_eq!(judged(&[at(11, 1), at(0, 9), at(11, 1)]), [Seen::First, Seen::First, Seen::Repeated]);
     }
 
+    fn ripen(judge: &mut TaskJudge) {
+        (0..RIPE).for_each(|_| judge.age());
+    }
+
     #[test]
     fn a_task_of_an_ended_execution_is_a_repetition() {
         let mut judge = TaskJudge::default();
         let last = task(Kind::TasksStandard, 0, 3, 0);
-        assert_eq!(judge.see(last, false), Seen::First);
+        assert_eq!(judge.see(last, NOW), Seen::First);
         judge.ended(7);
-        assert_eq!(judge.see(last, false), Seen::Repeated);
+        ripen(&mut judge);
+        assert_eq!(judge.see(last, NOW), Seen::Repeated);
         assert_eq!(judge.repeated, 1);
+        (0..KEPT).for_each(|_| judge.age());
+        assert!(judge.runs.is_empty(), "its tasks are forgotten, its end is not");
+        assert_eq!(judge.see(last, NOW), Seen::Repeated);
+        assert!(judge.runs.is_empty());
+    }
+
+    #[test]
+    fn a_task_whose_outcome_is_in_the_journal_is_a_repetition_though_no_later_one_was_seen() {
+        let mut judge = TaskJudge::default();
+        let only = task(Kind::Caught, 0, 1, 0);
+        let output = super::super::workload::task_output(7, 0, 1, 0).to_string();
+        let done = Done::read(output.as_bytes()).expect("the worker's own words");
+        judge.see(only, NOW);
+        judge.journalled(done);
+        assert_eq!(judge.see(only, NOW), Seen::Again, "it may have been on its way");
+        ripen(&mut judge);
+        assert_eq!(judge.see(only, NOW), Seen::Repeated);
+        assert_eq!(judge.see(task(Kind::Caught, 1, 1, 0), NOW), Seen::First, "another branch");
+        assert_eq!(Done::read(b"{}"), None);
+    }
+
+    #[test]
+    fn a_stopped_node_cannot_have_sent_before_what_follows_a_later_outcome() {
+        let stopped = Sight { excuse: Excuse::Stopped { since_ms: 1_000 }, answered_ms: 9_000 };
+        for (answered_ms, seen) in [(900, Seen::Late), (1_100, Seen::Repeated)] {
+            let mut judge = TaskJudge::default();
+            judge.see(task(Kind::TasksStandard, 0, 1, 0), Sight { answered_ms, ..NOW });
+            for step in [2, 3] {
+                judge.see(task(Kind::TasksStandard, 0, step, 0), Sight { answered_ms: 5_000, ..NOW });
+            }
+            assert_eq!(judge.see(task(Kind::TasksStandard, 0, 2, 0), stopped), seen, "{answered_ms}");
+        }
+        let mut judge = TaskJudge::default();
+        for attempt in 0..=2 {
+            judge.see(task(Kind::Retry, 0, 1, attempt), Sight { answered_ms: 500, ..NOW });
+        }
+        assert_eq!(judge.see(task(Kind::Retry, 0, 1, 1), stopped), Seen::Repeated, "its timer had not fired");
     }
 
     #[test]
@@ -228,10 +392,11 @@ mod tests {
     }
 
     #[test]
-    fn what_a_stopped_node_sent_before_is_late_and_no_repetition() {
+    fn what_a_dead_node_sent_before_is_late_and_no_repetition() {
         let mut judge = TaskJudge::default();
-        judge.see(task(Kind::TasksStandard, 0, 2, 0), false);
-        assert_eq!(judge.see(task(Kind::TasksStandard, 0, 1, 0), true), Seen::Late);
+        judge.see(task(Kind::TasksStandard, 0, 2, 0), NOW);
+        let ended = Sight { excuse: Excuse::Ended, ..NOW };
+        assert_eq!(judge.see(task(Kind::TasksStandard, 0, 1, 0), ended), Seen::Late);
         assert_eq!((judge.late, judge.repeated), (1, 0));
     }
 

@@ -12,6 +12,12 @@ const POISONOUS: &str = "The execution killed the node that stepped it";
 const SYNC_ENDED: [&str; 2] =
     ["The node that ran the synchronous execution has ended", "The node gave back the execution's partition"];
 
+/// Whether this cause is of one whose owner closed it because it gave its partition back.
+#[must_use]
+pub fn is_sync_given_back(cause: &str) -> bool {
+    cause.starts_with(SYNC_ENDED[1])
+}
+
 /// Whether this cause is of a synchronous execution that was closed unfinished, for no other node goes on with it.
 #[must_use]
 pub fn is_sync_ended(cause: &str) -> bool {
@@ -25,6 +31,8 @@ pub enum Standing {
     Open,
     /// It has ended as it must.
     Ended,
+    /// It was closed, for it is blamed for the ends of its nodes: it has no history, and is not redriven.
+    Condemned,
 }
 
 /// What an end is worth.
@@ -34,6 +42,15 @@ pub enum Verdict {
     Right,
     /// The execution is blamed for the ends of its nodes: allowed, and counted.
     Condemned,
+}
+
+impl From<Verdict> for Standing {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Right => Self::Ended,
+            Verdict::Condemned => Self::Condemned,
+        }
+    }
 }
 
 fn text(bytes: Option<&[u8]>) -> String {
@@ -114,7 +131,7 @@ pub fn judge(
     };
     match outcome.status {
         ExecutionStatus::Running => Ok(Standing::Open),
-        _ => judge_outcome(&kind.expected(seed, run, found.redrive_count), outcome).map(|_| Standing::Ended),
+        _ => judge_outcome(&kind.expected(seed, run, found.redrive_count), outcome).map(Standing::from),
     }
 }
 
@@ -208,6 +225,8 @@ mod tests {
         };
         let verdict = |found| judge(Kind::Fail, (1, 7), &found);
         assert_eq!(verdict(failed("Crash.Meant", "it fails on purpose")), Ok(Standing::Ended));
+        let blamed = "The execution killed the node that stepped it 3 times, so";
+        assert_eq!(verdict(failed("States.Runtime", blamed)), Ok(Standing::Condemned));
         assert!(verdict(failed("States.Runtime", "it fails on purpose")).is_err());
     }
 

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::shared::Shared;
-use super::tasks::{Seen, TaskId};
+use super::tasks::{Seen, Sight, TaskId};
 use super::workload::{Kind, POOL, TASK_ERROR, task_output};
 use crate::load::connect;
 
@@ -31,6 +31,8 @@ const OUTBOX: usize = 256;
 const AGAIN: Duration = Duration::from_millis(100);
 /// The pause before an outcome that came back is sent again.
 const RETURN_AFTER: Duration = Duration::from_millis(50);
+/// See [`age`].
+const MOMENT: Duration = Duration::from_millis(200);
 /// How long every fourth batch of tasks takes, so that kills find tasks under way.
 const SLOW: Duration = Duration::from_millis(150);
 
@@ -50,6 +52,17 @@ impl Streams {
         let streams = self.lock();
         let later = streams.iter().find(|(other, _)| other.as_str() > address);
         later.or_else(|| streams.iter().next()).map(|(_, outbox)| outbox.clone())
+    }
+}
+
+/// Lets what the logs have shown hold, a few moments after it: on the thread of the streams, so that what is late with one is
+/// late with the other.
+pub(super) async fn age(shared: Arc<Shared>) {
+    let mut moments = tokio::time::interval(MOMENT);
+    moments.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        moments.tick().await;
+        shared.tasks().age();
     }
 }
 
@@ -81,9 +94,10 @@ async fn serve_stream(shared: &Arc<Shared>, streams: &Arc<Streams>, node: u16, a
             continue;
         }
         batches += 1;
-        let reply = answer(shared, node, opened_ms, batch);
+        let slow = batches.is_multiple_of(4);
+        let reply = answer(shared, (node, opened_ms), slow, batch);
         let outbox = outbox.clone();
-        if batches.is_multiple_of(4) {
+        if slow {
             // Bounded by the credit: a task that is being worked on holds its share of it.
             tokio::spawn(async move {
                 tokio::time::sleep(SLOW).await;
@@ -113,39 +127,42 @@ fn send_on(shared: &Shared, streams: &Arc<Streams>, address: &str, returned: Vec
     });
 }
 
-fn answer(shared: &Shared, node: u16, opened_ms: u64, batch: TaskBatch) -> WorkerMessage {
+fn answer(shared: &Shared, from: (u16, u64), slow: bool, batch: TaskBatch) -> WorkerMessage {
     let credit = u32::try_from(batch.tasks.len()).unwrap_or(u32::MAX);
-    let excused = shared.is_excused(node, opened_ms);
+    let takes = if slow { SLOW } else { Duration::ZERO };
+    let answered_ms = shared.now_ms() + u64::try_from(takes.as_millis()).unwrap_or(0);
+    let sight = Sight { excuse: shared.excuse(from.0, from.1), answered_ms };
     let outcomes = batch
         .tasks
         .into_iter()
         .map(|Task { token, input, .. }| TaskOutcome {
             token,
-            outcome: Some(work(shared, (node, opened_ms), excused, &input)),
+            outcome: Some(work(shared, from, sight, &input)),
         })
         .collect();
     WorkerMessage { hello: None, credit, outcomes, heartbeats: Vec::new() }
 }
 
-fn work(shared: &Shared, (node, opened_ms): (u16, u64), excused: bool, input: &[u8]) -> Outcome {
+fn work(shared: &Shared, (node, opened_ms): (u16, u64), sight: Sight, input: &[u8]) -> Outcome {
     let Some(task) = TaskId::read(input) else {
         shared.fault(&format!("a task came with another input: {}", String::from_utf8_lossy(input)));
         return failure("Crash.Unreadable", "the input of the task is none of this run");
     };
-    if shared.tasks().see(task, excused) == Seen::Repeated {
+    if shared.tasks().see(task, sight) == Seen::Repeated {
         let rule = match task.kind {
             Kind::Sync => "task of a synchronous execution repeated",
             _ => "STANDARD task repeated after its outcome was journalled",
         };
         shared.fault(&format!(
             "{rule}: machine {}, run {}, branch {}, step {}, attempt {}, sent by node-{node} on a stream that was opened at \
-             {:.1} s",
+             {:.1} s ({:?})",
             task.kind.name(),
             task.run,
             task.branch,
             task.step,
             task.attempt,
-            opened_ms as f64 / 1e3
+            opened_ms as f64 / 1e3,
+            sight.excuse
         ));
     }
     if task.kind.task_fails(task.step, task.attempt) {

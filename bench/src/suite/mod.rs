@@ -1,7 +1,7 @@
 //! The set of runs: starts its own Redis and all processes, runs each profile, reads the store back, records.
 
 mod processes;
-mod readback;
+pub(crate) mod readback;
 
 use std::collections::BTreeMap;
 use std::io::Write;

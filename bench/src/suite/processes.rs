@@ -8,8 +8,6 @@ use proto::executor::v1::DescribeNodeRequest;
 use proto::executor::v1::executor_client::ExecutorClient;
 use tempfile::TempDir;
 use testkit::{Process, ProcessOptions, Redis, RedisOptions};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::{Settings, readback};
 use crate::error::Error;
@@ -17,7 +15,7 @@ use crate::ledger::Stored;
 use crate::load::connect;
 use crate::machine::{cpu_us, resident_bytes};
 use crate::profile::{ECHO_FUNCTION, ECHO_POOL, Profile};
-use crate::tls;
+use crate::{scrape, tls};
 
 /// How long a process may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -148,15 +146,7 @@ impl Cluster {
     /// # Errors
     /// A node that does not listen.
     pub async fn metrics(&self) -> Result<String, Error> {
-        let address = format!("127.0.0.1:{}", self.port + 1);
-        let failed =
-            |error: std::io::Error| Error::Connect { address: address.clone(), reason: error.to_string() };
-        let mut stream = TcpStream::connect(&address).await.map_err(failed)?;
-        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        stream.write_all(request.as_bytes()).await.map_err(failed)?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.map_err(failed)?;
-        Ok(text)
+        scrape::get(&format!("127.0.0.1:{}", self.port + 1)).await
     }
 
     /// Resident memory of the node, in bytes.

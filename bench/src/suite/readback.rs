@@ -17,7 +17,7 @@ const PAGE: usize = 64;
 ///
 /// # Errors
 /// A store that cannot be reached, or holds something else than blocks.
-pub(super) async fn read(store: &dyn Connect) -> Result<Stored, Error> {
+pub(crate) async fn read(store: &dyn Connect) -> Result<Stored, Error> {
     let store = store.connect().await?;
     let mut stored = Stored::default();
     for number in 0..PARTITIONS_MAX {

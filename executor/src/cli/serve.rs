@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
+use archive::ArchiveError;
 use clap::Args;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use trust::TrustError;
 
 use super::Exit;
-use crate::config::{Config, Options, StoreConfig};
-use crate::node::{Drained, Node};
+use crate::config::{Config, ConfigError, Options, StoreConfig};
+use crate::node::{Drained, Node, StartError};
 use crate::store;
 
 const MANUAL: &str = "\
@@ -34,13 +36,15 @@ WHAT THE DEFAULTS PROMISE
   Only loopback is listened on, unless --allow-plaintext is said.
 
 TRUST
-  With --tls-cert, --tls-key, --tls-ca and --tls-allow every gRPC port speaks TLS 1.2 or 1.3, asks
-  for a certificate of the authority, and gives its holder the roles that its names have:
+  With --tls-cert, --tls-key, --tls-ca and --tls-allow (or --tls-allow-file) every gRPC port speaks
+  TLS 1.2 or 1.3, asks for a certificate of the authority, and gives its holder the roles that its
+  names have:
     caller     starts, stops, describes, lists      scheduler  the same, and ids for batches
     worker     takes tasks (worker:POOL: of a pool)  node       reports to the scheduler
     operator   everything but taking tasks and reporting
   Servers are known by role as well (node, scheduler), not by address. The scheduler has the same
-  flags. Files are looked at every 5 s; connections that stand are not cut.
+  flags. Files are looked at every 5 s; a connection ends when they give its peer other roles or
+  none, or when its certificate expires.
 
 WHOSE STORE IT IS
   The first node of a cluster writes a record into its store: the cluster's id, its number of
@@ -130,10 +134,20 @@ pub(super) fn run(options: ServeOptions) -> Exit {
         Ok(node) => node,
         Err(error) => {
             eprintln!("error: {error}");
-            return Exit::Internal;
+            return exit_of_start(&error);
         }
     };
     supervise(&node, signals)
+}
+
+/// A value that cannot work is the command line's fault, a file that cannot be used is not.
+fn exit_of_start(error: &StartError) -> Exit {
+    match error {
+        StartError::Config(ConfigError::Value { .. })
+        | StartError::Trust(TrustError::Settings(_) | TrustError::Allow(_))
+        | StartError::Archive(ArchiveError::Setting { .. }) => Exit::Usage,
+        _ => Exit::Internal,
+    }
 }
 
 /// Why a node that follows a scheduler cannot have this store.

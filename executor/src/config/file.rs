@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{ConfigError, Options};
 
 /// The keys that a file may hold, as in `Options`; a test holds the two equal.
-pub(super) const KEYS: [&str; 40] = [
+pub(super) const KEYS: [&str; 41] = [
     "listen",
     "data-port-base",
     "advertise",
@@ -41,6 +41,7 @@ pub(super) const KEYS: [&str; 40] = [
     "tls-key",
     "tls-ca",
     "tls-allow",
+    "tls-allow-file",
     "cluster-secret-file",
     "drain-notice",
     "drain-deadline",
@@ -53,13 +54,25 @@ pub(super) fn read(path: &Path) -> Result<Options, ConfigError> {
     let wrong = |message: String| ConfigError::File { path: path.to_owned(), message };
     let text = std::fs::read_to_string(path)
         .map_err(|error| wrong(format!("the configuration cannot be read: {error}")))?;
-    let table = text.parse::<toml::Table>().map_err(|error| wrong(error.to_string()))?;
+    let at = |error: toml::de::Error| {
+        let place = error.span().map(|span| place(&text, span.start)).unwrap_or_default();
+        wrong(format!("{place}{}", error.message().replace('\n', ", ")))
+    };
+    let table = text.parse::<toml::Table>().map_err(at)?;
     if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
         let suggestion =
             suggest(key, &KEYS).map_or_else(String::new, |known| format!("; did you mean `{known}`?"));
         return Err(wrong(format!("`{key}` is no setting{suggestion}")));
     }
-    toml::from_str(&text).map_err(|error| wrong(error.to_string()))
+    toml::from_str(&text).map_err(at)
+}
+
+/// Where in the file: the line, and its key. Not the line itself, whose value may hold a password.
+fn place(text: &str, at: usize) -> String {
+    let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+    let key = text.lines().nth(line).and_then(|line| line.split_once('=')).map(|(key, _)| key.trim());
+    let key = key.filter(|key| KEYS.contains(key)).map_or_else(String::new, |key| format!(", `{key}`"));
+    format!("line {}{key}: ", line + 1)
 }
 
 /// The known word that is nearest to `word`, if any is near enough to be meant.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub use archive::ArchiveConfig;
 pub use options::{DeclaredAppendFsync, LogFormat, Options, StoreKind};
-pub use redis::RedisFlags;
+pub use redis::{RedisConfig, RedisFlags, RedisUrl};
 
 use trust::TlsSettings;
 
@@ -89,40 +89,6 @@ pub enum StoreConfig {
     Redis(RedisConfig),
 }
 
-/// Which Redis, and what is known about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RedisConfig {
-    /// See [`journal_redis::RedisOptions::url`].
-    pub url: String,
-    /// See [`journal_redis::RedisOptions::prefix`].
-    pub prefix: String,
-    /// What the operator says where Redis does not tell its settings.
-    pub declared_appendfsync: Option<DeclaredAppendFsync>,
-    /// See [`journal_redis::RedisOptions::password_file`].
-    pub password_file: Option<PathBuf>,
-    /// See [`journal_redis::RedisOptions::ca_file`].
-    pub ca: Option<PathBuf>,
-    /// See [`journal_redis::RedisOptions::certificate_file`].
-    pub cert: Option<PathBuf>,
-    /// See [`journal_redis::RedisOptions::key_file`].
-    pub key: Option<PathBuf>,
-}
-
-impl From<&str> for RedisConfig {
-    fn from(url: &str) -> Self {
-        let prefix = journal_redis::RedisOptions::DEFAULT_PREFIX.to_owned();
-        Self {
-            url: url.to_owned(),
-            prefix,
-            declared_appendfsync: None,
-            password_file: None,
-            ca: None,
-            cert: None,
-            key: None,
-        }
-    }
-}
-
 impl StoreConfig {
     /// For people; a password never shows.
     #[must_use]
@@ -130,22 +96,8 @@ impl StoreConfig {
         match self {
             Self::Memory => "memory".to_owned(),
             Self::File(dir) => format!("file ({})", dir.display()),
-            Self::Redis(redis) => format!("redis ({})", redact_url(&redis.url)),
+            Self::Redis(redis) => format!("redis ({})", redis.url),
         }
-    }
-}
-
-/// A URL without the password that it may carry.
-#[must_use]
-pub fn redact_url(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    // A password that holds a slash is a mistake, and a secret all the same.
-    match rest.rsplit_once('@') {
-        Some((user, host)) => {
-            let user = user.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}:***@{host}")
-        }
-        None => url.to_owned(),
     }
 }
 
@@ -366,12 +318,5 @@ mod tests {
         );
         let named = Config { advertise: Some("h.example".to_owned()), ..config };
         assert_eq!(named.advertised(open), "h.example:8");
-    }
-
-    #[test]
-    fn a_password_never_shows() {
-        assert_eq!(redact_url("redis://me:secret@h:6379/0"), "redis://me:***@h:6379/0");
-        assert_eq!(redact_url("redis://:secret@h"), "redis://:***@h");
-        assert_eq!(redact_url("redis://h:6379"), "redis://h:6379");
     }
 }

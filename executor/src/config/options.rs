@@ -111,6 +111,10 @@ pub struct Options {
         help_heading = "Trust"
     )]
     pub tls_allow: Vec<String>,
+    /// File with such entries, one a line, beside those of --tls-allow. Read again when it changes: connections of
+    /// those whose roles it changes are ended
+    #[arg(long, value_name = "FILE", env = "MYRIAD_TLS_ALLOW_FILE", help_heading = "Trust")]
+    pub tls_allow_file: Option<PathBuf>,
     /// Keys that seal tokens, a line `ID KEY` each; the first seals, all open. The same on every node. Read
     /// again when the file changes [default: one key, kept in the store]
     #[arg(long, value_name = "FILE", env = "MYRIAD_CLUSTER_SECRET_FILE", help_heading = "Trust")]
@@ -249,6 +253,7 @@ impl Options {
             tls_key: self.tls_key.or(other.tls_key),
             tls_ca: self.tls_ca.or(other.tls_ca),
             tls_allow: if self.tls_allow.is_empty() { other.tls_allow } else { self.tls_allow },
+            tls_allow_file: self.tls_allow_file.or(other.tls_allow_file),
             scheduler: self.scheduler.or(other.scheduler),
             node_id: self.node_id.or(other.node_id),
             shards: self.shards.or(other.shards),
@@ -304,6 +309,7 @@ impl Options {
                 key: self.tls_key.clone(),
                 ca: self.tls_ca.clone(),
                 allow: self.tls_allow.clone(),
+                allow_file: self.tls_allow_file.clone(),
             },
             scheduler: self.scheduler.clone(),
             connections_max: self.connections_max.unwrap_or(default.connections_max),
@@ -370,6 +376,7 @@ impl Options {
             tls_key: config.tls.key.clone(),
             tls_ca: config.tls.ca.clone(),
             tls_allow: config.tls.allow.clone(),
+            tls_allow_file: config.tls.allow_file.clone(),
             scheduler: config.scheduler.clone(),
             node_id: Some(config.node_id.clone()),
             shards: Some(config.shards),

@@ -70,6 +70,8 @@ fn what_is_printed_is_a_file_that_gives_the_same_configuration() {
         "--max-bytes=7KiB",
         "--bind=x*=y",
         "--bind=z=w",
+        "--tls-allow=node=n",
+        "--tls-allow-file=/a",
         "--objects-dir=/o",
         "--store=file",
         "--store-dir=/d",
@@ -111,6 +113,12 @@ fn a_wrong_value_in_a_file_is_shown_with_its_line() {
     assert!(error.contains("line 2") && error.contains("is no duration"), "{error}");
     let error = refused(&[], Some("shards = [\n"));
     assert!(error.contains("line 1") || error.contains("line 2"), "{error}");
+}
+
+#[test]
+fn a_line_that_is_no_toml_is_numbered_and_not_shown_for_it_may_hold_a_password() {
+    let error = refused(&[], Some("shards = 2\nredis-url = redis://me:hunter2@h\n"));
+    assert!(error.contains("line 2, `redis-url`: ") && !error.contains("hunter2"), "{error}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Health: NOT_SERVING until every shard serves, whenever one does not, and for good once a drain has begun.
+//! Health: NOT_SERVING until every shard serves, whenever one does not or answers nothing, and for good once a drain has
+//! begun.
 //!
 //! Invariant: once latched, nothing makes a service SERVING again. (tonic-health begins as SERVING and knows
 //! no latch; both are dealt with here.) Nothing here fails.
@@ -38,6 +39,10 @@ pub struct Health(Arc<Inner>);
 struct Inner {
     reporter: HealthReporter,
     latched: AtomicBool,
+    /// Whether all shards serve, as they say.
+    fit: AtomicBool,
+    /// Whether one of them answers nothing.
+    hangs: AtomicBool,
     /// Held while a status is decided and set, so that a late SERVING never overtakes the latch.
     deciding: Mutex<()>,
     serving: watch::Sender<bool>,
@@ -45,17 +50,21 @@ struct Inner {
     worst: watch::Sender<ShardState>,
     /// Why the scheduler does not take the node in; empty where it does.
     refusal: watch::Sender<String>,
+    /// Why the store is not the node's ([`crate::cluster::Cluster::wrong`]); empty where it is.
+    wrong_store: watch::Receiver<String>,
     metrics: NodeMetrics,
 }
 
 impl Health {
-    /// NOT_SERVING everywhere.
-    pub async fn new(metrics: NodeMetrics) -> Self {
+    /// NOT_SERVING everywhere. `wrong_store` says why the store is not the node's, where it is not.
+    pub async fn new(metrics: NodeMetrics, wrong_store: watch::Receiver<String>) -> Self {
         let (serving, reporter) = (watch::Sender::new(false), HealthReporter::new());
-        let latched = AtomicBool::new(false);
+        let [latched, fit, hangs] = [false; 3].map(AtomicBool::new);
         let (deciding, worst) = (Mutex::new(()), watch::Sender::new(ShardState::Connecting));
         let refusal = watch::Sender::default();
-        let health = Self(Arc::new(Inner { reporter, latched, deciding, serving, worst, refusal, metrics }));
+        let inner =
+            Inner { reporter, latched, fit, hangs, deciding, serving, worst, refusal, wrong_store, metrics };
+        let health = Self(Arc::new(inner));
         health.publish(false).await;
         health
     }
@@ -86,9 +95,16 @@ impl Health {
         if self.is_draining() {
             return "draining".into();
         }
+        if self.0.hangs.load(Ordering::Acquire) {
+            return "not serving: a shard answers nothing; see the log".into();
+        }
         let refusal = self.0.refusal.borrow();
         if !refusal.is_empty() {
             return format!("refused by the scheduler: {}", *refusal).into();
+        }
+        let wrong_store = self.0.wrong_store.borrow();
+        if !wrong_store.is_empty() && !self.is_serving() {
+            return format!("store refused: {}", *wrong_store).into();
         }
         let told = match *self.0.worst.borrow() {
             ShardState::Serving if self.is_serving() => "serving",
@@ -125,6 +141,18 @@ impl Health {
         }
     }
 
+    /// Tells the metrics whether the store is the node's, until the node is gone.
+    pub async fn follow_store(self) {
+        let mut wrong_store = self.0.wrong_store.clone();
+        loop {
+            let foreign = !wrong_store.borrow_and_update().is_empty();
+            self.0.metrics.set_store_foreign(foreign);
+            if wrong_store.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Whether a drain has begun.
     #[must_use]
     pub fn is_draining(&self) -> bool {
@@ -134,12 +162,25 @@ impl Health {
     /// NOT_SERVING for good.
     pub async fn latch(&self) {
         self.0.latched.store(true, Ordering::Release);
-        self.set(false).await;
+        self.decide().await;
     }
 
-    async fn set(&self, serving: bool) {
+    /// Whether a shard answers nothing, as whoever asks them has seen.
+    pub async fn hangs(&self, hangs: bool) {
+        if self.0.hangs.swap(hangs, Ordering::AcqRel) != hangs {
+            self.decide().await;
+        }
+    }
+
+    async fn set(&self, fit: bool) {
+        self.0.fit.store(fit, Ordering::Release);
+        self.decide().await;
+    }
+
+    async fn decide(&self) {
         let _deciding = self.0.deciding.lock().await;
-        let serving = serving && !self.is_draining();
+        let [fit, hangs] = [&self.0.fit, &self.0.hangs].map(|known| known.load(Ordering::Acquire));
+        let serving = fit && !hangs && !self.is_draining();
         // A probe that watches hears of changes only.
         if self.is_serving() != serving {
             self.publish(serving).await;
@@ -225,8 +266,13 @@ mod tests {
 
     #[tokio::test]
     async fn the_node_serves_when_all_shards_do_and_never_again_once_it_drains() {
-        let health = Health::new(NodeMetrics::new("0", 0)).await;
+        let wrong = watch::Sender::<String>::default();
+        let health = Health::new(NodeMetrics::new("0", 0), wrong.subscribe()).await;
         assert_eq!(status(&health).await, [false; 3]);
+        wrong.send_replace("it is empty".to_owned());
+        assert_eq!(health.condition(), "store refused: it is empty");
+        wrong.send_replace(String::new());
+        assert!(health.explain().starts_with("starting"), "{}", health.explain());
         let (first, second) =
             (watch::Sender::new(ShardState::Recovering), watch::Sender::new(ShardState::Serving));
         let follower = tokio::spawn({
@@ -241,6 +287,9 @@ mod tests {
         second.send_replace(ShardState::StoreDown);
         serving.wait_for(|serving| !serving).await.expect("stops serving");
         assert!(health.explain().starts_with("store down"), "{}", health.explain());
+        wrong.send_replace("it is another cluster's".to_owned());
+        assert_eq!(health.explain(), "store refused: it is another cluster's");
+        wrong.send_replace(String::new());
         assert_eq!(status(&health).await, [false; 3]);
         second.send_replace(ShardState::Serving);
         serving.wait_for(|serving| *serving).await.expect("serves again");
@@ -248,6 +297,11 @@ mod tests {
         assert_eq!(health.explain(), "refused by the scheduler: it has 9 partitions");
         health.refused_by_scheduler("");
         assert_eq!(health.explain(), "serving");
+        health.hangs(true).await;
+        assert_eq!(status(&health).await, [false; 3]);
+        assert!(health.condition().contains("answers nothing"), "{}", health.condition());
+        health.hangs(false).await;
+        assert_eq!((status(&health).await, health.condition().as_str()), (vec![true; 3], ""));
         health.latch().await;
         second.send_replace(ShardState::Serving);
         drop(first);

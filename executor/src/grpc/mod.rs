@@ -49,7 +49,7 @@ use crate::shard::{Command, Reply, ShardHandle, WorkerId};
 use health::Health;
 
 pub(crate) use dispatch::{dispatcher, queue};
-pub(crate) use reports::{Reports, report_shards};
+pub(crate) use reports::{Reports, look_after_shards, report_shards};
 
 /// Bytes of a message that the transport takes: a little above the 4 MiB that are promised, so that what is
 /// slightly too large is refused by the limit that names it and not by the transport.

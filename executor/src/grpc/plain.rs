@@ -189,8 +189,18 @@ pub(super) async fn start_sync(
     }
     let request = v1::StartExecutionRequest { mode: v1::Mode::SyncExpress.into(), ..request };
     let started = start_as_asked(node, request).await?;
-    let (execution, shard) = locate(node, &started.execution_id)?;
-    ask(shard, |reply| Command::Await { execution, reply }).await
+    end_of(node, started.execution_id).await
+}
+
+/// The end of an execution that was started: whatever keeps it from being told, the start is durable, and nobody is to be
+/// told to send it again.
+async fn end_of(node: &NodeContext, execution: String) -> Result<v1::StartSyncExecutionResponse, Error> {
+    let end = async {
+        let (execution, shard) = locate(node, &execution)?;
+        ask(shard, |reply| Command::Await { execution, reply }).await
+    };
+    let end: Result<_, Error> = end.await;
+    end.map_err(|error| Error::EndUnknown { execution, why: error.to_string() })
 }
 
 /// One start by a plain client that does not wait for the end.

@@ -9,7 +9,7 @@ use trust::Peer;
 use super::starts::Acks;
 use super::watch::Completions;
 use super::work::Tasks;
-use super::{Surface, listing, plain, starts, watch, work};
+use super::{Surface, listing, plain, rights, starts, watch, work};
 use crate::error::Error;
 
 /// An answer, or the status of its error.
@@ -26,6 +26,7 @@ impl Executor for Surface {
         &self,
         request: Request<v1::StartExecutionRequest>,
     ) -> Result<Response<v1::StartExecutionResponse>, Status> {
+        rights::check_start(&request)?;
         answer(plain::start(&self.node, request.into_inner()).await)
     }
 
@@ -40,6 +41,7 @@ impl Executor for Surface {
         &self,
         request: Request<v1::StartExecutionRequest>,
     ) -> Result<Response<v1::StartSyncExecutionResponse>, Status> {
+        rights::check_start(&request)?;
         answer(plain::start_sync(&self.node, request.into_inner()).await)
     }
 
@@ -75,6 +77,7 @@ impl Executor for Surface {
         &self,
         request: Request<v1::ListExecutionsRequest>,
     ) -> Result<Response<v1::ListExecutionsResponse>, Status> {
+        rights::check_list(&request)?;
         answer(listing::executions(&self.node, request.into_inner()).await)
     }
 

@@ -46,6 +46,7 @@ fn row(error: &Error) -> Row {
         Error::Recovering { retry_after, .. } => later(Code::Unavailable, "Recovering", *retry_after),
         Error::NothingServed { retry_after } => later(Code::Unavailable, "NothingServed", *retry_after),
         Error::OwnerChanged { .. } => row(Code::Unavailable, "OwnerChanged"),
+        Error::EndUnknown { .. } => row(Code::Unavailable, "EndUnknown"),
         Error::ShardGone => row(Code::Unavailable, "ShardGone"),
         Error::Starting { retry_after } => later(Code::Unavailable, "Starting", *retry_after),
         Error::Store(store) => match store {
@@ -132,6 +133,7 @@ pub(super) fn from_refusal(refusal: v1::StartRefusal, partition: u16) -> Error {
         },
         Reason::Overloaded => Error::Shed { message, retry_after },
         // A plain start has no id of its own by which it could be sent again.
+        Reason::OutcomeUnknown => Error::OwnerChanged { partition },
         Reason::NotOwner if refusal.code == OWNER_CHANGED => Error::OwnerChanged { partition },
         Reason::NotOwner => Error::NotOwner { partition },
         Reason::Draining => Error::Draining,
@@ -208,6 +210,7 @@ mod tests {
             (Error::OwnerChanged { partition: 1 }, Code::Unavailable, "OwnerChanged", false),
             (Error::Recovering { partition: 1, retry_after: after }, Code::Unavailable, "Recovering", true),
             (Error::NothingServed { retry_after: after }, Code::Unavailable, "NothingServed", true),
+            (Error::EndUnknown { execution: text(), why: text() }, Code::Unavailable, "EndUnknown", false),
             (Error::ShardGone, Code::Unavailable, "ShardGone", false),
             (Error::Starting { retry_after: after }, Code::Unavailable, "Starting", true),
             (StoreError::Unavailable(text()).into(), Code::Unavailable, "StoreUnavailable", true),

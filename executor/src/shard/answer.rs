@@ -45,7 +45,8 @@ fn counted_as(refusal: &v1::StartRefusal) -> Refusal {
         Reason::Overloaded => Refusal::Overloaded,
         Reason::NotOwner => Refusal::NotOwner,
         Reason::Draining => Refusal::Draining,
-        Reason::StoreUnavailable => Refusal::StoreUnavailable,
+        // The latter is a scheduler's word; no shard says it.
+        Reason::StoreUnavailable | Reason::OutcomeUnknown => Refusal::StoreUnavailable,
         Reason::Conflict => Refusal::Conflict,
         Reason::Expired => Refusal::Expired,
     }

@@ -1,10 +1,11 @@
 //! When a log is archived, and what follows from it.
 //!
-//! What closed longer than half a retention ago is archived, in ranges that cover a quarter of a retention (or a segment, if
-//! that is less), so that there is time left before the log is trimmed of it. Invariants: a log is trimmed of nothing that
-//! is not archived, however long the archive is away: the log grows meanwhile; what was begun in one tenure counts in no
-//! other; a mark beside the log says how far it is archived, and where that is lost, some is archived again. What may
-//! fail: the archive or the store, and then it is tried again.
+//! What closed longer than half a retention ago is archived, in ranges that cover a quarter of a retention (or a
+//! segment, if that is less), so that there is time left before the log is trimmed of it. Invariants: a log is trimmed
+//! of nothing that is not archived, however long the archive is away: the log grows meanwhile; what was begun in one
+//! tenure counts in no other, nor does what was read while the store was going back; a mark beside the log says how far
+//! it is archived, and where that is lost, some is archived again. What may fail: the archive or the store, and then it
+//! is tried again.
 
 use journal::{BlockId, Derived};
 
@@ -18,11 +19,23 @@ use crate::limits;
 pub(super) struct Archiving {
     /// What closed below is archived; not known before the first range is.
     below: Option<BlockId>,
-    busy: bool,
+    /// What its mark says, or is about to say.
+    marked: BlockId,
+    /// The generation of the log when the range under way was begun.
+    busy: Option<u64>,
     /// Whether the last attempt failed.
     failing: bool,
     not_before_us: u64,
     swept_us: u64,
+}
+
+impl Archiving {
+    /// How far the log is archived, where that is more than its mark says.
+    fn unmarked(&mut self) -> Option<BlockId> {
+        let below = self.below.filter(|below| *below > self.marked)?;
+        self.marked = below;
+        Some(below)
+    }
 }
 
 impl Shard {
@@ -39,7 +52,7 @@ impl Shard {
         }
         for at in 0..self.logs.len() {
             let log = &self.logs[at];
-            if log.state != LogState::Serving || log.mending || log.archiving.busy {
+            if log.state != LogState::Serving || log.mending || log.archiving.busy.is_some() {
                 continue;
             }
             if self.now_us >= log.archiving.not_before_us {
@@ -69,10 +82,10 @@ impl Shard {
         if sweeps {
             log.archiving.swept_us = self.now_us;
         }
-        log.archiving.busy = true;
+        log.archiving.busy = Some(log.generation);
         let resumes = log.archiving.below.is_none();
         let (partition, tenure) = (log.partition, log.tenure);
-        let range = Range { partition, from, below: below.max(from), resumes, sweeps, now_ms };
+        let range = Range { partition, from, below: below.max(from), confirmed, resumes, sweeps, now_ms };
         self.flights.push(Box::pin(async move {
             Landed::Archived { log: at, tenure, result: archiver.archive(range).await }
         }));
@@ -84,10 +97,9 @@ impl Shard {
             return;
         }
         let retry_us = self.archive_period_us().min(limits::ARCHIVE_RETRY.as_micros() as u64);
-        let Some(key) = self.context.archiver.as_ref().map(|archiver| archiver.mark_key()) else { return };
         let log = &mut self.logs[at];
         let partition = log.partition.get();
-        log.archiving.busy = false;
+        let begun = log.archiving.busy.take();
         let Archived { below, executions, bytes, unreadable, expired, more } = match result {
             Ok(archived) => archived,
             Err(error) => {
@@ -102,6 +114,11 @@ impl Shard {
                 return;
             }
         };
+        if log.mending || begun != Some(log.generation) {
+            tracing::warn!(partition, "the store went back while a range was archived: it is archived again");
+            log.archiving.not_before_us = self.now_us + retry_us;
+            return;
+        }
         if std::mem::take(&mut log.archiving.failing) {
             tracing::info!(partition, "the archive is written again");
         }
@@ -110,11 +127,18 @@ impl Shard {
             log.archiving.not_before_us = self.now_us;
         }
         log.retained.archived(below);
-        log.derived.push(Derived::Put { key, value: mark_of(below), ttl: limits::ARCHIVE_MARK_TTL });
         self.metrics.archived_executions.add(executions);
         self.metrics.archived_bytes.add(bytes);
         self.metrics.archive_failures.add(unreadable);
         self.metrics.archive_expired.add(expired);
+    }
+
+    /// Adds what travels beside the next block: how far the log is archived.
+    pub(super) fn mark_archived(&mut self, at: usize, derived: &mut Vec<Derived>) {
+        let Some(below) = self.logs[at].archiving.unmarked() else { return };
+        let key = self.context.archiver.as_ref().map(|archiver| archiver.mark_key());
+        let (value, ttl) = (mark_of(below), limits::ARCHIVE_MARK_TTL);
+        derived.extend(key.map(|key| Derived::Put { key, value, ttl }));
     }
 
     /// For how long what is archived next has been wanted there, beyond the retention; in milliseconds.

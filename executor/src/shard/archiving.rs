@@ -1,11 +1,13 @@
 //! What an archive is given: the executions that closed in a range of a log's blocks, each as a whole.
 //!
-//! An execution's start, journal and end may stand in blocks far apart; they are put together here, into blocks under the
-//! ids of those in which they closed. A block whose executions are whole already is taken as it is. Executions that are
-//! kept for different times go to segments of their own, and those that nobody wants beyond the log go to none. Invariant:
-//! what a range gives depends on the log alone and on how long machines want to be kept, so that it may be done again, by
-//! whomever. Bounded by [`limits::ARCHIVE_SEGMENT_BYTES`] for a range, and by [`limits::ARCHIVES_AT_ONCE`]. What may fail:
-//! the store and the archive, and then nothing counts as archived; records that cannot be read, which are left out, loudly.
+//! An execution's start, journal and end may stand in blocks far apart; they are put together here, into blocks under
+//! the ids of those in which they closed. A block whose executions are whole already is taken as it is. Executions that
+//! are kept for different times go to segments of their own, and those that nobody wants beyond the log go to none.
+//! Invariant: what a range gives depends on the log alone and on how long machines want to be kept, so that it may be
+//! done again, by whomever; a range counts as archived only where the log did not end before it, for a store that has
+//! gone back gives short pages, and no error. Bounded by [`limits::ARCHIVE_SEGMENT_BYTES`] for a range, and by
+//! [`limits::ARCHIVES_AT_ONCE`]. What may fail: the store and the archive, and then nothing counts as archived; records
+//! that cannot be read, which are left out, loudly.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -40,6 +42,8 @@ pub(super) struct Range {
     pub partition: PartitionId,
     pub from: BlockId,
     pub below: BlockId,
+    /// What the log has at least: a store that has less is another one, or has gone back.
+    pub confirmed: BlockId,
     /// Whether an earlier owner may have archived some of it.
     pub resumes: bool,
     /// Whether what is past its time is deleted, too.
@@ -127,6 +131,15 @@ fn after(id: BlockId) -> BlockId {
     BlockId { sequence: id.sequence + 1, ..id }
 }
 
+/// Whether the store has the log to its end: what it has not given would count as archived.
+async fn has_all(store: &dyn Store, range: Range) -> Result<(), StoreError> {
+    let Range { partition, confirmed, .. } = range;
+    match store.top(partition).await? {
+        Some(top) if top >= confirmed => Ok(()),
+        top => Err(StoreError::WentBack { partition, confirmed, top }),
+    }
+}
+
 /// Segments under construction, by how long they are kept.
 type Segments = BTreeMap<Duration, SegmentBuilder>;
 
@@ -138,11 +151,14 @@ impl Inner {
         if range.resumes {
             let found = store.get_derived(range.partition, vec![mark]).await?;
             let known = found.into_iter().flatten().next().and_then(|value| marked(&value));
-            from = from.max(known.unwrap_or_default());
+            from = from.max(known.unwrap_or_default().min(range.below));
         }
         let mut done = Archived { below: from, ..Archived::default() };
         let mut segments = Segments::new();
         self.gather(&**store, range, &mut done, &mut segments).await?;
+        if range.from < range.below {
+            has_all(&**store, range).await?;
+        }
         done.more = done.below < range.below;
         for segment in segments.into_values().filter_map(SegmentBuilder::finish) {
             let Segment { executions, bytes, .. } = &segment;

@@ -13,6 +13,10 @@ use super::core::Shard;
 use super::lookup::{Place, fetch};
 use crate::error::Error;
 
+/// Why what the archive alone has cannot be redriven.
+pub(super) const ARCHIVED: &str =
+    "Execution is archived since its retention has passed, and cannot be redriven";
+
 impl Shard {
     /// The archive, for one question.
     pub(super) fn archive_view(&self) -> Option<View> {
@@ -20,17 +24,37 @@ impl Shard {
     }
 }
 
-/// The execution at a place, or of a name, as the log or the archive has it.
+/// Why an execution that the log does not have cannot be redriven: it may be in the archive.
+pub(super) async fn only_archived(
+    archive: Option<&View>,
+    asked: &ExecutionName,
+    partition: PartitionId,
+    error: Error,
+) -> Error {
+    let Some(archive) = archive.filter(|_| matches!(error, Error::NotFound { .. })) else { return error };
+    match fetch(archive, asked, None, partition).await {
+        Ok(found) => {
+            let message = format!("{}: {ARCHIVED}: start it again", found.opened.id);
+            Error::Conflict { code: "ExecutionNotRedrivable", message }
+        }
+        Err(Error::NotFound { .. }) => error,
+        Err(unanswered) => unanswered,
+    }
+}
+
+/// The execution at a place, or of a name, as the log or the archive has it, and whether it is the archive.
 pub(super) async fn fetch_anywhere(
     store: &dyn Store,
     archive: Option<&View>,
     asked: &ExecutionName,
     place: Option<Place>,
     partition: PartitionId,
-) -> Result<Execution, Error> {
+) -> Result<(Execution, bool), Error> {
     match (fetch(store, asked, place, partition).await, archive) {
-        (Err(Error::NotFound { .. }), Some(archive)) => fetch(archive, asked, None, partition).await,
-        (found, _) => found,
+        (Err(Error::NotFound { .. }), Some(archive)) => {
+            fetch(archive, asked, None, partition).await.map(|found| (found, true))
+        }
+        (found, _) => found.map(|found| (found, false)),
     }
 }
 

@@ -1,11 +1,13 @@
 //! Carries what is open for long into later blocks, so that its log can be trimmed.
 //!
-//! When a block is wanted for nothing but what is still open, or the journal of an execution is in very many blocks, its
-//! records are read, and written again into the blocks that come, some at a time; once these are confirmed the execution is found there, and the old block is let go.
-//! Invariants: an old block is let go only after the block that completes the copy; what has ended meanwhile is not
-//! carried on; no checkpoint is taken while an execution is half copied. Bounded by a few executions at a time, and so many records and
-//! bytes beside the others of a block. What may fail: the store, and then it is tried again later; an execution whose
-//! records cannot be read, which stays where it is.
+//! When a block is wanted for nothing but what is still open, or the journal of an execution is in very many blocks,
+//! its records are read, and written again into the blocks that come, some at a time; once these are confirmed the
+//! execution is found there, and the old block is let go. Invariants: an old block is let go only after the block that
+//! completes the copy, and while the copy is all there: what the store has lost a part of is dropped, and carried
+//! again; a copy has all that was in the old blocks; what has ended meanwhile is not carried on; no checkpoint is taken
+//! while an execution is half copied. Bounded by a few executions at a time, and so many records and bytes beside the
+//! others of a block. What may fail: the store, and then it is tried again later; an execution whose records cannot be
+//! read, which stays where it is.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,6 +26,8 @@ use crate::limits;
 const PAUSE_US: u64 = 1_000_000;
 /// ... to this, which is also the pause after something could not be read.
 const PAUSE_MAX_US: u64 = 60_000_000;
+/// How many times as long as it took to look through the log it is not looked through again.
+const LOOK_PAUSES: u64 = 50;
 
 /// Where an execution was when it was read, and what was read.
 pub(super) type Due = (Blocks, Result<RecoveredExecution, StoreError>);
@@ -57,16 +61,30 @@ pub(super) struct Copy {
 #[derive(Debug)]
 struct Move {
     id: ExecutionId,
-    /// How many of its blocks are replaced by those of the copy.
-    replaced: usize,
+    /// Those of its blocks that are replaced by those of the copy.
+    before: Blocks,
     /// The first holds the opened record, and completes the copy.
     blocks: Blocks,
 }
 
 impl Move {
-    /// The blocks of the execution after the move.
-    fn blocks(&self, before: &[BlockId]) -> Blocks {
-        self.blocks.iter().chain(before.iter().skip(self.replaced)).copied().collect()
+    /// The blocks of the execution after the move. It stays where it is when it is not where it was copied from.
+    fn blocks(&self, now: &[BlockId]) -> Blocks {
+        match now.strip_prefix(&self.before[..]) {
+            Some(later) => self.blocks.iter().chain(later).copied().collect(),
+            None => Blocks::from_slice(now),
+        }
+    }
+}
+
+/// What was read to be copied; an error if the store did not have all of it.
+fn complete(execution: RecoveredExecution) -> Result<RecoveredExecution, StoreError> {
+    match execution.absent {
+        None => Ok(execution),
+        Some(block) => {
+            let id = execution.opened.id;
+            Err(StoreError::Corrupt(format!("block {block}, which holds records of {id}, is not in the log")))
+        }
     }
 }
 
@@ -99,6 +117,14 @@ impl Carry {
         moved.map_or_else(|| before.clone(), |moved| moved.blocks(before))
     }
 
+    /// Blocks are lost: what was copied into them stays where it was, and is carried again.
+    pub fn lose(&mut self, is_lost: impl Fn(&BlockId) -> bool) {
+        let is_there = |blocks: &Blocks| !blocks.iter().any(&is_lost);
+        self.copies.retain(|copy| is_there(&copy.blocks));
+        self.moves.retain(|moved| is_there(&moved.blocks));
+        self.looks = 0;
+    }
+
     /// Whether an execution is half written.
     pub fn is_midway(&self) -> bool {
         self.copies.front().is_some_and(|copy| copy.written > 0)
@@ -127,6 +153,7 @@ impl Shard {
         let age_ms = limits::CARRY_AGE_MIN.as_millis() as u64;
         let log = &self.logs[at];
         let Some(below) = log.retained.due(self.now_us / 1_000, age_ms) else { return };
+        let begun_us = self.clock.now_us();
         let old = |blocks: &Blocks| blocks.iter().any(|block| *block < below);
         let addresses = log.open_batches.iter().filter_map(|batch| self.by_batch.get(batch)).flatten();
         let slots = addresses.filter_map(|(_, address)| self.open.get(*address));
@@ -135,9 +162,12 @@ impl Shard {
         let mut due: Vec<ExecutionId> = open.chain(away).take(limits::CARRIED_MAX).collect();
         // Maps have no order of their own, and a block shall say the same whenever the same has happened.
         due.sort_unstable();
+        // Where much is open, looking through it takes a small part of the time at most.
+        let rest_us = self.clock.now_us().saturating_sub(begun_us).saturating_mul(LOOK_PAUSES);
         let carry = &mut self.logs[at].carry;
         carry.due = due.into();
-        carry.not_before_us = self.now_us + (PAUSE_US << carry.looks.min(6)).min(PAUSE_MAX_US);
+        let pause_us = (PAUSE_US << carry.looks.min(6)).max(rest_us).min(PAUSE_MAX_US);
+        carry.not_before_us = self.now_us + pause_us;
         carry.looks += 1;
     }
 
@@ -204,7 +234,7 @@ impl Shard {
             }
         };
         for (before, execution) in found {
-            match execution {
+            match execution.and_then(complete) {
                 Ok(execution) => {
                     log.carry.copies.push_back(Copy { execution, before, written: 0, blocks: Blocks::new() })
                 }
@@ -220,7 +250,7 @@ impl Shard {
     /// Writes of what is carried as much as a block takes beside its own records.
     pub(super) fn write_carried(&mut self, at: usize, block: BlockId) {
         let (mut records, mut bytes) = (0, 0);
-        while records < limits::CARRIED_RECORDS_PER_BLOCK
+        while records < self.config.pace.carried_records
             && bytes < limits::CARRIED_BYTES_PER_BLOCK
             && let Some(mut copy) = self.logs[at].carry.copies.pop_front()
         {
@@ -273,13 +303,16 @@ impl Shard {
         drop(writer);
         let others = copy.blocks.iter().copied().filter(|other| *other != block);
         let blocks = std::iter::once(block).chain(others).collect();
-        log.carry.moves.push_back(Move { id: opened.id, replaced: copy.before.len(), blocks });
+        log.carry.moves.push_back(Move { id: opened.id, before: copy.before.clone(), blocks });
     }
 
     /// Blocks up to this one are in the log: what is copied there is found there from now on, and lets its old blocks go.
     pub(super) fn move_carried(&mut self, at: usize, confirmed: BlockId) {
         while let Some(moved) = self.logs[at].carry.moves.pop_front_if(|moved| moved.blocks[0] <= confirmed) {
             let Some(blocks) = self.blocks_of(at, moved.id) else { continue };
+            if !blocks.starts_with(&moved.before) {
+                continue;
+            }
             let oldest = blocks.iter().min().copied();
             *blocks = moved.blocks(blocks);
             let moved_to = blocks.iter().min().copied();

@@ -11,11 +11,9 @@ use journal::checkpoint::{self, Encoder, SeenBatch, Stamp};
 use journal::{BlockId, Derived};
 
 use super::core::Shard;
+use super::handle::Pace;
 use super::scan::Blocks;
 use crate::limits;
-
-/// Tests reach it sooner.
-const BLOCKS: usize = if cfg!(test) { 80 } else { limits::CHECKPOINT_BLOCKS };
 
 /// What a log knows of its checkpoints.
 #[derive(Debug, Default)]
@@ -28,21 +26,23 @@ pub(super) struct Checkpoints {
     place: u8,
     /// Its entries that are not written yet.
     pub entries: VecDeque<Derived>,
+    /// Where the recovery of the log began.
+    pub began_at: Option<BlockId>,
 }
 
 impl Checkpoints {
-    /// A log is recovered: so much of it comes after the checkpoint at this place.
-    pub fn recovered(place: u8, since: (usize, usize)) -> Self {
-        Self { since, place, ..Self::default() }
+    /// A log is recovered, from a checkpoint or from its beginning: so much of it comes after the newest one, at this place.
+    pub fn recovered(place: u8, since: (usize, usize), began_at: Option<BlockId>) -> Self {
+        Self { since, place, began_at, ..Self::default() }
     }
 
     /// Recovery reads the last blocks in any case, and begins before them: so the last checkpoint is old enough for it
     /// when the one before is written over.
-    fn is_due(&self) -> bool {
+    fn is_due(&self, pace: Pace) -> bool {
         let (blocks, bytes) = self.since;
-        let long = bytes >= limits::CHECKPOINT_BYTES || blocks >= BLOCKS;
+        let long = bytes >= limits::CHECKPOINT_BYTES || blocks >= pace.checkpoint_blocks;
         let spares = bytes >= self.length.saturating_mul(4);
-        self.entries.is_empty() && blocks as u64 >= limits::LOST_BLOCKS_MAX && long && spares
+        self.entries.is_empty() && blocks as u64 >= pace.lost_blocks && long && spares
     }
 }
 
@@ -58,7 +58,7 @@ impl Shard {
         let log = &mut self.logs[at];
         let (blocks, total) = log.checkpoints.since;
         log.checkpoints.since = (blocks + usize::from(counts), total + bytes.len());
-        if log.checkpoints.is_due() && !log.carry.is_midway() {
+        if log.checkpoints.is_due(self.config.pace) && !log.carry.is_midway() {
             let body = self.encode_checkpoint(at);
             let log = &mut self.logs[at];
             let stamp = Stamp::of(log.partition, block, bytes);

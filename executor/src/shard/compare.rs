@@ -1,4 +1,9 @@
-//! Resends of batches that were accepted before this process began: they are compared with what the log holds.
+//! Resends: batches that were seen before are answered as they were, and not begun again.
+//!
+//! Content is compared by its hash; where a batch was accepted before this process began, with what the log holds.
+//! Invariant: while it is known that the store went back, nothing is said of what was confirmed, neither that it is durable
+//! nor that it is gone; and what was read meanwhile says nothing. Reads are bounded by [`limits::LOADING_BATCHES_MAX`]. What
+//! may fail: the store, and then the batch is refused until it answers.
 
 use std::sync::Arc;
 
@@ -12,9 +17,11 @@ use tokio::sync::mpsc;
 
 use super::answer::{refusal, send_acks, send_running};
 use super::core::{Landed, Shard};
-use super::exception::Exception;
+use super::dedupe::{Content, Verdict};
+use super::exception::{Exception, accepted, running};
 use super::start::{conflict, expired};
 use super::validate;
+use crate::limits;
 
 /// What the log says of a batch.
 pub(super) enum Comparison {
@@ -34,7 +41,13 @@ async fn compare(
 ) -> Result<Comparison, StoreError> {
     let range = BlockRange { from: at, to: at, reverse: false, limit: 1 };
     let found = store.read(id.partition, range).await?;
-    let Some((_, bytes)) = found.first() else { return Ok(Comparison::Gone) };
+    let Some((_, bytes)) = found.first() else {
+        // Trimmed, or not there yet again.
+        return match store.top(id.partition).await? {
+            Some(top) if top >= at => Ok(Comparison::Gone),
+            top => Err(StoreError::WentBack { partition: id.partition, confirmed: at, top }),
+        };
+    };
     let block = Block::parse(bytes)?;
     let mut indexes: Vec<u32> = Vec::new();
     for sub_block in block.sub_blocks() {
@@ -75,19 +88,82 @@ fn ranges(mut indexes: Vec<u32>) -> Vec<(u32, u32)> {
 }
 
 impl Shard {
-    /// Compares a resend with the log.
-    pub(super) fn compare(
+    /// Whether the batch was seen before; then it is answered here.
+    pub(super) fn is_resend(
         &mut self,
+        at: usize,
         id: BatchId,
-        block: BlockId,
+        hash: u64,
+        wire: &v1::StartBatch,
+        acks: &mpsc::Sender<v1::StartAck>,
+    ) -> Result<bool, v1::StartRefusal> {
+        let log = &self.logs[at];
+        let seen = match log.dedupe.look_up(id, wire.start_time_ms) {
+            Verdict::New => return Ok(false),
+            Verdict::Expired => return Err(expired(wire.start_time_ms)),
+            Verdict::Known(seen) => seen,
+        };
+        self.metrics.duplicates.add(wire.input.len() as u64);
+        if matches!(seen.content, Content::Hash(known) if known != hash) {
+            return Err(conflict());
+        }
+        if log.mending && !seen.in_flight {
+            return Err(self.unsettled());
+        }
+        if seen.content == Content::Logged {
+            let block = seen.block;
+            self.may_ask_store()?;
+            self.compare(at, (id, block), wire.clone(), acks.clone());
+            return Ok(true);
+        }
+        let in_flight = seen.in_flight;
+        let exceptions = seen.exceptions.clone();
+        self.refuse_exceptions(acks, id, &exceptions);
+        if in_flight {
+            self.join_waiters(at, id, acks);
+        } else {
+            send_acks(acks, id.into(), &accepted(wire.input.len() as u32, &exceptions));
+            send_running(acks, id.into(), &running(&exceptions));
+        }
+        Ok(true)
+    }
+
+    /// One more stream waits for a batch that is in flight.
+    fn join_waiters(&mut self, at: usize, id: BatchId, acks: &mpsc::Sender<v1::StartAck>) {
+        let log = &mut self.logs[at];
+        let pages = log.sealed.iter_mut().map(|sealed| &mut sealed.page).chain([&mut log.page]);
+        let found = pages.flat_map(|page| &mut page.batches).find(|batch| batch.id == id);
+        if let Some(batch) = found {
+            if batch.acks.len() >= limits::BATCH_WAITERS_MAX {
+                batch.acks.remove(0);
+            }
+            batch.acks.push(acks.clone());
+        }
+    }
+
+    /// Whether a batch that was confirmed is durable is not known now.
+    fn unsettled(&self) -> v1::StartRefusal {
+        let message = "the store went back behind what it had confirmed, and the log is being mended: send the batch again later";
+        let refusal = refusal(Reason::StoreUnavailable, "StoreUnavailable", message.to_owned());
+        v1::StartRefusal { retry_after_ms: self.admission.retry_after_ms(), ..refusal }
+    }
+
+    /// Compares a resend with the log.
+    fn compare(
+        &mut self,
+        at: usize,
+        (id, block): (BatchId, BlockId),
         batch: v1::StartBatch,
         acks: mpsc::Sender<v1::StartAck>,
     ) {
         let Some(store) = self.store.as_ref().map(Arc::clone) else { return };
         let batch = Box::new(batch);
+        let log = &self.logs[at];
+        let (tenure, generation) = (log.tenure, log.generation);
+        self.loading += 1;
         self.flights.push(Box::pin(async move {
             let result = compare(&*store, id, block, &batch).await;
-            Landed::Compared { batch, acks, result }
+            Landed::Compared { log: at, since: (tenure, generation), batch, acks, result }
         }));
     }
 
@@ -95,11 +171,17 @@ impl Shard {
     /// an execution that ran, and is judged again.
     pub(super) fn compared(
         &mut self,
+        (at, since): (usize, (u64, u64)),
         batch: &v1::StartBatch,
         acks: &mpsc::Sender<v1::StartAck>,
         result: Result<Comparison, StoreError>,
     ) {
+        self.loading -= 1;
         let all = (0, batch.input.len() as u32);
+        let log = &self.logs[at];
+        if log.mending || since != (log.tenure, log.generation) {
+            return self.refuse(acks, batch.id, all, self.unsettled());
+        }
         let accepted = match result {
             Ok(Comparison::Same(accepted)) => accepted,
             Ok(Comparison::Other) => return self.refuse(acks, batch.id, all, conflict()),

@@ -77,6 +77,9 @@ pub(super) enum Landed {
     },
     /// A resend was compared with the log.
     Compared {
+        log: usize,
+        /// The tenure and the generation in which it was read.
+        since: (u64, u64),
         batch: Box<v1::StartBatch>,
         acks: mpsc::Sender<v1::StartAck>,
         result: Result<Comparison, StoreError>,
@@ -148,7 +151,7 @@ pub(super) struct Shard {
     pub begun: bool,
     /// Connections that failed before the first one stood.
     pub connects_failed: u32,
-    /// Batches that wait for definitions.
+    /// Batches that wait for what they have asked the store.
     pub loading: usize,
     /// Of the content hashes; drawn anew by each process.
     pub hasher: foldhash::quality::RandomState,
@@ -277,7 +280,9 @@ impl Shard {
             Landed::Due { log, tenure, result } => self.due_read(log, tenure, result),
             Landed::Archived { log, tenure, result } => self.archived(log, tenure, result),
             Landed::Loaded { batch, acks, result } => self.loaded(*batch, &acks, result),
-            Landed::Compared { batch, acks, result } => self.compared(&batch, &acks, result),
+            Landed::Compared { log, since, batch, acks, result } => {
+                self.compared((log, since), &batch, &acks, result)
+            }
             Landed::NamesChecked { tenure, batch, acks, result } => {
                 self.names_checked(tenure, *batch, &acks, result)
             }
@@ -365,7 +370,7 @@ impl Shard {
 
     /// Batch ids that one log may remember.
     pub fn batches_max(&self) -> usize {
-        (limits::BATCHES_REMEMBERED_MAX / self.logs.len().max(1)).max(1)
+        (limits::BATCHES_REMEMBERED_MAX / self.own.here.max(1)).max(1)
     }
 
     fn report(&self) -> v1::Shard {
@@ -383,7 +388,7 @@ impl Shard {
 
     fn drain(&mut self, reply: Reply<()>) {
         if self.draining.is_none() {
-            self.last = self.last_of(|_| true);
+            self.last = self.last_of(self.open.iter().map(|(address, _)| address).collect());
         }
         self.draining.get_or_insert_default().push(reply);
         self.publish_state();

@@ -96,6 +96,22 @@ impl Crumbs {
         Ok(Arc::new(Self { file: Some(file), life, found: Mutex::new(found) }))
     }
 
+    /// As of a node whose process before died while it stepped this, for the simulation: of this process nothing is kept.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn of(id: ExecutionId, life: u64) -> Arc<Self> {
+        let found = vec![Found { slot: 0, id, life }];
+        Arc::new(Self { file: None, life: 0, found: Mutex::new(found) })
+    }
+
+    /// Whether everything that was found is counted, for the simulation.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn are_counted(&self) -> bool {
+        // Whoever counts now is not done.
+        self.found.try_lock().is_ok_and(|found| found.is_empty())
+    }
+
     /// The slot of a shard; nothing is kept where it cannot be mapped.
     #[must_use]
     pub fn slot(&self, shard: u32) -> Crumb {

@@ -1,9 +1,11 @@
 //! Reads the records of open executions: exactly the blocks that hold them, each once.
 //!
-//! Invariants: blocks that follow one another are read in pages, others one by one, some at a time; where a record is in
-//! the log twice, the later copy counts, and only blocks that were read and count are named. What may fail: the store; a
-//! block that cannot be read, which fails those alone whose records are in it; a start that is not where it should be. A part
-//! of the journal that is nowhere is told ([`RecoveredExecution::whole`]): the store has lost it.
+//! Invariants: blocks that follow one another are read in pages, others one by one, some at a time; where a record is
+//! in the log twice, the later copy counts, and only blocks that were read and count are named. What may fail: the
+//! store; a block that cannot be read, which fails those alone whose records are in it; a start that is not where it
+//! should be. A part of the journal that is nowhere is told ([`RecoveredExecution::whole`]): the store has lost it. So
+//! is a block that was named and is not in the log ([`RecoveredExecution::absent`]): a journal without its end looks
+//! whole.
 
 use std::collections::BTreeMap;
 
@@ -26,6 +28,8 @@ pub(super) struct RecoveredExecution {
     pub blocks: Blocks,
     /// Whether nothing is missing of the journal: what is not whole must not be replayed, for it would do again what was done.
     pub whole: bool,
+    /// The last of the blocks that were named and are not in the log: it was trimmed of them, or has lost them.
+    pub absent: Option<BlockId>,
 }
 
 /// Whether nothing is missing of a journal in its order.
@@ -41,7 +45,7 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn finish(self, id: ExecutionId) -> Result<RecoveredExecution, StoreError> {
+    fn finish(self, id: ExecutionId, absent: Option<BlockId>) -> Result<RecoveredExecution, StoreError> {
         let (opened_in, machine, opened) = self.opened.ok_or_else(|| missing("the start", id))?;
         let mut blocks = Blocks::from_iter([opened_in]);
         let mut journal = Vec::with_capacity(self.journal.len());
@@ -52,7 +56,7 @@ impl Gathered {
             journal.push(told);
         }
         let whole = is_whole(&journal);
-        Ok(RecoveredExecution { machine, opened, journal, blocks, whole })
+        Ok(RecoveredExecution { machine, opened, journal, blocks, whole, absent })
     }
 }
 
@@ -119,10 +123,11 @@ pub(super) async fn fetch(
     blocks.dedup();
     let mut gathered: Map<ExecutionId, Gathered> =
         wanted.iter().map(|(id, _)| (*id, Gathered::default())).collect();
-    let mut unreadable = Vec::new();
+    let (mut there, mut unreadable) = (Vec::with_capacity(blocks.len()), Vec::new());
     for some in ranges(&blocks).chunks(limits::RECOVERY_READS_AT_ONCE) {
         let pages = some.iter().map(|range| store.read(partition, *range));
         for (id, bytes) in futures_util::future::try_join_all(pages).await?.iter().flatten() {
+            there.push(*id);
             let read = Block::parse(bytes).and_then(|block| gather(&block, &mut gathered));
             unreadable.extend(read.err().map(|error| (*id, error)));
         }
@@ -131,7 +136,10 @@ pub(super) async fn fetch(
         let found = gathered.remove(id).unwrap_or_default();
         match unreadable.iter().find(|(block, _)| blocks.contains(block)) {
             Some((_, error)) => Err(error.clone()),
-            None => found.finish(*id),
+            None => {
+                let absent = blocks.iter().filter(|block| there.binary_search(block).is_err()).max();
+                found.finish(*id, absent.copied())
+            }
         }
     };
     Ok(wanted.iter().map(finish).collect())

@@ -69,7 +69,7 @@ impl Shard {
 
     /// Begins a flush of this log if it is time.
     pub(super) fn flush(&mut self, at: usize) {
-        let log = &self.logs[at];
+        let log = &mut self.logs[at];
         let flushed = matches!(log.state, LogState::Serving | LogState::Down | LogState::Releasing);
         if log.in_flight || !flushed {
             return;
@@ -78,6 +78,7 @@ impl Shard {
             if log.mending {
                 return self.renew(at);
             }
+            log.retained.look(self.now_us / 1_000, log.next_block());
             let halted = log.is_halted();
             let waiting = log.waiting() + if halted { 0 } else { log.chores() };
             if waiting == 0 {
@@ -98,8 +99,9 @@ impl Shard {
         let now_ms = self.now_us / 1_000;
         let log = &mut self.logs[at];
         let block = log.next_block();
+        let filled = log.waiting() + log.carry.len() > 0;
         let mut page = std::mem::take(&mut log.page);
-        log.retained.wrote(block, now_ms);
+        log.retained.wrote_so(block, now_ms, filled);
         self.write_carried(at, block);
         self.write_reopened(at, &mut page);
         self.write_fresh(at, &mut page);
@@ -127,6 +129,7 @@ impl Shard {
         let counts = log.builder.opened_runs().next().is_some() || log.builder.closed_runs().next().is_some();
         let block_bytes = log.builder.finish(block, now_ms);
         self.checkpoint(at, (block, counts), &block_bytes, &mut derived);
+        self.mark_archived(at, &mut derived);
         let log = &mut self.logs[at];
         let append = Append { partition: log.partition, id: block, block: block_bytes, derived, trim_below };
         log.next_sequence += 1;

@@ -12,6 +12,7 @@ use ids::PartitionId;
 use tokio::sync::{mpsc, watch};
 
 use super::Command;
+use crate::limits;
 
 /// What a shard is configured with. Limits are the shard's own share of the node's.
 #[derive(Debug, Clone)]
@@ -36,6 +37,29 @@ pub struct ShardConfig {
     pub retention: Duration,
     /// Function names to worker pools, in the order of the configuration: the first match wins.
     pub bindings: Arc<[Binding]>,
+    /// How much its logs gather.
+    pub pace: Pace,
+}
+
+/// How much a log gathers before its owner sees to it. Tests see to it sooner; all owners of a log have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// See [`limits::CHECKPOINT_BLOCKS`].
+    pub checkpoint_blocks: usize,
+    /// See [`limits::LOST_BLOCKS_MAX`].
+    pub lost_blocks: u64,
+    /// See [`limits::CARRIED_RECORDS_PER_BLOCK`].
+    pub carried_records: usize,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            checkpoint_blocks: limits::CHECKPOINT_BLOCKS,
+            lost_blocks: limits::LOST_BLOCKS_MAX,
+            carried_records: limits::CARRIED_RECORDS_PER_BLOCK,
+        }
+    }
 }
 
 /// Sends tasks whose function name matches a pattern to a worker pool.

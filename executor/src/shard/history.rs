@@ -58,8 +58,7 @@ impl Shard {
         self.answer(reply, &[log], async move |store| {
             standing.ask(&*store).await?;
             let found = fetch_anywhere(&*store, archive.as_ref(), &execution, place, partition).await;
-            let found =
-                found.map_err(|error| standing.judge(error)).and_then(|found| standing.settle(found))?;
+            let (found, _) = standing.told(&*store, found).await?;
             let blocks = found.closed.as_ref().map_or(blocks, |closed| closed.blocks.clone());
             let mut journal = found.journalled.clone();
             let mut gone = false;

@@ -339,6 +339,11 @@ impl Log {
         self.sealed.len() >= limits::FLUSHES_WAITING_MAX
     }
 
+    /// Whether its tasks are handed out and their outcomes taken: what comes of them will be written.
+    pub fn works(&self) -> bool {
+        self.state.serves() || self.parting
+    }
+
     /// Whether it is being given back, and nobody in it is waited for any more.
     pub fn is_halted(&self) -> bool {
         self.state == LogState::Releasing && !self.parting
@@ -346,7 +351,8 @@ impl Log {
 
     /// What waits to be written, besides records that others wait for.
     pub fn chores(&self) -> usize {
-        self.lost.len() + self.checkpoints.entries.len() + self.carry.len()
+        let overdue = usize::from(self.retained.is_overdue());
+        self.lost.len() + self.checkpoints.entries.len() + self.carry.len() + overdue
     }
 
     /// Whether the store has confirmed everything.

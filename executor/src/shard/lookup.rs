@@ -16,14 +16,14 @@ use journal::index::{self, Cursor, Execution, IndexWriter, Located, PageRequest}
 use journal::{Store, StoreError};
 use proto::executor::v1;
 
-use super::beyond::{fetch_anywhere, list_everywhere};
+use super::beyond::{ARCHIVED, fetch_anywhere, list_everywhere};
 use super::command::Reply;
 use super::core::{Landed, Shard};
 use super::execution::{OpenExecution, Waiter};
-use super::redrive::{obstacle, redrives};
+use super::redrivable::{obstacle, redrives};
 use super::scan::Blocks;
 use super::slab::Address;
-use super::standing::Standing;
+use super::standing::{ABSENT, Standing};
 use super::workers::cut;
 use crate::error::Error;
 use crate::limits;
@@ -36,7 +36,7 @@ const LIST_ENTRIES_MAX: u32 = 1_000;
 /// An error of a question about an execution that nobody knows.
 pub(super) fn unknown(execution: &impl std::fmt::Display) -> Error {
     let message = format!("no execution {execution}: it never was, or its retention has passed");
-    Error::NotFound { code: "ExecutionDoesNotExist", message }
+    Error::NotFound { code: ABSENT, message }
 }
 
 /// An error of a question about what is open and was on its way to another block while it was read.
@@ -217,7 +217,10 @@ impl Shard {
             ExecutionName::Id(id) => *id,
             ExecutionName::Named { machine, name } => self.names.holder(machine, name)?.id,
         };
-        let opened = self.find(id).and_then(|address| self.open.get(address)?.blocks.first().copied());
+        let open = self.find(id).and_then(|address| self.open.get(address));
+        // Whatever the index says of one that is being opened (again), it is of no use: its block will have it.
+        let next = || open.filter(|open| !open.opened).map(|_| self.logs[log].next_block());
+        let opened = open.and_then(|open| open.blocks.first().copied()).or_else(next);
         let located = match opened {
             // What is open is not closed, whatever is on its way.
             Some(block) => Some(Located { opened: Some(block), closed: None }),
@@ -247,9 +250,13 @@ impl Shard {
         self.answer(reply, &[log], async move |store| {
             standing.ask(&*store).await?;
             let found = fetch_anywhere(&*store, archive.as_ref(), &execution, place, partition).await;
-            let found =
-                found.map_err(|error| standing.judge(error)).and_then(|found| standing.settle(found))?;
-            Ok(described(found, now_ms)?)
+            let (found, archived) = standing.told(&*store, found).await?;
+            let mut described = described(found, now_ms)?;
+            if archived && described.redrive_status() == v1::RedriveStatus::Redrivable {
+                described.set_redrive_status(v1::RedriveStatus::NotRedrivable);
+                ARCHIVED.clone_into(&mut described.redrive_status_reason);
+            }
+            Ok(described)
         });
     }
 
@@ -352,8 +359,7 @@ impl Shard {
         self.answer(reply, &[log], async move |store| {
             standing.ask(&*store).await?;
             let found = fetch_anywhere(&*store, archive.as_ref(), &execution, place, partition).await;
-            let found =
-                found.map_err(|error| standing.judge(error)).and_then(|found| standing.settle(found))?;
+            let (found, _) = standing.told(&*store, found).await?;
             let ending = || Error::Conflict {
                 code: "ExecutionEnding",
                 message: format!("{} has no end in the log yet: ask again", spelt(&execution)),

@@ -6,15 +6,15 @@
 //!
 //! The owner of a name's partition is its only writer and decides. Invariants: a name is held from the moment its start is
 //! taken until its entry beside the log is certain to be found, and somewhat longer, so that no start falls between the
-//! memory and the store. Bounded by admission and by time. What may fail: asking the store, and then the batch is refused
+//! memory and the store; an execution whose name was given to another one since is not redriven. Bounded by admission and by time. What may fail: asking the store, and then the batch is refused
 //! until it answers. A name is unique within its partition: dispatchers send it where [`ids::partition_of_name`] says.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use ids::{ExecutionId, PartitionId};
-use journal::{StoreError, index};
+use journal::{Opened, Store, StoreError, index};
 use proto::executor::v1;
 use proto::executor::v1::start_refusal::Reason;
 use sha2::{Digest, Sha256};
@@ -86,6 +86,13 @@ impl Names {
         self.lingering.push_back((now_ms + LINGER_MS, key, id));
     }
 
+    /// Forgets the names of executions that do not exist any more.
+    pub fn forget_holders(&mut self, lost: &HashSet<ExecutionId>) {
+        if !lost.is_empty() {
+            self.held.retain(|_, holder| !lost.contains(&holder.id));
+        }
+    }
+
     /// Forgets the names of a partition: its next owner knows them.
     pub fn forget_partition(&mut self, partition: PartitionId) {
         self.held.retain(|_, holder| holder.id.batch.partition != partition);
@@ -105,7 +112,25 @@ impl Names {
     }
 }
 
+/// Whom the store gives an execution's name to, if to another one since.
+pub(super) async fn other_holder(
+    store: &dyn Store,
+    machine: &Machine,
+    opened: &Opened,
+) -> Result<Option<ExecutionId>, StoreError> {
+    let Some(name) = opened.name.as_deref() else { return Ok(None) };
+    let (segment, partition) = (machine.name.execution_segment(), opened.id.batch.partition);
+    let holder = index::lookup_name(store, partition, segment, name).await?;
+    Ok(holder.filter(|holder| *holder != opened.id))
+}
+
 impl Shard {
+    /// Whom memory gives an execution's name to, if to another one since.
+    pub(super) fn other_holder(&self, machine: &Machine, opened: &Opened) -> Option<ExecutionId> {
+        let holder = self.names.holder(machine.name.execution_segment(), opened.name.as_deref()?)?;
+        Some(holder.id).filter(|holder| *holder != opened.id)
+    }
+
     /// Asks the store which names of a batch are taken; the batch is started when it has answered.
     pub(super) fn check_names(
         &mut self,

@@ -49,6 +49,8 @@ struct Waiting {
 pub(super) struct Own {
     /// The place of each partition of the cluster among the shard's logs.
     places: Box<[u16]>,
+    /// How many of the logs are here.
+    pub here: usize,
     /// The partitions that the shard shall have.
     wanted: Vec<PartitionId>,
     /// Whether somebody has said which.
@@ -69,6 +71,7 @@ impl Own {
     pub fn new(partitions: u16) -> Self {
         Self {
             places: (0..partitions).map(|_| NO_LOG).collect(),
+            here: 0,
             wanted: Vec::new(),
             assigned: false,
             again_us: None,
@@ -141,6 +144,11 @@ impl Shard {
         self.recover_next();
     }
 
+    /// What all logs may have together, each has an equal part of: those that the shard had before have none.
+    fn count_here(&mut self) {
+        self.own.here = self.logs.iter().filter(|log| log.state.is_here()).count();
+    }
+
     /// A log at the beginning of a tenure.
     fn new_log(&mut self, partition: PartitionId, state: LogState) -> Log {
         self.serial += 1;
@@ -183,6 +191,7 @@ impl Shard {
             self.logs.push(log);
             self.own.places[number] = at as u16;
         }
+        self.count_here();
         self.own.waiting.push_back(Waiting { log: at, from_us: self.now_us });
         Ok(())
     }
@@ -279,7 +288,7 @@ impl Shard {
             // What happens is not written before it is taken anew, and then this is asked again.
             LogState::Serving | LogState::Down if self.logs[at].renewing => {}
             LogState::Serving | LogState::Down => {
-                let last = self.last_of(|open| usize::from(open.log) == at);
+                let last = self.last_of(self.open_of(at));
                 let log = &mut self.logs[at];
                 log.state = LogState::Releasing;
                 log.parting = true;
@@ -314,11 +323,18 @@ impl Shard {
         self.logs[at].renewing || self.logs[at].is_halted()
     }
 
+    /// The slots of a log's executions, always in the same order.
+    pub(super) fn open_of(&self, at: usize) -> Vec<Address> {
+        let batches = self.logs[at].open_batches.iter().filter_map(|batch| self.by_batch.get(batch));
+        let mut open: Vec<Address> = batches.flatten().map(|(_, address)| *address).collect();
+        open.sort_unstable_by_key(|address| address.slot);
+        open
+    }
+
     /// Takes everything away from the executions of a log that could wake them, and gives them. They stay in their slots until
     /// the partition is given back: if the store goes back before, they are written again.
     fn halt(&mut self, at: usize) -> Vec<Address> {
-        let of_log = self.open.iter().filter(|(_, open)| usize::from(open.log) == at);
-        let halted: Vec<Address> = of_log.map(|(address, _)| address).collect();
+        let halted = self.open_of(at);
         for address in &halted {
             self.leave_tasks(*address);
             self.release_effects(*address);
@@ -351,6 +367,7 @@ impl Shard {
         self.own.waiting.retain(|waiting| waiting.log != at);
         self.end_recovery(at);
         self.logs[at] = Log { losses, ..self.new_log(partition, state) };
+        self.count_here();
         self.context.owners.leave(partition);
         self.publish_state();
     }

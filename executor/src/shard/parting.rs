@@ -27,12 +27,12 @@ pub(super) struct Parting {
 }
 
 impl Shard {
-    /// The open synchronous executions among some, if there are any.
-    pub(super) fn last_of(&self, which: impl Fn(&OpenExecution) -> bool) -> Option<Last> {
-        let synchronous = |open: &OpenExecution| open.machine.key.mode == Mode::SyncExpress;
-        let open =
-            self.open.iter().filter(|(_, open)| synchronous(open) && open.ended.is_none() && which(open));
-        let open: Vec<Address> = open.map(|(address, _)| address).collect();
+    /// The open synchronous executions in some slots, if there are any.
+    pub(super) fn last_of(&self, slots: Vec<Address>) -> Option<Last> {
+        let waited_for =
+            |open: &OpenExecution| open.machine.key.mode == Mode::SyncExpress && open.ended.is_none();
+        let mut open = slots;
+        open.retain(|address| self.open.get(*address).is_some_and(waited_for));
         let until_us = self.now_us + limits::SYNC_GRACE.as_micros() as u64;
         (!open.is_empty()).then_some(Last { open, until_us })
     }

@@ -3,13 +3,14 @@
 //! Recovery begins at the newest checkpoint that fits: it reads the id columns of the blocks after it, and then exactly
 //! the blocks with records of what is open. Without a checkpoint it reads the id columns of the whole log. Invariants: a
 //! checkpoint that proves wrong is put aside, and the log decides; pages are few, so that memory is bounded by what is
-//! open. What may fail: the store, or a block that cannot be read.
+//! open; what is done for each execution that is open is done in turns, beside the shard's other work. What may fail: the store, or a block that cannot be read.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use asl::{Dialect, Program};
+use bytes::Bytes;
 use ids::{BatchId, DefinitionHash, ExecutionId, PartitionId};
 use journal::checkpoint::{self, Checkpoint};
 use journal::index::{HOUR_MS, IndexWriter, get_pointers};
@@ -17,7 +18,9 @@ use journal::store::BlockRange;
 use journal::{Acquired, Block, BlockId, Derived, Store, StoreError};
 
 use super::checkpoint::Checkpoints;
+use super::dedupe::{Content, Dedupe, Seen};
 use super::fetch::{RecoveredExecution, fetch, missing};
+use super::log::Away;
 use super::lookup::started_before_ms;
 use super::machine::dialect_of;
 use super::progress::Progress;
@@ -40,13 +43,12 @@ pub(super) struct Recovered {
     pub index: IndexWriter,
     /// Index entries that the crash may have lost.
     pub lost: Vec<Derived>,
-    /// Batches within the horizon, with their block and the time from which they are forgotten after the horizon.
-    pub batches: Vec<(BatchId, BlockId, u64)>,
-    /// What started before may have been forgotten.
-    pub floor_ms: u64,
+    /// Batches within the horizon.
+    pub dedupe: Dedupe,
+    /// What can be told again of what is open.
     pub open: Vec<RecoveredExecution>,
-    /// What is open and cannot be told again.
-    pub broken: Vec<(ExecutionId, Blocks)>,
+    /// All that is open.
+    pub away: Map<ExecutionId, Away>,
     pub programs: Map<(DefinitionHash, Dialect), Arc<Program>>,
     /// Blocks of the log after the checkpoint, or of all of it.
     pub read: usize,
@@ -83,7 +85,33 @@ pub(super) struct Reading<'a> {
     pub retention: Duration,
     /// Whether what is closed has to be archived before it is trimmed.
     pub archives: bool,
+    /// How many batches are remembered at most.
+    pub batches_max: usize,
+    /// Blocks at the end of the log whose index entries may have been lost.
+    pub lost_blocks: u64,
     pub now_ms: u64,
+}
+
+/// After so many entries of what may be very many, others have their turn.
+const ENTRIES_PER_TURN: usize = 4_096;
+
+/// Lets others have their turn behind every so many entries.
+async fn take_turns(entry: usize) {
+    if entry % ENTRIES_PER_TURN == ENTRIES_PER_TURN - 1 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What is open and not brought back yet, or cannot be.
+async fn away_of(open: &[RecoveredExecution], broken: Vec<(ExecutionId, Blocks)>) -> Map<ExecutionId, Away> {
+    let mut away = Map::default();
+    away.extend(broken.into_iter().map(|(id, blocks)| (id, Away { blocks, start_time_ms: 0 })));
+    for (entry, execution) in open.iter().enumerate() {
+        let (opened, blocks) = (&execution.opened, execution.blocks.clone());
+        away.insert(opened.id, Away { blocks, start_time_ms: opened.start_time_ms });
+        take_turns(entry).await;
+    }
+    away
 }
 
 impl Reading<'_> {
@@ -91,7 +119,7 @@ impl Reading<'_> {
     pub async fn recover(&self) -> Result<Recovered, StoreError> {
         let acquired = self.store.acquire(self.partition).await?;
         let last = acquired.last.unwrap_or_default();
-        let rewrite_from = rewrite::begin(self.store, self.partition, last).await?;
+        let rewrite_from = rewrite::begin(self.store, self.partition, (last, self.lost_blocks)).await?;
         // What a crash may have lost of the last blocks is given again, so that they are read in any case.
         let found = checkpoint::find(self.store, self.partition, rewrite_from).await?;
         let newest = found.newest.unwrap_or_default();
@@ -147,36 +175,48 @@ impl Reading<'_> {
         // A batch is written in one block; what was redriven since has been opened again in another.
         let mut known = HashSet::new();
         batches.retain(|(batch, ..)| known.insert(*batch));
+        let dedupe = self.dedupe(batches, from.as_ref().map_or(0, |checkpoint| checkpoint.floor_ms)).await;
         let (open, broken) = self.open(scan, from.is_some()).await?;
         let hours: BTreeSet<u64> =
             open.iter().map(|execution| execution.opened.start_time_ms / HOUR_MS).collect();
         index.load_hours(store, &hours, now_ms).await?;
         rewrite::again(store, partition, (rewrite_from, retention, now_ms), &mut index, &mut lost).await?;
-        let blocks =
-            open.iter().map(|execution| &execution.blocks).chain(broken.iter().map(|(_, blocks)| blocks));
-        for oldest in blocks.filter_map(|blocks| blocks.iter().min()) {
-            retained.hold(*oldest, 1);
+        let away = away_of(&open, broken).await;
+        for (entry, away) in away.values().enumerate() {
+            away.blocks.iter().min().into_iter().for_each(|oldest| retained.hold(*oldest, 1));
+            take_turns(entry).await;
         }
         let programs = self.programs(&open).await?;
-        let floor_ms = from.map_or(0, |checkpoint| checkpoint.floor_ms);
         let suspects = suspects::of(store, partition).await?;
         let Acquired { generation, last } = acquired;
-        let checkpoints = Checkpoints::recovered(place, since);
+        let checkpoints = Checkpoints::recovered(place, since, from.map(|checkpoint| checkpoint.block));
         Ok(Recovered {
             generation,
             last,
             retained,
             index,
             lost,
-            batches,
-            floor_ms,
+            dedupe,
             open,
-            broken,
+            away,
             programs,
             read,
             checkpoints,
             suspects,
         })
+    }
+
+    /// Remembers batches, each with its block and the time from which it is forgotten after the horizon; what started before
+    /// `floor_ms` may have been forgotten.
+    async fn dedupe(&self, batches: Vec<(BatchId, BlockId, u64)>, floor_ms: u64) -> Dedupe {
+        let mut dedupe = Dedupe::default();
+        dedupe.begin(self.now_ms, floor_ms);
+        for (entry, (batch, block, time_ms)) in batches.into_iter().enumerate() {
+            let seen = Seen { content: Content::Logged, block, in_flight: false, exceptions: Box::default() };
+            dedupe.remember(batch, time_ms, seen, self.now_ms, self.batches_max);
+            take_turns(entry).await;
+        }
+        dedupe
     }
 
     /// What is open, and what of it cannot be told again. A checkpoint by which records are missing is wrong.
@@ -187,11 +227,14 @@ impl Reading<'_> {
     ) -> Result<(Vec<RecoveredExecution>, Vec<(ExecutionId, Blocks)>), StoreError> {
         let wanted = scan.into_open();
         let found = fetch(self.store, self.partition, &wanted).await?;
+        let lacks = strict && found.iter().flatten().any(|execution| execution.absent.is_some());
+        // What lies before has been trimmed: it was carried after the checkpoint.
+        let first = if lacks { self.first().await?.map_or(END, |(id, _)| id) } else { END };
         let (mut open, mut broken) = (Vec::with_capacity(found.len()), Vec::new());
         for ((id, blocks), found) in wanted.into_iter().zip(found) {
             match found {
                 // A checkpoint that does not know of all of it is put aside before that is believed.
-                Ok(execution) if strict && !execution.whole => {
+                Ok(execution) if strict && (!execution.whole || execution.absent >= Some(first)) => {
                     return Err(missing("a part of the journal", id));
                 }
                 Ok(execution) => open.push(execution),
@@ -207,6 +250,12 @@ impl Reading<'_> {
         Ok((open, broken))
     }
 
+    /// The first block of the log.
+    async fn first(&self) -> Result<Option<(BlockId, Bytes)>, StoreError> {
+        let range = BlockRange { from: BlockId::default(), to: END, reverse: false, limit: 1 };
+        Ok(self.store.read(self.partition, range).await?.into_iter().next())
+    }
+
     /// Reads which hours have a listing: those of the checkpoint and after it; without one, all that there may be.
     async fn load_hours(
         &self,
@@ -220,10 +269,8 @@ impl Reading<'_> {
             index.load(self.store, since_ms.saturating_sub(started_before_ms()), now_ms).await?;
             return index.load_hours(self.store, &checkpoint.hours.iter().copied().collect(), now_ms).await;
         }
-        let range = BlockRange { from: BlockId::default(), to: END, reverse: false, limit: 1 };
-        let first =
-            if acquired.last.is_some() { self.store.read(self.partition, range).await? } else { Vec::new() };
-        let oldest_ms = match first.first() {
+        let first = if acquired.last.is_some() { self.first().await? } else { None };
+        let oldest_ms = match &first {
             None => now_ms,
             // Nothing was trimmed, and so nothing carried.
             Some((id, bytes)) if *id == (BlockId { generation: 1, sequence: 1 }) => {
@@ -254,7 +301,8 @@ impl Reading<'_> {
     ) -> Result<Map<(DefinitionHash, Dialect), Arc<Program>>, StoreError> {
         let mut wanted: Vec<(DefinitionHash, Dialect)> = Vec::new();
         let mut seen = HashSet::new();
-        for machine in open.iter().map(|execution| &execution.machine) {
+        for (entry, machine) in open.iter().map(|execution| &execution.machine).enumerate() {
+            take_turns(entry).await;
             if seen.insert((machine.definition, machine.dialect)) {
                 wanted.push((machine.definition, dialect_of(machine.dialect)));
             }

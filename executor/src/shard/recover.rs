@@ -19,9 +19,8 @@ use telemetry::StoreFailure;
 
 use super::core::{Landed, Shard};
 use super::crumbs::Crumbs;
-use super::dedupe::{Content, Seen};
 use super::fetch::RecoveredExecution;
-use super::log::{Away, Log};
+use super::log::Log;
 use super::reading::{Reading, Recovered};
 use super::scan::Map;
 use super::suspects::Suspect;
@@ -162,8 +161,8 @@ struct TakenOver {
 
 impl Log {
     /// The log is this owner's, and as its blocks say. What is open is away until it is brought back.
-    fn take_over(&mut self, recovered: Recovered, now_ms: u64, batches_max: usize) -> TakenOver {
-        let Recovered { open, broken, batches, programs, suspects, .. } = recovered;
+    fn take_over(&mut self, recovered: Recovered, now_ms: u64) -> TakenOver {
+        let Recovered { open, programs, suspects, .. } = recovered;
         self.attempts = 0;
         self.generation = recovered.generation;
         self.held.begin(recovered.last);
@@ -171,17 +170,10 @@ impl Log {
         self.index.replace(recovered.index);
         self.lost = recovered.lost.into();
         self.checkpoints = recovered.checkpoints;
-        self.away.clear();
-        self.away.extend(broken.into_iter().map(|(id, blocks)| (id, Away { blocks, start_time_ms: 0 })));
-        self.away.extend(open.iter().map(|execution| {
-            let (opened, blocks) = (&execution.opened, execution.blocks.clone());
-            (opened.id, Away { blocks, start_time_ms: opened.start_time_ms })
-        }));
-        self.dedupe.begin(now_ms, recovered.floor_ms);
-        for (batch, block, time_ms) in batches {
-            let seen = Seen { content: Content::Logged, block, in_flight: false, exceptions: Box::default() };
-            self.dedupe.remember(batch, time_ms, seen, now_ms, batches_max);
-        }
+        self.away = recovered.away;
+        self.dedupe = recovered.dedupe;
+        // Reading took a while.
+        self.dedupe.begin(now_ms, 0);
         TakenOver { open, programs, suspects }
     }
 }
@@ -254,13 +246,16 @@ impl Shard {
         let (definitions, clock) = (Arc::clone(&self.definitions), self.clock.clone());
         let (cluster, crumbs) = (Arc::clone(&self.context.cluster), Arc::clone(&self.context.crumbs));
         let (reporter, reported_at) = (Arc::clone(&store), clock.clone());
-        let archives = self.context.archiver.is_some();
-        let (log, retention) = (&mut self.logs[at], self.config.retention);
+        let (archives, batches_max) = (self.context.archiver.is_some(), self.batches_max());
+        let (retention, lost_blocks) = (self.config.retention, self.config.pace.lost_blocks);
+        let log = &mut self.logs[at];
         let (partition, tenure) = (log.partition, log.tenure);
         log.heard_us = self.now_us;
         let (reading, abort) = abortable(async move {
             let (store, definitions, now_ms) = (&*store, &*definitions, clock.now_ms());
-            Reading { store, definitions, partition, retention, archives, now_ms }.recover().await
+            Reading { store, definitions, partition, retention, archives, batches_max, lost_blocks, now_ms }
+                .recover()
+                .await
         });
         log.reading = Some(abort);
         self.flights.push(Box::pin(async move {
@@ -293,8 +288,8 @@ impl Shard {
             Err(error) => return self.lose(at, &error),
         };
         self.metrics.recovery_blocks.add(recovered.read as u64);
-        let (now_ms, max) = (self.now_us / 1_000, self.batches_max());
-        let TakenOver { open, programs, suspects } = self.logs[at].take_over(*recovered, now_ms, max);
+        let now_ms = self.now_us / 1_000;
+        let TakenOver { open, programs, suspects } = self.logs[at].take_over(*recovered, now_ms);
         self.suspects.extend(suspects);
         self.metrics.recovered.add(open.len() as u64);
         self.restore_later(at, open, programs);

@@ -17,11 +17,12 @@ use std::sync::Arc;
 use asl::history::NoObserver;
 use asl::{Effect, Event, Family, Payload, Program};
 use bytes::Bytes;
-use ids::{ExecutionId, ExecutionName, Mode, PartitionId, Status};
-use journal::block::{Closed, JournalledKind, JournalledView, MachineRef};
+use ids::{ExecutionId, ExecutionName, PartitionId, Status};
+use journal::block::{JournalledKind, JournalledView, MachineRef};
 use journal::index::{self, Execution, IndexWriter, Located, Pointer, get_pointers};
 use journal::{Journalled, Opened, Store};
 
+use super::beyond::only_archived;
 use super::command::Reply;
 use super::core::{Landed, Shard};
 use super::execution::{OpenExecution, WaitingFor};
@@ -32,8 +33,9 @@ use super::log::{LogState, Page};
 use super::lookup::{Place, fetch, moved, spelt, unknown};
 use super::machine::{self, Beginning, Machine, dialect_of};
 use super::mailbox::Mailbox;
+use super::names;
 use super::recover::event_of;
-use super::suspects::is_poison;
+use super::redrivable::{name_given, not_redrivable, obstacle, redrives};
 use super::transfers::Desk;
 use super::turns;
 use crate::definitions::Definitions;
@@ -99,40 +101,6 @@ struct Revived {
     pointer: Option<Pointer>,
 }
 
-/// How often an execution was redriven, and when last, as far as these records say.
-pub(super) fn redrives(journal: &[Journalled]) -> (u32, u64) {
-    let redriven = journal.iter().filter(|told| told.kind == JournalledKind::Redriven);
-    redriven.fold((0, 0), |(count, last), told| (count + 1, last.max(told.time_ms)))
-}
-
-/// Why an execution cannot be redriven, as far as its end says.
-pub(super) fn obstacle(mode: Mode, closed: Option<&Closed>, redrives: u32, now_ms: u64) -> Option<String> {
-    let window_ms = u64::try_from(limits::REDRIVE_WINDOW.as_millis()).unwrap_or(u64::MAX);
-    let Some(closed) = closed else { return Some("Execution is RUNNING and cannot be redriven".to_owned()) };
-    if mode != Mode::Standard {
-        return Some("Execution is EXPRESS and cannot be redriven".to_owned());
-    }
-    if closed.status == Status::Succeeded {
-        return Some("Execution is SUCCEEDED and cannot be redriven".to_owned());
-    }
-    if closed.stop_time_ms.saturating_add(window_ms) < now_ms {
-        return Some(format!(
-            "Execution ended more than {:?} ago and cannot be redriven",
-            limits::REDRIVE_WINDOW
-        ));
-    }
-    if is_poison(closed) {
-        return Some("Execution killed its node again and again and cannot be redriven".to_owned());
-    }
-    (redrives >= limits::REDRIVES_MAX).then(|| {
-        format!("Execution was redriven {redrives} times, which is the most, and cannot be redriven")
-    })
-}
-
-fn not_redrivable(execution: &str, why: &str) -> Error {
-    Error::Conflict { code: "ExecutionNotRedrivable", message: format!("{execution}: {why}") }
-}
-
 /// What a replay reads.
 struct Sources {
     definitions: Arc<Definitions>,
@@ -185,6 +153,10 @@ async fn revive(
         return Err(refused("its history has no room for more events"));
     }
     let pointer = get_pointers(store, partition, &[id.batch]).await?.pop().flatten();
+    // Asked last: whoever is given the name from here on is in memory when this one is opened again.
+    if let Some(other) = names::other_holder(store, &machine, &found.opened).await? {
+        return Err(name_given(id, other));
+    }
     let (key, opened) = (key.clone(), found.opened);
     Ok(Read::Revived(Box::new(Revived { token, located, key, program, opened, journal, execution, pointer })))
 }
@@ -315,13 +287,14 @@ impl Shard {
         let (index, reviving) = (Rc::clone(&self.logs[log].index), Rc::clone(&self.reviving));
         let (definitions, desk) = (Arc::clone(&self.definitions), self.transfers.desk.clone());
         let sources = Sources { definitions, desk, now_ms: self.now_us / 1_000 };
+        let archive = self.archive_view();
         self.questions += 1;
         self.flights.push(Box::pin(async move {
             let mut claim = None;
             let result = async {
                 standing.ask(&*store).await?;
                 let id = id_of(&*store, &execution, held, partition).await;
-                let id = id.map_err(|error| standing.judge(error))?;
+                let id = standing.believed(&*store, id).await?;
                 claim = Claim::new(id, &index, &reviving);
                 if claim.is_none() && !token.is_empty() {
                     // Perhaps this very one, asked for before: its end tells.
@@ -333,9 +306,12 @@ impl Shard {
                 // Where it is now: only this redrive opens it again from here on.
                 let located = index.borrow().find(id);
                 let revived = revive(&*store, &sources, id, Place { id, located }, token).await;
-                revived.map_err(|error| standing.judge(error))
+                standing.believed(&*store, revived).await
             };
-            let result = result.await;
+            let result = match result.await {
+                Err(error) => Err(only_archived(archive.as_ref(), &execution, partition, error).await),
+                read => read,
+            };
             Landed::Revived { log, tenure, revival: Box::new(Revival { claim, reply, result }) }
         }));
     }
@@ -373,10 +349,14 @@ impl Shard {
     pub(super) fn revived(&mut self, log: usize, tenure: u64, revival: Revival) {
         self.questions = self.questions.saturating_sub(1);
         // The claim ends when it is tracked, or will not be.
-        let Revival { claim: _claim, reply, result } = revival;
+        let Revival { claim, reply, result } = revival;
         let admitted = match result {
             Ok(Read::Already(at_ms)) => return drop(reply.send(Ok(at_ms))),
             Ok(Read::Revived(revived)) => self.readmit(log, tenure, *revived),
+            // It was not found where it ended, for it has been opened again: perhaps by this very redrive, asked for before.
+            Err(Error::NotFound { .. }) if let Some(id) = self.open_again(claim.as_ref()) => {
+                Err(moved(&ExecutionName::Id(id)))
+            }
             Err(error) => Err(error),
         };
         match admitted {
@@ -387,6 +367,11 @@ impl Shard {
             // Who no longer listens needs no answer.
             Err(error) => drop(reply.send(Err(error))),
         }
+    }
+
+    /// Whom a redrive has claimed, if that is open.
+    fn open_again(&self, claim: Option<&Claim>) -> Option<ExecutionId> {
+        claim.map(|claim| claim.id).filter(|id| self.find(*id).is_some())
     }
 
     fn readmit(&mut self, at: usize, tenure: u64, revived: Revived) -> Result<u64, Error> {
@@ -401,13 +386,10 @@ impl Shard {
             // Its batch's pointer was written, a neighbour was redriven, or it has changed itself: another look tells.
             return Err(moved(&ExecutionName::Id(id)));
         }
-        let machine = match self.machines.get(&key) {
-            Some(machine) => machine,
-            None => self
-                .machines
-                .add(key, program, &self.metrics)
-                .map_err(|error| Error::Invalid { code: "InvalidArn", message: error.to_string() })?,
-        };
+        let machine = self.machine_of(key, program)?;
+        if let Some(other) = self.other_holder(&machine, &opened) {
+            return Err(name_given(id, other));
+        }
         let permit = self.admission.take(1, opened.input.len() as u64).map_err(|overload| {
             let retry_after = std::time::Duration::from_millis(u64::from(overload.retry_after_ms));
             Error::Overloaded { what: overload.what, limit: overload.limit, retry_after }
@@ -456,6 +438,14 @@ impl Shard {
         self.effects = effects;
         self.metrics.redriven.add(1);
         Ok(now_ms)
+    }
+
+    fn machine_of(&mut self, key: MachineRef, program: Arc<Program>) -> Result<Rc<Machine>, Error> {
+        if let Some(machine) = self.machines.get(&key) {
+            return Ok(machine);
+        }
+        let machine = self.machines.add(key, program, &self.metrics);
+        machine.map_err(|error| Error::Invalid { code: "InvalidArn", message: error.to_string() })
     }
 
     /// Opened records of what was redriven. What has ended meanwhile is closed in the same block.

@@ -136,7 +136,8 @@ impl Shard {
     pub(super) fn replayed(&mut self, log: usize, tenure: u64, replayed: Option<Box<Replayed>>) {
         if self.lasts(log, tenure) {
             self.logs[log].replaying -= 1;
-            self.put_back(log, replayed);
+            // What is given back already is the next owner's to wake.
+            self.put_back(log, replayed.filter(|_| !self.logs[log].is_halted()));
         }
     }
 

@@ -5,7 +5,8 @@
 //!
 //! Blocks are counted in buckets of equal time (a second, or less for short retentions), so that an hour of a busy log
 //! costs 3,600 entries. Invariants: a block is trimmed only when its whole bucket and all buckets before it are free; an
-//! open execution holds its bucket however long it is open. Nothing here fails.
+//! open execution holds its bucket however long it is open. A log is trimmed beside its appends; where none comes, it is told
+//! now and then whether one is wanted for that alone. Nothing here fails.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -26,6 +27,8 @@ struct Bucket {
     holds: u64,
     /// The last close of what these blocks hold.
     last_ms: u64,
+    /// Whether they hold anything, as far as is known.
+    filled: bool,
 }
 
 /// The blocks of one log.
@@ -37,6 +40,9 @@ pub struct Retained {
     trimmed: BlockId,
     /// What closed below is archived; nothing if nothing has to be.
     archived: Option<BlockId>,
+    /// When it was last looked whether the log is to be trimmed for its own sake, and whether it is.
+    looked_ms: u64,
+    overdue: bool,
 }
 
 impl Retained {
@@ -45,7 +51,15 @@ impl Retained {
     pub fn new(retention: Duration) -> Self {
         let retention_ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
         let width_ms = (retention_ms / 60).clamp(1, BUCKET_MS_MAX);
-        Self { buckets: VecDeque::new(), retention_ms, width_ms, trimmed: BlockId::default(), archived: None }
+        Self {
+            buckets: VecDeque::new(),
+            retention_ms,
+            width_ms,
+            trimmed: BlockId::default(),
+            archived: None,
+            looked_ms: 0,
+            overdue: false,
+        }
     }
 
     /// Whether trimming waits for an archive.
@@ -83,12 +97,12 @@ impl Retained {
         bucket.map_or(0, |bucket| now_ms.saturating_sub(bucket.begin_ms))
     }
 
-    /// Whether everything that closed until then is archived, as far as it has to be.
-    fn is_archived(&self, until_ms: u64) -> bool {
+    /// Whether everything that closed until then is archived, as far as it has to be; `next` is the next block.
+    fn is_archived(&self, until_ms: u64, next: Option<BlockId>) -> bool {
         let Some(archived) = self.archived else { return true };
         // What closed until then did so below the first block that was written after.
         let later = self.buckets.partition_point(|bucket| bucket.begin_ms <= until_ms);
-        self.buckets.get(later).is_some_and(|bucket| bucket.first <= archived)
+        self.buckets.get(later).map(|bucket| bucket.first).or(next).is_some_and(|first| first <= archived)
     }
 
     /// What a checkpoint says; who is open holds it again.
@@ -97,7 +111,7 @@ impl Retained {
         let mut retained = Self::new(retention);
         retained.buckets.extend(buckets.iter().map(|bucket| {
             let checkpoint::Bucket { first, begin_ms, last_ms } = *bucket;
-            Bucket { first, begin_ms, holds: 0, last_ms }
+            Bucket { first, begin_ms, holds: 0, last_ms, filled: true }
         }));
         retained
     }
@@ -113,11 +127,20 @@ impl Retained {
 
     /// A block was written at this time.
     pub fn wrote(&mut self, block: BlockId, at_ms: u64) {
+        self.wrote_so(block, at_ms, true);
+    }
+
+    /// A block was written at this time, with records or without any.
+    pub fn wrote_so(&mut self, block: BlockId, at_ms: u64, filled: bool) {
         match self.buckets.back_mut() {
             Some(last) if at_ms < last.begin_ms.saturating_add(self.width_ms) => {
                 last.last_ms = last.last_ms.max(at_ms);
+                last.filled |= filled;
             }
-            _ => self.buckets.push_back(Bucket { first: block, begin_ms: at_ms, holds: 0, last_ms: at_ms }),
+            _ => {
+                let bucket = Bucket { first: block, begin_ms: at_ms, holds: 0, last_ms: at_ms, filled };
+                self.buckets.push_back(bucket);
+            }
         }
     }
 
@@ -168,11 +191,33 @@ impl Retained {
         bucket.holds == 0 && until_ms < now_ms
     }
 
+    /// Looks, now and then, whether a log into which nothing was written for a while is to be trimmed: a block without
+    /// records, whose id would be `next`, would do it. Such blocks themselves are not worth it.
+    pub fn look(&mut self, now_ms: u64, next: BlockId) {
+        let most_ms = u64::try_from(limits::ARCHIVE_PERIOD_MAX.as_millis()).unwrap_or(u64::MAX);
+        let pause_ms = (self.retention_ms / 4).min(most_ms);
+        let written_ms = self.buckets.back().map_or(0, |last| last.last_ms);
+        if now_ms < self.looked_ms.max(written_ms).saturating_add(pause_ms) {
+            return;
+        }
+        self.looked_ms = now_ms;
+        let free =
+            |bucket: &&Bucket| self.is_free(bucket, now_ms) && self.is_archived(bucket.last_ms, Some(next));
+        self.overdue = self.buckets.iter().take_while(free).any(|bucket| bucket.filled);
+    }
+
+    /// Whether a block is to be written for the sake of trimming.
+    #[must_use]
+    pub fn is_overdue(&self) -> bool {
+        self.overdue
+    }
+
     /// Forgets what nobody wants, and tells from which block on the log is wanted, when that has changed.
     pub fn trim_below(&mut self, now_ms: u64) -> Option<BlockId> {
+        self.overdue = false;
         // The last bucket stays: blocks are still being written into it.
         while self.buckets.len() > 1 {
-            let free = |bucket| self.is_free(bucket, now_ms) && self.is_archived(bucket.last_ms);
+            let free = |bucket| self.is_free(bucket, now_ms) && self.is_archived(bucket.last_ms, None);
             if !self.buckets.front().is_some_and(free) {
                 break;
             }
@@ -236,6 +281,45 @@ mod tests {
         assert_eq!(log.trim_below(later), Some(block(7)));
         log.archived(block(6));
         assert_eq!(log.trim_below(later), None, "what is archived stays archived");
+    }
+
+    #[test]
+    fn a_log_in_which_nothing_happens_is_trimmed_by_empty_blocks_until_nothing_but_such_is_left() {
+        for archives in [false, true] {
+            let mut log = Retained::new(Duration::from_secs(60)).gated(archives);
+            (1..=3).for_each(|second| log.wrote(block(second), second * 1_000));
+            log.hold(block(2), 1);
+            log.trim_below(4_000);
+            log.look(5_000, block(4));
+            assert!(!log.is_overdue(), "nothing is past its time");
+            let hour_ms = 3_600_000;
+            log.look(hour_ms, block(4));
+            assert_eq!(log.is_overdue(), !archives, "with an archive, nothing is archived yet");
+            log.archived(block(4));
+            log.look(2 * hour_ms, block(4));
+            assert!(log.is_overdue());
+            log.wrote_so(block(4), 2 * hour_ms, false);
+            assert_eq!(log.trim_below(2 * hour_ms), Some(block(2)), "what is open stays");
+            log.look(3 * hour_ms, block(5));
+            assert!(!log.is_overdue());
+            log.release(block(2), 1, 3 * hour_ms);
+            log.archived(block(5));
+            log.look(4 * hour_ms, block(5));
+            assert!(log.is_overdue());
+            log.wrote_so(block(5), 4 * hour_ms, false);
+            assert_eq!(log.trim_below(4 * hour_ms), Some(block(5)));
+            log.archived(block(6));
+            log.look(5 * hour_ms, block(6));
+            assert!(!log.is_overdue(), "an empty block is not worth another one");
+        }
+    }
+
+    #[test]
+    fn a_log_that_is_written_into_is_not_overdue() {
+        let mut log = Retained::new(Duration::from_secs(60));
+        (1..=1_000).for_each(|second| log.wrote(block(second), second * 1_000));
+        log.look(1_001_000, block(1_001));
+        assert!(!log.is_overdue() && log.trim_below(1_001_000).is_some());
     }
 
     #[test]

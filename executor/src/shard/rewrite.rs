@@ -4,7 +4,7 @@
 //! names of what they opened, and what was renewed for what they closed. Pointers are the index writer's own part
 //! ([`IndexWriter::settle`]). Invariants: an entry given twice is harmless; a name comes back for what is left of its
 //! retention, and to its last holder. Bounded by the records of
-//! [`limits::LOST_BLOCKS_MAX`] blocks. What may fail: the store, or a block that cannot be read.
+//! [`limits::LOST_BLOCKS_MAX`] blocks, or of as many as the owner is configured with. What may fail: the store, or a block that cannot be read.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -16,10 +16,14 @@ use journal::{Block, BlockId, Derived, Opened, Record, Store, StoreError};
 
 use crate::limits;
 
-/// The first of the log's last [`limits::LOST_BLOCKS_MAX`] blocks with records, of whatever generation: an owner that was
+/// The first of the log's last so many blocks with records, of whatever generation: an owner that was
 /// killed before it had written the entries of its predecessor again has lost those, too, however many owners were.
-pub async fn begin(store: &dyn Store, partition: PartitionId, last: BlockId) -> Result<BlockId, StoreError> {
-    let (mut first, mut left) = (last, limits::LOST_BLOCKS_MAX);
+pub async fn begin(
+    store: &dyn Store,
+    partition: PartitionId,
+    (last, blocks): (BlockId, u64),
+) -> Result<BlockId, StoreError> {
+    let (mut first, mut left) = (last, blocks);
     let mut to = Some(last);
     while let (Some(end), true) = (to, left > 0) {
         let limit = limits::RECOVERY_PAGE;

@@ -6,6 +6,8 @@
 
 use std::task::{Context, Poll};
 
+use ids::PartitionId;
+use journal::BlockId;
 use tokio::sync::watch;
 
 use super::actor::Wake;
@@ -52,6 +54,13 @@ impl SimulatedShard {
     #[must_use]
     pub fn next_alarm_us(&self) -> Option<u64> {
         self.shard.next_alarm_us()
+    }
+
+    /// The checkpoints at which recoveries of what it has now began.
+    #[must_use]
+    pub fn checkpoints(&self) -> Vec<(PartitionId, BlockId)> {
+        let logs = self.shard.logs.iter();
+        logs.filter_map(|log| Some((log.partition, log.checkpoints.began_at?))).collect()
     }
 
     /// How it says that it fares.

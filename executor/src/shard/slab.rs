@@ -96,16 +96,6 @@ impl<T> Slab<T> {
     }
 
     /// Every tenant with its address.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Address, &mut T)> {
-        self.slots.iter_mut().enumerate().filter_map(|(slot, held)| match held {
-            Slot::Taken { generation, tenant } => {
-                Some((Address { slot: slot as u32, generation: *generation }, tenant))
-            }
-            Slot::Free { .. } => None,
-        })
-    }
-
-    /// Every tenant with its address.
     pub fn iter(&self) -> impl Iterator<Item = (Address, &T)> {
         self.slots.iter().enumerate().filter_map(|(slot, held)| match held {
             Slot::Taken { generation, tenant } => {

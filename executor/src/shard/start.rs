@@ -17,9 +17,9 @@ use proto::executor::v1::start_refusal::Reason;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
-use super::answer::{refusal, send_acks, send_running, wire_outcome};
+use super::answer::{refusal, wire_outcome};
 use super::core::{Landed, Shard};
-use super::dedupe::{Content, Seen, Verdict};
+use super::dedupe::{Content, Seen};
 use super::exception::{ExceptRange, Exception, accepted, except, running};
 use super::execution::{OpenExecution, WaitingFor};
 use super::flush::{payload_of, status_of};
@@ -114,60 +114,11 @@ impl Shard {
         Ok(())
     }
 
-    /// Whether the batch was seen before; then it is answered here.
-    fn is_resend(
-        &mut self,
-        log: usize,
-        id: BatchId,
-        hash: u64,
-        wire: &v1::StartBatch,
-        acks: &Acks,
-    ) -> Result<bool, v1::StartRefusal> {
-        let seen = match self.logs[log].dedupe.look_up(id, wire.start_time_ms) {
-            Verdict::New => return Ok(false),
-            Verdict::Expired => return Err(expired(wire.start_time_ms)),
-            Verdict::Known(seen) => seen,
-        };
-        self.metrics.duplicates.add(wire.input.len() as u64);
-        match seen.content {
-            Content::Hash(known) if known != hash => return Err(conflict()),
-            Content::Hash(_) => {}
-            Content::Logged => {
-                let block = seen.block;
-                self.compare(id, block, wire.clone(), acks.clone());
-                return Ok(true);
-            }
-        }
-        let in_flight = seen.in_flight;
-        let exceptions = seen.exceptions.clone();
-        self.refuse_exceptions(acks, id, &exceptions);
-        if in_flight {
-            self.join_waiters(log, id, acks);
-        } else {
-            send_acks(acks, id.into(), &accepted(wire.input.len() as u32, &exceptions));
-            send_running(acks, id.into(), &running(&exceptions));
-        }
-        Ok(true)
-    }
-
-    fn refuse_exceptions(&self, acks: &Acks, id: BatchId, exceptions: &[ExceptRange]) {
+    pub(super) fn refuse_exceptions(&self, acks: &Acks, id: BatchId, exceptions: &[ExceptRange]) {
         for (from, to, exception) in exceptions {
             if let Exception::Refused(refusal) = exception {
                 self.refuse(acks, Some(id.into()), (*from, *to), refusal.clone());
             }
-        }
-    }
-
-    /// One more stream waits for a batch that is in flight.
-    fn join_waiters(&mut self, log: usize, id: BatchId, acks: &Acks) {
-        let log = &mut self.logs[log];
-        let pages = log.sealed.iter_mut().map(|sealed| &mut sealed.page).chain([&mut log.page]);
-        let found = pages.flat_map(|page| &mut page.batches).find(|batch| batch.id == id);
-        if let Some(batch) = found {
-            if batch.acks.len() >= limits::BATCH_WAITERS_MAX {
-                batch.acks.remove(0);
-            }
-            batch.acks.push(acks.clone());
         }
     }
 
@@ -211,12 +162,12 @@ impl Shard {
         Err(v1::StartRefusal { retry_after_ms: self.admission.retry_after_ms(), ..unavailable })
     }
 
-    /// Whether one more batch may wait for definitions or names from the store.
-    fn may_ask_store(&self) -> Result<(), v1::StartRefusal> {
+    /// Whether one more batch may wait for definitions, names or its block from the store.
+    pub(super) fn may_ask_store(&self) -> Result<(), v1::StartRefusal> {
         if self.loading < limits::LOADING_BATCHES_MAX {
             return Ok(());
         }
-        let message = "too many batches wait for definitions or names: send the batch again later".to_owned();
+        let message = "too many batches wait for the store's answers: send the batch again later".to_owned();
         let overloaded = refusal(Reason::Overloaded, "StoreReadsFull", message);
         Err(v1::StartRefusal { retry_after_ms: self.admission.retry_after_ms(), ..overloaded })
     }

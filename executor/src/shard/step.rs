@@ -19,7 +19,7 @@ use super::flush::RECORD_BYTES;
 use super::functions::{self, Call};
 use super::machine;
 use super::slab::Address;
-use super::tasks::Task;
+use super::tasks::{Stand, Task};
 use super::timers::Wakeup;
 use super::transfers::Work;
 use crate::limits;
@@ -229,7 +229,7 @@ impl Shard {
             wrapped,
             pool,
             log: log as u16,
-            worker: None,
+            stand: Stand::Held,
         });
         if let Some(Waiting::Task(before)) = open.waiting_for.insert(effect, Waiting::Task(task)) {
             self.tasks.cancel(before);

@@ -1,11 +1,13 @@
 //! Tasks on their way to workers and back.
 //!
-//! A task waits in the queue of its pool until a worker of that pool has credit; it leaves in a batch; its outcome comes
-//! back under its [`TaskToken`]. Invariants: an outcome is taken once, a second one finds nobody; a worker that leaves gives its tasks back to the front of the queue, in their
-//! order. Bounded by admission (a task belongs to an open execution) and by credit. What may fail: a full or closed
-//! worker channel, and then the tasks stay here.
+//! A task waits in the line of its pool until a worker of that pool has credit; it leaves in a batch; its outcome comes
+//! back under its [`TaskToken`]. Those of a log that hands nothing out now are *parked*, in a line of that log. Invariants:
+//! an outcome is taken once, a second one finds nobody; a task stands in one [`Line`] at most, that of its pool, its log or
+//! its worker; a worker that leaves gives its tasks back to the front of its pool's, in the order in which it got them.
+//! Bounded by admission (a task belongs to an open execution) and by credit. What may fail: a full or closed worker
+//! channel, and then the tasks stay here.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use asl::{EffectId, Payload, Str};
 use bytes::Bytes;
@@ -18,6 +20,7 @@ use trust::Secret;
 
 use super::bindings::PoolIndex;
 use super::command::WorkerId;
+use super::line::Line;
 use super::slab::{Address, Slab};
 use super::token::TaskToken;
 use crate::limits;
@@ -43,8 +46,21 @@ pub struct Task {
     pub pool: PoolIndex,
     /// The place of its partition's log.
     pub log: u16,
-    /// Who has it.
-    pub worker: Option<WorkerId>,
+    /// Where it stands.
+    pub stand: Stand,
+}
+
+/// Where a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stand {
+    /// Nowhere: its cause is not durable yet.
+    Held,
+    /// In the line of its pool.
+    Waiting,
+    /// In the line of its log.
+    Parked,
+    /// With a worker.
+    With(WorkerId),
 }
 
 impl Task {
@@ -55,7 +71,7 @@ impl Task {
 
 #[derive(Debug)]
 struct Pool {
-    queue: VecDeque<Address>,
+    queue: Line,
     workers: Vec<WorkerId>,
     turn: usize,
 }
@@ -65,6 +81,8 @@ struct Worker {
     pool: PoolIndex,
     credit: u32,
     sender: mpsc::Sender<v1::TaskBatch>,
+    /// What it has, in the order in which it got it.
+    tasks: Line,
     cancelled: Vec<TaskToken>,
     /// Outcomes that go back to it.
     returned: Vec<v1::ReturnedOutcome>,
@@ -84,8 +102,8 @@ pub struct Tasks {
     entries: Slab<Task>,
     pools: Vec<Pool>,
     workers: HashMap<WorkerId, Worker, foldhash::fast::RandomState>,
-    /// Tasks of logs of which it is not known whether they still have this owner.
-    parked: Vec<Address>,
+    /// Tasks of logs that hand nothing out now, by the log's place.
+    parked: Vec<Line>,
 }
 
 impl Tasks {
@@ -93,7 +111,7 @@ impl Tasks {
     #[must_use]
     pub fn new(pools: usize) -> Self {
         let pools =
-            (0..pools).map(|_| Pool { queue: VecDeque::new(), workers: Vec::new(), turn: 0 }).collect();
+            (0..pools).map(|_| Pool { queue: Line::default(), workers: Vec::new(), turn: 0 }).collect();
         Self { entries: Slab::default(), pools, workers: HashMap::default(), parked: Vec::new() }
     }
 
@@ -104,8 +122,11 @@ impl Tasks {
 
     /// The task may leave now, unless it was cancelled meanwhile.
     pub fn release(&mut self, address: Address) {
-        let pool = self.entries.get(address).map(|task| usize::from(task.pool));
-        if let Some(pool) = pool.and_then(|pool| self.pools.get_mut(pool)) {
+        let Some(task) = self.entries.get_mut(address).filter(|task| task.stand == Stand::Held) else {
+            return;
+        };
+        if let Some(pool) = self.pools.get_mut(usize::from(task.pool)) {
+            task.stand = Stand::Waiting;
             pool.queue.push_back(address);
         }
     }
@@ -121,8 +142,10 @@ impl Tasks {
 
     /// The outcome is no longer wanted; a worker that has the task is told with its next batch.
     pub fn cancel(&mut self, address: Address) {
-        let Some(task) = self.entries.remove(address) else { return };
-        if let Some(worker) = task.worker.and_then(|worker| self.workers.get_mut(&worker)) {
+        let Some(task) = self.take(address) else { return };
+        if let Stand::With(worker) = task.stand
+            && let Some(worker) = self.workers.get_mut(&worker)
+        {
             worker.cancelled.push(task.token(address));
         }
     }
@@ -141,7 +164,15 @@ impl Tasks {
 
     /// Takes a task out: its outcome has come.
     pub fn take(&mut self, address: Address) -> Option<Task> {
-        self.entries.remove(address)
+        let task = self.entries.remove(address)?;
+        let line = match task.stand {
+            Stand::Held => None,
+            Stand::Waiting => self.pools.get_mut(usize::from(task.pool)).map(|pool| &mut pool.queue),
+            Stand::Parked => self.parked.get_mut(usize::from(task.log)),
+            Stand::With(worker) => self.workers.get_mut(&worker).map(|worker| &mut worker.tasks),
+        };
+        line.into_iter().for_each(|line| line.left(&self.entries));
+        Some(task)
     }
 
     /// Tasks that wait for a worker or for their outcome.
@@ -163,8 +194,8 @@ impl Tasks {
             return false;
         }
         entry.workers.push(id);
-        self.workers
-            .insert(id, Worker { pool, credit: 0, sender, cancelled: Vec::new(), returned: Vec::new() });
+        let (tasks, cancelled, returned) = (Line::default(), Vec::new(), Vec::new());
+        self.workers.insert(id, Worker { pool, credit: 0, sender, tasks, cancelled, returned });
         true
     }
 
@@ -177,27 +208,32 @@ impl Tasks {
 
     /// A worker has gone: what it had goes to others.
     pub fn detach(&mut self, id: WorkerId) {
-        let Some(worker) = self.workers.remove(&id) else { return };
+        let Some(mut worker) = self.workers.remove(&id) else { return };
         let Some(pool) = self.pools.get_mut(usize::from(worker.pool)) else { return };
         pool.workers.retain(|other| *other != id);
-        let had: Vec<Address> = self
-            .entries
-            .iter()
-            .filter(|(_, task)| task.worker == Some(id))
-            .map(|(address, _)| address)
-            .collect();
-        for address in had.into_iter().rev() {
-            if let Some(task) = self.entries.get_mut(address) {
-                task.worker = None;
-            }
+        while let Some(address) = worker.tasks.pop_back(&self.entries) {
+            self.wait_first(address);
+        }
+    }
+
+    /// A task stands before all others of its pool.
+    fn wait_first(&mut self, address: Address) {
+        let Some(task) = self.entries.get_mut(address) else { return };
+        if let Some(pool) = self.pools.get_mut(usize::from(task.pool)) {
+            task.stand = Stand::Waiting;
             pool.queue.push_front(address);
         }
     }
 
-    /// Sends what can be sent; a task of a log that has `lapsed` waits until that goes on.
-    pub fn dispatch(&mut self, metrics: &ShardMetrics, secret: &Secret, lapsed: impl Fn(u16) -> bool) {
+    /// Sends what can be sent; tasks of a log that `waits` are parked until it does not.
+    pub fn dispatch(&mut self, metrics: &ShardMetrics, secret: &Secret, waits: impl Fn(u16) -> bool) {
+        for log in 0..self.parked.len() {
+            if !self.parked[log].is_empty() && !waits(log as u16) {
+                self.go_on(log);
+            }
+        }
         for pool in 0..self.pools.len() {
-            self.dispatch_pool(pool, metrics, secret, &lapsed);
+            self.dispatch_pool(pool, metrics, secret, &waits);
         }
         let mut gone = Vec::new();
         for (id, worker) in &mut self.workers {
@@ -220,22 +256,12 @@ impl Tasks {
         }
     }
 
-    /// The tasks of a log that waited for its owner may leave: they are the oldest.
-    pub fn go_on(&mut self, log: u16) {
-        if self.parked.is_empty() {
-            return;
+    /// The tasks of a log may leave: they are the oldest.
+    fn go_on(&mut self, log: usize) {
+        let mut parked = std::mem::take(&mut self.parked[log]);
+        while let Some(address) = parked.pop_back(&self.entries) {
+            self.wait_first(address);
         }
-        let (entries, pools) = (&self.entries, &mut self.pools);
-        let mut others = Vec::new();
-        for address in self.parked.drain(..).rev() {
-            match entries.get(address) {
-                Some(task) if task.log == log => pools[usize::from(task.pool)].queue.push_front(address),
-                Some(_) => others.push(address),
-                None => {}
-            }
-        }
-        others.reverse();
-        self.parked = others;
     }
 
     fn dispatch_pool(
@@ -243,7 +269,7 @@ impl Tasks {
         pool: usize,
         metrics: &ShardMetrics,
         secret: &Secret,
-        lapsed: &impl Fn(u16) -> bool,
+        waits: &impl Fn(u16) -> bool,
     ) {
         let mut idle = 0;
         while let Some(entry) = self.pools.get_mut(pool) {
@@ -252,7 +278,7 @@ impl Tasks {
             }
             entry.turn = (entry.turn + 1) % entry.workers.len();
             let worker = entry.workers[entry.turn];
-            if self.send_batch(pool, worker, metrics, secret, lapsed) { idle = 0 } else { idle += 1 }
+            if self.send_batch(pool, worker, metrics, secret, waits) { idle = 0 } else { idle += 1 }
         }
     }
 
@@ -263,14 +289,14 @@ impl Tasks {
         id: WorkerId,
         metrics: &ShardMetrics,
         secret: &Secret,
-        lapsed: &impl Fn(u16) -> bool,
+        waits: &impl Fn(u16) -> bool,
     ) -> bool {
         let credit = self.workers.get(&id).map_or(0, |worker| worker.credit);
         if credit == 0 {
             return false;
         }
         let count = credit.min(limits::TASK_BATCH_MAX as u32) as usize;
-        let addresses = self.fill(pool, id, count, lapsed);
+        let addresses = self.fill(pool, count, waits);
         if addresses.is_empty() {
             return false;
         }
@@ -282,37 +308,36 @@ impl Tasks {
                 worker.credit -= addresses.len() as u32;
                 worker.cancelled.clear();
                 metrics.tasks_scheduled.add(addresses.len() as u64);
+                for address in addresses {
+                    if let Some(task) = self.entries.get_mut(address) {
+                        task.stand = Stand::With(id);
+                        worker.tasks.push_back(address);
+                    }
+                }
                 true
             }
             Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {
-                for address in addresses.into_iter().rev() {
-                    if let Some(task) = self.entries.get_mut(address) {
-                        task.worker = None;
-                    }
-                    self.pools[pool].queue.push_front(address);
-                }
+                addresses.into_iter().rev().for_each(|address| self.wait_first(address));
                 false
             }
         }
     }
 
-    /// Takes tasks from the front of a pool's queue for a worker, by count and by bytes.
-    fn fill(
-        &mut self,
-        pool: usize,
-        id: WorkerId,
-        count: usize,
-        lapsed: &impl Fn(u16) -> bool,
-    ) -> Vec<Address> {
+    /// Takes tasks from the front of a pool's line, by count and by bytes.
+    fn fill(&mut self, pool: usize, count: usize, waits: &impl Fn(u16) -> bool) -> Vec<Address> {
         let (mut addresses, mut bytes) = (Vec::new(), 0);
         let queue = &mut self.pools[pool].queue;
         while addresses.len() < count
-            && let Some(address) = queue.pop_front()
+            && let Some(address) = queue.pop_front(&self.entries)
+            && let Some(task) = self.entries.get_mut(address)
         {
-            // Whoever was cancelled while it waited is no longer there.
-            let Some(task) = self.entries.get_mut(address) else { continue };
-            if lapsed(task.log) {
-                self.parked.push(address);
+            let log = usize::from(task.log);
+            if waits(task.log) {
+                task.stand = Stand::Parked;
+                if self.parked.len() <= log {
+                    self.parked.resize_with(log + 1, Line::default);
+                }
+                self.parked[log].push_back(address);
                 continue;
             }
             bytes += task.input.len();
@@ -320,7 +345,6 @@ impl Tasks {
                 queue.push_front(address);
                 break;
             }
-            task.worker = Some(id);
             addresses.push(address);
         }
         addresses
@@ -342,134 +366,4 @@ impl Tasks {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const POOL: PoolIndex = 0;
-
-    fn secret() -> Secret {
-        Secret::from_key(&[7; 32])
-    }
-
-    fn id() -> ExecutionId {
-        let partition = ids::PartitionId::new(1).expect("in range");
-        ids::BatchId::new(partition, 1, 1).expect("in range").execution(0)
-    }
-
-    /// The task that an outcome with this token would be taken for.
-    fn find<'a>(tasks: &'a Tasks, token: &[u8]) -> Option<&'a Task> {
-        let token = TaskToken::open(&secret(), token)?;
-        tasks.at(token.hint, &token)
-    }
-
-    fn tasks(number: u64) -> (Tasks, Vec<Address>) {
-        let mut tasks = Tasks::new(1);
-        let addresses = (0..number)
-            .map(|effect| {
-                let address = tasks.schedule(Task {
-                    execution: Address::default(),
-                    id: id(),
-                    run: 1,
-                    effect: EffectId(effect),
-                    function: "f".into(),
-                    input: Payload::from_checked(Bytes::from_static(b"{}")),
-                    wrapped: false,
-                    pool: POOL,
-                    log: 0,
-                    worker: None,
-                });
-                tasks.release(address);
-                address
-            })
-            .collect();
-        (tasks, addresses)
-    }
-
-    fn attach(tasks: &mut Tasks, id: WorkerId, credit: u32) -> mpsc::Receiver<v1::TaskBatch> {
-        let (sender, receiver) = mpsc::channel(8);
-        assert!(tasks.attach(id, POOL, sender));
-        tasks.grant(id, credit);
-        receiver
-    }
-
-    fn received(tasks: &Tasks, receiver: &mut mpsc::Receiver<v1::TaskBatch>) -> Vec<u64> {
-        let mut effects = Vec::new();
-        while let Ok(batch) = receiver.try_recv() {
-            effects.extend(batch.tasks.iter().filter_map(|task| Some(find(tasks, &task.token)?.effect.0)));
-        }
-        effects
-    }
-
-    #[test]
-    fn a_worker_gets_no_more_than_its_credit() {
-        let metrics = ShardMetrics::default();
-        let (mut tasks, _) = tasks(5);
-        let mut worker = attach(&mut tasks, 1, 2);
-        tasks.dispatch(&metrics, &secret(), |_| false);
-        assert_eq!(received(&tasks, &mut worker), [0, 1]);
-        tasks.grant(1, 10);
-        tasks.dispatch(&metrics, &secret(), |_| false);
-        assert_eq!(received(&tasks, &mut worker), [2, 3, 4]);
-    }
-
-    #[test]
-    fn the_tasks_of_a_worker_that_leaves_go_to_another_in_their_order() {
-        let metrics = ShardMetrics::default();
-        let (mut tasks, _) = tasks(4);
-        let mut first = attach(&mut tasks, 1, 3);
-        tasks.dispatch(&metrics, &secret(), |_| false);
-        assert_eq!(received(&tasks, &mut first), [0, 1, 2]);
-        drop(first);
-        tasks.dispatch(&metrics, &secret(), |_| false);
-        let mut second = attach(&mut tasks, 2, 10);
-        tasks.dispatch(&metrics, &secret(), |_| false);
-        assert_eq!(received(&tasks, &mut second), [0, 1, 2, 3]);
-    }
-
-    #[test]
-    fn tasks_of_a_log_that_has_lapsed_wait_and_then_leave_before_later_ones_in_their_order() {
-        let metrics = ShardMetrics::default();
-        let (mut tasks, addresses) = tasks(6);
-        for at in [1, 3, 4] {
-            tasks.entries.get_mut(addresses[at]).expect("scheduled").log = 1;
-        }
-        let mut worker = attach(&mut tasks, 1, 3);
-        tasks.dispatch(&metrics, &secret(), |log| log == 1);
-        assert_eq!(received(&tasks, &mut worker), [0, 2, 5]);
-        tasks.cancel(addresses[3]);
-        tasks.go_on(0);
-        tasks.grant(1, 10);
-        tasks.dispatch(&metrics, &secret(), |log| log == 1);
-        assert!(received(&tasks, &mut worker).is_empty(), "the other log goes on");
-        tasks.go_on(1);
-        tasks.dispatch(&metrics, &secret(), |_| false);
-        assert_eq!(received(&tasks, &mut worker), [1, 4]);
-    }
-
-    #[test]
-    fn a_cancelled_task_is_not_sent_or_its_worker_is_told() {
-        let metrics = ShardMetrics::default();
-        let (mut tasks, addresses) = tasks(3);
-        tasks.cancel(addresses[0]);
-        let mut worker = attach(&mut tasks, 1, 10);
-        tasks.dispatch(&metrics, &secret(), |_| false);
-        let sent = worker.try_recv().expect("a batch").tasks;
-        assert_eq!(sent.len(), 2);
-        tasks.cancel(addresses[1]);
-        tasks.dispatch(&metrics, &secret(), |_| false);
-        assert_eq!(worker.try_recv().expect("a batch").cancelled, [sent[0].token.clone()]);
-        assert!(find(&tasks, &sent[0].token).is_none());
-    }
-
-    #[test]
-    fn a_token_of_another_run_or_another_effect_finds_nobody() {
-        let (tasks, addresses) = tasks(1);
-        let token = TaskToken { execution: id(), effect: EffectId(0), run: 1, hint: addresses[0] };
-        assert!(tasks.at(addresses[0], &token).is_some());
-        let elsewhere = TaskToken { hint: Address::default(), ..token };
-        assert!(tasks.at(addresses[0], &elsewhere).is_some(), "the hint is no part of what it names");
-        for other in [TaskToken { run: 2, ..token }, TaskToken { effect: EffectId(1), ..token }] {
-            assert!(tasks.at(addresses[0], &other).is_none(), "{other:?}");
-        }
-    }
-}
+mod tests;

@@ -13,14 +13,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ids::{BatchId, PartitionId};
+use ids::{BatchId, ExecutionId, PartitionId};
 use journal::block::{JournalledKind, JournalledView};
 use journal::store::Acquired;
 use journal::{Append, BlockId, Derived, Store, StoreError};
 use telemetry::StoreFailure;
 
 use super::core::{Landed, Shard};
+use super::execution::OpenExecution;
 use super::log::{Log, LogState, Page, Sealed};
+use super::slab::Address;
 use crate::cluster::{Cluster, Foreign};
 use crate::limits;
 
@@ -127,6 +129,12 @@ impl Held {
         (top < self.dropped).then_some(Gap { after: top, last: self.dropped })
     }
 
+    /// The gap was told: the log is known to end before it.
+    fn told(&mut self, gap: Gap) {
+        self.dropped = gap.after;
+        self.batches.retain(|(block, _)| !gap.holds(*block));
+    }
+
     /// The batches that began in lost blocks; nothing when not all of them are known.
     fn lost_batches(&self, gap: Gap) -> Option<Vec<BatchId>> {
         let lost = self.batches.iter().filter(|(block, _)| gap.holds(*block)).map(|(_, batch)| *batch);
@@ -190,9 +198,9 @@ impl Log {
         before.into_iter().for_each(|block| self.retained.release(block, 1, now_ms));
     }
 
-    /// Forgets what is open in no slot and was opened in lost blocks; how much has lost something.
-    fn lose_away(&mut self, gap: Gap, now_ms: u64) -> u64 {
-        let mut moved = Vec::new();
+    /// Forgets what is open in no slot and was opened in lost blocks, and says what; and how much has lost something.
+    fn lose_away(&mut self, gap: Gap, now_ms: u64) -> (HashSet<ExecutionId>, u64) {
+        let (mut moved, mut lost) = (Vec::new(), HashSet::new());
         let mut broken = 0;
         self.away.retain(|id, away| {
             if !away.blocks.iter().any(|block| gap.holds(*block)) {
@@ -205,19 +213,20 @@ impl Log {
             if opening_lost {
                 tracing::error!(execution = %id, "LOST: the store went back behind its start, and it is in no slot");
                 away.blocks.clear();
+                lost.insert(*id);
             }
             moved.push((before, away.blocks.iter().min().copied()));
             !opening_lost
         });
         moved.into_iter().for_each(|(before, after)| self.hold_instead(before, after, now_ms));
-        broken
+        (lost, broken)
     }
 }
 
 impl Shard {
     /// What one log may hold of what was confirmed.
     pub(super) fn held_bytes_max(&self) -> usize {
-        limits::HELD_BYTES_PER_LOG_MAX.min(limits::HELD_BYTES_MAX / self.logs.len().max(1))
+        limits::HELD_BYTES_PER_LOG_MAX.min(limits::HELD_BYTES_MAX / self.own.here.max(1))
     }
 
     /// The store says that this log went back.
@@ -324,7 +333,9 @@ impl Shard {
         let (reopened, broken) = self.reopen(at, gap);
         let log = &mut self.logs[at];
         log.index.borrow_mut().lost(gap.after, gap.last, &mut log.derived);
+        log.carry.lose(|block| gap.holds(*block));
         let batches = log.held.lost_batches(gap);
+        log.held.told(gap);
         let still_open = |batch: &BatchId| self.by_batch.contains_key(batch);
         match &batches {
             Some(batches) => {
@@ -355,12 +366,16 @@ impl Shard {
     fn reopen(&mut self, at: usize, gap: Gap) -> (u64, u64) {
         let now_ms = self.now_us / 1_000;
         let log = &mut self.logs[at];
-        let (mut reopened, mut broken) = (0, log.lose_away(gap, now_ms));
-        for (address, open) in self.open.iter_mut() {
-            let touched = usize::from(open.log) == at && open.blocks.iter().any(|block| gap.holds(*block));
-            if !touched {
-                continue;
-            }
+        let (lost, mut broken) = log.lose_away(gap, now_ms);
+        self.names.forget_holders(&lost);
+        let mut reopened = 0;
+        let batches = log.open_batches.iter().filter_map(|batch| self.by_batch.get(batch));
+        let mut addresses: Vec<Address> = batches.flatten().map(|(_, address)| *address).collect();
+        // Maps have no order of their own, and a block shall say the same whenever the same has happened.
+        addresses.sort_unstable_by_key(|address| address.slot);
+        for address in addresses {
+            let touched = |open: &&mut OpenExecution| open.blocks.iter().any(|block| gap.holds(*block));
+            let Some(open) = self.open.get_mut(address).filter(touched) else { continue };
             let opening_lost = open.blocks.first().is_some_and(|block| gap.holds(*block));
             let closing = open.ended.as_ref().is_some_and(|ended| ended.written);
             broken += u64::from(closing || open.blocks.iter().skip(1).any(|block| gap.holds(*block)));

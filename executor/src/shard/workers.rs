@@ -1,7 +1,7 @@
 //! Workers come, take tasks, answer, and go.
 //!
 //! Invariants: an outcome is taken once, from whoever holds the token; one for a STANDARD task whose partition is not served
-//! here (it has left, or is being recovered) is given back to the worker, to be sent again to the owner, which would have the
+//! here (it has left, or is being recovered or given back, and what came would not be written) is given back to the worker, to be sent again to the owner, which would have the
 //! task done again else; one for a task that is no longer wanted is dropped and counted nowhere but in the log. What may fail:
 //! a pool that no function is bound to; an output that is no JSON, and then the task fails.
 
@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::command::WorkerId;
 use super::core::Shard;
 use super::functions;
-use super::log::LogState;
+use super::log::Log;
 use super::slab::Address;
 use super::token::TaskToken;
 use crate::limits;
@@ -74,13 +74,15 @@ impl Shard {
     fn addressee(&mut self, token: &[u8]) -> Addressee {
         let token = self.secret.get().and_then(|secret| TaskToken::open(secret, token));
         let Some(token) = token else { return Addressee::Nobody };
-        if self.tasks.at(token.hint, &token).is_some() {
+        let hinted = self.tasks.at(token.hint, &token).and_then(|task| self.logs.get(usize::from(task.log)));
+        if hinted.is_some_and(Log::works) {
             return Addressee::Here(token.hint);
         }
         let (id, partition) = (token.execution, token.execution.batch.partition);
-        let settled = self.log_at(partition).map(|at| &self.logs[at]).is_some_and(|log| {
-            matches!(log.state, LogState::Serving | LogState::Down) && !log.away.contains_key(&id)
-        });
+        let settled = self
+            .log_at(partition)
+            .map(|at| &self.logs[at])
+            .is_some_and(|log| log.state.serves() && !log.away.contains_key(&id));
         if !settled && token.outlives_its_owner() {
             return Addressee::Elsewhere(partition);
         }

@@ -12,10 +12,16 @@ use crate::support::store::StoreUnderTest;
 const TASK: &str = r#"{"StartAt":"W","States":{"W":{"Type":"Wait","Seconds":1,"Next":"T"},"T":{"Type":"Task",
     "Resource":"arn:aws:lambda:us-east-1:123456789012:function:nobody-has-it","Next":"End"},"End":{"Type":"Pass","End":true}}}"#;
 
+const PASS: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}"#;
+
 /// What it prints, if it exits so.
 fn inspect(store: &StoreUnderTest, arguments: &[&str], code: i32) -> String {
+    inspect_at(&store.flags(), arguments, code)
+}
+
+fn inspect_at(store: &[String], arguments: &[&str], code: i32) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_executor"));
-    command.arg("inspect").args(arguments).args(store.flags());
+    command.arg("inspect").args(arguments).args(store);
     let output = command.output().expect("the program starts");
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
@@ -80,7 +86,7 @@ async fn inspect_speaks_to_redis_as_its_nodes_do_over_tls_and_as_a_user_of_its_o
         ("tls-cert-file", path(&server.cert)),
         ("tls-key-file", path(&server.key)),
         ("tls-ca-cert-file", path(&server.ca)),
-        ("user", "oncall on >of-the-file ~* +@read +@connection +info +cluster".to_owned()),
+        ("user", "oncall on >of-the-file ~* +@read +@connection +info +cluster +eval".to_owned()),
     ];
     let extra = extra.map(|(name, value)| (name.to_owned(), value)).to_vec();
     let redis = testkit::Redis::start(testkit::RedisOptions { extra, ..Default::default() });
@@ -108,4 +114,49 @@ async fn inspect_speaks_to_redis_as_its_nodes_do_over_tls_and_as_a_user_of_its_o
     std::fs::write(&password, "another\n").expect("written");
     let (code, told) = partitions(&flags);
     assert!(code == Some(3) && told.contains("password"), "{code:?} {told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inspect_reads_a_file_store_whose_node_is_stopped_and_makes_and_changes_nothing() {
+    let store = StoreUnderTest::file();
+    let dir = std::path::PathBuf::from(&store.flags()[1]);
+    let nowhere = dir.join("nowhere");
+    let flags = ["--store-dir".to_owned(), nowhere.display().to_string()];
+    let told = inspect_at(&flags, &["partitions"], 3);
+    assert!(told.contains("no store") && !nowhere.exists(), "{told}");
+    let mut node = Node::serving(&store.flags(), &[]).await;
+    let mut client = node.client().await.expect("connected");
+    let started = client.start_execution(start_request(PASS, "{}")).await.expect("started").into_inner();
+    let told = inspect(&store, &["partitions"], 3);
+    assert!(told.contains(&format!("process {} uses the directory", node.pid())), "{told}");
+    assert_eq!(node.terminate().code, Some(0));
+    let files = || {
+        let mut found = Vec::new();
+        let mut left = vec![dir.clone()];
+        while let Some(path) = left.pop() {
+            let about = std::fs::metadata(&path).expect("there");
+            if about.is_dir() {
+                left.extend(
+                    std::fs::read_dir(&path).expect("readable").map(|entry| entry.expect("there").path()),
+                );
+            }
+            found.push((path, about.len(), about.modified().expect("a time")));
+        }
+        found.sort();
+        found
+    };
+    let before = files();
+    assert!(inspect(&store, &["partitions"], 0).contains("GENERATION"));
+    let shown = inspect(&store, &["execution", &started.execution_arn, "--format", "json"], 0);
+    assert_eq!(object(&shown)["closed"]["status"], "SUCCEEDED", "{shown}");
+    let told = inspect(&store, &["blocks", "99"], 2);
+    assert!(told.contains("0 to 3"), "{told}");
+    assert_eq!(files(), before);
+}
+
+#[test]
+fn inspect_says_of_a_redis_that_is_gone_that_it_cannot_be_read() {
+    let url = format!("redis://127.0.0.1:{}", testkit::free_port());
+    let told = inspect_at(&["--redis-url".to_owned(), url], &["partitions"], 3);
+    assert!(told.contains("cannot be read now") && !told.contains("write"), "{told}");
 }

@@ -86,8 +86,8 @@ async fn kill_9_of_redis_under_a_living_node_loses_nothing_acknowledged() {
     every_acknowledged_execution_ended_once(&mut node, &store, &load).await;
 }
 
-/// Store and node are down for longer than the retention, with executions open; afterwards others come, end,
-/// and are trimmed, while those are still open.
+/// Store and node are down for longer than the retention, with executions open; afterwards others come and end, while those
+/// are still open. No log is so short-lived that it is trimmed here: a block stays for as long as a batch may be sent again.
 async fn open_executions_outlive_the_retention(mut store: StoreUnderTest) {
     let retention = ["--retention", "1s"];
     let mut node = Node::serving(&store.flags(), &retention).await;
@@ -136,11 +136,11 @@ async fn open_executions_outlive_the_retention(mut store: StoreUnderTest) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_retention_does_not_touch_what_is_open_on_redis() {
+async fn what_is_open_for_longer_than_the_retention_goes_on_and_ends_on_redis() {
     open_executions_outlive_the_retention(StoreUnderTest::redis()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_retention_does_not_touch_what_is_open_on_files() {
+async fn what_is_open_for_longer_than_the_retention_goes_on_and_ends_on_files() {
     open_executions_outlive_the_retention(StoreUnderTest::file()).await;
 }

@@ -74,12 +74,20 @@ async fn a_redis_that_is_emptied_gets_nothing_until_its_operator_accepts_that() 
     not_serving(&node).await;
     let line = node.says("is EMPTY: the record of cluster");
     assert!(line.contains("until the right store is back"), "{line}");
+    eventually_async("/healthz says why", PATIENCE, || async {
+        let health = node.get("/healthz").await;
+        if health.contains("store refused: ") && health.contains("is EMPTY") { Ok(()) } else { Err(health) }
+    })
+    .await;
+    assert!(node.scrape().await.contains("executor_store_foreign 1"));
     let keys = || say(redis, &["KEYS", "*log"]) + &say(redis, &["KEYS", "*durable*"]);
     assert_eq!(keys(), "", "nothing was written");
     node.kill9();
     node.relaunch();
     let line = node.says("is empty, and this node belongs to cluster");
     assert!(line.contains("--accept-empty-store") && line.contains(&redis.port().to_string()), "{line}");
+    let health = node.get("/healthz").await;
+    assert!(health.contains("store refused: ") && health.contains("--accept-empty-store"), "{health}");
     not_serving(&node).await;
     assert_eq!(keys(), "", "nothing was written");
     node.kill9();

@@ -1,11 +1,16 @@
 //! Synchronous EXPRESS executions, and redrives, as a client sees them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use ids::PartitionId;
+use journal::memory::MemoryStore;
+use journal::store::Connect;
 use proto::executor::v1;
 use tonic::{Code, Request};
+use tonic_types::StatusExt;
 
-use crate::support::{PASS, PATIENCE, WAIT, node, refused, request};
+use crate::support::{PASS, PATIENCE, WAIT, config, node, refused, request, start};
 
 const FAIL: &[u8] = br#"{"StartAt":"F","States":{"F":{"Type":"Fail","Error":"E","Cause":"why"}}}"#;
 const BRIEF: &[u8] = br#"{"StartAt":"W","States":{"W":{"Type":"Wait","Seconds":1,"End":true}}}"#;
@@ -52,6 +57,38 @@ async fn a_caller_that_goes_away_does_not_stop_what_it_started() {
     assert_eq!(listed.len(), 1);
     let ended = tokio::time::timeout(PATIENCE, test.ended(&listed[0].execution_id)).await.expect("an end");
     assert_eq!(ended.summary.expect("a summary").status(), v1::ExecutionStatus::Succeeded);
+}
+
+#[tokio::test]
+async fn who_waits_for_an_end_that_another_owner_will_tell_is_not_asked_to_start_it_again() {
+    let store = MemoryStore::new();
+    let mut test = start(config(), Arc::new(store.clone())).await;
+    assert_eq!(tokio::time::timeout(PATIENCE, test.node.ready()).await, Ok(true), "the node serves");
+    let mut client = test.client.clone();
+    let waiting = tokio::spawn(async move { client.start_sync_execution(sync(WAIT, "{}")).await });
+    let request =
+        v1::ListExecutionsRequest { machine_arn: crate::support::ORDERS.to_owned(), ..Default::default() };
+    let started = async {
+        loop {
+            let page = test.client.list_executions(request.clone()).await.expect("a page").into_inner();
+            if let [started] = &page.executions[..] {
+                return started.execution_id.clone();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let id = tokio::time::timeout(PATIENCE, started).await.expect("it is started");
+    let other = store.connect().await.expect("a connection");
+    for number in 0..u32::from(config().partitions) {
+        other.acquire(PartitionId::new(number).expect("in range")).await.expect("another owner");
+    }
+    let status = tokio::time::timeout(PATIENCE, waiting).await.expect("an answer").expect("it ends");
+    let status = status.expect_err("its end is not known here");
+    assert!(status.get_error_details().retry_info().is_none(), "{status}");
+    assert!(!status.metadata().contains_key("grpc-retry-pushback-ms"), "{status}");
+    let (code, reason, message) = refused::<()>(Err(status));
+    assert_eq!((code, reason.as_str()), (Code::Unavailable, "EndUnknown"));
+    assert!(message.contains(&id), "{message}");
 }
 
 #[tokio::test]

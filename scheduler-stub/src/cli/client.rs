@@ -7,15 +7,18 @@ use std::time::Duration;
 use asl::Timestamp;
 use bytes::Bytes;
 use clap::{Args, Subcommand, ValueEnum};
+use proto::executor::v1::executor_client::ExecutorClient;
 use proto::executor::v1::{self, DescribeExecutionResponse, ExecutionStatus, ExecutionSummary};
 use proto::scheduler::v1::{CreateStateMachineRequest, UpdateStateMachineRequest};
 use serde_json::{Value, json};
 use tonic::Status;
-use trust::TlsFlags;
+use tonic::transport::Channel;
+use trust::{TlsFlags, Trust};
 
 use super::about::About;
 use super::{Exit, complain, say};
 use crate::client::Client;
+use crate::dispatch::endpoint;
 use crate::timeline;
 
 /// Between two looks at an execution that is waited for.
@@ -34,6 +37,16 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// A connection to a node, whose address the scheduler has given.
+    pub(super) async fn node(&self, address: &str) -> Result<ExecutorClient<Channel>, Status> {
+        let trust = super::trust(&self.tls)?;
+        let towards = trust.as_ref().map(Trust::towards_nodes);
+        let channel = trust::channel(&endpoint(address)?, towards.as_ref()).await;
+        channel.map(ExecutorClient::new).map_err(|error| {
+            Status::unavailable(format!("no node answers at {address} ({error}): see `scheduler-stub nodes`"))
+        })
+    }
+
     pub(super) async fn client(&self) -> Result<Client, Status> {
         Ok(Client::connect(&self.scheduler, super::trust(&self.tls)?.as_ref()).await?)
     }
@@ -134,7 +147,19 @@ pub(super) struct StopOptions {
     connection: Connection,
 }
 
-/// `describe`, `redrive`
+/// `redrive`
+#[derive(Debug, Args)]
+pub(super) struct RedriveOptions {
+    /// Id, ARN or QRN
+    execution: String,
+    /// Names this redrive: asked for again with the same token, it is done once
+    #[arg(long, value_name = "TOKEN", default_value = "", hide_default_value = true)]
+    client_token: String,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// `describe`
 #[derive(Debug, Args)]
 pub(super) struct ExecutionOptions {
     /// Id, ARN or QRN
@@ -349,9 +374,10 @@ pub(super) async fn stop(options: StopOptions) -> Exit {
 }
 
 /// `redrive`
-pub(super) async fn redrive(options: ExecutionOptions) -> Exit {
+pub(super) async fn redrive(options: RedriveOptions) -> Exit {
     let run = async {
-        let at = options.connection.client().await?.redrive(&options.execution).await?;
+        let mut client = options.connection.client().await?;
+        let at = client.redrive(&options.execution, &options.client_token).await?;
         say(&format!("redriven at {}", time(at)));
         Ok(Exit::Ok)
     };

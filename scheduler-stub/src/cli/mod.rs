@@ -3,6 +3,7 @@
 mod about;
 mod auth;
 mod client;
+mod drain;
 mod nodes;
 mod serve;
 mod start;
@@ -15,10 +16,19 @@ use clap::{Parser, Subcommand};
 use trust::{TlsFlags, Trust};
 
 use crate::error::Error;
+use crate::signals::Signals;
 
 /// Reads the certificates; `None` where there is to be no TLS.
 pub(crate) fn trust(flags: &TlsFlags) -> Result<Option<Trust>, Error> {
     flags.settings().trust().map_err(|error| Error::invalid("InvalidCertificate", error.to_string()))
+}
+
+/// Watches for the signals that end us; says so where that cannot be.
+pub(crate) fn signals() -> Result<Signals, Exit> {
+    Signals::watch().map_err(|error| {
+        eprintln!("error: signals cannot be watched: {error}");
+        Exit::Internal
+    })
 }
 
 /// How the process exits.
@@ -47,6 +57,7 @@ EXAMPLES
   scheduler-stub quickstart                      everything in one process: see real workflows run
   scheduler-stub serve --node 127.0.0.1:7400     a scheduler for the node that listens there
   scheduler-stub nodes                           who lives, and who has what
+  scheduler-stub drain 127.0.0.1:7400            that node hands over what it has, and ends
   scheduler-stub machine create orders orders.asl.json
   scheduler-stub start orders --input '{\"orderId\": \"A-1\"}' --wait
   scheduler-stub history EXECUTION
@@ -74,6 +85,8 @@ enum Command {
     Auth(Box<auth::AuthOptions>),
     /// Show the nodes, their shards, and which partitions they have
     Nodes(nodes::NodesOptions),
+    /// Drain a node: its partitions go to others, and it ends
+    Drain(drain::DrainOptions),
     /// Create, update, describe, list and delete state machines
     Machine(client::MachineOptions),
     /// Start an execution
@@ -81,7 +94,7 @@ enum Command {
     /// Stop an execution
     Stop(client::StopOptions),
     /// Have an execution that ended without success go on from where it failed
-    Redrive(client::ExecutionOptions),
+    Redrive(client::RedriveOptions),
     /// Describe an execution: status, input, output
     Describe(client::ExecutionOptions),
     /// List the executions of a machine, newest first
@@ -119,6 +132,7 @@ async fn run(command: Command) -> Exit {
         Command::Serve(options) => serve::run(*options).await,
         Command::Auth(options) => auth::run(*options).await,
         Command::Nodes(options) => nodes::run(options).await,
+        Command::Drain(options) => drain::run(options).await,
         Command::Machine(options) => client::machine(options).await,
         Command::Start(options) => start::start(options).await,
         Command::Stop(options) => client::stop(options).await,

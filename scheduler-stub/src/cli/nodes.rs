@@ -125,12 +125,12 @@ fn render_shard(text: &mut String, shard: &Shard, assigned: &[u32]) {
     for (what, partitions) in others.into_iter().filter(|(_, partitions)| !partitions.is_empty()) {
         let _ = write!(text, "  {what} {}", ranges(&partitions));
     }
-    if shard.cut_off {
-        text.push_str("  CUT OFF: nothing of the store answers it");
-    }
-    if shard.busy {
-        text.push_str("  busy");
-    }
+    text.push_str(match (shard.cut_off, shard.busy) {
+        (true, true) => "  HANGS: it does not answer its node",
+        (true, false) => "  CUT OFF: nothing of the store answers it",
+        (false, true) => "  busy",
+        (false, false) => "",
+    });
     text.push('\n');
 }
 
@@ -171,7 +171,7 @@ mod tests {
             saturation_ratio: 0.25,
             owned: vec![owned(0, State::Serving), owned(6, State::Recovering), owned(7, State::Releasing)],
             cut_off: true,
-            busy: true,
+            busy: false,
         };
         let assigned = ShardAssignment { index: 1, partitions: vec![0, 1, 2, 5, 6, 8] };
         let node = Node {
@@ -196,7 +196,7 @@ mod tests {
 scheduler  incarnation 3, assigns, 1 on their way
 partitions 9 in all, not served: 3-4,6-8
 node       127.0.0.1:7400        managed   heard   120 ms ago  one
-  shard 1  127.0.0.1:7402        open       12  load  25 %  serves 0-2,5  recovers 6  releases 7  is to take 8  CUT OFF: nothing of the store answers it  busy
+  shard 1  127.0.0.1:7402        open       12  load  25 %  serves 0-2,5  recovers 6  releases 7  is to take 8  CUT OFF: nothing of the store answers it
 ";
         assert_eq!(render(&cluster), shown);
         let refused = RefusedNode {

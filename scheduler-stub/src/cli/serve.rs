@@ -10,9 +10,9 @@ use journal::Store;
 use trust::TlsFlags;
 
 use super::{Exit, say};
+use crate::error::Error;
 use crate::names::Naming;
 use crate::server::{Scheduler, SchedulerConfig};
-use crate::signals::Signals;
 
 const MANUAL: &str = "\
 NODES
@@ -109,11 +109,16 @@ enum LogFormat {
 impl ServeOptions {
     fn store(&self) -> Result<StoreConfig, String> {
         let redis = self.redis.config();
-        let kind = self.store.unwrap_or(match (&self.store_dir, &redis) {
-            (Some(_), _) => Kind::File,
-            (None, Some(_)) => Kind::Redis,
-            (None, None) => Kind::Memory,
-        });
+        let kind = match (self.store, &self.store_dir, &redis) {
+            (Some(kind), ..) => kind,
+            (None, Some(_), Some(_)) => {
+                return Err("both --store-dir and --redis-url are given: say --store file or --store redis"
+                    .to_owned());
+            }
+            (None, Some(_), None) => Kind::File,
+            (None, None, Some(_)) => Kind::Redis,
+            (None, None, None) => Kind::Memory,
+        };
         match (kind, &self.store_dir, redis) {
             (Kind::Memory, ..) => Ok(StoreConfig::Memory),
             (Kind::File, Some(dir), _) => Ok(StoreConfig::File(dir.clone())),
@@ -153,12 +158,9 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
     if let Err(message) = telemetry::logs::init(format, &options.log_level) {
         return usage(&message);
     }
-    let mut signals = match Signals::watch() {
+    let mut signals = match super::signals() {
         Ok(signals) => signals,
-        Err(error) => {
-            eprintln!("error: signals cannot be watched: {error}");
-            return Exit::Internal;
-        }
+        Err(exit) => return exit,
     };
     // A store that is not there yet is waited for: in a cluster it comes back without anybody restarting the scheduler.
     let opened = tokio::select! {
@@ -184,6 +186,7 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
     };
     let scheduler = match Scheduler::start(config, store).await {
         Ok(scheduler) => scheduler,
+        Err(error @ Error::Invalid { .. }) => return usage(&error.to_string()),
         Err(error) => {
             eprintln!("error: {error}");
             return Exit::Internal;

@@ -7,12 +7,17 @@
 use std::sync::Arc;
 
 use ids::{BATCH_EXECUTIONS_MAX, BatchId, DefinitionHash, Mode};
+use proto::executor::v1::start_refusal::Reason;
 use proto::executor::v1::{self, StartRefusal};
 
 use super::admission::Permit;
 use super::reply::{Range, Reply, Settled};
 use super::{LaneKey, Submission};
+use crate::error::Error;
 use crate::templates::Template;
+
+/// The code of a shard that has lost its partition while it wrote: the batch may be durable all the same.
+const OWNER_CHANGED: &str = "OwnerChanged";
 
 /// One submission's share of a batch.
 #[derive(Debug)]
@@ -37,6 +42,8 @@ pub(super) struct Batch {
     pub(super) deadline_us: u64,
     /// Times sent.
     pub(super) attempts: u32,
+    /// Times sent without a node's word that it began nothing: any of these may have started it, whatever was heard since.
+    pub(super) doubtful: u32,
     /// The definition that the node lacks; not sent again before it has it.
     pub(super) waits_for: Option<DefinitionHash>,
     /// Whether the node has said that it is not the owner.
@@ -85,6 +92,7 @@ impl Batch {
             due_us: now_us,
             deadline_us: 0,
             attempts: 0,
+            doubtful: 0,
             waits_for: None,
             waits_for_owner: false,
             last_refusal: None,
@@ -188,8 +196,45 @@ impl Batch {
         }
     }
 
+    /// It is on its way (again).
+    pub(super) fn sent(&mut self) {
+        self.attempts = self.attempts.saturating_add(1);
+        self.doubtful = self.doubtful.saturating_add(1);
+    }
+
+    /// A node has refused entries `[from, to)`, for now.
+    pub(super) fn refused(&mut self, from: u32, to: u32, refusal: &StartRefusal) {
+        let began_nothing = match refusal.reason() {
+            Reason::Overloaded | Reason::DefinitionMissing | Reason::Draining | Reason::StoreUnavailable => {
+                true
+            }
+            Reason::NotOwner => refusal.code != OWNER_CHANGED,
+            _ => false,
+        };
+        if began_nothing && from == 0 && to >= self.len() {
+            self.doubtful = self.doubtful.saturating_sub(1);
+        }
+    }
+
+    /// What callers are told who wait no longer.
+    pub(super) fn unsettled(&self, why: &str) -> StartRefusal {
+        let heard = self.last_refusal.as_ref().map(|last| format!("{why}; last heard: {}", last.message));
+        let told = heard.as_deref().unwrap_or(why);
+        let error = match self.doubtful {
+            0 => Error::unavailable(format!("no node has taken it: {told}")),
+            _ => Error::start_unknown(told),
+        };
+        error.refusal()
+    }
+
+    /// Answers callers who wait no longer.
+    pub(super) fn give_up(self, why: &str) {
+        let refusal = self.unsettled(why);
+        self.refuse(&refusal);
+    }
+
     /// Refuses what is not settled, and answers.
-    pub(super) fn give_up(mut self, refusal: &StartRefusal) {
+    pub(super) fn refuse(mut self, refusal: &StartRefusal) {
         self.settle(0, self.len(), &Settled::Refused(refusal.clone()));
         self.answer();
     }

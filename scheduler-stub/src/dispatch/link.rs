@@ -142,7 +142,7 @@ impl Link {
                 None => Some(batch),
             };
             if let Some(batch) = unsent {
-                batch.give_up(&Error::unavailable("the scheduler is shutting down").refusal());
+                batch.give_up("the scheduler is shutting down");
             }
         }
     }
@@ -272,17 +272,11 @@ impl Link {
     }
 
     fn expire(&mut self, now_us: u64) {
-        let late = |last: Option<&StartRefusal>| {
-            let said = last.map_or("nothing was heard of it", |refusal| refusal.message.as_str());
-            Error::unavailable(format!("not acknowledged in time, it may have been started: {said}"))
-                .refusal()
-        };
         let expired: Vec<BatchId> =
             self.flights.values().filter(|batch| batch.deadline_us <= now_us).map(|batch| batch.id).collect();
         for id in expired {
             if let Some(batch) = self.remove(id) {
-                let refusal = late(batch.last_refusal.as_ref());
-                batch.give_up(&refusal);
+                batch.give_up("its deadline has passed");
             }
         }
         for submission in self.lanes.expired(now_us) {
@@ -348,7 +342,7 @@ impl Link {
         match open.batches.try_send(batch.message.clone()) {
             Ok(()) => {
                 batch.waits_for_owner = false;
-                batch.attempts = batch.attempts.saturating_add(1);
+                batch.sent();
                 batch.due_us = now_us + us(ACK_TIMEOUT);
             }
             Err(_) => batch.due_us = now_us + us(BACKOFF_MIN),
@@ -414,6 +408,7 @@ impl Link {
     fn refused(&mut self, id: BatchId, from: u32, to: u32, refusal: StartRefusal) {
         let now_us = self.shared.clock.now_us();
         let Some(batch) = self.flights.get_mut(&id) else { return };
+        batch.refused(from, to, &refusal);
         let pause = backoff(batch.attempts).max(Duration::from_millis(u64::from(refusal.retry_after_ms)));
         match Reason::try_from(refusal.reason).unwrap_or_default() {
             Reason::Unspecified | Reason::Invalid | Reason::Conflict | Reason::Expired => {
@@ -421,6 +416,9 @@ impl Link {
                 return;
             }
             Reason::Overloaded if self.retry_budget < 1.0 => {
+                // An earlier send of it may have found room.
+                let doubtful = batch.doubtful > 0;
+                let refusal = if doubtful { batch.unsettled(&refusal.message) } else { refusal };
                 batch.settle(from, to, &Settled::Refused(refusal));
                 return;
             }
@@ -434,7 +432,7 @@ impl Link {
                 batch.due_us = now_us + us(pause);
                 self.shared.directory.ask_again();
             }
-            Reason::StoreUnavailable => batch.due_us = now_us + us(pause),
+            Reason::StoreUnavailable | Reason::OutcomeUnknown => batch.due_us = now_us + us(pause),
         }
         if let Some(batch) = self.flights.get_mut(&id) {
             batch.last_refusal = Some(refusal);
@@ -484,7 +482,7 @@ impl Link {
         let refusal = Error::invalid("InvalidDefinition", message).refusal();
         for id in hopeless {
             if let Some(batch) = self.remove(id) {
-                batch.give_up(&refusal);
+                batch.refuse(&refusal);
             }
         }
     }

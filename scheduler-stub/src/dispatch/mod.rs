@@ -46,6 +46,9 @@ pub const QUEUE_MAX: usize = 4_096;
 /// How long a start waits for its acknowledgement when its caller set no deadline.
 pub const START_DEADLINE: Duration = Duration::from_secs(30);
 
+/// What a link or the waiting room takes to answer a start whose deadline has passed.
+const HOLDER_ANSWERS_WITHIN: Duration = Duration::from_millis(100);
+
 /// The partition that a start must go to, if any.
 pub(crate) type LaneKey = Option<PartitionId>;
 
@@ -241,10 +244,11 @@ impl Dispatcher {
         let lane = self.lane(&starts.template, starts.names.first().map(String::as_str))?;
         let wait = starts.patience;
         self.submit(starts, lane, Reply::One(caller))?;
-        let late = || Error::unavailable("not acknowledged in time: it may have been started or not");
-        match tokio::time::timeout(wait, answer).await {
+        // Whoever holds the start knows more about it than we: whether it was ever sent.
+        let holder_first = HOLDER_ANSWERS_WITHIN.min(wait / 8);
+        match tokio::time::timeout(wait + holder_first, answer).await {
             Ok(Ok(answer)) => answer.map_err(Error::from),
-            Ok(Err(_)) | Err(_) => Err(late()),
+            Ok(Err(_)) | Err(_) => Err(Error::start_unknown("nothing was heard of it")),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use executor::clock::ManualClock;
 use proto::executor::v1::StartRefusal;
+use proto::executor::v1::start_refusal::Reason;
 
 use super::batch::Batch;
 use super::lanes::Lanes;
@@ -105,4 +106,41 @@ async fn a_batch_that_is_handed_to_a_link_while_that_ends_is_answered_all_the_sa
     link.run().await;
     let refused = answer.await.expect("answered").expect_err("nobody is left to start it");
     assert!(refused.message.contains("shutting down"), "{}", refused.message);
+}
+
+fn batch() -> (Batch, Answer) {
+    let (submission, answer) = submission(u64::MAX);
+    let id = BatchId::new(PartitionId::new(0).expect("in range"), 1, 1).expect("in range");
+    (Batch::new(id, vec![submission], 1, 1), answer)
+}
+
+#[tokio::test]
+async fn a_batch_that_is_given_up_is_told_as_unknown_unless_every_send_of_it_was_refused_for_certain() {
+    let refusal = |reason: Reason, code: &str| StartRefusal {
+        reason: reason.into(),
+        code: code.to_owned(),
+        ..StartRefusal::default()
+    };
+    let (draining, lost) = (refusal(Reason::Draining, "Draining"), refusal(Reason::NotOwner, "OwnerChanged"));
+    let unwritten = refusal(Reason::StoreUnavailable, "StoreUnavailable");
+    for (sends, refusals, told) in [
+        (0, vec![], Reason::StoreUnavailable),
+        (1, vec![], Reason::OutcomeUnknown),
+        (1, vec![&draining], Reason::StoreUnavailable),
+        (2, vec![&draining], Reason::OutcomeUnknown),
+        (2, vec![&draining, &draining], Reason::StoreUnavailable),
+        (1, vec![&lost], Reason::OutcomeUnknown),
+        (1, vec![&unwritten], Reason::StoreUnavailable),
+        (3, vec![&lost, &draining, &unwritten], Reason::OutcomeUnknown),
+    ] {
+        let (mut batch, answer) = batch();
+        (0..sends).for_each(|_| batch.sent());
+        for refusal in &refusals {
+            batch.refused(0, 1, refusal);
+        }
+        batch.give_up("the test says so");
+        let refused = answer.await.expect("answered").expect_err("given up");
+        assert_eq!(refused.reason(), told, "{sends} sends, {refusals:?}");
+        assert_eq!(refused.retry_after_ms > 0, told == Reason::StoreUnavailable, "{refused:?}");
+    }
 }

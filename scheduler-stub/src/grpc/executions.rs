@@ -23,7 +23,7 @@ use ids::{MachineName, Mode};
 use crate::dispatch::reply::{Replies, ReplyPlace};
 use crate::dispatch::{CALL_TIMEOUT, Dispatcher, START_DEADLINE, Starts};
 use crate::error::Error;
-use crate::forward::{self, Forward};
+use crate::forward::{Forward, Kind};
 use crate::templates::{Template, Templates};
 use crate::validate;
 
@@ -211,7 +211,7 @@ impl Service for ExecutionsService {
             async move { node.stop_execution(request).await }
         };
         // One that may have been done is not repeated: the caller decides.
-        self.forward.call(&execution, forward::not_owner, call).await
+        self.forward.call(&execution, Kind::Change, call).await
     }
 
     async fn redrive_execution(
@@ -225,7 +225,7 @@ impl Service for ExecutionsService {
             async move { node.redrive_execution(request).await }
         };
         // As a stop.
-        self.forward.call(&execution, forward::not_owner, call).await
+        self.forward.call(&execution, Kind::Change, call).await
     }
 
     async fn describe_execution(
@@ -238,7 +238,7 @@ impl Service for ExecutionsService {
             let request = with_timeout(request.clone());
             async move { node.describe_execution(request).await }
         };
-        self.forward.call(&execution, forward::away, call).await
+        self.forward.call(&execution, Kind::Question, call).await
     }
 
     async fn get_execution_history(
@@ -251,7 +251,7 @@ impl Service for ExecutionsService {
             let request = with_timeout(request.clone());
             async move { node.get_execution_history(request).await }
         };
-        self.forward.call(&execution, forward::away, call).await
+        self.forward.call(&execution, Kind::Question, call).await
     }
 
     async fn list_executions(

@@ -37,10 +37,9 @@ impl Service for NodesService {
             let mut address = String::new();
             while let Some(report) = next(&mut reports, &mut stopped).await {
                 address.clone_from(&report.public_address);
-                let directive = cluster.reported(session, report, &directives).await;
-                if directives.send(Ok(directive)).await.is_err() {
-                    break;
-                }
+                // A node that does not read its directives is not heard either.
+                let Ok(place) = directives.clone().reserve_owned().await else { break };
+                cluster.reported(session, report, place).await;
             }
             if !address.is_empty() {
                 cluster.gone(&address, session);

@@ -30,7 +30,6 @@ use crate::client::Client;
 use crate::dispatch::endpoint;
 use crate::error::Error;
 use crate::server::{Scheduler, SchedulerConfig};
-use crate::signals::Signals;
 use crate::timeline;
 use examples::EXAMPLES;
 
@@ -99,12 +98,9 @@ pub async fn run(options: Options) -> Exit {
         eprintln!("error: {message}");
         return Exit::Internal;
     }
-    let mut signals = match Signals::watch() {
+    let mut signals = match crate::cli::signals() {
         Ok(signals) => signals,
-        Err(error) => {
-            eprintln!("error: signals cannot be watched: {error}");
-            return Exit::Internal;
-        }
+        Err(exit) => return exit,
     };
     let mut parts = match start(&options).await {
         Ok(parts) => parts,

@@ -9,20 +9,29 @@ use executor::node::Node;
 use journal::memory::MemoryStore;
 use journal::store::Connect;
 use proto::executor::v1::worker_client::WorkerClient;
-use proto::executor::v1::{ExecutionStatus, WorkerHello, WorkerMessage};
+use proto::executor::v1::{ExecutionStatus, TaskBatch, WorkerHello, WorkerMessage};
 use proto::scheduler::v1::CreateStateMachineRequest;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use scheduler_stub::client::Client;
 use scheduler_stub::{Scheduler, SchedulerConfig};
 use tempfile::TempDir;
 use testkit::eventually_async;
-use tonic::Code;
+use tokio_stream::StreamExt;
 use tonic::transport::Endpoint;
+use tonic::{Code, Streaming};
 use trust::{TlsSettings, Trust};
 
 use crate::fake::PATIENCE;
 
 const PASS: &[u8] = br#"{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}"#;
+
+const ROLES: [&str; 5] = [
+    "node=*.node",
+    "scheduler=*.scheduler",
+    "caller=*.caller",
+    "operator=*.operator",
+    "worker:ocr=ocr.worker",
+];
 
 /// An authority, and certificates of it.
 struct Certificates {
@@ -36,7 +45,16 @@ impl Certificates {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         let authority = CertifiedIssuer::self_signed(params, key).expect("an authority");
-        Self { dir: TempDir::new().expect("a directory"), authority }
+        let certificates = Self { dir: TempDir::new().expect("a directory"), authority };
+        certificates.allow(&ROLES);
+        certificates
+    }
+
+    /// What the allow-list of everybody says from now on; it is looked at when it is, or by `Trust::refresh`.
+    fn allow(&self, entries: &[&str]) {
+        let new = self.dir.path().join("new");
+        std::fs::write(&new, entries.join("\n")).expect("written");
+        std::fs::rename(new, self.dir.path().join("allow")).expect("renamed");
     }
 
     fn settings(&self, name: &str) -> TlsSettings {
@@ -48,12 +66,12 @@ impl Certificates {
             std::fs::write(&path, text).expect("written");
             Some(path)
         };
-        let roles = ["node=*.node", "scheduler=*.scheduler", "caller=*.caller", "operator=*.operator"];
         TlsSettings {
             cert: write("cert", cert.pem()),
             key: write("key", key.serialize_pem()),
             ca: write("ca", self.authority.pem()),
-            allow: roles.into_iter().chain(["worker:ocr=ocr.worker"]).map(str::to_owned).collect(),
+            allow: Vec::new(),
+            allow_file: Some(self.dir.path().join("allow")),
         }
     }
 
@@ -92,15 +110,16 @@ impl Stage {
         Client::connect(&self.scheduler.address().to_string(), Some(&trust)).await.expect("it answers")
     }
 
-    /// How a worker with this certificate fares that asks for the tasks of a pool.
-    async fn work(&self, name: &str, pool: &str) -> Result<(), tonic::Status> {
+    /// The stream of a worker with this certificate that asks for the tasks of a pool.
+    async fn work(&self, name: &str, pool: &str) -> Result<Streaming<TaskBatch>, tonic::Status> {
         let trust = self.certificates.trust(name);
         let endpoint =
             Endpoint::from_shared(format!("http://{}", self.node.addresses().data[0])).expect("an address");
         let channel = trust::channel(&endpoint, Some(&trust)).await.expect("connected");
         let hello = WorkerHello { pool: pool.to_owned(), worker: "w".to_owned() };
         let first = WorkerMessage { hello: Some(hello), ..WorkerMessage::default() };
-        WorkerClient::new(channel).work(tokio_stream::iter([first])).await.map(drop)
+        let messages = tokio_stream::iter([first]).chain(tokio_stream::pending());
+        WorkerClient::new(channel).work(messages).await.map(tonic::Response::into_inner)
     }
 }
 
@@ -148,4 +167,29 @@ async fn a_role_gives_its_own_rights_and_no_others() {
         let refused = stage.work(name, pool).await.expect_err("no right");
         assert_eq!(refused.code(), Code::PermissionDenied, "{name} {pool}: {refused}");
     }
+}
+
+#[tokio::test]
+async fn who_is_taken_off_the_list_loses_its_stream_and_nobody_else_does() {
+    let stage = Stage::new().await;
+    let arn = stage.client("an.operator").await.create(pass()).await.expect("created").arn;
+    let mut stream = stage.work("ocr.worker", "ocr").await.expect("its own pool");
+    stage.certificates.allow(&ROLES[..4]);
+    let lost = tokio::time::timeout(PATIENCE, async { while let Ok(Some(_)) = stream.message().await {} });
+    lost.await.expect("its stream ends");
+    let mut caller = stage.client("a.caller").await;
+    caller.start(&arn, "", Bytes::from_static(b"{}")).await.expect("the scheduler's stream stands");
+}
+
+#[tokio::test]
+async fn a_scheduler_that_is_taken_off_a_clients_list_is_asked_no_more() {
+    let stage = Stage::new().await;
+    let (address, trust) = (stage.scheduler.address().to_string(), stage.certificates.trust("a.caller"));
+    let mut client = Client::connect(&address, Some(&trust)).await.expect("it answers");
+    client.machines().await.expect("it is a scheduler");
+    stage.certificates.allow(&ROLES[2..]);
+    assert!(trust.refresh().expect("readable"));
+    assert!(client.machines().await.is_err(), "the connection is ended");
+    let refused = Client::connect(&address, Some(&trust)).await.expect_err("it is none any more").to_string();
+    assert!(refused.contains("its names are a.scheduler"), "{refused}");
 }

@@ -10,7 +10,8 @@ use proto::executor::v1::executor_server::{Executor, ExecutorServer};
 use proto::executor::v1::start_refusal::Reason;
 use proto::executor::v1::{self as v1, RunningExecution, StartAck, StartBatch, StartRefusal};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::runtime::Runtime;
+use tokio::sync::{Barrier, mpsc};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -72,6 +73,7 @@ struct Service {
     partitions: Arc<Mutex<Vec<u32>>>,
     received: mpsc::Sender<Received>,
     definitions: Arc<AtomicU32>,
+    lists: Arc<Mutex<Option<Arc<Barrier>>>>,
     dispatchers: Arc<AtomicU32>,
 }
 
@@ -81,12 +83,22 @@ pub struct FakeNode {
     received: mpsc::Receiver<Received>,
     partitions: Arc<Mutex<Vec<u32>>>,
     definitions: Arc<AtomicU32>,
+    lists: Arc<Mutex<Option<Arc<Barrier>>>>,
+    /// All that runs of it.
+    process: Option<Runtime>,
+}
+
+impl Drop for FakeNode {
+    fn drop(&mut self) {
+        self.kill();
+    }
 }
 
 impl FakeNode {
     /// A node with one shard that owns these of four partitions.
     pub async fn start(partitions: &[u32]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("a socket");
         let address = listener.local_addr().expect("bound");
         let (sender, received) = mpsc::channel(1_024);
         let service = Service {
@@ -94,6 +106,7 @@ impl FakeNode {
             partitions: Arc::new(Mutex::new(partitions.to_vec())),
             received: sender,
             definitions: Arc::default(),
+            lists: Arc::default(),
             dispatchers: Arc::default(),
         };
         let node = Self {
@@ -101,10 +114,23 @@ impl FakeNode {
             received,
             partitions: Arc::clone(&service.partitions),
             definitions: Arc::clone(&service.definitions),
+            lists: Arc::clone(&service.lists),
+            process: Some(Runtime::new().expect("threads")),
         };
-        let server = tonic::transport::Server::builder().add_service(ExecutorServer::new(service));
-        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        let serve = async move {
+            let listener = TcpListener::from_std(listener).expect("a socket");
+            let server = tonic::transport::Server::builder().add_service(ExecutorServer::new(service));
+            server.serve_with_incoming(TcpListenerStream::new(listener)).await
+        };
+        node.process.as_ref().expect("just made").spawn(serve);
         node
+    }
+
+    /// Ends all at once, as a killed process does.
+    pub fn kill(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.shutdown_background();
+        }
     }
 
     pub async fn next(&mut self) -> Received {
@@ -116,6 +142,11 @@ impl FakeNode {
 
     pub fn owns(&self, partitions: &[u32]) {
         *self.partitions.lock().expect("no panic") = partitions.to_vec();
+    }
+
+    /// From now on its lists are empty, and given when as many are asked for as the barrier waits for.
+    pub fn lists_at(&self, barrier: &Arc<Barrier>) {
+        *self.lists.lock().expect("no panic") = Some(Arc::clone(barrier));
     }
 
     pub fn definitions_put(&self) -> u32 {
@@ -229,7 +260,10 @@ impl Executor for Service {
         &self,
         _: Request<v1::ListExecutionsRequest>,
     ) -> Result<Response<v1::ListExecutionsResponse>, Status> {
-        not_here()
+        let barrier = self.lists.lock().expect("no panic").clone();
+        let Some(barrier) = barrier else { return not_here() };
+        barrier.wait().await;
+        Ok(Response::new(v1::ListExecutionsResponse::default()))
     }
 
     async fn watch_completions(

@@ -1,19 +1,23 @@
 //! What the dispatcher sends to nodes, and what it makes of their answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use journal::memory::MemoryStore;
 use journal::store::Connect;
-use proto::executor::v1;
 use proto::executor::v1::start_refusal::Reason;
-use proto::scheduler::v1::{CreateStateMachineRequest, StartExecutionsRequest, StartExecutionsResponse};
+use proto::executor::v1::{self, ExecutionStatus};
+use proto::scheduler::v1::{
+    CreateStateMachineRequest, StartExecutionRequest, StartExecutionsRequest, StartExecutionsResponse,
+};
 use scheduler_stub::client::Client;
 use scheduler_stub::dispatch::STARTS_MAX;
+use scheduler_stub::error::OUTCOME_UNKNOWN;
 use scheduler_stub::{Scheduler, SchedulerConfig};
-use tokio::sync::mpsc;
+use tokio::sync::{Barrier, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Streaming};
+use tonic::{Code, Request, Streaming};
 use tonic_types::StatusExt;
 
 use crate::fake::{FakeNode, PATIENCE};
@@ -164,6 +168,35 @@ async fn what_the_node_cannot_take_now_is_sent_again_under_the_same_id() {
         again.acknowledge().await;
         assert!(start.await.expect("no panic").is_ok(), "{reason:?}");
     }
+}
+
+#[tokio::test]
+async fn a_start_that_a_killed_node_may_have_written_is_not_told_as_one_to_make_again() {
+    let mut node = FakeNode::start(&[0, 1, 2, 3]).await;
+    let stage = stage(&[&node]).await;
+    let (mut client, state_machine_arn) = (stage.client.executions(), stage.machine.clone());
+    let start = tokio::spawn(async move {
+        let mut start = Request::new(StartExecutionRequest { state_machine_arn, ..Default::default() });
+        start.set_timeout(Duration::from_secs(1));
+        client.start_execution(start).await
+    });
+    node.next().await;
+    node.kill();
+    let status = start.await.expect("no panic").expect_err("nobody acknowledges it");
+    let details = status.get_error_details();
+    let reason = details.error_info().map(|info| info.reason.as_str());
+    assert_eq!((status.code(), reason), (Code::Unavailable, Some(OUTCOME_UNKNOWN)), "{status}");
+    assert!(details.retry_info().is_none() && status.message().contains("ListExecutions"), "{status}");
+}
+
+#[tokio::test]
+async fn a_list_asks_all_nodes_at_once() {
+    let nodes = [FakeNode::start(&[0, 1]).await, FakeNode::start(&[2, 3]).await];
+    let mut stage = stage(&[&nodes[0], &nodes[1]]).await;
+    let both = Arc::new(Barrier::new(nodes.len()));
+    nodes.iter().for_each(|node| node.lists_at(&both));
+    let listed = stage.client.list(&stage.machine, ExecutionStatus::Unspecified, 10).await;
+    assert_eq!(listed.expect("both are asked before one has answered"), []);
 }
 
 #[tokio::test]

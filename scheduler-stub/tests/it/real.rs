@@ -87,9 +87,9 @@ async fn an_execution_is_started_described_and_stopped_through_the_scheduler() {
     assert_eq!(status_of(&client, &open.execution_arn).await, ExecutionStatus::Running);
     client.stop(&open.execution_arn, "Enough", "said the test").await.expect("stopped");
     until(&client, &open.execution_arn, ExecutionStatus::Aborted).await;
-    client.redrive(&open.execution_arn).await.expect("redriven");
+    client.redrive(&open.execution_arn, "").await.expect("redriven");
     assert_eq!(status_of(&client, &open.execution_arn).await, ExecutionStatus::Running);
-    let again = client.redrive(&open.execution_arn).await.expect_err("it runs");
+    let again = client.redrive(&open.execution_arn, "").await.expect_err("it runs");
     let reason = again.get_error_details().error_info().map(|info| info.reason.clone());
     assert_eq!(reason.as_deref(), Some("ExecutionNotRedrivable"));
 }

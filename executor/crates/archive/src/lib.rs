@@ -32,6 +32,14 @@ pub enum ArchiveError {
         /// What is wrong, and what would be right.
         message: String,
     },
+    /// The directory cannot be made or read.
+    #[error("--archive: {path} cannot be used: {message}")]
+    Directory {
+        /// Which.
+        path: String,
+        /// What the operating system said.
+        message: String,
+    },
     /// The folder or bucket does not answer, or refuses.
     #[error("the archive cannot be {done}: {source}")]
     Objects {

@@ -1,7 +1,7 @@
 //! The folder or bucket: what is written, listed, read and deleted there.
 //!
 //! Invariants: credentials come from the environment (`AWS_…`, a web identity, the instance's metadata) and stand in no
-//! message; a file is synced before it counts as written; each call is tried again for some seconds, and then fails.
+//! message; a file is synced before it counts as written; what is there is not written again; each call is tried again for some seconds, and then fails.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -14,7 +14,9 @@ use ids::PartitionId;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ClientOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
+use object_store::{
+    ClientOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
+};
 use tokio::runtime::Runtime;
 
 use crate::builder::Segment;
@@ -91,7 +93,7 @@ fn directory(url: &str, path: &str) -> Result<Arc<dyn ObjectStore>, ArchiveError
     let opened =
         made.and_then(|()| LocalFileSystem::new_with_prefix(&path).map_err(|error| error.to_string()));
     let objects =
-        opened.map_err(|error| wrong("--archive", format!("{} cannot be used: {error}", path.display())))?;
+        opened.map_err(|message| ArchiveError::Directory { path: path.display().to_string(), message })?;
     Ok(Arc::new(objects.with_fsync(true)))
 }
 
@@ -128,13 +130,14 @@ impl Archive {
         let url = options.url.trim_end_matches('/');
         let (objects, prefix) = match url.split_once("://") {
             Some(("file", path)) => (directory(url, path)?, Path::default()),
-            Some(("s3", place)) if !place.is_empty() => {
+            Some(("s3", place)) if !place.trim_start_matches('/').is_empty() => {
                 let (name, prefix) = place.split_once('/').unwrap_or((place, ""));
                 let prefix = Path::parse(prefix).map_err(|error| wrong("--archive", error.to_string()))?;
                 (bucket(options, name)?, prefix)
             }
             _ => {
-                let message = format!("{url:?} is neither file:///DIRECTORY nor s3://BUCKET/PREFIX");
+                let message =
+                    format!("{:?} is neither file:///DIRECTORY nor s3://BUCKET/PREFIX", options.url);
                 return Err(wrong("--archive", message));
             }
         };
@@ -176,13 +179,25 @@ impl Archive {
         text.split('/').fold(self.prefix.clone(), |path, part| path.join(part))
     }
 
-    /// Writes a segment; returns when it is durable. Writing it again changes nothing.
+    /// Writes a segment; returns when it is durable. Writing it again changes nothing: what is there may have more in it than
+    /// what can be read of the log today.
     ///
     /// # Errors
     /// [`ArchiveError::Objects`].
     pub async fn put(&self, segment: &Segment) -> Result<(), ArchiveError> {
+        let place = self.place(&segment.name);
         let payload = PutPayload::from_bytes(segment.bytes.clone());
-        self.objects.put(&self.place(&segment.name), payload).await.map_err(failed("written"))?;
+        let create = PutOptions::from(PutMode::Create);
+        if self.objects.put_opts(&place, payload.clone(), create).await.is_ok() {
+            return Ok(());
+        }
+        // It is there, or the answer was lost, or the store cannot tell: not every one knows this condition.
+        match self.objects.head(&place).await {
+            Ok(_) => return Ok(()),
+            Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(failed("written")(error)),
+        }
+        self.objects.put(&place, payload).await.map_err(failed("written"))?;
         Ok(())
     }
 

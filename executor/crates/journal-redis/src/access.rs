@@ -5,8 +5,7 @@
 //! read or holds something else, [`StoreError::Refused`] with its path.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 
 use journal::StoreError;
 use redis::{
@@ -25,8 +24,6 @@ pub(crate) struct Access {
     ca: Option<PathBuf>,
     /// Whether a connection has been had.
     pub worked: AtomicBool,
-    /// Derived writes that were given up.
-    pub dropped: Arc<AtomicU64>,
     /// Certificate and key.
     identity: Option<(PathBuf, PathBuf)>,
 }
@@ -41,7 +38,6 @@ impl Access {
                 .set_connection_timeout(Some(options.connect_timeout))
                 .set_response_timeout(Some(options.response_timeout)),
             worked: AtomicBool::new(false),
-            dropped: Arc::default(),
             password: options.password_file.clone(),
             ca: options.ca_file.clone(),
             identity: options.certificate_file.clone().zip(options.key_file.clone()),

@@ -4,222 +4,90 @@
 //! says that it has another owner. Who has not heard of that yet may still send what waited through a lost connection,
 //! beside what its successor wrote: it was true of the log when it was made. They ride along with the next append, in
 //! the same write to the socket, and so cost no flush of Redis's own log; if no append follows, a timer sends
-//! them after [`LINGER`], and a read on this connection sends them first. What Redis refuses for a while (out of memory,
-//! loading) is sent again after [`PAUSE`], before what came later. At most [`PENDING_MAX`] of them and
-//! [`PENDING_BYTES_MAX`] wait; beyond, the oldest are given up and counted, and so is what Redis never takes. A crash loses
-//! those that wait. A read that would have to see what was refused fails meanwhile. Recovery writes again what stood beside the last blocks. After a lost reply, values
-//! are set again (harmless) and list entries are looked for before they are pushed again.
+//! them after [`LINGER`]. A read sends what waits of its slot first, and waits for what is under way; where that is refused,
+//! it fails, for it would deny what is there. What Redis refuses for a while (out of memory, loading) is sent again after
+//! [`PAUSE`]; where too much waits, appends send it, or fail ([`crate::queue`]). What Redis never takes is given up and
+//! counted. A crash loses those that wait; recovery writes again what stood beside the last blocks.
 
-use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use journal::{Derived, StoreError};
+use journal::{BlockId, StoreError};
 use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::time::Instant;
 
 use crate::error;
 use crate::keys::PartitionKeys;
-use crate::link::{Current, Link};
+use crate::link::Current;
+use crate::queue::Rest;
 use crate::reply::{array, bytes};
-use crate::servers::Servers;
+use crate::servers::{Server, Servers};
+use crate::write::{self, Write};
 
 /// How long derived writes wait for an append to ride along with.
-pub(crate) const LINGER: Duration = Duration::from_millis(5);
-/// Derived writes that wait on one connection.
-const PENDING_MAX: usize = 65_536;
-/// What they may take together.
-const PENDING_BYTES_MAX: usize = 32 << 20;
-/// How long what was refused waits before it is sent again.
+const LINGER: Duration = Duration::from_millis(5);
+/// How long a server that refused some is sent no others.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Derived writes that are sent at once.
-const SEND_MAX: usize = 8_192;
-/// Entries at a list's end among which one that may be there already is looked for.
-const LOOK_BACK: usize = 1_024;
+/// How often one reader sends, for what waits to be written: each time a part of it is, or a redirect is followed.
+const ROUNDS_MAX: u32 = 32;
 /// Keys of one MGET.
 const READ_KEYS_MAX: usize = 512;
-
-/// Derived writes that wait to be sent.
-#[derive(Debug)]
-pub(crate) struct Pending {
-    state: Mutex<State>,
-    /// Of all servers of a connection: writes that were given up.
-    dropped: Arc<AtomicU64>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    waiting: VecDeque<Write>,
-    bytes: usize,
-    /// Slots for which something waits that Redis refused, and why.
-    refused: Vec<(u16, String)>,
-    /// When the oldest came.
-    since: Option<Instant>,
-    timer_runs: bool,
-    /// Until then nothing is sent: some of it was refused.
-    not_before: Option<Instant>,
-}
-
-/// One derived write.
-#[derive(Debug)]
-pub(crate) struct Write {
-    kind: WriteKind,
-    key: Vec<u8>,
-    value: Bytes,
-    ttl_ms: u64,
-    /// Whose.
-    pub slot: u16,
-    /// Its reply was lost: it may be there.
-    unsure: bool,
-    /// Redis refused it for now.
-    refused: bool,
-    /// Its slot is on its way to the server that it waits for.
-    pub asking: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WriteKind {
-    Put,
-    Push,
-    /// The rest of a push whose list moved to another server in between.
-    Expire,
-}
-
-/// What came of sending.
-pub(crate) struct Sent {
-    /// The reply to the command that came last.
-    pub last: Result<Value, RedisError>,
-    /// Writes that met a redirect.
-    pub astray: Vec<(Write, RedisError)>,
-}
-
-impl Write {
-    pub fn new(keys: &PartitionKeys, derived: Derived, asking: bool) -> Self {
-        let (kind, key, value, ttl) = match derived {
-            Derived::Put { key, value, ttl } => (WriteKind::Put, keys.derived(&key), value, ttl),
-            Derived::Push { list, value, ttl } => (WriteKind::Push, keys.list(&list), value, ttl),
-        };
-        // Redis refuses a time to live of 0, and of more than a signed 64-bit number can date.
-        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).clamp(1, 1 << 52);
-        Self { kind, key, value, ttl_ms, slot: keys.slot, unsure: false, refused: false, asking }
-    }
-
-    fn add_to(&self, pipeline: &mut Pipeline) {
-        if self.asking {
-            pipeline.cmd("ASKING");
-        }
-        match self.kind {
-            WriteKind::Put => {
-                pipeline.cmd("SET").arg(&self.key).arg(self.value.as_ref()).arg("PX").arg(self.ttl_ms);
-                return;
-            }
-            WriteKind::Push => {
-                pipeline.cmd("RPUSH").arg(&self.key).arg(self.value.as_ref());
-                if self.asking {
-                    pipeline.cmd("ASKING");
-                }
-            }
-            WriteKind::Expire => {}
-        }
-        pipeline.cmd("PEXPIRE").arg(&self.key).arg(self.ttl_ms);
-    }
-
-    fn bytes(&self) -> usize {
-        self.key.len() + self.value.len() + size_of::<Self>()
-    }
-
-    /// How many commands it is.
-    fn commands(&self) -> usize {
-        let count = if self.kind == WriteKind::Push { 2 } else { 1 };
-        if self.asking { 2 * count } else { count }
-    }
-}
 
 /// Writes that are being sent. A reader who no longer wants its answer drops the sending half-way, and the connection
 /// then sends nothing of it: what is not known to be written goes back.
 struct Taken<'a> {
-    pending: &'a Pending,
+    servers: &'a Servers,
+    sender: u64,
     writes: VecDeque<Write>,
+    /// They were sent.
     unsure: bool,
 }
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        self.pending.give_back(std::mem::take(&mut self.writes), self.unsure);
+        let mut writes = std::mem::take(&mut self.writes);
+        for write in &mut writes {
+            write.unsure |= self.unsure;
+            write.led = None;
+        }
+        let some = !writes.is_empty();
+        self.servers.queue.put_back(writes);
+        self.servers.queue.end(self.sender);
+        if some {
+            self.servers.see_to_timers();
+        }
     }
 }
 
-impl Pending {
-    pub fn new(dropped: Arc<AtomicU64>) -> Self {
-        Self { state: Mutex::default(), dropped }
-    }
-
-    /// Keeps the derived writes of a block that is in the log. `true`: the caller must see that a timer runs.
-    pub fn keep(&self, writes: Vec<Write>) -> bool {
-        if writes.is_empty() {
-            return false;
+impl Servers {
+    /// Keeps derived writes until an append takes them along, or their time is over.
+    pub fn keep(&self, slot: u16, writes: Vec<Write>) {
+        let server = self.master(slot);
+        if self.queue.keep(writes, server.as_ref().map(|server| &server.lingers))
+            && let Some(server) = server
+        {
+            tokio::spawn(linger(Weak::clone(&self.me), Arc::downgrade(&server)));
         }
-        let mut state = self.state();
-        state.bytes += writes.iter().map(Write::bytes).sum::<usize>();
-        state.waiting.extend(writes);
-        self.bound(&mut state);
-        state.since.get_or_insert_with(Instant::now);
-        !std::mem::replace(&mut state.timer_runs, true)
     }
 
-    /// Gives up what waits, for another server to have it.
-    pub fn leave(&self) -> VecDeque<Write> {
-        let mut state = self.state();
-        state.bytes = 0;
-        state.refused.clear();
-        let mut left = std::mem::take(&mut state.waiting);
-        left.iter_mut().for_each(|write| write.asking = false);
-        left
-    }
-
-    /// Drops what waits for a slot: its blocks are no longer in the log.
-    pub fn forget(&self, slot: u16) {
-        let mut state = self.state();
-        state.waiting.retain(|write| write.slot != slot);
-        state.refused.retain(|(refused, _)| *refused != slot);
-        state.bytes = state.waiting.iter().map(Write::bytes).sum();
-    }
-
-    /// Sends what waits, together with a command that comes after it.
+    /// Sends what waits for a server, together with a command that comes after it; the reply to that. With `only`, what
+    /// waits of this slot, even if the server has refused some a moment ago.
     pub async fn send(
         &self,
-        link: &Link,
+        server: &Arc<Server>,
         current: &Current,
-        last: Option<Cmd>,
-        asking: bool,
-    ) -> Result<Sent, StoreError> {
-        let mut taken = Taken { pending: self, writes: self.take(), unsure: true };
-        if taken.writes.is_empty() && last.is_none() {
-            return Ok(Sent { last: Ok(Value::Nil), astray: Vec::new() });
-        }
-        let sent = self.send_writes(link, current, &mut taken.writes, last, asking).await;
-        match &sent {
-            Ok(_) => taken.writes.clear(),
-            Err(error) => taken.unsure = matches!(error, StoreError::Unknown(_)),
-        }
-        sent
-    }
-
-    async fn send_writes(
-        &self,
-        link: &Link,
-        current: &Current,
-        writes: &mut VecDeque<Write>,
-        last: Option<Cmd>,
-        asking: bool,
-    ) -> Result<Sent, StoreError> {
-        settle(link, current, writes).await?;
-        let mut pipeline = Pipeline::with_capacity(writes.len() * 2 + 2);
-        for write in writes.iter() {
-            write.add_to(&mut pipeline);
-        }
+        (last, asking): (Option<Cmd>, bool),
+        only: Option<u16>,
+    ) -> Result<Result<Value, RedisError>, StoreError> {
+        let mut taken = self.take(server, only);
+        let untold = write::look_for(&server.link, current, &mut taken.writes).await?;
+        self.sort_out(server, untold);
+        let mut pipeline = Pipeline::with_capacity(taken.writes.len() * 2 + 2);
+        taken.writes.iter().for_each(|write| write.add_to(&mut pipeline));
         let with_last = last.is_some();
         if let Some(last) = last {
             if asking {
@@ -229,198 +97,159 @@ impl Pending {
             pipeline.add_command(last);
         }
         if pipeline.is_empty() {
-            return Ok(Sent { last: Ok(Value::Nil), astray: Vec::new() });
+            return Ok(Ok(Value::Nil));
         }
-        let mut replies = link.pipeline_on(current, &pipeline).await?;
-        let of_last = if with_last { replies.pop() } else { None };
-        let astray = if replies.iter().all(Result::is_ok) {
-            self.note_refused(Vec::new());
-            Vec::new()
-        } else {
-            self.sort_out(link, std::mem::take(writes), replies)
+        taken.unsure = true;
+        let mut replies = match server.link.pipeline_on(current, &pipeline).await {
+            Ok(replies) => replies,
+            Err(error) => {
+                taken.unsure = matches!(error, StoreError::Unknown(_));
+                return Err(error);
+            }
         };
-        Ok(Sent { last: of_last.unwrap_or(Ok(Value::Nil)), astray })
+        let of_last = if with_last { replies.pop() } else { None };
+        self.sort_out(server, write::refused(std::mem::take(&mut taken.writes), replies));
+        Ok(of_last.unwrap_or(Ok(Value::Nil)))
     }
 
-    /// Of writes that were refused, those that met a redirect go elsewhere, and those that may work later wait. The others
+    fn take(&self, server: &Arc<Server>, only: Option<u16>) -> Taken<'_> {
+        let goes = self.for_server(server);
+        let rests = only.is_none() && server.is_paused();
+        let goes = |write: &Write| !rests && only.is_none_or(|slot| write.slot == slot) && goes(write);
+        let (sender, writes) = if rests { (0, VecDeque::new()) } else { self.queue.take(goes) };
+        Taken { servers: self, sender, writes, unsure: false }
+    }
+
+    /// Of writes that were refused, those that met a redirect are led there, and those that may work later wait. The others
     /// are given up: the log has what they say.
-    fn sort_out(
-        &self,
-        link: &Link,
-        writes: VecDeque<Write>,
-        replies: Vec<Result<Value, RedisError>>,
-    ) -> Vec<(Write, RedisError)> {
-        let (mut astray, mut put_off, mut gone, mut first) = (Vec::new(), VecDeque::new(), 0_u64, None);
-        let mut slots = Vec::new();
-        let mut replies = replies.into_iter();
-        let answered: Vec<(Write, Vec<_>)> = writes
-            .into_iter()
-            .map(|write| {
-                let of_write = replies.by_ref().take(write.commands()).collect();
-                (write, of_write)
-            })
-            .collect();
-        // Keys that were set by a later write.
-        let mut set = HashSet::new();
-        for (mut write, of_write) in answered.into_iter().rev() {
-            let pushed = write.kind == WriteKind::Push
-                && of_write.get(usize::from(write.asking)).is_some_and(Result::is_ok);
-            let Some(refusal) = of_write.into_iter().find_map(Result::err) else {
-                if write.kind == WriteKind::Put {
-                    set.insert(write.key);
-                }
-                continue;
-            };
-            if pushed {
-                write.kind = WriteKind::Expire;
-            }
-            if write.kind == WriteKind::Put && set.contains(&write.key) {
+    fn sort_out(&self, server: &Arc<Server>, refused: Vec<(Write, RedisError)>) {
+        if refused.is_empty() {
+            return;
+        }
+        let (mut back, mut put_off, mut gone, mut first) = (Vec::new(), 0_u64, 0_u64, None);
+        for (mut write, refusal) in refused {
+            if is_redirect(&refusal) && self.is_cluster() {
+                (write.led, write.refused) = (self.led(server, &refusal), None);
+                back.push(write);
                 continue;
             }
-            if is_redirect(&refusal) {
-                astray.push((write, refusal));
-                continue;
-            }
-            match error::of_command(&refusal, &link.address) {
+            write.led = None;
+            match error::of_command(&refusal, &server.link.address) {
                 StoreError::Unavailable(why) => {
-                    write.refused = true;
-                    slots.push((write.slot, why));
-                    put_off.push_front(write);
+                    write.refused = Some(why.into());
+                    put_off += 1;
+                    back.push(write);
                 }
                 _ => gone += 1,
             }
             first.get_or_insert(refusal);
         }
-        astray.reverse();
-        let count = put_off.len();
-        self.put_off(put_off);
-        self.note_refused(slots);
-        self.dropped.fetch_add(gone, Ordering::Relaxed);
+        if put_off > 0 {
+            server.pause(PAUSE);
+        }
+        self.queue.put_back(back);
+        self.queue.dropped.fetch_add(gone, Ordering::Relaxed);
         if let Some(first) = first {
-            tracing::warn!(address = %link.address, put_off = count, given_up = gone, error = %first,
+            tracing::warn!(address = %server.link.address, put_off, given_up = gone, error = %first,
                 "Redis refused keys that make look-ups quick");
         }
-        astray
+        self.see_to_timers();
     }
 
-    /// Of these slots a read would miss what is there; of others no more, unless something refused waits for them still.
-    fn note_refused(&self, slots: Vec<(u16, String)>) {
-        let mut state = self.state();
-        if slots.is_empty() && state.refused.is_empty() {
-            return;
+    /// Sends the derived writes of a slot that still wait, so that a read finds what this connection has written.
+    pub async fn settle(&self, slot: u16) -> Result<(), StoreError> {
+        self.write_out(slot, false).await
+    }
+
+    /// Sees that a block may follow: whatever waits and must not wait any longer is sent.
+    pub async fn make_way(&self, slot: u16, id: BlockId) -> Result<(), StoreError> {
+        while let Some(slot) = self.queue.obstacle(slot, id) {
+            self.write_out(slot, true).await?;
         }
-        let State { refused, waiting, .. } = &mut *state;
-        refused.retain(|(slot, _)| waiting.iter().any(|write| write.refused && write.slot == *slot));
-        for (slot, why) in slots {
-            if !refused.iter().any(|(known, _)| *known == slot) {
-                refused.push((slot, why));
+        Ok(())
+    }
+
+    /// Writes what waits of a slot. `urgently`: also if it was refused a moment ago.
+    async fn write_out(&self, slot: u16, urgently: bool) -> Result<(), StoreError> {
+        let upto = self.queue.kept();
+        let mut rounds = 0;
+        while rounds < ROUNDS_MAX {
+            let mut ended = pin!(self.queue.ended.notified());
+            ended.as_mut().enable();
+            let (led, refused) = match self.queue.rest(slot, upto) {
+                Rest::Nothing => return Ok(()),
+                // For as long as Redis may take to answer.
+                Rest::UnderWay => {
+                    ended.await;
+                    continue;
+                }
+                Rest::Waits { led, refused } => (led, refused),
+            };
+            let server = match led {
+                Some(led) => led.to,
+                None => self.route(slot).await?.server,
+            };
+            if let Some(why) = refused
+                && (rounds > 0 || server.is_paused() && !urgently)
+            {
+                return Err(StoreError::Unavailable(why.to_string()));
             }
+            self.flush(&server, Some(slot)).await?;
+            rounds += 1;
         }
+        let message = format!("keys that make look-ups quick find no server that takes them: slot {slot}");
+        Err(StoreError::Unavailable(message))
     }
 
-    /// Whether a read of a slot finds what this connection has written, as far as Redis takes it.
-    pub fn check(&self, slot: u16) -> Result<(), StoreError> {
-        let state = self.state();
-        let refused = state.refused.iter().find(|(of, _)| *of == slot);
-        refused.map_or(Ok(()), |(_, why)| Err(StoreError::Unavailable(why.clone())))
-    }
-
-    /// What was refused goes before what came later, and is sent again after a pause.
-    fn put_off(&self, mut writes: VecDeque<Write>) {
-        if writes.is_empty() {
-            return;
-        }
-        let mut state = self.state();
-        state.bytes += writes.iter().map(Write::bytes).sum::<usize>();
-        writes.append(&mut state.waiting);
-        state.waiting = writes;
-        self.bound(&mut state);
-        let again = Instant::now() + PAUSE;
-        (state.since, state.not_before) = (Some(again), Some(again));
-    }
-
-    /// Gives up the oldest above the bounds.
-    fn bound(&self, state: &mut State) {
-        while (state.waiting.len() > PENDING_MAX || state.bytes > PENDING_BYTES_MAX)
-            && let Some(oldest) = state.waiting.pop_front()
-        {
-            state.bytes -= oldest.bytes();
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Waits until what waits has waited for [`LINGER`]; whether it waits still. `None`: nothing is left, and the next
-    /// [`Pending::keep`] asks for a new timer.
-    pub async fn rest(&self) -> Option<bool> {
-        let since = {
-            let mut state = self.state();
-            state.timer_runs = state.since.is_some();
-            state.since
+    /// Sends what waits for a server, or of it what is of one slot.
+    async fn flush(&self, server: &Arc<Server>, only: Option<u16>) -> Result<(), StoreError> {
+        let current = match server.link.connection().await {
+            Ok(current) => current,
+            Err(error) => {
+                self.queue.lead_back(|led| Arc::ptr_eq(&led.to, server));
+                self.see_to_timers();
+                return Err(error);
+            }
         };
-        tokio::time::sleep_until(since? + LINGER).await;
-        Some(self.state().since.is_some_and(|since| since + LINGER <= Instant::now()))
+        self.send(server, &current, (None, false), only).await.map(drop)
     }
 
-    fn take(&self) -> VecDeque<Write> {
-        let mut state = self.state();
-        if state.not_before.is_some_and(|not_before| Instant::now() < not_before) {
-            return VecDeque::new();
+    /// Sees that whatever waits has a timer.
+    pub fn see_to_timers(&self) {
+        // What is dropped outside of a runtime waits for an append, or a read.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let mut servers: Vec<Arc<Server>> = Vec::new();
+        self.queue.each_slot(|write| {
+            let server =
+                write.led.as_ref().map(|led| Arc::clone(&led.to)).or_else(|| self.master(write.slot));
+            let new = server.filter(|server| !server.lingers.swap(true, Ordering::Relaxed));
+            servers.extend(new);
+        });
+        for server in servers {
+            runtime.spawn(linger(Weak::clone(&self.me), Arc::downgrade(&server)));
         }
-        state.not_before = None;
-        let count = state.waiting.len().min(SEND_MAX);
-        let rest = state.waiting.split_off(count);
-        state.since = if rest.is_empty() { None } else { state.since };
-        let taken = std::mem::replace(&mut state.waiting, rest);
-        state.bytes -= taken.iter().map(Write::bytes).sum::<usize>();
-        taken
-    }
-
-    fn give_back(&self, mut writes: VecDeque<Write>, unsure: bool) {
-        if writes.is_empty() {
-            return;
-        }
-        for write in &mut writes {
-            write.unsure |= unsure;
-        }
-        let mut state = self.state();
-        state.bytes += writes.iter().map(Write::bytes).sum::<usize>();
-        writes.append(&mut state.waiting);
-        state.waiting = writes;
-        self.bound(&mut state);
-        state.since = Some(Instant::now());
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Takes out the pushes whose reply was lost and that are there.
-async fn settle(link: &Link, current: &Current, writes: &mut VecDeque<Write>) -> Result<(), StoreError> {
-    let doubtful = |write: &Write| write.unsure && write.kind == WriteKind::Push;
-    if !writes.iter().any(doubtful) {
-        return Ok(());
-    }
-    let mut pipeline = Pipeline::new();
-    for write in writes.iter().filter(|write| doubtful(write)) {
-        if write.asking {
-            pipeline.cmd("ASKING");
+/// Sends derived writes that no append took along, as long as there are any for a server and the connection is in use.
+async fn linger(servers: Weak<Servers>, server: Weak<Server>) {
+    loop {
+        let (upto, until) = {
+            let (Some(servers), Some(server)) = (servers.upgrade(), server.upgrade()) else { return };
+            let Some(upto) = servers.queue.timer(&server.lingers, servers.for_server(&server)) else {
+                return;
+            };
+            (upto, server.paused_until().max(Some(Instant::now() + LINGER)))
+        };
+        tokio::time::sleep_until(until.unwrap_or_else(Instant::now)).await;
+        let (Some(servers), Some(server)) = (servers.upgrade(), server.upgrade()) else { return };
+        if servers.queue.waits(upto, servers.for_server(&server))
+            && let Err(error) = servers.flush(&server, None).await
+        {
+            let address = &server.link.address;
+            tracing::debug!(%address, %error, "keys that make look-ups quick wait on");
         }
-        let look = pipeline.cmd("LPOS").arg(&write.key).arg(write.value.as_ref());
-        look.arg("RANK").arg(-1).arg("MAXLEN").arg(LOOK_BACK);
     }
-    let mut replies = link.pipeline_on(current, &pipeline).await?.into_iter();
-    writes.retain_mut(|write| {
-        if !doubtful(write) {
-            write.unsure = false;
-            return true;
-        }
-        let reply = if write.asking { replies.nth(1) } else { replies.next() };
-        // Where the list has moved to, it is looked for again: the push meets the same redirect.
-        write.unsure = matches!(&reply, Some(Err(refusal)) if is_redirect(refusal));
-        !matches!(reply, Some(Ok(Value::Int(_))))
-    });
-    Ok(())
 }
 
 pub(crate) fn is_redirect(refusal: &RedisError) -> bool {

@@ -32,6 +32,10 @@ return 1";
 
 /// KEYS: values, names. ARGV: key.
 const INCREMENT: &str = "\
+local present = redis.call('HGET', KEYS[1], ARGV[1])
+if present and not string.match(present, '^%d+$') then
+  return redis.error_reply('ERR hash value is not an integer')
+end
 local value = redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
 redis.call('ZADD', KEYS[2], 0, ARGV[1])
 return value";

@@ -41,6 +41,14 @@ pub(crate) fn of_connecting(error: &RedisError, address: &str) -> StoreError {
     StoreError::Unavailable(message)
 }
 
+/// What a user needs.
+pub(crate) const RIGHTS: &str = "allow the user XADD, XRANGE, XREVRANGE, XINFO, XTRIM, SET, MGET, EXISTS, RPUSH, LPOS, LRANGE, \
+     PEXPIRE, GET, HGET, HSET, HDEL, HMGET, HINCRBY, ZADD, ZREM, ZRANGE, EVAL, ASKING, PING, INFO, CONFIG GET and \
+     CLUSTER SLOTS on the keys of the prefix: ACL SETUSER name ~prefix:* +@all -@dangerous +info +config|get";
+
+/// What Redis says, without the word NOPERM, of a command that a script was denied.
+const IN_A_SCRIPT: &str = "The user executing the script can't run this command";
+
 /// What an error reply means; `code` is its first word.
 pub(crate) fn of_reply(code: &str, detail: &str, address: &str) -> StoreError {
     let said = format!("Redis at {address} says: {code} {detail}");
@@ -64,11 +72,8 @@ pub(crate) fn of_reply(code: &str, detail: &str, address: &str) -> StoreError {
         "TRYAGAIN" => later("a slot is on its way to another node, wait for it"),
         "NOAUTH" | "WRONGPASS" => not_authenticated(&said, address),
         // Nothing is lost by waiting until somebody gives the right, and much by giving up what is open.
-        "NOPERM" => later(
-            "allow the user XADD, XRANGE, XREVRANGE, XINFO, XTRIM, SET, MGET, RPUSH, LPOS, LRANGE, \
-             PEXPIRE, GET, HGET, HSET, HDEL, HMGET, HINCRBY, ZADD, ZREM, ZRANGE, EVAL, ASKING, PING, INFO, CONFIG GET and \
-             CLUSTER SLOTS on the keys of the prefix: ACL SETUSER name ~prefix:* +@all -@dangerous +info +config|get",
-        ),
+        "NOPERM" => later(RIGHTS),
+        "ERR" if detail.contains(IN_A_SCRIPT) => later(RIGHTS),
         "MOVED" | "ASK" | "CROSSSLOT" => never(
             "it belongs to a Redis Cluster that this user may not ask for: allow CLUSTER SLOTS, and start the node again",
         ),

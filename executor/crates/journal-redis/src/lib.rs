@@ -10,8 +10,8 @@
 //!
 //! Rooms: [`options`] (URL and settings), [`access`] (users, passwords, certificates), [`link`] (one connection that
 //! comes back), [`servers`] and [`map`] (who serves which slot), [`keys`] (names and hash tags), [`log`] (acquire, append,
-//! read), [`position`] (has the log gone back?), [`derived`] (what travels beside a block), [`durable`] (keys that live
-//! for ever), [`durability`] (what an acknowledgement is worth), [`error`] (Redis's words to ours).
+//! read), [`stand`] and [`tops`] (where logs stand, and whose they are), [`position`] (has the log gone back?), [`derived`], [`queue`] and
+//! [`write`](mod@write) (what travels beside a block), [`durable`] (keys that live for ever), [`durability`] (what an acknowledgement is worth), [`error`] (Redis's words to ours).
 
 mod access;
 mod derived;
@@ -24,10 +24,13 @@ mod log;
 mod map;
 mod options;
 mod position;
+mod queue;
 mod reply;
 mod servers;
 mod stand;
 mod store;
+mod tops;
+mod write;
 
 pub use keys::partition_tag;
 pub use options::{AppendFsync, RedisOptions};

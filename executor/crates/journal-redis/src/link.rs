@@ -2,8 +2,9 @@
 //!
 //! Invariants: one attempt to connect at a time, and those who waited for it share its outcome; failed
 //! attempts are paced by a growing, jittered pause of at most [`PAUSE_MAX`], so that callers may retry in a
-//! loop; a connection on which a reply was lost is given up, because nobody knows what it still holds. What
-//! may fail: as [`crate::error`] tells; an attempt to connect is [`StoreError::Unavailable`].
+//! loop, and so are connections that were given up soon after they were made: a server that accepts them and refuses
+//! all else is not connected to over and over. A connection on which a reply was lost is given up, because nobody knows
+//! what it still holds. What may fail: as [`crate::error`] tells; an attempt to connect is [`StoreError::Unavailable`].
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +29,7 @@ pub(crate) struct Link {
     info: ConnectionInfo,
     /// For messages.
     pub address: String,
-    current: Mutex<Option<Current>>,
+    current: Mutex<Held>,
     connecting: tokio::sync::Mutex<Attempts>,
     /// Attempts that have ended.
     ended: AtomicU64,
@@ -40,6 +41,16 @@ pub(crate) struct Current {
     connection: MultiplexedConnection,
     /// Which of all connections of this process; from 1.
     pub number: u64,
+}
+
+/// The connection, and how long those before it have lasted.
+#[derive(Default)]
+struct Held {
+    current: Option<Current>,
+    since: Option<Instant>,
+    /// Connections in a row that were given up within [`PAUSE_MAX`].
+    short: u32,
+    not_before: Option<Instant>,
 }
 
 /// The number of the last connection of this process.
@@ -66,7 +77,7 @@ impl Link {
 
     /// Whether there is a connection, as far as is known.
     pub fn is_connected(&self) -> bool {
-        self.current().is_some()
+        self.held().current.is_some()
     }
 
     /// Whether Redis answers.
@@ -132,32 +143,37 @@ impl Link {
     }
 
     fn give_up(&self, number: u64) {
-        let mut current = self.current();
-        if current.as_ref().is_some_and(|current| current.number == number) {
-            *current = None;
+        let mut held = self.held();
+        if held.current.as_ref().is_some_and(|current| current.number == number) {
+            held.current = None;
+            let lasted = held.since.map_or(Duration::ZERO, |since| since.elapsed());
+            held.short = if lasted < PAUSE_MAX { held.short.saturating_add(1) } else { 0 };
+            held.not_before = (held.short > 0).then(|| Instant::now() + pause(held.short));
         }
     }
 
-    fn current(&self) -> MutexGuard<'_, Option<Current>> {
+    fn held(&self) -> MutexGuard<'_, Held> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The connection that is there, or a new one.
     pub async fn connection(&self) -> Result<Current, StoreError> {
-        let there = self.current().clone();
-        if let Some(current) = there {
+        if let Some(current) = self.held().current.clone() {
             return Ok(current);
         }
         let ended_before = self.ended.load(Ordering::Acquire);
         let mut attempts = self.connecting.lock().await;
-        let there = self.current().clone();
-        if let Some(current) = there {
-            return Ok(current);
-        }
+        let not_before = {
+            let held = self.held();
+            if let Some(current) = held.current.clone() {
+                return Ok(current);
+            }
+            held.not_before
+        };
         if let (Some(last), true) = (&attempts.last, self.ended.load(Ordering::Acquire) > ended_before) {
             return Err(last.clone());
         }
-        if let Some(not_before) = attempts.not_before {
+        if let Some(not_before) = attempts.not_before.max(not_before) {
             tokio::time::sleep_until(not_before).await;
         }
         let result = self.open(&mut attempts).await;
@@ -175,7 +191,8 @@ impl Link {
                 *attempts = Attempts::default();
                 self.access.worked.store(true, Ordering::Relaxed);
                 let current = Current { connection, number };
-                *self.current() = Some(current.clone());
+                let mut held = self.held();
+                (held.current, held.since) = (Some(current.clone()), Some(Instant::now()));
                 Ok(current)
             }
             Err(error) => {

@@ -11,14 +11,14 @@ use journal::store::{Acquired, BlockRange};
 use journal::{Append, BlockId, StoreError};
 use redis::{Cmd, RedisError, Value};
 
-use crate::derived::Write;
 use crate::error;
 use crate::keys::{Keys, PartitionKeys};
 use crate::link::Current;
 use crate::position::Owner;
 use crate::reply::{array, bytes, text, unexpected};
 use crate::servers::{Route, Servers};
-use crate::stand::{Stand, stand};
+use crate::stand::stand;
+use crate::write::Write;
 
 /// Owners that may take a partition between our look and our mark before we give up.
 const ACQUIRE_RACES_MAX: usize = 16;
@@ -44,7 +44,7 @@ pub(crate) async fn acquire(
     let mut races = 0;
     while races < ACQUIRE_RACES_MAX {
         let current = route.server.link.connection().await?;
-        let refusal = match try_acquire(&route, &current, &names, partition).await? {
+        let refusal = match try_acquire(servers, &route, &current, &names, partition).await? {
             Ok((mark, top)) => {
                 let before = BlockRange { from: BlockId::default(), to: top, reverse: true, limit: 1 };
                 let last = read(servers, keys, partition, before).await?.first().map(|(id, _)| *id);
@@ -66,6 +66,7 @@ pub(crate) async fn acquire(
 
 /// Adds a mark above the top; both.
 async fn try_acquire(
+    servers: &Servers,
     route: &Route,
     current: &Current,
     names: &PartitionKeys,
@@ -85,7 +86,7 @@ async fn try_acquire(
     }
     if top.generation > confirmed.generation {
         // Another owner was there meanwhile, and has written what it knows.
-        route.server.pending.forget(names.slot);
+        servers.queue.forget(names.slot);
     }
     let above = top.max(confirmed);
     let Some(generation) = above.generation.checked_add(1) else {
@@ -119,8 +120,8 @@ pub(crate) async fn append(servers: &Servers, keys: &Keys, mut append: Append) -
             Ok(()) => {
                 names.position.confirm(append.id, current.number);
                 let derived = std::mem::take(&mut append.derived).into_iter();
-                let writes = derived.map(|derived| Write::new(&names, derived, route.asking)).collect();
-                servers.keep(&route.server, writes);
+                let writes = derived.map(|derived| Write::new(&names, append.id, derived)).collect();
+                servers.keep(names.slot, writes);
                 return Ok(());
             }
             Err(refusal) if servers.follow(&mut route, &refusal).await? => {}
@@ -138,6 +139,14 @@ async fn try_append(
     append: &Append,
 ) -> Result<Result<(), RedisError>, StoreError> {
     let server = &route.server;
+    if servers.queue.obstacle(names.slot, append.id).is_some() {
+        if let Some(below) = append.trim_below
+            && let Err(refusal) = trim(route, current, &names.log, below).await?
+        {
+            return Ok(Err(refusal));
+        }
+        servers.make_way(names.slot, append.id).await?;
+    }
     if !names.position.is_known_on(current.number) {
         let stand = match stand(route, current, &names.log).await? {
             Ok(stand) => stand,
@@ -147,19 +156,24 @@ async fn try_append(
         let top = stand.map(|stand| stand.top);
         let compared = owned.and_then(|()| names.position.compare(append.partition, top, current.number));
         if compared.is_err() {
-            server.pending.forget(names.slot);
+            servers.queue.forget(names.slot);
         }
         compared?;
     }
     let made = names.position.confirmed();
     let owner = names.position.owner(append.id.generation);
-    let add = add(&names.log, append, made.is_some(), owner);
-    let sent = server.pending.send(&server.link, current, Some(add), route.asking).await?;
-    let mut reply = servers.take_up(server, sent);
+    let first = add(&names.log, append, made.is_some(), owner);
+    let mut reply = servers.send(server, current, (Some(first), route.asking), None).await?;
     if let (Err(refusal), Some(below)) = (&reply, append.trim_below)
         && error::is_out_of_memory(refusal)
     {
-        reply = make_room(route, current, &names.log, below, (append, made.is_some(), owner)).await?;
+        // It refuses even the XADD that would trim.
+        if let Err(refusal) = trim(route, current, &names.log, below).await? {
+            return Ok(Err(refusal));
+        }
+        server.resume();
+        let again = add(&names.log, append, made.is_some(), owner);
+        reply = servers.send(server, current, (Some(again), route.asking), None).await?;
     }
     match (reply, made) {
         // The log is gone under a connection that lives on: somebody has emptied the store.
@@ -171,7 +185,7 @@ async fn try_append(
             let found = mine_or_fenced(route, current, &names.log, append).await;
             if matches!(found, Err(StoreError::Fenced { .. })) {
                 // What was refused before and waits still is the next owner's to say.
-                server.pending.forget(names.slot);
+                servers.queue.forget(names.slot);
             }
             found
         }
@@ -196,20 +210,16 @@ fn add(log: &[u8], append: &Append, made: bool, owner: Option<Owner>) -> Cmd {
     add
 }
 
-/// Redis has no memory left and refuses even the XADD that would trim: trims by itself, and tries once more.
-async fn make_room(
+/// Drops blocks by themselves, which Redis lets us do also where it has no memory left.
+async fn trim(
     route: &Route,
     current: &Current,
     log: &[u8],
     below: BlockId,
-    (append, made, owner): (&Append, bool, Option<Owner>),
 ) -> Result<Result<Value, RedisError>, StoreError> {
     let mut trim = redis::cmd("XTRIM");
     trim.arg(log).arg("MINID").arg("=").arg(below.to_string());
-    match route.try_command_on(current, &trim).await? {
-        Ok(_) => route.try_command_on(current, &add(log, append, made, owner)).await,
-        refused => Ok(refused),
-    }
+    route.try_command_on(current, &trim).await
 }
 
 /// The log stands at or above the id: by this very block, or by another owner's?
@@ -235,7 +245,7 @@ async fn mine_or_fenced(
     match stand(route, current, log).await? {
         Ok(stand) => {
             let (partition, attempted) = (append.partition, append.id);
-            let last = stand.map(|Stand { top, .. }| top).unwrap_or_default();
+            let last = stand.map(|stand| stand.top).unwrap_or_default();
             Err(StoreError::Fenced { partition, attempted, last })
         }
         Err(refusal) => Ok(Err(refusal)),

@@ -48,6 +48,8 @@ struct State {
     owner: Option<(u64, Owner)>,
     /// The connection on which the log was last seen to have it.
     seen_on: u64,
+    /// In which reign of a server the log was seen to have it, and nobody else's.
+    looked_in: u64,
 }
 
 impl Position {
@@ -89,8 +91,8 @@ impl Position {
         attempted: BlockId,
         stand: Option<&Stand>,
     ) -> Result<(), StoreError> {
-        let Some(Stand { top, last: Some((id, Some(owner))) }) = stand else { return Ok(()) };
-        match self.owner(id.generation) {
+        let Some(Stand { top, owner: Some(owner) }) = stand else { return Ok(()) };
+        match self.owner(top.generation) {
             Some(ours) if ours != *owner => Err(StoreError::Fenced { partition, attempted, last: *top }),
             _ => Ok(()),
         }
@@ -109,6 +111,7 @@ impl Position {
         let mut state = self.state();
         match state.confirmed {
             Some(confirmed) if top.is_none_or(|top| top < confirmed) => {
+                state.looked_in = 0;
                 Err(StoreError::WentBack { partition, confirmed, top })
             }
             _ => {
@@ -120,7 +123,21 @@ impl Position {
 
     /// The owner mends the log, which ends below what was confirmed as this connection tells it.
     pub fn accept(&self, connection: u64) {
-        self.state().seen_on = connection;
+        let mut state = self.state();
+        (state.seen_on, state.looked_in) = (connection, 0);
+    }
+
+    /// A look in this reign found this top.
+    pub fn looked(&self, top: Option<BlockId>, reign: u64) {
+        let mut state = self.state();
+        let has_it = top.is_some() && top >= state.confirmed;
+        state.looked_in = if has_it { reign } else { 0 };
+    }
+
+    /// What was confirmed, if the log is known to have it since a look in this reign.
+    pub fn known_in(&self, reign: u64) -> Option<BlockId> {
+        let state = *self.state();
+        state.confirmed.filter(|_| reign > 0 && state.looked_in == reign)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

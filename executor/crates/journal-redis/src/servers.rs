@@ -9,13 +9,12 @@
 //! Invariants: a redirect says that the command was not carried out, so it is followed at once; every other refusal and
 //! every lost reply goes to the caller. A server that is away delays nobody but the callers of its own slots. The map is
 //! read anew when a redirect, a lost connection or a missing master says that it is old, at most once in
-//! [`REFRESH_PAUSE`], from any node that answers. Derived writes that meet a redirect wait at the server that it names,
-//! so that what moves with its slot is written once; while a slot moves, list entries may change places. What may fail:
-//! as [`crate::error`] tells.
+//! [`REFRESH_PAUSE`], from any node that answers. What may fail: as [`crate::error`] tells.
 
+use std::cell::Cell;
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use journal::StoreError;
@@ -23,10 +22,12 @@ use redis::{Cmd, ConnectionInfo, Pipeline, RedisError, Value};
 use tokio::time::Instant;
 
 use crate::access::Access;
-use crate::derived::{Pending, Sent, Write};
 use crate::error;
 use crate::link::{Current, Link};
 use crate::map::{self, Address, Range};
+use crate::queue::Queue;
+use crate::tops::Reign;
+use crate::write::{Led, Write};
 
 /// The map is read at most this often.
 const REFRESH_PAUSE: Duration = Duration::from_millis(100);
@@ -37,12 +38,23 @@ const HOPS_MAX: u32 = 6;
 /// The first pause of a command whose keys are on their way to another server; it doubles.
 const TRY_AGAIN_PAUSE: Duration = Duration::from_millis(5);
 
-/// One server: its connection, and the derived writes that wait for it.
+/// One server, and its connection.
 pub(crate) struct Server {
     pub link: Link,
-    pub pending: Pending,
+    /// As what it is known to those who look at logs.
+    pub reign: Reign,
+    /// Whether a timer of derived writes runs; set and cleared below the lock of the queue.
+    pub lingers: AtomicBool,
+    /// Until then it is sent no derived writes: it has refused some.
+    paused_until: Mutex<Option<Instant>>,
     /// For redirects that leave it out.
     host: String,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("link", &self.link).finish_non_exhaustive()
+    }
 }
 
 impl Server {
@@ -51,17 +63,40 @@ impl Server {
             redis::ConnectionAddr::Tcp(host, _) | redis::ConnectionAddr::TcpTls { host, .. } => host.clone(),
             _ => String::new(),
         };
-        let pending = Pending::new(Arc::clone(&access.dropped));
-        Arc::new(Self { link: Link::new(Arc::clone(access), info), pending, host })
+        let link = Link::new(Arc::clone(access), info);
+        let (lingers, paused_until, reign) = Default::default();
+        Arc::new(Self { link, reign, lingers, paused_until, host })
+    }
+
+    /// Until when it is sent no derived writes.
+    pub fn paused_until(&self) -> Option<Instant> {
+        *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is sent no derived writes now.
+    pub fn is_paused(&self) -> bool {
+        self.paused_until().is_some_and(|until| Instant::now() < until)
+    }
+
+    /// It has refused derived writes.
+    pub fn pause(&self, pause: Duration) {
+        *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + pause);
+    }
+
+    /// The cause of a pause may be gone.
+    pub fn resume(&self) {
+        *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
 /// See the module.
 pub(crate) struct Servers {
     /// For tasks, which must not keep it alive.
-    me: Weak<Self>,
+    pub me: Weak<Self>,
     access: Arc<Access>,
     kind: Kind,
+    /// Derived writes that are not known to be written.
+    pub queue: Queue,
 }
 
 enum Kind {
@@ -163,7 +198,12 @@ impl Servers {
     }
 
     fn new(access: &Arc<Access>, kind: Kind) -> Arc<Self> {
-        Arc::new_cyclic(|me| Self { me: Weak::clone(me), access: Arc::clone(access), kind })
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            access: Arc::clone(access),
+            kind,
+            queue: Queue::default(),
+        })
     }
 
     /// Whether it is a cluster.
@@ -173,7 +213,42 @@ impl Servers {
 
     /// Derived writes that were given up.
     pub fn dropped(&self) -> u64 {
-        self.access.dropped.load(Ordering::Relaxed)
+        self.queue.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Who serves a slot, as far as is known.
+    pub fn master(&self, slot: u16) -> Option<Arc<Server>> {
+        match &self.kind {
+            Kind::One(server) => Some(Arc::clone(server)),
+            Kind::Cluster(cluster) => cluster.map().master(slot).cloned(),
+        }
+    }
+
+    /// Whether a derived write is for this server, as things stand now.
+    pub fn for_server<'a>(&self, server: &'a Arc<Server>) -> impl Fn(&Write) -> bool + 'a {
+        let map = match &self.kind {
+            Kind::One(_) => None,
+            Kind::Cluster(cluster) => Some(cluster.map()),
+        };
+        // What waits is mostly of one slot for a while.
+        let known: Cell<Option<(u16, bool)>> = Cell::default();
+        move |write| match (&write.led, &map, known.get()) {
+            (Some(led), ..) => Arc::ptr_eq(&led.to, server),
+            (None, None, _) => true,
+            (None, Some(_), Some((slot, goes))) if slot == write.slot => goes,
+            (None, Some(map), _) => {
+                let goes = map.master(write.slot).is_some_and(|master| Arc::ptr_eq(master, server));
+                known.set(Some((write.slot, goes)));
+                goes
+            }
+        }
+    }
+
+    /// Where a redirect that a server gave leads a derived write; `None`: where the map says.
+    pub fn led(&self, from: &Arc<Server>, refusal: &RedisError) -> Option<Led> {
+        let Kind::Cluster(cluster) = &self.kind else { return None };
+        let redirect = map::redirect(refusal, &from.host)?;
+        Some(Led { to: self.at(cluster, &redirect.to).ok()?, asking: redirect.once })
     }
 
     /// All that serve slots.
@@ -273,56 +348,25 @@ impl Servers {
         }
     }
 
-    /// Keeps derived writes for a server until an append takes them along, or their time is over.
-    pub fn keep(&self, server: &Arc<Server>, writes: Vec<Write>) {
-        if server.pending.keep(writes) {
-            tokio::spawn(linger(Weak::clone(&self.me), Arc::downgrade(server)));
-        }
-    }
-
-    /// Keeps derived writes that met a redirect at the servers that it names; these.
-    fn reroute(&self, from: &Arc<Server>, astray: Vec<(Write, RedisError)>) -> Vec<Arc<Server>> {
-        let Kind::Cluster(cluster) = &self.kind else { return Vec::new() };
-        let mut targets: Vec<Arc<Server>> = Vec::new();
-        for (mut write, refusal) in astray {
-            let Some(redirect) = map::redirect(&refusal, &from.host) else { continue };
-            let Ok(server) = self.at(cluster, &redirect.to) else { continue };
-            write.asking = redirect.once;
-            self.keep(&server, vec![write]);
-            if !targets.iter().any(|known| Arc::ptr_eq(known, &server)) {
-                targets.push(server);
+    /// Whether scripts may be run, which looks at logs and durable keys need.
+    pub async fn check_scripts(&self) -> Result<(), StoreError> {
+        let mut script = redis::cmd("EVAL");
+        script.arg("return 1").arg(0);
+        for server in self.masters() {
+            match server.link.try_command(&script).await {
+                Ok(Err(refusal)) if refusal.code() == Some("NOPERM") => {
+                    let address = &server.link.address;
+                    let said = refusal.detail().unwrap_or_default();
+                    let why =
+                        format!("Redis at {address} runs no scripts for us ({said}): {}", error::RIGHTS);
+                    return Err(StoreError::Refused(why));
+                }
+                Ok(Ok(_)) => return Ok(()),
+                // It is away, or refuses for a while: the first use tells.
+                Ok(Err(_)) | Err(_) => {}
             }
         }
-        targets
-    }
-
-    /// Sends the derived writes that wait for a server.
-    async fn flush(&self, server: &Arc<Server>) -> Result<Vec<Arc<Server>>, StoreError> {
-        let current = server.link.connection().await?;
-        let sent = server.pending.send(&server.link, &current, None, false).await?;
-        Ok(self.reroute(server, sent.astray))
-    }
-
-    /// Sees to the derived writes that were sent along; the reply to the command that came last.
-    pub fn take_up(&self, server: &Arc<Server>, sent: Sent) -> Result<Value, RedisError> {
-        self.reroute(server, sent.astray);
-        sent.last
-    }
-
-    /// Sends the derived writes of a slot that still wait, so that a read finds what this connection has written.
-    pub async fn settle(&self, slot: u16) -> Result<(), StoreError> {
-        let server = self.route(slot).await?.server;
-        for target in self.flush(&server).await? {
-            self.flush(&target).await?;
-            target.pending.check(slot)?;
-        }
-        server.pending.check(slot)
-    }
-
-    /// Whether a read that was made found what this connection has written: what was on its way before it with an append
-    /// may have been refused since.
-    pub async fn check(&self, slot: u16) -> Result<(), StoreError> {
-        self.route(slot).await?.server.pending.check(slot)
+        Ok(())
     }
 
     /// The server at an address.
@@ -376,12 +420,12 @@ impl Servers {
         *refreshed = Some(Instant::now());
     }
 
-    /// Takes a new map. What waits for servers that are not in it any more waits for their successors.
+    /// Takes a new map.
     fn install(&self, ranges: Vec<Range>) {
         let Kind::Cluster(cluster) = &self.kind else { return };
-        let mut servers = HashMap::new();
-        let old = {
+        {
             let mut map = cluster.map.write().unwrap_or_else(PoisonError::into_inner);
+            let mut servers = HashMap::new();
             for address in ranges.iter().flat_map(|range| range.replicas.iter().chain([&range.master])) {
                 if let Some(server) = map.servers.get(address) {
                     servers.insert(address.clone(), Arc::clone(server));
@@ -389,15 +433,9 @@ impl Servers {
                     self.server_of(&mut servers, address);
                 }
             }
-            std::mem::replace(&mut *map, Arc::new(Map { servers, ranges }))
-        };
-        let map = cluster.map();
-        let gone = old.servers.iter().filter(|(address, _)| !map.servers.contains_key(*address));
-        for write in gone.flat_map(|(_, server)| server.pending.leave()) {
-            if let Some(server) = map.master(write.slot) {
-                self.keep(server, vec![write]);
-            }
+            *map = Arc::new(Map { servers, ranges });
         }
+        self.see_to_timers();
     }
 }
 
@@ -411,21 +449,5 @@ async fn read_map(server: &Server) -> Result<Option<Vec<Range>>, StoreError> {
         // does not let us ask shows itself by its first MOVED.
         Err(refusal) if matches!(refusal.code(), Some("ERR" | "NOPERM")) => Ok(None),
         Err(refusal) => Err(error::of_command(&refusal, &server.link.address)),
-    }
-}
-
-/// Sends derived writes that no append took along, as long as there are any and the connection is in use.
-async fn linger(servers: Weak<Servers>, server: Weak<Server>) {
-    while let (Some(servers), Some(server)) = (servers.upgrade(), server.upgrade()) {
-        match server.pending.rest().await {
-            None => return,
-            Some(false) => {}
-            Some(true) => {
-                if let Err(error) = servers.flush(&server).await {
-                    let address = &server.link.address;
-                    tracing::debug!(%address, %error, "keys that make look-ups quick wait on");
-                }
-            }
-        }
     }
 }

@@ -4,37 +4,49 @@
 //! generation that the owner has. So each taking has an [`Owner`] of its own, drawn at random, and every entry names it: where
 //! the log's last entry has our generation and another owner, the log is not ours. Invariants: that is asked with every look
 //! at the log, hence before the first append on each connection; an owner that writes again what was lost takes its own mark
-//! first where a gap would else hide another owner's blocks. What may fail: as [`crate::error`] tells, and
+//! first where a gap would else hide another owner's blocks; no look carries a block. What may fail: as [`crate::error`] tells, and
 //! [`StoreError::Fenced`].
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use ids::PartitionId;
-use journal::store::Top;
 use journal::{BlockId, StoreError};
-use redis::{Cmd, Pipeline, RedisError, Value};
+use redis::{Cmd, RedisError, Value};
 
-use crate::derived::is_redirect;
 use crate::error;
 use crate::keys::{Keys, PartitionKeys};
 use crate::link::Current;
-use crate::log::{add_mark, owner_of, parse_id};
+use crate::log::{add_mark, parse_id};
 use crate::position::Owner;
-use crate::reply::{array, text};
-use crate::servers::{Route, Server, Servers};
-
-/// How long a server may take to tell where its logs stand, while the others' answers wait.
-const TOPS_WITHIN: Duration = Duration::from_secs(1);
+use crate::reply::{array, bytes, text};
+use crate::servers::{Route, Servers};
 
 /// Where a log stands.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stand {
     /// The highest id that the stream has ever had, also if that entry is trimmed.
     pub top: BlockId,
-    /// The last entry, and who wrote it.
-    pub last: Option<(BlockId, Option<Owner>)>,
+    /// Who wrote the entry there, if it is there and says so.
+    pub owner: Option<Owner>,
 }
+
+/// KEYS: log. XINFO STREAM, and XREVRANGE as well, would send whole blocks, for each log that is quiet, every second. The last
+/// entry has the highest id, unless all are trimmed; whose it is, its fields `o` and `m` say. What Redis refuses in here
+/// comes back in its own words.
+const LOOK: &str = "\
+local last = redis.pcall('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+if last.err then return last end
+if #last == 0 then
+  local info = redis.pcall('XINFO', 'STREAM', KEYS[1])
+  if info.err then return info end
+  for at = 1, #info, 2 do
+    if info[at] == 'last-generated-id' then return {info[at + 1]} end
+  end
+  return {}
+end
+local id, fields = last[1][1], last[1][2]
+for at = 1, #fields, 2 do
+  if fields[at] == 'o' or fields[at] == 'm' then return {id, fields[at + 1]} end
+end
+return {id}";
 
 /// Where a stream stands; nothing when it is not there.
 pub(crate) async fn stand(
@@ -42,35 +54,30 @@ pub(crate) async fn stand(
     current: &Current,
     log: &[u8],
 ) -> Result<Result<Option<Stand>, RedisError>, StoreError> {
-    match route.try_command_on(current, &info(log)).await? {
+    match route.try_command_on(current, &look(log)).await? {
         Ok(reply) => stand_of(reply).map(|stand| Ok(Some(stand))),
         Err(refusal) if is_no_such_key(&refusal) => Ok(Ok(None)),
         Err(refusal) => Ok(Err(refusal)),
     }
 }
 
-fn is_no_such_key(refusal: &RedisError) -> bool {
+pub(crate) fn is_no_such_key(refusal: &RedisError) -> bool {
     refusal.detail().is_some_and(|detail| detail.contains("no such key"))
 }
 
-fn info(log: &[u8]) -> Cmd {
-    let mut info = redis::cmd("XINFO");
-    info.arg("STREAM").arg(log);
-    info
+/// The command.
+pub(crate) fn look(log: &[u8]) -> Cmd {
+    let mut look = redis::cmd("EVAL");
+    look.arg(LOOK).arg(1).arg(log);
+    look
 }
 
-fn stand_of(reply: Value) -> Result<Stand, StoreError> {
-    let mut fields = array("XINFO STREAM", reply)?.into_iter();
-    let (mut top, mut last) = (None, None);
-    while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
-        match text(name).as_deref() {
-            Some("last-generated-id") => top = text(value).map(|id| parse_id(&id)).transpose()?,
-            Some("last-entry") if value != Value::Nil => last = Some(owner_of(value)?),
-            _ => {}
-        }
-    }
-    let missing = || StoreError::Corrupt("Redis answered XINFO STREAM without last-generated-id".to_owned());
-    Ok(Stand { top: top.ok_or_else(missing)?, last })
+/// Its reply.
+pub(crate) fn stand_of(reply: Value) -> Result<Stand, StoreError> {
+    let mut parts = array("EVAL", reply)?.into_iter();
+    let missing = || StoreError::Corrupt("Redis does not tell the last-generated-id of a log".to_owned());
+    let top = parse_id(&parts.next().and_then(text).ok_or_else(missing)?)?;
+    Ok(Stand { top, owner: parts.next().and_then(bytes).and_then(|owner| Owner::of(&owner)) })
 }
 
 /// Takes appends above `top` again, if that is where the log ends and nobody else has taken it. `from` is the lowest block
@@ -122,75 +129,4 @@ async fn try_accept(
     }
     names.position.accept(current.number);
     Ok(Ok(()))
-}
-
-/// Where each log stands: one request to each server that has some of them. A server that is away, or stands still, keeps
-/// nobody else waiting.
-pub(crate) async fn tops(servers: &Servers, keys: &Keys, partitions: &[PartitionId]) -> Vec<Top> {
-    let mut tops: Vec<Top> = vec![Ok(None); partitions.len()];
-    let mut groups: Vec<(Arc<Server>, Vec<usize>)> = Vec::new();
-    for (at, partition) in partitions.iter().enumerate() {
-        match servers.route(keys.of(*partition).slot).await {
-            Ok(route) => match groups.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &route.server)) {
-                Some((_, group)) => group.push(at),
-                None => groups.push((route.server, vec![at])),
-            },
-            Err(error) => tops[at] = Err(error),
-        }
-    }
-    let asked = groups.iter().map(|(server, group)| async move {
-        let names = group.iter().map(|at| keys.of(partitions[*at])).collect::<Vec<_>>();
-        match tokio::time::timeout(TOPS_WITHIN, tops_of(servers, server, &names)).await {
-            Ok(tops) => tops,
-            Err(_) => {
-                let address = &server.link.address;
-                let late =
-                    StoreError::Unavailable(format!("{address} does not answer within {TOPS_WITHIN:?}"));
-                vec![Err(late); group.len()]
-            }
-        }
-    });
-    for ((_, group), told) in groups.iter().zip(futures_util::future::join_all(asked).await) {
-        group.iter().zip(told).for_each(|(at, top)| tops[*at] = top);
-    }
-    tops
-}
-
-/// Where logs stand that one server has.
-async fn tops_of(servers: &Servers, server: &Server, names: &[Arc<PartitionKeys>]) -> Vec<Top> {
-    let mut pipeline = Pipeline::with_capacity(names.len());
-    for names in names {
-        pipeline.add_command(info(&names.log));
-    }
-    let replies = match server.link.pipeline(&pipeline).await {
-        Ok(replies) => replies,
-        Err(error) => return vec![Err(error); names.len()],
-    };
-    let mut tops = Vec::with_capacity(names.len());
-    for (names, reply) in names.iter().zip(replies) {
-        tops.push(match reply {
-            Ok(reply) => checked(names, stand_of(reply)),
-            Err(refusal) if is_no_such_key(&refusal) => Ok(None),
-            // By itself it is led there.
-            Err(refusal) if is_redirect(&refusal) => top(servers, names).await,
-            Err(refusal) => Err(error::of_command(&refusal, &server.link.address)),
-        });
-    }
-    tops
-}
-
-/// The top of a log, unless it has another owner under our generation.
-fn checked(names: &PartitionKeys, stand: Result<Stand, StoreError>) -> Top {
-    let stand = stand?;
-    let confirmed = names.position.confirmed().unwrap_or_default();
-    names.position.check(names.partition, confirmed, Some(&stand))?;
-    Ok(Some(stand.top))
-}
-
-async fn top(servers: &Servers, names: &PartitionKeys) -> Result<Option<BlockId>, StoreError> {
-    match servers.try_command(names.slot, &info(&names.log)).await? {
-        Ok(reply) => checked(names, stand_of(reply)),
-        Err(refusal) if is_no_such_key(&refusal.error) => Ok(None),
-        Err(refusal) => Err(refusal.into()),
-    }
 }

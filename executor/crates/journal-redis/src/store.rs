@@ -11,7 +11,7 @@ use crate::access::Access;
 use crate::keys::Keys;
 use crate::options::{AppendFsync, RedisOptions};
 use crate::servers::Servers;
-use crate::{derived, durability, durable, log, stand};
+use crate::{derived, durability, durable, log, stand, tops};
 
 /// Opens connections to one Redis, or to one Redis Cluster.
 #[derive(Debug, Clone)]
@@ -32,9 +32,11 @@ impl RedisConnect {
     /// A connection of the concrete type.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] with the address when Redis is not there or not ready yet.
+    /// [`StoreError::Unavailable`] with the address when Redis is not there or not ready yet; [`StoreError::Refused`] when
+    /// it never will do, for example for a user who may run no scripts.
     pub async fn open(&self) -> Result<RedisStore, StoreError> {
         let servers = Servers::connect(Arc::new(Access::new(&self.options)?)).await?;
+        servers.check_scripts().await?;
         let keys = Keys::new(&self.options.prefix);
         Ok(RedisStore { servers, keys, declared: self.options.declared_appendfsync })
     }
@@ -75,7 +77,7 @@ impl Store for RedisStore {
     }
 
     fn tops(&self, partitions: Vec<PartitionId>) -> StoreFuture<'_, Vec<Top>> {
-        Box::pin(async move { Ok(stand::tops(&self.servers, &self.keys, &partitions).await) })
+        Box::pin(async move { Ok(tops::tops(&self.servers, &self.keys, &partitions).await) })
     }
 
     fn read(&self, partition: PartitionId, range: BlockRange) -> StoreFuture<'_, Vec<(BlockId, Bytes)>> {
@@ -86,8 +88,7 @@ impl Store for RedisStore {
         Box::pin(async move {
             let names = self.keys.of(partition);
             self.servers.settle(names.slot).await?;
-            let found = derived::get(&self.servers, &names, &keys).await?;
-            self.servers.check(names.slot).await.map(|()| found)
+            derived::get(&self.servers, &names, &keys).await
         })
     }
 
@@ -101,8 +102,7 @@ impl Store for RedisStore {
         Box::pin(async move {
             let names = self.keys.of(partition);
             self.servers.settle(names.slot).await?;
-            let found = derived::list(&self.servers, &names, &list, skip, limit).await?;
-            self.servers.check(names.slot).await.map(|()| found)
+            derived::list(&self.servers, &names, &list, skip, limit).await
         })
     }
 

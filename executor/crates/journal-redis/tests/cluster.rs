@@ -246,6 +246,28 @@ async fn a_replica_promoted_without_the_last_writes_is_a_log_that_went_back() {
     assert_eq!(blocks(&store, kept).await, [1, 2, 3]);
 }
 
+#[tokio::test]
+async fn keys_that_wait_for_a_master_are_written_by_the_one_that_takes_its_place() {
+    let mut cluster = RedisCluster::durable(2, 1);
+    let store = open(&cluster, "successor").await;
+    let partition = (0..64).map(partition).find(|it| master_of_two(*it) == 0).expect("one");
+    let generation = store.acquire(partition).await.expect("acquired").generation;
+    cluster.nodes()[0].command(&["ACL", "SETUSER", "default", "-set", "-rpush"]).expect("set");
+    for sequence in 1..=3 {
+        store.append(block_and_more(partition, generation, sequence)).await.expect("written");
+    }
+    let key = |sequence: u64| Bytes::from(format!("key {sequence}"));
+    store.get_derived(partition, vec![key(1)]).await.expect_err("the master refuses them");
+    wait_until_in_step(&cluster, 0, 2).await;
+    cluster.node_mut(0).kill9();
+    cluster.nodes()[2].command(&["CLUSTER", "FAILOVER", "TAKEOVER"]).expect("promoted");
+    append_surely(&store, &block_and_more(partition, generation, 4)).await;
+    let found = store.get_derived(partition, (1..=4).map(key).collect()).await.expect("all are written");
+    assert!(found.iter().all(Option::is_some), "{found:?}");
+    let list = store.list(partition, "list".into(), 0, 10).await.expect("read");
+    assert_eq!((list, store.derived_dropped()), (["1", "2", "3", "4"].map(Bytes::from).into(), 0));
+}
+
 /// Waits until a replica has all that its master has.
 async fn wait_until_in_step(cluster: &RedisCluster, master: usize, replica: usize) {
     eventually_async("the replica has everything", SOON, || async {

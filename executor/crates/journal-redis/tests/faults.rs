@@ -126,6 +126,52 @@ async fn a_derived_list_entry_whose_reply_was_lost_is_pushed_once() {
 }
 
 #[tokio::test]
+async fn a_reply_that_breaks_off_in_the_middle_is_a_lost_one() {
+    let redis = Redis::durable();
+    let proxy = Proxy::start(redis.address()).expect("a proxy");
+    let store = open(url(&proxy)).await;
+    let generation = store.acquire(partition()).await.expect("acquired").generation;
+    let append = block(id(generation, 1), vec![7; 100_000]);
+    proxy.break_replies(1);
+    let lost = store.append(append.clone()).await;
+    assert!(matches!(lost, Err(StoreError::Unknown(_))), "{lost:?}");
+    append_surely(&store, &append).await;
+    let range = BlockRange { from: id(0, 0), to: id(u64::MAX, u64::MAX), reverse: false, limit: 10 };
+    proxy.break_replies(1);
+    let half = store.read(partition(), range).await.expect_err("half a block is no block");
+    assert!(half.is_retryable(), "{half:?}");
+    assert_eq!(proxy.replies_to_break(), 0);
+    let stored = eventually_async("the log is read", SOON, || store.read(partition(), range)).await;
+    assert!(stored == [(append.id, append.block)], "it is stored once");
+}
+
+#[tokio::test]
+async fn a_list_entry_of_which_redis_does_not_tell_whether_it_is_there_is_not_pushed_again() {
+    let redis = Redis::durable();
+    let proxy = Proxy::start(redis.address()).expect("a proxy");
+    let store = open(url(&proxy)).await;
+    let generation = store.acquire(partition()).await.expect("acquired").generation;
+    let right = |right: &str| redis.command(&["ACL", "SETUSER", "default", right]).expect("set");
+    right("-lpos");
+    let derived = vec![Derived::Push { list: "list".into(), value: "one".into(), ttl: HOUR }];
+    store.append(Append { derived, ..block(id(generation, 1), "block") }).await.expect("appended");
+    proxy.lose_replies(1);
+    append_surely(&store, &block(id(generation, 2), "block")).await;
+    let list = || store.list(partition(), "list".into(), 0, 10);
+    let error = eventually_async("the reply is lost, and the entry looked for", SOON, || async {
+        match list().await {
+            Err(error) if error.to_string().contains("NOPERM") => Ok(error),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    right("+lpos");
+    assert_eq!(eventually_async("it is looked for", SOON, list).await, ["one"]);
+    assert_eq!((proxy.lost_replies(), store.derived_dropped()), (1, 0));
+}
+
+#[tokio::test]
 async fn a_stale_owner_is_fenced_and_writes_nothing_derived() {
     let redis = Redis::durable();
     let (old, new) = (open(redis.url()).await, open(redis.url()).await);
@@ -197,6 +243,21 @@ async fn a_reader_who_goes_away_half_way_loses_no_derived_write() {
 }
 
 #[tokio::test]
+async fn a_reader_finds_the_last_of_very_many_keys_beside_a_block() {
+    let redis = Redis::durable();
+    let store = open(redis.url()).await;
+    let generation = store.acquire(partition()).await.expect("acquired").generation;
+    let key = |number: u64| Bytes::from(format!("key {number}"));
+    for sequence in 1..=3 {
+        let put = |number| Derived::Put { key: key(number), value: "there".into(), ttl: HOUR };
+        let derived = (sequence * 20_000..(sequence + 1) * 20_000).map(put).collect();
+        store.append(Append { derived, ..block(id(generation, sequence), "block") }).await.expect("appended");
+        let found = store.get_derived(partition(), vec![key((sequence + 1) * 20_000 - 1)]).await;
+        assert_eq!(found.expect("read"), [Some("there".into())]);
+    }
+}
+
+#[tokio::test]
 async fn out_of_memory_is_unavailable_and_goes_by_when_there_is_more() {
     let options = testkit::RedisOptions { maxmemory: Some(3_000_000), ..Default::default() };
     let redis = Redis::start(options).unwrap_or_else(|error| panic!("{error}"));
@@ -240,6 +301,66 @@ async fn a_full_redis_takes_an_append_that_trims() {
     let blocks = everything(&store).await;
     assert_eq!(blocks.last().map(|(id, _)| id.sequence), Some(300));
     assert!(blocks.len() < 10, "{} blocks are left", blocks.len());
+}
+
+#[tokio::test]
+async fn a_full_redis_stops_blocks_before_keys_beside_them_are_lost() {
+    const KEYS: u64 = 300;
+    let options = testkit::RedisOptions { maxmemory: Some(3_000_000), ..Default::default() };
+    let redis = Redis::start(options).unwrap_or_else(|error| panic!("{error}"));
+    let store = open(redis.url()).await;
+    let generation = store.acquire(partition()).await.expect("acquired").generation;
+    let key = |sequence: u64, number: u64| Bytes::from(format!("key {sequence} {number}"));
+    let beside = |sequence: u64| {
+        let put = |number| Derived::Put { key: key(sequence, number), value: vec![7; 64].into(), ttl: HOUR };
+        let below = sequence.saturating_sub(2).max(1);
+        let append = block(id(generation, sequence), vec![7; 100_000]);
+        Append { trim_below: Some(id(generation, below)), derived: (0..KEYS).map(put).collect(), ..append }
+    };
+    // Of more keys than may wait, the log itself always has room.
+    let mut refused = None;
+    let mut sequence = 0;
+    while refused.is_none() && sequence < 300 {
+        sequence += 1;
+        match store.append(beside(sequence)).await {
+            Ok(()) => {}
+            Err(error) => refused = Some(error),
+        }
+    }
+    let error = refused.expect("keys are written, or blocks are not");
+    assert!(matches!(error, StoreError::Unavailable(_)) && error.to_string().contains("OOM"), "{error:?}");
+    redis.command(&["CONFIG", "SET", "maxmemory", "0"]).expect("more memory");
+    store.append(beside(sequence)).await.expect("the same append works now");
+    for sequence in 1..=sequence {
+        let keys = (0..KEYS).map(|number| key(sequence, number)).collect();
+        let found = store.get_derived(partition(), keys).await.expect("all can be written");
+        assert!(found.iter().all(Option::is_some), "a key beside block {sequence} is lost");
+    }
+    assert_eq!(store.derived_dropped(), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_all_appends_is_not_connected_to_over_and_over() {
+    let redis = Redis::durable();
+    let store = open(redis.url()).await;
+    let generation = store.acquire(partition()).await.expect("acquired").generation;
+    redis.command(&["REPLICAOF", "127.0.0.1", "1"]).expect("a replica now");
+    let connections = || {
+        let stats = redis.command(&["INFO", "stats"]).expect("told");
+        let line = stats.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+        line.expect("a line").trim().parse::<u64>().expect("a number")
+    };
+    let before = connections();
+    let refused = async {
+        loop {
+            let error = store.append(block(id(generation, 1), "block")).await.expect_err("read only");
+            assert!(error.to_string().contains("READONLY"), "{error}");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(1), refused).await.expect_err("it goes on");
+    // The pauses between them double from 20 ms on; without pauses there are hundreds.
+    let made = connections() - before;
+    assert!(made < 20, "{made} connections in a second");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ids::PartitionId;
+use journal::store::DERIVED_BEHIND_MAX;
 use journal::{Append, BlockId, Derived, Store, StoreError};
 use journal_redis::{RedisConnect, RedisOptions, RedisStore};
 use testkit::{Redis, RedisCluster, eventually_async};
@@ -198,4 +199,54 @@ async fn keys_beside_blocks_that_redis_never_takes_are_given_up_and_counted() {
     store.append(Append { derived: vec![push, put], ..append.clone() }).await.expect("written");
     let found = store.get_derived(append.partition, vec!["key".into()]).await.expect("read");
     assert_eq!((found, store.derived_dropped()), (vec![Some("1".into())], 1));
+}
+
+/// A key beside a block, which is named by its sequence.
+fn with_key(append: &Append, sequence: u64) -> Append {
+    let ttl = Duration::from_secs(3_600);
+    let derived = vec![Derived::Put { key: format!("key {sequence}").into(), value: "there".into(), ttl }];
+    Append { id: BlockId { sequence, ..append.id }, derived, ..append.clone() }
+}
+
+#[tokio::test]
+async fn what_redis_refuses_of_one_log_is_not_denied_of_another() {
+    let redis = Redis::durable();
+    let (store, refused) = owner(redis.url()).await;
+    let other = PartitionId::new(4).expect("in range");
+    let generation = store.acquire(other).await.expect("acquired").generation;
+    let written = Append { partition: other, ..block(generation) };
+    let [of_refused, of_written] =
+        [refused.partition, other].map(|of| format!("~myriad:{{{}}}", journal_redis::partition_tag(of)));
+    let allowed = [format!("{of_refused}:log"), format!("{of_written}:*")];
+    let rule = ["ACL", "SETUSER", "default", "resetkeys", &allowed[0], &allowed[1]];
+    redis.command(&rule).expect("set");
+    for sequence in 1..=20 {
+        store.append(with_key(&refused, sequence)).await.expect("the block is taken");
+        store.append(with_key(&written, sequence)).await.expect("the block is taken");
+        let key = vec![format!("key {sequence}").into()];
+        let found = store.get_derived(other, key.clone()).await.expect("nothing of it is refused");
+        assert_eq!(found, [Some("there".into())], "block {sequence} is acknowledged");
+        let error = store.get_derived(refused.partition, key).await.expect_err("it is not denied");
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+        assert!(error.to_string().contains("NOPERM"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn no_more_blocks_are_taken_than_a_recovery_looks_through_while_keys_beside_them_are_refused() {
+    let redis = Redis::durable();
+    let (store, append) = owner(redis.url()).await;
+    redis.command(&["ACL", "SETUSER", "default", "-set"]).expect("set");
+    for sequence in 1..=DERIVED_BEHIND_MAX {
+        store.append(with_key(&append, sequence)).await.expect("the block is taken");
+    }
+    let next = with_key(&append, DERIVED_BEHIND_MAX + 1);
+    let error = store.append(next.clone()).await.expect_err("the first key could be lost for good");
+    assert!(matches!(error, StoreError::Unavailable(_)) && error.to_string().contains("NOPERM"), "{error:?}");
+    redis.command(&["ACL", "SETUSER", "default", "+set"]).expect("set");
+    store.append(next).await.expect("the same append works now");
+    let keys = (1..=DERIVED_BEHIND_MAX + 1).map(|sequence| format!("key {sequence}").into()).collect();
+    let found = store.get_derived(append.partition, keys).await.expect("read");
+    assert!(found.iter().all(Option::is_some), "{found:?}");
+    assert_eq!(store.derived_dropped(), 0);
 }

@@ -59,6 +59,7 @@ macro_rules! store_conformance {
             of_two_that_compare_and_put_one_wins,
             connections_share_one_store,
             a_store_that_is_there_answers,
+            random_calls_are_answered_as_the_store_in_memory_does,
         );
         $crate::store_conformance!($make_to_reopen:
             what_was_acknowledged_survives_a_restart,
@@ -76,8 +77,10 @@ macro_rules! store_conformance {
 }
 
 mod keys;
+mod random;
 
 pub use keys::*;
+pub use random::random_calls_are_answered_as_the_store_in_memory_does;
 
 fn partition(number: u32) -> PartitionId {
     PartitionId::new(number).expect("the checks' partitions are in range")

@@ -42,6 +42,7 @@ struct Shared {
     unavailable: watch::Sender<Option<String>>,
     held: watch::Sender<bool>,
     acquires_held: watch::Sender<bool>,
+    reads_held: watch::Sender<bool>,
     pings: AtomicU64,
     takings: AtomicU64,
     derived_lost: AtomicBool,
@@ -100,6 +101,7 @@ impl MemoryStore {
             unavailable: watch::Sender::new(None),
             held: watch::Sender::new(false),
             acquires_held: watch::Sender::new(false),
+            reads_held: watch::Sender::new(false),
             pings: AtomicU64::new(0),
             takings: AtomicU64::new(0),
             derived_lost: AtomicBool::new(false),
@@ -291,7 +293,11 @@ impl Store for MemoryStore {
     }
 
     fn read(&self, partition: PartitionId, range: BlockRange) -> StoreFuture<'_, Vec<(BlockId, Bytes)>> {
-        Box::pin(async move { Ok(self.part(partition)?.read(range)) })
+        Box::pin(async move {
+            // The sender lives as long as this store: waiting cannot fail.
+            let _ = self.shared.reads_held.subscribe().wait_for(|held| !held).await;
+            Ok(self.part(partition)?.read(range))
+        })
     }
 
     fn get_derived(&self, partition: PartitionId, keys: Vec<Bytes>) -> StoreFuture<'_, Vec<Option<Bytes>>> {

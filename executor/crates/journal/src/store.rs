@@ -53,6 +53,10 @@ pub const BLOCK_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The longest key, durable or derived.
 pub const KEY_BYTES_MAX: usize = 256;
 
+/// At most so many blocks of a log, its last ones, may be there while what stood beside them is not: those are what a
+/// recovery looks through.
+pub const DERIVED_BEHIND_MAX: u64 = 64;
+
 /// One flush of one partition.
 #[derive(Debug, Clone)]
 pub struct Append {
@@ -62,7 +66,8 @@ pub struct Append {
     pub id: BlockId,
     /// An encoded block, see [`crate::block`].
     pub block: Bytes,
-    /// Written with the block, or soon after; lost with a crash at worst, and rebuilt then.
+    /// Written with the block, or soon after; lost with a crash at worst, and rebuilt then. A block is not written before
+    /// what stood beside the [`DERIVED_BEHIND_MAX`]th before it is.
     pub derived: Vec<Derived>,
     /// Blocks below this id are no longer wanted; the store may keep some of them.
     pub trim_below: Option<BlockId>,
@@ -269,8 +274,8 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> StoreFuture<'_, Vec<Bytes>>;
 
-    /// How many derived writes this connection has given up, for the store refused them for too long or for good: until
-    /// they are written again, what they say is found in the log alone.
+    /// How many derived writes this connection has given up, for the store refused them for good: until they are written
+    /// again, what they say is found in the log alone.
     fn derived_dropped(&self) -> u64 {
         0
     }

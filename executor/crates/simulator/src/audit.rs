@@ -15,9 +15,14 @@ use journal::{Block, BlockId, Closed, Journalled, JournalledKind, Opened, Record
 use proto::executor::v1;
 use serde_json::Value;
 
+use crate::image::{Caller, Written};
 use crate::losses::Losses;
 use crate::machines::{Catalogue, Expected};
+use crate::options::Options;
 
+mod history;
+mod kept;
+mod names;
 mod told;
 
 /// Something that must never happen has happened.
@@ -34,8 +39,12 @@ pub struct Known {
     pub expected: Expected,
     /// When its batch was made, by the time of the simulation.
     pub created_us: u64,
-    /// The block that says that it was accepted.
+    /// The block that said first that it was accepted, and who wrote that.
+    begun: (BlockId, Caller),
+    /// The block that says it now.
     opened_in: BlockId,
+    /// Where its end is, and the Unix time of that in milliseconds.
+    closed_in: (BlockId, u64),
     /// Its end.
     pub end: Option<(Status, Bytes)>,
     told: u32,
@@ -73,6 +82,9 @@ impl Known {
 pub struct Audit {
     catalogue: Catalogue,
     now_us: u64,
+    /// How far a clock may be ahead.
+    skew_us: u64,
+    retention_us: u64,
     /// Every execution that was ever durable.
     pub known: BTreeMap<ExecutionId, Known>,
     /// Every execution that somebody was told is accepted.
@@ -92,7 +104,15 @@ pub struct Audit {
     /// When timers of executions have fired.
     timers: BTreeSet<(ExecutionId, u64)>,
     /// What executions were told, to know a copy of it.
-    journal: BTreeMap<(ExecutionId, u32), Journalled>,
+    journal: BTreeMap<(ExecutionId, u32), (BlockId, Journalled)>,
+    /// Records that were written again into later blocks.
+    pub copied: u64,
+    /// Processes that died while they stepped an execution.
+    pub deaths: BTreeMap<ExecutionId, u32>,
+    /// Starts that were refused for a name whose holder was not durable yet.
+    pub refused_early: u64,
+    /// Who was to give back which partition.
+    pub parting: BTreeSet<(Caller, PartitionId)>,
     /// When each block was durable, and until when what it opened was open: for ever, while something is.
     blocks: BTreeMap<(PartitionId, BlockId), (u64, u64)>,
     /// What each process has told its watchers.
@@ -107,9 +127,6 @@ pub struct Audit {
 pub const SKEW_US: u64 = 60_000_000;
 /// How long something is open before it is carried into later blocks.
 const CARRIED_US: u64 = executor::limits::CARRY_AGE_MIN.as_micros() as u64;
-/// How much later than it might a log may be trimmed, in microseconds: clocks of owners differ, and blocks are trimmed in
-/// buckets.
-const TRIM_US: u64 = SKEW_US;
 /// When an EXPRESS execution is timed out.
 const EXPRESS_US: u64 = 300_000_000;
 
@@ -128,6 +145,11 @@ pub fn task_key(input: &[u8]) -> Option<String> {
 /// Whether an execution failed as its machine says.
 fn is_by_design(payload: &[u8]) -> bool {
     decode_failure(payload).is_ok_and(|(error, _)| matches!(error, Some("Doomed" | "Rejected")))
+}
+
+/// Whether its node has given an execution up.
+fn is_cut_off(payload: &[u8]) -> bool {
+    decode_failure(payload).is_ok_and(|(error, _)| error == Some("States.Runtime"))
 }
 
 fn id_of(record: &Record) -> ExecutionId {
@@ -153,10 +175,12 @@ fn redriven_in(records: &[Record]) -> BTreeMap<ExecutionId, usize> {
 impl Audit {
     /// Nothing is known yet.
     #[must_use]
-    pub fn new(catalogue: Catalogue) -> Self {
+    pub fn new(catalogue: Catalogue, options: &Options) -> Self {
         Self {
             catalogue,
             now_us: 0,
+            skew_us: options.skew_us,
+            retention_us: options.retention_s * 1_000_000,
             known: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
             stopping: BTreeSet::new(),
@@ -168,6 +192,10 @@ impl Audit {
             outcomes: BTreeMap::new(),
             timers: BTreeSet::new(),
             journal: BTreeMap::new(),
+            copied: 0,
+            deaths: BTreeMap::new(),
+            refused_early: 0,
+            parting: BTreeSet::new(),
             blocks: BTreeMap::new(),
             told: BTreeSet::new(),
             losses: Losses::default(),
@@ -196,12 +224,8 @@ impl Audit {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn appended(
-        &mut self,
-        (partition, at): (PartitionId, BlockId),
-        bytes: &Bytes,
-        now_us: u64,
-    ) -> Result<(), Violation> {
+    pub fn appended(&mut self, written: &Written, now_us: u64) -> Result<(), Violation> {
+        let Written { by, partition, id: at, ref bytes, .. } = *written;
         self.now_us = now_us;
         let block = Block::parse(bytes).map_err(|error| format!("block {at} cannot be read: {error}"))?;
         if (block.partition(), block.id()) != (partition, at) {
@@ -227,9 +251,9 @@ impl Audit {
                 Record::Opened(opened) if redriven.contains_key(&opened.id) && self.has_ended(opened.id) => {
                     self.redriven(&block, opened, &redriven)?;
                 }
-                Record::Opened(opened) => self.opened(&block, opened)?,
-                Record::Journalled(told) => self.journalled(&told)?,
-                Record::Closed(closed) => self.closed(&closed)?,
+                Record::Opened(opened) => self.opened((&block, by), opened)?,
+                Record::Journalled(told) => self.journalled(at, &told)?,
+                Record::Closed(closed) => self.closed((at, by), &closed)?,
             }
         }
         Ok(())
@@ -270,38 +294,7 @@ impl Audit {
         self.names.retain(|_, id| !losses.touch(*id));
     }
 
-    /// The oldest block that a log holds after a block was written to it.
-    ///
-    /// # Errors
-    /// Nothing in it, or shortly after it, was wanted for far longer than the retention.
-    pub fn oldest(
-        &self,
-        partition: PartitionId,
-        oldest: BlockId,
-        retention_us: u64,
-    ) -> Result<(), Violation> {
-        let Some((written_us, _)) = self.blocks.get(&(partition, oldest)) else {
-            return Err(format!("the log of {partition} begins with block {oldest}, which nobody wrote"));
-        };
-        let kept_us = executor::limits::BLOCK_KEPT_MIN.as_micros() as u64;
-        let before = |age_us: u64| self.now_us.saturating_sub(age_us + TRIM_US);
-        let (written_from_us, ended_from_us) = (before(kept_us.max(retention_us)), before(retention_us));
-        let near_us = written_us + TRIM_US;
-        let from = (partition, oldest)..=(partition, BlockId { generation: u64::MAX, sequence: u64::MAX });
-        let mut near = self.blocks.range(from).take_while(|(_, (at_us, _))| *at_us <= near_us);
-        let wanted =
-            near.any(|(_, (at_us, ended_us))| *at_us >= written_from_us || *ended_us >= ended_from_us);
-        let open = self.known.iter().any(|(id, known)| {
-            let opened = self.blocks.get(&(partition, known.opened_in));
-            id.batch.partition == partition && known.end.is_none() && opened.is_some_and(|at| at.0 <= near_us)
-        });
-        if open || wanted {
-            return Ok(());
-        }
-        Err(format!("block {oldest} of {partition} is kept, though nothing in it was wanted for long"))
-    }
-
-    fn opened(&mut self, block: &Block, opened: Opened) -> Result<(), Violation> {
+    fn opened(&mut self, (block, by): (&Block, Caller), opened: Opened) -> Result<(), Violation> {
         let id = opened.id;
         let machine = block.machines().get(opened.machine as usize);
         let machine = machine.ok_or_else(|| format!("{id} has no machine in block {}", block.id()))?;
@@ -330,7 +323,9 @@ impl Audit {
             mode,
             expected,
             created_us,
+            begun: (block.id(), by),
             opened_in: block.id(),
+            closed_in: (BlockId::default(), 0),
             end: None,
             told: 0,
             carried: false,
@@ -341,10 +336,12 @@ impl Audit {
                 return Err(format!("{id} was started twice: again in block {}", block.id()));
             }
             let (told, carried_from, past) = (before.told, before.opened_in, before.past.clone());
+            let (begun, created_us) = (before.begun, before.created_us);
+            self.copied += 1;
             if let Some((_, wanted_us)) = self.blocks.get_mut(&(id.batch.partition, carried_from)) {
                 *wanted_us = self.now_us;
             }
-            self.known.insert(id, Known { told, carried: true, past, ..known });
+            self.known.insert(id, Known { told, carried: true, past, begun, created_us, ..known });
             return Ok(());
         }
         self.known.insert(id, known);
@@ -406,15 +403,19 @@ impl Audit {
         opened.is_some_and(|(at_us, _)| self.now_us.saturating_sub(*at_us) + SKEW_US >= CARRIED_US)
     }
 
-    fn journalled(&mut self, told: &Journalled) -> Result<(), Violation> {
+    fn journalled(&mut self, at: BlockId, told: &Journalled) -> Result<(), Violation> {
         let id = told.id;
         let known = self.known.get(&id).ok_or_else(|| format!("{id} was told something unopened"))?;
-        if self.journal.get(&(id, told.sequence)) == Some(told)
-            && (known.carried || self.is_carried(id, known))
+        let may_be_again = known.carried || self.is_carried(id, known);
+        if let Some((block, before)) = self.journal.get_mut(&(id, told.sequence))
+            && before == told
+            && may_be_again
         {
+            *block = at;
+            self.copied += 1;
             return Ok(());
         }
-        self.journal.insert((id, told.sequence), told.clone());
+        self.journal.insert((id, told.sequence), (at, told.clone()));
         let known = self.known.get_mut(&id).ok_or_else(|| format!("{id} was told something unopened"))?;
         if known.end.is_some() {
             return Err(format!("{id} was told something after its end"));
@@ -439,14 +440,18 @@ impl Audit {
         Ok(())
     }
 
-    fn closed(&mut self, closed: &Closed) -> Result<(), Violation> {
+    fn closed(&mut self, (at, by): (BlockId, Caller), closed: &Closed) -> Result<(), Violation> {
         let (id, now_us) = (closed.id, self.now_us);
         let stopping = self.stopping.contains(&id);
+        let killed = self.deaths.get(&id).is_some_and(|deaths| *deaths >= executor::limits::NODE_DEATHS_MAX);
+        let parting = self.parting.contains(&(by, id.batch.partition));
         let known = self.known.get_mut(&id).ok_or_else(|| format!("{id} was closed, but never opened"))?;
         if let Some((status, _)) = &known.end {
             return Err(format!("{id} ended twice: {} and {}", status.as_str(), closed.status.as_str()));
         }
         known.end = Some((closed.status, closed.payload.clone()));
+        known.closed_in = (at, closed.stop_time_ms);
+        let begun_by_another = known.begun.1 != by || known.begun.0.generation != at.generation;
         self.open -= 1;
         if let Some((_, ended_us)) = self.blocks.get_mut(&(id.batch.partition, known.opened_in)) {
             *ended_us = now_us;
@@ -457,10 +462,11 @@ impl Audit {
                 let output: Value = serde_json::from_slice(&closed.payload).unwrap_or_default();
                 output.get("v").and_then(Value::as_i64) == Some(number)
             }
-            // It is not begun again when its node has gone.
-            (Status::Failed, _) if known.mode == Mode::SyncExpress && !is_by_design(&closed.payload) => {
-                decode_failure(&closed.payload).is_ok_and(|(named, _)| named == Some("States.Runtime"))
+            // It is not begun again when its node has gone, or lost its partition or was to give that back.
+            (Status::Failed, _) if known.mode == Mode::SyncExpress && is_cut_off(&closed.payload) => {
+                begun_by_another || parting
             }
+            (Status::Failed, _) if is_cut_off(&closed.payload) => killed,
             (Status::Failed, Expected::Error(error)) => {
                 decode_failure(&closed.payload).is_ok_and(|(named, _)| named == Some(error))
             }

@@ -1,9 +1,10 @@
 //! Dispatchers: they make batches, send them to whom they take for the owner, and send again what was not answered.
 //!
-//! Invariants: a batch keeps its id and its content for ever; an entry is settled by one final answer. What may fail: an
-//! answer that no dispatcher should get, which is a violation.
+//! Invariants: a batch keeps its id and its content for ever; an entry is settled by one final answer, and is answered so
+//! again whenever its batch is sent again, until batch ids are forgotten. What may fail: an answer that no dispatcher should
+//! get, which is a violation.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,17 +24,31 @@ use crate::world::{Event, World};
 const INVALID: &[u8] = b"{";
 /// Names that callers choose among.
 const NAMES: u64 = 12;
-/// Batches that a dispatcher remembers, to use their ids again.
-const DONE_MAX: usize = 16;
+/// Batches that a dispatcher remembers, to send them again.
+const DONE_MAX: usize = 64;
+/// How often a batch is sent again that was answered in full, at most.
+const AGAIN_MAX: u64 = 3;
 /// How long batch ids are remembered.
 const HORIZON_US: u64 = executor::limits::BATCH_HORIZON.as_micros() as u64;
 
+/// A final answer to an entry of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Accepted,
+    Invalid,
+    /// Another one has the name: it has ended, or runs with the same input.
+    Taken,
+    /// Nobody knows any more.
+    Expired,
+}
+
+/// A batch and its answers.
 #[derive(Debug)]
-struct Pending {
+struct Sent {
     batch: Arc<v1::StartBatch>,
     created_us: u64,
     sent_us: u64,
-    settled: BTreeSet<u32>,
+    settled: BTreeMap<u32, Answer>,
 }
 
 /// A dispatcher.
@@ -45,8 +60,9 @@ pub struct Dispatcher {
     sequence: u64,
     left: u64,
     cut_off_from_us: u64,
-    pending: BTreeMap<BatchId, Pending>,
-    done: Vec<Arc<v1::StartBatch>>,
+    pending: BTreeMap<BatchId, Sent>,
+    /// Those that were answered in full.
+    done: BTreeMap<BatchId, Sent>,
     /// The last owner that it has sent something to, for each group.
     former: BTreeMap<usize, u32>,
 }
@@ -62,7 +78,7 @@ impl Dispatcher {
             left: options.batches,
             cut_off_from_us: rng.below(20_000_000),
             pending: BTreeMap::new(),
-            done: Vec::new(),
+            done: BTreeMap::new(),
             former: BTreeMap::new(),
         }
     }
@@ -96,8 +112,8 @@ impl World {
         let clock_us = EPOCH_US + self.now_us + skew_us - self.options.skew_us;
         let batch = Arc::new(self.draw_batch(id, clock_us / 1_000));
         self.audit.made(id, Arc::clone(&batch), self.now_us);
-        let (created_us, sent_us, settled) = (self.now_us, self.now_us, BTreeSet::new());
-        let pending = Pending { batch: Arc::clone(&batch), created_us, sent_us, settled };
+        let (created_us, sent_us, settled) = (self.now_us, self.now_us, BTreeMap::new());
+        let pending = Sent { batch: Arc::clone(&batch), created_us, sent_us, settled };
         self.dispatchers[number].pending.insert(id, pending);
         self.trace.note(self.now_us, "batch", [id.sequence(), u64::from(id.partition.get())]);
         self.trace.say(self.now_us, "  batch", || format!("{id:?} {batch:?}"));
@@ -172,7 +188,7 @@ impl World {
     /// Sends again what was not answered.
     pub(crate) fn resend(&mut self, number: usize) {
         let (now_us, after_us) = (self.now_us, self.options.resend_us);
-        let due = |pending: &&mut Pending| pending.sent_us + after_us <= now_us;
+        let due = |pending: &&mut Sent| pending.sent_us + after_us <= now_us;
         let mut again = Vec::new();
         for pending in self.dispatchers[number].pending.values_mut().filter(due) {
             pending.sent_us = now_us;
@@ -190,6 +206,16 @@ impl World {
         }
     }
 
+    /// Sends a batch again that was answered in full.
+    pub(crate) fn send_again(&mut self, number: usize, id: BatchId) {
+        let Some(done) = self.dispatchers[number].done.get(&id) else { return };
+        let batch = Arc::clone(&done.batch);
+        let changed = self.mutations.has(Mutation::DispatcherChangesABatch);
+        let batch = if changed { Arc::new(changed_batch(&batch)) } else { batch };
+        self.trace.note(self.now_us, "again", [id.sequence(), u64::from(id.partition.get())]);
+        self.send_batch(number, id, batch, false);
+    }
+
     /// A dispatcher is answered.
     pub(crate) fn acknowledged(
         &mut self,
@@ -200,44 +226,76 @@ impl World {
         let id = ack.id.as_ref().and_then(|id| BatchId::try_from(id).ok());
         let Some(id) = id.filter(|_| !forged) else { return Ok(()) };
         self.trace.say(self.now_us, "  answer", || format!("{id:?} {ack:?}"));
-        let skew_us = self.options.skew_us.max(20_000_000) * 2;
-        let Some(pending) = self.dispatchers[number].pending.get_mut(&id) else { return Ok(()) };
-        let age_us = self.now_us - pending.created_us;
-        for index in ack.from..ack.to.min(pending.batch.input.len() as u32) {
-            let invalid = pending.batch.input[index as usize] == INVALID;
-            let named = pending.batch.name.get(index as usize).is_some_and(|name| !name.is_empty());
-            let Some(refusal) = &ack.refusal else {
-                if invalid {
-                    return Err(format!("{id:?}[{index}] was accepted with an input that is no JSON"));
-                }
-                pending.settled.insert(index);
-                continue;
-            };
-            let lost = self.audit.losses.touch(id.execution(index as u8));
-            match refusal.reason() {
-                Reason::Overloaded | Reason::NotOwner | Reason::Draining | Reason::StoreUnavailable => {}
-                Reason::Invalid if invalid => {
-                    pending.settled.insert(index);
-                }
-                Reason::Conflict if named && refusal.code == "ExecutionAlreadyExists" => {
-                    pending.settled.insert(index);
-                }
-                Reason::Expired if lost || age_us + skew_us >= HORIZON_US => {
-                    pending.settled.insert(index);
-                }
-                _ => return Err(format!("{id:?}[{index}], {age_us} us old, was refused: {refusal:?}")),
-            }
+        let Dispatcher { pending, done, .. } = &self.dispatchers[number];
+        let Some(sent) = pending.get(&id).or_else(|| done.get(&id)) else { return Ok(()) };
+        let is_done = done.contains_key(&id);
+        let mut answers = Vec::new();
+        for index in ack.from..ack.to.min(sent.batch.input.len() as u32) {
+            let Some(answer) = self.answer((id, index), sent, ack)? else { continue };
+            let before = sent.settled.get(&index).copied();
+            self.is_the_same((id, index), before, answer)?;
+            answers.push((index, answer));
         }
-        if pending.settled.len() == pending.batch.input.len() {
-            let batch = Arc::clone(&pending.batch);
-            self.dispatchers[number].pending.remove(&id);
-            self.settled(number, id, batch);
+        if is_done {
+            self.report.answered_again += answers.len() as u64;
+            return Ok(());
+        }
+        let Some(pending) = self.dispatchers[number].pending.get_mut(&id) else { return Ok(()) };
+        pending.settled.extend(answers);
+        if pending.settled.len() == pending.batch.input.len()
+            && let Some(sent) = self.dispatchers[number].pending.remove(&id)
+        {
+            self.settled(number, id, sent);
         }
         Ok(())
     }
 
+    /// What an answer says of an entry, if that is final.
+    fn answer(
+        &self,
+        (id, index): (BatchId, u32),
+        sent: &Sent,
+        ack: &v1::StartAck,
+    ) -> Result<Option<Answer>, Violation> {
+        let (batch, age_us) = (&sent.batch, self.now_us - sent.created_us);
+        let invalid = batch.input[index as usize] == INVALID;
+        let named = batch.name.get(index as usize).is_some_and(|name| !name.is_empty());
+        let Some(refusal) = &ack.refusal else {
+            if invalid {
+                return Err(format!("{id:?}[{index}] was accepted with an input that is no JSON"));
+            }
+            return Ok(Some(if ack.running.is_some() { Answer::Taken } else { Answer::Accepted }));
+        };
+        let lost = self.audit.losses.touch(id.execution(index as u8));
+        let skew_us = self.options.skew_us.max(20_000_000) * 2;
+        match refusal.reason() {
+            Reason::Overloaded | Reason::NotOwner | Reason::Draining | Reason::StoreUnavailable => Ok(None),
+            Reason::Invalid if invalid => Ok(Some(Answer::Invalid)),
+            Reason::Conflict if named && refusal.code == "ExecutionAlreadyExists" => Ok(Some(Answer::Taken)),
+            Reason::Expired if lost || age_us + skew_us >= HORIZON_US => Ok(Some(Answer::Expired)),
+            _ => Err(format!("{id:?}[{index}], {age_us} us old, was refused: {refusal:?}")),
+        }
+    }
+
+    /// Whoever sends a batch again is answered as before, unless nobody knows of it any more.
+    fn is_the_same(
+        &self,
+        (id, index): (BatchId, u32),
+        before: Option<Answer>,
+        answer: Answer,
+    ) -> Result<(), Violation> {
+        let Some(before) = before.filter(|before| *before != answer) else { return Ok(()) };
+        let unknown = [before, answer].contains(&Answer::Expired);
+        // What was lost, and what was refused for something that was lost, may be started.
+        if unknown || !self.audit.losses.is_found(id.execution(index as u8)) {
+            return Ok(());
+        }
+        Err(format!("{id:?}[{index}] was answered with {before:?} and, sent again, with {answer:?}"))
+    }
+
     /// Everything of a batch is answered: somebody may stop it, ask for it, or use its id again.
-    fn settled(&mut self, number: usize, id: BatchId, batch: Arc<v1::StartBatch>) {
+    fn settled(&mut self, number: usize, id: BatchId, sent: Sent) {
+        let batch = Arc::clone(&sent.batch);
         for index in 0..batch.input.len() {
             let execution: ExecutionId = id.execution(index as u8);
             if !self.audit.acknowledged.contains(&execution) {
@@ -258,10 +316,17 @@ impl World {
             let forged = Arc::new(changed_batch(&batch));
             self.send_batch(number, id, forged, true);
         }
+        if self.rng.permille(self.options.again) {
+            for _ in 0..self.rng.between(1, AGAIN_MAX) {
+                let at_us = sent.created_us + self.rng.below(HORIZON_US);
+                self.after(at_us.saturating_sub(self.now_us), Event::SendAgain(number, id));
+            }
+        }
         let done = &mut self.dispatchers[number].done;
-        done.push(batch);
-        let surplus = done.len().saturating_sub(DONE_MAX);
-        done.drain(..surplus);
+        done.insert(id, sent);
+        while done.len() > DONE_MAX {
+            done.pop_first();
+        }
     }
 }
 

@@ -144,6 +144,9 @@ impl World {
             }
             let output = description.output.as_ref();
             self.audit.outcome(*id, output)?;
+            if let Some(history) = &answers.history {
+                self.audit.history(*id, history.as_deref())?;
+            }
             if let Some(before) = self.exam.before.get(id)
                 && (before.description != answers.description || before.history != answers.history)
             {

@@ -20,6 +20,21 @@ pub type Caller = u32;
 /// How long derived writes wait with their writer, at most.
 const LAG_US: u64 = 5_000;
 
+/// A block that was written.
+#[derive(Debug)]
+pub struct Written {
+    /// By whom.
+    pub by: Caller,
+    /// To which log.
+    pub partition: PartitionId,
+    /// Under which id.
+    pub id: BlockId,
+    /// The block.
+    pub bytes: Bytes,
+    /// The log was trimmed of what is below.
+    pub trim_below: Option<BlockId>,
+}
+
 /// Everything durable.
 #[derive(Debug, Default)]
 pub struct Image {
@@ -28,7 +43,7 @@ pub struct Image {
     /// What is broken on purpose.
     pub mutations: Mutations,
     /// Blocks that were written since the audit looked last.
-    pub appended: VecDeque<(PartitionId, BlockId, Bytes)>,
+    pub appended: VecDeque<Written>,
     /// Who has taken which partition since the audit looked last, and whether it went back and its owner has mended it.
     pub acquired: VecDeque<(Caller, PartitionId, bool)>,
     logs: BTreeMap<u16, Log>,
@@ -133,7 +148,8 @@ impl Image {
                 log.blocks.pop_first();
             }
         }
-        self.appended.push_back((partition, id, append.block));
+        let (bytes, trim_below) = (append.block, append.trim_below);
+        self.appended.push_back(Written { by: caller, partition, id, bytes, trim_below });
         if !self.mutations.has(Mutation::NoDerivedKeys) && !append.derived.is_empty() {
             let due_us = now_us + LAG_US;
             self.lagging.push(Lagging {

@@ -7,6 +7,7 @@
 //!
 //! `cargo test -p simulator` runs some thousand seeds; `SEED=7 cargo test -p simulator -- --nocapture` prints one.
 
+mod answers;
 mod audit;
 mod client;
 mod exam;

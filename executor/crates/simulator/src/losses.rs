@@ -64,7 +64,6 @@ impl Losses {
 
     /// Nothing is promised of this execution any more; `false` when that was so before.
     pub fn forgive(&mut self, id: ExecutionId) -> bool {
-        self.partitions.insert(id.batch.partition);
         self.touched.insert(id)
     }
 
@@ -100,7 +99,12 @@ impl Losses {
     /// A process is gone: gives what is lost with it.
     pub fn owner_is_gone(&mut self, process: u32) -> Vec<Bytes> {
         let gone = self.missing.extract_if(.., |_, missing| missing.owner == process);
-        let lost: Vec<Bytes> = gone.flat_map(|(_, missing)| missing.blocks.into_values()).collect();
+        let mut lost = Vec::new();
+        for (partition, missing) in gone {
+            // What travelled beside them is lost though they may have no records.
+            self.partitions.extend((!missing.blocks.is_empty()).then_some(partition));
+            lost.extend(missing.blocks.into_values());
+        }
         self.counts[2] += lost.len() as u64;
         lost
     }
@@ -117,6 +121,7 @@ impl Losses {
     ) -> Result<Vec<Bytes>, Violation> {
         let Some(missing) = self.missing.remove(&partition) else { return Ok(Vec::new()) };
         let lost: Vec<Bytes> = missing.blocks.into_values().collect();
+        self.partitions.extend((!lost.is_empty()).then_some(partition));
         let Some(counted) = counted.filter(|_| missing.owner == process) else {
             // It was given back before its owner could see that it went back.
             self.counts[2] += lost.len() as u64;
@@ -139,6 +144,11 @@ impl World {
     pub(crate) fn fail_over(&mut self, group: usize) {
         let partitions = self.groups[group].partitions.clone();
         let partition = *self.rng.pick(&partitions);
+        self.goes_back(partition);
+    }
+
+    /// As [`World::fail_over`], of this partition.
+    pub(crate) fn goes_back(&mut self, partition: PartitionId) {
         let blocks = self.rng.between(1, self.options.replica_lacks);
         let owner = self.desk.with(|image| image.owner(partition).0);
         let Some(process) = self.processes.get(&owner).filter(|_| !self.healed) else { return };

@@ -87,6 +87,8 @@ pub struct Catalogue {
 fn simple(rng: &mut Rng) -> Step {
     match rng.below(8) {
         0 | 1 => Step::Pass(rng.below(9) as i64),
+        // Some wait for so long that they are carried into later blocks.
+        2 if rng.permille(250) => Step::Wait(rng.between(130, 200)),
         2 => Step::Wait(rng.between(1, 30)),
         3 => Step::Choice { from: rng.below(60) as i64, high: rng.below(9) as i64, low: rng.below(9) as i64 },
         4 => Step::Caught(rng.below(9) as i64),
@@ -122,6 +124,13 @@ impl Plan {
         }
     }
 
+    /// How many states an execution enters that ends as it should, and how many tasks of it succeed.
+    #[must_use]
+    pub fn events(&self) -> (usize, usize) {
+        let (entered, done) = events(&self.steps);
+        (entered + 1, done)
+    }
+
     /// Its definition.
     fn definition(&self) -> String {
         let mut states = Map::new();
@@ -144,6 +153,20 @@ fn run(steps: &[Step], number: i64) -> i64 {
         Step::Parallel(one, other) => run(one, number) + run(other, number),
         Step::Map(items, add) => items.iter().map(|item| item + add).sum(),
     })
+}
+
+fn events(steps: &[Step]) -> (usize, usize) {
+    let of = |step: &Step| match step {
+        Step::Pass(_) | Step::Wait(_) => (1, 0),
+        Step::Choice { .. } | Step::Caught(_) => (2, 0),
+        Step::Task(_) => (1, 1),
+        Step::Parallel(one, other) => {
+            let (one, other) = (events(one), events(other));
+            (2 + one.0 + other.0, one.1 + other.1)
+        }
+        Step::Map(items, _) => (3 + items.len(), items.len()),
+    };
+    steps.iter().map(of).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
 }
 
 fn with(mut state: Value, more: Value) -> Value {

@@ -39,6 +39,10 @@ fn add(sum: &mut Report, one: Report) {
     sum.fenced += one.fenced;
     sum.stale_tasks += one.stale_tasks;
     (0..3).for_each(|at| sum.went_back[at] += one.went_back[at]);
+    sum.answered_again += one.answered_again;
+    sum.refused_early += one.refused_early;
+    sum.carried += one.carried;
+    sum.from_checkpoints += one.from_checkpoints;
     for (point, count) in one.hits {
         *sum.hits.entry(point).or_default() += count;
     }
@@ -73,6 +77,10 @@ fn main() -> ExitCode {
     println!("acknowledged     {:>12} executions", sum.acknowledged);
     println!("crashes          {:>12}", sum.crashes);
     println!("crash points     {:>12} of {} hit", points::all().count() - missed, points::all().count());
+    println!("answered again   {:>12} entries of batches that were answered before", sum.answered_again);
+    println!("refused early    {:>12} starts, for a name whose holder was not durable", sum.refused_early);
+    println!("carried          {:>12} executions into later blocks", sum.carried);
+    println!("from checkpoints {:>12} recoveries", sum.from_checkpoints);
     println!("fenced           {:>12} calls of owners whom others had followed", sum.fenced);
     println!(
         "stale tasks      {:>12} given out by such owners after their outcome was in the log",

@@ -31,6 +31,10 @@ pub enum Mutation {
     WorkerMixesUpTokens,
     /// A store that went back takes new blocks as if nothing were missing.
     NobodyIsToldOfLostBlocks,
+    /// Owners keep closed executions for a second.
+    OwnersForgetEarly,
+    /// Owners tell no history.
+    HistoriesAreDenied,
     /// The scheduler names every partition to every node.
     EveryNodeIsNamed,
     /// Nodes follow whichever scheduler speaks, be it older than the one that they followed.
@@ -59,7 +63,7 @@ impl FromIterator<Mutation> for Mutations {
 
 impl Mutation {
     /// Those by which promises are broken.
-    pub const HARMFUL: [Self; 12] = [
+    pub const HARMFUL: [Self; 14] = [
         Self::NoFence,
         Self::OwnersShareAGeneration,
         Self::ConfirmsWithoutWriting,
@@ -72,6 +76,8 @@ impl Mutation {
         Self::AnswersReachTheNextTenure,
         Self::WorkerMixesUpTokens,
         Self::NobodyIsToldOfLostBlocks,
+        Self::OwnersForgetEarly,
+        Self::HistoriesAreDenied,
     ];
 
     /// Those of placement, which break nothing while the store has its fence.

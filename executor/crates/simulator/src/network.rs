@@ -6,12 +6,16 @@
 use journal::StoreError;
 
 use crate::audit::Violation;
+use crate::image::Written;
 use crate::points::{CallKind, Phase};
 use crate::process::Message;
 use crate::world::{Event, Fate, World};
 
 /// When calls that were given up take effect, at most.
 const LATE_US: u64 = 20_000_000;
+
+/// How long after something was carried the store goes back, at most.
+const BACK_US: u64 = 20_000;
 
 impl World {
     /// Sends what a process has asked of the store; `false` when it has died over it.
@@ -93,13 +97,24 @@ impl World {
 
     fn look_at_what_is_durable(&mut self) -> Result<(), Violation> {
         let now_us = self.now_us;
-        for (partition, id, bytes) in self.desk.with(|image| std::mem::take(&mut image.appended)) {
-            let hash = xxhash_rust::xxh3::xxh3_64(&bytes);
+        for written in self.desk.with(|image| std::mem::take(&mut image.appended)) {
+            let Written { partition, id, trim_below, .. } = written;
+            let hash = xxhash_rust::xxh3::xxh3_64(&written.bytes);
             self.trace.note(now_us, "durable", [u64::from(partition.get()) << 32 | id.sequence, hash]);
-            self.trace.say(now_us, "  durable", || format!("block {id} of partition {partition}"));
-            self.audit.appended((partition, id), &bytes, now_us)?;
+            self.trace.say(now_us, "  durable", || {
+                format!("block {id} of partition {partition} by {}, trimmed below {trim_below:?}", written.by)
+            });
+            let copied = self.audit.copied;
+            self.audit.appended(&written, now_us)?;
+            if let Some(below) = trim_below {
+                self.audit.trimmed(partition, below)?;
+            }
+            if self.audit.copied > copied && self.rng.permille(self.options.back_on_carry) {
+                let in_us = 1 + self.rng.below(BACK_US);
+                self.after(in_us, Event::GoesBack(partition));
+            }
             if let Some(oldest) = self.desk.with(|image| image.oldest(partition)) {
-                self.audit.oldest(partition, oldest, self.options.retention_s * 1_000_000)?;
+                self.audit.oldest(partition, oldest)?;
             }
         }
         Ok(())
@@ -148,11 +163,25 @@ impl World {
 
     /// A message is at its process.
     pub(crate) fn arrives(&mut self, process: u32, message: Message) {
+        self.parts_perhaps(process, &message);
         if let Some(alive) = self.processes.get_mut(&process) {
             alive.receive(message);
             self.trace.note(self.now_us, "message", [u64::from(process), 0]);
             self.run_soon(process, 0);
         }
+    }
+
+    /// A process is to give something back: what is synchronous there may be cut off.
+    fn parts_perhaps(&mut self, process: u32, message: &Message) {
+        let Some(alive) = self.processes.get(&process) else { return };
+        let kept = match message {
+            Message::Assign(partitions) => partitions.as_slice(),
+            Message::Drain => &[],
+            _ => return,
+        };
+        let all = self.groups.iter().flat_map(|group| &group.partitions);
+        let given = all.filter(|partition| !kept.contains(partition) && alive.has(**partition));
+        self.audit.parting.extend(given.map(|partition| (process, *partition)));
     }
 
     /// The steps at which a process may die once its shard has seen answers.

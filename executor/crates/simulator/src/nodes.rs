@@ -11,7 +11,7 @@ use proto::executor::v1;
 
 use crate::audit::Violation;
 use crate::mutation::Mutation;
-use crate::process::{EPOCH_US, Message, Process, Said};
+use crate::process::{Message, Process, Said};
 use crate::world::{Event, World};
 
 /// Credit of a worker.
@@ -40,14 +40,14 @@ impl World {
     /// A process begins, with the partitions of a group or with none.
     pub(crate) fn spawn(&mut self, group: Option<usize>, node: NodeKey) -> u32 {
         let id = self.next_number() as u32;
-        let skew_us = self.options.skew_us;
-        let clock_us = EPOCH_US + self.now_us + self.rng.between(0, 2 * skew_us) - skew_us;
+        let ahead_us = self.draw_skew();
         let partitions = group.map(|group| self.groups[group].partitions.clone());
         let partitions = (partitions, self.partition_count());
-        let retention = Duration::from_secs(self.options.retention_s);
-        let times = (self.now_us, clock_us);
-        let process =
-            Process::new((id, group, node), partitions, times, retention, &self.desk, &self.catalogue);
+        let forgetful = self.mutations.has(Mutation::OwnersForgetEarly);
+        let retention = Duration::from_secs(if forgetful { 1 } else { self.options.retention_s });
+        let kept = (retention, self.options.pace, self.crumbs.remove(&node));
+        let times = (self.now_us, ahead_us);
+        let process = Process::new((id, group, node), partitions, times, kept, &self.desk, &self.catalogue);
         self.processes.insert(id, process);
         self.trace.note(self.now_us, "begins", [u64::from(id), group.map_or(0, |group| group as u64 + 1)]);
         self.change_workers(id);
@@ -74,7 +74,8 @@ impl World {
         self.break_link(id);
         let Some(process) = self.processes.remove(&id) else { return };
         self.report.crashes += 1;
-        self.report.process_us += self.now_us - process.born_us;
+        self.take_leave(&process);
+        self.leave_a_crumb(&process);
         self.trace.note(self.now_us, "dies", [u64::from(id), 0]);
         self.desk.with(|image| image.crashed(id));
         self.audit.owner_is_gone(id);
@@ -86,6 +87,47 @@ impl World {
                 next.inherit(process);
             }
         }
+    }
+
+    /// A process is no more, or the run is over.
+    pub(crate) fn take_leave(&mut self, process: &Process) {
+        self.report.process_us += self.now_us - process.born_us;
+        self.report.carried += process.carried();
+        self.report.from_checkpoints += process.checkpoints().len() as u64;
+    }
+
+    /// What a process was stepping when it died stands in the state directory of its node.
+    fn leave_a_crumb(&mut self, process: &Process) {
+        let mut crumb = process.uncounted();
+        if crumb.is_none() && !self.healed && self.rng.permille(self.options.dies_stepping) {
+            let desk = self.desk.clone();
+            let own = |id: &ExecutionId| desk.with(|image| image.owner(id.batch.partition).0) == process.id;
+            let open: Vec<ExecutionId> = self.audit.open().filter(own).collect();
+            if !open.is_empty() {
+                let id = *self.rng.pick(&open);
+                *self.audit.deaths.entry(id).or_default() += 1;
+                self.trace.say(self.now_us, "  stepping", || id.to_string());
+                crumb = Some((id, self.next_number()));
+            }
+        }
+        if let Some(crumb) = crumb {
+            self.crumbs.insert(process.node.clone(), crumb);
+        }
+    }
+
+    fn draw_skew(&mut self) -> i64 {
+        let skew_us = self.options.skew_us;
+        self.rng.between(0, 2 * skew_us) as i64 - skew_us as i64
+    }
+
+    /// Somebody sets the clock of a machine.
+    pub(crate) fn clock_jumps(&mut self, group: usize) {
+        let ahead_us = self.draw_skew();
+        let owner = self.groups[group].owner;
+        let Some(process) = self.processes.get_mut(&owner).filter(|_| !self.healed) else { return };
+        process.set_clock(ahead_us);
+        self.trace.note(self.now_us, "clock", [u64::from(owner), ahead_us as u64]);
+        self.run_soon(owner, 0);
     }
 
     pub(crate) fn crash_owner(&mut self, group: usize) {
@@ -183,7 +225,11 @@ impl World {
                 self.audit.described(id, status.unwrap_or_default())?;
                 self.exam.described(id, &described);
             }
-            Said::History(id, events) => self.exam.history(id, events),
+            Said::Denied(id) => self.audit.denied(id, self.now_us)?,
+            Said::History(id, events) => {
+                let denied = self.mutations.has(Mutation::HistoriesAreDenied);
+                self.exam.history(id, events.filter(|_| !denied));
+            }
             Said::Listed(summaries) => {
                 for summary in summaries {
                     if let Ok(ExecutionName::Id(id)) = ExecutionName::parse(&summary.execution_id) {
@@ -202,11 +248,16 @@ impl World {
     /// An acknowledgement leaves a process: what it says must be durable by now.
     fn check_ack(&mut self, forged: bool, ack: &v1::StartAck) -> Result<(), Violation> {
         self.trace.note(self.now_us, "ack", [u64::from(ack.from), u64::from(ack.to)]);
-        if ack.refusal.is_some() {
-            return Ok(());
+        if let Some(refusal) = &ack.refusal {
+            let taken = refusal.code == "ExecutionAlreadyExists" && !forged;
+            return (ack.from..ack.to)
+                .filter(|_| taken)
+                .try_for_each(|index| self.audit.name_refused(id_of(ack.id, index)?));
         }
         if let Some(running) = &ack.running {
-            return self.audit.acknowledge(id_of(running.batch, running.index)?);
+            let running = id_of(running.batch, running.index)?;
+            self.audit.runs_already(id_of(ack.id, ack.from)?, running)?;
+            return self.audit.acknowledge(running);
         }
         for index in ack.from..ack.to {
             let id = id_of(ack.id, index)?;

@@ -2,6 +2,8 @@
 //!
 //! Purpose: a fault that always happens hides what happens without it, so each run has its own mix. Nothing here fails.
 
+use executor::shard::Pace;
+
 use crate::rng::Rng;
 
 /// The choices of one run. Chances are in thousandths, times in microseconds.
@@ -77,8 +79,18 @@ pub struct Options {
     pub invalid: u64,
     /// Batches whose id is used for other content afterwards.
     pub forged: u64,
+    /// Batches that were answered in full and are sent again, until they are forgotten.
+    pub again: u64,
     /// How long closed executions are kept, in seconds.
     pub retention_s: u64,
+    /// Clocks that jump, or stand still until they are behind as far as they may be.
+    pub clock_jumps: u64,
+    /// Processes that die while they step something.
+    pub dies_stepping: u64,
+    /// Stores that go back when something is carried into a later block.
+    pub back_on_carry: u64,
+    /// How much logs gather.
+    pub pace: Pace,
 }
 
 /// How workers behave.
@@ -107,6 +119,12 @@ impl Options {
         let cut_off_us = of(&[0, 0, 70_000_000, 110_000_000]);
         // Names are free again when their retention is over: the audit wants them to stay.
         let long = named > 0;
+        let checkpoint_blocks = of(&[8, 8, 24, 4_096]);
+        let pace = Pace {
+            checkpoint_blocks: checkpoint_blocks as usize,
+            lost_blocks: checkpoint_blocks.min(executor::limits::LOST_BLOCKS_MAX),
+            carried_records: of(&[1, 2, 256]) as usize,
+        };
         Self {
             groups: of(&[1, 1, 2, 3]) as u32,
             partitions_per_group: of(&[1, 1, 2]) as u32,
@@ -124,7 +142,8 @@ impl Options {
             late_effect: of(&[0, 0, 0, 20]),
             outages: of(&[0, 0, 1, 2]),
             failovers: of(&[0, 0, 0, 1, 3]),
-            replica_lacks: of(&[2, 5, 40]),
+            // What travelled beside these is written again by the owner, or by the next one, who looks through `lost_blocks`.
+            replica_lacks: of(&[2, 5, 40]).min(pace.lost_blocks / 2),
             crashes: of(&[0, 1, 2, 4]),
             crashes_at_points: of(&[0, 2, 4]),
             pauses: of(&[0, 0, 1, 2]),
@@ -150,7 +169,12 @@ impl Options {
             named,
             invalid: of(&[0, 0, 50]),
             forged: of(&[0, 0, 100]),
+            again: of(&[0, 300, 1_000]),
             retention_s: if long { 3_600 } else { of(&[20, 60, 60, 3_600]) },
+            clock_jumps: of(&[0, 0, 1, 4]),
+            dies_stepping: of(&[0, 0, 300]),
+            back_on_carry: of(&[0, 300]),
+            pace,
         }
     }
 }

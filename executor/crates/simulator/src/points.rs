@@ -20,6 +20,8 @@ pub enum CallKind {
     AppendAgain,
     /// A new block that lets old ones go.
     AppendAndTrim,
+    /// A new block, and beside it a part of a checkpoint.
+    AppendAndCheckpoint,
     /// A page of blocks, for a recovery.
     ReadPage,
     /// One block, for a look-up or a comparison.
@@ -62,12 +64,13 @@ impl Phase {
 }
 
 /// The kinds of calls at which processes are killed: those that a shard makes in the course of its work.
-pub const KINDS: [CallKind; 12] = [
+pub const KINDS: [CallKind; 14] = [
     CallKind::Connect,
     CallKind::Acquire,
     CallKind::Append,
     CallKind::AppendAgain,
     CallKind::AppendAndTrim,
+    CallKind::AppendAndCheckpoint,
     CallKind::ReadPage,
     CallKind::ReadBlock,
     CallKind::GetDerived,
@@ -75,7 +78,11 @@ pub const KINDS: [CallKind; 12] = [
     CallKind::Ping,
     CallKind::Tops,
     CallKind::Accept,
+    CallKind::Key,
 ];
+
+/// What a run does a few times at most.
+const SELDOM: CallKind = CallKind::AppendAndCheckpoint;
 
 /// Every crash point.
 pub fn all() -> impl Iterator<Item = Point> {
@@ -96,8 +103,8 @@ impl Points {
     pub fn plan(rng: &mut Rng, crashes: u64) -> Self {
         let points: Vec<Point> = all().collect();
         let planned = (0..crashes).map(|_| {
-            let frequent = rng.permille(500);
-            (*rng.pick(&points), if frequent { rng.below(3) } else { rng.below(20) })
+            let (point, early) = (*rng.pick(&points), rng.permille(500));
+            (point, if early || point.0 == SELDOM { rng.below(3) } else { rng.below(20) })
         });
         Self { planned: planned.collect(), hits: BTreeMap::new() }
     }

@@ -18,12 +18,14 @@ use executor::error::Error;
 use executor::owners::Owners;
 use executor::secret::ClusterSecret;
 use executor::shard::simulation::{Flight, Landed, SimulatedShard};
-use executor::shard::{Binding, Command, ShardConfig, ShardContext, ShardState};
+use executor::shard::{Binding, Command, Crumbs, Pace, ShardConfig, ShardContext, ShardState};
 use ids::{ExecutionId, ExecutionName, PartitionId};
+use journal::BlockId;
 use proto::executor::v1;
 use telemetry::ShardMetrics;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::answers::{Answer, answers, of, take};
 use crate::machines::Catalogue;
 use crate::points::CallKind;
 use crate::rng::Rng;
@@ -74,6 +76,8 @@ pub enum Said {
     Stopped(ExecutionId),
     Redriven(ExecutionId),
     Described(ExecutionId, Box<v1::DescribeExecutionResponse>),
+    /// There is no such execution.
+    Denied(ExecutionId),
     /// `None`: it is not kept.
     History(ExecutionId, Option<Vec<v1::HistoryEvent>>),
     Listed(Vec<v1::ExecutionSummary>),
@@ -95,8 +99,6 @@ struct Airborne {
     waker: Waker,
 }
 
-type Answer<T> = oneshot::Receiver<Result<T, Error>>;
-
 /// A running process.
 pub struct Process {
     /// Never used again.
@@ -107,8 +109,10 @@ pub struct Process {
     pub group: Option<usize>,
     /// It stands still until then, if it does.
     pub paused_until_us: Option<u64>,
-    /// How long its clock has slept, in all.
+    /// How long its clock has stood still, in all.
     pub slept_us: u64,
+    /// What the process before it was stepping when it died, and that one's life.
+    pub crumb: Option<(ExecutionId, u64)>,
     /// When it is run next.
     pub run_at_us: Option<u64>,
     /// What was answered since it ran last.
@@ -123,6 +127,7 @@ pub struct Process {
     pub followed: u32,
     /// Since when it wants to lose everything.
     pub leaving_since_us: Option<u64>,
+    crumbs: Arc<Crumbs>,
     owners: Arc<Owners>,
     metrics: Arc<ShardMetrics>,
     changes: watch::Receiver<u64>,
@@ -130,6 +135,10 @@ pub struct Process {
     clock: ManualClock,
     /// Of the simulation, when its clock was moved last.
     moved_us: u64,
+    /// How far its clock is ahead of the simulation's.
+    ahead_us: i64,
+    /// How long it is to stand still.
+    halt_us: u64,
     inbox: VecDeque<Command>,
     flights: BTreeMap<u64, Airborne>,
     next_flight: u64,
@@ -156,7 +165,7 @@ fn config_of(
     id: u32,
     partitions: Option<Vec<PartitionId>>,
     partition_count: u16,
-    retention: Duration,
+    (retention, pace): (Duration, Pace),
 ) -> ShardConfig {
     let binding = Binding { pattern: "arn:aws:lambda:*".to_owned(), pool: "workers".to_owned() };
     ShardConfig {
@@ -170,6 +179,7 @@ fn config_of(
         bytes_max: 1 << 30,
         retention,
         bindings: Arc::new([binding]),
+        pace,
     }
 }
 
@@ -179,14 +189,15 @@ impl Process {
     pub fn new(
         (id, group, node): (u32, Option<usize>, NodeKey),
         (partitions, partition_count): (Option<Vec<PartitionId>>, u16),
-        (now_us, clock_us): (u64, u64),
-        retention: Duration,
+        (now_us, ahead_us): (u64, i64),
+        (retention, pace, crumb): (Duration, Pace, Option<(ExecutionId, u64)>),
         desk: &Desk,
         catalogue: &Catalogue,
     ) -> Self {
-        let config = config_of(id, partitions, partition_count, retention);
-        let clock = ManualClock::at_ms(clock_us / 1_000);
+        let config = config_of(id, partitions, partition_count, (retention, pace));
+        let clock = ManualClock::at_ms((EPOCH_US + now_us).saturating_add_signed(ahead_us) / 1_000);
         let owners = Arc::new(Owners::new(partition_count));
+        let crumbs = crumb.map_or_else(Arc::default, |(id, life)| Crumbs::of(id, life));
         let cluster = Cluster::open(&Config::embedded(), Clock::Manual(clock.clone()));
         let cluster = cluster.expect("a node without a state directory has none to read");
         let metrics = Arc::<ShardMetrics>::default();
@@ -201,7 +212,7 @@ impl Process {
             owners: Arc::clone(&owners),
             metrics: Arc::clone(&metrics),
             clock: Clock::Manual(clock.clone()),
-            crumbs: Arc::default(),
+            crumbs: Arc::clone(&crumbs),
         };
         let (sender, completions) = mpsc::channel(512);
         let watch = Command::Watch { include_outcomes: true, completions: sender };
@@ -211,6 +222,8 @@ impl Process {
             group,
             paused_until_us: None,
             slept_us: 0,
+            crumb,
+            crumbs,
             run_at_us: None,
             answered: Vec::new(),
             lacks: false,
@@ -224,6 +237,8 @@ impl Process {
             shard: SimulatedShard::new(config, context),
             clock,
             moved_us: now_us,
+            ahead_us,
+            halt_us: 0,
             inbox: VecDeque::from([watch]),
             flights: BTreeMap::new(),
             next_flight: 0,
@@ -259,6 +274,24 @@ impl Process {
         self.metrics.blocks_lost.get()
     }
 
+    /// What stands in its state directory when it dies: what it has not had counted of its predecessor.
+    #[must_use]
+    pub fn uncounted(&self) -> Option<(ExecutionId, u64)> {
+        self.crumb.filter(|_| !self.crumbs.are_counted())
+    }
+
+    /// Executions that it has carried into later blocks.
+    #[must_use]
+    pub fn carried(&self) -> u64 {
+        self.metrics.carried.get()
+    }
+
+    /// Where the recoveries began of what it has, if at checkpoints.
+    #[must_use]
+    pub fn checkpoints(&self) -> Vec<(PartitionId, BlockId)> {
+        self.shard.checkpoints()
+    }
+
     /// Whether it has this partition.
     #[must_use]
     pub fn has(&self, partition: PartitionId) -> bool {
@@ -281,9 +314,23 @@ impl Process {
     /// Its clock goes on; a machine that slept may have a clock that slept too.
     pub fn tell_time(&mut self, now_us: u64, asleep_us: u64) {
         let passed = now_us.saturating_sub(self.moved_us).saturating_sub(asleep_us);
+        let halted_us = passed.min(self.halt_us);
         self.moved_us = now_us;
-        self.slept_us += asleep_us;
-        self.clock.advance(Duration::from_micros(passed));
+        self.halt_us -= halted_us;
+        self.slept_us += asleep_us + halted_us;
+        self.clock.advance(Duration::from_micros(passed - halted_us));
+    }
+
+    /// Somebody sets the clock of its machine. A process follows no step back, and so stands still where its clock is slewed.
+    pub fn set_clock(&mut self, ahead_us: i64) {
+        let by_us = ahead_us - std::mem::replace(&mut self.ahead_us, ahead_us);
+        if by_us < 0 {
+            self.halt_us += by_us.unsigned_abs();
+            return;
+        }
+        let less_us = self.halt_us.min(by_us.unsigned_abs());
+        self.halt_us -= less_us;
+        self.clock.advance(Duration::from_micros(by_us.unsigned_abs() - less_us));
     }
 
     /// Something reaches it.
@@ -417,47 +464,18 @@ impl Process {
                 said.push(Said::Tasks(*worker, batch));
             }
         }
-        answers(&mut self.stops, |id, stopped| said.extend(stopped.ok().map(|_| Said::Stopped(id))));
-        answers(&mut self.redrives, |id, redriven| said.extend(redriven.ok().map(|_| Said::Redriven(id))));
-        answers(&mut self.descriptions, |id, described| {
-            said.extend(described.ok().map(|described| Said::Described(id, Box::new(described))));
+        answers(&mut self.stops, |id, told| said.extend(of(id, told, |_| Said::Stopped(id))));
+        answers(&mut self.redrives, |id, told| said.extend(of(id, told, |_| Said::Redriven(id))));
+        answers(&mut self.descriptions, |id, told| {
+            said.extend(of(id, told, |described| Said::Described(id, Box::new(described))));
         });
         answers(&mut self.histories, |id, events| match events {
-            Ok(events) => said.push(Said::History(id, Some(events))),
             Err(Error::Conflict { code: "HistoryNotKept", .. }) => said.push(Said::History(id, None)),
-            // Whoever asked asks again.
-            Err(_) => {}
+            events => said.extend(of(id, events, |events| Said::History(id, Some(events)))),
         });
         take(&mut self.lists, |list| said.extend(list.ok().map(|list| Said::Listed(list.executions))));
         take(&mut self.reports, |shard| said.extend(shard.ok().map(Said::Reported)));
         take(&mut self.drains, |drained| said.extend(drained.ok().map(|()| Said::Drained)));
         said
     }
-}
-
-/// Takes the answers that are there; of questions that were dropped there is none.
-fn take<T>(asked: &mut Vec<Answer<T>>, mut take: impl FnMut(Result<T, Error>)) {
-    asked.retain_mut(|answer| match answer.try_recv() {
-        Ok(answer) => {
-            take(answer);
-            false
-        }
-        Err(oneshot::error::TryRecvError::Empty) => true,
-        Err(oneshot::error::TryRecvError::Closed) => false,
-    });
-}
-
-/// As [`take`], with what was asked for.
-fn answers<T>(
-    asked: &mut Vec<(ExecutionId, Answer<T>)>,
-    mut take: impl FnMut(ExecutionId, Result<T, Error>),
-) {
-    asked.retain_mut(|(id, answer)| match answer.try_recv() {
-        Ok(answer) => {
-            take(*id, answer);
-            false
-        }
-        Err(oneshot::error::TryRecvError::Empty) => true,
-        Err(oneshot::error::TryRecvError::Closed) => false,
-    });
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use ids::PartitionId;
 use journal::store::{BlockRange, Connect, Durability};
-use journal::{Acquired, Append, BlockId, Store, StoreError, StoreFuture, Top};
+use journal::{Acquired, Append, BlockId, Store, StoreError, StoreFuture, Top, checkpoint};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -182,6 +182,8 @@ impl Connection {
         let place = (self.caller, append.partition.get());
         if self.desk.inside().sent.insert(place, append.id) == Some(append.id) {
             CallKind::AppendAgain
+        } else if append.derived.iter().any(checkpoint::is_part) {
+            CallKind::AppendAndCheckpoint
         } else if append.trim_below.is_some() {
             CallKind::AppendAndTrim
         } else {

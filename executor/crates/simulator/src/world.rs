@@ -20,6 +20,7 @@ use crate::scheduler::Scheduler;
 use crate::store::{Call, Desk};
 use crate::trace::Trace;
 use assign::{Assignment, NodeKey};
+use ids::{BatchId, ExecutionId, PartitionId};
 use proto::executor::v1;
 
 /// How long after healing everything must have come to its end.
@@ -44,6 +45,8 @@ pub enum Event {
     NextBatch(usize),
     /// A dispatcher looks for what was not answered.
     Resend(usize),
+    /// A dispatcher sends a batch again that was answered in full.
+    SendAgain(usize, BatchId),
     /// Somebody looks after the processes.
     Placement,
     /// A node says how it is.
@@ -74,6 +77,10 @@ pub enum Event {
     Outage(u64),
     /// A replica takes over the log of a partition of this group, without its last blocks.
     Failover(usize),
+    /// A replica takes over the log of this partition.
+    GoesBack(PartitionId),
+    /// The clock of the machine of a process of this group is set.
+    ClockJumps(usize),
     /// No more trouble.
     Heal,
 }
@@ -110,6 +117,14 @@ pub struct Report {
     pub stale_tasks: u64,
     /// Blocks that replicas lacked, and of these: that nodes have counted as lost, and that were lost with their owner.
     pub went_back: [u64; 3],
+    /// Entries of batches that were answered again.
+    pub answered_again: u64,
+    /// See [`Audit::refused_early`].
+    pub refused_early: u64,
+    /// Executions that were carried into later blocks.
+    pub carried: u64,
+    /// Recoveries that began at a checkpoint.
+    pub from_checkpoints: u64,
     /// Crash points that were hit.
     pub hits: BTreeMap<crate::points::Point, u64>,
 }
@@ -140,6 +155,8 @@ pub struct World {
     /// Of processes, calls and workers.
     pub(crate) number: u64,
     pub(crate) exam: Exam,
+    /// What processes were stepping when they died, with their lives.
+    pub(crate) crumbs: BTreeMap<NodeKey, (ExecutionId, u64)>,
     events: BTreeMap<(u64, u64), Event>,
     event_number: u64,
 }
@@ -170,7 +187,7 @@ pub fn run(
         schedulers: BTreeMap::new(),
         incarnations: 0,
         dispatchers: Vec::new(),
-        audit: Audit::new(catalogue.clone()),
+        audit: Audit::new(catalogue.clone(), &options),
         points,
         trace: Trace::new(printed),
         report: Report::default(),
@@ -178,6 +195,7 @@ pub fn run(
         healed: false,
         number: 0,
         exam: Exam::default(),
+        crumbs: BTreeMap::new(),
         events: BTreeMap::new(),
         event_number: 0,
         options,
@@ -221,6 +239,7 @@ impl World {
             (self.options.outages, 3),
             (self.options.scheduler_failures, 4),
             (self.options.failovers, 5),
+            (self.options.clock_jumps, 6),
         ] {
             for _ in 0..count {
                 let at_us = self.rng.below(trouble_us);
@@ -234,7 +253,8 @@ impl World {
                         2 => Event::Replace(group),
                         3 => Event::Outage(long_us / 3),
                         4 => Event::SchedulerFails,
-                        _ => Event::Failover(group),
+                        5 => Event::Failover(group),
+                        _ => Event::ClockJumps(group),
                     },
                 );
             }
@@ -276,6 +296,7 @@ impl World {
             Event::Acknowledged { dispatcher, forged, ack } => self.acknowledged(dispatcher, forged, &ack)?,
             Event::NextBatch(dispatcher) => self.next_batch(dispatcher),
             Event::Resend(dispatcher) => self.resend(dispatcher),
+            Event::SendAgain(dispatcher, id) => self.send_again(dispatcher, id),
             Event::Placement => self.look_after_processes(),
             Event::Beat(process) => self.beat(process),
             Event::Reported(scheduler, process, report) => self.scheduler_hears(scheduler, process, *report),
@@ -294,6 +315,8 @@ impl World {
                 self.outage_until_us = self.now_us + long_us;
             }
             Event::Failover(group) => self.fail_over(group),
+            Event::GoesBack(partition) => self.goes_back(partition),
+            Event::ClockJumps(group) => self.clock_jumps(group),
             Event::Heal => self.heal(),
         }
         Ok(())
@@ -342,14 +365,15 @@ impl World {
     }
 
     fn into_report(mut self) -> Report {
-        for process in self.processes.values() {
-            self.report.process_us += self.now_us - process.born_us;
+        for process in std::mem::take(&mut self.processes).into_values() {
+            self.take_leave(&process);
         }
         Report {
             trace: self.trace.hash(),
             steps: self.trace.steps,
             acknowledged: self.audit.acknowledged.len() as u64,
             stale_tasks: self.audit.stale_tasks,
+            refused_early: self.audit.refused_early,
             went_back: self.audit.losses.counts,
             hits: self.points.hits,
             ..self.report

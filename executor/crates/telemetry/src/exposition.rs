@@ -31,6 +31,11 @@ struct Node {
     shards: Vec<Arc<ShardMetrics>>,
     credentials: Arc<CredentialMetrics>,
     ready: AtomicBool,
+    store_foreign: AtomicBool,
+    /// Files that may be replaced, and whether that failed last.
+    reloads: RwLock<Vec<(&'static str, Arc<AtomicBool>)>>,
+    /// Ids of the keys of the secret, the one that seals first.
+    secret_keys: RwLock<Vec<u8>>,
     durability: RwLock<(String, Vec<(&'static str, String)>)>,
 }
 
@@ -44,6 +49,9 @@ impl NodeMetrics {
             shards,
             credentials: Arc::default(),
             ready: AtomicBool::new(false),
+            store_foreign: AtomicBool::new(false),
+            reloads: RwLock::default(),
+            secret_keys: RwLock::default(),
             durability: RwLock::default(),
         }))
     }
@@ -63,6 +71,21 @@ impl NodeMetrics {
     /// Whether the node is SERVING.
     pub fn set_ready(&self, ready: bool) {
         self.0.ready.store(ready, Ordering::Relaxed);
+    }
+
+    /// Whether the store that answers is not the one of the node's cluster.
+    pub fn set_store_foreign(&self, foreign: bool) {
+        self.0.store_foreign.store(foreign, Ordering::Relaxed);
+    }
+
+    /// Something that is read again while the node runs, and whether that fails.
+    pub fn add_reload(&self, what: &'static str, failing: Arc<AtomicBool>) {
+        self.0.reloads.write().unwrap_or_else(PoisonError::into_inner).push((what, failing));
+    }
+
+    /// The ids of the keys of the cluster's secret, the one that seals first.
+    pub fn set_secret_keys(&self, ids: Vec<u8>) {
+        *self.0.secret_keys.write().unwrap_or_else(PoisonError::into_inner) = ids;
     }
 
     /// The store's kind, and the settings that decide what an acknowledgement is worth.
@@ -309,6 +332,9 @@ impl Node {
         let ready = u64::from(self.ready.load(Ordering::Relaxed));
         Family::begin(encoder, &names::READY)?.0.encode_gauge(&(ready as i64))?;
         Family::begin(encoder, &names::BUILD)?.0.encode_info(&[("version", self.version)])?;
+        let foreign = u64::from(self.store_foreign.load(Ordering::Relaxed));
+        Family::begin(encoder, &names::STORE_FOREIGN)?.0.encode_gauge(&(foreign as i64))?;
+        self.encode_files(encoder)?;
         {
             let durability = self.durability.read().unwrap_or_else(PoisonError::into_inner);
             let mut family = Family::begin(encoder, &names::DURABILITY)?;
@@ -329,6 +355,26 @@ impl Node {
     }
 }
 
+impl Node {
+    /// What is read from files that may be replaced.
+    fn encode_files(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let reloads = self.reloads.read().unwrap_or_else(PoisonError::into_inner);
+        let mut family = Family::begin(encoder, &names::RELOAD_FAILING)?;
+        for (what, failing) in &*reloads {
+            family.gauge(&vec![("what", *what)], u64::from(failing.load(Ordering::Relaxed)))?;
+        }
+        drop(reloads);
+        let keys = self.secret_keys.read().unwrap_or_else(PoisonError::into_inner);
+        let mut family = Family::begin(encoder, &names::SECRET_KEYS)?;
+        for (place, id) in keys.iter().enumerate() {
+            let labels =
+                [("id", id.to_string()), ("use", if place == 0 { "seals" } else { "opens" }.to_owned())];
+            family.0.encode_info(&labels)?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -343,6 +389,8 @@ mod tests {
             shard.refuse(Refusal::Overloaded, 2);
         }
         node.set_durability("redis", vec![("appendfsync", "always".to_owned())]);
+        node.add_reload("certificates", Arc::new(AtomicBool::new(true)));
+        node.set_secret_keys(vec![7, 3]);
         node.render().expect("strings grow")
     }
 
@@ -355,6 +403,13 @@ mod tests {
         assert!(text.contains(r#"le="0.002""#), "{text}");
         assert!(text.contains(r#"executor_starts_refused_total{shard="1",reason="overloaded"} 2"#), "{text}");
         assert!(text.contains(r#"executor_store_durability_info{store="redis""#), "{text}");
+        assert!(text.contains(r#"executor_reload_failing{what="certificates"} 1"#), "{text}");
+        for (id, what) in [("7", "seals"), ("3", "opens")] {
+            assert!(
+                text.contains(&format!(r#"executor_secret_key_info{{id="{id}",use="{what}"}} 1"#)),
+                "{text}"
+            );
+        }
     }
 
     #[test]

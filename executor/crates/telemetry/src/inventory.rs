@@ -82,7 +82,7 @@ metrics! {
     STORE_ERRORS Counter "executor_store_errors_total" ["shard", "kind"] "Flushes that the store did not confirm, and recoveries that it did not let through";
     BLOCKS_RESENT Counter "executor_store_blocks_resent_total" ["shard"] "Blocks written again because the store had lost them after it confirmed them";
     BLOCKS_LOST Counter "executor_store_blocks_lost_total" ["shard"] "Blocks that the store confirmed and lost, and that the node did not hold any more";
-    DERIVED_DROPPED Counter "executor_store_derived_dropped_total" ["shard"] "Index entries that were given up, because the store refused them for too long or for good";
+    DERIVED_DROPPED Counter "executor_store_derived_dropped_total" ["shard"] "Index entries that were given up, because the store never takes them";
     STORE_AVAILABLE Gauge "executor_store_available" ["shard"] "1 while the store confirms, 0 while it does not";
     RECOVERED Counter "executor_recovered_executions_total" ["shard"] "Open executions taken over from a log";
     RECOVERY_BLOCKS Counter "executor_recovery_blocks_total" ["shard"] "Blocks after a checkpoint, or of a whole log, that recoveries read";
@@ -104,6 +104,9 @@ metrics! {
     PARTITIONS_LOST Counter "executor_partitions_lost_total" ["shard"] "Partitions that the shard had and another owner took, or whose log could not be read";
     COMPLETIONS_DROPPED Counter "executor_completions_dropped_total" ["shard"] "Completions that a watcher was too slow for";
     READY Gauge "executor_ready" [] "1 while the node is SERVING";
+    STORE_FOREIGN Gauge "executor_store_foreign" [] "1 while the store that answers is not the one of the node's cluster: emptied, or another's";
+    RELOAD_FAILING Gauge "executor_reload_failing" ["what"] "1 while changed certificates or a changed secret cannot be used, and the ones before stay in force";
+    SECRET_KEYS Info "executor_secret_key_info" ["id", "use"] "Ids of the keys of the cluster's secret in force: the one that seals, and those that open";
     BUILD Info "executor_build_info" ["version"] "The node's version";
     DURABILITY Info "executor_store_durability_info" ["store", "setting", "value"] "Settings that decide what an acknowledgement is worth";
     PROCESS_CPU Counter "process_cpu_seconds_total" [] "CPU time of the process, user and system";

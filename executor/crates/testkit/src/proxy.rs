@@ -1,4 +1,4 @@
-//! A TCP proxy that loses replies, delays, resets and stands still on demand.
+//! A TCP proxy that loses replies, breaks them off, delays, resets and stands still on demand.
 //!
 //! Invariants: bytes are passed on unchanged and in order until a fault is asked for; a lost reply is lost
 //! *after* the server has answered, so the request was carried out for certain. One pair of threads per
@@ -31,6 +31,7 @@ pub struct Proxy {
 struct Faults {
     lose_replies: AtomicUsize,
     lost_replies: AtomicUsize,
+    break_replies: AtomicUsize,
     delay_ms: AtomicU64,
     frozen: AtomicBool,
     refusing: AtomicBool,
@@ -83,6 +84,17 @@ impl Proxy {
     #[must_use]
     pub fn lost_replies(&self) -> usize {
         self.faults.lost_replies.load(Ordering::SeqCst)
+    }
+
+    /// Of the next `count` replies half arrives, and then the connection ends.
+    pub fn break_replies(&self, count: usize) {
+        self.faults.break_replies.store(count, Ordering::SeqCst);
+    }
+
+    /// How many replies are still to be broken off.
+    #[must_use]
+    pub fn replies_to_break(&self) -> usize {
+        self.faults.break_replies.load(Ordering::SeqCst)
     }
 
     /// Every chunk waits this long, in both directions.
@@ -164,6 +176,11 @@ fn pass(mut from: TcpStream, mut to: TcpStream, faults: &Faults, replies: bool) 
             cut(&to, &from);
             return;
         }
+        if replies && take_one(&faults.break_replies) {
+            drop(to.write_all(chunk.get(..read / 2).unwrap_or_default()));
+            drop((to.shutdown(Shutdown::Both), from.shutdown(Shutdown::Both)));
+            return;
+        }
         if to.write_all(chunk.get(..read).unwrap_or_default()).is_err() {
             break;
         }
@@ -224,6 +241,19 @@ mod tests {
         assert_eq!(proxy.lost_replies(), 1);
         let mut stream = TcpStream::connect(proxy.address()).expect("connected again");
         assert_eq!(ask(&mut stream).expect("passes"), 3, "the request before was carried out");
+    }
+
+    #[test]
+    fn of_a_reply_that_breaks_off_half_arrives() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let proxy = Proxy::start(listener.local_addr().expect("an address")).expect("a proxy");
+        proxy.break_replies(1);
+        let mut client = TcpStream::connect(proxy.address()).expect("connected");
+        let (mut server, _) = listener.accept().expect("passed on");
+        server.write_all(b"12345678").expect("written");
+        let mut arrived = Vec::new();
+        client.read_to_end(&mut arrived).expect("an orderly end");
+        assert_eq!((arrived.as_slice(), proxy.replies_to_break()), (b"1234".as_slice(), 0));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 use crate::allow::Roles;
 use crate::explain;
 use crate::identity::Trust;
+use crate::standing::Watched;
 
 /// How long a client may take for its handshake.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
@@ -29,7 +30,7 @@ pub enum Accepted<S> {
     /// Without TLS: everybody may do everything.
     Plain(S),
     /// With TLS.
-    Tls(Box<TlsStream<S>>, Arc<Roles>),
+    Tls(Box<Watched<TlsStream<S>>>, Arc<Roles>),
 }
 
 /// Who calls: in the extensions of every request.
@@ -61,24 +62,24 @@ where
             return Err(io::Error::new(io::ErrorKind::TimedOut, message));
         }
     };
-    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    let roles = certificate.map(|certificate| trust.roles(certificate)).unwrap_or_default();
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let (roles, end) = trust.welcome(&peer, chain);
     if roles.is_empty() {
-        let names = certificate.map(explain::names).unwrap_or_default();
+        let names = chain.first().map(explain::names).unwrap_or_default();
         let message = format!(
-            "the certificate of {peer} is good, and nothing on --tls-allow says what it is; {names}: add ROLE=NAME, or issue \
-             it another name"
+            "the certificate of {peer} is good, and nothing on the allow-list (--tls-allow, --tls-allow-file) says what it \
+             is; {names}: add ROLE=NAME, or issue it another name"
         );
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
     }
-    Ok(Accepted::Tls(Box::new(stream), Arc::new(roles)))
+    Ok(Accepted::Tls(Box::new(Watched::new(stream, end)), Arc::new(roles)))
 }
 
 impl<S> Accepted<S> {
     fn transport(&self) -> &S {
         match self {
             Self::Plain(stream) => stream,
-            Self::Tls(stream, _) => stream.get_ref().0,
+            Self::Tls(stream, _) => stream.get_ref().get_ref().0,
         }
     }
 }

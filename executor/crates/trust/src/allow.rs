@@ -72,24 +72,22 @@ impl Allow {
     /// # Errors
     /// [`TrustError::Allow`] with the first one that is none.
     pub fn parse<'a>(entries: impl IntoIterator<Item = &'a str>) -> Result<Self, TrustError> {
-        let entry = |text: &str| {
-            let wrong = || TrustError::Allow(text.to_owned());
-            let (role, name) = text.split_once('=').ok_or_else(wrong)?;
-            let name = name.trim();
-            let role = match role.trim() {
-                "node" => Role::Node,
-                "scheduler" => Role::Scheduler,
-                "caller" => Role::Caller,
-                "operator" => Role::Operator,
-                "worker" => Role::Worker(None),
-                other => match other.strip_prefix("worker:").filter(|pool| !pool.is_empty()) {
-                    Some(pool) => Role::Worker(Some(pool.to_owned())),
-                    None => return Err(wrong()),
-                },
-            };
-            if name.is_empty() { Err(wrong()) } else { Ok((role, name.to_owned())) }
-        };
         entries.into_iter().map(entry).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Adds the entries of a file: one a line, or several separated by commas; what follows `#` at the beginning of a line or
+    /// after a space is a comment. Says what is wrong in which line.
+    pub(crate) fn extend(&mut self, text: &str) -> Result<(), String> {
+        for (number, line) in (1..).zip(text.lines()) {
+            let comment = line.char_indices().find(|(at, char)| {
+                *char == '#' && line[..*at].chars().next_back().is_none_or(char::is_whitespace)
+            });
+            let line = &line[..comment.map_or(line.len(), |(at, _)| at)];
+            for text in line.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+                self.0.push(entry(text).map_err(|error| format!("line {number}: {error}"))?);
+            }
+        }
+        Ok(())
     }
 
     /// Whether it lets nobody in.
@@ -104,6 +102,26 @@ impl Allow {
         let fits = |(_, pattern): &&(Role, String)| names.clone().any(|name| matches(pattern, name));
         self.0.iter().filter(fits).map(|(role, _)| role.clone()).collect()
     }
+}
+
+fn entry(text: &str) -> Result<(Role, String), TrustError> {
+    let wrong = || TrustError::Allow(text.to_owned());
+    let (role, name) = text.split_once('=').ok_or_else(wrong)?;
+    let name = name.trim();
+    let role = match role.trim() {
+        "node" => Role::Node,
+        "scheduler" => Role::Scheduler,
+        "caller" => Role::Caller,
+        "operator" => Role::Operator,
+        "worker" => Role::Worker(None),
+        other => match other.strip_prefix("worker:").filter(|pool| !pool.is_empty()) {
+            Some(pool) => Role::Worker(Some(pool.to_owned())),
+            None => return Err(wrong()),
+        },
+    };
+    // No name holds a space or another entry: such an entry would let nobody in, and nobody would know why.
+    let misread = name.is_empty() || name.contains(char::is_whitespace);
+    if misread { Err(wrong()) } else { Ok((role, name.to_owned())) }
 }
 
 /// Whether a name fits a pattern in which `*` is any text; case does not matter, as in DNS.
@@ -162,9 +180,24 @@ mod tests {
 
     #[test]
     fn what_is_no_entry_is_refused_with_the_roles_that_there_are() {
-        for wrong in ["node", "king=a", "worker:=a", "node=", "=a"] {
+        for wrong in ["node", "king=a", "worker:=a", "node=", "=a", "node=a node=b"] {
             let message = Allow::parse([wrong]).expect_err("no entry").to_string();
             assert!(message.contains("worker:POOL") && message.contains(wrong), "{message}");
         }
+    }
+
+    #[test]
+    fn a_file_holds_entries_and_comments_and_what_is_wrong_in_it_is_told_with_its_line() {
+        let read = |text: &str| {
+            let mut allow = Allow::default();
+            allow.extend(text).map(|()| allow)
+        };
+        let allow =
+            read("# who may what\n\n node=*.nodes # all of them\r\nworker:ocr=a,caller=spiffe://x/y#z\n");
+        let entries = ["node=*.nodes", "worker:ocr=a", "caller=spiffe://x/y#z"];
+        assert_eq!(allow, Ok(Allow::parse(entries).expect("entries")));
+        assert_eq!(read("# nobody"), Ok(Allow::default()));
+        let told = read("node=a\nking=b\n").expect_err("no role");
+        assert!(told.starts_with("line 2: \"king=b\"") && told.contains("worker:POOL"), "{told}");
     }
 }

@@ -14,6 +14,7 @@ use tower::service_fn;
 
 use crate::explain;
 use crate::identity::Trust;
+use crate::standing::Watched;
 
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -57,7 +58,7 @@ pub async fn channel(endpoint: &Endpoint, trust: Option<&Trust>) -> Result<Chann
     }
 }
 
-async fn connect(uri: Uri, trust: Trust) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
+async fn connect(uri: Uri, trust: Trust) -> io::Result<TokioIo<Watched<TlsStream<TcpStream>>>> {
     let wrong = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
     let host = uri.host().ok_or_else(|| wrong(format!("{uri} names no host")))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -66,10 +67,10 @@ async fn connect(uri: Uri, trust: Trust) -> io::Result<TokioIo<TlsStream<TcpStre
     stream.set_nodelay(true)?;
     let name = ServerName::try_from(host.to_owned()).map_err(|error| wrong(format!("{host:?}: {error}")))?;
     let stream = TlsConnector::from(trust.client()).connect(name, stream).await;
-    let told = |error: io::Error| {
-        let peer = format!("the server at {host}:{port}");
-        io::Error::new(error.kind(), explain::handshake(&error, &peer, &trust.ca()))
-    };
+    let peer = format!("the server at {host}:{port}");
+    let told =
+        |error: io::Error| io::Error::new(error.kind(), explain::handshake(&error, &peer, &trust.ca()));
     let stream = stream.map_err(told)?;
-    Ok(TokioIo::new(stream))
+    let end = trust.met(&peer, stream.get_ref().1.peer_certificates().unwrap_or_default());
+    Ok(TokioIo::new(Watched::new(stream, end)))
 }

@@ -105,7 +105,7 @@ impl std::fmt::Display for NoServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "nothing on --tls-allow says that it is a node or a scheduler; {}: add node=NAME or scheduler=NAME, or issue it \
+            "nothing on the allow-list (--tls-allow, --tls-allow-file) says that it is a node or a scheduler; {}: add node=NAME or scheduler=NAME, or issue it \
              another name",
             self.0
         )

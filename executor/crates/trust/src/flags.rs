@@ -24,6 +24,9 @@ pub struct TlsFlags {
     /// caller, operator, worker, or worker:POOL. Repeat, or separate by commas
     #[arg(long, value_name = "ROLE=NAME", env = "MYRIAD_TLS_ALLOW", value_delimiter = ',', global = true)]
     pub tls_allow: Vec<String>,
+    /// File with such entries, one a line, beside those of --tls-allow. Read again when it changes
+    #[arg(long, value_name = "FILE", env = "MYRIAD_TLS_ALLOW_FILE", global = true)]
+    pub tls_allow_file: Option<PathBuf>,
 }
 
 impl TlsFlags {
@@ -35,14 +38,19 @@ impl TlsFlags {
             key: self.tls_key.clone(),
             ca: self.tls_ca.clone(),
             allow: self.tls_allow.clone(),
+            allow_file: self.tls_allow_file.clone(),
         }
     }
 
     /// The same as arguments, for a process that is started.
     #[must_use]
     pub fn arguments(&self) -> Vec<String> {
-        let files =
-            [("--tls-cert", &self.tls_cert), ("--tls-key", &self.tls_key), ("--tls-ca", &self.tls_ca)];
+        let files = [
+            ("--tls-cert", &self.tls_cert),
+            ("--tls-key", &self.tls_key),
+            ("--tls-ca", &self.tls_ca),
+            ("--tls-allow-file", &self.tls_allow_file),
+        ];
         let given = files.into_iter().filter_map(|(flag, file)| Some((flag, file.as_ref()?)));
         let files = given.flat_map(|(flag, file)| [flag.to_owned(), file.display().to_string()]);
         let allow = self.tls_allow.iter().flat_map(|entry| ["--tls-allow".to_owned(), entry.clone()]);

@@ -1,10 +1,12 @@
-//! Our certificate and the authority that we trust, kept fresh while the process runs.
+//! Our certificate, the authority that we trust and the allow-list, kept fresh while the process runs.
 //!
-//! Invariants: connections that stand keep what they were made with; new ones use what was read last; files that cannot be
-//! read or do not fit together leave what was there in force, with an error in the log. What may fail: the first reading.
+//! Invariants: new connections use what was read last; those that stand are measured by it (see [`crate::standing`]); files
+//! that cannot be read or do not fit together leave what was there in force, with an error in the log. What may fail: the
+//! first reading.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
@@ -12,6 +14,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, ServerConfig,
@@ -21,15 +24,18 @@ use rustls::{
 use crate::TrustError;
 use crate::allow::{Allow, Role, Roles};
 use crate::explain::{self, NoServer};
+use crate::standing::{End, Peer, Standing};
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Looks after which connections are looked through although nothing has changed: certificates expire.
+const REVIEW_EVERY: u32 = 12;
 /// The protocol that gRPC speaks.
 const HTTP2: &[u8] = b"h2";
-/// A file of certificates or a key is no longer than this.
+/// A file of certificates, of a key or of the allow-list is no longer than this.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// Where certificates are. All PEM.
+/// Where certificates are, all PEM, and the allow-list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     /// Our certificate, and those between it and the authority.
@@ -38,14 +44,31 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// The authorities that peers' certificates must lead to.
     pub ca: PathBuf,
+    /// Entries `ROLE=NAME`, one a line; none where there is no such file.
+    pub allow: Option<PathBuf>,
 }
+
+/// The files as they were read: certificate, key, authorities, allow-list.
+type Texts = [Vec<u8>; 4];
 
 /// What one reading gave.
 struct Loaded {
-    texts: [Vec<u8>; 3],
+    texts: Texts,
+    allow: Arc<Allow>,
     server: Arc<ServerConfig>,
+    /// Whom we let in.
+    visitors: Arc<dyn ClientCertVerifier>,
     /// By [`Server`].
     clients: [Arc<ClientConfig>; 3],
+    /// By [`Server`].
+    verifiers: [Arc<Listed>; 3],
+}
+
+/// What a peer was let in as.
+#[derive(Debug)]
+enum Met {
+    Client(Roles),
+    Server(Server),
 }
 
 /// What a server has to be that we call.
@@ -78,8 +101,12 @@ pub struct Trust {
 
 struct Shared {
     files: TlsFiles,
-    allow: Arc<Allow>,
+    /// The entries that are in no file.
+    allow: Allow,
     loaded: RwLock<Loaded>,
+    /// Whether changed files could not be used when they were looked at last.
+    failing: Arc<AtomicBool>,
+    standing: Standing<Met>,
 }
 
 impl std::fmt::Debug for Trust {
@@ -89,14 +116,14 @@ impl std::fmt::Debug for Trust {
 }
 
 impl Trust {
-    /// Reads the files.
+    /// Reads the files. `allow` are entries of the allow-list beside those of its file.
     ///
     /// # Errors
-    /// [`TrustError`], naming the file.
+    /// [`TrustError`], naming the file; an allow-list without entries.
     pub fn load(files: TlsFiles, allow: Allow) -> Result<Self, TrustError> {
-        let allow = Arc::new(allow);
-        let loaded = load(&files, &allow)?;
-        let shared = Arc::new(Shared { files, allow, loaded: RwLock::new(loaded) });
+        let loaded = RwLock::new(build(&files, &allow, read_all(&files)?)?);
+        let (failing, standing) = (Arc::default(), Standing::default());
+        let shared = Arc::new(Shared { files, allow, loaded, failing, standing });
         Ok(Self { shared, towards: Server::Any })
     }
 
@@ -115,14 +142,13 @@ impl Trust {
     /// For a new connection from a client.
     #[must_use]
     pub fn server(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.shared.loaded.read().unwrap_or_else(PoisonError::into_inner).server)
+        Arc::clone(&self.loaded().server)
     }
 
     /// For a new connection to a server: a node or a scheduler, where it was not said which.
     #[must_use]
     pub fn client(&self) -> Arc<ClientConfig> {
-        let loaded = self.shared.loaded.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&loaded.clients[self.towards as usize])
+        Arc::clone(&self.loaded().clients[self.towards as usize])
     }
 
     /// Where the authorities are, for messages.
@@ -130,44 +156,104 @@ impl Trust {
         self.shared.files.ca.display().to_string()
     }
 
-    /// What the holder of a verified certificate is.
-    #[must_use]
-    pub fn roles(&self, certificate: &CertificateDer<'_>) -> Roles {
-        roles_of(&self.shared.allow, certificate)
+    /// What a client is whose chain was verified in its handshake, and what ends its connection.
+    pub(crate) fn welcome(&self, name: &str, chain: &[CertificateDer<'static>]) -> (Roles, End) {
+        let mut roles = Roles::default();
+        let end = self.shared.standing.add(|| {
+            roles = chain.first().map(|first| roles_of(&self.loaded().allow, first)).unwrap_or_default();
+            Peer { name: name.to_owned(), chain: chain.to_vec(), as_what: Met::Client(roles.clone()) }
+        });
+        (roles, end)
     }
 
-    /// Reads the files again if they have changed: `true` when something new is in force.
+    /// What ends the connection with a server that was verified in its handshake.
+    pub(crate) fn met(&self, name: &str, chain: &[CertificateDer<'static>]) -> End {
+        let (name, chain, as_what) = (name.to_owned(), chain.to_vec(), Met::Server(self.towards));
+        self.shared.standing.add(|| Peer { name, chain, as_what })
+    }
+
+    fn loaded(&self) -> RwLockReadGuard<'_, Loaded> {
+        self.shared.loaded.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the connections whose peers would not be let in as what they were let in as, this long after 1970.
+    pub fn review(&self, now: Duration) {
+        let now = UnixTime::since_unix_epoch(now);
+        self.shared.standing.review(|peer| self.loaded().objection(peer, now, &self.ca()));
+    }
+
+    /// Reads the files again if they have changed: `true` when something new is in force. Then connections that it does not
+    /// allow any more are ended.
     ///
     /// # Errors
     /// [`TrustError`]; what was in force stays.
     pub fn refresh(&self) -> Result<bool, TrustError> {
         let texts = read_all(&self.shared.files)?;
-        if self.shared.loaded.read().unwrap_or_else(PoisonError::into_inner).texts == texts {
+        if self.loaded().texts == texts {
             return Ok(false);
         }
         let loaded = build(&self.shared.files, &self.shared.allow, texts)?;
         *self.shared.loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+        self.review(now());
         Ok(true)
     }
 
-    /// Looks at the files every few seconds. Ends only when it is dropped.
+    /// True while changed files cannot be used.
+    #[must_use]
+    pub fn failing(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.shared.failing)
+    }
+
+    /// Looks at the files every few seconds, and at connections every minute. Ends only when it is dropped.
     pub async fn keep_fresh(self) {
-        let mut failed = false;
+        let mut looks = 0u32;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
+            looks = looks.wrapping_add(1);
             let (trust, cert) = (self.clone(), self.shared.files.cert.display().to_string());
-            let Ok(refreshed) = tokio::task::spawn_blocking(move || trust.refresh()).await else { return };
+            let look = move || {
+                let refreshed = trust.refresh();
+                if looks.is_multiple_of(REVIEW_EVERY) {
+                    trust.review(now());
+                }
+                refreshed
+            };
+            let Ok(refreshed) = tokio::task::spawn_blocking(look).await else { return };
+            let failed = self.shared.failing.swap(refreshed.is_err(), Ordering::Relaxed);
             match refreshed {
-                Ok(true) => tracing::info!(cert, "certificates changed: new connections use them"),
+                Ok(true) => tracing::info!(cert, "certificates or the allow-list changed, and are in force"),
                 Ok(false) => {}
                 Err(error) if !failed => {
-                    tracing::error!(%error, "changed certificates cannot be used: the ones before stay in force");
-                    failed = true;
-                    continue;
+                    tracing::error!(
+                        %error,
+                        "changed certificates or a changed allow-list cannot be used: what was there before stays in force",
+                    );
                 }
-                Err(_) => continue,
+                Err(_) => {}
             }
-            failed = false;
+        }
+    }
+}
+
+impl Loaded {
+    /// Why a peer would not be let in now as what it was let in as.
+    fn objection(&self, peer: &Peer<Met>, now: UnixTime, ca: &str) -> Option<String> {
+        let (end_entity, intermediates) = peer.chain.split_first()?;
+        let explained = |error: &Error| explain::certificate("its certificate", error, ca);
+        match &peer.as_what {
+            Met::Client(roles) => match self.visitors.verify_client_cert(end_entity, intermediates, now) {
+                Err(error) => Some(explained(&error)),
+                Ok(_) => (roles_of(&self.allow, end_entity) != *roles).then(|| {
+                    format!(
+                        "the allow-list gives it other roles than when it came; {}",
+                        explain::names(end_entity)
+                    )
+                }),
+            },
+            Met::Server(wanted) => {
+                let verdict = self.verifiers[*wanted as usize].check(end_entity, intermediates, now);
+                verdict.err().map(|error| explained(&error))
+            }
         }
     }
 }
@@ -178,6 +264,11 @@ fn roles_of(allow: &Allow, certificate: &CertificateDer<'_>) -> Roles {
             .roles(parsed.valid_dns_names().chain(parsed.valid_uri_names()).collect::<Vec<_>>().into_iter()),
         Err(_) => Roles::default(),
     }
+}
+
+/// Since 1970; certificates know no other clock.
+fn now() -> Duration {
+    Duration::from_secs(UnixTime::now().as_secs())
 }
 
 fn provider() -> Arc<CryptoProvider> {
@@ -193,12 +284,26 @@ fn read(path: &Path) -> Result<Vec<u8>, TrustError> {
     std::fs::read(path).map_err(|error| wrong(explain::file(&error)))
 }
 
-fn read_all(files: &TlsFiles) -> Result<[Vec<u8>; 3], TrustError> {
-    Ok([read(&files.cert)?, read(&files.key)?, read(&files.ca)?])
+fn read_all(files: &TlsFiles) -> Result<Texts, TrustError> {
+    let allow = files.allow.as_deref().map_or_else(|| Ok(Vec::new()), read)?;
+    Ok([read(&files.cert)?, read(&files.key)?, read(&files.ca)?, allow])
 }
 
-fn load(files: &TlsFiles, allow: &Arc<Allow>) -> Result<Loaded, TrustError> {
-    build(files, allow, read_all(files)?)
+/// The whole allow-list: the entries that are in no file, and those of the file.
+fn allow_list(files: &TlsFiles, given: &Allow, text: &[u8]) -> Result<Allow, TrustError> {
+    let mut allow = given.clone();
+    if let Some(path) = &files.allow {
+        let wrong = |why: String| TrustError::File { path: path.display().to_string(), why };
+        let text = std::str::from_utf8(text).map_err(|_| wrong("is no text in UTF-8".to_owned()))?;
+        allow.extend(text).map_err(wrong)?;
+    }
+    if allow.is_empty() {
+        return Err(TrustError::Settings(
+            "--tls-allow, --tls-allow-file: TLS without an entry there would let nobody in; for example --tls-allow \
+             'node=*.nodes.myriad' --tls-allow 'scheduler=*.schedulers.myriad'",
+        ));
+    }
+    Ok(allow)
 }
 
 /// What is wrong with a file of PEM, without the bytes that it holds.
@@ -222,7 +327,8 @@ fn certificates(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>
     Ok(found)
 }
 
-fn build(files: &TlsFiles, allow: &Arc<Allow>, texts: [Vec<u8>; 3]) -> Result<Loaded, TrustError> {
+fn build(files: &TlsFiles, given: &Allow, texts: Texts) -> Result<Loaded, TrustError> {
+    let allow = Arc::new(allow_list(files, given, &texts[3])?);
     let unusable = |why: String| TrustError::Unusable { path: files.cert.display().to_string(), why };
     let chain = certificates(&files.cert, &texts[0])?;
     let key = PrivateKeyDer::from_pem_slice(&texts[1]).map_err(|error| TrustError::File {
@@ -241,11 +347,12 @@ fn build(files: &TlsFiles, allow: &Arc<Allow>, texts: [Vec<u8>; 3]) -> Result<Lo
     }
     let roots = Arc::new(roots);
     check_own(files, &chain, &roots).map_err(unusable)?;
-    let clients = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider());
-    let clients = clients.build().map_err(|error| unusable(error.to_string()))?;
+    let visitors = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider());
+    let visitors: Arc<dyn ClientCertVerifier> =
+        visitors.build().map_err(|error| unusable(error.to_string()))?;
     let server = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map(|builder| builder.with_client_cert_verifier(clients))
+        .map(|builder| builder.with_client_cert_verifier(Arc::clone(&visitors)))
         .and_then(|builder| builder.with_single_cert(chain.clone(), key.clone_key()));
     let mut server = server.map_err(|error| {
         let key = files.key.display();
@@ -254,18 +361,25 @@ fn build(files: &TlsFiles, allow: &Arc<Allow>, texts: [Vec<u8>; 3]) -> Result<Lo
         ))
     })?;
     server.alpn_protocols = vec![HTTP2.to_vec()];
-    let verifier = Listed::new(roots, Arc::clone(allow)).map_err(unusable)?;
-    let [any, node, scheduler] = Server::ALL.map(|wanted| {
-        let verifier = Listed { wanted, ..verifier.clone() };
+    let verifier = Listed::new(roots, Arc::clone(&allow)).map_err(unusable)?;
+    let verifiers = Server::ALL.map(|wanted| Arc::new(Listed { wanted, ..verifier.clone() }));
+    let [any, node, scheduler] = verifiers.clone().map(|verifier| {
         let client = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
-            .map(|builder| builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)))
+            .map(|builder| builder.dangerous().with_custom_certificate_verifier(verifier))
             .and_then(|builder| builder.with_client_auth_cert(chain.clone(), key.clone_key()));
         let mut client = client.map_err(|error| unusable(error.to_string()))?;
         client.alpn_protocols = vec![HTTP2.to_vec()];
         Ok(Arc::new(client))
     });
-    Ok(Loaded { texts, server: Arc::new(server), clients: [any?, node?, scheduler?] })
+    Ok(Loaded {
+        texts,
+        allow,
+        server: Arc::new(server),
+        visitors,
+        clients: [any?, node?, scheduler?],
+        verifiers,
+    })
 }
 
 /// Whether a chain is valid now and leads to an authority.
@@ -311,6 +425,21 @@ impl Listed {
             signatures: signatures.map_err(|error| error.to_string())?,
         })
     }
+
+    fn check(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        leads_to(&self.roots, end_entity, intermediates, now)?;
+        if self.wanted.is(&roles_of(&self.allow, end_entity)) {
+            return Ok(());
+        }
+        let unlisted: Arc<dyn std::error::Error + Send + Sync> =
+            Arc::new(NoServer(explain::names(end_entity)));
+        Err(Error::InvalidCertificate(CertificateError::Other(OtherError(unlisted))))
+    }
 }
 
 impl ServerCertVerifier for Listed {
@@ -322,14 +451,7 @@ impl ServerCertVerifier for Listed {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        leads_to(&self.roots, end_entity, intermediates, now)?;
-        if self.wanted.is(&roles_of(&self.allow, end_entity)) {
-            Ok(ServerCertVerified::assertion())
-        } else {
-            let unlisted: Arc<dyn std::error::Error + Send + Sync> =
-                Arc::new(NoServer(explain::names(end_entity)));
-            Err(Error::InvalidCertificate(CertificateError::Other(OtherError(unlisted))))
-        }
+        self.check(end_entity, intermediates, now).map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

@@ -3,7 +3,7 @@
 //! Purpose: every process of an installation has a certificate of one authority; what a peer may do follows from the names in
 //! its certificate, by patterns that configuration binds to roles ([`Allow`]). Invariants: a chain that does not lead to the
 //! authority, or whose names are not on the list, is refused in the handshake or before the first call; files are read again
-//! while the process runs, and what cannot be used changes nothing; private keys and secrets reach no message. What may fail:
+//! while the process runs, what cannot be used changes nothing, and what they do not allow any more ends; private keys and secrets reach no message. What may fail:
 //! reading the files, with [`TrustError`], which names the file.
 //!
 //! Rooms: [`Allow`] and [`Role`] (names to roles), [`Trust`] (certificates, kept fresh), [`connect`] (towards a server),
@@ -18,6 +18,7 @@ mod identity;
 mod rights;
 mod secret;
 mod settings;
+mod standing;
 
 pub use accept::{Accepted, Peer, accept};
 pub use allow::{Allow, Role, Roles};
@@ -27,6 +28,7 @@ pub use identity::{TlsFiles, Trust};
 pub use rights::{Rights, RightsLayer};
 pub use secret::{Secret, draw_key};
 pub use settings::TlsSettings;
+pub use standing::Watched;
 
 /// Why certificates or secrets cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +54,7 @@ pub enum TrustError {
     Settings(&'static str),
     /// An entry of the allow-list is none.
     #[error(
-        "{0:?} is no ROLE=NAME: roles are node, scheduler, caller, operator, worker and worker:POOL; a name is that of a DNS or URI subject alternative name, and * in it is any text"
+        "{0:?} is no ROLE=NAME: roles are node, scheduler, caller, operator, worker and worker:POOL; a name is that of a DNS or URI subject alternative name, without spaces, and * in it is any text"
     )]
     Allow(String),
 }

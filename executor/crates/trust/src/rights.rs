@@ -66,7 +66,7 @@ where
         }
         let message = format!(
             "the certificate of this connection does not give the right to call {path}: ask whoever keeps the \
-             allow-list (--tls-allow)"
+             allow-list (--tls-allow, --tls-allow-file)"
         );
         Either::Right(ready(Ok(Status::permission_denied(message).into_http())))
     }

@@ -30,8 +30,7 @@ pub struct Secret {
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ids: Vec<u8> = self.keys.iter().map(|(id, _)| *id).collect();
-        f.debug_struct("Secret").field("ids", &ids).finish_non_exhaustive()
+        f.debug_struct("Secret").field("ids", &self.ids()).finish_non_exhaustive()
     }
 }
 
@@ -40,6 +39,12 @@ impl Secret {
     #[must_use]
     pub fn from_key(key: &[u8; 32]) -> Self {
         Self { keys: vec![(0, mac(key))] }
+    }
+
+    /// The ids of the keys, the one that seals first.
+    #[must_use]
+    pub fn ids(&self) -> Vec<u8> {
+        self.keys.iter().map(|(id, _)| *id).collect()
     }
 
     /// From a file with a line `ID KEY` for each key: an id from 0 to 255, and at least 64 hexadecimal digits.

@@ -6,7 +6,7 @@ use crate::TrustError;
 use crate::allow::Allow;
 use crate::identity::{TlsFiles, Trust};
 
-/// `--tls-cert`, `--tls-key`, `--tls-ca` and `--tls-allow`: all of them, or none and no TLS.
+/// `--tls-cert`, `--tls-key`, `--tls-ca`, and `--tls-allow` or `--tls-allow-file`: all of them, or none and no TLS.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsSettings {
     /// See [`TlsFiles::cert`].
@@ -17,6 +17,8 @@ pub struct TlsSettings {
     pub ca: Option<PathBuf>,
     /// Entries `ROLE=NAME`, see [`Allow::parse`].
     pub allow: Vec<String>,
+    /// See [`TlsFiles::allow`].
+    pub allow_file: Option<PathBuf>,
 }
 
 impl TlsSettings {
@@ -32,17 +34,11 @@ impl TlsSettings {
     /// [`TrustError`]: a part is missing, or a file cannot be used.
     pub fn trust(&self) -> Result<Option<Trust>, TrustError> {
         match (&self.cert, &self.key, &self.ca) {
-            (None, None, None) if self.allow.is_empty() => Ok(None),
+            (None, None, None) if self.allow.is_empty() && self.allow_file.is_none() => Ok(None),
             (Some(cert), Some(key), Some(ca)) => {
-                let allow = Allow::parse(self.allow.iter().map(String::as_str))?;
-                if allow.is_empty() {
-                    return Err(TrustError::Settings(
-                        "--tls-allow: TLS without it would let nobody in; for example --tls-allow \
-                         'node=*.nodes.myriad' --tls-allow 'scheduler=*.schedulers.myriad'",
-                    ));
-                }
-                let files = TlsFiles { cert: cert.clone(), key: key.clone(), ca: ca.clone() };
-                Trust::load(files, allow).map(Some)
+                let given = Allow::parse(self.allow.iter().map(String::as_str))?;
+                let (cert, key, ca, allow) = (cert.clone(), key.clone(), ca.clone(), self.allow_file.clone());
+                Trust::load(TlsFiles { cert, key, ca, allow }, given).map(Some)
             }
             _ => Err(TrustError::Settings(
                 "--tls-cert, --tls-key and --tls-ca belong together: give all three, or none",

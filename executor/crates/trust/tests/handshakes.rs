@@ -1,12 +1,14 @@
 //! Handshakes between real sockets, with certificates made for the test.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use trust::{Accepted, Allow, Role, TlsFiles, Trust, accept};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -23,7 +25,7 @@ fn issue(dir: &Path, authority: &Authority, name: &str) -> TlsFiles {
     let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
     let cert = params.signed_by(&key, authority).expect("signed");
     let file = |kind: &str| dir.join(format!("{name}.{kind}.pem"));
-    let files = TlsFiles { cert: file("cert"), key: file("key"), ca: file("ca") };
+    let files = TlsFiles { cert: file("cert"), key: file("key"), ca: file("ca"), allow: None };
     std::fs::write(&files.cert, cert.pem()).expect("written");
     std::fs::write(&files.key, key.serialize_pem()).expect("written");
     std::fs::write(&files.ca, authority.pem()).expect("written");
@@ -149,6 +151,78 @@ async fn changed_files_are_used_for_new_connections_and_broken_ones_are_not() {
     assert!(meet(&server, &client).await.1, "what was in force stays");
 }
 
+/// A connection that both sides hold.
+async fn stand(server: &Trust, client: &Trust) -> (Accepted<TcpStream>, TlsStream<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let server = async {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        accept(stream, Some(server)).await.expect("let in")
+    };
+    let client = async {
+        let stream = TcpStream::connect(address).await.expect("connects");
+        let name = "127.0.0.1".try_into().expect("an address");
+        TlsConnector::from(client.client()).connect(name, stream).await.expect("let in")
+    };
+    tokio::join!(server, client)
+}
+
+/// Whether a byte of the client still reaches the server.
+async fn stands((accepted, stream): &mut (Accepted<TcpStream>, TlsStream<TcpStream>)) -> bool {
+    stream.write_u8(7).await.expect("the server has not closed it");
+    stream.flush().await.expect("the server has not closed it");
+    accepted.read_u8().await.is_ok_and(|byte| byte == 7)
+}
+
+#[tokio::test]
+async fn a_list_that_changes_ends_the_connections_of_those_whose_roles_it_changes_and_of_nobody_else() {
+    let (dir, authority) = (TempDir::new().expect("a directory"), authority());
+    let list = dir.path().join("allow");
+    let write = |text: &str| std::fs::write(&list, text).expect("written");
+    write("caller=caller.*\nworker=worker.*\n");
+    let files = TlsFiles { allow: Some(list.clone()), ..issue(dir.path(), &authority, "node.one") };
+    let server =
+        Trust::load(files, Allow::parse(["scheduler=scheduler.*"]).expect("an entry")).expect("good");
+    let clients =
+        ["caller.one", "worker.one", "scheduler.one"].map(|name| trust(dir.path(), &authority, name));
+    let [mut caller, mut worker, mut scheduler] = [
+        stand(&server, &clients[0]).await,
+        stand(&server, &clients[1]).await,
+        stand(&server, &clients[2]).await,
+    ];
+    assert!(stands(&mut caller).await && stands(&mut worker).await && stands(&mut scheduler).await);
+
+    write("worker:ocr=worker.*\n");
+    assert!(server.refresh().expect("readable"));
+    assert!(!stands(&mut caller).await && !stands(&mut worker).await && stands(&mut scheduler).await);
+    assert!(meet(&server, &clients[0]).await.0.is_err(), "nor is it let in again");
+    let (accepted, _) = meet(&server, &clients[1]).await;
+    let Ok(Accepted::Tls(_, roles)) = accepted else { panic!("{accepted:?}") };
+    assert!(roles.works_for("ocr") && !roles.works_for("asr"), "it comes back as what it is now");
+
+    write("king=caller.*\n");
+    let told = server.refresh().expect_err("no role").to_string();
+    assert!(told.contains("allow: line 1: \"king=caller.*\""), "{told}");
+    assert!(stands(&mut scheduler).await, "what was in force stays");
+}
+
+#[tokio::test]
+async fn a_connection_ends_when_its_certificate_expires_or_its_authority_is_trusted_no_more() {
+    let (dir, first) = (TempDir::new().expect("a directory"), authority());
+    let (server, client) = (trust(dir.path(), &first, "node.one"), trust(dir.path(), &first, "caller.one"));
+    let mut connection = stand(&server, &client).await;
+    let year = Duration::from_hours(365 * 24);
+    server.review(130 * year);
+    assert!(stands(&mut connection).await);
+    server.review(2_200 * year);
+    assert!(!stands(&mut connection).await);
+
+    let mut connection = stand(&server, &client).await;
+    issue(dir.path(), &authority(), "node.one");
+    assert!(server.refresh().expect("readable"));
+    assert!(!stands(&mut connection).await);
+}
+
 #[test]
 fn what_cannot_be_used_is_refused_with_the_name_of_its_file() {
     let (dir, authority) = (TempDir::new().expect("a directory"), authority());
@@ -158,5 +232,8 @@ fn what_cannot_be_used_is_refused_with_the_name_of_its_file() {
     assert!(load(&TlsFiles { key: other.key, ..files.clone() }).contains("node.one.cert.pem"));
     assert!(load(&TlsFiles { key: files.cert.clone(), ..files.clone() }).contains("no private key"));
     assert!(load(&TlsFiles { ca: files.key.clone(), ..files.clone() }).contains("holds no certificate"));
-    assert!(load(&TlsFiles { cert: dir.path().join("none.pem"), ..files }).contains("none.pem"));
+    assert!(load(&TlsFiles { cert: dir.path().join("none.pem"), ..files.clone() }).contains("none.pem"));
+    assert!(load(&TlsFiles { allow: Some(dir.path().join("list")), ..files.clone() }).contains("list"));
+    let nobody = Trust::load(files, Allow::default()).expect_err("nobody").to_string();
+    assert!(nobody.contains("--tls-allow-file"), "{nobody}");
 }

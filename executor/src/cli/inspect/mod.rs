@@ -22,7 +22,9 @@ use crate::store;
 const MANUAL: &str = "\
 WHAT IS READ
   The store itself, beside the nodes: nothing is written, and no node is asked or disturbed. A file
-  store belongs to its node while that runs: stop the node, or ask it (scheduler-stub history).
+  store belongs to its node while that runs: stop the node, or ask it (scheduler-stub history). Its
+  keys are copied to the temporary directory (TMPDIR) and read there, and no node can start in it
+  meanwhile. An archive is not read: scheduler-stub describe and list ask it.
   An execution that is open, or that ended a moment ago, has no pointer yet: its partition's log is
   then read from the newest block back, which may take a while; progress goes to standard error.
 
@@ -142,19 +144,35 @@ fn inspect(options: &InspectOptions) -> Result<(String, Exit), Refusal> {
         ExecutionName::parse(execution).map_err(|error| wrong(error.to_string()))?;
     }
     let failed = |message: String| (Exit::Internal, format!("error: {}: {message}", config.store.describe()));
+    let unread = |error: StoreError| failed(words(error));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed(error.to_string()))?;
-    let connect = store::open(&config.store).map_err(|error| failed(error.to_string()))?;
+    let connect = store::open_to_read(&config.store).map_err(unread)?;
     runtime.block_on(async {
-        let store = connect.connect().await.map_err(|error| failed(error.to_string()))?;
-        let record = journal::cluster::read(&*store).await.map_err(|error| failed(error.to_string()))?;
+        let store = connect.connect().await.map_err(unread)?;
+        let record = journal::cluster::read(&*store).await.map_err(unread)?;
         let partitions = place.partitions.or(record.map(|record| record.partitions));
-        let shown = answer(options, store, partitions.unwrap_or(config.partitions)).await;
-        match shown.map_err(|error| failed(error.to_string()))? {
+        let partitions = partitions.unwrap_or(config.partitions);
+        if let What::Blocks { partition, .. } | What::Block { partition, .. } = &options.what
+            && *partition >= partitions
+        {
+            let last = partitions.saturating_sub(1);
+            return Err(wrong(format!("partition {partition} is not one of this cluster's, 0 to {last}")));
+        }
+        let shown = answer(options, store, partitions).await;
+        match shown.map_err(unread)? {
             Some(shown) => Ok((shown, Exit::Ok)),
             None => Err((Exit::Finding, not_there(&options.what))),
         }
     })
+}
+
+/// A store's words, of somebody who only reads.
+fn words(error: StoreError) -> String {
+    match error {
+        StoreError::Unavailable(why) => format!("the store cannot be read now: {why}"),
+        other => other.to_string(),
+    }
 }
 
 fn not_there(what: &What) -> String {
@@ -167,8 +185,9 @@ fn not_there(what: &What) -> String {
             format!("partition {partition} does not hold block {block}: it was trimmed, or never written")
         }
         What::Execution { execution, .. } => format!(
-            "{execution} is not in the store: it ended longer ago than the retention, never was, or is of a cluster \
-             with another number of partitions (--partitions)"
+            "{execution} is not in the store: it ended longer ago than the retention (where the nodes have an --archive, \
+             `scheduler-stub describe` finds it there), never was, or is of a cluster with another number of partitions \
+             (--partitions)"
         ),
     }
 }

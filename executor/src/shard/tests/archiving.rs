@@ -6,6 +6,7 @@ use journal::store::BlockRange;
 use proto::executor::v1::{ExecutionStatus, HistoryForm, Mode};
 use tempfile::TempDir;
 
+use super::super::archiving::{Range, Unarchived};
 use super::*;
 
 /// The retention of the log in these tests.
@@ -154,6 +155,65 @@ async fn what_the_log_is_trimmed_of_is_found_in_the_archive_also_by_the_next_own
     let shard = world.shard().await;
     found(&shard).await;
     assert_eq!(shard.metrics.archive_failures.get(), 0);
+}
+
+#[tokio::test]
+async fn just_after_its_retention_nothing_that_ended_is_said_to_run_and_the_archive_tells_how_it_ended() {
+    let dir = dir();
+    for archive in [None, Some((url(&dir), KEEP))] {
+        let kept = archive.is_some();
+        let world = World { retention: RETENTION, archive, ..World::new() };
+        let shard = world.shard().await;
+        let two = world.define(TWO_TASKS).await;
+        let mut watcher = shard.watch().await;
+        let mut worker = shard.worker(1, 8).await;
+        shard.started(batch(1, two, Mode::Standard, &["1"])).await;
+        for output in ["\"paid\"", "\"shipped\""] {
+            let task = ticking(&shard, tasks(&mut worker, 1)).await.remove(0);
+            shard.succeed(1, &task.token, output).await;
+        }
+        ticking(&shard, outcomes(&mut watcher, 1)).await;
+        let succeeded = all(&shard, ExecutionStatus::Succeeded).await;
+        assert_eq!(succeeded.len(), 1, "{succeeded:?}");
+        world.clock.advance(RETENTION + Duration::from_secs(1));
+        world.store.age_derived(partition(), RETENTION + Duration::from_secs(1));
+        if kept {
+            let archived = async {
+                while shard.metrics.archived_executions.get() == 0 {
+                    world.clock.advance(TICK);
+                    shard.settled().await;
+                }
+            };
+            soon("an archived execution", archived).await;
+        }
+        assert_eq!(all(&shard, ExecutionStatus::Running).await, []);
+        let expected = if kept { succeeded } else { Vec::new() };
+        assert_eq!(all(&shard, ExecutionStatus::Unspecified).await, expected);
+        assert_eq!(all(&shard, ExecutionStatus::Succeeded).await, expected);
+        assert_eq!(
+            shard.ask(|reply| Command::Describe { execution: execution(1, 0), reply }).await.is_ok(),
+            kept
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_in_the_archive_alone_is_said_to_be_there_when_a_redrive_is_asked_for() {
+    let dir = dir();
+    let world = world(&dir);
+    let shard = world.shard().await;
+    let (pass, fail) = (world.define(PASS).await, world.define(FAIL).await);
+    shard.started(batch(1, fail, Mode::Standard, &["1"])).await;
+    trimmed(&world, &shard, pass, 10).await;
+    let redrive = |execution| shard.ask(|reply| Command::Redrive { execution, token: Bytes::new(), reply });
+    let refused = redrive(execution(1, 0)).await.expect_err("it is archived");
+    assert!(matches!(refused, Error::Conflict { code: "ExecutionNotRedrivable", .. }), "{refused}");
+    assert!(refused.to_string().contains("archived"), "{refused}");
+    let described = described(&shard, execution(1, 0)).await;
+    assert_eq!(described.redrive_status(), v1::RedriveStatus::NotRedrivable, "{described:?}");
+    assert!(described.redrive_status_reason.contains("archived"), "{described:?}");
+    let absent = redrive(execution(9, 0)).await.expect_err("it never was");
+    assert!(matches!(absent, Error::NotFound { code: "ExecutionDoesNotExist", .. }), "{absent}");
 }
 
 /// Longer than the retention, and so long that it is carried.
@@ -308,5 +368,62 @@ async fn what_is_archived_again_by_an_owner_that_knows_of_nothing_is_still_there
     };
     soon("another segment", again).await;
     assert!(archived > 0);
+    found(&shard).await;
+}
+
+/// Lets time pass, with nothing else.
+async fn idle(world: &World, shard: &TestShard) {
+    world.clock.advance(Duration::from_secs(10));
+    shard.settled().await;
+}
+
+#[tokio::test]
+async fn a_range_does_not_count_as_archived_where_the_store_ends_below_what_it_had_confirmed() {
+    let dir = dir();
+    let world = world(&dir);
+    let shard = world.shard().await;
+    let pass = world.define(PASS).await;
+    for sequence in 1..=3 {
+        shard.started(batch(sequence, pass, Mode::Express, &["1"])).await;
+    }
+    drop(shard);
+    let archiver = world.archiver().expect("an archive");
+    let confirmed = BlockId { generation: 1, sequence: 3 };
+    let below = BlockId { generation: 1, sequence: 4 };
+    let (from, now_ms) = (BlockId { generation: 1, sequence: 1 }, START_MS);
+    let range =
+        Range { partition: partition(), from, below, confirmed, resumes: true, sweeps: false, now_ms };
+    let archived = archiver.archive(range).await.expect("archived");
+    assert_eq!((archived.below, archived.executions, archived.more), (below, 3, false));
+    for lost in [BlockId { generation: 1, sequence: 2 }, from, BlockId::default()] {
+        world.store.go_back(partition(), lost);
+        let archived = archiver.archive(range).await;
+        assert!(
+            matches!(archived, Err(Unarchived::Store(journal::StoreError::WentBack { .. }))),
+            "{lost}: {archived:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_log_in_which_nothing_happens_is_archived_and_trimmed_and_then_left_alone() {
+    let dir = dir();
+    let world = world(&dir);
+    let shard = world.shard().await;
+    some(&world, &shard).await;
+    let store = world.store.connect().await.expect("a connection");
+    let end = store.top(partition()).await.expect("a top").expect("a block");
+    let emptied = async {
+        while first(&world).await.is_some_and(|first| first <= end) {
+            idle(&world, &shard).await;
+        }
+    };
+    soon("a trimmed log", emptied).await;
+    found(&shard).await;
+    let top = store.top(partition()).await.expect("a top");
+    for _ in 0..1_000 {
+        idle(&world, &shard).await;
+    }
+    assert_eq!(store.top(partition()).await.expect("a top"), top, "nothing more is written");
     found(&shard).await;
 }

@@ -1,5 +1,6 @@
 //! What is open for long is carried into later blocks, and its log stays short.
 
+use journal::Store;
 use proto::executor::v1::{ExecutionStatus, Mode};
 
 use super::*;
@@ -365,4 +366,128 @@ async fn a_journal_in_many_blocks_is_joined_before_the_execution_has_to_be_ended
     let done = history(&shard, self::execution(1, 0)).await;
     let done = done.iter().filter(|event| *event == "LambdaFunctionSucceeded").count();
     assert!((told..=told + 1).contains(&done), "{done} of {told}: the last may be lost with the crash");
+}
+
+/// Four tasks that take as long as they like.
+const FOUR_TASKS: &str = r#"{"StartAt":"A","States":{
+    "A":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pay","TimeoutSeconds":99999999,"Next":"B"},
+    "B":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pick","TimeoutSeconds":99999999,"Next":"C"},
+    "C":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pack","TimeoutSeconds":99999999,"Next":"D"},
+    "D":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:ship","TimeoutSeconds":99999999,"End":true}}}"#;
+
+async fn top(world: &World) -> journal::BlockId {
+    world.store.top(partition()).await.expect("answered").expect("a block")
+}
+
+/// Lets the clock go on for so long, and then what follows from it come.
+async fn after(shard: &TestShard, time: Duration) {
+    shard.clock.advance(time);
+    for _ in 0..8 {
+        shard.settled().await;
+    }
+}
+
+/// An execution whose three outcomes fill three blocks, when it has become due to be carried. Gives the last of them and the
+/// last block.
+async fn due_to_be_carried(world: &World, shard: &TestShard) -> (String, journal::BlockId) {
+    let (four, pass) = (world.define(FOUR_TASKS).await, world.define(PASS).await);
+    let mut worker = shard.worker(1, 10).await;
+    shard.started(named(world, 1, four, &["1"])).await;
+    let mut told = String::new();
+    for letter in ["a", "b", "c"] {
+        let task = tasks(&mut worker, 1).await.remove(0);
+        told = format!("{:?}", letter.repeat(limits::CARRIED_BYTES_PER_BLOCK - 2));
+        shard.succeed(1, &task.token, &told).await;
+        // One tick for each block: all are of the same second, and due at the same time.
+        shard.clock.advance(TICK);
+    }
+    tasks(&mut worker, 1).await;
+    world.clock.advance(RETENTION + Duration::from_secs(5));
+    let late = v1::StartBatch { start_time_ms: now_ms(world), ..batch(2, pass, Mode::Express, &["1"]) };
+    shard.started(late).await;
+    after(shard, Duration::ZERO).await;
+    (told, top(world).await)
+}
+
+/// The store goes back behind the first of the blocks of a copy, of which so many are in the log; the others are not yet.
+async fn half_copied(written: u64) {
+    let world = World { retention: RETENTION, ..World::new() };
+    let pass = world.define(PASS).await;
+    let shard = world.shard().await;
+    let (told, last) = due_to_be_carried(&world, &shard).await;
+    for at in 0..written {
+        // The second block comes when the first one is not held any more.
+        world.clock.advance(if at == 1 { limits::HELD_TIME + TICK } else { TICK });
+        let next = journal::BlockId { sequence: last.sequence + at + 1, ..last };
+        let copied = async {
+            while top(&world).await != next {
+                shard.settled().await;
+            }
+        };
+        soon("a block of the copy", copied).await;
+        after(&shard, Duration::ZERO).await;
+    }
+    world.store.hold_appends();
+    after(&shard, TICK).await;
+    world.store.go_back(partition(), last);
+    world.store.release_appends();
+    let mended = async {
+        while shard.metrics.blocks_lost.get() == 0 || *shard.handle.state.borrow() != ShardState::Serving {
+            shard.settled().await
+        }
+    };
+    ticking(&shard, mended).await;
+    assert_eq!(shard.metrics.blocks_lost.get(), 1);
+    // It is carried all the same, and the log is trimmed of where it was.
+    pass_time(&world, &shard, pass, 1_000, 900).await;
+    assert!(shard.metrics.carried.get() > 0 && world.store.block_count(partition()) < 60);
+    drop(shard);
+    let shard = world.shard().await;
+    let mut worker = shard.worker(2, 10).await;
+    let ship = ticking(&shard, tasks(&mut worker, 1)).await.remove(0);
+    assert!(ship.function.ends_with(":ship") && ship.input == told, "{}", ship.function);
+}
+
+#[tokio::test]
+async fn an_execution_whose_copy_the_store_lost_before_it_was_complete_goes_on_from_where_it_was() {
+    half_copied(2).await;
+}
+
+#[tokio::test]
+async fn an_execution_whose_copy_the_store_lost_before_it_was_confirmed_goes_on_from_where_it_was() {
+    half_copied(3).await;
+}
+
+#[tokio::test]
+async fn what_is_read_of_a_store_that_went_back_unnoticed_is_not_carried_without_its_end() {
+    let world = World { retention: RETENTION, ..World::new() };
+    let (slow, pass) = (world.define(SLOW_TASKS).await, world.define(PASS).await);
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 10).await;
+    shard.started(named(&world, 1, slow, &["1"])).await;
+    let opened = top(&world).await;
+    let pay = ticking(&shard, tasks(&mut worker, 1)).await.remove(0);
+    shard.succeed(1, &pay.token, r#""paid""#).await;
+    ticking(&shard, tasks(&mut worker, 1)).await;
+    world.clock.advance(Duration::from_secs(2));
+    let late = v1::StartBatch { start_time_ms: now_ms(&world), ..batch(2, pass, Mode::Express, &["1"]) };
+    shard.started(late).await;
+    after(&shard, Duration::ZERO).await;
+    // Only what is due to be carried asks the store, and then the owner does.
+    world.store.go_back(partition(), opened);
+    after(&shard, RETENTION + Duration::from_secs(5)).await;
+    let mended = async {
+        while shard.metrics.blocks_resent.get() == 0 || *shard.handle.state.borrow() != ShardState::Serving {
+            shard.settled().await
+        }
+    };
+    ticking(&shard, mended).await;
+    assert_eq!(shard.metrics.blocks_lost.get(), 0);
+    pass_time(&world, &shard, pass, 1_000, 900).await;
+    assert!(shard.metrics.carried.get() > 0 && world.store.block_count(partition()) < 60);
+    drop(shard);
+    let shard = world.shard().await;
+    let mut worker = shard.worker(2, 10).await;
+    let pack = ticking(&shard, tasks(&mut worker, 1)).await.remove(0);
+    assert!(pack.function.ends_with(":pack") && pack.input == r#""paid""#, "{pack:?}");
 }

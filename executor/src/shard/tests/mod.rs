@@ -16,6 +16,7 @@ mod naming;
 mod owning;
 mod probing;
 mod reaching;
+mod recorded;
 mod recovering;
 mod redriving;
 mod replaced;
@@ -43,7 +44,7 @@ use proto::executor::v1::start_refusal::Reason;
 use telemetry::ShardMetrics;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::handle::{Binding, ShardConfig, ShardHandle, ShardState};
+use super::handle::{Binding, Pace, ShardConfig, ShardHandle, ShardState};
 use super::{Archiver, Command, ShardContext};
 use crate::clock::{Clock, ManualClock};
 use crate::cluster::Cluster;
@@ -163,6 +164,8 @@ impl World {
             bytes_max: 1 << 30,
             retention: self.retention,
             bindings: Arc::new(bindings),
+            // Reached sooner than in a node.
+            pace: Pace { checkpoint_blocks: 80, ..Pace::default() },
         };
         let context = ShardContext {
             connect: Arc::new(self.store.clone()),

@@ -194,3 +194,32 @@ async fn a_name_that_was_given_again_is_not_taken_back_to_its_first_holder_by_a_
     let summary = described.expect("it is kept").summary.expect("a summary");
     assert_eq!(summary.execution_id, batch_id(1_000).execution(0).to_string());
 }
+
+#[tokio::test]
+async fn an_execution_that_the_store_has_lost_does_not_hold_its_name() {
+    let world = World::new();
+    let (wait, pass) = (world.define(WAIT).await, world.define(PASS).await);
+    let shard = world.shard().await;
+    shard.started(batch(1, pass, Mode::Express, &["1"])).await;
+    shard.started(named(2, wait, Mode::Standard, "monday", "1")).await;
+    drop(shard);
+    // Without its definition it is in no slot, and cannot be written again.
+    let store = world.store.connect().await.expect("a connection");
+    let key = Bytes::from([b"definition/".as_slice(), &wait].concat());
+    let text = store.get(key.clone()).await.expect("asked");
+    assert!(text.is_some() && store.compare_and_put(key, text, None).await.expect("asked"));
+    let world = World { definitions: Arc::default(), ..world };
+    let shard = world.shard().await;
+    world.store.go_back(partition(), journal::BlockId { generation: 1, sequence: 1 });
+    let mended = async {
+        while shard.metrics.blocks_lost.get() == 0 || *shard.handle.state.borrow() != ShardState::Serving {
+            shard.settled().await
+        }
+    };
+    ticking(&shard, mended).await;
+    forget_names(&world);
+    let start_time_ms = Clock::Manual(world.clock.clone()).now_ms();
+    let again = v1::StartBatch { start_time_ms, ..named(3, pass, Mode::Standard, "monday", "1") };
+    let answers = ticking(&shard, shard.started(again)).await;
+    assert_eq!((code(&answers), answers[0].running), (None, None));
+}

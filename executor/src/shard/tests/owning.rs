@@ -4,6 +4,7 @@ use proto::executor::v1::owned_partition::State;
 use proto::executor::v1::{ExecutionStatus, Mode};
 
 use super::assigned::*;
+use super::replaying::Bare;
 use super::*;
 
 #[tokio::test]
@@ -105,4 +106,18 @@ async fn a_recovery_that_is_no_longer_wanted_ends_and_its_partition_may_come_bac
     assert_eq!(shard.metrics.open.get(), 1);
     release(&shard).await;
     assert_eq!(shard.metrics.open.get(), 0);
+}
+
+#[test]
+fn what_all_logs_share_is_shared_among_those_that_are_here() {
+    let world = World { partitions: 64, ..World::new() };
+    let mut bare = Bare::with(&world, None);
+    for count in [64, 4, 0, 16] {
+        let partitions = (0..count).map(|number| PartitionId::new(number).expect("in range")).collect();
+        bare.tell(Command::Assign { partitions });
+        let here = count.max(1) as usize;
+        assert_eq!(bare.shard.batches_max(), limits::BATCHES_REMEMBERED_MAX / here);
+        let held = limits::HELD_BYTES_PER_LOG_MAX.min(limits::HELD_BYTES_MAX / here);
+        assert_eq!(bare.shard.held_bytes_max(), held);
+    }
 }

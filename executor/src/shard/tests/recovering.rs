@@ -224,9 +224,8 @@ async fn retention_counts_from_the_close_and_never_touches_what_is_open() {
     let pass = world.define(PASS).await;
     for (sequence, second) in (10..40).zip(51..) {
         let at = START_MS + second * 1_000;
-        shard
-            .started(v1::StartBatch { start_time_ms: at, ..batch(sequence, pass, Mode::Express, &["1"]) })
-            .await;
+        let sent = batch(sequence, pass, Mode::Express, &["1"]);
+        ticking(&shard, shard.started(v1::StartBatch { start_time_ms: at, ..sent })).await;
     }
     let blocks = world.store.block_count(partition());
     assert!(
@@ -245,7 +244,7 @@ async fn retention_counts_from_the_close_and_never_touches_what_is_open() {
             world.clock.advance(Duration::from_secs(1));
             let at = START_MS + second * 1_000;
             let sent = batch(sequence, pass, Mode::Express, &["1"]);
-            shard.started(v1::StartBatch { start_time_ms: at, ..sent }).await;
+            ticking(&shard, shard.started(v1::StartBatch { start_time_ms: at, ..sent })).await;
         }
         let blocks = world.store.block_count(partition());
         assert_eq!(blocks > 50, kept, "{blocks} blocks");

@@ -252,3 +252,38 @@ async fn a_crash_before_the_redrive_is_durable_leaves_the_execution_ended() {
     let failed = described(&shard, execution(1, 0)).await;
     assert_eq!(failed.redrive_status(), RedriveStatus::Redrivable);
 }
+
+#[tokio::test]
+async fn an_execution_whose_name_was_given_to_another_one_is_not_redriven_and_the_other_keeps_the_name() {
+    // Shorter than blocks are kept.
+    let world = World { retention: Duration::from_secs(40), ..World::new() };
+    let (wait, fail) = (world.define(WAIT).await, world.define(FAIL).await);
+    let shard = world.shard().await;
+    let monday = |sequence, definition, start_time_ms| {
+        let batch = batch(sequence, definition, Mode::Standard, &["1"]);
+        v1::StartBatch { name: vec!["monday".to_owned()], start_time_ms, ..batch }
+    };
+    shard.started(monday(1, fail, START_MS)).await;
+    world.clock.advance(world.retention + Duration::from_secs(1));
+    shard.settled().await;
+    world.store.forget_derived(partition(), b"n");
+    assert_eq!(shard.started(monday(2, wait, START_MS + 41_000)).await[0].refusal, None, "the name is free");
+    let holder = async || {
+        let execution = ExecutionName::Named { machine: "orders".to_owned(), name: "monday".to_owned() };
+        described(&shard, execution).await.summary.expect("a summary").execution_id
+    };
+    let second = batch_id(2).execution(0).to_string();
+    // While it runs, and when it has ended so long ago that memory does not know it.
+    for wait in [Duration::ZERO, Duration::from_secs(60), Duration::from_secs(60)] {
+        world.clock.advance(wait);
+        shard.settled().await;
+        let refused = redrive(&world, &shard, execution(1, 0)).await;
+        let Err(Error::Conflict { code: "ExecutionNotRedrivable", message }) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(message.contains(&second), "{message}");
+        assert_eq!(holder().await, second);
+    }
+    assert_eq!(status(&described(&shard, execution(2, 0)).await), ExecutionStatus::Succeeded);
+    assert_eq!(status(&described(&shard, execution(1, 0)).await), ExecutionStatus::Failed);
+}

@@ -5,6 +5,7 @@ use proto::executor::v1::{ExecutionStatus, Mode};
 
 use super::super::actor::Wake;
 use super::super::core::{Flight, Shard};
+use super::super::log::LogState;
 use super::*;
 
 /// Works for turns, then waits for a task.
@@ -15,14 +16,19 @@ const HOT: &str = r#"{"QueryLanguage":"JSONata","StartAt":"A","States":{
 
 /// A shard without a thread.
 pub(super) struct Bare {
-    shard: Shard,
+    pub(super) shard: Shard,
     /// The oldest first.
     flights: Vec<Flight>,
 }
 
 impl Bare {
     pub(super) fn new(world: &World) -> Self {
-        let (config, context) = world.parts(Some(vec![partition()]));
+        Self::with(world, Some(vec![partition()]))
+    }
+
+    /// A shard that has these partitions, or what it is assigned.
+    pub(super) fn with(world: &World, partitions: Option<Vec<PartitionId>>) -> Self {
+        let (config, context) = world.parts(partitions);
         let (state, _) = watch::channel(ShardState::Recovering);
         let mut bare = Self { shard: Shard::new(config, context, state), flights: Vec::new() };
         bare.wake(Wake::default());
@@ -62,6 +68,10 @@ impl Bare {
         }
         soon("an answer", answer).await.expect("the shard answers")
     }
+}
+
+fn assigned(partitions: &[PartitionId]) -> Command {
+    Command::Assign { partitions: partitions.to_vec() }
 }
 
 fn hot(definition: DefinitionHash) -> v1::StartBatch {
@@ -119,4 +129,86 @@ async fn a_partition_serves_while_a_replay_that_works_much_is_under_way() {
     bare.land(0).await;
     assert_eq!((bare.shard.open.len(), bare.shard.tasks.len()), (1, 1));
     assert!(bare.shard.logs[0].away.is_empty());
+}
+
+#[tokio::test]
+async fn while_a_log_is_brought_back_no_task_leaves_and_no_outcome_is_taken_for_it_may_be_given_back_as_it_is()
+ {
+    let world = World::new();
+    let two = world.define(TWO_TASKS).await;
+    let first = world.shard().await;
+    let mut worker = first.worker(1, 100).await;
+    first.started(batch(1, two, Mode::Standard, &["1"; 50])).await;
+    let given = tasks(&mut worker, 50).await;
+    drop(first);
+
+    let mut bare = Bare::with(&world, None);
+    bare.tell(assigned(&[partition()]));
+    bare.land(0).await;
+    // Each execution takes as long as all of a slice.
+    world.clock.advance_with_each_look(limits::TURNS_SLICE);
+    bare.land(0).await;
+    let (sender, mut worker) = mpsc::channel(8);
+    let hello = v1::WorkerHello { pool: "workers".to_owned(), worker: "worker-1".to_owned() };
+    bare.tell(Command::WorkerAttached { worker: 1, hello, tasks: sender });
+    let succeeded = |task: &v1::Task| v1::TaskOutcome {
+        token: task.token.clone(),
+        outcome: Some(v1::task_outcome::Outcome::Output(Bytes::from_static(b"2"))),
+    };
+    let outcomes: Vec<v1::TaskOutcome> = given.iter().map(succeeded).collect();
+    let message = v1::WorkerMessage { credit: 100, outcomes, ..Default::default() };
+    bare.tell(Command::WorkerMessage { worker: 1, message });
+    let (log, open) = (&bare.shard.logs[0], bare.shard.open.len());
+    assert!(log.state == LogState::Recovering && open > 0 && open < 50, "some are back: {open}");
+    assert_eq!(bare.shard.tasks.len(), open, "each wants its task");
+    bare.tell(assigned(&[]));
+    assert!(bare.shard.logs[0].state == LogState::Released && bare.shard.open.len() == 0);
+    let mut returned = Vec::new();
+    while let Ok(batch) = worker.try_recv() {
+        assert!(batch.tasks.is_empty(), "a task has left");
+        returned.extend(batch.returned.into_iter().filter_map(|returned| returned.outcome));
+    }
+    assert_eq!(returned.len(), 50, "every outcome is the worker's again");
+
+    world.clock.advance_with_each_look(Duration::ZERO);
+    let second = world.shard().await;
+    let mut worker = second.worker(2, 0).await;
+    let message = v1::WorkerMessage { credit: 100, outcomes: returned, ..Default::default() };
+    second.say(2, message).await;
+    let next = ticking(&second, tasks(&mut worker, 50)).await;
+    assert!(next.iter().all(|task| task.function.ends_with("ship")), "no task is done twice");
+}
+
+#[tokio::test]
+async fn a_replay_that_lands_while_its_partition_is_given_back_wakes_nothing() {
+    let world = World::new();
+    let (hot_one, pass) = (world.define(HOT).await, world.define(PASS).await);
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 1).await;
+    shard.started(hot(hot_one)).await;
+    ticking(&shard, tasks(&mut worker, 1)).await;
+    drop(shard);
+
+    let mut bare = Bare::with(&world, None);
+    bare.tell(assigned(&[partition()]));
+    for _ in ["the connection", "the log"] {
+        bare.land(0).await;
+    }
+    while bare.flights.len() > 1 {
+        bare.land(1).await;
+    }
+    let (acks, mut answers) = mpsc::channel(8);
+    world.clock.advance(TICK);
+    bare.tell(Command::Start { batch: batch(2, pass, Mode::Express, &["1"]), acks });
+    bare.tell(assigned(&[]));
+    assert!(bare.shard.logs[0].is_halted(), "its last block is on its way");
+    bare.land(0).await;
+    let shard = &bare.shard;
+    assert_eq!((shard.open.len(), shard.tasks.len(), shard.timers.len()), (0, 0, 0));
+    bare.settle(&world).await;
+    assert_eq!(next(&mut answers).await.refusal, None);
+    assert_eq!(bare.shard.logs[0].state, LogState::Released);
+    let next = world.shard().await;
+    let mut worker = next.worker(2, 1).await;
+    assert_eq!(ticking(&next, tasks(&mut worker, 1)).await.len(), 1, "its next owner wakes it");
 }

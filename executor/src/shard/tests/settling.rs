@@ -183,3 +183,40 @@ async fn nothing_is_redriven_before_what_an_earlier_owner_may_have_lost_is_writt
     ticking(&shard, redriven).await;
     assert_eq!(status(&shard, 1).await.expect("it has ended again"), ExecutionStatus::Failed);
 }
+
+#[tokio::test]
+async fn while_a_redrive_waits_for_its_block_nobody_is_told_that_there_is_no_such_execution() {
+    let world = World::new();
+    let (task, pass) = (world.define(TASK).await, world.define(PASS).await);
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 8).await;
+    shard.started(batch(1, task, Mode::Standard, &["1"])).await;
+    let mut watcher = shard.watch().await;
+    fail(&shard, &tasks(&mut worker, 1).await[0].token).await;
+    world.clock.advance(TICK);
+    outcomes(&mut watcher, 1).await;
+    // A block is on its way: what comes waits for the next one.
+    world.store.hold_appends();
+    let mut answers = shard.start(batch(2, pass, Mode::Express, &["1"])).await;
+    let (reply, mut redriven) = oneshot::channel();
+    shard.send(Command::Redrive { execution: execution(1, 0), token: "a".into(), reply }).await;
+    soon("a redrive", async {
+        while shard.metrics.redriven.get() == 0 {
+            shard.settled().await
+        }
+    })
+    .await;
+    let form = v1::HistoryForm::Unspecified;
+    let again = shard.ask(|reply| Command::Redrive { execution: execution(1, 0), token: "a".into(), reply });
+    let history = shard.ask(|reply| Command::History { execution: execution(1, 0), form, reply });
+    for unsettled in [again.await.map(drop), history.await.map(drop)] {
+        assert!(matches!(unsettled, Err(Error::Shed { .. })), "{unsettled:?}");
+    }
+    assert_eq!(status(&shard, 1).await.expect("it is there"), ExecutionStatus::Running);
+    assert!(redriven.try_recv().is_err(), "it is not durable yet");
+    world.store.release_appends();
+    assert_eq!(next(&mut answers).await.refusal, None);
+    let at_ms = ticking(&shard, redriven).await.expect("answered").expect("redriven");
+    let again = shard.ask(|reply| Command::Redrive { execution: execution(1, 0), token: "a".into(), reply });
+    assert_eq!(again.await.expect("the same"), at_ms);
+}

@@ -1,7 +1,8 @@
 //! The store confirms, and forgets again what it has confirmed.
 
 use journal::index;
-use journal::{BlockId, Store};
+use journal::memory::Fault;
+use journal::{BlockId, Store, StoreError};
 use proto::executor::v1::{ExecutionStatus, Mode};
 
 use super::*;
@@ -58,14 +59,17 @@ async fn what_a_promoted_replica_did_not_have_is_written_again_and_the_partition
     start_each(&shard, pass, 6..=6).await;
     shard.until(ShardState::Serving).await;
     assert_eq!((shard.metrics.blocks_resent.get(), shard.metrics.blocks_lost.get()), (3, 0));
-    start_each(&shard, pass, 7..=7).await;
+    // What travelled beside the blocks may go before it, in one of its own.
+    let last = shard.started(batch(7, pass, Mode::Express, &["1"]));
+    assert_eq!(ticking(&shard, last).await[0].refusal, None);
     drop(shard);
     for sequence in 1..=7 {
         let found = index::lookup(&world.store, batch_id(sequence).execution(0)).await.expect("read");
         assert!(found.is_some_and(|found| found.closed.is_some()), "{sequence}");
     }
     let top = world.store.top(partition()).await.expect("answered");
-    assert_eq!(top, Some(block(2, 1)), "an older owner whose fence was lost is fenced again");
+    let above = top.is_some_and(|top| top > block(2, 0));
+    assert!(above, "an older owner whose fence was lost is fenced again: {top:?}");
 }
 
 #[tokio::test]
@@ -251,4 +255,94 @@ async fn while_one_log_is_mended_what_another_one_has_is_told() {
     let found = shard.ask(|reply| Command::Describe { execution, reply }).await.expect("told");
     assert_eq!(found.summary.expect("a summary").status(), ExecutionStatus::Succeeded);
     world.store.release_appends();
+}
+
+#[tokio::test]
+async fn what_was_confirmed_is_not_acknowledged_again_while_its_log_is_mended() {
+    let world = World::new();
+    let pass = world.define(PASS).await;
+    let shard = world.shard().await;
+    start_each(&shard, pass, 1..=2).await;
+    world.store.hold_appends();
+    world.store.go_back(partition(), block(1, 1));
+    world.clock.advance(Duration::from_secs(1));
+    shard.until(ShardState::StoreDown).await;
+    let again = batch(2, pass, Mode::Express, &["1"]);
+    assert_eq!(shard.started(again.clone()).await[0].reason(), Some(Reason::StoreUnavailable));
+    world.store.release_appends();
+    ticking(&shard, shard.until(ShardState::Serving)).await;
+    assert_eq!((shard.metrics.blocks_resent.get(), shard.metrics.blocks_lost.get()), (1, 0));
+    assert_eq!(ticking(&shard, shard.started(again)).await[0].reason(), None);
+}
+
+#[tokio::test]
+async fn a_batch_of_an_earlier_owner_is_not_said_to_be_gone_where_the_store_lacks_its_block_for_now() {
+    let world = World::new();
+    let pass = world.define(PASS).await;
+    world.cluster.join(&world.store).await.expect("a new cluster");
+    let shard = world.shard().await;
+    start_each(&shard, pass, 1..=2).await;
+    drop(shard);
+    let shard = world.shard().await;
+    let again = batch(2, pass, Mode::Express, &["1"]);
+    let record = world.store.get("cluster".into()).await.expect("read");
+    world.store.compare_and_put("cluster".into(), record, None).await.expect("written");
+    world.store.hold_reads(true);
+    let mut read_before = shard.start(again.clone()).await;
+    shard.settled().await;
+    world.store.go_back(partition(), block(1, 1));
+    world.store.hold_reads(false);
+    assert_eq!(next(&mut read_before).await.reason(), Some(Reason::StoreUnavailable), "nobody knows yet");
+    world.clock.advance(Duration::from_secs(1));
+    shard.until(ShardState::StoreDown).await;
+    assert_eq!(shard.started(again).await[0].reason(), Some(Reason::StoreUnavailable), "it is known");
+}
+
+#[tokio::test]
+async fn what_is_lost_is_counted_once_although_the_store_goes_back_again_before_it_is_mended() {
+    let world = World::new();
+    let (pass, wait) = (world.define(PASS).await, world.define(WAIT).await);
+    let shard = world.shard().await;
+    start_each(&shard, wait, 1..=2).await;
+    // Beyond that nothing is held of them.
+    world.clock.advance(limits::HELD_TIME);
+    start_each(&shard, pass, 3..=3).await;
+    let (confirmed, top) = (block(1, 3), Some(block(1, 1)));
+    world.store.fail_next(Fault::Refuse(StoreError::WentBack { partition: partition(), confirmed, top }));
+    world.store.go_back(partition(), block(1, 1));
+    let mended = async {
+        while world.store.top(partition()).await.expect("answered") < Some(block(2, 1)) {
+            shard.settled().await;
+        }
+    };
+    ticking(&shard, mended).await;
+    assert_eq!((shard.metrics.blocks_resent.get(), shard.metrics.blocks_lost.get()), (1, 1));
+    drop(shard);
+    assert_eq!(world.shard().await.metrics.recovered.get(), 2, "what is open was written again");
+}
+
+#[tokio::test]
+async fn resends_that_wait_for_the_log_are_bounded_and_the_others_are_refused_with_a_delay() {
+    let world = World::new();
+    let pass = world.define(PASS).await;
+    let shard = world.shard().await;
+    let (most, all) = (limits::LOADING_BATCHES_MAX as u64, limits::LOADING_BATCHES_MAX as u64 + 5);
+    start_each(&shard, pass, 1..=all).await;
+    drop(shard);
+    let shard = world.shard().await;
+    world.store.hold_reads(true);
+    let mut answers = Vec::new();
+    for sequence in 1..=all {
+        answers.push(shard.start(batch(sequence, pass, Mode::Express, &["1"])).await);
+    }
+    shard.settled().await;
+    for late in &mut answers[most as usize..] {
+        assert_eq!(next(late).await.reason(), Some(Reason::Overloaded));
+    }
+    world.store.hold_reads(false);
+    for early in &mut answers[..most as usize] {
+        assert_eq!(next(early).await.refusal, None);
+    }
+    let again = shard.started(batch(all, pass, Mode::Express, &["1"])).await;
+    assert_eq!(again[0].refusal, None, "there is room again");
 }

@@ -107,9 +107,14 @@ impl Node {
 
     /// What `/metrics` says.
     pub async fn scrape(&self) -> String {
+        self.get("/metrics").await
+    }
+
+    /// What the metrics port answers, with its headers.
+    pub async fn get(&self, path: &str) -> String {
         let mut stream = tokio::net::TcpStream::connect(self.metrics).await.expect("the metrics port");
-        let request = b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
-        stream.write_all(request).await.expect("asked");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("asked");
         let mut text = String::new();
         stream.read_to_string(&mut text).await.expect("answered");
         text

@@ -22,15 +22,18 @@
 //!   another shard was not.
 //! * What a node reports as its own is adopted, not moved; a move has a reason: a node that drains, or shards that differ
 //!   by two partitions or more. No move is begun
-//!   while [`Rules::moves_max`] are under way.
+//!   while [`Rules::moves_max`] are under way that are younger than [`Rules::move_us`].
 //! * While no node is heard at all nobody is dead: it may be us who were away.
 
+mod place;
 mod plan;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use place::{ORPHAN, Place};
 
 /// A node's name: `host:port` of its public port.
 pub type NodeKey = Arc<str>;
@@ -166,6 +169,8 @@ pub struct Rules {
     pub pause_us: u64,
     /// Moves under way at once.
     pub moves_max: usize,
+    /// How long a move counts as one of these.
+    pub move_us: u64,
 }
 
 impl Default for Rules {
@@ -189,22 +194,11 @@ impl Default for Rules {
             pause_us: 1_000_000,
             // Each is a short pause for one partition: of 64, an eighth at a time.
             moves_max: 8,
+            // A move takes a second or two. One whose recovery fails again and again shall not hold up a drain, which has 25.
+            move_us: 10_000_000,
         }
     }
 }
-
-/// Where a partition is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
-    /// Named to nobody. Not to be given to `avoid` if there is anybody else.
-    Orphan { avoid: Option<NodeKey>, moving: bool },
-    /// Named to a shard.
-    Named { shard: ShardKey, since_us: u64, taken: bool, serving: bool, moving: bool },
-    /// No longer named to this node, which still has it.
-    Leaving { from: NodeKey },
-}
-
-const ORPHAN: Place = Place::Orphan { avoid: None, moving: false };
 
 #[derive(Debug)]
 struct Node {
@@ -401,11 +395,13 @@ impl Assigner {
     /// Moves under way.
     #[must_use]
     pub fn moves(&self) -> usize {
-        let moving = |place: &&Place| match place {
-            Place::Leaving { .. } => true,
-            Place::Named { moving, .. } | Place::Orphan { moving, .. } => *moving,
-        };
-        self.places.iter().filter(moving).count()
+        self.places.iter().filter(|place| place.moving().is_some()).count()
+    }
+
+    /// Those of them that are not overdue: what cannot be finished holds up nothing else.
+    fn fresh_moves(&self, now_us: u64) -> usize {
+        let fresh = |since_us: &u64| now_us.saturating_sub(*since_us) < self.rules.move_us;
+        self.places.iter().filter_map(Place::moving).filter(fresh).count()
     }
 
     /// If we were away ourselves, nobody else was.
@@ -419,8 +415,13 @@ impl Assigner {
         }
         self.nodes.values_mut().for_each(|node| node.forgive(now_us));
         for place in &mut self.places {
-            if let Place::Named { since_us, .. } = place {
-                *since_us = now_us;
+            match place {
+                Place::Named { since_us, moving, .. } => {
+                    *since_us = now_us;
+                    *moving = moving.map(|_| now_us);
+                }
+                Place::Orphan { moving, .. } => *moving = moving.map(|_| now_us),
+                Place::Leaving { since_us, .. } => *since_us = now_us,
             }
         }
         if let Some(until_us) = &mut self.listening_until_us {
@@ -442,7 +443,7 @@ impl Assigner {
             for place in &mut self.places {
                 let held = match place {
                     Place::Named { shard, .. } => shard.node == key,
-                    Place::Leaving { from } => *from == key,
+                    Place::Leaving { from, .. } => *from == key,
                     Place::Orphan { .. } => false,
                 };
                 if held {

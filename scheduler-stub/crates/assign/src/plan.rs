@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Assigner, Claim, CutOff, Effect, Node, NodeKey, ORPHAN, Place, ShardKey, ShardReport, State};
+use super::place::{Moving, ORPHAN, Place};
+use super::{Assigner, Claim, CutOff, Effect, Node, NodeKey, ShardKey, ShardReport, State};
 
 /// A claim and whose it is.
 #[derive(Clone)]
@@ -62,10 +63,10 @@ impl Node {
     }
 }
 
-fn named(shard: ShardKey, since_us: u64, claim: Option<&Claim>, moving: bool) -> Place {
+fn named(shard: ShardKey, since_us: u64, claim: Option<&Claim>, moving: Moving) -> Place {
     let serving = claim.is_some_and(|claim| claim.state == State::Serving);
     // Who serves has arrived: whatever becomes of the partition then is no move that is under way.
-    Place::Named { shard, since_us, taken: claim.is_some(), serving, moving: moving && !serving }
+    Place::Named { shard, since_us, taken: claim.is_some(), serving, moving: moving.filter(|_| !serving) }
 }
 
 impl Assigner {
@@ -127,11 +128,14 @@ impl Assigner {
     fn settled(&self, place: &Place, holdings: &[Holding], now_us: u64) -> Option<Place> {
         match place {
             Place::Orphan { .. } => adopted(holdings, now_us),
-            Place::Leaving { from } => {
+            Place::Leaving { from, since_us } => {
                 if holdings.iter().any(|holding| holding.shard.node == *from) {
                     return None;
                 }
-                Some(adopted(holdings, now_us).unwrap_or(Place::Orphan { avoid: None, moving: true }))
+                Some(
+                    adopted(holdings, now_us)
+                        .unwrap_or(Place::Orphan { avoid: None, moving: Some(*since_us) }),
+                )
             }
             Place::Named { shard, since_us, taken, moving, .. } => {
                 let own = holdings.iter().find(|holding| holding.shard.node == shard.node);
@@ -159,7 +163,7 @@ impl Assigner {
         shard: &ShardKey,
         since_us: u64,
         taken: bool,
-        moving: bool,
+        moving: Moving,
         now_us: u64,
     ) -> Option<Place> {
         let node = self.nodes.get(&shard.node)?;
@@ -226,7 +230,7 @@ impl Assigner {
     /// Begins moves: away from nodes that drain, then from full shards to empty ones.
     pub(super) fn plan_moves(&mut self, now_us: u64) {
         let mut loads = self.loads(now_us);
-        let mut room = self.rules.moves_max.saturating_sub(self.moves());
+        let mut room = self.rules.moves_max.saturating_sub(self.fresh_moves(now_us));
         for place in &self.places {
             // What is under way will be given to the least loaded.
             if let Place::Leaving { .. } = place
@@ -245,7 +249,7 @@ impl Assigner {
             loads.remove(&from);
             loads.add(&least);
             if let Some(place) = self.places.get_mut(partition) {
-                *place = Place::Leaving { from: from.node };
+                *place = Place::Leaving { from: from.node, since_us: now_us };
             }
             room -= 1;
         }
@@ -286,7 +290,7 @@ fn adopted(holdings: &[Holding], now_us: u64) -> Option<Place> {
         return Some(ORPHAN);
     }
     if holder.claim.state == State::Releasing {
-        return Some(Place::Leaving { from: Arc::clone(&holder.shard.node) });
+        return Some(Place::Leaving { from: Arc::clone(&holder.shard.node), since_us: now_us });
     }
-    Some(named(holder.shard.clone(), now_us, Some(&holder.claim), false))
+    Some(named(holder.shard.clone(), now_us, Some(&holder.claim), None))
 }

@@ -97,6 +97,8 @@ pub async fn serves(archive: std::sync::Arc<Archive>) {
     // Another owner that has not heard of it writes some of it again, in another cut.
     put(&archive, segment(4..9, KEEP)).await;
     put(&archive, segment(2..6, KEEP)).await;
+    // It could not read all of it: what is there stays as it is.
+    put(&archive, Segment { name: segment(4..9, KEEP).name, ..segment(4..5, KEEP) }).await;
     let view = archive.view(now_ms);
     for sequence in 1..12 {
         let expected = (Bytes::from(sequence.to_string()), Bytes::from_static(b"\"done\""));

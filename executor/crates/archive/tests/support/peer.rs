@@ -1,10 +1,11 @@
-//! A peer that speaks as much of S3 as the archive uses: PUT, GET of ranges, ListObjectsV2 in short pages, DELETE. Each
-//! request's signature (AWS Signature Version 4) is computed anew and compared.
+//! A peer that speaks as much of S3 as the archive uses: PUT (also where nothing is yet), GET of ranges, HEAD, ListObjectsV2
+//! in short pages, DELETE. Each request's signature (AWS Signature Version 4) is computed anew and compared.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -31,6 +32,8 @@ pub struct Peer {
     /// Requests that are answered with 503 before others are answered well.
     pub faults: Mutex<u32>,
     pub calls: Mutex<BTreeMap<&'static str, usize>>,
+    /// Whether it knows no PUT with a condition, as some stores do not.
+    pub plain: AtomicBool,
 }
 
 impl Peer {
@@ -79,10 +82,17 @@ impl Peer {
             Method::DELETE => "delete",
             Method::GET if query.contains_key("list-type") => "list",
             Method::GET => "get",
+            Method::HEAD => "head",
             _ => return error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", head.method.as_str()),
         };
         *self.calls.lock().expect("no panic").entry(call).or_default() += 1;
         match call {
+            "put" if head.headers.contains_key("if-none-match") && self.plain.load(Ordering::Relaxed) => {
+                error(StatusCode::NOT_IMPLEMENTED, "NotImplemented", "conditions")
+            }
+            "put" if head.headers.contains_key("if-none-match") && objects.contains_key(&path) => {
+                error(StatusCode::PRECONDITION_FAILED, "PreconditionFailed", &path)
+            }
             "put" => {
                 objects.insert(path, body);
                 Response::builder().header("etag", "\"e\"").body(Full::default()).expect("a response")

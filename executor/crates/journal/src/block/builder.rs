@@ -103,6 +103,14 @@ impl BlockBuilder {
         self.added(SubBlockKind::Journalled);
     }
 
+    /// The last outcome, with a kind that a later program may have.
+    #[cfg(test)]
+    pub(super) fn change_kind(&mut self, kind: u64) {
+        if let Some(last) = self.sections[SubBlockKind::Journalled.place()].columns[3].last_mut() {
+            *last = kind;
+        }
+    }
+
     /// An execution that was opened in an earlier block, or by [`BlockBuilder::opened`] in this one, has
     /// ended.
     pub fn closed<'a>(&mut self, record: impl Into<ClosedView<'a>>) {

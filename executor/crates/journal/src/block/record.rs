@@ -261,6 +261,9 @@ impl<'a> From<&'a Closed> for ClosedView<'a> {
 }
 
 impl JournalledKind {
+    /// The last one that was added.
+    pub const NEWEST: Self = Self::Mended;
+
     /// The kind of a stored byte.
     #[must_use]
     pub fn from_u8(byte: u8) -> Option<Self> {

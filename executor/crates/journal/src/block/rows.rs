@@ -23,6 +23,14 @@ pub(super) struct Rows<'a> {
     pub(super) machines: usize,
 }
 
+/// Passing over what a newer program wrote would replay without it.
+fn unknown_kind(kind: u64) -> StoreError {
+    corrupt(format!(
+        "an outcome is of kind {kind}, and this program knows kinds up to {}: a newer one wrote it; start that one again",
+        JournalledKind::NEWEST as u8
+    ))
+}
+
 impl Rows<'_> {
     fn column(&mut self) -> Result<Vec<u64>, StoreError> {
         let style = self.columns.byte()?;
@@ -131,7 +139,7 @@ impl Rows<'_> {
                 time_ms: times[place],
                 sequence: sequence.ok_or_else(|| corrupt("an outcome's sequence is too large"))?,
                 effect: effects[place],
-                kind: kind.ok_or_else(|| corrupt("an outcome is of an unknown kind"))?,
+                kind: kind.ok_or_else(|| unknown_kind(kinds[place]))?,
                 payload: self.payloads.slice(payload),
             }));
         }

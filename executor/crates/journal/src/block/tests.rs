@@ -72,12 +72,11 @@ fn any_closed() -> impl Strategy<Value = Closed> {
 }
 
 fn any_journalled() -> impl Strategy<Value = Journalled> {
-    (any_id(), any::<u64>(), any::<u32>(), any::<u64>(), 1..=8u8, any_payload()).prop_map(
-        |(id, time_ms, sequence, effect, kind, payload)| {
+    (any_id(), any::<u64>(), any::<u32>(), any::<u64>(), 1..=JournalledKind::NEWEST as u8, any_payload())
+        .prop_map(|(id, time_ms, sequence, effect, kind, payload)| {
             let kind = JournalledKind::from_u8(kind).expect("a kind");
             Journalled { id, time_ms, sequence, effect, kind, payload }
-        },
-    )
+        })
 }
 
 /// The records of one block, in the order in which they are read back.
@@ -126,6 +125,27 @@ fn expected(contents: &Contents) -> Vec<Record> {
         .chain(journalled)
         .chain(contents.closed.iter().cloned().map(Record::Closed))
         .collect()
+}
+
+#[test]
+fn an_outcome_of_a_kind_that_a_newer_program_added_is_refused_by_its_number_and_the_rest_is_read() {
+    let (id, other) = (id(2, 0), id(2, 1));
+    let told = |id| {
+        let (kind, payload) = (JournalledKind::TaskSucceeded, Bytes::from_static(b"{}"));
+        Journalled { id, time_ms: 7, sequence: 0, effect: 1, kind, payload }
+    };
+    for (kind, part) in [(JournalledKind::NEWEST as u64 + 1, "kind 12"), (300, "kind 300"), (0, "kind 0")] {
+        let mut builder = BlockBuilder::new(partition());
+        builder.journalled(&told(other));
+        builder.journalled(&told(id));
+        builder.change_kind(kind);
+        let block = Block::parse(&builder.finish(ID, 9)).expect("its version is known");
+        for refused in [block.records().map(drop), block.find(id).map(drop)] {
+            let message = refused.expect_err("it would be replayed without it").to_string();
+            assert!(message.contains(part) && message.contains("a newer one wrote it"), "{message}");
+        }
+        assert_eq!(block.find(other).expect("readable").journalled, [told(other)]);
+    }
 }
 
 /// Writes the checksum anew, so that what is behind it is reached.

@@ -138,6 +138,12 @@ fn key(place: u8, part: u16) -> Bytes {
     Bytes::copy_from_slice(&[b'c', place, high, low])
 }
 
+/// Whether an entry is a part of a checkpoint.
+#[must_use]
+pub fn is_part(entry: &Derived) -> bool {
+    matches!(entry, Derived::Put { key, .. } if key.first() == Some(&b'c'))
+}
+
 /// A checkpoint as its entries, the first part last: it is written when all others are. Nothing, when it is too long.
 /// `place` is 0 or 1: not that of the one that is to stay meanwhile.
 #[must_use]

@@ -161,6 +161,11 @@ impl Log {
 
     /// Forgets blocks below a mark, and removes the files that nothing needs any more.
     pub(super) fn trim(&self, partition: PartitionId, below: BlockId) {
+        self.forget(partition, below);
+        self.remove_dead();
+    }
+
+    fn forget(&self, partition: PartitionId, below: BlockId) {
         let mut entries = self.entries(partition);
         let mut segments = lock(&self.segments);
         while let Some((_, location)) = entries.pop_front_if(|(id, _)| *id < below) {
@@ -168,9 +173,6 @@ impl Log {
                 segment.live = segment.live.saturating_sub(1);
             }
         }
-        drop(segments);
-        drop(entries);
-        self.remove_dead();
     }
 
     fn remove_dead(&self) {
@@ -241,8 +243,14 @@ impl Log {
     }
 }
 
-/// Reads what the directory holds; `Active` is the last segment, cut at its last whole frame.
-pub(super) fn open(dir: &Path) -> Result<(Log, Option<Active>, State), StoreError> {
+type Segments = Vec<(u64, PathBuf, Arc<File>)>;
+
+/// The segments of a directory, in order; those that were never begun are discarded so.
+fn segments(
+    dir: &Path,
+    options: &std::fs::OpenOptions,
+    discard: impl Fn(&Path) -> Result<(), StoreError>,
+) -> Result<Segments, StoreError> {
     let failed = |error: std::io::Error| unavailable("reading", dir, &error);
     let mut numbers = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(failed)? {
@@ -253,14 +261,40 @@ pub(super) fn open(dir: &Path) -> Result<(Log, Option<Active>, State), StoreErro
     let mut segments = Vec::new();
     for number in numbers {
         let path = path_of(dir, number);
-        let file = File::options().read(true).write(true).open(&path);
-        let file = file.map_err(|error| unavailable("opening", &path, &error))?;
+        let file = options.open(&path).map_err(|error| unavailable("opening", &path, &error))?;
         if was_begun(&file, &path, number)? {
             segments.push((number, path, Arc::new(file)));
         } else {
             discard(&path)?;
         }
     }
+    Ok(segments)
+}
+
+/// Reads what the directory holds and changes nothing: a torn tail is passed over, and what is trimmed stays on the disk.
+pub(super) fn open_to_read(dir: &Path) -> Result<(Log, State), StoreError> {
+    let segments = segments(dir, File::options().read(true), |_| Ok(()))?;
+    let (log, mut state) = (Log::new(dir), empty_state());
+    for (place, (number, path, file)) in segments.iter().enumerate() {
+        let is_last = place + 1 == segments.len();
+        let end = file.metadata().map_err(|error| unavailable("reading", path, &error))?.len();
+        log.add_segment(*number, Arc::clone(file), end, !is_last);
+        let length = scan(&log, &mut state, *number, path, file, end, is_last)?;
+        if !is_last && length != end {
+            return Err(damaged(path, length));
+        }
+    }
+    for (number, partition) in state.iter().enumerate() {
+        if let Ok(id) = PartitionId::new(number as u32) {
+            log.forget(id, partition.trim);
+        }
+    }
+    Ok((log, state))
+}
+
+/// Reads what the directory holds; `Active` is the last segment, cut at its last whole frame.
+pub(super) fn open(dir: &Path) -> Result<(Log, Option<Active>, State), StoreError> {
+    let segments = segments(dir, File::options().read(true).write(true), discard)?;
     let log = Log::new(dir);
     let mut state = empty_state();
     let mut active = None;

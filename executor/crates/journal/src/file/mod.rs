@@ -25,6 +25,7 @@
 
 mod keys;
 mod log;
+mod reader;
 mod segment;
 mod spare;
 mod writer;
@@ -41,6 +42,8 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use ids::PartitionId;
 use tokio::sync::{mpsc, oneshot};
+
+pub use self::reader::FileReader;
 
 use self::keys::Keys;
 use self::log::Log;
@@ -178,15 +181,7 @@ fn lock_directory(dir: &Path) -> Result<File, StoreError> {
     let mut file = options.map_err(|error| unavailable("opening", &path, &error))?;
     match file.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let _ = file.read_to_string(&mut holder);
-            return Err(StoreError::Refused(format!(
-                "process {} uses the directory {}: stop it, or choose another directory",
-                holder.trim(),
-                dir.display()
-            )));
-        }
+        Err(TryLockError::WouldBlock) => return Err(in_use(dir, &mut file, "choose another directory")),
         Err(TryLockError::Error(error)) => return Err(unavailable("locking", &path, &error)),
     }
     let written = file
@@ -196,6 +191,14 @@ fn lock_directory(dir: &Path) -> Result<File, StoreError> {
     // The id is for people; the lock holds without it, also on a full disk.
     let _ = written;
     Ok(file)
+}
+
+/// Another process has the directory; `or` says what there is to do besides stopping it.
+fn in_use(dir: &Path, lock: &mut File, or: &str) -> StoreError {
+    let mut holder = String::new();
+    let _ = lock.read_to_string(&mut holder);
+    let (holder, dir) = (holder.trim(), dir.display());
+    StoreError::Refused(format!("process {holder} uses the directory {dir}: stop it, or {or}"))
 }
 
 fn describe(dir: &Path) -> Durability {

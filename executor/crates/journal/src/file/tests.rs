@@ -327,3 +327,66 @@ async fn the_settings_say_what_an_acknowledgement_is_worth() {
         assert!(here.detail.contains("tmpfs"), "{}", here.detail);
     }
 }
+
+/// Every file below a directory, with its content and when it was written.
+fn files(dir: &std::path::Path) -> std::collections::BTreeMap<PathBuf, (Vec<u8>, std::time::SystemTime)> {
+    let mut found = std::collections::BTreeMap::new();
+    for entry in std::fs::read_dir(dir).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            let written = entry.metadata().expect("there").modified().expect("a time");
+            found.insert(path.clone(), (std::fs::read(&path).expect("readable"), written));
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_store_that_is_read_is_what_its_node_left_and_stays_so_torn_tail_and_all() {
+    let mut place = subject().await;
+    let other = PartitionId::new(4).expect("in range");
+    let derived = vec![Derived::Put { key: "k".into(), value: "v".into(), ttl: Duration::from_secs(600) }];
+    for partition in [other, partition()] {
+        place.store().acquire(partition).await.expect("acquired");
+    }
+    let first = Append { partition: other, derived, ..append(id(1, 1), "a block") };
+    place.store().append(first).await.expect("appended");
+    place.store().put("name".into(), "value".into()).await.expect("put");
+    for sequence in 1..=3 {
+        place.store().append(append(id(1, sequence), format!("block {sequence}"))).await.expect("appended");
+    }
+    let expected = blocks(place.store()).await[..2].to_vec();
+    let refused = FileReader::open(place.dir.path()).expect_err("its node runs").to_string();
+    assert!(refused.contains(&std::process::id().to_string()) && refused.contains("ask it"), "{refused}");
+    place.store = None;
+    let mut bytes = std::fs::read(place.segment(1)).expect("readable");
+    let third = bytes.windows(7).position(|window| window == b"block 3").expect("there");
+    bytes.truncate(third + 3);
+    std::fs::write(place.segment(1), &bytes).expect("written");
+    let before = files(place.dir.path());
+    let reader = FileReader::open(place.dir.path()).expect("it opens");
+    let range = BlockRange { from: BlockId::default(), to: id(u64::MAX, 0), reverse: false, limit: 100 };
+    assert_eq!(reader.read(partition(), range).await.expect("read"), expected);
+    assert_eq!(reader.get("name".into()).await.expect("read"), Some("value".into()));
+    let found = reader.get_derived(other, vec!["k".into()]).await.expect("read");
+    assert_eq!(found, [Some("v".into())]);
+    assert!(reader.put("name".into(), "other".into()).await.is_err());
+    let locked = FileStore::open(place.options()).expect_err("it is read").to_string();
+    assert!(locked.contains("uses the directory"), "{locked}");
+    drop(reader);
+    assert_eq!(files(place.dir.path()), before);
+}
+
+#[test]
+fn a_directory_that_is_no_store_is_said_to_be_none_and_nothing_is_made() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let absent = dir.path().join("absent");
+    for path in [dir.path(), &absent] {
+        let error = FileReader::open(path).expect_err("no store").to_string();
+        assert!(error.contains("no store"), "{error}");
+    }
+    assert!(!absent.exists() && files(dir.path()).is_empty());
+}

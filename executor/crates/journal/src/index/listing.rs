@@ -86,8 +86,8 @@ pub struct Page {
 }
 
 /// One page of a machine's executions, newest start first. `local` says what the partitions' owner knows of
-/// an execution whose batch's pointer is not written (see [`super::IndexWriter::find`]); what neither it nor
-/// a pointer knows an end of is running.
+/// an execution whose batch's pointer is not written (see [`super::IndexWriter::find`]). What neither it nor a pointer
+/// knows ended longer ago than the retention: it is passed over, as a look-up does not find it.
 ///
 /// # Errors
 /// What the store says; [`StoreError::Corrupt`] when a block or an entry cannot be read.
@@ -132,6 +132,14 @@ struct Walk<'a, L> {
     pointers: HashMap<BatchId, Option<Pointer>>,
     /// The last one that was ready to be given: what was carried into another block, or opened again, may be there twice.
     considered: Option<Cursor>,
+}
+
+/// Where an execution stands that did not end in the block that opened it.
+enum Stand {
+    Running,
+    Ended(Status, u64),
+    /// It ended, and was let go since: its summary outlives its pointer, and may outlive the block of its end.
+    Gone,
 }
 
 /// An execution that was read and not given out yet; the heap's top is the newest.
@@ -296,7 +304,11 @@ impl<L: Fn(ExecutionId) -> Option<Located>> Walk<'_, L> {
         }
         let end = match waiting.end {
             Some(end) => Some(end),
-            None => self.end_of(id, waiting.opened_in).await?,
+            None => match self.stand_of(id, waiting.opened_in).await? {
+                Stand::Running => None,
+                Stand::Ended(status, stop_time_ms) => Some((status, stop_time_ms)),
+                Stand::Gone => return Ok(false),
+            },
         };
         let status = end.map_or(Status::Running, |(status, _)| status);
         if self.request.status.is_some_and(|wanted| wanted != status) {
@@ -319,18 +331,14 @@ impl<L: Fn(ExecutionId) -> Option<Located>> Walk<'_, L> {
         Ok(false)
     }
 
-    /// How an execution ended that did not end in the block that opened it.
-    async fn end_of(
-        &mut self,
-        id: ExecutionId,
-        opened_in: BlockId,
-    ) -> Result<Option<(Status, u64)>, StoreError> {
+    /// Where an execution stands that did not end in the block that opened it.
+    async fn stand_of(&mut self, id: ExecutionId, opened_in: BlockId) -> Result<Stand, StoreError> {
         let located = match (self.local)(id) {
             Some(located) => located,
             None => self.pointed(id).await?,
         };
         let Some(closed_in) = located.closed.filter(|closed_in| *closed_in != opened_in) else {
-            return Ok(None);
+            return Ok(if located.opened.is_some() { Stand::Running } else { Stand::Gone });
         };
         let place = (id.batch.partition, closed_in);
         if !self.ends.contains_key(&place) {
@@ -344,7 +352,8 @@ impl<L: Fn(ExecutionId) -> Option<Located>> Walk<'_, L> {
             }
             self.ends.insert(place, ends);
         }
-        Ok(self.ends.get(&place).and_then(|ends| ends.get(&id)).copied())
+        let end = self.ends.get(&place).and_then(|ends| ends.get(&id));
+        Ok(end.map_or(Stand::Gone, |(status, stop_time_ms)| Stand::Ended(*status, *stop_time_ms)))
     }
 
     async fn pointed(&mut self, id: ExecutionId) -> Result<Located, StoreError> {

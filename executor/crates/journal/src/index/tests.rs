@@ -407,10 +407,14 @@ impl Stragglers {
     }
 
     async fn listed(&self) -> Vec<ExecutionId> {
+        self.listed_as(Some(Status::Succeeded)).await
+    }
+
+    async fn listed_as(&self, status: Option<Status>) -> Vec<ExecutionId> {
         let request = PageRequest {
             partitions: &[partition()],
             machine_arn: &machine(0).arn,
-            status: Some(Status::Succeeded),
+            status,
             after: None,
             limit: 100,
             oldest_ms: NOW_MS,
@@ -458,6 +462,40 @@ async fn stragglers_of_one_hour_that_close_after_days_are_all_listed_for_a_reten
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ended_longer_ago_than_the_retention_is_listed_no_more_and_least_of_all_as_running() {
+    let mut log = Stragglers { owner: Owner::new().await, now_ms: NOW_MS };
+    let (short, long) = (log.open(0).await, log.open(1).await);
+    log.close(short).await;
+    assert_eq!(log.listed().await, [short]);
+    log.pass(RETENTION + Duration::from_secs(1)).await;
+    assert_eq!(log.owner.find(short).await, None, "its pointer is gone, and its summary is not");
+    assert_eq!(log.listed_as(None).await, [long]);
+    assert_eq!(log.listed_as(Some(Status::Running)).await, [long]);
+    assert_eq!(log.listed().await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_log_has_lost_the_block_of_an_end_nothing_is_said_to_run() {
+    let mut log = Stragglers { owner: Owner::new().await, now_ms: NOW_MS };
+    let id = log.open(0).await;
+    log.close(id).await;
+    let opened_in = log.owner.model[&id].opened_in;
+    let back = log.owner.store.truncated(partition(), opened_in);
+    let request = PageRequest {
+        partitions: &[partition()],
+        machine_arn: &machine(0).arn,
+        status: None,
+        after: None,
+        limit: 9,
+        oldest_ms: NOW_MS,
+        now_ms: log.now_ms,
+        blocks_max: 9,
+    };
+    let page = list(&back, &request, |_| None).await.expect("a page");
+    assert_eq!(page, Page::default());
 }
 
 #[tokio::test(start_paused = true)]

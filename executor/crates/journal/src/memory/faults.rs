@@ -3,9 +3,11 @@
 //! Nothing here fails; a test that scripts more than fits is told by a panic.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ids::PartitionId;
+use tokio::time::Instant;
 
 use super::{MemoryStore, lock};
 use crate::store::{BlockId, StoreError};
@@ -63,6 +65,11 @@ impl MemoryStore {
         self.shared.acquires_held.send_replace(held);
     }
 
+    /// While this is set, reads of blocks wait, and then say what is there when they go on.
+    pub fn hold_reads(&self, held: bool) {
+        self.shared.reads_held.send_replace(held);
+    }
+
     /// While this is set, appends write their block and lose what travels beside it, as a crash in between does.
     pub fn lose_derived(&self, lost: bool) {
         self.shared.derived_lost.store(lost, Ordering::Relaxed);
@@ -90,6 +97,21 @@ impl MemoryStore {
     /// Forgets the derived keys of a partition that begin so, for tests.
     pub fn forget_derived(&self, partition: PartitionId, prefix: &[u8]) {
         lock(self.partition(partition)).derived.retain(|key, _| !key.starts_with(prefix));
+    }
+
+    /// Lets so much of the time to live of a partition's derived keys pass at once, for tests whose clock they turn.
+    pub fn age_derived(&self, partition: PartitionId, by: Duration) {
+        let mut state = lock(self.partition(partition));
+        let now = Instant::now();
+        state.expiries.clear();
+        for (key, mut slot) in std::mem::take(&mut state.derived) {
+            if slot.expiry.0 <= now + by {
+                continue;
+            }
+            slot.expiry.0 -= by;
+            state.expiries.insert(slot.expiry, key.clone());
+            state.derived.insert(key, slot);
+        }
     }
 
     /// A store as this one would be if it had gone back: without the blocks of a partition above this one, and with all

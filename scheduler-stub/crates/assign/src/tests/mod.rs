@@ -239,7 +239,7 @@ impl World {
                 Effect::Replaced { by } => panic!("replaced by {by}"),
             }
         }
-        let moves = self.scheduler.moves();
+        let moves = self.scheduler.fresh_moves(self.now_us);
         assert!(moves <= Rules::default().moves_max || self.begun(&places) == 0, "{moves} moves");
     }
 
@@ -253,7 +253,7 @@ impl World {
         };
         let asked = |(partition, (before, after)): &(u16, (&Place, &Place))| match (before, after) {
             (Place::Leaving { .. }, _) => false,
-            (_, Place::Leaving { from }) => !of_its_own(from, *partition),
+            (_, Place::Leaving { from, .. }) => !of_its_own(from, *partition),
             _ => false,
         };
         (0u16..).zip(before.iter().zip(&self.scheduler.places)).filter(asked).count()

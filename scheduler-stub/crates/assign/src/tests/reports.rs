@@ -98,3 +98,30 @@ fn what_a_node_has_by_its_own_configuration_is_given_to_nobody() {
     assert_eq!(scheduler.assignment("node-0"), None);
     assert_eq!(scheduler.named(1).map(|shard| &*shard.node), Some("node-1"));
 }
+
+#[test]
+fn moves_that_are_never_finished_do_not_keep_a_node_from_draining() {
+    let mut scheduler = Assigner::new(Rules { expected_nodes: 2, ..Rules::default() });
+    scheduler.registered(1);
+    let all = |node, session, owned| Report { partitions: PARTITIONS, ..says(node, session, owned) };
+    scheduler.report(0, all(0, 1, (0..PARTITIONS).map(|partition| claim(partition, 1)).collect()));
+    scheduler.report(0, all(1, 2, Vec::new()));
+    scheduler.tick(0);
+    let assigned = |scheduler: &Assigner, node: usize| {
+        let shards = scheduler.assignment(&key(node)).expect("it is in charge").shards;
+        shards.into_values().flatten().collect::<Vec<u16>>()
+    };
+    let mut beats = 0;
+    while !assigned(&scheduler, 0).is_empty() {
+        beats += 1;
+        assert!(beats < 100, "{} moves, {:?} are left", scheduler.moves(), assigned(&scheduler, 0));
+        let gives = assigned(&scheduler, 0).into_iter().map(|partition| claim(partition, 1)).collect();
+        // It takes what it is told to, and never comes to an end with it.
+        let unread = |partition| Claim { state: State::Recovering, ..claim(partition, 2) };
+        let takes = assigned(&scheduler, 1).into_iter().map(unread).collect();
+        scheduler.report(beats * BEAT, Report { draining: beats > 4, ..all(0, 1, gives) });
+        scheduler.report(beats * BEAT, all(1, 2, takes));
+        scheduler.tick(beats * BEAT);
+    }
+    assert_eq!(scheduler.moves(), usize::from(PARTITIONS), "all are told as under way");
+}

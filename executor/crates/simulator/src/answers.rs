@@ -1,0 +1,48 @@
+//! Answers that a process waits for, and what it says when they are there.
+//!
+//! Nothing here fails.
+
+use executor::error::Error;
+use ids::ExecutionId;
+use tokio::sync::oneshot;
+
+use crate::process::Said;
+
+/// What a shard will answer.
+pub type Answer<T> = oneshot::Receiver<Result<T, Error>>;
+
+/// What an answer says of an execution. Of other errors nobody takes note: whoever asked asks again.
+pub fn of<T>(id: ExecutionId, answer: Result<T, Error>, said: impl FnOnce(T) -> Said) -> Option<Said> {
+    match answer {
+        Ok(answer) => Some(said(answer)),
+        Err(Error::NotFound { code: "ExecutionDoesNotExist", .. }) => Some(Said::Denied(id)),
+        Err(_) => None,
+    }
+}
+
+/// Takes the answers that are there; of questions that were dropped there is none.
+pub fn take<T>(asked: &mut Vec<Answer<T>>, mut take: impl FnMut(Result<T, Error>)) {
+    asked.retain_mut(|answer| match answer.try_recv() {
+        Ok(answer) => {
+            take(answer);
+            false
+        }
+        Err(oneshot::error::TryRecvError::Empty) => true,
+        Err(oneshot::error::TryRecvError::Closed) => false,
+    });
+}
+
+/// As [`take`], with what was asked for.
+pub fn answers<T>(
+    asked: &mut Vec<(ExecutionId, Answer<T>)>,
+    mut take: impl FnMut(ExecutionId, Result<T, Error>),
+) {
+    asked.retain_mut(|(id, answer)| match answer.try_recv() {
+        Ok(answer) => {
+            take(*id, answer);
+            false
+        }
+        Err(oneshot::error::TryRecvError::Empty) => true,
+        Err(oneshot::error::TryRecvError::Closed) => false,
+    });
+}
