@@ -31,6 +31,8 @@ use crate::templates::Templates;
 
 /// Connections that are open at once; further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 4_096;
+/// How often a store that does not answer yet is asked again.
+const STORE_PAUSE: Duration = Duration::from_millis(500);
 /// How long a shutdown waits for streams to end.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -193,13 +195,27 @@ fn transport() -> Server {
         .http2_max_header_list_size(16 << 10)
 }
 
-/// From the operator's file, or from the store.
+/// From the operator's file, or from the store, which is waited for: it can be reached before it answers, as a cluster whose
+/// masters have just come back.
 async fn secret(file: Option<PathBuf>, store: &dyn Store) -> Result<Arc<ClusterSecret>, Error> {
     let secret = ClusterSecret::new(file);
     let secret =
         secret.map_err(|error| Error::invalid("InvalidSecret", format!("--cluster-secret-file: {error}")))?;
-    secret.of_store(store).await?;
-    Ok(Arc::new(secret))
+    let mut said = false;
+    loop {
+        match secret.of_store(store).await {
+            Err(error) if error.is_retryable() => {
+                if !std::mem::replace(&mut said, true) {
+                    tracing::warn!(%error, "the store does not answer yet: nothing is served until it does");
+                }
+                tokio::time::sleep(STORE_PAUSE).await;
+            }
+            decided => {
+                decided?;
+                return Ok(Arc::new(secret));
+            }
+        }
+    }
 }
 
 /// Looks at the clock for nodes that say nothing any more.
@@ -232,5 +248,26 @@ async fn until(stopped: watch::Receiver<bool>, work: impl Future<Output = ()>) {
     tokio::select! {
         () = wait(stopped) => {}
         () = work => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use journal::memory::MemoryStore;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_does_not_answer_yet_is_asked_again_until_it_does() {
+        let store = MemoryStore::new();
+        store.set_unavailable(Some("CLUSTERDOWN"));
+        let mut secret = Box::pin(secret(None, &store));
+        for _ in 0..5 {
+            assert!((&mut secret).now_or_never().is_none());
+            tokio::time::advance(STORE_PAUSE).await;
+        }
+        store.set_unavailable(None);
+        assert!(secret.await.expect("the store answers").get().is_ok());
     }
 }

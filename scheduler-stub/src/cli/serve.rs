@@ -184,7 +184,11 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
         trust,
         secret_file,
     };
-    let scheduler = match Scheduler::start(config, store).await {
+    let started = tokio::select! {
+        started = Scheduler::start(config, store) => started,
+        () = signals.asked_to_end() => return Exit::Ok,
+    };
+    let scheduler = match started {
         Ok(scheduler) => scheduler,
         Err(error @ Error::Invalid { .. }) => return usage(&error.to_string()),
         Err(error) => {
