@@ -99,7 +99,7 @@ async fn a_drain_under_load_loses_nothing_that_was_acknowledged() {
                         acknowledged.push(started.into_inner().execution_id);
                         counted.send_modify(|count| *count += 1);
                     }
-                    Err(status) => return (acknowledged, status.code()),
+                    Err(status) => return (acknowledged, status),
                 }
             }
         });
@@ -111,8 +111,13 @@ async fn a_drain_under_load_loses_nothing_that_was_acknowledged() {
     test.node.drain();
     assert_eq!(tokio::time::timeout(PATIENCE, test.node.wait()).await, Ok(Drained::Clean));
     while let Some(done) = starters.join_next().await {
-        let (mine, code) = done.expect("no panic");
-        assert_eq!(code, Code::Unavailable, "refused, so that another node is asked");
+        let (mine, status) = done.expect("no panic");
+        // A call that still waited in the client when the node closed its connection was never sent: the client's own word.
+        let unsent = status.code() == Code::Cancelled && std::error::Error::source(&status).is_some();
+        assert!(
+            status.code() == Code::Unavailable || unsent,
+            "refused, so that another node is asked: {status:?}"
+        );
         acknowledged.extend(mine);
         refusals += 1;
     }
