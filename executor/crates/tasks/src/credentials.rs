@@ -2,11 +2,10 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::future::LocalBoxFuture;
 use sign::{SignError, Unsigned};
-use token_cache::{CredentialError, CredentialKey, Credentials};
+use token_cache::{CredentialError, CredentialKey, Credentials, Now};
 
 use crate::http::Outbound;
 use crate::request::{Failure, Origin};
@@ -25,13 +24,15 @@ pub struct Signer {
     source: Rc<dyn CredentialSource>,
     /// In the place of a role, for machines without one.
     default_role: Arc<str>,
+    /// Unix time in milliseconds: signatures are dated.
+    now: Now,
 }
 
 impl Signer {
     /// With these credentials.
     #[must_use]
-    pub fn new(source: Rc<dyn CredentialSource>, default_role: Arc<str>) -> Self {
-        Self { source, default_role }
+    pub fn new(source: Rc<dyn CredentialSource>, default_role: Arc<str>, now: Now) -> Self {
+        Self { source, default_role, now }
     }
 
     /// The credentials of a machine's role. All executions of a machine share a session, which is named after it.
@@ -67,7 +68,7 @@ impl Signer {
         let keys = self.credentials(origin).await?.keys();
         let Outbound { method, url, headers, body, .. } = request;
         let mut unsigned = Unsigned { method, url: url.as_str(), headers, body };
-        sign::sigv4::sign(&mut unsigned, &keys, service, region, unix_seconds())
+        sign::sigv4::sign(&mut unsigned, &keys, service, region, (self.now)() / 1_000)
             .map_err(|error| unsigned_failure(&error))
     }
 
@@ -79,15 +80,11 @@ impl Signer {
         let keys = self.credentials(origin).await?.keys();
         let Outbound { method, url, headers, body, .. } = request;
         let mut unsigned = Unsigned { method, url: url.as_str(), headers, body };
-        sign::tc3::sign(&mut unsigned, &keys, service, unix_seconds())
+        sign::tc3::sign(&mut unsigned, &keys, service, (self.now)() / 1_000)
             .map_err(|error| unsigned_failure(&error))
     }
 }
 
 fn unsigned_failure(error: &SignError) -> Failure {
     Failure::runtime(format!("{error}."))
-}
-
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
