@@ -15,5 +15,5 @@ mod limits;
 mod request;
 pub mod tencent;
 
-pub use credentials::{CredentialSource, Signer};
+pub use credentials::{CredentialSource, Scheme, Signer};
 pub use request::{Answer, Call, Failure, Integration, Origin, Request};

@@ -1,13 +1,16 @@
 //! Names to addresses: looked up by the system, once, kept for a while, and only such as may be called.
 //!
 //! Invariants: what is connected to is what was judged, since the connection takes its addresses from here; what is kept is
-//! bounded in number and time. What may fail: the look-up, with [`NameError`], which is kept for a moment too.
+//! bounded in number and time; calls that come at once share a look-up, so that a name server that hangs holds one thread for
+//! each name. What may fail: the look-up, with [`NameError`], which is kept for a moment too.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::time::Instant;
 
@@ -33,34 +36,55 @@ pub(super) enum NameError {
 
 type Answer = Result<Arc<[IpAddr]>, NameError>;
 
+/// What a look-up gave, and how long that is kept.
+#[derive(Clone)]
+struct Known {
+    until: Instant,
+    answer: Answer,
+}
+
+/// A look-up that all who ask meanwhile share, and what came of it.
+type LookUp = Shared<BoxFuture<'static, Known>>;
+
 /// The names of one client.
-#[derive(Debug)]
 pub(super) struct Names {
     egress: Egress,
-    kept: Arc<Mutex<HashMap<String, (Instant, Answer)>>>,
+    kept: Mutex<HashMap<String, LookUp>>,
 }
 
 impl Names {
     pub fn new(egress: Egress) -> Self {
-        Self { egress, kept: Arc::default() }
+        Self { egress, kept: Mutex::default() }
     }
+
+    fn look_up(&self, name: &str) -> LookUp {
+        let now = Instant::now();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let serves = |known: &LookUp| known.peek().is_none_or(|known| known.until > now);
+        if let Some(known) = kept.get(name).filter(|known| serves(known)) {
+            return known.clone();
+        }
+        if kept.len() >= NAMES_MAX {
+            // One under way that nobody waits for any more goes too.
+            kept.retain(|_, known| serves(known) && (known.peek().is_some() || is_awaited(known)));
+        }
+        let asked = look_up(name.to_owned(), self.egress.clone()).boxed().shared();
+        if kept.len() < NAMES_MAX {
+            kept.insert(name.to_owned(), asked.clone());
+        }
+        asked
+    }
+}
+
+fn is_awaited(known: &LookUp) -> bool {
+    known.strong_count().is_some_and(|count| count > 1)
 }
 
 impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
-        let name = name.as_str().to_owned();
-        let (egress, kept) = (self.egress.clone(), Arc::clone(&self.kept));
+        let asked = self.look_up(name.as_str());
         Box::pin(async move {
-            let known = recall(&kept, &name);
-            let answer = match known {
-                Some(answer) => answer,
-                None => {
-                    let answer = look_up(&name, &egress).await;
-                    keep(&kept, name, answer.clone());
-                    answer
-                }
-            };
-            let addresses = answer?;
+            let addresses = asked.await.answer?;
             // Port 0: the caller's.
             let sockets: Vec<SocketAddr> =
                 addresses.iter().map(|address| SocketAddr::new(*address, 0)).collect();
@@ -69,24 +93,13 @@ impl Resolve for Names {
     }
 }
 
-fn recall(kept: &Mutex<HashMap<String, (Instant, Answer)>>, name: &str) -> Option<Answer> {
-    let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-    kept.get(name).filter(|(until, _)| *until > Instant::now()).map(|(_, answer)| answer.clone())
+async fn look_up(name: String, egress: Egress) -> Known {
+    let answer = addresses(&name, &egress).await;
+    let kept = if answer.is_ok() { KEPT } else { FAILURE_KEPT };
+    Known { until: Instant::now() + kept, answer }
 }
 
-fn keep(kept: &Mutex<HashMap<String, (Instant, Answer)>>, name: String, answer: Answer) {
-    let now = Instant::now();
-    let until = now + if answer.is_ok() { KEPT } else { FAILURE_KEPT };
-    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-    if kept.len() >= NAMES_MAX {
-        kept.retain(|_, (until, _)| *until > now);
-    }
-    if kept.len() < NAMES_MAX {
-        kept.insert(name, (until, answer));
-    }
-}
-
-async fn look_up(name: &str, egress: &Egress) -> Answer {
+async fn addresses(name: &str, egress: &Egress) -> Answer {
     let found = tokio::net::lookup_host((name, 0)).await;
     let found: Vec<IpAddr> =
         found.map_err(|error| NameError::Unknown(error.to_string()))?.map(|socket| socket.ip()).collect();
