@@ -70,6 +70,11 @@ impl Client {
             .redirect(Policy::none())
             .retry(reqwest::retry::never())
             .no_proxy()
+            // Whatever features others ask of the library for: a body that unpacks to gigabytes stays as it came.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
             .http2_keep_alive_interval(PING_EVERY)
             .http2_keep_alive_timeout(CONNECT_WITHIN)
             .connect_timeout(CONNECT_WITHIN)

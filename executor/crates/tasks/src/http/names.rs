@@ -101,11 +101,14 @@ async fn look_up(name: String, egress: Egress) -> Known {
 
 async fn addresses(name: &str, egress: &Egress) -> Answer {
     let found = tokio::net::lookup_host((name, 0)).await;
-    let found: Vec<IpAddr> =
-        found.map_err(|error| NameError::Unknown(error.to_string()))?.map(|socket| socket.ip()).collect();
+    let found = found.map_err(|error| NameError::Unknown(error.to_string()))?;
+    allowed(found.map(|socket| socket.ip()), egress)
+}
+
+/// Those of a name's addresses that may be called.
+fn allowed(found: impl Iterator<Item = IpAddr>, egress: &Egress) -> Answer {
     let mut refused = None;
     let allowed: Arc<[IpAddr]> = found
-        .into_iter()
         .filter(|address| {
             let refusal = egress.refusal(*address);
             refused = refused.or(refusal);
@@ -122,4 +125,44 @@ async fn addresses(name: &str, egress: &Egress) -> Answer {
 /// What a refusal says.
 pub(super) fn forbidden(why: &str) -> String {
     format!("it is {why}, which the node's egress policy refuses (--egress-allow NETWORK allows one).")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(addresses: &[&str]) -> Answer {
+        let found = addresses.iter().map(|address| address.parse().expect("an address"));
+        allowed(found, &Egress::default())
+    }
+
+    #[test]
+    fn a_name_that_points_to_a_metadata_service_has_no_address() {
+        for addresses in [&["169.254.169.254"][..], &["fd00:ec2::254", "100.100.100.200"]] {
+            let error = judged(addresses).expect_err("it is refused");
+            assert!(
+                matches!(&error, NameError::Egress(_)) && error.to_string().contains("metadata"),
+                "{error}"
+            );
+        }
+        assert!(matches!(judged(&[]), Err(NameError::Unknown(_))));
+    }
+
+    #[test]
+    fn of_several_addresses_those_are_called_that_may_be() {
+        let public: IpAddr = "1.1.1.1".parse().expect("an address");
+        assert_eq!(*judged(&["169.254.169.254", "1.1.1.1", "10.0.0.1"]).expect("one"), [public]);
+    }
+
+    #[tokio::test]
+    async fn calls_that_come_at_once_share_a_look_up() {
+        let names = Names::new(Egress::new(vec![Egress::network("127.0.0.0/8").expect("a network")], false));
+        let (first, second) = (names.look_up("localhost"), names.look_up("localhost"));
+        assert!(first.ptr_eq(&second));
+        first.await.answer.expect("an address");
+        assert!(names.look_up("localhost").ptr_eq(&second), "it is kept");
+        tokio::time::pause();
+        tokio::time::advance(KEPT).await;
+        assert!(!names.look_up("localhost").ptr_eq(&second), "and not for ever");
+    }
 }

@@ -38,7 +38,7 @@ pub const CALL: &str = "http:invoke";
 /// The integration.
 pub struct HttpInvoke {
     client: Rc<Client>,
-    connections: Rc<Connections>,
+    connections: Arc<Connections>,
     credentials: Rc<dyn CredentialSource>,
 }
 
@@ -47,7 +47,7 @@ impl HttpInvoke {
     #[must_use]
     pub fn new(
         client: Rc<Client>,
-        connections: Rc<Connections>,
+        connections: Arc<Connections>,
         credentials: Rc<dyn CredentialSource>,
     ) -> Self {
         Self { client, connections, credentials }
