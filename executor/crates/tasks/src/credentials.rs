@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use asl::Value;
 use asl::value::JsonLimits;
@@ -34,6 +33,9 @@ pub trait CredentialSource {
 
     /// Whoever these credentials are meant for does not take them: the next one who asks gets others, if others can be had.
     fn refused(&self, key: &CredentialKey, credentials: &Arc<Credentials>);
+
+    /// What signatures say of the time: Unix time in milliseconds.
+    fn now_ms(&self) -> u64;
 }
 
 /// How a request is signed.
@@ -81,10 +83,11 @@ impl Signer {
         scheme: Scheme<'_>,
         unanswered: &str,
     ) -> Result<Inbound, Failure> {
-        let key = self.key(origin);
+        let key = self.key(origin)?;
         let credentials = self.credentials(&key).await?;
         let send = async |credentials: &Credentials| {
-            let answer = client.send(signed(request, credentials, scheme)?).await;
+            let now = self.source.now_ms() / 1_000;
+            let answer = client.send(signed(request, credentials, scheme, now)?).await;
             answer.map_err(|error| Failure::new(unanswered, error.to_string()))
         };
         let answer = send(&credentials).await?;
@@ -97,13 +100,18 @@ impl Signer {
     }
 
     /// All executions of a machine share a session, which is named after it.
-    fn key(&self, origin: &Origin) -> CredentialKey {
+    fn key(&self, origin: &Origin) -> Result<CredentialKey, Failure> {
         let role = if origin.role_arn.is_empty() {
             Arc::clone(&self.default_role)
         } else {
             (*origin.role_arn).into()
         };
-        CredentialKey::new(role, session(&origin.machine_arn))
+        if role.is_empty() {
+            let cause = "The state machine has no role, and this node gives none to such machines: give it a role, or start \
+                         the node with --default-role ROLE.";
+            return Err(Failure::new("States.Permissions", cause.to_owned()));
+        }
+        Ok(CredentialKey::new(role, session(&origin.machine_arn)))
     }
 
     async fn credentials(&self, key: &CredentialKey) -> Result<Arc<Credentials>, Failure> {
@@ -125,11 +133,16 @@ fn session(machine_arn: &str) -> String {
     SESSION_PREFIX.chars().chain(name).collect()
 }
 
-fn signed(request: &Outbound, credentials: &Credentials, scheme: Scheme<'_>) -> Result<Outbound, Failure> {
+fn signed(
+    request: &Outbound,
+    credentials: &Credentials,
+    scheme: Scheme<'_>,
+    now: u64,
+) -> Result<Outbound, Failure> {
     let mut request = request.clone();
     let Outbound { method, url, headers, body, .. } = &mut request;
     let mut unsigned = Unsigned { method, url: url.as_str(), headers, body };
-    let (keys, now) = (credentials.keys(), unix_seconds());
+    let keys = credentials.keys();
     let signed = match scheme {
         Scheme::SigV4 { service, region } => sign::sigv4::sign(&mut unsigned, &keys, service, region, now),
         Scheme::Tc3 { service } => sign::tc3::sign(&mut unsigned, &keys, service, now),
@@ -157,10 +170,6 @@ impl Scheme<'_> {
             }
         }
     }
-}
-
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

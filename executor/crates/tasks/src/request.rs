@@ -2,6 +2,7 @@
 
 use asl::{Payload, Str};
 use futures_util::future::LocalBoxFuture;
+use telemetry::CallKind;
 
 use crate::limits::{CAUSE_BYTES_MAX, ERROR_BYTES_MAX};
 
@@ -53,6 +54,12 @@ pub type Call<'a, T> = LocalBoxFuture<'a, Result<T, Failure>>;
 
 /// One service.
 pub trait Integration {
+    /// What metrics call it.
+    fn kind(&self) -> CallKind;
+
+    /// Whether it serves a state's `Resource`.
+    fn serves(&self, resource: &str) -> bool;
+
     /// Makes the first request.
     fn begin<'a>(&'a self, request: &'a Request) -> Call<'a, Answer>;
 

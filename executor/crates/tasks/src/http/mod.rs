@@ -10,6 +10,7 @@ mod client;
 mod egress;
 mod names;
 mod target;
+mod tls;
 
 use std::fmt;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use url::Url;
 
 pub use client::{Client, ClientOptions, SetupError};
 pub use egress::{Egress, EgressError};
+pub use tls::{Tls, tls, transport};
 
 /// A request to a peer. Its `Debug` text has the target alone, for keys may stand in URL, headers and body.
 #[derive(Clone)]

@@ -17,7 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use asl::Payload;
+use asl::history::TaskResource;
 use http::StatusCode;
+use telemetry::CallKind;
 use token_cache::{CredentialKey, Credentials};
 
 use crate::credentials::CredentialSource;
@@ -32,8 +34,6 @@ pub use connection::{Connection, ConnectionError, Connections, Settings as Conne
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Redirects that are followed.
 const REDIRECTS_MAX: usize = 5;
-/// The resource, without `arn:<partition>:states:::`.
-pub const CALL: &str = "http:invoke";
 
 /// The integration.
 pub struct HttpInvoke {
@@ -90,6 +90,15 @@ impl HttpInvoke {
 }
 
 impl Integration for HttpInvoke {
+    fn kind(&self) -> CallKind {
+        CallKind::Http
+    }
+
+    fn serves(&self, resource: &str) -> bool {
+        let TaskResource { service, call, .. } = TaskResource::parse(resource);
+        (service, call) == ("http", "invoke")
+    }
+
     fn begin<'a>(&'a self, request: &'a Request) -> Call<'a, Answer> {
         Box::pin(async move { self.invoke(request).await.map(Answer::Output) })
     }

@@ -11,6 +11,9 @@ use token_cache::providers::Fetch;
 use token_cache::{CredentialError, CredentialKey, Credentials, Provider, Settings, TokenCache};
 use tokio::runtime::Handle;
 
+/// The time of signatures; it stands still.
+pub const NOW_MS: u64 = 1_700_000_000_000;
+
 /// The cache, and its clock.
 pub struct Cached {
     cache: Arc<TokenCache>,
@@ -19,7 +22,7 @@ pub struct Cached {
 
 impl Cached {
     pub fn new(provider: impl FnOnce(token_cache::Now) -> Arc<dyn Provider>) -> Rc<Self> {
-        let clock = Arc::new(AtomicU64::new(1_700_000_000_000));
+        let clock = Arc::new(AtomicU64::new(NOW_MS));
         let read = Arc::clone(&clock);
         let now: token_cache::Now = Arc::new(move || read.load(Ordering::SeqCst));
         let provider = provider(Arc::clone(&now));
@@ -43,6 +46,10 @@ impl CredentialSource for Cached {
 
     fn refused(&self, key: &CredentialKey, credentials: &Arc<Credentials>) {
         self.cache.invalidate(key, credentials);
+    }
+
+    fn now_ms(&self) -> u64 {
+        NOW_MS
     }
 }
 

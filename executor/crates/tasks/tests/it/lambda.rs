@@ -2,22 +2,18 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use http::Response;
 use tasks::lambda::Lambda;
 use tasks::{Failure, Origin};
 use url::Url;
 
-use crate::credentials::{Cached, Issuer, signer};
+use crate::credentials::{Cached, Issuer, NOW_MS, signer};
 use crate::peers::{Answered, Peer, Received, answer, ask, client, http, json, origin};
 
 const INVOKE: &str = "arn:aws:states:::lambda:invoke";
 const ARN: &str = "arn:aws:lambda:eu-west-1:123456789012:function";
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_secs()
-}
 
 fn with(mut answer: Answered, name: &'static str, value: &'static str) -> Answered {
     answer.headers_mut().insert(name, value.parse().expect("a value"));
@@ -61,7 +57,7 @@ fn invoked(received: &Received, region: &str) -> Answered {
 async fn lambda_of(issuer: &Arc<Issuer>) -> Peer {
     let issuer = Arc::clone(issuer);
     http(move |received| {
-        let claim = sign::sigv4::verify(&received.signed(), now(), |claim| issuer.secret_of(claim));
+        let claim = sign::sigv4::verify(&received.signed(), NOW_MS / 1_000, |claim| issuer.secret_of(claim));
         match claim {
             Ok(claim) if claim.service == "lambda" => invoked(&received, &claim.region),
             Err(sign::VerifyError::UnknownKey) => with(

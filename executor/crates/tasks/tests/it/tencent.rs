@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use asl::Value;
 use asl::value::JsonLimits;
@@ -12,7 +12,7 @@ use tasks::Failure;
 use tasks::tencent::{Tencent, TencentSettings};
 use url::Url;
 
-use crate::credentials::{Cached, Issuer, signer};
+use crate::credentials::{Cached, Issuer, NOW_MS, signer};
 use crate::peers::{Answered, Peer, Received, answer, ask, client, http, json};
 
 const API: &str = "qrn:qcs:asw:ap-guangzhou:1300000000:sdk:json:qcloud";
@@ -83,8 +83,7 @@ async fn world() -> World {
     let looks = Arc::<AtomicUsize>::default();
     let (known, looked) = (Arc::clone(&issuer), Arc::clone(&looks));
     let peer = http(move |received| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_secs();
-        match sign::tc3::verify(&received.signed(), now, |claim| known.secret_of(claim)) {
+        match sign::tc3::verify(&received.signed(), NOW_MS / 1_000, |claim| known.secret_of(claim)) {
             Ok(claim) => serve(&received, &claim.service, &looked),
             Err(refusal) => error(refusal.tencent_code(), &refusal.to_string()),
         }
