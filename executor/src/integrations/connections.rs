@@ -125,7 +125,7 @@ pub(super) fn read(path: Option<&Path>) -> Result<(Connections, Clients), Integr
         .map_err(|error| wrong(format!("the connections cannot be read: {error}")))?;
     let file: File = toml::from_str(&text).map_err(|error| {
         // Without the line itself, which may hold what should not be shown.
-        let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
+        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         wrong(format!("line {line}: {}", error.message().replace('\n', ", ")))
     })?;
     let (mut connections, mut clients) = (Vec::new(), Clients::new());
