@@ -76,10 +76,26 @@ enum Authentication {
 
 /// Where a secret stands.
 #[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(try_from = "toml::Value")]
 enum Secret {
     File(PathBuf),
     Env(String),
+}
+
+impl TryFrom<toml::Value> for Secret {
+    type Error = &'static str;
+
+    /// Not derived: serde's messages show what stands here instead, which may be the secret itself.
+    fn try_from(value: toml::Value) -> Result<Self, Self::Error> {
+        let member = |name: &str| value.get(name).and_then(toml::Value::as_str).map(str::to_owned);
+        match (value.as_table().map_or(0, toml::Table::len), member("file"), member("env")) {
+            (1, Some(file), None) => Ok(Self::File(file.into())),
+            (1, None, Some(env)) => Ok(Self::Env(env)),
+            _ => Err(
+                "a secret is { file = \"PATH\" } or { env = \"VARIABLE\" }, and does not stand here itself",
+            ),
+        }
+    }
 }
 
 /// What may be a secret and need not be one.
