@@ -15,9 +15,10 @@ use asl::value::JsonLimits;
 use asl::{Payload, Value};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use telemetry::CallKind;
 use url::Url;
 
-use crate::credentials::Signer;
+use crate::credentials::{Scheme, Signer};
 use crate::http::{Client, Outbound};
 use crate::limits::RESPONSE_BYTES_MAX;
 use crate::request::{Answer, Call, Failure, Integration, Origin, Request};
@@ -47,6 +48,8 @@ const REGIONS: [(&str, &str); 4] =
 /// A synchronous call of an API, and of a function.
 const TIMEOUT: Duration = Duration::from_secs(60);
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(310);
+/// The error when no answer comes, as Tencent's SDKs call it.
+const UNANSWERED: &str = "ClientError.NetworkError";
 /// Pauses between two looks at a job.
 const LOOK_FIRST: Duration = Duration::from_secs(1);
 const LOOK_MAX: Duration = Duration::from_secs(10);
@@ -162,10 +165,9 @@ impl Tencent {
     }
 
     async fn call(&self, api: Api<'_>, body: Bytes, origin: &Origin) -> Result<Payload, Failure> {
-        let mut outbound = self.outbound(api, body)?;
-        self.signer.tc3(&mut outbound, origin, api.service).await?;
-        let answer = self.client.send(outbound).await;
-        let answer = answer.map_err(|error| Failure::new("ClientError.NetworkError", error.to_string()))?;
+        let outbound = self.outbound(api, body)?;
+        let scheme = Scheme::Tc3 { service: api.service };
+        let answer = self.signer.send(&self.client, &outbound, origin, scheme, UNANSWERED).await?;
         let status = answer.status.as_u16();
         Payload::check(answer.body, JsonLimits::default()).map_err(|error| {
             let Api { service, action, .. } = api;
@@ -210,6 +212,15 @@ impl Tencent {
 }
 
 impl Integration for Tencent {
+    fn kind(&self) -> CallKind {
+        CallKind::Tencent
+    }
+
+    fn serves(&self, resource: &str) -> bool {
+        let target = Qrn::parse(resource).map(|qrn| qrn.target);
+        matches!(target, Ok(Target::Function { .. } | Target::Api { .. }))
+    }
+
     fn begin<'a>(&'a self, request: &'a Request) -> Call<'a, Answer> {
         Box::pin(async move { self.run(request).await.map(Answer::Output) })
     }
