@@ -126,6 +126,8 @@ impl Shard {
         let (address, open) = open.filter(|(_, open)| open.ended.is_none()).ok_or_else(timed_out)?;
         let awaited = match open.waiting_for.work(token.effect).ok_or_else(timed_out)? {
             Waiting::Task(task) => self.tasks.get(task).is_some_and(|task| task.calls_back),
+            Waiting::Call(call) => self.calls.calls_back(call),
+            Waiting::Callback => true,
             Waiting::Transfer(_) | Waiting::Timer(_) => false,
         };
         if awaited { Ok(address) } else { Err(no_task()) }
