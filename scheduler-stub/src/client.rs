@@ -6,8 +6,8 @@ use bytes::Bytes;
 use proto::executor::v1::{
     DescribeExecutionRequest, DescribeExecutionResponse, ExecutionStatus, ExecutionSummary,
     GetExecutionHistoryRequest, HistoryEvent, HistoryForm, ListExecutionsRequest, RedriveExecutionRequest,
-    SendTaskFailureRequest, SendTaskHeartbeatRequest, SendTaskSuccessRequest,
-    StartExecutionResponse, StartSyncExecutionResponse, StopExecutionRequest,
+    SendTaskFailureRequest, SendTaskHeartbeatRequest, SendTaskSuccessRequest, StartExecutionResponse,
+    StartSyncExecutionResponse, StopExecutionRequest,
 };
 use proto::scheduler::v1::cluster_client::ClusterClient;
 use proto::scheduler::v1::executions_client::ExecutionsClient;

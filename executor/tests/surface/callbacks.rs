@@ -145,7 +145,8 @@ async fn what_is_no_token_of_the_cluster_is_refused_whatever_is_sent_with_it() {
         format!("{}{other}{}", &token[..at], &token[at + 1..])
     };
     let long = token.repeat(40);
-    for forged in ["", "x", &token[1..], &format!("{token}A"), &changed(3), &changed(30), &changed(60), &long] {
+    for forged in ["", "x", &token[1..], &format!("{token}A"), &changed(3), &changed(30), &changed(60), &long]
+    {
         for result in [
             success(&mut test, forged, "1").await,
             failure(&mut test, forged, "E", "").await,

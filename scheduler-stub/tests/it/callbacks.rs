@@ -57,7 +57,8 @@ async fn stage() -> Stage {
         assert!(tokio::time::timeout(PATIENCE, node.ready()).await.expect("it becomes ready"));
     }
     let mut changes = scheduler.directory().changes();
-    let both = changes.wait_for(|view| view.is_whole() && view.public_addresses.len() == 2 && view.partitions == 4);
+    let both =
+        changes.wait_for(|view| view.is_whole() && view.public_addresses.len() == 2 && view.partitions == 4);
     drop(tokio::time::timeout(PATIENCE, both).await.expect("in time").expect("the scheduler lives"));
     let client = Client::connect(&scheduler.address().to_string(), None).await.expect("it answers");
     Stage { nodes, scheduler, client }
@@ -143,8 +144,14 @@ async fn what_is_no_token_is_refused_by_the_scheduler_or_by_the_node_that_judges
     let Stage { mut client, nodes: _nodes, scheduler: _scheduler } = stage().await;
     // Key 0, partition 1; key 0, partition 255.
     let (forged, beyond) = ("A".repeat(2) + "AB" + &"A".repeat(62), "AAD_".to_owned() + &"A".repeat(62));
-    for (token, wanted) in [("", "InvalidToken"), ("x y", "InvalidToken"), (&forged, "InvalidToken"), (&beyond, "TaskDoesNotExist")] {
-        let refused = client.task_success(token.to_owned(), Bytes::from_static(b"1")).await.expect_err("no token");
+    for (token, wanted) in [
+        ("", "InvalidToken"),
+        ("x y", "InvalidToken"),
+        (&forged, "InvalidToken"),
+        (&beyond, "TaskDoesNotExist"),
+    ] {
+        let refused =
+            client.task_success(token.to_owned(), Bytes::from_static(b"1")).await.expect_err("no token");
         assert_eq!(reason(&refused), wanted, "{token}");
         assert!(!refused.message().is_empty());
     }

@@ -1,8 +1,8 @@
 //! Callbacks: how tasks went, said by whoever has their tokens.
 
 use asl::Payload;
-use journal::memory::Fault;
 use journal::StoreError;
+use journal::memory::Fault;
 use proto::executor::v1::{ExecutionStatus, Mode};
 use trust::Secret;
 
@@ -24,7 +24,10 @@ fn secret() -> Secret {
 /// The token that a worker was given in its input.
 fn token_of(task: &v1::Task) -> String {
     let text = std::str::from_utf8(&task.input).expect("text");
-    text.strip_prefix(r#"{"token":""#).and_then(|text| text.strip_suffix(r#""}"#)).expect("a token").to_owned()
+    text.strip_prefix(r#"{"token":""#)
+        .and_then(|text| text.strip_suffix(r#""}"#))
+        .expect("a token")
+        .to_owned()
 }
 
 fn opened(token: &str) -> TaskToken {
@@ -68,7 +71,9 @@ impl TestShard {
 fn code(result: Result<(), Error>) -> &'static str {
     match result {
         Ok(()) => "taken",
-        Err(Error::Conflict { code, .. } | Error::NotFound { code, .. } | Error::Invalid { code, .. }) => code,
+        Err(Error::Conflict { code, .. } | Error::NotFound { code, .. } | Error::Invalid { code, .. }) => {
+            code
+        }
         Err(Error::NotOwner { .. }) => "NotOwner",
         Err(Error::OwnerChanged { .. }) => "OwnerChanged",
         Err(Error::NotDurable { .. }) => "NotDurable",
@@ -88,7 +93,11 @@ async fn a_callback_ends_its_task_once_before_and_after_the_worker_has_answered(
         assert_eq!(code(shard.call_back(&token, success("[7]")).await), "taken");
         assert_eq!(code(shard.call_back(&token, success("[8]")).await), "TaskTimedOut");
         assert_eq!(code(shard.call_back(&token, Callback::Heartbeat).await), "TaskTimedOut");
-        assert_eq!(ticking(&shard, outcomes(&mut watcher, 1)).await[0].output.as_deref(), Some(b"[7]".as_slice()), "{asked}");
+        assert_eq!(
+            ticking(&shard, outcomes(&mut watcher, 1)).await[0].output.as_deref(),
+            Some(b"[7]".as_slice()),
+            "{asked}"
+        );
         let form = v1::HistoryForm::Unspecified;
         let history = shard.ask(|reply| Command::History { execution: execution(1, 0), form, reply }).await;
         let history = history.expect("a history");
@@ -186,13 +195,12 @@ async fn a_task_that_is_asked_for_again_after_a_crash_has_the_token_that_it_had(
 
 #[tokio::test]
 async fn heartbeats_keep_a_task_and_without_them_it_times_out() {
-    let world = World::new();
-    let ask = world.define(ASK).await;
-    let shard = world.shard().await;
-    let mut watcher = shard.watch().await;
     for asked in [false, true] {
-        let sequence = 1 + u64::from(asked);
-        let token = shard.waits(ask, sequence, asked).await;
+        let world = World::new();
+        let ask = world.define(ASK).await;
+        let shard = world.shard().await;
+        let mut watcher = shard.watch().await;
+        let token = shard.waits(ask, 1, asked).await;
         for _ in 0..3 {
             world.clock.advance(Duration::from_secs(45));
             assert_eq!(code(shard.call_back(&token, Callback::Heartbeat).await), "taken", "{asked}");
@@ -201,7 +209,10 @@ async fn heartbeats_keep_a_task_and_without_them_it_times_out() {
         assert!(watcher.try_recv().is_err());
         world.clock.advance(Duration::from_secs(61));
         let ended = ticking(&shard, outcomes(&mut watcher, 1)).await.remove(0);
-        assert_eq!((ended.status(), ended.error.as_deref()), (ExecutionStatus::Failed, Some("States.Timeout")));
+        assert_eq!(
+            (ended.status(), ended.error.as_deref()),
+            (ExecutionStatus::Failed, Some("States.Timeout"))
+        );
         assert_eq!(code(shard.call_back(&token, success("1")).await), "TaskTimedOut");
     }
 }
@@ -233,7 +244,10 @@ async fn the_token_of_a_stream_s_task_calls_nobody_back() {
         let token = TaskToken::open(&secret(), &given.token).expect("a token").seal_text(&secret());
         assert_eq!(code(shard.call_back(&token, success("1")).await), "TaskDoesNotExist", "{mode:?}");
         shard.succeed(1, &given.token, "2").await;
-        assert_eq!(ticking(&shard, outcomes(&mut watcher, 1)).await[0].output.as_deref(), Some(b"2".as_slice()));
+        assert_eq!(
+            ticking(&shard, outcomes(&mut watcher, 1)).await[0].output.as_deref(),
+            Some(b"2".as_slice())
+        );
     }
 }
 
@@ -318,6 +332,9 @@ async fn a_reply_of_the_store_that_is_lost_loses_no_callback() {
         world.store.fail_next(fault);
         let taken = ticking(&shard, shard.call_back(&token, success("1"))).await;
         assert_eq!(code(taken), "taken");
-        assert_eq!(ticking(&shard, outcomes(&mut watcher, 1)).await[0].output.as_deref(), Some(b"1".as_slice()));
+        assert_eq!(
+            ticking(&shard, outcomes(&mut watcher, 1)).await[0].output.as_deref(),
+            Some(b"1".as_slice())
+        );
     }
 }
