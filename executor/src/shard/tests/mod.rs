@@ -4,6 +4,7 @@ mod archiving;
 mod assigned;
 mod broken;
 mod bulk;
+mod calling;
 mod calling_back;
 mod carrying;
 mod checkpoints;
@@ -46,7 +47,7 @@ use telemetry::ShardMetrics;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::handle::{Binding, Pace, ShardConfig, ShardHandle, ShardState};
-use super::{Archiver, Command, ShardContext};
+use super::{Archiver, Command, MakeIntegrations, ShardContext};
 use crate::clock::{Clock, ManualClock};
 use crate::cluster::Cluster;
 use crate::config::Config;
@@ -88,6 +89,7 @@ pub struct World {
     pub clock: ManualClock,
     pub cluster: Arc<Cluster>,
     pub definitions: Arc<Definitions>,
+    pub integrations: MakeIntegrations,
     pub objects: Option<Arc<Objects>>,
     pub archive: Option<(String, Duration)>,
     pub retention: Duration,
@@ -113,6 +115,7 @@ impl World {
             clock: ManualClock::at_ms(START_MS),
             cluster: Arc::new(cluster),
             definitions: Arc::default(),
+            integrations: super::no_integrations(),
             objects: None,
             archive: None,
             retention: Duration::from_secs(3_600),
@@ -169,7 +172,7 @@ impl World {
             pace: Pace { checkpoint_blocks: 80, ..Pace::default() },
         };
         let context = ShardContext {
-            integrations: super::no_integrations(),
+            integrations: Arc::clone(&self.integrations),
             connect: Arc::new(self.store.clone()),
             objects: self.objects.clone(),
             archiver: self.archiver(),
