@@ -23,6 +23,10 @@ pub(super) fn may_call(path: &str, roles: &Roles) -> bool {
             "executor.v1.Executor",
             "RegisterDispatcher" | "StartExecutions" | "PutDefinition" | "WatchCompletions",
         ) => any(&[Role::Scheduler]),
+        // The token says for which task: whoever works may be given one.
+        ("executor.v1.Executor", "SendTaskSuccess" | "SendTaskFailure" | "SendTaskHeartbeat") => {
+            roles.is_worker() || any(&[Role::Scheduler, Role::Caller])
+        }
         (
             "executor.v1.Executor",
             "StartExecution"
@@ -93,6 +97,18 @@ mod tests {
             (
                 "/executor.v1.Executor/DescribeNode",
                 &["node", "scheduler", "caller", "operator", "worker", "worker:ocr"],
+            ),
+            (
+                "/executor.v1.Executor/SendTaskSuccess",
+                &["scheduler", "caller", "operator", "worker", "worker:ocr"],
+            ),
+            (
+                "/executor.v1.Executor/SendTaskFailure",
+                &["scheduler", "caller", "operator", "worker", "worker:ocr"],
+            ),
+            (
+                "/executor.v1.Executor/SendTaskHeartbeat",
+                &["scheduler", "caller", "operator", "worker", "worker:ocr"],
             ),
             ("/executor.v1.Executor/WhateverComesNext", &[]),
             ("/executor.v1.Executor/RegisterDispatcher", &["scheduler", "operator"]),

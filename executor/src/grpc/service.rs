@@ -9,7 +9,7 @@ use trust::Peer;
 use super::starts::Acks;
 use super::watch::Completions;
 use super::work::Tasks;
-use super::{Surface, listing, plain, rights, starts, watch, work};
+use super::{Surface, callbacks, listing, plain, rights, starts, watch, work};
 use crate::error::Error;
 
 /// An answer, or the status of its error.
@@ -114,6 +114,27 @@ impl Executor for Surface {
         self.node.health.latch().await;
         self.node.drain.send_replace(true);
         answer(Ok(v1::DrainResponse {}))
+    }
+
+    async fn send_task_success(
+        &self,
+        request: Request<v1::SendTaskSuccessRequest>,
+    ) -> Result<Response<v1::SendTaskSuccessResponse>, Status> {
+        answer(callbacks::success(&self.node, request.into_inner()).await)
+    }
+
+    async fn send_task_failure(
+        &self,
+        request: Request<v1::SendTaskFailureRequest>,
+    ) -> Result<Response<v1::SendTaskFailureResponse>, Status> {
+        answer(callbacks::failure(&self.node, request.into_inner()).await)
+    }
+
+    async fn send_task_heartbeat(
+        &self,
+        request: Request<v1::SendTaskHeartbeatRequest>,
+    ) -> Result<Response<v1::SendTaskHeartbeatResponse>, Status> {
+        answer(callbacks::heartbeat(&self.node, request.into_inner()).await)
     }
 }
 

@@ -179,13 +179,17 @@ impl WaitingFor {
         }
     }
 
-    /// The task of an effect, if its outcome is still wanted.
-    pub fn task(&self, id: EffectId) -> Option<Address> {
-        let waiting = match self {
+    /// What the effect of a task has become, if its outcome is still wanted.
+    pub fn work(&self, id: EffectId) -> Option<Waiting> {
+        match self {
             Self::Few(few) => few.iter().find(|entry| entry.0 == id && is_task(entry.1)).map(|entry| entry.1),
             Self::Many(many) => many.get(&(id, true)).copied(),
-        };
-        match waiting? {
+        }
+    }
+
+    /// The streaming worker's task of an effect, likewise.
+    pub fn task(&self, id: EffectId) -> Option<Address> {
+        match self.work(id)? {
             Waiting::Task(address) => Some(address),
             _ => None,
         }

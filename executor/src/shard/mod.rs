@@ -11,6 +11,7 @@ mod archive;
 mod archiving;
 mod beyond;
 mod bindings;
+mod callbacks;
 mod calls;
 mod carry;
 mod checkpoint;
@@ -78,11 +79,14 @@ use crate::owners::Owners;
 use crate::secret::ClusterSecret;
 
 pub use archiving::Archiver;
+pub use callbacks::Callback;
+pub(crate) use callbacks::no_task;
 pub use command::{Command, Reply, WorkerId};
 pub use crumbs::{CrumbError, Crumbs};
 pub use handle::{Binding, Pace, Serve, ShardConfig, ShardHandle, ShardState};
 pub(crate) use start::OWNER_CHANGED;
 pub(crate) use token::partition_of;
+pub use token::{TaskToken, partition_of_text};
 pub use validate::input as check_input;
 
 /// Makes the integrations of a shard, on its thread: they are not shared.

@@ -1,6 +1,7 @@
 //! The scheduler as its users and its nodes see it: over gRPC, in one process.
 
 mod auth;
+mod callbacks;
 mod certificates;
 mod cluster;
 mod examples;

@@ -5,6 +5,7 @@ mod assigned;
 mod broken;
 mod bulk;
 mod calling;
+mod calling_back;
 mod carrying;
 mod checkpoints;
 mod children;
