@@ -313,6 +313,12 @@ impl Shard {
         for task in page.held.drain(..) {
             self.tasks.release(task);
         }
+        for task in page.activities.drain(..) {
+            self.activities.release(task);
+        }
+        for task in page.begun.drain(..) {
+            self.hand_out(task);
+        }
         for write in page.writes.drain(..) {
             self.begin_transfer(write);
         }

@@ -103,6 +103,10 @@ pub struct Page {
     pub touched: Vec<Address>,
     /// Tasks of STANDARD executions whose cause is in this block, and of synchronous ones that are opened in it.
     pub held: Vec<Address>,
+    /// Tasks of activities, likewise.
+    pub activities: Vec<Address>,
+    /// Those that were taken in this block.
+    pub begun: Vec<Address>,
     /// Writes of their Maps, likewise.
     pub writes: Vec<Address>,
     /// Whose slots are given back.
@@ -145,6 +149,8 @@ impl Page {
         self.held.extend(later.held);
         self.writes.extend(later.writes);
         self.closing.extend(later.closing);
+        self.activities.extend(later.activities);
+        self.begun.extend(later.begun);
         self.absolved.extend(later.absolved);
         self.redrives.extend(later.redrives);
         self.tallies.extend(later.tallies);

@@ -6,7 +6,7 @@
 //! few logs are read at a time, and one whose part of the store is away keeps none of the others waiting. What may fail: the
 //! store (tried again, with pauses) or a block that cannot be read (the partition is given up, loudly).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,7 +57,9 @@ pub(super) async fn event_of(told: &Journalled, desk: &Desk) -> Result<Option<Ev
             Event::TaskFailed { id, error, cause }
         }
         JournalledKind::TimerFired => Event::TimerFired(id),
-        JournalledKind::TaskStarted => Event::TaskStarted(id),
+        JournalledKind::TaskStarted => {
+            Event::TaskStarted { id, worker: String::from_utf8_lossy(&told.payload).as_ref().into() }
+        }
         JournalledKind::Stopped => {
             let (error, cause) = decode_failure(&told.payload)?;
             Event::Stop { error: text(error), cause: text(cause) }
@@ -84,6 +86,8 @@ pub(super) struct Wanted {
     /// In the order in which it was asked for.
     effects: BTreeMap<u64, Effect>,
     asked: u64,
+    /// Tasks of activities that a worker has taken.
+    pub(super) begun: HashSet<EffectId>,
     /// The place of each, by its id and whether it is work or a timer.
     places: Map<(EffectId, bool), u64>,
 }
@@ -97,6 +101,7 @@ impl Wanted {
             | Event::ItemsRead { id, .. }
             | Event::ResultsWritten(id) => self.remove(*id, true),
             Event::TimerFired(id) => self.remove(*id, false),
+            Event::TaskStarted { id, .. } => drop(self.begun.insert(*id)),
             // It had ended, and wanted nothing any more.
             Event::Redrive => (self.effects, self.places) = Default::default(),
             _ => {}

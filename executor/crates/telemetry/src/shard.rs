@@ -114,6 +114,7 @@ pub struct ShardMetrics {
     pub tasks_succeeded: Counter,
     pub tasks_failed: Counter,
     pub tasks_waiting: Gauge,
+    pub activity_tasks_waiting: Gauge,
     pub workers: Gauge,
     pub objects_read: Counter,
     pub objects_written: Counter,

@@ -86,6 +86,7 @@ pub(super) struct Pause {
 pub(super) struct TaskWork {
     pub id: EffectId,
     pub timeout: Option<EffectId>,
+    pub timeout_seconds: u32,
     /// Its timer keeps its id however often it is moved: a replay is not told of heartbeats, and numbers effects alike.
     pub heartbeat: Option<EffectId>,
     pub heartbeat_seconds: u32,

@@ -52,7 +52,7 @@ impl<'a, O: Observer> Run<'a, O> {
         );
         if !activity {
             // A function or service counts as started at once, so that event ids do not depend on when a worker says so.
-            self.log.advance(previous, EventKind::TaskStarted { resource: &task.resource });
+            self.log.advance(previous, EventKind::TaskStarted { resource: &task.resource, worker: "" });
         }
         self.effects.push(Effect::ScheduleTask {
             id,
@@ -65,13 +65,22 @@ impl<'a, O: Observer> Run<'a, O> {
             seconds.map(|seconds| run.arm(slot, run.now().plus_seconds(seconds)))
         };
         let timeout = timer(self, timeout_seconds);
-        let heartbeat = timer(self, heartbeat_seconds);
-        let heartbeat_seconds =
-            heartbeat_seconds.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(0);
+        // Heartbeats of an activity are due once a worker has taken it up.
+        let heartbeat = timer(self, heartbeat_seconds.filter(|_| !activity));
+        let bounded =
+            |seconds: Option<u64>| seconds.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(0);
+        let (timeout_seconds, heartbeat_seconds) = (bounded(timeout_seconds), bounded(heartbeat_seconds));
         let heartbeat_at = self.now().plus_seconds(u64::from(heartbeat_seconds));
         let started = !activity;
-        self.threads.at_mut(slot).work =
-            Work::Task(TaskWork { id, timeout, heartbeat, heartbeat_seconds, heartbeat_at, started });
+        self.threads.at_mut(slot).work = Work::Task(TaskWork {
+            id,
+            timeout,
+            timeout_seconds,
+            heartbeat,
+            heartbeat_seconds,
+            heartbeat_at,
+            started,
+        });
         Ok(Step::Idle)
     }
 
@@ -130,12 +139,24 @@ impl<'a, O: Observer> Run<'a, O> {
         Ok(Step::Fail(slot, Box::new(Failure { error, cause, heartbeat: false })))
     }
 
-    pub(super) fn task_started(&mut self, id: EffectId) -> Step {
-        if let Some((slot, task, state)) = self.task(id)
-            && !task.started
-        {
-            self.note_started(slot, &state.resource);
+    /// A worker has taken up an activity's task: its time begins to count anew, as Step Functions counts it, and its
+    /// heartbeats are due.
+    pub(super) fn task_started(&mut self, id: EffectId, worker: &str) -> Step {
+        let Some((slot, mut task, state)) = self.task(id) else { return Step::Idle };
+        if task.started {
+            return Step::Idle;
         }
+        let after = |run: &Self, seconds: u32| run.now().plus_seconds(u64::from(seconds));
+        if let Some(timer) = task.timeout.take() {
+            self.effects.push(Effect::CancelTimer(timer));
+            task.timeout = Some(self.arm(slot, after(self, task.timeout_seconds)));
+        }
+        if task.heartbeat_seconds > 0 {
+            task.heartbeat_at = after(self, task.heartbeat_seconds);
+            task.heartbeat = Some(self.arm(slot, task.heartbeat_at));
+        }
+        self.threads.at_mut(slot).work = Work::Task(task);
+        self.note_started(slot, &state.resource, worker);
         Step::Idle
     }
 
@@ -166,7 +187,7 @@ impl<'a, O: Observer> Run<'a, O> {
         }
         self.cancel_timers(&task);
         if !task.started {
-            self.note_started(slot, &state.resource);
+            self.note_started(slot, &state.resource, "");
         }
         let Thread { previous, work, .. } = self.threads.at_mut(slot);
         *work = Work::Ready;
@@ -179,7 +200,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let Some((slot, task, state)) = self.task(id) else { return self.transfer_failed(id, cause) };
         self.cancel_timers(&task);
         if !task.started {
-            self.note_started(slot, &state.resource);
+            self.note_started(slot, &state.resource, "");
         }
         let given = |text: Str| (!text.is_empty()).then_some(text);
         let failure = Failure { error: given(error), cause: given(cause), heartbeat: false };
@@ -256,12 +277,12 @@ impl<'a, O: Observer> Run<'a, O> {
         (task.id == id).then_some((slot, task, state))
     }
 
-    fn note_started(&mut self, slot: u32, resource: &Str) {
+    fn note_started(&mut self, slot: u32, resource: &Str, worker: &str) {
         let Thread { previous, work, .. } = self.threads.at_mut(slot);
         if let Work::Task(task) = work {
             task.started = true;
         }
-        self.log.advance(previous, EventKind::TaskStarted { resource });
+        self.log.advance(previous, EventKind::TaskStarted { resource, worker });
     }
 
     pub(super) fn cancel_timers(&mut self, task: &TaskWork) {
