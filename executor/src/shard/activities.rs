@@ -323,15 +323,9 @@ impl Activities {
 }
 
 impl Shard {
-    /// A Task of an activity waits in line once its cause is durable. Step Functions has activities for STANDARD alone.
+    /// A task of an activity, which STANDARD executions alone have: it stands in line once its cause is durable.
     pub(super) fn schedule_activity(&mut self, address: Address, effect: EffectId, activity: Str, input: Payload) {
         let Some(open) = self.open.get_mut(address) else { return };
-        if !open.machine.is_standard() {
-            let cause = format!("An EXPRESS execution cannot wait for the activity {activity}: make its machine STANDARD.");
-            let failed = Event::TaskFailed { id: effect, error: "States.Runtime".into(), cause: cause.into() };
-            self.refused.push_back((address, failed));
-            return;
-        }
         let (id, log) = (open.id, open.log);
         let task = ActivityTask { execution: address, id, effect, activity, input, log };
         let task = self.activities.schedule(task);
@@ -363,8 +357,7 @@ impl Shard {
         // Whoever has reached the store has the secret.
         let Some(secret) = self.secret.get() else { return };
         let Some((take, task)) = self.activities.begin(address) else { return };
-        let token = TaskToken { execution: task.id, effect: task.effect, run: 0, hint: NOWHERE };
-        let task_token = token.text(secret);
+        let task_token = TaskToken::of_callback(task.id, task.effect).seal_text(secret).to_string();
         let input = task.input.bytes().clone();
         self.metrics.tasks_scheduled.add(1);
         // To a worker that has gone meanwhile it was handed out all the same: its time runs.

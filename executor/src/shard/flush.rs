@@ -216,6 +216,9 @@ impl Shard {
             for task in open.waiting_for.tasks() {
                 self.tasks.detach_input(task, &frame, &own);
             }
+            for task in open.waiting_for.activities() {
+                self.activities.detach_input(task, &frame, &own);
+            }
         }
     }
 
@@ -321,6 +324,9 @@ impl Shard {
         }
         for write in page.writes.drain(..) {
             self.begin_transfer(write);
+        }
+        for call in page.calls.drain(..) {
+            self.begin_call(call);
         }
         for batch in page.batches.drain(..) {
             self.acknowledge(at, batch);

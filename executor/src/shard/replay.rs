@@ -187,16 +187,32 @@ impl Shard {
         }
         // Others of this log may go on already: what they wait for is held for causes that are not durable yet.
         let page = &self.logs[log].page;
-        let (tasks, writes) = (page.held.len(), page.writes.len());
-        self.apply(address, &mut wanted.into_effects());
+        let (tasks, writes, calls) = (page.held.len(), page.writes.len(), page.calls.len());
+        let (activities, begun) = (page.activities.len(), std::mem::take(&mut wanted.begun));
+        let (mut effects, submitted) = wanted.into_parts();
+        self.apply(address, &mut effects);
+        for (effect, asked, said) in submitted {
+            self.resume(address, effect, asked, said);
+        }
         // What it waits for was caused by what is durable already.
         let page = &mut self.logs[log].page;
         let (tasks, writes) = (page.held.split_off(tasks), page.writes.split_off(writes));
+        let calls = page.calls.split_off(calls);
+        let activities = page.activities.split_off(activities);
         for task in tasks {
             self.tasks.release(task);
         }
+        for task in activities {
+            match self.activities.get(task).is_some_and(|task| begun.contains(&task.effect)) {
+                true => self.activities.resume(task),
+                false => self.activities.release(task),
+            }
+        }
         for write in writes {
             self.begin_transfer(write);
+        }
+        for call in calls {
+            self.begin_call(call);
         }
     }
 }
