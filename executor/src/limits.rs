@@ -21,6 +21,17 @@ pub const ERROR_BYTES_MAX: usize = 256;
 /// See [`ERROR_BYTES_MAX`].
 pub const CAUSE_BYTES_MAX: usize = 32_768;
 
+/// A task's token as text, in bytes (Step Functions: 1 to 2,048 characters). Beyond: refused as `InvalidToken`.
+pub const TASK_TOKEN_BYTES_MAX: usize = 2_048;
+
+/// The output of a callback, in bytes of UTF-8 (Step Functions). Beyond: refused as `InvalidOutput`.
+pub const CALLBACK_OUTPUT_BYTES_MAX: usize = 262_144;
+
+/// Error name and cause of a callback, in characters (Step Functions). Beyond: refused as `InvalidRequest`.
+pub const CALLBACK_ERROR_CHARS_MAX: usize = 256;
+/// See [`CALLBACK_ERROR_CHARS_MAX`].
+pub const CALLBACK_CAUSE_CHARS_MAX: usize = 32_768;
+
 /// A definition, in bytes (Step Functions). Beyond: refused as `InvalidDefinition`.
 pub const DEFINITION_BYTES_MAX: usize = 1 << 20;
 

@@ -26,6 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const STARTING_RETRY: Duration = Duration::from_millis(200);
 
 /// See the module.
+#[derive(Debug)]
 pub struct ClusterSecret {
     file: Option<PathBuf>,
     current: watch::Sender<Option<Secret>>,
@@ -97,6 +98,11 @@ impl ClusterSecret {
     pub fn get(&self) -> Result<Secret, Error> {
         let current = self.current.borrow().clone();
         current.ok_or(Error::Starting { retry_after: STARTING_RETRY })
+    }
+
+    /// Does something with what is in force, without a copy; nothing before the store was reached, as [`ClusterSecret::get`].
+    pub(crate) fn with<T>(&self, done: impl FnOnce(&Secret) -> T) -> Option<T> {
+        self.current.borrow().as_ref().map(done)
     }
 
     fn set(&self, secret: Secret, from: &str) {

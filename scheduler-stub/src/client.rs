@@ -6,6 +6,7 @@ use bytes::Bytes;
 use proto::executor::v1::{
     DescribeExecutionRequest, DescribeExecutionResponse, ExecutionStatus, ExecutionSummary,
     GetExecutionHistoryRequest, HistoryEvent, HistoryForm, ListExecutionsRequest, RedriveExecutionRequest,
+    SendTaskFailureRequest, SendTaskHeartbeatRequest, SendTaskSuccessRequest,
     StartExecutionResponse, StartSyncExecutionResponse, StopExecutionRequest,
 };
 use proto::scheduler::v1::cluster_client::ClusterClient;
@@ -239,6 +240,38 @@ impl Client {
         let request =
             RedriveExecutionRequest { execution: execution.to_owned(), client_token: token.to_owned() };
         Ok(self.executions.redrive_execution(call(request)).await?.into_inner().redrive_time_ms)
+    }
+
+    /// Says that the task of a token is done.
+    ///
+    /// # Errors
+    /// The scheduler's answer.
+    pub async fn task_success(&mut self, task_token: String, output: Bytes) -> Result<(), Status> {
+        self.executions.send_task_success(call(SendTaskSuccessRequest { task_token, output })).await?;
+        Ok(())
+    }
+
+    /// Says that the task of a token has failed.
+    ///
+    /// # Errors
+    /// The scheduler's answer.
+    pub async fn task_failure(
+        &mut self,
+        task_token: String,
+        error: String,
+        cause: String,
+    ) -> Result<(), Status> {
+        self.executions.send_task_failure(call(SendTaskFailureRequest { task_token, error, cause })).await?;
+        Ok(())
+    }
+
+    /// Says that the task of a token is being worked at.
+    ///
+    /// # Errors
+    /// The scheduler's answer.
+    pub async fn task_heartbeat(&mut self, task_token: String) -> Result<(), Status> {
+        self.executions.send_task_heartbeat(call(SendTaskHeartbeatRequest { task_token })).await?;
+        Ok(())
     }
 
     /// Up to `limit` executions of a machine, newest start first.

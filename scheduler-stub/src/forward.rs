@@ -15,7 +15,7 @@ use std::time::Duration;
 use executor::listing;
 use executor::secret::ClusterSecret;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use ids::ExecutionName;
+use ids::{ExecutionName, PartitionId};
 use proto::executor::v1::executor_client::ExecutorClient;
 use proto::executor::v1::{ListExecutionsRequest, ListExecutionsResponse};
 use tonic::transport::Channel;
@@ -70,21 +70,62 @@ impl Forward {
     {
         let name = ExecutionName::parse(execution)
             .map_err(|error| Error::invalid("InvalidArn", error.to_string()))?;
-        let first = self.knower(&name, None).await?;
+        self.to_owner(|partitions| name.partition(partitions).ok(), kind, call).await
+    }
+
+    /// Makes a callback on the node that has the partition of this token's task, as [`Forward::call`]: that node judges the
+    /// token. It is a change, so one that was not answered is not sent again.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` when it is no token, `UNAVAILABLE` when no node lives, else the node's answer.
+    pub async fn call_back<T, F>(
+        &self,
+        token: &str,
+        call: impl Fn(ExecutorClient<Channel>) -> F,
+    ) -> Result<Response<T>, Status>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let message = "`task_token` is no token of a task: send it as the task was given it";
+        let partition =
+            executor::shard::partition_of_text(token).ok_or_else(|| Error::invalid("InvalidToken", message))?;
+        let partitions = self.directory.view().partitions;
+        if (1..=partition.get()).contains(&partitions) {
+            let message = format!("the token is of partition {partition}, and there are {partitions}");
+            return Err(Error::not_found("TaskDoesNotExist", message).into());
+        }
+        self.to_owner(|_| Some(partition), Kind::Change, call).await
+    }
+
+    /// Makes a call on the owner of a partition, which depends on how many there are.
+    async fn to_owner<T, F>(
+        &self,
+        partition: impl Fn(u16) -> Option<PartitionId>,
+        kind: Kind,
+        call: impl Fn(ExecutorClient<Channel>) -> F,
+    ) -> Result<Response<T>, Status>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let first = self.knower(&partition, None).await?;
         match call(self.clients.client(&first)?).await.map_err(|status| kind.heard(status)) {
             Err(status) if kind.may_ask_again(&status) => {
                 self.directory.ask_again();
-                let next = self.knower(&name, Some(&first)).await?;
+                let next = self.knower(&partition, Some(&first)).await?;
                 call(self.clients.client(&next)?).await.map_err(|status| kind.heard(status))
             }
             answer => answer,
         }
     }
 
-    /// The node to ask about an execution, another one than `tried` where there is hope for one.
-    async fn knower(&self, name: &ExecutionName, tried: Option<&Arc<str>>) -> Result<Arc<str>, Error> {
+    /// The node to ask about what is in a partition, another one than `tried` where there is hope for one.
+    async fn knower(
+        &self,
+        partition: impl Fn(u16) -> Option<PartitionId>,
+        tried: Option<&Arc<str>>,
+    ) -> Result<Arc<str>, Error> {
         let holder = |view: &View| {
-            let partition = name.partition(view.partitions).ok()?;
+            let partition = partition(view.partitions)?;
             view.holder(partition).filter(|holder| Some(*holder) != tried).cloned()
         };
         let hopeless = |view: &View| tried.is_none() && !view.managed;

@@ -11,6 +11,10 @@ pub(crate) fn may_call(path: &str, roles: &Roles) -> bool {
     match (service, method) {
         ("grpc.health.v1.Health", _) => true,
         ("scheduler.v1.Nodes", "Heartbeat") => roles.has(&Role::Node),
+        // The token says for which task: whoever works may be given one.
+        ("scheduler.v1.Executions", "SendTaskSuccess" | "SendTaskFailure" | "SendTaskHeartbeat") => {
+            operator || roles.has(&Role::Caller) || roles.is_worker()
+        }
         ("scheduler.v1.Executions", _) => operator || roles.has(&Role::Caller),
         ("scheduler.v1.Templates", "DescribeStateMachine" | "ListStateMachines") => {
             operator || roles.has(&Role::Caller)
@@ -31,6 +35,9 @@ mod tests {
         for (path, allowed) in [
             ("/scheduler.v1.Nodes/Heartbeat", &["node"][..]),
             ("/scheduler.v1.Executions/StartExecution", &["caller", "operator"]),
+            ("/scheduler.v1.Executions/SendTaskSuccess", &["caller", "operator", "worker"]),
+            ("/scheduler.v1.Executions/SendTaskFailure", &["caller", "operator", "worker"]),
+            ("/scheduler.v1.Executions/SendTaskHeartbeat", &["caller", "operator", "worker"]),
             ("/scheduler.v1.Templates/DescribeStateMachine", &["caller", "operator"]),
             ("/scheduler.v1.Templates/CreateStateMachine", &["operator"]),
             ("/scheduler.v1.Cluster/DescribeCluster", &["operator"]),

@@ -8,10 +8,11 @@
 //!
 //! Rooms: `service` (which call goes where), `starts` (batch streams), `dispatch` (plain starts gathered into
 //! batches),
-//! `rights` (who may call what), `plain` (calls that are answered once), `reports` (what shards say of themselves), `listing` (pages merged over shards), `watch` (completions),
+//! `rights` (who may call what), `plain` (calls that are answered once), `callbacks` (how tasks went, by their tokens), `reports` (what shards say of themselves), `listing` (pages merged over shards), `watch` (completions),
 //! `work` (workers), `activities` (workers of activities), [`health`], `listener` (connections), [`status`].
 
 mod activities;
+mod callbacks;
 mod dispatch;
 pub mod health;
 pub mod listener;

@@ -32,6 +32,10 @@ pub(super) fn may_call(path: &str, roles: &Roles) -> bool {
         ("executor.v1.Executor", "GetActivityTask") => {
             roles.is_worker() || any(&[Role::Scheduler, Role::Caller])
         }
+        // The token says for which task: whoever works may be given one.
+        ("executor.v1.Executor", "SendTaskSuccess" | "SendTaskFailure" | "SendTaskHeartbeat") => {
+            roles.is_worker() || any(&[Role::Scheduler, Role::Caller])
+        }
         (
             "executor.v1.Executor",
             "StartExecution"
@@ -107,6 +111,18 @@ mod tests {
             ("/executor.v1.Executor/TakeActivityTask", &["scheduler", "operator"]),
             (
                 "/executor.v1.Executor/GetActivityTask",
+                &["scheduler", "caller", "operator", "worker", "worker:ocr"],
+            ),
+            (
+                "/executor.v1.Executor/SendTaskSuccess",
+                &["scheduler", "caller", "operator", "worker", "worker:ocr"],
+            ),
+            (
+                "/executor.v1.Executor/SendTaskFailure",
+                &["scheduler", "caller", "operator", "worker", "worker:ocr"],
+            ),
+            (
+                "/executor.v1.Executor/SendTaskHeartbeat",
                 &["scheduler", "caller", "operator", "worker", "worker:ocr"],
             ),
             ("/executor.v1.Executor/WhateverComesNext", &[]),

@@ -9,7 +9,7 @@ use trust::Peer;
 use super::starts::Acks;
 use super::watch::Completions;
 use super::work::Tasks;
-use super::{Surface, activities, listing, plain, rights, starts, watch, work};
+use super::{Surface, activities, callbacks, listing, plain, rights, starts, watch, work};
 use crate::error::Error;
 
 /// An answer, or the status of its error.
@@ -136,6 +136,27 @@ impl Executor for Surface {
         request: Request<v1::GetActivityTaskRequest>,
     ) -> Result<Response<v1::GetActivityTaskResponse>, Status> {
         answer(activities::take(&self.node, request.into_inner()).await)
+    }
+
+    async fn send_task_success(
+        &self,
+        request: Request<v1::SendTaskSuccessRequest>,
+    ) -> Result<Response<v1::SendTaskSuccessResponse>, Status> {
+        answer(callbacks::success(&self.node, request.into_inner()).await)
+    }
+
+    async fn send_task_failure(
+        &self,
+        request: Request<v1::SendTaskFailureRequest>,
+    ) -> Result<Response<v1::SendTaskFailureResponse>, Status> {
+        answer(callbacks::failure(&self.node, request.into_inner()).await)
+    }
+
+    async fn send_task_heartbeat(
+        &self,
+        request: Request<v1::SendTaskHeartbeatRequest>,
+    ) -> Result<Response<v1::SendTaskHeartbeatResponse>, Status> {
+        answer(callbacks::heartbeat(&self.node, request.into_inner()).await)
     }
 }
 

@@ -219,6 +219,12 @@ impl Activities {
         }
     }
 
+    /// Whether a worker has it.
+    #[must_use]
+    pub fn has_begun(&self, address: Address) -> bool {
+        self.entries.get(address).is_some_and(|entry| matches!(entry.stand, Stand::Begun))
+    }
+
     /// Whose task it is, and which of its effects.
     #[must_use]
     pub fn get(&self, address: Address) -> Option<&ActivityTask> {

@@ -67,6 +67,12 @@ impl Calls {
         }
     }
 
+    /// Whether the task of a call is over only when its token comes back.
+    pub fn calls_back(&self, at: Address) -> bool {
+        let entry = self.entries.get(at);
+        entry.is_some_and(|entry| TaskResource::parse(&entry.request.resource).waits_for_token())
+    }
+
     fn cells(&self, entry: &Call) -> &CallMetrics {
         &self.metrics.calls[entry.integration.kind() as usize]
     }

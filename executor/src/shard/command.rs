@@ -11,6 +11,8 @@ use proto::executor::v1;
 use tokio::sync::{mpsc, oneshot};
 
 use super::activities::Offer;
+use super::callbacks::Callback;
+use super::token::TaskToken;
 use crate::error::Error;
 
 /// Answers a question once.
@@ -72,6 +74,15 @@ pub enum Command {
         token: Bytes,
         /// Answer.
         reply: Reply<u64>,
+    },
+    /// Say how a task went, by its token; answered when that is durable, a heartbeat at once.
+    Callback {
+        /// Whose task.
+        token: TaskToken,
+        /// How it went.
+        callback: Callback,
+        /// Answer.
+        reply: Reply<()>,
     },
     /// One page of this shard's executions of a machine, newest start first (ties: higher id first); the surface merges
     /// the shards' pages. `next_token` is a cursor that every shard understands: `START_TIME_MS:EXECUTION_ID`, and asks

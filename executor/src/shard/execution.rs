@@ -181,13 +181,17 @@ impl WaitingFor {
         }
     }
 
-    /// The task of an effect, if its outcome is still wanted.
-    pub fn task(&self, id: EffectId) -> Option<Address> {
-        let waiting = match self {
+    /// What the effect of a task has become, if its outcome is still wanted.
+    pub fn work(&self, id: EffectId) -> Option<Waiting> {
+        match self {
             Self::Few(few) => few.iter().find(|entry| entry.0 == id && is_task(entry.1)).map(|entry| entry.1),
             Self::Many(many) => many.get(&(id, true)).copied(),
-        };
-        match waiting? {
+        }
+    }
+
+    /// The streaming worker's task of an effect, likewise.
+    pub fn task(&self, id: EffectId) -> Option<Address> {
+        match self.work(id)? {
             Waiting::Task(address) => Some(address),
             _ => None,
         }
@@ -195,15 +199,9 @@ impl WaitingFor {
 
     /// The activity's task of an effect, if its outcome is still wanted.
     pub fn activity(&self, id: EffectId) -> Option<Address> {
-        match self {
-            Self::Few(few) => few.iter().find_map(|(of, waiting)| match waiting {
-                Waiting::Activity(address) if *of == id => Some(*address),
-                _ => None,
-            }),
-            Self::Many(many) => match many.get(&(id, true)) {
-                Some(Waiting::Activity(address)) => Some(*address),
-                _ => None,
-            },
+        match self.work(id)? {
+            Waiting::Activity(address) => Some(address),
+            _ => None,
         }
     }
 

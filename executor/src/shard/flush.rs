@@ -338,6 +338,9 @@ impl Shard {
             // Who no longer listens needs no answer.
             let _ = reply.send(Ok(at_ms));
         }
+        for (reply, answer) in page.callbacks.drain(..) {
+            let _ = reply.send(answer);
+        }
         for address in std::mem::take(&mut page.closing) {
             self.close_durably(at, address, &mut page);
         }

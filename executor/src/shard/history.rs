@@ -32,6 +32,7 @@ use super::turns;
 use crate::definitions::{Definitions, LoadError};
 use crate::error::Error;
 use crate::limits;
+use crate::secret::ClusterSecret;
 
 /// Events of one history at most; a STANDARD execution has no more.
 const EVENTS_MAX: usize = limits::STANDARD_HISTORY_EVENTS_MAX as usize + 1;
@@ -55,6 +56,7 @@ impl Shard {
         let partition = self.logs[log].partition;
         let (standing, archive) = (self.standing(log), self.archive_view());
         let (definitions, desk) = (Arc::clone(&self.definitions), self.transfers.desk.clone());
+        let secret = Arc::clone(&self.context.secret);
         self.answer(reply, &[log], async move |store| {
             standing.ask(&*store).await?;
             let found = fetch_anywhere(&*store, archive.as_ref(), &execution, place, partition).await;
@@ -75,7 +77,8 @@ impl Shard {
                 let lost = mended || found.closed.is_some();
                 return Err(if lost { not_whole(&spelt(&execution)) } else { moved(&execution) });
             }
-            let told = Told { found: &found, journal: &journal, desk: &desk, spelt: &spelt(&execution) };
+            let spelt = &spelt(&execution);
+            let told = Told { found: &found, journal: &journal, desk: &desk, secret: &secret, spelt };
             derive(&*store, &definitions, &told, form).await
         });
     }
@@ -103,6 +106,8 @@ struct Told<'a> {
     found: &'a Execution,
     journal: &'a [Journalled],
     desk: &'a Desk,
+    /// Seals the tokens that it shows.
+    secret: &'a Arc<ClusterSecret>,
     /// For messages.
     spelt: &'a str,
 }
@@ -142,7 +147,7 @@ async fn derive(
         let message = format!("the definition that {spelt} ran cannot be read: put it again");
         return Err(Error::NotFound { code: "StateMachineDoesNotExist", message });
     };
-    let machine = machine::Machine::alone(key.clone(), program);
+    let machine = machine::Machine::alone(key.clone(), program, told.secret);
     let Ok(machine) = machine.map(Rc::new) else {
         let message = format!("the machine's name {:?} is neither an ARN nor a QRN", key.arn);
         return Err(Error::Invalid { code: "InvalidArn", message });
@@ -172,7 +177,7 @@ async fn replay(
     told: &Told<'_>,
     observer: &mut impl Observer,
 ) -> Result<(), Error> {
-    let Told { found, journal, desk, spelt } = *told;
+    let Told { found, journal, desk, spelt, .. } = *told;
     let Execution { machine: key, opened, closed, .. } = found;
     let mut effects = Vec::new();
     let (waits, journal) = turns::beginning(journal);

@@ -30,6 +30,7 @@ use super::scan::{Blocks, Map};
 use super::slab::Address;
 use super::went_back::Held;
 use crate::admission::Permit;
+use crate::error::Error;
 use crate::limits;
 
 /// How a log fares.
@@ -117,6 +118,8 @@ pub struct Page {
     pub absolved: Vec<ExecutionId>,
     /// Who waits for redrives in this block, with their time.
     pub redrives: Vec<(Reply<u64>, u64)>,
+    /// Who waits for what callbacks have led to in this block or before, with the answer: as many as calls are under way.
+    pub callbacks: Vec<(Reply<()>, Result<(), Error>)>,
     pub tallies: Vec<Tally>,
     pub completions: Vec<v1::CompletionRange>,
     pub outcomes: Vec<v1::Outcome>,
@@ -156,6 +159,7 @@ impl Page {
         self.begun.extend(later.begun);
         self.absolved.extend(later.absolved);
         self.redrives.extend(later.redrives);
+        self.callbacks.extend(later.callbacks);
         self.tallies.extend(later.tallies);
         self.completions.extend(later.completions);
         self.outcomes.extend(later.outcomes);

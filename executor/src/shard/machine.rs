@@ -1,8 +1,8 @@
 //! The machines that a shard runs, and the seam to the language core.
 //!
 //! Invariants: a machine is looked up once per batch, not once per execution; the table is bounded, what has no open
-//! execution may be forgotten and made again; an execution's ARN is spelt only when its definition looks at it. What may
-//! fail: an ARN that is none.
+//! execution may be forgotten and made again; an execution's ARN is spelt, and a task's token sealed, only when its definition
+//! looks at it. What may fail: an ARN that is none.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -20,7 +20,9 @@ use journal::block::MachineRef;
 use journal::{BlockBuilder, Derived, index};
 use telemetry::{MachineMetrics, ShardMetrics};
 
+use super::token::TaskToken;
 use crate::limits;
+use crate::secret::ClusterSecret;
 
 /// A machine with everything its executions share.
 #[derive(Debug)]
@@ -34,10 +36,11 @@ pub struct Machine {
     in_block: Cell<(u64, u32)>,
 }
 
-/// Spells the names of a machine's executions.
+/// Spells the names of a machine's executions, and seals the tokens of their tasks.
 struct Names {
     machine: MachineName,
     mode: Mode,
+    secret: Arc<ClusterSecret>,
 }
 
 impl fmt::Debug for Names {
@@ -62,8 +65,9 @@ impl NameExecution for Names {
     }
 
     fn task_token(&self, start: &StartContext, task: EffectId) -> Str {
-        let id = id_of(start.key).map(|id| id.to_string()).unwrap_or_default();
-        format!("{id}-{:x}", task.0).into()
+        let Some(id) = id_of(start.key) else { return Str::new() };
+        // Whoever has reached the store, which every execution comes from, has the secret.
+        self.secret.with(|secret| TaskToken::of_callback(id, task).seal_text(secret)).unwrap_or_default()
     }
 }
 
@@ -118,13 +122,18 @@ impl Machine {
     ///
     /// # Errors
     /// [`IdError::Name`] when its ARN is none.
-    pub fn alone(key: MachineRef, program: Arc<Program>) -> Result<Self, IdError> {
-        Self::new(key, program, Arc::default)
+    pub fn alone(
+        key: MachineRef,
+        program: Arc<Program>,
+        secret: &Arc<ClusterSecret>,
+    ) -> Result<Self, IdError> {
+        Self::new(key, program, secret, Arc::default)
     }
 
     fn new(
         key: MachineRef,
         program: Arc<Program>,
+        secret: &Arc<ClusterSecret>,
         metrics: impl FnOnce() -> Arc<MachineMetrics>,
     ) -> Result<Self, IdError> {
         let name = MachineName::parse(&key.arn)?;
@@ -141,7 +150,7 @@ impl Machine {
             role_arn: Str::new(),
             mode_timeout_seconds,
             history_events_max,
-            names: Box::new(Names { machine: name.clone(), mode: key.mode }),
+            names: Box::new(Names { machine: name.clone(), mode: key.mode, secret: Arc::clone(secret) }),
         });
         Ok(Self { key, name, metrics: metrics(), core, in_block: Cell::new((0, 0)) })
     }
@@ -200,12 +209,19 @@ impl Machine {
 }
 
 /// The machines of a shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Machines {
     known: HashMap<MachineRef, Rc<Machine>, foldhash::fast::RandomState>,
+    secret: Arc<ClusterSecret>,
 }
 
 impl Machines {
+    /// None yet. The secret seals the tokens of their tasks.
+    #[must_use]
+    pub fn new(secret: Arc<ClusterSecret>) -> Self {
+        Self { known: HashMap::default(), secret }
+    }
+
     /// A machine that was seen before.
     #[must_use]
     pub fn get(&self, key: &MachineRef) -> Option<Rc<Machine>> {
@@ -225,7 +241,7 @@ impl Machines {
         if self.known.len() >= limits::SHARD_MACHINES_MAX {
             self.known.retain(|_, machine| Rc::strong_count(machine) > 1);
         }
-        let machine = Rc::new(Machine::new(key.clone(), program, || metrics.machine(&key.arn))?);
+        let machine = Rc::new(Machine::new(key.clone(), program, &self.secret, || metrics.machine(&key.arn))?);
         self.known.insert(key, Rc::clone(&machine));
         Ok(machine)
     }

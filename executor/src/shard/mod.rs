@@ -12,6 +12,7 @@ mod archive;
 mod archiving;
 mod beyond;
 mod bindings;
+mod callbacks;
 mod calls;
 mod carry;
 mod checkpoint;
@@ -80,11 +81,14 @@ use crate::secret::ClusterSecret;
 
 pub use activities::{Offer, is_activity};
 pub use archiving::Archiver;
+pub use callbacks::Callback;
 pub use command::{Command, Reply, WorkerId};
 pub use crumbs::{CrumbError, Crumbs};
 pub use handle::{Binding, Pace, Serve, ShardConfig, ShardHandle, ShardState};
 pub(crate) use start::OWNER_CHANGED;
+pub(crate) use callbacks::no_task;
 pub(crate) use token::partition_of;
+pub use token::{TaskToken, partition_of_text};
 pub use validate::input as check_input;
 
 /// Makes the integrations of a shard, on its thread: they are not shared.

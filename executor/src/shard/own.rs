@@ -396,6 +396,9 @@ impl Shard {
                 // Who no longer listens needs no answer.
                 let _ = reply.send(Err(Error::OwnerChanged { partition }));
             }
+            for (reply, _) in page.callbacks {
+                let _ = reply.send(Err(Error::OwnerChanged { partition }));
+            }
             for batch in page.batches {
                 let id: BatchId = batch.id;
                 let running = batch.running.iter().map(|(at, _)| (*at, at + 1));

@@ -41,6 +41,7 @@ use super::turns;
 use crate::definitions::Definitions;
 use crate::error::Error;
 use crate::limits;
+use crate::secret::ClusterSecret;
 
 /// An ended execution that was replayed, for whoever asked.
 pub(super) struct Revival {
@@ -105,6 +106,7 @@ struct Revived {
 struct Sources {
     definitions: Arc<Definitions>,
     desk: Desk,
+    secret: Arc<ClusterSecret>,
     now_ms: u64,
 }
 
@@ -140,7 +142,7 @@ async fn revive(
     let wanted = [(key.definition, dialect_of(key.dialect))];
     let program = sources.definitions.load_all(store, &wanted).await.ok().and_then(|mut found| found.pop());
     let program = program.ok_or_else(|| refused("its definition cannot be read: put it again"))?;
-    let machine = Machine::alone(key.clone(), Arc::clone(&program));
+    let machine = Machine::alone(key.clone(), Arc::clone(&program), &sources.secret);
     let machine = machine.map_err(|_| refused("its machine's name is neither an ARN nor a QRN"))?;
     let mut execution = replay(&machine, &found.opened, &journal, &sources.desk).await?;
     if !execution.is_finished() {
@@ -286,7 +288,8 @@ impl Shard {
         let standing = self.standing(log);
         let (index, reviving) = (Rc::clone(&self.logs[log].index), Rc::clone(&self.reviving));
         let (definitions, desk) = (Arc::clone(&self.definitions), self.transfers.desk.clone());
-        let sources = Sources { definitions, desk, now_ms: self.now_us / 1_000 };
+        let secret = Arc::clone(&self.context.secret);
+        let sources = Sources { definitions, desk, secret, now_ms: self.now_us / 1_000 };
         let archive = self.archive_view();
         self.questions += 1;
         self.flights.push(Box::pin(async move {

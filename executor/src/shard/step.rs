@@ -62,7 +62,8 @@ impl Shard {
         self.runnable.extend(still);
     }
 
-    fn run(&mut self, address: Address) {
+    /// Lets an execution handle what it was told.
+    pub(super) fn run(&mut self, address: Address) {
         let mut effects = std::mem::take(&mut self.effects);
         loop {
             let now = self.timestamp();
@@ -195,7 +196,8 @@ impl Shard {
         }
     }
 
-    fn cancel(&mut self, address: Address, id: EffectId, task: bool) {
+    /// What an effect has become is no longer wanted.
+    pub(super) fn cancel(&mut self, address: Address, id: EffectId, task: bool) {
         let Some(open) = self.open.get_mut(address) else { return };
         let waiting = open.waiting_for.remove(id, task);
         waiting.into_iter().for_each(|waiting| self.give_up(waiting));

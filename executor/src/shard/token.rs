@@ -6,15 +6,24 @@
 //! begun anew is not taken for a task of the run that followed, since the effects of the two need not be the same. STANDARD
 //! executions go on from their journal and have one run. Nothing here fails: what is no token of ours is `None`.
 //!
+//! The token of a callback (`$$.Task.Token`) is the same, of run 0 and without a hint, as text: base64url without padding.
+//! Sealing draws nothing, so a replay spells the token that went out, and an activity's worker is given the text that the
+//! context would show. After a change of keys it spells another one of the same length: the one that went out is opened as long
+//! as its key is in the secret, and so is the new one; only a definition that compares the text itself could tell. An operator
+//! who removes a key from the secret ends the callbacks whose tokens it sealed.
+//!
 //! Format, sealed for the purpose `task`, numbers big-endian: partition (2 bytes), incarnation (4), sequence (5), index (1),
 //! effect (8), run (4), hint (8). Nothing of it is secret: the partition may be read without the key, to find the shard.
 
-use asl::EffectId;
+use asl::{EffectId, Str};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use ids::{BatchId, ExecutionId, PartitionId};
 use trust::Secret;
 
 use super::slab::Address;
+use crate::limits;
 
 const PURPOSE: &str = "task";
 const CONTENT_BYTES: usize = 32;
@@ -35,6 +44,24 @@ pub struct TaskToken {
 }
 
 impl TaskToken {
+    /// That of a callback.
+    #[must_use]
+    pub fn of_callback(execution: ExecutionId, effect: EffectId) -> Self {
+        Self { execution, effect, run: 0, hint: Address::default() }
+    }
+
+    /// As text, for people and other programs.
+    #[must_use]
+    pub fn seal_text(&self, secret: &Secret) -> Str {
+        URL_SAFE_NO_PAD.encode(self.seal(secret)).into()
+    }
+
+    /// From text that has come back.
+    #[must_use]
+    pub fn open_text(secret: &Secret, text: &str) -> Option<Self> {
+        Self::open(secret, &decode(text)?)
+    }
+
     /// As it goes out.
     #[must_use]
     pub fn seal(&self, secret: &Secret) -> Bytes {
@@ -81,6 +108,16 @@ pub fn partition_of(token: &[u8]) -> Option<PartitionId> {
     PartitionId::new(u32::from(u16::from_be_bytes(*partition))).ok()
 }
 
+/// The same of a token as text.
+#[must_use]
+pub fn partition_of_text(text: &str) -> Option<PartitionId> {
+    partition_of(&decode(text)?)
+}
+
+fn decode(text: &str) -> Option<Vec<u8>> {
+    if text.len() > limits::TASK_TOKEN_BYTES_MAX { None } else { URL_SAFE_NO_PAD.decode(text).ok() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,5 +154,25 @@ mod tests {
         assert_eq!(partition_of(&sealed).map(PartitionId::get), Some(0x0203));
         assert_eq!(partition_of(b"x"), None);
         assert_eq!(partition_of(&[0xff; 49]), None, "no such partition");
+    }
+
+    #[test]
+    fn a_callbacks_token_is_text_that_fits_into_a_url_and_is_opened_in_one_spelling_only() {
+        let secret = Secret::from_key(&[1; 32]);
+        let callback = TaskToken::of_callback(token().execution, token().effect);
+        let text = callback.seal_text(&secret);
+        assert_eq!(text, callback.seal_text(&secret), "a replay spells it alike");
+        assert!(text.len() == 66 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
+        assert_eq!(TaskToken::open_text(&secret, &text), Some(callback));
+        assert_eq!(partition_of_text(&text).map(PartitionId::get), Some(0x0203));
+        assert_eq!(TaskToken::open_text(&Secret::from_key(&[2; 32]), &text), None);
+        let long = text.repeat(40);
+        for other in ["", "?", &text[1..], &text[..65], &format!("{text}="), &format!(" {text}"), &long] {
+            assert_eq!(TaskToken::open_text(&secret, other), None, "{other}");
+        }
+        let last = &text[65..];
+        for spelling in ('a'..='z').chain('A'..='Z').filter(|letter| !last.starts_with(*letter)) {
+            assert_eq!(TaskToken::open_text(&secret, &format!("{}{spelling}", &text[..65])), None);
+        }
     }
 }

@@ -7,6 +7,7 @@ mod drain;
 mod nodes;
 mod serve;
 mod start;
+mod task;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -62,6 +63,7 @@ EXAMPLES
   scheduler-stub start orders --input '{\"orderId\": \"A-1\"}' --wait
   scheduler-stub history EXECUTION
   scheduler-stub list orders --status failed
+  scheduler-stub task success TOKEN --output '{\"approved\": true}'
 
 Commands for people take MACHINE as an ARN, a QRN or a bare name, and EXECUTION as an id, an ARN
 or a QRN. They speak to the scheduler of --scheduler (environment: MYRIAD_SCHEDULER). Each command
@@ -101,6 +103,8 @@ enum Command {
     List(client::ListOptions),
     /// Show an execution's history as a timeline, or as JSON
     History(client::HistoryOptions),
+    /// Say how a task that waits for its token went
+    Task(task::TaskOptions),
 }
 
 /// The whole program: arguments in, exit code out.
@@ -140,6 +144,7 @@ async fn run(command: Command) -> Exit {
         Command::Describe(options) => client::describe(options).await,
         Command::List(options) => client::list(options).await,
         Command::History(options) => client::history(options).await,
+        Command::Task(options) => task::run(options).await,
     }
 }
 

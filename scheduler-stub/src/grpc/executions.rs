@@ -1,4 +1,4 @@
-//! `scheduler.v1.Executions`: starts to the dispatcher, everything else to the node that knows.
+//! `scheduler.v1.Executions`: starts to the dispatcher, everything else, callbacks too, to the node that knows.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -261,6 +261,42 @@ impl Service for ExecutionsService {
         let request = request.into_inner();
         self.templates.describe(&request.machine_arn, 0).await?;
         Ok(Response::new(self.forward.list(request).await?))
+    }
+
+    async fn send_task_success(
+        &self,
+        request: Request<SendTaskSuccessRequest>,
+    ) -> Result<Response<SendTaskSuccessResponse>, Status> {
+        let request = request.into_inner();
+        let call = |mut node: super::NodeClient| {
+            let request = with_timeout(request.clone());
+            async move { node.send_task_success(request).await }
+        };
+        self.forward.call_back(&request.task_token, call).await
+    }
+
+    async fn send_task_failure(
+        &self,
+        request: Request<SendTaskFailureRequest>,
+    ) -> Result<Response<SendTaskFailureResponse>, Status> {
+        let request = request.into_inner();
+        let call = |mut node: super::NodeClient| {
+            let request = with_timeout(request.clone());
+            async move { node.send_task_failure(request).await }
+        };
+        self.forward.call_back(&request.task_token, call).await
+    }
+
+    async fn send_task_heartbeat(
+        &self,
+        request: Request<SendTaskHeartbeatRequest>,
+    ) -> Result<Response<SendTaskHeartbeatResponse>, Status> {
+        let request = request.into_inner();
+        let call = |mut node: super::NodeClient| {
+            let request = with_timeout(request.clone());
+            async move { node.send_task_heartbeat(request).await }
+        };
+        self.forward.call_back(&request.task_token, call).await
     }
 }
 

@@ -276,4 +276,25 @@ impl Executor for Service {
     async fn drain(&self, _: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
         not_here()
     }
+
+    async fn send_task_success(
+        &self,
+        _: Request<v1::SendTaskSuccessRequest>,
+    ) -> Result<Response<v1::SendTaskSuccessResponse>, Status> {
+        not_here()
+    }
+
+    async fn send_task_failure(
+        &self,
+        _: Request<v1::SendTaskFailureRequest>,
+    ) -> Result<Response<v1::SendTaskFailureResponse>, Status> {
+        not_here()
+    }
+
+    async fn send_task_heartbeat(
+        &self,
+        _: Request<v1::SendTaskHeartbeatRequest>,
+    ) -> Result<Response<v1::SendTaskHeartbeatResponse>, Status> {
+        not_here()
+    }
 }

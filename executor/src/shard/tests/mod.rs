@@ -4,6 +4,7 @@ mod archiving;
 mod assigned;
 mod broken;
 mod bulk;
+mod calling_back;
 mod carrying;
 mod checkpoints;
 mod children;
