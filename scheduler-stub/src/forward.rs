@@ -87,8 +87,8 @@ impl Forward {
         F: Future<Output = Result<Response<T>, Status>>,
     {
         let message = "`task_token` is no token of a task: send it as the task was given it";
-        let partition =
-            executor::shard::partition_of_text(token).ok_or_else(|| Error::invalid("InvalidToken", message))?;
+        let partition = executor::shard::partition_of_text(token)
+            .ok_or_else(|| Error::invalid("InvalidToken", message))?;
         let partitions = self.directory.view().partitions;
         if (1..=partition.get()).contains(&partitions) {
             let message = format!("the token is of partition {partition}, and there are {partitions}");

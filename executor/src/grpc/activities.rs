@@ -44,10 +44,13 @@ impl Drop for Place {
     }
 }
 
-/// Whether the peer may have the tasks of this activity: a worker of one pool those of the activity of that name.
-pub(super) fn check_peer<T>(request: &Request<T>, activity: &str) -> Result<(), Status> {
+/// Whether the peer may have the tasks of an activity: a worker of one pool may have those of the activity of that name.
+///
+/// # Errors
+/// `PERMISSION_DENIED`.
+pub fn check_peer(request: &Request<v1::GetActivityTaskRequest>) -> Result<(), Status> {
     let peer = request.extensions().get::<Peer>().and_then(|peer| peer.roles.as_deref());
-    let name = activity.rsplit(':').next().unwrap_or_default();
+    let name = request.get_ref().activity_arn.rsplit(':').next().unwrap_or_default();
     let may = peer.is_none_or(|roles| {
         roles.works_for(name)
             || [Role::Operator, Role::Scheduler, Role::Caller].iter().any(|role| roles.has(role))
@@ -73,7 +76,8 @@ fn checked(request: &v1::GetActivityTaskRequest) -> Result<(Str, Str), Error> {
 
 fn activity(arn: &str) -> Result<Str, Error> {
     if arn.len() > limits::ARN_BYTES_MAX || !is_activity(arn) {
-        let message = "`activity_arn` is not the ARN of an activity: arn:aws:states:REGION:ACCOUNT:activity:NAME";
+        let message =
+            "`activity_arn` is not the ARN of an activity: arn:aws:states:REGION:ACCOUNT:activity:NAME";
         return Err(invalid("InvalidArn", message.to_owned()));
     }
     Ok(arn.into())

@@ -50,6 +50,7 @@ use crate::secret::ClusterSecret;
 use crate::shard::{Command, Reply, ShardHandle, WorkerId};
 use health::Health;
 
+pub use activities::check_peer as check_activity_worker;
 pub(crate) use dispatch::{dispatcher, queue};
 pub(crate) use reports::{Reports, look_after_shards, report_shards};
 

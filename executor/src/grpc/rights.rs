@@ -21,12 +21,8 @@ pub(super) fn may_call(path: &str, roles: &Roles) -> bool {
         }
         (
             "executor.v1.Executor",
-            "RegisterDispatcher"
-            | "StartExecutions"
-            | "PutDefinition"
-            | "WatchCompletions"
-            | "AwaitActivityTask"
-            | "TakeActivityTask",
+            "RegisterDispatcher" | "StartExecutions" | "PutDefinition" | "WatchCompletions"
+            | "AwaitActivityTask" | "TakeActivityTask",
         ) => any(&[Role::Scheduler]),
         // Which activity's, `activities` looks at.
         ("executor.v1.Executor", "GetActivityTask") => {

@@ -120,7 +120,7 @@ impl Executor for Surface {
         &self,
         request: Request<v1::GetActivityTaskRequest>,
     ) -> Result<Response<v1::GetActivityTaskResponse>, Status> {
-        activities::check_peer(&request, &request.get_ref().activity_arn)?;
+        activities::check_peer(&request)?;
         answer(activities::get(&self.node, request.into_inner()).await)
     }
 

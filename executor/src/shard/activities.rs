@@ -121,7 +121,8 @@ impl Activity {
     /// Takes the first task of the next line that hands out.
     fn pop(&mut self, entries: &Slab<Entry>, hands_out: &impl Fn(u16) -> bool) -> Option<Address> {
         let lines = self.lines.len();
-        let next = (0..lines).map(|step| (self.turn + step) % lines).find(|at| hands_out(self.lines[*at].0))?;
+        let next =
+            (0..lines).map(|step| (self.turn + step) % lines).find(|at| hands_out(self.lines[*at].0))?;
         let address = self.lines[next].1.pop_front(entries)?;
         self.turn = next + 1;
         self.waiting -= 1;
@@ -306,7 +307,12 @@ impl Activities {
     }
 
     /// Takes the first task in line out of it, for this answer.
-    fn take(&mut self, name: &str, take: Take, hands_out: impl Fn(u16) -> bool) -> Option<(Address, EffectId)> {
+    fn take(
+        &mut self,
+        name: &str,
+        take: Take,
+        hands_out: impl Fn(u16) -> bool,
+    ) -> Option<(Address, EffectId)> {
         let next = self.known.get_mut(name).and_then(|activity| activity.pop(&self.entries, &hands_out));
         let Some(entry) = next.and_then(|address| self.entries.get_mut(address)) else {
             // Who no longer listens needs no answer.
@@ -330,7 +336,13 @@ impl Activities {
 
 impl Shard {
     /// A task of an activity, which STANDARD executions alone have: it stands in line once its cause is durable.
-    pub(super) fn schedule_activity(&mut self, address: Address, effect: EffectId, activity: Str, input: Payload) {
+    pub(super) fn schedule_activity(
+        &mut self,
+        address: Address,
+        effect: EffectId,
+        activity: Str,
+        input: Payload,
+    ) {
         let Some(open) = self.open.get_mut(address) else { return };
         let (id, log) = (open.id, open.log);
         let task = ActivityTask { execution: address, id, effect, activity, input, log };

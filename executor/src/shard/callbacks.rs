@@ -49,7 +49,8 @@ impl Callback {
 
 /// The task was there, and is over.
 fn timed_out() -> Error {
-    let message = "the task of this token is over: it was answered before, has timed out, or its execution has ended";
+    let message =
+        "the task of this token is over: it was answered before, has timed out, or its execution has ended";
     Error::Conflict { code: "TaskTimedOut", message: message.to_owned() }
 }
 
@@ -86,8 +87,7 @@ impl Shard {
         if !heartbeat {
             self.cancel(address, effect, true);
             let failed = matches!(callback, Callback::Failed { .. });
-            let counter =
-                if failed { &self.metrics.tasks_failed } else { &self.metrics.tasks_succeeded };
+            let counter = if failed { &self.metrics.tasks_failed } else { &self.metrics.tasks_succeeded };
             counter.add(1);
         }
         self.deliver(address, callback.event(effect));

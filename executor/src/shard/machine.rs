@@ -241,7 +241,8 @@ impl Machines {
         if self.known.len() >= limits::SHARD_MACHINES_MAX {
             self.known.retain(|_, machine| Rc::strong_count(machine) > 1);
         }
-        let machine = Rc::new(Machine::new(key.clone(), program, &self.secret, || metrics.machine(&key.arn))?);
+        let machine =
+            Rc::new(Machine::new(key.clone(), program, &self.secret, || metrics.machine(&key.arn))?);
         self.known.insert(key, Rc::clone(&machine));
         Ok(machine)
     }

@@ -66,9 +66,9 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use ::tasks::Integrations;
 use actix::Actor;
 use journal::store::Connect;
-use ::tasks::Integrations;
 use telemetry::ShardMetrics;
 use tokio::sync::{mpsc, watch};
 
@@ -82,11 +82,11 @@ use crate::secret::ClusterSecret;
 pub use activities::{Offer, is_activity};
 pub use archiving::Archiver;
 pub use callbacks::Callback;
+pub(crate) use callbacks::no_task;
 pub use command::{Command, Reply, WorkerId};
 pub use crumbs::{CrumbError, Crumbs};
 pub use handle::{Binding, Pace, Serve, ShardConfig, ShardHandle, ShardState};
 pub(crate) use start::OWNER_CHANGED;
-pub(crate) use callbacks::no_task;
 pub(crate) use token::partition_of;
 pub use token::{TaskToken, partition_of_text};
 pub use validate::input as check_input;

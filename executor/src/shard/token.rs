@@ -162,7 +162,10 @@ mod tests {
         let callback = TaskToken::of_callback(token().execution, token().effect);
         let text = callback.seal_text(&secret);
         assert_eq!(text, callback.seal_text(&secret), "a replay spells it alike");
-        assert!(text.len() == 66 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
+        assert!(
+            text.len() == 66
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        );
         assert_eq!(TaskToken::open_text(&secret, &text), Some(callback));
         assert_eq!(partition_of_text(&text).map(PartitionId::get), Some(0x0203));
         assert_eq!(TaskToken::open_text(&Secret::from_key(&[2; 32]), &text), None);

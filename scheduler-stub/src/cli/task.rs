@@ -101,7 +101,8 @@ fn given(token: String) -> Result<String, Status> {
         return Ok(token);
     }
     let text = read(Path::new("-"))?;
-    let token = std::str::from_utf8(&text).map_err(|_| Status::invalid_argument("stdin is no token: it is no text"))?;
+    let token = std::str::from_utf8(&text)
+        .map_err(|_| Status::invalid_argument("stdin is no token: it is no text"))?;
     match token.trim() {
         "" => Err(Status::invalid_argument("stdin holds no token")),
         token => Ok(token.to_owned()),

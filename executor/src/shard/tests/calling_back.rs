@@ -1,8 +1,8 @@
 //! Callbacks: how tasks went, said by whoever has their tokens.
 
 use asl::Payload;
-use journal::memory::Fault;
 use journal::StoreError;
+use journal::memory::Fault;
 use proto::executor::v1::{ExecutionStatus, Mode};
 use trust::Secret;
 
@@ -24,7 +24,10 @@ fn secret() -> Secret {
 /// The token that a worker was given in its input.
 fn token_of(task: &v1::Task) -> String {
     let text = std::str::from_utf8(&task.input).expect("text");
-    text.strip_prefix(r#"{"token":""#).and_then(|text| text.strip_suffix(r#""}"#)).expect("a token").to_owned()
+    text.strip_prefix(r#"{"token":""#)
+        .and_then(|text| text.strip_suffix(r#""}"#))
+        .expect("a token")
+        .to_owned()
 }
 
 fn opened(token: &str) -> TaskToken {
@@ -69,7 +72,9 @@ impl TestShard {
 fn code(result: Result<(), Error>) -> &'static str {
     match result {
         Ok(()) => "taken",
-        Err(Error::Conflict { code, .. } | Error::NotFound { code, .. } | Error::Invalid { code, .. }) => code,
+        Err(Error::Conflict { code, .. } | Error::NotFound { code, .. } | Error::Invalid { code, .. }) => {
+            code
+        }
         Err(Error::NotOwner { .. }) => "NotOwner",
         Err(Error::OwnerChanged { .. }) => "OwnerChanged",
         Err(Error::NotDurable { .. }) => "NotDurable",
@@ -199,7 +204,10 @@ async fn heartbeats_keep_a_task_and_without_them_it_times_out() {
         assert!(watcher.try_recv().is_err());
         world.clock.advance(Duration::from_secs(61));
         let ended = outcomes(&mut watcher, 1).await.remove(0);
-        assert_eq!((ended.status(), ended.error.as_deref()), (ExecutionStatus::Failed, Some("States.Timeout")));
+        assert_eq!(
+            (ended.status(), ended.error.as_deref()),
+            (ExecutionStatus::Failed, Some("States.Timeout"))
+        );
         assert_eq!(code(shard.call_back(&token, success("1")).await), "TaskTimedOut");
     }
 }

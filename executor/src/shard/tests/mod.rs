@@ -15,6 +15,7 @@ mod mending;
 mod moving;
 mod naming;
 mod owning;
+mod polling;
 mod probing;
 mod reaching;
 mod recorded;

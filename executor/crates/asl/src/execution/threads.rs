@@ -86,14 +86,24 @@ pub(super) struct Pause {
 pub(super) struct TaskWork {
     pub id: EffectId,
     pub timeout: Option<EffectId>,
-    pub timeout_seconds: u32,
     /// Its timer keeps its id however often it is moved: a replay is not told of heartbeats, and numbers effects alike.
     pub heartbeat: Option<EffectId>,
     pub heartbeat_seconds: u32,
     /// When the next heartbeat is due.
     pub heartbeat_at: Timestamp,
+    /// Of an activity's task that nobody has taken up: how long it may take then, in seconds, or 0. [`STARTED`] once the history
+    /// has its start.
+    pub to_start: u32,
+}
+
+/// See [`TaskWork::to_start`]; longer than any time-out.
+pub(super) const STARTED: u32 = u32::MAX;
+
+impl TaskWork {
     /// Whether the history has its start.
-    pub started: bool,
+    pub fn has_started(&self) -> bool {
+        self.to_start == STARTED
+    }
 }
 
 /// A Parallel or Map state under way.

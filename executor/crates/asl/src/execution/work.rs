@@ -5,7 +5,7 @@ use super::effect::{Effect, EffectId};
 use super::failure::{Failure, TIMEOUT};
 use super::flow;
 use super::run::{Run, Step, fault};
-use super::threads::{Pause, TaskWork, Thread, Work};
+use super::threads::{Pause, STARTED, TaskWork, Thread, Work};
 use crate::history::{EventKind, Field, Observer, TaskKind, TaskResource};
 use crate::path::EvalError;
 use crate::program::{DataFlow, Dialect, Dynamic, Kind, State, TaskState, Text, Wait};
@@ -69,18 +69,11 @@ impl<'a, O: Observer> Run<'a, O> {
         let heartbeat = timer(self, heartbeat_seconds.filter(|_| !activity));
         let bounded =
             |seconds: Option<u64>| seconds.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(0);
-        let (timeout_seconds, heartbeat_seconds) = (bounded(timeout_seconds), bounded(heartbeat_seconds));
+        let heartbeat_seconds = bounded(heartbeat_seconds);
         let heartbeat_at = self.now().plus_seconds(u64::from(heartbeat_seconds));
-        let started = !activity;
-        self.threads.at_mut(slot).work = Work::Task(TaskWork {
-            id,
-            timeout,
-            timeout_seconds,
-            heartbeat,
-            heartbeat_seconds,
-            heartbeat_at,
-            started,
-        });
+        let to_start = if activity { bounded(timeout_seconds) } else { STARTED };
+        self.threads.at_mut(slot).work =
+            Work::Task(TaskWork { id, timeout, heartbeat, heartbeat_seconds, heartbeat_at, to_start });
         Ok(Step::Idle)
     }
 
@@ -143,13 +136,13 @@ impl<'a, O: Observer> Run<'a, O> {
     /// heartbeats are due.
     pub(super) fn task_started(&mut self, id: EffectId, worker: &str) -> Step {
         let Some((slot, mut task, state)) = self.task(id) else { return Step::Idle };
-        if task.started {
+        if task.has_started() {
             return Step::Idle;
         }
         let after = |run: &Self, seconds: u32| run.now().plus_seconds(u64::from(seconds));
         if let Some(timer) = task.timeout.take() {
             self.effects.push(Effect::CancelTimer(timer));
-            task.timeout = Some(self.arm(slot, after(self, task.timeout_seconds)));
+            task.timeout = Some(self.arm(slot, after(self, task.to_start)));
         }
         if task.heartbeat_seconds > 0 {
             task.heartbeat_at = after(self, task.heartbeat_seconds);
@@ -186,7 +179,7 @@ impl<'a, O: Observer> Run<'a, O> {
             return self.task_failed(id, error, cause);
         }
         self.cancel_timers(&task);
-        if !task.started {
+        if !task.has_started() {
             self.note_started(slot, &state.resource, "");
         }
         let Thread { previous, work, .. } = self.threads.at_mut(slot);
@@ -199,7 +192,7 @@ impl<'a, O: Observer> Run<'a, O> {
     pub(super) fn task_failed(&mut self, id: EffectId, error: Str, cause: Str) -> Step {
         let Some((slot, task, state)) = self.task(id) else { return self.transfer_failed(id, cause) };
         self.cancel_timers(&task);
-        if !task.started {
+        if !task.has_started() {
             self.note_started(slot, &state.resource, "");
         }
         let given = |text: Str| (!text.is_empty()).then_some(text);
@@ -280,7 +273,7 @@ impl<'a, O: Observer> Run<'a, O> {
     fn note_started(&mut self, slot: u32, resource: &Str, worker: &str) {
         let Thread { previous, work, .. } = self.threads.at_mut(slot);
         if let Work::Task(task) = work {
-            task.started = true;
+            task.to_start = STARTED;
         }
         self.log.advance(previous, EventKind::TaskStarted { resource, worker });
     }
