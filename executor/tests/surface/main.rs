@@ -2,8 +2,10 @@
 //!
 //! Rooms: `support` (a node and a client), `calls` (each plain call), `bad_input` (what is refused, and how),
 //! `streams` (batches, completions, workers), `lifecycle` (health, drain, a store that is away), `load` (too
-//! much of it, and how a scheduler hears of it), `modes` (synchronous executions, redrives).
+//! much of it, and how a scheduler hears of it), `modes` (synchronous executions, redrives),
+//! `activities` (workers that poll).
 
+mod activities;
 mod bad_input;
 mod calls;
 mod lifecycle;

@@ -1,6 +1,6 @@
 //! Workers that poll an activity through the scheduler: they wait here, and the scheduler waits on the nodes for all of them.
 //!
-//! An activity that is polled has a *desk*: it waits on each node with one call, whoever many workers there are. Once a
+//! An activity that is polled has a *desk*: it waits on each node with one call, however many workers there are. Once a
 //! node says that it has tasks, the desk takes as many as there are workers waiting, each for the one that has waited the
 //! longest, and then waits on that node again. Invariants: a worker is given one task; one that has gone before is not
 //! taken for; a desk ends when nobody waits at it any more, and holds no call then; workers are bounded by
@@ -19,6 +19,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use proto::executor::v1::{AwaitActivityTaskRequest, GetActivityTaskRequest, GetActivityTaskResponse};
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until};
 use tonic::{Request, Status};
 
 use crate::directory::Directory;
@@ -47,6 +48,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 struct Poll {
     worker: String,
     answer: oneshot::Sender<GetActivityTaskResponse>,
+    until: Instant,
 }
 
 /// Where workers come to a desk.
@@ -98,10 +100,9 @@ impl Polls {
     /// [`Error::Overloaded`].
     pub async fn get(&self, activity: &str, worker: String) -> Result<GetActivityTaskResponse, Error> {
         let (answer, task) = oneshot::channel();
-        let _place = self.join(activity, Poll { worker, answer })?;
-        // A desk answers all who wait, or none has come.
-        let task = tokio::time::timeout(self.wait, task).await;
-        Ok(task.ok().and_then(Result::ok).unwrap_or_default())
+        let _place = self.join(activity, Poll { worker, answer, until: Instant::now() + self.wait })?;
+        // Its desk answers each worker, also when its time is over.
+        Ok(task.await.unwrap_or_default())
     }
 
     /// Puts a worker in line at its activity's desk, which is opened if there is none.
@@ -145,9 +146,9 @@ impl Polls {
 
 /// What a node has said.
 enum Said {
-    /// So many tasks wait there.
+    /// So many tasks wait there, or none has come.
     Waiting(usize),
-    /// Nothing.
+    /// Not a word.
     Silent,
     /// It has given a task, or has none, to whom it was asked for.
     Taken(Poll, Option<GetActivityTaskResponse>),
@@ -186,6 +187,7 @@ impl Desk {
                 self.line.push_back(poll);
             }
             self.line.retain(|poll| !poll.answer.is_closed());
+            self.dismiss();
             if self.line.is_empty() && self.taking.is_empty() && self.polls.close(&self.activity, &coming) {
                 return;
             }
@@ -195,12 +197,25 @@ impl Desk {
                     self.wait_on(node, Duration::ZERO);
                 }
             }
+            let until = self.line.front().map_or_else(Instant::now, |poll| poll.until);
             tokio::select! {
+                () = sleep_until(until), if !self.line.is_empty() => {}
                 Some((node, said)) = self.calls.next() => self.heard(&node, said),
                 Some(poll) = coming.recv() => self.line.push_back(poll),
                 () = left.notified() => {}
                 Ok(()) = changes.changed() => {}
             }
+        }
+    }
+
+    /// Answers those that have waited long enough. Who is being taken for has left the line, and is answered soon.
+    fn dismiss(&mut self) {
+        let now = Instant::now();
+        while self.line.front().is_some_and(|poll| poll.until <= now)
+            && let Some(poll) = self.line.pop_front()
+        {
+            // Who no longer listens needs no answer.
+            let _ = poll.answer.send(GetActivityTaskResponse::default());
         }
     }
 
@@ -212,7 +227,7 @@ impl Desk {
         let (clients, activity_arn, node) =
             (self.polls.clients.clone(), self.activity.clone(), Arc::clone(node));
         self.calls.push(Box::pin(async move {
-            tokio::time::sleep(pause).await;
+            sleep(pause).await;
             let mut request = Request::new(AwaitActivityTaskRequest { activity_arn });
             request.set_timeout(AWAIT_TIMEOUT);
             let said = match clients.client(&node) {
@@ -244,6 +259,15 @@ impl Desk {
 
     fn heard(&mut self, node: &Arc<str>, said: Said) {
         match said {
+            // It may be about to end.
+            Said::Waiting(0) | Said::Silent => {
+                self.waited_on.remove(node);
+                // One that is not there any more is not asked again.
+                let there = self.polls.directory.view().public_addresses.contains(node);
+                if there {
+                    self.wait_on(node, PAUSE);
+                }
+            }
             Said::Waiting(tasks) => {
                 self.waited_on.remove(node);
                 for _ in 0..tasks.min(TAKEN_AT_ONCE) {
@@ -251,14 +275,6 @@ impl Desk {
                     if !poll.answer.is_closed() {
                         self.take(node, poll);
                     }
-                }
-            }
-            Said::Silent => {
-                self.waited_on.remove(node);
-                // One that is not there any more is not asked again.
-                let there = self.polls.directory.view().public_addresses.contains(node);
-                if there {
-                    self.wait_on(node, PAUSE);
                 }
             }
             Said::Taken(poll, task) => {
