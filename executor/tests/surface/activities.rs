@@ -57,7 +57,8 @@ impl TestNode {
             stream.write_all(request).await.expect("asked");
             let mut text = String::new();
             stream.read_to_string(&mut text).await.expect("answered");
-            let line = text.lines().find(|line| line.starts_with("executor_activity_polls ")).unwrap_or_default();
+            let line =
+                text.lines().find(|line| line.starts_with("executor_activity_polls ")).unwrap_or_default();
             if line == format!("executor_activity_polls {count}") { Ok(()) } else { Err(line.to_owned()) }
         })
         .await;
@@ -158,7 +159,8 @@ async fn a_scheduler_waits_without_taking_and_takes_without_waiting() {
     });
     test.polled_by(1).await;
     test.start(ASK, "1").await;
-    let told = tokio::time::timeout(PATIENCE, waiting).await.expect("told").expect("no panic").expect("no refusal");
+    let told =
+        tokio::time::timeout(PATIENCE, waiting).await.expect("told").expect("no panic").expect("no refusal");
     assert_eq!(told.into_inner().waiting, 1);
     let task = test.client.take_activity_task(asks(REVIEW, "anna")).await.expect("answered").into_inner();
     assert_eq!(task.input, "1");

@@ -153,9 +153,14 @@ impl Stage {
         eventually_async("every partition is served", PATIENCE, async || {
             let view = self.scheduler.directory().view();
             let served: usize = view.shards.iter().map(|shard| shard.partitions.len()).sum();
-            let mut serving: Vec<_> = view.shards.iter().filter(|shard| !shard.partitions.is_empty()).collect();
+            let mut serving: Vec<_> =
+                view.shards.iter().filter(|shard| !shard.partitions.is_empty()).collect();
             serving.dedup_by_key(|shard| Arc::clone(&shard.public_address));
-            if served == 8 && serving.len() == nodes { Ok(()) } else { Err(format!("{served} by {}", serving.len())) }
+            if served == 8 && serving.len() == nodes {
+                Ok(())
+            } else {
+                Err(format!("{served} by {}", serving.len()))
+            }
         })
         .await;
     }

@@ -2,6 +2,7 @@
 
 mod activities;
 mod auth;
+mod callbacks;
 mod certificates;
 mod cluster;
 mod examples;

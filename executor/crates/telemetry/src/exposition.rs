@@ -361,8 +361,8 @@ impl Node {
     fn encode_node(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
         let ready = u64::from(self.ready.load(Ordering::Relaxed));
         Family::begin(encoder, &names::READY)?.0.encode_gauge(&(ready as i64))?;
-        let polls = self.activity_polls.load(Ordering::Relaxed);
-        Family::begin(encoder, &names::ACTIVITY_POLLS)?.gauge(&Vec::new(), polls)?;
+        let polls = i64::try_from(self.activity_polls.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
+        Family::begin(encoder, &names::ACTIVITY_POLLS)?.0.encode_gauge(&polls)?;
         Family::begin(encoder, &names::BUILD)?.0.encode_info(&[("version", self.version)])?;
         let foreign = u64::from(self.store_foreign.load(Ordering::Relaxed));
         Family::begin(encoder, &names::STORE_FOREIGN)?.0.encode_gauge(&(foreign as i64))?;

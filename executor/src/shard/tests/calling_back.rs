@@ -50,20 +50,19 @@ impl TestShard {
         answer
     }
 
+    /// Sends a callback, and lets the clock go on until it is answered.
     async fn call_back(&self, token: &str, callback: Callback) -> Result<(), Error> {
-        self.clock.advance(TICK);
-        soon("an answer", self.called(token, callback).await).await.expect("the shard answers")
+        let answer = self.called(token, callback).await;
+        ticking(self, soon("an answer", answer)).await.expect("the shard answers")
     }
 
     /// An execution that waits for its token; its worker has answered where `asked`.
     async fn waits(&self, definition: DefinitionHash, sequence: u64, asked: bool) -> String {
         let mut worker = self.worker(sequence, 1).await;
-        self.started(batch(sequence, definition, Mode::Standard, &["1"])).await;
+        ticking(self, self.started(batch(sequence, definition, Mode::Standard, &["1"]))).await;
         let task = tasks(&mut worker, 1).await.remove(0);
         if asked {
             self.succeed(sequence, &task.token, r#"{"sent":true}"#).await;
-            self.clock.advance(TICK);
-            self.settled().await;
         }
         token_of(&task)
     }
@@ -94,7 +93,11 @@ async fn a_callback_ends_its_task_once_before_and_after_the_worker_has_answered(
         assert_eq!(code(shard.call_back(&token, success("[7]")).await), "taken");
         assert_eq!(code(shard.call_back(&token, success("[8]")).await), "TaskTimedOut");
         assert_eq!(code(shard.call_back(&token, Callback::Heartbeat).await), "TaskTimedOut");
-        assert_eq!(outcomes(&mut watcher, 1).await[0].output.as_deref(), Some(b"[7]".as_slice()), "{asked}");
+        assert_eq!(
+            ticking(&shard, outcomes(&mut watcher, 1)).await[0].output.as_deref(),
+            Some(b"[7]".as_slice()),
+            "{asked}"
+        );
         let form = v1::HistoryForm::Unspecified;
         let history = shard.ask(|reply| Command::History { execution: execution(1, 0), form, reply }).await;
         let history = history.expect("a history");
@@ -130,7 +133,7 @@ async fn a_failure_is_caught_by_its_name_or_ends_the_execution() {
     let (one, two) = (shard.waits(ask, 1, true).await, shard.waits(ask, 2, true).await);
     assert_eq!(code(shard.call_back(&one, failure("Refused", "too dear")).await), "taken");
     assert_eq!(code(shard.call_back(&two, failure("Broken", "it fell")).await), "taken");
-    let ended = outcomes(&mut watcher, 2).await;
+    let ended = ticking(&shard, outcomes(&mut watcher, 2)).await;
     assert_eq!(ended[0].output.as_deref(), Some(br#"{"Error":"Refused","Cause":"too dear"}"#.as_slice()));
     assert_eq!((ended[1].error.as_deref(), ended[1].cause.as_deref()), (Some("Broken"), Some("it fell")));
 }
@@ -142,16 +145,18 @@ async fn a_callback_is_answered_when_it_is_durable_and_so_is_the_refusal_of_a_se
     let shard = world.shard().await;
     let token = shard.waits(ask, 1, true).await;
     world.store.hold_appends();
-    world.clock.advance(TICK);
     let mut first = shard.called(&token, success("1")).await;
     shard.settled().await;
     let mut second = shard.called(&token, success("2")).await;
     shard.settled().await;
+    for _ in 0..3 {
+        world.clock.advance(TICK);
+        shard.settled().await;
+    }
     assert!(first.try_recv().is_err() && second.try_recv().is_err(), "nothing is durable yet");
-    world.clock.advance(TICK);
     world.store.release_appends();
-    assert_eq!(code(soon("an answer", first).await.expect("answered")), "taken");
-    assert_eq!(code(soon("an answer", second).await.expect("answered")), "TaskTimedOut");
+    assert_eq!(code(ticking(&shard, soon("an answer", first)).await.expect("answered")), "taken");
+    assert_eq!(code(ticking(&shard, soon("an answer", second)).await.expect("answered")), "TaskTimedOut");
 }
 
 #[tokio::test]
@@ -166,11 +171,12 @@ async fn what_was_acknowledged_survives_a_crash_and_a_token_is_good_after_one() 
     let shard = world.shard().await;
     let mut watcher = shard.watch().await;
     assert_eq!(code(shard.call_back(&told, success("1")).await), "TaskTimedOut");
-    let caught = shard.ask(|reply| Command::Await { execution: execution(1, 0), reply }).await;
+    let wait = |reply| Command::Await { execution: execution(1, 0), reply };
+    let caught = ticking(&shard, shard.ask(wait)).await;
     let caught = caught.expect("it has ended").output;
     assert_eq!(caught.as_deref(), Some(br#"{"Error":"Refused","Cause":"no"}"#.as_slice()));
     assert_eq!(code(shard.call_back(&untold, success("2")).await), "taken");
-    assert_eq!(outcomes(&mut watcher, 1).await[0].output.as_deref(), Some(b"2".as_slice()));
+    assert_eq!(ticking(&shard, outcomes(&mut watcher, 1)).await[0].output.as_deref(), Some(b"2".as_slice()));
 }
 
 #[tokio::test]
@@ -189,13 +195,12 @@ async fn a_task_that_is_asked_for_again_after_a_crash_has_the_token_that_it_had(
 
 #[tokio::test]
 async fn heartbeats_keep_a_task_and_without_them_it_times_out() {
-    let world = World::new();
-    let ask = world.define(ASK).await;
-    let shard = world.shard().await;
-    let mut watcher = shard.watch().await;
     for asked in [false, true] {
-        let sequence = 1 + u64::from(asked);
-        let token = shard.waits(ask, sequence, asked).await;
+        let world = World::new();
+        let ask = world.define(ASK).await;
+        let shard = world.shard().await;
+        let mut watcher = shard.watch().await;
+        let token = shard.waits(ask, 1, asked).await;
         for _ in 0..3 {
             world.clock.advance(Duration::from_secs(45));
             assert_eq!(code(shard.call_back(&token, Callback::Heartbeat).await), "taken", "{asked}");
@@ -203,7 +208,7 @@ async fn heartbeats_keep_a_task_and_without_them_it_times_out() {
         shard.settled().await;
         assert!(watcher.try_recv().is_err());
         world.clock.advance(Duration::from_secs(61));
-        let ended = outcomes(&mut watcher, 1).await.remove(0);
+        let ended = ticking(&shard, outcomes(&mut watcher, 1)).await.remove(0);
         assert_eq!(
             (ended.status(), ended.error.as_deref()),
             (ExecutionStatus::Failed, Some("States.Timeout"))
@@ -222,9 +227,8 @@ async fn a_callback_that_comes_with_the_time_out_is_too_late() {
     world.clock.advance(Duration::from_secs(60));
     // The timer is found due in the wake-up that brings the callback, if not before.
     let late = shard.called(&token, success("1")).await;
-    world.clock.advance(TICK);
-    assert_eq!(code(soon("an answer", late).await.expect("answered")), "TaskTimedOut");
-    assert_eq!(outcomes(&mut watcher, 1).await[0].error.as_deref(), Some("States.Timeout"));
+    assert_eq!(code(ticking(&shard, soon("an answer", late)).await.expect("answered")), "TaskTimedOut");
+    assert_eq!(ticking(&shard, outcomes(&mut watcher, 1)).await[0].error.as_deref(), Some("States.Timeout"));
 }
 
 #[tokio::test]
@@ -235,13 +239,15 @@ async fn the_token_of_a_stream_s_task_calls_nobody_back() {
     let mut watcher = shard.watch().await;
     let mut worker = shard.worker(1, 2).await;
     for (sequence, mode) in [(1, Mode::Standard), (2, Mode::Express)] {
-        shard.started(batch(sequence, task, mode, &["1"])).await;
+        ticking(&shard, shard.started(batch(sequence, task, mode, &["1"]))).await;
         let given = tasks(&mut worker, 1).await.remove(0);
         let token = TaskToken::open(&secret(), &given.token).expect("a token").seal_text(&secret());
         assert_eq!(code(shard.call_back(&token, success("1")).await), "TaskDoesNotExist", "{mode:?}");
         shard.succeed(1, &given.token, "2").await;
-        world.clock.advance(TICK);
-        assert_eq!(outcomes(&mut watcher, 1).await[0].output.as_deref(), Some(b"2".as_slice()));
+        assert_eq!(
+            ticking(&shard, outcomes(&mut watcher, 1)).await[0].output.as_deref(),
+            Some(b"2".as_slice())
+        );
     }
 }
 
@@ -251,10 +257,9 @@ async fn the_task_of_an_execution_that_was_stopped_is_over() {
     let ask = world.define(ASK).await;
     let shard = world.shard().await;
     let token = shard.waits(ask, 1, true).await;
-    world.clock.advance(TICK);
     let (error, cause) = (String::new(), String::new());
     let stop = |reply| Command::Stop { execution: execution(1, 0), error, cause, reply };
-    shard.ask(stop).await.expect("stopped");
+    ticking(&shard, shard.ask(stop)).await.expect("stopped");
     assert_eq!(code(shard.call_back(&token, success("1")).await), "TaskTimedOut");
 }
 
@@ -268,7 +273,7 @@ async fn while_the_store_does_not_confirm_nothing_is_taken_and_afterwards_it_is(
     // Something has to be written before that is noticed.
     let (definition, mode) = (ask, Mode::Standard);
     drop(shard.start(batch(2, definition, mode, &["1"])).await);
-    shard.until(ShardState::StoreDown).await;
+    ticking(&shard, shard.until(ShardState::StoreDown)).await;
     assert_eq!(code(shard.call_back(&token, success("1")).await), "NotDurable");
     world.store.set_unavailable(None);
     ticking(&shard, shard.until(ShardState::Serving)).await;
@@ -288,7 +293,7 @@ async fn one_that_was_sent_to_an_owner_that_is_replaced_is_not_acknowledged_and_
     assert_eq!(code(stale.call_back(&token, success("1")).await), "NotOwner");
     let mut watcher = second.watch().await;
     assert_eq!(code(second.call_back(&token, success("2")).await), "taken");
-    assert_eq!(outcomes(&mut watcher, 1).await[0].output.as_deref(), Some(b"2".as_slice()));
+    assert_eq!(ticking(&second, outcomes(&mut watcher, 1)).await[0].output.as_deref(), Some(b"2".as_slice()));
 }
 
 #[tokio::test]
@@ -327,6 +332,9 @@ async fn a_reply_of_the_store_that_is_lost_loses_no_callback() {
         world.store.fail_next(fault);
         let taken = ticking(&shard, shard.call_back(&token, success("1"))).await;
         assert_eq!(code(taken), "taken");
-        assert_eq!(outcomes(&mut watcher, 1).await[0].output.as_deref(), Some(b"1".as_slice()));
+        assert_eq!(
+            ticking(&shard, outcomes(&mut watcher, 1)).await[0].output.as_deref(),
+            Some(b"1".as_slice())
+        );
     }
 }
