@@ -70,8 +70,10 @@ enum Stand {
     Held,
     /// In line.
     Waiting,
-    /// Nowhere: it was taken, and that is not durable yet.
+    /// Nowhere: it was taken, which its execution will be told.
     Taken(Take),
+    /// Nowhere: that it was taken is journalled, and not durable yet.
+    Written(Take),
     /// With a worker.
     Begun,
 }
@@ -232,6 +234,22 @@ impl Activities {
         self.entries.get(address).map(|entry| &entry.task)
     }
 
+    /// That a task was taken stands in the block under construction.
+    pub fn wrote(&mut self, address: Address) {
+        let Some(entry) = self.entries.get_mut(address) else { return };
+        entry.stand = match std::mem::replace(&mut entry.stand, Stand::Begun) {
+            Stand::Taken(take) => Stand::Written(take),
+            other => other,
+        };
+    }
+
+    /// A task that its worker is given once that is durable.
+    #[must_use]
+    pub fn written(&self, address: Address) -> Option<&ActivityTask> {
+        let entry = self.entries.get(address)?;
+        matches!(entry.stand, Stand::Written(_)).then_some(&entry.task)
+    }
+
     /// Puts `own` in the place of an input that is the text of `frame`, so that the frame can be freed.
     pub fn detach_input(&mut self, address: Address, frame: &Payload, own: &Payload) {
         if let Some(entry) = self.entries.get_mut(address)
@@ -252,7 +270,7 @@ impl Activities {
                 }
             }
             // Who no longer listens needs no answer.
-            Stand::Taken(take) => drop(take.send(Ok(None))),
+            Stand::Taken(take) | Stand::Written(take) => drop(take.send(Ok(None))),
             Stand::Held | Stand::Begun => {}
         }
         Some(task)
@@ -328,7 +346,7 @@ impl Activities {
     fn begin(&mut self, address: Address) -> Option<(Take, &ActivityTask)> {
         let entry = self.entries.get_mut(address)?;
         match std::mem::replace(&mut entry.stand, Stand::Begun) {
-            Stand::Taken(take) => Some((take, &entry.task)),
+            Stand::Taken(take) | Stand::Written(take) => Some((take, &entry.task)),
             Stand::Held | Stand::Waiting | Stand::Begun => None,
         }
     }
@@ -375,11 +393,17 @@ impl Shard {
         // Whoever has reached the store has the secret.
         let Some(secret) = self.secret.get() else { return };
         let Some((take, task)) = self.activities.begin(address) else { return };
+        let open = self.open.get(task.execution);
+        let stays = open.is_some_and(|open| open.waiting_for.activity(task.effect) == Some(address));
         let task_token = TaskToken::of_callback(task.id, task.effect).seal_text(secret).to_string();
         let input = task.input.bytes().clone();
         self.metrics.tasks_scheduled.add(1);
         // To a worker that has gone meanwhile it was handed out all the same: its time runs.
         let _ = take.send(Ok(Some(v1::GetActivityTaskResponse { task_token, input })));
+        if !stays {
+            // Its partition leaves: the outcome is for the next owner.
+            self.activities.remove(address);
+        }
     }
 
     /// Tells those that wait for tasks that there are some.

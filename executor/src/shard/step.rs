@@ -156,8 +156,11 @@ impl Shard {
             log.page.touched.push(address);
         }
         log.page.bytes += RECORD_BYTES + payload.len();
-        if kind == JournalledKind::TaskStarted {
-            log.page.begun.extend(open.waiting_for.activity(EffectId(effect)));
+        if kind == JournalledKind::TaskStarted
+            && let Some(task) = open.waiting_for.activity(EffectId(effect))
+        {
+            self.activities.wrote(task);
+            log.page.begun.push(task);
         }
         true
     }

@@ -271,6 +271,31 @@ async fn a_task_that_nobody_has_taken_is_not_ended_by_its_token() {
 }
 
 #[tokio::test]
+async fn a_task_that_was_taken_while_its_partition_leaves_is_handed_out_and_answered_to_the_next_owner() {
+    let world = World::new();
+    let ask = world.define(ASK).await;
+    let shard = world.managed();
+    let assign = |partitions: &[PartitionId]| Command::Assign { partitions: partitions.to_vec() };
+    shard.send(assign(&[partition()])).await;
+    shard.until(ShardState::Serving).await;
+    shard.started(batch(1, ask, Mode::Standard, &["1"])).await;
+    world.store.hold_appends();
+    let answer = shard.asked("anna").await;
+    shard.send(assign(&[])).await;
+    shard.settled().await;
+    world.store.release_appends();
+    let task =
+        ticking(&shard, soon("an answer", answer)).await.expect("the shard answers").expect("no error");
+    let task = task.expect("a task");
+    drop(shard);
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    assert_eq!(shard.take("bert").await, None, "it is anna's");
+    shard.succeeds(&task).await;
+    outcomes(&mut watcher, 1).await;
+}
+
+#[tokio::test]
 async fn a_stop_takes_a_task_out_of_line() {
     let (_world, shard) = asking().await;
     let stop = |reply| {
