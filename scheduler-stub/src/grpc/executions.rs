@@ -266,8 +266,8 @@ impl Service for ExecutionsService {
 
     async fn send_task_success(
         &self,
-        request: Request<SendTaskSuccessRequest>,
-    ) -> Result<Response<SendTaskSuccessResponse>, Status> {
+        request: Request<executor::SendTaskSuccessRequest>,
+    ) -> Result<Response<executor::SendTaskSuccessResponse>, Status> {
         let request = request.into_inner();
         let call = |mut node: super::NodeClient| {
             let request = with_timeout(request.clone());
@@ -278,8 +278,8 @@ impl Service for ExecutionsService {
 
     async fn send_task_failure(
         &self,
-        request: Request<SendTaskFailureRequest>,
-    ) -> Result<Response<SendTaskFailureResponse>, Status> {
+        request: Request<executor::SendTaskFailureRequest>,
+    ) -> Result<Response<executor::SendTaskFailureResponse>, Status> {
         let request = request.into_inner();
         let call = |mut node: super::NodeClient| {
             let request = with_timeout(request.clone());
@@ -290,8 +290,8 @@ impl Service for ExecutionsService {
 
     async fn send_task_heartbeat(
         &self,
-        request: Request<SendTaskHeartbeatRequest>,
-    ) -> Result<Response<SendTaskHeartbeatResponse>, Status> {
+        request: Request<executor::SendTaskHeartbeatRequest>,
+    ) -> Result<Response<executor::SendTaskHeartbeatResponse>, Status> {
         let request = request.into_inner();
         let call = |mut node: super::NodeClient| {
             let request = with_timeout(request.clone());

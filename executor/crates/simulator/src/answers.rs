@@ -33,13 +33,10 @@ pub fn take<T>(asked: &mut Vec<Answer<T>>, mut take: impl FnMut(Result<T, Error>
 }
 
 /// As [`take`], with what was asked for.
-pub fn answers<T>(
-    asked: &mut Vec<(ExecutionId, Answer<T>)>,
-    mut take: impl FnMut(ExecutionId, Result<T, Error>),
-) {
-    asked.retain_mut(|(id, answer)| match answer.try_recv() {
+pub fn answers<T, K: Clone>(asked: &mut Vec<(K, Answer<T>)>, mut take: impl FnMut(K, Result<T, Error>)) {
+    asked.retain_mut(|(of, answer)| match answer.try_recv() {
         Ok(answer) => {
-            take(*id, answer);
+            take(of.clone(), answer);
             false
         }
         Err(oneshot::error::TryRecvError::Empty) => true,

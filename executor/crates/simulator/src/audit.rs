@@ -104,7 +104,7 @@ pub struct Audit {
     /// When timers of executions have fired.
     timers: BTreeSet<(ExecutionId, u64)>,
     /// What executions were told, to know a copy of it.
-    journal: BTreeMap<(ExecutionId, u32), (BlockId, Journalled)>,
+    pub journal: BTreeMap<(ExecutionId, u32), (BlockId, Journalled)>,
     /// Records that were written again into later blocks.
     pub copied: u64,
     /// Processes that died while they stepped an execution.
@@ -131,7 +131,7 @@ const CARRIED_US: u64 = executor::limits::CARRY_AGE_MIN.as_micros() as u64;
 const EXPRESS_US: u64 = 300_000_000;
 
 /// The text of a task's input or output under a name.
-fn field(json: &[u8], name: &str) -> Option<String> {
+pub fn field(json: &[u8], name: &str) -> Option<String> {
     let value: Value = serde_json::from_slice(json).ok()?;
     Some(value.get(name)?.as_str()?.to_owned())
 }

@@ -131,7 +131,7 @@ impl World {
         let catalogue = self.catalogue.clone();
         for index in 0..count {
             let machine = self.rng.pick(&catalogue.machines);
-            let standard = self.rng.permille(self.options.standard);
+            let standard = self.rng.permille(self.options.standard) || machine.plan.asks();
             let mode = match standard {
                 true => v1::Mode::Standard,
                 false if self.rng.permille(self.options.sync) => v1::Mode::SyncExpress,

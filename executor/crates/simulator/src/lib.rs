@@ -9,6 +9,7 @@
 
 mod answers;
 mod audit;
+mod callbacks;
 mod client;
 mod exam;
 mod image;

@@ -18,6 +18,8 @@ use crate::store::Desk;
 
 /// Machines of the catalogue.
 pub const MACHINES: usize = 96;
+/// Further ones, whose tasks wait for their tokens: for STANDARD executions alone.
+const ASKING: usize = 12;
 /// The seed of the catalogue.
 const CATALOGUE: u64 = 20_260_101;
 
@@ -62,6 +64,7 @@ pub enum Expected {
 pub struct Plan {
     steps: Vec<Step>,
     end: End,
+    asks: bool,
 }
 
 /// A machine of the catalogue.
@@ -111,7 +114,13 @@ impl Plan {
             1 => End::Rejected,
             _ => End::Succeed,
         };
-        Self { steps, end }
+        Self { steps, end, asks: false }
+    }
+
+    /// Whether its tasks wait for their tokens.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        self.asks
     }
 
     /// What comes of an input.
@@ -141,7 +150,26 @@ impl Plan {
             End::Rejected => with(task("reject", &json!("End"), 0), json!({"End": true})),
         };
         states.insert("End".to_owned(), end);
-        json!({"StartAt": start, "States": states}).to_string()
+        let mut definition = json!({"StartAt": start, "States": states});
+        if self.asks {
+            ask(&mut definition);
+        }
+        definition.to_string()
+    }
+}
+
+/// Has all tasks wait for their tokens.
+fn ask(part: &mut Value) {
+    if part["Type"] == "Task" {
+        let input = with(part["Parameters"].take(), json!({"token.$": "$$.Task.Token"}));
+        part["Parameters"] = json!({"FunctionName": part["Resource"], "Payload": input});
+        part["Resource"] = "arn:aws:states:::lambda:invoke.waitForTaskToken".into();
+        return;
+    }
+    match part {
+        Value::Object(members) => members.values_mut().for_each(ask),
+        Value::Array(items) => items.iter_mut().for_each(ask),
+        _ => {}
     }
 }
 
@@ -275,8 +303,8 @@ impl Catalogue {
         let definitions = Arc::<Definitions>::default();
         let (mut rng, mut machines) = (Rng::new(CATALOGUE), Vec::new());
         let store = Desk::immediate().of(0);
-        for number in 0..MACHINES {
-            let plan = Plan::draw(&mut rng);
+        for number in 0..MACHINES + ASKING {
+            let plan = Plan { asks: number >= MACHINES, ..Plan::draw(&mut rng) };
             let text = plan.definition();
             let put = definitions.put(&store, Bytes::from(text.clone()), Dialect::Asl);
             let hash = runtime.block_on(put).map_err(|error| format!("machine {number}: {error}\n{text}"))?;

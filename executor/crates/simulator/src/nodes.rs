@@ -219,6 +219,7 @@ impl World {
                     return Err(format!("{id} was reported stopped, and has no end in the log"));
                 }
             }
+            Said::CalledBack(callback) => self.called_back(&callback)?,
             Said::Redriven(id) => self.audit.told_redriven(id)?,
             Said::Described(id, described) => {
                 let status = described.summary.as_ref().map(v1::ExecutionSummary::status);

@@ -26,6 +26,7 @@ use telemetry::ShardMetrics;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::answers::{Answer, answers, of, take};
+use crate::callbacks::{CallBack, SECRET};
 use crate::machines::Catalogue;
 use crate::points::CallKind;
 use crate::rng::Rng;
@@ -43,6 +44,8 @@ pub enum Message {
     Stop(ExecutionId),
     /// Redrives an execution; which of its redrives it is.
     Redrive(ExecutionId, usize),
+    /// Says how a task went.
+    CallBack(Arc<CallBack>),
     /// Asks for an execution.
     Describe(ExecutionId),
     /// Asks for the history of an execution.
@@ -75,6 +78,7 @@ pub enum Said {
     Tasks(u64, v1::TaskBatch),
     Stopped(ExecutionId),
     Redriven(ExecutionId),
+    CalledBack(Arc<CallBack>),
     Described(ExecutionId, Box<v1::DescribeExecutionResponse>),
     /// There is no such execution.
     Denied(ExecutionId),
@@ -148,6 +152,7 @@ pub struct Process {
     workers: BTreeMap<u64, mpsc::Receiver<v1::TaskBatch>>,
     stops: Vec<(ExecutionId, Answer<u64>)>,
     redrives: Vec<(ExecutionId, Answer<u64>)>,
+    callbacks: Vec<(Arc<CallBack>, Answer<()>)>,
     descriptions: Vec<(ExecutionId, Answer<v1::DescribeExecutionResponse>)>,
     histories: Vec<(ExecutionId, Answer<Vec<v1::HistoryEvent>>)>,
     lists: Vec<Answer<v1::ListExecutionsResponse>>,
@@ -207,8 +212,7 @@ impl Process {
             archiver: None,
             objects: None,
             cluster: Arc::new(cluster),
-            // All processes of a cluster have the same.
-            secret: Arc::new(ClusterSecret::from_key(&[7; 32])),
+            secret: Arc::new(ClusterSecret::from_key(&SECRET)),
             definitions: Arc::clone(&catalogue.definitions),
             owners: Arc::clone(&owners),
             metrics: Arc::clone(&metrics),
@@ -249,6 +253,7 @@ impl Process {
             workers: BTreeMap::new(),
             stops: Vec::new(),
             redrives: Vec::new(),
+            callbacks: Vec::new(),
             descriptions: Vec::new(),
             histories: Vec::new(),
             lists: Vec::new(),
@@ -351,6 +356,11 @@ impl Process {
                 let (reply, answer) = oneshot::channel();
                 self.redrives.push((id, answer));
                 Command::Redrive { execution: ExecutionName::Id(id), token: nth.to_string().into(), reply }
+            }
+            Message::CallBack(callback) => {
+                let (command, answer) = callback.command();
+                self.callbacks.push((callback, answer));
+                command
             }
             Message::Describe(id) => {
                 let (reply, answer) = oneshot::channel();
@@ -467,6 +477,9 @@ impl Process {
         }
         answers(&mut self.stops, |id, told| said.extend(of(id, told, |_| Said::Stopped(id))));
         answers(&mut self.redrives, |id, told| said.extend(of(id, told, |_| Said::Redriven(id))));
+        answers(&mut self.callbacks, |callback, told| {
+            said.extend(told.ok().map(|()| Said::CalledBack(callback)));
+        });
         answers(&mut self.descriptions, |id, told| {
             said.extend(of(id, told, |described| Said::Described(id, Box::new(described))));
         });

@@ -75,6 +75,7 @@ impl World {
         let never = self.rng.permille(options.never);
         let twice = self.rng.permille(options.twice);
         let late_us = if self.rng.permille(options.late) { LATE_US } else { 0 };
+        let done = self.call_back(input, &key, done);
         let outcome = v1::TaskOutcome { token: task.token, outcome: Some(done) };
         let outcomes = if never { Vec::new() } else { vec![outcome] };
         let says = v1::WorkerMessage { credit: 1, outcomes, ..Default::default() };

@@ -5,8 +5,10 @@
 //! everything that was promised must come true within a bounded time), then an examination of what is kept.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::audit::{Audit, Violation};
+use crate::callbacks::CallBack;
 use crate::client::Dispatcher;
 use crate::exam::Exam;
 use crate::machines::Catalogue;
@@ -57,6 +59,8 @@ pub enum Event {
     StreamEnds(u64, NodeKey, u64),
     /// A node is told what it shall have.
     Directed(u32, Box<Assignment>),
+    /// Whoever has the token of a task says how it went.
+    CallsBack(Arc<CallBack>),
     /// A scheduler begins.
     SchedulerBegins,
     /// A scheduler gets its incarnation.
@@ -121,6 +125,8 @@ pub struct Report {
     pub answered_again: u64,
     /// See [`Audit::refused_early`].
     pub refused_early: u64,
+    /// Callbacks that were acknowledged.
+    pub called_back: u64,
     /// Executions that were carried into later blocks.
     pub carried: u64,
     /// Recoveries that began at a checkpoint.
@@ -302,6 +308,7 @@ impl World {
             Event::Reported(scheduler, process, report) => self.scheduler_hears(scheduler, process, *report),
             Event::StreamEnds(scheduler, node, session) => self.stream_ends(scheduler, &node, session),
             Event::Directed(process, assignment) => self.directed(process, &assignment),
+            Event::CallsBack(callback) => self.calls_back(callback),
             Event::SchedulerBegins => self.begin_scheduler(),
             Event::SchedulerRegisters(scheduler) => self.scheduler_registers(scheduler),
             Event::SchedulerTicks(scheduler) => self.scheduler_ticks(scheduler),

@@ -30,12 +30,13 @@ fn every_promise_holds_in_every_run_and_a_process_has_died_at_every_point() {
         return;
     }
     let (mut hits, mut fenced, mut broken) = (BTreeMap::new(), 0, Vec::new());
-    let (mut again, mut carried, mut from_checkpoints) = (0, 0, 0);
+    let (mut again, mut carried, mut from_checkpoints, mut called_back) = (0, 0, 0, 0);
     for seed in 0..number("SEEDS").unwrap_or(SEEDS) {
         match run(seed, &catalogue, Mutations::default(), false) {
             Ok(report) => {
                 fenced += report.fenced;
                 again += report.answered_again;
+                called_back += report.called_back;
                 carried += report.carried;
                 from_checkpoints += report.from_checkpoints;
                 for (point, count) in report.hits {
@@ -49,6 +50,7 @@ fn every_promise_holds_in_every_run_and_a_process_has_died_at_every_point() {
     let missed: Vec<_> = points::all().filter(|point| !hits.contains_key(point)).collect();
     assert!(missed.is_empty(), "nobody has died at {missed:?}; elsewhere: {hits:?}");
     assert!(fenced > 0, "no owner that another had followed tried to write");
+    assert!(called_back > 0, "no callback was acknowledged");
     assert!(again > 0, "no batch was answered again");
     assert!(carried > 0, "nothing was carried into later blocks");
     assert!(from_checkpoints > 0, "no recovery began at a checkpoint");

@@ -60,8 +60,8 @@ metrics! {
     BUSY Counter "executor_shard_busy_seconds_total" ["shard"] "Time that the shard spent handling commands";
     TIMERS Gauge "executor_timers_armed" ["shard"] "Timers that have not fired";
     TASKS_SCHEDULED Counter "executor_tasks_scheduled_total" ["shard"] "Tasks handed to workers";
-    TASKS_SUCCEEDED Counter "executor_tasks_succeeded_total" ["shard"] "Tasks that a worker ended with an output";
-    TASKS_FAILED Counter "executor_tasks_failed_total" ["shard"] "Tasks that a worker ended with an error";
+    TASKS_SUCCEEDED Counter "executor_tasks_succeeded_total" ["shard"] "Tasks that a worker or a callback ended with an output";
+    TASKS_FAILED Counter "executor_tasks_failed_total" ["shard"] "Tasks that a worker or a callback ended with an error";
     TASKS_WAITING Gauge "executor_tasks_waiting" ["shard"] "Tasks that wait for a worker's credit";
     ACTIVITY_TASKS_WAITING Gauge "executor_activity_tasks_waiting" ["shard"] "Tasks of activities that wait for a worker to ask for them";
     ACTIVITY_POLLS Gauge "executor_activity_polls" [] "Calls that wait for a task of an activity";

@@ -1,9 +1,11 @@
 //! Callbacks: how tasks went, said by whoever has their tokens.
 
+use ::tasks::{Answer as CallAnswer, Call, Failure, Integration, Integrations, Request};
 use asl::Payload;
 use journal::StoreError;
 use journal::memory::Fault;
 use proto::executor::v1::{ExecutionStatus, Mode};
+use telemetry::CallKind;
 use trust::Secret;
 
 use super::assigned::*;
@@ -297,6 +299,25 @@ async fn one_that_was_sent_to_an_owner_that_is_replaced_is_not_acknowledged_and_
 }
 
 #[tokio::test]
+async fn a_partition_that_was_given_back_takes_no_callback_here_and_its_next_owner_does() {
+    let world = World::new();
+    let ask = world.define(ASK).await;
+    let (first, second) = (world.managed(), world.managed());
+    serve(&first).await;
+    let (one, two) = (first.waits(ask, 1, true).await, first.waits(ask, 2, false).await);
+    assert_eq!(code(second.call_back(&one, success("1")).await), "NotOwner");
+    ticking(&first, release(&first)).await;
+    assert_eq!(code(first.call_back(&one, success("1")).await), "NotOwner");
+    serve(&second).await;
+    let mut watcher = second.watch().await;
+    for token in [one, two] {
+        assert_eq!(code(second.call_back(&token, success("2")).await), "taken");
+        let ended = ticking(&second, outcomes(&mut watcher, 1)).await.remove(0);
+        assert_eq!(ended.output.as_deref(), Some(b"2".as_slice()));
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_is_not_told_from_memory_by_an_owner_that_the_store_has_not_confirmed_for_long() {
     let world = World::new();
     let ask = world.define(ASK).await;
@@ -336,5 +357,72 @@ async fn a_reply_of_the_store_that_is_lost_loses_no_callback() {
             ticking(&shard, outcomes(&mut watcher, 1)).await[0].output.as_deref(),
             Some(b"1".as_slice())
         );
+    }
+}
+
+const SEND: &str = "arn:aws:states:::test:send.waitForTaskToken";
+const SEND_TASK: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Task","End":true,
+    "Resource":"arn:aws:states:::test:send.waitForTaskToken","Parameters":{"token.$":"$$.Task.Token"}}}}"#;
+
+/// A token that was sent to a service, and where the test answers that.
+type Sent = (Bytes, oneshot::Sender<()>);
+
+/// A service that is sent tokens.
+struct Messages(mpsc::Sender<Sent>);
+
+impl Integration for Messages {
+    fn kind(&self) -> CallKind {
+        CallKind::Execution
+    }
+
+    fn serves(&self, resource: &str) -> bool {
+        resource == SEND
+    }
+
+    fn begin<'a>(&'a self, request: &'a Request) -> Call<'a, CallAnswer> {
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            let gone = || Failure::runtime("the test has ended".to_owned());
+            self.0.send((request.input.bytes().clone(), answer)).await.map_err(|_| gone())?;
+            answered.await.map_err(|_| gone())?;
+            Ok(CallAnswer::Output(Payload::from_checked(Bytes::from_static(br#"{"id":1}"#))))
+        })
+    }
+
+    fn complete<'a>(&'a self, _: &'a Request, _: &'a Payload) -> Call<'a, Payload> {
+        Box::pin(async { Err(Failure::runtime("it begins no jobs".to_owned())) })
+    }
+}
+
+#[tokio::test]
+async fn a_callback_may_come_before_its_call_was_answered_and_ends_it() {
+    for answered in [false, true] {
+        let (sender, mut sent) = mpsc::channel::<Sent>(4);
+        let integrations: MakeIntegrations = Arc::new(move |_: &ShardContext| {
+            Integrations::default().and(std::rc::Rc::new(Messages(sender.clone())))
+        });
+        let world = World { integrations, ..World::new() };
+        let send = world.define(SEND_TASK).await;
+        let shard = world.shard().await;
+        let mut watcher = shard.watch().await;
+        ticking(&shard, shard.started(batch(1, send, Mode::Standard, &["1"]))).await;
+        let (input, mut answer) = soon("a call", sent.recv()).await.expect("the shard calls");
+        let token = token_of(&v1::Task { input, ..Default::default() });
+        if answered {
+            answer.send(()).expect("the shard waits");
+            soon("an answer", async {
+                while shard.metrics.calls_under_way.get() > 0 {
+                    shard.settled().await;
+                }
+            })
+            .await;
+            assert_eq!(code(shard.call_back(&token, success("7")).await), "taken");
+        } else {
+            assert_eq!(code(shard.call_back(&token, success("7")).await), "taken");
+            soon("the call's end", answer.closed()).await;
+        }
+        let ended = ticking(&shard, outcomes(&mut watcher, 1)).await.remove(0);
+        assert_eq!(ended.output.as_deref(), Some(b"7".as_slice()));
+        assert_eq!(code(shard.call_back(&token, success("8")).await), "TaskTimedOut");
     }
 }

@@ -28,7 +28,9 @@ impl TestShard {
 
     async fn take(&self, worker: &str) -> Option<GetActivityTaskResponse> {
         let answer = self.asked(worker).await;
-        soon("an answer", answer).await.expect("the shard answers").expect("no error")
+        // The block with its start may begin a tick later.
+        let answer = ticking(self, soon("an answer", answer)).await;
+        answer.expect("the shard answers").expect("no error")
     }
 
     /// Takes a task that is there, or will be once the store has confirmed what the shard asks it.
@@ -38,6 +40,7 @@ impl TestShard {
                 if let Some(task) = self.take(worker).await {
                     return task;
                 }
+                self.clock.advance(Duration::from_millis(50));
             }
         })
         .await
@@ -54,7 +57,7 @@ impl TestShard {
         self.clock.advance(TICK);
         let token =
             TaskToken::open_text(&Secret::from_key(&[7; 32]), &task.task_token).expect("a token of ours");
-        self.ask(|reply| Command::Callback { token, callback, reply }).await
+        ticking(self, self.ask(|reply| Command::Callback { token, callback, reply })).await
     }
 
     async fn succeeds(&self, task: &GetActivityTaskResponse) {

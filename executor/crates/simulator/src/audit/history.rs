@@ -44,7 +44,7 @@ impl Audit {
         }
         let plan = self.catalogue.find(&known.arn).map(|machine| machine.plan.events());
         let count = |end: &str| names.iter().filter(|name| name.ends_with(end)).count();
-        let told = (count("StateEntered"), count("FunctionSucceeded"));
+        let told = (count("StateEntered"), count("FunctionSucceeded") + count("TaskSucceeded"));
         if plan != Some(told) {
             return Err(format!(
                 "{id} must have entered and done {plan:?}, and its history has {told:?}: {names:?}"
