@@ -111,15 +111,10 @@ impl Scheduler {
             Arc::clone(&store),
         ));
         let secret = secret(config.secret_file, &*store).await?;
-        let activities = ActivitiesService {
-            activities: Arc::new(Activities::new(
-                Arc::clone(&store),
-                clock.clone(),
-                config.naming.clone(),
-                Arc::clone(&secret),
-            )),
-            polls: Polls::new(Arc::clone(&directory), clients.clone(), config.poll_wait),
-        };
+        let polls = Polls::new(Arc::clone(&directory), clients.clone(), config.poll_wait);
+        let (naming, sealing) = (config.naming.clone(), Arc::clone(&secret));
+        let activities = Activities::new(Arc::clone(&store), clock.clone(), naming, sealing);
+        let activities = ActivitiesService { activities: Arc::new(activities), polls };
         let templates = Arc::new(Templates::new(store, clock, config.naming));
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();

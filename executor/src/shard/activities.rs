@@ -8,7 +8,7 @@
 //! a log that hands nothing out holds up no other. Bounded by admission (a task belongs to an open execution) and by the
 //! surface (polls). What may fail: nothing; who has gone is not told.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use asl::history::{TaskKind, TaskResource};
@@ -215,10 +215,14 @@ impl Activities {
         }
     }
 
-    /// A worker has had the task since before this shard had it.
-    pub fn resume(&mut self, address: Address) {
-        if let Some(entry) = self.entries.get_mut(address) {
-            entry.stand = Stand::Begun;
+    /// Tasks of an execution that was brought back: those that were begun are with their workers still, and the others stand in
+    /// line again.
+    pub fn bring_back(&mut self, tasks: Vec<Address>, begun: &HashSet<EffectId>) {
+        for address in tasks {
+            match self.entries.get_mut(address) {
+                Some(entry) if begun.contains(&entry.task.effect) => entry.stand = Stand::Begun,
+                _ => self.release(address),
+            }
         }
     }
 
@@ -226,12 +230,6 @@ impl Activities {
     #[must_use]
     pub fn has_begun(&self, address: Address) -> bool {
         self.entries.get(address).is_some_and(|entry| matches!(entry.stand, Stand::Begun))
-    }
-
-    /// Whose task it is, and which of its effects.
-    #[must_use]
-    pub fn get(&self, address: Address) -> Option<&ActivityTask> {
-        self.entries.get(address).map(|entry| &entry.task)
     }
 
     /// That a task was taken stands in the block under construction.
@@ -413,5 +411,61 @@ impl Shard {
         if let Some(again_us) = self.activities.tell(now_us, hands_out) {
             self.alarm_at(again_us);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: fn(u16) -> bool = |_| true;
+
+    fn waits(activities: &mut Activities, name: &str) -> mpsc::Receiver<Offer> {
+        let (poll, offers) = mpsc::channel(1);
+        activities.wait(&name.into(), poll, ALL);
+        offers
+    }
+
+    #[test]
+    fn polls_that_have_gone_take_no_room_and_those_that_wait_keep_their_place() {
+        let mut activities = Activities::new(3);
+        let mut first = waits(&mut activities, "a");
+        for _ in 0..10_000 {
+            drop(waits(&mut activities, "a"));
+        }
+        assert!(activities.known["a"].polls.len() <= SWEPT_FROM + 1);
+        for number in 0..10_000 {
+            drop(waits(&mut activities, &number.to_string()));
+        }
+        assert!(activities.known.len() <= SWEPT_FROM + 1);
+        let (batch, effect) =
+            (ids::BatchId::new(ids::PartitionId::new(0).expect("in range"), 1, 1), EffectId(8));
+        let (id, input) = (batch.expect("in range").execution(0), Payload::empty_object());
+        let (execution, activity, log) = (Address::default(), "a".into(), 0);
+        let task = activities.schedule(ActivityTask { execution, id, effect, activity, input, log });
+        activities.release(task);
+        activities.tell(1, ALL);
+        assert_eq!(first.try_recv(), Ok(Offer { shard: 3, waiting: 1 }));
+        assert!(activities.remove(task).is_some());
+        assert_eq!((activities.waiting(), activities.known["a"].waiting), (0, 0));
+    }
+
+    #[test]
+    fn a_log_that_hands_nothing_out_holds_up_no_other() {
+        let mut activities = Activities::new(0);
+        let partition = ids::PartitionId::new(0).expect("in range");
+        for log in [0, 1, 0, 1] {
+            let id = ids::BatchId::new(partition, 1, 1).expect("in range").execution(0);
+            let (execution, effect, input) = (Address::default(), EffectId(8), Payload::empty_object());
+            let task = ActivityTask { execution, id, effect, activity: "a".into(), input, log };
+            let task = activities.schedule(task);
+            activities.release(task);
+        }
+        let mut take = |of: fn(u16) -> bool| {
+            let (take, _answer) = tokio::sync::oneshot::channel();
+            activities.take("a", take, of).is_some()
+        };
+        assert_eq!([take(|log| log == 1), take(|log| log == 1), take(|log| log == 1)], [true, true, false]);
+        assert_eq!([take(ALL), take(ALL), take(ALL)], [true, true, false]);
     }
 }

@@ -202,12 +202,7 @@ impl Shard {
         for task in tasks {
             self.tasks.release(task);
         }
-        for task in activities {
-            match self.activities.get(task).is_some_and(|task| begun.contains(&task.effect)) {
-                true => self.activities.resume(task),
-                false => self.activities.release(task),
-            }
-        }
+        self.activities.bring_back(activities, &begun);
         for write in writes {
             self.begin_transfer(write);
         }

@@ -54,7 +54,7 @@ struct Poll {
 /// Where workers come to a desk.
 #[derive(Clone)]
 struct Door {
-    polls: mpsc::UnboundedSender<Poll>,
+    polls: mpsc::Sender<Poll>,
     /// Somebody has gone.
     left: Arc<Notify>,
 }
@@ -119,8 +119,8 @@ impl Polls {
                 return Err(too_many("activities are polled", DESKS_MAX));
             }
             None => {
-                // Bounded by the places.
-                let (polls, coming) = mpsc::unbounded_channel();
+                // As many as there are places.
+                let (polls, coming) = mpsc::channel(POLLS_MAX);
                 let door = Door { polls, left: Arc::default() };
                 desks.insert(activity.to_owned(), door.clone());
                 let desk = Desk::new(self.clone(), activity.to_owned());
@@ -129,12 +129,12 @@ impl Polls {
             }
         };
         // The desk is there as long as its door is in the table.
-        let _ = door.polls.send(poll);
+        let _ = door.polls.try_send(poll);
         Ok(Place { waiting: Arc::clone(&self.waiting), left: door.left })
     }
 
     /// Closes a desk at which nobody waits, and to which nobody is on the way.
-    fn close(&self, activity: &str, coming: &mpsc::UnboundedReceiver<Poll>) -> bool {
+    fn close(&self, activity: &str, coming: &mpsc::Receiver<Poll>) -> bool {
         let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
         let closed = coming.is_empty();
         if closed {
@@ -180,7 +180,7 @@ impl Desk {
         }
     }
 
-    async fn run(mut self, mut coming: mpsc::UnboundedReceiver<Poll>, left: Arc<Notify>) {
+    async fn run(mut self, mut coming: mpsc::Receiver<Poll>, left: Arc<Notify>) {
         let mut changes = self.polls.directory.changes();
         loop {
             while let Ok(poll) = coming.try_recv() {

@@ -156,7 +156,7 @@ impl World {
 
     /// What a shard needs to begin.
     pub fn parts(&self, partitions: Option<Vec<PartitionId>>) -> (ShardConfig, ShardContext) {
-        let bindings = ["arn:aws:lambda:*", "qrn:*"]
+        let bindings = ["arn:aws:lambda:*", "qrn:*", "*:activity:pooled"]
             .map(|pattern| Binding { pattern: pattern.to_owned(), pool: "workers".to_owned() });
         let config = ShardConfig {
             index: 0,

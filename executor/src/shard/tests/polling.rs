@@ -299,6 +299,24 @@ async fn a_task_that_was_taken_while_its_partition_leaves_is_handed_out_and_answ
 }
 
 #[tokio::test]
+async fn an_activity_that_a_pool_is_bound_to_is_the_pools_and_counts_as_started_at_once() {
+    const POOLED: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Task","HeartbeatSeconds":10,"End":true,
+        "Resource":"arn:aws:states:us-east-1:123456789012:activity:pooled"}}}"#;
+    let world = World::new();
+    let pooled = world.define(POOLED).await;
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    let mut worker = shard.worker(1, 1).await;
+    shard.started(batch(1, pooled, Mode::Standard, &["1"])).await;
+    assert!(tasks(&mut worker, 1).await[0].function.ends_with(":pooled"));
+    world.clock.advance(Duration::from_secs(11));
+    let outcome = ticking(&shard, outcomes(&mut watcher, 1)).await.remove(0);
+    assert_eq!(outcome.error.as_deref(), Some("States.Timeout"), "its worker has not said that it lives");
+    let kinds: Vec<String> = shard.events().await.into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds[2..5], ["ActivityScheduled", "ActivityStarted", "ActivityTimedOut"]);
+}
+
+#[tokio::test]
 async fn a_stop_takes_a_task_out_of_line() {
     let (_world, shard) = asking().await;
     let stop = |reply| {
