@@ -8,9 +8,8 @@ use futures_util::{Stream, StreamExt, stream};
 use proto::executor::v1::{
     self as executor, DescribeExecutionRequest, DescribeExecutionResponse, GetExecutionHistoryRequest,
     GetExecutionHistoryResponse, ListExecutionsRequest, ListExecutionsResponse, RedriveExecutionRequest,
-    RedriveExecutionResponse, SendTaskFailureRequest, SendTaskFailureResponse, SendTaskHeartbeatRequest,
-    SendTaskHeartbeatResponse, SendTaskSuccessRequest, SendTaskSuccessResponse, StartExecutionResponse,
-    StartRefusal, StartSyncExecutionResponse, StopExecutionRequest, StopExecutionResponse,
+    RedriveExecutionResponse, StartExecutionResponse, StartRefusal, StartSyncExecutionResponse,
+    StopExecutionRequest, StopExecutionResponse,
 };
 use proto::scheduler::v1::executions_server::Executions as Service;
 use proto::scheduler::v1::{StartExecutionRequest, StartExecutionsRequest, StartExecutionsResponse};
