@@ -129,7 +129,10 @@ async fn a_task_stands_in_line_only_when_its_cause_is_durable_and_is_handed_out_
 #[tokio::test]
 async fn whoever_has_gone_takes_nothing() {
     let (_world, shard) = asking().await;
-    drop(shard.asked("anna").await);
+    let (reply, answer) = oneshot::channel();
+    drop(answer);
+    let (activity, worker) = (REVIEW.into(), "anna".into());
+    shard.send(Command::TakeActivityTask { activity, worker, reply }).await;
     let mut watcher = shard.watch().await;
     let task = shard.take("bert").await.expect("the task is still there");
     shard.succeeds(&task).await;
