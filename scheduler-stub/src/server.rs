@@ -111,10 +111,7 @@ impl Scheduler {
             Arc::clone(&store),
         ));
         let secret = secret(config.secret_file, &*store).await?;
-        let polls = Polls::new(Arc::clone(&directory), clients.clone(), config.poll_wait);
-        let (naming, sealing) = (config.naming.clone(), Arc::clone(&secret));
-        let activities = Activities::new(Arc::clone(&store), clock.clone(), naming, sealing);
-        let activities = ActivitiesService { activities: Arc::new(activities), polls };
+        let activities = activities(&config, &clock, &store, &secret, (&directory, &clients));
         let templates = Arc::new(Templates::new(store, clock, config.naming));
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
@@ -191,6 +188,20 @@ impl Scheduler {
             self.tasks.abort_all();
         }
     }
+}
+
+/// Activities in the store, and polls of the nodes that the directory knows.
+fn activities(
+    config: &SchedulerConfig,
+    clock: &Clock,
+    store: &Arc<dyn Store>,
+    secret: &Arc<ClusterSecret>,
+    (directory, clients): (&Arc<Directory>, &NodeClients),
+) -> ActivitiesService {
+    let (naming, secret) = (config.naming.clone(), Arc::clone(secret));
+    let activities = Activities::new(Arc::clone(store), clock.clone(), naming, secret);
+    let polls = Polls::new(Arc::clone(directory), clients.clone(), config.poll_wait);
+    ActivitiesService { activities: Arc::new(activities), polls }
 }
 
 /// How connections are spoken on.

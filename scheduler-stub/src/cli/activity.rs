@@ -11,8 +11,8 @@ use super::{Exit, say};
 use crate::client::Client;
 
 const MANUAL: &str = "\
-A Task whose `Resource` is the ARN of an activity waits until a worker polls for it, and goes on with
-what the worker says by the task's token. ACTIVITY is an ARN or a bare name.
+A Task whose `Resource` is the ARN of an activity waits until a worker polls for it, and goes on
+with what the worker says by the task's token. ACTIVITY is an ARN or a bare name.
 
 EXAMPLES
   scheduler-stub activity create review

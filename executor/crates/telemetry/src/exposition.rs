@@ -10,7 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use crate::cells::{HistogramSnapshot, LATENCY_BUCKETS_US};
+use crate::cells::{Counter, Gauge, Histogram, HistogramSnapshot, LATENCY_BUCKETS_US};
 use crate::credentials::{CredentialFailure, CredentialMetrics};
 use crate::inventory::{self as names, Kind, Metric};
 use crate::process::Process;
@@ -217,7 +217,6 @@ impl Node {
 
     fn encode_shards(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
         type Cell<T> = fn(&ShardMetrics) -> &T;
-        use crate::cells::{Counter, Gauge, Histogram};
         let histograms: [(Metric, Cell<Histogram>); 2] =
             [(names::START_ACK, |s| &s.start_ack), (names::FLUSH_LATENCY, |s| &s.flush_latency)];
         let gauges: [(Metric, Cell<Gauge>); 10] = [
