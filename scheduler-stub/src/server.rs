@@ -111,7 +111,8 @@ impl Scheduler {
             Arc::clone(&store),
         ));
         let secret = secret(config.secret_file, &*store).await?;
-        let activities = activities(&config, &clock, &store, &secret, (&directory, &clients));
+        let (naming, nodes) = (config.naming.clone(), (&directory, &clients));
+        let activities = activities(naming, config.poll_wait, &clock, (&store, &secret), nodes);
         let templates = Arc::new(Templates::new(store, clock, config.naming));
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
@@ -192,15 +193,14 @@ impl Scheduler {
 
 /// Activities in the store, and polls of the nodes that the directory knows.
 fn activities(
-    config: &SchedulerConfig,
+    naming: Naming,
+    poll_wait: Duration,
     clock: &Clock,
-    store: &Arc<dyn Store>,
-    secret: &Arc<ClusterSecret>,
+    (store, secret): (&Arc<dyn Store>, &Arc<ClusterSecret>),
     (directory, clients): (&Arc<Directory>, &NodeClients),
 ) -> ActivitiesService {
-    let (naming, secret) = (config.naming.clone(), Arc::clone(secret));
-    let activities = Activities::new(Arc::clone(store), clock.clone(), naming, secret);
-    let polls = Polls::new(Arc::clone(directory), clients.clone(), config.poll_wait);
+    let activities = Activities::new(Arc::clone(store), clock.clone(), naming, Arc::clone(secret));
+    let polls = Polls::new(Arc::clone(directory), clients.clone(), poll_wait);
     ActivitiesService { activities: Arc::new(activities), polls }
 }
 
