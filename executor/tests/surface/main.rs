@@ -9,6 +9,7 @@ mod activities;
 mod bad_input;
 mod callbacks;
 mod calls;
+mod integrations;
 mod lifecycle;
 mod load;
 mod managed;
