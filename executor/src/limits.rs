@@ -159,6 +159,15 @@ pub const TARGET_CALLS_WAITING_MAX: usize = 4_096;
 /// Worker streams of one shard.
 pub const WORKERS_MAX: usize = 4_096;
 
+/// Calls of one node that wait for tasks of activities. Beyond: refused with a delay.
+pub const POLLS_MAX: u64 = 4_096;
+
+/// How long such a call waits (Step Functions).
+pub const POLL_WAIT: Duration = Duration::from_secs(60);
+
+/// Characters of what an activity's worker calls itself (Step Functions).
+pub const WORKER_NAME_CHARS_MAX: usize = 80;
+
 /// Watchers of completions of one shard.
 pub const WATCHERS_MAX: usize = 64;
 

@@ -292,6 +292,8 @@ impl Running {
             drain: drain.clone(),
             closing: watch::Sender::new(false),
             workers: AtomicU64::new(0),
+            polls: metrics.activity_polls(),
+            poll_wait: config.poll_wait,
         });
         let abort = watch::Sender::new(false);
         let connect = store::joined(connect, &context.cluster, &context.secret, config.store.describe());

@@ -5,18 +5,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use proto::executor::v1::{
     DescribeExecutionRequest, DescribeExecutionResponse, ExecutionStatus, ExecutionSummary,
-    GetExecutionHistoryRequest, HistoryEvent, HistoryForm, ListExecutionsRequest, RedriveExecutionRequest,
-    SendTaskFailureRequest, SendTaskHeartbeatRequest, SendTaskSuccessRequest, StartExecutionResponse,
-    StartSyncExecutionResponse, StopExecutionRequest,
+    GetActivityTaskRequest, GetActivityTaskResponse, GetExecutionHistoryRequest, HistoryEvent, HistoryForm,
+    ListExecutionsRequest, RedriveExecutionRequest, SendTaskFailureRequest, SendTaskHeartbeatRequest,
+    SendTaskSuccessRequest, StartExecutionResponse, StartSyncExecutionResponse, StopExecutionRequest,
 };
+use proto::scheduler::v1::activities_client::ActivitiesClient;
 use proto::scheduler::v1::cluster_client::ClusterClient;
 use proto::scheduler::v1::executions_client::ExecutionsClient;
 use proto::scheduler::v1::templates_client::TemplatesClient;
 use proto::scheduler::v1::{
-    CreateStateMachineRequest, CreateStateMachineResponse, DeleteStateMachineRequest, DescribeClusterRequest,
-    DescribeClusterResponse, DescribeStateMachineRequest, DescribeStateMachineResponse,
-    ListStateMachinesRequest, StartExecutionRequest, StateMachineSummary, UpdateStateMachineRequest,
-    UpdateStateMachineResponse,
+    CreateActivityRequest, CreateActivityResponse, CreateStateMachineRequest, CreateStateMachineResponse,
+    DeleteActivityRequest, DeleteStateMachineRequest, DescribeActivityRequest, DescribeActivityResponse,
+    DescribeClusterRequest, DescribeClusterResponse, DescribeStateMachineRequest,
+    DescribeStateMachineResponse, ListActivitiesRequest, ListStateMachinesRequest, StartExecutionRequest,
+    StateMachineSummary, UpdateStateMachineRequest, UpdateStateMachineResponse,
 };
 use tonic::transport::Channel;
 use tonic::{Request, Status};
@@ -27,6 +29,8 @@ use crate::error::Error;
 
 /// How long one call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a poll of an activity may take, and somewhat more.
+const POLL_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long a synchronous execution may take, and somewhat more.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(330);
 
@@ -36,6 +40,7 @@ pub struct Client {
     templates: TemplatesClient<Channel>,
     executions: ExecutionsClient<Channel>,
     cluster: ClusterClient<Channel>,
+    activities: ActivitiesClient<Channel>,
 }
 
 fn call<T>(message: T) -> Request<T> {
@@ -71,6 +76,7 @@ impl Client {
             templates: TemplatesClient::new(channel.clone())
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
+            activities: ActivitiesClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
             cluster: ClusterClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
             executions: ExecutionsClient::new(channel)
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
@@ -173,6 +179,66 @@ impl Client {
                 Err(Status::not_found(message))
             }
         }
+    }
+
+    /// Creates an activity, or gives the one of this name.
+    ///
+    /// # Errors
+    /// The scheduler's answer.
+    pub async fn create_activity(&mut self, name: &str) -> Result<CreateActivityResponse, Status> {
+        let request = CreateActivityRequest { name: name.to_owned() };
+        Ok(self.activities.create_activity(call(request)).await?.into_inner())
+    }
+
+    /// An activity.
+    ///
+    /// # Errors
+    /// The scheduler's answer.
+    pub async fn activity(&mut self, arn: &str) -> Result<DescribeActivityResponse, Status> {
+        let request = DescribeActivityRequest { activity_arn: arn.to_owned() };
+        Ok(self.activities.describe_activity(call(request)).await?.into_inner())
+    }
+
+    /// All activities.
+    ///
+    /// # Errors
+    /// The scheduler's answer.
+    pub async fn activities(&mut self) -> Result<Vec<DescribeActivityResponse>, Status> {
+        let (mut activities, mut next_token) = (Vec::new(), String::new());
+        loop {
+            let request = ListActivitiesRequest { max_results: 1_000, next_token };
+            let page = self.activities.list_activities(call(request)).await?.into_inner();
+            activities.extend(page.activities);
+            next_token = page.next_token;
+            if next_token.is_empty() {
+                return Ok(activities);
+            }
+        }
+    }
+
+    /// Deletes an activity.
+    ///
+    /// # Errors
+    /// The scheduler's answer.
+    pub async fn delete_activity(&mut self, arn: &str) -> Result<(), Status> {
+        let request = DeleteActivityRequest { activity_arn: arn.to_owned() };
+        self.activities.delete_activity(call(request)).await?;
+        Ok(())
+    }
+
+    /// Waits for a task of an activity and takes it; without a token there was none.
+    ///
+    /// # Errors
+    /// The scheduler's answer.
+    pub async fn activity_task(
+        &mut self,
+        arn: &str,
+        worker: &str,
+    ) -> Result<GetActivityTaskResponse, Status> {
+        let message = GetActivityTaskRequest { activity_arn: arn.to_owned(), worker_name: worker.to_owned() };
+        let mut request = Request::new(message);
+        request.set_timeout(POLL_TIMEOUT);
+        Ok(self.activities.get_activity_task(request).await?.into_inner())
     }
 
     /// Starts one execution; returns when it is durable.

@@ -40,6 +40,14 @@ pub enum Error {
         /// What, where, and what to do.
         message: String,
     },
+    /// There are as many as there may be.
+    #[error("{code}: {message}")]
+    Limit {
+        /// Stable code in the API's words, for example `ActivityLimitExceeded`.
+        code: String,
+        /// Which limit, and what to do.
+        message: String,
+    },
     /// Too much work: refused before it cost anything.
     #[error("{message}")]
     Overloaded {
@@ -99,7 +107,10 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> &str {
         match self {
-            Self::Invalid { code, .. } | Self::NotFound { code, .. } | Self::Conflict { code, .. } => code,
+            Self::Invalid { code, .. }
+            | Self::NotFound { code, .. }
+            | Self::Conflict { code, .. }
+            | Self::Limit { code, .. } => code,
             Self::Overloaded { .. } => "Overloaded",
             Self::Unavailable { .. } => "Unavailable",
             Self::OutcomeUnknown { .. } => OUTCOME_UNKNOWN,
@@ -111,7 +122,9 @@ impl Error {
     #[must_use]
     pub fn refusal(&self) -> StartRefusal {
         let (reason, retry_after) = match self {
-            Self::Invalid { .. } | Self::NotFound { .. } => (Reason::Invalid, Duration::ZERO),
+            Self::Invalid { .. } | Self::NotFound { .. } | Self::Limit { .. } => {
+                (Reason::Invalid, Duration::ZERO)
+            }
             Self::Conflict { .. } => (Reason::Conflict, Duration::ZERO),
             Self::Overloaded { retry_after, .. } => (Reason::Overloaded, *retry_after),
             Self::Unavailable { retry_after, .. } => (Reason::StoreUnavailable, *retry_after),
@@ -154,6 +167,7 @@ impl From<Error> for Status {
             Error::Invalid { .. } => (Code::InvalidArgument, None),
             Error::NotFound { .. } => (Code::NotFound, None),
             Error::Conflict { .. } => (Code::AlreadyExists, None),
+            Error::Limit { .. } => (Code::ResourceExhausted, None),
             Error::Overloaded { retry_after, .. } => (Code::ResourceExhausted, Some(*retry_after)),
             Error::Unavailable { retry_after, .. } => (Code::Unavailable, Some(*retry_after)),
             Error::OutcomeUnknown { .. } => (Code::Unavailable, None),

@@ -9,6 +9,7 @@
 //! [`server`] (all of it together), [`auth`] (a stub of the authorization service), [`client`] and [`cli`] (for people), [`quickstart`] (everything in one
 //! process).
 
+pub mod activities;
 pub mod auth;
 pub mod cli;
 pub mod client;

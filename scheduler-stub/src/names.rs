@@ -41,6 +41,13 @@ impl Naming {
             }
         }
     }
+
+    /// The ARN of the activity with this name.
+    #[must_use]
+    pub fn activity(&self, name: &str) -> String {
+        let Self { region, account } = self;
+        format!("arn:aws:states:{region}:{account}:activity:{name}")
+    }
 }
 
 /// Eight characters of a-z and 0-9, as ASW's machine ids look like.

@@ -16,10 +16,15 @@ pub(crate) fn may_call(path: &str, roles: &Roles) -> bool {
             operator || roles.has(&Role::Caller) || roles.is_worker()
         }
         ("scheduler.v1.Executions", _) => operator || roles.has(&Role::Caller),
-        ("scheduler.v1.Templates", "DescribeStateMachine" | "ListStateMachines") => {
+        ("scheduler.v1.Templates", "DescribeStateMachine" | "ListStateMachines")
+        | ("scheduler.v1.Activities", "DescribeActivity" | "ListActivities") => {
             operator || roles.has(&Role::Caller)
         }
-        ("scheduler.v1.Templates" | "scheduler.v1.Cluster", _) => operator,
+        // Which activity's, the call looks at.
+        ("scheduler.v1.Activities", "GetActivityTask") => {
+            operator || roles.has(&Role::Caller) || roles.is_worker()
+        }
+        ("scheduler.v1.Activities" | "scheduler.v1.Templates" | "scheduler.v1.Cluster", _) => operator,
         _ => false,
     }
 }
@@ -40,6 +45,9 @@ mod tests {
             ("/scheduler.v1.Executions/SendTaskHeartbeat", &["caller", "operator", "worker"]),
             ("/scheduler.v1.Templates/DescribeStateMachine", &["caller", "operator"]),
             ("/scheduler.v1.Templates/CreateStateMachine", &["operator"]),
+            ("/scheduler.v1.Activities/CreateActivity", &["operator"]),
+            ("/scheduler.v1.Activities/ListActivities", &["caller", "operator"]),
+            ("/scheduler.v1.Activities/GetActivityTask", &["caller", "operator", "worker"]),
             ("/scheduler.v1.Cluster/DescribeCluster", &["operator"]),
             ("/scheduler.v1.Other/Call", &[]),
             ("nonsense", &[]),

@@ -9,6 +9,7 @@ use executor::clock::Clock;
 use executor::grpc::listener;
 use executor::secret::ClusterSecret;
 use journal::Store;
+use proto::scheduler::v1::activities_server::ActivitiesServer;
 use proto::scheduler::v1::cluster_server::ClusterServer;
 use proto::scheduler::v1::executions_server::ExecutionsServer;
 use proto::scheduler::v1::nodes_server::NodesServer;
@@ -18,12 +19,13 @@ use tokio::task::JoinSet;
 use tonic::transport::Server;
 use trust::{RightsLayer, Trust};
 
+use crate::activities::{Activities, POLL_WAIT, Polls};
 use crate::cluster::Cluster;
 use crate::directory::Directory;
 use crate::dispatch::{Dispatcher, MESSAGE_BYTES_MAX, NodeClients};
 use crate::error::Error;
 use crate::forward::Forward;
-use crate::grpc::{ClusterService, ExecutionsService, NodesService, TemplatesService};
+use crate::grpc::{ActivitiesService, ClusterService, ExecutionsService, NodesService, TemplatesService};
 use crate::names::Naming;
 use crate::ownership::Ownership;
 use crate::rights;
@@ -51,6 +53,8 @@ pub struct SchedulerConfig {
     pub trust: Option<Trust>,
     /// Keys that seal the tokens of pages; without them one is kept in the store.
     pub secret_file: Option<PathBuf>,
+    /// How long a call waits for a task of an activity; for programs and tests alone to change.
+    pub poll_wait: Duration,
 }
 
 impl Default for SchedulerConfig {
@@ -63,6 +67,7 @@ impl Default for SchedulerConfig {
             naming: Naming::default(),
             trust: None,
             secret_file: None,
+            poll_wait: POLL_WAIT,
         }
     }
 }
@@ -106,6 +111,8 @@ impl Scheduler {
             Arc::clone(&store),
         ));
         let secret = secret(config.secret_file, &*store).await?;
+        let (naming, nodes) = (config.naming.clone(), (&directory, &clients));
+        let activities = activities(naming, config.poll_wait, &clock, (&store, &secret), nodes);
         let templates = Arc::new(Templates::new(store, clock, config.naming));
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
@@ -134,6 +141,7 @@ impl Scheduler {
             .add_service(health_service)
             .add_service(limited(TemplatesServer::new(TemplatesService(templates))))
             .add_service(sized(ExecutionsServer::new(executions)))
+            .add_service(ActivitiesServer::new(activities))
             .add_service(ClusterServer::new(status))
             .add_service(NodesServer::new(NodesService { cluster, stopped: stopped.clone() }));
         if let Some(trust) = config.trust.clone() {
@@ -181,6 +189,19 @@ impl Scheduler {
             self.tasks.abort_all();
         }
     }
+}
+
+/// Activities in the store, and polls of the nodes that the directory knows.
+fn activities(
+    naming: Naming,
+    poll_wait: Duration,
+    clock: &Clock,
+    (store, secret): (&Arc<dyn Store>, &Arc<ClusterSecret>),
+    (directory, clients): (&Arc<Directory>, &NodeClients),
+) -> ActivitiesService {
+    let activities = Activities::new(Arc::clone(store), clock.clone(), naming, Arc::clone(secret));
+    let polls = Polls::new(Arc::clone(directory), clients.clone(), poll_wait);
+    ActivitiesService { activities: Arc::new(activities), polls }
 }
 
 /// How connections are spoken on.

@@ -23,6 +23,7 @@ pub use redis::{RedisConfig, RedisFlags, RedisUrl};
 
 use trust::TlsSettings;
 
+use crate::limits;
 use crate::shard::Binding;
 
 /// Shards that a node may have at most; beyond this many threads one machine gains nothing.
@@ -80,6 +81,8 @@ pub struct Config {
     pub drain_notice: Duration,
     /// How long a drain may take in all.
     pub drain_deadline: Duration,
+    /// How long a call waits for a task of an activity; for programs and tests alone to change.
+    pub poll_wait: Duration,
 }
 
 /// Where executions are kept.
@@ -162,6 +165,7 @@ impl Default for Config {
             connections_max: 1_024,
             drain_notice: Duration::ZERO,
             drain_deadline: Duration::from_secs(25),
+            poll_wait: limits::POLL_WAIT,
         }
     }
 }

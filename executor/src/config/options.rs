@@ -323,6 +323,7 @@ impl Options {
             connections_max: self.connections_max.unwrap_or(default.connections_max),
             drain_notice: self.drain_notice.map_or(default.drain_notice, |span| span.0),
             drain_deadline: self.drain_deadline.map_or(default.drain_deadline, |span| span.0),
+            poll_wait: default.poll_wait,
         })
     }
 

@@ -9,8 +9,9 @@
 //! Rooms: `service` (which call goes where), `starts` (batch streams), `dispatch` (plain starts gathered into
 //! batches),
 //! `rights` (who may call what), `plain` (calls that are answered once), `callbacks` (how tasks went, by their tokens), `reports` (what shards say of themselves), `listing` (pages merged over shards), `watch` (completions),
-//! `work` (workers), [`health`], `listener` (connections), [`status`].
+//! `work` (workers), `activities` (workers of activities), [`health`], `listener` (connections), [`status`].
 
+mod activities;
 mod callbacks;
 mod dispatch;
 pub mod health;
@@ -49,6 +50,7 @@ use crate::secret::ClusterSecret;
 use crate::shard::{Command, Reply, ShardHandle, WorkerId};
 use health::Health;
 
+pub use activities::check_peer as check_activity_worker;
 pub(crate) use dispatch::{dispatcher, queue};
 pub(crate) use reports::{Reports, look_after_shards, report_shards};
 
@@ -108,6 +110,10 @@ pub struct NodeContext {
     pub(crate) closing: signal::Sender<bool>,
     /// The last worker stream's number.
     pub(crate) workers: AtomicU64,
+    /// Calls that wait for tasks of activities.
+    pub(crate) polls: Arc<AtomicU64>,
+    /// How long such a call waits.
+    pub(crate) poll_wait: Duration,
 }
 
 /// The node's own connection to the store, and what it promises.

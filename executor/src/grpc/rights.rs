@@ -21,8 +21,13 @@ pub(super) fn may_call(path: &str, roles: &Roles) -> bool {
         }
         (
             "executor.v1.Executor",
-            "RegisterDispatcher" | "StartExecutions" | "PutDefinition" | "WatchCompletions",
+            "RegisterDispatcher" | "StartExecutions" | "PutDefinition" | "WatchCompletions"
+            | "AwaitActivityTask" | "TakeActivityTask",
         ) => any(&[Role::Scheduler]),
+        // Which activity's, `activities` looks at.
+        ("executor.v1.Executor", "GetActivityTask") => {
+            roles.is_worker() || any(&[Role::Scheduler, Role::Caller])
+        }
         // The token says for which task: whoever works may be given one.
         ("executor.v1.Executor", "SendTaskSuccess" | "SendTaskFailure" | "SendTaskHeartbeat") => {
             roles.is_worker() || any(&[Role::Scheduler, Role::Caller])
@@ -97,6 +102,12 @@ mod tests {
             (
                 "/executor.v1.Executor/DescribeNode",
                 &["node", "scheduler", "caller", "operator", "worker", "worker:ocr"],
+            ),
+            ("/executor.v1.Executor/AwaitActivityTask", &["scheduler", "operator"]),
+            ("/executor.v1.Executor/TakeActivityTask", &["scheduler", "operator"]),
+            (
+                "/executor.v1.Executor/GetActivityTask",
+                &["scheduler", "caller", "operator", "worker", "worker:ocr"],
             ),
             (
                 "/executor.v1.Executor/SendTaskSuccess",

@@ -9,7 +9,7 @@ use trust::Peer;
 use super::starts::Acks;
 use super::watch::Completions;
 use super::work::Tasks;
-use super::{Surface, callbacks, listing, plain, rights, starts, watch, work};
+use super::{Surface, activities, callbacks, listing, plain, rights, starts, watch, work};
 use crate::error::Error;
 
 /// An answer, or the status of its error.
@@ -114,6 +114,28 @@ impl Executor for Surface {
         self.node.health.latch().await;
         self.node.drain.send_replace(true);
         answer(Ok(v1::DrainResponse {}))
+    }
+
+    async fn get_activity_task(
+        &self,
+        request: Request<v1::GetActivityTaskRequest>,
+    ) -> Result<Response<v1::GetActivityTaskResponse>, Status> {
+        activities::check_peer(&request)?;
+        answer(activities::get(&self.node, request.into_inner()).await)
+    }
+
+    async fn await_activity_task(
+        &self,
+        request: Request<v1::AwaitActivityTaskRequest>,
+    ) -> Result<Response<v1::AwaitActivityTaskResponse>, Status> {
+        answer(activities::wait(&self.node, request.into_inner()).await)
+    }
+
+    async fn take_activity_task(
+        &self,
+        request: Request<v1::GetActivityTaskRequest>,
+    ) -> Result<Response<v1::GetActivityTaskResponse>, Status> {
+        answer(activities::take(&self.node, request.into_inner()).await)
     }
 
     async fn send_task_success(

@@ -128,6 +128,7 @@ impl Shard {
             Waiting::Task(task) => self.tasks.get(task).is_some_and(|task| task.calls_back),
             Waiting::Call(call) => self.calls.calls_back(call),
             Waiting::Callback => true,
+            Waiting::Activity(task) => self.activities.has_begun(task),
             Waiting::Transfer(_) | Waiting::Timer(_) => false,
         };
         if awaited { Ok(address) } else { Err(no_task()) }

@@ -4,11 +4,13 @@
 //! run on the shard's own thread, so that a command never crosses threads on the hot path; the public port's commands
 //! come from another thread through the same queue.
 
+use asl::Str;
 use bytes::Bytes;
 use ids::{ExecutionName, PartitionId};
 use proto::executor::v1;
 use tokio::sync::{mpsc, oneshot};
 
+use super::activities::Offer;
 use super::callbacks::Callback;
 use super::token::TaskToken;
 use crate::error::Error;
@@ -119,6 +121,22 @@ pub enum Command {
     WorkerDetached {
         /// Who.
         worker: WorkerId,
+    },
+    /// Say when there is a task of an activity in line.
+    AwaitActivityTask {
+        /// Its ARN.
+        activity: Str,
+        /// Told once; who has gone is forgotten.
+        poll: mpsc::Sender<Offer>,
+    },
+    /// Hand out the first task of an activity in line; answered when its start is durable, or with nothing.
+    TakeActivityTask {
+        /// Its ARN.
+        activity: Str,
+        /// What the worker calls itself.
+        worker: Str,
+        /// Answer.
+        reply: Reply<Option<v1::GetActivityTaskResponse>>,
     },
     /// For DescribeNode and heartbeats.
     Report {

@@ -20,6 +20,7 @@ use tasks::{Answer, Failure};
 use telemetry::ShardMetrics;
 use tokio::sync::{mpsc, watch};
 
+use super::activities::Activities;
 use super::actor::Wake;
 use super::answer::Watcher;
 use super::archiving::{Archived, Unarchived};
@@ -135,6 +136,7 @@ pub(super) struct Shard {
     pub timers: Wheel,
     pub bindings: Bindings,
     pub tasks: Tasks,
+    pub activities: Activities,
     /// Seals and opens their tokens.
     pub secret: SecretReader,
     pub transfers: Transfers,
@@ -200,6 +202,7 @@ impl Shard {
             turns: Turns::default(),
             timers: Wheel::new(now_us / 1_000),
             tasks: Tasks::new(bindings.pools().len()),
+            activities: Activities::new(config.index),
             secret: context.secret.reader(),
             bindings,
             transfers: Transfers::new(context.objects.clone()),
@@ -254,6 +257,7 @@ impl Shard {
         self.give_turns();
         self.part_some();
         self.dispatch_tasks();
+        self.tell_polls();
         self.carry();
         self.archive();
         self.flush_all();
@@ -317,6 +321,10 @@ impl Shard {
             Command::WorkerAttached { worker, hello, tasks } => self.worker_attached(worker, &hello, tasks),
             Command::WorkerMessage { worker, message } => self.worker_message(worker, message),
             Command::WorkerDetached { worker } => self.tasks.detach(worker),
+            Command::AwaitActivityTask { activity, poll } => self.await_activity(&activity, poll),
+            Command::TakeActivityTask { activity, worker, reply } => {
+                self.take_activity(&activity, worker, reply);
+            }
             Command::Report { reply } => {
                 let _ = reply.send(Ok(self.report()));
             }
@@ -452,6 +460,7 @@ impl Shard {
         self.metrics.open.set(self.open.len() as u64);
         self.metrics.timers.set(self.timers.len() as u64);
         self.metrics.tasks_waiting.set(self.tasks.len() as u64);
+        self.metrics.activity_tasks_waiting.set(self.activities.waiting() as u64);
         self.metrics.calls_under_way.set(self.calls.len() as u64);
         self.metrics.workers.set(self.tasks.workers() as u64);
         let sealed = |log: &Log| log.sealed.iter().map(|sealed| sealed.records).sum::<usize>();

@@ -128,6 +128,8 @@ pub enum Waiting {
     Call(Address),
     /// Nothing but its token: a `.waitForTaskToken` task whose first request was answered.
     Callback,
+    /// An activity's task, by its address among those of the shard.
+    Activity(Address),
 }
 
 /// What an execution waits for, by effect. Small in most executions; a wide Map makes it a hash map.
@@ -195,6 +197,14 @@ impl WaitingFor {
         }
     }
 
+    /// The activity's task of an effect, if its outcome is still wanted.
+    pub fn activity(&self, id: EffectId) -> Option<Address> {
+        match self.work(id)? {
+            Waiting::Activity(address) => Some(address),
+            _ => None,
+        }
+    }
+
     /// Whether a task's effect (`task`) or a timer's is still wanted.
     #[cfg(test)]
     #[must_use]
@@ -209,6 +219,18 @@ impl WaitingFor {
     pub fn tasks(&self) -> SmallVec<[Address; 4]> {
         let task = |waiting: &Waiting| match waiting {
             Waiting::Task(address) => Some(*address),
+            _ => None,
+        };
+        match self {
+            Self::Few(few) => few.iter().filter_map(|entry| task(&entry.1)).collect(),
+            Self::Many(many) => many.values().filter_map(task).collect(),
+        }
+    }
+
+    /// The tasks of activities among it.
+    pub fn activities(&self) -> SmallVec<[Address; 4]> {
+        let task = |waiting: &Waiting| match waiting {
+            Waiting::Activity(address) => Some(*address),
             _ => None,
         };
         match self {

@@ -216,6 +216,9 @@ impl Shard {
             for task in open.waiting_for.tasks() {
                 self.tasks.detach_input(task, &frame, &own);
             }
+            for task in open.waiting_for.activities() {
+                self.activities.detach_input(task, &frame, &own);
+            }
         }
     }
 
@@ -312,6 +315,12 @@ impl Shard {
         self.metrics.flush_latency.observe(latency_us);
         for task in page.held.drain(..) {
             self.tasks.release(task);
+        }
+        for task in page.activities.drain(..) {
+            self.activities.release(task);
+        }
+        for task in page.begun.drain(..) {
+            self.hand_out(task);
         }
         for write in page.writes.drain(..) {
             self.begin_transfer(write);

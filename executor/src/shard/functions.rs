@@ -1,10 +1,10 @@
 //! What a Task's `Resource` asks a worker to run, and how the worker's answer becomes the task's output.
 //!
 //! Three spellings name a function: its ARN or QRN as the `Resource` itself, and `arn:aws:states:::lambda:invoke`, of any
-//! partition, with the name in `FunctionName`, where the answer is wrapped as the AWS API wraps it. What waits for a job or a
-//! token is for STANDARD executions.
+//! partition, with the name in `FunctionName`, where the answer is wrapped as the AWS API wraps it. What waits for a job, a
+//! token or an activity is for STANDARD executions.
 
-use asl::history::TaskResource;
+use asl::history::{TaskKind, TaskResource};
 use asl::{Payload, Str, Value};
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -31,6 +31,8 @@ pub struct Form {
     pub calls_back: bool,
     /// `.sync`: it is over when the job is that it begins.
     runs: bool,
+    /// An activity: it is begun by a worker that polls for it.
+    pub activity: bool,
 }
 
 impl Form {
@@ -42,16 +44,17 @@ impl Form {
         let runs = integration.call.ends_with(".sync") || integration.call.ends_with(".sync:2");
         let invoke = integration.service == "lambda"
             && matches!(integration.call, "invoke" | "invoke.waitForTaskToken");
-        Self { invoke, calls_back, runs }
+        let activity = integration.kind == TaskKind::Activity;
+        Self { invoke, calls_back, runs, activity }
     }
 
     /// Why an execution may not have such a task; a STANDARD one may have any.
     #[must_use]
     pub fn refusal(self, standard: bool, resource: &str) -> Option<Failure> {
-        let waits = !standard && (self.calls_back || self.runs);
+        let waits = !standard && (self.calls_back || self.runs || self.activity);
         waits.then(|| {
             let cause = format!(
-                "EXPRESS executions have no tasks that wait for a job or a token, as {resource} does: make the state machine \
+                "EXPRESS executions have no tasks that wait for a job, a token or an activity, as {resource} does: make the state machine \
                  STANDARD."
             );
             ("States.Runtime".into(), cause.into())

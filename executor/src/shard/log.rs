@@ -104,6 +104,10 @@ pub struct Page {
     pub touched: Vec<Address>,
     /// Tasks of STANDARD executions whose cause is in this block, and of synchronous ones that are opened in it.
     pub held: Vec<Address>,
+    /// Tasks of activities, likewise.
+    pub activities: Vec<Address>,
+    /// Those that were taken in this block.
+    pub begun: Vec<Address>,
     /// Writes of their Maps, likewise.
     pub writes: Vec<Address>,
     /// Calls of integrations, likewise.
@@ -151,6 +155,8 @@ impl Page {
         self.writes.extend(later.writes);
         self.calls.extend(later.calls);
         self.closing.extend(later.closing);
+        self.activities.extend(later.activities);
+        self.begun.extend(later.begun);
         self.absolved.extend(later.absolved);
         self.redrives.extend(later.redrives);
         self.callbacks.extend(later.callbacks);

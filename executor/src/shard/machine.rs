@@ -248,8 +248,7 @@ impl Machines {
     }
 }
 
-/// Tells an execution something, as it is told live: a task was begun before it has an outcome. A replay of the same
-/// events by the same function gives the same effects.
+/// Tells an execution something. A replay of the same events by the same function gives the same effects.
 pub fn handle(
     execution: &mut Family,
     event: Event,
@@ -257,9 +256,6 @@ pub fn handle(
     effects: &mut Vec<Effect>,
     observer: &mut impl Observer,
 ) {
-    if let Event::TaskSucceeded { id, .. } | Event::TaskFailed { id, .. } = &event {
-        execution.handle(Event::TaskStarted(*id), now, effects, observer);
-    }
     execution.handle(event, now, effects, observer);
 }
 

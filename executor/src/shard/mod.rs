@@ -5,6 +5,7 @@
 //! that holds its cause; every queue has a bound. What may fail: the store, and then the shard says so
 //! ([`ShardState::StoreDown`]), stops acknowledging, refuses starts, and goes on when the store answers again.
 
+mod activities;
 mod actor;
 mod answer;
 mod archive;
@@ -78,6 +79,7 @@ use crate::objects::Objects;
 use crate::owners::Owners;
 use crate::secret::ClusterSecret;
 
+pub use activities::{Offer, is_activity};
 pub use archiving::Archiver;
 pub use callbacks::Callback;
 pub(crate) use callbacks::no_task;

@@ -392,6 +392,9 @@ impl Shard {
         let partition = log.partition.get();
         let (sealed, last) = (std::mem::take(&mut log.sealed), std::mem::take(&mut log.page));
         for page in sealed.into_iter().map(|sealed| sealed.page).chain([last]) {
+            for task in page.begun {
+                drop(self.activities.remove(task));
+            }
             for (reply, _) in page.redrives {
                 // Who no longer listens needs no answer.
                 let _ = reply.send(Err(Error::OwnerChanged { partition }));
@@ -422,11 +425,17 @@ impl Shard {
     }
 
     /// The tasks of a STANDARD execution stay with their workers when its partition leaves: the next owner wants their
-    /// outcomes.
+    /// outcomes. That of an activity which was taken is handed out when that is durable.
     fn leave_tasks(&mut self, execution: Address) {
-        let Some(open) = self.open.get(execution).filter(|open| open.machine.is_standard()) else { return };
+        let open = self.open.get_mut(execution).filter(|open| open.machine.is_standard());
+        let Some(open) = open else { return };
         for address in open.waiting_for.tasks() {
             drop(self.tasks.take(address));
+        }
+        for address in open.waiting_for.activities() {
+            if let Some(task) = self.activities.written(address) {
+                open.waiting_for.remove(task.effect, true);
+            }
         }
     }
 }

@@ -6,7 +6,7 @@
 //! few logs are read at a time, and one whose part of the store is away keeps none of the others waiting. What may fail: the
 //! store (tried again, with pauses) or a block that cannot be read (the partition is given up, loudly).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,7 +60,9 @@ pub(super) async fn event_of(told: &Journalled, desk: &Desk) -> Result<Option<Ev
             Event::TaskSubmitted { id, output: Payload::from_checked(told.payload.clone()) }
         }
         JournalledKind::TimerFired => Event::TimerFired(id),
-        JournalledKind::TaskStarted => Event::TaskStarted(id),
+        JournalledKind::TaskStarted => {
+            Event::TaskStarted { id, worker: String::from_utf8_lossy(&told.payload).as_ref().into() }
+        }
         JournalledKind::Stopped => {
             let (error, cause) = decode_failure(&told.payload)?;
             Event::Stop { error: text(error), cause: text(cause) }
@@ -87,6 +89,8 @@ pub(super) struct Wanted {
     /// In the order in which it was asked for.
     effects: BTreeMap<u64, Effect>,
     asked: u64,
+    /// Tasks of activities that a worker has taken.
+    pub(super) begun: HashSet<EffectId>,
     /// The place of each, by its id and whether it is work or a timer.
     places: Map<(EffectId, bool), u64>,
     /// What tasks among it said when their first request was answered.
@@ -105,6 +109,9 @@ impl Wanted {
             | Event::ItemsRead { id, .. }
             | Event::ResultsWritten(id) => self.remove(*id, true),
             Event::TimerFired(id) => self.remove(*id, false),
+            Event::TaskStarted { id, .. } if self.places.contains_key(&(*id, true)) => {
+                self.begun.insert(*id);
+            }
             Event::TaskSubmitted { id, output } if self.places.contains_key(&(*id, true)) => {
                 self.submitted.insert(*id, output.clone());
             }
@@ -115,6 +122,9 @@ impl Wanted {
     }
 
     fn remove(&mut self, id: EffectId, work: bool) {
+        if work {
+            self.begun.remove(&id);
+        }
         if let Some(place) = self.places.remove(&(id, work)) {
             self.effects.remove(&place);
             if work {

@@ -188,6 +188,7 @@ impl Shard {
         // Others of this log may go on already: what they wait for is held for causes that are not durable yet.
         let page = &self.logs[log].page;
         let (tasks, writes, calls) = (page.held.len(), page.writes.len(), page.calls.len());
+        let (activities, begun) = (page.activities.len(), std::mem::take(&mut wanted.begun));
         let (mut effects, submitted) = wanted.into_parts();
         self.apply(address, &mut effects);
         for (effect, asked, said) in submitted {
@@ -197,9 +198,11 @@ impl Shard {
         let page = &mut self.logs[log].page;
         let (tasks, writes) = (page.held.split_off(tasks), page.writes.split_off(writes));
         let calls = page.calls.split_off(calls);
+        let activities = page.activities.split_off(activities);
         for task in tasks {
             self.tasks.release(task);
         }
+        self.activities.bring_back(activities, &begun);
         for write in writes {
             self.begin_transfer(write);
         }

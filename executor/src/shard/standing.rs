@@ -26,6 +26,12 @@ impl Log {
     pub fn has_lapsed(&self, now_us: u64) -> bool {
         now_us.saturating_sub(self.heard_us) > limits::LEASE.as_micros() as u64
     }
+
+    /// Whether tasks are handed out. Their outcomes have to be written: while too much waits for the store, no more is asked
+    /// for, and nothing of a log that may still be given back as it is.
+    pub fn hands_out(&self, now_us: u64) -> bool {
+        self.works() && !self.has_lapsed(now_us) && !self.is_congested()
+    }
 }
 
 /// See the module.
@@ -138,14 +144,14 @@ impl Shard {
         }
     }
 
-    /// Hands tasks to workers, those whose owner the store has confirmed within the lease. Their outcomes have to be written:
-    /// while too much waits for the store, no more is asked for, and nothing of a log that may still be given back as it is.
+    /// Hands tasks to workers, those whose owner the store has confirmed within the lease.
     pub(super) fn dispatch_tasks(&mut self) {
         let (logs, now_us) = (&self.logs, self.now_us);
-        let waits = |log: &Log| !log.works() || log.has_lapsed(now_us) || log.is_congested();
         // Whoever has reached the store has the secret.
         let Some(secret) = self.secret.get() else { return };
-        self.tasks.dispatch(&self.metrics, secret, |log| logs.get(usize::from(log)).is_none_or(waits));
+        self.tasks.dispatch(&self.metrics, secret, |log| {
+            logs.get(usize::from(log)).is_none_or(|log| !log.hands_out(now_us))
+        });
     }
 
     /// The store has confirmed, to a question asked at this instant or an append begun at it, that the log has this owner.

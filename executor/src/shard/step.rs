@@ -116,6 +116,9 @@ impl Shard {
             Event::TaskFailed { id, error, cause } => {
                 (id.0, JournalledKind::TaskFailed, encode_failure(Some(error), Some(cause)))
             }
+            Event::TaskStarted { id, worker } => {
+                (id.0, JournalledKind::TaskStarted, Bytes::copy_from_slice(worker.as_bytes()))
+            }
             Event::TaskSubmitted { id, output } => {
                 (id.0, JournalledKind::TaskSubmitted, output.bytes().clone())
             }
@@ -130,13 +133,12 @@ impl Shard {
             Event::ResultsWritten(id) => (id.0, JournalledKind::ResultsWritten, Bytes::new()),
             // The closed record says it.
             Event::GiveUp { .. }
-            // A start is told again with its outcome; a heartbeat only moves a timer.
-            // Nobody but its family tells it how a child ended, and does again in a replay.
-            | Event::TaskStarted(_)
+            // It only moves a timer.
             | Event::TaskHeartbeat(_)
+            // Nobody but its family tells it how a child ended, and does again in a replay.
+            | Event::ChildEnded(_)
             // It is journalled where it is told.
-            | Event::Redrive
-            | Event::ChildEnded(_) => return false,
+            | Event::Redrive => return false,
         };
         let Some(open) = self.open.get_mut(address) else { return false };
         let at = usize::from(open.log);
@@ -154,6 +156,12 @@ impl Shard {
             log.page.touched.push(address);
         }
         log.page.bytes += RECORD_BYTES + payload.len();
+        if kind == JournalledKind::TaskStarted
+            && let Some(task) = open.waiting_for.activity(EffectId(effect))
+        {
+            self.activities.wrote(task);
+            log.page.begun.push(task);
+        }
         true
     }
 
@@ -204,6 +212,7 @@ impl Shard {
             Waiting::Task(task) => self.tasks.cancel(task),
             Waiting::Transfer(transfer) => self.transfers.cancel(transfer),
             Waiting::Call(call) => self.calls.cancel(call),
+            Waiting::Activity(task) => drop(self.activities.remove(task)),
             Waiting::Timer(key) => {
                 self.timers.cancel(key);
             }
@@ -211,7 +220,8 @@ impl Shard {
         }
     }
 
-    /// Gives a task to who serves it: a pool that is bound to its function, else an integration. Without either, it fails.
+    /// Gives a task to who serves it: a pool that is bound to its function, whoever polls its activity, else an integration.
+    /// Without any, it fails.
     fn schedule(&mut self, address: Address, effect: EffectId, resource: Str, input: Payload) {
         let form = functions::Form::of(&resource);
         let standard = self.open.get(address).is_some_and(|open| open.machine.is_standard());
@@ -227,6 +237,13 @@ impl Shard {
         if let Some(pool) = self.bindings.resolve(function) {
             let call = functions::call(resource, input, named);
             self.hand_to_pool(address, effect, pool, (call, form.calls_back));
+            if form.activity {
+                // Nobody polls for it: as a function, it counts as started at once.
+                let started = Event::TaskStarted { id: effect, worker: Str::new() };
+                self.refused.push_back((address, started));
+            }
+        } else if form.activity {
+            self.schedule_activity(address, effect, resource, input);
         } else if let Some(integration) = self.calls.integrations.find(&resource).map(Rc::clone) {
             self.call(address, effect, integration, (resource, input));
         } else {

@@ -3,8 +3,9 @@
 //! Rooms: `support` (a node and a client), `calls` (each plain call), `bad_input` (what is refused, and how),
 //! `streams` (batches, completions, workers), `lifecycle` (health, drain, a store that is away), `load` (too
 //! much of it, and how a scheduler hears of it), `modes` (synchronous executions, redrives), `callbacks` (how tasks
-//! went, by their tokens).
+//! went, by their tokens), `activities` (workers that poll).
 
+mod activities;
 mod bad_input;
 mod callbacks;
 mod calls;

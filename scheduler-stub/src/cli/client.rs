@@ -212,7 +212,7 @@ pub(super) struct HistoryOptions {
     connection: Connection,
 }
 
-fn time(ms: u64) -> String {
+pub(super) fn time(ms: u64) -> String {
     if ms == 0 { "-".to_owned() } else { Timestamp(i64::try_from(ms).unwrap_or(i64::MAX)).to_string() }
 }
 

@@ -1,6 +1,7 @@
 //! The command line: thin shells over the library. Exit codes are a promise, see [`Exit`].
 
 mod about;
+mod activity;
 mod auth;
 mod client;
 mod drain;
@@ -91,6 +92,8 @@ enum Command {
     Drain(drain::DrainOptions),
     /// Create, update, describe, list and delete state machines
     Machine(client::MachineOptions),
+    /// Create, describe, list and delete activities, and poll them
+    Activity(activity::ActivityOptions),
     /// Start an execution
     Start(start::StartOptions),
     /// Stop an execution
@@ -138,6 +141,7 @@ async fn run(command: Command) -> Exit {
         Command::Nodes(options) => nodes::run(options).await,
         Command::Drain(options) => drain::run(options).await,
         Command::Machine(options) => client::machine(options).await,
+        Command::Activity(options) => activity::run(options).await,
         Command::Start(options) => start::start(options).await,
         Command::Stop(options) => client::stop(options).await,
         Command::Redrive(options) => client::redrive(options).await,

@@ -183,6 +183,7 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
         naming: Naming { region, account },
         trust,
         secret_file,
+        ..SchedulerConfig::default()
     };
     let started = tokio::select! {
         started = Scheduler::start(config, store) => started,

@@ -297,4 +297,25 @@ impl Executor for Service {
     ) -> Result<Response<v1::SendTaskHeartbeatResponse>, Status> {
         not_here()
     }
+
+    async fn get_activity_task(
+        &self,
+        _: Request<v1::GetActivityTaskRequest>,
+    ) -> Result<Response<v1::GetActivityTaskResponse>, Status> {
+        not_here()
+    }
+
+    async fn await_activity_task(
+        &self,
+        _: Request<v1::AwaitActivityTaskRequest>,
+    ) -> Result<Response<v1::AwaitActivityTaskResponse>, Status> {
+        not_here()
+    }
+
+    async fn take_activity_task(
+        &self,
+        _: Request<v1::GetActivityTaskRequest>,
+    ) -> Result<Response<v1::GetActivityTaskResponse>, Status> {
+        not_here()
+    }
 }

@@ -1,5 +1,6 @@
 //! The scheduler as its users and its nodes see it: over gRPC, in one process.
 
+mod activities;
 mod auth;
 mod callbacks;
 mod certificates;

@@ -193,7 +193,7 @@ impl Agenda {
 
     fn plan(&mut self, id: EffectId, reply: Reply) {
         let Reply { submitted, after_millis, heartbeat_millis, answer } = reply;
-        self.add(id, self.now, Event::TaskStarted(id));
+        self.add(id, self.now, Event::TaskStarted { id, worker: Str::new() });
         if let Some(output) = submitted {
             self.add(id, self.now, Event::TaskSubmitted { id, output });
         }

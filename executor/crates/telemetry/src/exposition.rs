@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus_client::collector::Collector;
@@ -10,7 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use crate::cells::{HistogramSnapshot, LATENCY_BUCKETS_US};
+use crate::cells::{Counter, Gauge, Histogram, HistogramSnapshot, LATENCY_BUCKETS_US};
 use crate::credentials::{CredentialFailure, CredentialMetrics};
 use crate::inventory::{self as names, Kind, Metric};
 use crate::process::Process;
@@ -30,6 +30,7 @@ struct Node {
     version: &'static str,
     shards: Vec<Arc<ShardMetrics>>,
     credentials: Arc<CredentialMetrics>,
+    activity_polls: Arc<AtomicU64>,
     ready: AtomicBool,
     store_foreign: AtomicBool,
     /// Files that may be replaced, and whether that failed last.
@@ -48,6 +49,7 @@ impl NodeMetrics {
             version,
             shards,
             credentials: Arc::default(),
+            activity_polls: Arc::default(),
             ready: AtomicBool::new(false),
             store_foreign: AtomicBool::new(false),
             reloads: RwLock::default(),
@@ -66,6 +68,12 @@ impl NodeMetrics {
     #[must_use]
     pub fn credentials(&self) -> Arc<CredentialMetrics> {
         Arc::clone(&self.0.credentials)
+    }
+
+    /// Calls that wait for a task of an activity, as whoever takes them counts.
+    #[must_use]
+    pub fn activity_polls(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.0.activity_polls)
     }
 
     /// Whether the node is SERVING.
@@ -209,15 +217,15 @@ impl Node {
 
     fn encode_shards(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
         type Cell<T> = fn(&ShardMetrics) -> &T;
-        use crate::cells::{Counter, Gauge, Histogram};
         let histograms: [(Metric, Cell<Histogram>); 2] =
             [(names::START_ACK, |s| &s.start_ack), (names::FLUSH_LATENCY, |s| &s.flush_latency)];
-        let gauges: [(Metric, Cell<Gauge>); 9] = [
+        let gauges: [(Metric, Cell<Gauge>); 10] = [
             (names::CALLS_UNDER_WAY, |s| &s.calls_under_way),
             (names::OPEN, |s| &s.open),
             (names::QUEUE_DEPTH, |s| &s.queue_depth),
             (names::TIMERS, |s| &s.timers),
             (names::TASKS_WAITING, |s| &s.tasks_waiting),
+            (names::ACTIVITY_TASKS_WAITING, |s| &s.activity_tasks_waiting),
             (names::WORKERS, |s| &s.workers),
             (names::STORE_PENDING, |s| &s.store_pending),
             (names::STORE_AVAILABLE, |s| &s.store_available),
@@ -352,6 +360,8 @@ impl Node {
     fn encode_node(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
         let ready = u64::from(self.ready.load(Ordering::Relaxed));
         Family::begin(encoder, &names::READY)?.0.encode_gauge(&(ready as i64))?;
+        let polls = i64::try_from(self.activity_polls.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
+        Family::begin(encoder, &names::ACTIVITY_POLLS)?.0.encode_gauge(&polls)?;
         Family::begin(encoder, &names::BUILD)?.0.encode_info(&[("version", self.version)])?;
         let foreign = u64::from(self.store_foreign.load(Ordering::Relaxed));
         Family::begin(encoder, &names::STORE_FOREIGN)?.0.encode_gauge(&(foreign as i64))?;

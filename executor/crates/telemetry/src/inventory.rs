@@ -59,10 +59,12 @@ metrics! {
     STEPS Counter "executor_shard_events_total" ["shard"] "Events that executions have handled: starts, outcomes, timers";
     BUSY Counter "executor_shard_busy_seconds_total" ["shard"] "Time that the shard spent handling commands";
     TIMERS Gauge "executor_timers_armed" ["shard"] "Timers that have not fired";
-    TASKS_SCHEDULED Counter "executor_tasks_scheduled_total" ["shard"] "Tasks handed to a worker pool";
+    TASKS_SCHEDULED Counter "executor_tasks_scheduled_total" ["shard"] "Tasks handed to workers";
     TASKS_SUCCEEDED Counter "executor_tasks_succeeded_total" ["shard"] "Tasks that a worker or a callback ended with an output";
     TASKS_FAILED Counter "executor_tasks_failed_total" ["shard"] "Tasks that a worker or a callback ended with an error";
     TASKS_WAITING Gauge "executor_tasks_waiting" ["shard"] "Tasks that wait for a worker's credit";
+    ACTIVITY_TASKS_WAITING Gauge "executor_activity_tasks_waiting" ["shard"] "Tasks of activities that wait for a worker to ask for them";
+    ACTIVITY_POLLS Gauge "executor_activity_polls" [] "Calls that wait for a task of an activity";
     WORKERS Gauge "executor_workers_attached" ["shard"] "Worker streams that are open";
     CALLS Counter "executor_calls_total" ["shard", "integration", "outcome"] "Calls of integrations that have come to their end: answered, failed, or cancelled because nobody waits for them any more";
     CALLS_UNDER_WAY Gauge "executor_calls_under_way" ["shard"] "Calls of integrations that have not come to their end";

@@ -151,6 +151,7 @@ pub struct ShardMetrics {
     pub tasks_succeeded: Counter,
     pub tasks_failed: Counter,
     pub tasks_waiting: Gauge,
+    pub activity_tasks_waiting: Gauge,
     pub workers: Gauge,
     pub calls: [CallMetrics; CallKind::ALL.len()],
     pub calls_under_way: Gauge,

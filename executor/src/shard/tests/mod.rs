@@ -16,6 +16,7 @@ mod mending;
 mod moving;
 mod naming;
 mod owning;
+mod polling;
 mod probing;
 mod reaching;
 mod recorded;
@@ -155,7 +156,7 @@ impl World {
 
     /// What a shard needs to begin.
     pub fn parts(&self, partitions: Option<Vec<PartitionId>>) -> (ShardConfig, ShardContext) {
-        let bindings = ["arn:aws:lambda:*", "qrn:*"]
+        let bindings = ["arn:aws:lambda:*", "qrn:*", "*:activity:pooled"]
             .map(|pattern| Binding { pattern: pattern.to_owned(), pool: "workers".to_owned() });
         let config = ShardConfig {
             index: 0,

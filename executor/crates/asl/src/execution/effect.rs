@@ -144,9 +144,14 @@ pub enum Effect {
 /// What the outside world tells an execution. An event for an effect that is no longer wanted changes nothing.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// A worker has taken up an activity's task. Only the history shows it, and only for activities: functions and
+    /// A worker has taken up an activity's task: its time counts from now on, and its heartbeats are due. Functions and
     /// services count as started when they are scheduled. It gets an event id, so a replay needs it too.
-    TaskStarted(EffectId),
+    TaskStarted {
+        /// Which task.
+        id: EffectId,
+        /// What the worker calls itself; may be empty.
+        worker: Str,
+    },
     /// A `.sync` or `.waitForTaskToken` task's first request was answered. Only the history shows it; it gets an event
     /// id, so a replay needs it too.
     TaskSubmitted {
@@ -209,7 +214,7 @@ impl Event {
     /// The effect that it answers.
     pub(super) fn effect(&self) -> Option<EffectId> {
         match self {
-            Self::TaskStarted(id)
+            Self::TaskStarted { id, .. }
             | Self::TaskSubmitted { id, .. }
             | Self::TaskSucceeded { id, .. }
             | Self::TaskFailed { id, .. }

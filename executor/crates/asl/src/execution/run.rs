@@ -184,7 +184,7 @@ impl<'a, O: Observer> Run<'a, O> {
             Event::TimerFired(id) if id.is_execution_timer() => self.execution_timer_fired(),
             Event::TimerFired(id) if id.is_next_turn() => self.take_turn(),
             Event::TimerFired(id) => self.timer_fired(id),
-            Event::TaskStarted(id) => self.task_started(id),
+            Event::TaskStarted { id, worker } => self.task_started(id, &worker),
             Event::TaskSubmitted { id, output } => self.task_submitted(id, &output),
             Event::TaskSucceeded { id, output } => self.task_succeeded(id, output),
             Event::TaskFailed { id, error, cause } => self.task_failed(id, error, cause),

@@ -91,8 +91,19 @@ pub(super) struct TaskWork {
     pub heartbeat_seconds: u32,
     /// When the next heartbeat is due.
     pub heartbeat_at: Timestamp,
+    /// Of an activity's task that nobody has taken up: how long it may take then, in seconds, or 0. [`STARTED`] once the history
+    /// has its start.
+    pub to_start: u32,
+}
+
+/// See [`TaskWork::to_start`]; longer than any time-out.
+pub(super) const STARTED: u32 = u32::MAX;
+
+impl TaskWork {
     /// Whether the history has its start.
-    pub started: bool,
+    pub fn has_started(&self) -> bool {
+        self.to_start == STARTED
+    }
 }
 
 /// A Parallel or Map state under way.

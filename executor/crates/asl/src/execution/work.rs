@@ -5,7 +5,7 @@ use super::effect::{Effect, EffectId};
 use super::failure::{Failure, TIMEOUT};
 use super::flow;
 use super::run::{Run, Step, fault};
-use super::threads::{Pause, TaskWork, Thread, Work};
+use super::threads::{Pause, STARTED, TaskWork, Thread, Work};
 use crate::history::{EventKind, Field, Observer, TaskKind, TaskResource};
 use crate::path::EvalError;
 use crate::program::{DataFlow, Dialect, Dynamic, Kind, State, TaskState, Text, Wait};
@@ -52,7 +52,7 @@ impl<'a, O: Observer> Run<'a, O> {
         );
         if !activity {
             // A function or service counts as started at once, so that event ids do not depend on when a worker says so.
-            self.log.advance(previous, EventKind::TaskStarted { resource: &task.resource });
+            self.log.advance(previous, EventKind::TaskStarted { resource: &task.resource, worker: "" });
         }
         self.effects.push(Effect::ScheduleTask {
             id,
@@ -65,13 +65,15 @@ impl<'a, O: Observer> Run<'a, O> {
             seconds.map(|seconds| run.arm(slot, run.now().plus_seconds(seconds)))
         };
         let timeout = timer(self, timeout_seconds);
-        let heartbeat = timer(self, heartbeat_seconds);
-        let heartbeat_seconds =
-            heartbeat_seconds.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(0);
+        // Heartbeats of an activity are due once a worker has taken it up.
+        let heartbeat = timer(self, heartbeat_seconds.filter(|_| !activity));
+        let bounded =
+            |seconds: Option<u64>| seconds.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(0);
+        let heartbeat_seconds = bounded(heartbeat_seconds);
         let heartbeat_at = self.now().plus_seconds(u64::from(heartbeat_seconds));
-        let started = !activity;
+        let to_start = if activity { bounded(timeout_seconds) } else { STARTED };
         self.threads.at_mut(slot).work =
-            Work::Task(TaskWork { id, timeout, heartbeat, heartbeat_seconds, heartbeat_at, started });
+            Work::Task(TaskWork { id, timeout, heartbeat, heartbeat_seconds, heartbeat_at, to_start });
         Ok(Step::Idle)
     }
 
@@ -130,12 +132,24 @@ impl<'a, O: Observer> Run<'a, O> {
         Ok(Step::Fail(slot, Box::new(Failure { error, cause, heartbeat: false })))
     }
 
-    pub(super) fn task_started(&mut self, id: EffectId) -> Step {
-        if let Some((slot, task, state)) = self.task(id)
-            && !task.started
-        {
-            self.note_started(slot, &state.resource);
+    /// A worker has taken up an activity's task: its time begins to count anew, as Step Functions counts it, and its
+    /// heartbeats are due.
+    pub(super) fn task_started(&mut self, id: EffectId, worker: &str) -> Step {
+        let Some((slot, mut task, state)) = self.task(id) else { return Step::Idle };
+        if task.has_started() {
+            return Step::Idle;
         }
+        let after = |run: &Self, seconds: u32| run.now().plus_seconds(u64::from(seconds));
+        if let Some(timer) = task.timeout.take() {
+            self.effects.push(Effect::CancelTimer(timer));
+            task.timeout = Some(self.arm(slot, after(self, task.to_start)));
+        }
+        if task.heartbeat_seconds > 0 {
+            task.heartbeat_at = after(self, task.heartbeat_seconds);
+            task.heartbeat = Some(self.arm(slot, task.heartbeat_at));
+        }
+        self.threads.at_mut(slot).work = Work::Task(task);
+        self.note_started(slot, &state.resource, worker);
         Step::Idle
     }
 
@@ -165,8 +179,8 @@ impl<'a, O: Observer> Run<'a, O> {
             return self.task_failed(id, error, cause);
         }
         self.cancel_timers(&task);
-        if !task.started {
-            self.note_started(slot, &state.resource);
+        if !task.has_started() {
+            self.note_started(slot, &state.resource, "");
         }
         let Thread { previous, work, .. } = self.threads.at_mut(slot);
         *work = Work::Ready;
@@ -178,8 +192,8 @@ impl<'a, O: Observer> Run<'a, O> {
     pub(super) fn task_failed(&mut self, id: EffectId, error: Str, cause: Str) -> Step {
         let Some((slot, task, state)) = self.task(id) else { return self.transfer_failed(id, cause) };
         self.cancel_timers(&task);
-        if !task.started {
-            self.note_started(slot, &state.resource);
+        if !task.has_started() {
+            self.note_started(slot, &state.resource, "");
         }
         let given = |text: Str| (!text.is_empty()).then_some(text);
         let failure = Failure { error: given(error), cause: given(cause), heartbeat: false };
@@ -256,12 +270,12 @@ impl<'a, O: Observer> Run<'a, O> {
         (task.id == id).then_some((slot, task, state))
     }
 
-    fn note_started(&mut self, slot: u32, resource: &Str) {
+    fn note_started(&mut self, slot: u32, resource: &Str, worker: &str) {
         let Thread { previous, work, .. } = self.threads.at_mut(slot);
         if let Work::Task(task) = work {
-            task.started = true;
+            task.to_start = STARTED;
         }
-        self.log.advance(previous, EventKind::TaskStarted { resource });
+        self.log.advance(previous, EventKind::TaskStarted { resource, worker });
     }
 
     pub(super) fn cancel_timers(&mut self, task: &TaskWork) {

@@ -150,9 +150,13 @@ fn describe_task(kind: &EventKind<'_>) -> (&'static str, Map) {
             }
             (named(task, ["ActivityScheduled", "LambdaFunctionScheduled", "TaskScheduled"]), details)
         }
-        EventKind::TaskStarted { resource } => {
+        EventKind::TaskStarted { resource, worker } => {
             let task = TaskResource::parse(resource);
-            (named(task, ["ActivityStarted", "LambdaFunctionStarted", "TaskStarted"]), task_of(task))
+            let mut details = task_of(task);
+            if !worker.is_empty() {
+                details.insert("workerName", Value::from(worker));
+            }
+            (named(task, ["ActivityStarted", "LambdaFunctionStarted", "TaskStarted"]), details)
         }
         EventKind::TaskSubmitted { resource, output } => {
             let mut details = task_of(TaskResource::parse(resource));

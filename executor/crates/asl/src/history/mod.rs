@@ -201,6 +201,8 @@ pub enum EventKind<'a> {
     TaskStarted {
         /// Whose.
         resource: &'a Str,
+        /// Of an activity: what its worker calls itself; may be empty.
+        worker: &'a str,
     },
     /// The first request of a `.sync` or `.waitForTaskToken` task was answered.
     TaskSubmitted {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use asl::execution::{Effect, EffectId, Event, Family, StartContext};
 use asl::history::Collector;
 use asl::simulate::{Answer, Reply, Request};
-use asl::{Payload, Timestamp};
+use asl::{Payload, Str, Timestamp};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -137,7 +137,7 @@ impl Wanted {
     }
 
     fn plan(&mut self, id: EffectId, told: Reply, now: Timestamp) {
-        self.add(now, id, Event::TaskStarted(id));
+        self.add(now, id, Event::TaskStarted { id, worker: Str::new() });
         if told.heartbeat_millis > 0 && told.heartbeat_millis < told.after_millis {
             self.add(now.plus_millis(told.heartbeat_millis), id, Event::TaskHeartbeat(id));
         }
@@ -152,7 +152,7 @@ impl Wanted {
 
 fn concerns(event: &Event) -> Option<EffectId> {
     match event {
-        Event::TaskStarted(id)
+        Event::TaskStarted { id, .. }
         | Event::TaskHeartbeat(id)
         | Event::TimerFired(id)
         | Event::TaskSubmitted { id, .. }

@@ -90,6 +90,28 @@ fn a_heartbeat_that_is_missed_on_a_clock_that_has_gone_back_is_missed_in_a_repla
     assert_eq!(replay.after(at, Event::TimerFired(timer)), ended);
 }
 
+#[test]
+fn an_activity_has_its_time_and_its_heartbeats_from_its_start_which_is_told_once() {
+    let machine = one_state(
+        r#"{"Type": "Task", "Resource": "arn:aws:states:us-east-1:123456789012:activity:review", "TimeoutSeconds": 60,
+            "HeartbeatSeconds": 10, "End": true}"#,
+    );
+    let mut live = Hand::start(&machine, "{}", 0);
+    let task = live.tasks()[0];
+    let due = |effects: &[Effect]| timers(effects).into_iter().map(|(_, at)| at).collect::<Vec<_>>();
+    assert!(due(&live.effects).contains(&60_000) && !due(&live.effects).contains(&10_000));
+    assert_eq!(live.after(5_000, Event::TaskHeartbeat(task)), [], "nobody has it");
+    let started = || Event::TaskStarted { id: task, worker: "anna".into() };
+    assert_eq!(due(&live.after(0, started())), [65_000, 15_000]);
+    assert_eq!(live.after(0, started()), []);
+    let events = live.history.events().iter();
+    let starts: Vec<_> = events.filter(|event| event.kind == "ActivityStarted").collect();
+    assert_eq!(
+        starts.iter().map(|event| event.details.to_json()).collect::<Vec<_>>(),
+        [br#"{"workerName":"anna"}"#]
+    );
+}
+
 proptest! {
     #[test]
     fn the_same_events_lead_to_the_same_effects_and_history(
