@@ -82,6 +82,7 @@ pub use handle::{Binding, Pace, Serve, ShardConfig, ShardHandle, ShardState};
 pub(crate) use start::OWNER_CHANGED;
 pub(crate) use token::partition_of;
 pub use validate::input as check_input;
+pub(crate) use validate::role as check_role;
 
 /// What a shard shares with the rest of its node.
 #[derive(Clone)]
