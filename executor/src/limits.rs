@@ -135,6 +135,10 @@ pub const BATCH_WAITERS_MAX: usize = 4;
 /// Events that an execution's mailbox holds before it is run at once.
 pub const MAILBOX_EVENTS_MAX: u16 = 1_024;
 
+/// Calls of integrations that one shard has under way at once, jobs that are followed among them; how many a target gets
+/// is bounded beside. Beyond: they wait for their turn, in line.
+pub const CALLS_MAX: usize = 16_384;
+
 /// Worker streams of one shard.
 pub const WORKERS_MAX: usize = 4_096;
 

@@ -432,6 +432,7 @@ fn start_shards(
         };
         let shared = ShardContext {
             connect: Arc::clone(connect),
+            integrations: shard::no_integrations(),
             objects: objects.clone(),
             archiver: archiver.clone(),
             cluster: Arc::clone(&context.cluster),
