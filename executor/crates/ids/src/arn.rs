@@ -85,21 +85,31 @@ impl MachineName {
         self.text.rsplit(':').next().unwrap_or_default()
     }
 
+    /// How a STANDARD execution of this machine is called that has a caller's name.
+    #[must_use]
+    pub fn named_execution(&self, name: &str) -> String {
+        let parts: Vec<&str> = self.text.split(':').collect();
+        match parts.as_slice() {
+            ["qrn", _, _, region, appid, .., machine_id] => {
+                format!("qrn:qcs:asw:{region}:{appid}:execution:{machine_id}:{name}")
+            }
+            ["arn", partition, _, region, account, _, machine] => {
+                format!("arn:{partition}:states:{region}:{account}:execution:{machine}:{name}")
+            }
+            // `parse` and `arn` make no other.
+            _ => name.to_owned(),
+        }
+    }
+
     /// How an execution of this machine is called: `name` is the caller's, or the text of its id.
     #[must_use]
     pub fn execution(&self, mode: Mode, name: &str, id: ExecutionId) -> String {
         let parts: Vec<&str> = self.text.split(':').collect();
         match (parts.as_slice(), mode) {
-            (["qrn", _, _, region, appid, .., machine_id], _) => {
-                format!("qrn:qcs:asw:{region}:{appid}:execution:{machine_id}:{name}")
-            }
-            (["arn", partition, _, region, account, _, machine], Mode::Standard) => {
-                format!("arn:{partition}:states:{region}:{account}:execution:{machine}:{name}")
-            }
             (["arn", partition, _, region, account, _, machine], Mode::Express | Mode::SyncExpress) => {
                 format!("arn:{partition}:states:{region}:{account}:express:{machine}:{name}:{id}")
             }
-            _ => id.to_string(),
+            _ => self.named_execution(name),
         }
     }
 }
