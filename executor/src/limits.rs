@@ -139,6 +139,12 @@ pub const MAILBOX_EVENTS_MAX: u16 = 1_024;
 /// is bounded beside. Beyond: they wait for their turn, in line.
 pub const CALLS_MAX: usize = 16_384;
 
+/// Calls of one shard to one target (scheme, host and port) at once. Beyond: they wait for it.
+pub const TARGET_CALLS_MAX: usize = 256;
+
+/// Calls of one shard that wait for one target. Beyond: they fail.
+pub const TARGET_CALLS_WAITING_MAX: usize = 4_096;
+
 /// Worker streams of one shard.
 pub const WORKERS_MAX: usize = 4_096;
 

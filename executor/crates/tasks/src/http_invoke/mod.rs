@@ -24,7 +24,7 @@ use crate::credentials::CredentialSource;
 use crate::http::{Client, HttpError};
 use crate::request::{Answer, Call, Failure, Integration, Request};
 
-pub use connection::{Connection, ConnectionError, Connections};
+pub use connection::{Connection, ConnectionError, Connections, Settings as ConnectionSettings};
 
 /// An HTTP task's bound at AWS.
 const TIMEOUT: Duration = Duration::from_secs(60);
