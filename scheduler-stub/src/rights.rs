@@ -11,6 +11,10 @@ pub(crate) fn may_call(path: &str, roles: &Roles) -> bool {
     match (service, method) {
         ("grpc.health.v1.Health", _) => true,
         ("scheduler.v1.Nodes", "Heartbeat") => roles.has(&Role::Node),
+        // Executions that tasks start.
+        ("scheduler.v1.Executions", "StartExecution" | "DescribeExecution" | "StopExecution") => {
+            operator || roles.has(&Role::Caller) || roles.has(&Role::Node)
+        }
         ("scheduler.v1.Executions", _) => operator || roles.has(&Role::Caller),
         ("scheduler.v1.Templates", "DescribeStateMachine" | "ListStateMachines") => {
             operator || roles.has(&Role::Caller)
@@ -30,7 +34,9 @@ mod tests {
     fn each_role_may_do_its_own_work_and_nothing_else() {
         for (path, allowed) in [
             ("/scheduler.v1.Nodes/Heartbeat", &["node"][..]),
-            ("/scheduler.v1.Executions/StartExecution", &["caller", "operator"]),
+            ("/scheduler.v1.Executions/StartExecution", &["node", "caller", "operator"]),
+            ("/scheduler.v1.Executions/StopExecution", &["node", "caller", "operator"]),
+            ("/scheduler.v1.Executions/RedriveExecution", &["caller", "operator"]),
             ("/scheduler.v1.Templates/DescribeStateMachine", &["caller", "operator"]),
             ("/scheduler.v1.Templates/CreateStateMachine", &["operator"]),
             ("/scheduler.v1.Cluster/DescribeCluster", &["operator"]),

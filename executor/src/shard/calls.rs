@@ -6,8 +6,11 @@
 //! synchronous EXPRESS one with its opening, any other at once; whatever is no longer wanted is dropped, which ends its HTTP
 //! request; that a job was submitted is journalled, so that a recovery follows it and begins it no second time, while a call
 //! without an answer is made again under the same [`Origin::attempt`]; a shard has so many calls under way at once
-//! ([`limits::CALLS_MAX`]), the next ones wait in line. What may fail: the call, which fails its task.
+//! ([`limits::CALLS_MAX`]), the next ones wait in line; a job whose task is over for good is stopped, once it is durable that it
+//! is, and one whose execution goes on elsewhere is left alone. What may fail: the call, which fails its task; that a job is
+//! stopped is tried, and not journalled.
 
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -39,6 +42,19 @@ struct Call {
     begun_us: u64,
 }
 
+/// A job that was begun, and that nobody waits for any more.
+pub(super) struct Job {
+    request: Rc<Request>,
+    integration: Rc<dyn Integration>,
+    submitted: Payload,
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Job({} of {})", self.request.resource, self.request.origin.execution_arn)
+    }
+}
+
 /// The calls of a shard.
 pub(super) struct Calls {
     pub integrations: Integrations,
@@ -65,6 +81,13 @@ impl Calls {
         if let Some(abort) = entry.abort {
             abort.abort();
         }
+    }
+
+    /// The job that a call follows, if it has begun one.
+    pub fn job(&self, at: Address) -> Option<Job> {
+        let entry = self.entries.get(at)?;
+        let (request, integration) = (Rc::clone(&entry.request), Rc::clone(&entry.integration));
+        Some(Job { request, integration, submitted: entry.submitted.clone()? })
     }
 
     fn cells(&self, entry: &Call) -> &CallMetrics {
@@ -204,6 +227,21 @@ impl Shard {
                 self.deliver(execution, Event::TaskFailed { id, error, cause });
             }
         }
+    }
+
+    /// Stops a job: that nobody waits for it is durable.
+    pub(super) fn stop_job(&mut self, job: Job) {
+        let turns = Arc::clone(&self.calls.turns);
+        self.flights.push(Box::pin(async move {
+            // It is never closed.
+            let _turn = turns.acquire().await;
+            let Job { request, integration, submitted } = job;
+            if let Err(failure) = integration.stop(&request, &submitted).await {
+                let (execution, resource) = (&request.origin.execution_arn, &request.resource);
+                tracing::warn!(%execution, %resource, cause = %failure.cause, "a job that nobody waits for goes on");
+            }
+            Landed::Dropped
+        }));
     }
 
     /// The first request of a task was answered that is over only when its token comes back.

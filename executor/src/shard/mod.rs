@@ -81,6 +81,7 @@ pub use archiving::Archiver;
 pub use command::{Command, Reply, WorkerId};
 pub use crumbs::{CrumbError, Crumbs};
 pub use handle::{Binding, Pace, Serve, ShardConfig, ShardHandle, ShardState};
+pub(crate) use machine::timestamp_of_ms;
 pub(crate) use start::OWNER_CHANGED;
 pub(crate) use token::partition_of;
 pub use validate::input as check_input;

@@ -118,8 +118,14 @@ impl Integration for Nested {
             let form = form_of(request)?;
             let Some(execution) = form.execution(submitted) else { return Ok(()) };
             let cause = format!("{} waits no longer for this execution.", request.origin.execution_arn);
-            let stopped = self.0.stop(execution, cause).await;
-            stopped.map_err(|refusal| form.refused("StopExecution", &refusal.to_string()))
+            let (until, mut pauses) = (Instant::now() + PATIENCE, Pauses::default());
+            loop {
+                match self.0.stop(execution.clone(), cause.clone()).await {
+                    Ok(()) => return Ok(()),
+                    Err(Refusal::Unavailable { .. }) if Instant::now() < until => sleep(pauses.next()).await,
+                    Err(refusal) => return Err(Failure::runtime(refusal.to_string())),
+                }
+            }
         })
     }
 }
