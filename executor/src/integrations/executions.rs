@@ -7,7 +7,6 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use asl::Timestamp;
 use ids::Status;
 use proto::executor::v1::{
     DescribeExecutionRequest, DescribeExecutionResponse, ExecutionStatus, RedriveStatus, StopExecutionRequest,
