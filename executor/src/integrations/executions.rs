@@ -1,7 +1,8 @@
 //! Executions that tasks start: through the scheduler that the node follows, which knows machines by their names and chooses the
 //! node that runs one.
 //!
-//! Invariants: one connection for each shard, made when it is first needed and again whenever it must; every call has a deadline.
+//! Invariants: one connection for each shard, made when it is first needed and again whenever it must; so many calls at once;
+//! every call has a deadline.
 //! What may fail: the call, as [`Refusal`] says.
 
 use std::rc::Rc;
@@ -15,6 +16,7 @@ use proto::scheduler::v1::StartExecutionRequest;
 use proto::scheduler::v1::executions_client::ExecutionsClient;
 use tasks::Integration;
 use tasks::nested::{Described, Executions, Nested, Refusal, Reply, Start, Started};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 use tonic_types::StatusExt;
@@ -43,19 +45,35 @@ impl Scheduler {
     /// What a shard starts executions with. Called on its thread.
     pub fn integration(&self) -> Rc<dyn Integration> {
         let channel = trust::channel_lazy(&self.endpoint, self.trust.as_ref());
-        Rc::new(Nested::new(Rc::new(Through(ExecutionsClient::new(channel)))))
+        let client = ExecutionsClient::new(channel);
+        Rc::new(Nested::new(Rc::new(Through { client, turns: Semaphore::new(CALLS_MAX) })))
     }
 }
 
+/// Calls of a shard that are under way at once; the next ones wait in line.
+const CALLS_MAX: usize = 64;
+
 /// A shard's connection.
-struct Through(ExecutionsClient<Channel>);
+struct Through {
+    client: ExecutionsClient<Channel>,
+    turns: Semaphore,
+}
+
+impl Through {
+    /// The client, when it is one's turn.
+    async fn turn(&self) -> (ExecutionsClient<Channel>, Option<SemaphorePermit<'_>>) {
+        // It is never closed.
+        let turn = self.turns.acquire().await.ok();
+        (self.client.clone(), turn)
+    }
+}
 
 impl Executions for Through {
     fn start(&self, start: Start) -> Reply<'_, Started> {
-        let mut client = self.0.clone();
         let Start { machine_arn: state_machine_arn, name, input } = start;
         let request = timely(StartExecutionRequest { state_machine_arn, name, input });
         Box::pin(async move {
+            let (mut client, _turn) = self.turn().await;
             let started = client.start_execution(request).await.map_err(|status| refusal(&status))?;
             let started = started.into_inner();
             let at = timestamp_of_ms(started.start_time_ms);
@@ -64,8 +82,8 @@ impl Executions for Through {
     }
 
     fn describe(&self, execution: String) -> Reply<'_, Described> {
-        let mut client = self.0.clone();
         Box::pin(async move {
+            let (mut client, _turn) = self.turn().await;
             let request = timely(DescribeExecutionRequest { execution });
             let answer = client.describe_execution(request).await.map_err(|status| refusal(&status))?;
             Ok(described(answer.into_inner()))
@@ -73,8 +91,8 @@ impl Executions for Through {
     }
 
     fn stop(&self, execution: String, cause: String) -> Reply<'_, ()> {
-        let mut client = self.0.clone();
         Box::pin(async move {
+            let (mut client, _turn) = self.turn().await;
             let request = timely(StopExecutionRequest { execution, error: String::new(), cause });
             client.stop_execution(request).await.map(|_| ()).map_err(|status| refusal(&status))
         })

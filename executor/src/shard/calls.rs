@@ -5,8 +5,8 @@
 //! was answered. Invariants: a call of a STANDARD execution leaves only after the block that holds its cause, one of a
 //! synchronous EXPRESS one with its opening, any other at once; whatever is no longer wanted is dropped, which ends its HTTP
 //! request; that a job was submitted is journalled, so that a recovery follows it and begins it no second time, while a call
-//! without an answer is made again under the same [`Origin::attempt`]; a shard has so many calls under way at once
-//! ([`limits::CALLS_MAX`]), the next ones wait in line; a job whose task is over for good is stopped, once it is durable that it
+//! without an answer is made again under the same [`Origin::attempt`]; a shard has so many first requests under way at
+//! once ([`limits::CALLS_MAX`]), the next ones wait in line; a job whose task is over for good is stopped, once it is durable that it
 //! is, and one whose execution goes on elsewhere is left alone. What may fail: the call, which fails its task; that a job is
 //! stopped is tried, and not journalled.
 
@@ -179,10 +179,13 @@ impl Shard {
         let (integration, request) = (Rc::clone(&entry.integration), Rc::clone(&entry.request));
         let submitted = entry.submitted.clone();
         let (called, abort) = abortable(async move {
-            // It is never closed.
-            let _turn = turns.acquire().await;
             match submitted {
-                None => integration.begin(&request).await,
+                None => {
+                    // It is never closed.
+                    let _turn = turns.acquire().await;
+                    integration.begin(&request).await
+                }
+                // It waits more than it works, perhaps for an execution that needs a turn itself.
                 Some(submitted) => integration.complete(&request, &submitted).await.map(Answer::Output),
             }
         });
