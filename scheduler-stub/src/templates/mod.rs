@@ -73,8 +73,8 @@ impl Template {
     /// Whether executions of the two run alike, so that they may share what a batch says of their machine.
     #[must_use]
     pub fn runs_as(&self, other: &Self) -> bool {
-        (&self.arn, self.hash, &self.role_arn, self.retention_s)
-            == (&other.arn, other.hash, &other.role_arn, other.retention_s)
+        (&self.arn, self.hash, self.mode, self.retention_s, &self.role_arn)
+            == (&other.arn, other.hash, other.mode, other.retention_s, &other.role_arn)
     }
 }
 
