@@ -140,6 +140,8 @@ fn refusal(status: &tonic::Status) -> Refusal {
         | Code::ResourceExhausted
         | Code::DeadlineExceeded
         | Code::Cancelled
+        // A partition that changes hands.
+        | Code::FailedPrecondition
         | Code::Unknown => Refusal::Unavailable { message, retry_after },
         Code::PermissionDenied | Code::Unauthenticated => {
             Refusal::Refused { code: "AccessDenied".to_owned(), message }
@@ -157,7 +159,9 @@ mod tests {
 
     #[test]
     fn whoever_is_away_is_asked_again_and_what_is_refused_is_not() {
-        for code in [Code::Unavailable, Code::ResourceExhausted, Code::DeadlineExceeded, Code::Unknown] {
+        for code in
+            [Code::Unavailable, Code::ResourceExhausted, Code::DeadlineExceeded, Code::FailedPrecondition]
+        {
             let told = refusal(&tonic::Status::new(code, "later"));
             assert_eq!(told, Refusal::Unavailable { message: "later".to_owned(), retry_after: None });
         }
