@@ -136,7 +136,7 @@ pub const BATCH_WAITERS_MAX: usize = 4;
 pub const MAILBOX_EVENTS_MAX: u16 = 1_024;
 
 /// First requests of integrations that one shard has under way at once; how many a target gets is bounded beside. Beyond:
-/// they wait for their turn, in line. Jobs that are followed wait more than they work, and are as many as executions are open.
+/// they wait for their turn, in line.
 pub const CALLS_MAX: usize = 16_384;
 
 /// Calls of one shard to one target (scheme, host and port) at once. Beyond: they wait for it.

@@ -6,9 +6,9 @@
 //! synchronous EXPRESS one with its opening, any other at once; whatever is no longer wanted is dropped, which ends its HTTP
 //! request; that a job was submitted is journalled, so that a recovery follows it and begins it no second time, while a call
 //! without an answer is made again under the same [`Origin::attempt`]; a shard has so many first requests under way at
-//! once ([`limits::CALLS_MAX`]), the next ones wait in line; a job whose task is over for good is stopped, once it is durable that it
-//! is, and one whose execution goes on elsewhere is left alone. What may fail: the call, which fails its task; that a job is
-//! stopped is tried, and not journalled.
+//! once ([`limits::CALLS_MAX`]), the next ones wait in line; jobs that are followed are as many as executions are admitted; a job
+//! whose task is over for good is stopped, once it is durable that it is, and one whose execution goes on elsewhere is left
+//! alone. What may fail: the call, which fails its task; that a job is stopped is tried, and not journalled.
 
 use std::fmt;
 use std::rc::Rc;
@@ -105,6 +105,18 @@ fn attempt(open: &OpenExecution, effect: EffectId, generation: u64) -> Str {
     .into()
 }
 
+/// An answer that a journal takes. The language looks at it again, with its own limit.
+fn bounded(answer: Answer, resource: &str) -> Result<Answer, Failure> {
+    let (Answer::Output(output) | Answer::Submitted(output)) = &answer;
+    if output.len() <= limits::TASK_OUTPUT_BYTES_MAX {
+        return Ok(answer);
+    }
+    let cause = format!(
+        "The state/task '{resource}' returned a result with a size exceeding the maximum number of bytes service limit."
+    );
+    Err(Failure::new("States.DataLimitExceeded", cause))
+}
+
 impl Shard {
     /// An execution asks an integration for something.
     pub(super) fn call(
@@ -179,15 +191,13 @@ impl Shard {
         let (integration, request) = (Rc::clone(&entry.integration), Rc::clone(&entry.request));
         let submitted = entry.submitted.clone();
         let (called, abort) = abortable(async move {
-            match submitted {
-                None => {
-                    // It is never closed.
-                    let _turn = turns.acquire().await;
-                    integration.begin(&request).await
-                }
-                // It waits more than it works, perhaps for an execution that needs a turn itself.
-                Some(submitted) => integration.complete(&request, &submitted).await.map(Answer::Output),
-            }
+            let Some(submitted) = submitted else {
+                // It is never closed.
+                let _turn = turns.acquire().await;
+                return integration.begin(&request).await;
+            };
+            // Without a turn: it may wait for what still has to get one.
+            integration.complete(&request, &submitted).await.map(Answer::Output)
         });
         entry.abort = Some(abort);
         self.flights.push(Box::pin(async move { Landed::Called { call: at, result: called.await.ok() } }));
@@ -198,6 +208,7 @@ impl Shard {
         let Some(result) = result else { return };
         let Some(entry) = self.calls.entries.get_mut(at) else { return };
         let (execution, id) = (entry.execution, entry.effect);
+        let result = result.and_then(|answer| bounded(answer, &entry.request.resource));
         if entry.submitted.is_none() {
             let latency_us = self.now_us.saturating_sub(entry.begun_us);
             self.metrics.calls[entry.integration.kind() as usize].latency.observe(latency_us);
