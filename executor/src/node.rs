@@ -470,6 +470,7 @@ fn open_integrations(
         runtime: Handle::current(),
         metrics: metrics.credentials(),
         trust: context.trust.clone(),
+        scheduler: config.scheduler.clone(),
         clock: context.clock.clone(),
     };
     integrations::open(&config.integrations, surroundings)

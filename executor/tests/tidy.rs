@@ -36,7 +36,7 @@ fn crates_depend_only_on_the_rooms_below_them() {
         ("trust", &[]),
         ("sign", &[]),
         ("token-cache", &["proto", "sign", "telemetry"]),
-        ("tasks", &["asl", "proto", "sign", "telemetry", "token-cache"]),
+        ("tasks", &["asl", "ids", "proto", "sign", "telemetry", "token-cache"]),
         ("proto", &["ids"]),
         ("journal", &["ids", "asl"]),
         ("journal-redis", &["ids", "journal"]),

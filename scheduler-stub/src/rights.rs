@@ -15,6 +15,10 @@ pub(crate) fn may_call(path: &str, roles: &Roles) -> bool {
         ("scheduler.v1.Executions", "SendTaskSuccess" | "SendTaskFailure" | "SendTaskHeartbeat") => {
             operator || roles.has(&Role::Caller) || roles.is_worker()
         }
+        // Executions that tasks start.
+        ("scheduler.v1.Executions", "StartExecution" | "DescribeExecution" | "StopExecution") => {
+            operator || roles.has(&Role::Caller) || roles.has(&Role::Node)
+        }
         ("scheduler.v1.Executions", _) => operator || roles.has(&Role::Caller),
         ("scheduler.v1.Templates", "DescribeStateMachine" | "ListStateMachines")
         | ("scheduler.v1.Activities", "DescribeActivity" | "ListActivities") => {
@@ -39,7 +43,9 @@ mod tests {
     fn each_role_may_do_its_own_work_and_nothing_else() {
         for (path, allowed) in [
             ("/scheduler.v1.Nodes/Heartbeat", &["node"][..]),
-            ("/scheduler.v1.Executions/StartExecution", &["caller", "operator"]),
+            ("/scheduler.v1.Executions/StartExecution", &["node", "caller", "operator"]),
+            ("/scheduler.v1.Executions/StopExecution", &["node", "caller", "operator"]),
+            ("/scheduler.v1.Executions/RedriveExecution", &["caller", "operator"]),
             ("/scheduler.v1.Executions/SendTaskSuccess", &["caller", "operator", "worker"]),
             ("/scheduler.v1.Executions/SendTaskFailure", &["caller", "operator", "worker"]),
             ("/scheduler.v1.Executions/SendTaskHeartbeat", &["caller", "operator", "worker"]),

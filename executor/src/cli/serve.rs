@@ -65,9 +65,10 @@ OBJECTS OF DISTRIBUTED MAPS
 WHAT TASKS CALL
   A task whose function is bound to a pool (--bind) is done by its workers. Others are called by the
   node itself: http:invoke always, functions with --lambda-endpoint, Tencent Cloud's APIs and
-  functions with --tencent-endpoint. Only public addresses are called, after redirects too, unless
-  --egress-allow or --egress-allow-private says more. Calls of cloud APIs are signed with temporary
-  credentials of the machine's role, which --credentials gets. --connections names a file such as
+  functions with --tencent-endpoint, states:startExecution with --scheduler. Only public addresses
+  are called, after redirects too, unless --egress-allow or --egress-allow-private says more. Calls
+  of cloud APIs are signed with temporary credentials of the machine's role, which --credentials
+  gets. --connections names a file such as
 
     [[connection]]
     arn = \"arn:aws:events:us-east-1:123456789012:connection/pay/1\"

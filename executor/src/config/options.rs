@@ -123,8 +123,8 @@ pub struct Options {
     /// Connections that each port accepts at once [default: 1024]
     #[arg(long, value_name = "N", env = "MYRIAD_CONNECTIONS_MAX")]
     pub connections_max: Option<usize>,
-    /// Scheduler that says which partitions this node has, and hears what it carries, for example
-    /// http://127.0.0.1:7300 [default: none, and the node has all partitions]
+    /// Scheduler that says which partitions this node has, hears what it carries, and starts the executions that states
+    /// start, for example http://127.0.0.1:7300 [default: none: the node has all partitions, and such states fail]
     #[arg(long, value_name = "URL", env = "MYRIAD_SCHEDULER")]
     pub scheduler: Option<String>,
     /// What this node calls itself; unique within the cluster [default: the machine's host name]

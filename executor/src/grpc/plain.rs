@@ -13,7 +13,7 @@ use super::status::invalid;
 use super::{NodeContext, ask};
 use crate::error::Error;
 use crate::limits;
-use crate::shard::{Command, ShardHandle};
+use crate::shard::{Command, ShardHandle, check_role};
 
 /// The durable counter that every incarnation of every dispatcher raises, so that batch ids never come back.
 const INCARNATIONS: &[u8] = b"dispatcher/incarnations";
@@ -163,6 +163,7 @@ fn ask_for(node: &NodeContext, request: &v1::StartExecutionRequest) -> Result<As
     }
     let machine = MachineName::parse(&request.machine_arn)
         .map_err(|error| invalid("InvalidArn", format!("`machine_arn`: {error}")))?;
+    check_role(&request.role_arn).map_err(|problem| invalid("InvalidArn", problem))?;
     let mode = match request.mode() {
         v1::Mode::Unspecified | v1::Mode::Standard => Mode::Standard,
         v1::Mode::Express => Mode::Express,
@@ -248,6 +249,7 @@ async fn start_as_asked(
         mode: v1::Mode::from(asked.mode).into(),
         dialect: request.dialect,
         retention_seconds: request.retention_seconds,
+        role_arn: request.role_arn,
     };
     let input = if request.input.is_empty() { Bytes::from_static(b"{}") } else { request.input };
     let (reply, started) = oneshot::channel();

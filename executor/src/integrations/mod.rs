@@ -7,6 +7,7 @@
 
 mod connections;
 mod credentials;
+mod executions;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use crate::clock::Clock;
 use crate::config::{ConfigError, IntegrationOptions};
 use crate::limits;
 use crate::shard::{MakeIntegrations, ShardContext};
+use executions::Scheduler;
 
 /// Why a node has no integrations.
 #[derive(Debug, thiserror::Error)]
@@ -59,8 +61,10 @@ pub(crate) struct Surroundings {
     /// Where credentials are fetched.
     pub runtime: Handle,
     pub metrics: Arc<CredentialMetrics>,
-    /// Towards the authorization service.
+    /// Towards the authorization service and the scheduler.
     pub trust: Option<Trust>,
+    /// The URL of the scheduler that the node follows, if any.
+    pub scheduler: Option<String>,
     pub clock: Clock,
 }
 
@@ -116,8 +120,12 @@ pub(crate) fn open(
         client,
     };
     let clock = surroundings.clock.clone();
+    let scheduler = Scheduler::at(surroundings.scheduler.as_deref(), surroundings.trust.as_ref());
     let cache = credentials::cache(options, clients, &settings.client.tls, surroundings)?;
-    Ok(Arc::new(move |context| of_shard(context, &settings, &cache, &clock)))
+    Ok(Arc::new(move |context| {
+        let all = of_shard(context, &settings, &cache, &clock);
+        scheduler.iter().fold(all, |all, scheduler| all.and(scheduler.integration()))
+    }))
 }
 
 fn of_shard(

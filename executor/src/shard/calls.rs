@@ -6,8 +6,11 @@
 //! synchronous EXPRESS one with its opening, any other at once; whatever is no longer wanted is dropped, which ends its HTTP
 //! request; that a job was submitted is journalled, so that a recovery follows it and begins it no second time, while a call
 //! without an answer is made again under the same [`Origin::attempt`]; a shard has so many first requests under way at
-//! once ([`limits::CALLS_MAX`]), the next ones wait in line; jobs that are followed are as many as executions are admitted. What may fail: the call, which fails its task.
+//! once ([`limits::CALLS_MAX`]), the next ones wait in line; jobs that are followed are as many as executions are admitted; a job
+//! whose task is over for good is stopped, once it is durable that it is, and one whose execution goes on elsewhere is left
+//! alone. What may fail: the call, which fails its task; that a job is stopped is tried, and not journalled.
 
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -37,6 +40,19 @@ struct Call {
     /// Drops it; there is none before it may leave.
     abort: Option<AbortHandle>,
     begun_us: u64,
+}
+
+/// A job that was begun, and that nobody waits for any more.
+pub(super) struct Job {
+    request: Rc<Request>,
+    integration: Rc<dyn Integration>,
+    submitted: Payload,
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Job({} of {})", self.request.resource, self.request.origin.execution_arn)
+    }
 }
 
 /// The calls of a shard.
@@ -71,6 +87,13 @@ impl Calls {
     pub fn calls_back(&self, at: Address) -> bool {
         let entry = self.entries.get(at);
         entry.is_some_and(|entry| TaskResource::parse(&entry.request.resource).waits_for_token())
+    }
+
+    /// The job that a call follows, if it has begun one.
+    pub fn job(&self, at: Address) -> Option<Job> {
+        let entry = self.entries.get(at)?;
+        let (request, integration) = (Rc::clone(&entry.request), Rc::clone(&entry.integration));
+        Some(Job { request, integration, submitted: entry.submitted.clone()? })
     }
 
     fn cells(&self, entry: &Call) -> &CallMetrics {
@@ -152,7 +175,7 @@ impl Shard {
         let origin = Origin {
             execution_arn: open.machine.name.execution(key.mode, name, open.id).into(),
             machine_arn: key.arn.as_str().into(),
-            role_arn: Str::new(),
+            role_arn: key.role_arn.as_str().into(),
             attempt: attempt(open, effect, self.logs[log].generation),
         };
         // The call outlives the frame that its input came in.
@@ -224,6 +247,21 @@ impl Shard {
                 self.deliver(execution, Event::TaskFailed { id, error, cause });
             }
         }
+    }
+
+    /// Stops a job: that nobody waits for it is durable.
+    pub(super) fn stop_job(&mut self, job: Job) {
+        let turns = Arc::clone(&self.calls.turns);
+        self.flights.push(Box::pin(async move {
+            // It is never closed.
+            let _turn = turns.acquire().await;
+            let Job { request, integration, submitted } = job;
+            if let Err(failure) = integration.stop(&request, &submitted).await {
+                let (execution, resource) = (&request.origin.execution_arn, &request.resource);
+                tracing::warn!(%execution, %resource, cause = %failure.cause, "a job that nobody waits for goes on");
+            }
+            Landed::Dropped
+        }));
     }
 
     /// The first request of a task was answered that is over only when its token comes back.

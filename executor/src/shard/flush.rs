@@ -328,6 +328,9 @@ impl Shard {
         for call in page.calls.drain(..) {
             self.begin_call(call);
         }
+        for job in page.jobs.drain(..) {
+            self.stop_job(job);
+        }
         for batch in page.batches.drain(..) {
             self.acknowledge(at, batch);
         }

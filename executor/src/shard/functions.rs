@@ -95,6 +95,9 @@ fn configured_by(resource: &str) -> Option<&'static str> {
     if resource.starts_with("qrn:") {
         return Some("--tencent-endpoint says where Tencent Cloud's APIs are");
     }
+    if TaskResource::parse(resource).service == "states" {
+        return Some("--scheduler says who starts executions");
+    }
     let function = matches!(resource.split(':').collect::<Vec<_>>()[..], [_] | ["arn", _, "lambda", ..]);
     function.then_some("--lambda-endpoint says where functions are invoked")
 }

@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
 use super::archive::Archiving;
+use super::calls::Job;
 use super::carry::Carry;
 use super::checkpoint::Checkpoints;
 use super::command::Reply;
@@ -112,6 +113,8 @@ pub struct Page {
     pub writes: Vec<Address>,
     /// Calls of integrations, likewise.
     pub calls: Vec<Address>,
+    /// Jobs to stop, likewise.
+    pub jobs: Vec<Job>,
     /// Whose slots are given back.
     pub closing: Vec<Address>,
     /// Suspects that are closed in this block.
@@ -154,6 +157,7 @@ impl Page {
         self.held.extend(later.held);
         self.writes.extend(later.writes);
         self.calls.extend(later.calls);
+        self.jobs.extend(later.jobs);
         self.closing.extend(later.closing);
         self.activities.extend(later.activities);
         self.begun.extend(later.begun);

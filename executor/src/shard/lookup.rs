@@ -459,7 +459,14 @@ fn listed(page: index::Page, machine_arn: &str) -> v1::ListExecutionsResponse {
 }
 
 fn machine_of(arn: &str, mode: Mode) -> MachineRef {
-    MachineRef { arn: arn.to_owned(), definition: [0; 32], mode, dialect: 0, retention_s: 0 }
+    MachineRef {
+        arn: arn.to_owned(),
+        definition: [0; 32],
+        mode,
+        dialect: 0,
+        retention_s: 0,
+        role_arn: String::new(),
+    }
 }
 
 /// Where a page begins: `START_TIME_MS:EXECUTION_ID`, or the beginning.

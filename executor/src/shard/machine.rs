@@ -147,7 +147,7 @@ impl Machine {
             program,
             arn: key.arn.as_str().into(),
             name: name.name().into(),
-            role_arn: Str::new(),
+            role_arn: key.role_arn.as_str().into(),
             mode_timeout_seconds,
             history_events_max,
             names: Box::new(Names { machine: name.clone(), mode: key.mode, secret: Arc::clone(secret) }),

@@ -86,10 +86,12 @@ pub(crate) use callbacks::no_task;
 pub use command::{Command, Reply, WorkerId};
 pub use crumbs::{CrumbError, Crumbs};
 pub use handle::{Binding, Pace, Serve, ShardConfig, ShardHandle, ShardState};
+pub(crate) use machine::timestamp_of_ms;
 pub(crate) use start::OWNER_CHANGED;
 pub(crate) use token::partition_of;
 pub use token::{TaskToken, partition_of_text};
 pub use validate::input as check_input;
+pub(crate) use validate::role as check_role;
 
 /// Makes the integrations of a shard, on its thread: they are not shared.
 pub type MakeIntegrations = Arc<dyn Fn(&ShardContext) -> Integrations + Send + Sync>;

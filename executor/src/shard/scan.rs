@@ -225,6 +225,7 @@ mod tests {
                 mode: Mode::Standard,
                 dialect: 0,
                 retention_s: 0,
+                role_arn: String::new(),
             };
             let machine = self.builder.machine(&machine);
             let (id, input) = (batch().execution(index), Bytes::new());

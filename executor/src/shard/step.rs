@@ -203,10 +203,21 @@ impl Shard {
     pub(super) fn cancel(&mut self, address: Address, id: EffectId, task: bool) {
         let Some(open) = self.open.get_mut(address) else { return };
         let waiting = open.waiting_for.remove(id, task);
-        waiting.into_iter().for_each(|waiting| self.give_up(waiting));
+        waiting.into_iter().for_each(|waiting| self.abandon(address, waiting));
     }
 
-    /// What was asked for is no longer wanted.
+    /// What was asked for is no longer wanted by anybody: a job that it has begun is stopped.
+    fn abandon(&mut self, address: Address, waiting: Waiting) {
+        if let Waiting::Call(call) = waiting
+            && let Some(job) = self.calls.job(call)
+            && let Some(open) = self.open.get(address)
+        {
+            self.logs[usize::from(open.log)].page.jobs.push(job);
+        }
+        self.give_up(waiting);
+    }
+
+    /// What was asked for is no longer wanted here.
     pub(super) fn give_up(&mut self, waiting: Waiting) {
         match waiting {
             Waiting::Task(task) => self.tasks.cancel(task),
@@ -295,6 +306,8 @@ impl Shard {
 
     /// The execution has ended; its record goes into the block under construction.
     fn finish(&mut self, address: Address, outcome: Outcome) {
+        let waiting = self.open.get_mut(address).map(|open| open.waiting_for.take_all());
+        waiting.into_iter().flatten().for_each(|waiting| self.abandon(address, waiting));
         self.release_effects(address);
         let stop_time_ms = self.now_us / 1_000;
         let Some(open) = self.open.get_mut(address) else { return };

@@ -113,6 +113,9 @@ pub fn machine(at: usize, machine: &v1::Machine) -> Result<MachineRef, v1::Start
         let (length, max) = (machine.arn.len(), limits::ARN_BYTES_MAX);
         return bad("InvalidArn", format!("`arn` has {length} bytes; at most {max} are allowed"));
     }
+    if let Err(problem) = role(&machine.role_arn) {
+        return bad("InvalidArn", problem);
+    }
     let dialect = u8::from(machine.dialect() == v1::Dialect::Tcsl);
     Ok(MachineRef {
         arn: machine.arn.clone(),
@@ -120,7 +123,23 @@ pub fn machine(at: usize, machine: &v1::Machine) -> Result<MachineRef, v1::Start
         mode,
         dialect,
         retention_s: machine.retention_seconds,
+        role_arn: machine.role_arn.clone(),
     })
+}
+
+/// Whether a machine may have this role; empty is none.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn role(arn: &str) -> Result<(), String> {
+    let (length, max) = (arn.len(), limits::ARN_BYTES_MAX);
+    if length > max {
+        return Err(format!("`role_arn` has {length} bytes; at most {max} are allowed"));
+    }
+    if arn.is_empty() {
+        return Ok(());
+    }
+    ids::check_role(arn).map_err(|error| format!("`role_arn`: {error}"))
 }
 
 /// What an input may be, in this dialect.
@@ -149,6 +168,7 @@ pub fn content_hash(batch: &v1::StartBatch, state: &foldhash::quality::RandomSta
     let mut hasher = state.build_hasher();
     for machine in &batch.machines {
         (&machine.arn, &machine.definition_hash, machine.mode, machine.dialect).hash(&mut hasher);
+        (machine.retention_seconds, &machine.role_arn).hash(&mut hasher);
     }
     (&batch.machine_index, &batch.name, batch.start_time_ms, batch.seed, batch.input.len()).hash(&mut hasher);
     for input in &batch.input {
@@ -244,6 +264,10 @@ mod tests {
         changed.push(v1::StartBatch { machine_index: vec![0, 0], ..batch(2) });
         changed.push(v1::StartBatch {
             machines: vec![v1::Machine { arn: "a".into(), ..Default::default() }],
+            ..batch(2)
+        });
+        changed.push(v1::StartBatch {
+            machines: vec![v1::Machine { role_arn: "a".into(), ..Default::default() }],
             ..batch(2)
         });
         changed.push(v1::StartBatch {

@@ -135,6 +135,12 @@ async fn names_and_arns_that_are_none_are_refused() {
         let (code, reason, _) = refused(test.client.start_execution(wrong).await);
         assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "InvalidArn"), "{arn}");
     }
+    for role in ["orders", "arn:aws:iam::123456789012:user/orders", long.as_str()] {
+        let wrong = v1::StartExecutionRequest { role_arn: role.to_owned(), ..request(PASS, "{}") };
+        let (code, reason, message) = refused(test.client.start_execution(wrong).await);
+        assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "InvalidArn"), "{role}");
+        assert!(message.contains("`role_arn`"), "{message}");
+    }
     for name in ["a b", "a:b", "a\u{7}b", &"n".repeat(81)] {
         let wrong = v1::StartExecutionRequest { name: name.to_owned(), ..request(PASS, "{}") };
         let (code, reason, _) = refused(test.client.start_execution(wrong).await);

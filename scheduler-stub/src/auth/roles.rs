@@ -29,14 +29,10 @@ impl Roles {
     /// # Errors
     /// Words for whoever made the role or the machine.
     pub fn check(&self, role: &str, session: &str, duration_seconds: u32) -> Result<Duration, String> {
-        let arn = role.starts_with("arn:aws:iam::") && role.contains(":role/");
-        let qrn = role.starts_with("qcs::cam::uin/") && role.contains(":role");
-        if role.len() > ROLE_BYTES_MAX || !(arn || qrn) {
-            let shown: String = role.chars().take(100).collect();
-            return Err(format!(
-                "{shown:?} is no role: one is arn:aws:iam::ACCOUNT:role/NAME or qcs::cam::uin/UIN:roleName/NAME"
-            ));
+        if role.len() > ROLE_BYTES_MAX {
+            return Err(format!("a role's name has at most {ROLE_BYTES_MAX} bytes, and not {}", role.len()));
         }
+        ids::check_role(role).map_err(|error| error.to_string())?;
         let allowed = |c: char| c.is_ascii_alphanumeric() || "_=,.@-".contains(c);
         if !SESSION_CHARACTERS.contains(&session.len()) || !session.chars().all(allowed) {
             return Err(
@@ -106,8 +102,8 @@ mod tests {
         assert_eq!(check("qcs::cam::uin/1:roleName/asw", "s1", 3_600), Ok(Duration::from_secs(3_600)));
         for (role, session, seconds, words) in [
             ("qcs::cam::uin/2:roleName/asw", "s1", 0, "does not exist"),
-            ("arn:aws:lambda:r:a:function:f", "s1", 0, "is no role"),
-            ("", "s1", 0, "is no role"),
+            ("arn:aws:lambda:r:a:function:f", "s1", 0, "is not the ARN of a role"),
+            ("", "s1", 0, "is not the ARN of a role"),
             (orders, "s", 0, "name of the session"),
             (orders, "with blank", 0, "name of the session"),
             (orders, "s1", 3_601, "3600 s at most"),

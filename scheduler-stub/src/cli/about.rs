@@ -13,6 +13,10 @@ pub(super) struct About {
     /// retention needs an archive [default: as long as the nodes say]
     #[arg(long, value_name = "DURATION")]
     retention: Option<Span>,
+    /// The role whose permissions its tasks have, for example arn:aws:iam::ACCOUNT:role/NAME or
+    /// qcs::cam::uin/UIN:roleName/NAME; "" takes it away
+    #[arg(long, value_name = "ARN")]
+    pub role_arn: Option<String>,
 }
 
 impl About {

@@ -89,9 +89,6 @@ enum MachineCommand {
         /// The language of the definition [default: tcsl for files that end in .tcsl.json, else asl]
         #[arg(long, value_enum)]
         dialect: Option<Dialect>,
-        /// The role that its tasks are to have: kept with the machine, not used yet
-        #[arg(long, value_name = "ARN", default_value = "")]
-        role: String,
         #[command(flatten)]
         about: About,
         #[command(flatten)]
@@ -252,8 +249,8 @@ fn warn(warnings: &[String]) {
 /// `machine create|update|describe|list|delete`
 pub(super) async fn machine(options: MachineOptions) -> Exit {
     let result = match options.command {
-        MachineCommand::Create { name, file, mode, dialect, role, about, connection } => {
-            create(connection, name, file, mode, dialect, role, about).await
+        MachineCommand::Create { name, file, mode, dialect, about, connection } => {
+            create(connection, name, file, mode, dialect, about).await
         }
         MachineCommand::Update { machine, file, about, connection } => {
             update(connection, &machine, &file, about).await
@@ -273,7 +270,6 @@ async fn create(
     file: PathBuf,
     mode: Mode,
     dialect: Option<Dialect>,
-    role_arn: String,
     about: About,
 ) -> Result<Exit, Status> {
     let is_tcsl = file.to_string_lossy().ends_with(".tcsl.json");
@@ -289,8 +285,8 @@ async fn create(
             Dialect::Asl => v1::Dialect::Asl.into(),
             Dialect::Tcsl => v1::Dialect::Tcsl.into(),
         },
-        role_arn,
         retention_seconds: about.seconds().unwrap_or_default(),
+        role_arn: about.role_arn.unwrap_or_default(),
         comment: about.comment,
     };
     let created = connection.client().await?.create(request).await?;
@@ -303,8 +299,9 @@ async fn update(connection: Connection, machine: &str, file: &Path, about: About
     let (definition, retention_seconds) = (read(file)?, about.seconds());
     let mut client = connection.client().await?;
     let arn = client.arn_of(machine).await?;
-    let (arn_of, comment) = (arn.clone(), about.comment);
-    let request = UpdateStateMachineRequest { arn: arn_of, definition, comment, retention_seconds };
+    let About { comment, role_arn, .. } = about;
+    let request =
+        UpdateStateMachineRequest { arn: arn.clone(), definition, comment, retention_seconds, role_arn };
     let updated = client.update(request).await?;
     warn(&updated.warnings);
     say(&format!("{arn} is at version {}", updated.version));
@@ -344,7 +341,11 @@ async fn list_machines(connection: Connection) -> Result<Exit, Status> {
         let mode = v1::Mode::try_from(machine.mode).unwrap_or_default().as_str_name();
         let (mode, created) = (mode.trim_start_matches("MODE_"), time(machine.creation_time_ms));
         let version = format!("v{}", machine.version);
-        say(&format!("{:<24} {mode:<9} {version:>5}  {created}  {}", machine.name, machine.arn));
+        let role = if machine.role_arn.is_empty() { "" } else { "  as " };
+        say(&format!(
+            "{:<24} {mode:<9} {version:>5}  {created}  {}{role}{}",
+            machine.name, machine.arn, machine.role_arn
+        ));
     }
     Ok(Exit::Ok)
 }

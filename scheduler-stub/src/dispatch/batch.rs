@@ -70,6 +70,7 @@ fn machine(template: &Template) -> v1::Machine {
         mode: wire_mode(template.mode).into(),
         dialect: dialect.into(),
         retention_seconds: template.retention_s,
+        role_arn: template.role_arn.clone(),
     }
 }
 
@@ -241,7 +242,7 @@ impl Batch {
 }
 
 fn same(a: &Arc<Template>, b: &Arc<Template>) -> bool {
-    Arc::ptr_eq(a, b) || (a.arn == b.arn && a.hash == b.hash)
+    Arc::ptr_eq(a, b) || a.runs_as(b)
 }
 
 /// The ranges of one part, counted from its first entry: exceptions, and between them durable ones.

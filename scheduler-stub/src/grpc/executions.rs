@@ -90,7 +90,7 @@ impl ExecutionsService {
             let template = self.templates.resolve(&state_machine_arn).await?;
             // The shared machine is the one of the message before, as a rule: batches see one and the same.
             let template = match last.take() {
-                Some(known) if known.arn == template.arn && known.hash == template.hash => known,
+                Some(known) if known.runs_as(&template) => known,
                 _ => template,
             };
             *last = Some(Arc::clone(&template));
@@ -165,6 +165,8 @@ impl Service for ExecutionsService {
             .into(),
             input,
             name,
+            retention_seconds: template.retention_s,
+            role_arn: template.role_arn.clone(),
             ..Default::default()
         };
         let call = |mut node: super::NodeClient| {

@@ -77,9 +77,10 @@ impl Service for TemplatesService {
         &self,
         request: Request<UpdateStateMachineRequest>,
     ) -> Result<Response<UpdateStateMachineResponse>, Status> {
-        let UpdateStateMachineRequest { arn, definition, comment, retention_seconds: retention_s } =
+        let UpdateStateMachineRequest { arn, definition, comment, retention_seconds, role_arn } =
             request.into_inner();
-        let (template, warnings) = self.0.update(&arn, Change { definition, comment, retention_s }).await?;
+        let change = Change { definition, comment, retention_s: retention_seconds, role_arn };
+        let (template, warnings) = self.0.update(&arn, change).await?;
         Ok(Response::new(UpdateStateMachineResponse {
             version: template.version,
             update_time_ms: template.updated_ms,
@@ -121,6 +122,7 @@ impl Service for TemplatesService {
             mode: v1::Mode::from(summary.mode).into(),
             version: summary.version,
             creation_time_ms: summary.created_ms,
+            role_arn: summary.role_arn,
         };
         let state_machines = page.into_iter().map(line).collect();
         Ok(Response::new(ListStateMachinesResponse { state_machines, next_token }))

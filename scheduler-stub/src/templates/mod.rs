@@ -69,6 +69,15 @@ pub struct Template {
     pub retention_s: u32,
 }
 
+impl Template {
+    /// Whether executions of the two run alike, so that they may share what a batch says of their machine.
+    #[must_use]
+    pub fn runs_as(&self, other: &Self) -> bool {
+        (&self.arn, self.hash, self.mode, self.retention_s, &self.role_arn)
+            == (&other.arn, other.hash, other.mode, other.retention_s, &other.role_arn)
+    }
+}
+
 /// What a machine is created of.
 #[derive(Debug, Clone)]
 pub struct NewTemplate {
@@ -97,6 +106,8 @@ pub struct Change {
     pub comment: String,
     /// Of executions that start from now on; `None`: as before.
     pub retention_s: Option<u32>,
+    /// The same.
+    pub role_arn: Option<String>,
 }
 
 /// One line of a listing.
@@ -112,6 +123,8 @@ pub struct Summary {
     pub version: u32,
     /// Unix time in milliseconds.
     pub created_ms: u64,
+    /// Whose permissions its tasks have.
+    pub role_arn: String,
 }
 
 /// What a create or an update gives: the version as stored, and the warnings of its definition.
@@ -146,7 +159,7 @@ impl Templates {
     pub async fn create(&self, new: NewTemplate) -> Result<Stored, Error> {
         names::check_name("state machine", &new.name)?;
         check_text("comment", &new.comment, COMMENT_BYTES_MAX)?;
-        check_text("role ARN", &new.role_arn, ARN_BYTES_MAX)?;
+        check_role(&new.role_arn)?;
         let (hash, warnings) = compile(&new.definition, new.dialect, new.mode)?;
         let arn = self.naming.machine(&new.name, new.dialect);
         check_text("machine's ARN (a shorter name helps)", &arn, ARN_BYTES_MAX)?;
@@ -185,8 +198,9 @@ impl Templates {
     /// As [`Templates::create`]; [`Error::NotFound`] for an unknown machine; [`Error::Conflict`] with the
     /// code `ConflictException` when another writer was quicker.
     pub async fn update(&self, arn: &str, change: Change) -> Result<Stored, Error> {
-        let Change { definition, comment, retention_s } = change;
+        let Change { definition, comment, retention_s, role_arn } = change;
         check_text("comment", &comment, COMMENT_BYTES_MAX)?;
+        role_arn.as_deref().map_or(Ok(()), check_role)?;
         let (old_bytes, old) = self.head(arn).await?;
         let (hash, warnings) = compile(&definition, old.dialect(), old.mode())?;
         let new = Record {
@@ -195,6 +209,7 @@ impl Templates {
             updated_ms: self.clock.now_ms(),
             comment: if comment.is_empty() { old.comment.clone() } else { comment },
             retention_s: retention_s.unwrap_or(old.retention_s),
+            role_arn: role_arn.unwrap_or_else(|| old.role_arn.clone()),
             ..old.clone()
         };
         self.store.put(record::definition_key(&new.definition_hash), definition.clone()).await?;
@@ -253,8 +268,8 @@ impl Templates {
         for (_, value) in &entries {
             let record = Record::decode(value)?;
             let mode = record.mode();
-            let Record { arn, name, version, created_ms, .. } = record;
-            page.push(Summary { arn, name, mode, version, created_ms });
+            let Record { arn, name, version, created_ms, role_arn, .. } = record;
+            page.push(Summary { arn, name, mode, version, created_ms, role_arn });
         }
         let next =
             if more { page.last().map(|last| last.arn.clone()).unwrap_or_default() } else { String::new() };
@@ -386,6 +401,15 @@ fn check_text(what: &str, text: &str, bytes_max: usize) -> Result<(), Error> {
     }
     let message = format!("the {what} has {} bytes: at most {bytes_max} are allowed", text.len());
     Err(Error::invalid("ValidationException", message))
+}
+
+/// A role's ARN or QRN; empty is none.
+fn check_role(arn: &str) -> Result<(), Error> {
+    check_text("role ARN", arn, ARN_BYTES_MAX)?;
+    if arn.is_empty() {
+        return Ok(());
+    }
+    ids::check_role(arn).map_err(|error| Error::invalid("InvalidArn", error.to_string()))
 }
 
 /// Compiles a definition: its hash and warnings, or all its problems in one error.

@@ -111,7 +111,7 @@ async fn calls_that_a_caller_makes_by_itself_are_told_what_is_wrong() {
     assert_eq!(given.credentials.expect("keys").lifetime_ms, 900_000);
     let refused = client.assume_role(request("orders")).await.expect_err("it is none");
     assert_eq!(refused.code(), Code::PermissionDenied);
-    assert!(refused.message().contains("is no role"), "{refused}");
+    assert!(refused.message().contains("is not the ARN of a role"), "{refused}");
     let many = BatchAssumeRoleRequest { roles: vec![request(ROLE); 257] };
     let refused = client.batch_assume_role(many).await.expect_err("too many");
     assert_eq!(refused.code(), Code::InvalidArgument);

@@ -20,14 +20,15 @@ const PASS: &[u8] = br#"{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}
 const WAIT: &[u8] = br#"{"StartAt":"A","States":{"A":{"Type":"Wait","Seconds":86400,"End":true}}}"#;
 const PARTITIONS: u16 = 8;
 
-struct Stage {
+/// A scheduler on a store, and a client of it.
+pub struct Stage {
     memory: MemoryStore,
     scheduler: Scheduler,
-    client: Client,
+    pub client: Client,
 }
 
 impl Stage {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let memory = MemoryStore::new();
         let store = memory.connect().await.expect("memory");
         let config = SchedulerConfig {
@@ -40,14 +41,15 @@ impl Stage {
         Self { memory, scheduler, client }
     }
 
-    fn node(&self) -> Node {
+    /// A node that follows the scheduler.
+    pub fn node(&self) -> Node {
         let scheduler = Some(format!("http://{}", self.scheduler.address()));
         let config = Config { shards: 2, partitions: PARTITIONS, scheduler, ..Config::embedded() };
         Node::start(config, Arc::new(self.memory.clone())).expect("the node starts")
     }
 
     /// Waits until each node serves so many partitions.
-    async fn shares(&self, wanted: &[(&Node, usize)]) {
+    pub async fn shares(&self, wanted: &[(&Node, usize)]) {
         eventually_async("the shares", PATIENCE, async || {
             let view = self.scheduler.directory().view();
             let share = |node: &Node| -> usize {
@@ -62,7 +64,8 @@ impl Stage {
         .await;
     }
 
-    async fn create(&self, name: &str, definition: &'static [u8]) -> String {
+    /// A STANDARD machine; gives its ARN.
+    pub async fn create(&self, name: &str, definition: &'static [u8]) -> String {
         let request = CreateStateMachineRequest {
             name: name.into(),
             definition: Bytes::from_static(definition),

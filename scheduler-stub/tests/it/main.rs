@@ -11,6 +11,7 @@ mod late;
 mod links;
 mod lists;
 mod managed;
+mod nested;
 mod owning;
 mod pages;
 mod real;

@@ -79,6 +79,32 @@ async fn a_machine_is_created_described_updated_listed_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_machine_has_a_role_that_is_listed_and_stays_until_it_is_changed_or_taken_away() {
+    let (templates, ..) = templates().await;
+    let orders = "arn:aws:iam::123456789012:role/orders";
+    let with = |role_arn: &str| NewTemplate { role_arn: role_arn.into(), ..new("orders", PASS) };
+    for wrong in ["orders", "arn:aws:iam::123456789012:user/orders", &format!("{orders}{}", "x".repeat(256))]
+    {
+        let refused = templates.create(with(wrong)).await.expect_err("refused");
+        assert!(["InvalidArn", "ValidationException"].contains(&refused.code()), "{refused}");
+    }
+    let (created, _) = templates.create(with(orders)).await.expect("created");
+    let taken = templates.create(with("arn:aws:iam::123456789012:role/other")).await.expect_err("taken");
+    assert_eq!(code(&taken), "StateMachineAlreadyExists");
+    let listed = templates.list(0, "").await.expect("listed").0;
+    assert_eq!((created.role_arn.as_str(), listed[0].role_arn.as_str()), (orders, orders));
+    let tencent = "qcs::cam::uin/100000000001:roleName/orders";
+    for (role, expected) in [(None, orders), (Some(tencent), tencent), (None, tencent), (Some(""), "")] {
+        let change = Change { role_arn: role.map(Into::into), ..change(PASS, "") };
+        let (updated, _) = templates.update(&created.arn, change).await.expect("updated");
+        let resolved = templates.resolve(&created.arn).await.expect("resolved");
+        assert_eq!((updated.role_arn.as_str(), resolved.role_arn.as_str()), (expected, expected));
+    }
+    let wrong = Change { role_arn: Some("orders".into()), ..change(PASS, "") };
+    assert_eq!(code(&templates.update(&created.arn, wrong).await.expect_err("refused")), "InvalidArn");
+}
+
+#[tokio::test]
 async fn creating_the_same_again_gives_the_same_and_another_definition_is_refused() {
     let (templates, ..) = templates().await;
     let (first, _) = templates.create(new("orders", PASS)).await.expect("created");

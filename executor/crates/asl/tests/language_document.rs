@@ -72,7 +72,13 @@ impl Sources {
             }
         }
         let mut rust = Vec::new();
-        for (name, folder) in [("asl", "executor/crates/asl"), ("executor", "executor")] {
+        let crates = [
+            ("asl", "executor/crates/asl"),
+            ("tasks", "executor/crates/tasks"),
+            ("executor", "executor"),
+            ("scheduler_stub", "scheduler-stub"),
+        ];
+        for (name, folder) in crates {
             for part in ["src", "tests"] {
                 let found = files(root().join(folder).join(part), ".rs");
                 rust.extend(found.into_iter().map(|(path, text)| (name, path, text)));

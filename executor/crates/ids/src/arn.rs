@@ -16,6 +16,31 @@ const MACHINE: &str = "a state machine ARN (arn:aws:states:REGION:ACCOUNT:stateM
 const EXECUTION: &str = "an execution id, ARN (arn:aws:states:REGION:ACCOUNT:execution:MACHINE:NAME) \
      or QRN (qrn:qcs:asw:REGION:APPID:execution:ID:NAME)";
 
+const ROLE: &str =
+    "the ARN of a role (arn:aws:iam::ACCOUNT:role/NAME) or its QRN (qcs::cam::uin/UIN:roleName/NAME)";
+
+/// Whether a text names a role, in Amazon's or Tencent's spelling.
+///
+/// # Errors
+/// [`IdError::Name`] when it does not.
+pub fn check_role(text: &str) -> Result<(), IdError> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let names = |text: &str, kind: &str| text.strip_prefix(kind).is_some_and(|name| !name.is_empty());
+    let is_role = match parts.as_slice() {
+        ["arn", partition, "iam", "", account, role] => {
+            !partition.is_empty() && !account.is_empty() && names(role, "role/")
+        }
+        ["qcs", "", "cam", "", owner, role] => {
+            names(owner, "uin/") && (names(role, "roleName/") || names(role, "role/"))
+        }
+        _ => false,
+    };
+    if is_role && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(IdError::Name { text: text.chars().take(256).collect(), expected: ROLE })
+}
+
 impl MachineName {
     /// The ARN of a machine.
     #[must_use]
@@ -60,21 +85,31 @@ impl MachineName {
         self.text.rsplit(':').next().unwrap_or_default()
     }
 
+    /// How a STANDARD execution of this machine is called that has a caller's name.
+    #[must_use]
+    pub fn named_execution(&self, name: &str) -> String {
+        let parts: Vec<&str> = self.text.split(':').collect();
+        match parts.as_slice() {
+            ["qrn", _, _, region, appid, .., machine_id] => {
+                format!("qrn:qcs:asw:{region}:{appid}:execution:{machine_id}:{name}")
+            }
+            ["arn", partition, _, region, account, _, machine] => {
+                format!("arn:{partition}:states:{region}:{account}:execution:{machine}:{name}")
+            }
+            // `parse` and `arn` make no other.
+            _ => name.to_owned(),
+        }
+    }
+
     /// How an execution of this machine is called: `name` is the caller's, or the text of its id.
     #[must_use]
     pub fn execution(&self, mode: Mode, name: &str, id: ExecutionId) -> String {
         let parts: Vec<&str> = self.text.split(':').collect();
         match (parts.as_slice(), mode) {
-            (["qrn", _, _, region, appid, .., machine_id], _) => {
-                format!("qrn:qcs:asw:{region}:{appid}:execution:{machine_id}:{name}")
-            }
-            (["arn", partition, _, region, account, _, machine], Mode::Standard) => {
-                format!("arn:{partition}:states:{region}:{account}:execution:{machine}:{name}")
-            }
             (["arn", partition, _, region, account, _, machine], Mode::Express | Mode::SyncExpress) => {
                 format!("arn:{partition}:states:{region}:{account}:express:{machine}:{name}:{id}")
             }
-            _ => id.to_string(),
+            _ => self.named_execution(name),
         }
     }
 }
@@ -194,6 +229,31 @@ mod tests {
             assert!(looked_up.is_ok());
         }
         assert!(partition_of_name("orders", "monday", 0).is_err());
+    }
+
+    #[test]
+    fn roles_are_told_from_other_texts() {
+        for role in [
+            "arn:aws:iam::123456789012:role/orders",
+            "arn:aws-cn:iam::123456789012:role/service-role/orders",
+            "qcs::cam::uin/100000000001:roleName/orders",
+            "qcs::cam::uin/100000000001:role/4611686018427397919",
+            "qcs::cam::uin/100000000001:role/tencentcloudServiceRoleName/ASW_QCSRole",
+        ] {
+            assert_eq!(check_role(role), Ok(()), "{role}");
+        }
+        for other in [
+            "orders",
+            "arn:aws:iam::123456789012:user/orders",
+            "arn:aws:iam::123456789012:role/",
+            "arn:aws:iam::123456789012:role/orders\n",
+            "arn:aws:states:r:123456789012:stateMachine:orders",
+            "qcs::cam::uin/:roleName/orders",
+            "qcs::cos::uin/1:roleName/orders",
+        ] {
+            let error = check_role(other).expect_err(other).to_string();
+            assert!(error.contains("arn:aws:iam::ACCOUNT:role/NAME"), "{error}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 mod arn;
 mod execution;
 
-pub use arn::{ExecutionName, MachineName, partition_of_name};
+pub use arn::{ExecutionName, MachineName, check_role, partition_of_name};
 pub use execution::{BatchId, ExecutionId, NAME_PREFIX, PartitionId};
 
 /// Executions of one batch: the unit of dispatch, idempotence, durability and look-up.

@@ -77,6 +77,7 @@ fn fill(
         mode: Mode::Standard,
         dialect: 0,
         retention_s: 0,
+        role_arn: String::new(),
     });
     let batch = BatchId::new(partition, 1, sequence)?;
     for index in 0..=u8::MAX {

@@ -58,7 +58,14 @@ fn encode(partition: PartitionId, inputs: &[Bytes], what: &str, at_once: bool, n
     let mut builder = BlockBuilder::new(partition);
     let mut index = IndexWriter::new(partition, Duration::from_secs(3_600));
     let arn = "arn:aws:states:us-east-1:123456789012:stateMachine:orders".to_owned();
-    let machine = MachineRef { arn, definition: [7; 32], mode: Mode::Express, dialect: 0, retention_s: 0 };
+    let machine = MachineRef {
+        arn,
+        definition: [7; 32],
+        mode: Mode::Express,
+        dialect: 0,
+        retention_s: 0,
+        role_arn: String::new(),
+    };
     let (mut bytes, mut index_bytes) = (0, 0);
     let mut last = Bytes::new();
     let begin = cpu_ns();

@@ -23,7 +23,7 @@ fn batch(sequence: u64) -> BatchId {
 
 fn machine(mode: Mode, dialect: u8) -> MachineRef {
     let arn = "arn:aws:states:us-east-1:123456789012:stateMachine:orders".to_owned();
-    MachineRef { arn, definition: [7 + dialect; 32], mode, dialect, retention_s: 0 }
+    MachineRef { arn, definition: [7 + dialect; 32], mode, dialect, retention_s: 0, role_arn: String::new() }
 }
 
 fn opened(batch_sequence: u64, index: u8, machine: u32, input: &[u8]) -> Opened {
@@ -99,6 +99,19 @@ fn redriven(builder: &mut BlockBuilder) {
     }
 }
 
+/// Machines with a role beside one that has none.
+fn roles(builder: &mut BlockBuilder) {
+    let plain = machine(Mode::Standard, 0);
+    let role =
+        |role: &str, retention_s| MachineRef { role_arn: role.to_owned(), retention_s, ..plain.clone() };
+    let aws = role("arn:aws:iam::123456789012:role/orders", 0);
+    let tencent = role("qcs::cam::uin/100000000001:roleName/orders", 86_400);
+    for (index, machine) in (0..).zip([&plain, &aws, &tencent]) {
+        let machine = builder.machine(machine);
+        builder.opened(&opened(4, index, machine, b"{}"));
+    }
+}
+
 /// What came with integrations: a job that has begun, and its end.
 fn submitted(builder: &mut BlockBuilder) {
     let machine = builder.machine(&machine(Mode::Standard, 1));
@@ -117,11 +130,12 @@ fn nothing(_: &mut BlockBuilder) {}
 /// A file's name, and what fills its block.
 type Case = (&'static str, fn(&mut BlockBuilder));
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 6] = [
     ("at-once", at_once),
     ("waiting", waiting),
     ("empty", nothing),
     ("redriven", redriven),
+    ("roles", roles),
     ("submitted", submitted),
 ];
 
@@ -129,10 +143,12 @@ const CASES: [Case; 5] = [
 fn told_by(block: &Block) -> String {
     let mut out = format!("block {} of {} at {}\n", block.id(), block.partition(), block.time_ms());
     let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-    for MachineRef { arn, definition, mode, dialect, retention_s } in block.machines() {
+    for MachineRef { arn, definition, mode, dialect, retention_s, role_arn } in block.machines() {
         // The first of these files do not say it.
         let kept = if *retention_s > 0 { format!(" kept {retention_s} s") } else { String::new() };
-        writeln!(out, "machine {arn} {} {} {dialect}{kept}", hex(definition), *mode as u8).expect("text");
+        let role = if role_arn.is_empty() { String::new() } else { format!(" as {role_arn}") };
+        writeln!(out, "machine {arn} {} {} {dialect}{kept}{role}", hex(definition), *mode as u8)
+            .expect("text");
     }
     for record in block.records().expect("readable") {
         let line = match record {

@@ -177,6 +177,7 @@ fn block(writer: &mut IndexWriter, derived: &mut Vec<Derived>) -> Bytes {
         mode: Mode::Standard,
         dialect: 0,
         retention_s: 0,
+        role_arn: String::new(),
     };
     let machine = builder.machine(&machine);
     let opened = |id: ExecutionId| {

@@ -13,6 +13,7 @@ pub mod http_invoke;
 mod integrations;
 pub mod lambda;
 mod limits;
+pub mod nested;
 mod request;
 pub mod tencent;
 

@@ -65,6 +65,12 @@ pub trait Integration {
 
     /// Waits for the end of a job that was submitted, perhaps by another node.
     fn complete<'a>(&'a self, request: &'a Request, submitted: &'a Payload) -> Call<'a, Payload>;
+
+    /// Ends a job that was submitted and that nobody waits for any more, because its task has timed out or its execution has
+    /// ended. Not asked for when the execution goes on elsewhere.
+    fn stop<'a>(&'a self, _: &'a Request, _: &'a Payload) -> Call<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 impl Failure {

@@ -134,6 +134,7 @@ fn opened_value(block: BlockId, opened: &Opened, machine: Option<&MachineRef>, p
         "machine": machine.map(|machine| machine.arn.clone()),
         "mode": machine.map(|machine| machine.mode.as_str()),
         "definition": machine.map(|machine| hex(&machine.definition)),
+        "role": machine.map(|machine| &machine.role_arn).filter(|role| !role.is_empty()),
         "name": opened.name, "started": time(opened.start_time_ms), "input_bytes": opened.input.len(),
     });
     if payloads {

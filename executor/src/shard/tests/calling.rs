@@ -85,6 +85,7 @@ fn world() -> World {
         runtime: Handle::current(),
         metrics: Arc::default(),
         trust: None,
+        scheduler: None,
         clock: Clock::default(),
     };
     let integrations = integrations::open(&options, surroundings).expect("integrations");
@@ -201,6 +202,7 @@ async fn an_address_that_may_not_be_called_fails_its_task_with_what_to_configure
             runtime: Handle::current(),
             metrics: Arc::default(),
             trust: None,
+            scheduler: None,
             clock: Clock::default(),
         },
     );
@@ -223,6 +225,8 @@ struct JobAsked {
     attempt: String,
     /// What was submitted, when a job is followed.
     follows: Option<String>,
+    /// Whether it is to be stopped.
+    stop: bool,
     answer: oneshot::Sender<CallAnswer>,
 }
 
@@ -230,10 +234,15 @@ struct JobAsked {
 struct Jobs(mpsc::Sender<JobAsked>);
 
 impl Jobs {
-    async fn ask(&self, request: &Request, follows: Option<&Payload>) -> Result<CallAnswer, Failure> {
+    async fn ask(
+        &self,
+        request: &Request,
+        follows: Option<&Payload>,
+        stop: bool,
+    ) -> Result<CallAnswer, Failure> {
         let (answer, told) = oneshot::channel();
         let (attempt, follows) = (request.origin.attempt.to_string(), follows.map(|it| it.text().to_owned()));
-        let asked = JobAsked { attempt, follows, answer };
+        let asked = JobAsked { attempt, follows, stop, answer };
         let gone = || Failure::runtime("the test has ended".to_owned());
         self.0.send(asked).await.map_err(|_| gone())?;
         told.await.map_err(|_| gone())
@@ -250,15 +259,19 @@ impl Integration for Jobs {
     }
 
     fn begin<'a>(&'a self, request: &'a Request) -> Call<'a, CallAnswer> {
-        Box::pin(self.ask(request, None))
+        Box::pin(self.ask(request, None, false))
     }
 
     fn complete<'a>(&'a self, request: &'a Request, submitted: &'a Payload) -> Call<'a, Payload> {
         Box::pin(async move {
-            match self.ask(request, Some(submitted)).await? {
+            match self.ask(request, Some(submitted), false).await? {
                 CallAnswer::Output(output) | CallAnswer::Submitted(output) => Ok(output),
             }
         })
+    }
+
+    fn stop<'a>(&'a self, request: &'a Request, submitted: &'a Payload) -> Call<'a, ()> {
+        Box::pin(async move { self.ask(request, Some(submitted), true).await.map(|_| ()) })
     }
 }
 
@@ -313,6 +326,39 @@ async fn a_job_that_was_submitted_is_followed_after_a_crash_and_begun_no_second_
     let told = types(&shard, 1).await;
     let expected = ["TaskScheduled", "TaskStarted", "TaskSubmitted", "TaskSucceeded"];
     assert_eq!(&told[2..6], expected, "{told:?}");
+}
+
+#[tokio::test]
+async fn a_job_is_stopped_when_it_is_durable_that_nobody_waits_for_it_and_left_alone_in_a_crash() {
+    for stopped in [false, true] {
+        let (world, mut jobs) = world_with_jobs();
+        let task = world.define(JOB_TASK).await;
+        let shard = world.shard().await;
+        shard.started(batch(1, task, Mode::Standard, &["1"])).await;
+        let begun = soon("a job", jobs.recv()).await.expect("a call");
+        begun.answer.send(CallAnswer::Submitted(json(r#"{"job":7}"#))).expect("the shard waits");
+        let followed = soon("a look at the job", jobs.recv()).await.expect("a call");
+        ticking(&shard, shard.started(batch(2, task, Mode::Standard, &["1"]))).await;
+        let other = soon("another job", jobs.recv()).await.expect("a call");
+        drop(shard);
+        let shard = world.shard().await;
+        let again = [soon("a call", jobs.recv()).await, soon("a call", jobs.recv()).await];
+        assert!(again.iter().flatten().all(|asked| !asked.stop), "both go on");
+        world.store.hold_appends();
+        if stopped {
+            let (reply, _stopped) = oneshot::channel();
+            let (error, cause) = (String::new(), String::new());
+            shard.send(Command::Stop { execution: execution(1, 0), error, cause, reply }).await;
+        } else {
+            world.clock.advance(Duration::from_secs(3_000));
+        }
+        shard.settled().await;
+        assert!(jobs.try_recv().is_err(), "it is not durable yet");
+        world.store.release_appends();
+        let last = ticking(&shard, jobs.recv()).await.expect("a call");
+        assert_eq!((last.stop, last.follows.as_deref()), (true, Some(r#"{"job":7}"#)));
+        drop((followed, other, again));
+    }
 }
 
 #[tokio::test]
@@ -371,6 +417,7 @@ async fn what_nobody_serves_fails_with_what_to_configure() {
     let cases = [
         ("arn:aws:states:::lambda:invoke", "--lambda-endpoint"),
         ("arn:aws:states:::sqs:sendMessage", "arn:aws:states:::sqs:sendMessage"),
+        ("arn:aws:states:::states:startExecution", "--scheduler"),
     ];
     for ((resource, part), sequence) in cases.into_iter().zip(1..) {
         let definition = JOB_TASK.replace(JOB, resource);

@@ -21,6 +21,40 @@ async fn what_was_open_is_driven_to_its_end_by_the_next_owner() {
     assert!(outcomes.iter().all(|outcome| outcome.status() == ExecutionStatus::Succeeded));
 }
 
+/// What the second state says of the machine's role, after a wait.
+const ROLE_TELLER: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Wait","Seconds":30,"Next":"B"},
+    "B":{"Type":"Pass","Parameters":{"role.$":"$$.Execution.RoleArn"},"End":true}}}"#;
+
+#[tokio::test]
+async fn a_machines_role_is_told_by_the_context_object_and_known_to_the_next_owner() {
+    let world = World::new();
+    let teller = world.define(ROLE_TELLER).await;
+    let with_role = |sequence: u64, mode, role: &str| {
+        let mut batch = batch(sequence, teller, mode, &["1"]);
+        batch.machines[0].role_arn = role.to_owned();
+        batch
+    };
+    let shard = world.shard().await;
+    let roles = ["arn:aws:iam::123456789012:role/orders", "qcs::cam::uin/100000000001:roleName/orders", ""];
+    for (sequence, (role, mode)) in
+        (1..).zip([(roles[0], Mode::Express), (roles[1], Mode::Standard), (roles[2], Mode::Standard)])
+    {
+        shard.started(with_role(sequence, mode, role)).await;
+    }
+    // A resend is known by what the log says, role and all.
+    let shard = world.shard().await;
+    shard.started(with_role(2, Mode::Standard, roles[1])).await;
+    let mut watcher = shard.watch().await;
+    world.clock.advance(Duration::from_secs(60));
+    let mut told: Vec<_> = outcomes(&mut watcher, 3).await.into_iter().filter_map(|end| end.output).collect();
+    told.sort();
+    assert_eq!(told, [r#"{"role":""}"#.to_owned(), said(roles[0]), said(roles[1])]);
+}
+
+fn said(role: &str) -> String {
+    format!(r#"{{"role":"{role}"}}"#)
+}
+
 #[tokio::test]
 async fn what_had_ended_is_not_run_again() {
     let world = World::new();

@@ -41,6 +41,7 @@ fn block(sequence: u64) -> Bytes {
         mode: Mode::Standard,
         dialect: 0,
         retention_s: 0,
+        role_arn: String::new(),
     };
     let machine = builder.machine(&machine);
     let start_time_ms = START_MS + sequence * 1_000;

@@ -15,7 +15,7 @@ use super::column::put_varint;
 use super::read::{IdRun, SubBlockKind};
 use super::record::{ClosedView, JournalledView, MachineRef, OpenedView};
 use super::section::{Compressor, Section};
-use super::{HEADER_BYTES, MAGIC, RETENTIONS, VERSION};
+use super::{HEADER_BYTES, MAGIC, RETENTIONS, ROLES, VERSION};
 use crate::store::BlockId;
 
 /// Collects the records of one flush.
@@ -199,7 +199,8 @@ impl BlockBuilder {
     #[must_use]
     pub fn bytes_estimate(&self) -> usize {
         let sections: usize = self.sections.iter().map(Section::bytes_estimate).sum();
-        let machines: usize = self.machines.iter().map(|machine| machine.arn.len() + 41).sum();
+        let machines: usize =
+            self.machines.iter().map(|machine| machine.arn.len() + machine.role_arn.len() + 43).sum();
         HEADER_BYTES + machines + sections + 8
     }
 
@@ -210,7 +211,7 @@ impl BlockBuilder {
         }
         let mut out = Vec::with_capacity(self.bytes_estimate() + 16);
         out.extend_from_slice(&MAGIC);
-        let flags = if self.machines.iter().any(|machine| machine.retention_s > 0) { RETENTIONS } else { 0 };
+        let flags = flags_of(&self.machines);
         out.extend_from_slice(&[VERSION, flags]);
         out.extend_from_slice(&self.partition.get().to_le_bytes());
         for number in [id.generation, id.sequence, now_ms] {
@@ -224,6 +225,10 @@ impl BlockBuilder {
             out.extend_from_slice(machine.arn.as_bytes());
             if flags & RETENTIONS != 0 {
                 put_varint(&mut out, u64::from(machine.retention_s));
+            }
+            if flags & ROLES != 0 {
+                put_varint(&mut out, machine.role_arn.len() as u64);
+                out.extend_from_slice(machine.role_arn.as_bytes());
             }
         }
         self.machine_indexes.clear();
@@ -253,6 +258,12 @@ impl BlockBuilder {
             section.seal(&mut self.compressor);
         }
     }
+}
+
+/// What the machines of a block have that most have not.
+fn flags_of(machines: &[MachineRef]) -> u8 {
+    let any = |has: fn(&MachineRef) -> bool, flag| if machines.iter().any(has) { flag } else { 0 };
+    any(|machine| machine.retention_s > 0, RETENTIONS) | any(|machine| !machine.role_arn.is_empty(), ROLES)
 }
 
 /// What the executions that open in one block have in common.

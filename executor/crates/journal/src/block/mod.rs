@@ -14,7 +14,8 @@
 //! ```text
 //! block      := header machines sub-blocks crc
 //! header     := "MYRB" version:u8=2 flags:u8 partition:u16 generation:u64 sequence:u64 time_ms:u64
-//! machines   := count:varint { mode:u8 dialect:u8 definition:[u8;32] arn_length:varint arn [retention:varint] }
+//! machines   := count:varint { mode:u8 dialect:u8 definition:[u8;32] arn_length:varint arn [retention:varint]
+//!               [role_length:varint role] }
 //! sub-blocks := count:varint { sub-block }       in the order of their kinds, which is the order of causes
 //! sub-block  := kind:u8 flags:u8 records-1:u8 runs-1:u8 { run } statuses
 //!               payload_length:varint raw_length:varint stored_length:varint stored
@@ -28,7 +29,8 @@
 //! crc        := CRC-32 (IEEE) of everything before it
 //! ```
 //!
-//! Flag 1 of a block says that each machine has a retention, in seconds, 0 for none; it is set where one has.
+//! Flag 1 of a block says that each machine has a retention, in seconds, 0 for none; it is set where one has. Flag 2 says the
+//! same of the ARN of a role, which may be empty.
 //!
 //! Kinds: 1 opened and closed in this block, 2 opened, 3 journalled, 4 closed. The partition of every id is
 //! the block's.
@@ -81,6 +83,8 @@ pub(crate) const MAGIC: [u8; 4] = *b"MYRB";
 pub(crate) const VERSION: u8 = 2;
 /// The flag of blocks whose machines have a retention.
 pub(crate) const RETENTIONS: u8 = 1;
+/// The flag of blocks whose machines have a role.
+pub(crate) const ROLES: u8 = 2;
 /// Magic, version, flags, partition, id, time.
 pub(crate) const HEADER_BYTES: usize = 32;
 /// Records of a sub-block: a look-up decompresses one.

@@ -12,7 +12,7 @@ use ids::{BatchId, ExecutionId, Mode, PartitionId, Status};
 use super::column::Reader;
 use super::record::{Closed, Journalled, MachineRef, Opened, Record};
 use super::rows::Rows;
-use super::{MAGIC, RAW_BYTES_MAX, RETENTIONS, SUB_BLOCK_RECORDS_MAX, VERSION};
+use super::{MAGIC, RAW_BYTES_MAX, RETENTIONS, ROLES, SUB_BLOCK_RECORDS_MAX, VERSION};
 use crate::store::{BlockId, StoreError};
 
 /// What a sub-block's records are.
@@ -154,9 +154,9 @@ impl Block {
             return Err(corrupt("these bytes do not begin as a block does"));
         }
         let [version, flags] = reader.array()?;
-        if version != VERSION || flags & !RETENTIONS != 0 {
+        if version != VERSION || flags & !FLAGS != 0 {
             return Err(corrupt(format!(
-                "the block has version {version} and flags {flags}; this program reads {VERSION} and up to {RETENTIONS}"
+                "the block has version {version} and flags {flags}; this program reads {VERSION} and up to {FLAGS}"
             )));
         }
         if crc32fast::hash(covered) != u32::from_le_bytes(*crc) {
@@ -166,7 +166,7 @@ impl Block {
             .map_err(|error| corrupt(error.to_string()))?;
         let id = BlockId { generation: reader.u64_le()?, sequence: reader.u64_le()? };
         let time_ms = reader.u64_le()?;
-        let machines = read_machines(&mut reader, flags & RETENTIONS != 0)?;
+        let machines = read_machines(&mut reader, flags)?;
         let count = reader.length(reader.remaining())?;
         let mut sub_blocks = Vec::new();
         for _ in 0..count {
@@ -314,21 +314,28 @@ impl Block {
     }
 }
 
-fn read_machines(reader: &mut Reader<'_>, retentions: bool) -> Result<Vec<MachineRef>, StoreError> {
+/// The flags that are known.
+const FLAGS: u8 = RETENTIONS | ROLES;
+
+fn read_machines(reader: &mut Reader<'_>, flags: u8) -> Result<Vec<MachineRef>, StoreError> {
     let count = reader.length(reader.remaining())?;
     let mut machines = Vec::new();
     for _ in 0..count {
         let [mode, dialect] = reader.array()?;
         let mode = Mode::from_u8(mode).ok_or_else(|| corrupt(format!("a machine has mode {mode}")))?;
         let definition = reader.array()?;
-        let arn = std::str::from_utf8(reader.bytes_with_length()?)
-            .map_err(|_| corrupt("a machine's ARN is not UTF-8"))?
-            .to_owned();
-        let retention = if retentions { reader.varint()? } else { 0 };
+        let arn = read_arn(reader)?;
+        let retention = if flags & RETENTIONS != 0 { reader.varint()? } else { 0 };
         let retention_s = u32::try_from(retention).map_err(|_| corrupt("a machine keeps for too long"))?;
-        machines.push(MachineRef { arn, definition, mode, dialect, retention_s });
+        let role_arn = if flags & ROLES != 0 { read_arn(reader)? } else { String::new() };
+        machines.push(MachineRef { arn, definition, mode, dialect, retention_s, role_arn });
     }
     Ok(machines)
+}
+
+fn read_arn(reader: &mut Reader<'_>) -> Result<String, StoreError> {
+    let text = std::str::from_utf8(reader.bytes_with_length()?);
+    Ok(text.map_err(|_| corrupt("an ARN of a machine or its role is not UTF-8"))?.to_owned())
 }
 
 fn read_sub_block(

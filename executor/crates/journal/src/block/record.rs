@@ -22,6 +22,8 @@ pub struct MachineRef {
     pub dialect: u8,
     /// How long its closed executions are to be kept, in seconds; 0: as long as the node says.
     pub retention_s: u32,
+    /// ARN or QRN of the role whose permissions its tasks have; empty: it has none.
+    pub role_arn: String,
 }
 
 /// An execution was accepted.

@@ -22,6 +22,11 @@ fn machine(number: u8) -> MachineRef {
         mode: if number.is_multiple_of(2) { Mode::Standard } else { Mode::Express },
         dialect: number % 2,
         retention_s: if number >= 3 { u32::from(number) * 86_400 } else { 0 },
+        role_arn: if number >= 4 {
+            format!("arn:aws:iam::123456789012:role/r{number}")
+        } else {
+            String::new()
+        },
     }
 }
 

@@ -28,7 +28,14 @@ fn batch(sequence: u64) -> BatchId {
 
 fn machine(number: u32) -> MachineRef {
     let arn = format!("arn:aws:states:r:a:stateMachine:m{number}");
-    MachineRef { arn, definition: [number as u8; 32], mode: Mode::Express, dialect: 0, retention_s: 0 }
+    MachineRef {
+        arn,
+        definition: [number as u8; 32],
+        mode: Mode::Express,
+        dialect: 0,
+        retention_s: 0,
+        role_arn: String::new(),
+    }
 }
 
 /// What the model knows of an execution.

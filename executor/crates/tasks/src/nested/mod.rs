@@ -1,0 +1,157 @@
+//! Nested executions: a state that starts another machine, and may wait for its end.
+//!
+//! Purpose: `states:startExecution`, alone, with `.sync`, `.sync:2` and `.waitForTaskToken`, `aws-sdk:sfn:startExecution`, and
+//! ASW's `asw:StartExecution`, on whichever node the scheduler chooses ([`Executions`]). Invariants: an attempt that is made
+//! again starts nothing twice where the machine is STANDARD, for a start has a name, the state's own or one of its attempt;
+//! an end is asked for with growing pauses, by whichever node has the execution that waits. What may fail: arguments
+//! (`States.Runtime`), the start (`StepFunctions.ExecutionAlreadyExistsException` and so on), and the execution, whose failure is
+//! told as the cause of `States.TaskFailed`.
+
+mod executions;
+mod form;
+
+use std::hash::{BuildHasher, RandomState};
+use std::rc::Rc;
+use std::time::Duration;
+
+use asl::Payload;
+use ids::MachineName;
+use telemetry::CallKind;
+use tokio::time::{Instant, sleep};
+
+use crate::request::{Answer, Call, Failure, Integration, Request};
+use form::{Asked, Form};
+
+pub use executions::{Described, Executions, Refusal, Reply, Start, Started};
+
+/// How long a start is tried again that nobody answers: somewhat longer than a scheduler, a node and a partition take to come back.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at an execution, and two attempts.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// See [`PAUSE_FIRST`].
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// The integration.
+pub struct Nested(Rc<dyn Executions>);
+
+impl Nested {
+    /// By whom executions are run.
+    #[must_use]
+    pub fn new(executions: Rc<dyn Executions>) -> Self {
+        Self(executions)
+    }
+
+    async fn start(&self, form: Form, request: &Request) -> Result<Started, Failure> {
+        let asked = form.parse(request)?;
+        let (until, mut pauses) = (Instant::now() + PATIENCE, Pauses::default());
+        loop {
+            match self.0.start(asked.start.clone()).await {
+                Ok(started) => return Ok(started),
+                Err(Refusal::Unavailable { retry_after, message }) => {
+                    if Instant::now() >= until {
+                        return Err(form.refused("SdkClient", &message));
+                    }
+                    sleep(pauses.next().max(retry_after.unwrap_or_default().min(PAUSE_MAX))).await;
+                }
+                Err(Refusal::Refused { code, message }) => {
+                    let before = if asked.named_by_us && code == "ExecutionAlreadyExists" {
+                        self.started_before(&asked).await
+                    } else {
+                        None
+                    };
+                    return before.ok_or_else(|| form.refused(&code, &message));
+                }
+            }
+        }
+    }
+
+    /// What this attempt has started before a crash, and has ended meanwhile.
+    async fn started_before(&self, asked: &Asked) -> Option<Started> {
+        let machine = MachineName::parse(&asked.start.machine_arn).ok()?;
+        let found = self.0.describe(machine.named_execution(&asked.start.name)).await.ok()?;
+        let same = found.input == asked.start.input;
+        same.then_some(Started { execution_arn: found.execution_arn, at: found.started })
+    }
+
+    async fn end(&self, form: Form, submitted: &Payload) -> Result<Payload, Failure> {
+        let execution = form.execution(submitted).ok_or_else(|| {
+            Failure::runtime("What was told of the execution's start names no execution.".to_owned())
+        })?;
+        let mut pauses = Pauses::default();
+        loop {
+            sleep(pauses.next()).await;
+            match self.0.describe(execution.clone()).await {
+                Ok(described) if described.status.is_terminal() => return form.ended(&described),
+                // One that cannot be looked at now goes on all the same.
+                Ok(_) | Err(Refusal::Unavailable { .. }) => {}
+                Err(Refusal::Refused { message, .. }) => {
+                    return Err(Failure::new("States.TaskFailed", message));
+                }
+            }
+        }
+    }
+}
+
+impl Integration for Nested {
+    fn kind(&self) -> CallKind {
+        CallKind::Execution
+    }
+
+    fn serves(&self, resource: &str) -> bool {
+        Form::of(resource).is_some()
+    }
+
+    fn begin<'a>(&'a self, request: &'a Request) -> Call<'a, Answer> {
+        Box::pin(async move {
+            let form = form_of(request)?;
+            let told = form.started(&self.start(form, request).await?, &request.origin);
+            Ok(if form.runs { Answer::Submitted(told) } else { Answer::Output(told) })
+        })
+    }
+
+    fn complete<'a>(&'a self, request: &'a Request, submitted: &'a Payload) -> Call<'a, Payload> {
+        Box::pin(async move { self.end(form_of(request)?, submitted).await })
+    }
+
+    fn stop<'a>(&'a self, request: &'a Request, submitted: &'a Payload) -> Call<'a, ()> {
+        Box::pin(async move {
+            let form = form_of(request)?;
+            let Some(execution) = form.execution(submitted) else { return Ok(()) };
+            let cause = format!("{} waits no longer for this execution.", request.origin.execution_arn);
+            let (until, mut pauses) = (Instant::now() + PATIENCE, Pauses::default());
+            loop {
+                match self.0.stop(execution.clone(), cause.clone()).await {
+                    Ok(()) => return Ok(()),
+                    Err(Refusal::Unavailable { .. }) if Instant::now() < until => sleep(pauses.next()).await,
+                    Err(refusal) => return Err(Failure::runtime(refusal.to_string())),
+                }
+            }
+        })
+    }
+}
+
+fn form_of(request: &Request) -> Result<Form, Failure> {
+    let other = || Failure::runtime(format!("{} starts no execution.", request.resource));
+    Form::of(&request.resource).ok_or_else(other)
+}
+
+/// Growing pauses, each of which is up to a quarter shorter than it might be, so that what began together does not ask together.
+struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self(PAUSE_FIRST)
+    }
+}
+
+impl Pauses {
+    fn next(&mut self) -> Duration {
+        let pause = self.0;
+        self.0 = (pause * 2).min(PAUSE_MAX);
+        let share = RandomState::new().hash_one(0u8) % 256;
+        pause - pause * u32::try_from(share).unwrap_or(0) / 1_024
+    }
+}
+
+#[cfg(test)]
+mod tests;

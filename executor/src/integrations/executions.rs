@@ -1,0 +1,185 @@
+//! Executions that tasks start: through the scheduler that the node follows, which knows machines by their names and chooses the
+//! node that runs one.
+//!
+//! Invariants: one connection for each shard, made when it is first needed and again whenever it must; so many calls at once;
+//! every call has a deadline.
+//! What may fail: the call, as [`Refusal`] says.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use ids::Status;
+use proto::executor::v1::{
+    DescribeExecutionRequest, DescribeExecutionResponse, ExecutionStatus, RedriveStatus, StopExecutionRequest,
+};
+use proto::scheduler::v1::StartExecutionRequest;
+use proto::scheduler::v1::executions_client::ExecutionsClient;
+use tasks::Integration;
+use tasks::nested::{Described, Executions, Nested, Refusal, Reply, Start, Started};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request};
+use tonic_types::StatusExt;
+use trust::Trust;
+
+use crate::heartbeat;
+use crate::shard::timestamp_of_ms;
+
+/// How long the scheduler may take to answer: somewhat longer than it waits for a node.
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Where the scheduler is.
+#[derive(Debug, Clone)]
+pub(super) struct Scheduler {
+    endpoint: Endpoint,
+    trust: Option<Trust>,
+}
+
+impl Scheduler {
+    /// The scheduler with this URL, if there is one.
+    pub fn at(url: Option<&str>, trust: Option<&Trust>) -> Option<Self> {
+        let endpoint = heartbeat::endpoint(url?.to_owned())?;
+        Some(Self { endpoint, trust: trust.map(Trust::towards_schedulers) })
+    }
+
+    /// What a shard starts executions with. Called on its thread.
+    pub fn integration(&self) -> Rc<dyn Integration> {
+        let channel = trust::channel_lazy(&self.endpoint, self.trust.as_ref());
+        let client = ExecutionsClient::new(channel);
+        Rc::new(Nested::new(Rc::new(Through { client, turns: Semaphore::new(CALLS_MAX) })))
+    }
+}
+
+/// Calls of a shard that are under way at once; the next ones wait in line.
+const CALLS_MAX: usize = 64;
+
+/// A shard's connection.
+struct Through {
+    client: ExecutionsClient<Channel>,
+    turns: Semaphore,
+}
+
+impl Through {
+    /// The client, when it is one's turn.
+    async fn turn(&self) -> (ExecutionsClient<Channel>, Option<SemaphorePermit<'_>>) {
+        // It is never closed.
+        let turn = self.turns.acquire().await.ok();
+        (self.client.clone(), turn)
+    }
+}
+
+impl Executions for Through {
+    fn start(&self, start: Start) -> Reply<'_, Started> {
+        let Start { machine_arn: state_machine_arn, name, input } = start;
+        let request = timely(StartExecutionRequest { state_machine_arn, name, input });
+        Box::pin(async move {
+            let (mut client, _turn) = self.turn().await;
+            let started = client.start_execution(request).await.map_err(|status| refusal(&status))?;
+            let started = started.into_inner();
+            let at = timestamp_of_ms(started.start_time_ms);
+            Ok(Started { execution_arn: started.execution_arn, at })
+        })
+    }
+
+    fn describe(&self, execution: String) -> Reply<'_, Described> {
+        Box::pin(async move {
+            let (mut client, _turn) = self.turn().await;
+            let request = timely(DescribeExecutionRequest { execution });
+            let answer = client.describe_execution(request).await.map_err(|status| refusal(&status))?;
+            Ok(described(answer.into_inner()))
+        })
+    }
+
+    fn stop(&self, execution: String, cause: String) -> Reply<'_, ()> {
+        Box::pin(async move {
+            let (mut client, _turn) = self.turn().await;
+            let request = timely(StopExecutionRequest { execution, error: String::new(), cause });
+            client.stop_execution(request).await.map(|_| ()).map_err(|status| refusal(&status))
+        })
+    }
+}
+
+fn timely<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(CALL_TIMEOUT);
+    request
+}
+
+fn described(answer: DescribeExecutionResponse) -> Described {
+    let redrivable = answer.redrive_status() == RedriveStatus::Redrivable;
+    let summary = answer.summary.unwrap_or_default();
+    let status = status_of(summary.status());
+    let stopped = status.is_terminal().then(|| timestamp_of_ms(summary.stop_time_ms));
+    Described {
+        execution_arn: summary.execution_arn,
+        machine_arn: summary.machine_arn,
+        name: summary.name,
+        status,
+        started: timestamp_of_ms(summary.start_time_ms),
+        stopped,
+        input: answer.input,
+        output: answer.output,
+        error: answer.error,
+        cause: answer.cause,
+        redrive_count: answer.redrive_count,
+        not_redrivable: (!redrivable).then_some(answer.redrive_status_reason),
+    }
+}
+
+/// A status that this program does not know is none of those in which an execution has ended.
+fn status_of(status: ExecutionStatus) -> Status {
+    Status::ALL.into_iter().find(|known| ExecutionStatus::from(*known) == status).unwrap_or(Status::Running)
+}
+
+fn refusal(status: &tonic::Status) -> Refusal {
+    let message = status.message().to_owned();
+    let details = status.get_error_details();
+    let retry_after = details.retry_info().and_then(|info| info.retry_delay);
+    match status.code() {
+        Code::Unavailable
+        | Code::ResourceExhausted
+        | Code::DeadlineExceeded
+        | Code::Cancelled
+        // A partition that changes hands.
+        | Code::FailedPrecondition
+        | Code::Unknown => Refusal::Unavailable { message, retry_after },
+        Code::PermissionDenied | Code::Unauthenticated => {
+            Refusal::Refused { code: "AccessDenied".to_owned(), message }
+        }
+        code => {
+            let reason = details.error_info().map(|info| info.reason.clone());
+            Refusal::Refused { code: reason.unwrap_or_else(|| format!("{code:?}")), message }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_away_is_asked_again_and_what_is_refused_is_not() {
+        for code in
+            [Code::Unavailable, Code::ResourceExhausted, Code::DeadlineExceeded, Code::FailedPrecondition]
+        {
+            let told = refusal(&tonic::Status::new(code, "later"));
+            assert_eq!(told, Refusal::Unavailable { message: "later".to_owned(), retry_after: None });
+        }
+        for (code, expected) in [
+            (Code::PermissionDenied, "AccessDenied"),
+            (Code::InvalidArgument, "InvalidArgument"),
+            (Code::Internal, "Internal"),
+        ] {
+            let told = refusal(&tonic::Status::new(code, "no"));
+            assert_eq!(told, Refusal::Refused { code: expected.to_owned(), message: "no".to_owned() });
+        }
+    }
+
+    #[test]
+    fn every_status_has_its_own() {
+        for status in Status::ALL {
+            assert_eq!(status_of(status.into()), status);
+        }
+        assert_eq!(status_of(ExecutionStatus::Unspecified), Status::Running);
+    }
+}
