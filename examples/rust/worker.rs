@@ -10,6 +10,7 @@
 //! The first Ctrl-C or SIGTERM lets it finish what it has; a second one ends it at once. Exit status: 0, 1 when a node refuses
 //! it, 2 for wrong usage.
 
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -85,7 +86,8 @@ impl Signals {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_ansi(colours).with_writer(std::io::stderr).init();
     match work(cli).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -195,6 +195,7 @@ async fn a_node_dies_and_its_worker_comes_back(language: Language) {
     world.let_the_tasks_end();
     has_said(&worker, "done", 2 * EXECUTIONS);
     world.node = Process::start(&world.options).unwrap_or_else(|error| panic!("{error}"));
+    world.wait_serving().await;
     world.everything_succeeds().await;
 }
 
