@@ -10,6 +10,7 @@ pub mod definitions;
 pub mod error;
 pub mod grpc;
 mod heartbeat;
+pub mod integrations;
 pub mod limits;
 pub mod listing;
 mod metrics_http;

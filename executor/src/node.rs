@@ -22,6 +22,7 @@ use archive::Archive;
 use futures_util::future::{join_all, try_join_all};
 use journal::store::Connect;
 use telemetry::NodeMetrics;
+use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
@@ -32,11 +33,12 @@ use crate::definitions::Definitions;
 use crate::grpc::health::Health;
 use crate::grpc::{NodeContext, Reports, Scope, ask, dispatcher, listener, look_after_shards, queue};
 use crate::heartbeat::Link;
+use crate::integrations::{self, IntegrationError, Surroundings};
 use crate::objects::{FolderError, Objects};
 use crate::owners::Owners;
 use crate::secret::ClusterSecret;
 use crate::shard::{
-    self, Archiver, Command, CrumbError, Crumbs, Pace, ShardConfig, ShardContext, ShardHandle,
+    self, Archiver, Command, CrumbError, Crumbs, MakeIntegrations, Pace, ShardConfig, ShardContext, ShardHandle,
 };
 use crate::{heartbeat, metrics_http, store};
 use serving::{data_port, serve_port};
@@ -86,6 +88,9 @@ pub enum StartError {
     /// The archive cannot be used.
     #[error(transparent)]
     Archive(#[from] archive::ArchiveError),
+    /// Integrations, or what they are configured with.
+    #[error(transparent)]
+    Integrations(#[from] IntegrationError),
     /// A thread or its runtime cannot be made.
     #[error("a thread of the node cannot be started: {0}")]
     Thread(#[from] io::Error),
@@ -416,6 +421,7 @@ fn start_shards(
     let crumbs = Crumbs::open(config.state_dir.as_deref(), config.shards)?;
     let archiver = open_archive(config, connect)?;
     let objects = config.objects_dir.as_deref().map(Objects::open).transpose()?.map(Arc::new);
+    let integrations = open_integrations(config, context, metrics)?;
     for (index, port) in (0..config.shards).zip(ports) {
         let shard_config = ShardConfig {
             index,
@@ -432,6 +438,7 @@ fn start_shards(
         };
         let shared = ShardContext {
             connect: Arc::clone(connect),
+            integrations: Arc::clone(&integrations),
             objects: objects.clone(),
             archiver: archiver.clone(),
             cluster: Arc::clone(&context.cluster),
@@ -448,6 +455,21 @@ fn start_shards(
         threads.push(ShardThread { thread, ended });
     }
     Ok((handles, threads))
+}
+
+/// What Tasks reach without a worker, with the node's one cache of credentials.
+fn open_integrations(
+    config: &Config,
+    context: &NodeContext,
+    metrics: &NodeMetrics,
+) -> Result<MakeIntegrations, IntegrationError> {
+    let surroundings = Surroundings {
+        runtime: Handle::current(),
+        metrics: metrics.credentials(),
+        trust: context.trust.clone(),
+        clock: context.clock.clone(),
+    };
+    integrations::open(&config.integrations, surroundings)
 }
 
 /// The archive, if the node has one, with a store connection of its own.

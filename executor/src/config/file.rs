@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{ConfigError, Options};
 
 /// The keys that a file may hold, as in `Options`; a test holds the two equal.
-pub(super) const KEYS: [&str; 41] = [
+pub(super) const KEYS: [&str; 55] = [
     "listen",
     "data-port-base",
     "advertise",
@@ -32,6 +32,20 @@ pub(super) const KEYS: [&str; 41] = [
     "max-bytes",
     "bind",
     "objects-dir",
+    "connections",
+    "egress-allow",
+    "egress-allow-private",
+    "egress-ca",
+    "lambda-endpoint",
+    "aws-region",
+    "tencent-endpoint",
+    "tencent-version",
+    "tencent-region",
+    "credentials",
+    "auth-service",
+    "aws-sts-endpoint",
+    "tencent-sts-endpoint",
+    "default-role",
     "metrics",
     "no-metrics",
     "allow-plaintext",

@@ -7,6 +7,7 @@
 
 mod archive;
 pub(crate) mod file;
+mod integrations;
 mod options;
 mod redis;
 pub mod units;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use archive::ArchiveConfig;
+pub use integrations::{CredentialKind, IntegrationOptions};
 pub use options::{DeclaredAppendFsync, LogFormat, Options, StoreKind};
 pub use redis::{RedisConfig, RedisFlags, RedisUrl};
 
@@ -60,6 +62,8 @@ pub struct Config {
     pub bindings: Vec<Binding>,
     /// The folder with the objects that distributed Maps read and write; they fail without one.
     pub objects_dir: Option<PathBuf>,
+    /// What Tasks reach without a worker.
+    pub integrations: IntegrationOptions,
     /// Where `/metrics` and `/healthz` are served; nowhere if absent.
     pub metrics: Option<SocketAddr>,
     /// Certificates, and who may speak to this node; plain text without.
@@ -149,6 +153,7 @@ impl Default for Config {
             max_bytes: 1 << 30,
             bindings: Vec::new(),
             objects_dir: None,
+            integrations: IntegrationOptions::default(),
             metrics: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7490)),
             tls: TlsSettings::default(),
             cluster_secret_file: None,
@@ -221,6 +226,7 @@ impl Config {
                 return value("--scheduler", message);
             }
         }
+        self.integrations.check()?;
         self.check_plaintext()
     }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use trust::TlsSettings;
 
 use super::file;
+use super::integrations::IntegrationOptions;
 use super::redis::RedisFlags;
 use super::units::{Bytes, Span};
 use super::{ArchiveConfig, Config, ConfigError, StoreConfig};
@@ -159,6 +160,11 @@ pub struct Options {
     #[arg(long, value_name = "DIR", env = "MYRIAD_OBJECTS_DIR", help_heading = "Execution")]
     pub objects_dir: Option<PathBuf>,
 
+    #[allow(missing_docs, reason = "a doc comment would be shown as the manual of the whole command")]
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub integrations: IntegrationOptions,
+
     /// Where executions are kept [default: memory]
     #[arg(long, value_name = "KIND", env = "MYRIAD_STORE", help_heading = "Store")]
     pub store: Option<StoreKind>,
@@ -262,6 +268,7 @@ impl Options {
             max_bytes: self.max_bytes.or(other.max_bytes),
             bind: if self.bind.is_empty() { other.bind } else { self.bind },
             objects_dir: self.objects_dir.or(other.objects_dir),
+            integrations: self.integrations.or(other.integrations),
             store: self.store.or(other.store),
             store_dir: self.store_dir.or(other.store_dir),
             redis: self.redis.or(other.redis),
@@ -301,6 +308,7 @@ impl Options {
             max_bytes: self.max_bytes.map_or(default.max_bytes, |bytes| bytes.0),
             bindings: self.bind.iter().map(|text| binding(text)).collect::<Result<_, _>>()?,
             objects_dir: self.objects_dir.clone(),
+            integrations: self.integrations.clone(),
             metrics: metrics.filter(|_| !self.no_metrics.unwrap_or(false)),
             allow_plaintext: self.allow_plaintext.unwrap_or(default.allow_plaintext),
             cluster_secret_file: self.cluster_secret_file.clone(),
@@ -385,6 +393,7 @@ impl Options {
             max_bytes: Some(Bytes(config.max_bytes)),
             bind: bind.collect(),
             objects_dir: config.objects_dir.clone(),
+            integrations: config.integrations.clone(),
             store: Some(store),
             store_dir,
             redis: redis.map(RedisFlags::of).unwrap_or_default(),

@@ -16,6 +16,7 @@ use ids::{BatchId, ExecutionId};
 use journal::store::Acquired;
 use journal::{Store, StoreError, Top};
 use proto::executor::v1;
+use tasks::{Answer, Failure};
 use telemetry::ShardMetrics;
 use tokio::sync::{mpsc, watch};
 
@@ -23,6 +24,7 @@ use super::actor::Wake;
 use super::answer::Watcher;
 use super::archiving::{Archived, Unarchived};
 use super::bindings::Bindings;
+use super::calls::Calls;
 use super::carry::Due;
 use super::compare::Comparison;
 use super::crumbs::Crumb;
@@ -93,6 +95,8 @@ pub(super) enum Landed {
     },
     /// A Map's read or write came to its end, or was cancelled.
     Transferred { transfer: Address, result: Option<Result<Done, Str>> },
+    /// An integration's call was answered, or was cancelled.
+    Called { call: Address, result: Option<Result<Answer, Failure>> },
     /// An ended execution was replayed to be redriven.
     Revived { log: usize, tenure: u64, revival: Box<Revival> },
     /// The store has told where logs stand, in which tenures.
@@ -125,7 +129,7 @@ pub(super) struct Shard {
     pub open: Slab<OpenExecution>,
     pub mail: MailRoom,
     pub runnable: VecDeque<Address>,
-    /// Failures of tasks that no pool serves: told when all that was asked for beside them is under way.
+    /// Failures of tasks that nobody serves: told when all that was asked for beside them is under way.
     pub refused: VecDeque<(Address, Event)>,
     pub turns: Turns,
     pub timers: Wheel,
@@ -134,6 +138,7 @@ pub(super) struct Shard {
     /// Seals and opens their tokens.
     pub secret: SecretReader,
     pub transfers: Transfers,
+    pub calls: Calls,
     pub watchers: Vec<Watcher>,
     pub outcomes_watched: bool,
     /// Used again for every step.
@@ -198,6 +203,7 @@ impl Shard {
             secret: context.secret.reader(),
             bindings,
             transfers: Transfers::new(context.objects.clone()),
+            calls: Calls::new((context.integrations)(&context), Arc::clone(&context.metrics)),
             watchers: Vec::new(),
             outcomes_watched: false,
             effects: Vec::new(),
@@ -287,6 +293,7 @@ impl Shard {
                 self.names_checked(tenure, *batch, &acks, result)
             }
             Landed::Transferred { transfer, result } => self.transferred(transfer, result),
+            Landed::Called { call, result } => self.called(call, result),
             Landed::Revived { log, tenure, revival } => self.revived(log, tenure, *revival),
             Landed::Probed { asked, result, cut_off } => self.probed(&asked, result, cut_off),
             Landed::Dropped => {}
@@ -444,6 +451,7 @@ impl Shard {
         self.metrics.open.set(self.open.len() as u64);
         self.metrics.timers.set(self.timers.len() as u64);
         self.metrics.tasks_waiting.set(self.tasks.len() as u64);
+        self.metrics.calls_under_way.set(self.calls.len() as u64);
         self.metrics.workers.set(self.tasks.workers() as u64);
         let sealed = |log: &Log| log.sealed.iter().map(|sealed| sealed.records).sum::<usize>();
         let pending: usize = self.logs.iter().map(|log| log.waiting() + sealed(log)).sum();

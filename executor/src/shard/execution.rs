@@ -124,6 +124,10 @@ pub enum Waiting {
     Transfer(Address),
     /// An armed timer.
     Timer(TimerKey),
+    /// An integration's call, by its address among the shard's calls.
+    Call(Address),
+    /// Nothing but its token: a `.waitForTaskToken` task whose first request was answered.
+    Callback,
 }
 
 /// What an execution waits for, by effect. Small in most executions; a wide Map makes it a hash map.
@@ -140,9 +144,9 @@ impl Default for WaitingFor {
     }
 }
 
-/// Transfers are tasks in this respect: the core gives both their ids in one way.
+/// All but timers are tasks in this respect: the core gives their ids in one way.
 fn is_task(waiting: Waiting) -> bool {
-    matches!(waiting, Waiting::Task(_) | Waiting::Transfer(_))
+    !matches!(waiting, Waiting::Timer(_))
 }
 
 impl WaitingFor {
@@ -183,7 +187,7 @@ impl WaitingFor {
         };
         match waiting? {
             Waiting::Task(address) => Some(address),
-            Waiting::Transfer(_) | Waiting::Timer(_) => None,
+            _ => None,
         }
     }
 
@@ -201,7 +205,7 @@ impl WaitingFor {
     pub fn tasks(&self) -> SmallVec<[Address; 4]> {
         let task = |waiting: &Waiting| match waiting {
             Waiting::Task(address) => Some(*address),
-            Waiting::Transfer(_) | Waiting::Timer(_) => None,
+            _ => None,
         };
         match self {
             Self::Few(few) => few.iter().filter_map(|entry| task(&entry.1)).collect(),

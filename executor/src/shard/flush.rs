@@ -316,6 +316,9 @@ impl Shard {
         for write in page.writes.drain(..) {
             self.begin_transfer(write);
         }
+        for call in page.calls.drain(..) {
+            self.begin_call(call);
+        }
         for batch in page.batches.drain(..) {
             self.acknowledge(at, batch);
         }

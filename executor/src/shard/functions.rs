@@ -1,7 +1,8 @@
 //! What a Task's `Resource` asks a worker to run, and how the worker's answer becomes the task's output.
 //!
 //! Three spellings name a function: its ARN or QRN as the `Resource` itself, and `arn:aws:states:::lambda:invoke`, of any
-//! partition, with the name in `FunctionName`, where the answer is wrapped as the AWS API wraps it.
+//! partition, with the name in `FunctionName`, where the answer is wrapped as the AWS API wraps it. What waits for a job or a
+//! token is for STANDARD executions.
 
 use asl::history::TaskResource;
 use asl::{Payload, Str, Value};
@@ -21,25 +22,64 @@ pub struct Call {
 /// Error name and cause.
 pub type Failure = (Str, Str);
 
-/// The call of a task.
-///
-/// # Errors
-/// The task's failure, when `lambda:invoke` names no function.
-pub fn call(resource: Str, input: Payload) -> Result<Call, Failure> {
-    let integration = TaskResource::parse(&resource);
-    if (integration.service, integration.call) != ("lambda", "invoke") {
-        return Ok(Call { function: resource, input, wrapped: false });
+/// What a `Resource` says about how its task runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Form {
+    /// `lambda:invoke`: the function's name stands in the arguments.
+    invoke: bool,
+    /// `.waitForTaskToken`: it is over only when its token comes back.
+    pub calls_back: bool,
+    /// `.sync`: it is over when the job is that it begins.
+    runs: bool,
+}
+
+impl Form {
+    /// Of this resource.
+    #[must_use]
+    pub fn of(resource: &str) -> Self {
+        let integration = TaskResource::parse(resource);
+        let calls_back = integration.waits_for_token();
+        let runs = integration.call.ends_with(".sync") || integration.call.ends_with(".sync:2");
+        let invoke =
+            integration.service == "lambda" && matches!(integration.call, "invoke" | "invoke.waitForTaskToken");
+        Self { invoke, calls_back, runs }
     }
-    let Value::Object(arguments) = input.value() else {
-        return Err(no_function_name());
-    };
-    let Some(Value::String(function)) = arguments.get("FunctionName") else {
-        return Err(no_function_name());
-    };
-    let function = function.clone();
-    let given = arguments.get("Payload").cloned();
+
+    /// Why an execution may not have such a task; a STANDARD one may have any.
+    #[must_use]
+    pub fn refusal(self, standard: bool, resource: &str) -> Option<Failure> {
+        let waits = !standard && (self.calls_back || self.runs);
+        waits.then(|| {
+            let cause = format!(
+                "EXPRESS executions have no tasks that wait for a job or a token, as {resource} does: make the state machine \
+                 STANDARD."
+            );
+            ("States.Runtime".into(), cause.into())
+        })
+    }
+
+    /// The function that the arguments of `lambda:invoke` name; `None` where the resource itself is the name.
+    ///
+    /// # Errors
+    /// The task's failure, when they name none.
+    pub fn function(self, input: &Payload) -> Result<Option<Str>, Failure> {
+        if !self.invoke {
+            return Ok(None);
+        }
+        match input.value().get("FunctionName") {
+            Some(Value::String(function)) => Ok(Some(function.clone())),
+            _ => Err(no_function_name()),
+        }
+    }
+}
+
+/// What a worker is asked to run, where `named` is the function that arguments name.
+#[must_use]
+pub fn call(resource: Str, input: Payload, named: Option<Str>) -> Call {
+    let Some(function) = named else { return Call { function: resource, input, wrapped: false } };
+    let given = input.value().get("Payload").cloned();
     let input = given.map_or_else(Payload::empty_object, Payload::from_value);
-    Ok(Call { function, input, wrapped: true })
+    Call { function, input, wrapped: true }
 }
 
 fn no_function_name() -> Failure {
@@ -47,12 +87,25 @@ fn no_function_name() -> Failure {
     ("Lambda.ValidationException".into(), cause.into())
 }
 
-/// The failure of a task whose function no pool serves.
+/// The setting by which a node serves a resource itself.
+fn configured_by(resource: &str) -> Option<&'static str> {
+    if resource.starts_with("qrn:") {
+        return Some("--tencent-endpoint says where Tencent Cloud's APIs are");
+    }
+    let function = matches!(resource.split(':').collect::<Vec<_>>()[..], [_] | ["arn", _, "lambda", ..]);
+    function.then_some("--lambda-endpoint says where functions are invoked")
+}
+
+/// The failure of a task whose function no pool serves, and no integration.
 #[must_use]
 pub fn unbound(function: &str) -> Failure {
+    let configure = match configured_by(function) {
+        Some(setting) => format!(" Or let the node call it: {setting}."),
+        None => String::new(),
+    };
     let cause = format!(
         "Function not found: {function}. No worker pool is bound to this name: start the node with \
-         --bind 'PATTERN=POOL', where PATTERN is the name or a pattern with *, and attach workers to the pool."
+         --bind 'PATTERN=POOL', where PATTERN is the name or a pattern with *, and attach workers to the pool.{configure}"
     );
     ("Lambda.ResourceNotFoundException".into(), cause.into())
 }
@@ -87,18 +140,23 @@ mod tests {
         Payload::from_checked(Bytes::from_static(text.as_bytes()))
     }
 
+    fn called(resource: &str, input: Payload) -> Result<Call, Failure> {
+        let named = Form::of(resource).function(&input)?;
+        Ok(call(resource.into(), input, named))
+    }
+
     #[test]
     fn a_function_named_by_its_resource_gets_the_input_as_it_is() {
-        let call = call("arn:aws:lambda:r:1:function:pay".into(), payload(r#"{"a":1}"#)).expect("a call");
+        let call = called("arn:aws:lambda:r:1:function:pay", payload(r#"{"a":1}"#)).expect("a call");
         assert_eq!((call.function.as_str(), call.wrapped), ("arn:aws:lambda:r:1:function:pay", false));
         assert_eq!(output(payload("[1]"), call.wrapped).text(), "[1]");
     }
 
     #[test]
     fn lambda_invoke_takes_the_name_from_its_arguments_and_wraps_the_answer() {
-        for invoke in [INVOKE, "arn:aws-cn:states:::lambda:invoke", "arn:aws-us-gov:states:::lambda:invoke"] {
+        for invoke in [INVOKE, "arn:aws-cn:states:::lambda:invoke", "arn:aws-us-gov:states:::lambda:invoke", "arn:aws:states:::lambda:invoke.waitForTaskToken"] {
             let arguments = payload(r#"{"FunctionName":"pay","Payload":{"a":1}}"#);
-            let call = call(invoke.into(), arguments).expect("a call");
+            let call = called(invoke, arguments).expect("a call");
             assert_eq!((call.function.as_str(), call.input.text()), ("pay", r#"{"a":1}"#));
             let wrapped = output(payload("7"), call.wrapped);
             assert_eq!(wrapped.text(), r#"{"ExecutedVersion":"$LATEST","Payload":7,"StatusCode":200}"#);
@@ -108,7 +166,7 @@ mod tests {
     #[test]
     fn lambda_invoke_without_a_name_fails_the_task() {
         for arguments in ["[]", "{}", r#"{"FunctionName":7}"#] {
-            let (error, cause) = call(INVOKE.into(), payload(arguments)).expect_err("no name");
+            let (error, cause) = called(INVOKE, payload(arguments)).expect_err("no name");
             assert_eq!(error, "Lambda.ValidationException");
             assert!(cause.contains("FunctionName"), "{cause}");
         }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::future::AbortHandle;
-use ids::{BatchId, ExecutionId, PartitionId, Status};
+use ids::{BatchId, ExecutionId, Mode, PartitionId, Status};
 use journal::index::IndexWriter;
 use journal::{Append, BlockBuilder, BlockId, Derived};
 use proto::executor::v1;
@@ -105,6 +105,8 @@ pub struct Page {
     pub held: Vec<Address>,
     /// Writes of their Maps, likewise.
     pub writes: Vec<Address>,
+    /// Calls of integrations, likewise.
+    pub calls: Vec<Address>,
     /// Whose slots are given back.
     pub closing: Vec<Address>,
     /// Suspects that are closed in this block.
@@ -144,6 +146,7 @@ impl Page {
         self.touched.extend(later.touched);
         self.held.extend(later.held);
         self.writes.extend(later.writes);
+        self.calls.extend(later.calls);
         self.closing.extend(later.closing);
         self.absolved.extend(later.absolved);
         self.redrives.extend(later.redrives);
@@ -257,6 +260,16 @@ impl Log {
         let block = *open.blocks.first()?;
         let sealed = self.sealed.iter_mut().find(|sealed| sealed.append.id == block);
         sealed.map(|sealed| &mut sealed.page)
+    }
+
+    /// The page with whose block leaves what an execution asks for now; without one it leaves at once.
+    pub(super) fn page_of_cause(&mut self, open: &OpenExecution) -> Option<&mut Page> {
+        match open.machine.key.mode {
+            Mode::Standard => Some(&mut self.page),
+            // It runs at most once: nothing of it leaves before a later owner would see that it was begun.
+            Mode::SyncExpress => self.page_of_opening(open),
+            Mode::Express => None,
+        }
     }
 
     /// A log that is to be recovered.

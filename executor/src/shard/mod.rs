@@ -11,6 +11,7 @@ mod archive;
 mod archiving;
 mod beyond;
 mod bindings;
+mod calls;
 mod carry;
 mod checkpoint;
 mod command;
@@ -65,6 +66,7 @@ use std::thread::JoinHandle;
 
 use actix::Actor;
 use journal::store::Connect;
+use ::tasks::Integrations;
 use telemetry::ShardMetrics;
 use tokio::sync::{mpsc, watch};
 
@@ -83,11 +85,22 @@ pub(crate) use start::OWNER_CHANGED;
 pub(crate) use token::partition_of;
 pub use validate::input as check_input;
 
+/// Makes the integrations of a shard, on its thread: they are not shared.
+pub type MakeIntegrations = Arc<dyn Fn(&ShardContext) -> Integrations + Send + Sync>;
+
+/// None: for a shard whose tasks are all done by workers.
+#[must_use]
+pub fn no_integrations() -> MakeIntegrations {
+    Arc::new(|_| Integrations::default())
+}
+
 /// What a shard shares with the rest of its node.
 #[derive(Clone)]
 pub struct ShardContext {
     /// Gives the shard a store connection of its own.
     pub connect: Arc<dyn Connect>,
+    /// Makes the integrations of a shard, on its thread.
+    pub integrations: MakeIntegrations,
     /// What Maps read and write, if the node has any.
     pub objects: Option<Arc<Objects>>,
     /// Where closed executions go before the log is trimmed of them, if anywhere.

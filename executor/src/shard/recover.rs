@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use asl::{Dialect, Effect, EffectId, Event, Payload, Program};
+use asl::{Dialect, Effect, EffectId, Event, Payload, Program, Str};
 use futures_util::future::{Aborted, abortable};
 use ids::{DefinitionHash, ExecutionId};
 use journal::block::{JournalledKind, ReadDigest, decode_failure};
@@ -56,6 +56,9 @@ pub(super) async fn event_of(told: &Journalled, desk: &Desk) -> Result<Option<Ev
             let (error, cause) = (text(error).unwrap_or_default(), text(cause).unwrap_or_default());
             Event::TaskFailed { id, error, cause }
         }
+        JournalledKind::TaskSubmitted => {
+            Event::TaskSubmitted { id, output: Payload::from_checked(told.payload.clone()) }
+        }
         JournalledKind::TimerFired => Event::TimerFired(id),
         JournalledKind::TaskStarted => Event::TaskStarted(id),
         JournalledKind::Stopped => {
@@ -86,7 +89,12 @@ pub(super) struct Wanted {
     asked: u64,
     /// The place of each, by its id and whether it is work or a timer.
     places: Map<(EffectId, bool), u64>,
+    /// What tasks among it said when their first request was answered.
+    submitted: Map<EffectId, Payload>,
 }
+
+/// A task that was submitted: its effect, resource and input, and what it said.
+pub(super) type SubmittedTask = (EffectId, (Str, Payload), Payload);
 
 impl Wanted {
     /// Drops what an event has answered.
@@ -97,8 +105,11 @@ impl Wanted {
             | Event::ItemsRead { id, .. }
             | Event::ResultsWritten(id) => self.remove(*id, true),
             Event::TimerFired(id) => self.remove(*id, false),
+            Event::TaskSubmitted { id, output } if self.places.contains_key(&(*id, true)) => {
+                self.submitted.insert(*id, output.clone());
+            }
             // It had ended, and wanted nothing any more.
-            Event::Redrive => (self.effects, self.places) = Default::default(),
+            Event::Redrive => (self.effects, self.places, self.submitted) = Default::default(),
             _ => {}
         }
     }
@@ -106,6 +117,9 @@ impl Wanted {
     fn remove(&mut self, id: EffectId, work: bool) {
         if let Some(place) = self.places.remove(&(id, work)) {
             self.effects.remove(&place);
+            if work {
+                self.submitted.remove(&id);
+            }
         }
     }
 
@@ -147,8 +161,19 @@ impl Wanted {
         self.effects.values().filter_map(task).collect()
     }
 
-    pub(super) fn into_effects(self) -> Vec<Effect> {
-        self.effects.into_values().collect()
+    /// What has to be done, and what was submitted and has only to be waited for.
+    pub(super) fn into_parts(mut self) -> (Vec<Effect>, Vec<SubmittedTask>) {
+        let (mut effects, mut submitted) = (Vec::new(), Vec::new());
+        for effect in self.effects.into_values() {
+            match effect {
+                Effect::ScheduleTask { id, resource, input, .. } if self.submitted.contains_key(&id) => {
+                    let said = self.submitted.remove(&id).unwrap_or_default();
+                    submitted.push((id, (resource, input), said));
+                }
+                effect => effects.push(effect),
+            }
+        }
+        (effects, submitted)
     }
 }
 

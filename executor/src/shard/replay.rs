@@ -187,16 +187,24 @@ impl Shard {
         }
         // Others of this log may go on already: what they wait for is held for causes that are not durable yet.
         let page = &self.logs[log].page;
-        let (tasks, writes) = (page.held.len(), page.writes.len());
-        self.apply(address, &mut wanted.into_effects());
+        let (tasks, writes, calls) = (page.held.len(), page.writes.len(), page.calls.len());
+        let (mut effects, submitted) = wanted.into_parts();
+        self.apply(address, &mut effects);
+        for (effect, asked, said) in submitted {
+            self.resume(address, effect, asked, said);
+        }
         // What it waits for was caused by what is durable already.
         let page = &mut self.logs[log].page;
         let (tasks, writes) = (page.held.split_off(tasks), page.writes.split_off(writes));
+        let calls = page.calls.split_off(calls);
         for task in tasks {
             self.tasks.release(task);
         }
         for write in writes {
             self.begin_transfer(write);
+        }
+        for call in calls {
+            self.begin_call(call);
         }
     }
 }

@@ -4,14 +4,17 @@
 //! left its slot, has ended, or no longer wants the effect) changes nothing. What a STANDARD execution is told is
 //! journalled in the block under construction before it is handled, and the tasks it asks for leave only after that block
 //! is confirmed (write-ahead); timers are armed at once, since a timer changes nothing outside. EXPRESS tasks leave at
-//! once; reads and writes of Maps have a room of their own (`transfers`). What may fail: nothing here; a function that no
-//! pool serves fails its task.
+//! once; reads and writes of Maps (`transfers`) and calls of integrations (`calls`) have rooms of their own. What may fail:
+//! nothing here; what neither a pool nor an integration serves fails its task.
+
+use std::rc::Rc;
 
 use asl::{Effect, EffectId, Event, Outcome, Payload, Str, Timestamp};
 use bytes::Bytes;
 use ids::Mode;
 use journal::block::{JournalledKind, JournalledView, encode_failure};
 
+use super::bindings::PoolIndex;
 use super::core::Shard;
 use super::crumbs;
 use super::execution::{Ended, Waiting};
@@ -112,6 +115,9 @@ impl Shard {
             Event::TaskFailed { id, error, cause } => {
                 (id.0, JournalledKind::TaskFailed, encode_failure(Some(error), Some(cause)))
             }
+            Event::TaskSubmitted { id, output } => {
+                (id.0, JournalledKind::TaskSubmitted, output.bytes().clone())
+            }
             Event::TimerFired(id) => (id.0, JournalledKind::TimerFired, Bytes::new()),
             Event::Stop { error, cause } => {
                 (0, JournalledKind::Stopped, encode_failure(error.as_deref(), cause.as_deref()))
@@ -123,11 +129,10 @@ impl Shard {
             Event::ResultsWritten(id) => (id.0, JournalledKind::ResultsWritten, Bytes::new()),
             // The closed record says it.
             Event::GiveUp { .. }
-            // A start is told again with its outcome; a heartbeat only moves a timer; no task of ours is submitted.
+            // A start is told again with its outcome; a heartbeat only moves a timer.
             // Nobody but its family tells it how a child ended, and does again in a replay.
             | Event::TaskStarted(_)
             | Event::TaskHeartbeat(_)
-            | Event::TaskSubmitted { .. }
             // It is journalled where it is told.
             | Event::Redrive
             | Event::ChildEnded(_) => return false,
@@ -187,30 +192,58 @@ impl Shard {
 
     fn cancel(&mut self, address: Address, id: EffectId, task: bool) {
         let Some(open) = self.open.get_mut(address) else { return };
-        match open.waiting_for.remove(id, task) {
-            Some(Waiting::Task(task)) => self.tasks.cancel(task),
-            Some(Waiting::Transfer(transfer)) => self.transfers.cancel(transfer),
-            Some(Waiting::Timer(key)) => {
+        let waiting = open.waiting_for.remove(id, task);
+        waiting.into_iter().for_each(|waiting| self.give_up(waiting));
+    }
+
+    /// What was asked for is no longer wanted.
+    pub(super) fn give_up(&mut self, waiting: Waiting) {
+        match waiting {
+            Waiting::Task(task) => self.tasks.cancel(task),
+            Waiting::Transfer(transfer) => self.transfers.cancel(transfer),
+            Waiting::Call(call) => self.calls.cancel(call),
+            Waiting::Timer(key) => {
                 self.timers.cancel(key);
             }
-            None => {}
+            Waiting::Callback => {}
         }
     }
 
-    /// Binds a task to the pool that serves its function. Without one, the task fails.
+    /// Gives a task to who serves it: a pool that is bound to its function, else an integration. Without either, it fails.
     fn schedule(&mut self, address: Address, effect: EffectId, resource: Str, input: Payload) {
-        let call = functions::call(resource, input);
-        let bound = call.and_then(|call| match self.bindings.resolve(&call.function) {
-            Some(pool) => Ok((pool, call)),
-            None => Err(functions::unbound(&call.function)),
-        });
-        let (pool, call) = match bound {
-            Ok(bound) => bound,
-            Err((error, cause)) => {
-                self.refused.push_back((address, Event::TaskFailed { id: effect, error, cause }));
-                return;
-            }
+        let form = functions::Form::of(&resource);
+        let standard = self.open.get(address).is_some_and(|open| open.machine.is_standard());
+        let named = match form.refusal(standard, &resource) {
+            Some(refusal) => Err(refusal),
+            None => form.function(&input),
         };
+        let named = match named {
+            Ok(named) => named,
+            Err(failure) => return self.refuse_task(address, effect, failure),
+        };
+        let function = named.as_ref().unwrap_or(&resource);
+        if let Some(pool) = self.bindings.resolve(function) {
+            let call = functions::call(resource, input, named);
+            self.hand_to_pool(address, effect, pool, (call, form.calls_back));
+        } else if let Some(integration) = self.calls.integrations.find(&resource).map(Rc::clone) {
+            self.call(address, effect, integration, (resource, input));
+        } else {
+            self.refuse_task(address, effect, functions::unbound(function));
+        }
+    }
+
+    /// A task fails before it is begun.
+    pub(super) fn refuse_task(&mut self, address: Address, id: EffectId, (error, cause): functions::Failure) {
+        self.refused.push_back((address, Event::TaskFailed { id, error, cause }));
+    }
+
+    fn hand_to_pool(
+        &mut self,
+        address: Address,
+        effect: EffectId,
+        pool: PoolIndex,
+        (call, calls_back): (Call, bool),
+    ) {
         let Some(open) = self.open.get_mut(address) else { return };
         let Call { function, input, wrapped } = call;
         let log = usize::from(open.log);
@@ -227,6 +260,7 @@ impl Shard {
             function,
             input,
             wrapped,
+            calls_back,
             pool,
             log: log as u16,
             stand: Stand::Held,
@@ -234,13 +268,7 @@ impl Shard {
         if let Some(Waiting::Task(before)) = open.waiting_for.insert(effect, Waiting::Task(task)) {
             self.tasks.cancel(before);
         }
-        let waits_with = match open.machine.key.mode {
-            Mode::Standard => Some(&mut self.logs[log].page),
-            // It runs at most once: nothing of it leaves before a later owner would see that it was begun.
-            Mode::SyncExpress => self.logs[log].page_of_opening(open),
-            Mode::Express => None,
-        };
-        match waits_with {
+        match self.logs[log].page_of_cause(open) {
             Some(page) => page.held.push(task),
             None => self.tasks.release(task),
         }
@@ -260,15 +288,9 @@ impl Shard {
     /// Gives back whatever an execution still waits for.
     pub(super) fn release_effects(&mut self, address: Address) {
         let Some(open) = self.open.get_mut(address) else { return };
-        for waiting in open.waiting_for.take_all() {
-            match waiting {
-                Waiting::Task(task) => self.tasks.cancel(task),
-                Waiting::Transfer(transfer) => self.transfers.cancel(transfer),
-                Waiting::Timer(key) => {
-                    self.timers.cancel(key);
-                }
-            }
-        }
         while self.mail.pop(&mut open.mailbox).is_some() {}
+        for waiting in open.waiting_for.take_all() {
+            self.give_up(waiting);
+        }
     }
 }

@@ -42,6 +42,8 @@ pub struct Task {
     pub input: Payload,
     /// Whether the output is wrapped as the answer of `lambda:invoke`.
     pub wrapped: bool,
+    /// Whether it is over only when its token comes back.
+    pub calls_back: bool,
     /// Who serves it.
     pub pool: PoolIndex,
     /// The place of its partition's log.

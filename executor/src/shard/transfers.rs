@@ -231,7 +231,7 @@ impl Shard {
         let open = self.open.get_mut(execution)?;
         match open.waiting_for.remove(effect, true)? {
             Waiting::Transfer(at) => self.transfers.entries.remove(at),
-            Waiting::Task(_) | Waiting::Timer(_) => None,
+            _ => None,
         }
     }
 

@@ -119,7 +119,10 @@ impl Shard {
                     Ok(output) => {
                         // The answer outlives its frame, which holds many others.
                         let output = functions::output(output.detach(), task.wrapped);
-                        Event::TaskSucceeded { id, output }
+                        match task.calls_back {
+                            true => Event::TaskSubmitted { id, output },
+                            false => Event::TaskSucceeded { id, output },
+                        }
                     }
                     Err(problem) => {
                         let (error, cause) = functions::no_json(&problem);
@@ -134,11 +137,14 @@ impl Shard {
             None => failed("Lambda.Unknown".into(), "The worker sent no outcome.".into()),
         };
         let counter = match event {
-            Event::TaskSucceeded { .. } => &self.metrics.tasks_succeeded,
+            Event::TaskSucceeded { .. } | Event::TaskSubmitted { .. } => &self.metrics.tasks_succeeded,
             _ => &self.metrics.tasks_failed,
         };
         counter.add(1);
-        self.deliver(task.execution, event);
+        match event {
+            Event::TaskSubmitted { id, output } => self.submitted(task.execution, id, output),
+            event => self.deliver(task.execution, event),
+        }
     }
 }
 

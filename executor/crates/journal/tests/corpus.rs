@@ -99,13 +99,31 @@ fn redriven(builder: &mut BlockBuilder) {
     }
 }
 
+/// What came with integrations: a job that has begun, and its end.
+fn submitted(builder: &mut BlockBuilder) {
+    let machine = builder.machine(&machine(Mode::Standard, 1));
+    builder.opened(&opened(2, 0, machine, b"{}"));
+    let events = [
+        (JournalledKind::TaskSubmitted, Bytes::from_static(br#"{"TaskId":"t-1"}"#)),
+        (JournalledKind::TaskSucceeded, Bytes::from_static(br#"{"done":true}"#)),
+    ];
+    for (sequence, (kind, payload)) in (0..).zip(events) {
+        builder.journalled(&told(sequence, kind, payload));
+    }
+}
+
 fn nothing(_: &mut BlockBuilder) {}
 
 /// A file's name, and what fills its block.
 type Case = (&'static str, fn(&mut BlockBuilder));
 
-const CASES: [Case; 4] =
-    [("at-once", at_once), ("waiting", waiting), ("empty", nothing), ("redriven", redriven)];
+const CASES: [Case; 5] = [
+    ("at-once", at_once),
+    ("waiting", waiting),
+    ("empty", nothing),
+    ("redriven", redriven),
+    ("submitted", submitted),
+];
 
 /// Everything that a block says, one record a line.
 fn told_by(block: &Block) -> String {

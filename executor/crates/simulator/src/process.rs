@@ -202,6 +202,7 @@ impl Process {
         let cluster = cluster.expect("a node without a state directory has none to read");
         let metrics = Arc::<ShardMetrics>::default();
         let context = ShardContext {
+            integrations: executor::shard::no_integrations(),
             connect: Arc::new(desk.of(id)),
             archiver: None,
             objects: None,

@@ -44,6 +44,11 @@ impl Signer {
         } else {
             (*origin.role_arn).into()
         };
+        if role.is_empty() {
+            let cause = "The state machine has no role, and this node gives none to such machines: give it a role, or start \
+                         the node with --default-role ROLE.";
+            return Err(Failure::new("States.Permissions", cause.to_owned()));
+        }
         let key = CredentialKey::new(role, &*origin.machine_arn);
         self.source.get(&key).await.map_err(|error| {
             let name = match &error {

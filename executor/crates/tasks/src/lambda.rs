@@ -14,6 +14,7 @@ use asl::value::JsonLimits;
 use asl::{Payload, Value};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
+use telemetry::CallKind;
 use url::Url;
 
 use crate::credentials::Signer;
@@ -101,6 +102,16 @@ impl Lambda {
 }
 
 impl Integration for Lambda {
+    fn kind(&self) -> CallKind {
+        CallKind::Lambda
+    }
+
+    fn serves(&self, resource: &str) -> bool {
+        let TaskResource { service, call, .. } = TaskResource::parse(resource);
+        let named = || matches!(resource.split(':').collect::<Vec<_>>()[..], ["arn", _, "lambda", ..]);
+        (service, call.trim_end_matches(".waitForTaskToken")) == ("lambda", "invoke") || named()
+    }
+
     fn begin<'a>(&'a self, request: &'a Request) -> Call<'a, Answer> {
         Box::pin(async move { self.invoke(request).await.map(Answer::Output) })
     }

@@ -10,10 +10,12 @@
 mod credentials;
 pub mod http;
 pub mod http_invoke;
+mod integrations;
 pub mod lambda;
 mod limits;
 mod request;
 pub mod tencent;
 
 pub use credentials::{CredentialSource, Signer};
+pub use integrations::{IntegrationSettings, Integrations, LambdaSettings};
 pub use request::{Answer, Call, Failure, Integration, Origin, Request};

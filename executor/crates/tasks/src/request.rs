@@ -2,6 +2,7 @@
 
 use asl::{Payload, Str};
 use futures_util::future::LocalBoxFuture;
+use telemetry::CallKind;
 
 /// A task that an integration has to do.
 #[derive(Debug, Clone)]
@@ -51,6 +52,12 @@ pub type Call<'a, T> = LocalBoxFuture<'a, Result<T, Failure>>;
 
 /// One service.
 pub trait Integration {
+    /// What metrics call it.
+    fn kind(&self) -> CallKind;
+
+    /// Whether it serves a state's `Resource`.
+    fn serves(&self, resource: &str) -> bool;
+
     /// Makes the first request.
     fn begin<'a>(&'a self, request: &'a Request) -> Call<'a, Answer>;
 

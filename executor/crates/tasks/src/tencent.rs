@@ -15,6 +15,7 @@ use asl::value::JsonLimits;
 use asl::{Payload, Value};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use telemetry::CallKind;
 use url::Url;
 
 use crate::credentials::Signer;
@@ -210,6 +211,15 @@ impl Tencent {
 }
 
 impl Integration for Tencent {
+    fn kind(&self) -> CallKind {
+        CallKind::Tencent
+    }
+
+    fn serves(&self, resource: &str) -> bool {
+        let target = Qrn::parse(resource).map(|qrn| qrn.target);
+        matches!(target, Ok(Target::Function { .. } | Target::Api { .. }))
+    }
+
     fn begin<'a>(&'a self, request: &'a Request) -> Call<'a, Answer> {
         Box::pin(async move { self.run(request).await.map(Answer::Output) })
     }

@@ -14,7 +14,7 @@ use crate::cells::{HistogramSnapshot, LATENCY_BUCKETS_US};
 use crate::credentials::{CredentialFailure, CredentialMetrics};
 use crate::inventory::{self as names, Kind, Metric};
 use crate::process::Process;
-use crate::shard::{MachineMetrics, Refusal, ShardMetrics, StoreFailure};
+use crate::shard::{CallKind, CallMetrics, MachineMetrics, Refusal, ShardMetrics, StoreFailure};
 
 /// What `/metrics` answers with.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -167,6 +167,7 @@ impl Collector for NodeMetrics {
         self.0.encode_machines(&mut encoder)?;
         self.0.encode_shards(&mut encoder)?;
         self.0.encode_labelled(&mut encoder)?;
+        self.0.encode_calls(&mut encoder)?;
         self.0.encode_credentials(&mut encoder)?;
         self.0.encode_node(&mut encoder)
     }
@@ -211,7 +212,8 @@ impl Node {
         use crate::cells::{Counter, Gauge, Histogram};
         let histograms: [(Metric, Cell<Histogram>); 2] =
             [(names::START_ACK, |s| &s.start_ack), (names::FLUSH_LATENCY, |s| &s.flush_latency)];
-        let gauges: [(Metric, Cell<Gauge>); 8] = [
+        let gauges: [(Metric, Cell<Gauge>); 9] = [
+            (names::CALLS_UNDER_WAY, |s| &s.calls_under_way),
             (names::OPEN, |s| &s.open),
             (names::QUEUE_DEPTH, |s| &s.queue_depth),
             (names::TIMERS, |s| &s.timers),
@@ -303,6 +305,25 @@ impl Node {
         })?;
         self.each_shard(encoder, &names::PERMITS_LIMIT, |f, labels, s| {
             permits(f, labels, s.permits_limit_count.get(), s.permits_limit_bytes.get())
+        })
+    }
+
+    fn encode_calls(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        self.each_shard(encoder, &names::CALLS, |family, labels, shard| {
+            CallKind::ALL.iter().zip(&shard.calls).try_for_each(|((_, integration), cells)| {
+                let CallMetrics { answered, failed, cancelled, .. } = cells;
+                [("answered", answered), ("failed", failed), ("cancelled", cancelled)].iter().try_for_each(
+                    |(outcome, cell)| {
+                        let labels = vec![labels[0], ("integration", *integration), ("outcome", *outcome)];
+                        family.counter(&labels, cell.get())
+                    },
+                )
+            })
+        })?;
+        self.each_shard(encoder, &names::CALL_LATENCY, |family, labels, shard| {
+            CallKind::ALL.iter().zip(&shard.calls).try_for_each(|((_, integration), cells)| {
+                family.histogram(&vec![labels[0], ("integration", *integration)], &cells.latency.snapshot())
+            })
         })
     }
 

@@ -64,6 +64,9 @@ metrics! {
     TASKS_FAILED Counter "executor_tasks_failed_total" ["shard"] "Tasks that a worker ended with an error";
     TASKS_WAITING Gauge "executor_tasks_waiting" ["shard"] "Tasks that wait for a worker's credit";
     WORKERS Gauge "executor_workers_attached" ["shard"] "Worker streams that are open";
+    CALLS Counter "executor_calls_total" ["shard", "integration", "outcome"] "Calls of integrations that have come to their end: answered, failed, or cancelled because nobody waits for them any more";
+    CALLS_UNDER_WAY Gauge "executor_calls_under_way" ["shard"] "Calls of integrations that have not come to their end";
+    CALL_LATENCY Histogram "executor_call_seconds" ["shard", "integration"] "From the beginning of a call to the answer of its first request";
     CREDENTIALS_HITS Counter "executor_credentials_hits_total" ["shard"] "Look-ups of credentials that the shard's own cache has answered";
     CREDENTIALS_MISSES Counter "executor_credentials_misses_total" ["shard"] "Look-ups of credentials that the node's cache or a provider had to answer";
     CREDENTIALS_FETCHED Counter "executor_credentials_refreshes_total" [] "Credentials that a provider has given";

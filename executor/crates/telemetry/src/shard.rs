@@ -73,6 +73,43 @@ impl StoreFailure {
     ];
 }
 
+/// What a call is made to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum CallKind {
+    /// An HTTPS API, by `http:invoke`.
+    Http,
+    /// AWS Lambda, or what speaks its API.
+    Lambda,
+    /// Tencent Cloud.
+    Tencent,
+    /// Executions of this cluster.
+    Execution,
+}
+
+impl CallKind {
+    /// All of them, with the value of the `integration` label.
+    pub const ALL: [(Self, &'static str); 4] = [
+        (Self::Http, "http"),
+        (Self::Lambda, "lambda"),
+        (Self::Tencent, "tencent"),
+        (Self::Execution, "execution"),
+    ];
+}
+
+/// What is counted for the calls of one integration on one shard.
+#[derive(Debug, Default)]
+pub struct CallMetrics {
+    /// Came to a good end.
+    pub answered: Counter,
+    /// Failed their task.
+    pub failed: Counter,
+    /// Were no longer wanted.
+    pub cancelled: Counter,
+    /// From the beginning to the answer of the first request.
+    pub latency: Histogram,
+}
+
 /// What is counted for one machine on one shard.
 #[derive(Debug, Default)]
 pub struct MachineMetrics {
@@ -115,6 +152,8 @@ pub struct ShardMetrics {
     pub tasks_failed: Counter,
     pub tasks_waiting: Gauge,
     pub workers: Gauge,
+    pub calls: [CallMetrics; CallKind::ALL.len()],
+    pub calls_under_way: Gauge,
     pub objects_read: Counter,
     pub objects_written: Counter,
     pub objects_failed: Counter,

@@ -23,6 +23,14 @@ use crate::{CredentialError, CredentialKey, Credentials, TokenCache};
 )]
 pub struct Lease(Rc<Arc<Credentials>>);
 
+impl Lease {
+    /// The same, for whoever keeps them beyond the shard's thread.
+    #[must_use]
+    pub fn shared(&self) -> Arc<Credentials> {
+        Arc::clone(&self.0)
+    }
+}
+
 impl Deref for Lease {
     type Target = Credentials;
 

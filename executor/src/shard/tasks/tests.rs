@@ -28,6 +28,7 @@ fn schedule(tasks: &mut Tasks, effect: u64) -> Address {
         function: "f".into(),
         input: Payload::from_checked(Bytes::from_static(b"{}")),
         wrapped: false,
+        calls_back: false,
         pool: POOL,
         log: 0,
         stand: Stand::Held,

@@ -168,6 +168,7 @@ impl World {
             pace: Pace { checkpoint_blocks: 80, ..Pace::default() },
         };
         let context = ShardContext {
+            integrations: super::no_integrations(),
             connect: Arc::new(self.store.clone()),
             objects: self.objects.clone(),
             archiver: self.archiver(),

@@ -86,6 +86,8 @@ pub enum JournalledKind {
     /// Its owner went on after the store had lost blocks; tells the execution nothing, without a payload. It is numbered like
     /// the others, so that a replay sees that something is missing before it, and does not do again what was done.
     Mended = 11,
+    /// What a task said when its first request was answered, and it goes on: its output.
+    TaskSubmitted = 12,
 }
 
 /// An execution has ended.
@@ -262,7 +264,7 @@ impl<'a> From<&'a Closed> for ClosedView<'a> {
 
 impl JournalledKind {
     /// The last one that was added.
-    pub const NEWEST: Self = Self::Mended;
+    pub const NEWEST: Self = Self::TaskSubmitted;
 
     /// The kind of a stored byte.
     #[must_use]
@@ -279,6 +281,7 @@ impl JournalledKind {
             9 => Some(Self::Redriven),
             10 => Some(Self::GaveUp),
             11 => Some(Self::Mended),
+            12 => Some(Self::TaskSubmitted),
             _ => None,
         }
     }

@@ -134,7 +134,7 @@ fn an_outcome_of_a_kind_that_a_newer_program_added_is_refused_by_its_number_and_
         let (kind, payload) = (JournalledKind::TaskSucceeded, Bytes::from_static(b"{}"));
         Journalled { id, time_ms: 7, sequence: 0, effect: 1, kind, payload }
     };
-    for (kind, part) in [(JournalledKind::NEWEST as u64 + 1, "kind 12"), (300, "kind 300"), (0, "kind 0")] {
+    for (kind, part) in [(JournalledKind::NEWEST as u64 + 1, "kind 13"), (300, "kind 300"), (0, "kind 0")] {
         let mut builder = BlockBuilder::new(partition());
         builder.journalled(&told(other));
         builder.journalled(&told(id));

@@ -1,6 +1,7 @@
 //! Making the calls.
 
 use std::error::Error as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,8 +40,22 @@ pub struct ClientOptions {
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
-#[error("the HTTP client of integrations cannot be made: {0}")]
-pub struct SetupError(#[from] reqwest::Error);
+pub enum SetupError {
+    /// Its own settings.
+    #[error("the HTTP client of integrations cannot be made: {0}")]
+    Client(#[from] reqwest::Error),
+    /// Its TLS.
+    #[error("the HTTP client of integrations cannot speak TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// A file with authorities.
+    #[error("{}: the authorities of servers cannot be read: {why}", .path.display())]
+    Authorities {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+}
 
 /// The client of one shard.
 #[derive(Debug)]

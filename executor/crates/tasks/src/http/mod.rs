@@ -10,6 +10,7 @@ mod client;
 mod egress;
 mod names;
 mod target;
+mod tls;
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use url::Url;
 
 pub use client::{Client, ClientOptions, SetupError};
 pub use egress::{Egress, EgressError};
+pub use tls::{Tls, tls, transport};
 
 /// A request to a peer.
 #[derive(Debug, Clone)]

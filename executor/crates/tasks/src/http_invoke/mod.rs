@@ -13,27 +13,28 @@ mod connection;
 mod form;
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use asl::Payload;
+use asl::history::TaskResource;
+use telemetry::CallKind;
 
 use crate::credentials::CredentialSource;
 use crate::http::{Client, HttpError};
 use crate::request::{Answer, Call, Failure, Integration, Request};
 
-pub use connection::{Connection, ConnectionError, Connections};
+pub use connection::{Connection, ConnectionError, Connections, Settings as ConnectionSettings};
 
 /// An HTTP task's bound at AWS.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Redirects that are followed.
 const REDIRECTS_MAX: usize = 5;
-/// The resource, without `arn:<partition>:states:::`.
-pub const CALL: &str = "http:invoke";
 
 /// The integration.
 pub struct HttpInvoke {
     client: Rc<Client>,
-    connections: Rc<Connections>,
+    connections: Arc<Connections>,
     credentials: Rc<dyn CredentialSource>,
 }
 
@@ -42,7 +43,7 @@ impl HttpInvoke {
     #[must_use]
     pub fn new(
         client: Rc<Client>,
-        connections: Rc<Connections>,
+        connections: Arc<Connections>,
         credentials: Rc<dyn CredentialSource>,
     ) -> Self {
         Self { client, connections, credentials }
@@ -61,6 +62,15 @@ impl HttpInvoke {
 }
 
 impl Integration for HttpInvoke {
+    fn kind(&self) -> CallKind {
+        CallKind::Http
+    }
+
+    fn serves(&self, resource: &str) -> bool {
+        let TaskResource { service, call, .. } = TaskResource::parse(resource);
+        (service, call) == ("http", "invoke")
+    }
+
     fn begin<'a>(&'a self, request: &'a Request) -> Call<'a, Answer> {
         Box::pin(async move { self.invoke(request).await.map(Answer::Output) })
     }

@@ -1,0 +1,219 @@
+//! Calls of integrations: what a Task asks of the outside world, until its end.
+//!
+//! Purpose: a call is a flight of the shard, on its thread; its answer is told to the execution as a worker's outcome is. A job
+//! that was begun (`.sync`) is followed to its end; of a task that waits for its token nothing is left to do once its request
+//! was answered. Invariants: a call of a STANDARD execution leaves only after the block that holds its cause, one of a
+//! synchronous EXPRESS one with its opening, any other at once; whatever is no longer wanted is dropped, which ends its HTTP
+//! request; that a job was submitted is journalled, so that a recovery follows it and begins it no second time, while a call
+//! without an answer is made again under the same [`Origin::attempt`]; a shard has so many calls under way at once
+//! ([`limits::CALLS_MAX`]), the next ones wait in line. What may fail: the call, which fails its task.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use asl::history::TaskResource;
+use asl::{EffectId, Event, Payload, Str};
+use futures_util::future::{AbortHandle, abortable};
+use ids::Mode;
+use tasks::{Answer, Failure, Integration, Integrations, Origin, Request};
+use telemetry::{CallMetrics, ShardMetrics};
+use tokio::sync::Semaphore;
+
+use super::core::{Landed, Shard};
+use super::execution::{OpenExecution, Waiting};
+use super::functions;
+use super::slab::{Address, Slab};
+use super::workers::cut;
+use crate::limits;
+
+/// A call that somebody waits for.
+struct Call {
+    execution: Address,
+    effect: EffectId,
+    request: Rc<Request>,
+    integration: Rc<dyn Integration>,
+    /// What was told when its job had begun.
+    submitted: Option<Payload>,
+    /// Drops it; there is none before it may leave.
+    abort: Option<AbortHandle>,
+    begun_us: u64,
+}
+
+/// The calls of a shard.
+pub(super) struct Calls {
+    pub integrations: Integrations,
+    entries: Slab<Call>,
+    turns: Arc<Semaphore>,
+    metrics: Arc<ShardMetrics>,
+}
+
+impl Calls {
+    pub fn new(integrations: Integrations, metrics: Arc<ShardMetrics>) -> Self {
+        let turns = Arc::new(Semaphore::new(limits::CALLS_MAX));
+        Self { integrations, entries: Slab::default(), turns, metrics }
+    }
+
+    /// Calls that have not come to their end, those among them that have not left.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The answer is no longer wanted.
+    pub fn cancel(&mut self, at: Address) {
+        let Some(entry) = self.entries.remove(at) else { return };
+        self.cells(&entry).cancelled.add(1);
+        if let Some(abort) = entry.abort {
+            abort.abort();
+        }
+    }
+
+    fn cells(&self, entry: &Call) -> &CallMetrics {
+        &self.metrics.calls[entry.integration.kind() as usize]
+    }
+}
+
+/// Names what is asked for again by whoever recovers the execution. The run of a STANDARD execution is one.
+fn attempt(open: &OpenExecution, effect: EffectId, generation: u64) -> Str {
+    match open.machine.key.mode {
+        Mode::Standard => format!("{}-{:x}", open.id, effect.0),
+        // It begins anew after a recovery, and what it asks for then need not be the same.
+        Mode::Express | Mode::SyncExpress => format!("{}-{:x}-{generation:x}", open.id, effect.0),
+    }
+    .into()
+}
+
+impl Shard {
+    /// An execution asks an integration for something.
+    pub(super) fn call(
+        &mut self,
+        address: Address,
+        effect: EffectId,
+        integration: Rc<dyn Integration>,
+        (resource, input): (Str, Payload),
+    ) {
+        let Some(at) = self.add_call(address, effect, integration, (resource, input), None) else { return };
+        let Some(open) = self.open.get(address) else { return };
+        let log = &mut self.logs[usize::from(open.log)];
+        match log.page_of_cause(open) {
+            Some(page) => page.calls.push(at),
+            None => self.begin_call(at),
+        }
+    }
+
+    /// A recovered execution waits for a task that was submitted: a job is followed to its end, and a token just waited for.
+    pub(super) fn resume(
+        &mut self,
+        address: Address,
+        effect: EffectId,
+        (resource, input): (Str, Payload),
+        submitted: Payload,
+    ) {
+        if TaskResource::parse(&resource).waits_for_token() {
+            return self.wait_for_token(address, effect);
+        }
+        let Some(integration) = self.calls.integrations.find(&resource).map(Rc::clone) else {
+            let (error, cause) = functions::unbound(&resource);
+            return self.refused.push_back((address, Event::TaskFailed { id: effect, error, cause }));
+        };
+        let at = self.add_call(address, effect, integration, (resource, input), Some(submitted));
+        at.into_iter().for_each(|at| self.begin_call(at));
+    }
+
+    fn add_call(
+        &mut self,
+        address: Address,
+        effect: EffectId,
+        integration: Rc<dyn Integration>,
+        (resource, input): (Str, Payload),
+        submitted: Option<Payload>,
+    ) -> Option<Address> {
+        let open = self.open.get_mut(address)?;
+        let (key, log) = (&open.machine.key, usize::from(open.log));
+        let generated = open.name.is_none().then(|| open.id.to_string());
+        let name = open.name.as_deref().or(generated.as_deref()).unwrap_or_default();
+        let origin = Origin {
+            execution_arn: open.machine.name.execution(key.mode, name, open.id).into(),
+            machine_arn: key.arn.as_str().into(),
+            role_arn: Str::new(),
+            attempt: attempt(open, effect, self.logs[log].generation),
+        };
+        // The call outlives the frame that its input came in.
+        let request = Rc::new(Request { resource, input: input.detach(), origin });
+        let begun_us = self.now_us;
+        let (execution, abort) = (address, None);
+        let entry = Call { execution, effect, request, integration, submitted, abort, begun_us };
+        let at = self.calls.entries.insert(entry);
+        let before = open.waiting_for.insert(effect, Waiting::Call(at));
+        before.into_iter().for_each(|before| self.give_up(before));
+        Some(at)
+    }
+
+    /// Puts a call in the line of those that wait for their turn, unless it was cancelled meanwhile.
+    pub(super) fn begin_call(&mut self, at: Address) {
+        let turns = Arc::clone(&self.calls.turns);
+        let Some(entry) = self.calls.entries.get_mut(at) else { return };
+        entry.begun_us = self.now_us;
+        let (integration, request) = (Rc::clone(&entry.integration), Rc::clone(&entry.request));
+        let submitted = entry.submitted.clone();
+        let (called, abort) = abortable(async move {
+            // It is never closed.
+            let _turn = turns.acquire().await;
+            match submitted {
+                None => integration.begin(&request).await,
+                Some(submitted) => integration.complete(&request, &submitted).await.map(Answer::Output),
+            }
+        });
+        entry.abort = Some(abort);
+        self.flights
+            .push(Box::pin(async move { Landed::Called { call: at, result: called.await.ok() } }));
+    }
+
+    /// A call was answered; without a result it was cancelled.
+    pub(super) fn called(&mut self, at: Address, result: Option<Result<Answer, Failure>>) {
+        let Some(result) = result else { return };
+        let Some(entry) = self.calls.entries.get_mut(at) else { return };
+        let (execution, id) = (entry.execution, entry.effect);
+        if entry.submitted.is_none() {
+            let latency_us = self.now_us.saturating_sub(entry.begun_us);
+            self.metrics.calls[entry.integration.kind() as usize].latency.observe(latency_us);
+        }
+        if let Ok(Answer::Submitted(output)) = &result {
+            entry.submitted = Some(output.clone());
+            let output = output.clone();
+            self.deliver(execution, Event::TaskSubmitted { id, output });
+            return self.begin_call(at);
+        }
+        let Some(entry) = self.calls.entries.remove(at) else { return };
+        if let Some(open) = self.open.get_mut(execution) {
+            open.waiting_for.remove(id, true);
+        }
+        let cells = self.calls.cells(&entry);
+        match result {
+            Ok(Answer::Output(output) | Answer::Submitted(output)) => {
+                cells.answered.add(1);
+                match TaskResource::parse(&entry.request.resource).waits_for_token() {
+                    true => self.submitted(execution, id, output),
+                    false => self.deliver(execution, Event::TaskSucceeded { id, output }),
+                }
+            }
+            Err(Failure { error, cause }) => {
+                cells.failed.add(1);
+                let (error, cause) =
+                    (cut(&error, limits::ERROR_BYTES_MAX).into(), cut(&cause, limits::CAUSE_BYTES_MAX).into());
+                self.deliver(execution, Event::TaskFailed { id, error, cause });
+            }
+        }
+    }
+
+    /// The first request of a task was answered that is over only when its token comes back.
+    pub(super) fn submitted(&mut self, execution: Address, id: EffectId, output: Payload) {
+        self.wait_for_token(execution, id);
+        self.deliver(execution, Event::TaskSubmitted { id, output });
+    }
+
+    fn wait_for_token(&mut self, address: Address, effect: EffectId) {
+        let Some(open) = self.open.get_mut(address).filter(|open| open.ended.is_none()) else { return };
+        let before = open.waiting_for.insert(effect, Waiting::Callback);
+        before.into_iter().for_each(|before| self.give_up(before));
+    }
+}
