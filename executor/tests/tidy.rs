@@ -44,7 +44,21 @@ fn crates_depend_only_on_the_rooms_below_them() {
         ("journal-redis", &["ids", "journal"]),
         // Real shards under simulated stores, networks and crashes; for tests only, so it may know the node.
         ("simulator", &["asl", "assign", "executor", "ids", "journal", "proto", "telemetry"]),
-        ("executor", &["archive", "asl", "ids", "journal", "journal-redis", "proto", "tasks", "telemetry", "token-cache", "trust"]),
+        (
+            "executor",
+            &[
+                "archive",
+                "asl",
+                "ids",
+                "journal",
+                "journal-redis",
+                "proto",
+                "tasks",
+                "telemetry",
+                "token-cache",
+                "trust",
+            ],
+        ),
         (
             "scheduler-stub",
             &[
