@@ -11,8 +11,9 @@ use proto::executor::v1;
 use proto::executor::v1::executor_client::ExecutorClient;
 use tempfile::TempDir;
 use testkit::process::built_binary;
-use testkit::{Process, ProcessOptions, eventually, eventually_async, free_ports};
-use tonic::transport::Channel;
+use testkit::{Authority, Process, ProcessOptions, eventually, eventually_async, free_ports};
+use tonic::transport::{Channel, Endpoint};
+use trust::{TlsSettings, Trust};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const SHARDS: u16 = 2;
@@ -39,10 +40,53 @@ struct World {
     options: ProcessOptions,
     public: SocketAddr,
     ids: Vec<String>,
+    certificates: Option<Certificates>,
+}
+
+/// Of a world in which everybody shows one.
+struct Certificates {
+    authority: Authority,
+    /// The test's own.
+    operator: Trust,
+}
+
+const NODE_NAME: &str = "one.nodes.test";
+const ALLOW: [&str; 3] = ["node=one.nodes.test", "operator=ops.test", "worker:demo=worker.test"];
+
+impl Certificates {
+    fn new() -> Self {
+        let authority = Authority::new();
+        let ours = authority.issue("ops.test");
+        let settings = TlsSettings {
+            cert: Some(ours.cert),
+            key: Some(ours.key),
+            ca: Some(ours.ca),
+            allow: ALLOW.map(str::to_owned).to_vec(),
+            allow_file: None,
+        };
+        let operator = settings.trust().expect("certificates").expect("they are there");
+        Self { authority, operator }
+    }
+
+    /// Flags of a worker.
+    fn flags(&self, language: Language) -> Vec<String> {
+        let certificate = self.authority.issue("worker.test");
+        match language {
+            Language::Rust => certificate.flags(&ALLOW[..1]),
+            Language::Python => {
+                let name = ["--tls-node-name", NODE_NAME].map(str::to_owned);
+                certificate.flags(&[]).into_iter().chain(name).collect()
+            }
+        }
+    }
 }
 
 impl World {
     async fn new() -> Self {
+        Self::start_node(None).await
+    }
+
+    async fn start_node(certificates: Option<Certificates>) -> Self {
         let disk = testkit::redis::real_disk(None).unwrap_or_else(|error| panic!("{error}"));
         let directory = tempfile::Builder::new().prefix("workers-").tempdir_in(disk).expect("a directory");
         let base = free_ports(SHARDS + 2);
@@ -59,18 +103,23 @@ impl World {
             ["--bind", &format!("*={POOL}")],
         ];
         let program = built_binary("executor", "executor").unwrap_or_else(|error| panic!("{error}"));
-        let arguments = ["serve"].into_iter().chain(flags.into_iter().flatten());
+        let shown = certificates.as_ref().map(|all| all.authority.issue(NODE_NAME).flags(&ALLOW));
+        let shown = shown.unwrap_or_default();
+        let flags = flags.into_iter().flatten().map(str::to_owned).chain(shown);
+        let arguments = ["serve".to_owned()].into_iter().chain(flags);
         let options = ProcessOptions::new("node", program, arguments);
         let node = Process::start(&options).unwrap_or_else(|error| panic!("{error}"));
         let public = address(0).parse().expect("an address");
-        let world = Self { directory, node, options, public, ids: Vec::new() };
+        let world = Self { directory, node, options, public, ids: Vec::new(), certificates };
         world.wait_serving().await;
         world
     }
 
     async fn client(&self) -> Result<ExecutorClient<Channel>, String> {
-        let client = ExecutorClient::connect(format!("http://{}", self.public)).await;
-        client.map_err(|error| error.to_string())
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.public)).expect("a URL");
+        let trust = self.certificates.as_ref().map(|all| &all.operator);
+        let channel = trust::channel(&endpoint, trust).await.map_err(|error| format!("{error:?}"))?;
+        Ok(ExecutorClient::new(channel))
     }
 
     async fn wait_serving(&self) {
@@ -107,8 +156,15 @@ impl World {
 
     /// A worker with streams to all shards.
     fn worker(&self, language: Language) -> Process {
+        let worker = self.start_worker(language, POOL);
+        has_said(&worker, "stream opened", usize::from(SHARDS));
+        worker
+    }
+
+    fn start_worker(&self, language: Language, pool: &str) -> Process {
         let address = self.public.to_string();
-        let flags = ["--node", &address, "--pool", POOL, "--concurrency", "64"].map(str::to_owned);
+        let flags = ["--node", &address, "--pool", pool, "--concurrency", "64"].map(str::to_owned);
+        let shown = self.certificates.as_ref().map(|all| all.flags(language)).unwrap_or_default();
         let (program, arguments, env) = match language {
             Language::Rust => (PathBuf::from(env!("CARGO_BIN_EXE_example-worker")), Vec::new(), Vec::new()),
             Language::Python => {
@@ -119,12 +175,10 @@ impl World {
                 (venv.join("bin/python"), vec![script.display().to_string()], env)
             }
         };
-        let arguments = arguments.into_iter().chain(flags);
+        let arguments = arguments.into_iter().chain(flags).chain(shown);
         let mut options = ProcessOptions::new(&format!("{language:?} worker"), program, arguments);
         options.env = env;
-        let worker = Process::start(&options).unwrap_or_else(|error| panic!("{error}"));
-        has_said(&worker, "stream opened", usize::from(SHARDS));
-        worker
+        Process::start(&options).unwrap_or_else(|error| panic!("{error}"))
     }
 
     async fn everything_succeeds(&self) {
@@ -219,6 +273,18 @@ async fn a_worker_that_is_asked_to_end_finishes_what_it_has(language: Language) 
     );
 }
 
+async fn a_worker_shows_a_certificate_and_is_given_its_own_pool_alone(language: Language) {
+    let mut world = World::start_node(Some(Certificates::new())).await;
+    let _worker = world.worker(language);
+    world.let_the_tasks_end();
+    world.start(v1::Mode::Standard).await;
+    world.everything_succeeds().await;
+    let mut other = world.start_worker(language, "payments");
+    let exit = other.wait_exit(PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+    let log = other.log();
+    assert!(exit.code == Some(1) && log.contains("refuses this worker") && log.contains("payments"), "{log}");
+}
+
 macro_rules! of_each_language {
     ($($name:ident, $rust:ident, $python:ident;)+) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -243,4 +309,7 @@ of_each_language! {
     a_worker_that_is_asked_to_end_finishes_what_it_has,
         a_rust_worker_that_is_asked_to_end_finishes_what_it_has,
         a_python_worker_that_is_asked_to_end_finishes_what_it_has;
+    a_worker_shows_a_certificate_and_is_given_its_own_pool_alone,
+        a_rust_worker_shows_a_certificate_and_is_given_its_own_pool_alone,
+        a_python_worker_shows_a_certificate_and_is_given_its_own_pool_alone;
 }
