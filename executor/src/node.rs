@@ -38,7 +38,8 @@ use crate::objects::{FolderError, Objects};
 use crate::owners::Owners;
 use crate::secret::ClusterSecret;
 use crate::shard::{
-    self, Archiver, Command, CrumbError, Crumbs, MakeIntegrations, Pace, ShardConfig, ShardContext, ShardHandle,
+    self, Archiver, Command, CrumbError, Crumbs, MakeIntegrations, Pace, ShardConfig, ShardContext,
+    ShardHandle,
 };
 use crate::{heartbeat, metrics_http, store};
 use serving::{data_port, serve_port};

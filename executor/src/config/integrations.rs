@@ -175,8 +175,9 @@ fn value(setting: &'static str, message: String) -> ConfigError {
 }
 
 fn is_url(text: &str, schemes: &[&str]) -> bool {
-    text.parse::<Uri>()
-        .is_ok_and(|uri| uri.scheme_str().is_some_and(|scheme| schemes.contains(&scheme)) && uri.host().is_some())
+    text.parse::<Uri>().is_ok_and(|uri| {
+        uri.scheme_str().is_some_and(|scheme| schemes.contains(&scheme)) && uri.host().is_some()
+    })
 }
 
 fn is_date(text: &str) -> bool {

@@ -135,11 +135,7 @@ fn tencent_sts(
 }
 
 /// Channels that connect when they are first used.
-fn auth_service(
-    options: &IntegrationOptions,
-    surroundings: &Surroundings,
-    now: &Now,
-) -> Arc<dyn Provider> {
+fn auth_service(options: &IntegrationOptions, surroundings: &Surroundings, now: &Now) -> Arc<dyn Provider> {
     // That they are URLs was checked.
     let endpoints = options.auth_service.iter().filter_map(|url| Endpoint::from_shared(url.clone()).ok());
     let channels: Vec<Channel> = endpoints

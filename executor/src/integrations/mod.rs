@@ -80,6 +80,14 @@ impl CredentialSource for ShardCredentials {
             Ok(lease.shared())
         })
     }
+
+    fn refused(&self, key: &CredentialKey, credentials: &Arc<Credentials>) {
+        self.cache.invalidate(key, credentials);
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
 }
 
 /// Reads what the settings name.

@@ -164,8 +164,7 @@ impl Shard {
             }
         });
         entry.abort = Some(abort);
-        self.flights
-            .push(Box::pin(async move { Landed::Called { call: at, result: called.await.ok() } }));
+        self.flights.push(Box::pin(async move { Landed::Called { call: at, result: called.await.ok() } }));
     }
 
     /// A call was answered; without a result it was cancelled.
@@ -198,8 +197,10 @@ impl Shard {
             }
             Err(Failure { error, cause }) => {
                 cells.failed.add(1);
-                let (error, cause) =
-                    (cut(&error, limits::ERROR_BYTES_MAX).into(), cut(&cause, limits::CAUSE_BYTES_MAX).into());
+                let (error, cause) = (
+                    cut(&error, limits::ERROR_BYTES_MAX).into(),
+                    cut(&cause, limits::CAUSE_BYTES_MAX).into(),
+                );
                 self.deliver(execution, Event::TaskFailed { id, error, cause });
             }
         }

@@ -40,8 +40,8 @@ impl Form {
         let integration = TaskResource::parse(resource);
         let calls_back = integration.waits_for_token();
         let runs = integration.call.ends_with(".sync") || integration.call.ends_with(".sync:2");
-        let invoke =
-            integration.service == "lambda" && matches!(integration.call, "invoke" | "invoke.waitForTaskToken");
+        let invoke = integration.service == "lambda"
+            && matches!(integration.call, "invoke" | "invoke.waitForTaskToken");
         Self { invoke, calls_back, runs }
     }
 
@@ -154,7 +154,12 @@ mod tests {
 
     #[test]
     fn lambda_invoke_takes_the_name_from_its_arguments_and_wraps_the_answer() {
-        for invoke in [INVOKE, "arn:aws-cn:states:::lambda:invoke", "arn:aws-us-gov:states:::lambda:invoke", "arn:aws:states:::lambda:invoke.waitForTaskToken"] {
+        for invoke in [
+            INVOKE,
+            "arn:aws-cn:states:::lambda:invoke",
+            "arn:aws-us-gov:states:::lambda:invoke",
+            "arn:aws:states:::lambda:invoke.waitForTaskToken",
+        ] {
             let arguments = payload(r#"{"FunctionName":"pay","Payload":{"a":1}}"#);
             let call = called(invoke, arguments).expect("a call");
             assert_eq!((call.function.as_str(), call.input.text()), ("pay", r#"{"a":1}"#));

@@ -64,9 +64,9 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use ::tasks::Integrations;
 use actix::Actor;
 use journal::store::Connect;
-use ::tasks::Integrations;
 use telemetry::ShardMetrics;
 use tokio::sync::{mpsc, watch};
 

@@ -17,13 +17,15 @@ use http::{HeaderMap, HeaderValue, Method};
 use telemetry::CallKind;
 use url::Url;
 
-use crate::credentials::Signer;
+use crate::credentials::{Scheme, Signer};
 use crate::http::{Client, Inbound, Outbound};
 use crate::limits::RESPONSE_BYTES_MAX;
 use crate::request::{Answer, Call, Failure, Integration, Request};
 
 /// The longest that a function runs, and a little for the way.
 const TIMEOUT: Duration = Duration::from_secs(15 * 60 + 10);
+/// The error when no answer comes, as AWS's client calls it.
+const UNANSWERED: &str = "Lambda.SdkClientException";
 /// Arguments of `lambda:invoke` that are understood.
 const ARGUMENTS: [&str; 6] =
     ["FunctionName", "Payload", "Qualifier", "InvocationType", "ClientContext", "LogType"];
@@ -60,11 +62,10 @@ impl Lambda {
     async fn invoke(&self, request: &Request) -> Result<Payload, Failure> {
         let invocation = parse(&request.resource, &request.input)?;
         let region = invocation.region.as_deref().unwrap_or(&self.region);
-        let mut outbound = self.outbound(&invocation, region)?;
-        self.signer.sigv4(&mut outbound, &request.origin, ("lambda", region)).await?;
-        let answer = self.client.send(outbound).await;
-        let answer = answer.map_err(|error| Failure::new("Lambda.SdkClientException", error.to_string()))?;
-        output(answer, invocation.wrapped)
+        let outbound = self.outbound(&invocation, region)?;
+        let scheme = Scheme::SigV4 { service: "lambda", region };
+        let sent = self.signer.send(&self.client, &outbound, &request.origin, scheme, UNANSWERED);
+        output(sent.await?, invocation.wrapped)
     }
 
     fn outbound(&self, invocation: &Invocation, region: &str) -> Result<Outbound, Failure> {

@@ -16,6 +16,6 @@ mod limits;
 mod request;
 pub mod tencent;
 
-pub use credentials::{CredentialSource, Signer};
+pub use credentials::{CredentialSource, Scheme, Signer};
 pub use integrations::{IntegrationSettings, Integrations, LambdaSettings};
 pub use request::{Answer, Call, Failure, Integration, Origin, Request};

@@ -4,6 +4,8 @@ use asl::{Payload, Str};
 use futures_util::future::LocalBoxFuture;
 use telemetry::CallKind;
 
+use crate::limits::{CAUSE_BYTES_MAX, ERROR_BYTES_MAX};
+
 /// A task that an integration has to do.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -66,10 +68,11 @@ pub trait Integration {
 }
 
 impl Failure {
-    /// With this error name and cause.
+    /// With this error name and cause; what is longer than a state's failure may be is cut.
     #[must_use]
-    pub fn new(error: &str, cause: String) -> Self {
-        Self { error: error.into(), cause: cause.into() }
+    pub fn new(error: &str, mut cause: String) -> Self {
+        cause.truncate(cause.floor_char_boundary(CAUSE_BYTES_MAX));
+        Self { error: error[..error.floor_char_boundary(ERROR_BYTES_MAX)].into(), cause: cause.into() }
     }
 
     /// `States.Runtime`: what was asked for makes no sense, and trying again does not help.

@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use telemetry::CallKind;
 use url::Url;
 
-use crate::credentials::Signer;
+use crate::credentials::{Scheme, Signer};
 use crate::http::{Client, Outbound};
 use crate::limits::RESPONSE_BYTES_MAX;
 use crate::request::{Answer, Call, Failure, Integration, Origin, Request};
@@ -48,6 +48,8 @@ const REGIONS: [(&str, &str); 4] =
 /// A synchronous call of an API, and of a function.
 const TIMEOUT: Duration = Duration::from_secs(60);
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(310);
+/// The error when no answer comes, as Tencent's SDKs call it.
+const UNANSWERED: &str = "ClientError.NetworkError";
 /// Pauses between two looks at a job.
 const LOOK_FIRST: Duration = Duration::from_secs(1);
 const LOOK_MAX: Duration = Duration::from_secs(10);
@@ -163,10 +165,9 @@ impl Tencent {
     }
 
     async fn call(&self, api: Api<'_>, body: Bytes, origin: &Origin) -> Result<Payload, Failure> {
-        let mut outbound = self.outbound(api, body)?;
-        self.signer.tc3(&mut outbound, origin, api.service).await?;
-        let answer = self.client.send(outbound).await;
-        let answer = answer.map_err(|error| Failure::new("ClientError.NetworkError", error.to_string()))?;
+        let outbound = self.outbound(api, body)?;
+        let scheme = Scheme::Tc3 { service: api.service };
+        let answer = self.signer.send(&self.client, &outbound, origin, scheme, UNANSWERED).await?;
         let status = answer.status.as_u16();
         Payload::check(answer.body, JsonLimits::default()).map_err(|error| {
             let Api { service, action, .. } = api;

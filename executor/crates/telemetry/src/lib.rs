@@ -15,4 +15,7 @@ mod shard;
 
 pub use credentials::{CredentialFailure, CredentialMetrics};
 pub use exposition::{CONTENT_TYPE, NodeMetrics};
-pub use shard::{CallKind, CallMetrics, MACHINE_OVERFLOW, MACHINES_MAX, MachineMetrics, Refusal, ShardMetrics, StoreFailure};
+pub use shard::{
+    CallKind, CallMetrics, MACHINE_OVERFLOW, MACHINES_MAX, MachineMetrics, Refusal, ShardMetrics,
+    StoreFailure,
+};

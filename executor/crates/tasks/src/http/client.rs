@@ -22,6 +22,8 @@ use super::{HttpError, Inbound, Outbound};
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// How long a connection without a call is kept.
 const IDLE_MAX: Duration = Duration::from_secs(60);
+/// A connection of HTTP/2 with calls is asked so often whether it still stands; all calls of a target may share one.
+const PING_EVERY: Duration = Duration::from_secs(15);
 /// An answer's body is not reserved beyond this before it has come.
 const RESERVED_MAX: usize = 64 * 1024;
 
@@ -75,12 +77,21 @@ impl Client {
     /// # Errors
     /// [`SetupError`]
     pub fn new(options: &ClientOptions) -> Result<Self, SetupError> {
+        let mut tls = ClientConfig::clone(&options.tls);
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let http = reqwest::Client::builder()
             .dns_resolver(Arc::new(Names::new(options.egress.clone())))
-            .tls_backend_preconfigured(ClientConfig::clone(&options.tls))
+            .tls_backend_preconfigured(tls)
             .redirect(Policy::none())
             .retry(reqwest::retry::never())
             .no_proxy()
+            // Whatever features others ask of the library for: a body that unpacks to gigabytes stays as it came.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .http2_keep_alive_interval(PING_EVERY)
+            .http2_keep_alive_timeout(CONNECT_WITHIN)
             .connect_timeout(CONNECT_WITHIN)
             .pool_idle_timeout(IDLE_MAX)
             .pool_max_idle_per_host(options.target_calls_max)
@@ -178,7 +189,7 @@ async fn read(answer: &mut reqwest::Response, target: &str, bytes_max: usize) ->
 }
 
 /// Scheme, host and port: what is called, without what may be secret.
-fn target_of(url: &Url) -> String {
+pub(super) fn target_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     match url.port() {
         Some(port) => format!("{}://{host}:{port}", url.scheme()),
@@ -216,6 +227,10 @@ fn follow(request: &mut Outbound, status: StatusCode, location: &str) -> Result<
         remove(&mut request.headers, &OF_A_BODY);
     }
     if next.origin() != request.url.origin() {
+        // A connection may have put a key into it.
+        if !request.body.is_empty() {
+            return Err(refused("to another host with the body of the request, which is not followed."));
+        }
         // Any header may be a key: an API key has the name that its API gave it.
         let kept = request.headers.iter().filter(|(name, _)| is_harmless(name));
         request.headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();

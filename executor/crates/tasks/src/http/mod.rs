@@ -12,6 +12,7 @@ mod names;
 mod target;
 mod tls;
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,8 +23,8 @@ pub use client::{Client, ClientOptions, SetupError};
 pub use egress::{Egress, EgressError};
 pub use tls::{Tls, tls, transport};
 
-/// A request to a peer.
-#[derive(Debug, Clone)]
+/// A request to a peer. Its `Debug` text has the target alone, for keys may stand in URL, headers and body.
+#[derive(Clone)]
 pub struct Outbound {
     /// Method.
     pub method: Method,
@@ -39,6 +40,14 @@ pub struct Outbound {
     pub response_bytes_max: usize,
     /// How many redirects are followed; what is signed follows none.
     pub redirects_max: usize,
+}
+
+impl fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { method, url, .. } = self;
+        let target = client::target_of(url);
+        f.debug_struct("Outbound").field("method", method).field("target", &target).finish_non_exhaustive()
+    }
 }
 
 /// A peer's answer.

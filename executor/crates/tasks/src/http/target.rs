@@ -122,7 +122,7 @@ impl Target {
     fn turn(self: &Rc<Self>, place: OwnedSemaphorePermit) -> Result<Turn, HttpError> {
         let alone = self.paused_until.get().is_some();
         self.tried.set(alone || self.tried.get());
-        Ok(Turn { target: Rc::clone(self), _place: place, alone, told: false })
+        Ok(Turn { target: Rc::clone(self), _place: place, alone })
     }
 
     fn succeeded(&self) {
@@ -162,14 +162,17 @@ pub(super) struct Turn {
     target: Rc<Target>,
     _place: OwnedSemaphorePermit,
     alone: bool,
-    told: bool,
 }
 
 impl Turn {
     /// The target has answered, or not.
-    pub fn ended(mut self, answered: bool) {
-        self.told = true;
-        if answered { self.target.succeeded() } else { self.target.failed() }
+    pub fn ended(self, answered: bool) {
+        match answered {
+            true => self.target.succeeded(),
+            // It began before the pause, which the failures of others have brought about: one outage is one pause.
+            false if !self.alone && self.target.paused_until.get().is_some() => {}
+            false => self.target.failed(),
+        }
     }
 }
 
@@ -215,6 +218,18 @@ mod tests {
             fail(&target).await;
         }
         assert!(target.enter().await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_fail_together_bring_about_one_pause() {
+        let target = target(64, 0);
+        let mut turns = Vec::new();
+        for _ in 0..64 {
+            turns.push(target.enter().await.expect("a turn"));
+        }
+        turns.into_iter().for_each(|turn| turn.ended(false));
+        tokio::time::advance(PAUSE_FIRST).await;
+        target.enter().await.expect("the first pause is over").ended(true);
     }
 
     #[tokio::test(start_paused = true)]

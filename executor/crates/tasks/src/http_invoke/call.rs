@@ -34,8 +34,8 @@ const RESERVED: [&str; 16] = [
 /// The same, by how they begin.
 const RESERVED_BEGINNINGS: [&str; 4] = ["proxy-", "x-amz-", "x-amzn-", "x-forwarded-"];
 
-/// A request in the making.
-#[derive(Debug)]
+/// A request in the making. It may hold a connection's secrets: no `Debug` text.
+#[derive(Clone)]
 pub(super) struct Parsed {
     pub url: Url,
     pub method: Method,

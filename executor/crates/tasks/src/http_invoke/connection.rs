@@ -12,11 +12,10 @@ use asl::Value;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
-use token_cache::{CredentialError, CredentialKey};
+use token_cache::{CredentialKey, Credentials};
 use zeroize::Zeroizing;
 
 use super::call::Parsed;
-use crate::credentials::CredentialSource;
 use crate::request::Failure;
 
 /// Why connections cannot be used.
@@ -36,7 +35,7 @@ pub enum ConnectionError {
 }
 
 /// How a connection shows who asks.
-pub enum Authorization {
+enum Authorization {
     /// A header with a key.
     ApiKey(HeaderName, HeaderValue),
     /// User name and password, as the header's value.
@@ -102,7 +101,8 @@ impl Connection {
                 Authorization::Basic(value.ok_or_else(|| unusable("a user name"))?.1)
             }
             (None, None, Some(client)) => {
-                Authorization::OAuth(CredentialKey { role: client, session: arn.into() })
+                // No scope of its own: what a server wants to know stands in the client's parameters.
+                Authorization::OAuth(CredentialKey::new(client, ""))
             }
             _ => return Err(unusable("not exactly one authorization")),
         };
@@ -111,15 +111,19 @@ impl Connection {
         Ok(Self { authorization, headers, query, body })
     }
 
-    /// Adds to a request what the connection has.
+    /// Whose client credentials give its token; `None` where it needs none.
+    pub(super) fn client(&self) -> Option<&CredentialKey> {
+        match &self.authorization {
+            Authorization::OAuth(key) => Some(key),
+            Authorization::ApiKey(..) | Authorization::Basic(_) => None,
+        }
+    }
+
+    /// Adds to a request what the connection has; `token` is that of [`Connection::client`].
     ///
     /// # Errors
-    /// `Events.ConnectionResource.Unavailable` and the like, when its token cannot be had.
-    pub(super) async fn apply(
-        &self,
-        call: &mut Parsed,
-        credentials: &dyn CredentialSource,
-    ) -> Result<(), Failure> {
+    /// `States.Http.Authorization` for a token that no header can have.
+    pub(super) fn apply(&self, call: &mut Parsed, token: Option<&Credentials>) -> Result<(), Failure> {
         for (name, value) in &self.headers {
             call.headers.insert(name.clone(), value.clone());
         }
@@ -136,28 +140,24 @@ impl Connection {
                 }
             }
         }
-        match &self.authorization {
-            Authorization::ApiKey(name, value) => call.headers.insert(name.clone(), value.clone()),
-            Authorization::Basic(value) => call.headers.insert(AUTHORIZATION, value.clone()),
-            Authorization::OAuth(key) => {
-                let token = credentials.get(key).await.map_err(|error| no_token(&error))?;
-                let bearer =
-                    Zeroizing::new(format!("Bearer {}", token.token.as_ref().map_or("", |token| token)));
-                let value = header("authorization", &bearer).ok_or_else(|| {
-                    Failure::new(
-                        "States.Http.Authorization",
-                        "The token of the connection is none.".to_owned(),
-                    )
-                })?;
-                call.headers.insert(AUTHORIZATION, value.1)
+        let (name, value) = match &self.authorization {
+            Authorization::ApiKey(name, value) => (name.clone(), value.clone()),
+            Authorization::Basic(value) => (AUTHORIZATION, value.clone()),
+            Authorization::OAuth(_) => {
+                let token = token.and_then(|given| given.token.as_deref()).map_or("", String::as_str);
+                let bearer = Zeroizing::new(format!("Bearer {token}"));
+                let none = || unauthorized("The token of the connection is none.".to_owned());
+                header("authorization", &bearer).ok_or_else(none)?
             }
         };
+        call.headers.insert(name, value);
         Ok(())
     }
 }
 
-fn no_token(error: &CredentialError) -> Failure {
-    Failure::new("States.Http.Authorization", format!("The connection has no token: {error}."))
+/// The failure of a task whose connection has no token.
+pub(super) fn unauthorized(cause: String) -> Failure {
+    Failure::new("States.Http.Authorization", cause)
 }
 
 /// The failure of a task whose connection is not known here.

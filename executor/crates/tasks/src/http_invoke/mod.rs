@@ -18,11 +18,15 @@ use std::time::Duration;
 
 use asl::Payload;
 use asl::history::TaskResource;
+use http::StatusCode;
 use telemetry::CallKind;
+use token_cache::{CredentialKey, Credentials};
 
 use crate::credentials::CredentialSource;
-use crate::http::{Client, HttpError};
+use crate::http::{Client, HttpError, Inbound};
 use crate::request::{Answer, Call, Failure, Integration, Request};
+
+use call::Parsed;
 
 pub use connection::{Connection, ConnectionError, Connections, Settings as ConnectionSettings};
 
@@ -50,14 +54,38 @@ impl HttpInvoke {
     }
 
     async fn invoke(&self, request: &Request) -> Result<Payload, Failure> {
-        let mut call = call::parse(request.input.value())?;
-        if let Some(name) = &call.connection {
-            let known = self.connections.get(name);
-            let connection = known.ok_or_else(|| connection::unknown(name))?;
-            connection.apply(&mut call, &*self.credentials).await?;
+        let call = call::parse(request.input.value())?;
+        let Some(name) = &call.connection else { return answer::output(self.send(call).await?) };
+        let connection = self.connections.get(name).ok_or_else(|| connection::unknown(name))?;
+        answer::output(self.connected(call, connection).await?)
+    }
+
+    /// As a connection has it; once more, with another token, where its token is not taken any more.
+    async fn connected(&self, call: Parsed, connection: &Connection) -> Result<Inbound, Failure> {
+        let send = async |mut call: Parsed, token: Option<&Credentials>| {
+            connection.apply(&mut call, token)?;
+            self.send(call).await
+        };
+        let Some(client) = connection.client() else { return send(call, None).await };
+        let token = self.token(client).await?;
+        let answer = send(call.clone(), Some(&token)).await?;
+        let refused = [StatusCode::UNAUTHORIZED, StatusCode::PROXY_AUTHENTICATION_REQUIRED];
+        if !refused.contains(&answer.status) {
+            return Ok(answer);
         }
+        self.credentials.refused(client, &token);
+        let other = self.token(client).await?;
+        if Arc::ptr_eq(&token, &other) { Ok(answer) } else { send(call, Some(&other)).await }
+    }
+
+    async fn token(&self, client: &CredentialKey) -> Result<Arc<Credentials>, Failure> {
+        let token = self.credentials.get(client).await;
+        token.map_err(|error| connection::unauthorized(format!("The connection has no token: {error}.")))
+    }
+
+    async fn send(&self, call: Parsed) -> Result<Inbound, Failure> {
         let sent = self.client.send(call.into_outbound(TIMEOUT, REDIRECTS_MAX)?).await;
-        answer::output(sent.map_err(|error| socket(&error))?)
+        sent.map_err(|error| socket(&error))
     }
 }
 

@@ -1,0 +1,193 @@
+//! Connections of `http:invoke`: whoever is called sees who asks, and nobody else does.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tasks::Failure;
+use tasks::http_invoke::{Connection, ConnectionSettings, Connections, HttpInvoke};
+use token_cache::providers::{ClientAuthentication, HttpTransport, OAuth, OAuthClient};
+
+use crate::credentials::Cached;
+use crate::peers::{Peer, answer, ask, client, http, json, raw};
+
+const ARN: &str = "arn:aws:events:eu-west-1:123456789012:connection/orders/1";
+
+fn connections(settings: ConnectionSettings) -> Arc<Connections> {
+    let connection = Connection::new(ARN, settings).expect("a connection");
+    Arc::new(Connections::new([(ARN.to_owned(), connection)]).expect("connections"))
+}
+
+/// A cache that gives no tokens, for nobody asks for one.
+fn without_tokens() -> std::rc::Rc<Cached> {
+    crate::credentials::signer(&Arc::default()).1
+}
+
+async fn invoke(http: &HttpInvoke, url: &str, more: &str) -> Result<String, Failure> {
+    let input = format!(
+        r#"{{"ApiEndpoint":"{url}","Method":"POST","Authentication":{{"ConnectionArn":"{ARN}"}}{more}}}"#
+    );
+    ask(http, "arn:aws:states:::http:invoke", &input).await
+}
+
+/// Tells what reached it.
+async fn mirror() -> Peer {
+    http(|received| {
+        let keys = ["authorization", "x-api-key", "x-more"].map(|name| received.header(name).to_owned());
+        answer(200, "text/plain", format!("{}~{}~{}", keys.join("|"), received.target, received.text()))
+    })
+    .await
+}
+
+fn secret(name: &str, value: &str) -> (String, zeroize::Zeroizing<String>) {
+    (name.to_owned(), value.to_owned().into())
+}
+
+#[tokio::test]
+async fn keys_and_passwords_of_a_connection_reach_its_api_and_win_over_what_the_state_says() {
+    let mirror = mirror().await;
+    let api_key = ConnectionSettings {
+        api_key: Some(secret("x-api-key", "key-1")),
+        headers: vec![secret("x-more", "more-1")],
+        query: vec![secret("q", "query-1")],
+        body: vec![secret("b", "body-1")],
+        ..ConnectionSettings::default()
+    };
+    let http = HttpInvoke::new(client(), connections(api_key), without_tokens());
+    let more = r#","Headers":{"X-Api-Key":"mine","X-More":"mine"},"QueryParameters":{"q":"mine","r":1},"RequestBody":{"b":"mine","c":2}"#;
+    let told = invoke(&http, &mirror.url("/a"), more).await.expect("an output");
+    let expected = r#""ResponseBody":"|key-1|more-1~/a?r=1&q=query-1~{\"b\":\"body-1\",\"c\":2}""#;
+    assert!(told.contains(expected), "{told}");
+    let basic = ConnectionSettings { basic: Some(secret("us", "word")), ..ConnectionSettings::default() };
+    let http = HttpInvoke::new(client(), connections(basic), without_tokens());
+    let told = invoke(&http, &mirror.url("/"), "").await.expect("an output");
+    // base64 of us:word
+    assert!(told.contains("Basic dXM6d29yZA==||"), "{told}");
+}
+
+#[tokio::test]
+async fn secrets_of_a_connection_are_in_no_failure() {
+    let settings = ConnectionSettings {
+        api_key: Some(secret("x-api-key", "hidden")),
+        query: vec![secret("q", "hidden")],
+        body: vec![secret("b", "hidden")],
+        ..ConnectionSettings::default()
+    };
+    let connections = connections(settings);
+    assert!(!format!("{connections:?}").contains("hidden"));
+    let http_invoke = HttpInvoke::new(client(), connections, without_tokens());
+    let breaks = raw(|stream| async move { drop(stream) }).await;
+    let says_no = http(|_| answer(400, "text/plain", "no")).await;
+    let elsewhere = http(|_| {
+        let mut moved = answer(307, "text/plain", "");
+        moved.headers_mut().insert("location", "http://10.0.0.1/".parse().expect("a value"));
+        moved
+    })
+    .await;
+    for url in
+        [breaks.url("/"), says_no.url("/"), elsewhere.url("/"), "http://10.0.0.1/".into(), "ftp://a/".into()]
+    {
+        let failure = invoke(&http_invoke, &url, "").await.expect_err(&url);
+        let told = format!("{failure:?}");
+        assert!(!told.contains("hidden"), "{told}");
+    }
+    let unknown = HttpInvoke::new(client(), Arc::default(), without_tokens());
+    let failure = invoke(&unknown, &says_no.url("/"), "").await.expect_err("no such connection");
+    assert_eq!(failure.error, "Events.ConnectionResource.NotFound");
+}
+
+/// An authorization server that numbers its tokens, and an API that takes the newest alone.
+struct Guarded {
+    tokens: Arc<AtomicUsize>,
+    revoked: Arc<AtomicUsize>,
+    authority: Peer,
+    api: Peer,
+    cached: std::rc::Rc<Cached>,
+    http: HttpInvoke,
+}
+
+async fn guarded() -> Guarded {
+    let (tokens, revoked) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+    let given = Arc::clone(&tokens);
+    let authority = http(move |received| {
+        // base64 of us:hidden; a scope that nobody has asked for would be refused.
+        let known = received.header("authorization") == "Basic dXM6aGlkZGVu";
+        if !known || received.text() != "grant_type=client_credentials&audience=orders" {
+            return answer(401, "application/json", r#"{"error":"invalid_client"}"#);
+        }
+        let number = given.fetch_add(1, Ordering::SeqCst) + 1;
+        json(format!(r#"{{"access_token":"veiled-{number}","token_type":"Bearer","expires_in":3600}}"#))
+    })
+    .await;
+    let (given, gone) = (Arc::clone(&tokens), Arc::clone(&revoked));
+    let api = http(move |received| {
+        let number = received.header("authorization").strip_prefix("Bearer veiled-");
+        let number: usize = number.and_then(|number| number.parse().ok()).unwrap_or_default();
+        let known = number > gone.load(Ordering::SeqCst) && number <= given.load(Ordering::SeqCst);
+        if known { json(received.body) } else { answer(401, "text/plain", "who are you") }
+    })
+    .await;
+    let oauth = OAuthClient {
+        token_url: authority.url("/token"),
+        client_id: "us".to_owned(),
+        client_secret: "hidden".to_owned().into(),
+        authentication: ClientAuthentication::Basic,
+        parameters: vec![("audience".to_owned(), "orders".to_owned())],
+    };
+    // Another test may have done it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let transport = HttpTransport::new(reqwest::Client::builder().no_proxy()).expect("a client");
+    let clients = HashMap::from([(Arc::from("orders"), oauth)]);
+    let cached = Cached::new(|now| Arc::new(OAuth::new(Arc::new(transport), clients, now)));
+    let settings = ConnectionSettings { oauth: Some("orders".into()), ..ConnectionSettings::default() };
+    let source = std::rc::Rc::clone(&cached) as std::rc::Rc<dyn tasks::CredentialSource>;
+    let http = HttpInvoke::new(client(), connections(settings), source);
+    Guarded { tokens, revoked, authority, api, cached, http }
+}
+
+impl Guarded {
+    async fn invoke(&self) -> Result<String, Failure> {
+        invoke(&self.http, &self.api.url("/"), r#","RequestBody":{"a":1}"#).await
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_fetched_once_for_many_calls() {
+    let world = guarded().await;
+    let calls = futures_util::future::join_all((0..20).map(|_| world.invoke())).await;
+    for told in calls {
+        let told = told.expect("an output");
+        assert!(told.contains(r#""ResponseBody":{"a":1}"#) && !told.contains("veiled"), "{told}");
+    }
+    assert_eq!((world.authority.counts().asked, world.api.counts().asked), (1, 20));
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_taken_any_more_is_fetched_anew_and_the_call_made_once_more() {
+    let world = guarded().await;
+    world.invoke().await.expect("an output");
+    world.revoked.store(1, Ordering::SeqCst);
+    world.cached.advance(Duration::from_secs(2));
+    world.invoke().await.expect("an output with another token");
+    assert_eq!((world.tokens.load(Ordering::SeqCst), world.api.counts().asked), (2, 3));
+    // So soon after the last one another token would be no better.
+    world.revoked.store(2, Ordering::SeqCst);
+    let failure = world.invoke().await.expect_err("it is refused");
+    assert_eq!(
+        (failure.error.as_str(), failure.cause.as_str()),
+        ("States.Http.StatusCode.401", "who are you")
+    );
+    assert_eq!((world.tokens.load(Ordering::SeqCst), world.api.counts().asked), (2, 4));
+}
+
+#[tokio::test]
+async fn a_client_that_the_authority_does_not_know_gets_no_call_through() {
+    let world = guarded().await;
+    let settings = ConnectionSettings { oauth: Some("else".into()), ..ConnectionSettings::default() };
+    let http = HttpInvoke::new(client(), connections(settings), world.cached.clone());
+    let failure = invoke(&http, &world.api.url("/"), "").await.expect_err("no token");
+    assert_eq!(failure.error, "States.Http.Authorization");
+    assert!(!format!("{failure:?}").contains("hidden"));
+    assert_eq!(world.api.counts().asked, 0);
+}

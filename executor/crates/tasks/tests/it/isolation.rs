@@ -1,0 +1,106 @@
+//! A target's troubles are its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use tasks::http::HttpError;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+use crate::faults::get;
+use crate::peers::{Answered, Peer, client, client_with, head, http, json, raw, slowly};
+
+/// A server whose answers wait until the test lets them go.
+async fn gated() -> (Peer, Arc<Semaphore>) {
+    let gate = Arc::new(Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    let peer = slowly(move |_| {
+        let gate = Arc::clone(&opened);
+        async move {
+            gate.acquire().await.expect("it is never closed").forget();
+            json("{}")
+        }
+        .boxed()
+    })
+    .await;
+    (peer, gate)
+}
+
+#[tokio::test]
+async fn a_slow_target_takes_no_place_from_others() {
+    let (slow, gate) = gated().await;
+    let quick = http(|_| json("{}")).await;
+    let client = client_with(|options| (options.target_calls_max, options.target_waiting_max) = (4, 6));
+    let held = join_all((0..10).map(|_| client.send(get(&slow.url("/")))));
+    let others = async {
+        slow.saw(|counts| counts.asked == 4).await;
+        let crowded = client.send(get(&slow.url("/"))).await.expect_err("the waiting room is full");
+        assert!(matches!(crowded, HttpError::Crowded { waiting: 6, .. }), "{crowded}");
+        for _ in 0..20 {
+            client.send(get(&quick.url("/"))).await.expect("an answer");
+        }
+        gate.add_permits(10);
+    };
+    let (answers, ()) = tokio::join!(held, others);
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert_eq!((slow.counts().asked, slow.counts().at_once), (10, 4));
+}
+
+#[tokio::test]
+async fn connections_are_kept_and_bounded() {
+    let peer = http(|_| json("{}")).await;
+    let client = client_with(|options| options.target_calls_max = 4);
+    for _ in 0..20 {
+        client.send(get(&peer.url("/"))).await.expect("an answer");
+    }
+    assert_eq!(peer.counts().opened, 1, "one after the other, all on one");
+    let answers = join_all((0..40).map(|_| client.send(get(&peer.url("/"))))).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    let counts = peer.counts();
+    assert!(counts.at_once <= 4, "{counts:?}");
+    // A connection may still be on its way when another one becomes free for its call.
+    assert!(counts.opened - counts.closed <= 8, "{counts:?}");
+}
+
+/// A server that breaks each connection until the test says otherwise.
+async fn broken() -> (Peer, Arc<AtomicBool>) {
+    let works = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&works);
+    let peer = raw(move |mut stream: TcpStream| {
+        let works = asked.load(Ordering::SeqCst);
+        async move {
+            head(&mut stream).await;
+            if works {
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+                tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await.expect("the client reads");
+            }
+        }
+    })
+    .await;
+    (peer, works)
+}
+
+#[tokio::test]
+async fn a_target_that_fails_again_and_again_has_a_pause_and_is_called_again_after_it() {
+    let (peer, works) = broken().await;
+    let healthy = http(|_| -> Answered { json("{}") }).await;
+    let client = client();
+    for _ in 0..5 {
+        let error = client.send(get(&peer.url("/"))).await.expect_err("it breaks");
+        assert!(matches!(error, HttpError::Broken { .. }), "{error}");
+    }
+    let error = client.send(get(&peer.url("/"))).await.expect_err("it has a pause");
+    assert!(matches!(error, HttpError::Paused { failures: 5, .. }), "{error}");
+    assert_eq!(peer.counts().opened, 5, "nothing was sent");
+    client.send(get(&healthy.url("/"))).await.expect("another target has none");
+    works.store(true, Ordering::SeqCst);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    tokio::time::resume();
+    for _ in 0..3 {
+        client.send(get(&peer.url("/"))).await.expect("it works again");
+    }
+}

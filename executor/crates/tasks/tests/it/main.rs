@@ -1,0 +1,11 @@
+//! Integrations against real peers on loopback, good ones and bad ones.
+
+mod connections;
+mod credentials;
+mod faults;
+mod isolation;
+mod lambda;
+mod peers;
+mod redirects;
+mod tencent;
+mod tls;
