@@ -20,6 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::Channel;
 
+use crate::hand::Held;
 use crate::links::{Done, LinkId};
 use crate::{Handler, Phase, Shared};
 
@@ -77,7 +78,8 @@ fn receive(shared: &Arc<Shared<impl Handler>>, link: LinkId, batch: TaskBatch) {
         // A copy: a slice would keep the whole message in memory as long as the task.
         task.token = Bytes::copy_from_slice(&task.token);
         if let Some(unwanted) = shared.hand.take(&task.token, link) {
-            tokio::spawn(work(Arc::clone(shared), link, task, unwanted));
+            let held = shared.hand.hold();
+            tokio::spawn(work(Arc::clone(shared), (link, held), task, unwanted));
         }
     }
     for ReturnedOutcome { outcome, .. } in batch.returned {
@@ -91,8 +93,12 @@ fn receive(shared: &Arc<Shared<impl Handler>>, link: LinkId, batch: TaskBatch) {
 }
 
 /// Runs one task when there is a place for it, and says what came of it.
-async fn work(shared: Arc<Shared<impl Handler>>, link: LinkId, task: Task, unwanted: oneshot::Receiver<()>) {
-    let held = shared.hand.hold();
+async fn work(
+    shared: Arc<Shared<impl Handler>>,
+    (link, held): (LinkId, Held),
+    task: Task,
+    unwanted: oneshot::Receiver<()>,
+) {
     let token = task.token.clone();
     let ran = async {
         // It is never closed.
@@ -175,7 +181,7 @@ fn gather(
     first: Done,
     done: &mut mpsc::Receiver<Done>,
     gives_credit: impl Fn(Option<LinkId>) -> bool,
-) -> (WorkerMessage, Vec<crate::hand::Held>) {
+) -> (WorkerMessage, Vec<Held>) {
     let (mut message, mut held, mut bytes) = (WorkerMessage::default(), Vec::new(), 0);
     let mut next = Some(first);
     while let Some(Done { outcome, charged, held: holds }) = next {
