@@ -100,12 +100,12 @@ fn hit(crowd: &Crowd, keys: &[CredentialKey]) -> u64 {
 }
 
 /// Moves the clock: in turns a refresh is due, and the end has come.
-fn live(crowd: &Crowd) {
+async fn live(crowd: &Crowd) {
     for lifetime in 1..=LIFETIMES {
         while crowd.metrics.fetched.get() < lifetime * ROLES as u64 {
-            std::thread::sleep(Duration::from_millis(1));
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        std::thread::sleep(HIT_FOR);
+        tokio::time::sleep(HIT_FOR).await;
         if lifetime < LIFETIMES {
             let step = if lifetime.is_multiple_of(2) { LIFETIME_MS } else { LIFETIME_MS * 93 / 100 };
             crowd.source.now_ms.fetch_add(step, SeqCst);
@@ -138,7 +138,7 @@ fn crowd(_: &mut Criterion) {
     let begun = Instant::now();
     let hits: u64 = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(|| hit(&crowd, &keys))).collect();
-        live(&crowd);
+        runtime.block_on(live(&crowd));
         threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
     });
     let per_second = (hits as f64 / begun.elapsed().as_secs_f64()).round();
