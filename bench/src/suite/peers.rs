@@ -18,8 +18,8 @@ use crate::scrape;
 
 /// Starts of calls that hang, at once.
 const STARTS: usize = 64;
-/// How long what hung may take to end, once its peer is gone.
-const GONE_WITHIN: Duration = Duration::from_secs(60);
+/// How long a node may take to be ready, and what hung to end once its peer is gone.
+const CHANGED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A peer's process.
 #[derive(Debug)]
@@ -66,7 +66,12 @@ pub(super) fn node_flags(directory: &Path) -> Result<Vec<String>, Error> {
 }
 
 /// Leaves a node with so many executions whose calls to the peer hang.
-pub(super) async fn hang(settings: &Settings, node: &str, peer: &Peer) -> Result<(), Error> {
+pub(super) async fn hang(
+    settings: &Settings,
+    (node, metrics): (&str, &str),
+    peer: &Peer,
+) -> Result<(), Error> {
+    until(metrics, "executor_ready", 1.0).await?;
     let client = ExecutorClient::new(connect(node).await?);
     let definition = one_call().replace(PEER, &peer.url());
     let starts = (0..settings.hung).map(|_| {
@@ -88,14 +93,19 @@ pub(super) async fn hang(settings: &Settings, node: &str, peer: &Peer) -> Result
 /// Ends a peer that hung, and waits until nothing is open any more: all calls to it have failed.
 pub(super) async fn end_hung(metrics: &str, peer: &mut Peer) -> Result<(), Error> {
     peer.process.kill9();
-    let until = Instant::now() + GONE_WITHIN;
+    until(metrics, "executor_executions_open", 0.0).await
+}
+
+/// Waits until the sum of a metric is so much.
+async fn until(metrics: &str, name: &str, wanted: f64) -> Result<(), Error> {
+    let deadline = Instant::now() + CHANGED_WITHIN;
     loop {
-        let open = scrape::values(&scrape::get(metrics).await?, "executor_executions_open").sum::<f64>();
-        if open == 0.0 {
+        let found = scrape::values(&scrape::get(metrics).await?, name).sum::<f64>();
+        if found == wanted {
             return Ok(());
         }
-        if Instant::now() > until {
-            return Err(Error::Void(format!("{open} executions are open though their peer is gone")));
+        if Instant::now() > deadline {
+            return Err(Error::Void(format!("{name} is {found} and does not come to {wanted}")));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -116,7 +116,8 @@ impl Cluster {
         let kind = settings.store;
         let cluster = Self { kind, worker, peer, hung, scheduler, node, redis, directory, port, arguments };
         if let Some(hung) = &cluster.hung {
-            peers::hang(settings, &cluster.node_address(), hung).await?;
+            let addresses = (&*cluster.node_address(), &*cluster.metrics_address());
+            peers::hang(settings, addresses, hung).await?;
         }
         Ok(cluster)
     }
