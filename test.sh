@@ -14,6 +14,7 @@ command -v redis-server >/dev/null || missing+=(redis-server)
 command -v promtool >/dev/null || missing+=(prometheus)
 command -v cc >/dev/null || missing+=(build-essential)
 command -v python3 >/dev/null || missing+=(python3)
+python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 if [ "${1:-}" != --no-apt ] && [ ${#missing[@]} -gt 0 ]; then
     step "installing ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
@@ -31,6 +32,8 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 step "tests"
 # Binaries first: tests of processes start them.
 cargo build --workspace --bins --locked
+# The Python worker, for the tests of examples.
+examples/python/setup.sh "${CARGO_TARGET_DIR:-$PWD/target}/python"
 cargo test --workspace --locked
 step "the cache of credentials under every order of its threads"
 cargo test -p token-cache --features model --lib --locked model

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Prints one line for micro.jsonl: the figures of the last `cargo bench -p bench --bench core`, or instruction counts.
+"""Prints one line for micro.jsonl: the figures of the last `cargo bench` (`core` of bench, `hit` of token-cache), or
+instruction counts.
 
     perf/micro.py                      what criterion left in target/criterion
     perf/micro.py --instructions       runs target/release/examples/instructions under callgrind
@@ -38,7 +39,11 @@ def times():
         figures[name] = round(json.loads(estimates.read_text())["mean"]["point_estimate"], 1)
     if not figures:
         sys.exit(f"{home} has no figures: run `cargo bench -p bench --bench core` first")
-    return {"kind": "time", "unit": "ns", "allocator": "mimalloc", "figures": figures}
+    measured = {"kind": "time", "unit": "ns", "allocator": "mimalloc", "figures": figures}
+    # What a bench has counted beside its times.
+    for counts in sorted(home.glob("*/counts.json")):
+        measured.setdefault("counts", {}).update(json.loads(counts.read_text()))
+    return measured
 
 
 def instructions():

@@ -9,15 +9,18 @@
 //! (what was acknowledged, and the check against the store), [`recovery`] (how
 //! soon a killed node serves again), [`report`] (table and JSON), [`machine`] (CPU, load, file
 //! systems), [`suite`] (processes and the set of
-//! runs), [`worker`] (the echo worker), [`crash`] (the kill test).
+//! runs), [`worker`] (the echo worker), [`peer`] (the HTTP peer), [`client`] (what the HTTP
+//! client does alone), [`crash`] (the kill test).
 
 mod attend;
+pub mod client;
 pub mod crash;
 pub mod error;
 pub mod ledger;
 pub mod load;
 pub mod machine;
 pub mod payload;
+pub mod peer;
 pub mod profile;
 pub mod recovery;
 pub mod report;

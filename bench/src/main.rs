@@ -13,7 +13,7 @@ use bench::payload::Entropy;
 use bench::profile::{ECHO_POOL, Profile};
 use bench::report::Report;
 use bench::suite::{self, StoreKind};
-use bench::{load, recovery, worker};
+use bench::{load, peer, recovery, worker};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use proto::executor::v1::Mode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -53,13 +53,15 @@ enum Command {
     Recovery(Recovery),
     /// Serve a worker pool that answers every task with its input.
     Worker(Worker),
+    /// Answer every HTTP request with its body, for Tasks that call over HTTP.
+    Peer(PeerOptions),
     /// Kill every process at random under load, and read back everything that was acknowledged.
     Crash(crash_cli::Crash),
 }
 
 #[derive(Debug, Args)]
 struct Common {
-    /// Executions a second, fixed in advance [default: 115741; map-100 5000; three-tasks 30000, with standard 20000]
+    /// Executions a second, fixed in advance [default: 115741; map-100 and three-calls 5000; three-tasks 30000, with standard 20000]
     #[arg(long, conflicts_with = "max")]
     rate: Option<u64>,
     /// Closed loop: as fast as acknowledgements come back
@@ -80,9 +82,9 @@ struct Common {
     /// Different machines mixed in each batch
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     machines: u16,
-    /// With --max: executions on their way for each shard
-    #[arg(long, default_value_t = 32_768, value_parser = clap::value_parser!(u32).range(1..))]
-    window: u32,
+    /// With --max: executions on their way for each shard [default: 32768; three-calls 2048]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    window: Option<u32>,
     /// Write the figures here, one JSON object a line
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -99,6 +101,9 @@ struct Load {
     /// What to run
     #[arg(long, value_enum, default_value_t = Profile::Pass)]
     profile: Profile,
+    /// The HTTP peer that three-calls calls (`bench peer`)
+    #[arg(long, value_name = "URL", required_if_eq("profile", "three-calls"))]
+    peer: Option<String>,
     #[command(flatten)]
     common: Common,
 }
@@ -123,6 +128,10 @@ struct Suite {
     /// Send the batches through the scheduler
     #[arg(long)]
     through_scheduler: bool,
+    /// With three-calls: leave the node with so many calls to a second peer, which never answers. Runs of at most 50s: then
+    /// calls are given up
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=8_000))]
+    hung: u32,
     /// Also append the figures to perf/baseline.jsonl, if no run had errors or fell short
     #[arg(long)]
     record: bool,
@@ -156,6 +165,16 @@ struct Recovery {
     /// Also append the figures to perf/recovery.jsonl
     #[arg(long)]
     record: bool,
+}
+
+#[derive(Debug, Args)]
+struct PeerOptions {
+    /// Where to listen
+    #[arg(long, default_value = "127.0.0.1:7800")]
+    listen: std::net::SocketAddr,
+    /// Take requests and never answer
+    #[arg(long)]
+    hang: bool,
 }
 
 #[derive(Debug, Args)]
@@ -229,6 +248,7 @@ async fn main() -> ExitCode {
         Command::Suite(suite) => until_stopped(run_suite(suite)).await,
         Command::Recovery(recovery) => until_stopped(run_recovery(recovery)).await,
         Command::Worker(worker) => run_worker(worker).await,
+        Command::Peer(options) => run_peer(options).await,
         Command::Crash(crash) => crash_cli::run(crash).await,
     };
     outcome.unwrap_or_else(|error| {
@@ -266,7 +286,7 @@ async fn until_stopped(work: impl Future<Output = Result<ExitCode, Error>>) -> R
 }
 
 async fn run_load(arguments: Load) -> Result<ExitCode, Error> {
-    let Load { node, scheduler, profile, common } = arguments;
+    let Load { node, scheduler, profile, peer, common } = arguments;
     let mode = common.mode();
     let settings = load::Settings {
         address: node,
@@ -278,9 +298,10 @@ async fn run_load(arguments: Load) -> Result<ExitCode, Error> {
         payload_bytes: common.payload as usize,
         entropy: common.entropy,
         machines: usize::from(common.machines),
-        window: common.window as usize,
+        window: common.window.map_or_else(|| profile.window(), |window| window as usize),
         seed: 0x5EED,
         progress: true,
+        peer,
     };
     let machine = Machine::look();
     let report = suite::report_of(&settings, load::run(&settings).await?, machine);
@@ -293,7 +314,7 @@ async fn run_load(arguments: Load) -> Result<ExitCode, Error> {
 }
 
 async fn run_suite(arguments: Suite) -> Result<ExitCode, Error> {
-    let Suite { only, store, appendfsync, dir, shards, through_scheduler, record, common } = arguments;
+    let Suite { only, store, appendfsync, dir, shards, through_scheduler, hung, record, common } = arguments;
     let settings = suite::Settings {
         profiles: if only.is_empty() { Profile::ALL.to_vec() } else { only },
         mode: common.mode(),
@@ -312,7 +333,8 @@ async fn run_suite(arguments: Suite) -> Result<ExitCode, Error> {
         machines: usize::from(common.machines),
         shards,
         max_open: None,
-        window: common.window as usize,
+        window: common.window.map(|window| window as usize),
+        hung,
         through_scheduler,
         binaries: binaries()?,
     };
@@ -354,7 +376,8 @@ async fn run_recovery(arguments: Recovery) -> Result<ExitCode, Error> {
         machines: 1,
         shards: None,
         max_open: Some(open * 2 + 65_536),
-        window: 0,
+        window: None,
+        hung: 0,
         through_scheduler: false,
         binaries: binaries()?,
     };
@@ -364,6 +387,12 @@ async fn run_recovery(arguments: Recovery) -> Result<ExitCode, Error> {
     if record {
         suite::write_json(&PathBuf::from("perf/recovery.jsonl"), &[found], true)?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_peer(options: PeerOptions) -> Result<ExitCode, Error> {
+    let PeerOptions { listen, hang } = options;
+    peer::serve(listen, hang, || println!("answering at http://{listen}")).await?;
     Ok(ExitCode::SUCCESS)
 }
 

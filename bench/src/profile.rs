@@ -12,6 +12,8 @@ pub enum Profile {
     FiveState,
     /// Three Task states in a row, served by the echo worker.
     ThreeTasks,
+    /// Three HTTP Tasks in a row, answered by the suite's own HTTP peer.
+    ThreeCalls,
     /// An inline Map over 100 items, one Pass each.
     #[value(name = "map-100")]
     Map100,
@@ -25,9 +27,16 @@ pub const ECHO_FUNCTION: &str = "arn:aws:lambda:local:000000000000:function:echo
 /// The pool of the echo worker.
 pub const ECHO_POOL: &str = "echo";
 
+/// Stands for the HTTP peer's `http://host:port` in a definition.
+pub const PEER: &str = "http://peer.invalid";
+
+/// The connection that HTTP Tasks use.
+pub const CONNECTION: &str = "arn:aws:events:local:000000000000:connection/peer";
+
 impl Profile {
     /// All of them, in the order in which the suite runs them.
-    pub const ALL: [Self; 5] = [Self::Pass, Self::FiveState, Self::ThreeTasks, Self::Map100, Self::Wait];
+    pub const ALL: [Self; 6] =
+        [Self::Pass, Self::FiveState, Self::ThreeTasks, Self::ThreeCalls, Self::Map100, Self::Wait];
 
     /// As on the command line.
     #[must_use]
@@ -36,6 +45,7 @@ impl Profile {
             Self::Pass => "pass",
             Self::FiveState => "five-state",
             Self::ThreeTasks => "three-tasks",
+            Self::ThreeCalls => "three-calls",
             Self::Map100 => "map-100",
             Self::Wait => "wait",
         }
@@ -47,7 +57,8 @@ impl Profile {
         match self {
             Self::Pass => r#"{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}"#.to_owned(),
             Self::FiveState => FIVE_STATE.to_owned(),
-            Self::ThreeTasks => three_tasks(),
+            Self::ThreeTasks => in_a_row(&format!(r#""Resource":"{ECHO_FUNCTION}""#)),
+            Self::ThreeCalls => in_a_row(&http_call()),
             Self::Map100 => MAP.to_owned(),
             Self::Wait => {
                 r#"{"StartAt":"W","States":{"W":{"Type":"Wait","Seconds":1,"End":true}}}"#.to_owned()
@@ -61,7 +72,7 @@ impl Profile {
         match (self, mode) {
             (Self::ThreeTasks, Mode::Standard) => 20_000,
             (Self::ThreeTasks, _) => 30_000,
-            (Self::Map100, _) => 5_000,
+            (Self::Map100 | Self::ThreeCalls, _) => 5_000,
             _ => 115_741,
         }
     }
@@ -70,6 +81,19 @@ impl Profile {
     #[must_use]
     pub fn items(self) -> usize {
         if self == Self::Map100 { 100 } else { 0 }
+    }
+
+    /// Executions that a closed loop keeps on their way for each shard, where none were asked for. A shard lets so many calls
+    /// wait for one target, and refuses more.
+    #[must_use]
+    pub fn window(self) -> usize {
+        if self == Self::ThreeCalls { 2_048 } else { 32_768 }
+    }
+
+    /// Whether the HTTP peer has to run.
+    #[must_use]
+    pub fn needs_peer(self) -> bool {
+        self == Self::ThreeCalls
     }
 
     /// Whether the echo worker has to run.
@@ -94,12 +118,26 @@ const FIVE_STATE: &str = r#"{"StartAt":"Receive","States":{
 const MAP: &str = r#"{"StartAt":"Each","States":{"Each":{"Type":"Map","ItemsPath":"$.items","End":true,
     "ItemProcessor":{"StartAt":"P","States":{"P":{"Type":"Pass","End":true}}}}}}"#;
 
-fn three_tasks() -> String {
-    let task =
-        |name: &str, next: &str| format!(r#""{name}":{{"Type":"Task","Resource":"{ECHO_FUNCTION}",{next}}}"#);
+/// Three such Tasks.
+fn in_a_row(work: &str) -> String {
+    let task = |name: &str, next: &str| format!(r#""{name}":{{"Type":"Task",{work},{next}}}"#);
     let states =
         [task("One", r#""Next":"Two""#), task("Two", r#""Next":"Three""#), task("Three", r#""End":true"#)];
     format!(r#"{{"StartAt":"One","States":{{{}}}}}"#, states.join(","))
+}
+
+/// Sends the input to the peer, and takes what it answers.
+fn http_call() -> String {
+    format!(
+        r#""Resource":"arn:aws:states:::http:invoke","Parameters":{{"ApiEndpoint":"{PEER}/echo","Method":"POST",
+        "Authentication":{{"ConnectionArn":"{CONNECTION}"}},"RequestBody.$":"$"}},"OutputPath":"$.ResponseBody""#
+    )
+}
+
+/// One Task that calls the peer.
+#[must_use]
+pub fn one_call() -> String {
+    format!(r#"{{"StartAt":"Call","States":{{"Call":{{"Type":"Task",{},"End":true}}}}}}"#, http_call())
 }
 
 #[cfg(test)]

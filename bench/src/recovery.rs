@@ -100,6 +100,7 @@ fn load_of(cluster: &Cluster, (profile, mode): (Profile, Mode), rate: u64, count
         window: 32_768,
         seed: 0x5EED,
         progress: false,
+        peer: None,
     }
 }
 

@@ -42,6 +42,18 @@ impl Percentiles {
     }
 }
 
+/// What is known of the HTTP calls of a run.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Calls {
+    /// Calls a second that the HTTP client of integrations makes alone, on as many threads as there are shards, to the same peer
+    /// with the same bodies.
+    pub client_per_s: u64,
+    /// Calls a second of the run, as a ratio of that.
+    pub of_client: f64,
+    /// Calls that a second target was left with, which never answered.
+    pub hung: u32,
+}
+
 /// Everything that a run found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
@@ -87,6 +99,9 @@ pub struct Report {
     pub store: String,
     /// For Redis.
     pub appendfsync: Option<String>,
+    /// Of a run whose Tasks call over HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calls: Option<Calls>,
     /// What was read back.
     pub verified: Option<Verified>,
     /// The disk of the store.
@@ -109,6 +124,11 @@ impl Report {
         let mut found = Vec::new();
         if errors > 0 {
             found.push(format!("{profile}: {errors} starts were not acknowledged"));
+        }
+        let ended: u64 = self.completed.values().sum();
+        let failed = ended - self.completed.get("SUCCEEDED").copied().unwrap_or(0);
+        if failed > 0 {
+            found.push(format!("{profile}: {failed} executions did not succeed"));
         }
         if self.acknowledged < (offered as f64 * self.duration_s * 0.99) as u64
             || self.achieved_per_s < offered * 97 / 100
@@ -154,6 +174,13 @@ impl Report {
         if !cpu.is_empty() {
             let percent = self.machine_cpu_ratio * 100.0;
             rows.push(("CPU", format!("{} µs per execution; {percent:.0} % of the machine", cpu.join(", "))));
+        }
+        if let Some(Calls { client_per_s, of_client, hung }) = &self.calls {
+            let (client, percent) = (thousands(*client_per_s), of_client * 100.0);
+            let text = format!(
+                "the HTTP client alone {client}/s, the node {percent:.0} % of that; {hung} calls hung"
+            );
+            rows.push(("calls", text));
         }
         if let Some(bytes) = self.store_bytes_per_execution {
             rows.push(("store growth", format!("{bytes:.0} B per execution")));
@@ -223,6 +250,7 @@ mod tests {
             store_bytes_per_execution: None,
             store: "memory".to_owned(),
             appendfsync: None,
+            calls: None,
             verified: None,
             disk: None,
             machine: Machine::look(),
@@ -236,6 +264,10 @@ mod tests {
             (report(9_950, 990, &[("REFUSED", 3)]), "3 starts"),
             (report(9_899, 990, &[]), "fell short"),
             (report(9_950, 969, &[]), "fell short"),
+            (
+                Report { completed: BTreeMap::from([("FAILED".to_owned(), 2)]), ..report(9_950, 990, &[]) },
+                "2 executions did not succeed",
+            ),
         ] {
             let found = short.shortcomings();
             assert!(found.len() == 1 && found[0].contains(why), "{found:?}");

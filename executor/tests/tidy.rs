@@ -34,6 +34,8 @@ fn crates_depend_only_on_the_rooms_below_them() {
         ("telemetry", &[]),
         ("testkit", &[]),
         ("trust", &[]),
+        ("worker", &["proto", "trust"]),
+        ("examples", &["proto", "trust", "worker"]),
         ("sign", &[]),
         ("token-cache", &["proto", "sign", "telemetry"]),
         ("tasks", &["asl", "ids", "proto", "sign", "telemetry", "token-cache"]),
@@ -59,9 +61,20 @@ fn crates_depend_only_on_the_rooms_below_them() {
         ),
         (
             "scheduler-stub",
-            &["asl", "assign", "executor", "ids", "journal", "journal-redis", "proto", "telemetry", "trust"],
+            &[
+                "asl",
+                "assign",
+                "executor",
+                "ids",
+                "journal",
+                "journal-redis",
+                "proto",
+                "telemetry",
+                "trust",
+                "worker",
+            ],
         ),
-        ("bench", &["asl", "ids", "journal", "journal-redis", "proto", "testkit", "trust"]),
+        ("bench", &["asl", "ids", "journal", "journal-redis", "proto", "tasks", "testkit", "trust"]),
     ]);
     let all = dependencies();
     let ours: BTreeSet<&str> = all.keys().map(String::as_str).collect();
@@ -82,7 +95,7 @@ fn runtimes_and_clients_stay_in_their_rooms() {
         ("object_store", &["archive"]),
         ("redis", &["journal-redis"]),
         ("fjall", &["journal"]),
-        ("tonic", &["bench", "executor", "proto", "scheduler-stub", "token-cache", "trust"]),
+        ("tonic", &["bench", "executor", "proto", "scheduler-stub", "token-cache", "trust", "worker"]),
         ("rustls", &["archive", "journal-redis", "tasks", "trust"]),
         ("reqwest", &["archive", "tasks", "token-cache"]),
         ("testkit", &["bench"]),
@@ -220,6 +233,7 @@ fn files_that_the_documents_name_exist() {
         "dashboards/README.md",
         "docs/language.md",
         "docs/tcsl.md",
+        "docs/workers.md",
         "perf/README.md",
     ] {
         let text = std::fs::read_to_string(root().join(document))
@@ -227,7 +241,8 @@ fn files_that_the_documents_name_exist() {
         for quoted in text.split('`').skip(1).step_by(2) {
             let is_path = quoted.contains('/') && !quoted.contains([' ', '*', '<', '{', ':', '$', '%']);
             let top = quoted.split('/').next().unwrap_or_default();
-            let tops = ["executor", "scheduler-stub", "bench", "perf", "dashboards", "docs", ".ci"];
+            let tops =
+                ["executor", "scheduler-stub", "bench", "perf", "dashboards", "docs", "examples", ".ci"];
             if is_path && tops.contains(&top) {
                 assert!(root().join(quoted).exists(), "{document} names {quoted}, which is not there");
             }

@@ -22,7 +22,7 @@ pub use target::{Target, Via};
 
 use crate::error::Error;
 use crate::payload::Entropy;
-use crate::profile::Profile;
+use crate::profile::{PEER, Profile};
 use crate::schedule::Schedule;
 use crate::tls;
 
@@ -56,6 +56,16 @@ pub struct Settings {
     pub seed: u64,
     /// Whether progress is shown.
     pub progress: bool,
+    /// `http://host:port` of the HTTP peer, for the profiles that need it.
+    pub peer: Option<String>,
+}
+
+impl Settings {
+    /// What is run.
+    pub(crate) fn definition(&self) -> String {
+        let definition = self.profile.definition();
+        self.peer.as_ref().map_or(definition.clone(), |peer| definition.replace(PEER, peer))
+    }
 }
 
 /// Opens a channel with windows that fit batches.

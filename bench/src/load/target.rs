@@ -112,7 +112,7 @@ impl Target {
         shards: &[wire::Shard],
         shared: &Arc<Shared>,
     ) -> Result<(), Error> {
-        let definition = settings.profile.definition().into();
+        let definition = settings.definition().into();
         let request = PutDefinitionRequest { definition, dialect: 0 };
         let hash =
             node.put_definition(request).await.map_err(call("PutDefinition"))?.into_inner().definition_hash;
@@ -165,7 +165,7 @@ impl Target {
         let channel = connect(address).await?;
         let request = CreateStateMachineRequest {
             name: format!("{}-{}", settings.profile.name(), settings.mode.as_str_name().to_lowercase()),
-            definition: settings.profile.definition().into(),
+            definition: settings.definition().into(),
             mode: settings.mode.into(),
             ..CreateStateMachineRequest::default()
         };

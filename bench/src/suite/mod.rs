@@ -1,5 +1,6 @@
 //! The set of runs: starts its own Redis and all processes, runs each profile, reads the store back, records.
 
+mod peers;
 mod processes;
 pub(crate) mod readback;
 
@@ -10,14 +11,20 @@ use std::time::Duration;
 
 use proto::executor::v1::Mode;
 
+use crate::client;
 use crate::error::Error;
 use crate::load::{self, Measured};
 use crate::machine::{Disk, Machine};
 use crate::payload::Entropy;
 use crate::profile::Profile;
-use crate::report::{Percentiles, Report};
+use crate::report::{Calls, Percentiles, Report};
 
 pub use processes::{Cluster, SHARDS_MAX, StoreKind};
+
+/// How long the HTTP client is measured alone, at the most.
+const CLIENT_FOR: Duration = Duration::from_secs(10);
+/// Of the profile that calls over HTTP.
+const CALLS_PER_EXECUTION: f64 = 3.0;
 
 /// What the suite runs.
 #[derive(Debug, Clone)]
@@ -48,8 +55,10 @@ pub struct Settings {
     pub shards: Option<u16>,
     /// Executions that the node keeps open; `None` leaves the node's default.
     pub max_open: Option<u64>,
-    /// Executions on their way in a closed loop, for each shard.
-    pub window: usize,
+    /// Executions on their way in a closed loop, for each shard; `None` is each profile's.
+    pub window: Option<usize>,
+    /// Calls that a peer is left with that never answers, in the profiles that call over HTTP.
+    pub hung: u32,
     /// Whether batches go through the scheduler.
     pub through_scheduler: bool,
     /// Where the binaries are; beside this one by default.
@@ -83,9 +92,10 @@ fn load_settings(settings: &Settings, profile: Profile, cluster: &Cluster) -> lo
         payload_bytes: settings.payload_bytes,
         entropy: settings.entropy,
         machines: settings.machines,
-        window: settings.window,
+        window: settings.window.unwrap_or_else(|| profile.window()),
         seed: 0x5EED,
         progress: true,
+        peer: cluster.peer_url(),
     }
 }
 
@@ -98,6 +108,7 @@ async fn run_profile(settings: &Settings, profile: Profile, disk: Option<Disk>) 
     let measured = load::run(&load).await?;
     let (cpu_after, wall) = (cluster.cpu_us(), clock.elapsed());
     let store_after = cluster.store_bytes();
+    let shards = cluster.shards().await?;
     let stored = cluster.read_back().await?;
     let verified = stored.map(|stored| measured.stats.ledger.verify(&stored)).transpose()?;
     let mut report = report_of(&load, measured, machine);
@@ -117,6 +128,7 @@ async fn run_profile(settings: &Settings, profile: Profile, disk: Option<Disk>) 
     };
     settings.store.name().clone_into(&mut report.store);
     report.appendfsync = (settings.store == StoreKind::Redis).then(|| settings.appendfsync.to_string());
+    report.calls = cluster.peer_url().map(|peer| calls(settings, &peer, shards, &report)).transpose()?;
     report.verified = verified;
     report.disk = disk;
     if let Some(verified) = &report.verified
@@ -128,6 +140,14 @@ async fn run_profile(settings: &Settings, profile: Profile, disk: Option<Disk>) 
         )));
     }
     Ok(report)
+}
+
+/// Compares the calls of a run with what the client does alone, now that the node has ended.
+fn calls(settings: &Settings, peer: &str, shards: usize, report: &Report) -> Result<Calls, Error> {
+    let inputs = (settings.payload_bytes, settings.entropy);
+    let client_per_s = client::calls_per_second(peer, shards, inputs, settings.duration.min(CLIENT_FOR))?;
+    let made = report.completed_per_s as f64 * CALLS_PER_EXECUTION;
+    Ok(Calls { client_per_s, of_client: made / client_per_s.max(1) as f64, hung: settings.hung })
 }
 
 /// A report of a load run alone: the suite adds what it knows of processes and store.
@@ -159,6 +179,7 @@ pub fn report_of(load: &load::Settings, measured: Measured, machine: Machine) ->
         store_bytes_per_execution: None,
         store: "unknown".to_owned(),
         appendfsync: None,
+        calls: None,
         verified: None,
         disk: None,
         machine,

@@ -9,6 +9,7 @@ use proto::executor::v1::executor_client::ExecutorClient;
 use tempfile::TempDir;
 use testkit::{Process, ProcessOptions, Redis, RedisOptions};
 
+use super::peers::{self, Peer};
 use super::{Settings, readback};
 use crate::error::Error;
 use crate::ledger::Stored;
@@ -18,7 +19,7 @@ use crate::profile::{ECHO_FUNCTION, ECHO_POOL, Profile};
 use crate::{scrape, tls};
 
 /// How long a process may take to be ready.
-const READY_WITHIN: Duration = Duration::from_secs(30);
+pub(super) const READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long a node may take to be ready after it was killed.
 const RECOVERED_WITHIN: Duration = Duration::from_secs(120);
@@ -56,6 +57,9 @@ impl StoreKind {
 pub struct Cluster {
     kind: StoreKind,
     worker: Option<Process>,
+    peer: Option<Peer>,
+    /// One that never answers.
+    hung: Option<Peer>,
     scheduler: Option<(Process, u16)>,
     node: Process,
     redis: Option<Redis>,
@@ -65,7 +69,7 @@ pub struct Cluster {
     arguments: Vec<String>,
 }
 
-fn process(error: testkit::TestkitError) -> Error {
+pub(super) fn process(error: testkit::TestkitError) -> Error {
     Error::Process(error.to_string())
 }
 
@@ -98,12 +102,41 @@ impl Cluster {
             }
             (None, _) => {}
         }
+        let calls = profile.needs_peer();
+        if calls {
+            arguments.extend(peers::node_flags(directory.path())?);
+        }
+        let peer = calls.then(|| Peer::start(false)).transpose()?;
+        let hung = (calls && settings.hung > 0).then(|| Peer::start(true)).transpose()?;
         let mut node = start(settings, "executor", arguments.clone())?;
         wait_until_serving(&mut node, port).await?;
         let scheduler =
             if settings.through_scheduler { Some(start_scheduler(settings, port).await?) } else { None };
         let worker = if profile.needs_worker() { Some(start_worker(port)?) } else { None };
-        Ok(Self { kind: settings.store, worker, scheduler, node, redis, directory, port, arguments })
+        let kind = settings.store;
+        let cluster = Self { kind, worker, peer, hung, scheduler, node, redis, directory, port, arguments };
+        if let Some(hung) = &cluster.hung {
+            let addresses = (&*cluster.node_address(), &*cluster.metrics_address());
+            peers::hang(settings, addresses, hung).await?;
+        }
+        Ok(cluster)
+    }
+
+    /// Where the HTTP peer is, if it runs.
+    #[must_use]
+    pub fn peer_url(&self) -> Option<String> {
+        self.peer.as_ref().map(Peer::url)
+    }
+
+    /// Shards of the node.
+    ///
+    /// # Errors
+    /// A node that does not answer.
+    pub async fn shards(&self) -> Result<usize, Error> {
+        let mut client = ExecutorClient::new(connect(&self.node_address()).await?);
+        let described = client.describe_node(DescribeNodeRequest {}).await;
+        let failed = |status| Error::Call { call: "DescribeNode", status: Box::new(status) };
+        Ok(described.map_err(failed)?.into_inner().shards.len())
     }
 
     /// The node's public address.
@@ -146,7 +179,11 @@ impl Cluster {
     /// # Errors
     /// A node that does not listen.
     pub async fn metrics(&self) -> Result<String, Error> {
-        scrape::get(&format!("127.0.0.1:{}", self.port + 1)).await
+        scrape::get(&self.metrics_address()).await
+    }
+
+    fn metrics_address(&self) -> String {
+        format!("127.0.0.1:{}", self.port + 1)
     }
 
     /// Resident memory of the node, in bytes.
@@ -163,6 +200,7 @@ impl Cluster {
             ("node", Some(self.node.pid())),
             ("scheduler", self.scheduler.as_ref().map(|(process, _)| process.pid())),
             ("worker", self.worker.as_ref().map(Process::pid)),
+            ("peer", self.peer.as_ref().map(|peer| peer.process.pid())),
             ("redis", self.redis.as_ref().and_then(Redis::pid)),
         ];
         let used = |(name, pid): (&str, Option<u32>)| Some((name.to_owned(), cpu_us(pid?)?));
@@ -187,6 +225,10 @@ impl Cluster {
         }
         if let Some((scheduler, _)) = &mut self.scheduler {
             scheduler.kill9();
+        }
+        let metrics = self.metrics_address();
+        if let Some(hung) = &mut self.hung {
+            peers::end_hung(&metrics, hung).await?;
         }
         self.node.terminate().map_err(process)?;
         let exit = self.node.wait_exit(READY_WITHIN).map_err(process)?;

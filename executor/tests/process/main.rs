@@ -9,6 +9,7 @@ mod drain;
 mod idle;
 mod input;
 mod inspect;
+mod isolation;
 mod kill;
 mod objects;
 mod poison;

@@ -24,10 +24,10 @@ use proto::executor::v1;
 use proto::scheduler::v1::CreateStateMachineRequest;
 use tokio::task::JoinSet;
 use trust::TlsFlags;
+use worker::WorkerError;
 
 use crate::cli::{Exit, say};
 use crate::client::Client;
-use crate::dispatch::endpoint;
 use crate::error::Error;
 use crate::server::{Scheduler, SchedulerConfig};
 use crate::timeline;
@@ -86,7 +86,7 @@ pub struct Options {
 struct Parts {
     node: Node,
     scheduler: Scheduler,
-    workers: JoinSet<Result<(), tonic::Status>>,
+    workers: JoinSet<Result<(), WorkerError>>,
     /// Removed when it is dropped; after the node has ended.
     _dir: Option<tempfile::TempDir>,
 }
@@ -170,15 +170,13 @@ async fn start(options: &Options) -> Result<Parts, Error> {
 
     let mut pool = JoinSet::new();
     for number in 0..WORKERS {
-        let channel = trust::channel(&endpoint(&public)?, trust.as_ref()).await;
-        let channel = channel.map_err(|error| failed("a worker", &error))?;
-        pool.spawn(workers::attach(channel, format!("worker-{number}")).await?);
+        pool.spawn(workers::serve(public.clone(), format!("worker-{number}"), trust.clone()));
     }
     let shards = node.addresses().data.len();
     say(&format!("store      {} ({})", durability.store, durability.detail));
     say(&format!("node       {public}, {shards} shards"));
     say(&format!("scheduler  {}", scheduler.address()));
-    say(&format!("workers    {WORKERS} streams, pool {:?}", workers::POOL));
+    say(&format!("workers    {WORKERS}, pool {:?}", workers::POOL));
     Ok(Parts { node, scheduler, workers: pool, _dir: dir })
 }
 
