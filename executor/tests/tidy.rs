@@ -59,7 +59,18 @@ fn crates_depend_only_on_the_rooms_below_them() {
         ),
         (
             "scheduler-stub",
-            &["asl", "assign", "executor", "ids", "journal", "journal-redis", "proto", "telemetry", "trust"],
+            &[
+                "asl",
+                "assign",
+                "executor",
+                "ids",
+                "journal",
+                "journal-redis",
+                "proto",
+                "sign",
+                "telemetry",
+                "trust",
+            ],
         ),
         ("bench", &["asl", "ids", "journal", "journal-redis", "proto", "testkit", "trust"]),
     ]);

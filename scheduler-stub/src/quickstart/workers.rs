@@ -11,8 +11,11 @@ use tonic::transport::Channel;
 use super::functions;
 use crate::error::Error;
 
-/// The pool that the quick start's node binds every function to.
+/// The pool of the quick start's workers.
 pub const POOL: &str = "demo";
+
+/// What the quick start's node binds to it: functions by their ARN, and one that an example invokes by its name.
+pub const FUNCTIONS: [&str; 2] = ["arn:aws:lambda:local:*", "reserve-stock"];
 
 /// Tasks that a worker holds at once.
 const CREDIT: u32 = 512;

@@ -2,6 +2,7 @@
 
 mod auth;
 mod certificates;
+mod cloud;
 mod cluster;
 mod examples;
 mod fake;
@@ -11,6 +12,7 @@ mod lists;
 mod managed;
 mod owning;
 mod pages;
+mod quickstart;
 mod real;
 mod standing_apart;
 mod strangers;
