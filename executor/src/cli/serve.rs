@@ -10,6 +10,7 @@ use trust::TrustError;
 
 use super::Exit;
 use crate::config::{Config, ConfigError, Options, StoreConfig};
+use crate::integrations::IntegrationError;
 use crate::node::{Drained, Node, StartError};
 use crate::store;
 
@@ -60,6 +61,22 @@ OBJECTS OF DISTRIBUTED MAPS
   the file DIR/b/x/y. Buckets are folders that must be there; symbolic links are not followed;
   objects have 64 MiB at most. Nodes of one installation need the same files. Files that begin
   with .myriad- are unfinished ones and no objects: what a crash has left of them can be deleted.
+
+WHAT TASKS CALL
+  A task whose function is bound to a pool (--bind) is done by its workers. Others are called by the
+  node itself: http:invoke always, functions with --lambda-endpoint, Tencent Cloud's APIs and
+  functions with --tencent-endpoint. Only public addresses are called, after redirects too, unless
+  --egress-allow or --egress-allow-private says more. Calls of cloud APIs are signed with temporary
+  credentials of the machine's role, which --credentials gets. --connections names a file such as
+
+    [[connection]]
+    arn = \"arn:aws:events:us-east-1:123456789012:connection/pay/1\"
+    api-key = { header = \"x-api-key\", value = { file = \"/etc/myriad/pay-key\" } }
+
+  with basic = { user, password } or oauth = { token-url, client-id, client-secret } in the place of
+  api-key. Secrets are { file = \"PATH\" } or { env = \"VARIABLE\" }, and never stand in the file.
+  Keys that may assume roles come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
+  AWS_SESSION_TOKEN, or TENCENTCLOUD_SECRET_ID, TENCENTCLOUD_SECRET_KEY and TENCENTCLOUD_TOKEN.
 
 SEVERAL NODES
   Nodes with one Redis, one --redis-prefix and one --scheduler share the partitions of their
@@ -144,6 +161,7 @@ pub(super) fn run(options: ServeOptions) -> Exit {
 fn exit_of_start(error: &StartError) -> Exit {
     match error {
         StartError::Config(ConfigError::Value { .. })
+        | StartError::Integrations(IntegrationError::Config(_) | IntegrationError::Keys { .. })
         | StartError::Trust(TrustError::Settings(_) | TrustError::Allow(_))
         | StartError::Archive(ArchiveError::Setting { .. }) => Exit::Usage,
         _ => Exit::Internal,

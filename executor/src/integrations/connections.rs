@@ -76,10 +76,26 @@ enum Authentication {
 
 /// Where a secret stands.
 #[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(try_from = "toml::Value")]
 enum Secret {
     File(PathBuf),
     Env(String),
+}
+
+impl TryFrom<toml::Value> for Secret {
+    type Error = &'static str;
+
+    /// Not derived: serde's messages show what stands here instead, which may be the secret itself.
+    fn try_from(value: toml::Value) -> Result<Self, Self::Error> {
+        let member = |name: &str| value.get(name).and_then(toml::Value::as_str).map(str::to_owned);
+        match (value.as_table().map_or(0, toml::Table::len), member("file"), member("env")) {
+            (1, Some(file), None) => Ok(Self::File(file.into())),
+            (1, None, Some(env)) => Ok(Self::Env(env)),
+            _ => Err(
+                "a secret is { file = \"PATH\" } or { env = \"VARIABLE\" }, and does not stand here itself",
+            ),
+        }
+    }
 }
 
 /// What may be a secret and need not be one.
@@ -125,7 +141,7 @@ pub(super) fn read(path: Option<&Path>) -> Result<(Connections, Clients), Integr
         .map_err(|error| wrong(format!("the connections cannot be read: {error}")))?;
     let file: File = toml::from_str(&text).map_err(|error| {
         // Without the line itself, which may hold what should not be shown.
-        let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
+        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         wrong(format!("line {line}: {}", error.message().replace('\n', ", ")))
     })?;
     let (mut connections, mut clients) = (Vec::new(), Clients::new());

@@ -4,6 +4,7 @@ mod archiving;
 mod assigned;
 mod broken;
 mod bulk;
+mod calling;
 mod carrying;
 mod checkpoints;
 mod children;
@@ -45,7 +46,7 @@ use telemetry::ShardMetrics;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::handle::{Binding, Pace, ShardConfig, ShardHandle, ShardState};
-use super::{Archiver, Command, ShardContext};
+use super::{Archiver, Command, MakeIntegrations, ShardContext};
 use crate::clock::{Clock, ManualClock};
 use crate::cluster::Cluster;
 use crate::config::Config;
@@ -87,6 +88,7 @@ pub struct World {
     pub clock: ManualClock,
     pub cluster: Arc<Cluster>,
     pub definitions: Arc<Definitions>,
+    pub integrations: MakeIntegrations,
     pub objects: Option<Arc<Objects>>,
     pub archive: Option<(String, Duration)>,
     pub retention: Duration,
@@ -112,6 +114,7 @@ impl World {
             clock: ManualClock::at_ms(START_MS),
             cluster: Arc::new(cluster),
             definitions: Arc::default(),
+            integrations: super::no_integrations(),
             objects: None,
             archive: None,
             retention: Duration::from_secs(3_600),
@@ -168,7 +171,7 @@ impl World {
             pace: Pace { checkpoint_blocks: 80, ..Pace::default() },
         };
         let context = ShardContext {
-            integrations: super::no_integrations(),
+            integrations: Arc::clone(&self.integrations),
             connect: Arc::new(self.store.clone()),
             objects: self.objects.clone(),
             archiver: self.archiver(),
