@@ -27,8 +27,8 @@ use crate::error::Error;
 
 /// Connections that are open at once.
 const CONNECTIONS_MAX: usize = 4_096;
-/// A request's headers take no longer.
-const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+/// A request's headers take no longer, nor does the next request on a connection; longer than clients keep one.
+const HEADERS_WITHIN: Duration = Duration::from_secs(90);
 /// A request's body; 6 MB is what both clouds' functions take.
 const BODY_BYTES_MAX: usize = 8 << 20;
 

@@ -192,6 +192,7 @@ async fn jobs_go_on_until_they_have_ended_and_captions_stay_with_their_video() {
     assert_eq!(output["Path"], "/out/talk_0.mp3");
     for (url, status) in [("cos://b/out/talk_0.mp3", 2), ("cos://b/talk.txt", 3)] {
         let begun = world.tencent("asr:generalASR", json!({ "EngineModelType": "16k_en", "Url": url })).await;
+        world.clock.advance(JOB_TIME);
         let ended =
             world.tencent("asr:checkASR", json!({ "TaskId": begun["Response"]["Data"]["TaskId"] })).await;
         assert_eq!(ended["Response"]["Data"]["Status"], status, "{url}");

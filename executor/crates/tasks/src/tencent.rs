@@ -53,6 +53,8 @@ const UNANSWERED: &str = "ClientError.NetworkError";
 /// Pauses between two looks at a job.
 const LOOK_FIRST: Duration = Duration::from_secs(1);
 const LOOK_MAX: Duration = Duration::from_secs(10);
+/// Looks in a row that may get no answer: a job that takes an hour does not fail with one connection.
+const LOOKS_LOST_MAX: u32 = 3;
 
 /// A component that asks for a job's state until it has ended.
 struct Check {
@@ -152,12 +154,15 @@ impl Tencent {
         origin: &Origin,
     ) -> Result<Payload, Failure> {
         let api = Api { service: check.service, action: check.action, region, timeout: TIMEOUT };
-        let mut pause = LOOK_FIRST;
+        let (mut pause, mut lost) = (LOOK_FIRST, 0);
         loop {
-            let answer = self.call(api, body.clone(), origin).await?;
-            let state = answer.value().pointer(check.state);
-            if state.is_none_or(check.ended) {
-                return Ok(answer);
+            match self.call(api, body.clone(), origin).await {
+                Ok(answer) if answer.value().pointer(check.state).is_none_or(check.ended) => {
+                    return Ok(answer);
+                }
+                Ok(_) => lost = 0,
+                Err(failure) if failure.error == UNANSWERED && lost < LOOKS_LOST_MAX => lost += 1,
+                Err(failure) => return Err(failure),
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LOOK_MAX);
