@@ -135,8 +135,8 @@ pub const BATCH_WAITERS_MAX: usize = 4;
 /// Events that an execution's mailbox holds before it is run at once.
 pub const MAILBOX_EVENTS_MAX: u16 = 1_024;
 
-/// Calls of integrations that one shard has under way at once, jobs that are followed among them; how many a target gets
-/// is bounded beside. Beyond: they wait for their turn, in line.
+/// First requests of integrations that one shard has under way at once; how many a target gets is bounded beside. Beyond:
+/// they wait for their turn, in line.
 pub const CALLS_MAX: usize = 16_384;
 
 /// Calls of one shard to one target (scheme, host and port) at once. Beyond: they wait for it.

@@ -5,8 +5,8 @@
 //! was answered. Invariants: a call of a STANDARD execution leaves only after the block that holds its cause, one of a
 //! synchronous EXPRESS one with its opening, any other at once; whatever is no longer wanted is dropped, which ends its HTTP
 //! request; that a job was submitted is journalled, so that a recovery follows it and begins it no second time, while a call
-//! without an answer is made again under the same [`Origin::attempt`]; a shard has so many calls under way at once
-//! ([`limits::CALLS_MAX`]), the next ones wait in line. What may fail: the call, which fails its task.
+//! without an answer is made again under the same [`Origin::attempt`]; a shard has so many first requests under way at
+//! once ([`limits::CALLS_MAX`]), the next ones wait in line; jobs that are followed are as many as executions are admitted. What may fail: the call, which fails its task.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -80,6 +80,18 @@ fn attempt(open: &OpenExecution, effect: EffectId, generation: u64) -> Str {
         Mode::Express | Mode::SyncExpress => format!("{}-{:x}-{generation:x}", open.id, effect.0),
     }
     .into()
+}
+
+/// An answer that a journal takes. The language looks at it again, with its own limit.
+fn bounded(answer: Answer, resource: &str) -> Result<Answer, Failure> {
+    let (Answer::Output(output) | Answer::Submitted(output)) = &answer;
+    if output.len() <= limits::TASK_OUTPUT_BYTES_MAX {
+        return Ok(answer);
+    }
+    let cause = format!(
+        "The state/task '{resource}' returned a result with a size exceeding the maximum number of bytes service limit."
+    );
+    Err(Failure::new("States.DataLimitExceeded", cause))
 }
 
 impl Shard {
@@ -156,12 +168,13 @@ impl Shard {
         let (integration, request) = (Rc::clone(&entry.integration), Rc::clone(&entry.request));
         let submitted = entry.submitted.clone();
         let (called, abort) = abortable(async move {
-            // It is never closed.
-            let _turn = turns.acquire().await;
-            match submitted {
-                None => integration.begin(&request).await,
-                Some(submitted) => integration.complete(&request, &submitted).await.map(Answer::Output),
-            }
+            let Some(submitted) = submitted else {
+                // It is never closed.
+                let _turn = turns.acquire().await;
+                return integration.begin(&request).await;
+            };
+            // Without a turn: it may wait for what still has to get one.
+            integration.complete(&request, &submitted).await.map(Answer::Output)
         });
         entry.abort = Some(abort);
         self.flights.push(Box::pin(async move { Landed::Called { call: at, result: called.await.ok() } }));
@@ -172,6 +185,7 @@ impl Shard {
         let Some(result) = result else { return };
         let Some(entry) = self.calls.entries.get_mut(at) else { return };
         let (execution, id) = (entry.execution, entry.effect);
+        let result = result.and_then(|answer| bounded(answer, &entry.request.resource));
         if entry.submitted.is_none() {
             let latency_us = self.now_us.saturating_sub(entry.begun_us);
             self.metrics.calls[entry.integration.kind() as usize].latency.observe(latency_us);

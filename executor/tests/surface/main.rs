@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod calls;
+mod integrations;
 mod lifecycle;
 mod load;
 mod managed;

@@ -382,3 +382,18 @@ async fn what_nobody_serves_fails_with_what_to_configure() {
         assert!(ended.cause.as_deref().is_some_and(|cause| cause.contains("--bind")), "{ended:?}");
     }
 }
+
+#[tokio::test]
+async fn an_answer_beyond_what_a_journal_takes_fails_its_task() {
+    let (world, mut jobs) = world_with_jobs();
+    let task = world.define(JOB_TASK).await;
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    shard.started(batch(1, task, Mode::Standard, &["1"])).await;
+    let begun = soon("a job", jobs.recv()).await.expect("a call");
+    let long: &'static str = format!("{:?}", "x".repeat(limits::TASK_OUTPUT_BYTES_MAX)).leak();
+    begun.answer.send(CallAnswer::Submitted(json(long))).expect("the shard waits");
+    let ended = ticking(&shard, outcomes(&mut watcher, 1)).await.remove(0);
+    assert_eq!(ended.error.as_deref(), Some("States.DataLimitExceeded"), "{ended:?}");
+    assert!(jobs.try_recv().is_err(), "nothing is followed");
+}
