@@ -69,6 +69,7 @@ fn crates_depend_only_on_the_rooms_below_them() {
                 "journal",
                 "journal-redis",
                 "proto",
+                "sign",
                 "telemetry",
                 "trust",
                 "worker",

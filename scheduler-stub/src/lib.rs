@@ -6,13 +6,15 @@
 //!
 //! Rooms, from the ground up: [`names`], [`templates`] (machines in the store), [`directory`] (who lives and
 //! owns what), [`assign`] and [`ownership`] (who shall own what), [`placement`] (where a start goes), [`dispatch`] (batches to shards), [`grpc`] (the services),
-//! [`server`] (all of it together), [`auth`] (a stub of the authorization service), [`client`] and [`cli`] (for people), [`quickstart`] (everything in one
+//! [`server`] (all of it together), [`auth`] and [`cloud`] (stubs of the authorization service
+//! and of the clouds that Tasks call), [`client`] and [`cli`] (for people), [`quickstart`] (everything in one
 //! process).
 
 pub mod activities;
 pub mod auth;
 pub mod cli;
 pub mod client;
+pub mod cloud;
 pub mod cluster;
 pub mod directory;
 pub mod dispatch;

@@ -4,6 +4,7 @@ mod about;
 mod activity;
 mod auth;
 mod client;
+mod cloud;
 mod drain;
 mod nodes;
 mod serve;
@@ -86,6 +87,8 @@ enum Command {
     Serve(Box<serve::ServeOptions>),
     /// Run a stub of the authorization service: temporary keys of roles, and faults on demand
     Auth(Box<auth::AuthOptions>),
+    /// Run a stub of the clouds that Tasks call: it verifies signatures, runs functions, and has jobs that take time
+    Cloud(cloud::CloudOptions),
     /// Show the nodes, their shards, and which partitions they have
     Nodes(nodes::NodesOptions),
     /// Drain a node: its partitions go to others, and it ends
@@ -138,6 +141,7 @@ async fn run(command: Command) -> Exit {
         Command::Quickstart(options) => crate::quickstart::run(options).await,
         Command::Serve(options) => serve::run(*options).await,
         Command::Auth(options) => auth::run(*options).await,
+        Command::Cloud(options) => cloud::run(options).await,
         Command::Nodes(options) => nodes::run(options).await,
         Command::Drain(options) => drain::run(options).await,
         Command::Machine(options) => client::machine(options).await,

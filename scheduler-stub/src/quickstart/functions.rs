@@ -1,8 +1,12 @@
-//! The functions that the example workflows call: small, deterministic stand-ins for a shop, an office and a
-//! media service. What they answer depends on their input alone, so that every run shows the same successes
+//! The functions that the example workflows call, as workers and as functions of the stub clouds: small, deterministic stand-ins
+//! for a shop, an office and an editor of films. What they answer depends on their input alone, so that every run shows the same successes
 //! and failures.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
+
+use crate::cloud::NO_FUNCTION;
 
 /// Error name and cause.
 pub type Failure = (&'static str, String);
@@ -24,20 +28,15 @@ pub fn call(function: &str, input: &Value) -> Result<Value, Failure> {
         "escalate-approval" => {
             Ok(json!({ "decision": "approved", "by": "board", "rounds": input["rounds"] }))
         }
-        "mps:audioSeparate" => Ok(envelope(json!({ "JobId": format!("job-{:08x}", digest(input)) }))),
-        "mps:checkMpsJob" => Ok(separated_audio(input)),
-        "asr:generalASR" => Ok(envelope(json!({ "Data": { "TaskId": digest(input) } }))),
-        "asr:checkASR" => {
-            let text = format!("[0:0.000,0:4.200]  part {} of the talk", digest(input) % 90 + 10);
-            Ok(envelope(json!({ "Data": { "Status": 2, "StatusStr": "success", "Result": text } })))
-        }
+        "insure-parcel" => insure_parcel(input),
+        "audio-urls" => audio_urls(input),
         "ocr-frames" => Ok(json!([{ "at": 1.2, "text": "Welcome" }, { "at": 3.9, "text": "Agenda" }])),
         "merge-captions" => Ok(merge_captions(input)),
-        other => Err(("Lambda.ResourceNotFoundException", format!("no function {other} in this pool"))),
+        other => Err((NO_FUNCTION, format!("there is no function {other}"))),
     }
 }
 
-/// `reserve-stock`, `mps:audioSeparate`: what remains of an ARN or QRN.
+/// `reserve-stock`: what remains of an ARN or QRN.
 fn short_name(function: &str) -> &str {
     if let Some((_, name)) = function.split_once(":function:") {
         return name.split(':').next().unwrap_or(name);
@@ -45,10 +44,7 @@ fn short_name(function: &str) -> &str {
     if let Some((_, call)) = function.split_once("scf:Invoke/") {
         return call.split('/').next().unwrap_or(call);
     }
-    match function.split_once(":sdk:json:qcloud:") {
-        Some((_, call)) => call,
-        None => function,
-    }
+    function
 }
 
 /// A number that depends on the input alone (FNV-1a of its text).
@@ -57,12 +53,6 @@ fn digest(input: &Value) -> u32 {
         .to_string()
         .bytes()
         .fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
-}
-
-/// Cloud APIs answer with an envelope.
-fn envelope(mut data: Value) -> Value {
-    data["RequestId"] = format!("{:08x}", digest(&data)).into();
-    json!({ "Response": data })
 }
 
 fn validate_order(input: &Value) -> Value {
@@ -113,16 +103,33 @@ fn look_for_approval(input: &Value) -> Result<Value, Failure> {
     Ok(json!({ "round": round, "decision": decision, "by": "manager" }))
 }
 
-fn separated_audio(input: &Value) -> Value {
-    let parts = digest(input) % 3 + 2;
-    let urls: Vec<String> = (0..parts).map(|part| format!("cos://talks/audio-{part}.mp3")).collect();
-    envelope(json!({ "Status": "FINISH", "Parts": urls }))
+fn insure_parcel(input: &Value) -> Result<Value, Failure> {
+    let value = input["value"].as_u64().ok_or(("BadRequest", "value is no whole number".to_owned()))?;
+    if value > 10_000 {
+        return Err(("TooValuable", format!("a parcel worth {value} is sent in person")));
+    }
+    Ok(json!({ "policy": format!("p-{:08x}", digest(input)), "premium": value.div_ceil(100) }))
 }
 
+/// Where the sound is that a media processing task has written.
+fn audio_urls(input: &Value) -> Result<Value, Failure> {
+    let bucket = input["bucket"].as_str().ok_or(("BadRequest", "bucket is no text".to_owned()))?;
+    let results = input["task"]["MediaProcessResultSet"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let paths = results.iter().filter_map(|result| result["TranscodeTask"]["Output"]["Path"].as_str());
+    Ok(paths.map(|path| format!("cos://{bucket}{path}")).collect())
+}
+
+/// One file of captions of what was said and what was shown.
 fn merge_captions(input: &Value) -> Value {
-    let speech = input["speech"].as_array().map_or(0, Vec::len);
-    let frames = input["frames"].as_array().map_or(0, Vec::len);
-    json!({ "captions": speech + frames, "object": input["object"], "format": "vtt" })
+    let part = |name: &str| input[name].as_array().cloned().unwrap_or_default();
+    let (speech, frames) = (part("speech"), part("frames"));
+    let said = speech.iter().filter_map(|part| part["Result"].as_str().map(str::to_owned));
+    let shown = frames.iter().map(|frame| format!("[{}]  {}", frame["at"], frame["text"]));
+    let lines: Vec<String> = said.chain(shown).collect();
+    let content = BASE64_STANDARD.encode(format!("WEBVTT\n\n{}\n", lines.join("\n")));
+    let subtitle =
+        json!({ "Name": "captions", "Language": input["language"], "Format": "vtt", "Content": content });
+    json!({ "captions": lines.len(), "format": "vtt", "subtitles": [subtitle] })
 }
 
 #[cfg(test)]
@@ -139,7 +146,7 @@ mod tests {
                 "qrn:qcs:asw:ap-guangzhou:1:sdk:json:qcloud:scf:Invoke/ocr-frames/$DEFAULT/default",
                 "ocr-frames",
             ),
-            ("qrn:qcs:asw:ap-guangzhou:1:sdk:json:qcloud:mps:checkMpsJob", "mps:checkMpsJob"),
+            ("qrn:qcs:asw:ap-guangzhou:1:sdk:json:qcloud:scf:Invoke/audio-urls", "audio-urls"),
         ] {
             assert_eq!(short_name(function), name);
         }

@@ -4,6 +4,7 @@
 //! machine of its own. Invariants: it ends cleanly at any moment (SIGINT, SIGTERM), and leaves nothing behind
 //! unless --dir was given.
 
+mod calls;
 pub mod examples;
 pub mod functions;
 mod load;
@@ -31,7 +32,8 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::server::{Scheduler, SchedulerConfig};
 use crate::timeline;
-use examples::EXAMPLES;
+use calls::Clouds;
+use examples::{CALLING, EXAMPLES};
 
 /// How long each part may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -45,14 +47,19 @@ const WORKERS: usize = 2;
 const MANUAL: &str = "\
 WHAT IT DOES
   Starts an embedded store, a node, a scheduler and a pool of workers in this process, all on
-  loopback ports, creates three example machines, runs executions of them, shows how they fared,
+  loopback ports, creates four example machines, runs executions of them, shows how they fared,
   and one of them event by event.
 
     order-pipeline  STANDARD  Task, Choice, Map with a Parallel inside, Retry, Catch
     approval        STANDARD  Wait and Choice in a loop with a limit
-    video-caption   EXPRESS   TCSL: cloud APIs and functions named by QRN
+    parcel          STANDARD  an HTTP API behind OAuth, and a Lambda function
+    video-caption   EXPRESS   TCSL: media and speech jobs that are waited for, and functions
 
-  Some of the samples fail on purpose: a declined card, an empty order, a rejected expense.
+  Workers do the tasks of the first two, thousands of times. Those of the others the node does
+  itself, over the network, signed with temporary keys of their roles: it calls stubs of the clouds
+  (`scheduler-stub cloud`) and of the authorization service (`scheduler-stub auth`), which check
+  what they receive. Some samples fail on purpose: a declined card, an empty order, a rejected
+  expense, a parcel that is too heavy, and one that is too valuable.
 
 EXAMPLES
   scheduler-stub quickstart
@@ -87,6 +94,7 @@ struct Parts {
     node: Node,
     scheduler: Scheduler,
     workers: JoinSet<Result<(), WorkerError>>,
+    clouds: Clouds,
     /// Removed when it is dropped; after the node has ended.
     _dir: Option<tempfile::TempDir>,
 }
@@ -125,6 +133,7 @@ pub async fn run(options: Options) -> Exit {
     parts.node.drain();
     parts.scheduler.shut_down().await;
     parts.node.wait().await;
+    parts.clouds.shut_down().await;
     exit
 }
 
@@ -144,11 +153,15 @@ async fn start(options: &Options) -> Result<Parts, Error> {
     let store = connect.connect().await?;
     let durability = store.durability().await?;
 
-    let binding = Binding { pattern: "*".into(), pool: workers::POOL.into() };
+    let clouds = Clouds::start(trust.clone())?;
+    let bindings = workers::FUNCTIONS.iter();
+    let bindings =
+        bindings.map(|function| Binding { pattern: (*function).into(), pool: workers::POOL.into() });
     let config = Config {
         node_id: "quickstart".into(),
         store: store_config,
-        bindings: vec![binding],
+        bindings: bindings.collect(),
+        integrations: clouds.integrations(),
         tls: options.tls.settings(),
         ..Config::embedded()
     };
@@ -177,7 +190,8 @@ async fn start(options: &Options) -> Result<Parts, Error> {
     say(&format!("node       {public}, {shards} shards"));
     say(&format!("scheduler  {}", scheduler.address()));
     say(&format!("workers    {WORKERS}, pool {:?}", workers::POOL));
-    Ok(Parts { node, scheduler, workers: pool, _dir: dir })
+    say(&format!("clouds     {clouds}"));
+    Ok(Parts { node, scheduler, workers: pool, clouds, _dir: dir })
 }
 
 async fn show(options: &Options, parts: &Parts) -> Result<Exit, Error> {
@@ -185,12 +199,13 @@ async fn show(options: &Options, parts: &Parts) -> Result<Exit, Error> {
     let trust = crate::cli::trust(&options.tls)?;
     let mut client = Client::connect(&address, trust.as_ref()).await?;
     say("");
-    let mut machines = Vec::with_capacity(EXAMPLES.len());
-    for example in EXAMPLES {
-        let arn = create(&mut client, &example).await?;
+    let mut machines = Vec::with_capacity(EXAMPLES.len() + CALLING.len());
+    for example in EXAMPLES.iter().chain(&CALLING) {
+        let arn = create(&mut client, example).await?;
         say(&format!("machine    {arn}\n           from {}", example.file));
         machines.push(arn);
     }
+    let calling = machines.split_off(EXAMPLES.len());
     say("");
     let public = parts.node.addresses().public.to_string();
     let ran = load::run(&client, (&public, trust), &machines, options.executions as usize).await?;
@@ -204,8 +219,9 @@ async fn show(options: &Options, parts: &Parts) -> Result<Exit, Error> {
         }
         Err(status) => eprintln!("warning: the history of {sample}: {}", status.message()),
     }
+    let called = parts.clouds.tour(&client, &calling).await?;
     say(&report::next_steps(options.serve, &address, sample));
-    Ok(if ran.is_complete() { Exit::Ok } else { Exit::Finding })
+    Ok(if ran.is_complete() && called { Exit::Ok } else { Exit::Finding })
 }
 
 async fn create(client: &mut Client, example: &examples::Example) -> Result<String, Error> {

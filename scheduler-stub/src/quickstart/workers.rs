@@ -8,8 +8,11 @@ use worker::{Settings, WorkerError};
 
 use super::functions;
 
-/// The pool that the quick start's node binds every function to.
+/// The pool of the quick start's workers.
 pub const POOL: &str = "demo";
+
+/// What the quick start's node binds to it: functions by their ARN, and one that an example invokes by its name.
+pub const FUNCTIONS: [&str; 2] = ["arn:aws:lambda:local:*", "reserve-stock"];
 
 /// Functions that a worker runs at once.
 const CONCURRENCY: u32 = 512;

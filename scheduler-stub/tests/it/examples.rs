@@ -1,14 +1,17 @@
 //! Every example runs to its end in virtual time, with the quick start's own functions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use asl::execution::{FixedNames, Machine};
 use asl::history::{AswHistory, NoObserver, Observer};
+use asl::qrn::{Qrn, Target};
 use asl::simulate::{Answer, Reply, Request, simulate};
 use asl::{Outcome, Payload, Program, StartContext, Timestamp};
-use scheduler_stub::quickstart::examples::{EXAMPLES, Example};
+use scheduler_stub::cloud::Services;
+use scheduler_stub::quickstart::examples::{CALLING, EXAMPLES, Example};
 use scheduler_stub::quickstart::functions;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const BEGAN: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -17,7 +20,7 @@ fn payload(text: &str) -> Payload {
 }
 
 fn example(name: &str) -> &'static Example {
-    EXAMPLES.iter().find(|example| example.name == name).expect("an example")
+    EXAMPLES.iter().chain(&CALLING).find(|example| example.name == name).expect("an example")
 }
 
 /// Which function a task names: its resource, or what `lambda:invoke` is asked to invoke.
@@ -36,6 +39,31 @@ fn answer(request: &Request<'_>) -> Answer {
         Ok(output) => Answer::Succeeds(payload(&output.to_string())),
         Err((error, cause)) => Answer::Fails(error.into(), cause.into()),
     }
+}
+
+/// How long jobs of the clouds take, in milliseconds.
+const JOB_MS: u64 = 30_000;
+
+fn services() -> Services {
+    Services::new(functions::call, Duration::from_millis(JOB_MS))
+}
+
+/// What the stub's services answer; a component that waits for a job is answered when it is done.
+fn served(services: &Services, request: &Request<'_>) -> Reply {
+    let Ok(Target::Api { service, action }) = Qrn::parse(request.resource).map(|qrn| qrn.target) else {
+        return Reply::now(answer(request));
+    };
+    let (action, after_millis) = match action {
+        "audioSeparate" => ("ProcessMedia", 0),
+        "checkMpsJob" => ("DescribeTaskDetail", JOB_MS),
+        "generalASR" => ("CreateRecTask", 0),
+        "checkASR" => ("DescribeTaskStatus", JOB_MS),
+        action => (action, 0),
+    };
+    let body = serde_json::from_slice(request.input.bytes()).expect("JSON");
+    let now = u64::try_from(request.at.0).expect("a time") + after_millis;
+    let envelope = services.call(service, action, &body, now).to_string();
+    Reply { after_millis, ..Reply::now(Answer::Succeeds(payload(&envelope))) }
 }
 
 /// The outcome, and the seconds of virtual time that it took.
@@ -82,7 +110,8 @@ fn error(outcome: &Outcome) -> String {
 
 fn sample(name: &str, number: usize) -> (Outcome, f64) {
     let inputs = example(name).inputs().expect("a JSON array");
-    run(name, &inputs[number], |request| Reply::now(answer(request)))
+    let services = services();
+    run(name, &inputs[number], |request| served(&services, request))
 }
 
 #[test]
@@ -150,13 +179,56 @@ fn an_expense_is_approved_by_rule_by_manager_by_board_or_rejected() {
 
 #[test]
 fn a_video_gets_captions_of_its_sound_and_of_its_frames() {
-    for (number, frames) in [(0, 2), (1, 0)] {
-        let (outcome, _) = sample("video-caption", number);
-        let merged = succeeded(&outcome);
-        let captions = merged["captions"].as_u64().expect("a count");
-        assert!((2 + frames..=4 + frames).contains(&captions), "{merged}");
-        assert_eq!(merged["format"], "vtt");
+    for (number, video, frames) in [(0, "5285890", 2), (1, "5285891", 0)] {
+        let services = services();
+        let inputs = example("video-caption").inputs().expect("a JSON array");
+        let (outcome, seconds) = run("video-caption", &inputs[number], |request| served(&services, request));
+        let captioned = succeeded(&outcome);
+        assert_eq!((&captioned["captions"], &captioned["format"]), (&json!(2 + frames), &json!("vtt")));
+        assert_eq!(seconds, 60.0, "one job after the other, two parts at once");
+        let asked = services.call("vod", "DescribeMediaInfos", &json!({ "FileIds": [video] }), 0);
+        let stored = &asked["Response"]["MediaInfoSet"][0]["SubtitleInfo"]["SubtitleSet"][0];
+        assert_eq!(stored["Id"], captioned["subtitle"], "they stand with the video: {asked}");
     }
+}
+
+#[test]
+fn a_video_without_sound_gets_no_captions() {
+    let services = services();
+    let inputs = example("video-caption").inputs().expect("a JSON array");
+    let (outcome, _) = run("video-caption", &inputs[0], |request| {
+        let silent = |text: &str| payload(&text.replace(".mp3", ".txt"));
+        match served(&services, request) {
+            Reply { answer: Answer::Succeeds(output), after_millis, .. } => {
+                Reply { after_millis, ..Reply::now(Answer::Succeeds(silent(output.text()))) }
+            }
+            other => other,
+        }
+    });
+    assert_eq!(error(&outcome), "NoCaptions");
+}
+
+#[test]
+fn a_parcel_is_rated_and_insured_or_not_sent() {
+    let ended = |number: usize, status: u16| {
+        let inputs = example("parcel").inputs().expect("a JSON array");
+        run("parcel", &inputs[number], |request| match request.resource.as_str() {
+            "arn:aws:states:::http:invoke" if status == 200 => {
+                let rate = json!({ "ResponseBody": { "price": 7, "days": 2 }, "StatusCode": 200 });
+                Reply::now(Answer::Succeeds(payload(&rate.to_string())))
+            }
+            "arn:aws:states:::http:invoke" => {
+                let error = format!("States.Http.StatusCode.{status}");
+                Reply::now(Answer::Fails(error.as_str().into(), "too heavy".into()))
+            }
+            _ => Reply::now(answer(request)),
+        })
+        .0
+    };
+    let sent = succeeded(&ended(0, 200));
+    assert_eq!((&sent["rate"]["price"], &sent["insurance"]["premium"]), (&json!(7), &json!(1)));
+    assert_eq!(error(&ended(1, 422)), "ParcelNotSent");
+    assert_eq!(error(&ended(2, 200)), "ParcelNotSent");
 }
 
 #[test]
@@ -167,8 +239,9 @@ fn the_tcsl_example_has_no_warnings_and_a_history_in_asws_form() {
     assert_eq!(compiled.warnings, []);
     let inputs = example.inputs().expect("a JSON array");
     let mut history = AswHistory::new(1_000);
-    let answer = |request: &Request<'_>| Reply::now(answer(request));
-    let (outcome, _) = observed("video-caption", &inputs[0], answer, &mut history);
+    let services = services();
+    let served = |request: &Request<'_>| served(&services, request);
+    let (outcome, _) = observed("video-caption", &inputs[0], served, &mut history);
     succeeded(&outcome);
     let events = history.events();
     let count = |category: &str| events.iter().filter(|event| event.category == category).count();

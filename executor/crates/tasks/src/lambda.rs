@@ -62,30 +62,28 @@ impl Lambda {
     async fn invoke(&self, request: &Request) -> Result<Payload, Failure> {
         let invocation = parse(&request.resource, &request.input)?;
         let region = invocation.region.as_deref().unwrap_or(&self.region);
-        let outbound = self.outbound(&invocation, region)?;
+        let outbound = invocation.outbound(self.endpoint.as_ref(), region)?;
         let scheme = Scheme::SigV4 { service: "lambda", region };
         let sent = self.signer.send(&self.client, &outbound, &request.origin, scheme, UNANSWERED);
         output(sent.await?, invocation.wrapped)
     }
+}
 
-    fn outbound(&self, invocation: &Invocation, region: &str) -> Result<Outbound, Failure> {
+impl Invocation {
+    /// The request that is made, to be signed.
+    fn outbound(&self, endpoint: Option<&Url>, region: &str) -> Result<Outbound, Failure> {
         let named = || Url::parse(&format!("https://lambda.{region}.amazonaws.com"));
-        let url = self.endpoint.clone().map_or_else(named, Ok);
+        let url = endpoint.cloned().map_or_else(named, Ok);
         let mut url = url.map_err(|error| validation(&format!("The region {region} is none: {error}")))?;
         if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend([
-                "2015-03-31",
-                "functions",
-                invocation.function.as_str(),
-                "invocations",
-            ]);
+            path.pop_if_empty().extend(["2015-03-31", "functions", self.function.as_str(), "invocations"]);
         }
-        if let Some(qualifier) = &invocation.qualifier {
+        if let Some(qualifier) = &self.qualifier {
             url.query_pairs_mut().append_pair("Qualifier", qualifier);
         }
         let mut headers = HeaderMap::new();
         headers.insert("content-type", HeaderValue::from_static("application/json"));
-        for (name, value) in &invocation.headers {
+        for (name, value) in &self.headers {
             let value = HeaderValue::try_from(value)
                 .map_err(|_| validation(&format!("{name} is no text of a header")))?;
             headers.insert(*name, value);
@@ -94,7 +92,7 @@ impl Lambda {
             method: Method::POST,
             url,
             headers,
-            body: invocation.body.clone(),
+            body: self.body.clone(),
             timeout: TIMEOUT,
             response_bytes_max: RESPONSE_BYTES_MAX,
             redirects_max: 0,
@@ -258,6 +256,18 @@ mod tests {
             let failure = parse("arn:aws:states:::lambda:invoke", &payload(wrong)).expect_err(wrong);
             assert_eq!(failure.error, "Lambda.ValidationException");
         }
+    }
+
+    #[test]
+    fn a_region_has_its_own_endpoint_and_one_that_is_configured_serves_them_all() {
+        let invocation = parse(&format!("{ARN}:live"), &payload("{}")).expect("an invocation");
+        let sent = |endpoint: Option<&str>| {
+            let endpoint = endpoint.map(|url| Url::parse(url).expect("a URL"));
+            invocation.outbound(endpoint.as_ref(), "eu-west-1").expect("a request").url.to_string()
+        };
+        let path = format!("2015-03-31/functions/{ARN}/invocations?Qualifier=live");
+        assert_eq!(sent(None), format!("https://lambda.eu-west-1.amazonaws.com/{path}"));
+        assert_eq!(sent(Some("http://h:1/base/")), format!("http://h:1/base/{path}"));
     }
 
     #[test]

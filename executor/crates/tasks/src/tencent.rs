@@ -53,6 +53,8 @@ const UNANSWERED: &str = "ClientError.NetworkError";
 /// Pauses between two looks at a job.
 const LOOK_FIRST: Duration = Duration::from_secs(1);
 const LOOK_MAX: Duration = Duration::from_secs(10);
+/// Looks in a row that may get no answer: a job that takes an hour does not fail with one connection.
+const LOOKS_LOST_MAX: u32 = 3;
 
 /// A component that asks for a job's state until it has ended.
 struct Check {
@@ -152,12 +154,15 @@ impl Tencent {
         origin: &Origin,
     ) -> Result<Payload, Failure> {
         let api = Api { service: check.service, action: check.action, region, timeout: TIMEOUT };
-        let mut pause = LOOK_FIRST;
+        let (mut pause, mut lost) = (LOOK_FIRST, 0);
         loop {
-            let answer = self.call(api, body.clone(), origin).await?;
-            let state = answer.value().pointer(check.state);
-            if state.is_none_or(check.ended) {
-                return Ok(answer);
+            match self.call(api, body.clone(), origin).await {
+                Ok(answer) if answer.value().pointer(check.state).is_none_or(check.ended) => {
+                    return Ok(answer);
+                }
+                Ok(_) => lost = 0,
+                Err(failure) if failure.error == UNANSWERED && lost < LOOKS_LOST_MAX => lost += 1,
+                Err(failure) => return Err(failure),
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LOOK_MAX);
@@ -165,7 +170,7 @@ impl Tencent {
     }
 
     async fn call(&self, api: Api<'_>, body: Bytes, origin: &Origin) -> Result<Payload, Failure> {
-        let outbound = self.outbound(api, body)?;
+        let outbound = self.settings.outbound(api, body)?;
         let scheme = Scheme::Tc3 { service: api.service };
         let answer = self.signer.send(&self.client, &outbound, origin, scheme, UNANSWERED).await?;
         let status = answer.status.as_u16();
@@ -175,10 +180,13 @@ impl Tencent {
             Failure::new("ClientError.ParseResponseError", cause)
         })
     }
+}
 
+impl TencentSettings {
+    /// The request of a call, to be signed.
     fn outbound(&self, api: Api<'_>, body: Bytes) -> Result<Outbound, Failure> {
         let Api { service, action, region, timeout } = api;
-        let version = self.settings.versions.get(service).map(String::as_str);
+        let version = self.versions.get(service).map(String::as_str);
         let known = VERSIONS.iter().find(|known| known.0 == service).map(|known| known.1);
         let version = version.or(known).ok_or_else(|| {
             Failure::runtime(format!(
@@ -186,7 +194,7 @@ impl Tencent {
             ))
         })?;
         let named = || Url::parse(&format!("https://{service}.tencentcloudapi.com/"));
-        let url = self.settings.endpoint.clone().map_or_else(named, Ok);
+        let url = self.endpoint.clone().map_or_else(named, Ok);
         let url = url.map_err(|_| Failure::runtime(format!("{service} is no name of a service.")))?;
         let mut headers = HeaderMap::new();
         for (name, value) in [
@@ -307,6 +315,31 @@ mod tests {
         }
         for (state, ended) in [(r#""WAITING""#, false), (r#""PROCESSING""#, false), (r#""FINISH""#, true)] {
             assert_eq!((mps.ended)(payload(state).value()), ended, "{state}");
+        }
+    }
+
+    #[test]
+    fn each_service_has_its_host_and_version_unless_configuration_has_another() {
+        let outbound = |settings: &TencentSettings, service| {
+            let api = Api { service, action: "Act", region: "ap-beijing", timeout: TIMEOUT };
+            settings.outbound(api, Bytes::new()).map(|sent| {
+                let version = sent.headers["x-tc-version"].to_str().expect("a text").to_owned();
+                (sent.url.to_string(), version)
+            })
+        };
+        let own = TencentSettings::default();
+        let (url, version) = outbound(&own, "asr").expect("a request");
+        assert_eq!((url.as_str(), version.as_str()), ("https://asr.tencentcloudapi.com/", "2019-06-14"));
+        assert!(
+            outbound(&own, "live").expect_err("no version").cause.contains("--tencent-version live=DATE")
+        );
+        let versions = HashMap::from([("asr", "2020-01-01"), ("live", "2018-08-01")]);
+        let versions = versions.into_iter().map(|(service, date)| (service.to_owned(), date.to_owned()));
+        let settings =
+            TencentSettings { endpoint: Url::parse("http://h:1").ok(), versions: versions.collect() };
+        for (service, date) in [("asr", "2020-01-01"), ("live", "2018-08-01"), ("scf", "2018-04-16")] {
+            let expected = ("http://h:1/".to_owned(), date.to_owned());
+            assert_eq!(outbound(&settings, service).expect("a request"), expected);
         }
     }
 

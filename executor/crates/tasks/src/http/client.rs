@@ -20,8 +20,8 @@ use super::{HttpError, Inbound, Outbound};
 
 /// How long a connection may take to stand.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// How long a connection without a call is kept.
-const IDLE_MAX: Duration = Duration::from_secs(60);
+/// How long a connection without a call is kept: less than most servers do, or a call would meet one that is just being closed.
+const IDLE_MAX: Duration = Duration::from_secs(30);
 /// A connection of HTTP/2 with calls is asked so often whether it still stands; all calls of a target may share one.
 const PING_EVERY: Duration = Duration::from_secs(15);
 /// An answer's body is not reserved beyond this before it has come.

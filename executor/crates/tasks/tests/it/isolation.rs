@@ -56,7 +56,8 @@ async fn connections_are_kept_and_bounded() {
     for _ in 0..20 {
         client.send(get(&peer.url("/"))).await.expect("an answer");
     }
-    assert_eq!(peer.counts().opened, 1, "one after the other, all on one");
+    // One may be opened beside that which is just becoming free.
+    assert!(peer.counts().opened <= 2, "one after the other, on the same: {:?}", peer.counts());
     let answers = join_all((0..40).map(|_| client.send(get(&peer.url("/"))))).await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     let counts = peer.counts();

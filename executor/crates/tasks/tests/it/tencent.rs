@@ -10,10 +10,12 @@ use asl::Value;
 use asl::value::JsonLimits;
 use tasks::Failure;
 use tasks::tencent::{Tencent, TencentSettings};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use url::Url;
 
 use crate::credentials::{Cached, Issuer, NOW_MS, signer};
-use crate::peers::{Answered, Peer, Received, answer, ask, client, http, json};
+use crate::peers::{Answered, Peer, Received, answer, ask, client, head, http, json, raw};
 
 const API: &str = "qrn:qcs:asw:ap-guangzhou:1300000000:sdk:json:qcloud";
 
@@ -153,6 +155,40 @@ async fn components_that_check_a_job_ask_until_it_has_ended() {
     let done = world.ask("mps:checkMpsJob", r#"{"TaskId":"t-1"}"#).await.expect("an envelope");
     assert_eq!(done, r#"{"Response":{"Status":"FINISH","RequestId":"r"}}"#);
     assert_eq!(world.looks.load(Ordering::SeqCst), 3);
+}
+
+/// A service that gives no answer so often, and then says that the job has ended.
+async fn silent_at_first(times: usize) -> Tencent {
+    let asked = Arc::<AtomicUsize>::default();
+    let peer = raw(move |mut stream: TcpStream| {
+        let number = asked.fetch_add(1, Ordering::SeqCst);
+        async move {
+            head(&mut stream).await;
+            let mut body = [0; r#"{"TaskId":"t-1"}"#.len()];
+            stream.read_exact(&mut body).await.expect("a body");
+            if number >= times {
+                let body = r#"{"Response":{"Status":"FINISH"}}"#;
+                let length = body.len();
+                let answer =
+                    format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+                stream.write_all(answer.as_bytes()).await.expect("the client reads");
+            }
+        }
+    })
+    .await;
+    let endpoint = Some(Url::parse(&peer.url("")).expect("a URL"));
+    let settings = TencentSettings { endpoint, ..TencentSettings::default() };
+    Tencent::new(client(), signer(&Arc::default()).0, settings)
+}
+
+#[tokio::test]
+async fn a_look_at_a_job_that_gets_no_answer_is_made_again_a_few_times() {
+    let (patient, gone) = (silent_at_first(3).await, silent_at_first(100).await);
+    tokio::time::pause();
+    let look =
+        |tencent| async move { ask(tencent, &format!("{API}:mps:checkMpsJob"), r#"{"TaskId":"t-1"}"#).await };
+    assert_eq!(look(&patient).await.expect("an envelope"), r#"{"Response":{"Status":"FINISH"}}"#);
+    assert_eq!(look(&gone).await.expect_err("nobody answers").error, "ClientError.NetworkError");
 }
 
 #[tokio::test]
