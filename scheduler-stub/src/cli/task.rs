@@ -12,10 +12,11 @@ use super::client::{Connection, ended, read};
 use super::{Exit, say};
 
 const TOKENS: &str = "\
-A token is what `$$.Task.Token` was where a task with `.waitForTaskToken` began. It is good until the
-task is over, and with every scheduler and node of its cluster. An outcome is taken once: exit code 0
-says that it is durable. Whoever comes later is refused with TaskTimedOut, as after a time-out or the
-execution's end; so is a second call after one that was not answered, if that one was taken.
+A token is what `$$.Task.Token` was where a task with `.waitForTaskToken` began. It is good until
+the task is over, and with every scheduler and node of its cluster. An outcome is taken once: exit
+code 0 says that it is durable. Whoever comes later is refused with TaskTimedOut, as after a
+time-out or the execution's end; so is a second call after one that was not answered, if that was
+taken.
 
 EXAMPLES
   scheduler-stub task success \"$TOKEN\" --output '{\"approved\": true}'

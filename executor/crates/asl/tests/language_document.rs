@@ -216,7 +216,7 @@ fn a_proof_that_proves_nothing_is_found() {
     for (proof, not_yet) in [
         ("map: awaited", true),
         ("map: Maps nest", false),
-        ("no rpc PublishStateMachineVersion", true),
+        ("no rpc TagResource", true),
         ("no field credentials", false),
         ("`asl::a_proof_that_proves_nothing_is_found`", false),
     ] {

@@ -47,10 +47,10 @@ fn every_promise_holds_in_every_run_and_a_process_has_died_at_every_point() {
         }
     }
     assert!(broken.is_empty(), "SEED=... prints a run:\n{}", broken.join("\n"));
+    assert!(called_back > 0, "no callback was acknowledged");
     let missed: Vec<_> = points::all().filter(|point| !hits.contains_key(point)).collect();
     assert!(missed.is_empty(), "nobody has died at {missed:?}; elsewhere: {hits:?}");
     assert!(fenced > 0, "no owner that another had followed tried to write");
-    assert!(called_back > 0, "no callback was acknowledged");
     assert!(again > 0, "no batch was answered again");
     assert!(carried > 0, "nothing was carried into later blocks");
     assert!(from_checkpoints > 0, "no recovery began at a checkpoint");
