@@ -111,8 +111,8 @@ impl Scheduler {
             Arc::clone(&store),
         ));
         let secret = secret(config.secret_file, &*store).await?;
-        let (naming, nodes) = (config.naming.clone(), (&directory, &clients));
-        let activities = activities(naming, config.poll_wait, &clock, (&store, &secret), nodes);
+        let polls = Polls::new(Arc::clone(&directory), clients.clone(), config.poll_wait);
+        let activities = activities(config.naming.clone(), polls, &clock, &store, &secret);
         let templates = Arc::new(Templates::new(store, clock, config.naming));
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
@@ -148,8 +148,7 @@ impl Scheduler {
             let stopped = stopped.clone();
             tasks.spawn(async move { until(stopped, trust.keep_fresh()).await });
         }
-        let fresh = stopped.clone();
-        tasks.spawn(async move { until(fresh, secret.keep_fresh()).await });
+        tasks.spawn(until(stopped.clone(), async move { secret.keep_fresh().await }));
         tasks.spawn(async move {
             let stop = wait(stopped);
             if let Err(error) = router.serve_with_incoming_shutdown(connections, stop).await {
@@ -191,16 +190,15 @@ impl Scheduler {
     }
 }
 
-/// Activities in the store, and polls of the nodes that the directory knows.
+/// Activities in the store, and polls of them.
 fn activities(
     naming: Naming,
-    poll_wait: Duration,
+    polls: Polls,
     clock: &Clock,
-    (store, secret): (&Arc<dyn Store>, &Arc<ClusterSecret>),
-    (directory, clients): (&Arc<Directory>, &NodeClients),
+    store: &Arc<dyn Store>,
+    secret: &Arc<ClusterSecret>,
 ) -> ActivitiesService {
     let activities = Activities::new(Arc::clone(store), clock.clone(), naming, Arc::clone(secret));
-    let polls = Polls::new(Arc::clone(directory), clients.clone(), poll_wait);
     ActivitiesService { activities: Arc::new(activities), polls }
 }
 
