@@ -30,9 +30,11 @@ KEYS
 EXAMPLE
   scheduler-stub auth  --secret-file keys --role '*'
   scheduler-stub cloud --secret-file keys
-  executor --credentials auth --auth-service http://127.0.0.1:7350 \\
-           --lambda-endpoint http://127.0.0.1:7360 --tencent-endpoint http://127.0.0.1:7360 \\
-           --egress-allow 127.0.0.1 --default-role arn:aws:iam::000000000000:role/demo
+  executor serve --credentials auth --auth-service http://127.0.0.1:7350 \\
+                 --lambda-endpoint http://127.0.0.1:7360 \\
+                 --tencent-endpoint http://127.0.0.1:7360 --egress-allow 127.0.0.1 \\
+                 --default-role arn:aws:iam::000000000000:role/demo \\
+                 --default-role qcs::cam::uin/1:roleName/demo
 
 SIGNALS
   SIGINT, SIGTERM: requests under way are answered, then the process ends with 0.";
