@@ -8,6 +8,7 @@
 //! Threads: one for each shard, with its data port; one for everything else (public port, metrics port,
 //! heartbeats, the gathering of plain starts), so that a slow probe or scrape never holds up an execution.
 
+mod opening;
 mod serving;
 mod threads;
 
@@ -18,30 +19,26 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use archive::Archive;
 use futures_util::future::{join_all, try_join_all};
 use journal::store::Connect;
 use telemetry::NodeMetrics;
-use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::cluster::{self, Cluster};
-use crate::config::{ArchiveConfig, Config, ConfigError};
+use crate::config::{Config, ConfigError};
 use crate::definitions::Definitions;
 use crate::grpc::health::Health;
 use crate::grpc::{NodeContext, Reports, Scope, ask, dispatcher, listener, look_after_shards, queue};
 use crate::heartbeat::Link;
-use crate::integrations::{self, IntegrationError, Surroundings};
+use crate::integrations::IntegrationError;
 use crate::objects::{FolderError, Objects};
 use crate::owners::Owners;
 use crate::secret::ClusterSecret;
-use crate::shard::{
-    self, Archiver, Command, CrumbError, Crumbs, MakeIntegrations, Pace, ShardConfig, ShardContext,
-    ShardHandle,
-};
+use crate::shard::{self, Command, CrumbError, Crumbs, Pace, ShardConfig, ShardContext, ShardHandle};
 use crate::{heartbeat, metrics_http, store};
+use opening::{open_archive, open_integrations};
 use serving::{data_port, serve_port};
 use threads::{join_threads, spawn_logged};
 
@@ -458,29 +455,6 @@ fn start_shards(
         threads.push(ShardThread { thread, ended });
     }
     Ok((handles, threads))
-}
-
-/// What Tasks reach without a worker, with the node's one cache of credentials.
-fn open_integrations(
-    config: &Config,
-    context: &NodeContext,
-    metrics: &NodeMetrics,
-) -> Result<MakeIntegrations, IntegrationError> {
-    let surroundings = Surroundings {
-        runtime: Handle::current(),
-        metrics: metrics.credentials(),
-        trust: context.trust.clone(),
-        scheduler: config.scheduler.clone(),
-        clock: context.clock.clone(),
-    };
-    integrations::open(&config.integrations, surroundings)
-}
-
-/// The archive, if the node has one, with a store connection of its own.
-fn open_archive(config: &Config, connect: &Arc<dyn Connect>) -> Result<Option<Archiver>, StartError> {
-    let Some(ArchiveConfig { place, retention }) = &config.archive else { return Ok(None) };
-    let archive = Archive::open(place)?;
-    Ok(Some(Archiver::new(archive, Arc::clone(connect), config.retention, *retention)))
 }
 
 /// One line that says what this node is.

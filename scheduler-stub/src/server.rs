@@ -144,11 +144,7 @@ impl Scheduler {
             .add_service(ActivitiesServer::new(activities))
             .add_service(ClusterServer::new(status))
             .add_service(NodesServer::new(NodesService { cluster, stopped: stopped.clone() }));
-        if let Some(trust) = config.trust.clone() {
-            let stopped = stopped.clone();
-            tasks.spawn(async move { until(stopped, trust.keep_fresh()).await });
-        }
-        tasks.spawn(until(stopped.clone(), async move { secret.keep_fresh().await }));
+        keep_fresh(&mut tasks, &stopped, config.trust, secret);
         tasks.spawn(async move {
             let stop = wait(stopped);
             if let Err(error) = router.serve_with_incoming_shutdown(connections, stop).await {
@@ -261,6 +257,20 @@ fn limited(service: TemplatesServer<TemplatesService>) -> TemplatesServer<Templa
 async fn wait(mut stopped: watch::Receiver<bool>) {
     // An error means that the scheduler itself is gone.
     let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Reads certificates and keys again when their files change.
+fn keep_fresh(
+    tasks: &mut JoinSet<()>,
+    stopped: &watch::Receiver<bool>,
+    trust: Option<Trust>,
+    secret: Arc<ClusterSecret>,
+) {
+    if let Some(trust) = trust {
+        let stopped = stopped.clone();
+        tasks.spawn(async move { until(stopped, trust.keep_fresh()).await });
+    }
+    tasks.spawn(until(stopped.clone(), async move { secret.keep_fresh().await }));
 }
 
 async fn until(stopped: watch::Receiver<bool>, work: impl Future<Output = ()>) {
