@@ -89,14 +89,19 @@ impl Shard {
             Some(moved) => encoder.open(id, &moved(blocks)),
             None => encoder.open(id, blocks),
         };
-        for batch in &log.open_batches {
-            for (_, address) in self.by_batch.get(batch).into_iter().flatten() {
+        // In order: neighbours share bytes, and a checkpoint is as long as the next one of the same.
+        let mut batches: Vec<_> = log.open_batches.iter().copied().collect();
+        batches.sort_unstable();
+        for batch in batches {
+            for (_, address) in self.by_batch.get(&batch).into_iter().flatten() {
                 if let Some(open) = self.open.get(*address).filter(|open| open.is_open_in_log()) {
                     put(open.id, &open.blocks);
                 }
             }
         }
-        log.away.iter().for_each(|(id, away)| put(*id, &away.blocks));
+        let mut away: Vec<_> = log.away.iter().collect();
+        away.sort_unstable_by_key(|(id, _)| **id);
+        away.into_iter().for_each(|(id, away)| put(*id, &away.blocks));
         encoder.floor(log.dedupe.floor_ms());
         for (batch, block, time_ms) in log.dedupe.remembered(log.partition) {
             encoder.seen(SeenBatch { batch, block, time_ms });

@@ -288,7 +288,10 @@ impl IndexWriter {
 
     /// Adds what is tracked now to a checkpoint.
     pub fn checkpoint(&self, checkpoint: &mut checkpoint::Encoder) {
-        self.batches.iter().for_each(|(batch, tracked)| checkpoint.tracked(*batch, tracked));
+        // In order: what follows from a checkpoint's length is then the same whenever the same has happened.
+        let mut batches: Vec<_> = self.batches.iter().collect();
+        batches.sort_unstable_by_key(|(batch, _)| **batch);
+        batches.into_iter().for_each(|(batch, tracked)| checkpoint.tracked(*batch, tracked));
         self.hours.known().for_each(|hour| checkpoint.hour(hour));
     }
 
