@@ -29,6 +29,15 @@ use super::slab::{Address, Slab};
 use super::workers::cut;
 use crate::limits;
 
+/// What a Task asks for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub resource: Str,
+    pub input: Payload,
+    /// In the place of the machine's.
+    pub role_arn: Option<Str>,
+}
+
 /// A call that somebody waits for.
 struct Call {
     execution: Address,
@@ -130,9 +139,9 @@ impl Shard {
         address: Address,
         effect: EffectId,
         integration: Rc<dyn Integration>,
-        (resource, input): (Str, Payload),
+        asked: Asked,
     ) {
-        let Some(at) = self.add_call(address, effect, integration, (resource, input), None) else { return };
+        let Some(at) = self.add_call(address, effect, integration, asked, None) else { return };
         let Some(open) = self.open.get(address) else { return };
         let log = &mut self.logs[usize::from(open.log)];
         match log.page_of_cause(open) {
@@ -142,21 +151,15 @@ impl Shard {
     }
 
     /// A recovered execution waits for a task that was submitted: a job is followed to its end, and a token just waited for.
-    pub(super) fn resume(
-        &mut self,
-        address: Address,
-        effect: EffectId,
-        (resource, input): (Str, Payload),
-        submitted: Payload,
-    ) {
-        if TaskResource::parse(&resource).waits_for_token() {
+    pub(super) fn resume(&mut self, address: Address, effect: EffectId, asked: Asked, submitted: Payload) {
+        if TaskResource::parse(&asked.resource).waits_for_token() {
             return self.wait_for_token(address, effect);
         }
-        let Some(integration) = self.calls.integrations.find(&resource).map(Rc::clone) else {
-            let (error, cause) = functions::unbound(&resource);
+        let Some(integration) = self.calls.integrations.find(&asked.resource).map(Rc::clone) else {
+            let (error, cause) = functions::unbound(&asked.resource);
             return self.refused.push_back((address, Event::TaskFailed { id: effect, error, cause }));
         };
-        let at = self.add_call(address, effect, integration, (resource, input), Some(submitted));
+        let at = self.add_call(address, effect, integration, asked, Some(submitted));
         at.into_iter().for_each(|at| self.begin_call(at));
     }
 
@@ -165,9 +168,10 @@ impl Shard {
         address: Address,
         effect: EffectId,
         integration: Rc<dyn Integration>,
-        (resource, input): (Str, Payload),
+        asked: Asked,
         submitted: Option<Payload>,
     ) -> Option<Address> {
+        let Asked { resource, input, role_arn } = asked;
         let open = self.open.get_mut(address)?;
         let (key, log) = (&open.machine.key, usize::from(open.log));
         let generated = open.name.is_none().then(|| open.id.to_string());
@@ -175,7 +179,7 @@ impl Shard {
         let origin = Origin {
             execution_arn: open.machine.name.execution(key.mode, name, open.id).into(),
             machine_arn: key.arn.as_str().into(),
-            role_arn: key.role_arn.as_str().into(),
+            role_arn: role_arn.unwrap_or_else(|| key.role_arn.as_str().into()),
             attempt: attempt(open, effect, self.logs[log].generation),
         };
         // The call outlives the frame that its input came in.

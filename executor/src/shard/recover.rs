@@ -10,13 +10,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use asl::{Dialect, Effect, EffectId, Event, Payload, Program, Str};
+use asl::{Dialect, Effect, EffectId, Event, Payload, Program};
 use futures_util::future::{Aborted, abortable};
 use ids::{DefinitionHash, ExecutionId};
 use journal::block::{JournalledKind, ReadDigest, decode_failure};
 use journal::{Journalled, Store, StoreError};
 use telemetry::StoreFailure;
 
+use super::calls::Asked;
 use super::core::{Landed, Shard};
 use super::crumbs::Crumbs;
 use super::fetch::RecoveredExecution;
@@ -97,8 +98,8 @@ pub(super) struct Wanted {
     submitted: Map<EffectId, Payload>,
 }
 
-/// A task that was submitted: its effect, resource and input, and what it said.
-pub(super) type SubmittedTask = (EffectId, (Str, Payload), Payload);
+/// A task that was submitted: its effect, what was asked, and what it said.
+pub(super) type SubmittedTask = (EffectId, Asked, Payload);
 
 impl Wanted {
     /// Drops what an event has answered.
@@ -176,9 +177,11 @@ impl Wanted {
         let (mut effects, mut submitted) = (Vec::new(), Vec::new());
         for effect in self.effects.into_values() {
             match effect {
-                Effect::ScheduleTask { id, resource, input, .. } if self.submitted.contains_key(&id) => {
+                Effect::ScheduleTask { id, resource, input, role_arn, .. }
+                    if self.submitted.contains_key(&id) =>
+                {
                     let said = self.submitted.remove(&id).unwrap_or_default();
-                    submitted.push((id, (resource, input), said));
+                    submitted.push((id, Asked { resource, input, role_arn }, said));
                 }
                 effect => effects.push(effect),
             }

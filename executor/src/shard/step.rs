@@ -9,12 +9,13 @@
 
 use std::rc::Rc;
 
-use asl::{Effect, EffectId, Event, Outcome, Payload, Str, Timestamp};
+use asl::{Effect, EffectId, Event, Outcome, Str, Timestamp};
 use bytes::Bytes;
 use ids::Mode;
 use journal::block::{JournalledKind, JournalledView, encode_failure};
 
 use super::bindings::PoolIndex;
+use super::calls::Asked;
 use super::core::Shard;
 use super::crumbs;
 use super::execution::{Ended, Waiting};
@@ -170,8 +171,8 @@ impl Shard {
     pub(super) fn apply(&mut self, address: Address, effects: &mut Vec<Effect>) {
         for effect in effects.drain(..) {
             match effect {
-                Effect::ScheduleTask { id, resource, input, .. } => {
-                    self.schedule(address, id, resource, input)
+                Effect::ScheduleTask { id, resource, input, role_arn, .. } => {
+                    self.schedule(address, id, Asked { resource, input, role_arn });
                 }
                 Effect::ReadItems { id, resource, parameters } => {
                     let parameters = parameters.bytes().clone();
@@ -233,7 +234,8 @@ impl Shard {
 
     /// Gives a task to who serves it: a pool that is bound to its function, whoever polls its activity, else an integration.
     /// Without any, it fails.
-    fn schedule(&mut self, address: Address, effect: EffectId, resource: Str, input: Payload) {
+    fn schedule(&mut self, address: Address, effect: EffectId, asked: Asked) {
+        let Asked { resource, input, role_arn } = asked;
         let form = functions::Form::of(&resource);
         let standard = self.open.get(address).is_some_and(|open| open.machine.is_standard());
         let named = match form.refusal(standard, &resource) {
@@ -256,7 +258,7 @@ impl Shard {
         } else if form.activity {
             self.schedule_activity(address, effect, resource, input);
         } else if let Some(integration) = self.calls.integrations.find(&resource).map(Rc::clone) {
-            self.call(address, effect, integration, (resource, input));
+            self.call(address, effect, integration, Asked { resource, input, role_arn });
         } else {
             self.refuse_task(address, effect, functions::unbound(function));
         }

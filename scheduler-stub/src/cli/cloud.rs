@@ -28,9 +28,12 @@ KEYS
   same --secret-file; others are refused as the vendor refuses them.
 
 EXAMPLE
+  echo \"1 $(openssl rand -hex 32)\" > keys && chmod 600 keys
   scheduler-stub auth  --secret-file keys --role '*'
   scheduler-stub cloud --secret-file keys
-  executor serve --credentials auth --auth-service http://127.0.0.1:7350 \\
+  scheduler-stub serve
+  executor serve --scheduler http://127.0.0.1:7300 \\
+                 --credentials auth --auth-service http://127.0.0.1:7350 \\
                  --lambda-endpoint http://127.0.0.1:7360 \\
                  --tencent-endpoint http://127.0.0.1:7360 --egress-allow 127.0.0.1 \\
                  --default-role arn:aws:iam::000000000000:role/demo \\

@@ -223,6 +223,8 @@ const JOB_TASK: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Task","Resource"
 /// What a shard asks of a service with jobs, and where the test answers.
 struct JobAsked {
     attempt: String,
+    /// For whom.
+    role: String,
     /// What was submitted, when a job is followed.
     follows: Option<String>,
     /// Whether it is to be stopped.
@@ -242,7 +244,8 @@ impl Jobs {
     ) -> Result<CallAnswer, Failure> {
         let (answer, told) = oneshot::channel();
         let (attempt, follows) = (request.origin.attempt.to_string(), follows.map(|it| it.text().to_owned()));
-        let asked = JobAsked { attempt, follows, stop, answer };
+        let role = request.origin.role_arn.to_string();
+        let asked = JobAsked { attempt, role, follows, stop, answer };
         let gone = || Failure::runtime("the test has ended".to_owned());
         self.0.send(asked).await.map_err(|_| gone())?;
         told.await.map_err(|_| gone())
@@ -326,6 +329,33 @@ async fn a_job_that_was_submitted_is_followed_after_a_crash_and_begun_no_second_
     let told = types(&shard, 1).await;
     let expected = ["TaskScheduled", "TaskStarted", "TaskSubmitted", "TaskSucceeded"];
     assert_eq!(&told[2..6], expected, "{told:?}");
+}
+
+#[tokio::test]
+async fn a_task_with_credentials_is_done_for_their_role_also_after_a_crash() {
+    let (world, mut jobs) = world_with_jobs();
+    let (role, named) =
+        ("arn:aws:iam::77:role/narrow", r#""Credentials":{"RoleArn":"arn:aws:iam::77:role/narrow"},"End""#);
+    let narrow = world.define(JOB_TASK.replace(r#""End""#, named).leak()).await;
+    let broken =
+        world.define(JOB_TASK.replace(r#""End""#, r#""Credentials":{"RoleArn.$":"$"},"End""#).leak()).await;
+    let shard = world.shard().await;
+    shard.started(batch(1, narrow, Mode::Standard, &["1"])).await;
+    let asked = soon("a job", jobs.recv()).await.expect("a call");
+    assert_eq!(asked.role, role);
+    asked.answer.send(CallAnswer::Submitted(json("7"))).expect("the shard waits");
+    let look = soon("a look", jobs.recv()).await.expect("a call");
+    assert_eq!(look.role, role);
+    // What is no role is not taken for the machine's.
+    ticking(&shard, shard.started(batch(2, broken, Mode::Standard, &["[1]"]))).await;
+    let second = soon("a job", jobs.recv()).await.expect("a call");
+    assert_eq!(second.role, "[1]");
+    drop((shard, look, second));
+    let _shard = world.shard().await;
+    let again = [soon("a call", jobs.recv()).await, soon("a call", jobs.recv()).await];
+    let mut roles = again.each_ref().map(|asked| asked.as_ref().expect("a call").role.as_str());
+    roles.sort_unstable();
+    assert_eq!(roles, ["[1]", role]);
 }
 
 #[tokio::test]

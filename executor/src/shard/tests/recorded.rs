@@ -35,7 +35,7 @@ fn text(bytes: &[u8]) -> String {
 /// An effect, as the files say it.
 fn spelt(effect: &Effect) -> String {
     match effect {
-        Effect::ScheduleTask { id, resource, input, timeout_seconds, heartbeat_seconds } => {
+        Effect::ScheduleTask { id, resource, input, timeout_seconds, heartbeat_seconds, .. } => {
             let (input, seconds) = (text(input.bytes()), (timeout_seconds, heartbeat_seconds));
             format!("task {:x} {resource} {input} {seconds:?}", id.0)
         }

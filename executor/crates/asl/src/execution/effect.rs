@@ -88,6 +88,8 @@ pub enum Effect {
         resource: Str,
         /// The effective input.
         input: Payload,
+        /// `Credentials.RoleArn`: for whom it is done, in the place of the machine's role.
+        role_arn: Option<Str>,
         /// For the worker to know, in seconds.
         timeout_seconds: Option<u64>,
         /// A heartbeat is due this often, in seconds; each [`Event::TaskHeartbeat`] moves its timer, which keeps its id.

@@ -11,7 +11,14 @@ use crate::path::EvalError;
 use crate::program::{DataFlow, Dialect, Dynamic, Kind, State, TaskState, Text, Wait};
 use crate::qrn;
 use crate::timestamp::Timestamp;
-use crate::value::{Payload, Str};
+use crate::value::{Payload, Str, Value};
+
+/// The role that a Task's credentials name. What is no text stands as it is: no such role can be assumed, and the machine's is
+/// not taken in its place.
+fn role(credentials: &Value) -> Option<Str> {
+    let role = credentials.get("RoleArn")?;
+    Some(role.as_str().map_or_else(|| role.to_string().into(), Str::from))
+}
 
 impl<'a, O: Observer> Run<'a, O> {
     pub(super) fn begin_task(
@@ -58,6 +65,7 @@ impl<'a, O: Observer> Run<'a, O> {
             id,
             resource: task.resource.clone(),
             input,
+            role_arn: credentials.as_ref().and_then(role),
             timeout_seconds,
             heartbeat_seconds,
         });
