@@ -5,6 +5,7 @@
 //! every call has a deadline.
 //! What may fail: the call, as [`Refusal`] says.
 
+use std::error::Error;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -131,47 +132,82 @@ fn status_of(status: ExecutionStatus) -> Status {
     Status::ALL.into_iter().find(|known| ExecutionStatus::from(*known) == status).unwrap_or(Status::Running)
 }
 
+/// The domains of everything that a scheduler and a node say themselves end so.
+const DOMAINS: &str = ".myriad";
+
+/// What a status means. Only words of the scheduler's own, or of a node, can refuse what was asked for: those that our transport
+/// finds for a connection that broke (Internal, Unknown, Cancelled), or somebody between, say nothing of it.
 fn refusal(status: &tonic::Status) -> Refusal {
     let message = status.message().to_owned();
     let details = status.get_error_details();
     let retry_after = details.retry_info().and_then(|info| info.retry_delay);
-    match status.code() {
-        Code::Unavailable
-        | Code::ResourceExhausted
-        | Code::DeadlineExceeded
-        | Code::Cancelled
-        // A partition that changes hands.
-        | Code::FailedPrecondition
-        | Code::Unknown => Refusal::Unavailable { message, retry_after },
-        Code::PermissionDenied | Code::Unauthenticated => {
+    let unavailable = |message| Refusal::Unavailable { message, retry_after };
+    if status.source().is_some() {
+        return unavailable(message);
+    }
+    let said = details.error_info().filter(|info| info.domain.ends_with(DOMAINS));
+    match (status.code(), said) {
+        (Code::PermissionDenied | Code::Unauthenticated, _) => {
             Refusal::Refused { code: "AccessDenied".to_owned(), message }
         }
-        code => {
-            let reason = details.error_info().map(|info| info.reason.clone());
-            Refusal::Refused { code: reason.unwrap_or_else(|| format!("{code:?}")), message }
-        }
+        (
+            Code::Unavailable
+            | Code::ResourceExhausted
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            // A partition that changes hands.
+            | Code::FailedPrecondition
+            | Code::Unknown,
+            _,
+        )
+        | (_, None) => unavailable(message),
+        (_, Some(info)) => Refusal::Refused { code: info.reason.clone(), message },
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use tonic_types::ErrorDetails;
+
     use super::*;
+
+    /// As the scheduler and nodes say it.
+    fn said(code: Code, reason: &str) -> tonic::Status {
+        let details = ErrorDetails::with_error_info(reason, "scheduler.myriad", HashMap::new());
+        tonic::Status::with_error_details(code, "why", details)
+    }
+
+    fn away() -> Refusal {
+        Refusal::Unavailable { message: "why".to_owned(), retry_after: None }
+    }
 
     #[test]
     fn whoever_is_away_is_asked_again_and_what_is_refused_is_not() {
         for code in
             [Code::Unavailable, Code::ResourceExhausted, Code::DeadlineExceeded, Code::FailedPrecondition]
         {
-            let told = refusal(&tonic::Status::new(code, "later"));
-            assert_eq!(told, Refusal::Unavailable { message: "later".to_owned(), retry_after: None });
+            assert_eq!(refusal(&said(code, "Away")), away());
         }
         for (code, expected) in [
             (Code::PermissionDenied, "AccessDenied"),
-            (Code::InvalidArgument, "InvalidArgument"),
-            (Code::Internal, "Internal"),
+            (Code::InvalidArgument, "InvalidName"),
+            (Code::Internal, "InvalidName"),
         ] {
-            let told = refusal(&tonic::Status::new(code, "no"));
-            assert_eq!(told, Refusal::Refused { code: expected.to_owned(), message: "no".to_owned() });
+            let told = refusal(&said(code, "InvalidName"));
+            assert_eq!(told, Refusal::Refused { code: expected.to_owned(), message: "why".to_owned() });
+        }
+    }
+
+    #[test]
+    fn a_connection_that_broke_and_whoever_is_between_refuse_nothing() {
+        let broke = std::io::Error::new(std::io::ErrorKind::BrokenPipe, "why");
+        let broke = tonic::Status::from_error(Box::new(broke));
+        assert!(broke.source().is_some());
+        assert_eq!(refusal(&broke), away());
+        for code in [Code::Internal, Code::Cancelled, Code::InvalidArgument, Code::NotFound] {
+            assert_eq!(refusal(&tonic::Status::new(code, "why")), away());
         }
     }
 

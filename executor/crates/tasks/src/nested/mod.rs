@@ -31,6 +31,9 @@ const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// See [`PAUSE_FIRST`].
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// The code of an execution that is not there (any more).
+const ABSENT: &str = "ExecutionDoesNotExist";
+
 /// The integration.
 pub struct Nested(Rc<dyn Executions>);
 
@@ -82,11 +85,11 @@ impl Nested {
             sleep(pauses.next()).await;
             match self.0.describe(execution.clone()).await {
                 Ok(described) if described.status.is_terminal() => return form.ended(&described),
-                // One that cannot be looked at now goes on all the same.
-                Ok(_) | Err(Refusal::Unavailable { .. }) => {}
-                Err(Refusal::Refused { message, .. }) => {
+                Err(Refusal::Refused { code, message }) if code == ABSENT => {
                     return Err(Failure::new("States.TaskFailed", message));
                 }
+                // One that cannot be looked at goes on all the same, for whatever reason that is.
+                Ok(_) | Err(_) => {}
             }
         }
     }

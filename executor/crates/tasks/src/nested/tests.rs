@@ -218,6 +218,20 @@ async fn the_end_of_an_execution_is_the_tasks_with_its_output_as_text_or_as_json
 }
 
 #[tokio::test(start_paused = true)]
+async fn only_an_execution_that_is_not_there_is_followed_no_longer() {
+    let request = request(&integration(".sync"), &arguments(""));
+    let submitted = Payload::from_value(Value::object([("ExecutionArn", Value::from(EXECUTION))]));
+    let looks = [Err(refused("AccessDenied")), Err(refused("Internal")), Ok(described(Status::Succeeded))];
+    let (_, nested) = on(Script { looks: RefCell::new(looks.into()), ..Script::default() });
+    assert!(nested.complete(&request, &submitted).await.is_ok());
+
+    let looks = [Err(refused("ExecutionDoesNotExist"))];
+    let (_, nested) = on(Script { looks: RefCell::new(looks.into()), ..Script::default() });
+    let failure = nested.complete(&request, &submitted).await.expect_err("it is gone");
+    assert_eq!((&*failure.error, &*failure.cause), ("States.TaskFailed", "because"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn asw_is_told_in_its_envelope() {
     let resource = "qrn:qcs:asw:ap-guangzhou:1250000000:sdk:json:qcloud:asw:StartExecution";
     let machine = "qrn:qcs:asw:ap-guangzhou:1250000000:http:json:flowmachine:child:abcd1234";
