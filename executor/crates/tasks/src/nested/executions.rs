@@ -91,3 +91,10 @@ pub enum Refusal {
         retry_after: Option<Duration>,
     },
 }
+
+impl Refusal {
+    /// Whether it was refused with this code.
+    pub(super) fn is(&self, expected: &str) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == expected)
+    }
+}

@@ -48,7 +48,7 @@ impl Nested {
         let asked = form.parse(request)?;
         let (until, mut pauses) = (Instant::now() + PATIENCE, Pauses::default());
         loop {
-            match self.0.start(asked.start.clone()).await {
+            match self.start_or_find(&asked).await {
                 Ok(started) => return Ok(started),
                 Err(Refusal::Unavailable { retry_after, message }) => {
                     if Instant::now() >= until {
@@ -56,24 +56,24 @@ impl Nested {
                     }
                     sleep(pauses.next().max(retry_after.unwrap_or_default().min(PAUSE_MAX))).await;
                 }
-                Err(Refusal::Refused { code, message }) => {
-                    let before = if asked.named_by_us && code == "ExecutionAlreadyExists" {
-                        self.started_before(&asked).await
-                    } else {
-                        None
-                    };
-                    return before.ok_or_else(|| form.refused(&code, &message));
-                }
+                Err(Refusal::Refused { code, message }) => return Err(form.refused(&code, &message)),
             }
         }
     }
 
-    /// What this attempt has started before a crash, and has ended meanwhile.
-    async fn started_before(&self, asked: &Asked) -> Option<Started> {
-        let machine = MachineName::parse(&asked.start.machine_arn).ok()?;
-        let found = self.0.describe(machine.named_execution(&asked.start.name)).await.ok()?;
-        let same = found.input == asked.start.input;
-        same.then_some(Started { execution_arn: found.execution_arn, at: found.started })
+    /// Starts what is asked for, or finds what this attempt has started before a crash, and has ended meanwhile. Under a name of
+    /// ours nobody else has started anything; its input is not compared, for a token in it may be spelt anew.
+    async fn start_or_find(&self, asked: &Asked) -> Result<Started, Refusal> {
+        let refused = match self.0.start(asked.start.clone()).await {
+            Err(refused) if asked.named_by_us && refused.is("ExecutionAlreadyExists") => refused,
+            answer => return answer,
+        };
+        let Ok(machine) = MachineName::parse(&asked.start.machine_arn) else { return Err(refused) };
+        match self.0.describe(machine.named_execution(&asked.start.name)).await {
+            Ok(found) => Ok(Started { execution_arn: found.execution_arn, at: found.started }),
+            Err(Refusal::Refused { .. }) => Err(refused),
+            Err(away) => Err(away),
+        }
     }
 
     async fn end(&self, form: Form, submitted: &Payload) -> Result<Payload, Failure> {
@@ -85,8 +85,8 @@ impl Nested {
             sleep(pauses.next()).await;
             match self.0.describe(execution.clone()).await {
                 Ok(described) if described.status.is_terminal() => return form.ended(&described),
-                Err(Refusal::Refused { code, message }) if code == ABSENT => {
-                    return Err(Failure::new("States.TaskFailed", message));
+                Err(refused) if refused.is(ABSENT) => {
+                    return Err(Failure::new("States.TaskFailed", refused.to_string()));
                 }
                 // One that cannot be looked at goes on all the same, for whatever reason that is.
                 Ok(_) | Err(_) => {}

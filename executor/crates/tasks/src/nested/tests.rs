@@ -182,18 +182,33 @@ async fn a_start_that_nobody_answers_is_made_again_and_a_refused_one_fails_the_t
 async fn an_execution_of_the_attempts_own_name_that_has_ended_is_found_again_and_anothers_is_not() {
     let taken = || RefCell::new([Err(refused("ExecutionAlreadyExists"))].into());
     let looks = || RefCell::new([Ok(described(Status::Succeeded))].into());
-    let ours = request(&integration(".sync"), &arguments(r#","Input":{"n":1}"#));
-    let script = Script { starts: taken(), looks: looks(), ..Script::default() };
-    let (answer, asked) = begun(script, ours).await;
-    assert!(matches!(answer, Ok(Answer::Submitted(_))), "{answer:?}");
-    assert_eq!(asked[1], "describe arn:aws:states:eu-west-1:123456789012:execution:child:by-x-1-2a");
-
-    for more in [r#","Input":{"n":2}"#, r#","Input":{"n":1},"Name":"monday""#] {
+    // A token in the input may be spelt anew.
+    for input in [r#","Input":{"n":1}"#, r#","Input":{"n":2}"#] {
+        let ours = request(&integration(".sync"), &arguments(input));
         let script = Script { starts: taken(), looks: looks(), ..Script::default() };
-        let (answer, _) = begun(script, request(&integration(".sync"), &arguments(more))).await;
-        let failure = answer.expect_err("it is another's");
-        assert_eq!(failure.error, "StepFunctions.ExecutionAlreadyExistsException");
+        let (answer, asked) = begun(script, ours).await;
+        assert!(matches!(answer, Ok(Answer::Submitted(_))), "{answer:?}");
+        assert_eq!(asked[1], "describe arn:aws:states:eu-west-1:123456789012:execution:child:by-x-1-2a");
     }
+
+    let named = request(&integration(".sync"), &arguments(r#","Input":{"n":1},"Name":"monday""#));
+    let script = Script { starts: taken(), looks: looks(), ..Script::default() };
+    let failure = begun(script, named).await.0.expect_err("it is another's");
+    assert_eq!(failure.error, "StepFunctions.ExecutionAlreadyExistsException");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_attempt_has_started_is_looked_for_until_its_partition_has_moved() {
+    let taken = || Err(refused("ExecutionAlreadyExists"));
+    let looks = RefCell::new([Err(away()), Ok(described(Status::Running))].into());
+    let script = Script { starts: RefCell::new([taken(), taken()].into()), looks, ..Script::default() };
+    let (answer, _) = begun(script, request(&integration(".sync"), &arguments(""))).await;
+    assert!(matches!(answer, Ok(Answer::Submitted(_))), "{answer:?}");
+
+    let looks = RefCell::new([Err(refused("ExecutionDoesNotExist"))].into());
+    let script = Script { starts: RefCell::new([taken()].into()), looks, ..Script::default() };
+    let failure = begun(script, request(&integration(".sync"), &arguments(""))).await.0.expect_err("gone");
+    assert_eq!(failure.error, "StepFunctions.ExecutionAlreadyExistsException");
 }
 
 #[tokio::test(start_paused = true)]
