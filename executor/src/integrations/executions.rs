@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use ids::Status;
 use proto::executor::v1::{
-    DescribeExecutionRequest, DescribeExecutionResponse, ExecutionStatus, RedriveStatus, StopExecutionRequest,
+    DescribeExecutionRequest, DescribeExecutionResponse, ExecutionStatus, Mode, RedriveStatus, StopExecutionRequest,
 };
-use proto::scheduler::v1::StartExecutionRequest;
 use proto::scheduler::v1::executions_client::ExecutionsClient;
+use proto::scheduler::v1::templates_client::TemplatesClient;
+use proto::scheduler::v1::{DescribeStateMachineRequest, StartExecutionRequest};
 use tasks::Integration;
 use tasks::nested::{Described, Executions, Nested, Refusal, Reply, Start, Started};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -45,9 +46,13 @@ impl Scheduler {
 
     /// What a shard starts executions with. Called on its thread.
     pub fn integration(&self) -> Rc<dyn Integration> {
+        Rc::new(Nested::new(Rc::new(self.through())))
+    }
+
+    fn through(&self) -> Through {
         let channel = trust::channel_lazy(&self.endpoint, self.trust.as_ref());
-        let client = ExecutionsClient::new(channel);
-        Rc::new(Nested::new(Rc::new(Through { client, turns: Semaphore::new(CALLS_MAX) })))
+        let (client, machines) = (ExecutionsClient::new(channel.clone()), TemplatesClient::new(channel));
+        Through { client, machines, turns: Semaphore::new(CALLS_MAX) }
     }
 }
 
@@ -57,6 +62,7 @@ const CALLS_MAX: usize = 64;
 /// A shard's connection.
 struct Through {
     client: ExecutionsClient<Channel>,
+    machines: TemplatesClient<Channel>,
     turns: Semaphore,
 }
 
@@ -79,6 +85,15 @@ impl Executions for Through {
             let started = started.into_inner();
             let at = timestamp_of_ms(started.start_time_ms);
             Ok(Started { execution_arn: started.execution_arn, at })
+        })
+    }
+
+    fn is_standard(&self, arn: String) -> Reply<'_, bool> {
+        Box::pin(async move {
+            let _turn = self.turn().await;
+            let request = timely(DescribeStateMachineRequest { arn, ..Default::default() });
+            let machine = self.machines.clone().describe_state_machine(request).await;
+            Ok(machine.map_err(|status| refusal(&status))?.into_inner().mode() == Mode::Standard)
         })
     }
 
@@ -136,39 +151,58 @@ fn status_of(status: ExecutionStatus) -> Status {
 const DOMAINS: &str = ".myriad";
 
 /// What a status means. Only words of the scheduler's own, or of a node, can refuse what was asked for: those that our transport
-/// finds for a connection that broke (Internal, Unknown, Cancelled), or somebody between, say nothing of it.
+/// finds for a connection that broke (Internal, Unknown, Cancelled), or somebody between, say nothing of it. Whatever has begun
+/// nothing says when to come back.
 fn refusal(status: &tonic::Status) -> Refusal {
     let message = status.message().to_owned();
-    let details = status.get_error_details();
-    let retry_after = details.retry_info().and_then(|info| info.retry_delay);
-    let unavailable = |message| Refusal::Unavailable { message, retry_after };
     if status.source().is_some() {
-        return unavailable(message);
+        return match never_heard(status) {
+            true => Refusal::Unavailable { message, retry_after: None },
+            false => Refusal::Unknown { message },
+        };
+    }
+    let details = status.get_error_details();
+    if let Some(retry) = details.retry_info() {
+        return Refusal::Unavailable { message, retry_after: retry.retry_delay };
     }
     let said = details.error_info().filter(|info| info.domain.ends_with(DOMAINS));
     match (status.code(), said) {
         (Code::PermissionDenied | Code::Unauthenticated, _) => {
             Refusal::Refused { code: "AccessDenied".to_owned(), message }
         }
+        // A partition that changes hands.
+        (Code::FailedPrecondition, Some(_)) => Refusal::Unavailable { message, retry_after: None },
         (
             Code::Unavailable
             | Code::ResourceExhausted
             | Code::DeadlineExceeded
             | Code::Cancelled
-            // A partition that changes hands.
-            | Code::FailedPrecondition
             | Code::Unknown,
             _,
         )
-        | (_, None) => unavailable(message),
+        | (_, None) => Refusal::Unknown { message },
         (_, Some(info)) => Refusal::Refused { code: info.reason.clone(), message },
     }
+}
+
+/// Whether no connection was made at all.
+fn never_heard(status: &tonic::Status) -> bool {
+    let mut source = status.source();
+    while let Some(cause) = source {
+        if cause.is::<tonic::ConnectError>() {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
 
+    use bytes::Bytes;
+    use tokio::net::TcpListener;
     use tonic_types::ErrorDetails;
 
     use super::*;
@@ -179,16 +213,23 @@ mod tests {
         tonic::Status::with_error_details(code, "why", details)
     }
 
-    fn away() -> Refusal {
-        Refusal::Unavailable { message: "why".to_owned(), retry_after: None }
+    fn unknown() -> Refusal {
+        Refusal::Unknown { message: "why".to_owned() }
     }
 
     #[test]
-    fn whoever_is_away_is_asked_again_and_what_is_refused_is_not() {
-        for code in
-            [Code::Unavailable, Code::ResourceExhausted, Code::DeadlineExceeded, Code::FailedPrecondition]
-        {
-            assert_eq!(refusal(&said(code, "Away")), away());
+    fn what_has_begun_nothing_is_told_apart_from_what_may_have_and_from_what_is_refused() {
+        let retry_after = Some(Duration::from_millis(250));
+        for code in [Code::Unavailable, Code::ResourceExhausted] {
+            let mut details = ErrorDetails::with_retry_info(retry_after);
+            details.set_error_info("Overloaded", "scheduler.myriad", HashMap::new());
+            let told = refusal(&tonic::Status::with_error_details(code, "why", details));
+            assert_eq!(told, Refusal::Unavailable { message: "why".to_owned(), retry_after });
+        }
+        let moves = refusal(&said(Code::FailedPrecondition, "NotOwner"));
+        assert_eq!(moves, Refusal::Unavailable { message: "why".to_owned(), retry_after: None });
+        for code in [Code::Unavailable, Code::DeadlineExceeded, Code::Cancelled] {
+            assert_eq!(refusal(&said(code, "OutcomeUnknown")), unknown());
         }
         for (code, expected) in [
             (Code::PermissionDenied, "AccessDenied"),
@@ -205,10 +246,21 @@ mod tests {
         let broke = std::io::Error::new(std::io::ErrorKind::BrokenPipe, "why");
         let broke = tonic::Status::from_error(Box::new(broke));
         assert!(broke.source().is_some());
-        assert_eq!(refusal(&broke), away());
+        assert_eq!(refusal(&broke), unknown());
         for code in [Code::Internal, Code::Cancelled, Code::InvalidArgument, Code::NotFound] {
-            assert_eq!(refusal(&tonic::Status::new(code, "why")), away());
+            assert_eq!(refusal(&tonic::Status::new(code, "why")), unknown());
         }
+    }
+
+    #[tokio::test]
+    async fn a_scheduler_that_nobody_reaches_has_begun_nothing() {
+        let nobody = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", nobody.local_addr().expect("its address"));
+        drop(nobody);
+        let scheduler = Scheduler::at(Some(&url), None).expect("a scheduler");
+        let start = Start { machine_arn: "m".to_owned(), name: "n".to_owned(), input: Bytes::new() };
+        let told = scheduler.through().start(start).await;
+        assert!(matches!(told, Err(Refusal::Unavailable { .. })), "{told:?}");
     }
 
     #[test]

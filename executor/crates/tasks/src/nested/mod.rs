@@ -2,7 +2,8 @@
 //!
 //! Purpose: `states:startExecution`, alone, with `.sync`, `.sync:2` and `.waitForTaskToken`, `aws-sdk:sfn:startExecution`, and
 //! ASW's `asw:StartExecution`, on whichever node the scheduler chooses ([`Executions`]). Invariants: an attempt that is made
-//! again starts nothing twice where the machine is STANDARD, for a start has a name, the state's own or one of its attempt;
+//! again starts nothing twice where the machine is STANDARD, for a start has a name, the state's own or one of its attempt; of an
+//! EXPRESS machine a start is made again within its attempt only where it has certainly begun nothing;
 //! an end is asked for with growing pauses, by whichever node has the execution that waits. What may fail: arguments
 //! (`States.Runtime`), the start (`StepFunctions.ExecutionAlreadyExistsException` and so on), and the execution, whose failure is
 //! told as the cause of `States.TaskFailed`.
@@ -56,6 +57,12 @@ impl Nested {
                     }
                     sleep(pauses.next().max(retry_after.unwrap_or_default().min(PAUSE_MAX))).await;
                 }
+                Err(Refusal::Unknown { message }) => {
+                    if !self.may_repeat(&asked.start, until).await || Instant::now() >= until {
+                        return Err(form.refused("SdkClient", &message));
+                    }
+                    sleep(pauses.next()).await;
+                }
                 Err(Refusal::Refused { code, message }) => return Err(form.refused(&code, &message)),
             }
         }
@@ -73,6 +80,20 @@ impl Nested {
             Ok(found) => Ok(Started { execution_arn: found.execution_arn, at: found.started }),
             Err(Refusal::Refused { .. }) => Err(refused),
             Err(away) => Err(away),
+        }
+    }
+
+    /// Whether a start of which it is not known whether it is done may be made again: one of a STANDARD machine gives the
+    /// execution that it gave before; one of an EXPRESS machine, or of one that cannot be known, could start a second one.
+    async fn may_repeat(&self, start: &Start, until: Instant) -> bool {
+        let mut pauses = Pauses::default();
+        loop {
+            match self.0.is_standard(start.machine_arn.clone()).await {
+                Ok(standard) => return standard,
+                Err(Refusal::Refused { .. }) => return false,
+                Err(_) if Instant::now() >= until => return false,
+                Err(_) => sleep(pauses.next()).await,
+            }
         }
     }
 
@@ -125,8 +146,10 @@ impl Integration for Nested {
             loop {
                 match self.0.stop(execution.clone(), cause.clone()).await {
                     Ok(()) => return Ok(()),
-                    Err(Refusal::Unavailable { .. }) if Instant::now() < until => sleep(pauses.next()).await,
-                    Err(refusal) => return Err(Failure::runtime(refusal.to_string())),
+                    Err(refused @ Refusal::Refused { .. }) => return Err(Failure::runtime(refused.to_string())),
+                    // One that has ended is stopped once more without harm.
+                    Err(_) if Instant::now() < until => sleep(pauses.next()).await,
+                    Err(away) => return Err(Failure::runtime(away.to_string())),
                 }
             }
         })

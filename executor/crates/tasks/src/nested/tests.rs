@@ -19,6 +19,8 @@ const BEGAN: Timestamp = Timestamp(1_700_000_000_250);
 struct Script {
     starts: RefCell<VecDeque<Result<Started, Refusal>>>,
     looks: RefCell<VecDeque<Result<Described, Refusal>>>,
+    /// Whether a machine is STANDARD.
+    modes: RefCell<VecDeque<Result<bool, Refusal>>>,
     asked: RefCell<Vec<String>>,
 }
 
@@ -27,6 +29,12 @@ impl Executions for Script {
         let input = String::from_utf8_lossy(&start.input).into_owned();
         self.asked.borrow_mut().push(format!("start {} {} {input}", start.machine_arn, start.name));
         let answer = self.starts.borrow_mut().pop_front().expect("a start that was foreseen");
+        Box::pin(std::future::ready(answer))
+    }
+
+    fn is_standard(&self, machine_arn: String) -> Reply<'_, bool> {
+        self.asked.borrow_mut().push(format!("mode of {machine_arn}"));
+        let answer = self.modes.borrow_mut().pop_front().expect("a question that was foreseen");
         Box::pin(std::future::ready(answer))
     }
 
@@ -67,6 +75,10 @@ fn described(status: Status) -> Described {
 
 fn away() -> Refusal {
     Refusal::Unavailable { message: "nobody answers".to_owned(), retry_after: None }
+}
+
+fn unknown() -> Refusal {
+    Refusal::Unknown { message: "it may have been started".to_owned() }
 }
 
 fn refused(code: &str) -> Refusal {
@@ -175,6 +187,26 @@ async fn a_start_that_nobody_answers_is_made_again_and_a_refused_one_fails_the_t
         let script = Script { starts: RefCell::new(starts), ..Script::default() };
         let failure = begun(script, request(&resource, &arguments(""))).await.0.expect_err("refused");
         assert!(failure.error == error && failure.cause.starts_with("because"), "{failure:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_of_unknown_outcome_is_made_again_only_where_that_starts_nothing_twice() {
+    for (mode, repeated) in
+        [(Ok(true), true), (Ok(false), false), (Err(refused("StateMachineDoesNotExist")), false)]
+    {
+        let starts = RefCell::new([Err(unknown()), Ok(started())].into());
+        let modes = RefCell::new([Err(away()), mode].into());
+        let script = Script { starts, modes, ..Script::default() };
+        let (answer, asked) = begun(script, request(&integration(""), &arguments(""))).await;
+        assert_eq!(asked.iter().filter(|asked| asked.starts_with("start")).count(), 1 + usize::from(repeated));
+        match answer {
+            Ok(_) => assert!(repeated),
+            Err(failure) => {
+                assert!(!repeated && failure.cause.starts_with("it may have been started"), "{failure:?}");
+                assert_eq!(failure.error, "StepFunctions.SdkClientException");
+            }
+        }
     }
 }
 
