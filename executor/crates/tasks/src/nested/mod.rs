@@ -146,7 +146,9 @@ impl Integration for Nested {
             loop {
                 match self.0.stop(execution.clone(), cause.clone()).await {
                     Ok(()) => return Ok(()),
-                    Err(refused @ Refusal::Refused { .. }) => return Err(Failure::runtime(refused.to_string())),
+                    Err(refused @ Refusal::Refused { .. }) => {
+                        return Err(Failure::runtime(refused.to_string()));
+                    }
                     // One that has ended is stopped once more without harm.
                     Err(_) if Instant::now() < until => sleep(pauses.next()).await,
                     Err(away) => return Err(Failure::runtime(away.to_string())),

@@ -199,7 +199,10 @@ async fn a_start_of_unknown_outcome_is_made_again_only_where_that_starts_nothing
         let modes = RefCell::new([Err(away()), mode].into());
         let script = Script { starts, modes, ..Script::default() };
         let (answer, asked) = begun(script, request(&integration(""), &arguments(""))).await;
-        assert_eq!(asked.iter().filter(|asked| asked.starts_with("start")).count(), 1 + usize::from(repeated));
+        assert_eq!(
+            asked.iter().filter(|asked| asked.starts_with("start")).count(),
+            1 + usize::from(repeated)
+        );
         match answer {
             Ok(_) => assert!(repeated),
             Err(failure) => {
