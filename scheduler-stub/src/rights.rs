@@ -19,8 +19,12 @@ pub(crate) fn may_call(path: &str, roles: &Roles) -> bool {
         ("scheduler.v1.Executions", "StartExecution" | "DescribeExecution" | "StopExecution") => {
             operator || roles.has(&Role::Caller) || roles.has(&Role::Node)
         }
+        // Whether what they start may be started again.
+        ("scheduler.v1.Templates", "DescribeStateMachine") => {
+            operator || roles.has(&Role::Caller) || roles.has(&Role::Node)
+        }
         ("scheduler.v1.Executions", _) => operator || roles.has(&Role::Caller),
-        ("scheduler.v1.Templates", "DescribeStateMachine" | "ListStateMachines")
+        ("scheduler.v1.Templates", "ListStateMachines")
         | ("scheduler.v1.Activities", "DescribeActivity" | "ListActivities") => {
             operator || roles.has(&Role::Caller)
         }
@@ -49,7 +53,8 @@ mod tests {
             ("/scheduler.v1.Executions/SendTaskSuccess", &["caller", "operator", "worker"]),
             ("/scheduler.v1.Executions/SendTaskFailure", &["caller", "operator", "worker"]),
             ("/scheduler.v1.Executions/SendTaskHeartbeat", &["caller", "operator", "worker"]),
-            ("/scheduler.v1.Templates/DescribeStateMachine", &["caller", "operator"]),
+            ("/scheduler.v1.Templates/DescribeStateMachine", &["node", "caller", "operator"]),
+            ("/scheduler.v1.Templates/ListStateMachines", &["caller", "operator"]),
             ("/scheduler.v1.Templates/CreateStateMachine", &["operator"]),
             ("/scheduler.v1.Activities/CreateActivity", &["operator"]),
             ("/scheduler.v1.Activities/ListActivities", &["caller", "operator"]),

@@ -1,6 +1,6 @@
 //! Questions about executions: describe, list, stop.
 //!
-//! What is open and not yet in the log is answered from its slot; everything else is read from the log, by the place that
+//! What is open is described from its slot; everything else is read from the log, by the place that
 //! the slot, the index writer or the batch's pointer names, in one or two blocks. Invariants: an answer tells only what
 //! is durable, except that an execution whose start is not durable yet is told to be running; reading never holds up the
 //! shard. What may fail: the store; an execution that nobody knows (any more).
@@ -169,11 +169,11 @@ pub(super) fn ended_so(summary: v1::ExecutionSummary, outcome: &Outcome) -> v1::
     ended
 }
 
-/// An execution whose start is not in the log yet.
+/// An open execution that was never redriven: when it was, the log says.
 fn described_open(open: &OpenExecution) -> v1::DescribeExecutionResponse {
     v1::DescribeExecutionResponse {
         summary: Some(summary(&open.machine.key, open.id, open.name.as_deref(), open.start_time_ms, None)),
-        input: open.input.clone(),
+        input: open.execution.input().bytes().clone(),
         definition_hash: bytes::Bytes::copy_from_slice(&open.machine.key.definition),
         redrive_count: open.execution.redrives(),
         redrive_status: v1::RedriveStatus::NotRedrivable.into(),
@@ -236,7 +236,10 @@ impl Shard {
         };
         let slot = self.slot_of(&execution).and_then(|address| self.open.get(address));
         let standing = self.standing(log);
-        if let Some(open) = slot.filter(|open| !open.opened) {
+        // Whoever waits for an end looks again and again: what is open costs the store nothing.
+        let mending = self.logs[log].mending;
+        let known = |open: &&OpenExecution| !open.opened || !mending && open.execution.redrives() == 0;
+        if let Some(open) = slot.filter(known) {
             let described = described_open(open);
             if standing.is_firm() {
                 return drop(reply.send(Ok(described)));

@@ -42,6 +42,18 @@ async fn a_stopped_execution_is_aborted_with_the_given_error_and_answered_when_t
 }
 
 #[tokio::test]
+async fn an_execution_that_runs_is_described_without_a_read_of_the_store() {
+    let world = World::new();
+    let wait = world.define(WAIT).await;
+    let shard = world.shard().await;
+    shard.started(batch(1, wait, Mode::Standard, &[r#"{"n":1}"#])).await;
+    world.store.hold_reads(true);
+    let running = soon("an answer", described(&shard, execution(1, 0))).await.expect("described");
+    world.store.hold_reads(false);
+    assert_eq!((status(&running), running.input), (ExecutionStatus::Running, r#"{"n":1}"#.into()));
+}
+
+#[tokio::test]
 async fn an_execution_is_described_while_it_runs_and_after_its_end() {
     let world = World::new();
     let wait = world.define(WAIT).await;

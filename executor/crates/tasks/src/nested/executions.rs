@@ -12,6 +12,9 @@ pub trait Executions {
     /// Starts one. A start of a STANDARD machine that is repeated as it is gives the execution that it gave before.
     fn start(&self, start: Start) -> Reply<'_, Started>;
 
+    /// Whether a machine is STANDARD.
+    fn is_standard(&self, machine_arn: String) -> Reply<'_, bool>;
+
     /// What is known of one: its id, ARN or QRN.
     fn describe(&self, execution: String) -> Reply<'_, Described>;
 
@@ -82,7 +85,7 @@ pub enum Refusal {
         /// What, and what to do.
         message: String,
     },
-    /// Nobody can tell now; it may have been done.
+    /// Nobody can do it now, and nothing is done.
     #[error("{message}")]
     Unavailable {
         /// What, and what to do.
@@ -90,4 +93,17 @@ pub enum Refusal {
         /// When it is worth asking again, if that was said.
         retry_after: Option<Duration>,
     },
+    /// Nobody can tell whether it is done.
+    #[error("{message}")]
+    Unknown {
+        /// What was heard last, and what to do.
+        message: String,
+    },
+}
+
+impl Refusal {
+    /// Whether it was refused with this code.
+    pub(super) fn is(&self, expected: &str) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == expected)
+    }
 }

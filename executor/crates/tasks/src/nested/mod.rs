@@ -2,7 +2,8 @@
 //!
 //! Purpose: `states:startExecution`, alone, with `.sync`, `.sync:2` and `.waitForTaskToken`, `aws-sdk:sfn:startExecution`, and
 //! ASW's `asw:StartExecution`, on whichever node the scheduler chooses ([`Executions`]). Invariants: an attempt that is made
-//! again starts nothing twice where the machine is STANDARD, for a start has a name, the state's own or one of its attempt;
+//! again starts nothing twice where the machine is STANDARD, for a start has a name, the state's own or one of its attempt; of an
+//! EXPRESS machine a start is made again within its attempt only where it has certainly begun nothing;
 //! an end is asked for with growing pauses, by whichever node has the execution that waits. What may fail: arguments
 //! (`States.Runtime`), the start (`StepFunctions.ExecutionAlreadyExistsException` and so on), and the execution, whose failure is
 //! told as the cause of `States.TaskFailed`.
@@ -31,6 +32,9 @@ const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// See [`PAUSE_FIRST`].
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// The code of an execution that is not there (any more).
+const ABSENT: &str = "ExecutionDoesNotExist";
+
 /// The integration.
 pub struct Nested(Rc<dyn Executions>);
 
@@ -45,7 +49,7 @@ impl Nested {
         let asked = form.parse(request)?;
         let (until, mut pauses) = (Instant::now() + PATIENCE, Pauses::default());
         loop {
-            match self.0.start(asked.start.clone()).await {
+            match self.start_or_find(&asked).await {
                 Ok(started) => return Ok(started),
                 Err(Refusal::Unavailable { retry_after, message }) => {
                     if Instant::now() >= until {
@@ -53,24 +57,44 @@ impl Nested {
                     }
                     sleep(pauses.next().max(retry_after.unwrap_or_default().min(PAUSE_MAX))).await;
                 }
-                Err(Refusal::Refused { code, message }) => {
-                    let before = if asked.named_by_us && code == "ExecutionAlreadyExists" {
-                        self.started_before(&asked).await
-                    } else {
-                        None
-                    };
-                    return before.ok_or_else(|| form.refused(&code, &message));
+                Err(Refusal::Unknown { message }) => {
+                    if !self.may_repeat(&asked.start, until).await || Instant::now() >= until {
+                        return Err(form.refused("SdkClient", &message));
+                    }
+                    sleep(pauses.next()).await;
                 }
+                Err(Refusal::Refused { code, message }) => return Err(form.refused(&code, &message)),
             }
         }
     }
 
-    /// What this attempt has started before a crash, and has ended meanwhile.
-    async fn started_before(&self, asked: &Asked) -> Option<Started> {
-        let machine = MachineName::parse(&asked.start.machine_arn).ok()?;
-        let found = self.0.describe(machine.named_execution(&asked.start.name)).await.ok()?;
-        let same = found.input == asked.start.input;
-        same.then_some(Started { execution_arn: found.execution_arn, at: found.started })
+    /// Starts what is asked for, or finds what this attempt has started before a crash, and has ended meanwhile. Under a name of
+    /// ours nobody else has started anything; its input is not compared, for a token in it may be spelt anew.
+    async fn start_or_find(&self, asked: &Asked) -> Result<Started, Refusal> {
+        let refused = match self.0.start(asked.start.clone()).await {
+            Err(refused) if asked.named_by_us && refused.is("ExecutionAlreadyExists") => refused,
+            answer => return answer,
+        };
+        let Ok(machine) = MachineName::parse(&asked.start.machine_arn) else { return Err(refused) };
+        match self.0.describe(machine.named_execution(&asked.start.name)).await {
+            Ok(found) => Ok(Started { execution_arn: found.execution_arn, at: found.started }),
+            Err(Refusal::Refused { .. }) => Err(refused),
+            Err(away) => Err(away),
+        }
+    }
+
+    /// Whether a start of which it is not known whether it is done may be made again: one of a STANDARD machine gives the
+    /// execution that it gave before; one of an EXPRESS machine, or of one that cannot be known, could start a second one.
+    async fn may_repeat(&self, start: &Start, until: Instant) -> bool {
+        let mut pauses = Pauses::default();
+        loop {
+            match self.0.is_standard(start.machine_arn.clone()).await {
+                Ok(standard) => return standard,
+                Err(Refusal::Refused { .. }) => return false,
+                Err(_) if Instant::now() >= until => return false,
+                Err(_) => sleep(pauses.next()).await,
+            }
+        }
     }
 
     async fn end(&self, form: Form, submitted: &Payload) -> Result<Payload, Failure> {
@@ -82,11 +106,11 @@ impl Nested {
             sleep(pauses.next()).await;
             match self.0.describe(execution.clone()).await {
                 Ok(described) if described.status.is_terminal() => return form.ended(&described),
-                // One that cannot be looked at now goes on all the same.
-                Ok(_) | Err(Refusal::Unavailable { .. }) => {}
-                Err(Refusal::Refused { message, .. }) => {
-                    return Err(Failure::new("States.TaskFailed", message));
+                Err(refused) if refused.is(ABSENT) => {
+                    return Err(Failure::new("States.TaskFailed", refused.to_string()));
                 }
+                // One that cannot be looked at goes on all the same, for whatever reason that is.
+                Ok(_) | Err(_) => {}
             }
         }
     }
@@ -122,8 +146,12 @@ impl Integration for Nested {
             loop {
                 match self.0.stop(execution.clone(), cause.clone()).await {
                     Ok(()) => return Ok(()),
-                    Err(Refusal::Unavailable { .. }) if Instant::now() < until => sleep(pauses.next()).await,
-                    Err(refusal) => return Err(Failure::runtime(refusal.to_string())),
+                    Err(refused @ Refusal::Refused { .. }) => {
+                        return Err(Failure::runtime(refused.to_string()));
+                    }
+                    // One that has ended is stopped once more without harm.
+                    Err(_) if Instant::now() < until => sleep(pauses.next()).await,
+                    Err(away) => return Err(Failure::runtime(away.to_string())),
                 }
             }
         })

@@ -19,6 +19,8 @@ const BEGAN: Timestamp = Timestamp(1_700_000_000_250);
 struct Script {
     starts: RefCell<VecDeque<Result<Started, Refusal>>>,
     looks: RefCell<VecDeque<Result<Described, Refusal>>>,
+    /// Whether a machine is STANDARD.
+    modes: RefCell<VecDeque<Result<bool, Refusal>>>,
     asked: RefCell<Vec<String>>,
 }
 
@@ -27,6 +29,12 @@ impl Executions for Script {
         let input = String::from_utf8_lossy(&start.input).into_owned();
         self.asked.borrow_mut().push(format!("start {} {} {input}", start.machine_arn, start.name));
         let answer = self.starts.borrow_mut().pop_front().expect("a start that was foreseen");
+        Box::pin(std::future::ready(answer))
+    }
+
+    fn is_standard(&self, machine_arn: String) -> Reply<'_, bool> {
+        self.asked.borrow_mut().push(format!("mode of {machine_arn}"));
+        let answer = self.modes.borrow_mut().pop_front().expect("a question that was foreseen");
         Box::pin(std::future::ready(answer))
     }
 
@@ -67,6 +75,10 @@ fn described(status: Status) -> Described {
 
 fn away() -> Refusal {
     Refusal::Unavailable { message: "nobody answers".to_owned(), retry_after: None }
+}
+
+fn unknown() -> Refusal {
+    Refusal::Unknown { message: "it may have been started".to_owned() }
 }
 
 fn refused(code: &str) -> Refusal {
@@ -179,21 +191,59 @@ async fn a_start_that_nobody_answers_is_made_again_and_a_refused_one_fails_the_t
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_of_unknown_outcome_is_made_again_only_where_that_starts_nothing_twice() {
+    for (mode, repeated) in
+        [(Ok(true), true), (Ok(false), false), (Err(refused("StateMachineDoesNotExist")), false)]
+    {
+        let starts = RefCell::new([Err(unknown()), Ok(started())].into());
+        let modes = RefCell::new([Err(away()), mode].into());
+        let script = Script { starts, modes, ..Script::default() };
+        let (answer, asked) = begun(script, request(&integration(""), &arguments(""))).await;
+        assert_eq!(
+            asked.iter().filter(|asked| asked.starts_with("start")).count(),
+            1 + usize::from(repeated)
+        );
+        match answer {
+            Ok(_) => assert!(repeated),
+            Err(failure) => {
+                assert!(!repeated && failure.cause.starts_with("it may have been started"), "{failure:?}");
+                assert_eq!(failure.error, "StepFunctions.SdkClientException");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_execution_of_the_attempts_own_name_that_has_ended_is_found_again_and_anothers_is_not() {
     let taken = || RefCell::new([Err(refused("ExecutionAlreadyExists"))].into());
     let looks = || RefCell::new([Ok(described(Status::Succeeded))].into());
-    let ours = request(&integration(".sync"), &arguments(r#","Input":{"n":1}"#));
-    let script = Script { starts: taken(), looks: looks(), ..Script::default() };
-    let (answer, asked) = begun(script, ours).await;
-    assert!(matches!(answer, Ok(Answer::Submitted(_))), "{answer:?}");
-    assert_eq!(asked[1], "describe arn:aws:states:eu-west-1:123456789012:execution:child:by-x-1-2a");
-
-    for more in [r#","Input":{"n":2}"#, r#","Input":{"n":1},"Name":"monday""#] {
+    // A token in the input may be spelt anew.
+    for input in [r#","Input":{"n":1}"#, r#","Input":{"n":2}"#] {
+        let ours = request(&integration(".sync"), &arguments(input));
         let script = Script { starts: taken(), looks: looks(), ..Script::default() };
-        let (answer, _) = begun(script, request(&integration(".sync"), &arguments(more))).await;
-        let failure = answer.expect_err("it is another's");
-        assert_eq!(failure.error, "StepFunctions.ExecutionAlreadyExistsException");
+        let (answer, asked) = begun(script, ours).await;
+        assert!(matches!(answer, Ok(Answer::Submitted(_))), "{answer:?}");
+        assert_eq!(asked[1], "describe arn:aws:states:eu-west-1:123456789012:execution:child:by-x-1-2a");
     }
+
+    let named = request(&integration(".sync"), &arguments(r#","Input":{"n":1},"Name":"monday""#));
+    let script = Script { starts: taken(), looks: looks(), ..Script::default() };
+    let failure = begun(script, named).await.0.expect_err("it is another's");
+    assert_eq!(failure.error, "StepFunctions.ExecutionAlreadyExistsException");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_attempt_has_started_is_looked_for_until_its_partition_has_moved() {
+    let taken = || Err(refused("ExecutionAlreadyExists"));
+    let looks = RefCell::new([Err(away()), Ok(described(Status::Running))].into());
+    let script = Script { starts: RefCell::new([taken(), taken()].into()), looks, ..Script::default() };
+    let (answer, _) = begun(script, request(&integration(".sync"), &arguments(""))).await;
+    assert!(matches!(answer, Ok(Answer::Submitted(_))), "{answer:?}");
+
+    let looks = RefCell::new([Err(refused("ExecutionDoesNotExist"))].into());
+    let script = Script { starts: RefCell::new([taken()].into()), looks, ..Script::default() };
+    let failure = begun(script, request(&integration(".sync"), &arguments(""))).await.0.expect_err("gone");
+    assert_eq!(failure.error, "StepFunctions.ExecutionAlreadyExistsException");
 }
 
 #[tokio::test(start_paused = true)]
@@ -215,6 +265,20 @@ async fn the_end_of_an_execution_is_the_tasks_with_its_output_as_text_or_as_json
         assert_eq!((member("Error"), member("Status")), ("SomeFailure", status.as_str()));
         assert_eq!((member("Cause"), member("RedriveStatus")), ("It failed.", "REDRIVABLE"));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_an_execution_that_is_not_there_is_followed_no_longer() {
+    let request = request(&integration(".sync"), &arguments(""));
+    let submitted = Payload::from_value(Value::object([("ExecutionArn", Value::from(EXECUTION))]));
+    let looks = [Err(refused("AccessDenied")), Err(refused("Internal")), Ok(described(Status::Succeeded))];
+    let (_, nested) = on(Script { looks: RefCell::new(looks.into()), ..Script::default() });
+    assert!(nested.complete(&request, &submitted).await.is_ok());
+
+    let looks = [Err(refused("ExecutionDoesNotExist"))];
+    let (_, nested) = on(Script { looks: RefCell::new(looks.into()), ..Script::default() });
+    let failure = nested.complete(&request, &submitted).await.expect_err("it is gone");
+    assert_eq!((&*failure.error, &*failure.cause), ("States.TaskFailed", "because"));
 }
 
 #[tokio::test(start_paused = true)]
