@@ -279,4 +279,19 @@ mod tests {
             assert!(failure.cause.contains("Headers has"), "{}", failure.cause);
         }
     }
+
+    #[test]
+    fn a_name_that_stands_before_many_values_is_not_written_beyond_what_a_form_may_have() {
+        let name = "n".repeat(100_000);
+        for (argument, values) in [("QueryParameters", "1"), ("RequestBody", "1"), ("RequestBody", "[]")] {
+            let values = vec![values; 2_000].join(",");
+            let failure = outbound(&format!(
+                r#"{{"ApiEndpoint":"https://a.example","Method":"POST","{argument}":{{"{name}":[{values}]}},
+                    "Transform":{{"RequestBodyEncoding":"URL_ENCODED"}}}}"#
+            ))
+            .expect_err("too much");
+            assert_eq!(failure.error, "States.Runtime");
+            assert!(failure.cause.contains(argument), "{}", failure.cause);
+        }
+    }
 }
