@@ -26,6 +26,8 @@ use crate::request::{Answer, Call, Failure, Integration, Request};
 const TIMEOUT: Duration = Duration::from_secs(15 * 60 + 10);
 /// The error when no answer comes, as AWS's client calls it.
 const UNANSWERED: &str = "Lambda.SdkClientException";
+/// The longest name of a region.
+const REGION_MAX: usize = 32;
 /// Arguments of `lambda:invoke` that are understood.
 const ARGUMENTS: [&str; 6] =
     ["FunctionName", "Payload", "Qualifier", "InvocationType", "ClientContext", "LogType"];
@@ -72,6 +74,10 @@ impl Lambda {
 impl Invocation {
     /// The request that is made, to be signed.
     fn outbound(&self, endpoint: Option<&Url>, region: &str) -> Result<Outbound, Failure> {
+        // It becomes a part of a host's name, and may come from an execution's data.
+        if !is_region(region) {
+            return Err(validation(&format!("{region:?} is no region")));
+        }
         let named = || Url::parse(&format!("https://lambda.{region}.amazonaws.com"));
         let url = endpoint.cloned().map_or_else(named, Ok);
         let mut url = url.map_err(|error| validation(&format!("The region {region} is none: {error}")))?;
@@ -166,6 +172,11 @@ fn name_parts(name: &str) -> (String, Option<String>, Option<String>) {
         [function, qualifier] => (function.to_owned(), None, Some(qualifier.to_owned())),
         _ => (name.to_owned(), None, None),
     }
+}
+
+fn is_region(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=REGION_MAX).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 fn validation(why: &str) -> Failure {
@@ -295,5 +306,19 @@ mod tests {
             output(answer(429, &[], ""), false).expect_err("throttled").error,
             "Lambda.TooManyRequestsException"
         );
+    }
+
+    #[test]
+    fn a_region_that_is_none_names_no_host() {
+        for region in ["evil.example/", "evil.example#", "EU", "user@evil", &"r".repeat(33)] {
+            let arn = format!("arn:aws:lambda:{region}:1:function:f");
+            let input = Payload::from_value(Value::object([("FunctionName", Value::from(arn.as_str()))]));
+            for (resource, input) in [("arn:aws:states:::lambda:invoke", &input), (&arn, &payload("{}"))] {
+                let invocation = parse(resource, input).expect("an invocation");
+                let region = invocation.region.as_deref().unwrap_or_default();
+                let failure = invocation.outbound(None, region).expect_err(&arn);
+                assert_eq!(failure.error, "Lambda.ValidationException");
+            }
+        }
     }
 }
