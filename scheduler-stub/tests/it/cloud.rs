@@ -104,8 +104,12 @@ fn world(issuer_of_cloud: Issuer) -> World {
     let routes = Routes::default().and("oauth:", Arc::new(oauth)).and("", Arc::new(service));
     let cache =
         TokenCache::new(Arc::new(routes), Settings::default(), now, Handle::current(), Arc::default());
-    let settings =
-        ConnectionSettings { oauth: Some("oauth:carrier".into()), ..ConnectionSettings::default() };
+    let settings = ConnectionSettings {
+        hosts: vec!["127.0.0.1".to_owned()],
+        insecure: true,
+        oauth: Some("oauth:carrier".into()),
+        ..ConnectionSettings::default()
+    };
     let connection = Connection::new(CONNECTION, settings).expect("a connection");
     let settings = IntegrationSettings {
         client: ClientOptions {
