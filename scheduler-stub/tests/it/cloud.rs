@@ -39,8 +39,12 @@ impl CredentialSource for Source {
         Box::pin(self.0.get(key))
     }
 
-    fn refused(&self, key: &CredentialKey, credentials: &Arc<Credentials>) {
-        self.0.invalidate(key, credentials);
+    fn replace<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+        refused: &'a Arc<Credentials>,
+    ) -> LocalBoxFuture<'a, Arc<Credentials>> {
+        Box::pin(self.0.replace(key, refused))
     }
 
     fn now_ms(&self) -> u64 {

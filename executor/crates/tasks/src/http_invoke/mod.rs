@@ -75,8 +75,7 @@ impl HttpInvoke {
         if !refused.contains(&answer.status) {
             return Ok(answer);
         }
-        self.credentials.refused(client, &token);
-        let other = self.token(client).await?;
+        let other = self.credentials.replace(client, &token).await;
         if Arc::ptr_eq(&token, &other) { Ok(answer) } else { send(call, Some(&other)).await }
     }
 

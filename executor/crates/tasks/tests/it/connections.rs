@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tasks::Failure;
@@ -133,8 +133,10 @@ async fn secrets_of_a_connection_are_in_no_failure() {
     assert_eq!(failure.error, "Events.ConnectionResource.NotFound");
 }
 
-/// An authorization server that numbers its tokens, and an API that takes the newest alone.
+/// An authorization server that numbers its tokens, and an API that takes the newest alone, and at `/strict` none.
 struct Guarded {
+    /// The authorization server answers nobody properly.
+    down: Arc<AtomicBool>,
     tokens: Arc<AtomicUsize>,
     revoked: Arc<AtomicUsize>,
     authority: Peer,
@@ -145,8 +147,12 @@ struct Guarded {
 
 async fn guarded() -> Guarded {
     let (tokens, revoked) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-    let given = Arc::clone(&tokens);
+    let down = Arc::<AtomicBool>::default();
+    let (given, is_down) = (Arc::clone(&tokens), Arc::clone(&down));
     let authority = http(move |received| {
+        if is_down.load(Ordering::SeqCst) {
+            return answer(503, "text/plain", "down");
+        }
         // base64 of us:hidden; a scope that nobody has asked for would be refused.
         let known = received.header("authorization") == "Basic dXM6aGlkZGVu";
         if !known || received.text() != "grant_type=client_credentials&audience=orders" {
@@ -160,7 +166,8 @@ async fn guarded() -> Guarded {
     let api = http(move |received| {
         let number = received.header("authorization").strip_prefix("Bearer veiled-");
         let number: usize = number.and_then(|number| number.parse().ok()).unwrap_or_default();
-        let known = number > gone.load(Ordering::SeqCst) && number <= given.load(Ordering::SeqCst);
+        let strict = received.target == "/strict";
+        let known = !strict && number > gone.load(Ordering::SeqCst) && number <= given.load(Ordering::SeqCst);
         if known { json(received.body) } else { answer(401, "text/plain", "who are you") }
     })
     .await;
@@ -179,7 +186,7 @@ async fn guarded() -> Guarded {
     let settings = ConnectionSettings { oauth: Some("orders".into()), ..here() };
     let source = std::rc::Rc::clone(&cached) as std::rc::Rc<dyn tasks::CredentialSource>;
     let http = HttpInvoke::new(client(), connections(settings), source);
-    Guarded { tokens, revoked, authority, api, cached, http }
+    Guarded { down, tokens, revoked, authority, api, cached, http }
 }
 
 impl Guarded {
@@ -204,7 +211,7 @@ async fn a_token_that_is_not_taken_any_more_is_fetched_anew_and_the_call_made_on
     let world = guarded().await;
     world.invoke().await.expect("an output");
     world.revoked.store(1, Ordering::SeqCst);
-    world.cached.advance(Duration::from_secs(2));
+    world.cached.advance(Duration::from_secs(30));
     world.invoke().await.expect("an output with another token");
     assert_eq!((world.tokens.load(Ordering::SeqCst), world.api.counts().asked), (2, 3));
     // So soon after the last one another token would be no better.
@@ -215,6 +222,18 @@ async fn a_token_that_is_not_taken_any_more_is_fetched_anew_and_the_call_made_on
         ("States.Http.StatusCode.401", "who are you")
     );
     assert_eq!((world.tokens.load(Ordering::SeqCst), world.api.counts().asked), (2, 4));
+}
+
+#[tokio::test]
+async fn a_refusal_takes_the_token_from_nobody_else_while_no_other_can_be_had() {
+    let world = guarded().await;
+    world.invoke().await.expect("an output");
+    world.cached.advance(Duration::from_secs(60));
+    world.down.store(true, Ordering::SeqCst);
+    let failure = invoke(&world.http, &world.api.url("/strict"), "").await.expect_err("it is refused");
+    assert_eq!(failure.error, "States.Http.StatusCode.401");
+    assert_eq!(world.authority.counts().asked, 2, "another token was asked for");
+    world.invoke().await.expect("an output with the token that there is");
 }
 
 #[tokio::test]
