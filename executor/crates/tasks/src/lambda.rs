@@ -72,7 +72,7 @@ const ARGUMENTS: [&str; 6] =
 pub struct Lambda {
     client: Rc<Client>,
     signer: Rc<Signer>,
-    /// In the place of `https://lambda.REGION.amazonaws.com`.
+    /// In the place of the region's own.
     endpoint: Option<Url>,
     /// Of functions that are named without one.
     region: String,
@@ -114,7 +114,7 @@ impl Invocation {
         if !is_region(region) {
             return Err(validation(&format!("{region:?} is no region")));
         }
-        let named = || Url::parse(&format!("https://lambda.{region}.amazonaws.com"));
+        let named = || Url::parse(&format!("https://lambda.{region}.{}", aws_domain(region)));
         let url = endpoint.cloned().map_or_else(named, Ok);
         let mut url = url.map_err(|error| validation(&format!("The region {region} is none: {error}")))?;
         if let Ok(mut path) = url.path_segments_mut() {
@@ -208,6 +208,12 @@ fn name_parts(name: &str) -> (String, Option<String>, Option<String>) {
         [function, qualifier] => (function.to_owned(), None, Some(qualifier.to_owned())),
         _ => (name.to_owned(), None, None),
     }
+}
+
+/// The domain in which a region of AWS has its endpoints.
+#[must_use]
+pub fn aws_domain(region: &str) -> &'static str {
+    if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" }
 }
 
 fn is_region(text: &str) -> bool {
@@ -321,6 +327,8 @@ mod tests {
         let path = format!("2015-03-31/functions/{ARN}/invocations?Qualifier=live");
         assert_eq!(sent(None), format!("https://lambda.eu-west-1.amazonaws.com/{path}"));
         assert_eq!(sent(Some("http://h:1/base/")), format!("http://h:1/base/{path}"));
+        let china = invocation.outbound(None, "cn-north-1").expect("a request").url;
+        assert_eq!(china.host_str(), Some("lambda.cn-north-1.amazonaws.com.cn"));
     }
 
     #[test]
