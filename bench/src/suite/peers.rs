@@ -54,7 +54,8 @@ impl Peer {
 pub(super) fn node_flags(directory: &Path) -> Result<Vec<String>, Error> {
     let (key, file) = (directory.join("peer-key"), directory.join("connections.toml"));
     let connections = format!(
-        "[[connection]]\narn = {CONNECTION:?}\napi-key = {{ header = {KEY_HEADER:?}, value = {{ file = {:?} }} }}\n",
+        "[[connection]]\narn = {CONNECTION:?}\nhosts = [\"127.0.0.1\"]\ninsecure = true\n\
+         api-key = {{ header = {KEY_HEADER:?}, value = {{ file = {:?} }} }}\n",
         key.display().to_string()
     );
     for (path, text) in [(&key, KEY), (&file, &connections)] {

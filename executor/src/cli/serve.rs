@@ -72,10 +72,12 @@ WHAT TASKS CALL
 
     [[connection]]
     arn = \"arn:aws:events:us-east-1:123456789012:connection/pay/1\"
+    hosts = [\"pay.example\", \"*.pay.example\"]
     api-key = { header = \"x-api-key\", value = { file = \"/etc/myriad/pay-key\" } }
 
   with basic = { user, password } or oauth = { token-url, client-id, client-secret } in the place of
-  api-key. Secrets are { file = \"PATH\" } or { env = \"VARIABLE\" }, and never stand in the file.
+  api-key. Nothing of it goes to other hosts, nor over plain http without insecure = true; roles =
+  [\"ARN\"] keeps it from machines with other roles. Secrets are { file = \"PATH\" } or { env = \"VARIABLE\" }, and never stand in the file.
   Keys that may assume roles come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
   AWS_SESSION_TOKEN, or TENCENTCLOUD_SECRET_ID, TENCENTCLOUD_SECRET_KEY and TENCENTCLOUD_TOKEN.
 

@@ -29,6 +29,11 @@ struct File {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Entry {
     arn: String,
+    hosts: Vec<String>,
+    #[serde(default)]
+    insecure: bool,
+    #[serde(default)]
+    roles: Vec<String>,
     api_key: Option<ApiKey>,
     basic: Option<Basic>,
     oauth: Option<OAuth>,
@@ -156,7 +161,7 @@ pub(super) fn read(path: Option<&Path>) -> Result<(Connections, Clients), Integr
 }
 
 fn connection(entry: Entry, clients: &mut Clients) -> Result<Connection, String> {
-    let Entry { arn, api_key, basic, oauth, headers, query, body } = entry;
+    let Entry { arn, hosts, insecure, roles, api_key, basic, oauth, headers, query, body } = entry;
     let api_key = api_key.map(|key| Ok::<_, String>((key.header, key.value.read()?))).transpose()?;
     let basic = basic.map(|basic| Ok::<_, String>((basic.user, basic.password.read()?))).transpose()?;
     let oauth = oauth.map(|oauth| {
@@ -173,7 +178,7 @@ fn connection(entry: Entry, clients: &mut Clients) -> Result<Connection, String>
     });
     let oauth = oauth.transpose()?;
     let (headers, query, body) = (texts(headers)?, texts(query)?, texts(body)?);
-    let settings = ConnectionSettings { api_key, basic, oauth, headers, query, body };
+    let settings = ConnectionSettings { hosts, insecure, roles, api_key, basic, oauth, headers, query, body };
     Connection::new(&arn, settings).map_err(|error| error.to_string())
 }
 
@@ -193,9 +198,9 @@ mod tests {
         std::fs::write(secret.path(), "s3cret\n").expect("written");
         let secret = secret.path().display();
         let text = format!(
-            "[[connection]]\narn = 'arn:a'\napi-key = {{ header = 'x-api-key', value = {{ file = '{secret}' }} }}\n\
+            "[[connection]]\narn = 'arn:a'\nhosts = ['a.example']\ninsecure = true\nroles = ['arn:r']\napi-key = {{ header = 'x-api-key', value = {{ file = '{secret}' }} }}\n\
              headers = {{ x-tenant = 'acme' }}\n\
-             [[connection]]\narn = 'arn:b'\noauth = {{ token-url = 'https://h/token', client-id = 'c', \
+             [[connection]]\narn = 'arn:b'\nhosts = ['*.b.example']\noauth = {{ token-url = 'https://h/token', client-id = 'c', \
              client-secret = {{ file = '{secret}' }}, authentication = 'body', parameters = {{ scope = 'pay' }} }}\n"
         );
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
@@ -210,14 +215,24 @@ mod tests {
     fn what_is_wrong_is_said_with_its_place_and_without_a_secret() {
         let unknown = refused("[[connection]]\narn = 'a'\napi-kye = 1\n");
         assert!(unknown.contains("line 3") && unknown.contains("api-kye"), "{unknown}");
-        let plain = refused("[[connection]]\narn = 'a'\nbasic = { user = 'u', password = 'hunter2' }\n");
+        let plain = refused(
+            "[[connection]]\narn = 'a'\nbasic = { user = 'u', password = 'hunter2' }\nhosts = ['h']\n",
+        );
         assert!(plain.contains("line 3") && !plain.contains("hunter2"), "{plain}");
-        let absent =
-            refused("[[connection]]\narn = 'a'\nbasic = { user = 'u', password = { file = '/no/such' } }\n");
+        let absent = refused(
+            "[[connection]]\narn = 'a'\nhosts = ['h']\nbasic = { user = 'u', password = { file = '/no/such' } }\n",
+        );
         assert!(absent.contains("connection a") && absent.contains("/no/such"), "{absent}");
-        let nobody = refused("[[connection]]\narn = 'a'\n");
+        let nobody = refused("[[connection]]\narn = 'a'\nhosts = ['h']\n");
         assert!(nobody.contains("exactly one authorization"), "{nobody}");
-        let key = "basic = { user = 'u', password = { env = 'PATH' } }";
+        let anywhere =
+            refused("[[connection]]\narn = 'a'\nbasic = { user = 'u', password = { env = 'PATH' } }\n");
+        assert!(anywhere.contains("hosts"), "{anywhere}");
+        let every = refused(
+            "[[connection]]\narn = 'a'\nhosts = ['*']\nbasic = { user = 'u', password = { env = 'PATH' } }\n",
+        );
+        assert!(every.contains("hosts"), "{every}");
+        let key = "hosts = ['h']\nbasic = { user = 'u', password = { env = 'PATH' } }";
         let twice = refused(&format!("[[connection]]\narn = 'a'\n{key}\n[[connection]]\narn = 'a'\n{key}\n"));
         assert!(twice.contains("twice"), "{twice}");
     }

@@ -97,6 +97,10 @@ fn environment(mut routes: Routes) -> Result<Routes, IntegrationError> {
     Ok(routes)
 }
 
+fn sts_url(region: &str) -> String {
+    format!("https://sts.{region}.{}/", tasks::lambda::aws_domain(region))
+}
+
 fn aws_sts(
     options: &IntegrationOptions,
     transport: &Arc<dyn Transport>,
@@ -106,7 +110,7 @@ fn aws_sts(
         missing("`aws-sts` needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the node's environment")
     })?;
     let region = options.aws_region.clone().unwrap_or_else(|| "us-east-1".to_owned());
-    let own = || format!("https://sts.{region}.amazonaws.com/");
+    let own = || sts_url(&region);
     let url = options.aws_sts_endpoint.clone().unwrap_or_else(own);
     let (transport, now) = (Arc::clone(transport), Arc::clone(now));
     Ok(Arc::new(AwsSts::new(transport, url, region, keys.into_keys(), DURATION, now)))
@@ -146,4 +150,15 @@ fn auth_service(options: &IntegrationOptions, surroundings: &Surroundings, now: 
         .collect();
     let settings = AuthServiceSettings::default();
     Arc::new(AuthService::new(channels, settings, Arc::clone(now), &surroundings.runtime))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sts_url;
+
+    #[test]
+    fn a_region_has_its_sts_in_the_domain_of_its_partition() {
+        assert_eq!(sts_url("eu-west-1"), "https://sts.eu-west-1.amazonaws.com/");
+        assert_eq!(sts_url("cn-north-1"), "https://sts.cn-north-1.amazonaws.com.cn/");
+    }
 }

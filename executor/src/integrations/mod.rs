@@ -85,8 +85,12 @@ impl CredentialSource for ShardCredentials {
         })
     }
 
-    fn refused(&self, key: &CredentialKey, credentials: &Arc<Credentials>) {
-        self.cache.invalidate(key, credentials);
+    fn replace<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+        refused: &'a Arc<Credentials>,
+    ) -> LocalBoxFuture<'a, Arc<Credentials>> {
+        Box::pin(async move { self.cache.replace(key, refused, self.clock.now_ms()).await.shared() })
     }
 
     fn now_ms(&self) -> u64 {

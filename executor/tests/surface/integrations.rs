@@ -62,7 +62,8 @@ async fn an_http_task_shows_the_key_of_its_connection_and_no_history_does() {
     let path = secret.path().display();
     writeln!(
         connections,
-        "[[connection]]\narn = '{CONNECTION}'\napi-key = {{ header = 'x-api-key', value = {{ file = '{path}' }} }}"
+        "[[connection]]\narn = '{CONNECTION}'\nhosts = ['127.0.0.1']\ninsecure = true\n\
+         api-key = {{ header = 'x-api-key', value = {{ file = '{path}' }} }}"
     )
     .expect("written");
     let options = IntegrationOptions { connections: Some(connections.path().to_owned()), ..loopback() };

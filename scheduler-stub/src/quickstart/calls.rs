@@ -132,8 +132,10 @@ fn files(secret: &str, cloud: SocketAddr) -> std::io::Result<TempDir> {
     let secret_file = files.path().join("carrier.secret");
     std::fs::write(&secret_file, secret)?;
     let text = format!(
-        "[[connection]]\narn = \"{CONNECTION}\"\n\n[connection.oauth]\ntoken-url = \"http://{cloud}/oauth/token\"\n\
+        "[[connection]]\narn = \"{CONNECTION}\"\nhosts = [\"{}\"]\ninsecure = true\n\n\
+         [connection.oauth]\ntoken-url = \"http://{cloud}/oauth/token\"\n\
          client-id = \"{CLIENT}\"\nclient-secret = {{ file = {:?} }}\n",
+        cloud.ip(),
         secret_file.display().to_string()
     );
     std::fs::write(files.path().join("connections.toml"), text)?;

@@ -39,8 +39,12 @@ impl CredentialSource for Source {
         Box::pin(self.0.get(key))
     }
 
-    fn refused(&self, key: &CredentialKey, credentials: &Arc<Credentials>) {
-        self.0.invalidate(key, credentials);
+    fn replace<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+        refused: &'a Arc<Credentials>,
+    ) -> LocalBoxFuture<'a, Arc<Credentials>> {
+        Box::pin(self.0.replace(key, refused))
     }
 
     fn now_ms(&self) -> u64 {
@@ -104,8 +108,12 @@ fn world(issuer_of_cloud: Issuer) -> World {
     let routes = Routes::default().and("oauth:", Arc::new(oauth)).and("", Arc::new(service));
     let cache =
         TokenCache::new(Arc::new(routes), Settings::default(), now, Handle::current(), Arc::default());
-    let settings =
-        ConnectionSettings { oauth: Some("oauth:carrier".into()), ..ConnectionSettings::default() };
+    let settings = ConnectionSettings {
+        hosts: vec!["127.0.0.1".to_owned()],
+        insecure: true,
+        oauth: Some("oauth:carrier".into()),
+        ..ConnectionSettings::default()
+    };
     let connection = Connection::new(CONNECTION, settings).expect("a connection");
     let settings = IntegrationSettings {
         client: ClientOptions {
@@ -216,13 +224,15 @@ async fn keys_that_another_authority_has_issued_or_of_another_cloud_open_no_door
     let strange = world(issuer(8));
     let invoke = format!("{FUNCTION}:insure-parcel");
     let failure = strange.ask("", &invoke, json!({ "value": 1 })).await.expect_err("whose keys are these");
-    assert_eq!(failure.error, "Lambda.UnrecognizedClientException");
+    assert_eq!(failure.error, "Lambda.AWSLambdaException");
+    assert!(failure.cause.contains("Error Code: UnrecognizedClientException"), "{}", failure.cause);
     let envelope = strange.tencent("asr:CreateRecTask", json!({})).await;
     assert_eq!(envelope["Response"]["Error"]["Code"], "AuthFailure.SecretIdNotFound");
     let world = world(issuer(7));
     let failure =
         world.ask(TENCENT_ROLE, &invoke, json!({ "value": 1 })).await.expect_err("of another cloud");
-    assert_eq!(failure.error, "Lambda.UnrecognizedClientException");
+    assert_eq!(failure.error, "Lambda.AWSLambdaException");
+    assert!(failure.cause.contains("Error Code: UnrecognizedClientException"), "{}", failure.cause);
     let failure = world.ask(AWS_ROLE, &format!("{API}:scf:Invoke/ocr-frames"), json!({})).await;
     assert_eq!(failure.expect_err("of another cloud").error, "AuthFailure.SecretIdNotFound");
     let open = json!({ "ApiEndpoint": format!("http://{}/api/rates?city=Oslo", world.cloud.address()), "Method": "GET" });

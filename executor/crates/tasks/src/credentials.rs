@@ -31,8 +31,12 @@ pub trait CredentialSource {
         key: &'a CredentialKey,
     ) -> LocalBoxFuture<'a, Result<Arc<Credentials>, CredentialError>>;
 
-    /// Whoever these credentials are meant for does not take them: the next one who asks gets others, if others can be had.
-    fn refused(&self, key: &CredentialKey, credentials: &Arc<Credentials>);
+    /// Others, if others can be had, in the place of credentials that whoever they are meant for does not take; else the same.
+    fn replace<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+        refused: &'a Arc<Credentials>,
+    ) -> LocalBoxFuture<'a, Arc<Credentials>>;
 
     /// What signatures say of the time: Unix time in milliseconds.
     fn now_ms(&self) -> u64;
@@ -94,8 +98,7 @@ impl Signer {
         if !scheme.refuses_keys(&answer) {
             return Ok(answer);
         }
-        self.source.refused(&key, &credentials);
-        let others = self.credentials(&key).await?;
+        let others = self.source.replace(&key, &credentials).await;
         if Arc::ptr_eq(&credentials, &others) { Ok(answer) } else { send(&others).await }
     }
 

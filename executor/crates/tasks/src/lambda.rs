@@ -4,7 +4,8 @@
 //! /2015-03-31/functions/NAME/invocations` to the region's endpoint, or to the one that configuration gives, which may be
 //! anything that speaks this API. Invariants: each call is signed with the credentials of the machine's role; a function's
 //! error is the state's, with the function's answer as the cause. What may fail: arguments that name no function, credentials,
-//! the call (`Lambda.SdkClientException`), the service (`Lambda.<its error>`), the function (its `errorType`).
+//! the call (`Lambda.SdkClientException`), the service (`Lambda.<its error>` for those that Invoke is documented to have,
+//! `Lambda.AWSLambdaException` with the code in the cause for others), the function (its `errorType`).
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -26,6 +27,43 @@ use crate::request::{Answer, Call, Failure, Integration, Request};
 const TIMEOUT: Duration = Duration::from_secs(15 * 60 + 10);
 /// The error when no answer comes, as AWS's client calls it.
 const UNANSWERED: &str = "Lambda.SdkClientException";
+/// Errors that are Invoke's own; AWS's clients have a name for no other.
+const ERRORS: [&str; 30] = [
+    "EC2AccessDeniedException",
+    "EC2ThrottledException",
+    "EC2UnexpectedException",
+    "EFSIOException",
+    "EFSMountConnectivityException",
+    "EFSMountFailureException",
+    "EFSMountTimeoutException",
+    "ENILimitReachedException",
+    "InvalidParameterValueException",
+    "InvalidRequestContentException",
+    "InvalidRuntimeException",
+    "InvalidSecurityGroupIDException",
+    "InvalidSubnetIDException",
+    "InvalidZipFileException",
+    "KMSAccessDeniedException",
+    "KMSDisabledException",
+    "KMSInvalidStateException",
+    "KMSNotFoundException",
+    "RecursiveInvocationException",
+    "RequestTooLargeException",
+    "ResourceConflictException",
+    "ResourceNotFoundException",
+    "ResourceNotReadyException",
+    "ServiceException",
+    "SnapStartException",
+    "SnapStartNotReadyException",
+    "SnapStartTimeoutException",
+    "SubnetIPAddressLimitReachedException",
+    "TooManyRequestsException",
+    "UnsupportedMediaTypeException",
+];
+/// The error of all others.
+const OTHER_ERROR: &str = "AWSLambdaException";
+/// The longest name of a region.
+const REGION_MAX: usize = 32;
 /// Arguments of `lambda:invoke` that are understood.
 const ARGUMENTS: [&str; 6] =
     ["FunctionName", "Payload", "Qualifier", "InvocationType", "ClientContext", "LogType"];
@@ -34,7 +72,7 @@ const ARGUMENTS: [&str; 6] =
 pub struct Lambda {
     client: Rc<Client>,
     signer: Rc<Signer>,
-    /// In the place of `https://lambda.REGION.amazonaws.com`.
+    /// In the place of the region's own.
     endpoint: Option<Url>,
     /// Of functions that are named without one.
     region: String,
@@ -72,7 +110,11 @@ impl Lambda {
 impl Invocation {
     /// The request that is made, to be signed.
     fn outbound(&self, endpoint: Option<&Url>, region: &str) -> Result<Outbound, Failure> {
-        let named = || Url::parse(&format!("https://lambda.{region}.amazonaws.com"));
+        // It becomes a part of a host's name, and may come from an execution's data.
+        if !is_region(region) {
+            return Err(validation(&format!("{region:?} is no region")));
+        }
+        let named = || Url::parse(&format!("https://lambda.{region}.{}", aws_domain(region)));
         let url = endpoint.cloned().map_or_else(named, Ok);
         let mut url = url.map_err(|error| validation(&format!("The region {region} is none: {error}")))?;
         if let Ok(mut path) = url.path_segments_mut() {
@@ -168,6 +210,17 @@ fn name_parts(name: &str) -> (String, Option<String>, Option<String>) {
     }
 }
 
+/// The domain in which a region of AWS has its endpoints.
+#[must_use]
+pub fn aws_domain(region: &str) -> &'static str {
+    if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" }
+}
+
+fn is_region(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=REGION_MAX).contains(&text.len()) && text.bytes().all(allowed)
+}
+
 fn validation(why: &str) -> Failure {
     Failure::new("Lambda.ValidationException", format!("The function is not invoked: {why}."))
 }
@@ -178,16 +231,22 @@ fn output(answer: Inbound, wrapped: bool) -> Result<Payload, Failure> {
     let body = std::str::from_utf8(&answer.body).unwrap_or_default();
     let value = || Value::parse(&answer.body, JsonLimits::default());
     if !answer.status.is_success() {
-        let kind = header("x-amzn-errortype").and_then(|kind| kind.split(':').next());
-        let kind = kind.map_or_else(|| service_error(answer.status.as_u16()), str::to_owned);
+        let code = header("x-amzn-errortype").and_then(|kind| kind.split(':').next());
+        let known = match code {
+            Some(code) => ERRORS.iter().copied().find(|known| *known == code),
+            None => nameless(answer.status.as_u16()),
+        };
         let message = value().ok().and_then(|value| {
             ["Message", "message"].into_iter().find_map(|name| value.get(name)?.as_str().map(str::to_owned))
         });
         let message = message.unwrap_or_else(|| body.to_owned());
         let request = header("x-amzn-requestid").unwrap_or("none");
         let status = answer.status.as_u16();
-        let cause = format!("{message} (Service: Lambda, Status Code: {status}, Request ID: {request})");
-        return Err(Failure::new(&format!("Lambda.{kind}"), cause));
+        let code = code.filter(|_| known.is_none());
+        let code = code.map(|code| format!(" Error Code: {code},")).unwrap_or_default();
+        let cause =
+            format!("{message} (Service: Lambda, Status Code: {status},{code} Request ID: {request})");
+        return Err(Failure::new(&format!("Lambda.{}", known.unwrap_or(OTHER_ERROR)), cause));
     }
     if header("x-amz-function-error").is_some() {
         let error = value().ok().and_then(|value| Some(value.get("errorType")?.as_str()?.to_owned()));
@@ -206,14 +265,14 @@ fn output(answer: Inbound, wrapped: bool) -> Result<Payload, Failure> {
     Ok(Payload::from_value(Value::object(members)))
 }
 
-fn service_error(status: u16) -> String {
+/// What an error is that says no code.
+fn nameless(status: u16) -> Option<&'static str> {
     match status {
-        404 => "ResourceNotFoundException",
-        429 => "TooManyRequestsException",
-        500.. => "ServiceException",
-        _ => "AWSLambdaException",
+        404 => Some("ResourceNotFoundException"),
+        429 => Some("TooManyRequestsException"),
+        500.. => Some("ServiceException"),
+        _ => None,
     }
-    .to_owned()
 }
 
 #[cfg(test)]
@@ -268,6 +327,8 @@ mod tests {
         let path = format!("2015-03-31/functions/{ARN}/invocations?Qualifier=live");
         assert_eq!(sent(None), format!("https://lambda.eu-west-1.amazonaws.com/{path}"));
         assert_eq!(sent(Some("http://h:1/base/")), format!("http://h:1/base/{path}"));
+        let china = invocation.outbound(None, "cn-north-1").expect("a request").url;
+        assert_eq!(china.host_str(), Some("lambda.cn-north-1.amazonaws.com.cn"));
     }
 
     #[test]
@@ -295,5 +356,36 @@ mod tests {
             output(answer(429, &[], ""), false).expect_err("throttled").error,
             "Lambda.TooManyRequestsException"
         );
+    }
+
+    #[test]
+    fn an_error_that_is_not_invokes_own_has_the_name_of_them_all_and_its_code_in_the_cause() {
+        let told = |kind| {
+            let failure = output(answer(403, &[("x-amzn-errortype", kind)], r#"{"Message":"no"}"#), true);
+            let Failure { error, cause } = failure.expect_err("a failure");
+            (error.to_string(), cause.to_string())
+        };
+        let (error, cause) = told("AccessDeniedException:http://internal/");
+        assert_eq!(error, "Lambda.AWSLambdaException");
+        let expected =
+            "no (Service: Lambda, Status Code: 403, Error Code: AccessDeniedException, Request ID: none)";
+        assert_eq!(cause, expected);
+        let (error, cause) = told("KMSDisabledException");
+        assert_eq!(error, "Lambda.KMSDisabledException");
+        assert_eq!(cause, "no (Service: Lambda, Status Code: 403, Request ID: none)");
+    }
+
+    #[test]
+    fn a_region_that_is_none_names_no_host() {
+        for region in ["evil.example/", "evil.example#", "EU", "user@evil", &"r".repeat(33)] {
+            let arn = format!("arn:aws:lambda:{region}:1:function:f");
+            let input = Payload::from_value(Value::object([("FunctionName", Value::from(arn.as_str()))]));
+            for (resource, input) in [("arn:aws:states:::lambda:invoke", &input), (&arn, &payload("{}"))] {
+                let invocation = parse(resource, input).expect("an invocation");
+                let region = invocation.region.as_deref().unwrap_or_default();
+                let failure = invocation.outbound(None, region).expect_err(&arn);
+                assert_eq!(failure.error, "Lambda.ValidationException");
+            }
+        }
     }
 }

@@ -13,42 +13,25 @@ use tokio::runtime::Handle;
 use crate::local::LocalCache;
 use crate::settings::{Now, Settings};
 use crate::slots::{Flight, Held, Look, Slots};
-use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use crate::{CredentialError, CredentialKey, Credentials, Provider};
 
-/// What shards share without waiting.
-pub(crate) struct Shared {
-    slots: Mutex<Slots>,
-    /// Grows when something that was handed out must not be used any more. Read with every hit, written almost never.
-    epoch: AtomicU64,
-}
+/// What shards share.
+pub(crate) struct Shared(Mutex<Slots>);
 
 impl Shared {
     pub(crate) fn new(settings: Settings) -> Self {
-        Self { slots: Mutex::new(Slots::new(settings)), epoch: AtomicU64::new(0) }
+        Self(Mutex::new(Slots::new(settings)))
     }
 
     pub(crate) fn slots(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
-    }
-
-    /// See [`TokenCache::invalidate`].
-    pub(crate) fn invalidate(&self, key: &CredentialKey, credentials: &Credentials, now: u64) {
-        let mut slots = self.slots();
-        if slots.invalidate(key, credentials, now) {
-            // Under the lock: whoever has read the new epoch and then looks finds them gone.
-            self.epoch.fetch_add(1, Ordering::Release);
-        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// See the module.
 pub struct TokenCache {
-    pub(crate) shared: Shared,
+    shared: Shared,
     pub(crate) settings: Settings,
     provider: Arc<dyn Provider>,
     now: Now,
@@ -83,10 +66,15 @@ impl TokenCache {
         self.ask(key, (self.now)()).await.map(|held| held.credentials)
     }
 
-    /// Says that whoever these credentials are meant for does not take them: nobody gets them any more, and the next one who
-    /// asks has new ones fetched. Those that are younger than [`Settings::retry`] stay: new ones would be no better.
-    pub fn invalidate(&self, key: &CredentialKey, credentials: &Credentials) {
-        self.shared.invalidate(key, credentials, (self.now)());
+    /// Others in the place of credentials that whoever they are meant for does not take, or the same: where no others can be had,
+    /// and where these are younger than [`Settings::refusals_apart`]. Whoever asks otherwise has what there is meanwhile.
+    pub async fn replace(
+        self: &Arc<Self>,
+        key: &CredentialKey,
+        refused: &Arc<Credentials>,
+    ) -> Arc<Credentials> {
+        let held = self.ask_again(key, refused, (self.now)()).await;
+        held.map_or_else(|_| Arc::clone(refused), |held| held.credentials)
     }
 
     pub(crate) async fn ask(
@@ -94,9 +82,28 @@ impl TokenCache {
         key: &CredentialKey,
         now: u64,
     ) -> Result<Held, CredentialError> {
+        self.have(key, now, |slots| slots.look(key, now)).await
+    }
+
+    /// See [`TokenCache::replace`].
+    pub(crate) async fn ask_again(
+        self: &Arc<Self>,
+        key: &CredentialKey,
+        refused: &Credentials,
+        now: u64,
+    ) -> Result<Held, CredentialError> {
+        self.have(key, now, |slots| slots.replace(key, refused, now)).await
+    }
+
+    async fn have(
+        self: &Arc<Self>,
+        key: &CredentialKey,
+        now: u64,
+        look: impl FnOnce(&mut Slots) -> (Look, Option<Flight>),
+    ) -> Result<Held, CredentialError> {
         let (look, flight) = {
             let mut slots = self.shared.slots();
-            let looked = slots.look(key, now);
+            let looked = look(&mut slots);
             self.observe(&mut slots, now);
             looked
         };

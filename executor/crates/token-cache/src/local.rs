@@ -1,7 +1,7 @@
 //! A shard's own cache, in front of the node's: a hit takes no lock and writes nothing that another thread reads or writes.
 //!
-//! Invariants: what it holds is asked for again no later than the node's cache says, and at once when anything was invalidated;
-//! it never holds more keys than [`crate::Settings::local_entries_max`].
+//! Invariants: what it holds is asked for again no later than the node's cache says; what another shard has had replaced is found
+//! out by the first refusal; it never holds more keys than [`crate::Settings::local_entries_max`].
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -42,7 +42,6 @@ impl Deref for Lease {
 struct Entry {
     lease: Lease,
     look_ms: u64,
-    epoch: u64,
 }
 
 /// See the module.
@@ -66,10 +65,8 @@ impl LocalCache {
             return Ok(lease);
         }
         self.metrics.credentials_misses.add(1);
-        // Read first: what is invalidated meanwhile makes the entry void.
-        let epoch = self.shared.shared.epoch();
         let held = self.shared.ask(key, now_ms).await?;
-        Ok(self.keep(key, held, epoch, now_ms))
+        Ok(self.keep(key, held, now_ms))
     }
 
     /// Credentials that the shard holds itself.
@@ -77,19 +74,26 @@ impl LocalCache {
     pub fn hit(&self, key: &CredentialKey, now_ms: u64) -> Option<Lease> {
         let entries = self.entries.borrow();
         let entry = entries.get(key)?;
-        if now_ms >= entry.look_ms || entry.epoch != self.shared.shared.epoch() {
+        if now_ms >= entry.look_ms {
             return None;
         }
         self.metrics.credentials_hits.add(1);
         Some(entry.lease.clone())
     }
 
-    /// See [`TokenCache::invalidate`].
-    pub fn invalidate(&self, key: &CredentialKey, credentials: &Credentials) {
-        self.shared.invalidate(key, credentials);
+    /// See [`TokenCache::replace`].
+    pub async fn replace(&self, key: &CredentialKey, refused: &Arc<Credentials>, now_ms: u64) -> Lease {
+        let others = self.hit(key, now_ms).filter(|lease| !Arc::ptr_eq(&lease.0, refused));
+        if let Some(others) = others {
+            return others;
+        }
+        match self.shared.ask_again(key, refused, now_ms).await {
+            Ok(held) => self.keep(key, held, now_ms),
+            Err(_) => Lease(Rc::new(Arc::clone(refused))),
+        }
     }
 
-    fn keep(&self, key: &CredentialKey, held: Held, epoch: u64, now_ms: u64) -> Lease {
+    fn keep(&self, key: &CredentialKey, held: Held, now_ms: u64) -> Lease {
         let lease = Lease(Rc::new(held.credentials));
         let mut entries = self.entries.borrow_mut();
         if entries.len() >= self.shared.settings.local_entries_max && !entries.contains_key(key) {
@@ -99,7 +103,7 @@ impl LocalCache {
                 entries.clear();
             }
         }
-        entries.insert(key.clone(), Entry { lease: lease.clone(), look_ms: held.look_ms, epoch });
+        entries.insert(key.clone(), Entry { lease: lease.clone(), look_ms: held.look_ms });
         lease
     }
 }

@@ -20,6 +20,8 @@ pub struct Settings {
     pub margin: Duration,
     /// How long a refusal is remembered.
     pub refusal_kept: Duration,
+    /// How old credentials have to be before others are fetched because a service does not take them.
+    pub refusals_apart: Duration,
     /// How long nobody is asked for a key for which there was no answer; doubles up to [`Settings::retry_max`] while there are
     /// older credentials.
     pub retry: Duration,
@@ -35,6 +37,7 @@ impl Default for Settings {
             fetch_timeout: Duration::from_secs(10),
             margin: Duration::from_secs(5),
             refusal_kept: Duration::from_secs(5),
+            refusals_apart: Duration::from_secs(30),
             retry: Duration::from_secs(1),
             retry_max: Duration::from_secs(30),
         }

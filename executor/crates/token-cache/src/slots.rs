@@ -179,15 +179,25 @@ impl Slots {
         }
     }
 
-    /// Forgets these credentials, for whoever they are meant for does not take them, unless they have been replaced. Says
-    /// whether they were there. Those that were fetched within a second are kept: a new fetch would give no better ones.
-    pub(crate) fn invalidate(&mut self, key: &CredentialKey, credentials: &Credentials, now: u64) -> bool {
-        let Some(slot) = self.slots.get_mut(key) else { return false };
-        let meant = |held: &mut Fetched| {
-            std::ptr::eq(&*held.credentials, credentials)
-                && now.saturating_sub(held.fetched_ms) >= millis(self.settings.retry)
+    /// What there is in the place of credentials that whoever they are meant for does not take: those that a fetch gives, unless
+    /// they have been replaced already. Everybody else goes on with them until then, for the refusal may be wrong. Those that
+    /// are younger than [`Settings::refusals_apart`] stay: others would be no better.
+    pub(crate) fn replace(
+        &mut self,
+        key: &CredentialKey,
+        refused: &Credentials,
+        now: u64,
+    ) -> (Look, Option<Flight>) {
+        let apart = millis(self.settings.refusals_apart);
+        let held = self.slots.get_mut(key).and_then(|slot| slot.held.as_mut());
+        let held = held.filter(|held| std::ptr::eq(&*held.credentials, refused));
+        let Some(held) = held.filter(|held| now.saturating_sub(held.fetched_ms) >= apart) else {
+            return self.look(key, now);
         };
-        slot.held.take_if(meant).is_some()
+        held.refresh_ms = held.refresh_ms.min(now);
+        let (look, begun) = self.look(key, now);
+        let flight = self.slots.get(key).and_then(|slot| slot.flight.as_ref());
+        (flight.map_or(look, |(_, outcome)| Look::Wait(outcome.clone())), begun)
     }
 
     /// With the times at which they are refreshed and no longer handed out.

@@ -1,10 +1,6 @@
-//! Locks and atomics of the shared part: the standard library's, or loom's where the model is checked.
+//! The lock of the shared part: the standard library's, or loom's where the model is checked.
 
 #[cfg(feature = "model")]
-pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
-#[cfg(feature = "model")]
 pub(crate) use loom::sync::{Mutex, MutexGuard};
-#[cfg(not(feature = "model"))]
-pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 #[cfg(not(feature = "model"))]
 pub(crate) use std::sync::{Mutex, MutexGuard};

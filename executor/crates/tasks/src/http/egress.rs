@@ -59,8 +59,10 @@ enum Kind {
 }
 
 /// Services that give a machine's keys to whoever asks, beyond link-local addresses.
-const METADATA_V4: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
-const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+/// Alibaba Cloud's, and Azure's.
+const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
+/// The networks of AWS's (instances and pods), and of Google Cloud's, by how they begin.
+const METADATA_V6: [[u16; 2]; 2] = [[0xfd00, 0xec2], [0xfd20, 0xce]];
 
 /// The address that is reached by way of another one.
 fn inside(address: IpAddr) -> IpAddr {
@@ -87,7 +89,7 @@ fn kind(address: IpAddr) -> Kind {
 fn kind_v4(address: Ipv4Addr) -> Kind {
     let [a, b, c, _] = address.octets();
     match (a, b, c) {
-        _ if address == METADATA_V4 => Kind::Never("a metadata service"),
+        _ if METADATA_V4.contains(&address) => Kind::Never("a metadata service"),
         (169, 254, _) => Kind::Never("a link-local address, where metadata services are"),
         (127, ..) => Kind::Never("an address of this machine"),
         (0, ..) => Kind::Never("an unspecified address"),
@@ -101,9 +103,9 @@ fn kind_v4(address: Ipv4Addr) -> Kind {
 }
 
 fn kind_v6(address: Ipv6Addr) -> Kind {
-    let first = address.segments()[0];
+    let [first, second, ..] = address.segments();
     match first {
-        _ if address == METADATA_V6 => Kind::Never("a metadata service"),
+        _ if METADATA_V6.contains(&[first, second]) => Kind::Never("a metadata service"),
         _ if address.is_unspecified() => Kind::Never("an unspecified address"),
         _ if address.is_loopback() => Kind::Never("an address of this machine"),
         0xfe80..=0xfebf => Kind::Never("a link-local address, where metadata services are"),
@@ -136,6 +138,10 @@ mod tests {
             ("fe80::1", "link-local"),
             ("100.100.100.200", "metadata"),
             ("fd00:ec2::254", "metadata"),
+            ("fd00:ec2::23", "metadata"),
+            ("fd20:ce::254", "metadata"),
+            ("168.63.129.16", "metadata"),
+            ("::ffff:168.63.129.16", "metadata"),
             ("127.0.0.1", "this machine"),
             ("127.8.8.8", "this machine"),
             ("::1", "this machine"),
@@ -176,7 +182,7 @@ mod tests {
         for private in ["10.1.2.3", "100.64.0.1", "fd12::1"] {
             assert_eq!(refusal(&egress, private), None, "{private}");
         }
-        for never in ["169.254.169.254", "100.100.100.200", "fd00:ec2::254", "127.0.0.1"] {
+        for never in ["169.254.169.254", "100.100.100.200", "fd00:ec2::23", "fd20:ce::254", "127.0.0.1"] {
             assert!(refusal(&egress, never).is_some(), "{never}");
         }
     }

@@ -34,6 +34,10 @@ const RESERVED: [&str; 16] = [
 /// The same, by how they begin.
 const RESERVED_BEGINNINGS: [&str; 4] = ["proxy-", "x-amz-", "x-amzn-", "x-forwarded-"];
 
+/// Values of headers that a state may set, and their bytes with those of their names: what servers take at most.
+const HEADERS_MAX: usize = 100;
+const HEADER_BYTES_MAX: usize = 32 * 1024;
+
 /// A request in the making. It may hold a connection's secrets: no `Debug` text.
 #[derive(Clone)]
 pub(super) struct Parsed {
@@ -86,6 +90,7 @@ fn headers(given: Option<&Value>) -> Result<HeaderMap, Failure> {
     let mut headers = HeaderMap::new();
     let Some(given) = given.filter(|given| !given.is_null()) else { return Ok(headers) };
     let members = given.as_object().ok_or_else(|| wrong("Headers", "must be an object"))?;
+    let mut bytes = 0;
     for (name, value) in members.iter() {
         let known = HeaderName::try_from(name.as_str())
             .map_err(|_| wrong("Headers", &format!("has '{name}', which is no name of a header")))?;
@@ -98,7 +103,12 @@ fn headers(given: Option<&Value>) -> Result<HeaderMap, Failure> {
             let value = value.ok_or_else(|| {
                 wrong("Headers", &format!("has a value for {name} that no header can have"))
             })?;
-            headers.append(known.clone(), value);
+            bytes += known.as_str().len() + value.len();
+            let fits = headers.len() < HEADERS_MAX && bytes <= HEADER_BYTES_MAX;
+            if !fits || headers.try_append(known.clone(), value).is_err() {
+                let why = format!("has more than {HEADERS_MAX} values or {HEADER_BYTES_MAX} bytes");
+                return Err(wrong("Headers", &why));
+            }
         }
     }
     Ok(headers)
@@ -249,6 +259,39 @@ mod tests {
             let failure = outbound(arguments).expect_err(arguments);
             assert_eq!(failure.error, "States.Runtime");
             assert!(failure.cause.contains(named), "{}", failure.cause);
+        }
+    }
+
+    #[test]
+    fn more_headers_than_a_request_may_have_are_refused() {
+        let long = "v".repeat(40_000);
+        // As short as they are, so many names fit into an input.
+        let name = |at: u32| [at / 1_296, at / 36 % 36, at % 36].map(|digit| char::from_digit(digit, 36));
+        let many = (0..25_000).map(|at| name(at).into_iter().flatten().collect::<String>());
+        let many: Vec<String> = many.map(|name| format!(r#""{name}":"""#)).collect();
+        let repeated = format!(r#""a":[{}]"#, vec!["1"; 30_000].join(","));
+        for headers in [many.join(","), repeated, format!(r#""a":"{long}""#)] {
+            let failure = outbound(&format!(
+                r#"{{"ApiEndpoint":"https://a.example","Method":"GET","Headers":{{{headers}}}}}"#
+            ))
+            .expect_err("too many");
+            assert_eq!(failure.error, "States.Runtime");
+            assert!(failure.cause.contains("Headers has"), "{}", failure.cause);
+        }
+    }
+
+    #[test]
+    fn a_name_that_stands_before_many_values_is_not_written_beyond_what_a_form_may_have() {
+        let name = "n".repeat(100_000);
+        for (argument, values) in [("QueryParameters", "1"), ("RequestBody", "1"), ("RequestBody", "[]")] {
+            let values = vec![values; 2_000].join(",");
+            let failure = outbound(&format!(
+                r#"{{"ApiEndpoint":"https://a.example","Method":"POST","{argument}":{{"{name}":[{values}]}},
+                    "Transform":{{"RequestBodyEncoding":"URL_ENCODED"}}}}"#
+            ))
+            .expect_err("too much");
+            assert_eq!(failure.error, "States.Runtime");
+            assert!(failure.cause.contains(argument), "{}", failure.cause);
         }
     }
 }

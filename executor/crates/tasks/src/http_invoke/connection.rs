@@ -1,8 +1,9 @@
 //! Connections: who an HTTP task is towards an API, kept out of definitions.
 //!
 //! A connection is named by its ARN, as EventBridge's are, and stands in the node's configuration. Invariants: a secret is read
-//! from its file, never written in configuration; it is in no `Debug` text, output or cause. What may fail: a file, a header
-//! that is none, or two kinds of authorization, with [`ConnectionError`].
+//! from its file, never written in configuration; it is in no `Debug` text, output or cause, and leaves for the hosts of its
+//! connection alone ([`Audience`]). What may fail: a file, a header that is none, no host, or two kinds of authorization, with
+//! [`ConnectionError`].
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,6 +16,7 @@ use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use token_cache::{CredentialKey, Credentials};
 use zeroize::Zeroizing;
 
+use super::audience::Audience;
 use super::call::Parsed;
 use crate::request::Failure;
 
@@ -25,7 +27,7 @@ pub enum ConnectionError {
     #[error("the connection {0} is given twice")]
     Twice(String),
     /// Something of it cannot be sent.
-    #[error("the connection {connection} has {what} that no request can have")]
+    #[error("the connection {connection} has {what}")]
     Unusable {
         /// Its ARN.
         connection: String,
@@ -46,6 +48,7 @@ enum Authorization {
 
 /// A connection.
 pub struct Connection {
+    audience: Audience,
     authorization: Authorization,
     headers: Vec<(HeaderName, HeaderValue)>,
     query: Vec<(String, Zeroizing<String>)>,
@@ -61,6 +64,12 @@ impl fmt::Debug for Connection {
 /// Settings of a connection, its secrets read.
 #[derive(Default)]
 pub struct Settings {
+    /// Hosts that it is for, one at least: `api.example`, or `*.example` for all within.
+    pub hosts: Vec<String>,
+    /// Whether its secrets may go over plain HTTP.
+    pub insecure: bool,
+    /// Roles of machines that it is for; none for all.
+    pub roles: Vec<String>,
     /// Name and value of the API key's header.
     pub api_key: Option<(String, Zeroizing<String>)>,
     /// User name and password.
@@ -88,17 +97,24 @@ impl Connection {
     /// [`ConnectionError::Unusable`]
     pub fn new(arn: &str, settings: Settings) -> Result<Self, ConnectionError> {
         let unusable = |what| ConnectionError::Unusable { connection: arn.to_owned(), what };
-        let Settings { api_key, basic, oauth, headers, query, body } = settings;
+        let Settings { hosts, insecure, roles, api_key, basic, oauth, headers, query, body } = settings;
+        let audience = Audience::new(&hosts, insecure, roles);
+        let audience = audience.ok_or_else(|| {
+            unusable("no hosts, or one that is none: write \"api.example\" or \"*.example\"")
+        })?;
         let authorization = match (api_key, basic, oauth) {
             (Some((name, key)), None, None) => {
-                let (name, value) = header(&name, &key).ok_or_else(|| unusable("an API key"))?;
+                let (name, value) =
+                    header(&name, &key).ok_or_else(|| unusable("an API key that no header can have"))?;
                 Authorization::ApiKey(name, value)
             }
             (None, Some((user, password)), None) => {
                 let pair = Zeroizing::new(format!("{user}:{}", *password));
                 let text = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
                 let value = header("authorization", &text).filter(|_| !user.contains(':'));
-                Authorization::Basic(value.ok_or_else(|| unusable("a user name"))?.1)
+                Authorization::Basic(
+                    value.ok_or_else(|| unusable("a user name or password that no header can have"))?.1,
+                )
             }
             (None, None, Some(client)) => {
                 // No scope of its own: what a server wants to know stands in the client's parameters.
@@ -107,8 +123,9 @@ impl Connection {
             _ => return Err(unusable("not exactly one authorization")),
         };
         let headers = headers.iter().map(|(name, value)| header(name, value));
-        let headers = headers.collect::<Option<_>>().ok_or_else(|| unusable("a header"))?;
-        Ok(Self { authorization, headers, query, body })
+        let headers =
+            headers.collect::<Option<_>>().ok_or_else(|| unusable("a header that no request can have"))?;
+        Ok(Self { audience, authorization, headers, query, body })
     }
 
     /// Whose client credentials give its token; `None` where it needs none.
@@ -117,6 +134,18 @@ impl Connection {
             Authorization::OAuth(key) => Some(key),
             Authorization::ApiKey(..) | Authorization::Basic(_) => None,
         }
+    }
+
+    /// Whether a request may have what the connection adds.
+    ///
+    /// # Errors
+    /// `States.Http.Authorization`
+    pub(super) fn admits(&self, call: &Parsed, role: &str) -> Result<(), Failure> {
+        let refused = self.audience.admits(&call.url, role);
+        refused.map_err(|why| {
+            let arn = call.connection.as_deref().unwrap_or_default();
+            unauthorized(format!("The HTTP task makes no request: the connection {arn} {why}."))
+        })
     }
 
     /// Adds to a request what the connection has; `token` is that of [`Connection::client`].
@@ -155,7 +184,7 @@ impl Connection {
     }
 }
 
-/// The failure of a task whose connection has no token.
+/// The failure of a task whose connection has no token, or is not for it.
 pub(super) fn unauthorized(cause: String) -> Failure {
     Failure::new("States.Http.Authorization", cause)
 }

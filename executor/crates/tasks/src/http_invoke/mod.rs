@@ -2,12 +2,13 @@
 //!
 //! Purpose: the request is made from the state's arguments ([`call`]), merged with what its connection adds ([`connection`]),
 //! and the answer becomes the task's output, or its failure ([`answer`]). Invariants: where the connection and the state say
-//! something about the same header, parameter or member, the connection wins, as at AWS; a connection's secrets are in no
-//! output and no cause. What may fail: arguments that make no request (`States.Runtime`), a connection that is not known or
-//! whose token cannot be had, the call (`States.Http.Socket`), and an answer with a status of 300 or more
-//! (`States.Http.StatusCode.NNN`).
+//! something about the same header, parameter or member, the connection wins, as at AWS; a connection's secrets go to the hosts
+//! that it names ([`audience`]), and are in no output and no cause. What may fail: arguments that make no request
+//! (`States.Runtime`), a connection that is not known, is not for this call or has no token (`States.Http.Authorization`), the
+//! call (`States.Http.Socket`), and an answer with a status of 300 or more (`States.Http.StatusCode.NNN`).
 
 mod answer;
+mod audience;
 mod call;
 mod connection;
 mod form;
@@ -57,6 +58,7 @@ impl HttpInvoke {
         let call = call::parse(request.input.value())?;
         let Some(name) = &call.connection else { return answer::output(self.send(call).await?) };
         let connection = self.connections.get(name).ok_or_else(|| connection::unknown(name))?;
+        connection.admits(&call, &request.origin.role_arn)?;
         answer::output(self.connected(call, connection).await?)
     }
 
@@ -73,8 +75,7 @@ impl HttpInvoke {
         if !refused.contains(&answer.status) {
             return Ok(answer);
         }
-        self.credentials.refused(client, &token);
-        let other = self.token(client).await?;
+        let other = self.credentials.replace(client, &token).await;
         if Arc::ptr_eq(&token, &other) { Ok(answer) } else { send(call, Some(&other)).await }
     }
 

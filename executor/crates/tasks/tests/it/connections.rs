@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tasks::Failure;
@@ -13,6 +13,15 @@ use crate::credentials::Cached;
 use crate::peers::{Peer, answer, ask, client, http, json, raw};
 
 const ARN: &str = "arn:aws:events:eu-west-1:123456789012:connection/orders/1";
+
+/// For the peers of these tests.
+fn here() -> ConnectionSettings {
+    ConnectionSettings {
+        hosts: vec!["127.0.0.1".to_owned(), "10.0.0.1".to_owned()],
+        insecure: true,
+        ..ConnectionSettings::default()
+    }
+}
 
 fn connections(settings: ConnectionSettings) -> Arc<Connections> {
     let connection = Connection::new(ARN, settings).expect("a connection");
@@ -52,18 +61,45 @@ async fn keys_and_passwords_of_a_connection_reach_its_api_and_win_over_what_the_
         headers: vec![secret("x-more", "more-1")],
         query: vec![secret("q", "query-1")],
         body: vec![secret("b", "body-1")],
-        ..ConnectionSettings::default()
+        ..here()
     };
     let http = HttpInvoke::new(client(), connections(api_key), without_tokens());
     let more = r#","Headers":{"X-Api-Key":"mine","X-More":"mine"},"QueryParameters":{"q":"mine","r":1},"RequestBody":{"b":"mine","c":2}"#;
     let told = invoke(&http, &mirror.url("/a"), more).await.expect("an output");
     let expected = r#""ResponseBody":"|key-1|more-1~/a?r=1&q=query-1~{\"b\":\"body-1\",\"c\":2}""#;
     assert!(told.contains(expected), "{told}");
-    let basic = ConnectionSettings { basic: Some(secret("us", "word")), ..ConnectionSettings::default() };
+    let basic = ConnectionSettings { basic: Some(secret("us", "word")), ..here() };
     let http = HttpInvoke::new(client(), connections(basic), without_tokens());
     let told = invoke(&http, &mirror.url("/"), "").await.expect("an output");
     // base64 of us:word
     assert!(told.contains("Basic dXM6d29yZA==||"), "{told}");
+}
+
+#[tokio::test]
+async fn a_connection_is_for_its_hosts_and_roles_and_not_for_plain_http_unless_it_says_so() {
+    let mirror = mirror().await;
+    let key = || Some(secret("x-api-key", "hidden"));
+    let elsewhere = vec!["api.example".to_owned(), "*.0.0.1.example".to_owned()];
+    for (settings, named) in [
+        (ConnectionSettings { api_key: key(), hosts: elsewhere, ..here() }, "hosts"),
+        (ConnectionSettings { api_key: key(), insecure: false, ..here() }, "insecure"),
+        (
+            ConnectionSettings { api_key: key(), roles: vec!["arn:aws:iam::1:role/r".into()], ..here() },
+            "roles",
+        ),
+    ] {
+        let http = HttpInvoke::new(client(), connections(settings), without_tokens());
+        let failure = invoke(&http, &mirror.url("/"), "").await.expect_err(named);
+        assert_eq!(failure.error, "States.Http.Authorization");
+        assert!(failure.cause.contains(named) && !failure.cause.contains("hidden"), "{}", failure.cause);
+    }
+    assert_eq!(mirror.counts().opened, 0);
+    let roles = vec![crate::peers::origin().role_arn.to_string()];
+    let own = connections(ConnectionSettings { api_key: key(), roles, ..here() });
+    invoke(&HttpInvoke::new(client(), own, without_tokens()), &mirror.url("/"), "").await.expect("an output");
+    let nowhere = ConnectionSettings { api_key: key(), ..ConnectionSettings::default() };
+    let error = Connection::new(ARN, nowhere).expect_err("for nobody");
+    assert!(error.to_string().contains("hosts"), "{error}");
 }
 
 #[tokio::test]
@@ -72,7 +108,7 @@ async fn secrets_of_a_connection_are_in_no_failure() {
         api_key: Some(secret("x-api-key", "hidden")),
         query: vec![secret("q", "hidden")],
         body: vec![secret("b", "hidden")],
-        ..ConnectionSettings::default()
+        ..here()
     };
     let connections = connections(settings);
     assert!(!format!("{connections:?}").contains("hidden"));
@@ -97,8 +133,10 @@ async fn secrets_of_a_connection_are_in_no_failure() {
     assert_eq!(failure.error, "Events.ConnectionResource.NotFound");
 }
 
-/// An authorization server that numbers its tokens, and an API that takes the newest alone.
+/// An authorization server that numbers its tokens, and an API that takes the newest alone, and at `/strict` none.
 struct Guarded {
+    /// The authorization server answers nobody properly.
+    down: Arc<AtomicBool>,
     tokens: Arc<AtomicUsize>,
     revoked: Arc<AtomicUsize>,
     authority: Peer,
@@ -109,8 +147,12 @@ struct Guarded {
 
 async fn guarded() -> Guarded {
     let (tokens, revoked) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-    let given = Arc::clone(&tokens);
+    let down = Arc::<AtomicBool>::default();
+    let (given, is_down) = (Arc::clone(&tokens), Arc::clone(&down));
     let authority = http(move |received| {
+        if is_down.load(Ordering::SeqCst) {
+            return answer(503, "text/plain", "down");
+        }
         // base64 of us:hidden; a scope that nobody has asked for would be refused.
         let known = received.header("authorization") == "Basic dXM6aGlkZGVu";
         if !known || received.text() != "grant_type=client_credentials&audience=orders" {
@@ -124,7 +166,8 @@ async fn guarded() -> Guarded {
     let api = http(move |received| {
         let number = received.header("authorization").strip_prefix("Bearer veiled-");
         let number: usize = number.and_then(|number| number.parse().ok()).unwrap_or_default();
-        let known = number > gone.load(Ordering::SeqCst) && number <= given.load(Ordering::SeqCst);
+        let strict = received.target == "/strict";
+        let known = !strict && number > gone.load(Ordering::SeqCst) && number <= given.load(Ordering::SeqCst);
         if known { json(received.body) } else { answer(401, "text/plain", "who are you") }
     })
     .await;
@@ -140,10 +183,10 @@ async fn guarded() -> Guarded {
     let transport = HttpTransport::new(reqwest::Client::builder().no_proxy()).expect("a client");
     let clients = HashMap::from([(Arc::from("orders"), oauth)]);
     let cached = Cached::new(|now| Arc::new(OAuth::new(Arc::new(transport), clients, now)));
-    let settings = ConnectionSettings { oauth: Some("orders".into()), ..ConnectionSettings::default() };
+    let settings = ConnectionSettings { oauth: Some("orders".into()), ..here() };
     let source = std::rc::Rc::clone(&cached) as std::rc::Rc<dyn tasks::CredentialSource>;
     let http = HttpInvoke::new(client(), connections(settings), source);
-    Guarded { tokens, revoked, authority, api, cached, http }
+    Guarded { down, tokens, revoked, authority, api, cached, http }
 }
 
 impl Guarded {
@@ -168,7 +211,7 @@ async fn a_token_that_is_not_taken_any_more_is_fetched_anew_and_the_call_made_on
     let world = guarded().await;
     world.invoke().await.expect("an output");
     world.revoked.store(1, Ordering::SeqCst);
-    world.cached.advance(Duration::from_secs(2));
+    world.cached.advance(Duration::from_secs(30));
     world.invoke().await.expect("an output with another token");
     assert_eq!((world.tokens.load(Ordering::SeqCst), world.api.counts().asked), (2, 3));
     // So soon after the last one another token would be no better.
@@ -182,9 +225,21 @@ async fn a_token_that_is_not_taken_any_more_is_fetched_anew_and_the_call_made_on
 }
 
 #[tokio::test]
+async fn a_refusal_takes_the_token_from_nobody_else_while_no_other_can_be_had() {
+    let world = guarded().await;
+    world.invoke().await.expect("an output");
+    world.cached.advance(Duration::from_secs(60));
+    world.down.store(true, Ordering::SeqCst);
+    let failure = invoke(&world.http, &world.api.url("/strict"), "").await.expect_err("it is refused");
+    assert_eq!(failure.error, "States.Http.StatusCode.401");
+    assert_eq!(world.authority.counts().asked, 2, "another token was asked for");
+    world.invoke().await.expect("an output with the token that there is");
+}
+
+#[tokio::test]
 async fn a_client_that_the_authority_does_not_know_gets_no_call_through() {
     let world = guarded().await;
-    let settings = ConnectionSettings { oauth: Some("else".into()), ..ConnectionSettings::default() };
+    let settings = ConnectionSettings { oauth: Some("else".into()), ..here() };
     let http = HttpInvoke::new(client(), connections(settings), world.cached.clone());
     let failure = invoke(&http, &world.api.url("/"), "").await.expect_err("no token");
     assert_eq!(failure.error, "States.Http.Authorization");

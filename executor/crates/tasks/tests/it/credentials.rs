@@ -44,8 +44,12 @@ impl CredentialSource for Cached {
         Box::pin(self.cache.get(key))
     }
 
-    fn refused(&self, key: &CredentialKey, credentials: &Arc<Credentials>) {
-        self.cache.invalidate(key, credentials);
+    fn replace<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+        refused: &'a Arc<Credentials>,
+    ) -> LocalBoxFuture<'a, Arc<Credentials>> {
+        Box::pin(self.cache.replace(key, refused))
     }
 
     fn now_ms(&self) -> u64 {

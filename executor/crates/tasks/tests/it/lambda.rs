@@ -160,13 +160,14 @@ async fn keys_that_have_expired_are_fetched_anew_and_the_call_is_made_once_more(
     let world = world().await;
     world.ask(&format!("{ARN}:echo"), "1").await.expect("an output");
     world.issuer.expire();
-    world.cached.advance(Duration::from_secs(2));
+    world.cached.advance(Duration::from_secs(30));
     world.ask(&format!("{ARN}:echo"), "2").await.expect("an output with other keys");
     assert_eq!((world.issuer.issued(), world.peer.counts().asked), (2, 3));
     // Other keys would be no better, so soon after the last ones: the failure is told, and nobody is asked for keys.
     world.issuer.expire();
     let failure = world.ask(&format!("{ARN}:echo"), "3").await.expect_err("refused");
-    assert_eq!(failure.error, "Lambda.ExpiredTokenException");
+    assert_eq!(failure.error, "Lambda.AWSLambdaException");
+    assert!(failure.cause.contains("Error Code: ExpiredTokenException"), "{}", failure.cause);
     assert_eq!((world.issuer.issued(), world.peer.counts().asked), (2, 4));
     let told = format!("{failure:?}");
     assert!(!told.contains("hidden-") && !told.contains("veiled-"), "{told}");

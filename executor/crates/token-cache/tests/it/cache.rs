@@ -96,25 +96,64 @@ async fn sessions_of_a_role_have_credentials_of_their_own() {
 }
 
 #[tokio::test]
-async fn credentials_that_their_service_does_not_take_are_fetched_anew_for_every_shard() {
+async fn credentials_that_their_service_does_not_take_are_replaced_once_for_every_shard() {
+    let world = world();
+    let (key, now) = (role("a"), || world.clock.now());
+    let (one, two) = (world.cache.local(Arc::default()), world.cache.local(Arc::default()));
+    let old = one.get(&key, now()).await.expect("credentials").shared();
+    two.get(&key, now()).await.expect("credentials");
+    assert_eq!(one.replace(&key, &old, now()).await.id, "1", "others would be no better");
+    world.clock.advance(Duration::from_secs(30));
+    world.source.mood.send_replace(Mood::Hangs);
+    {
+        let mut replaced = std::pin::pin!(one.replace(&key, &old, now()));
+        tokio::select! {
+            biased;
+            others = &mut replaced => panic!("others came from nowhere: {others:?}"),
+            () = world.source.asked(2) => {}
+        }
+        let unharmed = [
+            two.get(&key, now()).await.expect("the old ones").id.clone(),
+            world.id(&key).await.expect("too"),
+        ];
+        assert_eq!(unharmed, ["1", "1"], "nobody else waits");
+        world.source.mood.send_replace(Mood::Gives);
+        assert_eq!(replaced.await.id, "2");
+    }
+    assert_eq!(one.hit(&key, now()).expect("a hit").id, "2");
+    assert_eq!(two.replace(&key, &old, now()).await.id, "2");
+    assert_eq!(two.replace(&key, &old, now()).await.id, "2");
+    assert_eq!(world.source.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_refusal_leaves_the_credentials_where_they_are_when_no_others_can_be_had() {
+    for mood in [Mood::Down, Mood::Refuses] {
+        let world = world();
+        let key = role("a");
+        let old = world.cache.get(&key).await.expect("credentials");
+        world.clock.advance(Duration::from_secs(30));
+        world.source.mood.send_replace(mood);
+        for _ in 0..100 {
+            assert_eq!(world.cache.replace(&key, &old).await.id, "1");
+            assert_eq!(world.id(&key).await.as_deref(), Ok("1"));
+        }
+        assert_eq!(world.source.calls(), 2, "it is not asked for each refusal");
+        world.source.mood.send_replace(Mood::Gives);
+        world.clock.advance(Duration::from_secs(5));
+        assert_eq!(world.cache.replace(&key, &old).await.id, "3");
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_takes_no_credentials_at_all_has_others_fetched_now_and_then() {
     let world = world();
     let key = role("a");
-    let (one, two) = (world.cache.local(Arc::default()), world.cache.local(Arc::default()));
-    let old = one.get(&key, world.clock.now()).await.expect("credentials");
-    two.get(&key, world.clock.now()).await.expect("credentials");
-    one.invalidate(&key, &old);
-    assert_eq!(
-        one.get(&key, world.clock.now()).await.expect("credentials").id,
-        "1",
-        "new ones would be no better"
-    );
-    world.clock.advance(Duration::from_secs(60));
-    assert!(two.hit(&key, world.clock.now()).is_some());
-    one.invalidate(&key, &old);
-    assert!(two.hit(&key, world.clock.now()).is_none(), "every shard asks again");
-    assert_eq!(two.get(&key, world.clock.now()).await.expect("new ones").id, "2");
-    two.invalidate(&key, &old);
-    assert_eq!(one.get(&key, world.clock.now()).await.expect("the same").id, "2");
+    for _ in 0..600 {
+        let held = world.cache.get(&key).await.expect("credentials");
+        world.cache.replace(&key, &held).await;
+        world.clock.advance(Duration::from_millis(100));
+    }
     assert_eq!(world.source.calls(), 2);
 }
 
