@@ -434,7 +434,7 @@ async fn a_job_of_an_execution_that_fails_in_recovery_is_stopped() {
         ticking(&world, shard.started(batch(2, pass, Mode::Standard, &["1"]))).await;
         drop((shard, followed));
         std::fs::write(folder.path().join("b/rows.csv"), "a\n1\n").expect("another");
-        let shard = world.shard().await;
+        let _shard = world.shard().await;
         let last = ticking(&world, jobs.recv()).await.expect("a call");
         assert_eq!((last.stop, last.follows.as_deref()), (true, Some(r#"{"job":7}"#)), "{order:?}");
     }
