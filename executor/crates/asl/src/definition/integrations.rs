@@ -11,6 +11,13 @@ use super::findings::Place;
 /// How a task may wait, behind the name.
 const PATTERNS: [&str; 3] = [".waitForTaskToken", ".sync:2", ".sync"];
 
+/// How the calls may wait that a node makes itself; of others only their services know.
+const FORMS: [(&str, &[&str]); 3] = [
+    ("http:invoke", &[]),
+    ("lambda:invoke", &[".waitForTaskToken"]),
+    ("states:startExecution", &[".sync", ".sync:2", ".waitForTaskToken"]),
+];
+
 /// The integrations of the developer guide.
 const KNOWN: &[&str] = &[
     "apigateway:invoke",
@@ -84,7 +91,20 @@ impl Compiler<'_> {
         if (service, region) != (Some("states"), Some("")) || call.starts_with("aws-sdk:") {
             return;
         }
-        let name = PATTERNS.iter().find_map(|pattern| call.strip_suffix(pattern)).unwrap_or(call);
+        let form = PATTERNS.iter().find(|pattern| call.ends_with(*pattern));
+        let name = form.and_then(|form| call.strip_suffix(form)).unwrap_or(call);
+        if let (Some((_, forms)), Some(form)) = (FORMS.iter().find(|known| known.0 == name), form)
+            && !forms.contains(form)
+        {
+            let message = format!(
+                "{name} has no form {form}; here such a task goes to a worker pool that is bound to the text"
+            );
+            let note = match forms {
+                [] => "It waits for its answer alone.".to_owned(),
+                forms => format!("It has {}.", forms.join(", ")),
+            };
+            return self.findings.warning_noted(code::MISSPELT_INTEGRATION, place, message, note);
+        }
         if KNOWN.contains(&name) {
             return;
         }

@@ -290,7 +290,11 @@ fn an_integration_is_remarked_upon_only_where_its_name_is_nearly_a_known_one() {
         told("arn:aws:states:::states:startExecutoin.sync:2"),
         "Did you mean 'states:startExecution'?"
     );
+    assert_eq!(told("arn:aws:states:::http:invoke.waitForTaskToken"), "It waits for its answer alone.");
+    assert_eq!(told("arn:aws:states:::lambda:invoke.sync"), "It has .waitForTaskToken.");
     for resource in [
+        "arn:aws:states:::lambda:invoke.waitForTaskToken",
+        "arn:aws:states:::states:startExecution.sync:2",
         "arn:aws:states:::glue:startJobRun.sync",
         "arn:aws:states:::quantum:entangle",
         "arn:aws:states:::aws-sdk:lamda:invoke",
