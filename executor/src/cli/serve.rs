@@ -77,7 +77,8 @@ WHAT TASKS CALL
 
   with basic = { user, password } or oauth = { token-url, client-id, client-secret } in the place of
   api-key. Nothing of it goes to other hosts, nor over plain http without insecure = true; roles =
-  [\"ARN\"] keeps it from machines with other roles. Secrets are { file = \"PATH\" } or { env = \"VARIABLE\" }, and never stand in the file.
+  [\"ARN\"] keeps it from machines with other roles. Secrets are { file = \"PATH\" } or
+  { env = \"VARIABLE\" }, and never stand in the file.
   Keys that may assume roles come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
   AWS_SESSION_TOKEN, or TENCENTCLOUD_SECRET_ID, TENCENTCLOUD_SECRET_KEY and TENCENTCLOUD_TOKEN.
 
