@@ -400,9 +400,11 @@ async fn what_cannot_be_read_again_in_recovery_fails_its_execution_and_says_so()
 #[tokio::test]
 async fn a_job_of_an_execution_that_fails_in_recovery_is_stopped() {
     for order in [["job", "read"], ["read", "job"]] {
-        let wait = |what: &str| match order[0] == what {
-            true => r#""StartAt":"W","States":{"W":{"Type":"Wait","Seconds":1,"Next":"#,
-            false => r#""StartAt":"W","States":{"W":{"Type":"Wait","Seconds":60,"Next":"#,
+        let wait = |what: &str| {
+            let seconds = if order[0] == what { 1 } else { 60 };
+            format!(
+                r#""StartAt":"{what}","States":{{"{what}":{{"Type":"Wait","Seconds":{seconds},"Next":"#
+            )
         };
         let (job, read) = (wait("job"), wait("read"));
         let read_then_task = READ_THEN_TASK.strip_prefix(r#"{"StartAt":"M","States":{"#).expect("a Map");
