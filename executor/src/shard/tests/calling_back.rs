@@ -306,7 +306,7 @@ async fn heartbeats_keep_a_task_while_the_store_does_not_confirm_for_longer_than
     ticking(&shard, shard.until(ShardState::Serving)).await;
     assert_eq!(code(shard.call_back(&kept, success("[7]")).await), "taken");
     let ended = ticking(&shard, outcomes(&mut watcher, 2)).await;
-    assert_eq!(ended[0].output.as_deref(), Some(b"[7]".as_slice()));
+    assert!(ended.iter().any(|one| one.output.as_deref() == Some(b"[7]".as_slice())), "{ended:?}");
 }
 
 #[tokio::test]
