@@ -6,12 +6,14 @@
 //! else is done, and whoever sent it is answered when that block is confirmed, so that one which was acknowledged is never
 //! lost; a callback is refused for good only when what it is refused for is durable too, for a caller who sends an
 //! unanswered one again takes `TaskTimedOut` to mean that the first was taken; nothing is taken that cannot be written now.
-//! A heartbeat is not journalled: a recovery gives the task all of its time again. What may fail: a task that is over; a
-//! partition that is elsewhere, or is being recovered, and a store that does not confirm: then it has to be sent again.
+//! A heartbeat is not journalled: it is taken also while the store does not confirm, for the task's time runs on, and a
+//! recovery gives the task all of it again. What may fail: a task that is over; a partition that is elsewhere, or is being
+//! recovered, and a store that does not confirm: then it has to be sent again.
 
 use std::time::Duration;
 
 use asl::{EffectId, Event, Payload, Str};
+use ids::ExecutionId;
 
 use super::command::Reply;
 use super::core::Shard;
@@ -69,10 +71,9 @@ impl Shard {
         let Some(at) = self.log_at(partition) else {
             return drop(reply.send(Err(Error::NotOwner { partition: partition.get() })));
         };
-        let taken = self.may_call_back(at).and_then(|()| match self.logs[at].away.contains_key(&id) {
-            true => Err(Error::Recovering { partition: partition.get(), retry_after: self.shortly() }),
-            false => Ok(()),
-        });
+        let heartbeat = matches!(callback, Callback::Heartbeat);
+        let written = self.may_write(at);
+        let taken = self.may_tell(at, id).and_then(|()| if heartbeat { Ok(()) } else { written.clone() });
         if let Err(error) = taken {
             return drop(reply.send(Err(error)));
         }
@@ -81,9 +82,10 @@ impl Shard {
         address.into_iter().for_each(|address| self.run(address));
         let address = match self.called_back(address, token) {
             Ok(address) => address,
+            // What it is refused for has to be durable, and cannot be now.
+            Err(_) if written.is_err() => return drop(reply.send(written)),
             Err(error) => return self.answer_callback(at, reply, Err(error)),
         };
-        let heartbeat = matches!(callback, Callback::Heartbeat);
         if !heartbeat {
             self.cancel(address, effect, true);
             let failed = matches!(callback, Callback::Failed { .. });
@@ -101,20 +103,30 @@ impl Shard {
         }
     }
 
-    /// Whether an outcome would be written now.
-    fn may_call_back(&self, at: usize) -> Result<(), Error> {
+    /// Whether an execution may be told something now.
+    fn may_tell(&self, at: usize, id: ExecutionId) -> Result<(), Error> {
         let log = &self.logs[at];
-        let partition = log.partition.get();
-        let retry_after = self.shortly();
+        let (partition, retry_after) = (log.partition.get(), self.shortly());
         match log.state {
             LogState::Recovering => Err(Error::Recovering { partition, retry_after }),
             _ if !log.works() => Err(Error::NotOwner { partition }),
-            LogState::Down => Err(not_durable("the store does not confirm", retry_after)),
-            _ if self.probe.silent || log.mending || log.renewing || log.is_congested() => {
-                Err(not_durable("the store is away, or slower than what is written", retry_after))
-            }
+            // Its executions stand still.
+            _ if log.renewing => Err(not_durable("the partition is being taken anew", retry_after)),
+            _ if log.away.contains_key(&id) => Err(Error::Recovering { partition, retry_after }),
             _ => Ok(()),
         }
+    }
+
+    /// Whether an outcome would be written now.
+    fn may_write(&self, at: usize) -> Result<(), Error> {
+        let log = &self.logs[at];
+        if log.state == LogState::Down {
+            return Err(not_durable("the store does not confirm", self.shortly()));
+        }
+        if self.probe.silent || log.mending || log.is_congested() {
+            return Err(not_durable("the store is away, or slower than what is written", self.shortly()));
+        }
+        Ok(())
     }
 
     /// The execution whose task waits for this token.

@@ -283,6 +283,33 @@ async fn while_the_store_does_not_confirm_nothing_is_taken_and_afterwards_it_is(
 }
 
 #[tokio::test]
+async fn heartbeats_keep_a_task_while_the_store_does_not_confirm_for_longer_than_they_are_apart() {
+    let world = World::new();
+    let (ask, pass) = (world.define(ASK).await, world.define(PASS).await);
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    let (kept, over) = (shard.waits(ask, 1, true).await, shard.waits(ask, 2, true).await);
+    assert_eq!(code(shard.call_back(&over, success("1")).await), "taken");
+    outcomes(&mut watcher, 1).await;
+    world.store.set_unavailable(Some("a test"));
+    drop(shard.start(batch(3, pass, Mode::Standard, &["1"])).await);
+    ticking(&shard, shard.until(ShardState::StoreDown)).await;
+    assert_eq!(code(shard.call_back(&kept, Callback::Heartbeat).await), "taken");
+    assert_eq!(code(shard.call_back(&over, Callback::Heartbeat).await), "NotDurable");
+    for _ in 0..3 {
+        world.clock.advance(Duration::from_secs(45));
+        // Whether the partition is still this owner's cannot be known after the lease; the task has its time all the same.
+        let answer = shard.call_back(&kept, Callback::Heartbeat).await;
+        assert!(matches!(answer, Ok(()) | Err(Error::Store(_))), "{answer:?}");
+    }
+    world.store.set_unavailable(None);
+    ticking(&shard, shard.until(ShardState::Serving)).await;
+    assert_eq!(code(shard.call_back(&kept, success("[7]")).await), "taken");
+    let ended = ticking(&shard, outcomes(&mut watcher, 2)).await;
+    assert_eq!(ended[0].output.as_deref(), Some(b"[7]".as_slice()));
+}
+
+#[tokio::test]
 async fn one_that_was_sent_to_an_owner_that_is_replaced_is_not_acknowledged_and_taken_by_the_next() {
     let world = World::new();
     let ask = world.define(ASK).await;
