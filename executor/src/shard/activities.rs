@@ -3,10 +3,12 @@
 //! A worker asks in two steps. It *waits*, on all shards of all nodes, and is told once there is something in line; nothing is
 //! taken by that. Then it *takes* from one of them: the task is journalled as started, and handed out when that is durable. So
 //! nobody is given more than it asked for, and what moves with its partition in between is taken where it is then.
-//! Invariants: a task is handed out once, and is told to be started before; who is told is only told: if nobody takes
-//! a task within [`AGAIN`], the next one is told, whatever became of the first. A line is of one activity and one log, so that
+//! Invariants: a task is handed out once, and is told to be started before; one whose taker has gone by then stands first in
+//! line again, and has begun all the same: its time runs, and the history names who took it first; who is told is only told:
+//! if nobody takes a task within [`AGAIN`], the next one is told, whatever became of the first. A line is of one activity and one log, so that
 //! a log that hands nothing out holds up no other. Bounded by admission (a task belongs to an open execution) and by the
-//! surface (polls). What may fail: nothing; who has gone is not told.
+//! surface (polls). What may fail: nothing; who has gone is not told. A task that was begun and handed to nobody, because its
+//! partition left or its node crashed meanwhile, is missed by its heartbeat or time-out.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -108,14 +110,17 @@ impl Activity {
         self.lines.iter().any(|(log, _)| hands_out(*log))
     }
 
-    fn push(&mut self, log: u16, address: Address) {
-        match self.lines.iter_mut().find(|(of, _)| *of == log) {
-            Some((_, line)) => line.push_back(address),
-            None => {
-                let mut line = Line::default();
-                line.push_back(address);
-                self.lines.push((log, line));
-            }
+    fn push(&mut self, log: u16, address: Address, first: bool) {
+        let known = self.lines.iter().position(|(of, _)| *of == log);
+        let at = known.unwrap_or_else(|| {
+            self.lines.push((log, Line::default()));
+            self.lines.len() - 1
+        });
+        let line = &mut self.lines[at].1;
+        if first {
+            line.push_front(address)
+        } else {
+            line.push_back(address)
         }
         self.waiting += 1;
     }
@@ -202,13 +207,19 @@ impl Activities {
 
     /// The task may be taken now, unless it was cancelled meanwhile.
     pub fn release(&mut self, address: Address) {
-        let entry = self.entries.get_mut(address);
-        let Some(entry) = entry.filter(|entry| matches!(entry.stand, Stand::Held)) else { return };
+        if self.entries.get(address).is_some_and(|entry| matches!(entry.stand, Stand::Held)) {
+            self.line_up(address, false);
+        }
+    }
+
+    /// Puts a task in line, before all others where it is to be the `first`.
+    fn line_up(&mut self, address: Address, first: bool) {
+        let Some(entry) = self.entries.get_mut(address) else { return };
         entry.stand = Stand::Waiting;
         let (name, log) = (entry.task.activity.clone(), entry.task.log);
         self.waiting += 1;
         let activity = self.activity(&name);
-        activity.push(log, address);
+        activity.push(log, address, first);
         activity.untold += 1;
         if !std::mem::replace(&mut activity.stirred, true) {
             self.stirred.push(name);
@@ -395,12 +406,13 @@ impl Shard {
         let stays = open.is_some_and(|open| open.waiting_for.activity(task.effect) == Some(address));
         let task_token = TaskToken::of_callback(task.id, task.effect).seal_text(secret).to_string();
         let input = task.input.bytes().clone();
-        self.metrics.tasks_scheduled.add(1);
-        // To a worker that has gone meanwhile it was handed out all the same: its time runs.
-        let _ = take.send(Ok(Some(v1::GetActivityTaskResponse { task_token, input })));
+        let given = take.send(Ok(Some(v1::GetActivityTaskResponse { task_token, input }))).is_ok();
+        self.metrics.tasks_scheduled.add(u64::from(given));
         if !stays {
             // Its partition leaves: the outcome is for the next owner.
             self.activities.remove(address);
+        } else if !given {
+            self.activities.line_up(address, true);
         }
     }
 

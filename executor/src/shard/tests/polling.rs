@@ -141,6 +141,37 @@ async fn whoever_has_gone_takes_nothing() {
 }
 
 #[tokio::test]
+async fn a_task_whose_taker_has_gone_before_its_start_was_durable_is_handed_to_the_next_and_stands_first() {
+    let world = World::new();
+    let ask = world.define(ASK).await;
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    shard.started(batch(1, ask, Mode::Standard, &["1"])).await;
+    shard.started(batch(2, ask, Mode::Standard, &["2"])).await;
+    world.store.hold_appends();
+    let answer = shard.asked("anna").await;
+    shard.settled().await;
+    drop(answer);
+    let mut poll = shard.poll().await;
+    poll.try_recv().expect("the second is in line");
+    world.store.release_appends();
+    soon("the first", async {
+        while shard.metrics.activity_tasks_waiting.get() < 2 {
+            shard.settled().await;
+        }
+    })
+    .await;
+    let task = shard.taken("bert").await;
+    assert_eq!(task.input, "1");
+    assert_eq!(shard.taken("carl").await.input, "2");
+    shard.says(&task, Callback::Heartbeat).await.expect("it is bert's");
+    shard.succeeds(&task).await;
+    assert_eq!(outcomes(&mut watcher, 1).await[0].output.as_deref(), Some(b"[7]".as_slice()));
+    let starts = shard.events().await.into_iter().filter(|(kind, _)| kind == "ActivityStarted").count();
+    assert_eq!(starts, 1, "its time has begun once");
+}
+
+#[tokio::test]
 async fn a_poll_is_told_of_a_task_that_comes_and_the_next_one_if_the_first_does_not_take_it() {
     let world = World::new();
     let ask = world.define(ASK).await;
