@@ -3,8 +3,8 @@
 //! Purpose: a call is a flight of the shard, on its thread; its answer is told to the execution as a worker's outcome is. A job
 //! that was begun (`.sync`) is followed to its end; of a task that waits for its token nothing is left to do once its request
 //! was answered. Invariants: a call of a STANDARD execution leaves only after the block that holds its cause, one of a
-//! synchronous EXPRESS one with its opening, any other at once; whatever is no longer wanted is dropped, which ends its HTTP
-//! request; that a job was submitted is journalled, so that a recovery follows it and begins it no second time, while a call
+//! synchronous EXPRESS one with its opening, any other at once; none leaves of a log that hands nothing out now, as no task
+//! does: it is *parked* in a line of that log; whatever is no longer wanted is dropped, which ends its HTTP request; that a job was submitted is journalled, so that a recovery follows it and begins it no second time, while a call
 //! without an answer is made again under the same [`Origin::attempt`]; a shard has so many first requests under way at
 //! once ([`limits::CALLS_MAX`]), the next ones wait in line; jobs that are followed are as many as executions are admitted; a job
 //! whose task is over for good is stopped, once it is durable that it is, and one whose execution goes on elsewhere is left
@@ -25,6 +25,8 @@ use tokio::sync::Semaphore;
 use super::core::{Landed, Shard};
 use super::execution::{OpenExecution, Waiting};
 use super::functions;
+use super::line::Line;
+use super::log::Log;
 use super::slab::{Address, Slab};
 use super::workers::cut;
 use crate::limits;
@@ -39,6 +41,10 @@ struct Call {
     submitted: Option<Payload>,
     /// Drops it; there is none before it may leave.
     abort: Option<AbortHandle>,
+    /// The place of its partition's log.
+    log: u16,
+    /// Whether it stands in the line of its log.
+    parked: bool,
     begun_us: u64,
 }
 
@@ -59,6 +65,8 @@ impl fmt::Debug for Job {
 pub(super) struct Calls {
     pub integrations: Integrations,
     entries: Slab<Call>,
+    /// Calls of logs that hand nothing out now, by the log's place.
+    parked: Vec<Line>,
     turns: Arc<Semaphore>,
     metrics: Arc<ShardMetrics>,
 }
@@ -66,7 +74,7 @@ pub(super) struct Calls {
 impl Calls {
     pub fn new(integrations: Integrations, metrics: Arc<ShardMetrics>) -> Self {
         let turns = Arc::new(Semaphore::new(limits::CALLS_MAX));
-        Self { integrations, entries: Slab::default(), turns, metrics }
+        Self { integrations, entries: Slab::default(), parked: Vec::new(), turns, metrics }
     }
 
     /// Calls that have not come to their end, those among them that have not left.
@@ -77,6 +85,9 @@ impl Calls {
     /// The answer is no longer wanted.
     pub fn cancel(&mut self, at: Address) {
         let Some(entry) = self.entries.remove(at) else { return };
+        if let Some(line) = self.parked.get_mut(usize::from(entry.log)).filter(|_| entry.parked) {
+            line.left(&self.entries);
+        }
         self.cells(&entry).cancelled.add(1);
         if let Some(abort) = entry.abort {
             abort.abort();
@@ -94,6 +105,27 @@ impl Calls {
         let entry = self.entries.get(at)?;
         let (request, integration) = (Rc::clone(&entry.request), Rc::clone(&entry.integration));
         Some(Job { request, integration, submitted: entry.submitted.clone()? })
+    }
+
+    /// Puts a call in the line of its log, if that hands nothing out now.
+    fn park(&mut self, at: Address, hands_out: impl Fn(u16) -> bool) -> bool {
+        let Some(entry) = self.entries.get_mut(at).filter(|entry| !hands_out(entry.log)) else {
+            return false;
+        };
+        let log = usize::from(entry.log);
+        entry.parked = true;
+        if self.parked.len() <= log {
+            self.parked.resize_with(log + 1, Line::default);
+        }
+        self.parked[log].push_back(at);
+        true
+    }
+
+    /// Takes the first call out of the line of a log.
+    fn unpark(&mut self, log: usize) -> Option<Address> {
+        let at = self.parked[log].pop_front(&self.entries)?;
+        self.entries.get_mut(at)?.parked = false;
+        Some(at)
     }
 
     fn cells(&self, entry: &Call) -> &CallMetrics {
@@ -180,17 +212,33 @@ impl Shard {
         };
         // The call outlives the frame that its input came in.
         let request = Rc::new(Request { resource, input: input.detach(), origin });
-        let begun_us = self.now_us;
+        let (begun_us, log, parked) = (self.now_us, open.log, false);
         let (execution, abort) = (address, None);
-        let entry = Call { execution, effect, request, integration, submitted, abort, begun_us };
+        let entry = Call { execution, effect, request, integration, submitted, abort, log, parked, begun_us };
         let at = self.calls.entries.insert(entry);
         let before = open.waiting_for.insert(effect, Waiting::Call(at));
         before.into_iter().for_each(|before| self.give_up(before));
         Some(at)
     }
 
+    /// Begins what was parked of logs that hand out again.
+    pub(super) fn begin_parked_calls(&mut self) {
+        for log in 0..self.calls.parked.len() {
+            while self.logs.get(log).is_some_and(|log| log.hands_out(self.now_us))
+                && let Some(at) = self.calls.unpark(log)
+            {
+                self.begin_call(at);
+            }
+        }
+    }
+
     /// Puts a call in the line of those that wait for their turn, unless it was cancelled meanwhile.
     pub(super) fn begin_call(&mut self, at: Address) {
+        let (logs, now_us) = (&self.logs, self.now_us);
+        let hands_out = |log| logs.get(usize::from(log)).is_some_and(|log: &Log| log.hands_out(now_us));
+        if self.calls.park(at, hands_out) {
+            return;
+        }
         let turns = Arc::clone(&self.calls.turns);
         let Some(entry) = self.calls.entries.get_mut(at) else { return };
         entry.begun_us = self.now_us;

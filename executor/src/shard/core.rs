@@ -257,6 +257,7 @@ impl Shard {
         self.give_turns();
         self.part_some();
         self.dispatch_tasks();
+        self.begin_parked_calls();
         self.tell_polls();
         self.carry();
         self.archive();

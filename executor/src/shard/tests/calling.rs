@@ -217,17 +217,17 @@ async fn an_address_that_may_not_be_called_fails_its_task_with_what_to_configure
 }
 
 const JOB: &str = "arn:aws:states:::test:runJob.sync";
-const JOB_TASK: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Task","Resource":"arn:aws:states:::test:runJob.sync",
+pub(super) const JOB_TASK: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Task","Resource":"arn:aws:states:::test:runJob.sync",
     "TimeoutSeconds":3000,"End":true}}}"#;
 
 /// What a shard asks of a service with jobs, and where the test answers.
-struct JobAsked {
+pub(super) struct JobAsked {
     attempt: String,
     /// What was submitted, when a job is followed.
-    follows: Option<String>,
+    pub(super) follows: Option<String>,
     /// Whether it is to be stopped.
-    stop: bool,
-    answer: oneshot::Sender<CallAnswer>,
+    pub(super) stop: bool,
+    pub(super) answer: oneshot::Sender<CallAnswer>,
 }
 
 /// A service with jobs.
@@ -255,7 +255,7 @@ impl Integration for Jobs {
     }
 
     fn serves(&self, resource: &str) -> bool {
-        resource == JOB
+        JOB.starts_with(resource)
     }
 
     fn begin<'a>(&'a self, request: &'a Request) -> Call<'a, CallAnswer> {
@@ -275,15 +275,39 @@ impl Integration for Jobs {
     }
 }
 
-fn world_with_jobs() -> (World, mpsc::Receiver<JobAsked>) {
+pub(super) fn world_with_jobs() -> (World, mpsc::Receiver<JobAsked>) {
     let (asked, jobs) = mpsc::channel(4);
     let integrations: MakeIntegrations =
         Arc::new(move |_: &ShardContext| Integrations::default().and(std::rc::Rc::new(Jobs(asked.clone()))));
     (World { integrations, ..World::new() }, jobs)
 }
 
-fn json(text: &'static str) -> Payload {
+pub(super) fn json(text: &'static str) -> Payload {
     Payload::from_checked(Bytes::from_static(text.as_bytes()))
+}
+
+#[tokio::test]
+async fn an_owner_that_has_not_heard_of_its_store_for_the_lease_calls_nobody_until_it_has() {
+    const LATER: &str = r#"{"StartAt":"W","States":{"W":{"Type":"Wait","Seconds":60,"Next":"A"},
+        "A":{"Type":"Task","Resource":"arn:aws:states:::test:runJob","End":true}}}"#;
+    let (world, mut jobs) = world_with_jobs();
+    let later = world.define(LATER).await;
+    let shard = world.shard().await;
+    ticking(&shard, shard.started(batch(1, later, Mode::Express, &["1", "2"]))).await;
+    world.store.set_unavailable(Some("cut off"));
+    world.clock.advance(Duration::from_secs(60));
+    for _ in 0..3 {
+        shard.settled().await;
+    }
+    assert_eq!(shard.metrics.calls_under_way.get(), 2);
+    assert!(jobs.try_recv().is_err(), "a call has left");
+    world.store.set_unavailable(None);
+    let mut asked = Vec::new();
+    for _ in 0..2 {
+        asked.push(ticking(&shard, jobs.recv()).await.expect("a call"));
+    }
+    shard.settled().await;
+    assert!(jobs.try_recv().is_err(), "each has left once");
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! A partition serves while an execution that worked much is told again what it was told. The shard is driven by hand
 //! here: so its replay stands still for as long as a test looks.
 
+use futures_util::FutureExt as _;
 use proto::executor::v1::{ExecutionStatus, Mode};
 
 use super::super::actor::Wake;
 use super::super::core::{Flight, Shard};
 use super::super::log::LogState;
+use super::calling::{JOB_TASK, world_with_jobs};
 use super::*;
 
 /// Works for turns, then waits for a task.
@@ -177,6 +179,39 @@ async fn while_a_log_is_brought_back_no_task_leaves_and_no_outcome_is_taken_for_
     second.say(2, message).await;
     let next = ticking(&second, tasks(&mut worker, 50)).await;
     assert!(next.iter().all(|task| task.function.ends_with("ship")), "no task is done twice");
+}
+
+#[tokio::test]
+async fn while_a_log_is_brought_back_no_call_leaves_and_then_all_do() {
+    let (world, mut jobs) = world_with_jobs();
+    let task = world.define(JOB_TASK).await;
+    let first = world.shard().await;
+    first.started(batch(1, task, Mode::Standard, &["1"; 50])).await;
+    drop(first);
+    while jobs.try_recv().is_ok() {}
+
+    let mut bare = Bare::with(&world, None);
+    bare.tell(assigned(&[partition()]));
+    bare.land(0).await;
+    // Each execution takes as long as all of a slice.
+    world.clock.advance_with_each_look(limits::TURNS_SLICE);
+    bare.land(0).await;
+    let (state, open) = (bare.shard.logs[0].state, bare.shard.open.len());
+    assert!(state == LogState::Recovering && open > 0 && open < 50, "some are back: {open}");
+    assert_eq!(bare.shard.calls.len(), open, "each wants its call");
+    for flight in &mut bare.flights {
+        drop(flight.as_mut().now_or_never());
+    }
+    assert!(jobs.try_recv().is_err(), "a call has left");
+    bare.tell(assigned(&[]));
+    assert!(bare.shard.logs[0].state == LogState::Released && bare.shard.calls.len() == 0);
+
+    world.clock.advance_with_each_look(Duration::ZERO);
+    let _second = world.shard().await;
+    let mut begun = Vec::new();
+    while begun.len() < 50 {
+        begun.push(soon("a call", jobs.recv()).await.expect("a call"));
+    }
 }
 
 #[tokio::test]
