@@ -4,8 +4,9 @@
 //! read, is a flight, and the partition serves meanwhile: the execution is *away*, it is looked up in the log, its name is
 //! taken, and who wants to stop it has to ask again. Invariants: only what the journal says is told; a flight that lands
 //! after its partition was lost, or taken anew, changes nothing; an execution for which what it has read cannot be had any
-//! more ends with `States.ItemReaderFailed`, and one of whose journal the store has lost a part with `States.Runtime`, for what followed the read cannot be told without it, and one for which that
-//! cannot be known now stays in the log.
+//! more ends with `States.ItemReaderFailed`, for what followed the read cannot be told without it, and the jobs of tasks that it had asked for
+//! before it are stopped; one of whose journal the store has lost a part ends with `States.Runtime`, and its jobs go on, for
+//! nothing is told of it; one for which that cannot be known now stays in the log.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,8 +25,9 @@ use super::fetch::RecoveredExecution;
 use super::log::Away;
 use super::machine::{self, Beginning, Machine, dialect_of};
 use super::mailbox::Mailbox;
-use super::recover::{Untold, Wanted, event_of};
+use super::recover::{SubmittedTask, Untold, Wanted, event_of};
 use super::scan::Map;
+use super::slab::Address;
 use super::transfers::{Desk, Unread};
 use super::turns;
 
@@ -38,6 +40,11 @@ pub(super) struct Replayed {
     wanted: Wanted,
     /// Why it cannot go on.
     lost: Option<Unread>,
+}
+
+/// Whether an entry says what has become of a task.
+fn is_of_task(kind: JournalledKind) -> bool {
+    matches!(kind, JournalledKind::TaskSubmitted | JournalledKind::TaskSucceeded | JournalledKind::TaskFailed)
 }
 
 /// Replays an execution; nothing when that cannot be done now. Between two of its turns others have theirs.
@@ -60,7 +67,8 @@ async fn replay(
     let mut execution = machine.begin(&beginning, payload, &mut effects, &mut asl::history::NoObserver);
     crumb.clear();
     wanted.gather(&mut effects);
-    for told in journal.iter().filter(|_| machine.is_standard()) {
+    let mut entries = journal.iter().filter(|_| machine.is_standard());
+    for told in entries.by_ref() {
         let event = match event_of(told, &desk).await {
             Ok(Some(event)) => event,
             Ok(None) => continue,
@@ -86,6 +94,12 @@ async fn replay(
         machine::handle_unobserved(&mut execution, event, at, &mut effects);
         crumb.clear();
         wanted.gather(&mut effects);
+    }
+    // It is told nothing more; what it has begun meanwhile has to be known, to be stopped.
+    for told in entries.filter(|told| is_of_task(told.kind)) {
+        if let Ok(Some(event)) = event_of(told, &desk).await {
+            wanted.settle(&event);
+        }
     }
     Some(Box::new(Replayed { machine, recovered, execution, wanted, lost }))
 }
@@ -182,6 +196,8 @@ impl Shard {
         };
         let address = self.admit(open, &input);
         if let Some(lost) = lost {
+            // What it has begun is stopped with its end.
+            self.resume_all(address, wanted.into_parts().1);
             let (error, cause) = ("States.ItemReaderFailed".into(), lost.to_string().into());
             return self.deliver(address, Event::GiveUp { error, cause });
         }
@@ -191,9 +207,7 @@ impl Shard {
         let (activities, begun) = (page.activities.len(), std::mem::take(&mut wanted.begun));
         let (mut effects, submitted) = wanted.into_parts();
         self.apply(address, &mut effects);
-        for (effect, asked, said) in submitted {
-            self.resume(address, effect, asked, said);
-        }
+        self.resume_all(address, submitted);
         // What it waits for was caused by what is durable already.
         let page = &mut self.logs[log].page;
         let (tasks, writes) = (page.held.split_off(tasks), page.writes.split_off(writes));
@@ -208,6 +222,13 @@ impl Shard {
         }
         for call in calls {
             self.begin_call(call);
+        }
+    }
+
+    /// What was submitted goes on.
+    fn resume_all(&mut self, address: Address, submitted: Vec<SubmittedTask>) {
+        for (effect, asked, said) in submitted {
+            self.resume(address, effect, asked, said);
         }
     }
 }

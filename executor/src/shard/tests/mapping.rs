@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use ::tasks::Answer as CallAnswer;
 use proto::executor::v1::{ExecutionStatus, Mode};
 use tempfile::TempDir;
 
+use super::calling::{json, world_with_jobs};
 use super::*;
 
 /// A Map over an object, whose children each have a task; the results are written.
@@ -393,6 +395,44 @@ async fn what_cannot_be_read_again_in_recovery_fails_its_execution_and_says_so()
         cause.contains("1048578 bytes that are needed again") && cause.contains("has changed"),
         "{cause}"
     );
+}
+
+#[tokio::test]
+async fn a_job_of_an_execution_that_fails_in_recovery_is_stopped() {
+    for late in [false, true] {
+        let read_then_task = READ_THEN_TASK.strip_prefix(r#"{"StartAt":"M","States":{"#).expect("a Map");
+        let definition = format!(
+            r#"{{"StartAt":"P","States":{{"P":{{"Type":"Parallel","End":true,"Branches":[
+            {{"StartAt":"J","States":{{"J":{{"Type":"Task","Resource":"arn:aws:states:::test:runJob.sync","End":true}}}}}},
+            {{"StartAt":"W","States":{{"W":{{"Type":"Wait","Seconds":60,"Next":"M"}},{read_then_task}]}}}}}}"#
+        );
+        let (with_jobs, mut jobs) = world_with_jobs();
+        let (world, folder) = world_with(&[("rows.csv", &long_csv())]);
+        let world = World { integrations: with_jobs.integrations, ..world };
+        let definition = world.define(definition.leak()).await;
+        let shard = world.shard().await;
+        let mut worker = shard.worker(1, 10).await;
+        shard.started(batch(1, definition, Mode::Standard, &["{}"])).await;
+        let begun = soon("a job", jobs.recv()).await.expect("a call");
+        if late {
+            world.clock.advance(Duration::from_secs(60));
+            ticking(&world, tasks(&mut worker, 1)).await;
+        }
+        begun.answer.send(CallAnswer::Submitted(json(r#"{"job":7}"#))).expect("the shard waits");
+        let followed = ticking(&world, soon("a look at the job", jobs.recv())).await;
+        if !late {
+            world.clock.advance(Duration::from_secs(60));
+            ticking(&world, tasks(&mut worker, 1)).await;
+        }
+        // A later start in a block of its own: what was told before is durable.
+        let pass = world.define(PASS).await;
+        ticking(&world, soon("a start", shard.started(batch(2, pass, Mode::Standard, &["1"])))).await;
+        drop((shard, followed));
+        std::fs::write(folder.path().join("b/rows.csv"), "a\n1\n").expect("another");
+        let _shard = world.shard().await;
+        let last = ticking(&world, soon("a stop", jobs.recv())).await.expect("a call");
+        assert_eq!((last.stop, last.follows.as_deref()), (true, Some(r#"{"job":7}"#)), "{late}");
+    }
 }
 
 #[tokio::test]
