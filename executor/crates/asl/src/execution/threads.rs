@@ -86,7 +86,8 @@ pub(super) struct Pause {
 pub(super) struct TaskWork {
     pub id: EffectId,
     pub timeout: Option<EffectId>,
-    /// Its timer keeps its id however often it is moved: a replay is not told of heartbeats, and numbers effects alike.
+    /// Its timer keeps its id however often it is moved: a replay is not told of heartbeats, and numbers effects alike. That of
+    /// an activity is armed at the start.
     pub heartbeat: Option<EffectId>,
     pub heartbeat_seconds: u32,
     /// When the next heartbeat is due.
@@ -103,6 +104,11 @@ impl TaskWork {
     /// Whether the history has its start.
     pub fn has_started(&self) -> bool {
         self.to_start == STARTED
+    }
+
+    /// The timer of its heartbeats, where they are due.
+    pub fn armed_heartbeat(&self) -> Option<EffectId> {
+        self.heartbeat.filter(|_| self.has_started())
     }
 }
 

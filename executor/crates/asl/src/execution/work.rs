@@ -65,8 +65,11 @@ impl<'a, O: Observer> Run<'a, O> {
             seconds.map(|seconds| run.arm(slot, run.now().plus_seconds(seconds)))
         };
         let timeout = timer(self, timeout_seconds);
-        // Heartbeats of an activity are due once a worker has taken it up.
-        let heartbeat = timer(self, heartbeat_seconds.filter(|_| !activity));
+        let heartbeat = match activity {
+            // It is due once a worker has taken the task up, and has its number from here on, as in journals from before that was so.
+            true => heartbeat_seconds.map(|_| self.effect_id(slot)),
+            false => timer(self, heartbeat_seconds),
+        };
         let bounded =
             |seconds: Option<u64>| seconds.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(0);
         let heartbeat_seconds = bounded(heartbeat_seconds);
@@ -144,9 +147,9 @@ impl<'a, O: Observer> Run<'a, O> {
             self.effects.push(Effect::CancelTimer(timer));
             task.timeout = Some(self.arm(slot, after(self, task.to_start)));
         }
-        if task.heartbeat_seconds > 0 {
+        if let Some(timer) = task.heartbeat {
             task.heartbeat_at = after(self, task.heartbeat_seconds);
-            task.heartbeat = Some(self.arm(slot, task.heartbeat_at));
+            self.effects.push(Effect::ArmTimer { id: timer, at: task.heartbeat_at });
         }
         self.threads.at_mut(slot).work = Work::Task(task);
         self.note_started(slot, &state.resource, worker);
@@ -205,7 +208,7 @@ impl<'a, O: Observer> Run<'a, O> {
 
     pub(super) fn task_heartbeat(&mut self, id: EffectId) -> Step {
         if let Some((slot, mut task, _)) = self.task(id)
-            && let Some(timer) = task.heartbeat
+            && let Some(timer) = task.armed_heartbeat()
         {
             self.effects.push(Effect::CancelTimer(timer));
             // Never earlier: a replay is not told of heartbeats, and has to find the timer due where it fired live, also where the
@@ -279,7 +282,7 @@ impl<'a, O: Observer> Run<'a, O> {
     }
 
     pub(super) fn cancel_timers(&mut self, task: &TaskWork) {
-        for timer in [task.timeout, task.heartbeat].into_iter().flatten() {
+        for timer in [task.timeout, task.armed_heartbeat()].into_iter().flatten() {
             self.effects.push(Effect::CancelTimer(timer));
         }
     }

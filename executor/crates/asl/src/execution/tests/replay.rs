@@ -112,6 +112,42 @@ fn an_activity_has_its_time_and_its_heartbeats_from_its_start_which_is_told_once
     );
 }
 
+/// An activity's heartbeats were due from its scheduling on once, as a function's are.
+#[test]
+fn an_activity_s_journal_from_before_its_heartbeats_were_due_from_its_start_is_replayed_alike() {
+    let [activity, function] = ["arn:aws:states:us-east-1:123456789012:activity:review", "RESOURCE"].map(|resource| {
+        machine(&format!(
+            r#"{{"StartAt": "A", "States": {{
+                "A": {{"Type": "Task", "Resource": "{resource}", "TimeoutSeconds": 60, "HeartbeatSeconds": 10, "Next": "B",
+                    "Retry": [{{"ErrorEquals": ["States.HeartbeatTimeout"]}}]}},
+                "B": {{"Type": "Task", "Resource": "RESOURCE", "End": true}}}}}}"#
+        ))
+    });
+    let (mut replay, mut before) = (Hand::start(&activity, "{}", 0), Hand::start(&function, "{}", 0));
+    assert_eq!(replay.tasks(), before.tasks());
+    let (task, heartbeat) = (before.tasks()[0], before.timers()[1].0);
+    let asked = |effects: &[Effect]| -> Vec<EffectId> {
+        let ids = effects.iter().filter_map(|effect| match effect {
+            Effect::ScheduleTask { id, .. } | Effect::ArmTimer { id, .. } => Some(*id),
+            _ => None,
+        });
+        ids.collect()
+    };
+    // It was missed, though nobody had taken the task up; tried again, and done.
+    let missed = before.after(10_000, Event::TimerFired(heartbeat));
+    let retry = asked(&missed);
+    assert_eq!((asked(&replay.after(10_000, Event::TimerFired(heartbeat))), retry.len()), (retry.clone(), 1));
+    let again = before.after(1_000, Event::TimerFired(retry[0]));
+    let second = asked(&again)[0];
+    assert_eq!(asked(&replay.after(1_000, Event::TimerFired(retry[0])))[0], second);
+    assert_ne!(second, task);
+    let next = asked(&before.after(1, succeeded(second, "{}")));
+    assert_eq!((asked(&replay.after(1, succeeded(second, "{}"))), next.len()), (next.clone(), 1));
+    let ended = before.after(1, succeeded(next[0], "7"));
+    assert!(outcome(&ended).is_some());
+    assert_eq!(replay.after(1, succeeded(next[0], "7")), ended);
+}
+
 proptest! {
     #[test]
     fn the_same_events_lead_to_the_same_effects_and_history(
