@@ -4,8 +4,8 @@
 //! read, is a flight, and the partition serves meanwhile: the execution is *away*, it is looked up in the log, its name is
 //! taken, and who wants to stop it has to ask again. Invariants: only what the journal says is told; a flight that lands
 //! after its partition was lost, or taken anew, changes nothing; an execution for which what it has read cannot be had any
-//! more ends with `States.ItemReaderFailed`, for what followed the read cannot be told without it, and the jobs that it had begun
-//! until then are stopped; one of whose journal the store has lost a part ends with `States.Runtime`, and its jobs go on, for
+//! more ends with `States.ItemReaderFailed`, for what followed the read cannot be told without it, and the jobs of tasks that it had asked for
+//! before it are stopped; one of whose journal the store has lost a part ends with `States.Runtime`, and its jobs go on, for
 //! nothing is told of it; one for which that cannot be known now stays in the log.
 
 use std::rc::Rc;

@@ -399,19 +399,12 @@ async fn what_cannot_be_read_again_in_recovery_fails_its_execution_and_says_so()
 
 #[tokio::test]
 async fn a_job_of_an_execution_that_fails_in_recovery_is_stopped() {
-    for order in [["job", "read"], ["read", "job"]] {
-        let wait = |what: &str| {
-            let seconds = if order[0] == what { 1 } else { 60 };
-            format!(
-                r#""StartAt":"{what}","States":{{"{what}":{{"Type":"Wait","Seconds":{seconds},"Next":"#
-            )
-        };
-        let (job, read) = (wait("job"), wait("read"));
+    for late in [false, true] {
         let read_then_task = READ_THEN_TASK.strip_prefix(r#"{"StartAt":"M","States":{"#).expect("a Map");
         let definition = format!(
             r#"{{"StartAt":"P","States":{{"P":{{"Type":"Parallel","End":true,"Branches":[
-            {{{job}"J"}},"J":{{"Type":"Task","Resource":"arn:aws:states:::test:runJob.sync","End":true}}}}}},
-            {{{read}"M"}},{read_then_task}]}}}}}}"#
+            {{"StartAt":"J","States":{{"J":{{"Type":"Task","Resource":"arn:aws:states:::test:runJob.sync","End":true}}}}}},
+            {{"StartAt":"W","States":{{"W":{{"Type":"Wait","Seconds":60,"Next":"M"}},{read_then_task}]}}}}}}"#
         );
         let (with_jobs, mut jobs) = world_with_jobs();
         let (world, folder) = world_with(&[("rows.csv", &long_csv())]);
@@ -420,25 +413,25 @@ async fn a_job_of_an_execution_that_fails_in_recovery_is_stopped() {
         let shard = world.shard().await;
         let mut worker = shard.worker(1, 10).await;
         shard.started(batch(1, definition, Mode::Standard, &["{}"])).await;
-        let mut followed = None;
-        for (what, seconds) in order.into_iter().zip([1, 60]) {
-            world.clock.advance(Duration::from_secs(seconds));
-            if what == "read" {
-                ticking(&world, tasks(&mut worker, 1)).await;
-                continue;
-            }
-            let begun = ticking(&world, jobs.recv()).await.expect("a call");
-            begun.answer.send(CallAnswer::Submitted(json(r#"{"job":7}"#))).expect("the shard waits");
-            followed = Some(ticking(&world, jobs.recv()).await.expect("a look at the job"));
+        let begun = soon("a job", jobs.recv()).await.expect("a call");
+        if late {
+            world.clock.advance(Duration::from_secs(60));
+            ticking(&world, tasks(&mut worker, 1)).await;
+        }
+        begun.answer.send(CallAnswer::Submitted(json(r#"{"job":7}"#))).expect("the shard waits");
+        let followed = ticking(&world, soon("a look at the job", jobs.recv())).await;
+        if !late {
+            world.clock.advance(Duration::from_secs(60));
+            ticking(&world, tasks(&mut worker, 1)).await;
         }
         // A later start in a block of its own: what was told before is durable.
         let pass = world.define(PASS).await;
-        ticking(&world, shard.started(batch(2, pass, Mode::Standard, &["1"]))).await;
+        ticking(&world, soon("a start", shard.started(batch(2, pass, Mode::Standard, &["1"])))).await;
         drop((shard, followed));
         std::fs::write(folder.path().join("b/rows.csv"), "a\n1\n").expect("another");
         let _shard = world.shard().await;
-        let last = ticking(&world, jobs.recv()).await.expect("a call");
-        assert_eq!((last.stop, last.follows.as_deref()), (true, Some(r#"{"job":7}"#)), "{order:?}");
+        let last = ticking(&world, soon("a stop", jobs.recv())).await.expect("a call");
+        assert_eq!((last.stop, last.follows.as_deref()), (true, Some(r#"{"job":7}"#)), "{late}");
     }
 }
 
