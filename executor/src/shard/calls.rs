@@ -23,6 +23,7 @@ use telemetry::{CallMetrics, ShardMetrics};
 use tokio::sync::Semaphore;
 
 use super::core::{Landed, Shard};
+use super::crumbs;
 use super::execution::{OpenExecution, Waiting};
 use super::functions;
 use super::line::Line;
@@ -245,10 +246,14 @@ impl Shard {
         }
         let turns = Arc::clone(&self.calls.turns);
         let Some(entry) = self.calls.entries.get_mut(at) else { return };
+        let Some(id) = self.open.get(entry.execution).map(|open| open.id) else {
+            return self.calls.cancel(at);
+        };
         entry.begun_us = self.now_us;
         let (integration, request) = (Rc::clone(&entry.integration), Rc::clone(&entry.request));
         let submitted = entry.submitted.clone();
         let (called, abort) = abortable(async move {
+            crumbs::failpoint(&request.resource);
             let Some(submitted) = submitted else {
                 // It is never closed.
                 let _turn = turns.acquire().await;
@@ -258,6 +263,7 @@ impl Shard {
             integration.complete(&request, &submitted).await.map(Answer::Output)
         });
         entry.abort = Some(abort);
+        let called = Rc::clone(&self.crumb).around(id, called);
         self.flights.push(Box::pin(async move { Landed::Called { call: at, result: called.await.ok() } }));
     }
 

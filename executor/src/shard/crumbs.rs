@@ -1,10 +1,10 @@
 //! Crumbs: which execution each shard is stepping, so that a node that was killed by one knows which.
 //!
 //! A small file of the state directory is mapped into memory and has a slot for each shard: the id of the execution being
-//! stepped, and nothing between two steps, and behind it the life, a number that each process draws. To set and to clear the
-//! id are plain stores; the page cache keeps them when the process dies, by whatever it dies. The next process of the node
-//! reads the slots and raises, in the store, what stands against those executions ([`super::suspects`]), before it takes a
-//! partition.
+//! stepped, or whose call of an integration is polled, and nothing between two of these, and behind it the life, a number that
+//! each process draws. To set and to clear the id are plain stores; the page cache keeps them when the process dies, by
+//! whatever it dies. The next process of the node reads the slots and raises, in the store, what stands against those
+//! executions ([`super::suspects`]), before it takes a partition.
 //!
 //! Invariants: slots are read before any is written; each is emptied only when what it said is durable; the death of a life
 //! is counted once, however often that is tried and whoever tries it. Without a state directory there are none, and nobody
@@ -16,6 +16,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, compiler_fence};
 
@@ -190,16 +191,29 @@ impl Crumb {
         compiler_fence(Ordering::SeqCst);
         slot.borrow_mut()[..8].fill(0);
     }
+
+    /// Says so whenever a call of this execution is polled, which is no step.
+    pub async fn around<T>(self: Rc<Self>, id: ExecutionId, call: impl Future<Output = T>) -> T {
+        let mut call = std::pin::pin!(call);
+        std::future::poll_fn(|context| {
+            self.set(id);
+            let polled = call.as_mut().poll(context);
+            self.clear();
+            polled
+        })
+        .await
+    }
 }
 
-/// Debug builds abort in the step of a machine that the environment names, so that a test can have a node die of it.
+/// Debug builds abort in the step of a machine, or the call of a resource, that the environment names, so that a test can have
+/// a node die of it.
 #[inline]
-pub(super) fn failpoint(_machine: &str) {
+pub(super) fn failpoint(_name: &str) {
     #[cfg(debug_assertions)]
     {
         static ABORTS: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
         let aborts = ABORTS.get_or_init(|| std::env::var("FAILPOINT_ABORT_IN").ok());
-        if aborts.as_deref() == Some(_machine) {
+        if aborts.as_deref() == Some(_name) {
             std::process::abort();
         }
     }

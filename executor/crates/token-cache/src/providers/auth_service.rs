@@ -81,7 +81,11 @@ async fn gather(mut asked: mpsc::Receiver<Asked>, caller: Arc<Caller>) {
         if asked.recv_many(&mut batch, BATCH_MAX).await == 0 {
             return;
         }
-        tokio::spawn(Arc::clone(&caller).answer(batch, permit));
+        // While the service hangs, those who have given up would fill the calls of those who wait.
+        batch.retain(|asked| !asked.answer.is_closed());
+        if !batch.is_empty() {
+            tokio::spawn(Arc::clone(&caller).answer(batch, permit));
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use proto::auth::v1::auth_server::{Auth, AuthServer};
 use proto::auth::v1::outcome::Result as Told;
@@ -146,6 +147,29 @@ async fn a_lone_role_waits_for_nobody_and_those_that_come_meanwhile_share_the_ne
     first.await.expect("no panic").expect("credentials");
     assert!(rest.iter().all(Result::is_ok));
     assert_eq!(*batches.borrow(), [1, 50]);
+}
+
+#[tokio::test]
+async fn roles_that_nobody_waits_for_any_more_are_not_asked_for() {
+    let (address, let_go, mut batches) = serve().await;
+    let service = client(vec![channel(address)], 1);
+    let_go.send_replace(false);
+    let first = {
+        let service = Arc::clone(&service);
+        tokio::spawn(async move { service.fetch(&role("first")).await })
+    };
+    batches.wait_for(|batches| batches.len() == 1).await.expect("the server lives");
+    let keys: Vec<CredentialKey> = (0..50).map(|n| role(&n.to_string())).collect();
+    let given_up = join_all(keys.iter().map(|key| service.fetch(key)));
+    assert!(given_up.now_or_never().is_none(), "they wait until they are dropped");
+    let last = role("last");
+    let opened = async {
+        let_go.send_replace(true);
+        first.await.expect("no panic").expect("credentials");
+    };
+    let (last, ()) = tokio::join!(service.fetch(&last), opened);
+    last.expect("credentials");
+    assert_eq!(*batches.borrow(), [1, 1]);
 }
 
 #[tokio::test]
