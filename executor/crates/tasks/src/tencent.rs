@@ -3,8 +3,10 @@
 //! Purpose: a QRN (`asl::qrn`) becomes one or more calls of API 3.0, signed with TC3. A cloud API's answer is the whole envelope,
 //! in which the language core finds errors; a function's is what the function returned. The components `asr:checkASR` and
 //! `mps:checkMpsJob`, which ASW offers and no API has, ask for the job's state until it has ended, with growing pauses.
-//! Invariants: each call is signed anew; what is asked for again is a question and changes nothing. What may fail: a service
-//! whose version is not known, credentials, the call (`ClientError.NetworkError`, as Tencent's SDKs call it), a function.
+//! Invariants: each call is signed anew; what is asked for again is a question and changes nothing; what is no envelope is no
+//! success. What may fail: a service whose version is not known, credentials, the call (`ClientError.NetworkError`, as Tencent's
+//! SDKs call it, also for a status of 500 and above), what comes in an envelope's place (`ClientError.ParseResponseError`), a
+//! function.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -19,7 +21,7 @@ use telemetry::CallKind;
 use url::Url;
 
 use crate::credentials::{Scheme, Signer};
-use crate::http::{Client, Outbound};
+use crate::http::{Client, Inbound, Outbound};
 use crate::limits::RESPONSE_BYTES_MAX;
 use crate::request::{Answer, Call, Failure, Integration, Origin, Request};
 
@@ -50,11 +52,17 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(310);
 /// The error when no answer comes, as Tencent's SDKs call it.
 const UNANSWERED: &str = "ClientError.NetworkError";
+/// The error when what comes is no envelope, or has not in it what it must, as Tencent's SDKs call it.
+const UNREADABLE: &str = "ClientError.ParseResponseError";
 /// Pauses between two looks at a job.
 const LOOK_FIRST: Duration = Duration::from_secs(1);
 const LOOK_MAX: Duration = Duration::from_secs(10);
 /// Looks in a row that may get no answer: a job that takes an hour does not fail with one connection.
 const LOOKS_LOST_MAX: u32 = 3;
+/// Failures of a look that say nothing of the job.
+const LOST: [&str; 2] = [UNANSWERED, UNREADABLE];
+/// Where an envelope has the code of its error.
+const ERROR_CODE: &str = "/Response/Error/Code";
 
 /// A component that asks for a job's state until it has ended.
 struct Check {
@@ -87,6 +95,13 @@ const CHECKS: [Check; 2] = [
 /// Components that are an API under another name.
 const ALIASES: [(&str, &str, &str); 2] =
     [("asr", "generalASR", "CreateRecTask"), ("mps", "audioSeparate", "ProcessMedia")];
+
+/// What a look at a job has shown.
+enum State {
+    GoesOn,
+    /// With the answer that says so.
+    Ended(Payload),
+}
 
 /// Settings.
 #[derive(Debug, Clone, Default)]
@@ -156,12 +171,11 @@ impl Tencent {
         let api = Api { service: check.service, action: check.action, region, timeout: TIMEOUT };
         let (mut pause, mut lost) = (LOOK_FIRST, 0);
         loop {
-            match self.call(api, body.clone(), origin).await {
-                Ok(answer) if answer.value().pointer(check.state).is_none_or(check.ended) => {
-                    return Ok(answer);
-                }
-                Ok(_) => lost = 0,
-                Err(failure) if failure.error == UNANSWERED && lost < LOOKS_LOST_MAX => lost += 1,
+            let looked = self.call(api, body.clone(), origin).await.and_then(|answer| check.state_of(answer));
+            match looked {
+                Ok(State::Ended(answer)) => return Ok(answer),
+                Ok(State::GoesOn) => lost = 0,
+                Err(failure) if LOST.contains(&failure.error.as_str()) && lost < LOOKS_LOST_MAX => lost += 1,
                 Err(failure) => return Err(failure),
             }
             tokio::time::sleep(pause).await;
@@ -173,12 +187,21 @@ impl Tencent {
         let outbound = self.settings.outbound(api, body)?;
         let scheme = Scheme::Tc3 { service: api.service };
         let answer = self.signer.send(&self.client, &outbound, origin, scheme, UNANSWERED).await?;
-        let status = answer.status.as_u16();
-        Payload::check(answer.body, JsonLimits::default()).map_err(|error| {
-            let Api { service, action, .. } = api;
-            let cause = format!("{service}:{action} has answered with status {status} and no JSON: {error}.");
-            Failure::new("ClientError.ParseResponseError", cause)
-        })
+        envelope(answer, api)
+    }
+}
+
+impl Check {
+    /// What an answer tells of the job. One with an error is for the language, as any other API's.
+    fn state_of(&self, answer: Payload) -> Result<State, Failure> {
+        match (answer.value().pointer(self.state), answer.value().pointer(ERROR_CODE)) {
+            (Some(state), None) if !(self.ended)(state) => Ok(State::GoesOn),
+            (Some(_), _) | (None, Some(_)) => Ok(State::Ended(answer)),
+            (None, None) => {
+                let cause = format!("{}:{} has not told the job's state.", self.service, self.action);
+                Err(Failure::new(UNREADABLE, cause))
+            }
+        }
     }
 }
 
@@ -256,11 +279,32 @@ fn invocation((name, version, namespace): (&str, &str, &str), event: &Payload) -
     Value::object(members).to_string().into()
 }
 
+/// The envelope of an answer. An API has its errors in it too, with a status of 200: another status is that of something on
+/// the way.
+fn envelope(answer: Inbound, Api { service, action, .. }: Api<'_>) -> Result<Payload, Failure> {
+    let status = answer.status;
+    let failed = |error: &str, why: &str| {
+        Failure::new(error, format!("{service}:{action} has answered with status {}{why}.", status.as_u16()))
+    };
+    if !status.is_success() {
+        return Err(failed(if status.is_server_error() { UNANSWERED } else { UNREADABLE }, ""));
+    }
+    let envelope = Payload::check(answer.body, JsonLimits::default());
+    let envelope = envelope.map_err(|error| failed(UNREADABLE, &format!(" and no JSON: {error}")))?;
+    match envelope.value().get("Response").and_then(Value::as_object) {
+        Some(_) => Ok(envelope),
+        None => Err(failed(UNREADABLE, " and no Response")),
+    }
+}
+
 /// What a function has returned.
 fn returned(answer: &Payload) -> Result<Payload, Failure> {
     let text = |pointer| answer.value().pointer(pointer).and_then(Value::as_str);
-    if let Some(code) = text("/Response/Error/Code") {
+    if let Some(code) = text(ERROR_CODE) {
         return Err(Failure::new(code, text("/Response/Error/Message").unwrap_or_default().to_owned()));
+    }
+    if answer.value().pointer("/Response/Result").and_then(Value::as_object).is_none() {
+        return Err(Failure::new(UNREADABLE, "The answer has no result of the function.".to_owned()));
     }
     let error = text("/Response/Result/ErrMsg").unwrap_or_default();
     let result = answer.value().pointer("/Response/Result/InvokeResult").and_then(Value::as_i64);
