@@ -5,9 +5,9 @@
 //! was answered. Invariants: a call of a STANDARD execution leaves only after the block that holds its cause, one of a
 //! synchronous EXPRESS one with its opening, any other at once; whatever is no longer wanted is dropped, which ends its HTTP
 //! request; that a job was submitted is journalled, so that a recovery follows it and begins it no second time, while a call
-//! without an answer is made again under the same [`Origin::attempt`]; a shard has so many first requests under way at
-//! once ([`limits::CALLS_MAX`]), the next ones wait in line; jobs that are followed are as many as executions are admitted; a job
-//! whose task is over for good is stopped, once it is durable that it is, and one whose execution goes on elsewhere is left
+//! without an answer is made again under the same [`Origin::attempt`]; calls, and jobs that are followed, are as many as
+//! executions are admitted to make, and how many are under way at once is bounded where they are made (the HTTP client's targets and
+//! turns, [`limits::CALLS_MAX`]), so that none waits here for what another waits for; a job whose task is over for good is stopped, once it is durable that it is, and one whose execution goes on elsewhere is left
 //! alone. What may fail: the call, which fails its task; that a job is stopped is tried, and not journalled.
 
 use std::fmt;
@@ -20,7 +20,6 @@ use futures_util::future::{AbortHandle, abortable};
 use ids::Mode;
 use tasks::{Answer, Failure, Integration, Integrations, Origin, Request};
 use telemetry::{CallMetrics, ShardMetrics};
-use tokio::sync::Semaphore;
 
 use super::core::{Landed, Shard};
 use super::execution::{OpenExecution, Waiting};
@@ -59,14 +58,12 @@ impl fmt::Debug for Job {
 pub(super) struct Calls {
     pub integrations: Integrations,
     entries: Slab<Call>,
-    turns: Arc<Semaphore>,
     metrics: Arc<ShardMetrics>,
 }
 
 impl Calls {
     pub fn new(integrations: Integrations, metrics: Arc<ShardMetrics>) -> Self {
-        let turns = Arc::new(Semaphore::new(limits::CALLS_MAX));
-        Self { integrations, entries: Slab::default(), turns, metrics }
+        Self { integrations, entries: Slab::default(), metrics }
     }
 
     /// Calls that have not come to their end, those among them that have not left.
@@ -189,21 +186,17 @@ impl Shard {
         Some(at)
     }
 
-    /// Puts a call in the line of those that wait for their turn, unless it was cancelled meanwhile.
+    /// Makes a call, unless it was cancelled meanwhile.
     pub(super) fn begin_call(&mut self, at: Address) {
-        let turns = Arc::clone(&self.calls.turns);
         let Some(entry) = self.calls.entries.get_mut(at) else { return };
         entry.begun_us = self.now_us;
         let (integration, request) = (Rc::clone(&entry.integration), Rc::clone(&entry.request));
         let submitted = entry.submitted.clone();
         let (called, abort) = abortable(async move {
-            let Some(submitted) = submitted else {
-                // It is never closed.
-                let _turn = turns.acquire().await;
-                return integration.begin(&request).await;
-            };
-            // Without a turn: it may wait for what still has to get one.
-            integration.complete(&request, &submitted).await.map(Answer::Output)
+            match submitted {
+                None => integration.begin(&request).await,
+                Some(submitted) => integration.complete(&request, &submitted).await.map(Answer::Output),
+            }
         });
         entry.abort = Some(abort);
         self.flights.push(Box::pin(async move { Landed::Called { call: at, result: called.await.ok() } }));
@@ -251,10 +244,7 @@ impl Shard {
 
     /// Stops a job: that nobody waits for it is durable.
     pub(super) fn stop_job(&mut self, job: Job) {
-        let turns = Arc::clone(&self.calls.turns);
         self.flights.push(Box::pin(async move {
-            // It is never closed.
-            let _turn = turns.acquire().await;
             let Job { request, integration, submitted } = job;
             if let Err(failure) = integration.stop(&request, &submitted).await {
                 let (execution, resource) = (&request.origin.execution_arn, &request.resource);

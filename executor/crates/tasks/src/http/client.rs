@@ -32,6 +32,8 @@ const RESERVED_MAX: usize = 64 * 1024;
 pub struct ClientOptions {
     /// Where calls may go.
     pub egress: Egress,
+    /// Calls under way at once, to all targets together.
+    pub calls_max: usize,
     /// Calls to one target at once.
     pub target_calls_max: usize,
     /// Calls that wait for one target.
@@ -98,7 +100,7 @@ impl Client {
             .tcp_nodelay(true)
             .build()?;
         let bounds = Bounds { calls_max: options.target_calls_max, waiting_max: options.target_waiting_max };
-        Ok(Self { http, egress: options.egress.clone(), targets: Targets::new(bounds) })
+        Ok(Self { http, egress: options.egress.clone(), targets: Targets::new(bounds, options.calls_max) })
     }
 
     /// Makes a call, and reads its answer whole.

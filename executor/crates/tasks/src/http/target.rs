@@ -1,7 +1,8 @@
 //! How many calls a target gets, and when it gets none.
 //!
 //! A target is a scheme, host and port. Invariants: a target has its own places, so that one that is slow takes none from
-//! others; who waits for a place is counted and bounded; a target that failed several times in a row has a pause, which
+//! others; who waits for a place is counted and bounded, and holds nothing; who has one takes a turn of all targets together,
+//! which bounds sockets, for the exchange alone; a target that failed several times in a row has a pause, which
 //! doubles; after it one call goes ahead alone, and its end decides. A failure is a call that got no answer: an answer that says
 //! no, whatever its status, is none. Targets that are remembered are bounded.
 
@@ -30,7 +31,7 @@ const TARGETS_MAX: usize = 1_024;
 pub(super) struct Bounds {
     /// Calls under way.
     pub calls_max: usize,
-    /// Calls that wait for their turn.
+    /// Calls that wait for a place.
     pub waiting_max: usize,
 }
 
@@ -38,6 +39,8 @@ pub(super) struct Bounds {
 #[derive(Debug)]
 pub(super) struct Targets {
     bounds: Bounds,
+    /// Of all targets together.
+    turns: Arc<Semaphore>,
     known: RefCell<HashMap<String, Rc<Target>>>,
 }
 
@@ -46,6 +49,7 @@ pub(super) struct Target {
     name: String,
     bounds: Bounds,
     places: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
     waiting: Cell<usize>,
     failures: Cell<u32>,
     paused_until: Cell<Option<Instant>>,
@@ -54,8 +58,9 @@ pub(super) struct Target {
 }
 
 impl Targets {
-    pub fn new(bounds: Bounds) -> Self {
-        Self { bounds, known: RefCell::default() }
+    /// With so many calls under way in all.
+    pub fn new(bounds: Bounds, calls_max: usize) -> Self {
+        Self { bounds, turns: Arc::new(Semaphore::new(calls_max)), known: RefCell::default() }
     }
 
     /// The target of this name.
@@ -70,18 +75,19 @@ impl Targets {
         if known.len() >= TARGETS_MAX {
             known.retain(|_, target| Rc::strong_count(target) > 1);
         }
-        let target = Rc::new(Target::new(name, self.bounds));
+        let target = Rc::new(Target::new(name, self.bounds, Arc::clone(&self.turns)));
         known.insert(name.to_owned(), Rc::clone(&target));
         target
     }
 }
 
 impl Target {
-    fn new(name: &str, bounds: Bounds) -> Self {
+    fn new(name: &str, bounds: Bounds, turns: Arc<Semaphore>) -> Self {
         Self {
             name: name.to_owned(),
             bounds,
             places: Arc::new(Semaphore::new(bounds.calls_max)),
+            turns,
             waiting: Cell::new(0),
             failures: Cell::new(0),
             paused_until: Cell::new(None),
@@ -89,25 +95,25 @@ impl Target {
         }
     }
 
-    /// Waits for a place.
+    /// Waits for a place, and then for a turn.
     ///
     /// # Errors
     /// [`HttpError::Paused`] and [`HttpError::Crowded`], at once.
     pub async fn enter(self: &Rc<Self>) -> Result<Turn, HttpError> {
         self.not_paused()?;
-        let waiting = match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => return self.turn(place),
-            Err(_) if self.waiting.get() >= self.bounds.waiting_max => {
-                return Err(HttpError::Crowded { target: self.name.clone(), waiting: self.waiting.get() });
+        let crowded = || HttpError::Crowded { target: self.name.clone(), waiting: self.waiting.get() };
+        let place = match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) if self.waiting.get() >= self.bounds.waiting_max => return Err(crowded()),
+            Err(_) => {
+                let _waiting = Waiting::new(self);
+                Arc::clone(&self.places).acquire_owned().await.map_err(|_| crowded())?
             }
-            Err(_) => Waiting::new(self),
         };
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        drop(waiting);
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| crowded())?;
         // Those before it may have failed meanwhile.
         self.not_paused()?;
-        let closed = |_| HttpError::Crowded { target: self.name.clone(), waiting: 0 };
-        self.turn(place.map_err(closed)?)
+        Ok(self.turn(place, turn))
     }
 
     fn not_paused(&self) -> Result<(), HttpError> {
@@ -119,10 +125,10 @@ impl Target {
         Err(HttpError::Paused { target: self.name.clone(), failures: self.failures.get(), pause })
     }
 
-    fn turn(self: &Rc<Self>, place: OwnedSemaphorePermit) -> Result<Turn, HttpError> {
+    fn turn(self: &Rc<Self>, place: OwnedSemaphorePermit, turn: OwnedSemaphorePermit) -> Turn {
         let alone = self.paused_until.get().is_some();
         self.tried.set(alone || self.tried.get());
-        Ok(Turn { target: Rc::clone(self), _place: place, alone })
+        Turn { target: Rc::clone(self), _held: (place, turn), alone }
     }
 
     fn succeeded(&self) {
@@ -160,7 +166,7 @@ impl Drop for Waiting<'_> {
 #[derive(Debug)]
 pub(super) struct Turn {
     target: Rc<Target>,
-    _place: OwnedSemaphorePermit,
+    _held: (OwnedSemaphorePermit, OwnedSemaphorePermit),
     alone: bool,
 }
 
@@ -191,7 +197,7 @@ mod tests {
     use super::*;
 
     fn target(calls_max: usize, waiting_max: usize) -> Rc<Target> {
-        Targets::new(Bounds { calls_max, waiting_max }).get("http://a")
+        Targets::new(Bounds { calls_max, waiting_max }, calls_max).get("http://a")
     }
 
     async fn fail(target: &Rc<Target>) {
@@ -261,5 +267,23 @@ mod tests {
         assert!(left.is_none());
         assert_eq!(target.waiting.get(), 0, "who leaves waits no longer");
         drop(place);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_holds_no_turn_that_another_target_could_have() {
+        let targets = Targets::new(Bounds { calls_max: 1, waiting_max: 8 }, 2);
+        let (slow, quick, third) =
+            (targets.get("http://a"), targets.get("http://b"), targets.get("http://c"));
+        let first = slow.enter().await.expect("a turn");
+        let waiting: Vec<_> = (0..8).map(|_| Box::pin(slow.enter())).collect();
+        let mut waiting = futures_util::future::join_all(waiting);
+        assert!((&mut waiting).now_or_never().is_none(), "they wait");
+        let second = quick.enter().now_or_never().expect("at once").expect("a turn");
+        let mut beyond = Box::pin(third.enter());
+        assert!((&mut beyond).now_or_never().is_none(), "all targets together have two");
+        drop(first);
+        assert!((&mut waiting).now_or_never().is_none());
+        drop(second);
+        beyond.now_or_never().expect("at once").expect("a turn").ended(true);
     }
 }
