@@ -132,12 +132,14 @@ impl Client {
         let turn = tokio::time::timeout_at(deadline, place.enter()).await.map_err(|_| late())??;
         let answered = tokio::time::timeout_at(deadline, self.exchange(request, &target)).await;
         let answer = answered.unwrap_or_else(|_| Err(late()));
-        // What cannot be asked, or is too long, says nothing against the target.
-        let failed = matches!(
-            answer,
-            Err(HttpError::Connect { .. } | HttpError::Timeout { .. } | HttpError::Broken { .. })
-        );
-        turn.ended(!failed);
+        match answer {
+            Err(HttpError::Connect { .. } | HttpError::Broken { .. }) => turn.ended(false),
+            // The request was sent, and what was asked for takes long: that says nothing of the target. A connection that does not
+            // come about has a bound of its own.
+            Err(HttpError::Timeout { .. }) => drop(turn),
+            // What cannot be asked, or is too long, says nothing against the target.
+            _ => turn.ended(true),
+        }
         answer
     }
 

@@ -3,8 +3,9 @@
 //! A target is a scheme, host and port. Invariants: a target has its own places, so that one that is slow takes none from
 //! others; who waits for a place is counted and bounded, and holds nothing; who has one takes a turn of all targets together,
 //! which bounds sockets, for the exchange alone; a target that failed several times in a row has a pause, which
-//! doubles; after it one call goes ahead alone, and its end decides. A failure is a call that got no answer: an answer that says
-//! no, whatever its status, is none. Targets that are remembered are bounded.
+//! doubles; after it one call goes ahead alone, until it has ended or has taken so long that it must have reached the target: how
+//! long the target then takes for its answer holds nobody up. A failure is a connection that did not come about or broke: an answer
+//! that says no, whatever its status, is none, and one that is late says nothing. Targets that are remembered are bounded.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -23,6 +24,8 @@ const FAILURES_MAX: u32 = 5;
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// A call that has not failed by then has a connection (`CONNECT_WITHIN` of the client), and a little for the way.
+const REACHED_AFTER: Duration = Duration::from_secs(6);
 /// Targets that are remembered.
 const TARGETS_MAX: usize = 1_024;
 
@@ -53,8 +56,8 @@ pub(super) struct Target {
     waiting: Cell<usize>,
     failures: Cell<u32>,
     paused_until: Cell<Option<Instant>>,
-    /// Whether a call goes ahead alone.
-    tried: Cell<bool>,
+    /// Since when a call goes ahead alone.
+    tried: Cell<Option<Instant>>,
 }
 
 impl Targets {
@@ -91,7 +94,7 @@ impl Target {
             waiting: Cell::new(0),
             failures: Cell::new(0),
             paused_until: Cell::new(None),
-            tried: Cell::new(false),
+            tried: Cell::new(None),
         }
     }
 
@@ -118,16 +121,25 @@ impl Target {
 
     fn not_paused(&self) -> Result<(), HttpError> {
         let Some(until) = self.paused_until.get() else { return Ok(()) };
-        let pause = until.saturating_duration_since(Instant::now());
-        if pause.is_zero() && !self.tried.get() {
-            return Ok(());
+        let now = Instant::now();
+        let pause = until.saturating_duration_since(now);
+        match self.tried.get() {
+            Some(since) if now.saturating_duration_since(since) >= REACHED_AFTER => {
+                self.paused_until.set(None);
+                self.tried.set(None);
+                return Ok(());
+            }
+            None if pause.is_zero() => return Ok(()),
+            _ => {}
         }
         Err(HttpError::Paused { target: self.name.clone(), failures: self.failures.get(), pause })
     }
 
     fn turn(self: &Rc<Self>, place: OwnedSemaphorePermit, turn: OwnedSemaphorePermit) -> Turn {
-        let alone = self.paused_until.get().is_some();
-        self.tried.set(alone || self.tried.get());
+        let alone = self.paused_until.get().map(|_| Instant::now());
+        if alone.is_some() {
+            self.tried.set(alone);
+        }
         Turn { target: Rc::clone(self), _held: (place, turn), alone }
     }
 
@@ -167,7 +179,8 @@ impl Drop for Waiting<'_> {
 pub(super) struct Turn {
     target: Rc<Target>,
     _held: (OwnedSemaphorePermit, OwnedSemaphorePermit),
-    alone: bool,
+    /// Since when it goes ahead alone.
+    alone: Option<Instant>,
 }
 
 impl Turn {
@@ -176,7 +189,7 @@ impl Turn {
         match answered {
             true => self.target.succeeded(),
             // It began before the pause, which the failures of others have brought about: one outage is one pause.
-            false if !self.alone && self.target.paused_until.get().is_some() => {}
+            false if self.alone.is_none() && self.target.paused_until.get().is_some() => {}
             false => self.target.failed(),
         }
     }
@@ -184,8 +197,9 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if self.alone {
-            self.target.tried.set(false);
+        // Not if another one goes ahead by now.
+        if self.alone.is_some() && self.target.tried.get() == self.alone {
+            self.target.tried.set(None);
         }
     }
 }
@@ -251,6 +265,29 @@ mod tests {
         target.enter().await.expect("the first was cancelled, so another goes ahead").ended(true);
         let both = (target.enter().await, target.enter().await);
         assert!(both.0.is_ok() && both.1.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_goes_ahead_and_takes_long_has_reached_its_target() {
+        let target = target(8, 8);
+        for _ in 0..FAILURES_MAX {
+            fail(&target).await;
+        }
+        tokio::time::advance(PAUSE_FIRST).await;
+        let first = target.enter().await.expect("a turn");
+        tokio::time::advance(REACHED_AFTER - Duration::from_millis(1)).await;
+        assert!(target.enter().await.is_err(), "it may be without a connection still");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let others = (target.enter().await.expect("a turn"), target.enter().await.expect("a turn"));
+        others.0.ended(false);
+        let pause = target.enter().await.expect_err("failures are counted on until an answer comes");
+        assert!(matches!(pause, HttpError::Paused { failures, .. } if failures == FAILURES_MAX + 1));
+        tokio::time::advance(PAUSE_FIRST * 2).await;
+        let second = target.enter().await.expect("a turn");
+        drop((first, others.1));
+        assert!(target.enter().await.is_err(), "the second one goes ahead alone");
+        second.ended(true);
+        target.enter().await.expect("a turn").ended(true);
     }
 
     #[tokio::test]
