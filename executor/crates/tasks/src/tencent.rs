@@ -13,7 +13,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use asl::qrn::{Qrn, Target};
-use asl::value::JsonLimits;
 use asl::{Payload, Value};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -22,7 +21,7 @@ use url::Url;
 
 use crate::credentials::{Scheme, Signer};
 use crate::http::{Client, Inbound, Outbound};
-use crate::limits::RESPONSE_BYTES_MAX;
+use crate::limits::{RESPONSE, RESPONSE_BYTES_MAX};
 use crate::request::{Answer, Call, Failure, Integration, Origin, Request};
 
 /// Versions of services, from their documentation. `TencentSettings::versions` adds to them and overrides them.
@@ -289,7 +288,7 @@ fn envelope(answer: Inbound, Api { service, action, .. }: Api<'_>) -> Result<Pay
     if !status.is_success() {
         return Err(failed(if status.is_server_error() { UNANSWERED } else { UNREADABLE }, ""));
     }
-    let envelope = Payload::check(answer.body, JsonLimits::default());
+    let envelope = Payload::check(answer.body, RESPONSE);
     let envelope = envelope.map_err(|error| failed(UNREADABLE, &format!(" and no JSON: {error}")))?;
     match envelope.value().get("Response").and_then(Value::as_object) {
         Some(_) => Ok(envelope),
@@ -315,12 +314,14 @@ fn returned(answer: &Payload) -> Result<Payload, Failure> {
     }
     let returned = text("/Response/Result/RetMsg").unwrap_or("null");
     // A function of some runtimes returns plain text.
-    let value = Payload::check(Bytes::copy_from_slice(returned.as_bytes()), JsonLimits::default());
+    let value = Payload::check(Bytes::copy_from_slice(returned.as_bytes()), RESPONSE);
     Ok(value.unwrap_or_else(|_| Payload::from_value(Value::from(returned))))
 }
 
 #[cfg(test)]
 mod tests {
+    use asl::value::JsonLimits;
+
     use super::*;
 
     fn payload(text: &str) -> Payload {
