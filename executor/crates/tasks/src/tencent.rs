@@ -9,6 +9,7 @@
 //! function.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use asl::{Payload, Value};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use telemetry::CallKind;
+use tokio::time::Instant;
 use url::Url;
 
 use crate::credentials::{Scheme, Signer};
@@ -56,10 +58,13 @@ const UNREADABLE: &str = "ClientError.ParseResponseError";
 /// Pauses between two looks at a job.
 const LOOK_FIRST: Duration = Duration::from_secs(1);
 const LOOK_MAX: Duration = Duration::from_secs(10);
-/// Looks in a row that may get no answer: a job that takes an hour does not fail with one connection.
-const LOOKS_LOST_MAX: u32 = 3;
-/// Failures of a look that say nothing of the job.
-const LOST: [&str; 2] = [UNANSWERED, UNREADABLE];
+/// How long no look may tell the job's state: a job that takes an hour does not fail with one connection, nor with a service that
+/// has a bad moment.
+const LOST_MAX: Duration = Duration::from_secs(5 * 60);
+/// Failures of a look that say nothing of the job; the last one is of credentials that cannot be had at the moment.
+const LOST: [&str; 3] = [UNANSWERED, UNREADABLE, "States.TaskFailed"];
+/// Codes of errors that say nothing of it either; more may follow after a dot.
+const MOMENTARY: [&str; 2] = ["RequestLimitExceeded", "InternalError"];
 /// Where an envelope has the code of its error.
 const ERROR_CODE: &str = "/Response/Error/Code";
 
@@ -100,6 +105,8 @@ enum State {
     GoesOn,
     /// With the answer that says so.
     Ended(Payload),
+    /// The service has a bad moment, with what it said.
+    Untold(Payload),
 }
 
 /// Settings.
@@ -168,16 +175,20 @@ impl Tencent {
         origin: &Origin,
     ) -> Result<Payload, Failure> {
         let api = Api { service: check.service, action: check.action, region, timeout: TIMEOUT };
-        let (mut pause, mut lost) = (LOOK_FIRST, 0);
+        let (mut pause, mut told) = (LOOK_FIRST, Instant::now());
+        let mut look = 0_u64;
         loop {
             let looked = self.call(api, body.clone(), origin).await.and_then(|answer| check.state_of(answer));
+            let patient = told.elapsed() < LOST_MAX;
             match looked {
-                Ok(State::Ended(answer)) => return Ok(answer),
-                Ok(State::GoesOn) => lost = 0,
-                Err(failure) if LOST.contains(&failure.error.as_str()) && lost < LOOKS_LOST_MAX => lost += 1,
+                Ok(State::GoesOn) => told = Instant::now(),
+                Ok(State::Untold(_)) if patient => {}
+                Ok(State::Ended(answer) | State::Untold(answer)) => return Ok(answer),
+                Err(failure) if patient && LOST.contains(&failure.error.as_str()) => {}
                 Err(failure) => return Err(failure),
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(spread(pause, (&origin.attempt, look))).await;
+            look += 1;
             pause = (pause * 2).min(LOOK_MAX);
         }
     }
@@ -195,6 +206,7 @@ impl Check {
     fn state_of(&self, answer: Payload) -> Result<State, Failure> {
         match (answer.value().pointer(self.state), answer.value().pointer(ERROR_CODE)) {
             (Some(state), None) if !(self.ended)(state) => Ok(State::GoesOn),
+            (None, Some(code)) if code.as_str().is_some_and(is_momentary) => Ok(State::Untold(answer)),
             (Some(_), _) | (None, Some(_)) => Ok(State::Ended(answer)),
             (None, None) => {
                 let cause = format!("{}:{} has not told the job's state.", self.service, self.action);
@@ -276,6 +288,18 @@ fn invocation((name, version, namespace): (&str, &str, &str), event: &Payload) -
         ("LogType", Value::from("None")),
     ];
     Value::object(members).to_string().into()
+}
+
+/// Between half of a pause and all of it, so that jobs which were begun together are not asked for together.
+fn spread(pause: Duration, look: impl Hash) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    look.hash(&mut hasher);
+    let part = u32::from(hasher.finish() as u16);
+    pause / 2 + (pause / 2) * part / (u32::from(u16::MAX) + 1)
+}
+
+fn is_momentary(code: &str) -> bool {
+    MOMENTARY.contains(&code.split('.').next().unwrap_or_default())
 }
 
 /// The envelope of an answer. An API has its errors in it too, with a status of 200: another status is that of something on
@@ -386,6 +410,13 @@ mod tests {
             let expected = ("http://h:1/".to_owned(), date.to_owned());
             assert_eq!(outbound(&settings, service).expect("a request"), expected);
         }
+    }
+
+    #[test]
+    fn pauses_of_jobs_that_were_begun_together_differ_and_none_is_longer_than_it_may_be() {
+        let pauses: Vec<_> = (0..100_u64).map(|look| spread(LOOK_MAX, ("a-1", look))).collect();
+        assert!(pauses.iter().all(|pause| (LOOK_MAX / 2..LOOK_MAX).contains(pause)), "{pauses:?}");
+        assert_ne!(spread(LOOK_MAX, ("a-1", 0_u64)), spread(LOOK_MAX, ("a-2", 0_u64)));
     }
 
     #[test]

@@ -207,8 +207,8 @@ fn unsigned(peer: &Peer) -> Tencent {
 }
 
 #[tokio::test]
-async fn a_look_at_a_job_that_gets_no_answer_is_made_again_a_few_times() {
-    let (patient, gone) = (silent_at_first(3).await, silent_at_first(100).await);
+async fn a_look_at_a_job_that_gets_no_answer_is_made_again_for_some_minutes() {
+    let (patient, gone) = (silent_at_first(6).await, silent_at_first(1_000).await);
     tokio::time::pause();
     let look =
         |tencent| async move { ask(tencent, &format!("{API}:mps:checkMpsJob"), r#"{"TaskId":"t-1"}"#).await };
@@ -223,9 +223,12 @@ async fn a_look_at_a_job_that_does_not_tell_its_state_is_made_again() {
         0 => answer(502, "application/json", r#"{"message":"Bad gateway"}"#),
         1 => json(r#"{"message":"not yet"}"#),
         2 => json(r#"{"Response":{"RequestId":"r"}}"#),
-        3 => json(r#"{"Response":{"Status":"PROCESSING"}}"#),
-        4 => json(r#"{"Response":{"Status":"FINISH"}}"#),
-        _ => error("InvalidParameter", "no such job"),
+        3 => error("RequestLimitExceeded.UinLimitExceeded", "too many"),
+        4 => error("InternalError", "a bad moment"),
+        5 => json(r#"{"Response":{"Status":"PROCESSING"}}"#),
+        6 => json(r#"{"Response":{"Status":"FINISH"}}"#),
+        7 => error("InvalidParameter", "no such job"),
+        _ => error("InternalError", "for ever"),
     })
     .await;
     let tencent = unsigned(&peer);
@@ -234,6 +237,7 @@ async fn a_look_at_a_job_that_does_not_tell_its_state_is_made_again() {
     let look = || ask(&tencent, &call, r#"{"TaskId":"t-1"}"#);
     assert_eq!(look().await.expect("an envelope"), r#"{"Response":{"Status":"FINISH"}}"#);
     assert!(look().await.expect("an envelope").contains("InvalidParameter"), "an error is an answer");
+    assert!(look().await.expect("an envelope").contains("for ever"), "it is not asked for without end");
 }
 
 #[tokio::test]
