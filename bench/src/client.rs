@@ -54,6 +54,7 @@ fn one_thread(url: &Url, mut inputs: Generator, until: Instant) -> Result<u64, E
     let runtime = runtime.map_err(|error| failed(&error))?;
     let options = ClientOptions {
         egress: Egress::new(vec![Egress::network("127.0.0.1").map_err(|error| failed(&error))?], false),
+        calls_max: CALLS,
         target_calls_max: CALLS,
         target_waiting_max: 0,
         tls: tasks::http::tls(None).map_err(|error| failed(&error))?,

@@ -146,8 +146,8 @@ pub const BATCH_WAITERS_MAX: usize = 4;
 /// Events that an execution's mailbox holds before it is run at once.
 pub const MAILBOX_EVENTS_MAX: u16 = 1_024;
 
-/// First requests of integrations that one shard has under way at once; how many a target gets is bounded beside. Beyond:
-/// they wait for their turn, in line.
+/// Calls of one shard over HTTP that are under way at once, to all targets together: sockets. Beyond: they wait in line, each
+/// with a place of its target, so that what waits for a slow target is not among them.
 pub const CALLS_MAX: usize = 16_384;
 
 /// Calls of one shard to one target (scheme, host and port) at once. Beyond: they wait for it.

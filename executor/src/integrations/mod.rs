@@ -110,6 +110,7 @@ pub(crate) fn open(
     let tls = tasks::http::tls(options.egress_ca.as_deref())?;
     let client = ClientOptions {
         egress: options.egress()?,
+        calls_max: limits::CALLS_MAX,
         target_calls_max: limits::TARGET_CALLS_MAX,
         target_waiting_max: limits::TARGET_CALLS_WAITING_MAX,
         tls,

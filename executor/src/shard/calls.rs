@@ -4,10 +4,12 @@
 //! that was begun (`.sync`) is followed to its end; of a task that waits for its token nothing is left to do once its request
 //! was answered. Invariants: a call of a STANDARD execution leaves only after the block that holds its cause, one of a
 //! synchronous EXPRESS one with its opening, any other at once; none leaves of a log that hands nothing out now, as no task
-//! does: it is *parked* in a line of that log; whatever is no longer wanted is dropped, which ends its HTTP request; that a job was submitted is journalled, so that a recovery follows it and begins it no second time, while a call
-//! without an answer is made again under the same [`Origin::attempt`]; a shard has so many first requests under way at
-//! once ([`limits::CALLS_MAX`]), the next ones wait in line; jobs that are followed are as many as executions are admitted; a job
-//! whose task is over for good is stopped, once it is durable that it is, and one whose execution goes on elsewhere is left
+//! does: it is *parked* in a line of that log; whatever is no longer wanted is dropped, which ends its HTTP request; that a job
+//! was submitted is journalled, so that a recovery follows it and begins it no second time, while a call without an answer is
+//! made again under the same [`Origin::attempt`]; calls, and jobs that are followed, are as many as executions are admitted to
+//! make, and how many are under way at once is bounded where they are made (the HTTP client's targets and turns,
+//! [`limits::CALLS_MAX`]), so that none waits here for what another waits for; a job whose task is over for good is stopped, once
+//! it is durable that it is, and one whose execution goes on elsewhere is left
 //! alone. What may fail: the call, which fails its task; that a job is stopped is tried, and not journalled.
 
 use std::fmt;
@@ -20,7 +22,6 @@ use futures_util::future::{AbortHandle, abortable};
 use ids::Mode;
 use tasks::{Answer, Failure, Integration, Integrations, Origin, Request};
 use telemetry::{CallMetrics, ShardMetrics};
-use tokio::sync::Semaphore;
 
 use super::core::{Landed, Shard};
 use super::crumbs;
@@ -77,14 +78,12 @@ pub(super) struct Calls {
     entries: Slab<Call>,
     /// Calls of logs that hand nothing out now, by the log's place.
     parked: Vec<Line>,
-    turns: Arc<Semaphore>,
     metrics: Arc<ShardMetrics>,
 }
 
 impl Calls {
     pub fn new(integrations: Integrations, metrics: Arc<ShardMetrics>) -> Self {
-        let turns = Arc::new(Semaphore::new(limits::CALLS_MAX));
-        Self { integrations, entries: Slab::default(), parked: Vec::new(), turns, metrics }
+        Self { integrations, entries: Slab::default(), parked: Vec::new(), metrics }
     }
 
     /// Calls that have not come to their end, those among them that have not left.
@@ -237,14 +236,13 @@ impl Shard {
         }
     }
 
-    /// Puts a call in the line of those that wait for their turn, unless it was cancelled meanwhile.
+    /// Makes a call, unless it was cancelled meanwhile; parks it while its log hands nothing out.
     pub(super) fn begin_call(&mut self, at: Address) {
         let (logs, now_us) = (&self.logs, self.now_us);
         let hands_out = |log| logs.get(usize::from(log)).is_some_and(|log: &Log| log.hands_out(now_us));
         if self.calls.park(at, hands_out) {
             return;
         }
-        let turns = Arc::clone(&self.calls.turns);
         let Some(entry) = self.calls.entries.get_mut(at) else { return };
         let Some(id) = self.open.get(entry.execution).map(|open| open.id) else {
             return self.calls.cancel(at);
@@ -254,13 +252,10 @@ impl Shard {
         let submitted = entry.submitted.clone();
         let (called, abort) = abortable(async move {
             crumbs::failpoint(&request.resource);
-            let Some(submitted) = submitted else {
-                // It is never closed.
-                let _turn = turns.acquire().await;
-                return integration.begin(&request).await;
-            };
-            // Without a turn: it may wait for what still has to get one.
-            integration.complete(&request, &submitted).await.map(Answer::Output)
+            match submitted {
+                None => integration.begin(&request).await,
+                Some(submitted) => integration.complete(&request, &submitted).await.map(Answer::Output),
+            }
         });
         entry.abort = Some(abort);
         let called = Rc::clone(&self.crumb).around(id, called);
@@ -309,10 +304,7 @@ impl Shard {
 
     /// Stops a job: that nobody waits for it is durable.
     pub(super) fn stop_job(&mut self, job: Job) {
-        let turns = Arc::clone(&self.calls.turns);
         self.flights.push(Box::pin(async move {
-            // It is never closed.
-            let _turn = turns.acquire().await;
             let Job { request, integration, submitted } = job;
             if let Err(failure) = integration.stop(&request, &submitted).await {
                 let (execution, resource) = (&request.origin.execution_arn, &request.resource);

@@ -118,6 +118,7 @@ fn world(issuer_of_cloud: Issuer) -> World {
     let settings = IntegrationSettings {
         client: ClientOptions {
             egress: Egress::new(vec![Egress::network("127.0.0.1").expect("a network")], false),
+            calls_max: 8,
             target_calls_max: 8,
             target_waiting_max: 8,
             tls,

@@ -78,7 +78,7 @@ impl Signer {
     ///
     /// # Errors
     /// `States.Permissions` where the role may not be assumed, `States.TaskFailed` where it cannot be at the moment,
-    /// `States.Runtime` for what cannot be signed, `unanswered`.
+    /// `States.Runtime` for what cannot be signed or may not be called, `States.DataLimitExceeded`, `unanswered`.
     pub async fn send(
         &self,
         client: &Client,
@@ -92,7 +92,7 @@ impl Signer {
         let send = async |credentials: &Credentials| {
             let now = self.source.now_ms() / 1_000;
             let answer = client.send(signed(request, credentials, scheme, now)?).await;
-            answer.map_err(|error| Failure::new(unanswered, error.to_string()))
+            answer.map_err(|error| Failure::of_call(&error, unanswered))
         };
         let answer = send(&credentials).await?;
         if !scheme.refuses_keys(&answer) {

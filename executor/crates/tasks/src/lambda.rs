@@ -11,7 +11,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use asl::history::TaskResource;
-use asl::value::JsonLimits;
 use asl::{Payload, Value};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
@@ -20,7 +19,7 @@ use url::Url;
 
 use crate::credentials::{Scheme, Signer};
 use crate::http::{Client, Inbound, Outbound};
-use crate::limits::RESPONSE_BYTES_MAX;
+use crate::limits::{RESPONSE, RESPONSE_BYTES_MAX};
 use crate::request::{Answer, Call, Failure, Integration, Request};
 
 /// The longest that a function runs, and a little for the way.
@@ -229,7 +228,7 @@ fn validation(why: &str) -> Failure {
 fn output(answer: Inbound, wrapped: bool) -> Result<Payload, Failure> {
     let header = |name: &str| answer.headers.get(name).and_then(|value| value.to_str().ok());
     let body = std::str::from_utf8(&answer.body).unwrap_or_default();
-    let value = || Value::parse(&answer.body, JsonLimits::default());
+    let value = || Value::parse(&answer.body, RESPONSE);
     if !answer.status.is_success() {
         let code = header("x-amzn-errortype").and_then(|kind| kind.split(':').next());
         let known = match code {

@@ -4,6 +4,7 @@ use asl::{Payload, Str};
 use futures_util::future::LocalBoxFuture;
 use telemetry::CallKind;
 
+use crate::http::HttpError;
 use crate::limits::{CAUSE_BYTES_MAX, ERROR_BYTES_MAX};
 
 /// A task that an integration has to do.
@@ -79,6 +80,17 @@ impl Failure {
     pub fn new(error: &str, mut cause: String) -> Self {
         cause.truncate(cause.floor_char_boundary(CAUSE_BYTES_MAX));
         Self { error: error[..error.floor_char_boundary(ERROR_BYTES_MAX)].into(), cause: cause.into() }
+    }
+
+    /// Of a call that was not answered, or whose answer was not read. `unanswered` is what the service's own client calls it; what
+    /// may not be asked for, and what is too long, stays so however often it is tried.
+    pub(crate) fn of_call(error: &HttpError, unanswered: &str) -> Self {
+        let name = match error {
+            HttpError::Request { .. } | HttpError::Egress { .. } => "States.Runtime",
+            HttpError::TooLong { .. } => "States.DataLimitExceeded",
+            _ => unanswered,
+        };
+        Self::new(name, error.to_string())
     }
 
     /// `States.Runtime`: what was asked for makes no sense, and trying again does not help.

@@ -3,24 +3,27 @@
 //! Purpose: a QRN (`asl::qrn`) becomes one or more calls of API 3.0, signed with TC3. A cloud API's answer is the whole envelope,
 //! in which the language core finds errors; a function's is what the function returned. The components `asr:checkASR` and
 //! `mps:checkMpsJob`, which ASW offers and no API has, ask for the job's state until it has ended, with growing pauses.
-//! Invariants: each call is signed anew; what is asked for again is a question and changes nothing. What may fail: a service
-//! whose version is not known, credentials, the call (`ClientError.NetworkError`, as Tencent's SDKs call it), a function.
+//! Invariants: each call is signed anew; what is asked for again is a question and changes nothing; what is no envelope is no
+//! success. What may fail: a service whose version is not known, credentials, the call (`ClientError.NetworkError`, as Tencent's
+//! SDKs call it, also for a status of 500 and above), what comes in an envelope's place (`ClientError.ParseResponseError`), a
+//! function.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::rc::Rc;
 use std::time::Duration;
 
 use asl::qrn::{Qrn, Target};
-use asl::value::JsonLimits;
 use asl::{Payload, Value};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use telemetry::CallKind;
+use tokio::time::Instant;
 use url::Url;
 
 use crate::credentials::{Scheme, Signer};
-use crate::http::{Client, Outbound};
-use crate::limits::RESPONSE_BYTES_MAX;
+use crate::http::{Client, Inbound, Outbound};
+use crate::limits::{RESPONSE, RESPONSE_BYTES_MAX};
 use crate::request::{Answer, Call, Failure, Integration, Origin, Request};
 
 /// Versions of services, from their documentation. `TencentSettings::versions` adds to them and overrides them.
@@ -50,11 +53,20 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(310);
 /// The error when no answer comes, as Tencent's SDKs call it.
 const UNANSWERED: &str = "ClientError.NetworkError";
+/// The error when what comes is no envelope, or has not in it what it must, as Tencent's SDKs call it.
+const UNREADABLE: &str = "ClientError.ParseResponseError";
 /// Pauses between two looks at a job.
 const LOOK_FIRST: Duration = Duration::from_secs(1);
 const LOOK_MAX: Duration = Duration::from_secs(10);
-/// Looks in a row that may get no answer: a job that takes an hour does not fail with one connection.
-const LOOKS_LOST_MAX: u32 = 3;
+/// How long no look may tell the job's state: a job that takes an hour does not fail with one connection, nor with a service that
+/// has a bad moment.
+const LOST_MAX: Duration = Duration::from_secs(5 * 60);
+/// Failures of a look that say nothing of the job; the last one is of credentials that cannot be had at the moment.
+const LOST: [&str; 3] = [UNANSWERED, UNREADABLE, "States.TaskFailed"];
+/// Codes of errors that say nothing of it either; more may follow after a dot.
+const MOMENTARY: [&str; 2] = ["RequestLimitExceeded", "InternalError"];
+/// Where an envelope has the code of its error.
+const ERROR_CODE: &str = "/Response/Error/Code";
 
 /// A component that asks for a job's state until it has ended.
 struct Check {
@@ -87,6 +99,15 @@ const CHECKS: [Check; 2] = [
 /// Components that are an API under another name.
 const ALIASES: [(&str, &str, &str); 2] =
     [("asr", "generalASR", "CreateRecTask"), ("mps", "audioSeparate", "ProcessMedia")];
+
+/// What a look at a job has shown.
+enum State {
+    GoesOn,
+    /// With the answer that says so.
+    Ended(Payload),
+    /// The service has a bad moment, with what it said.
+    Untold(Payload),
+}
 
 /// Settings.
 #[derive(Debug, Clone, Default)]
@@ -154,17 +175,20 @@ impl Tencent {
         origin: &Origin,
     ) -> Result<Payload, Failure> {
         let api = Api { service: check.service, action: check.action, region, timeout: TIMEOUT };
-        let (mut pause, mut lost) = (LOOK_FIRST, 0);
+        let (mut pause, mut told) = (LOOK_FIRST, Instant::now());
+        let mut look = 0_u64;
         loop {
-            match self.call(api, body.clone(), origin).await {
-                Ok(answer) if answer.value().pointer(check.state).is_none_or(check.ended) => {
-                    return Ok(answer);
-                }
-                Ok(_) => lost = 0,
-                Err(failure) if failure.error == UNANSWERED && lost < LOOKS_LOST_MAX => lost += 1,
+            let looked = self.call(api, body.clone(), origin).await.and_then(|answer| check.state_of(answer));
+            let patient = told.elapsed() < LOST_MAX;
+            match looked {
+                Ok(State::GoesOn) => told = Instant::now(),
+                Ok(State::Untold(_)) if patient => {}
+                Ok(State::Ended(answer) | State::Untold(answer)) => return Ok(answer),
+                Err(failure) if patient && LOST.contains(&failure.error.as_str()) => {}
                 Err(failure) => return Err(failure),
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(spread(pause, (&origin.attempt, look))).await;
+            look += 1;
             pause = (pause * 2).min(LOOK_MAX);
         }
     }
@@ -173,12 +197,22 @@ impl Tencent {
         let outbound = self.settings.outbound(api, body)?;
         let scheme = Scheme::Tc3 { service: api.service };
         let answer = self.signer.send(&self.client, &outbound, origin, scheme, UNANSWERED).await?;
-        let status = answer.status.as_u16();
-        Payload::check(answer.body, JsonLimits::default()).map_err(|error| {
-            let Api { service, action, .. } = api;
-            let cause = format!("{service}:{action} has answered with status {status} and no JSON: {error}.");
-            Failure::new("ClientError.ParseResponseError", cause)
-        })
+        envelope(answer, api)
+    }
+}
+
+impl Check {
+    /// What an answer tells of the job. One with an error is for the language, as any other API's.
+    fn state_of(&self, answer: Payload) -> Result<State, Failure> {
+        match (answer.value().pointer(self.state), answer.value().pointer(ERROR_CODE)) {
+            (Some(state), None) if !(self.ended)(state) => Ok(State::GoesOn),
+            (None, Some(code)) if code.as_str().is_some_and(is_momentary) => Ok(State::Untold(answer)),
+            (Some(_), _) | (None, Some(_)) => Ok(State::Ended(answer)),
+            (None, None) => {
+                let cause = format!("{}:{} has not told the job's state.", self.service, self.action);
+                Err(Failure::new(UNREADABLE, cause))
+            }
+        }
     }
 }
 
@@ -256,11 +290,44 @@ fn invocation((name, version, namespace): (&str, &str, &str), event: &Payload) -
     Value::object(members).to_string().into()
 }
 
+/// Between half of a pause and all of it, so that jobs which were begun together are not asked for together.
+fn spread(pause: Duration, look: impl Hash) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    look.hash(&mut hasher);
+    let part = u32::from(hasher.finish() as u16);
+    pause / 2 + (pause / 2) * part / (u32::from(u16::MAX) + 1)
+}
+
+fn is_momentary(code: &str) -> bool {
+    MOMENTARY.contains(&code.split('.').next().unwrap_or_default())
+}
+
+/// The envelope of an answer. An API has its errors in it too, with a status of 200: another status is that of something on
+/// the way.
+fn envelope(answer: Inbound, Api { service, action, .. }: Api<'_>) -> Result<Payload, Failure> {
+    let status = answer.status;
+    let failed = |error: &str, why: &str| {
+        Failure::new(error, format!("{service}:{action} has answered with status {}{why}.", status.as_u16()))
+    };
+    if !status.is_success() {
+        return Err(failed(if status.is_server_error() { UNANSWERED } else { UNREADABLE }, ""));
+    }
+    let envelope = Payload::check(answer.body, RESPONSE);
+    let envelope = envelope.map_err(|error| failed(UNREADABLE, &format!(" and no JSON: {error}")))?;
+    match envelope.value().get("Response").and_then(Value::as_object) {
+        Some(_) => Ok(envelope),
+        None => Err(failed(UNREADABLE, " and no Response")),
+    }
+}
+
 /// What a function has returned.
 fn returned(answer: &Payload) -> Result<Payload, Failure> {
     let text = |pointer| answer.value().pointer(pointer).and_then(Value::as_str);
-    if let Some(code) = text("/Response/Error/Code") {
+    if let Some(code) = text(ERROR_CODE) {
         return Err(Failure::new(code, text("/Response/Error/Message").unwrap_or_default().to_owned()));
+    }
+    if answer.value().pointer("/Response/Result").and_then(Value::as_object).is_none() {
+        return Err(Failure::new(UNREADABLE, "The answer has no result of the function.".to_owned()));
     }
     let error = text("/Response/Result/ErrMsg").unwrap_or_default();
     let result = answer.value().pointer("/Response/Result/InvokeResult").and_then(Value::as_i64);
@@ -271,12 +338,14 @@ fn returned(answer: &Payload) -> Result<Payload, Failure> {
     }
     let returned = text("/Response/Result/RetMsg").unwrap_or("null");
     // A function of some runtimes returns plain text.
-    let value = Payload::check(Bytes::copy_from_slice(returned.as_bytes()), JsonLimits::default());
+    let value = Payload::check(Bytes::copy_from_slice(returned.as_bytes()), RESPONSE);
     Ok(value.unwrap_or_else(|_| Payload::from_value(Value::from(returned))))
 }
 
 #[cfg(test)]
 mod tests {
+    use asl::value::JsonLimits;
+
     use super::*;
 
     fn payload(text: &str) -> Payload {
@@ -341,6 +410,13 @@ mod tests {
             let expected = ("http://h:1/".to_owned(), date.to_owned());
             assert_eq!(outbound(&settings, service).expect("a request"), expected);
         }
+    }
+
+    #[test]
+    fn pauses_of_jobs_that_were_begun_together_differ_and_none_is_longer_than_it_may_be() {
+        let pauses: Vec<_> = (0..100_u64).map(|look| spread(LOOK_MAX, ("a-1", look))).collect();
+        assert!(pauses.iter().all(|pause| (LOOK_MAX / 2..LOOK_MAX).contains(pause)), "{pauses:?}");
+        assert_ne!(spread(LOOK_MAX, ("a-1", 0_u64)), spread(LOOK_MAX, ("a-2", 0_u64)));
     }
 
     #[test]

@@ -498,3 +498,51 @@ async fn an_answer_beyond_what_a_journal_takes_fails_its_task() {
     assert_eq!(ended.error.as_deref(), Some("States.DataLimitExceeded"), "{ended:?}");
     assert!(jobs.try_recv().is_err(), "nothing is followed");
 }
+
+/// Answers one resource at once, and the other never.
+struct HalfHung;
+
+const HUNG: &str = "arn:aws:states:::test:hang";
+const QUICK: &str = "arn:aws:states:::test:answer";
+
+impl Integration for HalfHung {
+    fn kind(&self) -> CallKind {
+        CallKind::Http
+    }
+
+    fn serves(&self, resource: &str) -> bool {
+        [HUNG, QUICK].contains(&resource)
+    }
+
+    fn begin<'a>(&'a self, request: &'a Request) -> Call<'a, CallAnswer> {
+        Box::pin(async move {
+            match &*request.resource {
+                QUICK => Ok(CallAnswer::Output(json("1"))),
+                _ => std::future::pending().await,
+            }
+        })
+    }
+
+    fn complete<'a>(&'a self, _: &'a Request, submitted: &'a Payload) -> Call<'a, Payload> {
+        Box::pin(std::future::ready(Ok(submitted.clone())))
+    }
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_something_slow_hold_up_no_others_however_many_they_are() {
+    let integrations: MakeIntegrations =
+        Arc::new(|_: &ShardContext| Integrations::default().and(std::rc::Rc::new(HalfHung)));
+    let world = World { integrations, open_max: 20_000, ..World::new() };
+    let task = |resource| JOB_TASK.replace(JOB, resource).leak();
+    let (hung, quick) = (world.define(task(HUNG)).await, world.define(task(QUICK)).await);
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    let batches = (limits::CALLS_MAX / limits::BATCH_EXECUTIONS_MAX + 1) as u64;
+    for sequence in 1..=batches {
+        let inputs = ["1"; limits::BATCH_EXECUTIONS_MAX];
+        shard.started(batch(sequence, hung, Mode::Express, &inputs)).await;
+    }
+    shard.started(batch(batches + 1, quick, Mode::Express, &["1"])).await;
+    let ended = ticking(&shard, outcomes(&mut watcher, 1)).await.remove(0);
+    assert_eq!(ended.output.as_deref(), Some(&b"1"[..]), "{ended:?}");
+}

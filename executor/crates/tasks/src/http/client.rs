@@ -32,6 +32,8 @@ const RESERVED_MAX: usize = 64 * 1024;
 pub struct ClientOptions {
     /// Where calls may go.
     pub egress: Egress,
+    /// Calls under way at once, to all targets together.
+    pub calls_max: usize,
     /// Calls to one target at once.
     pub target_calls_max: usize,
     /// Calls that wait for one target.
@@ -98,7 +100,7 @@ impl Client {
             .tcp_nodelay(true)
             .build()?;
         let bounds = Bounds { calls_max: options.target_calls_max, waiting_max: options.target_waiting_max };
-        Ok(Self { http, egress: options.egress.clone(), targets: Targets::new(bounds) })
+        Ok(Self { http, egress: options.egress.clone(), targets: Targets::new(bounds, options.calls_max) })
     }
 
     /// Makes a call, and reads its answer whole.
@@ -130,12 +132,14 @@ impl Client {
         let turn = tokio::time::timeout_at(deadline, place.enter()).await.map_err(|_| late())??;
         let answered = tokio::time::timeout_at(deadline, self.exchange(request, &target)).await;
         let answer = answered.unwrap_or_else(|_| Err(late()));
-        // What cannot be asked, or is too long, says nothing against the target.
-        let failed = matches!(
-            answer,
-            Err(HttpError::Connect { .. } | HttpError::Timeout { .. } | HttpError::Broken { .. })
-        );
-        turn.ended(!failed);
+        match answer {
+            Err(HttpError::Connect { .. } | HttpError::Broken { .. }) => turn.ended(false),
+            // The request was sent, and what was asked for takes long: that says nothing of the target. A connection that does not
+            // come about has a bound of its own.
+            Err(HttpError::Timeout { .. }) => drop(turn),
+            // What cannot be asked, or is too long, says nothing against the target.
+            _ => turn.ended(true),
+        }
         answer
     }
 

@@ -1,9 +1,11 @@
 //! How many calls a target gets, and when it gets none.
 //!
 //! A target is a scheme, host and port. Invariants: a target has its own places, so that one that is slow takes none from
-//! others; who waits for a place is counted and bounded; a target that failed several times in a row has a pause, which
-//! doubles; after it one call goes ahead alone, and its end decides. A failure is a call that got no answer: an answer that says
-//! no, whatever its status, is none. Targets that are remembered are bounded.
+//! others; who waits for a place is counted and bounded, and holds nothing; who has one takes a turn of all targets together,
+//! which bounds sockets, for the exchange alone; a target that failed several times in a row has a pause, which
+//! doubles; after it one call goes ahead alone, until it has ended or has taken so long that it must have reached the target: how
+//! long the target then takes for its answer holds nobody up. A failure is a connection that did not come about or broke: an answer
+//! that says no, whatever its status, is none, and one that is late says nothing. Targets that are remembered are bounded.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -22,6 +24,8 @@ const FAILURES_MAX: u32 = 5;
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// A call that has not failed by then has a connection (`CONNECT_WITHIN` of the client), and a little for the way.
+const REACHED_AFTER: Duration = Duration::from_secs(6);
 /// Targets that are remembered.
 const TARGETS_MAX: usize = 1_024;
 
@@ -30,7 +34,7 @@ const TARGETS_MAX: usize = 1_024;
 pub(super) struct Bounds {
     /// Calls under way.
     pub calls_max: usize,
-    /// Calls that wait for their turn.
+    /// Calls that wait for a place.
     pub waiting_max: usize,
 }
 
@@ -38,6 +42,8 @@ pub(super) struct Bounds {
 #[derive(Debug)]
 pub(super) struct Targets {
     bounds: Bounds,
+    /// Of all targets together.
+    turns: Arc<Semaphore>,
     known: RefCell<HashMap<String, Rc<Target>>>,
 }
 
@@ -46,16 +52,18 @@ pub(super) struct Target {
     name: String,
     bounds: Bounds,
     places: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
     waiting: Cell<usize>,
     failures: Cell<u32>,
     paused_until: Cell<Option<Instant>>,
-    /// Whether a call goes ahead alone.
-    tried: Cell<bool>,
+    /// Since when a call goes ahead alone.
+    tried: Cell<Option<Instant>>,
 }
 
 impl Targets {
-    pub fn new(bounds: Bounds) -> Self {
-        Self { bounds, known: RefCell::default() }
+    /// With so many calls under way in all.
+    pub fn new(bounds: Bounds, calls_max: usize) -> Self {
+        Self { bounds, turns: Arc::new(Semaphore::new(calls_max)), known: RefCell::default() }
     }
 
     /// The target of this name.
@@ -70,59 +78,69 @@ impl Targets {
         if known.len() >= TARGETS_MAX {
             known.retain(|_, target| Rc::strong_count(target) > 1);
         }
-        let target = Rc::new(Target::new(name, self.bounds));
+        let target = Rc::new(Target::new(name, self.bounds, Arc::clone(&self.turns)));
         known.insert(name.to_owned(), Rc::clone(&target));
         target
     }
 }
 
 impl Target {
-    fn new(name: &str, bounds: Bounds) -> Self {
+    fn new(name: &str, bounds: Bounds, turns: Arc<Semaphore>) -> Self {
         Self {
             name: name.to_owned(),
             bounds,
             places: Arc::new(Semaphore::new(bounds.calls_max)),
+            turns,
             waiting: Cell::new(0),
             failures: Cell::new(0),
             paused_until: Cell::new(None),
-            tried: Cell::new(false),
+            tried: Cell::new(None),
         }
     }
 
-    /// Waits for a place.
+    /// Waits for a place, and then for a turn.
     ///
     /// # Errors
     /// [`HttpError::Paused`] and [`HttpError::Crowded`], at once.
     pub async fn enter(self: &Rc<Self>) -> Result<Turn, HttpError> {
         self.not_paused()?;
-        let waiting = match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => return self.turn(place),
-            Err(_) if self.waiting.get() >= self.bounds.waiting_max => {
-                return Err(HttpError::Crowded { target: self.name.clone(), waiting: self.waiting.get() });
+        let crowded = || HttpError::Crowded { target: self.name.clone(), waiting: self.waiting.get() };
+        let place = match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) if self.waiting.get() >= self.bounds.waiting_max => return Err(crowded()),
+            Err(_) => {
+                let _waiting = Waiting::new(self);
+                Arc::clone(&self.places).acquire_owned().await.map_err(|_| crowded())?
             }
-            Err(_) => Waiting::new(self),
         };
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        drop(waiting);
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| crowded())?;
         // Those before it may have failed meanwhile.
         self.not_paused()?;
-        let closed = |_| HttpError::Crowded { target: self.name.clone(), waiting: 0 };
-        self.turn(place.map_err(closed)?)
+        Ok(self.turn(place, turn))
     }
 
     fn not_paused(&self) -> Result<(), HttpError> {
         let Some(until) = self.paused_until.get() else { return Ok(()) };
-        let pause = until.saturating_duration_since(Instant::now());
-        if pause.is_zero() && !self.tried.get() {
-            return Ok(());
+        let now = Instant::now();
+        let pause = until.saturating_duration_since(now);
+        match self.tried.get() {
+            Some(since) if now.saturating_duration_since(since) >= REACHED_AFTER => {
+                self.paused_until.set(None);
+                self.tried.set(None);
+                return Ok(());
+            }
+            None if pause.is_zero() => return Ok(()),
+            _ => {}
         }
         Err(HttpError::Paused { target: self.name.clone(), failures: self.failures.get(), pause })
     }
 
-    fn turn(self: &Rc<Self>, place: OwnedSemaphorePermit) -> Result<Turn, HttpError> {
-        let alone = self.paused_until.get().is_some();
-        self.tried.set(alone || self.tried.get());
-        Ok(Turn { target: Rc::clone(self), _place: place, alone })
+    fn turn(self: &Rc<Self>, place: OwnedSemaphorePermit, turn: OwnedSemaphorePermit) -> Turn {
+        let alone = self.paused_until.get().map(|_| Instant::now());
+        if alone.is_some() {
+            self.tried.set(alone);
+        }
+        Turn { target: Rc::clone(self), _held: (place, turn), alone }
     }
 
     fn succeeded(&self) {
@@ -160,8 +178,9 @@ impl Drop for Waiting<'_> {
 #[derive(Debug)]
 pub(super) struct Turn {
     target: Rc<Target>,
-    _place: OwnedSemaphorePermit,
-    alone: bool,
+    _held: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    /// Since when it goes ahead alone.
+    alone: Option<Instant>,
 }
 
 impl Turn {
@@ -170,7 +189,7 @@ impl Turn {
         match answered {
             true => self.target.succeeded(),
             // It began before the pause, which the failures of others have brought about: one outage is one pause.
-            false if !self.alone && self.target.paused_until.get().is_some() => {}
+            false if self.alone.is_none() && self.target.paused_until.get().is_some() => {}
             false => self.target.failed(),
         }
     }
@@ -178,8 +197,9 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if self.alone {
-            self.target.tried.set(false);
+        // Not if another one goes ahead by now.
+        if self.alone.is_some() && self.target.tried.get() == self.alone {
+            self.target.tried.set(None);
         }
     }
 }
@@ -191,7 +211,7 @@ mod tests {
     use super::*;
 
     fn target(calls_max: usize, waiting_max: usize) -> Rc<Target> {
-        Targets::new(Bounds { calls_max, waiting_max }).get("http://a")
+        Targets::new(Bounds { calls_max, waiting_max }, calls_max).get("http://a")
     }
 
     async fn fail(target: &Rc<Target>) {
@@ -247,6 +267,29 @@ mod tests {
         assert!(both.0.is_ok() && both.1.is_ok());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_goes_ahead_and_takes_long_has_reached_its_target() {
+        let target = target(8, 8);
+        for _ in 0..FAILURES_MAX {
+            fail(&target).await;
+        }
+        tokio::time::advance(PAUSE_FIRST).await;
+        let first = target.enter().await.expect("a turn");
+        tokio::time::advance(REACHED_AFTER - Duration::from_millis(1)).await;
+        assert!(target.enter().await.is_err(), "it may be without a connection still");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let others = (target.enter().await.expect("a turn"), target.enter().await.expect("a turn"));
+        others.0.ended(false);
+        let pause = target.enter().await.expect_err("failures are counted on until an answer comes");
+        assert!(matches!(pause, HttpError::Paused { failures, .. } if failures == FAILURES_MAX + 1));
+        tokio::time::advance(PAUSE_FIRST * 2).await;
+        let second = target.enter().await.expect("a turn");
+        drop((first, others.1));
+        assert!(target.enter().await.is_err(), "the second one goes ahead alone");
+        second.ended(true);
+        target.enter().await.expect("a turn").ended(true);
+    }
+
     #[tokio::test]
     async fn calls_beyond_the_places_wait_and_calls_beyond_that_are_refused() {
         let target = target(1, 1);
@@ -261,5 +304,23 @@ mod tests {
         assert!(left.is_none());
         assert_eq!(target.waiting.get(), 0, "who leaves waits no longer");
         drop(place);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_holds_no_turn_that_another_target_could_have() {
+        let targets = Targets::new(Bounds { calls_max: 1, waiting_max: 8 }, 2);
+        let (slow, quick, third) =
+            (targets.get("http://a"), targets.get("http://b"), targets.get("http://c"));
+        let first = slow.enter().await.expect("a turn");
+        let waiting: Vec<_> = (0..8).map(|_| Box::pin(slow.enter())).collect();
+        let mut waiting = futures_util::future::join_all(waiting);
+        assert!((&mut waiting).now_or_never().is_none(), "they wait");
+        let second = quick.enter().now_or_never().expect("at once").expect("a turn");
+        let mut beyond = Box::pin(third.enter());
+        assert!((&mut beyond).now_or_never().is_none(), "all targets together have two");
+        drop(first);
+        assert!((&mut waiting).now_or_never().is_none());
+        drop(second);
+        beyond.now_or_never().expect("at once").expect("a turn").ended(true);
     }
 }

@@ -1,10 +1,10 @@
 //! What an answer becomes.
 
-use asl::value::JsonLimits;
 use asl::{Payload, Value};
 use http::header::CONTENT_TYPE;
 
 use crate::http::Inbound;
+use crate::limits::RESPONSE;
 use crate::request::Failure;
 
 /// Content types that are no text.
@@ -27,7 +27,7 @@ pub(super) fn output(answer: Inbound) -> Result<Payload, Failure> {
         let kind = if kind.is_empty() { "none" } else { kind };
         return Err(Failure::runtime(format!("The HTTP task's answer is no text (content type: {kind}).")));
     };
-    let body = Value::parse(text.as_bytes(), JsonLimits::default()).unwrap_or_else(|_| Value::from(text));
+    let body = Value::parse(text.as_bytes(), RESPONSE).unwrap_or_else(|_| Value::from(text));
     let output = [
         ("Headers", headers(&answer.headers)),
         ("ResponseBody", body),

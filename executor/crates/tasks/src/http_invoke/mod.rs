@@ -24,7 +24,7 @@ use telemetry::CallKind;
 use token_cache::{CredentialKey, Credentials};
 
 use crate::credentials::CredentialSource;
-use crate::http::{Client, HttpError, Inbound};
+use crate::http::{Client, Inbound};
 use crate::request::{Answer, Call, Failure, Integration, Request};
 
 use call::Parsed;
@@ -86,7 +86,7 @@ impl HttpInvoke {
 
     async fn send(&self, call: Parsed) -> Result<Inbound, Failure> {
         let sent = self.client.send(call.into_outbound(TIMEOUT, REDIRECTS_MAX)?).await;
-        sent.map_err(|error| socket(&error))
+        sent.map_err(|error| Failure::of_call(&error, "States.Http.Socket"))
     }
 }
 
@@ -108,13 +108,5 @@ impl Integration for HttpInvoke {
         Box::pin(
             async move { Err(Failure::runtime(format!("{} has no jobs to wait for.", request.resource))) },
         )
-    }
-}
-
-/// The failure of a call that was not answered.
-fn socket(error: &HttpError) -> Failure {
-    match error {
-        HttpError::Request { .. } | HttpError::Egress { .. } => Failure::runtime(error.to_string()),
-        _ => Failure::new("States.Http.Socket", error.to_string()),
     }
 }

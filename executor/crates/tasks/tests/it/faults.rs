@@ -253,3 +253,38 @@ async fn who_gives_a_call_up_closes_its_connection() {
     }
     peer.saw(|counts| counts.closed == 1).await;
 }
+
+/// A JSON text of this length.
+fn long(bytes: usize) -> String {
+    format!("{:?}", "x".repeat(bytes - 2))
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_long_is_that_and_nothing_that_is_tried_again() {
+    let peer = http(|_| json(long(1024 * 1024 + 1))).await;
+    let endpoint = Url::parse(&peer.url("")).ok();
+    let (signer, _) = crate::credentials::signer(&std::sync::Arc::default());
+    let settings = tasks::tencent::TencentSettings { endpoint: endpoint.clone(), ..Default::default() };
+    let tencent = tasks::tencent::Tencent::new(client(), std::rc::Rc::clone(&signer), settings);
+    let lambda = tasks::lambda::Lambda::new(client(), signer, endpoint, "us-east-1".into());
+    let of_tencent = "qrn:qcs:asw:ap-guangzhou:1300000000:sdk:json:qcloud:cvm:DescribeZones";
+    for failure in [
+        invoke(&peer).await,
+        ask(&tencent, of_tencent, "{}").await,
+        ask(&lambda, "arn:aws:lambda:us-east-1:123456789012:function:f", "{}").await,
+    ] {
+        assert_eq!(failure.expect_err("too long").error, "States.DataLimitExceeded");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_no_state_may_have_is_read_as_what_it_is() {
+    let peer = http(|_| json(long(300_000))).await;
+    let (signer, _) = crate::credentials::signer(&std::sync::Arc::default());
+    let lambda =
+        tasks::lambda::Lambda::new(client(), signer, Url::parse(&peer.url("")).ok(), "us-east-1".into());
+    let told = ask(&lambda, "arn:aws:lambda:us-east-1:123456789012:function:f", "{}").await;
+    assert_eq!(told.expect("the language has a limit of its own").len(), 300_000);
+    let output = invoke(&peer).await.expect("an output");
+    assert!(output.contains(r#""ResponseBody":"xxx"#), "JSON, and no text in which there is JSON");
+}

@@ -105,3 +105,73 @@ async fn a_target_that_fails_again_and_again_has_a_pause_and_is_called_again_aft
         client.send(get(&peer.url("/"))).await.expect("it works again");
     }
 }
+
+/// A call that ends at its limit, without an answer.
+async fn late(client: &tasks::http::Client, peer: &Peer) {
+    let asked = peer.counts().asked;
+    let waiting = async {
+        peer.saw(|counts| counts.asked == asked + 1).await;
+        tokio::time::pause();
+    };
+    let request = get(&peer.url("/"));
+    let (answer, ()) = tokio::join!(client.send(request), waiting);
+    tokio::time::resume();
+    let error = answer.expect_err("it takes too long");
+    assert!(matches!(error, HttpError::Timeout { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn calls_that_take_longer_than_they_may_give_their_target_no_pause() {
+    let (peer, gate) = gated().await;
+    let client = client();
+    for _ in 0..6 {
+        late(&client, &peer).await;
+    }
+    gate.add_permits(10);
+    client.send(get(&peer.url("/"))).await.expect("the next one is quick");
+}
+
+#[tokio::test]
+async fn the_first_call_after_a_pause_holds_others_up_only_until_it_has_been_sent() {
+    let (gate, heard) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let works = Arc::new(AtomicBool::new(false));
+    let of_peer = (Arc::clone(&works), Arc::clone(&gate), Arc::clone(&heard));
+    let peer = raw(move |mut stream: TcpStream| {
+        let (works, gate, heard) =
+            (of_peer.0.load(Ordering::SeqCst), Arc::clone(&of_peer.1), Arc::clone(&of_peer.2));
+        async move {
+            head(&mut stream).await;
+            if works {
+                heard.add_permits(1);
+                gate.acquire().await.expect("it is never closed").forget();
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+                tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await.expect("the client reads");
+            }
+        }
+    })
+    .await;
+    let client = client();
+    for _ in 0..5 {
+        client.send(get(&peer.url("/"))).await.expect_err("it breaks");
+    }
+    works.store(true, Ordering::SeqCst);
+    let advance = async |seconds| {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        tokio::time::resume();
+    };
+    advance(1).await;
+    let later = async {
+        heard.acquire().await.expect("it is never closed").forget();
+        let error = client.send(get(&peer.url("/"))).await.expect_err("one goes ahead alone");
+        assert!(matches!(error, HttpError::Paused { .. }), "{error}");
+        advance(10).await;
+        let second = async {
+            heard.acquire().await.expect("it is never closed").forget();
+            gate.add_permits(2);
+        };
+        tokio::join!(client.send(get(&peer.url("/"))), second).0
+    };
+    let (first, second) = tokio::join!(client.send(get(&peer.url("/"))), later);
+    assert!(second.is_ok() && first.is_ok(), "{first:?} {second:?}");
+}

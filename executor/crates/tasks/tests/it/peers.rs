@@ -192,6 +192,7 @@ pub fn client_with(change: impl FnOnce(&mut ClientOptions)) -> Rc<Client> {
     let loopback = Egress::network("127.0.0.0/8").expect("a network");
     let mut options = ClientOptions {
         egress: Egress::new(vec![loopback], false),
+        calls_max: 1_024,
         target_calls_max: 64,
         target_waiting_max: 64,
         tls: Arc::new(trusting(rustls::RootCertStore::empty())),

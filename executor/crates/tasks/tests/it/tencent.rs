@@ -37,6 +37,8 @@ fn invoked(body: &Value) -> Answered {
         "fails" => {
             [("RetMsg", "".into()), ("ErrMsg", "division by zero".into()), ("InvokeResult", 1_u32.into())]
         }
+        "lost" => return json(r#"{"Response":{"RequestId":"r"}}"#),
+        "gateway" => return answer(502, "application/json", r#"{"message":"Bad gateway"}"#),
         _ => return error("ResourceNotFound.Function", "no such function"),
     };
     json(format!(r#"{{"Response":{{"Result":{},"RequestId":"r"}}}}"#, Value::object(result)))
@@ -67,7 +69,11 @@ fn serve(received: &Received, service: &str, looks: &AtomicUsize) -> Answered {
             json(format!(r#"{{"Response":{{"Region":"{}"}}}}"#, received.header("x-tc-region")))
         }
         ("cvm", "Half", _) => json(r#"{"Response":"#),
-        ("cvm", "Html", _) => answer(502, "text/html", "<html>"),
+        ("cvm", "Html", _) => answer(200, "text/html", "<html>"),
+        ("cvm", "Bare", _) => json(r#"{"message":"who are you?"}"#),
+        ("cvm", "Limited", _) => answer(429, "application/json", r#"{"Response":{"RequestId":"r"}}"#),
+        ("cvm", "Gateway", _) => answer(502, "application/json", r#"{"message":"Bad gateway"}"#),
+        ("cvm", "Lost", _) => answer(503, "application/json", r#"{"Response":{"RequestId":"r"}}"#),
         _ => error("InvalidAction", &format!("{service} {action} {version}")),
     }
 }
@@ -139,9 +145,23 @@ async fn an_api_gives_its_whole_envelope_errors_among_them() {
     let failure = world.ask("none:Nothing", "{}").await.expect_err("no version");
     assert_eq!(failure.error, "States.Runtime");
     assert!(failure.cause.contains("--tencent-version none=DATE"), "{}", failure.cause);
-    for action in ["Half", "Html"] {
-        let failure = world.ask(&format!("cvm:{action}"), "{}").await.expect_err(action);
-        assert_eq!(failure.error, "ClientError.ParseResponseError");
+}
+
+#[tokio::test]
+async fn what_is_no_envelope_is_no_success_whatever_json_it_is() {
+    let world = world().await;
+    for (call, expected) in [
+        ("cvm:Half", "ParseResponseError"),
+        ("cvm:Html", "ParseResponseError"),
+        ("cvm:Bare", "ParseResponseError"),
+        ("cvm:Limited", "ParseResponseError"),
+        ("cvm:Gateway", "NetworkError"),
+        ("cvm:Lost", "NetworkError"),
+        ("scf:Invoke/lost", "ParseResponseError"),
+        ("scf:Invoke/gateway", "NetworkError"),
+    ] {
+        let failure = world.ask(call, "{}").await.expect_err(call);
+        assert_eq!(failure.error.as_str(), format!("ClientError.{expected}"), "{call}: {}", failure.cause);
     }
 }
 
@@ -176,19 +196,48 @@ async fn silent_at_first(times: usize) -> Tencent {
         }
     })
     .await;
+    unsigned(&peer)
+}
+
+/// Of a service that looks at no signature.
+fn unsigned(peer: &Peer) -> Tencent {
     let endpoint = Some(Url::parse(&peer.url("")).expect("a URL"));
     let settings = TencentSettings { endpoint, ..TencentSettings::default() };
     Tencent::new(client(), signer(&Arc::default()).0, settings)
 }
 
 #[tokio::test]
-async fn a_look_at_a_job_that_gets_no_answer_is_made_again_a_few_times() {
-    let (patient, gone) = (silent_at_first(3).await, silent_at_first(100).await);
+async fn a_look_at_a_job_that_gets_no_answer_is_made_again_for_some_minutes() {
+    let (patient, gone) = (silent_at_first(6).await, silent_at_first(1_000).await);
     tokio::time::pause();
     let look =
         |tencent| async move { ask(tencent, &format!("{API}:mps:checkMpsJob"), r#"{"TaskId":"t-1"}"#).await };
     assert_eq!(look(&patient).await.expect("an envelope"), r#"{"Response":{"Status":"FINISH"}}"#);
     assert_eq!(look(&gone).await.expect_err("nobody answers").error, "ClientError.NetworkError");
+}
+
+#[tokio::test]
+async fn a_look_at_a_job_that_does_not_tell_its_state_is_made_again() {
+    let looks = AtomicUsize::default();
+    let peer = http(move |_| match looks.fetch_add(1, Ordering::SeqCst) {
+        0 => answer(502, "application/json", r#"{"message":"Bad gateway"}"#),
+        1 => json(r#"{"message":"not yet"}"#),
+        2 => json(r#"{"Response":{"RequestId":"r"}}"#),
+        3 => error("RequestLimitExceeded.UinLimitExceeded", "too many"),
+        4 => error("InternalError", "a bad moment"),
+        5 => json(r#"{"Response":{"Status":"PROCESSING"}}"#),
+        6 => json(r#"{"Response":{"Status":"FINISH"}}"#),
+        7 => error("InvalidParameter", "no such job"),
+        _ => error("InternalError", "for ever"),
+    })
+    .await;
+    let tencent = unsigned(&peer);
+    tokio::time::pause();
+    let call = format!("{API}:mps:checkMpsJob");
+    let look = || ask(&tencent, &call, r#"{"TaskId":"t-1"}"#);
+    assert_eq!(look().await.expect("an envelope"), r#"{"Response":{"Status":"FINISH"}}"#);
+    assert!(look().await.expect("an envelope").contains("InvalidParameter"), "an error is an answer");
+    assert!(look().await.expect("an envelope").contains("for ever"), "it is not asked for without end");
 }
 
 #[tokio::test]
