@@ -80,6 +80,7 @@ async fn calls(client: &Client, url: &Url, body: Bytes, until: Instant) -> Resul
         timeout: TIMEOUT,
         response_bytes_max: ANSWER_BYTES_MAX,
         redirects_max: 0,
+        lane: None,
     };
     let mut made = 0;
     while Instant::now() < until {

@@ -137,6 +137,7 @@ impl Invocation {
             timeout: TIMEOUT,
             response_bytes_max: RESPONSE_BYTES_MAX,
             redirects_max: 0,
+            lane: Some(self.function.to_string()),
         })
     }
 }

@@ -132,6 +132,8 @@ struct Api<'a> {
     action: &'a str,
     region: &'a str,
     timeout: Duration,
+    /// See [`Outbound::lane`].
+    lane: &'a str,
 }
 
 impl Tencent {
@@ -148,7 +150,9 @@ impl Tencent {
         match qrn.target {
             Target::Function { name, version, namespace } => {
                 let body = invocation((name, version, namespace), &request.input);
-                let api = Api { service: "scf", action: "InvokeFunction", region, timeout: FUNCTION_TIMEOUT };
+                let lane = format!("scf {name}");
+                let (service, action, timeout) = ("scf", "InvokeFunction", FUNCTION_TIMEOUT);
+                let api = Api { service, action, region, timeout, lane: &lane };
                 returned(&self.call(api, body, &request.origin).await?)
             }
             Target::Api { service, action } => {
@@ -158,7 +162,12 @@ impl Tencent {
                 }
                 let alias = ALIASES.iter().find(|alias| (alias.0, alias.1) == (service, action));
                 let action = alias.map_or(action, |alias| alias.2);
-                self.call(Api { service, action, region, timeout: TIMEOUT }, body, &request.origin).await
+                self.call(
+                    Api { service, action, region, timeout: TIMEOUT, lane: service },
+                    body,
+                    &request.origin,
+                )
+                .await
             }
             Target::Execution | Target::Other => {
                 Err(Failure::runtime(format!("No cloud API serves {}.", request.resource)))
@@ -174,7 +183,13 @@ impl Tencent {
         body: Bytes,
         origin: &Origin,
     ) -> Result<Payload, Failure> {
-        let api = Api { service: check.service, action: check.action, region, timeout: TIMEOUT };
+        let api = Api {
+            service: check.service,
+            action: check.action,
+            region,
+            timeout: TIMEOUT,
+            lane: check.service,
+        };
         let (mut pause, mut told) = (LOOK_FIRST, Instant::now());
         let mut look = 0_u64;
         loop {
@@ -219,7 +234,7 @@ impl Check {
 impl TencentSettings {
     /// The request of a call, to be signed.
     fn outbound(&self, api: Api<'_>, body: Bytes) -> Result<Outbound, Failure> {
-        let Api { service, action, region, timeout } = api;
+        let Api { service, action, region, timeout, lane } = api;
         let version = self.versions.get(service).map(String::as_str);
         let known = VERSIONS.iter().find(|known| known.0 == service).map(|known| known.1);
         let version = version.or(known).ok_or_else(|| {
@@ -249,6 +264,7 @@ impl TencentSettings {
             timeout,
             response_bytes_max: RESPONSE_BYTES_MAX,
             redirects_max: 0,
+            lane: Some(lane.to_owned()),
         })
     }
 }
@@ -390,7 +406,7 @@ mod tests {
     #[test]
     fn each_service_has_its_host_and_version_unless_configuration_has_another() {
         let outbound = |settings: &TencentSettings, service| {
-            let api = Api { service, action: "Act", region: "ap-beijing", timeout: TIMEOUT };
+            let api = Api { service, action: "Act", region: "ap-beijing", timeout: TIMEOUT, lane: service };
             settings.outbound(api, Bytes::new()).map(|sent| {
                 let version = sent.headers["x-tc-version"].to_str().expect("a text").to_owned();
                 (sent.url.to_string(), version)

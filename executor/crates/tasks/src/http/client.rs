@@ -128,7 +128,10 @@ impl Client {
         let target = target_of(&request.url);
         self.check(&request.url, &target)?;
         let late = || HttpError::Timeout { target: target.clone(), after: request.timeout };
-        let place = self.targets.get(&target);
+        let place = match &request.lane {
+            Some(lane) => self.targets.get(&format!("{target} ({lane})")),
+            None => self.targets.get(&target),
+        };
         let turn = tokio::time::timeout_at(deadline, place.enter()).await.map_err(|_| late())??;
         let answered = tokio::time::timeout_at(deadline, self.exchange(request, &target)).await;
         let answer = answered.unwrap_or_else(|_| Err(late()));

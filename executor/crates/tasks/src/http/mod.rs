@@ -40,6 +40,9 @@ pub struct Outbound {
     pub response_bytes_max: usize,
     /// How many redirects are followed; what is signed follows none.
     pub redirects_max: usize,
+    /// What is asked for behind the target, where many things are that have nothing to do with each other: functions, services.
+    /// Each has places of its own, so that one that is slow takes none from others.
+    pub lane: Option<String>,
 }
 
 impl fmt::Debug for Outbound {

@@ -171,6 +171,7 @@ impl Parsed {
             timeout,
             response_bytes_max: RESPONSE_BYTES_MAX,
             redirects_max,
+            lane: None,
         })
     }
 }

@@ -21,6 +21,7 @@ pub fn get(url: &str) -> Outbound {
         timeout: Duration::from_secs(60),
         response_bytes_max: 1_000_000,
         redirects_max: 0,
+        lane: None,
     }
 }
 

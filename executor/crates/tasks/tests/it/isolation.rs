@@ -50,6 +50,30 @@ async fn a_slow_target_takes_no_place_from_others() {
 }
 
 #[tokio::test]
+async fn a_slow_function_takes_no_place_from_others_behind_the_same_address() {
+    let (slow, gate) = gated().await;
+    let client = client_with(|options| (options.target_calls_max, options.target_waiting_max) = (2, 1));
+    let of = |lane: &str| {
+        let mut request = get(&slow.url("/"));
+        request.lane = Some(lane.to_owned());
+        request
+    };
+    let held = join_all((0..3).map(|_| client.send(of("slow"))));
+    let other = async {
+        slow.saw(|counts| counts.asked == 2).await;
+        let crowded = client.send(of("slow")).await.expect_err("the waiting room is full");
+        assert!(crowded.to_string().contains("(slow)"), "{crowded}");
+        let other = async {
+            slow.saw(|counts| counts.asked == 3).await;
+            gate.add_permits(4);
+        };
+        tokio::join!(client.send(of("other")), other).0
+    };
+    let (answers, other) = tokio::join!(held, other);
+    assert!(other.is_ok() && answers.iter().all(Result::is_ok), "{other:?} {answers:?}");
+}
+
+#[tokio::test]
 async fn connections_are_kept_and_bounded() {
     let peer = http(|_| json("{}")).await;
     let client = client_with(|options| options.target_calls_max = 4);
