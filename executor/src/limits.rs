@@ -150,7 +150,7 @@ pub const MAILBOX_EVENTS_MAX: u16 = 1_024;
 /// with a place of its target, so that what waits for a slow target is not among them.
 pub const CALLS_MAX: usize = 16_384;
 
-/// Calls of one shard to one target (scheme, host and port) at once. Beyond: they wait for it.
+/// Calls of one shard to one target (scheme, host and port, and behind that a function or service) at once. Beyond: they wait for it.
 pub const TARGET_CALLS_MAX: usize = 256;
 
 /// Calls of one shard that wait for one target. Beyond: they fail.

@@ -9,7 +9,6 @@ use trust::{Secret, TlsFlags};
 
 use super::{Exit, say};
 use crate::auth::{AuthConfig, AuthStub, Faults, Issuer, Roles};
-use crate::signals::Signals;
 
 const MANUAL: &str = "\
 ROLES
@@ -124,12 +123,9 @@ pub(super) async fn run(options: AuthOptions) -> Exit {
     if let Err(message) = telemetry::logs::init(telemetry::logs::Format::Human, &options.log_level) {
         return usage(&message);
     }
-    let mut signals = match Signals::watch() {
+    let mut signals = match super::signals() {
         Ok(signals) => signals,
-        Err(error) => {
-            eprintln!("error: signals cannot be watched: {error}");
-            return Exit::Internal;
-        }
+        Err(exit) => return exit,
     };
     let trust = config.trust.clone();
     let stub = match AuthStub::start(config) {

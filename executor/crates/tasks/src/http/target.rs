@@ -1,11 +1,12 @@
 //! How many calls a target gets, and when it gets none.
 //!
 //! A target is a scheme, host and port, and behind that a lane ([`super::Outbound::lane`]). Invariants: a target has its own
-//! places, so that one that is slow takes none from others; who waits for a place is counted and bounded, and holds nothing; who has one takes a turn of all targets together,
-//! which bounds sockets, for the exchange alone; a target that failed several times in a row has a pause, which
-//! doubles; after it one call goes ahead alone, until it has ended or has taken so long that it must have reached the target: how
-//! long the target then takes for its answer holds nobody up. A failure is a connection that did not come about or broke: an answer
-//! that says no, whatever its status, is none, and one that is late says nothing. Targets that are remembered are bounded.
+//! places, so that one that is slow takes none from others; who waits for a place is counted and bounded, and holds nothing;
+//! who has one takes a turn of all targets together, which bounds sockets, for the exchange alone; a target that failed
+//! several times in a row has a pause, which doubles; after it one call goes ahead alone, until it has ended or has taken so
+//! long that it must have reached the target: how long the target then takes for its answer holds nobody up. A failure is a
+//! connection that did not come about or broke: an answer that says no, whatever its status, is none, and one that is late
+//! says nothing. Targets that are remembered are bounded.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
