@@ -25,7 +25,7 @@ use tonic::{Request, Status};
 use trust::Trust;
 
 use crate::dispatch::{MESSAGE_BYTES_MAX, endpoint};
-use crate::error::Error;
+use crate::error::{Error, with_causes};
 
 /// How long one call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -57,16 +57,7 @@ impl Client {
     pub async fn connect(address: &str, trust: Option<&Trust>) -> Result<Self, Error> {
         let towards = trust.map(Trust::towards_schedulers);
         let channel = trust::channel(&endpoint(address)?, towards.as_ref()).await.map_err(|error| {
-            let mut reason = error.to_string();
-            let mut source = std::error::Error::source(&error);
-            while let Some(cause) = source {
-                // The words of a handshake come wrapped more than once.
-                let cause_told = cause.to_string();
-                if !reason.ends_with(&cause_told) {
-                    reason = format!("{reason}: {cause_told}");
-                }
-                source = cause.source();
-            }
+            let reason = with_causes(&error.to_string(), &error);
             Error::unavailable(format!(
                 "no scheduler answers at {address} ({reason}): start one (`scheduler-stub serve`, or \
                  `scheduler-stub quickstart --serve`), or give its address with --scheduler"

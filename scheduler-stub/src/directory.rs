@@ -14,6 +14,7 @@ use ids::PartitionId;
 use proto::executor::v1;
 use tokio::sync::{Notify, watch};
 
+use crate::ailments;
 use crate::error::Error;
 
 /// How often nodes report, and named nodes are asked.
@@ -281,7 +282,7 @@ impl Directory {
         let found = tokio::time::timeout(patience, changes.wait_for(|view| !view.shards.is_empty())).await;
         match found {
             Ok(Ok(view)) => Ok(Arc::clone(&view)),
-            _ => Err(no_shards()),
+            _ => Err(ailments::nobody(self)),
         }
     }
 
@@ -299,13 +300,6 @@ impl Directory {
             changed
         });
     }
-}
-
-/// What callers are told while no node lives.
-pub(crate) fn no_shards() -> Error {
-    Error::unavailable(
-        "no node takes starts: start one (`executor serve --scheduler URL`), or name one (`--node URL`)",
-    )
 }
 
 fn silence(node: &Known, now_us: u64) -> Duration {

@@ -19,13 +19,14 @@ use ids::{ExecutionName, PartitionId};
 use proto::executor::v1::executor_client::ExecutorClient;
 use proto::executor::v1::{ListExecutionsRequest, ListExecutionsResponse};
 use tonic::transport::Channel;
-use tonic::{Code, Request, Response, Status, TimeoutExpired};
+use tonic::{Code, ConnectError, Request, Response, Status, TimeoutExpired};
 use tonic_types::StatusExt;
 use trust::Secret;
 
-use crate::directory::{self, Directory, View};
+use crate::ailments;
+use crate::directory::{Directory, View};
 use crate::dispatch::{CALL_TIMEOUT, NodeClients};
-use crate::error::Error;
+use crate::error::{Error, with_causes};
 
 /// Executions of one page.
 pub const PAGE_MAX: u32 = 1_000;
@@ -108,11 +109,11 @@ impl Forward {
         F: Future<Output = Result<Response<T>, Status>>,
     {
         let first = self.knower(&partition, None).await?;
-        match call(self.clients.client(&first)?).await.map_err(|status| kind.heard(status)) {
+        match call(self.clients.client(&first)?).await.map_err(|status| kind.heard(status, &first)) {
             Err(status) if kind.may_ask_again(&status) => {
                 self.directory.ask_again();
                 let next = self.knower(&partition, Some(&first)).await?;
-                call(self.clients.client(&next)?).await.map_err(|status| kind.heard(status))
+                call(self.clients.client(&next)?).await.map_err(|status| kind.heard(status, &next))
             }
             answer => answer,
         }
@@ -136,7 +137,7 @@ impl Forward {
         let view = self.directory.view();
         // Any node forwards, one hop at most; without a living owner it can still say what its store holds.
         let any = || view.public_addresses.first().cloned();
-        holder(&view).or_else(|| tried.cloned()).or_else(any).ok_or_else(directory::no_shards)
+        holder(&view).or_else(|| tried.cloned()).or_else(any).ok_or_else(|| ailments::nobody(&self.directory))
     }
 
     /// Makes a start that may go anywhere on a node that takes starts, each in its turn; once more on another one where
@@ -156,9 +157,9 @@ impl Forward {
             Err(status) if began_nothing(&status) => {
                 self.directory.ask_again();
                 let next = self.taker(Some(&first)).await?;
-                call(self.clients.client(&next)?).await.map_err(|status| Kind::Change.heard(status))
+                call(self.clients.client(&next)?).await.map_err(|status| Kind::Change.heard(status, &next))
             }
-            answer => answer.map_err(|status| Kind::Change.heard(status)),
+            answer => answer.map_err(|status| Kind::Change.heard(status, &first)),
         }
     }
 
@@ -180,7 +181,7 @@ impl Forward {
         }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let node = nodes.get(turn.checked_rem(nodes.len()).unwrap_or(0));
-        node.cloned().ok_or_else(directory::no_shards)
+        node.cloned().ok_or_else(|| ailments::nobody(&self.directory))
     }
 
     /// One page of executions over all nodes, newest start first.
@@ -233,7 +234,7 @@ impl Forward {
                 ));
             }
         };
-        if view.public_addresses.is_empty() { Err(directory::no_shards()) } else { Ok(view) }
+        if view.public_addresses.is_empty() { Err(ailments::nobody(&self.directory)) } else { Ok(view) }
     }
 
     /// What the nodes of a picture have after a place; its token is the place where the next page begins.
@@ -265,7 +266,7 @@ impl Forward {
         request.set_timeout(CALL_TIMEOUT);
         let page = match self.clients.client(&node) {
             Ok(mut client) => {
-                client.list_executions(request).await.map_err(|status| Kind::Question.heard(status))
+                client.list_executions(request).await.map_err(|status| Kind::Question.heard(status, &node))
             }
             Err(error) => Err(error.into()),
         };
@@ -309,29 +310,42 @@ impl Kind {
         not_owner(status) || self == Self::Question && status.code() == Code::Unavailable
     }
 
-    /// What a caller hears of a node's answer. Where none came, the words are our own transport's, and do not say whether the
-    /// call may be made again.
-    fn heard(self, status: Status) -> Status {
+    /// What a caller hears of a node's answer. Where none came, the words are our own transport's, which name no address, and
+    /// do not say whether the call may be made again.
+    fn heard(self, status: Status, node: &str) -> Status {
         let ours = std::error::Error::source(&status);
         let late =
             status.code() == Code::DeadlineExceeded || ours.is_some_and(|ours| ours.is::<TimeoutExpired>());
-        let broke =
-            ours.is_some() && matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled);
-        let why = status.message();
+        let broke = ours.is_some();
+        let why = with_causes(status.message(), &status);
+        if has_cause::<ConnectError>(&status) {
+            return Error::unavailable(format!(
+                "the node at {node} cannot be reached ({why}), and was asked nothing: ask again once it is back or another \
+                 one has its partitions; `scheduler-stub nodes` shows how it stands"
+            ))
+            .into();
+        }
         match self {
             Self::Question if broke && !late => {
-                Error::unavailable(format!("the connection to the node broke ({why}): ask again")).into()
+                Error::unavailable(format!("the connection to the node at {node} broke ({why}): ask again"))
+                    .into()
             }
             Self::Change if broke || late || status.code() == Code::Cancelled => Error::OutcomeUnknown {
                 message: format!(
-                    "no answer came from the node ({why}), and it may have done what it was asked to: look at the execution \
-                     (DescribeExecution, ListExecutions) before you ask again"
+                    "no answer came from the node at {node} ({why}), and it may have done what it was asked to: look at the \
+                     execution (DescribeExecution, ListExecutions) before you ask again"
                 ),
             }
             .into(),
             Self::Question | Self::Change => status,
         }
     }
+}
+
+/// Whether this kind of error is among the causes of a status.
+fn has_cause<E: std::error::Error + 'static>(status: &Status) -> bool {
+    let first = std::error::Error::source(status);
+    std::iter::successors(first, |cause| cause.source()).any(|cause| cause.is::<E>())
 }
 
 /// Whether a node has said that another one has the partition. Nothing was done, so any call may be made again.
@@ -356,6 +370,8 @@ fn began_nothing(status: &Status) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proto::executor::v1::DescribeNodeRequest;
+
     use super::*;
     use crate::error::OUTCOME_UNKNOWN;
 
@@ -375,7 +391,7 @@ mod tests {
         let told = |kind: Kind| {
             let broke = Status::from_error(Box::new(std::io::Error::from(std::io::ErrorKind::BrokenPipe)));
             assert_eq!(broke.code(), Code::Unknown);
-            let told = kind.heard(broke);
+            let told = kind.heard(broke, "h:1");
             let details = told.get_error_details();
             let reason = details.error_info().map(|info| info.reason.clone());
             (told.code(), reason, details.retry_info().is_some())
@@ -387,18 +403,37 @@ mod tests {
     #[test]
     fn a_change_that_was_not_answered_in_time_is_told_as_unknown() {
         for late in [Status::deadline_exceeded("late"), Status::cancelled("Timeout expired")] {
-            assert_eq!(Kind::Question.heard(late.clone()).code(), late.code());
-            let told = Kind::Change.heard(late);
+            assert_eq!(Kind::Question.heard(late.clone(), "h:1").code(), late.code());
+            let told = Kind::Change.heard(late, "h:1");
             let reason = told.get_error_details().error_info().map(|info| info.reason.clone());
             assert_eq!((told.code(), reason), (Code::Unavailable, Some(OUTCOME_UNKNOWN.to_owned())));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_not_there_is_told_with_its_address_and_that_nothing_was_asked_of_it() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let node = free.local_addr().expect("bound").to_string();
+        drop(free);
+        for kind in [Kind::Question, Kind::Change] {
+            let mut client = NodeClients::default().client(&node).expect("an address");
+            let refused = client.describe_node(DescribeNodeRequest {}).await.expect_err("nobody listens");
+            let told = kind.heard(refused, &node);
+            let details = told.get_error_details();
+            let reason = details.error_info().map(|info| info.reason.as_str());
+            assert_eq!((told.code(), reason), (Code::Unavailable, Some("Unavailable")), "{told}");
+            assert!(details.retry_info().is_some(), "nothing was begun: {told}");
+            let words = told.message();
+            assert!(words.contains(&node) && words.contains("Connection refused"), "{words}");
+            assert!(words.contains("scheduler-stub nodes"), "{words}");
         }
     }
 
     #[test]
     fn a_nodes_own_words_stay() {
         for kind in [Kind::Question, Kind::Change] {
-            assert_eq!(kind.heard(Status::internal("a bug")).code(), Code::Internal);
-            assert_eq!(kind.heard(Status::not_found("none")).code(), Code::NotFound);
+            assert_eq!(kind.heard(Status::internal("a bug"), "h:1").code(), Code::Internal);
+            assert_eq!(kind.heard(Status::not_found("none"), "h:1").code(), Code::NotFound);
         }
     }
 

@@ -11,6 +11,7 @@
 //! process).
 
 pub mod activities;
+mod ailments;
 pub mod auth;
 pub mod cli;
 pub mod client;

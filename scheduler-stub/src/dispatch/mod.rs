@@ -33,7 +33,8 @@ pub use lanes::BATCH_BYTES_MAX;
 pub(crate) use nodes::endpoint;
 pub use nodes::{CALL_TIMEOUT, MESSAGE_BYTES_MAX, NodeClients};
 
-use crate::directory::{self, Directory};
+use crate::ailments;
+use crate::directory::Directory;
 use crate::error::Error;
 use crate::placement::{Dice, Placement};
 use crate::templates::Template;
@@ -158,7 +159,7 @@ impl Shared {
         let queue = match address {
             Some(address) => self.link(&address).map(|link| link.queue),
             None if view.managed || (lane.is_some() && !view.shards.is_empty()) => self.room(),
-            None => return Err(directory::no_shards()),
+            None => return Err(ailments::nobody(&self.directory)),
         };
         queue.ok_or_else(|| Error::unavailable("the scheduler is shutting down"))
     }
@@ -224,6 +225,12 @@ impl Dispatcher {
         Self { shared }
     }
 
+    /// What batches carry now; 0 until a node has given one.
+    #[must_use]
+    pub fn incarnation(&self) -> u32 {
+        self.shared.incarnation.load(Ordering::Relaxed)
+    }
+
     /// Batches from now on carry this incarnation, a number that no dispatcher had before. A lower one than before is no
     /// such number, and is ignored.
     pub fn set_incarnation(&self, incarnation: u32) {
@@ -284,7 +291,7 @@ impl Dispatcher {
         };
         let partitions = self.shared.directory.view().partitions;
         if partitions == 0 {
-            return Err(directory::no_shards());
+            return Err(ailments::nobody(&self.shared.directory));
         }
         let machine = template.arn.rsplit(':').next().unwrap_or_default();
         match partition_of_name(machine, name, partitions) {

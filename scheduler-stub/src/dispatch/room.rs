@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::link::us;
 use super::{LaneKey, Shared, Submission, refuse};
+use crate::ailments;
 use crate::error::Error;
 
 /// Between two looks at deadlines, where none is nearer.
@@ -83,7 +84,11 @@ impl Room {
                     || "no partition had an owner".to_owned(),
                     |partition| format!("partition {partition} had no owner"),
                 );
-                refuse(late, &Error::unavailable(format!("not sent before its deadline: {what}")));
+                let nodes = ailments::told(&self.shared.directory);
+                refuse(
+                    late,
+                    &Error::unavailable(format!("not sent before its deadline, for {what}: {nodes}")),
+                );
             }
         }
         self.waiting.retain(|_, waiting| !waiting.is_empty());

@@ -227,7 +227,11 @@ async fn a_node_that_goes_and_comes_back_takes_starts_again_and_knows_the_old_on
     drop(tokio::time::timeout(PATIENCE, gone).await.expect("it is missed").expect("the scheduler lives"));
     let status = client.start(&pass, "", Bytes::new()).await.expect_err("no node");
     assert_eq!(status.code(), Code::Unavailable);
-    assert!(status.message().contains("no node takes starts"), "{status}");
+    let named = format!("the one at {listen} ");
+    assert!(
+        status.message().contains(&named) && status.message().contains("scheduler-stub nodes"),
+        "{status}"
+    );
 
     let _second = node(&memory, Config { shards: 2, listen, ..Config::embedded() }).await;
     scheduler.directory().wait_for_shards(PATIENCE).await.expect("it joins again");
