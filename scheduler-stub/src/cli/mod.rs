@@ -16,9 +16,10 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tonic_types::StatusExt as _;
 use trust::{TlsFlags, Trust};
 
-use crate::error::Error;
+use crate::error::{Error, with_causes};
 use crate::signals::Signals;
 
 /// Reads the certificates; `None` where there is to be no TLS.
@@ -172,12 +173,21 @@ fn words(status: &tonic::Status) -> String {
                       `scheduler-stub nodes` whether every partition is served"
                 .to_owned()
         }
-        None => status.message().to_owned(),
+        None => named(status),
         Some(_) => format!(
             "the connection broke ({}): see whether a scheduler runs there and still does, or give its address with \
              --scheduler",
-            status.message()
+            with_causes(status.message(), status)
         ),
+    }
+}
+
+/// The message after the reason by which programs know the refusal, and which the documentation explains.
+fn named(status: &tonic::Status) -> String {
+    let (message, details) = (status.message(), status.get_error_details());
+    match details.error_info().map(|info| info.reason.as_str()).filter(|reason| !reason.is_empty()) {
+        Some(reason) if !message.starts_with(&format!("{reason}: ")) => format!("{reason}: {message}"),
+        _ => message.to_owned(),
     }
 }
 
@@ -199,6 +209,17 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn a_refusal_is_told_with_its_reason_once() {
+        let reason = tonic_types::ErrorDetails::with_error_info("TaskTimedOut", "executor.myriad", []);
+        let refused = |message: &str| {
+            tonic::Status::with_error_details(tonic::Code::FailedPrecondition, message, reason.clone())
+        };
+        assert_eq!(words(&refused("the task is over")), "TaskTimedOut: the task is over");
+        assert_eq!(words(&refused("TaskTimedOut: it is over")), "TaskTimedOut: it is over");
+        assert_eq!(words(&tonic::Status::not_found("no such activity")), "no such activity");
+    }
 
     #[test]
     fn the_command_line_is_consistent_and_its_manual_complete_in_lines_that_fit() {
