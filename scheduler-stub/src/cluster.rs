@@ -6,9 +6,13 @@
 //! store, or, where that is another store, those of the first node that was greeted. A node of another cluster is not taken
 //! in, for what was acknowledged by others would not be found there. The node at an address is the one that answers there:
 //! whoever else claims the address is not taken in either. Whoever is not taken in is told why, and so is the operator.
+//!
+//! A store in memory ends with its node. So where the cluster's store was that of one node's memory, and another process answers
+//! at this node's address, the cluster has ended, and that process's is the cluster from then on: nothing of the former one
+//! can be found any more, and a log line says so. It is the only case in which a scheduler changes its cluster.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use journal::Store;
@@ -18,7 +22,7 @@ use tonic::Request;
 
 use crate::directory::{Directory, HEARTBEAT, Report};
 use crate::dispatch::{Dispatcher, NodeClients};
-use crate::error::Error;
+use crate::error::{Error, with_causes};
 use crate::ownership::{Ownership, Place};
 use crate::refusals::{Refusals, Who};
 
@@ -27,6 +31,13 @@ const DESCRIBE_TIMEOUT: Duration = Duration::from_millis(1_000);
 
 /// Nodes whose greeting is remembered. Beyond, all are greeted anew.
 const GREETED_MAX: usize = 4_096;
+
+/// What a node calls a store that ends with it.
+const MEMORY: &str = "memory";
+
+/// Numbers that are asked of a new cluster's counter, to get past those of the former one. Each start of a scheduler took one of
+/// that.
+const REGISTRATIONS_MAX: u32 = 1_024;
 
 /// Brings nodes into the directory.
 pub struct Cluster {
@@ -38,8 +49,8 @@ pub struct Cluster {
     store: Arc<dyn Store>,
     /// By the node's public address.
     greeted: Mutex<HashMap<String, Greeted>>,
-    /// Never another one while we run.
-    identity: OnceLock<Identity>,
+    /// Never another one while we run, but where its store has ended with a node's memory.
+    identity: Mutex<Option<Identity>>,
     refusals: Refusals,
 }
 
@@ -64,11 +75,23 @@ struct Identity {
     partitions: u16,
     /// Of the store; empty where nobody has said it.
     cluster: String,
+    /// The address of the node in whose memory the store is.
+    in_memory_of: Option<String>,
 }
 
 impl Identity {
-    /// Why a node is not of this cluster; what it does not say counts for nothing.
-    fn objection(&self, partitions: u32, cluster: &str) -> Option<String> {
+    /// Whether a cluster is another one; what nobody says counts for nothing.
+    fn is_foreign(&self, cluster: &str) -> bool {
+        !cluster.is_empty() && !self.cluster.is_empty() && cluster != self.cluster
+    }
+
+    /// Whether another process at this address means that this cluster has ended.
+    fn ends_with(&self, address: &str) -> bool {
+        self.in_memory_of.as_deref() == Some(address)
+    }
+
+    /// Why a node is not of this cluster.
+    fn objection(&self, address: &str, partitions: u32, cluster: &str) -> Option<String> {
         let (ours, of) = (&self.cluster, self.partitions);
         if partitions != 0 && u32::from(of) != partitions {
             return Some(format!(
@@ -77,12 +100,19 @@ impl Identity {
                  scheduler again"
             ));
         }
-        let foreign = !cluster.is_empty() && !ours.is_empty() && cluster != ours;
-        foreign.then(|| {
-            format!(
+        if !self.is_foreign(cluster) || self.ends_with(address) {
+            return None;
+        }
+        Some(match &self.in_memory_of {
+            Some(node) => format!(
+                "its store is that of cluster {cluster}, and this scheduler's is cluster {ours}, in the memory of the node at \
+                 {node}: nodes that share a cluster need a store that they share (--redis-url); if that node is gone for good, \
+                 and its executions with it, start this one at its address (--listen), or the scheduler again"
+            ),
+            None => format!(
                 "its store is that of cluster {cluster}, and this scheduler's is cluster {ours}: give it the store of \
                  this cluster (--redis-url, --redis-prefix), or, where the cluster was made anew, start the scheduler again"
-            )
+            ),
         })
     }
 }
@@ -97,7 +127,7 @@ impl Cluster {
         ownership: Arc<Ownership>,
         store: Arc<dyn Store>,
     ) -> Self {
-        let (greeted, identity) = (Mutex::default(), OnceLock::new());
+        let (greeted, identity) = (Mutex::default(), Mutex::default());
         let refusals = Refusals::new(directory.clock().clone());
         Self { directory, clients, dispatcher, ownership, store, greeted, identity, refusals }
     }
@@ -241,7 +271,9 @@ impl Cluster {
 
     /// Whether a node is of this cluster.
     fn check(&self, who: Who<'_>, partitions: u32, cluster: &str) -> Result<(), Error> {
-        match self.identity.get().and_then(|identity| identity.objection(partitions, cluster)) {
+        let objection = |ours: &Identity| ours.objection(who.address, partitions, cluster);
+        let objection = self.identity().as_ref().and_then(objection);
+        match objection {
             Some(why) => Err(self.refuse(who, &why)),
             None => Ok(()),
         }
@@ -289,12 +321,8 @@ impl Cluster {
             .ok_or_else(|| Error::unavailable(format!("{} partitions are none", node.partitions)))?;
         self.look_up_identity().await?;
         self.check(who, node.partitions, &node.cluster)?;
-        let mut request = Request::new(RegisterDispatcherRequest { name: "scheduler-stub".into() });
-        request.set_timeout(DESCRIBE_TIMEOUT);
-        let registered =
-            self.clients.client(address)?.register_dispatcher(request).await.map_err(unreachable)?;
-        let incarnation = registered.into_inner().incarnation;
-        self.identity.get_or_init(|| Identity { partitions, cluster: node.cluster.clone() });
+        let incarnation = self.register(node, address).await?;
+        self.settle_identity(node, address, partitions);
         // Another one may have been quicker.
         self.check(who, node.partitions, &node.cluster)?;
         self.refusals.forgive(who);
@@ -313,6 +341,56 @@ impl Cluster {
         Ok(partitions)
     }
 
+    /// Takes an incarnation from a node's store. A new cluster's counter begins anew: it is raised until it gives one that no
+    /// batch of ours has had, so that neither these nor the next scheduler's meet an id that was there before.
+    async fn register(&self, node: &v1::DescribeNodeResponse, address: &str) -> Result<u32, Error> {
+        let anew = match &*self.identity() {
+            Some(ours) if ours.ends_with(address) && node.cluster.is_empty() => {
+                return Err(Error::unavailable("it has not said yet which cluster its store is of"));
+            }
+            Some(ours) => ours.is_foreign(&node.cluster),
+            None => false,
+        };
+        let above = if anew { self.dispatcher.incarnation() } else { 0 };
+        for _ in 0..REGISTRATIONS_MAX {
+            let mut request = Request::new(RegisterDispatcherRequest { name: "scheduler-stub".into() });
+            request.set_timeout(DESCRIBE_TIMEOUT);
+            let registered = self.clients.client(address)?.register_dispatcher(request).await;
+            let incarnation = registered.map_err(unreachable)?.into_inner().incarnation;
+            if incarnation > above {
+                return Ok(incarnation);
+            }
+        }
+        Err(Error::unavailable(format!(
+            "a new cluster's counter of schedulers does not get past {above}: start the scheduler again"
+        )))
+    }
+
+    /// The cluster is that of this node, if we had none yet, or if ours has ended with the process that was at its address.
+    fn settle_identity(&self, node: &v1::DescribeNodeResponse, address: &str, partitions: u16) {
+        let mut identity = self.identity();
+        let ended = match &*identity {
+            Some(ours) if ours.is_foreign(&node.cluster) && ours.ends_with(address) => {
+                Some(ours.cluster.clone())
+            }
+            Some(_) => return,
+            None => None,
+        };
+        let in_memory_of = (node.store == MEMORY).then(|| address.to_owned());
+        *identity = Some(Identity { partitions, cluster: node.cluster.clone(), in_memory_of });
+        if let Some(ended) = ended {
+            tracing::warn!(
+                node = %node.node_id, %address, %ended, begun = %node.cluster,
+                "the node had its store in memory and has started again: a new cluster begins, and the executions of the \
+                 former one are LOST, running and ended ones; state machines and activities are kept by this scheduler",
+            );
+        }
+    }
+
+    fn identity(&self) -> MutexGuard<'_, Option<Identity>> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Names are for people: two nodes of one name do no harm but to who reads logs.
     fn mind_namesakes(&self, node_id: &str, address: &str) {
         let namesake = self.directory.seen().into_iter().map(|seen| seen.report);
@@ -327,11 +405,10 @@ impl Cluster {
 
     /// Reads the cluster record of our own store, if it has one: then that is the cluster, whichever node comes first.
     async fn look_up_identity(&self) -> Result<(), Error> {
-        if self.identity.get().is_none()
-            && let Some(record) = journal::cluster::read(&*self.store).await?
-        {
+        let unknown = self.identity().is_none();
+        if unknown && let Some(record) = journal::cluster::read(&*self.store).await? {
             let (partitions, cluster) = (record.partitions, record.id.to_string());
-            self.identity.get_or_init(|| Identity { partitions, cluster });
+            self.identity().get_or_insert(Identity { partitions, cluster, in_memory_of: None });
         }
         Ok(())
     }
@@ -342,13 +419,6 @@ fn bare(address: &str) -> String {
     address.split("://").last().unwrap_or(address).trim_end_matches('/').to_owned()
 }
 
-/// The message and its causes: "transport error" alone helps nobody.
 fn unreachable(status: tonic::Status) -> Error {
-    let mut text = format!("{:?}: {}", status.code(), status.message());
-    let mut source = std::error::Error::source(&status);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    Error::unavailable(text)
+    Error::unavailable(with_causes(&format!("{:?}: {}", status.code(), status.message()), &status))
 }

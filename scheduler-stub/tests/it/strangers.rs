@@ -3,14 +3,19 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use executor::config::Config;
+use bytes::Bytes;
+use executor::config::{Config, StoreConfig};
 use executor::node::Node;
 use journal::memory::MemoryStore;
 use journal::store::Connect;
-use proto::scheduler::v1::{DescribeClusterResponse, RefusedNode};
+use proto::executor::v1::executor_client::ExecutorClient;
+use proto::executor::v1::{Dialect, Mode, RegisterDispatcherRequest};
+use proto::scheduler::v1::{CreateStateMachineRequest, DescribeClusterResponse, RefusedNode};
 use scheduler_stub::client::Client;
 use scheduler_stub::{Scheduler, SchedulerConfig};
+use tempfile::TempDir;
 use testkit::eventually_async;
+use tonic::Code;
 
 use crate::fake::PATIENCE;
 
@@ -66,6 +71,89 @@ async fn a_node_of_another_store_gets_nothing_though_all_its_settings_are_right(
     let refused = until_refused(&scheduler).await;
     assert_eq!(refused.public_address, wrong.addresses().public.to_string());
     assert!(refused.why.contains("its store is that of cluster"), "{}", refused.why);
+    let home = format!("in the memory of the node at {}", right.addresses().public);
+    assert!(refused.why.contains(&home) && refused.why.contains("--redis-url"), "{}", refused.why);
+    until_all_is_with(&scheduler, &right).await;
+}
+
+async fn ended(node: Node) -> SocketAddr {
+    let address = node.addresses().public;
+    node.drain();
+    tokio::time::timeout(PATIENCE, node.wait()).await.expect("it ends");
+    address
+}
+
+/// The next number of the counter in a node's store.
+async fn incarnation(node: &Node) -> u32 {
+    let url = format!("http://{}", node.addresses().public);
+    let mut client = ExecutorClient::connect(url).await.expect("it answers");
+    let request = RegisterDispatcherRequest { name: "test".into() };
+    client.register_dispatcher(request).await.expect("registered").into_inner().incarnation
+}
+
+#[tokio::test]
+async fn a_node_that_kept_its_store_in_memory_and_starts_again_begins_a_new_cluster_at_its_address() {
+    let own = MemoryStore::new();
+    let scheduler = scheduler(&own).await;
+    let founder = Config { shards: 1, partitions: PARTITIONS, ..Config::embedded() };
+    let store = MemoryStore::new();
+    let first = Node::start(founder, Arc::new(store.clone())).expect("the node starts");
+    assert!(tokio::time::timeout(PATIENCE, first.ready()).await.expect("it becomes ready"));
+    for expected in 1..=3 {
+        assert_eq!(incarnation(&first).await, expected);
+    }
+    let listen = ended(first).await;
+    let first = start(&scheduler, &store, Config { listen, ..Config::embedded() });
+    until_all_is_with(&scheduler, &first).await;
+    let followed = cluster(&scheduler).await.scheduler_incarnation;
+    assert_eq!(followed, 4);
+    let mut client = Client::connect(&scheduler.address().to_string(), None).await.expect("it answers");
+    let machine = CreateStateMachineRequest {
+        name: "pass".into(),
+        definition: r#"{"StartAt": "P", "States": {"P": {"Type": "Pass", "End": true}}}"#.into(),
+        mode: Mode::Standard.into(),
+        dialect: Dialect::Asl.into(),
+        ..CreateStateMachineRequest::default()
+    };
+    let machine = client.create(machine).await.expect("created").arn;
+    let lost = client.start(&machine, "", Bytes::new()).await.expect("started");
+
+    let listen = ended(first).await;
+    let second = start(&scheduler, &MemoryStore::new(), Config { listen, ..Config::embedded() });
+    until_all_is_with(&scheduler, &second).await;
+    assert_eq!(cluster(&scheduler).await.refused, []);
+    let found = client.start(&machine, "", Bytes::new()).await.expect("started");
+    client.describe(&found.execution_arn).await.expect("it is there");
+    let gone = client.describe(&lost.execution_arn).await.expect_err("its store is gone");
+    assert_eq!(gone.code(), Code::NotFound, "{gone}");
+    let next = incarnation(&second).await;
+    assert!(
+        next > followed + 1,
+        "{next}: the next scheduler must be followed, and make ids that none has had"
+    );
+}
+
+#[tokio::test]
+async fn a_node_whose_durable_store_is_another_one_after_a_restart_is_refused_at_its_own_address() {
+    let own = MemoryStore::new();
+    let scheduler = scheduler(&own).await;
+    let [former, other] = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+    let node = |dir: &TempDir, listen: SocketAddr| {
+        let store = StoreConfig::File(dir.path().to_owned());
+        let connect = executor::store::open(&store).expect("a directory");
+        let scheduler = Some(format!("http://{}", scheduler.address()));
+        let config =
+            Config { shards: 1, partitions: PARTITIONS, scheduler, listen, store, ..Config::embedded() };
+        Node::start(config, connect).expect("the node starts")
+    };
+    let first = node(&former, Config::embedded().listen);
+    until_all_is_with(&scheduler, &first).await;
+    let listen = ended(first).await;
+    let wrong = node(&other, listen);
+    let refused = until_refused(&scheduler).await;
+    assert!(refused.why.contains("its store is that of cluster"), "{}", refused.why);
+    ended(wrong).await;
+    let right = node(&former, listen);
     until_all_is_with(&scheduler, &right).await;
 }
 
