@@ -10,6 +10,15 @@ pub struct Signals {
     interrupt: Signal,
 }
 
+/// Which of them has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// SIGINT: Ctrl-C, as a rule.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
 impl Signals {
     /// Begins to watch. Whatever the process says before this, a signal after it still ends the process out of order.
     ///
@@ -20,10 +29,10 @@ impl Signals {
     }
 
     /// Returns when SIGINT or SIGTERM has come.
-    pub async fn asked_to_end(&mut self) {
+    pub async fn asked_to_end(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Asked::Terminate,
+            _ = self.interrupt.recv() => Asked::Interrupt,
         }
     }
 }

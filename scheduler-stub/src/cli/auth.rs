@@ -144,7 +144,7 @@ pub(super) async fn run(options: AuthOptions) -> Exit {
     };
     tokio::select! {
         () = fresh => {}
-        () = signals.asked_to_end() => {}
+        _ = signals.asked_to_end() => {}
     }
     stub.shut_down().await;
     Exit::Ok

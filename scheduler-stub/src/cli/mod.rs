@@ -20,7 +20,7 @@ use tonic_types::StatusExt as _;
 use trust::{TlsFlags, Trust};
 
 use crate::error::{Error, with_causes};
-use crate::signals::Signals;
+use crate::signals::{Asked, Signals};
 
 /// Reads the certificates; `None` where there is to be no TLS.
 pub(crate) fn trust(flags: &TlsFlags) -> Result<Option<Trust>, Error> {
@@ -47,6 +47,20 @@ pub enum Exit {
     Usage = 2,
     /// The network, the store or the scheduler failed.
     Internal = 3,
+    /// SIGINT came before it was done: as shells tell it, 128 and the signal's number.
+    Interrupted = 130,
+    /// SIGTERM came before it was done.
+    Terminated = 143,
+}
+
+impl From<Asked> for Exit {
+    /// How a process ends that was asked to end before it was done.
+    fn from(asked: Asked) -> Self {
+        match asked {
+            Asked::Interrupt => Self::Interrupted,
+            Asked::Terminate => Self::Terminated,
+        }
+    }
 }
 
 const MANUAL: &str = "\
@@ -56,6 +70,8 @@ EXIT CODES
      succeed
   2  the command line is wrong
   3  the network, the store or the scheduler failed
+  130, 143  SIGINT or SIGTERM ended it before it was done. Servers (serve, auth, cloud, and
+     quickstart --serve once its run is over) end with 0: they are done when they are told to end
 
 EXAMPLES
   scheduler-stub quickstart                      everything in one process: see real workflows run

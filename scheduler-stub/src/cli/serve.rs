@@ -165,7 +165,7 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
     // A store that is not there yet is waited for: in a cluster it comes back without anybody restarting the scheduler.
     let opened = tokio::select! {
         opened = open(&store_config) => opened,
-        () = signals.asked_to_end() => return Exit::Ok,
+        _ = signals.asked_to_end() => return Exit::Ok,
     };
     let store = match opened {
         Ok(store) => store,
@@ -187,7 +187,7 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
     };
     let started = tokio::select! {
         started = Scheduler::start(config, store) => started,
-        () = signals.asked_to_end() => return Exit::Ok,
+        _ = signals.asked_to_end() => return Exit::Ok,
     };
     let scheduler = match started {
         Ok(scheduler) => scheduler,

@@ -1,8 +1,8 @@
 //! Everything in one process: a store, a node, a scheduler, workers, and example workflows that run.
 //!
 //! Nothing here is a shortcut: the parts speak gRPC over loopback ports, as they do when each runs on a
-//! machine of its own. Invariants: it ends cleanly at any moment (SIGINT, SIGTERM), and leaves nothing behind
-//! unless --dir was given.
+//! machine of its own. Invariants: it ends cleanly at any moment (SIGINT, SIGTERM), leaves nothing behind
+//! unless --dir was given, and says by its exit code whether it came to its end.
 
 mod calls;
 pub mod examples;
@@ -53,7 +53,7 @@ WHAT IT DOES
     order-pipeline  STANDARD  Task, Choice, Map with a Parallel inside, Retry, Catch
     approval        STANDARD  Wait and Choice in a loop with a limit
     parcel          STANDARD  an HTTP API behind OAuth, and a Lambda function
-    video-caption   EXPRESS   TCSL: media and speech jobs that are waited for, and functions
+    video-caption   STANDARD  TCSL: media and speech jobs that are waited for, and functions
 
   Workers do the tasks of the first two, thousands of times. Those of the others the node does
   itself, over the network, signed with temporary keys of their roles: it calls stubs of the clouds
@@ -118,17 +118,17 @@ pub async fn run(options: Options) -> Exit {
         }
     };
     let shown = tokio::select! {
-        shown = show(&options, &parts) => Some(shown),
-        () = signals.asked_to_end() => None,
+        shown = show(&options, &parts) => shown,
+        asked = signals.asked_to_end() => Ok(Exit::from(asked)),
     };
-    if options.serve && matches!(shown, Some(Ok(_))) {
-        signals.asked_to_end().await;
-        say("ending");
-    }
-    let exit = shown.unwrap_or(Ok(Exit::Ok)).unwrap_or_else(|error| {
+    let exit = shown.unwrap_or_else(|error| {
         eprintln!("error: {error}");
         Exit::Internal
     });
+    if options.serve && matches!(exit, Exit::Ok | Exit::Finding) {
+        signals.asked_to_end().await;
+        say("ending");
+    }
     parts.workers.abort_all();
     parts.node.drain();
     parts.scheduler.shut_down().await;

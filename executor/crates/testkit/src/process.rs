@@ -231,6 +231,14 @@ impl Process {
         self.signal(Signal::TERM)
     }
 
+    /// SIGINT, as Ctrl-C sends it; does not wait, see [`Process::wait_exit`].
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn interrupt(&self) -> Result<(), TestkitError> {
+        self.signal(Signal::INT)
+    }
+
     /// SIGSTOP: it stands still, and its connections stay open.
     ///
     /// # Errors
