@@ -27,6 +27,43 @@ pub fn render(events: &[HistoryEvent]) -> String {
     text
 }
 
+/// The Task states of an execution in one line, in the order in which they began: each with how often it was entered, and with
+/// the time from its first beginning to its last end, where it has ended every time.
+#[must_use]
+pub fn tasks(events: &[HistoryEvent]) -> String {
+    struct Ran {
+        name: String,
+        entered: usize,
+        left: usize,
+        began_ms: u64,
+        ended_ms: u64,
+    }
+    let mut all: Vec<Ran> = Vec::new();
+    for event in events {
+        let enters = event.r#type == "TaskStateEntered";
+        if !enters && event.r#type != "TaskStateExited" {
+            continue;
+        }
+        let details: Value = serde_json::from_slice(&event.details).unwrap_or_default();
+        let name = shortened(details.get("name").and_then(Value::as_str).unwrap_or_default());
+        let at_ms = event.timestamp_ms;
+        match all.iter_mut().find(|ran| ran.name == name) {
+            Some(ran) if enters => ran.entered += 1,
+            Some(ran) => (ran.left, ran.ended_ms) = (ran.left + 1, at_ms),
+            None => all.push(Ran { name, entered: 1, left: 0, began_ms: at_ms, ended_ms: at_ms }),
+        }
+    }
+    let told = all.into_iter().map(|Ran { name, entered, left, began_ms, ended_ms }| {
+        let times = if entered > 1 { format!(" ×{entered}") } else { String::new() };
+        if entered == left {
+            format!("{name}{times} {} ms", ended_ms.saturating_sub(began_ms))
+        } else {
+            format!("{name}{times}")
+        }
+    });
+    told.collect::<Vec<_>>().join(" → ")
+}
+
 /// What an event is inside of.
 struct Scope {
     parent: Option<usize>,
@@ -181,6 +218,24 @@ mod tests {
 +11 ms    12  ExecutionSucceeded  [1,{}]
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_tasks_of_an_execution_are_told_in_their_order_with_how_often_they_ran_and_for_how_long() {
+        let text = tasks(&history(&[
+            (1, 0, "ExecutionStarted", r#"{"input":{}}"#),
+            (2, 0, "TaskStateEntered", r#"{"name":"Separate"}"#),
+            (5, 2, "TaskStateExited", r#"{"name":"Separate"}"#),
+            (6, 5, "MapStateEntered", r#"{"name":"Parts"}"#),
+            (7, 6, "TaskStateEntered", r#"{"name":"Read"}"#),
+            (8, 6, "TaskStateEntered", r#"{"name":"Read"}"#),
+            (9, 7, "TaskStateExited", r#"{"name":"Read"}"#),
+            (11, 8, "TaskStateExited", r#"{"name":"Read"}"#),
+            (12, 11, "TaskStateEntered", r#"{"name":"Store"}"#),
+            (13, 12, "ExecutionFailed", r#"{"error":"E"}"#),
+        ]));
+        assert_eq!(text, "Separate 3 ms → Read ×2 4 ms → Store");
+        assert_eq!(tasks(&[]), "");
     }
 
     #[test]

@@ -8,8 +8,7 @@ use bytes::Bytes;
 use executor::clock::Clock;
 use executor::config::{CredentialKind, IntegrationOptions};
 use futures_util::future::try_join_all;
-use ids::Mode;
-use proto::executor::v1::ExecutionStatus;
+use proto::executor::v1::{DescribeExecutionResponse, ExecutionStatus};
 use tempfile::TempDir;
 use trust::{Secret, Trust};
 use zeroize::Zeroizing;
@@ -21,6 +20,7 @@ use crate::cli::say;
 use crate::client::Client;
 use crate::cloud::{CloudConfig, CloudStub, OAuthClient};
 use crate::error::Error;
+use crate::timeline;
 
 /// What machines without a role act as.
 const ROLES: [&str; 2] = ["arn:aws:iam::000000000000:role/quickstart", "qcs::cam::uin/1:roleName/quickstart"];
@@ -91,7 +91,7 @@ impl Clouds {
         }
     }
 
-    /// Runs every sample of the machines, and says how each ended. False: one has not ended in time.
+    /// Runs every sample of the machines, and says how each ended and what its history tells of its tasks. False: one has not ended in time.
     ///
     /// # Errors
     /// A start was refused, or the scheduler has gone.
@@ -149,13 +149,15 @@ struct Ended {
     took: Duration,
     /// Its output, or its error and cause.
     told: String,
+    /// Its tasks, as its history tells them.
+    tasks: String,
 }
 
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, status, took, told } = self;
+        let Self { name, status, took, told, tasks } = self;
         let status = status.as_str_name().trim_start_matches("EXECUTION_STATUS_");
-        write!(f, "{name:<14} {status:<10} {:>6} ms  {told}", took.as_millis())
+        write!(f, "{name:<14} {status:<10} {:>6} ms  {told}\n    {tasks}", took.as_millis())
     }
 }
 
@@ -163,29 +165,23 @@ async fn sample(mut client: Client, example: &Example, machine: &str, input: Byt
     let failed =
         |status: tonic::Status| Error::unavailable(format!("{}: {}", example.name, status.message()));
     let began = Instant::now();
-    let execution = match example.mode {
-        Mode::Express | Mode::SyncExpress => {
-            let ended = client.start_sync(machine, "", input).await.map_err(failed)?;
-            (ended.summary, ended.output, ended.error, ended.cause)
+    let execution = client.start(machine, "", input).await.map_err(failed)?.execution_arn;
+    let seen = loop {
+        let seen = client.describe(&execution).await.map_err(failed)?;
+        let running =
+            seen.summary.as_ref().is_none_or(|summary| summary.status() == ExecutionStatus::Running);
+        if !running || began.elapsed() > PATIENCE {
+            break seen;
         }
-        Mode::Standard => {
-            let started = client.start(machine, "", input).await.map_err(failed)?;
-            loop {
-                let seen = client.describe(&started.execution_arn).await.map_err(failed)?;
-                let running =
-                    seen.summary.as_ref().is_none_or(|summary| summary.status() == ExecutionStatus::Running);
-                if !running || began.elapsed() > PATIENCE {
-                    break (seen.summary, seen.output, seen.error, seen.cause);
-                }
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-        }
+        tokio::time::sleep(LOOK_EVERY).await;
     };
-    let (summary, output, error, cause) = execution;
+    let took = began.elapsed();
+    let tasks = timeline::tasks(&client.history(&execution).await.map_err(failed)?);
+    let DescribeExecutionResponse { summary, output, error, cause, .. } = seen;
     let status = summary.map_or(ExecutionStatus::Running, |summary| summary.status());
     let told = match status {
         ExecutionStatus::Succeeded => String::from_utf8_lossy(&output.unwrap_or_default()).into_owned(),
         _ => format!("{}: {}", error.unwrap_or_default(), cause.unwrap_or_default()),
     };
-    Ok(Ended { name: example.name, status, took: began.elapsed(), told })
+    Ok(Ended { name: example.name, status, took, told, tasks })
 }

@@ -61,7 +61,7 @@ pub const CALLING: [Example; 2] = [
         definition: include_str!("../../examples/video-caption.tcsl.json"),
         inputs: include_str!("../../examples/video-caption.inputs.json"),
         dialect: Dialect::Tcsl,
-        mode: Mode::Express,
+        mode: Mode::Standard,
         share: 0,
     },
 ];
