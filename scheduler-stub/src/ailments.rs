@@ -8,6 +8,10 @@ use crate::error::Error;
 /// Nodes that a message names.
 const TOLD_MAX: usize = 3;
 
+/// How a scheduler comes to a node.
+pub const HOW_TO_START: &str = "start one (`executor serve --scheduler URL` with the cluster's --redis-url), or name one \
+                                that follows no scheduler (`scheduler-stub serve --node URL`)";
+
 /// No node can do it now.
 #[must_use]
 pub fn nobody(directory: &Directory) -> Error {
@@ -19,9 +23,9 @@ pub fn nobody(directory: &Directory) -> Error {
 pub fn told(directory: &Directory) -> String {
     let seen = directory.seen();
     if seen.is_empty() {
-        return "none reports to this scheduler; start one (`executor serve --scheduler URL`), or name one (`scheduler-stub \
-                serve --node URL`); `scheduler-stub nodes` shows who is refused, and why"
-            .to_owned();
+        return format!(
+            "none reports to this scheduler; {HOW_TO_START}; `scheduler-stub nodes` shows who is refused, and why"
+        );
     }
     let each = seen.iter().take(TOLD_MAX);
     let each = each.map(|node| format!("the one at {} {}", node.report.public_address, ailment(node)));
@@ -29,10 +33,8 @@ pub fn told(directory: &Directory) -> String {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
-    format!(
-        "{}{more}; see `scheduler-stub nodes`, and start one again, or another one (`executor serve --scheduler URL`)",
-        each.collect::<Vec<_>>().join("; ")
-    )
+    let each: Vec<String> = each.collect();
+    format!("{}{more}; see `scheduler-stub nodes`, start it again, or {HOW_TO_START}", each.join("; "))
 }
 
 fn ailment(Seen { report, silent }: &Seen) -> String {

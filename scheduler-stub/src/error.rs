@@ -166,7 +166,7 @@ pub(crate) fn with_causes(said: &str, error: &dyn std::error::Error) -> String {
     let mut text = said.to_owned();
     for cause in std::iter::successors(error.source(), |cause| cause.source()) {
         let cause = cause.to_string();
-        if !text.ends_with(&cause) {
+        if !text.contains(&cause) {
             text = format!("{text}: {cause}");
         }
     }

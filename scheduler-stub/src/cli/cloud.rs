@@ -31,8 +31,8 @@ EXAMPLE
   echo \"1 $(openssl rand -hex 32)\" > keys && chmod 600 keys
   scheduler-stub auth  --secret-file keys --role '*'
   scheduler-stub cloud --secret-file keys
-  scheduler-stub serve
-  executor serve --scheduler http://127.0.0.1:7300 \\
+  scheduler-stub serve --node http://127.0.0.1:7400
+  executor serve --store memory \\
                  --credentials auth --auth-service http://127.0.0.1:7350 \\
                  --lambda-endpoint http://127.0.0.1:7360 \\
                  --tencent-endpoint http://127.0.0.1:7360 --egress-allow 127.0.0.1 \\

@@ -9,6 +9,7 @@ use proto::scheduler::v1::{DescribeClusterResponse, Node, RefusedNode};
 
 use super::client::{Connection, ended};
 use super::{Exit, say};
+use crate::ailments::HOW_TO_START;
 
 const MANUAL: &str = "\
 OUTPUT
@@ -63,7 +64,7 @@ fn render(cluster: &DescribeClusterResponse) -> String {
     let _ =
         writeln!(text, "partitions {} in all, not served: {}", cluster.partitions, ranges(&nobodys(cluster)));
     if cluster.nodes.is_empty() {
-        text.push_str("no nodes: start one (`executor serve --scheduler URL`)\n");
+        let _ = writeln!(text, "no nodes: {HOW_TO_START}");
     }
     for node in &cluster.nodes {
         render_node(&mut text, node);

@@ -35,8 +35,12 @@ pub struct NodeClients {
 /// The endpoint of `host:port` or of a URL.
 pub(crate) fn endpoint(address: &str) -> Result<Endpoint, Error> {
     let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-    let endpoint = Endpoint::from_shared(url)
-        .map_err(|error| Error::invalid("InvalidAddress", format!("{address:?} is no address: {error}")))?;
+    let endpoint = Endpoint::from_shared(url).map_err(|error| {
+        Error::invalid(
+            "InvalidAddress",
+            format!("{address:?} is no address ({error}): give HOST:PORT, or http://HOST:PORT"),
+        )
+    })?;
     Ok(trust::lively(endpoint)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
