@@ -21,7 +21,7 @@ use proto::executor::v1::{Task, TaskFailure};
 use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use trust::TlsFlags;
-use worker::Settings;
+use worker::{Settings, WorkerError};
 
 /// How often `await-file` looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -92,7 +92,8 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
-            ExitCode::FAILURE
+            let usage = matches!(error.downcast_ref(), Some(WorkerError::Settings(_)));
+            ExitCode::from(if usage { 2 } else { 1 })
         }
     }
 }

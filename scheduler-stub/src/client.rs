@@ -25,7 +25,7 @@ use tonic::{Request, Status};
 use trust::Trust;
 
 use crate::dispatch::{MESSAGE_BYTES_MAX, endpoint};
-use crate::error::{Error, with_causes};
+use crate::error::Error;
 
 /// How long one call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -57,7 +57,7 @@ impl Client {
     pub async fn connect(address: &str, trust: Option<&Trust>) -> Result<Self, Error> {
         let towards = trust.map(Trust::towards_schedulers);
         let channel = trust::channel(&endpoint(address)?, towards.as_ref()).await.map_err(|error| {
-            let reason = with_causes(&error.to_string(), &error);
+            let reason = trust::with_causes(&error.to_string(), &error);
             Error::unavailable(format!(
                 "no scheduler answers at {address} ({reason}): start one (`scheduler-stub serve`, or \
                  `scheduler-stub quickstart --serve`), or give its address with --scheduler"

@@ -22,7 +22,7 @@ use tonic::Request;
 
 use crate::directory::{Directory, HEARTBEAT, Report};
 use crate::dispatch::{Dispatcher, NodeClients};
-use crate::error::{Error, with_causes};
+use crate::error::Error;
 use crate::ownership::{Ownership, Place};
 use crate::refusals::{Refusals, Who};
 
@@ -420,5 +420,5 @@ fn bare(address: &str) -> String {
 }
 
 fn unreachable(status: tonic::Status) -> Error {
-    Error::unavailable(with_causes(&format!("{:?}: {}", status.code(), status.message()), &status))
+    Error::unavailable(trust::with_causes(&format!("{:?}: {}", status.code(), status.message()), &status))
 }

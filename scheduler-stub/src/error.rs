@@ -160,19 +160,6 @@ impl From<StartRefusal> for Error {
     }
 }
 
-/// What was said, and the causes behind it: "transport error" alone helps nobody. A cause that was told is not told again,
-/// for the words of a handshake come wrapped more than once.
-pub(crate) fn with_causes(said: &str, error: &dyn std::error::Error) -> String {
-    let mut text = said.to_owned();
-    for cause in std::iter::successors(error.source(), |cause| cause.source()) {
-        let cause = cause.to_string();
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
-}
-
 /// The one table from errors to gRPC.
 impl From<Error> for Status {
     fn from(error: Error) -> Self {

@@ -26,7 +26,7 @@ use trust::Secret;
 use crate::ailments;
 use crate::directory::{Directory, View};
 use crate::dispatch::{CALL_TIMEOUT, NodeClients};
-use crate::error::{Error, with_causes};
+use crate::error::Error;
 
 /// Executions of one page.
 pub const PAGE_MAX: u32 = 1_000;
@@ -317,7 +317,7 @@ impl Kind {
         let late =
             status.code() == Code::DeadlineExceeded || ours.is_some_and(|ours| ours.is::<TimeoutExpired>());
         let broke = ours.is_some();
-        let why = with_causes(status.message(), &status);
+        let why = trust::with_causes(status.message(), &status);
         if has_cause::<ConnectError>(&status) {
             return Error::unavailable(format!(
                 "the node at {node} cannot be reached ({why}), and was asked nothing: ask again once it is back or another \

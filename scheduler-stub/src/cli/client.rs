@@ -19,6 +19,7 @@ use super::about::About;
 use super::{Exit, complain, say};
 use crate::client::Client;
 use crate::dispatch::endpoint;
+use crate::error::Error;
 use crate::timeline;
 
 /// Between two looks at an execution that is waited for.
@@ -43,12 +44,18 @@ impl Connection {
         let towards = trust.as_ref().map(Trust::towards_nodes);
         let channel = trust::channel(&endpoint(address)?, towards.as_ref()).await;
         channel.map(ExecutorClient::new).map_err(|error| {
-            Status::unavailable(format!("no node answers at {address} ({error}): see `scheduler-stub nodes`"))
+            let why = trust::with_causes(&error.to_string(), &error);
+            Status::unavailable(format!("no node answers at {address} ({why}): see `scheduler-stub nodes`"))
         })
     }
 
     pub(super) async fn client(&self) -> Result<Client, Status> {
-        Ok(Client::connect(&self.scheduler, super::trust(&self.tls)?.as_ref()).await?)
+        let wrong = |error: Error| match error {
+            Error::Invalid { message, .. } => Status::invalid_argument(format!("--scheduler: {message}")),
+            error => error.into(),
+        };
+        let trust = super::trust(&self.tls).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        Client::connect(&self.scheduler, trust.as_ref()).await.map_err(wrong)
     }
 }
 

@@ -19,7 +19,7 @@ use clap::{Parser, Subcommand};
 use tonic_types::StatusExt as _;
 use trust::{TlsFlags, Trust};
 
-use crate::error::{Error, with_causes};
+use crate::error::Error;
 use crate::signals::{Asked, Signals};
 
 /// Reads the certificates; `None` where there is to be no TLS.
@@ -43,7 +43,7 @@ pub enum Exit {
     Ok = 0,
     /// The scheduler refused, or an execution that was waited for did not succeed.
     Finding = 1,
-    /// The command line is wrong.
+    /// The command line is wrong, or a file that it names cannot be read.
     Usage = 2,
     /// The network, the store or the scheduler failed.
     Internal = 3,
@@ -68,7 +68,7 @@ EXIT CODES
   0  done
   1  refused (bad definition, unknown machine, …), or an execution that --wait waited for did not
      succeed
-  2  the command line is wrong
+  2  the command line is wrong, or a file that it names cannot be read
   3  the network, the store or the scheduler failed
   130, 143  SIGINT or SIGTERM ended it before it was done. Servers (serve, auth, cloud, and
      quickstart --serve once its run is over) end with 0: they are done when they are told to end
@@ -193,7 +193,7 @@ fn words(status: &tonic::Status) -> String {
         Some(_) => format!(
             "the connection broke ({}): see whether a scheduler runs there and still does, or give its address with \
              --scheduler",
-            with_causes(status.message(), status)
+            trust::with_causes(status.message(), status)
         ),
     }
 }
@@ -210,7 +210,10 @@ fn named(status: &tonic::Status) -> String {
 /// Says what went wrong, in the scheduler's words, and how the process exits.
 pub(crate) fn complain(status: &tonic::Status) -> Exit {
     eprintln!("error: {}", words(status));
+    let ours = status.get_error_details().error_info().is_none();
     match status.code() {
+        // We have found it ourselves, before anybody was asked.
+        tonic::Code::InvalidArgument if ours => Exit::Usage,
         tonic::Code::Unavailable
         | tonic::Code::Internal
         | tonic::Code::Unknown
@@ -235,6 +238,16 @@ mod tests {
         assert_eq!(words(&refused("the task is over")), "TaskTimedOut: the task is over");
         assert_eq!(words(&refused("TaskTimedOut: it is over")), "TaskTimedOut: it is over");
         assert_eq!(words(&tonic::Status::not_found("no such activity")), "no such activity");
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_command_line_is_no_refusal() {
+        let reason = tonic_types::ErrorDetails::with_error_info("InvalidName", "scheduler.myriad", []);
+        let refused = tonic::Status::with_error_details(tonic::Code::InvalidArgument, "no name", reason);
+        assert_eq!(complain(&refused), Exit::Finding);
+        assert_eq!(complain(&tonic::Status::invalid_argument("no such file")), Exit::Usage);
+        assert_eq!(complain(&tonic::Status::not_found("no such machine")), Exit::Finding);
+        assert_eq!(complain(&tonic::Status::unavailable("nobody listens")), Exit::Internal);
     }
 
     #[test]

@@ -27,16 +27,13 @@ fn code(mut process: Process, temporary: &Path) -> Option<i32> {
 
 #[test]
 fn a_quick_start_that_is_ended_before_its_end_says_so_by_its_exit_code_and_leaves_nothing_behind() {
-    let ends: [(fn(&Process), i32); 2] = [
-        (|process| process.interrupt().expect("it runs"), 130),
-        (|process| process.terminate().expect("it runs"), 143),
-    ];
-    for (end, expected) in ends {
+    for (is_interrupted, expected) in [(true, 130), (false, 143)] {
         let temporary = tempfile::tempdir().expect("a directory");
         // More executions than it can run until it is asked to end.
         let mut process = start(temporary.path(), &["--executions", "1000000"]);
         process.wait_for_line("machine ", PATIENCE).expect("it has begun");
-        end(&process);
+        let sent = if is_interrupted { process.interrupt() } else { process.terminate() };
+        sent.expect("it runs");
         assert_eq!(code(process, temporary.path()), Some(expected));
     }
 }

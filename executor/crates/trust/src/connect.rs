@@ -58,6 +58,20 @@ pub async fn channel(endpoint: &Endpoint, trust: Option<&Trust>) -> Result<Chann
     }
 }
 
+/// What was said, and the causes behind it: "transport error" alone helps nobody. A cause that was told is not told again,
+/// for the words of a handshake come wrapped more than once.
+#[must_use]
+pub fn with_causes(said: &str, error: &dyn std::error::Error) -> String {
+    let mut text = said.to_owned();
+    for cause in std::iter::successors(error.source(), |cause| cause.source()) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 async fn connect(uri: Uri, trust: Trust) -> io::Result<TokioIo<Watched<TlsStream<TcpStream>>>> {
     let wrong = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
     let host = uri.host().ok_or_else(|| wrong(format!("{uri} names no host")))?;

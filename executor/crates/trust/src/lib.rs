@@ -22,7 +22,7 @@ mod standing;
 
 pub use accept::{Accepted, Peer, accept};
 pub use allow::{Allow, Role, Roles};
-pub use connect::{channel, channel_lazy, lively};
+pub use connect::{channel, channel_lazy, lively, with_causes};
 pub use flags::TlsFlags;
 pub use identity::{TlsFiles, Trust};
 pub use rights::{Rights, RightsLayer};

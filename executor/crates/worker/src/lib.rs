@@ -64,7 +64,7 @@ pub enum WorkerError {
         message: String,
     },
     /// Nobody answers there; it is tried again.
-    #[error("{address} cannot be reached: {why}")]
+    #[error("{address} cannot be reached ({why}): see that a node runs there, or give another address")]
     Unreachable {
         /// Which address.
         address: String,
@@ -122,6 +122,9 @@ pub async fn run(
     if !(1..=CONCURRENCY_MAX).contains(&settings.concurrency) || settings.nodes.is_empty() {
         let why = format!("a worker needs a node, and runs 1 to {CONCURRENCY_MAX} functions at once");
         return Err(WorkerError::Settings(why));
+    }
+    for node in &settings.nodes {
+        nodes::endpoint(node)?;
     }
     let shared = Arc::new(Shared {
         handler,

@@ -94,14 +94,9 @@ impl<H: Handler> Streams<'_, H> {
     }
 
     async fn connect(&self, address: &str) -> Result<Channel, WorkerError> {
-        let failed = |error: tonic::transport::Error| {
-            let source = std::error::Error::source(&error).map(ToString::to_string);
-            unreachable(address, source.unwrap_or_else(|| error.to_string()))
-        };
-        let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-        let endpoint = trust::lively(Endpoint::from_shared(url).map_err(failed)?);
         let trust = self.shared.settings.trust.as_ref().map(trust::Trust::towards_nodes);
-        trust::channel(&endpoint, trust.as_ref()).await.map_err(failed)
+        let channel = trust::channel(&endpoint(address)?, trust.as_ref()).await;
+        channel.map_err(|error| unreachable(address, trust::with_causes(&error.to_string(), &error)))
     }
 
     /// Waits until a stream ends, and takes note of all that have; says why one did.
@@ -139,6 +134,15 @@ fn is_final(status: &Status) -> bool {
     matches!(status.code(), Code::PermissionDenied | Code::InvalidArgument | Code::Unimplemented)
 }
 
+/// The endpoint of `host:port`, or of a URL.
+pub(crate) fn endpoint(address: &str) -> Result<Endpoint, WorkerError> {
+    let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+    let wrong = |error| {
+        WorkerError::Settings(format!("{address:?} is no address of a node ({error}): give HOST:PORT"))
+    };
+    Endpoint::from_shared(url).map(trust::lively).map_err(wrong)
+}
+
 fn unreachable(address: &str, why: String) -> WorkerError {
     WorkerError::Unreachable { address: address.to_owned(), why }
 }
@@ -153,6 +157,17 @@ fn pause(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_is_none_is_a_mistake_and_no_reason_to_try_again() {
+        for address in ["h:7400", "http://h:7400", "[::1]:7400"] {
+            endpoint(address).unwrap_or_else(|error| panic!("{error}"));
+        }
+        let error = endpoint("x y").expect_err("no address");
+        assert!(matches!(error, WorkerError::Settings(_)), "{error:?}");
+        let told = error.to_string();
+        assert!(told.contains("x y") && told.contains("HOST:PORT"), "{told}");
+    }
 
     #[test]
     fn pauses_grow_to_a_bound() {
