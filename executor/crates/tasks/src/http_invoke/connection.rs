@@ -13,11 +13,12 @@ use asl::Value;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
-use token_cache::{CredentialKey, Credentials};
+use token_cache::{CredentialError, CredentialKey, Credentials};
 use zeroize::Zeroizing;
 
 use super::audience::Audience;
 use super::call::Parsed;
+use crate::errors;
 use crate::request::Failure;
 
 /// Why connections cannot be used.
@@ -139,20 +140,26 @@ impl Connection {
     /// Whether a request may have what the connection adds.
     ///
     /// # Errors
-    /// `States.Http.Authorization`
+    /// [`errors::CONNECTION_DENIED`]
     pub(super) fn admits(&self, call: &Parsed, role: &str) -> Result<(), Failure> {
         let refused = self.audience.admits(&call.url, role);
         refused.map_err(|why| {
             let arn = call.connection.as_deref().unwrap_or_default();
-            unauthorized(format!("The HTTP task makes no request: the connection {arn} {why}."))
+            let cause = format!("The HTTP task makes no request: the connection {arn} {why}.");
+            Failure::new(errors::CONNECTION_DENIED, cause)
         })
     }
 
     /// Adds to a request what the connection has; `token` is that of [`Connection::client`].
     ///
     /// # Errors
-    /// `States.Http.Authorization` for a token that no header can have.
-    pub(super) fn apply(&self, call: &mut Parsed, token: Option<&Credentials>) -> Result<(), Failure> {
+    /// [`errors::CONNECTION_STATE`] for a token that no header can have; `arn` is how the connection is called there.
+    pub(super) fn apply(
+        &self,
+        call: &mut Parsed,
+        arn: &str,
+        token: Option<&Credentials>,
+    ) -> Result<(), Failure> {
         for (name, value) in &self.headers {
             call.headers.insert(name.clone(), value.clone());
         }
@@ -175,8 +182,10 @@ impl Connection {
             Authorization::OAuth(_) => {
                 let token = token.and_then(|given| given.token.as_deref()).map_or("", String::as_str);
                 let bearer = Zeroizing::new(format!("Bearer {token}"));
-                let none = || unauthorized("The token of the connection is none.".to_owned());
-                header("authorization", &bearer).ok_or_else(none)?
+                header("authorization", &bearer).ok_or_else(|| {
+                    let cause = "its authorization server has given one that no header can have";
+                    tokenless(errors::CONNECTION_STATE, arn, cause)
+                })?
             }
         };
         call.headers.insert(name, value);
@@ -184,16 +193,24 @@ impl Connection {
     }
 }
 
-/// The failure of a task whose connection has no token, or is not for it.
-pub(super) fn unauthorized(cause: String) -> Failure {
-    Failure::new("States.Http.Authorization", cause)
+fn tokenless(error: &str, arn: &str, why: &str) -> Failure {
+    Failure::new(error, format!("The HTTP task makes no request: the connection {arn} has no token: {why}."))
+}
+
+/// The failure of a task whose connection gets no token: for good, as long as nobody changes it, or at the moment.
+pub(super) fn without_token(arn: &str, error: &CredentialError) -> Failure {
+    match error {
+        CredentialError::Refused { why, .. } => tokenless(errors::CONNECTION_STATE, arn, why),
+        CredentialError::Unavailable { why, .. } => tokenless(errors::CONNECTION_AWAY, arn, why),
+    }
 }
 
 /// The failure of a task whose connection is not known here.
 pub(super) fn unknown(arn: &str) -> Failure {
-    let why =
-        format!("The connection {arn} is not known to this node: give it in the file of --connections.");
-    Failure::new("Events.ConnectionResource.NotFound", why)
+    let cause = format!(
+        "The HTTP task makes no request: the connection {arn} is not in this node's file of --connections."
+    );
+    Failure::new(errors::CONNECTION_UNKNOWN, cause)
 }
 
 /// The connections of a node, by ARN.
