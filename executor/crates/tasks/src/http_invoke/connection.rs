@@ -27,14 +27,43 @@ pub enum ConnectionError {
     /// Two have the same ARN.
     #[error("the connection {0} is given twice")]
     Twice(String),
-    /// Something of it cannot be sent.
-    #[error("the connection {connection} has {what}")]
+    /// It makes no request.
+    #[error("the connection {connection}: {problem}")]
     Unusable {
         /// Its ARN.
         connection: String,
-        /// What.
-        what: &'static str,
+        /// Why.
+        problem: ConnectionProblem,
     },
+}
+
+/// What is wrong with a connection, in the words of whoever configures it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectionProblem {
+    /// It is for no host.
+    #[error("`hosts` names none: write [\"api.example\"], or [\"*.api.example\"] for all hosts within")]
+    NoHost,
+    /// One that is none.
+    #[error(
+        "`hosts` has {0:?}, which is no host: write \"api.example\", or \"*.api.example\" for all hosts within"
+    )]
+    Host(String),
+    /// It shows in no way who asks, or in several.
+    #[error("it has {0} of `api-key`, `basic` and `oauth`: give it exactly one")]
+    Authorizations(usize),
+    /// Of a key that no request can carry.
+    #[error(
+        "`api-key` makes no header: the name has letters, digits and hyphens, and the value no line breaks or control characters"
+    )]
+    ApiKey,
+    /// The same of user name and password.
+    #[error("`basic` makes no header: the user name must have no colon in it")]
+    Basic,
+    /// The same of a header that is added.
+    #[error(
+        "`headers` has {0:?}, which makes no header: the name has letters, digits and hyphens, and the value no line breaks or control characters"
+    )]
+    Header(String),
 }
 
 /// How a connection shows who asks.
@@ -97,35 +126,38 @@ impl Connection {
     /// # Errors
     /// [`ConnectionError::Unusable`]
     pub fn new(arn: &str, settings: Settings) -> Result<Self, ConnectionError> {
-        let unusable = |what| ConnectionError::Unusable { connection: arn.to_owned(), what };
+        let unusable = |problem| ConnectionError::Unusable { connection: arn.to_owned(), problem };
+        Self::of(settings).map_err(unusable)
+    }
+
+    fn of(settings: Settings) -> Result<Self, ConnectionProblem> {
         let Settings { hosts, insecure, roles, api_key, basic, oauth, headers, query, body } = settings;
-        let audience = Audience::new(&hosts, insecure, roles);
-        let audience = audience.ok_or_else(|| {
-            unusable("no hosts, or one that is none: write \"api.example\" or \"*.example\"")
-        })?;
+        let audience = Audience::new(&hosts, insecure, roles)?;
         let authorization = match (api_key, basic, oauth) {
             (Some((name, key)), None, None) => {
-                let (name, value) =
-                    header(&name, &key).ok_or_else(|| unusable("an API key that no header can have"))?;
+                let (name, value) = header(&name, &key).ok_or(ConnectionProblem::ApiKey)?;
                 Authorization::ApiKey(name, value)
             }
             (None, Some((user, password)), None) => {
                 let pair = Zeroizing::new(format!("{user}:{}", *password));
                 let text = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
                 let value = header("authorization", &text).filter(|_| !user.contains(':'));
-                Authorization::Basic(
-                    value.ok_or_else(|| unusable("a user name or password that no header can have"))?.1,
-                )
+                Authorization::Basic(value.ok_or(ConnectionProblem::Basic)?.1)
             }
             (None, None, Some(client)) => {
                 // No scope of its own: what a server wants to know stands in the client's parameters.
                 Authorization::OAuth(CredentialKey::new(client, ""))
             }
-            _ => return Err(unusable("not exactly one authorization")),
+            (api_key, basic, oauth) => {
+                let given = [api_key.is_some(), basic.is_some(), oauth.is_some()];
+                let given = given.into_iter().filter(|given| *given).count();
+                return Err(ConnectionProblem::Authorizations(given));
+            }
         };
-        let headers = headers.iter().map(|(name, value)| header(name, value));
-        let headers =
-            headers.collect::<Option<_>>().ok_or_else(|| unusable("a header that no request can have"))?;
+        let added = |(name, value): &(String, Zeroizing<String>)| {
+            header(name, value).ok_or_else(|| ConnectionProblem::Header(name.clone()))
+        };
+        let headers = headers.iter().map(added).collect::<Result<_, _>>()?;
         Ok(Self { audience, authorization, headers, query, body })
     }
 

@@ -30,7 +30,9 @@ use crate::request::{Answer, Call, Failure, Integration, Request};
 
 use call::Parsed;
 
-pub use connection::{Connection, ConnectionError, Connections, Settings as ConnectionSettings};
+pub use connection::{
+    Connection, ConnectionError, ConnectionProblem, Connections, Settings as ConnectionSettings,
+};
 
 /// An HTTP task's bound at AWS.
 const TIMEOUT: Duration = Duration::from_secs(60);
