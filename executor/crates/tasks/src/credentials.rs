@@ -125,7 +125,8 @@ impl Signer {
                 CredentialError::Refused { .. } => errors::PERMISSIONS,
                 CredentialError::Unavailable { .. } => unanswered,
             };
-            Failure::new(name, format!("Nothing was sent: {error}."))
+            // What a peer has said may be a sentence.
+            Failure::new(name, format!("Nothing was sent: {}.", error.to_string().trim_end_matches('.')))
         })
     }
 }

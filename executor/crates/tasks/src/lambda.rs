@@ -108,7 +108,7 @@ impl Invocation {
     fn outbound(&self, endpoint: Option<&Url>, region: &str) -> Result<Outbound, Failure> {
         // It becomes a part of a host's name, and may come from an execution's data.
         if !is_region(region) {
-            return Err(validation(&format!("{region:?} is no region")));
+            return Err(validation(&format!("{region:?} is no region: write one such as us-east-1")));
         }
         let named = || Url::parse(&format!("https://lambda.{region}.{}", aws_domain(region)));
         let url = endpoint.cloned().map_or_else(named, Ok);
@@ -155,9 +155,12 @@ impl Integration for Lambda {
     }
 
     fn complete<'a>(&'a self, request: &'a Request, _: &'a Payload) -> Call<'a, Payload> {
-        Box::pin(
-            async move { Err(Failure::runtime(format!("{} has no jobs to wait for.", request.resource))) },
-        )
+        Box::pin(async move {
+            Err(Failure::runtime(format!(
+                "{} begins no job whose end could be waited for.",
+                request.resource
+            )))
+        })
     }
 }
 
@@ -213,7 +216,9 @@ pub fn aws_domain(region: &str) -> &'static str {
     if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" }
 }
 
-fn is_region(text: &str) -> bool {
+/// Whether a text may be the name of a region, which becomes a part of a host's.
+#[must_use]
+pub fn is_region(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=REGION_MAX).contains(&text.len()) && text.bytes().all(allowed)
 }

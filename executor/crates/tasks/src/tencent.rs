@@ -281,9 +281,12 @@ impl Integration for Tencent {
     }
 
     fn complete<'a>(&'a self, request: &'a Request, _: &'a Payload) -> Call<'a, Payload> {
-        Box::pin(
-            async move { Err(Failure::runtime(format!("{} has no jobs to wait for.", request.resource))) },
-        )
+        Box::pin(async move {
+            Err(Failure::runtime(format!(
+                "{} begins no job whose end could be waited for.",
+                request.resource
+            )))
+        })
     }
 }
 

@@ -226,6 +226,7 @@ impl Connection {
 }
 
 fn tokenless(error: &str, arn: &str, why: &str) -> Failure {
+    let why = why.trim_end_matches('.');
     Failure::new(error, format!("The HTTP task makes no request: the connection {arn} has no token: {why}."))
 }
 

@@ -108,8 +108,11 @@ impl Integration for HttpInvoke {
     }
 
     fn complete<'a>(&'a self, request: &'a Request, _: &'a Payload) -> Call<'a, Payload> {
-        Box::pin(
-            async move { Err(Failure::runtime(format!("{} has no jobs to wait for.", request.resource))) },
-        )
+        Box::pin(async move {
+            Err(Failure::runtime(format!(
+                "{} begins no job whose end could be waited for.",
+                request.resource
+            )))
+        })
     }
 }
