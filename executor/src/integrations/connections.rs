@@ -407,10 +407,10 @@ mod tests {
                 "line 4, column 9",
                 "colon",
             ),
-            (oauth("token-url = 'ftp://h/t'"), "line 4, column 82", "neither https nor http"),
-            (oauth("token-url = 'https://'"), "line 4, column 82", "is no URL"),
-            (oauth("token-url = 'login.example'"), "line 4, column 82", "is no URL"),
-            (oauth("token-url = 'https://u:p@h/t'"), "line 4, column 82", "client-secret"),
+            (oauth("token-url = 'ftp://h/t'"), "line 4, column 74", "neither https nor http"),
+            (oauth("token-url = 'https://'"), "line 4, column 74", "is no URL"),
+            (oauth("token-url = 'login.example'"), "line 4, column 74", "is no URL"),
+            (oauth("token-url = 'https://u:p@h/t'"), "line 4, column 74", "client-secret"),
         ];
         for (lines, place, part) in cases {
             let told = refused(&with(&lines)).to_string();
@@ -443,7 +443,7 @@ mod tests {
         );
         let told = refused(&of("{ file = '/no/such' }"));
         let text = told.to_string();
-        assert!(text.contains("line 4, column 35") && text.contains("/no/such"), "{text}");
+        assert!(text.contains("line 4, column 34") && text.contains("/no/such"), "{text}");
         assert!(matches!(told, IntegrationError::Unreadable { .. }), "it may be there later");
     }
 
