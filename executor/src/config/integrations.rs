@@ -100,7 +100,7 @@ pub struct IntegrationOptions {
     /// Tencent Cloud's STS [default: https://sts.tencentcloudapi.com/]
     #[arg(long, value_name = "URL", env = "MYRIAD_TENCENT_STS_ENDPOINT")]
     pub tencent_sts_endpoint: Option<String>,
-    /// Role of machines that have none: one that begins with qcs: towards Tencent Cloud, any other towards AWS. Repeat for
+    /// Role of machines that have none: one that begins with qcs: towards Tencent Cloud, with arn: towards AWS. Repeat for
     /// both [default: none, and their calls of cloud APIs fail]
     #[arg(long, value_name = "ROLE", env = "MYRIAD_DEFAULT_ROLE", value_delimiter = ',')]
     pub default_role: Vec<String>,
