@@ -401,7 +401,7 @@ mod tests {
             (format!("hosts = ['a.example', '*']\n{key}"), "line 3, column 23", "\"*\", which is no host"),
             (format!("hosts = ['h']\nroles = ['r']\n{key}"), "line 4, column 10", "ARN of a role"),
             (format!("hosts = ['h']\n{key}\nheaders = {{ x = 5 }}"), "line 5, column 17", "write a text"),
-            (format!("hosts = ['h']\n{key}\nheaders = {{ 'x y' = 'z' }}"), "line 5, column 21", "no header"),
+            (format!("hosts = ['h']\n{key}\nheaders = {{ 'x y' = 'z' }}"), "line 5, column 21", "makes none"),
             (
                 "hosts = ['h']\nbasic = { user = 'a:b', password = { env = 'PATH' } }".to_owned(),
                 "line 4, column 9",

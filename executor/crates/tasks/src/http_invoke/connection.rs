@@ -53,7 +53,7 @@ pub enum ConnectionProblem {
     Authorizations(usize),
     /// Of a key that no request can carry.
     #[error(
-        "`api-key` makes no header: the name has letters, digits and hyphens, and the value no line breaks or control characters"
+        "`api-key` makes no header: write its name in letters, digits and hyphens, its value in one line"
     )]
     ApiKey,
     /// The same of user name and password.
@@ -61,7 +61,7 @@ pub enum ConnectionProblem {
     Basic,
     /// The same of a header that is added.
     #[error(
-        "`headers` has {0:?}, which makes no header: the name has letters, digits and hyphens, and the value no line breaks or control characters"
+        "`headers` has {0:?}, which makes none: write a name in letters, digits and hyphens, a value in one line"
     )]
     Header(String),
 }
