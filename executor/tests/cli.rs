@@ -262,7 +262,15 @@ fn a_port_in_use_is_named_and_exits_with_3() {
 fn a_value_that_cannot_work_exits_with_2_and_a_place_that_cannot_be_used_with_3() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let below = format!("file://{}/archive", file.path().display());
-    let cases: [(&[&str], i32, &str); 6] = [
+    let connections = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(connections.path(), "[[connection]]\narn = 'a'\nhosts = ['h']\n").expect("written");
+    let connections = connections.path().to_str().expect("text");
+    let role = "arn:aws:iam::123456789012:role/r";
+    let cases: [(&[&str], i32, &str); 10] = [
+        (&["--connections", connections], 2, "line 2, column 7: "),
+        (&["--connections", "/no/such/file"], 3, "/no/such/file: "),
+        (&["--default-role", role], 2, "--default-role: nobody gives"),
+        (&["--credentials", "aws-sts", "--aws-sts-endpoint", "sts"], 2, "--aws-sts-endpoint: "),
         (&["--archive", "/var/lib/x"], 2, "\"/var/lib/x\""),
         (&["--archive", "s3://"], 2, "\"s3://\""),
         (&["--archive", "file://var/lib/x"], 2, "from the root on"),

@@ -161,11 +161,13 @@ pub(super) fn run(options: ServeOptions) -> Exit {
     supervise(&node, signals)
 }
 
-/// A value that cannot work is the command line's fault, a file that cannot be used is not.
+/// A value that cannot work, on the command line or in a file, has to be changed; a file that cannot be read may be there later.
 fn exit_of_start(error: &StartError) -> Exit {
     match error {
         StartError::Config(ConfigError::Value { .. })
-        | StartError::Integrations(IntegrationError::Config(_) | IntegrationError::Keys { .. })
+        | StartError::Integrations(
+            IntegrationError::Config(_) | IntegrationError::File { .. } | IntegrationError::Keys { .. },
+        )
         | StartError::Trust(TrustError::Settings(_) | TrustError::Allow(_))
         | StartError::Archive(ArchiveError::Setting { .. }) => Exit::Usage,
         _ => Exit::Internal,

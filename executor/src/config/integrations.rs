@@ -6,9 +6,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use http::Uri;
 use serde::{Deserialize, Serialize};
 use tasks::http::Egress;
+use url::Url;
 
 use super::ConfigError;
 
@@ -24,6 +24,30 @@ pub enum CredentialKind {
     TencentSts,
     /// The keys of these variables themselves, in the place of any role's.
     Environment,
+}
+
+/// Whose roles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cloud {
+    Aws,
+    Tencent,
+}
+
+impl Cloud {
+    fn of(role: &str) -> Self {
+        if role.starts_with("qcs:") { Self::Tencent } else { Self::Aws }
+    }
+}
+
+impl CredentialKind {
+    /// Whether it may give credentials of such roles.
+    fn serves(self, cloud: Cloud) -> bool {
+        match self {
+            Self::Auth | Self::Environment => true,
+            Self::AwsSts => cloud == Cloud::Aws,
+            Self::TencentSts => cloud == Cloud::Tencent,
+        }
+    }
 }
 
 /// The settings of integrations.
@@ -76,7 +100,7 @@ pub struct IntegrationOptions {
     /// Tencent Cloud's STS [default: https://sts.tencentcloudapi.com/]
     #[arg(long, value_name = "URL", env = "MYRIAD_TENCENT_STS_ENDPOINT")]
     pub tencent_sts_endpoint: Option<String>,
-    /// Role of machines that have none: one that begins with qcs: towards Tencent Cloud, any other towards AWS. Repeat for
+    /// Role of machines that have none: one that begins with qcs: towards Tencent Cloud, with arn: towards AWS. Repeat for
     /// both [default: none, and their calls of cloud APIs fail]
     #[arg(long, value_name = "ROLE", env = "MYRIAD_DEFAULT_ROLE", value_delimiter = ',')]
     pub default_role: Vec<String>,
@@ -123,20 +147,49 @@ impl IntegrationOptions {
         ];
         for (setting, url) in urls {
             let Some(url) = url else { continue };
-            if !is_url(url, &["http", "https"]) {
-                return Err(value(setting, format!("{url:?} is no http:// or https:// URL")));
-            }
+            check_url(setting, url, &["https", "http"])?;
         }
         for url in &self.auth_service {
-            if !is_url(url, &["http"]) {
-                let message = format!("{url:?} is no http:// URL, such as http://127.0.0.1:7600");
-                return Err(value("--auth-service", message));
-            }
+            check_url("--auth-service", url, &["http"])?;
+        }
+        for (setting, region) in
+            [("--aws-region", &self.aws_region), ("--tencent-region", &self.tencent_region)]
+        {
+            let Some(region) = region.as_deref().filter(|region| !tasks::lambda::is_region(region)) else {
+                continue;
+            };
+            let message = format!("{region:?} is no region: write one such as us-east-1 or ap-guangzhou");
+            return Err(value(setting, message));
         }
         let asked = self.credentials.contains(&CredentialKind::Auth);
         if asked == self.auth_service.is_empty() {
-            let message = "--credentials auth and --auth-service URL are given together, or neither";
+            let message = match asked {
+                true => "`auth` needs the service's address: add --auth-service URL",
+                false => "nobody asks the service of --auth-service: add `auth`",
+            };
             return Err(value("--credentials", message.to_owned()));
+        }
+        self.check_default_roles()
+    }
+
+    /// Each is a role, one for each cloud at most, and somebody gives its credentials.
+    fn check_default_roles(&self) -> Result<(), ConfigError> {
+        let wrong = |message: String| Err(value("--default-role", message));
+        let roles: Vec<&str> = self.default_role.iter().map(|role| role.trim()).collect();
+        for (at, role) in roles.iter().enumerate() {
+            if let Err(error) = ids::check_role(role) {
+                return wrong(error.to_string());
+            }
+            let cloud = Cloud::of(role);
+            if let Some(other) = roles[..at].iter().find(|other| Cloud::of(other) == cloud) {
+                return wrong(format!("{other} and {role} are for the same cloud: leave one away"));
+            }
+            if !self.credentials.iter().any(|kind| kind.serves(cloud)) {
+                let sts = if cloud == Cloud::Aws { "aws-sts" } else { "tencent-sts" };
+                return wrong(format!(
+                    "nobody gives the credentials of {role}: add --credentials auth, {sts} or environment"
+                ));
+            }
         }
         Ok(())
     }
@@ -174,10 +227,22 @@ fn value(setting: &'static str, message: String) -> ConfigError {
     ConfigError::Value { setting, message }
 }
 
-fn is_url(text: &str, schemes: &[&str]) -> bool {
-    text.parse::<Uri>().is_ok_and(|uri| {
-        uri.scheme_str().is_some_and(|scheme| schemes.contains(&scheme)) && uri.host().is_some()
-    })
+/// As whoever calls it reads it, so that it cannot be refused later.
+fn check_url(setting: &'static str, text: &str, schemes: &[&str]) -> Result<(), ConfigError> {
+    let known = Url::parse(text).ok().filter(|url| url.has_host() && schemes.contains(&url.scheme()));
+    let Some(url) = known else {
+        let spoken = schemes.join(":// or ");
+        return Err(value(
+            setting,
+            format!("{text:?} is no {spoken}:// URL: write {}://HOST:PORT", schemes[0]),
+        ));
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        // Without the URL, which holds a password.
+        let message = "the URL holds a user name or password, which is not sent: leave it away";
+        return Err(value(setting, message.to_owned()));
+    }
+    Ok(())
 }
 
 fn is_date(text: &str) -> bool {
@@ -190,9 +255,13 @@ fn is_date(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    const AWS_ROLE: &str = "arn:aws:iam::123456789012:role/r";
+    const TENCENT_ROLE: &str = "qcs::cam::uin/1:roleName/r";
+
     #[test]
     fn values_that_cannot_work_are_named() {
         let base = IntegrationOptions::default;
+        let sts = || IntegrationOptions { credentials: vec![CredentialKind::AwsSts], ..base() };
         let text = |text: &str| Some(text.to_owned());
         let list = |text: &str| vec![text.to_owned()];
         let wrong = [
@@ -205,17 +274,32 @@ mod tests {
             ("--auth-service", IntegrationOptions { auth_service: list("127.0.0.1:7600"), ..base() }),
             ("--credentials", IntegrationOptions { auth_service: list("http://h"), ..base() }),
             ("--credentials", IntegrationOptions { credentials: vec![CredentialKind::Auth], ..base() }),
+            (
+                "--lambda-endpoint",
+                IntegrationOptions { lambda_endpoint: text("http://u:hunter2@h"), ..base() },
+            ),
+            ("--aws-region", IntegrationOptions { aws_region: text("EU West"), ..base() }),
+            ("--tencent-region", IntegrationOptions { tencent_region: text(""), ..base() }),
+            ("--default-role", IntegrationOptions { default_role: list("orders"), ..sts() }),
+            ("--default-role", IntegrationOptions { default_role: list(AWS_ROLE), ..base() }),
+            ("--default-role", IntegrationOptions { default_role: list(TENCENT_ROLE), ..sts() }),
+            (
+                "--default-role",
+                IntegrationOptions { default_role: [list(AWS_ROLE), list(AWS_ROLE)].concat(), ..sts() },
+            ),
         ];
         for (setting, options) in wrong {
             let error = options.check().expect_err(setting).to_string();
-            assert!(error.starts_with(setting), "{error}");
+            assert!(error.starts_with(setting) && !error.contains("hunter2"), "{error}");
         }
         let good = IntegrationOptions {
             lambda_endpoint: text("aws"),
             tencent_endpoint: text("tencentcloud"),
             egress_allow: list("10.0.0.0/8"),
             tencent_version: list("live=2018-08-01"),
-            ..base()
+            aws_region: text("eu-west-1"),
+            default_role: list(AWS_ROLE),
+            ..sts()
         };
         assert!(good.check().is_ok());
     }

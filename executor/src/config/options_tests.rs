@@ -86,7 +86,7 @@ fn what_is_printed_is_a_file_that_gives_the_same_configuration() {
         "--auth-service=http://a",
         "--aws-sts-endpoint=http://s",
         "--tencent-sts-endpoint=http://u",
-        "--default-role=arn:x",
+        "--default-role=arn:aws:iam::1:role/x",
         "--store=file",
         "--store-dir=/d",
         "--state-dir=/s",

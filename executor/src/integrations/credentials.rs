@@ -131,10 +131,11 @@ fn tencent_sts(
     let url = options.tencent_sts_endpoint.clone().unwrap_or_else(own);
     let (transport, now) = (Arc::clone(transport), Arc::clone(now));
     let sts = TencentSts::new(transport, url, region, keys.into_keys(), DURATION, now);
-    let sts = sts.map_err(|error| IntegrationError::Keys {
+    let wrong = |error| IntegrationError::Keys {
         setting: "--tencent-region",
-        message: format!("{region:?}: {error}"),
-    })?;
+        message: format!("{region:?} is no region ({error}): write one such as ap-guangzhou"),
+    };
+    let sts = sts.map_err(wrong)?;
     Ok(Arc::new(sts))
 }
 

@@ -139,13 +139,16 @@ impl Line {
         };
         let until = Instant::now() + CALL_TIMEOUT;
         let Ok(_turn) = timeout_at(until, self.turns.acquire()).await else {
-            let late = format!("the scheduler answers no faster: no turn within {CALL_TIMEOUT:?}");
+            let late = format!(
+                "this call has waited {} s for its turn, and the scheduler answers no faster: see whether it is overloaded",
+                CALL_TIMEOUT.as_secs()
+            );
             return Err(not_made(late));
         };
         match timeout_at(until, call(until - Instant::now())).await {
             Ok(answer) => answer.map(Response::into_inner).map_err(|status| refusal(&status)),
             Err(_) => {
-                let message = format!("no answer came from the scheduler within {CALL_TIMEOUT:?}");
+                let message = format!("the scheduler has not answered within {} s", CALL_TIMEOUT.as_secs());
                 Err(Refusal::Unknown { message })
             }
         }

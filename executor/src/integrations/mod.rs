@@ -38,12 +38,20 @@ pub enum IntegrationError {
     /// The HTTP client.
     #[error(transparent)]
     Client(#[from] SetupError),
-    /// A file or variable that a setting names.
+    /// What stands in a file that a setting names.
     #[error("{path}: {message}")]
     File {
         /// Which file.
         path: PathBuf,
         /// What is wrong, and where.
+        message: String,
+    },
+    /// That file, or one that it names, cannot be read: it may be there later.
+    #[error("{path}: {message}")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said, and of which file.
         message: String,
     },
     /// Keys that a setting needs are not there.

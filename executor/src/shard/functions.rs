@@ -105,6 +105,9 @@ fn configured_by(resource: &str) -> Option<&'static str> {
 /// The failure of a task whose function no pool serves, and no integration.
 #[must_use]
 pub fn unbound(function: &str) -> Failure {
+    if let Some(problem) = asl::definition::no_such_form(function) {
+        return ("States.Runtime".into(), format!("Nobody serves {function}: {problem}.").into());
+    }
     let configure = match configured_by(function) {
         Some(setting) => format!(" Or let the node call it: {setting}."),
         None => String::new(),
@@ -172,6 +175,17 @@ mod tests {
             let wrapped = output(payload("7"), call.wrapped);
             assert_eq!(wrapped.text(), r#"{"ExecutedVersion":"$LATEST","Payload":7,"StatusCode":200}"#);
         }
+    }
+
+    #[test]
+    fn a_form_that_nobody_has_is_told_with_those_that_there_are_and_a_name_without_a_pool_with_what_to_configure()
+     {
+        let (error, cause) = unbound("arn:aws:states:::lambda:invoke.sync");
+        assert_eq!(error, "States.Runtime");
+        assert!(cause.contains("lambda:invoke.waitForTaskToken") && !cause.contains("--bind"), "{cause}");
+        let (error, cause) = unbound("arn:aws:states:::sqs:sendMessage");
+        assert_eq!(error, "Lambda.ResourceNotFoundException");
+        assert!(cause.contains("--bind"), "{cause}");
     }
 
     #[test]

@@ -85,13 +85,12 @@ async fn an_http_task_shows_the_key_of_its_connection_and_no_history_does() {
 #[tokio::test]
 async fn a_function_without_anybodys_credentials_is_not_invoked_and_the_cause_says_what_to_configure() {
     let options = IntegrationOptions { lambda_endpoint: Some(api().await), ..loopback() };
-    let nobody =
-        IntegrationOptions { default_role: vec!["arn:aws:iam::1:role/r".to_owned()], ..options.clone() };
     const ELSEWHERE: &[u8] = br#"{"StartAt":"T","States":{"T":{"Type":"Task","Resource":
         "arn:aws:lambda:us-east-1:123456789012:function:elsewhere","End":true}}}"#;
-    for (options, part) in [(options, "--default-role"), (nobody, "gives credentials")] {
-        let mut test = serving(options).await;
-        let started = test.client.start_execution(request(ELSEWHERE, "{}")).await.expect("started");
+    let mut test = serving(options).await;
+    for (role, part) in [("", "--default-role"), ("arn:aws:iam::1:role/r", "--credentials")] {
+        let request = v1::StartExecutionRequest { role_arn: role.to_owned(), ..request(ELSEWHERE, "{}") };
+        let started = test.client.start_execution(request).await.expect("started");
         let ended = test.ended(&started.into_inner().execution_id).await;
         assert_eq!(ended.error.as_deref(), Some("States.Permissions"), "{ended:?}");
         assert!(ended.cause.as_deref().is_some_and(|cause| cause.contains(part)), "{ended:?}");

@@ -9,6 +9,7 @@ use futures_util::future::LocalBoxFuture;
 use sign::Unsigned;
 use token_cache::{CredentialError, CredentialKey, Credentials};
 
+use crate::errors;
 use crate::http::{Client, Inbound, Outbound};
 use crate::request::{Failure, Origin};
 
@@ -74,11 +75,12 @@ impl Signer {
     }
 
     /// Signs a request and sends it; once more, with other keys, where these are not taken any more. `unanswered` is the name of
-    /// the error when no answer comes.
+    /// the error when no answer comes, of the service or of whoever gives the keys: it may be tried again, as the vendor's
+    /// clients say of both.
     ///
     /// # Errors
-    /// `States.Permissions` where the role may not be assumed, `States.TaskFailed` where it cannot be at the moment,
-    /// `States.Runtime` for what cannot be signed or may not be called, `States.DataLimitExceeded`, `unanswered`.
+    /// `States.Permissions` where the role may not be assumed, `States.Runtime` for what cannot be signed or may not be called,
+    /// `States.DataLimitExceeded`, `unanswered`.
     pub async fn send(
         &self,
         client: &Client,
@@ -88,7 +90,7 @@ impl Signer {
         unanswered: &str,
     ) -> Result<Inbound, Failure> {
         let key = self.key(origin)?;
-        let credentials = self.credentials(&key).await?;
+        let credentials = self.credentials(&key, unanswered).await?;
         let send = async |credentials: &Credentials| {
             let now = self.source.now_ms() / 1_000;
             let answer = client.send(signed(request, credentials, scheme, now)?).await;
@@ -112,18 +114,19 @@ impl Signer {
         if role.is_empty() {
             let cause = "The state machine has no role, and this node gives none to such machines: give it a role, or start \
                          the node with --default-role ROLE.";
-            return Err(Failure::new("States.Permissions", cause.to_owned()));
+            return Err(Failure::new(errors::PERMISSIONS, cause.to_owned()));
         }
         Ok(CredentialKey::new(role, session(&origin.machine_arn)))
     }
 
-    async fn credentials(&self, key: &CredentialKey) -> Result<Arc<Credentials>, Failure> {
+    async fn credentials(&self, key: &CredentialKey, unanswered: &str) -> Result<Arc<Credentials>, Failure> {
         self.source.get(key).await.map_err(|error| {
             let name = match &error {
-                CredentialError::Refused { .. } => "States.Permissions",
-                CredentialError::Unavailable { .. } => "States.TaskFailed",
+                CredentialError::Refused { .. } => errors::PERMISSIONS,
+                CredentialError::Unavailable { .. } => unanswered,
             };
-            Failure::new(name, format!("The task has no credentials: {error}."))
+            // What a peer has said may be a sentence.
+            Failure::new(name, format!("Nothing was sent: {}.", error.to_string().trim_end_matches('.')))
         })
     }
 }

@@ -18,14 +18,13 @@ use telemetry::CallKind;
 use url::Url;
 
 use crate::credentials::{Scheme, Signer};
+use crate::errors;
 use crate::http::{Client, Inbound, Outbound};
 use crate::limits::{RESPONSE, RESPONSE_BYTES_MAX};
 use crate::request::{Answer, Call, Failure, Integration, Request};
 
 /// The longest that a function runs, and a little for the way.
 const TIMEOUT: Duration = Duration::from_secs(15 * 60 + 10);
-/// The error when no answer comes, as AWS's client calls it.
-const UNANSWERED: &str = "Lambda.SdkClientException";
 /// Errors that are Invoke's own; AWS's clients have a name for no other.
 const ERRORS: [&str; 30] = [
     "EC2AccessDeniedException",
@@ -59,8 +58,6 @@ const ERRORS: [&str; 30] = [
     "TooManyRequestsException",
     "UnsupportedMediaTypeException",
 ];
-/// The error of all others.
-const OTHER_ERROR: &str = "AWSLambdaException";
 /// The longest name of a region.
 const REGION_MAX: usize = 32;
 /// Arguments of `lambda:invoke` that are understood.
@@ -101,7 +98,7 @@ impl Lambda {
         let region = invocation.region.as_deref().unwrap_or(&self.region);
         let outbound = invocation.outbound(self.endpoint.as_ref(), region)?;
         let scheme = Scheme::SigV4 { service: "lambda", region };
-        let sent = self.signer.send(&self.client, &outbound, &request.origin, scheme, UNANSWERED);
+        let sent = self.signer.send(&self.client, &outbound, &request.origin, scheme, errors::LAMBDA_AWAY);
         output(sent.await?, invocation.wrapped)
     }
 }
@@ -111,7 +108,7 @@ impl Invocation {
     fn outbound(&self, endpoint: Option<&Url>, region: &str) -> Result<Outbound, Failure> {
         // It becomes a part of a host's name, and may come from an execution's data.
         if !is_region(region) {
-            return Err(validation(&format!("{region:?} is no region")));
+            return Err(validation(&format!("{region:?} is no region: write one such as us-east-1")));
         }
         let named = || Url::parse(&format!("https://lambda.{region}.{}", aws_domain(region)));
         let url = endpoint.cloned().map_or_else(named, Ok);
@@ -158,9 +155,12 @@ impl Integration for Lambda {
     }
 
     fn complete<'a>(&'a self, request: &'a Request, _: &'a Payload) -> Call<'a, Payload> {
-        Box::pin(
-            async move { Err(Failure::runtime(format!("{} has no jobs to wait for.", request.resource))) },
-        )
+        Box::pin(async move {
+            Err(Failure::runtime(format!(
+                "{} begins no job whose end could be waited for.",
+                request.resource
+            )))
+        })
     }
 }
 
@@ -216,13 +216,15 @@ pub fn aws_domain(region: &str) -> &'static str {
     if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" }
 }
 
-fn is_region(text: &str) -> bool {
+/// Whether a text may be the name of a region, which becomes a part of a host's.
+#[must_use]
+pub fn is_region(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=REGION_MAX).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 fn validation(why: &str) -> Failure {
-    Failure::new("Lambda.ValidationException", format!("The function is not invoked: {why}."))
+    Failure::new(errors::LAMBDA_ARGUMENTS, format!("The function is not invoked: {why}."))
 }
 
 /// What an answer becomes.
@@ -246,16 +248,17 @@ fn output(answer: Inbound, wrapped: bool) -> Result<Payload, Failure> {
         let code = code.map(|code| format!(" Error Code: {code},")).unwrap_or_default();
         let cause =
             format!("{message} (Service: Lambda, Status Code: {status},{code} Request ID: {request})");
-        return Err(Failure::new(&format!("Lambda.{}", known.unwrap_or(OTHER_ERROR)), cause));
+        let name = known.map(|known| format!("{}{known}", errors::LAMBDA));
+        return Err(Failure::new(name.as_deref().unwrap_or(errors::LAMBDA_OTHER), cause));
     }
     if header("x-amz-function-error").is_some() {
         let error = value().ok().and_then(|value| Some(value.get("errorType")?.as_str()?.to_owned()));
-        return Err(Failure::new(error.as_deref().unwrap_or("Lambda.Unknown"), body.to_owned()));
+        return Err(Failure::new(error.as_deref().unwrap_or(errors::LAMBDA_UNKNOWN), body.to_owned()));
     }
     let version = Value::from(header("x-amz-executed-version").unwrap_or("$LATEST"));
     let payload = if answer.body.is_empty() { Ok(Value::Null) } else { value() };
     let payload = payload.map_err(|error| {
-        Failure::new("Lambda.Unknown", format!("The function's output is not valid JSON: {error}."))
+        Failure::new(errors::LAMBDA_UNKNOWN, format!("The function's output is not valid JSON: {error}."))
     })?;
     if !wrapped {
         return Ok(Payload::from_value(payload));

@@ -8,6 +8,7 @@
 //! One shard has one [`Integrations`]; its futures run on the shard's thread and are dropped to cancel them.
 
 mod credentials;
+pub mod errors;
 pub mod http;
 pub mod http_invoke;
 mod integrations;

@@ -4,6 +4,7 @@ use asl::{Payload, Str};
 use futures_util::future::LocalBoxFuture;
 use telemetry::CallKind;
 
+use crate::errors;
 use crate::http::HttpError;
 use crate::limits::{CAUSE_BYTES_MAX, ERROR_BYTES_MAX};
 
@@ -86,8 +87,8 @@ impl Failure {
     /// may not be asked for, and what is too long, stays so however often it is tried.
     pub(crate) fn of_call(error: &HttpError, unanswered: &str) -> Self {
         let name = match error {
-            HttpError::Request { .. } | HttpError::Egress { .. } => "States.Runtime",
-            HttpError::TooLong { .. } => "States.DataLimitExceeded",
+            HttpError::Request { .. } | HttpError::Egress { .. } => errors::RUNTIME,
+            HttpError::TooLong { .. } => errors::DATA_LIMIT,
             _ => unanswered,
         };
         Self::new(name, error.to_string())
@@ -96,6 +97,6 @@ impl Failure {
     /// `States.Runtime`: what was asked for makes no sense, and trying again does not help.
     #[must_use]
     pub fn runtime(cause: String) -> Self {
-        Self::new("States.Runtime", cause)
+        Self::new(errors::RUNTIME, cause)
     }
 }

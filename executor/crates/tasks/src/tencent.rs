@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::credentials::{Scheme, Signer};
+use crate::errors::{self, TENCENT_AWAY as UNANSWERED, TENCENT_UNREADABLE as UNREADABLE};
 use crate::http::{Client, Inbound, Outbound};
 use crate::limits::{RESPONSE, RESPONSE_BYTES_MAX};
 use crate::request::{Answer, Call, Failure, Integration, Origin, Request};
@@ -51,18 +52,14 @@ const REGIONS: [(&str, &str); 4] =
 /// A synchronous call of an API, and of a function.
 const TIMEOUT: Duration = Duration::from_secs(60);
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(310);
-/// The error when no answer comes, as Tencent's SDKs call it.
-const UNANSWERED: &str = "ClientError.NetworkError";
-/// The error when what comes is no envelope, or has not in it what it must, as Tencent's SDKs call it.
-const UNREADABLE: &str = "ClientError.ParseResponseError";
 /// Pauses between two looks at a job.
 const LOOK_FIRST: Duration = Duration::from_secs(1);
 const LOOK_MAX: Duration = Duration::from_secs(10);
 /// How long no look may tell the job's state: a job that takes an hour does not fail with one connection, nor with a service that
 /// has a bad moment.
 const LOST_MAX: Duration = Duration::from_secs(5 * 60);
-/// Failures of a look that say nothing of the job; the last one is of credentials that cannot be had at the moment.
-const LOST: [&str; 3] = [UNANSWERED, UNREADABLE, "States.TaskFailed"];
+/// Failures of a look that say nothing of the job; the first one is also that of credentials that cannot be had at the moment.
+const LOST: [&str; 2] = [UNANSWERED, UNREADABLE];
 /// Codes of errors that say nothing of it either; more may follow after a dot.
 const MOMENTARY: [&str; 2] = ["RequestLimitExceeded", "InternalError"];
 /// Where an envelope has the code of its error.
@@ -284,9 +281,12 @@ impl Integration for Tencent {
     }
 
     fn complete<'a>(&'a self, request: &'a Request, _: &'a Payload) -> Call<'a, Payload> {
-        Box::pin(
-            async move { Err(Failure::runtime(format!("{} has no jobs to wait for.", request.resource))) },
-        )
+        Box::pin(async move {
+            Err(Failure::runtime(format!(
+                "{} begins no job whose end could be waited for.",
+                request.resource
+            )))
+        })
     }
 }
 
@@ -350,7 +350,7 @@ fn returned(answer: &Payload) -> Result<Payload, Failure> {
     if !error.is_empty() || result.is_some_and(|result| result != 0) {
         let cause =
             if error.is_empty() { text("/Response/Result/RetMsg").unwrap_or_default() } else { error };
-        return Err(Failure::new("FunctionError", cause.to_owned()));
+        return Err(Failure::new(errors::TENCENT_FUNCTION, cause.to_owned()));
     }
     let returned = text("/Response/Result/RetMsg").unwrap_or("null");
     // A function of some runtimes returns plain text.

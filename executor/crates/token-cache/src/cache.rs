@@ -131,7 +131,7 @@ impl TokenCache {
                 "the provider has failed for a reason of its own",
             )),
             Err(_) => {
-                let limit = self.settings.fetch_timeout.as_secs_f64();
+                let limit = self.settings.fetch_timeout.as_secs();
                 Err(CredentialError::unavailable(&flight.key, format!("no answer within {limit} s")))
             }
         };

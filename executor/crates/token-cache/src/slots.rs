@@ -212,7 +212,7 @@ impl Slots {
         let lifetime = expires.saturating_sub(now);
         let lifetime = lifetime - millis(self.settings.margin).min(lifetime / 20);
         if lifetime == 0 {
-            let why = "what the provider gave has expired already; see whether its clock and ours agree";
+            let why = "what was given has expired already; see whether the clocks of the node and of whoever gave it agree";
             return Err(CredentialError::unavailable(&flight.key, why));
         }
         let percent = REFRESH_FROM + self.spread.hash_one(flight.number) % (REFRESH_SPREAD + 1);

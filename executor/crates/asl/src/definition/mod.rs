@@ -46,6 +46,7 @@ mod unused;
 
 pub use alone::TESTED_STATE;
 pub use findings::FINDINGS_MAX;
+pub use integrations::no_such_form;
 pub use json::{DEPTH_MAX, JsonProblem, JsonProblemKind, explain as explain_json};
 pub use render::{Style, render};
 

@@ -52,7 +52,7 @@ pub enum SetupError {
     #[error("the HTTP client of integrations cannot speak TLS: {0}")]
     Tls(#[from] rustls::Error),
     /// A file with authorities.
-    #[error("{}: the authorities of servers cannot be read: {why}", .path.display())]
+    #[error("{}: the authorities of --egress-ca cannot be used: {why}", .path.display())]
     Authorities {
         /// Which.
         path: PathBuf,

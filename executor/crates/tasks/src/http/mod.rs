@@ -92,7 +92,7 @@ pub enum HttpError {
         why: String,
     },
     /// It took longer than it may.
-    #[error("{target} has not answered within {} s.", .after.as_secs_f64())]
+    #[error("{target} has not answered within {}.", seconds(*.after))]
     Timeout {
         /// Scheme, host and port.
         target: String,
@@ -124,7 +124,7 @@ pub enum HttpError {
         why: String,
     },
     /// The target failed so often that it has a pause: nothing was sent.
-    #[error("{target} has failed {failures} times in a row and is not called again for {} s.", .pause.as_secs_f64())]
+    #[error("{target} has failed {failures} times in a row and is not called again for {}.", seconds(*.pause))]
     Paused {
         /// Scheme, host and port.
         target: String,
@@ -141,4 +141,30 @@ pub enum HttpError {
         /// How many.
         waiting: usize,
     },
+}
+
+/// A duration for people: in tenths of a second below ten seconds, and never shorter than it is.
+fn seconds(duration: Duration) -> String {
+    let tenths = duration.as_millis().div_ceil(100);
+    if tenths % 10 == 0 || tenths > 100 {
+        return format!("{} s", tenths.div_ceil(10));
+    }
+    format!("{}.{} s", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_told_in_figures_that_people_read() {
+        let (target, failures) = ("http://a".to_owned(), 5);
+        let pause = Duration::from_nanos(2_816_589_285);
+        let paused = HttpError::Paused { target, failures, pause };
+        let expected = "http://a has failed 5 times in a row and is not called again for 2.9 s.";
+        assert_eq!(paused.to_string(), expected);
+        for (millis, told) in [(0, "0 s"), (1, "0.1 s"), (1_000, "1 s"), (10_001, "11 s"), (60_000, "60 s")] {
+            assert_eq!(seconds(Duration::from_millis(millis)), told);
+        }
+    }
 }

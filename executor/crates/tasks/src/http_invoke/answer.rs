@@ -3,6 +3,7 @@
 use asl::{Payload, Value};
 use http::header::CONTENT_TYPE;
 
+use crate::errors;
 use crate::http::Inbound;
 use crate::limits::RESPONSE;
 use crate::request::Failure;
@@ -21,7 +22,8 @@ pub(super) fn output(answer: Inbound) -> Result<Payload, Failure> {
     let text = std::str::from_utf8(&answer.body).ok().filter(|_| is_text || answer.body.is_empty());
     if status.as_u16() >= 300 {
         let cause = text.unwrap_or("The answer's body is no text.");
-        return Err(Failure::new(&format!("States.Http.StatusCode.{}", status.as_u16()), cause.to_owned()));
+        let name = format!("{}{}", errors::HTTP_STATUS, status.as_u16());
+        return Err(Failure::new(&name, cause.to_owned()));
     }
     let Some(text) = text else {
         let kind = if kind.is_empty() { "none" } else { kind };

@@ -6,6 +6,8 @@
 
 use url::{Host, Url};
 
+use super::connection::ConnectionProblem;
+
 /// See the module.
 pub(super) struct Audience {
     hosts: Vec<Pattern>,
@@ -22,10 +24,17 @@ enum Pattern {
 }
 
 impl Audience {
-    /// These hosts and roles; `None` without a host, or where one is none.
-    pub fn new(hosts: &[String], insecure: bool, roles: Vec<String>) -> Option<Self> {
-        let hosts = hosts.iter().map(|text| pattern(text)).collect::<Option<Vec<_>>>()?;
-        (!hosts.is_empty()).then_some(Self { hosts, insecure, roles })
+    /// These hosts and roles.
+    ///
+    /// # Errors
+    /// There is no host, or one is none.
+    pub fn new(hosts: &[String], insecure: bool, roles: Vec<String>) -> Result<Self, ConnectionProblem> {
+        let known = |text: &String| pattern(text).ok_or_else(|| ConnectionProblem::Host(text.clone()));
+        let hosts = hosts.iter().map(known).collect::<Result<Vec<_>, _>>()?;
+        if hosts.is_empty() {
+            return Err(ConnectionProblem::NoHost);
+        }
+        Ok(Self { hosts, insecure, roles })
     }
 
     /// Whether a call to this URL as this role may have the connection's secrets.
@@ -73,7 +82,7 @@ fn pattern(text: &str) -> Option<Pattern> {
 mod tests {
     use super::*;
 
-    fn audience(hosts: &[&str], insecure: bool, roles: &[&str]) -> Option<Audience> {
+    fn audience(hosts: &[&str], insecure: bool, roles: &[&str]) -> Result<Audience, ConnectionProblem> {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         Audience::new(&owned(hosts), insecure, owned(roles))
     }
@@ -84,7 +93,8 @@ mod tests {
 
     #[test]
     fn a_host_is_meant_whole_or_by_its_last_labels() {
-        let of = audience(&["API.example", "*.bücher.example", "[::1]"], false, &[]).expect("an audience");
+        let of =
+            audience(&["API.example", "*.bücher.example", "[::1]"], false, &[]).ok().expect("an audience");
         for url in [
             "https://api.example/a?b",
             "https://API.example:8443",
@@ -110,7 +120,7 @@ mod tests {
 
     #[test]
     fn plain_http_and_roles_are_allowed_by_name() {
-        let of = audience(&["api.example"], true, &["arn:aws:iam::1:role/pay"]).expect("an audience");
+        let of = audience(&["api.example"], true, &["arn:aws:iam::1:role/pay"]).ok().expect("an audience");
         assert!(admits(&of, "http://api.example", "arn:aws:iam::1:role/pay"));
         assert!(!admits(&of, "http://api.example", "arn:aws:iam::1:role/payroll"));
         assert!(!admits(&of, "https://api.example", ""));
@@ -119,7 +129,7 @@ mod tests {
     #[test]
     fn an_audience_of_no_host_or_of_every_host_is_none() {
         for hosts in [&[][..], &[""], &["*"], &["*."], &["*.*"], &["https://a.example"], &["*.10.0.0.1"]] {
-            assert!(audience(hosts, true, &[]).is_none(), "{hosts:?}");
+            assert!(audience(hosts, true, &[]).is_err(), "{hosts:?}");
         }
     }
 }

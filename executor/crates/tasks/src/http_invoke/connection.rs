@@ -13,11 +13,12 @@ use asl::Value;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
-use token_cache::{CredentialKey, Credentials};
+use token_cache::{CredentialError, CredentialKey, Credentials};
 use zeroize::Zeroizing;
 
 use super::audience::Audience;
 use super::call::Parsed;
+use crate::errors;
 use crate::request::Failure;
 
 /// Why connections cannot be used.
@@ -26,14 +27,43 @@ pub enum ConnectionError {
     /// Two have the same ARN.
     #[error("the connection {0} is given twice")]
     Twice(String),
-    /// Something of it cannot be sent.
-    #[error("the connection {connection} has {what}")]
+    /// It makes no request.
+    #[error("the connection {connection}: {problem}")]
     Unusable {
         /// Its ARN.
         connection: String,
-        /// What.
-        what: &'static str,
+        /// Why.
+        problem: ConnectionProblem,
     },
+}
+
+/// What is wrong with a connection, in the words of whoever configures it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectionProblem {
+    /// It is for no host.
+    #[error("`hosts` names none: write [\"api.example\"], or [\"*.api.example\"] for all hosts within")]
+    NoHost,
+    /// One that is none.
+    #[error(
+        "`hosts` has {0:?}, which is no host: write \"api.example\", or \"*.api.example\" for all hosts within"
+    )]
+    Host(String),
+    /// It shows in no way who asks, or in several.
+    #[error("it has {0} of `api-key`, `basic` and `oauth`: give it exactly one")]
+    Authorizations(usize),
+    /// Of a key that no request can carry.
+    #[error(
+        "`api-key` makes no header: write its name in letters, digits and hyphens, its value in one line"
+    )]
+    ApiKey,
+    /// The same of user name and password.
+    #[error("`basic` makes no header: the user name must have no colon in it")]
+    Basic,
+    /// The same of a header that is added.
+    #[error(
+        "`headers` has {0:?}, which makes none: write a name in letters, digits and hyphens, a value in one line"
+    )]
+    Header(String),
 }
 
 /// How a connection shows who asks.
@@ -96,35 +126,38 @@ impl Connection {
     /// # Errors
     /// [`ConnectionError::Unusable`]
     pub fn new(arn: &str, settings: Settings) -> Result<Self, ConnectionError> {
-        let unusable = |what| ConnectionError::Unusable { connection: arn.to_owned(), what };
+        let unusable = |problem| ConnectionError::Unusable { connection: arn.to_owned(), problem };
+        Self::of(settings).map_err(unusable)
+    }
+
+    fn of(settings: Settings) -> Result<Self, ConnectionProblem> {
         let Settings { hosts, insecure, roles, api_key, basic, oauth, headers, query, body } = settings;
-        let audience = Audience::new(&hosts, insecure, roles);
-        let audience = audience.ok_or_else(|| {
-            unusable("no hosts, or one that is none: write \"api.example\" or \"*.example\"")
-        })?;
+        let audience = Audience::new(&hosts, insecure, roles)?;
         let authorization = match (api_key, basic, oauth) {
             (Some((name, key)), None, None) => {
-                let (name, value) =
-                    header(&name, &key).ok_or_else(|| unusable("an API key that no header can have"))?;
+                let (name, value) = header(&name, &key).ok_or(ConnectionProblem::ApiKey)?;
                 Authorization::ApiKey(name, value)
             }
             (None, Some((user, password)), None) => {
                 let pair = Zeroizing::new(format!("{user}:{}", *password));
                 let text = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
                 let value = header("authorization", &text).filter(|_| !user.contains(':'));
-                Authorization::Basic(
-                    value.ok_or_else(|| unusable("a user name or password that no header can have"))?.1,
-                )
+                Authorization::Basic(value.ok_or(ConnectionProblem::Basic)?.1)
             }
             (None, None, Some(client)) => {
                 // No scope of its own: what a server wants to know stands in the client's parameters.
                 Authorization::OAuth(CredentialKey::new(client, ""))
             }
-            _ => return Err(unusable("not exactly one authorization")),
+            (api_key, basic, oauth) => {
+                let given = [api_key.is_some(), basic.is_some(), oauth.is_some()];
+                let given = given.into_iter().filter(|given| *given).count();
+                return Err(ConnectionProblem::Authorizations(given));
+            }
         };
-        let headers = headers.iter().map(|(name, value)| header(name, value));
-        let headers =
-            headers.collect::<Option<_>>().ok_or_else(|| unusable("a header that no request can have"))?;
+        let added = |(name, value): &(String, Zeroizing<String>)| {
+            header(name, value).ok_or_else(|| ConnectionProblem::Header(name.clone()))
+        };
+        let headers = headers.iter().map(added).collect::<Result<_, _>>()?;
         Ok(Self { audience, authorization, headers, query, body })
     }
 
@@ -139,20 +172,26 @@ impl Connection {
     /// Whether a request may have what the connection adds.
     ///
     /// # Errors
-    /// `States.Http.Authorization`
+    /// [`errors::CONNECTION_DENIED`]
     pub(super) fn admits(&self, call: &Parsed, role: &str) -> Result<(), Failure> {
         let refused = self.audience.admits(&call.url, role);
         refused.map_err(|why| {
             let arn = call.connection.as_deref().unwrap_or_default();
-            unauthorized(format!("The HTTP task makes no request: the connection {arn} {why}."))
+            let cause = format!("The HTTP task makes no request: the connection {arn} {why}.");
+            Failure::new(errors::CONNECTION_DENIED, cause)
         })
     }
 
     /// Adds to a request what the connection has; `token` is that of [`Connection::client`].
     ///
     /// # Errors
-    /// `States.Http.Authorization` for a token that no header can have.
-    pub(super) fn apply(&self, call: &mut Parsed, token: Option<&Credentials>) -> Result<(), Failure> {
+    /// [`errors::CONNECTION_STATE`] for a token that no header can have; `arn` is how the connection is called there.
+    pub(super) fn apply(
+        &self,
+        call: &mut Parsed,
+        arn: &str,
+        token: Option<&Credentials>,
+    ) -> Result<(), Failure> {
         for (name, value) in &self.headers {
             call.headers.insert(name.clone(), value.clone());
         }
@@ -175,8 +214,10 @@ impl Connection {
             Authorization::OAuth(_) => {
                 let token = token.and_then(|given| given.token.as_deref()).map_or("", String::as_str);
                 let bearer = Zeroizing::new(format!("Bearer {token}"));
-                let none = || unauthorized("The token of the connection is none.".to_owned());
-                header("authorization", &bearer).ok_or_else(none)?
+                header("authorization", &bearer).ok_or_else(|| {
+                    let cause = "its authorization server has given one that no header can have";
+                    tokenless(errors::CONNECTION_STATE, arn, cause)
+                })?
             }
         };
         call.headers.insert(name, value);
@@ -184,16 +225,25 @@ impl Connection {
     }
 }
 
-/// The failure of a task whose connection has no token, or is not for it.
-pub(super) fn unauthorized(cause: String) -> Failure {
-    Failure::new("States.Http.Authorization", cause)
+fn tokenless(error: &str, arn: &str, why: &str) -> Failure {
+    let why = why.trim_end_matches('.');
+    Failure::new(error, format!("The HTTP task makes no request: the connection {arn} has no token: {why}."))
+}
+
+/// The failure of a task whose connection gets no token: for good, as long as nobody changes it, or at the moment.
+pub(super) fn without_token(arn: &str, error: &CredentialError) -> Failure {
+    match error {
+        CredentialError::Refused { why, .. } => tokenless(errors::CONNECTION_STATE, arn, why),
+        CredentialError::Unavailable { why, .. } => tokenless(errors::CONNECTION_AWAY, arn, why),
+    }
 }
 
 /// The failure of a task whose connection is not known here.
 pub(super) fn unknown(arn: &str) -> Failure {
-    let why =
-        format!("The connection {arn} is not known to this node: give it in the file of --connections.");
-    Failure::new("Events.ConnectionResource.NotFound", why)
+    let cause = format!(
+        "The HTTP task makes no request: the connection {arn} is not in this node's file of --connections."
+    );
+    Failure::new(errors::CONNECTION_UNKNOWN, cause)
 }
 
 /// The connections of a node, by ARN.

@@ -4,8 +4,8 @@
 //! and the answer becomes the task's output, or its failure ([`answer`]). Invariants: where the connection and the state say
 //! something about the same header, parameter or member, the connection wins, as at AWS; a connection's secrets go to the hosts
 //! that it names ([`audience`]), and are in no output and no cause. What may fail: arguments that make no request
-//! (`States.Runtime`), a connection that is not known, is not for this call or has no token (`States.Http.Authorization`), the
-//! call (`States.Http.Socket`), and an answer with a status of 300 or more (`States.Http.StatusCode.NNN`).
+//! (`States.Runtime`), a connection that is not known, is not for this call or has no token (`Events.ConnectionResource.…`, as
+//! EventBridge's), the call (`States.Http.Socket`), and an answer with a status of 300 or more (`States.Http.StatusCode.NNN`).
 
 mod answer;
 mod audience;
@@ -24,12 +24,15 @@ use telemetry::CallKind;
 use token_cache::{CredentialKey, Credentials};
 
 use crate::credentials::CredentialSource;
+use crate::errors;
 use crate::http::{Client, Inbound};
 use crate::request::{Answer, Call, Failure, Integration, Request};
 
 use call::Parsed;
 
-pub use connection::{Connection, ConnectionError, Connections, Settings as ConnectionSettings};
+pub use connection::{
+    Connection, ConnectionError, ConnectionProblem, Connections, Settings as ConnectionSettings,
+};
 
 /// An HTTP task's bound at AWS.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -56,20 +59,20 @@ impl HttpInvoke {
 
     async fn invoke(&self, request: &Request) -> Result<Payload, Failure> {
         let call = call::parse(request.input.value())?;
-        let Some(name) = &call.connection else { return answer::output(self.send(call).await?) };
-        let connection = self.connections.get(name).ok_or_else(|| connection::unknown(name))?;
+        let Some(name) = call.connection.clone() else { return answer::output(self.send(call).await?) };
+        let connection = self.connections.get(&name).ok_or_else(|| connection::unknown(&name))?;
         connection.admits(&call, &request.origin.role_arn)?;
-        answer::output(self.connected(call, connection).await?)
+        answer::output(self.connected(call, &name, connection).await?)
     }
 
     /// As a connection has it; once more, with another token, where its token is not taken any more.
-    async fn connected(&self, call: Parsed, connection: &Connection) -> Result<Inbound, Failure> {
+    async fn connected(&self, call: Parsed, name: &str, connection: &Connection) -> Result<Inbound, Failure> {
         let send = async |mut call: Parsed, token: Option<&Credentials>| {
-            connection.apply(&mut call, token)?;
+            connection.apply(&mut call, name, token)?;
             self.send(call).await
         };
         let Some(client) = connection.client() else { return send(call, None).await };
-        let token = self.token(client).await?;
+        let token = self.token(name, client).await?;
         let answer = send(call.clone(), Some(&token)).await?;
         let refused = [StatusCode::UNAUTHORIZED, StatusCode::PROXY_AUTHENTICATION_REQUIRED];
         if !refused.contains(&answer.status) {
@@ -79,14 +82,14 @@ impl HttpInvoke {
         if Arc::ptr_eq(&token, &other) { Ok(answer) } else { send(call, Some(&other)).await }
     }
 
-    async fn token(&self, client: &CredentialKey) -> Result<Arc<Credentials>, Failure> {
+    async fn token(&self, name: &str, client: &CredentialKey) -> Result<Arc<Credentials>, Failure> {
         let token = self.credentials.get(client).await;
-        token.map_err(|error| connection::unauthorized(format!("The connection has no token: {error}.")))
+        token.map_err(|error| connection::without_token(name, &error))
     }
 
     async fn send(&self, call: Parsed) -> Result<Inbound, Failure> {
         let sent = self.client.send(call.into_outbound(TIMEOUT, REDIRECTS_MAX)?).await;
-        sent.map_err(|error| Failure::of_call(&error, "States.Http.Socket"))
+        sent.map_err(|error| Failure::of_call(&error, errors::HTTP_SOCKET))
     }
 }
 
@@ -105,8 +108,11 @@ impl Integration for HttpInvoke {
     }
 
     fn complete<'a>(&'a self, request: &'a Request, _: &'a Payload) -> Call<'a, Payload> {
-        Box::pin(
-            async move { Err(Failure::runtime(format!("{} has no jobs to wait for.", request.resource))) },
-        )
+        Box::pin(async move {
+            Err(Failure::runtime(format!(
+                "{} begins no job whose end could be waited for.",
+                request.resource
+            )))
+        })
     }
 }

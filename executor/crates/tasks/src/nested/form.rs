@@ -9,6 +9,7 @@ use bytes::Bytes;
 use ids::Status;
 
 use super::executions::{Described, Start, Started};
+use crate::errors;
 use crate::request::{Failure, Origin, Request};
 
 /// Who spells.
@@ -140,8 +141,18 @@ impl Form {
         };
         match described.status {
             Status::Succeeded => Ok(Payload::from_value(told)),
-            _ => Err(Failure::new("States.TaskFailed", told.to_string())),
+            _ => Err(Failure::new(errors::TASK_FAILED, told.to_string())),
         }
+    }
+
+    /// The failure of a start to which nobody has answered, as the vendor's client calls it.
+    pub fn unanswered(self, message: &str) -> Failure {
+        let name = match self.spelling {
+            Spelling::Asw => errors::TENCENT_AWAY,
+            Spelling::Integration { .. } => errors::STEP_FUNCTIONS_AWAY,
+            Spelling::Sdk => errors::SFN_AWAY,
+        };
+        Failure::new(name, message.to_owned())
     }
 
     /// The failure of a start, by the code of the API.
@@ -150,11 +161,11 @@ impl Form {
             Spelling::Asw => Failure::new(code, message.to_owned()),
             Spelling::Integration { .. } => {
                 let cause = format!("{message} (Service: AWSStepFunctions; Error Code: {code})");
-                Failure::new(&format!("StepFunctions.{code}Exception"), cause)
+                Failure::new(&format!("{}{code}Exception", errors::STEP_FUNCTIONS), cause)
             }
             Spelling::Sdk => {
                 let cause = format!("{message} (Service: Sfn; Error Code: {code})");
-                Failure::new(&format!("Sfn.{code}Exception"), cause)
+                Failure::new(&format!("{}{code}Exception", errors::SFN), cause)
             }
         }
     }

@@ -20,6 +20,7 @@ use ids::MachineName;
 use telemetry::CallKind;
 use tokio::time::{Instant, sleep};
 
+use crate::errors;
 use crate::request::{Answer, Call, Failure, Integration, Request};
 use form::{Asked, Form};
 
@@ -53,13 +54,13 @@ impl Nested {
                 Ok(started) => return Ok(started),
                 Err(Refusal::Unavailable { retry_after, message }) => {
                     if Instant::now() >= until {
-                        return Err(form.refused("SdkClient", &message));
+                        return Err(form.unanswered(&message));
                     }
                     sleep(pauses.next().max(retry_after.unwrap_or_default().min(PAUSE_MAX))).await;
                 }
                 Err(Refusal::Unknown { message }) => {
                     if !self.may_repeat(&asked.start, until).await || Instant::now() >= until {
-                        return Err(form.refused("SdkClient", &message));
+                        return Err(form.unanswered(&message));
                     }
                     sleep(pauses.next()).await;
                 }
@@ -107,7 +108,7 @@ impl Nested {
             match self.0.describe(execution.clone()).await {
                 Ok(described) if described.status.is_terminal() => return form.ended(&described),
                 Err(refused) if refused.is(ABSENT) => {
-                    return Err(Failure::new("States.TaskFailed", refused.to_string()));
+                    return Err(Failure::new(errors::TASK_FAILED, refused.to_string()));
                 }
                 // One that cannot be looked at goes on all the same, for whatever reason that is.
                 Ok(_) | Err(_) => {}

@@ -90,7 +90,7 @@ async fn a_connection_is_for_its_hosts_and_roles_and_not_for_plain_http_unless_i
     ] {
         let http = HttpInvoke::new(client(), connections(settings), without_tokens());
         let failure = invoke(&http, &mirror.url("/"), "").await.expect_err(named);
-        assert_eq!(failure.error, "States.Http.Authorization");
+        assert_eq!(failure.error, "Events.ConnectionResource.AccessDenied");
         assert!(failure.cause.contains(named) && !failure.cause.contains("hidden"), "{}", failure.cause);
     }
     assert_eq!(mirror.counts().opened, 0);
@@ -130,7 +130,7 @@ async fn secrets_of_a_connection_are_in_no_failure() {
     }
     let unknown = HttpInvoke::new(client(), Arc::default(), without_tokens());
     let failure = invoke(&unknown, &says_no.url("/"), "").await.expect_err("no such connection");
-    assert_eq!(failure.error, "Events.ConnectionResource.NotFound");
+    assert_eq!(failure.error, "Events.ConnectionResource.ResourceNotFound");
 }
 
 /// An authorization server that numbers its tokens, and an API that takes the newest alone, and at `/strict` none.
@@ -242,7 +242,20 @@ async fn a_client_that_the_authority_does_not_know_gets_no_call_through() {
     let settings = ConnectionSettings { oauth: Some("else".into()), ..here() };
     let http = HttpInvoke::new(client(), connections(settings), world.cached.clone());
     let failure = invoke(&http, &world.api.url("/"), "").await.expect_err("no token");
-    assert_eq!(failure.error, "States.Http.Authorization");
+    assert_eq!(failure.error, "Events.ConnectionResource.InvalidConnectionState");
     assert!(!format!("{failure:?}").contains("hidden"));
     assert_eq!(world.api.counts().asked, 0);
+}
+
+#[tokio::test]
+async fn an_authority_that_is_away_is_an_error_of_its_own_and_the_next_attempt_asks_again() {
+    let world = guarded().await;
+    world.down.store(true, Ordering::SeqCst);
+    let failure = world.invoke().await.expect_err("no token");
+    assert_eq!(failure.error, "Events.ConnectionResource.InternalError");
+    assert!(failure.cause.contains(ARN) && failure.cause.contains("503"), "{}", failure.cause);
+    assert_eq!(world.api.counts().asked, 0);
+    world.down.store(false, Ordering::SeqCst);
+    world.cached.advance(Duration::from_secs(30));
+    world.invoke().await.expect("an output");
 }

@@ -2,6 +2,7 @@
 
 mod connections;
 mod credentials;
+mod failures;
 mod faults;
 mod isolation;
 mod lambda;

@@ -116,13 +116,13 @@ impl Caller {
                 let why = match result {
                     Ok(outcomes) => {
                         format!(
-                            "the authorization service answered {} of {} requests",
+                            "the authorization service has answered {} of {} requests, which is its fault",
                             outcomes.len(),
                             batch.len()
                         )
                     }
                     Err(status) => format!(
-                        "the authorization service cannot be asked ({:?}): {}",
+                        "the authorization service (--auth-service) does not answer as it should ({:?}: {})",
                         status.code(),
                         status.message()
                     ),

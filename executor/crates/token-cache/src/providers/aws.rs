@@ -67,7 +67,7 @@ impl AwsSts {
     fn read(&self, key: &CredentialKey, reply: &Reply, sent_ms: u64) -> Result<Credentials, Told> {
         let wrong = || {
             let why = format!(
-                "{} answered with status {} and something else than STS's XML",
+                "{} has answered with status {} and something else than STS's XML",
                 self.url, reply.status
             );
             Told::Error(CredentialError::unavailable(key, why))

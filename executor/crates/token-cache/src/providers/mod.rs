@@ -51,7 +51,7 @@ impl Provider for Routes {
         match self.0.iter().find(|(prefix, _)| key.role.starts_with(prefix.as_str())) {
             Some((_, provider)) => provider.fetch(key),
             None => {
-                let why = "the node is configured with nobody who gives credentials for such a role";
+                let why = "nobody gives credentials for such a role here; add who does to --credentials";
                 Box::pin(std::future::ready(Err(CredentialError::refused(key, why))))
             }
         }

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::times::after;
-use super::transport::{Post, Reply, Transport};
+use super::transport::{Post, Reply, Transport, shown};
 use super::{Fetch, Provider};
 use crate::{CredentialError, CredentialKey, Credentials, Now};
 
@@ -108,7 +108,7 @@ fn request(client: &OAuthClient, scope: &str) -> Result<Post, &'static str> {
             let pair = Zeroizing::new(format!("{}:{}", encode(id), encode(secret)));
             let text = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())));
             let mut value =
-                HeaderValue::from_str(&text).map_err(|_| "its client cannot be said in a header")?;
+                HeaderValue::from_str(&text).map_err(|_| "its client's id and secret make no header")?;
             value.set_sensitive(true);
             headers.insert("authorization", value);
         }
@@ -127,22 +127,25 @@ fn read(
     reply: &Reply,
     sent_ms: u64,
 ) -> Result<Credentials, CredentialError> {
-    let (url, status) = (&client.token_url, reply.status);
+    let (url, status) = (shown(&client.token_url), reply.status);
     if !status.is_success() {
         let said: Failure = serde_json::from_slice(&reply.body).unwrap_or_default();
         let Failure { error, error_description: words } = said;
-        let why = format!("{url} answered with status {status}: {error} {words}");
+        let why = format!("{url} has answered with status {status}: {error} {words}");
         // RFC 6749, 5.2: the request is wrong, and stays so. Other statuses say that it was not looked at.
         let refused = matches!(status.as_u16(), 400 | 401 | 403);
         let error = if refused { CredentialError::refused } else { CredentialError::unavailable };
-        return Err(error(key, why.trim_end()));
+        return Err(error(key, why.trim_end_matches([' ', ':'])));
     }
     let answer: Answer = serde_json::from_slice(&reply.body).map_err(|_| {
-        CredentialError::unavailable(key, format!("{url} answered with something else than a token in JSON"))
+        CredentialError::unavailable(
+            key,
+            format!("{url} has answered with something else than a token in JSON"),
+        )
     })?;
     if !answer.token_type.eq_ignore_ascii_case("bearer") {
         let why = format!(
-            "{url} gives tokens of the type {:?}, and only bearer tokens are possible",
+            "{url} gives tokens of the type {:?}, and a connection can show bearer tokens alone",
             answer.token_type
         );
         return Err(CredentialError::refused(key, why));

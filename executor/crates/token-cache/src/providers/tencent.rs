@@ -72,7 +72,7 @@ impl TencentSts {
         let answer: Result<Envelope, _> = serde_json::from_slice(&reply.body);
         let wrong = || {
             let why = format!(
-                "{} answered with status {} and something else than STS's JSON",
+                "{} has answered with status {} and something else than STS's JSON",
                 self.url, reply.status
             );
             Told::Error(CredentialError::unavailable(key, why))

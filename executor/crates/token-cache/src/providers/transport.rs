@@ -56,13 +56,14 @@ impl HttpTransport {
 impl Transport for HttpTransport {
     fn post(&self, post: Post) -> BoxFuture<'_, Result<Reply, String>> {
         Box::pin(async move {
+            let url = shown(&post.url);
             let request = self.0.post(&post.url).headers(post.headers).body(post.body);
-            let mut response = request.send().await.map_err(|error| explain(&error))?;
+            let mut response = request.send().await.map_err(|error| explain(&error, url))?;
             let date = response.headers().get("date").and_then(|date| date.to_str().ok()).map(str::to_owned);
             let mut body = BytesMut::new();
-            while let Some(chunk) = response.chunk().await.map_err(|error| explain(&error))? {
+            while let Some(chunk) = response.chunk().await.map_err(|error| explain(&error, url))? {
                 if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-                    return Err(format!("{} answered with more than {ANSWER_BYTES_MAX} bytes", post.url));
+                    return Err(format!("{url} has answered with more than {ANSWER_BYTES_MAX} bytes"));
                 }
                 body.extend_from_slice(&chunk);
             }
@@ -71,13 +72,22 @@ impl Transport for HttpTransport {
     }
 }
 
-/// An error with what caused it, which alone says what is wrong.
-fn explain(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
+/// A URL as messages have it: without its query, which may hold a key.
+pub(super) fn shown(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
+}
+
+/// What went wrong, by its deepest cause, which alone says so. The library's own words have the whole URL.
+fn explain(error: &reqwest::Error, url: &str) -> String {
     let mut cause = std::error::Error::source(error);
+    let mut last = None;
     while let Some(deeper) = cause {
-        text = format!("{text}: {deeper}");
+        last = Some(deeper);
         cause = deeper.source();
     }
-    text
+    let what = if error.is_connect() { "cannot be reached" } else { "has not answered properly" };
+    match last {
+        Some(why) => format!("{url} {what}: {why}"),
+        None => format!("{url} {what}"),
+    }
 }

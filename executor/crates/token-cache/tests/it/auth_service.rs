@@ -200,7 +200,7 @@ async fn a_channel_that_is_broken_is_made_up_for_by_another() {
     }
     let alone = client(vec![channel(nobody)], 1);
     let error = alone.fetch(&role("a")).await.expect_err("nobody listens");
-    assert!(error.to_string().contains("cannot be asked"), "{error}");
+    assert!(error.to_string().contains("(--auth-service) does not answer"), "{error}");
     let none = client(Vec::new(), 1).fetch(&role("a")).await.expect_err("no address");
     assert!(none.to_string().contains("no address of it is configured"), "{none}");
 }
