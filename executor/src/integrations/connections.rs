@@ -4,19 +4,27 @@
 //! reaches no message. What may fail: the file, what it names, or a connection that makes no request, with
 //! [`IntegrationError::File`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
 use tasks::http_invoke::{Connection, ConnectionSettings, Connections};
-use token_cache::providers::{ClientAuthentication, OAuthClient};
+use token_cache::providers::{ClientAuthentication, OAuthClient, OAuthClients};
 use zeroize::Zeroizing;
 
 use super::IntegrationError;
 
-/// The clients whose tokens connections use, by the name under which the cache knows them.
-pub(super) type Clients = HashMap<Arc<str>, OAuthClient>;
+/// What a file says.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct Read {
+    pub connections: Arc<Connections>,
+    /// The clients whose tokens connections use, by the name under which the cache knows them.
+    pub clients: Arc<OAuthClients>,
+}
+
+/// The name of a connection's client in the cache: the ARN's, and of the client as it is.
+pub(super) type NameClient<'a> = &'a dyn Fn(&str, &OAuthClient) -> Arc<str>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -135,12 +143,11 @@ fn texts(given: BTreeMap<String, Text>) -> Result<Vec<(String, Zeroizing<String>
     given.into_iter().map(text).collect()
 }
 
-/// The connections of a file, and the clients whose tokens they use; without a file there are none.
+/// The connections of a file, and the clients whose tokens they use, under these names.
 ///
 /// # Errors
 /// [`IntegrationError::File`]
-pub(super) fn read(path: Option<&Path>) -> Result<(Connections, Clients), IntegrationError> {
-    let Some(path) = path else { return Ok(Default::default()) };
+pub(super) fn read(path: &Path, name: NameClient<'_>) -> Result<Read, IntegrationError> {
     let wrong = |message: String| IntegrationError::File { path: path.to_owned(), message };
     let text = std::fs::read_to_string(path)
         .map_err(|error| wrong(format!("the connections cannot be read: {error}")))?;
@@ -149,23 +156,22 @@ pub(super) fn read(path: Option<&Path>) -> Result<(Connections, Clients), Integr
         let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         wrong(format!("line {line}: {}", error.message().replace('\n', ", ")))
     })?;
-    let (mut connections, mut clients) = (Vec::new(), Clients::new());
+    let (mut connections, mut clients) = (Vec::new(), OAuthClients::new());
     for entry in file.connection {
         let arn = entry.arn.clone();
-        let connection = connection(entry, &mut clients);
+        let connection = connection(entry, name, &mut clients);
         let connection = connection.map_err(|message| wrong(format!("the connection {arn}: {message}")))?;
         connections.push((arn, connection));
     }
     let connections = Connections::new(connections).map_err(|error| wrong(error.to_string()))?;
-    Ok((connections, clients))
+    Ok(Read { connections: Arc::new(connections), clients: Arc::new(clients) })
 }
 
-fn connection(entry: Entry, clients: &mut Clients) -> Result<Connection, String> {
+fn connection(entry: Entry, name: NameClient<'_>, clients: &mut OAuthClients) -> Result<Connection, String> {
     let Entry { arn, hosts, insecure, roles, api_key, basic, oauth, headers, query, body } = entry;
     let api_key = api_key.map(|key| Ok::<_, String>((key.header, key.value.read()?))).transpose()?;
     let basic = basic.map(|basic| Ok::<_, String>((basic.user, basic.password.read()?))).transpose()?;
     let oauth = oauth.map(|oauth| {
-        let name: Arc<str> = format!("{}{arn}", super::credentials::OAUTH).into();
         let OAuth { token_url, client_id, client_secret, authentication, parameters } = oauth;
         let authentication = match authentication {
             Authentication::Basic => ClientAuthentication::Basic,
@@ -173,6 +179,7 @@ fn connection(entry: Entry, clients: &mut Clients) -> Result<Connection, String>
         };
         let (client_secret, parameters) = (client_secret.read()?, parameters.into_iter().collect());
         let client = OAuthClient { token_url, client_id, client_secret, authentication, parameters };
+        let name = name(&arn, &client);
         clients.insert(Arc::clone(&name), client);
         Ok::<_, String>(name)
     });
@@ -186,10 +193,14 @@ fn connection(entry: Entry, clients: &mut Clients) -> Result<Connection, String>
 mod tests {
     use super::*;
 
+    fn by_arn(arn: &str, _: &OAuthClient) -> Arc<str> {
+        format!("oauth:{arn}").into()
+    }
+
     fn refused(text: &str) -> String {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         std::fs::write(file.path(), text).expect("written");
-        read(Some(file.path())).expect_err("refused").to_string()
+        read(file.path(), &by_arn).map(drop).expect_err("refused").to_string()
     }
 
     #[test]
@@ -205,8 +216,8 @@ mod tests {
         );
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         std::fs::write(file.path(), text).expect("written");
-        let (_, clients) = read(Some(file.path())).expect("connections");
-        let client = clients.get("oauth:arn:b").expect("the client");
+        let read = read(file.path(), &by_arn).map_err(|error| error.to_string()).expect("connections");
+        let client = read.clients.get("oauth:arn:b").expect("the client");
         assert_eq!((client.client_id.as_str(), client.client_secret.as_str()), ("c", "s3cret"));
         assert_eq!(client.parameters, [("scope".to_owned(), "pay".to_owned())]);
     }

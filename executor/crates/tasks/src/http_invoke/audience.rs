@@ -7,6 +7,7 @@
 use url::{Host, Url};
 
 /// See the module.
+#[derive(PartialEq, Eq)]
 pub(super) struct Audience {
     hosts: Vec<Pattern>,
     insecure: bool,
@@ -14,6 +15,7 @@ pub(super) struct Audience {
     roles: Vec<String>,
 }
 
+#[derive(PartialEq, Eq)]
 enum Pattern {
     /// `api.example`
     Host(String),

@@ -37,6 +37,7 @@ pub enum ConnectionError {
 }
 
 /// How a connection shows who asks.
+#[derive(PartialEq, Eq)]
 enum Authorization {
     /// A header with a key.
     ApiKey(HeaderName, HeaderValue),
@@ -47,6 +48,7 @@ enum Authorization {
 }
 
 /// A connection.
+#[derive(PartialEq, Eq)]
 pub struct Connection {
     audience: Audience,
     authorization: Authorization,
@@ -197,7 +199,7 @@ pub(super) fn unknown(arn: &str) -> Failure {
 }
 
 /// The connections of a node, by ARN.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Connections(HashMap<String, Connection>);
 
 impl Connections {
