@@ -61,8 +61,8 @@ impl World {
     }
 
     fn stub(&self, words: &[&str]) -> Process {
-        let words = words.iter().map(|&word| word.to_owned()).collect();
-        start(words_name(&words), env!("CARGO_BIN_EXE_scheduler-stub").into(), words, Vec::new())
+        let owned = words.iter().map(|&word| word.to_owned()).collect();
+        start(words[0], env!("CARGO_BIN_EXE_scheduler-stub").into(), owned, Vec::new())
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -139,10 +139,6 @@ impl World {
         .await;
         node
     }
-}
-
-fn words_name(words: &[String]) -> &str {
-    words.first().map_or("", String::as_str)
 }
 
 struct Node {
