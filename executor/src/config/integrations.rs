@@ -55,7 +55,8 @@ impl CredentialKind {
 #[serde(rename_all = "kebab-case", default)]
 #[command(next_help_heading = "Integrations")]
 pub struct IntegrationOptions {
-    /// Connections of http:invoke: a TOML file with their ARNs, and where their secrets stand. Read at start
+    /// Connections of http:invoke: a TOML file with their ARNs, and where their secrets stand. Read
+    /// again when it changes, and so are the files of its secrets
     #[arg(long, value_name = "FILE", env = "MYRIAD_CONNECTIONS")]
     pub connections: Option<PathBuf>,
     /// Network (or address) that Tasks may call beside public addresses, for example 10.1.0.0/16. Repeat, or separate by

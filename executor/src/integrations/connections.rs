@@ -11,15 +11,23 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use tasks::http_invoke::{Connection, ConnectionError, ConnectionProblem, ConnectionSettings, Connections};
-use token_cache::providers::{ClientAuthentication, OAuthClient};
+use token_cache::providers::{ClientAuthentication, OAuthClient, OAuthClients};
 use toml::Spanned;
 use url::Url;
 use zeroize::Zeroizing;
 
 use super::IntegrationError;
 
-/// The clients whose tokens connections use, by the name under which the cache knows them.
-pub(super) type Clients = HashMap<Arc<str>, OAuthClient>;
+/// What a file says.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct Read {
+    pub connections: Arc<Connections>,
+    /// The clients whose tokens connections use, by the name under which the cache knows them.
+    pub clients: Arc<OAuthClients>,
+}
+
+/// The name of a connection's client in the cache: the ARN's, and of the client as it is.
+pub(super) type NameClient<'a> = &'a dyn Fn(&str, &OAuthClient) -> Arc<str>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -199,12 +207,11 @@ fn texts(given: &BTreeMap<String, Spanned<Text>>) -> Result<Vec<(String, Zeroizi
     given.iter().map(text).collect()
 }
 
-/// The connections of a file, and the clients whose tokens they use; without a file there are none.
+/// The connections of a file, and the clients whose tokens they use, under these names.
 ///
 /// # Errors
 /// [`IntegrationError::File`], [`IntegrationError::Unreadable`]
-pub(super) fn read(path: Option<&Path>) -> Result<(Connections, Clients), IntegrationError> {
-    let Some(path) = path else { return Ok(Default::default()) };
+pub(super) fn read(path: &Path, name: NameClient<'_>) -> Result<Read, IntegrationError> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         let message = format!("the connections (--connections) cannot be read: {error}");
         IntegrationError::Unreadable { path: path.to_owned(), message }
@@ -215,7 +222,7 @@ pub(super) fn read(path: Option<&Path>) -> Result<(Connections, Clients), Integr
         let at = error.span().map_or(0, |span| span.start);
         wrong(format!("{}: {}", place(&text, at), without_values(error.message())))
     })?;
-    let (mut connections, mut clients) = (Vec::new(), Clients::new());
+    let (mut connections, mut clients) = (Vec::new(), OAuthClients::new());
     let mut places = HashMap::new();
     for entry in &file.connection {
         let arn = entry.arn.get_ref();
@@ -225,12 +232,12 @@ pub(super) fn read(path: Option<&Path>) -> Result<(Connections, Clients), Integr
                 let first = place(&text, first);
                 Err(Wrong::at(&entry.arn, format!("it is given twice: it stands at {first} already")))
             }
-            None => connection(entry, &mut clients),
+            None => connection(entry, name, &mut clients),
         };
         connections.push((arn.clone(), connection.map_err(|wrong| wrong.error(path, &text, arn))?));
     }
     let connections = Connections::new(connections).map_err(|error| wrong(error.to_string()))?;
-    Ok((connections, clients))
+    Ok(Read { connections: Arc::new(connections), clients: Arc::new(clients) })
 }
 
 /// serde's words without the text that stands in the place of a table, which may be a secret that somebody wrote there.
@@ -288,7 +295,7 @@ fn client(oauth: &OAuth) -> Result<OAuthClient, Wrong> {
     })
 }
 
-fn connection(entry: &Entry, clients: &mut Clients) -> Result<Connection, Wrong> {
+fn connection(entry: &Entry, name: NameClient<'_>, clients: &mut OAuthClients) -> Result<Connection, Wrong> {
     let arn = entry.arn.get_ref();
     if !is_connection(arn) {
         let what = "this is no ARN of a connection: write arn:aws:events:REGION:ACCOUNT:connection/NAME/ID, as \
@@ -307,8 +314,9 @@ fn connection(entry: &Entry, clients: &mut Clients) -> Result<Connection, Wrong>
         Ok((user.clone(), secret(password)?))
     });
     let oauth = entry.oauth.as_ref().map(|oauth| {
-        let name: Arc<str> = format!("{}{arn}", super::credentials::OAUTH).into();
-        clients.insert(Arc::clone(&name), client(oauth)?);
+        let client = client(oauth)?;
+        let name = name(arn, &client);
+        clients.insert(Arc::clone(&name), client);
         Ok(name)
     });
     let owned = |texts: &[Spanned<String>]| texts.iter().map(|text| text.get_ref().clone()).collect();
@@ -351,6 +359,10 @@ mod tests {
 
     const ARN: &str = "arn:aws:events:r:1:connection/a";
 
+    fn by_arn(arn: &str, _: &OAuthClient) -> Arc<str> {
+        format!("oauth:{arn}").into()
+    }
+
     fn written(text: &str) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         std::fs::write(file.path(), text).expect("written");
@@ -359,7 +371,7 @@ mod tests {
 
     fn refused(text: &str) -> IntegrationError {
         let file = written(text);
-        let error = read(Some(file.path())).expect_err(text);
+        let error = read(file.path(), &by_arn).map(drop).expect_err(text);
         assert!(error.to_string().starts_with(&file.path().display().to_string()), "{error}");
         error
     }
@@ -380,8 +392,9 @@ mod tests {
              [[connection]]\narn = '{ARN}/b'\nhosts = ['*.b.example']\noauth = {{ token-url = 'https://h/token', client-id = 'c', \
              client-secret = {{ file = '{secret}' }}, authentication = 'body', parameters = {{ scope = 'pay' }} }}\n"
         );
-        let (_, clients) = read(Some(written(&text).path())).expect("connections");
-        let client = clients.get(format!("oauth:{ARN}/b").as_str()).expect("the client");
+        let read =
+            read(written(&text).path(), &by_arn).map_err(|error| error.to_string()).expect("connections");
+        let client = read.clients.get(format!("oauth:{ARN}/b").as_str()).expect("the client");
         assert_eq!((client.client_id.as_str(), client.client_secret.as_str()), ("c", "s3cret"));
         assert_eq!(client.parameters, [("scope".to_owned(), "pay".to_owned())]);
     }
@@ -418,7 +431,7 @@ mod tests {
             assert!(told.matches("the connection").count() <= 1, "{told}");
         }
         let whole = with(&format!("hosts = ['h']\n{key}"));
-        read(Some(written(&whole).path())).expect("it is the one line that was wrong");
+        read(written(&whole).path(), &by_arn).map(drop).expect("it is the one line that was wrong");
         let twice = refused(&format!("{whole}{whole}")).to_string();
         assert!(twice.contains("line 6, column 7") && twice.contains("at line 2, column 7"), "{twice}");
         let text = whole.replace(ARN, "arn:aws:events:r:1:connections/a");

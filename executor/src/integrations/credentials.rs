@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use tasks::http::Tls;
 use token_cache::providers::{
-    AuthService, AuthServiceSettings, AwsSts, Fixed, OAuth, Routes, TencentSts, Transport, Vendor,
+    AuthService, AuthServiceSettings, AwsSts, Fixed, OAuth, OAuthClients, Routes, TencentSts, Transport,
+    Vendor,
 };
 use token_cache::{Now, Provider, Settings, TokenCache};
+use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
-use super::connections::Clients;
 use super::{IntegrationError, Surroundings};
 use crate::config::{CredentialKind, IntegrationOptions};
 
@@ -47,18 +48,15 @@ pub(super) fn default_roles(options: &IntegrationOptions) -> (Arc<str>, Arc<str>
 /// [`IntegrationError`]
 pub(super) fn cache(
     options: &IntegrationOptions,
-    clients: Clients,
+    clients: watch::Receiver<Arc<OAuthClients>>,
     tls: &Tls,
     surroundings: Surroundings,
 ) -> Result<Arc<TokenCache>, IntegrationError> {
     let clock = surroundings.clock.clone();
     let now: Now = Arc::new(move || clock.now_ms());
     let transport: Arc<dyn Transport> = tasks::http::transport(tls)?;
-    let mut routes = Routes::default();
-    if !clients.is_empty() {
-        let oauth = OAuth::new(Arc::clone(&transport), clients, Arc::clone(&now));
-        routes = routes.and(OAUTH, Arc::new(oauth));
-    }
+    let oauth = OAuth::new(Arc::clone(&transport), clients, Arc::clone(&now));
+    let mut routes = Routes::default().and(OAUTH, Arc::new(oauth));
     for kind in &options.credentials {
         routes = match kind {
             CredentialKind::Auth => routes.and("", auth_service(options, &surroundings, &now)),
@@ -68,7 +66,7 @@ pub(super) fn cache(
         };
     }
     let Surroundings { runtime, metrics, .. } = surroundings;
-    Ok(TokenCache::new(Arc::new(routes), Settings::default(), now, runtime, metrics))
+    Ok(TokenCache::new(Arc::new(routes), Settings::default(), now, runtime, metrics.credentials()))
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -1,13 +1,15 @@
 //! The integrations of a node: what its configuration makes of them.
 //!
-//! Purpose: settings are read once, at start; each shard makes its own integrations of them, on its thread
-//! ([`MakeIntegrations`]), with its own part of the node's one cache of credentials. Invariants: secrets come from files and
-//! environment variables, and reach no message; credentials are fetched on the node's own runtime, beside the shards. What may
-//! fail: the configuration and what it names, with [`IntegrationError`], before anything runs.
+//! Purpose: settings are read once, at start, and the file of connections again when it changes ([`reload`]); each shard makes
+//! its own integrations of them, on its thread ([`MakeIntegrations`]), with its own part of the node's one cache of credentials.
+//! Invariants: secrets come from files and environment variables, and reach no message; credentials are fetched on the node's
+//! own runtime, beside the shards. What may fail: the configuration and what it names, with [`IntegrationError`], before
+//! anything runs.
 
 mod connections;
 mod credentials;
 mod executions;
+mod reload;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -18,7 +20,7 @@ use futures_util::future::LocalBoxFuture;
 use tasks::http::{Client, ClientOptions, SetupError};
 use tasks::tencent::TencentSettings;
 use tasks::{CredentialSource, IntegrationSettings, Integrations, LambdaSettings};
-use telemetry::CredentialMetrics;
+use telemetry::NodeMetrics;
 use token_cache::{CredentialError, CredentialKey, Credentials, LocalCache, TokenCache};
 use tokio::runtime::Handle;
 use trust::Trust;
@@ -68,7 +70,7 @@ pub enum IntegrationError {
 pub(crate) struct Surroundings {
     /// Where credentials are fetched.
     pub runtime: Handle,
-    pub metrics: Arc<CredentialMetrics>,
+    pub metrics: NodeMetrics,
     /// Towards the authorization service and the scheduler.
     pub trust: Option<Trust>,
     /// The URL of the scheduler that the node follows, if any.
@@ -114,7 +116,7 @@ pub(crate) fn open(
     options: &IntegrationOptions,
     surroundings: Surroundings,
 ) -> Result<MakeIntegrations, IntegrationError> {
-    let (connections, clients) = connections::read(options.connections.as_deref())?;
+    let (connections, clients) = reload::open(options.connections.as_deref(), &surroundings)?;
     let tls = tasks::http::tls(options.egress_ca.as_deref())?;
     let client = ClientOptions {
         egress: options.egress()?,
@@ -126,7 +128,7 @@ pub(crate) fn open(
     // Whether there is a client at all is seen here and not by the shards.
     Client::new(&client)?;
     let settings = IntegrationSettings {
-        connections: Arc::new(connections),
+        connections,
         lambda: lambda(options),
         tencent: tencent(options)?,
         default_roles: credentials::default_roles(options),

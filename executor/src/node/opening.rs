@@ -23,7 +23,7 @@ pub(super) fn open_integrations(
 ) -> Result<MakeIntegrations, IntegrationError> {
     let surroundings = Surroundings {
         runtime: Handle::current(),
-        metrics: metrics.credentials(),
+        metrics: metrics.clone(),
         trust: context.trust.clone(),
         scheduler: config.scheduler.clone(),
         clock: context.clock.clone(),

@@ -21,6 +21,7 @@ use token_cache::providers::{
 };
 use token_cache::{CredentialError, CredentialKey, Credentials, Now, Settings, TokenCache};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tonic::transport::Endpoint;
 use trust::Secret;
 
@@ -100,7 +101,8 @@ fn world(issuer_of_cloud: Issuer) -> World {
     };
     let now: Now = Arc::new(|| Clock::System.now_ms());
     let transport = tasks::http::transport(&tls).expect("a client");
-    let oauth = OAuth::new(transport, [(Arc::from("oauth:carrier"), carrier)].into(), Arc::clone(&now));
+    let clients = watch::channel(Arc::new([(Arc::from("oauth:carrier"), carrier)].into())).1;
+    let oauth = OAuth::new(transport, clients, Arc::clone(&now));
     let endpoint = Endpoint::from_shared(format!("http://{}", auth.address())).expect("a URL");
     let channels = vec![trust::channel_lazy(&endpoint, None)];
     let service =
@@ -115,6 +117,7 @@ fn world(issuer_of_cloud: Issuer) -> World {
         ..ConnectionSettings::default()
     };
     let connection = Connection::new(CONNECTION, settings).expect("a connection");
+    let connections = Connections::new([(CONNECTION.to_owned(), connection)]).expect("connections");
     let settings = IntegrationSettings {
         client: ClientOptions {
             egress: Egress::new(vec![Egress::network("127.0.0.1").expect("a network")], false),
@@ -123,7 +126,7 @@ fn world(issuer_of_cloud: Issuer) -> World {
             target_waiting_max: 8,
             tls,
         },
-        connections: Arc::new(Connections::new([(CONNECTION.to_owned(), connection)]).expect("connections")),
+        connections: watch::channel(Arc::new(connections)).1,
         lambda: Some(LambdaSettings {
             endpoint: Some(url.parse().expect("a URL")),
             region: "us-east-1".into(),

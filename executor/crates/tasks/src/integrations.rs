@@ -6,6 +6,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use url::Url;
 
 use crate::credentials::{CredentialSource, Signer};
@@ -20,8 +21,8 @@ use crate::tencent::{Tencent, TencentSettings};
 pub struct IntegrationSettings {
     /// The HTTP client of each shard.
     pub client: ClientOptions,
-    /// Of `http:invoke`.
-    pub connections: Arc<Connections>,
+    /// Of `http:invoke`, as they change.
+    pub connections: watch::Receiver<Arc<Connections>>,
     /// Where functions are invoked; without it Lambda is not served.
     pub lambda: Option<LambdaSettings>,
     /// Tencent Cloud; without it none of its APIs and functions is served.
@@ -55,7 +56,7 @@ impl Integrations {
         let client = Rc::new(Client::new(&settings.client)?);
         let signer = |role: &Arc<str>| Rc::new(Signer::new(Rc::clone(credentials), Arc::clone(role)));
         let (aws_role, tencent_role) = &settings.default_roles;
-        let connections = Arc::clone(&settings.connections);
+        let connections = settings.connections.clone();
         let http = HttpInvoke::new(Rc::clone(&client), connections, Rc::clone(credentials));
         let lambda = settings.lambda.clone().map(|LambdaSettings { endpoint, region }| {
             Lambda::new(Rc::clone(&client), signer(aws_role), endpoint, region.to_string())

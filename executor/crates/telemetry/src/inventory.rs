@@ -110,7 +110,7 @@ metrics! {
     COMPLETIONS_DROPPED Counter "executor_completions_dropped_total" ["shard"] "Completions that a watcher was too slow for";
     READY Gauge "executor_ready" [] "1 while the node is SERVING";
     STORE_FOREIGN Gauge "executor_store_foreign" [] "1 while the store that answers is not the one of the node's cluster: emptied, or another's";
-    RELOAD_FAILING Gauge "executor_reload_failing" ["what"] "1 while changed certificates or a changed secret cannot be used, and the ones before stay in force";
+    RELOAD_FAILING Gauge "executor_reload_failing" ["what"] "1 while changed certificates, a changed secret or changed connections cannot be used, and the ones before stay in force";
     SECRET_KEYS Info "executor_secret_key_info" ["id", "use"] "Ids of the keys of the cluster's secret in force: the one that seals, and those that open";
     BUILD Info "executor_build_info" ["version"] "The node's version";
     DURABILITY Info "executor_store_durability_info" ["store", "setting", "value"] "Settings that decide what an acknowledgement is worth";

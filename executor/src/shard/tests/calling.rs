@@ -83,7 +83,7 @@ fn world() -> World {
     let options = IntegrationOptions { egress_allow: vec!["127.0.0.0/8".to_owned()], ..Default::default() };
     let surroundings = Surroundings {
         runtime: Handle::current(),
-        metrics: Arc::default(),
+        metrics: telemetry::NodeMetrics::new("test", 1),
         trust: None,
         scheduler: None,
         clock: Clock::default(),
@@ -200,7 +200,7 @@ async fn an_address_that_may_not_be_called_fails_its_task_with_what_to_configure
         &IntegrationOptions::default(),
         Surroundings {
             runtime: Handle::current(),
-            metrics: Arc::default(),
+            metrics: telemetry::NodeMetrics::new("test", 1),
             trust: None,
             scheduler: None,
             clock: Clock::default(),

@@ -9,6 +9,7 @@ use url::{Host, Url};
 use super::connection::ConnectionProblem;
 
 /// See the module.
+#[derive(PartialEq, Eq)]
 pub(super) struct Audience {
     hosts: Vec<Pattern>,
     insecure: bool,
@@ -16,6 +17,7 @@ pub(super) struct Audience {
     roles: Vec<String>,
 }
 
+#[derive(PartialEq, Eq)]
 enum Pattern {
     /// `api.example`
     Host(String),

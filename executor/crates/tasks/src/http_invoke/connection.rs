@@ -67,6 +67,7 @@ pub enum ConnectionProblem {
 }
 
 /// How a connection shows who asks.
+#[derive(PartialEq, Eq)]
 enum Authorization {
     /// A header with a key.
     ApiKey(HeaderName, HeaderValue),
@@ -77,6 +78,7 @@ enum Authorization {
 }
 
 /// A connection.
+#[derive(PartialEq, Eq)]
 pub struct Connection {
     audience: Audience,
     authorization: Authorization,
@@ -247,7 +249,7 @@ pub(super) fn unknown(arn: &str) -> Failure {
 }
 
 /// The connections of a node, by ARN.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Connections(HashMap<String, Connection>);
 
 impl Connections {

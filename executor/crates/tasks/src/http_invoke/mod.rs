@@ -12,6 +12,7 @@ mod audience;
 mod call;
 mod connection;
 mod form;
+mod in_force;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use asl::history::TaskResource;
 use http::StatusCode;
 use telemetry::CallKind;
 use token_cache::{CredentialKey, Credentials};
+use tokio::sync::watch;
 
 use crate::credentials::CredentialSource;
 use crate::errors;
@@ -29,6 +31,7 @@ use crate::http::{Client, Inbound};
 use crate::request::{Answer, Call, Failure, Integration, Request};
 
 use call::Parsed;
+use in_force::InForce;
 
 pub use connection::{
     Connection, ConnectionError, ConnectionProblem, Connections, Settings as ConnectionSettings,
@@ -42,25 +45,26 @@ const REDIRECTS_MAX: usize = 5;
 /// The integration.
 pub struct HttpInvoke {
     client: Rc<Client>,
-    connections: Arc<Connections>,
+    connections: InForce,
     credentials: Rc<dyn CredentialSource>,
 }
 
 impl HttpInvoke {
-    /// With these connections; `credentials` gives the tokens of those that use OAuth.
+    /// With these connections, as they change; `credentials` gives the tokens of those that use OAuth.
     #[must_use]
     pub fn new(
         client: Rc<Client>,
-        connections: Arc<Connections>,
+        connections: watch::Receiver<Arc<Connections>>,
         credentials: Rc<dyn CredentialSource>,
     ) -> Self {
-        Self { client, connections, credentials }
+        Self { client, connections: InForce::new(connections), credentials }
     }
 
     async fn invoke(&self, request: &Request) -> Result<Payload, Failure> {
         let call = call::parse(request.input.value())?;
         let Some(name) = call.connection.clone() else { return answer::output(self.send(call).await?) };
-        let connection = self.connections.get(&name).ok_or_else(|| connection::unknown(&name))?;
+        let connections = self.connections.get();
+        let connection = connections.get(&name).ok_or_else(|| connection::unknown(&name))?;
         connection.admits(&call, &request.origin.role_arn)?;
         answer::output(self.connected(call, &name, connection).await?)
     }

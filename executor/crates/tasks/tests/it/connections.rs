@@ -8,9 +8,10 @@ use std::time::Duration;
 use tasks::Failure;
 use tasks::http_invoke::{Connection, ConnectionSettings, Connections, HttpInvoke};
 use token_cache::providers::{ClientAuthentication, HttpTransport, OAuth, OAuthClient};
+use tokio::sync::{mpsc, watch};
 
 use crate::credentials::Cached;
-use crate::peers::{Peer, answer, ask, client, http, json, raw};
+use crate::peers::{Peer, answer, ask, client, http, json, raw, slowly};
 
 const ARN: &str = "arn:aws:events:eu-west-1:123456789012:connection/orders/1";
 
@@ -23,7 +24,11 @@ fn here() -> ConnectionSettings {
     }
 }
 
-fn connections(settings: ConnectionSettings) -> Arc<Connections> {
+fn connections(settings: ConnectionSettings) -> watch::Receiver<Arc<Connections>> {
+    watch::channel(known(settings)).1
+}
+
+fn known(settings: ConnectionSettings) -> Arc<Connections> {
     let connection = Connection::new(ARN, settings).expect("a connection");
     Arc::new(Connections::new([(ARN.to_owned(), connection)]).expect("connections"))
 }
@@ -128,9 +133,44 @@ async fn secrets_of_a_connection_are_in_no_failure() {
         let told = format!("{failure:?}");
         assert!(!told.contains("hidden"), "{told}");
     }
-    let unknown = HttpInvoke::new(client(), Arc::default(), without_tokens());
+    let unknown = HttpInvoke::new(client(), watch::channel(Arc::default()).1, without_tokens());
     let failure = invoke(&unknown, &says_no.url("/"), "").await.expect_err("no such connection");
     assert_eq!(failure.error, "Events.ConnectionResource.ResourceNotFound");
+}
+
+#[tokio::test]
+async fn a_call_has_the_connections_in_force_when_it_begins_and_keeps_them() {
+    let (asked, mut asks) = mpsc::channel(2);
+    let (say, hold) = watch::channel(false);
+    let slow = slowly(move |received| {
+        let (asked, mut hold) = (asked.clone(), hold.clone());
+        Box::pin(async move {
+            asked.send(()).await.expect("the test listens");
+            hold.wait_for(|said| *said).await.expect("the test says so");
+            answer(200, "text/plain", received.header("x-api-key").to_owned())
+        })
+    })
+    .await;
+    let of = |key: &str| known(ConnectionSettings { api_key: Some(secret("x-api-key", key)), ..here() });
+    let (changed, connections) = watch::channel(of("before"));
+    let http = HttpInvoke::new(client(), connections, without_tokens());
+    let url = slow.url("/");
+    let begun = async {
+        let (first, second) = tokio::join!(invoke(&http, &url, ""), async {
+            asks.recv().await.expect("the first call is under way");
+            changed.send_replace(of("after"));
+            let second = invoke(&http, &url, "");
+            let both = async {
+                asks.recv().await.expect("the second call is under way");
+                say.send_replace(true);
+            };
+            tokio::join!(second, both).0
+        });
+        (first.expect("an output"), second.expect("an output"))
+    };
+    let (first, second) = begun.await;
+    assert!(first.contains("before") && !first.contains("after"), "{first}");
+    assert!(second.contains("after") && !second.contains("before"), "{second}");
 }
 
 /// An authorization server that numbers its tokens, and an API that takes the newest alone, and at `/strict` none.
@@ -181,7 +221,7 @@ async fn guarded() -> Guarded {
     // Another test may have done it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let transport = HttpTransport::new(reqwest::Client::builder().no_proxy()).expect("a client");
-    let clients = HashMap::from([(Arc::from("orders"), oauth)]);
+    let clients = watch::channel(Arc::new(HashMap::from([(Arc::from("orders"), oauth)]))).1;
     let cached = Cached::new(|now| Arc::new(OAuth::new(Arc::new(transport), clients, now)));
     let settings = ConnectionSettings { oauth: Some("orders".into()), ..here() };
     let source = std::rc::Rc::clone(&cached) as std::rc::Rc<dyn tasks::CredentialSource>;

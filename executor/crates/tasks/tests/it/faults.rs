@@ -181,7 +181,7 @@ async fn an_answer_of_just_the_bound_is_read_whole() {
 fn http_invoke() -> HttpInvoke {
     let issuer = std::sync::Arc::default();
     let (_, cached) = crate::credentials::signer(&issuer);
-    HttpInvoke::new(client(), Default::default(), cached)
+    HttpInvoke::new(client(), tokio::sync::watch::channel(Default::default()).1, cached)
 }
 
 async fn invoke(peer: &Peer) -> Result<String, tasks::Failure> {

@@ -20,7 +20,7 @@ use crate::{CredentialError, CredentialKey, Credentials};
 pub use auth_service::{AuthService, AuthServiceSettings};
 pub use aws::AwsSts;
 pub use fixed::{Fixed, Vendor};
-pub use oauth::{ClientAuthentication, OAuth, OAuthClient};
+pub use oauth::{ClientAuthentication, OAuth, OAuthClient, OAuthClients};
 pub use tencent::TencentSts;
 pub use transport::{HttpTransport, Post, Reply, Transport};
 

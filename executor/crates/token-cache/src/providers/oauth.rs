@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::times::after;
@@ -36,7 +37,7 @@ pub enum ClientAuthentication {
 }
 
 /// A client of an authorization server.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct OAuthClient {
     /// The server's token endpoint.
     pub token_url: String,
@@ -58,22 +59,26 @@ impl std::fmt::Debug for OAuthClient {
     }
 }
 
+/// Clients by the name of their connection.
+pub type OAuthClients = HashMap<Arc<str>, OAuthClient>;
+
 /// See the module.
 pub struct OAuth {
     transport: Arc<dyn Transport>,
-    clients: HashMap<Arc<str>, OAuthClient>,
+    clients: watch::Receiver<Arc<OAuthClients>>,
     now: Now,
 }
 
 impl OAuth {
-    /// Asks for the tokens of these connections.
+    /// Asks for the tokens of these connections, as they change.
     #[must_use]
-    pub fn new(transport: Arc<dyn Transport>, clients: HashMap<Arc<str>, OAuthClient>, now: Now) -> Self {
+    pub fn new(transport: Arc<dyn Transport>, clients: watch::Receiver<Arc<OAuthClients>>, now: Now) -> Self {
         Self { transport, clients, now }
     }
 
     async fn ask(&self, key: &CredentialKey) -> Result<Credentials, CredentialError> {
-        let client = self.clients.get(&key.role);
+        let clients = Arc::clone(&self.clients.borrow());
+        let client = clients.get(&key.role);
         let client = client.ok_or_else(|| CredentialError::refused(key, "there is no such connection"))?;
         let sent_ms = (self.now)();
         let post = request(client, &key.session).map_err(|why| CredentialError::refused(key, why))?;

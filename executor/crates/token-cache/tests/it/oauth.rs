@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::{Response, StatusCode};
-use token_cache::providers::{ClientAuthentication, OAuth, OAuthClient};
+use token_cache::providers::{ClientAuthentication, OAuth, OAuthClient, OAuthClients};
 use token_cache::{CredentialError, CredentialKey, Credentials, Provider};
+use tokio::sync::watch;
 
 use crate::http::{Received, serve, transport};
 use crate::support::{BEGIN_MS, Clock};
@@ -54,9 +55,12 @@ async fn ask(
         authentication,
         parameters: vec![("audience".to_owned(), "a b".to_owned())],
     };
-    let clients = HashMap::from([(Arc::from("connection:orders"), client)]);
-    let oauth = OAuth::new(transport(), clients, Clock::new().reader());
+    let oauth = OAuth::new(transport(), clients("connection:orders", client), Clock::new().reader());
     oauth.fetch(&CredentialKey::new("connection:orders", scope)).await
+}
+
+fn clients(name: &str, client: OAuthClient) -> watch::Receiver<Arc<OAuthClients>> {
+    watch::channel(Arc::new(HashMap::from([(Arc::from(name), client)]))).1
 }
 
 #[tokio::test]
@@ -105,7 +109,7 @@ async fn nobody_there_and_no_such_connection_are_told_apart() {
         parameters: Vec::new(),
     };
     assert!(!format!("{client:?}").contains("hidden"));
-    let oauth = OAuth::new(transport(), HashMap::from([(Arc::from("c"), client)]), Clock::new().reader());
+    let oauth = OAuth::new(transport(), clients("c", client), Clock::new().reader());
     let error = oauth.fetch(&CredentialKey::new("c", "")).await.expect_err("nobody listens");
     assert!(matches!(error, CredentialError::Unavailable { .. }), "{error}");
     let error = oauth.fetch(&CredentialKey::new("d", "")).await.expect_err("no such connection");
