@@ -1,6 +1,7 @@
 //! Making the calls.
 
 use std::error::Error as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +15,13 @@ use tokio::time::Instant;
 use url::{Host, Url};
 
 use super::egress::Egress;
-use super::names::{NameError, Names, forbidden};
+use super::names::{LOOK_UP_WITHIN, NameError, Names, forbidden};
 use super::target::{Bounds, Targets};
 use super::{HttpError, Inbound, Outbound};
 
-/// How long a connection may take to stand.
+/// How long a connection may take to stand, the look-up of its name included.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+const _: () = assert!(LOOK_UP_WITHIN.as_millis() < CONNECT_WITHIN.as_millis());
 /// How long a connection without a call is kept: less than most servers do, or a call would meet one that is just being closed.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// A connection of HTTP/2 with calls is asked so often whether it still stands; all calls of a target may share one.
@@ -38,6 +40,8 @@ pub struct ClientOptions {
     pub target_calls_max: usize,
     /// Calls that wait for one target.
     pub target_waiting_max: usize,
+    /// Name servers in the place of the system's; empty: those.
+    pub name_servers: Vec<SocketAddr>,
     /// What servers are checked against.
     pub tls: Arc<ClientConfig>,
 }
@@ -82,7 +86,7 @@ impl Client {
         let mut tls = ClientConfig::clone(&options.tls);
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let http = reqwest::Client::builder()
-            .dns_resolver(Arc::new(Names::new(options.egress.clone())))
+            .dns_resolver(Arc::new(Names::new(options.egress.clone(), options.name_servers.clone())))
             .tls_backend_preconfigured(tls)
             .redirect(Policy::none())
             .retry(reqwest::retry::never())
@@ -137,6 +141,8 @@ impl Client {
         let answer = answered.unwrap_or_else(|_| Err(late()));
         match answer {
             Err(HttpError::Connect { .. } | HttpError::Broken { .. }) => turn.ended(false),
+            // Nobody has asked it.
+            Err(HttpError::Name { .. }) => drop(turn),
             // The request was sent, and what was asked for takes long: that says nothing of the target. A connection that does not
             // come about has a bound of its own.
             Err(HttpError::Timeout { .. }) => drop(turn),
@@ -265,7 +271,7 @@ fn explain(error: &reqwest::Error, target: &str) -> HttpError {
     while let Some(known) = cause {
         match known.downcast_ref::<NameError>() {
             Some(NameError::Egress(why)) => return HttpError::Egress { target, why: why.clone() },
-            Some(unknown) => return HttpError::Connect { target, why: unknown.to_string() },
+            Some(unknown) => return HttpError::Name { target, why: unknown.to_string() },
             None => {}
         }
         last = Some(known);

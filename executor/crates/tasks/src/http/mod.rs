@@ -8,6 +8,7 @@
 
 mod client;
 mod egress;
+mod name_servers;
 mod names;
 mod target;
 mod tls;
@@ -83,7 +84,15 @@ pub enum HttpError {
         /// Which rule, and how it is changed.
         why: String,
     },
-    /// The name has no address, or nobody answers there.
+    /// The name has no address, or nobody says which: that says nothing of the target itself.
+    #[error("{target} cannot be reached: {why}")]
+    Name {
+        /// Scheme, host and port.
+        target: String,
+        /// What the name servers said.
+        why: String,
+    },
+    /// Nobody answers there.
     #[error("{target} cannot be reached: {why}")]
     Connect {
         /// Scheme, host and port.

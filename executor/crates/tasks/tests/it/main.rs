@@ -5,6 +5,7 @@ mod credentials;
 mod faults;
 mod isolation;
 mod lambda;
+mod names;
 mod peers;
 mod redirects;
 mod tencent;
