@@ -11,10 +11,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::egress::Egress;
@@ -60,27 +58,29 @@ struct Known {
     answer: Answer,
 }
 
-/// A look-up that all who ask meanwhile share, and what came of it.
-type LookUp = Shared<BoxFuture<'static, Known>>;
-
 /// A name: how it is asked for, and what it had before.
 #[derive(Clone)]
 struct Kept {
     since: Instant,
-    asked: LookUp,
-    /// What held last, and how long it is good for.
+    /// A look-up that all who ask meanwhile share, and what came of it.
+    asked: watch::Receiver<Option<Known>>,
+    /// What held last, and until when it is good.
     last: Option<(Instant, Addresses)>,
 }
 
 impl Kept {
+    fn is_under_way(&self) -> bool {
+        self.asked.borrow().is_none() && self.asked.has_changed().is_ok()
+    }
+
     /// Whether nobody has to ask again.
     fn serves(&self, now: Instant) -> bool {
-        self.asked.peek().is_none_or(|known| known.until > now)
+        self.is_under_way() || self.asked.borrow().as_ref().is_some_and(|known| known.until > now)
     }
 
     /// What is good where nobody says what holds now.
     fn stale(&self, now: Instant) -> Option<(Instant, Addresses)> {
-        let last = match self.asked.peek() {
+        let last = match self.asked.borrow().as_ref() {
             Some(Known { until, answer: Ok(addresses) }) => Some((*until + STALE_MAX, Arc::clone(addresses))),
             Some(Known { answer: Err(NameError::Unanswered(_)), .. }) | None => self.last.clone(),
             Some(_) => None,
@@ -88,12 +88,18 @@ impl Kept {
         last.filter(|(until, _)| *until > now)
     }
 
-    async fn answer(self) -> Answer {
-        let last = self.last.filter(|(until, _)| *until > Instant::now());
-        let Some((_, last)) = last else { return self.asked.await.answer };
-        match timeout_at(self.since + STALE_AFTER, self.asked).await {
-            Ok(Known { answer: Err(NameError::Unanswered(_)), .. }) | Err(_) => Ok(last),
-            Ok(known) => known.answer,
+    async fn answer(mut self) -> Answer {
+        let asked = async {
+            let known = self.asked.wait_for(Option::is_some).await;
+            // It ends without an answer where the node does.
+            known.ok().and_then(|known| known.clone()).map_or_else(|| Err(late()), |known| known.answer)
+        };
+        let Some((_, last)) = self.last.filter(|(until, _)| *until > Instant::now()) else {
+            return asked.await;
+        };
+        match timeout_at(self.since + STALE_AFTER, asked).await {
+            Ok(Err(NameError::Unanswered(_))) | Err(_) => Ok(last),
+            Ok(answer) => answer,
         }
     }
 }
@@ -129,12 +135,11 @@ impl Names {
         if known.is_none() && kept.len() >= NAMES_MAX {
             make_room(&mut kept, now)?;
         }
-        let asker = Arc::clone(&self.asker);
-        let asked = name.to_owned();
+        let (asker, asked) = (Arc::clone(&self.asker), name.to_owned());
+        let (tell, told) = watch::channel(None);
         // It goes on when nobody waits for it any more, so that the next one finds its answer.
-        let asking = tokio::spawn(async move { asker.look_up(&asked).await });
-        let asked = asking.map(|known| known.unwrap_or_else(|_| failure(late()))).boxed();
-        let asked = Kept { since: now, asked: asked.shared(), last };
+        tokio::spawn(async move { tell.send_replace(Some(asker.look_up(&asked).await)) });
+        let asked = Kept { since: now, asked: told, last };
         kept.insert(name.to_owned(), asked.clone());
         Ok(asked)
     }
@@ -144,7 +149,7 @@ impl Names {
 fn make_room(kept: &mut HashMap<String, Kept>, now: Instant) -> Result<(), NameError> {
     kept.retain(|_, known| known.serves(now) || known.stale(now).is_some());
     if kept.len() >= NAMES_MAX {
-        kept.retain(|_, known| known.asked.peek().is_none());
+        kept.retain(|_, known| known.is_under_way());
     }
     let crowded = || NameError::Unanswered(format!("{NAMES_MAX} names are looked up, which is the most"));
     if kept.len() >= NAMES_MAX { Err(crowded()) } else { Ok(()) }
