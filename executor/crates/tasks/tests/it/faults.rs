@@ -41,7 +41,7 @@ async fn says(text: &'static [u8]) -> Peer {
 }
 
 /// Reads until the client has closed.
-async fn until_closed(stream: &mut TcpStream) {
+pub async fn until_closed(stream: &mut TcpStream) {
     let mut rest = [0; 1_024];
     while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {}
 }
