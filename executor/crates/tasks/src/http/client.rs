@@ -102,7 +102,7 @@ impl Client {
             .no_deflate()
             .http2_initial_stream_window_size(WINDOW)
             // Answers that wait for their bytes hold up none beside them.
-            .http2_initial_connection_window_size(window(options.target_calls_max))
+            .http2_initial_connection_window_size(window(options.calls_max))
             .http2_keep_alive_interval(PING_EVERY)
             .http2_keep_alive_timeout(CONNECT_WITHIN)
             .connect_timeout(CONNECT_WITHIN)

@@ -31,7 +31,7 @@ const STALE_MAX: Duration = Duration::from_secs(300);
 const STALE_AFTER: Duration = Duration::from_secs(1);
 /// Names that are kept, those that are looked up among them.
 const NAMES_MAX: usize = 1_024;
-/// Names that are looked up at once; each takes some sockets.
+/// Names that are looked up at once; each takes up to six sockets, for each name server of two.
 const LOOK_UPS_MAX: usize = 256;
 
 /// Why a name has no address that may be called.
