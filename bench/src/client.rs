@@ -57,6 +57,7 @@ fn one_thread(url: &Url, mut inputs: Generator, until: Instant) -> Result<u64, E
         calls_max: CALLS,
         target_calls_max: CALLS,
         target_waiting_max: 0,
+        name_servers: Vec::new(),
         tls: tasks::http::tls(None).map_err(|error| failed(&error))?,
     };
     let client = Client::new(&options).map_err(|error| failed(&error))?;

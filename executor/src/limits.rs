@@ -146,8 +146,8 @@ pub const BATCH_WAITERS_MAX: usize = 4;
 /// Events that an execution's mailbox holds before it is run at once.
 pub const MAILBOX_EVENTS_MAX: u16 = 1_024;
 
-/// Calls of one shard over HTTP that are under way at once, to all targets together: sockets. Beyond: they wait in line, each
-/// with a place of its target, so that what waits for a slow target is not among them.
+/// Calls of one shard over HTTP that are under way at once, to all targets together: sockets. Of its own places a target gets
+/// as large a part as others leave free of these. Beyond: they wait for their target, and hold nothing.
 pub const CALLS_MAX: usize = 16_384;
 
 /// Calls of one shard to one target (scheme, host and port, and behind that a function or service) at once. Beyond: they wait for it.

@@ -123,6 +123,7 @@ pub(crate) fn open(
         calls_max: limits::CALLS_MAX,
         target_calls_max: limits::TARGET_CALLS_MAX,
         target_waiting_max: limits::TARGET_CALLS_WAITING_MAX,
+        name_servers: Vec::new(),
         tls,
     };
     // Whether there is a client at all is seen here and not by the shards.

@@ -124,6 +124,7 @@ fn world(issuer_of_cloud: Issuer) -> World {
             calls_max: 8,
             target_calls_max: 8,
             target_waiting_max: 8,
+            name_servers: Vec::new(),
             tls,
         },
         connections: watch::channel(Arc::new(connections)).1,

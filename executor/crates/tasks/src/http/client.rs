@@ -1,6 +1,7 @@
 //! Making the calls.
 
 use std::error::Error as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,18 +15,23 @@ use tokio::time::Instant;
 use url::{Host, Url};
 
 use super::egress::Egress;
-use super::names::{NameError, Names, forbidden};
-use super::target::{Bounds, Targets};
+use super::names::{LOOK_UP_WITHIN, NameError, Names, forbidden};
+use super::target::{Bounds, Targets, Turn};
 use super::{HttpError, Inbound, Outbound};
 
-/// How long a connection may take to stand.
+/// How long a connection may take to stand, the look-up of its name included.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+const _: () = assert!(LOOK_UP_WITHIN.as_millis() < CONNECT_WITHIN.as_millis());
 /// How long a connection without a call is kept: less than most servers do, or a call would meet one that is just being closed.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// A connection of HTTP/2 with calls is asked so often whether it still stands; all calls of a target may share one.
 const PING_EVERY: Duration = Duration::from_secs(15);
-/// An answer's body is not reserved beyond this before it has come.
+/// An answer up to here is short: it is read at once. Longer ones wait until all of it may be had.
+const SHORT_MAX: usize = 16 * 1024;
+/// Memory is not reserved beyond this before an answer has come.
 const RESERVED_MAX: usize = 64 * 1024;
+/// What an answer over HTTP/2 may send ahead of its reader: the protocol's least.
+const WINDOW: u32 = 65_535;
 
 /// Settings of a client.
 #[derive(Debug, Clone)]
@@ -38,6 +44,8 @@ pub struct ClientOptions {
     pub target_calls_max: usize,
     /// Calls that wait for one target.
     pub target_waiting_max: usize,
+    /// Name servers in the place of the system's; empty: those.
+    pub name_servers: Vec<SocketAddr>,
     /// What servers are checked against.
     pub tls: Arc<ClientConfig>,
 }
@@ -82,7 +90,7 @@ impl Client {
         let mut tls = ClientConfig::clone(&options.tls);
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let http = reqwest::Client::builder()
-            .dns_resolver(Arc::new(Names::new(options.egress.clone())))
+            .dns_resolver(Arc::new(Names::new(options.egress.clone(), options.name_servers.clone())))
             .tls_backend_preconfigured(tls)
             .redirect(Policy::none())
             .retry(reqwest::retry::never())
@@ -92,6 +100,9 @@ impl Client {
             .no_brotli()
             .no_zstd()
             .no_deflate()
+            .http2_initial_stream_window_size(WINDOW)
+            // Answers that wait for their bytes hold up none beside them.
+            .http2_initial_connection_window_size(window(options.calls_max))
             .http2_keep_alive_interval(PING_EVERY)
             .http2_keep_alive_timeout(CONNECT_WITHIN)
             .connect_timeout(CONNECT_WITHIN)
@@ -133,10 +144,12 @@ impl Client {
             None => self.targets.get(&target),
         };
         let turn = tokio::time::timeout_at(deadline, place.enter()).await.map_err(|_| late())??;
-        let answered = tokio::time::timeout_at(deadline, self.exchange(request, &target)).await;
+        let answered = tokio::time::timeout_at(deadline, self.exchange(request, &target, &turn)).await;
         let answer = answered.unwrap_or_else(|_| Err(late()));
         match answer {
             Err(HttpError::Connect { .. } | HttpError::Broken { .. }) => turn.ended(false),
+            // Nobody has asked it.
+            Err(HttpError::Name { .. }) => drop(turn),
             // The request was sent, and what was asked for takes long: that says nothing of the target. A connection that does not
             // come about has a bound of its own.
             Err(HttpError::Timeout { .. }) => drop(turn),
@@ -167,26 +180,42 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, request: &Outbound, target: &str) -> Result<Inbound, HttpError> {
+    async fn exchange(&self, request: &Outbound, target: &str, turn: &Turn) -> Result<Inbound, HttpError> {
         let asked = self.http.request(request.method.clone(), request.url.clone());
         let asked = asked.headers(request.headers.clone());
         let asked = if request.body.is_empty() { asked } else { asked.body(request.body.clone()) };
         let mut answer = asked.send().await.map_err(|error| explain(&error, target))?;
         let (status, headers) = (answer.status(), std::mem::take(answer.headers_mut()));
-        let body = read(&mut answer, target, request.response_bytes_max).await?;
+        let body = read(&mut answer, target, turn, request.response_bytes_max).await?;
         Ok(Inbound { status, headers, body })
     }
 }
 
+/// What all calls of a connection of HTTP/2 may have sent ahead; 2^31 - 1 is the protocol's most.
+fn window(calls: usize) -> u32 {
+    u32::try_from(calls).unwrap_or(u32::MAX).saturating_mul(WINDOW).clamp(WINDOW, i32::MAX.unsigned_abs())
+}
+
 /// Reads a body up to its bound.
-async fn read(answer: &mut reqwest::Response, target: &str, bytes_max: usize) -> Result<Bytes, HttpError> {
+async fn read(
+    answer: &mut reqwest::Response,
+    target: &str,
+    turn: &Turn,
+    bytes_max: usize,
+) -> Result<Bytes, HttpError> {
     let long = || HttpError::TooLong { target: target.to_owned(), bytes_max };
     let expected = answer.content_length().and_then(|length| usize::try_from(length).ok());
     if expected.is_some_and(|expected| expected > bytes_max) {
         return Err(long());
     }
-    let mut body = BytesMut::with_capacity(expected.unwrap_or_default().min(RESERVED_MAX));
-    while let Some(chunk) = answer.chunk().await.map_err(|error| explain(&error, target))? {
+    let mut held = None;
+    let mut body = BytesMut::with_capacity(expected.unwrap_or_default().min(SHORT_MAX));
+    loop {
+        if held.is_none() && expected.unwrap_or(body.len()) > SHORT_MAX {
+            held = Some(turn.bytes(expected.unwrap_or(bytes_max)).await);
+            body.reserve(expected.unwrap_or_default().min(RESERVED_MAX));
+        }
+        let Some(chunk) = answer.chunk().await.map_err(|error| explain(&error, target))? else { break };
         if body.len() + chunk.len() > bytes_max {
             return Err(long());
         }
@@ -265,7 +294,7 @@ fn explain(error: &reqwest::Error, target: &str) -> HttpError {
     while let Some(known) = cause {
         match known.downcast_ref::<NameError>() {
             Some(NameError::Egress(why)) => return HttpError::Egress { target, why: why.clone() },
-            Some(unknown) => return HttpError::Connect { target, why: unknown.to_string() },
+            Some(unknown) => return HttpError::Name { target, why: unknown.to_string() },
             None => {}
         }
         last = Some(known);

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// Not a network.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +25,11 @@ impl Egress {
     #[must_use]
     pub fn new(allowed: Vec<IpNet>, private: bool) -> Self {
         Self { allowed, private }
+    }
+
+    /// Whatever there is: for what the operator names.
+    pub(super) fn everything() -> Self {
+        Self::new(vec![Ipv4Net::default().into(), Ipv6Net::default().into()], true)
     }
 
     /// A network as it is written in configuration; an address alone is a network of one.
@@ -195,6 +200,9 @@ mod tests {
             assert_eq!(refusal(&egress, allowed), None, "{allowed}");
         }
         assert!(refusal(&egress, "127.0.0.2").is_some() && refusal(&egress, "10.3.0.1").is_some());
+        for address in ["127.0.0.1", "169.254.169.254", "::1", "10.0.0.1", "1.1.1.1", "ff02::1"] {
+            assert_eq!(refusal(&Egress::everything(), address), None, "{address}");
+        }
         for wrong in ["", "10.0.0.0/33", "example.org", "10.0.0"] {
             assert!(Egress::network(wrong).is_err(), "{wrong}");
         }

@@ -3,12 +3,14 @@
 //! Purpose: connections that are kept (HTTP/1.1 keep-alive, HTTP/2), names that are looked up once ([`names`]), where a call
 //! may go ([`egress`]), and how many calls a target gets ([`target`]). Invariants: an address is checked where it is connected
 //! to, after every redirect too, so that a name cannot point elsewhere in between; no more of an answer is read than the
-//! caller asked for; sockets, waiting calls and everything remembered are bounded; no proxy of the environment is used. What
+//! caller asked for; sockets, waiting calls, bytes of answers and everything remembered are bounded; no proxy of the environment is used. What
 //! may fail: everything outside, with [`HttpError`]. One shard has one client; dropping a call closes what it used.
 
 mod client;
 mod egress;
+mod name_servers;
 mod names;
+mod share;
 mod target;
 mod tls;
 
@@ -83,7 +85,15 @@ pub enum HttpError {
         /// Which rule, and how it is changed.
         why: String,
     },
-    /// The name has no address, or nobody answers there.
+    /// The name has no address, or nobody says which: that says nothing of the target itself.
+    #[error("{target} cannot be reached: {why}")]
+    Name {
+        /// Scheme, host and port.
+        target: String,
+        /// What the name servers said.
+        why: String,
+    },
+    /// Nobody answers there.
     #[error("{target} cannot be reached: {why}")]
     Connect {
         /// Scheme, host and port.

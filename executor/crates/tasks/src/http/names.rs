@@ -1,40 +1,55 @@
-//! Names to addresses: looked up by the system, once, kept for a while, and only such as may be called.
+//! Names to addresses: looked up once, kept for as long as they hold, and only such as may be called.
 //!
-//! Invariants: what is connected to is what was judged, since the connection takes its addresses from here; what is kept is
-//! bounded in number and time; calls that come at once share a look-up, so that a name server that hangs holds one thread for
-//! each name. What may fail: the look-up, with [`NameError`], which is kept for a moment too.
+//! Invariants: what is connected to is what was judged, since the connection takes its addresses from here; what is kept, and
+//! what is looked up at once, is bounded in number and time; calls that come at once share a look-up, and one that is not
+//! answered holds up calls of its own name alone. What held last is good for a while longer where nobody says what holds now
+//! (RFC 8767); that a name has no address any more, or one that is refused, is said. What may fail: the look-up, with
+//! [`NameError`], which is kept for a moment too.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use tokio::time::Instant;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::egress::Egress;
+use super::name_servers::{Found, NameServers};
 
-/// How long an answer is kept. The system does not tell how long it may be.
-const KEPT: Duration = Duration::from_secs(30);
+/// How long a look-up may take: less than a connection may take to stand, or its failure would not be told as its own.
+pub(super) const LOOK_UP_WITHIN: Duration = Duration::from_secs(4);
+/// The shortest and the longest time for which an answer is kept, whatever its name server says.
+const KEPT_MIN: Duration = Duration::from_secs(1);
+const KEPT_MAX: Duration = Duration::from_secs(300);
 /// How long a failure is kept, so that a name that does not exist is not asked for by every task.
 const FAILURE_KEPT: Duration = Duration::from_secs(1);
-/// Names that are kept.
+/// How long an answer that does not hold any more is good where nobody says what does.
+const STALE_MAX: Duration = Duration::from_secs(300);
+/// How long a look-up may take before an answer that does not hold any more is taken.
+const STALE_AFTER: Duration = Duration::from_secs(1);
+/// Names that are kept, those that are looked up among them.
 const NAMES_MAX: usize = 1_024;
+/// Names that are looked up at once; each takes up to six sockets, for each name server of two.
+const LOOK_UPS_MAX: usize = 256;
 
 /// Why a name has no address that may be called.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NameError {
     /// The policy refuses all that it has.
     #[error("{0}")]
     Egress(String),
     /// It has none.
-    #[error("its name has no address: {0}")]
+    #[error("its name has no address: {0}.")]
     Unknown(String),
+    /// Nobody says whether it has one.
+    #[error("the address of its name is not known: {0}.")]
+    Unanswered(String),
 }
 
-type Answer = Result<Arc<[IpAddr]>, NameError>;
+type Addresses = Arc<[IpAddr]>;
+type Answer = Result<Addresses, NameError>;
 
 /// What a look-up gave, and how long that is kept.
 #[derive(Clone)]
@@ -43,48 +58,108 @@ struct Known {
     answer: Answer,
 }
 
-/// A look-up that all who ask meanwhile share, and what came of it.
-type LookUp = Shared<BoxFuture<'static, Known>>;
+/// A name: how it is asked for, and what it had before.
+#[derive(Clone)]
+struct Kept {
+    since: Instant,
+    /// A look-up that all who ask meanwhile share, and what came of it.
+    asked: watch::Receiver<Option<Known>>,
+    /// What held last, and until when it is good.
+    last: Option<(Instant, Addresses)>,
+}
+
+impl Kept {
+    fn is_under_way(&self) -> bool {
+        self.asked.borrow().is_none() && self.asked.has_changed().is_ok()
+    }
+
+    /// Whether nobody has to ask again.
+    fn serves(&self, now: Instant) -> bool {
+        self.is_under_way() || self.asked.borrow().as_ref().is_some_and(|known| known.until > now)
+    }
+
+    /// What is good where nobody says what holds now.
+    fn stale(&self, now: Instant) -> Option<(Instant, Addresses)> {
+        let last = match self.asked.borrow().as_ref() {
+            Some(Known { until, answer: Ok(addresses) }) => Some((*until + STALE_MAX, Arc::clone(addresses))),
+            Some(Known { answer: Err(NameError::Unanswered(_)), .. }) | None => self.last.clone(),
+            Some(_) => None,
+        };
+        last.filter(|(until, _)| *until > now)
+    }
+
+    async fn answer(mut self) -> Answer {
+        let asked = async {
+            let known = self.asked.wait_for(Option::is_some).await;
+            // It ends without an answer where the node does.
+            known.ok().and_then(|known| known.clone()).map_or_else(|| Err(late()), |known| known.answer)
+        };
+        let Some((_, last)) = self.last.filter(|(until, _)| *until > Instant::now()) else {
+            return asked.await;
+        };
+        match timeout_at(self.since + STALE_AFTER, asked).await {
+            Ok(Err(NameError::Unanswered(_))) | Err(_) => Ok(last),
+            Ok(answer) => answer,
+        }
+    }
+}
 
 /// The names of one client.
 pub(super) struct Names {
+    asker: Arc<Asker>,
+    kept: Mutex<HashMap<String, Kept>>,
+}
+
+/// Who looks names up.
+struct Asker {
     egress: Egress,
-    kept: Mutex<HashMap<String, LookUp>>,
+    servers: NameServers,
+    places: Semaphore,
 }
 
 impl Names {
-    pub fn new(egress: Egress) -> Self {
-        Self { egress, kept: Mutex::default() }
+    /// With these name servers; without one, with those of the system.
+    pub fn new(egress: Egress, servers: Vec<SocketAddr>) -> Self {
+        let (servers, places) = (NameServers::new(servers), Semaphore::new(LOOK_UPS_MAX));
+        Self { asker: Arc::new(Asker { egress, servers, places }), kept: Mutex::default() }
     }
 
-    fn look_up(&self, name: &str) -> LookUp {
+    fn look_up(&self, name: &str) -> Result<Kept, NameError> {
         let now = Instant::now();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let serves = |known: &LookUp| known.peek().is_none_or(|known| known.until > now);
-        if let Some(known) = kept.get(name).filter(|known| serves(known)) {
-            return known.clone();
+        let known = kept.get(name);
+        if let Some(known) = known.filter(|known| known.serves(now)) {
+            return Ok(known.clone());
         }
-        if kept.len() >= NAMES_MAX {
-            // One under way that nobody waits for any more goes too.
-            kept.retain(|_, known| serves(known) && (known.peek().is_some() || is_awaited(known)));
+        let last = known.and_then(|known| known.stale(now));
+        if known.is_none() && kept.len() >= NAMES_MAX {
+            make_room(&mut kept, now)?;
         }
-        let asked = look_up(name.to_owned(), self.egress.clone()).boxed().shared();
-        if kept.len() < NAMES_MAX {
-            kept.insert(name.to_owned(), asked.clone());
-        }
-        asked
+        let (asker, asked) = (Arc::clone(&self.asker), name.to_owned());
+        let (tell, told) = watch::channel(None);
+        // It goes on when nobody waits for it any more, so that the next one finds its answer.
+        tokio::spawn(async move { tell.send_replace(Some(asker.look_up(&asked).await)) });
+        let asked = Kept { since: now, asked: told, last };
+        kept.insert(name.to_owned(), asked.clone());
+        Ok(asked)
     }
 }
 
-fn is_awaited(known: &LookUp) -> bool {
-    known.strong_count().is_some_and(|count| count > 1)
+/// Forgets what serves nobody, and if all does, all that is known.
+fn make_room(kept: &mut HashMap<String, Kept>, now: Instant) -> Result<(), NameError> {
+    kept.retain(|_, known| known.serves(now) || known.stale(now).is_some());
+    if kept.len() >= NAMES_MAX {
+        kept.retain(|_, known| known.is_under_way());
+    }
+    let crowded = || NameError::Unanswered(format!("{NAMES_MAX} names are looked up, which is the most"));
+    if kept.len() >= NAMES_MAX { Err(crowded()) } else { Ok(()) }
 }
 
 impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
         let asked = self.look_up(name.as_str());
         Box::pin(async move {
-            let addresses = asked.await.answer?;
+            let addresses = asked?.answer().await?;
             // Port 0: the caller's.
             let sockets: Vec<SocketAddr> =
                 addresses.iter().map(|address| SocketAddr::new(*address, 0)).collect();
@@ -93,22 +168,35 @@ impl Resolve for Names {
     }
 }
 
-async fn look_up(name: String, egress: Egress) -> Known {
-    let answer = addresses(&name, &egress).await;
-    let kept = if answer.is_ok() { KEPT } else { FAILURE_KEPT };
-    Known { until: Instant::now() + kept, answer }
+impl Asker {
+    async fn look_up(&self, name: &str) -> Known {
+        let asked = async {
+            let _place = self.places.acquire().await.map_err(|_| late())?;
+            self.servers.ask(name).await
+        };
+        match timeout(LOOK_UP_WITHIN, asked).await.unwrap_or_else(|_| Err(late())) {
+            Ok(Found { addresses, ttl }) => {
+                let answer = allowed(addresses, &self.egress);
+                Known { until: Instant::now() + ttl.clamp(KEPT_MIN, KEPT_MAX), answer }
+            }
+            Err(error) => failure(error),
+        }
+    }
 }
 
-async fn addresses(name: &str, egress: &Egress) -> Answer {
-    let found = tokio::net::lookup_host((name, 0)).await;
-    let found = found.map_err(|error| NameError::Unknown(error.to_string()))?;
-    allowed(found.map(|socket| socket.ip()), egress)
+fn late() -> NameError {
+    NameError::Unanswered("no name server has answered".to_owned())
+}
+
+fn failure(error: NameError) -> Known {
+    Known { until: Instant::now() + FAILURE_KEPT, answer: Err(error) }
 }
 
 /// Those of a name's addresses that may be called.
-fn allowed(found: impl Iterator<Item = IpAddr>, egress: &Egress) -> Answer {
+fn allowed(found: Vec<IpAddr>, egress: &Egress) -> Answer {
     let mut refused = None;
-    let allowed: Arc<[IpAddr]> = found
+    let allowed: Addresses = found
+        .into_iter()
         .filter(|address| {
             let refusal = egress.refusal(*address);
             refused = refused.or(refusal);
@@ -133,7 +221,7 @@ mod tests {
 
     fn judged(addresses: &[&str]) -> Answer {
         let found = addresses.iter().map(|address| address.parse().expect("an address"));
-        allowed(found, &Egress::default())
+        allowed(found.collect(), &Egress::default())
     }
 
     #[test]
@@ -152,17 +240,5 @@ mod tests {
     fn of_several_addresses_those_are_called_that_may_be() {
         let public: IpAddr = "1.1.1.1".parse().expect("an address");
         assert_eq!(*judged(&["169.254.169.254", "1.1.1.1", "10.0.0.1"]).expect("one"), [public]);
-    }
-
-    #[tokio::test]
-    async fn calls_that_come_at_once_share_a_look_up() {
-        let names = Names::new(Egress::new(vec![Egress::network("127.0.0.0/8").expect("a network")], false));
-        let (first, second) = (names.look_up("localhost"), names.look_up("localhost"));
-        assert!(first.ptr_eq(&second));
-        first.await.answer.expect("an address");
-        assert!(names.look_up("localhost").ptr_eq(&second), "it is kept");
-        tokio::time::pause();
-        tokio::time::advance(KEPT).await;
-        assert!(!names.look_up("localhost").ptr_eq(&second), "and not for ever");
     }
 }

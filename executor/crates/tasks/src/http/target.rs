@@ -1,23 +1,22 @@
 //! How many calls a target gets, and when it gets none.
 //!
 //! A target is a scheme, host and port, and behind that a lane ([`super::Outbound::lane`]). Invariants: a target has its own
-//! places, so that one that is slow takes none from others; who waits for a place is counted and bounded, and holds nothing;
-//! who has one takes a turn of all targets together, which bounds sockets, for the exchange alone; a target that failed
-//! several times in a row has a pause, which doubles; after it one call goes ahead alone, until it has ended or has taken so
-//! long that it must have reached the target: how long the target then takes for its answer holds nobody up. A failure is a
-//! connection that did not come about or broke: an answer that says no, whatever its status, is none, and one that is late
-//! says nothing. Targets that are remembered are bounded.
+//! places, and of those of all targets together, which bound sockets, a part of what is free ([`super::share`]), so that those
+//! that are slow leave some to others; who waits for a place is counted and bounded, and holds nothing; so it is with
+//! the bytes of long answers; a target that failed several times in a row has a pause, which doubles; after it one call goes
+//! ahead alone, until it has ended or has taken so long that it must have reached the target: how long the target then takes
+//! for its answer holds nobody up. A failure is a connection that did not come about or broke: an answer that says no,
+//! whatever its status, is none, and one that is late says nothing. Targets that are remembered are bounded.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::HttpError;
+use super::share::{Holder, Part, Share};
 
 /// Failures in a row that begin a pause.
 const FAILURES_MAX: u32 = 5;
@@ -29,6 +28,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 const REACHED_AFTER: Duration = Duration::from_secs(6);
 /// Targets that are remembered.
 const TARGETS_MAX: usize = 1_024;
+/// Bytes of long answers that are read at once: of all targets, and of one.
+const BYTES_MAX: usize = 256 * 1024 * 1024;
+const TARGET_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Bounds of a target.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +46,9 @@ pub(super) struct Bounds {
 pub(super) struct Targets {
     bounds: Bounds,
     /// Of all targets together.
-    turns: Arc<Semaphore>,
+    calls: Rc<Share>,
+    /// Likewise.
+    bytes: Rc<Share>,
     known: RefCell<HashMap<String, Rc<Target>>>,
 }
 
@@ -52,8 +56,9 @@ pub(super) struct Targets {
 pub(super) struct Target {
     name: String,
     bounds: Bounds,
-    places: Arc<Semaphore>,
-    turns: Arc<Semaphore>,
+    calls: Rc<Holder>,
+    /// Of long answers.
+    bytes: Rc<Holder>,
     waiting: Cell<usize>,
     failures: Cell<u32>,
     paused_until: Cell<Option<Instant>>,
@@ -64,7 +69,8 @@ pub(super) struct Target {
 impl Targets {
     /// With so many calls under way in all.
     pub fn new(bounds: Bounds, calls_max: usize) -> Self {
-        Self { bounds, turns: Arc::new(Semaphore::new(calls_max)), known: RefCell::default() }
+        let (calls, bytes) = (Share::new(calls_max), Share::new(BYTES_MAX));
+        Self { bounds, calls, bytes, known: RefCell::default() }
     }
 
     /// The target of this name.
@@ -79,19 +85,19 @@ impl Targets {
         if known.len() >= TARGETS_MAX {
             known.retain(|_, target| Rc::strong_count(target) > 1);
         }
-        let target = Rc::new(Target::new(name, self.bounds, Arc::clone(&self.turns)));
+        let target = Rc::new(Target::new(name, self));
         known.insert(name.to_owned(), Rc::clone(&target));
         target
     }
 }
 
 impl Target {
-    fn new(name: &str, bounds: Bounds, turns: Arc<Semaphore>) -> Self {
+    fn new(name: &str, all: &Targets) -> Self {
         Self {
             name: name.to_owned(),
-            bounds,
-            places: Arc::new(Semaphore::new(bounds.calls_max)),
-            turns,
+            bounds: all.bounds,
+            calls: Holder::new(&all.calls, all.bounds.calls_max),
+            bytes: Holder::new(&all.bytes, TARGET_BYTES_MAX),
             waiting: Cell::new(0),
             failures: Cell::new(0),
             paused_until: Cell::new(None),
@@ -99,25 +105,26 @@ impl Target {
         }
     }
 
-    /// Waits for a place, and then for a turn.
+    /// Waits for a place.
     ///
     /// # Errors
     /// [`HttpError::Paused`] and [`HttpError::Crowded`], at once.
     pub async fn enter(self: &Rc<Self>) -> Result<Turn, HttpError> {
         self.not_paused()?;
-        let crowded = || HttpError::Crowded { target: self.name.clone(), waiting: self.waiting.get() };
-        let place = match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => place,
-            Err(_) if self.waiting.get() >= self.bounds.waiting_max => return Err(crowded()),
-            Err(_) => {
+        let waiting = self.waiting.get();
+        let place = match self.calls.try_take(1) {
+            Some(place) => place,
+            None if waiting >= self.bounds.waiting_max => {
+                return Err(HttpError::Crowded { target: self.name.clone(), waiting });
+            }
+            None => {
                 let _waiting = Waiting::new(self);
-                Arc::clone(&self.places).acquire_owned().await.map_err(|_| crowded())?
+                self.calls.take(1).await
             }
         };
-        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| crowded())?;
         // Those before it may have failed meanwhile.
         self.not_paused()?;
-        Ok(self.turn(place, turn))
+        Ok(self.turn(place))
     }
 
     fn not_paused(&self) -> Result<(), HttpError> {
@@ -136,12 +143,12 @@ impl Target {
         Err(HttpError::Paused { target: self.name.clone(), failures: self.failures.get(), pause })
     }
 
-    fn turn(self: &Rc<Self>, place: OwnedSemaphorePermit, turn: OwnedSemaphorePermit) -> Turn {
+    fn turn(self: &Rc<Self>, place: Part) -> Turn {
         let alone = self.paused_until.get().map(|_| Instant::now());
         if alone.is_some() {
             self.tried.set(alone);
         }
-        Turn { target: Rc::clone(self), _held: (place, turn), alone }
+        Turn { target: Rc::clone(self), _held: place, alone }
     }
 
     fn succeeded(&self) {
@@ -179,12 +186,17 @@ impl Drop for Waiting<'_> {
 #[derive(Debug)]
 pub(super) struct Turn {
     target: Rc<Target>,
-    _held: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    _held: Part,
     /// Since when it goes ahead alone.
     alone: Option<Instant>,
 }
 
 impl Turn {
+    /// Waits until so much of an answer may be read. Of an answer all is taken at once, so that no two wait for each other.
+    pub async fn bytes(&self, bytes: usize) -> Part {
+        self.target.bytes.take(bytes.min(TARGET_BYTES_MAX)).await
+    }
+
     /// The target has answered, or not.
     pub fn ended(self, answered: bool) {
         match answered {
@@ -308,7 +320,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_for_a_place_holds_no_turn_that_another_target_could_have() {
+    async fn who_waits_for_a_place_holds_nothing_that_another_target_could_have() {
         let targets = Targets::new(Bounds { calls_max: 1, waiting_max: 8 }, 2);
         let (slow, quick, third) =
             (targets.get("http://a"), targets.get("http://b"), targets.get("http://c"));
@@ -323,5 +335,24 @@ mod tests {
         assert!((&mut waiting).now_or_never().is_none());
         drop(second);
         beyond.now_or_never().expect("at once").expect("a turn").ended(true);
+    }
+
+    #[tokio::test]
+    async fn long_answers_have_so_many_bytes_at_once_and_those_of_one_target_leave_some_to_another() {
+        const LONG: usize = 1024 * 1024;
+        let targets = Targets::new(Bounds { calls_max: 64, waiting_max: 0 }, 1_024);
+        let slow = targets.get("http://a");
+        let turn = slow.enter().await.expect("a turn");
+        let mut held = Vec::new();
+        while let Some(part) = turn.bytes(LONG).now_or_never() {
+            held.push(part);
+        }
+        assert_eq!(held.len(), TARGET_BYTES_MAX / LONG);
+        let other = targets.get("http://b").enter().await.expect("a turn");
+        other.bytes(LONG).now_or_never().expect("at once");
+        let mut next = Box::pin(turn.bytes(LONG));
+        assert!((&mut next).now_or_never().is_none());
+        held.pop();
+        next.now_or_never().expect("its turn");
     }
 }

@@ -10,7 +10,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use token_cache::providers::{HttpTransport, Transport};
 
-use super::SetupError;
+use super::names::Names;
+use super::{Egress, SetupError};
 
 /// How servers are checked.
 pub type Tls = Arc<ClientConfig>;
@@ -46,6 +47,8 @@ pub fn tls(authorities: Option<&Path>) -> Result<Tls, SetupError> {
 /// # Errors
 /// [`SetupError::Client`]
 pub fn transport(tls: &Tls) -> Result<Arc<dyn Transport>, SetupError> {
-    let builder = reqwest::Client::builder().tls_backend_preconfigured(ClientConfig::clone(tls)).no_proxy();
+    let names = Arc::new(Names::new(Egress::everything(), Vec::new()));
+    let tls = ClientConfig::clone(tls);
+    let builder = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().dns_resolver(names);
     Ok(Arc::new(HttpTransport::new(builder)?))
 }

@@ -50,6 +50,60 @@ async fn a_slow_target_takes_no_place_from_others() {
 }
 
 #[tokio::test]
+async fn targets_that_take_connections_and_hang_leave_places_to_others_however_many_calls_they_have() {
+    let mut hung = Vec::new();
+    for _ in 0..12 {
+        hung.push(raw(|mut stream| async move { crate::faults::until_closed(&mut stream).await }).await);
+    }
+    let quick = http(|_| json("{}")).await;
+    // Four targets could fill it.
+    let client = client_with(|options| (options.calls_max, options.target_calls_max) = (64, 16));
+    let urls: Vec<String> = hung.iter().map(|peer| peer.url("/")).collect();
+    let mut held = join_all(urls.iter().flat_map(|url| (0..20).map(|_| client.send(get(url)))));
+    assert!((&mut held).now_or_never().is_none(), "all of them wait");
+    let others = async {
+        hung[0].saw(|counts| counts.opened == 16).await;
+        join_all(hung.iter().map(|peer| peer.saw(|counts| counts.opened > 0))).await;
+        for _ in 0..20 {
+            client.send(get(&quick.url("/"))).await.expect("an answer");
+        }
+    };
+    tokio::select! {
+        answers = held => panic!("they hang: {answers:?}"),
+        () = others => {}
+    }
+    assert_eq!(hung[0].counts().opened, 16, "the first one has all that a target may have, and no more");
+}
+
+#[tokio::test]
+async fn long_answers_that_are_not_whole_hold_up_neither_short_ones_nor_those_of_others() {
+    let dripping = raw(|mut stream: TcpStream| async move {
+        head(&mut stream).await;
+        let half = [&b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n"[..], &[b'x'; 500_000]].concat();
+        if tokio::io::AsyncWriteExt::write_all(&mut stream, &half).await.is_ok() {
+            crate::faults::until_closed(&mut stream).await;
+        }
+    })
+    .await;
+    let short = http(|_| json("{}")).await;
+    let long = http(|_| json(vec![b'1'; 1_000_000])).await;
+    let client = client();
+    let url = dripping.url("/");
+    let held = join_all((0..40).map(|_| client.send(get(&url))));
+    let others = async {
+        dripping.saw(|counts| counts.opened == 40).await;
+        client.send(get(&short.url("/"))).await.expect("an answer");
+        let answers = join_all((0..40).map(|_| client.send(get(&long.url("/"))))).await;
+        assert!(answers.iter().all(|answer| answer.as_ref().is_ok_and(|it| it.body.len() == 1_000_000)));
+    };
+    tokio::select! {
+        answers = held => panic!("they are not whole: {answers:?}"),
+        () = others => {}
+    }
+    dripping.saw(|counts| counts.closed == 40).await;
+}
+
+#[tokio::test]
 async fn a_slow_function_takes_no_place_from_others_behind_the_same_address() {
     let (slow, gate) = gated().await;
     let client = client_with(|options| (options.target_calls_max, options.target_waiting_max) = (2, 1));

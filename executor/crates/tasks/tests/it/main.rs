@@ -6,6 +6,7 @@ mod failures;
 mod faults;
 mod isolation;
 mod lambda;
+mod names;
 mod peers;
 mod redirects;
 mod tencent;

@@ -195,6 +195,7 @@ pub fn client_with(change: impl FnOnce(&mut ClientOptions)) -> Rc<Client> {
         calls_max: 1_024,
         target_calls_max: 64,
         target_waiting_max: 64,
+        name_servers: Vec::new(),
         tls: Arc::new(trusting(rustls::RootCertStore::empty())),
     };
     change(&mut options);
