@@ -215,7 +215,7 @@ impl Shard {
             attempt: attempt(open, effect, self.logs[log].generation),
         };
         // The call outlives the frame that its input came in.
-        let request = Rc::new(Request { resource, input: input.detach(), origin });
+        let request = Rc::new(Request { resource, input: input.without_frame(), origin });
         let (begun_us, log, parked) = (self.now_us, open.log, false);
         let (execution, abort) = (address, None);
         let entry = Call { execution, effect, request, integration, submitted, abort, log, parked, begun_us };

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use url::{Host, Url};
 
 use super::egress::Egress;
 use super::names::{NameError, Names, forbidden};
-use super::target::{Bounds, Targets};
+use super::target::{Bounds, Target, Targets};
 use super::{HttpError, Inbound, Outbound};
 
 /// How long a connection may take to stand.
@@ -132,14 +133,22 @@ impl Client {
             Some(lane) => self.targets.get(&format!("{target} ({lane})")),
             None => self.targets.get(&target),
         };
-        let turn = tokio::time::timeout_at(deadline, place.enter()).await.map_err(|_| late())??;
-        let answered = tokio::time::timeout_at(deadline, self.exchange(request, &target)).await;
-        let answer = answered.unwrap_or_else(|_| Err(late()));
+        // Late, a turn is dropped without a word: the request was sent, and what was asked for takes long, which says nothing of the
+        // target. A connection that does not come about has a bound of its own.
+        let answered = tokio::time::timeout_at(deadline, self.in_turn(request, &target, &place)).await;
+        answered.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn in_turn(
+        &self,
+        request: &Outbound,
+        target: &str,
+        place: &Rc<Target>,
+    ) -> Result<Inbound, HttpError> {
+        let turn = place.enter().await?;
+        let answer = self.exchange(request, target).await;
         match answer {
             Err(HttpError::Connect { .. } | HttpError::Broken { .. }) => turn.ended(false),
-            // The request was sent, and what was asked for takes long: that says nothing of the target. A connection that does not
-            // come about has a bound of its own.
-            Err(HttpError::Timeout { .. }) => drop(turn),
             // What cannot be asked, or is too long, says nothing against the target.
             _ => turn.ended(true),
         }

@@ -64,19 +64,19 @@ impl HttpInvoke {
 
     /// As a connection has it; once more, with another token, where its token is not taken any more.
     async fn connected(&self, call: Parsed, connection: &Connection) -> Result<Inbound, Failure> {
-        let send = async |mut call: Parsed, token: Option<&Credentials>| {
+        let send = |mut call: Parsed, token: Option<&Credentials>| {
             connection.apply(&mut call, token)?;
-            self.send(call).await
+            Ok(self.send(call))
         };
-        let Some(client) = connection.client() else { return send(call, None).await };
+        let Some(client) = connection.client() else { return send(call, None)?.await };
         let token = self.token(client).await?;
-        let answer = send(call.clone(), Some(&token)).await?;
+        let answer = send(call.clone(), Some(&token))?.await?;
         let refused = [StatusCode::UNAUTHORIZED, StatusCode::PROXY_AUTHENTICATION_REQUIRED];
         if !refused.contains(&answer.status) {
             return Ok(answer);
         }
         let other = self.credentials.replace(client, &token).await;
-        if Arc::ptr_eq(&token, &other) { Ok(answer) } else { send(call, Some(&other)).await }
+        if Arc::ptr_eq(&token, &other) { Ok(answer) } else { send(call, Some(&other))?.await }
     }
 
     async fn token(&self, client: &CredentialKey) -> Result<Arc<Credentials>, Failure> {
@@ -84,9 +84,13 @@ impl HttpInvoke {
         token.map_err(|error| connection::unauthorized(format!("The connection has no token: {error}.")))
     }
 
-    async fn send(&self, call: Parsed) -> Result<Inbound, Failure> {
-        let sent = self.client.send(call.into_outbound(TIMEOUT, REDIRECTS_MAX)?).await;
-        sent.map_err(|error| Failure::of_call(&error, "States.Http.Socket"))
+    /// The request is made at once: thousands may wait for their turn, each with what it needs from then on.
+    fn send(&self, call: Parsed) -> impl Future<Output = Result<Inbound, Failure>> {
+        let request = call.into_outbound(TIMEOUT, REDIRECTS_MAX);
+        async move {
+            let sent = self.client.send(request?).await;
+            sent.map_err(|error| Failure::of_call(&error, "States.Http.Socket"))
+        }
     }
 }
 
