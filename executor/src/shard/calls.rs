@@ -25,7 +25,7 @@ use telemetry::{CallMetrics, ShardMetrics};
 
 use super::core::{Landed, Shard};
 use super::crumbs;
-use super::execution::{OpenExecution, Waiting};
+use super::execution::Waiting;
 use super::functions;
 use super::line::Line;
 use super::log::Log;
@@ -143,11 +143,11 @@ impl Calls {
 }
 
 /// Names what is asked for again by whoever recovers the execution. The run of a STANDARD execution is one.
-fn attempt(open: &OpenExecution, effect: EffectId, generation: u64) -> Str {
-    match open.machine.key.mode {
-        Mode::Standard => format!("{}-{:x}", open.id, effect.0),
+fn attempt((mode, id): (Mode, &str), effect: EffectId, generation: u64) -> Str {
+    match mode {
+        Mode::Standard => format!("{id}-{:x}", effect.0),
         // It begins anew after a recovery, and what it asks for then need not be the same.
-        Mode::Express | Mode::SyncExpress => format!("{}-{:x}-{generation:x}", open.id, effect.0),
+        Mode::Express | Mode::SyncExpress => format!("{id}-{:x}-{generation:x}", effect.0),
     }
     .into()
 }
@@ -206,13 +206,14 @@ impl Shard {
         let Asked { resource, input, role_arn } = asked;
         let open = self.open.get_mut(address)?;
         let (key, log) = (&open.machine.key, usize::from(open.log));
-        let generated = open.name.is_none().then(|| open.id.to_string());
-        let name = open.name.as_deref().or(generated.as_deref()).unwrap_or_default();
+        let id = open.id.to_string();
+        let name = open.name.as_deref().unwrap_or(&id);
+        let (machine_arn, machines_role) = open.machine.arns();
         let origin = Origin {
             execution_arn: open.machine.name.execution(key.mode, name, open.id).into(),
-            machine_arn: key.arn.as_str().into(),
-            role_arn: role_arn.unwrap_or_else(|| key.role_arn.as_str().into()),
-            attempt: attempt(open, effect, self.logs[log].generation),
+            machine_arn,
+            role_arn: role_arn.unwrap_or(machines_role),
+            attempt: attempt((key.mode, &id), effect, self.logs[log].generation),
         };
         // The call outlives the frame that its input came in.
         let request = Rc::new(Request { resource, input: input.without_frame(), origin });
