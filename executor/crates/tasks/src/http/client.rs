@@ -12,7 +12,7 @@ use http::{HeaderMap, Method, StatusCode};
 use reqwest::redirect::Policy;
 use rustls::ClientConfig;
 use tokio::time::Instant;
-use url::{Host, Url};
+use url::{Host, Position, Url};
 
 use super::egress::Egress;
 use super::names::{NameError, Names, forbidden};
@@ -206,11 +206,7 @@ async fn read(answer: &mut reqwest::Response, target: &str, bytes_max: usize) ->
 
 /// Scheme, host and port: what is called, without what may be secret.
 pub(super) fn target_of(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    match url.port() {
-        Some(port) => format!("{}://{host}:{port}", url.scheme()),
-        None => format!("{}://{host}", url.scheme()),
-    }
+    [url.scheme(), "://", &url[Position::BeforeHost..Position::AfterPort]].concat()
 }
 
 /// Where an answer sends its reader.
