@@ -105,6 +105,7 @@ mod tests {
             ("qrn:qcs:asw:gz:1:sdk:json:qcloud:scf:Invoke/f/$DEFAULT/default", TaskKind::LambdaFunction),
             ("qrn:unknown", TaskKind::LambdaFunction),
             ("arn:aws:states:us-east-1:123456789012:activity:a", TaskKind::Activity),
+            ("arn:aws:states", TaskKind::LambdaFunction),
             ("", TaskKind::LambdaFunction),
         ] {
             assert_eq!(TaskResource::parse(text), TaskResource { kind, service: "", call: text });
