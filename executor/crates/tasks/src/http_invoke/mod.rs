@@ -27,7 +27,7 @@ use crate::credentials::CredentialSource;
 use crate::http::{Client, Inbound};
 use crate::request::{Answer, Call, Failure, Integration, Request};
 
-use call::Parsed;
+use call::{Endpoints, Parsed};
 
 pub use connection::{Connection, ConnectionError, Connections, Settings as ConnectionSettings};
 
@@ -41,6 +41,7 @@ pub struct HttpInvoke {
     client: Rc<Client>,
     connections: Arc<Connections>,
     credentials: Rc<dyn CredentialSource>,
+    endpoints: Endpoints,
 }
 
 impl HttpInvoke {
@@ -51,11 +52,11 @@ impl HttpInvoke {
         connections: Arc<Connections>,
         credentials: Rc<dyn CredentialSource>,
     ) -> Self {
-        Self { client, connections, credentials }
+        Self { client, connections, credentials, endpoints: Endpoints::default() }
     }
 
     async fn invoke(&self, request: &Request) -> Result<Payload, Failure> {
-        let call = call::parse(request.input.value())?;
+        let call = call::parse(request.input.value(), &self.endpoints)?;
         let Some(name) = &call.connection else { return answer::output(self.send(call).await?) };
         let connection = self.connections.get(name).ok_or_else(|| connection::unknown(name))?;
         connection.admits(&call, &request.origin.role_arn)?;
