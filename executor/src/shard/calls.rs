@@ -6,7 +6,7 @@
 //! synchronous EXPRESS one with its opening, any other at once; none leaves of a log that hands nothing out now, as no task
 //! does: it is *parked* in a line of that log; whatever is no longer wanted is dropped, which ends its HTTP request; that a job
 //! was submitted is journalled, so that a recovery follows it and begins it no second time, while a call without an answer is
-//! made again under the same [`Origin::attempt`]; calls, and jobs that are followed, are as many as executions are admitted to
+//! made again under the same [`Names::attempt`]; calls, and jobs that are followed, are as many as executions are admitted to
 //! make, and how many are under way at once is bounded where they are made (the HTTP client's targets and turns,
 //! [`limits::CALLS_MAX`]), so that none waits here for what another waits for; a job whose task is over for good is stopped, once
 //! it is durable that it is, and one whose execution goes on elsewhere is left
@@ -19,16 +19,17 @@ use std::sync::Arc;
 use asl::history::TaskResource;
 use asl::{EffectId, Event, Payload, Str};
 use futures_util::future::{AbortHandle, abortable};
-use ids::Mode;
-use tasks::{Answer, Failure, Integration, Integrations, Origin, Request};
+use ids::{ExecutionId, Mode};
+use tasks::{Answer, Failure, Integration, Integrations, Names, Origin, Request};
 use telemetry::{CallMetrics, ShardMetrics};
 
 use super::core::{Landed, Shard};
 use super::crumbs;
-use super::execution::{OpenExecution, Waiting};
+use super::execution::Waiting;
 use super::functions;
 use super::line::Line;
 use super::log::Log;
+use super::machine::Machine;
 use super::slab::{Address, Slab};
 use super::workers::cut;
 use crate::limits;
@@ -68,7 +69,7 @@ pub(super) struct Job {
 
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Job({} of {})", self.request.resource, self.request.origin.execution_arn)
+        write!(f, "Job({} of {})", self.request.resource, self.request.origin.names.execution_arn())
     }
 }
 
@@ -142,14 +143,34 @@ impl Calls {
     }
 }
 
-/// Names what is asked for again by whoever recovers the execution. The run of a STANDARD execution is one.
-fn attempt(open: &OpenExecution, effect: EffectId, generation: u64) -> Str {
-    match open.machine.key.mode {
-        Mode::Standard => format!("{}-{:x}", open.id, effect.0),
-        // It begins anew after a recovery, and what it asks for then need not be the same.
-        Mode::Express | Mode::SyncExpress => format!("{}-{:x}-{generation:x}", open.id, effect.0),
+/// Who asks for something, and which of its effects that is.
+#[derive(Debug)]
+struct Asker {
+    machine: Rc<Machine>,
+    id: ExecutionId,
+    name: Option<Box<str>>,
+    effect: EffectId,
+    /// Of its log.
+    generation: u64,
+}
+
+impl Names for Asker {
+    fn execution_arn(&self) -> Str {
+        let generated = self.name.is_none().then(|| self.id.to_string());
+        let name = self.name.as_deref().or(generated.as_deref()).unwrap_or_default();
+        self.machine.name.execution(self.machine.key.mode, name, self.id).into()
     }
-    .into()
+
+    /// The run of a STANDARD execution is one.
+    fn attempt(&self) -> Str {
+        let Self { id, effect, generation, .. } = self;
+        match self.machine.key.mode {
+            Mode::Standard => format!("{id}-{:x}", effect.0),
+            // It begins anew after a recovery, and what it asks for then need not be the same.
+            Mode::Express | Mode::SyncExpress => format!("{id}-{:x}-{generation:x}", effect.0),
+        }
+        .into()
+    }
 }
 
 /// An answer that a journal takes. The language looks at it again, with its own limit.
@@ -205,17 +226,13 @@ impl Shard {
     ) -> Option<Address> {
         let Asked { resource, input, role_arn } = asked;
         let open = self.open.get_mut(address)?;
-        let (key, log) = (&open.machine.key, usize::from(open.log));
-        let generated = open.name.is_none().then(|| open.id.to_string());
-        let name = open.name.as_deref().or(generated.as_deref()).unwrap_or_default();
-        let origin = Origin {
-            execution_arn: open.machine.name.execution(key.mode, name, open.id).into(),
-            machine_arn: key.arn.as_str().into(),
-            role_arn: role_arn.unwrap_or_else(|| key.role_arn.as_str().into()),
-            attempt: attempt(open, effect, self.logs[log].generation),
-        };
+        let generation = self.logs[usize::from(open.log)].generation;
+        let (machine, id, name) = (Rc::clone(&open.machine), open.id, open.name.clone());
+        let (machine_arn, machines_role) = machine.arns();
+        let names = Rc::new(Asker { machine, id, name, effect, generation });
+        let origin = Origin { names, machine_arn, role_arn: role_arn.unwrap_or(machines_role) };
         // The call outlives the frame that its input came in.
-        let request = Rc::new(Request { resource, input: input.detach(), origin });
+        let request = Rc::new(Request { resource, input: input.without_frame(), origin });
         let (begun_us, log, parked) = (self.now_us, open.log, false);
         let (execution, abort) = (address, None);
         let entry = Call { execution, effect, request, integration, submitted, abort, log, parked, begun_us };
@@ -267,7 +284,9 @@ impl Shard {
         let Some(result) = result else { return };
         let Some(entry) = self.calls.entries.get_mut(at) else { return };
         let (execution, id) = (entry.execution, entry.effect);
-        let result = result.and_then(|answer| bounded(answer, &entry.request.resource));
+        let journalled = self.open.get(execution).is_some_and(|open| open.machine.is_standard());
+        let bound = |answer| if journalled { bounded(answer, &entry.request.resource) } else { Ok(answer) };
+        let result = result.and_then(bound);
         if entry.submitted.is_none() {
             let latency_us = self.now_us.saturating_sub(entry.begun_us);
             self.metrics.calls[entry.integration.kind() as usize].latency.observe(latency_us);
@@ -307,7 +326,7 @@ impl Shard {
         self.flights.push(Box::pin(async move {
             let Job { request, integration, submitted } = job;
             if let Err(failure) = integration.stop(&request, &submitted).await {
-                let (execution, resource) = (&request.origin.execution_arn, &request.resource);
+                let (execution, resource) = (request.origin.names.execution_arn(), &request.resource);
                 tracing::warn!(%execution, %resource, cause = %failure.cause, "a job that nobody waits for goes on");
             }
             Landed::Dropped

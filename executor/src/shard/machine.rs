@@ -161,6 +161,12 @@ impl Machine {
         self.key.mode == Mode::Standard
     }
 
+    /// Its own ARN or QRN, and that of its role; empty where it has none.
+    #[must_use]
+    pub fn arns(&self) -> (Str, Str) {
+        (self.core.arn.clone(), self.core.role_arn.clone())
+    }
+
     /// What it runs.
     #[must_use]
     pub fn program(&self) -> &Arc<Program> {

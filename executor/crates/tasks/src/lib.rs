@@ -20,4 +20,4 @@ pub mod tencent;
 
 pub use credentials::{CredentialSource, Scheme, Signer};
 pub use integrations::{IntegrationSettings, Integrations, LambdaSettings};
-pub use request::{Answer, Call, Failure, Integration, Origin, Request};
+pub use request::{Answer, Call, Failure, Integration, Names, Origin, Request};

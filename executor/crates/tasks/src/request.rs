@@ -1,5 +1,8 @@
 //! What is asked of an integration, and what it answers.
 
+use std::fmt;
+use std::rc::Rc;
+
 use asl::{Payload, Str};
 use futures_util::future::LocalBoxFuture;
 use telemetry::CallKind;
@@ -22,15 +25,33 @@ pub struct Request {
 /// For whom a request is made.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    /// ARN or QRN of the execution.
-    pub execution_arn: Str,
+    /// What the execution and its attempt are called.
+    pub names: Rc<dyn Names>,
     /// ARN or QRN of its machine.
     pub machine_arn: Str,
     /// The machine's role; empty where it has none.
     pub role_arn: Str,
+}
+
+/// Names that are spelt when they are asked for: most integrations look at none.
+pub trait Names: fmt::Debug {
+    /// ARN or QRN of the execution.
+    fn execution_arn(&self) -> Str;
+
     /// The same when the same attempt is asked for again after a recovery, and for nothing else: what makes a call idempotent.
     /// At most 64 characters of `[0-9A-Za-z-]`.
-    pub attempt: Str,
+    fn attempt(&self) -> Str;
+}
+
+/// The execution's ARN and the attempt, spelt already.
+impl Names for (&'static str, &'static str) {
+    fn execution_arn(&self) -> Str {
+        self.0.into()
+    }
+
+    fn attempt(&self) -> Str {
+        self.1.into()
+    }
 }
 
 /// What came of a first request.

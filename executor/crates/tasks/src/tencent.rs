@@ -199,7 +199,7 @@ impl Tencent {
                 Err(failure) if patient && LOST.contains(&failure.error.as_str()) => {}
                 Err(failure) => return Err(failure),
             }
-            tokio::time::sleep(spread(pause, (&origin.attempt, look))).await;
+            tokio::time::sleep(spread(pause, (&origin.names.attempt(), look))).await;
             look += 1;
             pause = (pause * 2).min(LOOK_MAX);
         }

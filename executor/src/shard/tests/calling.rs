@@ -243,7 +243,8 @@ impl Jobs {
         stop: bool,
     ) -> Result<CallAnswer, Failure> {
         let (answer, told) = oneshot::channel();
-        let (attempt, follows) = (request.origin.attempt.to_string(), follows.map(|it| it.text().to_owned()));
+        let (attempt, follows) =
+            (request.origin.names.attempt().to_string(), follows.map(|it| it.text().to_owned()));
         let role = request.origin.role_arn.to_string();
         let asked = JobAsked { attempt, role, follows, stop, answer };
         let gone = || Failure::runtime("the test has ended".to_owned());

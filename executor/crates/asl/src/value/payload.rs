@@ -118,6 +118,13 @@ impl Payload {
     pub fn detach(&self) -> Self {
         Self::from_checked(Bytes::copy_from_slice(self.bytes()))
     }
+
+    /// The same payload without the frame that its text may be cut from. A tree whose text nobody has asked for has none, and
+    /// stays as it is.
+    #[must_use]
+    pub fn without_frame(self) -> Self {
+        if self.bytes.get().is_some() { self.detach() } else { self }
+    }
 }
 
 impl Default for Payload {

@@ -274,6 +274,8 @@ fn a_payload_that_nothing_looks_into_stays_the_bytes_it_came_as() {
     assert_eq!(payload.len(), 13);
     assert_eq!(payload.bytes().as_ptr(), frame[1..].as_ptr());
     assert_ne!(payload.detach().bytes().as_ptr(), frame[1..].as_ptr());
+    let own = payload.clone().without_frame();
+    assert!(own.bytes().as_ptr() != frame[1..].as_ptr() && !own.is_materialised());
     assert_eq!(payload.value().get("a"), Some(&100.into()));
     assert!(payload.is_materialised());
     assert_eq!(payload.text(), "{ \"a\" : 1e2 }");
@@ -281,6 +283,10 @@ fn a_payload_that_nothing_looks_into_stays_the_bytes_it_came_as() {
 
 #[test]
 fn a_payload_made_of_a_tree_is_written_when_asked_for() {
+    assert!(
+        Payload::from_value(Value::Null).without_frame().is_materialised(),
+        "a tree has no frame to leave"
+    );
     let payload = Payload::from_value(Value::object([("a", Value::from(1)), ("b", "x".into())]));
     assert_eq!(payload.len(), 15);
     assert_eq!(payload.bytes(), r#"{"a":1,"b":"x"}"#);

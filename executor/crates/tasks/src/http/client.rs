@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +13,11 @@ use http::{HeaderMap, Method, StatusCode};
 use reqwest::redirect::Policy;
 use rustls::ClientConfig;
 use tokio::time::Instant;
-use url::{Host, Url};
+use url::{Host, Position, Url};
 
 use super::egress::Egress;
 use super::names::{LOOK_UP_WITHIN, NameError, Names, forbidden};
-use super::target::{Bounds, Targets, Turn};
+use super::target::{Bounds, Target, Targets, Turn};
 use super::{HttpError, Inbound, Outbound};
 
 /// How long a connection may take to stand, the look-up of its name included.
@@ -143,16 +144,24 @@ impl Client {
             Some(lane) => self.targets.get(&format!("{target} ({lane})")),
             None => self.targets.get(&target),
         };
-        let turn = tokio::time::timeout_at(deadline, place.enter()).await.map_err(|_| late())??;
-        let answered = tokio::time::timeout_at(deadline, self.exchange(request, &target, &turn)).await;
-        let answer = answered.unwrap_or_else(|_| Err(late()));
+        // Late, a turn is dropped without a word: the request was sent, and what was asked for takes long, which says nothing of the
+        // target. A connection that does not come about has a bound of its own.
+        let answered = tokio::time::timeout_at(deadline, self.in_turn(request, &target, &place)).await;
+        answered.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn in_turn(
+        &self,
+        request: &Outbound,
+        target: &str,
+        place: &Rc<Target>,
+    ) -> Result<Inbound, HttpError> {
+        let turn = place.enter().await?;
+        let answer = self.exchange(request, target, &turn).await;
         match answer {
             Err(HttpError::Connect { .. } | HttpError::Broken { .. }) => turn.ended(false),
             // Nobody has asked it.
             Err(HttpError::Name { .. }) => drop(turn),
-            // The request was sent, and what was asked for takes long: that says nothing of the target. A connection that does not
-            // come about has a bound of its own.
-            Err(HttpError::Timeout { .. }) => drop(turn),
             // What cannot be asked, or is too long, says nothing against the target.
             _ => turn.ended(true),
         }
@@ -226,11 +235,7 @@ async fn read(
 
 /// Scheme, host and port: what is called, without what may be secret.
 pub(super) fn target_of(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    match url.port() {
-        Some(port) => format!("{}://{host}:{port}", url.scheme()),
-        None => format!("{}://{host}", url.scheme()),
-    }
+    [url.scheme(), "://", &url[Position::BeforeHost..Position::AfterPort]].concat()
 }
 
 /// Where an answer sends its reader.

@@ -18,7 +18,8 @@ const NO_TEXT: [&str; 4] = ["application/octet-stream", "audio/", "image/", "vid
 pub(super) fn output(answer: Inbound) -> Result<Payload, Failure> {
     let status = answer.status;
     let kind = answer.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let is_text = !NO_TEXT.iter().any(|beginning| kind.to_ascii_lowercase().starts_with(beginning));
+    let begins = |with: &str| kind.get(..with.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(with));
+    let is_text = !NO_TEXT.into_iter().any(begins);
     let text = std::str::from_utf8(&answer.body).ok().filter(|_| is_text || answer.body.is_empty());
     if status.as_u16() >= 300 {
         let cause = text.unwrap_or("The answer's body is no text.");

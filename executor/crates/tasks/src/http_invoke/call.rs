@@ -1,10 +1,13 @@
 //! The request that a state's arguments describe.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::time::Duration;
+
 use asl::Value;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
-use std::time::Duration;
 use url::Url;
 
 use super::form::{self, ArrayFormat};
@@ -38,6 +41,10 @@ const RESERVED_BEGINNINGS: [&str; 4] = ["proxy-", "x-amz-", "x-amzn-", "x-forwar
 const HEADERS_MAX: usize = 100;
 const HEADER_BYTES_MAX: usize = 32 * 1024;
 
+/// Endpoints that are remembered, and the longest of them.
+const ENDPOINTS_MAX: usize = 256;
+const ENDPOINT_BYTES_MAX: usize = 256;
+
 /// A request in the making. It may hold a connection's secrets: no `Debug` text.
 #[derive(Clone)]
 pub(super) struct Parsed {
@@ -52,13 +59,36 @@ pub(super) struct Parsed {
     pub connection: Option<String>,
 }
 
+/// Endpoints that were read before: a definition calls the same ones again and again, and to read a URL takes as long as all else
+/// of the arguments.
+#[derive(Default)]
+pub(super) struct Endpoints(RefCell<HashMap<Box<str>, Url>>);
+
+impl Endpoints {
+    fn read(&self, text: &str) -> Result<Url, url::ParseError> {
+        let mut known = self.0.borrow_mut();
+        if let Some(url) = known.get(text) {
+            return Ok(url.clone());
+        }
+        let url = Url::parse(text)?;
+        if text.len() <= ENDPOINT_BYTES_MAX {
+            if known.len() >= ENDPOINTS_MAX {
+                known.clear();
+            }
+            known.insert(text.into(), url.clone());
+        }
+        Ok(url)
+    }
+}
+
 /// Reads the arguments.
 ///
 /// # Errors
 /// `States.Runtime`, naming the argument.
-pub(super) fn parse(arguments: &Value) -> Result<Parsed, Failure> {
+pub(super) fn parse(arguments: &Value, endpoints: &Endpoints) -> Result<Parsed, Failure> {
     let endpoint = text(arguments, "ApiEndpoint")?.ok_or_else(|| wrong("ApiEndpoint", "is missing"))?;
-    let url = Url::parse(endpoint).map_err(|error| wrong("ApiEndpoint", &format!("is no URL: {error}")))?;
+    let url = endpoints.read(endpoint);
+    let url = url.map_err(|error| wrong("ApiEndpoint", &format!("is no URL: {error}")))?;
     let method = text(arguments, "Method")?.ok_or_else(|| wrong("Method", "is missing"))?;
     let methods = [
         Method::GET,
@@ -195,7 +225,7 @@ mod tests {
 
     fn outbound(arguments: &str) -> Result<Outbound, Failure> {
         let arguments = Value::parse(arguments.as_bytes(), JsonLimits::default()).expect("JSON");
-        parse(&arguments)?.into_outbound(Duration::from_secs(1), 0)
+        parse(&arguments, &Endpoints::default())?.into_outbound(Duration::from_secs(1), 0)
     }
 
     #[test]
@@ -212,6 +242,20 @@ mod tests {
             (&sent.headers[CONTENT_TYPE], &sent.body[..]),
             (&"application/json".parse().expect("a value"), &br#"{"k":[1]}"#[..])
         );
+    }
+
+    #[test]
+    fn endpoints_are_remembered_up_to_a_bound_and_long_ones_never() {
+        let endpoints = Endpoints::default();
+        let long = format!("https://a.example/{}", "x".repeat(ENDPOINT_BYTES_MAX));
+        let texts = (0..=ENDPOINTS_MAX).map(|at| format!("https://a.example/{at}")).chain([long]);
+        for text in texts {
+            for _ in 0..2 {
+                assert_eq!(endpoints.read(&text).map(String::from), Ok(text.clone()));
+            }
+            let known = endpoints.0.borrow();
+            assert!(known.len() <= ENDPOINTS_MAX && known.keys().all(|it| it.len() <= ENDPOINT_BYTES_MAX));
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ use crate::errors;
 use crate::http::{Client, Inbound};
 use crate::request::{Answer, Call, Failure, Integration, Request};
 
-use call::Parsed;
+use call::{Endpoints, Parsed};
 use in_force::InForce;
 
 pub use connection::{
@@ -47,6 +47,7 @@ pub struct HttpInvoke {
     client: Rc<Client>,
     connections: InForce,
     credentials: Rc<dyn CredentialSource>,
+    endpoints: Endpoints,
 }
 
 impl HttpInvoke {
@@ -57,11 +58,11 @@ impl HttpInvoke {
         connections: watch::Receiver<Arc<Connections>>,
         credentials: Rc<dyn CredentialSource>,
     ) -> Self {
-        Self { client, connections: InForce::new(connections), credentials }
+        Self { client, connections: InForce::new(connections), credentials, endpoints: Endpoints::default() }
     }
 
     async fn invoke(&self, request: &Request) -> Result<Payload, Failure> {
-        let call = call::parse(request.input.value())?;
+        let call = call::parse(request.input.value(), &self.endpoints)?;
         let Some(name) = call.connection.clone() else { return answer::output(self.send(call).await?) };
         let connections = self.connections.get();
         let connection = connections.get(&name).ok_or_else(|| connection::unknown(&name))?;
@@ -71,19 +72,19 @@ impl HttpInvoke {
 
     /// As a connection has it; once more, with another token, where its token is not taken any more.
     async fn connected(&self, call: Parsed, name: &str, connection: &Connection) -> Result<Inbound, Failure> {
-        let send = async |mut call: Parsed, token: Option<&Credentials>| {
+        let send = |mut call: Parsed, token: Option<&Credentials>| {
             connection.apply(&mut call, name, token)?;
-            self.send(call).await
+            Ok(self.send(call))
         };
-        let Some(client) = connection.client() else { return send(call, None).await };
+        let Some(client) = connection.client() else { return send(call, None)?.await };
         let token = self.token(name, client).await?;
-        let answer = send(call.clone(), Some(&token)).await?;
+        let answer = send(call.clone(), Some(&token))?.await?;
         let refused = [StatusCode::UNAUTHORIZED, StatusCode::PROXY_AUTHENTICATION_REQUIRED];
         if !refused.contains(&answer.status) {
             return Ok(answer);
         }
         let other = self.credentials.replace(client, &token).await;
-        if Arc::ptr_eq(&token, &other) { Ok(answer) } else { send(call, Some(&other)).await }
+        if Arc::ptr_eq(&token, &other) { Ok(answer) } else { send(call, Some(&other))?.await }
     }
 
     async fn token(&self, name: &str, client: &CredentialKey) -> Result<Arc<Credentials>, Failure> {
@@ -91,9 +92,13 @@ impl HttpInvoke {
         token.map_err(|error| connection::without_token(name, &error))
     }
 
-    async fn send(&self, call: Parsed) -> Result<Inbound, Failure> {
-        let sent = self.client.send(call.into_outbound(TIMEOUT, REDIRECTS_MAX)?).await;
-        sent.map_err(|error| Failure::of_call(&error, errors::HTTP_SOCKET))
+    /// The request is made at once: thousands may wait for their turn, each with what it needs from then on.
+    fn send(&self, call: Parsed) -> impl Future<Output = Result<Inbound, Failure>> {
+        let request = call.into_outbound(TIMEOUT, REDIRECTS_MAX);
+        async move {
+            let sent = self.client.send(request?).await;
+            sent.map_err(|error| Failure::of_call(&error, errors::HTTP_SOCKET))
+        }
     }
 }
 

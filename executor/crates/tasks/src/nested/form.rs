@@ -102,7 +102,7 @@ impl Form {
     /// What is told of an execution that was started.
     pub fn started(self, started: &Started, origin: &Origin) -> Payload {
         let arn = Value::from(started.execution_arn.as_str());
-        let request_id = ("RequestId", Value::from(origin.attempt.clone()));
+        let request_id = ("RequestId", Value::from(origin.names.attempt()));
         Payload::from_value(match self.spelling {
             Spelling::Integration { .. } => Value::object([
                 ("ExecutionArn", arn),
@@ -173,7 +173,7 @@ impl Form {
 
 /// The name of an execution that has none of its own.
 fn name_of(origin: &Origin) -> String {
-    format!("by-{}", origin.attempt)
+    format!("by-{}", origin.names.attempt())
 }
 
 fn text(bytes: &Bytes) -> Value {

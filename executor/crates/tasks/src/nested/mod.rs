@@ -142,7 +142,8 @@ impl Integration for Nested {
         Box::pin(async move {
             let form = form_of(request)?;
             let Some(execution) = form.execution(submitted) else { return Ok(()) };
-            let cause = format!("{} waits no longer for this execution.", request.origin.execution_arn);
+            let cause =
+                format!("{} waits no longer for this execution.", request.origin.names.execution_arn());
             let (until, mut pauses) = (Instant::now() + PATIENCE, Pauses::default());
             loop {
                 match self.0.stop(execution.clone(), cause.clone()).await {

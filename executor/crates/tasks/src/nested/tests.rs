@@ -90,10 +90,9 @@ fn request(resource: &str, arguments: &str) -> Request {
         resource: resource.into(),
         input: Payload::from_checked(Bytes::copy_from_slice(arguments.as_bytes())),
         origin: Origin {
-            execution_arn: "arn:aws:states:eu-west-1:123456789012:execution:parent:x-1".into(),
+            names: Rc::new(("arn:aws:states:eu-west-1:123456789012:execution:parent:x-1", "x-1-2a")),
             machine_arn: "arn:aws:states:eu-west-1:123456789012:stateMachine:parent".into(),
             role_arn: "".into(),
-            attempt: "x-1-2a".into(),
         },
     }
 }

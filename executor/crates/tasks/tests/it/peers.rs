@@ -212,10 +212,9 @@ pub fn trusting(roots: rustls::RootCertStore) -> rustls::ClientConfig {
 /// A machine's origin.
 pub fn origin() -> Origin {
     Origin {
-        execution_arn: "arn:aws:states:eu-west-1:123456789012:execution:orders:e1".into(),
+        names: Rc::new(("arn:aws:states:eu-west-1:123456789012:execution:orders:e1", "a-1")),
         machine_arn: "arn:aws:states:eu-west-1:123456789012:stateMachine:orders".into(),
         role_arn: "arn:aws:iam::123456789012:role/orders".into(),
-        attempt: "a-1".into(),
     }
 }
 
