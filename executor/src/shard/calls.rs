@@ -208,10 +208,12 @@ impl Shard {
         let (key, log) = (&open.machine.key, usize::from(open.log));
         let generated = open.name.is_none().then(|| open.id.to_string());
         let name = open.name.as_deref().or(generated.as_deref()).unwrap_or_default();
+        let machine_role_arn = Str::from(key.role_arn.as_str());
         let origin = Origin {
             execution_arn: open.machine.name.execution(key.mode, name, open.id).into(),
             machine_arn: key.arn.as_str().into(),
-            role_arn: role_arn.unwrap_or_else(|| key.role_arn.as_str().into()),
+            role_arn: role_arn.unwrap_or_else(|| machine_role_arn.clone()),
+            machine_role_arn,
             attempt: attempt(open, effect, self.logs[log].generation),
         };
         // The call outlives the frame that its input came in.

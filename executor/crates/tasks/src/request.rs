@@ -25,8 +25,11 @@ pub struct Origin {
     pub execution_arn: Str,
     /// ARN or QRN of its machine.
     pub machine_arn: Str,
-    /// The machine's role; empty where it has none.
+    /// For whom it is done: the machine's role, or that of the task's `Credentials`, which may come from an execution's data;
+    /// empty where there is neither.
     pub role_arn: Str,
+    /// The machine's own role; empty where it has none.
+    pub machine_role_arn: Str,
     /// The same when the same attempt is asked for again after a recovery, and for nothing else: what makes a call idempotent.
     /// At most 64 characters of `[0-9A-Za-z-]`.
     pub attempt: Str,

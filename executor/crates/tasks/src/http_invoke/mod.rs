@@ -58,7 +58,7 @@ impl HttpInvoke {
         let call = call::parse(request.input.value())?;
         let Some(name) = &call.connection else { return answer::output(self.send(call).await?) };
         let connection = self.connections.get(name).ok_or_else(|| connection::unknown(name))?;
-        connection.admits(&call, &request.origin.role_arn)?;
+        connection.admits(&call, &request.origin.machine_role_arn)?;
         answer::output(self.connected(call, connection).await?)
     }
 
