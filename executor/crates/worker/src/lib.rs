@@ -110,6 +110,17 @@ pub(crate) struct Shared<H> {
     phase: watch::Sender<Phase>,
 }
 
+fn shared<H>(settings: Settings, handler: H) -> Shared<H> {
+    Shared {
+        handler,
+        places: Semaphore::new(settings.concurrency as usize),
+        links: Links::default(),
+        hand: Hand::default(),
+        phase: watch::Sender::new(Phase::Working),
+        settings,
+    }
+}
+
 /// Works until `stop` ends, then finishes what it has.
 ///
 /// # Errors
@@ -127,14 +138,7 @@ pub async fn run(
         let why = "heartbeats have time between them, or there are none (`heartbeat: None`)".to_owned();
         return Err(WorkerError::Settings(why));
     }
-    let shared = Arc::new(Shared {
-        handler,
-        places: Semaphore::new(settings.concurrency as usize),
-        links: Links::default(),
-        hand: Hand::default(),
-        phase: watch::Sender::new(Phase::Working),
-        settings,
-    });
+    let shared = Arc::new(shared(settings, handler));
     let attended = shared.settings.nodes.iter().map(|node| nodes::attend(&shared, node));
     let mut attended = std::pin::pin!(try_join_all(attended));
     tokio::select! {
@@ -157,21 +161,24 @@ pub async fn run(
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn settings_that_no_worker_can_work_with_are_refused() {
-        let good = || Settings {
+    pub fn settings() -> Settings {
+        Settings {
             nodes: vec!["127.0.0.1:1".to_owned()],
             pool: "demo".to_owned(),
             name: "one".to_owned(),
             concurrency: 1,
             heartbeat: None,
             trust: None,
-        };
+        }
+    }
+
+    #[tokio::test]
+    async fn settings_that_no_worker_can_work_with_are_refused() {
         for (settings, part) in [
-            (Settings { nodes: Vec::new(), ..good() }, "a node"),
-            (Settings { concurrency: 0, ..good() }, "functions"),
-            (Settings { concurrency: CONCURRENCY_MAX + 1, ..good() }, "functions"),
-            (Settings { heartbeat: Some(Duration::ZERO), ..good() }, "heartbeats"),
+            (Settings { nodes: Vec::new(), ..settings() }, "a node"),
+            (Settings { concurrency: 0, ..settings() }, "functions"),
+            (Settings { concurrency: CONCURRENCY_MAX + 1, ..settings() }, "functions"),
+            (Settings { heartbeat: Some(Duration::ZERO), ..settings() }, "heartbeats"),
         ] {
             let handler = |_: Task| async { Ok(Bytes::new()) };
             let error = run(settings, handler, std::future::pending()).await.expect_err(part);
