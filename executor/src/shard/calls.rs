@@ -230,7 +230,8 @@ impl Shard {
         let (machine, id, name) = (Rc::clone(&open.machine), open.id, open.name.clone());
         let (machine_arn, machines_role) = machine.arns();
         let names = Rc::new(Asker { machine, id, name, effect, generation });
-        let origin = Origin { names, machine_arn, role_arn: role_arn.unwrap_or(machines_role) };
+        let role_arn = role_arn.unwrap_or_else(|| machines_role.clone());
+        let origin = Origin { names, machine_arn, role_arn, machine_role_arn: machines_role };
         // The call outlives the frame that its input came in.
         let request = Rc::new(Request { resource, input: input.without_frame(), origin });
         let (begun_us, log, parked) = (self.now_us, open.log, false);

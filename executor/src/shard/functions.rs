@@ -5,6 +5,7 @@
 //! token or an activity is for STANDARD executions.
 
 use asl::history::{TaskKind, TaskResource};
+use asl::qrn::{Qrn, Target};
 use asl::{Payload, Str, Value};
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -92,11 +93,18 @@ fn no_function_name() -> Failure {
 
 /// The setting by which a node serves a resource itself.
 fn configured_by(resource: &str) -> Option<&'static str> {
+    let scheduler = Some("--scheduler says who starts executions");
     if resource.starts_with("qrn:") {
-        return Some("--tencent-endpoint says where Tencent Cloud's APIs are");
+        return match Qrn::parse(resource).ok()?.target {
+            Target::Execution => scheduler,
+            Target::Function { .. } | Target::Api { .. } => {
+                Some("--tencent-endpoint says where Tencent Cloud's APIs are")
+            }
+            Target::Other => None,
+        };
     }
-    if TaskResource::parse(resource).service == "states" {
-        return Some("--scheduler says who starts executions");
+    if matches!(TaskResource::parse(resource).service, "states" | "aws-sdk:sfn") {
+        return scheduler;
     }
     let function = matches!(resource.split(':').collect::<Vec<_>>()[..], [_] | ["arn", _, "lambda", ..]);
     function.then_some("--lambda-endpoint says where functions are invoked")
@@ -194,6 +202,25 @@ mod tests {
             let (error, cause) = called(INVOKE, payload(arguments)).expect_err("no name");
             assert_eq!(error, "Lambda.ValidationException");
             assert!(cause.contains("FunctionName"), "{cause}");
+        }
+    }
+
+    #[test]
+    fn who_is_not_served_is_told_the_setting_that_would_serve_it() {
+        for (resource, setting) in [
+            ("arn:aws:lambda:r:1:function:pay", Some("--lambda-endpoint")),
+            ("pay", Some("--lambda-endpoint")),
+            ("arn:aws:states:::states:startExecution.sync:2", Some("--scheduler")),
+            ("arn:aws:states:::aws-sdk:sfn:startExecution", Some("--scheduler")),
+            ("qrn:qcs:asw:gz:1:sdk:json:qcloud:asw:StartExecution.sync", Some("--scheduler")),
+            ("qrn:qcs:asw:gz:1:sdk:json:qcloud:scf:Invoke/pay", Some("--tencent-endpoint")),
+            ("qrn:qcs:asw:gz:1:sdk:json:qcloud:cvm:DescribeZones", Some("--tencent-endpoint")),
+            ("qrn:qcs:k8s:gz:1:pod", None),
+            ("arn:aws:states:::sqs:sendMessage", None),
+        ] {
+            let (_, cause) = unbound(resource);
+            let told = cause.split_once("Or let the node call it: ").and_then(|told| told.1.split_once(' '));
+            assert_eq!(told.map(|told| told.0), setting, "{cause}");
         }
     }
 }

@@ -208,7 +208,7 @@ async fn replay(
         effects.clear();
         let (event, at) =
             (Event::TimerFired(EffectId::NEXT_TURN), machine::timestamp_of_ms(opened.start_time_ms));
-        machine::handle(&mut execution, event, at, &mut effects, observer);
+        execution.handle(event, at, &mut effects, observer);
     }
     let waits = !effects.contains(&Effect::Yield) && !execution.is_finished();
     if express && waits {
@@ -229,7 +229,7 @@ async fn replay(
             Untold::Read(unread) => unread_again(spelt, &unread),
         })?;
         let Some(event) = event else { continue };
-        machine::handle(&mut execution, event, at, &mut effects, observer);
+        execution.handle(event, at, &mut effects, observer);
     }
     if let Some(closed) = closed.as_ref().filter(|_| !express && !execution.is_finished()) {
         give_up(&mut execution, closed, spelt, observer)?;
@@ -267,7 +267,7 @@ fn give_up(
     let text = |text: Option<&str>| asl::Str::from(text.unwrap_or_default());
     let event = Event::GiveUp { error: text(error), cause: text(cause) };
     let at = machine::timestamp_of_ms(closed.stop_time_ms);
-    machine::handle(execution, event, at, &mut Vec::new(), observer);
+    execution.handle(event, at, &mut Vec::new(), observer);
     Ok(())
 }
 

@@ -254,20 +254,9 @@ impl Machines {
     }
 }
 
-/// Tells an execution something. A replay of the same events by the same function gives the same effects.
-pub fn handle(
-    execution: &mut Family,
-    event: Event,
-    now: Timestamp,
-    effects: &mut Vec<Effect>,
-    observer: &mut impl Observer,
-) {
-    execution.handle(event, now, effects, observer);
-}
-
-/// [`handle`] when nobody looks.
+/// Tells an execution something while nobody looks. A replay of the same events by the same function gives the same effects.
 pub fn handle_unobserved(execution: &mut Family, event: Event, now: Timestamp, effects: &mut Vec<Effect>) {
-    handle(execution, event, now, effects, &mut NoObserver);
+    execution.handle(event, now, effects, &mut NoObserver);
 }
 
 #[cfg(test)]

@@ -117,7 +117,9 @@ impl Wanted {
                 self.submitted.insert(*id, output.clone());
             }
             // It had ended, and wanted nothing any more.
-            Event::Redrive => (self.effects, self.places, self.submitted) = Default::default(),
+            Event::Redrive => {
+                (self.effects, self.begun, self.places, self.submitted) = Default::default();
+            }
             _ => {}
         }
     }

@@ -29,6 +29,8 @@ use crate::error::Error;
 const CONNECTIONS_MAX: usize = 4_096;
 /// A request's headers take no longer, nor does the next request on a connection; longer than clients keep one.
 const HEADERS_WITHIN: Duration = Duration::from_secs(90);
+/// A request's body takes no longer.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
 /// A request's body; 6 MB is what both clouds' functions take.
 const BODY_BYTES_MAX: usize = 8 << 20;
 
@@ -173,9 +175,18 @@ where
 impl Doors {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         let (parts, body) = request.into_parts();
-        let Ok(body) = Limited::new(body, BODY_BYTES_MAX).collect().await else {
-            let message = format!("The request has more than {BODY_BYTES_MAX} bytes, or broke off.");
-            return Answer::new(StatusCode::PAYLOAD_TOO_LARGE, serde_json::json!({ "message": message }));
+        let refused = |status, message| Answer::new(status, serde_json::json!({ "message": message }));
+        let body = match tokio::time::timeout(BODY_WITHIN, Limited::new(body, BODY_BYTES_MAX).collect()).await
+        {
+            Ok(Ok(body)) => body,
+            Ok(Err(_)) => {
+                let message = format!("The request has more than {BODY_BYTES_MAX} bytes, or broke off.");
+                return refused(StatusCode::PAYLOAD_TOO_LARGE, message);
+            }
+            Err(_) => {
+                let message = format!("The request has not come whole within {BODY_WITHIN:?}.");
+                return refused(StatusCode::REQUEST_TIMEOUT, message);
+            }
         };
         let uri = parts.uri;
         let received = Received {

@@ -20,6 +20,8 @@ use token_cache::providers::{
     AuthService, AuthServiceSettings, ClientAuthentication, OAuth, OAuthClient as Client, Routes,
 };
 use token_cache::{CredentialError, CredentialKey, Credentials, Now, Settings, TokenCache};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tonic::transport::Endpoint;
@@ -146,10 +148,10 @@ impl World {
     async fn ask(&self, role: &str, resource: &str, input: Value) -> Result<Value, Failure> {
         let input = asl::Payload::from_checked(input.to_string().into());
         let origin = Origin {
-            execution_arn: "arn:aws:states:local:0:execution:m:e".into(),
+            names: Rc::new(("arn:aws:states:local:0:execution:m:e", "a")),
             machine_arn: "arn:aws:states:local:0:stateMachine:m".into(),
             role_arn: role.into(),
-            attempt: "a".into(),
+            machine_role_arn: role.into(),
         };
         let request = Request { resource: resource.into(), input, origin };
         let integration = self.integrations.find(resource).expect("it is served");
@@ -243,4 +245,21 @@ async fn keys_that_another_authority_has_issued_or_of_another_cloud_open_no_door
     let open = json!({ "ApiEndpoint": format!("http://{}/api/rates?city=Oslo", world.cloud.address()), "Method": "GET" });
     let failure = world.ask("", "arn:aws:states:::http:invoke", open).await.expect_err("no token");
     assert_eq!(failure.error, "States.Http.StatusCode.401");
+}
+
+#[tokio::test]
+async fn a_request_that_never_comes_whole_does_not_keep_the_stub_from_ending() {
+    let world = world(issuer(7));
+    let mut stream = TcpStream::connect(world.cloud.address()).await.expect("a connection");
+    let head = b"POST /oauth/token HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n";
+    stream.write_all(head).await.expect("sent");
+    // It is said when the body is waited for.
+    let mut told = [0; 25];
+    stream.read_exact(&mut told).await.expect("an answer");
+    assert!(told.starts_with(b"HTTP/1.1 100"), "{told:?}");
+    tokio::time::pause();
+    world.cloud.shut_down().await;
+    let mut told = Vec::new();
+    stream.read_to_end(&mut told).await.expect("an answer");
+    assert!(told.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&told));
 }

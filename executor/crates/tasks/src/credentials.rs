@@ -109,6 +109,10 @@ impl Signer {
         let role = if origin.role_arn.is_empty() {
             Arc::clone(&self.default_role)
         } else {
+            // It may come from an execution's data, and the cache knows more by their names: clients of connections, our own keys.
+            ids::check_role(&origin.role_arn).map_err(|error| {
+                Failure::new("States.Permissions", format!("The task has no credentials: {error}."))
+            })?;
             (*origin.role_arn).into()
         };
         if role.is_empty() {

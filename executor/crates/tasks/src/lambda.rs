@@ -265,7 +265,9 @@ fn output(answer: Inbound, wrapped: bool) -> Result<Payload, Failure> {
     }
     let status = Value::from(u32::from(answer.status.as_u16()));
     let members = [("ExecutedVersion", version), ("Payload", payload), ("StatusCode", status)];
-    Ok(Payload::from_value(Value::object(members)))
+    // Of a call that asked for it (`LogType`).
+    let log = header("x-amz-log-result").map(|log| ("LogResult", Value::from(log)));
+    Ok(Payload::from_value(Value::object(members.into_iter().chain(log))))
 }
 
 /// What an error is that says no code.
@@ -339,6 +341,8 @@ mod tests {
         assert_eq!(output(answer(200, &[], r#"{"a":1}"#), false).expect("an output").text(), r#"{"a":1}"#);
         let wrapped = output(answer(200, &[("x-amz-executed-version", "3")], "7"), true).expect("an output");
         assert_eq!(wrapped.text(), r#"{"ExecutedVersion":"3","Payload":7,"StatusCode":200}"#);
+        let logged = output(answer(200, &[("x-amz-log-result", "bG9n")], "7"), true).expect("an output");
+        assert_eq!(logged.value().get("LogResult").and_then(Value::as_str), Some("bG9n"));
         let body = r#"{"errorType":"TooPoor","errorMessage":"no money"}"#;
         let failed = output(answer(200, &[("x-amz-function-error", "Unhandled")], body), false);
         let failed = failed.expect_err("the function failed");

@@ -29,8 +29,11 @@ pub struct Origin {
     pub names: Rc<dyn Names>,
     /// ARN or QRN of its machine.
     pub machine_arn: Str,
-    /// The machine's role; empty where it has none.
+    /// For whom it is done: the machine's role, or that of the task's `Credentials`, which may come from an execution's data;
+    /// empty where there is neither.
     pub role_arn: Str,
+    /// The machine's own role; empty where it has none.
+    pub machine_role_arn: Str,
 }
 
 /// Names that are spelt when they are asked for: most integrations look at none.

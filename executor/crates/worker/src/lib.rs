@@ -43,7 +43,7 @@ pub struct Settings {
     pub name: String,
     /// Functions that run at once: 1 to [`CONCURRENCY_MAX`].
     pub concurrency: u32,
-    /// How often nodes are told that the tasks in hand are alive; for states with `HeartbeatSeconds`.
+    /// How often nodes are told that the tasks in hand are alive, more than nothing; for states with `HeartbeatSeconds`.
     pub heartbeat: Option<Duration>,
     /// Our certificate; without one plain text is spoken.
     pub trust: Option<Trust>,
@@ -110,6 +110,17 @@ pub(crate) struct Shared<H> {
     phase: watch::Sender<Phase>,
 }
 
+fn shared<H>(settings: Settings, handler: H) -> Shared<H> {
+    Shared {
+        handler,
+        places: Semaphore::new(settings.concurrency as usize),
+        links: Links::default(),
+        hand: Hand::default(),
+        phase: watch::Sender::new(Phase::Working),
+        settings,
+    }
+}
+
 /// Works until `stop` ends, then finishes what it has.
 ///
 /// # Errors
@@ -126,14 +137,11 @@ pub async fn run(
     for node in &settings.nodes {
         nodes::endpoint(node)?;
     }
-    let shared = Arc::new(Shared {
-        handler,
-        places: Semaphore::new(settings.concurrency as usize),
-        links: Links::default(),
-        hand: Hand::default(),
-        phase: watch::Sender::new(Phase::Working),
-        settings,
-    });
+    if settings.heartbeat.is_some_and(|every| every.is_zero()) {
+        let why = "heartbeats have time between them, or there are none (`heartbeat: None`)".to_owned();
+        return Err(WorkerError::Settings(why));
+    }
+    let shared = Arc::new(shared(settings, handler));
     let attended = shared.settings.nodes.iter().map(|node| nodes::attend(&shared, node));
     let mut attended = std::pin::pin!(try_join_all(attended));
     tokio::select! {
@@ -150,4 +158,34 @@ pub async fn run(
     shared.links.clear();
     // The nodes end the streams when they have read everything; one that hangs is not waited for.
     tokio::time::timeout(END_WITHIN, attended).await.unwrap_or(Ok(Vec::new())).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub fn settings() -> Settings {
+        Settings {
+            nodes: vec!["127.0.0.1:1".to_owned()],
+            pool: "demo".to_owned(),
+            name: "one".to_owned(),
+            concurrency: 1,
+            heartbeat: None,
+            trust: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn settings_that_no_worker_can_work_with_are_refused() {
+        for (settings, part) in [
+            (Settings { nodes: Vec::new(), ..settings() }, "a node"),
+            (Settings { concurrency: 0, ..settings() }, "functions"),
+            (Settings { concurrency: CONCURRENCY_MAX + 1, ..settings() }, "functions"),
+            (Settings { heartbeat: Some(Duration::ZERO), ..settings() }, "heartbeats"),
+        ] {
+            let handler = |_: Task| async { Ok(Bytes::new()) };
+            let error = run(settings, handler, std::future::pending()).await.expect_err(part);
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! Streams to all shards of a node, opened again when they break.
 //!
 //! Invariants: a shard has one stream at most; after each end the node is asked again where its shards are, so that one that
-//! came back elsewhere, or with another number of them, is served whole. The pause between two attempts grows while they fail,
-//! and is spread. What may fail: a node that refuses the worker.
+//! came back elsewhere, or with another number of them, is served whole; a shard that cannot be reached keeps no other from its
+//! stream. The pause between two attempts grows while they fail, and is spread. What may fail: a node that refuses the worker.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -45,7 +45,10 @@ pub(crate) async fn attend(shared: &Arc<Shared<impl Handler>>, node: &str) -> Re
         let trouble = match streams.open_missing().await {
             Ok(()) => streams.an_end().await?,
             Err(refused @ WorkerError::Refused { .. }) => return Err(refused),
-            Err(error) => error.to_string(),
+            Err(error) => {
+                streams.note_ended()?;
+                error.to_string()
+            }
         };
         if *phase.borrow() == Phase::Done {
             while streams.running.join_next().await.is_some() {}
@@ -66,19 +69,31 @@ impl<H: Handler> Streams<'_, H> {
     /// Opens a stream to each shard that has none.
     async fn open_missing(&mut self) -> Result<(), WorkerError> {
         let shards = self.describe().await?;
+        self.open(shards).await
+    }
+
+    /// Opens those to these shards that there are none to; the error is that of the last one that cannot be reached.
+    async fn open(&mut self, shards: Vec<Shard>) -> Result<(), WorkerError> {
         let concurrency = self.shared.settings.concurrency as usize;
         // Each shard has some, for it does not know of the others.
         let credit = concurrency.div_ceil(shards.len().max(1));
+        let credit = u32::try_from(credit).unwrap_or(u32::MAX);
         let served: HashSet<u32> = self.shards.values().copied().collect();
+        let mut opened = Ok(());
         for shard in shards.into_iter().filter(|shard| !served.contains(&shard.index)) {
-            let channel = self.connect(&shard.data_address).await?;
-            let credit = u32::try_from(credit).unwrap_or(u32::MAX);
+            let channel = match self.connect(&shard.data_address).await {
+                Ok(channel) => channel,
+                Err(error) => {
+                    opened = Err(error);
+                    continue;
+                }
+            };
             let serving = stream::serve(Arc::clone(self.shared), channel, credit);
             let id = self.running.spawn(serving).id();
             self.shards.insert(id, shard.index);
             tracing::info!(node = self.node, address = shard.data_address, "stream opened");
         }
-        Ok(())
+        opened
     }
 
     async fn describe(&self) -> Result<Vec<Shard>, WorkerError> {
@@ -101,13 +116,20 @@ impl<H: Handler> Streams<'_, H> {
 
     /// Waits until a stream ends, and takes note of all that have; says why one did.
     async fn an_end(&mut self) -> Result<String, WorkerError> {
-        let mut next = self.running.join_next_with_id().await;
-        let mut told = "the node has no shards yet".to_owned();
-        while let Some(ended) = next {
-            told = self.note(ended)?;
-            next = self.running.try_join_next_with_id();
-        }
+        let Some(ended) = self.running.join_next_with_id().await else {
+            return Ok("the node has no shards yet".to_owned());
+        };
+        let told = self.note(ended)?;
+        self.note_ended()?;
         Ok(told)
+    }
+
+    /// Takes note of the streams that have ended, so that they are opened again.
+    fn note_ended(&mut self) -> Result<(), WorkerError> {
+        while let Some(ended) = self.running.try_join_next_with_id() {
+            self.note(ended)?;
+        }
+        Ok(())
     }
 
     fn note(&mut self, ended: Result<(Id, Result<(), Status>), JoinError>) -> Result<String, WorkerError> {
@@ -156,7 +178,30 @@ fn pause(failures: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::{TcpListener, TcpSocket};
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_shard_that_cannot_be_reached_keeps_no_other_from_its_stream() {
+        let reached = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        // Bound and not listened on: the system refuses connections, and nobody else can take the port.
+        let refused = TcpSocket::new_v4().expect("a socket");
+        refused.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        let shards = [refused.local_addr(), reached.local_addr()].map(|address| address.expect("an address"));
+        let shard = |(index, address): (u32, std::net::SocketAddr)| Shard {
+            index,
+            data_address: address.to_string(),
+            ..Shard::default()
+        };
+        let handler = |_: proto::executor::v1::Task| async { Ok(bytes::Bytes::new()) };
+        let shared = Arc::new(crate::shared(crate::tests::settings(), handler));
+        let mut streams =
+            Streams { shared: &shared, node: "one", running: JoinSet::new(), shards: HashMap::new() };
+        let opened = streams.open((0..).zip(shards).map(shard).collect()).await;
+        assert!(matches!(opened, Err(WorkerError::Unreachable { .. })), "{opened:?}");
+        assert_eq!(streams.shards.values().collect::<Vec<_>>(), [&1]);
+    }
 
     #[test]
     fn an_address_that_is_none_is_a_mistake_and_no_reason_to_try_again() {

@@ -70,6 +70,19 @@ impl TestShard {
     }
 }
 
+/// A shard, and a machine that asks.
+async fn asking() -> (World, DefinitionHash, TestShard) {
+    let world = World::new();
+    let ask = world.define(ASK).await;
+    let shard = world.shard().await;
+    (world, ask, shard)
+}
+
+/// How the next execution ends.
+async fn ended(shard: &TestShard, watcher: &mut mpsc::Receiver<v1::CompletionBatch>) -> v1::Outcome {
+    ticking(shard, outcomes(watcher, 1)).await.remove(0)
+}
+
 fn code(result: Result<(), Error>) -> &'static str {
     match result {
         Ok(()) => "taken",
@@ -87,19 +100,13 @@ fn code(result: Result<(), Error>) -> &'static str {
 #[tokio::test]
 async fn a_callback_ends_its_task_once_before_and_after_the_worker_has_answered() {
     for asked in [false, true] {
-        let world = World::new();
-        let ask = world.define(ASK).await;
-        let shard = world.shard().await;
+        let (_world, ask, shard) = asking().await;
         let mut watcher = shard.watch().await;
         let token = shard.waits(ask, 1, asked).await;
         assert_eq!(code(shard.call_back(&token, success("[7]")).await), "taken");
         assert_eq!(code(shard.call_back(&token, success("[8]")).await), "TaskTimedOut");
         assert_eq!(code(shard.call_back(&token, Callback::Heartbeat).await), "TaskTimedOut");
-        assert_eq!(
-            ticking(&shard, outcomes(&mut watcher, 1)).await[0].output.as_deref(),
-            Some(b"[7]".as_slice()),
-            "{asked}"
-        );
+        assert_eq!(ended(&shard, &mut watcher).await.output.as_deref(), Some(b"[7]".as_slice()), "{asked}");
         let form = v1::HistoryForm::Unspecified;
         let history = shard.ask(|reply| Command::History { execution: execution(1, 0), form, reply }).await;
         let history = history.expect("a history");
@@ -115,9 +122,7 @@ async fn a_callback_ends_its_task_once_before_and_after_the_worker_has_answered(
 
 #[tokio::test]
 async fn a_worker_is_told_that_its_answer_is_no_longer_wanted_once_a_callback_has_come() {
-    let world = World::new();
-    let ask = world.define(ASK).await;
-    let shard = world.shard().await;
+    let (_world, ask, shard) = asking().await;
     let mut worker = shard.worker(1, 2).await;
     shard.started(batch(1, ask, Mode::Standard, &["1"])).await;
     let task = tasks(&mut worker, 1).await.remove(0);
@@ -128,9 +133,7 @@ async fn a_worker_is_told_that_its_answer_is_no_longer_wanted_once_a_callback_ha
 
 #[tokio::test]
 async fn a_failure_is_caught_by_its_name_or_ends_the_execution() {
-    let world = World::new();
-    let ask = world.define(ASK).await;
-    let shard = world.shard().await;
+    let (_world, ask, shard) = asking().await;
     let mut watcher = shard.watch().await;
     let (one, two) = (shard.waits(ask, 1, true).await, shard.waits(ask, 2, true).await);
     assert_eq!(code(shard.call_back(&one, failure("Refused", "too dear")).await), "taken");
@@ -142,9 +145,7 @@ async fn a_failure_is_caught_by_its_name_or_ends_the_execution() {
 
 #[tokio::test]
 async fn a_callback_is_answered_when_it_is_durable_and_so_is_the_refusal_of_a_second_one() {
-    let world = World::new();
-    let ask = world.define(ASK).await;
-    let shard = world.shard().await;
+    let (world, ask, shard) = asking().await;
     let token = shard.waits(ask, 1, true).await;
     world.store.hold_appends();
     let mut first = shard.called(&token, success("1")).await;
@@ -163,9 +164,7 @@ async fn a_callback_is_answered_when_it_is_durable_and_so_is_the_refusal_of_a_se
 
 #[tokio::test]
 async fn what_was_acknowledged_survives_a_crash_and_a_token_is_good_after_one() {
-    let world = World::new();
-    let ask = world.define(ASK).await;
-    let shard = world.shard().await;
+    let (world, ask, shard) = asking().await;
     let told = shard.waits(ask, 1, true).await;
     let untold = shard.waits(ask, 2, true).await;
     assert_eq!(code(shard.call_back(&told, failure("Refused", "no")).await), "taken");
@@ -178,14 +177,12 @@ async fn what_was_acknowledged_survives_a_crash_and_a_token_is_good_after_one() 
     let caught = caught.expect("it has ended").output;
     assert_eq!(caught.as_deref(), Some(br#"{"Error":"Refused","Cause":"no"}"#.as_slice()));
     assert_eq!(code(shard.call_back(&untold, success("2")).await), "taken");
-    assert_eq!(ticking(&shard, outcomes(&mut watcher, 1)).await[0].output.as_deref(), Some(b"2".as_slice()));
+    assert_eq!(ended(&shard, &mut watcher).await.output.as_deref(), Some(b"2".as_slice()));
 }
 
 #[tokio::test]
 async fn a_task_that_is_asked_for_again_after_a_crash_has_the_token_that_it_had() {
-    let world = World::new();
-    let ask = world.define(ASK).await;
-    let shard = world.shard().await;
+    let (world, ask, shard) = asking().await;
     let before = shard.waits(ask, 1, false).await;
     drop(shard);
     let shard = world.shard().await;
@@ -198,9 +195,7 @@ async fn a_task_that_is_asked_for_again_after_a_crash_has_the_token_that_it_had(
 #[tokio::test]
 async fn heartbeats_keep_a_task_and_without_them_it_times_out() {
     for asked in [false, true] {
-        let world = World::new();
-        let ask = world.define(ASK).await;
-        let shard = world.shard().await;
+        let (world, ask, shard) = asking().await;
         let mut watcher = shard.watch().await;
         let token = shard.waits(ask, 1, asked).await;
         for _ in 0..3 {
@@ -210,9 +205,9 @@ async fn heartbeats_keep_a_task_and_without_them_it_times_out() {
         shard.settled().await;
         assert!(watcher.try_recv().is_err());
         world.clock.advance(Duration::from_secs(61));
-        let ended = ticking(&shard, outcomes(&mut watcher, 1)).await.remove(0);
+        let outcome = ended(&shard, &mut watcher).await;
         assert_eq!(
-            (ended.status(), ended.error.as_deref()),
+            (outcome.status(), outcome.error.as_deref()),
             (ExecutionStatus::Failed, Some("States.Timeout"))
         );
         assert_eq!(code(shard.call_back(&token, success("1")).await), "TaskTimedOut");
@@ -221,16 +216,14 @@ async fn heartbeats_keep_a_task_and_without_them_it_times_out() {
 
 #[tokio::test]
 async fn a_callback_that_comes_with_the_time_out_is_too_late() {
-    let world = World::new();
-    let ask = world.define(ASK).await;
-    let shard = world.shard().await;
+    let (world, ask, shard) = asking().await;
     let mut watcher = shard.watch().await;
     let token = shard.waits(ask, 1, true).await;
     world.clock.advance(Duration::from_secs(60));
     // The timer is found due in the wake-up that brings the callback, if not before.
     let late = shard.called(&token, success("1")).await;
     assert_eq!(code(ticking(&shard, soon("an answer", late)).await.expect("answered")), "TaskTimedOut");
-    assert_eq!(ticking(&shard, outcomes(&mut watcher, 1)).await[0].error.as_deref(), Some("States.Timeout"));
+    assert_eq!(ended(&shard, &mut watcher).await.error.as_deref(), Some("States.Timeout"));
 }
 
 #[tokio::test]
@@ -246,18 +239,13 @@ async fn the_token_of_a_stream_s_task_calls_nobody_back() {
         let token = TaskToken::open(&secret(), &given.token).expect("a token").seal_text(&secret());
         assert_eq!(code(shard.call_back(&token, success("1")).await), "TaskDoesNotExist", "{mode:?}");
         shard.succeed(1, &given.token, "2").await;
-        assert_eq!(
-            ticking(&shard, outcomes(&mut watcher, 1)).await[0].output.as_deref(),
-            Some(b"2".as_slice())
-        );
+        assert_eq!(ended(&shard, &mut watcher).await.output.as_deref(), Some(b"2".as_slice()));
     }
 }
 
 #[tokio::test]
 async fn the_task_of_an_execution_that_was_stopped_is_over() {
-    let world = World::new();
-    let ask = world.define(ASK).await;
-    let shard = world.shard().await;
+    let (_world, ask, shard) = asking().await;
     let token = shard.waits(ask, 1, true).await;
     let (error, cause) = (String::new(), String::new());
     let stop = |reply| Command::Stop { execution: execution(1, 0), error, cause, reply };
@@ -267,9 +255,7 @@ async fn the_task_of_an_execution_that_was_stopped_is_over() {
 
 #[tokio::test]
 async fn while_the_store_does_not_confirm_nothing_is_taken_and_afterwards_it_is() {
-    let world = World::new();
-    let ask = world.define(ASK).await;
-    let shard = world.shard().await;
+    let (world, ask, shard) = asking().await;
     let token = shard.waits(ask, 1, true).await;
     world.store.set_unavailable(Some("a test"));
     // Something has to be written before that is noticed.
@@ -324,7 +310,7 @@ async fn one_that_was_sent_to_an_owner_that_is_replaced_is_not_acknowledged_and_
     assert_eq!(code(stale.call_back(&token, success("1")).await), "NotOwner");
     let mut watcher = second.watch().await;
     assert_eq!(code(second.call_back(&token, success("2")).await), "taken");
-    assert_eq!(ticking(&second, outcomes(&mut watcher, 1)).await[0].output.as_deref(), Some(b"2".as_slice()));
+    assert_eq!(ended(&second, &mut watcher).await.output.as_deref(), Some(b"2".as_slice()));
 }
 
 #[tokio::test]
@@ -341,16 +327,14 @@ async fn a_partition_that_was_given_back_takes_no_callback_here_and_its_next_own
     let mut watcher = second.watch().await;
     for token in [one, two] {
         assert_eq!(code(second.call_back(&token, success("2")).await), "taken");
-        let ended = ticking(&second, outcomes(&mut watcher, 1)).await.remove(0);
-        assert_eq!(ended.output.as_deref(), Some(b"2".as_slice()));
+        let outcome = ended(&second, &mut watcher).await;
+        assert_eq!(outcome.output.as_deref(), Some(b"2".as_slice()));
     }
 }
 
 #[tokio::test]
 async fn a_refusal_is_not_told_from_memory_by_an_owner_that_the_store_has_not_confirmed_for_long() {
-    let world = World::new();
-    let ask = world.define(ASK).await;
-    let shard = world.shard().await;
+    let (world, ask, shard) = asking().await;
     let token = shard.waits(ask, 1, true).await;
     assert_eq!(code(shard.call_back(&token, success("1")).await), "taken");
     world.store.set_away(partition(), true);
@@ -371,9 +355,7 @@ async fn a_refusal_is_not_told_from_memory_by_an_owner_that_the_store_has_not_co
 
 #[tokio::test]
 async fn a_reply_of_the_store_that_is_lost_loses_no_callback() {
-    let world = World::new();
-    let ask = world.define(ASK).await;
-    let shard = world.shard().await;
+    let (world, ask, shard) = asking().await;
     let mut watcher = shard.watch().await;
     for (sequence, fault) in
         [(1, Fault::LoseReply), (2, Fault::Refuse(StoreError::Unavailable("a test".to_owned())))]
@@ -390,10 +372,7 @@ async fn a_reply_of_the_store_that_is_lost_loses_no_callback() {
             }
         };
         assert_eq!(ticking(&shard, sent).await, "taken");
-        assert_eq!(
-            ticking(&shard, outcomes(&mut watcher, 1)).await[0].output.as_deref(),
-            Some(b"1".as_slice())
-        );
+        assert_eq!(ended(&shard, &mut watcher).await.output.as_deref(), Some(b"1".as_slice()));
     }
 }
 
@@ -458,8 +437,8 @@ async fn a_callback_may_come_before_its_call_was_answered_and_ends_it() {
             assert_eq!(code(shard.call_back(&token, success("7")).await), "taken");
             soon("the call's end", answer.closed()).await;
         }
-        let ended = ticking(&shard, outcomes(&mut watcher, 1)).await.remove(0);
-        assert_eq!(ended.output.as_deref(), Some(b"7".as_slice()));
+        let outcome = ended(&shard, &mut watcher).await;
+        assert_eq!(outcome.output.as_deref(), Some(b"7".as_slice()));
         assert_eq!(code(shard.call_back(&token, success("8")).await), "TaskTimedOut");
     }
 }

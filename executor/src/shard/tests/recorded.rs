@@ -16,7 +16,7 @@ use ids::Mode;
 use journal::block::{encode_failure, seed_for};
 use journal::{Block, BlockBuilder, BlockId, Journalled, JournalledKind, MachineRef, Opened, Record};
 
-use super::super::machine::{Beginning, Machine, dialect_of, handle, timestamp_of_ms};
+use super::super::machine::{Beginning, Machine, dialect_of, timestamp_of_ms};
 use super::super::recover::event_of;
 use super::super::transfers::Transfers;
 use super::super::turns::beginning;
@@ -125,7 +125,7 @@ impl Run {
         self.effects.clear();
         let Some(event) = event else { return };
         let at = timestamp_of_ms(*time_ms);
-        handle(&mut self.execution, event, at, &mut self.effects, &mut self.history);
+        self.execution.handle(event, at, &mut self.effects, &mut self.history);
         self.say();
     }
 

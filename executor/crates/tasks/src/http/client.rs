@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, Method, StatusCode};
 use reqwest::redirect::Policy;
 use rustls::ClientConfig;
@@ -78,8 +78,7 @@ pub struct Client {
     targets: Targets,
 }
 
-/// Headers that are for one origin alone, or speak of a body.
-const OF_ONE_ORIGIN: [http::HeaderName; 2] = [AUTHORIZATION, COOKIE];
+/// Headers that speak of a body.
 const OF_A_BODY: [http::HeaderName; 3] = [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING];
 
 impl Client {
@@ -281,8 +280,7 @@ fn follow(request: &mut Outbound, status: StatusCode, location: &str) -> Result<
 }
 
 fn is_harmless(name: &http::HeaderName) -> bool {
-    !OF_ONE_ORIGIN.contains(name)
-        && (OF_A_BODY.contains(name) || matches!(name.as_str(), "accept" | "accept-language" | "user-agent"))
+    OF_A_BODY.contains(name) || matches!(name.as_str(), "accept" | "accept-language" | "user-agent")
 }
 
 fn remove(headers: &mut HeaderMap, names: &[http::HeaderName]) {

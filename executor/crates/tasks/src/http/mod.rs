@@ -156,7 +156,7 @@ pub enum HttpError {
 /// A duration for people: in tenths of a second below ten seconds, and never shorter than it is.
 fn seconds(duration: Duration) -> String {
     let tenths = duration.as_millis().div_ceil(100);
-    if tenths % 10 == 0 || tenths > 100 {
+    if tenths.is_multiple_of(10) || tenths > 100 {
         return format!("{} s", tenths.div_ceil(10));
     }
     format!("{}.{} s", tenths / 10, tenths % 10)

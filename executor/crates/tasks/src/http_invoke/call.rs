@@ -172,6 +172,20 @@ fn transform(given: Option<&Value>) -> Result<Option<ArrayFormat>, Failure> {
 }
 
 impl Parsed {
+    /// Gives a query parameter this value in the place of any that it has, also in the endpoint itself.
+    pub fn set_query(&mut self, name: &str, value: String) {
+        self.query.retain(|(known, _)| known != name);
+        self.query.push((name.to_owned(), value));
+        if self.url.query_pairs().any(|(known, _)| known == name) {
+            let others = self.url.query_pairs().into_owned().filter(|(known, _)| known != name);
+            let others: Vec<_> = others.collect();
+            self.url.set_query(None);
+            if !others.is_empty() {
+                self.url.query_pairs_mut().extend_pairs(others);
+            }
+        }
+    }
+
     /// The request as it is sent.
     ///
     /// # Errors
@@ -255,6 +269,24 @@ mod tests {
             }
             let known = endpoints.0.borrow();
             assert!(known.len() <= ENDPOINTS_MAX && known.keys().all(|it| it.len() <= ENDPOINT_BYTES_MAX));
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_is_set_is_there_once_wherever_the_state_has_it() {
+        for (endpoint, expected) in [
+            ("https://a.example/v1?key=mine&x=a%20b&ke%79=too", "https://a.example/v1?x=a+b&r=1&key=ours"),
+            ("https://a.example/v1?key=mine", "https://a.example/v1?r=1&key=ours"),
+            ("https://a.example/v1?x=a%20b", "https://a.example/v1?x=a%20b&r=1&key=ours"),
+        ] {
+            let arguments = format!(
+                r#"{{"ApiEndpoint":"{endpoint}","Method":"GET","QueryParameters":{{"key":["mine",2],"r":1}}}}"#
+            );
+            let arguments = Value::parse(arguments.as_bytes(), JsonLimits::default()).expect("JSON");
+            let mut call = parse(&arguments, &Endpoints::default()).expect("a request");
+            call.set_query("key", "ours".to_owned());
+            let sent = call.into_outbound(Duration::from_secs(1), 0).expect("a request");
+            assert_eq!(sent.url.as_str(), expected);
         }
     }
 

@@ -198,8 +198,7 @@ impl Connection {
             call.headers.insert(name.clone(), value.clone());
         }
         for (name, value) in &self.query {
-            call.query.retain(|(known, _)| known != name);
-            call.query.push((name.clone(), value.to_string()));
+            call.set_query(name, value.to_string());
         }
         if !self.body.is_empty() {
             let body = call.body.get_or_insert_with(Value::empty_object);

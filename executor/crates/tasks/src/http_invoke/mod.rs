@@ -66,7 +66,7 @@ impl HttpInvoke {
         let Some(name) = call.connection.clone() else { return answer::output(self.send(call).await?) };
         let connections = self.connections.get();
         let connection = connections.get(&name).ok_or_else(|| connection::unknown(&name))?;
-        connection.admits(&call, &request.origin.role_arn)?;
+        connection.admits(&call, &request.origin.machine_role_arn)?;
         answer::output(self.connected(call, &name, connection).await?)
     }
 

@@ -93,6 +93,7 @@ fn request(resource: &str, arguments: &str) -> Request {
             names: Rc::new(("arn:aws:states:eu-west-1:123456789012:execution:parent:x-1", "x-1-2a")),
             machine_arn: "arn:aws:states:eu-west-1:123456789012:stateMachine:parent".into(),
             role_arn: "".into(),
+            machine_role_arn: "".into(),
         },
     }
 }

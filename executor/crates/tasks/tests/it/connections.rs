@@ -108,6 +108,34 @@ async fn a_connection_is_for_its_hosts_and_roles_and_not_for_plain_http_unless_i
 }
 
 #[tokio::test]
+async fn a_connection_is_for_the_role_of_the_machine_whatever_role_its_task_names() {
+    let mirror = mirror().await;
+    let roles = vec!["arn:aws:iam::1:role/r".to_owned()];
+    let own = ConnectionSettings { api_key: Some(secret("x-api-key", "hidden")), roles, ..here() };
+    let http = HttpInvoke::new(client(), connections(own), without_tokens());
+    let input = format!(
+        r#"{{"ApiEndpoint":"{}","Method":"GET","Authentication":{{"ConnectionArn":"{ARN}"}}}}"#,
+        mirror.url("/")
+    );
+    for (of_machine, of_task, admitted) in [
+        ("", "arn:aws:iam::1:role/r", false),
+        ("arn:aws:iam::1:role/else", "arn:aws:iam::1:role/r", false),
+        ("arn:aws:iam::1:role/r", "arn:aws:iam::1:role/else", true),
+    ] {
+        let origin = tasks::Origin {
+            role_arn: of_task.into(),
+            machine_role_arn: of_machine.into(),
+            ..crate::peers::origin()
+        };
+        let input = asl::Payload::from_checked(input.clone().into());
+        let request = tasks::Request { resource: "arn:aws:states:::http:invoke".into(), input, origin };
+        let told = tasks::Integration::begin(&http, &request).await;
+        assert_eq!(told.is_ok(), admitted, "{told:?}");
+    }
+    assert_eq!(mirror.counts().asked, 1);
+}
+
+#[tokio::test]
 async fn secrets_of_a_connection_are_in_no_failure() {
     let settings = ConnectionSettings {
         api_key: Some(secret("x-api-key", "hidden")),

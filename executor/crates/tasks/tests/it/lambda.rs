@@ -186,6 +186,20 @@ async fn a_role_that_may_not_be_assumed_is_an_error_of_permissions() {
 }
 
 #[tokio::test]
+async fn what_is_no_role_is_asked_of_nobody_though_something_may_be_known_by_its_name() {
+    let world = world().await;
+    for name in ["oauth:orders", "environment:aws", "7"] {
+        let input = asl::Payload::from_checked("{}".into());
+        let origin = Origin { role_arn: name.into(), ..origin() };
+        let request = tasks::Request { resource: format!("{ARN}:echo").as_str().into(), input, origin };
+        let failure = tasks::Integration::begin(&world.lambda, &request).await.expect_err("no keys");
+        assert_eq!(failure.error, "States.Permissions");
+        assert!(failure.cause.contains(name), "{}", failure.cause);
+    }
+    assert_eq!((world.issuer.issued(), world.peer.counts().asked), (0, 0));
+}
+
+#[tokio::test]
 async fn a_service_that_breaks_is_an_error_of_the_client() {
     let issuer = Arc::<Issuer>::default();
     let peer = crate::peers::raw(|stream| async move { drop(stream) }).await;

@@ -215,6 +215,7 @@ pub fn origin() -> Origin {
         names: Rc::new(("arn:aws:states:eu-west-1:123456789012:execution:orders:e1", "a-1")),
         machine_arn: "arn:aws:states:eu-west-1:123456789012:stateMachine:orders".into(),
         role_arn: "arn:aws:iam::123456789012:role/orders".into(),
+        machine_role_arn: "arn:aws:iam::123456789012:role/orders".into(),
     }
 }
 

@@ -3,29 +3,31 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
-use sign::{Keys, Unsigned};
-use zeroize::Zeroizing;
+use sign::{Keys, SignError, Unsigned};
 
-use super::times::{Times, Told, iso};
-use super::transport::{Post, Reply, Transport};
+use super::sts::{Dialect, Given, Sts, Told};
+use super::times::iso;
+use super::transport::{Reply, Transport};
 use super::{Fetch, Provider};
-use crate::{CredentialError, CredentialKey, Credentials, Now};
+use crate::{CredentialError, CredentialKey, Now};
 
 /// The least and the most that AWS gives, in seconds.
 const DURATION: std::ops::RangeInclusive<u64> = 900..=43_200;
 
 /// See the module.
 pub struct AwsSts {
-    transport: Arc<dyn Transport>,
-    url: String,
+    sts: Sts,
+    query: Query,
+}
+
+/// How AWS is asked.
+struct Query {
     region: String,
-    keys: Keys,
-    duration: Duration,
-    times: Times,
+    /// In seconds.
+    duration: u64,
 }
 
 impl AwsSts {
@@ -40,68 +42,41 @@ impl AwsSts {
         duration: Duration,
         now: Now,
     ) -> Self {
-        Self { transport, url, region, keys, duration, times: Times::new(now) }
-    }
-
-    async fn ask(&self, key: &CredentialKey) -> Result<(Reply, u64), CredentialError> {
-        let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
-        let body = format!(
-            "Action=AssumeRole&Version=2011-06-15&RoleArn={}&RoleSessionName={}&DurationSeconds={}",
-            encode(&key.role),
-            encode(&key.session),
-            self.duration.as_secs().clamp(*DURATION.start(), *DURATION.end()),
-        );
-        let mut headers = HeaderMap::new();
-        let form = HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8");
-        headers.insert("content-type", form);
-        let mut unsigned =
-            Unsigned { method: &Method::POST, url: &self.url, headers: &mut headers, body: body.as_bytes() };
-        let signed = sign::sigv4::sign(&mut unsigned, &self.keys, "sts", &self.region, self.times.theirs());
-        signed.map_err(|error| CredentialError::unavailable(key, error))?;
-        let sent_ms = self.times.now_ms();
-        let post = Post { url: self.url.clone(), headers, body: Bytes::from(body) };
-        let reply = self.transport.post(post).await.map_err(|why| CredentialError::unavailable(key, why))?;
-        Ok((reply, sent_ms))
-    }
-
-    fn read(&self, key: &CredentialKey, reply: &Reply, sent_ms: u64) -> Result<Credentials, Told> {
-        let wrong = || {
-            let why = format!(
-                "{} has answered with status {} and something else than STS's XML",
-                self.url, reply.status
-            );
-            Told::Error(CredentialError::unavailable(key, why))
-        };
-        let text = std::str::from_utf8(&reply.body).map_err(|_| wrong())?;
-        if !reply.status.is_success() {
-            let answer: ErrorAnswer = quick_xml::de::from_str(text).map_err(|_| wrong())?;
-            return Err(classify(key, &answer.error));
-        }
-        let answer: Answer = quick_xml::de::from_str(text).map_err(|_| wrong())?;
-        let keys = answer.result.credentials;
-        let expiry = iso(&keys.expiration).ok_or_else(wrong)?;
-        Ok(Credentials {
-            id: keys.id,
-            secret: Zeroizing::new(keys.secret),
-            token: Some(Zeroizing::new(keys.token)),
-            expires_at: Some(self.times.ours(expiry, reply, sent_ms)),
-        })
+        let duration = duration.as_secs().clamp(*DURATION.start(), *DURATION.end());
+        Self { sts: Sts::new(transport, url, keys, now), query: Query { region, duration } }
     }
 }
 
 impl Provider for AwsSts {
     fn fetch<'a>(&'a self, key: &'a CredentialKey) -> Fetch<'a> {
-        Box::pin(async move {
-            let (reply, sent_ms) = self.ask(key).await?;
-            match self.read(key, &reply, sent_ms) {
-                // Our clock is wrong, or theirs: the next request is signed with theirs.
-                Err(Told::Time(_)) if self.times.learn(&reply) => {
-                    let (reply, sent_ms) = self.ask(key).await?;
-                    self.read(key, &reply, sent_ms).map_err(Told::error)
-                }
-                read => read.map_err(Told::error),
-            }
-        })
+        Box::pin(self.sts.assume(&self.query, key))
+    }
+}
+
+impl Dialect for Query {
+    fn request(&self, key: &CredentialKey) -> Result<(HeaderMap, Vec<u8>), CredentialError> {
+        let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
+        let (role, session, duration) = (encode(&key.role), encode(&key.session), self.duration);
+        let body = format!(
+            "Action=AssumeRole&Version=2011-06-15&RoleArn={role}&RoleSessionName={session}&DurationSeconds={duration}"
+        );
+        let form = HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8");
+        Ok(([(http::header::CONTENT_TYPE, form)].into_iter().collect(), body.into_bytes()))
+    }
+
+    fn sign(&self, request: &mut Unsigned<'_>, keys: &Keys, unix_seconds: u64) -> Result<(), SignError> {
+        sign::sigv4::sign(request, keys, "sts", &self.region, unix_seconds)
+    }
+
+    fn read(&self, key: &CredentialKey, reply: &Reply) -> Option<Result<Given, Told>> {
+        let text = std::str::from_utf8(&reply.body).ok()?;
+        if !reply.status.is_success() {
+            let answer: ErrorAnswer = quick_xml::de::from_str(text).ok()?;
+            return Some(Err(classify(key, &answer.error)));
+        }
+        let answer: Answer = quick_xml::de::from_str(text).ok()?;
+        let TemporaryKeys { id, secret, token, expiration } = answer.result.credentials;
+        Some(Ok(Given { id, secret, token, expiry: iso(&expiration)? }))
     }
 }
 

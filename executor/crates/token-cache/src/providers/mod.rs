@@ -7,6 +7,7 @@ mod auth_service;
 mod aws;
 mod fixed;
 mod oauth;
+mod sts;
 mod tencent;
 mod times;
 mod transport;

@@ -3,29 +3,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
-use sign::{Keys, Unsigned};
-use zeroize::Zeroizing;
+use sign::{Keys, SignError, Unsigned};
 
-use super::times::{Times, Told};
-use super::transport::{Post, Reply, Transport};
+use super::sts::{Dialect, Given, Sts, Told};
+use super::transport::{Reply, Transport};
 use super::{Fetch, Provider};
-use crate::{CredentialError, CredentialKey, Credentials, Now};
+use crate::{CredentialError, CredentialKey, Now};
 
 const VERSION: &str = "2018-08-13";
-/// The most that Tencent Cloud gives.
+/// The most that Tencent Cloud gives, in seconds.
 const DURATION_MAX: u64 = 43_200;
 
 /// See the module.
 pub struct TencentSts {
-    transport: Arc<dyn Transport>,
-    url: String,
+    sts: Sts,
+    api: Api,
+}
+
+/// How Tencent Cloud is asked.
+struct Api {
     region: HeaderValue,
-    keys: Keys,
-    duration: Duration,
-    times: Times,
+    /// In seconds.
+    duration: u64,
 }
 
 impl TencentSts {
@@ -43,69 +44,42 @@ impl TencentSts {
         now: Now,
     ) -> Result<Self, http::header::InvalidHeaderValue> {
         let region = HeaderValue::from_str(region)?;
-        Ok(Self { transport, url, region, keys, duration, times: Times::new(now) })
-    }
-
-    async fn ask(&self, key: &CredentialKey) -> Result<(Reply, u64), CredentialError> {
-        let request = Request {
-            role: &key.role,
-            session: &key.session,
-            duration: self.duration.as_secs().clamp(1, DURATION_MAX),
-        };
-        let body = serde_json::to_vec(&request).map_err(|error| CredentialError::refused(key, error))?;
-        let mut headers = HeaderMap::new();
-        headers.insert("content-type", HeaderValue::from_static("application/json"));
-        headers.insert("x-tc-action", HeaderValue::from_static("AssumeRole"));
-        headers.insert("x-tc-version", HeaderValue::from_static(VERSION));
-        headers.insert("x-tc-region", self.region.clone());
-        let mut unsigned =
-            Unsigned { method: &Method::POST, url: &self.url, headers: &mut headers, body: &body };
-        let signed = sign::tc3::sign(&mut unsigned, &self.keys, "sts", self.times.theirs());
-        signed.map_err(|error| CredentialError::unavailable(key, error))?;
-        let sent_ms = self.times.now_ms();
-        let post = Post { url: self.url.clone(), headers, body: Bytes::from(body) };
-        let reply = self.transport.post(post).await.map_err(|why| CredentialError::unavailable(key, why))?;
-        Ok((reply, sent_ms))
-    }
-
-    fn read(&self, key: &CredentialKey, reply: &Reply, sent_ms: u64) -> Result<Credentials, Told> {
-        let answer: Result<Envelope, _> = serde_json::from_slice(&reply.body);
-        let wrong = || {
-            let why = format!(
-                "{} has answered with status {} and something else than STS's JSON",
-                self.url, reply.status
-            );
-            Told::Error(CredentialError::unavailable(key, why))
-        };
-        let response = answer.map_err(|_| wrong())?.response;
-        if let Some(error) = response.error {
-            return Err(classify(key, &error));
-        }
-        let (Some(keys), Some(expiry)) = (response.credentials, response.expired_time) else {
-            return Err(wrong());
-        };
-        Ok(Credentials {
-            id: keys.id,
-            secret: Zeroizing::new(keys.secret),
-            token: Some(Zeroizing::new(keys.token)),
-            expires_at: Some(self.times.ours(expiry, reply, sent_ms)),
-        })
+        let duration = duration.as_secs().clamp(1, DURATION_MAX);
+        Ok(Self { sts: Sts::new(transport, url, keys, now), api: Api { region, duration } })
     }
 }
 
 impl Provider for TencentSts {
     fn fetch<'a>(&'a self, key: &'a CredentialKey) -> Fetch<'a> {
-        Box::pin(async move {
-            let (reply, sent_ms) = self.ask(key).await?;
-            match self.read(key, &reply, sent_ms) {
-                // Our clock is wrong, or theirs: the next request is signed with theirs.
-                Err(Told::Time(_)) if self.times.learn(&reply) => {
-                    let (reply, sent_ms) = self.ask(key).await?;
-                    self.read(key, &reply, sent_ms).map_err(Told::error)
-                }
-                read => read.map_err(Told::error),
-            }
-        })
+        Box::pin(self.sts.assume(&self.api, key))
+    }
+}
+
+impl Dialect for Api {
+    fn request(&self, key: &CredentialKey) -> Result<(HeaderMap, Vec<u8>), CredentialError> {
+        let request = Request { role: &key.role, session: &key.session, duration: self.duration };
+        let body = serde_json::to_vec(&request).map_err(|error| CredentialError::refused(key, error))?;
+        let headers = [
+            ("content-type", HeaderValue::from_static("application/json")),
+            ("x-tc-action", HeaderValue::from_static("AssumeRole")),
+            ("x-tc-version", HeaderValue::from_static(VERSION)),
+            ("x-tc-region", self.region.clone()),
+        ];
+        Ok((headers.map(|(name, value)| (HeaderName::from_static(name), value)).into_iter().collect(), body))
+    }
+
+    fn sign(&self, request: &mut Unsigned<'_>, keys: &Keys, unix_seconds: u64) -> Result<(), SignError> {
+        sign::tc3::sign(request, keys, "sts", unix_seconds)
+    }
+
+    fn read(&self, key: &CredentialKey, reply: &Reply) -> Option<Result<Given, Told>> {
+        let answer: Envelope = serde_json::from_slice(&reply.body).ok()?;
+        let Response { error, credentials, expired_time } = answer.response;
+        if let Some(error) = error {
+            return Some(Err(classify(key, &error)));
+        }
+        let TemporaryKeys { id, secret, token } = credentials?;
+        Some(Ok(Given { id, secret, token, expiry: expired_time? }))
     }
 }
 

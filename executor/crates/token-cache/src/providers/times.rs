@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::{Rfc2822, Rfc3339};
 
 use super::transport::Reply;
-use crate::{CredentialError, Now};
+use crate::Now;
 
 /// Below this a signature is not refused for its time.
 const NOTICED_SECONDS: i64 = 60;
@@ -53,21 +53,6 @@ impl Times {
         let said = reply.date.as_deref().and_then(http_date);
         let theirs = said.unwrap_or_else(|| self.theirs());
         after(sent_ms, Duration::from_secs(expiry_seconds.saturating_sub(theirs)))
-    }
-}
-
-/// What an error of STS says.
-pub(super) enum Told {
-    /// The signature's time is too far from the server's.
-    Time(CredentialError),
-    /// Anything else.
-    Error(CredentialError),
-}
-
-impl Told {
-    pub(super) fn error(self) -> CredentialError {
-        let (Self::Time(error) | Self::Error(error)) = self;
-        error
     }
 }
 

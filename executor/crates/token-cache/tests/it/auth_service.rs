@@ -16,6 +16,7 @@ use token_cache::providers::{AuthService, AuthServiceSettings};
 use token_cache::{CredentialError, CredentialKey, Provider};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
@@ -127,16 +128,27 @@ async fn a_call_asks_for_no_more_roles_than_the_service_takes() {
     assert!(batches.len() <= 4 && batches.iter().all(|batch| *batch <= 256), "{batches:?}");
 }
 
-#[tokio::test]
-async fn a_lone_role_waits_for_nobody_and_those_that_come_meanwhile_share_the_next_call() {
+/// A client that may make one call at once, and has one under way.
+struct Busy {
+    service: Arc<AuthService>,
+    first: JoinHandle<Result<token_cache::Credentials, CredentialError>>,
+    let_go: watch::Sender<bool>,
+    batches: watch::Receiver<Vec<usize>>,
+}
+
+async fn busy() -> Busy {
     let (address, let_go, mut batches) = serve().await;
     let service = client(vec![channel(address)], 1);
     let_go.send_replace(false);
-    let first = {
-        let service = Arc::clone(&service);
-        tokio::spawn(async move { service.fetch(&role("first")).await })
-    };
+    let asks = Arc::clone(&service);
+    let first = tokio::spawn(async move { asks.fetch(&role("first")).await });
     batches.wait_for(|batches| batches.len() == 1).await.expect("the server lives");
+    Busy { service, first, let_go, batches }
+}
+
+#[tokio::test]
+async fn a_lone_role_waits_for_nobody_and_those_that_come_meanwhile_share_the_next_call() {
+    let Busy { service, first, let_go, batches } = busy().await;
     let keys: Vec<CredentialKey> = (0..50).map(|n| role(&n.to_string())).collect();
     let rest = join_all(keys.iter().map(|key| service.fetch(key)));
     let opened = async {
@@ -151,14 +163,7 @@ async fn a_lone_role_waits_for_nobody_and_those_that_come_meanwhile_share_the_ne
 
 #[tokio::test]
 async fn roles_that_nobody_waits_for_any_more_are_not_asked_for() {
-    let (address, let_go, mut batches) = serve().await;
-    let service = client(vec![channel(address)], 1);
-    let_go.send_replace(false);
-    let first = {
-        let service = Arc::clone(&service);
-        tokio::spawn(async move { service.fetch(&role("first")).await })
-    };
-    batches.wait_for(|batches| batches.len() == 1).await.expect("the server lives");
+    let Busy { service, first, let_go, batches } = busy().await;
     let keys: Vec<CredentialKey> = (0..50).map(|n| role(&n.to_string())).collect();
     let given_up = join_all(keys.iter().map(|key| service.fetch(key)));
     assert!(given_up.now_or_never().is_none(), "they wait until they are dropped");
