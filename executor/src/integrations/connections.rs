@@ -240,11 +240,13 @@ pub(super) fn read(path: &Path, name: NameClient<'_>) -> Result<Read, Integratio
     Ok(Read { connections: Arc::new(connections), clients: Arc::new(clients) })
 }
 
-/// serde's words without the text that stands in the place of a table, which may be a secret that somebody wrote there.
+/// serde's words without the value that it found, which may be a secret that somebody wrote in the wrong place.
 fn without_values(message: &str) -> String {
-    let shown = match (message.find(": string \""), message.rfind("\", expected")) {
-        (Some(begin), Some(end)) => {
-            format!("{}: a text{}", &message[..begin], &message[end + 1..])
+    let shown = match message.rsplit_once(", expected ") {
+        // A field that nobody knows is a name.
+        Some((found, expected)) if !message.starts_with("unknown field") => {
+            let kind = found.split(['`', '"']).next().unwrap_or_default();
+            format!("{}, expected {expected}", kind.trim_end())
         }
         _ => message.to_owned(),
     };
@@ -466,6 +468,8 @@ mod tests {
             "hosts = ['h']\nbasic = { user = 'u', password = 'hunter2' }",
             "hosts = ['h']\nbasic = 'hunter2'",
             "hosts = ['h']\napi-key = 'hunter2'",
+            "hosts = ['h']\napi-key = { header = 'x', value = { file = ['hunter2'] } }",
+            "hosts = ['h']\noauth = { token-url = 'https://h', client-id = 'c', client-secret = { env = 'PATH' }, authentication = 'hunter2' }",
             "hosts = ['h']\noauth = 'hunter2'",
             "hosts = 'hunter2'",
             "hosts = ['h']\nbasic = { user = 'u', password = { env = 'PATH' } }\nheaders = { x = ['hunter2'] }",

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
 use super::{IntegrationError, Surroundings};
-use crate::config::{CredentialKind, IntegrationOptions};
+use crate::config::{ConfigError, CredentialKind, IntegrationOptions};
 
 /// Begins the names of clients that have tokens and no role.
 pub(super) const OAUTH: &str = "oauth:";
@@ -59,7 +59,7 @@ pub(super) fn cache(
     let mut routes = Routes::default().and(OAUTH, Arc::new(oauth));
     for kind in &options.credentials {
         routes = match kind {
-            CredentialKind::Auth => routes.and("", auth_service(options, &surroundings, &now)),
+            CredentialKind::Auth => routes.and("", auth_service(options, &surroundings, &now)?),
             CredentialKind::AwsSts => routes.and(ROLES.0, aws_sts(options, &transport, &now)?),
             CredentialKind::TencentSts => routes.and(ROLES.1, tencent_sts(options, &transport, &now)?),
             CredentialKind::Environment => environment(routes)?,
@@ -138,17 +138,27 @@ fn tencent_sts(
 }
 
 /// Channels that connect when they are first used.
-fn auth_service(options: &IntegrationOptions, surroundings: &Surroundings, now: &Now) -> Arc<dyn Provider> {
-    // That they are URLs was checked.
-    let endpoints = options.auth_service.iter().filter_map(|url| Endpoint::from_shared(url.clone()).ok());
+fn auth_service(
+    options: &IntegrationOptions,
+    surroundings: &Surroundings,
+    now: &Now,
+) -> Result<Arc<dyn Provider>, IntegrationError> {
+    let endpoint = |url: &String| {
+        Endpoint::from_shared(url.clone()).map_err(|error| {
+            let (setting, message) = ("--auth-service", format!("{url:?} cannot be called: {error}"));
+            ConfigError::Value { setting, message }
+        })
+    };
+    let endpoints = options.auth_service.iter().map(endpoint).collect::<Result<Vec<_>, _>>()?;
     let channels: Vec<Channel> = endpoints
+        .into_iter()
         .map(trust::lively)
         .flat_map(|endpoint| {
             [(); CHANNELS].map(|()| trust::channel_lazy(&endpoint, surroundings.trust.as_ref()))
         })
         .collect();
     let settings = AuthServiceSettings::default();
-    Arc::new(AuthService::new(channels, settings, Arc::clone(now), &surroundings.runtime))
+    Ok(Arc::new(AuthService::new(channels, settings, Arc::clone(now), &surroundings.runtime)))
 }
 
 #[cfg(test)]

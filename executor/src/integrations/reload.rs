@@ -130,17 +130,19 @@ mod tests {
         clients: watch::Receiver<Arc<OAuthClients>>,
     }
 
-    const ARNS: [&str; 2] = ["arn:a", "arn:b"];
+    /// Names of connections, and of the files of their clients' secrets.
+    const NAMES: [&str; 2] = ["a", "b"];
+    const CONNECTION: &str = "arn:aws:events:r:1:connection/";
 
     fn lay_out(folder: &Path) {
         let mut text = String::new();
-        for arn in ARNS {
-            let secret = folder.join(arn);
+        for name in NAMES {
+            let secret = folder.join(name);
             std::fs::write(&secret, "old").expect("written");
             let secret = secret.display();
             write!(
                 text,
-                "[[connection]]\narn = '{arn}'\nhosts = ['a.example']\noauth = {{ token-url = 'https://h/', client-id = 'c', \
+                "[[connection]]\narn = '{CONNECTION}{name}'\nhosts = ['a.example']\noauth = {{ token-url = 'https://h/', client-id = 'c', \
                  client-secret = {{ file = '{secret}' }} }}\n"
             )
             .expect("a text");
@@ -163,11 +165,11 @@ mod tests {
             std::fs::write(self.folder.path().join(name), text).expect("written");
         }
 
-        fn secrets(&self, arn: &str) -> Vec<(String, String)> {
+        fn secrets(&self, name: &str) -> Vec<(String, String)> {
             let clients = self.clients.borrow();
-            let of = clients.iter().filter(|(name, _)| name.ends_with(arn));
+            let of = clients.iter().filter(|(known, _)| known.ends_with(&format!("/{name}")));
             let mut of: Vec<_> =
-                of.map(|(name, client)| (name.to_string(), client.client_secret.to_string())).collect();
+                of.map(|(known, client)| (known.to_string(), client.client_secret.to_string())).collect();
             of.sort();
             of
         }
@@ -177,23 +179,23 @@ mod tests {
         }
     }
 
-    fn pair(name: &str, secret: &str) -> (String, String) {
-        (name.to_owned(), secret.to_owned())
+    fn pair(turn: u64, name: &str, secret: &str) -> (String, String) {
+        (format!("oauth:{turn}:{CONNECTION}{name}"), secret.to_owned())
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_secret_that_is_replaced_gives_its_client_another_name_and_no_other_one() {
         let mut world = World::new();
-        assert_eq!(world.secrets("arn:a"), [pair("oauth:0:arn:a", "old")]);
-        world.write("arn:a", "new");
+        assert_eq!(world.secrets("a"), [pair(0, "a", "old")]);
+        world.write("a", "new");
         world.connections.changed().await.expect("followed");
-        let both = [pair("oauth:0:arn:a", "old"), pair("oauth:1:arn:a", "new")];
-        assert_eq!(world.secrets("arn:a"), both, "calls under way keep the former one");
-        assert_eq!(world.secrets("arn:b"), [pair("oauth:0:arn:b", "old")]);
-        world.write("arn:a", "old");
+        let both = [pair(0, "a", "old"), pair(1, "a", "new")];
+        assert_eq!(world.secrets("a"), both, "calls under way keep the former one");
+        assert_eq!(world.secrets("b"), [pair(0, "b", "old")]);
+        world.write("a", "old");
         world.connections.changed().await.expect("followed");
-        let both = [pair("oauth:1:arn:a", "new"), pair("oauth:2:arn:a", "old")];
-        assert_eq!(world.secrets("arn:a"), both, "a token of long ago does not come back");
+        let both = [pair(1, "a", "new"), pair(2, "a", "old")];
+        assert_eq!(world.secrets("a"), both, "a token of long ago does not come back");
     }
 
     #[tokio::test(start_paused = true)]
@@ -208,10 +210,10 @@ mod tests {
             assert!(world.failing() && Arc::ptr_eq(&before, &connections.borrow()), "{broken}");
         }
         world.write("file", &good);
-        std::fs::remove_file(world.folder.path().join("arn:b")).expect("removed");
+        std::fs::remove_file(world.folder.path().join("b")).expect("removed");
         tokio::time::sleep(looked).await;
         assert!(world.failing() && Arc::ptr_eq(&before, &connections.borrow()));
-        world.write("arn:b", "new");
+        world.write("b", "new");
         connections.changed().await.expect("followed");
         assert!(!world.failing());
     }

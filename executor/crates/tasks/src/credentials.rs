@@ -111,7 +111,7 @@ impl Signer {
         } else {
             // It may come from an execution's data, and the cache knows more by their names: clients of connections, our own keys.
             ids::check_role(&origin.role_arn).map_err(|error| {
-                Failure::new("States.Permissions", format!("The task has no credentials: {error}."))
+                Failure::new(errors::PERMISSIONS, format!("The task has no credentials: {error}."))
             })?;
             (*origin.role_arn).into()
         };
