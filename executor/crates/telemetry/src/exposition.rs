@@ -12,9 +12,13 @@ use prometheus_client::registry::Registry;
 
 use crate::cells::{Counter, Gauge, Histogram, HistogramSnapshot, LATENCY_BUCKETS_US};
 use crate::credentials::{CredentialFailure, CredentialMetrics};
+use crate::export::{ExportMetrics, Signal};
 use crate::inventory::{self as names, Kind, Metric};
+use crate::labels::Labels as Bounds;
+use crate::machine::MachineMetrics;
 use crate::process::Process;
-use crate::shard::{CallKind, CallMetrics, MachineMetrics, Refusal, ShardMetrics, StoreFailure};
+use crate::reasons::{CallKind, CallMetrics, Refusal, StoreFailure};
+use crate::shard::ShardMetrics;
 
 /// What `/metrics` answers with.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -30,6 +34,7 @@ struct Node {
     version: &'static str,
     shards: Vec<Arc<ShardMetrics>>,
     credentials: Arc<CredentialMetrics>,
+    exporters: RwLock<Vec<(Signal, &'static str, Arc<ExportMetrics>)>>,
     activity_polls: Arc<AtomicU64>,
     ready: AtomicBool,
     store_foreign: AtomicBool,
@@ -44,11 +49,13 @@ impl NodeMetrics {
     /// For a node of this version with so many shards.
     #[must_use]
     pub fn new(version: &'static str, shards: usize) -> Self {
-        let shards = (0..shards).map(|_| Arc::default()).collect();
+        let bounds = Arc::<Bounds>::default();
+        let shards = (0..shards).map(|_| Arc::new(ShardMetrics::new(&bounds))).collect();
         Self(Arc::new(Node {
             version,
             shards,
             credentials: Arc::default(),
+            exporters: RwLock::default(),
             activity_polls: Arc::default(),
             ready: AtomicBool::new(false),
             store_foreign: AtomicBool::new(false),
@@ -68,6 +75,20 @@ impl NodeMetrics {
     #[must_use]
     pub fn credentials(&self) -> Arc<CredentialMetrics> {
         Arc::clone(&self.0.credentials)
+    }
+
+    /// The cells of an exporter, by what it sends and the kind of its sink (`file`, `cls`, `kafka`, `otlp`, …); one with the same
+    /// names has the same cells.
+    #[must_use]
+    pub fn exporter(&self, signal: Signal, sink: &'static str) -> Arc<ExportMetrics> {
+        let mut exporters = self.0.exporters.write().unwrap_or_else(PoisonError::into_inner);
+        let known = exporters.iter().find(|(of, to, _)| (*of, *to) == (signal, sink));
+        if let Some((.., cells)) = known {
+            return Arc::clone(cells);
+        }
+        let cells = Arc::<ExportMetrics>::default();
+        exporters.push((signal, sink, Arc::clone(&cells)));
+        cells
     }
 
     /// Calls that wait for a task of an activity, as whoever takes them counts.
@@ -162,7 +183,7 @@ struct Machine {
 
 impl Machine {
     fn add(&mut self, cells: &MachineMetrics) {
-        let MachineMetrics { started, succeeded, failed, timed_out, aborted, duration } = cells;
+        let MachineMetrics { started, succeeded, failed, timed_out, aborted, duration, .. } = cells;
         for (sum, cell) in self.counters.iter_mut().zip([started, succeeded, failed, timed_out, aborted]) {
             *sum += cell.get();
         }
@@ -183,7 +204,7 @@ impl Collector for NodeMetrics {
 
 impl Node {
     fn encode_machines(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
-        let mut machines = BTreeMap::<String, Machine>::new();
+        let mut machines = BTreeMap::<crate::labels::Label, Machine>::new();
         for (name, cells) in self.shards.iter().flat_map(|shard| shard.machines()) {
             machines.entry(name).or_default().add(&cells);
         }
