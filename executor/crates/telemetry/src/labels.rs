@@ -104,6 +104,16 @@ impl Labels {
         locked(&self.machines).get(arn).map_or_else(|| OVERFLOW.into(), Arc::clone)
     }
 
+    /// How many names of each set have a label, and how many can.
+    pub fn used(&self) -> [(&'static str, usize, usize); 4] {
+        [
+            ("machines", locked(&self.machines).len(), MACHINES_MAX),
+            ("states", locked(&self.states).granted, STATES_MAX),
+            ("errors", locked(&self.errors).granted, ERRORS_MAX),
+            ("targets", locked(&self.targets).granted, TARGETS_MAX),
+        ]
+    }
+
     /// Every machine that has a label.
     pub fn machines(&self) -> Vec<Label> {
         locked(&self.machines).iter().map(Arc::clone).collect()

@@ -8,20 +8,23 @@
 pub mod cells;
 mod credentials;
 mod export;
-mod exposition;
 pub mod inventory;
 pub mod labels;
 pub mod logs;
 mod machine;
+mod node;
+mod picture;
 mod process;
 mod reasons;
 mod shard;
 pub mod snapshot;
+mod text;
 
 pub use credentials::{CredentialFailure, CredentialMetrics};
 pub use export::{DropReason, ExportMetrics, IntakeMetrics, Signal};
-pub use exposition::{CONTENT_TYPE, NodeMetrics};
 pub use machine::{MachineMetrics, StateKind, StateMetrics, TargetMetrics};
+pub use node::NodeMetrics;
 pub use reasons::{CallKind, CallMetrics, Refusal, StoreFailure};
 pub use shard::ShardMetrics;
 pub use snapshot::Snapshot;
+pub use text::Form;
