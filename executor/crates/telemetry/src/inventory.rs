@@ -119,7 +119,7 @@ metrics! {
     STATE_TIME Counter "executor_state_seconds_total" ["machine", "state"] "Time that executions spent in the state until they left it";
     STATE_DURATION Histogram "executor_state_duration_seconds" ["type"] "From entering a state to leaving it, by the type of the state";
     TARGET_TASKS Counter "executor_target_tasks_total" ["integration", "target", "outcome"] "Tasks that have come to their end, by what they were given to: succeeded, failed, or cancelled because nobody waits for them any more";
-    TARGET_DURATION Histogram "executor_target_task_seconds" ["integration", "target"] "From asking for a task to its end, by what it was given to";
+    TARGET_DURATION Histogram "executor_target_task_seconds" ["integration", "target"] "From asking for a task to its good or bad end, by what it was given to; not of cancelled ones";
     START_ACK Histogram "executor_start_ack_seconds" ["shard"] "From the received start to its durable acknowledgement";
     OPEN Gauge "executor_executions_open" ["shard"] "Executions that have not ended";
     REFUSED Counter "executor_starts_refused_total" ["shard", "reason"] "Starts that were refused";

@@ -4,6 +4,7 @@
 //! under [`OVERFLOW`]; shards ask when they see a name for the first time, never on the hot path.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Machines that have a label of their own on one node.
@@ -66,6 +67,8 @@ pub(crate) struct Labels {
     machines: Mutex<BTreeSet<Label>>,
     states: Mutex<Bounded>,
     errors: Mutex<Bounded>,
+    /// No error name gets a label any more: whoever meets new ones takes no lock for them.
+    errors_full: AtomicBool,
     targets: Mutex<Bounded>,
 }
 
@@ -75,6 +78,7 @@ impl Default for Labels {
             machines: Mutex::default(),
             states: Mutex::new(Bounded::new(STATES_MAX, STATES_PER_MACHINE_MAX)),
             errors: Mutex::new(Bounded::new(ERRORS_MAX, ERRORS_PER_MACHINE_MAX)),
+            errors_full: AtomicBool::new(false),
             targets: Mutex::new(Bounded::new(TARGETS_MAX, TARGETS_MAX)),
         }
     }
@@ -114,19 +118,20 @@ impl Labels {
         ]
     }
 
-    /// Every machine that has a label.
-    pub fn machines(&self) -> Vec<Label> {
-        locked(&self.machines).iter().map(Arc::clone).collect()
-    }
-
     /// The label of a state of the machine with this label.
     pub fn state(&self, machine: &str, state: &str) -> Label {
         locked(&self.states).grant(machine, state)
     }
 
-    /// The label of an error name that executions of the machine with this label meet.
+    /// The label of an error name, unknown to its shard so far, that executions of the machine with this label meet.
     pub fn error(&self, machine: &str, error: &str) -> Label {
-        locked(&self.errors).grant(machine, error)
+        if self.errors_full.load(Ordering::Relaxed) {
+            return OVERFLOW.into();
+        }
+        let mut errors = locked(&self.errors);
+        let label = errors.grant(machine, error);
+        self.errors_full.store(errors.granted >= errors.max, Ordering::Relaxed);
+        label
     }
 
     /// The label of what tasks are given to.
@@ -157,6 +162,6 @@ mod tests {
         assert_eq!(&*labels.known_machine("m"), OVERFLOW);
         assert_eq!(&*labels.machine("m"), "m");
         assert_eq!(&*labels.known_machine("m"), "m");
-        assert_eq!(labels.machines().len(), 1);
+        assert_eq!(labels.used()[0], ("machines", 1, MACHINES_MAX));
     }
 }

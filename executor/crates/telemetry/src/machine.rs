@@ -25,6 +25,14 @@ impl<K: Clone + Eq + std::hash::Hash, C> Table<K, C> {
         Arc::clone(cells.entry(key).or_insert_with(|| Arc::new(new())))
     }
 
+    /// What is there already.
+    pub fn find<Q: Eq + std::hash::Hash + ?Sized>(&self, key: &Q) -> Option<Arc<C>>
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).map(Arc::clone)
+    }
+
     /// All of them, for a scrape.
     pub fn all(&self) -> Vec<(K, Arc<C>)> {
         let cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,17 +77,23 @@ impl MachineMetrics {
         self.states.get(self.labels.state(&self.label, name), StateMetrics::default)
     }
 
-    /// Counts errors of this name: executions that ended with it. Takes locks, as errors are rare; `States.Timeout` and
-    /// whatever a function calls its errors alike.
-    pub fn count_error(&self, name: &str, n: u64) {
-        self.errors.get(self.labels.error(&self.label, name), Counter::default).add(n);
+    /// Counts executions that ended with an error of this name. Takes a lock that only a scrape shares, and one of the node
+    /// for a name that this shard has not met.
+    pub fn count_error(&self, name: &str) {
+        let known = self.errors.find(name);
+        let label = || self.labels.error(&self.label, name);
+        known.unwrap_or_else(|| self.errors.get(label(), Counter::default)).add(1);
     }
 
-    pub(crate) fn states(&self) -> Vec<(Label, Arc<StateMetrics>)> {
+    /// The cells of every state so far.
+    #[must_use]
+    pub fn states(&self) -> Vec<(Label, Arc<StateMetrics>)> {
         self.states.all()
     }
 
-    pub(crate) fn errors(&self) -> Vec<(Label, Arc<Counter>)> {
+    /// How many executions ended with each error so far.
+    #[must_use]
+    pub fn errors(&self) -> Vec<(Label, Arc<Counter>)> {
         self.errors.all()
     }
 }
@@ -149,6 +163,6 @@ pub struct TargetMetrics {
     pub failed: Counter,
     /// Nobody waits for them any more: they took too long, or their execution ended or is elsewhere now.
     pub cancelled: Counter,
-    /// From when the task was asked for to its end, good or bad.
+    /// From when the task was asked for to its end, good or bad; not of cancelled ones.
     pub latency: Histogram,
 }

@@ -79,11 +79,6 @@ impl NodeMetrics {
         self.0.shards.get(index).map(Arc::clone)
     }
 
-    /// A machine exists, and its series begin at zero, so that the rate of a counter sees the first start.
-    pub fn know_machine(&self, arn: &str) {
-        let _ = self.0.labels.machine(arn);
-    }
-
     /// The cells of the node's cache of credentials; it alone may write them, under its lock.
     #[must_use]
     pub fn credentials(&self) -> Arc<CredentialMetrics> {

@@ -1,7 +1,8 @@
 //! The families of a snapshot, from the cells of a node.
 //!
 //! Cells of several shards with the same labels are one series. Every combination of labels that is known beforehand is there
-//! from the beginning, at zero: all reasons, outcomes and types, all machines that the node knows, and the overflow.
+//! from the beginning, at zero: all reasons, outcomes and types, and the overflow of machines. Those of a machine, a state, an
+//! error and a target begin with the cells.
 
 use std::collections::BTreeMap;
 use std::iter;
@@ -87,7 +88,6 @@ impl Picture {
 
     fn machines(&mut self, node: &Node) {
         let mut machines = BTreeMap::<Label, Same<MachineMetrics>>::new();
-        machines.extend(node.labels.machines().into_iter().map(|machine| (machine, Vec::new())));
         machines.entry(label(OVERFLOW)).or_default();
         for (machine, cells) in node.shards.iter().flat_map(|shard| shard.machines()) {
             machines.entry(machine).or_default().push(cells);

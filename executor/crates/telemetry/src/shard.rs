@@ -112,7 +112,8 @@ impl ShardMetrics {
     /// Counts starts that were refused for want of room. A machine that nobody has started anything of yet has no label, so
     /// that refused names take none.
     pub fn throttle(&self, arn: &str, starts: u64) {
-        self.cells(self.labels.known_machine(arn)).throttled.add(starts);
+        let known = self.machines.find(arn);
+        known.unwrap_or_else(|| self.cells(self.labels.known_machine(arn))).throttled.add(starts);
     }
 
     /// The cells of what tasks are given to, by a name that is bounded by nature (a function, a host, a service; no path, no

@@ -196,7 +196,7 @@ async fn read(answer: &mut reqwest::Response, target: &str, bytes_max: usize) ->
 }
 
 /// Scheme, host and port: what is called, without what may be secret.
-pub(super) fn target_of(url: &Url) -> String {
+pub(crate) fn target_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     match url.port() {
         Some(port) => format!("{}://{host}:{port}", url.scheme()),

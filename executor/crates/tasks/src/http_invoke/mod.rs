@@ -17,14 +17,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use asl::Payload;
 use asl::history::TaskResource;
+use asl::{Payload, Str, Value};
 use http::StatusCode;
 use telemetry::CallKind;
 use token_cache::{CredentialKey, Credentials};
+use url::Url;
 
 use crate::credentials::CredentialSource;
-use crate::http::{Client, Inbound};
+use crate::http::{Client, Inbound, target_of};
 use crate::request::{Answer, Call, Failure, Integration, Request};
 
 use call::Parsed;
@@ -98,6 +99,14 @@ impl Integration for HttpInvoke {
     fn serves(&self, resource: &str) -> bool {
         let TaskResource { service, call, .. } = TaskResource::parse(resource);
         (service, call) == ("http", "invoke")
+    }
+
+    fn target(&self, request: &Request) -> Str {
+        let endpoint = request.input.value().get("ApiEndpoint").and_then(Value::as_str);
+        match endpoint.and_then(|endpoint| Url::parse(endpoint).ok()) {
+            Some(url) => target_of(&url).into(),
+            None => request.resource.clone(),
+        }
     }
 
     fn begin<'a>(&'a self, request: &'a Request) -> Call<'a, Answer> {
