@@ -69,6 +69,8 @@ fn prometheus_reads_every_series_of_the_open_metrics_text() {
     let input: String = text.lines().map(|line| timed(line) + "\n").collect();
     let (file, blocks) = (folder.path().join("metrics"), folder.path().join("blocks"));
     std::fs::write(&file, &input).expect("a file");
+    // As in the folder of a server, which a dump expects.
+    std::fs::create_dir_all(blocks.join("wal")).expect("a folder");
     let (file, blocks) = (file.to_str().expect("a path"), blocks.to_str().expect("a path"));
     let read = |file: &str| promtool(&["tsdb", "create-blocks-from", "openmetrics", file, blocks], "");
     read(file).expect("Prometheus reads it");
