@@ -42,6 +42,15 @@ pub(crate) struct Exporter {
     pub cells: Arc<ExportMetrics>,
 }
 
+/// The time of a picture.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "collectors are told when it was taken; no execution depends on it"
+)]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
 fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }
@@ -58,7 +67,7 @@ impl NodeMetrics {
         let shards = (0..shards).map(|_| Arc::new(ShardMetrics::new(&labels))).collect();
         Self(Arc::new(Node {
             version,
-            since: SystemTime::now(),
+            since: now(),
             labels,
             shards,
             credentials: Arc::default(),
@@ -138,7 +147,7 @@ impl NodeMetrics {
     /// Every metric at this moment: the cells of all shards, merged.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { since: self.0.since, at: SystemTime::now(), families: picture::of(&self.0) }
+        Snapshot { since: self.0.since, at: now(), families: picture::of(&self.0) }
     }
 
     /// The text of this moment.

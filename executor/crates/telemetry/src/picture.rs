@@ -66,6 +66,9 @@ fn flag(set: bool) -> Value {
     Value::Count(u64::from(set))
 }
 
+/// A cell among those of a thing.
+type Cell<C, T> = fn(&C) -> &T;
+
 /// Cells that count the same, one for each shard.
 type Same<C> = Vec<Arc<C>>;
 
@@ -92,7 +95,7 @@ impl Picture {
         for (machine, cells) in node.shards.iter().flat_map(|shard| shard.machines()) {
             machines.entry(machine).or_default().push(cells);
         }
-        let counters: [(Metric, fn(&MachineMetrics) -> &Counter); 6] = [
+        let counters: [(Metric, Cell<MachineMetrics, Counter>); 6] = [
             (names::STARTED, |m| &m.started),
             (names::SUCCEEDED, |m| &m.succeeded),
             (names::FAILED, |m| &m.failed),
@@ -129,7 +132,7 @@ impl Picture {
             }
         }
         let labels = |(machine, state): &(Label, Label)| vec![machine.clone(), state.clone()];
-        let counters: [(Metric, fn(&StateMetrics) -> &Counter); 6] = [
+        let counters: [(Metric, Cell<StateMetrics, Counter>); 6] = [
             (names::STATE_ENTERED, |s| &s.entered),
             (names::STATE_EXITED, |s| &s.exited),
             (names::STATE_FAILED, |s| &s.failed),
@@ -155,7 +158,7 @@ impl Picture {
         for (target, cells) in node.shards.iter().flat_map(|shard| shard.targets()) {
             targets.entry(target).or_default().push(cells);
         }
-        let outcomes: [(&str, fn(&TargetMetrics) -> &Counter); 3] =
+        let outcomes: [(&str, Cell<TargetMetrics, Counter>); 3] =
             [("succeeded", |t| &t.succeeded), ("failed", |t| &t.failed), ("cancelled", |t| &t.cancelled)];
         for ((integration, target), cells) in &targets {
             let labels = vec![label(integration), target.clone()];
@@ -182,8 +185,8 @@ impl Picture {
     }
 
     fn exporters(&mut self, exporters: &[Exporter]) {
-        type Cell = fn(&ExportMetrics) -> u64;
-        let counts: [(Metric, Cell); 8] = [
+        type Count = fn(&ExportMetrics) -> u64;
+        let counts: [(Metric, Count); 8] = [
             (names::EXPORT_OFFERED, ExportMetrics::offered),
             (names::EXPORT_ITEMS, |e| e.items.get()),
             (names::EXPORT_RECORDS, |e| e.records.get()),

@@ -43,7 +43,7 @@ fn boot_seconds() -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{SystemTime, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use super::*;
 
@@ -52,7 +52,10 @@ mod tests {
         let process = Process::read();
         assert!(process.resident_bytes > 0 && process.open_fds > 0, "{process:?}");
         assert!(process.max_fds >= process.open_fds, "{process:?}");
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after the epoch").as_secs_f64();
+        // A file that is written now is younger than the process.
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let written = file.as_file().metadata().and_then(|data| data.modified()).expect("a time");
+        let now = written.duration_since(UNIX_EPOCH).expect("after the epoch").as_secs_f64();
         assert!(process.start_seconds > 1e9 && process.start_seconds <= now + 1.0, "{process:?} at {now}");
     }
 }

@@ -2,16 +2,14 @@
 
 use super::*;
 
-type Cell<T> = fn(&ShardMetrics) -> &T;
-
-const HISTOGRAMS: [(Metric, Cell<Histogram>); 4] = [
+const HISTOGRAMS: [(Metric, Cell<ShardMetrics, Histogram>); 4] = [
     (names::START_ACK, |s| &s.start_ack),
     (names::FLUSH_LATENCY, |s| &s.flush_latency),
     (names::TIMER_LATENESS, |s| &s.timer_lateness),
     (names::WAKE_LATENCY, |s| &s.wake_latency),
 ];
 
-const GAUGES: [(Metric, Cell<Gauge>); 11] = [
+const GAUGES: [(Metric, Cell<ShardMetrics, Gauge>); 11] = [
     (names::CALLS_UNDER_WAY, |s| &s.calls_under_way),
     (names::OPEN, |s| &s.open),
     (names::QUEUE_DEPTH, |s| &s.queue_depth),
@@ -25,7 +23,7 @@ const GAUGES: [(Metric, Cell<Gauge>); 11] = [
     (names::PARTITIONS_RECOVERING, |s| &s.partitions_recovering),
 ];
 
-const COUNTERS: [(Metric, Cell<Counter>); 35] = [
+const COUNTERS: [(Metric, Cell<ShardMetrics, Counter>); 35] = [
     (names::DUPLICATES, |s| &s.duplicates),
     (names::COMMANDS, |s| &s.commands),
     (names::STEPS, |s| &s.steps),
