@@ -162,6 +162,7 @@ impl Health {
     /// NOT_SERVING for good.
     pub async fn latch(&self) {
         self.0.latched.store(true, Ordering::Release);
+        self.0.metrics.begin_drain();
         self.decide().await;
     }
 

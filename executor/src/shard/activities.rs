@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 
 use super::command::Reply;
 use super::core::Shard;
+use super::errand::{Errand, Through};
 use super::execution::Waiting;
 use super::line::Line;
 use super::slab::{Address, Slab};
@@ -63,6 +64,8 @@ pub struct ActivityTask {
     pub input: Payload,
     /// The place of its partition's log.
     pub log: u16,
+    /// Counts its end.
+    pub errand: Errand,
 }
 
 /// Where a task stands.
@@ -372,10 +375,19 @@ impl Shard {
     ) {
         let Some(open) = self.open.get_mut(address) else { return };
         let (id, log) = (open.id, open.log);
-        let task = ActivityTask { execution: address, id, effect, activity, input, log };
+        let errand = self.targets.errand(Through::Activity, &activity, self.now_us);
+        let task = ActivityTask { execution: address, id, effect, activity, input, log, errand };
         let task = self.activities.schedule(task);
         open.waiting_for.insert(effect, Waiting::Activity(task));
         self.logs[usize::from(log)].page.activities.push(task);
+    }
+
+    /// The outcome of a task has come, if it is one of an activity.
+    pub(super) fn activity_ended(&mut self, address: Address, effect: EffectId, done: bool) {
+        let task = self.open.get(address).and_then(|open| open.waiting_for.activity(effect));
+        if let Some(entry) = task.and_then(|task| self.activities.entries.get_mut(task)) {
+            entry.task.errand.end(done, self.now_us);
+        }
     }
 
     pub(super) fn await_activity(&mut self, activity: &Str, poll: Poll) {
@@ -454,7 +466,8 @@ mod tests {
             (ids::BatchId::new(ids::PartitionId::new(0).expect("in range"), 1, 1), EffectId(8));
         let (id, input) = (batch.expect("in range").execution(0), Payload::empty_object());
         let (execution, activity, log) = (Address::default(), "a".into(), 0);
-        let task = activities.schedule(ActivityTask { execution, id, effect, activity, input, log });
+        let errand = Errand::default();
+        let task = activities.schedule(ActivityTask { execution, id, effect, activity, input, log, errand });
         activities.release(task);
         activities.tell(1, ALL);
         assert_eq!(first.try_recv(), Ok(Offer { shard: 3, waiting: 1 }));
@@ -469,7 +482,8 @@ mod tests {
         for log in [0, 1, 0, 1] {
             let id = ids::BatchId::new(partition, 1, 1).expect("in range").execution(0);
             let (execution, effect, input) = (Address::default(), EffectId(8), Payload::empty_object());
-            let task = ActivityTask { execution, id, effect, activity: "a".into(), input, log };
+            let (activity, errand) = ("a".into(), Errand::default());
+            let task = ActivityTask { execution, id, effect, activity, input, log, errand };
             let task = activities.schedule(task);
             activities.release(task);
         }

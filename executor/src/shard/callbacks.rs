@@ -87,8 +87,9 @@ impl Shard {
             Err(error) => return self.answer_callback(at, reply, Err(error)),
         };
         if !heartbeat {
-            self.cancel(address, effect, true);
             let failed = matches!(callback, Callback::Failed { .. });
+            self.activity_ended(address, effect, !failed);
+            self.cancel(address, effect, true);
             let counter = if failed { &self.metrics.tasks_failed } else { &self.metrics.tasks_succeeded };
             counter.add(1);
         }

@@ -25,6 +25,7 @@ use telemetry::{CallMetrics, ShardMetrics};
 
 use super::core::{Landed, Shard};
 use super::crumbs;
+use super::errand::{Errand, Through};
 use super::execution::Waiting;
 use super::functions;
 use super::line::Line;
@@ -58,6 +59,7 @@ struct Call {
     /// Whether it stands in the line of its log.
     parked: bool,
     begun_us: u64,
+    errand: Errand,
 }
 
 /// A job that was begun, and that nobody waits for any more.
@@ -236,8 +238,20 @@ impl Shard {
         let request = Rc::new(Request { resource, input: input.without_frame(), origin });
         let (begun_us, log, parked) = (self.now_us, open.log, false);
         let (execution, abort) = (address, None);
-        let entry = Call { execution, effect, request, integration, submitted, abort, log, parked, begun_us };
-        let at = self.calls.entries.insert(entry);
+        let through = Through::Integration(integration.kind());
+        let errand = self.targets.errand(through, &integration.target(&request), begun_us);
+        let at = self.calls.entries.insert(Call {
+            execution,
+            effect,
+            request,
+            integration,
+            submitted,
+            abort,
+            log,
+            parked,
+            begun_us,
+            errand,
+        });
         let before = open.waiting_for.insert(effect, Waiting::Call(at));
         before.into_iter().for_each(|before| self.give_up(before));
         Some(at)
@@ -298,7 +312,8 @@ impl Shard {
             self.deliver(execution, Event::TaskSubmitted { id, output });
             return self.begin_call(at);
         }
-        let Some(entry) = self.calls.entries.remove(at) else { return };
+        let Some(mut entry) = self.calls.entries.remove(at) else { return };
+        entry.errand.end(result.is_ok(), self.now_us);
         if let Some(open) = self.open.get_mut(execution) {
             open.waiting_for.remove(id, true);
         }

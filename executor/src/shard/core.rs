@@ -29,6 +29,7 @@ use super::calls::Calls;
 use super::carry::Due;
 use super::compare::Comparison;
 use super::crumbs::Crumb;
+use super::errand::Targets;
 use super::execution::OpenExecution;
 use super::log::{Log, LogState};
 use super::machine::Machines;
@@ -135,6 +136,7 @@ pub(super) struct Shard {
     pub turns: Turns,
     pub timers: Wheel,
     pub bindings: Bindings,
+    pub targets: Targets,
     pub tasks: Tasks,
     pub activities: Activities,
     /// Seals and opens their tokens.
@@ -201,6 +203,7 @@ impl Shard {
             refused: VecDeque::new(),
             turns: Turns::default(),
             timers: Wheel::new(now_us / 1_000),
+            targets: Targets::new(Arc::clone(&context.metrics)),
             tasks: Tasks::new(bindings.pools().len()),
             activities: Activities::new(config.index),
             secret: context.secret.reader(),
@@ -265,7 +268,9 @@ impl Shard {
         self.probe();
         self.answer_drain();
         self.set_gauges();
-        self.metrics.busy_us.add(self.clock.now_us().saturating_sub(begun_us));
+        let busy_us = self.clock.now_us().saturating_sub(begun_us);
+        self.metrics.busy_us.add(busy_us);
+        self.metrics.wake_latency.observe(busy_us);
     }
 
     /// When something is due without a command or an answer.
@@ -336,7 +341,12 @@ impl Shard {
 
     fn fire_timers(&mut self) {
         let mut woken = std::mem::take(&mut self.woken);
-        self.timers.advance(self.now_us / 1_000, |wakeup| woken.push(wakeup));
+        let (metrics, now_us) = (&self.metrics, self.now_us);
+        self.timers.advance(now_us / 1_000, |wakeup, at_ms| {
+            metrics.timer_lateness.observe(now_us.saturating_sub(at_ms.saturating_mul(1_000)));
+            woken.push(wakeup);
+        });
+        metrics.timers_fired.add(woken.len() as u64);
         for wakeup in woken.drain(..) {
             let effect = EffectId(wakeup.effect);
             let open = self.open.get_mut(wakeup.address);
@@ -354,6 +364,7 @@ impl Shard {
             self.names.hold(open.machine.name.execution_segment(), name, id, input);
         }
         let log = usize::from(open.log);
+        open.machine.metrics.open.add(1);
         let address = self.open.insert(open);
         let batch = self.by_batch.entry(id.batch).or_default();
         if batch.is_empty() {
@@ -366,6 +377,7 @@ impl Shard {
     /// An execution leaves its slot.
     pub fn dismiss(&mut self, address: Address) -> Option<OpenExecution> {
         let open = self.open.remove(address)?;
+        open.machine.metrics.open.sub(1);
         if let Some(name) = open.name.as_deref().filter(|_| open.machine.is_standard()) {
             self.names.ended(open.machine.name.execution_segment(), name, open.id, self.now_us / 1_000);
         }
@@ -472,7 +484,8 @@ impl Shard {
         if self.context.archiver.is_some() {
             self.metrics.archive_overdue_ms.set(self.archive_overdue_ms());
         }
-        let owned = self.logs.iter().filter(|log| log.state.is_here()).count();
-        self.metrics.partitions_owned.set(owned as u64);
+        let number = |of: fn(&Log) -> bool| self.logs.iter().filter(|log| of(log)).count() as u64;
+        self.metrics.partitions_owned.set(number(|log| log.state.is_here()));
+        self.metrics.partitions_recovering.set(number(|log| log.state == LogState::Recovering));
     }
 }

@@ -265,6 +265,7 @@ impl Shard {
         log.state = if log.mending { LogState::Down } else { LogState::Serving };
         let (partition, generation, since_us) = (log.partition, log.generation, log.since_us);
         tracing::debug!(%partition, generation, "partition served");
+        self.metrics.recoveries.add(1);
         self.metrics.recovery_ms.set(self.now_us.saturating_sub(since_us) / 1_000);
         self.context.owners.serve(partition, self.config.index);
         self.end_recovery(at);

@@ -83,7 +83,7 @@ impl Shard {
         {
             return Ok(());
         }
-        self.may_start(log).map_err(refused)?;
+        self.may_start(log).map_err(|refusal| refused(self.throttled(&wire, refusal)))?;
         let bytes: usize = wire.input.iter().map(bytes::Bytes::len).sum();
         let permit = self.admission.take(wire.input.len() as u32, bytes as u64).map_err(|full| {
             let message = format!(
@@ -91,14 +91,15 @@ impl Shard {
                 full.what, full.limit
             );
             let overloaded = refusal(Reason::Overloaded, "Overloaded", message);
-            refused(v1::StartRefusal { retry_after_ms: full.retry_after_ms, ..overloaded })
+            let overloaded = v1::StartRefusal { retry_after_ms: full.retry_after_ms, ..overloaded };
+            refused(self.throttled(&wire, overloaded))
         })?;
         match self.resolve(log, &wire).map_err(refused)? {
             Resolved::Here(machines) => {
                 let named =
                     !wire.name.is_empty() && machines.iter().any(|(machine, _)| machine.is_standard());
                 if named && taken.is_none() {
-                    self.may_ask_names(log).map_err(refused)?;
+                    self.may_ask_names(log).map_err(|refusal| refused(self.throttled(&wire, refusal)))?;
                     self.check_names(log, &machines, wire, acks);
                     return Ok(());
                 }
@@ -107,11 +108,26 @@ impl Shard {
                 self.start_new(batch, hash, acks);
             }
             Resolved::Missing(hashes) => {
-                self.may_ask_store().map_err(refused)?;
+                self.may_ask_store().map_err(|refusal| refused(self.throttled(&wire, refusal)))?;
                 self.load(wire, acks, hashes);
             }
         }
         Ok(())
+    }
+
+    /// Counts the starts of a batch that is refused for want of room, by machine.
+    fn throttled(&self, wire: &v1::StartBatch, refusal: v1::StartRefusal) -> v1::StartRefusal {
+        if refusal.reason() == Reason::Overloaded {
+            let mut starts: SmallVec<[u64; 4]> = wire.machines.iter().map(|_| 0).collect();
+            for at in 0..wire.input.len() {
+                let machine = wire.machine_index.get(at).map_or(0, |index| *index as usize);
+                starts.get_mut(machine).into_iter().for_each(|starts| *starts += 1);
+            }
+            for (machine, starts) in wire.machines.iter().zip(starts) {
+                self.metrics.throttle(&machine.arn, starts);
+            }
+        }
+        refusal
     }
 
     pub(super) fn refuse_exceptions(&self, acks: &Acks, id: BatchId, exceptions: &[ExceptRange]) {

@@ -18,6 +18,7 @@ use super::bindings::PoolIndex;
 use super::calls::Asked;
 use super::core::Shard;
 use super::crumbs;
+use super::errand::Through;
 use super::execution::{Ended, Waiting};
 use super::flush::RECORD_BYTES;
 use super::functions::{self, Call};
@@ -278,6 +279,7 @@ impl Shard {
     ) {
         let Some(open) = self.open.get_mut(address) else { return };
         let Call { function, input, wrapped } = call;
+        let errand = self.targets.errand(Through::Worker, &function, self.now_us);
         let log = usize::from(open.log);
         let run = match open.machine.key.mode {
             Mode::Standard => 0,
@@ -296,6 +298,7 @@ impl Shard {
             pool,
             log: log as u16,
             stand: Stand::Held,
+            errand,
         });
         if let Some(Waiting::Task(before)) = open.waiting_for.insert(effect, Waiting::Task(task)) {
             self.tasks.cancel(before);
@@ -313,6 +316,12 @@ impl Shard {
         self.release_effects(address);
         let stop_time_ms = self.now_us / 1_000;
         let Some(open) = self.open.get_mut(address) else { return };
+        let error = match &outcome {
+            Outcome::Failed { error, .. } => Some(error.as_deref().unwrap_or("none")),
+            Outcome::TimedOut { error, .. } => Some(error.as_deref().unwrap_or("States.Timeout")),
+            Outcome::Succeeded(_) | Outcome::Aborted { .. } => None,
+        };
+        error.into_iter().for_each(|error| open.machine.metrics.count_error(error));
         open.ended = Some(Box::new(Ended { outcome, stop_time_ms, written: false }));
         if open.opened {
             self.logs[usize::from(open.log)].page.ended.push(address);

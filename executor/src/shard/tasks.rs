@@ -20,6 +20,7 @@ use trust::Secret;
 
 use super::bindings::PoolIndex;
 use super::command::WorkerId;
+use super::errand::Errand;
 use super::line::Line;
 use super::slab::{Address, Slab};
 use super::token::TaskToken;
@@ -50,6 +51,8 @@ pub struct Task {
     pub log: u16,
     /// Where it stands.
     pub stand: Stand,
+    /// Counts its end.
+    pub errand: Errand,
 }
 
 /// Where a task stands.

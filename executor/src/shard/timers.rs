@@ -70,7 +70,7 @@ impl Wheel {
 
     /// Arms a timer; an instant that has passed fires at the next [`Wheel::advance`].
     pub fn arm(&mut self, at_ms: u64, wakeup: Wakeup) -> TimerKey {
-        let index = self.take_entry(at_ms, wakeup);
+        let index = self.take_entry(at_ms.max(self.now_ms), wakeup);
         self.link(index);
         self.armed += 1;
         TimerKey { index, generation: self.entries[index as usize].generation }
@@ -102,8 +102,8 @@ impl Wheel {
         (here + u64::from(ahead)) << shift
     }
 
-    /// Moves on to this instant and tells, in order, who is woken.
-    pub fn advance(&mut self, now_ms: u64, mut fire: impl FnMut(Wakeup)) {
+    /// Moves on to this instant and tells, in order, who is woken, and for when that was set: not before it was set.
+    pub fn advance(&mut self, now_ms: u64, mut fire: impl FnMut(Wakeup, u64)) {
         while let Some(due_ms) = self.next_ms().filter(|due| *due <= now_ms) {
             self.now_ms = self.now_ms.max(due_ms);
             for level in (1..LEVELS).rev() {
@@ -114,14 +114,14 @@ impl Wheel {
         self.now_ms = self.now_ms.max(now_ms.min(INSTANT_MAX_MS));
     }
 
-    fn fire_slot(&mut self, fire: &mut impl FnMut(Wakeup)) {
+    fn fire_slot(&mut self, fire: &mut impl FnMut(Wakeup, u64)) {
         let slot = (self.now_ms % SLOTS as u64) as usize;
         while self.heads[0][slot] != NONE {
             let index = self.heads[0][slot];
             self.unlink(index);
-            let wakeup = self.entries[index as usize].wakeup;
+            let Entry { wakeup, at_ms, .. } = self.entries[index as usize];
             self.release(index);
-            fire(wakeup);
+            fire(wakeup, at_ms);
         }
     }
 
@@ -222,7 +222,7 @@ mod tests {
 
     fn fired(wheel: &mut Wheel, now_ms: u64) -> Vec<u64> {
         let mut effects = Vec::new();
-        wheel.advance(now_ms, |wakeup| effects.push(wakeup.effect));
+        wheel.advance(now_ms, |wakeup, _| effects.push(wakeup.effect));
         effects
     }
 
@@ -281,7 +281,7 @@ mod tests {
                         let mut due: Vec<_> = model.extract_if(.., |entry| entry.0 <= now).collect();
                         due.sort_by_key(|entry| entry.0);
                         let mut instants = Vec::new();
-                        wheel.advance(now, |fired| {
+                        wheel.advance(now, |fired, _| {
                             let at = due.iter().find(|entry| entry.1 == fired.effect).map(|entry| entry.0);
                             instants.push(at);
                         });

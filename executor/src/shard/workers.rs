@@ -103,7 +103,7 @@ impl Shard {
             }
             Addressee::Nobody => None,
         };
-        let Some(task) = task else {
+        let Some(mut task) = task else {
             tracing::debug!("an outcome came for a task that nobody waits for");
             return;
         };
@@ -136,11 +136,10 @@ impl Shard {
             }
             None => failed("Lambda.Unknown".into(), "The worker sent no outcome.".into()),
         };
-        let counter = match event {
-            Event::TaskSucceeded { .. } | Event::TaskSubmitted { .. } => &self.metrics.tasks_succeeded,
-            _ => &self.metrics.tasks_failed,
-        };
+        let done = matches!(event, Event::TaskSucceeded { .. } | Event::TaskSubmitted { .. });
+        let counter = if done { &self.metrics.tasks_succeeded } else { &self.metrics.tasks_failed };
         counter.add(1);
+        task.errand.end(done, self.now_us);
         match event {
             Event::TaskSubmitted { id, output } => self.submitted(task.execution, id, output),
             event => self.deliver(task.execution, event),

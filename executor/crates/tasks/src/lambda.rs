@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use asl::history::TaskResource;
-use asl::{Payload, Value};
+use asl::{Payload, Str, Value};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use telemetry::CallKind;
@@ -148,6 +148,15 @@ impl Integration for Lambda {
         let TaskResource { service, call, .. } = TaskResource::parse(resource);
         let named = || matches!(resource.split(':').collect::<Vec<_>>()[..], ["arn", _, "lambda", ..]);
         (service, call.trim_end_matches(".waitForTaskToken")) == ("lambda", "invoke") || named()
+    }
+
+    fn target(&self, request: &Request) -> Str {
+        match request.input.value().get("FunctionName") {
+            Some(Value::String(function)) if TaskResource::parse(&request.resource).service == "lambda" => {
+                function.clone()
+            }
+            _ => request.resource.clone(),
+        }
     }
 
     fn begin<'a>(&'a self, request: &'a Request) -> Call<'a, Answer> {

@@ -86,6 +86,11 @@ pub trait Integration {
     /// Whether it serves a state's `Resource`.
     fn serves(&self, resource: &str) -> bool;
 
+    /// What metrics call the target of a request: a function, a host, a machine, and no path, query or id of one execution.
+    fn target(&self, request: &Request) -> Str {
+        request.resource.clone()
+    }
+
     /// Makes the first request.
     fn begin<'a>(&'a self, request: &'a Request) -> Call<'a, Answer>;
 

@@ -32,6 +32,7 @@ fn schedule(tasks: &mut Tasks, effect: u64) -> Address {
         pool: POOL,
         log: 0,
         stand: Stand::Held,
+        errand: Errand::default(),
     });
     tasks.release(address);
     address

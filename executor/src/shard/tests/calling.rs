@@ -156,6 +156,7 @@ async fn a_call_whose_execution_is_stopped_ends_its_connection() {
     let ended = ticking(&shard, outcomes(&mut watcher, 1)).await.remove(0);
     assert_eq!(ended.status(), ExecutionStatus::Aborted, "{ended:?}");
     assert_eq!(shard.metrics.calls[CallKind::Http as usize].cancelled.get(), 1);
+    assert_eq!(shard.metrics.target("http", &api.url).cancelled.get(), 1);
 }
 
 #[tokio::test]
@@ -172,6 +173,9 @@ async fn a_failing_answer_is_retried_as_the_definition_says() {
     assert_eq!(ended.output.as_deref(), Some(&br#"{"body":7}"#[..]), "{ended:?}");
     let cells = &shard.metrics.calls[CallKind::Http as usize];
     assert_eq!((cells.failed.get(), cells.answered.get()), (1, 1));
+    // Their target has a host and no path.
+    let target = shard.metrics.target("http", &api.url);
+    assert_eq!((target.failed.get(), target.succeeded.get()), (1, 1));
     let told = types(&shard, 1).await;
     let once = ["TaskScheduled", "TaskStarted", "TaskFailed"];
     assert_eq!(told[2..8], [&once[..], &["TaskScheduled", "TaskStarted", "TaskSucceeded"]].concat());

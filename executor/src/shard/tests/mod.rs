@@ -10,6 +10,7 @@ mod carrying;
 mod checkpoints;
 mod children;
 mod condemning;
+mod counting;
 mod lasting;
 mod mapping;
 mod mending;

@@ -233,7 +233,7 @@ async fn read(
 }
 
 /// Scheme, host and port: what is called, without what may be secret.
-pub(super) fn target_of(url: &Url) -> String {
+pub(crate) fn target_of(url: &Url) -> String {
     [url.scheme(), "://", &url[Position::BeforeHost..Position::AfterPort]].concat()
 }
 

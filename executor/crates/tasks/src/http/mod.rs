@@ -21,6 +21,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use url::Url;
 
+pub(crate) use client::target_of;
 pub use client::{Client, ClientOptions, SetupError};
 pub use egress::{Egress, EgressError};
 pub use tls::{Tls, tls, transport};

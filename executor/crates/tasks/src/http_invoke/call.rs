@@ -65,7 +65,7 @@ pub(super) struct Parsed {
 pub(super) struct Endpoints(RefCell<HashMap<Box<str>, Url>>);
 
 impl Endpoints {
-    fn read(&self, text: &str) -> Result<Url, url::ParseError> {
+    pub(super) fn read(&self, text: &str) -> Result<Url, url::ParseError> {
         let mut known = self.0.borrow_mut();
         if let Some(url) = known.get(text) {
             return Ok(url.clone());

@@ -18,8 +18,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use asl::Payload;
 use asl::history::TaskResource;
+use asl::{Payload, Str, Value};
 use http::StatusCode;
 use telemetry::CallKind;
 use token_cache::{CredentialKey, Credentials};
@@ -27,7 +27,7 @@ use tokio::sync::watch;
 
 use crate::credentials::CredentialSource;
 use crate::errors;
-use crate::http::{Client, Inbound};
+use crate::http::{Client, Inbound, target_of};
 use crate::request::{Answer, Call, Failure, Integration, Request};
 
 use call::{Endpoints, Parsed};
@@ -110,6 +110,14 @@ impl Integration for HttpInvoke {
     fn serves(&self, resource: &str) -> bool {
         let TaskResource { service, call, .. } = TaskResource::parse(resource);
         (service, call) == ("http", "invoke")
+    }
+
+    fn target(&self, request: &Request) -> Str {
+        let endpoint = request.input.value().get("ApiEndpoint").and_then(Value::as_str);
+        match endpoint.and_then(|endpoint| self.endpoints.read(endpoint).ok()) {
+            Some(url) => target_of(&url).into(),
+            None => request.resource.clone(),
+        }
     }
 
     fn begin<'a>(&'a self, request: &'a Request) -> Call<'a, Answer> {

@@ -58,7 +58,8 @@ impl Form {
         Some(Self { spelling, runs })
     }
 
-    fn machine(self) -> &'static str {
+    /// The argument that names the machine.
+    pub fn machine(self) -> &'static str {
         match self.spelling {
             Spelling::Asw => "StateMachineResourceName",
             Spelling::Integration { .. } | Spelling::Sdk => "StateMachineArn",

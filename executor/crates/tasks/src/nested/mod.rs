@@ -15,7 +15,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::time::Duration;
 
-use asl::Payload;
+use asl::{Payload, Str, Value};
 use ids::MachineName;
 use telemetry::CallKind;
 use tokio::time::{Instant, sleep};
@@ -124,6 +124,14 @@ impl Integration for Nested {
 
     fn serves(&self, resource: &str) -> bool {
         Form::of(resource).is_some()
+    }
+
+    fn target(&self, request: &Request) -> Str {
+        let machine = Form::of(&request.resource).map(Form::machine);
+        match machine.and_then(|name| request.input.value().get(name)) {
+            Some(Value::String(machine)) => machine.clone(),
+            _ => request.resource.clone(),
+        }
     }
 
     fn begin<'a>(&'a self, request: &'a Request) -> Call<'a, Answer> {
