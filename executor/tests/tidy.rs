@@ -30,6 +30,7 @@ fn crates_depend_only_on_the_rooms_below_them() {
         ("archive", &["ids", "journal"] as &[&str]),
         ("asl", &[]),
         ("assign", &[]),
+        ("export", &["asl", "sign", "telemetry"]),
         ("ids", &[]),
         ("telemetry", &[]),
         ("testkit", &[]),
@@ -49,6 +50,7 @@ fn crates_depend_only_on_the_rooms_below_them() {
             &[
                 "archive",
                 "asl",
+                "export",
                 "ids",
                 "journal",
                 "journal-redis",

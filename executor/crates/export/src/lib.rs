@@ -1,0 +1,45 @@
+//! What leaves a node to be looked at elsewhere.
+//!
+//! Purpose: shards offer what they have to tell to an [`Intake`], which never waits; a thread of its own ([`Exporter`])
+//! takes it from there and brings it to sinks, each behind a [`Pump`] with a queue, batches and retries of its own.
+//! Invariants: nothing here slows a shard; every queue is bounded by items and bytes; a sink that is down holds up no
+//! other one; what is given up is counted by reason. What may fail: sinks, with [`SinkError`]; what they did not take in
+//! time is dropped.
+//!
+//! Rooms: `page` (what a shard hands over of histories), `intake` (from shards to the thread), `pump` and `retry` (from a queue to a sink), `exporter` (the thread),
+//! `metrics` (what is counted).
+
+mod exporter;
+mod intake;
+mod metrics;
+mod page;
+mod pump;
+mod retry;
+
+pub use exporter::{Exporter, Stop};
+pub use intake::{Intake, IntakeBounds, Outlet, intake};
+pub use metrics::{DropReason, IntakeMetrics, PumpMetrics};
+pub use page::Page;
+pub use pump::{Batch, Feed, Pump, PumpOptions, Sink, SinkError, pump};
+pub use retry::Retry;
+
+/// How much of a bound something takes.
+pub trait Weigh {
+    /// About so many bytes of memory.
+    fn bytes(&self) -> usize;
+
+    /// As how many it counts in metrics: a page holds many events.
+    fn count(&self) -> u64 {
+        1
+    }
+}
+
+impl<T: Weigh + ?Sized> Weigh for std::sync::Arc<T> {
+    fn bytes(&self) -> usize {
+        (**self).bytes()
+    }
+
+    fn count(&self) -> u64 {
+        (**self).count()
+    }
+}

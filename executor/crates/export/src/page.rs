@@ -1,0 +1,89 @@
+//! What a shard hands over of an execution's history.
+
+use std::sync::Arc;
+
+use asl::Value;
+use asl::history::HistoryEvent;
+
+use crate::Weigh;
+
+/// So many values of one event are weighed; one with more counts as [`HEAVY_BYTES`].
+const VALUES_WEIGHED_MAX: u32 = 256;
+/// More than the largest payload takes as JSON: what is not weighed is taken for heavy.
+const HEAVY_BYTES: usize = 512 << 10;
+/// What an event takes beside its details.
+const EVENT_BYTES: usize = 128;
+
+/// Some events of one execution, in their order. Pages of an execution follow each other in the order of their events.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// Its ARN or QRN.
+    pub execution: Arc<str>,
+    /// That of its state machine.
+    pub machine: Arc<str>,
+    /// Whether the machine is written in TCSL.
+    pub tcsl: bool,
+    /// How often the execution was redriven when this happened.
+    pub redrive_count: u32,
+    /// Whether inputs, outputs and parameters are told.
+    pub include_data: bool,
+    /// At least one.
+    pub events: Vec<HistoryEvent>,
+}
+
+impl Weigh for Page {
+    /// A look at the tops of the details, never at the bytes of a text: it is called on a shard's thread.
+    fn bytes(&self) -> usize {
+        let weigh = |event: &HistoryEvent| {
+            let mut left = VALUES_WEIGHED_MAX;
+            EVENT_BYTES + weigh(&event.details, &mut left).unwrap_or(HEAVY_BYTES)
+        };
+        self.events.iter().map(weigh).sum::<usize>() + size_of::<Self>()
+    }
+
+    fn count(&self) -> u64 {
+        self.events.len() as u64
+    }
+}
+
+/// About what a value takes in memory; `None` where it is made of too many.
+fn weigh(value: &Value, left: &mut u32) -> Option<usize> {
+    *left = left.checked_sub(1)?;
+    let inner = match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(|item| weigh(item, left)).sum::<Option<usize>>()?,
+        Value::Object(members) => {
+            members.iter().map(|(key, value)| Some(key.len() + weigh(value, left)?)).sum::<Option<usize>>()?
+        }
+    };
+    Some(inner + size_of::<Value>())
+}
+
+#[cfg(test)]
+mod tests {
+    use asl::timestamp::Timestamp;
+
+    use super::*;
+
+    fn page(details: Value) -> Page {
+        let event = HistoryEvent { id: 1, previous: 0, at: Timestamp(0), kind: "PassStateEntered", details };
+        Page {
+            execution: "e".into(),
+            machine: "m".into(),
+            tcsl: false,
+            redrive_count: 0,
+            include_data: true,
+            events: vec![event],
+        }
+    }
+
+    #[test]
+    fn a_page_weighs_at_least_its_texts_and_one_of_countless_values_is_heavy() {
+        let text = page(Value::object([("input", Value::from("x".repeat(10_000)))])).bytes();
+        assert!((10_000..11_000).contains(&text), "{text}");
+        let many = page(Value::array((0..1_000).map(Value::from))).bytes();
+        assert!(many >= HEAVY_BYTES, "{many}");
+        assert_eq!(page(Value::Null).count(), 1);
+    }
+}
