@@ -1,9 +1,9 @@
 //! `/metrics` for Prometheus and `/healthz` for people and probes, over plain HTTP/1.1 on a port of their
 //! own.
 //!
-//! Invariants: at most [`CONNECTIONS_MAX`] connections; a request that is not complete within
-//! [`HEADERS_WITHIN`] is dropped; nothing that is asked here changes anything. What may fail: a connection,
-//! and then it is closed.
+//! Invariants: at most [`CONNECTIONS_MAX`] connections, and [`RENDERS_MAX`] texts in the making, on threads of
+//! their own; a request that is not complete within [`HEADERS_WITHIN`] is dropped; nothing that is asked here
+//! changes anything. What may fail: a connection, and then it is closed.
 
 use std::convert::Infallible;
 use std::io;
@@ -19,13 +19,16 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use telemetry::NodeMetrics;
+use telemetry::{Form, NodeMetrics};
+use tokio::sync::Semaphore;
 
 use crate::grpc::health::Health;
 use crate::grpc::listener;
 
 /// Scrapers and probes are few.
 const CONNECTIONS_MAX: usize = 64;
+/// A text of a thousand machines is some megabytes.
+const RENDERS_MAX: usize = 2;
 /// A request's headers take no longer.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
 
@@ -39,12 +42,12 @@ pub(crate) async fn serve(
     health: Health,
 ) -> io::Result<()> {
     let mut connections = pin!(listener::incoming(listener, CONNECTIONS_MAX, None)?);
-    let shared = Arc::new((metrics, health));
+    let shared = Arc::new(Port { metrics, health, renders: Semaphore::new(RENDERS_MAX) });
     while let Some(connection) = connections.next().await {
         let shared = Arc::clone(&shared);
         let service = service_fn(move |request: Request<Incoming>| {
-            let answer = answer(&request, &shared.0, &shared.1);
-            async move { Ok::<_, Infallible>(answer) }
+            let shared = Arc::clone(&shared);
+            async move { Ok::<_, Infallible>(shared.answer(&request).await) }
         });
         let mut server = http1::Builder::new();
         server.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
@@ -58,23 +61,43 @@ pub(crate) async fn serve(
     Ok(())
 }
 
-fn answer<B>(request: &Request<B>, metrics: &NodeMetrics, health: &Health) -> Response<Full<Bytes>> {
-    if request.method() != Method::GET && request.method() != Method::HEAD {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
+/// What every connection asks.
+struct Port {
+    metrics: NodeMetrics,
+    health: Health,
+    renders: Semaphore,
+}
+
+impl Port {
+    async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
+        }
+        match request.uri().path() {
+            "/metrics" => {
+                let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+                self.render(Form::accepted(accept)).await
+            }
+            "/healthz" => {
+                let ready = self.health.is_serving() && !self.health.is_draining();
+                let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                text(status, format!("{}\n", self.health.explain()))
+            }
+            _ => text(StatusCode::NOT_FOUND, "here are /metrics and /healthz\n"),
+        }
     }
-    match request.uri().path() {
-        "/metrics" => match metrics.render() {
-            Ok(body) => with_type(StatusCode::OK, telemetry::CONTENT_TYPE, body),
+
+    /// The metrics in this form, written beside the node's own thread.
+    async fn render(&self, form: Form) -> Response<Full<Bytes>> {
+        // Nobody closes it.
+        let _permit = self.renders.acquire().await;
+        let metrics = self.metrics.clone();
+        match tokio::task::spawn_blocking(move || metrics.render(form)).await {
+            Ok(body) => with_type(StatusCode::OK, form.content_type(), body),
             Err(error) => {
                 text(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics cannot be written: {error}\n"))
             }
-        },
-        "/healthz" => {
-            let ready = health.is_serving() && !health.is_draining();
-            let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-            text(status, format!("{}\n", health.explain()))
         }
-        _ => text(StatusCode::NOT_FOUND, "here are /metrics and /healthz\n"),
     }
 }
 
@@ -99,27 +122,47 @@ mod tests {
 
     use super::*;
 
-    async fn get(path: &str, metrics: &NodeMetrics, health: &Health) -> (u16, String) {
-        let request = Request::get(path).body(()).expect("a request");
-        let response = answer(&request, metrics, health);
+    async fn get(path: &str, accept: &str, port: &Port) -> (u16, String, String) {
+        let request = Request::get(path).header(header::ACCEPT, accept).body(()).expect("a request");
+        let response = port.answer(&request).await;
         let status = response.status().as_u16();
+        let content_type = response.headers()[header::CONTENT_TYPE].to_str().expect("text").to_owned();
         let body = response.into_body().collect().await.expect("a body").to_bytes();
-        (status, String::from_utf8(body.to_vec()).expect("text"))
+        (status, content_type, String::from_utf8(body.to_vec()).expect("text"))
+    }
+
+    async fn port() -> Port {
+        let metrics = NodeMetrics::new("1.2.3", 1);
+        let right = tokio::sync::watch::Sender::<String>::default();
+        let health = Health::new(metrics.clone(), right.subscribe()).await;
+        Port { metrics, health, renders: Semaphore::new(RENDERS_MAX) }
     }
 
     #[tokio::test]
     async fn metrics_and_health_are_answered_and_nothing_else() {
-        let metrics = NodeMetrics::new("1.2.3", 1);
-        let right = tokio::sync::watch::Sender::<String>::default();
-        let health = Health::new(metrics.clone(), right.subscribe()).await;
-        let (status, body) = get("/metrics", &metrics, &health).await;
+        let port = port().await;
+        let (status, _, body) = get("/metrics", "*/*", &port).await;
         assert!(status == 200 && body.contains("executor_build_info") && body.contains("1.2.3"), "{body}");
-        let (status, body) = get("/healthz", &metrics, &health).await;
+        let (status, _, body) = get("/healthz", "*/*", &port).await;
         assert!(status == 503 && body.starts_with("starting: the store"), "{body}");
-        health.latch().await;
-        assert_eq!(get("/healthz", &metrics, &health).await, (503, "draining\n".to_owned()));
-        assert_eq!(get("/", &metrics, &health).await.0, 404);
+        port.health.latch().await;
+        let (status, _, body) = get("/healthz", "*/*", &port).await;
+        assert_eq!((status, body.as_str()), (503, "draining\n"));
+        assert_eq!(get("/", "*/*", &port).await.0, 404);
         let post = Request::post("/metrics").body(()).expect("a request");
-        assert_eq!(answer(&post, &metrics, &health).status(), 405);
+        assert_eq!(port.answer(&post).await.status(), 405);
+    }
+
+    #[tokio::test]
+    async fn a_scraper_gets_the_form_that_it_prefers() {
+        let port = port().await;
+        let (_, content_type, body) = get("/metrics", "text/plain", &port).await;
+        assert!(content_type.starts_with("text/plain; version=0.0.4") && !body.contains("# EOF"), "{body}");
+        let accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
+        let (_, content_type, body) = get("/metrics", accept, &port).await;
+        assert!(
+            content_type.starts_with("application/openmetrics-text") && body.ends_with("# EOF\n"),
+            "{body}"
+        );
     }
 }

@@ -32,6 +32,16 @@ impl Gauge {
         self.0.store(value, Relaxed);
     }
 
+    /// Raises it by `n`. Only the cell's one writer may call this.
+    pub fn add(&self, n: u64) {
+        self.set(self.get().saturating_add(n));
+    }
+
+    /// Lowers it by `n`, not below 0. Only the cell's one writer may call this.
+    pub fn sub(&self, n: u64) {
+        self.set(self.get().saturating_sub(n));
+    }
+
     /// Its value.
     #[must_use]
     pub fn get(&self) -> u64 {

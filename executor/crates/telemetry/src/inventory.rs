@@ -16,6 +16,57 @@ pub enum Kind {
     Info,
 }
 
+/// What a metric's numbers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Things: executions, commands, tasks.
+    Count,
+    /// Time.
+    Seconds,
+    /// Sizes.
+    Bytes,
+}
+
+impl Unit {
+    /// As OpenMetrics writes it; things have none.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Count => "",
+            Self::Seconds => "seconds",
+            Self::Bytes => "bytes",
+        }
+    }
+
+    /// The unit of a metric of this name, whose base unit stands at its end.
+    const fn of(name: &str) -> Self {
+        let bytes = name.as_bytes();
+        let end = if ends(bytes, bytes.len(), b"_total") { bytes.len() - 6 } else { bytes.len() };
+        if ends(bytes, end, b"_seconds") {
+            Self::Seconds
+        } else if ends(bytes, end, b"_bytes") {
+            Self::Bytes
+        } else {
+            Self::Count
+        }
+    }
+}
+
+/// Whether the first `end` bytes of a text end with a suffix.
+const fn ends(text: &[u8], end: usize, suffix: &[u8]) -> bool {
+    if suffix.len() > end {
+        return false;
+    }
+    let mut at = 0;
+    while at < suffix.len() {
+        if text[end - suffix.len() + at] != suffix[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
 /// A metric.
 #[derive(Debug, Clone, Copy)]
 pub struct Metric {
@@ -23,6 +74,8 @@ pub struct Metric {
     pub name: &'static str,
     /// How it behaves.
     pub kind: Kind,
+    /// What its numbers are.
+    pub unit: Unit,
     /// Label names.
     pub labels: &'static [&'static str],
     /// One sentence.
@@ -34,7 +87,13 @@ macro_rules! metrics {
         $(
             #[doc = $help]
             pub const $const: Metric =
-                Metric { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };
+                Metric {
+                    name: $name,
+                    kind: Kind::$kind,
+                    unit: Unit::of($name),
+                    labels: &[$($label),*],
+                    help: $help,
+                };
         )*
         /// All of them, in the order of exposition.
         pub const ALL: &[Metric] = &[$($const),*];
@@ -47,7 +106,20 @@ metrics! {
     FAILED Counter "executor_executions_failed_total" ["machine"] "Executions that ended with an error";
     TIMED_OUT Counter "executor_executions_timed_out_total" ["machine"] "Executions that ran too long";
     ABORTED Counter "executor_executions_aborted_total" ["machine"] "Executions that were stopped";
+    THROTTLED Counter "executor_executions_throttled_total" ["machine"] "Starts that were refused for want of room; those of machines without a label of their own are counted as other";
+    MACHINE_OPEN Gauge "executor_machine_executions_open" ["machine"] "Executions that have not ended, by machine";
+    ERRORS Counter "executor_execution_errors_total" ["machine", "error"] "Executions that ended with this error name; names beyond the bound are counted as other";
     DURATION Histogram "executor_execution_duration_seconds" ["machine"] "From the accepted start to the durable end";
+    STATE_ENTERED Counter "executor_state_entered_total" ["machine", "state"] "Times that executions entered the state; states beyond the bound are counted as other";
+    STATE_EXITED Counter "executor_state_exited_total" ["machine", "state"] "Times that executions left the state for the next one or their end, by a catcher too";
+    STATE_FAILED Counter "executor_state_failed_total" ["machine", "state"] "Times that the state failed for good: no catcher took its error";
+    STATE_ABORTED Counter "executor_state_aborted_total" ["machine", "state"] "Times that the state was given up with what is around it";
+    STATE_CAUGHT Counter "executor_state_errors_caught_total" ["machine", "state"] "Errors of the state that a catcher took";
+    STATE_RETRIED Counter "executor_state_retries_total" ["machine", "state"] "Attempts of the state after a failed one";
+    STATE_TIME Counter "executor_state_seconds_total" ["machine", "state"] "Time that executions spent in the state until they left it";
+    STATE_DURATION Histogram "executor_state_duration_seconds" ["type"] "From entering a state to leaving it, by the type of the state";
+    TARGET_TASKS Counter "executor_target_tasks_total" ["integration", "target", "outcome"] "Tasks that have come to their end, by what they were given to: succeeded, failed, or cancelled because nobody waits for them any more";
+    TARGET_DURATION Histogram "executor_target_task_seconds" ["integration", "target"] "From asking for a task to its end, by what it was given to";
     START_ACK Histogram "executor_start_ack_seconds" ["shard"] "From the received start to its durable acknowledgement";
     OPEN Gauge "executor_executions_open" ["shard"] "Executions that have not ended";
     REFUSED Counter "executor_starts_refused_total" ["shard", "reason"] "Starts that were refused";
@@ -58,7 +130,10 @@ metrics! {
     COMMANDS Counter "executor_shard_commands_total" ["shard"] "Commands that the shard has handled";
     STEPS Counter "executor_shard_events_total" ["shard"] "Events that executions have handled: starts, outcomes, timers";
     BUSY Counter "executor_shard_busy_seconds_total" ["shard"] "Time that the shard spent handling commands";
+    WAKE_LATENCY Histogram "executor_shard_wake_seconds" ["shard"] "How long the shard handled what woke it; nothing else of the shard goes on meanwhile";
     TIMERS Gauge "executor_timers_armed" ["shard"] "Timers that have not fired";
+    TIMERS_FIRED Counter "executor_timers_fired_total" ["shard"] "Timers that have fired";
+    TIMER_LATENESS Histogram "executor_timer_lateness_seconds" ["shard"] "From the instant for which a timer was set to its firing";
     TASKS_SCHEDULED Counter "executor_tasks_scheduled_total" ["shard"] "Tasks handed to workers";
     TASKS_SUCCEEDED Counter "executor_tasks_succeeded_total" ["shard"] "Tasks that a worker or a callback ended with an output";
     TASKS_FAILED Counter "executor_tasks_failed_total" ["shard"] "Tasks that a worker or a callback ended with an error";
@@ -104,11 +179,29 @@ metrics! {
     POISONED Counter "executor_poisoned_executions_total" ["shard"] "Executions that were closed because they killed their node again and again";
     OUTCOMES_RETURNED Counter "executor_outcomes_returned_total" ["shard"] "Outcomes that were given back to their workers, for the owner that has their partition now";
     BROKEN Counter "executor_broken_executions_total" ["shard"] "Executions that were closed because the store had lost a part of what they were told";
+    RECOVERIES Counter "executor_recoveries_total" ["shard"] "Partitions that were recovered from their logs";
     RECOVERY_TIME Gauge "executor_recovery_seconds" ["shard"] "How long the last recovery took";
     PARTITIONS_OWNED Gauge "executor_partitions_owned" ["shard"] "Partitions in the shard's hands: recovered, served, or being released";
+    PARTITIONS_RECOVERING Gauge "executor_partitions_recovering" ["shard"] "Partitions that are being recovered";
     PARTITIONS_LOST Counter "executor_partitions_lost_total" ["shard"] "Partitions that the shard had and another owner took, or whose log could not be read";
     COMPLETIONS_DROPPED Counter "executor_completions_dropped_total" ["shard"] "Completions that a watcher was too slow for";
+    EXPORT_OFFERED Counter "executor_export_offered_items_total" ["signal", "sink"] "Pages of histories, spans and snapshots of metrics that were handed to an exporter, dropped ones among them";
+    EXPORT_ITEMS Counter "executor_export_items_total" ["signal", "sink"] "Pages of histories, spans and snapshots of metrics that the exporter's peer has confirmed";
+    EXPORT_RECORDS Counter "executor_export_records_total" ["signal", "sink"] "Events, spans and samples in what the exporter's peer has confirmed";
+    EXPORT_BYTES Counter "executor_export_sent_bytes_total" ["signal", "sink"] "Bytes that the exporter's peer has confirmed, encoded and compressed as they were sent";
+    EXPORT_DROPPED Counter "executor_export_dropped_items_total" ["signal", "sink", "reason"] "Pages of histories, spans and snapshots of metrics that were not sent and will not be";
+    EXPORT_DROPPED_RECORDS Counter "executor_export_dropped_records_total" ["signal", "sink", "reason"] "Events, spans and samples in what was not sent and will not be";
+    EXPORT_RETRIES Counter "executor_export_retries_total" ["signal", "sink"] "Batches that were sent again after a failure";
+    EXPORT_FAILURES Counter "executor_export_failures_total" ["signal", "sink"] "Attempts to send a batch that failed";
+    EXPORT_QUEUE Gauge "executor_export_queue_items" ["signal", "sink"] "Pages of histories, spans and snapshots of metrics that wait to be sent";
+    EXPORT_QUEUE_BYTES Gauge "executor_export_queue_bytes" ["signal", "sink"] "Bytes that wait to be sent";
+    EXPORT_LAG Gauge "executor_export_lag_seconds" ["signal", "sink"] "Age of the oldest that waits to be sent";
+    EXPORT_LATENCY Histogram "executor_export_send_seconds" ["signal", "sink"] "From the beginning of an attempt to send a batch to its peer's answer";
+    LABELS Gauge "executor_metric_labels" ["set"] "Names that have a label of their own on this node";
+    LABELS_LIMIT Gauge "executor_metric_labels_limit" ["set"] "Names that can have a label of their own on this node; later ones share the label other";
     READY Gauge "executor_ready" [] "1 while the node is SERVING";
+    DRAINING Gauge "executor_draining" [] "1 while the node is going away";
+    DRAIN_TIME Gauge "executor_drain_seconds" [] "How long the drain under way has taken";
     STORE_FOREIGN Gauge "executor_store_foreign" [] "1 while the store that answers is not the one of the node's cluster: emptied, or another's";
     RELOAD_FAILING Gauge "executor_reload_failing" ["what"] "1 while changed certificates or a changed secret cannot be used, and the ones before stay in force";
     SECRET_KEYS Info "executor_secret_key_info" ["id", "use"] "Ids of the keys of the cluster's secret in force: the one that seals, and those that open";
@@ -116,6 +209,8 @@ metrics! {
     DURABILITY Info "executor_store_durability_info" ["store", "setting", "value"] "Settings that decide what an acknowledgement is worth";
     PROCESS_CPU Counter "process_cpu_seconds_total" [] "CPU time of the process, user and system";
     PROCESS_RSS Gauge "process_resident_memory_bytes" [] "Resident memory of the process";
+    PROCESS_START Gauge "process_start_time_seconds" [] "When the process started, since the Unix epoch";
+    PROCESS_FDS_MAX Gauge "process_max_fds" [] "File descriptors that the process may have open";
     PROCESS_FDS Gauge "process_open_fds" [] "Open file descriptors of the process";
 }
 
@@ -126,11 +221,13 @@ mod tests {
     #[test]
     fn names_follow_prometheus_conventions() {
         for metric in ALL {
-            let Metric { name, kind, help, .. } = metric;
+            let Metric { name, kind, unit, help, .. } = metric;
             assert!(name.starts_with("executor_") || name.starts_with("process_"), "{name}");
             assert_eq!(*kind == Kind::Counter, name.ends_with("_total"), "{name}");
             assert_eq!(*kind == Kind::Info, name.ends_with("_info"), "{name}");
             assert!(*kind != Kind::Histogram || name.ends_with("_seconds"), "{name}");
+            let base = name.trim_end_matches("_total");
+            assert!(*unit == Unit::Count || base.ends_with(&format!("_{}", unit.as_str())), "{name}");
             assert!(!help.ends_with('.') && help.len() > 10, "{name}: {help}");
         }
     }

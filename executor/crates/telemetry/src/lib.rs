@@ -2,20 +2,29 @@
 //!
 //! Purpose: every metric has its name, help, unit and labels in one [`inventory`]; a shard counts in [`cells`] of its
 //! own, which are merged when somebody scrapes. Invariants: a cell has one writer and is never contended; labels come
-//! from bounded sets ([`MACHINES_MAX`] machines, then [`MACHINE_OVERFLOW`]); every name that is exposed stands in the
+//! from bounded sets ([`labels`]); every name that is exposed stands in the
 //! inventory and the other way round. What may fail: nothing on the hot path; a scrape that cannot be written.
 
 pub mod cells;
 mod credentials;
-mod exposition;
+mod export;
 pub mod inventory;
+pub mod labels;
 pub mod logs;
+mod machine;
+mod node;
+mod picture;
 mod process;
+mod reasons;
 mod shard;
+pub mod snapshot;
+mod text;
 
 pub use credentials::{CredentialFailure, CredentialMetrics};
-pub use exposition::{CONTENT_TYPE, NodeMetrics};
-pub use shard::{
-    CallKind, CallMetrics, MACHINE_OVERFLOW, MACHINES_MAX, MachineMetrics, Refusal, ShardMetrics,
-    StoreFailure,
-};
+pub use export::{DropReason, ExportMetrics, IntakeMetrics, Signal};
+pub use machine::{MachineMetrics, StateKind, StateMetrics, TargetMetrics};
+pub use node::NodeMetrics;
+pub use reasons::{CallKind, CallMetrics, Refusal, StoreFailure};
+pub use shard::ShardMetrics;
+pub use snapshot::Snapshot;
+pub use text::Form;

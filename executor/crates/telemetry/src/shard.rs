@@ -1,131 +1,11 @@
 //! The cells of one shard.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::cells::{Counter, Gauge, Histogram};
-
-/// Machines that have labels of their own on one shard; all others share [`MACHINE_OVERFLOW`].
-pub const MACHINES_MAX: usize = 1_000;
-
-/// The `machine` label of machines beyond [`MACHINES_MAX`].
-pub const MACHINE_OVERFLOW: &str = "other";
-
-/// Why starts were refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Refusal {
-    /// Bad input.
-    Invalid,
-    /// The definition is not here yet.
-    DefinitionMissing,
-    /// No permits.
-    Overloaded,
-    /// Another shard owns the partition.
-    NotOwner,
-    /// The node is going away.
-    Draining,
-    /// The store does not confirm.
-    StoreUnavailable,
-    /// The id stands for other content.
-    Conflict,
-    /// Older than ids are remembered.
-    Expired,
-}
-
-impl Refusal {
-    /// All of them, with the value of the `reason` label.
-    pub const ALL: [(Self, &'static str); 8] = [
-        (Self::Invalid, "invalid"),
-        (Self::DefinitionMissing, "definition_missing"),
-        (Self::Overloaded, "overloaded"),
-        (Self::NotOwner, "not_owner"),
-        (Self::Draining, "draining"),
-        (Self::StoreUnavailable, "store_unavailable"),
-        (Self::Conflict, "conflict"),
-        (Self::Expired, "expired"),
-    ];
-}
-
-/// Why the store did not confirm a flush.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum StoreFailure {
-    /// It cannot write now.
-    Unavailable,
-    /// The reply was lost.
-    Unknown,
-    /// Another owner has the partition.
-    Fenced,
-    /// The log ends below what was confirmed.
-    WentBack,
-    /// Anything else.
-    Other,
-}
-
-impl StoreFailure {
-    /// All of them, with the value of the `kind` label.
-    pub const ALL: [(Self, &'static str); 5] = [
-        (Self::Unavailable, "unavailable"),
-        (Self::Unknown, "unknown"),
-        (Self::Fenced, "fenced"),
-        (Self::WentBack, "went-back"),
-        (Self::Other, "other"),
-    ];
-}
-
-/// What a call is made to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum CallKind {
-    /// An HTTPS API, by `http:invoke`.
-    Http,
-    /// AWS Lambda, or what speaks its API.
-    Lambda,
-    /// Tencent Cloud.
-    Tencent,
-    /// Executions of this cluster.
-    Execution,
-}
-
-impl CallKind {
-    /// All of them, with the value of the `integration` label.
-    pub const ALL: [(Self, &'static str); 4] = [
-        (Self::Http, "http"),
-        (Self::Lambda, "lambda"),
-        (Self::Tencent, "tencent"),
-        (Self::Execution, "execution"),
-    ];
-}
-
-/// What is counted for the calls of one integration on one shard.
-#[derive(Debug, Default)]
-pub struct CallMetrics {
-    /// Came to a good end.
-    pub answered: Counter,
-    /// Failed their task.
-    pub failed: Counter,
-    /// Were no longer wanted.
-    pub cancelled: Counter,
-    /// From the beginning to the answer of the first request.
-    pub latency: Histogram,
-}
-
-/// What is counted for one machine on one shard.
-#[derive(Debug, Default)]
-pub struct MachineMetrics {
-    /// Starts that are durable.
-    pub started: Counter,
-    /// Ended with an output.
-    pub succeeded: Counter,
-    /// Ended with an error.
-    pub failed: Counter,
-    /// Ran too long.
-    pub timed_out: Counter,
-    /// Stopped.
-    pub aborted: Counter,
-    /// From the accepted start to the durable end.
-    pub duration: Histogram,
-}
+use crate::labels::{Label, Labels};
+use crate::machine::{MachineMetrics, StateKind, Table, TargetMetrics};
+use crate::reasons::{CallKind, CallMetrics, Refusal, StoreFailure};
 
 /// Everything that one shard counts. The shard writes, a scrape reads.
 #[derive(Debug, Default)]
@@ -194,10 +74,24 @@ pub struct ShardMetrics {
     pub partitions_owned: Gauge,
     pub partitions_lost: Counter,
     pub completions_dropped: Counter,
-    machines: Mutex<Vec<(String, Arc<MachineMetrics>)>>,
+    /// From entry to exit, failure or abort, by the type of the state.
+    pub state_duration: [Histogram; StateKind::ALL.len()],
+    pub timers_fired: Counter,
+    pub timer_lateness: Histogram,
+    pub wake_latency: Histogram,
+    pub recoveries: Counter,
+    pub partitions_recovering: Gauge,
+    labels: Arc<Labels>,
+    machines: Table<Label, MachineMetrics>,
+    targets: Table<(&'static str, Label), TargetMetrics>,
 }
 
 impl ShardMetrics {
+    /// For a shard of a node, whose shards share the bounds of their labels.
+    pub(crate) fn new(labels: &Arc<Labels>) -> Self {
+        Self { labels: Arc::clone(labels), ..Self::default() }
+    }
+
     /// Counts refused starts.
     pub fn refuse(&self, reason: Refusal, starts: u64) {
         self.refused[reason as usize].add(starts);
@@ -212,26 +106,42 @@ impl ShardMetrics {
     /// only a scrape shares.
     #[must_use]
     pub fn machine(&self, arn: &str) -> Arc<MachineMetrics> {
-        let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
-        let label = if machines.len() < MACHINES_MAX { arn } else { MACHINE_OVERFLOW };
-        let known = machines.iter().find(|(name, _)| name == arn || name == label);
-        if let Some((_, cells)) = known {
-            return Arc::clone(cells);
-        }
-        let cells = Arc::<MachineMetrics>::default();
-        machines.push((label.to_owned(), Arc::clone(&cells)));
-        cells
+        self.cells(self.labels.machine(arn))
+    }
+
+    /// Counts starts that were refused for want of room. A machine that nobody has started anything of yet has no label, so
+    /// that refused names take none.
+    pub fn throttle(&self, arn: &str, starts: u64) {
+        self.cells(self.labels.known_machine(arn)).throttled.add(starts);
+    }
+
+    /// The cells of what tasks are given to, by a name that is bounded by nature (a function, a host, a service; no path, no
+    /// id). Takes locks: a shard keeps the answer as long as it keeps the name.
+    #[must_use]
+    pub fn target(&self, integration: &'static str, name: &str) -> Arc<TargetMetrics> {
+        let label = self.labels.target(integration, name);
+        self.targets.get((integration, label), TargetMetrics::default)
+    }
+
+    fn cells(&self, label: Label) -> Arc<MachineMetrics> {
+        self.machines.get(label.clone(), || MachineMetrics::new(label, &self.labels))
     }
 
     /// Every machine's cells, for a scrape.
-    pub(crate) fn machines(&self) -> Vec<(String, Arc<MachineMetrics>)> {
-        self.machines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn machines(&self) -> Vec<(Label, Arc<MachineMetrics>)> {
+        self.machines.all()
+    }
+
+    /// Every target's cells, for a scrape.
+    pub(crate) fn targets(&self) -> Vec<((&'static str, Label), Arc<TargetMetrics>)> {
+        self.targets.all()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::labels::{MACHINES_MAX, OVERFLOW};
 
     #[test]
     fn machines_beyond_the_bound_share_one_label() {
@@ -243,8 +153,23 @@ mod tests {
         let machines = shard.machines();
         assert_eq!(machines.len(), MACHINES_MAX + 1);
         let started = |name: &str| {
-            machines.iter().find(|(label, _)| label == name).map(|(_, cells)| cells.started.get())
+            machines.iter().find(|(label, _)| &**label == name).map(|(_, cells)| cells.started.get())
         };
-        assert_eq!((started("m3"), started(MACHINE_OVERFLOW)), (Some(2), Some(50)));
+        assert_eq!((started("m3"), started(OVERFLOW)), (Some(2), Some(50)));
+    }
+
+    #[test]
+    fn starts_of_unknown_machines_that_are_refused_take_no_label() {
+        let shard = ShardMetrics::default();
+        shard.machine("m").started.add(1);
+        shard.throttle("m", 2);
+        shard.throttle("made up", 3);
+        let throttled: Vec<(String, u64)> = shard
+            .machines()
+            .iter()
+            .map(|(label, cells)| (label.to_string(), cells.throttled.get()))
+            .collect();
+        assert_eq!(throttled.len(), 2);
+        assert!(throttled.contains(&("m".to_owned(), 2)) && throttled.contains(&(OVERFLOW.to_owned(), 3)));
     }
 }

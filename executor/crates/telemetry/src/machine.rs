@@ -1,0 +1,154 @@
+//! What one shard counts of a machine, of its states and of what its tasks are given to.
+//!
+//! Invariants: each cell has one writer, the shard; series of several shards with the same labels are added at a scrape;
+//! whoever counts asks for the cells once and keeps them, since asking takes a lock that only a scrape shares.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::cells::{Counter, Gauge, Histogram};
+use crate::labels::{Label, Labels};
+
+/// Cells by label.
+#[derive(Debug)]
+pub(crate) struct Table<K, C>(Mutex<HashMap<K, Arc<C>, foldhash::fast::RandomState>>);
+
+impl<K, C> Default for Table<K, C> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Clone + Eq + std::hash::Hash, C> Table<K, C> {
+    pub fn get(&self, key: K, new: impl FnOnce() -> C) -> Arc<C> {
+        let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(cells.entry(key).or_insert_with(|| Arc::new(new())))
+    }
+
+    /// All of them, for a scrape.
+    pub fn all(&self) -> Vec<(K, Arc<C>)> {
+        let cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cells.iter().map(|(key, cells)| (key.clone(), Arc::clone(cells))).collect()
+    }
+}
+
+/// What is counted for one machine on one shard.
+#[derive(Debug, Default)]
+pub struct MachineMetrics {
+    /// Starts that are durable.
+    pub started: Counter,
+    /// Ended with an output.
+    pub succeeded: Counter,
+    /// Ended with an error.
+    pub failed: Counter,
+    /// Ran too long.
+    pub timed_out: Counter,
+    /// Stopped.
+    pub aborted: Counter,
+    /// Starts that were refused for want of room.
+    pub throttled: Counter,
+    /// Have not ended.
+    pub open: Gauge,
+    /// From the accepted start to the durable end.
+    pub duration: Histogram,
+    label: Label,
+    labels: Arc<Labels>,
+    states: Table<Label, StateMetrics>,
+    errors: Table<Label, Counter>,
+}
+
+impl MachineMetrics {
+    pub(crate) fn new(label: Label, labels: &Arc<Labels>) -> Self {
+        Self { label, labels: Arc::clone(labels), ..Self::default() }
+    }
+
+    /// The cells of a state, by its name. A shard asks once for each state and keeps the answer; asking for all of a machine's
+    /// states when it is first seen makes their series begin at zero.
+    #[must_use]
+    pub fn state(&self, name: &str) -> Arc<StateMetrics> {
+        self.states.get(self.labels.state(&self.label, name), StateMetrics::default)
+    }
+
+    /// Counts errors of this name: executions that ended with it. Takes locks, as errors are rare; `States.Timeout` and
+    /// whatever a function calls its errors alike.
+    pub fn count_error(&self, name: &str, n: u64) {
+        self.errors.get(self.labels.error(&self.label, name), Counter::default).add(n);
+    }
+
+    pub(crate) fn states(&self) -> Vec<(Label, Arc<StateMetrics>)> {
+        self.states.all()
+    }
+
+    pub(crate) fn errors(&self) -> Vec<(Label, Arc<Counter>)> {
+        self.errors.all()
+    }
+}
+
+/// What is counted for one state of one machine on one shard. `entered` is `exited`, `failed` and `aborted` and what is in
+/// the state now.
+#[derive(Debug, Default)]
+pub struct StateMetrics {
+    /// Times it was entered.
+    pub entered: Counter,
+    /// Times it was left for the next state or the end, by a catcher too.
+    pub exited: Counter,
+    /// Times it failed for good: no catcher took its error.
+    pub failed: Counter,
+    /// Times it was given up with what is around it: a failed branch, a stopped execution.
+    pub aborted: Counter,
+    /// Errors of it that a catcher took; it is `exited` then.
+    pub caught: Counter,
+    /// Attempts after a failed one.
+    pub retried: Counter,
+    /// From entry to exit, failure or abort, summed; in microseconds.
+    pub time_us: Counter,
+}
+
+/// The type of a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum StateKind {
+    /// `Choice`
+    Choice,
+    /// `Fail`
+    Fail,
+    /// `Map`
+    Map,
+    /// `Parallel`
+    Parallel,
+    /// `Pass`
+    Pass,
+    /// `Succeed`
+    Succeed,
+    /// `Task`
+    Task,
+    /// `Wait`
+    Wait,
+}
+
+impl StateKind {
+    /// All of them, with the value of the `type` label.
+    pub const ALL: [(Self, &'static str); 8] = [
+        (Self::Choice, "Choice"),
+        (Self::Fail, "Fail"),
+        (Self::Map, "Map"),
+        (Self::Parallel, "Parallel"),
+        (Self::Pass, "Pass"),
+        (Self::Succeed, "Succeed"),
+        (Self::Task, "Task"),
+        (Self::Wait, "Wait"),
+    ];
+}
+
+/// What tasks of one target came to on one shard: a function, a host, a service.
+#[derive(Debug, Default)]
+pub struct TargetMetrics {
+    /// Came to a good end.
+    pub succeeded: Counter,
+    /// Ended with an error.
+    pub failed: Counter,
+    /// Nobody waits for them any more: they took too long, or their execution ended or is elsewhere now.
+    pub cancelled: Counter,
+    /// From when the task was asked for to its end, good or bad.
+    pub latency: Histogram,
+}
