@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_queue::ArrayQueue;
+use telemetry::IntakeMetrics;
 
-use crate::{IntakeMetrics, Weigh};
+use crate::Weigh;
 
 /// What an intake holds at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,14 +45,14 @@ pub struct Intake<T>(Arc<Ring<T>>);
 #[derive(Debug)]
 pub struct Outlet<T>(Arc<Ring<T>>);
 
-/// A ring and its two ends.
+/// A ring and its two ends. The cells are the shard's own: [`telemetry::ExportMetrics::share_intake`] tells exporters of them.
 #[must_use]
-pub fn intake<T: Weigh>(bounds: IntakeBounds) -> (Intake<T>, Outlet<T>) {
+pub fn intake<T: Weigh>(bounds: IntakeBounds, metrics: Arc<IntakeMetrics>) -> (Intake<T>, Outlet<T>) {
     let ring = Arc::new(Ring {
         items: ArrayQueue::new(bounds.items.max(1)),
         bytes: AtomicUsize::new(0),
         bytes_max: bounds.bytes,
-        metrics: Arc::default(),
+        metrics,
     });
     (Intake(Arc::clone(&ring)), Outlet(ring))
 }
@@ -65,28 +66,21 @@ impl<T> Clone for Intake<T> {
 impl<T: Weigh> Intake<T> {
     /// Takes it, or drops and counts it. Says whether it was taken, for those who want to know.
     pub fn offer(&self, item: T) -> bool {
-        let (ring, bytes, count) = (&*self.0, item.bytes(), item.count());
+        let (ring, bytes, records) = (&*self.0, item.bytes(), item.records());
+        ring.metrics.offered.add(1);
         // Only this end adds: what is read here can have become less, never more.
         let fits = ring.bytes.load(Ordering::Relaxed).saturating_add(bytes) <= ring.bytes_max;
         if fits {
             // Before the push: the other end never takes away what was not added.
             ring.bytes.fetch_add(bytes, Ordering::Relaxed);
             if ring.items.push((item, bytes)).is_ok() {
-                ring.metrics.taken.add(count);
                 return true;
             }
             ring.bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
-        ring.metrics.dropped.add(count);
+        ring.metrics.dropped.add(1);
+        ring.metrics.dropped_records.add(records);
         false
-    }
-}
-
-impl<T> Intake<T> {
-    /// What was taken and dropped here.
-    #[must_use]
-    pub fn metrics(&self) -> Arc<IntakeMetrics> {
-        Arc::clone(&self.0.metrics)
     }
 }
 
@@ -97,12 +91,6 @@ impl<T> Outlet<T> {
         let (item, bytes) = self.0.items.pop()?;
         self.0.bytes.fetch_sub(bytes, Ordering::Relaxed);
         Some(item)
-    }
-
-    /// What was taken and dropped at the other end.
-    #[must_use]
-    pub fn metrics(&self) -> Arc<IntakeMetrics> {
-        Arc::clone(&self.0.metrics)
     }
 }
 
@@ -120,15 +108,21 @@ mod tests {
         }
     }
 
+    fn ring(items: usize, bytes: usize) -> (Intake<Heavy>, Outlet<Heavy>) {
+        intake(IntakeBounds { items, bytes }, Arc::default())
+    }
+
     fn counted<T>(outlet: &Outlet<T>) -> (u64, u64) {
-        (outlet.metrics().taken.get(), outlet.metrics().dropped.get())
+        let metrics = &outlet.0.metrics;
+        assert_eq!(metrics.dropped.get(), metrics.dropped_records.get());
+        (metrics.offered.get(), metrics.dropped.get())
     }
 
     #[test]
     fn what_does_not_fit_by_number_is_dropped_and_counted() {
-        let (shard, exporter) = intake(IntakeBounds { items: 2, bytes: 100 });
+        let (shard, exporter) = ring(2, 100);
         assert_eq!([1, 2, 3].map(|weight| shard.offer(Heavy(weight))), [true, true, false]);
-        assert_eq!(counted(&exporter), (2, 1));
+        assert_eq!(counted(&exporter), (3, 1));
         assert_eq!((exporter.take(), shard.offer(Heavy(4))), (Some(Heavy(1)), true));
         assert_eq!(
             [exporter.take(), exporter.take(), exporter.take()],
@@ -138,17 +132,17 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_by_bytes_is_dropped_and_room_comes_back_when_it_is_taken() {
-        let (shard, exporter) = intake(IntakeBounds { items: 8, bytes: 100 });
+        let (shard, exporter) = ring(8, 100);
         assert_eq!([60, 41, 40, 1].map(|weight| shard.offer(Heavy(weight))), [true, false, true, false]);
         assert_eq!(exporter.take(), Some(Heavy(60)));
         assert!(!shard.offer(Heavy(101)), "it never fits");
         assert!(shard.offer(Heavy(60)));
-        assert_eq!(counted(&exporter), (3, 3));
+        assert_eq!(counted(&exporter), (6, 3));
     }
 
     #[test]
     fn between_two_threads_nothing_is_lost_or_turned_around_and_no_byte_is_held_at_the_end() {
-        let (shard, exporter) = intake(IntakeBounds { items: 16, bytes: 4_000 });
+        let (shard, exporter) = ring(16, 4_000);
         let taken = std::thread::scope(|scope| {
             let offering =
                 scope.spawn(move || (0..20_000_usize).filter(|n| shard.offer(Heavy(*n % 500))).count());
@@ -160,8 +154,7 @@ mod tests {
             assert_eq!(offering.join().expect("no panic"), taken);
             taken
         });
-        let (counted, dropped) = counted(&exporter);
-        assert_eq!((counted, counted + dropped), (taken as u64, 20_000));
+        assert_eq!(counted(&exporter), (20_000, 20_000 - taken as u64));
         assert_eq!(exporter.0.bytes.load(Ordering::Relaxed), 0);
     }
 }

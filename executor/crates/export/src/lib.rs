@@ -6,19 +6,16 @@
 //! other one; what is given up is counted by reason. What may fail: sinks, with [`SinkError`]; what they did not take in
 //! time is dropped.
 //!
-//! Rooms: `page` (what a shard hands over of histories), `intake` (from shards to the thread), `pump` and `retry` (from a queue to a sink), `exporter` (the thread),
-//! `metrics` (what is counted).
+//! Rooms: `page` (what a shard hands over of histories), `intake` (from shards to the thread), `pump` and `retry` (from a queue to a sink), `exporter` (the thread).
 
 mod exporter;
 mod intake;
-mod metrics;
 mod page;
 mod pump;
 mod retry;
 
 pub use exporter::{Exporter, Stop};
 pub use intake::{Intake, IntakeBounds, Outlet, intake};
-pub use metrics::{DropReason, IntakeMetrics, PumpMetrics};
 pub use page::Page;
 pub use pump::{Batch, Feed, Pump, PumpOptions, Sink, SinkError, pump};
 pub use retry::Retry;
@@ -28,8 +25,13 @@ pub trait Weigh {
     /// About so many bytes of memory.
     fn bytes(&self) -> usize;
 
-    /// As how many it counts in metrics: a page holds many events.
-    fn count(&self) -> u64 {
+    /// As how many items it counts in metrics: a part of one is counted with its last part.
+    fn items(&self) -> u64 {
+        1
+    }
+
+    /// How many records are in it: a page holds many events.
+    fn records(&self) -> u64 {
         1
     }
 }
@@ -39,7 +41,11 @@ impl<T: Weigh + ?Sized> Weigh for std::sync::Arc<T> {
         (**self).bytes()
     }
 
-    fn count(&self) -> u64 {
-        (**self).count()
+    fn items(&self) -> u64 {
+        (**self).items()
+    }
+
+    fn records(&self) -> u64 {
+        (**self).records()
     }
 }

@@ -41,7 +41,7 @@ impl Weigh for Page {
         self.events.iter().map(weigh).sum::<usize>() + size_of::<Self>()
     }
 
-    fn count(&self) -> u64 {
+    fn records(&self) -> u64 {
         self.events.len() as u64
     }
 }
@@ -84,6 +84,6 @@ mod tests {
         assert!((10_000..11_000).contains(&text), "{text}");
         let many = page(Value::array((0..1_000).map(Value::from))).bytes();
         assert!(many >= HEAVY_BYTES, "{many}");
-        assert_eq!(page(Value::Null).count(), 1);
+        assert_eq!(page(Value::Null).records(), 1);
     }
 }

@@ -9,11 +9,12 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use telemetry::{DropReason, ExportMetrics};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::retry::Pauses;
-use crate::{DropReason, PumpMetrics, Retry, Stop, Weigh};
+use crate::{Retry, Stop, Weigh};
 
 /// How often a sink without work is looked after.
 const IDLE_EVERY: Duration = Duration::from_secs(1);
@@ -68,8 +69,9 @@ impl<T: Weigh> Batch<T> {
         Self { bytes: items.iter().map(Weigh::bytes).sum(), items, oldest: Instant::now() }
     }
 
-    fn count(&self) -> u64 {
-        self.items.iter().map(Weigh::count).sum()
+    /// Items and records, as metrics have them.
+    fn counts(&self) -> (u64, u64) {
+        (self.items.iter().map(Weigh::items).sum(), self.items.iter().map(Weigh::records).sum())
     }
 }
 
@@ -108,8 +110,8 @@ impl SinkError {
 
 /// Where batches go.
 pub trait Sink<T> {
-    /// Takes a batch. The future may be dropped before its end, when it takes too long; then the batch comes again.
-    fn send(&mut self, batch: &Batch<T>) -> impl Future<Output = Result<(), SinkError>>;
+    /// Takes a batch, and says how many bytes it has sent: encoded, and compressed where they are. The future may be dropped before its end, when it takes too long; then the batch comes again.
+    fn send(&mut self, batch: &Batch<T>) -> impl Future<Output = Result<u64, SinkError>>;
 
     /// Called about once a second while there is nothing to send.
     fn idle(&mut self) -> impl Future<Output = Result<(), SinkError>> {
@@ -134,8 +136,10 @@ struct Queue<T> {
     waiting: VecDeque<Waiting<T>>,
     waiting_bytes: usize,
     /// On their way to the sink.
-    away_items: usize,
+    away: usize,
     away_bytes: usize,
+    /// Of both, as metrics count them.
+    items: u64,
 }
 
 #[derive(Debug)]
@@ -144,7 +148,7 @@ struct Shared<T> {
     queue: Mutex<Queue<T>>,
     /// There is something, or a whole batch.
     changed: Notify,
-    metrics: Arc<PumpMetrics>,
+    metrics: Arc<ExportMetrics>,
 }
 
 impl<T> Shared<T> {
@@ -153,8 +157,8 @@ impl<T> Shared<T> {
     }
 
     fn tell(&self, queue: &Queue<T>) {
-        self.metrics.queued_items.set((queue.waiting.len() + queue.away_items) as u64);
-        self.metrics.queued_bytes.set((queue.waiting_bytes + queue.away_bytes) as u64);
+        self.metrics.queue_items.set(queue.items);
+        self.metrics.queue_bytes.set((queue.waiting_bytes + queue.away_bytes) as u64);
     }
 }
 
@@ -170,21 +174,23 @@ pub struct Pump<T, S> {
     sink: S,
     pauses: Pauses,
     stop: Stop,
+    /// The last attempt failed.
+    failing: bool,
 }
 
 /// A queue before a sink, which is called `name` in logs. The pump has to be run.
 pub fn pump<T: Weigh, S: Sink<T>>(
     name: impl Into<String>,
     options: PumpOptions,
-    metrics: Arc<PumpMetrics>,
+    metrics: Arc<ExportMetrics>,
     sink: S,
     stop: Stop,
 ) -> (Feed<T>, Pump<T, S>) {
-    let (waiting, waiting_bytes, away_items, away_bytes) = Default::default();
-    let queue = Mutex::new(Queue { waiting, waiting_bytes, away_items, away_bytes });
+    let queue = Queue { waiting: VecDeque::new(), waiting_bytes: 0, away: 0, away_bytes: 0, items: 0 };
+    let queue = Mutex::new(queue);
     let shared = Arc::new(Shared { options, queue, changed: Notify::new(), metrics });
     let (name, pauses) = (name.into(), Pauses::new(options.retry));
-    (Feed(Arc::clone(&shared)), Pump { name, shared, sink, pauses, stop })
+    (Feed(Arc::clone(&shared)), Pump { name, shared, sink, pauses, stop, failing: false })
 }
 
 impl<T: Weigh> Feed<T> {
@@ -193,15 +199,16 @@ impl<T: Weigh> Feed<T> {
         let Shared { options, changed, metrics, .. } = &*self.0;
         let bytes = item.bytes();
         if bytes > options.batch_bytes {
-            metrics.count_drop(DropReason::TooLarge, item.count());
+            metrics.drop_items(DropReason::TooLarge, item.items(), item.records());
             return false;
         }
         let mut queue = self.0.queue();
-        let (items, held) = (queue.waiting.len() + queue.away_items, queue.waiting_bytes + queue.away_bytes);
-        if items >= options.queue_items || held + bytes > options.queue_bytes {
-            metrics.count_drop(DropReason::QueueFull, item.count());
+        let (held, held_bytes) = (queue.waiting.len() + queue.away, queue.waiting_bytes + queue.away_bytes);
+        if held >= options.queue_items || held_bytes + bytes > options.queue_bytes {
+            metrics.drop_items(DropReason::QueueFull, item.items(), item.records());
             return false;
         }
+        queue.items += item.items();
         queue.waiting.push_back(Waiting { item, bytes, since: Instant::now() });
         queue.waiting_bytes += bytes;
         self.0.tell(&queue);
@@ -228,7 +235,7 @@ impl<T> Queue<T> {
             batch.bytes += next.bytes;
         }
         self.waiting_bytes -= batch.bytes;
-        (self.away_items, self.away_bytes) = (batch.items.len(), batch.bytes);
+        (self.away, self.away_bytes) = (batch.items.len(), batch.bytes);
         Some(batch)
     }
 }
@@ -245,9 +252,9 @@ fn late() -> SinkError {
 }
 
 /// What a sink does, if it takes no longer than this and ends before a stop's deadline.
-async fn within<F>(stop: &mut Stop, limit: Duration, work: F) -> Result<(), SinkError>
+async fn within<F, D>(stop: &mut Stop, limit: Duration, work: F) -> Result<D, SinkError>
 where
-    F: Future<Output = Result<(), SinkError>>,
+    F: Future<Output = Result<D, SinkError>>,
 {
     let stopped = async {
         let deadline = stop.asked().await;
@@ -294,7 +301,7 @@ impl<T: Weigh, S: Sink<T>> Pump<T, S> {
                 let mut queue = self.shared.queue();
                 let oldest = queue.waiting.front().map(|oldest| oldest.since);
                 let lag = oldest.map_or(Duration::ZERO, |since| since.elapsed());
-                metrics.lag_ms.set(u64::try_from(lag.as_millis()).unwrap_or(u64::MAX));
+                metrics.lag_ms.set(millis(lag));
                 let due = oldest.map(|since| since + options.batch_age);
                 let is_due = due.is_some_and(|due| due <= Instant::now());
                 if (queue.holds_batch(options) || is_due || deadline.is_some())
@@ -320,79 +327,96 @@ impl<T: Weigh, S: Sink<T>> Pump<T, S> {
 
     /// Sends it, again and again, until it is taken or given up.
     async fn deliver(&mut self, batch: Batch<T>) {
-        let metrics = Arc::clone(&self.shared.metrics);
         let mut failed = 0_u32;
         let reason = loop {
-            let limit = self.shared.options.send_timeout;
-            let sent = within(&mut self.stop, limit, self.sink.send(&batch)).await;
-            let Err(error) = sent else { break None };
+            let Err(error) = self.attempt(&batch).await else { break None };
             failed = failed.saturating_add(1);
-            self.failed(&error);
-            metrics.lag_ms.set(u64::try_from(batch.oldest.elapsed().as_millis()).unwrap_or(u64::MAX));
             let SinkError::Unavailable { after, .. } = error else { break Some(DropReason::Refused) };
             let retry = self.shared.options.retry;
             let again_at = Instant::now() + self.pauses.next(failed, after);
             if failed >= retry.attempts || again_at.duration_since(batch.oldest) > retry.age {
-                break Some(DropReason::Expired);
+                break Some(DropReason::GaveUp);
             }
-            if self.stop.deadline().is_some_and(|deadline| deadline <= again_at) {
-                break Some(DropReason::Stopped);
+            let stopping = self.stop.deadline();
+            if stopping.is_some_and(|deadline| deadline <= again_at) {
+                break Some(DropReason::Closing);
             }
-            metrics.retries.add(1);
-            let stopping = self.stop.deadline().is_some();
+            self.shared.metrics.retries.add(1);
             tokio::select! {
                 () = sleep_until(again_at) => {}
                 // There may be no time for the pause any more: it is tried once more now.
-                _ = self.stop.asked(), if !stopping => {}
+                _ = self.stop.asked(), if stopping.is_none() => {}
             }
         };
-        match reason {
-            None => {
-                metrics.sent.add(batch.count());
-                metrics.sent_bytes.add(batch.bytes as u64);
-                metrics.sent_batches.add(1);
-                if metrics.failing.get() == 1 {
-                    tracing::info!(sink = self.name, "the sink takes what it is sent again");
-                    metrics.failing.set(0);
-                }
-            }
-            Some(reason) => self.give_up(&batch, reason),
+        if let Some(reason) = reason {
+            self.give_up(&batch, reason);
         }
-        let mut queue = self.shared.queue();
-        (queue.away_items, queue.away_bytes) = (0, 0);
-        self.shared.tell(&queue);
+        self.done(&batch);
+    }
+
+    /// One attempt, and what is to be counted of it.
+    async fn attempt(&mut self, batch: &Batch<T>) -> Result<(), SinkError> {
+        let metrics = Arc::clone(&self.shared.metrics);
+        let begin = Instant::now();
+        let limit = self.shared.options.send_timeout;
+        let sent = within(&mut self.stop, limit, self.sink.send(batch)).await;
+        metrics.latency.observe(u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX));
+        match sent {
+            Ok(bytes) => {
+                let (items, records) = batch.counts();
+                metrics.items.add(items);
+                metrics.records.add(records);
+                metrics.bytes.add(bytes);
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!(sink = self.name, "the sink takes what it is sent again");
+                }
+                Ok(())
+            }
+            Err(error) => {
+                metrics.failures.add(1);
+                metrics.lag_ms.set(millis(batch.oldest.elapsed()));
+                self.failed(&error);
+                Err(error)
+            }
+        }
     }
 
     /// Said once for each time that a sink begins to fail.
-    fn failed(&self, error: &SinkError) {
-        if self.shared.metrics.failing.get() == 0 {
+    fn failed(&mut self, error: &SinkError) {
+        if !std::mem::replace(&mut self.failing, true) {
             tracing::warn!(sink = self.name, %error, "the sink does not take what it is sent");
-            self.shared.metrics.failing.set(1);
         }
     }
 
     fn give_up(&self, batch: &Batch<T>, reason: DropReason) {
-        self.shared.metrics.count_drop(reason, batch.count());
-        tracing::debug!(sink = self.name, items = batch.items.len(), ?reason, "a batch was dropped");
+        let (items, records) = batch.counts();
+        self.shared.metrics.drop_items(reason, items, records);
+        tracing::debug!(sink = self.name, records, ?reason, "a batch was dropped");
+    }
+
+    /// The batch is not on its way any more.
+    fn done(&self, batch: &Batch<T>) {
+        let mut queue = self.shared.queue();
+        queue.items = queue.items.saturating_sub(batch.counts().0);
+        (queue.away, queue.away_bytes) = (0, 0);
+        self.shared.tell(&queue);
     }
 
     /// What the deadline left in the queue.
     fn drop_rest(&self) {
-        let unbounded =
-            PumpOptions { batch_items: usize::MAX, batch_bytes: usize::MAX, ..self.shared.options };
-        let rest = self.shared.queue().take(&unbounded);
+        let whole = PumpOptions { batch_items: usize::MAX, batch_bytes: usize::MAX, ..self.shared.options };
+        let rest = self.shared.queue().take(&whole);
         if let Some(rest) = rest {
-            self.give_up(&rest, DropReason::Stopped);
-            tracing::warn!(
-                sink = self.name,
-                items = rest.items.len(),
-                "the node ends before the sink took these"
-            );
+            self.give_up(&rest, DropReason::Closing);
+            self.done(&rest);
+            let records = rest.counts().1;
+            tracing::warn!(sink = self.name, records, "the node ends before the sink took these");
         }
-        let mut queue = self.shared.queue();
-        (queue.away_items, queue.away_bytes) = (0, 0);
-        self.shared.tell(&queue);
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

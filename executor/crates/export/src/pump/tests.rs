@@ -39,7 +39,7 @@ struct Moody {
 }
 
 impl Sink<u32> for Moody {
-    async fn send(&mut self, batch: &Batch<u32>) -> Result<(), SinkError> {
+    async fn send(&mut self, batch: &Batch<u32>) -> Result<u64, SinkError> {
         self.attempts.set(self.attempts.get() + 1);
         let take = || self.taken.borrow_mut().push(batch.items.clone());
         match self.mood.get() {
@@ -56,7 +56,7 @@ impl Sink<u32> for Moody {
             }
             Mood::Refuses => return Err(SinkError::refused("it is wrong")),
         }
-        Ok(())
+        Ok(batch.bytes as u64)
     }
 
     async fn close(&mut self) -> Result<(), SinkError> {
@@ -68,7 +68,7 @@ impl Sink<u32> for Moody {
 struct Rig {
     feed: Feed<u32>,
     sink: Moody,
-    metrics: Arc<PumpMetrics>,
+    metrics: Arc<ExportMetrics>,
     stop: watch::Sender<Option<Instant>>,
     running: JoinHandle<()>,
 }
@@ -98,7 +98,7 @@ impl Rig {
             attempts: Rc::default(),
             closed: Rc::default(),
         };
-        let metrics = Arc::<PumpMetrics>::default();
+        let metrics = Arc::<ExportMetrics>::default();
         let (stop, asked) = Stop::new();
         let (feed, pump) = pump("test", options, Arc::clone(&metrics), sink.clone(), asked);
         Self { feed, sink, metrics, stop, running: spawn_local(pump.run()) }
@@ -116,7 +116,7 @@ impl Rig {
         self.batches().concat()
     }
 
-    async fn stop(self, within: Duration) -> (Moody, Arc<PumpMetrics>) {
+    async fn stop(self, within: Duration) -> (Moody, Arc<ExportMetrics>) {
         self.stop.send_replace(Some(Instant::now() + within));
         self.running.await.expect("it ends");
         (self.sink, self.metrics)
@@ -144,8 +144,8 @@ fn a_batch_is_sent_when_it_is_full_by_number_or_when_its_oldest_has_waited() {
         assert_eq!(rig.batches(), [[0, 1, 2, 3]], "the full one went at once, the rest waits");
         pass(2).await;
         assert_eq!(rig.batches(), [vec![0, 1, 2, 3], vec![4, 5]]);
-        assert_eq!((rig.metrics.sent.get(), rig.metrics.sent_batches.get()), (6, 2));
-        assert_eq!((rig.metrics.sent_bytes.get(), rig.metrics.queued_bytes.get()), (60, 0));
+        assert_eq!((rig.metrics.items.get(), rig.metrics.latency.snapshot().count()), (6, 2));
+        assert_eq!((rig.metrics.bytes.get(), rig.metrics.queue_bytes.get()), (60, 0));
     });
 }
 
@@ -157,7 +157,7 @@ fn a_batch_weighs_no_more_than_it_may_and_what_never_fits_is_dropped() {
         pass(2).await;
         assert_eq!(rig.batches(), [[0, 1], [2, 3]]);
         let rig = Rig::start(PumpOptions { batch_bytes: BYTES - 1, ..options() }, Mood::Well);
-        assert_eq!((rig.push(0..3), rig.metrics.dropped(DropReason::TooLarge)), (0, 3));
+        assert_eq!((rig.push(0..3), rig.metrics.dropped_for(DropReason::TooLarge).0), (0, 3));
     });
 }
 
@@ -168,18 +168,19 @@ fn a_sink_that_is_down_for_minutes_gets_what_fits_in_order_and_the_rest_is_count
         for begin in (0..100).step_by(10) {
             rig.push(begin..begin + 10);
             pass(10).await;
-            assert!(rig.metrics.queued_items.get() <= 20 && rig.metrics.queued_bytes.get() <= 200);
+            assert!(rig.metrics.queue_items.get() <= 20 && rig.metrics.queue_bytes.get() <= 200);
         }
-        assert_eq!((rig.metrics.queued_items.get(), rig.metrics.failing.get()), (20, 1));
-        assert_eq!(rig.metrics.dropped(DropReason::QueueFull), 80);
+        assert_eq!((rig.metrics.queue_items.get(), rig.metrics.queue_bytes.get()), (20, 200));
+        assert_eq!(rig.metrics.dropped_for(DropReason::QueueFull).0, 80);
         assert!(rig.metrics.lag_ms.get() > 80_000, "{} ms", rig.metrics.lag_ms.get());
         // Doubling pauses: many fewer attempts than the shortest pause would give.
         assert!((10..60).contains(&rig.sink.attempts.get()), "{} attempts", rig.sink.attempts.get());
-        assert_eq!(u64::from(rig.sink.attempts.get()), rig.metrics.retries.get());
+        assert_eq!(u64::from(rig.sink.attempts.get()), rig.metrics.failures.get());
+        assert_eq!(rig.metrics.failures.get(), rig.metrics.retries.get());
         rig.sink.mood.set(Mood::Well);
         pass(10).await;
         assert_eq!(rig.taken(), (0..20).collect::<Vec<_>>());
-        assert_eq!((rig.metrics.queued_items.get(), rig.metrics.failing.get()), (0, 0));
+        assert_eq!((rig.metrics.queue_items.get(), rig.metrics.queue_bytes.get()), (0, 0));
         assert_eq!(rig.push(200..204), 4, "there is room again");
     });
 }
@@ -221,7 +222,10 @@ fn what_a_sink_refuses_is_dropped_at_once_and_does_not_stand_in_the_way() {
         rig.sink.mood.set(Mood::Well);
         rig.push(4..8);
         pass(1).await;
-        assert_eq!((rig.batches(), rig.metrics.dropped(DropReason::Refused)), (vec![vec![4, 5, 6, 7]], 4));
+        assert_eq!(
+            (rig.batches(), rig.metrics.dropped_for(DropReason::Refused).0),
+            (vec![vec![4, 5, 6, 7]], 4)
+        );
         assert_eq!(rig.metrics.retries.get(), 0);
     });
 }
@@ -232,14 +236,14 @@ fn a_batch_is_given_up_after_its_age_or_its_attempts() {
         let rig = Rig::start(options(), Mood::Down);
         rig.push(0..4);
         pass(270).await;
-        assert_eq!(rig.metrics.dropped(DropReason::Expired), 0);
+        assert_eq!(rig.metrics.dropped_for(DropReason::GaveUp).0, 0);
         pass(60).await;
-        assert_eq!((rig.metrics.dropped(DropReason::Expired), rig.metrics.queued_items.get()), (4, 0));
+        assert_eq!((rig.metrics.dropped_for(DropReason::GaveUp).0, rig.metrics.queue_items.get()), (4, 0));
         let retry = Retry { attempts: 3, ..options().retry };
         let rig = Rig::start(PumpOptions { retry, ..options() }, Mood::Down);
         rig.push(0..4);
         pass(60).await;
-        assert_eq!((rig.sink.attempts.get(), rig.metrics.dropped(DropReason::Expired)), (3, 4));
+        assert_eq!((rig.sink.attempts.get(), rig.metrics.dropped_for(DropReason::GaveUp).0), (3, 4));
     });
 }
 
@@ -259,8 +263,8 @@ fn a_slow_or_hanging_sink_does_not_hold_up_another() {
         pass(30).await;
         let seen = slow.taken();
         assert!(seen.is_sorted() && seen.len() >= 12, "{seen:?}");
-        assert_eq!(seen.len() as u64 + slow.metrics.dropped(DropReason::QueueFull), 40);
-        assert_eq!((hangs.taken(), hangs.metrics.dropped(DropReason::QueueFull)), (vec![], 20));
+        assert_eq!(seen.len() as u64 + slow.metrics.dropped_for(DropReason::QueueFull).0, 40);
+        assert_eq!((hangs.taken(), hangs.metrics.dropped_for(DropReason::QueueFull).0), (vec![], 20));
     });
 }
 
@@ -273,7 +277,7 @@ fn a_stop_sends_what_waits_without_waiting_for_a_full_batch_and_closes_the_sink(
         let (sink, metrics) = rig.stop(Duration::from_secs(60)).await;
         assert_eq!(begin.elapsed(), Duration::ZERO);
         assert_eq!((sink.taken.borrow().concat(), sink.closed.get()), ((0..6).collect(), true));
-        assert_eq!(metrics.dropped(DropReason::Stopped), 0);
+        assert_eq!(metrics.dropped_for(DropReason::Closing).0, 0);
     });
 }
 
@@ -289,7 +293,7 @@ fn a_stop_ends_at_its_deadline_and_counts_what_is_left() {
             // The clock of timers counts in milliseconds.
             assert!(begin.elapsed() < Duration::from_millis(5_010), "{mood:?}: {:?}", begin.elapsed());
             assert_eq!(
-                (metrics.dropped(DropReason::Stopped), metrics.queued_items.get()),
+                (metrics.dropped_for(DropReason::Closing).0, metrics.queue_items.get()),
                 (10, 0),
                 "{mood:?}"
             );
@@ -307,6 +311,6 @@ fn a_sink_that_comes_back_during_a_stop_still_gets_everything() {
         rig.sink.mood.set(Mood::Well);
         let (sink, metrics) = rig.stop(Duration::from_secs(1)).await;
         assert_eq!(sink.taken.borrow().concat(), (0..10).collect::<Vec<_>>());
-        assert_eq!(metrics.dropped(DropReason::Stopped), 0);
+        assert_eq!(metrics.dropped_for(DropReason::Closing).0, 0);
     });
 }
