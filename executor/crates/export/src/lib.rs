@@ -6,19 +6,29 @@
 //! other one; what is given up is counted by reason. What may fail: sinks, with [`SinkError`]; what they did not take in
 //! time is dropped.
 //!
-//! Rooms: `page` (what a shard hands over of histories), `intake` (from shards to the thread), `pump` and `retry` (from a queue to a sink), `exporter` (the thread).
+//! Rooms: `page` (what a shard hands over of histories), `intake` (from shards to the thread), `pump` and `retry` (from a
+//! queue to a sink), `exporter` (the thread), `history` and `line` (pages become lines, for all sinks at once), [`sinks`]
+//! (where histories go).
 
 mod exporter;
+mod history;
 mod intake;
+mod line;
 mod page;
 mod pump;
 mod retry;
+pub mod sinks;
 
 pub use exporter::{Exporter, Stop};
+pub use history::History;
 pub use intake::{Intake, IntakeBounds, Outlet, intake};
+pub use line::{Line, lines};
 pub use page::Page;
 pub use pump::{Batch, Feed, Pump, PumpOptions, Sink, SinkError, pump};
 pub use retry::Retry;
+
+/// Tells the time in milliseconds since the Unix epoch.
+pub type Now = std::sync::Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// How much of a bound something takes.
 pub trait Weigh {

@@ -61,21 +61,34 @@ fn weigh(value: &Value, left: &mut u32) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use asl::timestamp::Timestamp;
 
     use super::*;
 
-    fn page(details: Value) -> Page {
-        let event = HistoryEvent { id: 1, previous: 0, at: Timestamp(0), kind: "PassStateEntered", details };
+    /// A page of one execution whose events say whose and which they are.
+    pub fn page_of(execution: &str, events: u64) -> Page {
+        let event = |id| HistoryEvent {
+            id,
+            previous: id - 1,
+            at: Timestamp(1_700_000_000_000),
+            kind: "PassStateEntered",
+            details: Value::object([("input", Value::from(format!("{execution} {id}")))]),
+        };
         Page {
-            execution: "e".into(),
-            machine: "m".into(),
+            execution: format!("arn:aws:states:r:a:execution:m:{execution}").into(),
+            machine: "arn:aws:states:r:a:stateMachine:m".into(),
             tcsl: false,
             redrive_count: 0,
             include_data: true,
-            events: vec![event],
+            events: (1..=events).map(event).collect(),
         }
+    }
+
+    fn page(details: Value) -> Page {
+        let mut page = page_of("e", 1);
+        page.events[0].details = details;
+        page
     }
 
     #[test]

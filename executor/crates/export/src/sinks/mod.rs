@@ -1,0 +1,5 @@
+//! Where the histories of executions go.
+
+pub mod cls;
+pub mod files;
+pub mod redis;

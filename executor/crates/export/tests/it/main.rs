@@ -1,0 +1,7 @@
+//! Sinks against real files, a real Redis, and servers on loopback that speak the protocols of CLS and Kafka.
+
+mod cls;
+mod disk_full;
+mod outage;
+mod redis;
+mod support;
