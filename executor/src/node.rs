@@ -19,6 +19,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use export::{Exporter, Intake, Page};
 use futures_util::future::{join_all, try_join_all};
 use journal::store::Connect;
 use telemetry::NodeMetrics;
@@ -32,6 +33,7 @@ use crate::definitions::Definitions;
 use crate::grpc::health::Health;
 use crate::grpc::{NodeContext, Reports, Scope, ask, dispatcher, listener, look_after_shards, queue};
 use crate::heartbeat::Link;
+use crate::history_export::{self, HistoryError, HistoryExport};
 use crate::integrations::IntegrationError;
 use crate::objects::{FolderError, Objects};
 use crate::owners::Owners;
@@ -46,6 +48,9 @@ use threads::{join_threads, spawn_logged};
 const SHARD_QUEUE_COMMANDS: usize = 1_024;
 /// How long streams may take to end once everything is durable.
 const STREAMS_GRACE: Duration = Duration::from_secs(2);
+
+/// How long exports may take in any case, once the shards have ended.
+const EXPORTS_GRACE: Duration = Duration::from_secs(1);
 
 /// Where a node listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +91,9 @@ pub enum StartError {
     /// The archive cannot be used.
     #[error(transparent)]
     Archive(#[from] archive::ArchiveError),
+    /// The export of histories.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// Integrations, or what they are configured with.
     #[error(transparent)]
     Integrations(#[from] IntegrationError),
@@ -248,6 +256,8 @@ struct Running {
     config: Config,
     context: Arc<NodeContext>,
     shards: Vec<ShardThread>,
+    /// Sends the histories that shards have told.
+    history: Option<Exporter>,
     /// Ends servers at once, streams or not.
     abort: watch::Sender<bool>,
     public: tokio::task::JoinHandle<()>,
@@ -301,7 +311,12 @@ impl Running {
             serve_port(&context, Scope::Node, ports.public, config.connections_max, abort.subscribe())?;
         let public = tokio::spawn(public);
         tokio::spawn(store::reach(Arc::clone(&context), Arc::clone(&connect), metrics.clone()));
-        let (handles, shards) = start_shards(&config, &context, &connect, &metrics, ports.data, &abort)?;
+        let (history, intakes) = match history_export::start(&config, &metrics, &context.clock)? {
+            Some(HistoryExport { exporter, intakes }) => (Some(exporter), intakes),
+            None => (None, Vec::new()),
+        };
+        let parts = (ports.data, intakes);
+        let (handles, shards) = start_shards(&config, &context, &connect, &metrics, parts, &abort)?;
         keep_fresh(&context, &metrics);
         let states = handles.iter().map(|handle| handle.state.clone()).collect();
         // Nobody else sets it.
@@ -321,7 +336,7 @@ impl Running {
             link
         });
         announce(&config, &ports.addresses);
-        Ok(Self { config, context, shards, abort, public, drain: drain.subscribe(), link })
+        Ok(Self { config, context, shards, history, abort, public, drain: drain.subscribe(), link })
     }
 
     /// Until somebody asks for a drain, and then until that is done.
@@ -343,6 +358,7 @@ impl Running {
             Err(_) => Drained::Cut { left: self.left().await },
         };
         self.abort.send_replace(true);
+        self.end_exports(deadline).await;
         match &drained {
             Drained::Clean | Drained::Refused { .. } => {
                 tracing::info!("drained: everything acknowledged is durable");
@@ -380,6 +396,15 @@ impl Running {
         Ok(())
     }
 
+    /// What shards have told is sent, in what is left of the drain's time and a moment in any case.
+    async fn end_exports(&mut self, deadline: Instant) {
+        let Some(history) = self.history.take() else { return };
+        let within = (deadline - Instant::now()).max(EXPORTS_GRACE);
+        if !history.stop(within).await {
+            tracing::warn!("the export of histories did not end in time");
+        }
+    }
+
     /// What is still open, for the log line that nobody wants to read.
     async fn left(&self) -> String {
         let report =
@@ -408,13 +433,13 @@ fn keep_fresh(context: &Arc<NodeContext>, metrics: &NodeMetrics) {
     tokio::spawn(async move { told.follow(|ids| metrics.set_secret_keys(ids)).await });
 }
 
-/// One thread for each shard, each with its data port.
+/// One thread for each shard, each with its data port and, where histories are exported, its intake.
 fn start_shards(
     config: &Config,
     context: &Arc<NodeContext>,
     connect: &Arc<dyn Connect>,
     metrics: &NodeMetrics,
-    ports: Vec<TcpListener>,
+    (ports, intakes): (Vec<TcpListener>, Vec<Intake<Page>>),
     abort: &watch::Sender<bool>,
 ) -> Result<(Vec<ShardHandle>, Vec<ShardThread>), StartError> {
     let (mut handles, mut threads) = (Vec::new(), Vec::new());
@@ -441,6 +466,7 @@ fn start_shards(
             integrations: Arc::clone(&integrations),
             objects: objects.clone(),
             archiver: archiver.clone(),
+            history: intakes.get(index as usize).cloned(),
             cluster: Arc::clone(&context.cluster),
             secret: Arc::clone(&context.secret),
             definitions: Arc::clone(&context.definitions),

@@ -100,7 +100,7 @@ fn runtimes_and_clients_stay_in_their_rooms() {
         ("fjall", &["journal"]),
         ("rskafka", &["export"]),
         ("tonic", &["bench", "executor", "proto", "scheduler-stub", "token-cache", "trust", "worker"]),
-        ("rustls", &["archive", "journal-redis", "tasks", "trust"]),
+        ("rustls", &["archive", "export", "journal-redis", "tasks", "trust"]),
         ("reqwest", &["archive", "export", "tasks", "token-cache"]),
         ("testkit", &["bench"]),
     ];

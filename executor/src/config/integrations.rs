@@ -174,7 +174,7 @@ fn value(setting: &'static str, message: String) -> ConfigError {
     ConfigError::Value { setting, message }
 }
 
-fn is_url(text: &str, schemes: &[&str]) -> bool {
+pub(super) fn is_url(text: &str, schemes: &[&str]) -> bool {
     text.parse::<Uri>().is_ok_and(|uri| {
         uri.scheme_str().is_some_and(|scheme| schemes.contains(&scheme)) && uri.host().is_some()
     })

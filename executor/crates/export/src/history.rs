@@ -43,6 +43,12 @@ impl History {
         Self { sinks: Vec::new(), bounds }
     }
 
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sinks.is_empty()
+    }
+
     /// One more sink, called `name` in logs. It is made on the exporter's thread.
     #[must_use]
     pub fn and<S, M>(

@@ -44,7 +44,7 @@ impl Default for PumpOptions {
             queue_items: 1 << 18,
             queue_bytes: 64 << 20,
             batch_items: 5_000,
-            batch_bytes: 1 << 20,
+            batch_bytes: 2 << 20,
             batch_age: Duration::from_secs(1),
             send_timeout: Duration::from_secs(10),
             retry: Retry::default(),

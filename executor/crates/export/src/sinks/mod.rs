@@ -2,4 +2,5 @@
 
 pub mod cls;
 pub mod files;
+pub mod kafka;
 pub mod redis;

@@ -78,6 +78,8 @@ impl Redis {
     /// # Errors
     /// [`RedisUrlError`]
     pub fn new(options: RedisOptions) -> Result<Self, RedisUrlError> {
+        // Which cryptography is meant must be said once in a process; whoever said it before, said enough.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let info = options.url.as_str().into_connection_info().map_err(|error| {
             // Not the error's own text, which may hold the URL.
             RedisUrlError(error.detail().unwrap_or(error.category()).to_owned())
@@ -86,6 +88,12 @@ impl Redis {
             return Err(RedisUrlError("it ends in #insecure, which would trust anybody".to_owned()));
         }
         Ok(Self { options, info, connection: None })
+    }
+
+    /// Whether the URL holds a password.
+    #[must_use]
+    pub fn has_password(&self) -> bool {
+        self.info.redis_settings().password().is_some()
     }
 
     async fn connect(&self) -> Result<MultiplexedConnection, SinkError> {

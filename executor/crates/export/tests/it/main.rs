@@ -2,6 +2,7 @@
 
 mod cls;
 mod disk_full;
+mod kafka;
 mod outage;
 mod redis;
 mod support;

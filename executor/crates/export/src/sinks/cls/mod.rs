@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use rustls::ClientConfig;
 use sign::{Keys, Unsigned};
 use zeroize::Zeroizing;
 
@@ -78,11 +79,11 @@ pub enum ClsError {
 }
 
 impl Cls {
-    /// With the builder's TLS and names; redirects are not followed.
+    /// `tls` says whom to trust; redirects are not followed.
     ///
     /// # Errors
     /// [`ClsError`]
-    pub fn new(options: ClsOptions, builder: reqwest::ClientBuilder, now: Now) -> Result<Self, ClsError> {
+    pub fn new(options: ClsOptions, tls: Arc<ClientConfig>, now: Now) -> Result<Self, ClsError> {
         let wrong = || ClsError::Endpoint(options.endpoint.clone());
         let mut url = url::Url::parse(&options.endpoint).map_err(|_| wrong())?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
@@ -92,6 +93,7 @@ impl Cls {
         url.set_query(None);
         url.query_pairs_mut().append_pair("topic_id", &options.topic);
         let none = reqwest::redirect::Policy::none();
+        let builder = reqwest::Client::builder().tls_backend_preconfigured(ClientConfig::clone(&tls)).no_proxy();
         let client = builder.redirect(none).connect_timeout(CONNECT_TIMEOUT).build()?;
         Ok(Self { url: url.into(), options, client, now })
     }
