@@ -114,7 +114,8 @@ mod tests {
     #[tokio::test]
     async fn what_shards_offer_is_in_files_once_the_export_has_ended() {
         let dir = tempfile::tempdir().expect("a folder");
-        let history = HistoryOptions { history_files: Some(dir.path().join("h")), ..HistoryOptions::default() };
+        let history =
+            HistoryOptions { history_files: Some(dir.path().join("h")), ..HistoryOptions::default() };
         let config = Config { shards: 2, history, node_id: "n".to_owned(), ..Config::embedded() };
         let metrics = NodeMetrics::new("test", 2);
         let started = start(&config, &metrics, &Clock::default()).expect("started").expect("there is a sink");

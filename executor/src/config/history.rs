@@ -129,7 +129,11 @@ impl HistoryOptions {
             history_redis_password_file: self
                 .history_redis_password_file
                 .or(other.history_redis_password_file),
-            history_kafka: if self.history_kafka.is_empty() { other.history_kafka } else { self.history_kafka },
+            history_kafka: if self.history_kafka.is_empty() {
+                other.history_kafka
+            } else {
+                self.history_kafka
+            },
             history_kafka_topic: self.history_kafka_topic.or(other.history_kafka_topic),
             history_kafka_tls: self.history_kafka_tls.or(other.history_kafka_tls),
             history_kafka_user: self.history_kafka_user.or(other.history_kafka_user),
@@ -189,12 +193,27 @@ impl HistoryOptions {
             ("--history-cls-keys-file", self.history_cls_keys_file.is_some(), cls, "--history-cls"),
             ("--history-redis-stream", self.history_redis_stream.is_some(), redis, "--history-redis"),
             ("--history-redis-entries", self.history_redis_entries.is_some(), redis, "--history-redis"),
-            ("--history-redis-password-file", self.history_redis_password_file.is_some(), redis, "--history-redis"),
+            (
+                "--history-redis-password-file",
+                self.history_redis_password_file.is_some(),
+                redis,
+                "--history-redis",
+            ),
             ("--history-kafka-topic", self.history_kafka_topic.is_some(), kafka, "--history-kafka"),
             ("--history-kafka-tls", self.history_kafka_tls.is_some(), kafka, "--history-kafka"),
             ("--history-kafka-user", self.history_kafka_user.is_some(), kafka, "--history-kafka"),
-            ("--history-kafka-password-file", self.history_kafka_password_file.is_some(), kafka, "--history-kafka"),
-            ("--history-kafka-compression", self.history_kafka_compression.is_some(), kafka, "--history-kafka"),
+            (
+                "--history-kafka-password-file",
+                self.history_kafka_password_file.is_some(),
+                kafka,
+                "--history-kafka",
+            ),
+            (
+                "--history-kafka-compression",
+                self.history_kafka_compression.is_some(),
+                kafka,
+                "--history-kafka",
+            ),
         ];
         match given.into_iter().find(|(_, given, sink, _)| *given && !sink) {
             Some((setting, _, _, sink)) => {
@@ -215,10 +234,16 @@ impl HistoryOptions {
         };
         if options.file_bytes == 0 || options.file_age < Duration::from_secs(1) {
             let setting = if options.file_bytes == 0 { "--history-file-size" } else { "--history-file-age" };
-            return wrong(setting, "each batch would be a file of its own: write 1MiB or more, and 1s or more");
+            return wrong(
+                setting,
+                "each batch would be a file of its own: write 1MiB or more, and 1s or more",
+            );
         }
         if options.total_bytes < options.file_bytes.saturating_mul(2) {
-            return wrong("--history-files-total", "it is less than two files: make it larger, or files smaller");
+            return wrong(
+                "--history-files-total",
+                "it is less than two files: make it larger, or files smaller",
+            );
         }
         Ok(Some(options))
     }
@@ -260,7 +285,9 @@ impl HistoryOptions {
             return Ok(None);
         }
         let address = |broker: &&String| {
-            !broker.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+            !broker
+                .rsplit_once(':')
+                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
         };
         if let Some(broker) = self.history_kafka.iter().find(address) {
             return wrong("--history-kafka", format!("{broker:?} is no HOST:PORT"));
@@ -271,7 +298,9 @@ impl HistoryOptions {
         let login = match (self.history_kafka_user.clone(), self.history_kafka_password_file.clone()) {
             (None, None) => None,
             (Some(user), Some(file)) => Some((user, file)),
-            _ => return wrong("--history-kafka-user", "a user needs --history-kafka-password-file: give both"),
+            _ => {
+                return wrong("--history-kafka-user", "a user needs --history-kafka-password-file: give both");
+            }
         };
         let compression = match self.history_kafka_compression {
             Some(Compression::None) => KafkaCompression::None,
@@ -306,7 +335,10 @@ mod tests {
         let wrong = [
             ("--history-file-age", HistoryOptions { history_file_age: Some(Span(Duration::MAX)), ..base() }),
             ("--history-file-size", HistoryOptions { history_file_size: Some(Bytes(0)), ..files() }),
-            ("--history-file-age", HistoryOptions { history_file_age: Some(Span(Duration::ZERO)), ..files() }),
+            (
+                "--history-file-age",
+                HistoryOptions { history_file_age: Some(Span(Duration::ZERO)), ..files() },
+            ),
             ("--history-files-total", HistoryOptions { history_files_total: Some(Bytes(1)), ..files() }),
             ("--history-cls", HistoryOptions { history_cls_topic: None, ..cls() }),
             ("--history-cls", HistoryOptions { history_cls_keys_file: None, ..cls() }),

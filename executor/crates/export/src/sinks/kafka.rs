@@ -118,11 +118,8 @@ impl Kafka {
     }
 
     fn judge(&self, error: &Error) -> SinkError {
-        let why = format!(
-            "Kafka at {}, topic {:?}: {error}",
-            self.options.brokers.join(","),
-            self.options.topic
-        );
+        let why =
+            format!("Kafka at {}, topic {:?}: {error}", self.options.brokers.join(","), self.options.topic);
         // What is wrong with the records themselves; everything else passes, or an operator can mend it.
         let refused = matches!(
             error,

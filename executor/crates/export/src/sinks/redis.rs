@@ -56,7 +56,9 @@ impl RedisOptions {
 
 /// The URL cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("the URL of the Redis for histories cannot be used ({0}): expected redis://host:port/database or rediss://")]
+#[error(
+    "the URL of the Redis for histories cannot be used ({0}): expected redis://host:port/database or rediss://"
+)]
 pub struct RedisUrlError(String);
 
 /// See the module.
@@ -165,7 +167,8 @@ mod tests {
 
     #[test]
     fn a_wrong_url_is_refused_without_its_password() {
-        for url in ["no url", "http://h", "redis://me:secret@host:notaport", "rediss://me:secret@h#insecure"] {
+        for url in ["no url", "http://h", "redis://me:secret@host:notaport", "rediss://me:secret@h#insecure"]
+        {
             let error = Redis::new(RedisOptions::new(url)).expect_err(url).to_string();
             assert!(error.contains("redis://host") && !error.contains("secret"), "{error}");
         }

@@ -35,7 +35,8 @@ async fn the_stream_is_about_as_long_as_it_may_be() {
     let server = server();
     let mut sink = sink(&server, |options| options.entries_max = 200);
     sink.send(&batch(&[page("a", 1..3_001)])).await.expect("taken");
-    let length: u64 = server.command(&["XLEN", "myriad:history"]).expect("a length").trim().parse().expect("a number");
+    let length: u64 =
+        server.command(&["XLEN", "myriad:history"]).expect("a length").trim().parse().expect("a number");
     assert!((200..500).contains(&length), "{length} entries");
     let newest = server.command(&["XREVRANGE", "myriad:history", "+", "-", "COUNT", "1"]).expect("an entry");
     assert!(newest.contains(r#"{"id":"3000""#), "{newest}");

@@ -93,7 +93,8 @@ impl Cls {
         url.set_query(None);
         url.query_pairs_mut().append_pair("topic_id", &options.topic);
         let none = reqwest::redirect::Policy::none();
-        let builder = reqwest::Client::builder().tls_backend_preconfigured(ClientConfig::clone(&tls)).no_proxy();
+        let builder =
+            reqwest::Client::builder().tls_backend_preconfigured(ClientConfig::clone(&tls)).no_proxy();
         let client = builder.redirect(none).connect_timeout(CONNECT_TIMEOUT).build()?;
         Ok(Self { url: url.into(), options, client, now })
     }

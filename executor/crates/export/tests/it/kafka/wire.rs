@@ -108,7 +108,9 @@ pub fn record_batch(bytes: &[u8]) -> Result<Vec<Record>, String> {
         0 => reader.0.to_vec(),
         1 => {
             let mut text = Vec::new();
-            flate2::read::GzDecoder::new(reader.0).read_to_end(&mut text).map_err(|error| error.to_string())?;
+            flate2::read::GzDecoder::new(reader.0)
+                .read_to_end(&mut text)
+                .map_err(|error| error.to_string())?;
             text
         }
         2 => snap::raw::Decoder::new().decompress_vec(reader.0).map_err(|error| error.to_string())?,
@@ -141,7 +143,7 @@ fn the_checksum_has_its_check_value() {
 fn a_batch_that_librdkafka_wrote_is_read() {
     let bytes = concat!(
         "00000000000000000000004b00000000022724fecd0000000000000000000061d59b7700000000",
-        "61d59b77ffffffffffffffffffffffffffff000000013200000016",
+        "61d59b77ffffffffffffffffffffffffffff00000001320000000016",
         "68656c6c6f206b61666b610206666f6f06626172",
     );
     let digit = |at| u8::from_str_radix(&bytes[at..at + 2], 16).expect("digits");
