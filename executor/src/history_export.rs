@@ -4,6 +4,7 @@
 //! have told last is sent. What may fail: the configuration, with [`HistoryError`]; what sinks do later is theirs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use export::sinks::cls::{self, Cls, ClsError};
 use export::sinks::files::Files;
@@ -12,6 +13,7 @@ use export::sinks::redis::{Redis, RedisUrlError};
 use export::{Exporter, History, Intake, IntakeBounds, Now, Page};
 use tasks::http::SetupError;
 use telemetry::{NodeMetrics, Signal};
+use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
@@ -37,14 +39,23 @@ pub enum HistoryError {
     Thread(#[from] std::io::Error),
 }
 
-/// The thread, and the shards' ends.
-pub(crate) struct HistoryExport {
-    pub exporter: Exporter,
-    /// One for each shard.
-    pub intakes: Vec<Intake<Page>>,
+/// How long what waits may take to be sent in any case, once the shards have ended.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The thread.
+pub(crate) struct HistoryExport(Exporter);
+
+impl HistoryExport {
+    /// What shards have told is sent, in what is left of a drain's time and a moment in any case.
+    pub async fn end(self, deadline: Instant) {
+        let within = (deadline - Instant::now()).max(GRACE);
+        if !self.0.stop(within).await {
+            tracing::warn!("the export of histories did not end in time");
+        }
+    }
 }
 
-/// Starts what is configured; nothing where no sink is.
+/// Starts what is configured, and gives an intake for each shard; nothing where no sink is.
 ///
 /// # Errors
 /// [`HistoryError`]
@@ -52,7 +63,7 @@ pub(crate) fn start(
     config: &Config,
     metrics: &NodeMetrics,
     clock: &Clock,
-) -> Result<Option<HistoryExport>, HistoryError> {
+) -> Result<(Option<HistoryExport>, Vec<Intake<Page>>), HistoryError> {
     let (sinks, pump) = (config.history.sinks(&config.node_id)?, config.history.pump());
     let now: Now = {
         let clock = clock.clone();
@@ -82,16 +93,14 @@ pub(crate) fn start(
         history = history.and("kafka", kafka::pump_options(pump), cells("kafka"), move || sink);
     }
     if history.is_empty() {
-        return Ok(None);
+        return Ok((None, Vec::new()));
     }
     let (exporter, intakes) = history.start(config.shards as usize)?;
-    Ok(Some(HistoryExport { exporter, intakes }))
+    Ok((Some(HistoryExport(exporter)), intakes))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use asl::Timestamp;
     use asl::history::HistoryEvent;
 
@@ -118,10 +127,10 @@ mod tests {
             HistoryOptions { history_files: Some(dir.path().join("h")), ..HistoryOptions::default() };
         let config = Config { shards: 2, history, node_id: "n".to_owned(), ..Config::embedded() };
         let metrics = NodeMetrics::new("test", 2);
-        let started = start(&config, &metrics, &Clock::default()).expect("started").expect("there is a sink");
-        assert_eq!(started.intakes.len(), 2);
-        assert!(started.intakes[0].offer(page("a")) && started.intakes[1].offer(page("b")));
-        assert!(started.exporter.stop(Duration::from_secs(60)).await);
+        let (history, intakes) = start(&config, &metrics, &Clock::default()).expect("started");
+        assert_eq!(intakes.len(), 2);
+        assert!(intakes[0].offer(page("a")) && intakes[1].offer(page("b")));
+        history.expect("there is a sink").end(Instant::now() + Duration::from_secs(60)).await;
         let cells = metrics.exporter(Signal::History, "files");
         assert_eq!((cells.offered(), cells.items.get(), cells.records.get()), (2, 2, 2));
         let names = std::fs::read_dir(dir.path().join("h")).expect("a folder");
@@ -132,6 +141,7 @@ mod tests {
     #[test]
     fn without_a_sink_there_is_no_thread() {
         let started = start(&Config::embedded(), &NodeMetrics::new("test", 1), &Clock::default());
-        assert!(started.expect("good").is_none());
+        let (history, intakes) = started.expect("good");
+        assert!(history.is_none() && intakes.is_empty());
     }
 }

@@ -19,7 +19,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use export::{Exporter, Intake, Page};
+use export::{Intake, Page};
 use futures_util::future::{join_all, try_join_all};
 use journal::store::Connect;
 use telemetry::NodeMetrics;
@@ -48,9 +48,6 @@ use threads::{join_threads, spawn_logged};
 const SHARD_QUEUE_COMMANDS: usize = 1_024;
 /// How long streams may take to end once everything is durable.
 const STREAMS_GRACE: Duration = Duration::from_secs(2);
-
-/// How long exports may take in any case, once the shards have ended.
-const EXPORTS_GRACE: Duration = Duration::from_secs(1);
 
 /// Where a node listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -257,7 +254,7 @@ struct Running {
     context: Arc<NodeContext>,
     shards: Vec<ShardThread>,
     /// Sends the histories that shards have told.
-    history: Option<Exporter>,
+    history: Option<HistoryExport>,
     /// Ends servers at once, streams or not.
     abort: watch::Sender<bool>,
     public: tokio::task::JoinHandle<()>,
@@ -311,10 +308,7 @@ impl Running {
             serve_port(&context, Scope::Node, ports.public, config.connections_max, abort.subscribe())?;
         let public = tokio::spawn(public);
         tokio::spawn(store::reach(Arc::clone(&context), Arc::clone(&connect), metrics.clone()));
-        let (history, intakes) = match history_export::start(&config, &metrics, &context.clock)? {
-            Some(HistoryExport { exporter, intakes }) => (Some(exporter), intakes),
-            None => (None, Vec::new()),
-        };
+        let (history, intakes) = history_export::start(&config, &metrics, &context.clock)?;
         let parts = (ports.data, intakes);
         let (handles, shards) = start_shards(&config, &context, &connect, &metrics, parts, &abort)?;
         keep_fresh(&context, &metrics);
@@ -358,7 +352,9 @@ impl Running {
             Err(_) => Drained::Cut { left: self.left().await },
         };
         self.abort.send_replace(true);
-        self.end_exports(deadline).await;
+        if let Some(history) = self.history.take() {
+            history.end(deadline).await;
+        }
         match &drained {
             Drained::Clean | Drained::Refused { .. } => {
                 tracing::info!("drained: everything acknowledged is durable");
@@ -394,15 +390,6 @@ impl Running {
         let threads = std::mem::take(&mut self.shards).into_iter().map(|shard| shard.thread);
         join_threads(threads.collect()).await;
         Ok(())
-    }
-
-    /// What shards have told is sent, in what is left of the drain's time and a moment in any case.
-    async fn end_exports(&mut self, deadline: Instant) {
-        let Some(history) = self.history.take() else { return };
-        let within = (deadline - Instant::now()).max(EXPORTS_GRACE);
-        if !history.stop(within).await {
-            tracing::warn!("the export of histories did not end in time");
-        }
     }
 
     /// What is still open, for the log line that nobody wants to read.

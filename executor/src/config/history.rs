@@ -299,7 +299,10 @@ impl HistoryOptions {
             (None, None) => None,
             (Some(user), Some(file)) => Some((user, file)),
             _ => {
-                return wrong("--history-kafka-user", "a user needs --history-kafka-password-file: give both");
+                return wrong(
+                    "--history-kafka-user",
+                    "a user needs --history-kafka-password-file: give both",
+                );
             }
         };
         let compression = match self.history_kafka_compression {

@@ -26,13 +26,14 @@ impl Stop {
         (asked, stop)
     }
 
-    /// By when everything has to be over, once that is asked for.
+    /// By when everything has to be over, once that is asked for. Where nobody can ask any more there is no time left.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        *self.0.borrow()
+        let asked = *self.0.borrow();
+        asked.or_else(|| self.0.has_changed().is_err().then(Instant::now))
     }
 
-    /// Waits until it is asked for. Where nobody can ask any more there is no time left.
+    /// Waits until it is asked for.
     pub async fn asked(&mut self) -> Instant {
         let asked = self.0.wait_for(Option::is_some).await;
         asked.ok().and_then(|deadline| *deadline).unwrap_or_else(Instant::now)
@@ -91,6 +92,15 @@ mod tests {
         });
         assert!(exporter.expect("a thread").stop(Duration::from_secs(30)).await);
         assert_eq!(seen.try_recv(), Ok(true));
+    }
+
+    #[tokio::test]
+    async fn where_nobody_can_ask_any_more_there_is_no_time_left() {
+        let (asked, mut stop) = Stop::new();
+        assert_eq!(stop.deadline(), None);
+        drop(asked);
+        assert!(stop.deadline().is_some_and(|deadline| deadline <= Instant::now()));
+        assert!(stop.asked().await <= Instant::now());
     }
 
     #[tokio::test(start_paused = true)]

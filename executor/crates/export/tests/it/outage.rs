@@ -1,7 +1,7 @@
 //! Outages: one sink hangs, refuses connections or is slow, the other goes on; memory stays bounded, what is dropped is
 //! counted, and order is kept.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -76,13 +76,12 @@ fn in_files(dir: &Path) -> HashMap<String, Vec<u64>> {
     found
 }
 
-/// What CLS has of an execution, without what it got again.
+/// What CLS has of an execution, each event where it came first: a packet whose answer was late comes again.
 fn in_cls(double: &ClsDouble, execution: &str) -> Vec<u64> {
     let logs = double.logs();
     let of = logs.iter().filter(|log| value(log, "execution_arn") == arn(execution));
-    let mut ids: Vec<u64> = of.map(|log| value(log, "id").parse().expect("a number")).collect();
-    ids.dedup();
-    ids
+    let mut seen = HashSet::new();
+    of.map(|log| value(log, "id").parse().expect("a number")).filter(|id| seen.insert(*id)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -143,18 +142,10 @@ async fn a_lost_answer_tells_events_twice_and_never_out_of_order() {
     proxy.lose_replies(2);
     offer(&node, 0..8);
     until("CLS has everything", || node.cls.records.get() == 80).await;
-    assert_eq!((proxy.lost_replies(), node.cls.failures.get()), (2, 2));
+    assert!(proxy.lost_replies() == 2 && node.cls.failures.get() >= 2);
     assert!(double.logs().len() > 80, "what was taken and not confirmed came again");
     for execution in ["a", "b"] {
-        let logs = double.logs();
-        let mut ids: Vec<u64> = logs
-            .iter()
-            .filter(|log| value(log, "execution_arn") == arn(execution))
-            .map(|log| value(log, "id").parse().expect("a number"))
-            .collect();
-        ids.sort_unstable();
-        ids.dedup();
-        assert_eq!(ids, (1..41).collect::<Vec<_>>());
+        assert_eq!(in_cls(&double, execution), (1..41).collect::<Vec<_>>());
     }
     assert!(node.exporter.stop(WITHIN).await);
 }
