@@ -188,6 +188,12 @@ fn config_of(
     }
 }
 
+/// Completions with their outcomes, and the command that asks for them.
+fn watching() -> (mpsc::Receiver<v1::CompletionBatch>, Command) {
+    let (sender, completions) = mpsc::channel(512);
+    (completions, Command::Watch { include_outcomes: true, completions: sender })
+}
+
 impl Process {
     /// A process that begins to recover its partitions when it runs first.
     #[must_use]
@@ -210,6 +216,7 @@ impl Process {
             integrations: executor::shard::no_integrations(),
             connect: Arc::new(desk.of(id)),
             archiver: None,
+            history: None,
             objects: None,
             cluster: Arc::new(cluster),
             secret: Arc::new(ClusterSecret::from_key(&SECRET)),
@@ -219,8 +226,7 @@ impl Process {
             clock: Clock::Manual(clock.clone()),
             crumbs: Arc::clone(&crumbs),
         };
-        let (sender, completions) = mpsc::channel(512);
-        let watch = Command::Watch { include_outcomes: true, completions: sender };
+        let (completions, watch) = watching();
         Self {
             id,
             born_us: now_us,
