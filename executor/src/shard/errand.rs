@@ -6,7 +6,6 @@
 //! their labels (`telemetry::labels`). Nothing fails.
 
 use std::collections::HashMap;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use asl::Str;
@@ -42,7 +41,7 @@ impl Through {
 #[derive(Debug)]
 pub struct Targets {
     metrics: Arc<ShardMetrics>,
-    known: [HashMap<Str, Rc<Arc<TargetMetrics>>, foldhash::fast::RandomState>; KINDS],
+    known: [HashMap<Str, Arc<TargetMetrics>, foldhash::fast::RandomState>; KINDS],
 }
 
 impl Targets {
@@ -57,13 +56,13 @@ impl Targets {
         let (kind, integration) = through.label();
         let known = &mut self.known[kind];
         if let Some(cells) = known.get(name) {
-            return Errand { cells: Rc::clone(cells), since_us: now_us, ended: false };
+            return Errand { cells: Arc::clone(cells), since_us: now_us, ended: false };
         }
         if known.len() >= KNOWN_MAX {
             known.clear();
         }
-        let cells = Rc::new(self.metrics.target(integration, name));
-        known.insert(name.clone(), Rc::clone(&cells));
+        let cells = self.metrics.target(integration, name);
+        known.insert(name.clone(), Arc::clone(&cells));
         Errand { cells, since_us: now_us, ended: false }
     }
 }
@@ -71,7 +70,7 @@ impl Targets {
 /// One task, until its end.
 #[derive(Debug, Default)]
 pub struct Errand {
-    cells: Rc<Arc<TargetMetrics>>,
+    cells: Arc<TargetMetrics>,
     since_us: u64,
     ended: bool,
 }

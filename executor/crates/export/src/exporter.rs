@@ -11,7 +11,7 @@ use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 /// How much longer than its deadline a stop waits for the thread to say that it has ended.
-const GRACE: Duration = Duration::from_millis(500);
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Tells when to stop.
 #[derive(Debug, Clone)]

@@ -188,12 +188,6 @@ fn config_of(
     }
 }
 
-/// Completions with their outcomes, and the command that asks for them.
-fn watching() -> (mpsc::Receiver<v1::CompletionBatch>, Command) {
-    let (sender, completions) = mpsc::channel(512);
-    (completions, Command::Watch { include_outcomes: true, completions: sender })
-}
-
 impl Process {
     /// A process that begins to recover its partitions when it runs first.
     #[must_use]
@@ -207,11 +201,10 @@ impl Process {
     ) -> Self {
         let config = config_of(id, partitions, partition_count, (retention, pace));
         let clock = ManualClock::at_ms((EPOCH_US + now_us).saturating_add_signed(ahead_us) / 1_000);
-        let owners = Arc::new(Owners::new(partition_count));
+        let (owners, metrics) = (Arc::new(Owners::new(partition_count)), Arc::<ShardMetrics>::default());
         let crumbs = crumb.map_or_else(Arc::default, |(id, life)| Crumbs::of(id, life));
         let cluster = Cluster::open(&Config::embedded(), Clock::Manual(clock.clone()));
         let cluster = cluster.expect("a node without a state directory has none to read");
-        let metrics = Arc::<ShardMetrics>::default();
         let context = ShardContext {
             integrations: executor::shard::no_integrations(),
             connect: Arc::new(desk.of(id)),
@@ -226,7 +219,8 @@ impl Process {
             clock: Clock::Manual(clock.clone()),
             crumbs: Arc::clone(&crumbs),
         };
-        let (completions, watch) = watching();
+        let (sender, completions) = mpsc::channel(512);
+        let watch = Command::Watch { include_outcomes: true, completions: sender };
         Self {
             id,
             born_us: now_us,
