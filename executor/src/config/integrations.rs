@@ -229,7 +229,7 @@ fn value(setting: &'static str, message: String) -> ConfigError {
 }
 
 /// As whoever calls it reads it, so that it cannot be refused later.
-fn check_url(setting: &'static str, text: &str, schemes: &[&str]) -> Result<(), ConfigError> {
+pub(super) fn check_url(setting: &'static str, text: &str, schemes: &[&str]) -> Result<(), ConfigError> {
     let known = Url::parse(text).ok().filter(|url| url.has_host() && schemes.contains(&url.scheme()));
     let Some(url) = known else {
         let spoken = schemes.join(":// or ");
