@@ -67,7 +67,7 @@ EXAMPLES
   executor serve --store-dir /var/lib/myriad  the same, durable
   executor inspect partitions --redis-url redis://10.0.0.5:6379
                                               what the store holds, beside running nodes
-  executor top 10.0.0.6 10.0.0.7              rates, latencies and hottest machines of two nodes, live
+  executor top 10.0.0.6 10.0.0.7              rates, latencies, hottest machines of two nodes
   executor serve --redis-url redis://10.0.0.5:6379 --listen 0.0.0.0:7400 --allow-plaintext
 
 UNITS

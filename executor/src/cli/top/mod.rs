@@ -37,7 +37,8 @@ KEYS
   p  pause       up, down        scroll               r  turn the order        ?  help
 
 EXIT CODES
-  0  shown    1  with --once: a node is down    2  the command line is wrong    3  the terminal failed
+  0  shown    1  written, and a node is down
+  2  the command line is wrong    3  the terminal failed
 
 EXAMPLES
   executor top

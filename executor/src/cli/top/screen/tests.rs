@@ -82,7 +82,7 @@ fn press(screen: &mut Screen, code: KeyCode) -> Wish {
 
 /// The first cell of each row of the chosen table, on a small screen.
 fn names(screen: &Screen) -> Vec<String> {
-    let lines = drawn(screen, (130, 24));
+    let lines = drawn(screen, (160, 24));
     let head =
         lines.iter().position(|line| line.starts_with("───") || line.contains("───")).expect("a table");
     let rows = lines[head + 2..].iter().take_while(|line| !line.is_empty());
