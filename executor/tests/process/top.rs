@@ -1,4 +1,4 @@
-//! `executor top` beside a running node: as plain text, and on a terminal. And how much a node logs.
+//! `executor top` beside a running node: as plain text, and on a terminal; and how much such a node logs.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -138,7 +138,7 @@ async fn top_draws_on_a_terminal_and_gives_it_back_when_it_quits_and_when_it_is_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_whose_store_is_down_says_it_once_in_each_way_and_counts_the_rest() {
+async fn a_node_holds_back_lines_of_one_place_beyond_its_limit_and_counts_and_tells_them() {
     let mut store = StoreUnderTest::redis();
     let mut node = Node::serving(&store.flags(), &["--log", "json", "--log-limit", "1"]).await;
     store.kill9();
