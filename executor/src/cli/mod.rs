@@ -11,6 +11,7 @@ mod inspect;
 mod run;
 mod serve;
 mod test_state;
+mod top;
 mod validate;
 
 use std::ffi::OsString;
@@ -66,6 +67,7 @@ EXAMPLES
   executor serve --store-dir /var/lib/myriad  the same, durable
   executor inspect partitions --redis-url redis://10.0.0.5:6379
                                               what the store holds, beside running nodes
+  executor top 10.0.0.6 10.0.0.7              rates, latencies, hottest machines of two nodes
   executor serve --redis-url redis://10.0.0.5:6379 --listen 0.0.0.0:7400 --allow-plaintext
 
 UNITS
@@ -93,6 +95,8 @@ enum Command {
     TestState(Box<test_state::TestStateOptions>),
     /// Read a store beside its nodes: partitions, blocks, one execution's journal
     Inspect(inspect::InspectOptions),
+    /// Show what nodes do now: rates, latencies, hottest machines, shards, targets of tasks
+    Top(top::TopOptions),
     /// Answer conformance cases: one JSON object a line in, one reply a line out
     Conform(conform::ConformOptions),
 }
@@ -106,6 +110,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Run(options) => run::run(&options),
             Command::TestState(options) => test_state::run(&options),
             Command::Inspect(options) => inspect::run(&options),
+            Command::Top(options) => top::run(&options),
             Command::Conform(options) => conform::run(&options),
         },
         Err(error) => {

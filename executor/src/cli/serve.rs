@@ -133,7 +133,8 @@ pub(super) fn run(options: ServeOptions) -> Exit {
     if options.print_config {
         return print(&config, &options_used);
     }
-    if let Err(error) = telemetry::logs::init(options_used.log().into(), options_used.log_level()) {
+    let (log, level, lines) = (options_used.log(), options_used.log_level(), options_used.log_limit());
+    if let Err(error) = telemetry::logs::init(log.into(), level, lines) {
         return refuse(&error);
     }
     // Before anything is started: a signal that comes early must drain too, not kill.

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{ConfigError, Options};
 
 /// The keys that a file may hold, as in `Options`; a test holds the two equal.
-pub(super) const KEYS: [&str; 74] = [
+pub(super) const KEYS: [&str; 75] = [
     "listen",
     "data-port-base",
     "advertise",
@@ -80,6 +80,7 @@ pub(super) const KEYS: [&str; 74] = [
     "drain-deadline",
     "log",
     "log-level",
+    "log-limit",
 ];
 
 /// Reads a file; a key that nobody knows is an error, for a setting that is not applied is worse than none.

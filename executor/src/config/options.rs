@@ -222,6 +222,10 @@ pub struct Options {
     /// error, warn, info, debug, trace, or target=level, separated by commas [default: info]
     #[arg(long, value_name = "LEVEL", env = "MYRIAD_LOG_LEVEL", help_heading = "Observation")]
     pub log_level: Option<String>,
+    /// Lines that one place in the program may log within 10 s, errors excepted; what is beyond is counted, and said in one
+    /// line; 0: no limit [default: 10]
+    #[arg(long, value_name = "LINES", env = "MYRIAD_LOG_LIMIT", help_heading = "Observation")]
+    pub log_limit: Option<u32>,
 
     /// How long health says NOT_SERVING before a drain refuses starts: one period of whatever probes it
     /// [default: 0s]
@@ -290,6 +294,7 @@ impl Options {
             no_metrics: self.no_metrics.or(other.no_metrics),
             log: self.log.or(other.log),
             log_level: self.log_level.or(other.log_level),
+            log_limit: self.log_limit.or(other.log_limit),
             drain_notice: self.drain_notice.or(other.drain_notice),
             drain_deadline: self.drain_deadline.or(other.drain_deadline),
         }
@@ -418,6 +423,7 @@ impl Options {
             no_metrics: Some(config.metrics.is_none()),
             log: Some(self.log()),
             log_level: Some(self.log_level().to_owned()),
+            log_limit: Some(self.log_limit()),
             drain_notice: Some(Span(config.drain_notice)),
             drain_deadline: Some(Span(config.drain_deadline)),
         })
@@ -433,6 +439,12 @@ impl Options {
     #[must_use]
     pub fn log_level(&self) -> &str {
         self.log_level.as_deref().unwrap_or("info")
+    }
+
+    /// How many lines one place in the program may log within [`telemetry::logs::EVERY`]; 0 is no limit.
+    #[must_use]
+    pub fn log_limit(&self) -> u32 {
+        self.log_limit.unwrap_or(telemetry::logs::LINES)
     }
 
     /// A variable that looks like a setting and is none would silently not apply: it is an error.

@@ -117,6 +117,7 @@ fn what_is_printed_is_a_file_that_gives_the_same_configuration() {
         "--metrics=127.0.0.1:9",
         "--log=json",
         "--log-level=debug",
+        "--log-limit=12",
         "--drain-notice=10ms",
         "--drain-deadline=11s",
     ];
@@ -125,6 +126,7 @@ fn what_is_printed_is_a_file_that_gives_the_same_configuration() {
     let file = file_with(&printed);
     let (again, options) = flags(&[]).resolve(Some(file.path())).expect("good");
     assert_eq!((again, options.log(), options.log_level()), (config, LogFormat::Json, "debug"), "{printed}");
+    assert_eq!(options.log_limit(), 12);
 }
 
 #[test]

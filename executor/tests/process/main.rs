@@ -15,5 +15,6 @@ mod objects;
 mod poison;
 mod support;
 mod takeover;
+mod top;
 mod trouble;
 mod went_back;

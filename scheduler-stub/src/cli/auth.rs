@@ -120,7 +120,9 @@ pub(super) async fn run(options: AuthOptions) -> Exit {
         Ok(config) => config,
         Err(message) => return usage(&message),
     };
-    if let Err(message) = telemetry::logs::init(telemetry::logs::Format::Human, &options.log_level) {
+    if let Err(message) =
+        telemetry::logs::init(telemetry::logs::Format::Human, &options.log_level, telemetry::logs::LINES)
+    {
         return usage(&message);
     }
     let mut signals = match super::signals() {

@@ -155,7 +155,7 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
         LogFormat::Human => telemetry::logs::Format::Human,
         LogFormat::Json => telemetry::logs::Format::Json,
     };
-    if let Err(message) = telemetry::logs::init(format, &options.log_level) {
+    if let Err(message) = telemetry::logs::init(format, &options.log_level, telemetry::logs::LINES) {
         return usage(&message);
     }
     let mut signals = match super::signals() {

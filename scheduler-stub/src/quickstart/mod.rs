@@ -102,7 +102,9 @@ struct Parts {
 /// Runs the quick start to its end.
 pub async fn run(options: Options) -> Exit {
     // What goes wrong in the parts is said on stderr; that they start is said by ourselves.
-    if let Err(message) = telemetry::logs::init(telemetry::logs::Format::Human, "warn") {
+    if let Err(message) =
+        telemetry::logs::init(telemetry::logs::Format::Human, "warn", telemetry::logs::LINES)
+    {
         eprintln!("error: {message}");
         return Exit::Internal;
     }

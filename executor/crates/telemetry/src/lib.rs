@@ -10,6 +10,7 @@ mod credentials;
 mod export;
 pub mod inventory;
 pub mod labels;
+mod limit;
 pub mod logs;
 mod machine;
 mod node;

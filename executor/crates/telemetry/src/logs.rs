@@ -2,7 +2,14 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
+
+use crate::limit::Limit;
+pub use crate::limit::{EVERY, LINES};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,21 +20,37 @@ pub enum Format {
     Json,
 }
 
-/// Installs the process's logger. `level` is a filter such as `info` or `executor=debug,info`.
+/// Installs the process's logger. `level` is a filter such as `info` or `executor=debug,info`; `lines` is how many lines one
+/// place in the program may write within [`EVERY`], errors excepted; 0 is no limit.
 ///
 /// # Errors
 /// The filter does not parse, or a logger is installed already; the text says which.
-pub fn init(format: Format, level: &str) -> Result<(), String> {
+pub fn init(format: Format, level: &str, lines: u32) -> Result<(), String> {
     let filter = EnvFilter::try_new(level).map_err(|error| {
         format!("log level {level:?} is no filter ({error}): write error, warn, info, debug, trace or target=level")
     })?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    let installed = match format {
-        Format::Human => builder.try_init(),
-        Format::Json => builder.json().flatten_event(true).try_init(),
-    };
-    installed.map_err(|error| format!("the logger cannot be installed: {error}"))
+    let limit = (lines > 0).then(|| Limit::new(lines));
+    let ansi = std::io::stderr().is_terminal();
+    // What stands last is asked first: a line that nobody wants is not counted.
+    tracing_subscriber::registry()
+        .with(written(format, std::io::stderr, ansi))
+        .with(limit.clone())
+        .with(filter)
+        .try_init()
+        .map_err(|error| format!("the logger cannot be installed: {error}"))?;
+    let summed_up = limit.map_or(Ok(()), |limit| limit.sum_up());
+    summed_up.map_err(|error| format!("the logger has no thread of its own: {error}"))
+}
+
+/// The layer that writes.
+pub(crate) fn written<S, W>(format: Format, writer: W, ansi: bool) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let layer = fmt::layer().with_writer(writer).with_ansi(ansi);
+    match format {
+        Format::Human => layer.boxed(),
+        Format::Json => layer.json().flatten_event(true).boxed(),
+    }
 }

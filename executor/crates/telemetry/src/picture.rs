@@ -15,6 +15,7 @@ use crate::credentials::CredentialFailure;
 use crate::export::{DropReason, ExportMetrics};
 use crate::inventory::{self as names, Metric};
 use crate::labels::{Label, OVERFLOW};
+use crate::limit;
 use crate::machine::{MachineMetrics, StateKind, StateMetrics, TargetMetrics};
 use crate::node::{Exporter, Node};
 use crate::process::Process;
@@ -245,6 +246,8 @@ impl Picture {
     }
 
     fn process(&mut self) {
+        let lines = limit::suppressed().map(|(level, lines)| (vec![label(level)], Value::Count(lines)));
+        self.put(&names::LOG_SUPPRESSED, lines);
         let process = Process::read();
         self.put_one(&names::PROCESS_CPU, Value::Measure(process.cpu_seconds));
         self.put_one(&names::PROCESS_RSS, Value::Count(process.resident_bytes));

@@ -54,6 +54,10 @@ impl Node {
         if !more.contains(&"--node-id") {
             flag("--node-id", "node-under-test".to_owned());
         }
+        if !more.contains(&"--log-limit") {
+            // Tests wait for lines.
+            flag("--log-limit", "0".to_owned());
+        }
         args.extend(store.iter().cloned());
         args.extend(more.iter().map(|&text| text.to_owned()));
         let mut words = program.iter().map(|&word| word.to_owned()).collect::<Vec<String>>();
