@@ -1,7 +1,6 @@
 //! Making the calls.
 
 use std::error::Error as _;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use tokio::time::Instant;
 use url::{Host, Position, Url};
 
 use super::egress::Egress;
+use super::name_files::NameSources;
 use super::names::{LOOK_UP_WITHIN, NameError, Names, forbidden};
 use super::target::{Bounds, Target, Targets, Turn};
 use super::{HttpError, Inbound, Outbound};
@@ -45,8 +45,8 @@ pub struct ClientOptions {
     pub target_calls_max: usize,
     /// Calls that wait for one target.
     pub target_waiting_max: usize,
-    /// Name servers in the place of the system's; empty: those.
-    pub name_servers: Vec<SocketAddr>,
+    /// Who knows names.
+    pub names: NameSources,
     /// What servers are checked against.
     pub tls: Arc<ClientConfig>,
 }
@@ -90,7 +90,7 @@ impl Client {
         let mut tls = ClientConfig::clone(&options.tls);
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let http = reqwest::Client::builder()
-            .dns_resolver(Arc::new(Names::new(options.egress.clone(), options.name_servers.clone())))
+            .dns_resolver(Arc::new(Names::new(options.egress.clone(), options.names.clone())))
             .tls_backend_preconfigured(tls)
             .redirect(Policy::none())
             .retry(reqwest::retry::never())
