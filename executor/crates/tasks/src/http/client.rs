@@ -31,8 +31,10 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 const SHORT_MAX: usize = 16 * 1024;
 /// Memory is not reserved beyond this before an answer has come.
 const RESERVED_MAX: usize = 64 * 1024;
-/// What an answer over HTTP/2 may send ahead of its reader: the protocol's least.
-const WINDOW: u32 = 65_535;
+/// What an answer over HTTP/2 may send ahead of its reader: little, since one that waits for its bytes has it on top of theirs.
+const WINDOW: u32 = SHORT_MAX as u32;
+/// What all answers of a connection of HTTP/2 may send ahead: the protocol's least and most.
+const CONNECTION_WINDOW: [u32; 2] = [65_535, i32::MAX.unsigned_abs()];
 
 /// Settings of a client.
 #[derive(Debug, Clone)]
@@ -199,9 +201,10 @@ impl Client {
     }
 }
 
-/// What all calls of a connection of HTTP/2 may have sent ahead; 2^31 - 1 is the protocol's most.
+/// What all calls of a connection of HTTP/2 may have sent ahead.
 fn window(calls: usize) -> u32 {
-    u32::try_from(calls).unwrap_or(u32::MAX).saturating_mul(WINDOW).clamp(WINDOW, i32::MAX.unsigned_abs())
+    let [least, most] = CONNECTION_WINDOW;
+    u32::try_from(calls).unwrap_or(u32::MAX).saturating_mul(WINDOW).clamp(least, most)
 }
 
 /// Reads a body up to its bound.
