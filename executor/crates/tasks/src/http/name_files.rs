@@ -40,8 +40,8 @@ impl Default for NameSources {
     }
 }
 
-/// When the files were written last.
-pub(super) type Written = [Option<SystemTime>; 2];
+/// When the files were written last, and how long they are: one that is being written may be read half.
+pub(super) type Written = [Option<(SystemTime, u64)>; 2];
 
 /// What they say.
 pub(super) struct NameFiles {
@@ -53,7 +53,10 @@ pub(super) struct NameFiles {
 
 impl NameSources {
     pub(super) fn written(&self) -> Written {
-        [&self.hosts, &self.resolv_conf].map(|file| fs::metadata(file).and_then(|it| it.modified()).ok())
+        [&self.hosts, &self.resolv_conf].map(|file| {
+            let known = fs::metadata(file).ok()?;
+            Some((known.modified().ok()?, known.len()))
+        })
     }
 
     pub(super) fn read(&self) -> Result<NameFiles, NetError> {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,6 +10,7 @@ use futures_util::future::join_all;
 use hickory_resolver::proto::op::{Message, ResponseCode};
 use hickory_resolver::proto::rr::{RData, Record, RecordType};
 use tasks::http::{Client, HttpError, NameSources};
+use tempfile::TempDir;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 
@@ -33,6 +33,8 @@ struct NameServer {
     says: Arc<Mutex<HashMap<String, Said>>>,
     /// How many questions came: two for a name, and more where one is asked again.
     asked: watch::Sender<usize>,
+    /// For those who ask it.
+    files: TempDir,
 }
 
 impl NameServer {
@@ -40,7 +42,8 @@ impl NameServer {
         let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
         let address = socket.local_addr().expect("an address");
         let says = says.iter().map(|(name, said)| ((*name).to_owned(), said.clone())).collect();
-        let server = Self { address, says: Arc::new(Mutex::new(says)), asked: watch::Sender::default() };
+        let (says, asked) = (Arc::new(Mutex::new(says)), watch::Sender::default());
+        let server = Self { address, says, asked, files: tempfile::tempdir().expect("a directory") };
         let (says, asked) = (Arc::clone(&server.says), server.asked.clone());
         tokio::spawn(async move {
             let mut packet = [0; 1_024];
@@ -70,30 +73,25 @@ impl NameServer {
         self.asked.subscribe().wait_for(|asked| *asked >= times).await.expect("the server lives");
     }
 
+    /// Alone: nothing is searched in, whatever this machine's domain is.
     fn client(&self) -> Rc<Client> {
-        // Nothing is searched in, whatever this machine's domain is.
-        client_of(sources(&[self], "", "search .\n"))
+        client_of(self.sources("", "search .\n"))
+    }
+
+    /// Beside files that say this.
+    fn sources(&self, hosts: &str, resolv_conf: &str) -> NameSources {
+        let file = |name: &str, content: &str| {
+            let path = self.files.path().join(name);
+            std::fs::write(&path, content).expect("a file");
+            path
+        };
+        let (hosts, resolv_conf) = (file("hosts", hosts), file("resolv.conf", resolv_conf));
+        NameSources { hosts, resolv_conf, servers: vec![self.address] }
     }
 }
 
 fn client_of(names: NameSources) -> Rc<Client> {
     client_with(|options| options.names = names)
-}
-
-/// Name servers beside files that a test has for itself.
-fn sources(servers: &[&NameServer], hosts: &str, resolv_conf: &str) -> NameSources {
-    // Tests have threads of their own.
-    let test = std::thread::current().name().unwrap_or_default().to_owned();
-    let file = |kind: &str, content: &str| {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}.{kind}"));
-        std::fs::write(&path, content).expect("a file");
-        path
-    };
-    NameSources {
-        hosts: file("hosts", hosts),
-        resolv_conf: file("resolv.conf", resolv_conf),
-        servers: servers.iter().map(|server| server.address).collect(),
-    }
 }
 
 fn answer(question: Message, said: Option<Said>) -> Option<Vec<u8>> {
@@ -280,7 +278,7 @@ async fn a_name_of_the_hosts_file_is_not_asked_for() {
         server.says(name, Said::Nothing);
     }
     let hosts = "127.0.0.1 a.example short # one family alone\n";
-    let client = client_of(sources(&[&server], hosts, "search corp.example\n"));
+    let client = client_of(server.sources(hosts, "search corp.example\n"));
     let peer = closing().await;
     for name in ["a.example", "short"] {
         client.send(get(&url(name, &peer))).await.expect("an answer");
@@ -298,7 +296,7 @@ async fn a_short_name_is_searched_for_until_it_is_found() {
     ])
     .await;
     let resolv_conf = "search one.example two.example three.example\n";
-    let client = client_of(sources(&[&server], "", resolv_conf));
+    let client = client_of(server.sources("", resolv_conf));
     let peer = closing().await;
     for name in ["api", "whole.example"] {
         client.send(get(&url(name, &peer))).await.expect("an answer");
@@ -310,7 +308,7 @@ async fn a_short_name_is_searched_for_until_it_is_found() {
 #[tokio::test]
 async fn a_short_name_of_which_name_servers_do_not_say_is_not_told_to_be_gone() {
     let server = NameServer::new(&[("api.corp.example", Said::Fails)]).await;
-    let client = client_of(sources(&[&server], "", "search corp.example\n"));
+    let client = client_of(server.sources("", "search corp.example\n"));
     let peer = closing().await;
     let url = url("api", &peer);
     let error = client.send(get(&url)).await.expect_err("the name server fails");
@@ -336,7 +334,9 @@ async fn a_name_server_that_fails_or_hangs_leaves_the_next_to_be_asked() {
     let has = Said::Has("127.0.0.1", 60);
     let good = [("a.example", has.clone()), ("b.example", has.clone()), ("c.example", has)];
     let good = NameServer::new(&good).await;
-    let client = client_of(sources(&[&bad, &good], "", "search .\n"));
+    let mut names = bad.sources("", "search .\n");
+    names.servers.push(good.address);
+    let client = client_of(names);
     let peer = closing().await;
     for name in ["a.example", "b.example"] {
         client.send(get(&url(name, &peer))).await.expect("the second knows");
@@ -349,6 +349,6 @@ async fn a_name_server_that_fails_or_hangs_leaves_the_next_to_be_asked() {
 async fn a_search_domain_that_is_none_keeps_no_name_from_being_looked_up() {
     let server = NameServer::new(&[("a.example", Said::Has("127.0.0.1", 60))]).await;
     let resolv_conf = format!("search {}.example\n", "x".repeat(64));
-    let client = client_of(sources(&[&server], "", &resolv_conf));
+    let client = client_of(server.sources("", &resolv_conf));
     client.send(get(&url("a.example", &closing().await))).await.expect("an answer");
 }
