@@ -37,10 +37,10 @@ struct Streams<'a, H> {
     shards: HashMap<Id, (u32, Instant)>,
 }
 
-/// A stream that has ended.
-struct Ended {
+/// Why streams are to be opened again.
+struct Trouble {
     why: String,
-    /// Whether it had been there long enough for its end to be no failure in a row of failures.
+    /// Whether a stream has ended that had lasted: that is no failure in a row of failures.
     lasted: bool,
 }
 
@@ -53,22 +53,18 @@ pub(crate) async fn attend(shared: &Arc<Shared<impl Handler>>, node: &str) -> Re
     let mut phase = shared.phase.subscribe();
     let mut failures = 0;
     loop {
-        let begun = Instant::now();
-        let trouble = match streams.open_missing().await {
+        let Trouble { why, lasted } = match streams.open_missing().await {
             Ok(()) => streams.an_end().await?,
             Err(refused @ WorkerError::Refused { .. }) => return Err(refused),
-            Err(error) => {
-                streams.note_ended()?;
-                error.to_string()
-            }
+            Err(error) => Trouble { why: error.to_string(), lasted: streams.note_ended()? },
         };
         if *phase.borrow() == Phase::Done {
             while streams.running.join_next().await.is_some() {}
             return Ok(());
         }
-        failures = if begun.elapsed() > PAUSE_MAX { 1 } else { failures + 1 };
+        failures = if lasted { 1 } else { failures + 1 };
         let pause = pause(failures);
-        tracing::warn!(node, pause_ms = pause.as_millis(), "{trouble}; streams are opened again");
+        tracing::warn!(node, pause_ms = pause.as_millis(), "{why}; streams are opened again");
         tokio::select! {
             rested = streams.rest(pause) => {
                 if rested? {
@@ -152,24 +148,24 @@ impl<H: Handler> Streams<'_, H> {
     }
 
     /// Waits until a stream ends, and takes note of all that have; says why one did.
-    async fn an_end(&mut self) -> Result<String, WorkerError> {
+    async fn an_end(&mut self) -> Result<Trouble, WorkerError> {
         let Some(ended) = self.running.join_next_with_id().await else {
-            return Ok("the node has no shards yet".to_owned());
+            return Ok(Trouble { why: "the node has no shards yet".to_owned(), lasted: false });
         };
-        let why = self.note(ended)?.why;
-        self.note_ended()?;
-        Ok(why)
+        let Trouble { why, lasted } = self.note(ended)?;
+        Ok(Trouble { why, lasted: self.note_ended()? || lasted })
     }
 
-    /// Takes note of the streams that have ended, so that they are opened again.
-    fn note_ended(&mut self) -> Result<(), WorkerError> {
+    /// Takes note of the streams that have ended, so that they are opened again; whether one had lasted.
+    fn note_ended(&mut self) -> Result<bool, WorkerError> {
+        let mut lasted = false;
         while let Some(ended) = self.running.try_join_next_with_id() {
-            self.note(ended)?;
+            lasted |= self.note(ended)?.lasted;
         }
-        Ok(())
+        Ok(lasted)
     }
 
-    fn note(&mut self, ended: Result<(Id, Result<(), Status>), JoinError>) -> Result<Ended, WorkerError> {
+    fn note(&mut self, ended: Result<(Id, Result<(), Status>), JoinError>) -> Result<Trouble, WorkerError> {
         let (id, why) = match ended {
             Ok((_, Err(status))) if is_final(&status) => return Err(self.refused(&status)),
             Ok((id, Err(status))) => (id, format!("a stream broke: {}", status.message())),
@@ -180,7 +176,7 @@ impl<H: Handler> Streams<'_, H> {
             Err(error) => (error.id(), format!("a stream failed: {error}")),
         };
         let since = self.shards.remove(&id).map(|(_, since)| since);
-        Ok(Ended { why, lasted: since.is_some_and(|since| since.elapsed() > PAUSE_MAX) })
+        Ok(Trouble { why, lasted: since.is_some_and(|since| since.elapsed() > PAUSE_MAX) })
     }
 
     fn refused(&self, status: &Status) -> WorkerError {
