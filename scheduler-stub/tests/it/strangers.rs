@@ -14,7 +14,7 @@ use proto::scheduler::v1::{CreateStateMachineRequest, DescribeClusterResponse, R
 use scheduler_stub::client::Client;
 use scheduler_stub::{Scheduler, SchedulerConfig};
 use tempfile::TempDir;
-use testkit::eventually_async;
+use testkit::{eventually_async, free_port};
 use tonic::Code;
 
 use crate::fake::PATIENCE;
@@ -76,6 +76,11 @@ async fn a_node_of_another_store_gets_nothing_though_all_its_settings_are_right(
     until_all_is_with(&scheduler, &right).await;
 }
 
+/// An address that nobody else takes while no node is there.
+fn reserved() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], free_port()))
+}
+
 async fn ended(node: Node) -> SocketAddr {
     let address = node.addresses().public;
     node.drain();
@@ -95,7 +100,7 @@ async fn incarnation(node: &Node) -> u32 {
 async fn a_node_that_kept_its_store_in_memory_and_starts_again_begins_a_new_cluster_at_its_address() {
     let own = MemoryStore::new();
     let scheduler = scheduler(&own).await;
-    let founder = Config { shards: 1, partitions: PARTITIONS, ..Config::embedded() };
+    let founder = Config { shards: 1, partitions: PARTITIONS, listen: reserved(), ..Config::embedded() };
     let store = MemoryStore::new();
     let first = Node::start(founder, Arc::new(store.clone())).expect("the node starts");
     assert!(tokio::time::timeout(PATIENCE, first.ready()).await.expect("it becomes ready"));
@@ -146,7 +151,7 @@ async fn a_node_whose_durable_store_is_another_one_after_a_restart_is_refused_at
             Config { shards: 1, partitions: PARTITIONS, scheduler, listen, store, ..Config::embedded() };
         Node::start(config, connect).expect("the node starts")
     };
-    let first = node(&former, Config::embedded().listen);
+    let first = node(&former, reserved());
     until_all_is_with(&scheduler, &first).await;
     let listen = ended(first).await;
     let wrong = node(&other, listen);
