@@ -41,8 +41,8 @@ async fn cluster(scheduler: &Scheduler) -> DescribeClusterResponse {
 
 async fn until_refused(scheduler: &Scheduler) -> RefusedNode {
     eventually_async("a node is refused", PATIENCE, async || {
-        let refused = cluster(scheduler).await.refused;
-        refused.into_iter().next().ok_or_else(|| "none is".to_owned())
+        let cluster = cluster(scheduler).await;
+        cluster.refused.first().cloned().ok_or_else(|| format!("{cluster:?}"))
     })
     .await
 }
