@@ -10,14 +10,17 @@ use journal::memory::MemoryStore;
 use journal::store::Connect;
 use proto::executor::v1::executor_client::ExecutorClient;
 use proto::executor::v1::{Dialect, Mode, RegisterDispatcherRequest};
-use proto::scheduler::v1::{CreateStateMachineRequest, DescribeClusterResponse, RefusedNode};
+use proto::scheduler::v1::nodes_client::NodesClient;
+use proto::scheduler::v1::{CreateStateMachineRequest, DescribeClusterResponse, NodeReport, RefusedNode};
 use scheduler_stub::client::Client;
 use scheduler_stub::{Scheduler, SchedulerConfig};
 use tempfile::TempDir;
 use testkit::{eventually_async, free_port};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
-use crate::fake::PATIENCE;
+use crate::fake::{FakeNode, PATIENCE};
 
 const PARTITIONS: u16 = 8;
 
@@ -160,6 +163,46 @@ async fn a_node_whose_durable_store_is_another_one_after_a_restart_is_refused_at
     ended(wrong).await;
     let right = node(&former, listen);
     until_all_is_with(&scheduler, &right).await;
+}
+
+/// Reports these clusters one after the other on one stream; the refusals, and what keeps the stream.
+async fn report(
+    scheduler: &Scheduler,
+    node: &FakeNode,
+    clusters: &[&str],
+) -> (Vec<String>, mpsc::Sender<NodeReport>) {
+    let report = |cluster: &str| NodeReport {
+        node_id: "node".into(),
+        public_address: node.address.clone(),
+        serving: true,
+        managed: true,
+        partition_count: 4,
+        cluster: cluster.to_owned(),
+        ..NodeReport::default()
+    };
+    let (sender, reports) = mpsc::channel(clusters.len());
+    for cluster in clusters {
+        sender.send(report(cluster)).await.expect("there is room");
+    }
+    let url = format!("http://{}", scheduler.address());
+    let mut client = NodesClient::connect(url).await.expect("it answers");
+    let directives = client.heartbeat(ReceiverStream::new(reports)).await.expect("a stream");
+    let (mut directives, mut refusals) = (directives.into_inner(), Vec::new());
+    while refusals.len() < clusters.len() {
+        let directive = tokio::time::timeout(PATIENCE, directives.message()).await.expect("in time");
+        refusals.push(directive.expect("no error").expect("an answer").refusal);
+    }
+    (refusals, sender)
+}
+
+#[tokio::test]
+async fn a_cluster_whose_first_node_knew_its_name_only_later_takes_no_stranger_in() {
+    let scheduler = scheduler(&MemoryStore::new()).await;
+    let (first, other) = (FakeNode::start(&[]).await, FakeNode::start(&[]).await);
+    let (refusals, _stays) = report(&scheduler, &first, &["", "one"]).await;
+    assert_eq!(refusals, ["", ""]);
+    let (refusals, _) = report(&scheduler, &other, &["two"]).await;
+    assert!(refusals[0].contains("its store is that of cluster two"), "{refusals:?}");
 }
 
 #[tokio::test]
