@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::try_join_all;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use tasks::http::{Client, ClientOptions, Egress, Outbound};
+use tasks::http::{Client, ClientOptions, Egress, NameSources, Outbound};
 use url::Url;
 
 use crate::error::Error;
@@ -57,7 +57,7 @@ fn one_thread(url: &Url, mut inputs: Generator, until: Instant) -> Result<u64, E
         calls_max: CALLS,
         target_calls_max: CALLS,
         target_waiting_max: 0,
-        name_servers: Vec::new(),
+        names: NameSources::default(),
         tls: tasks::http::tls(None).map_err(|error| failed(&error))?,
     };
     let client = Client::new(&options).map_err(|error| failed(&error))?;

@@ -229,6 +229,7 @@ impl Cluster {
         let who = Who { node_id, address, instance: *instance };
         self.check(who, report.partition_count, &report.cluster)?;
         if let Some(known) = self.known(address).filter(|known| known.is(*instance)) {
+            self.learn(&report.cluster);
             self.refusals.forgive(who);
             return Ok(Some(known.partitions));
         }
@@ -312,6 +313,7 @@ impl Cluster {
     async fn greet(&self, node: &v1::DescribeNodeResponse, address: &str) -> Result<u16, Error> {
         let who = Who { node_id: &node.node_id, address, instance: node.instance };
         if let Some(known) = self.known(address).filter(|known| known.is(node.instance)) {
+            self.learn(&node.cluster);
             self.refusals.forgive(who);
             return Ok(known.partitions);
         }
@@ -384,6 +386,13 @@ impl Cluster {
                 "the node had its store in memory and has started again: a new cluster begins, and the executions of the \
                  former one are LOST, running and ended ones; state machines and activities are kept by this scheduler",
             );
+        }
+    }
+
+    /// A node may be greeted just before it knows which cluster its store is of: it says it later, and then it is ours.
+    fn learn(&self, cluster: &str) {
+        if let Some(ours) = self.identity().as_mut().filter(|ours| ours.cluster.is_empty()) {
+            cluster.clone_into(&mut ours.cluster);
         }
     }
 

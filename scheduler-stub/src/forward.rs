@@ -109,14 +109,18 @@ impl Forward {
         F: Future<Output = Result<Response<T>, Status>>,
     {
         let first = self.knower(&partition, None).await?;
-        match call(self.clients.client(&first)?).await.map_err(|status| kind.heard(status, &first)) {
-            Err(status) if kind.may_ask_again(&status) => {
-                self.directory.ask_again();
-                let next = self.knower(&partition, Some(&first)).await?;
-                call(self.clients.client(&next)?).await.map_err(|status| kind.heard(status, &next))
-            }
-            answer => answer,
+        let status = match call(self.clients.client(&first)?).await {
+            Ok(answer) => return Ok(answer),
+            Err(status) => status,
+        };
+        let unreached = has_cause::<ConnectError>(&status);
+        let heard = kind.heard(status, &first);
+        if !unreached && !kind.may_ask_again(&heard) {
+            return Err(heard);
         }
+        self.directory.ask_again();
+        let next = self.knower(&partition, Some(&first)).await?;
+        call(self.clients.client(&next)?).await.map_err(|status| kind.heard(status, &next))
     }
 
     /// The node to ask about what is in a partition, another one than `tried` where there is hope for one.
@@ -353,111 +357,13 @@ fn not_owner(status: &Status) -> bool {
     status.get_error_details().error_info().is_some_and(|info| info.reason == "NotOwner")
 }
 
-/// Whether a node has certainly not begun what it was asked to: it said so, or nobody listened there.
+/// Whether a node has certainly not begun what it was asked to: it said so, or was not reached.
 fn began_nothing(status: &Status) -> bool {
     let details = status.get_error_details();
     let said =
         details.error_info().is_some_and(|info| matches!(info.reason.as_str(), "Draining" | "NothingServed"));
-    let mut source = std::error::Error::source(status);
-    let mut unheard = false;
-    while let Some(cause) = source {
-        let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        unheard |= kind == Some(std::io::ErrorKind::ConnectionRefused);
-        source = cause.source();
-    }
-    said || unheard
+    said || has_cause::<ConnectError>(status)
 }
 
 #[cfg(test)]
-mod tests {
-    use proto::executor::v1::DescribeNodeRequest;
-
-    use super::*;
-    use crate::error::OUTCOME_UNKNOWN;
-
-    const PLACE: &str = "9:a place in the order";
-
-    fn secret() -> Secret {
-        Secret::from_key(&[7; 32])
-    }
-
-    fn asked(machine: &str, token: &str) -> ListExecutionsRequest {
-        let (machine_arn, next_token) = (machine.to_owned(), token.to_owned());
-        ListExecutionsRequest { machine_arn, next_token, ..ListExecutionsRequest::default() }
-    }
-
-    #[test]
-    fn of_a_connection_that_broke_only_a_question_is_told_to_be_asked_again() {
-        let told = |kind: Kind| {
-            let broke = Status::from_error(Box::new(std::io::Error::from(std::io::ErrorKind::BrokenPipe)));
-            assert_eq!(broke.code(), Code::Unknown);
-            let told = kind.heard(broke, "h:1");
-            let details = told.get_error_details();
-            let reason = details.error_info().map(|info| info.reason.clone());
-            (told.code(), reason, details.retry_info().is_some())
-        };
-        assert_eq!(told(Kind::Question), (Code::Unavailable, Some("Unavailable".into()), true));
-        assert_eq!(told(Kind::Change), (Code::Unavailable, Some(OUTCOME_UNKNOWN.into()), false));
-    }
-
-    #[test]
-    fn a_change_that_was_not_answered_in_time_is_told_as_unknown() {
-        for late in [Status::deadline_exceeded("late"), Status::cancelled("Timeout expired")] {
-            assert_eq!(Kind::Question.heard(late.clone(), "h:1").code(), late.code());
-            let told = Kind::Change.heard(late, "h:1");
-            let reason = told.get_error_details().error_info().map(|info| info.reason.clone());
-            assert_eq!((told.code(), reason), (Code::Unavailable, Some(OUTCOME_UNKNOWN.to_owned())));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_node_that_is_not_there_is_told_with_its_address_and_that_nothing_was_asked_of_it() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let node = free.local_addr().expect("bound").to_string();
-        drop(free);
-        for kind in [Kind::Question, Kind::Change] {
-            let mut client = NodeClients::default().client(&node).expect("an address");
-            let refused = client.describe_node(DescribeNodeRequest {}).await.expect_err("nobody listens");
-            let told = kind.heard(refused, &node);
-            let details = told.get_error_details();
-            let reason = details.error_info().map(|info| info.reason.as_str());
-            assert_eq!((told.code(), reason), (Code::Unavailable, Some("Unavailable")), "{told}");
-            assert!(details.retry_info().is_some(), "nothing was begun: {told}");
-            let words = told.message();
-            assert!(words.contains(&node) && words.contains("Connection refused"), "{words}");
-            assert!(words.contains("scheduler-stub nodes"), "{words}");
-        }
-    }
-
-    #[test]
-    fn a_nodes_own_words_stay() {
-        for kind in [Kind::Question, Kind::Change] {
-            assert_eq!(kind.heard(Status::internal("a bug"), "h:1").code(), Code::Internal);
-            assert_eq!(kind.heard(Status::not_found("none"), "h:1").code(), Code::NotFound);
-        }
-    }
-
-    #[test]
-    fn the_end_of_a_list_has_no_token_and_its_beginning_needs_none() {
-        assert_eq!(seal(&secret(), &asked("m", ""), ""), "");
-        assert_eq!(open(&secret(), &asked("m", "")).expect("the beginning"), "");
-    }
-
-    #[test]
-    fn a_token_that_was_made_up_changed_or_given_for_another_question_is_refused() {
-        let token = seal(&secret(), &asked("m", ""), PLACE);
-        assert_eq!(open(&secret(), &asked("m", &token)).expect("our own token"), PLACE);
-        let other_limit = ListExecutionsRequest { max_results: 7, ..asked("m", &token) };
-        assert_eq!(open(&secret(), &other_limit).expect("the limit is no part of the question"), PLACE);
-        let of_a_node = secret().seal_text("list m 0", PLACE);
-        let changed = format!("{}0", &token[..token.len() - 1]);
-        let changed = if changed == token { format!("{}1", &token[..token.len() - 1]) } else { changed };
-        for wrong in ["abc", PLACE, &of_a_node, &changed] {
-            assert!(open(&secret(), &asked("m", wrong)).is_err(), "{wrong}");
-        }
-        assert!(open(&secret(), &asked("other", &token)).is_err(), "of another machine");
-        let failed = ListExecutionsRequest { status: 3, ..asked("m", &token) };
-        assert!(open(&secret(), &failed).is_err(), "of another status");
-        assert!(open(&Secret::from_key(&[8; 32]), &asked("m", &token)).is_err(), "of another cluster");
-    }
-}
+mod tests;

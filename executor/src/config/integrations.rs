@@ -230,18 +230,19 @@ fn value(setting: &'static str, message: String) -> ConfigError {
 
 /// As whoever calls it reads it, so that it cannot be refused later.
 pub(super) fn check_url(setting: &'static str, text: &str, schemes: &[&str]) -> Result<(), ConfigError> {
+    // Before it is parsed, for what is no URL is shown, and may hold a password as well.
+    if text.contains('@') {
+        let message =
+            "an `@` is in the URL, as after a user name or password, which is not sent: leave it away";
+        return Err(value(setting, message.to_owned()));
+    }
     let known = Url::parse(text).ok().filter(|url| url.has_host() && schemes.contains(&url.scheme()));
-    let Some(url) = known else {
+    if known.is_none() {
         let spoken = schemes.join(":// or ");
         return Err(value(
             setting,
             format!("{text:?} is no {spoken}:// URL: write {}://HOST:PORT", schemes[0]),
         ));
-    };
-    if !url.username().is_empty() || url.password().is_some() {
-        // Without the URL, which holds a password.
-        let message = "the URL holds a user name or password, which is not sent: leave it away";
-        return Err(value(setting, message.to_owned()));
     }
     Ok(())
 }
@@ -279,6 +280,11 @@ mod tests {
                 "--lambda-endpoint",
                 IntegrationOptions { lambda_endpoint: text("http://u:hunter2@h"), ..base() },
             ),
+            (
+                "--tencent-endpoint",
+                IntegrationOptions { tencent_endpoint: text("http://u:/hunter2@h"), ..base() },
+            ),
+            ("--auth-service", IntegrationOptions { auth_service: list("http://u:p#hunter2@h"), ..base() }),
             ("--aws-region", IntegrationOptions { aws_region: text("EU West"), ..base() }),
             ("--tencent-region", IntegrationOptions { tencent_region: text(""), ..base() }),
             ("--default-role", IntegrationOptions { default_role: list("orders"), ..sts() }),

@@ -472,6 +472,7 @@ mod tests {
             "hosts = ['h']\noauth = { token-url = 'https://h', client-id = 'c', client-secret = { env = 'PATH' }, authentication = 'hunter2' }",
             "hosts = ['h']\noauth = 'hunter2'",
             "hosts = 'hunter2'",
+            "hosts = ['h', 'https://u:hunter2@h']",
             "hosts = ['h']\nbasic = { user = 'u', password = { env = 'PATH' } }\nheaders = { x = ['hunter2'] }",
             "hosts = ['h']\noauth = { token-url = 'h?key=hunter2', client-id = 'c', client-secret = { env = 'PATH' } }",
         ] {

@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::future::LocalBoxFuture;
-use tasks::http::{Client, ClientOptions, SetupError};
+use tasks::http::{Client, ClientOptions, NameSources, SetupError};
 use tasks::tencent::TencentSettings;
 use tasks::{CredentialSource, IntegrationSettings, Integrations, LambdaSettings};
 use telemetry::NodeMetrics;
@@ -123,7 +123,7 @@ pub(crate) fn open(
         calls_max: limits::CALLS_MAX,
         target_calls_max: limits::TARGET_CALLS_MAX,
         target_waiting_max: limits::TARGET_CALLS_WAITING_MAX,
-        name_servers: Vec::new(),
+        names: NameSources::default(),
         tls,
     };
     // Whether there is a client at all is seen here and not by the shards.

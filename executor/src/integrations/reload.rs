@@ -53,6 +53,8 @@ struct File {
     clients: watch::Sender<Arc<OAuthClients>>,
     /// Whether the file could not be used when it was looked at last.
     failing: Arc<AtomicBool>,
+    /// Why it could not, as it was logged.
+    told: Option<String>,
 }
 
 /// What a look has seen: its connections, or what is wrong.
@@ -73,7 +75,15 @@ impl File {
         let in_force = read(path, &OAuthClients::new(), 0)?;
         let connections = watch::Sender::new(Arc::clone(&in_force.connections));
         let clients = watch::Sender::new(Arc::clone(&in_force.clients));
-        Ok(Self { path: path.to_owned(), in_force, turn: 0, connections, clients, failing: Arc::default() })
+        Ok(Self {
+            path: path.to_owned(),
+            in_force,
+            turn: 0,
+            connections,
+            clients,
+            failing: Arc::default(),
+            told: None,
+        })
     }
 
     /// Reads the files again and again. Ends with its runtime.
@@ -84,7 +94,9 @@ impl File {
             tokio::time::sleep(if settled { LOOK_EVERY } else { SETTLED_AFTER }).await;
             let (path, known, turn) = (self.path.clone(), Arc::clone(&self.in_force.clients), self.turn + 1);
             let look = move || read(&path, &known, turn).map_err(|error| error.to_string());
-            let Ok(seen) = tokio::task::spawn_blocking(look).await else { return };
+            // A look that panics is one that failed: the next may see what can be used.
+            let seen = tokio::task::spawn_blocking(look).await;
+            let seen = seen.unwrap_or_else(|error| Err(format!("the files could not be looked at: {error}")));
             settled = seen == last;
             if settled {
                 self.take(&seen);
@@ -94,15 +106,15 @@ impl File {
     }
 
     fn take(&mut self, seen: &Seen) {
-        let failed = self.failing.swap(seen.is_err(), Ordering::Relaxed);
+        self.failing.store(seen.is_err(), Ordering::Relaxed);
         match seen {
             Ok(read) if *read != self.in_force => self.put_in_force(read.clone()),
-            Ok(_) => {}
-            Err(error) if !failed => {
+            Err(error) if self.told.as_ref() != Some(error) => {
                 tracing::error!(error, "changed connections cannot be used: those before stay in force");
             }
-            Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
+        self.told = seen.as_ref().err().cloned();
     }
 
     fn put_in_force(&mut self, read: Read) {

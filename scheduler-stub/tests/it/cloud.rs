@@ -10,7 +10,7 @@ use scheduler_stub::auth::{AuthConfig, AuthStub, Faults, Issuer, Roles};
 use scheduler_stub::cloud::{CloudConfig, CloudStub, OAuthClient};
 use scheduler_stub::quickstart::functions;
 use serde_json::{Value, json};
-use tasks::http::{ClientOptions, Egress};
+use tasks::http::{ClientOptions, Egress, NameSources};
 use tasks::http_invoke::{Connection, ConnectionSettings, Connections};
 use tasks::tencent::TencentSettings;
 use tasks::{
@@ -126,7 +126,7 @@ fn world(issuer_of_cloud: Issuer) -> World {
             calls_max: 8,
             target_calls_max: 8,
             target_waiting_max: 8,
-            name_servers: Vec::new(),
+            names: NameSources::default(),
             tls,
         },
         connections: watch::channel(Arc::new(connections)).1,

@@ -10,14 +10,17 @@ use journal::memory::MemoryStore;
 use journal::store::Connect;
 use proto::executor::v1::executor_client::ExecutorClient;
 use proto::executor::v1::{Dialect, Mode, RegisterDispatcherRequest};
-use proto::scheduler::v1::{CreateStateMachineRequest, DescribeClusterResponse, RefusedNode};
+use proto::scheduler::v1::nodes_client::NodesClient;
+use proto::scheduler::v1::{CreateStateMachineRequest, DescribeClusterResponse, NodeReport, RefusedNode};
 use scheduler_stub::client::Client;
 use scheduler_stub::{Scheduler, SchedulerConfig};
 use tempfile::TempDir;
-use testkit::eventually_async;
+use testkit::{eventually_async, free_port};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
-use crate::fake::PATIENCE;
+use crate::fake::{FakeNode, PATIENCE};
 
 const PARTITIONS: u16 = 8;
 
@@ -41,8 +44,8 @@ async fn cluster(scheduler: &Scheduler) -> DescribeClusterResponse {
 
 async fn until_refused(scheduler: &Scheduler) -> RefusedNode {
     eventually_async("a node is refused", PATIENCE, async || {
-        let refused = cluster(scheduler).await.refused;
-        refused.into_iter().next().ok_or_else(|| "none is".to_owned())
+        let cluster = cluster(scheduler).await;
+        cluster.refused.first().cloned().ok_or_else(|| format!("{cluster:?}"))
     })
     .await
 }
@@ -76,6 +79,11 @@ async fn a_node_of_another_store_gets_nothing_though_all_its_settings_are_right(
     until_all_is_with(&scheduler, &right).await;
 }
 
+/// An address that nobody else takes while no node is there.
+fn reserved() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], free_port()))
+}
+
 async fn ended(node: Node) -> SocketAddr {
     let address = node.addresses().public;
     node.drain();
@@ -95,7 +103,7 @@ async fn incarnation(node: &Node) -> u32 {
 async fn a_node_that_kept_its_store_in_memory_and_starts_again_begins_a_new_cluster_at_its_address() {
     let own = MemoryStore::new();
     let scheduler = scheduler(&own).await;
-    let founder = Config { shards: 1, partitions: PARTITIONS, ..Config::embedded() };
+    let founder = Config { shards: 1, partitions: PARTITIONS, listen: reserved(), ..Config::embedded() };
     let store = MemoryStore::new();
     let first = Node::start(founder, Arc::new(store.clone())).expect("the node starts");
     assert!(tokio::time::timeout(PATIENCE, first.ready()).await.expect("it becomes ready"));
@@ -146,7 +154,7 @@ async fn a_node_whose_durable_store_is_another_one_after_a_restart_is_refused_at
             Config { shards: 1, partitions: PARTITIONS, scheduler, listen, store, ..Config::embedded() };
         Node::start(config, connect).expect("the node starts")
     };
-    let first = node(&former, Config::embedded().listen);
+    let first = node(&former, reserved());
     until_all_is_with(&scheduler, &first).await;
     let listen = ended(first).await;
     let wrong = node(&other, listen);
@@ -155,6 +163,46 @@ async fn a_node_whose_durable_store_is_another_one_after_a_restart_is_refused_at
     ended(wrong).await;
     let right = node(&former, listen);
     until_all_is_with(&scheduler, &right).await;
+}
+
+/// Reports these clusters one after the other on one stream; the refusals, and what keeps the stream.
+async fn report(
+    scheduler: &Scheduler,
+    node: &FakeNode,
+    clusters: &[&str],
+) -> (Vec<String>, mpsc::Sender<NodeReport>) {
+    let report = |cluster: &str| NodeReport {
+        node_id: "node".into(),
+        public_address: node.address.clone(),
+        serving: true,
+        managed: true,
+        partition_count: 4,
+        cluster: cluster.to_owned(),
+        ..NodeReport::default()
+    };
+    let (sender, reports) = mpsc::channel(clusters.len());
+    for cluster in clusters {
+        sender.send(report(cluster)).await.expect("there is room");
+    }
+    let url = format!("http://{}", scheduler.address());
+    let mut client = NodesClient::connect(url).await.expect("it answers");
+    let directives = client.heartbeat(ReceiverStream::new(reports)).await.expect("a stream");
+    let (mut directives, mut refusals) = (directives.into_inner(), Vec::new());
+    while refusals.len() < clusters.len() {
+        let directive = tokio::time::timeout(PATIENCE, directives.message()).await.expect("in time");
+        refusals.push(directive.expect("no error").expect("an answer").refusal);
+    }
+    (refusals, sender)
+}
+
+#[tokio::test]
+async fn a_cluster_whose_first_node_knew_its_name_only_later_takes_no_stranger_in() {
+    let scheduler = scheduler(&MemoryStore::new()).await;
+    let (first, other) = (FakeNode::start(&[]).await, FakeNode::start(&[]).await);
+    let (refusals, _stays) = report(&scheduler, &first, &["", "one"]).await;
+    assert_eq!(refusals, ["", ""]);
+    let (refusals, _) = report(&scheduler, &other, &["two"]).await;
+    assert!(refusals[0].contains("its store is that of cluster two"), "{refusals:?}");
 }
 
 #[tokio::test]

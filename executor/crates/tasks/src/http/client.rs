@@ -1,7 +1,6 @@
 //! Making the calls.
 
 use std::error::Error as _;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use tokio::time::Instant;
 use url::{Host, Position, Url};
 
 use super::egress::Egress;
+use super::name_files::NameSources;
 use super::names::{LOOK_UP_WITHIN, NameError, Names, forbidden};
 use super::target::{Bounds, Target, Targets, Turn};
 use super::{HttpError, Inbound, Outbound};
@@ -31,8 +31,10 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 const SHORT_MAX: usize = 16 * 1024;
 /// Memory is not reserved beyond this before an answer has come.
 const RESERVED_MAX: usize = 64 * 1024;
-/// What an answer over HTTP/2 may send ahead of its reader: the protocol's least.
-const WINDOW: u32 = 65_535;
+/// What an answer over HTTP/2 may send ahead of its reader: little, since one that waits for its bytes has it on top of theirs.
+const WINDOW: u32 = SHORT_MAX as u32;
+/// What all answers of a connection of HTTP/2 may send ahead: the protocol's least and most.
+const CONNECTION_WINDOW: [u32; 2] = [65_535, i32::MAX.unsigned_abs()];
 
 /// Settings of a client.
 #[derive(Debug, Clone)]
@@ -45,8 +47,8 @@ pub struct ClientOptions {
     pub target_calls_max: usize,
     /// Calls that wait for one target.
     pub target_waiting_max: usize,
-    /// Name servers in the place of the system's; empty: those.
-    pub name_servers: Vec<SocketAddr>,
+    /// Who knows names.
+    pub names: NameSources,
     /// What servers are checked against.
     pub tls: Arc<ClientConfig>,
 }
@@ -90,7 +92,7 @@ impl Client {
         let mut tls = ClientConfig::clone(&options.tls);
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let http = reqwest::Client::builder()
-            .dns_resolver(Arc::new(Names::new(options.egress.clone(), options.name_servers.clone())))
+            .dns_resolver(Arc::new(Names::new(options.egress.clone(), options.names.clone())))
             .tls_backend_preconfigured(tls)
             .redirect(Policy::none())
             .retry(reqwest::retry::never())
@@ -199,9 +201,10 @@ impl Client {
     }
 }
 
-/// What all calls of a connection of HTTP/2 may have sent ahead; 2^31 - 1 is the protocol's most.
+/// What all calls of a connection of HTTP/2 may have sent ahead.
 fn window(calls: usize) -> u32 {
-    u32::try_from(calls).unwrap_or(u32::MAX).saturating_mul(WINDOW).clamp(WINDOW, i32::MAX.unsigned_abs())
+    let [least, most] = CONNECTION_WINDOW;
+    u32::try_from(calls).unwrap_or(u32::MAX).saturating_mul(WINDOW).clamp(least, most)
 }
 
 /// Reads a body up to its bound.

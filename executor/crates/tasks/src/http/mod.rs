@@ -8,6 +8,7 @@
 
 mod client;
 mod egress;
+mod name_files;
 mod name_servers;
 mod names;
 mod share;
@@ -24,6 +25,7 @@ use url::Url;
 pub(crate) use client::target_of;
 pub use client::{Client, ClientOptions, SetupError};
 pub use egress::{Egress, EgressError};
+pub use name_files::NameSources;
 pub use tls::{Tls, tls, transport};
 
 /// A request to a peer. Its `Debug` text has the target alone, for keys may stand in URL, headers and body.

@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::egress::Egress;
+use super::name_files::NameSources;
 use super::name_servers::{Found, NameServers};
 
 /// How long a look-up may take: less than a connection may take to stand, or its failure would not be told as its own.
@@ -31,7 +32,7 @@ const STALE_MAX: Duration = Duration::from_secs(300);
 const STALE_AFTER: Duration = Duration::from_secs(1);
 /// Names that are kept, those that are looked up among them.
 const NAMES_MAX: usize = 1_024;
-/// Names that are looked up at once; each takes up to six sockets, for each name server of two.
+/// Names that are looked up at once; each takes up to three sockets for each name server of three.
 const LOOK_UPS_MAX: usize = 256;
 
 /// Why a name has no address that may be called.
@@ -118,9 +119,9 @@ struct Asker {
 }
 
 impl Names {
-    /// With these name servers; without one, with those of the system.
-    pub fn new(egress: Egress, servers: Vec<SocketAddr>) -> Self {
-        let (servers, places) = (NameServers::new(servers), Semaphore::new(LOOK_UPS_MAX));
+    /// With these name servers and files.
+    pub fn new(egress: Egress, sources: NameSources) -> Self {
+        let (servers, places) = (NameServers::new(sources), Semaphore::new(LOOK_UPS_MAX));
         Self { asker: Arc::new(Asker { egress, servers, places }), kept: Mutex::default() }
     }
 
@@ -171,6 +172,9 @@ impl Resolve for Names {
 impl Asker {
     async fn look_up(&self, name: &str) -> Known {
         let asked = async {
+            if let Some(known) = self.servers.known(name)? {
+                return Ok(known);
+            }
             let _place = self.places.acquire().await.map_err(|_| late())?;
             self.servers.ask(name).await
         };

@@ -163,6 +163,15 @@ mod tests {
         assert_eq!(all(&Holder::new(&share, 256)).len(), 11);
     }
 
+    #[test]
+    fn long_answers_of_67_targets_may_leave_nothing() {
+        // The numbers of docs/tasks.md, in MiB.
+        let share = Share::new(256);
+        let parts =
+            std::iter::repeat_with(|| all(&Holder::new(&share, 16))).take_while(|parts| !parts.is_empty());
+        assert_eq!(parts.collect::<Vec<_>>().len(), 67);
+    }
+
     #[tokio::test]
     async fn what_becomes_free_goes_to_who_has_least() {
         let share = Share::new(4);

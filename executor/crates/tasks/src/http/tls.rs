@@ -8,10 +8,14 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
-use token_cache::providers::{HttpTransport, Transport};
+use token_cache::providers::{CONNECT_WITHIN, HttpTransport, Transport};
 
-use super::names::Names;
+use super::name_files::NameSources;
+use super::names::{LOOK_UP_WITHIN, Names};
 use super::{Egress, SetupError};
+
+// Or a look-up that fails would be told as a connection that does not stand.
+const _: () = assert!(LOOK_UP_WITHIN.as_millis() < CONNECT_WITHIN.as_millis());
 
 /// How servers are checked.
 pub type Tls = Arc<ClientConfig>;
@@ -47,7 +51,7 @@ pub fn tls(authorities: Option<&Path>) -> Result<Tls, SetupError> {
 /// # Errors
 /// [`SetupError::Client`]
 pub fn transport(tls: &Tls) -> Result<Arc<dyn Transport>, SetupError> {
-    let names = Arc::new(Names::new(Egress::everything(), Vec::new()));
+    let names = Arc::new(Names::new(Egress::everything(), NameSources::default()));
     let tls = ClientConfig::clone(tls);
     let builder = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().dns_resolver(names);
     Ok(Arc::new(HttpTransport::new(builder)?))

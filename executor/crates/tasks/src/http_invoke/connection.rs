@@ -45,7 +45,8 @@ pub enum ConnectionProblem {
     NoHost,
     /// One that is none.
     #[error(
-        "`hosts` has {0:?}, which is no host: write \"api.example\", or \"*.api.example\" for all hosts within"
+        "`hosts` has {shown}, which is no host: write \"api.example\", or \"*.api.example\" for all hosts within",
+        shown = shown(.0)
     )]
     Host(String),
     /// It shows in no way who asks, or in several.
@@ -64,6 +65,11 @@ pub enum ConnectionProblem {
         "`headers` has {0:?}, which makes none: write a name in letters, digits and hyphens, a value in one line"
     )]
     Header(String),
+}
+
+/// A text that was to be a host: a URL with an `@` may hold a password.
+fn shown(host: &str) -> String {
+    if host.contains('@') { "an entry with an `@`".to_owned() } else { format!("{host:?}") }
 }
 
 /// How a connection shows who asks.

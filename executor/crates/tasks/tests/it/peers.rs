@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tasks::http::{Client, ClientOptions, Egress};
+use tasks::http::{Client, ClientOptions, Egress, NameSources};
 use tasks::{Failure, Integration, Origin};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -195,7 +195,7 @@ pub fn client_with(change: impl FnOnce(&mut ClientOptions)) -> Rc<Client> {
         calls_max: 1_024,
         target_calls_max: 64,
         target_waiting_max: 64,
-        name_servers: Vec::new(),
+        names: NameSources::default(),
         tls: Arc::new(trusting(rustls::RootCertStore::empty())),
     };
     change(&mut options);

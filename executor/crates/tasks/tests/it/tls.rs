@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{RootCertStore, ServerConfig};
-use tasks::http::HttpError;
+use tasks::http::{HttpError, Outbound};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -37,8 +37,11 @@ async fn secure(offers: &[&[u8]]) -> (Peer, RootCertStore) {
             tokio::spawn(async move {
                 // A client that does not trust us leaves here.
                 let Ok(stream) = acceptor.accept(stream).await else { return };
-                let answer =
-                    |received: Received| async move { json(format!("{:?}", received.version)) }.boxed();
+                let answer = |received: Received| {
+                    let version = format!("{:?}", received.version).into();
+                    async move { json(if received.body.is_empty() { version } else { received.body }) }
+                        .boxed()
+                };
                 serve(stream, Arc::new(answer), peer).await;
             });
         }
@@ -67,6 +70,20 @@ async fn http2_is_spoken_where_it_is_offered_and_one_connection_serves_all_calls
             assert_eq!(peer.counts().opened, 1);
         }
     }
+}
+
+#[tokio::test]
+async fn long_answers_come_whole_over_one_connection_of_http2() {
+    let (peer, roots) = secure(&[b"h2"]).await;
+    let client = client_with(|options| options.tls = Arc::new(trusting(roots)));
+    client.send(get(&url(&peer))).await.expect("a connection");
+    // 40 at once are more than a target's 16 MiB.
+    let long = bytes::Bytes::from(vec![b'x'; 900_000]);
+    let asked = (0..40).map(|_| client.send(Outbound { body: long.clone(), ..get(&url(&peer)) }));
+    for answer in join_all(asked).await {
+        assert!(answer.expect("an answer").body == long);
+    }
+    assert_eq!(peer.counts().opened, 1);
 }
 
 #[tokio::test]

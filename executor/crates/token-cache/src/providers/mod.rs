@@ -23,7 +23,7 @@ pub use aws::AwsSts;
 pub use fixed::{Fixed, Vendor};
 pub use oauth::{ClientAuthentication, OAuth, OAuthClient, OAuthClients};
 pub use tencent::TencentSts;
-pub use transport::{HttpTransport, Post, Reply, Transport};
+pub use transport::{CONNECT_WITHIN, HttpTransport, Post, Reply, Transport};
 
 /// A fetch under way.
 pub type Fetch<'a> = BoxFuture<'a, Result<Credentials, CredentialError>>;

@@ -8,8 +8,8 @@ use http::{HeaderMap, StatusCode};
 
 /// Answers are read up to so many bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
-/// How long a server may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a connection may take to stand, the look-up of its name included.
+pub const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 /// A request to a provider.
 pub struct Post {
@@ -48,7 +48,7 @@ impl HttpTransport {
     /// The builder's settings cannot be used: mostly that no TLS was configured.
     pub fn new(builder: reqwest::ClientBuilder) -> Result<Self, reqwest::Error> {
         let client =
-            builder.redirect(reqwest::redirect::Policy::none()).connect_timeout(CONNECT_TIMEOUT).build()?;
+            builder.redirect(reqwest::redirect::Policy::none()).connect_timeout(CONNECT_WITHIN).build()?;
         Ok(Self(client))
     }
 }
