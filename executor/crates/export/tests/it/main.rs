@@ -4,6 +4,7 @@ mod cls;
 mod crash;
 mod disk_full;
 mod kafka;
+mod otlp;
 mod outage;
 mod redis;
 mod support;
