@@ -9,6 +9,7 @@ mod archive;
 pub(crate) mod file;
 mod history;
 mod integrations;
+mod push;
 mod options;
 mod redis;
 pub mod units;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub use archive::ArchiveConfig;
 pub use history::{Compression, HistoryOptions};
+pub use push::PushOptions;
 pub use integrations::{CredentialKind, IntegrationOptions};
 pub use options::{DeclaredAppendFsync, LogFormat, Options, StoreKind};
 pub use redis::{RedisConfig, RedisFlags, RedisUrl};
@@ -69,6 +71,8 @@ pub struct Config {
     pub integrations: IntegrationOptions,
     /// Where the histories of executions are exported to.
     pub history: HistoryOptions,
+    /// Where metrics are pushed to.
+    pub push: PushOptions,
     /// Where `/metrics` and `/healthz` are served; nowhere if absent.
     pub metrics: Option<SocketAddr>,
     /// Certificates, and who may speak to this node; plain text without.
@@ -162,6 +166,7 @@ impl Default for Config {
             objects_dir: None,
             integrations: IntegrationOptions::default(),
             history: HistoryOptions::default(),
+            push: PushOptions::default(),
             metrics: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7490)),
             tls: TlsSettings::default(),
             cluster_secret_file: None,
@@ -237,6 +242,7 @@ impl Config {
         }
         self.integrations.check()?;
         self.history.check()?;
+        self.push.check()?;
         self.check_plaintext()
     }
 

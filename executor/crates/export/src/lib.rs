@@ -8,17 +8,18 @@
 //!
 //! Rooms: `page` (what a shard hands over of histories), `intake` (from shards to the thread), `pump` and `retry` (from a
 //! queue to a sink), `exporter` (the thread), `history` and `line` (pages become lines, for all sinks at once), [`sinks`]
-//! (where histories go), `push` (snapshots of metrics, at an interval), [`otlp`] (both, to what speaks OpenTelemetry's protocol).
+//! (where histories go), [`push`] (snapshots of metrics, at an interval), [`otlp`] (both, to what speaks OpenTelemetry's protocol).
 
 mod exporter;
 mod history;
 mod http_client;
 mod intake;
+mod keys;
 mod line;
 pub mod otlp;
 mod page;
 mod pump;
-mod push;
+pub mod push;
 mod retry;
 pub mod sinks;
 
@@ -28,7 +29,6 @@ pub use intake::{Intake, IntakeBounds, Outlet, intake};
 pub use line::{Line, lines};
 pub use page::Page;
 pub use pump::{Batch, Feed, Pump, PumpOptions, Sink, SinkError, pump};
-pub use push::MetricsPush;
 pub use retry::Retry;
 
 /// Tells the time in milliseconds since the Unix epoch.

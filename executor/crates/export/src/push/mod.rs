@@ -5,6 +5,11 @@
 //! counted. A dropped snapshot costs resolution and no counts: what cells hold is cumulative, and the next one tells it. What
 //! may fail: starting the thread.
 
+mod answer;
+mod cloudwatch;
+mod deltas;
+mod tencent;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +19,34 @@ use telemetry::{ExportMetrics, IntakeMetrics, NodeMetrics, Snapshot};
 use tokio::time::MissedTickBehavior;
 
 use crate::{Exporter, Feed, PumpOptions, Retry, Sink, Stop, Weigh, pump};
+pub use cloudwatch::{CloudWatch, CloudWatchOptions};
+pub use tencent::{TencentMonitor, TencentOptions};
 
 /// What a series takes in memory, about: most of it is the buckets of a histogram.
 const SERIES_BYTES: usize = 256;
 /// Of one snapshot, and of the two that may wait: more than the bounds of labels let a node have.
 const SNAPSHOT_BYTES_MAX: usize = 64 << 20;
+
+/// The settings of a cloud's exporter cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// The endpoint.
+    #[error("the endpoint {0:?} is no http:// or https:// URL, such as https://monitoring.us-east-1.amazonaws.com")]
+    Endpoint(String),
+    /// The HTTP client.
+    #[error("no HTTP client towards a cloud's monitoring: {0}")]
+    Client(#[from] reqwest::Error),
+}
+
+/// An endpoint as it is signed and called: its root.
+fn url(endpoint: String) -> Result<String, PushError> {
+    let parsed = url::Url::parse(&endpoint).ok();
+    let known = parsed.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let mut url = known.ok_or(PushError::Endpoint(endpoint))?;
+    url.set_path("/");
+    url.set_query(None);
+    Ok(url.into())
+}
 
 impl Weigh for Snapshot {
     fn bytes(&self) -> usize {

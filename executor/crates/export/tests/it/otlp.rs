@@ -8,7 +8,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use export::otlp::{OtlpLogs, OtlpMetrics, OtlpOptions};
-use export::{Batch, Exporter, MetricsPush, Sink, SinkError};
+use export::push::MetricsPush;
+use export::{Batch, Exporter, Sink, SinkError};
 use flate2::read::GzDecoder;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
