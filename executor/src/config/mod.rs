@@ -9,8 +9,8 @@ mod archive;
 pub(crate) mod file;
 mod history;
 mod integrations;
-mod push;
 mod options;
+mod push;
 mod redis;
 pub mod units;
 
@@ -20,9 +20,9 @@ use std::time::Duration;
 
 pub use archive::ArchiveConfig;
 pub use history::{Compression, HistoryOptions};
-pub use push::PushOptions;
 pub use integrations::{CredentialKind, IntegrationOptions};
 pub use options::{DeclaredAppendFsync, LogFormat, Options, StoreKind};
+pub use push::PushOptions;
 pub use redis::{RedisConfig, RedisFlags, RedisUrl};
 
 use trust::TlsSettings;

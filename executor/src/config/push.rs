@@ -208,7 +208,10 @@ impl PushOptions {
         let Some(endpoint) = self.metrics_tencent.clone() else { return Ok(None) };
         check_url("--metrics-tencent", &endpoint, &["http", "https"])?;
         let Some(keys_file) = self.metrics_tencent_keys_file.clone() else {
-            return wrong("--metrics-tencent", "--metrics-tencent-keys-file says where the keys are: give it too");
+            return wrong(
+                "--metrics-tencent",
+                "--metrics-tencent-keys-file says where the keys are: give it too",
+            );
         };
         let given = self.metrics_tencent_interval;
         let every = every("--metrics-tencent-interval", given, CLOUD_EVERY, CLOUD_EVERY)?;
@@ -237,8 +240,7 @@ mod tests {
             metrics_tencent_keys_file: Some("/k".into()),
             ..base()
         };
-        let namespace =
-            |name| PushOptions { metrics_cloudwatch_namespace: text(name), ..cloudwatch() };
+        let namespace = |name| PushOptions { metrics_cloudwatch_namespace: text(name), ..cloudwatch() };
         let wrong = [
             ("--metrics-otlp", PushOptions { metrics_otlp: text("h:4318"), ..base() }),
             ("--metrics-otlp", PushOptions { metrics_otlp: text("http://u:secret@h"), ..base() }),
@@ -268,7 +270,10 @@ mod tests {
             good.check().expect("good");
         }
         let targets = otlp().or(cloudwatch()).targets("n", Some("r")).expect("good");
-        assert_eq!(targets.otlp.map(|(options, every)| (options.instance, every)), Some(("n".into(), OTLP_EVERY)));
+        assert_eq!(
+            targets.otlp.map(|(options, every)| (options.instance, every)),
+            Some(("n".into(), OTLP_EVERY))
+        );
         let namespace = targets.cloudwatch.map(|(options, every)| (options.namespace, every));
         assert_eq!(namespace, Some((NAMESPACE.to_owned(), CLOUD_EVERY)));
         assert!(targets.tencent.is_none());

@@ -30,8 +30,8 @@ pub(crate) async fn read(path: &Path, names: KeyNames, whom: &str) -> Result<Key
 /// The last line of a name counts.
 fn keys_of(text: &str, [id, secret, token]: KeyNames) -> Option<Keys> {
     let value = |name: &str| {
-        let lines = text.lines().filter_map(|line| line.trim().split_once('='));
-        let found = lines.filter(|(key, _)| key.trim() == name).last().map(|(_, value)| value.trim());
+        let mut lines = text.lines().filter_map(|line| line.trim().split_once('='));
+        let found = lines.rfind(|(key, _)| key.trim() == name).map(|(_, value)| value.trim());
         found.filter(|value| !value.is_empty())
     };
     Some(Keys {

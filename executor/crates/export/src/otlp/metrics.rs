@@ -124,7 +124,10 @@ fn metric(snapshot: &Snapshot, family: &Family, series: &[Series]) -> Metric {
         Kind::Info => sum(false),
         Kind::Gauge => Data::Gauge(Gauge { data_points: numbers(0) }),
         Kind::Histogram => Data::Histogram(Histogram {
-            data_points: series.iter().filter_map(|series| histogram(about.labels, series, start, at)).collect(),
+            data_points: series
+                .iter()
+                .filter_map(|series| histogram(about.labels, series, start, at))
+                .collect(),
             aggregation_temporality: cumulative,
         }),
     };

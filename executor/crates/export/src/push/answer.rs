@@ -9,7 +9,8 @@ use crate::SinkError;
 /// So much of what a service says goes into a message.
 const MESSAGE_CHARS_MAX: usize = 300;
 /// Parts of codes that say "not now".
-const PASSING: [&str; 5] = ["Throttl", "RequestLimitExceeded", "Unavailable", "InternalError", "InternalService"];
+const PASSING: [&str; 5] =
+    ["Throttl", "RequestLimitExceeded", "Unavailable", "InternalError", "InternalService"];
 
 /// What a service has answered instead of taking a request.
 #[derive(Debug)]

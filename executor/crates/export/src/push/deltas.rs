@@ -12,14 +12,8 @@ use telemetry::labels::Label;
 use telemetry::snapshot::Value;
 
 /// The counters, in the order of [`Counts::numbers`].
-const COUNTERS: [Metric; 6] = [
-    names::STARTED,
-    names::SUCCEEDED,
-    names::FAILED,
-    names::ABORTED,
-    names::TIMED_OUT,
-    names::THROTTLED,
-];
+const COUNTERS: [Metric; 6] =
+    [names::STARTED, names::SUCCEEDED, names::FAILED, names::ABORTED, names::TIMED_OUT, names::THROTTLED];
 
 /// Of one machine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -53,7 +47,8 @@ impl Counts {
         let lower = std::iter::once(0).chain(LATENCY_BUCKETS_US);
         // The last bucket has no end: what the sum has beyond all others is its.
         let upper = LATENCY_BUCKETS_US.into_iter().chain([LATENCY_BUCKETS_US[LATENCY_BUCKETS_US.len() - 1]]);
-        let buckets: Vec<_> = lower.zip(upper).zip(self.time.buckets).filter(|(_, count)| *count > 0).collect();
+        let buckets: Vec<_> =
+            lower.zip(upper).zip(self.time.buckets).filter(|(_, count)| *count > 0).collect();
         let over = |value: fn((u64, u64)) -> u64| {
             buckets.iter().map(|(edges, count)| value(*edges) as f64 * *count as f64).sum::<f64>()
         };
@@ -161,7 +156,10 @@ mod tests {
             let counts = of(durations);
             let told = counts.durations_ms();
             assert_eq!(told.iter().map(|(_, count)| count).sum::<u64>(), durations.len() as u64);
-            let sum: f64 = told.iter().map(|(value, count)| value * f64::from(u32::try_from(*count).expect("few"))).sum();
+            let sum: f64 = told
+                .iter()
+                .map(|(value, count)| value * f64::from(u32::try_from(*count).expect("few")))
+                .sum();
             let expected = durations.iter().sum::<u64>() as f64 / 1_000.0;
             assert!((sum - expected).abs() < expected * 1e-9, "{durations:?}: {told:?}");
         }

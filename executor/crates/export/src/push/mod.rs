@@ -31,7 +31,9 @@ const SNAPSHOT_BYTES_MAX: usize = 64 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
     /// The endpoint.
-    #[error("the endpoint {0:?} is no http:// or https:// URL, such as https://monitoring.us-east-1.amazonaws.com")]
+    #[error(
+        "the endpoint {0:?} is no http:// or https:// URL, such as https://monitoring.us-east-1.amazonaws.com"
+    )]
     Endpoint(String),
     /// The HTTP client.
     #[error("no HTTP client towards a cloud's monitoring: {0}")]

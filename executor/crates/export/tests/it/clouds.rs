@@ -120,7 +120,8 @@ fn verify(
 
 fn aws_keys(dir: &Path, key: &str) -> PathBuf {
     let path = dir.join("aws");
-    let text = format!("AWS_ACCESS_KEY_ID={SECRET_ID}\nAWS_SECRET_ACCESS_KEY={key}\nAWS_SESSION_TOKEN=temporary\n");
+    let text =
+        format!("AWS_ACCESS_KEY_ID={SECRET_ID}\nAWS_SECRET_ACCESS_KEY={key}\nAWS_SESSION_TOKEN=temporary\n");
     std::fs::write(&path, text).expect("written");
     path
 }
@@ -152,7 +153,8 @@ fn metrics(request: &Value) -> Vec<(String, Value)> {
         let name = metric["MetricName"].as_str().expect("a name").to_owned();
         let is_time = name == "ExecutionTime";
         assert_eq!(metric["Unit"], if is_time { "Milliseconds" } else { "Count" });
-        let value = if is_time { json!([metric["Values"], metric["Counts"]]) } else { metric["Value"].clone() };
+        let value =
+            if is_time { json!([metric["Values"], metric["Counts"]]) } else { metric["Value"].clone() };
         (name, value)
     };
     metrics.iter().map(of).collect()
@@ -226,7 +228,13 @@ async fn a_request_that_is_refused_does_not_keep_the_others_back_and_none_is_rep
     cloud.answers_once(400, r#"{"__type":"InvalidParameterValueException","message":"no"}"#);
     let error = sink.send(&snapshot(&node)).await.expect_err("one is refused");
     assert!(matches!(error, SinkError::Refused { .. }), "{error}");
-    let sizes = || cloud.taken().iter().map(|taken| taken["MetricData"].as_array().map_or(0, Vec::len)).collect::<Vec<_>>();
+    let sizes = || {
+        cloud
+            .taken()
+            .iter()
+            .map(|taken| taken["MetricData"].as_array().map_or(0, Vec::len))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(sizes(), [200]);
     sink.send(&snapshot(&node)).await.expect("taken");
     assert_eq!(sizes(), [200, 1_000]);
@@ -249,7 +257,8 @@ async fn tencent_gets_the_nodes_totals_for_a_whole_minute() {
         machine.started.add(started);
         machine.duration.observe_n(2_500_000, started);
     }
-    let refusal = r#"{"Response":{"Error":{"Code":"RequestLimitExceeded","Message":"later"},"RequestId":"r"}}"#;
+    let refusal =
+        r#"{"Response":{"Error":{"Code":"RequestLimitExceeded","Message":"later"},"RequestId":"r"}}"#;
     cloud.answers_once(200, refusal);
     let error = sink.send(&snapshot(&node)).await.expect_err("later");
     assert!(matches!(error, SinkError::Unavailable { .. }), "{error}");
@@ -261,7 +270,8 @@ async fn tencent_gets_the_nodes_totals_for_a_whole_minute() {
     assert_eq!(taken[0]["AnnounceTimestamp"].as_u64().expect("a time") % 60, 0);
     let pairs = |report: &Value| -> Vec<(String, u64)> {
         let metrics = report["Metrics"].as_array().expect("metrics");
-        let pair = |metric: &Value| Some((metric["MetricName"].as_str()?.to_owned(), metric["Value"].as_u64()?));
+        let pair =
+            |metric: &Value| Some((metric["MetricName"].as_str()?.to_owned(), metric["Value"].as_u64()?));
         metrics.iter().map(|metric| pair(metric).expect("a pair")).collect()
     };
     let (first, second) = (pairs(&taken[0]), pairs(&taken[1]));

@@ -68,7 +68,11 @@ fn what_a_killed_process_has_left_is_readable_and_completed_by_the_next_one() {
     let mut next = Files::new(FilesOptions::new(dir.path(), "n"), now());
     runtime.block_on(next.idle()).expect("it takes the folder");
     let (ids, whole) = ids(&ends_with(dir.path(), ".zst").expect("completed"));
-    assert!(whole && ids.len() as u64 % EVENTS == 0 && left.starts_with(&ids), "{} events", ids.len());
+    assert!(
+        whole && (ids.len() as u64).is_multiple_of(EVENTS) && left.starts_with(&ids),
+        "{} events",
+        ids.len()
+    );
 }
 
 async fn write_until_killed(dir: &Path) {

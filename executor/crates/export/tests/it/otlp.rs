@@ -105,10 +105,13 @@ impl Collector {
 
     fn take(&self, parts: &http::request::Parts, body: &[u8]) -> Vec<u8> {
         assert_eq!(parts.method, "POST");
-        assert_eq!((&parts.headers["content-type"], &parts.headers["content-encoding"]), (
-            &http::HeaderValue::from_static("application/x-protobuf"),
-            &http::HeaderValue::from_static("gzip")
-        ));
+        assert_eq!(
+            (&parts.headers["content-type"], &parts.headers["content-encoding"]),
+            (
+                &http::HeaderValue::from_static("application/x-protobuf"),
+                &http::HeaderValue::from_static("gzip")
+            )
+        );
         let mut raw = Vec::new();
         GzDecoder::new(body).read_to_end(&mut raw).expect("gzip");
         let mut taken = self.taken();
@@ -133,7 +136,10 @@ impl Collector {
     fn metrics(&self) -> Vec<Metric> {
         let taken = self.taken();
         let resources = taken.metrics.iter().flat_map(|request| &request.resource_metrics);
-        resources.flat_map(|resource| &resource.scope_metrics).flat_map(|scope| scope.metrics.clone()).collect()
+        resources
+            .flat_map(|resource| &resource.scope_metrics)
+            .flat_map(|scope| scope.metrics.clone())
+            .collect()
     }
 }
 
@@ -185,7 +191,8 @@ async fn a_snapshot_arrives_as_otlp_has_it() {
 
     let Some(Data::Sum(started)) = find("executor_executions_started") else { panic!("no sum") };
     assert!(started.is_monotonic && started.aggregation_temporality == 2);
-    let point = started.data_points.iter().find(|point| value(&point.attributes, "machine") == text("m").as_ref());
+    let point =
+        started.data_points.iter().find(|point| value(&point.attributes, "machine") == text("m").as_ref());
     let point = point.expect("the machine");
     assert_eq!((point.start_time_unix_nano, point.time_unix_nano), (since, at));
     assert_eq!(point.value, Some(Number::AsInt(3)));
@@ -201,7 +208,10 @@ async fn a_snapshot_arrives_as_otlp_has_it() {
     assert_eq!((point.sum, point.explicit_bounds.len(), point.bucket_counts.len()), (Some(0.009), 19, 20));
     assert_eq!((point.explicit_bounds[2], point.bucket_counts[2]), (0.005, 3));
     let unit = |name: &str| &metrics.iter().find(|metric| metric.name == name).expect(name).unit;
-    assert_eq!((unit("executor_execution_duration_seconds").as_str(), unit("executor_build_info").as_str()), ("s", ""));
+    assert_eq!(
+        (unit("executor_execution_duration_seconds").as_str(), unit("executor_build_info").as_str()),
+        ("s", "")
+    );
 }
 
 #[tokio::test]
