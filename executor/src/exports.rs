@@ -17,6 +17,8 @@ use crate::{history_export, metrics_push};
 
 /// How long what waits may take to be sent in any case, once the shards have ended.
 const GRACE: Duration = Duration::from_secs(1);
+/// No longer than this for the last metrics: who hangs holds up no drain.
+const METRICS_MAX: Duration = Duration::from_secs(2);
 
 /// The threads.
 pub(crate) struct Exports {
@@ -42,7 +44,8 @@ impl Exports {
     /// What waits is sent, in what is left of a drain's time and a moment in any case.
     pub async fn end(self, deadline: Instant) {
         let within = (deadline - Instant::now()).max(GRACE);
-        join(end(self.history, "histories", within), end(self.metrics, "metrics", within)).await;
+        join(end(self.history, "histories", within), end(self.metrics, "metrics", within.min(METRICS_MAX)))
+            .await;
     }
 }
 
