@@ -4,8 +4,8 @@
 //! have told last is sent. What may fail: the configuration, with [`HistoryError`]; what sinks do later is theirs.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use export::otlp::{OtlpError, OtlpLogs};
 use export::sinks::cls::{self, Cls, ClsError};
 use export::sinks::files::Files;
 use export::sinks::kafka::{self, Kafka};
@@ -13,7 +13,6 @@ use export::sinks::redis::{Redis, RedisUrlError};
 use export::{Exporter, History, Intake, IntakeBounds, Now, Page};
 use tasks::http::SetupError;
 use telemetry::{NodeMetrics, Signal};
-use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
@@ -34,25 +33,12 @@ pub enum HistoryError {
     /// Redis.
     #[error(transparent)]
     Redis(#[from] RedisUrlError),
+    /// OTLP.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     /// The exporter's thread.
     #[error("the thread that exports histories cannot be started: {0}")]
     Thread(#[from] std::io::Error),
-}
-
-/// How long what waits may take to be sent in any case, once the shards have ended.
-const GRACE: Duration = Duration::from_secs(1);
-
-/// The thread.
-pub(crate) struct HistoryExport(Exporter);
-
-impl HistoryExport {
-    /// What shards have told is sent, in what is left of a drain's time and a moment in any case.
-    pub async fn end(self, deadline: Instant) {
-        let within = (deadline - Instant::now()).max(GRACE);
-        if !self.0.stop(within).await {
-            tracing::warn!("the export of histories did not end in time");
-        }
-    }
 }
 
 /// Starts what is configured, and gives an intake for each shard; nothing where no sink is.
@@ -63,7 +49,7 @@ pub(crate) fn start(
     config: &Config,
     metrics: &NodeMetrics,
     clock: &Clock,
-) -> Result<(Option<HistoryExport>, Vec<Intake<Page>>), HistoryError> {
+) -> Result<(Option<Exporter>, Vec<Intake<Page>>), HistoryError> {
     let (sinks, pump) = (config.history.sinks(&config.node_id)?, config.history.pump());
     let now: Now = {
         let clock = clock.clone();
@@ -81,7 +67,7 @@ pub(crate) fn start(
         history = history.and("files", pump, cells("files"), move || Files::new(options, now));
     }
     if let Some(options) = sinks.cls {
-        let sink = Cls::new(options, tls()?, now)?;
+        let sink = Cls::new(options, tls()?, Arc::clone(&now))?;
         history = history.and("cls", cls::pump_options(pump), cells("cls"), move || sink);
     }
     if let Some(options) = sinks.redis {
@@ -92,15 +78,21 @@ pub(crate) fn start(
         let sink = Kafka::new(options, tls()?);
         history = history.and("kafka", kafka::pump_options(pump), cells("kafka"), move || sink);
     }
+    if let Some(options) = sinks.otlp {
+        let sink = OtlpLogs::new(options, &tls()?, cells("otlp"), now)?;
+        history = history.and("otlp", pump, cells("otlp"), move || sink);
+    }
     if history.is_empty() {
         return Ok((None, Vec::new()));
     }
     let (exporter, intakes) = history.start(config.shards as usize)?;
-    Ok((Some(HistoryExport(exporter)), intakes))
+    Ok((Some(exporter), intakes))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use asl::Timestamp;
     use asl::history::HistoryEvent;
 
@@ -130,7 +122,7 @@ mod tests {
         let (history, intakes) = start(&config, &metrics, &Clock::default()).expect("started");
         assert_eq!(intakes.len(), 2);
         assert!(intakes[0].offer(page("a")) && intakes[1].offer(page("b")));
-        history.expect("there is a sink").end(Instant::now() + Duration::from_secs(60)).await;
+        assert!(history.expect("there is a sink").stop(Duration::from_secs(60)).await);
         let cells = metrics.exporter(Signal::History, "files");
         assert_eq!((cells.offered(), cells.items.get(), cells.records.get()), (2, 2, 2));
         let names = std::fs::read_dir(dir.path().join("h")).expect("a folder");

@@ -30,11 +30,13 @@ use crate::clock::Clock;
 use crate::cluster::{self, Cluster};
 use crate::config::{Config, ConfigError};
 use crate::definitions::Definitions;
+use crate::exports::Exports;
 use crate::grpc::health::Health;
 use crate::grpc::{NodeContext, Reports, Scope, ask, dispatcher, listener, look_after_shards, queue};
 use crate::heartbeat::Link;
-use crate::history_export::{self, HistoryError, HistoryExport};
+use crate::history_export::HistoryError;
 use crate::integrations::IntegrationError;
+use crate::metrics_push::MetricsPushError;
 use crate::objects::{FolderError, Objects};
 use crate::owners::Owners;
 use crate::secret::ClusterSecret;
@@ -91,6 +93,9 @@ pub enum StartError {
     /// The export of histories.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// The push of metrics.
+    #[error(transparent)]
+    MetricsPush(#[from] MetricsPushError),
     /// Integrations, or what they are configured with.
     #[error(transparent)]
     Integrations(#[from] IntegrationError),
@@ -253,8 +258,8 @@ struct Running {
     config: Config,
     context: Arc<NodeContext>,
     shards: Vec<ShardThread>,
-    /// Sends the histories that shards have told.
-    history: Option<HistoryExport>,
+    /// Sends what shards have told and counted.
+    exports: Exports,
     /// Ends servers at once, streams or not.
     abort: watch::Sender<bool>,
     public: tokio::task::JoinHandle<()>,
@@ -308,7 +313,7 @@ impl Running {
             serve_port(&context, Scope::Node, ports.public, config.connections_max, abort.subscribe())?;
         let public = tokio::spawn(public);
         tokio::spawn(store::reach(Arc::clone(&context), Arc::clone(&connect), metrics.clone()));
-        let (history, intakes) = history_export::start(&config, &metrics, &context.clock)?;
+        let (exports, intakes) = Exports::start(&config, &metrics, &context.clock)?;
         let parts = (ports.data, intakes);
         let (handles, shards) = start_shards(&config, &context, &connect, &metrics, parts, &abort)?;
         keep_fresh(&context, &metrics);
@@ -330,7 +335,7 @@ impl Running {
             link
         });
         announce(&config, &ports.addresses);
-        Ok(Self { config, context, shards, history, abort, public, drain: drain.subscribe(), link })
+        Ok(Self { config, context, shards, exports, abort, public, drain: drain.subscribe(), link })
     }
 
     /// Until somebody asks for a drain, and then until that is done.
@@ -352,9 +357,7 @@ impl Running {
             Err(_) => Drained::Cut { left: self.left().await },
         };
         self.abort.send_replace(true);
-        if let Some(history) = self.history.take() {
-            history.end(deadline).await;
-        }
+        self.exports.end(deadline).await;
         match &drained {
             Drained::Clean | Drained::Refused { .. } => {
                 tracing::info!("drained: everything acknowledged is durable");

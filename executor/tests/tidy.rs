@@ -99,6 +99,7 @@ fn runtimes_and_clients_stay_in_their_rooms() {
         ("redis", &["export", "journal-redis"]),
         ("fjall", &["journal"]),
         ("rskafka", &["export"]),
+        ("opentelemetry-proto", &["export"]),
         ("tonic", &["bench", "executor", "proto", "scheduler-stub", "token-cache", "trust", "worker"]),
         ("rustls", &["archive", "export", "journal-redis", "tasks", "trust"]),
         ("reqwest", &["archive", "export", "tasks", "token-cache"]),

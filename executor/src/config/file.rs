@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{ConfigError, Options};
 
 /// The keys that a file may hold, as in `Options`; a test holds the two equal.
-pub(super) const KEYS: [&str; 75] = [
+pub(super) const KEYS: [&str; 88] = [
     "listen",
     "data-port-base",
     "advertise",
@@ -63,8 +63,21 @@ pub(super) const KEYS: [&str; 75] = [
     "history-kafka-user",
     "history-kafka-password-file",
     "history-kafka-compression",
+    "history-otlp",
+    "history-otlp-headers-file",
     "history-queue",
     "history-retry",
+    "metrics-otlp",
+    "metrics-otlp-headers-file",
+    "metrics-otlp-interval",
+    "metrics-cloudwatch",
+    "metrics-cloudwatch-keys-file",
+    "metrics-cloudwatch-namespace",
+    "metrics-cloudwatch-endpoint",
+    "metrics-cloudwatch-interval",
+    "metrics-tencent",
+    "metrics-tencent-keys-file",
+    "metrics-tencent-interval",
     "metrics",
     "no-metrics",
     "allow-plaintext",

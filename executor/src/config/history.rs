@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use export::otlp::OtlpOptions;
 use export::sinks::cls::ClsOptions;
 use export::sinks::files::FilesOptions;
 use export::sinks::kafka::{KafkaCompression, KafkaOptions};
@@ -87,6 +88,12 @@ pub struct HistoryOptions {
     /// How batches are compressed [default: snappy]
     #[arg(long, value_name = "KIND", env = "MYRIAD_HISTORY_KAFKA_COMPRESSION")]
     pub history_kafka_compression: Option<Compression>,
+    /// Export histories as log records by OTLP (HTTP, protobuf), for example to http://127.0.0.1:4318; /v1/logs is added
+    #[arg(long, value_name = "URL", env = "MYRIAD_HISTORY_OTLP")]
+    pub history_otlp: Option<String>,
+    /// Holds headers for it, a line `name: value` each. Read anew for each request
+    #[arg(long, value_name = "FILE", env = "MYRIAD_HISTORY_OTLP_HEADERS_FILE")]
+    pub history_otlp_headers_file: Option<PathBuf>,
     /// Memory of each sink's queue; what is beyond is dropped and counted [default: 64MiB]
     #[arg(long, value_name = "SIZE", env = "MYRIAD_HISTORY_QUEUE")]
     pub history_queue: Option<Bytes>,
@@ -102,6 +109,7 @@ pub(crate) struct HistorySinks {
     pub cls: Option<ClsOptions>,
     pub redis: Option<RedisOptions>,
     pub kafka: Option<KafkaOptions>,
+    pub otlp: Option<OtlpOptions>,
 }
 
 /// No smaller queue holds two batches.
@@ -141,6 +149,8 @@ impl HistoryOptions {
                 .history_kafka_password_file
                 .or(other.history_kafka_password_file),
             history_kafka_compression: self.history_kafka_compression.or(other.history_kafka_compression),
+            history_otlp: self.history_otlp.or(other.history_otlp),
+            history_otlp_headers_file: self.history_otlp_headers_file.or(other.history_otlp_headers_file),
             history_queue: self.history_queue.or(other.history_queue),
             history_retry: self.history_retry.or(other.history_retry),
         }
@@ -166,6 +176,7 @@ impl HistoryOptions {
             cls: self.cls(node)?,
             redis: self.redis()?,
             kafka: self.kafka()?,
+            otlp: self.otlp(node)?,
         })
     }
 
@@ -214,6 +225,12 @@ impl HistoryOptions {
                 kafka,
                 "--history-kafka",
             ),
+            (
+                "--history-otlp-headers-file",
+                self.history_otlp_headers_file.is_some(),
+                self.history_otlp.is_some(),
+                "--history-otlp",
+            ),
         ];
         match given.into_iter().find(|(_, given, sink, _)| *given && !sink) {
             Some((setting, _, _, sink)) => {
@@ -258,6 +275,17 @@ impl HistoryOptions {
         };
         super::integrations::check_url("--history-cls", &endpoint, &["http", "https"])?;
         Ok(Some(ClsOptions { endpoint, topic, keys_file, source: node.to_owned() }))
+    }
+
+    fn otlp(&self, node: &str) -> Result<Option<OtlpOptions>, ConfigError> {
+        let Some(endpoint) = self.history_otlp.clone() else { return Ok(None) };
+        super::integrations::check_url("--history-otlp", &endpoint, &["http", "https"])?;
+        Ok(Some(OtlpOptions {
+            endpoint,
+            headers_file: self.history_otlp_headers_file.clone(),
+            instance: node.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }))
     }
 
     fn redis(&self) -> Result<Option<RedisOptions>, ConfigError> {
@@ -350,6 +378,11 @@ mod tests {
             ("--history-kafka", HistoryOptions { history_kafka_topic: None, ..kafka() }),
             ("--history-kafka", HistoryOptions { history_kafka: vec!["h".to_owned()], ..kafka() }),
             ("--history-kafka-user", HistoryOptions { history_kafka_user: text("u"), ..kafka() }),
+            ("--history-otlp", HistoryOptions { history_otlp: text("http://me:secret@h"), ..base() }),
+            (
+                "--history-otlp-headers-file",
+                HistoryOptions { history_otlp_headers_file: Some("/h".into()), ..base() },
+            ),
             ("--history-queue", HistoryOptions { history_queue: Some(Bytes(1)), ..base() }),
         ];
         for (setting, options) in wrong {

@@ -10,6 +10,7 @@ pub(crate) mod file;
 mod history;
 mod integrations;
 mod options;
+mod push;
 mod redis;
 pub mod units;
 
@@ -21,6 +22,7 @@ pub use archive::ArchiveConfig;
 pub use history::{Compression, HistoryOptions};
 pub use integrations::{CredentialKind, IntegrationOptions};
 pub use options::{DeclaredAppendFsync, LogFormat, Options, StoreKind};
+pub use push::PushOptions;
 pub use redis::{RedisConfig, RedisFlags, RedisUrl};
 
 use trust::TlsSettings;
@@ -69,6 +71,8 @@ pub struct Config {
     pub integrations: IntegrationOptions,
     /// Where the histories of executions are exported to.
     pub history: HistoryOptions,
+    /// Where metrics are pushed to.
+    pub push: PushOptions,
     /// Where `/metrics` and `/healthz` are served; nowhere if absent.
     pub metrics: Option<SocketAddr>,
     /// Certificates, and who may speak to this node; plain text without.
@@ -162,6 +166,7 @@ impl Default for Config {
             objects_dir: None,
             integrations: IntegrationOptions::default(),
             history: HistoryOptions::default(),
+            push: PushOptions::default(),
             metrics: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7490)),
             tls: TlsSettings::default(),
             cluster_secret_file: None,
@@ -237,6 +242,7 @@ impl Config {
         }
         self.integrations.check()?;
         self.history.check()?;
+        self.push.check()?;
         self.check_plaintext()
     }
 

@@ -14,6 +14,7 @@ use trust::TlsSettings;
 use super::file;
 use super::history::HistoryOptions;
 use super::integrations::IntegrationOptions;
+use super::push::PushOptions;
 use super::redis::RedisFlags;
 use super::units::{Bytes, Span};
 use super::{ArchiveConfig, Config, ConfigError, StoreConfig};
@@ -171,6 +172,11 @@ pub struct Options {
     #[serde(flatten)]
     pub history: HistoryOptions,
 
+    #[allow(missing_docs, reason = "a doc comment would be shown as the manual of the whole command")]
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub push: PushOptions,
+
     /// Where executions are kept [default: memory]
     #[arg(long, value_name = "KIND", env = "MYRIAD_STORE", help_heading = "Store")]
     pub store: Option<StoreKind>,
@@ -280,6 +286,7 @@ impl Options {
             objects_dir: self.objects_dir.or(other.objects_dir),
             integrations: self.integrations.or(other.integrations),
             history: self.history.or(other.history),
+            push: self.push.or(other.push),
             store: self.store.or(other.store),
             store_dir: self.store_dir.or(other.store_dir),
             redis: self.redis.or(other.redis),
@@ -322,6 +329,7 @@ impl Options {
             objects_dir: self.objects_dir.clone(),
             integrations: self.integrations.clone(),
             history: self.history.clone(),
+            push: self.push.clone(),
             metrics: metrics.filter(|_| !self.no_metrics.unwrap_or(false)),
             allow_plaintext: self.allow_plaintext.unwrap_or(default.allow_plaintext),
             cluster_secret_file: self.cluster_secret_file.clone(),
@@ -409,6 +417,7 @@ impl Options {
             objects_dir: config.objects_dir.clone(),
             integrations: config.integrations.clone(),
             history: config.history.clone(),
+            push: config.push.clone(),
             store: Some(store),
             store_dir,
             redis: redis.map(RedisFlags::of).unwrap_or_default(),

@@ -8,14 +8,18 @@
 //!
 //! Rooms: `page` (what a shard hands over of histories), `intake` (from shards to the thread), `pump` and `retry` (from a
 //! queue to a sink), `exporter` (the thread), `history` and `line` (pages become lines, for all sinks at once), [`sinks`]
-//! (where histories go).
+//! (where histories go), [`push`] (snapshots of metrics, at an interval), [`otlp`] (both, to what speaks OpenTelemetry's protocol).
 
 mod exporter;
 mod history;
+mod http_client;
 mod intake;
+mod keys;
 mod line;
+pub mod otlp;
 mod page;
 mod pump;
+pub mod push;
 mod retry;
 pub mod sinks;
 

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::RETRY_AFTER;
 
 use crate::SinkError;
+use crate::http_client::{body, retry_after};
 
-/// An answer is read so far.
-const ANSWER_BYTES_MAX: usize = 16 << 10;
 /// So much of it goes into a message.
 const MESSAGE_CHARS_MAX: usize = 300;
 /// When to come back after too much was sent, where the answer does not say it: the SDKs' pause.
@@ -24,7 +22,7 @@ const WRONG_PACKET: [&str; 6] = [
 ];
 
 /// Reads an answer.
-pub(super) async fn read(mut response: reqwest::Response) -> Result<(), SinkError> {
+pub(super) async fn read(response: reqwest::Response) -> Result<(), SinkError> {
     let status = response.status();
     if status == StatusCode::OK {
         return Ok(());
@@ -33,15 +31,9 @@ pub(super) async fn read(mut response: reqwest::Response) -> Result<(), SinkErro
         let value = response.headers().get(name).and_then(|value| value.to_str().ok());
         value.map(|value| value.chars().take(64).collect::<String>())
     };
-    let after = header(RETRY_AFTER.as_str()).and_then(|text| text.parse().ok()).map(Duration::from_secs);
+    let after = retry_after(response.headers());
     let request = header("x-cls-requestid").unwrap_or_else(|| "unknown".to_owned());
-    let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk);
-        if body.len() > ANSWER_BYTES_MAX {
-            break;
-        }
-    }
+    let body = body(response).await;
     let (code, message) = told(&body);
     let why = format!("CLS answered {status} {code}: {message} (request {request})");
     Err(judge(status, &code, why, after))
@@ -67,17 +59,6 @@ fn judge(status: StatusCode, code: &str, why: String, after: Option<Duration>) -
         return SinkError::Refused { why };
     }
     SinkError::Unavailable { why, after }
-}
-
-/// An error with what caused it, which alone says what is wrong; without the URL's parameters.
-pub(super) fn explain(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(deeper) = cause {
-        text = format!("{text}: {deeper}");
-        cause = deeper.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -10,18 +10,16 @@ mod packet;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use rustls::ClientConfig;
 use sign::{Keys, Unsigned};
-use zeroize::Zeroizing;
 
+use crate::http_client::{client, explain};
+use crate::keys::{self, TENCENT};
 use crate::{Batch, Line, Now, PumpOptions, Sink, SinkError};
 pub use packet::{Content, Log, LogGroup, LogGroupList, LogTag};
 
-/// How long the service may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Logs in one group.
 const LOGS_MAX: usize = 10_000;
 /// Of the lines in one packet: its values are then below 5 MB and the packet below 6 MB, even of 10,000 short lines.
@@ -92,23 +90,7 @@ impl Cls {
         url.set_path("/structuredlog");
         url.set_query(None);
         url.query_pairs_mut().append_pair("topic_id", &options.topic);
-        let none = reqwest::redirect::Policy::none();
-        let builder =
-            reqwest::Client::builder().tls_backend_preconfigured(ClientConfig::clone(&tls)).no_proxy();
-        let client = builder.redirect(none).connect_timeout(CONNECT_TIMEOUT).build()?;
-        Ok(Self { url: url.into(), options, client, now })
-    }
-
-    async fn keys(&self) -> Result<Keys, SinkError> {
-        let path = &self.options.keys_file;
-        let text = tokio::fs::read_to_string(path).await.map(Zeroizing::new);
-        let text = text.map_err(|error| {
-            SinkError::unavailable(format!("the keys for CLS: {}: {error}", path.display()))
-        })?;
-        keys_of(&text).ok_or_else(|| {
-            let form = "it needs lines TENCENTCLOUD_SECRET_ID=… and TENCENTCLOUD_SECRET_KEY=…";
-            SinkError::unavailable(format!("the keys for CLS: {}: {form}", path.display()))
-        })
+        Ok(Self { url: url.into(), options, client: client(&tls)?, now })
     }
 
     fn headers(&self, keys: &Keys, body: &[u8]) -> Result<HeaderMap, SinkError> {
@@ -122,30 +104,17 @@ impl Cls {
     }
 }
 
-/// The keys of a file; the last line of a name counts.
-fn keys_of(text: &str) -> Option<Keys> {
-    let value = |name: &str| {
-        let mut lines = text.lines().filter_map(|line| line.trim().split_once('='));
-        let found = lines.rfind(|(key, _)| key.trim() == name).map(|(_, value)| value.trim());
-        found.filter(|value| !value.is_empty())
-    };
-    Some(Keys {
-        id: value("TENCENTCLOUD_SECRET_ID")?.to_owned(),
-        secret: Zeroizing::new(value("TENCENTCLOUD_SECRET_KEY")?.to_owned()),
-        token: value("TENCENTCLOUD_TOKEN").map(|token| Zeroizing::new(token.to_owned())),
-    })
-}
-
 impl Sink<Arc<Line>> for Cls {
     async fn send(&mut self, batch: &Batch<Arc<Line>>) -> Result<u64, SinkError> {
-        let keys = self.keys().await?;
+        let keys = keys::read(&self.options.keys_file, TENCENT, "CLS").await?;
         let body = packet::encode(&batch.items, &self.options.source);
         let sent = body.len() as u64;
         let headers = self.headers(&keys, &body)?;
         let request = self.client.post(&self.url).headers(headers).body(body);
-        let response = request.send().await.map_err(|error| {
-            SinkError::unavailable(format!("CLS cannot be reached: {}", answer::explain(&error)))
-        })?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| SinkError::unavailable(format!("CLS cannot be reached: {}", explain(error))))?;
         answer::read(response).await.map(|()| sent)
     }
 }
@@ -153,19 +122,6 @@ impl Sink<Arc<Line>> for Cls {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn keys_are_read_from_lines_and_missing_ones_are_none() {
-        let keys =
-            keys_of("TENCENTCLOUD_SECRET_ID = id \r\n# more\nTENCENTCLOUD_SECRET_KEY=a=b\n").expect("keys");
-        assert_eq!((keys.id.as_str(), keys.secret.as_str(), keys.token.is_none()), ("id", "a=b", true));
-        let keys = keys_of("TENCENTCLOUD_SECRET_ID=i\nTENCENTCLOUD_SECRET_KEY=k\nTENCENTCLOUD_TOKEN=t")
-            .expect("keys");
-        assert_eq!(keys.token.as_deref().map(String::as_str), Some("t"));
-        for text in ["", "TENCENTCLOUD_SECRET_ID=i", "TENCENTCLOUD_SECRET_ID=i\nTENCENTCLOUD_SECRET_KEY="] {
-            assert!(keys_of(text).is_none(), "{text}");
-        }
-    }
 
     #[test]
     fn a_batch_is_never_larger_than_a_packet_may_be() {

@@ -1,0 +1,218 @@
+//! OTLP over HTTP: protobuf, gzipped, `POST {endpoint}/v1/{signal}`.
+//!
+//! Purpose: [`OtlpMetrics`] pushes snapshots of metrics, [`OtlpLogs`] events of histories. Invariants: what is tried again is
+//! what OTLP says may be (429, 502, 503, 504, no answer); headers, which may hold a token, are read from their file for each
+//! request and reach no message; what a peer says that it rejected of a request is counted. What may fail: the peer.
+
+mod logs;
+mod metrics;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::Message;
+use rustls::ClientConfig;
+use telemetry::{DropReason, ExportMetrics};
+use zeroize::Zeroizing;
+
+use crate::SinkError;
+use crate::http_client::{body, client, explain, retry_after};
+pub use logs::OtlpLogs;
+pub use metrics::OtlpMetrics;
+
+/// So much of what a peer says goes into a message.
+const MESSAGE_CHARS_MAX: usize = 300;
+/// What tells, as OTLP has it.
+const SCOPE: &str = "myriad";
+
+/// Where, and who tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtlpOptions {
+    /// For example `http://127.0.0.1:4318`; the path of the signal is added.
+    pub endpoint: String,
+    /// Holds headers that go with each request, a line `name: value` each.
+    pub headers_file: Option<PathBuf>,
+    /// `service.instance.id`: the node's name.
+    pub instance: String,
+    /// `service.version`.
+    pub version: String,
+}
+
+/// The settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OtlpError {
+    /// The endpoint.
+    #[error("the OTLP endpoint {0:?} is no http:// or https:// URL, such as http://127.0.0.1:4318")]
+    Endpoint(String),
+    /// The HTTP client.
+    #[error("no HTTP client towards OTLP: {0}")]
+    Client(#[from] reqwest::Error),
+}
+
+/// One signal's way to a peer.
+struct Client {
+    url: String,
+    options: OtlpOptions,
+    http: reqwest::Client,
+    cells: Arc<ExportMetrics>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    fn new(
+        options: OtlpOptions,
+        signal: &str,
+        tls: &Arc<ClientConfig>,
+        cells: Arc<ExportMetrics>,
+    ) -> Result<Self, OtlpError> {
+        let wrong = || OtlpError::Endpoint(options.endpoint.clone());
+        let mut url = url::Url::parse(&options.endpoint).map_err(|_| wrong())?;
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return Err(wrong());
+        }
+        let path = format!("{}/v1/{signal}", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        Ok(Self { url: url.into(), http: client(tls)?, options, cells })
+    }
+
+    /// Who tells.
+    fn resource(&self) -> Resource {
+        let OtlpOptions { instance, version, .. } = &self.options;
+        let attributes = [
+            ("service.name", "myriad"),
+            ("service.instance.id", instance.as_str()),
+            ("service.version", version.as_str()),
+        ];
+        Resource {
+            attributes: attributes.into_iter().map(|(key, value)| attribute(key, text(value))).collect(),
+            ..Resource::default()
+        }
+    }
+
+    fn scope(&self) -> InstrumentationScope {
+        let (name, version) = (SCOPE.to_owned(), self.options.version.clone());
+        InstrumentationScope { name, version, ..InstrumentationScope::default() }
+    }
+
+    /// Sends a request; gives the answer, and how many bytes were sent.
+    async fn send<A: Message + Default>(&self, request: &impl Message) -> Result<(A, u64), SinkError> {
+        let mut headers = self.headers().await?;
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        let packed = gzip(&request.encode_to_vec());
+        let sent = packed.len() as u64;
+        let request = self.http.post(&self.url).headers(headers).body(packed);
+        let response = request.send().await.map_err(|error| {
+            SinkError::unavailable(format!("OTLP at {} cannot be reached: {}", self.url, explain(error)))
+        })?;
+        let (status, after) = (response.status().as_u16(), retry_after(response.headers()));
+        let body = body(response).await;
+        if (200..300).contains(&status) {
+            // An answer that nobody can read says no less that the request was taken.
+            return Ok((A::decode(body.as_slice()).unwrap_or_default(), sent));
+        }
+        let why = format!("OTLP at {} answered {status}: {}", self.url, told(&body));
+        Err(match status {
+            429 | 502 | 503 | 504 => SinkError::Unavailable { why, after },
+            _ => SinkError::Refused { why },
+        })
+    }
+
+    /// Counts what the peer took the request without.
+    fn count_rejected(&self, rejected: i64, why: &str) {
+        let Ok(records) = u64::try_from(rejected) else { return };
+        if records > 0 {
+            self.cells.drop_items(DropReason::Refused, 0, records);
+            let why: String = why.chars().take(MESSAGE_CHARS_MAX).collect();
+            tracing::debug!(url = self.url, records, why, "OTLP's peer rejects a part of a request");
+        }
+    }
+
+    async fn headers(&self) -> Result<HeaderMap, SinkError> {
+        let Some(path) = &self.options.headers_file else { return Ok(HeaderMap::new()) };
+        let wrong = |why: &dyn std::fmt::Display| {
+            SinkError::unavailable(format!("the headers for OTLP: {}: {why}", path.display()))
+        };
+        let lines = tokio::fs::read_to_string(path).await.map(Zeroizing::new);
+        let lines = lines.map_err(|error| wrong(&error))?;
+        headers_of(&lines).ok_or_else(|| wrong(&"each line has to be a header, NAME: VALUE"))
+    }
+}
+
+/// The headers of a file; empty lines and those that begin with `#` are passed over.
+fn headers_of(lines: &str) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for line in lines.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (name, value) = line.split_once(':')?;
+        let mut value = HeaderValue::from_str(value.trim()).ok()?;
+        value.set_sensitive(true);
+        headers.insert(HeaderName::from_bytes(name.trim().as_bytes()).ok()?, value);
+    }
+    Some(headers)
+}
+
+/// What a refusal says: the message of a `google.rpc.Status`, else text.
+fn told(body: &[u8]) -> String {
+    #[derive(Message)]
+    struct Status {
+        #[prost(int32, tag = "1")]
+        code: i32,
+        #[prost(string, tag = "2")]
+        message: String,
+    }
+    let status = Status::decode(body).ok().filter(|status| !status.message.is_empty());
+    let text = status.map_or_else(|| String::from_utf8_lossy(body).into_owned(), |status| status.message);
+    let shown = text.chars().filter(|char| !char.is_control()).take(MESSAGE_CHARS_MAX);
+    let shown: String = shown.collect();
+    if shown.is_empty() { "(it did not say)".to_owned() } else { shown }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    // Writing into memory does not fail.
+    let _ = encoder.write_all(bytes);
+    encoder.finish().unwrap_or_default()
+}
+
+fn text(value: &str) -> Value {
+    Value::StringValue(value.to_owned())
+}
+
+fn attribute(key: &str, value: Value) -> KeyValue {
+    let value = Some(AnyValue { value: Some(value) });
+    KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_lines_and_their_values_show_nowhere() {
+        let headers = headers_of("# a token\n\nAuthorization: Bearer a:b \r\nx-scope: 1\n").expect("good");
+        assert_eq!((headers["authorization"].as_bytes(), headers.len()), (&b"Bearer a:b"[..], 2));
+        assert!(!format!("{headers:?}").contains("Bearer"));
+        for wrong in ["no header", "na me: v", ": v", "n: \u{1}"] {
+            assert!(headers_of(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_its_status_says_or_its_text() {
+        assert_eq!(told(b"\x08\x03\x12\x04oops"), "oops");
+        assert_eq!(told(b"<html>not here\n</html>"), "<html>not here</html>");
+        assert_eq!(told(b""), "(it did not say)");
+    }
+}
