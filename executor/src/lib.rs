@@ -10,6 +10,7 @@ pub mod definitions;
 pub mod error;
 pub mod grpc;
 mod heartbeat;
+mod history_export;
 pub mod integrations;
 pub mod limits;
 pub mod listing;

@@ -285,6 +285,10 @@ pub const EXECUTION_BLOCKS: usize = if cfg!(test) { 64 } else { EXECUTION_BLOCKS
 /// An execution whose journal comes to be in so many blocks, or twice or three times as many, is carried into fewer.
 pub const CARRY_BLOCKS: usize = EXECUTION_BLOCKS / 4;
 
+/// Histories that wait for the exporter's thread, on the whole node, in bytes as they are weighed. The thread looks every
+/// 10 ms; beyond: pages are dropped and counted.
+pub const HISTORY_INTAKE_BYTES: usize = 64 << 20;
+
 const _: () = assert!(READ_KEPT_BYTES_MAX <= FLUSH_BYTES_MAX, "a read that is kept must fit in a block");
 const _: () =
     assert!(EXECUTION_BLOCKS_MAX < journal::block::CLOSED_BLOCKS_MAX, "the closed record names them all");

@@ -19,6 +19,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use export::{Intake, Page};
 use futures_util::future::{join_all, try_join_all};
 use journal::store::Connect;
 use telemetry::NodeMetrics;
@@ -32,6 +33,7 @@ use crate::definitions::Definitions;
 use crate::grpc::health::Health;
 use crate::grpc::{NodeContext, Reports, Scope, ask, dispatcher, listener, look_after_shards, queue};
 use crate::heartbeat::Link;
+use crate::history_export::{self, HistoryError, HistoryExport};
 use crate::integrations::IntegrationError;
 use crate::objects::{FolderError, Objects};
 use crate::owners::Owners;
@@ -86,6 +88,9 @@ pub enum StartError {
     /// The archive cannot be used.
     #[error(transparent)]
     Archive(#[from] archive::ArchiveError),
+    /// The export of histories.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// Integrations, or what they are configured with.
     #[error(transparent)]
     Integrations(#[from] IntegrationError),
@@ -248,6 +253,8 @@ struct Running {
     config: Config,
     context: Arc<NodeContext>,
     shards: Vec<ShardThread>,
+    /// Sends the histories that shards have told.
+    history: Option<HistoryExport>,
     /// Ends servers at once, streams or not.
     abort: watch::Sender<bool>,
     public: tokio::task::JoinHandle<()>,
@@ -301,7 +308,9 @@ impl Running {
             serve_port(&context, Scope::Node, ports.public, config.connections_max, abort.subscribe())?;
         let public = tokio::spawn(public);
         tokio::spawn(store::reach(Arc::clone(&context), Arc::clone(&connect), metrics.clone()));
-        let (handles, shards) = start_shards(&config, &context, &connect, &metrics, ports.data, &abort)?;
+        let (history, intakes) = history_export::start(&config, &metrics, &context.clock)?;
+        let parts = (ports.data, intakes);
+        let (handles, shards) = start_shards(&config, &context, &connect, &metrics, parts, &abort)?;
         keep_fresh(&context, &metrics);
         let states = handles.iter().map(|handle| handle.state.clone()).collect();
         // Nobody else sets it.
@@ -321,7 +330,7 @@ impl Running {
             link
         });
         announce(&config, &ports.addresses);
-        Ok(Self { config, context, shards, abort, public, drain: drain.subscribe(), link })
+        Ok(Self { config, context, shards, history, abort, public, drain: drain.subscribe(), link })
     }
 
     /// Until somebody asks for a drain, and then until that is done.
@@ -343,6 +352,9 @@ impl Running {
             Err(_) => Drained::Cut { left: self.left().await },
         };
         self.abort.send_replace(true);
+        if let Some(history) = self.history.take() {
+            history.end(deadline).await;
+        }
         match &drained {
             Drained::Clean | Drained::Refused { .. } => {
                 tracing::info!("drained: everything acknowledged is durable");
@@ -408,13 +420,13 @@ fn keep_fresh(context: &Arc<NodeContext>, metrics: &NodeMetrics) {
     tokio::spawn(async move { told.follow(|ids| metrics.set_secret_keys(ids)).await });
 }
 
-/// One thread for each shard, each with its data port.
+/// One thread for each shard, each with its data port and, where histories are exported, its intake.
 fn start_shards(
     config: &Config,
     context: &Arc<NodeContext>,
     connect: &Arc<dyn Connect>,
     metrics: &NodeMetrics,
-    ports: Vec<TcpListener>,
+    (ports, intakes): (Vec<TcpListener>, Vec<Intake<Page>>),
     abort: &watch::Sender<bool>,
 ) -> Result<(Vec<ShardHandle>, Vec<ShardThread>), StartError> {
     let (mut handles, mut threads) = (Vec::new(), Vec::new());
@@ -441,6 +453,7 @@ fn start_shards(
             integrations: Arc::clone(&integrations),
             objects: objects.clone(),
             archiver: archiver.clone(),
+            history: intakes.get(index as usize).cloned(),
             cluster: Arc::clone(&context.cluster),
             secret: Arc::clone(&context.secret),
             definitions: Arc::clone(&context.definitions),

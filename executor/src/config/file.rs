@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{ConfigError, Options};
 
 /// The keys that a file may hold, as in `Options`; a test holds the two equal.
-pub(super) const KEYS: [&str; 55] = [
+pub(super) const KEYS: [&str; 74] = [
     "listen",
     "data-port-base",
     "advertise",
@@ -46,6 +46,25 @@ pub(super) const KEYS: [&str; 55] = [
     "aws-sts-endpoint",
     "tencent-sts-endpoint",
     "default-role",
+    "history-files",
+    "history-file-size",
+    "history-file-age",
+    "history-files-total",
+    "history-cls",
+    "history-cls-topic",
+    "history-cls-keys-file",
+    "history-redis",
+    "history-redis-stream",
+    "history-redis-entries",
+    "history-redis-password-file",
+    "history-kafka",
+    "history-kafka-topic",
+    "history-kafka-tls",
+    "history-kafka-user",
+    "history-kafka-password-file",
+    "history-kafka-compression",
+    "history-queue",
+    "history-retry",
     "metrics",
     "no-metrics",
     "allow-plaintext",

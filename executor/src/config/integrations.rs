@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use tasks::http::Egress;
+use http::Uri;
 use url::Url;
 
 use super::ConfigError;
@@ -244,6 +245,12 @@ fn check_url(setting: &'static str, text: &str, schemes: &[&str]) -> Result<(), 
         return Err(value(setting, message.to_owned()));
     }
     Ok(())
+}
+
+pub(super) fn is_url(text: &str, schemes: &[&str]) -> bool {
+    text.parse::<Uri>().is_ok_and(|uri| {
+        uri.scheme_str().is_some_and(|scheme| schemes.contains(&scheme)) && uri.host().is_some()
+    })
 }
 
 fn is_date(text: &str) -> bool {

@@ -7,6 +7,7 @@
 
 mod archive;
 pub(crate) mod file;
+mod history;
 mod integrations;
 mod options;
 mod redis;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use archive::ArchiveConfig;
+pub use history::{Compression, HistoryOptions};
 pub use integrations::{CredentialKind, IntegrationOptions};
 pub use options::{DeclaredAppendFsync, LogFormat, Options, StoreKind};
 pub use redis::{RedisConfig, RedisFlags, RedisUrl};
@@ -65,6 +67,8 @@ pub struct Config {
     pub objects_dir: Option<PathBuf>,
     /// What Tasks reach without a worker.
     pub integrations: IntegrationOptions,
+    /// Where the histories of executions are exported to.
+    pub history: HistoryOptions,
     /// Where `/metrics` and `/healthz` are served; nowhere if absent.
     pub metrics: Option<SocketAddr>,
     /// Certificates, and who may speak to this node; plain text without.
@@ -157,6 +161,7 @@ impl Default for Config {
             bindings: Vec::new(),
             objects_dir: None,
             integrations: IntegrationOptions::default(),
+            history: HistoryOptions::default(),
             metrics: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7490)),
             tls: TlsSettings::default(),
             cluster_secret_file: None,
@@ -231,6 +236,7 @@ impl Config {
             }
         }
         self.integrations.check()?;
+        self.history.check()?;
         self.check_plaintext()
     }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use trust::TlsSettings;
 
 use super::file;
+use super::history::HistoryOptions;
 use super::integrations::IntegrationOptions;
 use super::redis::RedisFlags;
 use super::units::{Bytes, Span};
@@ -165,6 +166,11 @@ pub struct Options {
     #[serde(flatten)]
     pub integrations: IntegrationOptions,
 
+    #[allow(missing_docs, reason = "a doc comment would be shown as the manual of the whole command")]
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub history: HistoryOptions,
+
     /// Where executions are kept [default: memory]
     #[arg(long, value_name = "KIND", env = "MYRIAD_STORE", help_heading = "Store")]
     pub store: Option<StoreKind>,
@@ -269,6 +275,7 @@ impl Options {
             bind: if self.bind.is_empty() { other.bind } else { self.bind },
             objects_dir: self.objects_dir.or(other.objects_dir),
             integrations: self.integrations.or(other.integrations),
+            history: self.history.or(other.history),
             store: self.store.or(other.store),
             store_dir: self.store_dir.or(other.store_dir),
             redis: self.redis.or(other.redis),
@@ -309,6 +316,7 @@ impl Options {
             bindings: self.bind.iter().map(|text| binding(text)).collect::<Result<_, _>>()?,
             objects_dir: self.objects_dir.clone(),
             integrations: self.integrations.clone(),
+            history: self.history.clone(),
             metrics: metrics.filter(|_| !self.no_metrics.unwrap_or(false)),
             allow_plaintext: self.allow_plaintext.unwrap_or(default.allow_plaintext),
             cluster_secret_file: self.cluster_secret_file.clone(),
@@ -395,6 +403,7 @@ impl Options {
             bind: bind.collect(),
             objects_dir: config.objects_dir.clone(),
             integrations: config.integrations.clone(),
+            history: config.history.clone(),
             store: Some(store),
             store_dir,
             redis: redis.map(RedisFlags::of).unwrap_or_default(),

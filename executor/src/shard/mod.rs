@@ -114,6 +114,8 @@ pub struct ShardContext {
     pub objects: Option<Arc<Objects>>,
     /// Where closed executions go before the log is trimmed of them, if anywhere.
     pub archiver: Option<Archiver>,
+    /// Where histories are handed over to be exported, if they are: the shard's own end.
+    pub history: Option<export::Intake<export::Page>>,
     /// Whose store it has to be.
     pub cluster: Arc<Cluster>,
     /// Seals the tokens of tasks.

@@ -1,12 +1,13 @@
 //! Signatures that cloud APIs ask for.
 //!
-//! Purpose: [`tc3`] signs requests to Tencent Cloud's API 3.0, [`sigv4`] those to AWS; each also verifies, as the vendor's
-//! servers do, for front doors and for servers that stand in for a vendor's. Invariants: nothing here waits or reads a clock,
-//! the caller gives the time; keys reach no message; signatures are compared in constant time; what is verified is code of its
-//! own, which shares with AWS's signer no line. What may fail: a URL or header that cannot be signed, with [`SignError`]; a
-//! request that is not whose it says it is, with [`VerifyError`].
+//! Purpose: [`tc3`] signs requests to Tencent Cloud's API 3.0, [`cls`] those to its log service, [`sigv4`] those to AWS; each
+//! also verifies, as the vendor's servers do, for front doors and for servers that stand in for a vendor's. Invariants:
+//! nothing here waits or reads a clock, the caller gives the time; keys reach no message; signatures are compared in constant
+//! time; what is verified is code of its own, which shares with AWS's signer no line. What may fail: a URL or header that
+//! cannot be signed, with [`SignError`]; a request that is not whose it says it is, with [`VerifyError`].
 
 mod canonical;
+pub mod cls;
 pub mod sigv4;
 pub mod tc3;
 mod verify;

@@ -201,15 +201,15 @@ impl Process {
     ) -> Self {
         let config = config_of(id, partitions, partition_count, (retention, pace));
         let clock = ManualClock::at_ms((EPOCH_US + now_us).saturating_add_signed(ahead_us) / 1_000);
-        let owners = Arc::new(Owners::new(partition_count));
+        let (owners, metrics) = (Arc::new(Owners::new(partition_count)), Arc::<ShardMetrics>::default());
         let crumbs = crumb.map_or_else(Arc::default, |(id, life)| Crumbs::of(id, life));
         let cluster = Cluster::open(&Config::embedded(), Clock::Manual(clock.clone()));
         let cluster = cluster.expect("a node without a state directory has none to read");
-        let metrics = Arc::<ShardMetrics>::default();
         let context = ShardContext {
             integrations: executor::shard::no_integrations(),
             connect: Arc::new(desk.of(id)),
             archiver: None,
+            history: None,
             objects: None,
             cluster: Arc::new(cluster),
             secret: Arc::new(ClusterSecret::from_key(&SECRET)),

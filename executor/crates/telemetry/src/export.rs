@@ -103,8 +103,13 @@ impl ExportMetrics {
     #[must_use]
     pub fn intake(&self) -> Arc<IntakeMetrics> {
         let cells = Arc::<IntakeMetrics>::default();
-        self.intakes.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&cells));
+        self.share_intake(&cells);
         cells
+    }
+
+    /// What this thread hands over is for this exporter too: several may be fed by one intake.
+    pub fn share_intake(&self, cells: &Arc<IntakeMetrics>) {
+        self.intakes.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(cells));
     }
 
     /// Counts items that were given up, and the records in them.

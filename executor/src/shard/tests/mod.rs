@@ -178,6 +178,7 @@ impl World {
             connect: Arc::new(self.store.clone()),
             objects: self.objects.clone(),
             archiver: self.archiver(),
+            history: None,
             cluster: Arc::clone(&self.cluster),
             secret: Arc::new(ClusterSecret::from_key(&[7; 32])),
             definitions: Arc::clone(&self.definitions),

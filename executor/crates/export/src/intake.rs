@@ -1,0 +1,160 @@
+//! From a shard to the exporter's thread: a bounded ring for each shard.
+//!
+//! Why a ring that is looked at every few milliseconds, and no channel: a channel wakes its receiver, which is a call of
+//! the kernel on the shard's thread. Invariants: offering never waits, takes no lock and wakes nobody; what does not fit, by
+//! number or by bytes, is dropped and counted; order is kept. What may fail: nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crossbeam_queue::ArrayQueue;
+use telemetry::IntakeMetrics;
+
+use crate::Weigh;
+
+/// What an intake holds at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IntakeBounds {
+    /// Room for so many is made at once.
+    pub items: usize,
+    /// By [`Weigh::bytes`].
+    pub bytes: usize,
+}
+
+impl Default for IntakeBounds {
+    /// Enough for 400,000 a second, since it is emptied every 10 ms and a shard may have a bad moment.
+    fn default() -> Self {
+        Self { items: 8_192, bytes: 16 << 20 }
+    }
+}
+
+#[derive(Debug)]
+struct Ring<T> {
+    items: ArrayQueue<(T, usize)>,
+    bytes: AtomicUsize,
+    bytes_max: usize,
+    metrics: Arc<IntakeMetrics>,
+}
+
+/// The shard's end: one for each shard. Clones share the ring and stay on the shard's thread, for its counters have one
+/// writer.
+#[derive(Debug)]
+pub struct Intake<T>(Arc<Ring<T>>);
+
+/// The exporter's end.
+#[derive(Debug)]
+pub struct Outlet<T>(Arc<Ring<T>>);
+
+/// A ring and its two ends. The cells are the shard's own: [`telemetry::ExportMetrics::share_intake`] tells exporters of them.
+#[must_use]
+pub fn intake<T: Weigh>(bounds: IntakeBounds, metrics: Arc<IntakeMetrics>) -> (Intake<T>, Outlet<T>) {
+    let ring = Arc::new(Ring {
+        items: ArrayQueue::new(bounds.items.max(1)),
+        bytes: AtomicUsize::new(0),
+        bytes_max: bounds.bytes,
+        metrics,
+    });
+    (Intake(Arc::clone(&ring)), Outlet(ring))
+}
+
+impl<T> Clone for Intake<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Weigh> Intake<T> {
+    /// Takes it, or drops and counts it. Says whether it was taken, for those who want to know.
+    pub fn offer(&self, item: T) -> bool {
+        let (ring, bytes, records) = (&*self.0, item.bytes(), item.records());
+        ring.metrics.offered.add(1);
+        // Only this end adds: what is read here can have become less, never more.
+        let fits = ring.bytes.load(Ordering::Relaxed).saturating_add(bytes) <= ring.bytes_max;
+        if fits {
+            // Before the push: the other end never takes away what was not added.
+            ring.bytes.fetch_add(bytes, Ordering::Relaxed);
+            if ring.items.push((item, bytes)).is_ok() {
+                return true;
+            }
+            ring.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        ring.metrics.dropped.add(1);
+        ring.metrics.dropped_records.add(records);
+        false
+    }
+}
+
+impl<T> Outlet<T> {
+    /// The oldest that waits.
+    #[must_use]
+    pub fn take(&self) -> Option<T> {
+        let (item, bytes) = self.0.items.pop()?;
+        self.0.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        Some(item)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Weighs as much as it says.
+    #[derive(Debug, PartialEq)]
+    struct Heavy(usize);
+
+    impl Weigh for Heavy {
+        fn bytes(&self) -> usize {
+            self.0
+        }
+    }
+
+    fn ring(items: usize, bytes: usize) -> (Intake<Heavy>, Outlet<Heavy>) {
+        intake(IntakeBounds { items, bytes }, Arc::default())
+    }
+
+    fn counted<T>(outlet: &Outlet<T>) -> (u64, u64) {
+        let metrics = &outlet.0.metrics;
+        assert_eq!(metrics.dropped.get(), metrics.dropped_records.get());
+        (metrics.offered.get(), metrics.dropped.get())
+    }
+
+    #[test]
+    fn what_does_not_fit_by_number_is_dropped_and_counted() {
+        let (shard, exporter) = ring(2, 100);
+        assert_eq!([1, 2, 3].map(|weight| shard.offer(Heavy(weight))), [true, true, false]);
+        assert_eq!(counted(&exporter), (3, 1));
+        assert_eq!((exporter.take(), shard.offer(Heavy(4))), (Some(Heavy(1)), true));
+        assert_eq!(
+            [exporter.take(), exporter.take(), exporter.take()],
+            [Some(Heavy(2)), Some(Heavy(4)), None]
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_by_bytes_is_dropped_and_room_comes_back_when_it_is_taken() {
+        let (shard, exporter) = ring(8, 100);
+        assert_eq!([60, 41, 40, 1].map(|weight| shard.offer(Heavy(weight))), [true, false, true, false]);
+        assert_eq!(exporter.take(), Some(Heavy(60)));
+        assert!(!shard.offer(Heavy(101)), "it never fits");
+        assert!(shard.offer(Heavy(60)));
+        assert_eq!(counted(&exporter), (6, 3));
+    }
+
+    #[test]
+    fn between_two_threads_nothing_is_lost_or_turned_around_and_no_byte_is_held_at_the_end() {
+        let (shard, exporter) = ring(16, 4_000);
+        let taken = std::thread::scope(|scope| {
+            let offering =
+                scope.spawn(move || (0..20_000_usize).filter(|n| shard.offer(Heavy(*n % 500))).count());
+            let mut taken = 0;
+            while !offering.is_finished() {
+                taken += std::iter::from_fn(|| exporter.take()).count();
+            }
+            taken += std::iter::from_fn(|| exporter.take()).count();
+            assert_eq!(offering.join().expect("no panic"), taken);
+            taken
+        });
+        assert_eq!(counted(&exporter), (20_000, 20_000 - taken as u64));
+        assert_eq!(exporter.0.bytes.load(Ordering::Relaxed), 0);
+    }
+}

@@ -1,0 +1,61 @@
+//! What leaves a node to be looked at elsewhere.
+//!
+//! Purpose: shards offer what they have to tell to an [`Intake`], which never waits; a thread of its own ([`Exporter`])
+//! takes it from there and brings it to sinks, each behind a [`Pump`] with a queue, batches and retries of its own.
+//! Invariants: nothing here slows a shard; every queue is bounded by items and bytes; a sink that is down holds up no
+//! other one; what is given up is counted by reason. What may fail: sinks, with [`SinkError`]; what they did not take in
+//! time is dropped.
+//!
+//! Rooms: `page` (what a shard hands over of histories), `intake` (from shards to the thread), `pump` and `retry` (from a
+//! queue to a sink), `exporter` (the thread), `history` and `line` (pages become lines, for all sinks at once), [`sinks`]
+//! (where histories go).
+
+mod exporter;
+mod history;
+mod intake;
+mod line;
+mod page;
+mod pump;
+mod retry;
+pub mod sinks;
+
+pub use exporter::{Exporter, Stop};
+pub use history::History;
+pub use intake::{Intake, IntakeBounds, Outlet, intake};
+pub use line::{Line, lines};
+pub use page::Page;
+pub use pump::{Batch, Feed, Pump, PumpOptions, Sink, SinkError, pump};
+pub use retry::Retry;
+
+/// Tells the time in milliseconds since the Unix epoch.
+pub type Now = std::sync::Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// How much of a bound something takes.
+pub trait Weigh {
+    /// About so many bytes of memory.
+    fn bytes(&self) -> usize;
+
+    /// As how many items it counts in metrics: a part of one is counted with its last part.
+    fn items(&self) -> u64 {
+        1
+    }
+
+    /// How many records are in it: a page holds many events.
+    fn records(&self) -> u64 {
+        1
+    }
+}
+
+impl<T: Weigh + ?Sized> Weigh for std::sync::Arc<T> {
+    fn bytes(&self) -> usize {
+        (**self).bytes()
+    }
+
+    fn items(&self) -> u64 {
+        (**self).items()
+    }
+
+    fn records(&self) -> u64 {
+        (**self).records()
+    }
+}

@@ -1,0 +1,6 @@
+//! Where the histories of executions go.
+
+pub mod cls;
+pub mod files;
+pub mod kafka;
+pub mod redis;
