@@ -6,9 +6,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use http::Uri;
 use serde::{Deserialize, Serialize};
 use tasks::http::Egress;
-use http::Uri;
 use url::Url;
 
 use super::ConfigError;

@@ -8,7 +8,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use asl::history::NoObserver;
 use asl::{Effect, Outcome, Program};
 use ids::{BatchId, ExecutionId, PartitionId, Status};
 use journal::block::{OpenedView, seed_for};
@@ -302,10 +301,12 @@ impl Shard {
         let waits = self.has_to_wait();
         let beginning = Beginning { id, name, seed, start_time_ms: wire.start_time_ms, waits, keeps: false };
         self.crumb.set(id);
-        let execution = machine.begin(&beginning, input, &mut effects, &mut NoObserver);
+        let execution = machine.begin(&beginning, input, &mut effects, &mut self.telling.live(machine));
         self.crumb.clear();
         self.turns.worked(execution.worked());
         self.metrics.steps.add(1);
+        let told = self.telling.take(machine, id, name, 0);
+        self.tell(batch.log, told);
         let page = &mut self.logs[batch.log].page;
         page.tally(machine, None, 1, received_us);
         if let ([Effect::Finished(outcome)], ..limits::FLUSH_BYTES_MAX) = (effects.as_slice(), page.bytes) {
