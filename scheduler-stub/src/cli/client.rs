@@ -293,6 +293,7 @@ async fn create(
             Dialect::Tcsl => v1::Dialect::Tcsl.into(),
         },
         retention_seconds: about.seconds().unwrap_or_default(),
+        logging: about.logging.said(),
         role_arn: about.role_arn.unwrap_or_default(),
         comment: about.comment,
     };
@@ -306,9 +307,16 @@ async fn update(connection: Connection, machine: &str, file: &Path, about: About
     let (definition, retention_seconds) = (read(file)?, about.seconds());
     let mut client = connection.client().await?;
     let arn = client.arn_of(machine).await?;
-    let About { comment, role_arn, .. } = about;
-    let request =
-        UpdateStateMachineRequest { arn: arn.clone(), definition, comment, retention_seconds, role_arn };
+    let About { comment, role_arn, logging, .. } = about;
+    let logging = logging.said();
+    let request = UpdateStateMachineRequest {
+        arn: arn.clone(),
+        definition,
+        comment,
+        retention_seconds,
+        role_arn,
+        logging,
+    };
     let updated = client.update(request).await?;
     warn(&updated.warnings);
     say(&format!("{arn} is at version {}", updated.version));
@@ -321,6 +329,7 @@ async fn describe_machine(connection: Connection, machine: &str, version: u32) -
     let machine = client.machine(&arn, version).await?;
     let hash: String = machine.definition_hash.iter().map(|byte| format!("{byte:02x}")).collect();
     let definition: Value = serde_json::from_slice(&machine.definition).unwrap_or_default();
+    let logging = machine.logging.unwrap_or_default();
     let described = json!({
         "stateMachineArn": machine.arn,
         "name": machine.name,
@@ -332,6 +341,10 @@ async fn describe_machine(connection: Connection, machine: &str, version: u32) -
         "roleArn": machine.role_arn,
         "comment": machine.comment,
         "retentionSeconds": machine.retention_seconds,
+        "loggingConfiguration": {
+            "level": logging.level().as_str_name().trim_start_matches("LOG_LEVEL_"),
+            "includeExecutionData": logging.include_execution_data,
+        },
         "definitionSha256": hash,
         "definition": definition,
     });
