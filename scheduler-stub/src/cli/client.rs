@@ -16,6 +16,7 @@ use tonic::transport::Channel;
 use trust::{TlsFlags, Trust};
 
 use super::about::About;
+use super::logging;
 use super::{Exit, complain, say};
 use crate::client::Client;
 use crate::dispatch::endpoint;
@@ -307,8 +308,7 @@ async fn update(connection: Connection, machine: &str, file: &Path, about: About
     let (definition, retention_seconds) = (read(file)?, about.seconds());
     let mut client = connection.client().await?;
     let arn = client.arn_of(machine).await?;
-    let About { comment, role_arn, logging, .. } = about;
-    let logging = logging.said();
+    let (logging, About { comment, role_arn, .. }) = (about.logging.said(), about);
     let request = UpdateStateMachineRequest {
         arn: arn.clone(),
         definition,
@@ -329,7 +329,6 @@ async fn describe_machine(connection: Connection, machine: &str, version: u32) -
     let machine = client.machine(&arn, version).await?;
     let hash: String = machine.definition_hash.iter().map(|byte| format!("{byte:02x}")).collect();
     let definition: Value = serde_json::from_slice(&machine.definition).unwrap_or_default();
-    let logging = machine.logging.unwrap_or_default();
     let described = json!({
         "stateMachineArn": machine.arn,
         "name": machine.name,
@@ -341,10 +340,7 @@ async fn describe_machine(connection: Connection, machine: &str, version: u32) -
         "roleArn": machine.role_arn,
         "comment": machine.comment,
         "retentionSeconds": machine.retention_seconds,
-        "loggingConfiguration": {
-            "level": logging.level().as_str_name().trim_start_matches("LOG_LEVEL_"),
-            "includeExecutionData": logging.include_execution_data,
-        },
+        "loggingConfiguration": logging::described(machine.logging.unwrap_or_default()),
         "definitionSha256": hash,
         "definition": definition,
     });

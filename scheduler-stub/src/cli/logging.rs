@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use proto::executor::v1::{LogLevel, LoggingConfiguration};
+use serde_json::{Value, json};
 
 /// See the module.
 #[derive(Debug, Args)]
@@ -39,6 +40,14 @@ impl Logging {
         let include_execution_data = self.include_execution_data;
         Some(LoggingConfiguration { level: level.into(), include_execution_data })
     }
+}
+
+/// As the API of Step Functions shows it.
+pub(super) fn described(logging: LoggingConfiguration) -> Value {
+    let level = logging.level().as_str_name().trim_start_matches("LOG_LEVEL_");
+    // A machine of which nothing was ever said.
+    let level = if level == "UNSPECIFIED" { "OFF" } else { level };
+    json!({"level": level, "includeExecutionData": logging.include_execution_data})
 }
 
 #[cfg(test)]
