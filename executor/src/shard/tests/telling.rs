@@ -28,7 +28,9 @@ fn logged(mut batch: v1::StartBatch, level: LogLevel, include_execution_data: bo
     batch
 }
 
-fn taken(outlet: &Outlet<Page>) -> Vec<Page> {
+/// What has left by now: acknowledgements leave before what is told.
+async fn taken(shard: &TestShard, outlet: &Outlet<Page>) -> Vec<Page> {
+    shard.settled().await;
     std::iter::from_fn(|| outlet.take()).collect()
 }
 
@@ -89,7 +91,7 @@ async fn each_level_tells_the_events_that_step_functions_logs_at_it() {
             let task = ticking(&shard, tasks(&mut worker, 1)).await.remove(0);
             fail(&shard, &task.token, "Declined").await;
             ticking(&shard, outcomes(&mut watcher, 1)).await;
-            let pages = taken(&outlet);
+            let pages = taken(&shard, &outlet).await;
             assert_eq!(events(&pages, 0), told, "{level:?} {mode:?}");
             assert!(pages.iter().all(|page| page.include_data && &*page.machine == MACHINE && !page.tcsl));
         }
@@ -106,7 +108,7 @@ async fn a_start_may_ask_for_another_level_than_the_machine_has() {
     starts.machines.push(v1::Machine { logging: Some(all), ..starts.machines[0].clone() });
     starts.machine_index = vec![0, 1, 0];
     shard.started(starts).await;
-    let pages = taken(&outlet);
+    let pages = taken(&shard, &outlet).await;
     assert_eq!(pages.len(), 1);
     assert!(!pages[0].include_data);
     let whole = ["ExecutionStarted", "PassStateEntered", "PassStateExited", "ExecutionSucceeded"];
@@ -139,11 +141,11 @@ async fn nothing_leaves_before_the_block_with_its_cause_is_confirmed() {
     let given = tasks(&mut worker, 1).await.remove(0);
     shard.succeed(1, &given.token, "2").await;
     shard.settled().await;
-    assert!(taken(&outlet).is_empty());
+    assert!(taken(&shard, &outlet).await.is_empty());
     world.store.release_appends();
     ticking(&shard, next(&mut answers)).await;
     ticking(&shard, outcomes(&mut watcher, 1)).await;
-    assert_eq!(kinds(&taken(&outlet), 0).last(), Some(&"ExecutionSucceeded"));
+    assert_eq!(kinds(&taken(&shard, &outlet).await, 0).last(), Some(&"ExecutionSucceeded"));
 }
 
 #[tokio::test]
@@ -153,15 +155,15 @@ async fn what_is_open_is_told_again_by_the_next_owner_with_the_same_ids() {
         let wait = world.define(WAIT).await;
         let shard = world.shard().await;
         shard.started(logged(batch(1, wait, mode, &["1"]), LogLevel::All, true)).await;
-        let first = events(&taken(&outlet), 0);
+        let first = events(&taken(&shard, &outlet).await, 0);
         assert_eq!(first, [(1, "ExecutionStarted"), (2, "WaitStateEntered")]);
         drop(shard);
         let shard = world.shard().await;
         let mut watcher = shard.watch().await;
-        assert_eq!(events(&taken(&outlet), 0), first);
+        assert_eq!(events(&taken(&shard, &outlet).await, 0), first);
         world.clock.advance(Duration::from_secs(60));
         ticking(&shard, outcomes(&mut watcher, 1)).await;
-        let rest = events(&taken(&outlet), 0);
+        let rest = events(&taken(&shard, &outlet).await, 0);
         assert_eq!(rest, [(3, "WaitStateExited"), (4, "ExecutionSucceeded")], "{mode:?}");
     }
 }
@@ -175,19 +177,18 @@ async fn the_ends_of_stopped_executions_and_of_those_that_may_not_go_on_are_told
     let stop =
         |reply| Command::Stop { execution: execution(1, 0), error: "E".into(), cause: "C".into(), reply };
     ticking(&shard, shard.ask(stop)).await.expect("stopped");
-    assert_eq!(events(&taken(&outlet), 0), [(3, "ExecutionAborted")]);
+    assert_eq!(events(&taken(&shard, &outlet).await, 0), [(3, "ExecutionAborted")]);
     drop(shard);
     let shard = world.shard().await;
     let told = async {
         loop {
-            let pages = taken(&outlet);
+            let pages = taken(&shard, &outlet).await;
             if !pages.is_empty() {
                 return pages;
             }
-            tokio::task::yield_now().await;
         }
     };
-    let pages = ticking(&shard, told).await;
+    let pages = soon("the end", ticking(&shard, told)).await;
     assert_eq!(events(&pages, 1), [(limits::EXPRESS_HISTORY_EVENTS_MAX + 1, "ExecutionFailed")]);
 }
 
@@ -203,6 +204,7 @@ async fn states_are_counted_and_timed_whatever_is_exported() {
         fail(&shard, &task.token, error).await;
     }
     ticking(&shard, outcomes(&mut watcher, 1)).await;
+    shard.settled().await;
     assert_eq!(counts(&state(&shard, "A")), [1, 1, 0, 0, 1, 1]);
     assert_eq!(counts(&state(&shard, "B")), [1, 0, 1, 0, 0, 0]);
     assert!(state(&shard, "A").time_us.get() >= 1_000_000, "a retry waits a second");
@@ -231,6 +233,7 @@ async fn what_does_not_fit_is_dropped_and_counted_and_the_execution_goes_on() {
     let pass = world.define(PASS).await;
     let shard = world.shard().await;
     shard.started(logged(batch(1, pass, Mode::Express, &["1", "2", "3"]), LogLevel::All, true)).await;
+    shard.settled().await;
     assert_eq!((cells.offered.get(), cells.dropped.get(), cells.dropped_records.get()), (3, 2, 8));
-    assert_eq!(taken(&outlet).len(), 1);
+    assert_eq!(taken(&shard, &outlet).await.len(), 1);
 }
