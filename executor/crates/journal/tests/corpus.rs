@@ -155,7 +155,11 @@ fn told_by(block: &Block) -> String {
         // The first of these files do not say it.
         let kept = if *retention_s > 0 { format!(" kept {retention_s} s") } else { String::new() };
         let role = if role_arn.is_empty() { String::new() } else { format!(" as {role_arn}") };
-        writeln!(out, "machine {arn} {} {} {dialect}{kept}{role}", hex(definition), *mode as u8)
+        let logged = match logging.to_u8() {
+            0 => String::new(),
+            byte => format!(" logged {byte}"),
+        };
+        writeln!(out, "machine {arn} {} {} {dialect}{kept}{role}{logged}", hex(definition), *mode as u8)
             .expect("text");
     }
     for record in block.records().expect("readable") {
