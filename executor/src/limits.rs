@@ -99,6 +99,9 @@ pub const COMMANDS_PER_WAKE: usize = 8;
 /// once ([`REDRIVE_JOURNAL_BYTES_MAX`]), and has a block of its own then; all together stay below what a store takes.
 pub const FLUSH_BYTES_MAX: usize = 2 << 20;
 
+/// About how many bytes of histories wait for the confirmation of one block; what is told beyond is dropped.
+pub const TOLD_BYTES_MAX: usize = 8 << 20;
+
 /// Records that make a flush start without waiting for [`FLUSH_PACE`].
 pub const FLUSH_RECORDS_MIN: usize = 256;
 

@@ -242,8 +242,18 @@ impl Client {
         name: &str,
         input: Bytes,
     ) -> Result<StartExecutionResponse, Status> {
-        let request =
-            StartExecutionRequest { state_machine_arn: arn.to_owned(), name: name.to_owned(), input };
+        let (state_machine_arn, name) = (arn.to_owned(), name.to_owned());
+        self.start_as(StartExecutionRequest { state_machine_arn, name, input, logging: None }).await
+    }
+
+    /// As [`Self::start`], with all that may be said.
+    ///
+    /// # Errors
+    /// The scheduler's answer.
+    pub async fn start_as(
+        &mut self,
+        request: StartExecutionRequest,
+    ) -> Result<StartExecutionResponse, Status> {
         Ok(self.executions.start_execution(call(request)).await?.into_inner())
     }
 
@@ -257,11 +267,19 @@ impl Client {
         name: &str,
         input: Bytes,
     ) -> Result<StartSyncExecutionResponse, Status> {
-        let mut request = Request::new(StartExecutionRequest {
-            state_machine_arn: arn.to_owned(),
-            name: name.to_owned(),
-            input,
-        });
+        let (state_machine_arn, name) = (arn.to_owned(), name.to_owned());
+        self.start_sync_as(StartExecutionRequest { state_machine_arn, name, input, logging: None }).await
+    }
+
+    /// As [`Self::start_sync`], with all that may be said.
+    ///
+    /// # Errors
+    /// The scheduler's answer.
+    pub async fn start_sync_as(
+        &mut self,
+        request: StartExecutionRequest,
+    ) -> Result<StartSyncExecutionResponse, Status> {
+        let mut request = Request::new(request);
         request.set_timeout(SYNC_TIMEOUT);
         Ok(self.executions.start_sync_execution(request).await?.into_inner())
     }

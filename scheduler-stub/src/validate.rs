@@ -111,6 +111,7 @@ mod tests {
             created_ms: 0,
             updated_ms: 0,
             role_arn: String::new(),
+            logging: Default::default(),
             comment: String::new(),
             retention_s: 0,
         }

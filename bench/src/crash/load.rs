@@ -225,6 +225,7 @@ impl Sender {
             state_machine_arn: self.settings.arns.get(&kind).cloned().unwrap_or_default(),
             input: runs.clone().map(|run| kind.input_bytes(seed, run)).collect(),
             name: runs.filter_map(|run| kind.run_name(seed, run)).collect(),
+            logging: None,
         };
         let mut open = self.book.lock();
         open.add(self.tag, message);

@@ -78,8 +78,12 @@ impl Syncs {
 
     async fn start(self: Arc<Self>, run: u64) {
         let input = Kind::Sync.input_bytes(self.shared.seed, run);
-        let request =
-            StartExecutionRequest { state_machine_arn: self.arn.clone(), name: String::new(), input };
+        let request = StartExecutionRequest {
+            state_machine_arn: self.arn.clone(),
+            name: String::new(),
+            input,
+            logging: None,
+        };
         match self.scheduler.clone().start_sync_execution(request).await {
             Ok(answer) => self.answered(run, &answer.into_inner()).await,
             Err(status) => {

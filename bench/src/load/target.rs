@@ -183,6 +183,7 @@ impl Target {
                 state_machine_arn: arn.clone(),
                 input: starts.inputs,
                 name: Vec::new(),
+                logging: None,
             });
             let replies =
                 client.start_executions(requests).await.map_err(call("StartExecutions"))?.into_inner();

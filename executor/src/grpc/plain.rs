@@ -250,6 +250,7 @@ async fn start_as_asked(
         dialect: request.dialect,
         retention_seconds: request.retention_seconds,
         role_arn: request.role_arn,
+        logging: request.logging,
     };
     let input = if request.input.is_empty() { Bytes::from_static(b"{}") } else { request.input };
     let (reply, started) = oneshot::channel();

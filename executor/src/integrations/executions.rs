@@ -76,7 +76,7 @@ struct Through {
 impl Executions for Through {
     fn start(&self, start: Start) -> Reply<'_, Started> {
         let Start { machine_arn: state_machine_arn, name, input } = start;
-        let message = StartExecutionRequest { state_machine_arn, name, input };
+        let message = StartExecutionRequest { state_machine_arn, name, input, logging: None };
         let mut client = self.client.clone();
         Box::pin(async move {
             let call = async move |left| client.start_execution(timely(message, left)).await;

@@ -35,6 +35,7 @@ use super::log::{Log, LogState};
 use super::machine::Machines;
 use super::mailbox::MailRoom;
 use super::names::Names;
+use super::observe::Telling;
 use super::own::Own;
 use super::parting::Last;
 use super::probe::{Asked, Probe};
@@ -145,6 +146,8 @@ pub(super) struct Shard {
     pub calls: Calls,
     pub watchers: Vec<Watcher>,
     pub outcomes_watched: bool,
+    /// What is told of histories.
+    pub telling: Telling,
     /// Used again for every step.
     pub effects: Vec<Effect>,
     /// Used again for every wake-up.
@@ -212,6 +215,7 @@ impl Shard {
             calls: Calls::new((context.integrations)(&context), Arc::clone(&context.metrics)),
             watchers: Vec::new(),
             outcomes_watched: false,
+            telling: Telling::new(context.history.clone(), Arc::clone(&context.metrics)),
             effects: Vec::new(),
             woken: Vec::new(),
             flights: Vec::new(),

@@ -82,6 +82,7 @@ impl Shard {
             let halted = log.is_halted();
             let waiting = log.waiting() + if halted { 0 } else { log.chores() };
             if waiting == 0 {
+                self.tell_at_rest(at);
                 return;
             }
             let few = waiting < limits::FLUSH_RECORDS_MIN && !halted;
@@ -347,6 +348,7 @@ impl Shard {
         for address in std::mem::take(&mut page.closing) {
             self.close_durably(at, address, &mut page);
         }
+        self.telling.leave(&mut page.told);
         for tally in page.tallies.drain(..) {
             count(&tally, self.now_us);
         }

@@ -26,6 +26,7 @@ use super::dedupe::Dedupe;
 use super::execution::OpenExecution;
 use super::flush::RECORD_BYTES;
 use super::machine::Machine;
+use super::observe::Told;
 use super::retain::Retained;
 use super::scan::{Blocks, Map};
 use super::slab::Address;
@@ -123,6 +124,8 @@ pub struct Page {
     pub redrives: Vec<(Reply<u64>, u64)>,
     /// Who waits for what callbacks have led to in this block or before, with the answer: as many as calls are under way.
     pub callbacks: Vec<(Reply<()>, Result<(), Error>)>,
+    /// What is told of histories.
+    pub told: Told,
     pub tallies: Vec<Tally>,
     pub completions: Vec<v1::CompletionRange>,
     pub outcomes: Vec<v1::Outcome>,
@@ -164,6 +167,7 @@ impl Page {
         self.absolved.extend(later.absolved);
         self.redrives.extend(later.redrives);
         self.callbacks.extend(later.callbacks);
+        self.told.absorb(later.told);
         self.tallies.extend(later.tallies);
         self.completions.extend(later.completions);
         self.outcomes.extend(later.outcomes);

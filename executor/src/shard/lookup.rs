@@ -469,6 +469,7 @@ fn machine_of(arn: &str, mode: Mode) -> MachineRef {
         dialect: 0,
         retention_s: 0,
         role_arn: String::new(),
+        logging: Default::default(),
     }
 }
 

@@ -20,6 +20,7 @@ use journal::block::MachineRef;
 use journal::{BlockBuilder, Derived, index};
 use telemetry::{MachineMetrics, ShardMetrics};
 
+use super::observe::{StateCells, cells_of};
 use super::token::TaskToken;
 use crate::limits;
 use crate::secret::ClusterSecret;
@@ -30,6 +31,8 @@ pub struct Machine {
     pub key: MachineRef,
     pub name: MachineName,
     pub metrics: Arc<MachineMetrics>,
+    /// Of its states, by their places.
+    pub cells: Box<[StateCells]>,
     /// The language core's part.
     core: Arc<asl::Machine>,
     /// Its index in the block that is being built, and which block that is.
@@ -152,7 +155,7 @@ impl Machine {
             history_events_max,
             names: Box::new(Names { machine: name.clone(), mode: key.mode, secret: Arc::clone(secret) }),
         });
-        Ok(Self { key, name, metrics: metrics(), core, in_block: Cell::new((0, 0)) })
+        Ok(Self { key, name, metrics: metrics(), cells: Box::default(), core, in_block: Cell::new((0, 0)) })
     }
 
     /// Whether outcomes are journalled.
@@ -247,8 +250,9 @@ impl Machines {
         if self.known.len() >= limits::SHARD_MACHINES_MAX {
             self.known.retain(|_, machine| Rc::strong_count(machine) > 1);
         }
-        let machine =
-            Rc::new(Machine::new(key.clone(), program, &self.secret, || metrics.machine(&key.arn))?);
+        let mut machine = Machine::new(key.clone(), program, &self.secret, || metrics.machine(&key.arn))?;
+        machine.cells = cells_of(machine.program(), &machine.metrics);
+        let machine = Rc::new(machine);
         self.known.insert(key, Rc::clone(&machine));
         Ok(machine)
     }

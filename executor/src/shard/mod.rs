@@ -35,6 +35,7 @@ mod lookup;
 mod machine;
 mod mailbox;
 mod names;
+mod observe;
 mod own;
 mod parting;
 mod probe;

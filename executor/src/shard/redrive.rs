@@ -399,8 +399,10 @@ impl Shard {
         })?;
         let mut effects = std::mem::take(&mut self.effects);
         self.crumb.set(id);
-        machine::handle_unobserved(&mut execution, Event::Redrive, self.timestamp(), &mut effects);
+        let now = self.timestamp();
+        execution.handle(Event::Redrive, now, &mut effects, &mut self.telling.live(&machine));
         self.crumb.clear();
+        let told = self.telling.take(&machine, id, opened.name.as_deref(), execution.redrives());
         let (sequence, kind) = (next_sequence(&journal), JournalledKind::Redriven);
         journal.push(Journalled { id, time_ms: now_ms, sequence, effect: 0, kind, payload: token });
         let kept = journal.iter().filter(|told| told.kind == JournalledKind::ItemsRead);
@@ -437,6 +439,7 @@ impl Shard {
             log.builder.journalled(JournalledView::from(told));
         }
         log.page.reopened.push(address);
+        self.tell(at, told);
         self.apply(address, &mut effects);
         self.effects = effects;
         self.metrics.redriven.add(1);

@@ -25,6 +25,7 @@ use super::fetch::RecoveredExecution;
 use super::log::Away;
 use super::machine::{self, Beginning, Machine, dialect_of};
 use super::mailbox::Mailbox;
+use super::observe::Again;
 use super::recover::{SubmittedTask, Untold, Wanted, event_of};
 use super::scan::Map;
 use super::slab::Address;
@@ -53,6 +54,7 @@ async fn replay(
     recovered: RecoveredExecution,
     waits: bool,
     (desk, resting, crumb): (Desk, Arc<Mutex<()>>, Rc<Crumb>),
+    mut observer: Again,
 ) -> Option<Box<Replayed>> {
     let mut turn = Instant::now();
     let Opened { id, start_time_ms, seed, name, input, .. } = &recovered.opened;
@@ -64,7 +66,7 @@ async fn replay(
     let (mut effects, mut wanted, mut lost) = (Vec::new(), Wanted::default(), None);
     let payload = Payload::from_checked(input.clone());
     crumb.set(*id);
-    let mut execution = machine.begin(&beginning, payload, &mut effects, &mut asl::history::NoObserver);
+    let mut execution = machine.begin(&beginning, payload, &mut effects, &mut observer);
     crumb.clear();
     wanted.gather(&mut effects);
     let mut entries = journal.iter().filter(|_| machine.is_standard());
@@ -91,7 +93,7 @@ async fn replay(
         wanted.settle(&event);
         let at = machine::timestamp_of_ms(told.time_ms);
         crumb.set(*id);
-        machine::handle_unobserved(&mut execution, event, at, &mut effects);
+        execution.handle(event, at, &mut effects, &mut observer);
         crumb.clear();
         wanted.gather(&mut effects);
     }
@@ -125,7 +127,9 @@ impl Shard {
         }
         let waits = self.has_to_wait();
         let beside = (self.transfers.desk.clone(), Arc::clone(&self.turns.resting), Rc::clone(&self.crumb));
-        let mut replaying = Box::pin(replay(machine, recovered, waits, beside));
+        let opened = &recovered.opened;
+        let observer = self.telling.again(&machine, opened.id, opened.name.as_deref());
+        let mut replaying = Box::pin(replay(machine, recovered, waits, beside, observer));
         match (&mut replaying).now_or_never() {
             Some(replayed) => self.put_back(log, replayed),
             None => {

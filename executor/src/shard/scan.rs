@@ -226,6 +226,7 @@ mod tests {
                 dialect: 0,
                 retention_s: 0,
                 role_arn: String::new(),
+                logging: Default::default(),
             };
             let machine = self.builder.machine(&machine);
             let (id, input) = (batch().execution(index), Bytes::new());

@@ -8,8 +8,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use asl::history::NoObserver;
-use asl::{Effect, Outcome, Program};
+use asl::{Effect, Family, Outcome, Payload, Program};
 use ids::{BatchId, ExecutionId, PartitionId, Status};
 use journal::block::{OpenedView, seed_for};
 use proto::executor::v1;
@@ -301,11 +300,7 @@ impl Shard {
         let mut effects = std::mem::take(&mut self.effects);
         let waits = self.has_to_wait();
         let beginning = Beginning { id, name, seed, start_time_ms: wire.start_time_ms, waits, keeps: false };
-        self.crumb.set(id);
-        let execution = machine.begin(&beginning, input, &mut effects, &mut NoObserver);
-        self.crumb.clear();
-        self.turns.worked(execution.worked());
-        self.metrics.steps.add(1);
+        let execution = self.begin(batch.log, machine, &beginning, input, &mut effects);
         let page = &mut self.logs[batch.log].page;
         page.tally(machine, None, 1, received_us);
         if let ([Effect::Finished(outcome)], ..limits::FLUSH_BYTES_MAX) = (effects.as_slice(), page.bytes) {
@@ -349,6 +344,25 @@ impl Shard {
             self.apply(address, &mut effects);
         }
         self.effects = effects;
+    }
+
+    /// The first step of an execution.
+    fn begin(
+        &mut self,
+        log: usize,
+        machine: &Machine,
+        beginning: &Beginning<'_>,
+        input: Payload,
+        effects: &mut Vec<Effect>,
+    ) -> Family {
+        self.crumb.set(beginning.id);
+        let execution = machine.begin(beginning, input, effects, &mut self.telling.live(machine));
+        self.crumb.clear();
+        self.turns.worked(execution.worked());
+        self.metrics.steps.add(1);
+        let told = self.telling.take(machine, beginning.id, beginning.name, 0);
+        self.tell(log, told);
+        execution
     }
 
     /// Why an entry is not started whose input is good: its name is taken, or it has killed nodes.

@@ -81,11 +81,14 @@ impl Shard {
             let Some(open) = self.open.get_mut(address) else { break };
             self.crumb.set(open.id);
             crumbs::failpoint(open.machine.name.name());
-            machine::handle_unobserved(&mut open.execution, event, now, &mut effects);
+            let observer = &mut self.telling.live(&open.machine);
+            open.execution.handle(event, now, &mut effects, observer);
             self.crumb.clear();
             self.turns.worked(open.execution.worked());
             self.metrics.steps.add(1);
             let log = usize::from(open.log);
+            let told = self.telling.take_of(open);
+            self.tell(log, told);
             self.apply(address, &mut effects);
             // With what it has led to, which leaves with this block.
             if journalled && self.logs[log].page.bytes >= limits::FLUSH_BYTES_MAX {

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 
 use asl::Dialect;
 use asl::value::JsonLimits;
-use ids::BatchId;
+use ids::{BatchId, Logging};
 use journal::block::MachineRef;
 use proto::executor::v1;
 use proto::executor::v1::start_refusal::Reason;
@@ -116,6 +116,10 @@ pub fn machine(at: usize, machine: &v1::Machine) -> Result<MachineRef, v1::Start
     if let Err(problem) = role(&machine.role_arn) {
         return bad("InvalidArn", problem);
     }
+    let logging = match machine.logging.map_or(Ok(Logging::default()), Logging::try_from) {
+        Ok(logging) => logging,
+        Err(error) => return bad("InvalidLoggingConfiguration", format!("`logging`: {error}")),
+    };
     let dialect = u8::from(machine.dialect() == v1::Dialect::Tcsl);
     Ok(MachineRef {
         arn: machine.arn.clone(),
@@ -124,6 +128,7 @@ pub fn machine(at: usize, machine: &v1::Machine) -> Result<MachineRef, v1::Start
         dialect,
         retention_s: machine.retention_seconds,
         role_arn: machine.role_arn.clone(),
+        logging,
     })
 }
 
@@ -169,6 +174,8 @@ pub fn content_hash(batch: &v1::StartBatch, state: &foldhash::quality::RandomSta
     for machine in &batch.machines {
         (&machine.arn, &machine.definition_hash, machine.mode, machine.dialect).hash(&mut hasher);
         (machine.retention_seconds, &machine.role_arn).hash(&mut hasher);
+        let logging = machine.logging.map(|logging| (logging.level, logging.include_execution_data));
+        logging.hash(&mut hasher);
     }
     (&batch.machine_index, &batch.name, batch.start_time_ms, batch.seed, batch.input.len()).hash(&mut hasher);
     for input in &batch.input {
@@ -268,6 +275,10 @@ mod tests {
         });
         changed.push(v1::StartBatch {
             machines: vec![v1::Machine { role_arn: "a".into(), ..Default::default() }],
+            ..batch(2)
+        });
+        changed.push(v1::StartBatch {
+            machines: vec![v1::Machine { logging: Some(Default::default()), ..Default::default() }],
             ..batch(2)
         });
         changed.push(v1::StartBatch {

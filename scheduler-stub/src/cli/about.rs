@@ -3,6 +3,8 @@
 use clap::Args;
 use executor::config::units::Span;
 
+use super::logging::Logging;
+
 /// See the module.
 #[derive(Debug, Args)]
 pub(super) struct About {
@@ -17,6 +19,8 @@ pub(super) struct About {
     /// qcs::cam::uin/UIN:roleName/NAME; "" takes it away
     #[arg(long, value_name = "ARN")]
     pub role_arn: Option<String>,
+    #[command(flatten)]
+    pub logging: Logging,
 }
 
 impl About {

@@ -16,6 +16,7 @@ use tonic::transport::Channel;
 use trust::{TlsFlags, Trust};
 
 use super::about::About;
+use super::logging;
 use super::{Exit, complain, say};
 use crate::client::Client;
 use crate::dispatch::endpoint;
@@ -293,6 +294,7 @@ async fn create(
             Dialect::Tcsl => v1::Dialect::Tcsl.into(),
         },
         retention_seconds: about.seconds().unwrap_or_default(),
+        logging: about.logging.said(),
         role_arn: about.role_arn.unwrap_or_default(),
         comment: about.comment,
     };
@@ -306,9 +308,15 @@ async fn update(connection: Connection, machine: &str, file: &Path, about: About
     let (definition, retention_seconds) = (read(file)?, about.seconds());
     let mut client = connection.client().await?;
     let arn = client.arn_of(machine).await?;
-    let About { comment, role_arn, .. } = about;
-    let request =
-        UpdateStateMachineRequest { arn: arn.clone(), definition, comment, retention_seconds, role_arn };
+    let (logging, About { comment, role_arn, .. }) = (about.logging.said(), about);
+    let request = UpdateStateMachineRequest {
+        arn: arn.clone(),
+        definition,
+        comment,
+        retention_seconds,
+        role_arn,
+        logging,
+    };
     let updated = client.update(request).await?;
     warn(&updated.warnings);
     say(&format!("{arn} is at version {}", updated.version));
@@ -332,6 +340,7 @@ async fn describe_machine(connection: Connection, machine: &str, version: u32) -
         "roleArn": machine.role_arn,
         "comment": machine.comment,
         "retentionSeconds": machine.retention_seconds,
+        "loggingConfiguration": logging::described(machine.logging.unwrap_or_default()),
         "definitionSha256": hash,
         "definition": definition,
     });

@@ -6,6 +6,7 @@ mod auth;
 mod client;
 mod cloud;
 mod drain;
+mod logging;
 mod nodes;
 mod serve;
 mod start;

@@ -4,9 +4,11 @@ use std::path::Path;
 
 use clap::Args;
 use proto::executor::v1::{DescribeExecutionResponse, ExecutionStatus};
+use proto::scheduler::v1::StartExecutionRequest;
 use tonic::Status;
 
 use super::client::{Connection, LOOK_EVERY, described, ended, read};
+use super::logging::Logging;
 use super::{Exit, say};
 
 /// `start`
@@ -27,6 +29,8 @@ pub(super) struct StartOptions {
     #[arg(long, conflicts_with = "wait")]
     sync: bool,
     #[command(flatten)]
+    logging: Logging,
+    #[command(flatten)]
     connection: Connection,
 }
 
@@ -43,8 +47,14 @@ async fn run(options: StartOptions) -> Result<Exit, Status> {
     };
     let mut client = options.connection.client().await?;
     let arn = client.arn_of(&options.machine).await?;
+    let request = StartExecutionRequest {
+        state_machine_arn: arn,
+        name: options.name,
+        input: input.clone(),
+        logging: options.logging.said(),
+    };
     if options.sync {
-        let ended = client.start_sync(&arn, &options.name, input.clone()).await?;
+        let ended = client.start_sync_as(request).await?;
         return Ok(show(&DescribeExecutionResponse {
             summary: ended.summary,
             input,
@@ -54,7 +64,7 @@ async fn run(options: StartOptions) -> Result<Exit, Status> {
             ..DescribeExecutionResponse::default()
         }));
     }
-    let started = client.start(&arn, &options.name, input).await?;
+    let started = client.start_as(request).await?;
     say(&started.execution_arn);
     if !options.wait {
         return Ok(Exit::Ok);

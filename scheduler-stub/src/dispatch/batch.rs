@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use ids::{BATCH_EXECUTIONS_MAX, BatchId, DefinitionHash, Mode};
+use ids::{BATCH_EXECUTIONS_MAX, BatchId, DefinitionHash, Logging, Mode};
 use proto::executor::v1::start_refusal::Reason;
 use proto::executor::v1::{self, StartRefusal};
 
@@ -71,6 +71,8 @@ fn machine(template: &Template) -> v1::Machine {
         dialect: dialect.into(),
         retention_seconds: template.retention_s,
         role_arn: template.role_arn.clone(),
+        // A machine of which nothing is exported says nothing.
+        logging: (template.logging != Logging::default()).then(|| template.logging.into()),
     }
 }
 

@@ -25,6 +25,7 @@ fn submission(patience_us: u64) -> (Submission, Answer) {
         updated_ms: 0,
         retention_s: 0,
         role_arn: String::new(),
+        logging: Default::default(),
         comment: String::new(),
     };
     let permit = Arc::new(Load::default()).admit(1, 2).expect("room");

@@ -20,6 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use ids::{MachineName, Mode};
 
+use super::templates::logging;
 use crate::dispatch::reply::{Replies, ReplyPlace};
 use crate::dispatch::{CALL_TIMEOUT, Dispatcher, START_DEADLINE, Starts};
 use crate::error::Error;
@@ -84,10 +85,10 @@ impl ExecutionsService {
         message: StartExecutionsRequest,
         place: ReplyPlace,
     ) {
-        let StartExecutionsRequest { tag, state_machine_arn, input, name } = message;
+        let StartExecutionsRequest { tag, state_machine_arn, input, name, logging: said } = message;
         let count = u32::try_from(input.len()).unwrap_or(u32::MAX);
         let checked = async {
-            let template = self.templates.resolve(&state_machine_arn).await?;
+            let template = self.templates.resolve(&state_machine_arn).await?.logged(logging(said)?);
             // The shared machine is the one of the message before, as a rule: batches see one and the same.
             let template = match last.take() {
                 Some(known) if known.runs_as(&template) => known,
@@ -125,8 +126,8 @@ impl Service for ExecutionsService {
         request: Request<StartExecutionRequest>,
     ) -> Result<Response<StartExecutionResponse>, Status> {
         let patience = patience(request.metadata());
-        let StartExecutionRequest { state_machine_arn, name, input } = request.into_inner();
-        let template = self.templates.resolve(&state_machine_arn).await?;
+        let StartExecutionRequest { state_machine_arn, name, input, logging: said } = request.into_inner();
+        let template = self.templates.resolve(&state_machine_arn).await?.logged(logging(said)?);
         let input = validate::one(&template, &name, input)?;
         let names = if name.is_empty() { Vec::new() } else { vec![name.clone()] };
         let starts = Starts { template: Arc::clone(&template), inputs: vec![input], names, patience };
@@ -147,8 +148,8 @@ impl Service for ExecutionsService {
         request: Request<StartExecutionRequest>,
     ) -> Result<Response<StartSyncExecutionResponse>, Status> {
         let patience = given_patience(request.metadata()).unwrap_or(SYNC_DEADLINE).min(SYNC_DEADLINE);
-        let StartExecutionRequest { state_machine_arn, name, input } = request.into_inner();
-        let template = self.templates.resolve(&state_machine_arn).await?;
+        let StartExecutionRequest { state_machine_arn, name, input, logging: said } = request.into_inner();
+        let template = self.templates.resolve(&state_machine_arn).await?.logged(logging(said)?);
         if template.mode == Mode::Standard {
             let message = "only machines of the type EXPRESS are run synchronously: use StartExecution";
             return Err(Error::invalid("StateMachineTypeNotSupported", message).into());
@@ -167,6 +168,7 @@ impl Service for ExecutionsService {
             name,
             retention_seconds: template.retention_s,
             role_arn: template.role_arn.clone(),
+            logging: Some(template.logging.into()),
             ..Default::default()
         };
         let call = |mut node: super::NodeClient| {

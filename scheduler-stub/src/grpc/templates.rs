@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use asl::Dialect;
-use ids::Mode;
+use ids::{Logging, Mode};
 use proto::executor::v1;
 use proto::scheduler::v1::templates_server::Templates as Service;
 use proto::scheduler::v1::{
@@ -42,6 +42,12 @@ fn dialect(number: i32) -> Result<Dialect, Error> {
     }
 }
 
+/// What a request says of the export of histories, if anything.
+pub(super) fn logging(said: Option<v1::LoggingConfiguration>) -> Result<Option<Logging>, Error> {
+    let logging = said.map(Logging::try_from).transpose();
+    logging.map_err(|error| Error::invalid("InvalidLoggingConfiguration", format!("`logging`: {error}")))
+}
+
 fn wire_dialect(dialect: Dialect) -> v1::Dialect {
     match dialect {
         Dialect::Asl => v1::Dialect::Asl,
@@ -64,6 +70,7 @@ impl Service for TemplatesService {
             role_arn: request.role_arn,
             comment: request.comment,
             retention_s: request.retention_seconds,
+            logging: logging(request.logging)?.unwrap_or_default(),
         };
         let (template, warnings) = self.0.create(new).await?;
         Ok(Response::new(CreateStateMachineResponse {
@@ -77,9 +84,16 @@ impl Service for TemplatesService {
         &self,
         request: Request<UpdateStateMachineRequest>,
     ) -> Result<Response<UpdateStateMachineResponse>, Status> {
-        let UpdateStateMachineRequest { arn, definition, comment, retention_seconds, role_arn } =
-            request.into_inner();
-        let change = Change { definition, comment, retention_s: retention_seconds, role_arn };
+        let UpdateStateMachineRequest {
+            arn,
+            definition,
+            comment,
+            retention_seconds,
+            role_arn,
+            logging: said,
+        } = request.into_inner();
+        let logging = logging(said)?;
+        let change = Change { definition, comment, retention_s: retention_seconds, role_arn, logging };
         let (template, warnings) = self.0.update(&arn, change).await?;
         Ok(Response::new(UpdateStateMachineResponse {
             version: template.version,
@@ -107,6 +121,7 @@ impl Service for TemplatesService {
             role_arn: template.role_arn.clone(),
             comment: template.comment.clone(),
             retention_seconds: template.retention_s,
+            logging: Some(template.logging.into()),
         }))
     }
 

@@ -141,8 +141,10 @@ fn messages(machines: &[String], count: usize) -> Result<Vec<(usize, StartExecut
         if !input.is_empty() {
             let tag = messages.len() as u64;
             let state_machine_arn = machines[machine].clone();
-            messages
-                .push((machine, StartExecutionsRequest { tag, state_machine_arn, input, name: Vec::new() }));
+            messages.push((
+                machine,
+                StartExecutionsRequest { tag, state_machine_arn, input, name: Vec::new(), logging: None },
+            ));
         }
     };
     for number in 0..count {

@@ -15,7 +15,7 @@ use asl::definition::MachineType;
 use asl::{Diagnostic, Dialect, Program, Severity};
 use bytes::Bytes;
 use executor::clock::Clock;
-use ids::{DefinitionHash, MachineName, Mode};
+use ids::{DefinitionHash, Logging, MachineName, Mode};
 use journal::{Store, StoreError};
 
 use crate::error::Error;
@@ -67,14 +67,25 @@ pub struct Template {
     pub comment: String,
     /// How long closed executions are kept, in seconds; 0: as long as the nodes say.
     pub retention_s: u32,
+    /// What of its executions' histories is exported.
+    pub logging: Logging,
 }
 
 impl Template {
     /// Whether executions of the two run alike, so that they may share what a batch says of their machine.
     #[must_use]
     pub fn runs_as(&self, other: &Self) -> bool {
-        (&self.arn, self.hash, self.mode, self.retention_s, &self.role_arn)
-            == (&other.arn, other.hash, other.mode, other.retention_s, &other.role_arn)
+        (&self.arn, self.hash, self.mode, self.retention_s, &self.role_arn, self.logging)
+            == (&other.arn, other.hash, other.mode, other.retention_s, &other.role_arn, other.logging)
+    }
+
+    /// As executions see it of which something else is exported; `None`: as the machine says.
+    #[must_use]
+    pub fn logged(self: Arc<Self>, logging: Option<Logging>) -> Arc<Self> {
+        match logging {
+            Some(logging) if logging != self.logging => Arc::new(Self { logging, ..(*self).clone() }),
+            _ => self,
+        }
     }
 }
 
@@ -95,6 +106,8 @@ pub struct NewTemplate {
     pub comment: String,
     /// How long closed executions are kept, in seconds; 0: as long as the nodes say.
     pub retention_s: u32,
+    /// What of its executions' histories is exported.
+    pub logging: Logging,
 }
 
 /// What is changed of a machine.
@@ -108,6 +121,8 @@ pub struct Change {
     pub retention_s: Option<u32>,
     /// The same.
     pub role_arn: Option<String>,
+    /// The same.
+    pub logging: Option<Logging>,
 }
 
 /// One line of a listing.
@@ -176,6 +191,7 @@ impl Templates {
             role_arn: new.role_arn,
             comment: new.comment,
             retention_s: new.retention_s,
+            logging: new.logging.to_u8(),
         };
         self.store.put(record::definition_key(&record.definition_hash), new.definition.clone()).await?;
         let head = record::head_key(&arn);
@@ -198,7 +214,7 @@ impl Templates {
     /// As [`Templates::create`]; [`Error::NotFound`] for an unknown machine; [`Error::Conflict`] with the
     /// code `ConflictException` when another writer was quicker.
     pub async fn update(&self, arn: &str, change: Change) -> Result<Stored, Error> {
-        let Change { definition, comment, retention_s, role_arn } = change;
+        let Change { definition, comment, retention_s, role_arn, logging } = change;
         check_text("comment", &comment, COMMENT_BYTES_MAX)?;
         role_arn.as_deref().map_or(Ok(()), check_role)?;
         let (old_bytes, old) = self.head(arn).await?;
@@ -210,6 +226,7 @@ impl Templates {
             comment: if comment.is_empty() { old.comment.clone() } else { comment },
             retention_s: retention_s.unwrap_or(old.retention_s),
             role_arn: role_arn.unwrap_or_else(|| old.role_arn.clone()),
+            logging: logging.map_or(old.logging, Logging::to_u8),
             ..old.clone()
         };
         self.store.put(record::definition_key(&new.definition_hash), definition.clone()).await?;
@@ -378,6 +395,7 @@ impl Templates {
 
 fn template(record: Record, definition: Bytes) -> Result<Template, StoreError> {
     let (mode, dialect, hash) = (record.mode(), record.dialect(), record.hash()?);
+    let logging = record.logging()?;
     let Record { arn, name, version, created_ms, updated_ms, role_arn, comment, retention_s, .. } = record;
     Ok(Template {
         arn,
@@ -392,6 +410,7 @@ fn template(record: Record, definition: Bytes) -> Result<Template, StoreError> {
         role_arn,
         comment,
         retention_s,
+        logging,
     })
 }
 

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use asl::Dialect;
 use bytes::Bytes;
-use ids::{DefinitionHash, Mode};
+use ids::{DefinitionHash, Logging, Mode};
 use journal::StoreError;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,9 @@ pub(super) struct Record {
     /// Absent in records of before there was an archive.
     #[serde(default)]
     pub(super) retention_s: u32,
+    /// As blocks have it. Absent in records of before histories were exported.
+    #[serde(default)]
+    pub(super) logging: u8,
 }
 
 impl Record {
@@ -47,6 +50,11 @@ impl Record {
     pub(super) fn decode(bytes: &Bytes) -> Result<Self, StoreError> {
         serde_json::from_slice(bytes)
             .map_err(|error| StoreError::Corrupt(format!("a template's record is unreadable: {error}")))
+    }
+
+    pub(super) fn logging(&self) -> Result<Logging, StoreError> {
+        Logging::from_u8(self.logging)
+            .ok_or_else(|| StoreError::Corrupt(format!("{}: no known log level", self.arn)))
     }
 
     pub(super) fn hash(&self) -> Result<DefinitionHash, StoreError> {

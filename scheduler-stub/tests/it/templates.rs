@@ -24,6 +24,7 @@ fn new(name: &str, definition: &str) -> NewTemplate {
         mode: Mode::Standard,
         dialect: Dialect::Asl,
         role_arn: String::new(),
+        logging: Default::default(),
         comment: String::new(),
         retention_s: 0,
     }

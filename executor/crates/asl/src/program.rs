@@ -39,6 +39,25 @@ pub struct Program {
     pub has_children: bool,
 }
 
+impl Program {
+    /// Its states with those in branches and inline Maps: all whose events are of its own executions.
+    #[must_use]
+    pub fn states(&self) -> Vec<&State> {
+        let (mut states, mut graphs) = (Vec::new(), vec![&self.root]);
+        while let Some(graph) = graphs.pop() {
+            for state in &graph.states {
+                states.push(state);
+                match &state.kind {
+                    Kind::Parallel { branches } => graphs.extend(branches),
+                    Kind::Map(map) if map.distributed.is_none() => graphs.push(&map.processor),
+                    _ => {}
+                }
+            }
+        }
+        states
+    }
+}
+
 /// Index of a state in its graph.
 pub type StateIndex = u16;
 
@@ -67,6 +86,8 @@ impl Graph {
 pub struct State {
     /// Its name, unique in the machine.
     pub name: Str,
+    /// Its number, unique in the machine too and small: for whoever keeps something for each state.
+    pub place: u32,
     /// What it does.
     pub kind: Kind,
     /// How its data flow.
@@ -93,6 +114,7 @@ impl State {
         };
         Self {
             name,
+            place: 0,
             kind: Kind::Wait(Wait::Seconds(Dynamic::Constant(u64::from(u32::MAX)))),
             flow: DataFlow::JsonPath(flow),
             assign: None,

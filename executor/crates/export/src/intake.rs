@@ -82,6 +82,14 @@ impl<T: Weigh> Intake<T> {
         ring.metrics.dropped_records.add(records);
         false
     }
+
+    /// Counts what found no room on its way here, as if it had been offered and dropped.
+    pub fn refuse(&self, item: &T) {
+        let metrics = &self.0.metrics;
+        metrics.offered.add(1);
+        metrics.dropped.add(1);
+        metrics.dropped_records.add(item.records());
+    }
 }
 
 impl<T> Outlet<T> {

@@ -7,9 +7,11 @@
 
 mod arn;
 mod execution;
+mod logging;
 
 pub use arn::{ExecutionName, MachineName, check_role, partition_of_name};
 pub use execution::{BatchId, ExecutionId, NAME_PREFIX, PartitionId};
+pub use logging::{LogLevel, Logging};
 
 /// Executions of one batch: the unit of dispatch, idempotence, durability and look-up.
 pub const BATCH_EXECUTIONS_MAX: usize = 256;
@@ -114,6 +116,9 @@ pub enum IdError {
     /// A field of the message is missing.
     #[error("`{0}` is missing")]
     Missing(&'static str),
+    /// A number that is no log level.
+    #[error("log level {0} is none: 1 OFF, 2 FATAL, 3 ERROR, 4 ALL")]
+    LogLevel(i32),
     /// The text is no execution id.
     #[error("{0:?} is not an execution id: ids look like x-0123456789abcdefghjkmn")]
     Text(String),

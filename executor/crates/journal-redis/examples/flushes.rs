@@ -78,6 +78,7 @@ fn fill(
         dialect: 0,
         retention_s: 0,
         role_arn: String::new(),
+        logging: Default::default(),
     });
     let batch = BatchId::new(partition, 1, sequence)?;
     for index in 0..=u8::MAX {

@@ -65,6 +65,7 @@ fn encode(partition: PartitionId, inputs: &[Bytes], what: &str, at_once: bool, n
         dialect: 0,
         retention_s: 0,
         role_arn: String::new(),
+        logging: Default::default(),
     };
     let (mut bytes, mut index_bytes) = (0, 0);
     let mut last = Bytes::new();

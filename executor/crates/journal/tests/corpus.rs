@@ -23,7 +23,15 @@ fn batch(sequence: u64) -> BatchId {
 
 fn machine(mode: Mode, dialect: u8) -> MachineRef {
     let arn = "arn:aws:states:us-east-1:123456789012:stateMachine:orders".to_owned();
-    MachineRef { arn, definition: [7 + dialect; 32], mode, dialect, retention_s: 0, role_arn: String::new() }
+    MachineRef {
+        arn,
+        definition: [7 + dialect; 32],
+        mode,
+        dialect,
+        retention_s: 0,
+        role_arn: String::new(),
+        logging: Default::default(),
+    }
 }
 
 fn opened(batch_sequence: u64, index: u8, machine: u32, input: &[u8]) -> Opened {
@@ -143,11 +151,15 @@ const CASES: [Case; 6] = [
 fn told_by(block: &Block) -> String {
     let mut out = format!("block {} of {} at {}\n", block.id(), block.partition(), block.time_ms());
     let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-    for MachineRef { arn, definition, mode, dialect, retention_s, role_arn } in block.machines() {
+    for MachineRef { arn, definition, mode, dialect, retention_s, role_arn, logging } in block.machines() {
         // The first of these files do not say it.
         let kept = if *retention_s > 0 { format!(" kept {retention_s} s") } else { String::new() };
         let role = if role_arn.is_empty() { String::new() } else { format!(" as {role_arn}") };
-        writeln!(out, "machine {arn} {} {} {dialect}{kept}{role}", hex(definition), *mode as u8)
+        let logged = match logging.to_u8() {
+            0 => String::new(),
+            byte => format!(" logged {byte}"),
+        };
+        writeln!(out, "machine {arn} {} {} {dialect}{kept}{role}{logged}", hex(definition), *mode as u8)
             .expect("text");
     }
     for record in block.records().expect("readable") {

@@ -178,6 +178,7 @@ fn block(writer: &mut IndexWriter, derived: &mut Vec<Derived>) -> Bytes {
         dialect: 0,
         retention_s: 0,
         role_arn: String::new(),
+        logging: Default::default(),
     };
     let machine = builder.machine(&machine);
     let opened = |id: ExecutionId| {

@@ -42,6 +42,7 @@ fn block(sequence: u64) -> Bytes {
         dialect: 0,
         retention_s: 0,
         role_arn: String::new(),
+        logging: Default::default(),
     };
     let machine = builder.machine(&machine);
     let start_time_ms = START_MS + sequence * 1_000;

@@ -22,6 +22,8 @@ pub(super) struct Compiler<'t> {
     /// The machine's `QueryLanguage` is JSONata.
     pub(super) jsonata: bool,
     pub(super) findings: Findings,
+    /// States numbered so far.
+    pub(super) placed: u32,
     /// State names of the whole machine.
     pub(super) names: HashSet<String, foldhash::fast::RandomState>,
     /// Labels of the whole machine.
@@ -66,6 +68,7 @@ pub(super) fn compile(
         hash: Sha256::digest(definition).into(),
         jsonata: false,
         findings: Findings::default(),
+        placed: 0,
         names: HashSet::default(),
         labels: HashSet::default(),
         assigns: false,

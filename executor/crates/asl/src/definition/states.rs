@@ -40,8 +40,11 @@ impl Compiler<'_> {
             "Map" => self.map(&member.name, node, jsonata, place).unzip(),
             _ => (self.kind(kind, node, targets, jsonata, place), self.flow(kind, node, jsonata, place)),
         };
+        let number = self.placed;
+        self.placed += 1;
         Some(State {
             name: Str::from(&member.name),
+            place: number,
             kind: kind?,
             flow: flow?,
             assign: assign?,

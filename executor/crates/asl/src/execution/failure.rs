@@ -186,6 +186,7 @@ impl<'a, O: Observer> Run<'a, O> {
         let attempt = *attempts;
         let delay = delay_millis(retrier, attempt, draw(self.facts.start.seed, *self.numbered));
         self.log.stage(&Stage::Retried { index, after_millis: Some(delay) });
+        self.log.note(&Note::Retried { place: state.place });
         let at = self.now().plus_millis(delay);
         let timer = self.arm(slot, at);
         self.threads.at_mut(slot).work = Work::Retrying(timer);
@@ -197,8 +198,8 @@ impl<'a, O: Observer> Run<'a, O> {
         match self.caught(slot, catcher, raw, failure.output()) {
             Ok(step) => {
                 let entered = u64::from(self.threads.at(slot).entered_event);
-                let fault = fault(&failure.error, &failure.cause);
-                self.log.note(&Note::Caught { entered, fault });
+                let (place, fault) = (self.state(slot).place, fault(&failure.error, &failure.cause));
+                self.log.note(&Note::Caught { entered, place, fault });
                 step
             }
             Err(error) => {
@@ -213,7 +214,7 @@ impl<'a, O: Observer> Run<'a, O> {
     fn fail_around(&mut self, slot: u32, state: &State, failure: Box<Failure>) -> Step {
         if slot == ROOT {
             let Failure { error, cause, .. } = *failure;
-            return self.finish(Outcome::Failed { error, cause });
+            return self.end(Outcome::Failed { error, cause }, Some(ROOT));
         }
         let Thread { parent, branch, previous, .. } = *self.threads.at(slot);
         let around = self.state(parent);
@@ -227,7 +228,7 @@ impl<'a, O: Observer> Run<'a, O> {
             }
             _ => {}
         }
-        self.note_abandoned(&[slot], fault(&failure.error, &failure.cause));
+        self.note_abandoned(&[slot], fault(&failure.error, &failure.cause), Some(slot));
         let work = std::mem::replace(&mut self.threads.at_mut(slot).work, Work::Ready);
         self.fall(slot, work);
         // The parent's line of events goes on where its child's ended.
@@ -238,7 +239,7 @@ impl<'a, O: Observer> Run<'a, O> {
     /// Gives up all threads below this one, because one of them failed.
     fn abort_children(&mut self, slot: u32, failure: &Failure) {
         let children = self.threads.below(slot);
-        self.note_abandoned(&children, fault(&failure.error, &failure.cause));
+        self.note_abandoned(&children, fault(&failure.error, &failure.cause), None);
         for &child in &children {
             let thread = self.threads.at(child);
             let Thread { parent, branch, previous, .. } = *thread;

@@ -266,13 +266,16 @@ impl<'a, O: Observer> Run<'a, O> {
 
     /// Tells observers that the states of these threads are over without an output: the latest entered first, so that
     /// what is inside ends before what is around it.
-    pub fn note_abandoned(&mut self, slots: &[u32], fault: Fault<'_>) {
+    /// `own` is the one among them whose fault it is.
+    pub fn note_abandoned(&mut self, slots: &[u32], fault: Fault<'_>, own: Option<u32>) {
         if O::ENABLED {
-            let events = slots.iter().map(|slot| self.threads.at(*slot).entered_event);
-            let mut entered: Vec<u32> = events.filter(|event| *event > 0).collect();
-            entered.sort_unstable_by_key(|event| Reverse(*event));
-            for event in entered {
-                self.log.note(&Note::Abandoned { entered: u64::from(event), fault });
+            let events = slots.iter().map(|slot| (self.threads.at(*slot).entered_event, *slot));
+            let mut entered: Vec<(u32, u32)> = events.filter(|(event, _)| *event > 0).collect();
+            entered.sort_unstable_by_key(|(event, _)| Reverse(*event));
+            for (event, slot) in entered {
+                let (entered, since) = (u64::from(event), self.threads.at(slot).entered_at);
+                let (place, own) = (self.state(slot).place, own == Some(slot));
+                self.log.note(&Note::Abandoned { entered, place, since, own, fault });
             }
         }
     }
@@ -314,6 +317,7 @@ impl<'a, O: Observer> Run<'a, O> {
             EventKind::StateEntered {
                 state: state_type(&state.kind),
                 name: &state.name,
+                place: state.place,
                 input,
                 resource: match &state.kind {
                     Kind::Task(task) => Some(&task.resource),
@@ -358,6 +362,8 @@ impl<'a, O: Observer> Run<'a, O> {
                 output: &thread.input,
                 assigned,
                 entered: u64::from(thread.entered_event),
+                place: state.place,
+                since: thread.entered_at,
             },
         );
         thread.retries = None;
@@ -378,9 +384,15 @@ impl<'a, O: Observer> Run<'a, O> {
 
     /// Ends the execution: cancels what it still wants, and says how it ended. It has failed where the history has no room
     /// for how it came here.
-    pub fn finish(&mut self, mut outcome: Outcome) -> Step {
+    pub fn finish(&mut self, outcome: Outcome) -> Step {
+        self.end(outcome, None)
+    }
+
+    /// As [`Self::finish`]; `failed` is the thread whose state's failure it is.
+    pub fn end(&mut self, mut outcome: Outcome, failed: Option<u32>) -> Step {
         let exhausted = self.exhausted();
         let resumable = exhausted.is_none() && !matches!(outcome, Outcome::Succeeded(_));
+        let failed = failed.filter(|_| exhausted.is_none());
         if let Some(exhausted) = exhausted {
             outcome = exhausted;
         }
@@ -390,7 +402,7 @@ impl<'a, O: Observer> Run<'a, O> {
         | Outcome::TimedOut { error, cause }
         | Outcome::Aborted { error, cause } = &outcome
         {
-            self.note_abandoned(&open, fault(error, cause));
+            self.note_abandoned(&open, fault(error, cause), failed);
         }
         for slot in open {
             let work = std::mem::replace(&mut self.threads.at_mut(slot).work, Work::Ready);

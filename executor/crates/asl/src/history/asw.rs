@@ -179,7 +179,7 @@ impl AswHistory {
     }
 
     fn enter(&mut self, at: Timestamp, record: &Record<'_>) {
-        let EventKind::StateEntered { state, name, input, resource } = record.kind else { return };
+        let EventKind::StateEntered { state, name, input, resource, .. } = record.kind else { return };
         if let Some((_, left)) = self.left.take_if(|(exited, _)| *exited == record.previous)
             && let Some(AswEvent { content: Content::Exit { next, .. }, .. }) = self.events.get_mut(left)
         {
@@ -247,17 +247,18 @@ impl Observer for AswHistory {
                     event.content = Content::Enter { input: (*input).clone() };
                 }
             }
-            Note::Caught { entered, fault } => {
+            Note::Caught { entered, fault, .. } => {
                 if let Some(node) = self.open.get_mut(entered) {
                     node.exception = exception_of(*fault);
                 }
             }
-            Note::Abandoned { entered, fault } => {
+            Note::Abandoned { entered, fault, .. } => {
                 if let Some(mut node) = self.open.remove(entered) {
                     node.exception = exception_of(*fault);
                     self.leave(at, node, None);
                 }
             }
+            Note::Retried { .. } => {}
         }
     }
 }

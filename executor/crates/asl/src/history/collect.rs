@@ -19,6 +19,14 @@ pub struct HistoryEvent {
     pub details: Value,
 }
 
+impl From<&Record<'_>> for HistoryEvent {
+    fn from(record: &Record<'_>) -> Self {
+        let Record { id, previous, at, ref kind } = *record;
+        let (kind, details) = describe(kind);
+        Self { id, previous, at, kind, details: Value::from(details) }
+    }
+}
+
 /// Collects events, up to a bound.
 #[derive(Debug, Clone)]
 pub struct Collector {
@@ -55,9 +63,7 @@ impl Observer for Collector {
             self.dropped += 1;
             return;
         }
-        let Record { id, previous, at, ref kind } = *record;
-        let (name, details) = describe(kind);
-        self.events.push(HistoryEvent { id, previous, at, kind: name, details: Value::from(details) });
+        self.events.push(HistoryEvent::from(record));
     }
 }
 

@@ -5,16 +5,18 @@
 //! the first state's event names 0. What may fail: nothing.
 //!
 //! Rooms: `collect` (a history as Step Functions tells it), `asw` (as ASW tells it), `resource` (what a task's resource
-//! says about its events), `stage` (what an inspected state comes to).
+//! says about its events), `severity` (which log levels take an event), `stage` (what an inspected state comes to).
 
 mod asw;
 mod collect;
 mod resource;
+mod severity;
 mod stage;
 
 pub use asw::{AswEvent, AswHistory};
 pub use collect::{Collector, HistoryEvent};
 pub use resource::{TaskKind, TaskResource};
+pub use severity::Severity;
 pub use stage::{Field, Stage};
 
 use crate::timestamp::Timestamp;
@@ -78,14 +80,27 @@ pub enum Note<'a> {
     Caught {
         /// Whose.
         entered: u64,
+        /// The state's [`place`](crate::program::State::place).
+        place: u32,
         /// How it failed.
         fault: Fault<'a>,
+    },
+    /// An attempt failed, and there will be another one.
+    Retried {
+        /// The state's [`place`](crate::program::State::place).
+        place: u32,
     },
     /// It is over without an output: it failed for good, or was given up with what is around it. States inside others
     /// are noted before those around them.
     Abandoned {
         /// Whose.
         entered: u64,
+        /// The state's [`place`](crate::program::State::place).
+        place: u32,
+        /// When it was entered.
+        since: Timestamp,
+        /// Whether the fault is its own, or that of a state in it.
+        own: bool,
         /// Why.
         fault: Fault<'a>,
     },
@@ -153,6 +168,8 @@ pub enum EventKind<'a> {
         state: StateType,
         /// Its name.
         name: &'a Str,
+        /// Its [`place`](crate::program::State::place).
+        place: u32,
         /// Its raw input.
         input: &'a Payload,
         /// A Task's `Resource`.
@@ -170,6 +187,10 @@ pub enum EventKind<'a> {
         assigned: Option<&'a Map>,
         /// The id of the event that it was entered with.
         entered: u64,
+        /// Its [`place`](crate::program::State::place).
+        place: u32,
+        /// When it was entered.
+        since: Timestamp,
     },
     /// A field of a JSONata state could not be evaluated.
     EvaluationFailed {

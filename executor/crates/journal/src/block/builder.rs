@@ -9,13 +9,13 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use ids::{ExecutionId, PartitionId, Status};
+use ids::{ExecutionId, Logging, PartitionId, Status};
 
 use super::column::put_varint;
 use super::read::{IdRun, SubBlockKind};
 use super::record::{ClosedView, JournalledView, MachineRef, OpenedView};
 use super::section::{Compressor, Section};
-use super::{HEADER_BYTES, MAGIC, RETENTIONS, ROLES, VERSION};
+use super::{HEADER_BYTES, LOGGINGS, MAGIC, RETENTIONS, ROLES, VERSION};
 use crate::store::BlockId;
 
 /// Collects the records of one flush.
@@ -200,7 +200,7 @@ impl BlockBuilder {
     pub fn bytes_estimate(&self) -> usize {
         let sections: usize = self.sections.iter().map(Section::bytes_estimate).sum();
         let machines: usize =
-            self.machines.iter().map(|machine| machine.arn.len() + machine.role_arn.len() + 43).sum();
+            self.machines.iter().map(|machine| machine.arn.len() + machine.role_arn.len() + 44).sum();
         HEADER_BYTES + machines + sections + 8
     }
 
@@ -229,6 +229,9 @@ impl BlockBuilder {
             if flags & ROLES != 0 {
                 put_varint(&mut out, machine.role_arn.len() as u64);
                 out.extend_from_slice(machine.role_arn.as_bytes());
+            }
+            if flags & LOGGINGS != 0 {
+                out.push(machine.logging.to_u8());
             }
         }
         self.machine_indexes.clear();
@@ -263,7 +266,9 @@ impl BlockBuilder {
 /// What the machines of a block have that most have not.
 fn flags_of(machines: &[MachineRef]) -> u8 {
     let any = |has: fn(&MachineRef) -> bool, flag| if machines.iter().any(has) { flag } else { 0 };
-    any(|machine| machine.retention_s > 0, RETENTIONS) | any(|machine| !machine.role_arn.is_empty(), ROLES)
+    any(|machine| machine.retention_s > 0, RETENTIONS)
+        | any(|machine| !machine.role_arn.is_empty(), ROLES)
+        | any(|machine| machine.logging != Logging::default(), LOGGINGS)
 }
 
 /// What the executions that open in one block have in common.

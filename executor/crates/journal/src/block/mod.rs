@@ -15,7 +15,7 @@
 //! block      := header machines sub-blocks crc
 //! header     := "MYRB" version:u8=2 flags:u8 partition:u16 generation:u64 sequence:u64 time_ms:u64
 //! machines   := count:varint { mode:u8 dialect:u8 definition:[u8;32] arn_length:varint arn [retention:varint]
-//!               [role_length:varint role] }
+//!               [role_length:varint role] [logging:u8] }
 //! sub-blocks := count:varint { sub-block }       in the order of their kinds, which is the order of causes
 //! sub-block  := kind:u8 flags:u8 records-1:u8 runs-1:u8 { run } statuses
 //!               payload_length:varint raw_length:varint stored_length:varint stored
@@ -30,7 +30,8 @@
 //! ```
 //!
 //! Flag 1 of a block says that each machine has a retention, in seconds, 0 for none; it is set where one has. Flag 2 says the
-//! same of the ARN of a role, which may be empty.
+//! same of the ARN of a role, which may be empty. Flag 4 says that each has a byte for what of its executions' histories is
+//! exported: the level in its low two bits (0 OFF, 1 FATAL, 2 ERROR, 3 ALL), and 4 where data are told.
 //!
 //! Kinds: 1 opened and closed in this block, 2 opened, 3 journalled, 4 closed. The partition of every id is
 //! the block's.
@@ -85,6 +86,8 @@ pub(crate) const VERSION: u8 = 2;
 pub(crate) const RETENTIONS: u8 = 1;
 /// The flag of blocks whose machines have a role.
 pub(crate) const ROLES: u8 = 2;
+/// The flag of blocks of whose machines something is exported.
+pub(crate) const LOGGINGS: u8 = 4;
 /// Magic, version, flags, partition, id, time.
 pub(crate) const HEADER_BYTES: usize = 32;
 /// Records of a sub-block: a look-up decompresses one.

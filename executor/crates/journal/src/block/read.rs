@@ -7,12 +7,12 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use ids::{BatchId, ExecutionId, Mode, PartitionId, Status};
+use ids::{BatchId, ExecutionId, Logging, Mode, PartitionId, Status};
 
 use super::column::Reader;
 use super::record::{Closed, Journalled, MachineRef, Opened, Record};
 use super::rows::Rows;
-use super::{MAGIC, RAW_BYTES_MAX, RETENTIONS, ROLES, SUB_BLOCK_RECORDS_MAX, VERSION};
+use super::{LOGGINGS, MAGIC, RAW_BYTES_MAX, RETENTIONS, ROLES, SUB_BLOCK_RECORDS_MAX, VERSION};
 use crate::store::{BlockId, StoreError};
 
 /// What a sub-block's records are.
@@ -315,7 +315,7 @@ impl Block {
 }
 
 /// The flags that are known.
-const FLAGS: u8 = RETENTIONS | ROLES;
+const FLAGS: u8 = RETENTIONS | ROLES | LOGGINGS;
 
 fn read_machines(reader: &mut Reader<'_>, flags: u8) -> Result<Vec<MachineRef>, StoreError> {
     let count = reader.length(reader.remaining())?;
@@ -328,7 +328,9 @@ fn read_machines(reader: &mut Reader<'_>, flags: u8) -> Result<Vec<MachineRef>, 
         let retention = if flags & RETENTIONS != 0 { reader.varint()? } else { 0 };
         let retention_s = u32::try_from(retention).map_err(|_| corrupt("a machine keeps for too long"))?;
         let role_arn = if flags & ROLES != 0 { read_arn(reader)? } else { String::new() };
-        machines.push(MachineRef { arn, definition, mode, dialect, retention_s, role_arn });
+        let logging = if flags & LOGGINGS != 0 { reader.byte()? } else { 0 };
+        let logging = Logging::from_u8(logging).ok_or_else(|| corrupt("a machine has no known log level"))?;
+        machines.push(MachineRef { arn, definition, mode, dialect, retention_s, role_arn, logging });
     }
     Ok(machines)
 }

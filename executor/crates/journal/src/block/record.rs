@@ -4,7 +4,7 @@
 //! buffer. What may fail: [`decode_failure`], when the bytes are no failure.
 
 use bytes::Bytes;
-use ids::{DefinitionHash, ExecutionId, Mode, Status};
+use ids::{DefinitionHash, ExecutionId, Logging, Mode, Status};
 
 use super::column::{Reader, put_varint};
 use crate::store::{BlockId, StoreError};
@@ -24,6 +24,8 @@ pub struct MachineRef {
     pub retention_s: u32,
     /// ARN or QRN of the role whose permissions its tasks have; empty: it has none.
     pub role_arn: String,
+    /// What of their histories is exported.
+    pub logging: Logging,
 }
 
 /// An execution was accepted.

@@ -1,7 +1,7 @@
 //! What the builder writes, the reader reads; and hostile bytes.
 
 use bytes::Bytes;
-use ids::{BatchId, ExecutionId, Mode, PartitionId, Status};
+use ids::{BatchId, ExecutionId, Logging, Mode, PartitionId, Status};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -27,6 +27,7 @@ fn machine(number: u8) -> MachineRef {
         } else {
             String::new()
         },
+        logging: Logging::from_u8(if number >= 5 { number % 8 } else { 0 }).expect("a level"),
     }
 }
 

@@ -35,6 +35,7 @@ fn machine(number: u32) -> MachineRef {
         dialect: 0,
         retention_s: 0,
         role_arn: String::new(),
+        logging: Default::default(),
     }
 }
 
