@@ -13,6 +13,9 @@ pub mod grafana;
 pub mod node;
 pub mod overview;
 pub mod panel;
+pub mod picture;
+pub mod png;
+pub mod prometheus;
 pub mod query;
 pub mod workflow;
 
