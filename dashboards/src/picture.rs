@@ -15,7 +15,8 @@ const HEAD: f64 = 46.0;
 /// Lines of a panel; the rest is counted in its legend.
 const LINES_MAX: usize = 10;
 const PALETTE: [&str; 10] = [
-    "#73bf69", "#f2cc0c", "#5794f2", "#ff780a", "#f2495c", "#b877d9", "#8ab8ff", "#96d98d", "#ffb357", "#ca95e5",
+    "#73bf69", "#f2cc0c", "#5794f2", "#ff780a", "#f2495c", "#b877d9", "#8ab8ff", "#96d98d", "#ffb357",
+    "#ca95e5",
 ];
 
 /// The answers to the queries of a panel, in their order.
@@ -30,7 +31,10 @@ pub fn svg(dashboard: &Dashboard, range: Range, mut ask: impl FnMut(&Panel) -> A
 <rect width="100%" height="100%" fill="#111217"/>"##
     );
     text(&mut out, (12.0, 28.0), "font-size=\"17\" fill=\"#ffffff\"", dashboard.title);
-    let by = format!("drawn by our renderer from the answers of a Prometheus, not by Grafana; {:.0} s", range.end - range.start);
+    let by = format!(
+        "drawn by our renderer from the answers of a Prometheus, not by Grafana; {:.0} s",
+        range.end - range.start
+    );
     text(&mut out, (wide - 12.0, 28.0), "fill=\"#9fa3ad\" text-anchor=\"end\"", &by);
     let mut y = HEAD;
     for row in &dashboard.rows {
@@ -78,11 +82,16 @@ fn cut(words: &str, pixels: f64) -> String {
 
 fn draw(out: &mut String, panel: &Panel, frame: Frame, range: Range, answers: &Answers) {
     let Frame { x, y, w, h } = frame;
-    let _ = writeln!(out, r##"<rect x="{x:.0}" y="{y:.0}" width="{w:.0}" height="{h:.0}" rx="3" fill="#181b1f" stroke="#2c2f36"/>"##);
+    let _ = writeln!(
+        out,
+        r##"<rect x="{x:.0}" y="{y:.0}" width="{w:.0}" height="{h:.0}" rx="3" fill="#181b1f" stroke="#2c2f36"/>"##
+    );
     let inner = Frame { x: x + 8.0, y: y + 24.0, w: w - 16.0, h: h - 30.0 };
     let empty = answers.iter().flatten().all(|series| series.points.is_empty());
     match panel.kind {
-        _ if empty => text(out, (x + w / 2.0, y + h / 2.0 + 8.0), "fill=\"#6e727b\" text-anchor=\"middle\"", "No data"),
+        _ if empty => {
+            text(out, (x + w / 2.0, y + h / 2.0 + 8.0), "fill=\"#6e727b\" text-anchor=\"middle\"", "No data")
+        }
         Kind::Stat => stat(out, panel, frame, answers),
         Kind::Lines => lines(out, panel, inner, range, answers),
         Kind::Table => table(out, panel, inner, answers),
@@ -106,14 +115,18 @@ fn stat(out: &mut String, panel: &Panel, Frame { x, y, w, h }: Frame, answers: &
         Colour::Red => "#ad0317",
         Colour::Blue => "#1f60c4",
     };
-    let _ = writeln!(out, r#"<rect x="{x:.0}" y="{y:.0}" width="{w:.0}" height="{h:.0}" rx="3" fill="{fill}"/>"#);
+    let _ =
+        writeln!(out, r#"<rect x="{x:.0}" y="{y:.0}" width="{w:.0}" height="{h:.0}" rx="3" fill="{fill}"/>"#);
     let middle = (x + w / 2.0, y + h / 2.0 + 16.0);
     text(out, middle, "fill=\"#ffffff\" font-size=\"26\" text-anchor=\"middle\"", &number(value, panel.unit));
 }
 
 /// The name of a series, as the legend says it.
 fn legend(series: &Series, legend: &str) -> String {
-    series.labels.iter().fold(legend.to_owned(), |name, (label, value)| name.replace(&format!("{{{{{label}}}}}"), value))
+    series
+        .labels
+        .iter()
+        .fold(legend.to_owned(), |name, (label, value)| name.replace(&format!("{{{{{label}}}}}"), value))
 }
 
 fn lines(out: &mut String, panel: &Panel, frame: Frame, range: Range, answers: &Answers) {
@@ -126,14 +139,20 @@ fn lines(out: &mut String, panel: &Panel, frame: Frame, range: Range, answers: &
     let more = named.len().saturating_sub(LINES_MAX);
     named.truncate(LINES_MAX);
     let shown = named.len().min(4);
-    let plot = Frame { x: frame.x + 52.0, w: frame.w - 56.0, h: frame.h - 14.0 * shown as f64 - 18.0, ..frame };
+    let plot =
+        Frame { x: frame.x + 52.0, w: frame.w - 56.0, h: frame.h - 14.0 * shown as f64 - 18.0, ..frame };
     let values = named.iter().flat_map(|(_, series)| series.points.iter().map(|(_, value)| *value));
     let top = nice(values.fold(0.0, f64::max));
     for part in 0..=2 {
         let share = f64::from(part) / 2.0;
         let y = plot.y + plot.h * (1.0 - share);
         let _ = writeln!(out, r##"<path d="M{:.0} {y:.0}h{:.0}" stroke="#2c2f36"/>"##, plot.x, plot.w);
-        text(out, (plot.x - 5.0, y + 4.0), "fill=\"#9fa3ad\" text-anchor=\"end\"", &number(top * share, panel.unit));
+        text(
+            out,
+            (plot.x - 5.0, y + 4.0),
+            "fill=\"#9fa3ad\" text-anchor=\"end\"",
+            &number(top * share, panel.unit),
+        );
     }
     for (at, (name, series)) in named.iter().enumerate() {
         let colour = PALETTE[at % PALETTE.len()];
@@ -153,11 +172,22 @@ fn lines(out: &mut String, panel: &Panel, frame: Frame, range: Range, answers: &
         let _ = writeln!(out, r#"<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.3"/>"#);
         if at < shown {
             let y = plot.y + plot.h + 18.0 + 14.0 * at as f64;
-            let _ = writeln!(out, r#"<rect x="{:.0}" y="{:.0}" width="10" height="3" fill="{colour}"/>"#, frame.x, y - 5.0);
+            let _ = writeln!(
+                out,
+                r#"<rect x="{:.0}" y="{:.0}" width="10" height="3" fill="{colour}"/>"#,
+                frame.x,
+                y - 5.0
+            );
             let last = series.last().map(|value| number(value, panel.unit)).unwrap_or_default();
             let hidden = named.len() - shown + more;
-            let rest = if at + 1 == shown && hidden > 0 { format!("   and {hidden} more") } else { String::new() };
-            text(out, (frame.x + 16.0, y), "fill=\"#d0d3da\"", &format!("{}{rest}", cut(name, frame.w - 160.0)));
+            let rest =
+                if at + 1 == shown && hidden > 0 { format!("   and {hidden} more") } else { String::new() };
+            text(
+                out,
+                (frame.x + 16.0, y),
+                "fill=\"#d0d3da\"",
+                &format!("{}{rest}", cut(name, frame.w - 160.0)),
+            );
             text(out, (frame.x + frame.w, y), "fill=\"#d0d3da\" text-anchor=\"end\"", &last);
         }
     }
@@ -181,7 +211,12 @@ fn table(out: &mut String, panel: &Panel, frame: Frame, answers: &Answers) {
     let wide = (frame.w - first) / panel.targets.len().max(1) as f64;
     let end = |column: usize| frame.x + first + wide * (column + 1) as f64;
     for (column, target) in panel.targets.iter().enumerate() {
-        text(out, (end(column), frame.y + 10.0), "fill=\"#6e9fff\" text-anchor=\"end\"", &cut(&target.legend, wide));
+        text(
+            out,
+            (end(column), frame.y + 10.0),
+            "fill=\"#6e9fff\" text-anchor=\"end\"",
+            &cut(&target.legend, wide),
+        );
     }
     let fits = ((frame.h - 12.0) / 16.0).max(1.0) as usize;
     for (at, row) in rows.iter().take(fits).enumerate() {
@@ -189,7 +224,8 @@ fn table(out: &mut String, panel: &Panel, frame: Frame, answers: &Answers) {
         text(out, (frame.x, y), "fill=\"#d0d3da\"", &cut(row, first - 8.0));
         for (column, (target, answer)) in panel.targets.iter().zip(answers).enumerate() {
             let value = answer.iter().find(|series| row_name(series) == *row).and_then(Series::last);
-            let words = value.map(|value| number(value, target.unit.unwrap_or(panel.unit))).unwrap_or_default();
+            let words =
+                value.map(|value| number(value, target.unit.unwrap_or(panel.unit))).unwrap_or_default();
             text(out, (end(column), y), "fill=\"#ffffff\" text-anchor=\"end\"", &words);
         }
     }
@@ -209,8 +245,17 @@ fn bars(out: &mut String, panel: &Panel, frame: Frame, answers: &Answers) {
         let y = frame.y + 18.0 * at as f64;
         let (from, wide) = (frame.x + frame.w * 0.4, frame.w * 0.42 * value / top);
         text(out, (from - 6.0, y + 12.0), "fill=\"#d0d3da\" text-anchor=\"end\"", &cut(name, frame.w * 0.38));
-        let _ = writeln!(out, r##"<rect x="{from:.0}" y="{:.0}" width="{wide:.1}" height="12" fill="#73bf69"/>"##, y + 2.0);
-        text(out, (frame.x + frame.w, y + 12.0), "fill=\"#ffffff\" text-anchor=\"end\"", &number(*value, panel.unit));
+        let _ = writeln!(
+            out,
+            r##"<rect x="{from:.0}" y="{:.0}" width="{wide:.1}" height="12" fill="#73bf69"/>"##,
+            y + 2.0
+        );
+        text(
+            out,
+            (frame.x + frame.w, y + 12.0),
+            "fill=\"#ffffff\" text-anchor=\"end\"",
+            &number(*value, panel.unit),
+        );
     }
 }
 
@@ -227,7 +272,13 @@ fn scaled(value: f64, steps: &[(f64, &str)]) -> String {
     let found = steps.iter().rev().find(|(from, _)| value.abs() >= *from).or(steps.first());
     let (from, unit) = found.copied().unwrap_or((1.0, ""));
     let value = value / from;
-    let digits = if value == value.round() || value.abs() >= 100.0 { 0 } else if value.abs() >= 10.0 { 1 } else { 2 };
+    let digits = if value == value.round() || value.abs() >= 100.0 {
+        0
+    } else if value.abs() >= 10.0 {
+        1
+    } else {
+        2
+    };
     format!("{value:.digits$}{unit}")
 }
 
@@ -239,8 +290,12 @@ fn number(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Count | Unit::Times => scaled(value, &[(1.0, ""), (1e3, " K"), (1e6, " M")]),
         Unit::PerSecond => scaled(value, &[(1.0, "/s"), (1e3, " K/s"), (1e6, " M/s")]),
-        Unit::Seconds => scaled(value, &[(1e-6, " µs"), (1e-3, " ms"), (1.0, " s"), (60.0, " min"), (3600.0, " h")]),
-        Unit::Bytes => scaled(value, &[(1.0, " B"), (1024.0, " KiB"), (1_048_576.0, " MiB"), (1_073_741_824.0, " GiB")]),
+        Unit::Seconds => {
+            scaled(value, &[(1e-6, " µs"), (1e-3, " ms"), (1.0, " s"), (60.0, " min"), (3600.0, " h")])
+        }
+        Unit::Bytes => {
+            scaled(value, &[(1.0, " B"), (1024.0, " KiB"), (1_048_576.0, " MiB"), (1_073_741_824.0, " GiB")])
+        }
         Unit::BytesPerSecond => scaled(value, &[(1.0, " B/s"), (1e3, " kB/s"), (1e6, " MB/s")]),
         Unit::Ratio => scaled(value * 100.0, &[(1.0, "%")]),
     }

@@ -38,7 +38,8 @@ pub fn write(svg: &str, path: &Path) -> Result<(), PictureError> {
     let wrong = |why: String| PictureError::Svg(why);
     let tree = Tree::from_str(svg, &options).map_err(|error| wrong(error.to_string()))?;
     let size = tree.size().to_int_size();
-    let mut pixels = Pixmap::new(size.width(), size.height()).ok_or_else(|| wrong("it has no size".to_owned()))?;
+    let mut pixels =
+        Pixmap::new(size.width(), size.height()).ok_or_else(|| wrong("it has no size".to_owned()))?;
     resvg::render(&tree, Transform::identity(), &mut pixels.as_mut());
     let failed = |why: String| PictureError::File { path: path.display().to_string(), why };
     pixels.save_png(path).map_err(|error| failed(error.to_string()))

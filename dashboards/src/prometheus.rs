@@ -72,7 +72,8 @@ pub struct Range {
 pub fn get(address: SocketAddr, path: &str, form: &[(&str, &str)]) -> Result<Value, AskError> {
     let text = exchange(address, path, form).map_err(|source| AskError::Io { address, source })?;
     let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    let answer: Value = serde_json::from_str(body).map_err(|error| AskError::Said(format!("{error}: {text}")))?;
+    let answer: Value =
+        serde_json::from_str(body).map_err(|error| AskError::Said(format!("{error}: {text}")))?;
     match answer["status"].as_str() {
         Some("success") => Ok(answer["data"].clone()),
         _ => Err(AskError::Said(answer["error"].to_string())),
@@ -107,7 +108,8 @@ fn series(answer: &Value) -> Series {
     let labels = labels.map(|(label, value)| (label.clone(), text(value))).collect();
     let values = answer["values"].as_array().map(Vec::as_slice).unwrap_or_default();
     let read = |pair: &Value| Some((pair[0].as_f64()?, pair[1].as_str()?.parse::<f64>().ok()?));
-    let points: Vec<(f64, f64)> = values.iter().filter_map(read).filter(|(_, value)| value.is_finite()).collect();
+    let points: Vec<(f64, f64)> =
+        values.iter().filter_map(read).filter(|(_, value)| value.is_finite()).collect();
     let gaps = values.len() - points.len();
     Series { labels, points, gaps }
 }

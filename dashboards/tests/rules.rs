@@ -27,7 +27,8 @@ fn promtool(arguments: &[&str], files: &[PathBuf]) -> Result<(), String> {
 
 #[test]
 fn promtool_has_nothing_to_say_against_rules_and_configuration() {
-    promtool(&["check", "rules", "--lint=all", "--lint-fatal"], &files("rules")).unwrap_or_else(|said| panic!("{said}"));
+    promtool(&["check", "rules", "--lint=all", "--lint-fatal"], &files("rules"))
+        .unwrap_or_else(|said| panic!("{said}"));
     promtool(&["check", "config"], &[folder().join("prometheus/prometheus.yml")])
         .unwrap_or_else(|said| panic!("{said}"));
 }
@@ -39,16 +40,15 @@ fn alerts_fire_when_they_should_and_are_silent_when_they_should() {
 
 #[test]
 fn every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_is_silent() {
-    let read = |of| files(of).iter().map(|file| std::fs::read_to_string(file).expect("text")).collect::<String>();
+    let read =
+        |of| files(of).iter().map(|file| std::fs::read_to_string(file).expect("text")).collect::<String>();
     let (rules, tests) = (read("rules"), read("tests"));
     let after = |text: &str, start: &str| -> BTreeSet<String> {
         text.lines().filter_map(|line| line.trim().strip_prefix(start)).map(str::to_owned).collect()
     };
     let alerts = after(&rules, "- alert: ");
-    let wanted: BTreeSet<String> = alerts
-        .iter()
-        .flat_map(|alert| [format!("{alert} fires"), format!("{alert} stays silent")])
-        .collect();
+    let wanted: BTreeSet<String> =
+        alerts.iter().flat_map(|alert| [format!("{alert} fires"), format!("{alert} stays silent")]).collect();
     assert_eq!(after(&tests, "- name: "), wanted);
     // What a case is called is what it expects.
     for case in tests.split("- name: ").skip(1) {

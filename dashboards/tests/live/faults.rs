@@ -26,7 +26,9 @@ fn shows(stage: &Stage, title: &str, bad: impl Fn(f64) -> bool, alert: &str) {
         Some(value) if bad(value) => Ok(()),
         other => Err(format!("{other:?}")),
     });
-    eventually(&format!("{alert} fires"), PATIENCE, || firing(stage, alert).then_some(()).ok_or("it does not"));
+    eventually(&format!("{alert} fires"), PATIENCE, || {
+        firing(stage, alert).then_some(()).ok_or("it does not")
+    });
     let alerts = stage.now(&query("Alerts")).unwrap_or_default();
     assert!(alerts >= 1.0, "the overview counts {alerts} alerts");
 }
@@ -50,7 +52,10 @@ async fn a_failing_target_a_slow_store_and_a_stopped_shard_show_and_are_named() 
     let stage = Stage::open().await;
     well(&stage, "Worst task target", |share| share > 0.0 && share < 0.25);
     stage.target.fails.store(true, Ordering::Relaxed);
-    let named = format!(r#"ALERTS{{alertname="MyriadTaskTargetFails", target=~".*{}.*"}}"#, stage.target.address.port());
+    let named = format!(
+        r#"ALERTS{{alertname="MyriadTaskTargetFails", target=~".*{}.*"}}"#,
+        stage.target.address.port()
+    );
     shows(&stage, "Worst task target", |share| share > 0.25, &named);
     stage.target.fails.store(false, Ordering::Relaxed);
 
@@ -75,9 +80,9 @@ impl Stopped {
     fn shard(process: u32, shard: u32) -> Self {
         let name = format!("shard-{shard}\n");
         let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("threads");
-        let thread = threads.filter_map(|thread| thread.ok().map(|thread| thread.path())).find(|path| {
-            std::fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm == name)
-        });
+        let thread = threads
+            .filter_map(|thread| thread.ok().map(|thread| thread.path()))
+            .find(|path| std::fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm == name));
         let thread = thread.and_then(|path| path.file_name().map(|id| id.to_string_lossy().into_owned()));
         let thread = thread.expect("the shard's thread");
         // A debugger's way: seize the one thread, interrupt it, hold it until our input ends.

@@ -40,7 +40,10 @@ async fn every_query_of_every_panel_has_an_answer_from_a_node_under_load() {
         if missing.is_empty() { Ok(empty) } else { Err(format!("nothing for {missing:#?}")) }
     });
     let filled: Vec<_> = listed.difference(&last).collect();
-    assert!(filled.is_empty(), "these have answers: strike them from dashboards/empty-in-health: {filled:#?}");
+    assert!(
+        filled.is_empty(),
+        "these have answers: strike them from dashboards/empty-in-health: {filled:#?}"
+    );
     if std::env::var_os("UPDATE_SCREENSHOTS").is_some() {
         draw(&stage);
     }

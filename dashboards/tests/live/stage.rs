@@ -102,7 +102,8 @@ fn node(store: &str) -> (Process, SocketAddr, SocketAddr) {
         ("--bind", "*:function:greet=demo".to_owned()),
     ];
     let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
-    let program = testkit::process::built_binary("executor", "executor").unwrap_or_else(|error| panic!("{error}"));
+    let program =
+        testkit::process::built_binary("executor", "executor").unwrap_or_else(|error| panic!("{error}"));
     let arguments = std::iter::once("serve".to_owned()).chain(flags);
     let node = Process::start(&ProcessOptions::new("executor", program, arguments));
     (node.unwrap_or_else(|error| panic!("{error}")), address(0), address(1))
@@ -114,10 +115,16 @@ fn prometheus(folder: &Path, metrics: SocketAddr) -> (Process, SocketAddr) {
     for entry in std::fs::read_dir(rules).expect("rules") {
         let path = entry.expect("a readable entry").path();
         let text = std::fs::read_to_string(&path).expect("rules");
-        let quick = |line: &str| if line.trim().starts_with("for: ") { "        for: 2s".to_owned() } else { line.to_owned() };
+        let quick = |line: &str| {
+            if line.trim().starts_with("for: ") { "        for: 2s".to_owned() } else { line.to_owned() }
+        };
         let text: String = text.lines().map(|line| quick(line) + "\n").collect();
         // The windows of alerts; those of records have their length in their name.
-        let text = if text.contains("- record: ") { text } else { text.replace("[5m]", "[15s]").replace("[1m]", "[10s]") };
+        let text = if text.contains("- record: ") {
+            text
+        } else {
+            text.replace("[5m]", "[15s]").replace("[1m]", "[10s]")
+        };
         std::fs::write(folder.join(path.file_name().expect("a name")), text).expect("written");
     }
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
@@ -188,7 +195,11 @@ fn work(node: SocketAddr) {
         async move {
             if fails {
                 let error = "Greeting.Failed".to_owned();
-                return Err(v1::TaskFailure { error, cause: "now and then".to_owned(), ..Default::default() });
+                return Err(v1::TaskFailure {
+                    error,
+                    cause: "now and then".to_owned(),
+                    ..Default::default()
+                });
             }
             Ok(Bytes::from_static(b"\"hello\""))
         }
