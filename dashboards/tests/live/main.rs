@@ -1,6 +1,6 @@
 //! Dashboards and alerts against a real Prometheus that scrapes a real node under load.
 //!
-//! `UPDATE_SCREENSHOTS=1 cargo test -p dashboards --test live queries` draws the pictures anew.
+//! `UPDATE_SCREENSHOTS=1 cargo test -p dashboards --test live every_query` draws the pictures anew.
 
 #[path = "../support/mod.rs"]
 mod support;
