@@ -14,6 +14,7 @@ command -v redis-server >/dev/null || missing+=(redis-server)
 command -v promtool >/dev/null || missing+=(prometheus)
 command -v cc >/dev/null || missing+=(build-essential)
 command -v python3 >/dev/null || missing+=(python3)
+[ -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf ] || missing+=(fonts-dejavu-core)
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 if [ "${1:-}" != --no-apt ] && [ ${#missing[@]} -gt 0 ]; then
     step "installing ${missing[*]}"
@@ -37,8 +38,6 @@ examples/python/setup.sh "${CARGO_TARGET_DIR:-$PWD/target}/python"
 cargo test --workspace --locked
 step "the cache of credentials under every order of its threads"
 cargo test -p token-cache --features model --lib --locked model
-step "metrics and scrape configuration, as Prometheus reads them"
-promtool check config dashboards/prometheus/prometheus.yml
 
 # The short form: debug builds, a rate that two cores carry beside everything else. CRASH_SEED=… draws other strikes. Each store
 # is hit by each kind of strike that it allows, once, and by some that are drawn.

@@ -37,6 +37,7 @@ fn crates_depend_only_on_the_rooms_below_them() {
         ("trust", &[]),
         ("worker", &["proto", "trust"]),
         ("examples", &["proto", "trust", "worker"]),
+        ("dashboards", &[]),
         ("sign", &[]),
         ("token-cache", &["proto", "sign", "telemetry"]),
         ("tasks", &["asl", "ids", "proto", "sign", "telemetry", "token-cache"]),

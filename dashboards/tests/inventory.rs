@@ -1,0 +1,165 @@
+//! Dashboards and metrics belong together: what a panel asks for is exposed, and what is exposed has a panel.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use promql_parser::parser::Expr;
+use promql_parser::parser::LabelModifier;
+use telemetry::inventory::{self, Kind};
+
+use support::{dashboards, exceptions, folder, names, parse, queries, series, walk};
+
+/// What Prometheus itself adds.
+const OF_PROMETHEUS: [&str; 2] = ["up", "ALERTS"];
+
+/// The names that the recording rules give.
+fn recorded() -> BTreeSet<String> {
+    let text = std::fs::read_to_string(folder().join("prometheus/rules/objectives.yml")).expect("rules");
+    let names = text.lines().filter_map(|line| line.trim().strip_prefix("- record: "));
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_files_in_the_repository_are_what_their_source_gives() {
+    let given: Vec<&str> = dashboards::all().iter().map(|(file, _)| *file).collect();
+    for (file, dashboard) in dashboards::all() {
+        let text = std::fs::read_to_string(folder().join("grafana").join(file)).unwrap_or_default();
+        assert!(
+            text == dashboards::grafana::text(&dashboard),
+            "{file} is not what its source gives: cargo run -p dashboards"
+        );
+    }
+    for (file, _) in dashboards() {
+        assert!(given.contains(&file.as_str()), "{file} has no source");
+    }
+}
+
+#[test]
+fn every_metric_of_a_panel_stands_in_the_inventory_or_is_recorded() {
+    let mut known: BTreeSet<String> = inventory::ALL.iter().flat_map(series).collect();
+    known.extend(OF_PROMETHEUS.map(str::to_owned));
+    known.extend(recorded());
+    for query in queries() {
+        for name in names(&parse(&query.expr).expect("PromQL")) {
+            assert!(known.contains(&name), "{}: nobody exposes {name}", query.place());
+        }
+    }
+}
+
+#[test]
+fn every_metric_of_the_inventory_is_on_a_panel_or_is_an_exception() {
+    let shown: BTreeSet<String> =
+        queries().iter().flat_map(|query| names(&parse(&query.expr).expect("PromQL"))).collect();
+    let mut exceptions = exceptions("exceptions");
+    for metric in inventory::ALL {
+        let on_a_panel = series(metric).iter().any(|name| shown.contains(name));
+        let excepted = exceptions.remove(metric.name);
+        assert!(on_a_panel || excepted, "{} is on no panel", metric.name);
+        assert!(
+            !(on_a_panel && excepted),
+            "{} is on a panel: strike it from dashboards/exceptions",
+            metric.name
+        );
+    }
+    assert!(exceptions.is_empty(), "dashboards/exceptions names what is no metric: {exceptions:?}");
+}
+
+#[test]
+fn every_label_of_a_query_is_one_that_its_metrics_have() {
+    for query in queries() {
+        let expr = parse(&query.expr).expect("PromQL");
+        let used = names(&expr);
+        let metrics = inventory::ALL.iter().filter(|m| series(m).iter().any(|name| used.contains(name)));
+        let mut labels: BTreeSet<&str> = metrics.flat_map(|metric| metric.labels.iter().copied()).collect();
+        labels.extend(["job", "instance", "le", "alertname", "alertstate"]);
+        walk(&expr, &mut Vec::new(), &mut |part, _| {
+            let named: Vec<&String> = match part {
+                Expr::Aggregate(aggregate) => match &aggregate.modifier {
+                    Some(LabelModifier::Include(by) | LabelModifier::Exclude(by)) => {
+                        by.labels.iter().collect()
+                    }
+                    None => Vec::new(),
+                },
+                Expr::VectorSelector(selector) => {
+                    selector.matchers.matchers.iter().map(|m| &m.name).collect()
+                }
+                Expr::MatrixSelector(selector) => {
+                    selector.vs.matchers.matchers.iter().map(|m| &m.name).collect()
+                }
+                _ => Vec::new(),
+            };
+            for label in named {
+                assert!(labels.contains(label.as_str()), "{}: no label {label}", query.place());
+            }
+        });
+    }
+}
+
+#[test]
+fn every_label_in_a_legend_is_one_that_the_query_keeps() {
+    for (file, dashboard) in dashboards() {
+        for panel in support::panels(&dashboard) {
+            for target in panel["targets"].as_array().expect("targets") {
+                let (legend, expr) = (target["legendFormat"].as_str(), target["expr"].as_str());
+                let (legend, expr) = (legend.expect("a legend"), expr.expect("a query"));
+                for label in legend.split("{{").skip(1).filter_map(|rest| rest.split("}}").next()) {
+                    // A query without an aggregation keeps all labels.
+                    let kept = expr.split("by (").skip(1).filter_map(|rest| rest.split(')').next());
+                    let lists: Vec<&str> = kept.collect();
+                    let found =
+                        lists.is_empty() || lists.iter().all(|list| list.split(", ").any(|by| by == label));
+                    assert!(found, "{file} / {}: {legend} and {expr}", panel["title"]);
+                }
+            }
+        }
+    }
+}
+
+/// The headings of the operators' manual, as links spell them.
+fn headings() -> BTreeSet<String> {
+    let text = std::fs::read_to_string(folder().join("../docs/operations.md")).expect("docs/operations.md");
+    let titles = text.lines().filter_map(|line| line.trim_start_matches('#').strip_prefix(' '));
+    let kept = |c: &char| c.is_ascii_alphanumeric() || *c == '-';
+    titles.map(|title| title.to_lowercase().replace(' ', "-").chars().filter(kept).collect()).collect()
+}
+
+#[test]
+fn every_alert_asks_for_metrics_that_are_exposed_and_says_what_to_do() {
+    let mut known: BTreeSet<String> = inventory::ALL.iter().flat_map(series).collect();
+    known.extend(OF_PROMETHEUS.map(str::to_owned));
+    known.extend(recorded());
+    let headings = headings();
+    let mut alerts = 0;
+    for entry in std::fs::read_dir(folder().join("prometheus/rules")).expect("rules") {
+        let path = entry.expect("a readable entry").path();
+        let text = std::fs::read_to_string(&path).expect("readable rules");
+        for rule in text.split("- alert: ").skip(1) {
+            let rule = rule.split("- record: ").next().unwrap_or_default();
+            let expression = rule.lines().find_map(|line| line.trim().strip_prefix("expr: "));
+            let expression = expression.unwrap_or_else(|| panic!("{}: {rule}", path.display()));
+            let asked = names(&parse(expression).unwrap_or_else(|why| panic!("{}: {why}", path.display())));
+            assert!(!asked.is_empty() && asked.is_subset(&known), "{}: {asked:?}", path.display());
+            for part in ["severity: ", "summary: ", "description: "] {
+                assert!(rule.contains(part), "{}: no {part}in {rule}", path.display());
+            }
+            let runbook =
+                rule.lines().find_map(|line| line.trim().strip_prefix("runbook: \"docs/operations.md#"));
+            let heading = runbook.unwrap_or_else(|| panic!("no runbook: {rule}")).trim_end_matches('"');
+            assert!(
+                headings.contains(heading),
+                "{}: no heading {heading} in docs/operations.md",
+                path.display()
+            );
+            alerts += 1;
+        }
+    }
+    assert!(alerts >= 20, "{alerts} alerts");
+}
+
+#[test]
+fn counters_end_with_total_so_that_the_rules_of_counters_find_them() {
+    for metric in inventory::ALL {
+        assert_eq!(metric.kind == Kind::Counter, metric.name.ends_with("_total"), "{}", metric.name);
+    }
+}

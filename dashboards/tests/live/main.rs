@@ -1,0 +1,68 @@
+//! Dashboards and alerts against a real Prometheus that scrapes a real node under load.
+//!
+//! `UPDATE_SCREENSHOTS=1 cargo test -p dashboards --test live every_query` draws the pictures anew.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod faults;
+mod stage;
+
+use std::collections::BTreeSet;
+
+use testkit::eventually;
+
+use stage::{PATIENCE, Stage};
+use support::{exceptions, folder, queries};
+
+/// Seconds that a picture shows.
+const SHOWN: f64 = 90.0;
+
+/// The queries without one finite value.
+fn empty(stage: &Stage) -> Result<BTreeSet<String>, String> {
+    let mut empty = BTreeSet::new();
+    for query in queries() {
+        let answer = stage.ask(&query.expr, 30.0).map_err(|error| format!("{}: {error}", query.place()))?;
+        if answer.iter().all(|series| series.points.is_empty()) {
+            empty.insert(query.place());
+        }
+    }
+    Ok(empty)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_query_of_every_panel_has_an_answer_from_a_node_under_load() {
+    let stage = Stage::open().await;
+    let listed = exceptions("empty-in-health");
+    let last = eventually("every query has an answer", PATIENCE, || {
+        let empty = empty(&stage)?;
+        let missing: Vec<_> = empty.difference(&listed).collect();
+        if missing.is_empty() { Ok(empty) } else { Err(format!("nothing for {missing:#?}")) }
+    });
+    let filled: Vec<_> = listed.difference(&last).collect();
+    assert!(
+        filled.is_empty(),
+        "these have answers: strike them from dashboards/empty-in-health: {filled:#?}"
+    );
+    if std::env::var_os("UPDATE_SCREENSHOTS").is_some() {
+        draw(&stage);
+    }
+}
+
+fn draw(stage: &Stage) {
+    eventually("there is something to be shown", PATIENCE, || {
+        let seen = stage.now("max(count_over_time(up[5m]))").unwrap_or_default();
+        if seen >= SHOWN { Ok(()) } else { Err(format!("{seen} scrapes")) }
+    });
+    let range = stage.last(SHOWN).expect("the time");
+    for (file, dashboard) in dashboards::all() {
+        let svg = dashboards::picture::svg(&dashboard, range, |panel| {
+            let ask = |target: &dashboards::Target| stage.ask(&target.expr, SHOWN).expect("an answer");
+            panel.targets.iter().map(ask).collect()
+        });
+        let path = folder().join("screenshots").join(file.replace(".json", ".png"));
+        dashboards::png::write(&svg, &path).unwrap_or_else(|error| panic!("{error}"));
+        let bytes = std::fs::metadata(&path).expect("a file").len();
+        assert!(bytes < 300_000, "{} has {bytes} bytes", path.display());
+    }
+}
