@@ -195,11 +195,7 @@ fn work(node: SocketAddr) {
         async move {
             if fails {
                 let error = "Greeting.Failed".to_owned();
-                return Err(v1::TaskFailure {
-                    error,
-                    cause: "now and then".to_owned(),
-                    ..Default::default()
-                });
+                return Err(v1::TaskFailure { error, cause: "now and then".to_owned() });
             }
             Ok(Bytes::from_static(b"\"hello\""))
         }

@@ -6,7 +6,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use http::Uri;
 use serde::{Deserialize, Serialize};
 use tasks::http::Egress;
 use url::Url;
