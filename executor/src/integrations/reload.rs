@@ -5,7 +5,7 @@
 //! is not taken by half, for two looks in a row have to see the same; a client that has changed has another name, so that
 //! tokens of the former one are no longer served, and one that has not keeps its token. Clients are published before the
 //! connections that name them, and kept until the next change for the calls that are under way. What may fail: the first
-//! reading, with [`IntegrationError::File`].
+//! reading, with [`IntegrationError::File`] or [`IntegrationError::Unreadable`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
