@@ -251,6 +251,8 @@ fn process() -> Row {
                 .ask("{{instance}}", "process_open_fds{*} / process_max_fds{*}"),
             lines("Names with a label of their own", Unit::Ratio, "Of the bounded sets of label values, how much is used. At 100 % what comes later is counted together, as other.")
                 .ask("{{instance}} {{set}}", "max by (instance, set) (executor_metric_labels{*} / executor_metric_labels_limit{*})"),
+            lines("Log lines held back", Unit::PerSecond, "Log lines that were not written because their place in the program had written too many; errors always are. The log says in one line what was held back: something goes wrong again and again.")
+                .ask("{{level}}", "sum by (level) (rate(executor_log_lines_suppressed_total{*}[r]))"),
         ],
     )
 }

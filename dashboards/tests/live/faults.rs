@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use testkit::eventually;
 
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::{PATIENCE, Rules, Stage};
 
 /// What is promised.
 const SHOWS_WITHIN: Duration = Duration::from_secs(30);
@@ -49,7 +49,7 @@ fn well(stage: &Stage, title: &str, good: impl Fn(f64) -> bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_target_a_slow_store_and_a_stopped_shard_show_and_are_named() {
-    let stage = Stage::open().await;
+    let stage = Stage::open(Rules::Quick).await;
     well(&stage, "Worst task target", |share| share > 0.0 && share < 0.25);
     stage.target.fails.store(true, Ordering::Relaxed);
     let named = format!(
