@@ -13,11 +13,10 @@ use tonic::transport::Channel;
 
 use crate::stage::PATIENCE;
 
-/// One of each kind of execution is started so often.
-const PACE: Duration = Duration::from_millis(100);
-/// So many starts have the same role: keys for another one are fetched each second.
+/// So many starts of a machine have the same role: keys for another one are fetched each second or two.
 const STARTS_OF_A_ROLE: u64 = 10;
 const WORKER_FAILS_EACH: u64 = 10;
+const ORDERS_REFUSED_EACH: u64 = 40;
 
 /// The ARN of a machine of the load.
 pub fn arn(machine: &str) -> String {
@@ -52,20 +51,26 @@ pub fn work(node: SocketAddr) {
 pub fn start(client: &ExecutorClient<Channel>, target: SocketAddr) {
     let order = ORDER.replace("TARGET", &target.to_string());
     let machines = [
-        ("order", order, v1::Mode::Standard),
-        ("pass", PASS.to_owned(), v1::Mode::Express),
-        ("fan-out", FAN_OUT.to_owned(), v1::Mode::Standard),
-        ("bill", BILL.to_owned(), v1::Mode::Standard),
-        ("too-long", TOO_LONG.to_owned(), v1::Mode::Standard),
-        ("stopped", WAITS.to_owned(), v1::Mode::Standard),
+        ("order", 50, order, v1::Mode::Standard),
+        ("pass", 25, PASS.to_owned(), v1::Mode::Express),
+        ("fan-out", 150, FAN_OUT.to_owned(), v1::Mode::Standard),
+        ("bill", 200, BILL.to_owned(), v1::Mode::Standard),
+        ("too-long", 2000, TOO_LONG.to_owned(), v1::Mode::Standard),
+        ("stopped", 3000, WAITS.to_owned(), v1::Mode::Standard),
     ];
-    for (name, definition, mode) in machines {
-        tokio::spawn(go_on(client.clone(), name, definition, mode));
+    for (name, pace, definition, mode) in machines {
+        tokio::spawn(go_on(client.clone(), name, Duration::from_millis(pace), definition, mode));
     }
 }
 
-async fn go_on(mut client: ExecutorClient<Channel>, name: &str, definition: String, mode: v1::Mode) {
-    let mut beat = tokio::time::interval(PACE);
+async fn go_on(
+    mut client: ExecutorClient<Channel>,
+    name: &str,
+    pace: Duration,
+    definition: String,
+    mode: v1::Mode,
+) {
+    let mut beat = tokio::time::interval(pace);
     beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
     for number in 0_u64.. {
         beat.tick().await;
@@ -74,7 +79,7 @@ async fn go_on(mut client: ExecutorClient<Channel>, name: &str, definition: Stri
             machine_arn: arn(name),
             definition: definition.clone().into(),
             mode: mode.into(),
-            input: format!(r#"{{"n":{}}}"#, number % 8).into(),
+            input: format!(r#"{{"n":{}}}"#, number % ORDERS_REFUSED_EACH).into(),
             role_arn: format!("arn:aws:iam::123456789012:role/billing-{role}"),
             logging: Some(v1::LoggingConfiguration {
                 level: v1::LogLevel::All.into(),

@@ -17,7 +17,7 @@ use crate::peer::Peer;
 /// Bound of every wait but those that are promised to be shorter.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 const SHARDS: u16 = 2;
-const TARGET_FAILS_EACH: u64 = 10;
+const TARGET_FAILS_EACH: u64 = 30;
 
 /// How the rules of the repository are loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,12 +55,21 @@ impl Stage {
         load::work(public);
         let (server, prometheus) = prometheus(folder.path(), metrics, rules);
         load::start(&client, target.address);
-        Self { proxy, target, collector, node, prometheus, _prometheus: server, _redis: redis, _folder: folder }
+        Self {
+            proxy,
+            target,
+            collector,
+            node,
+            prometheus,
+            _prometheus: server,
+            _redis: redis,
+            _folder: folder,
+        }
     }
 
-    /// What a panel would get for the last so many seconds.
-    pub fn ask(&self, expr: &str, seconds: f64) -> Result<Vec<Series>, prometheus::AskError> {
-        prometheus::query_range(self.prometheus, &substituted(expr), self.last(seconds)?)
+    /// What a panel would get.
+    pub fn ask(&self, expr: &str, range: Range) -> Result<Vec<Series>, prometheus::AskError> {
+        prometheus::query_range(self.prometheus, &substituted(expr), range)
     }
 
     /// The last so many seconds, by Prometheus' clock.
@@ -72,7 +81,7 @@ impl Stage {
 
     /// The value of a query now.
     pub fn now(&self, expr: &str) -> Option<f64> {
-        self.ask(expr, 1.0).ok()?.first()?.last()
+        self.ask(expr, self.last(1.0).ok()?).ok()?.first()?.last()
     }
 }
 
