@@ -19,7 +19,7 @@ fn busy() -> NodeMetrics {
         machine.started.add(3);
         machine.open.add(1);
         machine.duration.observe_n(1_500, 3);
-        machine.count_error("States.Timeout");
+        machine.count_error("States.Timeout", 1);
         machine.state("Pay").entered.add(2);
         machine.state("Pay").time_us.add(250_000);
         shard.refuse(Refusal::Overloaded, 2);
