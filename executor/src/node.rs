@@ -301,6 +301,7 @@ impl Running {
             drain: drain.clone(),
             closing: watch::Sender::new(false),
             workers: AtomicU64::new(0),
+            metrics: metrics.clone(),
             polls: metrics.activity_polls(),
             poll_wait: config.poll_wait,
         });

@@ -22,7 +22,7 @@ use super::dedupe::{Content, Seen};
 use super::exception::{ExceptRange, Exception, accepted, except, running};
 use super::execution::{OpenExecution, WaitingFor};
 use super::flush::{payload_of, status_of};
-use super::log::{LogState, StartedBatch};
+use super::log::{End, LogState, StartedBatch};
 use super::machine::{Beginning, Machine, dialect_of};
 use super::mailbox::Mailbox;
 use super::names::Holder;
@@ -302,7 +302,7 @@ impl Shard {
         let beginning = Beginning { id, name, seed, start_time_ms: wire.start_time_ms, waits, keeps: false };
         let execution = self.begin(batch.log, machine, &beginning, input, &mut effects);
         let page = &mut self.logs[batch.log].page;
-        page.tally(machine, None, 1, received_us);
+        page.tally(machine, None, received_us);
         if let ([Effect::Finished(outcome)], ..limits::FLUSH_BYTES_MAX) = (effects.as_slice(), page.bytes) {
             let opened = OpenedView {
                 id,
@@ -410,7 +410,7 @@ impl Shard {
             }
             other => log.builder.opened_and_closed(opened, status, now_ms, &payload_of(other)),
         }
-        log.page.tally(machine, Some(status), 1, received_us);
+        log.page.tally(machine, Some(End::from(outcome)), received_us);
         log.derived.extend(machine.name_entry(name, id, self.config.retention));
         if let Some(name) = name.filter(|_| named) {
             let segment = machine.name.execution_segment();

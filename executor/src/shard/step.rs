@@ -319,12 +319,6 @@ impl Shard {
         self.release_effects(address);
         let stop_time_ms = self.now_us / 1_000;
         let Some(open) = self.open.get_mut(address) else { return };
-        let error = match &outcome {
-            Outcome::Failed { error, .. } => Some(error.as_deref().unwrap_or("none")),
-            Outcome::TimedOut { error, .. } => Some(error.as_deref().unwrap_or("States.Timeout")),
-            Outcome::Succeeded(_) | Outcome::Aborted { .. } => None,
-        };
-        error.into_iter().for_each(|error| open.machine.metrics.count_error(error));
         open.ended = Some(Box::new(Ended { outcome, stop_time_ms, written: false }));
         if open.opened {
             self.logs[usize::from(open.log)].page.ended.push(address);

@@ -144,6 +144,9 @@ metrics! {
     CALLS Counter "executor_calls_total" ["shard", "integration", "outcome"] "Calls of integrations that have come to their end: answered, failed, or cancelled because nobody waits for them any more";
     CALLS_UNDER_WAY Gauge "executor_calls_under_way" ["shard"] "Calls of integrations that have not come to their end";
     CALL_LATENCY Histogram "executor_call_seconds" ["shard", "integration"] "From the beginning of a call to the answer of its first request";
+    GRPC_CALLS Counter "executor_grpc_calls_total" ["method", "code"] "Calls that the node's ports have answered, by gRPC's code; a stream counts once, when it has ended";
+    GRPC_UNDER_WAY Gauge "executor_grpc_calls_under_way" ["method"] "Calls and streams that have not ended";
+    GRPC_DURATION Histogram "executor_grpc_call_duration_seconds" ["method"] "From a call to the end of its answer; of a stream, to its end";
     CREDENTIALS_HITS Counter "executor_credentials_hits_total" ["shard"] "Look-ups of credentials that the shard's own cache has answered";
     CREDENTIALS_MISSES Counter "executor_credentials_misses_total" ["shard"] "Look-ups of credentials that the node's cache or a provider had to answer";
     CREDENTIALS_FETCHED Counter "executor_credentials_refreshes_total" [] "Credentials that a provider has given";

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use crate::credentials::CredentialMetrics;
 use crate::export::{ExportMetrics, Signal};
+use crate::grpc::GrpcMetrics;
 use crate::labels::Labels;
 use crate::picture;
 use crate::shard::ShardMetrics;
@@ -24,6 +25,8 @@ pub(crate) struct Node {
     pub labels: Arc<Labels>,
     pub shards: Vec<Arc<ShardMetrics>>,
     pub credentials: Arc<CredentialMetrics>,
+    /// Of the public port.
+    pub grpc: Arc<GrpcMetrics>,
     exporters: RwLock<Vec<Exporter>>,
     pub activity_polls: Arc<AtomicU64>,
     pub ready: AtomicBool,
@@ -71,6 +74,7 @@ impl NodeMetrics {
             labels,
             shards,
             credentials: Arc::default(),
+            grpc: Arc::default(),
             exporters: RwLock::default(),
             activity_polls: Arc::default(),
             ready: AtomicBool::new(false),
@@ -92,6 +96,12 @@ impl NodeMetrics {
     #[must_use]
     pub fn credentials(&self) -> Arc<CredentialMetrics> {
         Arc::clone(&self.0.credentials)
+    }
+
+    /// The cells of the public port's calls; the thread that serves it alone may write them.
+    #[must_use]
+    pub fn grpc(&self) -> Arc<GrpcMetrics> {
+        Arc::clone(&self.0.grpc)
     }
 
     /// The cells of an exporter, by what it sends and the kind of its sink (`file`, `cls`, `kafka`, `otlp`, …); one with
