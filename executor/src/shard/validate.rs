@@ -48,8 +48,11 @@ pub fn shape(batch: &v1::StartBatch, now_ms: u64) -> Result<(), v1::StartRefusal
         let max = limits::BATCH_MACHINES_MAX;
         return bad(format!("`machines` has {machines} entries; a batch names 1 to {max} machines"));
     }
-    let lengths =
-        [("machine_index", batch.machine_index.len()), ("name", batch.name.len()), ("trace", batch.trace.len())];
+    let lengths = [
+        ("machine_index", batch.machine_index.len()),
+        ("name", batch.name.len()),
+        ("trace", batch.trace.len()),
+    ];
     for (column, length) in lengths {
         if length != 0 && length != count {
             return bad(format!(

@@ -115,7 +115,8 @@ impl Batch {
     }
 
     fn add(&mut self, submission: Submission, one_machine: bool, named: bool, traced: bool) {
-        let Submission { template, inputs, names, traces, bytes, reply, permit, deadline_us, .. } = submission;
+        let Submission { template, inputs, names, traces, bytes, reply, permit, deadline_us, .. } =
+            submission;
         let count = u32::try_from(inputs.len()).unwrap_or(u32::MAX);
         let first = u32::try_from(self.message.input.len()).unwrap_or(u32::MAX);
         let index = self.templates.iter().position(|known| same(known, &template)).unwrap_or_else(|| {

@@ -26,6 +26,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use executor::clock::Clock;
 use ids::{BatchId, IdError, Mode, PartitionId, partition_of_name};
+use proto::executor::v1::TraceContext;
 use tokio::sync::{mpsc, oneshot};
 
 pub use admission::{BYTES_MAX, STARTS_MAX};
@@ -62,7 +63,7 @@ pub(crate) struct Submission {
     /// Empty, or as many as inputs.
     names: Vec<String>,
     /// Empty, or as many as inputs.
-    traces: Vec<v1::TraceContext>,
+    traces: Vec<TraceContext>,
     bytes: usize,
     reply: Reply,
     permit: Permit,
@@ -79,7 +80,7 @@ pub struct Starts {
     /// Empty, or as many as inputs.
     pub names: Vec<String>,
     /// The traces that they belong to, as far as they can be read. Empty, or as many as inputs.
-    pub traces: Vec<v1::TraceContext>,
+    pub traces: Vec<TraceContext>,
     /// How long their caller waits.
     pub patience: Duration,
 }
@@ -336,7 +337,8 @@ impl Dispatcher {
         let Starts { template, inputs, names, traces, patience } = starts;
         let patience = u64::try_from(patience.as_micros()).unwrap_or(u64::MAX);
         let deadline_us = self.shared.clock.now_us().saturating_add(patience);
-        let submission = Submission { template, lane, inputs, names, traces, bytes, reply, permit, deadline_us };
+        let submission =
+            Submission { template, lane, inputs, names, traces, bytes, reply, permit, deadline_us };
         if let Err(refused) = queue.submissions.try_send(submission) {
             self.shared.placement.move_on();
             refuse(refused.into_inner(), &admission::full("messages", QUEUE_MAX));

@@ -81,11 +81,14 @@ impl TraceContext {
         use fmt::Write;
         let mut text = String::with_capacity(55);
         text.push_str("00-");
-        let (trace, span) = (self.trace_id.iter(), self.span_id.iter());
         // Writing into a text does not fail.
-        trace.for_each(|byte| drop(write!(text, "{byte:02x}")));
+        for byte in self.trace_id {
+            let _ = write!(text, "{byte:02x}");
+        }
         text.push('-');
-        span.for_each(|byte| drop(write!(text, "{byte:02x}")));
+        for byte in self.span_id {
+            let _ = write!(text, "{byte:02x}");
+        }
         let _ = write!(text, "-{:02x}", self.flags);
         text
     }
@@ -175,8 +178,7 @@ fn state_of(text: &str) -> Option<Box<str>> {
 }
 
 fn is_key(key: &str) -> bool {
-    let allowed =
-        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-*/@".contains(&byte);
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-*/@".contains(&byte);
     let first = key.as_bytes().first();
     first.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
         && key.len() <= 256
@@ -285,7 +287,8 @@ mod tests {
 
     #[test]
     fn a_state_that_cannot_be_read_is_left_out_and_one_that_is_too_long_is_cut_between_entries() {
-        let state = |text: &str| TraceContext::parse(PARENT, text).expect("a context").tracestate().to_owned();
+        let state =
+            |text: &str| TraceContext::parse(PARENT, text).expect("a context").tracestate().to_owned();
         let many: Vec<String> = (0..33).map(|at| format!("k{at}=v")).collect();
         for wrong in ["a", "A=1", "=1", "a=", "a=1,a=2", "a=b=c", "a=ü", &many.join(",")] {
             assert_eq!(state(wrong), "", "{wrong}");

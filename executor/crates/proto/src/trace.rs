@@ -68,8 +68,7 @@ mod tests {
 
     #[test]
     fn a_call_has_the_context_of_its_message_else_that_of_its_metadata() {
-        let headers =
-            metadata(&[("traceparent", PARENT), ("tracestate", "a=1"), ("tracestate", "b=2")]);
+        let headers = metadata(&[("traceparent", PARENT), ("tracestate", "a=1"), ("tracestate", "b=2")]);
         let of_call = v1::TraceContext::of_call;
         assert_eq!(of_call(None, &headers), Some(context(PARENT, "a=1,b=2")));
         let other = context(&PARENT.replace("-01", "-00"), "");
