@@ -8,6 +8,7 @@ use asl::value::JsonLimits;
 use asl::{Dialect, Payload};
 use bytes::Bytes;
 use ids::BATCH_EXECUTIONS_MAX;
+use proto::executor::v1::TraceContext;
 
 use crate::dispatch::BATCH_BYTES_MAX;
 use crate::error::Error;
@@ -48,16 +49,23 @@ pub fn one(template: &Template, name: &str, input: Bytes) -> Result<Bytes, Error
 ///
 /// # Errors
 /// [`Error::Invalid`], naming the first entry that is wrong.
-pub fn many(template: &Template, inputs: &[Bytes], names: &[String]) -> Result<(), Error> {
+pub fn many(
+    template: &Template,
+    inputs: &[Bytes],
+    names: &[String],
+    traces: &[TraceContext],
+) -> Result<(), Error> {
     let count = inputs.len();
     if count == 0 || count > BATCH_EXECUTIONS_MAX {
         let message = format!("a message starts 1 to {BATCH_EXECUTIONS_MAX} executions, this one {count}");
         return Err(Error::invalid("ValidationException", message));
     }
-    if !names.is_empty() && names.len() != count {
-        let message =
-            format!("`name` has {} entries and `input` {count}: give as many names, or none", names.len());
-        return Err(Error::invalid("ValidationException", message));
+    for (column, length) in [("name", names.len()), ("trace", traces.len())] {
+        if length != 0 && length != count {
+            let message =
+                format!("`{column}` has {length} entries and `input` {count}: give as many, or none");
+            return Err(Error::invalid("ValidationException", message));
+        }
     }
     let sum: usize = inputs.iter().map(Bytes::len).sum();
     if count > 1 && sum > BATCH_BYTES_MAX {

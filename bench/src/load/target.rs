@@ -184,6 +184,7 @@ impl Target {
                 input: starts.inputs,
                 name: Vec::new(),
                 logging: None,
+                trace: Vec::new(),
             });
             let replies =
                 client.start_executions(requests).await.map_err(call("StartExecutions"))?.into_inner();

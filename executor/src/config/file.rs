@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{ConfigError, Options};
 
 /// The keys that a file may hold, as in `Options`; a test holds the two equal.
-pub(super) const KEYS: [&str; 88] = [
+pub(super) const KEYS: [&str; 92] = [
     "listen",
     "data-port-base",
     "advertise",
@@ -78,6 +78,10 @@ pub(super) const KEYS: [&str; 88] = [
     "metrics-tencent",
     "metrics-tencent-keys-file",
     "metrics-tencent-interval",
+    "traces-otlp",
+    "traces-otlp-headers-file",
+    "traces-sample",
+    "traces-follow",
     "metrics",
     "no-metrics",
     "allow-plaintext",

@@ -36,6 +36,7 @@ use super::mailbox::Mailbox;
 use super::names;
 use super::recover::event_of;
 use super::redrivable::{name_given, not_redrivable, obstacle, redrives};
+use super::spans::Run;
 use super::transfers::Desk;
 use super::turns;
 use crate::definitions::Definitions;
@@ -400,9 +401,14 @@ impl Shard {
         let mut effects = std::mem::take(&mut self.effects);
         self.crumb.set(id);
         let now = self.timestamp();
-        execution.handle(Event::Redrive, now, &mut effects, &mut self.telling.live(&machine));
+        let trace = self.telling.sampler.recovered(id, opened.trace.as_deref());
+        let run = trace.as_deref().filter(|trace| trace.is_told());
+        let run = run.map(|_| Run::new(id, execution.redrives(), now));
+        let observer = &mut self.telling.live(&machine, trace.as_deref(), run);
+        execution.handle(Event::Redrive, now, &mut effects, observer);
         self.crumb.clear();
-        let told = self.telling.take(&machine, id, opened.name.as_deref(), execution.redrives());
+        let (named, redrives) = ((id, opened.name.as_deref()), execution.redrives());
+        let told = self.telling.take(&machine, named, redrives, trace.as_deref());
         let (sequence, kind) = (next_sequence(&journal), JournalledKind::Redriven);
         journal.push(Journalled { id, time_ms: now_ms, sequence, effect: 0, kind, payload: token });
         let kept = journal.iter().filter(|told| told.kind == JournalledKind::ItemsRead);
@@ -420,6 +426,7 @@ impl Shard {
             received_us: self.now_us,
             seed: opened.seed,
             name: opened.name.map(Into::into),
+            trace,
             input: opened.input.clone(),
             blocks: Default::default(),
             waiting_for: WaitingFor::default(),

@@ -81,7 +81,8 @@ impl Shard {
             let Some(open) = self.open.get_mut(address) else { break };
             self.crumb.set(open.id);
             crumbs::failpoint(open.machine.name.name());
-            let observer = &mut self.telling.live(&open.machine);
+            let run = open.run();
+            let observer = &mut self.telling.live(&open.machine, open.trace.as_deref(), run);
             open.execution.handle(event, now, &mut effects, observer);
             self.crumb.clear();
             self.turns.worked(open.execution.worked());
@@ -292,6 +293,7 @@ impl Shard {
         let task = self.tasks.schedule(Task {
             execution: address,
             id: open.id,
+            trace: open.onwards(effect).map(Box::new),
             run,
             effect,
             function,

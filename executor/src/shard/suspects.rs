@@ -192,7 +192,7 @@ impl Shard {
         log.page.tally(machine, Some(end), opened.start_time_ms.saturating_mul(1_000));
         log.page.completed(id, Status::Failed);
         log.page.absolved.push(id);
-        self.tell_failed(at, machine, (id, name), (error, cause));
+        self.tell_failed(at, machine, &opened, (error, cause));
         if let Some(name) = name.filter(|_| machine.is_standard()) {
             self.names.ended(machine.name.execution_segment(), name, id, now_ms);
         }

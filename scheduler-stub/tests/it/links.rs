@@ -66,8 +66,7 @@ impl Batches {
     async fn send(&self, tag: u64, machine: &str, starts: usize) {
         let input = vec![Bytes::from_static(b"{}"); starts];
         let state_machine_arn = machine.to_owned();
-        let message =
-            StartExecutionsRequest { tag, state_machine_arn, input, name: Vec::new(), logging: None };
+        let message = StartExecutionsRequest { tag, state_machine_arn, input, ..Default::default() };
         self.sender.send(message).await.expect("the stream is open");
     }
 

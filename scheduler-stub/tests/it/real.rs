@@ -147,8 +147,7 @@ async fn a_batch_of_256_starts_is_acknowledged_as_one_range() {
     let mut client = stage.client.clone();
     let state_machine_arn = create(&mut client, "pass", PASS).await;
     let input = (0..256).map(|number| Bytes::from(format!("{{\"n\":{number}}}"))).collect();
-    let message =
-        StartExecutionsRequest { tag: 9, state_machine_arn, input, name: Vec::new(), logging: None };
+    let message = StartExecutionsRequest { tag: 9, state_machine_arn, input, ..Default::default() };
     let stream = client.executions().start_executions(iter([message])).await;
     let mut answers = stream.expect("a stream").into_inner();
     let answer = tokio::time::timeout(PATIENCE, answers.message()).await.expect("it comes").expect("sound");
@@ -170,8 +169,7 @@ async fn a_batch_with_bad_entries_starts_the_good_ones() {
     let mut input = vec![Bytes::from_static(b"{}")];
     input.extend(bad.map(Bytes::from_static));
     input.push(Bytes::from_static(b"[]"));
-    let message =
-        StartExecutionsRequest { tag: 1, state_machine_arn, input, name: Vec::new(), logging: None };
+    let message = StartExecutionsRequest { tag: 1, state_machine_arn, input, ..Default::default() };
     let stream = client.executions().start_executions(iter([message])).await;
     let mut answers = stream.expect("a stream").into_inner();
     let mut verdicts = Vec::new();

@@ -80,8 +80,15 @@ fn encode(partition: PartitionId, inputs: &[Bytes], what: &str, at_once: bool, n
             let execution = batch.execution(place as u8);
             let start_time_ms = 1_700_000_000_000 + round;
             let seed = seed_for(execution, 99);
-            let opened =
-                OpenedView { id: execution, machine: number, start_time_ms, seed, name: None, input };
+            let opened = OpenedView {
+                id: execution,
+                machine: number,
+                start_time_ms,
+                seed,
+                name: None,
+                input,
+                trace: None,
+            };
             if at_once {
                 builder.opened_and_closed(opened, Status::Succeeded, start_time_ms, input);
                 continue;

@@ -5,6 +5,8 @@ use std::rc::Rc;
 
 use asl::{Payload, Str};
 use futures_util::future::LocalBoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use ids::TraceContext;
 use telemetry::CallKind;
 
 use crate::errors;
@@ -44,6 +46,11 @@ pub trait Names: fmt::Debug {
     /// The same when the same attempt is asked for again after a recovery, and for nothing else: what makes a call idempotent.
     /// At most 64 characters of `[0-9A-Za-z-]`.
     fn attempt(&self) -> Str;
+
+    /// The trace that whoever is called goes on with, if there is one.
+    fn trace(&self) -> Option<&TraceContext> {
+        None
+    }
 }
 
 /// The execution's ARN and the attempt, spelt already.
@@ -56,6 +63,26 @@ impl Names for (&'static str, &'static str) {
         self.1.into()
     }
 }
+
+impl Origin {
+    /// Adds the trace to a request's headers, unless somebody has said what its trace is.
+    pub(crate) fn trace(&self, headers: &mut HeaderMap) {
+        let Some(context) = self.names.trace() else { return };
+        if TRACE_HEADERS.iter().any(|name| headers.contains_key(*name)) {
+            return;
+        }
+        let values = [context.traceparent(), context.tracestate().to_owned()];
+        for (name, value) in TRACE_HEADERS.into_iter().zip(values).filter(|(_, value)| !value.is_empty()) {
+            // What was read as a context is a header's text.
+            headers.extend(
+                HeaderValue::try_from(value).ok().map(|value| (HeaderName::from_static(name), value)),
+            );
+        }
+    }
+}
+
+/// As W3C has them.
+const TRACE_HEADERS: [&str; 2] = ["traceparent", "tracestate"];
 
 /// What came of a first request.
 #[derive(Debug, Clone, PartialEq)]

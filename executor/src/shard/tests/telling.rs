@@ -4,6 +4,7 @@ use export::{IntakeBounds, Outlet, Page};
 use proto::executor::v1::{LogLevel, LoggingConfiguration, Mode};
 use telemetry::StateMetrics;
 
+use super::super::Outside;
 use super::*;
 
 /// A retry, a catcher, and a Fail state.
@@ -20,7 +21,7 @@ const BRANCHES: &str = r#"{"StartAt":"P","States":{"P":{"Type":"Parallel","End":
 
 fn world() -> (World, Outlet<Page>) {
     let (history, outlet) = export::intake(IntakeBounds::default(), Arc::default());
-    (World { history: Some(history), ..World::new() }, outlet)
+    (World { outside: Outside { history: Some(history), spans: None }, ..World::new() }, outlet)
 }
 
 fn logged(mut batch: v1::StartBatch, level: LogLevel, include_execution_data: bool) -> v1::StartBatch {
@@ -229,7 +230,7 @@ async fn what_does_not_fit_is_dropped_and_counted_and_the_execution_goes_on() {
     let cells = Arc::<telemetry::IntakeMetrics>::default();
     let bounds = IntakeBounds { items: 1, bytes: 1 << 20 };
     let (history, outlet) = export::intake(bounds, Arc::clone(&cells));
-    let world = World { history: Some(history), ..World::new() };
+    let world = World { outside: Outside { history: Some(history), spans: None }, ..World::new() };
     let pass = world.define(PASS).await;
     let shard = world.shard().await;
     shard.started(logged(batch(1, pass, Mode::Express, &["1", "2", "3"]), LogLevel::All, true)).await;

@@ -144,6 +144,11 @@ impl Family {
         self.execution.redrives()
     }
 
+    /// See [`Execution::redriven_at`].
+    pub fn redriven_at(&self) -> Option<Timestamp> {
+        self.execution.redriven_at()
+    }
+
     /// See [`Execution::is_redrivable`].
     pub fn is_redrivable(&self) -> bool {
         self.execution.is_redrivable()
@@ -175,6 +180,15 @@ impl Family {
             place.map_path.splice(0..0, around.map_path);
         }
         Some(place)
+    }
+
+    /// The id of the event that the state was entered with which has asked for this effect; of a child's, the Map that the child
+    /// belongs to, for the histories of children are not told. `None` when it is gone.
+    pub fn entered_by(&self, mut id: EffectId) -> Option<u64> {
+        while id.member() != 0 {
+            id = self.members.as_ref()?.alive.get(&id.member())?.id;
+        }
+        self.execution.entered_in(id.slot())
     }
 
     /// See [`Execution::current_state`].

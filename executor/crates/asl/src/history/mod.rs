@@ -99,6 +99,8 @@ pub enum Note<'a> {
         place: u32,
         /// When it was entered.
         since: Timestamp,
+        /// The id of the event that the state around it was entered with; 0 for none.
+        around: u64,
         /// Whether the fault is its own, or that of a state in it.
         own: bool,
         /// Why.
@@ -191,6 +193,8 @@ pub enum EventKind<'a> {
         place: u32,
         /// When it was entered.
         since: Timestamp,
+        /// The id of the event that the state around it was entered with; 0 for none.
+        around: u64,
     },
     /// A field of a JSONata state could not be evaluated.
     EvaluationFailed {
