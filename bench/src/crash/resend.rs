@@ -135,6 +135,7 @@ impl Resender {
             name: Vec::new(),
             start_time_ms: unix_ms(),
             seed: seed ^ sequence,
+            trace: Vec::new(),
         }
     }
 
