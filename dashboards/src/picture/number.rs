@@ -28,7 +28,7 @@ fn scaled(value: f64, steps: &[(f64, &str)]) -> String {
     let digits = match value.abs() {
         large if large >= 100.0 => 0,
         middle if middle >= 1.0 => 2 - usize::from(middle >= 10.0),
-        small => (1.0 - small.log10().floor()).clamp(2.0, 6.0) as usize,
+        small => (1.0 - small.log10().floor()).clamp(2.0, 4.0) as usize,
     };
     let text = format!("{value:.digits$}");
     let text = if digits > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
