@@ -80,7 +80,7 @@ fn cut(words: &str, pixels: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::panel::{Unit, lines, row, stat};
+    use crate::panel::{Unit, lines, row, stat, table};
 
     fn drawn(panel: Panel, answers: &Answers) -> String {
         let dashboard = Dashboard {
@@ -114,6 +114,13 @@ mod tests {
     fn a_panel_without_data_says_so_and_shows_no_value() {
         let picture = drawn(stat("Ratio", Unit::Ratio, "").ask("ratio", "x"), &vec![Vec::new()]);
         assert!(picture.contains(">No data<") && !picture.contains(">0%<"), "{picture}");
+    }
+
+    #[test]
+    fn a_table_has_what_is_there_at_the_end_alone() {
+        let answers = vec![vec![series("gone", &[(0.0, 1.0), (50.0, 1.0)]), series("here", &[(90.0, 2.0)])]];
+        let picture = drawn(table("T", Unit::Count, "").ask("Value", "x"), &answers);
+        assert!(picture.contains(">here<") && !picture.contains(">gone<"), "{picture}");
     }
 
     #[test]

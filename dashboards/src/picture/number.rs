@@ -24,12 +24,11 @@ fn scaled(value: f64, steps: &[(f64, &str)]) -> String {
     let found = steps.iter().rev().find(|(from, _)| value.abs() >= *from).or(steps.first());
     let (from, unit) = found.copied().unwrap_or((1.0, ""));
     let value = value / from;
-    let digits = if value.abs() >= 100.0 {
-        0
-    } else if value.abs() >= 10.0 {
-        1
-    } else {
-        2
+    // Three digits; two of small numbers.
+    let digits = match value.abs() {
+        large if large >= 100.0 => 0,
+        middle if middle >= 1.0 => 2 - usize::from(middle >= 10.0),
+        small => (1.0 - small.log10().floor()).clamp(2.0, 4.0) as usize,
     };
     let text = format!("{value:.digits$}");
     let text = if digits > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
@@ -67,6 +66,8 @@ mod tests {
         assert_eq!(number(1.0, Unit::Ratio), "100%");
         assert_eq!(number(115_738.0, Unit::PerSecond), "116 K/s");
         assert_eq!(number(98_566_144.0, Unit::Bytes), "94 MiB");
+        assert_eq!(number(0.000_05, Unit::Ratio), "0.005%");
+        assert_eq!(number(0.066_7, Unit::PerSecond), "0.067/s");
         assert_eq!(number(9.999, Unit::PerSecond), "10/s");
         assert_eq!(number(100.0, Unit::Count), "100");
         assert_eq!(number(0.0, Unit::Count), "0");

@@ -31,8 +31,8 @@ pub(super) fn draw(out: &mut String, panel: &Panel, frame: Frame, range: Range, 
         }
         Kind::Stat => stat(out, panel, frame, range, answers),
         Kind::Lines => lines(out, panel, inner, range, answers),
-        Kind::Table => table(out, panel, inner, answers),
-        Kind::Bars => bars(out, panel, inner, answers),
+        Kind::Table => table(out, panel, inner, &at_the_end(range, answers)),
+        Kind::Bars => bars(out, panel, inner, &at_the_end(range, answers)),
     }
     text(out, (x + 8.0, y + 17.0), "fill=\"#ffffff\"", &cut(panel.title, w - 12.0));
 }
@@ -55,6 +55,14 @@ fn named<'a>(panel: &Panel, answers: &'a Answers) -> Vec<(String, &'a Series)> {
         .flat_map(|(series, target)| series.iter().map(|series| (name(series, &target.legend), series)))
         .filter(|(_, series)| !series.points.is_empty())
         .collect()
+}
+
+/// The series that are there at the end: tables and bars show one instant.
+fn at_the_end(range: Range, answers: &Answers) -> Answers {
+    let there = |series: &&Series| {
+        series.points.last().is_some_and(|(time, _)| range.end - time < range.step.max(1.0))
+    };
+    answers.iter().map(|answer| answer.iter().filter(there).cloned().collect()).collect()
 }
 
 fn largest(series: &Series) -> f64 {
@@ -180,6 +188,10 @@ fn table(out: &mut String, panel: &Panel, frame: Frame, answers: &Answers) {
         text(out, at, "fill=\"#6e9fff\" text-anchor=\"end\"", &cut(&target.legend, wide));
     }
     let fits = ((frame.h - 14.0) / 17.0).max(1.0) as usize;
+    if rows.len() > fits {
+        let words = format!("and {} more", rows.len() - fits);
+        text(out, (frame.x, frame.y + 8.0), "fill=\"#9fa3ad\"", &words);
+    }
     for (at, row) in rows.iter().take(fits).enumerate() {
         let y = frame.y + 26.0 + 17.0 * at as f64;
         text(out, (frame.x, y), "fill=\"#d0d3da\"", &cut(row, first - 8.0));

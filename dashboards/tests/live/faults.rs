@@ -7,7 +7,7 @@ use std::time::Duration;
 use dashboards::Dashboard;
 use testkit::eventually;
 
-use crate::stage::{PATIENCE, Rules, Stage};
+use crate::stage::{PATIENCE, Stage, Watch};
 
 /// What is promised.
 const SHOWS_WITHIN: Duration = Duration::from_secs(30);
@@ -62,7 +62,7 @@ fn well(stage: &Stage, title: &str, good: impl Fn(f64) -> bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_target_a_slow_store_a_lost_collector_and_a_stopped_shard_show_and_are_named() {
-    let stage = Stage::open(Rules::Quick).await;
+    let stage = Stage::open(Watch::AsGiven).await;
     well(&stage, "Worst task target", |share| share > 0.0 && share < 0.25);
     stage.target.fails.store(true, Ordering::Relaxed);
     let port = stage.target.address.port().to_string();

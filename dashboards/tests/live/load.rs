@@ -15,7 +15,7 @@ use crate::stage::PATIENCE;
 
 /// So many starts of a machine have the same role: keys for another one are fetched each second or two.
 const STARTS_OF_A_ROLE: u64 = 10;
-const WORKER_FAILS_EACH: u64 = 10;
+const WORKER_FAILS_EACH: u64 = 25;
 const ORDERS_REFUSED_EACH: u64 = 40;
 
 /// The ARN of a machine of the load.

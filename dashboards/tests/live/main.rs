@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 use testkit::eventually;
 
-use stage::{PATIENCE, Rules, Stage};
+use stage::{PATIENCE, Stage, Watch};
 use support::{exceptions, folder, queries};
 
 /// Seconds that a picture shows, and that are before them.
@@ -40,7 +40,7 @@ fn empty(stage: &Stage) -> Result<BTreeSet<String>, String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_query_of_every_panel_has_a_finite_answer_from_a_node_under_load() {
-    let stage = Stage::open(Rules::Kept).await;
+    let stage = Stage::open(Watch::Often).await;
     let listed = exceptions("empty-in-health");
     let last = eventually("every query has an answer", PATIENCE, || {
         let empty = empty(&stage)?;

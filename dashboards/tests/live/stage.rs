@@ -1,5 +1,5 @@
 //! A node under load with everything around it: Redis behind a proxy, a worker, an HTTP target, a collector of what it exports,
-//! and a Prometheus that scrapes it each second.
+//! and a Prometheus that scrapes it.
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -19,13 +19,31 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 const SHARDS: u16 = 2;
 const TARGET_FAILS_EACH: u64 = 30;
 
-/// How the rules of the repository are loaded.
+/// How Prometheus is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rules {
-    /// As they are.
-    Kept,
-    /// Made quick: they wait for seconds where they would wait for minutes.
-    Quick,
+pub enum Watch {
+    /// Often, so that every panel has data soon; with the rules as they are.
+    Often,
+    /// As often as `prometheus/prometheus.yml` says; with rules that wait for seconds where they would wait for minutes.
+    AsGiven,
+}
+
+impl Watch {
+    /// Seconds between two scrapes.
+    fn scrapes(self) -> u32 {
+        match self {
+            Self::Often => 1,
+            Self::AsGiven => 5,
+        }
+    }
+
+    /// What Grafana takes for `$__rate_interval`: four scrapes, or more where they are so near.
+    fn rates(self) -> &'static str {
+        match self {
+            Self::Often => "15s",
+            Self::AsGiven => "20s",
+        }
+    }
 }
 
 /// See the module.
@@ -35,13 +53,14 @@ pub struct Stage {
     pub collector: Peer,
     pub node: Process,
     pub prometheus: SocketAddr,
+    watch: Watch,
     _prometheus: Process,
     _redis: Redis,
     _folder: TempDir,
 }
 
 impl Stage {
-    pub async fn open(rules: Rules) -> Self {
+    pub async fn open(watch: Watch) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let redis = Redis::durable();
         let proxy = Proxy::start(redis.address()).expect("a proxy");
@@ -53,7 +72,7 @@ impl Stage {
         })
         .await;
         load::work(public);
-        let (server, prometheus) = prometheus(folder.path(), metrics, rules);
+        let (server, prometheus) = prometheus(folder.path(), metrics, watch);
         load::start(&client, target.address);
         Self {
             proxy,
@@ -61,6 +80,7 @@ impl Stage {
             collector,
             node,
             prometheus,
+            watch,
             _prometheus: server,
             _redis: redis,
             _folder: folder,
@@ -69,7 +89,7 @@ impl Stage {
 
     /// What a panel would get.
     pub fn ask(&self, expr: &str, range: Range) -> Result<Vec<Series>, prometheus::AskError> {
-        prometheus::query_range(self.prometheus, &substituted(expr), range)
+        prometheus::query_range(self.prometheus, &substituted(expr, self.watch.rates()), range)
     }
 
     /// The last so many seconds, by Prometheus' clock.
@@ -85,10 +105,10 @@ impl Stage {
     }
 }
 
-/// A query with everything selected, and intervals that fit scrapes of a second.
-fn substituted(expr: &str) -> String {
+/// A query with everything selected.
+fn substituted(expr: &str, rates: &str) -> String {
     let one = format!(r#"machine="{}""#, arn("order"));
-    [("$__rate_interval", "15s"), ("$__range", "2m"), (r#"machine="$machine""#, one.as_str())]
+    [("$__rate_interval", rates), ("$__range", "2m"), (r#"machine="$machine""#, one.as_str())]
         .into_iter()
         .chain(["$job", "$instance", "$machine", "$target"].map(|variable| (variable, ".+")))
         .fold(expr.to_owned(), |text, (variable, value)| text.replace(variable, value))
@@ -144,20 +164,21 @@ fn quick(text: &str) -> String {
     if text.contains("- record: ") {
         return text;
     }
-    text.replace("[5m]", "[15s]").replace("[1m]", "[10s]")
+    text.replace("[5m]", "[20s]").replace("[1m]", "[15s]")
 }
 
-fn prometheus(folder: &Path, metrics: SocketAddr, rules: Rules) -> (Process, SocketAddr) {
+fn prometheus(folder: &Path, metrics: SocketAddr, watch: Watch) -> (Process, SocketAddr) {
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("prometheus/rules");
     for entry in std::fs::read_dir(files).expect("rules") {
         let path = entry.expect("a readable entry").path();
         let text = std::fs::read_to_string(&path).expect("rules");
-        let text = if rules == Rules::Quick { quick(&text) } else { text };
+        let text = if watch == Watch::AsGiven { quick(&text) } else { text };
         std::fs::write(folder.join(path.file_name().expect("a name")), text).expect("written");
     }
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let seconds = watch.scrapes();
     let config = format!(
-        "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\nrule_files: ['*.yml']\n\
+        "global: {{scrape_interval: {seconds}s, scrape_timeout: 1s, evaluation_interval: {seconds}s}}\nrule_files: ['*.yml']\n\
          scrape_configs:\n  - job_name: myriad\n    static_configs: [{{targets: ['{metrics}']}}]\n"
     );
     std::fs::write(folder.join("prometheus.yaml"), config).expect("written");
