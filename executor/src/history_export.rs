@@ -105,6 +105,7 @@ mod tests {
         Page {
             execution: execution.into(),
             machine: "m".into(),
+            map_run: None,
             tcsl: false,
             redrive_count: 0,
             include_data: true,

@@ -5,13 +5,15 @@
 //! histories. They travel with the block under construction, as acknowledgements do, and leave for the exporter when the
 //! store has confirmed it. Invariants: nothing here waits; what is told and not yet confirmed is bounded for each block, and
 //! what does not fit is dropped and counted; an event has the same id whenever it is told. A partition that is taken anew
-//! tells all of what is open in it once more, for nobody knows what has reached the exporter. What may fail: nothing.
+//! tells all of what is open in it once more, for nobody knows what has reached the exporter. The states of a distributed
+//! Map's child executions are counted at the machine, whose definition names them; their events are told under their own
+//! names, with their Map Run. What may fail: nothing.
 
 use std::sync::Arc;
 
-use asl::history::{EventKind, HistoryEvent, Note, Observer, Record, Severity};
+use asl::history::{ChildExecution, EventKind, HistoryEvent, Note, Observer, Record, Severity};
 use asl::program::Kind;
-use asl::{Program, Timestamp, Value};
+use asl::{Program, StartContext, Timestamp, Value};
 use export::{Intake, Page, Weigh};
 use ids::{ExecutionId, LogLevel, Mode};
 use telemetry::cells::Counter;
@@ -46,11 +48,13 @@ pub(super) struct Telling {
     intake: Option<Intake<Page>>,
     metrics: Arc<ShardMetrics>,
     events: Vec<HistoryEvent>,
+    /// Of child executions.
+    children: Vec<Page>,
 }
 
 impl Telling {
     pub fn new(intake: Option<Intake<Page>>, metrics: Arc<ShardMetrics>) -> Self {
-        Self { intake, metrics, events: Vec::new() }
+        Self { intake, metrics, events: Vec::new(), children: Vec::new() }
     }
 
     /// The level of a machine's executions here.
@@ -60,8 +64,8 @@ impl Telling {
 
     /// Observes a step of an execution of this machine.
     pub fn live<'a>(&'a mut self, machine: &'a Machine) -> Live<'a> {
-        let (level, cells) = (self.level(machine), &machine.cells);
-        Live { level, cells, metrics: &self.metrics, events: &mut self.events }
+        let (level, events, children) = (self.level(machine), &mut self.events, &mut self.children);
+        Live { level, machine, metrics: &self.metrics, events, children, whose: Whose::Own }
     }
 
     /// Observes a replay, whose events are durable: they leave at once.
@@ -69,7 +73,7 @@ impl Telling {
         let level = self.level(machine);
         let intake = self.intake.clone().filter(|_| level != LogLevel::Off);
         let page = intake.is_some().then(|| page(machine, id, name, 0));
-        Again { level, intake, page }
+        Again { level, intake, page, child: None }
     }
 
     /// What the step has told of an execution.
@@ -109,10 +113,48 @@ fn page(machine: &Machine, id: ExecutionId, name: Option<&str>, redrive_count: u
     Page {
         execution: machine.name.execution(machine.key.mode, name, id).into(),
         machine: machine.key.arn.as_str().into(),
+        map_run: None,
         tcsl: machine.key.dialect == 1,
         redrive_count,
         include_data: machine.key.logging.include_data,
         events: Vec::new(),
+    }
+}
+
+/// Whose events come.
+enum Whose {
+    Own,
+    /// A child execution's, that has told nothing yet in this step.
+    Child(Child),
+    /// The child's whose page is the last one.
+    Told,
+}
+
+/// A child execution of a distributed Map.
+struct Child {
+    machine: Arc<asl::Machine>,
+    start: StartContext,
+}
+
+impl From<ChildExecution<'_>> for Child {
+    fn from(ChildExecution { machine, start }: ChildExecution<'_>) -> Self {
+        Self { machine: Arc::clone(machine), start: start.clone() }
+    }
+}
+
+impl Child {
+    /// A page of it, without events yet. It is never redriven: its Map begins again with others.
+    fn page(&self, tcsl: bool, include_data: bool) -> Page {
+        let names = &self.machine.names;
+        Page {
+            execution: names.arn(&self.start).as_str().into(),
+            machine: self.machine.arn.as_str().into(),
+            map_run: names.map_run().map(|run| run.as_str().into()),
+            tcsl,
+            redrive_count: 0,
+            include_data,
+            events: Vec::new(),
+        }
     }
 }
 
@@ -170,16 +212,18 @@ fn took_us(since: Timestamp, until: Timestamp) -> u64 {
 /// See the module.
 pub(super) struct Live<'a> {
     level: LogLevel,
-    cells: &'a [StateCells],
+    machine: &'a Machine,
     metrics: &'a ShardMetrics,
     events: &'a mut Vec<HistoryEvent>,
+    children: &'a mut Vec<Page>,
+    whose: Whose,
 }
 
 impl Live<'_> {
     /// A state that is counted nowhere is one of a machine that is not stepped here.
     #[inline]
     fn count(&self, place: u32, cell: fn(&StateMetrics) -> &Counter) {
-        if let Some(state) = self.cells.get(place as usize) {
+        if let Some(state) = self.machine.cells.get(place as usize) {
             cell(&state.metrics).add(1);
         }
     }
@@ -187,7 +231,7 @@ impl Live<'_> {
     /// A state is over.
     #[inline]
     fn left(&self, place: u32, took_us: u64, cell: fn(&StateMetrics) -> &Counter) {
-        let Some(state) = self.cells.get(place as usize) else { return };
+        let Some(state) = self.machine.cells.get(place as usize) else { return };
         cell(&state.metrics).add(1);
         state.metrics.time_us.add(took_us);
         self.metrics.state_duration[state.kind as usize].observe(took_us);
@@ -195,13 +239,30 @@ impl Live<'_> {
 
     #[cold]
     fn collect(&mut self, record: &Record<'_>) {
-        if takes(self.level, &record.kind) {
-            self.events.push(HistoryEvent::from(record));
+        if !takes(self.level, &record.kind) {
+            return;
         }
+        if let Whose::Child(child) = &self.whose {
+            let key = &self.machine.key;
+            self.children.push(child.page(key.dialect == 1, key.logging.include_data));
+            self.whose = Whose::Told;
+        }
+        let events = match (&self.whose, self.children.last_mut()) {
+            (Whose::Told, Some(page)) => &mut page.events,
+            _ => &mut *self.events,
+        };
+        events.push(HistoryEvent::from(record));
     }
 }
 
 impl Observer for Live<'_> {
+    const CHILDREN: bool = true;
+
+    fn child(&mut self, child: Option<ChildExecution<'_>>) {
+        let child = child.filter(|_| self.level != LogLevel::Off);
+        self.whose = child.map_or(Whose::Own, |child| Whose::Child(child.into()));
+    }
+
     #[inline]
     fn event(&mut self, record: &Record<'_>) {
         match record.kind {
@@ -238,6 +299,8 @@ pub(super) struct Again {
     intake: Option<Intake<Page>>,
     /// None where nothing is told.
     page: Option<Page>,
+    /// Of the child execution that is stepped.
+    child: Option<Page>,
 }
 
 impl Again {
@@ -259,6 +322,19 @@ impl Drop for Again {
 }
 
 impl Observer for Again {
+    const CHILDREN: bool = true;
+
+    fn child(&mut self, child: Option<ChildExecution<'_>>) {
+        if let (Some(intake), Some(told)) = (&self.intake, self.child.take())
+            && !told.events.is_empty()
+        {
+            // What it does not take, it counts.
+            intake.offer(told);
+        }
+        let page = self.page.as_ref();
+        self.child = page.zip(child).map(|(page, child)| Child::from(child).page(page.tcsl, page.include_data));
+    }
+
     fn event(&mut self, record: &Record<'_>) {
         if self.page.is_none() {
             return;
@@ -269,6 +345,9 @@ impl Observer for Again {
         }
         if !takes(self.level, &record.kind) {
             return;
+        }
+        if let Some(child) = &mut self.child {
+            return child.events.push(HistoryEvent::from(record));
         }
         let events = self.page.as_mut().map(|page| {
             page.events.push(HistoryEvent::from(record));
@@ -283,7 +362,14 @@ impl Observer for Again {
 impl Shard {
     /// What a step has told goes with the block under construction.
     pub(super) fn tell(&mut self, log: usize, told: Option<Page>) {
-        let Some(page) = told else { return };
+        if told.is_none() && self.telling.children.is_empty() {
+            return;
+        }
+        let children = std::mem::take(&mut self.telling.children);
+        told.into_iter().chain(children).for_each(|page| self.tell_page(log, page));
+    }
+
+    fn tell_page(&mut self, log: usize, page: Page) {
         let (bytes, told) = (page.bytes(), &mut self.logs[log].page.told);
         if told.bytes + bytes > limits::TOLD_BYTES_MAX {
             self.telling.intake.iter().for_each(|intake| intake.refuse(&page));
