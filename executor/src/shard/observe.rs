@@ -332,7 +332,8 @@ impl Observer for Again {
             intake.offer(told);
         }
         let page = self.page.as_ref();
-        self.child = page.zip(child).map(|(page, child)| Child::from(child).page(page.tcsl, page.include_data));
+        self.child =
+            page.zip(child).map(|(page, child)| Child::from(child).page(page.tcsl, page.include_data));
     }
 
     fn event(&mut self, record: &Record<'_>) {
@@ -408,5 +409,55 @@ impl Shard {
             details: Value::object([("error", Value::from(error)), ("cause", Value::from(cause))]),
         };
         self.tell(log, Some(Page { events: vec![event], ..page(machine, id, name, 0) }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use asl::Payload;
+    use ids::{BatchId, Logging, PartitionId};
+    use journal::block::MachineRef;
+    use telemetry::NodeMetrics;
+
+    use super::super::machine::{Beginning, Machines};
+    use super::*;
+    use crate::secret::ClusterSecret;
+
+    const FAILS: &str = r#"{"StartAt":"A","States":{
+        "A":{"Type":"Pass","Next":"B"},"B":{"Type":"Fail","Error":"E"}}}"#;
+
+    /// For how many events room was made while an execution ran that fails.
+    fn built(exports: bool, level: LogLevel) -> usize {
+        let program = Program::compile(FAILS.as_bytes(), asl::Dialect::Asl).expect("a definition").program;
+        let metrics = NodeMetrics::new("test", 1).shard(0).expect("there is one");
+        let key = MachineRef {
+            arn: "arn:aws:states:us-east-1:123456789012:stateMachine:orders".to_owned(),
+            definition: program.hash,
+            mode: Mode::Express,
+            dialect: 0,
+            retention_s: 0,
+            role_arn: String::new(),
+            logging: Logging { level, include_data: true },
+        };
+        let mut machines = Machines::new(Arc::new(ClusterSecret::from_key(&[7; 32])));
+        let machine = machines.add(key, program, &metrics).expect("a machine");
+        let intake = exports.then(|| export::intake(export::IntakeBounds::default(), Arc::default()).0);
+        let mut telling = Telling::new(intake, metrics);
+        let id = BatchId::new(PartitionId::new(0).expect("in range"), 1, 1).expect("in range").execution(0);
+        let beginning = Beginning { id, name: None, seed: 1, start_time_ms: 1, waits: false, keeps: false };
+        let mut effects = Vec::new();
+        let input = Payload::from_value(Value::empty_object());
+        machine.begin(&beginning, input, &mut effects, &mut telling.live(&machine));
+        assert_eq!(effects.len(), 1, "it has ended");
+        assert_eq!(machine.metrics.state("B").entered.get(), 1, "it is counted in any case");
+        telling.events.capacity()
+    }
+
+    #[test]
+    fn without_a_sink_or_at_off_no_event_is_built() {
+        for level in [LogLevel::Off, LogLevel::Fatal, LogLevel::Error, LogLevel::All] {
+            assert_eq!(built(false, level), 0, "{level:?}");
+            assert_eq!(built(true, level) > 0, level != LogLevel::Off, "{level:?}");
+        }
     }
 }

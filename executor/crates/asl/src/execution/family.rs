@@ -350,8 +350,7 @@ impl<O: Observer> Call<'_, O> {
         let begins = event == Event::TimerFired(EffectId::next_turn(number));
         let member = self.members.alive.get_mut(&number).filter(|member| member.begun || begins);
         let Some(member) = member else { return };
-        let (id, started_at, before) =
-            (member.id, member.execution.started_at, member.execution.threads());
+        let (id, started_at, before) = (member.id, member.execution.started_at, member.execution.threads());
         member.tell(event, now, &mut asked, self.observer);
         let (worked, grown) = (member.execution.worked(), member.execution.threads() - before);
         self.members.count(worked);
