@@ -79,12 +79,15 @@ mod tests {
     #[test]
     fn a_library_that_says_too_much_is_quiet_unless_it_is_named() {
         for (level, written) in [
-            ("info", "rskafka=error,info"),
-            ("executor=debug,warn", "rskafka=error,executor=debug,warn"),
-            ("info,rskafka=debug", "rskafka=debug,info"),
-            ("off", "off"),
+            ("info", &["info", "rskafka=error"][..]),
+            ("executor=debug,warn", &["executor=debug", "rskafka=error", "warn"]),
+            ("info,rskafka=debug", &["info", "rskafka=debug"]),
+            ("off", &["off"]),
         ] {
-            assert_eq!(filter(level).expect("a filter").to_string(), written, "{level}");
+            let filter = filter(level).expect("a filter").to_string();
+            let mut directives: Vec<&str> = filter.split(',').collect();
+            directives.sort_unstable();
+            assert_eq!(directives, written, "{level}");
         }
         assert!(filter("loud=loud").is_err());
     }
