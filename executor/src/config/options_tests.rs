@@ -48,7 +48,7 @@ fn every_flag_is_a_key_and_an_environment_variable_of_the_same_name() {
         assert_eq!(environment.to_str(), Some(variable(long).as_str()));
         of_flags.push(long.to_owned());
     }
-    let mut keys = file::KEYS.map(str::to_owned).to_vec();
+    let mut keys: Vec<String> = file::KEYS.iter().map(|key| (*key).to_owned()).collect();
     of_flags.sort_unstable();
     keys.sort_unstable();
     assert_eq!(of_flags, keys);

@@ -35,7 +35,7 @@ use super::log::{Log, LogState};
 use super::machine::Machines;
 use super::mailbox::MailRoom;
 use super::names::Names;
-use super::observe::Telling;
+use super::telling::Telling;
 use super::own::Own;
 use super::parting::Last;
 use super::probe::{Asked, Probe};

@@ -9,8 +9,8 @@ use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_util::future::AbortHandle;
 use asl::{Outcome, Str};
+use futures_util::future::AbortHandle;
 use ids::{BatchId, ExecutionId, Mode, PartitionId, Status};
 use journal::index::IndexWriter;
 use journal::{Append, BlockBuilder, BlockId, Derived};
@@ -27,7 +27,7 @@ use super::dedupe::Dedupe;
 use super::execution::OpenExecution;
 use super::flush::{RECORD_BYTES, status_of};
 use super::machine::Machine;
-use super::observe::Told;
+use super::telling::Told;
 use super::retain::Retained;
 use super::scan::{Blocks, Map};
 use super::slab::Address;
@@ -102,9 +102,7 @@ impl From<&Outcome> for End {
     fn from(outcome: &Outcome) -> Self {
         let error = match outcome {
             Outcome::Failed { error, .. } => Some(error.clone().unwrap_or_else(|| "none".into())),
-            Outcome::TimedOut { error, .. } => {
-                Some(error.clone().unwrap_or_else(|| "States.Timeout".into()))
-            }
+            Outcome::TimedOut { error, .. } => Some(error.clone().unwrap_or_else(|| "States.Timeout".into())),
             Outcome::Succeeded(_) | Outcome::Aborted { .. } => None,
         };
         Self { status: status_of(outcome), error }

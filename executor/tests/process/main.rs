@@ -6,6 +6,7 @@
 mod archive;
 mod disk;
 mod drain;
+mod export;
 mod idle;
 mod input;
 mod inspect;

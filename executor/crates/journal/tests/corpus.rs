@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use ids::{BatchId, Mode, PartitionId, Status, TraceContext};
+use ids::{BatchId, LogLevel, Logging, Mode, PartitionId, Status, TraceContext};
 use journal::block::{ReadDigest, encode_failure, seed_for};
 use journal::cluster::{FORMAT, OLDEST};
 use journal::{Block, BlockBuilder, BlockId, Closed, Journalled, JournalledKind, MachineRef, Opened, Record};
@@ -149,12 +149,23 @@ fn traced(builder: &mut BlockBuilder) {
     builder.opened_and_closed(&ended, Status::Succeeded, ended.start_time_ms + 1, b"[2]");
 }
 
+/// Machines that say what of their executions is logged, also one machine in several ways.
+fn logged(builder: &mut BlockBuilder) {
+    let levels = [LogLevel::Off, LogLevel::Fatal, LogLevel::Error, LogLevel::All];
+    let ways = levels.into_iter().flat_map(|level| [(level, false), (level, true)]);
+    for (index, (level, include_data)) in (0..).zip(ways) {
+        let logging = Logging { level, include_data };
+        let machine = builder.machine(&MachineRef { logging, ..machine(Mode::Standard, index % 2) });
+        builder.opened(&opened(6, index, machine, b"{}"));
+    }
+}
+
 fn nothing(_: &mut BlockBuilder) {}
 
 /// A file's name, and what fills its block.
 type Case = (&'static str, fn(&mut BlockBuilder));
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 8] = [
     ("at-once", at_once),
     ("waiting", waiting),
     ("empty", nothing),
@@ -162,6 +173,7 @@ const CASES: [Case; 7] = [
     ("roles", roles),
     ("submitted", submitted),
     ("traced", traced),
+    ("logged", logged),
 ];
 
 /// Everything that a block says, one record a line.

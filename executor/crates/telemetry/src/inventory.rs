@@ -200,6 +200,8 @@ metrics! {
     EXPORT_QUEUE_BYTES Gauge "executor_export_queue_bytes" ["signal", "sink"] "Bytes that wait to be sent";
     EXPORT_LAG Gauge "executor_export_lag_seconds" ["signal", "sink"] "Age of the oldest that waits to be sent";
     EXPORT_LATENCY Histogram "executor_export_send_seconds" ["signal", "sink"] "From the beginning of an attempt to send a batch to its peer's answer";
+    EXPORT_FILES_REMOVED Counter "executor_export_files_removed_total" [] "Files of histories that were removed to make room, the oldest first";
+    EXPORT_FILE_BYTES_REMOVED Counter "executor_export_files_removed_bytes_total" [] "Bytes of the files of histories that were removed to make room";
     LOG_SUPPRESSED Counter "executor_log_lines_suppressed_total" ["level"] "Log lines that were held back because their place in the program had logged too many; errors never are";
     LABELS Gauge "executor_metric_labels" ["set"] "Names that have a label of their own on this node";
     LABELS_LIMIT Gauge "executor_metric_labels_limit" ["set"] "Names that can have a label of their own on this node; later ones share the label other";

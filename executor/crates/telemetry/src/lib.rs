@@ -23,7 +23,7 @@ pub mod snapshot;
 mod text;
 
 pub use credentials::{CredentialFailure, CredentialMetrics};
-pub use export::{DropReason, ExportMetrics, IntakeMetrics, Signal};
+pub use export::{DropReason, ExportMetrics, IntakeMetrics, RemovedFiles, Signal};
 pub use grpc::{GRPC_METHODS, GrpcCode, GrpcMetrics, MethodMetrics};
 pub use machine::{MachineMetrics, StateKind, StateMetrics, TargetMetrics};
 pub use node::NodeMetrics;

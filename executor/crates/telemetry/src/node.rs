@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWrite
 use std::time::{Instant, SystemTime};
 
 use crate::credentials::CredentialMetrics;
-use crate::export::{ExportMetrics, Signal};
+use crate::export::{ExportMetrics, RemovedFiles, Signal};
 use crate::grpc::GrpcMetrics;
 use crate::labels::Labels;
 use crate::picture;
@@ -28,6 +28,7 @@ pub(crate) struct Node {
     /// Of the public port.
     pub grpc: Arc<GrpcMetrics>,
     exporters: RwLock<Vec<Exporter>>,
+    pub removed_files: Arc<RemovedFiles>,
     pub activity_polls: Arc<AtomicU64>,
     pub ready: AtomicBool,
     pub draining: OnceLock<Instant>,
@@ -76,6 +77,7 @@ impl NodeMetrics {
             credentials: Arc::default(),
             grpc: Arc::default(),
             exporters: RwLock::default(),
+            removed_files: Arc::default(),
             activity_polls: Arc::default(),
             ready: AtomicBool::new(false),
             draining: OnceLock::new(),
@@ -116,6 +118,12 @@ impl NodeMetrics {
         let cells = Arc::<ExportMetrics>::default();
         exporters.push(Exporter { signal, sink, cells: Arc::clone(&cells) });
         cells
+    }
+
+    /// What the sink of files has removed; whoever writes its files alone may write them.
+    #[must_use]
+    pub fn removed_files(&self) -> Arc<RemovedFiles> {
+        Arc::clone(&self.0.removed_files)
     }
 
     /// Calls that wait for a task of an activity, as whoever takes them counts.

@@ -244,6 +244,9 @@ impl Picture {
         self.put_one(&names::STORE_FOREIGN, flag(node.store_foreign.load(Ordering::Relaxed)));
         let polls = node.activity_polls.load(Ordering::Relaxed);
         self.put_one(&names::ACTIVITY_POLLS, Value::Count(polls));
+        let removed = &node.removed_files;
+        self.put_one(&names::EXPORT_FILES_REMOVED, Value::Count(removed.files.get()));
+        self.put_one(&names::EXPORT_FILE_BYTES_REMOVED, Value::Count(removed.bytes.get()));
         self.put(&names::BUILD, [(vec![label(node.version)], Value::Count(1))]);
         for (set, used, limit) in node.labels.used() {
             self.put(&names::LABELS, [(vec![label(set)], Value::Count(used as u64))]);

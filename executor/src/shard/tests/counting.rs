@@ -43,7 +43,8 @@ async fn tasks_count_at_their_target_and_ends_at_their_machine() {
 
 #[tokio::test]
 async fn each_failed_execution_counts_its_error_once_wherever_it_ends() {
-    const SLOW: &str = r#"{"TimeoutSeconds":5,"StartAt":"A","States":{"A":{"Type":"Wait","Seconds":60,"End":true}}}"#;
+    const SLOW: &str =
+        r#"{"TimeoutSeconds":5,"StartAt":"A","States":{"A":{"Type":"Wait","Seconds":60,"End":true}}}"#;
     const NAMELESS: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Fail"}}}"#;
     let world = World::new();
     let shard = world.shard().await;
@@ -56,8 +57,12 @@ async fn each_failed_execution_counts_its_error_once_wherever_it_ends() {
     }
     let wait = world.define(WAIT).await;
     shard.started(batch(21, wait, Mode::SyncExpress, &["1", "2"])).await;
-    let stop =
-        |reply| Command::Stop { execution: execution(21, 0), error: "Stopped".into(), cause: "".into(), reply };
+    let stop = |reply| Command::Stop {
+        execution: execution(21, 0),
+        error: "Stopped".into(),
+        cause: "".into(),
+        reply,
+    };
     ticking(&shard, shard.ask(stop)).await.expect("stopped");
     world.clock.advance(Duration::from_secs(5));
     ticking(&shard, outcomes(&mut watcher, 25)).await;

@@ -170,6 +170,51 @@ async fn what_is_open_is_told_again_by_the_next_owner_with_the_same_ids() {
 }
 
 #[tokio::test]
+async fn what_a_start_asked_for_is_what_the_next_owner_tells() {
+    let (world, outlet) = world();
+    let wait = world.define(WAIT).await;
+    let shard = world.shard().await;
+    let mut starts = logged(batch(1, wait, Mode::Standard, &["1", "2", "3"]), LogLevel::Error, false);
+    let asked = LoggingConfiguration { level: LogLevel::All.into(), include_execution_data: true };
+    starts.machines.push(v1::Machine { logging: Some(asked), ..starts.machines[0].clone() });
+    starts.machine_index = vec![0, 1, 0];
+    shard.started(starts).await;
+    drop(shard);
+    while outlet.take().is_some() {}
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    world.clock.advance(Duration::from_secs(60));
+    ticking(&shard, outcomes(&mut watcher, 3)).await;
+    let pages = taken(&shard, &outlet).await;
+    let whole = ["ExecutionStarted", "WaitStateEntered", "WaitStateExited", "ExecutionSucceeded"];
+    assert_eq!(kinds(&pages, 1), whole);
+    assert!(kinds(&pages, 0).is_empty() && kinds(&pages, 2).is_empty(), "they did not fail");
+    assert!(pages.iter().all(|page| page.include_data));
+}
+
+#[tokio::test]
+async fn each_level_takes_the_same_of_a_machine_of_tcsl() {
+    const FLOW: &str = "qrn:qcs:asw:gz:1:http:json:flowmachine:flow:abcd1234";
+    for (level, told) in [
+        (LogLevel::All, &["ExecutionStarted", "FailStateEntered", "ExecutionFailed"][..]),
+        (LogLevel::Error, &["FailStateEntered", "ExecutionFailed"]),
+        (LogLevel::Fatal, &["ExecutionFailed"]),
+        (LogLevel::Off, &[]),
+    ] {
+        let (world, outlet) = world();
+        let fail = world.define_as(FAIL, Dialect::Tcsl).await;
+        let shard = world.shard().await;
+        let mut starts = logged(batch(1, fail, Mode::Express, &["1"]), level, true);
+        starts.machines[0].arn = FLOW.to_owned();
+        starts.machines[0].dialect = v1::Dialect::Tcsl.into();
+        shard.started(starts).await;
+        let pages = taken(&shard, &outlet).await;
+        assert_eq!(kinds(&pages, 0), told, "{level:?}");
+        assert!(pages.iter().all(|page| page.tcsl && &*page.machine == FLOW), "{pages:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_ends_of_stopped_executions_and_of_those_that_may_not_go_on_are_told() {
     let (world, outlet) = world();
     let wait = world.define(WAIT).await;
