@@ -54,6 +54,19 @@ pub struct Calls {
     pub hung: u32,
 }
 
+/// What was exported of an observed run: all that was to be, and nothing dropped.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Exported {
+    /// Events of histories, at each sink.
+    pub events: u64,
+    /// So many sinks.
+    pub sinks: u64,
+    /// Snapshots of metrics that were pushed.
+    pub pushes: u64,
+    /// Times that metrics were scraped while the load ran.
+    pub scrapes: u64,
+}
+
 /// Everything that a run found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
@@ -102,6 +115,9 @@ pub struct Report {
     /// Of a run whose Tasks call over HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calls: Option<Calls>,
+    /// Of an observed run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exported: Option<Exported>,
     /// What was read back.
     pub verified: Option<Verified>,
     /// The disk of the store.
@@ -182,6 +198,13 @@ impl Report {
             );
             rows.push(("calls", text));
         }
+        if let Some(Exported { events, sinks, pushes, scrapes }) = &self.exported {
+            let events = thousands(*events);
+            rows.push((
+                "exported",
+                format!("{events} events to each of {sinks} sinks, {pushes} pushes, {scrapes} scrapes"),
+            ));
+        }
         if let Some(bytes) = self.store_bytes_per_execution {
             rows.push(("store growth", format!("{bytes:.0} B per execution")));
         }
@@ -251,6 +274,7 @@ mod tests {
             store: "memory".to_owned(),
             appendfsync: None,
             calls: None,
+            exported: None,
             verified: None,
             disk: None,
             machine: Machine::look(),
