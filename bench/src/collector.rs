@@ -4,8 +4,6 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
@@ -19,42 +17,28 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::error::Error;
 
-/// What was taken so far.
-#[derive(Debug, Default)]
-pub struct Taken {
-    /// Requests that were answered.
-    pub requests: AtomicU64,
-}
-
 /// Serves until it is dropped. `ready` is called with the address when connections are taken.
 ///
 /// # Errors
 /// The port is taken.
-pub async fn serve(
-    listen: SocketAddr,
-    taken: Arc<Taken>,
-    ready: impl FnOnce(SocketAddr),
-) -> Result<(), Error> {
+pub async fn serve(listen: SocketAddr, ready: impl FnOnce(SocketAddr)) -> Result<(), Error> {
     let failed = |error: std::io::Error| Error::Process(format!("the collector's port {listen}: {error}"));
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     ready(listener.local_addr().map_err(failed)?);
     loop {
         let (stream, _) = listener.accept().await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
-        tokio::spawn(connection(stream, Arc::clone(&taken)));
+        tokio::spawn(connection(stream));
     }
 }
 
 /// A connection that breaks is its client's affair.
-async fn connection(stream: TcpStream, taken: Arc<Taken>) {
-    let service = service_fn(move |request| {
-        let taken = Arc::clone(&taken);
-        async move { Ok::<_, Infallible>(take(request, &taken).await) }
-    });
+async fn connection(stream: TcpStream) {
+    let service = service_fn(|request| async move { Ok::<_, Infallible>(take(request).await) });
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn take(request: Request<Incoming>, taken: &Taken) -> Response<Empty<Bytes>> {
+async fn take(request: Request<Incoming>) -> Response<Empty<Bytes>> {
     let mut body = request.into_body();
     let mut response = Response::new(Empty::new());
     while let Some(frame) = body.frame().await {
@@ -63,7 +47,6 @@ async fn take(request: Request<Incoming>, taken: &Taken) -> Response<Empty<Bytes
             return response;
         }
     }
-    taken.requests.fetch_add(1, Relaxed);
     // An empty message of OTLP says that everything was taken; CLS says nothing either.
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
     response

@@ -55,6 +55,9 @@ enum Command {
     /// Compare a node that is scraped and exports metrics, histories and logs with one that nobody looks at, in turns; one start
     /// in a hundred fails, one is exported in full.
     Observed(observed_cli::Options),
+    /// Let those who look at a node hang, refuse and come back under load, and see that executions know nothing of it, that its
+    /// memory stays bounded and that every drop is counted.
+    Outage(observed_cli::Outage),
     /// Serve a worker pool that answers every task with its input.
     Worker(Worker),
     /// Answer every HTTP request with its body, for Tasks that call over HTTP.
@@ -254,6 +257,7 @@ async fn main() -> ExitCode {
         Command::Suite(suite) => until_stopped(run_suite(suite)).await,
         Command::Recovery(recovery) => until_stopped(run_recovery(recovery)).await,
         Command::Observed(options) => until_stopped(observed_cli::run(options)).await,
+        Command::Outage(options) => until_stopped(observed_cli::outage(options)).await,
         Command::Worker(worker) => run_worker(worker).await,
         Command::Peer(options) => run_peer(options).await,
         Command::Collector(options) => observed_cli::collect(options).await,
@@ -341,6 +345,7 @@ async fn run_suite(arguments: Suite) -> Result<ExitCode, Error> {
         entropy: common.entropy,
         machines: usize::from(common.machines),
         observed: None,
+        node_flags: Vec::new(),
         shards,
         max_open: None,
         window: common.window.map(|window| window as usize),
@@ -385,6 +390,7 @@ async fn run_recovery(arguments: Recovery) -> Result<ExitCode, Error> {
         entropy: Entropy::Templated,
         machines: 1,
         observed: None,
+        node_flags: Vec::new(),
         shards: None,
         max_open: Some(open * 2 + 65_536),
         window: None,

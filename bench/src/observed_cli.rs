@@ -1,15 +1,14 @@
-//! `bench observed` and `bench collector` on the command line.
+//! `bench observed`, `bench outage` and `bench collector` on the command line.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bench::error::Error;
 use bench::payload::Entropy;
 use bench::suite::StoreKind;
-use bench::{collector, observed, suite};
+use bench::{collector, observed, outage, suite};
 use clap::Args;
 use proto::executor::v1::Mode;
 
@@ -41,34 +40,63 @@ pub struct Options {
 }
 
 #[derive(Debug, Args)]
+pub struct Outage {
+    /// Executions a second, each told in full
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
+    rate: u64,
+    /// How long each of the four periods is, for example 30s
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    each: Duration,
+    /// Bytes of each input
+    #[arg(long, default_value_t = 8_192, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    payload: u32,
+    /// Which store
+    #[arg(long, value_enum, default_value_t = StoreKind::Redis)]
+    store: StoreKind,
+    /// Where the store's directory is made
+    #[arg(long, default_value = ".")]
+    dir: PathBuf,
+    /// Also append the figures to perf/outage.jsonl, if there was no fault
+    #[arg(long)]
+    record: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct Collector {
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:4318")]
     listen: SocketAddr,
 }
 
-pub async fn run(options: Options) -> Result<ExitCode, Error> {
-    let settings = suite::Settings {
+/// Clusters without anything of their own.
+fn settings(store: StoreKind, dir: PathBuf) -> Result<suite::Settings, Error> {
+    Ok(suite::Settings {
         profiles: Vec::new(),
         mode: Mode::Express,
-        rate: Some(options.rate),
-        max: options.max,
-        duration: options.duration,
-        store: options.store,
+        rate: None,
+        max: false,
+        duration: Duration::ZERO,
+        store,
         appendfsync: testkit::AppendFsync::Always,
-        dir: options.dir,
+        dir,
         payload_bytes: 200,
         entropy: Entropy::Templated,
         machines: 1,
         observed: None,
+        node_flags: Vec::new(),
         shards: None,
         max_open: None,
         window: None,
         hung: 0,
         through_scheduler: false,
         binaries: binaries()?,
-    };
-    let found = observed::run(options.rounds, &settings, |observed, report| {
+    })
+}
+
+pub async fn run(options: Options) -> Result<ExitCode, Error> {
+    let Options { rate, max, duration, rounds, store, dir, record } = options;
+    let settings = suite::Settings { rate: Some(rate), max, duration, ..settings(store, dir)? };
+    let found = observed::run(rounds, &settings, |observed, report| {
         println!("{:>14}  {}\n{}", "observed", format!("{observed:?}").to_lowercase(), report.table());
     });
     let found = found.await?;
@@ -80,14 +108,28 @@ pub async fn run(options: Options) -> Result<ExitCode, Error> {
     if !shortcomings.is_empty() {
         return Ok(ExitCode::FAILURE);
     }
-    if options.record {
+    if record {
         suite::write_json(&PathBuf::from("perf/observed.jsonl"), &[found], true)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub async fn outage(options: Outage) -> Result<ExitCode, Error> {
+    let Outage { rate, each, payload, store, dir, record } = options;
+    let load = outage::Settings { rate, each, payload_bytes: payload as usize };
+    let found = outage::run(&load, &settings(store, dir)?).await?;
+    print!("{}", found.table());
+    if !found.faults.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
+    if record {
+        suite::write_json(&PathBuf::from("perf/outage.jsonl"), &[found], true)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 pub async fn collect(options: Collector) -> Result<ExitCode, Error> {
     let ready = |address| println!("collecting at http://{address}");
-    collector::serve(options.listen, Arc::default(), ready).await?;
+    collector::serve(options.listen, ready).await?;
     Ok(ExitCode::SUCCESS)
 }

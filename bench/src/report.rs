@@ -36,7 +36,8 @@ impl Percentiles {
         }
     }
 
-    fn text(&self) -> String {
+    /// In one line.
+    pub(crate) fn text(&self) -> String {
         let Self { p50, p90, p99, p999, max, .. } = self;
         format!("p50 {p50:.2}  p90 {p90:.2}  p99 {p99:.2}  p99.9 {p999:.2}  max {max:.1} ms")
     }

@@ -5,7 +5,7 @@
 
 use proto::executor::v1::{LogLevel, LoggingConfiguration, Machine};
 
-/// In an observed load one start in so many is told in full, and one in so many fails.
+/// In a load that is observed like others in earnest one start in so many is told in full, and one in so many fails.
 const ONE_IN: u64 = 100;
 /// Where among those the one is that fails.
 const FAILS_AT: u64 = 50;
@@ -13,13 +13,15 @@ const FAILS_AT: u64 = 50;
 /// Fails after a state, as many machines do.
 pub(super) const FAILING: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","Next":"F"},"F":{"Type":"Fail","Error":"Bench.Failed","Cause":"one in a hundred"}}}"#;
 
-/// Whose histories are exported. The starts are the same in both.
+/// Whose histories are exported. The starts are the same with nothing and with everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Observed {
     /// Nobody's.
     Nothing,
     /// Errors of all, and everything of one in a hundred, with its data.
     Everything,
+    /// Everything of all, with its data; and none fails.
+    Whole,
 }
 
 /// The executions of an observed load.
@@ -52,14 +54,18 @@ pub(super) enum Mix {
 impl Mix {
     /// For an observed load.
     pub fn observed(observed: Observed, usual: Machine, failing: Machine) -> Self {
-        let level = |level: LogLevel, include_execution_data| {
-            (observed == Observed::Everything)
-                .then_some(LoggingConfiguration { level: level.into(), include_execution_data })
+        let logging = |level: LogLevel, include_execution_data| {
+            Some(LoggingConfiguration { level: level.into(), include_execution_data })
         };
-        let errors = level(LogLevel::Error, false);
-        let whole = Machine { logging: level(LogLevel::All, true), ..usual.clone() };
-        let failing = Machine { logging: errors, ..failing };
-        Self::Observed(Box::new([Machine { logging: errors, ..usual }, whole, failing]))
+        let (errors, all) = (logging(LogLevel::Error, false), logging(LogLevel::All, true));
+        let with = |machine: &Machine, logging| Machine { logging, ..machine.clone() };
+        match observed {
+            Observed::Nothing => Self::Observed(Box::new([usual.clone(), usual, failing])),
+            Observed::Everything => {
+                Self::Observed(Box::new([with(&usual, errors), with(&usual, all), with(&failing, errors)]))
+            }
+            Observed::Whole => Self::InTurn(vec![with(&usual, all)]),
+        }
     }
 
     /// The machines of a batch, and which of them each of its executions has; none is said where there is one.

@@ -56,6 +56,8 @@ pub struct Settings {
     pub machines: usize,
     /// Instead: an observed load, and who looks at it or nobody at all.
     pub observed: Option<Observed>,
+    /// Flags of the node, beside its own.
+    pub node_flags: Vec<String>,
     /// Shards of the node; `None` leaves the node's default.
     pub shards: Option<u16>,
     /// Executions that the node keeps open; `None` leaves the node's default.
@@ -85,7 +87,8 @@ pub async fn run(settings: &Settings, mut report: impl FnMut(&Report)) -> Result
     Ok(reports)
 }
 
-fn load_settings(settings: &Settings, profile: Profile, cluster: &Cluster) -> load::Settings {
+/// The load of a profile on a cluster.
+pub(crate) fn load_settings(settings: &Settings, profile: Profile, cluster: &Cluster) -> load::Settings {
     let rate = settings.rate.unwrap_or_else(|| profile.floor_per_s(settings.mode));
     load::Settings {
         address: cluster.node_address(),
@@ -144,14 +147,14 @@ async fn measure(
             measured = load::run(&load) => measured?,
             failed = observers::scrape(&metrics, &scrapes) => return Err(failed),
         },
-        Some(Observed::Nothing) | None => load::run(&load).await?,
+        Some(Observed::Nothing | Observed::Whole) | None => load::run(&load).await?,
     };
     let exported = match settings.observed {
         Some(Observed::Everything) => {
             let (executions, scrapes) = (measured.stats.ack.len(), scrapes.into_inner());
             Some(observers::exported(&metrics, executions, scrapes).await?)
         }
-        Some(Observed::Nothing) | None => None,
+        Some(Observed::Nothing | Observed::Whole) | None => None,
     };
     let (cpu_after, wall) = (cluster.cpu_us(), clock.elapsed());
     let store_after = cluster.store_bytes();

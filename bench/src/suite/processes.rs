@@ -117,6 +117,7 @@ impl Cluster {
             (None, Some(_)) => arguments.extend(observers::silent()),
             (None, None) => {}
         }
+        arguments.extend(settings.node_flags.iter().cloned());
         let mut node = start(settings, "executor", arguments.clone())?;
         wait_until_serving(&mut node, port).await?;
         let scheduler =
@@ -192,8 +193,14 @@ impl Cluster {
         scrape::get(&self.metrics_address()).await
     }
 
-    pub(super) fn metrics_address(&self) -> String {
+    /// Where the node's metrics are scraped.
+    pub(crate) fn metrics_address(&self) -> String {
         format!("127.0.0.1:{}", self.port + 1)
+    }
+
+    /// Of the node's process.
+    pub(crate) fn node_pid(&self) -> u32 {
+        self.node.pid()
     }
 
     /// Resident memory of the node, in bytes.
