@@ -106,17 +106,22 @@ impl Comparison {
         )
     }
 
-    /// Why the run is no success.
+    /// Why the figures are no good.
     #[must_use]
     pub fn shortcomings(&self) -> Vec<String> {
-        let mut found: Vec<String> = self.off.iter().chain(&self.on).flat_map(shortcomings).collect();
+        self.off.iter().chain(&self.on).flat_map(shortcomings).collect()
+    }
+
+    /// What being looked at costs, where that is more than it may.
+    #[must_use]
+    pub fn excess(&self) -> Option<String> {
         let open = self.on.iter().all(|report| report.offered_per_s > 0);
-        let cost = if open { self.node_cpu_ratio - 1.0 } else { 1.0 - self.rate_ratio };
-        if cost > COST_MAX {
-            let what = if open { "more CPU time of the node" } else { "of the rate" };
-            found.push(format!("being looked at costs {:.1} % {what}", cost * 100.0));
-        }
-        found
+        let (cost, what) = if open {
+            (self.node_cpu_ratio - 1.0, "more CPU time of the node")
+        } else {
+            (1.0 - self.rate_ratio, "of the rate")
+        };
+        (cost > COST_MAX).then(|| format!("being looked at costs {:.1} % {what}", cost * 100.0))
     }
 }
 
