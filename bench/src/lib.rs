@@ -10,15 +10,19 @@
 //! soon a killed node serves again), [`report`] (table and JSON), [`machine`] (CPU, load, file
 //! systems), [`suite`] (processes and the set of
 //! runs), [`worker`] (the echo worker), [`peer`] (the HTTP peer), [`client`] (what the HTTP
-//! client does alone), [`crash`] (the kill test).
+//! client does alone), [`crash`] (the kill test), [`observed`] (what being looked at costs), [`outage`] (who looks is gone), [`collector`] (who
+//! takes what is exported).
 
 mod attend;
 pub mod client;
+pub mod collector;
 pub mod crash;
 pub mod error;
 pub mod ledger;
 pub mod load;
 pub mod machine;
+pub mod observed;
+pub mod outage;
 pub mod payload;
 pub mod peer;
 pub mod profile;

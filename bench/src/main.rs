@@ -1,6 +1,7 @@
-//! `bench`: load, suite, worker, crash.
+//! `bench`: load, suite, recovery, observed, worker, crash.
 
 mod crash_cli;
+mod observed_cli;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -51,10 +52,18 @@ enum Command {
     /// Kill a node with so many executions open, start it again, and say how long it took to serve (T12). In the end a worker
     /// does what is left, and each execution must have ended once.
     Recovery(Recovery),
+    /// Compare a node that is scraped and exports metrics, histories and logs with one that nobody looks at, in turns; one start
+    /// in a hundred fails, one is exported in full.
+    Observed(observed_cli::Options),
+    /// Let those who look at a node hang, refuse and come back under load, and see that executions know nothing of it, that its
+    /// memory stays bounded and that every drop is counted.
+    Outage(observed_cli::Outage),
     /// Serve a worker pool that answers every task with its input.
     Worker(Worker),
     /// Answer every HTTP request with its body, for Tasks that call over HTTP.
     Peer(PeerOptions),
+    /// Take what nodes export by OTLP over HTTP, and look at nothing.
+    Collector(observed_cli::Collector),
     /// Kill every process at random under load, and read back everything that was acknowledged.
     Crash(crash_cli::Crash),
 }
@@ -247,8 +256,11 @@ async fn main() -> ExitCode {
         Command::Load(load) => run_load(load).await,
         Command::Suite(suite) => until_stopped(run_suite(suite)).await,
         Command::Recovery(recovery) => until_stopped(run_recovery(recovery)).await,
+        Command::Observed(options) => until_stopped(observed_cli::run(options)).await,
+        Command::Outage(options) => until_stopped(observed_cli::outage(options)).await,
         Command::Worker(worker) => run_worker(worker).await,
         Command::Peer(options) => run_peer(options).await,
+        Command::Collector(options) => observed_cli::collect(options).await,
         Command::Crash(crash) => crash_cli::run(crash).await,
     };
     outcome.unwrap_or_else(|error| {
@@ -298,6 +310,7 @@ async fn run_load(arguments: Load) -> Result<ExitCode, Error> {
         payload_bytes: common.payload as usize,
         entropy: common.entropy,
         machines: usize::from(common.machines),
+        observed: None,
         window: common.window.map_or_else(|| profile.window(), |window| window as usize),
         seed: 0x5EED,
         progress: true,
@@ -331,6 +344,8 @@ async fn run_suite(arguments: Suite) -> Result<ExitCode, Error> {
         payload_bytes: common.payload as usize,
         entropy: common.entropy,
         machines: usize::from(common.machines),
+        observed: None,
+        node_flags: Vec::new(),
         shards,
         max_open: None,
         window: common.window.map(|window| window as usize),
@@ -374,6 +389,8 @@ async fn run_recovery(arguments: Recovery) -> Result<ExitCode, Error> {
         payload_bytes: 200,
         entropy: Entropy::Templated,
         machines: 1,
+        observed: None,
+        node_flags: Vec::new(),
         shards: None,
         max_open: Some(open * 2 + 65_536),
         window: None,

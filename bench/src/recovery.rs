@@ -97,6 +97,7 @@ fn load_of(cluster: &Cluster, (profile, mode): (Profile, Mode), rate: u64, count
         payload_bytes: 200,
         entropy: Entropy::Templated,
         machines: 1,
+        observed: None,
         window: 32_768,
         seed: 0x5EED,
         progress: false,

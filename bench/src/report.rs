@@ -36,7 +36,8 @@ impl Percentiles {
         }
     }
 
-    fn text(&self) -> String {
+    /// In one line.
+    pub(crate) fn text(&self) -> String {
         let Self { p50, p90, p99, p999, max, .. } = self;
         format!("p50 {p50:.2}  p90 {p90:.2}  p99 {p99:.2}  p99.9 {p999:.2}  max {max:.1} ms")
     }
@@ -52,6 +53,19 @@ pub struct Calls {
     pub of_client: f64,
     /// Calls that a second target was left with, which never answered.
     pub hung: u32,
+}
+
+/// What was exported of an observed run: all that was to be, and nothing dropped.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Exported {
+    /// Events of histories, at each sink.
+    pub events: u64,
+    /// So many sinks.
+    pub sinks: u64,
+    /// Snapshots of metrics that were pushed.
+    pub pushes: u64,
+    /// Times that metrics were scraped while the load ran.
+    pub scrapes: u64,
 }
 
 /// Everything that a run found.
@@ -102,6 +116,9 @@ pub struct Report {
     /// Of a run whose Tasks call over HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calls: Option<Calls>,
+    /// Of an observed run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exported: Option<Exported>,
     /// What was read back.
     pub verified: Option<Verified>,
     /// The disk of the store.
@@ -182,6 +199,13 @@ impl Report {
             );
             rows.push(("calls", text));
         }
+        if let Some(Exported { events, sinks, pushes, scrapes }) = &self.exported {
+            let events = thousands(*events);
+            rows.push((
+                "exported",
+                format!("{events} events to each of {sinks} sinks, {pushes} pushes, {scrapes} scrapes"),
+            ));
+        }
         if let Some(bytes) = self.store_bytes_per_execution {
             rows.push(("store growth", format!("{bytes:.0} B per execution")));
         }
@@ -251,6 +275,7 @@ mod tests {
             store: "memory".to_owned(),
             appendfsync: None,
             calls: None,
+            exported: None,
             verified: None,
             disk: None,
             machine: Machine::look(),

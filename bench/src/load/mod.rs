@@ -5,6 +5,7 @@
 //! first execution in the schedule, so that a latency needs no look-up. In an open loop a start that cannot be sent in
 //! time stays due, and its latency grows; in a closed loop (`--max`) so many executions are kept on their way.
 
+mod mix;
 mod pace;
 mod stats;
 mod target;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 use proto::executor::v1::Mode;
 use tonic::transport::{Channel, Endpoint};
 
+pub use mix::{Observed, Told};
 pub use stats::Stats;
 pub(crate) use target::unix_ms;
 pub use target::{Target, Via};
@@ -50,6 +52,8 @@ pub struct Settings {
     pub entropy: Entropy,
     /// Different machines mixed in each batch.
     pub machines: usize,
+    /// Instead of these: one machine, one in a hundred starts told in full if anything is, and one in a hundred that fails.
+    pub observed: Option<Observed>,
     /// Executions on their way in a closed loop, for each shard.
     pub window: usize,
     /// Seed of the inputs.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use ids::BatchId;
 use proto::executor::v1::executor_client::ExecutorClient;
@@ -18,6 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
+use super::mix::{FAILING, Mix};
 use super::pace::Starts;
 use super::stats::Shared;
 use super::{Settings, connect};
@@ -112,34 +114,39 @@ impl Target {
         shards: &[wire::Shard],
         shared: &Arc<Shared>,
     ) -> Result<(), Error> {
-        let definition = settings.definition().into();
-        let request = PutDefinitionRequest { definition, dialect: 0 };
-        let hash =
-            node.put_definition(request).await.map_err(call("PutDefinition"))?.into_inner().definition_hash;
+        let usual = put(&mut node, settings.definition()).await?;
         let request = RegisterDispatcherRequest { name: "bench".to_owned() };
         let registered = node.register_dispatcher(request).await.map_err(call("RegisterDispatcher"))?;
         let incarnation = registered.into_inner().incarnation;
-        let machines: Vec<Machine> = (0..settings.machines.max(1))
-            .map(|number| Machine {
-                arn: format!(
-                    "arn:aws:states:local:000000000000:stateMachine:{}-{number}",
-                    settings.profile.name()
-                ),
-                definition_hash: hash.clone(),
-                mode: settings.mode.into(),
-                ..Machine::default()
-            })
-            .collect();
+        let name = settings.profile.name();
+        let machine = |name: String, hash: &Bytes| Machine {
+            arn: format!("arn:aws:states:local:000000000000:stateMachine:{name}"),
+            definition_hash: hash.clone(),
+            mode: settings.mode.into(),
+            ..Machine::default()
+        };
+        let mix = match settings.observed {
+            Some(observed) => {
+                let failing = put(&mut node, FAILING.to_owned()).await?;
+                let failing = machine("failing".to_owned(), &failing);
+                Mix::observed(observed, machine(name.to_owned(), &usual), failing)
+            }
+            None => Mix::InTurn(
+                (0..settings.machines.max(1))
+                    .map(|number| machine(format!("{name}-{number}"), &usual))
+                    .collect(),
+            ),
+        };
         for shard in shards {
             let Some(partition) = shard.partitions.first().copied() else { continue };
             let (lane, mut starts) = mpsc::channel::<Starts>(LANE);
             let (outbox, batches) = mpsc::channel(LANE);
             self.lanes.push(lane);
-            let machines = machines.clone();
+            let mix = mix.clone();
             let seed = settings.seed;
             tokio::spawn(async move {
                 while let Some(starts) = starts.recv().await {
-                    let batch = batch_of(starts, partition, incarnation, &machines, seed);
+                    let batch = batch_of(starts, partition, incarnation, &mix, seed);
                     if outbox.send(batch).await.is_err() {
                         return;
                     }
@@ -198,17 +205,18 @@ fn data_client(channel: Channel) -> ExecutorClient<Channel> {
     ExecutorClient::new(channel).max_decoding_message_size(8 << 20).max_encoding_message_size(8 << 20)
 }
 
-/// A batch names the machines that it starts, and no other: each in turn, going on where the batch before ended.
-fn batch_of(starts: Starts, partition: u32, incarnation: u32, machines: &[Machine], seed: u64) -> StartBatch {
-    let executions = starts.inputs.len();
-    let mixed = machines.len().min(executions);
-    let first = (starts.sequence % machines.len() as u64) as usize;
-    let in_turn = machines.iter().cycle().skip(first).take(mixed);
-    let machine_index =
-        if mixed > 1 { (0..executions).map(|at| (at % mixed) as u32).collect() } else { Vec::new() };
+/// Stores a definition; its hash.
+async fn put(node: &mut ExecutorClient<Channel>, definition: String) -> Result<Bytes, Error> {
+    let request = PutDefinitionRequest { definition: definition.into(), dialect: 0 };
+    let reply = node.put_definition(request).await.map_err(call("PutDefinition"))?;
+    Ok(reply.into_inner().definition_hash)
+}
+
+fn batch_of(starts: Starts, partition: u32, incarnation: u32, mix: &Mix, seed: u64) -> StartBatch {
+    let (machines, machine_index) = mix.batch(starts.sequence, starts.inputs.len());
     StartBatch {
         id: Some(wire::BatchId { partition, incarnation, sequence: starts.sequence }),
-        machines: in_turn.cloned().collect(),
+        machines,
         machine_index,
         input: starts.inputs,
         name: Vec::new(),
@@ -270,25 +278,5 @@ fn status_name(status: ExecutionStatus) -> &'static str {
         ExecutionStatus::TimedOut => "TIMED_OUT",
         ExecutionStatus::Aborted => "ABORTED",
         ExecutionStatus::Running | ExecutionStatus::Unspecified => "RUNNING",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_batch_names_no_more_machines_than_it_starts_and_all_come_in_turn() {
-        let machines: Vec<Machine> =
-            (0..1_000).map(|at| Machine { arn: format!("m{at}"), ..Machine::default() }).collect();
-        let mut named = std::collections::HashSet::new();
-        for batch in 0..1_000 {
-            let starts = Starts { sequence: batch * 256, inputs: vec![bytes::Bytes::new(); 256] };
-            let batch = batch_of(starts, 0, 1, &machines, 7);
-            assert_eq!((batch.machines.len(), batch.machine_index.len()), (256, 256));
-            assert!(batch.machine_index.iter().all(|at| (*at as usize) < batch.machines.len()));
-            named.extend(batch.machines.into_iter().map(|machine| machine.arn));
-        }
-        assert_eq!(named.len(), 1_000);
     }
 }

@@ -1,5 +1,6 @@
 //! The set of runs: starts its own Redis and all processes, runs each profile, reads the store back, records.
 
+mod observers;
 mod peers;
 mod processes;
 pub(crate) mod readback;
@@ -7,13 +8,15 @@ pub(crate) mod readback;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use proto::executor::v1::Mode;
 
 use crate::client;
 use crate::error::Error;
-use crate::load::{self, Measured};
+use crate::ledger::Ledger;
+use crate::load::{self, Measured, Observed};
 use crate::machine::{Disk, Machine};
 use crate::payload::Entropy;
 use crate::profile::Profile;
@@ -51,6 +54,10 @@ pub struct Settings {
     pub entropy: Entropy,
     /// Machines mixed in each batch.
     pub machines: usize,
+    /// Instead: an observed load, and who looks at it or nobody at all.
+    pub observed: Option<Observed>,
+    /// Flags of the node, beside its own.
+    pub node_flags: Vec<String>,
     /// Shards of the node; `None` leaves the node's default.
     pub shards: Option<u16>,
     /// Executions that the node keeps open; `None` leaves the node's default.
@@ -80,7 +87,8 @@ pub async fn run(settings: &Settings, mut report: impl FnMut(&Report)) -> Result
     Ok(reports)
 }
 
-fn load_settings(settings: &Settings, profile: Profile, cluster: &Cluster) -> load::Settings {
+/// The load of a profile on a cluster.
+pub(crate) fn load_settings(settings: &Settings, profile: Profile, cluster: &Cluster) -> load::Settings {
     let rate = settings.rate.unwrap_or_else(|| profile.floor_per_s(settings.mode));
     load::Settings {
         address: cluster.node_address(),
@@ -92,6 +100,7 @@ fn load_settings(settings: &Settings, profile: Profile, cluster: &Cluster) -> lo
         payload_bytes: settings.payload_bytes,
         entropy: settings.entropy,
         machines: settings.machines,
+        observed: settings.observed,
         window: settings.window.unwrap_or_else(|| profile.window()),
         seed: 0x5EED,
         progress: true,
@@ -99,18 +108,57 @@ fn load_settings(settings: &Settings, profile: Profile, cluster: &Cluster) -> lo
     }
 }
 
-async fn run_profile(settings: &Settings, profile: Profile, disk: Option<Disk>) -> Result<Report, Error> {
+/// Runs a profile in a cluster of its own.
+///
+/// # Errors
+/// Processes that do not start, and a void run.
+pub async fn run_profile(settings: &Settings, profile: Profile, disk: Option<Disk>) -> Result<Report, Error> {
     let mut cluster = Cluster::start(settings, profile).await?;
-    let load = load_settings(settings, profile, &cluster);
+    let (mut report, ledger) = measure(settings, profile, &cluster).await?;
+    report.disk = disk;
+    let shards = cluster.shards().await?;
+    let stored = cluster.read_back().await?;
+    report.verified = stored.map(|stored| ledger.verify(&stored)).transpose()?;
+    report.calls = cluster.peer_url().map(|peer| calls(settings, &peer, shards, &report)).transpose()?;
+    if let Some(verified) = &report.verified
+        && verified.acknowledged != report.acknowledged
+    {
+        return Err(Error::Void(format!(
+            "{} executions were acknowledged more than once",
+            report.acknowledged - verified.acknowledged
+        )));
+    }
+    Ok(report)
+}
+
+/// Loads a cluster, and says what it took.
+async fn measure(
+    settings: &Settings,
+    profile: Profile,
+    cluster: &Cluster,
+) -> Result<(Report, Ledger), Error> {
+    let load = load_settings(settings, profile, cluster);
     let machine = Machine::look();
     let store_before = cluster.store_bytes();
     let (cpu_before, clock) = (cluster.cpu_us(), std::time::Instant::now());
-    let measured = load::run(&load).await?;
+    let (metrics, scrapes) = (cluster.metrics_address(), AtomicU64::new(0));
+    let mut measured = match settings.observed {
+        Some(Observed::Everything) => tokio::select! {
+            measured = load::run(&load) => measured?,
+            failed = observers::scrape(&metrics, &scrapes) => return Err(failed),
+        },
+        Some(Observed::Nothing | Observed::Whole) | None => load::run(&load).await?,
+    };
+    let exported = match settings.observed {
+        Some(Observed::Everything) => {
+            let (executions, scrapes) = (measured.stats.ack.len(), scrapes.into_inner());
+            Some(observers::exported(&metrics, executions, scrapes).await?)
+        }
+        Some(Observed::Nothing | Observed::Whole) | None => None,
+    };
     let (cpu_after, wall) = (cluster.cpu_us(), clock.elapsed());
     let store_after = cluster.store_bytes();
-    let shards = cluster.shards().await?;
-    let stored = cluster.read_back().await?;
-    let verified = stored.map(|stored| measured.stats.ledger.verify(&stored)).transpose()?;
+    let ledger = std::mem::take(&mut measured.stats.ledger);
     let mut report = report_of(&load, measured, machine);
     let executions = report.acknowledged.max(1) as f64;
     let used: BTreeMap<String, f64> = cpu_after
@@ -128,18 +176,8 @@ async fn run_profile(settings: &Settings, profile: Profile, disk: Option<Disk>) 
     };
     settings.store.name().clone_into(&mut report.store);
     report.appendfsync = (settings.store == StoreKind::Redis).then(|| settings.appendfsync.to_string());
-    report.calls = cluster.peer_url().map(|peer| calls(settings, &peer, shards, &report)).transpose()?;
-    report.verified = verified;
-    report.disk = disk;
-    if let Some(verified) = &report.verified
-        && verified.acknowledged != report.acknowledged
-    {
-        return Err(Error::Void(format!(
-            "{} executions were acknowledged more than once",
-            report.acknowledged - verified.acknowledged
-        )));
-    }
-    Ok(report)
+    report.exported = exported;
+    Ok((report, ledger))
 }
 
 /// Compares the calls of a run with what the client does alone, now that the node has ended.
@@ -180,6 +218,7 @@ pub fn report_of(load: &load::Settings, measured: Measured, machine: Machine) ->
         store: "unknown".to_owned(),
         appendfsync: None,
         calls: None,
+        exported: None,
         verified: None,
         disk: None,
         machine,

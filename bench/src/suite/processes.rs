@@ -9,11 +9,12 @@ use proto::executor::v1::executor_client::ExecutorClient;
 use tempfile::TempDir;
 use testkit::{Process, ProcessOptions, Redis, RedisOptions};
 
+use super::observers::{self, Collector};
 use super::peers::{self, Peer};
 use super::{Settings, readback};
 use crate::error::Error;
 use crate::ledger::Stored;
-use crate::load::connect;
+use crate::load::{Observed, connect};
 use crate::machine::{cpu_us, resident_bytes};
 use crate::profile::{ECHO_FUNCTION, ECHO_POOL, Profile};
 use crate::{scrape, tls};
@@ -61,6 +62,7 @@ pub struct Cluster {
     /// One that never answers.
     hung: Option<Peer>,
     scheduler: Option<(Process, u16)>,
+    collector: Option<Collector>,
     node: Process,
     redis: Option<Redis>,
     directory: TempDir,
@@ -108,13 +110,22 @@ impl Cluster {
         }
         let peer = calls.then(|| Peer::start(false)).transpose()?;
         let hung = (calls && settings.hung > 0).then(|| Peer::start(true)).transpose()?;
+        let everything = settings.observed == Some(Observed::Everything);
+        let collector = everything.then(Collector::start).transpose()?;
+        match (&collector, settings.observed) {
+            (Some(collector), _) => arguments.extend(collector.node_flags(directory.path())),
+            (None, Some(_)) => arguments.extend(observers::silent()),
+            (None, None) => {}
+        }
+        arguments.extend(settings.node_flags.iter().cloned());
         let mut node = start(settings, "executor", arguments.clone())?;
         wait_until_serving(&mut node, port).await?;
         let scheduler =
             if settings.through_scheduler { Some(start_scheduler(settings, port).await?) } else { None };
         let worker = if profile.needs_worker() { Some(start_worker(port)?) } else { None };
         let kind = settings.store;
-        let cluster = Self { kind, worker, peer, hung, scheduler, node, redis, directory, port, arguments };
+        let cluster =
+            Self { kind, worker, peer, hung, scheduler, collector, node, redis, directory, port, arguments };
         if let Some(hung) = &cluster.hung {
             let addresses = (&*cluster.node_address(), &*cluster.metrics_address());
             peers::hang(settings, addresses, hung).await?;
@@ -182,8 +193,14 @@ impl Cluster {
         scrape::get(&self.metrics_address()).await
     }
 
-    fn metrics_address(&self) -> String {
+    /// Where the node's metrics are scraped.
+    pub(crate) fn metrics_address(&self) -> String {
         format!("127.0.0.1:{}", self.port + 1)
+    }
+
+    /// Of the node's process.
+    pub(crate) fn node_pid(&self) -> u32 {
+        self.node.pid()
     }
 
     /// Resident memory of the node, in bytes.
@@ -199,6 +216,7 @@ impl Cluster {
             ("generator", Some(std::process::id())),
             ("node", Some(self.node.pid())),
             ("scheduler", self.scheduler.as_ref().map(|(process, _)| process.pid())),
+            ("collector", self.collector.as_ref().map(|collector| collector.process.pid())),
             ("worker", self.worker.as_ref().map(Process::pid)),
             ("peer", self.peer.as_ref().map(|peer| peer.process.pid())),
             ("redis", self.redis.as_ref().and_then(Redis::pid)),

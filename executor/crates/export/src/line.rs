@@ -4,6 +4,7 @@
 //! `redrive_count` tell the same event again; numbers are texts, as there; inputs, outputs and parameters are JSON as text,
 //! and left out where the page says so. What may fail: nothing.
 
+use std::io::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -63,25 +64,29 @@ impl Weigh for Line {
 /// The lines of a page, in its order.
 pub fn lines(page: &Page) -> impl Iterator<Item = Line> {
     let last = page.events.len().saturating_sub(1);
-    page.events.iter().enumerate().map(move |(at, event)| line(page, event, at == last))
+    let mut scratch = Vec::new();
+    page.events.iter().enumerate().map(move |(at, event)| line(page, event, at == last, &mut scratch))
 }
 
-fn line(page: &Page, event: &HistoryEvent, last: bool) -> Line {
+/// `out` is used again for each line of a page: a line takes no more memory than its text has bytes.
+fn line(page: &Page, event: &HistoryEvent, last: bool, out: &mut Vec<u8>) -> Line {
     let HistoryEvent { id, previous, at, kind, ref details } = *event;
-    let mut out = Vec::with_capacity(512);
-    out.extend_from_slice(format!(r#"{{"id":"{id}","type":"{kind}","details":"#).as_bytes());
+    out.clear();
+    write(out, format_args!(r#"{{"id":"{id}","type":"{kind}","details":"#));
     let begin = out.len();
-    write_details(details, page.include_data, &mut out);
+    write_details(details, page.include_data, out);
     let details = begin..out.len();
     let at_ms = at.as_millis();
-    let tail = format!(r#","previous_event_id":"{previous}","event_timestamp":"{at_ms}","execution_arn":"#);
-    out.extend_from_slice(tail.as_bytes());
-    write_text(&page.execution, &mut out);
+    write(
+        out,
+        format_args!(r#","previous_event_id":"{previous}","event_timestamp":"{at_ms}","execution_arn":"#),
+    );
+    write_text(&page.execution, out);
     if let Some(run) = &page.map_run {
         out.extend_from_slice(br#","map_run_arn":"#);
-        write_text(run, &mut out);
+        write_text(run, out);
     }
-    out.extend_from_slice(format!(r#","redrive_count":"{}"}}"#, page.redrive_count).as_bytes());
+    write(out, format_args!(r#","redrive_count":"{}"}}"#, page.redrive_count));
     Line {
         execution: Arc::clone(&page.execution),
         machine: Arc::clone(&page.machine),
@@ -92,10 +97,15 @@ fn line(page: &Page, event: &HistoryEvent, last: bool) -> Line {
         kind,
         redrive_count: page.redrive_count,
         // Every piece that is written is Unicode.
-        text: String::from_utf8(out).unwrap_or_default(),
+        text: str::from_utf8(out).unwrap_or_default().to_owned(),
         details,
         last,
     }
+}
+
+fn write(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    // Writing into memory does not fail.
+    let _ = out.write_fmt(text);
 }
 
 /// Members whose values are data of the execution, with the member that says that nothing of them was cut.
