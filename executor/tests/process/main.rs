@@ -16,5 +16,6 @@ mod poison;
 mod support;
 mod takeover;
 mod top;
+mod traces;
 mod trouble;
 mod went_back;
