@@ -214,6 +214,7 @@ fn batch_of(starts: Starts, partition: u32, incarnation: u32, machines: &[Machin
         name: Vec::new(),
         start_time_ms: unix_ms(),
         seed: seed ^ starts.sequence,
+        trace: Vec::new(),
     }
 }
 
