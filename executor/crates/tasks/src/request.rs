@@ -158,11 +158,12 @@ impl Failure {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
+    /// Of an execution with a trace.
     #[derive(Debug)]
-    struct Traced(TraceContext);
+    pub(crate) struct Traced(pub TraceContext);
 
     impl Names for Traced {
         fn execution_arn(&self) -> Str {
@@ -170,7 +171,7 @@ mod tests {
         }
 
         fn attempt(&self) -> Str {
-            Str::new()
+            "a".into()
         }
 
         fn trace(&self) -> Option<&TraceContext> {
