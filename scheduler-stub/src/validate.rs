@@ -135,7 +135,7 @@ mod tests {
         assert!(one(&asl, "", text(INPUT_BYTES_MAX)).is_ok());
         let error = one(&asl, "", text(INPUT_BYTES_MAX + 1)).expect_err("too long").to_string();
         assert!(error.contains("262145 bytes") && error.contains("262144"), "{error}");
-        assert!(many(&asl, &[text(INPUT_BYTES_MAX + 1)], &[]).is_err());
+        assert!(many(&asl, &[text(INPUT_BYTES_MAX + 1)], &[], &[]).is_err());
     }
 
     #[test]
@@ -168,11 +168,14 @@ mod tests {
     #[test]
     fn a_batch_has_1_to_256_entries_and_names_for_all_or_none() {
         let asl = template(Dialect::Asl);
-        assert!(many(&asl, &[], &[]).is_err());
-        assert!(many(&asl, &vec![EMPTY_INPUT; 256], &[]).is_ok());
-        assert!(many(&asl, &vec![EMPTY_INPUT; 257], &[]).is_err());
-        assert!(many(&asl, &[EMPTY_INPUT, EMPTY_INPUT], &["a".into()]).is_err());
-        assert!(many(&asl, &[EMPTY_INPUT, EMPTY_INPUT], &["a".into(), String::new()]).is_ok());
-        assert!(many(&asl, &[EMPTY_INPUT], &["a b".into()]).is_err());
+        assert!(many(&asl, &[], &[], &[]).is_err());
+        assert!(many(&asl, &vec![EMPTY_INPUT; 256], &[], &[]).is_ok());
+        assert!(many(&asl, &vec![EMPTY_INPUT; 257], &[], &[]).is_err());
+        assert!(many(&asl, &[EMPTY_INPUT, EMPTY_INPUT], &["a".into()], &[]).is_err());
+        assert!(many(&asl, &[EMPTY_INPUT, EMPTY_INPUT], &["a".into(), String::new()], &[]).is_ok());
+        assert!(many(&asl, &[EMPTY_INPUT], &["a b".into()], &[]).is_err());
+        let traces = [TraceContext::default()];
+        assert!(many(&asl, &[EMPTY_INPUT, EMPTY_INPUT], &[], &traces).is_err());
+        assert!(many(&asl, &[EMPTY_INPUT], &[], &traces).is_ok());
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{CommandFactory, Parser};
 
 use super::*;
+use crate::shard::Binding;
 
 #[derive(Debug, Parser)]
 struct Command {

@@ -453,6 +453,14 @@ mod tests {
         offers
     }
 
+    fn task(log: u16) -> ActivityTask {
+        let batch = ids::BatchId::new(ids::PartitionId::new(0).expect("in range"), 1, 1);
+        let (id, input) = (batch.expect("in range").execution(0), Payload::empty_object());
+        let (execution, effect, activity) = (Address::default(), EffectId(8), "a".into());
+        let errand = Errand::default();
+        ActivityTask { execution, id, effect, trace: None, activity, input, log, errand }
+    }
+
     #[test]
     fn polls_that_have_gone_take_no_room_and_those_that_wait_keep_their_place() {
         let mut activities = Activities::new(3);
@@ -465,14 +473,7 @@ mod tests {
             drop(waits(&mut activities, &number.to_string()));
         }
         assert!(activities.known.len() <= SWEPT_FROM + 1);
-        let (batch, effect) =
-            (ids::BatchId::new(ids::PartitionId::new(0).expect("in range"), 1, 1), EffectId(8));
-        let (id, input) = (batch.expect("in range").execution(0), Payload::empty_object());
-        let (execution, activity, log) = (Address::default(), "a".into(), 0);
-        let errand = Errand::default();
-        let trace = None;
-        let task = ActivityTask { execution, id, effect, trace, activity, input, log, errand };
-        let task = activities.schedule(task);
+        let task = activities.schedule(task(0));
         activities.release(task);
         activities.tell(1, ALL);
         assert_eq!(first.try_recv(), Ok(Offer { shard: 3, waiting: 1 }));
@@ -483,13 +484,8 @@ mod tests {
     #[test]
     fn a_log_that_hands_nothing_out_holds_up_no_other() {
         let mut activities = Activities::new(0);
-        let partition = ids::PartitionId::new(0).expect("in range");
         for log in [0, 1, 0, 1] {
-            let id = ids::BatchId::new(partition, 1, 1).expect("in range").execution(0);
-            let (execution, effect, input) = (Address::default(), EffectId(8), Payload::empty_object());
-            let (activity, errand) = ("a".into(), Errand::default());
-            let task = ActivityTask { execution, id, effect, trace: None, activity, input, log, errand };
-            let task = activities.schedule(task);
+            let task = activities.schedule(task(log));
             activities.release(task);
         }
         let mut take = |of: fn(u16) -> bool| {

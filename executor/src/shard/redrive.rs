@@ -34,9 +34,11 @@ use super::lookup::{Place, fetch, moved, spelt, unknown};
 use super::machine::{self, Beginning, Machine, dialect_of};
 use super::mailbox::Mailbox;
 use super::names;
+use super::observe::Tale;
 use super::recover::event_of;
 use super::redrivable::{name_given, not_redrivable, obstacle, redrives};
 use super::spans::Run;
+use super::trace::Trace;
 use super::transfers::Desk;
 use super::turns;
 use crate::definitions::Definitions;
@@ -399,16 +401,8 @@ impl Shard {
             Error::Overloaded { what: overload.what, limit: overload.limit, retry_after }
         })?;
         let mut effects = std::mem::take(&mut self.effects);
-        self.crumb.set(id);
-        let now = self.timestamp();
         let trace = self.telling.sampler.recovered(id, opened.trace.as_deref());
-        let run = trace.as_deref().filter(|trace| trace.is_told());
-        let run = run.map(|_| Run::new(id, execution.redrives(), now));
-        let observer = &mut self.telling.live(&machine, trace.as_deref(), run);
-        execution.handle(Event::Redrive, now, &mut effects, observer);
-        self.crumb.clear();
-        let (named, redrives) = ((id, opened.name.as_deref()), execution.redrives());
-        let told = self.telling.take(&machine, named, redrives, trace.as_deref());
+        let told = self.go_on(&machine, &opened, trace.as_deref(), &mut execution, &mut effects);
         let (sequence, kind) = (next_sequence(&journal), JournalledKind::Redriven);
         journal.push(Journalled { id, time_ms: now_ms, sequence, effect: 0, kind, payload: token });
         let kept = journal.iter().filter(|told| told.kind == JournalledKind::ItemsRead);
@@ -451,6 +445,24 @@ impl Shard {
         self.effects = effects;
         self.metrics.redriven.add(1);
         Ok(now_ms)
+    }
+
+    /// Tells an execution that it goes on; gives what it has told.
+    fn go_on(
+        &mut self,
+        machine: &Machine,
+        opened: &Opened,
+        trace: Option<&Trace>,
+        execution: &mut Family,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Tale> {
+        let (id, now) = (opened.id, self.timestamp());
+        self.crumb.set(id);
+        let run = trace.filter(|trace| trace.is_told()).map(|_| Run::new(id, execution.redrives(), now));
+        execution.handle(Event::Redrive, now, effects, &mut self.telling.live(machine, trace, run));
+        self.crumb.clear();
+        let named = (id, opened.name.as_deref());
+        self.telling.take(machine, named, execution.redrives(), trace)
     }
 
     fn machine_of(&mut self, key: MachineRef, program: Arc<Program>) -> Result<Rc<Machine>, Error> {

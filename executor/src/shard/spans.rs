@@ -110,13 +110,13 @@ impl Run {
         end: End<'_>,
     ) -> Option<Span> {
         let state = machine.cells.get(place as usize)?;
-        let parent = match around {
-            0 => SpanOf::Run(self.redrives),
-            around => SpanOf::State(around),
-        };
+        let in_run = |event| SpanOf::State(self.redrives, u32::try_from(event).unwrap_or(u32::MAX));
+        let parent = if around == 0 { SpanOf::Run(self.redrives) } else { in_run(around) };
         let of = SpanKind::State(StateKind::ALL[state.kind as usize].1);
+        // A redrive may go on in a state that was entered before it.
+        let since = if self.redrives > 0 { since.max(self.since) } else { since };
         Some(Span {
-            id: span_of(self.id, SpanOf::State(entered)),
+            id: span_of(self.id, in_run(entered)),
             parent: Some(span_of(self.id, parent)),
             ..span(machine, state.name.clone(), of, (since, until), end)
         })

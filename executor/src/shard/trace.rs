@@ -145,10 +145,10 @@ impl Trace {
         self.stored.as_deref()
     }
 
-    /// What is told to whoever is called from the state that was entered with this event.
-    fn onwards(&self, id: ExecutionId, entered: u64) -> TraceContext {
+    /// What is told to whoever is called from this span.
+    fn onwards(&self, id: ExecutionId, from: SpanOf) -> TraceContext {
         match self.told {
-            true => self.context.under(span_of(id, SpanOf::State(entered))),
+            true => self.context.under(span_of(id, from)),
             false => self.context.clone(),
         }
     }
@@ -159,8 +159,10 @@ impl OpenExecution {
     #[inline]
     pub fn onwards(&self, effect: asl::EffectId) -> Option<TraceContext> {
         let trace = self.trace.as_deref()?;
-        let entered = self.execution.entered_by(effect).unwrap_or_default();
-        Some(trace.onwards(self.id, entered))
+        let redrives = self.execution.redrives();
+        let entered = self.execution.entered_by(effect);
+        let from = entered.map_or(SpanOf::Run(redrives), |entered| SpanOf::State(redrives, entered));
+        Some(trace.onwards(self.id, from))
     }
 }
 
@@ -224,16 +226,16 @@ mod tests {
     fn whoever_is_called_hangs_below_the_state_where_spans_are_told_and_below_the_caller_where_they_are_not()
     {
         let told = sampler(0.0, 1.0).begin(id(1), Some(&said(PARENT)), 0).expect("a trace");
-        let state = span_of(id(1), SpanOf::State(2));
-        let onwards = told.onwards(id(1), 2);
+        let state = span_of(id(1), SpanOf::State(0, 2));
+        let onwards = told.onwards(id(1), SpanOf::State(0, 2));
         assert_eq!((onwards.trace_id, onwards.span_id, onwards.tracestate()), (told.id(), state, "a=1"));
         let silent = Sampler::new(None).begin(id(1), Some(&said(PARENT)), 0).expect("a trace");
-        assert_eq!(silent.onwards(id(1), 2).traceparent(), PARENT);
+        assert_eq!(silent.onwards(id(1), SpanOf::State(0, 2)).traceparent(), PARENT);
         // A node that tells nothing takes over, and one that tells takes over from it.
         let taken = Sampler::new(None).recovered(id(1), told.stored()).expect("a trace");
-        assert_eq!(taken.onwards(id(1), 2).traceparent(), PARENT);
+        assert_eq!(taken.onwards(id(1), SpanOf::State(0, 2)).traceparent(), PARENT);
         let back = sampler(0.0, 0.0).recovered(id(1), taken.stored()).expect("a trace");
-        assert_eq!(back.onwards(id(1), 2), onwards);
+        assert_eq!(back.onwards(id(1), SpanOf::State(0, 2)), onwards);
     }
 
     #[test]

@@ -17,5 +17,6 @@ mod poison;
 mod support;
 mod takeover;
 mod top;
+mod traces;
 mod trouble;
 mod went_back;

@@ -41,8 +41,9 @@ pub struct TraceContext {
 pub enum SpanOf {
     /// Its run after so many redrives.
     Run(u32),
-    /// The state that was entered with this event of its history.
-    State(u64),
+    /// A state, in a run after so many redrives, that was entered with this event of its history. A redrive may go on in a state
+    /// that was entered before it.
+    State(u32, u32),
 }
 
 impl TraceContext {
@@ -227,8 +228,9 @@ pub fn trace_of(id: ExecutionId) -> TraceId {
 #[must_use]
 pub fn span_of(id: ExecutionId, what: SpanOf) -> SpanId {
     let what = match what {
-        SpanOf::Run(redrives) => 1 << 63 | u64::from(redrives),
-        SpanOf::State(entered) => entered,
+        // No event has this number.
+        SpanOf::Run(redrives) => u64::from(redrives) << 32,
+        SpanOf::State(redrives, entered) => u64::from(redrives) << 32 | u64::from(entered),
     };
     mix(hash_of(id, OF_SPANS) ^ mix(what)).max(1).to_be_bytes()
 }
@@ -307,13 +309,14 @@ mod tests {
                 assert!(seen.insert(trace_of(id).to_vec()));
                 let randomness = u64::from_be_bytes(trace_of(id)[8..].try_into().expect("eight"));
                 assert_eq!(randomness & (u64::MAX >> 8), trace_randomness(id));
-                let spans = (0..20).flat_map(|at| [SpanOf::Run(at), SpanOf::State(at.into())]);
+                let spans = (0..20)
+                    .flat_map(|at| [SpanOf::Run(at), SpanOf::State(0, at + 1), SpanOf::State(at + 1, 1)]);
                 for what in spans {
                     assert!(seen.insert(span_of(id, what).to_vec()), "{id} {what:?}");
                 }
             }
         }
-        assert_eq!(span_of(id(3, 1), SpanOf::State(5)), span_of(id(3, 1), SpanOf::State(5)));
+        assert_eq!(span_of(id(3, 1), SpanOf::State(0, 5)), span_of(id(3, 1), SpanOf::State(0, 5)));
     }
 
     proptest! {

@@ -156,3 +156,54 @@ impl Failure {
         Self::new(errors::RUNTIME, cause)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Of an execution with a trace.
+    #[derive(Debug)]
+    pub(crate) struct Traced(pub TraceContext);
+
+    impl Names for Traced {
+        fn execution_arn(&self) -> Str {
+            Str::new()
+        }
+
+        fn attempt(&self) -> Str {
+            "a".into()
+        }
+
+        fn trace(&self) -> Option<&TraceContext> {
+            Some(&self.0)
+        }
+    }
+
+    #[test]
+    fn a_trace_is_added_to_headers_that_say_nothing_of_one() {
+        const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let origin = |names| {
+            let (machine_arn, role_arn, machine_role_arn) = (Str::new(), Str::new(), Str::new());
+            Origin { names, machine_arn, role_arn, machine_role_arn }
+        };
+        let traced = |state| Rc::new(Traced(TraceContext::parse(PARENT, state).expect("a context")));
+        let headers = |origin: Origin, given: &[(&'static str, &'static str)]| {
+            let given = given
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            let mut headers: HeaderMap = given.collect();
+            origin.trace(&mut headers);
+            let text = |name| headers.get(name).map(|value| value.to_str().expect("text").to_owned());
+            TRACE_HEADERS.map(text)
+        };
+        let both = [Some(PARENT.to_owned()), Some("a=1".to_owned())];
+        assert_eq!(headers(origin(traced("a=1")), &[("accept", "*/*")]), both);
+        assert_eq!(headers(origin(traced("")), &[]), [Some(PARENT.to_owned()), None]);
+        assert_eq!(headers(origin(Rc::new(("x", "y"))), &[]), [None, None]);
+        // What a definition or a connection has set stays, and stays alone.
+        let own = [Some("mine".to_owned()), None];
+        assert_eq!(headers(origin(traced("a=1")), &[("traceparent", "mine")]), own);
+        let own = [None, Some("b=2".to_owned())];
+        assert_eq!(headers(origin(traced("a=1")), &[("tracestate", "b=2")]), own);
+    }
+}

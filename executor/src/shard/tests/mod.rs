@@ -31,6 +31,7 @@ mod starting;
 mod stopping;
 mod tcsl;
 mod telling;
+mod tracing;
 mod turns;
 mod went_back;
 mod working;

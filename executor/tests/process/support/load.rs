@@ -204,6 +204,7 @@ impl Load {
             name: Vec::new(),
             start_time_ms: Clock::default().now_ms(),
             seed: self.sequence,
+            ..Default::default()
         };
         self.pending.insert(self.sequence, Pending { batch, open: vec![true; BATCH] });
         self.sequence

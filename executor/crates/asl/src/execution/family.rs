@@ -217,7 +217,7 @@ impl Family {
 
     /// The id of the event that the state was entered with which has asked for this effect; of a child's, the Map that the child
     /// belongs to, for the histories of children are not told. `None` when it is gone.
-    pub fn entered_by(&self, mut id: EffectId) -> Option<u64> {
+    pub fn entered_by(&self, mut id: EffectId) -> Option<u32> {
         while id.member() != 0 {
             id = self.members.as_ref()?.alive.get(&id.member())?.id;
         }

@@ -214,8 +214,8 @@ impl Execution {
     }
 
     /// The id of the event that the state in this slot was entered with, if anything is there.
-    fn entered_in(&self, slot: u32) -> Option<u64> {
-        self.core.threads.get(slot).map(|thread| u64::from(thread.entered_event))
+    fn entered_in(&self, slot: u32) -> Option<u32> {
+        self.core.threads.get(slot).map(|thread| thread.entered_event)
     }
 
     /// When it was redriven last.
