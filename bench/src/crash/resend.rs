@@ -136,7 +136,6 @@ impl Resender {
             start_time_ms: unix_ms(),
             trace: Vec::new(),
             seed: seed ^ sequence,
-            trace: Vec::new(),
         }
     }
 

@@ -220,12 +220,13 @@ pub(super) struct Again {
 }
 
 /// Tells the spans of what is durable once more.
-struct TracedAgain {
-    machine: Rc<Machine>,
-    trace: Rc<Trace>,
-    run: Run,
-    spans: SpanPage,
-    intake: Intake<SpanPage>,
+pub(super) struct TracedAgain {
+    pub machine: Rc<Machine>,
+    pub trace: Rc<Trace>,
+    pub run: Run,
+    /// Without spans yet.
+    pub spans: SpanPage,
+    pub intake: Intake<SpanPage>,
 }
 
 impl TracedAgain {
@@ -246,16 +247,9 @@ impl TracedAgain {
 }
 
 impl Again {
-    /// Of what is told at this level, and where its spans and what they are made of are given, of these.
-    pub fn new(
-        level: LogLevel,
-        page: Option<(Page, Intake<Page>)>,
-        traced: Option<(Rc<Machine>, Rc<Trace>, Run, SpanPage, Intake<SpanPage>)>,
-    ) -> Self {
-        let traced = traced.map(|(machine, trace, run, spans, intake)| {
-            Box::new(TracedAgain { machine, trace, run, spans, intake })
-        });
-        Self { level, page, child: None, is_child: false, traced }
+    /// Tells at this level what is put on the page, and spans where they are told.
+    pub fn new(level: LogLevel, page: Option<(Page, Intake<Page>)>, traced: Option<TracedAgain>) -> Self {
+        Self { level, page, child: None, is_child: false, traced: traced.map(Box::new) }
     }
 
     fn leave(&mut self) {

@@ -17,7 +17,7 @@ use telemetry::ShardMetrics;
 use super::core::Shard;
 use super::execution::OpenExecution;
 use super::machine::{self, Machine};
-use super::observe::{Again, Live};
+use super::observe::{Again, Live, TracedAgain};
 use super::spans::Run;
 use super::trace::{Sampler, Sampling, Trace};
 use crate::limits;
@@ -108,7 +108,7 @@ impl Telling {
         let page = intake.is_some().then(|| page(machine, id, name, 0));
         let traced = trace.filter(|trace| trace.is_told()).zip(self.traces.clone()).map(|(trace, intake)| {
             let (run, spans) = (Run::new(id, 0, since), span_page(machine, id, name, trace));
-            (Rc::clone(machine), Rc::clone(trace), run, spans, intake)
+            TracedAgain { machine: Rc::clone(machine), trace: Rc::clone(trace), run, spans, intake }
         });
         Again::new(level, page.zip(intake), traced)
     }
@@ -292,7 +292,7 @@ fn last_event(machine: &Machine, at: Timestamp, (error, cause): (&str, &str)) ->
 
 #[cfg(test)]
 mod tests {
-    use asl::Payload;
+    use asl::{Payload, Program};
     use ids::{BatchId, Logging, PartitionId};
     use journal::block::MachineRef;
     use telemetry::NodeMetrics;
@@ -320,12 +320,12 @@ mod tests {
         let mut machines = Machines::new(Arc::new(ClusterSecret::from_key(&[7; 32])));
         let machine = machines.add(key, program, &metrics).expect("a machine");
         let intake = exports.then(|| export::intake(export::IntakeBounds::default(), Arc::default()).0);
-        let mut telling = Telling::new(intake, metrics);
+        let mut telling = Telling::new(Outside { history: intake, spans: None }, metrics);
         let id = BatchId::new(PartitionId::new(0).expect("in range"), 1, 1).expect("in range").execution(0);
         let beginning = Beginning { id, name: None, seed: 1, start_time_ms: 1, waits: false, keeps: false };
         let mut effects = Vec::new();
         let input = Payload::from_value(Value::empty_object());
-        machine.begin(&beginning, input, &mut effects, &mut telling.live(&machine));
+        machine.begin(&beginning, input, &mut effects, &mut telling.live(&machine, None, None));
         assert_eq!(effects.len(), 1, "it has ended");
         assert_eq!(machine.metrics.state("B").entered.get(), 1, "it is counted in any case");
         telling.events.capacity()

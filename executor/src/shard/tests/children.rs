@@ -3,6 +3,7 @@
 use export::{IntakeBounds, Outlet, Page};
 use proto::executor::v1::{ExecutionStatus, LogLevel, Mode};
 
+use super::super::Outside;
 use super::*;
 
 /// Two children at once, each with two tasks.
@@ -175,7 +176,7 @@ const BEGUN: [(u64, &str); 4] = [
 #[tokio::test]
 async fn child_executions_are_told_under_their_own_names_and_by_the_next_owner_with_the_same_ids() {
     let (history, outlet) = export::intake(IntakeBounds::default(), Arc::default());
-    let world = World { history: Some(history), ..World::new() };
+    let world = World { outside: Outside { history: Some(history), spans: None }, ..World::new() };
     let children = world.define(CHILDREN).await;
     let shard = world.shard().await;
     let mut worker = shard.worker(1, 10).await;
@@ -211,7 +212,7 @@ async fn child_executions_are_told_under_their_own_names_and_by_the_next_owner_w
 #[tokio::test]
 async fn a_child_that_is_given_up_is_told_at_its_machine_s_level_and_one_that_never_began_is_not() {
     let (history, outlet) = export::intake(IntakeBounds::default(), Arc::default());
-    let world = World { history: Some(history), ..World::new() };
+    let world = World { outside: Outside { history: Some(history), spans: None }, ..World::new() };
     let children = world.define(CHILDREN).await;
     let shard = world.shard().await;
     let starts = batch(1, children, Mode::Standard, &["[1,2,3]"]);
