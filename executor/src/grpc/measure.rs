@@ -174,7 +174,7 @@ mod tests {
     }
 
     fn trailers(status: Option<&'static str>) -> HeaderMap {
-        let status = status.map(|status| http::HeaderValue::from_static(status));
+        let status = status.map(http::HeaderValue::from_static);
         status.into_iter().map(|status| (http::HeaderName::from_static("grpc-status"), status)).collect()
     }
 
