@@ -45,7 +45,7 @@ pub struct Outage {
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
     rate: u64,
     /// How long each of the four periods is, for example 30s
-    #[arg(long, default_value = "10s", value_parser = duration)]
+    #[arg(long, default_value = "12s", value_parser = duration)]
     each: Duration,
     /// Bytes of each input
     #[arg(long, default_value_t = 8_192, value_parser = clap::value_parser!(u32).range(1..=65_536))]

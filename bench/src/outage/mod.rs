@@ -29,9 +29,9 @@ use crate::suite::{self, Cluster};
 use counts::{Counts, EXPORTERS, Exporter};
 use peers::{Mood, Peers, QUEUE_BYTES};
 
-/// What a node's memory may grow by in an outage: the queues of three sinks, and as much again for batches on their way and the
-/// allocator.
-const ROOM_BYTES: u64 = 6 * QUEUE_BYTES;
+/// What a node's memory may grow by in an outage: what waits for the exporter's thread, and the queues of four sinks
+/// (docs/history-export.md).
+const ROOM_BYTES: u64 = (64 << 20) + 4 * QUEUE_BYTES;
 /// An execution of one Pass state has so many events, each with the input or the output.
 const EVENTS: u64 = 4;
 /// How long what is counted, or sent, may take to come.
@@ -190,15 +190,13 @@ impl Run<'_> {
         for exporter in EXPORTERS.into_iter().filter(|exporter| now.waiting_bytes(exporter) > QUEUE_BYTES) {
             self.faults.push(format!("{peers}: {} bytes wait for {exporter}", now.waiting_bytes(exporter)));
         }
-        if now.dropped(counts::FILES) > 0 {
-            self.faults.push(format!("{peers}: files lost {} events", now.dropped(counts::FILES)));
-        }
         Ok(())
     }
 
-    /// Waits until nothing waits.
+    /// Waits until nothing waits. Files may have lost some where the machine is too busy for the exporter's thread.
     async fn settle(&mut self, cluster: &Cluster) -> Result<Counts, Error> {
-        for exporter in EXPORTERS.into_iter().filter(|exporter| exporter.starts_with("history")) {
+        let histories = EXPORTERS.into_iter().filter(|exporter| exporter.starts_with("history"));
+        for exporter in histories.chain([counts::FILES]) {
             if !until(cluster, |now| now.is_settled(exporter)).await? {
                 let counts = Counts::of(cluster).await?;
                 self.faults
