@@ -9,11 +9,12 @@ pub fn dashboard() -> Dashboard {
     Dashboard {
         uid: "myriad-node",
         title: "Myriad / Node",
-        description: "What a node is busy with: shards, admission, store, partitions, tasks, credentials, exporters, process.",
+        description: "What a node is busy with: shards, requests, admission, store, partitions, tasks, credentials, exporters, process.",
         variables: Vec::new(),
         rows: vec![
             nodes(),
             shards(),
+            requests(),
             admission(),
             store(),
             partitions(),
@@ -74,6 +75,26 @@ fn shards() -> Row {
                 .ask("{{instance}}", "sum by (instance) (rate(executor_timers_fired_total{*}[r]))"),
             lines("Timer lateness", Unit::Seconds, "From the instant for which a timer was set to its firing. More than some milliseconds: the shard is busy.")
                 .quantiles("executor_timer_lateness_seconds_bucket{*}"),
+        ],
+    )
+}
+
+fn requests() -> Row {
+    // Streams and long polls last as long as they are wanted: their duration says nothing.
+    let short = r#"method!~"StartExecutions|GetActivityTask|AwaitActivityTask|RegisterDispatcher|Work|Watch|WatchCompletions""#;
+    row(
+        "Requests: rate, errors, duration",
+        [
+            lines("Requests", Unit::PerSecond, "Calls of gRPC that have been answered, by method. A stream counts once, when it has ended; starts in it are counted under Admission.")
+                .ask("{{method}}", "sum by (method) (rate(executor_grpc_calls_total{*}[r])) > 0"),
+            lines("Requests with an error", Unit::PerSecond, "By gRPC's code. UNAVAILABLE, INTERNAL and other (DATA_LOSS among them) are the node's; RESOURCE_EXHAUSTED says that it has no room; CANCELLED: the client has gone; the others are the client's.")
+                .ask("{{code}}", r#"sum by (code) (rate(executor_grpc_calls_total{*, code!="OK"}[r]))"#),
+            lines("Request latency p99", Unit::Seconds, "From a call to the end of its answer, without streams and long polls.")
+                .ask("{{method}}", quantile("0.99", "method", &format!("executor_grpc_call_duration_seconds_bucket{{*, {short}}}"))),
+            lines("Share of the node's errors", Unit::Ratio, "Requests that failed by the node's fault, of those of the same method. Clients repeat them.")
+                .ask("{{method}}", r#"sum by (method) (rate(executor_grpc_calls_total{*, code=~"UNAVAILABLE|INTERNAL|other"}[r])) / (sum by (method) (rate(executor_grpc_calls_total{*}[r])) > 0)"#),
+            lines("Requests under way", Unit::Count, "Calls and streams that have not ended. Streams of workers and dispatchers stay; calls that grow wait for the store.")
+                .ask("{{method}}", "sum by (method) (executor_grpc_calls_under_way{*}) > 0"),
         ],
     )
 }
@@ -235,6 +256,10 @@ fn exporters() -> Row {
                 .ask(by, "sum by (signal, sink) (executor_export_queue_bytes{*})"),
             lines("Lag", Unit::Seconds, "Age of the oldest that waits to be sent: how far behind the log service is.")
                 .ask(by, "max by (signal, sink) (executor_export_lag_seconds{*})"),
+            lines("Removed files of histories", Unit::PerSecond, "Files of histories that were removed to make room, the oldest first: whoever ships them must be faster, or they need more room.")
+                .ask("{{instance}}", "sum by (instance) (rate(executor_export_files_removed_total{*}[r]))"),
+            lines("Removed bytes of histories", Unit::BytesPerSecond, "What those files held.")
+                .ask("{{instance}}", "sum by (instance) (rate(executor_export_files_removed_bytes_total{*}[r]))"),
         ],
     )
 }

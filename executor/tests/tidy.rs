@@ -239,6 +239,7 @@ fn files_that_the_documents_name_exist() {
         "ARCHITECTURE.md",
         "SPECIFICATION.md",
         "dashboards/README.md",
+        "docs/README.md",
         "docs/language.md",
         "docs/tcsl.md",
         "docs/workers.md",

@@ -54,6 +54,7 @@ pub fn start(client: &ExecutorClient<Channel>, target: SocketAddr) {
         ("order", 50, order, v1::Mode::Standard),
         ("pass", 25, PASS.to_owned(), v1::Mode::Express),
         ("fan-out", 150, FAN_OUT.to_owned(), v1::Mode::Standard),
+        ("fan-wide", 1000, FAN_WIDE.to_owned(), v1::Mode::Standard),
         ("bill", 200, BILL.to_owned(), v1::Mode::Standard),
         ("too-long", 2000, TOO_LONG.to_owned(), v1::Mode::Standard),
         ("stopped", 3000, WAITS.to_owned(), v1::Mode::Standard),
@@ -105,6 +106,10 @@ const FAN_OUT: &str = r#"{"StartAt":"Both","States":{
     "Both":{"Type":"Parallel","Branches":[{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}},
         {"StartAt":"B","States":{"B":{"Type":"Wait","Seconds":1,"End":true}}}],"Next":"Each"},
     "Each":{"Type":"Map","ItemProcessor":{"StartAt":"I","States":{"I":{"Type":"Pass","End":true}}},"End":true}}}"#;
+/// Child executions, whose states count at this machine.
+const FAN_WIDE: &str = r#"{"StartAt":"Each","States":{"Each":{"Type":"Map","Items":[1,2,3],"ItemProcessor":{
+    "ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"EXPRESS"},
+    "StartAt":"I","States":{"I":{"Type":"Pass","End":true}}},"End":true}},"QueryLanguage":"JSONata"}"#;
 /// A function without a pool: the node calls it, with keys of the machine's role.
 const BILL: &str = r#"{"StartAt":"Bill","States":{"Bill":{"Type":"Task",
     "Resource":"arn:aws:lambda:us-east-1:123456789012:function:bill","End":true}}}"#;

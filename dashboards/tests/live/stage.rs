@@ -142,6 +142,8 @@ fn node(
         ("--history-otlp", format!("http://{collector}")),
         ("--metrics-otlp", format!("http://{collector}")),
         ("--metrics-otlp-interval", "1s".to_owned()),
+        ("--traces-otlp", format!("http://{collector}")),
+        ("--traces-sample", "1".to_owned()),
     ];
     let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
     let program =
