@@ -132,7 +132,8 @@ mod tests {
 
     #[test]
     fn an_echo_gives_back_the_input_and_the_credit() {
-        let task = Task { token: "t".into(), function: "f".into(), input: "{\"a\":1}".into() };
+        let task =
+            Task { token: "t".into(), function: "f".into(), input: "{\"a\":1}".into(), ..Task::default() };
         let reply = echo(TaskBatch { tasks: vec![task.clone(), task], ..TaskBatch::default() });
         assert_eq!((reply.credit, reply.outcomes.len()), (2, 2));
         assert_eq!(reply.outcomes[0].outcome, Some(Outcome::Output("{\"a\":1}".into())));

@@ -99,9 +99,8 @@ fn annotations() -> Vec<Value> {
             "enable": true,
             "hide": false,
             "iconColor": colour,
-            "expr": expand(expr),
+            "target": {"refId": "Anno", "expr": expand(expr), "interval": "10s"},
             "titleFormat": title,
-            "step": "10s",
         })
     };
     let deploys = "max by (version) (executor_build_info{*}) unless max by (version) (executor_build_info{*} offset 5m)";
@@ -113,7 +112,13 @@ fn annotations() -> Vec<Value> {
             "changes(process_start_time_seconds{*}[1m]) > 0",
             "{{instance}} started",
         ),
-        of("Alerts", "red", r#"ALERTS{*, alertstate="firing"}"#, "{{alertname}}"),
+        of(
+            "Reloads that fail",
+            "orange",
+            "executor_reload_failing{*} == 1",
+            "{{instance}} cannot use its changed {{what}}",
+        ),
+        of("Alerts", "red", r#"ALERTS{a, alertname=~"Myriad.+", alertstate="firing"}"#, "{{alertname}}"),
     ]
 }
 

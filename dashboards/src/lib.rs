@@ -7,7 +7,7 @@
 //! the repository are those bytes (a test compares them, `cargo run -p dashboards -- write` writes them). Nothing here
 //! can fail.
 //!
-//! Queries are PromQL with four short forms, see [`query::expand`].
+//! Queries are PromQL with a few short forms, see [`query::expand`].
 
 pub mod grafana;
 pub mod node;

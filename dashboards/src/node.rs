@@ -30,20 +30,20 @@ fn nodes() -> Row {
     row(
         "Nodes",
         [
-            table("Nodes", Unit::Count, "One line for each node. Ready: 1 while it serves. Draining: for how long it has been going away. Wrong store: 1 while what answers is not the store of its cluster.")
+            table("Nodes", Unit::Count, "One line for each node. Ready: 1 while it serves. Draining: for how long it has been going away. Open: executions that have not ended. Wrong store: 1 while what answers is not the store of its cluster.")
                 .ask("Ready", "sum by (instance) (executor_ready{*})")
                 .ask("Draining", "sum by (instance) (executor_draining{*})")
                 .column("Draining for", Unit::Seconds, "max by (instance) (executor_drain_seconds{*})")
                 .ask("Wrong store", "sum by (instance) (executor_store_foreign{*})")
                 .column("Up for", Unit::Seconds, "time() - max by (instance) (process_start_time_seconds{*})")
-                .ask("Open executions", "sum by (instance) (executor_executions_open{*})")
+                .ask("Open", "sum by (instance) (executor_executions_open{*})")
                 .ask("Partitions", "sum by (instance) (executor_partitions_owned{*})")
-                .size(16, 7),
+                .size(16, 9),
             table("Versions, durability and keys", Unit::Count, "How many nodes have each version, each setting that decides what an acknowledgement is worth, and each key of the cluster's secret. More than one version: an upgrade is under way.")
                 .ask("Versions", "count by (version) (executor_build_info{*})")
                 .ask("Settings", "count by (store, setting, value) (executor_store_durability_info{*})")
                 .ask("Keys", "count by (id, use) (executor_secret_key_info{*})")
-                .size(8, 7),
+                .size(8, 9),
         ],
     )
 }
@@ -251,6 +251,8 @@ fn process() -> Row {
                 .ask("{{instance}}", "process_open_fds{*} / process_max_fds{*}"),
             lines("Names with a label of their own", Unit::Ratio, "Of the bounded sets of label values, how much is used. At 100 % what comes later is counted together, as other.")
                 .ask("{{instance}} {{set}}", "max by (instance, set) (executor_metric_labels{*} / executor_metric_labels_limit{*})"),
+            lines("Log lines held back", Unit::PerSecond, "Log lines that were not written because their place in the program had written too many; errors always are. The log says in one line what was held back: something goes wrong again and again.")
+                .ask("{{level}}", "sum by (level) (rate(executor_log_lines_suppressed_total{*}[r]))"),
         ],
     )
 }

@@ -8,6 +8,9 @@ const ENDED: &str = "(sum(rate(executor_executions_succeeded_total{m}[r])) + \
      sum(rate(executor_executions_failed_total{m}[r])) + sum(rate(executor_executions_timed_out_total{m}[r])) + \
      sum(rate(executor_executions_aborted_total{m}[r])))";
 
+/// For how long each alert that fires has held, by all that alerts are about.
+const ALERTS: &str = r#"max by (alertname, severity, instance, shard, machine, integration, target, signal, sink, reason, what, set) ((time() - ALERTS_FOR_STATE{a, alertname=~"Myriad.+"}) and ignoring (alertstate) ALERTS{a, alertname=~"Myriad.+", alertstate="firing"})"#;
+
 /// The dashboard.
 #[must_use]
 pub fn dashboard() -> Dashboard {
@@ -35,7 +38,7 @@ fn well() -> Row {
                 .ask("serving", "(sum(executor_ready{*}) or vector(0)) / count(up{*})")
                 .good_below(1.0, 0.999),
             stat("Alerts", Unit::Count, "Alerts that fire for the selected nodes. Each names the part of docs/operations.md that says what to do.")
-                .ask("firing", r#"count(ALERTS{*, alertname=~"Myriad.+", alertstate="firing"}) or vector(0)"#)
+                .ask("firing", r#"count(ALERTS{a, alertname=~"Myriad.+", alertstate="firing"}) or vector(0)"#)
                 .good_below(1.0, 1.0),
             stat("Starts per second", Unit::PerSecond, "Executions whose start became durable. Zero while clients send means that starts are refused: look at Refused starts.")
                 .ask("starts", "sum(rate(executor_executions_started_total{m}[r]))"),
@@ -73,6 +76,9 @@ fn causes() -> Row {
             stat("Exports dropped", Unit::PerSecond, "Events, spans and samples that exporters have given up, because their peers are slow or away. Executions do not suffer; who reads the exports does.")
                 .ask("dropped", "sum(rate(executor_export_dropped_records_total{*}[r])) or vector(0)")
                 .good_below(0.001, 100.0),
+            table("Alerts that fire", Unit::Count, "What each alert is about, and for how long that has been so. Empty is right. docs/operations.md says for each what to do.")
+                .column("For", Unit::Seconds, ALERTS)
+                .size(24, 5),
         ],
     )
 }

@@ -3,21 +3,18 @@
 //! They are ours: an SVG with each panel at the place that the dashboard gives it, in the shapes that Grafana would take.
 //! Invariants: what the answers do not hold is not drawn, and a panel without data says so; the head says who drew it.
 
+mod number;
+mod shapes;
+
 use std::fmt::Write;
 
 use crate::grafana::{height, places};
-use crate::panel::{COLUMNS, Colour, Dashboard, Kind, Panel, Unit};
+use crate::panel::{COLUMNS, Dashboard, Panel};
 use crate::prometheus::{Range, Series};
 
 /// Pixels of a column, and of a unit of height.
-const CELL: (f64, f64) = (54.0, 26.0);
+const CELL: (f64, f64) = (54.0, 29.0);
 const HEAD: f64 = 46.0;
-/// Lines of a panel; the rest is counted in its legend.
-const LINES_MAX: usize = 10;
-const PALETTE: [&str; 10] = [
-    "#73bf69", "#f2cc0c", "#5794f2", "#ff780a", "#f2495c", "#b877d9", "#8ab8ff", "#96d98d", "#ffb357",
-    "#ca95e5",
-];
 
 /// The answers to the queries of a panel, in their order.
 pub type Answers = Vec<Vec<Series>>;
@@ -32,13 +29,13 @@ pub fn svg(dashboard: &Dashboard, range: Range, mut ask: impl FnMut(&Panel) -> A
     );
     text(&mut out, (12.0, 28.0), "font-size=\"17\" fill=\"#ffffff\"", dashboard.title);
     let by = format!(
-        "drawn by our renderer from the answers of a Prometheus, not by Grafana; {:.0} s",
+        "{:.0} s of a node under a load that fails now and then. Drawn by Myriad's renderer from Prometheus' answers, not by Grafana",
         range.end - range.start
     );
     text(&mut out, (wide - 12.0, 28.0), "fill=\"#9fa3ad\" text-anchor=\"end\"", &by);
     let mut y = HEAD;
     for row in &dashboard.rows {
-        text(&mut out, (12.0, y + 18.0), "font-size=\"13\" fill=\"#d0d3da\"", row.title);
+        text(&mut out, (12.0, y + 19.0), "font-size=\"13\" fill=\"#d0d3da\"", row.title);
         y += CELL.1;
         for (panel, column, line) in places(row) {
             let place = Frame {
@@ -47,7 +44,7 @@ pub fn svg(dashboard: &Dashboard, range: Range, mut ask: impl FnMut(&Panel) -> A
                 w: f64::from(panel.width) * CELL.0 - 4.0,
                 h: f64::from(panel.height) * CELL.1 - 4.0,
             };
-            draw(&mut out, panel, place, range, &ask(panel));
+            shapes::draw(&mut out, panel, place, range, &ask(panel));
         }
         y += f64::from(height(row)) * CELL.1;
     }
@@ -80,223 +77,58 @@ fn cut(words: &str, pixels: f64) -> String {
     std::iter::once('…').chain(tail.into_iter().rev()).collect()
 }
 
-fn draw(out: &mut String, panel: &Panel, frame: Frame, range: Range, answers: &Answers) {
-    let Frame { x, y, w, h } = frame;
-    let _ = writeln!(
-        out,
-        r##"<rect x="{x:.0}" y="{y:.0}" width="{w:.0}" height="{h:.0}" rx="3" fill="#181b1f" stroke="#2c2f36"/>"##
-    );
-    let inner = Frame { x: x + 8.0, y: y + 24.0, w: w - 16.0, h: h - 30.0 };
-    let empty = answers.iter().flatten().all(|series| series.points.is_empty());
-    match panel.kind {
-        _ if empty => {
-            text(out, (x + w / 2.0, y + h / 2.0 + 8.0), "fill=\"#6e727b\" text-anchor=\"middle\"", "No data")
-        }
-        Kind::Stat => stat(out, panel, frame, answers),
-        Kind::Lines => lines(out, panel, inner, range, answers),
-        Kind::Table => table(out, panel, inner, answers),
-        Kind::Bars => bars(out, panel, inner, answers),
-    }
-    text(out, (x + 8.0, y + 16.0), "fill=\"#ffffff\"", &cut(panel.title, w - 12.0));
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::panel::{Unit, lines, row, stat, table};
 
-fn stat(out: &mut String, panel: &Panel, Frame { x, y, w, h }: Frame, answers: &Answers) {
-    let all: Vec<(&Series, &str)> = answers
-        .iter()
-        .zip(&panel.targets)
-        .flat_map(|(series, target)| series.iter().map(|series| (series, target.legend.as_str())))
-        .filter(|(series, _)| series.last().is_some())
-        .collect();
-    let Some(value) = all.first().and_then(|(series, _)| series.last()) else { return };
-    let reached = panel.colours.iter().rev().find(|(from, _)| value >= *from);
-    let fill = match reached.map_or(Colour::Blue, |(_, colour)| *colour) {
-        Colour::Green => "#37872d",
-        Colour::Orange => "#c15c17",
-        Colour::Red => "#ad0317",
-        Colour::Blue => "#1f60c4",
-    };
-    let _ =
-        writeln!(out, r#"<rect x="{x:.0}" y="{y:.0}" width="{w:.0}" height="{h:.0}" rx="3" fill="{fill}"/>"#);
-    let middle = (x + w / 2.0, y + h / 2.0 + 16.0);
-    text(out, middle, "fill=\"#ffffff\" font-size=\"26\" text-anchor=\"middle\"", &number(value, panel.unit));
-}
-
-/// The name of a series, as the legend says it.
-fn legend(series: &Series, legend: &str) -> String {
-    series
-        .labels
-        .iter()
-        .fold(legend.to_owned(), |name, (label, value)| name.replace(&format!("{{{{{label}}}}}"), value))
-}
-
-fn lines(out: &mut String, panel: &Panel, frame: Frame, range: Range, answers: &Answers) {
-    let mut named: Vec<(String, &Series)> = answers
-        .iter()
-        .zip(&panel.targets)
-        .flat_map(|(series, target)| series.iter().map(|series| (legend(series, &target.legend), series)))
-        .filter(|(_, series)| !series.points.is_empty())
-        .collect();
-    let more = named.len().saturating_sub(LINES_MAX);
-    named.truncate(LINES_MAX);
-    let shown = named.len().min(4);
-    let plot =
-        Frame { x: frame.x + 52.0, w: frame.w - 56.0, h: frame.h - 14.0 * shown as f64 - 18.0, ..frame };
-    let values = named.iter().flat_map(|(_, series)| series.points.iter().map(|(_, value)| *value));
-    let top = nice(values.fold(0.0, f64::max));
-    for part in 0..=2 {
-        let share = f64::from(part) / 2.0;
-        let y = plot.y + plot.h * (1.0 - share);
-        let _ = writeln!(out, r##"<path d="M{:.0} {y:.0}h{:.0}" stroke="#2c2f36"/>"##, plot.x, plot.w);
-        text(
-            out,
-            (plot.x - 5.0, y + 4.0),
-            "fill=\"#9fa3ad\" text-anchor=\"end\"",
-            &number(top * share, panel.unit),
-        );
-    }
-    for (at, (name, series)) in named.iter().enumerate() {
-        let colour = PALETTE[at % PALETTE.len()];
-        let place = |&(time, value): &(f64, f64)| {
-            let x = plot.x + plot.w * (time - range.start) / (range.end - range.start).max(1.0);
-            (x, plot.y + plot.h * (1.0 - value / top))
+    fn drawn(panel: Panel, answers: &Answers) -> String {
+        let dashboard = Dashboard {
+            uid: "of-a-test",
+            title: "Of a test",
+            description: "",
+            variables: Vec::new(),
+            rows: vec![row("A row", [panel])],
         };
-        let mut path = String::new();
-        let mut before = f64::NEG_INFINITY;
-        for point in &series.points {
-            // A gap is not drawn over.
-            let move_to = point.0 - before > range.step * 1.5;
-            before = point.0;
-            let (x, y) = place(point);
-            let _ = write!(path, "{}{x:.1} {y:.1}", if move_to { 'M' } else { 'L' });
-        }
-        let _ = writeln!(out, r#"<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.3"/>"#);
-        if at < shown {
-            let y = plot.y + plot.h + 18.0 + 14.0 * at as f64;
-            let _ = writeln!(
-                out,
-                r#"<rect x="{:.0}" y="{:.0}" width="10" height="3" fill="{colour}"/>"#,
-                frame.x,
-                y - 5.0
-            );
-            let last = series.last().map(|value| number(value, panel.unit)).unwrap_or_default();
-            let hidden = named.len() - shown + more;
-            let rest =
-                if at + 1 == shown && hidden > 0 { format!("   and {hidden} more") } else { String::new() };
-            text(
-                out,
-                (frame.x + 16.0, y),
-                "fill=\"#d0d3da\"",
-                &format!("{}{rest}", cut(name, frame.w - 160.0)),
-            );
-            text(out, (frame.x + frame.w, y), "fill=\"#d0d3da\" text-anchor=\"end\"", &last);
-        }
+        svg(&dashboard, Range { start: 0.0, end: 90.0, step: 1.0 }, |_| answers.clone())
     }
-}
 
-/// The labels that tell the rows of a table apart, joined.
-fn row_name(series: &Series) -> String {
-    let values: Vec<&str> = series.labels.iter().map(|(_, value)| value.as_str()).collect();
-    values.join(" ")
-}
+    fn series(machine: &str, points: &[(f64, f64)]) -> Series {
+        let labels = vec![("machine".to_owned(), machine.to_owned())];
+        Series { labels, points: points.to_vec(), others: 0 }
+    }
 
-fn table(out: &mut String, panel: &Panel, frame: Frame, answers: &Answers) {
-    let mut rows: Vec<String> = Vec::new();
-    for series in answers.iter().flatten().filter(|series| !series.points.is_empty()) {
-        let name = row_name(series);
-        if !rows.contains(&name) {
-            rows.push(name);
+    #[test]
+    fn a_picture_names_its_lines_and_says_who_drew_it() {
+        let panel = lines("Starts", Unit::PerSecond, "").ask("{{machine}}", "x");
+        let picture = drawn(panel, &vec![vec![series("a<b", &[(0.0, 1.0), (1.0, 3.0), (60.0, 2.0)])]]);
+        for words in [">Starts<", ">a&lt;b<", ">2/s<", ">3/s<", "not by Grafana"] {
+            assert!(picture.contains(words), "{words}: {picture}");
         }
+        // The gap from 1 to 60 is not drawn over.
+        let path = picture.lines().find(|line| line.contains("stroke-width=\"1.3\"")).expect("a line");
+        assert_eq!(path.matches('M').count(), 2, "{path}");
     }
-    let first = frame.w * if panel.targets.len() > 3 { 0.34 } else { 0.55 };
-    let wide = (frame.w - first) / panel.targets.len().max(1) as f64;
-    let end = |column: usize| frame.x + first + wide * (column + 1) as f64;
-    for (column, target) in panel.targets.iter().enumerate() {
-        text(
-            out,
-            (end(column), frame.y + 10.0),
-            "fill=\"#6e9fff\" text-anchor=\"end\"",
-            &cut(&target.legend, wide),
-        );
-    }
-    let fits = ((frame.h - 12.0) / 16.0).max(1.0) as usize;
-    for (at, row) in rows.iter().take(fits).enumerate() {
-        let y = frame.y + 27.0 + 16.0 * at as f64;
-        text(out, (frame.x, y), "fill=\"#d0d3da\"", &cut(row, first - 8.0));
-        for (column, (target, answer)) in panel.targets.iter().zip(answers).enumerate() {
-            let value = answer.iter().find(|series| row_name(series) == *row).and_then(Series::last);
-            let words =
-                value.map(|value| number(value, target.unit.unwrap_or(panel.unit))).unwrap_or_default();
-            text(out, (end(column), y), "fill=\"#ffffff\" text-anchor=\"end\"", &words);
-        }
-    }
-}
 
-fn bars(out: &mut String, panel: &Panel, frame: Frame, answers: &Answers) {
-    let mut named: Vec<(String, f64)> = answers
-        .iter()
-        .zip(&panel.targets)
-        .flat_map(|(series, target)| series.iter().map(|series| (legend(series, &target.legend), series)))
-        .filter_map(|(name, series)| Some((name, series.last()?)))
-        .collect();
-    named.sort_by(|one, other| other.1.total_cmp(&one.1));
-    let top = named.iter().map(|(_, value)| *value).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
-    let fits = (frame.h / 18.0).max(1.0) as usize;
-    for (at, (name, value)) in named.iter().take(fits).enumerate() {
-        let y = frame.y + 18.0 * at as f64;
-        let (from, wide) = (frame.x + frame.w * 0.4, frame.w * 0.42 * value / top);
-        text(out, (from - 6.0, y + 12.0), "fill=\"#d0d3da\" text-anchor=\"end\"", &cut(name, frame.w * 0.38));
-        let _ = writeln!(
-            out,
-            r##"<rect x="{from:.0}" y="{:.0}" width="{wide:.1}" height="12" fill="#73bf69"/>"##,
-            y + 2.0
-        );
-        text(
-            out,
-            (frame.x + frame.w, y + 12.0),
-            "fill=\"#ffffff\" text-anchor=\"end\"",
-            &number(*value, panel.unit),
-        );
+    #[test]
+    fn a_panel_without_data_says_so_and_shows_no_value() {
+        let picture = drawn(stat("Ratio", Unit::Ratio, "").ask("ratio", "x"), &vec![Vec::new()]);
+        assert!(picture.contains(">No data<") && !picture.contains(">0%<"), "{picture}");
     }
-}
 
-/// The next round number from a value on.
-fn nice(value: f64) -> f64 {
-    if value <= 0.0 {
-        return 1.0;
+    #[test]
+    fn a_table_has_what_is_there_at_the_end_alone() {
+        let answers = vec![vec![series("gone", &[(0.0, 1.0), (50.0, 1.0)]), series("here", &[(90.0, 2.0)])]];
+        let picture = drawn(table("T", Unit::Count, "").ask("Value", "x"), &answers);
+        assert!(picture.contains(">here<") && !picture.contains(">gone<"), "{picture}");
     }
-    let ten = 10_f64.powf(value.log10().floor());
-    [1.0, 2.0, 5.0, 10.0].into_iter().map(|step| step * ten).find(|step| *step >= value).unwrap_or(value)
-}
 
-fn scaled(value: f64, steps: &[(f64, &str)]) -> String {
-    let found = steps.iter().rev().find(|(from, _)| value.abs() >= *from).or(steps.first());
-    let (from, unit) = found.copied().unwrap_or((1.0, ""));
-    let value = value / from;
-    let digits = if value == value.round() || value.abs() >= 100.0 {
-        0
-    } else if value.abs() >= 10.0 {
-        1
-    } else {
-        2
-    };
-    format!("{value:.digits$}{unit}")
-}
-
-/// A number as people read it.
-fn number(value: f64, unit: Unit) -> String {
-    if value == 0.0 {
-        return if unit == Unit::Ratio { "0%".to_owned() } else { "0".to_owned() };
-    }
-    match unit {
-        Unit::Count | Unit::Times => scaled(value, &[(1.0, ""), (1e3, " K"), (1e6, " M")]),
-        Unit::PerSecond => scaled(value, &[(1.0, "/s"), (1e3, " K/s"), (1e6, " M/s")]),
-        Unit::Seconds => {
-            scaled(value, &[(1e-6, " µs"), (1e-3, " ms"), (1.0, " s"), (60.0, " min"), (3600.0, " h")])
-        }
-        Unit::Bytes => {
-            scaled(value, &[(1.0, " B"), (1024.0, " KiB"), (1_048_576.0, " MiB"), (1_073_741_824.0, " GiB")])
-        }
-        Unit::BytesPerSecond => scaled(value, &[(1.0, " B/s"), (1e3, " kB/s"), (1e6, " MB/s")]),
-        Unit::Ratio => scaled(value * 100.0, &[(1.0, "%")]),
+    #[test]
+    fn a_stat_has_the_colour_of_its_last_value() {
+        let panel = stat("Ratio", Unit::Ratio, "").ask("ratio", "x").good_below(1.0, 0.999);
+        let good = drawn(panel.clone(), &vec![vec![series("a", &[(0.0, 0.5), (1.0, 1.0)])]]);
+        let bad = drawn(panel, &vec![vec![series("a", &[(0.0, 1.0), (1.0, 0.5)])]]);
+        assert!(good.contains(shapes::GREEN) && !good.contains(shapes::RED), "{good}");
+        assert!(bad.contains(shapes::RED) && !bad.contains(shapes::GREEN), "{bad}");
     }
 }

@@ -37,7 +37,7 @@ pub struct Series {
     /// Finite ones alone: what is none (the quantile of nothing) is a gap, as Grafana draws it.
     pub points: Vec<(f64, f64)>,
     /// How many values were not finite.
-    pub gaps: usize,
+    pub others: usize,
 }
 
 impl Series {
@@ -110,6 +110,6 @@ fn series(answer: &Value) -> Series {
     let read = |pair: &Value| Some((pair[0].as_f64()?, pair[1].as_str()?.parse::<f64>().ok()?));
     let points: Vec<(f64, f64)> =
         values.iter().filter_map(read).filter(|(_, value)| value.is_finite()).collect();
-    let gaps = values.len() - points.len();
-    Series { labels, points, gaps }
+    let others = values.len() - points.len();
+    Series { labels, points, others }
 }

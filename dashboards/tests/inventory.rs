@@ -11,7 +11,7 @@ use telemetry::inventory::{self, Kind};
 use support::{dashboards, exceptions, folder, names, parse, queries, series, walk};
 
 /// What Prometheus itself adds.
-const OF_PROMETHEUS: [&str; 2] = ["up", "ALERTS"];
+const OF_PROMETHEUS: [&str; 3] = ["up", "ALERTS", "ALERTS_FOR_STATE"];
 
 /// The names that the recording rules give.
 fn recorded() -> BTreeSet<String> {
@@ -70,9 +70,12 @@ fn every_label_of_a_query_is_one_that_its_metrics_have() {
     for query in queries() {
         let expr = parse(&query.expr).expect("PromQL");
         let used = names(&expr);
-        let metrics = inventory::ALL.iter().filter(|m| series(m).iter().any(|name| used.contains(name)));
+        // Alerts have the labels of what they are about, which may be any metric.
+        let any = used.contains("ALERTS");
+        let metrics =
+            inventory::ALL.iter().filter(|m| any || series(m).iter().any(|name| used.contains(name)));
         let mut labels: BTreeSet<&str> = metrics.flat_map(|metric| metric.labels.iter().copied()).collect();
-        labels.extend(["job", "instance", "le", "alertname", "alertstate"]);
+        labels.extend(["job", "instance", "le", "alertname", "alertstate", "severity"]);
         walk(&expr, &mut Vec::new(), &mut |part, _| {
             let named: Vec<&String> = match part {
                 Expr::Aggregate(aggregate) => match &aggregate.modifier {

@@ -13,6 +13,7 @@ Exit status: 0, 1 when a node refuses it, 2 for wrong usage.
 
 import argparse
 import asyncio
+import contextvars
 import json
 import logging
 import os
@@ -45,6 +46,14 @@ class Failure(Exception):
         self.error, self.cause = error, str(cause)
 
 
+TRACE = contextvars.ContextVar("trace", default={})  # of the task at hand
+
+
+def trace_headers():
+    """What a function adds to the headers of its requests, so that they belong to the execution's trace."""
+    return dict(TRACE.get())
+
+
 async def greet(task_input):
     return {"greeting": f"Hello, {task_input.get('name', 'world')}!"}
 
@@ -68,6 +77,8 @@ async def call(task):
     # arn:aws:lambda:eu-west-1:123456789012:function:greet, or the name alone.
     name = task.function.rsplit(":", 1)[-1]
     log.info("begun %s", name)
+    said = ("traceparent", task.trace.traceparent), ("tracestate", task.trace.tracestate)
+    TRACE.set({header: value for header, value in said if value})
     try:
         if name not in FUNCTIONS:
             raise Failure("UnknownFunction", f"this worker has no {name!r}")

@@ -47,7 +47,9 @@ async fn call(task: Task) -> Result<Bytes, TaskFailure> {
     let input: Value = serde_json::from_slice(&task.input).map_err(|error| failure("BadInput", error))?;
     // `arn:aws:lambda:eu-west-1:123456789012:function:greet`, or the name alone.
     let name = task.function.rsplit(':').next().unwrap_or_default();
-    tracing::info!(function = name, "begun");
+    // Requests that a function makes belong to the execution's trace with these headers (docs/tracing.md).
+    let trace = task.trace.as_ref().map(|trace| trace.traceparent.as_str());
+    tracing::info!(function = name, trace, "begun");
     let output = match name {
         "greet" => json!({ "greeting": format!("Hello, {}!", input["name"].as_str().unwrap_or("world")) }),
         "await-file" => await_file(&input).await?,

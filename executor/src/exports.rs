@@ -1,33 +1,37 @@
-//! What leaves the node to be looked at elsewhere: histories and pushed metrics, on a thread each.
+//! What leaves the node to be looked at elsewhere: histories, traces and pushed metrics, on a thread each.
 //!
-//! Invariants: both start before the shards and end after them, so that what these have told and counted last is sent; none
+//! Invariants: all start before the shards and end after them, so that what these have told and counted last is sent; none
 //! holds up the other. What may fail: the start.
 
 use std::time::Duration;
 
-use export::{Exporter, Intake, Page};
-use futures_util::future::join;
+use export::Exporter;
+use futures_util::future::join3;
 use telemetry::NodeMetrics;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::node::StartError;
-use crate::{history_export, metrics_push};
+use crate::shard::Outside;
+use crate::{history_export, metrics_push, traces_export};
 
 /// How long what waits may take to be sent in any case, once the shards have ended.
 const GRACE: Duration = Duration::from_secs(1);
 /// No longer than this for the last metrics: who hangs holds up no drain.
 const METRICS_MAX: Duration = Duration::from_secs(2);
+/// The same of the last spans.
+const TRACES_MAX: Duration = Duration::from_secs(5);
 
 /// The threads.
 pub(crate) struct Exports {
     history: Option<Exporter>,
+    traces: Option<Exporter>,
     metrics: Option<Exporter>,
 }
 
 impl Exports {
-    /// Starts what is configured, and gives an intake for each shard where histories are exported.
+    /// Starts what is configured, and gives each shard its ends.
     ///
     /// # Errors
     /// [`StartError`]
@@ -35,17 +39,25 @@ impl Exports {
         config: &Config,
         metrics: &NodeMetrics,
         clock: &Clock,
-    ) -> Result<(Self, Vec<Intake<Page>>), StartError> {
-        let (history, intakes) = history_export::start(config, metrics, clock)?;
+    ) -> Result<(Self, Vec<Outside>), StartError> {
+        let (history, pages) = history_export::start(config, metrics, clock)?;
+        let (traces, spans) = traces_export::start(config, metrics)?;
         let metrics = metrics_push::start(config, metrics, clock)?;
-        Ok((Self { history, metrics }, intakes))
+        let sampling = config.traces.sampling(config.shards);
+        let outside = |shard: usize| Outside {
+            history: pages.get(shard).cloned(),
+            spans: spans.get(shard).cloned().map(|spans| (spans, sampling)),
+        };
+        let outside = (0..config.shards as usize).map(outside).collect();
+        Ok((Self { history, traces, metrics }, outside))
     }
 
     /// What waits is sent, in what is left of a drain's time and a moment in any case.
     pub async fn end(self, deadline: Instant) {
         let within = (deadline - Instant::now()).max(GRACE);
-        join(end(self.history, "histories", within), end(self.metrics, "metrics", within.min(METRICS_MAX)))
-            .await;
+        let metrics = end(self.metrics, "metrics", within.min(METRICS_MAX));
+        let traces = end(self.traces, "traces", within.min(TRACES_MAX));
+        join3(end(self.history, "histories", within), traces, metrics).await;
     }
 }
 

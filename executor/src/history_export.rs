@@ -63,8 +63,8 @@ pub(crate) fn start(
     let cells = |sink| metrics.exporter(Signal::History, sink);
     let mut history = History::new(bounds);
     if let Some(options) = sinks.files {
-        let now = Arc::clone(&now);
-        history = history.and("files", pump, cells("files"), move || Files::new(options, now));
+        let (now, removed) = (Arc::clone(&now), metrics.removed_files());
+        history = history.and("files", pump, cells("files"), move || Files::new(options, now, removed));
     }
     if let Some(options) = sinks.cls {
         let sink = Cls::new(options, tls()?, Arc::clone(&now))?;
@@ -105,6 +105,7 @@ mod tests {
         Page {
             execution: execution.into(),
             machine: "m".into(),
+            map_run: None,
             tcsl: false,
             redrive_count: 0,
             include_data: true,

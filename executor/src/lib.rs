@@ -24,3 +24,4 @@ mod promise;
 pub mod secret;
 pub mod shard;
 pub mod store;
+mod traces_export;

@@ -292,6 +292,9 @@ pub const CARRY_BLOCKS: usize = EXECUTION_BLOCKS / 4;
 /// 10 ms; beyond: pages are dropped and counted.
 pub const HISTORY_INTAKE_BYTES: usize = 64 << 20;
 
+/// The same of spans.
+pub const TRACES_INTAKE_BYTES: usize = 16 << 20;
+
 const _: () = assert!(READ_KEPT_BYTES_MAX <= FLUSH_BYTES_MAX, "a read that is kept must fit in a block");
 const _: () =
     assert!(EXECUTION_BLOCKS_MAX < journal::block::CLOSED_BLOCKS_MAX, "the closed record names them all");

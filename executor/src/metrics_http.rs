@@ -6,12 +6,14 @@
 //! changes anything. What may fail: a connection, and then it is closed.
 
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures_util::StreamExt;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -76,7 +78,9 @@ impl Port {
         match request.uri().path() {
             "/metrics" => {
                 let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
-                self.render(Form::accepted(accept)).await
+                let encoding = request.headers().get(header::ACCEPT_ENCODING);
+                let gzip = encoding.and_then(|value| value.to_str().ok()).is_some_and(takes_gzip);
+                self.render(Form::accepted(accept), gzip).await
             }
             "/healthz" => {
                 let ready = self.health.is_serving() && !self.health.is_draining();
@@ -87,18 +91,44 @@ impl Port {
         }
     }
 
-    /// The metrics in this form, written beside the node's own thread.
-    async fn render(&self, form: Form) -> Response<Full<Bytes>> {
+    /// The metrics in this form, written and compressed beside the node's own thread.
+    async fn render(&self, form: Form, gzip: bool) -> Response<Full<Bytes>> {
         // Nobody closes it.
         let _permit = self.renders.acquire().await;
         let metrics = self.metrics.clone();
-        match tokio::task::spawn_blocking(move || metrics.render(form)).await {
-            Ok(body) => with_type(StatusCode::OK, form.content_type(), body),
+        let written = tokio::task::spawn_blocking(move || {
+            let text = metrics.render(form).into_bytes();
+            if gzip { compressed(&text) } else { Ok(text) }
+        });
+        match written.await.map_err(io::Error::other).flatten() {
+            Ok(body) => {
+                let mut response = with_type(StatusCode::OK, form.content_type(), body);
+                if gzip {
+                    let encoding = header::HeaderValue::from_static("gzip");
+                    response.headers_mut().insert(header::CONTENT_ENCODING, encoding);
+                }
+                response
+            }
             Err(error) => {
                 text(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics cannot be written: {error}\n"))
             }
         }
     }
+}
+
+/// Whether an `Accept-Encoding` names gzip, and not to refuse it.
+fn takes_gzip(accepted: &str) -> bool {
+    accepted.split(',').any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok());
+        name.trim().eq_ignore_ascii_case("gzip") && weight != Some(0.0)
+    })
+}
+
+fn compressed(text: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 8), Compression::fast());
+    encoder.write_all(text)?;
+    encoder.finish()
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
@@ -164,5 +194,21 @@ mod tests {
             content_type.starts_with("application/openmetrics-text") && body.ends_with("# EOF\n"),
             "{body}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_scraper_that_takes_gzip_gets_the_same_text_compressed() {
+        use std::io::Read;
+        let port = port().await;
+        let request = Request::get("/metrics").header(header::ACCEPT_ENCODING, "br, gzip;q=0.8");
+        let response = port.answer(&request.body(()).expect("a request")).await;
+        assert_eq!(response.headers()[header::CONTENT_ENCODING], "gzip");
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(&body[..]).read_to_string(&mut text).expect("gzip");
+        assert!(text.contains("executor_build_info") && body.len() < text.len() / 4, "{}", body.len());
+        for refused in ["", "identity", "br", "gzip;q=0", "gzipped"] {
+            assert!(!takes_gzip(refused), "{refused}");
+        }
     }
 }

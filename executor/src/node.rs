@@ -19,7 +19,6 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use export::{Intake, Page};
 use futures_util::future::{join_all, try_join_all};
 use journal::store::Connect;
 use telemetry::NodeMetrics;
@@ -40,7 +39,10 @@ use crate::metrics_push::MetricsPushError;
 use crate::objects::{FolderError, Objects};
 use crate::owners::Owners;
 use crate::secret::ClusterSecret;
-use crate::shard::{self, Command, CrumbError, Crumbs, Pace, ShardConfig, ShardContext, ShardHandle};
+use crate::shard::{
+    self, Command, CrumbError, Crumbs, Outside, Pace, ShardConfig, ShardContext, ShardHandle,
+};
+use crate::traces_export::TracesError;
 use crate::{heartbeat, metrics_http, store};
 use opening::{open_archive, open_integrations};
 use serving::{data_port, serve_port};
@@ -93,6 +95,9 @@ pub enum StartError {
     /// The export of histories.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// The export of traces.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     /// The push of metrics.
     #[error(transparent)]
     MetricsPush(#[from] MetricsPushError),
@@ -301,6 +306,7 @@ impl Running {
             drain: drain.clone(),
             closing: watch::Sender::new(false),
             workers: AtomicU64::new(0),
+            metrics: metrics.clone(),
             polls: metrics.activity_polls(),
             poll_wait: config.poll_wait,
         });
@@ -313,8 +319,8 @@ impl Running {
             serve_port(&context, Scope::Node, ports.public, config.connections_max, abort.subscribe())?;
         let public = tokio::spawn(public);
         tokio::spawn(store::reach(Arc::clone(&context), Arc::clone(&connect), metrics.clone()));
-        let (exports, intakes) = Exports::start(&config, &metrics, &context.clock)?;
-        let parts = (ports.data, intakes);
+        let (exports, outside) = Exports::start(&config, &metrics, &context.clock)?;
+        let parts = (ports.data, outside);
         let (handles, shards) = start_shards(&config, &context, &connect, &metrics, parts, &abort)?;
         keep_fresh(&context, &metrics);
         let states = handles.iter().map(|handle| handle.state.clone()).collect();
@@ -423,13 +429,13 @@ fn keep_fresh(context: &Arc<NodeContext>, metrics: &NodeMetrics) {
     tokio::spawn(async move { told.follow(|ids| metrics.set_secret_keys(ids)).await });
 }
 
-/// One thread for each shard, each with its data port and, where histories are exported, its intake.
+/// One thread for each shard, each with its data port and its ends of what is exported.
 fn start_shards(
     config: &Config,
     context: &Arc<NodeContext>,
     connect: &Arc<dyn Connect>,
     metrics: &NodeMetrics,
-    (ports, intakes): (Vec<TcpListener>, Vec<Intake<Page>>),
+    (ports, outside): (Vec<TcpListener>, Vec<Outside>),
     abort: &watch::Sender<bool>,
 ) -> Result<(Vec<ShardHandle>, Vec<ShardThread>), StartError> {
     let (mut handles, mut threads) = (Vec::new(), Vec::new());
@@ -437,7 +443,7 @@ fn start_shards(
     let archiver = open_archive(config, connect)?;
     let objects = config.objects_dir.as_deref().map(Objects::open).transpose()?.map(Arc::new);
     let integrations = open_integrations(config, context, metrics)?;
-    for (index, port) in (0..config.shards).zip(ports) {
+    for ((index, port), outside) in (0..config.shards).zip(ports).zip(outside) {
         let shard_config = ShardConfig {
             index,
             shards: config.shards,
@@ -456,7 +462,7 @@ fn start_shards(
             integrations: Arc::clone(&integrations),
             objects: objects.clone(),
             archiver: archiver.clone(),
-            history: intakes.get(index as usize).cloned(),
+            outside,
             cluster: Arc::clone(&context.cluster),
             secret: Arc::clone(&context.secret),
             definitions: Arc::clone(&context.definitions),

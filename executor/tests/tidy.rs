@@ -30,7 +30,7 @@ fn crates_depend_only_on_the_rooms_below_them() {
         ("archive", &["ids", "journal"] as &[&str]),
         ("asl", &[]),
         ("assign", &[]),
-        ("export", &["asl", "sign", "telemetry"]),
+        ("export", &["asl", "ids", "sign", "telemetry"]),
         ("ids", &[]),
         ("telemetry", &[]),
         ("testkit", &[]),

@@ -243,7 +243,7 @@ impl Client {
         input: Bytes,
     ) -> Result<StartExecutionResponse, Status> {
         let (state_machine_arn, name) = (arn.to_owned(), name.to_owned());
-        self.start_as(StartExecutionRequest { state_machine_arn, name, input, logging: None }).await
+        self.start_as(StartExecutionRequest { state_machine_arn, name, input, ..Default::default() }).await
     }
 
     /// As [`Self::start`], with all that may be said.
@@ -268,7 +268,8 @@ impl Client {
         input: Bytes,
     ) -> Result<StartSyncExecutionResponse, Status> {
         let (state_machine_arn, name) = (arn.to_owned(), name.to_owned());
-        self.start_sync_as(StartExecutionRequest { state_machine_arn, name, input, logging: None }).await
+        self.start_sync_as(StartExecutionRequest { state_machine_arn, name, input, ..Default::default() })
+            .await
     }
 
     /// As [`Self::start_sync`], with all that may be said.

@@ -8,6 +8,7 @@ use asl::value::JsonLimits;
 use asl::{Dialect, Payload};
 use bytes::Bytes;
 use ids::BATCH_EXECUTIONS_MAX;
+use proto::executor::v1::TraceContext;
 
 use crate::dispatch::BATCH_BYTES_MAX;
 use crate::error::Error;
@@ -48,16 +49,23 @@ pub fn one(template: &Template, name: &str, input: Bytes) -> Result<Bytes, Error
 ///
 /// # Errors
 /// [`Error::Invalid`], naming the first entry that is wrong.
-pub fn many(template: &Template, inputs: &[Bytes], names: &[String]) -> Result<(), Error> {
+pub fn many(
+    template: &Template,
+    inputs: &[Bytes],
+    names: &[String],
+    traces: &[TraceContext],
+) -> Result<(), Error> {
     let count = inputs.len();
     if count == 0 || count > BATCH_EXECUTIONS_MAX {
         let message = format!("a message starts 1 to {BATCH_EXECUTIONS_MAX} executions, this one {count}");
         return Err(Error::invalid("ValidationException", message));
     }
-    if !names.is_empty() && names.len() != count {
-        let message =
-            format!("`name` has {} entries and `input` {count}: give as many names, or none", names.len());
-        return Err(Error::invalid("ValidationException", message));
+    for (column, length) in [("name", names.len()), ("trace", traces.len())] {
+        if length != 0 && length != count {
+            let message =
+                format!("`{column}` has {length} entries and `input` {count}: give as many, or none");
+            return Err(Error::invalid("ValidationException", message));
+        }
     }
     let sum: usize = inputs.iter().map(Bytes::len).sum();
     if count > 1 && sum > BATCH_BYTES_MAX {
@@ -127,7 +135,7 @@ mod tests {
         assert!(one(&asl, "", text(INPUT_BYTES_MAX)).is_ok());
         let error = one(&asl, "", text(INPUT_BYTES_MAX + 1)).expect_err("too long").to_string();
         assert!(error.contains("262145 bytes") && error.contains("262144"), "{error}");
-        assert!(many(&asl, &[text(INPUT_BYTES_MAX + 1)], &[]).is_err());
+        assert!(many(&asl, &[text(INPUT_BYTES_MAX + 1)], &[], &[]).is_err());
     }
 
     #[test]
@@ -160,11 +168,14 @@ mod tests {
     #[test]
     fn a_batch_has_1_to_256_entries_and_names_for_all_or_none() {
         let asl = template(Dialect::Asl);
-        assert!(many(&asl, &[], &[]).is_err());
-        assert!(many(&asl, &vec![EMPTY_INPUT; 256], &[]).is_ok());
-        assert!(many(&asl, &vec![EMPTY_INPUT; 257], &[]).is_err());
-        assert!(many(&asl, &[EMPTY_INPUT, EMPTY_INPUT], &["a".into()]).is_err());
-        assert!(many(&asl, &[EMPTY_INPUT, EMPTY_INPUT], &["a".into(), String::new()]).is_ok());
-        assert!(many(&asl, &[EMPTY_INPUT], &["a b".into()]).is_err());
+        assert!(many(&asl, &[], &[], &[]).is_err());
+        assert!(many(&asl, &vec![EMPTY_INPUT; 256], &[], &[]).is_ok());
+        assert!(many(&asl, &vec![EMPTY_INPUT; 257], &[], &[]).is_err());
+        assert!(many(&asl, &[EMPTY_INPUT, EMPTY_INPUT], &["a".into()], &[]).is_err());
+        assert!(many(&asl, &[EMPTY_INPUT, EMPTY_INPUT], &["a".into(), String::new()], &[]).is_ok());
+        assert!(many(&asl, &[EMPTY_INPUT], &["a b".into()], &[]).is_err());
+        let traces = [TraceContext::default()];
+        assert!(many(&asl, &[EMPTY_INPUT, EMPTY_INPUT], &[], &traces).is_err());
+        assert!(many(&asl, &[EMPTY_INPUT], &[], &traces).is_ok());
     }
 }

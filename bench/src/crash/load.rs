@@ -226,6 +226,7 @@ impl Sender {
             input: runs.clone().map(|run| kind.input_bytes(seed, run)).collect(),
             name: runs.filter_map(|run| kind.run_name(seed, run)).collect(),
             logging: None,
+            trace: Vec::new(),
         };
         let mut open = self.book.lock();
         open.add(self.tag, message);

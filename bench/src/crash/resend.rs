@@ -134,6 +134,7 @@ impl Resender {
                 .collect(),
             name: Vec::new(),
             start_time_ms: unix_ms(),
+            trace: Vec::new(),
             seed: seed ^ sequence,
         }
     }

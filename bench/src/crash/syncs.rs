@@ -82,7 +82,7 @@ impl Syncs {
             state_machine_arn: self.arn.clone(),
             name: String::new(),
             input,
-            logging: None,
+            ..Default::default()
         };
         match self.scheduler.clone().start_sync_execution(request).await {
             Ok(answer) => self.answered(run, &answer.into_inner()).await,

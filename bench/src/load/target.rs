@@ -191,6 +191,7 @@ impl Target {
                 input: starts.inputs,
                 name: Vec::new(),
                 logging: None,
+                trace: Vec::new(),
             });
             let replies =
                 client.start_executions(requests).await.map_err(call("StartExecutions"))?.into_inner();
@@ -221,6 +222,7 @@ fn batch_of(starts: Starts, partition: u32, incarnation: u32, mix: &Mix, seed: u
         name: Vec::new(),
         start_time_ms: unix_ms(),
         seed: seed ^ starts.sequence,
+        trace: Vec::new(),
     }
 }
 

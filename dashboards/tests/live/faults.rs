@@ -4,38 +4,51 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use dashboards::Dashboard;
 use testkit::eventually;
 
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::{PATIENCE, Stage, Watch};
 
 /// What is promised.
 const SHOWS_WITHIN: Duration = Duration::from_secs(30);
 
-/// The query of a panel in one of the overview's first two rows.
+/// The overview's first two rows.
+fn overview() -> Dashboard {
+    let mut overview = dashboards::overview::dashboard();
+    overview.rows.truncate(2);
+    overview
+}
+
+/// The query of a panel there.
 fn query(title: &str) -> String {
-    let overview = dashboards::overview::dashboard();
-    let panels = overview.rows.into_iter().take(2).flat_map(|row| row.panels);
+    let panels = overview().rows.into_iter().flat_map(|row| row.panels);
     let panel = panels.into_iter().find(|panel| panel.title == title).expect("a panel of the first rows");
     panel.targets[0].expr.clone()
 }
 
+/// An alert, and a label by which it names what is wrong, with a part of its value.
+#[derive(Clone, Copy)]
+struct Named<'a>(&'a str, &'a str, &'a str);
+
+/// Whether the overview has the alert among those that fire, with its name for what is wrong.
+fn fires(stage: &Stage, Named(alert, label, value): Named<'_>) -> Result<(), String> {
+    let now = stage.last(1.0).map_err(|error| error.to_string())?;
+    let all = stage.ask(&query("Alerts that fire"), now).map_err(|error| error.to_string())?;
+    let found =
+        all.iter().any(|series| series.label("alertname") == alert && series.label(label).contains(value));
+    if found { Ok(()) } else { Err(format!("{all:?}")) }
+}
+
 /// Waits until a panel of the first rows shows what is bad, and then until the alert fires.
-fn shows(stage: &Stage, title: &str, bad: impl Fn(f64) -> bool, alert: &str) {
+fn shows(stage: &Stage, title: &str, bad: impl Fn(f64) -> bool, named: Named<'_>) {
     let expr = query(title);
     eventually(&format!("{title} shows it"), SHOWS_WITHIN, || match stage.now(&expr) {
         Some(value) if bad(value) => Ok(()),
         other => Err(format!("{other:?}")),
     });
-    eventually(&format!("{alert} fires"), PATIENCE, || {
-        firing(stage, alert).then_some(()).ok_or("it does not")
-    });
+    eventually(&format!("{} fires", named.0), PATIENCE, || fires(stage, named));
     let alerts = stage.now(&query("Alerts")).unwrap_or_default();
     assert!(alerts >= 1.0, "the overview counts {alerts} alerts");
-}
-
-fn firing(stage: &Stage, alert: &str) -> bool {
-    let alert = alert.replacen('{', r#"{alertstate="firing", "#, 1);
-    stage.now(&format!("count({alert})")).is_some()
 }
 
 /// Waits until a panel of the first rows shows what is good.
@@ -48,27 +61,34 @@ fn well(stage: &Stage, title: &str, good: impl Fn(f64) -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failing_target_a_slow_store_and_a_stopped_shard_show_and_are_named() {
-    let stage = Stage::open().await;
+async fn a_failing_target_a_slow_store_a_lost_collector_and_a_stopped_shard_show_and_are_named() {
+    let stage = Stage::open(Watch::AsGiven).await;
     well(&stage, "Worst task target", |share| share > 0.0 && share < 0.25);
     stage.target.fails.store(true, Ordering::Relaxed);
-    let named = format!(
-        r#"ALERTS{{alertname="MyriadTaskTargetFails", target=~".*{}.*"}}"#,
-        stage.target.address.port()
-    );
-    shows(&stage, "Worst task target", |share| share > 0.25, &named);
+    let port = stage.target.address.port().to_string();
+    let named = Named("MyriadTaskTargetFails", "target", &port);
+    shows(&stage, "Worst task target", |share| share > 0.25, named);
     stage.target.fails.store(false, Ordering::Relaxed);
 
-    well(&stage, "Store latency p99", |seconds| seconds < 0.25);
+    well(&stage, "Store latency p99", |seconds| seconds < 0.5);
     stage.proxy.delay(Duration::from_millis(500));
-    shows(&stage, "Store latency p99", |seconds| seconds > 0.25, r#"ALERTS{alertname="MyriadStoreSlow"}"#);
+    let named = Named("MyriadStoreSlow", "instance", "127.0.0.1");
+    shows(&stage, "Store latency p99", |seconds| seconds > 0.5, named);
     stage.proxy.delay(Duration::ZERO);
 
+    well(&stage, "Exports dropped", |records| records == 0.0);
+    stage.collector.fails.store(true, Ordering::Relaxed);
+    shows(&stage, "Exports dropped", |records| records > 0.0, Named("MyriadExportDrops", "sink", "otlp"));
+    stage.collector.fails.store(false, Ordering::Relaxed);
+
     well(&stage, "Nodes serving", |share| share >= 1.0);
-    let dead = r#"ALERTS{alertname="MyriadShardDead", shard="1"}"#;
-    assert!(!firing(&stage, dead), "every shard works");
+    let dead = Named("MyriadShardDead", "shard", "1");
+    assert!(fires(&stage, dead).is_err(), "every shard works");
     let stopped = Stopped::shard(stage.node.pid(), 1);
     shows(&stage, "Nodes serving", |share| share < 1.0, dead);
+    if crate::drawing() {
+        crate::draw(&stage, &overview(), 60.0, "overview-while-a-shard-stands-still.png");
+    }
     drop(stopped);
     well(&stage, "Nodes serving", |share| share >= 1.0);
 }

@@ -1,67 +1,95 @@
-//! A node under load with everything around it: Redis behind a proxy, a worker, an HTTP target, and a Prometheus that scrapes
-//! it each second.
+//! A node under load with everything around it: Redis behind a proxy, a worker, an HTTP target, a collector of what it exports,
+//! and a Prometheus that scrapes it.
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use dashboards::prometheus::{self, Range, Series};
-use proto::executor::v1;
 use proto::executor::v1::executor_client::ExecutorClient;
 use tempfile::TempDir;
 use testkit::{Process, ProcessOptions, Proxy, Redis, eventually, eventually_async, free_port, free_ports};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio::time::MissedTickBehavior;
-use tonic::transport::Channel;
+
+use crate::load;
+use crate::load::arn;
+use crate::peer::Peer;
 
 /// Bound of every wait but those that are promised to be shorter.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 const SHARDS: u16 = 2;
-/// One of each kind of execution is started so often.
-const PACE: Duration = Duration::from_millis(100);
-const TARGET_FAILS_EACH: u64 = 10;
-const WORKER_FAILS_EACH: u64 = 10;
+const TARGET_FAILS_EACH: u64 = 30;
+
+/// How Prometheus is set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// Often, so that every panel has data soon; with the rules as they are.
+    Often,
+    /// As often as `prometheus/prometheus.yml` says; with rules that wait for seconds where they would wait for minutes.
+    AsGiven,
+}
+
+impl Watch {
+    /// Seconds between two scrapes.
+    fn scrapes(self) -> u32 {
+        match self {
+            Self::Often => 1,
+            Self::AsGiven => 5,
+        }
+    }
+
+    /// What Grafana takes for `$__rate_interval`: four scrapes, or more where they are so near.
+    fn rates(self) -> &'static str {
+        match self {
+            Self::Often => "15s",
+            Self::AsGiven => "20s",
+        }
+    }
+}
 
 /// See the module.
 pub struct Stage {
     pub proxy: Proxy,
-    pub target: Target,
+    pub target: Peer,
+    pub collector: Peer,
     pub node: Process,
     pub prometheus: SocketAddr,
+    watch: Watch,
     _prometheus: Process,
     _redis: Redis,
     _folder: TempDir,
 }
 
-/// The ARN of a machine of the load.
-pub fn arn(machine: &str) -> String {
-    format!("arn:aws:states:us-east-1:123456789012:stateMachine:{machine}")
-}
-
 impl Stage {
-    pub async fn open() -> Self {
+    pub async fn open(watch: Watch) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let redis = Redis::durable();
         let proxy = Proxy::start(redis.address()).expect("a proxy");
-        let (node, public, metrics) = node(&format!("redis://{}", proxy.address()));
+        let (target, collector) = (Peer::api(TARGET_FAILS_EACH).await, Peer::collector().await);
+        let store = format!("redis://{}", proxy.address());
+        let (node, public, metrics) = node(folder.path(), &store, target.address, collector.address);
         let client = eventually_async("the node answers", PATIENCE, || async {
             ExecutorClient::connect(format!("http://{public}")).await.map_err(|error| error.to_string())
         })
         .await;
-        let target = Target::open().await;
-        work(public);
-        load(&client, target.address);
-        let (server, prometheus) = prometheus(folder.path(), metrics);
-        Self { proxy, target, node, prometheus, _prometheus: server, _redis: redis, _folder: folder }
+        load::work(public);
+        let (server, prometheus) = prometheus(folder.path(), metrics, watch);
+        load::start(&client, target.address);
+        Self {
+            proxy,
+            target,
+            collector,
+            node,
+            prometheus,
+            watch,
+            _prometheus: server,
+            _redis: redis,
+            _folder: folder,
+        }
     }
 
-    /// What a panel would get for the last so many seconds.
-    pub fn ask(&self, expr: &str, seconds: f64) -> Result<Vec<Series>, prometheus::AskError> {
-        prometheus::query_range(self.prometheus, &substituted(expr), self.last(seconds)?)
+    /// What a panel would get.
+    pub fn ask(&self, expr: &str, range: Range) -> Result<Vec<Series>, prometheus::AskError> {
+        prometheus::query_range(self.prometheus, &substituted(expr, self.watch.rates()), range)
     }
 
     /// The last so many seconds, by Prometheus' clock.
@@ -73,21 +101,28 @@ impl Stage {
 
     /// The value of a query now.
     pub fn now(&self, expr: &str) -> Option<f64> {
-        self.ask(expr, 1.0).ok()?.first()?.last()
+        self.ask(expr, self.last(1.0).ok()?).ok()?.first()?.last()
     }
 }
 
-/// A query with everything selected, and intervals that fit scrapes of a second.
-fn substituted(expr: &str) -> String {
+/// A query with everything selected.
+fn substituted(expr: &str, rates: &str) -> String {
     let one = format!(r#"machine="{}""#, arn("order"));
-    [("$__rate_interval", "15s"), ("$__range", "2m"), (r#"machine="$machine""#, one.as_str())]
+    [("$__rate_interval", rates), ("$__range", "2m"), (r#"machine="$machine""#, one.as_str())]
         .into_iter()
         .chain(["$job", "$instance", "$machine", "$target"].map(|variable| (variable, ".+")))
         .fold(expr.to_owned(), |text, (variable, value)| text.replace(variable, value))
 }
 
 /// A node on free ports; its public port, and that of its metrics.
-fn node(store: &str) -> (Process, SocketAddr, SocketAddr) {
+fn node(
+    folder: &Path,
+    store: &str,
+    target: SocketAddr,
+    collector: SocketAddr,
+) -> (Process, SocketAddr, SocketAddr) {
+    let connections = folder.join("connections.toml");
+    std::fs::write(&connections, "").expect("written");
     let base = free_ports(SHARDS + 2);
     let address = |offset: u16| SocketAddr::from(([127, 0, 0, 1], base + offset));
     let flags = [
@@ -100,36 +135,50 @@ fn node(store: &str) -> (Process, SocketAddr, SocketAddr) {
         ("--redis-url", store.to_owned()),
         ("--egress-allow", "127.0.0.1".to_owned()),
         ("--bind", "*:function:greet=demo".to_owned()),
+        ("--lambda-endpoint", format!("http://{target}")),
+        ("--credentials", "environment".to_owned()),
+        ("--connections", connections.display().to_string()),
+        ("--history-files", folder.join("history").display().to_string()),
+        ("--history-otlp", format!("http://{collector}")),
+        ("--metrics-otlp", format!("http://{collector}")),
+        ("--metrics-otlp-interval", "1s".to_owned()),
     ];
     let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
     let program =
         testkit::process::built_binary("executor", "executor").unwrap_or_else(|error| panic!("{error}"));
     let arguments = std::iter::once("serve".to_owned()).chain(flags);
-    let node = Process::start(&ProcessOptions::new("executor", program, arguments));
+    let mut options = ProcessOptions::new("executor", program, arguments);
+    let keys = [("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "for-the-target-alone")];
+    options.env = keys.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let node = Process::start(&options);
     (node.unwrap_or_else(|error| panic!("{error}")), address(0), address(1))
 }
 
-/// Prometheus, with the rules of the repository made quick: they wait for seconds where they would wait for minutes.
-fn prometheus(folder: &Path, metrics: SocketAddr) -> (Process, SocketAddr) {
-    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("prometheus/rules");
-    for entry in std::fs::read_dir(rules).expect("rules") {
+/// The text of a file of rules that waits for seconds where it would wait for minutes.
+fn quick(text: &str) -> String {
+    let line = |line: &str| {
+        if line.trim().starts_with("for: ") { "        for: 2s\n".to_owned() } else { format!("{line}\n") }
+    };
+    let text: String = text.lines().map(line).collect();
+    // The windows of alerts; those of records have their length in their name.
+    if text.contains("- record: ") {
+        return text;
+    }
+    text.replace("[5m]", "[20s]").replace("[1m]", "[15s]")
+}
+
+fn prometheus(folder: &Path, metrics: SocketAddr, watch: Watch) -> (Process, SocketAddr) {
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("prometheus/rules");
+    for entry in std::fs::read_dir(files).expect("rules") {
         let path = entry.expect("a readable entry").path();
         let text = std::fs::read_to_string(&path).expect("rules");
-        let quick = |line: &str| {
-            if line.trim().starts_with("for: ") { "        for: 2s".to_owned() } else { line.to_owned() }
-        };
-        let text: String = text.lines().map(|line| quick(line) + "\n").collect();
-        // The windows of alerts; those of records have their length in their name.
-        let text = if text.contains("- record: ") {
-            text
-        } else {
-            text.replace("[5m]", "[15s]").replace("[1m]", "[10s]")
-        };
+        let text = if watch == Watch::AsGiven { quick(&text) } else { text };
         std::fs::write(folder.join(path.file_name().expect("a name")), text).expect("written");
     }
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let seconds = watch.scrapes();
     let config = format!(
-        "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\nrule_files: ['*.yml']\n\
+        "global: {{scrape_interval: {seconds}s, scrape_timeout: 1s, evaluation_interval: {seconds}s}}\nrule_files: ['*.yml']\n\
          scrape_configs:\n  - job_name: myriad\n    static_configs: [{{targets: ['{metrics}']}}]\n"
     );
     std::fs::write(folder.join("prometheus.yaml"), config).expect("written");
@@ -144,115 +193,3 @@ fn prometheus(folder: &Path, metrics: SocketAddr) -> (Process, SocketAddr) {
     eventually("Prometheus listens", PATIENCE, || TcpStream::connect(address));
     (server, address)
 }
-
-/// An HTTP API that fails now and then, or always.
-pub struct Target {
-    pub address: SocketAddr,
-    pub fails: Arc<AtomicBool>,
-}
-
-impl Target {
-    async fn open() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let (address, fails) = (listener.local_addr().expect("an address"), Arc::new(AtomicBool::new(false)));
-        let (always, asked) = (Arc::clone(&fails), Arc::new(AtomicU64::new(1)));
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let (always, asked) = (Arc::clone(&always), Arc::clone(&asked));
-                tokio::spawn(async move {
-                    let mut buffer = [0; 4096];
-                    while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {
-                        let fails = always.load(Ordering::Relaxed)
-                            || asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(TARGET_FAILS_EACH);
-                        let line = if fails { "500 Internal Server Error" } else { "200 OK" };
-                        let answer = format!(
-                            "HTTP/1.1 {line}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
-                        );
-                        if stream.write_all(answer.as_bytes()).await.is_err() {
-                            break;
-                        }
-                    }
-                });
-            }
-        });
-        Self { address, fails }
-    }
-}
-
-/// A worker that fails now and then.
-fn work(node: SocketAddr) {
-    let settings = worker::Settings {
-        nodes: vec![node.to_string()],
-        pool: "demo".to_owned(),
-        name: "worker".to_owned(),
-        concurrency: 16,
-        heartbeat: None,
-        trust: None,
-    };
-    let asked = Arc::new(AtomicU64::new(1));
-    let handler = move |_: v1::Task| {
-        let fails = asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(WORKER_FAILS_EACH);
-        async move {
-            if fails {
-                let error = "Greeting.Failed".to_owned();
-                return Err(v1::TaskFailure { error, cause: "now and then".to_owned() });
-            }
-            Ok(Bytes::from_static(b"\"hello\""))
-        }
-    };
-    tokio::spawn(async move { worker::run(settings, handler, std::future::pending()).await });
-}
-
-/// All kinds of executions: those that pass, work, wait, fan out, fail, take too long and are stopped.
-fn load(client: &ExecutorClient<Channel>, target: SocketAddr) {
-    let order = ORDER.replace("TARGET", &target.to_string());
-    let machines = [
-        ("order", order, v1::Mode::Standard),
-        ("pass", PASS.to_owned(), v1::Mode::Express),
-        ("fan-out", FAN_OUT.to_owned(), v1::Mode::Standard),
-        ("too-long", TOO_LONG.to_owned(), v1::Mode::Standard),
-        ("stopped", WAITS.to_owned(), v1::Mode::Standard),
-    ];
-    for (name, definition, mode) in machines {
-        let mut client = client.clone();
-        tokio::spawn(async move {
-            let mut beat = tokio::time::interval(PACE);
-            beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
-            for number in 0_u64.. {
-                beat.tick().await;
-                let request = v1::StartExecutionRequest {
-                    machine_arn: arn(name),
-                    definition: definition.clone().into(),
-                    mode: mode.into(),
-                    input: format!(r#"{{"n":{}}}"#, number % 8).into(),
-                    ..Default::default()
-                };
-                // A start that is refused, or whose node hangs, is no concern of this load.
-                let started = tokio::time::timeout(PATIENCE, client.start_execution(request)).await;
-                if let (Ok(Ok(started)), "stopped") = (started, name) {
-                    let execution = started.into_inner().execution_id;
-                    let stop = v1::StopExecutionRequest { execution, ..Default::default() };
-                    let _ = tokio::time::timeout(PATIENCE, client.stop_execution(stop)).await;
-                }
-            }
-        });
-    }
-}
-
-const PASS: &str = r#"{"StartAt":"P","States":{"P":{"Type":"Pass","End":true}}}"#;
-const WAITS: &str = r#"{"StartAt":"W","States":{"W":{"Type":"Wait","Seconds":3600,"End":true}}}"#;
-const TOO_LONG: &str =
-    r#"{"StartAt":"W","TimeoutSeconds":1,"States":{"W":{"Type":"Wait","Seconds":3600,"End":true}}}"#;
-const FAN_OUT: &str = r#"{"StartAt":"Both","States":{
-    "Both":{"Type":"Parallel","Branches":[{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}},
-        {"StartAt":"B","States":{"B":{"Type":"Wait","Seconds":1,"End":true}}}],"Next":"Each"},
-    "Each":{"Type":"Map","ItemProcessor":{"StartAt":"I","States":{"I":{"Type":"Pass","End":true}}},"End":true}}}"#;
-const ORDER: &str = r#"{"StartAt":"Check","States":{
-    "Check":{"Type":"Choice","Choices":[{"Variable":"$.n","NumericEquals":0,"Next":"Refuse"}],"Default":"Greet"},
-    "Refuse":{"Type":"Fail","Error":"Order.Refused","Cause":"nobody orders nothing"},
-    "Greet":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:greet","ResultPath":null,
-        "Retry":[{"ErrorEquals":["States.ALL"],"IntervalSeconds":1,"MaxAttempts":2}],"Next":"Call"},
-    "Call":{"Type":"Task","Resource":"arn:aws:states:::http:invoke","Parameters":{"ApiEndpoint":"http://TARGET/",
-        "Method":"GET"},"ResultPath":null,"Catch":[{"ErrorEquals":["States.ALL"],"ResultPath":null,"Next":"Pause"}],"Next":"Pause"},
-    "Pause":{"Type":"Wait","Seconds":1,"Next":"Done"},
-    "Done":{"Type":"Succeed"}}}"#;

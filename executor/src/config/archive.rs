@@ -20,8 +20,16 @@ impl ArchiveConfig {
     /// As long as Step Functions keeps what has ended.
     pub const RETENTION: Duration = Duration::from_hours(90 * 24);
 
+    /// As it is asked for, if it is.
+    pub(super) fn of(options: &Options) -> Result<Option<Self>, ConfigError> {
+        let (endpoint, region) = (options.archive_endpoint.clone(), options.archive_region.clone());
+        let retention = options.archive_retention.map_or(Self::RETENTION, |span| span.0);
+        let Some(url) = options.archive.clone() else { return Self::none(options) };
+        Ok(Some(Self { place: ArchiveOptions { url, endpoint, region }, retention }))
+    }
+
     /// No archive: then none of its settings makes sense.
-    pub(super) fn none(options: &Options) -> Result<Option<Self>, ConfigError> {
+    fn none(options: &Options) -> Result<Option<Self>, ConfigError> {
         let given = [
             ("--archive-retention", options.archive_retention.is_some()),
             ("--archive-endpoint", options.archive_endpoint.is_some()),

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{ConfigError, Options};
 
 /// The keys that a file may hold, as in `Options`; a test holds the two equal.
-pub(super) const KEYS: [&str; 88] = [
+pub(super) const KEYS: &[&str] = &[
     "listen",
     "data-port-base",
     "advertise",
@@ -78,6 +78,10 @@ pub(super) const KEYS: [&str; 88] = [
     "metrics-tencent",
     "metrics-tencent-keys-file",
     "metrics-tencent-interval",
+    "traces-otlp",
+    "traces-otlp-headers-file",
+    "traces-sample",
+    "traces-follow",
     "metrics",
     "no-metrics",
     "allow-plaintext",
@@ -108,7 +112,7 @@ pub(super) fn read(path: &Path) -> Result<Options, ConfigError> {
     let table = text.parse::<toml::Table>().map_err(at)?;
     if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
         let suggestion =
-            suggest(key, &KEYS).map_or_else(String::new, |known| format!("; did you mean `{known}`?"));
+            suggest(key, KEYS).map_or_else(String::new, |known| format!("; did you mean `{known}`?"));
         return Err(wrong(format!("`{key}` is no setting{suggestion}")));
     }
     toml::from_str(&text).map_err(at)
@@ -150,10 +154,10 @@ mod tests {
 
     #[test]
     fn a_slip_of_the_finger_is_recognised_and_a_strange_word_is_not() {
-        assert_eq!(suggest("listne", &KEYS), Some("listen"));
-        assert_eq!(suggest("redis_url", &KEYS), Some("redis-url"));
-        assert_eq!(suggest("max-opne", &KEYS), Some("max-open"));
-        assert_eq!(suggest("colour-of-the-bike-shed", &KEYS), None);
+        assert_eq!(suggest("listne", KEYS), Some("listen"));
+        assert_eq!(suggest("redis_url", KEYS), Some("redis-url"));
+        assert_eq!(suggest("max-opne", KEYS), Some("max-open"));
+        assert_eq!(suggest("colour-of-the-bike-shed", KEYS), None);
         assert_eq!((distance("", "abc"), distance("kitten", "sitting")), (3, 3));
     }
 }

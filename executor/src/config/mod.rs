@@ -6,12 +6,14 @@
 //! right.
 
 mod archive;
+mod bindings;
 pub(crate) mod file;
 mod history;
 mod integrations;
 mod options;
 mod push;
 mod redis;
+mod traces;
 pub mod units;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -24,6 +26,7 @@ pub use integrations::{CredentialKind, IntegrationOptions};
 pub use options::{DeclaredAppendFsync, LogFormat, Options, StoreKind};
 pub use push::PushOptions;
 pub use redis::{RedisConfig, RedisFlags, RedisUrl};
+pub use traces::TracesOptions;
 
 use trust::TlsSettings;
 
@@ -73,6 +76,8 @@ pub struct Config {
     pub history: HistoryOptions,
     /// Where metrics are pushed to.
     pub push: PushOptions,
+    /// Where traces are exported to, and of how many executions.
+    pub traces: TracesOptions,
     /// Where `/metrics` and `/healthz` are served; nowhere if absent.
     pub metrics: Option<SocketAddr>,
     /// Certificates, and who may speak to this node; plain text without.
@@ -167,6 +172,7 @@ impl Default for Config {
             integrations: IntegrationOptions::default(),
             history: HistoryOptions::default(),
             push: PushOptions::default(),
+            traces: TracesOptions::default(),
             metrics: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7490)),
             tls: TlsSettings::default(),
             cluster_secret_file: None,
@@ -243,6 +249,7 @@ impl Config {
         self.integrations.check()?;
         self.history.check()?;
         self.push.check()?;
+        self.traces.check()?;
         self.check_plaintext()
     }
 

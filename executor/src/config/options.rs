@@ -11,14 +11,15 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use trust::TlsSettings;
 
+use super::bindings::binding;
 use super::file;
 use super::history::HistoryOptions;
 use super::integrations::IntegrationOptions;
 use super::push::PushOptions;
 use super::redis::RedisFlags;
+use super::traces::TracesOptions;
 use super::units::{Bytes, Span};
 use super::{ArchiveConfig, Config, ConfigError, StoreConfig};
-use crate::shard::Binding;
 
 /// Which store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -177,6 +178,11 @@ pub struct Options {
     #[serde(flatten)]
     pub push: PushOptions,
 
+    #[allow(missing_docs, reason = "a doc comment would be shown as the manual of the whole command")]
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub traces: TracesOptions,
+
     /// Where executions are kept [default: memory]
     #[arg(long, value_name = "KIND", env = "MYRIAD_STORE", help_heading = "Store")]
     pub store: Option<StoreKind>,
@@ -287,6 +293,7 @@ impl Options {
             integrations: self.integrations.or(other.integrations),
             history: self.history.or(other.history),
             push: self.push.or(other.push),
+            traces: self.traces.or(other.traces),
             store: self.store.or(other.store),
             store_dir: self.store_dir.or(other.store_dir),
             redis: self.redis.or(other.redis),
@@ -322,7 +329,7 @@ impl Options {
             state_dir: self.state_dir.clone(),
             accept_empty_store: self.accept_empty_store.unwrap_or(default.accept_empty_store),
             retention: self.retention.map_or(default.retention, |span| span.0),
-            archive: self.archive()?,
+            archive: ArchiveConfig::of(self)?,
             max_open: self.max_open.unwrap_or(default.max_open),
             max_bytes: self.max_bytes.map_or(default.max_bytes, |bytes| bytes.0),
             bindings: self.bind.iter().map(|text| binding(text)).collect::<Result<_, _>>()?,
@@ -330,6 +337,7 @@ impl Options {
             integrations: self.integrations.clone(),
             history: self.history.clone(),
             push: self.push.clone(),
+            traces: self.traces.clone(),
             metrics: metrics.filter(|_| !self.no_metrics.unwrap_or(false)),
             allow_plaintext: self.allow_plaintext.unwrap_or(default.allow_plaintext),
             cluster_secret_file: self.cluster_secret_file.clone(),
@@ -377,13 +385,6 @@ impl Options {
         })
     }
 
-    fn archive(&self) -> Result<Option<ArchiveConfig>, ConfigError> {
-        let (endpoint, region) = (self.archive_endpoint.clone(), self.archive_region.clone());
-        let retention = self.archive_retention.map_or(ArchiveConfig::RETENTION, |span| span.0);
-        let Some(url) = self.archive.clone() else { return ArchiveConfig::none(self) };
-        Ok(Some(ArchiveConfig { place: archive::ArchiveOptions { url, endpoint, region }, retention }))
-    }
-
     /// What `--print-config` prints: a file that gives this very configuration, without a password.
     ///
     /// # Errors
@@ -418,6 +419,7 @@ impl Options {
             integrations: config.integrations.clone(),
             history: config.history.clone(),
             push: config.push.clone(),
+            traces: config.traces.clone(),
             store: Some(store),
             store_dir,
             redis: redis.map(RedisFlags::of).unwrap_or_default(),
@@ -478,21 +480,6 @@ impl Options {
 /// The environment variable of a key.
 fn variable(key: &str) -> String {
     format!("MYRIAD_{}", key.to_uppercase().replace('-', "_"))
-}
-
-/// `PATTERN=POOL`; a pattern may hold `=`, a pool may not.
-fn binding(text: &str) -> Result<Binding, ConfigError> {
-    match text.rsplit_once('=') {
-        Some((pattern, pool)) if !pattern.trim().is_empty() && !pool.trim().is_empty() => {
-            Ok(Binding { pattern: pattern.trim().to_owned(), pool: pool.trim().to_owned() })
-        }
-        _ => Err(ConfigError::Value {
-            setting: "--bind",
-            message: format!(
-                "{text:?} is not PATTERN=POOL, for example 'arn:aws:lambda:*:function:ocr-*=ocr'"
-            ),
-        }),
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{CommandFactory, Parser};
 
 use super::*;
+use crate::shard::Binding;
 
 #[derive(Debug, Parser)]
 struct Command {
@@ -48,7 +49,7 @@ fn every_flag_is_a_key_and_an_environment_variable_of_the_same_name() {
         assert_eq!(environment.to_str(), Some(variable(long).as_str()));
         of_flags.push(long.to_owned());
     }
-    let mut keys = file::KEYS.map(str::to_owned).to_vec();
+    let mut keys: Vec<String> = file::KEYS.iter().map(|key| (*key).to_owned()).collect();
     of_flags.sort_unstable();
     keys.sort_unstable();
     assert_eq!(of_flags, keys);
@@ -87,6 +88,10 @@ fn what_is_printed_is_a_file_that_gives_the_same_configuration() {
         "--aws-sts-endpoint=http://s",
         "--tencent-sts-endpoint=http://u",
         "--default-role=arn:aws:iam::1:role/x",
+        "--traces-otlp=http://t",
+        "--traces-otlp-headers-file=/t",
+        "--traces-sample=0.5",
+        "--traces-follow=7",
         "--history-files=/h",
         "--history-file-size=1MiB",
         "--history-file-age=2m",

@@ -38,6 +38,8 @@ pub(crate) struct Start {
     pub name: String,
     /// Where it has to live; anywhere if absent.
     pub partition: Option<PartitionId>,
+    /// The trace that it belongs to.
+    pub trace: Option<v1::TraceContext>,
     pub reply: oneshot::Sender<Result<Started, Error>>,
 }
 
@@ -268,6 +270,7 @@ type Waiting = Vec<Option<Caller>>;
 
 fn build(id: BatchId, seed: u64, start_time_ms: u64, starts: Vec<Start>) -> (v1::StartBatch, Waiting) {
     let named = starts.iter().any(|start| !start.name.is_empty());
+    let traced = starts.iter().any(|start| start.trace.is_some());
     let mut batch = v1::StartBatch { id: Some(id.into()), start_time_ms, seed, ..Default::default() };
     let mut replies = Vec::with_capacity(starts.len());
     for start in starts {
@@ -280,6 +283,9 @@ fn build(id: BatchId, seed: u64, start_time_ms: u64, starts: Vec<Start>) -> (v1:
         batch.input.push(start.input);
         if named {
             batch.name.push(start.name);
+        }
+        if traced {
+            batch.trace.push(start.trace.unwrap_or_default());
         }
         replies.push(Some(Caller { anywhere: start.partition.is_none(), reply: start.reply }));
     }
@@ -319,7 +325,8 @@ mod tests {
         let (reply, answer) = oneshot::channel();
         let machine = v1::Machine { arn: machine.to_owned(), ..Default::default() };
         let input = Bytes::from(vec![b' '; input]);
-        (Start { machine, input, name: name.to_owned(), partition: None, reply }, answer)
+        let (name, partition, trace) = (name.to_owned(), None, None);
+        (Start { machine, input, name, partition, trace, reply }, answer)
     }
 
     fn batch_id() -> BatchId {

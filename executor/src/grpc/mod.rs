@@ -8,7 +8,7 @@
 //!
 //! Rooms: `service` (which call goes where), `starts` (batch streams), `dispatch` (plain starts gathered into
 //! batches),
-//! `rights` (who may call what), `plain` (calls that are answered once), `callbacks` (how tasks went, by their tokens), `reports` (what shards say of themselves), `listing` (pages merged over shards), `watch` (completions),
+//! `measure` (how many calls, and how they ended), `rights` (who may call what), `plain` (calls that are answered once), `callbacks` (how tasks went, by their tokens), `reports` (what shards say of themselves), `listing` (pages merged over shards), `watch` (completions),
 //! `work` (workers), `activities` (workers of activities), [`health`], `listener` (connections), [`status`].
 
 mod activities;
@@ -17,6 +17,7 @@ mod dispatch;
 pub mod health;
 pub mod listener;
 mod listing;
+mod measure;
 mod plain;
 mod reports;
 mod rights;
@@ -35,6 +36,7 @@ use ids::PartitionId;
 use journal::{Durability, Store};
 use proto::executor::v1::executor_server::ExecutorServer;
 use proto::executor::v1::worker_server::WorkerServer;
+use telemetry::{GrpcMetrics, NodeMetrics};
 use tokio::sync::{mpsc, oneshot, watch as signal};
 use tonic::transport::Server;
 use tonic::transport::server::Router;
@@ -49,6 +51,7 @@ use crate::owners::Owners;
 use crate::secret::ClusterSecret;
 use crate::shard::{Command, Reply, ShardHandle, WorkerId};
 use health::Health;
+use measure::MeasureLayer;
 
 pub use activities::check_peer as check_activity_worker;
 pub(crate) use dispatch::{dispatcher, queue};
@@ -90,6 +93,8 @@ pub struct NodeContext {
     pub trust: Option<Trust>,
     /// Seals what goes out and comes back.
     pub secret: Arc<ClusterSecret>,
+    /// What its ports count.
+    pub metrics: NodeMetrics,
     /// SERVING or not.
     pub health: Health,
     /// Which shard has which partition.
@@ -195,6 +200,17 @@ impl Surface {
         Self { node, scope }
     }
 
+    /// What this port counts.
+    fn counted(&self) -> Arc<GrpcMetrics> {
+        let metrics = &self.node.metrics;
+        match self.scope {
+            Scope::Node => metrics.grpc(),
+            Scope::Shard(index) => {
+                metrics.shard(index as usize).map(|shard| Arc::clone(&shard.grpc)).unwrap_or_default()
+            }
+        }
+    }
+
     /// The shards whose streams this port serves.
     fn streamed(&self) -> Result<&[ShardHandle], Error> {
         let shards = self.node.shards()?;
@@ -209,9 +225,10 @@ impl Surface {
 }
 
 /// A server with every service, to be given its connections.
-pub(crate) fn router(surface: Surface) -> Router<Stack<RightsLayer, Identity>> {
+pub(crate) fn router(surface: Surface) -> Router<Stack<RightsLayer, Stack<MeasureLayer, Identity>>> {
     let health = surface.node.health.service(surface.node.closing.subscribe());
     let knows_peers = surface.node.trust.is_some();
+    let measure = MeasureLayer { metrics: surface.counted(), clock: surface.node.clock.clone() };
     Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
@@ -220,6 +237,7 @@ pub(crate) fn router(surface: Surface) -> Router<Stack<RightsLayer, Identity>> {
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .http2_max_pending_accept_reset_streams(Some(RESETS_MAX))
+        .layer(measure)
         .layer(RightsLayer { rights: rights::may_call, knows_peers })
         .add_service(health)
         .add_service(ExecutorServer::new(surface.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX))

@@ -255,7 +255,7 @@ async fn start_as_asked(
     let input = if request.input.is_empty() { Bytes::from_static(b"{}") } else { request.input };
     let (reply, started) = oneshot::channel();
     let name = asked.name.clone();
-    let start = Start { machine, input, name, partition: asked.partition, reply };
+    let start = Start { machine, input, name, partition: asked.partition, trace: request.trace, reply };
     node.starts.try_send(start).map_err(|error| match error {
         mpsc::error::TrySendError::Full(_) => Error::Overloaded {
             what: "the queue of plain starts",

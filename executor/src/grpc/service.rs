@@ -17,6 +17,12 @@ fn answer<T>(result: Result<T, Error>) -> Result<Response<T>, Status> {
     result.map(Response::new).map_err(Status::from)
 }
 
+/// A start with the trace context of its call.
+fn traced(request: Request<v1::StartExecutionRequest>) -> v1::StartExecutionRequest {
+    let trace = v1::TraceContext::of_call(request.get_ref().trace.as_ref(), request.metadata());
+    v1::StartExecutionRequest { trace, ..request.into_inner() }
+}
+
 #[tonic::async_trait]
 impl Executor for Surface {
     type StartExecutionsStream = Acks;
@@ -27,7 +33,7 @@ impl Executor for Surface {
         request: Request<v1::StartExecutionRequest>,
     ) -> Result<Response<v1::StartExecutionResponse>, Status> {
         rights::check_start(&request)?;
-        answer(plain::start(&self.node, request.into_inner()).await)
+        answer(plain::start(&self.node, traced(request)).await)
     }
 
     async fn start_executions(
@@ -42,7 +48,7 @@ impl Executor for Surface {
         request: Request<v1::StartExecutionRequest>,
     ) -> Result<Response<v1::StartSyncExecutionResponse>, Status> {
         rights::check_start(&request)?;
-        answer(plain::start_sync(&self.node, request.into_inner()).await)
+        answer(plain::start_sync(&self.node, traced(request)).await)
     }
 
     async fn stop_execution(

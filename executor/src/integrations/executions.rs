@@ -12,7 +12,7 @@ use std::time::Duration;
 use ids::Status;
 use proto::executor::v1::{
     DescribeExecutionRequest, DescribeExecutionResponse, ExecutionStatus, Mode, RedriveStatus,
-    StopExecutionRequest,
+    StopExecutionRequest, TraceContext,
 };
 use proto::scheduler::v1::executions_client::ExecutionsClient;
 use proto::scheduler::v1::templates_client::TemplatesClient;
@@ -75,8 +75,9 @@ struct Through {
 
 impl Executions for Through {
     fn start(&self, start: Start) -> Reply<'_, Started> {
-        let Start { machine_arn: state_machine_arn, name, input } = start;
-        let message = StartExecutionRequest { state_machine_arn, name, input, logging: None };
+        let Start { machine_arn: state_machine_arn, name, input, trace } = start;
+        let trace = trace.as_ref().map(TraceContext::from);
+        let message = StartExecutionRequest { state_machine_arn, name, input, logging: None, trace };
         let mut client = self.client.clone();
         Box::pin(async move {
             let call = async move |left| client.start_execution(timely(message, left)).await;
@@ -301,7 +302,8 @@ mod tests {
         let url = format!("http://{}", nobody.local_addr().expect("its address"));
         drop(nobody);
         let scheduler = Scheduler::at(Some(&url), None).expect("a scheduler");
-        let start = Start { machine_arn: "m".to_owned(), name: "n".to_owned(), input: Bytes::new() };
+        let (machine_arn, name) = ("m".to_owned(), "n".to_owned());
+        let start = Start { machine_arn, name, input: Bytes::new(), trace: None };
         let told = scheduler.through().start(start).await;
         assert!(matches!(told, Err(Refusal::Unavailable { .. })), "{told:?}");
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use asl::history::{TaskKind, TaskResource};
 use asl::{EffectId, Event, Payload, Str};
-use ids::ExecutionId;
+use ids::{ExecutionId, TraceContext};
 use proto::executor::v1;
 use tokio::sync::mpsc;
 
@@ -59,6 +59,8 @@ pub struct ActivityTask {
     pub execution: Address,
     pub id: ExecutionId,
     pub effect: EffectId,
+    /// The trace that whoever does it goes on with.
+    pub trace: Option<Box<TraceContext>>,
     /// Its ARN.
     pub activity: Str,
     pub input: Payload,
@@ -374,9 +376,9 @@ impl Shard {
         input: Payload,
     ) {
         let Some(open) = self.open.get_mut(address) else { return };
-        let (id, log) = (open.id, open.log);
+        let (id, log, trace) = (open.id, open.log, open.onwards(effect).map(Box::new));
         let errand = self.targets.errand(Through::Activity, &activity, self.now_us);
-        let task = ActivityTask { execution: address, id, effect, activity, input, log, errand };
+        let task = ActivityTask { execution: address, id, effect, trace, activity, input, log, errand };
         let task = self.activities.schedule(task);
         open.waiting_for.insert(effect, Waiting::Activity(task));
         self.logs[usize::from(log)].page.activities.push(task);
@@ -418,7 +420,8 @@ impl Shard {
         let stays = open.is_some_and(|open| open.waiting_for.activity(task.effect) == Some(address));
         let task_token = TaskToken::of_callback(task.id, task.effect).seal_text(secret).to_string();
         let input = task.input.bytes().clone();
-        let given = take.send(Ok(Some(v1::GetActivityTaskResponse { task_token, input }))).is_ok();
+        let trace = task.trace.as_deref().map(v1::TraceContext::from);
+        let given = take.send(Ok(Some(v1::GetActivityTaskResponse { task_token, input, trace }))).is_ok();
         self.metrics.tasks_scheduled.add(u64::from(given));
         if !stays {
             // Its partition leaves: the outcome is for the next owner.
@@ -450,6 +453,14 @@ mod tests {
         offers
     }
 
+    fn task(log: u16) -> ActivityTask {
+        let batch = ids::BatchId::new(ids::PartitionId::new(0).expect("in range"), 1, 1);
+        let (id, input) = (batch.expect("in range").execution(0), Payload::empty_object());
+        let (execution, effect, activity) = (Address::default(), EffectId(8), "a".into());
+        let errand = Errand::default();
+        ActivityTask { execution, id, effect, trace: None, activity, input, log, errand }
+    }
+
     #[test]
     fn polls_that_have_gone_take_no_room_and_those_that_wait_keep_their_place() {
         let mut activities = Activities::new(3);
@@ -462,12 +473,7 @@ mod tests {
             drop(waits(&mut activities, &number.to_string()));
         }
         assert!(activities.known.len() <= SWEPT_FROM + 1);
-        let (batch, effect) =
-            (ids::BatchId::new(ids::PartitionId::new(0).expect("in range"), 1, 1), EffectId(8));
-        let (id, input) = (batch.expect("in range").execution(0), Payload::empty_object());
-        let (execution, activity, log) = (Address::default(), "a".into(), 0);
-        let errand = Errand::default();
-        let task = activities.schedule(ActivityTask { execution, id, effect, activity, input, log, errand });
+        let task = activities.schedule(task(0));
         activities.release(task);
         activities.tell(1, ALL);
         assert_eq!(first.try_recv(), Ok(Offer { shard: 3, waiting: 1 }));
@@ -478,13 +484,8 @@ mod tests {
     #[test]
     fn a_log_that_hands_nothing_out_holds_up_no_other() {
         let mut activities = Activities::new(0);
-        let partition = ids::PartitionId::new(0).expect("in range");
         for log in [0, 1, 0, 1] {
-            let id = ids::BatchId::new(partition, 1, 1).expect("in range").execution(0);
-            let (execution, effect, input) = (Address::default(), EffectId(8), Payload::empty_object());
-            let (activity, errand) = ("a".into(), Errand::default());
-            let task = ActivityTask { execution, id, effect, activity, input, log, errand };
-            let task = activities.schedule(task);
+            let task = activities.schedule(task(log));
             activities.release(task);
         }
         let mut take = |of: fn(u16) -> bool| {

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::core::Shard;
 use super::flush::status_of;
-use super::log::{StartedBatch, Tally};
+use super::log::{End, StartedBatch, Tally};
 use crate::limits;
 
 /// Outcomes of one message to a watcher, in bytes of output, error and cause.
@@ -73,14 +73,15 @@ pub fn wire_outcome(id: ExecutionId, outcome: &Outcome) -> v1::Outcome {
 /// Adds what is now durable to the machine's cells.
 pub fn count(tally: &Tally, now_us: u64) {
     let cells = &tally.machine.metrics;
-    let counter = match tally.status {
-        None => return cells.started.add(tally.count),
-        Some(Status::Succeeded) => &cells.succeeded,
-        Some(Status::TimedOut) => &cells.timed_out,
-        Some(Status::Aborted) => &cells.aborted,
-        Some(Status::Failed | Status::Running) => &cells.failed,
+    let Some(End { status, error }) = &tally.end else { return cells.started.add(tally.count) };
+    let counter = match status {
+        Status::Succeeded => &cells.succeeded,
+        Status::TimedOut => &cells.timed_out,
+        Status::Aborted => &cells.aborted,
+        Status::Failed | Status::Running => &cells.failed,
     };
     counter.add(tally.count);
+    error.iter().for_each(|error| cells.count_error(error, tally.count));
     cells.duration.observe_n(now_us.saturating_sub(tally.received_us), tally.count);
 }
 

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use asl::history::TaskResource;
 use asl::{EffectId, Event, Payload, Str};
 use futures_util::future::{AbortHandle, abortable};
-use ids::{ExecutionId, Mode};
+use ids::{ExecutionId, Mode, TraceContext};
 use tasks::{Answer, Failure, Integration, Integrations, Names, Origin, Request};
 use telemetry::{CallMetrics, ShardMetrics};
 
@@ -154,6 +154,7 @@ struct Asker {
     effect: EffectId,
     /// Of its log.
     generation: u64,
+    trace: Option<TraceContext>,
 }
 
 impl Names for Asker {
@@ -161,6 +162,10 @@ impl Names for Asker {
         let generated = self.name.is_none().then(|| self.id.to_string());
         let name = self.name.as_deref().or(generated.as_deref()).unwrap_or_default();
         self.machine.name.execution(self.machine.key.mode, name, self.id).into()
+    }
+
+    fn trace(&self) -> Option<&TraceContext> {
+        self.trace.as_ref()
     }
 
     /// The run of a STANDARD execution is one.
@@ -231,7 +236,8 @@ impl Shard {
         let generation = self.logs[usize::from(open.log)].generation;
         let (machine, id, name) = (Rc::clone(&open.machine), open.id, open.name.clone());
         let (machine_arn, machines_role) = machine.arns();
-        let names = Rc::new(Asker { machine, id, name, effect, generation });
+        let trace = open.onwards(effect);
+        let names = Rc::new(Asker { machine, id, name, effect, generation, trace });
         let role_arn = role_arn.unwrap_or_else(|| machines_role.clone());
         let origin = Origin { names, machine_arn, role_arn, machine_role_arn: machines_role };
         // The call outlives the frame that its input came in.

@@ -297,6 +297,7 @@ impl Shard {
             seed: opened.seed,
             name: opened.name.as_deref(),
             input: &opened.input,
+            trace: opened.trace.as_deref(),
         });
         let mut writer = log.index.borrow_mut();
         writer.straggler(&machine.arn, opened.start_time_ms, block, now_ms, &mut log.derived);

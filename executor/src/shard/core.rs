@@ -35,7 +35,6 @@ use super::log::{Log, LogState};
 use super::machine::Machines;
 use super::mailbox::MailRoom;
 use super::names::Names;
-use super::observe::Telling;
 use super::own::Own;
 use super::parting::Last;
 use super::probe::{Asked, Probe};
@@ -46,6 +45,7 @@ use super::slab::{Address, Slab};
 use super::start::Taken;
 use super::suspects::Suspect;
 use super::tasks::Tasks;
+use super::telling::Telling;
 use super::timers::{Wakeup, Wheel};
 use super::transfers::{Done, Transfers};
 use super::turns::Turns;
@@ -215,7 +215,7 @@ impl Shard {
             calls: Calls::new((context.integrations)(&context), Arc::clone(&context.metrics)),
             watchers: Vec::new(),
             outcomes_watched: false,
-            telling: Telling::new(context.history.clone(), Arc::clone(&context.metrics)),
+            telling: Telling::new(context.outside.clone(), Arc::clone(&context.metrics)),
             effects: Vec::new(),
             woken: Vec::new(),
             flights: Vec::new(),

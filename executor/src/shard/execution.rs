@@ -15,11 +15,13 @@ use proto::executor::v1;
 use smallvec::SmallVec;
 
 use super::command::Reply;
-use super::machine::Machine;
+use super::machine::{self, Machine};
 use super::mailbox::Mailbox;
 use super::scan::Blocks;
 use super::slab::Address;
+use super::spans::Run;
 use super::timers::TimerKey;
+use super::trace::Trace;
 use crate::admission::Permit;
 use crate::error::Error;
 
@@ -48,6 +50,8 @@ pub struct OpenExecution {
     pub received_us: u64,
     pub seed: u64,
     pub name: Option<Box<str>>,
+    /// The trace that it belongs to, if any.
+    pub trace: Option<Rc<Trace>>,
     /// Until the opened record is written; then the log has it.
     pub input: Bytes,
     /// The blocks with its opened record, which is in the first, and its journal.
@@ -72,7 +76,17 @@ impl OpenExecution {
             seed: self.seed,
             name: self.name.as_deref(),
             input: &self.input,
+            trace: self.trace.as_deref().and_then(Trace::stored),
         }
+    }
+
+    /// Where it stands in its trace, where its spans are told.
+    #[inline]
+    pub fn run(&self) -> Option<Run> {
+        self.trace.as_deref().filter(|trace| trace.is_told())?;
+        let since = self.execution.redriven_at();
+        let since = since.unwrap_or_else(|| machine::timestamp_of_ms(self.start_time_ms));
+        Some(Run::new(self.id, self.execution.redrives(), since))
     }
 
     /// The block that the log has to be kept from.

@@ -18,7 +18,7 @@ use telemetry::StoreFailure;
 use super::answer::{count, wire_outcome};
 use super::core::{Landed, Shard};
 use super::execution::Waiter;
-use super::log::{LogState, Page, Sealed};
+use super::log::{End, LogState, Page, Sealed};
 use super::lookup::{ended_so, summary};
 use super::slab::Address;
 use crate::limits;
@@ -366,7 +366,7 @@ impl Shard {
         if !self.suspects.is_empty() {
             self.absolve(open.id);
         }
-        page.tally(&open.machine, Some(status), 1, open.received_us);
+        page.tally(&open.machine, Some(End::from(&ended.outcome)), open.received_us);
         if !self.watchers.is_empty() {
             page.completed(open.id, status);
             if self.outcomes_watched {

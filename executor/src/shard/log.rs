@@ -9,6 +9,7 @@ use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
+use asl::{Outcome, Str};
 use futures_util::future::AbortHandle;
 use ids::{BatchId, ExecutionId, Mode, PartitionId, Status};
 use journal::index::IndexWriter;
@@ -24,12 +25,12 @@ use super::checkpoint::Checkpoints;
 use super::command::Reply;
 use super::dedupe::Dedupe;
 use super::execution::OpenExecution;
-use super::flush::RECORD_BYTES;
+use super::flush::{RECORD_BYTES, status_of};
 use super::machine::Machine;
-use super::observe::Told;
 use super::retain::Retained;
 use super::scan::{Blocks, Map};
 use super::slab::Address;
+use super::telling::Told;
 use super::went_back::Held;
 use crate::admission::Permit;
 use crate::error::Error;
@@ -84,9 +85,28 @@ pub struct StartedBatch {
 pub struct Tally {
     pub machine: Rc<Machine>,
     /// `None` counts starts.
-    pub status: Option<Status>,
+    pub end: Option<End>,
     pub count: u64,
     pub received_us: u64,
+}
+
+/// How executions ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    pub status: Status,
+    /// The error's name, of failed and timed-out ones.
+    pub error: Option<Str>,
+}
+
+impl From<&Outcome> for End {
+    fn from(outcome: &Outcome) -> Self {
+        let error = match outcome {
+            Outcome::Failed { error, .. } => Some(error.clone().unwrap_or_else(|| "none".into())),
+            Outcome::TimedOut { error, .. } => Some(error.clone().unwrap_or_else(|| "States.Timeout".into())),
+            Outcome::Succeeded(_) | Outcome::Aborted { .. } => None,
+        };
+        Self { status: status_of(outcome), error }
+    }
 }
 
 /// What waits for a block's confirmation.
@@ -138,14 +158,14 @@ impl Page {
         self.bytes += RECORD_BYTES + bytes;
     }
 
-    /// Counts starts or ends of a machine.
-    pub fn tally(&mut self, machine: &Rc<Machine>, status: Option<Status>, count: u64, received_us: u64) {
+    /// Counts a start or an end at its machine.
+    pub fn tally(&mut self, machine: &Rc<Machine>, end: Option<End>, received_us: u64) {
         let same = self.tallies.iter_mut().rev().take(4).find(|tally| {
-            tally.status == status && tally.received_us == received_us && Rc::ptr_eq(&tally.machine, machine)
+            tally.received_us == received_us && Rc::ptr_eq(&tally.machine, machine) && tally.end == end
         });
         match same {
-            Some(tally) => tally.count += count,
-            None => self.tallies.push(Tally { machine: Rc::clone(machine), status, count, received_us }),
+            Some(tally) => tally.count += 1,
+            None => self.tallies.push(Tally { machine: Rc::clone(machine), end, count: 1, received_us }),
         }
     }
 

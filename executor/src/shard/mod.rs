@@ -51,13 +51,16 @@ mod scan;
 #[doc(hidden)]
 pub mod simulation;
 mod slab;
+mod spans;
 mod standing;
 mod start;
 mod step;
 mod suspects;
 mod tasks;
+mod telling;
 mod timers;
 mod token;
+mod trace;
 mod transfers;
 mod turns;
 mod validate;
@@ -90,8 +93,10 @@ pub use crumbs::{CrumbError, Crumbs};
 pub use handle::{Binding, Pace, Serve, ShardConfig, ShardHandle, ShardState};
 pub(crate) use machine::timestamp_of_ms;
 pub(crate) use start::OWNER_CHANGED;
+pub use telling::Outside;
 pub(crate) use token::partition_of;
 pub use token::{TaskToken, partition_of_text};
+pub use trace::Sampling;
 pub use validate::input as check_input;
 pub(crate) use validate::role as check_role;
 
@@ -115,8 +120,8 @@ pub struct ShardContext {
     pub objects: Option<Arc<Objects>>,
     /// Where closed executions go before the log is trimmed of them, if anywhere.
     pub archiver: Option<Archiver>,
-    /// Where histories are handed over to be exported, if they are: the shard's own end.
-    pub history: Option<export::Intake<export::Page>>,
+    /// Where histories and traces are handed over to be exported, if they are.
+    pub outside: Outside,
     /// Whose store it has to be.
     pub cluster: Arc<Cluster>,
     /// Seals the tokens of tasks.

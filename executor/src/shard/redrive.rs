@@ -36,6 +36,9 @@ use super::mailbox::Mailbox;
 use super::names;
 use super::recover::event_of;
 use super::redrivable::{name_given, not_redrivable, obstacle, redrives};
+use super::spans::Run;
+use super::telling::Tale;
+use super::trace::Trace;
 use super::transfers::Desk;
 use super::turns;
 use crate::definitions::Definitions;
@@ -398,11 +401,8 @@ impl Shard {
             Error::Overloaded { what: overload.what, limit: overload.limit, retry_after }
         })?;
         let mut effects = std::mem::take(&mut self.effects);
-        self.crumb.set(id);
-        let now = self.timestamp();
-        execution.handle(Event::Redrive, now, &mut effects, &mut self.telling.live(&machine));
-        self.crumb.clear();
-        let told = self.telling.take(&machine, id, opened.name.as_deref(), execution.redrives());
+        let trace = self.telling.sampler.recovered(id, opened.trace.as_deref());
+        let told = self.go_on(&machine, &opened, trace.as_deref(), &mut execution, &mut effects);
         let (sequence, kind) = (next_sequence(&journal), JournalledKind::Redriven);
         journal.push(Journalled { id, time_ms: now_ms, sequence, effect: 0, kind, payload: token });
         let kept = journal.iter().filter(|told| told.kind == JournalledKind::ItemsRead);
@@ -420,6 +420,7 @@ impl Shard {
             received_us: self.now_us,
             seed: opened.seed,
             name: opened.name.map(Into::into),
+            trace,
             input: opened.input.clone(),
             blocks: Default::default(),
             waiting_for: WaitingFor::default(),
@@ -444,6 +445,24 @@ impl Shard {
         self.effects = effects;
         self.metrics.redriven.add(1);
         Ok(now_ms)
+    }
+
+    /// Tells an execution that it goes on; gives what it has told.
+    fn go_on(
+        &mut self,
+        machine: &Machine,
+        opened: &Opened,
+        trace: Option<&Trace>,
+        execution: &mut Family,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Tale> {
+        let (id, now) = (opened.id, self.timestamp());
+        self.crumb.set(id);
+        let run = trace.filter(|trace| trace.is_told()).map(|_| Run::new(id, execution.redrives(), now));
+        execution.handle(Event::Redrive, now, effects, &mut self.telling.live(machine, trace, run));
+        self.crumb.clear();
+        let named = (id, opened.name.as_deref());
+        self.telling.take(machine, named, execution.redrives(), trace)
     }
 
     fn machine_of(&mut self, key: MachineRef, program: Arc<Program>) -> Result<Rc<Machine>, Error> {

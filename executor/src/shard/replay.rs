@@ -128,7 +128,10 @@ impl Shard {
         let waits = self.has_to_wait();
         let beside = (self.transfers.desk.clone(), Arc::clone(&self.turns.resting), Rc::clone(&self.crumb));
         let opened = &recovered.opened;
-        let observer = self.telling.again(&machine, opened.id, opened.name.as_deref());
+        let trace = self.telling.sampler.recovered(opened.id, opened.trace.as_deref());
+        let (named, since) = ((opened.id, opened.name.as_deref()), opened.start_time_ms);
+        let since = machine::timestamp_of_ms(since);
+        let observer = self.telling.again(&machine, named, trace.as_ref(), since);
         let mut replaying = Box::pin(replay(machine, recovered, waits, beside, observer));
         match (&mut replaying).now_or_never() {
             Some(replayed) => self.put_back(log, replayed),
@@ -175,7 +178,8 @@ impl Shard {
             wanted.gather(&mut effects);
         }
         self.effects = effects;
-        let Opened { id, start_time_ms, seed, name, input, .. } = opened;
+        let Opened { id, start_time_ms, seed, name, input, trace, .. } = opened;
+        let trace = self.telling.sampler.recovered(id, trace.as_deref());
         let kept = journal.iter().filter(|told| told.kind == JournalledKind::ItemsRead);
         let open = OpenExecution {
             machine,
@@ -191,6 +195,7 @@ impl Shard {
             received_us: start_time_ms.saturating_mul(1_000),
             seed,
             name: name.map(Into::into),
+            trace,
             input: bytes::Bytes::new(),
             blocks,
             waiting_for: WaitingFor::default(),

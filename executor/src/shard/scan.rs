@@ -230,7 +230,15 @@ mod tests {
             };
             let machine = self.builder.machine(&machine);
             let (id, input) = (batch().execution(index), Bytes::new());
-            self.builder.opened(&Opened { id, machine, start_time_ms: 1, seed: 0, name: None, input });
+            self.builder.opened(&Opened {
+                id,
+                machine,
+                start_time_ms: 1,
+                seed: 0,
+                name: None,
+                input,
+                trace: None,
+            });
         }
 
         fn tell(&mut self, index: u8, sequence: u32) {

@@ -22,10 +22,12 @@ use super::dedupe::{Content, Seen};
 use super::exception::{ExceptRange, Exception, accepted, except, running};
 use super::execution::{OpenExecution, WaitingFor};
 use super::flush::{payload_of, status_of};
-use super::log::{LogState, StartedBatch};
-use super::machine::{Beginning, Machine, dialect_of};
+use super::log::{End, LogState, StartedBatch};
+use super::machine::{Beginning, Machine, dialect_of, timestamp_of_ms};
 use super::mailbox::Mailbox;
 use super::names::Holder;
+use super::spans::Run;
+use super::trace::Trace;
 use super::{turns, validate};
 use crate::admission::Permit;
 use crate::definitions::LoadError;
@@ -300,9 +302,10 @@ impl Shard {
         let mut effects = std::mem::take(&mut self.effects);
         let waits = self.has_to_wait();
         let beginning = Beginning { id, name, seed, start_time_ms: wire.start_time_ms, waits, keeps: false };
-        let execution = self.begin(batch.log, machine, &beginning, input, &mut effects);
+        let trace = self.telling.sampler.begin(id, wire.trace.get(at), self.now_us);
+        let execution = self.begin((batch.log, machine), &beginning, trace.as_deref(), input, &mut effects);
         let page = &mut self.logs[batch.log].page;
-        page.tally(machine, None, 1, received_us);
+        page.tally(machine, None, received_us);
         if let ([Effect::Finished(outcome)], ..limits::FLUSH_BYTES_MAX) = (effects.as_slice(), page.bytes) {
             let opened = OpenedView {
                 id,
@@ -311,6 +314,7 @@ impl Shard {
                 seed,
                 name,
                 input: &wire.input[at],
+                trace: trace.as_deref().and_then(Trace::stored),
             };
             self.write_one_shot(batch.log, machine, opened, named.is_some(), received_us, outcome);
             effects.clear();
@@ -329,6 +333,7 @@ impl Shard {
                 received_us,
                 seed,
                 name: name.map(Into::into),
+                trace,
                 input: wire.input[at].clone(),
                 blocks: SmallVec::new(),
                 waiting_for: WaitingFor::default(),
@@ -349,18 +354,21 @@ impl Shard {
     /// The first step of an execution.
     fn begin(
         &mut self,
-        log: usize,
-        machine: &Machine,
+        (log, machine): (usize, &Machine),
         beginning: &Beginning<'_>,
+        trace: Option<&Trace>,
         input: Payload,
         effects: &mut Vec<Effect>,
     ) -> Family {
         self.crumb.set(beginning.id);
-        let execution = machine.begin(beginning, input, effects, &mut self.telling.live(machine));
+        let since = timestamp_of_ms(beginning.start_time_ms);
+        let run = trace.filter(|trace| trace.is_told()).map(|_| Run::new(beginning.id, 0, since));
+        let observer = &mut self.telling.live(machine, trace, run);
+        let execution = machine.begin(beginning, input, effects, observer);
         self.crumb.clear();
         self.turns.worked(execution.worked());
         self.metrics.steps.add(1);
-        let told = self.telling.take(machine, beginning.id, beginning.name, 0);
+        let told = self.telling.take(machine, (beginning.id, beginning.name), 0, trace);
         self.tell(log, told);
         execution
     }
@@ -410,7 +418,7 @@ impl Shard {
             }
             other => log.builder.opened_and_closed(opened, status, now_ms, &payload_of(other)),
         }
-        log.page.tally(machine, Some(status), 1, received_us);
+        log.page.tally(machine, Some(End::from(outcome)), received_us);
         log.derived.extend(machine.name_entry(name, id, self.config.retention));
         if let Some(name) = name.filter(|_| named) {
             let segment = machine.name.execution_segment();

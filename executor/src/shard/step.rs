@@ -81,7 +81,8 @@ impl Shard {
             let Some(open) = self.open.get_mut(address) else { break };
             self.crumb.set(open.id);
             crumbs::failpoint(open.machine.name.name());
-            let observer = &mut self.telling.live(&open.machine);
+            let run = open.run();
+            let observer = &mut self.telling.live(&open.machine, open.trace.as_deref(), run);
             open.execution.handle(event, now, &mut effects, observer);
             self.crumb.clear();
             self.turns.worked(open.execution.worked());
@@ -292,6 +293,7 @@ impl Shard {
         let task = self.tasks.schedule(Task {
             execution: address,
             id: open.id,
+            trace: open.onwards(effect).map(Box::new),
             run,
             effect,
             function,
@@ -319,12 +321,6 @@ impl Shard {
         self.release_effects(address);
         let stop_time_ms = self.now_us / 1_000;
         let Some(open) = self.open.get_mut(address) else { return };
-        let error = match &outcome {
-            Outcome::Failed { error, .. } => Some(error.as_deref().unwrap_or("none")),
-            Outcome::TimedOut { error, .. } => Some(error.as_deref().unwrap_or("States.Timeout")),
-            Outcome::Succeeded(_) | Outcome::Aborted { .. } => None,
-        };
-        error.into_iter().for_each(|error| open.machine.metrics.count_error(error));
         open.ended = Some(Box::new(Ended { outcome, stop_time_ms, written: false }));
         if open.opened {
             self.logs[usize::from(open.log)].page.ended.push(address);

@@ -23,7 +23,7 @@ use proto::executor::v1::start_refusal::Reason;
 use super::answer::refusal;
 use super::core::{Landed, Shard};
 use super::fetch::RecoveredExecution;
-use super::log::Away;
+use super::log::{Away, End};
 use super::machine::Machine;
 use crate::limits;
 
@@ -188,10 +188,11 @@ impl Shard {
             payload: &encode_failure(Some(error), Some(cause)),
             blocks: &blocks,
         });
-        log.page.tally(machine, Some(Status::Failed), 1, opened.start_time_ms.saturating_mul(1_000));
+        let end = End { status: Status::Failed, error: Some(error.into()) };
+        log.page.tally(machine, Some(end), opened.start_time_ms.saturating_mul(1_000));
         log.page.completed(id, Status::Failed);
         log.page.absolved.push(id);
-        self.tell_failed(at, machine, (id, name), (error, cause));
+        self.tell_failed(at, machine, &opened, (error, cause));
         if let Some(name) = name.filter(|_| machine.is_standard()) {
             self.names.ended(machine.name.execution_segment(), name, id, now_ms);
         }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use asl::{EffectId, Payload, Str};
 use bytes::Bytes;
-use ids::ExecutionId;
+use ids::{ExecutionId, TraceContext};
 use proto::executor::v1;
 use telemetry::ShardMetrics;
 use tokio::sync::mpsc;
@@ -33,6 +33,8 @@ pub struct Task {
     pub execution: Address,
     /// Its id.
     pub id: ExecutionId,
+    /// The trace that whoever does it goes on with.
+    pub trace: Option<Box<TraceContext>>,
     /// See [`TaskToken::run`].
     pub run: u32,
     /// Which of its effects.
@@ -358,7 +360,8 @@ impl Tasks {
     fn wire_task(&self, address: Address, secret: &Secret) -> Option<v1::Task> {
         let task = self.entries.get(address)?;
         let (token, function) = (task.token(address).seal(secret), task.function.to_string());
-        Some(v1::Task { token, function, input: task.input.bytes().clone() })
+        let trace = task.trace.as_deref().map(v1::TraceContext::from);
+        Some(v1::Task { token, function, input: task.input.bytes().clone(), trace })
     }
 
     /// Gives an outcome back with the worker's next message; `false` when it is dropped, for the worker is not here, or does

@@ -48,7 +48,12 @@ pub fn shape(batch: &v1::StartBatch, now_ms: u64) -> Result<(), v1::StartRefusal
         let max = limits::BATCH_MACHINES_MAX;
         return bad(format!("`machines` has {machines} entries; a batch names 1 to {max} machines"));
     }
-    for (column, length) in [("machine_index", batch.machine_index.len()), ("name", batch.name.len())] {
+    let lengths = [
+        ("machine_index", batch.machine_index.len()),
+        ("name", batch.name.len()),
+        ("trace", batch.trace.len()),
+    ];
+    for (column, length) in lengths {
         if length != 0 && length != count {
             return bad(format!(
                 "`{column}` has {length} entries, `input` has {count}: give one each, or none"
@@ -168,7 +173,8 @@ pub fn input(bytes: &bytes::Bytes, dialect: Dialect) -> Result<asl::Payload, Str
         .map_err(|error| format!("the input is not valid JSON: {error}"))
 }
 
-/// A hash of everything that a batch says, for comparing resends within one process.
+/// A hash of everything that a batch says, for comparing resends within one process; but not of the traces that it belongs to:
+/// a dispatcher that starts again may tell others, and starts nothing else.
 pub fn content_hash(batch: &v1::StartBatch, state: &foldhash::quality::RandomState) -> u64 {
     let mut hasher = state.build_hasher();
     for machine in &batch.machines {
@@ -210,6 +216,8 @@ mod tests {
         assert!(code(shape(&batch(0), 0)).contains("`input`"));
         let named = v1::StartBatch { name: vec!["a".into()], ..batch(2) };
         assert!(code(shape(&named, 0)).contains("`name`"));
+        let traced = v1::StartBatch { trace: vec![Default::default()], ..batch(2) };
+        assert!(code(shape(&traced, 0)).contains("`trace`"));
         let indexed = v1::StartBatch { machine_index: vec![0, 1], ..batch(2) };
         assert!(code(shape(&indexed, 0)).contains("`machine_index[1]` is 1"));
         let nothing = v1::StartBatch { machines: vec![], ..batch(1) };

@@ -6,6 +6,7 @@
 mod archive;
 mod disk;
 mod drain;
+mod export;
 mod idle;
 mod input;
 mod inspect;
@@ -16,5 +17,6 @@ mod poison;
 mod support;
 mod takeover;
 mod top;
+mod traces;
 mod trouble;
 mod went_back;

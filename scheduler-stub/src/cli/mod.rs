@@ -11,6 +11,7 @@ mod nodes;
 mod serve;
 mod start;
 mod task;
+mod trace;
 
 use std::ffi::OsString;
 use std::io::Write as _;

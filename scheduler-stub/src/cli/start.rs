@@ -9,6 +9,7 @@ use tonic::Status;
 
 use super::client::{Connection, LOOK_EVERY, described, ended, read};
 use super::logging::Logging;
+use super::trace::Trace;
 use super::{Exit, say};
 
 /// `start`
@@ -31,6 +32,8 @@ pub(super) struct StartOptions {
     #[command(flatten)]
     logging: Logging,
     #[command(flatten)]
+    trace: Trace,
+    #[command(flatten)]
     connection: Connection,
 }
 
@@ -52,6 +55,7 @@ async fn run(options: StartOptions) -> Result<Exit, Status> {
         name: options.name,
         input: input.clone(),
         logging: options.logging.said(),
+        trace: options.trace.said(),
     };
     if options.sync {
         let ended = client.start_sync_as(request).await?;

@@ -107,14 +107,16 @@ impl Batch {
         };
         let one_machine = submissions.windows(2).all(|pair| same(&pair[0].template, &pair[1].template));
         let named = submissions.iter().any(|submission| !submission.names.is_empty());
+        let traced = submissions.iter().any(|submission| !submission.traces.is_empty());
         for submission in submissions {
-            batch.add(submission, one_machine, named);
+            batch.add(submission, one_machine, named, traced);
         }
         batch
     }
 
-    fn add(&mut self, submission: Submission, one_machine: bool, named: bool) {
-        let Submission { template, inputs, names, bytes, reply, permit, deadline_us, .. } = submission;
+    fn add(&mut self, submission: Submission, one_machine: bool, named: bool, traced: bool) {
+        let Submission { template, inputs, names, traces, bytes, reply, permit, deadline_us, .. } =
+            submission;
         let count = u32::try_from(inputs.len()).unwrap_or(u32::MAX);
         let first = u32::try_from(self.message.input.len()).unwrap_or(u32::MAX);
         let index = self.templates.iter().position(|known| same(known, &template)).unwrap_or_else(|| {
@@ -130,6 +132,11 @@ impl Batch {
             let unnamed = inputs.len() - names.len();
             self.message.name.extend(names);
             self.message.name.extend(std::iter::repeat_n(String::new(), unnamed));
+        }
+        if traced {
+            let untraced = inputs.len() - traces.len();
+            self.message.trace.extend(traces);
+            self.message.trace.extend(std::iter::repeat_n(v1::TraceContext::default(), untraced));
         }
         if self.message.input.is_empty() {
             // The usual case: one submission is the batch, its column moves.

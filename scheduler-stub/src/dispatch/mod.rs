@@ -26,6 +26,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use executor::clock::Clock;
 use ids::{BatchId, IdError, Mode, PartitionId, partition_of_name};
+use proto::executor::v1::TraceContext;
 use tokio::sync::{mpsc, oneshot};
 
 pub use admission::{BYTES_MAX, STARTS_MAX};
@@ -61,6 +62,8 @@ pub(crate) struct Submission {
     inputs: Vec<Bytes>,
     /// Empty, or as many as inputs.
     names: Vec<String>,
+    /// Empty, or as many as inputs.
+    traces: Vec<TraceContext>,
     bytes: usize,
     reply: Reply,
     permit: Permit,
@@ -76,6 +79,8 @@ pub struct Starts {
     pub inputs: Vec<Bytes>,
     /// Empty, or as many as inputs.
     pub names: Vec<String>,
+    /// The traces that they belong to, as far as they can be read. Empty, or as many as inputs.
+    pub traces: Vec<TraceContext>,
     /// How long their caller waits.
     pub patience: Duration,
 }
@@ -268,15 +273,17 @@ impl Dispatcher {
             return;
         }
         // A name decides the partition, so each start has its own lane.
-        let Starts { template, inputs, names, patience } = starts;
+        let Starts { template, inputs, names, traces, patience } = starts;
         let gather = Gather::new(tag, inputs.len(), place);
+        let mut traces = traces.into_iter();
         for (from, (input, name)) in (0..count).zip(inputs.into_iter().zip(names)) {
+            let traces = traces.next().into_iter().collect();
             let reply = Reply::Gathered { gather: Arc::clone(&gather), from };
             match self.lane(&template, Some(&name)) {
                 Ok(lane) => {
                     let names = if name.is_empty() { Vec::new() } else { vec![name] };
-                    let one =
-                        Starts { template: Arc::clone(&template), inputs: vec![input], names, patience };
+                    let (template, inputs) = (Arc::clone(&template), vec![input]);
+                    let one = Starts { template, inputs, names, traces, patience };
                     self.submit_or_refuse(one, lane, 1, reply);
                 }
                 Err(error) => reply.refuse(1, error.refusal()),
@@ -327,10 +334,11 @@ impl Dispatcher {
     }
 
     fn send(&self, queue: &Queue, starts: Starts, lane: LaneKey, bytes: usize, permit: Permit, reply: Reply) {
-        let Starts { template, inputs, names, patience } = starts;
+        let Starts { template, inputs, names, traces, patience } = starts;
         let patience = u64::try_from(patience.as_micros()).unwrap_or(u64::MAX);
         let deadline_us = self.shared.clock.now_us().saturating_add(patience);
-        let submission = Submission { template, lane, inputs, names, bytes, reply, permit, deadline_us };
+        let submission =
+            Submission { template, lane, inputs, names, traces, bytes, reply, permit, deadline_us };
         if let Err(refused) = queue.submissions.try_send(submission) {
             self.shared.placement.move_on();
             refuse(refused.into_inner(), &admission::full("messages", QUEUE_MAX));

@@ -34,6 +34,7 @@ fn submission(patience_us: u64) -> (Submission, Answer) {
         lane: None,
         inputs: vec![Bytes::from_static(b"{}")],
         names: Vec::new(),
+        traces: Vec::new(),
         bytes: 2,
         reply: Reply::One(caller),
         permit,

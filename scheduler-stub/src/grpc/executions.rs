@@ -85,7 +85,7 @@ impl ExecutionsService {
         message: StartExecutionsRequest,
         place: ReplyPlace,
     ) {
-        let StartExecutionsRequest { tag, state_machine_arn, input, name, logging: said } = message;
+        let StartExecutionsRequest { tag, state_machine_arn, input, name, logging: said, trace } = message;
         let count = u32::try_from(input.len()).unwrap_or(u32::MAX);
         let checked = async {
             let template = self.templates.resolve(&state_machine_arn).await?.logged(logging(said)?);
@@ -95,13 +95,14 @@ impl ExecutionsService {
                 _ => template,
             };
             *last = Some(Arc::clone(&template));
-            validate::many(&template, &input, &name)?;
+            validate::many(&template, &input, &name, &trace)?;
             Ok::<_, Error>(template)
         };
         match checked.await {
             Ok(template) => {
-                let inputs = input;
-                let starts = Starts { template, inputs, names: name, patience: START_DEADLINE };
+                let (inputs, names, patience) = (input, name, START_DEADLINE);
+                let traces = executor::TraceContext::column(&trace);
+                let starts = Starts { template, inputs, names, traces, patience };
                 self.dispatcher.start_many(tag, starts, place);
             }
             Err(error) => {
@@ -126,11 +127,14 @@ impl Service for ExecutionsService {
         request: Request<StartExecutionRequest>,
     ) -> Result<Response<StartExecutionResponse>, Status> {
         let patience = patience(request.metadata());
-        let StartExecutionRequest { state_machine_arn, name, input, logging: said } = request.into_inner();
+        let trace = executor::TraceContext::of_call(request.get_ref().trace.as_ref(), request.metadata());
+        let StartExecutionRequest { state_machine_arn, name, input, logging: said, .. } =
+            request.into_inner();
         let template = self.templates.resolve(&state_machine_arn).await?.logged(logging(said)?);
         let input = validate::one(&template, &name, input)?;
         let names = if name.is_empty() { Vec::new() } else { vec![name.clone()] };
-        let starts = Starts { template: Arc::clone(&template), inputs: vec![input], names, patience };
+        let (inputs, traces) = (vec![input], trace.into_iter().collect());
+        let starts = Starts { template: Arc::clone(&template), inputs, names, traces, patience };
         let started = self.dispatcher.start_one(starts).await?;
         let machine = MachineName::parse(&template.arn)
             .map_err(|error| Error::invalid("InvalidArn", error.to_string()))?;
@@ -148,7 +152,9 @@ impl Service for ExecutionsService {
         request: Request<StartExecutionRequest>,
     ) -> Result<Response<StartSyncExecutionResponse>, Status> {
         let patience = given_patience(request.metadata()).unwrap_or(SYNC_DEADLINE).min(SYNC_DEADLINE);
-        let StartExecutionRequest { state_machine_arn, name, input, logging: said } = request.into_inner();
+        let trace = executor::TraceContext::of_call(request.get_ref().trace.as_ref(), request.metadata());
+        let StartExecutionRequest { state_machine_arn, name, input, logging: said, .. } =
+            request.into_inner();
         let template = self.templates.resolve(&state_machine_arn).await?.logged(logging(said)?);
         if template.mode == Mode::Standard {
             let message = "only machines of the type EXPRESS are run synchronously: use StartExecution";
@@ -169,6 +175,7 @@ impl Service for ExecutionsService {
             retention_seconds: template.retention_s,
             role_arn: template.role_arn.clone(),
             logging: Some(template.logging.into()),
+            trace,
             ..Default::default()
         };
         let call = |mut node: super::NodeClient| {

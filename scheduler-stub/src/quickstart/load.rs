@@ -143,7 +143,7 @@ fn messages(machines: &[String], count: usize) -> Result<Vec<(usize, StartExecut
             let state_machine_arn = machines[machine].clone();
             messages.push((
                 machine,
-                StartExecutionsRequest { tag, state_machine_arn, input, name: Vec::new(), logging: None },
+                StartExecutionsRequest { tag, state_machine_arn, input, ..Default::default() },
             ));
         }
     };

@@ -66,8 +66,7 @@ impl Batches {
     async fn send(&self, tag: u64, machine: &str, starts: usize) {
         let input = vec![Bytes::from_static(b"{}"); starts];
         let state_machine_arn = machine.to_owned();
-        let message =
-            StartExecutionsRequest { tag, state_machine_arn, input, name: Vec::new(), logging: None };
+        let message = StartExecutionsRequest { tag, state_machine_arn, input, ..Default::default() };
         self.sender.send(message).await.expect("the stream is open");
     }
 
@@ -188,6 +187,48 @@ async fn a_start_that_a_killed_node_may_have_written_is_not_told_as_one_to_make_
     let reason = details.error_info().map(|info| info.reason.as_str());
     assert_eq!((status.code(), reason), (Code::Unavailable, Some(OUTCOME_UNKNOWN)), "{status}");
     assert!(details.retry_info().is_none() && status.message().contains("ListExecutions"), "{status}");
+}
+
+fn trace(traceparent: &str) -> v1::TraceContext {
+    v1::TraceContext { traceparent: traceparent.to_owned(), ..Default::default() }
+}
+
+#[tokio::test]
+async fn starts_reach_nodes_with_the_traces_of_their_calls_and_messages_and_none_where_none_can_be_read() {
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let mut node = FakeNode::start(&[0, 1, 2, 3]).await;
+    let stage = stage(&[&node]).await;
+    let mut batches = Batches::open(&stage).await;
+    batches.send(0, &stage.machine, 1).await;
+    let first = node.next().await;
+    assert_eq!(first.batch.trace, []);
+    // What comes meanwhile is one batch.
+    batches.send(1, &stage.machine, 1).await;
+    let input = vec![Bytes::from_static(b"{}"); 2];
+    let (trace_column, state_machine_arn) = (vec![trace("what"), trace(PARENT)], stage.machine.clone());
+    let message = StartExecutionsRequest {
+        tag: 2,
+        state_machine_arn,
+        input,
+        trace: trace_column,
+        ..Default::default()
+    };
+    batches.sender.send(message).await.expect("the stream is open");
+    batches.all_taken().await;
+    first.acknowledge().await;
+    let second = node.next().await;
+    assert_eq!(second.batch.trace, [trace(""), trace(""), trace(PARENT)]);
+    second.acknowledge().await;
+    let (mut client, state_machine_arn) = (stage.client.executions(), stage.machine.clone());
+    let start = tokio::spawn(async move {
+        let mut start = Request::new(StartExecutionRequest { state_machine_arn, ..Default::default() });
+        start.metadata_mut().insert("traceparent", PARENT.parse().expect("a value"));
+        client.start_execution(start).await
+    });
+    let third = node.next().await;
+    assert_eq!(third.batch.trace, [trace(PARENT)]);
+    third.acknowledge().await;
+    assert!(start.await.expect("no panic").is_ok());
 }
 
 #[tokio::test]

@@ -1,15 +1,19 @@
 //! The scheduler with a real node in the same process.
 
+use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use executor::config::Config;
+use executor::config::{Config, HistoryOptions};
 use executor::node::Node;
 use journal::memory::MemoryStore;
 use journal::store::Connect;
-use proto::executor::v1::{ExecutionStatus, Mode};
+use proto::executor::v1::{ExecutionStatus, LogLevel, LoggingConfiguration, Mode};
 use proto::scheduler::v1::executions_client::ExecutionsClient;
-use proto::scheduler::v1::{CreateStateMachineRequest, StartExecutionRequest, StartExecutionsRequest};
+use proto::scheduler::v1::{
+    CreateStateMachineRequest, StartExecutionRequest, StartExecutionsRequest, UpdateStateMachineRequest,
+};
 use scheduler_stub::client::Client;
 use scheduler_stub::{Scheduler, SchedulerConfig};
 use testkit::eventually_async;
@@ -36,8 +40,13 @@ async fn node(memory: &MemoryStore, config: Config) -> Node {
 }
 
 async fn stage() -> Stage {
+    stage_with(HistoryOptions::default()).await
+}
+
+/// Whose node exports histories.
+async fn stage_with(history: HistoryOptions) -> Stage {
     let memory = MemoryStore::new();
-    let node = node(&memory, Config { shards: 2, ..Config::embedded() }).await;
+    let node = node(&memory, Config { shards: 2, history, ..Config::embedded() }).await;
     let config = SchedulerConfig {
         listen: "127.0.0.1:0".parse().expect("an address"),
         nodes: vec![node.addresses().public.to_string()],
@@ -147,8 +156,7 @@ async fn a_batch_of_256_starts_is_acknowledged_as_one_range() {
     let mut client = stage.client.clone();
     let state_machine_arn = create(&mut client, "pass", PASS).await;
     let input = (0..256).map(|number| Bytes::from(format!("{{\"n\":{number}}}"))).collect();
-    let message =
-        StartExecutionsRequest { tag: 9, state_machine_arn, input, name: Vec::new(), logging: None };
+    let message = StartExecutionsRequest { tag: 9, state_machine_arn, input, ..Default::default() };
     let stream = client.executions().start_executions(iter([message])).await;
     let mut answers = stream.expect("a stream").into_inner();
     let answer = tokio::time::timeout(PATIENCE, answers.message()).await.expect("it comes").expect("sound");
@@ -170,8 +178,7 @@ async fn a_batch_with_bad_entries_starts_the_good_ones() {
     let mut input = vec![Bytes::from_static(b"{}")];
     input.extend(bad.map(Bytes::from_static));
     input.push(Bytes::from_static(b"[]"));
-    let message =
-        StartExecutionsRequest { tag: 1, state_machine_arn, input, name: Vec::new(), logging: None };
+    let message = StartExecutionsRequest { tag: 1, state_machine_arn, input, ..Default::default() };
     let stream = client.executions().start_executions(iter([message])).await;
     let mut answers = stream.expect("a stream").into_inner();
     let mut verdicts = Vec::new();
@@ -241,4 +248,69 @@ async fn a_node_that_goes_and_comes_back_takes_starts_again_and_knows_the_old_on
     assert_ne!(after.execution_id, before.execution_id);
     until(&client, &after.execution_arn, ExecutionStatus::Succeeded).await;
     until(&client, &before.execution_arn, ExecutionStatus::Succeeded).await;
+}
+
+/// The lines of all files of histories.
+fn lines(dir: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if !path.to_string_lossy().ends_with(".ndjson.zst") {
+            continue;
+        }
+        let (file, mut text) = (std::fs::File::open(&path).expect("a file"), String::new());
+        let mut decoder = zstd::stream::read::Decoder::new(file).expect("zstd");
+        decoder.read_to_string(&mut text).expect("whole");
+        lines.extend(text.lines().map(str::to_owned));
+    }
+    lines
+}
+
+#[tokio::test]
+async fn what_is_logged_a_machine_says_and_its_update_and_a_start_for_itself() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let history = HistoryOptions { history_files: Some(dir.path().to_owned()), ..HistoryOptions::default() };
+    let stage = stage_with(history).await;
+    let mut client = stage.client.clone();
+    let logging = |level: LogLevel, include_execution_data| {
+        Some(LoggingConfiguration { level: level.into(), include_execution_data })
+    };
+    let request = CreateStateMachineRequest {
+        name: "pass".into(),
+        definition: Bytes::from_static(PASS),
+        logging: logging(LogLevel::Fatal, false),
+        ..CreateStateMachineRequest::default()
+    };
+    let arn = client.create(request).await.expect("created").arn;
+    let update = |comment: &str, logging| UpdateStateMachineRequest {
+        arn: arn.clone(),
+        definition: Bytes::from_static(PASS),
+        comment: comment.to_owned(),
+        logging,
+        ..UpdateStateMachineRequest::default()
+    };
+    let start = |said, input: &'static str| StartExecutionRequest {
+        state_machine_arn: arn.clone(),
+        input: Bytes::from_static(input.as_bytes()),
+        logging: said,
+        ..StartExecutionRequest::default()
+    };
+    client.update(update("says nothing of it", None)).await.expect("updated");
+    assert_eq!(client.machine(&arn, 0).await.expect("known").logging, logging(LogLevel::Fatal, false));
+    let quiet = client.start_as(start(None, r#""machine""#)).await.expect("started");
+    let asked = client.start_as(start(logging(LogLevel::All, true), r#""asked""#)).await.expect("started");
+    client.update(update("all", logging(LogLevel::All, false))).await.expect("updated");
+    let told = client.start_as(start(None, r#""updated""#)).await.expect("started");
+    let off = client.start_as(start(logging(LogLevel::Off, true), r#""off""#)).await.expect("started");
+    for started in [&quiet, &asked, &told, &off] {
+        until(&client, &started.execution_arn, ExecutionStatus::Succeeded).await;
+    }
+    stage.node.drain();
+    stage.node.wait().await;
+    let lines = lines(dir.path());
+    let of = |execution: &str| lines.iter().filter(|line| line.contains(execution)).count();
+    let counts = [&quiet, &asked, &told, &off].map(|started| of(&started.execution_arn));
+    assert_eq!(counts, [0, 4, 4, 0], "a success is nothing at FATAL");
+    assert_eq!(lines.iter().filter(|line| line.contains("asked")).count(), 4, "with data");
+    assert!(!lines.iter().any(|line| line.contains("updated")), "without: {lines:?}");
 }

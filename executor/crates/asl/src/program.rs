@@ -40,7 +40,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Its states with those in branches and inline Maps: all whose events are of its own executions.
+    /// Its states with those in branches and Maps, also distributed ones: their names and places are its own.
     #[must_use]
     pub fn states(&self) -> Vec<&State> {
         let (mut states, mut graphs) = (Vec::new(), vec![&self.root]);
@@ -49,7 +49,7 @@ impl Program {
                 states.push(state);
                 match &state.kind {
                     Kind::Parallel { branches } => graphs.extend(branches),
-                    Kind::Map(map) if map.distributed.is_none() => graphs.push(&map.processor),
+                    Kind::Map(map) => graphs.push(&map.processor),
                     _ => {}
                 }
             }

@@ -6,12 +6,12 @@
 //! other one; what is given up is counted by reason. What may fail: sinks, with [`SinkError`]; what they did not take in
 //! time is dropped.
 //!
-//! Rooms: `page` (what a shard hands over of histories), `intake` (from shards to the thread), `pump` and `retry` (from a
-//! queue to a sink), `exporter` (the thread), `history` and `line` (pages become lines, for all sinks at once), [`sinks`]
-//! (where histories go), [`push`] (snapshots of metrics, at an interval), [`otlp`] (both, to what speaks OpenTelemetry's protocol).
+//! Rooms: `page` and `spans` (what a shard hands over of histories and of traces), `intake` (from shards to the thread), `pump`
+//! and `retry` (from a queue to a sink), `exporter` (the thread), `relay` and `line` (from intakes to all sinks at once; pages
+//! become lines there), [`sinks`] (where histories go), [`push`] (snapshots of metrics, at an interval), [`otlp`] (all of it, to
+//! what speaks OpenTelemetry's protocol).
 
 mod exporter;
-mod history;
 mod http_client;
 mod intake;
 mod keys;
@@ -20,16 +20,19 @@ pub mod otlp;
 mod page;
 mod pump;
 pub mod push;
+mod relay;
 mod retry;
 pub mod sinks;
+mod spans;
 
 pub use exporter::{Exporter, Stop};
-pub use history::History;
 pub use intake::{Intake, IntakeBounds, Outlet, intake};
 pub use line::{Line, lines};
 pub use page::Page;
 pub use pump::{Batch, Feed, Pump, PumpOptions, Sink, SinkError, pump};
+pub use relay::{History, Relay, Traces};
 pub use retry::Retry;
+pub use spans::{Span, SpanKind, SpanPage};
 
 /// Tells the time in milliseconds since the Unix epoch.
 pub type Now = std::sync::Arc<dyn Fn() -> u64 + Send + Sync>;

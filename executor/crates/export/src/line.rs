@@ -23,6 +23,8 @@ pub struct Line {
     pub execution: Arc<str>,
     /// That of its state machine.
     pub machine: Arc<str>,
+    /// Of a child execution of a distributed Map: the ARN of its Map Run.
+    pub map_run: Option<Arc<str>>,
     /// From 1 within the execution.
     pub id: u64,
     /// The event before it, as the history links them.
@@ -80,10 +82,15 @@ fn line(page: &Page, event: &HistoryEvent, last: bool, out: &mut Vec<u8>) -> Lin
         format_args!(r#","previous_event_id":"{previous}","event_timestamp":"{at_ms}","execution_arn":"#),
     );
     write_text(&page.execution, out);
+    if let Some(run) = &page.map_run {
+        out.extend_from_slice(br#","map_run_arn":"#);
+        write_text(run, out);
+    }
     write(out, format_args!(r#","redrive_count":"{}"}}"#, page.redrive_count));
     Line {
         execution: Arc::clone(&page.execution),
         machine: Arc::clone(&page.machine),
+        map_run: page.map_run.clone(),
         id,
         previous,
         at_ms,
@@ -176,6 +183,7 @@ mod tests {
         Page {
             execution: "arn:aws:states:us-east-1:123456789012:execution:m:e".into(),
             machine: "arn:aws:states:us-east-1:123456789012:stateMachine:m".into(),
+            map_run: None,
             tcsl: false,
             redrive_count: 2,
             include_data,
@@ -198,6 +206,15 @@ mod tests {
         let details: serde_json::Value = serde_json::from_str(lines[0].details()).expect("JSON");
         assert_eq!(read["details"], details);
         assert_eq!(lines.iter().map(Weigh::items).collect::<Vec<_>>(), [0, 1], "a page counts once");
+    }
+
+    #[test]
+    fn a_line_of_a_child_execution_names_its_map_run() {
+        let page = Page { map_run: Some("arn:aws:states:r:a:mapRun:m/l:x".into()), ..page(true, "{}") };
+        let line = lines(&page).next().expect("a line");
+        let read: serde_json::Value = serde_json::from_str(&line.text).expect("JSON");
+        assert_eq!(read["map_run_arn"], "arn:aws:states:r:a:mapRun:m/l:x");
+        assert_eq!(read["redrive_count"], "2");
     }
 
     #[test]

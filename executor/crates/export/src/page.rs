@@ -21,6 +21,8 @@ pub struct Page {
     pub execution: Arc<str>,
     /// That of its state machine.
     pub machine: Arc<str>,
+    /// Of a child execution of a distributed Map: the ARN of its Map Run.
+    pub map_run: Option<Arc<str>>,
     /// Whether the machine is written in TCSL.
     pub tcsl: bool,
     /// How often the execution was redriven when this happened.
@@ -78,6 +80,7 @@ pub(crate) mod tests {
         Page {
             execution: format!("arn:aws:states:r:a:execution:m:{execution}").into(),
             machine: "arn:aws:states:r:a:stateMachine:m".into(),
+            map_run: None,
             tcsl: false,
             redrive_count: 0,
             include_data: true,

@@ -1,6 +1,6 @@
 //! Identifiers that wire, store and people share.
 //!
-//! Purpose: one place where an execution's identity is made, packed, spelt and parsed. Invariants: a [`BatchId`] never
+//! Purpose: one place where an execution's identity is made, packed, spelt and parsed, in traces too. Invariants: a [`BatchId`] never
 //! comes back (its incarnation is a counter in the store); the text of an [`ExecutionId`] carries a checksum, so that a
 //! name chosen by a caller is never taken for an id. What may fail: parsing, with an [`IdError`] that says what was
 //! expected. No I/O, no clock.
@@ -8,10 +8,14 @@
 mod arn;
 mod execution;
 mod logging;
+mod trace;
 
 pub use arn::{ExecutionName, MachineName, check_role, partition_of_name};
 pub use execution::{BatchId, ExecutionId, NAME_PREFIX, PartitionId};
 pub use logging::{LogLevel, Logging};
+pub use trace::{
+    SpanId, SpanOf, TRACE_STATE_BYTES_MAX, TraceContext, TraceId, span_of, trace_of, trace_randomness,
+};
 
 /// Executions of one batch: the unit of dispatch, idempotence, durability and look-up.
 pub const BATCH_EXECUTIONS_MAX: usize = 256;

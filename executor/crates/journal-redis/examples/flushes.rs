@@ -96,6 +96,7 @@ fn fill(
             start_time_ms: START_MS + sequence,
             seed: *random,
             name: None,
+            trace: None,
             input: input.as_bytes(),
         };
         builder.opened_and_closed(opened, Status::Succeeded, START_MS + sequence, input.as_bytes());

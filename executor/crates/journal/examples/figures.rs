@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ids::{BatchId, Mode, PartitionId, Status};
+use ids::{BatchId, ExecutionId, Mode, PartitionId, Status};
 use journal::block::{ClosedView, MachineRef, OpenedView, seed_for};
 use journal::index::IndexWriter;
 use journal::{Append, Block, BlockBuilder, BlockId, Connect, FileOptions, FileStore, Store};
@@ -54,6 +54,10 @@ fn main() {
     runtime.block_on(file_store(dir));
 }
 
+fn opened(id: ExecutionId, machine: u32, start_time_ms: u64, input: &[u8]) -> OpenedView<'_> {
+    OpenedView { id, machine, start_time_ms, seed: seed_for(id, 99), name: None, input, trace: None }
+}
+
 fn encode(partition: PartitionId, inputs: &[Bytes], what: &str, at_once: bool, noise: bool) {
     let mut builder = BlockBuilder::new(partition);
     let mut index = IndexWriter::new(partition, Duration::from_secs(3_600));
@@ -79,9 +83,7 @@ fn encode(partition: PartitionId, inputs: &[Bytes], what: &str, at_once: bool, n
             let input = &inputs[((round * BATCH + place) % inputs.len() as u64) as usize];
             let execution = batch.execution(place as u8);
             let start_time_ms = 1_700_000_000_000 + round;
-            let seed = seed_for(execution, 99);
-            let opened =
-                OpenedView { id: execution, machine: number, start_time_ms, seed, name: None, input };
+            let opened = opened(execution, number, start_time_ms, input);
             if at_once {
                 builder.opened_and_closed(opened, Status::Succeeded, start_time_ms, input);
                 continue;

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use ids::{BatchId, Mode, PartitionId, Status};
+use ids::{BatchId, LogLevel, Logging, Mode, PartitionId, Status, TraceContext};
 use journal::block::{ReadDigest, encode_failure, seed_for};
 use journal::cluster::{FORMAT, OLDEST};
 use journal::{Block, BlockBuilder, BlockId, Closed, Journalled, JournalledKind, MachineRef, Opened, Record};
@@ -38,7 +38,7 @@ fn opened(batch_sequence: u64, index: u8, machine: u32, input: &[u8]) -> Opened 
     let id = batch(batch_sequence).execution(index);
     let name = (index == 1).then(|| "a caller's name".to_owned());
     let (start_time_ms, seed) = (1_700_000_000_000 + u64::from(index), seed_for(id, 42));
-    Opened { id, machine, start_time_ms, seed, name, input: Bytes::copy_from_slice(input) }
+    Opened { id, machine, start_time_ms, seed, name, input: Bytes::copy_from_slice(input), trace: None }
 }
 
 fn told(sequence: u32, kind: JournalledKind, payload: Bytes) -> Journalled {
@@ -133,18 +133,47 @@ fn submitted(builder: &mut BlockBuilder) {
     }
 }
 
+/// Executions that came with a trace, beside others: told of and not, with what other vendors have to say and without.
+fn traced(builder: &mut BlockBuilder) {
+    let machine = builder.machine(&machine(Mode::Standard, 0));
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let trace = |state, told| {
+        let context = TraceContext::parse(parent, state).expect("a context");
+        Some(context.encode(told).into())
+    };
+    let traces = [None, trace("", true), trace("vendor=1,other@it=x", false), None];
+    for (index, trace) in (0..).zip(traces) {
+        builder.opened(&Opened { trace, ..opened(5, index, machine, b"{}") });
+    }
+    let ended = Opened { trace: trace("", true), ..opened(6, 0, machine, b"[1]") };
+    builder.opened_and_closed(&ended, Status::Succeeded, ended.start_time_ms + 1, b"[2]");
+}
+
+/// Machines that say what of their executions is logged, also one machine in several ways.
+fn logged(builder: &mut BlockBuilder) {
+    let levels = [LogLevel::Off, LogLevel::Fatal, LogLevel::Error, LogLevel::All];
+    let ways = levels.into_iter().flat_map(|level| [(level, false), (level, true)]);
+    for (index, (level, include_data)) in (0..).zip(ways) {
+        let logging = Logging { level, include_data };
+        let machine = builder.machine(&MachineRef { logging, ..machine(Mode::Standard, index % 2) });
+        builder.opened(&opened(6, index, machine, b"{}"));
+    }
+}
+
 fn nothing(_: &mut BlockBuilder) {}
 
 /// A file's name, and what fills its block.
 type Case = (&'static str, fn(&mut BlockBuilder));
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 8] = [
     ("at-once", at_once),
     ("waiting", waiting),
     ("empty", nothing),
     ("redriven", redriven),
     ("roles", roles),
     ("submitted", submitted),
+    ("traced", traced),
+    ("logged", logged),
 ];
 
 /// Everything that a block says, one record a line.
@@ -164,9 +193,11 @@ fn told_by(block: &Block) -> String {
     }
     for record in block.records().expect("readable") {
         let line = match record {
-            Record::Opened(Opened { id, machine, start_time_ms, seed, name, input }) => {
+            Record::Opened(Opened { id, machine, start_time_ms, seed, name, input, trace }) => {
                 let input = input.escape_ascii();
-                format!("opened {id} {machine} {start_time_ms} {seed} {name:?} {input}")
+                let trace = trace.and_then(|trace| TraceContext::decode(&trace));
+                let trace = trace.map(|trace| format!(" of {trace:?}")).unwrap_or_default();
+                format!("opened {id} {machine} {start_time_ms} {seed} {name:?} {input}{trace}")
             }
             Record::Journalled(Journalled { id, time_ms, sequence, effect, kind, payload }) => {
                 let (kind, payload) = (kind as u8, payload.escape_ascii());

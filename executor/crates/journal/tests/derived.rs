@@ -184,7 +184,7 @@ fn block(writer: &mut IndexWriter, derived: &mut Vec<Derived>) -> Bytes {
     let opened = |id: ExecutionId| {
         let (start_time_ms, seed) = (BEGAN_MS + u64::from(id.index), seed_for(id, 42));
         let name = (id == self::id(1, 1)).then(|| "a caller's name".to_owned());
-        Opened { id, machine, start_time_ms, seed, name, input: Bytes::from_static(b"{}") }
+        Opened { id, machine, start_time_ms, seed, name, input: Bytes::from_static(b"{}"), trace: None }
     };
     writer.expect(id(1, 0).batch, 3);
     writer.expect(id(2, 0).batch, 2);

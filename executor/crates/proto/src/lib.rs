@@ -47,4 +47,5 @@ pub mod scheduler {
 
 mod ids;
 mod redacted;
+mod trace;
 pub use ids::IdError;

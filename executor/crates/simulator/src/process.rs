@@ -209,7 +209,7 @@ impl Process {
             integrations: executor::shard::no_integrations(),
             connect: Arc::new(desk.of(id)),
             archiver: None,
-            history: None,
+            outside: Default::default(),
             objects: None,
             cluster: Arc::new(cluster),
             secret: Arc::new(ClusterSecret::from_key(&SECRET)),

@@ -93,7 +93,10 @@ impl Signer {
         let credentials = self.credentials(&key, unanswered).await?;
         let send = async |credentials: &Credentials| {
             let now = self.source.now_ms() / 1_000;
-            let answer = client.send(signed(request, credentials, scheme, now)?).await;
+            let mut request = signed(request, credentials, scheme, now)?;
+            // Not signed: whoever stands between may hang spans of its own below ours.
+            origin.trace(&mut request.headers);
+            let answer = client.send(request).await;
             answer.map_err(|error| Failure::of_call(&error, unanswered))
         };
         let answer = send(&credentials).await?;

@@ -5,6 +5,8 @@ use std::rc::Rc;
 
 use asl::{Payload, Str};
 use futures_util::future::LocalBoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use ids::TraceContext;
 use telemetry::CallKind;
 
 use crate::errors;
@@ -44,6 +46,11 @@ pub trait Names: fmt::Debug {
     /// The same when the same attempt is asked for again after a recovery, and for nothing else: what makes a call idempotent.
     /// At most 64 characters of `[0-9A-Za-z-]`.
     fn attempt(&self) -> Str;
+
+    /// The trace that whoever is called goes on with, if there is one.
+    fn trace(&self) -> Option<&TraceContext> {
+        None
+    }
 }
 
 /// The execution's ARN and the attempt, spelt already.
@@ -56,6 +63,26 @@ impl Names for (&'static str, &'static str) {
         self.1.into()
     }
 }
+
+impl Origin {
+    /// Adds the trace to a request's headers, unless somebody has said what its trace is.
+    pub(crate) fn trace(&self, headers: &mut HeaderMap) {
+        let Some(context) = self.names.trace() else { return };
+        if TRACE_HEADERS.iter().any(|name| headers.contains_key(*name)) {
+            return;
+        }
+        let values = [context.traceparent(), context.tracestate().to_owned()];
+        for (name, value) in TRACE_HEADERS.into_iter().zip(values).filter(|(_, value)| !value.is_empty()) {
+            // What was read as a context is a header's text.
+            headers.extend(
+                HeaderValue::try_from(value).ok().map(|value| (HeaderName::from_static(name), value)),
+            );
+        }
+    }
+}
+
+/// As W3C has them.
+const TRACE_HEADERS: [&str; 2] = ["traceparent", "tracestate"];
 
 /// What came of a first request.
 #[derive(Debug, Clone, PartialEq)]
@@ -127,5 +154,56 @@ impl Failure {
     #[must_use]
     pub fn runtime(cause: String) -> Self {
         Self::new(errors::RUNTIME, cause)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Of an execution with a trace.
+    #[derive(Debug)]
+    pub(crate) struct Traced(pub TraceContext);
+
+    impl Names for Traced {
+        fn execution_arn(&self) -> Str {
+            Str::new()
+        }
+
+        fn attempt(&self) -> Str {
+            "a".into()
+        }
+
+        fn trace(&self) -> Option<&TraceContext> {
+            Some(&self.0)
+        }
+    }
+
+    #[test]
+    fn a_trace_is_added_to_headers_that_say_nothing_of_one() {
+        const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let origin = |names| {
+            let (machine_arn, role_arn, machine_role_arn) = (Str::new(), Str::new(), Str::new());
+            Origin { names, machine_arn, role_arn, machine_role_arn }
+        };
+        let traced = |state| Rc::new(Traced(TraceContext::parse(PARENT, state).expect("a context")));
+        let headers = |origin: Origin, given: &[(&'static str, &'static str)]| {
+            let given = given
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            let mut headers: HeaderMap = given.collect();
+            origin.trace(&mut headers);
+            let text = |name| headers.get(name).map(|value| value.to_str().expect("text").to_owned());
+            TRACE_HEADERS.map(text)
+        };
+        let both = [Some(PARENT.to_owned()), Some("a=1".to_owned())];
+        assert_eq!(headers(origin(traced("a=1")), &[("accept", "*/*")]), both);
+        assert_eq!(headers(origin(traced("")), &[]), [Some(PARENT.to_owned()), None]);
+        assert_eq!(headers(origin(Rc::new(("x", "y"))), &[]), [None, None]);
+        // What a definition or a connection has set stays, and stays alone.
+        let own = [Some("mine".to_owned()), None];
+        assert_eq!(headers(origin(traced("a=1")), &[("traceparent", "mine")]), own);
+        let own = [None, Some("b=2".to_owned())];
+        assert_eq!(headers(origin(traced("a=1")), &[("tracestate", "b=2")]), own);
     }
 }

@@ -52,7 +52,7 @@ fn counting(c: &mut Criterion) {
         });
     });
     group.bench_function("failed_execution_by_name", |b| {
-        b.iter(|| machine.count_error(black_box("States.TaskFailed")));
+        b.iter(|| machine.count_error(black_box("States.TaskFailed"), 1));
     });
     group.bench_function("state_by_name", |b| b.iter(|| machine.state(black_box("1"))));
     group.finish();
@@ -70,7 +70,7 @@ fn full() -> NodeMetrics {
             (0..STATES_MAX / MACHINES_MAX)
                 .for_each(|state| visit(&shard, &machine.state(&format!("State {state}"))));
             (0..ERRORS_MAX / MACHINES_MAX)
-                .for_each(|error| machine.count_error(&format!("Custom.Error{error}")));
+                .for_each(|error| machine.count_error(&format!("Custom.Error{error}"), 1));
         }
         for number in 0..=TARGETS_MAX {
             shard.target("http", &format!("https://service-{number:04}.example.com")).latency.observe(3_000);

@@ -69,6 +69,15 @@ pub struct IntakeMetrics {
     pub dropped_records: Counter,
 }
 
+/// Files that the sink of files has removed to make room.
+#[derive(Debug, Default)]
+pub struct RemovedFiles {
+    /// How many.
+    pub files: Counter,
+    /// Their bytes.
+    pub bytes: Counter,
+}
+
 /// What one exporter counts. An item is what is queued: a page of a history, a span, a snapshot of metrics; a record is what a
 /// peer counts: an event, a span, a sample.
 #[derive(Debug, Default)]

@@ -144,6 +144,9 @@ metrics! {
     CALLS Counter "executor_calls_total" ["shard", "integration", "outcome"] "Calls of integrations that have come to their end: answered, failed, or cancelled because nobody waits for them any more";
     CALLS_UNDER_WAY Gauge "executor_calls_under_way" ["shard"] "Calls of integrations that have not come to their end";
     CALL_LATENCY Histogram "executor_call_seconds" ["shard", "integration"] "From the beginning of a call to the answer of its first request";
+    GRPC_CALLS Counter "executor_grpc_calls_total" ["method", "code"] "Calls that the node's ports have answered, by gRPC's code; a stream counts once, when it has ended";
+    GRPC_UNDER_WAY Gauge "executor_grpc_calls_under_way" ["method"] "Calls and streams that have not ended";
+    GRPC_DURATION Histogram "executor_grpc_call_duration_seconds" ["method"] "From a call to the end of its answer; of a stream, to its end";
     CREDENTIALS_HITS Counter "executor_credentials_hits_total" ["shard"] "Look-ups of credentials that the shard's own cache has answered";
     CREDENTIALS_MISSES Counter "executor_credentials_misses_total" ["shard"] "Look-ups of credentials that the node's cache or a provider had to answer";
     CREDENTIALS_FETCHED Counter "executor_credentials_refreshes_total" [] "Credentials that a provider has given";
@@ -197,6 +200,8 @@ metrics! {
     EXPORT_QUEUE_BYTES Gauge "executor_export_queue_bytes" ["signal", "sink"] "Bytes that wait to be sent";
     EXPORT_LAG Gauge "executor_export_lag_seconds" ["signal", "sink"] "Age of the oldest that waits to be sent";
     EXPORT_LATENCY Histogram "executor_export_send_seconds" ["signal", "sink"] "From the beginning of an attempt to send a batch to its peer's answer";
+    EXPORT_FILES_REMOVED Counter "executor_export_files_removed_total" [] "Files of histories that were removed to make room, the oldest first";
+    EXPORT_FILE_BYTES_REMOVED Counter "executor_export_files_removed_bytes_total" [] "Bytes of the files of histories that were removed to make room";
     LOG_SUPPRESSED Counter "executor_log_lines_suppressed_total" ["level"] "Log lines that were held back because their place in the program had logged too many; errors never are";
     LABELS Gauge "executor_metric_labels" ["set"] "Names that have a label of their own on this node";
     LABELS_LIMIT Gauge "executor_metric_labels_limit" ["set"] "Names that can have a label of their own on this node; later ones share the label other";

@@ -8,6 +8,7 @@
 pub mod cells;
 mod credentials;
 mod export;
+mod grpc;
 pub mod inventory;
 pub mod labels;
 mod limit;
@@ -22,7 +23,8 @@ pub mod snapshot;
 mod text;
 
 pub use credentials::{CredentialFailure, CredentialMetrics};
-pub use export::{DropReason, ExportMetrics, IntakeMetrics, Signal};
+pub use export::{DropReason, ExportMetrics, IntakeMetrics, RemovedFiles, Signal};
+pub use grpc::{GRPC_METHODS, GrpcCode, GrpcMetrics, MethodMetrics};
 pub use machine::{MachineMetrics, StateKind, StateMetrics, TargetMetrics};
 pub use node::NodeMetrics;
 pub use reasons::{CallKind, CallMetrics, Refusal, StoreFailure};

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -26,9 +27,7 @@ pub enum Format {
 /// # Errors
 /// The filter does not parse, or a logger is installed already; the text says which.
 pub fn init(format: Format, level: &str, lines: u32) -> Result<(), String> {
-    let filter = EnvFilter::try_new(level).map_err(|error| {
-        format!("log level {level:?} is no filter ({error}): write error, warn, info, debug, trace or target=level")
-    })?;
+    let filter = filter(level)?;
     let limit = (lines > 0).then(|| Limit::new(lines));
     let ansi = std::io::stderr().is_terminal();
     // What stands last is asked first: a line that nobody wants is not counted.
@@ -42,6 +41,24 @@ pub fn init(format: Format, level: &str, lines: u32) -> Result<(), String> {
     summed_up.map_err(|error| format!("the logger has no thread of its own: {error}"))
 }
 
+/// Libraries that say at INFO and WARN what whoever uses them says better: of these only errors are written, where the filter
+/// does not name them.
+const QUIET: [&str; 1] = ["rskafka"];
+
+fn filter(level: &str) -> Result<EnvFilter, String> {
+    let parse = |level: &str| {
+        EnvFilter::try_new(level).map_err(|error| {
+            format!("log level {level:?} is no filter ({error}): write error, warn, info, debug, trace or target=level")
+        })
+    };
+    let filter = parse(level)?;
+    if filter.max_level_hint() == Some(LevelFilter::OFF) {
+        return Ok(filter);
+    }
+    let quiet = QUIET.iter().filter(|library| !level.contains(*library));
+    parse(&quiet.fold(level.to_owned(), |level, library| format!("{level},{library}=error")))
+}
+
 /// The layer that writes.
 pub(crate) fn written<S, W>(format: Format, writer: W, ansi: bool) -> Box<dyn Layer<S> + Send + Sync>
 where
@@ -52,5 +69,26 @@ where
     match format {
         Format::Human => layer.boxed(),
         Format::Json => layer.json().flatten_event(true).boxed(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_says_too_much_is_quiet_unless_it_is_named() {
+        for (level, written) in [
+            ("info", &["info", "rskafka=error"][..]),
+            ("executor=debug,warn", &["executor=debug", "rskafka=error", "warn"]),
+            ("info,rskafka=debug", &["info", "rskafka=debug"]),
+            ("off", &["off"]),
+        ] {
+            let filter = filter(level).expect("a filter").to_string();
+            let mut directives: Vec<&str> = filter.split(',').collect();
+            directives.sort_unstable();
+            assert_eq!(directives, written, "{level}");
+        }
+        assert!(filter("loud=loud").is_err());
     }
 }

@@ -79,10 +79,10 @@ impl MachineMetrics {
 
     /// Counts executions that ended with an error of this name. Takes a lock that only a scrape shares, and one of the node
     /// for a name that this shard has not met.
-    pub fn count_error(&self, name: &str) {
+    pub fn count_error(&self, name: &str, executions: u64) {
         let known = self.errors.find(name);
         let label = || self.labels.error(&self.label, name);
-        known.unwrap_or_else(|| self.errors.get(label(), Counter::default)).add(1);
+        known.unwrap_or_else(|| self.errors.get(label(), Counter::default)).add(executions);
     }
 
     /// The cells of every state so far.

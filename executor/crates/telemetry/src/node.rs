@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWrite
 use std::time::{Instant, SystemTime};
 
 use crate::credentials::CredentialMetrics;
-use crate::export::{ExportMetrics, Signal};
+use crate::export::{ExportMetrics, RemovedFiles, Signal};
+use crate::grpc::GrpcMetrics;
 use crate::labels::Labels;
 use crate::picture;
 use crate::shard::ShardMetrics;
@@ -24,7 +25,10 @@ pub(crate) struct Node {
     pub labels: Arc<Labels>,
     pub shards: Vec<Arc<ShardMetrics>>,
     pub credentials: Arc<CredentialMetrics>,
+    /// Of the public port.
+    pub grpc: Arc<GrpcMetrics>,
     exporters: RwLock<Vec<Exporter>>,
+    pub removed_files: Arc<RemovedFiles>,
     pub activity_polls: Arc<AtomicU64>,
     pub ready: AtomicBool,
     pub draining: OnceLock<Instant>,
@@ -71,7 +75,9 @@ impl NodeMetrics {
             labels,
             shards,
             credentials: Arc::default(),
+            grpc: Arc::default(),
             exporters: RwLock::default(),
+            removed_files: Arc::default(),
             activity_polls: Arc::default(),
             ready: AtomicBool::new(false),
             draining: OnceLock::new(),
@@ -94,6 +100,12 @@ impl NodeMetrics {
         Arc::clone(&self.0.credentials)
     }
 
+    /// The cells of the public port's calls; the thread that serves it alone may write them.
+    #[must_use]
+    pub fn grpc(&self) -> Arc<GrpcMetrics> {
+        Arc::clone(&self.0.grpc)
+    }
+
     /// The cells of an exporter, by what it sends and the kind of its sink (`file`, `cls`, `kafka`, `otlp`, …); one with
     /// the same names has the same cells.
     #[must_use]
@@ -106,6 +118,12 @@ impl NodeMetrics {
         let cells = Arc::<ExportMetrics>::default();
         exporters.push(Exporter { signal, sink, cells: Arc::clone(&cells) });
         cells
+    }
+
+    /// What the sink of files has removed; whoever writes its files alone may write them.
+    #[must_use]
+    pub fn removed_files(&self) -> Arc<RemovedFiles> {
+        Arc::clone(&self.0.removed_files)
     }
 
     /// Calls that wait for a task of an activity, as whoever takes them counts.

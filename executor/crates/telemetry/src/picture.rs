@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::cells::{Counter, Gauge, Histogram, HistogramSnapshot};
 use crate::credentials::CredentialFailure;
 use crate::export::{DropReason, ExportMetrics};
+use crate::grpc::{GrpcCode, MethodMetrics};
 use crate::inventory::{self as names, Metric};
 use crate::labels::{Label, OVERFLOW};
 use crate::limit;
@@ -36,6 +37,7 @@ pub(crate) fn of(node: &Node) -> Vec<Family> {
     picture.states(node);
     picture.targets(node);
     picture.shards(node);
+    picture.grpc(node);
     picture.credentials(node);
     picture.exporters(&node.exporters());
     picture.node(node);
@@ -173,6 +175,26 @@ impl Picture {
         }
     }
 
+    fn grpc(&mut self, node: &Node) {
+        let mut methods = BTreeMap::<&'static str, Same<MethodMetrics>>::new();
+        let ports = iter::once(&node.grpc).chain(node.shards.iter().map(|shard| &shard.grpc));
+        for (method, cells) in ports.flat_map(|port| port.all()) {
+            methods.entry(method).or_default().push(Arc::clone(cells));
+        }
+        for (method, cells) in &methods {
+            let method = label(method);
+            let codes = GrpcCode::ALL.iter().map(|(code, text)| {
+                let count = sum(cells, |method| &method.calls[*code as usize]);
+                (vec![method.clone(), label(text)], Value::Count(count))
+            });
+            self.put(&names::GRPC_CALLS, codes);
+            let under_way = cells.iter().map(|method| method.under_way.get()).sum();
+            self.put(&names::GRPC_UNDER_WAY, [(vec![method.clone()], Value::Count(under_way))]);
+            let duration = merged(cells.iter().map(|method| &method.latency));
+            self.put(&names::GRPC_DURATION, [(vec![method], duration)]);
+        }
+    }
+
     fn credentials(&mut self, node: &Node) {
         let cells = &node.credentials;
         self.put_one(&names::CREDENTIALS_FETCHED, Value::Count(cells.fetched.get()));
@@ -222,6 +244,9 @@ impl Picture {
         self.put_one(&names::STORE_FOREIGN, flag(node.store_foreign.load(Ordering::Relaxed)));
         let polls = node.activity_polls.load(Ordering::Relaxed);
         self.put_one(&names::ACTIVITY_POLLS, Value::Count(polls));
+        let removed = &node.removed_files;
+        self.put_one(&names::EXPORT_FILES_REMOVED, Value::Count(removed.files.get()));
+        self.put_one(&names::EXPORT_FILE_BYTES_REMOVED, Value::Count(removed.bytes.get()));
         self.put(&names::BUILD, [(vec![label(node.version)], Value::Count(1))]);
         for (set, used, limit) in node.labels.used() {
             self.put(&names::LABELS, [(vec![label(set)], Value::Count(used as u64))]);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::cells::{Counter, Gauge, Histogram};
+use crate::grpc::GrpcMetrics;
 use crate::labels::{Label, Labels};
 use crate::machine::{MachineMetrics, StateKind, Table, TargetMetrics};
 use crate::reasons::{CallKind, CallMetrics, Refusal, StoreFailure};
@@ -81,6 +82,8 @@ pub struct ShardMetrics {
     pub wake_latency: Histogram,
     pub recoveries: Counter,
     pub partitions_recovering: Gauge,
+    /// Of the shard's data port.
+    pub grpc: Arc<GrpcMetrics>,
     labels: Arc<Labels>,
     machines: Table<Label, MachineMetrics>,
     targets: Table<(&'static str, Label), TargetMetrics>,

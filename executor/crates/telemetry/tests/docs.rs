@@ -15,6 +15,8 @@ fn page() -> String {
          {} targets of tasks. What comes later is counted under `{}`; `executor_metric_labels` and\n\
          `executor_metric_labels_limit` say how many there are. Series of fixed labels (reasons, outcomes, types) stand at zero\n\
          from the beginning; those of a machine, a state, an error or a target begin when the node meets it.\n\n\
+         States inside distributed Maps count at their machine, whose definition names them; their child executions do not count\n\
+         as executions.\n\n\
          Histograms have the bounds 1, 2, 5, 10, 15, 25, 50, 100, 250, 500 ms, 1, 2.5, 5, 10 s, 1, 5 min, 1, 6, 24 h.\n\n\
          | Metric | Kind | Labels | Meaning |\n|---|---|---|---|\n",
         labels::MACHINES_MAX,

@@ -14,7 +14,7 @@ fn node() -> NodeMetrics {
         let machine = shard.machine("qrn:qcs:asw:ap-guangzhou:1:stateMachine/\"quoted\"\\path\nline");
         machine.started.add(3);
         machine.duration.observe_n(1_500, 3);
-        machine.count_error("Custom.\"Error\"");
+        machine.count_error("Custom.\"Error\"", 1);
         machine.state("支付 Pay").entered.add(2);
         shard.refuse(Refusal::Overloaded, 2);
         shard.throttle("unknown", 2);

@@ -76,7 +76,7 @@ pub enum WorkerError {
 /// What runs tasks: a function from a task to a future.
 pub trait Handler: Send + Sync + 'static {
     /// Runs one task: its JSON input to JSON output, or to a failure that the state's `Retry` and `Catch` see. The future is
-    /// dropped when the outcome is no longer wanted.
+    /// dropped when the outcome is no longer wanted. [`Task::trace`] is the W3C trace context to go on with, where there is one.
     fn run(&self, task: Task) -> impl Future<Output = Result<Bytes, TaskFailure>> + Send;
 }
 

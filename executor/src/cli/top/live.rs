@@ -116,3 +116,66 @@ fn keys() -> io::Result<mpsc::Receiver<io::Result<Event>>> {
     std::thread::Builder::new().name("keys".to_owned()).spawn(read)?;
     Ok(keys)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+    use std::sync::Mutex;
+
+    use rustix::pty::OpenptFlags;
+    use rustix::termios::{LocalModes, Winsize};
+    use testkit::eventually;
+
+    use super::*;
+
+    /// Longer than it takes.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[test]
+    #[ignore = "the other test runs it, in a process and on a terminal of its own"]
+    fn panics_on_a_terminal() {
+        // Nothing but the hook gives the terminal back, as where a panic aborts.
+        std::mem::forget(Raw::begin().expect("a terminal"));
+        panic!("as the test wants it");
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        let ours = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+        rustix::pty::grantpt(&ours).expect("granted");
+        rustix::pty::unlockpt(&ours).expect("unlocked");
+        let size = Winsize { ws_row: 40, ws_col: 130, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&ours, size).expect("a size");
+        let name = rustix::pty::ptsname(&ours, Vec::new()).expect("a name").into_string().expect("UTF-8");
+        let side = File::options().read(true).write(true).open(name).expect("the other side");
+        let written = Arc::<Mutex<String>>::default();
+        let (mut screen, shown) = (File::from(ours), Arc::clone(&written));
+        // Ends when nobody has the other side any more.
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = screen.read(&mut bytes) {
+                shown.lock().expect("not poisoned").push_str(&String::from_utf8_lossy(&bytes[..count]));
+            }
+        });
+        let other = || Stdio::from(side.try_clone().expect("the same"));
+        let status = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--ignored", "--exact", "--nocapture", "cli::top::live::tests::panics_on_a_terminal"])
+            .env("TERM", "xterm-256color")
+            .env("RUST_BACKTRACE", "0")
+            .stdin(other())
+            .stdout(other())
+            .stderr(other())
+            .status()
+            .expect("it ends");
+        assert!(!status.success());
+        // On the other screen and back, with a cursor, with lines and echo, and what was wrong is to be read.
+        for part in ["\u{1b}[?1049h", "\u{1b}[?1049l", "\u{1b}[?25h", "as the test wants it"] {
+            let shown = || written.lock().expect("not poisoned").clone();
+            eventually(part, PATIENCE, || if shown().contains(part) { Ok(()) } else { Err(shown()) });
+        }
+        let modes = rustix::termios::tcgetattr(&side).expect("its modes").local_modes;
+        assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO));
+    }
+}

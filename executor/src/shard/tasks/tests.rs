@@ -21,6 +21,7 @@ fn find<'a>(tasks: &'a Tasks, token: &[u8]) -> Option<&'a Task> {
 
 fn schedule(tasks: &mut Tasks, effect: u64) -> Address {
     let address = tasks.schedule(Task {
+        trace: None,
         execution: Address::default(),
         id: id(),
         run: 1,

@@ -1,11 +1,13 @@
 //! Child executions of a distributed Map, which run where their parent does.
 
-use proto::executor::v1::{ExecutionStatus, Mode};
+use export::{IntakeBounds, Outlet, Page};
+use proto::executor::v1::{ExecutionStatus, LogLevel, Mode};
 
+use super::super::Outside;
 use super::*;
 
 /// Two children at once, each with two tasks.
-const CHILDREN: &str = r#"{"StartAt":"M","States":{"M":{"Type":"Map","MaxConcurrency":2,"End":true,"ItemProcessor":{
+const CHILDREN: &str = r#"{"StartAt":"M","States":{"M":{"Type":"Map","Label":"M","MaxConcurrency":2,"End":true,"ItemProcessor":{
     "ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"STANDARD"},"StartAt":"A","States":{
     "A":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pay","Next":"B","ResultPath":null},
     "B":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:ship","End":true}}}}}}"#;
@@ -137,4 +139,108 @@ async fn a_map_that_fails_while_its_children_are_refused_leaves_nothing_behind()
         shard.settled().await;
         assert_eq!((shard.metrics.timers.get(), shard.metrics.open.get()), (0, 0));
     }
+}
+
+/// What has left of child executions: their names in the order in which they were told first, each with the ids and types of
+/// its events.
+async fn told(shard: &TestShard, outlet: &Outlet<Page>) -> Vec<(String, Vec<(u64, &'static str)>)> {
+    shard.settled().await;
+    let mut told = Vec::<(String, Vec<_>)>::new();
+    for page in std::iter::from_fn(|| outlet.take()) {
+        let Some(run) = &page.map_run else { continue };
+        assert!(run.starts_with("arn:aws:states:us-east-1:123456789012:mapRun:orders/M:"), "{run}");
+        assert_eq!(&*page.machine, format!("{MACHINE}/M"));
+        assert_eq!(page.redrive_count, 0);
+        let at = told.iter().position(|(name, _)| *name == *page.execution).unwrap_or(told.len());
+        if at == told.len() {
+            told.push((page.execution.to_string(), Vec::new()));
+        }
+        told[at].1.extend(page.events.iter().map(|event| (event.id, event.kind)));
+    }
+    told
+}
+
+fn logged(level: LogLevel, mut batch: v1::StartBatch) -> v1::StartBatch {
+    let logging = v1::LoggingConfiguration { level: level.into(), include_execution_data: true };
+    batch.machines[0].logging = Some(logging);
+    batch
+}
+
+const BEGUN: [(u64, &str); 4] = [
+    (1, "ExecutionStarted"),
+    (2, "TaskStateEntered"),
+    (3, "LambdaFunctionScheduled"),
+    (4, "LambdaFunctionStarted"),
+];
+
+#[tokio::test]
+async fn child_executions_are_told_under_their_own_names_and_by_the_next_owner_with_the_same_ids() {
+    let (history, outlet) = export::intake(IntakeBounds::default(), Arc::default());
+    let world = World { outside: Outside { history: Some(history), spans: None }, ..World::new() };
+    let children = world.define(CHILDREN).await;
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 10).await;
+    let starts = batch(1, children, Mode::Standard, &["[1,2,3]"]);
+    shard.started(logged(LogLevel::All, starts)).await;
+    tasks(&mut worker, 2).await;
+    let first = told(&shard, &outlet).await;
+    assert_eq!(first.iter().map(|(_, events)| &events[..]).collect::<Vec<_>>(), [BEGUN, BEGUN]);
+    assert_ne!(first[0].0, first[1].0);
+    let name = "arn:aws:states:us-east-1:123456789012:execution:orders/M:";
+    assert!(first.iter().all(|(execution, _)| execution.starts_with(name)), "{first:?}");
+    drop(shard);
+
+    let shard = world.shard().await;
+    assert_eq!(told(&shard, &outlet).await, first, "what is open is told again");
+    let mut watcher = shard.watch().await;
+    let mut worker = shard.worker(2, 10).await;
+    let mut answered = 0;
+    while answered < 6 {
+        for task in ticking(&shard, tasks(&mut worker, 1)).await {
+            shard.succeed(2, &task.token, "0").await;
+            answered += 1;
+        }
+    }
+    ticking(&shard, outcomes(&mut watcher, 1)).await;
+    let rest = told(&shard, &outlet).await;
+    assert_eq!(rest.len(), 3);
+    let end = (12, "ExecutionSucceeded");
+    assert!(rest.iter().all(|(_, events)| events.last() == Some(&end)), "{rest:?}");
+    assert_eq!(rest[2].1.len(), 12, "the third child is told from its start");
+}
+
+#[tokio::test]
+async fn a_child_that_is_given_up_is_told_at_its_machine_s_level_and_one_that_never_began_is_not() {
+    let (history, outlet) = export::intake(IntakeBounds::default(), Arc::default());
+    let world = World { outside: Outside { history: Some(history), spans: None }, ..World::new() };
+    let children = world.define(CHILDREN).await;
+    let shard = world.shard().await;
+    let starts = batch(1, children, Mode::Standard, &["[1,2,3]"]);
+    shard.started(logged(LogLevel::Fatal, starts)).await;
+    let stop =
+        |reply| Command::Stop { execution: execution(1, 0), error: "E".into(), cause: "C".into(), reply };
+    ticking(&shard, shard.ask(stop)).await.expect("stopped");
+    let told = told(&shard, &outlet).await;
+    let ends: Vec<_> = told.iter().map(|(_, events)| &events[..]).collect();
+    assert_eq!(ends, [[(5, "ExecutionAborted")], [(5, "ExecutionAborted")]]);
+}
+
+#[tokio::test]
+async fn the_states_of_children_count_at_their_machine() {
+    let world = World::new();
+    let children = world.define(CHILDREN).await;
+    let shard = world.shard().await;
+    let state = |name: &str| shard.metrics.machine(MACHINE).state(name);
+    shard.settled().await;
+    let mut worker = shard.worker(1, 10).await;
+    shard.started(batch(1, children, Mode::Standard, &["[1,2,3]"])).await;
+    let first = tasks(&mut worker, 2).await.remove(0);
+    assert_eq!((state("M").entered.get(), state("A").entered.get(), state("B").entered.get()), (1, 2, 0));
+    shard.succeed(1, &first.token, "0").await;
+    ticking(&shard, tasks(&mut worker, 1)).await;
+    assert_eq!((state("A").exited.get(), state("B").entered.get()), (1, 1));
+    let stop =
+        |reply| Command::Stop { execution: execution(1, 0), error: "E".into(), cause: "C".into(), reply };
+    ticking(&shard, shard.ask(stop)).await.expect("stopped");
+    assert_eq!([state("A"), state("B"), state("M")].map(|state| state.aborted.get()), [1, 1, 1]);
 }

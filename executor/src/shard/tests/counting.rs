@@ -42,6 +42,48 @@ async fn tasks_count_at_their_target_and_ends_at_their_machine() {
 }
 
 #[tokio::test]
+async fn each_failed_execution_counts_its_error_once_wherever_it_ends() {
+    const SLOW: &str =
+        r#"{"TimeoutSeconds":5,"StartAt":"A","States":{"A":{"Type":"Wait","Seconds":60,"End":true}}}"#;
+    const NAMELESS: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Fail"}}}"#;
+    let world = World::new();
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    for (sequence, definition) in (1..).zip([FAIL, NAMELESS, PASS, SLOW]) {
+        let hash = world.define(definition).await;
+        for (mode, sequence) in [(Mode::Standard, sequence), (Mode::Express, 10 + sequence)] {
+            shard.started(batch(sequence, hash, mode, &["1", "2", "3"])).await;
+        }
+    }
+    let wait = world.define(WAIT).await;
+    shard.started(batch(21, wait, Mode::SyncExpress, &["1", "2"])).await;
+    let stop = |reply| Command::Stop {
+        execution: execution(21, 0),
+        error: "Stopped".into(),
+        cause: "".into(),
+        reply,
+    };
+    ticking(&shard, shard.ask(stop)).await.expect("stopped");
+    world.clock.advance(Duration::from_secs(5));
+    ticking(&shard, outcomes(&mut watcher, 25)).await;
+    shard.settled().await;
+    let counted = [("E", 6), ("States.Timeout", 6), ("none", 6)].map(|(name, n)| (name.to_owned(), n));
+    assert_eq!(errors(&shard), counted);
+    let machine = shard.metrics.machine(MACHINE);
+    assert_eq!((machine.failed.get(), machine.timed_out.get(), machine.aborted.get()), (12, 6, 1));
+    drop(shard);
+    // What runs at most once is closed without a step by the next owner.
+    let shard = world.shard().await;
+    let closed = async {
+        while errors(&shard).is_empty() {
+            shard.settled().await;
+        }
+    };
+    ticking(&shard, soon("the end", closed)).await;
+    assert_eq!(errors(&shard), [("States.Runtime".to_owned(), 1)]);
+}
+
+#[tokio::test]
 async fn starts_that_are_refused_for_want_of_room_count_at_their_machine() {
     let world = World { open_max: 2, ..World::new() };
     let wait = world.define(WAIT).await;

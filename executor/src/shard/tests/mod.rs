@@ -31,6 +31,7 @@ mod starting;
 mod stopping;
 mod tcsl;
 mod telling;
+mod tracing;
 mod turns;
 mod went_back;
 mod working;
@@ -95,8 +96,8 @@ pub struct World {
     pub integrations: MakeIntegrations,
     pub objects: Option<Arc<Objects>>,
     pub archive: Option<(String, Duration)>,
-    /// Where histories go.
-    pub history: Option<export::Intake<export::Page>>,
+    /// Where histories and traces go.
+    pub outside: super::Outside,
     pub retention: Duration,
     pub open_max: u64,
     /// Of the whole cluster.
@@ -123,7 +124,7 @@ impl World {
             integrations: super::no_integrations(),
             objects: None,
             archive: None,
-            history: None,
+            outside: Default::default(),
             retention: Duration::from_secs(3_600),
             open_max: 10_000,
             partitions: 1,
@@ -182,7 +183,7 @@ impl World {
             connect: Arc::new(self.store.clone()),
             objects: self.objects.clone(),
             archiver: self.archiver(),
-            history: self.history.clone(),
+            outside: self.outside.clone(),
             cluster: Arc::clone(&self.cluster),
             secret: Arc::new(ClusterSecret::from_key(&[7; 32])),
             definitions: Arc::clone(&self.definitions),

@@ -388,7 +388,8 @@ async fn a_recording_is_written_once() {
         };
         let id = BatchId::new(partition(), 3, 7).expect("in range").execution(2);
         let (start_time_ms, seed, input) = (BEGAN_MS, seed_for(id, 42), Bytes::from_static(br#"{"n":4}"#));
-        let opened = Opened { id, machine: 0, start_time_ms, seed, name: Some("once".to_owned()), input };
+        let opened =
+            Opened { id, machine: 0, start_time_ms, seed, name: Some("once".to_owned()), input, trace: None };
         let mut recording = Recording { machine, opened, journal: Vec::new() };
         let said = record(&definition, &mut recording).await;
         let mut builder = BlockBuilder::new(partition());

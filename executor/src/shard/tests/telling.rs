@@ -4,6 +4,7 @@ use export::{IntakeBounds, Outlet, Page};
 use proto::executor::v1::{LogLevel, LoggingConfiguration, Mode};
 use telemetry::StateMetrics;
 
+use super::super::Outside;
 use super::*;
 
 /// A retry, a catcher, and a Fail state.
@@ -20,7 +21,7 @@ const BRANCHES: &str = r#"{"StartAt":"P","States":{"P":{"Type":"Parallel","End":
 
 fn world() -> (World, Outlet<Page>) {
     let (history, outlet) = export::intake(IntakeBounds::default(), Arc::default());
-    (World { history: Some(history), ..World::new() }, outlet)
+    (World { outside: Outside { history: Some(history), spans: None }, ..World::new() }, outlet)
 }
 
 fn logged(mut batch: v1::StartBatch, level: LogLevel, include_execution_data: bool) -> v1::StartBatch {
@@ -169,6 +170,51 @@ async fn what_is_open_is_told_again_by_the_next_owner_with_the_same_ids() {
 }
 
 #[tokio::test]
+async fn what_a_start_asked_for_is_what_the_next_owner_tells() {
+    let (world, outlet) = world();
+    let wait = world.define(WAIT).await;
+    let shard = world.shard().await;
+    let mut starts = logged(batch(1, wait, Mode::Standard, &["1", "2", "3"]), LogLevel::Error, false);
+    let asked = LoggingConfiguration { level: LogLevel::All.into(), include_execution_data: true };
+    starts.machines.push(v1::Machine { logging: Some(asked), ..starts.machines[0].clone() });
+    starts.machine_index = vec![0, 1, 0];
+    shard.started(starts).await;
+    drop(shard);
+    while outlet.take().is_some() {}
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    world.clock.advance(Duration::from_secs(60));
+    ticking(&shard, outcomes(&mut watcher, 3)).await;
+    let pages = taken(&shard, &outlet).await;
+    let whole = ["ExecutionStarted", "WaitStateEntered", "WaitStateExited", "ExecutionSucceeded"];
+    assert_eq!(kinds(&pages, 1), whole);
+    assert!(kinds(&pages, 0).is_empty() && kinds(&pages, 2).is_empty(), "they did not fail");
+    assert!(pages.iter().all(|page| page.include_data));
+}
+
+#[tokio::test]
+async fn each_level_takes_the_same_of_a_machine_of_tcsl() {
+    const FLOW: &str = "qrn:qcs:asw:gz:1:http:json:flowmachine:flow:abcd1234";
+    for (level, told) in [
+        (LogLevel::All, &["ExecutionStarted", "FailStateEntered", "ExecutionFailed"][..]),
+        (LogLevel::Error, &["FailStateEntered", "ExecutionFailed"]),
+        (LogLevel::Fatal, &["ExecutionFailed"]),
+        (LogLevel::Off, &[]),
+    ] {
+        let (world, outlet) = world();
+        let fail = world.define_as(FAIL, Dialect::Tcsl).await;
+        let shard = world.shard().await;
+        let mut starts = logged(batch(1, fail, Mode::Express, &["1"]), level, true);
+        starts.machines[0].arn = FLOW.to_owned();
+        starts.machines[0].dialect = v1::Dialect::Tcsl.into();
+        shard.started(starts).await;
+        let pages = taken(&shard, &outlet).await;
+        assert_eq!(kinds(&pages, 0), told, "{level:?}");
+        assert!(pages.iter().all(|page| page.tcsl && &*page.machine == FLOW), "{pages:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_ends_of_stopped_executions_and_of_those_that_may_not_go_on_are_told() {
     let (world, outlet) = world();
     let wait = world.define(WAIT).await;
@@ -229,7 +275,7 @@ async fn what_does_not_fit_is_dropped_and_counted_and_the_execution_goes_on() {
     let cells = Arc::<telemetry::IntakeMetrics>::default();
     let bounds = IntakeBounds { items: 1, bytes: 1 << 20 };
     let (history, outlet) = export::intake(bounds, Arc::clone(&cells));
-    let world = World { history: Some(history), ..World::new() };
+    let world = World { outside: Outside { history: Some(history), spans: None }, ..World::new() };
     let pass = world.define(PASS).await;
     let shard = world.shard().await;
     shard.started(logged(batch(1, pass, Mode::Express, &["1", "2", "3"]), LogLevel::All, true)).await;

@@ -37,6 +37,8 @@ pub struct Load {
     dir: TempDir,
     pub ledger: AckLedger,
     machines: Vec<v1::Machine>,
+    /// What of these executions is exported.
+    logging: Option<v1::LoggingConfiguration>,
     incarnation: u32,
     sequence: u64,
     /// Sent or to be sent, and not acknowledged.
@@ -64,12 +66,18 @@ pub enum Ended {
 
 impl Load {
     pub async fn new(node: &Node) -> Self {
+        Self::logged(node, None).await
+    }
+
+    /// Of machines whose histories are exported so.
+    pub async fn logged(node: &Node, logging: Option<v1::LoggingConfiguration>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let ledger = AckLedger::open(dir.path().join("acks")).expect("a ledger");
         let mut load = Self {
             dir,
             ledger,
             machines: Vec::new(),
+            logging,
             incarnation: 0,
             sequence: 0,
             pending: BTreeMap::new(),
@@ -106,6 +114,7 @@ impl Load {
                 definition_hash: hash,
                 mode: mode.into(),
                 dialect: v1::Dialect::Asl.into(),
+                logging: self.logging,
                 ..Default::default()
             });
         }
@@ -195,6 +204,7 @@ impl Load {
             name: Vec::new(),
             start_time_ms: Clock::default().now_ms(),
             seed: self.sequence,
+            ..Default::default()
         };
         self.pending.insert(self.sequence, Pending { batch, open: vec![true; BATCH] });
         self.sequence

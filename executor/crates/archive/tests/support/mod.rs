@@ -49,7 +49,7 @@ fn block(sequence: u64) -> Bytes {
     for index in 0..4 {
         let (id, name) = (execution(sequence, index), Some(format!("n{sequence}-{index}")));
         let input = Bytes::from(format!("{sequence}"));
-        let opened = Opened { id, machine, start_time_ms, seed: 0, name, input };
+        let opened = Opened { id, machine, start_time_ms, seed: 0, name, input, trace: None };
         builder.opened_and_closed(&opened, Status::Succeeded, start_time_ms + 5, b"\"done\"");
     }
     builder.finish(BlockId { generation: 2, sequence }, start_time_ms + 10)

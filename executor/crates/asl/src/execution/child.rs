@@ -54,6 +54,8 @@ struct ChildNames {
     /// Their ARN up to the name.
     arn: Str,
     execution_type: ExecutionType,
+    /// The ARN of their Map Run.
+    run: Str,
     /// The machine around them.
     parent: Arc<Machine>,
 }
@@ -72,6 +74,10 @@ impl NameExecution for ChildNames {
         uuid(draw(start.seed, 0), draw(!start.seed, 0))
     }
 
+    fn map_run(&self) -> Option<&Str> {
+        Some(&self.run)
+    }
+
     /// A token leads to the execution that is known outside; the effect leads on to the child.
     fn task_token(&self, start: &StartContext, task: EffectId) -> Str {
         self.parent.names.task_token(start, task)
@@ -79,8 +85,8 @@ impl NameExecution for ChildNames {
 }
 
 impl Machine {
-    /// What the children of one of its distributed Maps run.
-    pub(super) fn of_children(self: &Arc<Self>, distributed: &Distributed) -> Arc<Self> {
+    /// What the children of a Map Run of one of its distributed Maps run.
+    pub(super) fn of_children(self: &Arc<Self>, distributed: &Distributed, run: &Str) -> Arc<Self> {
         let Distributed { program, label, execution_type, .. } = distributed;
         let (kind, mode_timeout_seconds) = match execution_type {
             ExecutionType::Standard => (":execution:", self.mode_timeout_seconds),
@@ -97,6 +103,7 @@ impl Machine {
             names: Box::new(ChildNames {
                 arn: ecow::eco_format!("{arn}/{label}"),
                 execution_type: *execution_type,
+                run: run.clone(),
                 parent: Arc::clone(self),
             }),
         })

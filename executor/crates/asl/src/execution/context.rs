@@ -66,6 +66,10 @@ pub trait NameExecution: fmt::Debug + Send + Sync {
     fn arn(&self, start: &StartContext) -> Str;
     /// `$$.Execution.Name`
     fn name(&self, start: &StartContext) -> Str;
+    /// The ARN of the Map Run whose child executions these are.
+    fn map_run(&self) -> Option<&Str> {
+        None
+    }
     /// `$$.Task.Token` of a task that waits for one, or the text by which an activity's worker names its task.
     fn task_token(&self, start: &StartContext, task: EffectId) -> Str;
     /// Whether [`NameExecution::context`] gives another `$$` than the one that it is given.

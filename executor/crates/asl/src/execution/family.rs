@@ -19,7 +19,7 @@ use super::child::{ChildEnded, ChildStart};
 use super::context::{Machine, StartContext};
 use super::effect::{Effect, EffectId, Event, MEMBER_FIRST, MEMBER_LAST, Outcome};
 use super::{Execution, TaskPlace};
-use crate::history::{NoObserver, Observer};
+use crate::history::{ChildExecution, NoObserver, Observer};
 use crate::path::EvalError;
 use crate::timestamp::Timestamp;
 use crate::value::{Payload, Str};
@@ -74,6 +74,39 @@ struct Member {
     /// What asked for it.
     id: EffectId,
     begun: bool,
+}
+
+impl Member {
+    /// Tells it something; the first time it begins. Who looks at children sees it.
+    fn tell<O: Observer>(
+        &mut self,
+        event: Event,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+        observer: &mut O,
+    ) {
+        if !O::CHILDREN {
+            return self.step(event, now, effects, &mut NoObserver);
+        }
+        let (machine, start) = (Arc::clone(&self.execution.machine), self.execution.start.clone());
+        observer.child(Some(ChildExecution { machine: &machine, start: &start }));
+        self.step(event, now, effects, observer);
+        observer.child(None);
+    }
+
+    fn step<O: Observer>(
+        &mut self,
+        event: Event,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+        observer: &mut O,
+    ) {
+        if std::mem::replace(&mut self.begun, true) {
+            self.execution.handle(event, now, effects, observer);
+        } else {
+            self.execution.begin(now, effects, observer);
+        }
+    }
 }
 
 /// One call from outside.
@@ -144,6 +177,11 @@ impl Family {
         self.execution.redrives()
     }
 
+    /// See [`Execution::redriven_at`].
+    pub fn redriven_at(&self) -> Option<Timestamp> {
+        self.execution.redriven_at()
+    }
+
     /// See [`Execution::is_redrivable`].
     pub fn is_redrivable(&self) -> bool {
         self.execution.is_redrivable()
@@ -175,6 +213,15 @@ impl Family {
             place.map_path.splice(0..0, around.map_path);
         }
         Some(place)
+    }
+
+    /// The id of the event that the state was entered with which has asked for this effect; of a child's, the Map that the child
+    /// belongs to, for the histories of children are not told. `None` when it is gone.
+    pub fn entered_by(&self, mut id: EffectId) -> Option<u32> {
+        while id.member() != 0 {
+            id = self.members.as_ref()?.alive.get(&id.member())?.id;
+        }
+        self.execution.entered_in(id.slot())
     }
 
     /// See [`Execution::current_state`].
@@ -317,14 +364,9 @@ impl<O: Observer> Call<'_, O> {
         let begins = event == Event::TimerFired(EffectId::next_turn(number));
         let member = self.members.alive.get_mut(&number).filter(|member| member.begun || begins);
         let Some(member) = member else { return };
-        let (id, execution) = (member.id, &mut member.execution);
-        let (started_at, before) = (execution.started_at, execution.threads());
-        if std::mem::replace(&mut member.begun, true) {
-            execution.handle(event, now, &mut asked, &mut NoObserver);
-        } else {
-            execution.begin(now, &mut asked, &mut NoObserver);
-        }
-        let (worked, grown) = (execution.worked(), execution.threads() - before);
+        let (id, started_at, before) = (member.id, member.execution.started_at, member.execution.threads());
+        member.tell(event, now, &mut asked, self.observer);
+        let (worked, grown) = (member.execution.worked(), member.execution.threads() - before);
         self.members.count(worked);
         self.members.threads += grown;
         self.route(number, asked);
@@ -379,9 +421,11 @@ impl<O: Observer> Call<'_, O> {
     /// Ends a child that nobody waits for, and its children: as deep as the definition nests distributed Maps.
     fn end(&mut self, number: u32) {
         let Some(mut member) = self.members.remove(number) else { return };
+        if !member.begun {
+            return;
+        }
         let mut asked = self.members.spare();
-        let stop = Event::Stop { error: None, cause: None };
-        member.execution.handle(stop, self.now, &mut asked, &mut NoObserver);
+        member.tell(Event::Stop { error: None, cause: None }, self.now, &mut asked, self.observer);
         self.route(number, asked);
     }
 }

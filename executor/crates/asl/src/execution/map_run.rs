@@ -116,10 +116,14 @@ impl<'a, O: Observer> Run<'a, O> {
         let tolerance = tolerance(distributed, &input, &context)?;
         self.log.stage(&Stage::Tolerance(tolerance.count, tolerance.percentage));
         let writer = distributed.writer.as_ref();
+        let (number, drawn) = (self.effect_id(slot).0, self.facts.start.seed);
+        let seed = draw(drawn, number);
+        let arn = self.map_run_arn(distributed, &uuid(seed, draw(!drawn, number)));
+        let context = self.context(self.threads.at(slot), state);
         let mut run = MapRun {
-            arn: Str::new(),
-            seed: 0,
-            machine: self.facts.machine.of_children(distributed),
+            seed,
+            machine: self.facts.machine.of_children(distributed, &arn),
+            arn,
             begun: 0,
             source: Source::of_data(items).unwrap_or_else(Source::empty),
             batcher: None,
@@ -136,10 +140,6 @@ impl<'a, O: Observer> Run<'a, O> {
         };
         // What is wrong with these fails the Map Run, which therefore begins before that is told.
         let prepared = prepare(&mut run, distributed, &input, &context);
-        let number = self.effect_id(slot).0;
-        let seed = self.facts.start.seed;
-        run.seed = draw(seed, number);
-        run.arn = self.map_run_arn(distributed, &uuid(run.seed, draw(!seed, number)));
         let Thread { previous, .. } = self.threads.at_mut(slot);
         self.log.advance(previous, EventKind::MapRunStarted { arn: &run.arn });
         let join = Join {

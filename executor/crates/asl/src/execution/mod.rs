@@ -213,6 +213,16 @@ impl Execution {
         Some(self.place_of(slot))
     }
 
+    /// The id of the event that the state in this slot was entered with, if anything is there.
+    fn entered_in(&self, slot: u32) -> Option<u32> {
+        self.core.threads.get(slot).map(|thread| thread.entered_event)
+    }
+
+    /// When it was redriven last.
+    pub fn redriven_at(&self) -> Option<Timestamp> {
+        self.core.kept.as_deref().and_then(|kept| kept.redrives.at)
+    }
+
     /// Where a child execution was asked for that is still wanted: the Map, and the child's number in it as the last of the
     /// iterations.
     fn child_place(&self, id: EffectId) -> Option<TaskPlace> {

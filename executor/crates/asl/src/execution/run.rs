@@ -275,7 +275,8 @@ impl<'a, O: Observer> Run<'a, O> {
             for (event, slot) in entered {
                 let (entered, since) = (u64::from(event), self.threads.at(slot).entered_at);
                 let (place, own) = (self.state(slot).place, own == Some(slot));
-                self.log.note(&Note::Abandoned { entered, place, since, own, fault });
+                let around = self.threads.around(slot);
+                self.log.note(&Note::Abandoned { entered, place, since, around, own, fault });
             }
         }
     }
@@ -353,6 +354,7 @@ impl<'a, O: Observer> Run<'a, O> {
 
     fn exit(&mut self, slot: u32, next: Next, assigned: Option<&Map>) -> Step {
         let state = self.state(slot);
+        let around = if O::ENABLED { self.threads.around(slot) } else { 0 };
         let thread = self.threads.at_mut(slot);
         self.log.advance(
             &mut thread.previous,
@@ -364,6 +366,7 @@ impl<'a, O: Observer> Run<'a, O> {
                 entered: u64::from(thread.entered_event),
                 place: state.place,
                 since: thread.entered_at,
+                around,
             },
         );
         thread.retries = None;

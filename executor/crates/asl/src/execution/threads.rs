@@ -179,6 +179,15 @@ impl Threads {
         &mut self.slots[slot as usize]
     }
 
+    /// The id of the event that the state around a thread was entered with; 0 for none.
+    #[inline]
+    pub fn around(&self, slot: u32) -> u64 {
+        match self.at(slot).parent {
+            NO_THREAD => 0,
+            parent => u64::from(self.at(parent).entered_event),
+        }
+    }
+
     /// Puts a thread into a slot; `None` when all are taken. Inlined, so that a thread is made where it stays.
     #[inline]
     pub fn insert(&mut self, thread: Thread) -> Option<u32> {

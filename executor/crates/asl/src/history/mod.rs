@@ -19,6 +19,9 @@ pub use resource::{TaskKind, TaskResource};
 pub use severity::Severity;
 pub use stage::{Field, Stage};
 
+use std::sync::Arc;
+
+use crate::execution::{Machine, StartContext};
 use crate::timestamp::Timestamp;
 use crate::value::{Map, Payload, Str, Value};
 
@@ -31,14 +34,30 @@ pub trait Observer {
     /// the outcome of the state's work is given. Where nobody does, all of it is compiled away.
     const INSPECTS: bool = false;
 
+    /// Whether it looks at the child executions of distributed Maps too, whose events have ids of their own. Where not,
+    /// children are compiled as if nobody looked.
+    const CHILDREN: bool = false;
+
     /// An event has happened.
     fn event(&mut self, record: &Record<'_>);
+
+    /// What happens from now on is a child's, or the execution's own again; only where [`Self::CHILDREN`].
+    fn child(&mut self, _: Option<ChildExecution<'_>>) {}
 
     /// Something has happened that Step Functions' history does not tell, and that has no number in it.
     fn note(&mut self, _at: Timestamp, _note: &Note<'_>) {}
 
     /// The inspected state has come so far; only where [`Self::INSPECTS`].
     fn stage(&mut self, _: &Stage<'_>) {}
+}
+
+/// A child execution of a distributed Map.
+#[derive(Debug, Clone, Copy)]
+pub struct ChildExecution<'a> {
+    /// What all children of its Map Run share.
+    pub machine: &'a Arc<Machine>,
+    /// What this one adds.
+    pub start: &'a StartContext,
 }
 
 /// Nobody looks.
@@ -65,7 +84,7 @@ pub struct Record<'a> {
 }
 
 /// What happens to a state between the events of its history. A state is named by the id of the event that it was
-/// entered with; nothing is noted inside a distributed Map, whose events are not of this history.
+/// entered with, in the history of its own execution: those of a distributed Map's children have their own.
 #[derive(Debug, Clone)]
 pub enum Note<'a> {
     /// Its effective input is known: after InputPath and Parameters. Again with each attempt; not where the state does
@@ -99,6 +118,8 @@ pub enum Note<'a> {
         place: u32,
         /// When it was entered.
         since: Timestamp,
+        /// The id of the event that the state around it was entered with; 0 for none.
+        around: u64,
         /// Whether the fault is its own, or that of a state in it.
         own: bool,
         /// Why.
@@ -191,6 +212,8 @@ pub enum EventKind<'a> {
         place: u32,
         /// When it was entered.
         since: Timestamp,
+        /// The id of the event that the state around it was entered with; 0 for none.
+        around: u64,
     },
     /// A field of a JSONata state could not be evaluated.
     EvaluationFailed {

@@ -67,19 +67,21 @@ impl Sink<Arc<Line>> for OtlpLogs {
 fn record(line: &Line, observed: u64) -> LogRecord {
     let (severity, severity_text) = severity(line.kind);
     let int = |number: u64| Value::IntValue(i64::try_from(number).unwrap_or(i64::MAX));
+    let attributes = [
+        attribute("myriad.execution.arn", text(&line.execution)),
+        attribute("myriad.state_machine.arn", text(&line.machine)),
+        attribute("myriad.event.type", text(line.kind)),
+        attribute("myriad.event.id", int(line.id)),
+        attribute("myriad.redrive_count", int(u64::from(line.redrive_count))),
+    ];
+    let run = line.map_run.iter().map(|run| attribute("myriad.map_run.arn", text(run)));
     LogRecord {
         time_unix_nano: u64::try_from(line.at_ms).unwrap_or_default().saturating_mul(1_000_000),
         observed_time_unix_nano: observed,
         severity_number: i32::from(severity),
         severity_text: severity_text.to_owned(),
         body: Some(AnyValue { value: Some(text(&line.text)) }),
-        attributes: vec![
-            attribute("myriad.execution.arn", text(&line.execution)),
-            attribute("myriad.state_machine.arn", text(&line.machine)),
-            attribute("myriad.event.type", text(line.kind)),
-            attribute("myriad.event.id", int(line.id)),
-            attribute("myriad.redrive_count", int(u64::from(line.redrive_count))),
-        ],
+        attributes: attributes.into_iter().chain(run).collect(),
         event_name: line.kind.to_owned(),
         ..LogRecord::default()
     }

@@ -1,11 +1,12 @@
 //! OTLP over HTTP: protobuf, gzipped, `POST {endpoint}/v1/{signal}`.
 //!
-//! Purpose: [`OtlpMetrics`] pushes snapshots of metrics, [`OtlpLogs`] events of histories. Invariants: what is tried again is
+//! Purpose: [`OtlpMetrics`] pushes snapshots of metrics, [`OtlpLogs`] events of histories, [`OtlpTraces`] spans. Invariants: what is tried again is
 //! what OTLP says may be (429, 502, 503, 504, no answer); headers, which may hold a token, are read from their file for each
 //! request and reach no message; what a peer says that it rejected of a request is counted. What may fail: the peer.
 
 mod logs;
 mod metrics;
+mod traces;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use crate::SinkError;
 use crate::http_client::{body, client, explain, retry_after};
 pub use logs::OtlpLogs;
 pub use metrics::OtlpMetrics;
+pub use traces::OtlpTraces;
 
 /// So much of what a peer says goes into a message.
 const MESSAGE_CHARS_MAX: usize = 300;

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use export::Sink;
@@ -65,7 +66,7 @@ fn what_a_killed_process_has_left_is_readable_and_completed_by_the_next_one() {
         left.len()
     );
 
-    let mut next = Files::new(FilesOptions::new(dir.path(), "n"), now());
+    let mut next = Files::new(FilesOptions::new(dir.path(), "n"), now(), Arc::default());
     runtime.block_on(next.idle()).expect("it takes the folder");
     let (ids, whole) = ids(&ends_with(dir.path(), ".zst").expect("completed"));
     assert!(
@@ -76,7 +77,7 @@ fn what_a_killed_process_has_left_is_readable_and_completed_by_the_next_one() {
 }
 
 async fn write_until_killed(dir: &Path) {
-    let mut files = Files::new(FilesOptions::new(dir, "n"), now());
+    let mut files = Files::new(FilesOptions::new(dir, "n"), now(), Arc::default());
     for number in 0.. {
         let ids = number * EVENTS + 1..(number + 1) * EVENTS + 1;
         files.send(&batch(&[page("e", ids)])).await.expect("written");

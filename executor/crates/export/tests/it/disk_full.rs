@@ -37,7 +37,7 @@ fn what_does_not_fit_leaves_no_partial_garbage_and_is_written_once_there_is_room
 
 async fn inside() {
     let dir = tempfile::tempdir().expect("a folder");
-    let mut files = Files::new(FilesOptions::new(dir.path(), "n"), now());
+    let mut files = Files::new(FilesOptions::new(dir.path(), "n"), now(), Arc::default());
     let (first, second) = (large("first"), large("second"));
     let frame = files.send(&first).await.expect("written");
     let hard = getrlimit(Resource::Fsize).maximum;

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use export::otlp::{OtlpLogs, OtlpMetrics, OtlpOptions};
+use export::otlp::{OtlpLogs, OtlpMetrics, OtlpOptions, OtlpTraces};
 use export::push::MetricsPush;
-use export::{Batch, Exporter, Sink, SinkError};
+use export::{Batch, Exporter, IntakeBounds, PumpOptions, Sink, SinkError, Span, SpanKind, SpanPage, Traces};
 use flate2::read::GzDecoder;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -21,6 +21,9 @@ use opentelemetry_proto::tonic::collector::logs::v1::{
     ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse,
 };
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::metrics::v1::Metric;
@@ -40,11 +43,12 @@ const WITHIN: Duration = Duration::from_secs(60);
 struct Taken {
     metrics: Vec<ExportMetricsServiceRequest>,
     logs: Vec<ExportLogsServiceRequest>,
+    traces: Vec<ExportTraceServiceRequest>,
     /// Requests so far, good and bad.
     requests: u64,
     /// The `authorization` that came last.
     authorization: Option<String>,
-    /// Log records that it says it rejected.
+    /// Log records and spans that it says it rejected.
     rejects: i64,
 }
 
@@ -128,6 +132,13 @@ impl Collector {
                 let error_message = "too old".to_owned();
                 let partial_success = Some(ExportLogsPartialSuccess { rejected_log_records, error_message });
                 ExportLogsServiceResponse { partial_success }.encode_to_vec()
+            }
+            "/v1/traces" => {
+                taken.traces.push(ExportTraceServiceRequest::decode(raw.as_slice()).expect("protobuf"));
+                let rejected_spans = taken.rejects;
+                let partial_success =
+                    Some(ExportTracePartialSuccess { rejected_spans, ..Default::default() });
+                ExportTraceServiceResponse { partial_success }.encode_to_vec()
             }
             path => panic!("nobody serves {path}"),
         }
@@ -335,4 +346,75 @@ async fn a_collector_that_hangs_holds_two_snapshots_and_no_more() {
     assert!(cells.queue_items.get() <= 2 && collector.taken().requests >= 1);
     assert!(exporter.stop(Duration::from_millis(50)).await, "it ends by its deadline");
     assert!(cells.dropped_for(DropReason::Closing).0 >= 1);
+}
+
+fn span(id: u8, of: SpanKind, status: &'static str) -> Span {
+    let (since, until) = (asl::Timestamp(1_000), asl::Timestamp(3_000));
+    let (error, cause) = (Some("E".into()), Some("C".into()));
+    let (parent, link) = (Some([9; 8]), None);
+    Span { id: [id; 8], parent, link, name: "pay".into(), of, since, until, status, error, cause }
+}
+
+fn span_page(spans: Vec<Span>) -> SpanPage {
+    SpanPage {
+        trace_id: [7; 16],
+        trace_state: "a=1".into(),
+        execution: arn("a").into(),
+        machine: "m".into(),
+        spans,
+    }
+}
+
+#[tokio::test]
+async fn spans_arrive_as_otlp_has_them_and_what_is_rejected_is_counted() {
+    let collector = Collector::start(Mood::Takes).await;
+    collector.taken().rejects = 1;
+    let cells = Arc::<ExportMetrics>::default();
+    let mut sink = OtlpTraces::new(collector.options(""), &tls(), Arc::clone(&cells)).expect("a client");
+    let redriven = Span { link: Some([3; 8]), ..span(1, SpanKind::Run { redrives: 2 }, "FAILED") };
+    let quiet = Span { cause: None, ..span(2, SpanKind::State("Task"), "ABORTED") };
+    let first = Span { parent: None, error: None, ..span(4, SpanKind::State("Pass"), "SUCCEEDED") };
+    let page = span_page(vec![redriven, quiet, span(3, SpanKind::State("Task"), "CAUGHT"), first]);
+    sink.send(&Batch::of(vec![Arc::new(page)])).await.expect("taken");
+    assert_eq!(cells.dropped_for(DropReason::Refused), (0, 1));
+    let taken = collector.taken();
+    let resource = &taken.traces[0].resource_spans[0];
+    assert!(is_node_1(resource.resource.as_ref()));
+    let [run, task, caught, first] = &resource.scope_spans[0].spans[..] else { panic!("other spans") };
+    assert!([run, task, caught, first].iter().all(|span| {
+        (span.trace_id.as_slice(), span.trace_state.as_str(), span.flags) == (&[7; 16][..], "a=1", 1)
+    }));
+    // SERVER, CLIENT, INTERNAL.
+    assert_eq!([run.kind, task.kind, caught.kind, first.kind], [2, 3, 3, 1]);
+    assert_eq!((run.span_id.as_slice(), run.parent_span_id.as_slice()), (&[1; 8][..], &[9; 8][..]));
+    assert_eq!((run.links[0].span_id.as_slice(), first.parent_span_id.len()), (&[3; 8][..], 0));
+    let message = |span: &opentelemetry_proto::tonic::trace::v1::Span| {
+        span.status.as_ref().map(|status| (status.code, status.message.clone()))
+    };
+    let errors = [run, task, caught, first].map(message);
+    assert_eq!(errors, [Some((2, "E: C".to_owned())), Some((2, "E".to_owned())), None, None]);
+    assert_eq!(value(&run.attributes, "myriad.execution.arn"), text(&arn("a")).as_ref());
+    assert_eq!(value(&run.attributes, "myriad.redrive_count"), Some(&Value::IntValue(2)));
+    assert_eq!(value(&caught.attributes, "error.type"), text("E").as_ref());
+    assert_eq!(value(&task.attributes, "myriad.state.name"), text("pay").as_ref());
+    assert_eq!(value(&task.attributes, "myriad.state.type"), text("Task").as_ref());
+    assert_eq!(run.end_time_unix_nano - run.start_time_unix_nano, 2_000_000_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spans_for_a_collector_that_is_down_wait_within_their_bound_and_the_rest_is_counted() {
+    let collector = Collector::start(Mood::Answers(503, "later", Vec::new())).await;
+    let cells = Arc::<ExportMetrics>::default();
+    let sink = OtlpTraces::new(collector.options(""), &tls(), Arc::clone(&cells)).expect("a client");
+    let options = PumpOptions { queue_items: 4, batch_age: Duration::ZERO, ..PumpOptions::default() };
+    let traces = Traces::new(IntakeBounds::default()).and("otlp", options, Arc::clone(&cells), move || sink);
+    let (exporter, intakes) = traces.start(1).expect("a thread");
+    for _ in 0..10 {
+        assert!(intakes[0].offer(span_page(vec![span(1, SpanKind::State("Pass"), "SUCCEEDED")])));
+    }
+    until("what has no room is dropped", || cells.dropped_for(DropReason::QueueFull).0 == 6).await;
+    collector.set(Mood::Takes);
+    until("the rest arrives", || cells.items.get() == 4).await;
+    assert_eq!((cells.offered(), cells.records.get()), (10, 4));
+    assert!(exporter.stop(WITHIN).await);
 }

@@ -29,7 +29,7 @@ fn node(double: &ClsDouble) -> Node {
     let dir = tempfile::tempdir().expect("a folder");
     keys_file(dir.path(), SECRET_KEY, None);
     let (files_cells, cls_cells) = (Arc::<ExportMetrics>::default(), Arc::<ExportMetrics>::default());
-    let files = Files::new(FilesOptions::new(dir.path().join("histories"), "n"), now());
+    let files = Files::new(FilesOptions::new(dir.path().join("histories"), "n"), now(), Arc::default());
     let cls = cls(double, dir.path());
     let roomy = export::PumpOptions { queue_items: 1 << 16, batch_items: 1_000, ..small_pump() };
     let roomy = export::PumpOptions { send_timeout: WITHIN, ..roomy };

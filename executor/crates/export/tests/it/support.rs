@@ -48,6 +48,7 @@ pub fn page(execution: &str, ids: std::ops::Range<u64>) -> Page {
     Page {
         execution: arn(execution).into(),
         machine: "arn:aws:states:r:a:stateMachine:m".into(),
+        map_run: None,
         tcsl: false,
         redrive_count: 0,
         include_data: true,

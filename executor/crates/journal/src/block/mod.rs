@@ -33,6 +33,9 @@
 //! same of the ARN of a role, which may be empty. Flag 4 says that each has a byte for what of its executions' histories is
 //! exported: the level in its low two bits (0 OFF, 1 FATAL, 2 ERROR, 3 ALL), and 4 where data are told.
 //!
+//! Flag 4 of a sub-block of kind 1 or 2 says that a column follows the others, with the lengths of the traces that executions
+//! came with (0: none), and then the traces, see `ids::TraceContext::encode`; it is set where one has.
+//!
 //! Kinds: 1 opened and closed in this block, 2 opened, 3 journalled, 4 closed. The partition of every id is
 //! the block's.
 //!
@@ -88,6 +91,8 @@ pub(crate) const RETENTIONS: u8 = 1;
 pub(crate) const ROLES: u8 = 2;
 /// The flag of blocks of whose machines something is exported.
 pub(crate) const LOGGINGS: u8 = 4;
+/// The flag of sub-blocks whose records have traces.
+pub(crate) const TRACES: u8 = 4;
 /// Magic, version, flags, partition, id, time.
 pub(crate) const HEADER_BYTES: usize = 32;
 /// Records of a sub-block: a look-up decompresses one.
@@ -101,6 +106,8 @@ pub const PAYLOAD_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const RAW_BYTES_MAX: usize = 20 * 1024 * 1024;
 /// The longest caller's name that a block takes; the API's own limit is 80 characters.
 pub const NAME_BYTES_MAX: usize = 1_024;
+/// The longest trace that a block takes.
+pub const TRACE_BYTES_MAX: usize = 25 + ids::TRACE_STATE_BYTES_MAX;
 /// The most blocks that a closed record may refer to.
 pub const CLOSED_BLOCKS_MAX: usize = 1 << 18;
 

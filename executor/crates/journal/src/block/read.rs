@@ -12,7 +12,7 @@ use ids::{BatchId, ExecutionId, Logging, Mode, PartitionId, Status};
 use super::column::Reader;
 use super::record::{Closed, Journalled, MachineRef, Opened, Record};
 use super::rows::Rows;
-use super::{LOGGINGS, MAGIC, RAW_BYTES_MAX, RETENTIONS, ROLES, SUB_BLOCK_RECORDS_MAX, VERSION};
+use super::{LOGGINGS, MAGIC, RAW_BYTES_MAX, RETENTIONS, ROLES, SUB_BLOCK_RECORDS_MAX, TRACES, VERSION};
 use crate::store::{BlockId, StoreError};
 
 /// What a sub-block's records are.
@@ -62,6 +62,7 @@ pub struct SubBlock {
     runs: Vec<IdRun>,
     statuses: Statuses,
     compressed: bool,
+    pub(super) traced: bool,
     payload_length: usize,
     raw_length: usize,
     stored: Range<usize>,
@@ -347,7 +348,10 @@ fn read_sub_block(
 ) -> Result<SubBlock, StoreError> {
     let [kind, flags, count, run_count] = reader.array()?;
     let kind = SubBlockKind::ALL.into_iter().find(|known| *known as u8 == kind);
-    let kind = kind.filter(|_| flags < 4).ok_or_else(|| corrupt("a sub-block is of an unknown kind"))?;
+    let opens = matches!(kind, Some(SubBlockKind::Opened | SubBlockKind::OpenedAndClosed));
+    let known = if opens { 3 | TRACES } else { 3 };
+    let kind = kind.filter(|_| flags & !known == 0);
+    let kind = kind.ok_or_else(|| corrupt("a sub-block is of an unknown kind"))?;
     let count = usize::from(count) + 1;
     let runs = read_runs(reader, partition, usize::from(run_count) + 1)?;
     if runs.iter().map(|run| usize::from(run.count)).sum::<usize>() != count {
@@ -376,7 +380,8 @@ fn read_sub_block(
         return Err(corrupt("a sub-block declares lengths that cannot be"));
     }
     let stored = start..start + stored_length;
-    Ok(SubBlock { kind, count, runs, statuses, compressed, payload_length, raw_length, stored })
+    let traced = flags & TRACES != 0;
+    Ok(SubBlock { kind, count, runs, statuses, compressed, traced, payload_length, raw_length, stored })
 }
 
 fn read_runs(

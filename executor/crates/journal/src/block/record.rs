@@ -44,6 +44,8 @@ pub struct Opened {
     pub name: Option<String>,
     /// JSON text.
     pub input: Bytes,
+    /// The trace that it came with, as `ids::TraceContext` is encoded.
+    pub trace: Option<Box<[u8]>>,
 }
 
 /// An outcome that a STANDARD execution was told, in the order in which it was told.
@@ -194,6 +196,8 @@ pub struct OpenedView<'a> {
     pub name: Option<&'a str>,
     /// See [`Opened::input`].
     pub input: &'a [u8],
+    /// See [`Opened::trace`].
+    pub trace: Option<&'a [u8]>,
 }
 
 /// [`Journalled`], borrowed.
@@ -237,6 +241,7 @@ impl<'a> From<&'a Opened> for OpenedView<'a> {
             seed: opened.seed,
             name: opened.name.as_deref(),
             input: &opened.input,
+            trace: opened.trace.as_deref(),
         }
     }
 }

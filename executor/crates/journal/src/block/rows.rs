@@ -6,12 +6,12 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use ids::ExecutionId;
+use ids::{ExecutionId, TraceContext};
 
 use super::column::Reader;
 use super::read::{SubBlock, corrupt};
 use super::record::{Closed, Journalled, JournalledKind, Opened, Record, seed_base};
-use super::{CLOSED_BLOCKS_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use super::{CLOSED_BLOCKS_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, TRACE_BYTES_MAX};
 use crate::store::{BlockId, StoreError};
 
 /// Walks the columns of a decompressed sub-block.
@@ -75,6 +75,20 @@ impl Rows<'_> {
         Ok(names)
     }
 
+    fn traces(&mut self) -> Result<Vec<Option<Box<[u8]>>>, StoreError> {
+        let lengths = self.column()?;
+        let mut traces = Vec::with_capacity(self.count);
+        for length in lengths {
+            let length = usize::try_from(length).ok().filter(|length| *length <= TRACE_BYTES_MAX);
+            let bytes = self.columns.take(length.ok_or_else(|| corrupt("a trace is too long"))?)?;
+            if !bytes.is_empty() && TraceContext::decode(bytes).is_none() {
+                return Err(corrupt("a trace has no ids, or unknown flags"));
+            }
+            traces.push((!bytes.is_empty()).then(|| bytes.into()));
+        }
+        Ok(traces)
+    }
+
     pub(super) fn opened(
         &mut self,
         sub_block: &SubBlock,
@@ -86,6 +100,7 @@ impl Rows<'_> {
         let mut names = self.names()?;
         let inputs = self.column()?;
         let ends = if and_closed { Some((self.column()?, self.column()?)) } else { None };
+        let mut traces = if sub_block.traced { self.traces()? } else { Vec::new() };
         for (place, (id, status)) in sub_block.ids().enumerate() {
             let input = self.next_payload(inputs[place])?;
             let closed = match &ends {
@@ -110,6 +125,7 @@ impl Rows<'_> {
                 seed: seeds[place] ^ seed_base(id),
                 name: names[place].take(),
                 input: self.payloads.slice(input),
+                trace: traces.get_mut(place).and_then(Option::take),
             }));
             if let Some((stop_time_ms, output)) = closed {
                 let payload = self.payloads.slice(output);

@@ -12,6 +12,7 @@ use super::read::{IdRun, SubBlockKind};
 use super::record::{OpenedView, seed_base};
 use super::{
     CLOSED_BLOCKS_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, SUB_BLOCK_PAYLOAD_TARGET, SUB_BLOCK_RECORDS_MAX,
+    TRACE_BYTES_MAX, TRACES,
 };
 use crate::store::BlockId;
 
@@ -70,6 +71,8 @@ pub(super) struct Section {
     /// Names, or the block ids of closed records.
     side: Vec<u8>,
     last_blocks: Vec<BlockId>,
+    /// Lengths of traces, once one of the sub-block's records has one, and their bytes.
+    traces: (Vec<u64>, Vec<u8>),
     statuses: Vec<u8>,
     /// The encoded runs before the present one.
     runs: Vec<u8>,
@@ -94,6 +97,7 @@ impl Section {
             columns: kind.styles().iter().map(|_| Vec::new()).collect(),
             side: Vec::new(),
             last_blocks: Vec::new(),
+            traces: Default::default(),
             statuses: Vec::new(),
             runs: Vec::new(),
             run_count: 0,
@@ -178,7 +182,20 @@ impl Section {
             assert!(name.len() <= NAME_BYTES_MAX, "a name of {} bytes came to a block", name.len());
             self.side.extend_from_slice(name.as_bytes());
         }
+        self.push_trace(record.trace);
         self.push_payload(record.input);
+    }
+
+    /// Of the last record. A sub-block without any has no column of them.
+    fn push_trace(&mut self, trace: Option<&[u8]>) {
+        let (lengths, bytes) = &mut self.traces;
+        if trace.is_some() || !lengths.is_empty() {
+            let trace = trace.unwrap_or_default();
+            assert!(trace.len() <= TRACE_BYTES_MAX, "a trace of {} bytes came to a block", trace.len());
+            lengths.resize(self.count - 1, 0);
+            lengths.push(trace.len() as u64);
+            bytes.extend_from_slice(trace);
+        }
     }
 
     pub(super) fn push_payload(&mut self, payload: &[u8]) {
@@ -216,6 +233,8 @@ impl Section {
             + self.raw.len()
             + columns
             + self.side.len()
+            + self.traces.0.len() * 8
+            + self.traces.1.len()
             + self.runs.len()
             + self.statuses.len()
             + 32
@@ -232,13 +251,18 @@ impl Section {
                 self.raw.extend_from_slice(&self.side);
             }
         }
+        let (lengths, traces) = &self.traces;
+        if !lengths.is_empty() {
+            put_column(&mut self.raw, lengths, Style::Plain);
+            self.raw.extend_from_slice(traces);
+        }
         let one_status =
             self.statuses.first().filter(|first| self.statuses.iter().all(|other| other == *first));
         let flags_at = self.sealed.len() + 1;
         let counts = [(self.count - 1) as u8, (self.run_count - 1) as u8];
         self.sealed.extend_from_slice(&[
             self.kind as u8,
-            u8::from(one_status.is_some()) << 1,
+            u8::from(one_status.is_some()) << 1 | if lengths.is_empty() { 0 } else { TRACES },
             counts[0],
             counts[1],
         ]);
@@ -258,7 +282,8 @@ impl Section {
 
     /// Whether the sub-block that is being filled has to be sealed.
     pub(super) fn is_full(&self) -> bool {
-        self.count == SUB_BLOCK_RECORDS_MAX || self.raw.len() + self.side.len() >= SUB_BLOCK_PAYLOAD_TARGET
+        let bytes = self.raw.len() + self.side.len() + self.traces.1.len();
+        self.count == SUB_BLOCK_RECORDS_MAX || bytes >= SUB_BLOCK_PAYLOAD_TARGET
     }
 
     fn begin(&mut self) {
@@ -268,6 +293,8 @@ impl Section {
         self.columns.iter_mut().for_each(Vec::clear);
         self.side.clear();
         self.last_blocks.clear();
+        self.traces.0.clear();
+        self.traces.1.clear();
         self.statuses.clear();
         self.runs.clear();
         self.raw.clear();

@@ -1,7 +1,7 @@
 //! What the builder writes, the reader reads; and hostile bytes.
 
 use bytes::Bytes;
-use ids::{BatchId, ExecutionId, Logging, Mode, PartitionId, Status};
+use ids::{BatchId, ExecutionId, Logging, Mode, PartitionId, Status, TraceContext};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -53,16 +53,28 @@ fn any_payload() -> impl Strategy<Value = Bytes> {
 
 fn any_opened() -> impl Strategy<Value = Opened> {
     let seed = prop_oneof![any::<u64>(), Just(5)];
-    (any_id(), 0..3u32, any::<u64>(), seed, option::of(".{0,20}"), any_payload()).prop_map(
-        |(id, machine, start_time_ms, seed, name, input)| Opened {
+    let name = option::of(".{0,20}");
+    (any_id(), 0..3u32, any::<u64>(), seed, name, any_payload(), any_trace()).prop_map(
+        |(id, machine, start_time_ms, seed, name, input, trace)| Opened {
             id,
             machine,
             start_time_ms,
             seed,
             name,
             input,
+            trace,
         },
     )
+}
+
+fn any_trace() -> impl Strategy<Value = Option<Box<[u8]>>> {
+    let context = (any::<[u8; 8]>(), any::<bool>(), 0..9usize).prop_map(|(span, told, state)| {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let state: Vec<String> = (0..state).map(|at| format!("k{at}={}", "v".repeat(9 * at + 1))).collect();
+        let context = TraceContext::parse(parent, &state.join(",")).expect("a context");
+        context.under(span.map(|byte| byte | 1)).encode(told).into_boxed_slice()
+    });
+    prop_oneof![3 => Just(None), 1 => context.prop_map(Some)]
 }
 
 fn any_status() -> impl Strategy<Value = Status> {
@@ -235,6 +247,7 @@ fn opened(id: ExecutionId, input: &'static str) -> Opened {
         seed: seed_for(id, 99),
         name: None,
         input: Bytes::from_static(input.as_bytes()),
+        trace: None,
     }
 }
 

@@ -76,7 +76,7 @@ impl Owner {
         let machine = self.builder.machine(&machine(number));
         let name = id.index.is_multiple_of(5).then(|| format!("name {}", id.index));
         let input = Bytes::from(format!("{{\"input\": \"{id}\"}}"));
-        Opened { id, machine, start_time_ms: start_ms, seed: 1, name, input }
+        Opened { id, machine, start_time_ms: start_ms, seed: 1, name, input, trace: None }
     }
 
     fn open(&mut self, id: ExecutionId, machine: u32, start_ms: u64) {

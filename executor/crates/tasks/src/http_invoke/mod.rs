@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use crate::credentials::CredentialSource;
 use crate::errors;
 use crate::http::{Client, Inbound, target_of};
-use crate::request::{Answer, Call, Failure, Integration, Request};
+use crate::request::{Answer, Call, Failure, Integration, Origin, Request};
 
 use call::{Endpoints, Parsed};
 use in_force::InForce;
@@ -62,19 +62,26 @@ impl HttpInvoke {
     }
 
     async fn invoke(&self, request: &Request) -> Result<Payload, Failure> {
-        let call = call::parse(request.input.value(), &self.endpoints)?;
-        let Some(name) = call.connection.clone() else { return answer::output(self.send(call).await?) };
+        let (call, origin) = (call::parse(request.input.value(), &self.endpoints)?, &request.origin);
+        let Some(name) = call.connection.clone() else {
+            return answer::output(self.send(call, origin).await?);
+        };
         let connections = self.connections.get();
         let connection = connections.get(&name).ok_or_else(|| connection::unknown(&name))?;
-        connection.admits(&call, &request.origin.machine_role_arn)?;
-        answer::output(self.connected(call, &name, connection).await?)
+        connection.admits(&call, &origin.machine_role_arn)?;
+        answer::output(self.connected(call, (&name, connection), origin).await?)
     }
 
     /// As a connection has it; once more, with another token, where its token is not taken any more.
-    async fn connected(&self, call: Parsed, name: &str, connection: &Connection) -> Result<Inbound, Failure> {
+    async fn connected(
+        &self,
+        call: Parsed,
+        (name, connection): (&str, &Connection),
+        origin: &Origin,
+    ) -> Result<Inbound, Failure> {
         let send = |mut call: Parsed, token: Option<&Credentials>| {
             connection.apply(&mut call, name, token)?;
-            Ok(self.send(call))
+            Ok(self.send(call, origin))
         };
         let Some(client) = connection.client() else { return send(call, None)?.await };
         let token = self.token(name, client).await?;
@@ -93,7 +100,8 @@ impl HttpInvoke {
     }
 
     /// The request is made at once: thousands may wait for their turn, each with what it needs from then on.
-    fn send(&self, call: Parsed) -> impl Future<Output = Result<Inbound, Failure>> {
+    fn send(&self, mut call: Parsed, origin: &Origin) -> impl Future<Output = Result<Inbound, Failure>> {
+        origin.trace(&mut call.headers);
         let request = call.into_outbound(TIMEOUT, REDIRECTS_MAX);
         async move {
             let sent = self.client.send(request?).await;

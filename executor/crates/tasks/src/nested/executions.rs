@@ -5,7 +5,7 @@ use std::time::Duration;
 use asl::Timestamp;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use ids::Status;
+use ids::{Status, TraceContext};
 
 /// Runs executions: a scheduler, which knows machines by their names.
 pub trait Executions {
@@ -34,6 +34,8 @@ pub struct Start {
     pub name: String,
     /// JSON text.
     pub input: Bytes,
+    /// The trace that it belongs to.
+    pub trace: Option<TraceContext>,
 }
 
 /// An execution that was started.

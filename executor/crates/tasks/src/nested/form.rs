@@ -96,6 +96,7 @@ impl Form {
             machine_arn: machine.to_owned(),
             name: name.map_or_else(|| name_of(&request.origin), str::to_owned),
             input,
+            trace: request.origin.names.trace().cloned(),
         };
         Ok(Asked { start, named_by_us: name.is_none() })
     }

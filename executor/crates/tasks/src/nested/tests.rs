@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 
 use asl::{Timestamp, Value};
 use bytes::Bytes;
-use ids::Status;
+use ids::{Status, TraceContext};
 
 use super::*;
 use crate::request::Origin;
+use crate::request::tests::Traced;
 
 const MACHINE: &str = "arn:aws:states:eu-west-1:123456789012:stateMachine:child";
 const EXECUTION: &str = "arn:aws:states:eu-west-1:123456789012:execution:child:monday";
@@ -27,7 +28,8 @@ struct Script {
 impl Executions for Script {
     fn start(&self, start: Start) -> Reply<'_, Started> {
         let input = String::from_utf8_lossy(&start.input).into_owned();
-        self.asked.borrow_mut().push(format!("start {} {} {input}", start.machine_arn, start.name));
+        let trace = start.trace.map(|trace| format!(" in {}", trace.traceparent())).unwrap_or_default();
+        self.asked.borrow_mut().push(format!("start {} {} {input}{trace}", start.machine_arn, start.name));
         let answer = self.starts.borrow_mut().pop_front().expect("a start that was foreseen");
         Box::pin(std::future::ready(answer))
     }
@@ -147,6 +149,16 @@ async fn a_start_has_the_states_name_and_input_or_the_attempts_and_an_empty_obje
             Answer::Output(output) => assert_eq!((output.text(), resource.contains("sync")), (told, false)),
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_execution_that_is_started_goes_on_in_the_trace_of_who_starts_it() {
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let script = Script { starts: RefCell::new([Ok(started())].into()), ..Script::default() };
+    let mut request = request(&integration(""), &arguments(""));
+    request.origin.names = Rc::new(Traced(TraceContext::parse(PARENT, "").expect("a context")));
+    let (_, told) = begun(script, request).await;
+    assert_eq!(told, [format!("start {MACHINE} by-a {{}} in {PARENT}")]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,7 +19,7 @@ fn busy() -> NodeMetrics {
         machine.started.add(3);
         machine.open.add(1);
         machine.duration.observe_n(1_500, 3);
-        machine.count_error("States.Timeout");
+        machine.count_error("States.Timeout", 1);
         machine.state("Pay").entered.add(2);
         machine.state("Pay").time_us.add(250_000);
         shard.refuse(Refusal::Overloaded, 2);
@@ -28,6 +28,10 @@ fn busy() -> NodeMetrics {
         let target = shard.target("http", "api.example");
         target.failed.add(1);
         target.latency.observe(3_000);
+    }
+    for port in [node.grpc(), Arc::clone(&node.shard(1).expect("there are two").grpc)] {
+        let method = port.method("/executor.v1.Executor/StopExecution");
+        method.calls[GrpcCode::NotFound as usize].add(2);
     }
     let exporter = node.exporter(Signal::History, "kafka");
     exporter.intake().offered.add(5);
@@ -57,6 +61,7 @@ fn a_picture_sums_what_the_shards_count_of_the_same() {
     assert_eq!(value(&picture, &names::STATE_TIME, &[ORDERS, "Pay"]), Some(Value::Measure(0.5)));
     assert_eq!(value(&picture, &names::TARGET_TASKS, &["http", "api.example", "failed"]), count(2));
     assert_eq!(value(&picture, &names::REFUSED, &["1", "overloaded"]), count(2));
+    assert_eq!(value(&picture, &names::GRPC_CALLS, &["StopExecution", "NOT_FOUND"]), count(4));
     assert_eq!(value(&picture, &names::EXPORT_OFFERED, &["history", "kafka"]), count(5));
     assert_eq!(value(&picture, &names::EXPORT_DROPPED_RECORDS, &["history", "kafka", "gave_up"]), count(7));
     assert_eq!(value(&picture, &names::RELOAD_FAILING, &["certificates"]), count(1));
@@ -103,6 +108,11 @@ fn series_that_are_known_beforehand_stand_at_zero_before_the_first_event() {
     assert_eq!(value(&picture, &names::STATE_FAILED, &["m", "Pay"]), zero);
     for (_, reason) in Refusal::ALL {
         assert_eq!(value(&picture, &names::REFUSED, &["0", reason]), zero, "{reason}");
+    }
+    for method in ["StartExecution", "Work", "Check", OVERFLOW] {
+        for (_, code) in crate::GrpcCode::ALL {
+            assert_eq!(value(&picture, &names::GRPC_CALLS, &[method, code]), zero, "{method} {code}");
+        }
     }
     for (_, reason) in DropReason::ALL {
         assert_eq!(value(&picture, &names::EXPORT_DROPPED, &["spans", "otlp", reason]), zero, "{reason}");

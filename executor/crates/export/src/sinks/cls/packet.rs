@@ -100,7 +100,8 @@ fn log(line: &Line) -> Log {
         ("state_machine_arn", line.machine.as_ref().to_owned()),
         ("redrive_count", line.redrive_count.to_string()),
     ];
-    let contents = contents.into_iter().map(|(key, value)| Content { key: key.to_owned(), value });
+    let run = line.map_run.iter().map(|run| ("map_run_arn", run.as_ref().to_owned()));
+    let contents = contents.into_iter().chain(run).map(|(key, value)| Content { key: key.to_owned(), value });
     Log { time: line.at_ms, contents: contents.collect() }
 }
 

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry::cells::Counter;
+use telemetry::RemovedFiles;
 use tokio::task::JoinHandle;
 
 use crate::{Batch, Line, Now, Sink, SinkError};
@@ -47,15 +47,6 @@ impl FilesOptions {
     }
 }
 
-/// What was removed to make room.
-#[derive(Debug, Default)]
-pub struct Removed {
-    /// Files.
-    pub files: Counter,
-    /// Their bytes.
-    pub bytes: Counter,
-}
-
 /// What comes back from the thread that writes.
 type Written = (Option<Writer>, std::io::Result<u64>);
 
@@ -63,7 +54,7 @@ type Written = (Option<Writer>, std::io::Result<u64>);
 pub struct Files {
     options: FilesOptions,
     now: Now,
-    removed: Arc<Removed>,
+    removed: Arc<RemovedFiles>,
     /// Neither while the folder was never reached.
     writer: Option<Writer>,
     /// The writer is there, and may be for longer than a batch waits for it.
@@ -77,16 +68,10 @@ impl std::fmt::Debug for Files {
 }
 
 impl Files {
-    /// Nothing is opened yet.
+    /// Nothing is opened yet. The cells count what is removed to make room.
     #[must_use]
-    pub fn new(options: FilesOptions, now: Now) -> Self {
-        Self { options, now, removed: Arc::default(), writer: None, working: None }
-    }
-
-    /// What was removed to make room, from now on.
-    #[must_use]
-    pub fn removed(&self) -> Arc<Removed> {
-        Arc::clone(&self.removed)
+    pub fn new(options: FilesOptions, now: Now, removed: Arc<RemovedFiles>) -> Self {
+        Self { options, now, removed, writer: None, working: None }
     }
 
     /// Does something with the writer beside this thread, once what it does already is done.

@@ -19,7 +19,7 @@ fn files_at(dir: &Path, time: &Arc<AtomicU64>, change: impl FnOnce(&mut FilesOpt
     let mut options = FilesOptions::new(dir, "node-1");
     change(&mut options);
     let time = Arc::clone(time);
-    Files::new(options, Arc::new(move || time.load(Ordering::Relaxed)))
+    Files::new(options, Arc::new(move || time.load(Ordering::Relaxed)), Arc::default())
 }
 
 fn rig(change: impl FnOnce(&mut FilesOptions)) -> Rig {
@@ -76,7 +76,7 @@ async fn files_follow_each_other_by_size_and_the_oldest_are_removed_and_counted(
         options.file_bytes = 1;
         options.total_bytes = 600;
     });
-    let removed = rig.files.removed();
+    let removed = Arc::clone(&rig.files.removed);
     let frame = rig.files.send(&batch("e0", 1)).await.expect("written");
     for number in 1..10 {
         rig.files.send(&batch(&format!("e{number}"), 1)).await.expect("written");

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use asl::Timestamp;
+use telemetry::RemovedFiles;
 use zstd::bulk::Compressor;
 use zstd::stream::read::Decoder;
 
-use super::{FilesOptions, Removed};
+use super::FilesOptions;
 
 const COMPLETE: &str = ".ndjson.zst";
 const UNFINISHED: &str = ".ndjson.zst.part";
@@ -31,7 +32,7 @@ pub(super) struct Writer {
     options: FilesOptions,
     /// What the names of this node's files begin with.
     prefix: String,
-    removed: Arc<Removed>,
+    removed: Arc<RemovedFiles>,
     compressor: Compressor<'static>,
     open: Option<Open>,
     /// Tells files of the same millisecond apart.
@@ -46,7 +47,7 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error + '_ {
 
 impl Writer {
     /// Takes the folder: completes what a crash has left, and removes what is too much.
-    pub fn open(options: FilesOptions, removed: Arc<Removed>) -> io::Result<Self> {
+    pub fn open(options: FilesOptions, removed: Arc<RemovedFiles>) -> io::Result<Self> {
         fs::create_dir_all(&options.dir).map_err(at(&options.dir))?;
         let safe = |c: char| if c.is_ascii_alphanumeric() || "._".contains(c) { c } else { '_' };
         let prefix = format!("history-{}-", options.node.chars().map(safe).collect::<String>());

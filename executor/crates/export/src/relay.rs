@@ -1,0 +1,167 @@
+//! From the shards' intakes to sinks, on a thread of its own.
+//!
+//! Invariants: what a sink takes is made once, here, and shared by all sinks; what an execution tells keeps its order on the
+//! way to each sink; between two looks at the intakes, and between rounds of a busy one, sinks get their turn. At a stop all
+//! that the shards have offered goes to the sinks first, then these are stopped. What may fail: starting.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{LocalBoxFuture, join_all};
+use telemetry::{ExportMetrics, IntakeMetrics};
+use tokio::time::Instant;
+
+use crate::line::{Line, lines};
+use crate::{
+    Exporter, Feed, Intake, IntakeBounds, Outlet, Page, PumpOptions, Sink, SpanPage, Stop, Weigh, intake,
+    pump,
+};
+
+/// How often the intakes are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// So much is taken out of an intake before sinks get their turn.
+const TAKEN_PER_TURN: usize = 64;
+
+/// A sink before it runs: made on the exporter's thread.
+type Make<I> = Box<dyn FnOnce(Stop) -> (Feed<Arc<I>>, LocalBoxFuture<'static, ()>) + Send>;
+
+/// What of an offer goes to the sinks, one by one.
+type Split<T, I> = fn(T, &mut dyn FnMut(I));
+
+/// Sinks, to be started together.
+pub struct Relay<T, I> {
+    thread: &'static str,
+    split: Split<T, I>,
+    sinks: Vec<(Make<I>, Arc<ExportMetrics>)>,
+    bounds: IntakeBounds,
+}
+
+/// Histories: pages come in, lines go out.
+pub type History = Relay<Page, Line>;
+
+/// Traces.
+pub type Traces = Relay<SpanPage, SpanPage>;
+
+impl<T, I> std::fmt::Debug for Relay<T, I> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { thread, sinks, bounds, .. } = self;
+        f.debug_struct("Relay")
+            .field("thread", thread)
+            .field("sinks", &sinks.len())
+            .field("bounds", bounds)
+            .finish_non_exhaustive()
+    }
+}
+
+impl History {
+    /// Without sinks yet; each shard's intake has these bounds.
+    #[must_use]
+    pub fn new(bounds: IntakeBounds) -> Self {
+        let split: Split<Page, Line> = |page, each| lines(&page).for_each(each);
+        Self { thread: "history-export", split, sinks: Vec::new(), bounds }
+    }
+}
+
+impl Traces {
+    /// Without sinks yet; each shard's intake has these bounds.
+    #[must_use]
+    pub fn new(bounds: IntakeBounds) -> Self {
+        let split: Split<SpanPage, SpanPage> = |page, each| each(page);
+        Self { thread: "traces-export", split, sinks: Vec::new(), bounds }
+    }
+}
+
+impl<T: Weigh + Send + 'static, I: Weigh + 'static> Relay<T, I> {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sinks.is_empty()
+    }
+
+    /// One more sink, called `name` in logs. It is made on the exporter's thread.
+    #[must_use]
+    pub fn and<S, M>(
+        mut self,
+        name: &'static str,
+        options: PumpOptions,
+        metrics: Arc<ExportMetrics>,
+        make: M,
+    ) -> Self
+    where
+        S: Sink<Arc<I>> + 'static,
+        M: FnOnce() -> S + Send + 'static,
+    {
+        let cells = Arc::clone(&metrics);
+        let make: Make<I> = Box::new(move |stop| {
+            let (feed, pump) = pump(name, options, cells, make(), stop);
+            (feed, Box::pin(pump.run()))
+        });
+        self.sinks.push((make, metrics));
+        self
+    }
+
+    /// Starts the thread, and gives an intake for each shard.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start(self, shards: usize) -> io::Result<(Exporter, Vec<Intake<T>>)> {
+        let ring = |_| {
+            let cells = Arc::<IntakeMetrics>::default();
+            self.sinks.iter().for_each(|(_, metrics)| metrics.share_intake(&cells));
+            intake(self.bounds, cells)
+        };
+        let (intakes, outlets): (Vec<_>, Vec<_>) = (0..shards).map(ring).unzip();
+        let Self { thread, split, sinks, .. } = self;
+        let sinks = sinks.into_iter().map(|(make, _)| make).collect();
+        let exporter = Exporter::start(thread, move |stop| run(outlets, split, sinks, stop))?;
+        Ok((exporter, intakes))
+    }
+}
+
+/// Until it is stopped and the sinks have ended.
+async fn run<T, I: Weigh + 'static>(
+    outlets: Vec<Outlet<T>>,
+    split: Split<T, I>,
+    sinks: Vec<Make<I>>,
+    mut stop: Stop,
+) {
+    let (stop_sinks, sinks_asked) = Stop::new();
+    let (feeds, pumps): (Vec<_>, Vec<_>) = sinks.into_iter().map(|make| make(sinks_asked.clone())).unzip();
+    let pumps: Vec<_> = pumps.into_iter().map(tokio::task::spawn_local).collect();
+    while stop.deadline().is_none() {
+        if round(&outlets, split, &feeds).await == 0 {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                _ = stop.asked() => {}
+            }
+        }
+    }
+    let deadline = stop.asked().await;
+    while round(&outlets, split, &feeds).await > 0 && Instant::now() < deadline {}
+    stop_sinks.send_replace(Some(deadline));
+    for ended in join_all(pumps).await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a sink has ended by itself");
+        }
+    }
+}
+
+/// Brings some of what waits in the intakes to the sinks. How many offers.
+async fn round<T, I: Weigh>(outlets: &[Outlet<T>], split: Split<T, I>, feeds: &[Feed<Arc<I>>]) -> usize {
+    let mut taken = 0;
+    for outlet in outlets {
+        for offer in std::iter::from_fn(|| outlet.take()).take(TAKEN_PER_TURN) {
+            taken += 1;
+            split(offer, &mut |item| {
+                let item = Arc::new(item);
+                for feed in feeds {
+                    // What it does not take, it counts.
+                    feed.push(Arc::clone(&item));
+                }
+            });
+        }
+        tokio::task::yield_now().await;
+    }
+    taken
+}

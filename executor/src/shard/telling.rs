@@ -1,0 +1,341 @@
+//! What a shard tells the outside of its executions: pages of their histories and of their spans.
+//!
+//! What a step has told travels with the block under construction, as acknowledgements do, and leaves for the exporters when
+//! the store has confirmed it. Invariants: nothing here waits; what is told and not yet confirmed is bounded for each block,
+//! and what does not fit is dropped and counted. What may fail: nothing.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use asl::history::{ChildExecution, HistoryEvent};
+use asl::{StartContext, Timestamp, Value};
+use export::{Intake, Page, Span, SpanPage, Weigh};
+use ids::{ExecutionId, LogLevel, Mode};
+use journal::Opened;
+use telemetry::ShardMetrics;
+
+use super::core::Shard;
+use super::execution::OpenExecution;
+use super::machine::{self, Machine};
+use super::observe::{Again, Live, TracedAgain};
+use super::spans::Run;
+use super::trace::{Sampler, Sampling, Trace};
+use crate::limits;
+
+/// Where a shard hands over what it tells: its own ends.
+#[derive(Debug, Clone, Default)]
+pub struct Outside {
+    /// Of histories, where they are exported.
+    pub history: Option<Intake<Page>>,
+    /// Of traces, where they are, and of how many.
+    pub spans: Option<(Intake<SpanPage>, Sampling)>,
+}
+
+/// What a step has told of an execution.
+#[derive(Debug)]
+pub(super) struct Tale {
+    page: Option<Page>,
+    /// Of child executions.
+    children: Vec<Page>,
+    spans: Option<SpanPage>,
+}
+
+/// What is told when a block is confirmed.
+#[derive(Debug, Default)]
+pub struct Told {
+    pages: Vec<Page>,
+    spans: Vec<SpanPage>,
+    bytes: usize,
+}
+
+impl Told {
+    /// Takes what waits for a later block.
+    pub fn absorb(&mut self, later: Self) {
+        self.pages.extend(later.pages);
+        self.spans.extend(later.spans);
+        self.bytes += later.bytes;
+    }
+}
+
+/// Where histories and traces go, and what the present step has told.
+#[derive(Debug)]
+pub(super) struct Telling {
+    intake: Option<Intake<Page>>,
+    traces: Option<Intake<SpanPage>>,
+    pub sampler: Sampler,
+    metrics: Arc<ShardMetrics>,
+    events: Vec<HistoryEvent>,
+    /// Of child executions.
+    children: Vec<Page>,
+    spans: Vec<Span>,
+}
+
+impl Telling {
+    pub fn new(outside: Outside, metrics: Arc<ShardMetrics>) -> Self {
+        let Outside { history: intake, spans } = outside;
+        let sampler = Sampler::new(spans.as_ref().map(|(_, sampling)| *sampling));
+        let traces = spans.map(|(traces, _)| traces);
+        Self { intake, traces, sampler, metrics, events: Vec::new(), children: Vec::new(), spans: Vec::new() }
+    }
+
+    /// The level of a machine's executions here.
+    fn level(&self, machine: &Machine) -> LogLevel {
+        if self.intake.is_some() { machine.key.logging.level } else { LogLevel::Off }
+    }
+
+    /// Observes a step of an execution of this machine, whose spans are told where its run is known.
+    pub fn live<'a>(
+        &'a mut self,
+        machine: &'a Machine,
+        trace: Option<&'a Trace>,
+        run: Option<Run>,
+    ) -> Live<'a> {
+        let level = self.level(machine);
+        let Self { metrics, events, children, spans, .. } = self;
+        Live::new((level, machine, metrics), (events, children), (trace.zip(run), spans))
+    }
+
+    /// Observes a replay, whose events are durable: they leave at once.
+    pub fn again(
+        &self,
+        machine: &Rc<Machine>,
+        (id, name): (ExecutionId, Option<&str>),
+        trace: Option<&Rc<Trace>>,
+        since: Timestamp,
+    ) -> Again {
+        let level = self.level(machine);
+        let intake = self.intake.clone().filter(|_| level != LogLevel::Off);
+        let page = intake.is_some().then(|| page(machine, id, name, 0));
+        let traced = trace.filter(|trace| trace.is_told()).zip(self.traces.clone()).map(|(trace, intake)| {
+            let (run, spans) = (Run::new(id, 0, since), span_page(machine, id, name, trace));
+            TracedAgain { machine: Rc::clone(machine), trace: Rc::clone(trace), run, spans, intake }
+        });
+        Again::new(level, page.zip(intake), traced)
+    }
+
+    /// What the step has told of an execution.
+    #[inline]
+    pub fn take(
+        &mut self,
+        machine: &Machine,
+        (id, name): (ExecutionId, Option<&str>),
+        redrives: u32,
+        trace: Option<&Trace>,
+    ) -> Option<Tale> {
+        if self.events.is_empty() && self.spans.is_empty() && self.children.is_empty() {
+            return None;
+        }
+        let events = std::mem::take(&mut self.events);
+        let spans = std::mem::take(&mut self.spans);
+        let page = (!events.is_empty()).then(|| Page { events, ..page(machine, id, name, redrives) });
+        let trace = trace.filter(|_| !spans.is_empty());
+        let spans = trace.map(|trace| SpanPage { spans, ..span_page(machine, id, name, trace) });
+        Some(Tale { page, children: std::mem::take(&mut self.children), spans })
+    }
+
+    /// As [`Self::take`].
+    pub fn take_of(&mut self, open: &OpenExecution) -> Option<Tale> {
+        let (named, redrives) = ((open.id, open.name.as_deref()), open.execution.redrives());
+        self.take(&open.machine, named, redrives, open.trace.as_deref())
+    }
+
+    /// Hands over what a confirmed block has told.
+    pub fn leave(&self, told: &mut Told) {
+        told.bytes = 0;
+        if let Some(intake) = &self.intake {
+            hand_over(&mut told.pages, intake);
+        }
+        if let Some(intake) = &self.traces {
+            hand_over(&mut told.spans, intake);
+        }
+    }
+}
+
+fn hand_over<T: Weigh>(told: &mut Vec<T>, intake: &Intake<T>) {
+    for page in told.drain(..) {
+        // What it does not take, it counts.
+        intake.offer(page);
+    }
+}
+
+/// An execution's ARN or QRN.
+fn spelt(machine: &Machine, id: ExecutionId, name: Option<&str>) -> Arc<str> {
+    let generated = name.is_none().then(|| id.to_string());
+    let name = name.or(generated.as_deref()).unwrap_or_default();
+    machine.name.execution(machine.key.mode, name, id).into()
+}
+
+/// A page without spans yet.
+fn span_page(machine: &Machine, id: ExecutionId, name: Option<&str>, trace: &Trace) -> SpanPage {
+    SpanPage {
+        trace_id: trace.id(),
+        trace_state: trace.state().into(),
+        execution: spelt(machine, id, name),
+        machine: machine.key.arn.as_str().into(),
+        spans: Vec::new(),
+    }
+}
+
+/// A page without events yet.
+fn page(machine: &Machine, id: ExecutionId, name: Option<&str>, redrive_count: u32) -> Page {
+    Page {
+        execution: spelt(machine, id, name),
+        machine: machine.key.arn.as_str().into(),
+        map_run: None,
+        tcsl: machine.key.dialect == 1,
+        redrive_count,
+        include_data: machine.key.logging.include_data,
+        events: Vec::new(),
+    }
+}
+
+/// A child execution of a distributed Map.
+pub(super) struct Child {
+    machine: Arc<asl::Machine>,
+    start: StartContext,
+}
+
+impl From<ChildExecution<'_>> for Child {
+    fn from(ChildExecution { machine, start }: ChildExecution<'_>) -> Self {
+        Self { machine: Arc::clone(machine), start: start.clone() }
+    }
+}
+
+impl Child {
+    /// A page of it, without events yet. It is never redriven: its Map begins again with others.
+    pub fn page(&self, tcsl: bool, include_data: bool) -> Page {
+        let names = &self.machine.names;
+        Page {
+            execution: names.arn(&self.start).as_str().into(),
+            machine: self.machine.arn.as_str().into(),
+            map_run: names.map_run().map(|run| run.as_str().into()),
+            tcsl,
+            redrive_count: 0,
+            include_data,
+            events: Vec::new(),
+        }
+    }
+}
+
+impl Shard {
+    /// What a step has told goes with the block under construction.
+    #[inline]
+    pub(super) fn tell(&mut self, log: usize, tale: Option<Tale>) {
+        if let Some(tale) = tale {
+            self.tell_some(log, tale);
+        }
+    }
+
+    fn tell_some(&mut self, log: usize, Tale { page, children, spans }: Tale) {
+        let told = &mut self.logs[log].page.told;
+        for page in page.into_iter().chain(children) {
+            add((&mut told.pages, &mut told.bytes), page, self.telling.intake.as_ref());
+        }
+        if let Some(spans) = spans {
+            add((&mut told.spans, &mut told.bytes), spans, self.telling.traces.as_ref());
+        }
+    }
+
+    /// Nothing is under way or waits to be written: what was told stands on durable causes alone.
+    pub(super) fn tell_at_rest(&mut self, log: usize) {
+        self.telling.leave(&mut self.logs[log].page.told);
+    }
+
+    /// Tells the end of an execution that is closed without a step. Its id is one that none of the events before it can have,
+    /// for how many there were is not known.
+    pub(super) fn tell_failed(
+        &mut self,
+        log: usize,
+        machine: &Machine,
+        opened: &Opened,
+        failure: (&str, &str),
+    ) {
+        let (named, at) = ((opened.id, opened.name.as_deref()), self.timestamp());
+        let trace = self.telling.sampler.recovered(opened.id, opened.trace.as_deref());
+        let trace = trace.as_deref().filter(|trace| trace.is_told());
+        let since = machine::timestamp_of_ms(opened.start_time_ms);
+        let span = trace.map(|trace| Run::new(opened.id, 0, since).closed(trace, machine, at, failure));
+        self.telling.spans.extend(span);
+        if self.telling.level(machine) != LogLevel::Off {
+            self.telling.events.push(last_event(machine, at, failure));
+        }
+        let tale = self.telling.take(machine, named, 0, trace);
+        self.tell(log, tale);
+    }
+}
+
+/// Adds what still has room among what a block tells; the rest is counted as dropped.
+fn add<T: Weigh>((told, held): (&mut Vec<T>, &mut usize), page: T, intake: Option<&Intake<T>>) {
+    let bytes = page.bytes();
+    if *held + bytes > limits::TOLD_BYTES_MAX {
+        intake.into_iter().for_each(|intake| intake.refuse(&page));
+        return;
+    }
+    *held += bytes;
+    told.push(page);
+}
+
+/// The end of an execution that is closed without a step.
+fn last_event(machine: &Machine, at: Timestamp, (error, cause): (&str, &str)) -> HistoryEvent {
+    let events_max = match machine.key.mode {
+        Mode::Standard => limits::STANDARD_HISTORY_EVENTS_MAX,
+        Mode::Express | Mode::SyncExpress => limits::EXPRESS_HISTORY_EVENTS_MAX,
+    };
+    HistoryEvent {
+        id: events_max + 1,
+        previous: 0,
+        at,
+        kind: "ExecutionFailed",
+        details: Value::object([("error", Value::from(error)), ("cause", Value::from(cause))]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use asl::{Payload, Program};
+    use ids::{BatchId, Logging, PartitionId};
+    use journal::block::MachineRef;
+    use telemetry::NodeMetrics;
+
+    use super::super::machine::{Beginning, Machines};
+    use super::*;
+    use crate::secret::ClusterSecret;
+
+    const FAILS: &str = r#"{"StartAt":"A","States":{
+        "A":{"Type":"Pass","Next":"B"},"B":{"Type":"Fail","Error":"E"}}}"#;
+
+    /// For how many events room was made while an execution ran that fails.
+    fn built(exports: bool, level: LogLevel) -> usize {
+        let program = Program::compile(FAILS.as_bytes(), asl::Dialect::Asl).expect("a definition").program;
+        let metrics = NodeMetrics::new("test", 1).shard(0).expect("there is one");
+        let key = MachineRef {
+            arn: "arn:aws:states:us-east-1:123456789012:stateMachine:orders".to_owned(),
+            definition: program.hash,
+            mode: Mode::Express,
+            dialect: 0,
+            retention_s: 0,
+            role_arn: String::new(),
+            logging: Logging { level, include_data: true },
+        };
+        let mut machines = Machines::new(Arc::new(ClusterSecret::from_key(&[7; 32])));
+        let machine = machines.add(key, program, &metrics).expect("a machine");
+        let intake = exports.then(|| export::intake(export::IntakeBounds::default(), Arc::default()).0);
+        let mut telling = Telling::new(Outside { history: intake, spans: None }, metrics);
+        let id = BatchId::new(PartitionId::new(0).expect("in range"), 1, 1).expect("in range").execution(0);
+        let beginning = Beginning { id, name: None, seed: 1, start_time_ms: 1, waits: false, keeps: false };
+        let mut effects = Vec::new();
+        let input = Payload::from_value(Value::empty_object());
+        machine.begin(&beginning, input, &mut effects, &mut telling.live(&machine, None, None));
+        assert_eq!(effects.len(), 1, "it has ended");
+        assert_eq!(machine.metrics.state("B").entered.get(), 1, "it is counted in any case");
+        telling.events.capacity()
+    }
+
+    #[test]
+    fn without_a_sink_or_at_off_no_event_is_built() {
+        for level in [LogLevel::Off, LogLevel::Fatal, LogLevel::Error, LogLevel::All] {
+            assert_eq!(built(false, level), 0, "{level:?}");
+            assert_eq!(built(true, level) > 0, level != LogLevel::Off, "{level:?}");
+        }
+    }
+}
