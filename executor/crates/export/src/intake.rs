@@ -22,7 +22,7 @@ pub struct IntakeBounds {
 }
 
 impl Default for IntakeBounds {
-    /// Enough for 400,000 a second, since it is emptied every 10 ms and a shard may have a bad moment.
+    /// Enough for 300,000 a second, since it is emptied every 25 ms and a shard may have a bad moment.
     fn default() -> Self {
         Self { items: 8_192, bytes: 16 << 20 }
     }

@@ -194,28 +194,43 @@ pub fn pump<T: Weigh, S: Sink<T>>(
 }
 
 impl<T: Weigh> Feed<T> {
-    /// Takes it, or drops and counts it. Says whether it was taken.
-    pub fn push(&self, item: T) -> bool {
+    /// Takes them in their order, or drops and counts each that it does not. How many were taken.
+    pub fn push(&self, items: impl IntoIterator<Item = T>) -> usize {
         let Shared { options, changed, metrics, .. } = &*self.0;
+        let since = Instant::now();
+        let mut queue = self.0.queue();
+        let before = queue.waiting.len();
+        for item in items {
+            if let Err((item, reason)) = queue.add(item, since, options) {
+                metrics.drop_items(reason, item.items(), item.records());
+            }
+        }
+        let taken = queue.waiting.len() - before;
+        if taken > 0 {
+            self.0.tell(&queue);
+            if before == 0 || queue.holds_batch(options) {
+                changed.notify_one();
+            }
+        }
+        taken
+    }
+}
+
+impl<T: Weigh> Queue<T> {
+    /// Or gives it back, where it is too large or there is no room.
+    fn add(&mut self, item: T, since: Instant, options: &PumpOptions) -> Result<(), (T, DropReason)> {
         let bytes = item.bytes();
         if bytes > options.batch_bytes {
-            metrics.drop_items(DropReason::TooLarge, item.items(), item.records());
-            return false;
+            return Err((item, DropReason::TooLarge));
         }
-        let mut queue = self.0.queue();
-        let (held, held_bytes) = (queue.waiting.len() + queue.away, queue.waiting_bytes + queue.away_bytes);
+        let (held, held_bytes) = (self.waiting.len() + self.away, self.waiting_bytes + self.away_bytes);
         if held >= options.queue_items || held_bytes + bytes > options.queue_bytes {
-            metrics.drop_items(DropReason::QueueFull, item.items(), item.records());
-            return false;
+            return Err((item, DropReason::QueueFull));
         }
-        queue.items += item.items();
-        queue.waiting.push_back(Waiting { item, bytes, since: Instant::now() });
-        queue.waiting_bytes += bytes;
-        self.0.tell(&queue);
-        if queue.waiting.len() == 1 || queue.holds_batch(options) {
-            changed.notify_one();
-        }
-        true
+        self.items += item.items();
+        self.waiting.push_back(Waiting { item, bytes, since });
+        self.waiting_bytes += bytes;
+        Ok(())
     }
 }
 

@@ -19,15 +19,15 @@ use crate::{
 };
 
 /// How often the intakes are looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// So much is taken out of an intake before sinks get their turn.
 const TAKEN_PER_TURN: usize = 64;
 
 /// A sink before it runs: made on the exporter's thread.
 type Make<I> = Box<dyn FnOnce(Stop) -> (Feed<Arc<I>>, LocalBoxFuture<'static, ()>) + Send>;
 
-/// What of an offer goes to the sinks, one by one.
-type Split<T, I> = fn(T, &mut dyn FnMut(I));
+/// Adds what of an offer goes to the sinks.
+type Split<T, I> = fn(T, &mut Vec<Arc<I>>);
 
 /// Sinks, to be started together.
 pub struct Relay<T, I> {
@@ -58,7 +58,7 @@ impl History {
     /// Without sinks yet; each shard's intake has these bounds.
     #[must_use]
     pub fn new(bounds: IntakeBounds) -> Self {
-        let split: Split<Page, Line> = |page, each| lines(&page).for_each(each);
+        let split: Split<Page, Line> = |page, items| items.extend(lines(&page).map(Arc::new));
         Self { thread: "history-export", split, sinks: Vec::new(), bounds }
     }
 }
@@ -67,7 +67,7 @@ impl Traces {
     /// Without sinks yet; each shard's intake has these bounds.
     #[must_use]
     pub fn new(bounds: IntakeBounds) -> Self {
-        let split: Split<SpanPage, SpanPage> = |page, each| each(page);
+        let split: Split<SpanPage, SpanPage> = |page, items| items.push(Arc::new(page));
         Self { thread: "traces-export", split, sinks: Vec::new(), bounds }
     }
 }
@@ -150,16 +150,18 @@ async fn run<T, I: Weigh + 'static>(
 /// Brings some of what waits in the intakes to the sinks. How many offers.
 async fn round<T, I: Weigh>(outlets: &[Outlet<T>], split: Split<T, I>, feeds: &[Feed<Arc<I>>]) -> usize {
     let mut taken = 0;
+    let mut items = Vec::new();
     for outlet in outlets {
         for offer in std::iter::from_fn(|| outlet.take()).take(TAKEN_PER_TURN) {
             taken += 1;
-            split(offer, &mut |item| {
-                let item = Arc::new(item);
-                for feed in feeds {
-                    // What it does not take, it counts.
-                    feed.push(Arc::clone(&item));
-                }
-            });
+            split(offer, &mut items);
+        }
+        if !items.is_empty() {
+            for feed in feeds {
+                // What it does not take, it counts.
+                feed.push(items.iter().cloned());
+            }
+            items.clear();
         }
         tokio::task::yield_now().await;
     }

@@ -110,10 +110,15 @@ impl Client {
 
     /// Sends a request; gives the answer, and how many bytes were sent.
     async fn send<A: Message + Default>(&self, request: &impl Message) -> Result<(A, u64), SinkError> {
+        self.send_parts(&[&request.encode_to_vec()]).await
+    }
+
+    /// Sends a request whose bytes follow each other in these parts.
+    async fn send_parts<A: Message + Default>(&self, parts: &[&[u8]]) -> Result<(A, u64), SinkError> {
         let mut headers = self.headers().await?;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        let packed = gzip(&request.encode_to_vec());
+        let packed = gzip(parts);
         let sent = packed.len() as u64;
         let request = self.http.post(&self.url).headers(headers).body(packed);
         let response = request.send().await.map_err(|error| {
@@ -181,10 +186,13 @@ fn told(body: &[u8]) -> String {
     if shown.is_empty() { "(it did not say)".to_owned() } else { shown }
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    // Writing into memory does not fail.
-    let _ = encoder.write_all(bytes);
+fn gzip(parts: &[&[u8]]) -> Vec<u8> {
+    let bytes: usize = parts.iter().map(|part| part.len()).sum();
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes / 8), Compression::fast());
+    for part in parts {
+        // Writing into memory does not fail.
+        let _ = encoder.write_all(part);
+    }
     encoder.finish().unwrap_or_default()
 }
 

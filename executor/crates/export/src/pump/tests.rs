@@ -105,7 +105,7 @@ impl Rig {
     }
 
     fn push(&self, items: std::ops::Range<u32>) -> usize {
-        items.filter(|item| self.feed.push(*item)).count()
+        self.feed.push(items)
     }
 
     fn batches(&self) -> Vec<Vec<u32>> {

@@ -178,6 +178,6 @@ async fn feed_until(
             _ = stop.asked() => stopping = true,
         }
         offered.offered.add(1);
-        feed.push(Arc::new(node.snapshot()));
+        feed.push([Arc::new(node.snapshot())]);
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use bytes::Bytes;
 use export::otlp::{OtlpLogs, OtlpMetrics, OtlpOptions, OtlpTraces};
 use export::push::MetricsPush;
-use export::{Batch, Exporter, IntakeBounds, PumpOptions, Sink, SinkError, Span, SpanKind, SpanPage, Traces};
+use export::{Batch, Exporter, IntakeBounds, Page, PumpOptions, Sink, SinkError, Span, SpanKind, SpanPage, Traces};
 use flate2::read::GzDecoder;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -274,14 +274,15 @@ async fn events_arrive_as_log_records_and_what_is_rejected_is_counted() {
     let mut sink = OtlpLogs::new(collector.options(""), &tls(), Arc::clone(&cells), now()).expect("a client");
     let mut failed = page("b", 7..8);
     failed.events[0].kind = "ExecutionFailed";
-    let sent = batch(&[page("a", 1..4), failed]);
+    let child = Page { map_run: Some("run".into()), redrive_count: 3, ..page("c", 8..9) };
+    let sent = batch(&[child, page("a", 1..4), failed]);
     sink.send(&sent).await.expect("taken");
     assert_eq!(cells.dropped_for(DropReason::Refused), (0, 2));
     let taken = collector.taken();
     let resource = &taken.logs[0].resource_logs[0];
     assert!(is_node_1(resource.resource.as_ref()));
     let records = &resource.scope_logs[0].log_records;
-    assert_eq!(records.len(), 4);
+    assert_eq!(records.len(), 5);
     for (record, line) in records.iter().zip(&sent.items) {
         let body = record.body.as_ref().and_then(|body| body.value.clone());
         assert_eq!(body, text(&line.text));
@@ -289,12 +290,17 @@ async fn events_arrive_as_log_records_and_what_is_rejected_is_counted() {
         assert_eq!(value(attributes, "myriad.execution.arn"), text(&line.execution).as_ref());
         assert_eq!(value(attributes, "myriad.state_machine.arn"), text(&line.machine).as_ref());
         assert_eq!(value(attributes, "myriad.event.type"), text(line.kind).as_ref());
+        let numbers = [("myriad.event.id", line.id), ("myriad.redrive_count", u64::from(line.redrive_count))];
+        for (name, number) in numbers {
+            assert_eq!(value(attributes, name), Some(&Value::IntValue(number.cast_signed())), "{name}");
+        }
+        assert_eq!(value(attributes, "myriad.map_run.arn").cloned(), line.map_run.as_deref().and_then(text));
         assert_eq!(record.event_name, line.kind);
         assert_eq!(record.time_unix_nano, u64::try_from(line.at_ms).expect("positive") * 1_000_000);
         assert_eq!(record.observed_time_unix_nano, NOW_SECONDS * 1_000_000_000);
     }
-    assert_eq!(value(&records[3].attributes, "myriad.execution.arn"), text(&arn("b")).as_ref());
-    assert_eq!((records[0].severity_number, records[3].severity_number), (9, 21));
+    assert_eq!(value(&records[4].attributes, "myriad.execution.arn"), text(&arn("b")).as_ref());
+    assert_eq!((records[1].severity_number, records[4].severity_number), (9, 21));
 }
 
 /// Pushes what the node counts to the collector, quickly.

@@ -14,8 +14,8 @@ use super::FilesOptions;
 
 const COMPLETE: &str = ".ndjson.zst";
 const UNFINISHED: &str = ".ndjson.zst.part";
-/// zstd's own default: 3 is where more effort begins to cost much.
-const LEVEL: i32 = 3;
+/// The least effort of zstd's usual levels: what repeats in lines, it finds too.
+const LEVEL: i32 = 1;
 
 /// The file that is being written.
 #[derive(Debug)]
@@ -34,6 +34,9 @@ pub(super) struct Writer {
     prefix: String,
     removed: Arc<RemovedFiles>,
     compressor: Compressor<'static>,
+    /// Of the last batch, and its frame: used again, for memory that is given back has to be taken anew.
+    text: Vec<u8>,
+    frame: Vec<u8>,
     open: Option<Open>,
     /// Tells files of the same millisecond apart.
     number: u32,
@@ -65,7 +68,9 @@ impl Writer {
         })?;
         let mut compressor = Compressor::new(LEVEL)?;
         compressor.include_checksum(true)?;
-        let writer = Self { options, prefix, removed, compressor, open: None, number: 0, _lock: lock };
+        let (text, frame) = (Vec::new(), Vec::new());
+        let writer =
+            Self { options, prefix, removed, compressor, text, frame, open: None, number: 0, _lock: lock };
         for (path, _) in writer.files(UNFINISHED)? {
             recover(&path).map_err(at(&path))?;
         }
@@ -73,15 +78,22 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Appends a frame; its length.
-    pub fn append(&mut self, text: &[u8], now_ms: u64) -> io::Result<u64> {
+    /// Appends a frame with these lines; its length.
+    pub fn append<'l>(&mut self, lines: impl Iterator<Item = &'l str>, now_ms: u64) -> io::Result<u64> {
         self.complete_if_due(now_ms)?;
-        let frame = self.compressor.compress(text)?;
+        self.text.clear();
+        for line in lines {
+            self.text.extend_from_slice(line.as_bytes());
+            self.text.push(b'\n');
+        }
+        self.frame.clear();
+        self.frame.reserve(zstd::zstd_safe::compress_bound(self.text.len()));
+        self.compressor.compress_to_buffer(&self.text, &mut self.frame)?;
         if self.open.is_none() {
             self.open = Some(self.create(now_ms)?);
         }
         let Some(open) = &mut self.open else { return Ok(0) };
-        if let Err(error) = open.file.write_all(&frame) {
+        if let Err(error) = open.file.write_all(&self.frame) {
             let error = at(&open.path)(error);
             if open.file.set_len(open.bytes).is_err() {
                 // It is closed as it is: whoever finds it cuts it off.
@@ -89,8 +101,9 @@ impl Writer {
             }
             return Err(error);
         }
-        open.bytes += frame.len() as u64;
-        Ok(frame.len() as u64)
+        let written = self.frame.len() as u64;
+        open.bytes += written;
+        Ok(written)
     }
 
     /// Completes the file if it is long or old enough.
