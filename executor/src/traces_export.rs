@@ -12,7 +12,7 @@ use tasks::http::SetupError;
 use telemetry::{NodeMetrics, Signal};
 
 use crate::config::{Config, ConfigError};
-use crate::limits::TRACES_INTAKE_BYTES;
+use crate::limits::{TRACES_INTAKE_BYTES, TRACES_INTAKE_BYTES_MIN};
 
 /// For how long spans are kept for a peer that does not take them: a trace that is late helps nobody, and metrics say that
 /// something is wrong.
@@ -47,10 +47,8 @@ pub(crate) fn start(
     metrics: &NodeMetrics,
 ) -> Result<(Option<Exporter>, Vec<Intake<SpanPage>>), TracesError> {
     let Some(target) = config.traces.target(&config.node_id)? else { return Ok((None, Vec::new())) };
-    let bounds = IntakeBounds {
-        bytes: TRACES_INTAKE_BYTES / (config.shards.max(1) as usize),
-        ..IntakeBounds::default()
-    };
+    let share = TRACES_INTAKE_BYTES / (config.shards.max(1) as usize);
+    let bounds = IntakeBounds { bytes: share.max(TRACES_INTAKE_BYTES_MIN), ..IntakeBounds::default() };
     let usual = PumpOptions::default();
     let retry = Retry { age: KEPT, ..usual.retry };
     let options = PumpOptions { batch_bytes: BATCH_BYTES, retry, ..usual };

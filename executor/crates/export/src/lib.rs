@@ -51,6 +51,19 @@ pub trait Weigh {
     fn records(&self) -> u64 {
         1
     }
+
+    /// Whether it is among the last to be dropped.
+    fn is_urgent(&self) -> bool {
+        false
+    }
+
+    /// What of it fits into so many bytes, and the rest.
+    fn split(self, room: usize) -> (Option<Self>, Option<Self>)
+    where
+        Self: Sized,
+    {
+        if self.bytes() <= room { (Some(self), None) } else { (None, Some(self)) }
+    }
 }
 
 impl<T: Weigh + ?Sized> Weigh for std::sync::Arc<T> {

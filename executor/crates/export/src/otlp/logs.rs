@@ -15,6 +15,7 @@ use rustls::ClientConfig;
 use telemetry::ExportMetrics;
 
 use super::{Client, OtlpError, OtlpOptions, attribute, text};
+use crate::page::is_failure;
 use crate::{Batch, Line, Now, Sink, SinkError};
 
 /// See the module.
@@ -161,13 +162,12 @@ fn fill_value(old: &mut Option<AnyValue>, new: &str) {
         other => *other = Some(AnyValue { value: Some(text(new)) }),
     }
 }
+
 /// What Step Functions logs at its levels FATAL and ERROR; the rest only at ALL.
 fn severity(kind: &str) -> (SeverityNumber, &'static str) {
-    const ERRORS: [&str; 3] = ["Failed", "TimedOut", "Aborted"];
     match kind {
         "ExecutionFailed" | "ExecutionTimedOut" | "ExecutionAborted" => (SeverityNumber::Fatal, "FATAL"),
-        "FailStateEntered" => (SeverityNumber::Error, "ERROR"),
-        kind if ERRORS.iter().any(|end| kind.ends_with(end)) => (SeverityNumber::Error, "ERROR"),
+        kind if is_failure(kind) => (SeverityNumber::Error, "ERROR"),
         _ => (SeverityNumber::Info, "INFO"),
     }
 }

@@ -9,7 +9,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use bytes::Bytes;
 use export::otlp::{OtlpLogs, OtlpMetrics, OtlpOptions, OtlpTraces};
 use export::push::MetricsPush;
-use export::{Batch, Exporter, IntakeBounds, Page, PumpOptions, Sink, SinkError, Span, SpanKind, SpanPage, Traces};
+use export::{
+    Batch, Exporter, IntakeBounds, Page, PumpOptions, Sink, SinkError, Span, SpanKind, SpanPage, Traces,
+};
 use flate2::read::GzDecoder;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
