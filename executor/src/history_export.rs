@@ -77,7 +77,7 @@ pub(crate) fn start(
         history = history.and("kafka", kafka::pump_options(pump), cells("kafka"), move || sink);
     }
     if let Some(options) = sinks.otlp {
-        let sink = OtlpLogs::new(options, &tls()?, cells("otlp"), now)?;
+        let sink = OtlpLogs::new(options, &tls()?, now)?;
         history = history.and("otlp", pump, cells("otlp"), move || sink);
     }
     if history.is_empty() {

@@ -3,7 +3,6 @@
 //! One thread, one intake for each shard. It starts before the shards and ends after them, so that what they have told last is
 //! sent. What may fail: the configuration, with [`TracesError`]; what the peer does later is the exporter's.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use export::otlp::{OtlpError, OtlpTraces};
@@ -54,8 +53,8 @@ pub(crate) fn start(
     let options = PumpOptions { batch_bytes: BATCH_BYTES, retry, ..usual };
     let cells = metrics.exporter(Signal::Spans, "otlp");
     let tls = tasks::http::tls(config.integrations.egress_ca.as_deref())?;
-    let sink = OtlpTraces::new(target, &tls, Arc::clone(&cells))?;
-    let traces = Traces::new(bounds).and("otlp traces", options, cells, move || sink);
+    let sink = OtlpTraces::new(target, &tls)?;
+    let traces = Traces::new(bounds).and("otlp", options, cells, move || sink);
     let (exporter, intakes) = traces.start(config.shards as usize)?;
     Ok((Some(exporter), intakes))
 }

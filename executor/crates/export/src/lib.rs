@@ -29,7 +29,7 @@ pub use exporter::{Exporter, Stop};
 pub use intake::{Intake, IntakeBounds, Outlet, intake};
 pub use line::{Line, lines};
 pub use page::Page;
-pub use pump::{Batch, Feed, Pump, PumpOptions, Sink, SinkError, pump};
+pub use pump::{Batch, Feed, Pump, PumpOptions, Sent, Sink, SinkError, pump};
 pub use relay::{History, Relay, Traces};
 pub use retry::Retry;
 pub use spans::{Span, SpanKind, SpanPage};
