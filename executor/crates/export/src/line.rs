@@ -13,7 +13,7 @@ use asl::history::HistoryEvent;
 
 use crate::{Page, Weigh};
 
-/// What a line takes beside its text.
+/// What a line takes beside its text and its execution's name, which is a key of its own where it is sent.
 const OVERHEAD_BYTES: usize = 128;
 
 /// An event.
@@ -53,7 +53,7 @@ impl Line {
 
 impl Weigh for Line {
     fn bytes(&self) -> usize {
-        self.text.len() + OVERHEAD_BYTES
+        self.text.len() + self.execution.len() + OVERHEAD_BYTES
     }
 
     fn items(&self) -> u64 {

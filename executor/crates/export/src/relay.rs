@@ -2,16 +2,18 @@
 //!
 //! Invariants: what a sink takes is made once, here, and shared by all sinks; what an execution tells keeps its order on the
 //! way to each sink; between two looks at the intakes, and between rounds of a busy one, sinks get their turn. At a stop all
-//! that the shards have offered goes to the sinks first, then these are stopped. What may fail: starting.
+//! that the shards have offered goes to the sinks first, then these are stopped; what the deadline leaves in the intakes is counted.
+//! What may fail: starting.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{LocalBoxFuture, join_all};
-use telemetry::{ExportMetrics, IntakeMetrics};
+use futures_util::future::LocalBoxFuture;
+use telemetry::{DropReason, ExportMetrics, IntakeMetrics, Signal};
 use tokio::time::Instant;
 
+use crate::exporter::{Named, until_ended};
 use crate::line::{Line, lines};
 use crate::{
     Exporter, Feed, Intake, IntakeBounds, Outlet, Page, PumpOptions, Sink, SpanPage, Stop, Weigh, intake,
@@ -31,9 +33,10 @@ type Split<T, I> = fn(T, &mut Vec<Arc<I>>);
 
 /// Sinks, to be started together.
 pub struct Relay<T, I> {
+    signal: Signal,
     thread: &'static str,
     split: Split<T, I>,
-    sinks: Vec<(Make<I>, Arc<ExportMetrics>)>,
+    sinks: Vec<(Make<I>, Named)>,
     bounds: IntakeBounds,
 }
 
@@ -59,7 +62,7 @@ impl History {
     #[must_use]
     pub fn new(bounds: IntakeBounds) -> Self {
         let split: Split<Page, Line> = |page, items| items.extend(lines(&page).map(Arc::new));
-        Self { thread: "history-export", split, sinks: Vec::new(), bounds }
+        Self { signal: Signal::History, thread: "history-export", split, sinks: Vec::new(), bounds }
     }
 }
 
@@ -68,7 +71,7 @@ impl Traces {
     #[must_use]
     pub fn new(bounds: IntakeBounds) -> Self {
         let split: Split<SpanPage, SpanPage> = |page, items| items.push(Arc::new(page));
-        Self { thread: "traces-export", split, sinks: Vec::new(), bounds }
+        Self { signal: Signal::Spans, thread: "traces-export", split, sinks: Vec::new(), bounds }
     }
 }
 
@@ -92,12 +95,12 @@ impl<T: Weigh + Send + 'static, I: Weigh + 'static> Relay<T, I> {
         S: Sink<Arc<I>> + 'static,
         M: FnOnce() -> S + Send + 'static,
     {
-        let cells = Arc::clone(&metrics);
+        let (named, cells) = ((self.signal, name), Arc::clone(&metrics));
         let make: Make<I> = Box::new(move |stop| {
-            let (feed, pump) = pump(name, options, cells, make(), stop);
+            let (feed, pump) = pump(named, options, cells, make(), stop);
             (feed, Box::pin(pump.run()))
         });
-        self.sinks.push((make, metrics));
+        self.sinks.push((make, (named, metrics)));
         self
     }
 
@@ -108,27 +111,27 @@ impl<T: Weigh + Send + 'static, I: Weigh + 'static> Relay<T, I> {
     pub fn start(self, shards: usize) -> io::Result<(Exporter, Vec<Intake<T>>)> {
         let ring = |_| {
             let cells = Arc::<IntakeMetrics>::default();
-            self.sinks.iter().for_each(|(_, metrics)| metrics.share_intake(&cells));
+            self.sinks.iter().for_each(|(_, (_, metrics))| metrics.share_intake(&cells));
             intake(self.bounds, cells)
         };
         let (intakes, outlets): (Vec<_>, Vec<_>) = (0..shards).map(ring).unzip();
         let Self { thread, split, sinks, .. } = self;
-        let sinks = sinks.into_iter().map(|(make, _)| make).collect();
         let exporter = Exporter::start(thread, move |stop| run(outlets, split, sinks, stop))?;
         Ok((exporter, intakes))
     }
 }
 
 /// Until it is stopped and the sinks have ended.
-async fn run<T, I: Weigh + 'static>(
+async fn run<T: Weigh, I: Weigh + 'static>(
     outlets: Vec<Outlet<T>>,
     split: Split<T, I>,
-    sinks: Vec<Make<I>>,
+    sinks: Vec<(Make<I>, Named)>,
     mut stop: Stop,
 ) {
     let (stop_sinks, sinks_asked) = Stop::new();
-    let (feeds, pumps): (Vec<_>, Vec<_>) = sinks.into_iter().map(|make| make(sinks_asked.clone())).unzip();
-    let pumps: Vec<_> = pumps.into_iter().map(tokio::task::spawn_local).collect();
+    let (makes, named): (Vec<_>, Vec<_>) = sinks.into_iter().unzip();
+    let (feeds, pumps): (Vec<_>, Vec<_>) = makes.into_iter().map(|make| make(sinks_asked.clone())).unzip();
+    let pumps = pumps.into_iter().map(tokio::task::spawn_local).collect();
     while stop.deadline().is_none() {
         if round(&outlets, split, &feeds).await == 0 {
             tokio::select! {
@@ -138,11 +141,17 @@ async fn run<T, I: Weigh + 'static>(
         }
     }
     let deadline = stop.asked().await;
-    while round(&outlets, split, &feeds).await > 0 && Instant::now() < deadline {}
+    while Instant::now() < deadline && round(&outlets, split, &feeds).await > 0 {}
     stop_sinks.send_replace(Some(deadline));
-    for ended in join_all(pumps).await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "a sink has ended by itself");
+    count_left(&outlets, &named);
+    until_ended(pumps, &named).await;
+}
+
+/// What the deadline has left in the intakes is lost for each sink.
+fn count_left<T: Weigh>(outlets: &[Outlet<T>], sinks: &[Named]) {
+    for left in outlets.iter().flat_map(|outlet| std::iter::from_fn(|| outlet.take())) {
+        for (_, metrics) in sinks {
+            metrics.drop_items(DropReason::Closing, left.items(), left.records());
         }
     }
 }

@@ -12,10 +12,10 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs, SeverityNumber};
 use prost::Message as _;
 use rustls::ClientConfig;
-use telemetry::ExportMetrics;
 
 use super::{Client, OtlpError, OtlpOptions, attribute, text};
-use crate::{Batch, Line, Now, Sink, SinkError};
+use crate::page::is_failure;
+use crate::{Batch, Line, Now, Sent, Sink, SinkError};
 
 /// See the module.
 pub struct OtlpLogs {
@@ -32,22 +32,17 @@ impl std::fmt::Debug for OtlpLogs {
 }
 
 impl OtlpLogs {
-    /// `tls` says whom to trust; `cells` are those of the pump before it.
+    /// `tls` says whom to trust.
     ///
     /// # Errors
     /// [`OtlpError`]
-    pub fn new(
-        options: OtlpOptions,
-        tls: &Arc<ClientConfig>,
-        cells: Arc<ExportMetrics>,
-        now: Now,
-    ) -> Result<Self, OtlpError> {
-        Ok(Self { client: Client::new(options, "logs", tls, cells)?, now, records: Vec::new() })
+    pub fn new(options: OtlpOptions, tls: &Arc<ClientConfig>, now: Now) -> Result<Self, OtlpError> {
+        Ok(Self { client: Client::new(options, "logs", tls)?, now, records: Vec::new() })
     }
 }
 
 impl Sink<Arc<Line>> for OtlpLogs {
-    async fn send(&mut self, batch: &Batch<Arc<Line>>) -> Result<u64, SinkError> {
+    async fn send(&mut self, batch: &Batch<Arc<Line>>) -> Result<Sent, SinkError> {
         let observed = (self.now)().saturating_mul(1_000_000);
         self.records.clear();
         let mut record = Record::new(observed);
@@ -58,11 +53,9 @@ impl Sink<Arc<Line>> for OtlpLogs {
         }
         let head = self.head(self.records.len());
         let parts = [head.as_slice(), &self.records];
-        let (answer, sent): (ExportLogsServiceResponse, _) = self.client.send_parts(&parts).await?;
-        if let Some(partial) = answer.partial_success {
-            self.client.count_rejected(partial.rejected_log_records, &partial.error_message);
-        }
-        Ok(sent)
+        let (answer, bytes): (ExportLogsServiceResponse, _) = self.client.send_parts(&parts).await?;
+        let partial = answer.partial_success.unwrap_or_default();
+        Ok(self.client.taken(bytes, partial.rejected_log_records, &partial.error_message))
     }
 }
 
@@ -161,13 +154,12 @@ fn fill_value(old: &mut Option<AnyValue>, new: &str) {
         other => *other = Some(AnyValue { value: Some(text(new)) }),
     }
 }
+
 /// What Step Functions logs at its levels FATAL and ERROR; the rest only at ALL.
 fn severity(kind: &str) -> (SeverityNumber, &'static str) {
-    const ERRORS: [&str; 3] = ["Failed", "TimedOut", "Aborted"];
     match kind {
         "ExecutionFailed" | "ExecutionTimedOut" | "ExecutionAborted" => (SeverityNumber::Fatal, "FATAL"),
-        "FailStateEntered" => (SeverityNumber::Error, "ERROR"),
-        kind if ERRORS.iter().any(|end| kind.ends_with(end)) => (SeverityNumber::Error, "ERROR"),
+        kind if is_failure(kind) => (SeverityNumber::Error, "ERROR"),
         _ => (SeverityNumber::Info, "INFO"),
     }
 }

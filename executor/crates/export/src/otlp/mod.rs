@@ -20,11 +20,10 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, Key
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 use rustls::ClientConfig;
-use telemetry::{DropReason, ExportMetrics};
 use zeroize::Zeroizing;
 
-use crate::SinkError;
 use crate::http_client::{body, client, explain, retry_after};
+use crate::{Sent, SinkError};
 pub use logs::OtlpLogs;
 pub use metrics::OtlpMetrics;
 pub use traces::OtlpTraces;
@@ -63,7 +62,6 @@ struct Client {
     url: String,
     options: OtlpOptions,
     http: reqwest::Client,
-    cells: Arc<ExportMetrics>,
 }
 
 impl std::fmt::Debug for Client {
@@ -73,12 +71,7 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    fn new(
-        options: OtlpOptions,
-        signal: &str,
-        tls: &Arc<ClientConfig>,
-        cells: Arc<ExportMetrics>,
-    ) -> Result<Self, OtlpError> {
+    fn new(options: OtlpOptions, signal: &str, tls: &Arc<ClientConfig>) -> Result<Self, OtlpError> {
         let wrong = || OtlpError::Endpoint(options.endpoint.clone());
         let mut url = url::Url::parse(&options.endpoint).map_err(|_| wrong())?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
@@ -86,7 +79,7 @@ impl Client {
         }
         let path = format!("{}/v1/{signal}", url.path().trim_end_matches('/'));
         url.set_path(&path);
-        Ok(Self { url: url.into(), http: client(tls)?, options, cells })
+        Ok(Self { url: url.into(), http: client(tls)?, options })
     }
 
     /// Who tells.
@@ -133,18 +126,20 @@ impl Client {
         let why = format!("OTLP at {} answered {status}: {}", self.url, told(&body));
         Err(match status {
             429 | 502 | 503 | 504 => SinkError::Unavailable { why, after },
+            // It may be for one record, or because there are too many.
+            400 | 413 => SinkError::RefusedWhole { why },
             _ => SinkError::Refused { why },
         })
     }
 
-    /// Counts what the peer took the request without.
-    fn count_rejected(&self, rejected: i64, why: &str) {
-        let Ok(records) = u64::try_from(rejected) else { return };
-        if records > 0 {
-            self.cells.drop_items(DropReason::Refused, 0, records);
+    /// A request of so many bytes, which the peer took without some of its records.
+    fn taken(&self, bytes: u64, rejected: i64, why: &str) -> Sent {
+        let rejected = u64::try_from(rejected).unwrap_or_default();
+        if rejected > 0 {
             let why: String = why.chars().take(MESSAGE_CHARS_MAX).collect();
-            tracing::debug!(url = self.url, records, why, "OTLP's peer rejects a part of a request");
+            tracing::debug!(url = self.url, rejected, why, "OTLP's peer rejects a part of a request");
         }
+        Sent { bytes, rejected }
     }
 
     async fn headers(&self) -> Result<HeaderMap, SinkError> {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +15,10 @@ use super::FilesOptions;
 
 const COMPLETE: &str = ".ndjson.zst";
 const UNFINISHED: &str = ".ndjson.zst.part";
+/// Inputs and outputs of executions are in them: the owner writes, the group reads, nobody else does.
+const FILE_MODE: u32 = 0o640;
+/// The same of the folder, where it is made here.
+const FOLDER_MODE: u32 = 0o750;
 /// The least effort of zstd's usual levels: what repeats in lines, it finds too.
 const LEVEL: i32 = 1;
 
@@ -51,11 +56,13 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error + '_ {
 impl Writer {
     /// Takes the folder: completes what a crash has left, and removes what is too much.
     pub fn open(options: FilesOptions, removed: Arc<RemovedFiles>) -> io::Result<Self> {
-        fs::create_dir_all(&options.dir).map_err(at(&options.dir))?;
+        let mut folder = fs::DirBuilder::new();
+        folder.recursive(true).mode(FOLDER_MODE).create(&options.dir).map_err(at(&options.dir))?;
         let safe = |c: char| if c.is_ascii_alphanumeric() || "._".contains(c) { c } else { '_' };
         let prefix = format!("history-{}-", options.node.chars().map(safe).collect::<String>());
         let path = options.dir.join(format!("{prefix}lock"));
-        let lock = OpenOptions::new().create(true).append(true).open(&path).map_err(at(&path))?;
+        let lock =
+            OpenOptions::new().create(true).append(true).mode(FILE_MODE).open(&path).map_err(at(&path))?;
         lock.try_lock().map_err(|error| match error {
             fs::TryLockError::Error(error) => at(&path)(error),
             fs::TryLockError::WouldBlock => io::Error::new(
@@ -133,7 +140,12 @@ impl Writer {
         self.number = (self.number + 1) % 1_000_000;
         let name = format!("{}{stamp}-{:06}{UNFINISHED}", self.prefix, self.number);
         let path = self.options.dir.join(name);
-        let file = OpenOptions::new().create_new(true).append(true).open(&path).map_err(at(&path))?;
+        let file = OpenOptions::new()
+            .create_new(true)
+            .append(true)
+            .mode(FILE_MODE)
+            .open(&path)
+            .map_err(at(&path))?;
         Ok(Open { file, path, bytes: 0, since_ms: now_ms })
     }
 
