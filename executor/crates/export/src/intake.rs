@@ -83,12 +83,12 @@ impl<T: Weigh> Intake<T> {
         false
     }
 
-    /// Counts what found no room on its way here, as if it had been offered and dropped.
+    /// Counts what found no room on its way here, where it waited for the store.
     pub fn refuse(&self, item: &T) {
         let metrics = &self.0.metrics;
         metrics.offered.add(1);
-        metrics.dropped.add(1);
-        metrics.dropped_records.add(item.records());
+        metrics.unconfirmed.add(1);
+        metrics.unconfirmed_records.add(item.records());
     }
 }
 

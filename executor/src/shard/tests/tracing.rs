@@ -1,7 +1,7 @@
 //! The traces of executions: what whoever is called goes on with, and which spans are told.
 
 use export::{IntakeBounds, Outlet, Span, SpanKind, SpanPage};
-use ids::{SpanId, SpanOf, TraceContext, span_of, trace_of};
+use ids::{SpanId, SpanOf, TraceContext, TraceIds};
 use proto::executor::v1::{LogLevel, LoggingConfiguration, Mode};
 
 use asl::Timestamp;
@@ -54,7 +54,7 @@ fn ends<'a>(spans: &[&'a Span]) -> Vec<(&'a str, &'static str, Option<&'a str>)>
 }
 
 fn id(what: SpanOf) -> SpanId {
-    span_of(batch_id(1).execution(0), what)
+    TraceIds::default().span_of(batch_id(1).execution(0), what)
 }
 
 async fn fail(shard: &TestShard, token: &Bytes, error: &str) {
@@ -216,7 +216,8 @@ async fn an_execution_without_a_context_has_a_trace_of_its_own_if_it_is_sampled_
             continue;
         }
         let run = spans.last().expect("told");
-        assert_eq!((run.parent, pages[0].trace_id), (None, trace_of(batch_id(1).execution(0))));
+        let own = TraceIds::default().trace_of(batch_id(1).execution(0));
+        assert_eq!((run.parent, pages[0].trace_id), (None, own));
         let parent = given.trace.as_ref().and_then(Option::<TraceContext>::from).expect("a context");
         assert_eq!((parent.trace_id, parent.span_id), (pages[0].trace_id, spans[0].id));
     }
