@@ -301,7 +301,7 @@ impl Shard {
         let mut effects = std::mem::take(&mut self.effects);
         let waits = self.has_to_wait();
         let beginning = Beginning { id, name, seed, start_time_ms: wire.start_time_ms, waits, keeps: false };
-        let trace = self.telling.sampler.begin(id, wire.trace.get(at), self.now_us);
+        let trace = self.telling.trace(id, wire.trace.get(at), self.now_us);
         let execution = self.begin((batch.log, machine), &beginning, trace.as_deref(), input, &mut effects);
         let page = &mut self.logs[batch.log].page;
         page.tally(machine, None, received_us);

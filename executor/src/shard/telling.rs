@@ -13,6 +13,7 @@ use asl::{Timestamp, Value};
 use export::{Intake, Page, Span, SpanPage, Weigh};
 use ids::{ExecutionId, LogLevel, Mode};
 use journal::Opened;
+use proto::executor::v1;
 use telemetry::ShardMetrics;
 
 use super::core::Shard;
@@ -81,6 +82,21 @@ impl Telling {
     /// The level of a machine's executions here.
     fn level(&self, machine: &Machine) -> LogLevel {
         if self.intake.is_some() { machine.key.logging.level } else { LogLevel::Off }
+    }
+
+    /// The trace of an execution that begins.
+    #[inline]
+    pub fn trace(
+        &mut self,
+        id: ExecutionId,
+        said: Option<&v1::TraceContext>,
+        now_us: u64,
+    ) -> Option<Rc<Trace>> {
+        let trace = self.sampler.begin(id, said, now_us);
+        if self.traces.is_some() && trace.as_deref().is_some_and(Trace::is_not_followed) {
+            self.metrics.traces_not_followed.add(1);
+        }
+        trace
     }
 
     /// Observes a step of an execution of this machine, whose spans are told where its run is known.
@@ -325,5 +341,40 @@ mod tests {
             assert_eq!(built(false, level), 0, "{level:?}");
             assert_eq!(built(true, level) > 0, level != LogLevel::Off, "{level:?}");
         }
+    }
+
+    #[test]
+    fn a_long_page_is_told_in_parts_and_what_finds_no_room_is_counted_by_its_own_name() {
+        let cells = Arc::<telemetry::IntakeMetrics>::default();
+        let (intake, outlet) = export::intake(export::IntakeBounds::default(), Arc::clone(&cells));
+        let metrics = NodeMetrics::new("test", 1).shard(0).expect("there is one");
+        let mut telling = Telling::new(Outside { history: Some(intake), spans: None }, metrics, 1);
+        let event = |id| HistoryEvent {
+            id,
+            previous: id - 1,
+            at: Timestamp(1),
+            kind: "PassStateEntered",
+            details: Value::object([("input", Value::from("x".repeat(100_000)))]),
+        };
+        let page = Page {
+            execution: "e".into(),
+            machine: "m".into(),
+            map_run: None,
+            tcsl: false,
+            redrive_count: 0,
+            include_data: true,
+            events: (1..=8).map(event).collect(),
+        };
+        // Parts of two events; of the four there is room for three.
+        telling.room = Room::new(700_000);
+        let mut told = Told::default();
+        telling.add(&mut told, page);
+        telling.leave(&mut told);
+        let parts: Vec<Vec<u64>> = std::iter::from_fn(|| outlet.take())
+            .map(|page| page.events.iter().map(|event| event.id).collect())
+            .collect();
+        assert_eq!(parts, [[1, 2], [3, 4], [5, 6]]);
+        let counts = [&cells.offered, &cells.dropped, &cells.unconfirmed, &cells.unconfirmed_records];
+        assert_eq!(counts.map(|cell| cell.get()), [4, 0, 1, 2]);
     }
 }

@@ -114,3 +114,48 @@ impl Drop for Told {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use asl::Timestamp;
+
+    use super::*;
+
+    fn page(execution: &str) -> SpanPage {
+        SpanPage {
+            trace_id: [1; 16],
+            trace_state: "".into(),
+            execution: execution.into(),
+            machine: "m".into(),
+            spans: vec![export::Span {
+                id: [1; 8],
+                parent: None,
+                link: None,
+                name: "a".into(),
+                of: export::SpanKind::Run { redrives: 0 },
+                since: Timestamp(0),
+                until: Timestamp(0),
+                status: "SUCCEEDED",
+                error: None,
+                cause: None,
+            }],
+        }
+    }
+
+    #[test]
+    fn blocks_share_one_room_and_give_it_back_when_they_leave_or_are_given_up() {
+        let bytes = page("a").bytes();
+        let room = Room::new(3 * bytes);
+        let (mut one, mut two) = (Told::default(), Told::default());
+        assert!(one.spans(page("a"), &room).is_ok() && two.spans(page("b"), &room).is_ok());
+        assert!(two.spans(page("a"), &room).is_ok());
+        assert!(one.spans(page("c"), &room).is_err() && two.spans(page("c"), &room).is_err());
+        one.absorb(two);
+        let moved = one.of(|execution| execution == "a");
+        assert_eq!((one.spans.len(), moved.spans.len(), room.taken.get()), (1, 2, 3 * bytes));
+        drop(moved);
+        assert!(one.spans(page("c"), &room).is_ok());
+        one.leave(None, None);
+        assert_eq!((one.spans.len(), room.taken.get()), (0, 0));
+    }
+}

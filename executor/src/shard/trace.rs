@@ -147,6 +147,12 @@ impl Trace {
         self.told
     }
 
+    /// Whether its caller is sampled, and no span is told all the same.
+    #[inline]
+    pub fn is_not_followed(&self) -> bool {
+        self.came && !self.told && self.context.is_sampled()
+    }
+
     /// A run of its execution, where its spans are told.
     pub fn run(&self, id: ExecutionId, redrives: u32, since: Timestamp) -> Option<Run> {
         self.told.then(|| Run::new(self.ids, id, redrives, since))

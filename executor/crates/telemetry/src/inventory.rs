@@ -188,6 +188,7 @@ metrics! {
     PARTITIONS_RECOVERING Gauge "executor_partitions_recovering" ["shard"] "Partitions that are being recovered";
     PARTITIONS_LOST Counter "executor_partitions_lost_total" ["shard"] "Partitions that the shard had and another owner took, or whose log could not be read";
     COMPLETIONS_DROPPED Counter "executor_completions_dropped_total" ["shard"] "Completions that a watcher was too slow for";
+    TRACES_NOT_FOLLOWED Counter "executor_traces_not_followed_total" ["shard"] "Executions of sampled callers whose spans are not told, for more came than --traces-follow takes";
     EXPORT_OFFERED Counter "executor_export_offered_items_total" ["signal", "sink"] "Pages of histories, spans and snapshots of metrics that were handed to an exporter, dropped ones among them";
     EXPORT_ITEMS Counter "executor_export_items_total" ["signal", "sink"] "Pages of histories, spans and snapshots of metrics that the exporter's peer has confirmed";
     EXPORT_RECORDS Counter "executor_export_records_total" ["signal", "sink"] "Events, spans and samples in what the exporter's peer has confirmed";

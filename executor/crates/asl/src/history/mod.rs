@@ -19,7 +19,6 @@ pub use resource::{TaskKind, TaskResource};
 pub use severity::Severity;
 pub use stage::{Field, Stage};
 
-
 use crate::execution::{Machine, StartContext};
 use crate::timestamp::Timestamp;
 use crate::value::{Map, Payload, Str, Value};
