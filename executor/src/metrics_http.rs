@@ -1,14 +1,16 @@
 //! `/metrics` for Prometheus and `/healthz` for people and probes, over plain HTTP/1.1 on a port of their
 //! own.
 //!
-//! Invariants: at most [`CONNECTIONS_MAX`] connections, and [`RENDERS_MAX`] texts in the making, on threads of
-//! their own; a request that is not complete within [`HEADERS_WITHIN`] is dropped; nothing that is asked here
-//! changes anything. What may fail: a connection, and then it is closed.
+//! Invariants: at most [`CONNECTIONS_MAX`] connections, of one request each; a request that is not complete within
+//! [`HEADERS_WITHIN`] is dropped, and so is one whose answer is not read within [`ANSWERED_WITHIN`]; at most
+//! [`SCRAPES_MAX`] of them ask for metrics, so that slow readers leave places to `/healthz`; at most [`RENDERS_MAX`] texts are in
+//! the making, on threads of their own, whether their askers still wait or not. Nothing that is asked here changes anything.
+//! What may fail: a connection, and then it is closed.
 
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,17 +24,21 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use telemetry::{Form, NodeMetrics};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::grpc::health::Health;
 use crate::grpc::listener;
 
 /// Scrapers and probes are few.
 const CONNECTIONS_MAX: usize = 64;
+/// Connections that ask for metrics at once; each holds its text until it was read.
+const SCRAPES_MAX: usize = 16;
 /// A text of a thousand machines is some megabytes.
 const RENDERS_MAX: usize = 2;
 /// A request's headers take no longer.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
+/// A connection takes no longer, from its first byte to its last: scrapers wait for 10 s and less.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Answers until it is dropped.
 ///
@@ -44,19 +50,14 @@ pub(crate) async fn serve(
     health: Health,
 ) -> io::Result<()> {
     let mut connections = pin!(listener::incoming(listener, CONNECTIONS_MAX, None)?);
-    let shared = Arc::new(Port { metrics, health, renders: Semaphore::new(RENDERS_MAX) });
+    let port = Arc::new(Port::new(metrics, health));
     while let Some(connection) = connections.next().await {
-        let shared = Arc::clone(&shared);
-        let service = service_fn(move |request: Request<Incoming>| {
-            let shared = Arc::clone(&shared);
-            async move { Ok::<_, Infallible>(shared.answer(&request).await) }
-        });
-        let mut server = http1::Builder::new();
-        server.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
-        let served = server.serve_connection(TokioIo::new(connection?), service);
+        let (connection, port) = (TokioIo::new(connection?), Arc::clone(&port));
         tokio::spawn(async move {
-            if let Err(error) = served.await {
-                tracing::debug!(%error, "a connection to the metrics port broke");
+            match tokio::time::timeout(ANSWERED_WITHIN, port.one_request(connection)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "a connection to the metrics port broke"),
+                Err(_) => tracing::debug!("a connection to the metrics port did not read its answer in time"),
             }
         });
     }
@@ -67,16 +68,48 @@ pub(crate) async fn serve(
 struct Port {
     metrics: NodeMetrics,
     health: Health,
-    renders: Semaphore,
+    scrapes: Arc<Semaphore>,
+    renders: Arc<Semaphore>,
 }
 
+/// Held by a connection until it has ended, for its text is in memory until then.
+type Place = OnceLock<OwnedSemaphorePermit>;
+
 impl Port {
-    async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+    fn new(metrics: NodeMetrics, health: Health) -> Self {
+        let bound = |places| Arc::new(Semaphore::new(places));
+        Self { metrics, health, scrapes: bound(SCRAPES_MAX), renders: bound(RENDERS_MAX) }
+    }
+
+    /// Answers what a connection asks first, and ends it: whoever asks seldom loses nothing, and an idle one holds no place.
+    async fn one_request<C>(self: Arc<Self>, connection: C) -> hyper::Result<()>
+    where
+        C: hyper::rt::Read + hyper::rt::Write + Unpin,
+    {
+        let place = Arc::<Place>::default();
+        let service = service_fn(|request: Request<Incoming>| {
+            let (port, place) = (Arc::clone(&self), Arc::clone(&place));
+            async move { Ok::<_, Infallible>(port.answer(&request, &place).await) }
+        });
+        let mut server = http1::Builder::new();
+        server.keep_alive(false).timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
+        server.serve_connection(connection, service).await
+    }
+
+    async fn answer<B>(&self, request: &Request<B>, place: &Place) -> Response<Full<Bytes>> {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
         }
         match request.uri().path() {
             "/metrics" => {
+                let Ok(free) = Arc::clone(&self.scrapes).try_acquire_owned() else {
+                    return text(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "too many ask for metrics at once: ask again\n",
+                    );
+                };
+                // A connection asks once.
+                let _ = place.set(free);
                 let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
                 let encoding = request.headers().get(header::ACCEPT_ENCODING);
                 let gzip = encoding.and_then(|value| value.to_str().ok()).is_some_and(takes_gzip);
@@ -93,14 +126,12 @@ impl Port {
 
     /// The metrics in this form, written and compressed beside the node's own thread.
     async fn render(&self, form: Form, gzip: bool) -> Response<Full<Bytes>> {
-        // Nobody closes it.
-        let _permit = self.renders.acquire().await;
         let metrics = self.metrics.clone();
-        let written = tokio::task::spawn_blocking(move || {
+        let written = beside(&self.renders, move || {
             let text = metrics.render(form).into_bytes();
             if gzip { compressed(&text) } else { Ok(text) }
         });
-        match written.await.map_err(io::Error::other).flatten() {
+        match written.await.flatten() {
             Ok(body) => {
                 let mut response = with_type(StatusCode::OK, form.content_type(), body);
                 if gzip {
@@ -114,6 +145,19 @@ impl Port {
             }
         }
     }
+}
+
+/// Does this on a thread of its own. Its place is free when it is done, not when its asker goes: a thread cannot be called back.
+async fn beside<T: Send + 'static>(
+    places: &Arc<Semaphore>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let worked = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        work()
+    });
+    worked.await.map_err(io::Error::other)
 }
 
 /// Whether an `Accept-Encoding` names gzip, and not to refuse it.
@@ -149,12 +193,14 @@ fn with_type(
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
     async fn get(path: &str, accept: &str, port: &Port) -> (u16, String, String) {
         let request = Request::get(path).header(header::ACCEPT, accept).body(()).expect("a request");
-        let response = port.answer(&request).await;
+        let response = port.answer(&request, &Place::new()).await;
         let status = response.status().as_u16();
         let content_type = response.headers()[header::CONTENT_TYPE].to_str().expect("text").to_owned();
         let body = response.into_body().collect().await.expect("a body").to_bytes();
@@ -165,7 +211,7 @@ mod tests {
         let metrics = NodeMetrics::new("1.2.3", 1);
         let right = tokio::sync::watch::Sender::<String>::default();
         let health = Health::new(metrics.clone(), right.subscribe()).await;
-        Port { metrics, health, renders: Semaphore::new(RENDERS_MAX) }
+        Port::new(metrics, health)
     }
 
     #[tokio::test]
@@ -180,7 +226,7 @@ mod tests {
         assert_eq!((status, body.as_str()), (503, "draining\n"));
         assert_eq!(get("/", "*/*", &port).await.0, 404);
         let post = Request::post("/metrics").body(()).expect("a request");
-        assert_eq!(port.answer(&post).await.status(), 405);
+        assert_eq!(port.answer(&post, &Place::new()).await.status(), 405);
     }
 
     #[tokio::test]
@@ -201,7 +247,7 @@ mod tests {
         use std::io::Read;
         let port = port().await;
         let request = Request::get("/metrics").header(header::ACCEPT_ENCODING, "br, gzip;q=0.8");
-        let response = port.answer(&request.body(()).expect("a request")).await;
+        let response = port.answer(&request.body(()).expect("a request"), &Place::new()).await;
         assert_eq!(response.headers()[header::CONTENT_ENCODING], "gzip");
         let body = response.into_body().collect().await.expect("a body").to_bytes();
         let mut text = String::new();
@@ -210,5 +256,80 @@ mod tests {
         for refused in ["", "identity", "br", "gzip;q=0", "gzipped"] {
             assert!(!takes_gzip(refused), "{refused}");
         }
+    }
+
+    /// The port behind a listener, and a client that has asked for this.
+    async fn asked(port: &Arc<Port>, listener: &TcpListener, path: &str) -> TcpStream {
+        let mut client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connects");
+        let (connection, _) = listener.accept().await.expect("accepted");
+        let served = Arc::clone(port).one_request(TokioIo::new(connection));
+        tokio::spawn(tokio::time::timeout(ANSWERED_WITHIN, served));
+        client.write_all(format!("GET {path} HTTP/1.1\r\nhost: n\r\n\r\n").as_bytes()).await.expect("asked");
+        client
+    }
+
+    async fn are_free(places: &Semaphore, expected: usize) {
+        let look = || async {
+            let free = places.available_permits();
+            if free == expected { Ok(()) } else { Err(format!("{free} places are free")) }
+        };
+        testkit::wait::eventually_async(&format!("{expected} places are free"), ANSWERED_WITHIN, look).await;
+    }
+
+    async fn all_of(mut client: TcpStream) -> String {
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.expect("read to the end");
+        text
+    }
+
+    #[tokio::test]
+    async fn scrapes_that_hang_are_bounded_and_leave_health_its_place() {
+        let port = Arc::new(port().await);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let renders = Arc::clone(&port.renders).acquire_many_owned(2).await.expect("open");
+        let mut hanging = Vec::new();
+        for _ in 0..SCRAPES_MAX {
+            hanging.push(asked(&port, &listener, "/metrics").await);
+        }
+        are_free(&port.scrapes, 0).await;
+        let refused = all_of(asked(&port, &listener, "/metrics").await).await;
+        assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("ask again"), "{refused}");
+        let healthy = all_of(asked(&port, &listener, "/healthz").await).await;
+        assert!(
+            healthy.contains("connection: close") && healthy.contains("starting: the store"),
+            "{healthy}"
+        );
+        drop(renders);
+        for client in hanging {
+            assert!(all_of(client).await.contains("executor_build_info"));
+        }
+        are_free(&port.scrapes, SCRAPES_MAX).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_answer_takes_too_long_is_closed_and_its_place_is_free() {
+        let port = Arc::new(port().await);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let _renders = Arc::clone(&port.renders).acquire_many_owned(2).await.expect("open");
+        assert_eq!(all_of(asked(&port, &listener, "/metrics").await).await, "");
+        assert_eq!(port.scrapes.available_permits(), SCRAPES_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_text_in_the_making_keeps_its_place_although_nobody_waits_for_it_any_more() {
+        let places = Arc::new(Semaphore::new(1));
+        let (go_on, held) = std::sync::mpsc::channel::<()>();
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let asked = beside(&places, move || {
+            let _ = begin.send(());
+            held.recv()
+        });
+        tokio::select! {
+            _ = asked => panic!("it is held"),
+            begun = begun => begun.expect("it has begun"),
+        }
+        assert_eq!(places.available_permits(), 0, "the asker is gone, the thread is not");
+        go_on.send(()).expect("it waits");
+        assert!(beside(&places, || 7).await.is_ok_and(|seven| seven == 7));
     }
 }

@@ -48,18 +48,55 @@ fn the_manual_and_the_version_go_to_standard_output() {
 
 #[test]
 fn wrong_usage_exits_with_2_and_says_what_is_wrong() {
-    let cases: [(&[&str], &str); 5] = [
+    let cases: [(&[&str], &str); 9] = [
         (&["frobnicate"], "frobnicate"),
         (&["serve", "--retention", "soon"], "no duration"),
         (&["serve", "--shards", "0"], "--shards"),
         (&["serve", "--listen", "0.0.0.0:0"], "--allow-plaintext"),
         (&["serve", "--config", "/nowhere.toml"], "/nowhere.toml"),
+        (&["serve", "--log-level", "inf"], "did you mean info?"),
+        (&["serve", "--traces-otlp", "http://h", "--traces-sample", "-1"], "from 0 to 1"),
+        (&["serve", "--traces-otlp", "http://h", "--traces-sample", "10%"], "from 0 to 1"),
+        (&["serve", "--no-metrics", "--metrics", "127.0.0.1:0"], "--no-metrics"),
     ];
     for (arguments, part) in cases {
         let output = executor(arguments, &[], "");
         let message = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}");
         assert!(message.contains(part), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
+fn a_file_with_a_secret_is_looked_at_at_the_start() {
+    let wrong = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(wrong.path(), "s3cret").expect("written");
+    let wrong = wrong.path().to_str().expect("text");
+    let cases: [(&[&str], &str); 4] = [
+        (&["--history-otlp", "http://127.0.0.1:9"], "--history-otlp-headers-file"),
+        (&["--history-cls", "http://127.0.0.1:9", "--history-cls-topic", "t"], "--history-cls-keys-file"),
+        (&["--metrics-cloudwatch", "us-east-1"], "--metrics-cloudwatch-keys-file"),
+        (&["--traces-otlp", "http://127.0.0.1:9"], "--traces-otlp-headers-file"),
+    ];
+    for (sink, setting) in cases {
+        for (file, code) in [("/nowhere/secret", 3), (wrong, 2)] {
+            let node = [
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--data-port-base",
+                "0",
+                "--no-metrics",
+                "--shards",
+                "1",
+            ];
+            let arguments = [&node[..], sink, &[setting, file]].concat();
+            let output = executor(&arguments, &[], "");
+            let message = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
+            assert!(message.contains(&format!("error: {setting}: {file}: ")), "{message}");
+            assert!(!message.contains("s3cret"), "{message}");
+        }
     }
 }
 

@@ -115,7 +115,11 @@ pub(super) fn read(path: &Path) -> Result<Options, ConfigError> {
             suggest(key, KEYS).map_or_else(String::new, |known| format!("; did you mean `{known}`?"));
         return Err(wrong(format!("`{key}` is no setting{suggestion}")));
     }
-    toml::from_str(&text).map_err(at)
+    let options: Options = toml::from_str(&text).map_err(at)?;
+    if options.metrics.is_some() && options.no_metrics == Some(true) {
+        return Err(wrong("`no-metrics` opens no port for `metrics`: leave one of them out".to_owned()));
+    }
+    Ok(options)
 }
 
 /// Where in the file: the line, and its key. Not the line itself, whose value may hold a password.

@@ -196,6 +196,8 @@ impl HistoryOptions {
     fn check_companions(&self) -> Result<(), ConfigError> {
         let (files, cls) = (self.history_files.is_some(), self.history_cls.is_some());
         let (redis, kafka) = (self.history_redis.is_some(), !self.history_kafka.is_empty());
+        let otlp = self.history_otlp.is_some();
+        let any = files || cls || redis || kafka || otlp;
         let given = [
             ("--history-file-size", self.history_file_size.is_some(), files, "--history-files"),
             ("--history-file-age", self.history_file_age.is_some(), files, "--history-files"),
@@ -225,12 +227,9 @@ impl HistoryOptions {
                 kafka,
                 "--history-kafka",
             ),
-            (
-                "--history-otlp-headers-file",
-                self.history_otlp_headers_file.is_some(),
-                self.history_otlp.is_some(),
-                "--history-otlp",
-            ),
+            ("--history-otlp-headers-file", self.history_otlp_headers_file.is_some(), otlp, "--history-otlp"),
+            ("--history-queue", self.history_queue.is_some(), any, "--history-files or another"),
+            ("--history-retry", self.history_retry.is_some(), any, "--history-files or another"),
         ];
         match given.into_iter().find(|(_, given, sink, _)| *given && !sink) {
             Some((setting, _, _, sink)) => {
@@ -279,13 +278,8 @@ impl HistoryOptions {
 
     fn otlp(&self, node: &str) -> Result<Option<OtlpOptions>, ConfigError> {
         let Some(endpoint) = self.history_otlp.clone() else { return Ok(None) };
-        super::integrations::check_url("--history-otlp", &endpoint, &["http", "https"])?;
-        Ok(Some(OtlpOptions {
-            endpoint,
-            headers_file: self.history_otlp_headers_file.clone(),
-            instance: node.to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        }))
+        let headers = self.history_otlp_headers_file.as_deref();
+        super::otlp::peer("--history-otlp", &endpoint, headers, node).map(Some)
     }
 
     fn redis(&self) -> Result<Option<RedisOptions>, ConfigError> {
@@ -297,6 +291,15 @@ impl HistoryOptions {
             password_file: self.history_redis_password_file.clone(),
             ..usual
         };
+        if options.stream.is_empty() {
+            return wrong(
+                "--history-redis-stream",
+                "it is empty: write a key, or leave it out for the usual one",
+            );
+        }
+        if options.entries_max == 0 {
+            return wrong("--history-redis-entries", "a stream of 0 entries keeps nothing: write 1 or more");
+        }
         match Redis::new(options.clone()) {
             Err(error) => wrong("--history-redis", error.to_string()),
             Ok(redis) if redis.has_password() => {
@@ -321,14 +324,22 @@ impl HistoryOptions {
         let Some(topic) = self.history_kafka_topic.clone() else {
             return wrong("--history-kafka", "--history-kafka-topic says which topic: give it too");
         };
+        let usual = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if !(1..=249).contains(&topic.len())
+            || !topic.bytes().all(usual)
+            || [".", ".."].contains(&topic.as_str())
+        {
+            let message = format!("{topic:?} is no topic: write 1 to 249 of a-z, A-Z, 0-9, `.`, `_` and `-`");
+            return wrong("--history-kafka-topic", message);
+        }
         let login = match (self.history_kafka_user.clone(), self.history_kafka_password_file.clone()) {
             (None, None) => None,
             (Some(user), Some(file)) => Some((user, file)),
-            _ => {
-                return wrong(
-                    "--history-kafka-user",
-                    "a user needs --history-kafka-password-file: give both",
-                );
+            (Some(_), None) => {
+                return wrong("--history-kafka-user", "it needs --history-kafka-password-file: give both");
+            }
+            (None, Some(_)) => {
+                return wrong("--history-kafka-password-file", "it needs --history-kafka-user: give both");
             }
         };
         let compression = match self.history_kafka_compression {
@@ -361,6 +372,7 @@ mod tests {
             ..base()
         };
         let files = || HistoryOptions { history_files: Some("/d".into()), ..base() };
+        let redis = || HistoryOptions { history_redis: text("redis://h"), ..base() };
         let wrong = [
             ("--history-file-age", HistoryOptions { history_file_age: Some(Span(Duration::MAX)), ..base() }),
             ("--history-file-size", HistoryOptions { history_file_size: Some(Bytes(0)), ..files() }),
@@ -383,7 +395,21 @@ mod tests {
                 "--history-otlp-headers-file",
                 HistoryOptions { history_otlp_headers_file: Some("/h".into()), ..base() },
             ),
-            ("--history-queue", HistoryOptions { history_queue: Some(Bytes(1)), ..base() }),
+            ("--history-queue", HistoryOptions { history_queue: Some(Bytes(1)), ..files() }),
+            ("--history-queue", HistoryOptions { history_queue: Some(Bytes(16 << 20)), ..base() }),
+            (
+                "--history-retry",
+                HistoryOptions { history_retry: Some(Span(Duration::from_mins(5))), ..base() },
+            ),
+            ("--history-redis-entries", HistoryOptions { history_redis_entries: Some(0), ..redis() }),
+            ("--history-redis-stream", HistoryOptions { history_redis_stream: text(""), ..redis() }),
+            ("--history-kafka-topic", HistoryOptions { history_kafka_topic: text("bad topic!"), ..kafka() }),
+            ("--history-kafka-topic", HistoryOptions { history_kafka_topic: text(".."), ..kafka() }),
+            (
+                "--history-kafka-password-file",
+                HistoryOptions { history_kafka_password_file: Some("/k".into()), ..kafka() },
+            ),
+            ("--history-otlp", HistoryOptions { history_otlp: text("http://h/v1/logs"), ..base() }),
         ];
         for (setting, options) in wrong {
             let error = options.check().expect_err(setting).to_string();

@@ -11,8 +11,10 @@ pub(crate) mod file;
 mod history;
 mod integrations;
 mod options;
+mod otlp;
 mod push;
 mod redis;
+mod secrets;
 mod traces;
 pub mod units;
 
@@ -130,6 +132,14 @@ pub enum ConfigError {
         /// As a flag, for example `--shards`.
         setting: &'static str,
         /// What is wrong, and what would be right.
+        message: String,
+    },
+    /// A file that a setting names is not there, or may not be read.
+    #[error("{setting}: {message}")]
+    Unreadable {
+        /// As a flag.
+        setting: &'static str,
+        /// Which file, and what the system says.
         message: String,
     },
     /// The file cannot be read, or is no TOML, or holds a key that nobody knows.
@@ -270,10 +280,14 @@ impl Config {
         for (setting, address) in ports {
             let Some(address) = address.filter(|address| !address.ip().is_loopback()) else { continue };
             if !self.allow_plaintext {
+                let (whoever, instead) = match setting {
+                    "--metrics" => ("read metrics, with the names of state machines and states", ""),
+                    _ => ("read and start executions", " give it certificates (--tls-cert),"),
+                };
                 let message = format!(
                     "{address} can be reached from other machines, and this port speaks plain text: anyone on the \
-                     network could read and start executions; listen on 127.0.0.1, give it certificates (--tls-cert; \
-                     they do not cover --metrics), or say --allow-plaintext where the network itself is trusted"
+                     network could {whoever}; listen on 127.0.0.1,{instead} or say --allow-plaintext where the network \
+                     itself is trusted"
                 );
                 return Err(ConfigError::Value { setting, message });
             }
@@ -313,7 +327,9 @@ mod tests {
         assert!(error.contains("--listen") && error.contains("--allow-plaintext"), "{error}");
         assert!(Config { allow_plaintext: true, ..config }.check().is_ok());
         let metrics = Config { metrics: Some(open), ..Config::default() };
-        assert!(metrics.check().expect_err("not loopback").to_string().contains("--metrics"));
+        let error = metrics.check().expect_err("not loopback").to_string();
+        assert!(error.starts_with("--metrics: 0.0.0.0:7400") && error.contains("read metrics"), "{error}");
+        assert!(!error.contains("start executions") && !error.contains("--tls-cert"), "{error}");
     }
 
     #[test]

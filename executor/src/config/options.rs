@@ -226,7 +226,7 @@ pub struct Options {
     pub metrics: Option<SocketAddr>,
     /// Open no metrics port
     #[arg(long, value_name = "BOOL", env = "MYRIAD_NO_METRICS", num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", help_heading = "Observation")]
+          default_missing_value = "true", conflicts_with = "metrics", help_heading = "Observation")]
     pub no_metrics: Option<bool>,
     /// How log lines on standard error look [default: human]
     #[arg(long, value_name = "FORMAT", env = "MYRIAD_LOG", help_heading = "Observation")]
@@ -305,7 +305,7 @@ impl Options {
             archive_endpoint: self.archive_endpoint.or(other.archive_endpoint),
             archive_region: self.archive_region.or(other.archive_region),
             metrics: self.metrics.or(other.metrics),
-            no_metrics: self.no_metrics.or(other.no_metrics),
+            no_metrics: self.no_metrics.or(other.no_metrics.filter(|_| self.metrics.is_none())),
             log: self.log.or(other.log),
             log_level: self.log_level.or(other.log_level),
             log_limit: self.log_limit.or(other.log_limit),

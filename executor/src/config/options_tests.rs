@@ -40,6 +40,20 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
 }
 
 #[test]
+fn a_metrics_port_and_none_cannot_both_be_asked_for_in_one_place() {
+    let both = "metrics = \"127.0.0.1:1\"\nno-metrics = true\n";
+    assert!(refused(&[], Some(both)).contains("`no-metrics`"));
+    for (file, flag, port) in [
+        ("no-metrics = true\n", "--metrics=127.0.0.1:2", true),
+        ("metrics = \"127.0.0.1:1\"\n", "--no-metrics", false),
+    ] {
+        let file = file_with(file);
+        let (config, _) = flags(&[flag]).resolve(Some(file.path())).expect("the flag wins");
+        assert_eq!(config.metrics.is_some(), port, "{flag}");
+    }
+}
+
+#[test]
 fn every_flag_is_a_key_and_an_environment_variable_of_the_same_name() {
     let command = Command::command();
     let mut of_flags = Vec::new();

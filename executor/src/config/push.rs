@@ -11,9 +11,9 @@ use export::otlp::OtlpOptions;
 use export::push::{CloudWatchOptions, TencentOptions};
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
 use super::integrations::check_url;
 use super::units::Span;
+use super::{ConfigError, otlp};
 
 /// The settings of pushed metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
@@ -160,15 +160,10 @@ impl PushOptions {
 
     fn otlp(&self, node: &str) -> Result<Option<(OtlpOptions, Duration)>, ConfigError> {
         let Some(endpoint) = self.metrics_otlp.clone() else { return Ok(None) };
-        check_url("--metrics-otlp", &endpoint, &["http", "https"])?;
+        let headers = self.metrics_otlp_headers_file.as_deref();
+        let peer = otlp::peer("--metrics-otlp", &endpoint, headers, node)?;
         let every = every("--metrics-otlp-interval", self.metrics_otlp_interval, OTLP_EVERY, EVERY_MIN)?;
-        let options = OtlpOptions {
-            endpoint,
-            headers_file: self.metrics_otlp_headers_file.clone(),
-            instance: node.to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
-        Ok(Some((options, every)))
+        Ok(Some((peer, every)))
     }
 
     fn cloudwatch(&self) -> Result<Option<(CloudWatchOptions, Duration)>, ConfigError> {
@@ -244,6 +239,7 @@ mod tests {
         let wrong = [
             ("--metrics-otlp", PushOptions { metrics_otlp: text("h:4318"), ..base() }),
             ("--metrics-otlp", PushOptions { metrics_otlp: text("http://u:secret@h"), ..base() }),
+            ("--metrics-otlp", PushOptions { metrics_otlp: text("http://h/v1/metrics"), ..base() }),
             ("--metrics-otlp-interval", PushOptions { metrics_otlp_interval: second, ..base() }),
             (
                 "--metrics-otlp-interval",

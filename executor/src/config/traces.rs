@@ -9,8 +9,7 @@ use clap::Args;
 use export::otlp::OtlpOptions;
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
-use super::integrations::check_url;
+use super::{ConfigError, otlp};
 use crate::shard::Sampling;
 
 /// The settings of traces.
@@ -26,7 +25,7 @@ pub struct TracesOptions {
     #[arg(long, value_name = "FILE", env = "MYRIAD_TRACES_OTLP_HEADERS_FILE")]
     pub traces_otlp_headers_file: Option<PathBuf>,
     /// Which share of the executions that are started without a trace context, from 0 to 1 [default: 0.001]
-    #[arg(long, value_name = "RATIO", env = "MYRIAD_TRACES_SAMPLE")]
+    #[arg(long, value_name = "RATIO", env = "MYRIAD_TRACES_SAMPLE", value_parser = share, allow_negative_numbers = true)]
     pub traces_sample: Option<f64>,
     /// Of executions whose caller's trace is sampled, so many a second at most [default: 100]
     #[arg(long, value_name = "COUNT", env = "MYRIAD_TRACES_FOLLOW")]
@@ -35,6 +34,11 @@ pub struct TracesOptions {
 
 const SAMPLE: f64 = 0.001;
 const FOLLOW: u32 = 100;
+const NO_SHARE: &str = "it is no share: write a number from 0 to 1, such as 0.001";
+
+fn share(text: &str) -> Result<f64, &'static str> {
+    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or(NO_SHARE)
+}
 
 fn wrong<T>(setting: &'static str, message: impl Into<String>) -> Result<T, ConfigError> {
     Err(ConfigError::Value { setting, message: message.into() })
@@ -76,16 +80,12 @@ impl TracesOptions {
                 None => Ok(None),
             };
         };
-        check_url("--traces-otlp", &endpoint, &["http", "https"])?;
+        let headers = self.traces_otlp_headers_file.as_deref();
+        let peer = otlp::peer("--traces-otlp", &endpoint, headers, node)?;
         if self.traces_sample.is_some_and(|ratio| !(0.0..=1.0).contains(&ratio)) {
-            return wrong("--traces-sample", "it is no share: write a number from 0 to 1, such as 0.001");
+            return wrong("--traces-sample", NO_SHARE);
         }
-        Ok(Some(OtlpOptions {
-            endpoint,
-            headers_file: self.traces_otlp_headers_file.clone(),
-            instance: node.to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        }))
+        Ok(Some(peer))
     }
 
     /// How each of so many shards samples.
@@ -109,6 +109,7 @@ mod tests {
         let wrong = [
             ("--traces-otlp", otlp("h:4318")),
             ("--traces-otlp", otlp("http://u:secret@h")),
+            ("--traces-otlp", otlp("http://h:4318/v1/traces")),
             ("--traces-sample", TracesOptions { traces_sample: Some(1.5), ..otlp("http://h") }),
             ("--traces-sample", TracesOptions { traces_sample: Some(f64::NAN), ..otlp("http://h") }),
             ("--traces-sample", TracesOptions { traces_sample: Some(0.5), ..base() }),

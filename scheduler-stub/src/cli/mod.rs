@@ -6,7 +6,9 @@ mod auth;
 mod client;
 mod cloud;
 mod drain;
+mod files;
 mod logging;
+mod machine;
 mod nodes;
 mod serve;
 mod start;
@@ -113,7 +115,7 @@ enum Command {
     /// Drain a node: its partitions go to others, and it ends
     Drain(drain::DrainOptions),
     /// Create, update, describe, list and delete state machines
-    Machine(client::MachineOptions),
+    Machine(machine::MachineOptions),
     /// Create, describe, list and delete activities, and poll them
     Activity(activity::ActivityOptions),
     /// Start an execution
@@ -163,7 +165,7 @@ async fn run(command: Command) -> Exit {
         Command::Cloud(options) => cloud::run(options).await,
         Command::Nodes(options) => nodes::run(options).await,
         Command::Drain(options) => drain::run(options).await,
-        Command::Machine(options) => client::machine(options).await,
+        Command::Machine(options) => machine::machine(options).await,
         Command::Activity(options) => activity::run(options).await,
         Command::Start(options) => start::start(options).await,
         Command::Stop(options) => client::stop(options).await,

@@ -7,7 +7,8 @@ use proto::executor::v1::{DescribeExecutionResponse, ExecutionStatus};
 use proto::scheduler::v1::StartExecutionRequest;
 use tonic::Status;
 
-use super::client::{Connection, LOOK_EVERY, described, ended, read};
+use super::client::{Connection, LOOK_EVERY, described, ended};
+use super::files::read;
 use super::logging::Logging;
 use super::trace::Trace;
 use super::{Exit, say};

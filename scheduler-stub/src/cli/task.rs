@@ -8,7 +8,8 @@ use bytes::Bytes;
 use clap::{Args, Subcommand};
 use tonic::Status;
 
-use super::client::{Connection, ended, read};
+use super::client::{Connection, ended};
+use super::files::read;
 use super::{Exit, say};
 
 const TOKENS: &str = "\

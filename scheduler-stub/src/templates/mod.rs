@@ -113,7 +113,7 @@ pub struct NewTemplate {
 /// What is changed of a machine.
 #[derive(Debug, Clone, Default)]
 pub struct Change {
-    /// The text of its new definition.
+    /// The text of its new definition; empty: as before.
     pub definition: Bytes,
     /// Empty: as before.
     pub comment: String,
@@ -208,16 +208,23 @@ impl Templates {
         Err(Error::conflict("StateMachineAlreadyExists", message))
     }
 
-    /// Gives a machine a new definition. The old one stays as a version.
+    /// Gives a machine a new definition, or changes what else is said of it. What it was stays as a version.
     ///
     /// # Errors
-    /// As [`Templates::create`]; [`Error::NotFound`] for an unknown machine; [`Error::Conflict`] with the
+    /// As [`Templates::create`]; [`Error::Invalid`] with `MissingRequiredParameter` for a change of nothing; [`Error::NotFound`] for an unknown machine; [`Error::Conflict`] with the
     /// code `ConflictException` when another writer was quicker.
     pub async fn update(&self, arn: &str, change: Change) -> Result<Stored, Error> {
         let Change { definition, comment, retention_s, role_arn, logging } = change;
         check_text("comment", &comment, COMMENT_BYTES_MAX)?;
         role_arn.as_deref().map_or(Ok(()), check_role)?;
+        let says_more =
+            !comment.is_empty() || retention_s.is_some() || role_arn.is_some() || logging.is_some();
+        if definition.is_empty() && !says_more {
+            let message = "give a definition, or something else that is to change";
+            return Err(Error::invalid("MissingRequiredParameter", message));
+        }
         let (old_bytes, old) = self.head(arn).await?;
+        let definition = if definition.is_empty() { self.definition(&old).await? } else { definition };
         let (hash, warnings) = compile(&definition, old.dialect(), old.mode())?;
         let new = Record {
             version: old.version.saturating_add(1),

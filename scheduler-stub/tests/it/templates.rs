@@ -80,6 +80,19 @@ async fn a_machine_is_created_described_updated_listed_and_deleted() {
 }
 
 #[tokio::test]
+async fn what_is_said_of_a_machine_changes_without_its_definition() {
+    let (templates, ..) = templates().await;
+    let (created, _) = templates.create(new("orders", PASS)).await.expect("created");
+    let longer = Change { retention_s: Some(86_400), ..Change::default() };
+    let (updated, _) = templates.update(&created.arn, longer).await.expect("updated");
+    assert_eq!((updated.version, updated.retention_s, updated.hash), (2, 86_400, created.hash));
+    let resolved = templates.resolve(&created.arn).await.expect("resolved");
+    assert_eq!((resolved.version, &*resolved.definition), (2, PASS.as_bytes()));
+    let nothing = templates.update(&created.arn, Change::default()).await.expect_err("changes nothing");
+    assert_eq!(code(&nothing), "MissingRequiredParameter");
+}
+
+#[tokio::test]
 async fn a_machine_has_a_role_that_is_listed_and_stays_until_it_is_changed_or_taken_away() {
     let (templates, ..) = templates().await;
     let orders = "arn:aws:iam::123456789012:role/orders";

@@ -23,12 +23,16 @@ pub(crate) async fn read(path: &Path, names: KeyNames, whom: &str) -> Result<Key
     };
     let text = tokio::fs::read_to_string(path).await.map(Zeroizing::new);
     let text = text.map_err(|error| wrong(&error))?;
-    let [id, secret, _] = names;
-    keys_of(&text, names).ok_or_else(|| wrong(&format!("it needs lines {id}=… and {secret}=…")))
+    keys_of(&text, names).ok_or_else(|| wrong(&lines_of(names)))
+}
+
+/// What is wrong with a file without keys.
+pub(crate) fn lines_of([id, secret, _]: KeyNames) -> String {
+    format!("it needs lines {id}=… and {secret}=…")
 }
 
 /// The last line of a name counts.
-fn keys_of(text: &str, [id, secret, token]: KeyNames) -> Option<Keys> {
+pub(crate) fn keys_of(text: &str, [id, secret, token]: KeyNames) -> Option<Keys> {
     let value = |name: &str| {
         let mut lines = text.lines().filter_map(|line| line.trim().split_once('='));
         let found = lines.rfind(|(key, _)| key.trim() == name).map(|(_, value)| value.trim());

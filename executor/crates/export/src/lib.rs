@@ -8,7 +8,7 @@
 //!
 //! Rooms: `page` and `spans` (what a shard hands over of histories and of traces), `intake` (from shards to the thread), `pump`
 //! and `retry` (from a queue to a sink), `exporter` (the thread), `relay` and `line` (from intakes to all sinks at once; pages
-//! become lines there), [`sinks`] (where histories go), [`push`] (snapshots of metrics, at an interval), [`otlp`] (all of it, to
+//! become lines there), `secrets` (files that hold them), [`sinks`] (where histories go), [`push`] (snapshots of metrics, at an interval), [`otlp`] (all of it, to
 //! what speaks OpenTelemetry's protocol).
 
 mod exporter;
@@ -22,6 +22,7 @@ mod pump;
 pub mod push;
 mod relay;
 mod retry;
+mod secrets;
 pub mod sinks;
 mod spans;
 
@@ -32,6 +33,7 @@ pub use page::Page;
 pub use pump::{Batch, Feed, Pump, PumpOptions, Sent, Sink, SinkError, pump};
 pub use relay::{History, Relay, Traces};
 pub use retry::Retry;
+pub use secrets::{Secret, SecretError};
 pub use spans::{Span, SpanKind, SpanPage};
 
 /// Tells the time in milliseconds since the Unix epoch.

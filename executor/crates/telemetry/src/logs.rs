@@ -51,6 +51,7 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
             format!("log level {level:?} is no filter ({error}): write error, warn, info, debug, trace or target=level")
         })
     };
+    check_words(level)?;
     let filter = parse(level)?;
     if filter.max_level_hint() == Some(LevelFilter::OFF) {
         return Ok(filter);
@@ -58,6 +59,22 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
     let quiet = QUIET.iter().filter(|library| !level.contains(*library));
     parse(&quiet.fold(level.to_owned(), |level, library| format!("{level},{library}=error")))
 }
+
+/// A word that is no level would be taken for a target, and all others were silent.
+fn check_words(level: &str) -> Result<(), String> {
+    let bare = |word: &&str| word.chars().all(|char| char.is_alphanumeric() || "_:-".contains(char));
+    let words = level.split(',').map(str::trim).filter(|word| !word.is_empty()).filter(bare);
+    let Some(wrong) = words.into_iter().find(|word| word.parse::<LevelFilter>().is_err()) else {
+        return Ok(());
+    };
+    let meant = LEVELS.iter().find(|known| known.chars().next() == wrong.to_lowercase().chars().next());
+    let meant = meant.map(|known| format!(" (did you mean {known}?)")).unwrap_or_default();
+    Err(format!(
+        "log level {level:?}: {wrong:?} is no level{meant}: write error, warn, info, debug, trace or target=level"
+    ))
+}
+
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
 /// The layer that writes.
 pub(crate) fn written<S, W>(format: Format, writer: W, ansi: bool) -> Box<dyn Layer<S> + Send + Sync>
@@ -90,5 +107,21 @@ mod tests {
             assert_eq!(directives, written, "{level}");
         }
         assert!(filter("loud=loud").is_err());
+    }
+
+    #[test]
+    fn a_mistyped_level_is_an_error_and_not_the_name_of_a_target() {
+        for (level, said) in [
+            ("inf", "did you mean info?"),
+            ("executor=debug,Warning", "did you mean warn?"),
+            ("bogus", "\"bogus\" is no level: write"),
+            ("ärger", "is no level"),
+        ] {
+            let error = filter(level).expect_err(level);
+            assert!(error.contains(said), "{error}");
+        }
+        for level in ["INFO", "executor::shard=trace, warn", "off", "[{partition}]=debug,info", "info,"] {
+            filter(level).expect(level);
+        }
     }
 }

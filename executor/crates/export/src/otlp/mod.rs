@@ -149,12 +149,15 @@ impl Client {
         };
         let lines = tokio::fs::read_to_string(path).await.map(Zeroizing::new);
         let lines = lines.map_err(|error| wrong(&error))?;
-        headers_of(&lines).ok_or_else(|| wrong(&"each line has to be a header, NAME: VALUE"))
+        headers_of(&lines).ok_or_else(|| wrong(&HEADERS_WANTED))
     }
 }
 
+/// What is wrong with a file without headers.
+pub(crate) const HEADERS_WANTED: &str = "each line has to be a header, NAME: VALUE";
+
 /// The headers of a file; empty lines and those that begin with `#` are passed over.
-fn headers_of(lines: &str) -> Option<HeaderMap> {
+pub(crate) fn headers_of(lines: &str) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     for line in lines.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let (name, value) = line.split_once(':')?;

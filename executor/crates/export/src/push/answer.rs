@@ -22,6 +22,9 @@ pub(super) struct Answer<'a> {
 
 impl fmt::Display for Answer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.code.is_none() && self.message.is_none() {
+            return write!(f, "{}, not as this API does: is the endpoint right?", self.status);
+        }
         let shown = |text: Option<&str>| {
             text.unwrap_or("(it did not say)").chars().take(MESSAGE_CHARS_MAX).collect::<String>()
         };
@@ -41,6 +44,14 @@ pub(super) fn judge(who: &str, answer: &Answer<'_>) -> SinkError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_answers_otherwise_may_be_somebody_else() {
+        let error = judge("it", &Answer { status: StatusCode::OK, code: None, message: None });
+        assert!(
+            error.to_string().contains("it answered 200 OK, not as this API does: is the endpoint right?")
+        );
+    }
 
     #[test]
     fn what_passes_is_tried_again_and_what_is_wrong_is_refused() {

@@ -96,7 +96,11 @@ impl CloudWatch {
         let sent = text.len() as u64;
         let response = self.http.post(&self.url).headers(headers).body(text).send().await;
         let response = response.map_err(|error| {
-            SinkError::unavailable(format!("CloudWatch cannot be reached: {}", explain(error)))
+            SinkError::unavailable(format!(
+                "CloudWatch at {} cannot be reached: {}",
+                self.url,
+                explain(error)
+            ))
         })?;
         let status = response.status();
         if status.is_success() {

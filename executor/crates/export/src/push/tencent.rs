@@ -94,7 +94,11 @@ impl TencentMonitor {
         let sent = text.len() as u64;
         let response = self.http.post(&self.url).headers(headers).body(text).send().await;
         let response = response.map_err(|error| {
-            SinkError::unavailable(format!("Tencent Cloud Monitor cannot be reached: {}", explain(error)))
+            SinkError::unavailable(format!(
+                "Tencent Cloud Monitor at {} cannot be reached: {}",
+                self.url,
+                explain(error)
+            ))
         })?;
         let status = response.status();
         let answer: Value = serde_json::from_slice(&body(response).await).unwrap_or_default();

@@ -111,10 +111,13 @@ impl Sink<Arc<Line>> for Cls {
         let sent = body.len() as u64;
         let headers = self.headers(&keys, &body)?;
         let request = self.client.post(&self.url).headers(headers).body(body);
-        let response = request
-            .send()
-            .await
-            .map_err(|error| SinkError::unavailable(format!("CLS cannot be reached: {}", explain(error))))?;
+        let response = request.send().await.map_err(|error| {
+            SinkError::unavailable(format!(
+                "CLS at {} cannot be reached: {}",
+                self.options.endpoint,
+                explain(error)
+            ))
+        })?;
         answer::read(response).await.map(|()| sent.into())
     }
 }
