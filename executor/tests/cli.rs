@@ -64,6 +64,17 @@ fn wrong_usage_exits_with_2_and_says_what_is_wrong() {
 }
 
 #[test]
+fn what_cannot_be_written_is_an_error_and_exits_with_3() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a full device");
+    let mut command = Command::new(EXECUTOR);
+    command.args(["top", "127.0.0.1:1", "--once", "--interval", "100ms"]).stdout(full);
+    let output = command.output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(3));
+    let said = text(&output.stderr);
+    assert!(said.starts_with("error: standard output: ") && said.contains("No space"), "{said}");
+}
+
+#[test]
 fn a_flag_wins_over_the_environment_and_that_over_the_file() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), "shards = 1\nmax-open = 11\nretention = \"3h\"\n").expect("written");
