@@ -91,6 +91,23 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
+fn the_configuration_of_the_operators_manual_is_one() {
+    let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md"));
+    let manual = manual.expect("the manual");
+    let example =
+        manual.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), example).expect("written");
+    let path = file.path().to_str().expect("text");
+    let output = executor(&["serve", "--config", path, "--print-config"], &[], "");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stdout).contains("metrics = \"10.0.0.6:7490\""),
+        "`executor top` there asks this port"
+    );
+}
+
+#[test]
 fn an_environment_variable_that_is_no_setting_is_refused() {
     let output = executor(&["serve", "--print-config"], &[("MYRIAD_LISTNE", "x")], "");
     assert_eq!(output.status.code(), Some(2));
