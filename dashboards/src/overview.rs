@@ -9,7 +9,7 @@ const ENDED: &str = "(sum(rate(executor_executions_succeeded_total{m}[r])) + \
      sum(rate(executor_executions_aborted_total{m}[r])))";
 
 /// For how long each alert that fires has held, by all that alerts are about.
-const ALERTS: &str = r#"max by (alertname, severity, instance, shard, machine, integration, target, signal, sink, reason, what, set) ((time() - ALERTS_FOR_STATE{a, alertname=~"Myriad.+"}) and ignoring (alertstate) ALERTS{a, alertname=~"Myriad.+", alertstate="firing"})"#;
+const ALERTS: &str = r#"max by (alertname, severity, instance, shard, machine, integration, target, method, signal, sink, reason, what, set) ((time() - ALERTS_FOR_STATE{a, alertname=~"Myriad.+"}) and ignoring (alertstate) ALERTS{a, alertname=~"Myriad.+", alertstate="firing"})"#;
 
 /// The dashboard.
 #[must_use]

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use promql_parser::parser::Expr;
 use promql_parser::parser::LabelModifier;
@@ -13,11 +13,21 @@ use support::{dashboards, exceptions, folder, names, parse, queries, series, wal
 /// What Prometheus itself adds.
 const OF_PROMETHEUS: [&str; 3] = ["up", "ALERTS", "ALERTS_FOR_STATE"];
 
+/// How every alert says where the operators' manual says what to do.
+const RUNBOOK: &str = "runbook_url: \"{{ $externalLabels.myriad_docs }}/operations.md#";
+
+/// The texts of all rules.
+fn rules() -> Vec<String> {
+    let entries = std::fs::read_dir(folder().join("prometheus/rules")).expect("rules");
+    let paths = entries.map(|entry| entry.expect("a readable entry").path());
+    paths.map(|path| std::fs::read_to_string(path).expect("readable rules")).collect()
+}
+
 /// The names that the recording rules give.
 fn recorded() -> BTreeSet<String> {
-    let text = std::fs::read_to_string(folder().join("prometheus/rules/objectives.yml")).expect("rules");
-    let names = text.lines().filter_map(|line| line.trim().strip_prefix("- record: "));
-    names.map(str::to_owned).collect()
+    let rules = rules();
+    let lines = rules.iter().flat_map(|text| text.lines());
+    lines.filter_map(|line| line.trim().strip_prefix("- record: ")).map(str::to_owned).collect()
 }
 
 #[test]
@@ -119,12 +129,16 @@ fn every_label_in_a_legend_is_one_that_the_query_keeps() {
     }
 }
 
-/// The headings of the operators' manual, as links spell them.
-fn headings() -> BTreeSet<String> {
+/// The parts of the operators' manual, by their headings as links spell them.
+fn parts() -> BTreeMap<String, String> {
     let text = std::fs::read_to_string(folder().join("../docs/operations.md")).expect("docs/operations.md");
-    let titles = text.lines().filter_map(|line| line.trim_start_matches('#').strip_prefix(' '));
     let kept = |c: &char| c.is_ascii_alphanumeric() || *c == '-';
-    titles.map(|title| title.to_lowercase().replace(' ', "-").chars().filter(kept).collect()).collect()
+    let part = |part: &str| {
+        let (title, text) = part.split_once('\n')?;
+        let link = title.to_lowercase().replace(' ', "-");
+        Some((link.chars().filter(kept).collect(), text.to_owned()))
+    };
+    text.split("\n## ").skip(1).filter_map(part).collect()
 }
 
 #[test]
@@ -132,32 +146,28 @@ fn every_alert_asks_for_metrics_that_are_exposed_and_says_what_to_do() {
     let mut known: BTreeSet<String> = inventory::ALL.iter().flat_map(series).collect();
     known.extend(OF_PROMETHEUS.map(str::to_owned));
     known.extend(recorded());
-    let headings = headings();
+    let parts = parts();
     let mut alerts = 0;
-    for entry in std::fs::read_dir(folder().join("prometheus/rules")).expect("rules") {
-        let path = entry.expect("a readable entry").path();
-        let text = std::fs::read_to_string(&path).expect("readable rules");
+    for text in rules() {
         for rule in text.split("- alert: ").skip(1) {
             let rule = rule.split("- record: ").next().unwrap_or_default();
-            let expression = rule.lines().find_map(|line| line.trim().strip_prefix("expr: "));
-            let expression = expression.unwrap_or_else(|| panic!("{}: {rule}", path.display()));
-            let asked = names(&parse(expression).unwrap_or_else(|why| panic!("{}: {why}", path.display())));
-            assert!(!asked.is_empty() && asked.is_subset(&known), "{}: {asked:?}", path.display());
+            let alert = rule.lines().next().expect("a name");
+            let after = |start| rule.lines().find_map(|line| line.trim().strip_prefix(start));
+            let expression = after("expr: ").unwrap_or_else(|| panic!("{alert} has no expression"));
+            let asked = names(&parse(expression).unwrap_or_else(|why| panic!("{alert}: {why}")));
+            assert!(!asked.is_empty() && asked.is_subset(&known), "{alert}: {asked:?}");
             for part in ["severity: ", "summary: ", "description: "] {
-                assert!(rule.contains(part), "{}: no {part}in {rule}", path.display());
+                assert!(rule.contains(part), "{alert} has no {part}");
             }
-            let runbook =
-                rule.lines().find_map(|line| line.trim().strip_prefix("runbook: \"docs/operations.md#"));
-            let heading = runbook.unwrap_or_else(|| panic!("no runbook: {rule}")).trim_end_matches('"');
-            assert!(
-                headings.contains(heading),
-                "{}: no heading {heading} in docs/operations.md",
-                path.display()
-            );
+            let heading = after(RUNBOOK).unwrap_or_else(|| panic!("{alert} has no runbook"));
+            let heading = heading.trim_end_matches('"');
+            let part = parts.get(heading);
+            let part = part.unwrap_or_else(|| panic!("{alert}: no heading {heading} in docs/operations.md"));
+            assert!(part.contains(&format!("`{alert}`")), "{alert} does not stand under {heading}");
             alerts += 1;
         }
     }
-    assert!(alerts >= 20, "{alerts} alerts");
+    assert!(alerts >= 30, "{alerts} alerts");
 }
 
 #[test]

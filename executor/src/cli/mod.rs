@@ -41,9 +41,13 @@ type Refusal = (Exit, String);
 fn show(outcome: Result<(String, Exit), Refusal>) -> Exit {
     match outcome {
         Ok((shown, exit)) => {
-            // Whoever reads may have seen enough.
-            let _ = io::stdout().lock().write_all(shown.as_bytes());
-            exit
+            let mut out = io::stdout().lock();
+            match out.write_all(shown.as_bytes()).and_then(|()| out.flush()) {
+                Ok(()) => exit,
+                // Whoever reads has seen enough.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => exit,
+                Err(error) => show(Err((Exit::Internal, format!("error: standard output: {error}")))),
+            }
         }
         Err((exit, message)) => {
             let _ = writeln!(io::stderr().lock(), "{}", message.trim_end());

@@ -1,12 +1,13 @@
 //! `executor top`: what nodes do now, for people without Grafana.
 //!
 //! Data flows one way: texts of `/metrics` ([`exposition`]) become a [`reading`] of each node, two of them its rates ([`watch`]),
-//! all nodes one [`picture`] of [`table`]s, and that is drawn ([`screen`], [`live`]) or written. Invariants: nothing is asked but
+//! all nodes one [`picture`] of [`table`]s, and that is drawn ([`screen`], [`fit`], [`live`]) or written. Invariants: nothing is asked but
 //! `/metrics`; what is kept is one reading of each node, however long it runs; the terminal is as it was before, however
 //! it ends. What may fail: a node, which is shown as down; the terminal.
 
 mod distribution;
 mod exposition;
+mod fit;
 mod live;
 mod picture;
 mod reading;
@@ -30,7 +31,8 @@ WHAT IS SHOWN
   the second, and how long they took to their acknowledgement and to their end; then each node,
   machine, shard, and target of tasks. Rates and latencies are those of the last interval, and
   latencies are estimated from the buckets of histograms. What needs a look is red. A node
-  is asked for /metrics (its --metrics port, plain HTTP), and for nothing else.
+  is asked for /metrics (its --metrics port, plain HTTP), and for nothing else. A terminal that
+  is too narrow shows fewer columns, the one that is sorted by in any case.
 
 KEYS
   q  quit        Tab, Shift-Tab  the next table       left, right  sort by another column
@@ -38,7 +40,7 @@ KEYS
 
 EXIT CODES
   0  shown    1  written, and a node is down
-  2  the command line is wrong    3  the terminal failed
+  2  the command line is wrong    3  the terminal failed, or what was to be written could not be
 
 EXAMPLES
   executor top
@@ -96,7 +98,7 @@ async fn once(mut nodes: Nodes, interval: Duration) -> (String, Exit) {
     nodes.ask().await;
     tokio::time::sleep(interval).await;
     let picture = Picture::of(&nodes.ask().await);
-    (picture.text(), if picture.down > 0 { Exit::Finding } else { Exit::Ok })
+    (picture.text(), if picture.down.is_empty() { Exit::Ok } else { Exit::Finding })
 }
 
 #[cfg(test)]

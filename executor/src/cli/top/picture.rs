@@ -35,7 +35,8 @@ pub(super) struct Picture {
     /// Nodes, machines, shards, targets.
     pub parts: [Table; 4],
     pub nodes: usize,
-    pub down: usize,
+    /// The nodes that are down, and why.
+    pub down: Vec<String>,
 }
 
 impl Picture {
@@ -66,7 +67,7 @@ impl Picture {
             whole: [together(&machines), latencies(&machines, &shards)],
             parts: [nodes(heard), of_machines(&machines), of_shards(&shards), of_targets(&targets)],
             nodes: heard.len(),
-            down: heard.iter().filter(|heard| matches!(heard.state, State::Down(_))).count(),
+            down: heard.iter().filter_map(down).collect(),
         }
     }
 
@@ -80,6 +81,13 @@ impl Picture {
             table.write(&mut text);
         }
         text
+    }
+}
+
+fn down(heard: &Heard) -> Option<String> {
+    match &heard.state {
+        State::Down(why) => Some(format!("{}: {why}", heard.address)),
+        State::First(_) | State::Up(_) => None,
     }
 }
 
@@ -116,6 +124,7 @@ fn together(machines: &BTreeMap<&str, Machine>) -> Table {
         columns: &["START/S", "SUCCEED/S", "FAIL/S", "TIMEOUT/S", "ABORT/S", "THROTTLE/S", "OPEN"],
         rows: vec![Row { cells: rates(&sum), alarming: is_alarming(&sum) }],
         order: Order { column: 0, descending: true },
+        drops: &[4, 5, 3, 1, 6, 2],
     }
 }
 
@@ -132,6 +141,7 @@ fn latencies(machines: &BTreeMap<&str, Machine>, shards: &[(&str, &str, &Shard)]
         columns: &["FROM THE START", "P50", "P90", "P99", "P99.9"],
         rows: vec![row("to its acknowledgement", &ack), row("to the end", &whole)],
         order: Order { column: 0, descending: false },
+        drops: &[2, 4, 1, 3],
     }
 }
 
@@ -141,6 +151,7 @@ fn nodes(heard: &[Heard]) -> Table {
         columns: &["NODE", "START/S", "OPEN", "CPU", "MEMORY", "VERSION", "STATE"],
         rows: heard.iter().map(node).collect(),
         order: Order { column: 0, descending: false },
+        drops: &[5, 4, 3, 2, 1],
     }
 }
 
@@ -199,6 +210,7 @@ fn of_machines(machines: &BTreeMap<&str, Machine>) -> Table {
         ],
         rows: machines.iter().map(row).collect(),
         order: Order { column: 1, descending: true },
+        drops: &[5, 8, 6, 4, 2, 7, 9, 1, 3],
     }
 }
 
@@ -228,6 +240,7 @@ fn of_shards(shards: &[(&str, &str, &Shard)]) -> Table {
         ],
         rows: shards.iter().map(row).collect(),
         order: Order { column: 2, descending: true },
+        drops: &[5, 7, 4, 3, 8, 6, 9, 2],
     }
 }
 
@@ -245,5 +258,6 @@ fn of_targets(targets: &BTreeMap<(&str, &str), Target>) -> Table {
         columns: &["TARGET", "INTEGRATION", "FAIL/S", "SUCCEED/S", "CANCEL/S", "P50", "P99"],
         rows: targets.iter().map(row).collect(),
         order: Order { column: 2, descending: true },
+        drops: &[4, 5, 3, 6, 1, 2],
     }
 }

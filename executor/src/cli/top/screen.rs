@@ -10,8 +10,9 @@ use ratatui::style::{Style, Stylize};
 use ratatui::text::{Line, Text};
 use ratatui::widgets::{self, Block, Borders, Clear, Paragraph};
 
+use super::fit::{self, Fitted};
 use super::picture::Picture;
-use super::table::{Cell, Order, Row, Table};
+use super::table::{Order, Row, Table};
 
 /// Below this height only the chosen table is drawn.
 const HEIGHT_FOR_ALL: u16 = 32;
@@ -19,8 +20,6 @@ const HEIGHT_FOR_ALL: u16 = 32;
 const NODES_SEEN: u16 = 6;
 /// Rows of a page.
 const PAGE: usize = 10;
-/// A name is seen this wide at least.
-const NAME_MIN: u16 = 18;
 
 const HELP: &str = "\
 q, Esc, Ctrl-C    quit
@@ -136,7 +135,7 @@ impl Screen {
             Constraint::Length(1),
         ])
         .areas(area);
-        frame.render_widget(self.title(), title);
+        frame.render_widget(self.title(title.width), title);
         frame.render_widget(
             Line::from(" q quit  Tab table  ←→ sort  r turn  ↑↓ scroll  p pause  ? help").dim(),
             keys,
@@ -153,15 +152,24 @@ impl Screen {
         }
     }
 
-    fn title(&self) -> Line<'static> {
-        let nodes = match self.picture.as_deref() {
-            Some(Picture { nodes, down: 0, .. }) => format!("nodes: {nodes}").green(),
-            Some(Picture { nodes, down, .. }) => format!("nodes: {nodes}, down: {down}").red(),
-            None => "".into(),
+    fn title(&self, width: u16) -> Line<'static> {
+        let (nodes, down) = match self.picture.as_deref() {
+            Some(Picture { nodes, down, .. }) if down.is_empty() => {
+                (format!("nodes: {nodes}").green(), String::new())
+            }
+            Some(Picture { nodes, down, .. }) => {
+                (format!("nodes: {nodes}, down: {}", down.len()).red(), down.join("; "))
+            }
+            None => ("".into(), String::new()),
         };
         let paused = if self.paused { " PAUSED ".reversed() } else { "".into() };
         let every = format!("  every {:?}  ", self.interval).dim();
-        Line::from(vec!["executor top  ".bold(), nodes, every, paused])
+        let mut line = Line::from(vec!["executor top  ".bold(), nodes, every, paused, "  ".into()]);
+        let left = usize::from(width).saturating_sub(line.width());
+        if left > 0 {
+            line.push_span(fit::cut(&down, left).red());
+        }
+        line
     }
 
     fn draw_parts(&self, frame: &mut Frame<'_>, area: Rect, picture: &Picture) {
@@ -191,64 +199,52 @@ fn draw_whole(frame: &mut Frame<'_>, area: Rect, picture: &Picture) {
         Layout::vertical([Constraint::Length(2), Constraint::Length(1), Constraint::Length(3)]).areas(area);
     for (area, table) in [rates, latencies].into_iter().zip(&picture.whole) {
         let rows: Vec<&Row> = table.rows.iter().collect();
-        frame.render_widget(columns(table, &rows, None, area.width), area);
+        frame.render_widget(columns(table, &rows, None, &fit::fit(table, None, area.width)), area);
     }
 }
 
 fn draw_part(frame: &mut Frame<'_>, area: Rect, table: &Table, look: Look, chosen: bool) {
-    let title = format!(" {} {} ", table.title, table.rows.len());
+    let order = look.order.unwrap_or(table.order);
+    let fitted = fit::fit(table, Some(order.column), area.width);
+    let hidden = match table.columns.len() - fitted.len() {
+        0 => String::new(),
+        hidden => format!("({hidden} columns do not fit) "),
+    };
+    let title = format!(" {} {} {hidden}", table.title, table.rows.len());
     let title = if chosen { title.bold().reversed() } else { title.bold() };
     let block = Block::new().borders(Borders::TOP).title(title);
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let order = look.order.unwrap_or(table.order);
     let seen = usize::from(inner.height.saturating_sub(1));
     // A table may have got shorter.
     let skipped = look.skipped.min(table.rows.len().saturating_sub(1));
     let rows: Vec<&Row> = table.sorted(order).into_iter().skip(skipped).take(seen).collect();
-    frame.render_widget(columns(table, &rows, Some(order), inner.width), inner);
+    frame.render_widget(columns(table, &rows, Some(order), &fitted), inner);
 }
 
-/// A table for the terminal; the first column has what the others leave, but no more than it needs.
-fn columns<'a>(table: &Table, rows: &[&Row], order: Option<Order>, width: u16) -> widgets::Table<'a> {
-    let mut widths: Vec<u16> =
-        table.widths().iter().map(|width| u16::try_from(*width).unwrap_or(u16::MAX)).collect();
-    let others =
-        widths.iter().skip(1).fold(0, |sum: u16, width| sum.saturating_add(*width).saturating_add(2));
-    if let Some(first) = widths.first_mut() {
-        *first = (*first).min(width.saturating_sub(others).max(NAME_MIN));
-    }
-    let heads = table.columns.iter().enumerate().map(|(column, name)| {
-        let sorted = order.is_some_and(|order| order.column == column);
+/// The columns of a table that fit, for the terminal.
+fn columns<'a>(table: &Table, rows: &[&Row], order: Option<Order>, fitted: &[Fitted]) -> widgets::Table<'a> {
+    let heads = fitted.iter().map(|Fitted { column, .. }| {
+        let sorted = order.is_some_and(|order| order.column == *column);
         let style = if sorted { Style::new().bold().underlined() } else { Style::new().dim() };
-        Text::from((*name).to_owned()).style(style).alignment(side(table.is_text(column)))
+        Text::from(table.columns[*column].to_owned()).style(style).alignment(side(table.is_text(*column)))
     });
     let body = rows.iter().map(|row| {
-        let cells = row.cells.iter().zip(&widths).map(|(cell, width)| {
-            Text::from(short(cell, usize::from(*width))).alignment(side(cell.is_text()))
+        let cells = fitted.iter().filter_map(|fitted| {
+            let cell = row.cells.get(fitted.column)?;
+            Some(Text::from(fit::shown(cell, *fitted)).alignment(side(cell.is_text())))
         });
         let style = if row.alarming { Style::new().red() } else { Style::new() };
         widgets::Row::new(cells.collect::<Vec<_>>()).style(style)
     });
     let body: Vec<widgets::Row<'a>> = body.collect();
     let heads: Vec<Text<'a>> = heads.collect();
-    let widths = widths.into_iter().map(Constraint::Length);
-    widgets::Table::new(body, widths).header(widgets::Row::new(heads)).column_spacing(2)
+    let widths = fitted.iter().map(|fitted| Constraint::Length(fitted.width));
+    widgets::Table::new(body, widths).header(widgets::Row::new(heads)).column_spacing(fit::SPACING)
 }
 
 fn side(text: bool) -> Alignment {
     if text { Alignment::Left } else { Alignment::Right }
-}
-
-/// A cell that is too long loses its beginning where it is a machine's, for their ends differ; others lose their end.
-fn short(cell: &Cell, width: usize) -> String {
-    let text = cell.to_string();
-    let long = text.chars().count();
-    if long <= width || width == 0 || !text.starts_with("arn:") && !text.starts_with("qrn:") {
-        return text;
-    }
-    let end: String = text.chars().skip(long - width + 1).collect();
-    format!("…{end}")
 }
 
 fn draw_help(frame: &mut Frame<'_>, area: Rect) {

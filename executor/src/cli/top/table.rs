@@ -11,6 +11,8 @@ pub(super) struct Table {
     pub rows: Vec<Row>,
     /// By which column it is sorted where nobody says.
     pub order: Order,
+    /// The columns that are left out where a terminal is too narrow for all, the least important one first.
+    pub drops: &'static [usize],
 }
 
 /// A row.
@@ -167,6 +169,7 @@ mod tests {
                 row("d", None, Some(90_000.0)),
             ],
             order: Order { column: 1, descending: true },
+            drops: &[2, 1],
         }
     }
 

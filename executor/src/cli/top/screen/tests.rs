@@ -114,6 +114,75 @@ fn a_small_screen_shows_the_chosen_table_and_tab_chooses_the_next_one() {
     assert!(drawn(&screen, (80, 24)).iter().any(|line| line.contains("down: Connection")));
 }
 
+/// What was heard of nodes that work much, and of one that is down.
+fn much() -> Arc<Picture> {
+    let node = NodeMetrics::new("1.2.3", 2);
+    node.set_ready(true);
+    let before = read(&node);
+    for (index, name) in ["mALL", "mData", "mERROR", "refunds", "orders", "payments"].iter().enumerate() {
+        let machine = node.shard(0).expect("there is one").machine(&ORDERS.replace("orders", name));
+        machine.started.add(1_199_300 + index as u64);
+        machine.succeeded.add(1_193_300);
+        machine.failed.add(12_000);
+        machine.timed_out.add(1_204);
+        machine.throttled.add(2_278_650);
+        machine.open.set(227_865);
+        machine.duration.observe_n(40_000, 1_000);
+    }
+    work(&node);
+    let after = Box::new(read(&node).since(&before, 10.0));
+    let heard = |address: &str, state| Heard { address: address.to_owned(), state };
+    let up = |address| heard(address, State::Up(after.clone()));
+    let away = State::Down("Connection refused (os error 111)".to_owned());
+    Arc::new(Picture::of(&[up("10.0.0.6:7490"), up("10.0.0.7:7490"), heard("10.0.0.8:7490", away)]))
+}
+
+#[test]
+fn a_narrow_screen_shows_whole_numbers_and_names_and_which_node_is_down() {
+    for width in [80, 60] {
+        let mut screen = Screen::new(Duration::from_secs(1));
+        screen.show(Some(much()));
+        // Every number that is seen is one of those that are written as text.
+        let text = much().text();
+        let written: Vec<&str> = text.split_whitespace().collect();
+        for title in ["MACHINES", "SHARDS", "TARGETS OF TASKS", "NODES"] {
+            let lines = drawn(&screen, (width, 24));
+            let head = lines.iter().position(|line| line.contains(title)).expect("the table");
+            let numbers = lines[1..3]
+                .iter()
+                .chain(&lines[head + 2..lines.len() - 1])
+                .flat_map(|l| l.split_whitespace());
+            let numbers = numbers.filter(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+            for number in numbers {
+                assert!(written.contains(&number), "{width}, {title}: {number} in {lines:#?}");
+            }
+            let seen = |name: &str| lines.iter().any(|line| line.starts_with(name));
+            let names: &[&str] = match title {
+                "MACHINES" => &["mALL ", "mData ", "mERROR ", "refunds ", "orders ", "payments "],
+                "SHARDS" => &["10.0.0.6:7490 ", "10.0.0.7:7490 "],
+                "NODES" => &["10.0.0.6:7490 ", "10.0.0.7:7490 ", "10.0.0.8:7490 "],
+                _ => &["payments "],
+            };
+            assert!(names.iter().all(|name| seen(name)), "{width}, {title}: {lines:#?}");
+            assert!(lines[0].contains("down: 1") && lines[0].contains("10.0.0.8:7490"), "{}", lines[0]);
+            press(&mut screen, KeyCode::Tab);
+        }
+    }
+}
+
+#[test]
+fn what_a_narrow_table_is_sorted_by_is_seen() {
+    let mut screen = Screen::new(Duration::from_secs(1));
+    screen.show(Some(much()));
+    let head = |screen: &Screen| drawn(screen, (60, 24)).into_iter().find(|line| line.starts_with("MACHINE"));
+    let aborts = |screen: &Screen| head(screen).expect("the machines").contains("ABORT/S");
+    assert!(!aborts(&screen));
+    for _ in 0..4 {
+        press(&mut screen, KeyCode::Right);
+    }
+    assert!(aborts(&screen), "{:?}", head(&screen));
+}
+
 #[test]
 fn arrows_sort_by_another_column_and_r_turns_the_order() {
     let mut screen = screen();
