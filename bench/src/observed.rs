@@ -1,8 +1,8 @@
 //! What it costs to be looked at: one load with everything on against the same load with everything off, in turns.
 //!
 //! Off: the node logs nothing, exports nothing, and nobody scrapes it. On: it logs JSON, a scraper and pushes by OTLP every five
-//! seconds look at its metrics, and histories go to files and by OTLP to a collector: errors of all executions, and everything
-//! of one start in a hundred, with its data. In both one start in a hundred fails, since errors cost where there are some.
+//! seconds look at its metrics, histories go to files and by OTLP to a collector (errors of all executions, and everything of
+//! one start in a hundred, with its data), and spans of one start in a thousand by OTLP. In both one start in a hundred fails, since errors cost where there are some.
 //! Each period has a cluster of its own, whose store is read back. A run is void unless every event that was to be told was
 //! exported and none was dropped. What may fail: a period, with what it fails with.
 

@@ -62,6 +62,8 @@ pub struct Exported {
     pub events: u64,
     /// So many sinks.
     pub sinks: u64,
+    /// Spans, of a start in a thousand.
+    pub spans: u64,
     /// Snapshots of metrics that were pushed.
     pub pushes: u64,
     /// Times that metrics were scraped while the load ran.
@@ -199,12 +201,12 @@ impl Report {
             );
             rows.push(("calls", text));
         }
-        if let Some(Exported { events, sinks, pushes, scrapes }) = &self.exported {
-            let events = thousands(*events);
-            rows.push((
-                "exported",
-                format!("{events} events to each of {sinks} sinks, {pushes} pushes, {scrapes} scrapes"),
-            ));
+        if let Some(Exported { events, sinks, spans, pushes, scrapes }) = &self.exported {
+            let (events, spans) = (thousands(*events), thousands(*spans));
+            let text = format!(
+                "{events} events to each of {sinks} sinks, {spans} spans, {pushes} pushes, {scrapes} scrapes"
+            );
+            rows.push(("exported", text));
         }
         if let Some(bytes) = self.store_bytes_per_execution {
             rows.push(("store growth", format!("{bytes:.0} B per execution")));

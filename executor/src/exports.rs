@@ -1,12 +1,12 @@
 //! What leaves the node to be looked at elsewhere: histories, traces and pushed metrics, on a thread each.
 //!
-//! Invariants: all start before the shards and end after them, so that what these have told and counted last is sent; none
-//! holds up the other. What may fail: the start.
+//! Invariants: all start before the shards and end after them, so that what these have told and counted last is sent; metrics end
+//! last, so that they tell what the others had to leave behind; who hangs holds up no drain for long. What may fail: the start.
 
 use std::time::Duration;
 
 use export::Exporter;
-use futures_util::future::join3;
+use futures_util::future::join;
 use telemetry::{NodeMetrics, Signal};
 use tokio::time::Instant;
 
@@ -18,10 +18,10 @@ use crate::{history_export, metrics_push, traces_export};
 
 /// How long what waits may take to be sent in any case, once the shards have ended.
 const GRACE: Duration = Duration::from_secs(1);
-/// No longer than this for the last metrics: who hangs holds up no drain.
+/// No longer than this for the last metrics.
 const METRICS_MAX: Duration = Duration::from_secs(2);
-/// The same of the last spans.
-const TRACES_MAX: Duration = Duration::from_secs(5);
+/// The same of the last histories and spans.
+const OTHERS_MAX: Duration = Duration::from_secs(5);
 
 /// The threads.
 pub(crate) struct Exports {
@@ -56,10 +56,10 @@ impl Exports {
 
     /// What waits is sent, in what is left of a drain's time and a moment in any case.
     pub async fn end(self, deadline: Instant) {
-        let within = (deadline - Instant::now()).max(GRACE);
-        let metrics = end(self.metrics, "metrics", within.min(METRICS_MAX));
-        let traces = end(self.traces, "traces", within.min(TRACES_MAX));
-        join3(end(self.history, "histories", within), traces, metrics).await;
+        let within = |most| (deadline - Instant::now()).max(GRACE).min(most);
+        let others = within(OTHERS_MAX);
+        join(end(self.history, "histories", others), end(self.traces, "traces", others)).await;
+        end(self.metrics, "metrics", within(METRICS_MAX)).await;
     }
 }
 

@@ -16,7 +16,7 @@ use telemetry::{NodeMetrics, Signal};
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
-use crate::limits::HISTORY_INTAKE_BYTES;
+use crate::limits::{HISTORY_INTAKE_BYTES, HISTORY_INTAKE_BYTES_MIN};
 
 /// Why histories cannot be exported.
 #[derive(Debug, thiserror::Error)]
@@ -55,10 +55,8 @@ pub(crate) fn start(
         let clock = clock.clone();
         Arc::new(move || clock.now_ms())
     };
-    let bounds = IntakeBounds {
-        bytes: HISTORY_INTAKE_BYTES / (config.shards.max(1) as usize),
-        ..IntakeBounds::default()
-    };
+    let share = HISTORY_INTAKE_BYTES / (config.shards.max(1) as usize);
+    let bounds = IntakeBounds { bytes: share.max(HISTORY_INTAKE_BYTES_MIN), ..IntakeBounds::default() };
     let tls = || tasks::http::tls(config.integrations.egress_ca.as_deref());
     let cells = |sink| metrics.exporter(Signal::History, sink);
     let mut history = History::new(bounds);
@@ -79,7 +77,7 @@ pub(crate) fn start(
         history = history.and("kafka", kafka::pump_options(pump), cells("kafka"), move || sink);
     }
     if let Some(options) = sinks.otlp {
-        let sink = OtlpLogs::new(options, &tls()?, cells("otlp"), now)?;
+        let sink = OtlpLogs::new(options, &tls()?, now)?;
         history = history.and("otlp", pump, cells("otlp"), move || sink);
     }
     if history.is_empty() {

@@ -289,11 +289,17 @@ pub const EXECUTION_BLOCKS: usize = if cfg!(test) { 64 } else { EXECUTION_BLOCKS
 pub const CARRY_BLOCKS: usize = EXECUTION_BLOCKS / 4;
 
 /// Histories that wait for the exporter's thread, on the whole node, in bytes as they are weighed. The thread looks every
-/// 10 ms; beyond: pages are dropped and counted.
+/// 25 ms; beyond: pages are dropped and counted.
 pub const HISTORY_INTAKE_BYTES: usize = 64 << 20;
+
+/// No shard's share of it is smaller: it holds some events with the largest payloads.
+pub const HISTORY_INTAKE_BYTES_MIN: usize = 4 << 20;
 
 /// The same of spans.
 pub const TRACES_INTAKE_BYTES: usize = 16 << 20;
+
+/// The same of a shard's share of spans.
+pub const TRACES_INTAKE_BYTES_MIN: usize = 1 << 20;
 
 const _: () = assert!(READ_KEPT_BYTES_MAX <= FLUSH_BYTES_MAX, "a read that is kept must fit in a block");
 const _: () =

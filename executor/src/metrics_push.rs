@@ -52,7 +52,7 @@ pub(crate) fn start(
     let cells = |sink| metrics.exporter(Signal::Metrics, sink);
     let mut push = MetricsPush::new(metrics.clone());
     if let Some((options, every)) = targets.otlp {
-        let sink = OtlpMetrics::new(options, &tls()?, cells("otlp"))?;
+        let sink = OtlpMetrics::new(options, &tls()?)?;
         push = push.and("otlp", every, &cells("otlp"), move || sink);
     }
     if let Some((options, every)) = targets.cloudwatch {

@@ -3,7 +3,6 @@
 //! One thread, one intake for each shard. It starts before the shards and ends after them, so that what they have told last is
 //! sent. What may fail: the configuration, with [`TracesError`]; what the peer does later is the exporter's.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use export::otlp::{OtlpError, OtlpTraces};
@@ -12,7 +11,7 @@ use tasks::http::SetupError;
 use telemetry::{NodeMetrics, Signal};
 
 use crate::config::{Config, ConfigError};
-use crate::limits::TRACES_INTAKE_BYTES;
+use crate::limits::{TRACES_INTAKE_BYTES, TRACES_INTAKE_BYTES_MIN};
 
 /// For how long spans are kept for a peer that does not take them: a trace that is late helps nobody, and metrics say that
 /// something is wrong.
@@ -47,17 +46,15 @@ pub(crate) fn start(
     metrics: &NodeMetrics,
 ) -> Result<(Option<Exporter>, Vec<Intake<SpanPage>>), TracesError> {
     let Some(target) = config.traces.target(&config.node_id)? else { return Ok((None, Vec::new())) };
-    let bounds = IntakeBounds {
-        bytes: TRACES_INTAKE_BYTES / (config.shards.max(1) as usize),
-        ..IntakeBounds::default()
-    };
+    let share = TRACES_INTAKE_BYTES / (config.shards.max(1) as usize);
+    let bounds = IntakeBounds { bytes: share.max(TRACES_INTAKE_BYTES_MIN), ..IntakeBounds::default() };
     let usual = PumpOptions::default();
     let retry = Retry { age: KEPT, ..usual.retry };
     let options = PumpOptions { batch_bytes: BATCH_BYTES, retry, ..usual };
     let cells = metrics.exporter(Signal::Spans, "otlp");
     let tls = tasks::http::tls(config.integrations.egress_ca.as_deref())?;
-    let sink = OtlpTraces::new(target, &tls, Arc::clone(&cells))?;
-    let traces = Traces::new(bounds).and("otlp traces", options, cells, move || sink);
+    let sink = OtlpTraces::new(target, &tls)?;
+    let traces = Traces::new(bounds).and("otlp", options, cells, move || sink);
     let (exporter, intakes) = traces.start(config.shards as usize)?;
     Ok((Some(exporter), intakes))
 }

@@ -14,6 +14,8 @@ use crate::scrape::{self, values};
 
 /// How often metrics are scraped, and pushed.
 const SCRAPE_EVERY: Duration = Duration::from_secs(5);
+/// Which share of the executions are traced.
+const TRACED: &str = "0.001";
 /// How long what was told may take to be exported after the last execution.
 const EXPORTED_WITHIN: Duration = Duration::from_secs(60);
 /// Sinks of histories that the node has.
@@ -53,6 +55,8 @@ impl Collector {
             ("--metrics-otlp-interval", &pushed_every),
             ("--history-files", &histories),
             ("--history-otlp", &collector),
+            ("--traces-otlp", &collector),
+            ("--traces-sample", TRACED),
         ]
         .into_iter()
         .flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()])
@@ -91,12 +95,13 @@ pub(super) async fn exported(address: &str, executions: u64, scrapes: u64) -> Re
         let events = of("executor_export_records_total", "history");
         let dropped = values(&metrics, "executor_export_dropped_records_total").sum::<f64>() as u64;
         let pushes = of("executor_export_items_total", "metrics");
-        if events == wanted * SINKS && dropped == 0 && pushes > 0 {
-            return Ok(Exported { events: wanted, sinks: SINKS, pushes, scrapes });
+        let spans = of("executor_export_records_total", "spans");
+        if events == wanted * SINKS && dropped == 0 && pushes > 0 && spans > 0 {
+            return Ok(Exported { events: wanted, sinks: SINKS, spans, pushes, scrapes });
         }
         if dropped > 0 || events > wanted * SINKS || Instant::now() > deadline {
             return Err(Error::Void(format!(
-                "{wanted} events were to be exported to {SINKS} sinks; {events} were, {dropped} dropped, with {pushes} pushes"
+                "{wanted} events were to be exported to {SINKS} sinks; {events} were, {dropped} dropped, with {pushes} pushes and {spans} spans"
             )));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -241,7 +241,7 @@ impl TracedAgain {
         let spans = std::mem::take(&mut self.spans.spans);
         if !spans.is_empty() {
             // What it does not take, it counts.
-            self.intake.offer(SpanPage { spans, ..self.spans.clone() });
+            self.intake.offer_again(SpanPage { spans, ..self.spans.clone() });
         }
     }
 }
@@ -258,7 +258,7 @@ impl Again {
         {
             let events = std::mem::take(&mut page.events);
             // What it does not take, it counts.
-            intake.offer(Page { events, ..page.clone() });
+            intake.offer_again(Page { events, ..page.clone() });
         }
     }
 }
@@ -279,7 +279,7 @@ impl Observer for Again {
         let Some((page, intake)) = &self.page else { return };
         if let Some(told) = told {
             // What it does not take, it counts.
-            intake.offer(told);
+            intake.offer_again(told);
         }
         self.child = child.map(|child| Child::from(child).page(page.tcsl, page.include_data));
     }

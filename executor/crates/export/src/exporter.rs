@@ -4,14 +4,41 @@
 //! left behind. What may fail: starting the thread.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use telemetry::{ExportMetrics, Signal};
 use tokio::sync::{oneshot, watch};
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::Instant;
 
 /// How much longer than its deadline a stop waits for the thread to say that it has ended.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How often a stop says what it waits for.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+
+/// A sink by what it takes and by its name, and its cells.
+pub(crate) type Named = ((Signal, &'static str), Arc<ExportMetrics>);
+
+/// Waits for the pumps of these sinks, and says now and then for which ones.
+pub(crate) async fn until_ended(pumps: Vec<JoinHandle<()>>, sinks: &[Named]) {
+    let mut ended = std::pin::pin!(join_all(pumps));
+    loop {
+        tokio::select! {
+            // One that has panicked has said so.
+            _ = &mut ended => return,
+            () = tokio::time::sleep(PROGRESS_EVERY) => {}
+        }
+        for ((signal, sink), metrics) in sinks {
+            let (signal, waiting) = (signal.as_str(), metrics.queue_items.get());
+            if waiting > 0 {
+                tracing::info!(signal, sink, waiting, "the end of the node waits for the sink");
+            }
+        }
+    }
+}
 
 /// Tells when to stop.
 #[derive(Debug, Clone)]

@@ -2,7 +2,8 @@
 //!
 //! Why a ring that is looked at every few milliseconds, and no channel: a channel wakes its receiver, which is a call of
 //! the kernel on the shard's thread. Invariants: offering never waits, takes no lock and wakes nobody; what does not fit, by
-//! number or by bytes, is dropped and counted; order is kept. What may fail: nothing.
+//! number or by bytes, is dropped and counted; order is kept. A quarter of the room is kept for what is urgent, and what is told
+//! once more leaves half of it to what is new. What may fail: nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +12,11 @@ use crossbeam_queue::ArrayQueue;
 use telemetry::IntakeMetrics;
 
 use crate::Weigh;
+
+/// Shares of the room: for what is urgent, for what is not, for what is told again.
+const WHOLE: (usize, usize) = (1, 1);
+const USUAL: (usize, usize) = (3, 4);
+const AGAIN: (usize, usize) = (1, 2);
 
 /// What an intake holds at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +28,7 @@ pub struct IntakeBounds {
 }
 
 impl Default for IntakeBounds {
-    /// Enough for 400,000 a second, since it is emptied every 10 ms and a shard may have a bad moment.
+    /// Enough for 300,000 a second, since it is emptied every 25 ms and a shard may have a bad moment.
     fn default() -> Self {
         Self { items: 8_192, bytes: 16 << 20 }
     }
@@ -63,24 +69,60 @@ impl<T> Clone for Intake<T> {
     }
 }
 
-impl<T: Weigh> Intake<T> {
-    /// Takes it, or drops and counts it. Says whether it was taken, for those who want to know.
-    pub fn offer(&self, item: T) -> bool {
-        let (ring, bytes, records) = (&*self.0, item.bytes(), item.records());
-        ring.metrics.offered.add(1);
-        // Only this end adds: what is read here can have become less, never more.
-        let fits = ring.bytes.load(Ordering::Relaxed).saturating_add(bytes) <= ring.bytes_max;
-        if fits {
-            // Before the push: the other end never takes away what was not added.
-            ring.bytes.fetch_add(bytes, Ordering::Relaxed);
-            if ring.items.push((item, bytes)).is_ok() {
-                return true;
-            }
-            ring.bytes.fetch_sub(bytes, Ordering::Relaxed);
+impl<T> Ring<T> {
+    /// What is free of this share of the whole room; nothing where so many items wait already.
+    fn room(&self, (share, of): (usize, usize)) -> usize {
+        if self.items.len() >= (self.items.capacity() * share).div_ceil(of) {
+            return 0;
         }
-        ring.metrics.dropped.add(1);
-        ring.metrics.dropped_records.add(records);
+        // Only the shard's end adds: what is read here can have become less, never more.
+        (self.bytes_max / of * share).saturating_sub(self.bytes.load(Ordering::Relaxed))
+    }
+}
+
+impl<T: Weigh> Intake<T> {
+    /// Takes what of it has room, and drops and counts the rest. Says whether all of it was taken, for those who want to know.
+    pub fn offer(&self, item: T) -> bool {
+        let bytes = item.bytes();
+        let mut room = self.0.room(USUAL);
+        if bytes > room && item.is_urgent() {
+            room = self.0.room(WHOLE);
+        }
+        self.add(item, bytes, room)
+    }
+
+    /// The same for what was told before: there may be very much of it at once.
+    pub fn offer_again(&self, item: T) -> bool {
+        let bytes = item.bytes();
+        self.add(item, bytes, self.0.room(AGAIN))
+    }
+
+    fn add(&self, item: T, bytes: usize, room: usize) -> bool {
+        if bytes <= room {
+            return self.push(item, bytes);
+        }
+        let (first, rest) = item.split(room);
+        if let Some(first) = first {
+            let bytes = first.bytes();
+            self.push(first, bytes);
+        }
+        rest.iter().for_each(|rest| self.refuse(rest));
         false
+    }
+
+    fn push(&self, item: T, bytes: usize) -> bool {
+        let ring = &*self.0;
+        // Before the push: the other end never takes away what was not added.
+        ring.bytes.fetch_add(bytes, Ordering::Relaxed);
+        match ring.items.push((item, bytes)) {
+            Ok(()) => ring.metrics.offered.add(1),
+            Err((item, bytes)) => {
+                ring.bytes.fetch_sub(bytes, Ordering::Relaxed);
+                self.refuse(&item);
+                return false;
+            }
+        }
+        true
     }
 
     /// Counts what found no room on its way here, as if it had been offered and dropped.
@@ -105,14 +147,20 @@ impl<T> Outlet<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Page;
+    use crate::page::tests::page_of;
 
-    /// Weighs as much as it says.
+    /// Weighs as much as it says, and is urgent.
     #[derive(Debug, PartialEq)]
     struct Heavy(usize);
 
     impl Weigh for Heavy {
         fn bytes(&self) -> usize {
             self.0
+        }
+
+        fn is_urgent(&self) -> bool {
+            true
         }
     }
 
@@ -146,6 +194,39 @@ mod tests {
         assert!(!shard.offer(Heavy(101)), "it never fits");
         assert!(shard.offer(Heavy(60)));
         assert_eq!(counted(&exporter), (6, 3));
+    }
+
+    #[test]
+    fn what_is_told_again_leaves_half_of_the_room_and_what_is_not_urgent_a_quarter() {
+        let usual = page_of("e", 1);
+        let mut urgent = page_of("e", 1);
+        urgent.events[0].kind = "ExecutionFailed";
+        let each = usual.bytes().max(urgent.bytes());
+        // By number, and by bytes.
+        for bounds in
+            [IntakeBounds { items: 8, bytes: 1 << 20 }, IntakeBounds { items: 100, bytes: 8 * each }]
+        {
+            let (shard, exporter) = intake(bounds, Arc::default());
+            let offered = |page: &Page, again| {
+                let offer =
+                    |_: &i32| if again { shard.offer_again(page.clone()) } else { shard.offer(page.clone()) };
+                (0..20).take_while(offer).count()
+            };
+            assert_eq!((offered(&urgent, true), offered(&usual, false), offered(&urgent, false)), (4, 2, 2));
+            assert_eq!(std::iter::from_fn(|| exporter.take()).count(), 8);
+        }
+    }
+
+    #[test]
+    fn of_a_page_that_is_too_large_what_fits_is_taken() {
+        let page = page_of("e", 8);
+        let (shard, exporter) = intake(IntakeBounds { items: 8, bytes: page.bytes() }, Arc::default());
+        assert!(!shard.offer(page), "a quarter is kept");
+        let metrics = &exporter.0.metrics;
+        assert_eq!((metrics.offered.get(), metrics.dropped.get()), (2, 1));
+        let taken = exporter.take().expect("a part");
+        assert_eq!(taken.records() + metrics.dropped_records.get(), 8);
+        assert_eq!((taken.events[0].id, exporter.0.bytes.load(Ordering::Relaxed)), (1, 0));
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub use exporter::{Exporter, Stop};
 pub use intake::{Intake, IntakeBounds, Outlet, intake};
 pub use line::{Line, lines};
 pub use page::Page;
-pub use pump::{Batch, Feed, Pump, PumpOptions, Sink, SinkError, pump};
+pub use pump::{Batch, Feed, Pump, PumpOptions, Sent, Sink, SinkError, pump};
 pub use relay::{History, Relay, Traces};
 pub use retry::Retry;
 pub use secrets::{Secret, SecretError};
@@ -52,6 +52,19 @@ pub trait Weigh {
     /// How many records are in it: a page holds many events.
     fn records(&self) -> u64 {
         1
+    }
+
+    /// Whether it is among the last to be dropped.
+    fn is_urgent(&self) -> bool {
+        false
+    }
+
+    /// What of it fits into so many bytes, and the rest.
+    fn split(self, room: usize) -> (Option<Self>, Option<Self>)
+    where
+        Self: Sized,
+    {
+        if self.bytes() <= room { (Some(self), None) } else { (None, Some(self)) }
     }
 }
 

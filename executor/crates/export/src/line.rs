@@ -13,7 +13,7 @@ use asl::history::HistoryEvent;
 
 use crate::{Page, Weigh};
 
-/// What a line takes beside its text.
+/// What a line takes beside its text and its execution's name, which is a key of its own where it is sent.
 const OVERHEAD_BYTES: usize = 128;
 
 /// An event.
@@ -53,7 +53,7 @@ impl Line {
 
 impl Weigh for Line {
     fn bytes(&self) -> usize {
-        self.text.len() + OVERHEAD_BYTES
+        self.text.len() + self.execution.len() + OVERHEAD_BYTES
     }
 
     fn items(&self) -> u64 {
@@ -64,29 +64,43 @@ impl Weigh for Line {
 /// The lines of a page, in its order.
 pub fn lines(page: &Page) -> impl Iterator<Item = Line> {
     let last = page.events.len().saturating_sub(1);
-    let mut scratch = Vec::new();
+    let mut scratch = Scratch { ending: ending(page), ..Scratch::default() };
     page.events.iter().enumerate().map(move |(at, event)| line(page, event, at == last, &mut scratch))
 }
 
-/// `out` is used again for each line of a page: a line takes no more memory than its text has bytes.
-fn line(page: &Page, event: &HistoryEvent, last: bool, out: &mut Vec<u8>) -> Line {
+/// What is used again for each line of a page: a line takes no more memory than its text has bytes.
+#[derive(Debug, Default)]
+struct Scratch {
+    out: Vec<u8>,
+    /// JSON that becomes a text in JSON.
+    json: Vec<u8>,
+    /// What all lines of the page end with.
+    ending: Vec<u8>,
+}
+
+/// Whose events they are, to the end of the line.
+fn ending(page: &Page) -> Vec<u8> {
+    let mut out = br#","execution_arn":"#.to_vec();
+    write_text(&page.execution, &mut out);
+    if let Some(run) = &page.map_run {
+        out.extend_from_slice(br#","map_run_arn":"#);
+        write_text(run, &mut out);
+    }
+    write(&mut out, format_args!(r#","redrive_count":"{}"}}"#, page.redrive_count));
+    out
+}
+
+fn line(page: &Page, event: &HistoryEvent, last: bool, scratch: &mut Scratch) -> Line {
     let HistoryEvent { id, previous, at, kind, ref details } = *event;
+    let Scratch { out, json, ending } = scratch;
     out.clear();
     write(out, format_args!(r#"{{"id":"{id}","type":"{kind}","details":"#));
     let begin = out.len();
-    write_details(details, page.include_data, out);
+    write_details(details, page.include_data, (out, json));
     let details = begin..out.len();
     let at_ms = at.as_millis();
-    write(
-        out,
-        format_args!(r#","previous_event_id":"{previous}","event_timestamp":"{at_ms}","execution_arn":"#),
-    );
-    write_text(&page.execution, out);
-    if let Some(run) = &page.map_run {
-        out.extend_from_slice(br#","map_run_arn":"#);
-        write_text(run, out);
-    }
-    write(out, format_args!(r#","redrive_count":"{}"}}"#, page.redrive_count));
+    write(out, format_args!(r#","previous_event_id":"{previous}","event_timestamp":"{at_ms}""#));
+    out.extend_from_slice(ending);
     Line {
         execution: Arc::clone(&page.execution),
         machine: Arc::clone(&page.machine),
@@ -116,7 +130,7 @@ const DATA: [(&str, Option<&str>); 4] = [
     ("assignedVariables", None),
 ];
 
-fn write_details(details: &Value, include_data: bool, out: &mut Vec<u8>) {
+fn write_details(details: &Value, include_data: bool, (out, json): (&mut Vec<u8>, &mut Vec<u8>)) {
     out.push(b'{');
     let mut first = true;
     for (name, value) in details.as_object().into_iter().flat_map(|members| members.iter()) {
@@ -131,9 +145,9 @@ fn write_details(details: &Value, include_data: bool, out: &mut Vec<u8>) {
         out.push(b':');
         match data {
             // A map of names to JSON texts.
-            Some(("assignedVariables", _)) => write_variables(value, out),
+            Some(("assignedVariables", _)) => write_variables(value, (out, json)),
             Some((_, whole)) => {
-                write_text(&value.to_json_string(), out);
+                write_quoted(value, (out, json));
                 if let Some(whole) = whole {
                     out.push(b',');
                     out.extend_from_slice(whole.as_bytes());
@@ -145,7 +159,7 @@ fn write_details(details: &Value, include_data: bool, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-fn write_variables(variables: &Value, out: &mut Vec<u8>) {
+fn write_variables(variables: &Value, (out, json): (&mut Vec<u8>, &mut Vec<u8>)) {
     out.push(b'{');
     for (at, (name, value)) in
         variables.as_object().into_iter().flat_map(|members| members.iter()).enumerate()
@@ -155,9 +169,16 @@ fn write_variables(variables: &Value, out: &mut Vec<u8>) {
         }
         write_text(name, out);
         out.push(b':');
-        write_text(&value.to_json_string(), out);
+        write_quoted(value, (out, json));
     }
     out.push(b'}');
+}
+
+/// A value's JSON, as text.
+fn write_quoted(value: &Value, (out, json): (&mut Vec<u8>, &mut Vec<u8>)) {
+    json.clear();
+    value.write_json(json);
+    write_text(str::from_utf8(json).unwrap_or_default(), out);
 }
 
 fn write_text(text: &str, out: &mut Vec<u8>) {

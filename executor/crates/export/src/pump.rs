@@ -3,21 +3,36 @@
 //! Invariants: what waits and what is on its way are within the bounds together; one batch is on its way at a time, and is
 //! tried again before the next one is, so a sink sees the order of the queue; a sink may see a batch twice (its answer was
 //! lost), never a part of the queue left out without being counted. Nobody waits for room: what does not fit is dropped.
-//! What may fail: the sink, with [`SinkError`]; a sink that hangs is given up after [`PumpOptions::send_timeout`].
+//! What a sink calls wrong as a whole comes again in halves, so that one wrong item costs itself alone. What may fail: the sink,
+//! with [`SinkError`]; a sink that hangs is given up after [`PumpOptions::send_timeout`]; one that panics takes its queue with it.
+//!
+//! Rooms: `queue`, `said` (what the log says of a sink).
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod queue;
+mod said;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use telemetry::{DropReason, ExportMetrics};
-use tokio::sync::Notify;
+use telemetry::{DropReason, ExportMetrics, Signal};
 use tokio::time::{Instant, sleep_until, timeout};
+
+pub use queue::Feed;
+use queue::Shared;
+use said::Said;
 
 use crate::retry::Pauses;
 use crate::{Retry, Stop, Weigh};
 
-/// How often a sink without work is looked after.
+/// How often a sink without work is looked after, and what is dropped is looked at.
 const IDLE_EVERY: Duration = Duration::from_secs(1);
+/// During a stop nobody waits longer than this for a sink to come back,
+const STOPPING_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// nor shorter than this.
+const STOPPING_PAUSE_MIN: Duration = Duration::from_millis(20);
+/// So many refusals of a batch and its parts are looked into: enough to find two or three wrong ones among thousands.
+const HALVED_MAX: u32 = 64;
 
 /// Bounds and pace of a pump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +51,9 @@ pub struct PumpOptions {
     pub send_timeout: Duration,
     /// When it is tried again.
     pub retry: Retry,
+    /// Whether an item makes the older ones worthless: then the newest waits alone, and one that has failed is not tried again
+    /// once there is a newer one.
+    pub latest: bool,
 }
 
 impl Default for PumpOptions {
@@ -48,6 +66,7 @@ impl Default for PumpOptions {
             batch_age: Duration::from_secs(1),
             send_timeout: Duration::from_secs(10),
             retry: Retry::default(),
+            latest: false,
         }
     }
 }
@@ -59,19 +78,59 @@ pub struct Batch<T> {
     pub items: Vec<T>,
     /// By [`Weigh::bytes`].
     pub bytes: usize,
+    /// The same of all parts of a batch, and of no other batch of the process.
+    pub number: u64,
     oldest: Instant,
 }
+
+/// Of the next batch.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 impl<T: Weigh> Batch<T> {
     /// Of items that are sent without a queue.
     #[must_use]
     pub fn of(items: Vec<T>) -> Self {
-        Self { bytes: items.iter().map(Weigh::bytes).sum(), items, oldest: Instant::now() }
+        Self { bytes: items.iter().map(Weigh::bytes).sum(), items, ..Self::empty(Instant::now()) }
+    }
+
+    fn empty(oldest: Instant) -> Self {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Self { items: Vec::new(), bytes: 0, number, oldest }
     }
 
     /// Items and records, as metrics have them.
     fn counts(&self) -> (u64, u64) {
         (self.items.iter().map(Weigh::items).sum(), self.items.iter().map(Weigh::records).sum())
+    }
+
+    fn halves(mut self) -> (Self, Self) {
+        let later = self.items.split_off(self.items.len() / 2);
+        let bytes = later.iter().map(Weigh::bytes).sum();
+        self.bytes = self.bytes.saturating_sub(bytes);
+        let (number, oldest) = (self.number, self.oldest);
+        (self, Self { items: later, bytes, number, oldest })
+    }
+}
+
+/// What a sink has done with a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// So many bytes were sent: encoded, and compressed where they are.
+    pub bytes: u64,
+    /// So many records the peer says that it did not take, and never will.
+    pub rejected: u64,
+}
+
+impl From<u64> for Sent {
+    fn from(bytes: u64) -> Self {
+        Self { bytes, rejected: 0 }
+    }
+}
+
+impl std::ops::AddAssign for Sent {
+    fn add_assign(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.rejected += other.rejected;
     }
 }
 
@@ -89,6 +148,12 @@ pub enum SinkError {
     /// This batch is never taken.
     #[error("{why}")]
     Refused {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// This batch is never taken as it is; it may be for one of its items, or because there are too many.
+    #[error("{why}")]
+    RefusedWhole {
         /// What is wrong with it.
         why: String,
     },
@@ -110,8 +175,8 @@ impl SinkError {
 
 /// Where batches go.
 pub trait Sink<T> {
-    /// Takes a batch, and says how many bytes it has sent: encoded, and compressed where they are. The future may be dropped before its end, when it takes too long; then the batch comes again.
-    fn send(&mut self, batch: &Batch<T>) -> impl Future<Output = Result<u64, SinkError>>;
+    /// Takes a batch. The future may be dropped before its end, when it takes too long; then the batch comes again.
+    fn send(&mut self, batch: &Batch<T>) -> impl Future<Output = Result<Sent, SinkError>>;
 
     /// Called about once a second while there is nothing to send.
     fn idle(&mut self) -> impl Future<Output = Result<(), SinkError>> {
@@ -124,119 +189,38 @@ pub trait Sink<T> {
     }
 }
 
-#[derive(Debug)]
-struct Waiting<T> {
-    item: T,
-    bytes: usize,
-    since: Instant,
-}
-
-#[derive(Debug)]
-struct Queue<T> {
-    waiting: VecDeque<Waiting<T>>,
-    waiting_bytes: usize,
-    /// On their way to the sink.
-    away: usize,
-    away_bytes: usize,
-    /// Of both, as metrics count them.
-    items: u64,
-}
-
-#[derive(Debug)]
-struct Shared<T> {
-    options: PumpOptions,
-    queue: Mutex<Queue<T>>,
-    /// There is something, or a whole batch.
-    changed: Notify,
-    metrics: Arc<ExportMetrics>,
-}
-
-impl<T> Shared<T> {
-    fn queue(&self) -> MutexGuard<'_, Queue<T>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn tell(&self, queue: &Queue<T>) {
-        self.metrics.queue_items.set(queue.items);
-        self.metrics.queue_bytes.set((queue.waiting_bytes + queue.away_bytes) as u64);
-    }
-}
-
-/// The queue's end to push at. Not for shards, which have [`crate::Intake`]s: it takes a lock.
-#[derive(Debug)]
-pub struct Feed<T>(Arc<Shared<T>>);
-
 /// The queue's other end, with the sink.
 #[derive(Debug)]
-pub struct Pump<T, S> {
-    name: String,
+pub struct Pump<T: Weigh, S> {
     shared: Arc<Shared<T>>,
     sink: S,
     pauses: Pauses,
     stop: Stop,
-    /// The last attempt failed.
-    failing: bool,
+    said: Said,
+    ended: bool,
 }
 
-/// A queue before a sink, which is called `name` in logs. The pump has to be run.
+/// A queue before a sink, which is called by what it takes and by its name in logs. The pump has to be run.
 pub fn pump<T: Weigh, S: Sink<T>>(
-    name: impl Into<String>,
+    name: (Signal, &'static str),
     options: PumpOptions,
     metrics: Arc<ExportMetrics>,
     sink: S,
     stop: Stop,
 ) -> (Feed<T>, Pump<T, S>) {
-    let queue = Queue { waiting: VecDeque::new(), waiting_bytes: 0, away: 0, away_bytes: 0, items: 0 };
-    let queue = Mutex::new(queue);
-    let shared = Arc::new(Shared { options, queue, changed: Notify::new(), metrics });
-    let (name, pauses) = (name.into(), Pauses::new(options.retry));
-    (Feed(Arc::clone(&shared)), Pump { name, shared, sink, pauses, stop, failing: false })
+    let said = Said::new(name, options.retry.age, Arc::clone(&metrics));
+    let shared = Arc::new(Shared::new(options, metrics));
+    let pauses = Pauses::new(options.retry);
+    (Feed(Arc::clone(&shared)), Pump { shared, sink, pauses, stop, said, ended: false })
 }
 
-impl<T: Weigh> Feed<T> {
-    /// Takes it, or drops and counts it. Says whether it was taken.
-    pub fn push(&self, item: T) -> bool {
-        let Shared { options, changed, metrics, .. } = &*self.0;
-        let bytes = item.bytes();
-        if bytes > options.batch_bytes {
-            metrics.drop_items(DropReason::TooLarge, item.items(), item.records());
-            return false;
+impl<T: Weigh, S> Drop for Pump<T, S> {
+    /// A sink that panics takes the pump with it, and nobody else takes what waits.
+    fn drop(&mut self) {
+        if !self.ended {
+            let records = self.shared.abandon();
+            self.said.gone(records);
         }
-        let mut queue = self.0.queue();
-        let (held, held_bytes) = (queue.waiting.len() + queue.away, queue.waiting_bytes + queue.away_bytes);
-        if held >= options.queue_items || held_bytes + bytes > options.queue_bytes {
-            metrics.drop_items(DropReason::QueueFull, item.items(), item.records());
-            return false;
-        }
-        queue.items += item.items();
-        queue.waiting.push_back(Waiting { item, bytes, since: Instant::now() });
-        queue.waiting_bytes += bytes;
-        self.0.tell(&queue);
-        if queue.waiting.len() == 1 || queue.holds_batch(options) {
-            changed.notify_one();
-        }
-        true
-    }
-}
-
-impl<T> Queue<T> {
-    fn holds_batch(&self, options: &PumpOptions) -> bool {
-        self.waiting.len() >= options.batch_items || self.waiting_bytes >= options.batch_bytes
-    }
-
-    /// The oldest, as far as one batch goes.
-    fn take(&mut self, options: &PumpOptions) -> Option<Batch<T>> {
-        let oldest = self.waiting.front()?.since;
-        let mut batch = Batch { items: Vec::new(), bytes: 0, oldest };
-        while batch.items.len() < options.batch_items.max(1) {
-            let fits = |next: &mut Waiting<T>| batch.bytes + next.bytes <= options.batch_bytes;
-            let Some(next) = self.waiting.pop_front_if(fits) else { break };
-            batch.items.push(next.item);
-            batch.bytes += next.bytes;
-        }
-        self.waiting_bytes -= batch.bytes;
-        (self.away, self.away_bytes) = (batch.items.len(), batch.bytes);
-        Some(batch)
     }
 }
 
@@ -266,6 +250,14 @@ where
     }
 }
 
+/// What has become of a batch that was tried until there was no sense in it.
+enum Tried {
+    Taken,
+    /// A part of it may be taken.
+    RefusedWhole,
+    GivenUp(DropReason),
+}
+
 impl<T: Weigh, S: Sink<T>> Pump<T, S> {
     /// Until it is stopped and everything is sent, or its deadline has passed.
     pub async fn run(mut self) {
@@ -275,7 +267,7 @@ impl<T: Weigh, S: Sink<T>> Pump<T, S> {
                 Next::Idle => {
                     let limit = self.shared.options.send_timeout;
                     if let Err(error) = within(&mut self.stop, limit, self.sink.idle()).await {
-                        self.failed(&error);
+                        self.said.failed(&error);
                     }
                 }
                 Next::Close => break,
@@ -285,14 +277,17 @@ impl<T: Weigh, S: Sink<T>> Pump<T, S> {
         let left = self.stop.deadline().map_or(Duration::ZERO, |deadline| deadline - Instant::now());
         // Whoever has nothing to wait for ends at once, whatever the time.
         if let Err(error) = timeout(left, self.sink.close()).await.unwrap_or_else(|_| Err(late())) {
-            self.failed(&error);
+            self.said.failed(&error);
         }
+        self.said.closed();
+        self.ended = true;
     }
 
     async fn next(&mut self) -> Next<T> {
         let idle_at = Instant::now() + IDLE_EVERY;
         loop {
             let deadline = self.stop.deadline();
+            self.said.look(deadline.is_some());
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Next::Close;
             }
@@ -325,33 +320,71 @@ impl<T: Weigh, S: Sink<T>> Pump<T, S> {
         }
     }
 
-    /// Sends it, again and again, until it is taken or given up.
+    /// Sends it, whole or in parts, in its order; what is not taken is counted.
     async fn deliver(&mut self, batch: Batch<T>) {
-        let mut failed = 0_u32;
-        let reason = loop {
-            let Err(error) = self.attempt(&batch).await else { break None };
-            failed = failed.saturating_add(1);
-            let SinkError::Unavailable { after, .. } = error else { break Some(DropReason::Refused) };
-            let retry = self.shared.options.retry;
-            let again_at = Instant::now() + self.pauses.next(failed, after);
-            if failed >= retry.attempts || again_at.duration_since(batch.oldest) > retry.age {
-                break Some(DropReason::GaveUp);
+        let (mut parts, mut refusals) = (vec![batch], 0);
+        while let Some(part) = parts.pop() {
+            match self.tried(&part).await {
+                Tried::RefusedWhole if part.items.len() > 1 && refusals < HALVED_MAX => {
+                    refusals += 1;
+                    let (first, later) = part.halves();
+                    parts.extend([later, first]);
+                    continue;
+                }
+                Tried::Taken => {}
+                Tried::RefusedWhole => self.give_up(&part, DropReason::Refused),
+                Tried::GivenUp(reason) => self.give_up(&part, reason),
             }
+            self.shared.done(&part);
+        }
+    }
+
+    /// Sends it, again and again, until it is taken or given up.
+    async fn tried(&mut self, batch: &Batch<T>) -> Tried {
+        let mut failed = 0_u32;
+        loop {
+            let Err(error) = self.attempt(batch).await else { return Tried::Taken };
+            failed = failed.saturating_add(1);
+            let after = match error {
+                SinkError::Unavailable { after, .. } => after,
+                SinkError::Refused { .. } => return Tried::GivenUp(DropReason::Refused),
+                SinkError::RefusedWhole { .. } => return Tried::RefusedWhole,
+            };
             let stopping = self.stop.deadline();
-            if stopping.is_some_and(|deadline| deadline <= again_at) {
-                break Some(DropReason::Closing);
+            let Some(pause) = self.pause(failed, after, stopping) else {
+                return Tried::GivenUp(DropReason::Closing);
+            };
+            let again_at = Instant::now() + pause;
+            let retry = self.shared.options.retry;
+            if failed >= retry.attempts || again_at.duration_since(batch.oldest) > retry.age {
+                return Tried::GivenUp(DropReason::GaveUp);
+            }
+            self.wait(again_at, stopping.is_some()).await;
+            if self.shared.options.latest && !self.shared.queue().waiting.is_empty() {
+                return Tried::GivenUp(DropReason::GaveUp);
             }
             self.shared.metrics.retries.add(1);
-            tokio::select! {
-                () = sleep_until(again_at) => {}
-                // There may be no time for the pause any more: it is tried once more now.
-                _ = self.stop.asked(), if stopping.is_none() => {}
-            }
-        };
-        if let Some(reason) = reason {
-            self.give_up(&batch, reason);
         }
-        self.done(&batch);
+    }
+
+    /// How long to wait after so many failures; `None`: the stop leaves no time.
+    fn pause(&mut self, failed: u32, asked: Option<Duration>, stopping: Option<Instant>) -> Option<Duration> {
+        let pause = self.pauses.next(failed, asked);
+        let Some(deadline) = stopping else { return Some(pause) };
+        // Half of the time that is left, so that the last attempt is close to its end.
+        let left = (deadline - Instant::now()) / 2;
+        (left >= STOPPING_PAUSE_MIN).then(|| pause.min(STOPPING_PAUSE_MAX).min(left))
+    }
+
+    /// Until it is tried again, or at once when a stop is asked for: there may be no time for the pause any more.
+    async fn wait(&mut self, until: Instant, stopping: bool) {
+        while Instant::now() < until {
+            tokio::select! {
+                () = sleep_until(until.min(Instant::now() + IDLE_EVERY)) => {}
+                _ = self.stop.asked(), if !stopping => return,
+            }
+            self.said.look(stopping);
+        }
     }
 
     /// One attempt, and what is to be counted of it.
@@ -362,44 +395,28 @@ impl<T: Weigh, S: Sink<T>> Pump<T, S> {
         let sent = within(&mut self.stop, limit, self.sink.send(batch)).await;
         metrics.latency.observe(u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX));
         match sent {
-            Ok(bytes) => {
+            Ok(Sent { bytes, rejected }) => {
                 let (items, records) = batch.counts();
+                let rejected = rejected.min(records);
                 metrics.items.add(items);
-                metrics.records.add(records);
+                metrics.records.add(records - rejected);
+                metrics.drop_items(DropReason::Refused, 0, rejected);
                 metrics.bytes.add(bytes);
-                if std::mem::take(&mut self.failing) {
-                    tracing::info!(sink = self.name, "the sink takes what it is sent again");
-                }
+                self.said.works();
                 Ok(())
             }
             Err(error) => {
                 metrics.failures.add(1);
                 metrics.lag_ms.set(millis(batch.oldest.elapsed()));
-                self.failed(&error);
+                self.said.failed(&error);
                 Err(error)
             }
-        }
-    }
-
-    /// Said once for each time that a sink begins to fail.
-    fn failed(&mut self, error: &SinkError) {
-        if !std::mem::replace(&mut self.failing, true) {
-            tracing::warn!(sink = self.name, %error, "the sink does not take what it is sent");
         }
     }
 
     fn give_up(&self, batch: &Batch<T>, reason: DropReason) {
         let (items, records) = batch.counts();
         self.shared.metrics.drop_items(reason, items, records);
-        tracing::debug!(sink = self.name, records, ?reason, "a batch was dropped");
-    }
-
-    /// The batch is not on its way any more.
-    fn done(&self, batch: &Batch<T>) {
-        let mut queue = self.shared.queue();
-        queue.items = queue.items.saturating_sub(batch.counts().0);
-        (queue.away, queue.away_bytes) = (0, 0);
-        self.shared.tell(&queue);
     }
 
     /// What the deadline left in the queue.
@@ -408,9 +425,7 @@ impl<T: Weigh, S: Sink<T>> Pump<T, S> {
         let rest = self.shared.queue().take(&whole);
         if let Some(rest) = rest {
             self.give_up(&rest, DropReason::Closing);
-            self.done(&rest);
-            let records = rest.counts().1;
-            tracing::warn!(sink = self.name, records, "the node ends before the sink took these");
+            self.shared.done(&rest);
         }
     }
 }

@@ -1,24 +1,28 @@
 //! Events of histories as OTLP's log records.
 //!
 //! A line is a record's body; its type is the event's name, and with the ARNs and the id an attribute. Severity is as Step
-//! Functions' log levels have it.
+//! Functions' log levels have it. There are thousands of lines in a request: one record is filled again for each, and written
+//! into memory that the next request uses too.
 
 use std::sync::Arc;
 
-use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
 use opentelemetry_proto::tonic::common::v1::AnyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs, SeverityNumber};
+use prost::Message as _;
 use rustls::ClientConfig;
-use telemetry::ExportMetrics;
 
 use super::{Client, OtlpError, OtlpOptions, attribute, text};
-use crate::{Batch, Line, Now, Sink, SinkError};
+use crate::page::is_failure;
+use crate::{Batch, Line, Now, Sent, Sink, SinkError};
 
 /// See the module.
 pub struct OtlpLogs {
     client: Client,
     now: Now,
+    /// The records of a request.
+    records: Vec<u8>,
 }
 
 impl std::fmt::Debug for OtlpLogs {
@@ -28,72 +32,134 @@ impl std::fmt::Debug for OtlpLogs {
 }
 
 impl OtlpLogs {
-    /// `tls` says whom to trust; `cells` are those of the pump before it.
+    /// `tls` says whom to trust.
     ///
     /// # Errors
     /// [`OtlpError`]
-    pub fn new(
-        options: OtlpOptions,
-        tls: &Arc<ClientConfig>,
-        cells: Arc<ExportMetrics>,
-        now: Now,
-    ) -> Result<Self, OtlpError> {
-        Ok(Self { client: Client::new(options, "logs", tls, cells)?, now })
+    pub fn new(options: OtlpOptions, tls: &Arc<ClientConfig>, now: Now) -> Result<Self, OtlpError> {
+        Ok(Self { client: Client::new(options, "logs", tls)?, now, records: Vec::new() })
     }
 }
 
 impl Sink<Arc<Line>> for OtlpLogs {
-    async fn send(&mut self, batch: &Batch<Arc<Line>>) -> Result<u64, SinkError> {
+    async fn send(&mut self, batch: &Batch<Arc<Line>>) -> Result<Sent, SinkError> {
         let observed = (self.now)().saturating_mul(1_000_000);
-        let scope = ScopeLogs {
-            scope: Some(self.client.scope()),
-            log_records: batch.items.iter().map(|line| record(line, observed)).collect(),
-            ..ScopeLogs::default()
-        };
-        let resource = ResourceLogs {
-            resource: Some(self.client.resource()),
-            scope_logs: vec![scope],
-            ..ResourceLogs::default()
-        };
-        let request = ExportLogsServiceRequest { resource_logs: vec![resource] };
-        let (answer, sent): (ExportLogsServiceResponse, _) = self.client.send(&request).await?;
-        if let Some(partial) = answer.partial_success {
-            self.client.count_rejected(partial.rejected_log_records, &partial.error_message);
+        self.records.clear();
+        let mut record = Record::new(observed);
+        for line in &batch.items {
+            key(LOG_RECORDS, &mut self.records);
+            // There is always room in memory.
+            let _ = record.of(line).encode_length_delimited(&mut self.records);
         }
-        Ok(sent)
+        let head = self.head(self.records.len());
+        let parts = [head.as_slice(), &self.records];
+        let (answer, bytes): (ExportLogsServiceResponse, _) = self.client.send_parts(&parts).await?;
+        let partial = answer.partial_success.unwrap_or_default();
+        Ok(self.client.taken(bytes, partial.rejected_log_records, &partial.error_message))
     }
 }
 
-fn record(line: &Line, observed: u64) -> LogRecord {
-    let (severity, severity_text) = severity(line.kind);
-    let int = |number: u64| Value::IntValue(i64::try_from(number).unwrap_or(i64::MAX));
-    let attributes = [
-        attribute("myriad.execution.arn", text(&line.execution)),
-        attribute("myriad.state_machine.arn", text(&line.machine)),
-        attribute("myriad.event.type", text(line.kind)),
-        attribute("myriad.event.id", int(line.id)),
-        attribute("myriad.redrive_count", int(u64::from(line.redrive_count))),
-    ];
-    let run = line.map_run.iter().map(|run| attribute("myriad.map_run.arn", text(run)));
-    LogRecord {
-        time_unix_nano: u64::try_from(line.at_ms).unwrap_or_default().saturating_mul(1_000_000),
-        observed_time_unix_nano: observed,
-        severity_number: i32::from(severity),
-        severity_text: severity_text.to_owned(),
-        body: Some(AnyValue { value: Some(text(&line.text)) }),
-        attributes: attributes.into_iter().chain(run).collect(),
-        event_name: line.kind.to_owned(),
-        ..LogRecord::default()
+impl OtlpLogs {
+    /// What a request begins with, whose records of so many bytes follow.
+    fn head(&self, records: usize) -> Vec<u8> {
+        let scope = ScopeLogs { scope: Some(self.client.scope()), ..ScopeLogs::default() };
+        let resource = ResourceLogs { resource: Some(self.client.resource()), ..ResourceLogs::default() };
+        let scope = within(SCOPE_LOGS, &scope.encode_to_vec(), records);
+        within(RESOURCE_LOGS, &[resource.encode_to_vec(), scope].concat(), records)
+    }
+}
+
+/// Which fields they are of the messages around them: of a request, of `ResourceLogs`, of `ScopeLogs`.
+const RESOURCE_LOGS: usize = 1;
+const SCOPE_LOGS: usize = 2;
+const LOG_RECORDS: usize = 2;
+
+/// The key of a field that is a message: its length comes next.
+fn key(field: usize, out: &mut Vec<u8>) {
+    const LENGTH_DELIMITED: usize = 2;
+    number(field << 3 | LENGTH_DELIMITED, out);
+}
+
+/// A varint, as keys and lengths are.
+fn number(number: usize, out: &mut Vec<u8>) {
+    // There is always room in memory.
+    let _ = prost::encode_length_delimiter(number, out);
+}
+
+/// The beginning of a message that is a field: so many bytes of it follow.
+fn within(field: usize, begin: &[u8], following: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(begin.len() + 16);
+    key(field, &mut out);
+    number(begin.len() + following, &mut out);
+    out.extend_from_slice(begin);
+    out
+}
+
+/// One record for all lines.
+struct Record(LogRecord);
+
+/// Attributes that each line has, in their places.
+const ATTRIBUTES: [&str; 5] = [
+    "myriad.execution.arn",
+    "myriad.state_machine.arn",
+    "myriad.event.type",
+    "myriad.event.id",
+    "myriad.redrive_count",
+];
+
+impl Record {
+    fn new(observed: u64) -> Self {
+        Self(LogRecord {
+            observed_time_unix_nano: observed,
+            attributes: ATTRIBUTES.iter().map(|key| attribute(key, text(""))).collect(),
+            ..LogRecord::default()
+        })
+    }
+
+    fn of(&mut self, line: &Line) -> &LogRecord {
+        let Self(record) = self;
+        let (severity, severity_text) = severity(line.kind);
+        record.time_unix_nano = u64::try_from(line.at_ms).unwrap_or_default().saturating_mul(1_000_000);
+        record.severity_number = i32::from(severity);
+        fill(&mut record.severity_text, severity_text);
+        fill(&mut record.event_name, line.kind);
+        fill_value(&mut record.body, &line.text);
+        record.attributes.truncate(ATTRIBUTES.len());
+        if let [execution, machine, kind, id, redrives] = record.attributes.as_mut_slice() {
+            fill_value(&mut execution.value, &line.execution);
+            fill_value(&mut machine.value, &line.machine);
+            fill_value(&mut kind.value, line.kind);
+            id.value = int(line.id);
+            redrives.value = int(u64::from(line.redrive_count));
+        }
+        let run = line.map_run.iter().map(|run| attribute("myriad.map_run.arn", text(run)));
+        record.attributes.extend(run);
+        record
+    }
+}
+
+fn int(number: u64) -> Option<AnyValue> {
+    Some(AnyValue { value: Some(Value::IntValue(i64::try_from(number).unwrap_or(i64::MAX))) })
+}
+
+fn fill(old: &mut String, new: &str) {
+    old.clear();
+    old.push_str(new);
+}
+
+/// In the memory of the text before.
+fn fill_value(old: &mut Option<AnyValue>, new: &str) {
+    match old {
+        Some(AnyValue { value: Some(Value::StringValue(old)) }) => fill(old, new),
+        other => *other = Some(AnyValue { value: Some(text(new)) }),
     }
 }
 
 /// What Step Functions logs at its levels FATAL and ERROR; the rest only at ALL.
 fn severity(kind: &str) -> (SeverityNumber, &'static str) {
-    const ERRORS: [&str; 3] = ["Failed", "TimedOut", "Aborted"];
     match kind {
         "ExecutionFailed" | "ExecutionTimedOut" | "ExecutionAborted" => (SeverityNumber::Fatal, "FATAL"),
-        "FailStateEntered" => (SeverityNumber::Error, "ERROR"),
-        kind if ERRORS.iter().any(|end| kind.ends_with(end)) => (SeverityNumber::Error, "ERROR"),
+        kind if is_failure(kind) => (SeverityNumber::Error, "ERROR"),
         _ => (SeverityNumber::Info, "INFO"),
     }
 }

@@ -18,13 +18,13 @@ use opentelemetry_proto::tonic::metrics::v1::{
     ScopeMetrics, Sum,
 };
 use rustls::ClientConfig;
+use telemetry::Snapshot;
 use telemetry::cells::LATENCY_BUCKETS_US;
 use telemetry::inventory::{Kind, Unit};
 use telemetry::snapshot::{Family, Series, Value};
-use telemetry::{ExportMetrics, Snapshot};
 
 use super::{Client, OtlpError, OtlpOptions, attribute, text};
-use crate::{Batch, Sink, SinkError};
+use crate::{Batch, Sent, Sink, SinkError};
 
 /// In one request: with labels as long as ARNs about a megabyte, where collectors take 4 or 20.
 const POINTS_MAX: usize = 5_000;
@@ -37,19 +37,15 @@ pub struct OtlpMetrics {
 }
 
 impl OtlpMetrics {
-    /// `tls` says whom to trust; `cells` are those of the pump before it.
+    /// `tls` says whom to trust.
     ///
     /// # Errors
     /// [`OtlpError`]
-    pub fn new(
-        options: OtlpOptions,
-        tls: &Arc<ClientConfig>,
-        cells: Arc<ExportMetrics>,
-    ) -> Result<Self, OtlpError> {
-        Ok(Self { client: Client::new(options, "metrics", tls, cells)?, points_max: POINTS_MAX })
+    pub fn new(options: OtlpOptions, tls: &Arc<ClientConfig>) -> Result<Self, OtlpError> {
+        Ok(Self { client: Client::new(options, "metrics", tls)?, points_max: POINTS_MAX })
     }
 
-    async fn send_points(&self, metrics: Vec<Metric>) -> Result<u64, SinkError> {
+    async fn send_points(&self, metrics: Vec<Metric>) -> Result<Sent, SinkError> {
         let scope = ScopeMetrics { scope: Some(self.client.scope()), metrics, ..ScopeMetrics::default() };
         let resource = ResourceMetrics {
             resource: Some(self.client.resource()),
@@ -57,18 +53,16 @@ impl OtlpMetrics {
             ..ResourceMetrics::default()
         };
         let request = ExportMetricsServiceRequest { resource_metrics: vec![resource] };
-        let (answer, sent): (ExportMetricsServiceResponse, _) = self.client.send(&request).await?;
-        if let Some(partial) = answer.partial_success {
-            self.client.count_rejected(partial.rejected_data_points, &partial.error_message);
-        }
-        Ok(sent)
+        let (answer, bytes): (ExportMetricsServiceResponse, _) = self.client.send(&request).await?;
+        let partial = answer.partial_success.unwrap_or_default();
+        Ok(self.client.taken(bytes, partial.rejected_data_points, &partial.error_message))
     }
 }
 
 impl Sink<Arc<Snapshot>> for OtlpMetrics {
     /// As many requests as it takes; all of them again after a failure, which changes nothing, for the values are cumulative.
-    async fn send(&mut self, batch: &Batch<Arc<Snapshot>>) -> Result<u64, SinkError> {
-        let mut sent = 0;
+    async fn send(&mut self, batch: &Batch<Arc<Snapshot>>) -> Result<Sent, SinkError> {
+        let mut sent = Sent::default();
         for snapshot in &batch.items {
             let (mut metrics, mut points) = (Vec::new(), 0);
             for (family, series) in pieces(snapshot, self.points_max) {

@@ -20,11 +20,10 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, Key
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 use rustls::ClientConfig;
-use telemetry::{DropReason, ExportMetrics};
 use zeroize::Zeroizing;
 
-use crate::SinkError;
 use crate::http_client::{body, client, explain, retry_after};
+use crate::{Sent, SinkError};
 pub use logs::OtlpLogs;
 pub use metrics::OtlpMetrics;
 pub use traces::OtlpTraces;
@@ -63,7 +62,6 @@ struct Client {
     url: String,
     options: OtlpOptions,
     http: reqwest::Client,
-    cells: Arc<ExportMetrics>,
 }
 
 impl std::fmt::Debug for Client {
@@ -73,12 +71,7 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    fn new(
-        options: OtlpOptions,
-        signal: &str,
-        tls: &Arc<ClientConfig>,
-        cells: Arc<ExportMetrics>,
-    ) -> Result<Self, OtlpError> {
+    fn new(options: OtlpOptions, signal: &str, tls: &Arc<ClientConfig>) -> Result<Self, OtlpError> {
         let wrong = || OtlpError::Endpoint(options.endpoint.clone());
         let mut url = url::Url::parse(&options.endpoint).map_err(|_| wrong())?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
@@ -86,7 +79,7 @@ impl Client {
         }
         let path = format!("{}/v1/{signal}", url.path().trim_end_matches('/'));
         url.set_path(&path);
-        Ok(Self { url: url.into(), http: client(tls)?, options, cells })
+        Ok(Self { url: url.into(), http: client(tls)?, options })
     }
 
     /// Who tells.
@@ -110,10 +103,15 @@ impl Client {
 
     /// Sends a request; gives the answer, and how many bytes were sent.
     async fn send<A: Message + Default>(&self, request: &impl Message) -> Result<(A, u64), SinkError> {
+        self.send_parts(&[&request.encode_to_vec()]).await
+    }
+
+    /// Sends a request whose bytes follow each other in these parts.
+    async fn send_parts<A: Message + Default>(&self, parts: &[&[u8]]) -> Result<(A, u64), SinkError> {
         let mut headers = self.headers().await?;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        let packed = gzip(&request.encode_to_vec());
+        let packed = gzip(parts);
         let sent = packed.len() as u64;
         let request = self.http.post(&self.url).headers(headers).body(packed);
         let response = request.send().await.map_err(|error| {
@@ -128,18 +126,20 @@ impl Client {
         let why = format!("OTLP at {} answered {status}: {}", self.url, told(&body));
         Err(match status {
             429 | 502 | 503 | 504 => SinkError::Unavailable { why, after },
+            // It may be for one record, or because there are too many.
+            400 | 413 => SinkError::RefusedWhole { why },
             _ => SinkError::Refused { why },
         })
     }
 
-    /// Counts what the peer took the request without.
-    fn count_rejected(&self, rejected: i64, why: &str) {
-        let Ok(records) = u64::try_from(rejected) else { return };
-        if records > 0 {
-            self.cells.drop_items(DropReason::Refused, 0, records);
+    /// A request of so many bytes, which the peer took without some of its records.
+    fn taken(&self, bytes: u64, rejected: i64, why: &str) -> Sent {
+        let rejected = u64::try_from(rejected).unwrap_or_default();
+        if rejected > 0 {
             let why: String = why.chars().take(MESSAGE_CHARS_MAX).collect();
-            tracing::debug!(url = self.url, records, why, "OTLP's peer rejects a part of a request");
+            tracing::debug!(url = self.url, rejected, why, "OTLP's peer rejects a part of a request");
         }
+        Sent { bytes, rejected }
     }
 
     async fn headers(&self) -> Result<HeaderMap, SinkError> {
@@ -184,10 +184,13 @@ fn told(body: &[u8]) -> String {
     if shown.is_empty() { "(it did not say)".to_owned() } else { shown }
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    // Writing into memory does not fail.
-    let _ = encoder.write_all(bytes);
+fn gzip(parts: &[&[u8]]) -> Vec<u8> {
+    let bytes: usize = parts.iter().map(|part| part.len()).sum();
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes / 8), Compression::fast());
+    for part in parts {
+        // Writing into memory does not fail.
+        let _ = encoder.write_all(part);
+    }
     encoder.finish().unwrap_or_default()
 }
 

@@ -15,10 +15,9 @@ use opentelemetry_proto::tonic::trace::v1::span::{Link, SpanKind as WireKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span as WireSpan, Status};
 use rustls::ClientConfig;
-use telemetry::ExportMetrics;
 
 use super::{Client, OtlpError, OtlpOptions, attribute, text};
-use crate::{Batch, Sink, SinkError, Span, SpanKind, SpanPage};
+use crate::{Batch, Sent, Sink, SinkError, Span, SpanKind, SpanPage};
 
 /// W3C's flag of what is sampled.
 const SAMPLED: u32 = 1;
@@ -30,21 +29,17 @@ pub struct OtlpTraces {
 }
 
 impl OtlpTraces {
-    /// `tls` says whom to trust; `cells` are those of the pump before it.
+    /// `tls` says whom to trust.
     ///
     /// # Errors
     /// [`OtlpError`]
-    pub fn new(
-        options: OtlpOptions,
-        tls: &Arc<ClientConfig>,
-        cells: Arc<ExportMetrics>,
-    ) -> Result<Self, OtlpError> {
-        Ok(Self { client: Client::new(options, "traces", tls, cells)? })
+    pub fn new(options: OtlpOptions, tls: &Arc<ClientConfig>) -> Result<Self, OtlpError> {
+        Ok(Self { client: Client::new(options, "traces", tls)? })
     }
 }
 
 impl Sink<Arc<SpanPage>> for OtlpTraces {
-    async fn send(&mut self, batch: &Batch<Arc<SpanPage>>) -> Result<u64, SinkError> {
+    async fn send(&mut self, batch: &Batch<Arc<SpanPage>>) -> Result<Sent, SinkError> {
         let spans = batch.items.iter().flat_map(|page| page.spans.iter().map(|span| wire(page, span)));
         let scope =
             ScopeSpans { scope: Some(self.client.scope()), spans: spans.collect(), ..ScopeSpans::default() };
@@ -54,11 +49,9 @@ impl Sink<Arc<SpanPage>> for OtlpTraces {
             ..ResourceSpans::default()
         };
         let request = ExportTraceServiceRequest { resource_spans: vec![resource] };
-        let (answer, sent): (ExportTraceServiceResponse, _) = self.client.send(&request).await?;
-        if let Some(partial) = answer.partial_success {
-            self.client.count_rejected(partial.rejected_spans, &partial.error_message);
-        }
-        Ok(sent)
+        let (answer, bytes): (ExportTraceServiceResponse, _) = self.client.send(&request).await?;
+        let partial = answer.partial_success.unwrap_or_default();
+        Ok(self.client.taken(bytes, partial.rejected_spans, &partial.error_message))
     }
 }
 

@@ -9,6 +9,8 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
 use super::*;
 
+mod log;
+
 /// What an item weighs in these tests.
 const BYTES: usize = 10;
 
@@ -27,6 +29,13 @@ enum Mood {
     /// Takes the batch and loses the answer.
     Forgets,
     Refuses,
+    /// Refuses a batch that has this item in it.
+    Dislikes(u32),
+    /// Takes the batch, and says that it does not want so many of its records.
+    Rejects(u64),
+    /// Calls any batch wrong.
+    RefusesAny,
+    Panics,
 }
 
 /// A sink whose moods the test rules.
@@ -39,7 +48,7 @@ struct Moody {
 }
 
 impl Sink<u32> for Moody {
-    async fn send(&mut self, batch: &Batch<u32>) -> Result<u64, SinkError> {
+    async fn send(&mut self, batch: &Batch<u32>) -> Result<Sent, SinkError> {
         self.attempts.set(self.attempts.get() + 1);
         let take = || self.taken.borrow_mut().push(batch.items.clone());
         match self.mood.get() {
@@ -55,8 +64,18 @@ impl Sink<u32> for Moody {
                 return Err(SinkError::unavailable("the answer was lost"));
             }
             Mood::Refuses => return Err(SinkError::refused("it is wrong")),
+            Mood::Dislikes(item) if batch.items.contains(&item) => {
+                return Err(SinkError::RefusedWhole { why: "one is wrong".to_owned() });
+            }
+            Mood::Dislikes(_) => take(),
+            Mood::Rejects(rejected) => {
+                take();
+                return Ok(Sent { bytes: 1, rejected });
+            }
+            Mood::RefusesAny => return Err(SinkError::RefusedWhole { why: "wrong".to_owned() }),
+            Mood::Panics => panic!("the sink is broken"),
         }
-        Ok(batch.bytes as u64)
+        Ok((batch.bytes as u64).into())
     }
 
     async fn close(&mut self) -> Result<(), SinkError> {
@@ -87,6 +106,7 @@ fn options() -> PumpOptions {
             attempts: u32::MAX,
             age: Duration::from_mins(5),
         },
+        latest: false,
     }
 }
 
@@ -100,12 +120,13 @@ impl Rig {
         };
         let metrics = Arc::<ExportMetrics>::default();
         let (stop, asked) = Stop::new();
-        let (feed, pump) = pump("test", options, Arc::clone(&metrics), sink.clone(), asked);
+        let (feed, pump) =
+            pump((Signal::History, "test"), options, Arc::clone(&metrics), sink.clone(), asked);
         Self { feed, sink, metrics, stop, running: spawn_local(pump.run()) }
     }
 
     fn push(&self, items: std::ops::Range<u32>) -> usize {
-        items.filter(|item| self.feed.push(*item)).count()
+        self.feed.push(items)
     }
 
     fn batches(&self) -> Vec<Vec<u32>> {
@@ -176,7 +197,7 @@ fn a_sink_that_is_down_for_minutes_gets_what_fits_in_order_and_the_rest_is_count
         // Doubling pauses: many fewer attempts than the shortest pause would give.
         assert!((10..60).contains(&rig.sink.attempts.get()), "{} attempts", rig.sink.attempts.get());
         assert_eq!(u64::from(rig.sink.attempts.get()), rig.metrics.failures.get());
-        assert_eq!(rig.metrics.failures.get(), rig.metrics.retries.get());
+        assert_eq!(rig.metrics.failures.get(), rig.metrics.retries.get() + 1, "it waits for the next one");
         rig.sink.mood.set(Mood::Well);
         pass(10).await;
         assert_eq!(rig.taken(), (0..20).collect::<Vec<_>>());
@@ -312,5 +333,101 @@ fn a_sink_that_comes_back_during_a_stop_still_gets_everything() {
         let (sink, metrics) = rig.stop(Duration::from_secs(1)).await;
         assert_eq!(sink.taken.borrow().concat(), (0..10).collect::<Vec<_>>());
         assert_eq!(metrics.dropped_for(DropReason::Closing).0, 0);
+    });
+}
+
+#[test]
+fn a_stop_tries_on_until_its_deadline_however_long_the_pauses_were() {
+    local(async || {
+        let rig = Rig::start(options(), Mood::Down);
+        rig.push(0..10);
+        pass(60).await;
+        let mood = Rc::clone(&rig.sink.mood);
+        spawn_local(async move {
+            pass(3).await;
+            mood.set(Mood::Well);
+        });
+        let (sink, metrics) = rig.stop(Duration::from_secs(5)).await;
+        assert_eq!(sink.taken.borrow().concat(), (0..10).collect::<Vec<_>>());
+        assert_eq!(metrics.dropped_for(DropReason::Closing).0, 0);
+        // As often as once a second at least, and not without a pause.
+        let rig = Rig::start(options(), Mood::Down);
+        rig.push(0..4);
+        pass(60).await;
+        let before = rig.sink.attempts.get();
+        let (sink, _) = rig.stop(Duration::from_secs(5)).await;
+        assert!(
+            (5..20).contains(&(sink.attempts.get() - before)),
+            "{} attempts",
+            sink.attempts.get() - before
+        );
+    });
+}
+
+#[test]
+fn one_wrong_item_of_a_batch_costs_itself_alone_and_the_order_stays() {
+    local(async || {
+        let wide = PumpOptions { batch_items: 16, batch_bytes: 16 * BYTES, ..options() };
+        let rig = Rig::start(wide, Mood::Dislikes(5));
+        rig.push(0..16);
+        pass(2).await;
+        assert_eq!(rig.taken(), (0..16).filter(|item| *item != 5).collect::<Vec<_>>());
+        assert_eq!(rig.metrics.dropped_for(DropReason::Refused), (1, 1));
+        assert_eq!((rig.metrics.queue_items.get(), rig.metrics.queue_bytes.get()), (0, 0));
+        assert_eq!(rig.push(16..36), 20, "all of the room is there again");
+    });
+}
+
+#[test]
+fn a_sink_that_calls_everything_wrong_is_not_asked_about_each_item() {
+    local(async || {
+        let options = PumpOptions {
+            queue_items: 1 << 12,
+            queue_bytes: 1 << 20,
+            batch_items: 1 << 12,
+            batch_bytes: 1 << 20,
+            ..options()
+        };
+        let rig = Rig::start(options, Mood::RefusesAny);
+        rig.push(0..4_000);
+        pass(2).await;
+        assert_eq!(rig.metrics.dropped_for(DropReason::Refused).0, 4_000);
+        assert!(rig.sink.attempts.get() < 200, "{} attempts", rig.sink.attempts.get());
+    });
+}
+
+#[test]
+fn what_a_peer_rejects_of_a_batch_is_counted_once() {
+    local(async || {
+        let rig = Rig::start(options(), Mood::Rejects(3));
+        rig.push(0..4);
+        pass(2).await;
+        assert_eq!(rig.metrics.records.get() + rig.metrics.dropped_for(DropReason::Refused).1, 4);
+        assert_eq!((rig.metrics.items.get(), rig.metrics.records.get()), (4, 1));
+    });
+}
+
+#[test]
+fn where_only_the_latest_counts_it_waits_alone_and_what_failed_makes_room() {
+    local(async || {
+        let latest = PumpOptions {
+            latest: true,
+            queue_items: 2,
+            batch_items: 1,
+            batch_age: Duration::ZERO,
+            ..options()
+        };
+        let rig = Rig::start(latest, Mood::Down);
+        for item in 0..4 {
+            rig.push(item..item + 1);
+            tokio::task::yield_now().await;
+        }
+        rig.sink.mood.set(Mood::Well);
+        let (sink, metrics) = rig.stop(Duration::from_secs(2)).await;
+        assert_eq!(sink.taken.borrow().concat(), [3], "the last one is what leaves at the end");
+        assert_eq!(
+            (metrics.dropped_for(DropReason::QueueFull).0, metrics.dropped_for(DropReason::GaveUp).0),
+            (2, 1)
+        );
     });
 }

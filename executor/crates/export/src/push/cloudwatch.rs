@@ -19,7 +19,7 @@ use super::answer::{Answer, judge};
 use super::deltas::{Counts, Due, Told};
 use crate::http_client::{body, client, explain};
 use crate::keys::{self, AWS};
-use crate::{Batch, Now, Sink, SinkError};
+use crate::{Batch, Now, Sent, Sink, SinkError};
 
 /// In the order of [`Counts::numbers`].
 const NAMES: [&str; 6] = [
@@ -116,8 +116,8 @@ impl CloudWatch {
 }
 
 impl Sink<Arc<Snapshot>> for CloudWatch {
-    async fn send(&mut self, batch: &Batch<Arc<Snapshot>>) -> Result<u64, SinkError> {
-        let (mut sent, mut refused) = (0, None);
+    async fn send(&mut self, batch: &Batch<Arc<Snapshot>>) -> Result<Sent, SinkError> {
+        let (mut sent, mut refused) = (0_u64, None);
         for snapshot in &batch.items {
             let due = self.told.due(snapshot);
             if due.is_empty() {
@@ -137,7 +137,7 @@ impl Sink<Arc<Snapshot>> for CloudWatch {
                 }
             }
         }
-        refused.map_or(Ok(sent), Err)
+        refused.map_or(Ok(sent.into()), Err)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! An exporter is a [`Sink`] of snapshots behind a [`pump`] of its own. Invariants: snapshots are taken on this thread, never on
 //! a shard's; one that is on its way is tried until the next one is due, one more may wait, and what does not fit is dropped and
-//! counted. A dropped snapshot costs resolution and no counts: what cells hold is cumulative, and the next one tells it. What
+//! counted: the older one. A dropped snapshot costs resolution and no counts: what cells hold is cumulative, and the next one tells it. What
 //! may fail: starting the thread.
 
 mod answer;
@@ -15,9 +15,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{LocalBoxFuture, join_all};
-use telemetry::{ExportMetrics, IntakeMetrics, NodeMetrics, Snapshot};
+use telemetry::{ExportMetrics, IntakeMetrics, NodeMetrics, Signal, Snapshot};
 use tokio::time::MissedTickBehavior;
 
+use crate::exporter::{Named, until_ended};
 use crate::{Exporter, Feed, PumpOptions, Retry, Sink, Stop, Weigh, pump};
 pub use cloudwatch::{CloudWatch, CloudWatchOptions};
 pub use tencent::{TencentMonitor, TencentOptions};
@@ -65,6 +66,7 @@ type Make = Box<dyn FnOnce(Stop) -> (Feed<Arc<Snapshot>>, LocalBoxFuture<'static
 
 struct Due {
     make: Make,
+    named: Named,
     every: Duration,
     offered: Arc<IntakeMetrics>,
 }
@@ -111,10 +113,11 @@ impl MetricsPush {
         let (cells, offered) = (Arc::clone(metrics), Arc::<IntakeMetrics>::default());
         metrics.share_intake(&offered);
         let make: Make = Box::new(move |stop| {
-            let (feed, pump) = pump(name, options(every), cells, make(), stop);
+            let (feed, pump) = pump((Signal::Metrics, name), options(every), cells, make(), stop);
             (feed, Box::pin(pump.run()))
         });
-        self.exporters.push(Due { make, every, offered });
+        let named = ((Signal::Metrics, name), Arc::clone(metrics));
+        self.exporters.push(Due { make, named, every, offered });
         self
     }
 
@@ -137,6 +140,7 @@ fn options(every: Duration) -> PumpOptions {
         batch_bytes: SNAPSHOT_BYTES_MAX,
         batch_age: Duration::ZERO,
         retry: Retry { age: every, ..usual.retry },
+        latest: true,
         ..usual
     }
 }
@@ -145,19 +149,16 @@ fn options(every: Duration) -> PumpOptions {
 async fn run(push: MetricsPush, mut stop: Stop) {
     let (stop_pumps, asked) = Stop::new();
     let mut pumps = Vec::new();
-    let mut feeders = Vec::new();
-    for Due { make, every, offered } in push.exporters {
+    let (mut feeders, mut named) = (Vec::new(), Vec::new());
+    for Due { make, named: name, every, offered } in push.exporters {
+        named.push(name);
         let (feed, pump) = make(asked.clone());
         pumps.push(tokio::task::spawn_local(pump));
         feeders.push(feed_until(push.node.clone(), every, feed, offered, stop.clone()));
     }
     join_all(feeders).await;
     stop_pumps.send_replace(Some(stop.asked().await));
-    for ended in join_all(pumps).await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "an exporter of metrics has ended by itself");
-        }
-    }
+    until_ended(pumps, &named).await;
 }
 
 /// A snapshot at once, every so often, and at the end.
@@ -178,6 +179,6 @@ async fn feed_until(
             _ = stop.asked() => stopping = true,
         }
         offered.offered.add(1);
-        feed.push(Arc::new(node.snapshot()));
+        feed.push([Arc::new(node.snapshot())]);
     }
 }

@@ -20,7 +20,7 @@ use super::answer::{Answer, judge};
 use super::deltas::{Counts, Told};
 use crate::http_client::{body, client, explain};
 use crate::keys::{self, TENCENT};
-use crate::{Batch, Now, Sink, SinkError};
+use crate::{Batch, Now, Sent, Sink, SinkError};
 
 /// In the order of [`Counts::numbers`].
 const NAMES: [&str; 6] = [
@@ -115,8 +115,8 @@ impl TencentMonitor {
 }
 
 impl Sink<Arc<Snapshot>> for TencentMonitor {
-    async fn send(&mut self, batch: &Batch<Arc<Snapshot>>) -> Result<u64, SinkError> {
-        let mut sent = 0;
+    async fn send(&mut self, batch: &Batch<Arc<Snapshot>>) -> Result<Sent, SinkError> {
+        let mut sent = 0_u64;
         for snapshot in &batch.items {
             let due = self.told.due(snapshot);
             let mut all = Counts::default();
@@ -125,7 +125,7 @@ impl Sink<Arc<Snapshot>> for TencentMonitor {
             sent += self.put(&report(&all, &self.options.instance, at)).await?;
             due.iter().for_each(|due| self.told.told(due));
         }
-        Ok(sent)
+        Ok(sent.into())
     }
 }
 

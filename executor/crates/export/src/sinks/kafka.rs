@@ -3,15 +3,18 @@
 //! The key is the execution's ARN, which also chooses the partition, so that a partition has the events of an execution in
 //! their order as long as the topic keeps its number of partitions; the value is the line, the time the event's. Records are
 //! sent with `acks=all`, a batch to all its partitions at once. Invariants: a password is read anew at each connection and
-//! reaches no message; after any failure everything is connected anew. What may fail: the brokers; then the whole batch comes
-//! again, and what some partitions had taken stands twice. The client is rskafka, which needs no system library.
+//! reaches no message; after any failure everything is connected anew; where the batch comes again, only the partitions that have
+//! not confirmed it get it again. What may fail: the brokers, one partition alone too; what was taken and not confirmed stands
+//! twice. The client is rskafka, which needs no system library.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use rskafka::BackoffConfig;
 use rskafka::client::error::{Error, ProtocolError};
 use rskafka::client::partition::{Compression, PartitionClient, UnknownTopicHandling};
@@ -20,7 +23,7 @@ use rskafka::record::Record;
 use rustls::ClientConfig;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::{Batch, Line, PumpOptions, Sink, SinkError};
+use crate::{Batch, Line, PumpOptions, Sent, Sink, SinkError};
 
 /// The client tries again by itself for less than this; beyond, the pump does.
 const CLIENT_RETRIES: Duration = Duration::from_secs(2);
@@ -63,7 +66,16 @@ pub struct KafkaOptions {
 
 /// A topic, as it was when it was connected to.
 struct Topic {
-    partitions: Vec<PartitionClient>,
+    /// One without a leader cannot be connected to.
+    partitions: Vec<Result<PartitionClient, Error>>,
+}
+
+/// What of a batch partitions have confirmed.
+#[derive(Default)]
+struct Taken {
+    batch: u64,
+    /// Where in memory its lines are: the batch holds them for as long as it comes again.
+    lines: RefCell<HashSet<usize>>,
 }
 
 /// See the module.
@@ -71,6 +83,7 @@ pub struct Kafka {
     options: KafkaOptions,
     tls: Arc<ClientConfig>,
     topic: Option<Topic>,
+    taken: Taken,
 }
 
 impl std::fmt::Debug for Kafka {
@@ -83,7 +96,7 @@ impl Kafka {
     /// Nothing is connected yet. `tls` says whom to trust, where TLS is asked for.
     #[must_use]
     pub fn new(options: KafkaOptions, tls: Arc<ClientConfig>) -> Self {
-        Self { options, tls, topic: None }
+        Self { options, tls, topic: None, taken: Taken::default() }
     }
 
     async fn connect(&self) -> Result<Topic, SinkError> {
@@ -113,14 +126,13 @@ impl Kafka {
             SinkError::unavailable(format!("Kafka at {} has no topic {topic:?}: {user}", brokers.join(",")))
         })?;
         let partition = |partition| client.partition_client(topic, partition, UnknownTopicHandling::Error);
-        let partitions = try_join_all(known.partitions.into_iter().map(partition)).await;
-        Ok(Topic { partitions: partitions.map_err(|error| self.judge(&error))? })
+        Ok(Topic { partitions: join_all(known.partitions.into_iter().map(partition)).await })
     }
 
     fn judge(&self, error: &Error) -> SinkError {
         let why =
             format!("Kafka at {}, topic {:?}: {error}", self.options.brokers.join(","), self.options.topic);
-        // What is wrong with the records themselves; everything else passes, or an operator can mend it.
+        // What is wrong with the records themselves, or with some of them; everything else passes, or an operator can mend it.
         let refused = matches!(
             error,
             Error::ServerError {
@@ -132,7 +144,7 @@ impl Kafka {
                 ..
             }
         );
-        if refused { SinkError::refused(why) } else { SinkError::unavailable(why) }
+        if refused { SinkError::RefusedWhole { why } } else { SinkError::unavailable(why) }
     }
 }
 
@@ -151,32 +163,64 @@ fn partition_of(execution: &str, partitions: usize) -> usize {
     usize::try_from(hash).unwrap_or_default()
 }
 
+/// Where in memory a line is.
+fn place(line: &Arc<Line>) -> usize {
+    Arc::as_ptr(line).addr()
+}
+
 impl Sink<Arc<Line>> for Kafka {
-    async fn send(&mut self, batch: &Batch<Arc<Line>>) -> Result<u64, SinkError> {
+    async fn send(&mut self, batch: &Batch<Arc<Line>>) -> Result<Sent, SinkError> {
         // Taken out: where the sending fails, or is given up, everything is connected anew.
         let topic = match self.topic.take() {
             Some(topic) => topic,
             None => self.connect().await?,
         };
-        let mut records: Vec<Vec<Record>> = topic.partitions.iter().map(|_| Vec::new()).collect();
-        let mut sent = 0;
-        for line in &batch.items {
-            let record = record(line);
-            sent += record.approximate_size() as u64;
-            let partition = partition_of(&line.execution, topic.partitions.len());
-            records[partition].push(record);
+        if self.taken.batch != batch.number {
+            self.taken = Taken { batch: batch.number, ..Taken::default() };
+        }
+        let mut lines: Vec<Vec<&Arc<Line>>> = topic.partitions.iter().map(|_| Vec::new()).collect();
+        let taken = &self.taken.lines;
+        for line in batch.items.iter().filter(|line| !taken.borrow().contains(&place(line))) {
+            lines[partition_of(&line.execution, topic.partitions.len())].push(line);
         }
         let compression = match self.options.compression {
             KafkaCompression::None => Compression::NoCompression,
             KafkaCompression::Gzip => Compression::Gzip,
             KafkaCompression::Snappy => Compression::Snappy,
         };
-        let produced = topic.partitions.iter().zip(records).filter(|(_, records)| !records.is_empty());
-        let produced = produced.map(|(partition, records)| partition.produce(records, compression));
-        try_join_all(produced).await.map_err(|error| self.judge(&error))?;
-        self.topic = Some(topic);
-        Ok(sent)
+        let produce = async |partition: &Result<PartitionClient, Error>, lines: Vec<&Arc<Line>>| {
+            let partition = partition.as_ref().map_err(|error| self.judge(error))?;
+            let records: Vec<Record> = lines.iter().map(|line| record(line)).collect();
+            let bytes = records.iter().map(|record| record.approximate_size() as u64).sum::<u64>();
+            partition.produce(records, compression).await.map_err(|error| self.judge(&error))?;
+            taken.borrow_mut().extend(lines.into_iter().map(place));
+            Ok(bytes)
+        };
+        let with_lines = topic.partitions.iter().zip(lines).filter(|(_, lines)| !lines.is_empty());
+        let results = join_all(with_lines.map(|(partition, lines)| produce(partition, lines))).await;
+        let sent = first_passing(results);
+        if sent.is_ok() {
+            let mut taken = taken.borrow_mut();
+            batch.items.iter().for_each(|line| _ = taken.remove(&place(line)));
+        }
+        if !matches!(sent, Err(SinkError::Unavailable { .. })) {
+            self.topic = Some(topic);
+        }
+        sent.map(Sent::from)
     }
+}
+
+/// The bytes of all, or why not: what passes comes first, since a batch is not looked into while a partition is away.
+fn first_passing(results: Vec<Result<u64, SinkError>>) -> Result<u64, SinkError> {
+    let (mut sent, mut failed) = (0, None);
+    for result in results {
+        match result {
+            Ok(bytes) => sent += bytes,
+            Err(error @ SinkError::Unavailable { .. }) => return Err(error),
+            Err(error) => failed = Some(error),
+        }
+    }
+    failed.map_or(Ok(sent), Err)
 }
 
 #[cfg(test)]

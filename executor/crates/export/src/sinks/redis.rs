@@ -2,7 +2,8 @@
 //!
 //! `XADD key MAXLEN ~ n * execution … id … type … event …`, a batch as one pipeline. Invariants: the stream is about as long
 //! as it may be, whatever comes; entries of a batch stand in its order; a password is read from its file at each connection
-//! and reaches no message. What may fail: Redis; then the whole batch comes again, and what was written before stands twice. One
+//! and reaches no message. What may fail: Redis; then the batch comes again from the pipeline that failed, and what was written of
+//! that one before stands twice. One
 //! server: of a cluster, the one that has the stream's key.
 
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, Pipeline, ProtocolVersion};
 
-use crate::{Batch, Line, Sink, SinkError};
+use crate::{Batch, Line, Sent, Sink, SinkError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// What waits for an answer at once.
@@ -66,6 +67,8 @@ pub struct Redis {
     options: RedisOptions,
     info: ConnectionInfo,
     connection: Option<MultiplexedConnection>,
+    /// The batch that was sent last, and how many of its lines Redis has taken.
+    taken: (u64, usize),
 }
 
 impl std::fmt::Debug for Redis {
@@ -89,7 +92,7 @@ impl Redis {
         if matches!(info.addr(), redis::ConnectionAddr::TcpTls { insecure: true, .. }) {
             return Err(RedisUrlError("it ends in #insecure, which would trust anybody".to_owned()));
         }
-        Ok(Self { options, info, connection: None })
+        Ok(Self { options, info, connection: None, taken: (0, 0) })
     }
 
     /// Whether the URL holds a password.
@@ -144,20 +147,26 @@ impl Redis {
 }
 
 impl Sink<Arc<Line>> for Redis {
-    async fn send(&mut self, batch: &Batch<Arc<Line>>) -> Result<u64, SinkError> {
+    async fn send(&mut self, batch: &Batch<Arc<Line>>) -> Result<Sent, SinkError> {
         // Taken out: a connection whose answers nobody has waited for is not used again.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.connect().await?,
         };
-        let mut sent = 0;
-        for lines in batch.items.chunks(PIPELINE_ENTRIES_MAX) {
+        if self.taken.0 != batch.number {
+            self.taken = (batch.number, 0);
+        }
+        let mut sent = 0_u64;
+        while let Some(lines) = batch.items.get(self.taken.1..).filter(|lines| !lines.is_empty()) {
+            let lines = lines.get(..PIPELINE_ENTRIES_MAX).unwrap_or(lines);
             let pipeline = self.pipeline(lines);
             sent += pipeline.get_packed_pipeline().len() as u64;
             pipeline.exec_async(&mut connection).await.map_err(|error| self.unavailable(&error))?;
+            self.taken.1 += lines.len();
         }
+        self.taken.1 = 0;
         self.connection = Some(connection);
-        Ok(sent)
+        Ok(sent.into())
     }
 }
 

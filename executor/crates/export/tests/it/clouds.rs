@@ -170,14 +170,14 @@ async fn cloudwatch_gets_what_has_come_since_the_last_push_under_the_names_of_st
     let node = NodeMetrics::new("test", 2);
     let machine = |shard| node.shard(shard).expect("a shard").machine(ARN);
     let mut sink = cloudwatch(&cloud, aws_keys(dir.path(), SECRET_KEY));
-    assert_eq!(sink.send(&snapshot(&node)).await, Ok(0), "nothing has happened");
+    assert_eq!(sink.send(&snapshot(&node)).await, Ok(0.into()), "nothing has happened");
     machine(0).started.add(3);
     machine(1).started.add(1);
     machine(0).succeeded.add(1);
     machine(0).throttled.add(2);
     machine(0).duration.observe(1_500);
-    assert!(sink.send(&snapshot(&node)).await.expect("taken") > 0);
-    assert_eq!(sink.send(&snapshot(&node)).await, Ok(0), "nothing is new");
+    assert!(sink.send(&snapshot(&node)).await.expect("taken").bytes > 0);
+    assert_eq!(sink.send(&snapshot(&node)).await, Ok(0.into()), "nothing is new");
     machine(1).failed.add(1);
     machine(1).aborted.add(1);
     machine(1).timed_out.add(1);
@@ -238,7 +238,7 @@ async fn a_request_that_is_refused_does_not_keep_the_others_back_and_none_is_rep
     assert_eq!(sizes(), [200]);
     sink.send(&snapshot(&node)).await.expect("taken");
     assert_eq!(sizes(), [200, 1_000]);
-    assert_eq!(sink.send(&snapshot(&node)).await, Ok(0));
+    assert_eq!(sink.send(&snapshot(&node)).await, Ok(0.into()));
 }
 
 #[tokio::test]

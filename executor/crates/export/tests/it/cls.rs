@@ -9,7 +9,7 @@ use crate::support::{ClsDouble, Mood, SECRET_KEY, arn, batch, cls, keys_file, pa
 fn unavailable(error: SinkError) -> (String, Option<Duration>) {
     match error {
         SinkError::Unavailable { why, after } => (why, after),
-        SinkError::Refused { why } => panic!("refused: {why}"),
+        SinkError::Refused { why } | SinkError::RefusedWhole { why } => panic!("refused: {why}"),
     }
 }
 
@@ -19,7 +19,7 @@ async fn a_packet_is_signed_compressed_and_holds_every_event_in_order() {
     keys_file(dir.path(), SECRET_KEY, None);
     let mut sink = cls(&double, dir.path());
     let sent = sink.send(&batch(&[page("a", 1..3), page("b", 1..2)])).await.expect("taken");
-    assert!(sent > 0);
+    assert!(sent.bytes > 0);
     let logs = double.logs();
     let seen: Vec<_> = logs.iter().map(|log| (value(log, "execution_arn"), value(log, "id"))).collect();
     let (a, b) = (arn("a"), arn("b"));

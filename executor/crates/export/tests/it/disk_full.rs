@@ -39,7 +39,7 @@ async fn inside() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut files = Files::new(FilesOptions::new(dir.path(), "n"), now(), Arc::default());
     let (first, second) = (large("first"), large("second"));
-    let frame = files.send(&first).await.expect("written");
+    let frame = files.send(&first).await.expect("written").bytes;
     let hard = getrlimit(Resource::Fsize).maximum;
     setrlimit(Resource::Fsize, Rlimit { current: Some(frame + 10), maximum: hard }).expect("limited");
     let error = files.send(&second).await.expect_err("it does not fit").to_string();

@@ -9,7 +9,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use bytes::Bytes;
 use export::otlp::{OtlpLogs, OtlpMetrics, OtlpOptions, OtlpTraces};
 use export::push::MetricsPush;
-use export::{Batch, Exporter, IntakeBounds, PumpOptions, Sink, SinkError, Span, SpanKind, SpanPage, Traces};
+use export::{
+    Batch, Exporter, IntakeBounds, Page, PumpOptions, Sink, SinkError, Span, SpanKind, SpanPage, Traces,
+};
 use flate2::read::GzDecoder;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -189,13 +191,13 @@ fn node() -> NodeMetrics {
 #[tokio::test]
 async fn a_snapshot_arrives_as_otlp_has_it() {
     let (collector, node) = (Collector::start(Mood::Takes).await, node());
-    let mut sink = OtlpMetrics::new(collector.options("/"), &tls(), Arc::default()).expect("a client");
+    let mut sink = OtlpMetrics::new(collector.options("/"), &tls()).expect("a client");
     let snapshot = node.snapshot();
     let since = u64::try_from(snapshot.since.duration_since(UNIX_EPOCH).expect("after").as_nanos());
     let at = u64::try_from(snapshot.at.duration_since(UNIX_EPOCH).expect("after").as_nanos());
     let (since, at) = (since.expect("small"), at.expect("small"));
     let sent = sink.send(&Batch::of(vec![Arc::new(snapshot)])).await.expect("taken");
-    assert!(sent > 0);
+    assert!(sent.bytes > 0);
     let metrics = collector.metrics();
     assert!(is_node_1(collector.taken().metrics[0].resource_metrics[0].resource.as_ref()));
     let find = |name: &str| metrics.iter().find(|metric| metric.name == name).expect(name).data.clone();
@@ -231,7 +233,7 @@ async fn headers_come_from_their_file_and_the_path_is_kept() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("headers");
     let options = OtlpOptions { headers_file: Some(path.clone()), ..collector.options("/behind/") };
-    let mut sink = OtlpMetrics::new(options, &tls(), Arc::default()).expect("a client");
+    let mut sink = OtlpMetrics::new(options, &tls()).expect("a client");
     let snapshot = || Batch::of(vec![Arc::new(node.snapshot())]);
     let error = sink.send(&snapshot()).await.expect_err("no file");
     assert!(matches!(error, SinkError::Unavailable { .. }), "{error}");
@@ -248,20 +250,25 @@ async fn headers_come_from_their_file_and_the_path_is_kept() {
 #[tokio::test]
 async fn what_may_be_tried_again_is_and_what_may_not_is_refused() {
     let collector = Collector::start(Mood::Takes).await;
-    let mut sink = OtlpLogs::new(collector.options(""), &tls(), Arc::default(), now()).expect("a client");
+    let mut sink = OtlpLogs::new(collector.options(""), &tls(), now()).expect("a client");
     for status in [429, 502, 503, 504] {
         collector.set(Mood::Answers(status, "busy", vec![("retry-after", "7")]));
         let error = sink.send(&batch(&[page("a", 1..2)])).await.expect_err("busy");
         let SinkError::Unavailable { why, after } = error else { panic!("{status} is refused") };
         assert!(why.contains("busy") && after == Some(Duration::from_secs(7)), "{why}");
     }
-    for status in [307, 400, 401, 404, 413, 500] {
+    for status in [400, 413] {
+        collector.set(Mood::Answers(status, "no", Vec::new()));
+        let error = sink.send(&batch(&[page("a", 1..2)])).await.expect_err("refused");
+        assert!(matches!(error, SinkError::RefusedWhole { .. }), "{status}: {error}");
+    }
+    for status in [307, 401, 404, 500] {
         collector.set(Mood::Answers(status, "no", Vec::new()));
         let error = sink.send(&batch(&[page("a", 1..2)])).await.expect_err("refused");
         assert!(matches!(error, SinkError::Refused { .. }), "{status}: {error}");
     }
     let nobody = OtlpOptions { endpoint: "http://127.0.0.1:1".to_owned(), ..collector.options("") };
-    let mut sink = OtlpLogs::new(nobody, &tls(), Arc::default(), now()).expect("a client");
+    let mut sink = OtlpLogs::new(nobody, &tls(), now()).expect("a client");
     let error = sink.send(&batch(&[page("a", 1..2)])).await.expect_err("nobody there");
     assert!(matches!(error, SinkError::Unavailable { .. }), "{error}");
 }
@@ -270,18 +277,17 @@ async fn what_may_be_tried_again_is_and_what_may_not_is_refused() {
 async fn events_arrive_as_log_records_and_what_is_rejected_is_counted() {
     let collector = Collector::start(Mood::Takes).await;
     collector.taken().rejects = 2;
-    let cells = Arc::<ExportMetrics>::default();
-    let mut sink = OtlpLogs::new(collector.options(""), &tls(), Arc::clone(&cells), now()).expect("a client");
+    let mut sink = OtlpLogs::new(collector.options(""), &tls(), now()).expect("a client");
     let mut failed = page("b", 7..8);
     failed.events[0].kind = "ExecutionFailed";
-    let sent = batch(&[page("a", 1..4), failed]);
-    sink.send(&sent).await.expect("taken");
-    assert_eq!(cells.dropped_for(DropReason::Refused), (0, 2));
+    let child = Page { map_run: Some("run".into()), redrive_count: 3, ..page("c", 8..9) };
+    let sent = batch(&[child, page("a", 1..4), failed]);
+    assert_eq!(sink.send(&sent).await.expect("taken").rejected, 2);
     let taken = collector.taken();
     let resource = &taken.logs[0].resource_logs[0];
     assert!(is_node_1(resource.resource.as_ref()));
     let records = &resource.scope_logs[0].log_records;
-    assert_eq!(records.len(), 4);
+    assert_eq!(records.len(), 5);
     for (record, line) in records.iter().zip(&sent.items) {
         let body = record.body.as_ref().and_then(|body| body.value.clone());
         assert_eq!(body, text(&line.text));
@@ -289,18 +295,23 @@ async fn events_arrive_as_log_records_and_what_is_rejected_is_counted() {
         assert_eq!(value(attributes, "myriad.execution.arn"), text(&line.execution).as_ref());
         assert_eq!(value(attributes, "myriad.state_machine.arn"), text(&line.machine).as_ref());
         assert_eq!(value(attributes, "myriad.event.type"), text(line.kind).as_ref());
+        let numbers = [("myriad.event.id", line.id), ("myriad.redrive_count", u64::from(line.redrive_count))];
+        for (name, number) in numbers {
+            assert_eq!(value(attributes, name), Some(&Value::IntValue(number.cast_signed())), "{name}");
+        }
+        assert_eq!(value(attributes, "myriad.map_run.arn").cloned(), line.map_run.as_deref().and_then(text));
         assert_eq!(record.event_name, line.kind);
         assert_eq!(record.time_unix_nano, u64::try_from(line.at_ms).expect("positive") * 1_000_000);
         assert_eq!(record.observed_time_unix_nano, NOW_SECONDS * 1_000_000_000);
     }
-    assert_eq!(value(&records[3].attributes, "myriad.execution.arn"), text(&arn("b")).as_ref());
-    assert_eq!((records[0].severity_number, records[3].severity_number), (9, 21));
+    assert_eq!(value(&records[4].attributes, "myriad.execution.arn"), text(&arn("b")).as_ref());
+    assert_eq!((records[1].severity_number, records[4].severity_number), (9, 21));
 }
 
 /// Pushes what the node counts to the collector, quickly.
 fn push(node: &NodeMetrics, collector: &Collector) -> (Exporter, Arc<ExportMetrics>) {
     let cells = node.exporter(Signal::Metrics, "otlp");
-    let sink = OtlpMetrics::new(collector.options(""), &tls(), Arc::clone(&cells)).expect("a client");
+    let sink = OtlpMetrics::new(collector.options(""), &tls()).expect("a client");
     let push = MetricsPush::new(node.clone()).and("otlp", Duration::from_millis(20), &cells, || sink);
     (push.start().expect("a thread"), cells)
 }
@@ -369,14 +380,12 @@ fn span_page(spans: Vec<Span>) -> SpanPage {
 async fn spans_arrive_as_otlp_has_them_and_what_is_rejected_is_counted() {
     let collector = Collector::start(Mood::Takes).await;
     collector.taken().rejects = 1;
-    let cells = Arc::<ExportMetrics>::default();
-    let mut sink = OtlpTraces::new(collector.options(""), &tls(), Arc::clone(&cells)).expect("a client");
+    let mut sink = OtlpTraces::new(collector.options(""), &tls()).expect("a client");
     let redriven = Span { link: Some([3; 8]), ..span(1, SpanKind::Run { redrives: 2 }, "FAILED") };
     let quiet = Span { cause: None, ..span(2, SpanKind::State("Task"), "ABORTED") };
     let first = Span { parent: None, error: None, ..span(4, SpanKind::State("Pass"), "SUCCEEDED") };
     let page = span_page(vec![redriven, quiet, span(3, SpanKind::State("Task"), "CAUGHT"), first]);
-    sink.send(&Batch::of(vec![Arc::new(page)])).await.expect("taken");
-    assert_eq!(cells.dropped_for(DropReason::Refused), (0, 1));
+    assert_eq!(sink.send(&Batch::of(vec![Arc::new(page)])).await.expect("taken").rejected, 1);
     let taken = collector.taken();
     let resource = &taken.traces[0].resource_spans[0];
     assert!(is_node_1(resource.resource.as_ref()));
@@ -405,7 +414,7 @@ async fn spans_arrive_as_otlp_has_them_and_what_is_rejected_is_counted() {
 async fn spans_for_a_collector_that_is_down_wait_within_their_bound_and_the_rest_is_counted() {
     let collector = Collector::start(Mood::Answers(503, "later", Vec::new())).await;
     let cells = Arc::<ExportMetrics>::default();
-    let sink = OtlpTraces::new(collector.options(""), &tls(), Arc::clone(&cells)).expect("a client");
+    let sink = OtlpTraces::new(collector.options(""), &tls()).expect("a client");
     let options = PumpOptions { queue_items: 4, batch_age: Duration::ZERO, ..PumpOptions::default() };
     let traces = Traces::new(IntakeBounds::default()).and("otlp", options, Arc::clone(&cells), move || sink);
     let (exporter, intakes) = traces.start(1).expect("a thread");

@@ -1,5 +1,6 @@
 //! A real Redis: entries in order, the stream bounded, a server that dies and comes back.
 
+use asl::Value;
 use export::sinks::redis::{Redis, RedisOptions};
 use export::{Sink, SinkError};
 use testkit::Redis as Server;
@@ -21,7 +22,7 @@ async fn every_event_is_an_entry_in_the_order_of_the_batch() {
     let server = server();
     let mut sink = sink(&server, |_| {});
     let batch = batch(&[page("a", 1..3), page("b", 1..2)]);
-    assert!(sink.send(&batch).await.expect("taken") > 0);
+    assert!(sink.send(&batch).await.expect("taken").bytes > 0);
     let entries = server.command(&["XRANGE", "myriad:history", "-", "+"]).expect("entries");
     let texts: Vec<&str> = entries.lines().filter(|line| line.starts_with("{\"id\"")).collect();
     let expected: Vec<&str> = batch.items.iter().map(|line| line.text.as_str()).collect();
@@ -71,4 +72,26 @@ async fn a_password_comes_from_its_file_and_is_taken_up_when_it_is_replaced() {
     assert!(!error.contains("old-password"), "{error}");
     std::fs::write(file.path(), "new-password\n").expect("written");
     sink.send(&one).await.expect("taken");
+}
+
+#[tokio::test]
+async fn what_was_taken_of_a_long_batch_is_not_written_again() {
+    let server = server();
+    let mut sink = sink(&server, |_| {});
+    // The last event does not fit: the server takes no command that long.
+    server.command(&["CONFIG", "SET", "proto-max-bulk-len", "1048576"]).expect("set");
+    let mut long = page("a", 1..1_501);
+    long.events[1_499].details = Value::object([("input", Value::from("x".repeat(2 << 20)))]);
+    let long = batch(&[long]);
+    for _ in 0..3 {
+        sink.send(&long).await.expect_err("too long");
+    }
+    let firsts = || {
+        let entries = server.command(&["XRANGE", "myriad:history", "-", "+"]).expect("entries");
+        entries.lines().filter(|line| line.starts_with(r#"{"id":"1","#)).count()
+    };
+    assert_eq!(firsts(), 1);
+    server.command(&["CONFIG", "SET", "proto-max-bulk-len", "536870912"]).expect("set");
+    sink.send(&long).await.expect("taken");
+    assert_eq!(firsts(), 1);
 }

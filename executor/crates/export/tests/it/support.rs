@@ -79,6 +79,7 @@ pub fn small_pump() -> PumpOptions {
             attempts: u32::MAX,
             age: Duration::from_secs(600),
         },
+        latest: false,
     }
 }
 

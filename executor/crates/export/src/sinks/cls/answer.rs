@@ -106,7 +106,7 @@ mod tests {
         let after = |told| match judge(StatusCode::TOO_MANY_REQUESTS, "SpeedQuotaExceed", String::new(), told)
         {
             SinkError::Unavailable { after, .. } => after,
-            SinkError::Refused { .. } => None,
+            SinkError::Refused { .. } | SinkError::RefusedWhole { .. } => None,
         };
         assert_eq!(after(None), Some(Duration::from_secs(1)));
         assert_eq!(after(Some(Duration::from_secs(7))), Some(Duration::from_secs(7)));

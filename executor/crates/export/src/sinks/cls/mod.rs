@@ -17,7 +17,7 @@ use sign::{Keys, Unsigned};
 
 use crate::http_client::{client, explain};
 use crate::keys::{self, TENCENT};
-use crate::{Batch, Line, Now, PumpOptions, Sink, SinkError};
+use crate::{Batch, Line, Now, PumpOptions, Sent, Sink, SinkError};
 pub use packet::{Content, Log, LogGroup, LogGroupList, LogTag};
 
 /// Logs in one group.
@@ -105,7 +105,7 @@ impl Cls {
 }
 
 impl Sink<Arc<Line>> for Cls {
-    async fn send(&mut self, batch: &Batch<Arc<Line>>) -> Result<u64, SinkError> {
+    async fn send(&mut self, batch: &Batch<Arc<Line>>) -> Result<Sent, SinkError> {
         let keys = keys::read(&self.options.keys_file, TENCENT, "CLS").await?;
         let body = packet::encode(&batch.items, &self.options.source);
         let sent = body.len() as u64;
@@ -118,7 +118,7 @@ impl Sink<Arc<Line>> for Cls {
                 explain(error)
             ))
         })?;
-        answer::read(response).await.map(|()| sent)
+        answer::read(response).await.map(|()| sent.into())
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use telemetry::RemovedFiles;
 use tokio::task::JoinHandle;
 
-use crate::{Batch, Line, Now, Sink, SinkError};
+use crate::{Batch, Line, Now, Sent, Sink, SinkError};
 use writer::Writer;
 
 /// Where, and how much.
@@ -108,17 +108,11 @@ impl Files {
 }
 
 impl Sink<Arc<Line>> for Files {
-    async fn send(&mut self, batch: &Batch<Arc<Line>>) -> Result<u64, SinkError> {
+    async fn send(&mut self, batch: &Batch<Arc<Line>>) -> Result<Sent, SinkError> {
         let lines = batch.items.clone();
-        self.work(move |writer, now| {
-            let mut text = Vec::with_capacity(lines.iter().map(|line| line.text.len() + 1).sum());
-            for line in &lines {
-                text.extend_from_slice(line.text.as_bytes());
-                text.push(b'\n');
-            }
-            writer.append(&text, now)
-        })
-        .await
+        self.work(move |writer, now| writer.append(lines.iter().map(|line| line.text.as_str()), now))
+            .await
+            .map(Sent::from)
     }
 
     async fn idle(&mut self) -> Result<(), SinkError> {

@@ -57,7 +57,7 @@ fn text(batch: &Batch<Arc<Line>>) -> String {
 async fn a_file_has_its_last_name_only_when_it_is_complete_and_holds_every_line_in_order() {
     let mut rig = rig(|_| {});
     let (one, two) = (batch("a", 3), batch("b", 2));
-    let sent = rig.files.send(&one).await.expect("written");
+    let sent = rig.files.send(&one).await.expect("written").bytes;
     rig.files.send(&two).await.expect("written");
     assert_eq!((names(rig.dir.path(), ".zst").len(), names(rig.dir.path(), ".part").len()), (0, 1));
     assert!(sent > 0 && sent < text(&one).len() as u64);
@@ -77,7 +77,7 @@ async fn files_follow_each_other_by_size_and_the_oldest_are_removed_and_counted(
         options.total_bytes = 600;
     });
     let removed = Arc::clone(&rig.files.removed);
-    let frame = rig.files.send(&batch("e0", 1)).await.expect("written");
+    let frame = rig.files.send(&batch("e0", 1)).await.expect("written").bytes;
     for number in 1..10 {
         rig.files.send(&batch(&format!("e{number}"), 1)).await.expect("written");
     }
@@ -135,4 +135,19 @@ async fn a_folder_that_cannot_be_written_is_an_error_that_names_it_and_works_onc
     assert!(error.contains("a-file"), "{error}");
     fs::remove_file(&blocked).expect("removed");
     rig.files.send(&batch("a", 1)).await.expect("the folder is made");
+}
+
+#[tokio::test]
+async fn nobody_but_the_owner_and_the_group_reads_the_folder_and_the_files() {
+    use std::os::unix::fs::PermissionsExt;
+    let parent = tempfile::tempdir().expect("a folder");
+    let dir = parent.path().join("histories");
+    let mut files = files_at(&dir, &Arc::new(AtomicU64::new(1_700_000_000_000)), |_| {});
+    files.send(&batch("a", 3)).await.expect("written");
+    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    // What the process's mask takes away besides is its own affair.
+    assert_eq!(mode(&dir) & 0o027, 0);
+    let entries: Vec<_> =
+        fs::read_dir(&dir).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    assert!(entries.len() >= 2 && entries.iter().all(|path| mode(path) & 0o137 == 0), "{entries:?}");
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,8 +15,12 @@ use super::FilesOptions;
 
 const COMPLETE: &str = ".ndjson.zst";
 const UNFINISHED: &str = ".ndjson.zst.part";
-/// zstd's own default: 3 is where more effort begins to cost much.
-const LEVEL: i32 = 3;
+/// Inputs and outputs of executions are in them: the owner writes, the group reads, nobody else does.
+const FILE_MODE: u32 = 0o640;
+/// The same of the folder, where it is made here.
+const FOLDER_MODE: u32 = 0o750;
+/// The least effort of zstd's usual levels: what repeats in lines, it finds too.
+const LEVEL: i32 = 1;
 
 /// The file that is being written.
 #[derive(Debug)]
@@ -34,6 +39,9 @@ pub(super) struct Writer {
     prefix: String,
     removed: Arc<RemovedFiles>,
     compressor: Compressor<'static>,
+    /// Of the last batch, and its frame: used again, for memory that is given back has to be taken anew.
+    text: Vec<u8>,
+    frame: Vec<u8>,
     open: Option<Open>,
     /// Tells files of the same millisecond apart.
     number: u32,
@@ -48,11 +56,13 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error + '_ {
 impl Writer {
     /// Takes the folder: completes what a crash has left, and removes what is too much.
     pub fn open(options: FilesOptions, removed: Arc<RemovedFiles>) -> io::Result<Self> {
-        fs::create_dir_all(&options.dir).map_err(at(&options.dir))?;
+        let mut folder = fs::DirBuilder::new();
+        folder.recursive(true).mode(FOLDER_MODE).create(&options.dir).map_err(at(&options.dir))?;
         let safe = |c: char| if c.is_ascii_alphanumeric() || "._".contains(c) { c } else { '_' };
         let prefix = format!("history-{}-", options.node.chars().map(safe).collect::<String>());
         let path = options.dir.join(format!("{prefix}lock"));
-        let lock = OpenOptions::new().create(true).append(true).open(&path).map_err(at(&path))?;
+        let lock =
+            OpenOptions::new().create(true).append(true).mode(FILE_MODE).open(&path).map_err(at(&path))?;
         lock.try_lock().map_err(|error| match error {
             fs::TryLockError::Error(error) => at(&path)(error),
             fs::TryLockError::WouldBlock => io::Error::new(
@@ -65,7 +75,9 @@ impl Writer {
         })?;
         let mut compressor = Compressor::new(LEVEL)?;
         compressor.include_checksum(true)?;
-        let writer = Self { options, prefix, removed, compressor, open: None, number: 0, _lock: lock };
+        let (text, frame) = (Vec::new(), Vec::new());
+        let writer =
+            Self { options, prefix, removed, compressor, text, frame, open: None, number: 0, _lock: lock };
         for (path, _) in writer.files(UNFINISHED)? {
             recover(&path).map_err(at(&path))?;
         }
@@ -73,15 +85,22 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Appends a frame; its length.
-    pub fn append(&mut self, text: &[u8], now_ms: u64) -> io::Result<u64> {
+    /// Appends a frame with these lines; its length.
+    pub fn append<'l>(&mut self, lines: impl Iterator<Item = &'l str>, now_ms: u64) -> io::Result<u64> {
         self.complete_if_due(now_ms)?;
-        let frame = self.compressor.compress(text)?;
+        self.text.clear();
+        for line in lines {
+            self.text.extend_from_slice(line.as_bytes());
+            self.text.push(b'\n');
+        }
+        self.frame.clear();
+        self.frame.reserve(zstd::zstd_safe::compress_bound(self.text.len()));
+        self.compressor.compress_to_buffer(&self.text, &mut self.frame)?;
         if self.open.is_none() {
             self.open = Some(self.create(now_ms)?);
         }
         let Some(open) = &mut self.open else { return Ok(0) };
-        if let Err(error) = open.file.write_all(&frame) {
+        if let Err(error) = open.file.write_all(&self.frame) {
             let error = at(&open.path)(error);
             if open.file.set_len(open.bytes).is_err() {
                 // It is closed as it is: whoever finds it cuts it off.
@@ -89,8 +108,9 @@ impl Writer {
             }
             return Err(error);
         }
-        open.bytes += frame.len() as u64;
-        Ok(frame.len() as u64)
+        let written = self.frame.len() as u64;
+        open.bytes += written;
+        Ok(written)
     }
 
     /// Completes the file if it is long or old enough.
@@ -120,7 +140,12 @@ impl Writer {
         self.number = (self.number + 1) % 1_000_000;
         let name = format!("{}{stamp}-{:06}{UNFINISHED}", self.prefix, self.number);
         let path = self.options.dir.join(name);
-        let file = OpenOptions::new().create_new(true).append(true).open(&path).map_err(at(&path))?;
+        let file = OpenOptions::new()
+            .create_new(true)
+            .append(true)
+            .mode(FILE_MODE)
+            .open(&path)
+            .map_err(at(&path))?;
         Ok(Open { file, path, bytes: 0, since_ms: now_ms })
     }
 

@@ -36,6 +36,10 @@ pub enum Mood {
     ForgetsOnce,
     /// An error of the protocol.
     Answers(i16),
+    /// The same of this partition alone.
+    AnswersOf(i32, i16),
+    /// MESSAGE_TOO_LARGE where there are more records than this.
+    TakesAtMost(usize),
 }
 
 #[derive(Debug)]
@@ -146,6 +150,8 @@ impl Broker {
                 2
             }
             (Mood::Answers(code), Ok(_)) => code,
+            (Mood::AnswersOf(partition, code), Ok(_)) if partition == index => code,
+            (Mood::TakesAtMost(most), Ok(records)) if records.len() > most => 10,
             (mood, Ok(records)) => {
                 state.taken[usize::try_from(index).expect("an index")].extend(records);
                 if mood == Mood::ForgetsOnce {
