@@ -318,7 +318,7 @@ mod tests {
     #[tokio::test]
     async fn a_text_in_the_making_keeps_its_place_although_nobody_waits_for_it_any_more() {
         let places = Arc::new(Semaphore::new(1));
-        let (go_on, held) = std::sync::mpsc::channel::<()>();
+        let (go_on, held) = std::sync::mpsc::sync_channel::<()>(1);
         let (begin, begun) = tokio::sync::oneshot::channel();
         let asked = beside(&places, move || {
             let _ = begin.send(());

@@ -68,39 +68,6 @@ fn wrong_usage_exits_with_2_and_says_what_is_wrong() {
 }
 
 #[test]
-fn a_file_with_a_secret_is_looked_at_at_the_start() {
-    let wrong = tempfile::NamedTempFile::new().expect("a temporary file");
-    std::fs::write(wrong.path(), "s3cret").expect("written");
-    let wrong = wrong.path().to_str().expect("text");
-    let cases: [(&[&str], &str); 4] = [
-        (&["--history-otlp", "http://127.0.0.1:9"], "--history-otlp-headers-file"),
-        (&["--history-cls", "http://127.0.0.1:9", "--history-cls-topic", "t"], "--history-cls-keys-file"),
-        (&["--metrics-cloudwatch", "us-east-1"], "--metrics-cloudwatch-keys-file"),
-        (&["--traces-otlp", "http://127.0.0.1:9"], "--traces-otlp-headers-file"),
-    ];
-    for (sink, setting) in cases {
-        for (file, code) in [("/nowhere/secret", 3), (wrong, 2)] {
-            let node = [
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--data-port-base",
-                "0",
-                "--no-metrics",
-                "--shards",
-                "1",
-            ];
-            let arguments = [&node[..], sink, &[setting, file]].concat();
-            let output = executor(&arguments, &[], "");
-            let message = text(&output.stderr);
-            assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
-            assert!(message.contains(&format!("error: {setting}: {file}: ")), "{message}");
-            assert!(!message.contains("s3cret"), "{message}");
-        }
-    }
-}
-
-#[test]
 fn what_cannot_be_written_is_an_error_and_exits_with_3() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a full device");
     let mut command = Command::new(EXECUTOR);
@@ -321,6 +288,39 @@ fn a_port_in_use_is_named_and_exits_with_3() {
     assert_eq!(output.status.code(), Some(3));
     let message = text(&output.stderr);
     assert!(message.contains("--listen") && message.contains(&address), "{message}");
+}
+
+#[test]
+fn a_file_with_a_secret_is_looked_at_at_the_start() {
+    let wrong = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(wrong.path(), "s3cret").expect("written");
+    let wrong = wrong.path().to_str().expect("text");
+    let cases: [(&[&str], &str); 4] = [
+        (&["--history-otlp", "http://127.0.0.1:9"], "--history-otlp-headers-file"),
+        (&["--history-cls", "http://127.0.0.1:9", "--history-cls-topic", "t"], "--history-cls-keys-file"),
+        (&["--metrics-cloudwatch", "us-east-1"], "--metrics-cloudwatch-keys-file"),
+        (&["--traces-otlp", "http://127.0.0.1:9"], "--traces-otlp-headers-file"),
+    ];
+    for (sink, setting) in cases {
+        for (file, code) in [("/nowhere/secret", 3), (wrong, 2)] {
+            let node = [
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--data-port-base",
+                "0",
+                "--no-metrics",
+                "--shards",
+                "1",
+            ];
+            let arguments = [&node[..], sink, &[setting, file]].concat();
+            let output = executor(&arguments, &[], "");
+            let message = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
+            assert!(message.contains(&format!("error: {setting}: {file}: ")), "{message}");
+            assert!(!message.contains("s3cret"), "{message}");
+        }
+    }
 }
 
 #[test]

@@ -176,3 +176,49 @@ async fn round<T, I: Weigh>(outlets: &[Outlet<T>], split: Split<T, I>, feeds: &[
     }
     taken
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+    use super::*;
+    use crate::page::tests::page_of;
+    use crate::{Batch, Sent, SinkError};
+
+    /// Holds up the thread until it may go on.
+    struct Blocks {
+        entered: SyncSender<()>,
+        go_on: Receiver<()>,
+    }
+
+    impl Sink<Arc<Line>> for Blocks {
+        async fn send(&mut self, batch: &Batch<Arc<Line>>) -> Result<Sent, SinkError> {
+            // Later calls find nobody, and go on.
+            let _ = self.entered.send(());
+            let _ = self.go_on.recv();
+            Ok((batch.bytes as u64).into())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_stop_finds_in_the_intakes_when_there_is_no_time_left_is_counted() {
+        let (entered, at_work) = sync_channel(1);
+        let (may_go_on, go_on) = sync_channel(1);
+        let cells = Arc::<ExportMetrics>::default();
+        let options = PumpOptions { batch_items: 1, ..PumpOptions::default() };
+        let history = History::new(IntakeBounds::default());
+        let history = history.and("test", options, Arc::clone(&cells), || Blocks { entered, go_on });
+        let (exporter, intakes) = history.start(1).expect("started");
+        assert!(intakes[0].offer(page_of("a", 1)));
+        at_work.recv().expect("it is sent");
+        drop(at_work);
+        for _ in 0..100 {
+            assert!(intakes[0].offer(page_of("b", 3)));
+        }
+        let stopped = async { exporter.stop(Duration::ZERO).await };
+        let released = async { may_go_on.send(()).expect("it waits") };
+        assert!(tokio::join!(stopped, released).0);
+        assert_eq!((cells.offered(), cells.dropped_for(DropReason::Closing)), (101, (100, 300)));
+        assert_eq!(cells.items.get() + cells.queue_items.get(), 1);
+    }
+}

@@ -68,7 +68,7 @@ impl Writer {
             fs::TryLockError::WouldBlock => io::Error::new(
                 io::ErrorKind::ResourceBusy,
                 format!(
-                    "{}: another process writes the files of this node: name nodes apart",
+                    "{}: another process writes the files of this node: give nodes different names (--node-id)",
                     path.display()
                 ),
             ),
