@@ -68,17 +68,6 @@ fn wrong_usage_exits_with_2_and_says_what_is_wrong() {
 }
 
 #[test]
-fn what_cannot_be_written_is_an_error_and_exits_with_3() {
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a full device");
-    let mut command = Command::new(EXECUTOR);
-    command.args(["top", "127.0.0.1:1", "--once", "--interval", "100ms"]).stdout(full);
-    let output = command.output().expect("the program starts");
-    assert_eq!(output.status.code(), Some(3));
-    let said = text(&output.stderr);
-    assert!(said.starts_with("error: standard output: ") && said.contains("No space"), "{said}");
-}
-
-#[test]
 fn a_flag_wins_over_the_environment_and_that_over_the_file() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), "shards = 1\nmax-open = 11\nretention = \"3h\"\n").expect("written");
@@ -92,23 +81,6 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
     for line in ["shards = 3", "max-open = 22", "retention = \"3h\""] {
         assert!(printed.contains(line), "{line} in {printed}{}", text(&output.stderr));
     }
-}
-
-#[test]
-fn the_configuration_of_the_operators_manual_is_one() {
-    let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md"));
-    let manual = manual.expect("the manual");
-    let example =
-        manual.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
-    let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    std::fs::write(file.path(), example).expect("written");
-    let path = file.path().to_str().expect("text");
-    let output = executor(&["serve", "--config", path, "--print-config"], &[], "");
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert!(
-        text(&output.stdout).contains("metrics = \"10.0.0.6:7490\""),
-        "`executor top` there asks this port"
-    );
 }
 
 #[test]
@@ -126,6 +98,34 @@ fn validate_reads_standard_input_and_says_by_its_exit_code_whether_all_is_well()
     assert_eq!(invalid.status.code(), Some(1));
     let report: serde_json::Value = serde_json::from_slice(&invalid.stdout).expect("one JSON object");
     assert_eq!(report["valid"], false);
+}
+
+#[test]
+fn what_cannot_be_written_is_an_error_and_exits_with_3() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a full device");
+    let mut command = Command::new(EXECUTOR);
+    command.args(["top", "127.0.0.1:1", "--once", "--interval", "100ms"]).stdout(full);
+    let output = command.output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(3));
+    let said = text(&output.stderr);
+    assert!(said.starts_with("error: standard output: ") && said.contains("No space"), "{said}");
+}
+
+#[test]
+fn the_configuration_of_the_operators_manual_is_one() {
+    let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md"));
+    let manual = manual.expect("the manual");
+    let example =
+        manual.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), example).expect("written");
+    let path = file.path().to_str().expect("text");
+    let output = executor(&["serve", "--config", path, "--print-config"], &[], "");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stdout).contains("metrics = \"10.0.0.6:7490\""),
+        "`executor top` there asks this port"
+    );
 }
 
 #[test]

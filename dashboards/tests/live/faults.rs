@@ -1,4 +1,4 @@
-//! A fault shows on the overview within half a minute, and the alert that fires names it.
+//! A fault shows on the overview within half a minute, and the alert that fires names it; so does a machine that fails, later.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
@@ -91,6 +91,12 @@ async fn a_failing_target_a_slow_store_a_lost_collector_and_a_stopped_shard_show
     }
     drop(stopped);
     well(&stage, "Nodes serving", |share| share >= 1.0);
+
+    // No execution of this machine has ever come to a good end.
+    for alert in ["MyriadMachineFails", "MyriadMachineTimesOut"] {
+        let named = Named(alert, "machine", ":too-long");
+        eventually(&format!("{alert} fires"), PATIENCE, || fires(&stage, named));
+    }
 }
 
 /// A thread that stands still for as long as this lives, while the others of its process go on.
