@@ -276,15 +276,17 @@ impl Config {
 
     fn check_plaintext(&self) -> Result<(), ConfigError> {
         let listen = Some(self.listen).filter(|_| !self.tls.is_on());
-        let ports = [("--listen", listen), ("--metrics", self.metrics)];
-        for (setting, address) in ports {
+        let of_listen = "anyone on the network could read and start executions; listen on 127.0.0.1, give it certificates \
+             (--tls-cert), or say --allow-plaintext where the network itself is trusted";
+        let of_metrics = "anyone on the network could read metrics, with the names of machines, states and targets, and \
+             start nothing; stay on 127.0.0.1, or say --allow-plaintext where that may be (with --tls-cert every other \
+             port has TLS all the same)";
+        let ports = [("--listen", listen, of_listen), ("--metrics", self.metrics, of_metrics)];
+        for (setting, address, what) in ports {
             let Some(address) = address.filter(|address| !address.ip().is_loopback()) else { continue };
             if !self.allow_plaintext {
-                let message = format!(
-                    "{address} can be reached from other machines, and this port speaks plain text: anyone on the \
-                     network could read and start executions; listen on 127.0.0.1, give it certificates (--tls-cert; \
-                     they do not cover --metrics), or say --allow-plaintext where the network itself is trusted"
-                );
+                let message =
+                    format!("{address} can be reached from other machines, and this port speaks plain text: {what}");
                 return Err(ConfigError::Value { setting, message });
             }
         }
@@ -323,7 +325,9 @@ mod tests {
         assert!(error.contains("--listen") && error.contains("--allow-plaintext"), "{error}");
         assert!(Config { allow_plaintext: true, ..config }.check().is_ok());
         let metrics = Config { metrics: Some(open), ..Config::default() };
-        assert!(metrics.check().expect_err("not loopback").to_string().contains("--metrics"));
+        let error = metrics.check().expect_err("not loopback").to_string();
+        assert!(error.contains("--metrics") && error.contains("read metrics"), "{error}");
+        assert!(!error.contains("start executions"), "{error}");
     }
 
     #[test]
