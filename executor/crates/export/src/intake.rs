@@ -106,7 +106,7 @@ impl<T: Weigh> Intake<T> {
             let bytes = first.bytes();
             self.push(first, bytes);
         }
-        rest.iter().for_each(|rest| self.refuse(rest));
+        rest.iter().for_each(|rest| self.drop(rest));
         false
     }
 
@@ -118,11 +118,18 @@ impl<T: Weigh> Intake<T> {
             Ok(()) => ring.metrics.offered.add(1),
             Err((item, bytes)) => {
                 ring.bytes.fetch_sub(bytes, Ordering::Relaxed);
-                self.refuse(&item);
+                self.drop(&item);
                 return false;
             }
         }
         true
+    }
+
+    fn drop(&self, item: &T) {
+        let metrics = &self.0.metrics;
+        metrics.offered.add(1);
+        metrics.dropped.add(1);
+        metrics.dropped_records.add(item.records());
     }
 
     /// Counts what found no room on its way here, as if it had been offered and dropped.
