@@ -285,8 +285,9 @@ impl Config {
         for (setting, address, what) in ports {
             let Some(address) = address.filter(|address| !address.ip().is_loopback()) else { continue };
             if !self.allow_plaintext {
-                let message =
-                    format!("{address} can be reached from other machines, and this port speaks plain text: {what}");
+                let message = format!(
+                    "{address} can be reached from other machines, and this port speaks plain text: {what}"
+                );
                 return Err(ConfigError::Value { setting, message });
             }
         }

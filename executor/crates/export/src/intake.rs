@@ -106,7 +106,7 @@ impl<T: Weigh> Intake<T> {
             let bytes = first.bytes();
             self.push(first, bytes);
         }
-        rest.iter().for_each(|rest| self.drop_item(rest));
+        rest.iter().for_each(|rest| self.lose(rest));
         false
     }
 
@@ -118,15 +118,14 @@ impl<T: Weigh> Intake<T> {
             Ok(()) => ring.metrics.offered.add(1),
             Err((item, bytes)) => {
                 ring.bytes.fetch_sub(bytes, Ordering::Relaxed);
-                self.drop_item(&item);
+                self.lose(&item);
                 return false;
             }
         }
         true
     }
 
-    /// Counts what finds no room here.
-    fn drop_item(&self, item: &T) {
+    fn lose(&self, item: &T) {
         let metrics = &self.0.metrics;
         metrics.offered.add(1);
         metrics.dropped.add(1);

@@ -214,7 +214,7 @@ async fn a_node_of_fixed_partitions_takes_one_again_that_the_store_refused_to_wr
 /// A batch of waits with long names, in traces whose states are long and not to be compressed.
 fn traced(sequence: u64, definition: DefinitionHash) -> v1::StartBatch {
     let trace = |at: u64| {
-        let text = noise(sequence << 9 | at, 500);
+        let text = noise((sequence << 8 | at) << 1, 500);
         let traceparent = format!("00-{at:016x}{sequence:016x}-{:016x}-00", at + 1);
         v1::TraceContext { traceparent, tracestate: format!("a={},b={}", &text[1..250], &text[251..500]) }
     };
@@ -240,8 +240,6 @@ async fn starts_with_long_traces_and_names_that_wait_for_a_slow_store_are_writte
     assert_eq!(answer.refusal, None);
     let (flushes, bytes) = (shard.metrics.flushes.get(), shard.metrics.flush_bytes.get() as usize);
     assert!(bytes > 2 * limits::FLUSH_BYTES_MAX, "{bytes}");
-    let batch_bytes = bytes / COUNT as usize;
-    // The first block is the first batch's alone.
-    let least = 1 + (bytes - batch_bytes) / (limits::FLUSH_BYTES_MAX + 2 * batch_bytes);
-    assert!(flushes as usize >= least && least > 2, "{flushes} blocks of {bytes} bytes");
+    // The first batch has a block of its own, and the rest is three times what a block takes.
+    assert!(flushes >= 4, "{flushes} blocks of {bytes} bytes");
 }
