@@ -232,7 +232,9 @@ enum Next<T> {
 }
 
 fn late() -> SinkError {
-    SinkError::unavailable("the sink did not answer in time")
+    SinkError::unavailable(
+        "the sink did not answer in time; one that speaks another protocol, or TLS where it should not, looks like this too",
+    )
 }
 
 /// What a sink does, if it takes no longer than this and ends before a stop's deadline.

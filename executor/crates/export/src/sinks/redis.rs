@@ -119,7 +119,10 @@ impl Redis {
     }
 
     fn unavailable(&self, error: &redis::RedisError) -> SinkError {
-        SinkError::unavailable(format!("Redis at {} for histories: {error}", self.info.addr()))
+        let tls = matches!(self.info.addr(), redis::ConnectionAddr::TcpTls { .. });
+        let hint =
+            if tls && error.is_timeout() { " (does it speak TLS? if not, write redis://)" } else { "" };
+        SinkError::unavailable(format!("Redis at {} for histories: {error}{hint}", self.info.addr()))
     }
 
     fn pipeline(&self, lines: &[Arc<Line>]) -> Pipeline {

@@ -95,3 +95,11 @@ async fn what_was_taken_of_a_long_batch_is_not_written_again() {
     sink.send(&long).await.expect("taken");
     assert_eq!(firsts(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_redis_that_speaks_no_tls_is_told_with_what_to_write() {
+    let server = server();
+    let mut sink = sink(&server, |options| options.url = options.url.replace("redis://", "rediss://"));
+    let error = sink.send(&batch(&[page("a", 1..2)])).await.expect_err("no TLS there").to_string();
+    assert!(error.contains("Redis at 127.0.0.1:") && error.contains("write redis://"), "{error}");
+}
