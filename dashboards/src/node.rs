@@ -65,10 +65,11 @@ fn shards() -> Row {
                 .ask("{{instance}} events", "sum by (instance) (rate(executor_shard_events_total{*}[r]))"),
             lines("Open executions", Unit::Count, "Executions that have not ended. They take memory, and are replayed after a crash.")
                 .ask(by, "sum by (instance, shard) (executor_executions_open{*})"),
-            lines("Errors", Unit::PerSecond, "Executions closed as poison or broken, and completions dropped because their watcher is slow. All zero is right.")
+            lines("Errors", Unit::PerSecond, "Executions closed as poison or broken, completions dropped because their watcher is slow, and starts of sampled callers beyond --traces-follow, whose spans are not told. All zero is right.")
                 .ask("poisoned", "sum(rate(executor_poisoned_executions_total{*}[r]))")
                 .ask("broken", "sum(rate(executor_broken_executions_total{*}[r]))")
-                .ask("completions dropped", "sum(rate(executor_completions_dropped_total{*}[r]))"),
+                .ask("completions dropped", "sum(rate(executor_completions_dropped_total{*}[r]))")
+                .ask("traces not followed", "sum(rate(executor_traces_not_followed_total{*}[r]))"),
             lines("Timers armed", Unit::Count, "Timers that have not fired: waits, retries, timeouts.")
                 .ask(by, "sum by (instance, shard) (executor_timers_armed{*})"),
             lines("Timers fired", Unit::PerSecond, "Timers that have fired.")
@@ -242,7 +243,7 @@ fn exporters() -> Row {
                 .ask(by, "sum by (signal, sink) (rate(executor_export_records_total{*}[r]))"),
             lines("Bytes sent", Unit::BytesPerSecond, "Bytes that peers confirmed, as they were sent.")
                 .ask(by, "sum by (signal, sink) (rate(executor_export_sent_bytes_total{*}[r]))"),
-            lines("Dropped", Unit::PerSecond, "What was not sent and will not be, by reason: items, and the records in them. queue_full and gave_up: the peer is slow or away. refused and too_large: the peer does not take it.")
+            lines("Dropped", Unit::PerSecond, "What was not sent and will not be, by reason: items, and the records in them. queue_full and gave_up: the peer is slow or away. unconfirmed: the store is slow. refused and too_large: the peer does not take it.")
                 .ask("{{sink}} {{reason}} items", "sum by (sink, reason) (rate(executor_export_dropped_items_total{*}[r]))")
                 .ask("{{sink}} {{reason}} records", "sum by (sink, reason) (rate(executor_export_dropped_records_total{*}[r]))"),
             lines("Failures and retries", Unit::PerSecond, "Attempts to send a batch that failed, and batches sent again after a failure.")

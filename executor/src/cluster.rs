@@ -143,10 +143,16 @@ impl Cluster {
         self.wrong.subscribe()
     }
 
-    /// The cluster that the store belongs to; empty until it was reached.
+    /// The cluster that the store belongs to; none until it was reached.
+    #[must_use]
+    pub fn id(&self) -> Option<ClusterId> {
+        self.record.get().map(|record| record.id)
+    }
+
+    /// As a text; empty until then.
     #[must_use]
     pub fn name(&self) -> String {
-        self.record.get().map(|record| record.id.to_string()).unwrap_or_default()
+        self.id().map(|id| id.to_string()).unwrap_or_default()
     }
 
     /// Whether the store was not the right one when it was looked at last.

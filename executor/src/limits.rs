@@ -94,13 +94,21 @@ pub const ROUND_UNITS: u64 = 1 << 20;
 /// Commands that a shard handles before other tasks of its thread run.
 pub const COMMANDS_PER_WAKE: usize = 8;
 
-/// Bytes after which a flush closes its block, before compression: of what was journalled in it with the inputs of what is
-/// opened, and of records that are in it already. Of ends it takes no more than this beside them. A redrive may bring more at
-/// once ([`REDRIVE_JOURNAL_BYTES_MAX`]), and has a block of its own then; all together stay below what a store takes.
+/// Bytes after which a flush closes its block, before compression: of what was journalled in it with inputs, names and traces
+/// of what is opened, and of records that are in it already. Of ends it takes no more than this beside them. A redrive may
+/// bring more at once ([`REDRIVE_JOURNAL_BYTES_MAX`]), and has a block of its own then; all together stay below what a store
+/// takes.
 pub const FLUSH_BYTES_MAX: usize = 2 << 20;
 
-/// About how many bytes of histories wait for the confirmation of one block; what is told beyond is dropped.
-pub const TOLD_BYTES_MAX: usize = 8 << 20;
+/// About how many bytes of histories and spans wait on the node for the store to confirm what has caused them; each shard has
+/// an equal part. What is told beyond is dropped.
+pub const TOLD_BYTES_MAX: usize = 64 << 20;
+
+/// But a shard has no less than this, however many there are.
+pub const TOLD_BYTES_MIN: usize = 4 << 20;
+
+/// About how many bytes of one execution's history leave together; more of several events leaves in parts.
+pub const TOLD_PAGE_BYTES_MAX: usize = 256 << 10;
 
 /// Records that make a flush start without waiting for [`FLUSH_PACE`].
 pub const FLUSH_RECORDS_MIN: usize = 256;

@@ -274,15 +274,14 @@ impl Shard {
                 }
                 log.carry.copies.push_front(copy);
             } else {
-                bytes += copy.execution.opened.input.len();
-                self.complete_copy(at, block, &copy);
+                bytes += self.complete_copy(at, block, &copy);
             }
             records += 1;
         }
     }
 
-    /// The journal is copied: with the opened record the execution has moved.
-    fn complete_copy(&mut self, at: usize, block: BlockId, copy: &Copy) {
+    /// The journal is copied: with the opened record, of so many bytes, the execution has moved.
+    fn complete_copy(&mut self, at: usize, block: BlockId, copy: &Copy) -> usize {
         let RecoveredExecution { machine, opened, .. } = &copy.execution;
         let now_ms = self.now_us / 1_000;
         let log = &mut self.logs[at];
@@ -290,7 +289,7 @@ impl Shard {
         let redrives = copy.execution.journal.iter().filter(|told| told.kind == JournalledKind::Redriven);
         redrives.for_each(|told| log.builder.journalled(JournalledView::from(told)));
         let index = log.builder.machine(machine);
-        log.builder.carried(OpenedView {
+        let record = OpenedView {
             id: opened.id,
             machine: index,
             start_time_ms: opened.start_time_ms,
@@ -298,13 +297,15 @@ impl Shard {
             name: opened.name.as_deref(),
             input: &opened.input,
             trace: opened.trace.as_deref(),
-        });
+        };
+        log.builder.carried(record);
         let mut writer = log.index.borrow_mut();
         writer.straggler(&machine.arn, opened.start_time_ms, block, now_ms, &mut log.derived);
         drop(writer);
         let others = copy.blocks.iter().copied().filter(|other| *other != block);
         let blocks = std::iter::once(block).chain(others).collect();
         log.carry.moves.push_back(Move { id: opened.id, before: copy.before.clone(), blocks });
+        record.payload_bytes()
     }
 
     /// Blocks up to this one are in the log: what is copied there is found there from now on, and lets its old blocks go.

@@ -215,7 +215,7 @@ impl Shard {
             calls: Calls::new((context.integrations)(&context), Arc::clone(&context.metrics)),
             watchers: Vec::new(),
             outcomes_watched: false,
-            telling: Telling::new(context.outside.clone(), Arc::clone(&context.metrics)),
+            telling: Telling::new(context.outside.clone(), Arc::clone(&context.metrics), config.shards),
             effects: Vec::new(),
             woken: Vec::new(),
             flights: Vec::new(),

@@ -2,13 +2,14 @@
 //!
 //! Purpose: a task has an [`Errand`] from when it is asked for to its end, which counts at its target: the worker's function, the
 //! activity, the host, function or machine that an integration calls. Invariants: an errand counts once, as a success or a
-//! failure when it is told so, else as cancelled when it is dropped; targets that are remembered are bounded, and so are
-//! their labels (`telemetry::labels`). Nothing fails.
+//! failure when it is told so, else as cancelled when it is dropped; targets that are remembered are bounded by number and
+//! length, and so are their labels (`telemetry::labels`): definitions and their executions' data name them. Nothing fails.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use asl::Str;
+use telemetry::labels::{LABEL_BYTES_MAX, OVERFLOW};
 use telemetry::{CallKind, ShardMetrics, TargetMetrics};
 
 /// Targets of one kind that a shard remembers.
@@ -55,6 +56,7 @@ impl Targets {
     pub fn errand(&mut self, through: Through, name: &Str, now_us: u64) -> Errand {
         let (kind, integration) = through.label();
         let known = &mut self.known[kind];
+        let name = if name.len() > LABEL_BYTES_MAX { OVERFLOW } else { name.as_str() };
         if let Some(cells) = known.get(name) {
             return Errand { cells: Arc::clone(cells), since_us: now_us, ended: false };
         }
@@ -62,7 +64,7 @@ impl Targets {
             known.clear();
         }
         let cells = self.metrics.target(integration, name);
-        known.insert(name.clone(), Arc::clone(&cells));
+        known.insert(name.into(), Arc::clone(&cells));
         Errand { cells, since_us: now_us, ended: false }
     }
 }
@@ -97,6 +99,19 @@ impl Drop for Errand {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_target_whose_name_is_too_long_is_counted_with_the_others_and_not_remembered() {
+        let metrics = Arc::<ShardMetrics>::default();
+        let mut targets = Targets::new(Arc::clone(&metrics));
+        for at in 0..3 {
+            let name = format!("{at}{}", "y".repeat(200_000));
+            targets.errand(Through::Worker, &name.as_str().into(), 0).end(true, 0);
+        }
+        assert_eq!(metrics.target("worker", OVERFLOW).succeeded.get(), 3);
+        let known = targets.known.iter().flat_map(HashMap::keys).map(|name| name.len()).sum::<usize>();
+        assert_eq!(known, OVERFLOW.len());
+    }
 
     #[test]
     fn an_errand_counts_once_and_as_cancelled_when_nobody_tells_its_end() {

@@ -83,10 +83,10 @@ impl OpenExecution {
     /// Where it stands in its trace, where its spans are told.
     #[inline]
     pub fn run(&self) -> Option<Run> {
-        self.trace.as_deref().filter(|trace| trace.is_told())?;
+        let trace = self.trace.as_deref().filter(|trace| trace.is_told())?;
         let since = self.execution.redriven_at();
         let since = since.unwrap_or_else(|| machine::timestamp_of_ms(self.start_time_ms));
-        Some(Run::new(self.id, self.execution.redrives(), since))
+        trace.run(self.id, self.execution.redrives(), since)
     }
 
     /// The block that the log has to be kept from.

@@ -181,7 +181,9 @@ impl Shard {
             bytes += RECORD_BYTES + payload.len() + blocks.len() * size_of::<u64>();
             page.closing.push(address);
         }
-        log.page.ended.extend(waiting);
+        let waiting = waiting.as_slice();
+        log.page.ended.extend_from_slice(waiting);
+        self.tell_later(at, &mut page.told, waiting);
     }
 
     /// Opened records, and opened-and-closed records of what has ended meanwhile. All of them are opened here, for a batch is in

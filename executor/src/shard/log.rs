@@ -30,8 +30,9 @@ use super::machine::Machine;
 use super::retain::Retained;
 use super::scan::{Blocks, Map};
 use super::slab::Address;
-use super::telling::Told;
+use super::told::Told;
 use super::went_back::Held;
+use super::workers::cut;
 use crate::admission::Permit;
 use crate::error::Error;
 use crate::limits;
@@ -100,9 +101,17 @@ pub struct End {
 
 impl From<&Outcome> for End {
     fn from(outcome: &Outcome) -> Self {
+        // A Fail state may take it from anywhere in its input.
+        let named = |error: &Option<Str>, else_named: &str| match error {
+            Some(error) if error.len() > limits::ERROR_BYTES_MAX => {
+                cut(error, limits::ERROR_BYTES_MAX).into()
+            }
+            Some(error) => error.clone(),
+            None => else_named.into(),
+        };
         let error = match outcome {
-            Outcome::Failed { error, .. } => Some(error.clone().unwrap_or_else(|| "none".into())),
-            Outcome::TimedOut { error, .. } => Some(error.clone().unwrap_or_else(|| "States.Timeout".into())),
+            Outcome::Failed { error, .. } => Some(named(error, "none")),
+            Outcome::TimedOut { error, .. } => Some(named(error, "States.Timeout")),
             Outcome::Succeeded(_) | Outcome::Aborted { .. } => None,
         };
         Self { status: status_of(outcome), error }
@@ -115,8 +124,8 @@ pub struct Page {
     pub batches: Vec<StartedBatch>,
     /// Accepted in this block, and not ended in their first step.
     pub fresh: Vec<Address>,
-    /// About how many bytes the inputs of these have, what was journalled in this block, and what ended at once with more than
-    /// it began with.
+    /// About how many bytes the opened records of these have, what was journalled in this block, and what ended at once with
+    /// more than it began with.
     pub bytes: usize,
     /// Redriven: opened again in this block.
     pub reopened: Vec<Address>,
@@ -152,10 +161,10 @@ pub struct Page {
 }
 
 impl Page {
-    /// An execution with so many bytes of input is opened in this block.
-    pub fn begin(&mut self, address: Address, bytes: usize) {
+    /// An execution with so many bytes of input, name and trace is opened in this block.
+    pub fn begin(&mut self, address: Address, payload_bytes: usize) {
         self.fresh.push(address);
-        self.bytes += RECORD_BYTES + bytes;
+        self.bytes += RECORD_BYTES + payload_bytes;
     }
 
     /// Counts a start or an end at its machine.

@@ -60,6 +60,7 @@ mod tasks;
 mod telling;
 mod timers;
 mod token;
+mod told;
 mod trace;
 mod transfers;
 mod turns;

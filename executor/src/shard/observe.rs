@@ -20,7 +20,7 @@ use telemetry::{MachineMetrics, ShardMetrics, StateKind, StateMetrics};
 
 use super::machine::Machine;
 use super::spans::Run;
-use super::telling::Child;
+use super::telling::child_page;
 use super::trace::Trace;
 
 /// Events of a replay that leave together.
@@ -79,17 +79,6 @@ fn took_us(since: Timestamp, until: Timestamp) -> u64 {
     u64::try_from(until.as_millis() - since.as_millis()).unwrap_or(0).saturating_mul(1_000)
 }
 
-/// Whose events come.
-enum Whose {
-    Own,
-    /// A child execution's, that has told nothing yet in this step.
-    Child(Child),
-    /// The child's whose page is the last one.
-    Told,
-    /// A child's, of which nothing is told.
-    Untold,
-}
-
 /// See the module.
 pub(super) struct Live<'a> {
     level: LogLevel,
@@ -97,7 +86,8 @@ pub(super) struct Live<'a> {
     metrics: &'a ShardMetrics,
     events: &'a mut Vec<HistoryEvent>,
     children: &'a mut Vec<Page>,
-    whose: Whose,
+    /// A child's events come, and begin here.
+    child_from: Option<usize>,
     /// Of an execution whose spans are told.
     traced: Option<(&'a Trace, Run)>,
     spans: &'a mut Vec<Span>,
@@ -110,7 +100,7 @@ impl<'a> Live<'a> {
         (events, children): (&'a mut Vec<HistoryEvent>, &'a mut Vec<Page>),
         (traced, spans): (Option<(&'a Trace, Run)>, &'a mut Vec<Span>),
     ) -> Self {
-        Self { level, machine, metrics, events, children, whose: Whose::Own, traced, spans }
+        Self { level, machine, metrics, events, children, child_from: None, traced, spans }
     }
 
     /// A state that is counted nowhere is one of a machine that is not stepped here.
@@ -133,16 +123,15 @@ impl<'a> Live<'a> {
     /// Out of the way of those who collect nothing.
     #[cold]
     fn collect(&mut self, record: &Record<'_>) {
-        if let Whose::Child(child) = &self.whose {
-            let key = &self.machine.key;
-            self.children.push(child.page(key.dialect == 1, key.logging.include_data));
-            self.whose = Whose::Told;
-        }
-        let events = match (&self.whose, self.children.last_mut()) {
-            (Whose::Told, Some(page)) => &mut page.events,
-            _ => &mut *self.events,
-        };
-        events.push(HistoryEvent::from(record));
+        self.events.push(HistoryEvent::from(record));
+    }
+
+    /// The events from here on are a child's.
+    #[cold]
+    fn child_told(&mut self, from: usize, child: ChildExecution<'_>) {
+        let (key, events) = (&self.machine.key, self.events.split_off(from));
+        let page = child_page(child, key.dialect == 1, key.logging.include_data);
+        self.children.push(Page { events, ..page });
     }
 
     #[cold]
@@ -163,12 +152,17 @@ impl<'a> Live<'a> {
 impl Observer for Live<'_> {
     const CHILDREN: bool = true;
 
-    fn child(&mut self, child: Option<ChildExecution<'_>>) {
-        self.whose = match child {
-            None => Whose::Own,
-            Some(child) if self.level != LogLevel::Off => Whose::Child(child.into()),
-            Some(_) => Whose::Untold,
-        };
+    #[inline]
+    fn enter_child(&mut self) {
+        self.child_from = Some(self.events.len());
+    }
+
+    #[inline]
+    fn leave_child(&mut self, child: ChildExecution<'_>) {
+        match self.child_from.take() {
+            Some(from) if from < self.events.len() => self.child_told(from, child),
+            _ => {}
+        }
     }
 
     #[inline]
@@ -183,7 +177,7 @@ impl Observer for Live<'_> {
         if takes(self.level, &record.kind) {
             self.collect(record);
         }
-        if self.traced.is_some() && matches!(self.whose, Whose::Own) {
+        if self.traced.is_some() && self.child_from.is_none() {
             self.trace(record);
         }
     }
@@ -201,7 +195,7 @@ impl Observer for Live<'_> {
                 self.left(place, took_us(since, at), |cells| &cells.aborted);
             }
         }
-        if self.traced.is_some() && matches!(self.whose, Whose::Own) {
+        if self.traced.is_some() && self.child_from.is_none() {
             self.trace_note(at, note);
         }
     }
@@ -213,7 +207,7 @@ pub(super) struct Again {
     /// None where nothing is told.
     page: Option<(Page, Intake<Page>)>,
     /// Of the child execution that is stepped.
-    child: Option<Page>,
+    child_events: Vec<HistoryEvent>,
     is_child: bool,
     /// None where no span is told.
     traced: Option<Box<TracedAgain>>,
@@ -249,7 +243,7 @@ impl TracedAgain {
 impl Again {
     /// Tells at this level what is put on the page, and spans where they are told.
     pub fn new(level: LogLevel, page: Option<(Page, Intake<Page>)>, traced: Option<TracedAgain>) -> Self {
-        Self { level, page, child: None, is_child: false, traced: traced.map(Box::new) }
+        Self { level, page, child_events: Vec::new(), is_child: false, traced: traced.map(Box::new) }
     }
 
     fn leave(&mut self) {
@@ -273,15 +267,16 @@ impl Drop for Again {
 impl Observer for Again {
     const CHILDREN: bool = true;
 
-    fn child(&mut self, child: Option<ChildExecution<'_>>) {
-        self.is_child = child.is_some();
-        let told = self.child.take().filter(|told| !told.events.is_empty());
-        let Some((page, intake)) = &self.page else { return };
-        if let Some(told) = told {
-            // What it does not take, it counts.
-            intake.offer_again(told);
-        }
-        self.child = child.map(|child| Child::from(child).page(page.tcsl, page.include_data));
+    fn enter_child(&mut self) {
+        self.is_child = true;
+    }
+
+    fn leave_child(&mut self, child: ChildExecution<'_>) {
+        self.is_child = false;
+        let events = std::mem::take(&mut self.child_events);
+        let Some((page, intake)) = self.page.as_ref().filter(|_| !events.is_empty()) else { return };
+        // What it does not take, it counts.
+        intake.offer_again(Page { events, ..child_page(child, page.tcsl, page.include_data) });
     }
 
     fn event(&mut self, record: &Record<'_>) {
@@ -294,8 +289,8 @@ impl Observer for Again {
             self.page.iter_mut().for_each(|(page, _)| page.redrive_count = count);
         }
         let Some((page, _)) = self.page.as_mut().filter(|_| takes(self.level, &record.kind)) else { return };
-        if let Some(child) = &mut self.child {
-            return child.events.push(HistoryEvent::from(record));
+        if self.is_child {
+            return self.child_events.push(HistoryEvent::from(record));
         }
         page.events.push(HistoryEvent::from(record));
         if page.events.len() >= RETOLD_AT_ONCE {

@@ -267,6 +267,9 @@ impl Shard {
         match result {
             Ok(store) => {
                 self.store = Some(store);
+                if let Some(cluster) = self.context.cluster.id() {
+                    self.telling.sampler.ids = ids::TraceIds::of_cluster(cluster.0);
+                }
                 self.recover_next();
                 self.publish_state();
             }

@@ -36,7 +36,6 @@ use super::mailbox::Mailbox;
 use super::names;
 use super::recover::event_of;
 use super::redrivable::{name_given, not_redrivable, obstacle, redrives};
-use super::spans::Run;
 use super::telling::Tale;
 use super::trace::Trace;
 use super::transfers::Desk;
@@ -428,8 +427,9 @@ impl Shard {
             permit,
             stoppers: None,
         };
+        let bytes = RECORD_BYTES + open.record(0).payload_bytes();
         let address = self.admit(open, &opened.input);
-        let bytes: usize = journal.iter().map(|told| RECORD_BYTES + told.payload.len()).sum();
+        let bytes = journal.iter().fold(bytes, |bytes, told| bytes + RECORD_BYTES + told.payload.len());
         if self.logs[at].page.bytes + bytes >= limits::FLUSH_BYTES_MAX && self.logs[at].waiting() > 0 {
             self.seal(at);
         }
@@ -458,7 +458,7 @@ impl Shard {
     ) -> Option<Tale> {
         let (id, now) = (opened.id, self.timestamp());
         self.crumb.set(id);
-        let run = trace.filter(|trace| trace.is_told()).map(|_| Run::new(id, execution.redrives(), now));
+        let run = trace.and_then(|trace| trace.run(id, execution.redrives(), now));
         execution.handle(Event::Redrive, now, effects, &mut self.telling.live(machine, trace, run));
         self.crumb.clear();
         let named = (id, opened.name.as_deref());

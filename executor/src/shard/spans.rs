@@ -7,7 +7,7 @@
 use asl::history::{EventKind, Fault, Note, Record};
 use asl::{Str, Timestamp};
 use export::{Span, SpanKind};
-use ids::{ExecutionId, SpanOf, span_of};
+use ids::{ExecutionId, SpanOf, TraceIds};
 use telemetry::StateKind;
 
 use super::machine::Machine;
@@ -23,6 +23,7 @@ struct End<'a> {
 /// Where an execution stands in its trace.
 #[derive(Debug)]
 pub(super) struct Run {
+    ids: TraceIds,
     pub id: ExecutionId,
     pub redrives: u32,
     /// When this run began.
@@ -32,8 +33,8 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub fn new(id: ExecutionId, redrives: u32, since: Timestamp) -> Self {
-        Self { id, redrives, since, caught: None }
+    pub fn new(ids: TraceIds, id: ExecutionId, redrives: u32, since: Timestamp) -> Self {
+        Self { ids, id, redrives, since, caught: None }
     }
 
     /// What an event ends.
@@ -94,9 +95,9 @@ impl Run {
         let before = self.redrives.checked_sub(1);
         let of = SpanKind::Run { redrives: self.redrives };
         Span {
-            id: span_of(self.id, SpanOf::Run(self.redrives)),
+            id: self.ids.span_of(self.id, SpanOf::Run(self.redrives)),
             parent: trace.parent(),
-            link: before.map(|before| span_of(self.id, SpanOf::Run(before))),
+            link: before.map(|before| self.ids.span_of(self.id, SpanOf::Run(before))),
             ..span(machine, machine.name.name().into(), of, (self.since, until), end)
         }
     }
@@ -116,8 +117,8 @@ impl Run {
         // A redrive may go on in a state that was entered before it.
         let since = if self.redrives > 0 { since.max(self.since) } else { since };
         Some(Span {
-            id: span_of(self.id, in_run(entered)),
-            parent: Some(span_of(self.id, parent)),
+            id: self.ids.span_of(self.id, in_run(entered)),
+            parent: Some(self.ids.span_of(self.id, parent)),
             ..span(machine, state.name.clone(), of, (since, until), end)
         })
     }

@@ -26,7 +26,6 @@ use super::log::{End, LogState, StartedBatch};
 use super::machine::{Beginning, Machine, dialect_of, timestamp_of_ms};
 use super::mailbox::Mailbox;
 use super::names::Holder;
-use super::spans::Run;
 use super::trace::Trace;
 use super::{turns, validate};
 use crate::admission::Permit;
@@ -302,7 +301,7 @@ impl Shard {
         let mut effects = std::mem::take(&mut self.effects);
         let waits = self.has_to_wait();
         let beginning = Beginning { id, name, seed, start_time_ms: wire.start_time_ms, waits, keeps: false };
-        let trace = self.telling.sampler.begin(id, wire.trace.get(at), self.now_us);
+        let trace = self.telling.trace(id, wire.trace.get(at), self.now_us);
         let execution = self.begin((batch.log, machine), &beginning, trace.as_deref(), input, &mut effects);
         let page = &mut self.logs[batch.log].page;
         page.tally(machine, None, received_us);
@@ -341,8 +340,9 @@ impl Shard {
                 permit: batch.permit.split(1, wire.input[at].len() as u64),
                 stoppers: None,
             };
+            let bytes = open.record(*in_block).payload_bytes();
             let address = self.admit(open, &wire.input[at]);
-            self.logs[batch.log].page.begin(address, wire.input[at].len());
+            self.logs[batch.log].page.begin(address, bytes);
             if waits && machine.is_standard() {
                 self.journal(address, &turns::mark());
             }
@@ -362,7 +362,7 @@ impl Shard {
     ) -> Family {
         self.crumb.set(beginning.id);
         let since = timestamp_of_ms(beginning.start_time_ms);
-        let run = trace.filter(|trace| trace.is_told()).map(|_| Run::new(beginning.id, 0, since));
+        let run = trace.and_then(|trace| trace.run(beginning.id, 0, since));
         let observer = &mut self.telling.live(machine, trace, run);
         let execution = machine.begin(beginning, input, effects, observer);
         self.crumb.clear();

@@ -25,6 +25,7 @@ use super::core::{Landed, Shard};
 use super::fetch::RecoveredExecution;
 use super::log::{Away, End};
 use super::machine::Machine;
+use super::redrivable::redrives;
 use crate::limits;
 
 /// What the cause of a poisonous execution begins with.
@@ -192,7 +193,7 @@ impl Shard {
         log.page.tally(machine, Some(end), opened.start_time_ms.saturating_mul(1_000));
         log.page.completed(id, Status::Failed);
         log.page.absolved.push(id);
-        self.tell_failed(at, machine, &opened, (error, cause));
+        self.tell_failed(at, machine, (&opened, redrives(&recovered.journal)), (error, cause));
         if let Some(name) = name.filter(|_| machine.is_standard()) {
             self.names.ended(machine.name.execution_segment(), name, id, now_ms);
         }

@@ -1,24 +1,28 @@
 //! What a shard tells the outside of its executions: pages of their histories and of their spans.
 //!
 //! What a step has told travels with the block under construction, as acknowledgements do, and leaves for the exporters when
-//! the store has confirmed it. Invariants: nothing here waits; what is told and not yet confirmed is bounded for each block,
-//! and what does not fit is dropped and counted. What may fail: nothing.
+//! the store has confirmed it. Invariants: nothing here waits; what is told and not yet confirmed is bounded for the shard
+//! (`told`), and what does not fit is dropped and counted. What may fail: nothing.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use asl::history::{ChildExecution, HistoryEvent};
-use asl::{StartContext, Timestamp, Value};
+use asl::{Timestamp, Value};
 use export::{Intake, Page, Span, SpanPage, Weigh};
 use ids::{ExecutionId, LogLevel, Mode};
 use journal::Opened;
+use proto::executor::v1;
 use telemetry::ShardMetrics;
 
 use super::core::Shard;
 use super::execution::OpenExecution;
 use super::machine::{self, Machine};
 use super::observe::{Again, Live, TracedAgain};
+use super::slab::Address;
 use super::spans::Run;
+use super::told::{Room, Told};
 use super::trace::{Sampler, Sampling, Trace};
 use crate::limits;
 
@@ -40,28 +44,13 @@ pub(super) struct Tale {
     spans: Option<SpanPage>,
 }
 
-/// What is told when a block is confirmed.
-#[derive(Debug, Default)]
-pub struct Told {
-    pages: Vec<Page>,
-    spans: Vec<SpanPage>,
-    bytes: usize,
-}
-
-impl Told {
-    /// Takes what waits for a later block.
-    pub fn absorb(&mut self, later: Self) {
-        self.pages.extend(later.pages);
-        self.spans.extend(later.spans);
-        self.bytes += later.bytes;
-    }
-}
-
 /// Where histories and traces go, and what the present step has told.
 #[derive(Debug)]
 pub(super) struct Telling {
     intake: Option<Intake<Page>>,
     traces: Option<Intake<SpanPage>>,
+    /// For what waits to be confirmed.
+    room: Rc<Room>,
     pub sampler: Sampler,
     metrics: Arc<ShardMetrics>,
     events: Vec<HistoryEvent>,
@@ -71,16 +60,43 @@ pub(super) struct Telling {
 }
 
 impl Telling {
-    pub fn new(outside: Outside, metrics: Arc<ShardMetrics>) -> Self {
+    /// On one of so many shards.
+    pub fn new(outside: Outside, metrics: Arc<ShardMetrics>, shards: u32) -> Self {
+        let room = (limits::TOLD_BYTES_MAX / shards.max(1) as usize).max(limits::TOLD_BYTES_MIN);
+        let room = Room::new(room);
         let Outside { history: intake, spans } = outside;
         let sampler = Sampler::new(spans.as_ref().map(|(_, sampling)| *sampling));
         let traces = spans.map(|(traces, _)| traces);
-        Self { intake, traces, sampler, metrics, events: Vec::new(), children: Vec::new(), spans: Vec::new() }
+        Self {
+            intake,
+            traces,
+            room,
+            sampler,
+            metrics,
+            events: Vec::new(),
+            children: Vec::new(),
+            spans: Vec::new(),
+        }
     }
 
     /// The level of a machine's executions here.
     fn level(&self, machine: &Machine) -> LogLevel {
         if self.intake.is_some() { machine.key.logging.level } else { LogLevel::Off }
+    }
+
+    /// The trace of an execution that begins.
+    #[inline]
+    pub fn trace(
+        &mut self,
+        id: ExecutionId,
+        said: Option<&v1::TraceContext>,
+        now_us: u64,
+    ) -> Option<Rc<Trace>> {
+        let trace = self.sampler.begin(id, said, now_us);
+        if self.traces.is_some() && trace.as_deref().is_some_and(Trace::is_not_followed) {
+            self.metrics.traces_not_followed.add(1);
+        }
+        trace
     }
 
     /// Observes a step of an execution of this machine, whose spans are told where its run is known.
@@ -106,9 +122,9 @@ impl Telling {
         let level = self.level(machine);
         let intake = self.intake.clone().filter(|_| level != LogLevel::Off);
         let page = intake.is_some().then(|| page(machine, id, name, 0));
-        let traced = trace.filter(|trace| trace.is_told()).zip(self.traces.clone()).map(|(trace, intake)| {
-            let (run, spans) = (Run::new(id, 0, since), span_page(machine, id, name, trace));
-            TracedAgain { machine: Rc::clone(machine), trace: Rc::clone(trace), run, spans, intake }
+        let traced = trace.zip(self.traces.clone()).and_then(|(trace, intake)| {
+            let (run, spans) = (trace.run(id, 0, since)?, span_page(machine, id, name, trace));
+            Some(TracedAgain { machine: Rc::clone(machine), trace: Rc::clone(trace), run, spans, intake })
         });
         Again::new(level, page.zip(intake), traced)
     }
@@ -139,22 +155,21 @@ impl Telling {
         self.take(&open.machine, named, redrives, open.trace.as_deref())
     }
 
-    /// Hands over what a confirmed block has told.
-    pub fn leave(&self, told: &mut Told) {
-        told.bytes = 0;
-        if let Some(intake) = &self.intake {
-            hand_over(&mut told.pages, intake);
-        }
-        if let Some(intake) = &self.traces {
-            hand_over(&mut told.spans, intake);
+    /// Adds a page to what a block tells, in parts if it is long; what finds no room is counted as dropped.
+    fn add(&self, told: &mut Told, mut page: Page) {
+        if page.events.len() > 1 && page.bytes() > limits::TOLD_PAGE_BYTES_MAX {
+            let mut events = std::mem::take(&mut page.events);
+            let later = Page { events: events.split_off(events.len() / 2), ..page.clone() };
+            self.add(told, Page { events, ..page });
+            self.add(told, later);
+        } else if let Err(page) = told.page(page, &self.room) {
+            self.intake.iter().for_each(|intake| intake.refuse(&page));
         }
     }
-}
 
-fn hand_over<T: Weigh>(told: &mut Vec<T>, intake: &Intake<T>) {
-    for page in told.drain(..) {
-        // What it does not take, it counts.
-        intake.offer(page);
+    /// Hands over what a confirmed block has told.
+    pub fn leave(&self, told: &mut Told) {
+        told.leave(self.intake.as_ref(), self.traces.as_ref());
     }
 }
 
@@ -189,31 +204,17 @@ fn page(machine: &Machine, id: ExecutionId, name: Option<&str>, redrive_count: u
     }
 }
 
-/// A child execution of a distributed Map.
-pub(super) struct Child {
-    machine: Arc<asl::Machine>,
-    start: StartContext,
-}
-
-impl From<ChildExecution<'_>> for Child {
-    fn from(ChildExecution { machine, start }: ChildExecution<'_>) -> Self {
-        Self { machine: Arc::clone(machine), start: start.clone() }
-    }
-}
-
-impl Child {
-    /// A page of it, without events yet. It is never redriven: its Map begins again with others.
-    pub fn page(&self, tcsl: bool, include_data: bool) -> Page {
-        let names = &self.machine.names;
-        Page {
-            execution: names.arn(&self.start).as_str().into(),
-            machine: self.machine.arn.as_str().into(),
-            map_run: names.map_run().map(|run| run.as_str().into()),
-            tcsl,
-            redrive_count: 0,
-            include_data,
-            events: Vec::new(),
-        }
+/// A page of a child execution of a distributed Map, without events yet. It is never redriven: its Map begins again with others.
+pub(super) fn child_page(child: ChildExecution<'_>, tcsl: bool, include_data: bool) -> Page {
+    let ChildExecution { machine, start } = child;
+    Page {
+        execution: machine.names.arn(start).as_str().into(),
+        machine: machine.arn.as_str().into(),
+        map_run: machine.names.map_run().map(|run| run.as_str().into()),
+        tcsl,
+        redrive_count: 0,
+        include_data,
+        events: Vec::new(),
     }
 }
 
@@ -227,13 +228,26 @@ impl Shard {
     }
 
     fn tell_some(&mut self, log: usize, Tale { page, children, spans }: Tale) {
-        let told = &mut self.logs[log].page.told;
+        let (told, telling) = (&mut self.logs[log].page.told, &self.telling);
         for page in page.into_iter().chain(children) {
-            add((&mut told.pages, &mut told.bytes), page, self.telling.intake.as_ref());
+            telling.add(told, page);
         }
-        if let Some(spans) = spans {
-            add((&mut told.spans, &mut told.bytes), spans, self.telling.traces.as_ref());
+        if let Some(spans) = spans
+            && let Err(spans) = told.spans(spans, &telling.room)
+        {
+            telling.traces.iter().for_each(|intake| intake.refuse(&spans));
         }
+    }
+
+    /// What is told of executions whose ends wait for the next block, waits for it too.
+    pub(super) fn tell_later(&mut self, log: usize, told: &mut Told, waiting: &[Address]) {
+        if told.is_empty() || waiting.is_empty() {
+            return;
+        }
+        let open = waiting.iter().filter_map(|address| self.open.get(*address));
+        let names: HashSet<_> =
+            open.map(|open| spelt(&open.machine, open.id, open.name.as_deref())).collect();
+        self.logs[log].page.told.absorb(told.of(|execution| names.contains(execution)));
     }
 
     /// Nothing is under way or waits to be written: what was told stands on durable causes alone.
@@ -241,38 +255,28 @@ impl Shard {
         self.telling.leave(&mut self.logs[log].page.told);
     }
 
-    /// Tells the end of an execution that is closed without a step. Its id is one that none of the events before it can have,
+    /// Tells the end of an execution, redriven so often and then last, that is closed without a step. Its id is one that none of the events before it can have,
     /// for how many there were is not known.
     pub(super) fn tell_failed(
         &mut self,
         log: usize,
         machine: &Machine,
-        opened: &Opened,
+        (opened, (redrives, redriven_ms)): (&Opened, (u32, u64)),
         failure: (&str, &str),
     ) {
         let (named, at) = ((opened.id, opened.name.as_deref()), self.timestamp());
         let trace = self.telling.sampler.recovered(opened.id, opened.trace.as_deref());
         let trace = trace.as_deref().filter(|trace| trace.is_told());
-        let since = machine::timestamp_of_ms(opened.start_time_ms);
-        let span = trace.map(|trace| Run::new(opened.id, 0, since).closed(trace, machine, at, failure));
+        let since = machine::timestamp_of_ms(opened.start_time_ms.max(redriven_ms));
+        let run = trace.and_then(|trace| Some((trace, trace.run(opened.id, redrives, since)?)));
+        let span = run.map(|(trace, run)| run.closed(trace, machine, at, failure));
         self.telling.spans.extend(span);
         if self.telling.level(machine) != LogLevel::Off {
             self.telling.events.push(last_event(machine, at, failure));
         }
-        let tale = self.telling.take(machine, named, 0, trace);
+        let tale = self.telling.take(machine, named, redrives, trace);
         self.tell(log, tale);
     }
-}
-
-/// Adds what still has room among what a block tells; the rest is counted as dropped.
-fn add<T: Weigh>((told, held): (&mut Vec<T>, &mut usize), page: T, intake: Option<&Intake<T>>) {
-    let bytes = page.bytes();
-    if *held + bytes > limits::TOLD_BYTES_MAX {
-        intake.into_iter().for_each(|intake| intake.refuse(&page));
-        return;
-    }
-    *held += bytes;
-    told.push(page);
 }
 
 /// The end of an execution that is closed without a step.
@@ -320,7 +324,7 @@ mod tests {
         let mut machines = Machines::new(Arc::new(ClusterSecret::from_key(&[7; 32])));
         let machine = machines.add(key, program, &metrics).expect("a machine");
         let intake = exports.then(|| export::intake(export::IntakeBounds::default(), Arc::default()).0);
-        let mut telling = Telling::new(Outside { history: intake, spans: None }, metrics);
+        let mut telling = Telling::new(Outside { history: intake, spans: None }, metrics, 1);
         let id = BatchId::new(PartitionId::new(0).expect("in range"), 1, 1).expect("in range").execution(0);
         let beginning = Beginning { id, name: None, seed: 1, start_time_ms: 1, waits: false, keeps: false };
         let mut effects = Vec::new();
@@ -337,5 +341,40 @@ mod tests {
             assert_eq!(built(false, level), 0, "{level:?}");
             assert_eq!(built(true, level) > 0, level != LogLevel::Off, "{level:?}");
         }
+    }
+
+    #[test]
+    fn a_long_page_is_told_in_parts_and_what_finds_no_room_is_counted_by_its_own_name() {
+        let cells = Arc::<telemetry::IntakeMetrics>::default();
+        let (intake, outlet) = export::intake(export::IntakeBounds::default(), Arc::clone(&cells));
+        let metrics = NodeMetrics::new("test", 1).shard(0).expect("there is one");
+        let mut telling = Telling::new(Outside { history: Some(intake), spans: None }, metrics, 1);
+        let event = |id| HistoryEvent {
+            id,
+            previous: id - 1,
+            at: Timestamp(1),
+            kind: "PassStateEntered",
+            details: Value::object([("input", Value::from("x".repeat(100_000)))]),
+        };
+        let page = Page {
+            execution: "e".into(),
+            machine: "m".into(),
+            map_run: None,
+            tcsl: false,
+            redrive_count: 0,
+            include_data: true,
+            events: (1..=8).map(event).collect(),
+        };
+        // Parts of two events; of the four there is room for three.
+        telling.room = Room::new(700_000);
+        let mut told = Told::default();
+        telling.add(&mut told, page);
+        telling.leave(&mut told);
+        let parts: Vec<Vec<u64>> = std::iter::from_fn(|| outlet.take())
+            .map(|page| page.events.iter().map(|event| event.id).collect())
+            .collect();
+        assert_eq!(parts, [[1, 2], [3, 4], [5, 6]]);
+        let counts = [&cells.offered, &cells.dropped, &cells.unconfirmed, &cells.unconfirmed_records];
+        assert_eq!(counts.map(|cell| cell.get()), [4, 0, 1, 2]);
     }
 }

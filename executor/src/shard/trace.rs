@@ -9,10 +9,12 @@
 
 use std::rc::Rc;
 
-use ids::{ExecutionId, SpanId, SpanOf, TraceContext, TraceId, span_of, trace_of, trace_randomness};
+use asl::Timestamp;
+use ids::{ExecutionId, SpanId, SpanOf, TraceContext, TraceId, TraceIds};
 use proto::executor::v1;
 
 use super::execution::OpenExecution;
+use super::spans::Run;
 
 /// Where trace ids, as far as they are random, end.
 const RANDOMNESS: f64 = (1_u64 << 56) as f64;
@@ -30,6 +32,8 @@ pub struct Sampling {
 /// Decides, for one shard.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sampler {
+    /// Of the shard's cluster.
+    pub ids: TraceIds,
     /// Whether spans are told at all.
     tells: bool,
     /// Traces below this are told.
@@ -43,6 +47,7 @@ pub(super) struct Sampler {
 /// What is known of an execution's trace.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Trace {
+    ids: TraceIds,
     context: TraceContext,
     /// Whether it came with the execution.
     came: bool,
@@ -58,6 +63,7 @@ impl Sampler {
         let Sampling { ratio, followed_per_s } = sampling.unwrap_or_default();
         let pause_us = (followed_per_s > 0.0).then(|| (SECOND_US as f64 / followed_per_s).max(1.0) as u64);
         Self {
+            ids: TraceIds::default(),
             tells: sampling.is_some(),
             own_below: (ratio.clamp(0.0, 1.0) * RANDOMNESS) as u64,
             pause_us,
@@ -84,7 +90,7 @@ impl Sampler {
         let Some(context) = Option::<TraceContext>::from(said) else { return self.own(id) };
         let told = self.tells && context.is_sampled() && self.may_follow(now_us);
         let stored = Some(context.encode(told).into());
-        Some(Rc::new(Trace { context, came: true, told, stored }))
+        Some(Rc::new(Trace { ids: self.ids, context, came: true, told, stored }))
     }
 
     /// Evenly, with as many at once as a second has.
@@ -100,13 +106,14 @@ impl Sampler {
 
     #[inline]
     fn own(&self, id: ExecutionId) -> Option<Rc<Trace>> {
-        (self.own_below > 0 && trace_randomness(id) < self.own_below).then(|| Self::derive(id))
+        (self.own_below > 0 && self.ids.randomness(id) < self.own_below).then(|| self.derive(id))
     }
 
     #[cold]
-    fn derive(id: ExecutionId) -> Rc<Trace> {
-        let context = TraceContext::sampled(trace_of(id), span_of(id, SpanOf::Run(0)));
-        Rc::new(Trace { context, came: false, told: true, stored: None })
+    fn derive(&self, id: ExecutionId) -> Rc<Trace> {
+        let ids = self.ids;
+        let context = TraceContext::sampled(ids.trace_of(id), ids.span_of(id, SpanOf::Run(0)));
+        Rc::new(Trace { ids, context, came: false, told: true, stored: None })
     }
 
     /// The trace of an execution that an earlier owner began, as its block has it.
@@ -114,7 +121,7 @@ impl Sampler {
         let Some(bytes) = stored else { return self.own(id) };
         let (context, told) = TraceContext::decode(bytes)?;
         let told = told && self.tells;
-        Some(Rc::new(Trace { context, came: true, told, stored: Some(bytes.into()) }))
+        Some(Rc::new(Trace { ids: self.ids, context, came: true, told, stored: Some(bytes.into()) }))
     }
 }
 
@@ -140,6 +147,17 @@ impl Trace {
         self.told
     }
 
+    /// Whether its caller is sampled, and no span is told all the same.
+    #[inline]
+    pub fn is_not_followed(&self) -> bool {
+        self.came && !self.told && self.context.is_sampled()
+    }
+
+    /// A run of its execution, where its spans are told.
+    pub fn run(&self, id: ExecutionId, redrives: u32, since: Timestamp) -> Option<Run> {
+        self.told.then(|| Run::new(self.ids, id, redrives, since))
+    }
+
     /// What the block keeps of it.
     pub fn stored(&self) -> Option<&[u8]> {
         self.stored.as_deref()
@@ -148,7 +166,7 @@ impl Trace {
     /// What is told to whoever is called from this span.
     fn onwards(&self, id: ExecutionId, from: SpanOf) -> TraceContext {
         match self.told {
-            true => self.context.under(span_of(id, from)),
+            true => self.context.under(self.ids.span_of(id, from)),
             false => self.context.clone(),
         }
     }
@@ -226,7 +244,7 @@ mod tests {
     fn whoever_is_called_hangs_below_the_state_where_spans_are_told_and_below_the_caller_where_they_are_not()
     {
         let told = sampler(0.0, 1.0).begin(id(1), Some(&said(PARENT)), 0).expect("a trace");
-        let state = span_of(id(1), SpanOf::State(0, 2));
+        let state = TraceIds::default().span_of(id(1), SpanOf::State(0, 2));
         let onwards = told.onwards(id(1), SpanOf::State(0, 2));
         assert_eq!((onwards.trace_id, onwards.span_id, onwards.tracestate()), (told.id(), state, "a=1"));
         let silent = Sampler::new(None).begin(id(1), Some(&said(PARENT)), 0).expect("a trace");
@@ -239,10 +257,31 @@ mod tests {
     }
 
     #[test]
+    fn executions_of_the_same_number_in_two_clusters_have_other_ids_and_are_sampled_apart() {
+        let [one, two] = [[1; 16], [2; 16]].map(|cluster| {
+            let mut sampler = sampler(0.5, 1.0);
+            sampler.ids = TraceIds::of_cluster(cluster);
+            let mut begun = |said: Option<&v1::TraceContext>| -> Vec<_> {
+                (0..1_000).map(|at| sampler.begin(id(at), said, 0)).collect()
+            };
+            let own: Vec<_> =
+                begun(None).iter().map(|trace| trace.as_ref().map(|trace| trace.id())).collect();
+            let below =
+                begun(Some(&said(PARENT)))[0].as_ref().expect("a trace").onwards(id(0), SpanOf::Run(0));
+            (own, below)
+        });
+        let pairs = || std::iter::zip(&one.0, &two.0);
+        assert!(pairs().all(|(one, two)| one.is_none() || one != two));
+        let differently = pairs().filter(|(one, two)| one.is_some() != two.is_some()).count();
+        assert!((400..600).contains(&differently), "{differently}");
+        assert_ne!(one.1.span_id, two.1.span_id, "below the same caller");
+    }
+
+    #[test]
     fn what_cannot_be_read_is_as_if_it_had_not_come() {
         let wrong = said("00-what");
         assert_eq!(sampler(0.0, 1.0).begin(id(1), Some(&wrong), 0), None);
         let own = sampler(1.0, 1.0).begin(id(1), Some(&wrong), 0).expect("its own");
-        assert_eq!((own.parent(), own.stored(), own.id()), (None, None, trace_of(id(1))));
+        assert_eq!((own.parent(), own.stored(), own.id()), (None, None, TraceIds::default().trace_of(id(1))));
     }
 }

@@ -180,8 +180,9 @@ pub fn content_hash(batch: &v1::StartBatch, state: &foldhash::quality::RandomSta
     for machine in &batch.machines {
         (&machine.arn, &machine.definition_hash, machine.mode, machine.dialect).hash(&mut hasher);
         (machine.retention_seconds, &machine.role_arn).hash(&mut hasher);
-        let logging = machine.logging.map(|logging| (logging.level, logging.include_execution_data));
-        logging.hash(&mut hasher);
+        // What it means, for one that says nothing means the same as none.
+        let logging = machine.logging.map_or(Ok(Logging::default()), Logging::try_from);
+        logging.ok().hash(&mut hasher);
     }
     (&batch.machine_index, &batch.name, batch.start_time_ms, batch.seed, batch.input.len()).hash(&mut hasher);
     for input in &batch.input {
@@ -272,6 +273,8 @@ mod tests {
         let hash = |batch: &v1::StartBatch| content_hash(batch, &state);
         let same = hash(&batch(2));
         assert_eq!(same, hash(&batch(2)));
+        let told =
+            v1::LoggingConfiguration { level: v1::LogLevel::All.into(), include_execution_data: false };
         let mut changed = vec![batch(3)];
         changed.push(v1::StartBatch { seed: 1, ..batch(2) });
         changed.push(v1::StartBatch { start_time_ms: 1, ..batch(2) });
@@ -286,7 +289,7 @@ mod tests {
             ..batch(2)
         });
         changed.push(v1::StartBatch {
-            machines: vec![v1::Machine { logging: Some(Default::default()), ..Default::default() }],
+            machines: vec![v1::Machine { logging: Some(told), ..Default::default() }],
             ..batch(2)
         });
         changed.push(v1::StartBatch {
@@ -295,6 +298,16 @@ mod tests {
         });
         for other in &changed {
             assert_ne!(same, hash(other), "{other:?}");
+        }
+        for logging in
+            [Default::default(), v1::LoggingConfiguration { level: v1::LogLevel::Off.into(), ..told }]
+        {
+            let machines = vec![v1::Machine { logging: Some(logging), ..Default::default() }];
+            assert_eq!(
+                same,
+                hash(&v1::StartBatch { machines, ..batch(2) }),
+                "{logging:?} means nothing else"
+            );
         }
     }
 }

@@ -106,7 +106,7 @@ impl<T: Weigh> Intake<T> {
             let bytes = first.bytes();
             self.push(first, bytes);
         }
-        rest.iter().for_each(|rest| self.refuse(rest));
+        rest.iter().for_each(|rest| self.lose(rest));
         false
     }
 
@@ -118,19 +118,26 @@ impl<T: Weigh> Intake<T> {
             Ok(()) => ring.metrics.offered.add(1),
             Err((item, bytes)) => {
                 ring.bytes.fetch_sub(bytes, Ordering::Relaxed);
-                self.refuse(&item);
+                self.lose(&item);
                 return false;
             }
         }
         true
     }
 
-    /// Counts what found no room on its way here, as if it had been offered and dropped.
-    pub fn refuse(&self, item: &T) {
+    fn lose(&self, item: &T) {
         let metrics = &self.0.metrics;
         metrics.offered.add(1);
         metrics.dropped.add(1);
         metrics.dropped_records.add(item.records());
+    }
+
+    /// Counts what found no room on its way here, where it waited for the store.
+    pub fn refuse(&self, item: &T) {
+        let metrics = &self.0.metrics;
+        metrics.offered.add(1);
+        metrics.unconfirmed.add(1);
+        metrics.unconfirmed_records.add(item.records());
     }
 }
 

@@ -13,9 +13,7 @@ mod trace;
 pub use arn::{ExecutionName, MachineName, check_role, partition_of_name};
 pub use execution::{BatchId, ExecutionId, NAME_PREFIX, PartitionId};
 pub use logging::{LogLevel, Logging};
-pub use trace::{
-    SpanId, SpanOf, TRACE_STATE_BYTES_MAX, TraceContext, TraceId, span_of, trace_of, trace_randomness,
-};
+pub use trace::{SpanId, SpanOf, TRACE_STATE_BYTES_MAX, TraceContext, TraceId, TraceIds};
 
 /// Executions of one batch: the unit of dispatch, idempotence, durability and look-up.
 pub const BATCH_EXECUTIONS_MAX: usize = 256;

@@ -1,7 +1,7 @@
 //! W3C trace context: which trace an execution belongs to, and the ids of what it tells there.
 //!
 //! Invariants: parsing takes any text and never panics; what is not a context is none, as the recommendation says, and a
-//! `tracestate` that cannot be read is left out alone; ids are derived from the execution and from what has happened in it,
+//! `tracestate` that cannot be read is left out alone; ids are derived from the cluster, the execution and what has happened in it,
 //! so that whoever tells it again gives it the same ids, and none is zero. What may fail: nothing.
 
 use std::fmt;
@@ -191,13 +191,6 @@ fn is_value(value: &str) -> bool {
     (1..=256).contains(&value.len()) && value.bytes().all(allowed)
 }
 
-/// All bits of an id in 64.
-fn hash_of(id: ExecutionId, salt: u64) -> u64 {
-    let low = id.batch.sequence() << 8 | u64::from(id.index);
-    let high = u64::from(id.batch.incarnation) << 16 | u64::from(id.batch.partition.get());
-    mix(low ^ mix(high ^ salt))
-}
-
 /// The finaliser of SplitMix64.
 fn mix(mut x: u64) -> u64 {
     x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -210,29 +203,50 @@ fn mix(mut x: u64) -> u64 {
 const OF_TRACES: u64 = 0x7472_6163_6500_0000;
 const OF_SPANS: u64 = 0x7370_616e_7300_0000;
 
-/// The low 56 bits of an execution's own trace id, by which it is sampled.
-#[must_use]
-pub fn trace_randomness(id: ExecutionId) -> u64 {
-    hash_of(id, OF_TRACES) & (u64::MAX >> 8)
-}
+/// Gives the ids of the traces and spans of one cluster: other clusters have executions of the same numbers, and tell other ids
+/// of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TraceIds(u64);
 
-/// The trace of an execution that came without one.
-#[must_use]
-pub fn trace_of(id: ExecutionId) -> TraceId {
-    let low = hash_of(id, OF_TRACES);
-    let high = mix(low ^ hash_of(id, OF_SPANS));
-    (u128::from(high) << 64 | u128::from(low)).max(1).to_be_bytes()
-}
+impl TraceIds {
+    /// Those of the cluster with this id.
+    #[must_use]
+    pub fn of_cluster(cluster: [u8; 16]) -> Self {
+        let id = u128::from_be_bytes(cluster);
+        Self(mix(id as u64 ^ mix((id >> 64) as u64)))
+    }
 
-/// The id of a span of an execution.
-#[must_use]
-pub fn span_of(id: ExecutionId, what: SpanOf) -> SpanId {
-    let what = match what {
-        // No event has this number.
-        SpanOf::Run(redrives) => u64::from(redrives) << 32,
-        SpanOf::State(redrives, entered) => u64::from(redrives) << 32 | u64::from(entered),
-    };
-    mix(hash_of(id, OF_SPANS) ^ mix(what)).max(1).to_be_bytes()
+    /// All bits of an id in 64.
+    fn hash_of(self, id: ExecutionId, salt: u64) -> u64 {
+        let low = id.batch.sequence() << 8 | u64::from(id.index);
+        let high = u64::from(id.batch.incarnation) << 16 | u64::from(id.batch.partition.get());
+        mix(low ^ mix(high ^ salt ^ self.0))
+    }
+
+    /// The low 56 bits of an execution's own trace id, by which it is sampled.
+    #[must_use]
+    pub fn randomness(self, id: ExecutionId) -> u64 {
+        self.hash_of(id, OF_TRACES) & (u64::MAX >> 8)
+    }
+
+    /// The trace of an execution that came without one.
+    #[must_use]
+    pub fn trace_of(self, id: ExecutionId) -> TraceId {
+        let low = self.hash_of(id, OF_TRACES);
+        let high = mix(low ^ self.hash_of(id, OF_SPANS));
+        (u128::from(high) << 64 | u128::from(low)).max(1).to_be_bytes()
+    }
+
+    /// The id of a span of an execution.
+    #[must_use]
+    pub fn span_of(self, id: ExecutionId, what: SpanOf) -> SpanId {
+        let what = match what {
+            // No event has this number.
+            SpanOf::Run(redrives) => u64::from(redrives) << 32,
+            SpanOf::State(redrives, entered) => u64::from(redrives) << 32 | u64::from(entered),
+        };
+        mix(self.hash_of(id, OF_SPANS) ^ mix(what)).max(1).to_be_bytes()
+    }
 }
 
 #[cfg(test)]
@@ -303,20 +317,24 @@ mod tests {
     #[test]
     fn spans_of_an_execution_and_of_others_have_different_ids_and_the_same_whenever_they_are_asked_for() {
         let mut seen = std::collections::HashSet::new();
-        for sequence in 0..20 {
+        let clusters = [TraceIds::default(), TraceIds::of_cluster([1; 16]), TraceIds::of_cluster([2; 16])];
+        for (ids, sequence) in
+            clusters.into_iter().flat_map(|ids| (0..20).map(move |sequence| (ids, sequence)))
+        {
             for index in [0, 1, 255] {
                 let id = id(sequence, index);
-                assert!(seen.insert(trace_of(id).to_vec()));
-                let randomness = u64::from_be_bytes(trace_of(id)[8..].try_into().expect("eight"));
-                assert_eq!(randomness & (u64::MAX >> 8), trace_randomness(id));
+                assert!(seen.insert(ids.trace_of(id).to_vec()));
+                let randomness = u64::from_be_bytes(ids.trace_of(id)[8..].try_into().expect("eight"));
+                assert_eq!(randomness & (u64::MAX >> 8), ids.randomness(id));
                 let spans = (0..20)
                     .flat_map(|at| [SpanOf::Run(at), SpanOf::State(0, at + 1), SpanOf::State(at + 1, 1)]);
                 for what in spans {
-                    assert!(seen.insert(span_of(id, what).to_vec()), "{id} {what:?}");
+                    assert!(seen.insert(ids.span_of(id, what).to_vec()), "{id} {what:?}");
                 }
             }
         }
-        assert_eq!(span_of(id(3, 1), SpanOf::State(0, 5)), span_of(id(3, 1), SpanOf::State(0, 5)));
+        let told = || TraceIds::of_cluster([1; 16]).span_of(id(3, 1), SpanOf::State(0, 5));
+        assert_eq!(told(), told());
     }
 
     proptest! {

@@ -17,7 +17,8 @@ use crate::store::{Store, StoreError};
 
 /// The key.
 pub const KEY: &[u8] = b"cluster";
-/// The version of the blocks that this program writes.
+/// The version of the blocks that this program writes. Flags within a version, of machines and sub-blocks, are told by the
+/// blocks alone: who meets one that it does not know says so.
 pub const FORMAT: u8 = VERSION;
 /// The lowest version that a program must know to read what this one writes.
 pub const READABLE_FROM: u8 = 2;

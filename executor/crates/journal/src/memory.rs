@@ -37,7 +37,7 @@ pub struct MemoryStore {
 struct Shared {
     partitions: Box<[Mutex<Partition>]>,
     keys: Mutex<BTreeMap<Bytes, Bytes>>,
-    faults: Mutex<VecDeque<Fault>>,
+    faults: Mutex<VecDeque<Option<Fault>>>,
     key_faults: Mutex<VecDeque<Option<Fault>>>,
     unavailable: watch::Sender<Option<String>>,
     held: watch::Sender<bool>,
@@ -147,7 +147,7 @@ impl MemoryStore {
         // The sender lives as long as this store: waiting cannot fail.
         let _ = held.wait_for(|held| !held).await;
         drop(self.part(append.partition)?);
-        let fault = lock(&self.shared.faults).pop_front();
+        let fault = lock(&self.shared.faults).pop_front().flatten();
         if let Some(Fault::Refuse(error)) = fault {
             return Err(error);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use telemetry::labels::{ERRORS_MAX, MACHINES_MAX, STATES_MAX, TARGETS_MAX};
-use telemetry::{Form, NodeMetrics, ShardMetrics, StateKind, StateMetrics, TargetMetrics};
+use telemetry::{CallKind, Form, NodeMetrics, ShardMetrics, StateKind, StateMetrics, TargetMetrics};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -73,7 +73,11 @@ fn full() -> NodeMetrics {
                 .for_each(|error| machine.count_error(&format!("Custom.Error{error}"), 1));
         }
         for number in 0..=TARGETS_MAX {
-            shard.target("http", &format!("https://service-{number:04}.example.com")).latency.observe(3_000);
+            let (_, integration) = CallKind::ALL[number % CallKind::ALL.len()];
+            shard
+                .target(integration, &format!("https://service-{number:04}.example.com"))
+                .latency
+                .observe(3_000);
         }
     }
     node

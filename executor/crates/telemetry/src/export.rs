@@ -37,6 +37,8 @@ impl Signal {
 pub enum DropReason {
     /// The queue before the exporter was full.
     QueueFull,
+    /// Too much waited for the store to confirm what had caused it.
+    Unconfirmed,
     /// It is larger than what the peer takes.
     TooLarge,
     /// The peer refuses it, now and later.
@@ -49,8 +51,9 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, with the value of the `reason` label.
-    pub const ALL: [(Self, &'static str); 5] = [
+    pub const ALL: [(Self, &'static str); 6] = [
         (Self::QueueFull, "queue_full"),
+        (Self::Unconfirmed, "unconfirmed"),
         (Self::TooLarge, "too_large"),
         (Self::Refused, "refused"),
         (Self::GaveUp, "gave_up"),
@@ -67,6 +70,10 @@ pub struct IntakeMetrics {
     pub dropped: Counter,
     /// Records in them.
     pub dropped_records: Counter,
+    /// Items that were dropped before: too much waited for the store.
+    pub unconfirmed: Counter,
+    /// Records in them.
+    pub unconfirmed_records: Counter,
 }
 
 /// Files that the sink of files has removed to make room.
@@ -138,9 +145,16 @@ impl ExportMetrics {
     pub fn dropped_for(&self, reason: DropReason) -> (u64, u64) {
         let (mut items, mut records) =
             (self.dropped[reason as usize].get(), self.dropped_records[reason as usize].get());
-        if reason == DropReason::QueueFull {
-            items += self.over_intakes(|intake| &intake.dropped);
-            records += self.over_intakes(|intake| &intake.dropped_records);
+        match reason {
+            DropReason::QueueFull => {
+                items += self.over_intakes(|intake| &intake.dropped);
+                records += self.over_intakes(|intake| &intake.dropped_records);
+            }
+            DropReason::Unconfirmed => {
+                items += self.over_intakes(|intake| &intake.unconfirmed);
+                records += self.over_intakes(|intake| &intake.unconfirmed_records);
+            }
+            _ => {}
         }
         (items, records)
     }

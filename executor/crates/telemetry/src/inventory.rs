@@ -110,7 +110,7 @@ metrics! {
     MACHINE_OPEN Gauge "executor_machine_executions_open" ["machine"] "Executions that have not ended, by machine";
     ERRORS Counter "executor_execution_errors_total" ["machine", "error"] "Executions that ended with this error name; names beyond the bound are counted as other";
     DURATION Histogram "executor_execution_duration_seconds" ["machine"] "From the accepted start to the durable end";
-    STATE_ENTERED Counter "executor_state_entered_total" ["machine", "state"] "Times that executions entered the state; states beyond the bound are counted as other";
+    STATE_ENTERED Counter "executor_state_entered_total" ["machine", "state"] "Times that executions entered the state; states beyond the bound are counted as other. Where a partition moves, its new owner counts the ends of states that the earlier one has counted as entered";
     STATE_EXITED Counter "executor_state_exited_total" ["machine", "state"] "Times that executions left the state for the next one or their end, by a catcher too";
     STATE_FAILED Counter "executor_state_failed_total" ["machine", "state"] "Times that the state failed for good: no catcher took its error";
     STATE_ABORTED Counter "executor_state_aborted_total" ["machine", "state"] "Times that the state was given up with what is around it";
@@ -188,6 +188,7 @@ metrics! {
     PARTITIONS_RECOVERING Gauge "executor_partitions_recovering" ["shard"] "Partitions that are being recovered";
     PARTITIONS_LOST Counter "executor_partitions_lost_total" ["shard"] "Partitions that the shard had and another owner took, or whose log could not be read";
     COMPLETIONS_DROPPED Counter "executor_completions_dropped_total" ["shard"] "Completions that a watcher was too slow for";
+    TRACES_NOT_FOLLOWED Counter "executor_traces_not_followed_total" ["shard"] "Executions of sampled callers whose spans are not told, for more came than --traces-follow takes";
     EXPORT_OFFERED Counter "executor_export_offered_items_total" ["signal", "sink"] "Pages of histories, spans and snapshots of metrics that were handed to an exporter, dropped ones among them";
     EXPORT_ITEMS Counter "executor_export_items_total" ["signal", "sink"] "Pages of histories, spans and snapshots of metrics that the exporter's peer has confirmed";
     EXPORT_RECORDS Counter "executor_export_records_total" ["signal", "sink"] "Events, spans and samples in what the exporter's peer has confirmed";

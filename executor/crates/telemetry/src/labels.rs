@@ -1,11 +1,14 @@
 //! Which names may be labels: a bounded set for the whole node, first come, first served.
 //!
-//! Invariants: what was granted once stays granted, so that a series never changes its meaning; what comes later is counted
-//! under [`OVERFLOW`]; shards ask when they see a name for the first time, never on the hot path.
+//! Invariants: what was granted once stays granted, so that a series never changes its meaning; what comes later, and what is
+//! longer than [`LABEL_BYTES_MAX`], is counted under [`OVERFLOW`]: executions may name errors and targets as they like. Shards
+//! ask when they see a name for the first time, never on the hot path.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::reasons::CallKind;
 
 /// Machines that have a label of their own on one node.
 pub const MACHINES_MAX: usize = 1_000;
@@ -22,8 +25,14 @@ pub const ERRORS_MAX: usize = 1_000;
 /// Error names of one machine that have a label of their own: a function may make them up as it goes.
 pub const ERRORS_PER_MACHINE_MAX: usize = 50;
 
-/// Targets of tasks that have a label of their own on one node.
-pub const TARGETS_MAX: usize = 500;
+/// Targets of tasks of one integration that have a label of their own on one node, so that none takes those of others.
+pub const TARGETS_PER_INTEGRATION_MAX: usize = 200;
+
+/// Targets of tasks that have a label of their own on one node: workers, activities and each integration have their part.
+pub const TARGETS_MAX: usize = (CallKind::ALL.len() + 2) * TARGETS_PER_INTEGRATION_MAX;
+
+/// Bytes of a name that has a label of its own: an error's name, a machine's ARN and a function's are no longer.
+pub const LABEL_BYTES_MAX: usize = 256;
 
 /// The label of everything beyond the bounds.
 pub const OVERFLOW: &str = "other";
@@ -45,13 +54,14 @@ impl Bounded {
         Self { max, within_max, granted: 0, names: BTreeMap::new() }
     }
 
-    /// The label of a name within another; [`OVERFLOW`] is free.
+    /// The label of a name within another; [`OVERFLOW`], under which a name that is too long is counted, is free.
     fn grant(&mut self, within: &str, name: &str) -> Label {
         if let Some(known) = self.names.get(within).and_then(|names| names.get(name)) {
             return Arc::clone(known);
         }
         let of_this = self.names.get(within).map_or(0, BTreeSet::len);
-        if within == OVERFLOW || name == OVERFLOW || self.granted >= self.max || of_this >= self.within_max {
+        let is_free = within == OVERFLOW || name == OVERFLOW || name.len() > LABEL_BYTES_MAX;
+        if is_free || self.granted >= self.max || of_this >= self.within_max {
             return OVERFLOW.into();
         }
         self.granted += 1;
@@ -79,7 +89,7 @@ impl Default for Labels {
             states: Mutex::new(Bounded::new(STATES_MAX, STATES_PER_MACHINE_MAX)),
             errors: Mutex::new(Bounded::new(ERRORS_MAX, ERRORS_PER_MACHINE_MAX)),
             errors_full: AtomicBool::new(false),
-            targets: Mutex::new(Bounded::new(TARGETS_MAX, TARGETS_MAX)),
+            targets: Mutex::new(Bounded::new(TARGETS_MAX, TARGETS_PER_INTEGRATION_MAX)),
         }
     }
 }
@@ -95,7 +105,7 @@ impl Labels {
         if let Some(known) = machines.get(arn) {
             return Arc::clone(known);
         }
-        if machines.len() >= MACHINES_MAX {
+        if machines.len() >= MACHINES_MAX || arn.len() > LABEL_BYTES_MAX {
             return OVERFLOW.into();
         }
         let label = Label::from(arn);
@@ -154,6 +164,37 @@ mod tests {
         assert_eq!(&*bounded.grant("c", "1"), OVERFLOW, "the node has one as well");
         assert_eq!(&*bounded.grant("a", "2"), "2");
         assert_eq!(&*bounded.grant(OVERFLOW, "1"), OVERFLOW);
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_takes_no_label_of_any_set() {
+        let labels = Labels::default();
+        let (longest, longer) = ("x".repeat(LABEL_BYTES_MAX), "x".repeat(LABEL_BYTES_MAX + 1));
+        let all = |name: &str| {
+            [
+                labels.machine(name),
+                labels.state("m", name),
+                labels.error("m", name),
+                labels.target("lambda", name),
+            ]
+        };
+        assert!(all(&longer).iter().all(|label| &**label == OVERFLOW));
+        assert!(labels.used().iter().all(|(_, used, _)| *used == 0), "{:?}", labels.used());
+        assert!(all(&longest).iter().all(|label| **label == *longest));
+    }
+
+    #[test]
+    fn an_integration_with_many_targets_takes_no_label_of_others() {
+        let labels = Labels::default();
+        let granted = |integration: &str| {
+            let targets =
+                (0..2 * TARGETS_PER_INTEGRATION_MAX).map(|at| labels.target(integration, &at.to_string()));
+            targets.filter(|label| &**label != OVERFLOW).count()
+        };
+        let kinds = CallKind::ALL.map(|(_, name)| name);
+        for integration in ["worker", "activity"].into_iter().chain(kinds) {
+            assert_eq!(granted(integration), TARGETS_PER_INTEGRATION_MAX, "{integration}");
+        }
     }
 
     #[test]

@@ -4,10 +4,11 @@
 //! whoever counts asks for the cells once and keeps them, since asking takes a lock that only a scrape shares.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cells::{Counter, Gauge, Histogram};
-use crate::labels::{Label, Labels};
+use crate::labels::{LABEL_BYTES_MAX, Label, Labels, OVERFLOW};
 
 /// Cells by label.
 #[derive(Debug)]
@@ -63,6 +64,8 @@ pub struct MachineMetrics {
     labels: Arc<Labels>,
     states: Table<Label, StateMetrics>,
     errors: Table<Label, Counter>,
+    /// No error name of this machine gets a label any more.
+    errors_full: AtomicBool,
 }
 
 impl MachineMetrics {
@@ -78,11 +81,20 @@ impl MachineMetrics {
     }
 
     /// Counts executions that ended with an error of this name. Takes a lock that only a scrape shares, and one of the node
-    /// for a name that this shard has not met.
+    /// for a name that this shard has not met, until the machine has as many labels as it may: one that makes up names stands
+    /// in nobody's way.
     pub fn count_error(&self, name: &str, executions: u64) {
         let known = self.errors.find(name);
-        let label = || self.labels.error(&self.label, name);
-        known.unwrap_or_else(|| self.errors.get(label(), Counter::default)).add(executions);
+        known.unwrap_or_else(|| self.errors.get(self.error_label(name), Counter::default)).add(executions);
+    }
+
+    fn error_label(&self, name: &str) -> Label {
+        if self.errors_full.load(Ordering::Relaxed) || name.len() > LABEL_BYTES_MAX {
+            return OVERFLOW.into();
+        }
+        let label = self.labels.error(&self.label, name);
+        self.errors_full.store(&*label == OVERFLOW && name != OVERFLOW, Ordering::Relaxed);
+        label
     }
 
     /// The cells of every state so far.
@@ -99,7 +111,8 @@ impl MachineMetrics {
 }
 
 /// What is counted for one state of one machine on one shard. `entered` is `exited`, `failed` and `aborted` and what is in
-/// the state now.
+/// the state now, as long as no partition moves: who takes one over counts the ends of states that another one has counted
+/// as entered.
 #[derive(Debug, Default)]
 pub struct StateMetrics {
     /// Times it was entered.
@@ -165,4 +178,27 @@ pub struct TargetMetrics {
     pub cancelled: Counter,
     /// From when the task was asked for to its end, good or bad; not of cancelled ones.
     pub latency: Histogram,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::labels::ERRORS_PER_MACHINE_MAX;
+
+    #[test]
+    fn a_machine_that_makes_up_error_names_asks_for_no_more_labels_once_it_has_its_part() {
+        let labels = Arc::<Labels>::default();
+        let machine = MachineMetrics::new("m".into(), &labels);
+        machine.count_error(&"x".repeat(LABEL_BYTES_MAX + 1), 1);
+        machine.count_error(OVERFLOW, 1);
+        assert!(!machine.errors_full.load(Ordering::Relaxed), "such names say nothing about the others");
+        for at in 0..=ERRORS_PER_MACHINE_MAX {
+            machine.count_error(&at.to_string(), 1);
+        }
+        assert!(machine.errors_full.load(Ordering::Relaxed));
+        machine.count_error("0", 1);
+        machine.count_error("new", 1);
+        let count = |name: &str| machine.errors.find(name).map(|counter| counter.get());
+        assert_eq!((count("0"), count(OVERFLOW), count("new")), (Some(2), Some(4), None));
+    }
 }

@@ -75,6 +75,8 @@ pub struct ShardMetrics {
     pub partitions_owned: Gauge,
     pub partitions_lost: Counter,
     pub completions_dropped: Counter,
+    /// Executions of sampled callers whose spans are not told: too many came.
+    pub traces_not_followed: Counter,
     /// From entry to exit, failure or abort, by the type of the state.
     pub state_duration: [Histogram; StateKind::ALL.len()],
     pub timers_fired: Counter,

@@ -12,8 +12,8 @@ fn page() -> String {
          What a node exposes at `/metrics` (`--metrics`), as OpenMetrics 1.0 or as the Prometheus text format 0.0.4, whichever the\n\
          scraper's `Accept` header prefers. This page is written from the inventory (`UPDATE_DOCS=1 cargo test -p telemetry`).\n\n\
          Labels are bounded for each node: {} machines, {} states ({} of one machine), {} error names ({} of one machine),\n\
-         {} targets of tasks. What comes later is counted under `{}`; `executor_metric_labels` and\n\
-         `executor_metric_labels_limit` say how many there are. Series of fixed labels (reasons, outcomes, types) stand at zero\n\
+         {} targets of tasks ({} of one integration). What comes later, and a name of more than {} bytes, is counted under\n\
+         `{}`; `executor_metric_labels` and `executor_metric_labels_limit` say how many there are. Series of fixed labels (reasons, outcomes, types) stand at zero\n\
          from the beginning; those of a machine, a state, an error or a target begin when the node meets it.\n\n\
          States inside distributed Maps count at their machine, whose definition names them; their child executions do not count\n\
          as executions.\n\n\
@@ -25,6 +25,8 @@ fn page() -> String {
         labels::ERRORS_MAX,
         labels::ERRORS_PER_MACHINE_MAX,
         labels::TARGETS_MAX,
+        labels::TARGETS_PER_INTEGRATION_MAX,
+        labels::LABEL_BYTES_MAX,
         labels::OVERFLOW,
     );
     for metric in inventory::ALL {

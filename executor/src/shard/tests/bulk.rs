@@ -210,3 +210,36 @@ async fn a_node_of_fixed_partitions_takes_one_again_that_the_store_refused_to_wr
     soon("an acceptance", accepted).await;
     assert_eq!((shard.metrics.partitions_lost.get(), shard.metrics.recovered.get()), (1, 1));
 }
+
+/// A batch of waits with long names, in traces whose states are long and not to be compressed.
+fn traced(sequence: u64, definition: DefinitionHash) -> v1::StartBatch {
+    let trace = |at: u64| {
+        let text = noise((sequence << 8 | at) << 1, 500);
+        let traceparent = format!("00-{at:016x}{sequence:016x}-{:016x}-00", at + 1);
+        v1::TraceContext { traceparent, tracestate: format!("a={},b={}", &text[1..250], &text[251..500]) }
+    };
+    let name = |at: u64| format!("{sequence:04}{at:04}{}", "x".repeat(72));
+    let waits = batch(sequence, definition, Mode::Express, &["1"; 256]);
+    v1::StartBatch { trace: (0..256).map(trace).collect(), name: (0..256).map(name).collect(), ..waits }
+}
+
+#[tokio::test]
+async fn starts_with_long_traces_and_names_that_wait_for_a_slow_store_are_written_in_several_blocks() {
+    const COUNT: u64 = 36;
+    let world = World::new();
+    let wait = world.define(WAIT).await;
+    let shard = world.shard().await;
+    world.store.hold_appends();
+    let mut last = None;
+    for sequence in 1..=COUNT {
+        last = Some(shard.start(traced(sequence, wait)).await);
+        shard.settled().await;
+    }
+    world.store.release_appends();
+    let answer = ticking(&shard, next(last.as_mut().expect("there are some"))).await;
+    assert_eq!(answer.refusal, None);
+    let (flushes, bytes) = (shard.metrics.flushes.get(), shard.metrics.flush_bytes.get() as usize);
+    assert!(bytes > 2 * limits::FLUSH_BYTES_MAX, "{bytes}");
+    // The first batch has a block of its own, and the rest is three times what a block takes.
+    assert!(flushes >= 4, "{flushes} blocks of {bytes} bytes");
+}

@@ -116,3 +116,17 @@ async fn a_timer_counts_with_how_late_it_was_and_a_recovery_counts() {
     assert_eq!((shard.metrics.recoveries.get(), shard.metrics.partitions_recovering.get()), (1, 0));
     assert!(shard.metrics.wake_latency.snapshot().count() > 0);
 }
+
+#[tokio::test]
+async fn a_name_from_an_executions_data_is_cut_to_what_an_error_may_have() {
+    const NAMED: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Fail","ErrorPath":"$.e"}}}"#;
+    let world = World::new();
+    let fail = world.define(NAMED).await;
+    let shard = world.shard().await;
+    for (sequence, mode) in [(1, Mode::Standard), (2, Mode::Express)] {
+        let input = format!(r#"{{"e":"{}"}}"#, "x".repeat(200_000));
+        shard.started(batch(sequence, fail, mode, &[&input])).await;
+    }
+    shard.settled().await;
+    assert_eq!(errors(&shard), [("x".repeat(limits::ERROR_BYTES_MAX), 2)]);
+}

@@ -1,6 +1,8 @@
 //! What a shard tells of histories to be exported, and what it counts of states.
 
 use export::{IntakeBounds, Outlet, Page};
+use journal::StoreError;
+use journal::memory::Fault;
 use proto::executor::v1::{LogLevel, LoggingConfiguration, Mode};
 use telemetry::StateMetrics;
 
@@ -282,4 +284,39 @@ async fn what_does_not_fit_is_dropped_and_counted_and_the_execution_goes_on() {
     shard.settled().await;
     assert_eq!((cells.offered.get(), cells.dropped.get(), cells.dropped_records.get()), (3, 2, 8));
     assert_eq!(taken(&shard, &outlet).await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_end_that_waits_for_a_later_block_is_not_told_before_that_is_confirmed() {
+    const COUNT: usize = 15;
+    let (world, outlet) = world();
+    let wait = world.define(WAIT).await;
+    let shard = world.shard().await;
+    let input = format!("\"{}\"", "x".repeat(200_000));
+    for sequence in 1..=COUNT as u64 / 5 {
+        let starts = batch(sequence, wait, Mode::Express, &[input.as_str(); 5]);
+        shard.started(logged(starts, LogLevel::All, false)).await;
+    }
+    taken(&shard, &outlet).await;
+    // Of the ends 2 MiB go with one block, and the rest with the next one.
+    world.store.spare_next();
+    (0..3).for_each(|_| world.store.fail_next(Fault::Refuse(StoreError::Unavailable("a test".to_owned()))));
+    world.clock.advance(Duration::from_secs(61));
+    let told = async {
+        loop {
+            let pages = taken(&shard, &outlet).await;
+            if !pages.is_empty() {
+                return pages;
+            }
+        }
+    };
+    let mut pages = soon("the first ends", ticking(&shard, told)).await;
+    pages.extend(taken(&shard, &outlet).await);
+    drop(shard);
+    let ends = pages.iter().flat_map(|page| &page.events).filter(|event| event.kind == "ExecutionSucceeded");
+    let (ended, shard) = (ends.count(), world.spawn());
+    ticking(&shard, shard.until(ShardState::Serving)).await;
+    assert!(ended > 0 && ended < COUNT, "{ended}");
+    let recovered = shard.metrics.recovered.get() as usize;
+    assert_eq!(recovered, COUNT - ended, "who runs again has not been told to have ended");
 }

@@ -1,7 +1,7 @@
 //! The traces of executions: what whoever is called goes on with, and which spans are told.
 
 use export::{IntakeBounds, Outlet, Span, SpanKind, SpanPage};
-use ids::{SpanId, SpanOf, TraceContext, span_of, trace_of};
+use ids::{SpanId, SpanOf, TraceContext, TraceIds};
 use proto::executor::v1::{LogLevel, LoggingConfiguration, Mode};
 
 use asl::Timestamp;
@@ -54,7 +54,7 @@ fn ends<'a>(spans: &[&'a Span]) -> Vec<(&'a str, &'static str, Option<&'a str>)>
 }
 
 fn id(what: SpanOf) -> SpanId {
-    span_of(batch_id(1).execution(0), what)
+    TraceIds::default().span_of(batch_id(1).execution(0), what)
 }
 
 async fn fail(shard: &TestShard, token: &Bytes, error: &str) {
@@ -216,7 +216,8 @@ async fn an_execution_without_a_context_has_a_trace_of_its_own_if_it_is_sampled_
             continue;
         }
         let run = spans.last().expect("told");
-        assert_eq!((run.parent, pages[0].trace_id), (None, trace_of(batch_id(1).execution(0))));
+        let own = TraceIds::default().trace_of(batch_id(1).execution(0));
+        assert_eq!((run.parent, pages[0].trace_id), (None, own));
         let parent = given.trace.as_ref().and_then(Option::<TraceContext>::from).expect("a context");
         assert_eq!((parent.trace_id, parent.span_id), (pages[0].trace_id, spans[0].id));
     }
@@ -291,4 +292,54 @@ async fn spans_that_do_not_fit_are_dropped_and_counted_and_the_execution_goes_on
     shard.settled().await;
     assert_eq!((cells.offered.get(), cells.dropped.get(), cells.dropped_records.get()), (3, 2, 4));
     assert_eq!(taken(&shard, &outlet).await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_end_of_a_redriven_execution_that_may_not_go_on_is_of_its_last_run() {
+    let (world, outlet) = world(0.0);
+    let caught = world.define(TASK).await;
+    let shard = world.shard().await;
+    let (mut watcher, mut worker) = (shard.watch().await, shard.worker(1, 10).await);
+    shard.started(traced(batch(1, caught, Mode::Standard, &["1"]))).await;
+    let task = ticking(&shard, tasks(&mut worker, 1)).await.remove(0);
+    fail(&shard, &task.token, "E").await;
+    ticking(&shard, outcomes(&mut watcher, 1)).await;
+    world.clock.advance(TICK);
+    let redrive = |reply| Command::Redrive { execution: execution(1, 0), token: Bytes::new(), reply };
+    let redriven_ms = ticking(&shard, shard.ask(redrive)).await.expect("redriven");
+    drop(shard);
+    let store = world.store.connect().await.expect("a connection");
+    for life in 1..=u64::from(limits::NODE_DEATHS_MAX) {
+        let id = batch_id(1).execution(0);
+        super::super::suspects::accuse(&*store, id, life, redriven_ms).await.expect("counted");
+    }
+    while outlet.take().is_some() {}
+    let shard = world.shard().await;
+    let told = async {
+        loop {
+            let pages = taken(&shard, &outlet).await;
+            if !pages.is_empty() {
+                return pages;
+            }
+        }
+    };
+    let pages = soon("the end", ticking(&shard, told)).await;
+    let spans = spans(&pages);
+    let [run] = spans[..] else { panic!("{spans:?}") };
+    assert_eq!((run.id, run.link), (id(SpanOf::Run(1)), Some(id(SpanOf::Run(0)))));
+    assert_eq!(run.since, Timestamp(redriven_ms as i64));
+}
+
+#[tokio::test]
+async fn sampled_callers_beyond_what_is_followed_are_counted() {
+    let (world, outlet) = world(0.0);
+    let pass = world.define(PASS).await;
+    let shard = world.shard().await;
+    shard.started(traced(batch(1, pass, Mode::Express, &["1"; 150]))).await;
+    let starts = batch(2, pass, Mode::Express, &["1"]);
+    let trace = vec![context(&PARENT.replace("-01", "-00"))];
+    shard.started(v1::StartBatch { trace, ..starts }).await;
+    let told = taken(&shard, &outlet).await.len() as u64;
+    assert_eq!(told + shard.metrics.traces_not_followed.get(), 150);
+    assert!((100..150).contains(&told), "{told}");
 }

@@ -88,10 +88,10 @@ impl Member {
         if !O::CHILDREN {
             return self.step(event, now, effects, &mut NoObserver);
         }
-        let (machine, start) = (Arc::clone(&self.execution.machine), self.execution.start.clone());
-        observer.child(Some(ChildExecution { machine: &machine, start: &start }));
+        observer.enter_child();
         self.step(event, now, effects, observer);
-        observer.child(None);
+        let Execution { machine, start, .. } = &self.execution;
+        observer.leave_child(ChildExecution { machine, start });
     }
 
     fn step<O: Observer>(

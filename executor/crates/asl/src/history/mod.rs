@@ -19,8 +19,6 @@ pub use resource::{TaskKind, TaskResource};
 pub use severity::Severity;
 pub use stage::{Field, Stage};
 
-use std::sync::Arc;
-
 use crate::execution::{Machine, StartContext};
 use crate::timestamp::Timestamp;
 use crate::value::{Map, Payload, Str, Value};
@@ -41,8 +39,11 @@ pub trait Observer {
     /// An event has happened.
     fn event(&mut self, record: &Record<'_>);
 
-    /// What happens from now on is a child's, or the execution's own again; only where [`Self::CHILDREN`].
-    fn child(&mut self, _: Option<ChildExecution<'_>>) {}
+    /// What happens from now on is a child's; only where [`Self::CHILDREN`].
+    fn enter_child(&mut self) {}
+
+    /// Since then it was this one's; what comes next is the execution's own again.
+    fn leave_child(&mut self, _: ChildExecution<'_>) {}
 
     /// Something has happened that Step Functions' history does not tell, and that has no number in it.
     fn note(&mut self, _at: Timestamp, _note: &Note<'_>) {}
@@ -55,7 +56,7 @@ pub trait Observer {
 #[derive(Debug, Clone, Copy)]
 pub struct ChildExecution<'a> {
     /// What all children of its Map Run share.
-    pub machine: &'a Arc<Machine>,
+    pub machine: &'a Machine,
     /// What this one adds.
     pub start: &'a StartContext,
 }

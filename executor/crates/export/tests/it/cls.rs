@@ -80,7 +80,7 @@ async fn an_answer_decides_whether_the_packet_comes_again() {
     unavailable(answered(404, r#"{"errorcode":"TopicNotExist"}"#, vec![]).await);
     unavailable(answered(302, "", vec![("location", "http://127.0.0.1:1/")]).await);
     let wrong = answered(400, r#"{"errorcode":"InvalidContent"}"#, vec![]).await;
-    assert!(matches!(wrong, SinkError::Refused { .. }), "{wrong:?}");
+    assert!(matches!(wrong, SinkError::RefusedWhole { .. }), "{wrong:?}");
 }
 
 #[tokio::test]

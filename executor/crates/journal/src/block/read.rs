@@ -347,11 +347,16 @@ fn read_sub_block(
     block_length: usize,
 ) -> Result<SubBlock, StoreError> {
     let [kind, flags, count, run_count] = reader.array()?;
-    let kind = SubBlockKind::ALL.into_iter().find(|known| *known as u8 == kind);
-    let opens = matches!(kind, Some(SubBlockKind::Opened | SubBlockKind::OpenedAndClosed));
+    let known_kind = SubBlockKind::ALL.into_iter().find(|known| *known as u8 == kind);
+    let opens = matches!(known_kind, Some(SubBlockKind::Opened | SubBlockKind::OpenedAndClosed));
     let known = if opens { 3 | TRACES } else { 3 };
-    let kind = kind.filter(|_| flags & !known == 0);
-    let kind = kind.ok_or_else(|| corrupt("a sub-block is of an unknown kind"))?;
+    let known_kind = known_kind.filter(|_| flags & !known == 0);
+    let kind = known_kind.ok_or_else(|| {
+        corrupt(format!(
+            "a sub-block has kind {kind} and flags {flags}, which this program does not know: a newer one wrote it, if its \
+             checksum is right; start that one"
+        ))
+    })?;
     let count = usize::from(count) + 1;
     let runs = read_runs(reader, partition, usize::from(run_count) + 1)?;
     if runs.iter().map(|run| usize::from(run.count)).sum::<usize>() != count {

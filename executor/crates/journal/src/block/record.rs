@@ -200,6 +200,14 @@ pub struct OpenedView<'a> {
     pub trace: Option<&'a [u8]>,
 }
 
+impl OpenedView<'_> {
+    /// Bytes of what has no fixed length, before compression.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        self.input.len() + self.name.map_or(0, str::len) + self.trace.map_or(0, <[u8]>::len)
+    }
+}
+
 /// [`Journalled`], borrowed.
 #[derive(Debug, Clone, Copy)]
 pub struct JournalledView<'a> {

@@ -27,6 +27,15 @@ pub enum Fault {
 impl MemoryStore {
     /// The next append meets this; calls queue up, at most 1,024.
     pub fn fail_next(&self, fault: Fault) {
+        self.script(Some(fault));
+    }
+
+    /// The next append that is not spoken for meets nothing; counts as a fault.
+    pub fn spare_next(&self) {
+        self.script(None);
+    }
+
+    fn script(&self, fault: Option<Fault>) {
         let mut faults = lock(&self.shared.faults);
         assert!(faults.len() < FAULTS_MAX, "{FAULTS_MAX} faults wait already");
         faults.push_back(fault);

@@ -23,7 +23,7 @@ const GAUGES: [(Metric, Cell<ShardMetrics, Gauge>); 11] = [
     (names::PARTITIONS_RECOVERING, |s| &s.partitions_recovering),
 ];
 
-const COUNTERS: [(Metric, Cell<ShardMetrics, Counter>); 35] = [
+const COUNTERS: [(Metric, Cell<ShardMetrics, Counter>); 36] = [
     (names::DUPLICATES, |s| &s.duplicates),
     (names::COMMANDS, |s| &s.commands),
     (names::STEPS, |s| &s.steps),
@@ -59,6 +59,7 @@ const COUNTERS: [(Metric, Cell<ShardMetrics, Counter>); 35] = [
     (names::BROKEN, |s| &s.broken),
     (names::DERIVED_DROPPED, |s| &s.derived_dropped),
     (names::COMPLETIONS_DROPPED, |s| &s.completions_dropped),
+    (names::TRACES_NOT_FOLLOWED, |s| &s.traces_not_followed),
 ];
 
 impl Picture {

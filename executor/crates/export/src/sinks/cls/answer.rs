@@ -56,7 +56,8 @@ fn judge(status: StatusCode, code: &str, why: String, after: Option<Duration>) -
     }
     let too_large = status == StatusCode::PAYLOAD_TOO_LARGE;
     if too_large || (!status.is_server_error() && WRONG_PACKET.contains(&code)) {
-        return SinkError::Refused { why };
+        // It may be for one log, or because there are too many.
+        return SinkError::RefusedWhole { why };
     }
     SinkError::Unavailable { why, after }
 }
@@ -67,7 +68,7 @@ mod tests {
 
     fn refused(status: u16, code: &str) -> bool {
         let status = StatusCode::from_u16(status).expect("a status");
-        matches!(judge(status, code, String::new(), None), SinkError::Refused { .. })
+        matches!(judge(status, code, String::new(), None), SinkError::RefusedWhole { .. })
     }
 
     #[test]
