@@ -77,6 +77,9 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
         &[("MYRIAD_CONFIG", path), ("MYRIAD_SHARDS", "2"), ("MYRIAD_MAX_OPEN", "22")],
         "",
     );
+    let metrics = [("MYRIAD_METRICS", "127.0.0.1:1")];
+    let none = executor(&["serve", "--print-config", "--no-metrics"], &metrics, "");
+    assert!(text(&none.stdout).contains("no-metrics = true"), "{}", text(&none.stderr));
     let printed = text(&output.stdout);
     for line in ["shards = 3", "max-open = 22", "retention = \"3h\""] {
         assert!(printed.contains(line), "{line} in {printed}{}", text(&output.stderr));

@@ -121,6 +121,11 @@ pub(super) struct ServeOptions {
 /// Runs until a signal, or a Drain call, has ended the node.
 pub(super) fn run(options: ServeOptions) -> Exit {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    if asks_for_a_port_and_none(&options.options) {
+        return refuse(
+            &"--no-metrics (also the environment variable MYRIAD_NO_METRICS): --metrics asks for a port: leave one of them out",
+        );
+    }
     let resolved =
         Options::check_environment(names).and_then(|()| options.options.resolve(options.config.as_deref()));
     let (config, options_used) = match resolved {
@@ -173,6 +178,12 @@ fn exit_of_start(error: &StartError) -> Exit {
         | StartError::Archive(ArchiveError::Setting { .. }) => Exit::Usage,
         _ => Exit::Internal,
     }
+}
+
+/// A port from the environment is what a flag may take back.
+fn asks_for_a_port_and_none(options: &Options) -> bool {
+    let both = options.metrics.is_some() && options.no_metrics == Some(true);
+    both && std::env::var_os("MYRIAD_METRICS").is_none()
 }
 
 /// Why a node that follows a scheduler cannot have this store.

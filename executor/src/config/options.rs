@@ -226,7 +226,7 @@ pub struct Options {
     pub metrics: Option<SocketAddr>,
     /// Open no metrics port
     #[arg(long, value_name = "BOOL", env = "MYRIAD_NO_METRICS", num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", conflicts_with = "metrics", help_heading = "Observation")]
+          default_missing_value = "true", help_heading = "Observation")]
     pub no_metrics: Option<bool>,
     /// How log lines on standard error look [default: human]
     #[arg(long, value_name = "FORMAT", env = "MYRIAD_LOG", help_heading = "Observation")]
