@@ -157,12 +157,13 @@ impl Telling {
 
     /// Adds a page to what a block tells, in parts if it is long; what finds no room is counted as dropped.
     fn add(&self, told: &mut Told, mut page: Page) {
-        if page.events.len() > 1 && page.bytes() > limits::TOLD_PAGE_BYTES_MAX {
+        let bytes = page.bytes();
+        if page.events.len() > 1 && bytes > limits::TOLD_PAGE_BYTES_MAX {
             let mut events = std::mem::take(&mut page.events);
             let later = Page { events: events.split_off(events.len() / 2), ..page.clone() };
             self.add(told, Page { events, ..page });
             self.add(told, later);
-        } else if let Err(page) = told.page(page, &self.room) {
+        } else if let Err(page) = told.page(page, bytes, &self.room) {
             self.intake.iter().for_each(|intake| intake.refuse(&page));
         }
     }

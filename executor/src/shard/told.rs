@@ -35,29 +35,31 @@ impl Room {
 /// What is told when a block is confirmed.
 #[derive(Debug, Default)]
 pub struct Told {
-    pages: Vec<Page>,
-    spans: Vec<SpanPage>,
+    /// With what each weighs: it is weighed once on its way.
+    pages: Vec<(Page, usize)>,
+    spans: Vec<(SpanPage, usize)>,
     bytes: usize,
     /// Where these bytes are taken from; none as long as there are none.
     room: Option<Rc<Room>>,
 }
 
 impl Told {
-    /// Takes events that still have room; else gives them back.
-    pub(super) fn page(&mut self, page: Page, room: &Rc<Room>) -> Result<(), Page> {
-        if !self.reserve(page.bytes(), room) {
+    /// Takes events, of this weight, that still have room; else gives them back.
+    pub(super) fn page(&mut self, page: Page, bytes: usize, room: &Rc<Room>) -> Result<(), Page> {
+        if !self.reserve(bytes, room) {
             return Err(page);
         }
-        self.pages.push(page);
+        self.pages.push((page, bytes));
         Ok(())
     }
 
     /// Takes spans that still have room; else gives them back.
     pub(super) fn spans(&mut self, page: SpanPage, room: &Rc<Room>) -> Result<(), SpanPage> {
-        if !self.reserve(page.bytes(), room) {
+        let bytes = page.bytes();
+        if !self.reserve(bytes, room) {
             return Err(page);
         }
-        self.spans.push(page);
+        self.spans.push((page, bytes));
         Ok(())
     }
 
@@ -80,10 +82,10 @@ impl Told {
 
     /// What is told of these executions, taken out of the rest.
     pub(super) fn of(&mut self, these: impl Fn(&str) -> bool) -> Self {
-        let pages: Vec<_> = self.pages.extract_if(.., |page| these(&page.execution)).collect();
-        let spans: Vec<_> = self.spans.extract_if(.., |page| these(&page.execution)).collect();
-        let bytes =
-            pages.iter().map(Weigh::bytes).sum::<usize>() + spans.iter().map(Weigh::bytes).sum::<usize>();
+        let pages: Vec<_> = self.pages.extract_if(.., |(page, _)| these(&page.execution)).collect();
+        let spans: Vec<_> = self.spans.extract_if(.., |(page, _)| these(&page.execution)).collect();
+        let weights = pages.iter().map(|(_, bytes)| bytes).chain(spans.iter().map(|(_, bytes)| bytes));
+        let bytes: usize = weights.sum();
         self.bytes -= bytes;
         Self { pages, spans, bytes, room: self.room.clone() }
     }
@@ -100,10 +102,10 @@ impl Told {
     }
 }
 
-fn hand_over<T: Weigh>(told: &mut Vec<T>, intake: Option<&Intake<T>>) {
+fn hand_over<T: Weigh>(told: &mut Vec<(T, usize)>, intake: Option<&Intake<T>>) {
     let Some(intake) = intake else { return };
-    for page in told.drain(..) {
-        intake.offer(page);
+    for (page, bytes) in told.drain(..) {
+        intake.offer_weighed(page, bytes);
     }
 }
 

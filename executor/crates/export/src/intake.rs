@@ -1,6 +1,6 @@
 //! From a shard to the exporter's thread: a bounded ring for each shard.
 //!
-//! Why a ring that is looked at every few milliseconds, and no channel: a channel wakes its receiver, which is a call of
+//! Why a ring that is looked at forty times a second, and no channel: a channel wakes its receiver, which is a call of
 //! the kernel on the shard's thread. Invariants: offering never waits, takes no lock and wakes nobody; what does not fit, by
 //! number or by bytes, is dropped and counted; order is kept. A quarter of the room is kept for what is urgent, and what is told
 //! once more leaves half of it to what is new. What may fail: nothing.
@@ -84,6 +84,11 @@ impl<T: Weigh> Intake<T> {
     /// Takes what of it has room, and drops and counts the rest. Says whether all of it was taken, for those who want to know.
     pub fn offer(&self, item: T) -> bool {
         let bytes = item.bytes();
+        self.offer_weighed(item, bytes)
+    }
+
+    /// The same for whoever has weighed it already.
+    pub fn offer_weighed(&self, item: T, bytes: usize) -> bool {
         let mut room = self.0.room(USUAL);
         if bytes > room && item.is_urgent() {
             room = self.0.room(WHOLE);
