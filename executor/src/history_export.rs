@@ -92,23 +92,24 @@ mod tests {
     use std::time::Duration;
 
     use asl::Timestamp;
-    use asl::history::HistoryEvent;
+    use asl::history::{EventKind, Record};
+
+    use export::Events;
 
     use super::*;
     use crate::config::HistoryOptions;
 
     fn page(execution: &str) -> Page {
-        let details = asl::Value::empty_object();
-        let event = HistoryEvent { id: 1, previous: 0, at: Timestamp(0), kind: "ExecutionStarted", details };
-        Page {
+        let mut page = Page {
             execution: execution.into(),
             machine: "m".into(),
             map_run: None,
-            tcsl: false,
             redrive_count: 0,
-            include_data: true,
-            events: vec![event],
-        }
+            events: Events::default(),
+        };
+        let kind = EventKind::ExecutionSucceeded { output: &asl::Payload::empty_object() };
+        page.push(&Record { id: 1, previous: 0, at: Timestamp(0), kind }, true);
+        page
     }
 
     #[tokio::test]

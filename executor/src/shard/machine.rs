@@ -30,6 +30,8 @@ use crate::secret::ClusterSecret;
 pub struct Machine {
     pub key: MachineRef,
     pub name: MachineName,
+    /// Its ARN or QRN, for those whom its executions' histories and traces are told.
+    pub told_as: Arc<str>,
     pub metrics: Arc<MachineMetrics>,
     /// Of its states, by their places.
     pub cells: Box<[StateCells]>,
@@ -155,7 +157,8 @@ impl Machine {
             history_events_max,
             names: Box::new(Names { machine: name.clone(), mode: key.mode, secret: Arc::clone(secret) }),
         });
-        Ok(Self { key, name, metrics: metrics(), cells: Box::default(), core, in_block: Cell::new((0, 0)) })
+        let (told_as, metrics, cells) = (key.arn.as_str().into(), metrics(), Box::default());
+        Ok(Self { key, name, told_as, metrics, cells, core, in_block: Cell::new((0, 0)) })
     }
 
     /// Whether outcomes are journalled.

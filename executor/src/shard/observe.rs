@@ -10,10 +10,10 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use asl::history::{ChildExecution, EventKind, HistoryEvent, Note, Observer, Record, Severity};
+use asl::history::{ChildExecution, EventKind, Note, Observer, Record, Severity};
 use asl::program::Kind;
 use asl::{Program, Str, Timestamp};
-use export::{Intake, Page, Span, SpanPage};
+use export::{Events, Intake, Page, Span, SpanPage};
 use ids::LogLevel;
 use telemetry::cells::Counter;
 use telemetry::{MachineMetrics, ShardMetrics, StateKind, StateMetrics};
@@ -84,7 +84,7 @@ pub(super) struct Live<'a> {
     level: LogLevel,
     machine: &'a Machine,
     metrics: &'a ShardMetrics,
-    events: &'a mut Vec<HistoryEvent>,
+    events: &'a mut Events,
     children: &'a mut Vec<Page>,
     /// A child's events come, and begin here.
     child_from: Option<usize>,
@@ -97,7 +97,7 @@ impl<'a> Live<'a> {
     #[inline]
     pub fn new(
         (level, machine, metrics): (LogLevel, &'a Machine, &'a ShardMetrics),
-        (events, children): (&'a mut Vec<HistoryEvent>, &'a mut Vec<Page>),
+        (events, children): (&'a mut Events, &'a mut Vec<Page>),
         (traced, spans): (Option<(&'a Trace, Run)>, &'a mut Vec<Span>),
     ) -> Self {
         Self { level, machine, metrics, events, children, child_from: None, traced, spans }
@@ -123,15 +123,14 @@ impl<'a> Live<'a> {
     /// Out of the way of those who collect nothing.
     #[cold]
     fn collect(&mut self, record: &Record<'_>) {
-        self.events.push(HistoryEvent::from(record));
+        self.events.push(record, self.machine.key.logging.include_data);
     }
 
     /// The events from here on are a child's.
     #[cold]
     fn child_told(&mut self, from: usize, child: ChildExecution<'_>) {
-        let (key, events) = (&self.machine.key, self.events.split_off(from));
-        let page = child_page(child, key.dialect == 1, key.logging.include_data);
-        self.children.push(Page { events, ..page });
+        let events = self.events.split_off(from);
+        self.children.push(Page { events, ..child_page(child) });
     }
 
     #[cold]
@@ -204,10 +203,11 @@ impl Observer for Live<'_> {
 /// Tells what is durable once more.
 pub(super) struct Again {
     level: LogLevel,
+    include_data: bool,
     /// None where nothing is told.
     page: Option<(Page, Intake<Page>)>,
     /// Of the child execution that is stepped.
-    child_events: Vec<HistoryEvent>,
+    child_events: Events,
     is_child: bool,
     /// None where no span is told.
     traced: Option<Box<TracedAgain>>,
@@ -241,18 +241,22 @@ impl TracedAgain {
 }
 
 impl Again {
-    /// Tells at this level what is put on the page, and spans where they are told.
-    pub fn new(level: LogLevel, page: Option<(Page, Intake<Page>)>, traced: Option<TracedAgain>) -> Self {
-        Self { level, page, child_events: Vec::new(), is_child: false, traced: traced.map(Box::new) }
+    /// Tells at this level, with data or without, what is put on the page, and spans where they are told.
+    pub fn new(
+        (level, include_data): (LogLevel, bool),
+        page: Option<(Page, Intake<Page>)>,
+        traced: Option<TracedAgain>,
+    ) -> Self {
+        let (child_events, traced) = (Events::default(), traced.map(Box::new));
+        Self { level, include_data, page, child_events, is_child: false, traced }
     }
 
     fn leave(&mut self) {
         if let Some((page, intake)) = &mut self.page
             && !page.events.is_empty()
         {
-            let events = std::mem::take(&mut page.events);
             // What it does not take, it counts.
-            intake.offer_again(Page { events, ..page.clone() });
+            intake.offer_again(page.take());
         }
     }
 }
@@ -274,9 +278,9 @@ impl Observer for Again {
     fn leave_child(&mut self, child: ChildExecution<'_>) {
         self.is_child = false;
         let events = std::mem::take(&mut self.child_events);
-        let Some((page, intake)) = self.page.as_ref().filter(|_| !events.is_empty()) else { return };
+        let Some((_, intake)) = self.page.as_ref().filter(|_| !events.is_empty()) else { return };
         // What it does not take, it counts.
-        intake.offer_again(Page { events, ..child_page(child, page.tcsl, page.include_data) });
+        intake.offer_again(Page { events, ..child_page(child) });
     }
 
     fn event(&mut self, record: &Record<'_>) {
@@ -290,9 +294,9 @@ impl Observer for Again {
         }
         let Some((page, _)) = self.page.as_mut().filter(|_| takes(self.level, &record.kind)) else { return };
         if self.is_child {
-            return self.child_events.push(HistoryEvent::from(record));
+            return self.child_events.push(record, self.include_data);
         }
-        page.events.push(HistoryEvent::from(record));
+        page.push(record, self.include_data);
         if page.events.len() >= RETOLD_AT_ONCE {
             self.leave();
         }

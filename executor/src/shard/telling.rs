@@ -8,9 +8,9 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use asl::history::{ChildExecution, HistoryEvent};
-use asl::{Timestamp, Value};
-use export::{Intake, Page, Span, SpanPage, Weigh};
+use asl::Timestamp;
+use asl::history::{ChildExecution, EventKind, Fault, Record};
+use export::{Events, Intake, Page, Span, SpanPage, Weigh};
 use ids::{ExecutionId, LogLevel, Mode};
 use journal::Opened;
 use proto::executor::v1;
@@ -53,7 +53,7 @@ pub(super) struct Telling {
     room: Rc<Room>,
     pub sampler: Sampler,
     metrics: Arc<ShardMetrics>,
-    events: Vec<HistoryEvent>,
+    events: Events,
     /// Of child executions.
     children: Vec<Page>,
     spans: Vec<Span>,
@@ -73,7 +73,7 @@ impl Telling {
             room,
             sampler,
             metrics,
-            events: Vec::new(),
+            events: Events::default(),
             children: Vec::new(),
             spans: Vec::new(),
         }
@@ -126,7 +126,7 @@ impl Telling {
             let (run, spans) = (trace.run(id, 0, since)?, span_page(machine, id, name, trace));
             Some(TracedAgain { machine: Rc::clone(machine), trace: Rc::clone(trace), run, spans, intake })
         });
-        Again::new(level, page.zip(intake), traced)
+        Again::new((level, machine.key.logging.include_data), page.zip(intake), traced)
     }
 
     /// What the step has told of an execution.
@@ -141,9 +141,10 @@ impl Telling {
         if self.events.is_empty() && self.spans.is_empty() && self.children.is_empty() {
             return None;
         }
-        let events = std::mem::take(&mut self.events);
+        let is_told = !self.events.is_empty();
+        let page =
+            is_told.then(|| Page { events: self.events.hand_over(), ..page(machine, id, name, redrives) });
         let spans = std::mem::take(&mut self.spans);
-        let page = (!events.is_empty()).then(|| Page { events, ..page(machine, id, name, redrives) });
         let trace = trace.filter(|_| !spans.is_empty());
         let spans = trace.map(|trace| SpanPage { spans, ..span_page(machine, id, name, trace) });
         Some(Tale { page, children: std::mem::take(&mut self.children), spans })
@@ -159,9 +160,8 @@ impl Telling {
     fn add(&self, told: &mut Told, mut page: Page) {
         let bytes = page.bytes();
         if page.events.len() > 1 && bytes > limits::TOLD_PAGE_BYTES_MAX {
-            let mut events = std::mem::take(&mut page.events);
-            let later = Page { events: events.split_off(events.len() / 2), ..page.clone() };
-            self.add(told, Page { events, ..page });
+            let later = page.split_off(page.events.len() / 2);
+            self.add(told, page);
             self.add(told, later);
         } else if let Err(page) = told.page(page, bytes, &self.room) {
             self.intake.iter().for_each(|intake| intake.refuse(&page));
@@ -187,7 +187,7 @@ fn span_page(machine: &Machine, id: ExecutionId, name: Option<&str>, trace: &Tra
         trace_id: trace.id(),
         trace_state: trace.state().into(),
         execution: spelt(machine, id, name),
-        machine: machine.key.arn.as_str().into(),
+        machine: Arc::clone(&machine.told_as),
         spans: Vec::new(),
     }
 }
@@ -196,26 +196,22 @@ fn span_page(machine: &Machine, id: ExecutionId, name: Option<&str>, trace: &Tra
 fn page(machine: &Machine, id: ExecutionId, name: Option<&str>, redrive_count: u32) -> Page {
     Page {
         execution: spelt(machine, id, name),
-        machine: machine.key.arn.as_str().into(),
+        machine: Arc::clone(&machine.told_as),
         map_run: None,
-        tcsl: machine.key.dialect == 1,
         redrive_count,
-        include_data: machine.key.logging.include_data,
-        events: Vec::new(),
+        events: Events::default(),
     }
 }
 
 /// A page of a child execution of a distributed Map, without events yet. It is never redriven: its Map begins again with others.
-pub(super) fn child_page(child: ChildExecution<'_>, tcsl: bool, include_data: bool) -> Page {
+pub(super) fn child_page(child: ChildExecution<'_>) -> Page {
     let ChildExecution { machine, start } = child;
     Page {
         execution: machine.names.arn(start).as_str().into(),
         machine: machine.arn.as_str().into(),
         map_run: machine.names.map_run().map(|run| run.as_str().into()),
-        tcsl,
         redrive_count: 0,
-        include_data,
-        events: Vec::new(),
+        events: Events::default(),
     }
 }
 
@@ -273,7 +269,7 @@ impl Shard {
         let span = run.map(|(trace, run)| run.closed(trace, machine, at, failure));
         self.telling.spans.extend(span);
         if self.telling.level(machine) != LogLevel::Off {
-            self.telling.events.push(last_event(machine, at, failure));
+            tell_last(&mut self.telling.events, machine, at, failure);
         }
         let tale = self.telling.take(machine, named, redrives, trace);
         self.tell(log, tale);
@@ -281,23 +277,20 @@ impl Shard {
 }
 
 /// The end of an execution that is closed without a step.
-fn last_event(machine: &Machine, at: Timestamp, (error, cause): (&str, &str)) -> HistoryEvent {
+fn tell_last(events: &mut Events, machine: &Machine, at: Timestamp, (error, cause): (&str, &str)) {
     let events_max = match machine.key.mode {
         Mode::Standard => limits::STANDARD_HISTORY_EVENTS_MAX,
         Mode::Express | Mode::SyncExpress => limits::EXPRESS_HISTORY_EVENTS_MAX,
     };
-    HistoryEvent {
-        id: events_max + 1,
-        previous: 0,
-        at,
-        kind: "ExecutionFailed",
-        details: Value::object([("error", Value::from(error)), ("cause", Value::from(cause))]),
-    }
+    let (error, cause) = (error.into(), cause.into());
+    let kind = EventKind::ExecutionFailed(Fault { error: Some(&error), cause: Some(&cause) });
+    events.push(&Record { id: events_max + 1, previous: 0, at, kind }, machine.key.logging.include_data);
 }
 
 #[cfg(test)]
 mod tests {
-    use asl::{Payload, Program};
+    use asl::history::StateType;
+    use asl::{Payload, Program, Value};
     use ids::{BatchId, Logging, PartitionId};
     use journal::block::MachineRef;
     use telemetry::NodeMetrics;
@@ -333,7 +326,7 @@ mod tests {
         machine.begin(&beginning, input, &mut effects, &mut telling.live(&machine, None, None));
         assert_eq!(effects.len(), 1, "it has ended");
         assert_eq!(machine.metrics.state("B").entered.get(), 1, "it is counted in any case");
-        telling.events.capacity()
+        telling.events.len()
     }
 
     #[test]
@@ -350,29 +343,26 @@ mod tests {
         let (intake, outlet) = export::intake(export::IntakeBounds::default(), Arc::clone(&cells));
         let metrics = NodeMetrics::new("test", 1).shard(0).expect("there is one");
         let mut telling = Telling::new(Outside { history: Some(intake), spans: None }, metrics, 1);
-        let event = |id| HistoryEvent {
-            id,
-            previous: id - 1,
-            at: Timestamp(1),
-            kind: "PassStateEntered",
-            details: Value::object([("input", Value::from("x".repeat(100_000)))]),
-        };
-        let page = Page {
+        let input = Payload::from_value("x".repeat(100_000).as_str().into());
+        let mut page = Page {
             execution: "e".into(),
             machine: "m".into(),
             map_run: None,
-            tcsl: false,
             redrive_count: 0,
-            include_data: true,
-            events: (1..=8).map(event).collect(),
+            events: Events::default(),
         };
+        for id in 1..=8 {
+            let (state, name, resource) = (StateType::Pass, &"A".into(), None);
+            let kind = EventKind::StateEntered { state, name, place: 0, input: &input, resource };
+            page.push(&Record { id, previous: id - 1, at: Timestamp(1), kind }, true);
+        }
         // Parts of two events; of the four there is room for three.
         telling.room = Room::new(700_000);
         let mut told = Told::default();
         telling.add(&mut told, page);
         telling.leave(&mut told);
         let parts: Vec<Vec<u64>> = std::iter::from_fn(|| outlet.take())
-            .map(|page| page.events.iter().map(|event| event.id).collect())
+            .map(|page| page.events.iter().map(|(event, _)| event.id).collect())
             .collect();
         assert_eq!(parts, [[1, 2], [3, 4], [5, 6]]);
         let counts = [&cells.offered, &cells.dropped, &cells.unconfirmed, &cells.unconfirmed_records];

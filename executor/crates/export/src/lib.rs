@@ -11,6 +11,7 @@
 //! become lines there), `secrets` (files that hold them), [`sinks`] (where histories go), [`push`] (snapshots of metrics, at an interval), [`otlp`] (all of it, to
 //! what speaks OpenTelemetry's protocol).
 
+mod events;
 mod exporter;
 mod http_client;
 mod intake;
@@ -26,6 +27,7 @@ mod secrets;
 pub mod sinks;
 mod spans;
 
+pub use events::{Event, Events};
 pub use exporter::{Exporter, Stop};
 pub use intake::{Intake, IntakeBounds, Outlet, intake};
 pub use line::{Line, lines};

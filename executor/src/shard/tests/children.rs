@@ -155,7 +155,7 @@ async fn told(shard: &TestShard, outlet: &Outlet<Page>) -> Vec<(String, Vec<(u64
         if at == told.len() {
             told.push((page.execution.to_string(), Vec::new()));
         }
-        told[at].1.extend(page.events.iter().map(|event| (event.id, event.kind)));
+        told[at].1.extend(page.events.iter().map(|(event, _)| (event.id, event.kind)));
     }
     told
 }

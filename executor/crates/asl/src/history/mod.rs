@@ -4,17 +4,20 @@
 //! thread of control, as Step Functions links them: closing events of iterations and branches hang beside the line, and
 //! the first state's event names 0. What may fail: nothing.
 //!
-//! Rooms: `collect` (a history as Step Functions tells it), `asw` (as ASW tells it), `resource` (what a task's resource
-//! says about its events), `severity` (which log levels take an event), `stage` (what an inspected state comes to).
+//! Rooms: `describe` (what Step Functions calls an event and says of it), `collect` (a history in that form), `asw` (as ASW
+//! tells it), `resource` (what a task's resource says about its events), `severity` (which log levels take an event), `stage`
+//! (what an inspected state comes to).
 
 mod asw;
 mod collect;
+mod describe;
 mod resource;
 mod severity;
 mod stage;
 
 pub use asw::{AswEvent, AswHistory};
 pub use collect::{Collector, HistoryEvent};
+pub use describe::{Details, describe};
 pub use resource::{TaskKind, TaskResource};
 pub use severity::Severity;
 pub use stage::{Field, Stage};

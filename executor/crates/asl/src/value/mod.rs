@@ -28,6 +28,7 @@ pub use measure::{LimitExceeded, Measured};
 pub use number::Number;
 pub use payload::Payload;
 pub use scan::{JsonError, JsonLimits};
+pub use text::write_string;
 
 /// An immutable string: up to 15 bytes inline, shared beyond.
 pub type Str = ecow::EcoString;

@@ -126,8 +126,8 @@ fn escaped_len(bytes: &[u8]) -> usize {
     escapes.sum::<usize>() + 2
 }
 
-/// Appends a string with its quotes and escapes.
-pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
+/// Appends a JSON string: the text with its quotes and escapes.
+pub fn write_string(text: &str, out: &mut Vec<u8>) {
     out.reserve(text.len() + 2);
     out.push(b'"');
     let mut rest = text.as_bytes();

@@ -45,7 +45,7 @@ impl OtlpMetrics {
         Ok(Self { client: Client::new(options, "metrics", tls)?, points_max: POINTS_MAX })
     }
 
-    async fn send_points(&self, metrics: Vec<Metric>) -> Result<Sent, SinkError> {
+    async fn send_points(&mut self, metrics: Vec<Metric>) -> Result<Sent, SinkError> {
         let scope = ScopeMetrics { scope: Some(self.client.scope()), metrics, ..ScopeMetrics::default() };
         let resource = ResourceMetrics {
             resource: Some(self.client.resource()),

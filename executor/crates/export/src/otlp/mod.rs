@@ -8,12 +8,10 @@ mod logs;
 mod metrics;
 mod traces;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use flate2::{Compress, Compression, FlushCompress, Status};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
@@ -62,6 +60,7 @@ struct Client {
     url: String,
     options: OtlpOptions,
     http: reqwest::Client,
+    gzip: Gzip,
 }
 
 impl std::fmt::Debug for Client {
@@ -79,7 +78,7 @@ impl Client {
         }
         let path = format!("{}/v1/{signal}", url.path().trim_end_matches('/'));
         url.set_path(&path);
-        Ok(Self { url: url.into(), http: client(tls)?, options })
+        Ok(Self { url: url.into(), http: client(tls)?, options, gzip: Gzip::new() })
     }
 
     /// Who tells.
@@ -102,16 +101,16 @@ impl Client {
     }
 
     /// Sends a request; gives the answer, and how many bytes were sent.
-    async fn send<A: Message + Default>(&self, request: &impl Message) -> Result<(A, u64), SinkError> {
+    async fn send<A: Message + Default>(&mut self, request: &impl Message) -> Result<(A, u64), SinkError> {
         self.send_parts(&[&request.encode_to_vec()]).await
     }
 
     /// Sends a request whose bytes follow each other in these parts.
-    async fn send_parts<A: Message + Default>(&self, parts: &[&[u8]]) -> Result<(A, u64), SinkError> {
+    async fn send_parts<A: Message + Default>(&mut self, parts: &[&[u8]]) -> Result<(A, u64), SinkError> {
         let mut headers = self.headers().await?;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        let packed = gzip(parts);
+        let packed = self.gzip.pack(parts);
         let sent = packed.len() as u64;
         let request = self.http.post(&self.url).headers(headers).body(packed);
         let response = request.send().await.map_err(|error| {
@@ -184,14 +183,43 @@ fn told(body: &[u8]) -> String {
     if shown.is_empty() { "(it did not say)".to_owned() } else { shown }
 }
 
-fn gzip(parts: &[&[u8]]) -> Vec<u8> {
-    let bytes: usize = parts.iter().map(|part| part.len()).sum();
-    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes / 8), Compression::fast());
-    for part in parts {
-        // Writing into memory does not fail.
-        let _ = encoder.write_all(part);
+/// Packs request after request with the same tables, which take more memory than most requests.
+struct Gzip(Compress);
+
+impl Gzip {
+    fn new() -> Self {
+        const WINDOW_BITS: u8 = 15;
+        Self(Compress::new_gzip(Compression::fast(), WINDOW_BITS))
     }
-    encoder.finish().unwrap_or_default()
+
+    fn pack(&mut self, parts: &[&[u8]]) -> Vec<u8> {
+        self.0.reset();
+        let bytes: usize = parts.iter().map(|part| part.len()).sum();
+        let mut out = Vec::with_capacity(bytes / 8 + 1_024);
+        for part in parts {
+            self.feed(part, FlushCompress::None, &mut out);
+        }
+        self.feed(&[], FlushCompress::Finish, &mut out);
+        out
+    }
+
+    /// Until all of it is taken, or nothing is left to be written.
+    fn feed(&mut self, part: &[u8], flush: FlushCompress, out: &mut Vec<u8>) {
+        let begin = self.0.total_in();
+        loop {
+            let taken = usize::try_from(self.0.total_in() - begin).unwrap_or(usize::MAX);
+            let rest = part.get(taken..).unwrap_or_default();
+            if rest.is_empty() && flush == FlushCompress::None {
+                return;
+            }
+            out.reserve(out.len().max(1_024));
+            match self.0.compress_vec(rest, out, flush) {
+                Ok(Status::Ok | Status::BufError) => {}
+                // Compressing fails only where it is called wrongly.
+                Ok(Status::StreamEnd) | Err(_) => return,
+            }
+        }
+    }
 }
 
 fn text(value: &str) -> Value {
@@ -214,6 +242,20 @@ mod tests {
         assert!(!format!("{headers:?}").contains("Bearer"));
         for wrong in ["no header", "na me: v", ": v", "n: \u{1}"] {
             assert!(headers_of(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn request_after_request_is_packed_whole() {
+        use std::io::Read as _;
+        let mut gzip = Gzip::new();
+        let noise: Vec<u8> =
+            (0..300_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
+        for parts in [&[&noise[..], b"", b"end"][..], &[b"a"], &[], &[&noise[1..]]] {
+            let packed = gzip.pack(parts);
+            let mut unpacked = Vec::new();
+            flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut unpacked).expect("gzip");
+            assert!(unpacked == parts.concat(), "{} bytes", unpacked.len());
         }
     }
 

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, UNIX_EPOCH};
 
+use asl::Timestamp;
+use asl::history::{EventKind, Fault, Record};
 use bytes::Bytes;
 use export::otlp::{OtlpLogs, OtlpMetrics, OtlpOptions, OtlpTraces};
 use export::push::MetricsPush;
@@ -278,8 +280,9 @@ async fn events_arrive_as_log_records_and_what_is_rejected_is_counted() {
     let collector = Collector::start(Mood::Takes).await;
     collector.taken().rejects = 2;
     let mut sink = OtlpLogs::new(collector.options(""), &tls(), now()).expect("a client");
-    let mut failed = page("b", 7..8);
-    failed.events[0].kind = "ExecutionFailed";
+    let mut failed = page("b", 7..7);
+    let kind = EventKind::ExecutionFailed(Fault { error: Some(&"E".into()), cause: None });
+    failed.push(&Record { id: 7, previous: 6, at: Timestamp(1_700_000_000_000), kind }, true);
     let child = Page { map_run: Some("run".into()), redrive_count: 3, ..page("c", 8..9) };
     let sent = batch(&[child, page("a", 1..4), failed]);
     assert_eq!(sink.send(&sent).await.expect("taken").rejected, 2);

@@ -1,11 +1,10 @@
 //! A real Redis: entries in order, the stream bounded, a server that dies and comes back.
 
-use asl::Value;
 use export::sinks::redis::{Redis, RedisOptions};
 use export::{Sink, SinkError};
 use testkit::Redis as Server;
 
-use crate::support::{arn, batch, page};
+use crate::support::{arn, batch, page, push};
 
 fn server() -> Server {
     Server::start(testkit::RedisOptions::default()).expect("a Redis")
@@ -80,8 +79,8 @@ async fn what_was_taken_of_a_long_batch_is_not_written_again() {
     let mut sink = sink(&server, |_| {});
     // The last event does not fit: the server takes no command that long.
     server.command(&["CONFIG", "SET", "proto-max-bulk-len", "1048576"]).expect("set");
-    let mut long = page("a", 1..1_501);
-    long.events[1_499].details = Value::object([("input", Value::from("x".repeat(2 << 20)))]);
+    let mut long = page("a", 1..1_500);
+    push(&mut long, 1_500, "x".repeat(2 << 20));
     let long = batch(&[long]);
     for _ in 0..3 {
         sink.send(&long).await.expect_err("too long");

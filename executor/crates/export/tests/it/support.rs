@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use asl::history::HistoryEvent;
-use asl::{Timestamp, Value};
+use asl::history::{EventKind, Record, StateType};
+use asl::{Payload, Timestamp, Value};
 use bytes::Bytes;
 use export::sinks::cls::{Cls, ClsOptions, Log, LogGroupList};
-use export::{Batch, Line, Now, Page, PumpOptions, Retry};
+use export::{Batch, Events, Line, Now, Page, PumpOptions, Retry};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -35,25 +35,25 @@ pub fn now() -> Now {
 
 /// Events `ids` of one execution; each says whose it is.
 pub fn page(execution: &str, ids: std::ops::Range<u64>) -> Page {
-    let event = |id| HistoryEvent {
-        id,
-        previous: id - 1,
-        at: Timestamp(1_700_000_000_000),
-        kind: "PassStateEntered",
-        details: Value::object([
-            ("name", Value::from("A")),
-            ("input", Value::from(format!("{execution} {id}"))),
-        ]),
-    };
-    Page {
+    let mut page = Page {
         execution: arn(execution).into(),
         machine: "arn:aws:states:r:a:stateMachine:m".into(),
         map_run: None,
-        tcsl: false,
         redrive_count: 0,
-        include_data: true,
-        events: ids.map(event).collect(),
+        events: Events::default(),
+    };
+    for id in ids {
+        push(&mut page, id, format!("{execution} {id}"));
     }
+    page
+}
+
+/// One more event, with a text as its input.
+pub fn push(page: &mut Page, id: u64, input: String) {
+    let (state, name, resource) = (StateType::Pass, &"A".into(), None);
+    let input = &Payload::from_value(Value::from(input));
+    let kind = EventKind::StateEntered { state, name, place: 0, input, resource };
+    page.push(&Record { id, previous: id - 1, at: Timestamp(1_700_000_000_000), kind }, true);
 }
 
 pub fn arn(execution: &str) -> String {

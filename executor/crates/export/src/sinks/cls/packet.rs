@@ -111,7 +111,7 @@ mod tests {
 
     use super::*;
     use crate::line::lines;
-    use crate::page::tests::page_of;
+    use crate::page::tests::{empty, push};
 
     #[test]
     fn a_packet_has_the_bytes_of_the_vector() {
@@ -129,8 +129,8 @@ mod tests {
 
     #[test]
     fn a_value_beyond_what_cls_takes_says_so_and_stays_json() {
-        let mut page = page_of("e", 1);
-        page.events[0].details = Value::object([("input", Value::from("x".repeat(1_100_000)))]);
+        let mut page = empty("e");
+        push(&mut page, 1, &Value::from("x".repeat(1_100_000)).into());
         let line = lines(&page).next().expect("a line");
         let log = log(&line);
         let details = &log.contents[2].value;
