@@ -38,7 +38,9 @@ impl Own {
     pub async fn start(settings: &suite::Settings, threads: usize) -> Result<Self, Error> {
         let failed = |source| Error::File { path: "a file for access keys".to_owned(), source };
         let mut keys = NamedTempFile::new().map_err(failed)?;
-        writeln!(keys, "{KEY_ID} {SECRET} 000000000000 read,start,manage").map_err(failed)?;
+        let key = format!("[[key]]\nid = \"{KEY_ID}\"\nsecret = \"{SECRET}\"\naccount = \"000000000000\"");
+        let grant = "[[key.grant]]\nrights = [\"read\", \"start\", \"manage\"]";
+        writeln!(keys, "{key}\n{grant}").map_err(failed)?;
         let port = testkit::free_ports(1);
         let flags = [
             "--http-listen".to_owned(),
