@@ -5,8 +5,11 @@
 //! its caller goes away, a question ends with it. What may fail: whatever the core refuses, in the words of the API ([`fault`]).
 
 mod answer;
+mod checks;
 mod executions;
 mod fault;
+mod open;
+mod tell;
 mod trace_header;
 
 use std::future::Future;
@@ -22,6 +25,9 @@ use crate::activities::{Activities, Polls};
 use crate::executions::Executions;
 use crate::names::Naming;
 use crate::templates::Templates;
+
+pub(crate) use open::open;
+pub use open::{Callers, HttpConfig, HttpTls};
 
 /// What the doors open to.
 pub struct Doors {

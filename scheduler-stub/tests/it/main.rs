@@ -6,6 +6,7 @@ mod callbacks;
 mod certificates;
 mod cloud;
 mod cluster;
+mod compat;
 mod credentials;
 mod examples;
 mod fake;
