@@ -218,13 +218,17 @@ impl Scheduler {
 }
 
 /// The services, until they are told to stop.
-async fn grpc<S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static>(
+async fn grpc<S, C>(
     doors: &Doors,
     (status, nodes): (ClusterService, NodesService),
     knows_peers: bool,
-    connections: impl Stream<Item = std::io::Result<S>> + Send + 'static,
+    connections: C,
     stopped: watch::Receiver<bool>,
-) -> impl Future<Output = ()> + Send + 'static {
+) -> impl Future<Output = ()> + Send + use<S, C>
+where
+    S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    C: Stream<Item = std::io::Result<S>> + Send + 'static,
+{
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<ExecutionsServer<ExecutionsService>>().await;
     health.set_serving::<TemplatesServer<TemplatesService>>().await;
