@@ -113,7 +113,7 @@ impl Scheduler {
         let secret = secret(config.secret_file, &*store).await?;
         let polls = Polls::new(Arc::clone(&directory), clients.clone(), config.poll_wait);
         let activities = activities(config.naming.clone(), polls, &clock, &store, &secret);
-        let templates = Arc::new(Templates::new(store, clock, config.naming));
+        let templates = Arc::new(Templates::new(store, clock, config.naming, Arc::clone(&secret)));
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
 
