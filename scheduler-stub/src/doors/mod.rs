@@ -80,8 +80,13 @@ async fn answer(doors: &Doors, call: Call) -> Result<Answer, Fault> {
     match (call.api, call.operation.name) {
         (
             Api::Sfn,
-            "StartExecution" | "StartSyncExecution" | "DescribeExecution" | "DescribeStateMachineForExecution" | "StopExecution"
-            | "RedriveExecution" | "ListExecutions",
+            "StartExecution"
+            | "StartSyncExecution"
+            | "DescribeExecution"
+            | "DescribeStateMachineForExecution"
+            | "StopExecution"
+            | "RedriveExecution"
+            | "ListExecutions",
         ) => executions::serve(doors, call).await,
         _ => Err(unserved(&call)),
     }
@@ -138,7 +143,10 @@ pub(crate) async fn on_main<T: Send + 'static>(
 
 fn ended(error: &JoinError) -> Fault {
     if error.is_cancelled() {
-        return Fault::new(front::Kind::ServiceUnavailable, "the scheduler is shutting down: ask another one");
+        return Fault::new(
+            front::Kind::ServiceUnavailable,
+            "the scheduler is shutting down: ask another one",
+        );
     }
     Fault::new(front::Kind::Internal, "the scheduler failed at this call, and has told its log how")
 }
