@@ -67,7 +67,8 @@ impl LoggingConfiguration {
         };
         let arns = self.destinations.into_iter().map(|destination| {
             let arn = destination.cloud_watch_logs_log_group.and_then(|group| group.log_group_arn);
-            let message = "each of loggingConfiguration.destinations has a cloudWatchLogsLogGroup with its logGroupArn";
+            let message =
+                "each of loggingConfiguration.destinations has a cloudWatchLogsLogGroup with its logGroupArn";
             arn.ok_or_else(|| Error::invalid("InvalidLoggingConfiguration", message))
         });
         Ok((Logging { level, include_data: self.include_execution_data }, arns.collect::<Result<_, _>>()?))
@@ -183,7 +184,11 @@ impl Create {
             mode: if self.kind.as_deref() == Some("EXPRESS") { Mode::Express } else { Mode::Standard },
             role_arn: self.role_arn,
             logging,
-            about: About { tracing: self.tracing_configuration.enabled, log_destinations, ..About::default() },
+            about: About {
+                tracing: self.tracing_configuration.enabled,
+                log_destinations,
+                ..About::default()
+            },
             tags: Tag::map(self.tags),
             publish: publish(self.publish, self.version_description)?,
             role_may_differ: true,
@@ -287,7 +292,8 @@ async fn describe_state_machine(doors: &Doors, call: Call) -> Result<Answer, Fau
         description: Option<String>,
     }
     let described = doors.templates.describe_as(call.text("stateMachineArn").unwrap_or_default()).await;
-    let Described { template, description, revision_id, label } = described.map_err(|error| fault(&call, error))?;
+    let Described { template, description, revision_id, label } =
+        described.map_err(|error| fault(&call, error))?;
     let arn = match (template.published(), &label) {
         (Some(number), _) => format!("{}:{number}", template.arn),
         (None, Some(label)) => format!("{}/{label}", template.arn),

@@ -7,7 +7,12 @@
 mod answer;
 mod executions;
 mod fault;
+mod machines;
+mod tags;
+mod test_state;
 mod trace_header;
+mod validate;
+mod versions;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -88,6 +93,28 @@ async fn answer(doors: &Doors, call: Call) -> Result<Answer, Fault> {
             | "RedriveExecution"
             | "ListExecutions",
         ) => executions::serve(doors, call).await,
+        (
+            Api::Sfn,
+            "CreateStateMachine"
+            | "UpdateStateMachine"
+            | "DescribeStateMachine"
+            | "ListStateMachines"
+            | "DeleteStateMachine",
+        ) => machines::serve(doors, call).await,
+        (
+            Api::Sfn,
+            "PublishStateMachineVersion"
+            | "ListStateMachineVersions"
+            | "DeleteStateMachineVersion"
+            | "CreateStateMachineAlias"
+            | "UpdateStateMachineAlias"
+            | "DescribeStateMachineAlias"
+            | "DeleteStateMachineAlias"
+            | "ListStateMachineAliases",
+        ) => versions::serve(doors, call).await,
+        (Api::Sfn, "TagResource" | "UntagResource" | "ListTagsForResource") => tags::serve(doors, call).await,
+        (Api::Sfn, "ValidateStateMachineDefinition") => validate::serve(call).await,
+        (Api::Sfn, "TestState") => test_state::serve(doors, call).await,
         _ => Err(unserved(&call)),
     }
 }

@@ -4,7 +4,8 @@
 //! texts stays as it is written. What may fail: the request; a failure of the state is an answer.
 
 use asl::test_state::{
-    Configuration, ErrorOutput, FieldValidation, Identity, InspectionLevel, Mock, Rejection, TestState, Tested, test,
+    Configuration, ErrorOutput, FieldValidation, Identity, InspectionLevel, Mock, Rejection, TestState,
+    Tested, test,
 };
 use asl::value::{JsonLimits, Map};
 use asl::{Dialect, Payload, Str, Timestamp, Value};
@@ -173,7 +174,8 @@ pub(super) async fn serve(doors: &Doors, call: Call) -> Result<Answer, Fault> {
         identity.role = role.rsplit('/').next().unwrap_or_default().into();
     }
     let now = Timestamp(i64::try_from(doors.clock.now_ms()).unwrap_or(i64::MAX));
-    let tested = aside(move || run(input, identity, now).map(|tested| told(tested).to_json_string())).await??;
+    let tested =
+        aside(move || run(input, identity, now).map(|tested| told(tested).to_json_string())).await??;
     Answer::json(tested.into())
 }
 
@@ -196,7 +198,8 @@ mod tests {
     fn data_are_told_as_texts_and_numbers_as_they_are_written() {
         let pass = r#"{"Type":"Pass","Next":"B"}"#;
         let input = r#"{"big":12345678901234567890123}"#;
-        let told = tested(json!({"definition": pass, "input": input, "inspectionLevel": "DEBUG"})).expect("told");
+        let told =
+            tested(json!({"definition": pass, "input": input, "inspectionLevel": "DEBUG"})).expect("told");
         assert_eq!((&told["status"], &told["nextState"]), (&json!("SUCCEEDED"), &json!("B")));
         assert_eq!(told["output"], json!(input));
         assert_eq!(told["inspectionData"]["input"], json!(input));
@@ -205,7 +208,8 @@ mod tests {
     #[test]
     fn a_mocked_error_is_retried_with_its_details() {
         let mock = json!({"errorOutput": {"error": "Busy", "cause": "c"}});
-        let told = tested(json!({"definition": TASK, "mock": mock, "inspectionLevel": "DEBUG"})).expect("told");
+        let told =
+            tested(json!({"definition": TASK, "mock": mock, "inspectionLevel": "DEBUG"})).expect("told");
         assert_eq!((&told["status"], &told["error"]), (&json!("RETRIABLE"), &json!("Busy")));
         assert_eq!(told["inspectionData"]["errorDetails"]["retryBackoffIntervalSeconds"], json!(1));
     }

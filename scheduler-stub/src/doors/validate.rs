@@ -29,7 +29,8 @@ static ROOM: Semaphore = Semaphore::const_new(AT_ONCE);
 /// [`Kind::Throttling`] while as much as may be is done already.
 pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
     let Ok(room) = ROOM.try_acquire() else {
-        let message = format!("{AT_ONCE} definitions are being looked at, which is the most: try again in a moment");
+        let message =
+            format!("{AT_ONCE} definitions are being looked at, which is the most: try again in a moment");
         return Err(Fault::new(Kind::Throttling, message));
     };
     // The work goes on when its caller goes away, and takes its room with it.
@@ -37,7 +38,9 @@ pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + '
         let _room = room;
         work()
     });
-    done.await.map_err(|_| Fault::new(Kind::Internal, "the scheduler failed at this call, and has told its log how"))
+    done.await.map_err(|_| {
+        Fault::new(Kind::Internal, "the scheduler failed at this call, and has told its log how")
+    })
 }
 
 #[derive(Deserialize)]
@@ -99,11 +102,8 @@ pub(super) async fn serve(call: Call) -> Result<Answer, Fault> {
         return Err(unserved(&call));
     }
     let input: Input = call.read()?;
-    let output = if input.definition.len() > BIG {
-        aside(move || validate(&input)).await?
-    } else {
-        validate(&input)
-    };
+    let output =
+        if input.definition.len() > BIG { aside(move || validate(&input)).await? } else { validate(&input) };
     Answer::of(&output)
 }
 
@@ -120,13 +120,16 @@ mod tests {
         })
     }
 
-    const WRONG: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","Next":"B"},"C":{"Type":"Wait","End":true}}}"#;
+    const WRONG: &str =
+        r#"{"StartAt":"A","States":{"A":{"Type":"Pass","Next":"B"},"C":{"Type":"Wait","End":true}}}"#;
 
     #[test]
     fn a_definition_with_errors_fails_with_as_many_of_them_as_are_asked_for() {
         let all = told(WRONG, None, None);
         assert_eq!((all.result, all.truncated), ("FAIL", false));
-        assert!(all.diagnostics.len() >= 2 && all.diagnostics.iter().all(|problem| problem.severity == "ERROR"));
+        assert!(
+            all.diagnostics.len() >= 2 && all.diagnostics.iter().all(|problem| problem.severity == "ERROR")
+        );
         let one = told(WRONG, Some("WARNING"), Some(1));
         assert_eq!((one.diagnostics.len(), one.truncated), (1, true));
     }
@@ -135,7 +138,10 @@ mod tests {
     fn warnings_are_told_where_they_are_asked_for_and_fail_nothing() {
         let odd = r#"{"StartAt":"A","States":{"A":{"Type":"Succeed"},"B":{"Type":"Succeed"}}}"#;
         let right = r#"{"StartAt":"A","States":{"A":{"Type":"Succeed"}}}"#;
-        assert_eq!((told(right, Some("WARNING"), None).result, told(right, None, Some(0)).diagnostics.len()), ("OK", 0));
+        assert_eq!(
+            (told(right, Some("WARNING"), None).result, told(right, None, Some(0)).diagnostics.len()),
+            ("OK", 0)
+        );
         let quiet = told(odd, None, None);
         let loud = told(odd, Some("WARNING"), None);
         assert_eq!(quiet.result, loud.result);

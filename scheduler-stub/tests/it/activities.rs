@@ -59,7 +59,9 @@ async fn an_activity_is_created_once_described_and_deleted() {
 async fn an_activity_has_tags_and_one_of_before_there_were_any_is_deleted_all_the_same() {
     let store = MemoryStore::new().connect().await.expect("memory");
     let activities = on(&store, &ManualClock::at_ms(1_000_000));
-    let tags = |tags: &[(&str, &str)]| tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let tags = |tags: &[(&str, &str)]| {
+        tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
     let created = activities.create_tagged("review", tags(&[("team", "a")])).await.expect("created");
     activities.tag(&created.arn, &tags(&[("team", "b"), ("tier", "1")])).await.expect("tagged");
     activities.untag(&created.arn, &["tier".to_owned()]).await.expect("untagged");
