@@ -147,10 +147,7 @@ impl Executions {
     ///
     /// # Errors
     /// As [`Executions::describe`], and that it may have been done.
-    pub async fn stop(
-        &self,
-        request: v1::StopExecutionRequest,
-    ) -> Result<v1::StopExecutionResponse, Status> {
+    pub async fn stop(&self, request: v1::StopExecutionRequest) -> Result<v1::StopExecutionResponse, Status> {
         let call = |mut node: NodeClient| {
             let request = with_timeout(request.clone());
             async move { node.stop_execution(request).await }

@@ -152,10 +152,7 @@ impl Forward {
     ///
     /// # Errors
     /// `UNAVAILABLE` when no node takes starts, else the node's answer.
-    pub async fn start<T, F>(
-        &self,
-        call: impl Fn(Arc<str>, NodeClient) -> F,
-    ) -> Result<Response<T>, Status>
+    pub async fn start<T, F>(&self, call: impl Fn(Arc<str>, NodeClient) -> F) -> Result<Response<T>, Status>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {

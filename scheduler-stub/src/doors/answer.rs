@@ -26,7 +26,8 @@ pub(super) fn millis(ms: u64) -> String {
 /// # Errors
 /// [`Kind::Internal`] for what is not in UTF-8, which a node never sends.
 pub(super) fn text(json: &Bytes) -> Result<&str, Fault> {
-    std::str::from_utf8(json).map_err(|_| Fault::new(Kind::Internal, "a node has answered with what is no text"))
+    std::str::from_utf8(json)
+        .map_err(|_| Fault::new(Kind::Internal, "a node has answered with what is no text"))
 }
 
 /// How many members a page of Step Functions' API has at most: 100 where it is not said, or 0.

@@ -40,7 +40,10 @@ pub(super) async fn own(
     if summary.is_some_and(|summary| is_same(&summary.execution_arn, execution)) {
         return Ok(described);
     }
-    Err(Fault::new(front::Kind::ExecutionDoesNotExist, format!("{execution} does not exist: is it spelt right?")))
+    Err(Fault::new(
+        front::Kind::ExecutionDoesNotExist,
+        format!("{execution} does not exist: is it spelt right?"),
+    ))
 }
 
 /// The same, where a look-up is needed: a name leads to its own machine's execution alone.
@@ -381,7 +384,8 @@ async fn list_executions(doors: &Doors, call: Call) -> Result<Answer, Fault> {
     let machine = match (input.state_machine_arn, input.map_run_arn) {
         (Some(machine), None) => machine,
         (None, Some(_)) => {
-            let message = "executions of Map Runs are not listed here: see ListMapRuns and the history of their parent";
+            let message =
+                "executions of Map Runs are not listed here: see ListMapRuns and the history of their parent";
             return Err(Fault::new(front::Kind::ResourceNotFound, message));
         }
         _ => {
@@ -391,7 +395,8 @@ async fn list_executions(doors: &Doors, call: Call) -> Result<Answer, Fault> {
     };
     let template = doors.templates.resolve(&machine).await.map_err(|error| fault(&call, error))?;
     if template.mode != Mode::Standard {
-        let message = format!("{machine} is EXPRESS, whose executions are not listed: see where its log goes");
+        let message =
+            format!("{machine} is EXPRESS, whose executions are not listed: see where its log goes");
         return Err(Fault::new(front::Kind::StateMachineTypeNotSupported, message));
     }
     let Some(status) = wanted(input.status_filter.as_deref()) else {

@@ -71,7 +71,10 @@ pub(super) fn fault_of_start(call: &Call, error: impl Into<Status>, repeatable: 
         (false, _) => {
             let (operation, request) = (call.operation.name, &call.request_id);
             tracing::error!(operation, %request, ?code, reason, "a call failed: {}", status.message());
-            Fault::new(Kind::Internal, "the scheduler could not answer; its log says why, by this request's id")
+            Fault::new(
+                Kind::Internal,
+                "the scheduler could not answer; its log says why, by this request's id",
+            )
         }
     }
 }
@@ -86,9 +89,8 @@ fn named(call: &Call, reason: &str) -> Option<Kind> {
         None if reason.starts_with("Invalid") => Kind::Validation,
         None => return None,
     };
-    let modelled = |kind: Kind| {
-        call.api == Api::Asw || kind.is_common() || call.operation.errors.contains(&kind)
-    };
+    let modelled =
+        |kind: Kind| call.api == Api::Asw || kind.is_common() || call.operation.errors.contains(&kind);
     if modelled(kind) {
         return Some(kind);
     }
@@ -199,7 +201,8 @@ mod tests {
         assert_eq!(of("GetActivityTask", Error::invalid("InvalidName", "w")), Kind::Validation);
         assert_eq!(of("CreateActivity", Error::invalid("InvalidName", "w")), Kind::InvalidName);
         assert_eq!(of("StartExecution", Error::invalid("InvalidBatch", "w")), Kind::Validation);
-        let fault = fault(&call(Api::Sfn, "CreateActivity", json!({})), Error::invalid("InvalidName", "what"));
+        let fault =
+            fault(&call(Api::Sfn, "CreateActivity", json!({})), Error::invalid("InvalidName", "what"));
         assert_eq!(fault.message(), "what");
     }
 

@@ -8,9 +8,14 @@ mod answer;
 mod checks;
 mod executions;
 mod fault;
+mod machines;
 mod open;
+mod tags;
 mod tell;
+mod test_state;
 mod trace_header;
+mod validate;
+mod versions;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -86,9 +91,36 @@ async fn answer(doors: &Doors, call: Call) -> Result<Answer, Fault> {
     match (call.api, call.operation.name) {
         (
             Api::Sfn,
-            "StartExecution" | "StartSyncExecution" | "DescribeExecution" | "DescribeStateMachineForExecution" | "StopExecution"
-            | "RedriveExecution" | "ListExecutions",
+            "StartExecution"
+            | "StartSyncExecution"
+            | "DescribeExecution"
+            | "DescribeStateMachineForExecution"
+            | "StopExecution"
+            | "RedriveExecution"
+            | "ListExecutions",
         ) => executions::serve(doors, call).await,
+        (
+            Api::Sfn,
+            "CreateStateMachine"
+            | "UpdateStateMachine"
+            | "DescribeStateMachine"
+            | "ListStateMachines"
+            | "DeleteStateMachine",
+        ) => machines::serve(doors, call).await,
+        (
+            Api::Sfn,
+            "PublishStateMachineVersion"
+            | "ListStateMachineVersions"
+            | "DeleteStateMachineVersion"
+            | "CreateStateMachineAlias"
+            | "UpdateStateMachineAlias"
+            | "DescribeStateMachineAlias"
+            | "DeleteStateMachineAlias"
+            | "ListStateMachineAliases",
+        ) => versions::serve(doors, call).await,
+        (Api::Sfn, "TagResource" | "UntagResource" | "ListTagsForResource") => tags::serve(doors, call).await,
+        (Api::Sfn, "ValidateStateMachineDefinition") => validate::serve(call).await,
+        (Api::Sfn, "TestState") => test_state::serve(doors, call).await,
         _ => Err(unserved(&call)),
     }
 }
@@ -144,7 +176,10 @@ pub(crate) async fn on_main<T: Send + 'static>(
 
 fn ended(error: &JoinError) -> Fault {
     if error.is_cancelled() {
-        return Fault::new(front::Kind::ServiceUnavailable, "the scheduler is shutting down: ask another one");
+        return Fault::new(
+            front::Kind::ServiceUnavailable,
+            "the scheduler is shutting down: ask another one",
+        );
     }
     Fault::new(front::Kind::Internal, "the scheduler failed at this call, and has told its log how")
 }

@@ -24,3 +24,4 @@ mod strangers;
 mod sts;
 mod sync;
 mod templates;
+mod versions;

@@ -187,6 +187,9 @@ kinds! {
     RequestTooLarge: COMMON "RequestEntityTooLargeException", "RequestSizeLimitExceeded", 413;
     RequestTimeout: COMMON "RequestTimeoutException", "InvalidRequest", 408;
 
+    // It may have been done: no client may try it again by itself.
+    OutcomeUnknown: COMMON "OutcomeUnknown", "FailedOperation", 400;
+
     // What the caller cannot change; clients try these again by themselves.
     Throttling: COMMON "ThrottlingException", "RequestLimitExceeded", 400;
     ServiceUnavailable: COMMON "ServiceUnavailableException", "ResourceUnavailable", 503;
