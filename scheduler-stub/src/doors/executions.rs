@@ -101,9 +101,12 @@ pub(super) async fn begin(doors: &Doors, call: &Call, machine: &str, start: Star
 
 /// What a start of this ARN or QRN runs. Nothing has begun when this fails.
 async fn target(doors: &Doors, call: &Call, machine: &str) -> Result<Arc<Template>, Fault> {
+    if let Some(known) = doors.templates.known(machine) {
+        return Ok(known);
+    }
     let (templates, arn) = (Arc::clone(&doors.templates), machine.to_owned());
     // A store may spawn what outlives the call.
-    let found = on_main(&doors.main, Kind::Question, async move { templates.resolve(&arn).await }).await?;
+    let found = on_main(&doors.main, Kind::Question, async move { templates.target(&arn).await }).await?;
     found.map_err(|error| fault_of_start(call, error, true))
 }
 

@@ -4,9 +4,12 @@
 //! threads as far as their machine is known, everything else on the scheduler's runtime; a change that has begun goes on when
 //! its caller goes away, a question ends with it. What may fail: whatever the core refuses, in the words of the API ([`fault`]).
 
+mod activities;
 mod answer;
 mod executions;
 mod fault;
+mod history;
+mod tasks;
 mod trace_header;
 
 use std::future::Future;
@@ -88,6 +91,14 @@ async fn answer(doors: &Doors, call: Call) -> Result<Answer, Fault> {
             | "RedriveExecution"
             | "ListExecutions",
         ) => executions::serve(doors, call).await,
+        (Api::Sfn, "GetExecutionHistory") => history::serve(doors, call).await,
+        (Api::Sfn, "SendTaskSuccess" | "SendTaskFailure" | "SendTaskHeartbeat") => {
+            tasks::serve(doors, call).await
+        }
+        (
+            Api::Sfn,
+            "CreateActivity" | "DescribeActivity" | "ListActivities" | "DeleteActivity" | "GetActivityTask",
+        ) => activities::serve(doors, call).await,
         _ => Err(unserved(&call)),
     }
 }

@@ -23,3 +23,4 @@ mod strangers;
 mod sts;
 mod sync;
 mod templates;
+mod versions;
