@@ -134,6 +134,12 @@ impl Polls {
         Ok(task.await.unwrap_or_default())
     }
 
+    /// Workers that wait now.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Puts a worker in line at its activity's desk, which is opened if there is none.
     fn join(&self, activity: &str, poll: Poll) -> Result<Place, Full> {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= POLLS_MAX {

@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use super::answer::{page, seconds, text, token};
 use super::fault::{fault, fault_of_start};
 use super::{Doors, Kind, on_main, trace_header, unserved};
-use crate::dispatch::START_DEADLINE;
 use crate::executions::{Begun, SYNC_PATIENCE, Start};
 use crate::templates::Template;
 
@@ -129,7 +128,8 @@ pub(super) async fn start_execution(doors: &Doors, call: Call) -> Result<Answer,
         start_date: f64,
     }
     let machine = call.text("stateMachineArn").unwrap_or_default();
-    let Begun { arn, start_time_ms, .. } = begin(doors, &call, machine, asked(&call, START_DEADLINE)).await?;
+    let Begun { arn, start_time_ms, .. } =
+        begin(doors, &call, machine, asked(&call, doors.start_patience)).await?;
     Answer::of(&Output { execution_arn: arn, start_date: seconds(start_time_ms) })
 }
 

@@ -14,6 +14,7 @@ mod trace_header;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use executor::clock::Clock;
 use executor::secret::ClusterSecret;
@@ -26,7 +27,8 @@ use crate::executions::Executions;
 use crate::names::Naming;
 use crate::templates::Templates;
 
-/// What the doors open to.
+/// What the doors open to. Cheap to clone.
+#[derive(Clone)]
 pub struct Doors {
     /// Executions.
     pub executions: Executions,
@@ -42,6 +44,8 @@ pub struct Doors {
     pub clock: Clock,
     /// Seals the tokens of pages.
     pub secret: Arc<ClusterSecret>,
+    /// How long a start waits until it is durable: less than clients wait, botocore for 60 seconds.
+    pub start_patience: Duration,
     /// The scheduler's runtime.
     pub main: Handle,
 }
@@ -55,6 +59,12 @@ impl Gate {
     #[must_use]
     pub fn new(doors: Doors) -> Self {
         Self(Arc::new(doors))
+    }
+
+    /// What it opens to.
+    #[must_use]
+    pub fn doors(&self) -> &Doors {
+        &self.0
     }
 }
 
@@ -175,7 +185,8 @@ mod tests {
 
     impl Drop for Dropped {
         fn drop(&mut self) {
-            drop(self.0.take().map(|told| told.send(())));
+            // Who does not listen any more needs no word.
+            let _ = self.0.take().map(|told| told.send(()));
         }
     }
 
