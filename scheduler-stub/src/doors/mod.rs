@@ -4,13 +4,16 @@
 //! threads as far as their machine is known, everything else on the scheduler's runtime; a change that has begun goes on when
 //! its caller goes away, a question ends with it. What may fail: whatever the core refuses, in the words of the API ([`fault`]).
 
+mod activities;
 mod answer;
 mod checks;
 mod executions;
 mod fault;
+mod history;
 mod machines;
 mod open;
 mod tags;
+mod tasks;
 mod tell;
 mod test_state;
 mod trace_header;
@@ -19,6 +22,7 @@ mod versions;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use executor::clock::Clock;
 use executor::secret::ClusterSecret;
@@ -34,7 +38,8 @@ use crate::templates::Templates;
 pub(crate) use open::open;
 pub use open::{Callers, HttpConfig, HttpTls};
 
-/// What the doors open to.
+/// What the doors open to. Cheap to clone.
+#[derive(Clone)]
 pub struct Doors {
     /// Executions.
     pub executions: Executions,
@@ -50,6 +55,8 @@ pub struct Doors {
     pub clock: Clock,
     /// Seals the tokens of pages.
     pub secret: Arc<ClusterSecret>,
+    /// How long a start waits until it is durable: less than clients wait, botocore for 60 seconds.
+    pub start_patience: Duration,
     /// The scheduler's runtime.
     pub main: Handle,
 }
@@ -63,6 +70,12 @@ impl Gate {
     #[must_use]
     pub fn new(doors: Doors) -> Self {
         Self(Arc::new(doors))
+    }
+
+    /// What it opens to.
+    #[must_use]
+    pub fn doors(&self) -> &Doors {
+        &self.0
     }
 }
 
@@ -121,6 +134,14 @@ async fn answer(doors: &Doors, call: Call) -> Result<Answer, Fault> {
         (Api::Sfn, "TagResource" | "UntagResource" | "ListTagsForResource") => tags::serve(doors, call).await,
         (Api::Sfn, "ValidateStateMachineDefinition") => validate::serve(call).await,
         (Api::Sfn, "TestState") => test_state::serve(doors, call).await,
+        (Api::Sfn, "GetExecutionHistory") => history::serve(doors, call).await,
+        (Api::Sfn, "SendTaskSuccess" | "SendTaskFailure" | "SendTaskHeartbeat") => {
+            tasks::serve(doors, call).await
+        }
+        (
+            Api::Sfn,
+            "CreateActivity" | "DescribeActivity" | "ListActivities" | "DeleteActivity" | "GetActivityTask",
+        ) => activities::serve(doors, call).await,
         _ => Err(unserved(&call)),
     }
 }
@@ -197,7 +218,8 @@ mod tests {
 
     impl Drop for Dropped {
         fn drop(&mut self) {
-            drop(self.0.take().map(|told| told.send(())));
+            // Who does not listen any more needs no word.
+            let _ = self.0.take().map(|told| told.send(()));
         }
     }
 

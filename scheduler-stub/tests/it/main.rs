@@ -8,6 +8,7 @@ mod cloud;
 mod cluster;
 mod compat;
 mod credentials;
+mod doors;
 mod examples;
 mod fake;
 mod late;
