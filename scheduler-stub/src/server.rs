@@ -160,8 +160,7 @@ impl Scheduler {
             cluster: Arc::clone(&cluster),
         };
         let nodes = NodesService { cluster, stopped: stopped.clone() };
-        let knows_peers = config.trust.is_some();
-        let grpc = grpc(&doors, (status, nodes), knows_peers, connections, stopped.clone()).await;
+        let grpc = grpc(&doors, (status, nodes), config.trust.is_some(), connections, stopped.clone()).await;
         let gate = Gate::new(doors);
         let front = match config.http {
             Some(http) => Some(open_front(&mut tasks, &stopped, http, &gate, config.trust.as_ref())?),
