@@ -12,6 +12,7 @@ mod fake;
 mod late;
 mod links;
 mod lists;
+mod machines;
 mod managed;
 mod nested;
 mod owning;
