@@ -14,6 +14,7 @@ mod fake;
 mod late;
 mod links;
 mod lists;
+mod machines;
 mod managed;
 mod nested;
 mod owning;
