@@ -22,7 +22,7 @@ def setUpModule():
 class Misuse(door.Case):
     """What tests share."""
 
-    def refused(self, name, operation, client=None, says=None, **arguments):
+    def refused(self, name, operation, /, client=None, says=None, **arguments):
         """Calls, and demands this error, by the class that the client has for it; gives its answer."""
         client = client or CLIENT
         with self.assertRaises(botocore.exceptions.ClientError) as raised:
