@@ -7,9 +7,10 @@
 //! calls, with a [`Fault`] in the words of the API that was called.
 //!
 //! Rooms: [`Operation`] (what can be asked), [`Call`] and [`Gate`] (what is asked, who answers), [`Admission`] (who is let in),
-//! [`Fault`] (what is refused), [`Front`] (the server), [`Tell`] (what is counted).
+//! [`Desk`] (that by access keys), [`Fault`] (what is refused), [`Front`] (the server), [`Tell`] (what is counted).
 
 mod admission;
+mod auth;
 mod call;
 mod fault;
 mod limits;
@@ -19,6 +20,7 @@ mod shape;
 mod tell;
 
 pub use admission::Admission;
+pub use auth::{Checks, Desk, NoChecks, Question};
 pub use call::{Answer, Call, Caller, Gate};
 pub use fault::{Fault, Kind};
 pub use limits::Limits;
@@ -54,4 +56,20 @@ pub enum Error {
     /// A limit that cannot work.
     #[error("{0}")]
     Limits(&'static str),
+    /// What stands in the credentials file.
+    #[error("{path}: {message}")]
+    Credentials {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// What is wrong, and where.
+        message: String,
+    },
+    /// That file, or one that it names, cannot be read: it may be there later.
+    #[error("{path}: {message}")]
+    CredentialsUnreadable {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// What the system said, and of which file.
+        message: String,
+    },
 }
