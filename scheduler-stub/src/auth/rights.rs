@@ -42,7 +42,8 @@ impl KeyRights {
     /// Whether a key has a right on a machine; on all of them where none is named.
     #[must_use]
     pub fn allow(&self, asked: &CheckRightRequest) -> bool {
-        let machine = |pattern: &String| pattern == "*" || !asked.machine.is_empty() && fits(pattern, &asked.machine);
+        let machine =
+            |pattern: &String| pattern == "*" || !asked.machine.is_empty() && fits(pattern, &asked.machine);
         self.0.iter().any(|line| {
             line.key == asked.key_id
                 && line.rights.contains(&asked.right())

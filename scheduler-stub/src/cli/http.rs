@@ -81,7 +81,8 @@ mod tests {
     }
 
     fn config(arguments: &[&str]) -> Result<Option<HttpConfig>, String> {
-        let flags = Flags::try_parse_from([&["serve"], arguments].concat()).map_err(|error| error.to_string())?;
+        let flags =
+            Flags::try_parse_from([&["serve"], arguments].concat()).map_err(|error| error.to_string())?;
         flags.http.config()
     }
 

@@ -183,7 +183,8 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
             return Exit::Internal;
         }
     };
-    let ServeOptions { listen, node: nodes, expect_nodes: expected_nodes, region, account, http, .. } = options;
+    let ServeOptions { listen, node: nodes, expect_nodes: expected_nodes, region, account, http, .. } =
+        options;
     let http = match http.config() {
         Ok(http) => http,
         Err(message) => return usage(&message),

@@ -11,9 +11,9 @@ use std::time::SystemTime;
 use front::{Desk, Front, FrontConfig, Limits};
 use trust::{PublicIdentity, Trust};
 
+use super::Gate;
 use super::checks::RightsService;
 use super::tell::Counter;
-use super::Gate;
 use crate::error::Error;
 
 /// What the door is configured with.

@@ -114,7 +114,8 @@ mod tests {
         counter.answered(told(0, None, Some("Http")));
         counter.connection(0, Connection::Opened);
         counter.connection(0, Connection::SlowHead);
-        let expected = "http.- Http 1, sfn.StartExecution 2, sfn.StartExecution ThrottlingException 1, slow requests 1";
+        let expected =
+            "http.- Http 1, sfn.StartExecution 2, sfn.StartExecution ThrottlingException 1, slow requests 1";
         assert_eq!(counter.take().as_deref(), Some(expected));
         assert_eq!(counter.take(), None);
     }

@@ -73,7 +73,9 @@ pub(super) fn next_steps(serves: bool, address: &str, http: Option<&str>, sample
     let default = address == "127.0.0.1:7300";
     let to = if default { String::new() } else { format!(" --scheduler http://{address}") };
     let aws = http.map_or(String::new(), |url| {
-        format!("  aws stepfunctions list-state-machines --endpoint-url {url} --region local --no-sign-request\n")
+        format!(
+            "  aws stepfunctions list-state-machines --endpoint-url {url} --region local --no-sign-request\n"
+        )
     });
     format!(
         "It stays up until Ctrl-C. In another terminal, try:\n\n  \

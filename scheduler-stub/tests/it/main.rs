@@ -11,6 +11,7 @@ mod credentials;
 mod doors;
 mod examples;
 mod fake;
+mod front;
 mod late;
 mod links;
 mod lists;

@@ -5,8 +5,12 @@ mod differences;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use bytes::Bytes;
 use differences::DIFFERENCES;
-use front::{Api, Kind, Operation};
+use front::{Api, Call, Caller, Gate as _, Kind, Operation};
+use journal::memory::MemoryStore;
+use journal::store::Connect;
+use scheduler_stub::{Scheduler, SchedulerConfig};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/front-doors.md");
 const HEAD: &str = include_str!("head.md");
@@ -25,11 +29,15 @@ fn page() -> String {
     let mut text = HEAD.to_owned();
     for (api, name) in APIS {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "## {name}\n\nMembers with `*` have to be there; errors in bold were raised with the client of PyPI. Every operation was called with it.\n");
+        let _ = writeln!(
+            text,
+            "## {name}\n\nMembers with `*` have to be there; errors in bold were raised with the client of PyPI. Every operation was called with it.\n"
+        );
         for difference in of(api, "*") {
             let _ = writeln!(text, "* {difference}");
         }
-        let _ = writeln!(text, "\n| operation | right | members | errors | differences |\n|---|---|---|---|---|");
+        let _ =
+            writeln!(text, "\n| operation | right | members | errors | differences |\n|---|---|---|---|---|");
         for operation in api.operations() {
             let answers = covered.get(&*key(api, operation)).cloned().unwrap_or_default();
             let _ = writeln!(
@@ -54,11 +62,15 @@ fn key(api: Api, operation: &Operation) -> String {
 }
 
 fn of(api: Api, operation: &'static str) -> impl Iterator<Item = &'static str> {
-    DIFFERENCES.iter().filter(move |(of, name, _)| *of == api.as_str() && *name == operation).map(|(.., text)| *text)
+    DIFFERENCES
+        .iter()
+        .filter(move |(of, name, _)| *of == api.as_str() && *name == operation)
+        .map(|(.., text)| *text)
 }
 
 fn members(operation: &Operation) -> String {
-    let member = |member: &front::Member| format!("{}{}", member.name, if member.required { "*" } else { "" });
+    let member =
+        |member: &front::Member| format!("{}{}", member.name, if member.required { "*" } else { "" });
     let members: Vec<String> = operation.members.iter().map(member).collect();
     members.join(", ")
 }
@@ -103,4 +115,27 @@ fn clients_have_made_every_operation_and_no_other() {
         covered.iter().filter(|(_, answers)| !answers.contains("ok")).map(|(name, _)| *name).collect();
     // See its difference.
     assert_eq!(never, ["sfn UpdateMapRun"]);
+}
+
+#[tokio::test]
+async fn every_operation_of_the_table_is_served() {
+    let store = MemoryStore::new().connect().await.expect("memory");
+    let listen = "127.0.0.1:0".parse().expect("an address");
+    let scheduler = Scheduler::start(SchedulerConfig { listen, ..SchedulerConfig::default() }, store).await;
+    let scheduler = scheduler.expect("it starts");
+    for (api, operation) in APIS.iter().flat_map(|(api, _)| api.operations().iter().map(|one| (*api, one))) {
+        let call = Call {
+            api,
+            operation,
+            input: serde_json::json!({}),
+            raw: Bytes::from_static(b"{}"),
+            caller: Caller::anonymous(),
+            request_id: "r".to_owned(),
+            region: None,
+        };
+        // Whatever it says of an input that lacks everything.
+        if let Err(fault) = scheduler.gate().call(call).await {
+            assert_ne!(fault.kind(), Kind::UnknownOperation, "{}", operation.name);
+        }
+    }
 }
