@@ -16,10 +16,17 @@ MODULES = ["test_sfn", "test_misuse", "test_asw", "test_cli"]
 FILE = pathlib.Path(__file__).with_name("covered.txt")
 
 
+# What clients send again by themselves comes and goes with the load of the machine.
+PASSING = {"ServiceUnavailableException", "ThrottlingException"}
+
+
 def covered():
-    """One line for each operation, sorted."""
-    lines = [" ".join([f"{name}:", *sorted(outcomes, key=lambda name: (name != "ok", name))]) for name, outcomes in shapes.COVERED.items()]
-    return "".join(f"{line}\n" for line in sorted(lines))
+    """One line for each operation, sorted; `ok` first."""
+    lines = []
+    for name, outcomes in sorted(shapes.COVERED.items()):
+        outcomes = sorted(outcomes - PASSING, key=lambda outcome: (outcome != "ok", outcome))
+        lines.append(f"{name}: {' '.join(outcomes)}\n")
+    return "".join(lines)
 
 
 def main():
