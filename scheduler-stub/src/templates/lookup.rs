@@ -112,7 +112,7 @@ impl Templates {
                 cached.map(|(template, _)| template).ok_or(Error::Store(store))
             }
             Err(error) => {
-                self.cache.forget(qualified.machine);
+                self.cache.forget(qualified.machine, qualified.text);
                 Err(error)
             }
         }
