@@ -14,6 +14,7 @@ use proto::scheduler::v1::cluster_server::ClusterServer;
 use proto::scheduler::v1::executions_server::ExecutionsServer;
 use proto::scheduler::v1::nodes_server::NodesServer;
 use proto::scheduler::v1::templates_server::TemplatesServer;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::transport::Server;
@@ -23,7 +24,9 @@ use crate::activities::{Activities, POLL_WAIT, Polls};
 use crate::cluster::Cluster;
 use crate::directory::Directory;
 use crate::dispatch::{Dispatcher, MESSAGE_BYTES_MAX, NodeClients};
+use crate::doors::{Doors, Gate};
 use crate::error::Error;
+use crate::executions::Executions;
 use crate::forward::Forward;
 use crate::grpc::{ActivitiesService, ClusterService, ExecutionsService, NodesService, TemplatesService};
 use crate::names::Naming;
@@ -78,6 +81,7 @@ pub struct Scheduler {
     directory: Arc<Directory>,
     ownership: Arc<Ownership>,
     dispatcher: Dispatcher,
+    gate: Gate,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -112,8 +116,9 @@ impl Scheduler {
         ));
         let secret = secret(config.secret_file, &*store).await?;
         let polls = Polls::new(Arc::clone(&directory), clients.clone(), config.poll_wait);
-        let activities = activities(config.naming.clone(), polls, &clock, &store, &secret);
-        let templates = Arc::new(Templates::new(store, clock, config.naming));
+        let activities = activities(config.naming.clone(), &clock, &store, &secret);
+        let naming = config.naming.clone();
+        let templates = Arc::new(Templates::new(store, clock.clone(), naming, Arc::clone(&secret)));
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
 
@@ -123,11 +128,22 @@ impl Scheduler {
             tasks.spawn(async move { until(stopped, cluster.follow(&node)).await });
         }
         watch_nodes(&mut tasks, &stopped, &cluster, &ownership);
-        let executions = ExecutionsService {
+        let executions = Executions {
             templates: Arc::clone(&templates),
             dispatcher: dispatcher.clone(),
-            forward: Forward::new(Arc::clone(&directory), clients, Arc::clone(&secret)),
+            forward: Forward::new(Arc::clone(&directory), clients.clone(), Arc::clone(&secret)),
+            clients,
         };
+        let gate = Gate::new(Doors {
+            executions: executions.clone(),
+            templates: Arc::clone(&templates),
+            activities: Arc::clone(&activities),
+            polls: polls.clone(),
+            naming: config.naming,
+            clock,
+            secret: Arc::clone(&secret),
+            main: Handle::current(),
+        });
         let status = ClusterService {
             directory: Arc::clone(&directory),
             ownership: Arc::clone(&ownership),
@@ -140,8 +156,8 @@ impl Scheduler {
             .layer(RightsLayer { rights: rights::may_call, knows_peers: config.trust.is_some() })
             .add_service(health_service)
             .add_service(limited(TemplatesServer::new(TemplatesService(templates))))
-            .add_service(sized(ExecutionsServer::new(executions)))
-            .add_service(ActivitiesServer::new(activities))
+            .add_service(sized(ExecutionsServer::new(ExecutionsService(executions))))
+            .add_service(ActivitiesServer::new(ActivitiesService { activities, polls }))
             .add_service(ClusterServer::new(status))
             .add_service(NodesServer::new(NodesService { cluster, stopped: stopped.clone() }));
         keep_fresh(&mut tasks, &stopped, config.trust, secret);
@@ -152,7 +168,7 @@ impl Scheduler {
             }
         });
         tracing::info!(%address, "scheduler serves");
-        Ok(Self { address, directory, ownership, dispatcher, stop, tasks })
+        Ok(Self { address, directory, ownership, dispatcher, gate, stop, tasks })
     }
 
     /// Where it listens.
@@ -173,6 +189,12 @@ impl Scheduler {
         &self.ownership
     }
 
+    /// What answers the calls of the public HTTP API.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
     /// Stops in the order that loses nothing: no new calls, then the links once what is under way is settled.
     pub async fn shut_down(mut self) {
         // The receivers may be gone already.
@@ -186,16 +208,14 @@ impl Scheduler {
     }
 }
 
-/// Activities in the store, and polls of them.
+/// Activities in the store.
 fn activities(
     naming: Naming,
-    polls: Polls,
     clock: &Clock,
     store: &Arc<dyn Store>,
     secret: &Arc<ClusterSecret>,
-) -> ActivitiesService {
-    let activities = Activities::new(Arc::clone(store), clock.clone(), naming, Arc::clone(secret));
-    ActivitiesService { activities: Arc::new(activities), polls }
+) -> Arc<Activities> {
+    Arc::new(Activities::new(Arc::clone(store), clock.clone(), naming, Arc::clone(secret)))
 }
 
 /// How connections are spoken on.

@@ -1,0 +1,148 @@
+//! Bodies of requests, received within bounds of bytes and time.
+//!
+//! Invariants: what is kept counts against the thread's budget, beyond the small part that every request may have; a body that
+//! is refused is read on for as long and as far as one that is taken, but not kept, so that its sender hears why. What may
+//! fail: a body that is too long, too slow, broken, or finds no room.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+
+use crate::fault::{Fault, Kind};
+use crate::limits::Limits;
+
+/// Bytes that bodies of one thread may have beyond their small parts.
+pub(super) struct Budget {
+    left: Cell<usize>,
+}
+
+impl Budget {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self { left: Cell::new(bytes) }
+    }
+}
+
+/// What one body holds of the budget.
+struct Room {
+    budget: Rc<Budget>,
+    held: usize,
+}
+
+impl Room {
+    /// Makes it so many bytes, if they are to be had.
+    fn grow(&mut self, to: usize) -> bool {
+        let more = to.saturating_sub(self.held);
+        let Some(left) = self.budget.left.get().checked_sub(more) else { return false };
+        self.budget.left.set(left);
+        self.held += more;
+        true
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.budget.left.set(self.budget.left.get() + self.held);
+    }
+}
+
+/// A body that is there.
+pub(super) struct Received {
+    /// The bytes.
+    pub(super) bytes: Bytes,
+    _room: Room,
+}
+
+/// Receives a body.
+///
+/// # Errors
+/// See the module; how many bytes came is in `received` in any case.
+pub(super) async fn receive(
+    body: Incoming,
+    budget: &Rc<Budget>,
+    limits: &Limits,
+    received: &mut usize,
+) -> Result<Received, Fault> {
+    let announced = body.size_hint().lower();
+    let mut body = body;
+    if announced > u64::try_from(limits.body_bytes).unwrap_or(u64::MAX) {
+        discard(body, limits).await;
+        return Err(too_large(limits));
+    }
+    let mut room = Room { budget: Rc::clone(budget), held: 0 };
+    let kept =
+        tokio::time::timeout(limits.body_within, collect(&mut body, &mut room, limits, received)).await;
+    match kept {
+        Ok(Ok(bytes)) => Ok(Received { bytes, _room: room }),
+        Ok(Err(fault)) => {
+            drop(room);
+            discard(body, limits).await;
+            Err(fault)
+        }
+        Err(_) => {
+            let within = limits.body_within;
+            Err(Fault::new(Kind::RequestTimeout, format!("the body has not come whole within {within:?}")))
+        }
+    }
+}
+
+async fn collect(
+    body: &mut Incoming,
+    room: &mut Room,
+    limits: &Limits,
+    received: &mut usize,
+) -> Result<Bytes, Fault> {
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|_| Fault::new(Kind::MalformedRequest, "the body broke off, or is malformed"))?;
+        // Trailers say nothing here.
+        let Ok(data) = frame.into_data() else { continue };
+        *received += data.len();
+        if *received > limits.body_bytes {
+            return Err(too_large(limits));
+        }
+        if !room.grow(received.saturating_sub(limits.small_body_bytes)) {
+            return Err(Fault::new(
+                Kind::Throttling,
+                "too many big requests are under way: try again, with fewer of them at once",
+            ));
+        }
+        // Most bodies come in one piece, and are not copied.
+        if first.is_empty() && rest.is_empty() {
+            first = data;
+        } else {
+            if rest.is_empty() {
+                rest.extend_from_slice(&std::mem::take(&mut first));
+            }
+            rest.extend_from_slice(&data);
+        }
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// Reads a body that is not wanted, within the bounds of one that is, so that its sender is not cut off before it hears why.
+pub(super) async fn discard(mut body: Incoming, limits: &Limits) {
+    let read = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+            if bytes > limits.body_bytes {
+                return;
+            }
+        }
+    };
+    // Too slow or too long: then it is cut off.
+    let _ = tokio::time::timeout(limits.body_within, read).await;
+}
+
+fn too_large(limits: &Limits) -> Fault {
+    let most = limits.body_bytes;
+    Fault::new(
+        Kind::RequestTooLarge,
+        format!("the body has more than {most} bytes, which is the most that is taken"),
+    )
+}
