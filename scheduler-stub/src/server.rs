@@ -117,8 +117,8 @@ impl Scheduler {
         let secret = secret(config.secret_file, &*store).await?;
         let polls = Polls::new(Arc::clone(&directory), clients.clone(), config.poll_wait);
         let activities = activities(config.naming.clone(), &clock, &store, &secret);
-        let templates =
-            Arc::new(Templates::new(store, clock.clone(), config.naming.clone(), Arc::clone(&secret)));
+        let naming = config.naming.clone();
+        let templates = Arc::new(Templates::new(store, clock.clone(), naming, Arc::clone(&secret)));
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
 

@@ -9,8 +9,15 @@ mod answer;
 mod executions;
 mod fault;
 mod history;
+mod lists;
+mod machines;
+mod starts;
+mod tags;
 mod tasks;
+mod test_state;
 mod trace_header;
+mod validate;
+mod versions;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -72,7 +79,7 @@ impl front::Gate for Gate {
     async fn call(&self, call: Call) -> Result<Answer, Fault> {
         match (call.api, call.operation.name) {
             // The one call of which there are many thousands a second.
-            (Api::Sfn, "StartExecution") => executions::start_execution(&self.0, call).await,
+            (Api::Sfn, "StartExecution") => starts::start_execution(&self.0, call).await,
             _ => {
                 let (doors, kind) = (Arc::clone(&self.0), Kind::of(&call));
                 let answer = async move { answer(&doors, call).await };
@@ -93,14 +100,10 @@ async fn answer(doors: &Doors, call: Call) -> Result<Answer, Fault> {
     match (call.api, call.operation.name) {
         (
             Api::Sfn,
-            "StartExecution"
-            | "StartSyncExecution"
-            | "DescribeExecution"
-            | "DescribeStateMachineForExecution"
-            | "StopExecution"
-            | "RedriveExecution"
-            | "ListExecutions",
+            "DescribeExecution" | "DescribeStateMachineForExecution" | "StopExecution" | "RedriveExecution",
         ) => executions::serve(doors, call).await,
+        (Api::Sfn, "StartSyncExecution") => starts::start_sync_execution(doors, call).await,
+        (Api::Sfn, "ListExecutions") => lists::serve(doors, call).await,
         (Api::Sfn, "GetExecutionHistory") => history::serve(doors, call).await,
         (Api::Sfn, "SendTaskSuccess" | "SendTaskFailure" | "SendTaskHeartbeat") => {
             tasks::serve(doors, call).await
@@ -109,6 +112,28 @@ async fn answer(doors: &Doors, call: Call) -> Result<Answer, Fault> {
             Api::Sfn,
             "CreateActivity" | "DescribeActivity" | "ListActivities" | "DeleteActivity" | "GetActivityTask",
         ) => activities::serve(doors, call).await,
+        (
+            Api::Sfn,
+            "CreateStateMachine"
+            | "UpdateStateMachine"
+            | "DescribeStateMachine"
+            | "ListStateMachines"
+            | "DeleteStateMachine",
+        ) => machines::serve(doors, call).await,
+        (
+            Api::Sfn,
+            "PublishStateMachineVersion"
+            | "ListStateMachineVersions"
+            | "DeleteStateMachineVersion"
+            | "CreateStateMachineAlias"
+            | "UpdateStateMachineAlias"
+            | "DescribeStateMachineAlias"
+            | "DeleteStateMachineAlias"
+            | "ListStateMachineAliases",
+        ) => versions::serve(doors, call).await,
+        (Api::Sfn, "TagResource" | "UntagResource" | "ListTagsForResource") => tags::serve(doors, call).await,
+        (Api::Sfn, "ValidateStateMachineDefinition") => validate::serve(call).await,
+        (Api::Sfn, "TestState") => test_state::serve(doors, call).await,
         _ => Err(unserved(&call)),
     }
 }
