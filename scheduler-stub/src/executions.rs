@@ -272,6 +272,7 @@ fn by_hash(
         role_arn: template.role_arn.clone(),
         logging: Some(template.logging.into()),
         trace,
+        origin: template.origin.clone(),
         ..Default::default()
     }
 }
