@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use super::answer::{page, seconds, text, token};
 use super::fault::{fault, fault_of_start};
 use super::{Doors, Kind, on_main, trace_header, unserved};
-use crate::dispatch::START_DEADLINE;
 use crate::executions::{Begun, SYNC_PATIENCE, Start};
 use crate::templates::Template;
 
@@ -101,9 +100,12 @@ pub(super) async fn begin(doors: &Doors, call: &Call, machine: &str, start: Star
 
 /// What a start of this ARN or QRN runs. Nothing has begun when this fails.
 async fn target(doors: &Doors, call: &Call, machine: &str) -> Result<Arc<Template>, Fault> {
+    if let Some(known) = doors.templates.known(machine) {
+        return Ok(known);
+    }
     let (templates, arn) = (Arc::clone(&doors.templates), machine.to_owned());
     // A store may spawn what outlives the call.
-    let found = on_main(&doors.main, Kind::Question, async move { templates.resolve(&arn).await }).await?;
+    let found = on_main(&doors.main, Kind::Question, async move { templates.target(&arn).await }).await?;
     found.map_err(|error| fault_of_start(call, error, true))
 }
 
@@ -126,7 +128,8 @@ pub(super) async fn start_execution(doors: &Doors, call: Call) -> Result<Answer,
         start_date: f64,
     }
     let machine = call.text("stateMachineArn").unwrap_or_default();
-    let Begun { arn, start_time_ms, .. } = begin(doors, &call, machine, asked(&call, START_DEADLINE)).await?;
+    let Begun { arn, start_time_ms, .. } =
+        begin(doors, &call, machine, asked(&call, doors.start_patience)).await?;
     Answer::of(&Output { execution_arn: arn, start_date: seconds(start_time_ms) })
 }
 

@@ -4,11 +4,15 @@
 //! threads as far as their machine is known, everything else on the scheduler's runtime; a change that has begun goes on when
 //! its caller goes away, a question ends with it. What may fail: whatever the core refuses, in the words of the API ([`fault`]).
 
+mod activities;
 mod answer;
+mod asw;
 mod executions;
 mod fault;
+mod history;
 mod machines;
 mod tags;
+mod tasks;
 mod test_state;
 mod trace_header;
 mod validate;
@@ -16,6 +20,7 @@ mod versions;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use executor::clock::Clock;
 use executor::secret::ClusterSecret;
@@ -28,7 +33,8 @@ use crate::executions::Executions;
 use crate::names::Naming;
 use crate::templates::Templates;
 
-/// What the doors open to.
+/// What the doors open to. Cheap to clone.
+#[derive(Clone)]
 pub struct Doors {
     /// Executions.
     pub executions: Executions,
@@ -44,6 +50,8 @@ pub struct Doors {
     pub clock: Clock,
     /// Seals the tokens of pages.
     pub secret: Arc<ClusterSecret>,
+    /// How long a start waits until it is durable: less than clients wait, botocore for 60 seconds.
+    pub start_patience: Duration,
     /// The scheduler's runtime.
     pub main: Handle,
 }
@@ -58,6 +66,12 @@ impl Gate {
     pub fn new(doors: Doors) -> Self {
         Self(Arc::new(doors))
     }
+
+    /// What it opens to.
+    #[must_use]
+    pub fn doors(&self) -> &Doors {
+        &self.0
+    }
 }
 
 impl front::Gate for Gate {
@@ -65,6 +79,7 @@ impl front::Gate for Gate {
         match (call.api, call.operation.name) {
             // The one call of which there are many thousands a second.
             (Api::Sfn, "StartExecution") => executions::start_execution(&self.0, call).await,
+            (Api::Asw, "StartExecution") => asw::start_execution(&self.0, call).await,
             _ => {
                 let (doors, kind) = (Arc::clone(&self.0), Kind::of(&call));
                 let answer = async move { answer(&doors, call).await };
@@ -115,7 +130,16 @@ async fn answer(doors: &Doors, call: Call) -> Result<Answer, Fault> {
         (Api::Sfn, "TagResource" | "UntagResource" | "ListTagsForResource") => tags::serve(doors, call).await,
         (Api::Sfn, "ValidateStateMachineDefinition") => validate::serve(call).await,
         (Api::Sfn, "TestState") => test_state::serve(doors, call).await,
-        _ => Err(unserved(&call)),
+        (Api::Sfn, "GetExecutionHistory") => history::serve(doors, call).await,
+        (Api::Sfn, "SendTaskSuccess" | "SendTaskFailure" | "SendTaskHeartbeat") => {
+            tasks::serve(doors, call).await
+        }
+        (
+            Api::Sfn,
+            "CreateActivity" | "DescribeActivity" | "ListActivities" | "DeleteActivity" | "GetActivityTask",
+        ) => activities::serve(doors, call).await,
+        (Api::Asw, _) => asw::serve(doors, call).await,
+        (Api::Sfn, _) => Err(unserved(&call)),
     }
 }
 
@@ -191,7 +215,8 @@ mod tests {
 
     impl Drop for Dropped {
         fn drop(&mut self) {
-            drop(self.0.take().map(|told| told.send(())));
+            // Who does not listen any more needs no word.
+            let _ = self.0.take().map(|told| told.send(()));
         }
     }
 
