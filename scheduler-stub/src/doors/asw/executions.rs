@@ -16,7 +16,6 @@ use super::super::executions::{check_own, own};
 use super::super::fault::{fault, fault_of_start};
 use super::super::{Doors, Kind as Whose, on_main};
 use super::{find, found};
-use crate::dispatch::START_DEADLINE;
 use crate::executions::Start;
 use crate::templates::Template;
 
@@ -45,7 +44,8 @@ async fn target(doors: &Doors, call: &Call) -> Result<Arc<Template>, Fault> {
     if let Some(known) = doors.templates.known(given) {
         return Ok(known);
     }
-    let (templates, given, region) = (Arc::clone(&doors.templates), given.to_owned(), doors.naming.region.clone());
+    let (templates, given, region) =
+        (Arc::clone(&doors.templates), given.to_owned(), doors.naming.region.clone());
     // A store may spawn what outlives the call.
     let found = async move { find(&templates, &given, &region).await };
     let found = on_main(&doors.main, Whose::Question, found).await?;
@@ -68,7 +68,7 @@ pub(in crate::doors) async fn start_execution(doors: &Doors, call: Call) -> Resu
         input: Bytes::copy_from_slice(input.as_bytes()),
         logging: None,
         trace: None,
-        patience: START_DEADLINE,
+        patience: doors.start_patience,
     };
     let repeatable = template.mode == Mode::Standard && !start.name.is_empty();
     let begun = doors.executions.start_of(template, start).await;
@@ -275,7 +275,14 @@ mod tests {
         let status = ends[number as usize % ends.len()];
         let stop_time_ms = if status == ExecutionStatus::Running { 0 } else { 9 };
         let name = format!("n{number}");
-        v1::ExecutionSummary { name, status: status.into(), start_time_ms: 7, stop_time_ms, ..Default::default() }.into()
+        v1::ExecutionSummary {
+            name,
+            status: status.into(),
+            start_time_ms: 7,
+            stop_time_ms,
+            ..Default::default()
+        }
+        .into()
     }
 
     /// Names on a page of 50 executions, ten of each end, and how many there are.

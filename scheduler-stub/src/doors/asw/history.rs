@@ -68,7 +68,11 @@ mod tests {
     #[test]
     fn events_are_told_as_they_come_page_by_page() {
         let mut list = b"[".to_vec();
-        for page in [vec![event(r#"{"EventId":1}"#), event(r#"{"EventId":2}"#)], vec![], vec![event(r#"{"EventId":3}"#)]] {
+        for page in [
+            vec![event(r#"{"EventId":1}"#), event(r#"{"EventId":2}"#)],
+            vec![],
+            vec![event(r#"{"EventId":3}"#)],
+        ] {
             add(&mut list, &page).expect("short enough");
         }
         assert_eq!(list, br#"[{"EventId":1},{"EventId":2},{"EventId":3}"#);
@@ -78,6 +82,8 @@ mod tests {
     fn a_history_that_is_too_long_is_refused_with_what_to_do() {
         let mut list = vec![b' '; HISTORY_BYTES_MAX - 10];
         let refused = add(&mut list, &[event(r#"{"EventId":1}"#)]).expect_err("too long");
-        assert!(refused.kind().asw() == "FailedOperation" && refused.message().contains("GetExecutionHistory"));
+        assert!(
+            refused.kind().asw() == "FailedOperation" && refused.message().contains("GetExecutionHistory")
+        );
     }
 }

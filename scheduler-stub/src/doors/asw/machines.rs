@@ -45,7 +45,8 @@ fn logging(cls: bool) -> Logging {
 /// A role, which clients send as it is or as a part of a URL. In neither form has its name a percent sign.
 fn role(given: &str) -> Result<String, Fault> {
     let decoded = percent_decode_str(given).decode_utf8();
-    let decoded = decoded.map_err(|_| Fault::new(Kind::Validation, "RoleResource: what it encodes is not UTF-8"))?;
+    let decoded =
+        decoded.map_err(|_| Fault::new(Kind::Validation, "RoleResource: what it encodes is not UTF-8"))?;
     Ok(decoded.into_owned())
 }
 
@@ -141,7 +142,8 @@ pub(super) async fn modify_flow_service(doors: &Doors, call: Call) -> Result<Ans
         ("Type", &input.r#type, kind(known.mode)),
     ];
     if let Some((member, given, has)) = kept.into_iter().find(|(_, given, has)| given != has) {
-        let message = format!("{member} cannot be changed: it is {has:?}, not {given:?}; create another flow service");
+        let message =
+            format!("{member} cannot be changed: it is {has:?}, not {given:?}; create another flow service");
         return Err(Fault::new(Kind::Validation, message));
     }
     let change = Change {
