@@ -6,27 +6,18 @@
 
 mod activities;
 mod answer;
-<<<<<<< HEAD
+mod asw;
 mod checks;
 mod executions;
 mod fault;
 mod history;
 mod lists;
-=======
-mod asw;
-mod executions;
-mod fault;
-mod history;
->>>>>>> w7-c
 mod machines;
 mod open;
 mod starts;
 mod tags;
 mod tasks;
-<<<<<<< HEAD
 mod tell;
-=======
->>>>>>> w7-c
 mod test_state;
 mod trace_header;
 mod validate;
@@ -95,12 +86,8 @@ impl front::Gate for Gate {
     async fn call(&self, call: Call) -> Result<Answer, Fault> {
         match (call.api, call.operation.name) {
             // The one call of which there are many thousands a second.
-<<<<<<< HEAD
             (Api::Sfn, "StartExecution") => starts::start_execution(&self.0, call).await,
-=======
-            (Api::Sfn, "StartExecution") => executions::start_execution(&self.0, call).await,
             (Api::Asw, "StartExecution") => asw::start_execution(&self.0, call).await,
->>>>>>> w7-c
             _ => {
                 let (doors, kind) = (Arc::clone(&self.0), Kind::of(&call));
                 let answer = async move { answer(&doors, call).await };
@@ -123,7 +110,6 @@ async fn answer(doors: &Doors, call: Call) -> Result<Answer, Fault> {
             Api::Sfn,
             "DescribeExecution" | "DescribeStateMachineForExecution" | "StopExecution" | "RedriveExecution",
         ) => executions::serve(doors, call).await,
-<<<<<<< HEAD
         (Api::Sfn, "StartSyncExecution") => starts::start_sync_execution(doors, call).await,
         (Api::Sfn, "ListExecutions") => lists::serve(doors, call).await,
         (Api::Sfn, "GetExecutionHistory") => history::serve(doors, call).await,
@@ -134,8 +120,6 @@ async fn answer(doors: &Doors, call: Call) -> Result<Answer, Fault> {
             Api::Sfn,
             "CreateActivity" | "DescribeActivity" | "ListActivities" | "DeleteActivity" | "GetActivityTask",
         ) => activities::serve(doors, call).await,
-=======
->>>>>>> w7-c
         (
             Api::Sfn,
             "CreateStateMachine"
@@ -158,20 +142,8 @@ async fn answer(doors: &Doors, call: Call) -> Result<Answer, Fault> {
         (Api::Sfn, "TagResource" | "UntagResource" | "ListTagsForResource") => tags::serve(doors, call).await,
         (Api::Sfn, "ValidateStateMachineDefinition") => validate::serve(call).await,
         (Api::Sfn, "TestState") => test_state::serve(doors, call).await,
-<<<<<<< HEAD
-        _ => Err(unserved(&call)),
-=======
-        (Api::Sfn, "GetExecutionHistory") => history::serve(doors, call).await,
-        (Api::Sfn, "SendTaskSuccess" | "SendTaskFailure" | "SendTaskHeartbeat") => {
-            tasks::serve(doors, call).await
-        }
-        (
-            Api::Sfn,
-            "CreateActivity" | "DescribeActivity" | "ListActivities" | "DeleteActivity" | "GetActivityTask",
-        ) => activities::serve(doors, call).await,
         (Api::Asw, _) => asw::serve(doors, call).await,
         (Api::Sfn, _) => Err(unserved(&call)),
->>>>>>> w7-c
     }
 }
 
