@@ -70,7 +70,7 @@ impl Executions {
     /// An unknown machine, a wrong name or input, a full queue, no node, and whatever a node refuses;
     /// [`Error::OutcomeUnknown`] where it may have been started.
     pub async fn start(&self, machine: &str, start: Start) -> Result<Begun, Error> {
-        let template = self.templates.resolve(machine).await?;
+        let template = self.templates.target(machine).await?;
         self.start_of(template, start).await
     }
 
@@ -104,7 +104,7 @@ impl Executions {
         start: Start,
     ) -> Result<v1::StartSyncExecutionResponse, Status> {
         let Start { name, input, logging, trace, patience } = start;
-        let template = self.templates.resolve(machine).await?.logged(logging);
+        let template = self.templates.target(machine).await?.logged(logging);
         if template.mode == Mode::Standard {
             let message = "only machines of the type EXPRESS are run synchronously: use StartExecution";
             return Err(Error::invalid("StateMachineTypeNotSupported", message).into());
@@ -272,6 +272,7 @@ fn by_hash(
         role_arn: template.role_arn.clone(),
         logging: Some(template.logging.into()),
         trace,
+        origin: template.origin.clone(),
         ..Default::default()
     }
 }

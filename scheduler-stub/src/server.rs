@@ -23,7 +23,7 @@ use trust::{RightsLayer, Trust};
 use crate::activities::{Activities, POLL_WAIT, Polls};
 use crate::cluster::Cluster;
 use crate::directory::Directory;
-use crate::dispatch::{Dispatcher, MESSAGE_BYTES_MAX, NodeClients};
+use crate::dispatch::{Dispatcher, MESSAGE_BYTES_MAX, NodeClients, START_DEADLINE};
 use crate::doors::{Doors, Gate};
 use crate::error::Error;
 use crate::executions::Executions;
@@ -142,6 +142,7 @@ impl Scheduler {
             naming: config.naming,
             clock,
             secret: Arc::clone(&secret),
+            start_patience: START_DEADLINE,
             main: Handle::current(),
         });
         let status = ClusterService {

@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::names::{self, Naming};
 use crate::templates::{ARN_BYTES_MAX, tags};
 
-pub use polls::{POLL_WAIT, Polls};
+pub use polls::{Full, POLL_WAIT, Polls};
 
 /// Activities that there may be (Step Functions).
 pub const ACTIVITIES_MAX: usize = 10_000;

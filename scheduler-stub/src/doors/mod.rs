@@ -4,11 +4,16 @@
 //! threads as far as their machine is known, everything else on the scheduler's runtime; a change that has begun goes on when
 //! its caller goes away, a question ends with it. What may fail: whatever the core refuses, in the words of the API ([`fault`]).
 
+mod activities;
 mod answer;
 mod executions;
 mod fault;
+mod history;
+mod lists;
 mod machines;
+mod starts;
 mod tags;
+mod tasks;
 mod test_state;
 mod trace_header;
 mod validate;
@@ -16,6 +21,7 @@ mod versions;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use executor::clock::Clock;
 use executor::secret::ClusterSecret;
@@ -28,7 +34,8 @@ use crate::executions::Executions;
 use crate::names::Naming;
 use crate::templates::Templates;
 
-/// What the doors open to.
+/// What the doors open to. Cheap to clone.
+#[derive(Clone)]
 pub struct Doors {
     /// Executions.
     pub executions: Executions,
@@ -44,6 +51,8 @@ pub struct Doors {
     pub clock: Clock,
     /// Seals the tokens of pages.
     pub secret: Arc<ClusterSecret>,
+    /// How long a start waits until it is durable: less than clients wait, botocore for 60 seconds.
+    pub start_patience: Duration,
     /// The scheduler's runtime.
     pub main: Handle,
 }
@@ -58,13 +67,19 @@ impl Gate {
     pub fn new(doors: Doors) -> Self {
         Self(Arc::new(doors))
     }
+
+    /// What it opens to.
+    #[must_use]
+    pub fn doors(&self) -> &Doors {
+        &self.0
+    }
 }
 
 impl front::Gate for Gate {
     async fn call(&self, call: Call) -> Result<Answer, Fault> {
         match (call.api, call.operation.name) {
             // The one call of which there are many thousands a second.
-            (Api::Sfn, "StartExecution") => executions::start_execution(&self.0, call).await,
+            (Api::Sfn, "StartExecution") => starts::start_execution(&self.0, call).await,
             _ => {
                 let (doors, kind) = (Arc::clone(&self.0), Kind::of(&call));
                 let answer = async move { answer(&doors, call).await };
@@ -85,14 +100,18 @@ async fn answer(doors: &Doors, call: Call) -> Result<Answer, Fault> {
     match (call.api, call.operation.name) {
         (
             Api::Sfn,
-            "StartExecution"
-            | "StartSyncExecution"
-            | "DescribeExecution"
-            | "DescribeStateMachineForExecution"
-            | "StopExecution"
-            | "RedriveExecution"
-            | "ListExecutions",
+            "DescribeExecution" | "DescribeStateMachineForExecution" | "StopExecution" | "RedriveExecution",
         ) => executions::serve(doors, call).await,
+        (Api::Sfn, "StartSyncExecution") => starts::start_sync_execution(doors, call).await,
+        (Api::Sfn, "ListExecutions") => lists::serve(doors, call).await,
+        (Api::Sfn, "GetExecutionHistory") => history::serve(doors, call).await,
+        (Api::Sfn, "SendTaskSuccess" | "SendTaskFailure" | "SendTaskHeartbeat") => {
+            tasks::serve(doors, call).await
+        }
+        (
+            Api::Sfn,
+            "CreateActivity" | "DescribeActivity" | "ListActivities" | "DeleteActivity" | "GetActivityTask",
+        ) => activities::serve(doors, call).await,
         (
             Api::Sfn,
             "CreateStateMachine"
@@ -191,7 +210,8 @@ mod tests {
 
     impl Drop for Dropped {
         fn drop(&mut self) {
-            drop(self.0.take().map(|told| told.send(())));
+            // Who does not listen any more needs no word.
+            let _ = self.0.take().map(|told| told.send(()));
         }
     }
 

@@ -73,7 +73,7 @@ impl ExecutionsService {
         let StartExecutionsRequest { tag, state_machine_arn, input, name, logging: said, trace } = message;
         let count = u32::try_from(input.len()).unwrap_or(u32::MAX);
         let checked = async {
-            let template = self.0.templates.resolve(&state_machine_arn).await?.logged(logging(said)?);
+            let template = self.0.templates.target(&state_machine_arn).await?.logged(logging(said)?);
             // The shared machine is the one of the message before, as a rule: batches see one and the same.
             let template = match last.take() {
                 Some(known) if known.runs_as(&template) => known,

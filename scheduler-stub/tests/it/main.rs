@@ -7,6 +7,7 @@ mod certificates;
 mod cloud;
 mod cluster;
 mod credentials;
+mod doors;
 mod examples;
 mod fake;
 mod late;
