@@ -6,6 +6,7 @@
 
 mod activities;
 mod answer;
+mod asw;
 mod executions;
 mod fault;
 mod history;
@@ -80,6 +81,7 @@ impl front::Gate for Gate {
         match (call.api, call.operation.name) {
             // The one call of which there are many thousands a second.
             (Api::Sfn, "StartExecution") => starts::start_execution(&self.0, call).await,
+            (Api::Asw, "StartExecution") => asw::start_execution(&self.0, call).await,
             _ => {
                 let (doors, kind) = (Arc::clone(&self.0), Kind::of(&call));
                 let answer = async move { answer(&doors, call).await };
@@ -134,7 +136,8 @@ async fn answer(doors: &Doors, call: Call) -> Result<Answer, Fault> {
         (Api::Sfn, "TagResource" | "UntagResource" | "ListTagsForResource") => tags::serve(doors, call).await,
         (Api::Sfn, "ValidateStateMachineDefinition") => validate::serve(call).await,
         (Api::Sfn, "TestState") => test_state::serve(doors, call).await,
-        _ => Err(unserved(&call)),
+        (Api::Asw, _) => asw::serve(doors, call).await,
+        (Api::Sfn, _) => Err(unserved(&call)),
     }
 }
 

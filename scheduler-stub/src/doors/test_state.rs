@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn data_are_told_as_texts_and_numbers_as_they_are_written() {
         let pass = r#"{"Type":"Pass","Next":"B"}"#;
-        let input = r#"{"big":12345678901234567890123}"#;
+        let input = r#"{"big":9007199254740993}"#;
         let told =
             tested(json!({"definition": pass, "input": input, "inspectionLevel": "DEBUG"})).expect("told");
         assert_eq!((&told["status"], &told["nextState"]), (&json!("SUCCEEDED"), &json!("B")));

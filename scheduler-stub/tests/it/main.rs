@@ -13,6 +13,7 @@ mod fake;
 mod late;
 mod links;
 mod lists;
+mod machines;
 mod managed;
 mod nested;
 mod owning;

@@ -1,5 +1,6 @@
 //! The public HTTP API behind its door: calls as the door hands them in, against fake and real nodes in the same process.
 
+mod asw;
 mod dispatch;
 mod executions;
 mod history;

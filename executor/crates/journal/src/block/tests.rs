@@ -171,7 +171,9 @@ fn an_outcome_of_a_kind_that_a_newer_program_added_is_refused_by_its_number_and_
 fn a_block_says_of_its_machines_only_what_one_of_them_has() {
     let flags = |machines: &[MachineRef]| {
         let mut builder = BlockBuilder::new(partition());
-        machines.iter().for_each(|machine| drop(builder.machine(machine)));
+        for machine in machines {
+            builder.machine(machine);
+        }
         let bytes = builder.finish(ID, 9);
         assert_eq!(Block::parse(&bytes).expect("a block").machines(), machines);
         bytes[5]
