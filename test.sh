@@ -36,6 +36,8 @@ cargo build --workspace --bins --locked
 # The Python worker, for the tests of examples.
 examples/python/setup.sh "${CARGO_TARGET_DIR:-$PWD/target}/python"
 cargo test --workspace --locked
+step "clients of Step Functions and ASW, and the tour of README"
+scheduler-stub/tests/clients/run.sh
 step "the cache of credentials under every order of its threads"
 cargo test -p token-cache --features model --lib --locked model
 

@@ -11,13 +11,14 @@
 //! systems), [`suite`] (processes and the set of
 //! runs), [`worker`] (the echo worker), [`peer`] (the HTTP peer), [`client`] (what the HTTP
 //! client does alone), [`crash`] (the kill test), [`observed`] (what being looked at costs), [`outage`] (who looks is gone), [`collector`] (who
-//! takes what is exported).
+//! takes what is exported), [`http`] (single starts through the front door).
 
 mod attend;
 pub mod client;
 pub mod collector;
 pub mod crash;
 pub mod error;
+pub mod http;
 pub mod ledger;
 pub mod load;
 pub mod machine;

@@ -1,6 +1,7 @@
-//! `bench`: load, suite, recovery, observed, worker, crash.
+//! `bench`: load, suite, recovery, observed, http, worker, crash.
 
 mod crash_cli;
+mod http_cli;
 mod observed_cli;
 
 use std::future::Future;
@@ -58,6 +59,9 @@ enum Command {
     /// Let those who look at a node hang, refuse and come back under load, and see that executions know nothing of it, that its
     /// memory stays bounded and that every drop is counted.
     Outage(observed_cli::Outage),
+    /// Start executions one by one through the front door, by signed HTTP/1.1 calls on connections that are kept, and look a sample
+    /// of them up.
+    Http(http_cli::Options),
     /// Serve a worker pool that answers every task with its input.
     Worker(Worker),
     /// Answer every HTTP request with its body, for Tasks that call over HTTP.
@@ -258,6 +262,7 @@ async fn main() -> ExitCode {
         Command::Recovery(recovery) => until_stopped(run_recovery(recovery)).await,
         Command::Observed(options) => until_stopped(observed_cli::run(options)).await,
         Command::Outage(options) => until_stopped(observed_cli::outage(options)).await,
+        Command::Http(options) => until_stopped(http_cli::run(options)).await,
         Command::Worker(worker) => run_worker(worker).await,
         Command::Peer(options) => run_peer(options).await,
         Command::Collector(options) => observed_cli::collect(options).await,
@@ -346,6 +351,7 @@ async fn run_suite(arguments: Suite) -> Result<ExitCode, Error> {
         machines: usize::from(common.machines),
         observed: None,
         node_flags: Vec::new(),
+        scheduler_flags: Vec::new(),
         shards,
         max_open: None,
         window: common.window.map(|window| window as usize),
@@ -391,6 +397,7 @@ async fn run_recovery(arguments: Recovery) -> Result<ExitCode, Error> {
         machines: 1,
         observed: None,
         node_flags: Vec::new(),
+        scheduler_flags: Vec::new(),
         shards: None,
         max_open: Some(open * 2 + 65_536),
         window: None,

@@ -69,7 +69,7 @@ pub struct Collector {
 }
 
 /// Clusters without anything of their own.
-fn settings(store: StoreKind, dir: PathBuf) -> Result<suite::Settings, Error> {
+pub(crate) fn settings(store: StoreKind, dir: PathBuf) -> Result<suite::Settings, Error> {
     Ok(suite::Settings {
         profiles: Vec::new(),
         mode: Mode::Express,
@@ -84,6 +84,7 @@ fn settings(store: StoreKind, dir: PathBuf) -> Result<suite::Settings, Error> {
         machines: 1,
         observed: None,
         node_flags: Vec::new(),
+        scheduler_flags: Vec::new(),
         shards: None,
         max_open: None,
         window: None,

@@ -220,7 +220,7 @@ impl Report {
     }
 }
 
-fn counts(counts: &BTreeMap<String, u64>) -> String {
+pub(crate) fn counts(counts: &BTreeMap<String, u64>) -> String {
     let texts: Vec<String> =
         counts.iter().map(|(name, count)| format!("{name} {}", thousands(*count))).collect();
     if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }

@@ -50,6 +50,9 @@ pub const NAME_CHARS_MAX: usize = 80;
 /// An ARN or QRN, in bytes (Step Functions). Beyond: refused as `InvalidArn`.
 pub const ARN_BYTES_MAX: usize = 256;
 
+/// What executions were started by: a version's number and an alias of at most 80 characters. Beyond: refused as `InvalidBatch`.
+pub const ORIGIN_BYTES_MAX: usize = 96;
+
 /// The longest a STANDARD execution may run, in seconds: one year (Step Functions).
 pub const STANDARD_SECONDS_MAX: u64 = 31_536_000;
 

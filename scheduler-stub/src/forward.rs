@@ -37,6 +37,9 @@ const OWNER_PATIENCE: Duration = Duration::from_secs(5);
 /// Nodes that one list asks at the same time: each answers with a page, which is held until the last one has.
 const ASKED_AT_ONCE: usize = 16;
 
+/// The client of a node's public port.
+pub type NodeClient = ExecutorClient<Channel>;
+
 /// Forwards to nodes.
 #[derive(Clone)]
 pub struct Forward {
@@ -64,7 +67,7 @@ impl Forward {
         &self,
         execution: &str,
         kind: Kind,
-        call: impl Fn(ExecutorClient<Channel>) -> F,
+        call: impl Fn(NodeClient) -> F,
     ) -> Result<Response<T>, Status>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -82,7 +85,7 @@ impl Forward {
     pub async fn call_back<T, F>(
         &self,
         token: &str,
-        call: impl Fn(ExecutorClient<Channel>) -> F,
+        call: impl Fn(NodeClient) -> F,
     ) -> Result<Response<T>, Status>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -103,7 +106,7 @@ impl Forward {
         &self,
         partition: impl Fn(u16) -> Option<PartitionId>,
         kind: Kind,
-        call: impl Fn(ExecutorClient<Channel>) -> F,
+        call: impl Fn(NodeClient) -> F,
     ) -> Result<Response<T>, Status>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -145,23 +148,21 @@ impl Forward {
     }
 
     /// Makes a start that may go anywhere on a node that takes starts, each in its turn; once more on another one where
-    /// the first has certainly begun nothing.
+    /// the first has certainly begun nothing. `call` is given the node's address, too.
     ///
     /// # Errors
     /// `UNAVAILABLE` when no node takes starts, else the node's answer.
-    pub async fn start<T, F>(
-        &self,
-        call: impl Fn(ExecutorClient<Channel>) -> F,
-    ) -> Result<Response<T>, Status>
+    pub async fn start<T, F>(&self, call: impl Fn(Arc<str>, NodeClient) -> F) -> Result<Response<T>, Status>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
         let first = self.taker(None).await?;
-        match call(self.clients.client(&first)?).await {
+        match call(Arc::clone(&first), self.clients.client(&first)?).await {
             Err(status) if began_nothing(&status) => {
                 self.directory.ask_again();
                 let next = self.taker(Some(&first)).await?;
-                call(self.clients.client(&next)?).await.map_err(|status| Kind::Change.heard(status, &next))
+                let node = self.clients.client(&next)?;
+                call(Arc::clone(&next), node).await.map_err(|status| Kind::Change.heard(status, &next))
             }
             answer => answer.map_err(|status| Kind::Change.heard(status, &first)),
         }

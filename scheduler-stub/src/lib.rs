@@ -5,7 +5,7 @@
 //! the request, the store of the templates, the nodes, each with an [`Error`] that says what to do.
 //!
 //! Rooms, from the ground up: [`names`], [`templates`] (machines in the store), [`directory`] (who lives and
-//! owns what), [`assign`] and [`ownership`] (who shall own what), [`placement`] (where a start goes), [`dispatch`] (batches to shards), [`grpc`] (the services),
+//! owns what), [`assign`] and [`ownership`] (who shall own what), [`placement`] (where a start goes), [`dispatch`] (batches to shards), [`executions`] (all that is asked about them), [`grpc`] (the services), [`doors`] (the public HTTP API),
 //! [`server`] (all of it together), [`auth`] and [`cloud`] (stubs of the authorization service
 //! and of the clouds that Tasks call), [`client`] and [`cli`] (for people), [`quickstart`] (everything in one
 //! process).
@@ -19,7 +19,9 @@ pub mod cloud;
 pub mod cluster;
 pub mod directory;
 pub mod dispatch;
+pub mod doors;
 pub mod error;
+pub mod executions;
 pub mod forward;
 pub mod grpc;
 pub mod names;

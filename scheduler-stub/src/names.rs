@@ -51,7 +51,7 @@ impl Naming {
 }
 
 /// Eight characters of a-z and 0-9, as ASW's machine ids look like.
-fn short_id(name: &str) -> String {
+pub(crate) fn short_id(name: &str) -> String {
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let digest = Sha256::digest(name.as_bytes());
     digest.iter().take(8).map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect()

@@ -8,22 +8,29 @@ use std::time::Duration;
 use executor::clock::Clock;
 use executor::grpc::listener;
 use executor::secret::ClusterSecret;
+use front::Front;
+use futures_util::Stream;
 use journal::Store;
 use proto::scheduler::v1::activities_server::ActivitiesServer;
 use proto::scheduler::v1::cluster_server::ClusterServer;
 use proto::scheduler::v1::executions_server::ExecutionsServer;
 use proto::scheduler::v1::nodes_server::NodesServer;
 use proto::scheduler::v1::templates_server::TemplatesServer;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::transport::Server;
+use tonic::transport::server::Connected;
 use trust::{RightsLayer, Trust};
 
 use crate::activities::{Activities, POLL_WAIT, Polls};
 use crate::cluster::Cluster;
 use crate::directory::Directory;
-use crate::dispatch::{Dispatcher, MESSAGE_BYTES_MAX, NodeClients};
+use crate::dispatch::{Dispatcher, MESSAGE_BYTES_MAX, NodeClients, START_DEADLINE};
+use crate::doors::{self, Doors, Gate, HttpConfig};
 use crate::error::Error;
+use crate::executions::Executions;
 use crate::forward::Forward;
 use crate::grpc::{ActivitiesService, ClusterService, ExecutionsService, NodesService, TemplatesService};
 use crate::names::Naming;
@@ -53,6 +60,8 @@ pub struct SchedulerConfig {
     pub trust: Option<Trust>,
     /// Keys that seal the tokens of pages; without them one is kept in the store.
     pub secret_file: Option<PathBuf>,
+    /// The public HTTP door, if there is to be one.
+    pub http: Option<HttpConfig>,
     /// How long a call waits for a task of an activity; for programs and tests alone to change.
     pub poll_wait: Duration,
 }
@@ -67,6 +76,7 @@ impl Default for SchedulerConfig {
             naming: Naming::default(),
             trust: None,
             secret_file: None,
+            http: None,
             poll_wait: POLL_WAIT,
         }
     }
@@ -78,6 +88,9 @@ pub struct Scheduler {
     directory: Arc<Directory>,
     ownership: Arc<Ownership>,
     dispatcher: Dispatcher,
+    gate: Gate,
+    /// The front door, and its URL.
+    front: Option<(Front, String)>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -112,8 +125,9 @@ impl Scheduler {
         ));
         let secret = secret(config.secret_file, &*store).await?;
         let polls = Polls::new(Arc::clone(&directory), clients.clone(), config.poll_wait);
-        let activities = activities(config.naming.clone(), polls, &clock, &store, &secret);
-        let templates = Arc::new(Templates::new(store, clock, config.naming));
+        let activities = activities(config.naming.clone(), &clock, &store, &secret);
+        let naming = config.naming.clone();
+        let templates = Arc::new(Templates::new(store, clock.clone(), naming, Arc::clone(&secret)));
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
 
@@ -123,36 +137,39 @@ impl Scheduler {
             tasks.spawn(async move { until(stopped, cluster.follow(&node)).await });
         }
         watch_nodes(&mut tasks, &stopped, &cluster, &ownership);
-        let executions = ExecutionsService {
+        let executions = Executions {
             templates: Arc::clone(&templates),
             dispatcher: dispatcher.clone(),
-            forward: Forward::new(Arc::clone(&directory), clients, Arc::clone(&secret)),
+            forward: Forward::new(Arc::clone(&directory), clients.clone(), Arc::clone(&secret)),
+            clients,
+        };
+        let doors = Doors {
+            executions,
+            templates,
+            activities,
+            polls,
+            naming: config.naming,
+            clock,
+            secret: Arc::clone(&secret),
+            start_patience: START_DEADLINE,
+            main: Handle::current(),
         };
         let status = ClusterService {
             directory: Arc::clone(&directory),
             ownership: Arc::clone(&ownership),
             cluster: Arc::clone(&cluster),
         };
-        let (health, health_service) = tonic_health::server::health_reporter();
-        health.set_serving::<ExecutionsServer<ExecutionsService>>().await;
-        health.set_serving::<TemplatesServer<TemplatesService>>().await;
-        let router = transport()
-            .layer(RightsLayer { rights: rights::may_call, knows_peers: config.trust.is_some() })
-            .add_service(health_service)
-            .add_service(limited(TemplatesServer::new(TemplatesService(templates))))
-            .add_service(sized(ExecutionsServer::new(executions)))
-            .add_service(ActivitiesServer::new(activities))
-            .add_service(ClusterServer::new(status))
-            .add_service(NodesServer::new(NodesService { cluster, stopped: stopped.clone() }));
+        let nodes = NodesService { cluster, stopped: stopped.clone() };
+        let grpc = grpc(&doors, (status, nodes), config.trust.is_some(), connections, stopped.clone()).await;
+        let gate = Gate::new(doors);
+        let front = match config.http {
+            Some(http) => Some(open_front(&mut tasks, &stopped, http, &gate, config.trust.as_ref())?),
+            None => None,
+        };
         keep_fresh(&mut tasks, &stopped, config.trust, secret);
-        tasks.spawn(async move {
-            let stop = wait(stopped);
-            if let Err(error) = router.serve_with_incoming_shutdown(connections, stop).await {
-                tracing::error!("the gRPC server ended: {error}");
-            }
-        });
+        tasks.spawn(grpc);
         tracing::info!(%address, "scheduler serves");
-        Ok(Self { address, directory, ownership, dispatcher, stop, tasks })
+        Ok(Self { address, directory, ownership, dispatcher, gate, front, stop, tasks })
     }
 
     /// Where it listens.
@@ -173,8 +190,23 @@ impl Scheduler {
         &self.ownership
     }
 
+    /// The URL of the front door, if there is one.
+    #[must_use]
+    pub fn http_url(&self) -> Option<&str> {
+        self.front.as_ref().map(|(_, url)| url.as_str())
+    }
+
+    /// What answers the calls of the public HTTP API.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
     /// Stops in the order that loses nothing: no new calls, then the links once what is under way is settled.
     pub async fn shut_down(mut self) {
+        if let Some((front, _)) = self.front.take() {
+            front.shut_down().await;
+        }
         // The receivers may be gone already.
         let _ = self.stop.send(true);
         self.dispatcher.shut_down();
@@ -186,16 +218,62 @@ impl Scheduler {
     }
 }
 
-/// Activities in the store, and polls of them.
+/// The services, until they are told to stop.
+async fn grpc<S, C>(
+    doors: &Doors,
+    (status, nodes): (ClusterService, NodesService),
+    knows_peers: bool,
+    connections: C,
+    stopped: watch::Receiver<bool>,
+) -> impl Future<Output = ()> + Send + use<S, C>
+where
+    S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    C: Stream<Item = std::io::Result<S>> + Send + 'static,
+{
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<ExecutionsServer<ExecutionsService>>().await;
+    health.set_serving::<TemplatesServer<TemplatesService>>().await;
+    let activities =
+        ActivitiesService { activities: Arc::clone(&doors.activities), polls: doors.polls.clone() };
+    let router = transport()
+        .layer(RightsLayer { rights: rights::may_call, knows_peers })
+        .add_service(health_service)
+        .add_service(limited(TemplatesServer::new(TemplatesService(Arc::clone(&doors.templates)))))
+        .add_service(sized(ExecutionsServer::new(ExecutionsService(doors.executions.clone()))))
+        .add_service(ActivitiesServer::new(activities))
+        .add_service(ClusterServer::new(status))
+        .add_service(NodesServer::new(nodes));
+    async move {
+        if let Err(error) = router.serve_with_incoming_shutdown(connections, wait(stopped)).await {
+            tracing::error!("the gRPC server ended: {error}");
+        }
+    }
+}
+
+/// Opens the public HTTP door; how clients write where it is comes with it.
+fn open_front(
+    tasks: &mut JoinSet<()>,
+    stopped: &watch::Receiver<bool>,
+    config: HttpConfig,
+    gate: &Gate,
+    trust: Option<&Trust>,
+) -> Result<(Front, String), Error> {
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let (front, beside) = doors::open(config, gate.clone(), trust)?;
+    tasks.spawn(until(stopped.clone(), beside));
+    let url = format!("{scheme}://{}", front.address());
+    tracing::info!(%url, "the front door is open");
+    Ok((front, url))
+}
+
+/// Activities in the store.
 fn activities(
     naming: Naming,
-    polls: Polls,
     clock: &Clock,
     store: &Arc<dyn Store>,
     secret: &Arc<ClusterSecret>,
-) -> ActivitiesService {
-    let activities = Activities::new(Arc::clone(store), clock.clone(), naming, Arc::clone(secret));
-    ActivitiesService { activities: Arc::new(activities), polls }
+) -> Arc<Activities> {
+    Arc::new(Activities::new(Arc::clone(store), clock.clone(), naming, Arc::clone(secret)))
 }
 
 /// How connections are spoken on.

@@ -121,6 +121,8 @@ mod tests {
             role_arn: String::new(),
             logging: Default::default(),
             comment: String::new(),
+            origin: String::new(),
+            about: Default::default(),
             retention_s: 0,
         }
     }

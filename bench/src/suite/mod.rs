@@ -66,6 +66,8 @@ pub struct Settings {
     pub window: Option<usize>,
     /// Calls that a peer is left with that never answers, in the profiles that call over HTTP.
     pub hung: u32,
+    /// Flags of the scheduler, beside its own.
+    pub scheduler_flags: Vec<String>,
     /// Whether batches go through the scheduler.
     pub through_scheduler: bool,
     /// Where the binaries are; beside this one by default.

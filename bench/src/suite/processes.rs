@@ -352,8 +352,9 @@ async fn start_scheduler(settings: &Settings, node_port: u16) -> Result<(Process
     let port = node_port + PORTS - 1;
     let address = format!("127.0.0.1:{port}");
     let node = format!("http://127.0.0.1:{node_port}");
-    let arguments =
+    let mut arguments =
         ["serve", "--listen", &address, "--store", "memory", "--node", &node].map(str::to_owned).to_vec();
+    arguments.extend(settings.scheduler_flags.iter().cloned());
     let mut scheduler = start(settings, "scheduler-stub", arguments)?;
     let deadline = std::time::Instant::now() + READY_WITHIN;
     while connect(&address).await.is_err() {

@@ -12,6 +12,8 @@ use crate::shard::Command;
 
 /// Events or executions of one page at most.
 const PAGE_MAX: u32 = 1_000;
+/// Bytes of details in one page of a history at most, unless its first event alone has more: a page is one message.
+const PAGE_BYTES_MAX: usize = 1 << 20;
 /// Executions of one page where the request does not say.
 const LIST_DEFAULT: u32 = 100;
 
@@ -67,6 +69,16 @@ pub(super) async fn history(
     Ok(v1::GetExecutionHistoryResponse { next_token: seal(&secret, &purpose, &page.next_token), ..page })
 }
 
+/// How many of these events a page has room for.
+fn that_fit<'a>(events: impl Iterator<Item = &'a v1::HistoryEvent>, size: usize) -> usize {
+    let mut bytes = 0;
+    let fits = |(at, event): &(usize, &v1::HistoryEvent)| {
+        bytes += event.details.len();
+        *at == 0 || bytes <= PAGE_BYTES_MAX
+    };
+    events.take(size).enumerate().take_while(fits).count()
+}
+
 /// `token` is the number of events before the page (forward), or up to its last (reverse).
 fn page_of_history(
     mut events: Vec<v1::HistoryEvent>,
@@ -77,16 +89,13 @@ fn page_of_history(
     let all = events.len();
     let (from, to, next) = if reverse {
         let to = token.unwrap_or(all);
-        let from = to.saturating_sub(size);
+        let from = to - that_fit(events.get(..to)?.iter().rev(), size);
         (from, to, (from > 0).then_some(from))
     } else {
         let from = token.unwrap_or(0);
-        let to = from.saturating_add(size).min(all);
+        let to = from + that_fit(events.get(from..)?.iter(), size);
         (from, to, (to < all).then_some(to))
     };
-    if from > to || to > all {
-        return None;
-    }
     events.truncate(to);
     events.drain(..from);
     if reverse {
@@ -151,6 +160,27 @@ mod tests {
         }
         assert!(page_of_history(events(2), false, 3, Some(3)).is_none());
         assert!(page_of_history(events(2), true, 3, Some(3)).is_none());
+    }
+
+    #[test]
+    fn a_page_of_a_history_ends_where_its_bytes_do_and_has_one_event_at_least() {
+        let sizes = [10, PAGE_BYTES_MAX - 10, 1, PAGE_BYTES_MAX + 1, 3];
+        let of = |(id, size)| v1::HistoryEvent { id, details: vec![b' '; size].into(), ..Default::default() };
+        let events = || (1..).zip(sizes).map(of).collect();
+        for (reverse, expected) in [(false, [2, 1, 1, 1]), (true, [1, 1, 2, 1])] {
+            let (mut counts, mut seen, mut token) = (Vec::new(), Vec::new(), None);
+            loop {
+                let page = page_of_history(events(), reverse, 1_000, token).expect("a good token");
+                counts.push(page.events.len());
+                seen.extend(numbers(&page));
+                if page.next_token.is_empty() {
+                    break;
+                }
+                token = Some(page.next_token.parse().expect("a number"));
+            }
+            seen.sort_unstable();
+            assert_eq!((&counts[..], &seen[..]), (&expected[..], &[1, 2, 3, 4, 5][..]), "{reverse}");
+        }
     }
 
     #[test]

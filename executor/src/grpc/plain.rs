@@ -251,6 +251,7 @@ async fn start_as_asked(
         retention_seconds: request.retention_seconds,
         role_arn: request.role_arn,
         logging: request.logging,
+        origin: request.origin,
     };
     let input = if request.input.is_empty() { Bytes::from_static(b"{}") } else { request.input };
     let (reply, started) = oneshot::channel();

@@ -17,9 +17,9 @@ use telemetry::StoreFailure;
 
 use super::answer::{count, wire_outcome};
 use super::core::{Landed, Shard};
+use super::described::{ended_so, summary};
 use super::execution::Waiter;
 use super::log::{End, LogState, Page, Sealed};
-use super::lookup::{ended_so, summary};
 use super::slab::Address;
 use crate::limits;
 

@@ -9,9 +9,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use asl::{Event, Outcome, Str};
+use asl::{Event, Str};
 use ids::{ExecutionId, ExecutionName, MachineName, Mode, PartitionId, Status};
-use journal::block::{MachineRef, decode_failure};
+use journal::block::MachineRef;
 use journal::index::{self, Cursor, Execution, IndexWriter, Located, PageRequest};
 use journal::{Store, StoreError};
 use proto::executor::v1;
@@ -19,8 +19,8 @@ use proto::executor::v1;
 use super::beyond::{ARCHIVED, fetch_anywhere, list_everywhere};
 use super::command::Reply;
 use super::core::{Landed, Shard};
+use super::described::{described, described_open, summary};
 use super::execution::{OpenExecution, Waiter};
-use super::redrivable::{obstacle, redrives};
 use super::scan::Blocks;
 use super::slab::Address;
 use super::standing::{ABSENT, Standing};
@@ -95,91 +95,6 @@ pub(super) async fn fetch(
         }
     };
     if same { Ok(found) } else { Err(unknown(&spelt(asked))) }
-}
-
-/// What all answers say of an execution.
-pub(super) fn summary(
-    machine: &MachineRef,
-    id: ExecutionId,
-    name: Option<&str>,
-    start_time_ms: u64,
-    end: Option<(Status, u64)>,
-) -> v1::ExecutionSummary {
-    let execution_id = id.to_string();
-    let name = name.unwrap_or(&execution_id).to_owned();
-    let parsed = MachineName::parse(&machine.arn).ok();
-    let arn = parsed.map_or_else(|| execution_id.clone(), |parsed| parsed.execution(machine.mode, &name, id));
-    let (status, stop_time_ms) = end.unwrap_or((Status::Running, 0));
-    v1::ExecutionSummary {
-        execution_arn: arn,
-        execution_id,
-        machine_arn: machine.arn.clone(),
-        name,
-        mode: v1::Mode::from(machine.mode) as i32,
-        status: v1::ExecutionStatus::from(status) as i32,
-        start_time_ms,
-        stop_time_ms,
-    }
-}
-
-/// What the log has, as the wire says it.
-fn described(execution: Execution, now_ms: u64) -> Result<v1::DescribeExecutionResponse, StoreError> {
-    let Execution { machine, opened, closed, journalled } = execution;
-    let (redrive_count, redrive_time_ms) = redrives(&journalled);
-    let obstacle = obstacle(machine.mode, closed.as_ref(), redrive_count, now_ms);
-    let redrive_status = match obstacle {
-        None => v1::RedriveStatus::Redrivable,
-        Some(_) => v1::RedriveStatus::NotRedrivable,
-    };
-    let end = closed.as_ref().map(|closed| (closed.status, closed.stop_time_ms));
-    let mut response = v1::DescribeExecutionResponse {
-        summary: Some(summary(&machine, opened.id, opened.name.as_deref(), opened.start_time_ms, end)),
-        input: opened.input,
-        definition_hash: bytes::Bytes::copy_from_slice(&machine.definition),
-        redrive_count,
-        redrive_time_ms,
-        redrive_status: redrive_status.into(),
-        redrive_status_reason: obstacle.unwrap_or_default(),
-        ..Default::default()
-    };
-    match closed {
-        Some(closed) if closed.status == Status::Succeeded => response.output = Some(closed.payload),
-        Some(closed) => {
-            let (error, cause) = decode_failure(&closed.payload)?;
-            response.error = error.map(str::to_owned);
-            response.cause = cause.map(str::to_owned);
-        }
-        None => {}
-    }
-    Ok(response)
-}
-
-/// An end that has just become durable.
-pub(super) fn ended_so(summary: v1::ExecutionSummary, outcome: &Outcome) -> v1::StartSyncExecutionResponse {
-    let mut ended = v1::StartSyncExecutionResponse { summary: Some(summary), ..Default::default() };
-    match outcome {
-        Outcome::Succeeded(output) => ended.output = Some(output.bytes().clone()),
-        Outcome::Failed { error, cause }
-        | Outcome::TimedOut { error, cause }
-        | Outcome::Aborted { error, cause } => {
-            (ended.error, ended.cause) =
-                (error.as_deref().map(str::to_owned), cause.as_deref().map(str::to_owned));
-        }
-    }
-    ended
-}
-
-/// An open execution that was never redriven: when it was, the log says.
-fn described_open(open: &OpenExecution) -> v1::DescribeExecutionResponse {
-    v1::DescribeExecutionResponse {
-        summary: Some(summary(&open.machine.key, open.id, open.name.as_deref(), open.start_time_ms, None)),
-        input: open.execution.input().bytes().clone(),
-        definition_hash: bytes::Bytes::copy_from_slice(&open.machine.key.definition),
-        redrive_count: open.execution.redrives(),
-        redrive_status: v1::RedriveStatus::NotRedrivable.into(),
-        redrive_status_reason: obstacle(open.machine.key.mode, None, 0, 0).unwrap_or_default(),
-        ..Default::default()
-    }
 }
 
 impl Shard {
@@ -470,6 +385,7 @@ fn machine_of(arn: &str, mode: Mode) -> MachineRef {
         retention_s: 0,
         role_arn: String::new(),
         logging: Default::default(),
+        origin: String::new(),
     }
 }
 

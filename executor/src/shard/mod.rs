@@ -21,6 +21,7 @@ mod compare;
 mod core;
 mod crumbs;
 mod dedupe;
+mod described;
 mod errand;
 mod exception;
 mod execution;

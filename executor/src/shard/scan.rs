@@ -227,6 +227,7 @@ mod tests {
                 retention_s: 0,
                 role_arn: String::new(),
                 logging: Default::default(),
+                origin: String::new(),
             };
             let machine = self.builder.machine(&machine);
             let (id, input) = (batch().execution(index), Bytes::new());

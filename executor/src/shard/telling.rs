@@ -314,6 +314,7 @@ mod tests {
             retention_s: 0,
             role_arn: String::new(),
             logging: Logging { level, include_data: true },
+            origin: String::new(),
         };
         let mut machines = Machines::new(Arc::new(ClusterSecret::from_key(&[7; 32])));
         let machine = machines.add(key, program, &metrics).expect("a machine");

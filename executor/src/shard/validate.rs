@@ -125,6 +125,9 @@ pub fn machine(at: usize, machine: &v1::Machine) -> Result<MachineRef, v1::Start
         Ok(logging) => logging,
         Err(error) => return bad("InvalidLoggingConfiguration", format!("`logging`: {error}")),
     };
+    if let Err(problem) = origin(&machine.origin) {
+        return bad("InvalidBatch", problem);
+    }
     let dialect = u8::from(machine.dialect() == v1::Dialect::Tcsl);
     Ok(MachineRef {
         arn: machine.arn.clone(),
@@ -134,7 +137,23 @@ pub fn machine(at: usize, machine: &v1::Machine) -> Result<MachineRef, v1::Start
         retention_s: machine.retention_seconds,
         role_arn: machine.role_arn.clone(),
         logging,
+        origin: machine.origin.clone(),
     })
+}
+
+/// What a machine was started by: the scheduler says it, and the node tells it back.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn origin(text: &str) -> Result<(), String> {
+    let (length, max) = (text.len(), limits::ORIGIN_BYTES_MAX);
+    if length > max {
+        return Err(format!("`origin` has {length} bytes; at most {max} are allowed"));
+    }
+    match text.bytes().position(|byte| !byte.is_ascii_graphic()) {
+        Some(at) => Err(format!("`origin` has a byte at {at} that is no visible ASCII character")),
+        None => Ok(()),
+    }
 }
 
 /// Whether a machine may have this role; empty is none.
@@ -179,7 +198,7 @@ pub fn content_hash(batch: &v1::StartBatch, state: &foldhash::quality::RandomSta
     let mut hasher = state.build_hasher();
     for machine in &batch.machines {
         (&machine.arn, &machine.definition_hash, machine.mode, machine.dialect).hash(&mut hasher);
-        (machine.retention_seconds, &machine.role_arn).hash(&mut hasher);
+        (machine.retention_seconds, &machine.role_arn, &machine.origin).hash(&mut hasher);
         // What it means, for one that says nothing means the same as none.
         let logging = machine.logging.map_or(Ok(Logging::default()), Logging::try_from);
         logging.ok().hash(&mut hasher);
@@ -268,6 +287,22 @@ mod tests {
     }
 
     #[test]
+    fn an_origin_is_short_and_of_visible_characters() {
+        let of = |origin: &str| {
+            let definition_hash = vec![7; 32].into();
+            let mode = v1::Mode::Standard.into();
+            machine(0, &v1::Machine { origin: origin.into(), definition_hash, mode, ..Default::default() })
+        };
+        for good in ["", "3", "4294967295:PROD.a-b_c", &"n".repeat(96)] {
+            assert_eq!(of(good).expect("taken").origin, good);
+        }
+        for bad in ["3:P D", "3\n", "Ж", &"n".repeat(97)] {
+            let refused = of(bad).expect_err(bad);
+            assert!(refused.code == "InvalidBatch" && refused.message.contains("`origin`"), "{refused:?}");
+        }
+    }
+
+    #[test]
     fn every_field_of_a_batch_counts_for_its_content() {
         let state = foldhash::quality::RandomState::default();
         let hash = |batch: &v1::StartBatch| content_hash(batch, &state);
@@ -290,6 +325,10 @@ mod tests {
         });
         changed.push(v1::StartBatch {
             machines: vec![v1::Machine { logging: Some(told), ..Default::default() }],
+            ..batch(2)
+        });
+        changed.push(v1::StartBatch {
+            machines: vec![v1::Machine { origin: "3".into(), ..Default::default() }],
             ..batch(2)
         });
         changed.push(v1::StartBatch {

@@ -7,7 +7,7 @@
 
 mod polls;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -15,14 +15,15 @@ use bytes::Bytes;
 use executor::clock::Clock;
 use executor::secret::ClusterSecret;
 use executor::shard::is_activity;
+use journal::store::KEY_BYTES_MAX;
 use journal::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::names::{self, Naming};
-use crate::templates::ARN_BYTES_MAX;
+use crate::templates::{ARN_BYTES_MAX, tags};
 
-pub use polls::{POLL_WAIT, Polls};
+pub use polls::{Full, POLL_WAIT, Polls};
 
 /// Activities that there may be (Step Functions).
 pub const ACTIVITIES_MAX: usize = 10_000;
@@ -34,6 +35,12 @@ pub const PAGE_MAX: u32 = 1_000;
 pub const FRESH_FOR: Duration = Duration::from_secs(2);
 
 const RECORDS: &str = "scheduler/activity/";
+
+/// The ARN of an activity that is made, in bytes: keys of the store hold it, and more.
+const NEW_ARN_BYTES_MAX: usize = KEY_BYTES_MAX - RECORDS.len();
+
+/// How often a change is tried while others change the activity.
+const TRIES_MAX: usize = 16;
 
 /// What the tokens of pages are sealed for.
 const PURPOSE: &str = "activities";
@@ -47,6 +54,9 @@ pub struct Activity {
     pub name: String,
     /// Unix time in milliseconds.
     pub created_ms: u64,
+    /// Labels of the operator's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
 }
 
 impl Activity {
@@ -82,17 +92,26 @@ impl Activities {
         Self { store, clock, naming, secret, known: RwLock::default() }
     }
 
-    /// Creates an activity, or gives the one of this name.
+    /// Creates an activity without tags, or gives the one of this name.
     ///
     /// # Errors
     /// [`Error::Invalid`] (`InvalidName`), [`Error::Limit`] (`ActivityLimitExceeded`), [`Error::Store`].
     pub async fn create(&self, name: &str) -> Result<Activity, Error> {
+        self.create_tagged(name, BTreeMap::new()).await
+    }
+
+    /// Creates an activity with tags, or gives the one of this name, whose tags stay as they are.
+    ///
+    /// # Errors
+    /// As [`Activities::create`]; [`Error::Limit`] (`TooManyTags`).
+    pub async fn create_tagged(&self, name: &str, tags: BTreeMap<String, String>) -> Result<Activity, Error> {
         names::check_name("activity", name)?;
+        tags::check(&tags)?;
         let arn = self.naming.activity(name);
-        if arn.len() > ARN_BYTES_MAX {
+        if arn.len() > NEW_ARN_BYTES_MAX {
             let length = arn.len();
             let message = format!(
-                "the activity's ARN has {length} bytes: at most {ARN_BYTES_MAX} are allowed, a shorter name helps"
+                "the activity's ARN has {length} bytes: at most {NEW_ARN_BYTES_MAX} are allowed, a shorter name helps"
             );
             return Err(Error::invalid("InvalidName", message));
         }
@@ -104,7 +123,7 @@ impl Activities {
             let message = format!("there are {ACTIVITIES_MAX} activities, which is the most: delete some");
             return Err(Error::Limit { code: "ActivityLimitExceeded".to_owned(), message });
         }
-        let activity = Activity { arn, name: name.to_owned(), created_ms: self.clock.now_ms() };
+        let activity = Activity { arn, name: name.to_owned(), created_ms: self.clock.now_ms(), tags };
         if self.store.compare_and_put(key(&activity.arn), None, Some(activity.encode()?)).await? {
             return Ok(activity);
         }
@@ -117,6 +136,10 @@ impl Activities {
     /// # Errors
     /// [`Error::NotFound`] (`ActivityDoesNotExist`), [`Error::Invalid`] for what is no activity's ARN, [`Error::Store`].
     pub async fn describe(&self, arn: &str) -> Result<Activity, Error> {
+        Ok(self.record(arn).await?.1)
+    }
+
+    async fn record(&self, arn: &str) -> Result<(Bytes, Activity), Error> {
         if arn.len() > ARN_BYTES_MAX || !is_activity(arn) {
             let message =
                 "activity_arn is not the ARN of an activity: arn:aws:states:REGION:ACCOUNT:activity:NAME";
@@ -127,7 +150,8 @@ impl Activities {
             let message = format!("{arn} does not exist: create it, or list the activities that do");
             return Err(Error::not_found("ActivityDoesNotExist", message));
         };
-        Ok(Activity::decode(&bytes)?)
+        let activity = Activity::decode(&bytes)?;
+        Ok((bytes, activity))
     }
 
     /// Whether there is such an activity, for polls: from memory when it was looked up a moment ago.
@@ -181,15 +205,51 @@ impl Activities {
     /// Deletes an activity. Tasks that wait for it go on waiting, and can be taken once it is created again.
     ///
     /// # Errors
-    /// As [`Activities::describe`]; [`Error::Conflict`] when somebody else changed it just now.
+    /// As [`Activities::describe`]; [`Error::Unavailable`] while others change it without a pause.
     pub async fn delete(&self, arn: &str) -> Result<(), Error> {
-        let activity = self.describe(arn).await?;
-        let deleted = self.store.compare_and_put(key(arn), Some(activity.encode()?), None).await?;
+        self.amend(arn, |_| Ok(None)).await?;
         self.known.write().unwrap_or_else(PoisonError::into_inner).remove(arn);
-        if deleted {
-            return Ok(());
+        Ok(())
+    }
+
+    /// Gives an activity tags; one that is there has a new value then.
+    ///
+    /// # Errors
+    /// As [`Activities::delete`]; [`Error::Limit`] (`TooManyTags`).
+    pub async fn tag(&self, arn: &str, tags: &BTreeMap<String, String>) -> Result<(), Error> {
+        let add = |mut activity: Activity| {
+            activity.tags.extend(tags.iter().map(|(key, value)| (key.clone(), value.clone())));
+            tags::check(&activity.tags)?;
+            Ok(Some(activity))
+        };
+        self.amend(arn, add).await
+    }
+
+    /// Takes tags of an activity away, those of them that are there.
+    ///
+    /// # Errors
+    /// As [`Activities::delete`].
+    pub async fn untag(&self, arn: &str, keys: &[String]) -> Result<(), Error> {
+        let remove = |mut activity: Activity| {
+            activity.tags.retain(|key, _| !keys.contains(key));
+            Ok(Some(activity))
+        };
+        self.amend(arn, remove).await
+    }
+
+    /// Changes what is kept of an activity; tried again while others change it.
+    async fn amend(
+        &self,
+        arn: &str,
+        change: impl Fn(Activity) -> Result<Option<Activity>, Error>,
+    ) -> Result<(), Error> {
+        for _ in 0..TRIES_MAX {
+            let (bytes, activity) = self.record(arn).await?;
+            let new = change(activity)?.as_ref().map(Activity::encode).transpose()?;
+            if self.store.compare_and_put(key(arn), Some(bytes), new).await? {
+                return Ok(());
+            }
         }
-        let message = format!("{arn} was changed by someone else just now: describe it, then delete again");
-        Err(Error::conflict("ConflictException", message))
+        Err(Error::unavailable(format!("{arn} is being changed by others at the same time: try again")))
     }
 }

@@ -82,9 +82,24 @@ impl Drop for Place {
     }
 }
 
-fn too_many(what: &str, limit: usize) -> Error {
-    let message = format!("{limit} {what}, which is the most: poll again in a moment");
-    Error::Overloaded { message, retry_after: PAUSE }
+/// Of what there are too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// [`POLLS_MAX`] workers wait.
+    Workers,
+    /// [`DESKS_MAX`] activities are polled.
+    Activities,
+}
+
+impl From<Full> for Error {
+    fn from(full: Full) -> Self {
+        let (what, limit) = match full {
+            Full::Workers => ("workers poll", POLLS_MAX),
+            Full::Activities => ("activities are polled", DESKS_MAX),
+        };
+        let message = format!("{limit} {what}, which is the most: poll again in a moment");
+        Self::Overloaded { message, retry_after: PAUSE }
+    }
 }
 
 impl Polls {
@@ -99,24 +114,44 @@ impl Polls {
     /// # Errors
     /// [`Error::Overloaded`].
     pub async fn get(&self, activity: &str, worker: String) -> Result<GetActivityTaskResponse, Error> {
+        Ok(self.get_within(activity, worker, self.wait).await?)
+    }
+
+    /// The same for a worker that waits no longer than this, or than all do.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub async fn get_within(
+        &self,
+        activity: &str,
+        worker: String,
+        wait: Duration,
+    ) -> Result<GetActivityTaskResponse, Full> {
         let (answer, task) = oneshot::channel();
-        let _place = self.join(activity, Poll { worker, answer, until: Instant::now() + self.wait })?;
+        let until = Instant::now() + wait.min(self.wait);
+        let _place = self.join(activity, Poll { worker, answer, until })?;
         // Its desk answers each worker, also when its time is over.
         Ok(task.await.unwrap_or_default())
     }
 
+    /// Workers that wait now.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Puts a worker in line at its activity's desk, which is opened if there is none.
-    fn join(&self, activity: &str, poll: Poll) -> Result<Place, Error> {
+    fn join(&self, activity: &str, poll: Poll) -> Result<Place, Full> {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= POLLS_MAX {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err(too_many("workers poll", POLLS_MAX));
+            return Err(Full::Workers);
         }
         let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
         let door = match desks.get(activity) {
             Some(door) => door.clone(),
             None if desks.len() >= DESKS_MAX => {
                 self.waiting.fetch_sub(1, Ordering::Relaxed);
-                return Err(too_many("activities are polled", DESKS_MAX));
+                return Err(Full::Activities);
             }
             None => {
                 // As many as there are places.
@@ -186,7 +221,6 @@ impl Desk {
             while let Ok(poll) = coming.try_recv() {
                 self.line.push_back(poll);
             }
-            self.line.retain(|poll| !poll.answer.is_closed());
             self.dismiss();
             if self.line.is_empty() && self.taking.is_empty() && self.polls.close(&self.activity, &coming) {
                 return;
@@ -197,7 +231,8 @@ impl Desk {
                     self.wait_on(node, Duration::ZERO);
                 }
             }
-            let until = self.line.front().map_or_else(Instant::now, |poll| poll.until);
+            // Not all wait equally long.
+            let until = self.line.iter().map(|poll| poll.until).min().unwrap_or_else(Instant::now);
             tokio::select! {
                 () = sleep_until(until), if !self.line.is_empty() => {}
                 Some((node, said)) = self.calls.next() => self.heard(&node, said),
@@ -208,12 +243,18 @@ impl Desk {
         }
     }
 
-    /// Answers those that have waited long enough. Who is being taken for has left the line, and is answered soon.
+    /// Answers those that have waited long enough, and forgets those that have gone. Who is being taken for has left the line, and
+    /// is answered soon.
     fn dismiss(&mut self) {
         let now = Instant::now();
-        while self.line.front().is_some_and(|poll| poll.until <= now)
-            && let Some(poll) = self.line.pop_front()
-        {
+        for poll in std::mem::take(&mut self.line) {
+            if poll.answer.is_closed() {
+                continue;
+            }
+            if poll.until > now {
+                self.line.push_back(poll);
+                continue;
+            }
             // Who no longer listens needs no answer.
             let _ = poll.answer.send(GetActivityTaskResponse::default());
         }
@@ -291,5 +332,31 @@ impl Desk {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use executor::clock::Clock;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_waits_less_is_answered_in_time_behind_one_that_waits_longer() {
+        let directory = Arc::new(Directory::new(Clock::System));
+        let polls = Polls::new(directory, NodeClients::default(), POLL_WAIT);
+        let mut patient = pin!(polls.get("a", String::new()));
+        let hasty = polls.get_within("a", String::new(), Duration::from_secs(55));
+        let begun = Instant::now();
+        tokio::select! {
+            biased;
+            task = &mut patient => panic!("{task:?}"),
+            task = hasty => assert_eq!(task, Ok(GetActivityTaskResponse::default())),
+        }
+        assert_eq!(begun.elapsed().as_secs(), 55);
+        assert_eq!(patient.await.ok(), Some(GetActivityTaskResponse::default()));
+        assert_eq!((begun.elapsed().as_secs(), polls.waiting()), (60, 0));
     }
 }

@@ -1,4 +1,4 @@
-//! `auth.v1.Auth` on a port.
+//! `auth.v1.Auth` and `auth.v1.Rights` on a port.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,9 +8,10 @@ use executor::clock::Clock;
 use executor::grpc::listener;
 use proto::auth::v1::auth_server::{Auth, AuthServer};
 use proto::auth::v1::outcome::Result as Told;
+use proto::auth::v1::rights_server::{Rights, RightsServer};
 use proto::auth::v1::{
-    AssumeRoleRequest, AssumeRoleResponse, BatchAssumeRoleRequest, BatchAssumeRoleResponse, Credentials,
-    Outcome, Reason, Refusal,
+    AssumeRoleRequest, AssumeRoleResponse, BatchAssumeRoleRequest, BatchAssumeRoleResponse,
+    CheckRightRequest, CheckRightResponse, Credentials, Outcome, Reason, Refusal,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -18,7 +19,7 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 use trust::{RightsLayer, Role, Trust};
 
-use super::{Faults, Issued, Issuer, Roles};
+use super::{Faults, Issued, Issuer, KeyRights, Roles};
 use crate::error::Error;
 
 /// Connections that are open at once.
@@ -33,11 +34,13 @@ pub struct AuthConfig {
     pub listen: SocketAddr,
     /// Which roles there are.
     pub roles: Roles,
+    /// What access keys may do.
+    pub rights: KeyRights,
     /// Makes the keys.
     pub issuer: Issuer,
     /// What goes wrong.
     pub faults: Faults,
-    /// Our certificate, and who may ask: nodes and operators. Plain text without.
+    /// Our certificate, and who may ask: nodes, schedulers and operators. Plain text without.
     pub trust: Option<Trust>,
 }
 
@@ -55,7 +58,7 @@ impl AuthStub {
     /// # Errors
     /// [`Error::Unavailable`] when the address is taken.
     pub fn start(config: AuthConfig) -> Result<Self, Error> {
-        let AuthConfig { listen, roles, issuer, faults, trust } = config;
+        let AuthConfig { listen, roles, rights, issuer, faults, trust } = config;
         let taken = |error: std::io::Error| {
             Error::unavailable(format!("cannot listen on {listen}: {error}; choose another with --listen"))
         };
@@ -65,6 +68,7 @@ impl AuthStub {
         let connections = listener::incoming(port, CONNECTIONS_MAX, trust).map_err(taken)?;
         let service = Arc::new(Service {
             roles,
+            rights,
             issuer,
             faults: watch::Sender::new(faults),
             clock: Clock::System,
@@ -75,7 +79,8 @@ impl AuthStub {
         let router = Server::builder()
             .tcp_nodelay(true)
             .layer(RightsLayer { rights: may_call, knows_peers })
-            .add_service(AuthServer::from_arc(Arc::clone(&service)));
+            .add_service(AuthServer::from_arc(Arc::clone(&service)))
+            .add_service(RightsServer::from_arc(Arc::clone(&service)));
         let server = tokio::spawn(async move {
             // An error means that the stub itself is gone.
             let stop = async move { _ = stopped.wait_for(|stopped| *stopped).await };
@@ -120,11 +125,17 @@ impl AuthStub {
 
 /// Whether a peer with these roles may make this call.
 fn may_call(path: &str, roles: &trust::Roles) -> bool {
-    path.starts_with("/auth.v1.Auth/") && (roles.has(&Role::Node) || roles.has(&Role::Operator))
+    let asks = match path.strip_prefix("/auth.v1.").and_then(|path| path.split('/').next()) {
+        Some("Auth") => roles.has(&Role::Node),
+        Some("Rights") => roles.has(&Role::Scheduler),
+        _ => return false,
+    };
+    asks || roles.has(&Role::Operator)
 }
 
 struct Service {
     roles: Roles,
+    rights: KeyRights,
     issuer: Issuer,
     faults: watch::Sender<Faults>,
     clock: Clock,
@@ -189,5 +200,17 @@ impl Auth for Service {
         };
         let outcomes = roles.into_iter().map(outcome).collect();
         Ok(Response::new(BatchAssumeRoleResponse { outcomes }))
+    }
+}
+
+#[tonic::async_trait]
+impl Rights for Service {
+    async fn check_right(
+        &self,
+        request: Request<CheckRightRequest>,
+    ) -> Result<Response<CheckRightResponse>, Status> {
+        self.suffer().await?;
+        let allowed = self.rights.allow(request.get_ref());
+        Ok(Response::new(CheckRightResponse { allowed }))
     }
 }

@@ -8,13 +8,18 @@ use executor::config::units::Span;
 use trust::{Secret, TlsFlags};
 
 use super::{Exit, say};
-use crate::auth::{AuthConfig, AuthStub, Faults, Issuer, Roles};
+use crate::auth::{AuthConfig, AuthStub, Faults, Issuer, KeyRights, Roles};
 
 const MANUAL: &str = "\
 ROLES
   A role is arn:aws:iam::ACCOUNT:role/NAME or qcs::cam::uin/UIN:roleName/NAME. Those that --role
   names exist and trust the executor; keys of any other are refused, as they are of a role that
   nobody has made in the console.
+
+RIGHTS
+  Front doors ask what an access key may do where its own file does not say it. A line of --rights is
+  KEY RIGHTS MACHINE…, as in `AKID1 read,start orders-* bills`: rights are read, start and manage, *
+  is any text. Without the file no key has a right.
 
 KEYS
   They are made under the first key of --secret-file. Whoever has the same file can tell from an id
@@ -43,6 +48,9 @@ pub(super) struct AuthOptions {
     /// The longest that keys may be asked for
     #[arg(long, value_name = "DURATION", default_value = "12h")]
     lifetime_max: Span,
+    /// What access keys may do, a line `KEY RIGHTS MACHINE…` each [default: nothing]
+    #[arg(long, value_name = "FILE", env = "MYRIAD_AUTH_RIGHTS")]
+    rights: Option<PathBuf>,
     /// Keys under which keys are made, a line `ID KEY` each [default: one of this process]
     #[arg(long, value_name = "FILE", env = "MYRIAD_AUTH_SECRET_FILE")]
     secret_file: Option<PathBuf>,
@@ -94,9 +102,17 @@ impl AuthOptions {
             Some(file) => Secret::read(file).map_err(|error| format!("--secret-file: {error}"))?,
             None => Secret::from_key(&trust::draw_key()),
         };
+        let rights = match &self.rights {
+            Some(file) => std::fs::read_to_string(file)
+                .map_err(|error| error.to_string())
+                .and_then(|text| KeyRights::parse(&text))
+                .map_err(|why| format!("--rights {}: {why}", file.display()))?,
+            None => KeyRights::default(),
+        };
         Ok(AuthConfig {
             listen,
             roles: Roles::new(self.role.clone(), lifetime, lifetime_max),
+            rights,
             issuer: Issuer::new(secret),
             faults: Faults {
                 latency: self.latency.0,

@@ -7,6 +7,7 @@ mod client;
 mod cloud;
 mod drain;
 mod files;
+mod http;
 mod logging;
 mod machine;
 mod nodes;

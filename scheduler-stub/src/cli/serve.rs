@@ -9,6 +9,7 @@ use executor::config::{RedisFlags, StoreConfig};
 use journal::Store;
 use trust::TlsFlags;
 
+use super::http::HttpFlags;
 use super::{Exit, say};
 use crate::error::Error;
 use crate::names::Naming;
@@ -31,6 +32,12 @@ RESTARTS
   A rolling restart goes: the scheduler first (no node has to move for it), then one node after the
   other: SIGTERM, wait for its end (the scheduler moves its partitions to the others, a few at a
   time), start the new one, wait until `scheduler-stub nodes` shows that it serves, then the next.
+
+FRONT DOOR
+  With --http-listen clients of AWS Step Functions (SDKs, AWS CLI) and of Tencent ASW speak to the
+  scheduler as they are; docs/front-doors.md says how they are pointed to it, and where it differs.
+  Calls are signed with keys of --access-keys. Without signatures (--no-auth) it opens on loopback
+  alone, and off loopback with a certificate alone.
 
 STORE
   Machines are kept in --store: memory (gone with the process), file (below --store-dir, which no
@@ -74,6 +81,8 @@ pub(super) struct ServeOptions {
     /// Account of ARNs, APPID of QRNs
     #[arg(long, default_value = "000000000000")]
     account: String,
+    #[command(flatten)]
+    http: HttpFlags,
     #[command(flatten)]
     tls: TlsFlags,
     /// Keys that seal the tokens of pages, a line `ID KEY` each; the first seals, all open. May be the nodes'
@@ -174,7 +183,12 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
             return Exit::Internal;
         }
     };
-    let ServeOptions { listen, node: nodes, expect_nodes: expected_nodes, region, account, .. } = options;
+    let ServeOptions { listen, node: nodes, expect_nodes: expected_nodes, region, account, http, .. } =
+        options;
+    let http = match http.config() {
+        Ok(http) => http,
+        Err(message) => return usage(&message),
+    };
     let secret_file = options.cluster_secret_file;
     let config = SchedulerConfig {
         listen,
@@ -183,6 +197,7 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
         naming: Naming { region, account },
         trust,
         secret_file,
+        http,
         ..SchedulerConfig::default()
     };
     let started = tokio::select! {
@@ -197,6 +212,9 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
             return Exit::Internal;
         }
     };
+    if let Some(url) = scheduler.http_url() {
+        say(&format!("front door listens on {url}"));
+    }
     say(&format!("scheduler listens on {}", scheduler.address()));
     signals.asked_to_end().await;
     scheduler.shut_down().await;

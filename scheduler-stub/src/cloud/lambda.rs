@@ -74,7 +74,9 @@ fn refused(status: StatusCode, kind: &str, message: String) -> Answer {
 fn code(error: VerifyError) -> &'static str {
     match error {
         VerifyError::Missing(_) => "MissingAuthenticationTokenException",
-        VerifyError::Malformed(_) => "IncompleteSignatureException",
+        VerifyError::Malformed(_) | VerifyError::Unsigned(_) | VerifyError::Twice(_) | VerifyError::Query => {
+            "IncompleteSignatureException"
+        }
         VerifyError::UnknownKey => "UnrecognizedClientException",
         VerifyError::Skewed | VerifyError::Mismatch => "InvalidSignatureException",
     }

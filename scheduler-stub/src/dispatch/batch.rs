@@ -73,6 +73,7 @@ fn machine(template: &Template) -> v1::Machine {
         role_arn: template.role_arn.clone(),
         // A machine of which nothing is exported says nothing.
         logging: (template.logging != Logging::default()).then(|| template.logging.into()),
+        origin: template.origin.clone(),
     }
 }
 

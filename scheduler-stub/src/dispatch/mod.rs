@@ -27,6 +27,7 @@ use bytes::Bytes;
 use executor::clock::Clock;
 use ids::{BatchId, IdError, Mode, PartitionId, partition_of_name};
 use proto::executor::v1::TraceContext;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 pub use admission::{BYTES_MAX, STARTS_MAX};
@@ -111,6 +112,8 @@ pub(crate) struct Shared {
     directory: Arc<Directory>,
     clients: NodeClients,
     clock: Clock,
+    /// Where links run: a caller's own runtime may end before them.
+    runtime: Handle,
     /// 0 until a node has given one.
     incarnation: AtomicU32,
     sequence: AtomicU64,
@@ -136,7 +139,7 @@ impl Shared {
         let (adopt, adopted) = mpsc::channel(link::IN_FLIGHT_MAX);
         let handle = LinkHandle { queue, adopt };
         links.insert(Arc::clone(address), handle.clone());
-        tokio::spawn(link::Link::new(Arc::clone(address), Arc::clone(self), queued, adopted).run());
+        self.runtime.spawn(link::Link::new(Arc::clone(address), Arc::clone(self), queued, adopted).run());
         Some(handle)
     }
 
@@ -210,13 +213,15 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// A dispatcher to the shards that the directory knows. Needs a runtime.
+    /// A dispatcher to the shards that the directory knows. Needs a runtime, on which everything runs that outlives a call;
+    /// calls may come from any other.
     #[must_use]
     pub fn new(directory: Arc<Directory>, clients: NodeClients, clock: Clock) -> Self {
         let shared = Shared {
             directory,
             clients,
             clock,
+            runtime: Handle::current(),
             incarnation: AtomicU32::new(0),
             sequence: AtomicU64::new(1),
             links: Mutex::default(),

@@ -27,6 +27,8 @@ fn submission(patience_us: u64) -> (Submission, Answer) {
         role_arn: String::new(),
         logging: Default::default(),
         comment: String::new(),
+        origin: String::new(),
+        about: Default::default(),
     };
     let permit = Arc::new(Load::default()).admit(1, 2).expect("room");
     let submission = Submission {

@@ -22,7 +22,7 @@ pub struct ActivitiesService {
 }
 
 fn described(activity: Activity) -> DescribeActivityResponse {
-    let Activity { arn: activity_arn, name, created_ms: creation_time_ms } = activity;
+    let Activity { arn: activity_arn, name, created_ms: creation_time_ms, .. } = activity;
     DescribeActivityResponse { activity_arn, name, creation_time_ms }
 }
 

@@ -1,4 +1,4 @@
-//! `scheduler.v1.Executions`: starts to the dispatcher, everything else, callbacks too, to the node that knows.
+//! `scheduler.v1.Executions`: from wire to [`Executions`] and back, and the batch API.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,14 +18,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
-use ids::{MachineName, Mode};
-
 use super::templates::logging;
 use crate::dispatch::reply::{Replies, ReplyPlace};
-use crate::dispatch::{CALL_TIMEOUT, Dispatcher, START_DEADLINE, Starts};
+use crate::dispatch::{START_DEADLINE, Starts};
 use crate::error::Error;
-use crate::forward::{Forward, Kind};
-use crate::templates::{Template, Templates};
+use crate::executions::{Executions, SYNC_DEADLINE, Start};
+use crate::templates::Template;
 use crate::validate;
 
 /// Messages of one stream whose reply has not been read. Beyond, the stream is read no further.
@@ -33,14 +31,7 @@ pub const STREAM_MESSAGES_MAX: usize = 1_024;
 
 /// See the module.
 #[derive(Clone)]
-pub struct ExecutionsService {
-    pub(crate) templates: Arc<Templates>,
-    pub(crate) dispatcher: Dispatcher,
-    pub(crate) forward: Forward,
-}
-
-/// The longest an EXPRESS execution may run, and somewhat more.
-const SYNC_DEADLINE: Duration = Duration::from_secs(330);
+pub struct ExecutionsService(pub(crate) Executions);
 
 /// How long the caller waits: a little less than its gRPC deadline, so that it hears from us why, bounded by ours.
 fn patience(metadata: &MetadataMap) -> Duration {
@@ -71,12 +62,6 @@ fn given_deadline(metadata: &MetadataMap) -> Option<Duration> {
     })
 }
 
-fn with_timeout<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.set_timeout(CALL_TIMEOUT);
-    request
-}
-
 impl ExecutionsService {
     /// Takes one message of a batch stream; the reply goes to `place`, now or later.
     async fn take(
@@ -88,7 +73,7 @@ impl ExecutionsService {
         let StartExecutionsRequest { tag, state_machine_arn, input, name, logging: said, trace } = message;
         let count = u32::try_from(input.len()).unwrap_or(u32::MAX);
         let checked = async {
-            let template = self.templates.resolve(&state_machine_arn).await?.logged(logging(said)?);
+            let template = self.0.templates.target(&state_machine_arn).await?.logged(logging(said)?);
             // The shared machine is the one of the message before, as a rule: batches see one and the same.
             let template = match last.take() {
                 Some(known) if known.runs_as(&template) => known,
@@ -103,13 +88,20 @@ impl ExecutionsService {
                 let (inputs, names, patience) = (input, name, START_DEADLINE);
                 let traces = executor::TraceContext::column(&trace);
                 let starts = Starts { template, inputs, names, traces, patience };
-                self.dispatcher.start_many(tag, starts, place);
+                self.0.dispatcher.start_many(tag, starts, place);
             }
             Err(error) => {
                 place.send(vec![refused(tag, count, error.refusal())]);
             }
         }
     }
+}
+
+/// What a call asks to start, and of which machine.
+fn asked(request: Request<StartExecutionRequest>, patience: Duration) -> Result<(String, Start), Error> {
+    let trace = executor::TraceContext::of_call(request.get_ref().trace.as_ref(), request.metadata());
+    let StartExecutionRequest { state_machine_arn, name, input, logging: said, .. } = request.into_inner();
+    Ok((state_machine_arn, Start { name, input, logging: logging(said)?, trace, patience }))
 }
 
 fn refused(tag: u64, count: u32, refusal: StartRefusal) -> StartExecutionsResponse {
@@ -127,23 +119,12 @@ impl Service for ExecutionsService {
         request: Request<StartExecutionRequest>,
     ) -> Result<Response<StartExecutionResponse>, Status> {
         let patience = patience(request.metadata());
-        let trace = executor::TraceContext::of_call(request.get_ref().trace.as_ref(), request.metadata());
-        let StartExecutionRequest { state_machine_arn, name, input, logging: said, .. } =
-            request.into_inner();
-        let template = self.templates.resolve(&state_machine_arn).await?.logged(logging(said)?);
-        let input = validate::one(&template, &name, input)?;
-        let names = if name.is_empty() { Vec::new() } else { vec![name.clone()] };
-        let (inputs, traces) = (vec![input], trace.into_iter().collect());
-        let starts = Starts { template: Arc::clone(&template), inputs, names, traces, patience };
-        let started = self.dispatcher.start_one(starts).await?;
-        let machine = MachineName::parse(&template.arn)
-            .map_err(|error| Error::invalid("InvalidArn", error.to_string()))?;
-        let execution_id = started.id.to_string();
-        let name = if name.is_empty() { &execution_id } else { &name };
+        let (machine, start) = asked(request, patience)?;
+        let begun = self.0.start(&machine, start).await?;
         Ok(Response::new(StartExecutionResponse {
-            execution_arn: machine.execution(template.mode, name, started.id),
-            start_time_ms: started.start_time_ms,
-            execution_id,
+            execution_id: begun.id.to_string(),
+            execution_arn: begun.arn,
+            start_time_ms: begun.start_time_ms,
         }))
     }
 
@@ -152,38 +133,8 @@ impl Service for ExecutionsService {
         request: Request<StartExecutionRequest>,
     ) -> Result<Response<StartSyncExecutionResponse>, Status> {
         let patience = given_patience(request.metadata()).unwrap_or(SYNC_DEADLINE).min(SYNC_DEADLINE);
-        let trace = executor::TraceContext::of_call(request.get_ref().trace.as_ref(), request.metadata());
-        let StartExecutionRequest { state_machine_arn, name, input, logging: said, .. } =
-            request.into_inner();
-        let template = self.templates.resolve(&state_machine_arn).await?.logged(logging(said)?);
-        if template.mode == Mode::Standard {
-            let message = "only machines of the type EXPRESS are run synchronously: use StartExecution";
-            return Err(Error::invalid("StateMachineTypeNotSupported", message).into());
-        }
-        let input = validate::one(&template, &name, input)?;
-        let start = executor::StartExecutionRequest {
-            machine_arn: template.arn.clone(),
-            definition: template.definition.clone(),
-            mode: executor::Mode::SyncExpress.into(),
-            dialect: match template.dialect {
-                asl::Dialect::Asl => executor::Dialect::Asl,
-                asl::Dialect::Tcsl => executor::Dialect::Tcsl,
-            }
-            .into(),
-            input,
-            name,
-            retention_seconds: template.retention_s,
-            role_arn: template.role_arn.clone(),
-            logging: Some(template.logging.into()),
-            trace,
-            ..Default::default()
-        };
-        let call = |mut node: super::NodeClient| {
-            let mut start = Request::new(start.clone());
-            start.set_timeout(patience);
-            async move { node.start_sync_execution(start).await }
-        };
-        self.forward.start(call).await
+        let (machine, start) = asked(request, patience)?;
+        self.0.start_sync(&machine, start).await.map(Response::new)
     }
 
     async fn start_executions(
@@ -215,99 +166,56 @@ impl Service for ExecutionsService {
         &self,
         request: Request<StopExecutionRequest>,
     ) -> Result<Response<StopExecutionResponse>, Status> {
-        let request = request.into_inner();
-        let execution = request.execution.clone();
-        let call = |mut node: super::NodeClient| {
-            let request = with_timeout(request.clone());
-            async move { node.stop_execution(request).await }
-        };
-        // One that may have been done is not repeated: the caller decides.
-        self.forward.call(&execution, Kind::Change, call).await
+        self.0.stop(request.into_inner()).await.map(Response::new)
     }
 
     async fn redrive_execution(
         &self,
         request: Request<RedriveExecutionRequest>,
     ) -> Result<Response<RedriveExecutionResponse>, Status> {
-        let request = request.into_inner();
-        let execution = request.execution.clone();
-        let call = |mut node: super::NodeClient| {
-            let request = with_timeout(request.clone());
-            async move { node.redrive_execution(request).await }
-        };
-        // As a stop.
-        self.forward.call(&execution, Kind::Change, call).await
+        self.0.redrive(request.into_inner()).await.map(Response::new)
     }
 
     async fn describe_execution(
         &self,
         request: Request<DescribeExecutionRequest>,
     ) -> Result<Response<DescribeExecutionResponse>, Status> {
-        let request = request.into_inner();
-        let execution = request.execution.clone();
-        let call = |mut node: super::NodeClient| {
-            let request = with_timeout(request.clone());
-            async move { node.describe_execution(request).await }
-        };
-        self.forward.call(&execution, Kind::Question, call).await
+        self.0.describe(&request.into_inner().execution).await.map(Response::new)
     }
 
     async fn get_execution_history(
         &self,
         request: Request<GetExecutionHistoryRequest>,
     ) -> Result<Response<GetExecutionHistoryResponse>, Status> {
-        let request = request.into_inner();
-        let execution = request.execution.clone();
-        let call = |mut node: super::NodeClient| {
-            let request = with_timeout(request.clone());
-            async move { node.get_execution_history(request).await }
-        };
-        self.forward.call(&execution, Kind::Question, call).await
+        self.0.history(request.into_inner()).await.map(Response::new)
     }
 
     async fn list_executions(
         &self,
         request: Request<ListExecutionsRequest>,
     ) -> Result<Response<ListExecutionsResponse>, Status> {
-        let request = request.into_inner();
-        self.templates.describe(&request.machine_arn, 0).await?;
-        Ok(Response::new(self.forward.list(request).await?))
+        self.0.list(request.into_inner()).await.map(Response::new)
     }
 
     async fn send_task_success(
         &self,
         request: Request<executor::SendTaskSuccessRequest>,
     ) -> Result<Response<executor::SendTaskSuccessResponse>, Status> {
-        let request = request.into_inner();
-        let call = |mut node: super::NodeClient| {
-            let request = with_timeout(request.clone());
-            async move { node.send_task_success(request).await }
-        };
-        self.forward.call_back(&request.task_token, call).await
+        self.0.task_success(request.into_inner()).await.map(Response::new)
     }
 
     async fn send_task_failure(
         &self,
         request: Request<executor::SendTaskFailureRequest>,
     ) -> Result<Response<executor::SendTaskFailureResponse>, Status> {
-        let request = request.into_inner();
-        let call = |mut node: super::NodeClient| {
-            let request = with_timeout(request.clone());
-            async move { node.send_task_failure(request).await }
-        };
-        self.forward.call_back(&request.task_token, call).await
+        self.0.task_failure(request.into_inner()).await.map(Response::new)
     }
 
     async fn send_task_heartbeat(
         &self,
         request: Request<executor::SendTaskHeartbeatRequest>,
     ) -> Result<Response<executor::SendTaskHeartbeatResponse>, Status> {
-        let request = request.into_inner();
-        let call = |mut node: super::NodeClient| {
-            let request = with_timeout(request.clone());
-            async move { node.send_task_heartbeat(request).await }
-        };
-        self.forward.call_back(&request.task_token, call).await
+        self.0.task_heartbeat(request.into_inner()).await.map(Response::new)
     }
 }
 

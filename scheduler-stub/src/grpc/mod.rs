@@ -11,5 +11,3 @@ pub use cluster::ClusterService;
 pub use executions::ExecutionsService;
 pub use nodes::NodesService;
 pub use templates::TemplatesService;
-
-pub(crate) type NodeClient = proto::executor::v1::executor_client::ExecutorClient<tonic::transport::Channel>;

@@ -15,7 +15,7 @@ use proto::scheduler::v1::{
 use tonic::{Request, Response, Status};
 
 use crate::error::Error;
-use crate::templates::{Change, NewTemplate, Summary, Templates};
+use crate::templates::{Change, NewTemplate, Stored, Summary, Templates};
 
 /// See the module.
 #[derive(Clone)]
@@ -65,14 +65,13 @@ impl Service for TemplatesService {
         let new = NewTemplate {
             mode: mode(request.mode)?,
             dialect: dialect(request.dialect)?,
-            name: request.name,
-            definition: request.definition,
             role_arn: request.role_arn,
             comment: request.comment,
             retention_s: request.retention_seconds,
             logging: logging(request.logging)?.unwrap_or_default(),
+            ..NewTemplate::new(request.name, request.definition)
         };
-        let (template, warnings) = self.0.create(new).await?;
+        let Stored { template, warnings, .. } = self.0.create(new).await?;
         Ok(Response::new(CreateStateMachineResponse {
             arn: template.arn.clone(),
             creation_time_ms: template.created_ms,
@@ -93,8 +92,9 @@ impl Service for TemplatesService {
             logging: said,
         } = request.into_inner();
         let logging = logging(said)?;
-        let change = Change { definition, comment, retention_s: retention_seconds, role_arn, logging };
-        let (template, warnings) = self.0.update(&arn, change).await?;
+        let retention_s = retention_seconds;
+        let change = Change { definition, comment, retention_s, role_arn, logging, ..Change::default() };
+        let Stored { template, warnings, .. } = self.0.update(&arn, change).await?;
         Ok(Response::new(UpdateStateMachineResponse {
             version: template.version,
             update_time_ms: template.updated_ms,
@@ -107,7 +107,11 @@ impl Service for TemplatesService {
         request: Request<DescribeStateMachineRequest>,
     ) -> Result<Response<DescribeStateMachineResponse>, Status> {
         let DescribeStateMachineRequest { arn, version } = request.into_inner();
-        let template = self.0.describe(&arn, version).await?;
+        let template = match version {
+            // Whatever a task names that starts an execution of it.
+            0 => self.0.describe_as(&arn).await?.template,
+            version => self.0.describe(&arn, version).await?,
+        };
         Ok(Response::new(DescribeStateMachineResponse {
             arn: template.arn.clone(),
             name: template.name.clone(),

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::examples::{CALLING, Example};
 use super::functions;
-use crate::auth::{AuthConfig, AuthStub, Faults, Issuer, Roles};
+use crate::auth::{AuthConfig, AuthStub, Faults, Issuer, KeyRights, Roles};
 use crate::cli::say;
 use crate::client::Client;
 use crate::cloud::{CloudConfig, CloudStub, OAuthClient};
@@ -62,7 +62,14 @@ impl Clouds {
         let issuer = Issuer::new(Secret::from_key(&trust::draw_key()));
         let roles = Roles::new(ROLES.map(str::to_owned).into(), LIFETIME, LIFETIME);
         let (faults, secret) = (Faults::default(), drawn());
-        let auth = AuthStub::start(AuthConfig { listen, roles, issuer: issuer.clone(), faults, trust })?;
+        let auth = AuthStub::start(AuthConfig {
+            listen,
+            roles,
+            rights: KeyRights::default(),
+            issuer: issuer.clone(),
+            faults,
+            trust,
+        })?;
         let cloud = CloudStub::start(CloudConfig {
             listen,
             issuer,

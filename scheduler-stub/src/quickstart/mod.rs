@@ -29,6 +29,7 @@ use worker::WorkerError;
 
 use crate::cli::{Exit, say};
 use crate::client::Client;
+use crate::doors::{Callers, HttpConfig};
 use crate::error::Error;
 use crate::server::{Scheduler, SchedulerConfig};
 use crate::timeline;
@@ -40,6 +41,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where --serve listens unless told otherwise.
 const SERVE_AT: ([u8; 4], u16) = ([127, 0, 0, 1], 7300);
+/// Where the front door is with --serve unless told otherwise.
+const FRONT_AT: ([u8; 4], u16) = ([127, 0, 0, 1], 7380);
+
+/// Threads of the front door.
+const FRONT_THREADS: usize = 1;
 
 /// Workers of the demo pool.
 const WORKERS: usize = 2;
@@ -63,7 +69,8 @@ WHAT IT DOES
 
 EXAMPLES
   scheduler-stub quickstart
-  scheduler-stub quickstart --serve              stays up, and says what to try
+  scheduler-stub quickstart --serve              stays up, and says what to try; clients of Step Functions
+                                                 and of Tencent ASW can speak to its front door
   scheduler-stub quickstart --dir ./data --serve executions survive to the next start there";
 
 /// The options of `scheduler-stub quickstart`.
@@ -85,8 +92,27 @@ pub struct Options {
     /// Where the scheduler listens [default: 127.0.0.1:7300 with --serve, else any free port]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
+    /// Where clients of Step Functions and ASW are served, on loopback [default: 127.0.0.1:7380 with --serve, else nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    http_listen: Option<SocketAddr>,
+    /// Have them sign with keys of this file (docs/front-doors.md) [default: everybody on this machine is let in]
+    #[arg(long, value_name = "FILE")]
+    access_keys: Option<PathBuf>,
     #[command(flatten)]
     tls: TlsFlags,
+}
+
+impl Options {
+    /// The front door, if there is to be one.
+    fn http(&self) -> Option<HttpConfig> {
+        let default = self.serve.then(|| SocketAddr::from(FRONT_AT));
+        let callers = match &self.access_keys {
+            Some(file) => Callers::Keys { file: file.clone(), auth: None },
+            None => Callers::Anybody,
+        };
+        let config = |listen| HttpConfig { listen, threads: FRONT_THREADS, callers, tls: None };
+        self.http_listen.or(default).map(config)
+    }
 }
 
 /// Everything that runs.
@@ -178,6 +204,7 @@ async fn start(options: &Options) -> Result<Parts, Error> {
         listen: options.listen.unwrap_or(default),
         nodes: vec![public.clone()],
         trust: trust.clone(),
+        http: options.http(),
         ..SchedulerConfig::default()
     };
     let scheduler = Scheduler::start(config, store).await?;
@@ -191,6 +218,9 @@ async fn start(options: &Options) -> Result<Parts, Error> {
     say(&format!("store      {} ({})", durability.store, durability.detail));
     say(&format!("node       {public}, {shards} shards"));
     say(&format!("scheduler  {}", scheduler.address()));
+    if let Some(url) = scheduler.http_url() {
+        say(&format!("front door {url}"));
+    }
     say(&format!("workers    {WORKERS}, pool {:?}", workers::POOL));
     say(&format!("clouds     {clouds}"));
     Ok(Parts { node, scheduler, workers: pool, clouds, _dir: dir })
@@ -222,7 +252,7 @@ async fn show(options: &Options, parts: &Parts) -> Result<Exit, Error> {
         Err(status) => eprintln!("warning: the history of {sample}: {}", status.message()),
     }
     let called = parts.clouds.tour(&client, &calling).await?;
-    say(&report::next_steps(options.serve, &address, sample));
+    say(&report::next_steps(options.serve, &address, parts.scheduler.http_url(), sample));
     Ok(if ran.is_complete() && called { Exit::Ok } else { Exit::Finding })
 }
 

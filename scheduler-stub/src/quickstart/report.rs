@@ -63,7 +63,7 @@ pub(super) fn render(ran: &Ran) -> String {
 }
 
 /// What to try now.
-pub(super) fn next_steps(serves: bool, address: &str, sample: &str) -> String {
+pub(super) fn next_steps(serves: bool, address: &str, http: Option<&str>, sample: &str) -> String {
     if !serves {
         return "To try more, leave it running and follow what it says:\n\n  \
                 cargo run --release -p scheduler-stub -- quickstart --serve\n"
@@ -72,13 +72,18 @@ pub(super) fn next_steps(serves: bool, address: &str, sample: &str) -> String {
     let command = std::env::args().next().unwrap_or_else(|| "scheduler-stub".to_owned());
     let default = address == "127.0.0.1:7300";
     let to = if default { String::new() } else { format!(" --scheduler http://{address}") };
+    let aws = http.map_or(String::new(), |url| {
+        format!(
+            "  aws stepfunctions list-state-machines --endpoint-url {url} --region local --no-sign-request\n"
+        )
+    });
     format!(
         "It stays up until Ctrl-C. In another terminal, try:\n\n  \
          {command} machine list{to}\n  \
          {command} list order-pipeline --status failed{to}\n  \
          {command} history {sample}{to}\n  \
          {command} start approval --input '{{\"employee\": \"you\", \"amount\": 180, \"waitSeconds\": 2}}' --wait{to}\n  \
-         {command} machine create my-machine FILE.asl.json{to}\n"
+         {command} machine create my-machine FILE.asl.json{to}\n{aws}"
     )
 }
 

@@ -1,31 +1,56 @@
 //! Templates: state machines with their versions, kept in the store.
 //!
 //! Invariants: a definition that does not compile is never stored; of two writers who change a machine at the
-//! same time one wins and the other is told so; a machine that starts look up is at most [`FRESH_FOR`] old
-//! when another scheduler changed it, and never old when this one did. What may fail: the definition (with
+//! same time one wins and the other is told so, or tries again where both can be had; a machine that starts look up is at most
+//! [`FRESH_FOR`] old when another scheduler changed it, and never old when this one did. What may fail: the definition (with
 //! all its diagnostics), the name, the store.
+//!
+//! Words: each update makes a *revision* (gRPC calls it a version); a *published version* is a revision with a number that it
+//! keeps; an *alias* leads to published versions.
+//!
+//! Rooms: `template` (a revision), `about` (what machines are made of), `qualified` (ARNs with what stands behind them),
+//! `published` (versions and aliases), `record` (how all of it is kept), `cache` (what starts look up), `lookup`, `versions`,
+//! `tags` (the calls), and here the machines themselves.
 
+mod about;
+mod cache;
+mod lookup;
+mod published;
+mod qualified;
 mod record;
+pub(crate) mod tags;
+mod template;
+mod versions;
 
-use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use asl::definition::MachineType;
 use asl::{Diagnostic, Dialect, Program, Severity};
 use bytes::Bytes;
 use executor::clock::Clock;
-use ids::{DefinitionHash, Logging, MachineName, Mode};
+use executor::secret::ClusterSecret;
+use ids::{DefinitionHash, Logging, Mode};
 use journal::{Store, StoreError};
 
 use crate::error::Error;
 use crate::names::{self, Naming};
+use cache::{Cache, Entry};
+use published::Published;
+use qualified::plain;
 use record::Record;
+
+pub use about::{About, AboutChange, Change, DEFAULT_INPUT_BYTES_MAX, NewTemplate};
+pub use lookup::Described;
+pub use published::{ALIASES_MAX, Alias, PublishedVersion, ROUTES_MAX, Route, VERSIONS_MAX};
+pub use qualified::{Qualified, Qualifier, is_alias_name, parse};
+pub use tags::TAGS_MAX;
+pub use template::Template;
 
 /// How long a looked-up machine serves starts before the store is asked again.
 pub const FRESH_FOR: Duration = Duration::from_secs(2);
 
-/// Machines that stay looked up. Beyond, all are forgotten and looked up anew.
+/// Machines, versions and aliases that stay looked up. Beyond, all are forgotten and looked up anew.
 pub const CACHED_MAX: usize = 10_000;
 
 /// A definition, in bytes (Step Functions).
@@ -34,96 +59,23 @@ pub const DEFINITION_BYTES_MAX: usize = 1 << 20;
 /// An ARN or QRN, in bytes (Step Functions).
 pub const ARN_BYTES_MAX: usize = 256;
 
+/// The ARN or QRN of a machine that is made, in bytes: keys of the store hold it, and more.
+pub const MACHINE_ARN_BYTES_MAX: usize = 220;
+
 /// A comment, in bytes.
 pub const COMMENT_BYTES_MAX: usize = 4_096;
 
-/// Machines of one page of a listing.
+/// The description of a version or an alias, in characters (Step Functions).
+pub const DESCRIPTION_CHARS_MAX: usize = 256;
+
+/// Machines, versions or aliases of one page of a listing.
 pub const PAGE_MAX: u32 = 1_000;
 
-/// One version of a state machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Template {
-    /// ARN or QRN.
-    pub arn: String,
-    /// Its own name.
-    pub name: String,
-    /// How its executions are kept.
-    pub mode: Mode,
-    /// The language of its definition.
-    pub dialect: Dialect,
-    /// The text of its definition.
-    pub definition: Bytes,
-    /// SHA-256 of the text.
-    pub hash: DefinitionHash,
-    /// From 1.
-    pub version: u32,
-    /// Unix time in milliseconds.
-    pub created_ms: u64,
-    /// Unix time in milliseconds of this version.
-    pub updated_ms: u64,
-    /// Whose permissions its tasks have.
-    pub role_arn: String,
-    /// For people.
-    pub comment: String,
-    /// How long closed executions are kept, in seconds; 0: as long as the nodes say.
-    pub retention_s: u32,
-    /// What of its executions' histories is exported.
-    pub logging: Logging,
-}
+/// How often a change is tried while others change the machine.
+const TRIES_MAX: usize = 16;
 
-impl Template {
-    /// Whether executions of the two run alike, so that they may share what a batch says of their machine.
-    #[must_use]
-    pub fn runs_as(&self, other: &Self) -> bool {
-        (&self.arn, self.hash, self.mode, self.retention_s, &self.role_arn, self.logging)
-            == (&other.arn, other.hash, other.mode, other.retention_s, &other.role_arn, other.logging)
-    }
-
-    /// As executions see it of which something else is exported; `None`: as the machine says.
-    #[must_use]
-    pub fn logged(self: Arc<Self>, logging: Option<Logging>) -> Arc<Self> {
-        match logging {
-            Some(logging) if logging != self.logging => Arc::new(Self { logging, ..(*self).clone() }),
-            _ => self,
-        }
-    }
-}
-
-/// What a machine is created of.
-#[derive(Debug, Clone)]
-pub struct NewTemplate {
-    /// Its own name.
-    pub name: String,
-    /// The text of its definition.
-    pub definition: Bytes,
-    /// How its executions are kept.
-    pub mode: Mode,
-    /// The language of its definition.
-    pub dialect: Dialect,
-    /// Whose permissions its tasks have.
-    pub role_arn: String,
-    /// For people.
-    pub comment: String,
-    /// How long closed executions are kept, in seconds; 0: as long as the nodes say.
-    pub retention_s: u32,
-    /// What of its executions' histories is exported.
-    pub logging: Logging,
-}
-
-/// What is changed of a machine.
-#[derive(Debug, Clone, Default)]
-pub struct Change {
-    /// The text of its new definition; empty: as before.
-    pub definition: Bytes,
-    /// Empty: as before.
-    pub comment: String,
-    /// Of executions that start from now on; `None`: as before.
-    pub retention_s: Option<u32>,
-    /// The same.
-    pub role_arn: Option<String>,
-    /// The same.
-    pub logging: Option<Logging>,
-}
+/// What the tokens of pages of machines are sealed for.
+const PURPOSE: &str = "state machines";
 
 /// One line of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,20 +86,31 @@ pub struct Summary {
     pub name: String,
     /// How its executions are kept.
     pub mode: Mode,
-    /// The newest version.
+    /// The language of its definition.
+    pub dialect: Dialect,
+    /// The newest revision.
     pub version: u32,
     /// Unix time in milliseconds.
     pub created_ms: u64,
+    /// Unix time in milliseconds of the newest revision.
+    pub updated_ms: u64,
     /// Whose permissions its tasks have.
     pub role_arn: String,
+    /// For people.
+    pub comment: String,
+    /// What else is said of it.
+    pub about: About,
 }
 
-/// What a create or an update gives: the version as stored, and the warnings of its definition.
-pub type Stored = (Arc<Template>, Vec<String>);
-
-struct Cached {
-    template: Arc<Template>,
-    looked_up_us: u64,
+/// What a create or an update gives.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// The revision as stored.
+    pub template: Arc<Template>,
+    /// What is odd in its definition.
+    pub warnings: Vec<String>,
+    /// As which version it was published, where that was asked for.
+    pub published: Option<u32>,
 }
 
 /// The template store.
@@ -155,122 +118,121 @@ pub struct Templates {
     store: Arc<dyn Store>,
     clock: Clock,
     naming: Naming,
-    cache: RwLock<HashMap<String, Cached>>,
+    secret: Arc<ClusterSecret>,
+    cache: Cache,
 }
 
 impl Templates {
-    /// Templates kept in `store`.
+    /// Templates kept in `store`; the secret seals the tokens of pages.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, clock: Clock, naming: Naming) -> Self {
-        Self { store, clock, naming, cache: RwLock::default() }
+    pub fn new(store: Arc<dyn Store>, clock: Clock, naming: Naming, secret: Arc<ClusterSecret>) -> Self {
+        Self { store, clock, naming, secret, cache: Cache::default() }
     }
 
-    /// Creates a machine. Creating the same again (name, definition, mode, role) gives the one that exists,
-    /// as in Step Functions.
+    /// Creates a machine. Creating the same again (name, definition, mode, role, logging, tracing; published too, where that is
+    /// asked for) gives the one that exists, as in Step Functions.
     ///
     /// # Errors
     /// [`Error::Invalid`] (`InvalidName`, `InvalidDefinition`, …), [`Error::Conflict`] with the code
-    /// `StateMachineAlreadyExists` when the name is taken by another definition, [`Error::Store`].
+    /// `StateMachineAlreadyExists` when the name is taken by another one, [`Error::Limit`] (`TooManyTags`), [`Error::Store`].
     pub async fn create(&self, new: NewTemplate) -> Result<Stored, Error> {
         names::check_name("state machine", &new.name)?;
         check_text("comment", &new.comment, COMMENT_BYTES_MAX)?;
         check_role(&new.role_arn)?;
+        new.about.check()?;
+        tags::check(&new.tags)?;
         let (hash, warnings) = compile(&new.definition, new.dialect, new.mode)?;
         let arn = self.naming.machine(&new.name, new.dialect);
-        check_text("machine's ARN (a shorter name helps)", &arn, ARN_BYTES_MAX)?;
-        let now = self.clock.now_ms();
-        let record = Record {
-            arn: arn.clone(),
-            name: new.name,
-            express: new.mode == Mode::Express,
-            tcsl: new.dialect == Dialect::Tcsl,
-            version: 1,
-            definition_hash: record::hex(&hash),
-            created_ms: now,
-            updated_ms: now,
-            role_arn: new.role_arn,
-            comment: new.comment,
-            retention_s: new.retention_s,
-            logging: new.logging.to_u8(),
+        if arn.len() > MACHINE_ARN_BYTES_MAX {
+            let length = arn.len();
+            let message = format!(
+                "the machine's ARN would have {length} bytes: at most {MACHINE_ARN_BYTES_MAX} are allowed, a shorter name helps"
+            );
+            return Err(Error::invalid("InvalidName", message));
+        }
+        let begun = self.cache.begin();
+        let NewTemplate { definition, publish, role_may_differ, .. } = new.clone();
+        let mut record = first(new, arn, &hash, self.clock.now_ms());
+        let published = match &publish {
+            Some(description) => Some(self.publish_in(&mut record, description.as_deref()).await?),
+            None => None,
         };
-        self.store.put(record::definition_key(&record.definition_hash), new.definition.clone()).await?;
-        let head = record::head_key(&arn);
-        if self.store.compare_and_put(head, None, Some(record.encode()?)).await? {
-            return Ok((self.remember(template(record, new.definition)?), warnings));
+        self.store.put(record::definition_key(&record.definition_hash), definition.clone()).await?;
+        let head = record::head_key(&record.arn);
+        if !self.store.compare_and_put(head, None, Some(record.encode()?)).await? {
+            self.take_back(&record, published).await?;
+            let (template, published) = self.same(record, role_may_differ).await?;
+            return Ok(Stored { template, warnings, published });
         }
-        let existing = self.describe(&arn, 0).await?;
-        let same = existing.hash == hash && existing.mode == new.mode && existing.role_arn == record.role_arn;
-        if same {
-            return Ok((existing, warnings));
+        let template = self.remember(record, definition, begun)?;
+        Ok(Stored { template, warnings, published })
+    }
+
+    /// The machine that exists under the name of a new one, if it is the same, and as which version it is published.
+    async fn same(&self, new: Record, role_may_differ: bool) -> Result<(Arc<Template>, Option<u32>), Error> {
+        let (_, head) = self.head(&new.arn).await?;
+        let said = |record: &Record| {
+            (record.definition_hash.clone(), record.express, record.logging, record.about.tracing)
+        };
+        let published = head.published.of_revision(head.version).map(|(number, _)| number);
+        let asked = !new.published.is_empty();
+        let published = published.filter(|_| asked);
+        if said(&head) == said(&new)
+            && (role_may_differ || head.role_arn == new.role_arn)
+            && published.is_some() == asked
+        {
+            return Ok((self.describe(&new.arn, 0).await?, published));
         }
-        let message =
-            format!("{arn} exists with another definition, type or role: update it, or delete it first");
+        let message = format!(
+            "{} exists with another definition, type, role or configuration: update it, or delete it first",
+            new.arn
+        );
         Err(Error::conflict("StateMachineAlreadyExists", message))
     }
 
-    /// Gives a machine a new definition, or changes what else is said of it. What it was stays as a version.
+    /// Gives a machine a new definition, or changes what else is said of it. What it was stays as a revision.
     ///
     /// # Errors
-    /// As [`Templates::create`]; [`Error::Invalid`] with `MissingRequiredParameter` for a change of nothing; [`Error::NotFound`] for an unknown machine; [`Error::Conflict`] with the
-    /// code `ConflictException` when another writer was quicker.
+    /// As [`Templates::create`]; [`Error::Invalid`] with `MissingRequiredParameter` for a change of nothing; [`Error::NotFound`]
+    /// for an unknown machine; [`Error::Conflict`] with the code `ConflictException` when another writer was quicker.
     pub async fn update(&self, arn: &str, change: Change) -> Result<Stored, Error> {
-        let Change { definition, comment, retention_s, role_arn, logging } = change;
-        check_text("comment", &comment, COMMENT_BYTES_MAX)?;
-        role_arn.as_deref().map_or(Ok(()), check_role)?;
-        let says_more =
-            !comment.is_empty() || retention_s.is_some() || role_arn.is_some() || logging.is_some();
-        if definition.is_empty() && !says_more {
+        plain(arn)?;
+        check_text("comment", &change.comment, COMMENT_BYTES_MAX)?;
+        change.role_arn.as_deref().map_or(Ok(()), check_role)?;
+        if !change.is_any() {
             let message = "give a definition, or something else that is to change";
             return Err(Error::invalid("MissingRequiredParameter", message));
         }
-        let (old_bytes, old) = self.head(arn).await?;
-        let definition = if definition.is_empty() { self.definition(&old).await? } else { definition };
-        let (hash, warnings) = compile(&definition, old.dialect(), old.mode())?;
-        let new = Record {
-            version: old.version.saturating_add(1),
-            definition_hash: record::hex(&hash),
-            updated_ms: self.clock.now_ms(),
-            comment: if comment.is_empty() { old.comment.clone() } else { comment },
-            retention_s: retention_s.unwrap_or(old.retention_s),
-            role_arn: role_arn.unwrap_or_else(|| old.role_arn.clone()),
-            logging: logging.map_or(old.logging, Logging::to_u8),
-            ..old.clone()
-        };
-        self.store.put(record::definition_key(&new.definition_hash), definition.clone()).await?;
-        self.store.put(record::version_key(arn, old.version), old_bytes.clone()).await?;
-        let head = record::head_key(arn);
-        if !self.store.compare_and_put(head, Some(old_bytes), Some(new.encode()?)).await? {
-            self.forget(arn);
-            let message =
-                format!("{arn} was changed by someone else just now: describe it, then update again");
-            return Err(Error::conflict("ConflictException", message));
-        }
-        Ok((self.remember(template(new, definition)?), warnings))
-    }
-
-    /// One version of a machine; 0 is the newest.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] for an unknown machine or version, [`Error::Invalid`] for a malformed ARN,
-    /// [`Error::Store`].
-    pub async fn describe(&self, arn: &str, version: u32) -> Result<Arc<Template>, Error> {
-        let (_, head) = self.head(arn).await?;
-        let record = if version == 0 || version == head.version {
-            head
-        } else {
-            let newest = head.version;
-            let unknown = || {
-                let message = format!("{arn} has no version {version}: its newest is {newest}");
-                Error::not_found("ResourceNotFound", message)
-            };
-            if version > newest {
-                return Err(unknown());
+        let mut seen = None;
+        for _ in 0..TRIES_MAX {
+            let begun = self.cache.begin();
+            let (old_bytes, old) = self.head(arn).await?;
+            if *seen.get_or_insert(old.version) != old.version {
+                break;
             }
-            let kept = self.store.get(record::version_key(arn, version)).await?.ok_or_else(unknown)?;
-            Record::decode(&kept)?
-        };
-        let definition = self.definition(&record).await?;
-        Ok(Arc::new(template(record, definition)?))
+            let definition = match &change.definition {
+                definition if definition.is_empty() => self.definition(&old).await?,
+                definition => definition.clone(),
+            };
+            let (hash, warnings) = compile(&definition, old.dialect(), old.mode())?;
+            let mut new = changed(&old, &change, &hash, self.clock.now_ms());
+            new.about.check()?;
+            let published = match &change.publish {
+                Some(description) => Some(self.publish_in(&mut new, description.as_deref()).await?),
+                None => None,
+            };
+            self.store.put(record::definition_key(&new.definition_hash), definition.clone()).await?;
+            // Whoever else replaces this revision keeps the same of it.
+            self.store.put(record::version_key(arn, old.version), old.revision().encode()?).await?;
+            let head = record::head_key(arn);
+            if self.store.compare_and_put(head, Some(old_bytes), Some(new.encode()?)).await? {
+                return Ok(Stored { template: self.remember(new, definition, begun)?, warnings, published });
+            }
+            self.take_back(&new, published).await?;
+        }
+        self.cache.forget(arn, "");
+        let message = format!("{arn} was changed by someone else just now: describe it, then update again");
+        Err(Error::conflict("ConflictException", message))
     }
 
     /// One page of machines in the order of their ARNs. The token of the last page is empty.
@@ -278,12 +240,8 @@ impl Templates {
     /// # Errors
     /// [`Error::Invalid`] for a foreign token, [`Error::Store`].
     pub async fn list(&self, max_results: u32, token: &str) -> Result<(Vec<Summary>, String), Error> {
-        let limit = if max_results == 0 { 100 } else { max_results.min(PAGE_MAX) } as usize;
-        let after = match token {
-            "" => None,
-            arn if MachineName::parse(arn).is_ok() => Some(record::head_key(arn)),
-            _ => return Err(Error::invalid("InvalidToken", "next_token is not one that a listing returned")),
-        };
+        let limit = page_limit(max_results);
+        let after = self.open(PURPOSE, token)?.map(|arn| record::head_key(&arn));
         let mut entries =
             self.store.scan(Bytes::from_static(record::HEADS.as_bytes()), after, limit + 1).await?;
         let more = entries.len() > limit;
@@ -291,119 +249,169 @@ impl Templates {
         let mut page = Vec::with_capacity(entries.len());
         for (_, value) in &entries {
             let record = Record::decode(value)?;
-            let mode = record.mode();
-            let Record { arn, name, version, created_ms, role_arn, .. } = record;
-            page.push(Summary { arn, name, mode, version, created_ms, role_arn });
+            let (mode, dialect) = (record.mode(), record.dialect());
+            let Record { arn, name, version, created_ms, updated_ms, role_arn, comment, about, .. } = record;
+            page.push(Summary {
+                arn,
+                name,
+                mode,
+                dialect,
+                version,
+                created_ms,
+                updated_ms,
+                role_arn,
+                comment,
+                about,
+            });
         }
-        let next =
-            if more { page.last().map(|last| last.arn.clone()).unwrap_or_default() } else { String::new() };
-        Ok((page, next))
+        let last = page.last().filter(|_| more);
+        let next = last.map(|last| self.seal(PURPOSE, &last.arn)).transpose()?;
+        Ok((page, next.unwrap_or_default()))
     }
 
-    /// Deletes a machine and its versions. Executions under way go on.
+    /// Deletes a machine with its revisions, versions and aliases. Executions under way go on.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for an unknown machine, [`Error::Conflict`] when someone else changed it just now,
+    /// [`Error::NotFound`] for an unknown machine, [`Error::Unavailable`] while others change it without a pause,
     /// [`Error::Store`].
     pub async fn delete(&self, arn: &str) -> Result<(), Error> {
-        let (bytes, _) = self.head(arn).await?;
-        self.forget(arn);
-        if !self.store.compare_and_put(record::head_key(arn), Some(bytes), None).await? {
-            let message =
-                format!("{arn} was changed by someone else just now: describe it, then delete again");
-            return Err(Error::conflict("ConflictException", message));
+        plain(arn)?;
+        for _ in 0..TRIES_MAX {
+            let begun = self.cache.begin();
+            let (bytes, record) = self.head(arn).await?;
+            if self.store.compare_and_put(record::head_key(arn), Some(bytes), None).await? {
+                self.cache.changed(arn, None, begun);
+                return self.clear(&record).await;
+            }
         }
-        self.forget(arn);
+        Err(busy(arn))
+    }
+
+    /// Removes what was kept beside a machine that is deleted. One that was created under its name since keeps what it has.
+    async fn clear(&self, gone: &Record) -> Result<(), Error> {
+        for kept in gone.published.live.values().filter_map(|version| version.description) {
+            self.remove(record::description_key(&gone.arn, kept)).await?;
+        }
+        let mut after = None;
         loop {
-            let versions = self.store.scan(record::versions_prefix(arn), None, 256).await?;
-            if versions.is_empty() {
-                return Ok(());
+            let kept = self.store.scan(record::versions_prefix(&gone.arn), after, 256).await?;
+            let Some((last, _)) = kept.last() else { return Ok(()) };
+            after = Some(last.clone());
+            for (key, value) in kept {
+                if Record::decode(&value)?.created_ms == gone.created_ms {
+                    self.store.compare_and_put(key, Some(value), None).await?;
+                }
             }
-            for (key, value) in versions {
-                self.store.compare_and_put(key, Some(value), None).await?;
+        }
+    }
+
+    /// Removes what nobody points at any more.
+    async fn remove(&self, key: Bytes) -> Result<(), Error> {
+        if let Some(value) = self.store.get(key.clone()).await? {
+            self.store.compare_and_put(key, Some(value), None).await?;
+        }
+        Ok(())
+    }
+
+    /// Changes what belongs to a machine as a whole; tried again while others change it.
+    async fn amend<T>(
+        &self,
+        arn: &str,
+        change: impl Fn(&mut Record) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        for _ in 0..TRIES_MAX {
+            let begun = self.cache.begin();
+            let (bytes, old) = self.head(arn).await?;
+            let mut new = old.clone();
+            let given = change(&mut new)?;
+            if new == old {
+                return Ok(given);
+            }
+            if self.store.compare_and_put(record::head_key(arn), Some(bytes), Some(new.encode()?)).await? {
+                self.cache.changed(arn, None, begun);
+                return Ok(given);
             }
         }
+        Err(busy(arn))
     }
 
-    /// The newest version of a machine, for starts: from memory when it is fresh enough.
-    ///
-    /// # Errors
-    /// As [`Templates::describe`].
-    pub async fn resolve(&self, arn: &str) -> Result<Arc<Template>, Error> {
-        let now = self.clock.now_us();
-        let fresh = u64::try_from(FRESH_FOR.as_micros()).unwrap_or(u64::MAX);
-        let cached = self.cached(arn);
-        if let Some((template, looked_up_us)) = &cached
-            && now.saturating_sub(*looked_up_us) < fresh
-        {
-            return Ok(Arc::clone(template));
+    /// What a machine is now that it was changed here.
+    fn remember(&self, record: Record, definition: Bytes, begun: u64) -> Result<Arc<Template>, Error> {
+        let template = Arc::new(template_of(record, definition, String::new())?);
+        let entry = Entry::of(Arc::clone(&template), self.clock.now_us());
+        self.cache.changed(&template.arn, Some(entry), begun);
+        Ok(template)
+    }
+
+    /// The place that a page's token says; `None` without one.
+    fn open(&self, purpose: &str, token: &str) -> Result<Option<String>, Error> {
+        if token.is_empty() {
+            return Ok(None);
         }
-        let (_, record) = match self.head(arn).await {
-            Ok(head) => head,
-            Err(error) => {
-                // While the store is away, what is known goes on serving: its content is immutable.
-                return match (cached, &error) {
-                    (Some((template, _)), Error::Store(store)) if store.is_retryable() => Ok(template),
-                    _ => {
-                        self.forget(arn);
-                        Err(error)
-                    }
-                };
-            }
-        };
-        let definition = match &cached {
-            Some((template, _)) if template.hash == record.hash()? => template.definition.clone(),
-            _ => self.definition(&record).await?,
-        };
-        Ok(self.remember(template(record, definition)?))
+        let secret = self.secret.get().map_err(|error| Error::unavailable(error.to_string()))?;
+        let message = "next_token was not given by this call: begin again without one";
+        let place =
+            secret.open_text(purpose, token).ok_or_else(|| Error::invalid("InvalidToken", message))?;
+        Ok(Some(place))
     }
 
-    async fn head(&self, arn: &str) -> Result<(Bytes, Record), Error> {
-        check_text("state machine ARN", arn, ARN_BYTES_MAX)?;
-        if let Err(error) = MachineName::parse(arn) {
-            return Err(Error::invalid("InvalidArn", error.to_string()));
-        }
-        let Some(bytes) = self.store.get(record::head_key(arn)).await? else {
-            let message = format!("{arn} does not exist: create it, or list the machines that do");
-            return Err(Error::not_found("StateMachineDoesNotExist", message));
-        };
-        let record = Record::decode(&bytes)?;
-        Ok((bytes, record))
-    }
-
-    async fn definition(&self, record: &Record) -> Result<Bytes, Error> {
-        let key = record::definition_key(&record.definition_hash);
-        self.store.get(key).await?.ok_or_else(|| {
-            let what = format!("the definition {} of {} is missing", record.definition_hash, record.arn);
-            Error::Store(StoreError::Corrupt(what))
-        })
-    }
-
-    fn cached(&self, arn: &str) -> Option<(Arc<Template>, u64)> {
-        let cache = self.cache.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        cache.get(arn).map(|cached| (Arc::clone(&cached.template), cached.looked_up_us))
-    }
-
-    fn remember(&self, template: Template) -> Arc<Template> {
-        let template = Arc::new(template);
-        let cached = Cached { template: Arc::clone(&template), looked_up_us: self.clock.now_us() };
-        let mut cache = self.cache.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if cache.len() >= CACHED_MAX && !cache.contains_key(&template.arn) {
-            cache.clear();
-        }
-        cache.insert(template.arn.clone(), cached);
-        template
-    }
-
-    fn forget(&self, arn: &str) {
-        self.cache.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(arn);
+    fn seal(&self, purpose: &str, place: &str) -> Result<String, Error> {
+        let secret = self.secret.get().map_err(|error| Error::unavailable(error.to_string()))?;
+        Ok(secret.seal_text(purpose, place))
     }
 }
 
-fn template(record: Record, definition: Bytes) -> Result<Template, StoreError> {
+/// Others change the machine all the time.
+fn busy(arn: &str) -> Error {
+    Error::unavailable(format!("{arn} is being changed by others at the same time: try again"))
+}
+
+fn page_limit(max_results: u32) -> usize {
+    let limit = if max_results == 0 { 100 } else { max_results.min(PAGE_MAX) };
+    limit as usize
+}
+
+/// The record of a machine's first revision.
+fn first(new: NewTemplate, arn: String, hash: &DefinitionHash, now: u64) -> Record {
+    Record {
+        arn,
+        name: new.name,
+        express: new.mode == Mode::Express,
+        tcsl: new.dialect == Dialect::Tcsl,
+        version: 1,
+        definition_hash: record::hex(hash),
+        created_ms: now,
+        updated_ms: now,
+        role_arn: new.role_arn,
+        comment: new.comment,
+        retention_s: new.retention_s,
+        logging: new.logging.to_u8(),
+        published: Published::default(),
+        tags: new.tags,
+        about: new.about,
+    }
+}
+
+/// The record of the revision that follows.
+fn changed(old: &Record, change: &Change, hash: &DefinitionHash, now: u64) -> Record {
+    Record {
+        version: old.version.saturating_add(1),
+        definition_hash: record::hex(hash),
+        updated_ms: now,
+        comment: if change.comment.is_empty() { old.comment.clone() } else { change.comment.clone() },
+        retention_s: change.retention_s.unwrap_or(old.retention_s),
+        role_arn: change.role_arn.clone().unwrap_or_else(|| old.role_arn.clone()),
+        logging: change.logging.map_or(old.logging, Logging::to_u8),
+        about: change.about.clone().of(&old.about),
+        ..old.clone()
+    }
+}
+
+fn template_of(record: Record, definition: Bytes, origin: String) -> Result<Template, StoreError> {
     let (mode, dialect, hash) = (record.mode(), record.dialect(), record.hash()?);
     let logging = record.logging()?;
-    let Record { arn, name, version, created_ms, updated_ms, role_arn, comment, retention_s, .. } = record;
+    let Record { arn, name, version, created_ms, updated_ms, role_arn, comment, retention_s, about, .. } =
+        record;
     Ok(Template {
         arn,
         name,
@@ -418,6 +426,8 @@ fn template(record: Record, definition: Bytes) -> Result<Template, StoreError> {
         comment,
         retention_s,
         logging,
+        origin,
+        about,
     })
 }
 

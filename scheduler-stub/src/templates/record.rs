@@ -1,9 +1,12 @@
 //! How templates are kept in the store.
 //!
 //! `scheduler/machine/ARN` is the newest version; replacing it is a compare-and-put, so that of two writers
-//! one wins. Before it is replaced, its copy is kept under `scheduler/version/ARN/NUMBER`. Definitions are
+//! one wins. Before another revision takes its place, its copy is kept under `scheduler/version/ARN/NUMBER`, without
+//! what belongs to the machine as a whole (what is published, tags). Descriptions of published versions are under
+//! `scheduler/published/ARN/NUMBER`, for a machine may have a thousand. Definitions are
 //! kept by content under `scheduler/definition/HASH`, and never change.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use asl::Dialect;
@@ -11,6 +14,10 @@ use bytes::Bytes;
 use ids::{DefinitionHash, Logging, Mode};
 use journal::StoreError;
 use serde::{Deserialize, Serialize};
+
+use super::about::About;
+use super::published::Published;
+use super::template;
 
 /// What is kept of one version of a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +38,13 @@ pub(super) struct Record {
     /// As blocks have it. Absent in records of before histories were exported.
     #[serde(default)]
     pub(super) logging: u8,
+    /// The newest record's alone, as are tags.
+    #[serde(default, skip_serializing_if = "Published::is_empty")]
+    pub(super) published: Published,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) tags: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "About::is_empty")]
+    pub(super) about: About,
 }
 
 impl Record {
@@ -50,6 +64,15 @@ impl Record {
     pub(super) fn decode(bytes: &Bytes) -> Result<Self, StoreError> {
         serde_json::from_slice(bytes)
             .map_err(|error| StoreError::Corrupt(format!("a template's record is unreadable: {error}")))
+    }
+
+    /// What is kept of it once another revision has taken its place.
+    pub(super) fn revision(&self) -> Self {
+        Self { published: Published::default(), tags: BTreeMap::new(), ..self.clone() }
+    }
+
+    pub(super) fn revision_id(&self) -> Option<String> {
+        template::revision_id(&self.arn, self.version, self.updated_ms)
     }
 
     pub(super) fn logging(&self) -> Result<Logging, StoreError> {
@@ -76,6 +99,10 @@ pub(super) fn versions_prefix(arn: &str) -> Bytes {
 
 pub(super) fn version_key(arn: &str, version: u32) -> Bytes {
     format!("scheduler/version/{arn}/{version:010}").into()
+}
+
+pub(super) fn description_key(arn: &str, number: u32) -> Bytes {
+    format!("scheduler/published/{arn}/{number}").into()
 }
 
 pub(super) fn definition_key(hash: &str) -> Bytes {
@@ -111,6 +138,21 @@ mod tests {
         assert_eq!(unhex(&hex(&hash)), Some(hash));
         assert_eq!(unhex("abc"), None);
         assert_eq!(unhex(&"zz".repeat(32)), None);
+    }
+
+    #[test]
+    fn a_record_of_before_anything_was_published_is_read_and_written_as_it_was() {
+        let old = r#"{"arn":"a","name":"n","express":false,"tcsl":false,"version":3,"definition_hash":"h","created_ms":1,"updated_ms":2,"role_arn":"","comment":"","retention_s":0,"logging":0}"#;
+        let record = Record::decode(&Bytes::from_static(old.as_bytes())).expect("read");
+        assert_eq!(record.encode().expect("written"), old.as_bytes());
+    }
+
+    #[test]
+    fn keys_of_the_longest_machine_are_as_long_as_stores_allow() {
+        let arn = "x".repeat(super::super::MACHINE_ARN_BYTES_MAX);
+        for key in [head_key(&arn), version_key(&arn, u32::MAX), description_key(&arn, u32::MAX)] {
+            journal::store::check_key(&key).expect("short enough");
+        }
     }
 
     #[test]

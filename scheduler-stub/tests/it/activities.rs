@@ -1,5 +1,6 @@
 //! Activities in the store, and workers that poll them through the scheduler, with real nodes in the same process.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,26 @@ async fn an_activity_is_created_once_described_and_deleted() {
         assert_eq!(refused.expect_err("gone").code(), "ActivityDoesNotExist");
     }
     assert_eq!(activities.create("review").await.expect("anew").created_ms, 1_001_000);
+}
+
+#[tokio::test]
+async fn an_activity_has_tags_and_one_of_before_there_were_any_is_deleted_all_the_same() {
+    let store = MemoryStore::new().connect().await.expect("memory");
+    let activities = on(&store, &ManualClock::at_ms(1_000_000));
+    let tags = |tags: &[(&str, &str)]| {
+        tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    let created = activities.create_tagged("review", tags(&[("team", "a")])).await.expect("created");
+    activities.tag(&created.arn, &tags(&[("team", "b"), ("tier", "1")])).await.expect("tagged");
+    activities.untag(&created.arn, &["tier".to_owned()]).await.expect("untagged");
+    assert_eq!(activities.describe(&created.arn).await.expect("described").tags, tags(&[("team", "b")]));
+    let many: BTreeMap<String, String> = (0..51).map(|at| (format!("k{at}"), String::new())).collect();
+    assert_eq!(activities.tag(&created.arn, &many).await.expect_err("too many").code(), "TooManyTags");
+    let old = created.arn.replace("review", "old");
+    let record = format!(r#"{{"created_ms":1,"arn":"{old}","name":"old"}}"#);
+    store.put(format!("scheduler/activity/{old}").into(), record.into()).await.expect("put");
+    activities.delete(&old).await.expect("deleted, though it would be written otherwise now");
+    assert_eq!(activities.describe(&old).await.expect_err("gone").code(), "ActivityDoesNotExist");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use executor::clock::{Clock, ManualClock};
 use proto::auth::v1::auth_client::AuthClient;
 use proto::auth::v1::{AssumeRoleRequest, BatchAssumeRoleRequest};
-use scheduler_stub::auth::{AuthConfig, AuthStub, Faults, Issuer, Roles};
+use scheduler_stub::auth::{AuthConfig, AuthStub, Faults, Issuer, KeyRights, Roles};
 use token_cache::providers::{AuthService, AuthServiceSettings};
 use token_cache::{CredentialError, CredentialKey, Settings, TokenCache};
 use tokio::runtime::Handle;
@@ -27,6 +27,7 @@ fn stub(faults: Faults) -> AuthStub {
     let config = AuthConfig {
         listen: "127.0.0.1:0".parse().expect("an address"),
         roles: Roles::new(roles, LIFETIME, LIFETIME),
+        rights: KeyRights::default(),
         issuer: issuer(),
         faults,
         trust: None,

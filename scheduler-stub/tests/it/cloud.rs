@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use executor::clock::{Clock, ManualClock};
 use futures_util::future::LocalBoxFuture;
-use scheduler_stub::auth::{AuthConfig, AuthStub, Faults, Issuer, Roles};
+use scheduler_stub::auth::{AuthConfig, AuthStub, Faults, Issuer, KeyRights, Roles};
 use scheduler_stub::cloud::{CloudConfig, CloudStub, OAuthClient};
 use scheduler_stub::quickstart::functions;
 use serde_json::{Value, json};
@@ -77,6 +77,7 @@ fn world(issuer_of_cloud: Issuer) -> World {
     let auth = AuthConfig {
         listen,
         roles: Roles::new(vec![AWS_ROLE.to_owned(), TENCENT_ROLE.to_owned()], hour, hour),
+        rights: KeyRights::default(),
         issuer: issuer(7),
         faults: Faults::default(),
         trust: None,

@@ -24,13 +24,13 @@ use crate::fake::{FakeNode, PATIENCE};
 
 const PASS: &[u8] = br#"{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}"#;
 
-struct Stage {
-    scheduler: Scheduler,
-    client: Client,
-    machine: String,
+pub struct Stage {
+    pub scheduler: Scheduler,
+    pub client: Client,
+    pub machine: String,
 }
 
-async fn stage(nodes: &[&FakeNode]) -> Stage {
+pub async fn stage(nodes: &[&FakeNode]) -> Stage {
     let store = MemoryStore::new().connect().await.expect("memory");
     let config = SchedulerConfig {
         listen: "127.0.0.1:0".parse().expect("an address"),
@@ -51,33 +51,33 @@ async fn stage(nodes: &[&FakeNode]) -> Stage {
     Stage { scheduler, client, machine }
 }
 
-struct Batches {
+pub struct Batches {
     sender: mpsc::Sender<StartExecutionsRequest>,
     answers: Streaming<StartExecutionsResponse>,
 }
 
 impl Batches {
-    async fn open(stage: &Stage) -> Self {
+    pub async fn open(stage: &Stage) -> Self {
         let (sender, queued) = mpsc::channel(1);
         let stream = stage.client.executions().start_executions(ReceiverStream::new(queued)).await;
         Self { sender, answers: stream.expect("a stream").into_inner() }
     }
 
-    async fn send(&self, tag: u64, machine: &str, starts: usize) {
+    pub async fn send(&self, tag: u64, machine: &str, starts: usize) {
         let input = vec![Bytes::from_static(b"{}"); starts];
         let state_machine_arn = machine.to_owned();
         let message = StartExecutionsRequest { tag, state_machine_arn, input, ..Default::default() };
         self.sender.send(message).await.expect("the stream is open");
     }
 
-    async fn next(&mut self) -> StartExecutionsResponse {
+    pub async fn next(&mut self) -> StartExecutionsResponse {
         let answer = tokio::time::timeout(PATIENCE, self.answers.message()).await;
         answer.expect("an answer comes").expect("the stream is sound").expect("the stream is open")
     }
 
     /// Returns when all messages before have reached their link: messages are taken in order, and this one is
     /// refused at once.
-    async fn all_taken(&mut self) {
+    pub async fn all_taken(&mut self) {
         self.send(u64::MAX, "arn:aws:states:local:000000000000:stateMachine:nobody", 1).await;
         assert_eq!(self.next().await.tag, u64::MAX);
     }

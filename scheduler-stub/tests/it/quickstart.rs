@@ -41,7 +41,8 @@ fn a_quick_start_that_is_ended_before_its_end_says_so_by_its_exit_code_and_leave
 #[test]
 fn a_quick_start_that_stays_up_has_done_what_it_was_asked_to_when_it_is_ended() {
     let temporary = tempfile::tempdir().expect("a directory");
-    let arguments = ["--executions", "40", "--serve", "--listen", "127.0.0.1:0"];
+    let arguments =
+        ["--executions", "40", "--serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
     let mut process = start(temporary.path(), &arguments);
     process.wait_for_line("It stays up until Ctrl-C", PATIENCE).expect("it serves");
     process.interrupt().expect("it runs");

@@ -3,62 +3,55 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use asl::Dialect;
 use bytes::Bytes;
 use executor::clock::{Clock, ManualClock};
-use ids::{Mode, PartitionId};
+use executor::secret::ClusterSecret;
+use ids::PartitionId;
 use journal::Store;
 use journal::memory::MemoryStore;
 use journal::store::{Acquired, Append, BlockId, BlockRange, Connect, Durability, StoreFuture, Top};
 use scheduler_stub::Error;
 use scheduler_stub::names::Naming;
-use scheduler_stub::templates::{Change, FRESH_FOR, NewTemplate, Templates};
+use scheduler_stub::templates::{Change, FRESH_FOR, NewTemplate, Stored, Templates};
 
-const PASS: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}"#;
-const SUCCEED: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Succeed"}}}"#;
+pub(crate) const PASS: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}"#;
+pub(crate) const SUCCEED: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Succeed"}}}"#;
 
-fn new(name: &str, definition: &str) -> NewTemplate {
-    NewTemplate {
-        name: name.into(),
-        definition: Bytes::from(definition.to_owned()),
-        mode: Mode::Standard,
-        dialect: Dialect::Asl,
-        role_arn: String::new(),
-        logging: Default::default(),
-        comment: String::new(),
-        retention_s: 0,
-    }
+pub(crate) fn new(name: &str, definition: &str) -> NewTemplate {
+    NewTemplate::new(name, Bytes::from(definition.to_owned()))
 }
 
-fn change(definition: &str, comment: &str) -> Change {
+pub(crate) fn change(definition: &str, comment: &str) -> Change {
     let definition = Bytes::from(definition.to_owned());
     Change { definition, comment: comment.to_owned(), ..Change::default() }
 }
 
-fn on(store: &Arc<dyn Store>, clock: &ManualClock) -> Templates {
-    Templates::new(Arc::clone(store), Clock::Manual(clock.clone()), Naming::default())
+pub(crate) fn on(store: &Arc<dyn Store>, clock: &ManualClock) -> Templates {
+    let secret = Arc::new(ClusterSecret::from_key(&[7; 32]));
+    Templates::new(Arc::clone(store), Clock::Manual(clock.clone()), Naming::default(), secret)
 }
 
-async fn templates() -> (Templates, Arc<dyn Store>, ManualClock) {
+pub(crate) async fn templates() -> (Templates, Arc<dyn Store>, ManualClock) {
     let store = MemoryStore::new().connect().await.expect("memory");
     let clock = ManualClock::at_ms(1_000_000);
     (on(&store, &clock), store, clock)
 }
 
-fn code(error: &Error) -> String {
+pub(crate) fn code(error: &Error) -> String {
     error.code().to_owned()
 }
 
 #[tokio::test]
 async fn a_machine_is_created_described_updated_listed_and_deleted() {
     let (templates, ..) = templates().await;
-    let (created, warnings) = templates.create(new("orders", PASS)).await.expect("created");
+    let Stored { template: created, warnings, .. } =
+        templates.create(new("orders", PASS)).await.expect("created");
     assert_eq!(
         (created.arn.as_str(), created.version),
         ("arn:aws:states:local:000000000000:stateMachine:orders", 1)
     );
     assert!(warnings.is_empty());
-    let (updated, _) = templates
+    let Stored { template: updated, .. } = templates
         .update(&created.arn, Change { retention_s: Some(86_400), ..change(SUCCEED, "shorter") })
         .await
         .expect("updated");
@@ -71,7 +64,8 @@ async fn a_machine_is_created_described_updated_listed_and_deleted() {
     templates.delete(&created.arn).await.expect("deleted");
     let gone = templates.describe(&created.arn, 0).await.expect_err("gone");
     assert_eq!(code(&gone), "StateMachineDoesNotExist");
-    let (again, _) = templates.create(new("orders", SUCCEED)).await.expect("the name is free again");
+    let Stored { template: again, .. } =
+        templates.create(new("orders", SUCCEED)).await.expect("the name is free again");
     assert_eq!(again.version, 1);
     assert_eq!(
         code(&templates.describe(&again.arn, 2).await.expect_err("no such version")),
@@ -82,11 +76,11 @@ async fn a_machine_is_created_described_updated_listed_and_deleted() {
 #[tokio::test]
 async fn what_is_said_of_a_machine_changes_without_its_definition() {
     let (templates, ..) = templates().await;
-    let (created, _) = templates.create(new("orders", PASS)).await.expect("created");
+    let Stored { template: created, .. } = templates.create(new("orders", PASS)).await.expect("created");
     let longer = Change { retention_s: Some(86_400), ..Change::default() };
-    let (updated, _) = templates.update(&created.arn, longer).await.expect("updated");
+    let Stored { template: updated, .. } = templates.update(&created.arn, longer).await.expect("updated");
     assert_eq!((updated.version, updated.retention_s, updated.hash), (2, 86_400, created.hash));
-    let resolved = templates.resolve(&created.arn).await.expect("resolved");
+    let resolved = templates.target(&created.arn).await.expect("resolved");
     assert_eq!((resolved.version, &*resolved.definition), (2, PASS.as_bytes()));
     let nothing = templates.update(&created.arn, Change::default()).await.expect_err("changes nothing");
     assert_eq!(code(&nothing), "MissingRequiredParameter");
@@ -102,7 +96,7 @@ async fn a_machine_has_a_role_that_is_listed_and_stays_until_it_is_changed_or_ta
         let refused = templates.create(with(wrong)).await.expect_err("refused");
         assert!(["InvalidArn", "ValidationException"].contains(&refused.code()), "{refused}");
     }
-    let (created, _) = templates.create(with(orders)).await.expect("created");
+    let Stored { template: created, .. } = templates.create(with(orders)).await.expect("created");
     let taken = templates.create(with("arn:aws:iam::123456789012:role/other")).await.expect_err("taken");
     assert_eq!(code(&taken), "StateMachineAlreadyExists");
     let listed = templates.list(0, "").await.expect("listed").0;
@@ -110,8 +104,8 @@ async fn a_machine_has_a_role_that_is_listed_and_stays_until_it_is_changed_or_ta
     let tencent = "qcs::cam::uin/100000000001:roleName/orders";
     for (role, expected) in [(None, orders), (Some(tencent), tencent), (None, tencent), (Some(""), "")] {
         let change = Change { role_arn: role.map(Into::into), ..change(PASS, "") };
-        let (updated, _) = templates.update(&created.arn, change).await.expect("updated");
-        let resolved = templates.resolve(&created.arn).await.expect("resolved");
+        let Stored { template: updated, .. } = templates.update(&created.arn, change).await.expect("updated");
+        let resolved = templates.target(&created.arn).await.expect("resolved");
         assert_eq!((updated.role_arn.as_str(), resolved.role_arn.as_str()), (expected, expected));
     }
     let wrong = Change { role_arn: Some("orders".into()), ..change(PASS, "") };
@@ -121,8 +115,8 @@ async fn a_machine_has_a_role_that_is_listed_and_stays_until_it_is_changed_or_ta
 #[tokio::test]
 async fn creating_the_same_again_gives_the_same_and_another_definition_is_refused() {
     let (templates, ..) = templates().await;
-    let (first, _) = templates.create(new("orders", PASS)).await.expect("created");
-    let (again, _) = templates.create(new("orders", PASS)).await.expect("the same");
+    let Stored { template: first, .. } = templates.create(new("orders", PASS)).await.expect("created");
+    let Stored { template: again, .. } = templates.create(new("orders", PASS)).await.expect("the same");
     assert_eq!((again.arn.as_str(), again.created_ms), (first.arn.as_str(), first.created_ms));
     let other = templates.create(new("orders", SUCCEED)).await.expect_err("taken");
     assert_eq!(code(&other), "StateMachineAlreadyExists");
@@ -147,12 +141,12 @@ async fn a_bad_definition_is_refused_with_every_problem_and_nothing_is_stored() 
 #[tokio::test]
 async fn names_follow_the_rules_and_unknown_arns_are_told_apart_from_malformed_ones() {
     let (templates, ..) = templates().await;
-    for name in ["", "a b", "a*", "a/b", &"x".repeat(81)] {
+    for name in ["", "a b", "a*", "a/b", &"x".repeat(81), &"界".repeat(60)] {
         assert_eq!(code(&templates.create(new(name, PASS)).await.expect_err(name)), "InvalidName");
     }
-    assert_eq!(code(&templates.resolve("orders").await.expect_err("no ARN")), "InvalidArn");
+    assert_eq!(code(&templates.target("orders").await.expect_err("no ARN")), "InvalidArn");
     let unknown = "arn:aws:states:local:000000000000:stateMachine:nobody";
-    assert_eq!(code(&templates.resolve(unknown).await.expect_err("unknown")), "StateMachineDoesNotExist");
+    assert_eq!(code(&templates.target(unknown).await.expect_err("unknown")), "StateMachineDoesNotExist");
 }
 
 #[tokio::test]
@@ -172,6 +166,14 @@ async fn a_listing_is_paged_and_complete() {
         token = next;
     }
     assert_eq!(names, ["m0", "m1", "m2", "m3", "m4", "m5", "m6"]);
+    let other = templates.create(new("other", PASS)).await.expect("created").template;
+    for _ in 0..2 {
+        templates.publish(&other.arn, None, None).await.expect("published");
+        templates.update(&other.arn, change(SUCCEED, "")).await.expect("updated");
+    }
+    let of_another_list = templates.versions(&other.arn, 1, "").await.expect("a page").1;
+    assert!(!of_another_list.is_empty());
+    assert_eq!(code(&templates.list(3, &of_another_list).await.expect_err("foreign")), "InvalidToken");
     assert_eq!(code(&templates.list(3, "elsewhere").await.expect_err("foreign")), "InvalidToken");
 }
 
@@ -179,11 +181,11 @@ async fn a_listing_is_paged_and_complete() {
 async fn another_schedulers_update_is_seen_when_the_looked_up_machine_is_no_longer_fresh() {
     let (mine, store, clock) = templates().await;
     let theirs = on(&store, &clock);
-    let (created, _) = mine.create(new("orders", PASS)).await.expect("created");
+    let Stored { template: created, .. } = mine.create(new("orders", PASS)).await.expect("created");
     theirs.update(&created.arn, change(SUCCEED, "")).await.expect("updated");
-    assert_eq!(mine.resolve(&created.arn).await.expect("known").version, 1);
+    assert_eq!(mine.target(&created.arn).await.expect("known").version, 1);
     clock.advance(FRESH_FOR);
-    assert_eq!(mine.resolve(&created.arn).await.expect("known").version, 2);
+    assert_eq!(mine.target(&created.arn).await.expect("known").version, 2);
 }
 
 #[tokio::test]
@@ -192,10 +194,10 @@ async fn a_known_machine_goes_on_serving_while_the_store_is_away() {
     let store = memory.connect().await.expect("memory");
     let clock = ManualClock::at_ms(1_000_000);
     let templates = on(&store, &clock);
-    let (created, _) = templates.create(new("orders", PASS)).await.expect("created");
+    let Stored { template: created, .. } = templates.create(new("orders", PASS)).await.expect("created");
     memory.set_unavailable(Some("away"));
     clock.advance(FRESH_FOR);
-    assert_eq!(templates.resolve(&created.arn).await.expect("known").hash, created.hash);
+    assert_eq!(templates.target(&created.arn).await.expect("known").hash, created.hash);
     assert!(matches!(templates.create(new("other", PASS)).await, Err(Error::Store(_))));
 }
 
@@ -205,6 +207,8 @@ struct Raced {
     rival: Templates,
     race: AtomicBool,
     arn: String,
+    /// What the rival does besides.
+    publishes: bool,
 }
 
 impl Store for Raced {
@@ -250,8 +254,13 @@ impl Store for Raced {
     ) -> StoreFuture<'_, bool> {
         Box::pin(async move {
             if self.race.swap(false, Ordering::Relaxed) {
-                let quicker = self.rival.update(&self.arn, change(SUCCEED, "quicker")).await;
-                quicker.expect("the rival wins");
+                if self.publishes {
+                    let quicker = self.rival.publish(&self.arn, None, Some("the rival's")).await;
+                    assert_eq!(quicker.expect("the rival wins").0, 1);
+                } else {
+                    let quicker = self.rival.update(&self.arn, change(SUCCEED, "quicker")).await;
+                    quicker.expect("the rival wins");
+                }
             }
             self.inner.compare_and_put(key, expected, value).await
         })
@@ -283,17 +292,51 @@ impl Store for Raced {
     }
 }
 
+fn raced(
+    inner: Arc<dyn Store>,
+    rival: Templates,
+    clock: &ManualClock,
+    arn: &str,
+    publishes: bool,
+) -> Templates {
+    let raced = Raced { inner, rival, race: AtomicBool::new(true), arn: arn.to_owned(), publishes };
+    let store: Arc<dyn Store> = Arc::new(raced);
+    on(&store, clock)
+}
+
+#[tokio::test]
+async fn of_two_who_publish_the_same_revision_one_wins_and_no_number_is_given_twice() {
+    let (rival, inner, clock) = templates().await;
+    let arn = rival.create(new("orders", PASS)).await.expect("created").template.arn.clone();
+    let mine = raced(inner, rival, &clock, &arn, true);
+    assert_eq!(mine.publish(&arn, None, Some("mine")).await.expect("published by the rival").0, 1);
+    assert_eq!(mine.versions(&arn, 0, "").await.expect("listed").0.len(), 1);
+    let described = mine.describe_as(&format!("{arn}:1")).await.expect("described");
+    assert_eq!(described.description.as_deref(), Some("the rival's"));
+    mine.update(&arn, change(SUCCEED, "")).await.expect("updated");
+    assert_eq!(mine.publish(&arn, None, None).await.expect("published").0, 2);
+}
+
+#[tokio::test]
+async fn an_update_and_a_version_of_what_was_before_are_both_had() {
+    let (rival, inner, clock) = templates().await;
+    let arn = rival.create(new("orders", PASS)).await.expect("created").template.arn.clone();
+    let mine = raced(inner, rival, &clock, &arn, true);
+    let change = Change { publish: Some(None), ..change(SUCCEED, "") };
+    let stored = mine.update(&arn, change).await.expect("updated behind the rival's version");
+    assert_eq!((stored.template.revision(), stored.published), (2, Some(2)));
+}
+
 #[tokio::test]
 async fn of_two_writers_one_wins_and_the_other_is_told() {
     let (rival, inner, clock) = templates().await;
-    let (created, _) = rival.create(new("orders", PASS)).await.expect("created");
+    let Stored { template: created, .. } = rival.create(new("orders", PASS)).await.expect("created");
     let arn = created.arn.clone();
-    let raced = Raced { inner, rival, race: AtomicBool::new(true), arn: arn.clone() };
-    let store: Arc<dyn Store> = Arc::new(raced);
-    let mine = on(&store, &clock);
+    let mine = raced(inner, rival, &clock, &arn, false);
     let lost = mine.update(&arn, change(PASS, "slower")).await.expect_err("lost the race");
     assert_eq!(code(&lost), "ConflictException");
-    let (won, _) = mine.update(&arn, change(PASS, "second try")).await.expect("now it is alone");
+    let Stored { template: won, .. } =
+        mine.update(&arn, change(PASS, "second try")).await.expect("now it is alone");
     assert_eq!(won.version, 3);
     assert_eq!(mine.describe(&arn, 2).await.expect("kept").comment, "quicker");
 }

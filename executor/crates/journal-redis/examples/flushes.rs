@@ -79,6 +79,7 @@ fn fill(
         retention_s: 0,
         role_arn: String::new(),
         logging: Default::default(),
+        origin: String::new(),
     });
     let batch = BatchId::new(partition, 1, sequence)?;
     for index in 0..=u8::MAX {

@@ -70,6 +70,7 @@ fn encode(partition: PartitionId, inputs: &[Bytes], what: &str, at_once: bool, n
         retention_s: 0,
         role_arn: String::new(),
         logging: Default::default(),
+        origin: String::new(),
     };
     let (mut bytes, mut index_bytes) = (0, 0);
     let mut last = Bytes::new();

@@ -31,6 +31,7 @@ fn machine(mode: Mode, dialect: u8) -> MachineRef {
         retention_s: 0,
         role_arn: String::new(),
         logging: Default::default(),
+        origin: String::new(),
     }
 }
 
@@ -160,12 +161,21 @@ fn logged(builder: &mut BlockBuilder) {
     }
 }
 
+/// Machines that were started as they are, by a version and by an alias.
+fn published(builder: &mut BlockBuilder) {
+    for (index, origin) in (0..).zip(["", "3", "3:PROD"]) {
+        let origin = origin.to_owned();
+        let machine = builder.machine(&MachineRef { origin, ..machine(Mode::Standard, 0) });
+        builder.opened(&opened(7, index, machine, b"{}"));
+    }
+}
+
 fn nothing(_: &mut BlockBuilder) {}
 
 /// A file's name, and what fills its block.
 type Case = (&'static str, fn(&mut BlockBuilder));
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 9] = [
     ("at-once", at_once),
     ("waiting", waiting),
     ("empty", nothing),
@@ -174,13 +184,15 @@ const CASES: [Case; 8] = [
     ("submitted", submitted),
     ("traced", traced),
     ("logged", logged),
+    ("published", published),
 ];
 
 /// Everything that a block says, one record a line.
 fn told_by(block: &Block) -> String {
     let mut out = format!("block {} of {} at {}\n", block.id(), block.partition(), block.time_ms());
     let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-    for MachineRef { arn, definition, mode, dialect, retention_s, role_arn, logging } in block.machines() {
+    for machine in block.machines() {
+        let MachineRef { arn, definition, mode, dialect, retention_s, role_arn, logging, origin } = machine;
         // The first of these files do not say it.
         let kept = if *retention_s > 0 { format!(" kept {retention_s} s") } else { String::new() };
         let role = if role_arn.is_empty() { String::new() } else { format!(" as {role_arn}") };
@@ -188,7 +200,8 @@ fn told_by(block: &Block) -> String {
             0 => String::new(),
             byte => format!(" logged {byte}"),
         };
-        writeln!(out, "machine {arn} {} {} {dialect}{kept}{role}{logged}", hex(definition), *mode as u8)
+        let by = if origin.is_empty() { String::new() } else { format!(" by {origin}") };
+        writeln!(out, "machine {arn} {} {} {dialect}{kept}{role}{logged}{by}", hex(definition), *mode as u8)
             .expect("text");
     }
     for record in block.records().expect("readable") {

@@ -179,6 +179,7 @@ fn block(writer: &mut IndexWriter, derived: &mut Vec<Derived>) -> Bytes {
         retention_s: 0,
         role_arn: String::new(),
         logging: Default::default(),
+        origin: String::new(),
     };
     let machine = builder.machine(&machine);
     let opened = |id: ExecutionId| {

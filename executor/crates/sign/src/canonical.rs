@@ -15,20 +15,28 @@ pub(crate) fn hash(bytes: &[u8]) -> String {
 
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|digit| char::from_digit(u32::from(digit), 16).unwrap_or('0'))
-        .collect()
+    let digit = |half: u8| char::from(b"0123456789abcdef"[usize::from(half)]);
+    let mut text = String::with_capacity(2 * bytes.len());
+    text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+    text
 }
 
-/// The bytes of a signature; `None` if it is none.
+/// The bytes of a signature, which is written in lower case; `None` if it is none.
 pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
-    let digits: Vec<u8> =
-        text.chars().map(|c| c.to_digit(16)?.try_into().ok()).collect::<Option<Vec<u8>>>()?;
-    let bytes: Vec<u8> =
-        digits.chunks(2).map(|pair| Some(pair.first()? << 4 | pair.get(1)?)).collect::<Option<_>>()?;
-    bytes.try_into().ok()
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() || pairs.len() != 32 {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(bytes)
 }
 
 /// HMAC-SHA-256 under the key that follows from `first` by the parts of a scope.
@@ -67,6 +75,30 @@ pub(crate) fn header(headers: &HeaderMap, name: &str) -> Option<String> {
     (!values.is_empty()).then(|| values.join(","))
 }
 
+/// Writes a header's values behind a text as [`header`] tells them, `host` as the client means it; `false` where it is missing or no
+/// text.
+pub(crate) fn push_header(text: &mut String, headers: &HeaderMap, host: &str, name: &str) -> bool {
+    if name == "host" {
+        text.push_str(host.trim());
+        return true;
+    }
+    let mut there = false;
+    for value in headers.get_all(name) {
+        let Ok(value) = value.to_str() else { return false };
+        if there {
+            text.push(',');
+        }
+        there = true;
+        for (at, word) in value.split_ascii_whitespace().enumerate() {
+            if at > 0 {
+                text.push(' ');
+            }
+            text.push_str(word);
+        }
+    }
+    there
+}
+
 /// The UTC date of a Unix time as `(year, month, day)`; `None` beyond the calendar.
 pub(crate) fn date(unix_seconds: u64) -> Option<(i32, u8, u8)> {
     let date = OffsetDateTime::from_unix_timestamp(i64::try_from(unix_seconds).ok()?).ok()?.date();
@@ -97,7 +129,8 @@ mod tests {
     fn what_is_no_signature_is_not_taken_for_one() {
         let signature = hash(b"");
         assert_eq!(hex(&unhex(&signature).expect("64 digits")), signature);
-        for wrong in ["", "12", &signature[1..], &format!("{signature}0"), &signature.replace('e', "g")] {
+        let (longer, shouted) = (format!("{signature}0"), signature.to_uppercase());
+        for wrong in ["", "12", &signature[1..], &longer, &signature.replace('e', "g"), &shouted] {
             assert_eq!(unhex(wrong), None, "{wrong}");
         }
     }

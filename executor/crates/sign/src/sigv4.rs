@@ -8,13 +8,15 @@ use std::time::{Duration, UNIX_EPOCH};
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign as sign_request};
 use aws_sigv4::sign::v4;
-use hmac::Mac;
+use http::{HeaderMap, HeaderName};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use time::{Date, Month, OffsetDateTime, Time};
 use zeroize::Zeroizing;
 
-use crate::canonical::{hash, header, host, mac, unhex};
-use crate::verify::{Authorization, Claim, Received, VerifyError, check_time, required};
+use crate::authorization::{Authorization, host_of, none_twice, not_in_query, once};
+use crate::canonical::{hash, host, push_header};
+use crate::signed::{Scheme, Signed};
+use crate::verify::{Claim, Received, VerifyError, check_time};
 use crate::{Keys, SignError, Unsigned, secret_value};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -68,6 +70,57 @@ fn explain(error: aws_sigv4::http_request::SigningError) -> SignError {
     SignError::of(format!("{error}{}", cause.unwrap_or_default()))
 }
 
+/// Takes a request apart that says to be signed: `authority` is HTTP/2's, where there is no `Host`. Signed have to be the host, the
+/// time, `Content-Type` where it is there, and every `X-Amz-*` that is there; none of them may be there twice. The body is
+/// always signed, and a hash that the client says is of it has to be.
+///
+/// # Errors
+/// All of [`VerifyError`] but that the key is unknown and that the signature is another.
+pub fn read<'a>(
+    request: &Received<'a>,
+    authority: Option<&'a str>,
+    unix_seconds: u64,
+) -> Result<Signed<'a>, VerifyError> {
+    let headers = request.headers;
+    not_in_query(request.target, &["X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature"])?;
+    let authorization = Authorization::of(headers, ALGORITHM)?;
+    let mut scope = authorization.credential.split('/');
+    let parts = [(); 5].map(|()| scope.next());
+    let ([Some(id), Some(day), Some(region), Some(service), Some("aws4_request")], None) =
+        (parts, scope.next())
+    else {
+        return Err(VerifyError::Malformed("Credential is no ID/DATE/REGION/SERVICE/aws4_request"));
+    };
+    let host = host_of(headers, authority)?;
+    none_twice(headers, "x-amz-", "x-amz-*")?;
+    authorization.requires(&["host", "x-amz-date"])?;
+    if once(headers, "content-type")?.is_some() {
+        authorization.requires(&["content-type"])?;
+    }
+    check_all_signed(headers, &authorization)?;
+    let written = once(headers, "x-amz-date")?.ok_or(VerifyError::Missing("x-amz-date"))?;
+    let signed_at = unix_time(written).ok_or(VerifyError::Malformed("X-Amz-Date is no YYYYMMDDTHHMMSSZ"))?;
+    if written.split('T').next() != Some(day) {
+        return Err(VerifyError::Malformed("the date of Credential is not that of X-Amz-Date"));
+    }
+    check_time(signed_at, unix_seconds)?;
+    let canonical = canonical(request, host, authorization.signed)?;
+    let hash = hash(canonical.as_bytes());
+    Ok(Signed {
+        scheme: Scheme::SigV4,
+        credential: authorization.credential,
+        id,
+        day,
+        region,
+        service,
+        token: once(headers, "x-amz-security-token")?,
+        signed_at,
+        headers: authorization.signed,
+        signature: authorization.signature,
+        string_to_sign: format!("{ALGORITHM}\n{written}\n{day}/{region}/{service}/aws4_request\n{hash}"),
+    })
+}
+
 /// Verifies a request as AWS does, and says who has signed it. `secret_of` tells the secret of a key.
 ///
 /// # Errors
@@ -77,57 +130,48 @@ pub fn verify(
     unix_seconds: u64,
     secret_of: impl FnOnce(&Claim) -> Option<Zeroizing<String>>,
 ) -> Result<Claim, VerifyError> {
-    let authorization = Authorization::of(request.headers, ALGORITHM)?;
-    let [id, day, region, service, "aws4_request"] = authorization.scope[..] else {
-        return Err(VerifyError::Malformed("Credential is no ID/DATE/REGION/SERVICE/aws4_request"));
-    };
-    authorization.requires(&["host", "x-amz-date"])?;
-    // What steers a service has to be signed where it is there.
-    let steering = ["content-type", "x-amz-target", "x-amz-security-token"];
-    let there: Vec<&str> = steering.into_iter().filter(|name| request.headers.contains_key(*name)).collect();
-    authorization.requires(&there)?;
-    let signed_at = required(request.headers, "x-amz-date")?;
-    let time = unix_time(&signed_at).ok_or(VerifyError::Malformed("X-Amz-Date is no YYYYMMDDTHHMMSSZ"))?;
-    if !signed_at.starts_with(day) || day.len() != 8 {
-        return Err(VerifyError::Malformed("the date of Credential is not that of X-Amz-Date"));
-    }
-    check_time(time, unix_seconds)?;
-    let claim = Claim {
-        id: id.to_owned(),
-        service: service.to_owned(),
-        region: region.to_owned(),
-        token: header(request.headers, "x-amz-security-token").map(Zeroizing::new),
-    };
-    let secret = secret_of(&claim).ok_or(VerifyError::UnknownKey)?;
-    let canonical = canonical(request, &authorization.signed)?;
-    let scope = format!("{day}/{region}/{service}/aws4_request");
-    let signed = format!("{ALGORITHM}\n{signed_at}\n{scope}\n{}", hash(canonical.as_bytes()));
-    let first = Zeroizing::new(format!("AWS4{}", secret.as_str()));
-    let signature = unhex(authorization.signature).ok_or(VerifyError::Mismatch)?;
-    let mac = mac(first.as_bytes(), &[day, region, service, "aws4_request"]).chain_update(signed);
-    mac.verify_slice(&signature).map_err(|_| VerifyError::Mismatch)?;
-    Ok(claim)
+    read(request, None, unix_seconds)?.verified(secret_of)
 }
 
-fn canonical(request: &Received<'_>, names: &[&str]) -> Result<String, VerifyError> {
+/// Every header of AWS that is there has to be signed: what steers a service among them.
+fn check_all_signed(headers: &HeaderMap, authorization: &Authorization<'_>) -> Result<(), VerifyError> {
+    let known = ["x-amz-target", "x-amz-security-token", "x-amz-content-sha256"];
+    let mut ours = headers.keys().map(HeaderName::as_str).filter(|name| name.starts_with("x-amz-"));
+    let unsigned = ours.find(|name| !authorization.signs(name));
+    unsigned.map_or(Ok(()), |unsigned| {
+        let known = known.into_iter().find(|known| *known == unsigned);
+        Err(VerifyError::Unsigned(known.unwrap_or("a header X-Amz-* that was sent")))
+    })
+}
+
+fn canonical(request: &Received<'_>, host: &str, names: &str) -> Result<String, VerifyError> {
     let (path, query) = request.target.split_once('?').unwrap_or((request.target, ""));
-    let mut lines = String::new();
-    for name in names {
-        let value = header(request.headers, name);
-        let value = value.ok_or(VerifyError::Malformed("a signed header is missing"))?;
-        lines.extend([*name, ":", value.as_str(), "\n"]);
+    let payload = hash(request.body);
+    match once(request.headers, "x-amz-content-sha256")? {
+        Some(said) if said.contains("UNSIGNED") || said.starts_with("STREAMING") => {
+            return Err(VerifyError::Malformed("X-Amz-Content-Sha256 is no hash: the body has to be signed"));
+        }
+        Some(said) if said != payload => return Err(VerifyError::Mismatch),
+        _ => {}
     }
-    // A hash that the client says is of the body is believed only if it is.
-    let payload = match header(request.headers, "x-amz-content-sha256") {
-        Some(said) if said == "UNSIGNED-PAYLOAD" => said,
-        _ => hash(request.body),
-    };
-    let (path, query) = (canonical_path(path), canonical_query(query));
-    Ok(format!("{}\n{path}\n{query}\n{lines}\n{}\n{payload}", request.method, names.join(";")))
+    let mut text = String::with_capacity(512);
+    text.extend([request.method.as_str(), "\n", &canonical_path(path), "\n", &canonical_query(query), "\n"]);
+    for name in names.split(';') {
+        text.extend([name, ":"]);
+        if !push_header(&mut text, request.headers, host, name) {
+            return Err(VerifyError::Malformed("a signed header is missing"));
+        }
+        text.push('\n');
+    }
+    text.extend(["\n", names, "\n", &payload]);
+    Ok(text)
 }
 
 /// Without empty, `.` and `..` segments, and encoded once more than it was sent.
-fn canonical_path(path: &str) -> String {
+fn canonical_path(path: &str) -> Cow<'_, str> {
+    if path == "/" {
+        return path.into();
+    }
     let mut segments: Vec<&str> = Vec::new();
     for segment in path.split('/') {
         match segment {
@@ -139,7 +183,7 @@ fn canonical_path(path: &str) -> String {
     let encoded = segments.iter().map(|segment| percent_encode(segment.as_bytes(), ENCODED).to_string());
     let joined = encoded.collect::<Vec<_>>().join("/");
     let ends_open = path.ends_with('/') && !joined.is_empty();
-    format!("/{joined}{}", if ends_open { "/" } else { "" })
+    format!("/{joined}{}", if ends_open { "/" } else { "" }).into()
 }
 
 /// Decoded, encoded anew, sorted by name and value.
@@ -313,7 +357,10 @@ mod tests {
         assert_eq!(check(&Method::POST, "/a", &changed, b"{}", NOW), Err(VerifyError::Mismatch));
         let mut added = signed(&Method::POST, "/a", &[], b"{}", None);
         added.insert("x-amz-target", HeaderValue::from_static("AWSStepFunctions.DeleteStateMachine"));
-        assert!(matches!(check(&Method::POST, "/a", &added, b"{}", NOW), Err(VerifyError::Malformed(_))));
+        assert_eq!(
+            check(&Method::POST, "/a", &added, b"{}", NOW),
+            Err(VerifyError::Unsigned("x-amz-target"))
+        );
     }
 
     #[test]

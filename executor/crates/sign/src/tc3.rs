@@ -1,11 +1,13 @@
 //! TC3-HMAC-SHA256: how requests to Tencent Cloud's API 3.0 are signed.
 
-use hmac::Mac;
 use http::{HeaderMap, HeaderValue, Method};
 use zeroize::Zeroizing;
 
-use crate::canonical::{date, hash, header, hex, host, mac, unhex};
-use crate::verify::{Authorization, Claim, Received, VerifyError, check_time};
+use crate::authorization::{Authorization, host_of, none_twice, not_in_query, once};
+use crate::canonical::{date, hash, hex, host, push_header};
+use crate::key::SigningKey;
+use crate::signed::{Scheme, Signed};
+use crate::verify::{Claim, Received, VerifyError, check_time};
 use crate::{Keys, SignError, Unsigned, secret_value};
 
 const ALGORITHM: &str = "TC3-HMAC-SHA256";
@@ -22,21 +24,18 @@ pub fn sign(
     unix_seconds: u64,
 ) -> Result<(), SignError> {
     let day = day(unix_seconds).ok_or_else(|| SignError::of("the time is beyond the calendar"))?;
-    request.headers.insert("host", HeaderValue::from_str(&host(request.url)?).map_err(SignError::of)?);
-    let mut names = vec!["content-type", "host"];
-    if request.headers.contains_key("x-tc-action") {
-        names.push("x-tc-action");
-    }
+    let host = host(request.url)?;
+    let action = request.headers.contains_key("x-tc-action");
+    let names = if action { "content-type;host;x-tc-action" } else { "content-type;host" };
     let uri: http::Uri = request.url.parse().map_err(SignError::of)?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let canonical = canonical(request.method, path, request.headers, &names, request.body)
+    let canonical = canonical(request.method, path, (request.headers, &host), names, request.body)
         .map_err(|name| SignError::of(format!("it has no header {name}")))?;
-    let signed = string_to_sign(unix_seconds, &day, service, &canonical);
-    let signature = hex(&key(keys, &day, service).chain_update(signed).finalize().into_bytes());
+    let signed = string_to_sign(&unix_seconds.to_string(), &day, service, &canonical);
+    let signature = hex(&SigningKey::tc3(&keys.secret, &day, service).sign(&signed));
     let authorization = format!(
-        "{ALGORITHM} Credential={}/{day}/{service}/tc3_request, SignedHeaders={}, Signature={signature}",
+        "{ALGORITHM} Credential={}/{day}/{service}/tc3_request, SignedHeaders={names}, Signature={signature}",
         keys.id,
-        names.join(";")
     );
     // The client sends the host by itself.
     request.headers.remove("host");
@@ -48,6 +47,58 @@ pub fn sign(
     Ok(())
 }
 
+/// Takes a request apart that says to be signed: `authority` is HTTP/2's, where there is no `Host`. Signed have to be the host and
+/// `Content-Type`, for more Tencent's own clients do not sign: whoever relies on the action asks [`Signed::signs`]. None of
+/// them nor any `X-TC-*` may be there twice. The body is always signed.
+///
+/// # Errors
+/// All of [`VerifyError`] but that the key is unknown and that the signature is another.
+pub fn read<'a>(
+    request: &Received<'a>,
+    authority: Option<&'a str>,
+    unix_seconds: u64,
+) -> Result<Signed<'a>, VerifyError> {
+    let headers = request.headers;
+    not_in_query(request.target, &["Signature", "SecretId", "X-TC-Signature"])?;
+    let authorization = Authorization::of(headers, ALGORITHM)?;
+    let mut scope = authorization.credential.split('/');
+    let parts = [(); 4].map(|()| scope.next());
+    let ([Some(id), Some(day_said), Some(service), Some("tc3_request")], None) = (parts, scope.next()) else {
+        return Err(VerifyError::Malformed("Credential is no ID/DATE/SERVICE/tc3_request"));
+    };
+    let host = host_of(headers, authority)?;
+    none_twice(headers, "x-tc-", "x-tc-*")?;
+    once(headers, "content-type")?.ok_or(VerifyError::Missing("content-type"))?;
+    authorization.requires(&["content-type", "host"])?;
+    if once(headers, "x-tc-content-sha256")?.is_some() {
+        return Err(VerifyError::Malformed("X-TC-Content-SHA256 is not taken: the body has to be signed"));
+    }
+    let written = once(headers, "x-tc-timestamp")?.ok_or(VerifyError::Missing("x-tc-timestamp"))?;
+    let is_number = written.bytes().all(|byte| byte.is_ascii_digit());
+    let timestamp = written.parse().ok().filter(|_| is_number);
+    let timestamp: u64 = timestamp.ok_or(VerifyError::Malformed("X-TC-Timestamp is no Unix time"))?;
+    if day(timestamp).as_deref() != Some(day_said) {
+        return Err(VerifyError::Malformed("the date of Credential is not that of X-TC-Timestamp"));
+    }
+    check_time(timestamp, unix_seconds)?;
+    let names = authorization.signed;
+    let canonical = canonical(request.method, request.target, (headers, host), names, request.body)
+        .map_err(|_| VerifyError::Malformed("a signed header is missing"))?;
+    Ok(Signed {
+        scheme: Scheme::Tc3,
+        credential: authorization.credential,
+        id,
+        day: day_said,
+        region: once(headers, "x-tc-region")?.unwrap_or_default(),
+        service,
+        token: once(headers, "x-tc-token")?,
+        signed_at: timestamp,
+        headers: names,
+        signature: authorization.signature,
+        string_to_sign: string_to_sign(written, day_said, service, &canonical),
+    })
+}
+
 /// Verifies a request as Tencent Cloud does, and says who has signed it. `secret_of` tells the secret of a key.
 ///
 /// # Errors
@@ -57,35 +108,7 @@ pub fn verify(
     unix_seconds: u64,
     secret_of: impl FnOnce(&Claim) -> Option<Zeroizing<String>>,
 ) -> Result<Claim, VerifyError> {
-    let authorization = Authorization::of(request.headers, ALGORITHM)?;
-    let [id, day_said, service, "tc3_request"] = authorization.scope[..] else {
-        return Err(VerifyError::Malformed("Credential is no ID/DATE/SERVICE/tc3_request"));
-    };
-    authorization.requires(&["content-type", "host"])?;
-    let timestamp =
-        header(request.headers, "x-tc-timestamp").ok_or(VerifyError::Missing("x-tc-timestamp"))?;
-    let timestamp: u64 =
-        timestamp.parse().map_err(|_| VerifyError::Malformed("X-TC-Timestamp is no Unix time"))?;
-    if day(timestamp).as_deref() != Some(day_said) {
-        return Err(VerifyError::Malformed("the date of Credential is not that of X-TC-Timestamp"));
-    }
-    check_time(timestamp, unix_seconds)?;
-    let claim = Claim {
-        id: id.to_owned(),
-        service: service.to_owned(),
-        region: header(request.headers, "x-tc-region").unwrap_or_default(),
-        token: header(request.headers, "x-tc-token").map(Zeroizing::new),
-    };
-    let secret = secret_of(&claim).ok_or(VerifyError::UnknownKey)?;
-    let keys = Keys { id: String::new(), secret, token: None };
-    let canonical =
-        canonical(request.method, request.target, request.headers, &authorization.signed, request.body)
-            .map_err(|_| VerifyError::Malformed("a signed header is missing"))?;
-    let signed = string_to_sign(timestamp, day_said, service, &canonical);
-    let signature = unhex(authorization.signature).ok_or(VerifyError::Mismatch)?;
-    let mac = key(&keys, day_said, service).chain_update(signed);
-    mac.verify_slice(&signature).map_err(|_| VerifyError::Mismatch)?;
-    Ok(claim)
+    read(request, None, unix_seconds)?.verified(secret_of)
 }
 
 fn day(unix_seconds: u64) -> Option<String> {
@@ -93,31 +116,31 @@ fn day(unix_seconds: u64) -> Option<String> {
 }
 
 /// The canonical request; the error is the header that is missing.
-fn canonical<'a>(
+fn canonical<'n>(
     method: &Method,
     target: &str,
-    headers: &HeaderMap,
-    names: &[&'a str],
+    (headers, host): (&HeaderMap, &str),
+    names: &'n str,
     body: &[u8],
-) -> Result<String, &'a str> {
+) -> Result<String, &'n str> {
     let query = target.split_once('?').map_or("", |(_, query)| query);
-    let mut lines = String::new();
-    for name in names {
-        let value = header(headers, name).ok_or(*name)?.to_lowercase();
-        lines.extend([*name, ":", value.as_str(), "\n"]);
+    let mut text = String::with_capacity(512);
+    text.extend([method.as_str(), "\n/\n", query, "\n"]);
+    for name in names.split(';') {
+        text.extend([name, ":"]);
+        let value = text.len();
+        if !push_header(&mut text, headers, host, name) {
+            return Err(name);
+        }
+        text[value..].make_ascii_lowercase();
+        text.push('\n');
     }
-    let unsigned = headers.get("x-tc-content-sha256").is_some_and(|value| value == "UNSIGNED-PAYLOAD");
-    let payload = if unsigned { hash(b"UNSIGNED-PAYLOAD") } else { hash(body) };
-    Ok(format!("{method}\n/\n{query}\n{lines}\n{}\n{payload}", names.join(";")))
+    text.extend(["\n", names, "\n", &hash(body)]);
+    Ok(text)
 }
 
-fn string_to_sign(unix_seconds: u64, day: &str, service: &str, canonical: &str) -> String {
-    format!("{ALGORITHM}\n{unix_seconds}\n{day}/{service}/tc3_request\n{}", hash(canonical.as_bytes()))
-}
-
-fn key(keys: &Keys, day: &str, service: &str) -> hmac::Hmac<sha2::Sha256> {
-    let first = Zeroizing::new(format!("TC3{}", keys.secret.as_str()));
-    mac(first.as_bytes(), &[day, service, "tc3_request"])
+fn string_to_sign(timestamp: &str, day: &str, service: &str, canonical: &str) -> String {
+    format!("{ALGORITHM}\n{timestamp}\n{day}/{service}/tc3_request\n{}", hash(canonical.as_bytes()))
 }
 
 #[cfg(test)]
@@ -226,9 +249,7 @@ mod tests {
         assert_eq!(check(&headers, BODY, NOW), Err(VerifyError::Missing("authorization")));
         let mut headers = sent();
         let authorization = headers["authorization"].to_str().expect("text").to_owned();
-        for (from, to) in
-            [("content-type;host", "host"), ("TC3-", "TC4-"), ("/tc3_request", ""), ("2019", "2018")]
-        {
+        for (from, to) in [("TC3-", "TC4-"), ("/tc3_request", ""), ("2019", "2018")] {
             let changed = authorization.replace(from, to);
             headers.insert("authorization", HeaderValue::from_str(&changed).expect("text"));
             assert!(matches!(check(&headers, BODY, NOW), Err(VerifyError::Malformed(_))), "{changed}");

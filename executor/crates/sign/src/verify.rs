@@ -3,8 +3,6 @@
 use http::{HeaderMap, Method};
 use zeroize::Zeroizing;
 
-use crate::canonical::header;
-
 /// How far the clock of whoever signed may be from the server's.
 pub const SKEW_SECONDS_MAX: u64 = 300;
 
@@ -54,6 +52,17 @@ pub enum VerifyError {
     /// A header is not what it should be.
     #[error("{0}")]
     Malformed(&'static str),
+    /// A header that has to be signed is not.
+    #[error("SignedHeaders lacks {0}, which has to be signed")]
+    Unsigned(&'static str),
+    /// A header stands there twice, and nobody knows which is meant.
+    #[error("the header {0} stands there twice")]
+    Twice(&'static str),
+    /// It is signed in its query.
+    #[error(
+        "the signature stands in the query: sign with the header Authorization, which is the only way here"
+    )]
+    Query,
     /// It was signed too long ago, or will be.
     #[error("the request was signed more than {SKEW_SECONDS_MAX} seconds from now")]
     Skewed,
@@ -71,7 +80,9 @@ impl VerifyError {
     pub fn tencent_code(self) -> &'static str {
         match self {
             Self::Missing(_) => "MissingParameter",
-            Self::Malformed(_) => "AuthFailure.InvalidAuthorization",
+            Self::Malformed(_) | Self::Unsigned(_) | Self::Twice(_) | Self::Query => {
+                "AuthFailure.InvalidAuthorization"
+            }
             Self::Skewed => "AuthFailure.SignatureExpire",
             Self::UnknownKey => "AuthFailure.SecretIdNotFound",
             Self::Mismatch => "AuthFailure.SignatureFailure",
@@ -83,7 +94,7 @@ impl VerifyError {
     pub fn aws_code(self) -> &'static str {
         match self {
             Self::Missing(_) => "MissingAuthenticationToken",
-            Self::Malformed(_) => "IncompleteSignature",
+            Self::Malformed(_) | Self::Unsigned(_) | Self::Twice(_) | Self::Query => "IncompleteSignature",
             Self::UnknownKey => "InvalidClientTokenId",
             // AWS says the same of both; the message tells that it has expired.
             Self::Skewed | Self::Mismatch => "SignatureDoesNotMatch",
@@ -91,46 +102,6 @@ impl VerifyError {
     }
 }
 
-/// The parts of an `Authorization` header.
-pub(crate) struct Authorization<'a> {
-    /// What `Credential` holds between its slashes.
-    pub(crate) scope: Vec<&'a str>,
-    /// `SignedHeaders`.
-    pub(crate) signed: Vec<&'a str>,
-    pub(crate) signature: &'a str,
-}
-
-impl<'a> Authorization<'a> {
-    pub(crate) fn of(headers: &'a HeaderMap, algorithm: &str) -> Result<Self, VerifyError> {
-        let value = headers.get("authorization").ok_or(VerifyError::Missing("authorization"))?;
-        let text = value.to_str().map_err(|_| VerifyError::Malformed("Authorization is no text"))?;
-        let fields = text
-            .strip_prefix(algorithm)
-            .filter(|rest| rest.starts_with(' '))
-            .ok_or(VerifyError::Malformed("Authorization names another algorithm"))?;
-        let field = |name: &str| {
-            let mut parts = fields.split(',').filter_map(|part| part.trim().split_once('='));
-            parts.find_map(|(key, value)| (key == name).then_some(value))
-        };
-        let scope = field("Credential").ok_or(VerifyError::Malformed("Authorization has no Credential"))?;
-        let signed =
-            field("SignedHeaders").ok_or(VerifyError::Malformed("Authorization has no SignedHeaders"))?;
-        let signature = field("Signature").ok_or(VerifyError::Malformed("Authorization has no Signature"))?;
-        Ok(Self { scope: scope.split('/').collect(), signed: signed.split(';').collect(), signature })
-    }
-
-    /// Whether these headers are signed.
-    pub(crate) fn requires(&self, names: &[&str]) -> Result<(), VerifyError> {
-        let all = names.iter().all(|name| self.signed.contains(name));
-        all.then_some(()).ok_or(VerifyError::Malformed("SignedHeaders lacks one that has to be signed"))
-    }
-}
-
 pub(crate) fn check_time(signed_at: u64, now: u64) -> Result<(), VerifyError> {
     (signed_at.abs_diff(now) <= SKEW_SECONDS_MAX).then_some(()).ok_or(VerifyError::Skewed)
-}
-
-/// The header that a signature has to have, or what is wrong.
-pub(crate) fn required(headers: &HeaderMap, name: &'static str) -> Result<String, VerifyError> {
-    header(headers, name).ok_or(VerifyError::Missing(name))
 }

@@ -27,7 +27,7 @@ use crate::explain::{self, NoServer};
 use crate::standing::{End, Peer, Standing};
 
 /// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Looks after which connections are looked through although nothing has changed: certificates expire.
 const REVIEW_EVERY: u32 = 12;
 /// The protocol that gRPC speaks.
@@ -271,11 +271,11 @@ fn now() -> Duration {
     Duration::from_secs(UnixTime::now().as_secs())
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TrustError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TrustError> {
     let wrong = |why: String| TrustError::File { path: path.display().to_string(), why };
     let length = std::fs::metadata(path).map_err(|error| wrong(explain::file(&error)))?.len();
     if length > FILE_BYTES_MAX {
@@ -316,7 +316,7 @@ fn pem(error: &rustls::pki_types::pem::Error) -> String {
     }
 }
 
-fn certificates(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+pub(crate) fn certificates(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustError> {
     let wrong = |why: String| TrustError::File { path: path.display().to_string(), why };
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     let found =
@@ -327,17 +327,21 @@ fn certificates(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>
     Ok(found)
 }
 
-fn build(files: &TlsFiles, given: &Allow, texts: Texts) -> Result<Loaded, TrustError> {
-    let allow = Arc::new(allow_list(files, given, &texts[3])?);
-    let unusable = |why: String| TrustError::Unusable { path: files.cert.display().to_string(), why };
-    let chain = certificates(&files.cert, &texts[0])?;
-    let key = PrivateKeyDer::from_pem_slice(&texts[1]).map_err(|error| TrustError::File {
-        path: files.key.display().to_string(),
+pub(crate) fn private_key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TrustError> {
+    PrivateKeyDer::from_pem_slice(text).map_err(|error| TrustError::File {
+        path: path.display().to_string(),
         why: format!(
             "holds no private key in PEM (PKCS#8, PKCS#1 or SEC1), or was not written to its end ({})",
             pem(&error)
         ),
-    })?;
+    })
+}
+
+fn build(files: &TlsFiles, given: &Allow, texts: Texts) -> Result<Loaded, TrustError> {
+    let allow = Arc::new(allow_list(files, given, &texts[3])?);
+    let unusable = |why: String| TrustError::Unusable { path: files.cert.display().to_string(), why };
+    let chain = certificates(&files.cert, &texts[0])?;
+    let key = private_key(&files.key, &texts[1])?;
     let mut roots = RootCertStore::empty();
     for authority in certificates(&files.ca, &texts[2])? {
         roots.add(authority).map_err(|error| TrustError::File {

@@ -7,7 +7,7 @@
 //! reading the files, with [`TrustError`], which names the file.
 //!
 //! Rooms: [`Allow`] and [`Role`] (names to roles), [`Trust`] (certificates, kept fresh), [`connect`] (towards a server),
-//! [`accept`] (from clients), [`Rights`] (which role may call what), [`Secret`] (tokens that cannot be forged).
+//! [`accept`] (from clients), [`PublicIdentity`] (towards the public, who shows no certificate), [`Rights`] (which role may call what), [`Secret`] (tokens that cannot be forged).
 
 mod accept;
 mod allow;
@@ -15,6 +15,7 @@ mod connect;
 mod explain;
 mod flags;
 mod identity;
+mod public;
 mod rights;
 mod secret;
 mod settings;
@@ -25,6 +26,7 @@ pub use allow::{Allow, Role, Roles};
 pub use connect::{channel, channel_lazy, lively, with_causes};
 pub use flags::TlsFlags;
 pub use identity::{TlsFiles, Trust};
+pub use public::{PublicIdentity, PublicStream};
 pub use rights::{Rights, RightsLayer};
 pub use secret::{Secret, draw_key};
 pub use settings::TlsSettings;

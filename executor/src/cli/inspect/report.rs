@@ -135,6 +135,7 @@ fn opened_value(block: BlockId, opened: &Opened, machine: Option<&MachineRef>, p
         "mode": machine.map(|machine| machine.mode.as_str()),
         "definition": machine.map(|machine| hex(&machine.definition)),
         "role": machine.map(|machine| &machine.role_arn).filter(|role| !role.is_empty()),
+        "origin": machine.map(|machine| &machine.origin).filter(|origin| !origin.is_empty()),
         "name": opened.name, "started": time(opened.start_time_ms), "input_bytes": opened.input.len(),
     });
     if payloads {

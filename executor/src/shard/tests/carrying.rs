@@ -177,7 +177,9 @@ async fn a_redriven_execution_is_carried_with_its_redrives() {
     let (slow, pass) = (world.define(SLOW_TASKS).await, world.define(PASS).await);
     let shard = world.shard().await;
     let mut worker = shard.worker(1, 10).await;
-    shard.started(named(&world, 1, slow, &["1"])).await;
+    let mut sent = named(&world, 1, slow, &["1"]);
+    sent.machines[0].origin = "3:PROD".to_owned();
+    shard.started(sent).await;
     let pay = tasks(&mut worker, 1).await.remove(0);
     shard.succeed(1, &pay.token, r#""paid""#).await;
     let pack = ticking(&shard, tasks(&mut worker, 1)).await.remove(0);
@@ -199,7 +201,7 @@ async fn a_redriven_execution_is_carried_with_its_redrives() {
         for execution in [execution_of(1), by_name(1)] {
             let found = described(&last, execution).await;
             assert_eq!((status(&found), found.redrive_count), (ExecutionStatus::Running, 1), "round {round}");
-            assert_eq!(found.redrive_time_ms, at_ms);
+            assert_eq!((found.redrive_time_ms, &*found.origin), (at_ms, "3:PROD"));
         }
         drop(last);
         last = world.shard().await;
@@ -214,6 +216,7 @@ async fn a_redriven_execution_is_carried_with_its_redrives() {
         .expect("it fails");
     let failed = described(&last, by_name(1)).await;
     assert_eq!((status(&failed), failed.redrive_count), (ExecutionStatus::Failed, 1));
+    assert_eq!(failed.origin, "3:PROD");
     let types = history(&last, by_name(1)).await;
     assert_eq!(types.iter().filter(|kind| *kind == "ExecutionRedriven").count(), 1, "{types:?}");
     assert!(world.store.block_count(partition()) < 60);

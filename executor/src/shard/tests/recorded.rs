@@ -385,6 +385,7 @@ async fn a_recording_is_written_once() {
             retention_s: 0,
             role_arn: String::new(),
             logging: Default::default(),
+            origin: String::new(),
         };
         let id = BatchId::new(partition(), 3, 7).expect("in range").execution(2);
         let (start_time_ms, seed, input) = (BEGAN_MS, seed_for(id, 42), Bytes::from_static(br#"{"n":4}"#));

@@ -56,6 +56,50 @@ fn said(role: &str) -> String {
 }
 
 #[tokio::test]
+async fn what_a_machine_was_at_its_start_is_described_by_every_owner_and_a_part_of_what_a_resend_says() {
+    let world = World::new();
+    let wait = world.define(WAIT).await;
+    let by = |origin: &str| {
+        let mut batch = batch(1, wait, Mode::Standard, &["1", "2"]);
+        let mut version = batch.machines[0].clone();
+        version.origin = origin.to_owned();
+        version.role_arn = "arn:aws:iam::123456789012:role/orders".to_owned();
+        version.logging =
+            Some(v1::LoggingConfiguration { level: v1::LogLevel::All.into(), include_execution_data: true });
+        batch.machines.push(version);
+        batch.machine_index = vec![0, 1];
+        batch
+    };
+    let mut shard = world.shard().await;
+    assert_eq!(shard.started(by("3:PROD")).await[0].refusal, None);
+    for round in 0..3 {
+        for (index, origin) in [(0, ""), (1, "3:PROD")] {
+            let asked = execution(1, index);
+            let found = shard.ask(|reply| Command::Describe { execution: asked, reply }).await;
+            let found = found.expect("it is there");
+            assert_eq!(found.origin, origin, "round {round}");
+            assert_eq!(found.role_arn.is_empty(), origin.is_empty());
+            let level = found.logging.expect("it is said").level();
+            assert_eq!(level, if index == 0 { v1::LogLevel::Off } else { v1::LogLevel::All });
+            assert_eq!(found.dialect(), v1::Dialect::Asl);
+        }
+        if round == 1 {
+            // They end, and are described from the log.
+            let mut watcher = shard.watch().await;
+            world.clock.advance(Duration::from_secs(60));
+            outcomes(&mut watcher, 2).await;
+        }
+        drop(shard);
+        shard = world.shard().await;
+    }
+    // A resend is known by what the log says.
+    assert_eq!(shard.started(by("3:PROD")).await[0].refusal, None);
+    let refused = shard.started(by("4")).await;
+    let refusal = refused[0].refusal.as_ref().expect("it says something else");
+    assert_eq!(refusal.reason(), v1::start_refusal::Reason::Conflict, "{refusal:?}");
+}
+
+#[tokio::test]
 async fn what_had_ended_is_not_run_again() {
     let world = World::new();
     let pass = world.define(PASS).await;

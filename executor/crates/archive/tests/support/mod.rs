@@ -43,6 +43,7 @@ fn block(sequence: u64) -> Bytes {
         retention_s: 0,
         role_arn: String::new(),
         logging: Default::default(),
+        origin: String::new(),
     };
     let machine = builder.machine(&machine);
     let start_time_ms = START_MS + sequence * 1_000;

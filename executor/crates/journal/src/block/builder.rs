@@ -15,7 +15,7 @@ use super::column::put_varint;
 use super::read::{IdRun, SubBlockKind};
 use super::record::{ClosedView, JournalledView, MachineRef, OpenedView};
 use super::section::{Compressor, Section};
-use super::{HEADER_BYTES, LOGGINGS, MAGIC, RETENTIONS, ROLES, VERSION};
+use super::{HEADER_BYTES, LOGGINGS, MAGIC, ORIGINS, RETENTIONS, ROLES, VERSION};
 use crate::store::BlockId;
 
 /// Collects the records of one flush.
@@ -199,8 +199,11 @@ impl BlockBuilder {
     #[must_use]
     pub fn bytes_estimate(&self) -> usize {
         let sections: usize = self.sections.iter().map(Section::bytes_estimate).sum();
-        let machines: usize =
-            self.machines.iter().map(|machine| machine.arn.len() + machine.role_arn.len() + 44).sum();
+        let machines = self.machines.iter().map(|machine| {
+            let MachineRef { arn, role_arn, origin, .. } = machine;
+            arn.len() + role_arn.len() + origin.len() + 48
+        });
+        let machines: usize = machines.sum();
         HEADER_BYTES + machines + sections + 8
     }
 
@@ -232,6 +235,10 @@ impl BlockBuilder {
             }
             if flags & LOGGINGS != 0 {
                 out.push(machine.logging.to_u8());
+            }
+            if flags & ORIGINS != 0 {
+                put_varint(&mut out, machine.origin.len() as u64);
+                out.extend_from_slice(machine.origin.as_bytes());
             }
         }
         self.machine_indexes.clear();
@@ -269,6 +276,7 @@ fn flags_of(machines: &[MachineRef]) -> u8 {
     any(|machine| machine.retention_s > 0, RETENTIONS)
         | any(|machine| !machine.role_arn.is_empty(), ROLES)
         | any(|machine| machine.logging != Logging::default(), LOGGINGS)
+        | any(|machine| !machine.origin.is_empty(), ORIGINS)
 }
 
 /// What the executions that open in one block have in common.

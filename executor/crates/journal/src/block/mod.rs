@@ -15,7 +15,7 @@
 //! block      := header machines sub-blocks crc
 //! header     := "MYRB" version:u8=2 flags:u8 partition:u16 generation:u64 sequence:u64 time_ms:u64
 //! machines   := count:varint { mode:u8 dialect:u8 definition:[u8;32] arn_length:varint arn [retention:varint]
-//!               [role_length:varint role] [logging:u8] }
+//!               [role_length:varint role] [logging:u8] [origin_length:varint origin] }
 //! sub-blocks := count:varint { sub-block }       in the order of their kinds, which is the order of causes
 //! sub-block  := kind:u8 flags:u8 records-1:u8 runs-1:u8 { run } statuses
 //!               payload_length:varint raw_length:varint stored_length:varint stored
@@ -31,7 +31,8 @@
 //!
 //! Flag 1 of a block says that each machine has a retention, in seconds, 0 for none; it is set where one has. Flag 2 says the
 //! same of the ARN of a role, which may be empty. Flag 4 says that each has a byte for what of its executions' histories is
-//! exported: the level in its low two bits (0 OFF, 1 FATAL, 2 ERROR, 3 ALL), and 4 where data are told.
+//! exported: the level in its low two bits (0 OFF, 1 FATAL, 2 ERROR, 3 ALL), and 4 where data are told. Flag 8 says that each
+//! has a text for how it was started (a version, an alias), which may be empty.
 //!
 //! Flag 4 of a sub-block of kind 1 or 2 says that a column follows the others, with the lengths of the traces that executions
 //! came with (0: none), and then the traces, see `ids::TraceContext::encode`; it is set where one has.
@@ -91,6 +92,8 @@ pub(crate) const RETENTIONS: u8 = 1;
 pub(crate) const ROLES: u8 = 2;
 /// The flag of blocks of whose machines something is exported.
 pub(crate) const LOGGINGS: u8 = 4;
+/// The flag of blocks of whose machines one was started by a version or an alias.
+pub(crate) const ORIGINS: u8 = 8;
 /// The flag of sub-blocks whose records have traces.
 pub(crate) const TRACES: u8 = 4;
 /// Magic, version, flags, partition, id, time.

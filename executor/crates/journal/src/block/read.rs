@@ -12,7 +12,9 @@ use ids::{BatchId, ExecutionId, Logging, Mode, PartitionId, Status};
 use super::column::Reader;
 use super::record::{Closed, Journalled, MachineRef, Opened, Record};
 use super::rows::Rows;
-use super::{LOGGINGS, MAGIC, RAW_BYTES_MAX, RETENTIONS, ROLES, SUB_BLOCK_RECORDS_MAX, TRACES, VERSION};
+use super::{
+    LOGGINGS, MAGIC, ORIGINS, RAW_BYTES_MAX, RETENTIONS, ROLES, SUB_BLOCK_RECORDS_MAX, TRACES, VERSION,
+};
 use crate::store::{BlockId, StoreError};
 
 /// What a sub-block's records are.
@@ -316,7 +318,7 @@ impl Block {
 }
 
 /// The flags that are known.
-const FLAGS: u8 = RETENTIONS | ROLES | LOGGINGS;
+const FLAGS: u8 = RETENTIONS | ROLES | LOGGINGS | ORIGINS;
 
 fn read_machines(reader: &mut Reader<'_>, flags: u8) -> Result<Vec<MachineRef>, StoreError> {
     let count = reader.length(reader.remaining())?;
@@ -325,20 +327,21 @@ fn read_machines(reader: &mut Reader<'_>, flags: u8) -> Result<Vec<MachineRef>, 
         let [mode, dialect] = reader.array()?;
         let mode = Mode::from_u8(mode).ok_or_else(|| corrupt(format!("a machine has mode {mode}")))?;
         let definition = reader.array()?;
-        let arn = read_arn(reader)?;
+        let arn = read_text(reader)?;
         let retention = if flags & RETENTIONS != 0 { reader.varint()? } else { 0 };
         let retention_s = u32::try_from(retention).map_err(|_| corrupt("a machine keeps for too long"))?;
-        let role_arn = if flags & ROLES != 0 { read_arn(reader)? } else { String::new() };
+        let role_arn = if flags & ROLES != 0 { read_text(reader)? } else { String::new() };
         let logging = if flags & LOGGINGS != 0 { reader.byte()? } else { 0 };
         let logging = Logging::from_u8(logging).ok_or_else(|| corrupt("a machine has no known log level"))?;
-        machines.push(MachineRef { arn, definition, mode, dialect, retention_s, role_arn, logging });
+        let origin = if flags & ORIGINS != 0 { read_text(reader)? } else { String::new() };
+        machines.push(MachineRef { arn, definition, mode, dialect, retention_s, role_arn, logging, origin });
     }
     Ok(machines)
 }
 
-fn read_arn(reader: &mut Reader<'_>) -> Result<String, StoreError> {
+fn read_text(reader: &mut Reader<'_>) -> Result<String, StoreError> {
     let text = std::str::from_utf8(reader.bytes_with_length()?);
-    Ok(text.map_err(|_| corrupt("an ARN of a machine or its role is not UTF-8"))?.to_owned())
+    Ok(text.map_err(|_| corrupt("an ARN of a machine or its role, or its origin, is not UTF-8"))?.to_owned())
 }
 
 fn read_sub_block(

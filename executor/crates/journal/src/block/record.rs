@@ -26,6 +26,8 @@ pub struct MachineRef {
     pub role_arn: String,
     /// What of their histories is exported.
     pub logging: Logging,
+    /// By which of the machine's versions and aliases they were started, as the scheduler spells it; empty: by none.
+    pub origin: String,
 }
 
 /// An execution was accepted.

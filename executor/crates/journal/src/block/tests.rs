@@ -28,6 +28,7 @@ fn machine(number: u8) -> MachineRef {
             String::new()
         },
         logging: Logging::from_u8(if number >= 5 { number % 8 } else { 0 }).expect("a level"),
+        origin: if number >= 6 { format!("{number}:PROD") } else { String::new() },
     }
 }
 
@@ -164,6 +165,24 @@ fn an_outcome_of_a_kind_that_a_newer_program_added_is_refused_by_its_number_and_
         }
         assert_eq!(block.find(other).expect("readable").journalled, [told(other)]);
     }
+}
+
+#[test]
+fn a_block_says_of_its_machines_only_what_one_of_them_has() {
+    let flags = |machines: &[MachineRef]| {
+        let mut builder = BlockBuilder::new(partition());
+        for machine in machines {
+            builder.machine(machine);
+        }
+        let bytes = builder.finish(ID, 9);
+        assert_eq!(Block::parse(&bytes).expect("a block").machines(), machines);
+        bytes[5]
+    };
+    let (plain, published) = (machine(1), MachineRef { origin: "3:PROD".into(), ..machine(1) });
+    assert_eq!(flags(&[]), 0);
+    assert_eq!(flags(std::slice::from_ref(&plain)), 0);
+    assert_eq!(flags(&[plain, published]), ORIGINS);
+    assert_eq!(flags(&[machine(0), machine(6)]), RETENTIONS | ROLES | LOGGINGS | ORIGINS);
 }
 
 /// Writes the checksum anew, so that what is behind it is reached.

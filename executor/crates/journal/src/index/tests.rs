@@ -36,6 +36,7 @@ fn machine(number: u32) -> MachineRef {
         retention_s: 0,
         role_arn: String::new(),
         logging: Default::default(),
+        origin: String::new(),
     }
 }
 

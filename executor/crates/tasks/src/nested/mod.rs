@@ -76,7 +76,7 @@ impl Nested {
             Err(refused) if asked.named_by_us && refused.is("ExecutionAlreadyExists") => refused,
             answer => return answer,
         };
-        let Ok(machine) = MachineName::parse(&asked.start.machine_arn) else { return Err(refused) };
+        let Some(machine) = machine_of(&asked.start.machine_arn) else { return Err(refused) };
         match self.0.describe(machine.named_execution(&asked.start.name)).await {
             Ok(found) => Ok(Started { execution_arn: found.execution_arn, at: found.started }),
             Err(Refusal::Refused { .. }) => Err(refused),
@@ -115,6 +115,15 @@ impl Nested {
             }
         }
     }
+}
+
+/// The machine that an ARN or QRN names, be it alone or with a version or an alias behind it: executions are called after the machine.
+fn machine_of(text: &str) -> Option<MachineName> {
+    let parsed = MachineName::parse(text).or_else(|error| {
+        let (machine, _) = text.rsplit_once(':').ok_or(error)?;
+        MachineName::parse(machine)
+    });
+    parsed.ok()
 }
 
 impl Integration for Nested {

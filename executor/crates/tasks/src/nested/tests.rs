@@ -238,6 +238,15 @@ async fn an_execution_of_the_attempts_own_name_that_has_ended_is_found_again_and
         assert_eq!(asked[1], "describe arn:aws:states:eu-west-1:123456789012:execution:child:by-x-1-2a");
     }
 
+    // An execution is called after its machine, whatever version or alias of it was asked for.
+    for behind in [":3", ":PROD"] {
+        let arguments = format!(r#"{{"StateMachineArn":"{MACHINE}{behind}"}}"#);
+        let script = Script { starts: taken(), looks: looks(), ..Script::default() };
+        let (answer, asked) = begun(script, request(&integration(".sync"), &arguments)).await;
+        assert!(matches!(answer, Ok(Answer::Submitted(_))), "{answer:?}");
+        assert_eq!(asked[1], "describe arn:aws:states:eu-west-1:123456789012:execution:child:by-x-1-2a");
+    }
+
     let named = request(&integration(".sync"), &arguments(r#","Input":{"n":1},"Name":"monday""#));
     let script = Script { starts: taken(), looks: looks(), ..Script::default() };
     let failure = begun(script, named).await.0.expect_err("it is another's");

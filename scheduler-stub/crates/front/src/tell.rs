@@ -1,0 +1,65 @@
+//! What the door reports, for whoever counts: it knows no metrics itself.
+
+use std::time::Duration;
+
+use crate::operations::Api;
+
+/// A request that was answered, or whose caller went away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// The thread that answered it, from 0.
+    pub thread: usize,
+    /// By which API it came; `None` where it named none.
+    pub api: Option<Api>,
+    /// One of the API's operations; `None` where it named none that there is.
+    pub operation: Option<&'static str>,
+    /// The error's name in that API ([`crate::Kind::code`]); `None` when it succeeded. Where it named no API, an HTTP status
+    /// alone was answered and the name is `Http`; where the caller went away before, it is `Gone`.
+    pub error: Option<&'static str>,
+    /// From the last byte of its headers to when its answer was there.
+    pub took: Duration,
+    /// Bytes of its body, as far as it was received.
+    pub received: usize,
+    /// Bytes of its answer.
+    pub sent: usize,
+}
+
+/// What happened to a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Connection {
+    /// It was accepted. Each of these is followed by [`Connection::Closed`], sooner or later.
+    Opened,
+    /// It has ended.
+    Closed,
+    /// It was accepted and closed, for all others were busy.
+    Refused,
+    /// It was closed to make room.
+    Evicted,
+    /// Its TLS handshake failed, or took too long.
+    Handshake,
+    /// Its request's headers took too long.
+    SlowHead,
+    /// It was closed because nothing had been under way for long.
+    Idle,
+    /// What it sent was no HTTP, or was more than may be, or it broke.
+    Broken,
+}
+
+/// Counts. Called on the door's threads, which it must not hold up.
+pub trait Tell: Send + Sync + 'static {
+    /// A request was answered.
+    fn answered(&self, told: Told);
+
+    /// Something happened to a connection of this thread.
+    fn connection(&self, thread: usize, what: Connection);
+}
+
+/// Counts nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Tell for Silent {
+    fn answered(&self, _told: Told) {}
+
+    fn connection(&self, _thread: usize, _what: Connection) {}
+}

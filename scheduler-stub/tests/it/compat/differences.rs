@@ -1,0 +1,80 @@
+//! Where an operation does something else than at AWS or Tencent, or where what those do is not known.
+
+/// API, operation, text. `*` stands for each operation of the API.
+pub(super) const DIFFERENCES: &[(&str, &str, &str)] = &[
+    (
+        "sfn",
+        "*",
+        "Keys of the caller (KMS) are refused with `InvalidEncryptionConfiguration`: what is stored is as safe as the store.",
+    ),
+    (
+        "sfn",
+        "*",
+        "Quotas are those of this page alone: 1,000 versions and 100 aliases of a machine, 50 tags of a resource.",
+    ),
+    ("sfn", "*", "Tags whose keys begin with `aws:` are taken."),
+    (
+        "sfn",
+        "CreateStateMachine",
+        "ARNs have at most 220 bytes. A destination of logs is kept and told; where histories go, the nodes' configuration says.",
+    ),
+    ("sfn", "DescribeExecution", "EXPRESS executions are described, too; AWS answers `InvalidArn`."),
+    (
+        "sfn",
+        "DescribeMapRun",
+        "A Map Run is known to this scheduler once `ListMapRuns` or a history has told it; before, the answer is `ResourceNotFound`. `pending` is 0, for items are not read ahead.",
+    ),
+    (
+        "sfn",
+        "DescribeStateMachine",
+        "By an alias: the version that has the greater weight. `includedData: METADATA_ONLY` leaves the definition in, which the model requires.",
+    ),
+    (
+        "sfn",
+        "GetActivityTask",
+        "Waits 55 seconds. A task whose worker went away while it was handed over is lost until its timeout, as at AWS.",
+    ),
+    (
+        "sfn",
+        "GetExecutionHistory",
+        "EXPRESS executions have one as long as they are kept, unless they have waited for something. A page ends at 1 MiB of details, too. With `includeExecutionData: false` `parameters` is an empty text, for the model requires it.",
+    ),
+    (
+        "sfn",
+        "ListExecutions",
+        "`PENDING_REDRIVE` finds nothing. Executions of a distributed Map's items are not listed: by `mapRunArn` the list is empty.",
+    ),
+    ("sfn", "StartExecution", "`OutcomeUnknown`, see above."),
+    (
+        "sfn",
+        "StartSyncExecution",
+        "`OutcomeUnknown`, see above. Billing details are counted as AWS does, with 64 MB; nobody is billed.",
+    ),
+    ("sfn", "StopExecution", "EXPRESS executions are stopped, too."),
+    (
+        "sfn",
+        "UpdateMapRun",
+        "Refused with `ValidationException`: what a Map begins with stays until it ends.",
+    ),
+    (
+        "sfn",
+        "ValidateStateMachineDefinition",
+        "Codes and messages of what AWS does not know are ours: docs/diagnostics.md.",
+    ),
+    (
+        "asw",
+        "*",
+        "`X-TC-Region` is not compared with the region of a QRN. QRNs of any spelling of a region, and ARNs, are taken.",
+    ),
+    ("asw", "*", "`Creator` and `Modifier` are empty. Machines are always `Online`."),
+    ("asw", "DeleteFlowService", "Not published; as Tencent's own tools call it."),
+    ("asw", "DescribeExecution", "Executions that have timed out are `FAILED`."),
+    ("asw", "DescribeExecutionHistory", "Histories of more than 8 MiB are refused with `FailedOperation`."),
+    (
+        "asw",
+        "DescribeExecutions",
+        "Looks at the newest 10,000 executions; the SDK's model has none of its members, older examples show them.",
+    ),
+    ("asw", "DescribeFlowServices", "Looks at 10,000 machines."),
+    ("asw", "ModifyFlowService", "Name and type stay: others are refused with `InvalidParameterValue`."),
+];
