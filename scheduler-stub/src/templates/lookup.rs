@@ -125,14 +125,6 @@ impl Templates {
         self.is_fresh(looked_up_us).then_some(template)
     }
 
-    /// As [`Templates::target`].
-    ///
-    /// # Errors
-    /// The same.
-    pub async fn resolve(&self, arn: &str) -> Result<Arc<Template>, Error> {
-        self.target(arn).await
-    }
-
     /// The revision of a machine that has this definition: the newest one, or one of the 64 before it.
     ///
     /// # Errors

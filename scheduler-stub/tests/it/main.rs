@@ -15,7 +15,6 @@ mod front;
 mod late;
 mod links;
 mod lists;
-mod machines;
 mod managed;
 mod nested;
 mod owning;
