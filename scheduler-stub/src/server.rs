@@ -24,7 +24,7 @@ use crate::activities::{Activities, POLL_WAIT, Polls};
 use crate::cluster::Cluster;
 use crate::directory::Directory;
 use crate::dispatch::{Dispatcher, MESSAGE_BYTES_MAX, NodeClients, START_DEADLINE};
-use crate::doors::{Doors, Gate};
+use crate::doors::{Doors, Gate, KnownRuns};
 use crate::error::Error;
 use crate::executions::Executions;
 use crate::forward::Forward;
@@ -142,6 +142,7 @@ impl Scheduler {
             naming: config.naming,
             clock,
             secret: Arc::clone(&secret),
+            map_runs: KnownRuns::default(),
             start_patience: START_DEADLINE,
             main: Handle::current(),
         });

@@ -11,6 +11,7 @@ mod executions;
 mod fault;
 mod history;
 mod machines;
+mod map_runs;
 mod tags;
 mod tasks;
 mod test_state;
@@ -33,6 +34,8 @@ use crate::executions::Executions;
 use crate::names::Naming;
 use crate::templates::Templates;
 
+pub use map_runs::KnownRuns;
+
 /// What the doors open to. Cheap to clone.
 #[derive(Clone)]
 pub struct Doors {
@@ -50,6 +53,8 @@ pub struct Doors {
     pub clock: Clock,
     /// Seals the tokens of pages.
     pub secret: Arc<ClusterSecret>,
+    /// Which executions Map Runs are parts of.
+    pub map_runs: KnownRuns,
     /// How long a start waits until it is durable: less than clients wait, botocore for 60 seconds.
     pub start_patience: Duration,
     /// The scheduler's runtime.
@@ -130,6 +135,7 @@ async fn answer(doors: &Doors, call: Call) -> Result<Answer, Fault> {
         (Api::Sfn, "TagResource" | "UntagResource" | "ListTagsForResource") => tags::serve(doors, call).await,
         (Api::Sfn, "ValidateStateMachineDefinition") => validate::serve(call).await,
         (Api::Sfn, "TestState") => test_state::serve(doors, call).await,
+        (Api::Sfn, "ListMapRuns" | "DescribeMapRun" | "UpdateMapRun") => map_runs::serve(doors, call).await,
         (Api::Sfn, "GetExecutionHistory") => history::serve(doors, call).await,
         (Api::Sfn, "SendTaskSuccess" | "SendTaskFailure" | "SendTaskHeartbeat") => {
             tasks::serve(doors, call).await

@@ -4,6 +4,7 @@ mod asw;
 mod dispatch;
 mod executions;
 mod history;
+mod map_runs;
 mod work;
 
 use std::sync::Arc;

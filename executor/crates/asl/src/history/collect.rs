@@ -106,7 +106,7 @@ fn describe(kind: &EventKind<'_>) -> (&'static str, Map) {
         EventKind::MapIterationSucceeded(iteration) => ("MapIterationSucceeded", iteration_of(*iteration)),
         EventKind::MapIterationFailed(iteration) => ("MapIterationFailed", iteration_of(*iteration)),
         EventKind::MapIterationAborted(iteration) => ("MapIterationAborted", iteration_of(*iteration)),
-        EventKind::MapRunStarted { arn } => {
+        EventKind::MapRunStarted { arn, .. } => {
             ("MapRunStarted", members([("mapRunArn", Value::from((*arn).clone()))]))
         }
         EventKind::MapRunSucceeded => ("MapRunSucceeded", Map::default()),
