@@ -334,3 +334,29 @@ impl Desk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use executor::clock::Clock;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_waits_less_is_answered_in_time_behind_one_that_waits_longer() {
+        let directory = Arc::new(Directory::new(Clock::System));
+        let polls = Polls::new(directory, NodeClients::default(), POLL_WAIT);
+        let mut patient = pin!(polls.get("a", String::new()));
+        let hasty = polls.get_within("a", String::new(), Duration::from_secs(55));
+        let begun = Instant::now();
+        tokio::select! {
+            biased;
+            task = &mut patient => panic!("{task:?}"),
+            task = hasty => assert_eq!(task, Ok(GetActivityTaskResponse::default())),
+        }
+        assert_eq!(begun.elapsed().as_secs(), 55);
+        assert_eq!(patient.await.ok(), Some(GetActivityTaskResponse::default()));
+        assert_eq!((begun.elapsed().as_secs(), polls.waiting()), (60, 0));
+    }
+}

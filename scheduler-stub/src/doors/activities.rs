@@ -3,7 +3,6 @@
 //! Invariants: of one name there is one activity, whoever creates it; deleting one that is not there is no error; a poll
 //! that its worker has left takes no task any more, and one that was taken for it times out. What may fail: names, ARNs, the store, too many workers.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use front::{Answer, Call, Fault, Kind};
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{page, seconds, text, token};
 use super::fault::fault;
+use super::machines::{EncryptionConfiguration, Tag, check_encryption};
 use super::{Doors, unserved};
 use crate::activities::{Activity, Full};
 use crate::error::Error;
@@ -24,20 +24,7 @@ struct CreateInput {
     name: String,
     #[serde(default)]
     tags: Vec<Tag>,
-    encryption_configuration: Option<Encryption>,
-}
-
-#[derive(Deserialize)]
-struct Tag {
-    #[serde(default)]
-    key: String,
-    #[serde(default)]
-    value: String,
-}
-
-#[derive(Deserialize)]
-struct Encryption {
-    r#type: String,
+    encryption_configuration: Option<EncryptionConfiguration>,
 }
 
 #[derive(Serialize)]
@@ -64,13 +51,8 @@ impl From<Activity> for Described {
 
 async fn create(doors: &Doors, call: Call) -> Result<Answer, Fault> {
     let CreateInput { name, tags, encryption_configuration } = call.read()?;
-    if encryption_configuration.is_some_and(|encryption| encryption.r#type != "AWS_OWNED_KEY") {
-        let message =
-            "keys of one's own are not used here: what is kept is encrypted by the store, if it is told to";
-        return Err(Fault::new(Kind::InvalidEncryptionConfiguration, message));
-    }
-    let tags: BTreeMap<String, String> = tags.into_iter().map(|tag| (tag.key, tag.value)).collect();
-    let created = doors.activities.create_tagged(&name, tags).await;
+    check_encryption(encryption_configuration).map_err(|error| fault(&call, error))?;
+    let created = doors.activities.create_tagged(&name, Tag::map(tags)).await;
     let Activity { arn, created_ms, .. } = created.map_err(|error| fault(&call, error))?;
     Answer::of(&Created { activity_arn: arn, creation_date: seconds(created_ms) })
 }

@@ -1,4 +1,4 @@
-//! Executions in Step Functions' API: starts, look-ups, lists, stops and redrives.
+//! Executions in Step Functions' API: look-ups, stops and redrives.
 //!
 //! Invariants: an execution is answered for by its whole ARN or QRN alone, for an id leads to it whatever machine the text around
 //! it names, and callers have rights on machines ([`own`]); names and inputs are judged by the core. What may fail: whatever the core
@@ -8,20 +8,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use front::{Answer, Call, Fault, Subject};
-use ids::{ExecutionName, MachineName, Mode};
+use ids::{DefinitionHash, ExecutionName, MachineName};
 use proto::executor::v1::{self, ExecutionStatus, RedriveStatus};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::answer::{page, seconds, text, token};
-use super::fault::{fault, fault_of_start};
-use super::{Doors, Kind, on_main, trace_header, unserved};
-use crate::executions::{Begun, SYNC_PATIENCE, Start};
-use crate::templates::Template;
-
-/// What AWS bills an execution by, in milliseconds.
-const BILLED_STEP_MS: u64 = 100;
-/// What AWS bills the smallest execution with, in MB.
-const BILLED_MEMORY_MB: u32 = 64;
+use super::answer::{seconds, text};
+use super::fault::fault;
+use super::machines::{LoggingConfiguration, TracingConfiguration};
+use super::{Doors, unserved};
+use crate::error::Error;
+use crate::templates::{About, Template};
 
 /// What is known of an execution that a call names by its whole ARN or QRN, as it is spelt in answers.
 ///
@@ -90,128 +86,41 @@ pub(super) async fn machine(doors: &Doors, call: &Call) -> Result<Option<String>
     Ok(None)
 }
 
-/// Starts an execution for either API, on whatever thread asks for it.
-pub(super) async fn begin(doors: &Doors, call: &Call, machine: &str, start: Start) -> Result<Begun, Fault> {
-    let template = target(doors, call, machine).await?;
-    let repeatable = template.mode == Mode::Standard && !start.name.is_empty();
-    let begun = doors.executions.start_of(template, start).await;
-    begun.map_err(|error| fault_of_start(call, error, repeatable))
-}
-
-/// What a start of this ARN or QRN runs. Nothing has begun when this fails.
-async fn target(doors: &Doors, call: &Call, machine: &str) -> Result<Arc<Template>, Fault> {
-    if let Some(known) = doors.templates.known(machine) {
-        return Ok(known);
-    }
-    let (templates, arn) = (Arc::clone(&doors.templates), machine.to_owned());
-    // A store may spawn what outlives the call.
-    let found = on_main(&doors.main, Kind::Question, async move { templates.target(&arn).await }).await?;
-    found.map_err(|error| fault_of_start(call, error, true))
-}
-
-fn asked(call: &Call, patience: std::time::Duration) -> Start {
-    Start {
-        name: call.text("name").unwrap_or_default().to_owned(),
-        input: Bytes::copy_from_slice(call.text("input").unwrap_or_default().as_bytes()),
-        logging: None,
-        trace: call.text("traceHeader").and_then(trace_header::read),
-        patience,
-    }
-}
-
-/// `StartExecution`.
-pub(super) async fn start_execution(doors: &Doors, call: Call) -> Result<Answer, Fault> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Output {
-        execution_arn: String,
-        start_date: f64,
-    }
-    let machine = call.text("stateMachineArn").unwrap_or_default();
-    let Begun { arn, start_time_ms, .. } =
-        begin(doors, &call, machine, asked(&call, doors.start_patience)).await?;
-    Answer::of(&Output { execution_arn: arn, start_date: seconds(start_time_ms) })
-}
-
-#[derive(Serialize)]
-struct Included {
-    included: bool,
-}
-
-#[derive(Serialize)]
+/// By which version and alias of its machine an execution was started.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct BillingDetails {
-    #[serde(rename = "billedMemoryUsedInMB")]
-    billed_memory_used_in_mb: u32,
-    billed_duration_in_milliseconds: u64,
+pub(super) struct Origin {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) state_machine_version_arn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) state_machine_alias_arn: Option<String>,
 }
 
+impl Origin {
+    /// `origin` is empty, `3`, or `3:PROD`.
+    pub(super) fn of(machine: &str, origin: &str) -> Self {
+        let mut parts = origin.split(':').filter(|part| !part.is_empty());
+        let arn = |part: &str| format!("{machine}:{part}");
+        Self {
+            state_machine_version_arn: parts.next().map(arn),
+            state_machine_alias_arn: parts.next().map(arn),
+        }
+    }
+}
+
+/// Whether a payload is in the answer.
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct SyncOutput<'a> {
-    execution_arn: &'a str,
-    state_machine_arn: &'a str,
-    name: &'a str,
-    start_date: f64,
-    stop_date: f64,
-    status: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cause: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    input: Option<&'a str>,
-    input_details: Included,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output_details: Option<Included>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace_header: Option<&'a str>,
-    billing_details: BillingDetails,
+pub(super) struct Included {
+    pub(super) included: bool,
 }
 
 /// Whether a call asks for inputs and outputs, too.
-fn wants_data(call: &Call) -> bool {
+pub(super) fn wants_data(call: &Call) -> bool {
     call.text("includedData") != Some("METADATA_ONLY")
 }
 
-async fn start_sync_execution(doors: &Doors, call: Call) -> Result<Answer, Fault> {
-    let machine = call.text("stateMachineArn").unwrap_or_default();
-    let ended = doors.executions.start_sync(machine, asked(&call, SYNC_PATIENCE)).await;
-    let ended = ended.map_err(|status| fault_of_start(&call, status, false))?;
-    let summary = ended.summary.unwrap_or_default();
-    let data = wants_data(&call);
-    let output = ended.output.as_ref().map(text).transpose()?;
-    let duration_ms = summary.stop_time_ms.saturating_sub(summary.start_time_ms);
-    Answer::of(&SyncOutput {
-        execution_arn: &summary.execution_arn,
-        state_machine_arn: &summary.machine_arn,
-        name: &summary.name,
-        start_date: seconds(summary.start_time_ms),
-        stop_date: seconds(summary.stop_time_ms),
-        // The API has no other word for one that was stopped.
-        status: match summary.status() {
-            ExecutionStatus::Succeeded => "SUCCEEDED",
-            ExecutionStatus::TimedOut => "TIMED_OUT",
-            _ => "FAILED",
-        },
-        error: ended.error.as_deref(),
-        cause: ended.cause.as_deref(),
-        input: data.then(|| call.text("input").filter(|input| !input.is_empty()).unwrap_or("{}")),
-        input_details: Included { included: data },
-        output: output.filter(|_| data),
-        output_details: output.map(|_| Included { included: data }),
-        trace_header: call.text("traceHeader"),
-        billing_details: BillingDetails {
-            billed_memory_used_in_mb: BILLED_MEMORY_MB,
-            billed_duration_in_milliseconds: duration_ms.div_ceil(BILLED_STEP_MS).max(1) * BILLED_STEP_MS,
-        },
-    })
-}
-
 /// A status as the API spells it.
-fn spelt(status: ExecutionStatus) -> &'static str {
+pub(super) fn spelt(status: ExecutionStatus) -> &'static str {
     match status {
         ExecutionStatus::Unspecified | ExecutionStatus::Running => "RUNNING",
         ExecutionStatus::Succeeded => "SUCCEEDED",
@@ -222,7 +131,7 @@ fn spelt(status: ExecutionStatus) -> &'static str {
 }
 
 /// A time that there is only once something has happened.
-fn later(ms: u64) -> Option<f64> {
+pub(super) fn later(ms: u64) -> Option<f64> {
     (ms > 0).then(|| seconds(ms))
 }
 
@@ -232,6 +141,8 @@ struct Described<'a> {
     execution_arn: &'a str,
     state_machine_arn: &'a str,
     name: &'a str,
+    #[serde(flatten)]
+    origin: Origin,
     status: &'static str,
     start_date: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -285,6 +196,7 @@ async fn describe_execution(doors: &Doors, call: Call) -> Result<Answer, Fault> 
         execution_arn: &summary.execution_arn,
         state_machine_arn: &summary.machine_arn,
         name: &summary.name,
+        origin: Origin::of(&summary.machine_arn, &described.origin),
         status: spelt(summary.status()),
         start_date: seconds(summary.start_time_ms),
         stop_date: later(summary.stop_time_ms),
@@ -296,6 +208,68 @@ async fn describe_execution(doors: &Doors, call: Call) -> Result<Answer, Fault> 
         cause: described.cause.as_deref(),
         redrive: (summary.mode() == v1::Mode::Standard).then(|| Redrive::of(&described)),
     })
+}
+
+/// `DescribeStateMachineForExecution`: the machine as it was when the execution was started.
+async fn describe_machine(doors: &Doors, call: Call) -> Result<Answer, Fault> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Output<'a> {
+        state_machine_arn: &'a str,
+        name: &'a str,
+        definition: &'a str,
+        role_arn: &'a str,
+        update_date: f64,
+        logging_configuration: LoggingConfiguration,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tracing_configuration: Option<TracingConfiguration>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        revision_id: Option<String>,
+    }
+    let execution = call.text("executionArn").unwrap_or_default();
+    let described = own(doors, &call, execution).await?;
+    let summary = described.summary.unwrap_or_default();
+    let machine = &summary.machine_arn;
+    let (template, definition) = definition_of(doors, machine, &described.definition_hash)
+        .await
+        .map_err(|error| fault(&call, error))?;
+    let logging = described.logging.unwrap_or_default().try_into().unwrap_or_default();
+    let about = template.as_ref().map(|template| &template.about);
+    Answer::of(&Output {
+        state_machine_arn: machine,
+        name: MachineName::parse(machine).as_ref().map_or("", MachineName::name),
+        definition: text(&definition)?,
+        role_arn: &described.role_arn,
+        // Of a machine that was deleted nobody knows it any more; it was before the start.
+        update_date: seconds(template.as_ref().map_or(summary.start_time_ms, |template| template.updated_ms)),
+        logging_configuration: LoggingConfiguration::of(logging, about.unwrap_or(&About::default())),
+        tracing_configuration: about.map(TracingConfiguration::of),
+        revision_id: template.as_ref().and_then(|template| template.revision_id()),
+    })
+}
+
+/// The revision of a machine that has this definition, if it is still there, and the definition's text.
+async fn definition_of(
+    doors: &Doors,
+    machine: &str,
+    hash: &[u8],
+) -> Result<(Option<Arc<Template>>, Bytes), Error> {
+    let lost = || {
+        let message = format!("the definition of {machine} that the execution runs is not kept any more");
+        Error::not_found("StateMachineDoesNotExist", message)
+    };
+    let hash: DefinitionHash = hash.try_into().map_err(|_| lost())?;
+    let template = match doors.templates.of_definition(machine, &hash).await {
+        Ok(template) => template,
+        // It was deleted; what it ran is kept.
+        Err(Error::NotFound { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let definition = match &template {
+        Some(template) => template.definition.clone(),
+        None => doors.templates.definition_text(&hash).await?.ok_or_else(lost)?,
+    };
+    Ok((template, definition))
 }
 
 async fn stop_execution(doors: &Doors, call: Call) -> Result<Answer, Fault> {
@@ -326,106 +300,13 @@ async fn redrive_execution(doors: &Doors, call: Call) -> Result<Answer, Fault> {
     Answer::of(&Output { redrive_date: seconds(redriven.redrive_time_ms) })
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ListInput {
-    state_machine_arn: Option<String>,
-    status_filter: Option<String>,
-    max_results: Option<u32>,
-    next_token: Option<String>,
-    map_run_arn: Option<String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ListOutput<'a> {
-    executions: Vec<Listed<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_token: Option<String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Listed<'a> {
-    execution_arn: &'a str,
-    state_machine_arn: &'a str,
-    name: &'a str,
-    status: &'static str,
-    start_date: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stop_date: Option<f64>,
-}
-
-impl<'a> Listed<'a> {
-    fn of(summary: &'a v1::ExecutionSummary) -> Self {
-        Self {
-            execution_arn: &summary.execution_arn,
-            state_machine_arn: &summary.machine_arn,
-            name: &summary.name,
-            status: spelt(summary.status()),
-            start_date: seconds(summary.start_time_ms),
-            stop_date: later(summary.stop_time_ms),
-        }
-    }
-}
-
-/// The status that a list is asked for; `None`: one that no execution has here.
-fn wanted(filter: Option<&str>) -> Option<ExecutionStatus> {
-    Some(match filter {
-        None => ExecutionStatus::Unspecified,
-        Some("RUNNING") => ExecutionStatus::Running,
-        Some("SUCCEEDED") => ExecutionStatus::Succeeded,
-        Some("FAILED") => ExecutionStatus::Failed,
-        Some("TIMED_OUT") => ExecutionStatus::TimedOut,
-        Some("ABORTED") => ExecutionStatus::Aborted,
-        Some(_) => return None,
-    })
-}
-
-async fn list_executions(doors: &Doors, call: Call) -> Result<Answer, Fault> {
-    let input: ListInput = call.read()?;
-    let machine = match (input.state_machine_arn, input.map_run_arn) {
-        (Some(machine), None) => machine,
-        (None, Some(_)) => {
-            let message =
-                "executions of Map Runs are not listed here: see ListMapRuns and the history of their parent";
-            return Err(Fault::new(front::Kind::ResourceNotFound, message));
-        }
-        _ => {
-            let message = "give one of stateMachineArn and mapRunArn";
-            return Err(Fault::new(front::Kind::Validation, message));
-        }
-    };
-    let template = doors.templates.resolve(&machine).await.map_err(|error| fault(&call, error))?;
-    if template.mode != Mode::Standard {
-        let message =
-            format!("{machine} is EXPRESS, whose executions are not listed: see where its log goes");
-        return Err(Fault::new(front::Kind::StateMachineTypeNotSupported, message));
-    }
-    let Some(status) = wanted(input.status_filter.as_deref()) else {
-        return Answer::of(&ListOutput { executions: Vec::new(), next_token: None });
-    };
-    let request = v1::ListExecutionsRequest {
-        machine_arn: template.arn.clone(),
-        status: status.into(),
-        max_results: page(input.max_results),
-        next_token: input.next_token.unwrap_or_default(),
-        ..Default::default()
-    };
-    let listed = doors.executions.list(request).await.map_err(|status| fault(&call, status))?;
-    let executions = listed.executions.iter().map(Listed::of).collect();
-    Answer::of(&ListOutput { executions, next_token: token(listed.next_token) })
-}
-
 /// Serves the operations of this module.
 pub(super) async fn serve(doors: &Doors, call: Call) -> Result<Answer, Fault> {
     match call.operation.name {
-        "StartExecution" => start_execution(doors, call).await,
-        "StartSyncExecution" => start_sync_execution(doors, call).await,
         "DescribeExecution" => describe_execution(doors, call).await,
+        "DescribeStateMachineForExecution" => describe_machine(doors, call).await,
         "StopExecution" => stop_execution(doors, call).await,
         "RedriveExecution" => redrive_execution(doors, call).await,
-        "ListExecutions" => list_executions(doors, call).await,
         _ => Err(unserved(&call)),
     }
 }

@@ -14,9 +14,10 @@ use serde::ser::{Error as _, SerializeMap};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::Doors;
 use super::answer::{page, seconds, token};
+use super::executions::{self, Origin};
 use super::fault::fault;
-use super::{Doors, executions};
 
 /// Events whose type has no member for details.
 const BARE: [&str; 12] = [
@@ -63,11 +64,13 @@ struct Event<'a> {
     told: &'a v1::HistoryEvent,
     /// Whether payloads are wanted.
     data: bool,
+    /// By which version and alias the execution was started.
+    origin: &'a Origin,
 }
 
 impl Serialize for Event<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { told, data } = *self;
+        let Self { told, data, origin } = *self;
         let mut event = serializer.serialize_map(None)?;
         event.serialize_entry("timestamp", &seconds(told.timestamp_ms))?;
         event.serialize_entry("type", &told.r#type)?;
@@ -76,7 +79,8 @@ impl Serialize for Event<'_> {
         if let Some(member) = member_of(&told.r#type) {
             let details = if told.details.is_empty() { b"{}" } else { &told.details[..] };
             let members = serde_json::from_slice(details).map_err(S::Error::custom)?;
-            event.serialize_entry(&member, &Details { members, data })?;
+            let origin = (told.r#type == "ExecutionStarted").then_some(origin);
+            event.serialize_entry(&member, &Details { members, data, origin })?;
         }
         event.end()
     }
@@ -86,6 +90,7 @@ impl Serialize for Event<'_> {
 struct Details<'a> {
     members: BTreeMap<Cow<'a, str>, &'a RawValue>,
     data: bool,
+    origin: Option<&'a Origin>,
 }
 
 impl Serialize for Details<'_> {
@@ -113,6 +118,14 @@ impl Serialize for Details<'_> {
                 name => details.serialize_entry(name, value)?,
             }
         }
+        if let Some(Origin { state_machine_version_arn, state_machine_alias_arn }) = self.origin {
+            if let Some(version) = state_machine_version_arn {
+                details.serialize_entry("stateMachineVersionArn", version)?;
+            }
+            if let Some(alias) = state_machine_alias_arn {
+                details.serialize_entry("stateMachineAliasArn", alias)?;
+            }
+        }
         details.end()
     }
 }
@@ -136,7 +149,9 @@ pub(super) async fn serve(doors: &Doors, call: Call) -> Result<Answer, Fault> {
         next_token: Option<String>,
     }
     let input: Input = call.read()?;
-    executions::check_own(doors, &call, &input.execution_arn).await?;
+    let described = executions::own(doors, &call, &input.execution_arn).await?;
+    let machine = described.summary.as_ref().map_or("", |summary| &summary.machine_arn);
+    let origin = &Origin::of(machine, &described.origin);
     let request = v1::GetExecutionHistoryRequest {
         execution: input.execution_arn.clone(),
         reverse_order: input.reverse_order.unwrap_or_default(),
@@ -147,7 +162,7 @@ pub(super) async fn serve(doors: &Doors, call: Call) -> Result<Answer, Fault> {
     let told = doors.executions.history(request).await.map_err(|status| fault(&call, status))?;
     doors.map_runs.learn_of_history(&input.execution_arn, &told.events);
     let data = input.include_execution_data.unwrap_or(true);
-    let events = told.events.iter().map(|told| Event { told, data }).collect();
+    let events = told.events.iter().map(|told| Event { told, data, origin }).collect();
     Answer::of(&Output { events, next_token: token(told.next_token) })
 }
 
@@ -163,7 +178,8 @@ mod tests {
             r#type: kind.to_owned(),
             details: details.into(),
         };
-        let text = serde_json::to_string(&Event { told: &told, data }).expect("it can be written");
+        let text = serde_json::to_string(&Event { told: &told, data, origin: &Origin::of("m", "3:PROD") })
+            .expect("it can be written");
         let head = format!(r#"{{"timestamp":1.5,"type":"{kind}","id":2,"previousEventId":1"#);
         text.strip_prefix(&head).expect("the same head").to_owned()
     }
@@ -176,6 +192,13 @@ mod tests {
         let exited = r#"{"name":"A","output":1,"assignedVariables":{"x":"y","n":1.0}}"#;
         let expected = r#","stateExitedEventDetails":{"assignedVariables":{"n":"1.0","x":"\"y\""},"assignedVariablesDetails":{"truncated":false},"name":"A","output":"1","outputDetails":{"truncated":false}}}"#;
         assert_eq!(written("TaskStateExited", exited, true), expected);
+    }
+
+    #[test]
+    fn the_start_says_by_which_version_and_alias_it_was() {
+        let started = written("ExecutionStarted", r#"{"roleArn":"r"}"#, true);
+        let expected = r#","executionStartedEventDetails":{"roleArn":"r","stateMachineVersionArn":"m:3","stateMachineAliasArn":"m:PROD"}}"#;
+        assert_eq!(started, expected);
     }
 
     #[test]

@@ -82,9 +82,16 @@ pub(super) struct TracingConfiguration {
     enabled: bool,
 }
 
+impl TracingConfiguration {
+    /// What is said of a machine.
+    pub(super) fn of(about: &About) -> Self {
+        Self { enabled: about.tracing }
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct EncryptionConfiguration {
+pub(super) struct EncryptionConfiguration {
     #[serde(rename = "type")]
     kind: String,
     kms_key_id: Option<String>,
@@ -133,7 +140,7 @@ pub(super) fn check_unlabelled(arn: &str) -> Result<(), Fault> {
     Err(Fault::new(Kind::Validation, message).with_detail("reason", "API_DOES_NOT_SUPPORT_LABELED_ARNS"))
 }
 
-fn check_encryption(said: Option<EncryptionConfiguration>) -> Result<(), Error> {
+pub(super) fn check_encryption(said: Option<EncryptionConfiguration>) -> Result<(), Error> {
     match said {
         Some(said) if said.kind != "AWS_OWNED_KEY" || said.kms_key_id.is_some() => {
             let message = "encryptionConfiguration: data are encrypted by the store, with the store's keys: leave it out, or say \

@@ -10,8 +10,10 @@ mod asw;
 mod executions;
 mod fault;
 mod history;
+mod lists;
 mod machines;
 mod map_runs;
+mod starts;
 mod tags;
 mod tasks;
 mod test_state;
@@ -83,7 +85,7 @@ impl front::Gate for Gate {
     async fn call(&self, call: Call) -> Result<Answer, Fault> {
         match (call.api, call.operation.name) {
             // The one call of which there are many thousands a second.
-            (Api::Sfn, "StartExecution") => executions::start_execution(&self.0, call).await,
+            (Api::Sfn, "StartExecution") => starts::start_execution(&self.0, call).await,
             (Api::Asw, "StartExecution") => asw::start_execution(&self.0, call).await,
             _ => {
                 let (doors, kind) = (Arc::clone(&self.0), Kind::of(&call));
@@ -105,14 +107,18 @@ async fn answer(doors: &Doors, call: Call) -> Result<Answer, Fault> {
     match (call.api, call.operation.name) {
         (
             Api::Sfn,
-            "StartExecution"
-            | "StartSyncExecution"
-            | "DescribeExecution"
-            | "DescribeStateMachineForExecution"
-            | "StopExecution"
-            | "RedriveExecution"
-            | "ListExecutions",
+            "DescribeExecution" | "DescribeStateMachineForExecution" | "StopExecution" | "RedriveExecution",
         ) => executions::serve(doors, call).await,
+        (Api::Sfn, "StartSyncExecution") => starts::start_sync_execution(doors, call).await,
+        (Api::Sfn, "ListExecutions") => lists::serve(doors, call).await,
+        (Api::Sfn, "GetExecutionHistory") => history::serve(doors, call).await,
+        (Api::Sfn, "SendTaskSuccess" | "SendTaskFailure" | "SendTaskHeartbeat") => {
+            tasks::serve(doors, call).await
+        }
+        (
+            Api::Sfn,
+            "CreateActivity" | "DescribeActivity" | "ListActivities" | "DeleteActivity" | "GetActivityTask",
+        ) => activities::serve(doors, call).await,
         (
             Api::Sfn,
             "CreateStateMachine"
@@ -136,14 +142,6 @@ async fn answer(doors: &Doors, call: Call) -> Result<Answer, Fault> {
         (Api::Sfn, "ValidateStateMachineDefinition") => validate::serve(call).await,
         (Api::Sfn, "TestState") => test_state::serve(doors, call).await,
         (Api::Sfn, "ListMapRuns" | "DescribeMapRun" | "UpdateMapRun") => map_runs::serve(doors, call).await,
-        (Api::Sfn, "GetExecutionHistory") => history::serve(doors, call).await,
-        (Api::Sfn, "SendTaskSuccess" | "SendTaskFailure" | "SendTaskHeartbeat") => {
-            tasks::serve(doors, call).await
-        }
-        (
-            Api::Sfn,
-            "CreateActivity" | "DescribeActivity" | "ListActivities" | "DeleteActivity" | "GetActivityTask",
-        ) => activities::serve(doors, call).await,
         (Api::Asw, _) => asw::serve(doors, call).await,
         (Api::Sfn, _) => Err(unserved(&call)),
     }

@@ -34,7 +34,10 @@ impl Entry {
 
     /// One of them. There is one: entries are made of what was found.
     pub(super) fn draw(&self) -> Option<Arc<Template>> {
-        DICE.with_borrow_mut(|dice| draw(&self.routes, dice).map(Arc::clone))
+        match &*self.routes {
+            [(only, _)] => Some(Arc::clone(only)),
+            routes => DICE.with_borrow_mut(|dice| draw(routes, dice).map(Arc::clone)),
+        }
     }
 }
 
@@ -108,8 +111,86 @@ impl Cache {
         inner.changes += 1;
     }
 
-    /// What was asked for is not there any more.
-    pub(super) fn forget(&self, machine: &str) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(machine);
+    /// What was asked for is not there any more. What else is known of the machine stays.
+    pub(super) fn forget(&self, machine: &str, qualifier: &str) {
+        let mut guard = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let inner = &mut *guard;
+        let Some(entries) = inner.machines.get_mut(machine) else { return };
+        inner.entries -= usize::from(entries.remove(qualifier).is_some());
+        if entries.is_empty() {
+            inner.machines.remove(machine);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ids::{Logging, Mode};
+
+    use super::*;
+
+    fn entry(revision: u32) -> Entry {
+        let template = Template {
+            arn: "m".into(),
+            name: "m".into(),
+            mode: Mode::Standard,
+            dialect: asl::Dialect::Asl,
+            definition: Bytes::new(),
+            hash: [0; 32],
+            version: revision,
+            created_ms: 0,
+            updated_ms: 0,
+            role_arn: String::new(),
+            comment: String::new(),
+            retention_s: 0,
+            logging: Logging::default(),
+            origin: String::new(),
+            about: super::super::About::default(),
+        };
+        Entry::of(Arc::new(template), 0)
+    }
+
+    fn known(cache: &Cache, machine: &str, qualifier: &str) -> Option<u32> {
+        cache.get(machine, qualifier).map(|(template, _)| template.version)
+    }
+
+    #[test]
+    fn what_was_looked_up_before_a_change_of_ours_is_not_kept_after_it() {
+        let cache = Cache::default();
+        let (looking, changing, quicker) = (cache.begin(), cache.begin(), cache.begin());
+        cache.changed("m", Some(entry(3)), quicker);
+        assert_eq!(known(&cache, "m", ""), Some(3));
+        cache.changed("m", Some(entry(2)), changing);
+        assert_eq!(known(&cache, "m", ""), None, "it may be old");
+        cache.keep("m", "", entry(1), looking);
+        assert_eq!(known(&cache, "m", ""), None, "it is old");
+        cache.keep("m", "", entry(3), cache.begin());
+        assert_eq!(known(&cache, "m", ""), Some(3));
+    }
+
+    #[test]
+    fn a_change_forgets_all_of_a_machine_and_an_unknown_alias_only_itself() {
+        let cache = Cache::default();
+        for qualifier in ["", "1", "PROD"] {
+            cache.keep("m", qualifier, entry(1), cache.begin());
+        }
+        cache.forget("m", "PROD");
+        cache.forget("m", "nobody");
+        assert_eq!((known(&cache, "m", ""), known(&cache, "m", "PROD")), (Some(1), None));
+        cache.changed("m", None, cache.begin());
+        assert_eq!((known(&cache, "m", ""), known(&cache, "m", "1")), (None, None));
+    }
+
+    #[test]
+    fn a_full_cache_begins_anew() {
+        let cache = Cache::default();
+        for number in 0..CACHED_MAX {
+            cache.keep(&format!("m{}", number / 100), &number.to_string(), entry(1), cache.begin());
+        }
+        assert_eq!(known(&cache, "m0", "0"), Some(1));
+        cache.keep("m0", "0", entry(2), cache.begin());
+        assert_eq!(known(&cache, "m99", "9999"), Some(1), "nothing was added");
+        cache.keep("more", "", entry(1), cache.begin());
+        assert_eq!((known(&cache, "m0", "0"), known(&cache, "more", "")), (None, Some(1)));
     }
 }

@@ -112,7 +112,7 @@ impl Templates {
                 cached.map(|(template, _)| template).ok_or(Error::Store(store))
             }
             Err(error) => {
-                self.cache.forget(qualified.machine);
+                self.cache.forget(qualified.machine, qualified.text);
                 Err(error)
             }
         }
@@ -123,14 +123,6 @@ impl Templates {
     pub fn known(&self, arn: &str) -> Option<Arc<Template>> {
         let (template, looked_up_us) = self.cached(arn)?;
         self.is_fresh(looked_up_us).then_some(template)
-    }
-
-    /// As [`Templates::target`].
-    ///
-    /// # Errors
-    /// The same.
-    pub async fn resolve(&self, arn: &str) -> Result<Arc<Template>, Error> {
-        self.target(arn).await
     }
 
     /// The revision of a machine that has this definition: the newest one, or one of the 64 before it.

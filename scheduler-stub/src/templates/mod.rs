@@ -175,10 +175,11 @@ impl Templates {
             (record.definition_hash.clone(), record.express, record.logging, record.about.tracing)
         };
         let published = head.published.of_revision(head.version).map(|(number, _)| number);
-        let published = published.filter(|_| !new.published.is_empty());
+        let asked = !new.published.is_empty();
+        let published = published.filter(|_| asked);
         if said(&head) == said(&new)
             && (role_may_differ || head.role_arn == new.role_arn)
-            && published.is_some() == !new.published.is_empty()
+            && published.is_some() == asked
         {
             return Ok((self.describe(&new.arn, 0).await?, published));
         }
@@ -229,7 +230,7 @@ impl Templates {
             }
             self.take_back(&new, published).await?;
         }
-        self.cache.forget(arn);
+        self.cache.forget(arn, "");
         let message = format!("{arn} was changed by someone else just now: describe it, then update again");
         Err(Error::conflict("ConflictException", message))
     }

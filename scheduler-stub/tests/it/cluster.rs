@@ -23,7 +23,7 @@ const PARTITIONS: u16 = 8;
 /// A scheduler on a store, and a client of it.
 pub struct Stage {
     memory: MemoryStore,
-    scheduler: Scheduler,
+    pub scheduler: Scheduler,
     pub client: Client,
 }
 

@@ -13,7 +13,6 @@ mod fake;
 mod late;
 mod links;
 mod lists;
-mod machines;
 mod managed;
 mod nested;
 mod owning;

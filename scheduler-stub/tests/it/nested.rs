@@ -7,6 +7,7 @@ use bytes::Bytes;
 use executor::node::Node;
 use proto::executor::v1::{DescribeExecutionResponse, ExecutionStatus, Mode};
 use proto::scheduler::v1::CreateStateMachineRequest;
+use serde_json::json;
 use testkit::eventually_async;
 
 use crate::cluster::Stage;
@@ -26,6 +27,10 @@ const CATCHER: &[u8] = br#"{"StartAt":"Run","States":{
         "Parameters":{"StateMachineArn":"arn:aws:states:local:000000000000:stateMachine:child"},
         "Catch":[{"ErrorEquals":["States.TaskFailed"],"ResultPath":"$.caught","Next":"Caught"}]},
     "Caught":{"Type":"Pass","End":true}}}"#;
+/// Names its child by an alias.
+const BY_ALIAS: &[u8] = br#"{"StartAt":"Run","States":{
+    "Run":{"Type":"Task","Resource":"arn:aws:states:::states:startExecution.sync:2","End":true,
+        "Parameters":{"StateMachineArn":"arn:aws:states:local:000000000000:stateMachine:child:PROD","Input":{"from":"x"}}}}}"#;
 const FAIL: &[u8] = br#"{"StartAt":"A","States":{"A":{"Type":"Fail","Error":"TooPoor","Cause":"no money"}}}"#;
 const WAIT: &[u8] = br#"{"StartAt":"A","States":{"A":{"Type":"Wait","Seconds":86400,"End":true}}}"#;
 /// Gives its child a second.
@@ -218,4 +223,26 @@ async fn an_execution_knows_the_role_of_its_machine_however_it_was_started() {
             assert_eq!(told.output.as_deref(), Some(expected.as_bytes()));
         }
     }
+}
+
+#[tokio::test]
+async fn a_child_that_its_parent_names_by_an_alias_is_the_version_to_which_that_leads() {
+    let (stage, _node) = one_node().await;
+    let (parent, child) = (stage.create("parent", BY_ALIAS).await, stage.create("child", CHILD).await);
+    let call = async |operation: &str, input| {
+        crate::doors::call(stage.scheduler.gate(), operation, input).await.expect(operation)
+    };
+    let version = call("PublishStateMachineVersion", json!({"stateMachineArn": child})).await;
+    let version = &version["stateMachineVersionArn"];
+    let update = json!({"stateMachineArn": child, "definition": String::from_utf8_lossy(FAIL)});
+    call("UpdateStateMachine", update).await;
+    let routing = json!([{"stateMachineVersionArn": version, "weight": 100}]);
+    call("CreateStateMachineAlias", json!({"name": "PROD", "routingConfiguration": routing})).await;
+
+    let started = stage.client.clone().start(&parent, "", Bytes::new()).await.expect("started");
+    let told = output(&ended(&stage, &started.execution_arn).await);
+    assert_eq!((text(&told, "/Output/got"), text(&told, "/StateMachineArn")), ("x", &*child));
+    let described = call("DescribeExecution", json!({"executionArn": text(&told, "/ExecutionArn")})).await;
+    assert_eq!(described["stateMachineVersionArn"], *version);
+    assert_eq!(described["stateMachineAliasArn"], format!("{child}:PROD"));
 }

@@ -4,7 +4,7 @@
 //! in the log; HTTP/2 and HTTP/1.1 are offered. What may fail: the first reading, with [`TrustError`]; a handshake.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -102,7 +102,7 @@ impl PublicIdentity {
     }
 }
 
-fn load(cert: &PathBuf, key: &PathBuf) -> Result<Loaded, TrustError> {
+fn load(cert: &Path, key: &Path) -> Result<Loaded, TrustError> {
     let texts = [read(cert)?, read(key)?];
     let unusable = |why: String| TrustError::Unusable { path: cert.display().to_string(), why };
     let server = ServerConfig::builder_with_provider(provider())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::operations::Api;
 
-/// A request that was answered.
+/// A request that was answered, or whose caller went away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Told {
     /// The thread that answered it, from 0.
@@ -14,7 +14,7 @@ pub struct Told {
     /// One of the API's operations; `None` where it named none that there is.
     pub operation: Option<&'static str>,
     /// The error's name in that API ([`crate::Kind::code`]); `None` when it succeeded. Where it named no API, an HTTP status
-    /// alone was answered and the name is `Http`.
+    /// alone was answered and the name is `Http`; where the caller went away before, it is `Gone`.
     pub error: Option<&'static str>,
     /// From the last byte of its headers to when its answer was there.
     pub took: Duration,

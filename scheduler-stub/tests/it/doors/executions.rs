@@ -225,3 +225,61 @@ async fn an_express_execution_is_run_to_its_end_and_billed() {
     );
     assert_eq!((ended.get("input"), ended.get("output")), (None, None));
 }
+
+#[tokio::test]
+async fn what_was_started_by_a_version_or_an_alias_says_so_wherever_it_is_shown() {
+    let stage = Stage::new().await;
+    let machine = stage.machine("wait", Mode::Standard, WAIT).await;
+    let published = stage.call("PublishStateMachineVersion", json!({"stateMachineArn": machine})).await;
+    let version = &published["stateMachineVersionArn"];
+    let routing = json!([{"stateMachineVersionArn": version, "weight": 100}]);
+    let alias = json!({"name": "PROD", "routingConfiguration": routing});
+    let alias = &stage.call("CreateStateMachineAlias", alias).await["stateMachineAliasArn"];
+    let by_alias = stage.start(alias.as_str().expect("an ARN"), "{}").await;
+    let by_version = stage.start(version.as_str().expect("an ARN"), "{}").await;
+    let by_neither = stage.start(&machine, "{}").await;
+    for (execution, version, alias) in [
+        (&by_alias, Some(version), Some(alias)),
+        (&by_version, Some(version), None),
+        (&by_neither, None, None),
+    ] {
+        let ask = json!({"executionArn": execution});
+        let described = stage.call("DescribeExecution", ask.clone()).await;
+        assert_eq!(described["stateMachineArn"], json!(machine));
+        let history = stage.call("GetExecutionHistory", ask.clone()).await;
+        let listed = stage.call("ListExecutions", json!({"stateMachineArn": machine})).await;
+        let rows = listed["executions"].as_array().expect("a list");
+        let row = rows.iter().find(|row| row["executionArn"] == json!(execution)).expect("it is listed");
+        for shown in [&described, &history["events"][0]["executionStartedEventDetails"], row] {
+            let told = (shown.get("stateMachineVersionArn"), shown.get("stateMachineAliasArn"));
+            assert_eq!(told, (version, alias), "{shown}");
+        }
+    }
+    let count = async |filter: Value| {
+        let listed = stage.call("ListExecutions", filter).await;
+        listed["executions"].as_array().map_or(0, Vec::len)
+    };
+    assert_eq!(count(json!({"stateMachineArn": version})).await, 2);
+    assert_eq!(count(json!({"stateMachineArn": alias})).await, 1);
+    assert_eq!(count(json!({"stateMachineArn": machine, "redriveFilter": "REDRIVEN"})).await, 0);
+    assert_eq!(count(json!({"stateMachineArn": machine, "redriveFilter": "NOT_REDRIVEN"})).await, 3);
+}
+
+#[tokio::test]
+async fn an_executions_machine_is_described_as_it_was_when_it_started() {
+    let stage = Stage::new().await;
+    let machine = stage.machine("wait", Mode::Standard, WAIT).await;
+    let execution = stage.start(&machine, "{}").await;
+    let before = stage.call("DescribeStateMachine", json!({"stateMachineArn": machine})).await;
+    let change = json!({"stateMachineArn": machine, "definition": PASS});
+    stage.call("UpdateStateMachine", change).await;
+    let ask = json!({"executionArn": execution});
+    let described = stage.call("DescribeStateMachineForExecution", ask.clone()).await;
+    for member in ["stateMachineArn", "name", "definition", "roleArn", "loggingConfiguration"] {
+        assert_eq!(described[member], before[member], "{member}");
+    }
+    assert_eq!(described["updateDate"], before["creationDate"]);
+    stage.call("DeleteStateMachine", json!({"stateMachineArn": machine})).await;
+    let after = stage.call("DescribeStateMachineForExecution", ask).await;
+    assert_eq!((&after["definition"], &after["name"]), (&json!(WAIT), &json!("wait")));
+}

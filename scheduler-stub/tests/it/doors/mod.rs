@@ -4,6 +4,7 @@ mod asw;
 mod dispatch;
 mod executions;
 mod history;
+mod machines;
 mod map_runs;
 mod work;
 
@@ -39,7 +40,7 @@ fn call_of(api: Api, operation: &str, input: Value) -> Call {
 }
 
 /// Calls an operation of Step Functions' API.
-async fn call(gate: &Gate, operation: &str, input: Value) -> Result<Value, Fault> {
+pub async fn call(gate: &Gate, operation: &str, input: Value) -> Result<Value, Fault> {
     let answer = gate.call(call_of(Api::Sfn, operation, input)).await?;
     Ok(serde_json::from_slice(answer.as_bytes()).expect("an object"))
 }

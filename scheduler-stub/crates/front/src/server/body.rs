@@ -55,21 +55,28 @@ pub(super) struct Received {
     _room: Room,
 }
 
-/// Receives a body.
+/// A body that is not taken.
+pub(super) struct NotTaken {
+    /// Why.
+    pub(super) fault: Fault,
+    /// Whether it was not read to its end, so that its connection cannot be used any more.
+    pub(super) unread: bool,
+}
+
+/// Receives a body. Whoever asks first (`Expect`) is told to send it by its being read.
 ///
 /// # Errors
 /// See the module; how many bytes came is in `received` in any case.
 pub(super) async fn receive(
-    body: Incoming,
+    mut body: Incoming,
+    asks_first: bool,
     budget: &Rc<Budget>,
     limits: &Limits,
     received: &mut usize,
-) -> Result<Received, Fault> {
-    let announced = body.size_hint().lower();
-    let mut body = body;
-    if announced > u64::try_from(limits.body_bytes).unwrap_or(u64::MAX) {
-        discard(body, limits).await;
-        return Err(too_large(limits));
+) -> Result<Received, NotTaken> {
+    if body.size_hint().lower() > u64::try_from(limits.body_bytes).unwrap_or(u64::MAX) {
+        let read = !asks_first && discard(body, limits).await;
+        return Err(NotTaken { fault: too_large(limits), unread: !read });
     }
     let mut room = Room { budget: Rc::clone(budget), held: 0 };
     let kept =
@@ -78,12 +85,12 @@ pub(super) async fn receive(
         Ok(Ok(bytes)) => Ok(Received { bytes, _room: room }),
         Ok(Err(fault)) => {
             drop(room);
-            discard(body, limits).await;
-            Err(fault)
+            Err(NotTaken { fault, unread: !discard(body, limits).await })
         }
         Err(_) => {
             let within = limits.body_within;
-            Err(Fault::new(Kind::RequestTimeout, format!("the body has not come whole within {within:?}")))
+            let why = format!("the body has not come whole within {within:?}");
+            Err(NotTaken { fault: Fault::new(Kind::RequestTimeout, why), unread: true })
         }
     }
 }
@@ -125,18 +132,20 @@ async fn collect(
 }
 
 /// Reads a body that is not wanted, within the bounds of one that is, so that its sender is not cut off before it hears why.
-pub(super) async fn discard(mut body: Incoming, limits: &Limits) {
+/// Returns whether it was read to its end.
+pub(super) async fn discard(mut body: Incoming, limits: &Limits) -> bool {
     let read = async {
         let mut bytes = 0;
-        while let Some(Ok(frame)) = body.frame().await {
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return false };
             bytes += frame.data_ref().map_or(0, Bytes::len);
             if bytes > limits.body_bytes {
-                return;
+                return false;
             }
         }
+        true
     };
-    // Too slow or too long: then it is cut off.
-    let _ = tokio::time::timeout(limits.body_within, read).await;
+    tokio::time::timeout(limits.body_within, read).await.unwrap_or(false)
 }
 
 fn too_large(limits: &Limits) -> Fault {

@@ -134,6 +134,11 @@ pub(super) fn expects(headers: &HeaderMap) -> bool {
     headers.contains_key(header::EXPECT)
 }
 
+/// Whether the body's length is said piece by piece.
+pub(super) fn is_chunked(parts: &Parts) -> bool {
+    parts.version != Version::HTTP_2 && parts.headers.contains_key(header::TRANSFER_ENCODING)
+}
+
 /// Where HTTP/2 and absolute targets say whom they call, as `Host`, which signatures are over.
 ///
 /// # Errors
@@ -173,7 +178,7 @@ fn http(api: Api, parts: &Parts) -> Result<(), Fault> {
         return refuse(Kind::MalformedRequest, "the header Host is missing");
     }
     // A length that is said once at the beginning cannot be understood in two ways. No client of either API needs another.
-    if parts.version != Version::HTTP_2 && headers.contains_key(header::TRANSFER_ENCODING) {
+    if is_chunked(parts) {
         return refuse(Kind::LengthRequired, "send Content-Length in place of Transfer-Encoding");
     }
     let encoding = headers.get(header::CONTENT_ENCODING).filter(|value| value.as_bytes() != b"identity");

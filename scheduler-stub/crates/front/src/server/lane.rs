@@ -144,7 +144,7 @@ impl<G: Gate, A: Admission> Lane<G, A> {
             let mut stop = std::pin::pin!(stop);
             loop {
                 tokio::select! {
-                    stream = accept(&listener) => self.welcome(stream),
+                    stream = self.next(&listener) => self.welcome(stream),
                     () = &mut stop => break,
                 }
             }
@@ -162,6 +162,14 @@ impl<G: Gate, A: Admission> Lane<G, A> {
             let left = self.connections.borrow().len();
             tracing::warn!(left, "the front door is shut over connections with calls under way");
         }
+    }
+
+    /// The next connection, once those have gone that were told to make room.
+    async fn next(&self, listener: &tokio::net::TcpListener) -> TcpStream {
+        while self.connections.borrow().len() > self.door.limits.connections {
+            tokio::task::yield_now().await;
+        }
+        accept(listener).await
     }
 
     fn welcome(self: &Rc<Self>, stream: TcpStream) {

@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -23,38 +24,59 @@ use crate::call::{Answer, Call, Caller, Gate};
 use crate::fault::{Fault, Kind};
 use crate::operations::{Api, Machine, Operation};
 use crate::shape;
-use crate::tell::Told;
+use crate::tell::{Tell, Told};
 
 /// Answers a request, and counts it.
 pub(super) async fn answer<G: Gate, A: Admission>(
     lane: &Lane<G, A>,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
-    let began = Instant::now();
     let request_id = lane.ids.next();
-    let mut told = Told {
-        thread: lane.number,
-        api: None,
-        operation: None,
-        error: None,
-        took: began.elapsed(),
-        received: 0,
-        sent: 0,
-    };
-    let response = match handle(lane, request, &request_id, &mut told).await {
-        Ok((api, answer)) => response::of_answer(api, &answer, &request_id),
+    let mut telling = Telling::new(lane);
+    let response = match handle(lane, request, &request_id, &mut telling.told).await {
+        Ok((api, answer)) => {
+            telling.told.error = None;
+            response::of_answer(api, &answer, &request_id)
+        }
         Err(Refused { why, close }) => {
-            told.error = Some(match &why {
+            telling.told.error = Some(match &why {
                 Refusal::Api(api, fault) => fault.kind().code(*api),
                 Refusal::Http(..) => "Http",
             });
             response::of_refusal(&why, close, &request_id)
         }
     };
-    told.took = began.elapsed();
-    told.sent = usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX);
-    lane.door.tell.answered(told);
+    telling.told.sent = usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX);
     response
+}
+
+/// Counts a request once, also one whose caller goes away before its answer is there.
+struct Telling<'a> {
+    told: Told,
+    began: Instant,
+    tell: &'a dyn Tell,
+}
+
+impl<'a> Telling<'a> {
+    fn new<G, A>(lane: &'a Lane<G, A>) -> Self {
+        let told = Told {
+            thread: lane.number,
+            api: None,
+            operation: None,
+            error: Some("Gone"),
+            took: Duration::ZERO,
+            received: 0,
+            sent: 0,
+        };
+        Self { told, began: Instant::now(), tell: &*lane.door.tell }
+    }
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        self.told.took = self.began.elapsed();
+        self.tell.answered(self.told);
+    }
 }
 
 /// Why a request got no answer of the gate's.
@@ -76,10 +98,12 @@ async fn handle<G: Gate, A: Admission>(
         Ok(looked) => looked,
         Err(why) => return Err(turned_away(lane, &parts, body, why).await),
     };
-    let received = body::receive(body, &lane.budget, &lane.door.limits, &mut told.received).await;
-    let received = received.map_err(|fault| {
-        // Where there was room for it, it may have been read to its end, which nobody looked at.
-        Refused { why: Refusal::Api(api, fault), close: true }
+    let asks_first = head::expects(&parts.headers);
+    let limits = &lane.door.limits;
+    let received = body::receive(body, asks_first, &lane.budget, limits, &mut told.received).await;
+    let received = received.map_err(|body::NotTaken { fault, unread }| Refused {
+        why: Refusal::Api(api, fault),
+        close: unread,
     })?;
     let refused = |fault| Refused { why: Refusal::Api(api, fault), close: false };
     let call = let_in(lane, api, operation, &parts, &received.bytes, request_id).map_err(refused)?;
@@ -126,15 +150,11 @@ async fn turned_away<G: Gate, A: Admission>(
     body: Incoming,
     why: Refusal,
 ) -> Refused {
-    let length_is_known = !matches!(&why, Refusal::Api(_, fault) if fault.kind() == Kind::LengthRequired);
     // Whoever waits to be told to send the body has not sent it, and must not be told to. Bodies of no length of their own are
     // not looked into at all.
-    let read = length_is_known && !head::expects(&parts.headers) && !body.is_end_stream();
-    let close = !body.is_end_stream();
-    if read {
-        body::discard(body, &lane.door.limits).await;
-    }
-    Refused { why, close }
+    let readable = !head::expects(&parts.headers) && !head::is_chunked(parts);
+    let read = body.is_end_stream() || (readable && body::discard(body, &lane.door.limits).await);
+    Refused { why, close: !read }
 }
 
 /// Who calls, and what: a signature before anything is made of the body.

@@ -1,0 +1,205 @@
+//! `ListExecutions` in Step Functions' API.
+//!
+//! Invariants: as the core's: newest start first, no page with holes. Rows are described one by one, [`DESCRIBED_AT_ONCE`] at a
+//! time, only where the question or the machine's versions need it; a page may then be shorter than asked for, and have a token
+//! all the same. What may fail: whatever the core refuses.
+
+use front::{Answer, Call, Fault, Kind};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use ids::Mode;
+use proto::executor::v1::{self, ExecutionStatus};
+use serde::{Deserialize, Serialize};
+use tonic::Code;
+
+use super::Doors;
+use super::answer::{page, seconds, token};
+use super::executions::{Origin, later, spelt};
+use super::fault::fault;
+use crate::error::Error;
+use crate::templates::{Qualifier, parse};
+
+/// Rows of a page that are described at the same time.
+const DESCRIBED_AT_ONCE: usize = 8;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Input {
+    state_machine_arn: Option<String>,
+    status_filter: Option<String>,
+    max_results: Option<u32>,
+    next_token: Option<String>,
+    map_run_arn: Option<String>,
+    redrive_filter: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Output<'a> {
+    executions: Vec<Row<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_token: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row<'a> {
+    execution_arn: &'a str,
+    state_machine_arn: &'a str,
+    name: &'a str,
+    status: &'static str,
+    start_date: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop_date: Option<f64>,
+    #[serde(flatten)]
+    more: Option<More>,
+}
+
+/// What only a look at the execution itself tells.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct More {
+    #[serde(flatten)]
+    origin: Origin,
+    redrive_count: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redrive_date: Option<f64>,
+}
+
+impl<'a> Row<'a> {
+    fn of(summary: &'a v1::ExecutionSummary, more: Option<More>) -> Self {
+        Self {
+            execution_arn: &summary.execution_arn,
+            state_machine_arn: &summary.machine_arn,
+            name: &summary.name,
+            status: spelt(summary.status()),
+            start_date: seconds(summary.start_time_ms),
+            stop_date: later(summary.stop_time_ms),
+            more,
+        }
+    }
+}
+
+/// Which rows of a page are wanted, besides its status.
+#[derive(Debug, Default)]
+struct Filter {
+    /// A version's or an alias' ARN.
+    origin: Option<String>,
+    redriven: Option<bool>,
+}
+
+impl Filter {
+    fn wants(&self, more: &More) -> bool {
+        let Origin { state_machine_version_arn, state_machine_alias_arn } = &more.origin;
+        let origin = self.origin.is_none()
+            || [state_machine_version_arn, state_machine_alias_arn].contains(&&self.origin);
+        origin && self.redriven.is_none_or(|redriven| redriven == (more.redrive_count > 0))
+    }
+}
+
+/// The status that a list is asked for; `None`: one that no execution has here.
+fn wanted(filter: Option<&str>) -> Option<ExecutionStatus> {
+    Some(match filter {
+        None => ExecutionStatus::Unspecified,
+        Some("RUNNING") => ExecutionStatus::Running,
+        Some("SUCCEEDED") => ExecutionStatus::Succeeded,
+        Some("FAILED") => ExecutionStatus::Failed,
+        Some("TIMED_OUT") => ExecutionStatus::TimedOut,
+        Some("ABORTED") => ExecutionStatus::Aborted,
+        Some(_) => return None,
+    })
+}
+
+/// The machine that a list is of, and which of its executions are meant.
+fn asked(input: &Input) -> Result<(&str, Filter), Fault> {
+    let given = match (&input.state_machine_arn, &input.map_run_arn) {
+        (Some(machine), None) => machine,
+        (None, Some(map_run)) => {
+            let message = "the executions of a Map Run are not listed here: the history of its parent tells of each of them";
+            return Err(Fault::new(Kind::ResourceNotFound, message).with_detail("resourceName", map_run));
+        }
+        _ => {
+            let message = "give one of stateMachineArn and mapRunArn";
+            return Err(Fault::new(Kind::Validation, message));
+        }
+    };
+    let wrong = |error: Error| Fault::new(Kind::InvalidArn, error.to_string());
+    let parsed = parse(given).map_err(wrong)?;
+    let redriven = input.redrive_filter.as_ref().map(|filter| filter == "REDRIVEN");
+    let origin = match parsed.qualifier {
+        None => None,
+        Some(Qualifier::Version(_) | Qualifier::Alias(_)) => Some(given.clone()),
+        Some(Qualifier::Label(_)) => {
+            let message = "the executions of a Map are not listed here: the history of their parent tells of each of them";
+            let fault = Fault::new(Kind::Validation, message);
+            return Err(fault.with_detail("reason", "API_DOES_NOT_SUPPORT_LABELED_ARNS"));
+        }
+    };
+    Ok((parsed.machine, Filter { origin, redriven }))
+}
+
+/// `ListExecutions`.
+pub(super) async fn serve(doors: &Doors, call: Call) -> Result<Answer, Fault> {
+    let input: Input = call.read()?;
+    let (machine, filter) = asked(&input)?;
+    let given = input.state_machine_arn.as_deref().unwrap_or_default();
+    let template = doors.templates.target(given).await.map_err(|error| fault(&call, error))?;
+    if template.mode != Mode::Standard {
+        let message =
+            format!("{machine} is EXPRESS, whose executions are not listed: see where its log goes");
+        return Err(Fault::new(Kind::StateMachineTypeNotSupported, message));
+    }
+    let Some(status) = wanted(input.status_filter.as_deref()) else {
+        return Answer::of(&Output { executions: Vec::new(), next_token: None });
+    };
+    let request = v1::ListExecutionsRequest {
+        machine_arn: machine.to_owned(),
+        status: status.into(),
+        max_results: page(input.max_results),
+        next_token: input.next_token.clone().unwrap_or_default(),
+        ..Default::default()
+    };
+    let listed = doors.executions.list(request).await.map_err(|status| fault(&call, status))?;
+    let needs_more = filter.origin.is_some() || filter.redriven.is_some() || {
+        let versions = doors.templates.versions(machine, 1, "").await;
+        !versions.map_err(|error| fault(&call, error))?.0.is_empty()
+    };
+    let executions = if needs_more {
+        described(doors, &call, &listed.executions, &filter).await?
+    } else {
+        listed.executions.iter().map(|summary| Row::of(summary, None)).collect()
+    };
+    Answer::of(&Output { executions, next_token: token(listed.next_token) })
+}
+
+/// The rows that are wanted, with what only each execution itself tells.
+async fn described<'a>(
+    doors: &Doors,
+    call: &Call,
+    listed: &'a [v1::ExecutionSummary],
+    filter: &Filter,
+) -> Result<Vec<Row<'a>>, Fault> {
+    let rows: Vec<_> = listed.iter().map(|summary| row(doors, call, summary, filter)).collect();
+    let rows: Vec<_> = stream::iter(rows).buffered(DESCRIBED_AT_ONCE).try_collect().await?;
+    Ok(rows.into_iter().flatten().collect())
+}
+
+/// One row, if it is wanted.
+async fn row<'a>(
+    doors: &Doors,
+    call: &Call,
+    summary: &'a v1::ExecutionSummary,
+    filter: &Filter,
+) -> Result<Option<Row<'a>>, Fault> {
+    let described = match doors.executions.describe(&summary.execution_arn).await {
+        Ok(described) => described,
+        // It has passed its retention meanwhile.
+        Err(status) if status.code() == Code::NotFound => return Ok(None),
+        Err(status) => return Err(fault(call, status)),
+    };
+    let more = More {
+        origin: Origin::of(&summary.machine_arn, &described.origin),
+        redrive_count: described.redrive_count,
+        redrive_date: later(described.redrive_time_ms),
+    };
+    Ok(filter.wants(&more).then(|| Row::of(summary, Some(more))))
+}
