@@ -12,7 +12,7 @@ const MAPS: &str = r#"{"StartAt":"M","States":{
         "StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}},
     "N":{"Type":"Map","Label":"Waits","End":true,
         "ItemProcessor":{"ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"STANDARD"},
-        "StartAt":"A","States":{"A":{"Type":"Wait","Seconds":86400,"End":true}}}}}}"#;
+        "StartAt":"B","States":{"B":{"Type":"Wait","Seconds":86400,"End":true}}}}}}"#;
 
 #[tokio::test]
 async fn map_runs_are_listed_newest_first_described_with_counts_and_stay_as_they_began() {
