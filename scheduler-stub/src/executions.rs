@@ -185,6 +185,20 @@ impl Executions {
         self.forward.call(&request.execution, Kind::Question, call).await.map(Response::into_inner)
     }
 
+    /// The Map Runs of an execution, in the order in which they began.
+    ///
+    /// # Errors
+    /// As [`Executions::describe`], and `HistoryNotKept`.
+    pub async fn map_runs(&self, execution: &str) -> Result<Vec<v1::MapRun>, Status> {
+        let request = v1::ListMapRunsRequest { execution: execution.to_owned() };
+        let call = |mut node: NodeClient| {
+            let request = with_timeout(request.clone());
+            async move { node.list_map_runs(request).await }
+        };
+        let answer = self.forward.call(execution, Kind::Question, call).await?;
+        Ok(answer.into_inner().map_runs)
+    }
+
     /// A page of a machine's executions, newest start first.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ use crate::activities::{Activities, POLL_WAIT, Polls};
 use crate::cluster::Cluster;
 use crate::directory::Directory;
 use crate::dispatch::{Dispatcher, MESSAGE_BYTES_MAX, NodeClients, START_DEADLINE};
-use crate::doors::{self, Doors, Gate, HttpConfig};
+use crate::doors::{self, Doors, Gate, HttpConfig, KnownRuns};
 use crate::error::Error;
 use crate::executions::Executions;
 use crate::forward::Forward;
@@ -151,6 +151,7 @@ impl Scheduler {
             naming: config.naming,
             clock,
             secret: Arc::clone(&secret),
+            map_runs: KnownRuns::default(),
             start_patience: START_DEADLINE,
             main: Handle::current(),
         };
@@ -162,10 +163,8 @@ impl Scheduler {
         let nodes = NodesService { cluster, stopped: stopped.clone() };
         let grpc = grpc(&doors, (status, nodes), config.trust.is_some(), connections, stopped.clone()).await;
         let gate = Gate::new(doors);
-        let front = match config.http {
-            Some(http) => Some(open_front(&mut tasks, &stopped, http, &gate, config.trust.as_ref())?),
-            None => None,
-        };
+        let open = |http| open_front(&mut tasks, &stopped, http, &gate, config.trust.as_ref());
+        let front = config.http.map(open).transpose()?;
         keep_fresh(&mut tasks, &stopped, config.trust, secret);
         tasks.spawn(grpc);
         tracing::info!(%address, "scheduler serves");

@@ -40,6 +40,7 @@ pub(super) fn may_call(path: &str, roles: &Roles) -> bool {
             | "RedriveExecution"
             | "DescribeExecution"
             | "GetExecutionHistory"
+            | "ListMapRuns"
             | "ListExecutions",
         ) => any(&[Role::Scheduler, Role::Caller]),
         _ => false,
@@ -96,6 +97,7 @@ mod tests {
             ("/executor.v1.Executor/RedriveExecution", &["scheduler", "caller", "operator"]),
             ("/executor.v1.Executor/DescribeExecution", &["scheduler", "caller", "operator"]),
             ("/executor.v1.Executor/GetExecutionHistory", &["scheduler", "caller", "operator"]),
+            ("/executor.v1.Executor/ListMapRuns", &["scheduler", "caller", "operator"]),
             ("/executor.v1.Executor/ListExecutions", &["scheduler", "caller", "operator"]),
             ("/executor.v1.Executor/WatchCompletions", &["scheduler", "operator"]),
             ("/executor.v1.Executor/PutDefinition", &["scheduler", "operator"]),

@@ -79,6 +79,13 @@ impl Executor for Surface {
         answer(listing::history(&self.node, request.into_inner()).await)
     }
 
+    async fn list_map_runs(
+        &self,
+        request: Request<v1::ListMapRunsRequest>,
+    ) -> Result<Response<v1::ListMapRunsResponse>, Status> {
+        answer(plain::map_runs(&self.node, &request.into_inner().execution).await)
+    }
+
     async fn list_executions(
         &self,
         request: Request<v1::ListExecutionsRequest>,

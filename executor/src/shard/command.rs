@@ -48,6 +48,13 @@ pub enum Command {
         /// Answer.
         reply: Reply<Vec<v1::HistoryEvent>>,
     },
+    /// Derive the Map Runs of an execution, in the order in which they began.
+    MapRuns {
+        /// Which.
+        execution: ExecutionName,
+        /// Answer.
+        reply: Reply<Vec<v1::MapRun>>,
+    },
     /// Stop an execution; answered with the stop time (Unix milliseconds) when the abort is durable.
     Stop {
         /// Which.

@@ -6,7 +6,6 @@
 //! function steps executions here, live and in recovery. What may fail: the store; an EXPRESS execution that waited for
 //! something; a long object that is not what it was.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,7 +23,7 @@ use super::command::Reply;
 use super::core::Shard;
 use super::fetch::is_whole;
 use super::lookup::{moved, spelt};
-use super::machine::{self, Beginning, dialect_of};
+use super::machine::{self, Beginning, Machine, dialect_of};
 use super::recover::{Untold, event_of};
 use super::suspects::is_poison;
 use super::transfers::{Desk, Unread};
@@ -43,6 +42,16 @@ impl Shard {
         execution: ExecutionName,
         form: v1::HistoryForm,
         reply: Reply<Vec<v1::HistoryEvent>>,
+    ) {
+        self.derived(execution, reply, async move |machine, told| derive(machine, told, form).await);
+    }
+
+    /// Answers with what a replay of an execution shows.
+    pub(super) fn derived<T: 'static>(
+        &mut self,
+        execution: ExecutionName,
+        reply: Reply<T>,
+        of: impl AsyncFnOnce(&Machine, &Told<'_>) -> Result<T, Error> + 'static,
     ) {
         let log = match self.log_of(&execution) {
             Ok(log) => log,
@@ -79,7 +88,8 @@ impl Shard {
             }
             let spelt = &spelt(&execution);
             let told = Told { found: &found, journal: &journal, desk: &desk, secret: &secret, spelt };
-            derive(&*store, &definitions, &told, form).await
+            let machine = machine_of(&*store, &definitions, &told).await?;
+            of(&machine, &told).await
         });
     }
 }
@@ -102,7 +112,7 @@ pub(super) async fn journal_of(
 
 /// What there is of an execution to derive its history from.
 #[derive(Clone, Copy)]
-struct Told<'a> {
+pub(super) struct Told<'a> {
     found: &'a Execution,
     journal: &'a [Journalled],
     desk: &'a Desk,
@@ -128,15 +138,9 @@ fn unread_again(spelt: &str, unread: &Unread) -> Error {
     Error::Conflict { code: "HistoryNotKept", message }
 }
 
-/// Runs an execution again and collects its events.
-async fn derive(
-    store: &dyn Store,
-    definitions: &Definitions,
-    told: &Told<'_>,
-    form: v1::HistoryForm,
-) -> Result<Vec<v1::HistoryEvent>, Error> {
-    let Execution { machine: key, opened, .. } = told.found;
-    let spelt = told.spelt;
+/// The machine that an execution ran, as it was when it was started.
+async fn machine_of(store: &dyn Store, definitions: &Definitions, told: &Told<'_>) -> Result<Machine, Error> {
+    let key = &told.found.machine;
     let wanted = [(key.definition, dialect_of(key.dialect))];
     let program = match definitions.load_all(store, &wanted).await {
         Ok(mut programs) => programs.pop(),
@@ -144,14 +148,22 @@ async fn derive(
         Err(LoadError::Missing(_) | LoadError::Invalid(_)) => None,
     };
     let Some(program) = program else {
-        let message = format!("the definition that {spelt} ran cannot be read: put it again");
+        let message = format!("the definition that {} ran cannot be read: put it again", told.spelt);
         return Err(Error::NotFound { code: "StateMachineDoesNotExist", message });
     };
-    let machine = machine::Machine::alone(key.clone(), program, told.secret);
-    let Ok(machine) = machine.map(Rc::new) else {
+    Machine::alone(key.clone(), program, told.secret).map_err(|_| {
         let message = format!("the machine's name {:?} is neither an ARN nor a QRN", key.arn);
-        return Err(Error::Invalid { code: "InvalidArn", message });
-    };
+        Error::Invalid { code: "InvalidArn", message }
+    })
+}
+
+/// Runs an execution again and collects its events.
+async fn derive(
+    machine: &Machine,
+    told: &Told<'_>,
+    form: v1::HistoryForm,
+) -> Result<Vec<v1::HistoryEvent>, Error> {
+    let Execution { machine: key, opened, .. } = told.found;
     let asw = match form {
         v1::HistoryForm::Unspecified => dialect_of(key.dialect) == Dialect::Tcsl,
         v1::HistoryForm::StepFunctions => false,
@@ -159,21 +171,21 @@ async fn derive(
     };
     if asw {
         let mut history = AswHistory::new(EVENTS_MAX);
-        replay(&machine, told, &mut history).await?;
+        replay(machine, told, &mut history).await?;
         let id = opened.id;
         let generated = id.to_string();
         let name = machine.name.execution(key.mode, opened.name.as_deref().unwrap_or(&generated), id);
         Ok(history.into_events().iter().map(|event| of_asw(event, &name)).collect())
     } else {
         let mut collector = Collector::new(EVENTS_MAX);
-        replay(&machine, told, &mut collector).await?;
+        replay(machine, told, &mut collector).await?;
         Ok(collector.into_events().into_iter().map(of_step_functions).collect())
     }
 }
 
 /// Tells an execution what it was told, while somebody looks.
-async fn replay(
-    machine: &machine::Machine,
+pub(super) async fn replay(
+    machine: &Machine,
     told: &Told<'_>,
     observer: &mut impl Observer,
 ) -> Result<(), Error> {

@@ -35,6 +35,7 @@ mod log;
 mod lookup;
 mod machine;
 mod mailbox;
+mod map_runs;
 mod names;
 mod observe;
 mod own;

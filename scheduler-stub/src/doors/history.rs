@@ -153,13 +153,14 @@ pub(super) async fn serve(doors: &Doors, call: Call) -> Result<Answer, Fault> {
     let machine = described.summary.as_ref().map_or("", |summary| &summary.machine_arn);
     let origin = &Origin::of(machine, &described.origin);
     let request = v1::GetExecutionHistoryRequest {
-        execution: input.execution_arn,
+        execution: input.execution_arn.clone(),
         reverse_order: input.reverse_order.unwrap_or_default(),
         max_results: page(input.max_results),
         next_token: input.next_token.unwrap_or_default(),
         form: v1::HistoryForm::StepFunctions.into(),
     };
     let told = doors.executions.history(request).await.map_err(|status| fault(&call, status))?;
+    doors.map_runs.learn_of_history(&input.execution_arn, &told.events);
     let data = input.include_execution_data.unwrap_or(true);
     let events = told.events.iter().map(|told| Event { told, data, origin }).collect();
     Answer::of(&Output { events, next_token: token(told.next_token) })

@@ -13,6 +13,7 @@ mod fault;
 mod history;
 mod lists;
 mod machines;
+mod map_runs;
 mod open;
 mod starts;
 mod tags;
@@ -38,6 +39,7 @@ use crate::executions::Executions;
 use crate::names::Naming;
 use crate::templates::Templates;
 
+pub use map_runs::KnownRuns;
 pub(crate) use open::open;
 pub use open::{Callers, HttpConfig, HttpTls};
 
@@ -58,6 +60,8 @@ pub struct Doors {
     pub clock: Clock,
     /// Seals the tokens of pages.
     pub secret: Arc<ClusterSecret>,
+    /// Which executions Map Runs are parts of.
+    pub map_runs: KnownRuns,
     /// How long a start waits until it is durable: less than clients wait, botocore for 60 seconds.
     pub start_patience: Duration,
     /// The scheduler's runtime.
@@ -142,6 +146,7 @@ async fn answer(doors: &Doors, call: Call) -> Result<Answer, Fault> {
         (Api::Sfn, "TagResource" | "UntagResource" | "ListTagsForResource") => tags::serve(doors, call).await,
         (Api::Sfn, "ValidateStateMachineDefinition") => validate::serve(call).await,
         (Api::Sfn, "TestState") => test_state::serve(doors, call).await,
+        (Api::Sfn, "ListMapRuns" | "DescribeMapRun" | "UpdateMapRun") => map_runs::serve(doors, call).await,
         (Api::Asw, _) => asw::serve(doors, call).await,
         (Api::Sfn, _) => Err(unserved(&call)),
     }

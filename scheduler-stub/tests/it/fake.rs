@@ -256,6 +256,13 @@ impl Executor for Service {
         not_here()
     }
 
+    async fn list_map_runs(
+        &self,
+        _: Request<v1::ListMapRunsRequest>,
+    ) -> Result<Response<v1::ListMapRunsResponse>, Status> {
+        not_here()
+    }
+
     async fn list_executions(
         &self,
         _: Request<v1::ListExecutionsRequest>,

@@ -12,6 +12,7 @@ mod children;
 mod condemning;
 mod counting;
 mod lasting;
+mod map_runs;
 mod mapping;
 mod mending;
 mod moving;

@@ -5,6 +5,7 @@ mod dispatch;
 mod executions;
 mod history;
 mod machines;
+mod map_runs;
 mod work;
 
 use std::sync::Arc;

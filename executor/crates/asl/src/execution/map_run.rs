@@ -141,7 +141,8 @@ impl<'a, O: Observer> Run<'a, O> {
         // What is wrong with these fails the Map Run, which therefore begins before that is told.
         let prepared = prepare(&mut run, distributed, &input, &context);
         let Thread { previous, .. } = self.threads.at_mut(slot);
-        self.log.advance(previous, EventKind::MapRunStarted { arn: &run.arn });
+        let event = EventKind::MapRunStarted { arn: &run.arn, map: distributed, concurrency, tolerance };
+        self.log.advance(previous, event);
         let join = Join {
             results: Vec::new(),
             kept: 0,

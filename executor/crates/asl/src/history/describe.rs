@@ -84,7 +84,7 @@ fn describe_group(kind: &EventKind<'_>, out: &mut impl Details) -> &'static str 
         EventKind::MapIterationSucceeded(iteration) => iterated(*iteration, out, "MapIterationSucceeded"),
         EventKind::MapIterationFailed(iteration) => iterated(*iteration, out, "MapIterationFailed"),
         EventKind::MapIterationAborted(iteration) => iterated(*iteration, out, "MapIterationAborted"),
-        EventKind::MapRunStarted { arn } => {
+        EventKind::MapRunStarted { arn, .. } => {
             out.text("mapRunArn", arn);
             "MapRunStarted"
         }

@@ -23,6 +23,8 @@ pub use severity::Severity;
 pub use stage::{Field, Stage};
 
 use crate::execution::{Machine, StartContext};
+use crate::map::Tolerance;
+use crate::program::Distributed;
 use crate::timestamp::Timestamp;
 use crate::value::{Map, Payload, Str, Value};
 
@@ -301,6 +303,12 @@ pub enum EventKind<'a> {
     MapRunStarted {
         /// The name of the Map Run.
         arn: &'a Str,
+        /// The Map that it is a run of.
+        map: &'a Distributed,
+        /// Children at once, at most.
+        concurrency: u32,
+        /// Items that may fail.
+        tolerance: Tolerance,
     },
     /// A distributed Map's children are over.
     MapRunSucceeded,

@@ -1,0 +1,104 @@
+//! What is told of Map Runs, which nobody keeps.
+
+use proto::executor::v1::{ExecutionStatus, MapRun, MapRunCounts, Mode};
+
+use super::redriving::fail;
+use super::*;
+
+/// Two children at once, of two items each.
+const BATCHES: &str = r#"{"StartAt":"M","States":{"M":{"Type":"Map","Label":"Pairs","MaxConcurrency":2,"End":true,
+    "ItemBatcher":{"MaxItemsPerBatch":2},"ToleratedFailureCount":2,"ToleratedFailurePercentage":50,
+    "ItemProcessor":{"ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"STANDARD"},"StartAt":"A","States":{
+    "A":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pay","End":true}}}}}}"#;
+
+/// A Map that is tried once more.
+const TWICE: &str = r#"{"StartAt":"M","States":{"M":{"Type":"Map","Label":"M","End":true,
+    "Retry":[{"ErrorEquals":["States.ALL"],"IntervalSeconds":1,"MaxAttempts":1}],
+    "ItemProcessor":{"ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"STANDARD"},"StartAt":"A","States":{
+    "A":{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pay","End":true}}}}}}"#;
+
+async fn map_runs(shard: &TestShard) -> Vec<MapRun> {
+    shard.ask(|reply| Command::MapRuns { execution: execution(1, 0), reply }).await.expect("it is there")
+}
+
+/// Status, executions and items of a Map Run: under way, succeeded, failed, aborted.
+fn counts(run: &MapRun) -> (ExecutionStatus, [u64; 4], [u64; 4]) {
+    let of = |counts: Option<&MapRunCounts>| {
+        let MapRunCounts { running, succeeded, failed, aborted, .. } = counts.copied().unwrap_or_default();
+        [running, succeeded, failed, aborted]
+    };
+    (run.status(), of(run.executions.as_ref()), of(run.items.as_ref()))
+}
+
+#[tokio::test]
+async fn children_and_their_items_are_counted_as_what_they_came_to_and_alike_after_a_crash() {
+    let world = World::new();
+    let batches = world.define(BATCHES).await;
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 10).await;
+    shard.started(batch(1, batches, Mode::Standard, &["[1,2,3,4,5]"])).await;
+    let mut open = tasks(&mut worker, 2).await;
+    let run = map_runs(&shard).await.remove(0);
+    assert!(run.arn.contains(":mapRun:orders/Pairs:"), "{}", run.arn);
+    assert_eq!((run.machine_arn.clone(), run.max_concurrency), (format!("{MACHINE}/Pairs"), 2));
+    assert_eq!((run.tolerated_failure_count, run.tolerated_failure_percentage), (2, 50.0));
+    assert_eq!((run.start_time_ms, run.stop_time_ms), (START_MS, 0));
+    assert_eq!(counts(&run), (ExecutionStatus::Running, [2, 0, 0, 0], [4, 0, 0, 0]));
+
+    world.clock.advance(TICK);
+    fail(&shard, &open.remove(0).token).await;
+    open.extend(tasks(&mut worker, 1).await);
+    world.clock.advance(TICK);
+    shard.succeed(1, &open.remove(0).token, "1").await;
+    shard.settled().await;
+    world.clock.advance(TICK);
+    shard.settled().await;
+    let expected = (ExecutionStatus::Running, [1, 1, 1, 0], [1, 2, 2, 0]);
+    assert_eq!(counts(&map_runs(&shard).await[0]), expected);
+    drop(shard);
+    let shard = world.shard().await;
+    assert_eq!(counts(&map_runs(&shard).await[0]), expected);
+
+    let (error, cause) = (String::new(), String::new());
+    let stop = |reply| Command::Stop { execution: execution(1, 0), error, cause, reply };
+    let stopped_ms = ticking(&shard, shard.ask(stop)).await.expect("stopped");
+    let run = map_runs(&shard).await.remove(0);
+    assert_eq!(counts(&run), (ExecutionStatus::Aborted, [0, 1, 1, 1], [0, 2, 2, 1]));
+    assert_eq!(run.stop_time_ms, stopped_ms);
+}
+
+#[tokio::test]
+async fn a_retry_is_another_map_run_and_what_was_under_way_in_the_first_is_aborted() {
+    let world = World::new();
+    let twice = world.define(TWICE).await;
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    let mut worker = shard.worker(1, 10).await;
+    shard.started(batch(1, twice, Mode::Standard, &["[1,2]"])).await;
+    let first = tasks(&mut worker, 2).await;
+    world.clock.advance(TICK);
+    fail(&shard, &first[0].token).await;
+    shard.settled().await;
+    world.clock.advance(Duration::from_secs(1) + TICK);
+    let second = ticking(&shard, tasks(&mut worker, 2)).await;
+    for task in &second {
+        shard.succeed(1, &task.token, "1").await;
+    }
+    let told = ticking(&shard, outcomes(&mut watcher, 1)).await;
+    assert_eq!(told[0].status(), ExecutionStatus::Succeeded);
+    let runs = map_runs(&shard).await;
+    let told: Vec<_> = runs.iter().map(counts).collect();
+    let failed = (ExecutionStatus::Failed, [0, 0, 1, 1], [0, 0, 1, 1]);
+    assert_eq!(told, [failed, (ExecutionStatus::Succeeded, [0, 2, 0, 0], [0, 2, 0, 0])]);
+    assert!(runs[0].arn != runs[1].arn && runs[0].stop_time_ms <= runs[1].start_time_ms, "{runs:?}");
+    assert!(runs[1].stop_time_ms > 0);
+}
+
+#[tokio::test]
+async fn an_execution_without_a_distributed_map_has_no_map_run() {
+    let world = World::new();
+    let pass = world.define(PASS).await;
+    let shard = world.shard().await;
+    shard.started(batch(1, pass, Mode::Standard, &["1"])).await;
+    assert_eq!(map_runs(&shard).await, []);
+}
