@@ -44,14 +44,20 @@ async fn target(doors: &Doors, call: &Call, machine: &str) -> Result<Arc<Templat
     found.map_err(|error| fault_of_start(call, error, true))
 }
 
-fn asked(call: &Call, patience: Duration) -> Start {
-    Start {
+/// A start without an input has `{}`; an empty text is no JSON.
+fn asked(call: &Call, patience: Duration) -> Result<Start, Fault> {
+    let input = call.text("input").unwrap_or("{}");
+    if input.is_empty() {
+        let message = "the input is not valid JSON: it is empty; leave it out, or write {}";
+        return Err(Fault::new(front::Kind::InvalidExecutionInput, message));
+    }
+    Ok(Start {
         name: call.text("name").unwrap_or_default().to_owned(),
-        input: Bytes::copy_from_slice(call.text("input").unwrap_or_default().as_bytes()),
+        input: Bytes::copy_from_slice(input.as_bytes()),
         logging: None,
         trace: call.text("traceHeader").and_then(trace_header::read),
         patience,
-    }
+    })
 }
 
 /// `StartExecution`.
@@ -64,7 +70,7 @@ pub(super) async fn start_execution(doors: &Doors, call: Call) -> Result<Answer,
     }
     let machine = call.text("stateMachineArn").unwrap_or_default();
     let Begun { arn, start_time_ms, .. } =
-        begin(doors, &call, machine, asked(&call, doors.start_patience)).await?;
+        begin(doors, &call, machine, asked(&call, doors.start_patience)?).await?;
     Answer::of(&Output { execution_arn: arn, start_date: seconds(start_time_ms) })
 }
 
@@ -104,7 +110,7 @@ struct SyncOutput<'a> {
 /// `StartSyncExecution`.
 pub(super) async fn start_sync_execution(doors: &Doors, call: Call) -> Result<Answer, Fault> {
     let machine = call.text("stateMachineArn").unwrap_or_default();
-    let ended = doors.executions.start_sync(machine, asked(&call, SYNC_PATIENCE)).await;
+    let ended = doors.executions.start_sync(machine, asked(&call, SYNC_PATIENCE)?).await;
     let ended = ended.map_err(|status| fault_of_start(&call, status, false))?;
     let summary = ended.summary.unwrap_or_default();
     let data = wants_data(&call);
@@ -124,7 +130,7 @@ pub(super) async fn start_sync_execution(doors: &Doors, call: Call) -> Result<An
         },
         error: ended.error.as_deref(),
         cause: ended.cause.as_deref(),
-        input: data.then(|| call.text("input").filter(|input| !input.is_empty()).unwrap_or("{}")),
+        input: data.then(|| call.text("input").unwrap_or("{}")),
         input_details: Included { included: data },
         output: output.filter(|_| data),
         output_details: output.map(|_| Included { included: data }),

@@ -95,16 +95,16 @@ class Server:
             self._said.notify_all()
 
     def line_with(self, text):
-        """The first line that has this text; waits for it."""
+        """The first line that has this text; waits for it, and no longer than the process runs."""
 
         def found():
-            return next((line for line in self.lines if line is None or text in line), False)
+            return [line for line in self.lines if line is not None and text in line]
 
         with self._said:
-            line = self._said.wait_for(found, timeout=READY_WITHIN)
-        if not line:
-            raise RuntimeError("\n".join([f"the quick start did not say {text!r}:", *filter(None, self.lines)]))
-        return line
+            self._said.wait_for(lambda: found() or None in self.lines, timeout=READY_WITHIN)
+            if not found():
+                raise RuntimeError("\n".join([f"the quick start did not say {text!r}:", *filter(None, self.lines)]))
+            return found()[0]
 
     def stop(self):
         """Ends it as a service manager does. It must end well."""
