@@ -51,7 +51,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="myriad-tour-") as folder:
         wrong = [found for block in blocks if (found := run(*block, folder))]
     ended = server.stop()
-    if ended != 0:
+    if ended not in door.ENDED_WELL:
         wrong.append(f"the quick start ended with {ended}")
     print("\n".join(wrong), file=sys.stderr)
     return 1 if wrong else 0
