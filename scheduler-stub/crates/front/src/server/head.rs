@@ -224,3 +224,22 @@ fn once<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>
     }
     value.to_str().map(Some).map_err(|_| format!("the header {name} is no visible ASCII"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The library's buffer is a rougher bound: a head that comes in pieces may be longer than it.
+    #[test]
+    fn a_head_is_measured_to_the_byte_with_its_target() {
+        let parts =
+            http::Request::post("/?a=1").header("x-one", "12345").body(()).expect("a request").into_parts().0;
+        let length = "/?a=1".len() + "x-one: 12345\r\n".len();
+        assert_eq!(measure(&parts, length), Ok(()));
+        let refused = measure(&parts, length - 1).expect_err("it is longer");
+        assert!(
+            matches!(refused, Refusal::Http(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, _)),
+            "{refused:?}"
+        );
+    }
+}

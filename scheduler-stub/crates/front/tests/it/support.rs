@@ -247,7 +247,8 @@ impl Door {
             .enable_all()
             .build()
             .expect("a runtime")
-            .block_on(front.shut_down());
+            .block_on(async { tokio::time::timeout(PATIENCE, front.shut_down()).await })
+            .expect("it is shut in time");
     }
 }
 
