@@ -3,13 +3,12 @@
 //! Invariant: a request is what a client of AWS sends: `POST /`, JSON 1.0, SigV4 over all its headers. What may fail: a URL that is none,
 //! and keys that cannot sign.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use http::{HeaderMap, HeaderValue, Method};
 use sign::{Keys, Unsigned, sigv4};
 use url::Url;
 
 use crate::error::Error;
+use crate::load::unix_ms;
 
 /// As the service's signatures name it.
 const SERVICE: &str = "states";
@@ -48,8 +47,7 @@ impl Requests {
     /// # Errors
     /// [`Error::Settings`]: the keys cannot sign.
     pub fn write(&self, operation: &str, body: &[u8]) -> Result<Vec<u8>, Error> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        self.at(operation, body, now)
+        self.at(operation, body, unix_ms() / 1_000)
     }
 
     fn at(&self, operation: &str, body: &[u8], unix_seconds: u64) -> Result<Vec<u8>, Error> {

@@ -17,9 +17,9 @@ ROLES
   nobody has made in the console.
 
 RIGHTS
-  Front doors ask what an access key may do where its own file does not say it. A line of --rights is
-  KEY RIGHTS MACHINE…, as in `AKID1 read,start orders-* bills`: rights are read, start and manage, *
-  is any text. Without the file no key has a right.
+  Front doors ask what an access key may do where its own file does not say it. A line of
+  --rights is KEY RIGHTS MACHINE…, as in `AKID1 read,start orders-* bills`: rights are read, start
+  and manage, * is any text. Without the file no key has a right.
 
 KEYS
   They are made under the first key of --secret-file. Whoever has the same file can tell from an id

@@ -24,7 +24,7 @@ pub(super) struct HttpFlags {
     #[arg(long, value_name = "FILE", env = "MYRIAD_ACCESS_KEYS", requires = "http_listen")]
     access_keys: Option<PathBuf>,
     /// Authorization service, which is asked for rights of keys with `ask = true`
-    #[arg(long, value_name = "URL", env = "MYRIAD_AUTH", requires = "access_keys")]
+    #[arg(long, value_name = "URL", env = "MYRIAD_AUTH", requires = "http_listen")]
     auth: Option<String>,
     /// Certificate of the front door (PEM), and those between it and the authority. Read again when it changes
     #[arg(long, value_name = "FILE", env = "MYRIAD_HTTP_TLS_CERT", requires_all = ["http_listen", "http_tls_key"])]
@@ -39,17 +39,26 @@ impl HttpFlags {
     ///
     /// # Errors
     /// In words: what is missing.
-    pub fn config(self) -> Result<Option<HttpConfig>, String> {
+    pub fn config(&self) -> Result<Option<HttpConfig>, String> {
         let Some(listen) = self.http_listen else { return Ok(None) };
-        let tls = self.http_tls_cert.zip(self.http_tls_key).map(|(cert, key)| HttpTls { cert, key });
+        let tls = self
+            .http_tls_cert
+            .clone()
+            .zip(self.http_tls_key.clone())
+            .map(|(cert, key)| HttpTls { cert, key });
         let off_loopback = !listen.ip().is_loopback();
-        let callers = match self.access_keys {
-            Some(file) => Callers::Keys { file, auth: self.auth },
+        let callers = match &self.access_keys {
+            Some(file) => Callers::Keys { file: file.clone(), auth: self.auth.clone() },
             None if off_loopback => {
                 return Err(format!(
                     "--http-listen {listen}: other machines could reach it: name a file of access keys with --access-keys, or listen \
                      on 127.0.0.1"
                 ));
+            }
+            None if self.auth.is_some() => {
+                return Err(
+                    "--auth is asked for rights of keys: name their file with --access-keys".to_owned()
+                );
             }
             None if self.no_auth => Callers::Anybody,
             None => {

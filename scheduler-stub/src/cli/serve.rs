@@ -7,10 +7,11 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use executor::config::{RedisFlags, StoreConfig};
 use journal::Store;
-use trust::TlsFlags;
+use trust::{TlsFlags, Trust};
 
 use super::http::HttpFlags;
 use super::{Exit, say};
+use crate::doors::HttpConfig;
 use crate::error::Error;
 use crate::names::Naming;
 use crate::server::{Scheduler, SchedulerConfig};
@@ -116,6 +117,19 @@ enum LogFormat {
 }
 
 impl ServeOptions {
+    fn scheduler(self, trust: Option<Trust>, http: Option<HttpConfig>) -> SchedulerConfig {
+        SchedulerConfig {
+            listen: self.listen,
+            nodes: self.node,
+            expected_nodes: self.expect_nodes,
+            naming: Naming { region: self.region, account: self.account },
+            trust,
+            secret_file: self.cluster_secret_file,
+            http,
+            ..SchedulerConfig::default()
+        }
+    }
+
     fn store(&self) -> Result<StoreConfig, String> {
         let redis = self.redis.config();
         let kind = match (self.store, &self.store_dir, &redis) {
@@ -160,6 +174,10 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
         Ok(store) => store,
         Err(message) => return usage(&message),
     };
+    let http = match options.http.config() {
+        Ok(http) => http,
+        Err(message) => return usage(&message),
+    };
     let format = match options.log {
         LogFormat::Human => telemetry::logs::Format::Human,
         LogFormat::Json => telemetry::logs::Format::Json,
@@ -183,25 +201,8 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
             return Exit::Internal;
         }
     };
-    let ServeOptions { listen, node: nodes, expect_nodes: expected_nodes, region, account, http, .. } =
-        options;
-    let http = match http.config() {
-        Ok(http) => http,
-        Err(message) => return usage(&message),
-    };
-    let secret_file = options.cluster_secret_file;
-    let config = SchedulerConfig {
-        listen,
-        nodes,
-        expected_nodes,
-        naming: Naming { region, account },
-        trust,
-        secret_file,
-        http,
-        ..SchedulerConfig::default()
-    };
     let started = tokio::select! {
-        started = Scheduler::start(config, store) => started,
+        started = Scheduler::start(options.scheduler(trust, http), store) => started,
         _ = signals.asked_to_end() => return Exit::Ok,
     };
     let scheduler = match started {

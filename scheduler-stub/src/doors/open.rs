@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, UNIX_EPOCH};
 
 use front::{Desk, Front, FrontConfig, Limits};
 use trust::{PublicIdentity, Trust};
@@ -67,6 +67,7 @@ pub(crate) fn open(
     let desk = Arc::new(desk(listen, callers, trust)?);
     let counter = Arc::new(Counter::new(threads));
     let keys = desk.keep_fresh();
+    let clock = gate.doors().clock.clone();
     let config = FrontConfig {
         listen,
         threads,
@@ -75,7 +76,7 @@ pub(crate) fn open(
         gate: Arc::new(gate),
         admission: desk,
         tell: Arc::clone(&counter) as Arc<dyn front::Tell>,
-        now: Arc::new(SystemTime::now),
+        now: Arc::new(move || UNIX_EPOCH + Duration::from_millis(clock.now_ms())),
     };
     let front = Front::start(config).map_err(refused)?;
     let beside = async move {

@@ -69,8 +69,8 @@ WHAT IT DOES
 
 EXAMPLES
   scheduler-stub quickstart
-  scheduler-stub quickstart --serve              stays up, and says what to try; clients of Step Functions
-                                                 and of Tencent ASW can speak to its front door
+  scheduler-stub quickstart --serve              stays up, and says what to try; clients
+                                                 of Step Functions and ASW are served
   scheduler-stub quickstart --dir ./data --serve executions survive to the next start there";
 
 /// The options of `scheduler-stub quickstart`.

@@ -3,8 +3,9 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use executor::clock::Clock;
 use http::{HeaderMap, HeaderValue, Method};
 use journal::memory::MemoryStore;
 use journal::store::Connect;
@@ -53,7 +54,7 @@ async fn post(url: &str, operation: &str, body: &str, signed: bool) -> (u16, Str
         let url = format!("{url}/");
         let mut request =
             Unsigned { method: &Method::POST, url: &url, headers: &mut headers, body: body.as_bytes() };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+        let now = Clock::System.now_ms() / 1_000;
         sigv4::sign(&mut request, &keys, "states", "local", now).expect("it can be signed");
     }
     let lines = headers.iter().map(|(name, value)| format!("{name}: {}\r\n", value.to_str().expect("text")));

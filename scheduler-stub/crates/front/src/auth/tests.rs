@@ -1,3 +1,5 @@
+//! Who is let in by the desk, and what each key may do.
+
 mod reload;
 mod rights;
 

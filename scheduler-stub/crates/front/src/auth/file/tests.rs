@@ -1,3 +1,5 @@
+//! What a credentials file may hold, and what is told of one that is wrong.
+
 use super::*;
 
 const SECRET: &str = "made-up-secret-0123456789";

@@ -1,3 +1,5 @@
+//! A credentials file that is read again: what is in force when.
+
 use super::super::reload::{LOOK_EVERY, SETTLED_AFTER};
 use super::*;
 

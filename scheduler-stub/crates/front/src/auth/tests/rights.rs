@@ -1,3 +1,5 @@
+//! What keys may do: grants of the file, and what the authorization service says.
+
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
