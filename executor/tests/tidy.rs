@@ -48,7 +48,6 @@ fn crates_depend_only_on_the_rooms_below_them() {
         ("journal-redis", &["ids", "journal"]),
         // Real shards under simulated stores, networks and crashes; for tests only, so it may know the node.
         ("simulator", &["asl", "assign", "executor", "ids", "journal", "proto", "telemetry"]),
-        ("front", &["sign", "trust"]),
         (
             "executor",
             &[
