@@ -37,6 +37,32 @@ struct Real {
     known: bool,
 }
 
+impl Real {
+    fn heed(&mut self, assignment: &Assignment) {
+        if assignment.incarnation < self.followed {
+            return;
+        }
+        self.followed = assignment.incarnation;
+        let wanted: BTreeMap<u16, u32> = assignment
+            .shards
+            .iter()
+            .filter(|(shard, _)| **shard < self.shards)
+            .flat_map(|(shard, partitions)| partitions.iter().map(|partition| (*partition, *shard)))
+            .collect();
+        for (partition, (shard, claim)) in &mut self.owned {
+            if wanted.get(partition) != Some(shard) {
+                claim.state = State::Releasing;
+            }
+        }
+        for (partition, shard) in wanted {
+            let fresh = Claim { partition, generation: 0, state: State::Recovering };
+            if !self.draining {
+                self.owned.entry(partition).or_insert((shard, fresh));
+            }
+        }
+    }
+}
+
 struct World {
     now_us: u64,
     scheduler: Assigner,
@@ -137,31 +163,14 @@ impl World {
         node.outbox.push_back(report);
     }
 
-    /// One directive heard, one step of each partition.
+    /// Directives heard, one step of each partition. The last one may still be on its way; those before it are heard in their
+    /// order, for a node lets none wait behind another.
     fn work(&mut self, number: usize) {
         let Some(node) = self.nodes.get_mut(&key(number)) else { return };
         let before = node.owned.clone();
-        if let Some(assignment) = node.inbox.pop_front()
-            && assignment.incarnation >= node.followed
-        {
-            node.followed = assignment.incarnation;
-            let wanted: BTreeMap<u16, u32> = assignment
-                .shards
-                .iter()
-                .filter(|(shard, _)| **shard < node.shards)
-                .flat_map(|(shard, partitions)| partitions.iter().map(|partition| (*partition, *shard)))
-                .collect();
-            for (partition, (shard, claim)) in &mut node.owned {
-                if wanted.get(partition) != Some(shard) {
-                    claim.state = State::Releasing;
-                }
-            }
-            for (partition, shard) in wanted {
-                let fresh = Claim { partition, generation: 0, state: State::Recovering };
-                if !node.draining {
-                    node.owned.entry(partition).or_insert((shard, fresh));
-                }
-            }
+        let heard = node.inbox.len().saturating_sub(1).max(usize::from(!node.inbox.is_empty()));
+        for assignment in node.inbox.drain(..heard).collect::<Vec<_>>() {
+            node.heed(&assignment);
         }
         let generations = &mut self.generations;
         let cut_off = node.cut_off;

@@ -181,3 +181,27 @@ fn while_the_store_answers_nobody_nothing_moves_and_nobody_is_in_a_hurry_when_it
     world.assert_settled();
     assert_eq!(world.moves, 0);
 }
+
+/// Late reports and directives overtook each other here once, in a model whose nodes let directives wait behind others.
+#[test]
+fn what_a_stopped_node_hears_late_does_not_send_partitions_to_and_fro() {
+    let mut world = World::new();
+    world.join(1, 1);
+    world.join(2, 2);
+    world.pass(8 * TICK);
+    world.restart_scheduler();
+    world.pass(55 * TICK);
+    world.now_us += 3 * TICK;
+    world.join(0, 3);
+    world.pass(TICK);
+    world.join(3, 1);
+    world.nodes.get_mut(&key(0)).expect("it joined").frozen = true;
+    world.now_us += 10 * TICK;
+    world.pass(21 * TICK);
+    world.thaw(0);
+    world.pass(30_000 * MS);
+    world.assert_settled();
+    let moves = world.moves;
+    world.pass(30_000 * MS);
+    assert_eq!(world.moves, moves);
+}
