@@ -74,6 +74,8 @@ async fn a_batch_that_waited_while_the_partition_was_taken_anew_is_known_to_the_
     world.store.hold_appends();
     let mut first = shard.start(batch(3, pass, Mode::Express, &["1"])).await;
     let mut second = shard.start(batch(4, pass, Mode::Express, &["1"])).await;
+    // Both are taken: a start that comes while the partition is taken anew is refused.
+    shard.settled().await;
     world.store.go_back(partition(), block(1, 1));
     world.store.release_appends();
     for answers in [&mut first, &mut second] {
