@@ -6,7 +6,6 @@
 
 use proto::auth::v1::{CheckRightRequest, Right};
 
-use super::roles::fits;
 
 /// Lines of a file.
 const LINES_MAX: usize = 10_000;
@@ -43,7 +42,7 @@ impl KeyRights {
     #[must_use]
     pub fn allow(&self, asked: &CheckRightRequest) -> bool {
         let machine =
-            |pattern: &String| pattern == "*" || !asked.machine.is_empty() && fits(pattern, &asked.machine);
+            |pattern: &String| pattern == "*" || !asked.machine.is_empty() && front::fits(pattern, &asked.machine);
         self.0.iter().any(|line| {
             line.key == asked.key_id
                 && line.rights.contains(&asked.right())

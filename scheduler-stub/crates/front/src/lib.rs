@@ -20,7 +20,7 @@ mod shape;
 mod tell;
 
 pub use admission::Admission;
-pub use auth::{Checks, Desk, NoChecks, Question};
+pub use auth::{Checks, Desk, NoChecks, Question, fits};
 pub use call::{Answer, Call, Caller, Gate};
 pub use fault::{Fault, Kind};
 pub use limits::Limits;

@@ -37,6 +37,7 @@ use http::request::Parts;
 use sign::{Received, Signed};
 
 pub use checks::{Checks, NoChecks, Question};
+pub use ring::fits;
 
 use self::once::{Once, Use};
 use self::reload::Credentials;
