@@ -300,7 +300,7 @@ pub const EXECUTION_BLOCKS: usize = if cfg!(test) { 64 } else { EXECUTION_BLOCKS
 pub const CARRY_BLOCKS: usize = EXECUTION_BLOCKS / 4;
 
 /// Histories that wait for the exporter's thread, on the whole node, in bytes as they are weighed. The thread looks every
-/// 25 ms; beyond: pages are dropped and counted.
+/// 100 ms, or 25 where there is much; beyond: pages are dropped and counted.
 pub const HISTORY_INTAKE_BYTES: usize = 64 << 20;
 
 /// No shard's share of it is smaller: it holds some events with the largest payloads.
@@ -308,6 +308,9 @@ pub const HISTORY_INTAKE_BYTES_MIN: usize = 4 << 20;
 
 /// The same of spans.
 pub const TRACES_INTAKE_BYTES: usize = 16 << 20;
+
+/// Executions of a shard whose spans wait: few are sampled, so that there is room for few.
+pub const TRACES_INTAKE_ITEMS: usize = 8_192;
 
 /// The same of a shard's share of spans.
 pub const TRACES_INTAKE_BYTES_MIN: usize = 1 << 20;

@@ -11,7 +11,7 @@ use tasks::http::SetupError;
 use telemetry::{NodeMetrics, Signal};
 
 use crate::config::{Config, ConfigError};
-use crate::limits::{TRACES_INTAKE_BYTES, TRACES_INTAKE_BYTES_MIN};
+use crate::limits::{TRACES_INTAKE_BYTES, TRACES_INTAKE_BYTES_MIN, TRACES_INTAKE_ITEMS};
 
 /// For how long spans are kept for a peer that does not take them: a trace that is late helps nobody, and metrics say that
 /// something is wrong.
@@ -47,7 +47,7 @@ pub(crate) fn start(
 ) -> Result<(Option<Exporter>, Vec<Intake<SpanPage>>), TracesError> {
     let Some(target) = config.traces.target(&config.node_id)? else { return Ok((None, Vec::new())) };
     let share = TRACES_INTAKE_BYTES / (config.shards.max(1) as usize);
-    let bounds = IntakeBounds { bytes: share.max(TRACES_INTAKE_BYTES_MIN), ..IntakeBounds::default() };
+    let bounds = IntakeBounds { items: TRACES_INTAKE_ITEMS, bytes: share.max(TRACES_INTAKE_BYTES_MIN) };
     let usual = PumpOptions::default();
     let retry = Retry { age: KEPT, ..usual.retry };
     let options = PumpOptions { batch_bytes: BATCH_BYTES, retry, ..usual };

@@ -6,7 +6,6 @@
 
 use proto::auth::v1::{CheckRightRequest, Right};
 
-
 /// Lines of a file.
 const LINES_MAX: usize = 10_000;
 
@@ -41,8 +40,9 @@ impl KeyRights {
     /// Whether a key has a right on a machine; on all of them where none is named.
     #[must_use]
     pub fn allow(&self, asked: &CheckRightRequest) -> bool {
-        let machine =
-            |pattern: &String| pattern == "*" || !asked.machine.is_empty() && front::fits(pattern, &asked.machine);
+        let machine = |pattern: &String| {
+            pattern == "*" || !asked.machine.is_empty() && front::fits(pattern, &asked.machine)
+        };
         self.0.iter().any(|line| {
             line.key == asked.key_id
                 && line.rights.contains(&asked.right())

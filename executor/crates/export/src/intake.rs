@@ -28,7 +28,8 @@ pub struct IntakeBounds {
 }
 
 impl Default for IntakeBounds {
-    /// Enough for 240,000 a second out of nothing, and 1,000,000 where there is much: it is emptied every 100 or 25 ms.
+    /// Enough for 240,000 a second out of nothing, and four times as many where there is much: it is emptied every 100 or 25 ms.
+    /// Room for the items is some 4 MiB.
     fn default() -> Self {
         Self { items: 32_768, bytes: 16 << 20 }
     }
