@@ -22,6 +22,7 @@ use super::machine::Machine;
 use super::spans::Run;
 use super::telling::child_page;
 use super::trace::Trace;
+use crate::limits;
 
 /// Events of a replay that leave together.
 const RETOLD_AT_ONCE: usize = 64;
@@ -79,13 +80,35 @@ fn took_us(since: Timestamp, until: Timestamp) -> u64 {
     u64::try_from(until.as_millis() - since.as_millis()).unwrap_or(0).saturating_mul(1_000)
 }
 
+/// Where the events of a step go, as far as there is room for them.
+pub(super) struct StepEvents<'a> {
+    pub events: &'a mut Events,
+    pub children: &'a mut Vec<Page>,
+    /// Bytes that may still be told.
+    pub left: usize,
+    /// Events that found no room.
+    pub untold: &'a mut u64,
+}
+
+impl StepEvents<'_> {
+    /// A step may be long and payloads large: what there is no room for later is never written.
+    fn push(&mut self, record: &Record<'_>, include_data: bool) {
+        if self.left == 0 {
+            *self.untold += 1;
+            return;
+        }
+        let before = self.events.bytes();
+        self.events.push(record, include_data);
+        self.left = self.left.saturating_sub(self.events.bytes() - before);
+    }
+}
+
 /// See the module.
 pub(super) struct Live<'a> {
     level: LogLevel,
     machine: &'a Machine,
     metrics: &'a ShardMetrics,
-    events: &'a mut Events,
-    children: &'a mut Vec<Page>,
+    telling: StepEvents<'a>,
     /// A child's events come, and begin here.
     child_from: Option<usize>,
     /// Of an execution whose spans are told.
@@ -97,10 +120,10 @@ impl<'a> Live<'a> {
     #[inline]
     pub fn new(
         (level, machine, metrics): (LogLevel, &'a Machine, &'a ShardMetrics),
-        (events, children): (&'a mut Events, &'a mut Vec<Page>),
+        telling: StepEvents<'a>,
         (traced, spans): (Option<(&'a Trace, Run)>, &'a mut Vec<Span>),
     ) -> Self {
-        Self { level, machine, metrics, events, children, child_from: None, traced, spans }
+        Self { level, machine, metrics, telling, child_from: None, traced, spans }
     }
 
     /// A state that is counted nowhere is one of a machine that is not stepped here.
@@ -123,14 +146,14 @@ impl<'a> Live<'a> {
     /// Out of the way of those who collect nothing.
     #[cold]
     fn collect(&mut self, record: &Record<'_>) {
-        self.events.push(record, self.machine.key.logging.include_data);
+        self.telling.push(record, self.machine.key.logging.include_data);
     }
 
     /// The events from here on are a child's.
     #[cold]
     fn child_told(&mut self, from: usize, child: ChildExecution<'_>) {
-        let events = self.events.split_off(from);
-        self.children.push(Page { events, ..child_page(child) });
+        let events = self.telling.events.split_off(from);
+        self.telling.children.push(Page { events, ..child_page(child) });
     }
 
     #[cold]
@@ -153,13 +176,13 @@ impl Observer for Live<'_> {
 
     #[inline]
     fn enter_child(&mut self) {
-        self.child_from = Some(self.events.len());
+        self.child_from = Some(self.telling.events.len());
     }
 
     #[inline]
     fn leave_child(&mut self, child: ChildExecution<'_>) {
         match self.child_from.take() {
-            Some(from) if from < self.events.len() => self.child_told(from, child),
+            Some(from) if from < self.telling.events.len() => self.child_told(from, child),
             _ => {}
         }
     }
@@ -292,12 +315,17 @@ impl Observer for Again {
             self.leave();
             self.page.iter_mut().for_each(|(page, _)| page.redrive_count = count);
         }
-        let Some((page, _)) = self.page.as_mut().filter(|_| takes(self.level, &record.kind)) else { return };
+        let told = self.page.as_mut().filter(|_| takes(self.level, &record.kind));
+        let Some((page, intake)) = told else { return };
         if self.is_child {
+            // Whose they are is known at the end of its step, which may be long.
+            if self.child_events.bytes() >= limits::TOLD_BYTES_MIN {
+                return intake.refuse_records(1);
+            }
             return self.child_events.push(record, self.include_data);
         }
         page.push(record, self.include_data);
-        if page.events.len() >= RETOLD_AT_ONCE {
+        if page.events.len() >= RETOLD_AT_ONCE || page.events.bytes() >= limits::TOLD_PAGE_BYTES_MAX {
             self.leave();
         }
     }

@@ -19,7 +19,7 @@ use telemetry::ShardMetrics;
 use super::core::Shard;
 use super::execution::OpenExecution;
 use super::machine::{self, Machine};
-use super::observe::{Again, Live, TracedAgain};
+use super::observe::{Again, Live, StepEvents, TracedAgain};
 use super::slab::Address;
 use super::spans::Run;
 use super::told::{Room, Told};
@@ -56,6 +56,8 @@ pub(super) struct Telling {
     events: Events,
     /// Of child executions.
     children: Vec<Page>,
+    /// Events that the present step had no room for: it may be long, and payloads large.
+    untold: u64,
     spans: Vec<Span>,
 }
 
@@ -75,6 +77,7 @@ impl Telling {
             metrics,
             events: Events::default(),
             children: Vec::new(),
+            untold: 0,
             spans: Vec::new(),
         }
     }
@@ -106,9 +109,10 @@ impl Telling {
         trace: Option<&'a Trace>,
         run: Option<Run>,
     ) -> Live<'a> {
-        let level = self.level(machine);
-        let Self { metrics, events, children, spans, .. } = self;
-        Live::new((level, machine, metrics), (events, children), (trace.zip(run), spans))
+        let (level, left) = (self.level(machine), self.room.left());
+        let Self { metrics, events, children, untold, spans, .. } = self;
+        let telling = StepEvents { events, children, left, untold };
+        Live::new((level, machine, metrics), telling, (trace.zip(run), spans))
     }
 
     /// Observes a replay, whose events are durable: they leave at once.
@@ -141,6 +145,10 @@ impl Telling {
         if self.events.is_empty() && self.spans.is_empty() && self.children.is_empty() {
             return None;
         }
+        let untold = std::mem::take(&mut self.untold);
+        if untold > 0 {
+            self.intake.iter().for_each(|intake| intake.refuse_records(untold));
+        }
         let is_told = !self.events.is_empty();
         let page =
             is_told.then(|| Page { events: self.events.hand_over(), ..page(machine, id, name, redrives) });
@@ -157,13 +165,18 @@ impl Telling {
     }
 
     /// Adds a page to what a block tells, in parts if it is long; what finds no room is counted as dropped.
-    fn add(&self, told: &mut Told, mut page: Page) {
+    fn add(&self, told: &mut Told, page: Page) {
         let bytes = page.bytes();
         if page.events.len() > 1 && bytes > limits::TOLD_PAGE_BYTES_MAX {
-            let later = page.split_off(page.events.len() / 2);
-            self.add(told, page);
-            self.add(told, later);
-        } else if let Err(page) = told.page(page, bytes, &self.room) {
+            page.parts(limits::TOLD_PAGE_BYTES_MAX).for_each(|part| self.add_part(told, part));
+        } else {
+            self.add_part(told, page);
+        }
+    }
+
+    fn add_part(&self, told: &mut Told, page: Page) {
+        let bytes = page.bytes();
+        if let Err(page) = told.page(page, bytes, &self.room) {
             self.intake.iter().for_each(|intake| intake.refuse(&page));
         }
     }

@@ -22,6 +22,11 @@ impl Room {
         Rc::new(Self { bytes_max, taken: Cell::new(0) })
     }
 
+    /// What is free of it.
+    pub fn left(&self) -> usize {
+        self.bytes_max.saturating_sub(self.taken.get())
+    }
+
     fn take(&self, bytes: usize) -> bool {
         let taken = self.taken.get() + bytes;
         let fits = taken <= self.bytes_max;

@@ -50,7 +50,9 @@ impl Events {
     #[must_use]
     pub fn hand_over(&mut self) -> Self {
         if self.text.capacity() > KEPT_BYTES_MAX {
-            return std::mem::take(self);
+            let mut taken = std::mem::take(self);
+            taken.shrink();
+            return taken;
         }
         let taken = self.clone();
         self.list.clear();
@@ -92,14 +94,51 @@ impl Events {
         })
     }
 
-    /// Keeps this many, and gives the others.
+    /// Keeps this many, in the memory that there is, and gives the others, in memory of just their size.
     #[must_use]
     pub fn split_off(&mut self, at: usize) -> Self {
         let at = at.min(self.list.len());
-        let kept = at.checked_sub(1).and_then(|last| self.list.get(last)).map_or(0, |last| last.end);
-        let (mut list, text) = (self.list.split_off(at), self.text.split_off(kept));
-        list.iter_mut().for_each(|event| event.end -= kept);
-        Self { list, text }
+        if at == 0 {
+            return self.hand_over();
+        }
+        let others = self.copy(at, self.list.len());
+        self.text.truncate(self.end_of(at));
+        self.list.truncate(at);
+        others
+    }
+
+    /// Takes all of them in parts of no more bytes than this, but for an event that has more alone.
+    pub fn parts(&self, bytes: usize) -> impl Iterator<Item = Self> {
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            let begin = self.end_of(from);
+            let rest = self.list.get(from..).filter(|rest| !rest.is_empty())?;
+            let fits = |(before, event): &(usize, &Event)| {
+                event.end - begin + (before + 1) * size_of::<Event>() <= bytes
+            };
+            let to = from + rest.iter().enumerate().take_while(fits).count().max(1);
+            let part = self.copy(from, to);
+            from = to;
+            Some(part)
+        })
+    }
+
+    /// Gives back what is held beyond what there is.
+    pub(crate) fn shrink(&mut self) {
+        self.list.shrink_to_fit();
+        self.text.shrink_to_fit();
+    }
+
+    /// Where the text of so many events ends.
+    fn end_of(&self, events: usize) -> usize {
+        events.checked_sub(1).and_then(|last| self.list.get(last)).map_or(0, |last| last.end)
+    }
+
+    fn copy(&self, from: usize, to: usize) -> Self {
+        let (begin, end) = (self.end_of(from), self.end_of(to));
+        let mut list = self.list.get(from..to).unwrap_or_default().to_vec();
+        list.iter_mut().for_each(|event| event.end -= begin);
+        Self { list, text: self.text.get(begin..end).unwrap_or_default().to_vec() }
     }
 }
 
@@ -215,6 +254,31 @@ mod tests {
         assert!(!details(&exited("{\n\"a\":\n1}", true))[0].contains('\n'));
     }
 
+    /// What they take of the allocator.
+    fn held(events: &Events) -> usize {
+        events.text.capacity() + events.list.capacity() * size_of::<Event>()
+    }
+
+    #[test]
+    fn parts_hold_all_events_in_their_order_and_no_more_memory_than_they_weigh() {
+        let mut events = Events::default();
+        for len in [10, 10, 3_000, 10, 700, 700] {
+            let kind =
+                EventKind::ExecutionSucceeded { output: &Payload::from_checked("1".repeat(len).into()) };
+            events.push(&Record { id: len as u64, previous: 0, at: Timestamp(0), kind }, true);
+        }
+        let parts: Vec<Events> = events.parts(1_000).collect();
+        assert_eq!(parts.iter().map(Events::len).collect::<Vec<_>>(), [2, 1, 2, 1]);
+        assert_eq!(parts.iter().flat_map(details).collect::<Vec<_>>(), details(&events));
+        assert!(parts.iter().all(|part| held(part) == part.bytes()));
+        let mut first = events.clone();
+        let rest = first.split_off(3);
+        assert_eq!((rest.len(), held(&rest)), (3, rest.bytes()));
+        first.shrink();
+        assert_eq!((first.len(), held(&first)), (3, first.bytes()));
+        assert_eq!(Events::default().parts(1).count(), 0);
+    }
+
     #[test]
     fn what_is_handed_over_leaves_nothing_behind_whatever_its_size() {
         for len in [1, 2 * KEPT_BYTES_MAX] {
@@ -224,6 +288,7 @@ mod tests {
             assert_eq!(details(&taken), before);
             assert!(events.is_empty() && details(&events).is_empty());
             assert!(events.text.capacity() <= KEPT_BYTES_MAX);
+            assert_eq!(held(&taken), taken.bytes(), "it holds no more than it weighs");
         }
     }
 

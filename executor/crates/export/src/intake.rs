@@ -140,10 +140,15 @@ impl<T: Weigh> Intake<T> {
 
     /// Counts what found no room on its way here, where it waited for the store.
     pub fn refuse(&self, item: &T) {
+        self.refuse_records(item.records());
+    }
+
+    /// Counts so many records that found no room before they were an item.
+    pub fn refuse_records(&self, records: u64) {
         let metrics = &self.0.metrics;
         metrics.offered.add(1);
         metrics.unconfirmed.add(1);
-        metrics.unconfirmed_records.add(item.records());
+        metrics.unconfirmed_records.add(records);
     }
 }
 
@@ -154,6 +159,13 @@ impl<T> Outlet<T> {
         let (item, bytes) = self.0.items.pop()?;
         self.0.bytes.fetch_sub(bytes, Ordering::Relaxed);
         Some(item)
+    }
+
+    /// Whether more than an eighth of the room is taken, by number or by bytes.
+    #[must_use]
+    pub(crate) fn fills(&self) -> bool {
+        let (items, bytes) = (self.0.items.len(), self.0.bytes.load(Ordering::Relaxed));
+        items > self.0.items.capacity() / 8 || bytes > self.0.bytes_max / 8
     }
 }
 
@@ -226,6 +238,16 @@ mod tests {
             };
             assert_eq!((offered(&urgent, true), offered(&usual, false), offered(&urgent, false)), (4, 2, 2));
             assert_eq!(std::iter::from_fn(|| exporter.take()).count(), 8);
+        }
+    }
+
+    #[test]
+    fn a_ring_fills_by_number_or_by_bytes() {
+        for (weight, items) in [(1, 16), (100, 1_000)] {
+            let (shard, exporter) = ring(items, 1_600);
+            assert!(shard.offer(Heavy(weight)) && shard.offer(Heavy(weight)) && !exporter.fills());
+            assert!(shard.offer(Heavy(weight)) && exporter.fills(), "{weight}");
+            assert!(exporter.take().is_some() && !exporter.fills());
         }
     }
 

@@ -31,15 +31,13 @@ impl Page {
     /// Takes the events away, for what comes next.
     #[must_use]
     pub fn take(&mut self) -> Self {
-        let events = std::mem::take(&mut self.events);
+        let events = self.events.hand_over();
         Self { events, ..self.without_events() }
     }
 
-    /// Keeps this many events and gives the others.
-    #[must_use]
-    pub fn split_off(&mut self, at: usize) -> Self {
-        let events = self.events.split_off(at);
-        Self { events, ..self.without_events() }
+    /// Gives all events away, in pages of no more bytes than this, but for an event that has more alone.
+    pub fn parts(&self, bytes: usize) -> impl Iterator<Item = Self> {
+        self.events.parts(bytes).map(|events| Self { events, ..self.without_events() })
     }
 
     fn without_events(&self) -> Self {
@@ -76,7 +74,9 @@ impl Weigh for Page {
         if fitting == 0 {
             return (None, Some(self));
         }
-        let rest = self.split_off(fitting);
+        let events = self.events.split_off(fitting);
+        self.events.shrink();
+        let rest = Self { events, ..self.without_events() };
         (Some(self), Some(rest))
     }
 }

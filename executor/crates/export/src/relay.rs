@@ -20,12 +20,10 @@ use crate::{
     pump,
 };
 
-/// How long the intakes are left alone after a look at which there was much,
+/// How long the intakes are left alone after a look at which one of them was filling,
 const LOOK_SOON: Duration = Duration::from_millis(25);
-/// or little: each look costs a wake-up.
+/// or none: each look costs a wake-up.
 const LOOK_LATER: Duration = Duration::from_millis(100);
-/// Little: a fraction of what one intake takes.
-const FEW: usize = 1_024;
 /// So much is taken out of an intake before sinks get their turn.
 const TAKEN_PER_TURN: usize = 64;
 
@@ -136,17 +134,12 @@ async fn run<T: Weigh, I: Weigh + 'static>(
     let (makes, named): (Vec<_>, Vec<_>) = sinks.into_iter().unzip();
     let (feeds, pumps): (Vec<_>, Vec<_>) = makes.into_iter().map(|make| make(sinks_asked.clone())).unzip();
     let pumps = pumps.into_iter().map(tokio::task::spawn_local).collect();
-    let mut taken = 0;
     while stop.deadline().is_none() {
-        match round(&outlets, split, &feeds).await {
-            0 => {
-                let pause = if std::mem::take(&mut taken) < FEW { LOOK_LATER } else { LOOK_SOON };
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    _ = stop.asked() => {}
-                }
-            }
-            some => taken += some,
+        let pause = if outlets.iter().any(Outlet::fills) { LOOK_SOON } else { LOOK_LATER };
+        while stop.deadline().is_none() && round(&outlets, split, &feeds).await > 0 {}
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = stop.asked() => {}
         }
     }
     let deadline = stop.asked().await;

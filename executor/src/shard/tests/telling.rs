@@ -332,3 +332,39 @@ async fn an_end_that_waits_for_a_later_block_is_not_told_before_that_is_confirme
     let recovered = shard.metrics.recovered.get() as usize;
     assert_eq!(recovered, COUNT - ended, "who runs again has not been told to have ended");
 }
+
+#[tokio::test]
+async fn a_long_step_with_large_payloads_writes_no_more_than_there_is_room_for_and_counts_the_rest() {
+    const LOOP: &str = r#"{"StartAt":"A","States":{
+        "A":{"Type":"Pass","Next":"B"},
+        "B":{"Type":"Choice","Choices":[{"Variable":"$","StringEquals":"stop","Next":"C"}],"Default":"A"},
+        "C":{"Type":"Succeed"}}}"#;
+    let cells = Arc::<telemetry::IntakeMetrics>::default();
+    let bounds = IntakeBounds { bytes: 1 << 30, ..IntakeBounds::default() };
+    let (history, outlet) = export::intake(bounds, Arc::clone(&cells));
+    let world = World { outside: Outside { history: Some(history), spans: None }, ..World::new() };
+    let looping = world.define(LOOP).await;
+    let shard = world.shard().await;
+    let mut watcher = shard.watch().await;
+    let input = format!("\"{}\"", "x".repeat(20_000));
+    // Nothing of it leaves before its end.
+    world.store.hold_appends();
+    let _answers =
+        shard.start(logged(batch(1, looping, Mode::Standard, &[&input]), LogLevel::All, true)).await;
+    let rounds = limits::STANDARD_HISTORY_EVENTS_MAX / 4 - 1;
+    let run = async {
+        while state(&shard, "A").exited.get() < rounds {
+            shard.settled().await;
+        }
+    };
+    ticking(&shard, run).await;
+    world.store.release_appends();
+    ticking(&shard, outcomes(&mut watcher, 1)).await;
+    let pages = taken(&shard, &outlet).await;
+    let bytes: usize = pages.iter().map(|page| page.events.bytes()).sum();
+    // Half a GB would be all of it. A shard alone has all of the room; what is told at the end finds room again.
+    let room = limits::TOLD_BYTES_MAX;
+    assert!((room / 2..room + room / 8).contains(&bytes), "{bytes}");
+    let told: usize = pages.iter().map(|page| page.events.len()).sum();
+    assert_eq!(told as u64 + cells.unconfirmed_records.get(), limits::STANDARD_HISTORY_EVENTS_MAX);
+}
