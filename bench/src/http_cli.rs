@@ -1,5 +1,6 @@
 //! `bench http` on the command line.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -63,7 +64,7 @@ pub async fn run(options: Options) -> Result<ExitCode, Error> {
         region: options.region,
     };
     let found: Found = if options.url.is_some() {
-        http::run(&settings).await?
+        http::run(&settings, BTreeMap::new).await?
     } else {
         let cluster = observed_cli::settings(options.store, options.dir)?;
         Own::start(&cluster, usize::from(options.threads)).await?.run(settings).await?

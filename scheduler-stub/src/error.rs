@@ -114,6 +114,7 @@ impl Error {
             Self::Overloaded { .. } => "Overloaded",
             Self::Unavailable { .. } => "Unavailable",
             Self::OutcomeUnknown { .. } => OUTCOME_UNKNOWN,
+            Self::Store(journal::StoreError::Unknown(_)) => "StoreOutcomeUnknown",
             Self::Store(_) => "StoreUnavailable",
         }
     }
@@ -171,6 +172,7 @@ impl From<Error> for Status {
             Error::Overloaded { retry_after, .. } => (Code::ResourceExhausted, Some(*retry_after)),
             Error::Unavailable { retry_after, .. } => (Code::Unavailable, Some(*retry_after)),
             Error::OutcomeUnknown { .. } => (Code::Unavailable, None),
+            Error::Store(journal::StoreError::Unknown(_)) => (Code::Unavailable, None),
             Error::Store(store) if store.is_retryable() => {
                 (Code::Unavailable, Some(Duration::from_millis(500)))
             }

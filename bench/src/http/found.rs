@@ -1,6 +1,7 @@
 //! What a run through the front door found: a table for people, JSON for comparing commits.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -44,6 +45,25 @@ pub struct Found {
 }
 
 impl Found {
+    /// What processes used while calls were made.
+    pub(super) fn used(
+        &mut self,
+        before: &BTreeMap<String, u64>,
+        after: BTreeMap<String, u64>,
+        took: Duration,
+    ) {
+        let used = |(name, after): (String, u64)| {
+            let used = after.saturating_sub(before.get(&name).copied().unwrap_or(0));
+            (name, used as f64)
+        };
+        let used: BTreeMap<String, f64> = after.into_iter().map(used).collect();
+        let machine = took.as_micros() as f64 * self.machine.cpus as f64;
+        self.machine_cpu_ratio = Some(used.values().sum::<f64>() / machine);
+        let executions = self.acknowledged.max(1) as f64;
+        self.cpu_us_per_execution =
+            Some(used.into_iter().map(|(name, us)| (name, us / executions)).collect());
+    }
+
     /// Why the run is no success.
     #[must_use]
     pub fn shortcomings(&self) -> Vec<String> {

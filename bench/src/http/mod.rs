@@ -14,6 +14,7 @@ mod own;
 mod request;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -98,17 +99,18 @@ struct Started {
     status: Option<String>,
 }
 
-/// Makes a machine of one Pass, starts executions of it for as long as asked, and looks a sample of them up.
+/// Makes a machine of one Pass, starts executions of it for as long as asked, and looks a sample of them up. `cpu_us` says what
+/// processes have used so far, by their names, where they are ours.
 ///
 /// # Errors
 /// A door that cannot be reached or refuses the machine; a sample that is not found.
-pub async fn run(settings: &Settings) -> Result<Found, Error> {
+pub async fn run(settings: &Settings, cpu_us: impl Fn() -> BTreeMap<String, u64>) -> Result<Found, Error> {
     let machine = Machine::look();
     let requests = Requests::new(&settings.url, settings.keys.clone(), &settings.region)?;
     let mut first = Connection::open(requests.address()).await?;
     let arn = check::machine(&mut first, &requests, settings.mode).await?;
     let counts = RefCell::new(Counts::new());
-    let begun = Instant::now();
+    let (before, begun) = (cpu_us(), Instant::now());
     let until = begun + settings.duration;
     let lanes = (0..settings.connections).map(|number| {
         let inputs = Generator::new(number as u64 * 2 + 1, settings.payload_bytes, 0, Entropy::Templated);
@@ -116,10 +118,12 @@ pub async fn run(settings: &Settings) -> Result<Found, Error> {
         lane.run(inputs, until)
     });
     try_join_all(lanes).await?;
-    let took = begun.elapsed();
+    let (took, after) = (begun.elapsed(), cpu_us());
     let counts = counts.into_inner();
-    let checked = check::sample(&mut first, &requests, counts.sample()).await?;
-    Ok(Found {
+    // The door closes what has been idle for long.
+    let mut last = Connection::open(requests.address()).await?;
+    let checked = check::sample(&mut last, &requests, counts.sample()).await?;
+    let mut found = Found {
         mode: settings.mode.name(),
         connections: settings.connections,
         signed: settings.keys.is_some(),
@@ -134,7 +138,11 @@ pub async fn run(settings: &Settings) -> Result<Found, Error> {
         machine_cpu_ratio: None,
         store: None,
         machine,
-    })
+    };
+    if !after.is_empty() {
+        found.used(&before, after, took);
+    }
+    Ok(found)
 }
 
 /// One connection's calls.

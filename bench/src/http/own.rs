@@ -1,6 +1,5 @@
 //! A cluster of the bench's own with a front door that verifies signatures.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
@@ -82,19 +81,7 @@ impl Own {
         let keys = Keys { id: KEY_ID.to_owned(), secret: Zeroizing::new(SECRET.to_owned()), token: None };
         let settings =
             Settings { url: format!("http://127.0.0.1:{}", self.port), keys: Some(keys), ..settings };
-        let (before, clock) = (self.cluster.cpu_us(), Instant::now());
-        let mut found = super::run(&settings).await?;
-        let (after, wall) = (self.cluster.cpu_us(), clock.elapsed());
-        let used = |(name, after): (String, u64)| {
-            let used = after.saturating_sub(before.get(&name).copied().unwrap_or(0));
-            (name, used as f64)
-        };
-        let used: BTreeMap<String, f64> = after.into_iter().map(used).collect();
-        let machine = wall.as_micros() as f64 * found.machine.cpus as f64;
-        found.machine_cpu_ratio = Some(used.values().sum::<f64>() / machine);
-        let executions = found.acknowledged.max(1) as f64;
-        found.cpu_us_per_execution =
-            Some(used.into_iter().map(|(name, us)| (name, us / executions)).collect());
+        let mut found = super::run(&settings, || self.cluster.cpu_us()).await?;
         found.store = Some(self.store.clone());
         Ok(found)
     }

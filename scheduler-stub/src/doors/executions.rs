@@ -70,8 +70,7 @@ fn is_same(known: &str, given: &str) -> bool {
     }
 }
 
-/// The machine of a call that does not name it: see [`front::Gate::machine`]. A task's token is a right of its own, for whoever
-/// has it was given the task.
+/// The machine of a call that does not name it: see [`front::Gate::machine`].
 pub(super) async fn machine(doors: &Doors, call: &Call) -> Result<Option<String>, Fault> {
     let Subject::Members(members) = call.operation.subject else { return Ok(None) };
     for given in members.iter().filter_map(|member| call.text(member)) {

@@ -30,6 +30,8 @@ const RESOURCES: [&str; 7] = [
 /// The fault of a call. See [`fault_of_start`] for starts.
 pub(super) fn fault(call: &Call, error: impl Into<Status>) -> Fault {
     let repeatable = match (call.operation.right, call.operation.name) {
+        // Each update is a revision, and may publish a version.
+        (Right::Manage, "UpdateStateMachine" | "ModifyFlowService") => false,
         (Right::Read | Right::Manage, _) => true,
         (Right::Start, "RedriveExecution") => call.text("clientToken").is_some(),
         (Right::Start, name) => !matches!(name, "StartExecution" | "StartSyncExecution"),
@@ -51,10 +53,14 @@ pub(super) fn fault_of_start(call: &Call, error: impl Into<Status>, repeatable: 
         "Overloaded" | "ExecutionEnding" | "Recovering" => {
             return Fault::new(Kind::Throttling, status.message());
         }
-        "StoreUnavailable" | "StoreOutcomeUnknown" | "StoreWentBack" => {
-            let later = details.retry_info().is_some();
-            let kind = if later { Kind::ServiceUnavailable } else { Kind::Internal };
-            return Fault::new(kind, "the store does not answer as it should now: ask again in a moment");
+        "StoreUnavailable" | "StoreWentBack" if details.retry_info().is_some() => {
+            let message = "the store does not answer as it should now: ask again in a moment";
+            return Fault::new(Kind::ServiceUnavailable, message);
+        }
+        // Whatever is said of a time to come again: it may have been done.
+        "StoreOutcomeUnknown" => {
+            let kind = if repeatable { Kind::Internal } else { Kind::OutcomeUnknown };
+            return Fault::new(kind, "the store did not say whether it was done: see before you try again");
         }
         "NotOwner" => return Fault::new(Kind::ServiceUnavailable, status.message()),
         _ if details.retry_info().is_some() => {
@@ -135,7 +141,6 @@ fn not_kept(call: &Call, why: &str) -> Fault {
 mod tests {
     use std::time::Duration;
 
-    use bytes::Bytes;
     use front::Caller;
     use serde_json::json;
 
@@ -147,7 +152,6 @@ mod tests {
             api,
             operation: api.operation(operation).expect("an operation"),
             input,
-            raw: Bytes::new(),
             caller: Caller::anonymous(),
             request_id: "r".into(),
             region: None,
@@ -185,6 +189,19 @@ mod tests {
         assert_eq!(fault(&start, Error::unavailable("nobody")).kind(), Kind::ServiceUnavailable);
         let full = Error::Overloaded { message: "full".into(), retry_after: Duration::from_millis(1) };
         assert_eq!(fault(&start, full).kind(), Kind::Throttling);
+    }
+
+    #[test]
+    fn what_the_store_has_not_confirmed_is_never_told_as_not_done() {
+        let lost = || Error::Store(journal::StoreError::Unknown("words".into()));
+        assert_eq!(of("UpdateStateMachine", lost()), Kind::OutcomeUnknown, "it may publish twice");
+        assert_eq!(of("TagResource", lost()), Kind::Internal, "the same again does no harm");
+        let mut of_a_node = tonic_types::ErrorDetails::new();
+        of_a_node.set_error_info("StoreOutcomeUnknown", "d", std::collections::HashMap::new());
+        of_a_node.set_retry_info(Some(Duration::from_millis(1)));
+        let status = Status::with_error_details(Code::Unavailable, "words", of_a_node);
+        let start = call(Api::Sfn, "StartExecution", json!({}));
+        assert_eq!(fault(&start, status).kind(), Kind::OutcomeUnknown);
     }
 
     #[test]

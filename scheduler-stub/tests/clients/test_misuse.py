@@ -384,5 +384,7 @@ class Callers(Misuse):
         # The id of theirs under the name of mine is not found.
         wrong = execution.replace(theirs.rpartition(":")[2], name)
         self.refused("ExecutionDoesNotExist", "stop_execution", client=starter, executionArn=wrong)
+        # The token of a task is a right of its own: this one is no token, which the key is told.
+        self.refused("InvalidToken", "send_task_heartbeat", client=starter, taskToken="none")
         starter.stop_execution(executionArn=own)
         self.assertEqual(CLIENT.describe_execution(executionArn=execution)["status"], "RUNNING")

@@ -66,8 +66,6 @@ pub struct Call {
     pub operation: &'static Operation,
     /// An object of the operation's members; members that were `null` are not there.
     pub input: Value,
-    /// The same as it came, at most [`crate::Limits::body_bytes`].
-    pub raw: Bytes,
     /// Who calls.
     pub caller: Caller,
     /// What the answer will name, and logs should.
@@ -142,8 +140,7 @@ pub trait Gate: Send + Sync + 'static {
     /// Makes a call.
     fn call(&self, call: Call) -> impl Future<Output = Result<Answer, Fault>>;
 
-    /// The name of the machine that a call is about whose text does not say it ([`crate::Subject::Hidden`]): that of a task's token, or of
-    /// an execution's QRN, which holds the machine's id alone. `None`: there is none; what the call says of it then is the
-    /// call's matter.
+    /// The name of the machine that a call is about whose text does not say it ([`crate::Machine::Hidden`]): an execution's QRN
+    /// holds the machine's id alone. `None`: there is none; what the call says of it then is the call's matter.
     fn machine(&self, call: &Call) -> impl Future<Output = Result<Option<String>, Fault>>;
 }

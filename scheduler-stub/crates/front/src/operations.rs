@@ -96,8 +96,9 @@ pub enum Subject {
     /// These members are ARNs or QRNs of a machine or of what belongs to one; `list[].member` stands for each of a list. Not
     /// every member has to be there.
     Members(&'static [&'static str]),
-    /// The call does not say: it has a task's token.
-    Hidden,
+    /// None that a right is asked for: the call has a task's token, which is a right of its own, for whoever has it was given the
+    /// task.
+    Token,
 }
 
 /// A machine that a call is about.
@@ -205,13 +206,14 @@ impl Pattern {
 }
 
 impl Operation {
-    /// The machines that a call of this input is about; one at least, and the same one may be there twice.
+    /// The machines on which a caller needs the right for a call of this input; the same one may be there twice. None for
+    /// calls with a task's token.
     #[must_use]
     pub fn machines<'a>(&self, input: &'a Value) -> Vec<Machine<'a>> {
         let mut found = Vec::with_capacity(1);
         match self.subject {
             Subject::Nothing => {}
-            Subject::Hidden => found.push(Machine::Hidden),
+            Subject::Token => return found,
             Subject::Name(member) => {
                 found.extend(input.get(member).and_then(Value::as_str).map(Machine::Named));
             }

@@ -42,7 +42,7 @@ pub(crate) fn read(api: Api, operation: &Operation, body: &[u8]) -> Result<Value
     Ok(input)
 }
 
-/// A JSON object that has no member twice: who looks at the text would else see another one than who looks at the object.
+/// A JSON object that has no member twice: readers differ in which of two they take.
 struct Object(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Object {

@@ -22,7 +22,7 @@ pub(super) const DIFFERENCES: &[(&str, &str, &str)] = &[
     (
         "sfn",
         "DescribeMapRun",
-        "A Map Run is known to this scheduler once `ListMapRuns` or a history has told it; before, the answer is `ResourceNotFound`. `pending` is 0, for items are not read ahead.",
+        "A Map Run is known to this scheduler once `ListMapRuns` or a history has told it, until it restarts or has been told of 10,000 others; else the answer is `ResourceNotFound`. `pending` is 0, for items are not read ahead.",
     ),
     (
         "sfn",
@@ -37,7 +37,7 @@ pub(super) const DIFFERENCES: &[(&str, &str, &str)] = &[
     (
         "sfn",
         "GetExecutionHistory",
-        "EXPRESS executions have one as long as they are kept, unless they have waited for something. A page ends at 1 MiB of details, too. With `includeExecutionData: false` `parameters` is an empty text, for the model requires it.",
+        "EXPRESS executions have one as long as they are kept, if they have ended of themselves and have not waited for anything. A page ends at 1 MiB of details, too. With `includeExecutionData: false` `parameters` is an empty text, for the model requires it.",
     ),
     (
         "sfn",
@@ -51,6 +51,11 @@ pub(super) const DIFFERENCES: &[(&str, &str, &str)] = &[
         "`OutcomeUnknown`, see above. Billing details are counted as AWS does, with 64 MB; nobody is billed.",
     ),
     ("sfn", "StopExecution", "EXPRESS executions are stopped, too."),
+    (
+        "sfn",
+        "TestState",
+        "Nothing is called from here: a Task needs a `mock`, with a `roleArn`, too; without one the answer is `ValidationException`.",
+    ),
     (
         "sfn",
         "UpdateMapRun",
@@ -67,6 +72,7 @@ pub(super) const DIFFERENCES: &[(&str, &str, &str)] = &[
         "`X-TC-Region` is not compared with the region of a QRN. QRNs of any spelling of a region, and ARNs, are taken.",
     ),
     ("asw", "*", "`Creator` and `Modifier` are empty. Machines are always `Online`."),
+    ("asw", "CreateFlowService", "`Input` has at most 64 KiB, `Description` 4,096 bytes."),
     ("asw", "DeleteFlowService", "Not published; as Tencent's own tools call it."),
     ("asw", "DescribeExecution", "Executions that have timed out are `FAILED`."),
     ("asw", "DescribeExecutionHistory", "Histories of more than 8 MiB are refused with `FailedOperation`."),
@@ -76,5 +82,9 @@ pub(super) const DIFFERENCES: &[(&str, &str, &str)] = &[
         "Looks at the newest 10,000 executions; the SDK's model has none of its members, older examples show them.",
     ),
     ("asw", "DescribeFlowServices", "Looks at 10,000 machines."),
-    ("asw", "ModifyFlowService", "Name and type stay: others are refused with `InvalidParameterValue`."),
+    (
+        "asw",
+        "ModifyFlowService",
+        "Name and type stay: others are refused with `InvalidParameterValue`. An empty `Description` leaves the one that there is.",
+    ),
 ];

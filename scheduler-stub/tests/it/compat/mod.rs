@@ -5,7 +5,6 @@ mod differences;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use bytes::Bytes;
 use differences::DIFFERENCES;
 use front::{Api, Call, Caller, Gate as _, Kind, Operation};
 use journal::memory::MemoryStore;
@@ -128,7 +127,6 @@ async fn every_operation_of_the_table_is_served() {
             api,
             operation,
             input: serde_json::json!({}),
-            raw: Bytes::from_static(b"{}"),
             caller: Caller::anonymous(),
             request_id: "r".to_owned(),
             region: None,

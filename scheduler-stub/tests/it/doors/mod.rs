@@ -31,7 +31,6 @@ fn call_of(api: Api, operation: &str, input: Value) -> Call {
     Call {
         api,
         operation: api.operation(operation).expect("an operation"),
-        raw: Bytes::from(input.to_string()),
         input,
         caller: Caller::anonymous(),
         request_id: "r".to_owned(),

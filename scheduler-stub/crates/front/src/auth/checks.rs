@@ -41,9 +41,13 @@ pub struct Question {
 
 impl Question {
     fn name(&self) -> String {
-        // A machine's name holds no zero, and neither does an id.
-        let machine = self.machine.as_deref().unwrap_or("\0");
-        format!("{}\0{}\0{machine}", self.id, self.right.as_str())
+        // Neither an id nor a right holds a zero; a machine's name may, and is the last.
+        let mut name = format!("{}\0{}", self.id, self.right.as_str());
+        if let Some(machine) = &self.machine {
+            name.push('\0');
+            name.push_str(machine);
+        }
+        name
     }
 }
 

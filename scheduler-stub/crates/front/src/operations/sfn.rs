@@ -295,7 +295,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
     Operation {
         name: "SendTaskFailure",
         right: Right::Start,
-        subject: Subject::Hidden,
+        subject: Subject::Token,
         members: &[required("taskToken", &TASK_TOKEN), optional("error", &ERROR), optional("cause", &CAUSE)],
         errors: &[
             TaskDoesNotExist,
@@ -309,14 +309,14 @@ pub(super) static OPERATIONS: &[Operation] = &[
     Operation {
         name: "SendTaskHeartbeat",
         right: Right::Start,
-        subject: Subject::Hidden,
+        subject: Subject::Token,
         members: &[required("taskToken", &TASK_TOKEN)],
         errors: &[TaskDoesNotExist, InvalidToken, TaskTimedOut],
     },
     Operation {
         name: "SendTaskSuccess",
         right: Right::Start,
-        subject: Subject::Hidden,
+        subject: Subject::Token,
         members: &[required("taskToken", &TASK_TOKEN), required("output", &DATA)],
         errors: &[
             TaskDoesNotExist,

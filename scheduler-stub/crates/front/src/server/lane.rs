@@ -189,7 +189,7 @@ impl<G: Gate, A: Admission> Lane<G, A> {
         });
     }
 
-    /// Tells a connection to end on which nothing is under way; `false` when none of those that were looked at is such a one.
+    /// Tells a connection to end on which nothing is under way; `false` when all are busy.
     fn make_room(&self) -> bool {
         let connections = self.connections.borrow();
         let all = connections.capacity();
@@ -198,9 +198,9 @@ impl<G: Gate, A: Admission> Lane<G, A> {
         for _ in 0..all {
             at = (at + 1) % all;
             let Some(connection) = connections.get(at) else { continue };
-            if let Some(readiness) = connection.readiness()
-                && found.is_none_or(|(best, _)| readiness < best)
-            {
+            // The busy ones are passed by: there may be thousands of them.
+            let Some(readiness) = connection.readiness() else { continue };
+            if found.is_none_or(|(best, _)| readiness < best) {
                 found = Some((readiness, connection));
             }
             looked += 1;

@@ -67,7 +67,6 @@ impl Gate for Echo {
         Answer::of(&json!({
             "operation": call.operation.name,
             "input": call.input,
-            "bytes": call.raw.len(),
             "key": call.caller.access_key_id(),
             "account": call.caller.account(),
             "requestId": call.request_id,
@@ -76,8 +75,7 @@ impl Gate for Echo {
     }
 
     async fn machine(&self, call: &Call) -> Result<Option<String>, Fault> {
-        // The token of a task says its machine.
-        Ok(call.text("taskToken").or(call.text("ExecutionQrn")).map(|token| format!("machine-of-{token}")))
+        Ok(call.text("ExecutionQrn").map(|token| format!("machine-of-{token}")))
     }
 }
 
