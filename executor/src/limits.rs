@@ -116,9 +116,19 @@ pub const TOLD_PAGE_BYTES_MAX: usize = 256 << 10;
 /// Records that make a flush start without waiting for [`FLUSH_PACE`].
 pub const FLUSH_RECORDS_MIN: usize = 256;
 
-/// Small flushes begin at most once in each tick of this length. Ticks are those of Unix time, so that the logs of a node
-/// reach the store together and share its fsync.
+/// Where a shard writes much, small flushes of a log begin at most once in each tick of this length. Ticks are those of Unix
+/// time, so that the logs of a node reach the store together and share its fsync.
 pub const FLUSH_PACE: Duration = Duration::from_micros(2_500);
+
+/// Records that a node writes in one tick of [`FLUSH_PACE`] as little, that is 76,800 a second: below, small flushes begin at
+/// once. Each shard has an equal part, for they share the store ...
+pub const FLUSH_CALM_LOAD: usize = 192;
+
+/// ... but no less than this.
+pub const FLUSH_CALM_LOAD_MIN: usize = 16;
+
+/// As how many records a flush counts at least for [`FLUSH_CALM_LOAD`], since each costs the store an fsync.
+pub const FLUSH_LOAD_MIN: usize = 4;
 
 /// Blocks of one log that may wait for the store before starts and redrives are refused, and before no more tasks of it are
 /// handed out and no more objects read, whose outcomes would have to be written.

@@ -36,6 +36,7 @@ use super::machine::Machines;
 use super::mailbox::MailRoom;
 use super::names::Names;
 use super::own::Own;
+use super::pace::Pace;
 use super::parting::Last;
 use super::probe::{Asked, Probe};
 use super::reading::Recovered;
@@ -155,6 +156,8 @@ pub(super) struct Shard {
     pub flights: Vec<Flight>,
     /// Names blocks under construction.
     pub serial: u64,
+    /// When small flushes begin.
+    pub pace: Pace,
     pub now_us: u64,
     pub alarm_us: Option<u64>,
     pub draining: Option<Vec<Reply<()>>>,
@@ -197,6 +200,7 @@ impl Shard {
             state,
             admission: Admission::new(config.open_max, config.bytes_max),
             serial: 0,
+            pace: Pace::new(config.shards),
             logs: Vec::new(),
             own: Own::new(config.partition_count),
             machines: Machines::new(Arc::clone(&context.secret)),

@@ -1,7 +1,7 @@
 //! Flushing: blocks are finished, appended one at a time, confirmed, and only then is anybody told.
 //!
-//! A flush begins when the last one was answered and 256 records wait or a new tick of 2.5 ms has come since it began:
-//! alone, an execution waits one round trip; under load blocks grow by themselves, to 2 MiB. An append whose
+//! A flush begins when the last one was answered, at once where the shard writes little or 256 records wait, else with the
+//! next tick of 2.5 ms: alone, an execution waits one round trip; under load blocks grow by themselves, to 2 MiB. An append whose
 //! outcome is unknown is repeated as it is, with growing pauses; meanwhile nothing is acknowledged and starts are refused.
 //! What may fail: the store. A fenced log is dropped with everything in it; what it had acknowledged is the new owner's.
 
@@ -20,6 +20,7 @@ use super::core::{Landed, Shard};
 use super::described::{ended_so, summary};
 use super::execution::Waiter;
 use super::log::{End, LogState, Page, Sealed};
+use super::pace::Pace;
 use super::slab::Address;
 use crate::limits;
 
@@ -53,12 +54,6 @@ pub fn payload_of(outcome: &Outcome) -> Bytes {
     }
 }
 
-/// When the next small flush may begin, in microseconds: at the next tick.
-fn paced_us(begun_us: u64) -> u64 {
-    let pace_us = limits::FLUSH_PACE.as_micros() as u64;
-    (begun_us / pace_us + 1) * pace_us
-}
-
 impl Shard {
     /// Begins whatever flush may begin.
     pub(super) fn flush_all(&mut self) {
@@ -80,16 +75,22 @@ impl Shard {
             }
             log.retained.look(self.now_us / 1_000, log.next_block());
             let halted = log.is_halted();
-            let waiting = log.waiting() + if halted { 0 } else { log.chores() };
+            let asked = log.waiting();
+            let waiting = asked + if halted { 0 } else { log.chores() };
             if waiting == 0 {
                 self.tell_at_rest(at);
                 return;
             }
             let few = waiting < limits::FLUSH_RECORDS_MIN && !halted;
-            if few && self.now_us < paced_us(log.begun_us) {
-                self.alarm_at(paced_us(self.logs[at].begun_us));
+            let due_us = match asked {
+                0 => Pace::tick_after_us(log.begun_us),
+                _ => self.pace.due_us(log.begun_us, self.now_us),
+            };
+            if few && self.now_us < due_us {
+                self.alarm_at(due_us);
                 return;
             }
+            self.pace.wrote(waiting, self.now_us);
             self.seal(at);
         }
         self.append(at, Duration::ZERO);

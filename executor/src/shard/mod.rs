@@ -39,6 +39,7 @@ mod map_runs;
 mod names;
 mod observe;
 mod own;
+mod pace;
 mod parting;
 mod probe;
 mod progress;

@@ -40,12 +40,31 @@ struct Shared {
     faults: Mutex<VecDeque<Option<Fault>>>,
     key_faults: Mutex<VecDeque<Option<Fault>>>,
     unavailable: watch::Sender<Option<String>>,
-    held: watch::Sender<bool>,
+    /// So many more appends go on; the others wait.
+    passing: watch::Sender<u64>,
     acquires_held: watch::Sender<bool>,
     reads_held: watch::Sender<bool>,
     pings: AtomicU64,
     takings: AtomicU64,
     derived_lost: AtomicBool,
+}
+
+impl Shared {
+    /// Waits until an append may go on, and counts it.
+    async fn pass(&self) {
+        let mut passing = self.passing.subscribe();
+        let mut passed = false;
+        while !passed {
+            // The sender lives as long as this store: waiting cannot fail.
+            let _ = passing.wait_for(|left| *left > 0).await;
+            self.passing.send_if_modified(|left| {
+                passed = *left > 0;
+                // Without a bound nothing is counted.
+                *left -= u64::from(passed && *left < u64::MAX);
+                false
+            });
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -99,7 +118,7 @@ impl MemoryStore {
             faults: Mutex::default(),
             key_faults: Mutex::default(),
             unavailable: watch::Sender::new(None),
-            held: watch::Sender::new(false),
+            passing: watch::Sender::new(u64::MAX),
             acquires_held: watch::Sender::new(false),
             reads_held: watch::Sender::new(false),
             pings: AtomicU64::new(0),
@@ -143,9 +162,7 @@ impl MemoryStore {
 
     async fn append_now(&self, mut append: Append) -> Result<(), StoreError> {
         append.check()?;
-        let mut held = self.shared.held.subscribe();
-        // The sender lives as long as this store: waiting cannot fail.
-        let _ = held.wait_for(|held| !held).await;
+        self.shared.pass().await;
         drop(self.part(append.partition)?);
         let fault = lock(&self.shared.faults).pop_front().flatten();
         if let Some(Fault::Refuse(error)) = fault {

@@ -307,8 +307,8 @@ async fn a_write_whose_outcome_a_crash_took_is_done_again_with_the_same_keys_and
     let mut worker = shard.worker(1, 10).await;
     shard.started(batch(1, map, Mode::Standard, &[r#"{"key":"rows.csv"}"#])).await;
     let task = ticking(&world, tasks(&mut worker, 1)).await.remove(0);
-    // One flush for the task's outcome, and none for that of the write: the clock stands still.
-    world.clock.advance(TICK);
+    // The block of the task's outcome is written, and that of the write's is not.
+    world.store.hold_appends_after(1);
     shard.succeed(1, &task.token, "10").await;
     soon("a write", async {
         while shard.metrics.objects_written.get() == 0 {
@@ -317,6 +317,7 @@ async fn a_write_whose_outcome_a_crash_took_is_done_again_with_the_same_keys_and
     })
     .await;
     drop(shard);
+    world.store.release_appends();
     let out = folder.path().join("b/out");
     let run =
         || std::fs::read_dir(&out).expect("results").next().expect("a run").expect("an entry").file_name();

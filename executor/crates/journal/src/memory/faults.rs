@@ -61,12 +61,17 @@ impl MemoryStore {
 
     /// From now on appends wait, unwritten and unanswered, until [`MemoryStore::release_appends`].
     pub fn hold_appends(&self) {
-        self.shared.held.send_replace(true);
+        self.hold_appends_after(0);
+    }
+
+    /// The same, once so many more were written.
+    pub fn hold_appends_after(&self, appends: u64) {
+        self.shared.passing.send_replace(appends);
     }
 
     /// Lets held appends go on.
     pub fn release_appends(&self) {
-        self.shared.held.send_replace(false);
+        self.shared.passing.send_replace(u64::MAX);
     }
 
     /// While this is set, acquires wait, as appends do after [`MemoryStore::hold_appends`].
