@@ -112,16 +112,16 @@ impl Comparison {
         self.off.iter().chain(&self.on).flat_map(shortcomings).collect()
     }
 
-    /// What being looked at costs, where that is more than it may.
+    /// What the load loses by being looked at, where that is more than it may: of its rate, or at a fixed rate of its median
+    /// acknowledgement. What it takes of the CPU is told beside it and not judged.
     #[must_use]
-    pub fn excess(&self) -> Option<String> {
+    pub fn excess(&self) -> Vec<String> {
         let open = self.on.iter().all(|report| report.offered_per_s > 0);
-        let (cost, what) = if open {
-            (self.node_cpu_ratio - 1.0, "more CPU time of the node")
-        } else {
-            (1.0 - self.rate_ratio, "of the rate")
-        };
-        (cost > COST_MAX).then(|| format!("being looked at costs {:.1} % {what}", cost * 100.0))
+        let [p50, _] = self.ack_ratio;
+        let later = (p50 - 1.0, "more time until the median acknowledgement");
+        let costs = [(1.0 - self.rate_ratio, "of the rate")].into_iter().chain(open.then_some(later));
+        let costs = costs.filter(|(cost, _)| *cost > COST_MAX);
+        costs.map(|(cost, what)| format!("being looked at costs {:.1} % {what}", cost * 100.0)).collect()
     }
 }
 

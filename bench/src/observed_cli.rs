@@ -109,7 +109,7 @@ pub async fn run(options: Options) -> Result<ExitCode, Error> {
     if record && shortcomings.is_empty() {
         suite::write_json(&PathBuf::from("perf/observed.jsonl"), &[found], true)?;
     }
-    let good = shortcomings.is_empty() && excess.is_none();
+    let good = shortcomings.is_empty() && excess.is_empty();
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

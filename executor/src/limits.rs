@@ -120,9 +120,9 @@ pub const FLUSH_RECORDS_MIN: usize = 256;
 /// time, so that the logs of a node reach the store together and share its fsync.
 pub const FLUSH_PACE: Duration = Duration::from_micros(2_500);
 
-/// Records that a node writes in one tick of [`FLUSH_PACE`] as little, that is 76,800 a second: below, small flushes begin at
+/// Records that a node writes in one tick of [`FLUSH_PACE`] as little, that is 51,200 a second: below, small flushes begin at
 /// once. Each shard has an equal part, for they share the store ...
-pub const FLUSH_CALM_LOAD: usize = 192;
+pub const FLUSH_CALM_LOAD: usize = 128;
 
 /// ... but no less than this.
 pub const FLUSH_CALM_LOAD_MIN: usize = 16;
