@@ -207,7 +207,8 @@ impl Templates {
         for _ in 0..TRIES_MAX {
             let begun = self.cache.begin();
             let (old_bytes, old) = self.head(arn).await?;
-            if *seen.get_or_insert(old.version) != old.version {
+            // A machine that was made anew begins again with version 1.
+            if *seen.get_or_insert((old.created_ms, old.version)) != (old.created_ms, old.version) {
                 break;
             }
             let definition = match &change.definition {
@@ -222,10 +223,10 @@ impl Templates {
                 None => None,
             };
             self.store.put(record::definition_key(&new.definition_hash), definition.clone()).await?;
-            // Whoever else replaces this revision keeps the same of it.
-            self.store.put(record::version_key(arn, old.version), old.revision().encode()?).await?;
             let head = record::head_key(arn);
-            if self.store.compare_and_put(head, Some(old_bytes), Some(new.encode()?)).await? {
+            if self.keep_revision(&old, &old_bytes).await?
+                && self.store.compare_and_put(head, Some(old_bytes), Some(new.encode()?)).await?
+            {
                 return Ok(Stored { template: self.remember(new, definition, begun)?, warnings, published });
             }
             self.take_back(&new, published).await?;
@@ -233,6 +234,22 @@ impl Templates {
         self.cache.forget(arn, "");
         let message = format!("{arn} was changed by someone else just now: describe it, then update again");
         Err(Error::conflict("ConflictException", message))
+    }
+
+    /// Keeps a copy of the revision that is to be replaced; `false` when others were quicker. What is kept already is written over
+    /// only while the revision is still the machine's newest: else it is that of a machine that was made anew under this name,
+    /// which may have published it.
+    async fn keep_revision(&self, old: &Record, old_bytes: &Bytes) -> Result<bool, Error> {
+        let (key, copy) = (record::version_key(&old.arn, old.version), old.revision().encode()?);
+        let kept = self.store.get(key.clone()).await?;
+        // Whoever else replaces this revision keeps the same of it.
+        if kept.as_ref() == Some(&copy) {
+            return Ok(true);
+        }
+        if kept.is_some() && self.store.get(record::head_key(&old.arn)).await?.as_ref() != Some(old_bytes) {
+            return Ok(false);
+        }
+        Ok(self.store.compare_and_put(key, kept, Some(copy)).await?)
     }
 
     /// One page of machines in the order of their ARNs. The token of the last page is empty.
