@@ -84,6 +84,9 @@ pub(super) struct ServeOptions {
     account: String,
     #[command(flatten)]
     http: HttpFlags,
+    /// Port of /metrics (Prometheus) and /healthz [default: none]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "MYRIAD_SCHEDULER_METRICS")]
+    metrics: Option<SocketAddr>,
     #[command(flatten)]
     tls: TlsFlags,
     /// Keys that seal the tokens of pages, a line `ID KEY` each; the first seals, all open. May be the nodes'
@@ -126,6 +129,7 @@ impl ServeOptions {
             trust,
             secret_file: self.cluster_secret_file,
             http,
+            metrics: self.metrics,
             ..SchedulerConfig::default()
         }
     }
@@ -168,6 +172,14 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
         return usage(&format!(
             "--listen {listen}: other machines could reach it, and what they say would not be encrypted; listen on \
              127.0.0.1, give it certificates (--tls-cert), or accept that with --allow-plaintext"
+        ));
+    }
+    if let Some(metrics) = options.metrics.filter(|metrics| !metrics.ip().is_loopback())
+        && !options.allow_plaintext
+    {
+        return usage(&format!(
+            "--metrics {metrics}: anyone on the network could read metrics, for this port speaks plain text; stay on \
+             127.0.0.1, or accept that with --allow-plaintext"
         ));
     }
     let store_config = match options.store() {
@@ -215,6 +227,9 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
     };
     if let Some(url) = scheduler.http_url() {
         say(&format!("front door listens on {url}"));
+    }
+    if let Some(address) = scheduler.metrics_address() {
+        say(&format!("metrics on http://{address}/metrics"));
     }
     say(&format!("scheduler listens on {}", scheduler.address()));
     signals.asked_to_end().await;

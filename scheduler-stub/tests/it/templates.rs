@@ -232,7 +232,8 @@ impl Raced {
             }
             Rival::MakesAnew => {
                 self.rival.delete(&self.arn).await.expect("deleted");
-                let anew = NewTemplate { publish: Some(None), comment: "anew".into(), ..new("orders", SUCCEED) };
+                let anew =
+                    NewTemplate { publish: Some(None), comment: "anew".into(), ..new("orders", SUCCEED) };
                 assert_eq!(self.rival.create(anew).await.expect("made anew").published, Some(1));
                 self.rival.update(&self.arn, change(PASS, "changed")).await.expect("changed");
             }
@@ -321,13 +322,7 @@ impl Store for Raced {
     }
 }
 
-fn raced(
-    inner: Arc<dyn Store>,
-    rival: Templates,
-    clock: &ManualClock,
-    arn: &str,
-    does: Rival,
-) -> Templates {
+fn raced(inner: Arc<dyn Store>, rival: Templates, clock: &ManualClock, arn: &str, does: Rival) -> Templates {
     let raced = Raced { inner, rival, race: AtomicBool::new(true), arn: arn.to_owned(), does };
     let store: Arc<dyn Store> = Arc::new(raced);
     on(&store, clock)
