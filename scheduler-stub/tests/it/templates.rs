@@ -12,7 +12,7 @@ use journal::memory::MemoryStore;
 use journal::store::{Acquired, Append, BlockId, BlockRange, Connect, Durability, StoreFuture, Top};
 use scheduler_stub::Error;
 use scheduler_stub::names::Naming;
-use scheduler_stub::templates::{Change, FRESH_FOR, NewTemplate, Stored, Templates};
+use scheduler_stub::templates::{About, Change, FRESH_FOR, NewTemplate, Stored, Templates};
 
 pub(crate) const PASS: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}"#;
 pub(crate) const SUCCEED: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Succeed"}}}"#;
@@ -23,7 +23,7 @@ pub(crate) fn new(name: &str, definition: &str) -> NewTemplate {
 
 pub(crate) fn change(definition: &str, comment: &str) -> Change {
     let definition = Bytes::from(definition.to_owned());
-    Change { definition, comment: comment.to_owned(), ..Change::default() }
+    Change { definition, comment: Some(comment.to_owned()), ..Change::default() }
 }
 
 pub(crate) fn on(store: &Arc<dyn Store>, clock: &ManualClock) -> Templates {
@@ -120,6 +120,50 @@ async fn creating_the_same_again_gives_the_same_and_another_definition_is_refuse
     assert_eq!((again.arn.as_str(), again.created_ms), (first.arn.as_str(), first.created_ms));
     let other = templates.create(new("orders", SUCCEED)).await.expect_err("taken");
     assert_eq!(code(&other), "StateMachineAlreadyExists");
+}
+
+#[tokio::test]
+async fn what_else_is_said_of_a_machine_and_of_its_version_has_to_be_the_same_too() {
+    let (templates, ..) = templates().await;
+    let said = About {
+        log_destinations: vec!["arn:aws:logs:r:1:log-group:a".into()],
+        chinese_name: "订单".into(),
+        default_input: "{}".into(),
+        ..About::default()
+    };
+    let with = |about: &About, description: Option<&str>| NewTemplate {
+        about: about.clone(),
+        publish: Some(description.map(str::to_owned)),
+        ..new("orders", PASS)
+    };
+    let made = templates.create(with(&said, Some("the first"))).await.expect("created");
+    let again = templates.create(with(&said, Some("the first"))).await.expect("the same again");
+    assert_eq!((again.template.created_ms, again.published), (made.template.created_ms, Some(1)));
+    for other in [
+        with(&About { log_destinations: Vec::new(), ..said.clone() }, Some("the first")),
+        with(&About { chinese_name: "账单".into(), ..said.clone() }, Some("the first")),
+        with(&About { default_input: r#"{"n":1}"#.into(), ..said.clone() }, Some("the first")),
+        with(&said, Some("another")),
+        with(&said, None),
+    ] {
+        let refused = templates.create(other).await.expect_err("another machine");
+        assert_eq!(code(&refused), "StateMachineAlreadyExists");
+    }
+    let unpublished = NewTemplate { publish: None, ..with(&said, None) };
+    assert_eq!(templates.create(unpublished).await.expect("the same again").published, None);
+}
+
+#[tokio::test]
+async fn a_page_of_a_listing_has_as_many_machines_as_are_asked_for_however_many_are_read_at_once() {
+    let (templates, ..) = templates().await;
+    for number in 0..150 {
+        templates.create(new(&format!("m{number:03}"), PASS)).await.expect("created");
+    }
+    let (first, token) = templates.list(130, "").await.expect("a page");
+    assert_eq!((first.len(), &*first[129].name, token.is_empty()), (130, "m129", false));
+    let (second, token) = templates.list(130, &token).await.expect("a page");
+    assert_eq!((second.len(), &*second[0].name, token.as_str()), (20, "m130", ""));
+    assert_eq!(templates.list(150, "").await.expect("a page").1, "", "nothing is behind it");
 }
 
 #[tokio::test]
