@@ -160,7 +160,6 @@ impl Scheduler {
             polls,
             naming: config.naming,
             clock,
-            secret: Arc::clone(&secret),
             map_runs: KnownRuns::default(),
             start_patience: START_DEADLINE,
             main: Handle::current(),
