@@ -140,17 +140,17 @@ impl Scheduler {
         let templates = Arc::new(Templates::new(store, clock.clone(), naming, Arc::clone(&secret)));
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-
         for node in config.nodes {
             clients.client(&node)?;
             let (cluster, stopped) = (Arc::clone(&cluster), stopped.clone());
             tasks.spawn(async move { until(stopped, cluster.follow(&node)).await });
         }
         watch_nodes(&mut tasks, &stopped, &cluster, &ownership);
+        let forward = Forward::new(Arc::clone(&directory), clients.clone(), Arc::clone(&secret));
         let executions = Executions {
             templates: Arc::clone(&templates),
             dispatcher: dispatcher.clone(),
-            forward: Forward::new(Arc::clone(&directory), clients.clone(), Arc::clone(&secret)),
+            forward,
             clients,
         };
         let doors = Doors {
@@ -174,24 +174,11 @@ impl Scheduler {
         let gate = Gate::new(doors);
         let open = |http| open_front(&mut tasks, &stopped, http, &gate, config.trust.as_ref(), &metrics);
         let front = config.http.map(open).transpose()?;
-        let metrics_address = port.as_ref().map(Port::address);
-        if let Some(port) = port {
-            tasks.spawn(until(stopped.clone(), port.serve(metrics, Arc::clone(&directory))));
-        }
+        let metrics = port.map(|port| open_metrics(&mut tasks, &stopped, port, metrics, &directory));
         keep_fresh(&mut tasks, &stopped, config.trust, secret);
         tasks.spawn(grpc);
         tracing::info!(%address, "scheduler serves");
-        Ok(Self {
-            address,
-            directory,
-            ownership,
-            dispatcher,
-            gate,
-            front,
-            metrics: metrics_address,
-            stop,
-            tasks,
-        })
+        Ok(Self { address, directory, ownership, dispatcher, gate, front, metrics, stop, tasks })
     }
 
     /// Where it listens.
@@ -293,6 +280,19 @@ fn open_front(
     let url = format!("{scheme}://{}", front.address());
     tracing::info!(%url, "the front door is open");
     Ok((front, url))
+}
+
+/// Serves `/metrics`; where, comes with it.
+fn open_metrics(
+    tasks: &mut JoinSet<()>,
+    stopped: &watch::Receiver<bool>,
+    port: Port,
+    metrics: SchedulerMetrics,
+    directory: &Arc<Directory>,
+) -> SocketAddr {
+    let address = port.address();
+    tasks.spawn(until(stopped.clone(), port.serve(metrics, Arc::clone(directory))));
+    address
 }
 
 /// Activities in the store.

@@ -178,7 +178,6 @@ async fn derive(
         let id = opened.id;
         let generated = id.to_string();
         let name = machine.name.execution(key.mode, opened.name.as_deref().unwrap_or(&generated), id);
-        // ASW's events change until what follows them is known: all are collected, and those of the page written.
         let events = history.events();
         cut.page(events.len(), cut.of(events), |event| of_asw(event, &name))
     } else {
@@ -192,11 +191,22 @@ async fn derive(
     })
 }
 
-/// Tells an execution what it was told, while somebody looks.
+/// Who looks at a replay.
+pub(super) trait Watch: Observer {
+    /// Whether nothing that comes yet can change what it has seen: then the replay ends.
+    fn has_all(&self) -> bool {
+        false
+    }
+}
+
+/// Its events change until what follows them is known.
+impl Watch for AswHistory {}
+
+/// Tells an execution what it was told, while somebody looks, for as long as he does.
 pub(super) async fn replay(
     machine: &Machine,
     told: &Told<'_>,
-    observer: &mut impl Observer,
+    observer: &mut impl Watch,
 ) -> Result<(), Error> {
     let Told { found, journal, desk, spelt, .. } = *told;
     let Execution { machine: key, opened, closed, .. } = found;
@@ -240,6 +250,9 @@ pub(super) async fn replay(
         return Err(Error::Conflict { code: "HistoryNotKept", message });
     }
     for told in journal {
+        if observer.has_all() {
+            return Ok(());
+        }
         if effects.contains(&Effect::Yield) {
             turns::rest(&mut turn).await;
         }

@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 use asl::history::{HistoryEvent, Observer, Record};
 use proto::executor::v1;
 
+use super::history::Watch;
+
 /// Bytes of details in one page at most, unless its first event alone has more: a page is one message.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 
@@ -103,6 +105,18 @@ impl Paged {
     }
 }
 
+impl Watch for Paged {
+    /// Of a first page in reverse the end is not known before the end.
+    fn has_all(&self) -> bool {
+        let HistoryCut { reverse, size, place } = self.cut;
+        match (reverse, place) {
+            (true, None) => false,
+            (true, Some(place)) => self.all >= place,
+            (false, place) => self.all > place.unwrap_or(0).saturating_add(size),
+        }
+    }
+}
+
 impl Observer for Paged {
     fn event(&mut self, record: &Record<'_>) {
         let HistoryCut { reverse, size, place } = self.cut;
@@ -177,6 +191,22 @@ mod tests {
         let first = paged(7, HistoryCut { reverse: true, size: 3, place: None }).0.expect("a page");
         let second = paged(9, HistoryCut { reverse: true, size: 3, place: first.next }).0.expect("a page");
         assert_eq!(second.events.iter().map(|event| event.id).collect::<Vec<_>>(), [4, 3, 2]);
+    }
+
+    #[test]
+    fn a_replay_ends_where_the_page_and_the_one_event_behind_it_are_known() {
+        let (input, role) = (Payload::empty_object(), "r".into());
+        for (reverse, place, expected) in
+            [(false, None, Some(4)), (false, Some(4), Some(8)), (true, Some(5), Some(5)), (true, None, None)]
+        {
+            let mut paged = Paged::new(HistoryCut { reverse, size: 3, place }, 100);
+            let ended = (1..=20).find(|id| {
+                let kind = EventKind::ExecutionStarted { input: &input, role_arn: &role };
+                paged.event(&Record { id: *id, previous: 0, at: Timestamp(0), kind });
+                paged.has_all()
+            });
+            assert_eq!(ended, expected, "{reverse} {place:?}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use proto::executor::v1::{self, ExecutionStatus};
 
 use super::command::Reply;
 use super::core::Shard;
-use super::history::replay;
+use super::history::{Watch, replay};
 use super::machine::ms_of;
 use super::map_runs::items_in;
 use crate::error::Error;
@@ -159,6 +159,8 @@ impl Children {
         Ok(ChildrenPage { machine_arn, executions, next })
     }
 }
+
+impl Watch for Children {}
 
 impl Observer for Children {
     const CHILDREN: bool = true;

@@ -15,7 +15,7 @@ use proto::executor::v1::{self, ExecutionStatus};
 
 use super::command::Reply;
 use super::core::Shard;
-use super::history::replay;
+use super::history::{Watch, replay};
 use super::machine::ms_of;
 
 impl Shard {
@@ -188,6 +188,8 @@ impl Counting {
         }
     }
 }
+
+impl Watch for Counting {}
 
 impl Observer for Counting {
     const CHILDREN: bool = true;

@@ -18,6 +18,7 @@ mod mending;
 mod moving;
 mod naming;
 mod owning;
+mod paging;
 mod polling;
 mod probing;
 mod reaching;
