@@ -221,7 +221,7 @@ impl Executions {
         &self,
         request: v1::ListExecutionsRequest,
     ) -> Result<v1::ListExecutionsResponse, Status> {
-        self.templates.listed(&request.machine_arn).await?;
+        self.templates.describe(&request.machine_arn, 0).await?;
         self.list_of_known(request).await
     }
 
