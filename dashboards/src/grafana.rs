@@ -63,7 +63,9 @@ fn variables(dashboard: &Dashboard) -> Vec<Value> {
         "current": {"text": "default", "value": "default"},
     })];
     let nodes = [("job", "Job", ""), ("instance", "Instance", r#"{job=~"$job"}"#)];
-    all.extend(nodes.map(|(name, label, of)| variable(name, label, &format!("executor_ready{of}"), true)));
+    all.extend(
+        nodes.map(|(name, label, of)| variable(name, label, &format!("{}{of}", dashboard.instances), true)),
+    );
     let more = dashboard.variables.iter();
     all.extend(more.map(|&Variable { name, label, of, multi }| variable(name, label, &expand(of), multi)));
     all
@@ -128,6 +130,7 @@ fn links(own: &str) -> Vec<Value> {
         ("myriad-overview", "Overview", "Is it well?"),
         ("myriad-node", "Node", "What a node is busy with"),
         ("myriad-workflow", "Workflow", "One machine"),
+        ("myriad-front", "Front door", "Calls of the public API"),
     ];
     let others = all.into_iter().filter(|(uid, ..)| *uid != own);
     let link = |(uid, title, tooltip)| {

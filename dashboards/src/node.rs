@@ -10,6 +10,7 @@ pub fn dashboard() -> Dashboard {
         uid: "myriad-node",
         title: "Myriad / Node",
         description: "What a node is busy with: shards, requests, admission, store, partitions, tasks, credentials, exporters, process.",
+        instances: "executor_ready",
         variables: Vec::new(),
         rows: vec![
             nodes(),

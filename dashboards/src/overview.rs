@@ -19,6 +19,7 @@ pub fn dashboard() -> Dashboard {
         title: "Myriad / Overview",
         description: "Is it well? Starts, successes, failures and latency, by machine; then whether the service keeps its \
                       objectives.",
+        instances: "executor_ready",
         variables: vec![Variable {
             name: "machine",
             label: "Machine",

@@ -14,6 +14,8 @@ pub struct Dashboard {
     pub title: &'static str,
     /// One sentence or two.
     pub description: &'static str,
+    /// The metric that each instance has whose jobs and instances can be selected.
+    pub instances: &'static str,
     /// What can be selected besides data source, job and instance.
     pub variables: Vec<Variable>,
     /// From symptom to cause.

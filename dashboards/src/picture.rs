@@ -84,6 +84,7 @@ mod tests {
 
     fn drawn(panel: Panel, answers: &Answers) -> String {
         let dashboard = Dashboard {
+            instances: "executor_ready",
             uid: "of-a-test",
             title: "Of a test",
             description: "",

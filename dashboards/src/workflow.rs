@@ -14,6 +14,7 @@ pub fn dashboard() -> Dashboard {
         title: "Myriad / Workflow",
         description: "One machine: its executions, the way through its states, error names, slow states, and the targets of \
                       tasks.",
+        instances: "executor_ready",
         variables: vec![
             Variable {
                 name: "machine",

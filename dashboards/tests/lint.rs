@@ -190,7 +190,7 @@ fn template_label_promql_and_on_time_change_reload_rules() {
 fn uneditable_dashboard_rule_and_stable_uids() {
     let all = dashboards();
     let uids: BTreeSet<&str> = all.iter().filter_map(|(_, dashboard)| dashboard["uid"].as_str()).collect();
-    assert_eq!(uids, BTreeSet::from(["myriad-node", "myriad-overview", "myriad-workflow"]));
+    assert_eq!(uids, BTreeSet::from(["myriad-front", "myriad-node", "myriad-overview", "myriad-workflow"]));
     for (file, dashboard) in &all {
         assert_eq!(dashboard["editable"], false, "{file}");
         assert!(dashboard.get("id").is_none(), "{file}: ids are given by the server");

@@ -15,7 +15,7 @@ mod history_export;
 pub mod integrations;
 pub mod limits;
 pub mod listing;
-mod metrics_http;
+pub mod metrics_http;
 mod metrics_push;
 pub mod node;
 pub mod objects;

@@ -7,6 +7,7 @@
 //! the making, on threads of their own, whether their askers still wait or not. Nothing that is asked here changes anything.
 //! What may fail: a connection, and then it is closed.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::pin::pin;
@@ -23,10 +24,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use telemetry::{Form, NodeMetrics};
+use telemetry::Form;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::grpc::health::Health;
 use crate::grpc::listener;
 
 /// Scrapers and probes are few.
@@ -40,17 +40,22 @@ const HEADERS_WITHIN: Duration = Duration::from_secs(5);
 /// A connection takes no longer, from its first byte to its last: scrapers wait for 10 s and less.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 
+/// Who is asked.
+pub trait Told: Send + Sync + 'static {
+    /// All metrics of this moment. Called on a thread that may be kept busy.
+    fn metrics(&self, form: Form) -> String;
+
+    /// Whether it serves, and in a line what it does.
+    fn health(&self) -> (bool, Cow<'static, str>);
+}
+
 /// Answers until it is dropped.
 ///
 /// # Errors
 /// The listener cannot be used by this runtime.
-pub(crate) async fn serve(
-    listener: std::net::TcpListener,
-    metrics: NodeMetrics,
-    health: Health,
-) -> io::Result<()> {
+pub async fn serve(listener: std::net::TcpListener, told: impl Told) -> io::Result<()> {
     let mut connections = pin!(listener::incoming(listener, CONNECTIONS_MAX, None)?);
-    let port = Arc::new(Port::new(metrics, health));
+    let port = Arc::new(Port::new(told));
     while let Some(connection) = connections.next().await {
         let (connection, port) = (TokioIo::new(connection?), Arc::clone(&port));
         tokio::spawn(async move {
@@ -66,8 +71,7 @@ pub(crate) async fn serve(
 
 /// What every connection asks.
 struct Port {
-    metrics: NodeMetrics,
-    health: Health,
+    told: Arc<dyn Told>,
     scrapes: Arc<Semaphore>,
     renders: Arc<Semaphore>,
 }
@@ -76,9 +80,9 @@ struct Port {
 type Place = OnceLock<OwnedSemaphorePermit>;
 
 impl Port {
-    fn new(metrics: NodeMetrics, health: Health) -> Self {
+    fn new(told: impl Told) -> Self {
         let bound = |places| Arc::new(Semaphore::new(places));
-        Self { metrics, health, scrapes: bound(SCRAPES_MAX), renders: bound(RENDERS_MAX) }
+        Self { told: Arc::new(told), scrapes: bound(SCRAPES_MAX), renders: bound(RENDERS_MAX) }
     }
 
     /// Answers what a connection asks first, and ends it: whoever asks seldom loses nothing, and an idle one holds no place.
@@ -116,19 +120,19 @@ impl Port {
                 self.render(Form::accepted(accept), gzip).await
             }
             "/healthz" => {
-                let ready = self.health.is_serving() && !self.health.is_draining();
+                let (ready, said) = self.told.health();
                 let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-                text(status, format!("{}\n", self.health.explain()))
+                text(status, format!("{said}\n"))
             }
             _ => text(StatusCode::NOT_FOUND, "here are /metrics and /healthz\n"),
         }
     }
 
-    /// The metrics in this form, written and compressed beside the node's own thread.
+    /// The metrics in this form, written and compressed beside the thread of whoever is asked.
     async fn render(&self, form: Form, gzip: bool) -> Response<Full<Bytes>> {
-        let metrics = self.metrics.clone();
+        let told = Arc::clone(&self.told);
         let written = beside(&self.renders, move || {
-            let text = metrics.render(form).into_bytes();
+            let text = told.metrics(form).into_bytes();
             if gzip { compressed(&text) } else { Ok(text) }
         });
         match written.await.flatten() {
@@ -193,10 +197,12 @@ fn with_type(
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
+    use telemetry::NodeMetrics;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::grpc::health::Health;
 
     async fn get(path: &str, accept: &str, port: &Port) -> (u16, String, String) {
         let request = Request::get(path).header(header::ACCEPT, accept).body(()).expect("a request");
@@ -207,21 +213,21 @@ mod tests {
         (status, content_type, String::from_utf8(body.to_vec()).expect("text"))
     }
 
-    async fn port() -> Port {
+    async fn port() -> (Port, Health) {
         let metrics = NodeMetrics::new("1.2.3", 1);
         let right = tokio::sync::watch::Sender::<String>::default();
         let health = Health::new(metrics.clone(), right.subscribe()).await;
-        Port::new(metrics, health)
+        (Port::new(health.clone()), health)
     }
 
     #[tokio::test]
     async fn metrics_and_health_are_answered_and_nothing_else() {
-        let port = port().await;
+        let (port, health) = port().await;
         let (status, _, body) = get("/metrics", "*/*", &port).await;
         assert!(status == 200 && body.contains("executor_build_info") && body.contains("1.2.3"), "{body}");
         let (status, _, body) = get("/healthz", "*/*", &port).await;
         assert!(status == 503 && body.starts_with("starting: the store"), "{body}");
-        port.health.latch().await;
+        health.latch().await;
         let (status, _, body) = get("/healthz", "*/*", &port).await;
         assert_eq!((status, body.as_str()), (503, "draining\n"));
         assert_eq!(get("/", "*/*", &port).await.0, 404);
@@ -231,7 +237,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_scraper_gets_the_form_that_it_prefers() {
-        let port = port().await;
+        let (port, _) = port().await;
         let (_, content_type, body) = get("/metrics", "text/plain", &port).await;
         assert!(content_type.starts_with("text/plain; version=0.0.4") && !body.contains("# EOF"), "{body}");
         let accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
@@ -245,7 +251,7 @@ mod tests {
     #[tokio::test]
     async fn a_scraper_that_takes_gzip_gets_the_same_text_compressed() {
         use std::io::Read;
-        let port = port().await;
+        let (port, _) = port().await;
         let request = Request::get("/metrics").header(header::ACCEPT_ENCODING, "br, gzip;q=0.8");
         let response = port.answer(&request.body(()).expect("a request"), &Place::new()).await;
         assert_eq!(response.headers()[header::CONTENT_ENCODING], "gzip");
@@ -284,7 +290,7 @@ mod tests {
 
     #[tokio::test]
     async fn scrapes_that_hang_are_bounded_and_leave_health_its_place() {
-        let port = Arc::new(port().await);
+        let port = Arc::new(port().await.0);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let renders = Arc::clone(&port.renders).acquire_many_owned(2).await.expect("open");
         let mut hanging = Vec::new();
@@ -308,7 +314,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_whose_answer_takes_too_long_is_closed_and_its_place_is_free() {
-        let port = Arc::new(port().await);
+        let port = Arc::new(port().await.0);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let _renders = Arc::clone(&port.renders).acquire_many_owned(2).await.expect("open");
         assert_eq!(all_of(asked(&port, &listener, "/metrics").await).await, "");

@@ -313,7 +313,7 @@ impl Running {
         let abort = watch::Sender::new(false);
         let connect = store::joined(connect, &context.cluster, &context.secret, config.store.describe());
         if let Some(port) = ports.metrics {
-            spawn_logged("the metrics port", metrics_http::serve(port, metrics.clone(), health.clone()));
+            spawn_logged("the metrics port", metrics_http::serve(port, health.clone()));
         }
         let public =
             serve_port(&context, Scope::Node, ports.public, config.connections_max, abort.subscribe())?;

@@ -185,18 +185,31 @@ impl Executions {
         self.forward.call(&request.execution, Kind::Question, call).await.map(Response::into_inner)
     }
 
-    /// The Map Runs of an execution, in the order in which they began.
+    /// A page of an execution's Map Runs, the newest first.
     ///
     /// # Errors
-    /// As [`Executions::describe`], and `HistoryNotKept`.
-    pub async fn map_runs(&self, execution: &str) -> Result<Vec<v1::MapRun>, Status> {
-        let request = v1::ListMapRunsRequest { execution: execution.to_owned() };
+    /// As [`Executions::history`].
+    pub async fn map_runs(&self, request: v1::ListMapRunsRequest) -> Result<v1::ListMapRunsResponse, Status> {
         let call = |mut node: NodeClient| {
             let request = with_timeout(request.clone());
             async move { node.list_map_runs(request).await }
         };
-        let answer = self.forward.call(execution, Kind::Question, call).await?;
-        Ok(answer.into_inner().map_runs)
+        self.forward.call(&request.execution, Kind::Question, call).await.map(Response::into_inner)
+    }
+
+    /// A page of the child executions of a Map Run, the newest first.
+    ///
+    /// # Errors
+    /// As [`Executions::history`], and `ResourceNotFound` for a Map Run that the execution does not have.
+    pub async fn children(
+        &self,
+        request: v1::ListMapRunExecutionsRequest,
+    ) -> Result<v1::ListMapRunExecutionsResponse, Status> {
+        let call = |mut node: NodeClient| {
+            let request = with_timeout(request.clone());
+            async move { node.list_map_run_executions(request).await }
+        };
+        self.forward.call(&request.execution, Kind::Question, call).await.map(Response::into_inner)
     }
 
     /// A page of a machine's executions, newest start first.
@@ -209,6 +222,17 @@ impl Executions {
         request: v1::ListExecutionsRequest,
     ) -> Result<v1::ListExecutionsResponse, Status> {
         self.templates.describe(&request.machine_arn, 0).await?;
+        self.list_of_known(request).await
+    }
+
+    /// The same, of a machine that the caller has looked up.
+    ///
+    /// # Errors
+    /// As [`Executions::list`].
+    pub async fn list_of_known(
+        &self,
+        request: v1::ListExecutionsRequest,
+    ) -> Result<v1::ListExecutionsResponse, Status> {
         self.forward.list(request).await
     }
 

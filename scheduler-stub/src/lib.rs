@@ -24,6 +24,7 @@ pub mod error;
 pub mod executions;
 pub mod forward;
 pub mod grpc;
+mod metrics;
 pub mod names;
 pub mod ownership;
 pub mod placement;

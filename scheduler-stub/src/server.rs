@@ -16,6 +16,7 @@ use proto::scheduler::v1::cluster_server::ClusterServer;
 use proto::scheduler::v1::executions_server::ExecutionsServer;
 use proto::scheduler::v1::nodes_server::NodesServer;
 use proto::scheduler::v1::templates_server::TemplatesServer;
+use telemetry::SchedulerMetrics;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -33,11 +34,14 @@ use crate::error::Error;
 use crate::executions::Executions;
 use crate::forward::Forward;
 use crate::grpc::{ActivitiesService, ClusterService, ExecutionsService, NodesService, TemplatesService};
+use crate::metrics::Port;
 use crate::names::Naming;
 use crate::ownership::Ownership;
 use crate::rights;
 use crate::templates::Templates;
 
+/// As metrics say it.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Connections that are open at once; further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 4_096;
 /// How often a store that does not answer yet is asked again.
@@ -62,6 +66,8 @@ pub struct SchedulerConfig {
     pub secret_file: Option<PathBuf>,
     /// The public HTTP door, if there is to be one.
     pub http: Option<HttpConfig>,
+    /// Where `/metrics` and `/healthz` are served; nowhere if absent.
+    pub metrics: Option<SocketAddr>,
     /// How long a call waits for a task of an activity; for programs and tests alone to change.
     pub poll_wait: Duration,
 }
@@ -77,6 +83,7 @@ impl Default for SchedulerConfig {
             trust: None,
             secret_file: None,
             http: None,
+            metrics: None,
             poll_wait: POLL_WAIT,
         }
     }
@@ -91,6 +98,8 @@ pub struct Scheduler {
     gate: Gate,
     /// The front door, and its URL.
     front: Option<(Front, String)>,
+    /// Where `/metrics` is.
+    metrics: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -99,7 +108,7 @@ impl Scheduler {
     /// Starts everything, in the order in which it is needed; answers calls when it returns.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the address is taken, [`Error::Invalid`] when a node's address is none or the secret's file
+    /// [`Error::Unavailable`] when an address is taken, [`Error::Invalid`] when a node's address is none or the secret's file
     /// cannot be used, [`Error::Store`].
     pub async fn start(config: SchedulerConfig, store: Arc<dyn Store>) -> Result<Self, Error> {
         let clock = Clock::System;
@@ -111,6 +120,7 @@ impl Scheduler {
         let address = listener.local_addr().map_err(taken)?;
         let connections =
             listener::incoming(listener, CONNECTIONS_MAX, config.trust.clone()).map_err(taken)?;
+        let (port, metrics) = (config.metrics.map(Port::bind).transpose()?, SchedulerMetrics::new(VERSION));
         let directory = Arc::new(Directory::new(clock.clone()));
         let clients = NodeClients::new(config.trust.clone());
         let dispatcher = Dispatcher::new(Arc::clone(&directory), clients.clone(), clock.clone());
@@ -130,17 +140,17 @@ impl Scheduler {
         let templates = Arc::new(Templates::new(store, clock.clone(), naming, Arc::clone(&secret)));
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-
         for node in config.nodes {
             clients.client(&node)?;
             let (cluster, stopped) = (Arc::clone(&cluster), stopped.clone());
             tasks.spawn(async move { until(stopped, cluster.follow(&node)).await });
         }
         watch_nodes(&mut tasks, &stopped, &cluster, &ownership);
+        let forward = Forward::new(Arc::clone(&directory), clients.clone(), Arc::clone(&secret));
         let executions = Executions {
             templates: Arc::clone(&templates),
             dispatcher: dispatcher.clone(),
-            forward: Forward::new(Arc::clone(&directory), clients.clone(), Arc::clone(&secret)),
+            forward,
             clients,
         };
         let doors = Doors {
@@ -150,7 +160,6 @@ impl Scheduler {
             polls,
             naming: config.naming,
             clock,
-            secret: Arc::clone(&secret),
             map_runs: KnownRuns::default(),
             start_patience: START_DEADLINE,
             main: Handle::current(),
@@ -163,12 +172,13 @@ impl Scheduler {
         let nodes = NodesService { cluster, stopped: stopped.clone() };
         let grpc = grpc(&doors, (status, nodes), config.trust.is_some(), connections, stopped.clone()).await;
         let gate = Gate::new(doors);
-        let open = |http| open_front(&mut tasks, &stopped, http, &gate, config.trust.as_ref());
+        let open = |http| open_front(&mut tasks, &stopped, http, &gate, config.trust.as_ref(), &metrics);
         let front = config.http.map(open).transpose()?;
+        let metrics = port.map(|port| open_metrics(&mut tasks, &stopped, port, metrics, &directory));
         keep_fresh(&mut tasks, &stopped, config.trust, secret);
         tasks.spawn(grpc);
         tracing::info!(%address, "scheduler serves");
-        Ok(Self { address, directory, ownership, dispatcher, gate, front, stop, tasks })
+        Ok(Self { address, directory, ownership, dispatcher, gate, front, metrics, stop, tasks })
     }
 
     /// Where it listens.
@@ -193,6 +203,12 @@ impl Scheduler {
     #[must_use]
     pub fn http_url(&self) -> Option<&str> {
         self.front.as_ref().map(|(_, url)| url.as_str())
+    }
+
+    /// Where `/metrics` is served, if it is.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics
     }
 
     /// What answers the calls of the public HTTP API.
@@ -256,13 +272,27 @@ fn open_front(
     config: HttpConfig,
     gate: &Gate,
     trust: Option<&Trust>,
+    metrics: &SchedulerMetrics,
 ) -> Result<(Front, String), Error> {
     let scheme = if config.tls.is_some() { "https" } else { "http" };
-    let (front, beside) = doors::open(config, gate.clone(), trust)?;
+    let (front, beside) = doors::open(config, gate.clone(), trust, metrics)?;
     tasks.spawn(until(stopped.clone(), beside));
     let url = format!("{scheme}://{}", front.address());
     tracing::info!(%url, "the front door is open");
     Ok((front, url))
+}
+
+/// Serves `/metrics`; where, comes with it.
+fn open_metrics(
+    tasks: &mut JoinSet<()>,
+    stopped: &watch::Receiver<bool>,
+    port: Port,
+    metrics: SchedulerMetrics,
+    directory: &Arc<Directory>,
+) -> SocketAddr {
+    let address = port.address();
+    tasks.spawn(until(stopped.clone(), port.serve(metrics, Arc::clone(directory))));
+    address
 }
 
 /// Activities in the store.

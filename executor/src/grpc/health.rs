@@ -13,7 +13,7 @@ use futures_util::future::select_all;
 use futures_util::{Stream, StreamExt};
 use proto::executor::v1::executor_server::ExecutorServer;
 use proto::executor::v1::worker_server::WorkerServer;
-use telemetry::NodeMetrics;
+use telemetry::{Form, NodeMetrics};
 use tokio::sync::{Mutex, watch};
 use tonic::server::NamedService;
 use tonic::{Request, Response, Status};
@@ -22,6 +22,7 @@ use tonic_health::pb::health_server::{Health as Probed, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_health::server::{HealthReporter, HealthService};
 
+use crate::metrics_http::Told;
 use crate::shard::ShardState;
 
 /// The name of every service that has a status; the empty one is the node as a whole.
@@ -53,6 +54,16 @@ struct Inner {
     /// Why the store is not the node's ([`crate::cluster::Cluster::wrong`]); empty where it is.
     wrong_store: watch::Receiver<String>,
     metrics: NodeMetrics,
+}
+
+impl Told for Health {
+    fn metrics(&self, form: Form) -> String {
+        self.0.metrics.render(form)
+    }
+
+    fn health(&self) -> (bool, Cow<'static, str>) {
+        (self.is_serving() && !self.is_draining(), self.explain())
+    }
 }
 
 impl Health {

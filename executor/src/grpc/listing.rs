@@ -1,4 +1,6 @@
-//! Pages: a history cut into pages, and the shards' lists merged into one.
+//! Pages: of histories, of Map Runs and their children, and of the shards' lists merged into one.
+
+use std::str::FromStr;
 
 use proto::executor::v1;
 use trust::Secret;
@@ -8,13 +10,11 @@ use super::status::invalid;
 use super::{NodeContext, ask};
 use crate::error::Error;
 use crate::listing::{check_cursor, merge, wrong_token};
-use crate::shard::Command;
+use crate::shard::{ChildrenCut, ChildrenPage, Command, HistoryCut, HistoryPage};
 
 /// Events or executions of one page at most.
 const PAGE_MAX: u32 = 1_000;
-/// Bytes of details in one page of a history at most, unless its first event alone has more: a page is one message.
-const PAGE_BYTES_MAX: usize = 1 << 20;
-/// Executions of one page where the request does not say.
+/// Executions or Map Runs of one page where the request does not say.
 const LIST_DEFAULT: u32 = 100;
 
 /// How many results a request wants; 0 leaves it to us.
@@ -49,9 +49,19 @@ fn seal(secret: &Secret, purpose: &str, token: &str) -> String {
     if token.is_empty() { String::new() } else { secret.seal_text(purpose, token) }
 }
 
-/// One page of an execution's history. Events are numbered from 1 without a gap and never change, so that the
-/// number of the next event is all that a token has to say, and later pages agree with earlier ones while the
-/// execution goes on.
+/// The place that a token of ours says.
+fn place<T: FromStr>(secret: &Secret, purpose: &str, token: &str) -> Result<Option<T>, Error> {
+    match open(secret, purpose, token)?.as_str() {
+        "" => Ok(None),
+        place => place.parse().map(Some).map_err(|_| wrong_token(token)),
+    }
+}
+
+fn seal_place(secret: &Secret, purpose: &str, place: Option<impl ToString>) -> String {
+    seal(secret, purpose, &place.map_or_else(String::new, |place| place.to_string()))
+}
+
+/// One page of an execution's history.
 pub(super) async fn history(
     node: &NodeContext,
     request: v1::GetExecutionHistoryRequest,
@@ -59,50 +69,60 @@ pub(super) async fn history(
     let size = page_size(request.max_results, PAGE_MAX)?;
     let (execution, shard) = locate(node, &request.execution)?;
     let (secret, purpose) = (node.secret.get()?, purpose_of_history(&request));
-    let token = match open(&secret, &purpose, &request.next_token)?.as_str() {
-        "" => None,
-        token => Some(token.parse::<usize>().map_err(|_| wrong_token(&request.next_token))?),
-    };
-    let events = ask(shard, |reply| Command::History { execution, form: request.form(), reply }).await?;
-    let page = page_of_history(events, request.reverse_order, size, token);
-    let page = page.ok_or_else(|| wrong_token(&request.next_token))?;
-    Ok(v1::GetExecutionHistoryResponse { next_token: seal(&secret, &purpose, &page.next_token), ..page })
+    let place = place(&secret, &purpose, &request.next_token)?;
+    let (form, cut) = (request.form(), HistoryCut { reverse: request.reverse_order, size, place });
+    let HistoryPage { events, next } =
+        ask(shard, |reply| Command::History { execution, form, cut, reply }).await?;
+    Ok(v1::GetExecutionHistoryResponse { events, next_token: seal_place(&secret, &purpose, next) })
 }
 
-/// How many of these events a page has room for.
-fn that_fit<'a>(events: impl Iterator<Item = &'a v1::HistoryEvent>, size: usize) -> usize {
-    let mut bytes = 0;
-    let fits = |(at, event): &(usize, &v1::HistoryEvent)| {
-        bytes += event.details.len();
-        *at == 0 || bytes <= PAGE_BYTES_MAX
-    };
-    events.take(size).enumerate().take_while(fits).count()
-}
-
-/// `token` is the number of events before the page (forward), or up to its last (reverse).
-fn page_of_history(
-    mut events: Vec<v1::HistoryEvent>,
-    reverse: bool,
+/// Map Runs of one page: the newest first. `left` is how many of `runs`, the oldest first, are for this page and those after it:
+/// what begins meanwhile stands before them, and moves none. Gives how many are left then.
+fn page_of_runs(
+    mut runs: Vec<v1::MapRun>,
+    left: Option<usize>,
     size: usize,
-    token: Option<usize>,
-) -> Option<v1::GetExecutionHistoryResponse> {
-    let all = events.len();
-    let (from, to, next) = if reverse {
-        let to = token.unwrap_or(all);
-        let from = to - that_fit(events.get(..to)?.iter().rev(), size);
-        (from, to, (from > 0).then_some(from))
-    } else {
-        let from = token.unwrap_or(0);
-        let to = from + that_fit(events.get(from..)?.iter(), size);
-        (from, to, (to < all).then_some(to))
-    };
-    events.truncate(to);
-    events.drain(..from);
-    if reverse {
-        events.reverse();
+) -> (Vec<v1::MapRun>, Option<usize>) {
+    runs.truncate(left.unwrap_or(usize::MAX));
+    let rest = runs.len().saturating_sub(size);
+    let mut page = runs.split_off(rest);
+    page.reverse();
+    (page, (rest > 0).then_some(rest))
+}
+
+/// One page of an execution's Map Runs, or the one that is named.
+pub(super) async fn map_runs(
+    node: &NodeContext,
+    request: v1::ListMapRunsRequest,
+) -> Result<v1::ListMapRunsResponse, Error> {
+    let size = page_size(request.max_results, LIST_DEFAULT)?;
+    let (execution, shard) = locate(node, &request.execution)?;
+    let (secret, purpose) = (node.secret.get()?, format!("map runs {}", request.execution));
+    let left = place(&secret, &purpose, &request.next_token)?;
+    let mut runs = ask(shard, |reply| Command::MapRuns { execution, reply }).await?;
+    if !request.map_run.is_empty() {
+        runs.retain(|run| run.arn == request.map_run);
     }
-    let next_token = next.map_or_else(String::new, |next| next.to_string());
-    Some(v1::GetExecutionHistoryResponse { events, next_token })
+    let (map_runs, next) = page_of_runs(runs, left, size);
+    Ok(v1::ListMapRunsResponse { map_runs, next_token: seal_place(&secret, &purpose, next) })
+}
+
+/// One page of the child executions of a Map Run.
+pub(super) async fn children(
+    node: &NodeContext,
+    request: v1::ListMapRunExecutionsRequest,
+) -> Result<v1::ListMapRunExecutionsResponse, Error> {
+    let size = page_size(request.max_results, LIST_DEFAULT)?;
+    let (execution, shard) = locate(node, &request.execution)?;
+    let purpose = format!("children {} {} {}", request.execution, request.map_run, request.status);
+    let secret = node.secret.get()?;
+    let place = place(&secret, &purpose, &request.next_token)?;
+    let status = request.status();
+    let cut = ChildrenCut { map_run: request.map_run, status, size, place };
+    let page = ask(shard, |reply| Command::Children { execution, cut, reply }).await?;
+    let next_token = seal_place(&secret, &purpose, page.next);
+    let ChildrenPage { machine_arn, executions, .. } = page;
+    Ok(v1::ListMapRunExecutionsResponse { executions, next_token, machine_arn })
 }
 
 /// One page of all shards' executions.
@@ -132,55 +152,24 @@ pub(super) async fn executions(
 mod tests {
     use super::*;
 
-    fn numbers(page: &v1::GetExecutionHistoryResponse) -> Vec<u64> {
-        page.events.iter().map(|event| event.id).collect()
-    }
-
-    fn events(count: u64) -> Vec<v1::HistoryEvent> {
-        (1..=count).map(|id| v1::HistoryEvent { id, ..Default::default() }).collect()
-    }
-
     #[test]
-    fn pages_of_a_history_give_every_event_once_in_either_order() {
-        for reverse in [false, true] {
-            let (mut seen, mut token) = (Vec::new(), None);
-            loop {
-                let page = page_of_history(events(7), reverse, 3, token).expect("a good token");
-                seen.extend(numbers(&page));
-                if page.next_token.is_empty() {
-                    break;
-                }
-                token = Some(page.next_token.parse().expect("a number"));
+    fn pages_give_each_map_run_once_the_newest_first_whatever_begins_meanwhile() {
+        let runs = |count: usize| {
+            (0..count).map(|number| v1::MapRun { arn: number.to_string(), ..Default::default() }).collect()
+        };
+        let (mut seen, mut left, mut count) = (String::new(), None, 5);
+        loop {
+            let (page, rest) = page_of_runs(runs(count), left, 2);
+            assert!(page.len() <= 2);
+            seen.extend(page.iter().map(|run| run.arn.as_str()));
+            if rest.is_none() {
+                break;
             }
-            let mut expected: Vec<u64> = (1..=7).collect();
-            if reverse {
-                expected.reverse();
-            }
-            assert_eq!(seen, expected);
+            (left, count) = (rest, count + 1);
         }
-        assert!(page_of_history(events(2), false, 3, Some(3)).is_none());
-        assert!(page_of_history(events(2), true, 3, Some(3)).is_none());
-    }
-
-    #[test]
-    fn a_page_of_a_history_ends_where_its_bytes_do_and_has_one_event_at_least() {
-        let sizes = [10, PAGE_BYTES_MAX - 10, 1, PAGE_BYTES_MAX + 1, 3];
-        let of = |(id, size)| v1::HistoryEvent { id, details: vec![b' '; size].into(), ..Default::default() };
-        let events = || (1..).zip(sizes).map(of).collect();
-        for (reverse, expected) in [(false, [2, 1, 1, 1]), (true, [1, 1, 2, 1])] {
-            let (mut counts, mut seen, mut token) = (Vec::new(), Vec::new(), None);
-            loop {
-                let page = page_of_history(events(), reverse, 1_000, token).expect("a good token");
-                counts.push(page.events.len());
-                seen.extend(numbers(&page));
-                if page.next_token.is_empty() {
-                    break;
-                }
-                token = Some(page.next_token.parse().expect("a number"));
-            }
-            seen.sort_unstable();
-            assert_eq!((&counts[..], &seen[..]), (&expected[..], &[1, 2, 3, 4, 5][..]), "{reverse}");
-        }
+        assert_eq!(seen, "43210");
+        // A place behind what there is.
+        assert_eq!(page_of_runs(runs(1), Some(9), 2).0.len(), 1);
     }
 
     #[test]

@@ -45,12 +45,6 @@ pub(super) async fn describe(
     ask(shard, |reply| Command::Describe { execution, reply }).await
 }
 
-pub(super) async fn map_runs(node: &NodeContext, execution: &str) -> Result<v1::ListMapRunsResponse, Error> {
-    let (execution, shard) = locate(node, execution)?;
-    let map_runs = ask(shard, |reply| Command::MapRuns { execution, reply }).await?;
-    Ok(v1::ListMapRunsResponse { map_runs })
-}
-
 pub(super) async fn stop(
     node: &NodeContext,
     request: v1::StopExecutionRequest,

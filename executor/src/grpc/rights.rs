@@ -41,6 +41,7 @@ pub(super) fn may_call(path: &str, roles: &Roles) -> bool {
             | "DescribeExecution"
             | "GetExecutionHistory"
             | "ListMapRuns"
+            | "ListMapRunExecutions"
             | "ListExecutions",
         ) => any(&[Role::Scheduler, Role::Caller]),
         _ => false,
@@ -98,6 +99,7 @@ mod tests {
             ("/executor.v1.Executor/DescribeExecution", &["scheduler", "caller", "operator"]),
             ("/executor.v1.Executor/GetExecutionHistory", &["scheduler", "caller", "operator"]),
             ("/executor.v1.Executor/ListMapRuns", &["scheduler", "caller", "operator"]),
+            ("/executor.v1.Executor/ListMapRunExecutions", &["scheduler", "caller", "operator"]),
             ("/executor.v1.Executor/ListExecutions", &["scheduler", "caller", "operator"]),
             ("/executor.v1.Executor/WatchCompletions", &["scheduler", "operator"]),
             ("/executor.v1.Executor/PutDefinition", &["scheduler", "operator"]),

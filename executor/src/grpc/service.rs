@@ -83,7 +83,14 @@ impl Executor for Surface {
         &self,
         request: Request<v1::ListMapRunsRequest>,
     ) -> Result<Response<v1::ListMapRunsResponse>, Status> {
-        answer(plain::map_runs(&self.node, &request.into_inner().execution).await)
+        answer(listing::map_runs(&self.node, request.into_inner()).await)
+    }
+
+    async fn list_map_run_executions(
+        &self,
+        request: Request<v1::ListMapRunExecutionsRequest>,
+    ) -> Result<Response<v1::ListMapRunExecutionsResponse>, Status> {
+        answer(listing::children(&self.node, request.into_inner()).await)
     }
 
     async fn list_executions(

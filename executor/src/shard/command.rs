@@ -12,6 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::activities::Offer;
 use super::callbacks::Callback;
+use super::history_page::{HistoryCut, HistoryPage};
+use super::map_run_children::{ChildrenCut, ChildrenPage};
 use super::token::TaskToken;
 use crate::error::Error;
 
@@ -39,14 +41,16 @@ pub enum Command {
         /// Answer.
         reply: Reply<v1::DescribeExecutionResponse>,
     },
-    /// Derive an execution's history; all events, oldest first (paging is the surface's).
+    /// Derive a page of an execution's history.
     History {
         /// Which.
         execution: ExecutionName,
         /// As which service tells it.
         form: v1::HistoryForm,
+        /// Which page.
+        cut: HistoryCut,
         /// Answer.
-        reply: Reply<Vec<v1::HistoryEvent>>,
+        reply: Reply<HistoryPage>,
     },
     /// Derive the Map Runs of an execution, in the order in which they began.
     MapRuns {
@@ -54,6 +58,15 @@ pub enum Command {
         execution: ExecutionName,
         /// Answer.
         reply: Reply<Vec<v1::MapRun>>,
+    },
+    /// Derive a page of the children of one of an execution's Map Runs.
+    Children {
+        /// Which.
+        execution: ExecutionName,
+        /// Of which Map Run, and which page.
+        cut: ChildrenCut,
+        /// Answer.
+        reply: Reply<ChildrenPage>,
     },
     /// Stop an execution; answered with the stop time (Unix milliseconds) when the abort is durable.
     Stop {

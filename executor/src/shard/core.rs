@@ -325,8 +325,9 @@ impl Shard {
         match command {
             Command::Start { batch, acks } => self.start(batch, &acks),
             Command::Describe { execution, reply } => self.describe(execution, reply),
-            Command::History { execution, form, reply } => self.history(execution, form, reply),
+            Command::History { execution, form, cut, reply } => self.history(execution, form, cut, reply),
             Command::MapRuns { execution, reply } => self.map_runs(execution, reply),
+            Command::Children { execution, cut, reply } => self.children(execution, cut, reply),
             Command::Stop { execution, error, cause, reply } => self.stop(execution, &error, &cause, reply),
             Command::Await { execution, reply } => self.await_end(execution, reply),
             Command::Redrive { execution, token, reply } => self.redrive(execution, token, reply),

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use asl::history::{AswEvent, AswHistory, Collector, HistoryEvent, Observer};
+use asl::history::{AswEvent, AswHistory, HistoryEvent, Observer};
 use asl::{Dialect, Effect, EffectId, Event, Payload};
 use ids::{ExecutionName, Mode, Status};
 use journal::block::{Closed, Journalled, JournalledKind, decode_failure};
@@ -22,6 +22,7 @@ use super::beyond::fetch_anywhere;
 use super::command::Reply;
 use super::core::Shard;
 use super::fetch::is_whole;
+use super::history_page::{HistoryCut, HistoryPage, Paged};
 use super::lookup::{moved, spelt};
 use super::machine::{self, Beginning, Machine, dialect_of};
 use super::recover::{Untold, event_of};
@@ -41,9 +42,10 @@ impl Shard {
         &mut self,
         execution: ExecutionName,
         form: v1::HistoryForm,
-        reply: Reply<Vec<v1::HistoryEvent>>,
+        cut: HistoryCut,
+        reply: Reply<HistoryPage>,
     ) {
-        self.derived(execution, reply, async move |machine, told| derive(machine, told, form).await);
+        self.derived(execution, reply, async move |machine, told| derive(machine, told, form, cut).await);
     }
 
     /// Answers with what a replay of an execution shows.
@@ -157,37 +159,54 @@ async fn machine_of(store: &dyn Store, definitions: &Definitions, told: &Told<'_
     })
 }
 
-/// Runs an execution again and collects its events.
+/// Runs an execution again and collects the events of a page.
 async fn derive(
     machine: &Machine,
     told: &Told<'_>,
     form: v1::HistoryForm,
-) -> Result<Vec<v1::HistoryEvent>, Error> {
+    cut: HistoryCut,
+) -> Result<HistoryPage, Error> {
     let Execution { machine: key, opened, .. } = told.found;
     let asw = match form {
         v1::HistoryForm::Unspecified => dialect_of(key.dialect) == Dialect::Tcsl,
         v1::HistoryForm::StepFunctions => false,
         v1::HistoryForm::Asw => true,
     };
-    if asw {
+    let page = if asw {
         let mut history = AswHistory::new(EVENTS_MAX);
         replay(machine, told, &mut history).await?;
         let id = opened.id;
         let generated = id.to_string();
         let name = machine.name.execution(key.mode, opened.name.as_deref().unwrap_or(&generated), id);
-        Ok(history.into_events().iter().map(|event| of_asw(event, &name)).collect())
+        let events = history.events();
+        cut.page(events.len(), cut.of(events), |event| of_asw(event, &name))
     } else {
-        let mut collector = Collector::new(EVENTS_MAX);
-        replay(machine, told, &mut collector).await?;
-        Ok(collector.into_events().into_iter().map(of_step_functions).collect())
+        let mut paged = Paged::new(cut, EVENTS_MAX);
+        replay(machine, told, &mut paged).await?;
+        paged.page(of_step_functions)
+    };
+    page.ok_or_else(|| {
+        let message = "`next_token` is of a place behind the history: begin again without one".to_owned();
+        Error::Invalid { code: "InvalidToken", message }
+    })
+}
+
+/// Who looks at a replay.
+pub(super) trait Watch: Observer {
+    /// Whether nothing that comes yet can change what it has seen: then the replay ends.
+    fn has_all(&self) -> bool {
+        false
     }
 }
 
-/// Tells an execution what it was told, while somebody looks.
+/// Its events change until what follows them is known.
+impl Watch for AswHistory {}
+
+/// Tells an execution what it was told, while somebody looks, for as long as he does.
 pub(super) async fn replay(
     machine: &Machine,
     told: &Told<'_>,
-    observer: &mut impl Observer,
+    observer: &mut impl Watch,
 ) -> Result<(), Error> {
     let Told { found, journal, desk, spelt, .. } = *told;
     let Execution { machine: key, opened, closed, .. } = found;
@@ -231,6 +250,9 @@ pub(super) async fn replay(
         return Err(Error::Conflict { code: "HistoryNotKept", message });
     }
     for told in journal {
+        if observer.has_all() {
+            return Ok(());
+        }
         if effects.contains(&Effect::Yield) {
             turns::rest(&mut turn).await;
         }

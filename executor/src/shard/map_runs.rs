@@ -15,7 +15,7 @@ use proto::executor::v1::{self, ExecutionStatus};
 
 use super::command::Reply;
 use super::core::Shard;
-use super::history::replay;
+use super::history::{Watch, replay};
 use super::machine::ms_of;
 
 impl Shard {
@@ -36,8 +36,8 @@ struct Counting {
     runs: Vec<Run>,
     /// Where each Map Run is.
     places: HashMap<Str, usize, foldhash::fast::RandomState>,
-    /// Map Runs that have not ended.
-    open: Vec<usize>,
+    /// Whose Map the events are of that an event of an open Map Run may hang at.
+    lines: HashMap<u64, usize, foldhash::fast::RandomState>,
     /// What the child does that is stepped.
     child: Option<Step>,
 }
@@ -45,7 +45,7 @@ struct Counting {
 #[derive(Debug)]
 struct Run {
     told: v1::MapRun,
-    /// The events of its Map since it began: what hangs at one of them is the Map's.
+    /// The events of its Map since it began, while it has not ended: what hangs at one of them is the Map's.
     line: Vec<u64>,
     /// Items of each child under way, by the child's seed; where they are batched, else each has one.
     batches: Option<HashMap<u64, u64, foldhash::fast::RandomState>>,
@@ -60,7 +60,7 @@ struct Step {
 }
 
 /// The items of a batch.
-fn items_in(input: &Payload) -> u64 {
+pub(super) fn items_in(input: &Payload) -> u64 {
     match input.value().get("Items") {
         Some(Value::Array(items)) => items.len() as u64,
         _ => 1,
@@ -87,6 +87,10 @@ fn end(counts: &mut Option<v1::MapRunCounts>, status: ExecutionStatus, number: u
 }
 
 impl Run {
+    fn is_open(&self) -> bool {
+        self.told.status() == ExecutionStatus::Running
+    }
+
     /// A child has done something.
     fn stepped(&mut self, seed: u64, step: &Step) {
         let v1::MapRun { items, executions, .. } = &mut self.told;
@@ -143,19 +147,17 @@ impl Counting {
         };
         let batches = map.batcher.as_ref().map(|_| HashMap::default());
         self.places.insert(arn.clone(), self.runs.len());
-        self.open.push(self.runs.len());
+        self.lines.insert(record.id, self.runs.len());
         self.runs.push(Run { told, line: vec![record.id], batches, writes: map.writer.is_some() });
     }
 
-    /// The place in `open` of the Map Run whose Map an event is of.
-    fn of(&self, previous: u64) -> Option<usize> {
-        self.open.iter().position(|run| self.runs[*run].line.contains(&previous))
-    }
-
     fn ended(&mut self, record: &Record<'_>, status: ExecutionStatus) {
-        if let Some(place) = self.of(record.previous) {
-            let run = self.open.swap_remove(place);
-            self.runs[run].ended(status, record.at);
+        if let Some(run) = self.lines.get(&record.previous).copied() {
+            let run = &mut self.runs[run];
+            run.ended(status, record.at);
+            for event in std::mem::take(&mut run.line) {
+                self.lines.remove(&event);
+            }
         }
     }
 
@@ -172,18 +174,22 @@ impl Counting {
             | EventKind::ExecutionFailed(_)
             | EventKind::ExecutionTimedOut(_)
             | EventKind::ExecutionAborted(_) => {
-                for run in std::mem::take(&mut self.open) {
-                    self.runs[run].ended(ExecutionStatus::Aborted, record.at);
+                self.lines.clear();
+                for run in self.runs.iter_mut().filter(|run| run.is_open()) {
+                    run.ended(ExecutionStatus::Aborted, record.at);
                 }
             }
             _ => {
-                if let Some(place) = self.of(record.previous) {
-                    self.runs[self.open[place]].line.push(record.id);
+                if let Some(run) = self.lines.get(&record.previous).copied() {
+                    self.runs[run].line.push(record.id);
+                    self.lines.insert(record.id, run);
                 }
             }
         }
     }
 }
+
+impl Watch for Counting {}
 
 impl Observer for Counting {
     const CHILDREN: bool = true;
@@ -195,8 +201,8 @@ impl Observer for Counting {
     fn leave_child(&mut self, child: ChildExecution<'_>) {
         let Some(step) = self.child.take() else { return };
         let run = child.machine.names.map_run().and_then(|arn| self.places.get(arn));
-        if let Some(run) = run.filter(|run| self.open.contains(run)) {
-            self.runs[*run].stepped(child.start.seed, &step);
+        if let Some(run) = run.and_then(|run| self.runs.get_mut(*run)).filter(|run| run.is_open()) {
+            run.stepped(child.start.seed, &step);
         }
     }
 

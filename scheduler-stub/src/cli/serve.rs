@@ -84,6 +84,9 @@ pub(super) struct ServeOptions {
     account: String,
     #[command(flatten)]
     http: HttpFlags,
+    /// Port of /metrics (Prometheus) and /healthz [default: none]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "MYRIAD_SCHEDULER_METRICS")]
+    metrics: Option<SocketAddr>,
     #[command(flatten)]
     tls: TlsFlags,
     /// Keys that seal the tokens of pages, a line `ID KEY` each; the first seals, all open. May be the nodes'
@@ -126,7 +129,29 @@ impl ServeOptions {
             trust,
             secret_file: self.cluster_secret_file,
             http,
+            metrics: self.metrics,
             ..SchedulerConfig::default()
+        }
+    }
+
+    /// Whether what is said in plain text stays where it may; `encrypted`: whether nodes and clients speak TLS.
+    fn check_plaintext(&self, encrypted: bool) -> Result<(), String> {
+        if self.allow_plaintext {
+            return Ok(());
+        }
+        let listen = self.listen;
+        if !listen.ip().is_loopback() && !encrypted {
+            return Err(format!(
+                "--listen {listen}: other machines could reach it, and what they say would not be encrypted; listen on \
+                 127.0.0.1, give it certificates (--tls-cert), or accept that with --allow-plaintext"
+            ));
+        }
+        match self.metrics.filter(|metrics| !metrics.ip().is_loopback()) {
+            None => Ok(()),
+            Some(metrics) => Err(format!(
+                "--metrics {metrics}: anyone on the network could read metrics, for this port speaks plain text; stay on \
+                 127.0.0.1, or accept that with --allow-plaintext"
+            )),
         }
     }
 
@@ -163,12 +188,8 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
         Ok(trust) => trust,
         Err(error) => return usage(&error.to_string()),
     };
-    if !options.listen.ip().is_loopback() && !options.allow_plaintext && trust.is_none() {
-        let listen = options.listen;
-        return usage(&format!(
-            "--listen {listen}: other machines could reach it, and what they say would not be encrypted; listen on \
-             127.0.0.1, give it certificates (--tls-cert), or accept that with --allow-plaintext"
-        ));
+    if let Err(message) = options.check_plaintext(trust.is_some()) {
+        return usage(&message);
     }
     let store_config = match options.store() {
         Ok(store) => store,
@@ -216,6 +237,9 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
     if let Some(url) = scheduler.http_url() {
         say(&format!("front door listens on {url}"));
     }
+    if let Some(address) = scheduler.metrics_address() {
+        say(&format!("metrics on http://{address}/metrics"));
+    }
     say(&format!("scheduler listens on {}", scheduler.address()));
     signals.asked_to_end().await;
     scheduler.shut_down().await;
@@ -224,4 +248,36 @@ pub(super) async fn run(options: ServeOptions) -> Exit {
 
 async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, journal::StoreError> {
     executor::store::patient(executor::store::open(config)?, config.describe()).connect().await
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        options: ServeOptions,
+    }
+
+    fn checked(flags: &[&str], encrypted: bool) -> Result<(), String> {
+        let cli = Cli::parse_from(["serve"].iter().chain(flags));
+        cli.options.check_plaintext(encrypted)
+    }
+
+    #[test]
+    fn ports_that_others_can_reach_in_plain_text_are_opened_only_where_that_is_accepted() {
+        let open = ["--metrics", "0.0.0.0:7390"];
+        assert!(checked(&open, true).is_err_and(|message| message.contains("--metrics 0.0.0.0:7390")));
+        assert!(
+            checked(&["--listen", "0.0.0.0:1"], false).is_err_and(|message| message.contains("--listen"))
+        );
+        for fine in [&["--metrics", "127.0.0.1:0"][..], &[], &["--metrics", "0.0.0.0:1", "--allow-plaintext"]]
+        {
+            assert_eq!(checked(fine, false), Ok(()), "{fine:?}");
+        }
+        assert_eq!(checked(&["--listen", "0.0.0.0:1"], true), Ok(()));
+    }
 }

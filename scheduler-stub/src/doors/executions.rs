@@ -61,6 +61,23 @@ fn whole(execution: &str) -> Result<(), Fault> {
     Err(Fault::new(front::Kind::InvalidArn, message))
 }
 
+/// The same of what is no execution.
+fn whole_of_other(member: &str, given: &str) -> Result<(), Fault> {
+    if given.contains(':') {
+        return Ok(());
+    }
+    let message = format!(
+        "{member}: give the whole ARN or QRN, as it was told when what it names was made, such as \
+         arn:aws:states:REGION:ACCOUNT:stateMachine:NAME"
+    );
+    Err(Fault::new(front::Kind::InvalidArn, message))
+}
+
+/// Whether a member names an execution.
+fn of_execution(member: &str) -> bool {
+    ["executionArn", "ExecutionQrn", "ExecutionResourceName"].contains(&member)
+}
+
 /// Whether two spellings are of one execution: QRNs of any region are.
 fn is_same(known: &str, given: &str) -> bool {
     let place = |text: &str| text.starts_with("qrn:").then(|| text.splitn(6, ':').nth(5).map(str::to_owned));
@@ -73,7 +90,11 @@ fn is_same(known: &str, given: &str) -> bool {
 /// The machine of a call that does not name it: see [`front::Gate::machine`].
 pub(super) async fn machine(doors: &Doors, call: &Call) -> Result<Option<String>, Fault> {
     let Subject::Members(members) = call.operation.subject else { return Ok(None) };
-    for given in members.iter().filter_map(|member| call.text(member)) {
+    for (member, given) in members.iter().filter_map(|member| Some((member, call.text(member)?))) {
+        if !of_execution(member) {
+            whole_of_other(member, given)?;
+            continue;
+        }
         whole(given)?;
         if !given.starts_with("qrn:") || MachineName::parse(given).is_ok() {
             continue;
@@ -109,13 +130,34 @@ impl Origin {
 
 /// Whether a payload is in the answer.
 #[derive(Serialize)]
-pub(super) struct Included {
-    pub(super) included: bool,
+struct Included {
+    included: bool,
 }
 
-/// Whether a call asks for inputs and outputs, too.
-pub(super) fn wants_data(call: &Call) -> bool {
-    call.text("includedData") != Some("METADATA_ONLY")
+/// What went into an execution and came out of it, and whether the answer has it: a call may ask for the rest alone.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Data<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<&'a str>,
+    input_details: Included,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_details: Option<Included>,
+}
+
+impl<'a> Data<'a> {
+    /// As the call asks for it.
+    pub(super) fn of(call: &Call, input: &'a str, output: Option<&'a str>) -> Self {
+        let included = call.text("includedData") != Some("METADATA_ONLY");
+        Self {
+            input: included.then_some(input),
+            input_details: Included { included },
+            output: output.filter(|_| included),
+            output_details: output.map(|_| Included { included }),
+        }
+    }
 }
 
 /// A status as the API spells it.
@@ -146,13 +188,8 @@ struct Described<'a> {
     start_date: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     stop_date: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    input: Option<&'a str>,
-    input_details: Included,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output_details: Option<Included>,
+    #[serde(flatten)]
+    data: Data<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -189,7 +226,6 @@ async fn describe_execution(doors: &Doors, call: Call) -> Result<Answer, Fault> 
     let execution = call.text("executionArn").unwrap_or_default();
     let described = own(doors, &call, execution).await?;
     let summary = described.summary.clone().unwrap_or_default();
-    let data = wants_data(&call);
     let output = described.output.as_ref().map(text).transpose()?;
     Answer::of(&Described {
         execution_arn: &summary.execution_arn,
@@ -199,10 +235,7 @@ async fn describe_execution(doors: &Doors, call: Call) -> Result<Answer, Fault> 
         status: spelt(summary.status()),
         start_date: seconds(summary.start_time_ms),
         stop_date: later(summary.stop_time_ms),
-        input: if data { Some(text(&described.input)?) } else { None },
-        input_details: Included { included: data },
-        output: output.filter(|_| data),
-        output_details: output.map(|_| Included { included: data }),
+        data: Data::of(&call, text(&described.input)?, output),
         error: described.error.as_deref(),
         cause: described.cause.as_deref(),
         redrive: (summary.mode() == v1::Mode::Standard).then(|| Redrive::of(&described)),

@@ -1,6 +1,6 @@
-//! `ListExecutions` in Step Functions' API.
+//! `ListExecutions` in Step Functions' API: of a machine, and of a Map Run's children.
 //!
-//! Invariants: as the core's: newest start first, no page with holes. Rows are described one by one, [`DESCRIBED_AT_ONCE`] at a
+//! Invariants: as the core's: newest start first, no page with holes. Rows of a machine are described one by one, [`DESCRIBED_AT_ONCE`] at a
 //! time, only where the question or the machine's versions need it; a page may then be shorter than asked for, and have a token
 //! all the same. What may fail: whatever the core refuses.
 
@@ -15,6 +15,7 @@ use super::Doors;
 use super::answer::{page, seconds, token};
 use super::executions::{Origin, later, spelt};
 use super::fault::fault;
+use super::map_runs::execution_of;
 use crate::error::Error;
 use crate::templates::{Qualifier, parse};
 
@@ -52,6 +53,16 @@ struct Row<'a> {
     stop_date: Option<f64>,
     #[serde(flatten)]
     more: Option<More>,
+    #[serde(flatten)]
+    child: Option<OfMapRun<'a>>,
+}
+
+/// What is said of a child execution alone.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OfMapRun<'a> {
+    map_run_arn: &'a str,
+    item_count: u64,
 }
 
 /// What only a look at the execution itself tells.
@@ -75,6 +86,21 @@ impl<'a> Row<'a> {
             start_date: seconds(summary.start_time_ms),
             stop_date: later(summary.stop_time_ms),
             more,
+            child: None,
+        }
+    }
+
+    /// Children are never redriven by themselves: their Map begins another Map Run.
+    fn of_child(child: &'a v1::ChildExecution, machine: &'a str, map_run: &'a str) -> Self {
+        Self {
+            execution_arn: &child.arn,
+            state_machine_arn: machine,
+            name: &child.name,
+            status: spelt(child.status()),
+            start_date: seconds(child.start_time_ms),
+            stop_date: later(child.stop_time_ms),
+            more: Some(More { origin: Origin::default(), redrive_count: 0, redrive_date: None }),
+            child: Some(OfMapRun { map_run_arn: map_run, item_count: child.items }),
         }
     }
 }
@@ -110,26 +136,16 @@ fn wanted(filter: Option<&str>) -> Option<ExecutionStatus> {
 }
 
 /// The machine that a list is of, and which of its executions are meant.
-fn asked(input: &Input) -> Result<(&str, Filter), Fault> {
-    let given = match (&input.state_machine_arn, &input.map_run_arn) {
-        (Some(machine), None) => machine,
-        (None, Some(map_run)) => {
-            let message = "the executions of a Map Run are not listed here: the history of its parent tells of each of them";
-            return Err(Fault::new(Kind::ResourceNotFound, message).with_detail("resourceName", map_run));
-        }
-        _ => {
-            let message = "give one of stateMachineArn and mapRunArn";
-            return Err(Fault::new(Kind::Validation, message));
-        }
-    };
+fn asked<'a>(input: &Input, given: &'a str) -> Result<(&'a str, Filter), Fault> {
     let wrong = |error: Error| Fault::new(Kind::InvalidArn, error.to_string());
     let parsed = parse(given).map_err(wrong)?;
     let redriven = input.redrive_filter.as_ref().map(|filter| filter == "REDRIVEN");
     let origin = match parsed.qualifier {
         None => None,
-        Some(Qualifier::Version(_) | Qualifier::Alias(_)) => Some(given.clone()),
+        Some(Qualifier::Version(_) | Qualifier::Alias(_)) => Some(given.to_owned()),
         Some(Qualifier::Label(_)) => {
-            let message = "the executions of a Map are not listed here: the history of their parent tells of each of them";
+            let message =
+                "the executions of a Map's label are not listed: give the mapRunArn of one of its Map Runs";
             let fault = Fault::new(Kind::Validation, message);
             return Err(fault.with_detail("reason", "API_DOES_NOT_SUPPORT_LABELED_ARNS"));
         }
@@ -140,10 +156,19 @@ fn asked(input: &Input) -> Result<(&str, Filter), Fault> {
 /// `ListExecutions`.
 pub(super) async fn serve(doors: &Doors, call: Call) -> Result<Answer, Fault> {
     let input: Input = call.read()?;
-    let (machine, filter) = asked(&input)?;
-    let given = input.state_machine_arn.as_deref().unwrap_or_default();
-    let template = doors.templates.target(given).await.map_err(|error| fault(&call, error))?;
-    if template.mode != Mode::Standard {
+    match (input.state_machine_arn.as_deref(), input.map_run_arn.as_deref()) {
+        (Some(machine), None) => of_machine(doors, &call, &input, machine).await,
+        (None, Some(map_run)) => of_map_run(doors, &call, &input, map_run).await,
+        _ => Err(Fault::new(Kind::Validation, "give one of stateMachineArn and mapRunArn")),
+    }
+}
+
+/// The executions of a machine.
+async fn of_machine(doors: &Doors, call: &Call, input: &Input, given: &str) -> Result<Answer, Fault> {
+    let (machine, filter) = asked(input, given)?;
+    let listed = doors.templates.listed(given).await;
+    let (mode, has_versions) = listed.map_err(|error| fault(call, error))?;
+    if mode != Mode::Standard {
         let message =
             format!("{machine} is EXPRESS, whose executions are not listed: see where its log goes");
         return Err(Fault::new(Kind::StateMachineTypeNotSupported, message));
@@ -158,17 +183,34 @@ pub(super) async fn serve(doors: &Doors, call: Call) -> Result<Answer, Fault> {
         next_token: input.next_token.clone().unwrap_or_default(),
         ..Default::default()
     };
-    let listed = doors.executions.list(request).await.map_err(|status| fault(&call, status))?;
-    let needs_more = filter.origin.is_some() || filter.redriven.is_some() || {
-        let versions = doors.templates.versions(machine, 1, "").await;
-        !versions.map_err(|error| fault(&call, error))?.0.is_empty()
-    };
+    let listed = doors.executions.list_of_known(request).await.map_err(|status| fault(call, status))?;
+    let needs_more = filter.origin.is_some() || filter.redriven.is_some() || has_versions;
     let executions = if needs_more {
-        described(doors, &call, &listed.executions, &filter).await?
+        described(doors, call, &listed.executions, &filter).await?
     } else {
         listed.executions.iter().map(|summary| Row::of(summary, None)).collect()
     };
     Answer::of(&Output { executions, next_token: token(listed.next_token) })
+}
+
+/// The child executions of a Map Run.
+async fn of_map_run(doors: &Doors, call: &Call, input: &Input, map_run: &str) -> Result<Answer, Fault> {
+    let execution = execution_of(doors, map_run)?;
+    let status = wanted(input.status_filter.as_deref());
+    let redriven = input.redrive_filter.as_deref() == Some("REDRIVEN");
+    let Some(status) = status.filter(|_| !redriven) else {
+        return Answer::of(&Output { executions: Vec::new(), next_token: None });
+    };
+    let request = v1::ListMapRunExecutionsRequest {
+        execution: execution.to_string(),
+        map_run: map_run.to_owned(),
+        status: status.into(),
+        max_results: page(input.max_results),
+        next_token: input.next_token.clone().unwrap_or_default(),
+    };
+    let listed = doors.executions.children(request).await.map_err(|status| fault(call, status))?;
+    let rows = listed.executions.iter().map(|child| Row::of_child(child, &listed.machine_arn, map_run));
+    Answer::of(&Output { executions: rows.collect(), next_token: token(listed.next_token) })
 }
 
 /// The rows that are wanted, with what only each execution itself tells.

@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use executor::secret::ClusterSecret;
 use front::{Answer, Call, Fault, Kind};
 use proto::executor::v1::{self, ExecutionStatus};
 use serde::{Deserialize, Serialize};
@@ -15,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use super::answer::{page, seconds, token};
 use super::fault::fault;
 use super::{Doors, executions, unserved};
-use crate::error::Error;
 
 /// Map Runs that are remembered. Beyond, all are forgotten.
 const KNOWN_MAX: usize = 10_000;
@@ -75,31 +73,6 @@ fn stop_date(run: &v1::MapRun) -> Option<f64> {
     (run.stop_time_ms > 0).then(|| seconds(run.stop_time_ms))
 }
 
-/// The part of a list, the newest first, that a page has; how many are left for later pages. `left` are for this page and those after
-/// it: what begins meanwhile stands before them, and moves none.
-fn cut(runs: &[v1::MapRun], left: Option<usize>, max: u32) -> (impl Iterator<Item = &v1::MapRun>, usize) {
-    let until = left.unwrap_or(runs.len()).min(runs.len());
-    let from = until.saturating_sub(max as usize);
-    (runs[from..until].iter().rev(), from)
-}
-
-/// How many Map Runs are left, as a page's token says.
-fn open(secret: &ClusterSecret, call: &Call, purpose: &str) -> Result<Option<usize>, Fault> {
-    let Some(given) = call.text("nextToken").filter(|given| !given.is_empty()) else { return Ok(None) };
-    let secret = secret.get().map_err(|error| fault(call, Error::unavailable(error.to_string())))?;
-    let left = secret.open_text(purpose, given).and_then(|left| left.parse().ok());
-    let message = "nextToken was not given by this call: begin again without one";
-    left.map(Some).ok_or_else(|| Fault::new(Kind::InvalidToken, message))
-}
-
-fn seal(secret: &ClusterSecret, call: &Call, purpose: &str, left: usize) -> Result<String, Fault> {
-    if left == 0 {
-        return Ok(String::new());
-    }
-    let secret = secret.get().map_err(|error| fault(call, Error::unavailable(error.to_string())))?;
-    Ok(secret.seal_text(purpose, &left.to_string()))
-}
-
 async fn list_map_runs(doors: &Doors, call: Call) -> Result<Answer, Fault> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -123,14 +96,20 @@ async fn list_map_runs(doors: &Doors, call: Call) -> Result<Answer, Fault> {
     struct Input {
         execution_arn: String,
         max_results: Option<u32>,
+        next_token: Option<String>,
     }
-    let Input { execution_arn, max_results } = call.read()?;
+    let Input { execution_arn, max_results, next_token } = call.read()?;
     executions::check_own(doors, &call, &execution_arn).await?;
-    let purpose = format!("map runs {execution_arn}");
-    let left = open(&doors.secret, &call, &purpose)?;
-    let runs = doors.executions.map_runs(&execution_arn).await.map_err(|status| fault(&call, status))?;
-    let (told, left) = cut(&runs, left, page(max_results));
+    let request = v1::ListMapRunsRequest {
+        execution: execution_arn.clone(),
+        max_results: page(max_results),
+        next_token: next_token.unwrap_or_default(),
+        map_run: String::new(),
+    };
+    let told = doors.executions.map_runs(request).await.map_err(|status| fault(&call, status))?;
     let map_runs: Vec<Listed<'_>> = told
+        .map_runs
+        .iter()
         .map(|run| Listed {
             execution_arn: &execution_arn,
             map_run_arn: &run.arn,
@@ -140,26 +119,37 @@ async fn list_map_runs(doors: &Doors, call: Call) -> Result<Answer, Fault> {
         })
         .collect();
     doors.map_runs.learn(&execution_arn, map_runs.iter().map(|run| run.map_run_arn));
-    Answer::of(&Output { map_runs, next_token: token(seal(&doors.secret, &call, &purpose, left)?) })
+    Answer::of(&Output { map_runs, next_token: token(told.next_token) })
 }
 
-/// The Map Run that a call names, and its execution.
-async fn find(doors: &Doors, call: &Call) -> Result<(Arc<str>, v1::MapRun), Fault> {
-    let arn = call.text("mapRunArn").unwrap_or_default();
+/// The execution that the Map Run of this ARN is a part of.
+///
+/// # Errors
+/// `InvalidArn`; `ResourceNotFound` for one that this scheduler has not told of.
+pub(super) fn execution_of(doors: &Doors, arn: &str) -> Result<Arc<str>, Fault> {
     if arn.split(':').nth(5) != Some("mapRun") {
         let message =
             "mapRunArn: give the ARN of a Map Run (arn:aws:states:REGION:ACCOUNT:mapRun:MACHINE/LABEL:ID)";
         return Err(Fault::new(Kind::InvalidArn, message));
     }
-    let unknown = || {
-        let message = format!(
-            "no Map Run {arn} is known here: list the Map Runs of its execution first, for the ARN does not name it"
-        );
-        Fault::new(Kind::ResourceNotFound, message).with_detail("resourceName", arn)
-    };
-    let execution = doors.map_runs.execution_of(arn).ok_or_else(unknown)?;
-    let runs = doors.executions.map_runs(&execution).await.map_err(|status| fault(call, status))?;
-    let run = runs.into_iter().find(|run| run.arn == arn).ok_or_else(unknown)?;
+    doors.map_runs.execution_of(arn).ok_or_else(|| unknown(arn))
+}
+
+fn unknown(arn: &str) -> Fault {
+    let message = format!(
+        "no Map Run {arn} is known here: list the Map Runs of its execution first, for the ARN does not name it"
+    );
+    Fault::new(Kind::ResourceNotFound, message).with_detail("resourceName", arn)
+}
+
+/// The Map Run that a call names, and its execution.
+async fn find(doors: &Doors, call: &Call) -> Result<(Arc<str>, v1::MapRun), Fault> {
+    let arn = call.text("mapRunArn").unwrap_or_default();
+    let execution = execution_of(doors, arn)?;
+    let (of, map_run) = (execution.to_string(), arn.to_owned());
+    let request = v1::ListMapRunsRequest { execution: of, map_run, ..Default::default() };
+    let told = doors.executions.map_runs(request).await.map_err(|status| fault(call, status))?;
+    let run = told.map_runs.into_iter().find(|run| run.arn == arn).ok_or_else(|| unknown(arn))?;
     Ok((execution, run))
 }
 
@@ -243,27 +233,6 @@ pub(super) async fn serve(doors: &Doors, call: Call) -> Result<Answer, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn runs(count: usize) -> Vec<v1::MapRun> {
-        (0..count).map(|number| v1::MapRun { arn: number.to_string(), ..Default::default() }).collect()
-    }
-
-    #[test]
-    fn pages_give_each_map_run_once_the_newest_first_whatever_begins_meanwhile() {
-        let (mut seen, mut left, mut count) = (String::new(), None, 5);
-        loop {
-            let runs = runs(count);
-            let (told, rest) = cut(&runs, left, 2);
-            seen.extend(told.map(|run| run.arn.as_str()));
-            if rest == 0 {
-                break;
-            }
-            (left, count) = (Some(rest), count + 1);
-        }
-        assert_eq!(seen, "43210");
-        // A token that says more than there is.
-        assert_eq!(cut(&runs(1), Some(9), 2).0.count(), 1);
-    }
 
     #[test]
     fn what_is_remembered_is_bounded_and_a_history_is_enough_for_it() {

@@ -29,7 +29,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use executor::clock::Clock;
-use executor::secret::ClusterSecret;
 use front::{Answer, Api, Call, Fault, Right};
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
@@ -58,8 +57,6 @@ pub struct Doors {
     pub naming: Naming,
     /// What time it is.
     pub clock: Clock,
-    /// Seals the tokens of pages.
-    pub secret: Arc<ClusterSecret>,
     /// Which executions Map Runs are parts of.
     pub map_runs: KnownRuns,
     /// How long a start waits until it is durable: less than clients wait, botocore for 60 seconds.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use front::{Desk, Front, FrontConfig, Limits};
+use telemetry::SchedulerMetrics;
 use trust::{PublicIdentity, Trust};
 
 use super::Gate;
@@ -60,12 +61,13 @@ pub(crate) fn open(
     config: HttpConfig,
     gate: Gate,
     trust: Option<&Trust>,
+    metrics: &SchedulerMetrics,
 ) -> Result<(Front, impl Future<Output = ()> + Send + use<>), Error> {
     let HttpConfig { listen, threads, callers, tls } = config;
     let tls = tls.map(|HttpTls { cert, key }| PublicIdentity::load(cert, key)).transpose();
     let tls = tls.map_err(|error| Error::invalid("InvalidCertificate", error.to_string()))?;
     let desk = Arc::new(desk(listen, callers, trust)?);
-    let counter = Arc::new(Counter::new(threads));
+    let counter = Arc::new(Counter::new(threads, metrics));
     let keys = desk.keep_fresh();
     let clock = gate.doors().clock.clone();
     let config = FrontConfig {

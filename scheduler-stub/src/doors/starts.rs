@@ -14,11 +14,12 @@ use proto::executor::v1::ExecutionStatus;
 use serde::Serialize;
 
 use super::answer::{seconds, text};
-use super::executions::{Included, wants_data};
+use super::executions::Data;
 use super::fault::fault_of_start;
 use super::{Doors, Kind, on_main, trace_header};
+use crate::error::Error;
 use crate::executions::{Begun, SYNC_PATIENCE, Start};
-use crate::templates::Template;
+use crate::templates::{Template, Templates};
 
 /// What AWS bills an execution by, in milliseconds.
 const BILLED_STEP_MS: u64 = 100;
@@ -26,21 +27,34 @@ const BILLED_STEP_MS: u64 = 100;
 const BILLED_MEMORY_MB: u32 = 64;
 
 /// Starts an execution for either API, on whatever thread asks for it.
-pub(super) async fn begin(doors: &Doors, call: &Call, machine: &str, start: Start) -> Result<Begun, Fault> {
-    let template = target(doors, call, machine).await?;
+pub(super) async fn begin(
+    doors: &Doors,
+    call: &Call,
+    template: Arc<Template>,
+    start: Start,
+) -> Result<Begun, Fault> {
     let repeatable = template.mode == Mode::Standard && !start.name.is_empty();
     let begun = doors.executions.start_of(template, start).await;
     begun.map_err(|error| fault_of_start(call, error, repeatable))
 }
 
-/// What a start of this ARN or QRN runs. Nothing has begun when this fails.
-async fn target(doors: &Doors, call: &Call, machine: &str) -> Result<Arc<Template>, Fault> {
+/// What a start of this ARN or QRN runs, for either API: from memory where it is known, else as the API looks it up. Nothing has
+/// begun when this fails.
+pub(super) async fn target<F>(
+    doors: &Doors,
+    call: &Call,
+    machine: &str,
+    look_up: impl FnOnce(Arc<Templates>, String) -> F,
+) -> Result<Arc<Template>, Fault>
+where
+    F: Future<Output = Result<Arc<Template>, Error>> + Send + 'static,
+{
     if let Some(known) = doors.templates.known(machine) {
         return Ok(known);
     }
-    let (templates, arn) = (Arc::clone(&doors.templates), machine.to_owned());
     // A store may spawn what outlives the call.
-    let found = on_main(&doors.main, Kind::Question, async move { templates.target(&arn).await }).await?;
+    let look_up = look_up(Arc::clone(&doors.templates), machine.to_owned());
+    let found = on_main(&doors.main, Kind::Question, look_up).await?;
     found.map_err(|error| fault_of_start(call, error, true))
 }
 
@@ -69,8 +83,10 @@ pub(super) async fn start_execution(doors: &Doors, call: Call) -> Result<Answer,
         start_date: f64,
     }
     let machine = call.text("stateMachineArn").unwrap_or_default();
-    let Begun { arn, start_time_ms, .. } =
-        begin(doors, &call, machine, asked(&call, doors.start_patience)?).await?;
+    let start = asked(&call, doors.start_patience)?;
+    let look_up = |templates: Arc<Templates>, arn: String| async move { templates.target(&arn).await };
+    let template = target(doors, &call, machine, look_up).await?;
+    let Begun { arn, start_time_ms, .. } = begin(doors, &call, template, start).await?;
     Answer::of(&Output { execution_arn: arn, start_date: seconds(start_time_ms) })
 }
 
@@ -95,13 +111,8 @@ struct SyncOutput<'a> {
     error: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    input: Option<&'a str>,
-    input_details: Included,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output_details: Option<Included>,
+    #[serde(flatten)]
+    data: Data<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_header: Option<&'a str>,
     billing_details: BillingDetails,
@@ -113,7 +124,6 @@ pub(super) async fn start_sync_execution(doors: &Doors, call: Call) -> Result<An
     let ended = doors.executions.start_sync(machine, asked(&call, SYNC_PATIENCE)?).await;
     let ended = ended.map_err(|status| fault_of_start(&call, status, false))?;
     let summary = ended.summary.unwrap_or_default();
-    let data = wants_data(&call);
     let output = ended.output.as_ref().map(text).transpose()?;
     let duration_ms = summary.stop_time_ms.saturating_sub(summary.start_time_ms);
     Answer::of(&SyncOutput {
@@ -130,10 +140,7 @@ pub(super) async fn start_sync_execution(doors: &Doors, call: Call) -> Result<An
         },
         error: ended.error.as_deref(),
         cause: ended.cause.as_deref(),
-        input: data.then(|| call.text("input").unwrap_or("{}")),
-        input_details: Included { included: data },
-        output: output.filter(|_| data),
-        output_details: output.map(|_| Included { included: data }),
+        data: Data::of(&call, call.text("input").unwrap_or("{}"), output),
         trace_header: call.text("traceHeader"),
         billing_details: BillingDetails {
             billed_memory_used_in_mb: BILLED_MEMORY_MB,

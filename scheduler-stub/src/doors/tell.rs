@@ -1,101 +1,106 @@
-//! What goes through the front door, counted, and told in the log once a minute.
+//! What goes through the front door, counted for `/metrics`, and told in the log once a minute.
 //!
-//! Invariants: each of the door's threads counts for itself, behind a lock that nobody else takes but once a minute; what is told
-//! apart is bounded by the tables of operations and errors; a minute in which nothing happened is not told. Nothing here fails.
+//! Invariants: what is told apart is bounded by the tables of operations and errors; a minute in which nothing happened is not
+//! told. Nothing here fails.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use front::{Connection, Told};
+use front::{Api, Connection, Told};
+use telemetry::{DoorCounts, DoorMetrics, DoorRequest, DoorTrouble, OK, SchedulerMetrics};
 
 /// How often it is told.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Counter {
-    threads: Vec<Mutex<Counts>>,
-}
-
-/// What happened since it was told last.
-#[derive(Debug, Default)]
-struct Counts {
-    /// By operation and error; an operation is spelt `api.Name`.
-    calls: BTreeMap<(&'static str, &'static str, Option<&'static str>), u64>,
-    /// Of connections, but that they were opened and closed.
-    troubles: BTreeMap<&'static str, u64>,
-}
+pub(super) struct Counter(Arc<DoorMetrics>);
 
 impl Counter {
-    /// For so many threads of a door.
-    pub fn new(threads: usize) -> Self {
-        Self { threads: (0..threads.max(1)).map(|_| Mutex::default()).collect() }
-    }
-
-    fn thread(&self, number: usize) -> MutexGuard<'_, Counts> {
-        self.threads[number % self.threads.len()].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Everything since it was asked last, in words; `None`: nothing.
-    fn take(&self) -> Option<String> {
-        let mut all = Counts::default();
-        for number in 0..self.threads.len() {
-            let counts = std::mem::take(&mut *self.thread(number));
-            for (what, count) in counts.calls {
-                *all.calls.entry(what).or_default() += count;
-            }
-            for (what, count) in counts.troubles {
-                *all.troubles.entry(what).or_default() += count;
-            }
-        }
-        let mut text = String::new();
-        for ((api, operation, error), count) in all.calls {
-            let error = error.map_or(String::new(), |error| format!(" {error}"));
-            // Writing to a String cannot fail.
-            let _ = write!(text, ", {api}.{operation}{error} {count}");
-        }
-        for (trouble, count) in all.troubles {
-            let _ = write!(text, ", {trouble} {count}");
-        }
-        text.get(2..).map(str::to_owned)
+    /// For so many threads of a door, which counts among a scheduler's metrics from now on.
+    pub fn new(threads: usize, metrics: &SchedulerMetrics) -> Self {
+        let operations = [Api::Sfn, Api::Asw]
+            .into_iter()
+            .flat_map(|api| api.operations().iter().map(move |operation| (api.as_str(), operation.name)));
+        let door = Arc::new(DoorMetrics::new(threads, operations));
+        metrics.set_door(Arc::clone(&door));
+        Self(door)
     }
 
     /// Tells it again and again. Ends when it is dropped.
     pub async fn keep_telling(&self) {
+        let mut before = self.0.counts();
         loop {
             tokio::time::sleep(TELL_EVERY).await;
-            if let Some(told) = self.take() {
+            let now = self.0.counts();
+            if let Some(told) = since(&before, &now) {
                 tracing::info!("at the front door in {} s: {told}", TELL_EVERY.as_secs());
             }
+            before = now;
         }
     }
 }
 
+/// How a connection's trouble is told; `None`: it is none that people look for.
+fn words(trouble: DoorTrouble) -> Option<&'static str> {
+    match trouble {
+        DoorTrouble::Refused => Some("connections refused"),
+        DoorTrouble::Evicted => Some("connections that made room"),
+        DoorTrouble::Handshake => Some("failed handshakes"),
+        DoorTrouble::SlowHead => Some("slow requests"),
+        DoorTrouble::Idle => None,
+        DoorTrouble::Broken => Some("broken connections"),
+    }
+}
+
+/// Everything that happened between the two, in words; `None`: nothing.
+fn since(before: &DoorCounts, now: &DoorCounts) -> Option<String> {
+    let mut text = String::new();
+    for (what, count) in &now.requests {
+        let count = count - before.requests.get(what).unwrap_or(&0);
+        let (api, operation, code) = *what;
+        let (space, error) = if code == OK { ("", "") } else { (" ", code) };
+        if count > 0 {
+            // Writing to a String cannot fail.
+            let _ = write!(text, ", {api}.{operation}{space}{error} {count}");
+        }
+    }
+    for ((trouble, _), (now, before)) in DoorTrouble::ALL.iter().zip(now.troubles.iter().zip(before.troubles))
+    {
+        if let (Some(words), count @ 1..) = (words(*trouble), now - before) {
+            let _ = write!(text, ", {words} {count}");
+        }
+    }
+    text.get(2..).map(str::to_owned)
+}
+
 impl front::Tell for Counter {
     fn answered(&self, told: Told) {
-        let api = told.api.map_or("http", front::Api::as_str);
-        let operation = told.operation.unwrap_or("-");
-        *self.thread(told.thread).calls.entry((api, operation, told.error)).or_default() += 1;
+        let Told { thread, api, operation, error, took, received, sent } = told;
+        let (api, operation) = (api.map_or("http", Api::as_str), operation.unwrap_or("-"));
+        let code = error.unwrap_or(OK);
+        self.0.answered(thread, &DoorRequest { api, operation, code, took, received, sent });
     }
 
     fn connection(&self, thread: usize, what: Connection) {
         let trouble = match what {
-            Connection::Opened | Connection::Closed | Connection::Idle => return,
-            Connection::Refused => "connections refused",
-            Connection::Evicted => "connections that made room",
-            Connection::Handshake => "failed handshakes",
-            Connection::SlowHead => "slow requests",
-            Connection::Broken => "broken connections",
+            Connection::Opened => return self.0.opened(thread),
+            Connection::Closed => return self.0.closed(thread),
+            Connection::Refused => DoorTrouble::Refused,
+            Connection::Evicted => DoorTrouble::Evicted,
+            Connection::Handshake => DoorTrouble::Handshake,
+            Connection::SlowHead => DoorTrouble::SlowHead,
+            Connection::Idle => DoorTrouble::Idle,
+            Connection::Broken => DoorTrouble::Broken,
         };
-        *self.thread(thread).troubles.entry(trouble).or_default() += 1;
+        self.0.trouble(thread, trouble);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use front::{Api, Tell as _};
+    use front::Tell as _;
 
     use super::*;
 
@@ -106,17 +111,20 @@ mod tests {
 
     #[test]
     fn what_threads_have_counted_is_told_together_and_once() {
-        let counter = Counter::new(2);
-        assert_eq!(counter.take(), None);
+        let counter = Counter::new(2, &SchedulerMetrics::new("1.2.3"));
+        let before = counter.0.counts();
+        assert_eq!(since(&before, &before), None);
         counter.answered(told(0, Some("StartExecution"), None));
         counter.answered(told(1, Some("StartExecution"), None));
         counter.answered(told(1, Some("StartExecution"), Some("ThrottlingException")));
         counter.answered(told(0, None, Some("Http")));
         counter.connection(0, Connection::Opened);
+        counter.connection(0, Connection::Idle);
         counter.connection(0, Connection::SlowHead);
+        let now = counter.0.counts();
         let expected =
             "http.- Http 1, sfn.StartExecution 2, sfn.StartExecution ThrottlingException 1, slow requests 1";
-        assert_eq!(counter.take().as_deref(), Some(expected));
-        assert_eq!(counter.take(), None);
+        assert_eq!(since(&before, &now).as_deref(), Some(expected));
+        assert_eq!(since(&now, &now), None);
     }
 }

@@ -139,8 +139,8 @@ impl NewTemplate {
 pub struct Change {
     /// The text of its new definition; empty: as before.
     pub definition: Bytes,
-    /// Empty: as before.
-    pub comment: String,
+    /// `None`: as before.
+    pub comment: Option<String>,
     /// Of executions that start from now on; `None`: as before.
     pub retention_s: Option<u32>,
     /// The same.
@@ -157,7 +157,7 @@ impl Change {
     /// Whether it makes a new revision.
     pub(super) fn is_any(&self) -> bool {
         !self.definition.is_empty()
-            || !self.comment.is_empty()
+            || self.comment.is_some()
             || self.retention_s.is_some()
             || self.role_arn.is_some()
             || self.logging.is_some()

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ids::{DefinitionHash, MachineName};
+use ids::{DefinitionHash, MachineName, Mode};
 use journal::StoreError;
 
 use super::cache::Entry;
-use super::published::Alias;
+use super::published::{Alias, PublishedVersion};
 use super::qualified::{Qualified, Qualifier, parse};
 use super::record::{self, Record};
 use super::{ARN_BYTES_MAX, FRESH_FOR, Template, Templates, check_text};
@@ -78,12 +78,19 @@ impl Templates {
             }
         };
         let kept = number.and_then(|number| head.published.live.get(&number)?.description);
-        let description = match kept {
-            None => None,
-            Some(kept) => self.store.get(record::description_key(machine, kept)).await?,
-        };
-        let description = description.map(|text| String::from_utf8_lossy(&text).into_owned());
+        let description = self.description(machine, kept).await?;
         Ok(Described { revision_id: template.revision_id(), template, description, label })
+    }
+
+    /// What was said of a version when it was published, which is kept under this number.
+    pub(super) async fn description(
+        &self,
+        machine: &str,
+        kept: Option<u32>,
+    ) -> Result<Option<String>, Error> {
+        let Some(kept) = kept else { return Ok(None) };
+        let text = self.store.get(record::description_key(machine, kept)).await?;
+        Ok(text.map(|text| String::from_utf8_lossy(&text).into_owned()))
     }
 
     /// What an ARN or QRN of a machine, a version or an alias names, for starts: from memory when it is fresh enough. An alias
@@ -116,6 +123,23 @@ impl Templates {
                 Err(error)
             }
         }
+    }
+
+    /// What lists of a machine's executions ask of it: how they are kept, and whether it has published versions. `arn` may name a
+    /// version or an alias, which has to be there.
+    ///
+    /// # Errors
+    /// As [`Templates::target`].
+    pub async fn listed(&self, arn: &str) -> Result<(Mode, bool), Error> {
+        let Qualified { machine, qualifier, .. } = parse(arn)?;
+        let (_, head) = self.head(machine).await?;
+        match qualifier {
+            None => {}
+            Some(Qualifier::Version(number)) => drop(version(&head, number)?),
+            Some(Qualifier::Alias(name)) => drop(alias(&head, name)?),
+            Some(Qualifier::Label(_)) => return Err(no_label()),
+        }
+        Ok((head.mode(), !head.published.live.is_empty()))
     }
 
     /// As [`Templates::target`], where it is known and fresh; asks nobody.
@@ -188,19 +212,13 @@ impl Templates {
                 }
                 Ok(Entry { routes, looked_up_us })
             }
-            Some(Qualifier::Label(_)) => {
-                let message = "the label of a Map names nothing that can be started: name its state machine";
-                Err(Error::invalid("ValidationException", message))
-            }
+            Some(Qualifier::Label(_)) => Err(no_label()),
         }
     }
 
     /// A published version of a machine.
     async fn published(&self, head: &Record, number: u32, origin: String) -> Result<Arc<Template>, Error> {
-        let Some(version) = head.published.live.get(&number) else {
-            let message = format!("{} has no version {number}: list its versions, or publish one", head.arn);
-            return Err(Error::not_found("StateMachineDoesNotExist", message));
-        };
+        let version = version(head, number)?;
         let record = self.revision(head.clone(), version.revision).await?;
         let record = record.ok_or_else(|| {
             let what =
@@ -250,7 +268,20 @@ impl Templates {
     }
 }
 
-/// An alias of a machine, for starts and describes.
+fn no_label() -> Error {
+    let message = "the label of a Map names nothing that can be started or listed: name its state machine";
+    Error::invalid("ValidationException", message)
+}
+
+/// A published version of a machine, for starts, describes and lists.
+fn version(head: &Record, number: u32) -> Result<PublishedVersion, Error> {
+    head.published.live.get(&number).copied().ok_or_else(|| {
+        let message = format!("{} has no version {number}: list its versions, or publish one", head.arn);
+        Error::not_found("StateMachineDoesNotExist", message)
+    })
+}
+
+/// An alias of a machine, for starts, describes and lists.
 fn alias<'a>(head: &'a Record, name: &str) -> Result<&'a Alias, Error> {
     head.published.aliases.get(name).ok_or_else(|| {
         let message = format!("{} has no alias {name}: list its aliases, or create it", head.arn);

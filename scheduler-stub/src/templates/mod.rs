@@ -9,11 +9,12 @@
 //! keeps; an *alias* leads to published versions.
 //!
 //! Rooms: `template` (a revision), `about` (what machines are made of), `qualified` (ARNs with what stands behind them),
-//! `published` (versions and aliases), `record` (how all of it is kept), `cache` (what starts look up), `lookup`, `versions`,
+//! `published` (versions and aliases), `record` (how all of it is kept), `cache` (what starts look up), `list`, `lookup`, `versions`,
 //! `tags` (the calls), and here the machines themselves.
 
 mod about;
 mod cache;
+mod list;
 mod lookup;
 mod published;
 mod qualified;
@@ -41,6 +42,7 @@ use qualified::plain;
 use record::Record;
 
 pub use about::{About, AboutChange, Change, DEFAULT_INPUT_BYTES_MAX, NewTemplate};
+pub use list::Summary;
 pub use lookup::Described;
 pub use published::{ALIASES_MAX, Alias, PublishedVersion, ROUTES_MAX, Route, VERSIONS_MAX};
 pub use qualified::{Qualified, Qualifier, is_alias_name, parse};
@@ -74,34 +76,6 @@ pub const PAGE_MAX: u32 = 1_000;
 /// How often a change is tried while others change the machine.
 const TRIES_MAX: usize = 16;
 
-/// What the tokens of pages of machines are sealed for.
-const PURPOSE: &str = "state machines";
-
-/// One line of a listing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Summary {
-    /// ARN or QRN.
-    pub arn: String,
-    /// Its own name.
-    pub name: String,
-    /// How its executions are kept.
-    pub mode: Mode,
-    /// The language of its definition.
-    pub dialect: Dialect,
-    /// The newest revision.
-    pub version: u32,
-    /// Unix time in milliseconds.
-    pub created_ms: u64,
-    /// Unix time in milliseconds of the newest revision.
-    pub updated_ms: u64,
-    /// Whose permissions its tasks have.
-    pub role_arn: String,
-    /// For people.
-    pub comment: String,
-    /// What else is said of it.
-    pub about: About,
-}
-
 /// What a create or an update gives.
 #[derive(Debug, Clone)]
 pub struct Stored {
@@ -129,8 +103,9 @@ impl Templates {
         Self { store, clock, naming, secret, cache: Cache::default() }
     }
 
-    /// Creates a machine. Creating the same again (name, definition, mode, role, logging, tracing; published too, where that is
-    /// asked for) gives the one that exists, as in Step Functions.
+    /// Creates a machine. Creating the same again (name, definition, mode, role, logging, what else is said of it but a comment,
+    /// tags and retention; published too, with the same description, where that is asked for) gives the one that exists, as in
+    /// Step Functions.
     ///
     /// # Errors
     /// [`Error::Invalid`] (`InvalidName`, `InvalidDefinition`, …), [`Error::Conflict`] with the code
@@ -161,26 +136,35 @@ impl Templates {
         let head = record::head_key(&record.arn);
         if !self.store.compare_and_put(head, None, Some(record.encode()?)).await? {
             self.take_back(&record, published).await?;
-            let (template, published) = self.same(record, role_may_differ).await?;
+            let (template, published) = self.same(record, publish.as_ref(), role_may_differ).await?;
             return Ok(Stored { template, warnings, published });
         }
         let template = self.remember(record, definition, begun)?;
         Ok(Stored { template, warnings, published })
     }
 
-    /// The machine that exists under the name of a new one, if it is the same, and as which version it is published.
-    async fn same(&self, new: Record, role_may_differ: bool) -> Result<(Arc<Template>, Option<u32>), Error> {
+    /// The machine that exists under the name of a new one, if it is the same, and as which version it is published where that
+    /// was asked for, with a description or without one.
+    async fn same(
+        &self,
+        new: Record,
+        asked: Option<&Option<String>>,
+        role_may_differ: bool,
+    ) -> Result<(Arc<Template>, Option<u32>), Error> {
         let (_, head) = self.head(&new.arn).await?;
         let said = |record: &Record| {
-            (record.definition_hash.clone(), record.express, record.logging, record.about.tracing)
+            (record.definition_hash.clone(), record.express, record.logging, record.about.clone())
         };
-        let published = head.published.of_revision(head.version).map(|(number, _)| number);
-        let asked = !new.published.is_empty();
-        let published = published.filter(|_| asked);
-        if said(&head) == said(&new)
-            && (role_may_differ || head.role_arn == new.role_arn)
-            && published.is_some() == asked
-        {
+        let published = match (asked, head.published.of_revision(head.version)) {
+            (None, _) => Some(None),
+            (Some(asked), Some((number, version))) => {
+                let described = self.description(&head.arn, version.description).await?;
+                (described == asked.clone().filter(|text| !text.is_empty())).then_some(Some(number))
+            }
+            (Some(_), None) => None,
+        };
+        let same = said(&head) == said(&new) && (role_may_differ || head.role_arn == new.role_arn);
+        if let Some(published) = published.filter(|_| same) {
             return Ok((self.describe(&new.arn, 0).await?, published));
         }
         let message = format!(
@@ -197,7 +181,7 @@ impl Templates {
     /// for an unknown machine; [`Error::Conflict`] with the code `ConflictException` when another writer was quicker.
     pub async fn update(&self, arn: &str, change: Change) -> Result<Stored, Error> {
         plain(arn)?;
-        check_text("comment", &change.comment, COMMENT_BYTES_MAX)?;
+        check_text("comment", change.comment.as_deref().unwrap_or_default(), COMMENT_BYTES_MAX)?;
         change.role_arn.as_deref().map_or(Ok(()), check_role)?;
         if !change.is_any() {
             let message = "give a definition, or something else that is to change";
@@ -207,7 +191,8 @@ impl Templates {
         for _ in 0..TRIES_MAX {
             let begun = self.cache.begin();
             let (old_bytes, old) = self.head(arn).await?;
-            if *seen.get_or_insert(old.version) != old.version {
+            // A machine that was made anew begins again with version 1.
+            if *seen.get_or_insert((old.created_ms, old.version)) != (old.created_ms, old.version) {
                 break;
             }
             let definition = match &change.definition {
@@ -222,10 +207,10 @@ impl Templates {
                 None => None,
             };
             self.store.put(record::definition_key(&new.definition_hash), definition.clone()).await?;
-            // Whoever else replaces this revision keeps the same of it.
-            self.store.put(record::version_key(arn, old.version), old.revision().encode()?).await?;
             let head = record::head_key(arn);
-            if self.store.compare_and_put(head, Some(old_bytes), Some(new.encode()?)).await? {
+            if self.keep_revision(&old, &old_bytes).await?
+                && self.store.compare_and_put(head, Some(old_bytes), Some(new.encode()?)).await?
+            {
                 return Ok(Stored { template: self.remember(new, definition, begun)?, warnings, published });
             }
             self.take_back(&new, published).await?;
@@ -235,38 +220,20 @@ impl Templates {
         Err(Error::conflict("ConflictException", message))
     }
 
-    /// One page of machines in the order of their ARNs. The token of the last page is empty.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for a foreign token, [`Error::Store`].
-    pub async fn list(&self, max_results: u32, token: &str) -> Result<(Vec<Summary>, String), Error> {
-        let limit = page_limit(max_results);
-        let after = self.open(PURPOSE, token)?.map(|arn| record::head_key(&arn));
-        let mut entries =
-            self.store.scan(Bytes::from_static(record::HEADS.as_bytes()), after, limit + 1).await?;
-        let more = entries.len() > limit;
-        entries.truncate(limit);
-        let mut page = Vec::with_capacity(entries.len());
-        for (_, value) in &entries {
-            let record = Record::decode(value)?;
-            let (mode, dialect) = (record.mode(), record.dialect());
-            let Record { arn, name, version, created_ms, updated_ms, role_arn, comment, about, .. } = record;
-            page.push(Summary {
-                arn,
-                name,
-                mode,
-                dialect,
-                version,
-                created_ms,
-                updated_ms,
-                role_arn,
-                comment,
-                about,
-            });
+    /// Keeps a copy of the revision that is to be replaced; `false` when others were quicker. What is kept already is written over
+    /// only while the revision is still the machine's newest: else it is that of a machine that was made anew under this name,
+    /// which may have published it.
+    async fn keep_revision(&self, old: &Record, old_bytes: &Bytes) -> Result<bool, Error> {
+        let (key, copy) = (record::version_key(&old.arn, old.version), old.revision().encode()?);
+        let kept = self.store.get(key.clone()).await?;
+        // Whoever else replaces this revision keeps the same of it.
+        if kept.as_ref() == Some(&copy) {
+            return Ok(true);
         }
-        let last = page.last().filter(|_| more);
-        let next = last.map(|last| self.seal(PURPOSE, &last.arn)).transpose()?;
-        Ok((page, next.unwrap_or_default()))
+        if kept.is_some() && self.store.get(record::head_key(&old.arn)).await?.as_ref() != Some(old_bytes) {
+            return Ok(false);
+        }
+        Ok(self.store.compare_and_put(key, kept, Some(copy)).await?)
     }
 
     /// Deletes a machine with its revisions, versions and aliases. Executions under way go on.
@@ -398,7 +365,7 @@ fn changed(old: &Record, change: &Change, hash: &DefinitionHash, now: u64) -> Re
         version: old.version.saturating_add(1),
         definition_hash: record::hex(hash),
         updated_ms: now,
-        comment: if change.comment.is_empty() { old.comment.clone() } else { change.comment.clone() },
+        comment: change.comment.clone().unwrap_or_else(|| old.comment.clone()),
         retention_s: change.retention_s.unwrap_or(old.retention_s),
         role_arn: change.role_arn.clone().unwrap_or_else(|| old.role_arn.clone()),
         logging: change.logging.map_or(old.logging, Logging::to_u8),

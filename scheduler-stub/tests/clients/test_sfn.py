@@ -326,6 +326,11 @@ class Executions(Story):
         described = CLIENT.describe_map_run(mapRunArn=run)
         self.assertEqual((described["status"], described["maxConcurrency"]), ("SUCCEEDED", 2))
         self.assertEqual((described["itemCounts"]["succeeded"], described["itemCounts"]["total"]), (3, 3))
+        pages = CLIENT.get_paginator("list_executions").paginate(mapRunArn=run, PaginationConfig={"PageSize": 2})
+        children = [entry for page in pages for entry in page["executions"]]
+        self.assertEqual([(entry["status"], entry["itemCount"], entry["mapRunArn"]) for entry in children], [("SUCCEEDED", 1, run)] * 3)
+        self.assertEqual({entry["stateMachineArn"] for entry in children}, {f"{arn}/Spread"})
+        self.assertEqual(len({entry["executionArn"] for entry in children}), 3)
         with self.assertRaises(CLIENT.exceptions.ValidationException):
             CLIENT.update_map_run(mapRunArn=run, maxConcurrency=5)
 

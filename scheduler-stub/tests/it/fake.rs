@@ -263,6 +263,13 @@ impl Executor for Service {
         not_here()
     }
 
+    async fn list_map_run_executions(
+        &self,
+        _: Request<v1::ListMapRunExecutionsRequest>,
+    ) -> Result<Response<v1::ListMapRunExecutionsResponse>, Status> {
+        not_here()
+    }
+
     async fn list_executions(
         &self,
         _: Request<v1::ListExecutionsRequest>,

@@ -23,7 +23,9 @@ const SECRET: &str = "a-secret-of-the-tests";
 async fn scheduler(http: HttpConfig) -> Result<Scheduler, Error> {
     let store = MemoryStore::new().connect().await.expect("memory");
     let listen = "127.0.0.1:0".parse().expect("an address");
-    Scheduler::start(SchedulerConfig { listen, http: Some(http), ..SchedulerConfig::default() }, store).await
+    let config =
+        SchedulerConfig { listen, http: Some(http), metrics: Some(listen), ..SchedulerConfig::default() };
+    Scheduler::start(config, store).await
 }
 
 fn config(listen: &str, callers: Callers) -> HttpConfig {
@@ -86,6 +88,46 @@ async fn a_front_door_answers_until_its_scheduler_is_shut_down() {
     scheduler.shut_down().await;
     let address: SocketAddr = url.strip_prefix("http://").expect("plain").parse().expect("an address");
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+/// The status and the body of what the metrics port answers.
+async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("it is taken");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("HTTP");
+    (head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status"), body.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_through_the_front_door_is_counted_by_operation_and_code_at_the_metrics_port() {
+    let scheduler = scheduler(config("127.0.0.1:0", Callers::Anybody)).await.expect("it starts");
+    let (url, port) = (scheduler.http_url().expect("a door").to_owned(), scheduler.metrics_address());
+    let port = port.expect("it was asked for");
+    for _ in 0..2 {
+        assert_eq!(post(&url, "CreateStateMachine", CREATE, false).await.0, 200);
+    }
+    assert_eq!(post(&url, "DescribeStateMachine", r#"{"stateMachineArn":"x"}"#, false).await.0, 400);
+    assert_eq!(post(&url, "NoSuchOperation", "{}", false).await.0, 400);
+    let (status, text) = get(port, "/metrics").await;
+    assert_eq!(status, 200);
+    for wanted in [
+        r#"scheduler_http_requests_total{api="sfn",operation="CreateStateMachine",code="OK"} 2"#,
+        r#"scheduler_http_requests_total{api="sfn",operation="DescribeStateMachine",code="InvalidArn"} 1"#,
+        r#"scheduler_http_requests_total{api="sfn",operation="-",code="UnknownOperationException"} 1"#,
+        r#"scheduler_http_requests_total{api="asw",operation="StartExecution",code="OK"} 0"#,
+        r#"scheduler_http_request_duration_seconds_count{api="sfn",operation="CreateStateMachine"} 2"#,
+        "scheduler_http_connections_opened_total 4",
+    ] {
+        assert!(text.lines().any(|line| line == wanted), "{wanted}: {text}");
+    }
+    assert!(!text.contains("executor_"), "{text}");
+    let (status, text) = get(port, "/healthz").await;
+    assert_eq!((status, text.as_str()), (200, "serving; shards known: 0\n"));
+    scheduler.shut_down().await;
+    assert!(TcpStream::connect(port).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use journal::memory::MemoryStore;
 use journal::store::{Acquired, Append, BlockId, BlockRange, Connect, Durability, StoreFuture, Top};
 use scheduler_stub::Error;
 use scheduler_stub::names::Naming;
-use scheduler_stub::templates::{Change, FRESH_FOR, NewTemplate, Stored, Templates};
+use scheduler_stub::templates::{About, Change, FRESH_FOR, NewTemplate, Stored, Templates};
 
 pub(crate) const PASS: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}"#;
 pub(crate) const SUCCEED: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Succeed"}}}"#;
@@ -23,7 +23,7 @@ pub(crate) fn new(name: &str, definition: &str) -> NewTemplate {
 
 pub(crate) fn change(definition: &str, comment: &str) -> Change {
     let definition = Bytes::from(definition.to_owned());
-    Change { definition, comment: comment.to_owned(), ..Change::default() }
+    Change { definition, comment: Some(comment.to_owned()), ..Change::default() }
 }
 
 pub(crate) fn on(store: &Arc<dyn Store>, clock: &ManualClock) -> Templates {
@@ -123,6 +123,50 @@ async fn creating_the_same_again_gives_the_same_and_another_definition_is_refuse
 }
 
 #[tokio::test]
+async fn what_else_is_said_of_a_machine_and_of_its_version_has_to_be_the_same_too() {
+    let (templates, ..) = templates().await;
+    let said = About {
+        log_destinations: vec!["arn:aws:logs:r:1:log-group:a".into()],
+        chinese_name: "订单".into(),
+        default_input: "{}".into(),
+        ..About::default()
+    };
+    let with = |about: &About, description: Option<&str>| NewTemplate {
+        about: about.clone(),
+        publish: Some(description.map(str::to_owned)),
+        ..new("orders", PASS)
+    };
+    let made = templates.create(with(&said, Some("the first"))).await.expect("created");
+    let again = templates.create(with(&said, Some("the first"))).await.expect("the same again");
+    assert_eq!((again.template.created_ms, again.published), (made.template.created_ms, Some(1)));
+    for other in [
+        with(&About { log_destinations: Vec::new(), ..said.clone() }, Some("the first")),
+        with(&About { chinese_name: "账单".into(), ..said.clone() }, Some("the first")),
+        with(&About { default_input: r#"{"n":1}"#.into(), ..said.clone() }, Some("the first")),
+        with(&said, Some("another")),
+        with(&said, None),
+    ] {
+        let refused = templates.create(other).await.expect_err("another machine");
+        assert_eq!(code(&refused), "StateMachineAlreadyExists");
+    }
+    let unpublished = NewTemplate { publish: None, ..with(&said, None) };
+    assert_eq!(templates.create(unpublished).await.expect("the same again").published, None);
+}
+
+#[tokio::test]
+async fn a_page_of_a_listing_has_as_many_machines_as_are_asked_for_however_many_are_read_at_once() {
+    let (templates, ..) = templates().await;
+    for number in 0..150 {
+        templates.create(new(&format!("m{number:03}"), PASS)).await.expect("created");
+    }
+    let (first, token) = templates.list(130, "").await.expect("a page");
+    assert_eq!((first.len(), &*first[129].name, token.is_empty()), (130, "m129", false));
+    let (second, token) = templates.list(130, &token).await.expect("a page");
+    assert_eq!((second.len(), &*second[0].name, token.as_str()), (20, "m130", ""));
+    assert_eq!(templates.list(150, "").await.expect("a page").1, "", "nothing is behind it");
+}
+
+#[tokio::test]
 async fn a_bad_definition_is_refused_with_every_problem_and_nothing_is_stored() {
     let (templates, ..) = templates().await;
     let bad = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","Next":"B"},"C":{"Type":"Wait","End":true}}}"#;
@@ -201,14 +245,44 @@ async fn a_known_machine_goes_on_serving_while_the_store_is_away() {
     assert!(matches!(templates.create(new("other", PASS)).await, Err(Error::Store(_))));
 }
 
+/// What somebody else does who is quicker.
+#[derive(Clone, Copy)]
+enum Rival {
+    Updates,
+    Publishes,
+    /// Deletes the machine, makes another one under its name, publishes that as it is, and changes it.
+    MakesAnew,
+}
+
 /// A store in which somebody else is always quicker, once.
 struct Raced {
     inner: Arc<dyn Store>,
     rival: Templates,
     race: AtomicBool,
     arn: String,
-    /// What the rival does besides.
-    publishes: bool,
+    does: Rival,
+}
+
+impl Raced {
+    async fn race(&self) {
+        match self.does {
+            Rival::Updates => {
+                let quicker = self.rival.update(&self.arn, change(SUCCEED, "quicker")).await;
+                quicker.expect("the rival wins");
+            }
+            Rival::Publishes => {
+                let quicker = self.rival.publish(&self.arn, None, Some("the rival's")).await;
+                assert_eq!(quicker.expect("the rival wins").0, 1);
+            }
+            Rival::MakesAnew => {
+                self.rival.delete(&self.arn).await.expect("deleted");
+                let anew =
+                    NewTemplate { publish: Some(None), comment: "anew".into(), ..new("orders", SUCCEED) };
+                assert_eq!(self.rival.create(anew).await.expect("made anew").published, Some(1));
+                self.rival.update(&self.arn, change(PASS, "changed")).await.expect("changed");
+            }
+        }
+    }
 }
 
 impl Store for Raced {
@@ -243,7 +317,13 @@ impl Store for Raced {
     }
 
     fn put(&self, key: Bytes, value: Bytes) -> StoreFuture<'_, ()> {
-        self.inner.put(key, value)
+        Box::pin(async move {
+            let anew = matches!(self.does, Rival::MakesAnew);
+            if anew && self.race.swap(false, Ordering::Relaxed) {
+                self.race().await;
+            }
+            self.inner.put(key, value).await
+        })
     }
 
     fn compare_and_put(
@@ -254,13 +334,7 @@ impl Store for Raced {
     ) -> StoreFuture<'_, bool> {
         Box::pin(async move {
             if self.race.swap(false, Ordering::Relaxed) {
-                if self.publishes {
-                    let quicker = self.rival.publish(&self.arn, None, Some("the rival's")).await;
-                    assert_eq!(quicker.expect("the rival wins").0, 1);
-                } else {
-                    let quicker = self.rival.update(&self.arn, change(SUCCEED, "quicker")).await;
-                    quicker.expect("the rival wins");
-                }
+                self.race().await;
             }
             self.inner.compare_and_put(key, expected, value).await
         })
@@ -292,14 +366,8 @@ impl Store for Raced {
     }
 }
 
-fn raced(
-    inner: Arc<dyn Store>,
-    rival: Templates,
-    clock: &ManualClock,
-    arn: &str,
-    publishes: bool,
-) -> Templates {
-    let raced = Raced { inner, rival, race: AtomicBool::new(true), arn: arn.to_owned(), publishes };
+fn raced(inner: Arc<dyn Store>, rival: Templates, clock: &ManualClock, arn: &str, does: Rival) -> Templates {
+    let raced = Raced { inner, rival, race: AtomicBool::new(true), arn: arn.to_owned(), does };
     let store: Arc<dyn Store> = Arc::new(raced);
     on(&store, clock)
 }
@@ -308,7 +376,7 @@ fn raced(
 async fn of_two_who_publish_the_same_revision_one_wins_and_no_number_is_given_twice() {
     let (rival, inner, clock) = templates().await;
     let arn = rival.create(new("orders", PASS)).await.expect("created").template.arn.clone();
-    let mine = raced(inner, rival, &clock, &arn, true);
+    let mine = raced(inner, rival, &clock, &arn, Rival::Publishes);
     assert_eq!(mine.publish(&arn, None, Some("mine")).await.expect("published by the rival").0, 1);
     assert_eq!(mine.versions(&arn, 0, "").await.expect("listed").0.len(), 1);
     let described = mine.describe_as(&format!("{arn}:1")).await.expect("described");
@@ -321,7 +389,7 @@ async fn of_two_who_publish_the_same_revision_one_wins_and_no_number_is_given_tw
 async fn an_update_and_a_version_of_what_was_before_are_both_had() {
     let (rival, inner, clock) = templates().await;
     let arn = rival.create(new("orders", PASS)).await.expect("created").template.arn.clone();
-    let mine = raced(inner, rival, &clock, &arn, true);
+    let mine = raced(inner, rival, &clock, &arn, Rival::Publishes);
     let change = Change { publish: Some(None), ..change(SUCCEED, "") };
     let stored = mine.update(&arn, change).await.expect("updated behind the rival's version");
     assert_eq!((stored.template.revision(), stored.published), (2, Some(2)));
@@ -332,11 +400,40 @@ async fn of_two_writers_one_wins_and_the_other_is_told() {
     let (rival, inner, clock) = templates().await;
     let Stored { template: created, .. } = rival.create(new("orders", PASS)).await.expect("created");
     let arn = created.arn.clone();
-    let mine = raced(inner, rival, &clock, &arn, false);
+    let mine = raced(inner, rival, &clock, &arn, Rival::Updates);
     let lost = mine.update(&arn, change(PASS, "slower")).await.expect_err("lost the race");
     assert_eq!(code(&lost), "ConflictException");
     let Stored { template: won, .. } =
         mine.update(&arn, change(PASS, "second try")).await.expect("now it is alone");
     assert_eq!(won.version, 3);
     assert_eq!(mine.describe(&arn, 2).await.expect("kept").comment, "quicker");
+}
+
+#[tokio::test]
+async fn a_slow_update_leaves_a_machine_that_was_made_anew_meanwhile_and_its_version_alone() {
+    let (rival, inner, clock) = templates().await;
+    let arn = rival.create(new("orders", PASS)).await.expect("created").template.arn.clone();
+    clock.advance(FRESH_FOR);
+    let mine = raced(inner, rival, &clock, &arn, Rival::MakesAnew);
+    let lost = mine.update(&arn, change(SUCCEED, "slower")).await.expect_err("it is another machine");
+    assert_eq!(code(&lost), "ConflictException");
+    let version = mine.describe_as(&format!("{arn}:1")).await.expect("published").template;
+    assert_eq!((&*version.definition, version.comment.as_str()), (SUCCEED.as_bytes(), "anew"));
+    assert_eq!(mine.describe(&arn, 0).await.expect("the newest").comment, "changed");
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_machine_that_was_deleted_is_written_over() {
+    let (templates, store, clock) = templates().await;
+    let arn = templates.create(new("orders", PASS)).await.expect("created").template.arn.clone();
+    templates.update(&arn, change(SUCCEED, "second")).await.expect("updated");
+    let key = Bytes::from(format!("scheduler/version/{arn}/{:010}", 1));
+    let left = store.get(key.clone()).await.expect("memory").expect("the first revision is kept");
+    templates.delete(&arn).await.expect("deleted");
+    store.put(key, left).await.expect("as a scheduler leaves it that dies while it deletes");
+    clock.advance(FRESH_FOR);
+    let anew = NewTemplate { comment: "anew".into(), ..new("orders", SUCCEED) };
+    templates.create(anew).await.expect("made anew");
+    templates.update(&arn, change(PASS, "changed")).await.expect("updated");
+    assert_eq!(templates.describe(&arn, 1).await.expect("the first").comment, "anew");
 }

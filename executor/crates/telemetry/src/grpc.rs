@@ -9,7 +9,7 @@ use crate::cells::{Counter, Gauge, Histogram};
 use crate::labels::OVERFLOW;
 
 /// The paths of what a node answers.
-pub const GRPC_METHODS: [&str; 23] = [
+pub const GRPC_METHODS: [&str; 24] = [
     "/executor.v1.Executor/StartExecution",
     "/executor.v1.Executor/StartSyncExecution",
     "/executor.v1.Executor/StartExecutions",
@@ -18,6 +18,7 @@ pub const GRPC_METHODS: [&str; 23] = [
     "/executor.v1.Executor/DescribeExecution",
     "/executor.v1.Executor/GetExecutionHistory",
     "/executor.v1.Executor/ListMapRuns",
+    "/executor.v1.Executor/ListMapRunExecutions",
     "/executor.v1.Executor/ListExecutions",
     "/executor.v1.Executor/WatchCompletions",
     "/executor.v1.Executor/PutDefinition",

@@ -1,4 +1,4 @@
-//! Every metric that a node exposes: name, kind, unit, labels, help.
+//! Every metric that a node or a scheduler exposes: name, kind, unit, labels, help.
 //!
 //! Dashboards, rules and alerts may use no other name (a test holds them to it). Counters are written here as they are
 //! exposed, with `_total`.
@@ -83,7 +83,7 @@ pub struct Metric {
 }
 
 macro_rules! metrics {
-    ($($const:ident $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+    ($(#[$doc:meta])* $all:ident; $($const:ident $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
         $(
             #[doc = $help]
             pub const $const: Metric =
@@ -95,12 +95,14 @@ macro_rules! metrics {
                     help: $help,
                 };
         )*
-        /// All of them, in the order of exposition.
-        pub const ALL: &[Metric] = &[$($const),*];
+        $(#[$doc])*
+        pub const $all: &[Metric] = &[$($const),*];
     };
 }
 
 metrics! {
+    /// All of a node, in the order of exposition.
+    ALL;
     STARTED Counter "executor_executions_started_total" ["machine"] "Executions whose start is durable";
     SUCCEEDED Counter "executor_executions_succeeded_total" ["machine"] "Executions that ended with an output";
     FAILED Counter "executor_executions_failed_total" ["machine"] "Executions that ended with an error";
@@ -221,15 +223,37 @@ metrics! {
     PROCESS_FDS Gauge "process_open_fds" [] "Open file descriptors of the process";
 }
 
+metrics! {
+    /// A scheduler's own, in the order of exposition; [`PROCESS`] follows them.
+    SCHEDULER;
+    DOOR_REQUESTS Counter "scheduler_http_requests_total" ["api", "operation", "code"] "Requests of the front door that were answered: OK or the error's name in its API; Http where an HTTP status alone was answered, Gone where the caller went away before";
+    DOOR_DURATION Histogram "scheduler_http_request_duration_seconds" ["api", "operation"] "From the last byte of a request's headers to when its answer was there";
+    DOOR_RECEIVED Counter "scheduler_http_received_bytes_total" [] "Bytes of the bodies of requests, as far as they were received";
+    DOOR_SENT Counter "scheduler_http_sent_bytes_total" [] "Bytes of the bodies of answers";
+    DOOR_OPEN Gauge "scheduler_http_connections_open" [] "Connections of the front door that are open";
+    DOOR_OPENED Counter "scheduler_http_connections_opened_total" [] "Connections that the front door has taken";
+    DOOR_TROUBLES Counter "scheduler_http_connection_troubles_total" ["reason"] "Connections that were refused because all others were busy, or closed before their client did so: to make room, after a handshake that failed, for headers that took too long, idle, or broken";
+    SCHEDULER_BUILD Info "scheduler_build_info" ["version"] "The scheduler's version";
+}
+
+/// What every process exposes of itself.
+pub const PROCESS: &[Metric] = &[PROCESS_CPU, PROCESS_RSS, PROCESS_START, PROCESS_FDS_MAX, PROCESS_FDS];
+
+/// All that is exposed by anybody, each once.
+pub fn everybodys() -> impl Iterator<Item = &'static Metric> {
+    ALL.iter().chain(SCHEDULER)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn names_follow_prometheus_conventions() {
-        for metric in ALL {
+        for metric in everybodys() {
             let Metric { name, kind, unit, help, .. } = metric;
-            assert!(name.starts_with("executor_") || name.starts_with("process_"), "{name}");
+            let whose = name.split('_').next().unwrap_or_default();
+            assert!(["executor", "process", "scheduler"].contains(&whose), "{name}");
             assert_eq!(*kind == Kind::Counter, name.ends_with("_total"), "{name}");
             assert_eq!(*kind == Kind::Info, name.ends_with("_info"), "{name}");
             assert!(*kind != Kind::Histogram || name.ends_with("_seconds"), "{name}");
@@ -241,7 +265,7 @@ mod tests {
 
     #[test]
     fn no_name_stands_twice() {
-        let names: std::collections::BTreeSet<_> = ALL.iter().map(|metric| metric.name).collect();
-        assert_eq!(names.len(), ALL.len());
+        let names: std::collections::BTreeSet<_> = everybodys().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), ALL.len() + SCHEDULER.len());
     }
 }

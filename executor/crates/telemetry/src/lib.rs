@@ -7,6 +7,7 @@
 
 pub mod cells;
 mod credentials;
+mod door;
 mod export;
 mod grpc;
 pub mod inventory;
@@ -23,6 +24,7 @@ pub mod snapshot;
 mod text;
 
 pub use credentials::{CredentialFailure, CredentialMetrics};
+pub use door::{DoorCounts, DoorMetrics, DoorRequest, DoorTrouble, OK, SchedulerMetrics};
 pub use export::{DropReason, ExportMetrics, IntakeMetrics, RemovedFiles, Signal};
 pub use grpc::{GRPC_METHODS, GrpcCode, GrpcMetrics, MethodMetrics};
 pub use machine::{MachineMetrics, StateKind, StateMetrics, TargetMetrics};

@@ -11,7 +11,7 @@ use crate::labels::Labels;
 use crate::picture;
 use crate::shard::ShardMetrics;
 use crate::snapshot::Snapshot;
-use crate::text::{self, Form};
+use crate::text::Form;
 
 /// All that a node exposes.
 #[derive(Debug, Clone)]
@@ -51,7 +51,7 @@ pub(crate) struct Exporter {
     clippy::disallowed_methods,
     reason = "collectors are told when it was taken; no execution depends on it"
 )]
-fn now() -> SystemTime {
+pub(crate) fn now() -> SystemTime {
     SystemTime::now()
 }
 
@@ -171,7 +171,7 @@ impl NodeMetrics {
     /// The text of this moment.
     #[must_use]
     pub fn render(&self, form: Form) -> String {
-        text::write(&self.snapshot(), form)
+        self.snapshot().text(form)
     }
 }
 

@@ -27,12 +27,11 @@ use crate::snapshot::{Family, Series, Value};
 mod shards;
 
 /// Families in the making.
-struct Picture(Vec<Family>);
+pub(crate) struct Picture(pub(crate) Vec<Family>);
 
 /// The families of a node, in the order of the inventory.
 pub(crate) fn of(node: &Node) -> Vec<Family> {
-    let all = names::ALL.iter().map(|metric| Family { metric, series: Vec::new() });
-    let mut picture = Picture(all.collect());
+    let mut picture = Picture::new(names::ALL);
     picture.machines(node);
     picture.states(node);
     picture.targets(node);
@@ -80,15 +79,20 @@ fn sum<C>(cells: &Same<C>, cell: impl Fn(&C) -> &Counter) -> u64 {
 }
 
 impl Picture {
+    /// Of these metrics, without series.
+    pub(crate) fn new(metrics: impl IntoIterator<Item = &'static Metric>) -> Self {
+        Self(metrics.into_iter().map(|metric| Family { metric, series: Vec::new() }).collect())
+    }
+
     /// Adds the series of a metric.
-    fn put(&mut self, metric: &Metric, series: impl IntoIterator<Item = (Vec<Label>, Value)>) {
+    pub(crate) fn put(&mut self, metric: &Metric, series: impl IntoIterator<Item = (Vec<Label>, Value)>) {
         if let Some(family) = self.0.iter_mut().find(|family| family.metric.name == metric.name) {
             family.series.extend(series.into_iter().map(|(labels, value)| Series { labels, value }));
         }
     }
 
     /// The one series of a metric without labels.
-    fn put_one(&mut self, metric: &Metric, value: Value) {
+    pub(crate) fn put_one(&mut self, metric: &Metric, value: Value) {
         self.put(metric, [(Vec::new(), value)]);
     }
 
@@ -270,7 +274,8 @@ impl Picture {
         self.put(&names::DURABILITY, settings);
     }
 
-    fn process(&mut self) {
+    /// What the process's log has held back, where there is a place for it, and what the kernel knows of the process.
+    pub(crate) fn process(&mut self) {
         let lines = limit::suppressed().map(|(level, lines)| (vec![label(level)], Value::Count(lines)));
         self.put(&names::LOG_SUPPRESSED, lines);
         let process = Process::read();

@@ -1,10 +1,11 @@
-//! One typed picture of all metrics of a node at one moment, which text and pushed metrics are made from.
+//! One typed picture of all metrics of a node or a scheduler at one moment, which text and pushed metrics are made from.
 
 use std::time::SystemTime;
 
 use crate::cells::HistogramSnapshot;
 use crate::inventory::Metric;
 use crate::labels::Label;
+use crate::text::{self, Form};
 
 /// All families, in the order of the inventory; each metric of the inventory stands here once, with or without series.
 #[derive(Debug, Clone)]
@@ -15,6 +16,14 @@ pub struct Snapshot {
     pub at: SystemTime,
     /// What there is.
     pub families: Vec<Family>,
+}
+
+impl Snapshot {
+    /// Its text.
+    #[must_use]
+    pub fn text(&self, form: Form) -> String {
+        text::write(self, form)
+    }
 }
 
 /// A metric with its series.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use telemetry::inventory::{self, Kind};
+use telemetry::inventory::{self, Kind, Metric};
 use telemetry::labels;
 
 fn page() -> String {
@@ -18,7 +18,7 @@ fn page() -> String {
          States inside distributed Maps count at their machine, whose definition names them; their child executions do not count\n\
          as executions.\n\n\
          Histograms have the bounds 1, 2, 5, 10, 15, 25, 50, 100, 250, 500 ms, 1, 2.5, 5, 10 s, 1, 5 min, 1, 6, 24 h.\n\n\
-         | Metric | Kind | Labels | Meaning |\n|---|---|---|---|\n",
+         ",
         labels::MACHINES_MAX,
         labels::STATES_MAX,
         labels::STATES_PER_MACHINE_MAX,
@@ -29,7 +29,20 @@ fn page() -> String {
         labels::LABEL_BYTES_MAX,
         labels::OVERFLOW,
     );
-    for metric in inventory::ALL {
+    table(&mut page, inventory::ALL);
+    page.push_str(
+        "\n## A scheduler's own\n\n\
+         A scheduler exposes these, and of a node's those that begin with `process_`, at its own `/metrics`\n\
+         (`scheduler-stub serve --metrics`). `operation` is one of the API's, or `-` where a request named none; requests that are\n\
+         refused before anybody is let in have the code of their refusal.\n\n",
+    );
+    table(&mut page, inventory::SCHEDULER);
+    page
+}
+
+fn table(page: &mut String, metrics: &[Metric]) {
+    page.push_str("| Metric | Kind | Labels | Meaning |\n|---|---|---|---|\n");
+    for metric in metrics {
         let kind = match metric.kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
@@ -40,7 +53,6 @@ fn page() -> String {
         writeln!(page, "| `{}` | {kind} | {} | {} |", metric.name, labels.join(", "), metric.help)
             .expect("strings grow");
     }
-    page
 }
 
 #[test]

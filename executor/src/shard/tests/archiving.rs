@@ -66,7 +66,11 @@ fn named(name: &str) -> ExecutionName {
 
 async fn history(shard: &TestShard, execution: ExecutionName) -> Vec<String> {
     let form = HistoryForm::StepFunctions;
-    let events = shard.ask(|reply| Command::History { execution, form, reply }).await.expect("a history");
+    let events = shard
+        .ask(|reply| Command::History { execution, form, cut: WHOLE, reply })
+        .await
+        .map(|page| page.events)
+        .expect("a history");
     events.into_iter().map(|event| event.r#type).collect()
 }
 

@@ -50,7 +50,7 @@ async fn an_execution_whose_journal_the_store_has_lost_ends_as_failed_and_does_n
         let (reply, answer) = oneshot::channel();
         let sender = shard.handle.sender.clone();
         async move {
-            let _ = sender.send(Command::History { execution, form, reply }).await;
+            let _ = sender.send(Command::History { execution, form, cut: WHOLE, reply }).await;
             answer.await.expect("answered")
         }
     };

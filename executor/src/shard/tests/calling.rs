@@ -94,7 +94,11 @@ fn world() -> World {
 
 async fn types(shard: &TestShard, sequence: u64) -> Vec<String> {
     let (execution, form) = (execution(sequence, 0), v1::HistoryForm::Unspecified);
-    let events = shard.ask(|reply| Command::History { execution, form, reply }).await.expect("a history");
+    let events = shard
+        .ask(|reply| Command::History { execution, form, cut: WHOLE, reply })
+        .await
+        .map(|page| page.events)
+        .expect("a history");
     events.into_iter().map(|event| event.r#type).collect()
 }
 

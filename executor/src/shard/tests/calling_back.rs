@@ -108,7 +108,10 @@ async fn a_callback_ends_its_task_once_before_and_after_the_worker_has_answered(
         assert_eq!(code(shard.call_back(&token, Callback::Heartbeat).await), "TaskTimedOut");
         assert_eq!(ended(&shard, &mut watcher).await.output.as_deref(), Some(b"[7]".as_slice()), "{asked}");
         let form = v1::HistoryForm::Unspecified;
-        let history = shard.ask(|reply| Command::History { execution: execution(1, 0), form, reply }).await;
+        let history = shard
+            .ask(|reply| Command::History { execution: execution(1, 0), form, cut: WHOLE, reply })
+            .await
+            .map(|page| page.events);
         let history = history.expect("a history");
         let types: Vec<_> = history.iter().map(|event| &*event.r#type).collect();
         let submitted = if asked { &["TaskSubmitted"][..] } else { &[] };

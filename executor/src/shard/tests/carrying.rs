@@ -73,7 +73,11 @@ async fn listed(shard: &TestShard, wanted: ExecutionStatus) -> Vec<String> {
 
 async fn history(shard: &TestShard, execution: ExecutionName) -> Vec<String> {
     let form = v1::HistoryForm::StepFunctions;
-    let events = shard.ask(|reply| Command::History { execution, form, reply }).await.expect("a history");
+    let events = shard
+        .ask(|reply| Command::History { execution, form, cut: WHOLE, reply })
+        .await
+        .map(|page| page.events)
+        .expect("a history");
     events.into_iter().map(|event| event.r#type).collect()
 }
 

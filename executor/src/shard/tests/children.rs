@@ -34,8 +34,8 @@ fn take(tasks: &mut Vec<v1::Task>, function: &str, input: &str) -> v1::Task {
 
 async fn kinds(shard: &TestShard) -> Vec<String> {
     let form = v1::HistoryForm::Unspecified;
-    let ask = |reply| Command::History { execution: execution(1, 0), form, reply };
-    shard.ask(ask).await.expect("a history").into_iter().map(|event| event.r#type).collect()
+    let ask = |reply| Command::History { execution: execution(1, 0), form, cut: WHOLE, reply };
+    shard.ask(ask).await.expect("a history").events.into_iter().map(|event| event.r#type).collect()
 }
 
 #[tokio::test]

@@ -54,7 +54,10 @@ async fn an_execution_of_25_000_events_goes_on_after_a_crash_and_has_its_whole_h
         (ExecutionStatus::Succeeded, Some(input.as_bytes()))
     );
     let form = v1::HistoryForm::Unspecified;
-    let events = shard.ask(|reply| Command::History { execution: execution(1, 0), form, reply }).await;
+    let events = shard
+        .ask(|reply| Command::History { execution: execution(1, 0), form, cut: WHOLE, reply })
+        .await
+        .map(|page| page.events);
     let events = events.expect("a history");
     assert_eq!(events.len(), MAPS * (7 * ITEMS + 6) + 6);
     assert!((1..).zip(&events).all(|(id, event)| event.id == id && event.previous_event_id < id));

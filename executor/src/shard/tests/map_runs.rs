@@ -2,6 +2,7 @@
 
 use proto::executor::v1::{ExecutionStatus, MapRun, MapRunCounts, Mode};
 
+use super::super::{ChildrenCut, ChildrenPage};
 use super::redriving::fail;
 use super::*;
 
@@ -101,4 +102,100 @@ async fn an_execution_without_a_distributed_map_has_no_map_run() {
     let shard = world.shard().await;
     shard.started(batch(1, pass, Mode::Standard, &["1"])).await;
     assert_eq!(map_runs(&shard).await, []);
+}
+
+async fn children(shard: &TestShard, cut: ChildrenCut) -> ChildrenPage {
+    shard.ask(|reply| Command::Children { execution: execution(1, 0), cut, reply }).await.expect("a page")
+}
+
+/// Status and items of each child of a page.
+fn rows(page: &ChildrenPage) -> Vec<(ExecutionStatus, u64)> {
+    page.executions.iter().map(|child| (child.status(), child.items)).collect()
+}
+
+#[tokio::test]
+async fn the_children_of_a_map_run_are_listed_newest_first_page_by_page_and_alike_after_a_crash() {
+    use ExecutionStatus::{Aborted, Failed, Running, Succeeded, Unspecified};
+    let world = World::new();
+    let batches = world.define(BATCHES).await;
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 10).await;
+    shard.started(batch(1, batches, Mode::Standard, &["[1,2,3,4,5]"])).await;
+    let mut open = tasks(&mut worker, 2).await;
+    let map_run = map_runs(&shard).await.remove(0).arn;
+    let cut = |status, size| ChildrenCut { map_run: map_run.clone(), status, size, place: None };
+    assert_eq!(rows(&children(&shard, cut(Unspecified, 9)).await), [(Running, 2), (Running, 2)]);
+
+    world.clock.advance(TICK);
+    fail(&shard, &open.remove(0).token).await;
+    open.extend(tasks(&mut worker, 1).await);
+    world.clock.advance(TICK);
+    shard.succeed(1, &open.remove(0).token, "1").await;
+    shard.settled().await;
+    world.clock.advance(TICK);
+    shard.settled().await;
+    let all = children(&shard, cut(Unspecified, 9)).await;
+    assert_eq!((all.machine_arn.clone(), all.next), (format!("{MACHINE}/Pairs"), None));
+    assert_eq!(rows(&all), [(Running, 1), (Succeeded, 2), (Failed, 2)]);
+    let [_, succeeded, failed] = &all.executions[..] else { panic!("{all:?}") };
+    assert!(failed.arn.ends_with(&format!(":execution:orders/Pairs:{}", failed.name)), "{}", failed.arn);
+    assert!(failed.start_time_ms == START_MS && failed.stop_time_ms < succeeded.stop_time_ms, "{all:?}");
+    for (status, expected) in [(Running, 0), (Succeeded, 1), (Failed, 2)] {
+        let page = children(&shard, cut(status, 9)).await;
+        assert_eq!(page.executions, std::slice::from_ref(&all.executions[expected]));
+    }
+    assert_eq!(children(&shard, cut(Aborted, 9)).await.executions, []);
+
+    drop(shard);
+    let shard = world.shard().await;
+    let (mut seen, mut place) = (Vec::new(), None);
+    loop {
+        let page = children(&shard, ChildrenCut { place, ..cut(Unspecified, 2) }).await;
+        assert!(page.executions.len() <= 2);
+        seen.extend(page.executions);
+        if page.next.is_none() {
+            break;
+        }
+        place = page.next;
+    }
+    assert_eq!(seen, all.executions);
+
+    let (error, cause) = (String::new(), String::new());
+    let stop = |reply| Command::Stop { execution: execution(1, 0), error, cause, reply };
+    let stopped_ms = ticking(&shard, shard.ask(stop)).await.expect("stopped");
+    let page = children(&shard, cut(Aborted, 1)).await;
+    assert_eq!((rows(&page), page.executions[0].stop_time_ms), (vec![(Aborted, 1)], stopped_ms));
+    let unknown = ChildrenCut { map_run: "other".to_owned(), ..cut(Unspecified, 1) };
+    let refused =
+        shard.ask(|reply| Command::Children { execution: execution(1, 0), cut: unknown, reply }).await;
+    assert!(matches!(refused, Err(Error::NotFound { code: "ResourceNotFound", .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn more_children_than_a_page_has_are_each_listed_once() {
+    let quick = r#"{"StartAt":"M","States":{"M":{"Type":"Map","Label":"M","End":true,"MaxConcurrency":3,
+        "ItemProcessor":{"ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"STANDARD"},"StartAt":"A","States":{
+        "A":{"Type":"Pass","End":true}}}}}}"#;
+    let world = World::new();
+    let quick = world.define(quick).await;
+    let shard = world.shard().await;
+    let items = format!("[{}]", vec!["0"; 50].join(","));
+    shard.started(batch(1, quick, Mode::Standard, &[&items])).await;
+    shard.settled().await;
+    let map_run = map_runs(&shard).await.remove(0).arn;
+    let cut =
+        |place| ChildrenCut { map_run: map_run.clone(), status: ExecutionStatus::Succeeded, size: 7, place };
+    let (mut names, mut place) = (Vec::new(), None);
+    loop {
+        let page = children(&shard, cut(place)).await;
+        names.extend(page.executions.into_iter().map(|child| child.name));
+        if page.next.is_none() {
+            break;
+        }
+        place = page.next;
+    }
+    assert_eq!(names.len(), 50);
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), 50, "none is listed twice");
 }

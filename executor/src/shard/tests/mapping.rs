@@ -99,7 +99,10 @@ fn files(folder: &Path) -> Vec<(String, String)> {
 async fn events(shard: &TestShard, sequence: u64) -> Result<Vec<String>, Error> {
     let execution = execution(sequence, 0);
     let form = v1::HistoryForm::StepFunctions;
-    let history = shard.ask(|reply| Command::History { execution, form, reply }).await?;
+    let history = shard
+        .ask(|reply| Command::History { execution, form, cut: WHOLE, reply })
+        .await
+        .map(|page| page.events)?;
     Ok(history.into_iter().map(|event| event.r#type).collect())
 }
 

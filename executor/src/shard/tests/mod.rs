@@ -18,6 +18,7 @@ mod mending;
 mod moving;
 mod naming;
 mod owning;
+mod paging;
 mod polling;
 mod probing;
 mod reaching;
@@ -52,7 +53,7 @@ use telemetry::ShardMetrics;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::handle::{Binding, Pace, ShardConfig, ShardHandle, ShardState};
-use super::{Archiver, Command, MakeIntegrations, ShardContext};
+use super::{Archiver, Command, HistoryCut, MakeIntegrations, ShardContext};
 use crate::clock::{Clock, ManualClock};
 use crate::cluster::Cluster;
 use crate::config::Config;
@@ -62,6 +63,9 @@ use crate::limits;
 use crate::objects::Objects;
 use crate::owners::Owners;
 use crate::secret::ClusterSecret;
+
+/// A history in one page.
+pub const WHOLE: HistoryCut = HistoryCut { reverse: false, size: usize::MAX, place: None };
 
 pub const START_MS: u64 = 1_700_000_000_000;
 pub const MACHINE: &str = "arn:aws:states:us-east-1:123456789012:stateMachine:orders";

@@ -10,7 +10,7 @@ use super::*;
 
 async fn history(shard: &TestShard, execution: ExecutionName) -> Result<(), Error> {
     let form = v1::HistoryForm::StepFunctions;
-    shard.ask(|reply| Command::History { execution, form, reply }).await.map(drop)
+    shard.ask(|reply| Command::History { execution, form, cut: WHOLE, reply }).await.map(drop)
 }
 
 #[tokio::test]

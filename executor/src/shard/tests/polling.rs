@@ -67,7 +67,10 @@ impl TestShard {
 
     async fn events(&self) -> Vec<(String, String)> {
         let form = v1::HistoryForm::Unspecified;
-        let history = self.ask(|reply| Command::History { execution: execution(1, 0), form, reply }).await;
+        let history = self
+            .ask(|reply| Command::History { execution: execution(1, 0), form, cut: WHOLE, reply })
+            .await
+            .map(|page| page.events);
         let text = |details: &Bytes| String::from_utf8(details.to_vec()).expect("text");
         history.expect("a history").iter().map(|event| (event.r#type.clone(), text(&event.details))).collect()
     }

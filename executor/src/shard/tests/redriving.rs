@@ -36,7 +36,11 @@ async fn listed(shard: &TestShard, status: ExecutionStatus) -> Vec<String> {
 
 async fn types(shard: &TestShard, execution: ExecutionName) -> Vec<String> {
     let form = v1::HistoryForm::Unspecified;
-    let events = shard.ask(|reply| Command::History { execution, form, reply }).await.expect("a history");
+    let events = shard
+        .ask(|reply| Command::History { execution, form, cut: WHOLE, reply })
+        .await
+        .map(|page| page.events)
+        .expect("a history");
     assert!((1..).zip(&events).all(|(id, event)| event.id == id));
     events.into_iter().map(|event| event.r#type).collect()
 }

@@ -60,7 +60,10 @@ async fn while_a_log_is_read_an_end_without_success_is_not_told_for_a_redrive_ma
         status(&second, 1).await.map(drop),
         second.ask(stop).await.map(drop),
         second.ask(|reply| Command::Await { execution: awaited, reply }).await.map(drop),
-        second.ask(|reply| Command::History { execution: execution(1, 0), form, reply }).await.map(drop),
+        second
+            .ask(|reply| Command::History { execution: execution(1, 0), form, cut: WHOLE, reply })
+            .await
+            .map(drop),
     ] {
         assert!(matches!(unsettled, Err(Error::Recovering { partition: 0, .. })), "{unsettled:?}");
     }
@@ -208,7 +211,7 @@ async fn while_a_redrive_waits_for_its_block_nobody_is_told_that_there_is_no_suc
     .await;
     let form = v1::HistoryForm::Unspecified;
     let again = shard.ask(|reply| Command::Redrive { execution: execution(1, 0), token: "a".into(), reply });
-    let history = shard.ask(|reply| Command::History { execution: execution(1, 0), form, reply });
+    let history = shard.ask(|reply| Command::History { execution: execution(1, 0), form, cut: WHOLE, reply });
     for unsettled in [again.await.map(drop), history.await.map(drop)] {
         assert!(matches!(unsettled, Err(Error::Shed { .. })), "{unsettled:?}");
     }

@@ -13,7 +13,10 @@ async fn described(
 
 async fn history(shard: &TestShard, execution: ExecutionName) -> Result<Vec<String>, Error> {
     let form = v1::HistoryForm::Unspecified;
-    let events = shard.ask(|reply| Command::History { execution, form, reply }).await?;
+    let events = shard
+        .ask(|reply| Command::History { execution, form, cut: WHOLE, reply })
+        .await
+        .map(|page| page.events)?;
     Ok(events.into_iter().map(|event| event.r#type).collect())
 }
 

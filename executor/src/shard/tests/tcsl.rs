@@ -33,8 +33,8 @@ async fn run(answer: &str, form: HistoryForm) -> (v1::Outcome, Vec<v1::HistoryEv
     shard.succeed(1, &task.token, answer).await;
     world.clock.advance(Duration::from_millis(1));
     let outcome = outcomes(&mut watcher, 1).await.remove(0);
-    let ask = |reply| Command::History { execution: execution(1, 0), form, reply };
-    (outcome, shard.ask(ask).await.expect("a history"))
+    let ask = |reply| Command::History { execution: execution(1, 0), form, cut: WHOLE, reply };
+    (outcome, shard.ask(ask).await.expect("a history").events)
 }
 
 fn types(events: &[v1::HistoryEvent]) -> Vec<&str> {
@@ -83,8 +83,9 @@ async fn an_asl_execution_may_be_told_in_asws_form() {
     let pass = world.define(PASS).await;
     let shard = world.shard().await;
     shard.started(batch(1, pass, Mode::Standard, &["1"])).await;
-    let ask = |reply| Command::History { execution: execution(1, 0), form: HistoryForm::Asw, reply };
-    let events = shard.ask(ask).await.expect("a history");
+    let ask =
+        |reply| Command::History { execution: execution(1, 0), form: HistoryForm::Asw, cut: WHOLE, reply };
+    let events = shard.ask(ask).await.expect("a history").events;
     assert_eq!(types(&events), ["ExecutionStart", "Unknown", "PassNodeEnter", "PassNodeExit", "Unknown"]);
 }
 

@@ -46,8 +46,10 @@ async fn a_loop_that_never_rests_leaves_time_for_others_and_can_be_stopped() {
         let stopped = outcomes(&mut watcher, 4).await;
         assert!(stopped.iter().all(|outcome| outcome.status() == ExecutionStatus::Aborted), "{stopped:?}");
         let form = v1::HistoryForm::Unspecified;
-        let history =
-            shard.ask(|reply| Command::History { execution: execution(first, 0), form, reply }).await;
+        let history = shard
+            .ask(|reply| Command::History { execution: execution(first, 0), form, cut: WHOLE, reply })
+            .await
+            .map(|page| page.events);
         match mode {
             // Where it stood is not kept, and to run it again would not say.
             Mode::Express => {
@@ -104,7 +106,11 @@ async fn a_standard_execution_that_waited_for_its_first_turn_goes_on_after_a_cra
     let form = v1::HistoryForm::Unspecified;
     for index in [0, 19] {
         let execution = execution(1, index);
-        let history = shard.ask(|reply| Command::History { execution, form, reply }).await.expect("kept");
+        let history = shard
+            .ask(|reply| Command::History { execution, form, cut: WHOLE, reply })
+            .await
+            .map(|page| page.events)
+            .expect("kept");
         let entered = history.iter().filter(|event| event.r#type == "PassStateEntered").count();
         assert_eq!((entered, &*history[history.len() - 1].r#type), (20, "ExecutionSucceeded"));
     }
@@ -127,10 +133,10 @@ async fn a_standard_execution_that_was_stopped_before_its_first_turn_has_entered
     assert!(soon("an answer", stopped).await.expect("the shard answers").is_ok());
     let form = v1::HistoryForm::Unspecified;
     let (reply, history) = oneshot::channel();
-    bare.tell(Command::History { execution: last, form, reply });
+    bare.tell(Command::History { execution: last, form, cut: WHOLE, reply });
     bare.settle(&world).await;
     let history = soon("an answer", history).await.expect("the shard answers").expect("kept");
-    let kinds: Vec<_> = history.into_iter().map(|event| event.r#type).collect();
+    let kinds: Vec<_> = history.events.into_iter().map(|event| event.r#type).collect();
     assert_eq!(kinds, ["ExecutionStarted", "ExecutionAborted"]);
 }
 
@@ -153,10 +159,12 @@ async fn a_standard_execution_goes_on_after_a_crash_with_the_turns_that_it_had()
         .ask(|reply| Command::History {
             execution: execution(1, 0),
             form: v1::HistoryForm::Unspecified,
+            cut: WHOLE,
             reply,
         })
         .await
-        .expect("a history");
+        .expect("a history")
+        .events;
     let count = |kind: &str| history.iter().filter(|event| event.r#type == kind).count();
     assert_eq!((count("PassStateEntered"), count("ChoiceStateExited")), (20, 20));
     assert_eq!(history.last().map(|event| &*event.r#type), Some("ExecutionSucceeded"));
@@ -174,10 +182,12 @@ async fn the_history_of_an_express_execution_that_worked_for_many_turns_is_deriv
         .ask(|reply| Command::History {
             execution: execution(1, 0),
             form: v1::HistoryForm::Unspecified,
+            cut: WHOLE,
             reply,
         })
         .await
-        .expect("a history");
+        .expect("a history")
+        .events;
     assert_eq!(history.iter().filter(|event| event.r#type == "PassStateEntered").count(), 9);
     assert_eq!(history.last().map(|event| &*event.r#type), Some("ExecutionSucceeded"));
 }

@@ -7,17 +7,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use front::{Answer, Call, Fault, Kind};
-use ids::Mode;
 use proto::executor::v1::{self, ExecutionStatus};
 use serde::{Deserialize, Serialize};
 
+use super::super::Doors;
 use super::super::answer::{millis, text};
 use super::super::executions::{check_own, own};
-use super::super::fault::{fault, fault_of_start};
-use super::super::{Doors, Kind as Whose, on_main};
+use super::super::fault::fault;
+use super::super::starts::{begin, target};
 use super::{find, found};
 use crate::executions::Start;
-use crate::templates::Template;
+use crate::templates::Templates;
 
 /// Executions that a list looks at; what is older is neither listed nor counted.
 const ROWS_MAX: u64 = 10_000;
@@ -38,20 +38,6 @@ fn spelt(status: ExecutionStatus) -> &'static str {
     }
 }
 
-/// What a start runs, from memory where it is known. Nothing has begun when this fails.
-async fn target(doors: &Doors, call: &Call) -> Result<Arc<Template>, Fault> {
-    let given = call.text("StateMachineResourceName").unwrap_or_default();
-    if let Some(known) = doors.templates.known(given) {
-        return Ok(known);
-    }
-    let (templates, given, region) =
-        (Arc::clone(&doors.templates), given.to_owned(), doors.naming.region.clone());
-    // A store may spawn what outlives the call.
-    let found = async move { find(&templates, &given, &region).await };
-    let found = on_main(&doors.main, Whose::Question, found).await?;
-    found.map_err(|error| fault_of_start(call, error, true))
-}
-
 /// `StartExecution`, on whatever thread asks for it.
 pub(in crate::doors) async fn start_execution(doors: &Doors, call: Call) -> Result<Answer, Fault> {
     #[derive(Serialize)]
@@ -60,7 +46,11 @@ pub(in crate::doors) async fn start_execution(doors: &Doors, call: Call) -> Resu
         execution_resource_name: String,
         start_date: String,
     }
-    let template = target(doors, &call).await?;
+    let machine = call.text("StateMachineResourceName").unwrap_or_default();
+    let region = doors.naming.region.clone();
+    let look_up =
+        |templates: Arc<Templates>, given: String| async move { find(&templates, &given, &region).await };
+    let template = target(doors, &call, machine, look_up).await?;
     let given = call.text("Input").filter(|input| !input.is_empty());
     let input = given.unwrap_or(&template.about.default_input);
     let start = Start {
@@ -70,9 +60,7 @@ pub(in crate::doors) async fn start_execution(doors: &Doors, call: Call) -> Resu
         trace: None,
         patience: doors.start_patience,
     };
-    let repeatable = template.mode == Mode::Standard && !start.name.is_empty();
-    let begun = doors.executions.start_of(template, start).await;
-    let begun = begun.map_err(|error| fault_of_start(&call, error, repeatable))?;
+    let begun = begin(doors, &call, template, start).await?;
     Answer::of(&Output { execution_resource_name: begun.arn, start_date: millis(begun.start_time_ms) })
 }
 
@@ -249,7 +237,7 @@ pub(super) async fn describe_executions(doors: &Doors, call: Call) -> Result<Ans
             next_token: token,
             ..Default::default()
         };
-        let listed = doors.executions.list(request).await.map_err(|status| fault(&call, status))?;
+        let listed = doors.executions.list_of_known(request).await.map_err(|status| fault(&call, status))?;
         walked += listed.executions.len() as u64;
         listed.executions.into_iter().for_each(|summary| page.see(summary.into()));
         token = listed.next_token;

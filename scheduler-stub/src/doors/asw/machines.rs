@@ -120,8 +120,8 @@ struct ModifyInput {
     r#type: String,
     flow_service_chinese_name: String,
     role_resource: String,
-    #[serde(default)]
-    description: String,
+    /// Empty: it is to have none; absent: as before.
+    description: Option<String>,
     #[serde(rename = "EnableCLS")]
     enable_cls: Option<bool>,
 }
@@ -278,7 +278,7 @@ impl From<Summary> for Listed {
             template_id: format!("tpl-{id}"),
             flow_service_resource: machine.arn,
             flow_service_name: machine.name,
-            flow_service_chinese_name: machine.about.chinese_name,
+            flow_service_chinese_name: machine.chinese_name,
             description: machine.comment,
         }
     }
@@ -341,7 +341,7 @@ mod tests {
             updated_ms: 1_700_000_000_124,
             role_arn: String::new(),
             comment: "for people".to_owned(),
-            about: About::default(),
+            chinese_name: String::new(),
         }
     }
 

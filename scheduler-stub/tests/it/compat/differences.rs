@@ -42,7 +42,7 @@ pub(super) const DIFFERENCES: &[(&str, &str, &str)] = &[
     (
         "sfn",
         "ListExecutions",
-        "`PENDING_REDRIVE` finds nothing. Executions of a distributed Map's items are not listed: by `mapRunArn` the list is empty.",
+        "`PENDING_REDRIVE` finds nothing. By `mapRunArn`: of a Map Run that is known here, see `DescribeMapRun`; its executions are listed, and are not described one by one.",
     ),
     ("sfn", "StartExecution", "`OutcomeUnknown`, see above."),
     (
@@ -85,6 +85,6 @@ pub(super) const DIFFERENCES: &[(&str, &str, &str)] = &[
     (
         "asw",
         "ModifyFlowService",
-        "Name and type stay: others are refused with `InvalidParameterValue`. An empty `Description` leaves the one that there is.",
+        "Name and type stay: others are refused with `InvalidParameterValue`. Without a `Description` the one stays that there is.",
     ),
 ];

@@ -91,6 +91,12 @@ async fn a_flow_service_is_created_looked_at_modified_listed_and_deleted() {
     assert_eq!((&detail["Definition"], &detail["RoleResource"]), (&json!(WAIT), &json!("")));
     assert_eq!((&detail["EnableCLS"], &detail["Description"]), (&json!(false), &json!("for people")));
 
+    let mut emptied = modify("orders", "STANDARD");
+    emptied["Description"] = json!("");
+    told(&stage, "ModifyFlowService", emptied).await;
+    let detail = told(&stage, "DescribeFlowServiceDetail", of_machine(&elsewhere)).await;
+    assert_eq!(detail["Description"], json!(""));
+
     create(&stage, "quick", PASS, "EXPRESS").await;
     let filters = json!({"Filters": [{"Name": "Type", "Values": ["STANDARD"]}]});
     let listed = told(&stage, "DescribeFlowServices", filters).await;

@@ -283,3 +283,19 @@ async fn an_executions_machine_is_described_as_it_was_when_it_started() {
     let after = stage.call("DescribeStateMachineForExecution", ask).await;
     assert_eq!((&after["definition"], &after["name"]), (&json!(WAIT), &json!("wait")));
 }
+
+#[tokio::test]
+async fn a_short_form_is_refused_in_the_words_of_what_its_member_names() {
+    let stage = Stage::new().await;
+    for (operation, member, told) in [
+        ("DescribeExecution", "executionArn", "of the execution"),
+        ("DescribeStateMachine", "stateMachineArn", "stateMachineArn: give the whole ARN"),
+        ("ListExecutions", "mapRunArn", "mapRunArn: give the whole ARN"),
+        ("TagResource", "resourceArn", "resourceArn: give the whole ARN"),
+    ] {
+        let call = call_of(Api::Sfn, operation, json!({member: "orders"}));
+        let fault = front::Gate::machine(&stage.gate, &call).await.expect_err(operation);
+        assert_eq!(fault.kind(), front::Kind::InvalidArn, "{operation}");
+        assert!(fault.message().contains(told), "{operation}: {}", fault.message());
+    }
+}

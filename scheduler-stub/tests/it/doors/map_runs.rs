@@ -1,7 +1,7 @@
 //! Map Runs, as Step Functions' API asks for them.
 
 use proto::executor::v1::Mode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Stage;
 
@@ -59,4 +59,62 @@ async fn map_runs_are_listed_newest_first_described_with_counts_and_stay_as_they
     assert_eq!(stage.refused("ListMapRuns", foreign).await, "InvalidToken");
     let unknown = json!({"executionArn": execution.replace("maps", "others")});
     assert_eq!(stage.refused("ListMapRuns", unknown).await, "ExecutionDoesNotExist");
+}
+
+/// Statuses and items of what a list tells.
+fn rows(listed: &Value) -> Vec<(&str, u64)> {
+    let rows = listed["executions"].as_array().expect("executions").iter();
+    rows.map(|row| (row["status"].as_str().expect("text"), row["itemCount"].as_u64().expect("a number")))
+        .collect()
+}
+
+#[tokio::test]
+async fn the_children_of_a_map_run_are_listed_newest_first_by_its_arn() {
+    let stage = Stage::new().await;
+    let machine = stage.machine("maps", Mode::Standard, MAPS).await;
+    let execution = stage.start(&machine, "[1,2,3]").await;
+    let runs = stage.call("ListMapRuns", json!({"executionArn": execution})).await;
+    let arn = |at: usize| runs["mapRuns"][at]["mapRunArn"].as_str().expect("an ARN");
+    let (waits, pairs) = (arn(0), arn(1));
+    let list = |more: Value| {
+        let mut input = json!({"mapRunArn": pairs});
+        input.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        input
+    };
+    let all = stage.call("ListExecutions", list(json!({}))).await;
+    assert_eq!(rows(&all), [("SUCCEEDED", 1), ("SUCCEEDED", 2)]);
+    let row = &all["executions"][0];
+    let name = row["name"].as_str().expect("a name");
+    assert_eq!(row["executionArn"], json!(execution_of(&machine, "Pairs", name)));
+    assert_eq!(
+        (&row["stateMachineArn"], &row["mapRunArn"]),
+        (&json!(format!("{machine}/Pairs")), &json!(pairs))
+    );
+    assert!(row["startDate"].is_f64() && row["stopDate"].is_f64() && row["redriveCount"] == 0, "{row}");
+
+    let first = stage.call("ListExecutions", list(json!({"maxResults": 1}))).await;
+    let next = json!({"maxResults": 1, "nextToken": first["nextToken"]});
+    let second = stage.call("ListExecutions", list(next.clone())).await;
+    assert_eq!(
+        (&first["executions"][0], &second["executions"][0]),
+        (&all["executions"][0], &all["executions"][1])
+    );
+    assert!(second.get("nextToken").is_none(), "{second}");
+    for nothing in [json!({"statusFilter": "FAILED"}), json!({"redriveFilter": "REDRIVEN"})] {
+        assert_eq!(rows(&stage.call("ListExecutions", list(nothing)).await), []);
+    }
+    let waiting = stage.call("ListExecutions", json!({"mapRunArn": waits, "statusFilter": "RUNNING"})).await;
+    assert_eq!(rows(&waiting), [("RUNNING", 1); 3]);
+
+    let foreign = json!({"mapRunArn": waits, "nextToken": next["nextToken"]});
+    assert_eq!(stage.refused("ListExecutions", foreign).await, "InvalidToken");
+    let unknown = json!({"mapRunArn": pairs.replace("maps", "others")});
+    assert_eq!(stage.refused("ListExecutions", unknown).await, "ResourceNotFound");
+    assert_eq!(stage.refused("ListExecutions", json!({"mapRunArn": execution})).await, "InvalidArn");
+}
+
+/// The ARN of a child execution.
+fn execution_of(machine: &str, label: &str, name: &str) -> String {
+    let kind = machine.replace(":stateMachine:", ":express:");
+    format!("{kind}/{label}:{name}:{name}")
 }

@@ -371,10 +371,11 @@ impl<O: Observer> Call<'_, O> {
         self.members.threads += grown;
         self.route(number, asked);
         if self.members.threads > CHILD_THREADS_MAX && grown > 0 && self.members.alive.contains_key(&number) {
-            self.end(number);
             let cause = ecow::eco_format!(
                 "More than {CHILD_THREADS_MAX} branches and iterations of child executions cannot run at once."
             );
+            // It fails, as its Map is told.
+            self.end(number, Event::GiveUp { error: EvalError::RUNTIME.into(), cause: cause.clone() });
             self.fail(id, started_at, cause);
         }
     }
@@ -391,7 +392,7 @@ impl<O: Observer> Call<'_, O> {
                     }
                 }
                 Effect::CancelTask(id) => match self.members.wanted.remove(&id) {
-                    Some(child) => self.end(child),
+                    Some(child) => self.end(child, Event::Stop { error: None, cause: None }),
                     None => self.effects.push(Effect::CancelTask(id)),
                 },
                 Effect::Yield => self.members.waiting.push_back(number),
@@ -418,14 +419,18 @@ impl<O: Observer> Call<'_, O> {
         self.members.ended.push_back(Box::new(ChildEnded { id, outcome, started_at, stopped_at }));
     }
 
-    /// Ends a child that nobody waits for, and its children: as deep as the definition nests distributed Maps.
-    fn end(&mut self, number: u32) {
+    /// Ends a child that nobody waits for, or that cannot go on, and its children: as deep as the definition nests distributed
+    /// Maps.
+    fn end(&mut self, number: u32, event: Event) {
         let Some(mut member) = self.members.remove(number) else { return };
         if !member.begun {
             return;
         }
         let mut asked = self.members.spare();
-        member.tell(Event::Stop { error: None, cause: None }, self.now, &mut asked, self.observer);
+        member.tell(event, self.now, &mut asked, self.observer);
         self.route(number, asked);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -110,7 +110,7 @@ impl Client {
         let mut headers = self.headers().await?;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        let packed = self.gzip.pack(parts);
+        let packed = self.gzip.pack(parts)?;
         let sent = packed.len() as u64;
         let request = self.http.post(&self.url).headers(headers).body(packed);
         let response = request.send().await.map_err(|error| {
@@ -183,8 +183,14 @@ fn told(body: &[u8]) -> String {
     if shown.is_empty() { "(it did not say)".to_owned() } else { shown }
 }
 
-/// Packs request after request with the same tables, which take more memory than most requests.
+/// Packs request after request with the same tables, which take more memory than most requests. What cannot be packed is never sent
+/// in part: a cut stream would be refused by the peer, or worse, read.
 struct Gzip(Compress);
+
+/// The request cannot be packed, now or later.
+fn not_packed(why: &dyn std::fmt::Display) -> SinkError {
+    SinkError::Refused { why: format!("a request to OTLP cannot be packed: {why}") }
+}
 
 impl Gzip {
     fn new() -> Self {
@@ -192,31 +198,36 @@ impl Gzip {
         Self(Compress::new_gzip(Compression::fast(), WINDOW_BITS))
     }
 
-    fn pack(&mut self, parts: &[&[u8]]) -> Vec<u8> {
+    /// # Errors
+    /// [`SinkError::Refused`]: the compressor fails; the next request is packed anew.
+    fn pack(&mut self, parts: &[&[u8]]) -> Result<Vec<u8>, SinkError> {
         self.0.reset();
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
         let mut out = Vec::with_capacity(bytes / 8 + 1_024);
         for part in parts {
-            self.feed(part, FlushCompress::None, &mut out);
+            self.feed(part, FlushCompress::None, &mut out)?;
         }
-        self.feed(&[], FlushCompress::Finish, &mut out);
-        out
+        self.feed(&[], FlushCompress::Finish, &mut out)?;
+        Ok(out)
     }
 
     /// Until all of it is taken, or nothing is left to be written.
-    fn feed(&mut self, part: &[u8], flush: FlushCompress, out: &mut Vec<u8>) {
+    fn feed(&mut self, part: &[u8], flush: FlushCompress, out: &mut Vec<u8>) -> Result<(), SinkError> {
         let begin = self.0.total_in();
         loop {
             let taken = usize::try_from(self.0.total_in() - begin).unwrap_or(usize::MAX);
             let rest = part.get(taken..).unwrap_or_default();
             if rest.is_empty() && flush == FlushCompress::None {
-                return;
+                return Ok(());
             }
             out.reserve(out.len().max(1_024));
+            let before = (self.0.total_in(), self.0.total_out());
             match self.0.compress_vec(rest, out, flush) {
-                Ok(Status::Ok | Status::BufError) => {}
-                // Compressing fails only where it is called wrongly.
-                Ok(Status::StreamEnd) | Err(_) => return,
+                Ok(Status::StreamEnd) if flush == FlushCompress::Finish => return Ok(()),
+                // There is room, so that it goes on or never will.
+                Ok(Status::Ok | Status::BufError) if (self.0.total_in(), self.0.total_out()) != before => {}
+                Ok(status) => return Err(not_packed(&format!("the compressor stands still ({status:?})"))),
+                Err(error) => return Err(not_packed(&error)),
             }
         }
     }
@@ -252,11 +263,20 @@ mod tests {
         let noise: Vec<u8> =
             (0..300_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
         for parts in [&[&noise[..], b"", b"end"][..], &[b"a"], &[], &[&noise[1..]]] {
-            let packed = gzip.pack(parts);
+            let packed = gzip.pack(parts).expect("it is packed");
             let mut unpacked = Vec::new();
             flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut unpacked).expect("gzip");
             assert!(unpacked == parts.concat(), "{} bytes", unpacked.len());
         }
+    }
+
+    #[test]
+    fn what_cannot_be_packed_is_an_error_and_no_cut_stream_and_the_next_request_is_packed() {
+        let (mut gzip, mut out) = (Gzip::new(), Vec::new());
+        gzip.feed(&[], FlushCompress::Finish, &mut out).expect("an empty stream");
+        let error = gzip.feed(b"more", FlushCompress::None, &mut out).expect_err("the stream has ended");
+        assert!(matches!(&error, SinkError::Refused { why } if why.contains("cannot be packed")), "{error}");
+        assert!(gzip.pack(&[b"more"]).is_ok());
     }
 
     #[test]
