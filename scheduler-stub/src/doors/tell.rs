@@ -87,6 +87,7 @@ impl front::Tell for Counter {
             Connection::Evicted => "connections that made room",
             Connection::Handshake => "failed handshakes",
             Connection::SlowHead => "slow requests",
+            Connection::SlowReader => "answers that were not read",
             Connection::Broken => "broken connections",
         };
         *self.thread(thread).troubles.entry(trouble).or_default() += 1;
