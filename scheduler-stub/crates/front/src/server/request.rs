@@ -98,11 +98,10 @@ async fn handle<G: Gate, A: Admission>(
     let until = Instant::now() + limits.body_within;
     let (mut parts, body) = request.into_parts();
     let hosted = head::host(&mut parts);
-    let (asked, claim) = match look(lane, &parts, hosted, &body, told) {
+    let (api, operation, claim) = match look(lane, &parts, hosted, &body, told) {
         Ok(looked) => looked,
         Err(why) => return Err(turned_away(&parts, body, why, until).await),
     };
-    let Asked { api, operation } = asked;
     let Some(taken) = lane.places.take() else {
         let message = "too many requests are under way: try again, with fewer at once";
         let why = Refusal::Api(api, Fault::new(Kind::Throttling, message));
@@ -136,12 +135,6 @@ async fn handle<G: Gate, A: Admission>(
     }
 }
 
-/// What a request asks for.
-struct Asked {
-    api: Api,
-    operation: &'static Operation,
-}
-
 /// All that can be said before the body is there.
 fn look<'r, G: Gate, A: Admission>(
     lane: &Lane<G, A>,
@@ -149,7 +142,7 @@ fn look<'r, G: Gate, A: Admission>(
     hosted: Result<(), &'static str>,
     body: &Incoming,
     told: &mut Told,
-) -> Result<(Asked, A::Claim<'r>), Refusal> {
+) -> Result<(Api, &'static Operation, A::Claim<'r>), Refusal> {
     let limits = &lane.door.limits;
     head::measure(parts, limits.head_bytes)?;
     let (api, name) = head::target(parts)?;
@@ -160,7 +153,7 @@ fn look<'r, G: Gate, A: Admission>(
     told.operation = Some(operation.name);
     body::check_length(body, limits).map_err(fault)?;
     let claim = lane.door.admission.claim(api, operation, parts, (lane.door.now)()).map_err(fault)?;
-    Ok((Asked { api, operation }, claim))
+    Ok((api, operation, claim))
 }
 
 /// A request that is refused for its headers.
