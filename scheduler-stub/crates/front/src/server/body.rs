@@ -37,7 +37,10 @@ pub(super) async fn receive(
 ) -> Result<Bytes, NotTaken> {
     match tokio::time::timeout_at(until, collect(&mut body, place, limits, received)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(fault)) => Err(NotTaken { fault, unread: !discard(body, until).await }),
+        Ok(Err(fault)) => {
+            place.hold(0);
+            Err(NotTaken { fault, unread: !discard(body, until).await })
+        }
         Err(_) => {
             let within = limits.body_within;
             let why = format!("the body has not come whole within {within:?}");

@@ -58,8 +58,8 @@ impl Place {
         true
     }
 
-    /// Holds an answer of so many bytes in place of the body.
-    pub(super) fn answer(&mut self, length: usize) {
+    /// Holds so many bytes in any case, in place of what it held.
+    pub(super) fn hold(&mut self, length: usize) {
         let held = length.saturating_sub(self.places.small);
         self.places.bytes.set(self.places.bytes.get() - self.held + held);
         self.held = held;
@@ -83,9 +83,9 @@ mod tests {
         let places = Rc::new(Places::new(&limits));
         let (mut one, mut other) = (places.take().expect("a place"), places.take().expect("a place"));
         assert!(one.grow(60) && one.grow(110) && !other.grow(11) && other.grow(10));
-        one.answer(10);
+        one.hold(10);
         assert!(other.grow(110), "what the body held is there again");
-        one.answer(11);
+        one.hold(11);
         assert!(places.take().is_none());
         drop(one);
         assert!(places.take().is_some());

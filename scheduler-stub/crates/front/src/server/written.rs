@@ -27,7 +27,7 @@ impl Written {
     /// The place is that of the request; one that was turned away has none.
     pub(super) fn new(bytes: Bytes, answering: Answering, mut place: Option<Place>) -> Self {
         if let Some(place) = &mut place {
-            place.answer(bytes.len());
+            place.hold(bytes.len());
         }
         Self(Some(Piece { bytes, answering, _place: place }))
     }
