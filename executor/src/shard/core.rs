@@ -31,12 +31,12 @@ use super::compare::Comparison;
 use super::crumbs::Crumb;
 use super::errand::Targets;
 use super::execution::OpenExecution;
+use super::flush_pace::FlushPace;
 use super::log::{Log, LogState};
 use super::machine::Machines;
 use super::mailbox::MailRoom;
 use super::names::Names;
 use super::own::Own;
-use super::pace::Pace;
 use super::parting::Last;
 use super::probe::{Asked, Probe};
 use super::reading::Recovered;
@@ -157,7 +157,7 @@ pub(super) struct Shard {
     /// Names blocks under construction.
     pub serial: u64,
     /// When small flushes begin.
-    pub pace: Pace,
+    pub flush_pace: FlushPace,
     pub now_us: u64,
     pub alarm_us: Option<u64>,
     pub draining: Option<Vec<Reply<()>>>,
@@ -200,7 +200,7 @@ impl Shard {
             state,
             admission: Admission::new(config.open_max, config.bytes_max),
             serial: 0,
-            pace: Pace::new(config.shards),
+            flush_pace: FlushPace::new(config.shards),
             logs: Vec::new(),
             own: Own::new(config.partition_count),
             machines: Machines::new(Arc::clone(&context.secret)),

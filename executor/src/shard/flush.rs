@@ -19,8 +19,8 @@ use super::answer::{count, wire_outcome};
 use super::core::{Landed, Shard};
 use super::described::{ended_so, summary};
 use super::execution::Waiter;
+use super::flush_pace::FlushPace;
 use super::log::{End, LogState, Page, Sealed};
-use super::pace::Pace;
 use super::slab::Address;
 use crate::limits;
 
@@ -83,14 +83,14 @@ impl Shard {
             }
             let few = waiting < limits::FLUSH_RECORDS_MIN && !halted;
             let due_us = match asked {
-                0 => Pace::tick_after_us(log.begun_us),
-                _ => self.pace.due_us(log.begun_us, self.now_us),
+                0 => FlushPace::tick_after_us(log.begun_us),
+                _ => self.flush_pace.due_us(log.begun_us, self.now_us),
             };
             if few && self.now_us < due_us {
                 self.alarm_at(due_us);
                 return;
             }
-            self.pace.wrote(waiting, self.now_us);
+            self.flush_pace.wrote(waiting, self.now_us);
             self.seal(at);
         }
         self.append(at, Duration::ZERO);

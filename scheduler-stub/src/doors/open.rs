@@ -74,7 +74,7 @@ pub(crate) fn open(
         listen,
         threads,
         limits: Limits::default(),
-        tls: tls.clone(),
+        tls,
         gate: Arc::new(gate),
         admission: desk,
         tell: Arc::clone(&counter) as Arc<dyn front::Tell>,
@@ -82,12 +82,7 @@ pub(crate) fn open(
     };
     let front = Front::start(config).map_err(refused)?;
     let beside = async move {
-        let certificate = async move {
-            if let Some(identity) = tls {
-                identity.keep_fresh().await;
-            }
-        };
-        tokio::join!(keys, certificate, counter.keep_telling());
+        tokio::join!(keys, counter.keep_telling());
     };
     Ok((front, beside))
 }

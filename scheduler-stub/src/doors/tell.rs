@@ -49,6 +49,7 @@ fn words(trouble: DoorTrouble) -> Option<&'static str> {
         DoorTrouble::Evicted => Some("connections that made room"),
         DoorTrouble::Handshake => Some("failed handshakes"),
         DoorTrouble::SlowHead => Some("slow requests"),
+        DoorTrouble::SlowReader => Some("answers that were not read"),
         DoorTrouble::Idle => None,
         DoorTrouble::Broken => Some("broken connections"),
     }
@@ -91,6 +92,7 @@ impl front::Tell for Counter {
             Connection::Evicted => DoorTrouble::Evicted,
             Connection::Handshake => DoorTrouble::Handshake,
             Connection::SlowHead => DoorTrouble::SlowHead,
+            Connection::SlowReader => DoorTrouble::SlowReader,
             Connection::Idle => DoorTrouble::Idle,
             Connection::Broken => DoorTrouble::Broken,
         };

@@ -97,21 +97,6 @@ pub(crate) fn none_twice(headers: &HeaderMap, prefix: &str, which: &'static str)
     ours.into_iter().find(doubled).map_or(Ok(()), |_| Err(VerifyError::Twice(which)))
 }
 
-/// The host that the client means: of `Host`, or HTTP/2's `:authority`; both are the same where both are there.
-pub(crate) fn host_of<'a>(
-    headers: &'a HeaderMap,
-    authority: Option<&'a str>,
-) -> Result<&'a str, VerifyError> {
-    match (once(headers, "host")?, authority) {
-        (Some(host), Some(authority)) if !host.trim().eq_ignore_ascii_case(authority) => {
-            Err(VerifyError::Malformed("Host and :authority are not the same"))
-        }
-        (Some(host), _) => Ok(host),
-        (None, Some(authority)) => Ok(authority),
-        (None, None) => Err(VerifyError::Missing("host")),
-    }
-}
-
 /// Signatures in the query are for links that are handed on; they are not taken.
 pub(crate) fn not_in_query(target: &str, names: &[&str]) -> Result<(), VerifyError> {
     let Some((_, query)) = target.split_once('?') else { return Ok(()) };

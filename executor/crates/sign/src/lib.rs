@@ -3,8 +3,8 @@
 //! Purpose: [`tc3`] signs requests to Tencent Cloud's API 3.0, [`cls`] those to its log service, [`sigv4`] those to AWS; each
 //! also verifies, as the vendor's servers do, for front doors and for servers that stand in for a vendor's. Invariants:
 //! nothing here waits or reads a clock, the caller gives the time; keys reach no message; signatures are compared in constant
-//! time; what is verified is code of its own, which shares with AWS's signer no line. A server that verifies much takes requests
-//! apart first ([`sigv4::read`], [`tc3::read`]) and keeps the [`SigningKey`]s that follow. What may fail: a URL or header that
+//! time; what is verified is code of its own, which shares with AWS's signer no line. A server that verifies much takes heads
+//! of requests apart first ([`sigv4::read`], [`tc3::read`]) and keeps the [`SigningKey`]s that follow. What may fail: a URL or header that
 //! cannot be signed, with [`SignError`]; a request that is not whose it says it is, with [`VerifyError`].
 
 mod authorization;
@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use zeroize::Zeroizing;
 
 pub use key::SigningKey;
-pub use signed::{Scheme, Signed};
+pub use signed::{Head, Scheme, Signed};
 pub use verify::{Claim, Received, SKEW_SECONDS_MAX, VerifyError};
 
 /// What requests are signed with.

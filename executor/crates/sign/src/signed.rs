@@ -1,14 +1,15 @@
 //! A request that says to be signed, taken apart: whose key it names, and what that key has to have signed.
 //!
-//! Purpose: a server learns here which key it needs before it needs one, so that it can keep keys, and can take as long for
-//! a key that nobody has as for a wrong secret. Invariants: nothing of it may be believed before [`Signed::is_by`] has said
-//! yes; tokens show in no debug output. Nothing here fails: what is no signed request is none of these (see
-//! [`crate::sigv4::read`], [`crate::tc3::read`]).
+//! Purpose: a server learns from the headers alone ([`Head`]) which key it needs, so that it can keep keys, and can refuse whoever
+//! has none before it takes a body. Invariants: nothing of it may be believed before [`Signed::is_by`] has said yes; tokens show
+//! in no debug output. What may fail: a body that comes too late or is another than its hash says, with [`VerifyError`]; heads
+//! that are none are none of these (see [`crate::sigv4::read`], [`crate::tc3::read`]).
 
 use zeroize::Zeroizing;
 
+use crate::canonical::hash;
 use crate::key::SigningKey;
-use crate::verify::Claim;
+use crate::verify::{Claim, VerifyError, check_time};
 
 /// How a request is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,8 +20,8 @@ pub enum Scheme {
     Tc3,
 }
 
-/// See the module.
-pub struct Signed<'a> {
+/// What line and headers of a request say of its signature.
+pub struct Head<'a> {
     /// How it is signed.
     pub scheme: Scheme,
     /// `Credential` as it was sent: id, day, region, service and scheme. Whoever keeps a [`SigningKey`] finds it by this.
@@ -40,13 +41,25 @@ pub struct Signed<'a> {
     /// Names of the headers that are signed, sorted, between semicolons.
     pub headers: &'a str,
     pub(crate) signature: [u8; 32],
-    pub(crate) string_to_sign: String,
+    /// The body's hash, where the headers tell one.
+    pub(crate) payload: Option<&'a str>,
+    /// The canonical request up to the body's hash, which is all that it lacks.
+    pub(crate) canonical: String,
+    /// What is signed, up to the hash of the canonical request.
+    pub(crate) to_sign: String,
 }
 
-impl std::fmt::Debug for Signed<'_> {
+/// A whole request that says to be signed.
+pub struct Signed<'a> {
+    /// What its headers say.
+    pub head: Head<'a>,
+    string_to_sign: String,
+}
+
+impl std::fmt::Debug for Head<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { scheme, credential, region, signed_at, .. } = self;
-        f.debug_struct("Signed")
+        f.debug_struct("Head")
             .field("scheme", scheme)
             .field("credential", credential)
             .field("region", region)
@@ -55,7 +68,28 @@ impl std::fmt::Debug for Signed<'_> {
     }
 }
 
-impl Signed<'_> {
+impl std::fmt::Debug for Signed<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Signed").field(&self.head).finish()
+    }
+}
+
+impl<'a> Head<'a> {
+    /// With its body, which has come until now.
+    ///
+    /// # Errors
+    /// [`VerifyError::Skewed`]: it took too long; [`VerifyError::Mismatch`]: the headers tell the hash of another body.
+    pub fn with_body(self, body: &[u8], unix_seconds: u64) -> Result<Signed<'a>, VerifyError> {
+        check_time(self.signed_at, unix_seconds)?;
+        let payload = hash(body);
+        if self.payload.is_some_and(|said| said != payload) {
+            return Err(VerifyError::Mismatch);
+        }
+        let canonical = hash(format!("{}{payload}", self.canonical).as_bytes());
+        let string_to_sign = format!("{}{canonical}", self.to_sign);
+        Ok(Signed { head: self, string_to_sign })
+    }
+
     /// The key that follows from a secret for this request's day, region and service.
     #[must_use]
     pub fn key(&self, secret: &str) -> SigningKey {
@@ -63,12 +97,6 @@ impl Signed<'_> {
             Scheme::SigV4 => SigningKey::sigv4(secret, self.day, self.region, self.service),
             Scheme::Tc3 => SigningKey::tc3(secret, self.day, self.service),
         }
-    }
-
-    /// Whether it was signed with this key. In constant time.
-    #[must_use]
-    pub fn is_by(&self, key: &SigningKey) -> bool {
-        key.has_signed(&self.string_to_sign, &self.signature)
     }
 
     /// Whether a header, named in lower case, is signed.
@@ -96,11 +124,22 @@ impl Signed<'_> {
 
     /// The claim of whoever has signed it with the secret that `secret_of` tells.
     pub(crate) fn verified(
-        &self,
+        self,
+        body: &[u8],
+        unix_seconds: u64,
         secret_of: impl FnOnce(&Claim) -> Option<Zeroizing<String>>,
-    ) -> Result<Claim, crate::VerifyError> {
-        let claim = self.claim();
-        let secret = secret_of(&claim).ok_or(crate::VerifyError::UnknownKey)?;
-        if self.is_by(&self.key(&secret)) { Ok(claim) } else { Err(crate::VerifyError::Mismatch) }
+    ) -> Result<Claim, VerifyError> {
+        let signed = self.with_body(body, unix_seconds)?;
+        let claim = signed.head.claim();
+        let secret = secret_of(&claim).ok_or(VerifyError::UnknownKey)?;
+        if signed.is_by(&signed.head.key(&secret)) { Ok(claim) } else { Err(VerifyError::Mismatch) }
+    }
+}
+
+impl Signed<'_> {
+    /// Whether it was signed with this key. In constant time.
+    #[must_use]
+    pub fn is_by(&self, key: &SigningKey) -> bool {
+        key.has_signed(&self.string_to_sign, &self.head.signature)
     }
 }

@@ -8,14 +8,14 @@ use std::time::{Duration, UNIX_EPOCH};
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign as sign_request};
 use aws_sigv4::sign::v4;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use time::{Date, Month, OffsetDateTime, Time};
 use zeroize::Zeroizing;
 
-use crate::authorization::{Authorization, host_of, none_twice, not_in_query, once};
-use crate::canonical::{hash, host, push_header};
-use crate::signed::{Scheme, Signed};
+use crate::authorization::{Authorization, none_twice, not_in_query, once};
+use crate::canonical::{host, push_header};
+use crate::signed::{Head, Scheme};
 use crate::verify::{Claim, Received, VerifyError, check_time};
 use crate::{Keys, SignError, Unsigned, secret_value};
 
@@ -70,19 +70,19 @@ fn explain(error: aws_sigv4::http_request::SigningError) -> SignError {
     SignError::of(format!("{error}{}", cause.unwrap_or_default()))
 }
 
-/// Takes a request apart that says to be signed: `authority` is HTTP/2's, where there is no `Host`. Signed have to be the host, the
-/// time, `Content-Type` where it is there, and every `X-Amz-*` that is there; none of them may be there twice. The body is
+/// Takes line and headers of a request apart that says to be signed; `target` is path and query as sent. Signed have to be the
+/// host, the time, `Content-Type` where it is there, and every `X-Amz-*` that is there; none of them may be there twice. The body is
 /// always signed, and a hash that the client says is of it has to be.
 ///
 /// # Errors
 /// All of [`VerifyError`] but that the key is unknown and that the signature is another.
 pub fn read<'a>(
-    request: &Received<'a>,
-    authority: Option<&'a str>,
+    method: &Method,
+    target: &str,
+    headers: &'a HeaderMap,
     unix_seconds: u64,
-) -> Result<Signed<'a>, VerifyError> {
-    let headers = request.headers;
-    not_in_query(request.target, &["X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature"])?;
+) -> Result<Head<'a>, VerifyError> {
+    not_in_query(target, &["X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature"])?;
     let authorization = Authorization::of(headers, ALGORITHM)?;
     let mut scope = authorization.credential.split('/');
     let parts = [(); 5].map(|()| scope.next());
@@ -91,7 +91,7 @@ pub fn read<'a>(
     else {
         return Err(VerifyError::Malformed("Credential is no ID/DATE/REGION/SERVICE/aws4_request"));
     };
-    let host = host_of(headers, authority)?;
+    let host = once(headers, "host")?.ok_or(VerifyError::Missing("host"))?;
     none_twice(headers, "x-amz-", "x-amz-*")?;
     authorization.requires(&["host", "x-amz-date"])?;
     if once(headers, "content-type")?.is_some() {
@@ -104,9 +104,11 @@ pub fn read<'a>(
         return Err(VerifyError::Malformed("the date of Credential is not that of X-Amz-Date"));
     }
     check_time(signed_at, unix_seconds)?;
-    let canonical = canonical(request, host, authorization.signed)?;
-    let hash = hash(canonical.as_bytes());
-    Ok(Signed {
+    let payload = once(headers, "x-amz-content-sha256")?;
+    if payload.is_some_and(|said| said.contains("UNSIGNED") || said.starts_with("STREAMING")) {
+        return Err(VerifyError::Malformed("X-Amz-Content-Sha256 is no hash: the body has to be signed"));
+    }
+    Ok(Head {
         scheme: Scheme::SigV4,
         credential: authorization.credential,
         id,
@@ -117,7 +119,9 @@ pub fn read<'a>(
         signed_at,
         headers: authorization.signed,
         signature: authorization.signature,
-        string_to_sign: format!("{ALGORITHM}\n{written}\n{day}/{region}/{service}/aws4_request\n{hash}"),
+        payload,
+        canonical: canonical(method, target, (headers, host), authorization.signed)?,
+        to_sign: format!("{ALGORITHM}\n{written}\n{day}/{region}/{service}/aws4_request\n"),
     })
 }
 
@@ -130,7 +134,8 @@ pub fn verify(
     unix_seconds: u64,
     secret_of: impl FnOnce(&Claim) -> Option<Zeroizing<String>>,
 ) -> Result<Claim, VerifyError> {
-    read(request, None, unix_seconds)?.verified(secret_of)
+    let head = read(request.method, request.target, request.headers, unix_seconds)?;
+    head.verified(request.body, unix_seconds, secret_of)
 }
 
 /// Every header of AWS that is there has to be signed: what steers a service among them.
@@ -144,26 +149,24 @@ fn check_all_signed(headers: &HeaderMap, authorization: &Authorization<'_>) -> R
     })
 }
 
-fn canonical(request: &Received<'_>, host: &str, names: &str) -> Result<String, VerifyError> {
-    let (path, query) = request.target.split_once('?').unwrap_or((request.target, ""));
-    let payload = hash(request.body);
-    match once(request.headers, "x-amz-content-sha256")? {
-        Some(said) if said.contains("UNSIGNED") || said.starts_with("STREAMING") => {
-            return Err(VerifyError::Malformed("X-Amz-Content-Sha256 is no hash: the body has to be signed"));
-        }
-        Some(said) if said != payload => return Err(VerifyError::Mismatch),
-        _ => {}
-    }
+/// The canonical request without the body's hash at its end.
+fn canonical(
+    method: &Method,
+    target: &str,
+    (headers, host): (&HeaderMap, &str),
+    names: &str,
+) -> Result<String, VerifyError> {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let mut text = String::with_capacity(512);
-    text.extend([request.method.as_str(), "\n", &canonical_path(path), "\n", &canonical_query(query), "\n"]);
+    text.extend([method.as_str(), "\n", &canonical_path(path), "\n", &canonical_query(query), "\n"]);
     for name in names.split(';') {
         text.extend([name, ":"]);
-        if !push_header(&mut text, request.headers, host, name) {
+        if !push_header(&mut text, headers, host, name) {
             return Err(VerifyError::Malformed("a signed header is missing"));
         }
         text.push('\n');
     }
-    text.extend(["\n", names, "\n", &payload]);
+    text.extend(["\n", names, "\n"]);
     Ok(text)
 }
 

@@ -3,10 +3,10 @@
 use http::{HeaderMap, HeaderValue, Method};
 use zeroize::Zeroizing;
 
-use crate::authorization::{Authorization, host_of, none_twice, not_in_query, once};
+use crate::authorization::{Authorization, none_twice, not_in_query, once};
 use crate::canonical::{date, hash, hex, host, push_header};
 use crate::key::SigningKey;
-use crate::signed::{Scheme, Signed};
+use crate::signed::{Head, Scheme};
 use crate::verify::{Claim, Received, VerifyError, check_time};
 use crate::{Keys, SignError, Unsigned, secret_value};
 
@@ -29,9 +29,10 @@ pub fn sign(
     let names = if action { "content-type;host;x-tc-action" } else { "content-type;host" };
     let uri: http::Uri = request.url.parse().map_err(SignError::of)?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let canonical = canonical(request.method, path, (request.headers, &host), names, request.body)
+    let mut canonical = canonical(request.method, path, (request.headers, &host), names)
         .map_err(|name| SignError::of(format!("it has no header {name}")))?;
-    let signed = string_to_sign(&unix_seconds.to_string(), &day, service, &canonical);
+    canonical.push_str(&hash(request.body));
+    let signed = to_sign(&unix_seconds.to_string(), &day, service) + &hash(canonical.as_bytes());
     let signature = hex(&SigningKey::tc3(&keys.secret, &day, service).sign(&signed));
     let authorization = format!(
         "{ALGORITHM} Credential={}/{day}/{service}/tc3_request, SignedHeaders={names}, Signature={signature}",
@@ -47,26 +48,26 @@ pub fn sign(
     Ok(())
 }
 
-/// Takes a request apart that says to be signed: `authority` is HTTP/2's, where there is no `Host`. Signed have to be the host and
-/// `Content-Type`, for more Tencent's own clients do not sign: whoever relies on the action asks [`Signed::signs`]. None of
-/// them nor any `X-TC-*` may be there twice. The body is always signed.
+/// Takes line and headers of a request apart that says to be signed; `target` is path and query as sent. Signed have to be the
+/// host and `Content-Type`, for more Tencent's own clients do not sign: whoever relies on the action asks [`Head::signs`]. None
+/// of them nor any `X-TC-*` may be there twice. The body is always signed.
 ///
 /// # Errors
 /// All of [`VerifyError`] but that the key is unknown and that the signature is another.
 pub fn read<'a>(
-    request: &Received<'a>,
-    authority: Option<&'a str>,
+    method: &Method,
+    target: &str,
+    headers: &'a HeaderMap,
     unix_seconds: u64,
-) -> Result<Signed<'a>, VerifyError> {
-    let headers = request.headers;
-    not_in_query(request.target, &["Signature", "SecretId", "X-TC-Signature"])?;
+) -> Result<Head<'a>, VerifyError> {
+    not_in_query(target, &["Signature", "SecretId", "X-TC-Signature"])?;
     let authorization = Authorization::of(headers, ALGORITHM)?;
     let mut scope = authorization.credential.split('/');
     let parts = [(); 4].map(|()| scope.next());
     let ([Some(id), Some(day_said), Some(service), Some("tc3_request")], None) = (parts, scope.next()) else {
         return Err(VerifyError::Malformed("Credential is no ID/DATE/SERVICE/tc3_request"));
     };
-    let host = host_of(headers, authority)?;
+    let host = once(headers, "host")?.ok_or(VerifyError::Missing("host"))?;
     none_twice(headers, "x-tc-", "x-tc-*")?;
     once(headers, "content-type")?.ok_or(VerifyError::Missing("content-type"))?;
     authorization.requires(&["content-type", "host"])?;
@@ -82,9 +83,9 @@ pub fn read<'a>(
     }
     check_time(timestamp, unix_seconds)?;
     let names = authorization.signed;
-    let canonical = canonical(request.method, request.target, (headers, host), names, request.body)
+    let canonical = canonical(method, target, (headers, host), names)
         .map_err(|_| VerifyError::Malformed("a signed header is missing"))?;
-    Ok(Signed {
+    Ok(Head {
         scheme: Scheme::Tc3,
         credential: authorization.credential,
         id,
@@ -95,7 +96,9 @@ pub fn read<'a>(
         signed_at: timestamp,
         headers: names,
         signature: authorization.signature,
-        string_to_sign: string_to_sign(written, day_said, service, &canonical),
+        payload: None,
+        canonical,
+        to_sign: to_sign(written, day_said, service),
     })
 }
 
@@ -108,20 +111,20 @@ pub fn verify(
     unix_seconds: u64,
     secret_of: impl FnOnce(&Claim) -> Option<Zeroizing<String>>,
 ) -> Result<Claim, VerifyError> {
-    read(request, None, unix_seconds)?.verified(secret_of)
+    let head = read(request.method, request.target, request.headers, unix_seconds)?;
+    head.verified(request.body, unix_seconds, secret_of)
 }
 
 fn day(unix_seconds: u64) -> Option<String> {
     date(unix_seconds).map(|(year, month, day)| format!("{year:04}-{month:02}-{day:02}"))
 }
 
-/// The canonical request; the error is the header that is missing.
+/// The canonical request without the body's hash at its end; the error is the header that is missing.
 fn canonical<'n>(
     method: &Method,
     target: &str,
     (headers, host): (&HeaderMap, &str),
     names: &'n str,
-    body: &[u8],
 ) -> Result<String, &'n str> {
     let query = target.split_once('?').map_or("", |(_, query)| query);
     let mut text = String::with_capacity(512);
@@ -135,12 +138,13 @@ fn canonical<'n>(
         text[value..].make_ascii_lowercase();
         text.push('\n');
     }
-    text.extend(["\n", names, "\n", &hash(body)]);
+    text.extend(["\n", names, "\n"]);
     Ok(text)
 }
 
-fn string_to_sign(timestamp: &str, day: &str, service: &str, canonical: &str) -> String {
-    format!("{ALGORITHM}\n{timestamp}\n{day}/{service}/tc3_request\n{}", hash(canonical.as_bytes()))
+/// What is signed, without the canonical request's hash at its end.
+fn to_sign(timestamp: &str, day: &str, service: &str) -> String {
+    format!("{ALGORITHM}\n{timestamp}\n{day}/{service}/tc3_request\n")
 }
 
 #[cfg(test)]

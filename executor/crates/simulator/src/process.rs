@@ -18,7 +18,9 @@ use executor::error::Error;
 use executor::owners::Owners;
 use executor::secret::ClusterSecret;
 use executor::shard::simulation::{Flight, Landed, SimulatedShard};
-use executor::shard::{Binding, Command, Crumbs, Pace, ShardConfig, ShardContext, ShardState};
+use executor::shard::{
+    Binding, Command, Crumbs, HistoryCut, HistoryPage, Pace, ShardConfig, ShardContext, ShardState,
+};
 use ids::{ExecutionId, ExecutionName, PartitionId};
 use journal::BlockId;
 use proto::executor::v1;
@@ -154,7 +156,7 @@ pub struct Process {
     redrives: Vec<(ExecutionId, Answer<u64>)>,
     callbacks: Vec<(Arc<CallBack>, Answer<()>)>,
     descriptions: Vec<(ExecutionId, Answer<v1::DescribeExecutionResponse>)>,
-    histories: Vec<(ExecutionId, Answer<Vec<v1::HistoryEvent>>)>,
+    histories: Vec<(ExecutionId, Answer<HistoryPage>)>,
     lists: Vec<Answer<v1::ListExecutionsResponse>>,
     reports: Vec<Answer<v1::Shard>>,
     drains: Vec<Answer<()>>,
@@ -371,7 +373,9 @@ impl Process {
                 let (reply, answer) = oneshot::channel();
                 self.histories.push((id, answer));
                 let (execution, form) = (ExecutionName::Id(id), v1::HistoryForm::StepFunctions);
-                Command::History { execution, form, reply }
+                // All of it: what is told here is short.
+                let cut = HistoryCut { reverse: false, size: usize::MAX, place: None };
+                Command::History { execution, form, cut, reply }
             }
             Message::List(machine_arn) => {
                 let (reply, answer) = oneshot::channel();
@@ -483,9 +487,9 @@ impl Process {
         answers(&mut self.descriptions, |id, told| {
             said.extend(of(id, told, |described| Said::Described(id, Box::new(described))));
         });
-        answers(&mut self.histories, |id, events| match events {
+        answers(&mut self.histories, |id, page| match page {
             Err(Error::Conflict { code: "HistoryNotKept", .. }) => said.push(Said::History(id, None)),
-            events => said.extend(of(id, events, |events| Said::History(id, Some(events)))),
+            page => said.extend(of(id, page, |page| Said::History(id, Some(page.events)))),
         });
         take(&mut self.lists, |list| said.extend(list.ok().map(|list| Said::Listed(list.executions))));
         take(&mut self.reports, |shard| said.extend(shard.ok().map(Said::Reported)));

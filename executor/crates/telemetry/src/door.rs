@@ -27,6 +27,8 @@ pub enum DoorTrouble {
     Handshake,
     /// Its headers took too long.
     SlowHead,
+    /// Its answer was not read for too long.
+    SlowReader,
     /// Nothing had been under way for long.
     Idle,
     /// It broke, or spoke no HTTP.
@@ -35,11 +37,12 @@ pub enum DoorTrouble {
 
 impl DoorTrouble {
     /// All of them, with the value of the `reason` label.
-    pub const ALL: [(Self, &'static str); 6] = [
+    pub const ALL: [(Self, &'static str); 7] = [
         (Self::Refused, "refused"),
         (Self::Evicted, "evicted"),
         (Self::Handshake, "handshake"),
         (Self::SlowHead, "slow_head"),
+        (Self::SlowReader, "slow_reader"),
         (Self::Idle, "idle"),
         (Self::Broken, "broken"),
     ];

@@ -5,7 +5,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
@@ -26,8 +25,6 @@ struct Shared {
     cert: PathBuf,
     key: PathBuf,
     loaded: RwLock<Loaded>,
-    /// Whether changed files could not be used when they were looked at last.
-    failing: Arc<AtomicBool>,
 }
 
 /// What one reading gave.
@@ -49,8 +46,8 @@ impl PublicIdentity {
     /// # Errors
     /// [`TrustError`], naming the file.
     pub fn load(cert: PathBuf, key: PathBuf) -> Result<Self, TrustError> {
-        let loaded = RwLock::new(load(&cert, &key)?);
-        Ok(Self(Arc::new(Shared { cert, key, loaded, failing: Arc::default() })))
+        let loaded = RwLock::new(load(&cert, &key, [read(&cert)?, read(&key)?])?);
+        Ok(Self(Arc::new(Shared { cert, key, loaded })))
     }
 
     /// Shows the certificate to a client. It takes as long as the client does.
@@ -67,29 +64,24 @@ impl PublicIdentity {
     /// # Errors
     /// [`TrustError`]; what was in force stays.
     pub fn refresh(&self) -> Result<bool, TrustError> {
-        let Shared { cert, key, loaded, .. } = &*self.0;
+        let Shared { cert, key, loaded } = &*self.0;
         let texts = [read(cert)?, read(key)?];
         if loaded.read().unwrap_or_else(PoisonError::into_inner).texts == texts {
             return Ok(false);
         }
-        let new = load(cert, key)?;
+        let new = load(cert, key, texts)?;
         *loaded.write().unwrap_or_else(PoisonError::into_inner) = new;
         Ok(true)
     }
 
-    /// True while changed files cannot be used.
-    #[must_use]
-    pub fn failing(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.0.failing)
-    }
-
     /// Looks at the files every few seconds. Ends only when it is dropped.
     pub async fn keep_fresh(self) {
+        let mut failing = false;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let identity = self.clone();
             let Ok(refreshed) = tokio::task::spawn_blocking(move || identity.refresh()).await else { return };
-            let failed = self.0.failing.swap(refreshed.is_err(), Ordering::Relaxed);
+            let failed = std::mem::replace(&mut failing, refreshed.is_err());
             match refreshed {
                 Ok(true) => tracing::info!(cert = %self.0.cert.display(), "the public certificate changed"),
                 Ok(false) => {}
@@ -102,8 +94,8 @@ impl PublicIdentity {
     }
 }
 
-fn load(cert: &Path, key: &Path) -> Result<Loaded, TrustError> {
-    let texts = [read(cert)?, read(key)?];
+/// Makes something of what was read from the files.
+fn load(cert: &Path, key: &Path, texts: [Vec<u8>; 2]) -> Result<Loaded, TrustError> {
     let unusable = |why: String| TrustError::Unusable { path: cert.display().to_string(), why };
     let server = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()

@@ -18,19 +18,22 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes of a body that count against no budget, so that big bodies leave small ones their place.
     pub small_body_bytes: usize,
-    /// Bytes of all bodies that are being received or answered, beyond those. What finds no room is throttled.
+    /// Bytes of all bodies that are being received or answered, and of all answers that are being written, beyond those. What
+    /// finds no room is throttled; answers are written in any case.
     pub budget_bytes: usize,
-    /// Requests that are being received or answered. More are throttled.
+    /// Requests that are being received or answered, until the answer is written. More are throttled.
     pub requests: usize,
     /// Streams of one HTTP/2 connection. More are refused.
     pub streams: u32,
     /// From the first byte of a request, or of a TLS handshake, to the last one of its headers. Of an HTTP/2 connection, `idle_within` holds
     /// instead.
     pub head_within: Duration,
-    /// From the last byte of its headers to the last one of its body.
+    /// From the last byte of its headers to the last one of its body; of one that is refused, to the last one that is read.
     pub body_within: Duration,
-    /// A connection on which nothing is under way is closed after this, and so is one that does not read its answer.
+    /// A connection on which nothing is under way is closed after this.
     pub idle_within: Duration,
+    /// A connection is closed whose peer lets nothing of an answer be written for this long.
+    pub write_within: Duration,
     /// A call that has no answer after this is given up; longer than the longest call, a synchronous execution of 5 minutes.
     pub call_within: Duration,
     /// What is under way when the door is shut may take so long.
@@ -52,6 +55,7 @@ impl Default for Limits {
             head_within: Duration::from_secs(10),
             body_within: Duration::from_secs(20),
             idle_within: Duration::from_secs(75),
+            write_within: Duration::from_secs(20),
             call_within: Duration::from_secs(330),
             drain_within: Duration::from_secs(3),
         }

@@ -39,6 +39,8 @@ pub enum Connection {
     Handshake,
     /// Its request's headers took too long.
     SlowHead,
+    /// Its peer read nothing of an answer for too long.
+    SlowReader,
     /// It was closed because nothing had been under way for long.
     Idle,
     /// What it sent was no HTTP, or was more than may be, or it broke.

@@ -8,7 +8,7 @@
 //! - No lock and no derivation of a key on the way of a call whose key was used before: each thread keeps what follows from
 //!   secrets, within a bound, and drops it when the file changes. Only what was verified is kept, so that nobody fills it with
 //!   names.
-//! - A key that nobody has is looked at for as long as one whose secret is wrong, and is refused after that.
+//! - Whoever names no key that there is, is refused by the headers alone: ids of keys are no secrets.
 //! - Secrets, tokens and signatures reach no message.
 //! - A signed request may come again within five minutes, unless its key is `once`: whose signature makes one change, and none
 //!   after it was used for a look, for Tencent's clients do not sign which action they ask for. This process alone knows what
@@ -28,13 +28,13 @@ mod thread;
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::HeaderMap;
 use http::request::Parts;
-use sign::{Received, Signed};
+use sign::{Head, Signed, VerifyError};
 
 pub use checks::{Checks, NoChecks, Question};
 pub use ring::fits;
@@ -42,15 +42,12 @@ pub use ring::fits;
 use self::once::{Once, Use};
 use self::reload::Credentials;
 use self::ring::{Key, TokenHash};
-use self::thread::Known;
 use crate::Error;
 use crate::admission::Admission;
 use crate::call::Caller;
 use crate::fault::{Fault, Kind};
-use crate::operations::{Api, Right};
+use crate::operations::{Api, Operation, Right};
 
-/// Before an operation's name in `X-Amz-Target`.
-const TARGET: &str = "AWSStepFunctions.";
 /// What browsers send along, and nobody else.
 const OF_BROWSERS: [&str; 2] = ["origin", "sec-fetch-site"];
 
@@ -128,25 +125,19 @@ impl<C: Checks> Desk<C> {
         }
     }
 
-    /// True while a changed credentials file cannot be used; `None` where there is no file.
-    #[must_use]
-    pub fn failing(&self) -> Option<Arc<AtomicBool>> {
-        self.file.as_ref().map(|file| file.failing())
-    }
-
     /// What is wrong with a key whose signature was good, or its caller.
     fn look_at(
         &self,
         api: Api,
+        operation: &Operation,
         signed: &Signed<'_>,
         key: &Key,
-        parts: &Parts,
         now: Duration,
     ) -> Result<Caller, Fault> {
         if !key.apis.contains(&api) {
             return Err(refuse::other_api(api, &key.id));
         }
-        if signed.token.map(TokenHash::of) != key.token {
+        if signed.head.token.map(TokenHash::of) != key.token {
             return Err(refuse::wrong_token(api, &key.id, key.token.is_some()));
         }
         if key.expires.is_some_and(|expires| expires <= now.as_secs()) {
@@ -156,7 +147,7 @@ impl<C: Checks> Desk<C> {
             return Err(refuse::too_often(&key.id, rate.per_second()));
         }
         if key.once {
-            self.note(api, signed, &parts.headers, now.as_secs()).map_err(|used| match used {
+            self.note(api, operation, signed, now.as_secs()).map_err(|used| match used {
                 Use::Full => refuse::too_many_once(),
                 Use::First | Use::Again => refuse::used(&key.id),
             })?;
@@ -165,19 +156,17 @@ impl<C: Checks> Desk<C> {
     }
 
     /// Notes that a signature was used, and whether it may be.
-    fn note(&self, api: Api, signed: &Signed<'_>, headers: &HeaderMap, now: u64) -> Result<(), Use> {
-        let (header, prefix) = match api {
-            Api::Sfn => ("x-amz-target", TARGET),
-            Api::Asw => ("x-tc-action", ""),
+    fn note(&self, api: Api, operation: &Operation, signed: &Signed<'_>, now: u64) -> Result<(), Use> {
+        let header = match api {
+            Api::Sfn => "x-amz-target",
+            Api::Asw => "x-tc-action",
         };
-        let text = headers.get(header).and_then(|value| value.to_str().ok());
-        let operation = text.and_then(|text| api.operation(text.strip_prefix(prefix)?));
-        let reads = operation.is_some_and(|operation| operation.right == Right::Read);
-        if reads && signed.signs(header) {
+        let (head, reads) = (&signed.head, operation.right == Right::Read);
+        if reads && head.signs(header) {
             return Ok(());
         }
         let once = self.once.get_or_init(Once::new);
-        match once.note(signed.signature(), now, signed.signed_at.saturating_add(sign::SKEW_SECONDS_MAX)) {
+        match once.note(head.signature(), now, head.signed_at.saturating_add(sign::SKEW_SECONDS_MAX)) {
             Use::First => Ok(()),
             // What was only looked at changes nothing, however often.
             Use::Again if reads => Ok(()),
@@ -206,25 +195,53 @@ impl<C: Checks> Desk<C> {
     }
 }
 
+/// What a signed request says of itself in its headers.
+#[derive(Debug)]
+pub struct Claim<'r> {
+    api: Api,
+    operation: &'static Operation,
+    head: Head<'r>,
+}
+
 impl<C: Checks> Admission for Desk<C> {
-    fn admit(&self, api: Api, parts: &Parts, body: &[u8], now: SystemTime) -> Result<Caller, Fault> {
-        let Some(file) = &self.file else { return anybody(&parts.headers) };
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    /// `None` where everybody is let in.
+    type Claim<'r> = Option<Claim<'r>>;
+
+    fn claim<'r>(
+        &self,
+        api: Api,
+        operation: &'static Operation,
+        parts: &'r Parts,
+        now: SystemTime,
+    ) -> Result<Self::Claim<'r>, Fault> {
+        let Some(file) = &self.file else { return anybody(&parts.headers).map(|()| None) };
+        let now = since_1970(now).as_secs();
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-        let received = Received { method: &parts.method, target, headers: &parts.headers, body };
-        let authority = parts.uri.authority().map(http::uri::Authority::as_str);
         let read = match api {
             Api::Sfn => sign::sigv4::read,
             Api::Asw => sign::tc3::read,
         };
-        let refused = |error, id: &str| refuse::unverified(api, error, id, now.as_secs());
-        let signed = read(&received, authority, now.as_secs()).map_err(|error| refused(error, ""))?;
-        if signed.service != refuse::service(api) {
+        let refused = |error, id: &str| refuse::unverified(api, error, id, now);
+        let head = read(&parts.method, target, &parts.headers, now).map_err(|error| refused(error, ""))?;
+        if head.service != refuse::service(api) {
             return Err(refuse::other_service(api));
         }
-        thread::with(self.number, file, |thread| match thread.verify(&signed) {
-            Known::Key(key) => self.look_at(api, &signed, key, parts, now),
-            Known::Not(error) => Err(refused(error, signed.id)),
+        if !thread::with(self.number, file, |thread| thread.ring().get(head.id).is_some()) {
+            return Err(refused(VerifyError::UnknownKey, head.id));
+        }
+        Ok(Some(Claim { api, operation, head }))
+    }
+
+    fn admit(&self, claim: Self::Claim<'_>, body: &[u8], now: SystemTime) -> Result<Caller, Fault> {
+        let (Some(file), Some(Claim { api, operation, head })) = (&self.file, claim) else {
+            return Ok(Caller::anonymous());
+        };
+        let (now, id) = (since_1970(now), head.id);
+        let refused = |error| refuse::unverified(api, error, id, now.as_secs());
+        let signed = head.with_body(body, now.as_secs()).map_err(refused)?;
+        thread::with(self.number, file, |thread| {
+            let key = thread.verify(&signed).map_err(refused)?;
+            self.look_at(api, operation, &signed, key, now)
         })
     }
 
@@ -247,12 +264,16 @@ impl<C: Checks> Admission for Desk<C> {
 }
 
 /// Lets in whoever is no browser: pages from anywhere can make one call what is on loopback.
-fn anybody(headers: &HeaderMap) -> Result<Caller, Fault> {
+fn anybody(headers: &HeaderMap) -> Result<(), Fault> {
     if OF_BROWSERS.iter().any(|name| headers.contains_key(*name)) {
         let message = "calls without signatures are not taken from browsers: any page could make them";
         return Err(Fault::new(Kind::AccessDenied, message));
     }
-    Ok(Caller::anonymous())
+    Ok(())
+}
+
+fn since_1970(now: SystemTime) -> Duration {
+    now.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]

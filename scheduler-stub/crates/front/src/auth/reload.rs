@@ -7,7 +7,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -28,8 +27,6 @@ pub(super) struct Credentials {
     /// Whether there is an authorization service, which keys may want to be asked.
     may_ask: bool,
     in_force: watch::Sender<Arc<Ring>>,
-    /// Whether the file could not be used when it was looked at last.
-    failing: Arc<AtomicBool>,
 }
 
 /// What a look has seen: the keys, or what is wrong.
@@ -38,16 +35,11 @@ type Seen = Result<Arc<Ring>, String>;
 impl Credentials {
     pub(super) fn open(path: &Path, may_ask: bool) -> Result<Self, Error> {
         let ring = read(path, may_ask)?;
-        let (in_force, failing) = (watch::Sender::new(Arc::new(ring)), Arc::default());
-        Ok(Self { path: path.to_owned(), may_ask, in_force, failing })
+        Ok(Self { path: path.to_owned(), may_ask, in_force: watch::Sender::new(Arc::new(ring)) })
     }
 
     pub(super) fn follow(&self) -> watch::Receiver<Arc<Ring>> {
         self.in_force.subscribe()
-    }
-
-    pub(super) fn failing(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.failing)
     }
 
     /// Reads the files again and again. Ends with its runtime.
@@ -70,7 +62,6 @@ impl Credentials {
     }
 
     fn take(&self, seen: &Seen, told: &mut Option<String>) {
-        self.failing.store(seen.is_err(), Ordering::Relaxed);
         match seen {
             Ok(ring) if **ring != **self.in_force.borrow() => {
                 let mut ring = Ring::clone(ring);

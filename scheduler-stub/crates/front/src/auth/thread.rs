@@ -1,8 +1,7 @@
 //! What one thread of the door keeps: the keys in force, what follows from their secrets, and answers about rights.
 //!
 //! Invariants: it shares nothing but the ring, and looks at what is shared only when that has changed; what was kept under other
-//! credentials is dropped before it is used; an attempt that fails makes one derivation and two comparisons, whoever's key it
-//! names. What may fail: the signature, with [`VerifyError`].
+//! credentials is dropped before it is used; keys are kept of whoever has signed well alone. What may fail: the signature, with [`VerifyError`].
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -17,8 +16,6 @@ use super::ring::{Key, Ring};
 
 /// Signing keys that one thread keeps: of as many keys, days, regions and services.
 const SIGNING_KEYS_MAX: usize = 4_096;
-/// What a key is derived from that nobody has; as long as AWS's are.
-const NOBODY: &str = "----------------------------------------";
 
 thread_local! {
     static THREAD: RefCell<Option<Thread>> = const { RefCell::new(None) };
@@ -43,11 +40,9 @@ pub(super) struct Thread {
     changes: watch::Receiver<Arc<Ring>>,
     ring: Arc<Ring>,
     signing_keys: Recent<SigningKey>,
-    /// Of nobody: what signatures are compared with where there is nothing else.
-    nobodys: SigningKey,
     pub(super) answers: Answers,
     #[cfg(test)]
-    pub(super) work: Work,
+    pub(super) derived: usize,
 }
 
 impl Thread {
@@ -59,10 +54,9 @@ impl Thread {
             changes,
             ring,
             signing_keys: Recent::new(SIGNING_KEYS_MAX),
-            nobodys: SigningKey::sigv4(NOBODY, "", "", ""),
             answers: Answers::new(),
             #[cfg(test)]
-            work: Work::default(),
+            derived: 0,
         }
     }
 
@@ -80,50 +74,25 @@ impl Thread {
     }
 
     /// Whose request it is.
-    pub(super) fn verify(&mut self, signed: &Signed<'_>) -> Known<'_> {
-        let known = self.ring.get(signed.id);
-        let kept = self.signing_keys.get(signed.credential);
-        let is_kept = kept.is_some();
-        let good = signed.is_by(kept.unwrap_or(&self.nobodys));
-        #[cfg(test)]
-        self.work.add(0);
-        if let Some(key) = known.filter(|_| is_kept && good) {
-            return Known::Key(key);
-        }
-        // From here on everybody takes the same way: who is not known, who was not here yet, and whose signature is wrong.
-        let derived = signed.key(known.map_or(NOBODY, |key| key.secret.as_str()));
-        let good = signed.is_by(&derived);
-        #[cfg(test)]
-        self.work.add(1);
-        match known {
-            Some(key) if good => {
-                self.signing_keys.put(signed.credential, derived);
-                Known::Key(key)
+    pub(super) fn verify(&mut self, signed: &Signed<'_>) -> Result<&Key, VerifyError> {
+        let head = &signed.head;
+        // It may have gone while the body came.
+        let key = self.ring.get(head.id).ok_or(VerifyError::UnknownKey)?;
+        let good = match self.signing_keys.get(head.credential) {
+            Some(kept) => signed.is_by(kept),
+            None => {
+                let derived = head.key(&key.secret);
+                #[cfg(test)]
+                {
+                    self.derived += 1;
+                }
+                let good = signed.is_by(&derived);
+                if good {
+                    self.signing_keys.put(head.credential, derived);
+                }
+                good
             }
-            Some(_) => Known::Not(VerifyError::Mismatch),
-            None => Known::Not(VerifyError::UnknownKey),
-        }
-    }
-}
-
-/// Whose request it is.
-pub(super) enum Known<'k> {
-    Key(&'k Key),
-    Not(VerifyError),
-}
-
-/// What attempts have cost.
-#[cfg(test)]
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Work {
-    pub(super) derived: usize,
-    pub(super) compared: usize,
-}
-
-#[cfg(test)]
-impl Work {
-    fn add(&mut self, derived: usize) {
-        self.derived += derived;
-        self.compared += 1;
+        };
+        good.then_some(key).ok_or(VerifyError::Mismatch)
     }
 }

@@ -1,16 +1,14 @@
 //! What a connection is doing, and since when: by this it is closed when it does nothing, or only pretends to do something.
 //!
-//! Invariants: one thread's; keeping it costs a request two looks at the clock and no timer. A connection with a request under
-//! way is never ended here but when the door is shut: bodies, calls and shutting have bounds of their own. Nothing here fails.
+//! Invariants: one thread's; keeping it costs a request a few looks at the clock and no timer. A connection with a request under
+//! way is ended here only when its peer reads none of an answer, or when the door is shut: bodies, calls and shutting have bounds
+//! of their own. Nothing here fails.
 
-use std::cell::Cell;
-use std::io;
-use std::pin::Pin;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use slab::Slab;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -22,8 +20,10 @@ const HTTP2_BEGINS: &[u8] = b"PRI ";
 
 /// See the module.
 pub(super) struct Activity {
-    /// Requests that are received or answered.
+    /// Requests that are received or answered, until the answer is written.
     under_way: Cell<u32>,
+    /// Answers that are being written, by when something of each went last.
+    answers: RefCell<Slab<Instant>>,
     /// Whether its TLS handshake goes on.
     handshake: Cell<bool>,
     /// Whether a part of the next request's headers is there.
@@ -69,6 +69,7 @@ impl Activity {
     pub(super) fn new(handshake: bool) -> Self {
         Self {
             under_way: Cell::new(0),
+            answers: RefCell::default(),
             handshake: Cell::new(handshake),
             head: Cell::new(false),
             since: Cell::new(Instant::now()),
@@ -79,7 +80,7 @@ impl Activity {
         }
     }
 
-    /// The handshake is over, or a request was answered.
+    /// The handshake is over, or all answers are written.
     pub(super) fn waits(&self) {
         self.handshake.set(false);
         self.head.set(false);
@@ -107,8 +108,11 @@ impl Activity {
         free.then(|| (self.spoke.get(), self.since.get()))
     }
 
-    /// Bytes have come.
-    fn received(&self, bytes: &[u8]) {
+    /// Bytes have come; none at the end.
+    pub(super) fn received(&self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         if let Protocol::Unknown(seen) = self.protocol.get() {
             let (rest, matching) = (&HTTP2_BEGINS[seen..], bytes.len().min(HTTP2_BEGINS.len() - seen));
             let protocol = match () {
@@ -129,7 +133,8 @@ impl Activity {
     /// When it is to be ended if nothing happens until then, and as what.
     fn deadline(&self, limits: &Limits) -> Option<(Instant, Connection)> {
         if self.under_way.get() > 0 {
-            return None;
+            let longest = self.answers.borrow().iter().map(|(_, went)| *went).min();
+            return longest.map(|went| (went + limits.write_within, Connection::SlowReader));
         }
         let (within, what) = match () {
             () if self.handshake.get() => (limits.head_within, Connection::Handshake),
@@ -143,7 +148,8 @@ impl Activity {
     /// Waits until it has to end or drain. To be asked again after a drain; drop it and nothing is lost.
     pub(super) async fn due(&self, limits: &Limits) -> Due {
         // A deadline moves with each request, so it is not waited for but looked at.
-        let look_every = (limits.head_within.min(limits.idle_within) / 2).max(Duration::from_millis(1));
+        let shortest = limits.head_within.min(limits.idle_within).min(limits.write_within);
+        let look_every = (shortest / 2).max(Duration::from_millis(1));
         loop {
             match self.order.get() {
                 Some(Order::End) => return Due::End(Connection::Evicted),
@@ -177,55 +183,89 @@ impl Drop for UnderWay {
     }
 }
 
-/// A stream that tells what comes.
-pub(super) struct Noticed<S> {
-    stream: S,
-    activity: Rc<Activity>,
-}
-
-impl<S> Noticed<S> {
-    pub(super) fn new(stream: S, activity: Rc<Activity>) -> Self {
-        Self { stream, activity }
+impl UnderWay {
+    /// Its answer is there, and will be written.
+    pub(super) fn answers(self) -> Answering {
+        let number = self.0.answers.borrow_mut().insert(Instant::now());
+        Answering { under_way: self, number }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Noticed<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if let Some(new) = buf.filled().get(before..).filter(|new| !new.is_empty()) {
-            self.activity.received(new);
+/// A request whose answer is being written.
+pub(super) struct Answering {
+    under_way: UnderWay,
+    number: usize,
+}
+
+impl Answering {
+    /// Something of the answer went.
+    pub(super) fn goes_on(&self) {
+        let activity = &self.under_way.0;
+        // Over HTTP/1 answers wait for each other.
+        let all = activity.protocol.get() != Protocol::Http2;
+        for (number, went) in &mut *activity.answers.borrow_mut() {
+            if all || number == self.number {
+                *went = Instant::now();
+            }
         }
-        read
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Noticed<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.under_way.0.answers.borrow_mut().remove(self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes to pass, and after how many seconds.
+    async fn due(me: &Activity) -> (u64, Connection) {
+        let began = Instant::now();
+        match me.due(&Limits::default()).await {
+            Due::End(what) => (began.elapsed().as_secs(), what),
+            Due::Drain => panic!("nobody has asked for it"),
+        }
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    fn speaking(first: &[u8]) -> Rc<Activity> {
+        let me = Rc::new(Activity::new(false));
+        me.received(first);
+        me
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_may_take_any_time_as_long_as_he_reads_on() {
+        let me = speaking(b"POST");
+        let answering = me.begin().answers();
+        for _ in 0..20 {
+            let early = tokio::time::timeout(Duration::from_secs(19), due(&me)).await;
+            assert!(early.is_err(), "{early:?}");
+            answering.goes_on();
+        }
+        assert_eq!(due(&me).await, (20, Connection::SlowReader));
+        drop(answering);
+        assert_eq!(due(&me).await, (75, Connection::Idle), "from when the answer was written");
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_not_read_is_not_excused_by_others_but_where_they_wait_for_each_other() {
+        for (first, after) in [(HTTP2_BEGINS, 5), (&b"POST"[..], 20)] {
+            let me = speaking(first);
+            let (_stuck, other) = (me.begin().answers(), me.begin().answers());
+            tokio::time::advance(Duration::from_secs(15)).await;
+            other.goes_on();
+            assert_eq!(due(&me).await, (after, Connection::SlowReader));
+        }
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_waits_is_not_ended() {
+        let me = speaking(b"POST");
+        let _waits = me.begin();
+        let early = tokio::time::timeout(Duration::from_secs(3_600), due(&me)).await;
+        assert!(early.is_err(), "{early:?}");
     }
 }

@@ -1,59 +1,20 @@
 //! Bodies of requests, received within bounds of bytes and time.
 //!
-//! Invariants: what is kept counts against the thread's budget, beyond the small part that every request may have; a body that
-//! is refused is read on for as long and as far as one that is taken, but not kept, so that its sender hears why. What may
-//! fail: a body that is too long, too slow, broken, or finds no room.
-
-use std::cell::Cell;
-use std::rc::Rc;
+//! Invariants: what is kept counts against the thread's budget, beyond the small part that every request may have; of a body
+//! that is refused a little is read on in the time that its request has left, but not kept, so that its sender hears why. What
+//! may fail: a body that is too long, too slow, broken, or finds no room.
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
+use tokio::time::Instant;
 
+use super::places::Place;
 use crate::fault::{Fault, Kind};
 use crate::limits::Limits;
 
-/// Bytes that bodies of one thread may have beyond their small parts.
-pub(super) struct Budget {
-    left: Cell<usize>,
-}
-
-impl Budget {
-    pub(super) fn new(bytes: usize) -> Self {
-        Self { left: Cell::new(bytes) }
-    }
-}
-
-/// What one body holds of the budget.
-struct Room {
-    budget: Rc<Budget>,
-    held: usize,
-}
-
-impl Room {
-    /// Makes it so many bytes, if they are to be had.
-    fn grow(&mut self, to: usize) -> bool {
-        let more = to.saturating_sub(self.held);
-        let Some(left) = self.budget.left.get().checked_sub(more) else { return false };
-        self.budget.left.set(left);
-        self.held += more;
-        true
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.budget.left.set(self.budget.left.get() + self.held);
-    }
-}
-
-/// A body that is there.
-pub(super) struct Received {
-    /// The bytes.
-    pub(super) bytes: Bytes,
-    _room: Room,
-}
+/// Bytes of a body that is not wanted, that are read so that its sender is not cut off before it hears why.
+const DISCARDED_MAX: usize = 256 << 10;
 
 /// A body that is not taken.
 pub(super) struct NotTaken {
@@ -63,29 +24,22 @@ pub(super) struct NotTaken {
     pub(super) unread: bool,
 }
 
-/// Receives a body. Whoever asks first (`Expect`) is told to send it by its being read.
+/// Receives a body until an instant. Whoever asks first (`Expect`) is told to send it by its being read.
 ///
 /// # Errors
 /// See the module; how many bytes came is in `received` in any case.
 pub(super) async fn receive(
     mut body: Incoming,
-    asks_first: bool,
-    budget: &Rc<Budget>,
+    place: &mut Place,
+    until: Instant,
     limits: &Limits,
     received: &mut usize,
-) -> Result<Received, NotTaken> {
-    if body.size_hint().lower() > u64::try_from(limits.body_bytes).unwrap_or(u64::MAX) {
-        let read = !asks_first && discard(body, limits).await;
-        return Err(NotTaken { fault: too_large(limits), unread: !read });
-    }
-    let mut room = Room { budget: Rc::clone(budget), held: 0 };
-    let kept =
-        tokio::time::timeout(limits.body_within, collect(&mut body, &mut room, limits, received)).await;
-    match kept {
-        Ok(Ok(bytes)) => Ok(Received { bytes, _room: room }),
+) -> Result<Bytes, NotTaken> {
+    match tokio::time::timeout_at(until, collect(&mut body, place, limits, received)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(fault)) => {
-            drop(room);
-            Err(NotTaken { fault, unread: !discard(body, limits).await })
+            place.hold(0);
+            Err(NotTaken { fault, unread: !discard(body, until).await })
         }
         Err(_) => {
             let within = limits.body_within;
@@ -95,9 +49,15 @@ pub(super) async fn receive(
     }
 }
 
+/// Whether a body says that it is longer than it may be.
+pub(super) fn check_length(body: &Incoming, limits: &Limits) -> Result<(), Fault> {
+    let most = u64::try_from(limits.body_bytes).unwrap_or(u64::MAX);
+    if body.size_hint().lower() > most { Err(too_large(limits)) } else { Ok(()) }
+}
+
 async fn collect(
     body: &mut Incoming,
-    room: &mut Room,
+    place: &mut Place,
     limits: &Limits,
     received: &mut usize,
 ) -> Result<Bytes, Fault> {
@@ -112,7 +72,7 @@ async fn collect(
         if *received > limits.body_bytes {
             return Err(too_large(limits));
         }
-        if !room.grow(received.saturating_sub(limits.small_body_bytes)) {
+        if !place.grow(*received) {
             return Err(Fault::new(
                 Kind::Throttling,
                 "too many big requests are under way: try again, with fewer of them at once",
@@ -131,21 +91,20 @@ async fn collect(
     Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
 
-/// Reads a body that is not wanted, within the bounds of one that is, so that its sender is not cut off before it hears why.
-/// Returns whether it was read to its end.
-pub(super) async fn discard(mut body: Incoming, limits: &Limits) -> bool {
+/// Reads a body that is not wanted, until an instant and not far. Returns whether it was read to its end.
+pub(super) async fn discard(mut body: Incoming, until: Instant) -> bool {
     let read = async {
         let mut bytes = 0;
         while let Some(frame) = body.frame().await {
             let Ok(frame) = frame else { return false };
             bytes += frame.data_ref().map_or(0, Bytes::len);
-            if bytes > limits.body_bytes {
+            if bytes > DISCARDED_MAX {
                 return false;
             }
         }
         true
     };
-    tokio::time::timeout(limits.body_within, read).await.unwrap_or(false)
+    tokio::time::timeout_at(until, read).await.unwrap_or(false)
 }
 
 fn too_large(limits: &Limits) -> Fault {

@@ -13,8 +13,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_util::io::InspectReader;
 
-use super::activity::{Activity, Due, Noticed};
+use super::activity::{Activity, Due};
 use super::lane::Lane;
 use super::request;
 use crate::admission::Admission;
@@ -62,13 +63,10 @@ where
 {
     let service = service_fn(|request: Request<Incoming>| {
         let (lane, under_way) = (Rc::clone(lane), me.begin());
-        async move {
-            let response = request::answer(&lane, request).await;
-            drop(under_way);
-            Ok::<_, Infallible>(response)
-        }
+        async move { Ok::<_, Infallible>(request::answer(&lane, request, under_way).await) }
     });
-    let stream = TokioIo::new(Noticed::new(stream, Rc::clone(me)));
+    let activity = Rc::clone(me);
+    let stream = TokioIo::new(InspectReader::new(stream, move |bytes: &[u8]| activity.received(bytes)));
     let mut connection = pin!(lane.http.serve_connection(stream, service));
     let limits = &lane.door.limits;
     let mut draining = false;

@@ -20,8 +20,8 @@ use tokio::sync::{Notify, watch};
 
 use super::Door;
 use super::activity::{Activity, Order};
-use super::body::Budget;
 use super::connection;
+use super::places::Places;
 use super::request_id::RequestIds;
 use crate::admission::Admission;
 use crate::call::Gate;
@@ -48,9 +48,7 @@ pub(super) struct Lane<G, A> {
     pub(super) door: Arc<Door<G, A>>,
     pub(super) http: auto::Builder<Here>,
     pub(super) ids: RequestIds,
-    pub(super) budget: Rc<Budget>,
-    /// Requests that are received or answered.
-    pub(super) requests: Rc<Cell<usize>>,
+    pub(super) places: Rc<Places>,
     connections: RefCell<Slab<Rc<Activity>>>,
     /// Where the look for one that makes room goes on.
     hand: Cell<usize>,
@@ -128,8 +126,7 @@ impl<G: Gate, A: Admission> Lane<G, A> {
             number,
             http: http(&door.limits),
             ids: RequestIds::new(),
-            budget: Rc::new(Budget::new(door.limits.budget_bytes)),
-            requests: Rc::default(),
+            places: Rc::new(Places::new(&door.limits)),
             connections: RefCell::default(),
             hand: Cell::new(0),
             gone: Notify::new(),

@@ -9,9 +9,11 @@ mod connection;
 mod head;
 mod lane;
 mod listener;
+mod places;
 mod request;
 mod request_id;
 mod response;
+mod written;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

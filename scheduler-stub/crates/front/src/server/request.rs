@@ -1,39 +1,40 @@
 //! One request, from its headers to its answer.
 //!
-//! Invariants: in this order, each before what costs more: headers, places, body, signature, shape, rights, the gate. A request
-//! that is refused is read to its end within the bounds of one that is not, so that its sender hears why; where that cannot be,
-//! its connection is closed. What may fail: all of it, with an answer that says so.
+//! Invariants: in this order, each before what costs more: headers and whose key they name, places, body, signature, shape,
+//! rights, the gate. Of a request that is refused a little is read on, so that its sender hears why; where it does not end with
+//! that, its connection is closed. What may fail: all of it, with an answer that says so.
 
-use std::cell::Cell;
-use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response};
-use http_body_util::Full;
+use http::{Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 
+use super::activity::UnderWay;
 use super::body;
 use super::head::{self, Refusal};
 use super::lane::Lane;
+use super::places::Place;
 use super::response;
+use super::written::Written;
 use crate::admission::Admission;
-use crate::call::{Answer, Call, Caller, Gate};
+use crate::call::{Answer, Call, Gate};
 use crate::fault::{Fault, Kind};
 use crate::operations::{Api, Machine, Operation, Right};
 use crate::shape;
 use crate::tell::{Tell, Told};
 
-/// Answers a request, and counts it.
+/// Answers a request, and counts it. It is under way until its answer is written.
 pub(super) async fn answer<G: Gate, A: Admission>(
     lane: &Lane<G, A>,
     request: Request<Incoming>,
-) -> Response<Full<Bytes>> {
+    under_way: UnderWay,
+) -> Response<Written> {
     let request_id = lane.ids.next();
     let mut telling = Telling::new(lane);
-    let response = match handle(lane, request, &request_id, &mut telling.told).await {
+    let mut place = None;
+    let response = match handle(lane, request, &request_id, &mut telling.told, &mut place).await {
         Ok((api, answer)) => {
             telling.told.error = None;
             response::of_answer(api, &answer, &request_id)
@@ -46,8 +47,8 @@ pub(super) async fn answer<G: Gate, A: Admission>(
             response::of_refusal(&why, close, &request_id)
         }
     };
-    telling.told.sent = usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX);
-    response
+    telling.told.sent = response.body().len();
+    response.map(|bytes| Written::new(bytes, under_way.answers(), place))
 }
 
 /// Counts a request once, also one whose caller goes away before its answer is there.
@@ -91,22 +92,32 @@ async fn handle<G: Gate, A: Admission>(
     request: Request<Incoming>,
     request_id: &str,
     told: &mut Told,
+    place: &mut Option<Place>,
 ) -> Result<(Api, Answer), Refused> {
-    let (mut parts, body) = request.into_parts();
-    let looked = look(lane, &mut parts, told);
-    let (api, operation, _place) = match looked {
-        Ok(looked) => looked,
-        Err(why) => return Err(turned_away(lane, &parts, body, why).await),
-    };
-    let asks_first = head::expects(&parts.headers);
     let limits = &lane.door.limits;
-    let received = body::receive(body, asks_first, &lane.budget, limits, &mut told.received).await;
+    let until = Instant::now() + limits.body_within;
+    let (mut parts, body) = request.into_parts();
+    let hosted = head::host(&mut parts);
+    let (api, operation, claim) = match look(lane, &parts, hosted, &body, told) {
+        Ok(looked) => looked,
+        Err(why) => return Err(turned_away(&parts, body, why, until).await),
+    };
+    let Some(taken) = lane.places.take() else {
+        let message = "too many requests are under way: try again, with fewer at once";
+        let why = Refusal::Api(api, Fault::new(Kind::Throttling, message));
+        return Err(turned_away(&parts, body, why, until).await);
+    };
+    let received = body::receive(body, place.insert(taken), until, limits, &mut told.received).await;
     let received = received.map_err(|body::NotTaken { fault, unread }| Refused {
         why: Refusal::Api(api, fault),
         close: unread,
     })?;
     let refused = |fault| Refused { why: Refusal::Api(api, fault), close: false };
-    let call = let_in(lane, api, operation, &parts, &received.bytes, request_id).map_err(refused)?;
+    let caller = lane.door.admission.admit(claim, &received, (lane.door.now)()).map_err(refused)?;
+    let region = head::region(api, &parts.headers).map_err(refused)?;
+    let input = shape::read(api, operation, &received).map_err(refused)?;
+    drop(received);
+    let call = Call { api, operation, input, caller, request_id: request_id.to_owned(), region };
     let called = async {
         allow(lane, &call).await?;
         lane.door.gate.call(call).await
@@ -125,52 +136,34 @@ async fn handle<G: Gate, A: Admission>(
 }
 
 /// All that can be said before the body is there.
-fn look<G: Gate, A: Admission>(
+fn look<'r, G: Gate, A: Admission>(
     lane: &Lane<G, A>,
-    parts: &mut Parts,
+    parts: &'r Parts,
+    hosted: Result<(), &'static str>,
+    body: &Incoming,
     told: &mut Told,
-) -> Result<(Api, &'static Operation, Taken), Refusal> {
-    head::measure(parts, lane.door.limits.head_bytes)?;
-    let hosted = head::host(parts);
+) -> Result<(Api, &'static Operation, A::Claim<'r>), Refusal> {
+    let limits = &lane.door.limits;
+    head::measure(parts, limits.head_bytes)?;
     let (api, name) = head::target(parts)?;
     told.api = Some(api);
     let fault = |fault| Refusal::Api(api, fault);
     hosted.map_err(|why| fault(Fault::new(Kind::MalformedRequest, why)))?;
     let operation = head::operation(api, name, parts).map_err(fault)?;
     told.operation = Some(operation.name);
-    let place = Taken::of(&lane.requests, lane.door.limits.requests).ok_or_else(|| {
-        fault(Fault::new(Kind::Throttling, "too many requests are under way: try again, with fewer at once"))
-    })?;
-    Ok((api, operation, place))
+    body::check_length(body, limits).map_err(fault)?;
+    let claim = lane.door.admission.claim(api, operation, parts, (lane.door.now)()).map_err(fault)?;
+    Ok((api, operation, claim))
 }
 
 /// A request that is refused for its headers.
-async fn turned_away<G: Gate, A: Admission>(
-    lane: &Lane<G, A>,
-    parts: &Parts,
-    body: Incoming,
-    why: Refusal,
-) -> Refused {
+async fn turned_away(parts: &Parts, body: Incoming, why: Refusal, until: Instant) -> Refused {
     // Whoever waits to be told to send the body has not sent it, and must not be told to. Bodies of no length of their own are
-    // not looked into at all.
-    let readable = !head::expects(&parts.headers) && !head::is_chunked(parts);
-    let read = body.is_end_stream() || (readable && body::discard(body, &lane.door.limits).await);
+    // not looked into at all, and HTTP/2 can end a body beside others.
+    let readable =
+        parts.version != Version::HTTP_2 && !head::expects(&parts.headers) && !head::is_chunked(parts);
+    let read = body.is_end_stream() || (readable && body::discard(body, until).await);
     Refused { why, close: !read }
-}
-
-/// Who calls, and what: a signature before anything is made of the body.
-fn let_in<G: Gate, A: Admission>(
-    lane: &Lane<G, A>,
-    api: Api,
-    operation: &'static Operation,
-    parts: &Parts,
-    raw: &Bytes,
-    request_id: &str,
-) -> Result<Call, Fault> {
-    let caller: Caller = lane.door.admission.admit(api, parts, raw, (lane.door.now)())?;
-    let region = head::region(api, &parts.headers)?;
-    let input = shape::read(api, operation, raw)?;
-    Ok(Call { api, operation, input, caller, request_id: request_id.to_owned(), region })
 }
 
 /// Whether the caller may make the call on each machine that it is about.
@@ -192,23 +185,4 @@ async fn allow<G: Gate, A: Admission>(lane: &Lane<G, A>, call: &Call) -> Result<
         door.admission.allow(&call.caller, call.operation.right, machine).await?;
     }
     Ok(())
-}
-
-/// A place among the requests of a thread; it is free when this is dropped.
-struct Taken(Rc<Cell<usize>>);
-
-impl Taken {
-    fn of(taken: &Rc<Cell<usize>>, most: usize) -> Option<Self> {
-        if taken.get() >= most {
-            return None;
-        }
-        taken.set(taken.get() + 1);
-        Some(Self(Rc::clone(taken)))
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
 }

@@ -6,7 +6,6 @@
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
-use http_body_util::Full;
 
 use super::head::Refusal;
 use crate::call::Answer;
@@ -16,7 +15,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
 /// What the gate answered.
-pub(super) fn of_answer(api: Api, answer: &Answer, request_id: &str) -> Response<Full<Bytes>> {
+pub(super) fn of_answer(api: Api, answer: &Answer, request_id: &str) -> Response<Bytes> {
     let body = match api {
         Api::Sfn => answer.as_bytes().clone(),
         Api::Asw => enveloped(answer, request_id),
@@ -25,7 +24,7 @@ pub(super) fn of_answer(api: Api, answer: &Answer, request_id: &str) -> Response
 }
 
 /// What was refused; `close` ends the connection.
-pub(super) fn of_refusal(why: &Refusal, close: bool, request_id: &str) -> Response<Full<Bytes>> {
+pub(super) fn of_refusal(why: &Refusal, close: bool, request_id: &str) -> Response<Bytes> {
     let mut response = match why {
         Refusal::Api(api, fault) => {
             let body = fault.body(*api, request_id).into();
@@ -36,7 +35,7 @@ pub(super) fn of_refusal(why: &Refusal, close: bool, request_id: &str) -> Respon
             response
         }
         Refusal::Http(status, text) => {
-            let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+            let mut response = Response::new(Bytes::from_static(text.as_bytes()));
             *response.status_mut() = *status;
             let plain = HeaderValue::from_static("text/plain; charset=utf-8");
             response.headers_mut().insert(header::CONTENT_TYPE, plain);
@@ -53,8 +52,8 @@ pub(super) fn of_refusal(why: &Refusal, close: bool, request_id: &str) -> Respon
     response
 }
 
-fn of_api(api: Api, status: StatusCode, body: Bytes, request_id: &str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body));
+fn of_api(api: Api, status: StatusCode, body: Bytes, request_id: &str) -> Response<Bytes> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     let content_type = match api {

@@ -181,6 +181,49 @@ fn more_requests_than_there_may_be_are_throttled_in_words_that_clients_try_again
     assert_eq!(more.call("ListStateMachines", "{}").status, 200, "the same connection goes on");
 }
 
+/// Whoever is not known holds neither a place nor bytes, however long the body takes that nobody wants.
+#[test]
+fn strangers_with_long_bodies_leave_places_and_budget_to_callers_with_a_key() {
+    let limits = Limits { requests: 1, small_body_bytes: 0, budget_bytes: 1_000, ..Limits::default() };
+    let door = Door::with(Limits { body_within: Duration::from_secs(3_600), ..limits });
+    let long = sfn("ListStateMachines", &" ".repeat(1_000)).replace("key good", "nobody");
+    let mut strangers: Vec<Client> = (0..20).map(|_| door.client()).collect();
+    for stranger in &mut strangers {
+        stranger.send(&long[..long.len() - 500]);
+    }
+    door.saw_heads(20);
+    door.is_well();
+    for stranger in &mut strangers {
+        stranger.send(&long[long.len() - 500..]);
+        assert_eq!(stranger.receive().error(), "MissingAuthenticationTokenException");
+    }
+}
+
+#[test]
+fn a_length_that_is_too_long_takes_no_place() {
+    let limits = Limits { requests: 1, body_bytes: 1_000, ..Limits::default() };
+    let door = Door::with(Limits { body_within: Duration::from_secs(3_600), ..limits });
+    let long = sfn("ListStateMachines", &" ".repeat(1_001));
+    let mut client = door.client();
+    client.send(&long[..long.len() - 1]);
+    door.is_well();
+    client.send(" ");
+    assert_eq!(client.receive().status, 413);
+}
+
+/// What is refused while it comes is read on only as far as a small number of bytes, whatever was announced.
+#[test]
+fn a_body_that_is_refused_midway_is_not_read_on_for_long() {
+    let limits = Limits { small_body_bytes: 1_000, budget_bytes: 0, ..Limits::default() };
+    let door = Door::with(Limits { body_within: Duration::from_secs(3_600), ..limits });
+    let mut known = door.client();
+    let call = sfn("ListStateMachines", "").replace("Content-Length: 0", "Content-Length: 4000000");
+    known.send(call);
+    known.send(" ".repeat(400_000));
+    let response = known.receive();
+    assert_eq!((response.error().as_str(), response.header("connection")), ("ThrottlingException", "close"));
+}
+
 #[test]
 fn big_bodies_share_a_budget_and_leave_small_ones_their_place() {
     let limits = Limits { small_body_bytes: 1_000, budget_bytes: 100_000, ..Limits::default() };
@@ -235,14 +278,15 @@ fn the_call_of_a_caller_that_goes_away_is_dropped_and_its_place_is_free() {
 /// What it has asked for is not kept for ever.
 #[test]
 fn a_client_that_does_not_read_its_answers_is_closed() {
-    let limits = Limits { head_within: SOON, body_within: SOON, idle_within: SOON, ..Limits::default() };
-    let door = Door::with(limits);
+    // Neither its idleness nor a body ends it: nothing but that it does not read.
+    let door = Door::with(Limits { write_within: SOON, ..Limits::default() });
     let input = "x".repeat(250_000);
     let call = sfn("StartExecution", &format!(r#"{{"stateMachineArn":"a","input":"{input}"}}"#));
     let mut client = door.client();
     client.stream.set_write_timeout(Some(SOON)).expect("set");
     // 75 MB, which no kernel buffers: at some point nothing more is taken.
     client.try_send(call.repeat(300));
+    door.counts.wait(Connection::SlowReader, 1);
     door.counts.wait(Connection::Closed, 1);
     assert!(door.seen().calls < 300, "{}", door.seen().calls);
     door.is_well();

@@ -1,5 +1,7 @@
 //! HTTP/2: good clients by prior knowledge, and floods in frames that no client would send.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use front::Limits;
 use http::Request;
@@ -7,14 +9,16 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
-use crate::support::{Client, Door};
+use crate::support::{Client, Door, PATIENCE};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -249,6 +253,64 @@ fn headers_that_are_too_long_are_refused() {
     };
     assert_eq!(stream, 1, "it is told so");
     assert_eq!(door.seen().calls, 0);
+}
+
+/// A call whose answer is longer than the client's window, so that it is not written until the client reads.
+fn asks_for_much(client: &mut Client) {
+    let window = 1_000u32.to_be_bytes();
+    client.send(frame(SETTINGS, 0, 0, &[&[0, 4], &window[..]].concat()));
+    let body = format!(r#"{{"stateMachineArn":"a","input":"{}"}}"#, "x".repeat(20_000));
+    client.send(frame(HEADERS, END_HEADERS, 1, &call("AWSStepFunctions.StartExecution", &[])));
+    let (first, last) = body.as_bytes().split_at(10_000);
+    client.send(frame(DATA, 0, 1, first));
+    client.send(frame(DATA, END_STREAM, 1, last));
+}
+
+#[test]
+fn an_answer_has_its_place_until_it_is_read() {
+    let limits = Limits { requests: 1, write_within: Duration::from_secs(3_600), ..Limits::default() };
+    let door = Door::with(limits);
+    let (mut client, mut unread) = (begun(&door), Vec::new());
+    asks_for_much(&mut client);
+    let mut read = 0;
+    while read < 1_000 {
+        let (kind, _, payload) = next_frame(&mut client, &mut unread).expect("not the end");
+        read += if kind == DATA { payload.len() } else { 0 };
+    }
+    assert_eq!(door.client().call("ListStateMachines", "{}").error(), "ThrottlingException");
+    client.send(frame(WINDOW_UPDATE, 0, 1, &1_000_000u32.to_be_bytes()));
+    while read < 20_000 {
+        let (kind, _, payload) = next_frame(&mut client, &mut unread).expect("not the end");
+        read += if kind == DATA { payload.len() } else { 0 };
+    }
+    testkit::eventually("the place is free", PATIENCE, || {
+        let response = door.client().call("ListStateMachines", "{}");
+        if response.status == 200 { Ok(()) } else { Err(response.error()) }
+    });
+}
+
+/// Neither pings nor other streams are progress of an answer.
+#[test]
+fn who_does_not_read_an_answer_is_cut_off_whatever_else_he_does() {
+    let soon = Duration::from_millis(200);
+    let door = Door::with(Limits { requests: 1, write_within: soon, ..Limits::default() });
+    let mut client = begun(&door);
+    asks_for_much(&mut client);
+    client.stream.set_read_timeout(Some(soon / 10)).expect("set");
+    let mut pings = 0;
+    loop {
+        let mut buffer = [0; 16 << 10];
+        match std::io::Read::read(&mut client.stream, &mut buffer) {
+            Ok(0) => break,
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,
+            _ => client.try_send(frame(PING, 0, 0, &[0; 8])),
+        }
+        pings += 1;
+        assert!(pings < 1_000_000, "it is let ping for ever");
+    }
+    door.counts.wait(front::Connection::SlowReader, 1);
+    door.counts.wait(front::Connection::Closed, 1);
+    door.is_well();
 }
 
 #[test]

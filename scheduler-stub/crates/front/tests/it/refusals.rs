@@ -116,24 +116,19 @@ fn a_header_that_decides_something_may_be_there_once() {
     for (twice, error) in [
         (TARGET, "UnknownOperationException"),
         ("X-Amz-Target: AWSStepFunctions.DeleteStateMachine", "UnknownOperationException"),
-        (KEY, "MalformedHttpRequestException"),
         ("Host: other", "MalformedHttpRequestException"),
         (SFN_TYPE, "MalformedHttpRequestException"),
     ] {
         sfn_says(&request(&[&sfn[..], &[twice]].concat(), "{}"), 400, error, "twice");
     }
-    for name in ["X-Amz-Date", "X-Amz-Security-Token", "X-Amz-Content-Sha256", "Content-Encoding"] {
-        let header = format!("{name}: identity");
-        let both = request(&[&sfn[..], &[&header, &header]].concat(), "{}");
-        sfn_says(&both, 400, "MalformedHttpRequestException", "twice");
-    }
+    let encoding = "Content-Encoding: identity";
+    let both = request(&[&sfn[..], &[encoding, encoding]].concat(), "{}");
+    sfn_says(&both, 400, "MalformedHttpRequestException", "twice");
     let asw = [HOST, KEY, ASW_TYPE, ACTION, VERSION];
     asw_says(&request(&[&asw[..], &["X-TC-Action: StopExecution"]].concat(), "{}"), "InvalidAction", "twice");
     asw_says(&request(&[&asw[..], &[VERSION]].concat(), "{}"), "InvalidRequest", "twice");
-    for name in ["X-TC-Timestamp", "X-TC-Region", "X-TC-Token", "X-TC-Content-SHA256"] {
-        let header = format!("{name}: 1");
-        asw_says(&request(&[&asw[..], &[&header, &header]].concat(), "{}"), "InvalidRequest", "twice");
-    }
+    let region = "X-TC-Region: 1";
+    asw_says(&request(&[&asw[..], &[region, region]].concat(), "{}"), "InvalidRequest", "twice");
 }
 
 #[test]

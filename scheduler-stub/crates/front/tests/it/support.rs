@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use front::{
     Admission, Answer, Api, Call, Caller, Connection, Error, Fault, Front, FrontConfig, Gate, Kind, Limits,
-    Right, Tell, Told,
+    Operation, Right, Tell, Told,
 };
 use http::request::Parts;
 use serde_json::{Value, json};
@@ -83,25 +84,35 @@ impl Gate for Echo {
 pub struct Doorman {
     open: bool,
     asked: Mutex<Vec<(Right, Option<String>)>>,
+    /// Heads that it has seen.
+    heads: AtomicUsize,
 }
 
 impl Admission for Doorman {
-    fn admit(&self, api: Api, parts: &Parts, body: &[u8], now: SystemTime) -> Result<Caller, Fault> {
+    type Claim<'r> = (Api, &'r str);
+
+    fn claim<'r>(
+        &self,
+        api: Api,
+        _operation: &'static Operation,
+        parts: &'r Parts,
+        now: SystemTime,
+    ) -> Result<(Api, &'r str), Fault> {
         assert_eq!(now, SystemTime::UNIX_EPOCH, "the time is what the door was given");
         assert!(!parts.headers["host"].is_empty(), "signatures are over the host");
+        self.heads.fetch_add(1, Ordering::SeqCst);
         let signature = parts.headers.get("authorization").and_then(|value| value.to_str().ok());
-        match signature.unwrap_or_default().split_once(' ') {
-            Some(("key", "broken")) => {
-                Err(Fault::new(Kind::SignatureMismatch, "the signature does not match"))
-            }
-            Some(("key", name)) => {
-                Ok(Caller::known(name, if api == Api::Sfn { "123456789012" } else { "100" }))
-            }
-            _ => Err(Fault::new(
-                Kind::MissingAuthentication,
-                format!("the request of {} bytes is not signed", body.len()),
-            )),
+        let name = signature.and_then(|signature| signature.strip_prefix("key "));
+        let unsigned = || Fault::new(Kind::MissingAuthentication, "the request is not signed");
+        name.map(|name| (api, name)).ok_or_else(unsigned)
+    }
+
+    fn admit(&self, (api, name): (Api, &str), _body: &[u8], now: SystemTime) -> Result<Caller, Fault> {
+        assert_eq!(now, SystemTime::UNIX_EPOCH, "the time is what the door was given");
+        if name == "broken" {
+            return Err(Fault::new(Kind::SignatureMismatch, "the signature does not match"));
         }
+        Ok(Caller::known(name, if api == Api::Sfn { "123456789012" } else { "100" }))
     }
 
     async fn allow(&self, caller: &Caller, right: Right, machine: Option<&str>) -> Result<(), Fault> {
@@ -192,7 +203,7 @@ impl Door {
         open: bool,
     ) -> Result<Self, Error> {
         let gate = Arc::new(Echo { calls: watch::Sender::default(), let_go: watch::Sender::default() });
-        let doorman = Arc::new(Doorman { open, asked: Mutex::default() });
+        let doorman = Arc::new(Doorman { open, asked: Mutex::default(), heads: AtomicUsize::new(0) });
         let counts = Arc::new(Counts::default());
         let front = Front::start(FrontConfig {
             listen: listen.parse().expect("an address"),
@@ -231,6 +242,14 @@ impl Door {
     /// What the admission was asked.
     pub fn asked(&self) -> Vec<(Right, Option<String>)> {
         std::mem::take(&mut self.doorman.asked.lock().expect("no panic"))
+    }
+
+    /// Waits until the admission has seen as many heads.
+    pub fn saw_heads(&self, many: usize) {
+        testkit::eventually("heads are seen", PATIENCE, || {
+            let seen = self.doorman.heads.load(Ordering::SeqCst);
+            if seen >= many { Ok(()) } else { Err(format!("{seen} of {many}")) }
+        });
     }
 
     /// A call on a new connection succeeds.

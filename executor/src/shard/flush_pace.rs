@@ -9,7 +9,7 @@ use crate::limits;
 
 /// What one shard has written of late.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct FlushPace {
     /// Below this load, small flushes begin at once.
     calm: usize,
     /// The tick of `now`, counted from Unix time's beginning.
@@ -24,7 +24,7 @@ fn pace_us() -> u64 {
     limits::FLUSH_PACE.as_micros() as u64
 }
 
-impl Pace {
+impl FlushPace {
     /// For one of so many shards.
     pub fn new(shards: u32) -> Self {
         let calm = limits::FLUSH_CALM_LOAD / shards.max(1) as usize;
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn little_is_written_at_once() {
-        let mut pace = Pace::new(1_000);
+        let mut pace = FlushPace::new(1_000);
         for at_us in (tick(0)..tick(8)).step_by(900) {
             assert_eq!(pace.due_us(at_us - 1, at_us), at_us);
             pace.wrote(1, at_us);
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn much_waits_for_the_next_tick_and_for_a_calm_one_after_it() {
-        let mut pace = Pace::new(2);
+        let mut pace = FlushPace::new(2);
         pace.wrote(pace.calm, tick(0));
         assert_eq!(pace.due_us(tick(0), tick(0) + 1), tick(1));
         // The tick has come, and more has to wait for the one after.
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn many_flushes_of_single_records_are_much() {
-        let mut pace = Pace::new(2);
+        let mut pace = FlushPace::new(2);
         let small = pace.calm / limits::FLUSH_LOAD_MIN;
         for flush in 0..small as u64 {
             assert_eq!(pace.due_us(tick(0), tick(0) + flush), tick(0) + flush);
