@@ -437,8 +437,7 @@ impl Shard {
     /// open stays in the log.
     fn answer_drain(&mut self) {
         let Some(replies) = self.draining.as_mut().filter(|_| self.last.is_none()) else { return };
-        let flushed = self.logs.iter().all(Log::is_idle);
-        if flushed {
+        if self.logs.iter().all(Log::is_idle) {
             for reply in replies.drain(..) {
                 let _ = reply.send(Ok(()));
             }
