@@ -127,17 +127,10 @@ impl World {
         ];
         let words = ["serve"].into_iter().chain(flags.into_iter().flatten()).chain(more.iter().copied());
         let program = built_binary("executor", "executor").unwrap_or_else(|error| panic!("{error}"));
-        let process = start("node", program, words.map(str::to_owned).collect(), env);
-        let client = eventually_async("the node answers", PATIENCE, || {
-            ExecutorClient::connect(format!("http://{public}"))
-        })
-        .await;
-        let node = Node { process, client, metrics };
-        eventually_async("the node serves", PATIENCE, async || {
-            if node.metric("executor_ready").await > 0.0 { Ok(()) } else { Err("not yet") }
-        })
-        .await;
-        node
+        let mut process = start("node", program, words.map(str::to_owned).collect(), env);
+        process.wait_for_line("serving=true", PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+        let client = ExecutorClient::connect(format!("http://{public}")).await.expect("the node answers");
+        Node { process, client, metrics }
     }
 }
 
