@@ -117,12 +117,15 @@ impl Comparison {
     #[must_use]
     pub fn excess(&self) -> Vec<String> {
         let open = self.on.iter().all(|report| report.offered_per_s > 0);
-        let [p50, _] = self.ack_ratio;
-        let later = (p50 - 1.0, "more time until the median acknowledgement");
-        let costs = [(1.0 - self.rate_ratio, "of the rate")].into_iter().chain(open.then_some(later));
-        let costs = costs.filter(|(cost, _)| *cost > COST_MAX);
-        costs.map(|(cost, what)| format!("being looked at costs {:.1} % {what}", cost * 100.0)).collect()
+        excess(self.rate_ratio, open.then_some(self.ack_ratio[0]))
     }
+}
+
+fn excess(rate_ratio: f64, p50_ratio: Option<f64>) -> Vec<String> {
+    let rate = (1.0 - rate_ratio, "of the rate");
+    let later = p50_ratio.map(|ratio| (ratio - 1.0, "more time until the median acknowledgement"));
+    let costs = [rate].into_iter().chain(later).filter(|(cost, _)| *cost > COST_MAX);
+    costs.map(|(cost, what)| format!("being looked at costs {:.1} % {what}", cost * 100.0)).collect()
 }
 
 /// Those of any run; but that one in a hundred fails is meant.
@@ -135,4 +138,17 @@ fn shortcomings(report: &Report) -> Vec<String> {
         found.push(format!("{failed} executions failed, {meant} were meant to"));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_beyond_a_twentieth_is_told_of_rate_and_median() {
+        assert_eq!(excess(0.96, Some(1.04)), Vec::<String>::new());
+        assert_eq!(excess(0.9, None), ["being looked at costs 10.0 % of the rate"]);
+        let later = "being looked at costs 6.0 % more time until the median acknowledgement";
+        assert_eq!(excess(1.0, Some(1.06)), [later]);
+    }
 }

@@ -17,7 +17,7 @@ pub fn dashboard() -> Dashboard {
 }
 
 fn well() -> Row {
-    let failed = r#"sum(rate(scheduler_http_requests_total{*, code!="OK"}[r])) / (sum(rate(scheduler_http_requests_total{*}[r])) > 0)"#;
+    let failed = r#"(sum(rate(scheduler_http_requests_total{*, code!="OK"}[r])) or vector(0)) / (sum(rate(scheduler_http_requests_total{*}[r])) > 0)"#;
     row(
         "Is it well?",
         [

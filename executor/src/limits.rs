@@ -120,14 +120,15 @@ pub const FLUSH_RECORDS_MIN: usize = 256;
 /// time, so that the logs of a node reach the store together and share its fsync.
 pub const FLUSH_PACE: Duration = Duration::from_micros(2_500);
 
-/// Records that a node writes in one tick of [`FLUSH_PACE`] as little, that is 51,200 a second: below, small flushes begin at
-/// once. Each shard has an equal part, for they share the store ...
+/// What a node writes in one tick of [`FLUSH_PACE`] as little: below, small flushes begin at once. In records, that is 51,200 a
+/// second, where a flush counts as [`FLUSH_LOAD_MIN`] of them at least. Each shard has an equal part, whatever the others do ...
 pub const FLUSH_CALM_LOAD: usize = 128;
 
-/// ... but no less than this.
+/// ... but no less than this, which nodes of more than eight shards have.
 pub const FLUSH_CALM_LOAD_MIN: usize = 16;
 
-/// As how many records a flush counts at least for [`FLUSH_CALM_LOAD`], since each costs the store an fsync.
+/// As how many records a flush counts at least, since each costs the store an fsync: 12,800 flushes of single records a second
+/// are no longer little.
 pub const FLUSH_LOAD_MIN: usize = 4;
 
 /// Blocks of one log that may wait for the store before starts and redrives are refused, and before no more tasks of it are
@@ -299,7 +300,7 @@ pub const READ_KEPT_BYTES_MAX: usize = 1 << 20;
 pub const READS_KEPT_BYTES_MAX: usize = 16 << 20;
 
 /// Blocks with records of one STANDARD execution: a closed record names them all. An execution that is told something in
-/// every flush reaches this after eleven minutes, which only a distributed Map does: what children are told stands in the
+/// every tick reaches this after eleven minutes, which only a distributed Map does: what children are told stands in the
 /// journal and not in the history. Beyond: the execution fails.
 pub const EXECUTION_BLOCKS_MAX: usize = 262_128;
 
@@ -308,6 +309,10 @@ pub const EXECUTION_BLOCKS: usize = if cfg!(test) { 64 } else { EXECUTION_BLOCKS
 
 /// An execution whose journal comes to be in so many blocks, or twice or three times as many, is carried into fewer.
 pub const CARRY_BLOCKS: usize = EXECUTION_BLOCKS / 4;
+
+/// An execution whose journal is in so many blocks is written on ticks of [`FLUSH_PACE`] alone, however little is written: so it
+/// is old enough to be carried when it first has [`CARRY_BLOCKS`].
+pub const PACED_BLOCKS: usize = CARRY_BLOCKS / 8;
 
 /// Histories that wait for the exporter's thread, on the whole node, in bytes as they are weighed. The thread looks every
 /// 100 ms, or 25 where there is much; beyond: pages are dropped and counted.

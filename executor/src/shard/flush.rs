@@ -81,19 +81,29 @@ impl Shard {
                 self.tell_at_rest(at);
                 return;
             }
-            let few = waiting < limits::FLUSH_RECORDS_MIN && !halted;
-            let due_us = match asked {
-                0 => FlushPace::tick_after_us(log.begun_us),
-                _ => self.flush_pace.due_us(log.begun_us, self.now_us),
-            };
-            if few && self.now_us < due_us {
-                self.alarm_at(due_us);
-                return;
+            if waiting < limits::FLUSH_RECORDS_MIN && !halted {
+                let due_us = self.small_flush_due_us(at, asked > 0);
+                if self.now_us < due_us {
+                    return self.alarm_at(due_us);
+                }
             }
             self.flush_pace.wrote(waiting, self.now_us);
             self.seal(at);
         }
         self.append(at, Duration::ZERO);
+    }
+
+    /// When a small flush of this log may begin; `asked`: somebody waits for what it would write. Each block is one of those that
+    /// the journals in it may have, and one read more for who reads them, so that an execution with many has no more than ticks.
+    fn small_flush_due_us(&mut self, at: usize, asked: bool) -> u64 {
+        let log = &self.logs[at];
+        let has_many = |address: &Address| {
+            self.open.get(*address).is_some_and(|open| open.blocks.len() >= limits::PACED_BLOCKS)
+        };
+        if !asked || log.page.touched.iter().any(has_many) {
+            return FlushPace::tick_after_us(log.begun_us);
+        }
+        self.flush_pace.due_us(log.begun_us, self.now_us)
     }
 
     /// Finishes the block under construction.

@@ -2,8 +2,8 @@
 //!
 //! What a flush costs a store is mostly its fsync, which logs that arrive together share. While little is written that saving is
 //! worth nothing, and waiting for a tick would be all that a caller waits for. Ticks are those of Unix time, so that the shards
-//! of a node agree on them. Invariant: between two ticks a shard begins no more small flushes by itself than its part of
-//! [`limits::FLUSH_CALM_LOAD`] allows, and none where more was written in the tick before. Nothing here can fail.
+//! of a node agree on them. Invariant: beyond its part of [`limits::FLUSH_CALM_LOAD`] in a tick or in the one before, a shard begins
+//! one small flush of each log in a tick, on the tick. Nothing here can fail.
 
 use crate::limits;
 

@@ -1,6 +1,7 @@
 //! Pages of histories: while an execution is run again, only the events of the page that is asked for are written out.
 //!
-//! Invariants: events are numbered from 1 without a gap and never change, so that the number of the next event is all that a place
+//! Invariants: events are numbered from 1 without a gap and stay what they are (but that ASW's form says in an exit event what came
+//! next, once it has come), so that the number of the next event is all that a place
 //! has to say, and later pages agree with earlier ones while the execution goes on; a page ends where its bytes do, and has one
 //! event at least. What may fail: a place behind the history.
 

@@ -93,7 +93,7 @@ pub(super) struct ServeOptions {
     /// file. Read again when the file changes [default: one key, kept in the store]
     #[arg(long, value_name = "FILE", env = "MYRIAD_CLUSTER_SECRET_FILE")]
     cluster_secret_file: Option<PathBuf>,
-    /// Listen where other machines can reach it, without TLS
+    /// Listen where other machines can reach it, without TLS: --listen, if it has no certificate, and --metrics
     #[arg(long)]
     allow_plaintext: bool,
     /// How log lines look
@@ -150,7 +150,7 @@ impl ServeOptions {
             None => Ok(()),
             Some(metrics) => Err(format!(
                 "--metrics {metrics}: anyone on the network could read metrics, for this port speaks plain text; stay on \
-                 127.0.0.1, or accept that with --allow-plaintext"
+                 127.0.0.1, or accept that with --allow-plaintext (--listen goes on with TLS where it has a certificate)"
             )),
         }
     }

@@ -67,8 +67,7 @@ fn whole_of_other(member: &str, given: &str) -> Result<(), Fault> {
         return Ok(());
     }
     let message = format!(
-        "{member}: give the whole ARN or QRN, as it was told when what it names was made, such as \
-         arn:aws:states:REGION:ACCOUNT:stateMachine:NAME"
+        "{member}: give the whole ARN or QRN, as it was told when what it names was made, and not its name alone"
     );
     Err(Fault::new(front::Kind::InvalidArn, message))
 }

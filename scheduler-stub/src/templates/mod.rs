@@ -168,7 +168,7 @@ impl Templates {
             return Ok((self.describe(&new.arn, 0).await?, published));
         }
         let message = format!(
-            "{} exists with another definition, type, role or configuration: update it, or delete it first",
+            "{} exists with another definition, type, role, configuration or published version: update it, or delete it first",
             new.arn
         );
         Err(Error::conflict("StateMachineAlreadyExists", message))

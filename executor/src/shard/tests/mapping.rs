@@ -313,7 +313,7 @@ async fn a_write_whose_outcome_a_crash_took_is_done_again_with_the_same_keys_and
     // The block of the task's outcome is written, and that of the write's is not.
     world.store.hold_appends_after(1);
     shard.succeed(1, &task.token, "10").await;
-    soon("a write", async {
+    ticking(&world, async {
         while shard.metrics.objects_written.get() == 0 {
             shard.settled().await;
         }

@@ -182,3 +182,22 @@ async fn an_execution_whose_journal_is_in_too_many_blocks_ends_and_can_be_read()
     assert!((60..=64).contains(&tasks), "{tasks}");
     assert_eq!(history.last().map(|event| &*event.r#type), Some("ExecutionFailed"));
 }
+
+#[tokio::test]
+async fn what_is_written_where_there_is_little_waits_for_a_tick_only_where_an_execution_is_in_many_blocks() {
+    let world = World::new();
+    let two = world.define(TWO_TASKS).await;
+    let shard = world.shard().await;
+    let (mut watcher, mut worker) = (shard.watch().await, shard.worker(1, 10).await);
+    shard.started(batch(1, two, Mode::Standard, &["1"])).await;
+    for _ in 0..limits::PACED_BLOCKS {
+        let task = tasks(&mut worker, 1).await.remove(0);
+        shard.succeed(1, &task.token, "1").await;
+    }
+    for _ in 0..8 {
+        shard.settled().await;
+    }
+    assert!(watcher.try_recv().is_err(), "the clock stands still");
+    world.clock.advance(TICK);
+    assert_eq!(outcomes(&mut watcher, 1).await[0].status(), ExecutionStatus::Succeeded);
+}
