@@ -97,13 +97,15 @@ impl Shard {
     /// the journals in it may have, and one read more for who reads them, so that an execution with many has no more than ticks.
     fn small_flush_due_us(&mut self, at: usize, asked: bool) -> u64 {
         let log = &self.logs[at];
+        let due_us = self.flush_pace.due_us(log.begun_us, self.now_us);
         let has_many = |address: &Address| {
             self.open.get(*address).is_some_and(|open| open.blocks.len() >= limits::PACED_BLOCKS)
         };
-        if !asked || log.page.touched.iter().any(has_many) {
+        // Only where little is written they are looked at one by one.
+        if due_us <= self.now_us && (!asked || log.page.touched.iter().any(has_many)) {
             return FlushPace::tick_after_us(log.begun_us);
         }
-        self.flush_pace.due_us(log.begun_us, self.now_us)
+        due_us
     }
 
     /// Finishes the block under construction.

@@ -232,7 +232,7 @@ metrics! {
     DOOR_SENT Counter "scheduler_http_sent_bytes_total" [] "Bytes of the bodies of answers";
     DOOR_OPEN Gauge "scheduler_http_connections_open" [] "Connections of the front door that are open";
     DOOR_OPENED Counter "scheduler_http_connections_opened_total" [] "Connections that the front door has taken";
-    DOOR_TROUBLES Counter "scheduler_http_connection_troubles_total" ["reason"] "Connections that were refused because all others were busy, or closed before their client did so: to make room, after a handshake that failed, for headers that took too long, idle, or broken";
+    DOOR_TROUBLES Counter "scheduler_http_connection_troubles_total" ["reason"] "Connections that were refused because all others were busy, or closed before their client did so: to make room, after a handshake that failed, for headers that took too long, for an answer that was not read, idle, or broken";
     SCHEDULER_BUILD Info "scheduler_build_info" ["version"] "The scheduler's version";
 }
 
