@@ -26,6 +26,9 @@ if [ "${1:-}" != --no-apt ] && [ ${#missing[@]} -gt 0 ]; then
     [ -z "${made:-}" ] || rm -f /usr/sbin/policy-rc.d
 fi
 
+# Nothing is built twice here: what incremental builds keep would only double what the disk has to hold.
+export CARGO_INCREMENTAL="${CARGO_INCREMENTAL:-0}"
+
 step "format"
 cargo fmt --all -- --check
 step "lints"
