@@ -55,15 +55,6 @@ pub(super) enum Order {
     Drain,
 }
 
-/// What comes to pass on a connection from outside.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Due {
-    /// It ends, and this is why.
-    End(Connection),
-    /// It takes nothing more.
-    Drain,
-}
-
 impl Activity {
     /// A connection that has just come, of which a handshake or a first request is expected soon.
     pub(super) fn new(handshake: bool) -> Self {
@@ -145,27 +136,29 @@ impl Activity {
         Some((self.since.get() + within, what))
     }
 
-    /// Waits until it has to end or drain. To be asked again after a drain; drop it and nothing is lost.
-    pub(super) async fn due(&self, limits: &Limits) -> Due {
+    /// Waits until it is told to do something; drop it and nothing is lost.
+    pub(super) async fn told(&self) -> Order {
+        loop {
+            if let Some(order) = self.order.get() {
+                return order;
+            }
+            self.ordered.notified().await;
+        }
+    }
+
+    /// Waits until it has been idle or slow for too long, and says which; drop it and nothing is lost.
+    pub(super) async fn overdue(&self, limits: &Limits) -> Connection {
         // A deadline moves with each request, so it is not waited for but looked at.
         let shortest = limits.head_within.min(limits.idle_within).min(limits.write_within);
         let look_every = (shortest / 2).max(Duration::from_millis(1));
         loop {
-            match self.order.get() {
-                Some(Order::End) => return Due::End(Connection::Evicted),
-                Some(Order::Drain) => return Due::Drain,
-                None => {}
-            }
             let now = Instant::now();
             let next = match self.deadline(limits) {
-                Some((at, what)) if at <= now => return Due::End(what),
+                Some((at, what)) if at <= now => return what,
                 Some((at, _)) => at.min(now + look_every),
                 None => now + look_every,
             };
-            tokio::select! {
-                () = self.ordered.notified() => {}
-                () = tokio::time::sleep_until(next) => {}
-            }
+            tokio::time::sleep_until(next).await;
         }
     }
 }
@@ -222,12 +215,10 @@ mod tests {
     use super::*;
 
     /// What comes to pass, and after how many seconds.
-    async fn due(me: &Activity) -> (u64, Connection) {
+    async fn overdue(me: &Activity) -> (u64, Connection) {
         let began = Instant::now();
-        match me.due(&Limits::default()).await {
-            Due::End(what) => (began.elapsed().as_secs(), what),
-            Due::Drain => panic!("nobody has asked for it"),
-        }
+        let what = me.overdue(&Limits::default()).await;
+        (began.elapsed().as_secs(), what)
     }
 
     fn speaking(first: &[u8]) -> Rc<Activity> {
@@ -241,13 +232,13 @@ mod tests {
         let me = speaking(b"POST");
         let answering = me.begin().answers();
         for _ in 0..20 {
-            let early = tokio::time::timeout(Duration::from_secs(19), due(&me)).await;
+            let early = tokio::time::timeout(Duration::from_secs(19), overdue(&me)).await;
             assert!(early.is_err(), "{early:?}");
             answering.goes_on();
         }
-        assert_eq!(due(&me).await, (20, Connection::SlowReader));
+        assert_eq!(overdue(&me).await, (20, Connection::SlowReader));
         drop(answering);
-        assert_eq!(due(&me).await, (75, Connection::Idle), "from when the answer was written");
+        assert_eq!(overdue(&me).await, (75, Connection::Idle), "from when the answer was written");
     }
 
     #[tokio::test(start_paused = true)]
@@ -257,7 +248,7 @@ mod tests {
             let (_stuck, other) = (me.begin().answers(), me.begin().answers());
             tokio::time::advance(Duration::from_secs(15)).await;
             other.goes_on();
-            assert_eq!(due(&me).await, (after, Connection::SlowReader));
+            assert_eq!(overdue(&me).await, (after, Connection::SlowReader));
         }
     }
 
@@ -265,7 +256,7 @@ mod tests {
     async fn a_call_that_waits_is_not_ended() {
         let me = speaking(b"POST");
         let _waits = me.begin();
-        let early = tokio::time::timeout(Duration::from_secs(3_600), due(&me)).await;
+        let early = tokio::time::timeout(Duration::from_secs(3_600), overdue(&me)).await;
         assert!(early.is_err(), "{early:?}");
     }
 }

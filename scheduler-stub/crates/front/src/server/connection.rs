@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::io::InspectReader;
 
-use super::activity::{Activity, Due};
+use super::activity::{Activity, Order};
 use super::lane::Lane;
 use super::request;
 use crate::admission::Admission;
@@ -35,10 +35,11 @@ pub(super) async fn serve<G: Gate, A: Admission>(
     let Some(identity) = &lane.door.tls else { return speak(lane, stream, me).await };
     let handshake = tokio::select! {
         handshake = identity.accept(stream) => handshake,
-        due = me.due(&lane.door.limits) => match due {
-            Due::End(what) => return Some(what),
-            Due::Drain => return None,
+        order = me.told() => match order {
+            Order::End => return Some(Connection::Evicted),
+            Order::Drain => return None,
         },
+        what = me.overdue(&lane.door.limits) => return Some(what),
     };
     match handshake {
         Ok(stream) => {
@@ -72,19 +73,21 @@ where
     let mut draining = false;
     loop {
         tokio::select! {
+            biased;
+            // First, so that an answer which is ready by then says that its connection ends. The end of draining is its lane's.
+            order = me.told(), if !draining => match order {
+                Order::End => return Some(Connection::Evicted),
+                Order::Drain => {
+                    draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            },
             ended = &mut connection => {
                 let error = ended.err()?;
                 tracing::debug!(error = &*error, "a connection broke");
                 return Some(Connection::Broken);
             }
-            // Once it drains, the end of draining is its lane's.
-            due = me.due(limits), if !draining => match due {
-                Due::End(what) => return Some(what),
-                Due::Drain => {
-                    draining = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-            },
+            what = me.overdue(limits), if !draining => return Some(what),
         }
     }
 }
