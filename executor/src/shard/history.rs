@@ -12,17 +12,17 @@ use std::time::Instant;
 use asl::history::{AswEvent, AswHistory, HistoryEvent, Observer};
 use asl::{Dialect, Effect, EffectId, Event, Payload};
 use ids::{ExecutionName, Mode, Status};
+use journal::Store;
 use journal::block::{Closed, Journalled, JournalledKind, decode_failure};
 use journal::index::Execution;
-use journal::store::BlockRange;
-use journal::{Block, BlockId, Store};
 use proto::executor::v1;
 
 use super::beyond::fetch_anywhere;
 use super::command::Reply;
 use super::core::Shard;
-use super::fetch::is_whole;
+use super::fetch::{is_whole, journal_in};
 use super::history_page::{HistoryCut, HistoryPage, Paged};
+use super::kept_replays::Stamp;
 use super::lookup::{moved, spelt};
 use super::machine::{self, Beginning, Machine, dialect_of};
 use super::recover::{Untold, event_of};
@@ -45,14 +45,16 @@ impl Shard {
         cut: HistoryCut,
         reply: Reply<HistoryPage>,
     ) {
-        self.derived(execution, reply, async move |machine, told| derive(machine, told, form, cut).await);
+        let of = async move |machine: &Machine, told: &Told<'_>| derive(machine, told, form, cut).await;
+        self.derived(execution, reply, |_| None, of);
     }
 
-    /// Answers with what a replay of an execution shows.
+    /// Answers with what a replay of an execution shows, or with what is kept of an earlier one.
     pub(super) fn derived<T: 'static>(
         &mut self,
         execution: ExecutionName,
         reply: Reply<T>,
+        kept: impl FnOnce(&Stamp) -> Option<T> + 'static,
         of: impl AsyncFnOnce(&Machine, &Told<'_>) -> Result<T, Error> + 'static,
     ) {
         let log = match self.log_of(&execution) {
@@ -64,7 +66,7 @@ impl Shard {
         let open = self.slot_of(&execution).and_then(|address| self.open.get(address));
         let blocks = open.map(|open| &open.blocks).or_else(|| self.away(log, &execution));
         let blocks = blocks.map(|blocks| blocks.to_vec()).unwrap_or_default();
-        let partition = self.logs[log].partition;
+        let (partition, generation) = (self.logs[log].partition, self.logs[log].generation);
         let (standing, archive) = (self.standing(log), self.archive_view());
         let (definitions, desk) = (Arc::clone(&self.definitions), self.transfers.desk.clone());
         let secret = Arc::clone(&self.context.secret);
@@ -73,14 +75,18 @@ impl Shard {
             let found = fetch_anywhere(&*store, archive.as_ref(), &execution, place, partition).await;
             let (found, _) = standing.told(&*store, found).await?;
             let blocks = found.closed.as_ref().map_or(blocks, |closed| closed.blocks.clone());
+            let stamp = Stamp::of(&found, generation, &blocks);
+            if let Some(known) = kept(&stamp) {
+                return Ok(known);
+            }
             let mut journal = found.journalled.clone();
             let mut gone = false;
-            for block in blocks {
-                match journal_of(&*store, &found, block).await? {
-                    Some(told) => journal.extend(told),
-                    None => gone = true,
-                }
-            }
+            let take = |told: Option<Vec<Journalled>>| {
+                gone |= told.is_none();
+                journal.extend(told.into_iter().flatten());
+                Ok(())
+            };
+            journal_in(&*store, found.opened.id, &blocks, take).await?;
             journal.sort_by_key(|told| told.sequence);
             journal.dedup_by_key(|told| told.sequence);
             if gone || !is_whole(&journal) {
@@ -89,31 +95,14 @@ impl Shard {
                 return Err(if lost { not_whole(&spelt(&execution)) } else { moved(&execution) });
             }
             let spelt = &spelt(&execution);
-            let told = Told { found: &found, journal: &journal, desk: &desk, secret: &secret, spelt };
+            let told = Told { found: &found, journal: &journal, desk: &desk, secret: &secret, spelt, stamp };
             let machine = machine_of(&*store, &definitions, &told).await?;
             of(&machine, &told).await
         });
     }
 }
 
-/// What an execution was told, as one block has it; nothing when the block is gone.
-pub(super) async fn journal_of(
-    store: &dyn Store,
-    found: &Execution,
-    at: BlockId,
-) -> Result<Option<Vec<Journalled>>, Error> {
-    let id = found.opened.id;
-    let range = BlockRange { from: at, to: at, reverse: false, limit: 1 };
-    let blocks = store.read(id.batch.partition, range).await?;
-    Ok(blocks
-        .first()
-        .map(|(_, bytes)| Block::parse(bytes)?.find(id))
-        .transpose()?
-        .map(|found| found.journalled))
-}
-
 /// What there is of an execution to derive its history from.
-#[derive(Clone, Copy)]
 pub(super) struct Told<'a> {
     found: &'a Execution,
     journal: &'a [Journalled],
@@ -122,6 +111,8 @@ pub(super) struct Told<'a> {
     secret: &'a Arc<ClusterSecret>,
     /// For messages.
     spelt: &'a str,
+    /// What the replay is of.
+    pub stamp: Stamp,
 }
 
 fn not_whole(spelt: &str) -> Error {
@@ -208,7 +199,7 @@ pub(super) async fn replay(
     told: &Told<'_>,
     observer: &mut impl Watch,
 ) -> Result<(), Error> {
-    let Told { found, journal, desk, spelt, .. } = *told;
+    let Told { found, journal, desk, spelt, .. } = told;
     let Execution { machine: key, opened, closed, .. } = found;
     let mut effects = Vec::new();
     let (waits, journal) = turns::beginning(journal);
