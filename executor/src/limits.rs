@@ -208,6 +208,25 @@ pub const WORKER_CREDIT_MAX: u32 = 65_536;
 /// Batches that may wait for definitions, names or the blocks they began in from the store on one shard.
 pub const LOADING_BATCHES_MAX: usize = 64;
 
+/// Blocks of a journal that are read at once, for a history or a redrive: as few round trips, and about 32 MiB at most in hand.
+pub const JOURNAL_BLOCKS_AT_ONCE: usize = 16;
+
+/// Child executions that one replay collects for the pages that follow, beside those under way.
+pub const CHILDREN_AHEAD: usize = 10_000;
+
+/// Bytes of one listing of child executions, or of Map Runs, that is kept for the pages that follow: some ten thousand rows.
+/// Of longer ones the newest rows are kept.
+pub const KEPT_REPLAY_BYTES_MAX: usize = 4 << 20;
+
+/// Listings that are kept so on one shard.
+pub const KEPT_REPLAYS_MAX: usize = 64;
+
+/// Bytes of all that is kept so on one shard.
+pub const KEPT_REPLAYS_BYTES_MAX: usize = 16 << 20;
+
+/// How long pages after the first are told as it all stood when the first was.
+pub const KEPT_REPLAY_MAX: Duration = Duration::from_secs(60);
+
 /// Look-ups, histories and listings under way on one shard. Beyond: refused with a delay.
 pub const QUESTIONS_MAX: usize = 1_024;
 

@@ -179,8 +179,8 @@ pub(super) struct Shard {
     pub crumb: Rc<Crumb>,
     /// What stands against executions of its partitions.
     pub suspects: HashMap<ExecutionId, Suspect>,
-    /// Look-ups under way.
-    pub questions: usize,
+    /// Look-ups under way, and what they leave for those that follow.
+    pub questions: super::kept_replays::Questions,
     /// Open executions by batch, for who asks by id.
     pub by_batch: HashMap<BatchId, Vec<(u8, Address)>, foldhash::fast::RandomState>,
 }
@@ -236,7 +236,7 @@ impl Shard {
             reviving: Rc::default(),
             crumb: Rc::new(context.crumbs.slot(config.index)),
             suspects: HashMap::new(),
-            questions: 0,
+            questions: Default::default(),
             by_batch: HashMap::default(),
             config,
             context,
@@ -317,7 +317,7 @@ impl Shard {
             Landed::Dropped => {}
             Landed::Examined { log, tenure, result } => self.examined(log, tenure, result),
             Landed::Renewed { log, tenure, result } => self.renewed(log, tenure, result),
-            Landed::Answered => self.questions = self.questions.saturating_sub(1),
+            Landed::Answered => self.questions.under_way = self.questions.under_way.saturating_sub(1),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Reads the records of open executions: exactly the blocks that hold them, each once.
+//! Reads the records of executions: exactly the blocks that hold them, each once.
 //!
 //! Invariants: blocks that follow one another are read in pages, others one by one, some at a time; where a record is
 //! in the log twice, the later copy counts, and only blocks that were read and count are named. What may fail: the
@@ -16,6 +16,7 @@ use journal::store::BlockRange;
 use journal::{Block, BlockId, Journalled, MachineRef, Opened, Record, Store, StoreError};
 
 use super::scan::{Blocks, Map};
+use crate::error::Error;
 use crate::limits;
 
 /// An open execution as the log has it.
@@ -112,6 +113,35 @@ fn gather(block: &Block, gathered: &mut Map<ExecutionId, Gathered>) -> Result<()
     Ok(())
 }
 
+/// Tells `take` what each of these blocks holds of what an execution was told, in their order; nothing of a block that is gone.
+/// So many are read at once as [`limits::JOURNAL_BLOCKS_AT_ONCE`] says.
+pub(super) async fn journal_in(
+    store: &dyn Store,
+    id: ExecutionId,
+    blocks: &[BlockId],
+    mut take: impl FnMut(Option<Vec<Journalled>>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    for some in blocks.chunks(limits::JOURNAL_BLOCKS_AT_ONCE) {
+        let ranges = ranges(some);
+        let pages = ranges.iter().map(|range| store.read(id.batch.partition, *range));
+        let pages = futures_util::future::try_join_all(pages).await?;
+        let mut there = pages.into_iter().flatten().peekable();
+        for block in some {
+            let Some((_, bytes)) = there.next_if(|(id, _)| id == block) else {
+                take(None)?;
+                continue;
+            };
+            let told = Block::parse(&bytes)?.find(id)?.journalled.into_iter();
+            // Of its own, so that the rest of its block may go.
+            take(Some(
+                told.map(|told| Journalled { payload: Bytes::copy_from_slice(&told.payload), ..told })
+                    .collect(),
+            ))?;
+        }
+    }
+    Ok(())
+}
+
 /// The records of these executions, in their order; an error for each whose records are not all there.
 pub(super) async fn fetch(
     store: &dyn Store,
@@ -147,6 +177,15 @@ pub(super) async fn fetch(
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::{Context, Waker};
+
+    use ids::BatchId;
+    use journal::block::{BlockBuilder, JournalledKind};
+    use journal::memory::MemoryStore;
+    use journal::store::{Append, Connect};
+
     use super::*;
 
     fn block(generation: u64, sequence: u64) -> BlockId {
@@ -162,5 +201,58 @@ mod tests {
         let many: Vec<_> = (0..40).map(|sequence| block(1, sequence)).collect();
         assert!(ranges(&many).iter().all(|range| range.limit <= limits::RECOVERY_PAGE));
         assert_eq!(ranges(&many).iter().map(|range| range.limit).sum::<usize>(), 40);
+    }
+
+    /// A store whose log has these blocks, each of which tells the execution one thing more.
+    async fn told(blocks: &[BlockId]) -> (MemoryStore, Arc<dyn Store>, ExecutionId) {
+        let memory = MemoryStore::new();
+        let store = memory.connect().await.expect("memory");
+        let partition = PartitionId::new(0).expect("in range");
+        let id = BatchId::new(partition, 1, 1).expect("in range").execution(0);
+        for (sequence, at) in (0..).zip(blocks) {
+            let mut builder = BlockBuilder::new(partition);
+            let (kind, payload) = (JournalledKind::TimerFired, Bytes::new());
+            builder.journalled(&Journalled { id, time_ms: 1, sequence, effect: 1, kind, payload });
+            let block = builder.finish(*at, 1);
+            let append = Append { partition, id: *at, block, derived: Vec::new(), trim_below: None };
+            store.append(append).await.expect("appended");
+        }
+        (memory, store, id)
+    }
+
+    /// What was read is told in order: which outcome each block has, `None` where it is gone.
+    async fn read(store: &dyn Store, id: ExecutionId, blocks: &[BlockId]) -> Vec<Option<u32>> {
+        let mut seen = Vec::new();
+        let take = |told: Option<Vec<Journalled>>| {
+            seen.push(told.map(|told| told[0].sequence));
+            Ok(())
+        };
+        journal_in(store, id, blocks, take).await.expect("read");
+        seen
+    }
+
+    #[tokio::test]
+    async fn of_a_journal_sixteen_blocks_are_read_at_once_wherever_they_are() {
+        let far: Vec<BlockId> = (1..=40).map(|number| block(1, 2 * number)).collect();
+        let (memory, store, id) = told(&far).await;
+        let before = memory.reads();
+        memory.hold_reads(true);
+        let mut reading = pin!(read(&*store, id, &far));
+        let waits = reading.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending();
+        assert!(waits && memory.reads() - before == 16, "sixteen are asked for before one is answered");
+        memory.hold_reads(false);
+        assert!(reading.await.into_iter().eq((0..40).map(Some)));
+        assert_eq!(memory.reads() - before, 40);
+    }
+
+    #[tokio::test]
+    async fn neighbours_are_one_read_of_a_journal_and_a_block_that_is_gone_is_told_in_its_place() {
+        let near: Vec<BlockId> = (1..=40).map(|number| block(1, number)).collect();
+        let (memory, store, id) = told(&[&near[..9], &near[10..]].concat()).await;
+        let before = memory.reads();
+        let seen = read(&*store, id, &near).await;
+        assert_eq!(memory.reads() - before, 3);
+        let expected = (0..40).map(|at: u32| (at != 9).then_some(at - u32::from(at > 9)));
+        assert!(seen.into_iter().eq(expected));
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! A STANDARD execution is told what it was told; of an EXPRESS one nothing but its input is kept, so that only one which
 //! needed nothing from outside has a history. What its Maps have read is read again where the journal keeps but a digest.
-//! A history is told as Step Functions or as ASW tells it, by another observer of the same replay. Invariant: the same
+//! A history is told as Step Functions or as ASW tells it, by another observer of the same replay, which ends where its page does. That
+//! of an EXPRESS execution does so only where its machine cannot wait for anything: of others only the end says whether they have
+//! waited, and then no page is told, the first as little as the last. Invariant: the same
 //! function steps executions here, live and in recovery. What may fail: the store; an EXPRESS execution that waited for
 //! something; a long object that is not what it was.
 
@@ -10,19 +12,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use asl::history::{AswEvent, AswHistory, HistoryEvent, Observer};
-use asl::{Dialect, Effect, EffectId, Event, Payload};
+use asl::program::{Kind, State};
+use asl::{Dialect, Effect, EffectId, Event, Payload, Program};
 use ids::{ExecutionName, Mode, Status};
+use journal::Store;
 use journal::block::{Closed, Journalled, JournalledKind, decode_failure};
 use journal::index::Execution;
-use journal::store::BlockRange;
-use journal::{Block, BlockId, Store};
 use proto::executor::v1;
 
 use super::beyond::fetch_anywhere;
 use super::command::Reply;
 use super::core::Shard;
-use super::fetch::is_whole;
+use super::fetch::{is_whole, journal_in};
 use super::history_page::{HistoryCut, HistoryPage, Paged};
+use super::kept_replays::Stamp;
 use super::lookup::{moved, spelt};
 use super::machine::{self, Beginning, Machine, dialect_of};
 use super::recover::{Untold, event_of};
@@ -45,14 +48,16 @@ impl Shard {
         cut: HistoryCut,
         reply: Reply<HistoryPage>,
     ) {
-        self.derived(execution, reply, async move |machine, told| derive(machine, told, form, cut).await);
+        let of = async move |machine: &Machine, told: &Told<'_>| derive(machine, told, form, cut).await;
+        self.derived(execution, reply, |_| None, of);
     }
 
-    /// Answers with what a replay of an execution shows.
+    /// Answers with what a replay of an execution shows, or with what is kept of an earlier one.
     pub(super) fn derived<T: 'static>(
         &mut self,
         execution: ExecutionName,
         reply: Reply<T>,
+        kept: impl FnOnce(&Stamp) -> Option<T> + 'static,
         of: impl AsyncFnOnce(&Machine, &Told<'_>) -> Result<T, Error> + 'static,
     ) {
         let log = match self.log_of(&execution) {
@@ -64,7 +69,7 @@ impl Shard {
         let open = self.slot_of(&execution).and_then(|address| self.open.get(address));
         let blocks = open.map(|open| &open.blocks).or_else(|| self.away(log, &execution));
         let blocks = blocks.map(|blocks| blocks.to_vec()).unwrap_or_default();
-        let partition = self.logs[log].partition;
+        let (partition, generation) = (self.logs[log].partition, self.logs[log].generation);
         let (standing, archive) = (self.standing(log), self.archive_view());
         let (definitions, desk) = (Arc::clone(&self.definitions), self.transfers.desk.clone());
         let secret = Arc::clone(&self.context.secret);
@@ -73,14 +78,18 @@ impl Shard {
             let found = fetch_anywhere(&*store, archive.as_ref(), &execution, place, partition).await;
             let (found, _) = standing.told(&*store, found).await?;
             let blocks = found.closed.as_ref().map_or(blocks, |closed| closed.blocks.clone());
+            let stamp = Stamp::of(&found, generation, &blocks);
+            if let Some(known) = kept(&stamp) {
+                return Ok(known);
+            }
             let mut journal = found.journalled.clone();
             let mut gone = false;
-            for block in blocks {
-                match journal_of(&*store, &found, block).await? {
-                    Some(told) => journal.extend(told),
-                    None => gone = true,
-                }
-            }
+            let take = |told: Option<Vec<Journalled>>| {
+                gone |= told.is_none();
+                journal.extend(told.into_iter().flatten());
+                Ok(())
+            };
+            journal_in(&*store, found.opened.id, &blocks, take).await?;
             journal.sort_by_key(|told| told.sequence);
             journal.dedup_by_key(|told| told.sequence);
             if gone || !is_whole(&journal) {
@@ -89,31 +98,14 @@ impl Shard {
                 return Err(if lost { not_whole(&spelt(&execution)) } else { moved(&execution) });
             }
             let spelt = &spelt(&execution);
-            let told = Told { found: &found, journal: &journal, desk: &desk, secret: &secret, spelt };
+            let told = Told { found: &found, journal: &journal, desk: &desk, secret: &secret, spelt, stamp };
             let machine = machine_of(&*store, &definitions, &told).await?;
             of(&machine, &told).await
         });
     }
 }
 
-/// What an execution was told, as one block has it; nothing when the block is gone.
-pub(super) async fn journal_of(
-    store: &dyn Store,
-    found: &Execution,
-    at: BlockId,
-) -> Result<Option<Vec<Journalled>>, Error> {
-    let id = found.opened.id;
-    let range = BlockRange { from: at, to: at, reverse: false, limit: 1 };
-    let blocks = store.read(id.batch.partition, range).await?;
-    Ok(blocks
-        .first()
-        .map(|(_, bytes)| Block::parse(bytes)?.find(id))
-        .transpose()?
-        .map(|found| found.journalled))
-}
-
 /// What there is of an execution to derive its history from.
-#[derive(Clone, Copy)]
 pub(super) struct Told<'a> {
     found: &'a Execution,
     journal: &'a [Journalled],
@@ -122,6 +114,8 @@ pub(super) struct Told<'a> {
     secret: &'a Arc<ClusterSecret>,
     /// For messages.
     spelt: &'a str,
+    /// What the replay is of.
+    pub stamp: Stamp,
 }
 
 fn not_whole(spelt: &str) -> Error {
@@ -208,7 +202,7 @@ pub(super) async fn replay(
     told: &Told<'_>,
     observer: &mut impl Watch,
 ) -> Result<(), Error> {
-    let Told { found, journal, desk, spelt, .. } = *told;
+    let Told { found, journal, desk, spelt, .. } = told;
     let Execution { machine: key, opened, closed, .. } = found;
     let mut effects = Vec::new();
     let (waits, journal) = turns::beginning(journal);
@@ -233,7 +227,11 @@ pub(super) async fn replay(
     let mut turn = Instant::now();
     let input = Payload::from_checked(opened.input.clone());
     let mut execution = machine.begin(&beginning, input, &mut effects, observer);
+    let ends_early = express && !may_wait(machine.program());
     while express && effects.contains(&Effect::Yield) && execution.history_events() < EVENTS_MAX as u64 {
+        if ends_early && observer.has_all() {
+            return Ok(());
+        }
         // Its turns are not kept, so all of them are told at its start; others have theirs here too.
         turns::rest(&mut turn).await;
         effects.clear();
@@ -269,6 +267,22 @@ pub(super) async fn replay(
         give_up(&mut execution, closed, spelt, observer)?;
     }
     Ok(())
+}
+
+/// Whether an execution of it may ever wait for something outside, the time among it.
+fn may_wait(program: &Program) -> bool {
+    let waits = |state: &&State| match &state.kind {
+        Kind::Task(_) | Kind::Wait(_) => true,
+        Kind::Map(map) => {
+            map.distributed.as_ref().is_some_and(|map| map.reader.is_some() || map.writer.is_some())
+        }
+        Kind::Pass { .. }
+        | Kind::Choice { .. }
+        | Kind::Succeed
+        | Kind::Fail { .. }
+        | Kind::Parallel { .. } => false,
+    };
+    program.states().iter().any(|state| waits(state) || !state.retry.is_empty())
 }
 
 /// Of an EXPRESS execution nothing is kept that would say where it stands, or stood.
@@ -322,5 +336,94 @@ fn of_asw(event: &AswEvent, execution: &str) -> v1::HistoryEvent {
         timestamp_ms: machine::ms_of(event.at),
         r#type: event.category.to_owned(),
         details: event.to_api(execution).to_json().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use asl::definition::MachineType;
+    use asl::history::Record;
+    use ids::{BatchId, PartitionId};
+    use journal::{MachineRef, Opened};
+
+    use super::*;
+
+    /// Looks at so many events.
+    struct Until {
+        enough: usize,
+        seen: usize,
+    }
+
+    impl Observer for Until {
+        fn event(&mut self, _: &Record<'_>) {
+            self.seen += 1;
+        }
+    }
+
+    impl Watch for Until {
+        fn has_all(&self) -> bool {
+            self.seen >= self.enough
+        }
+    }
+
+    /// Works for some turns, and has this behind them, which it never comes to.
+    fn definition(behind: &str) -> String {
+        format!(
+            r#"{{"QueryLanguage":"JSONata","StartAt":"A","States":{{
+                "A":{{"Type":"Pass","Output":"{{% $states.input + $count([1..100000]) / 100000 %}}","Next":"B"}},
+                "B":{{"Type":"Choice","Default":"A","Choices":[
+                    {{"Condition":"{{% $states.input = -1 %}}","Next":"C"}},
+                    {{"Condition":"{{% $states.input = 8 %}}","Next":"D"}}]}},
+                "C":{behind},
+                "D":{{"Type":"Succeed"}}}}}}"#
+        )
+    }
+
+    /// Events of an EXPRESS execution that a replay shows to who has enough after so many.
+    async fn shown(behind: &str, enough: usize) -> usize {
+        let text = definition(behind);
+        let compiled = Program::compile_for(text.as_bytes(), Dialect::Asl, MachineType::Express);
+        let program = compiled.expect("a definition").program;
+        let key = MachineRef {
+            arn: "arn:aws:states:us-east-1:123456789012:stateMachine:orders".to_owned(),
+            definition: program.hash,
+            mode: Mode::Express,
+            dialect: 0,
+            retention_s: 0,
+            role_arn: String::new(),
+            logging: Default::default(),
+            origin: String::new(),
+        };
+        let secret = Arc::new(ClusterSecret::from_key(&[7; 32]));
+        let machine = Machine::alone(key.clone(), program, &secret).expect("a good name");
+        let id = BatchId::new(PartitionId::new(0).expect("in range"), 1, 1).expect("in range").execution(0);
+        let (start_time_ms, input, payload) = (1, "0".into(), "8".into());
+        let opened = Opened { id, machine: 0, start_time_ms, seed: 7, name: None, input, trace: None };
+        let closed = Closed { id, status: Status::Succeeded, stop_time_ms: 2, payload, blocks: Vec::new() };
+        let found = &Execution { machine: key, opened, journalled: Vec::new(), closed: Some(closed) };
+        let (desk, stamp) = (&Desk::new(None), Stamp::of(found, 1, &[]));
+        let told = Told { found, journal: &[], desk, secret: &secret, spelt: "it", stamp };
+        let mut until = Until { enough, seen: 0 };
+        replay(&machine, &told, &mut until).await.expect("replayed");
+        until.seen
+    }
+
+    #[tokio::test]
+    async fn a_replay_of_an_express_execution_ends_with_its_page_where_its_machine_cannot_wait() {
+        let pass = r#"{"Type":"Pass","End":true}"#;
+        let all = shown(pass, usize::MAX).await;
+        let few = shown(pass, 3).await;
+        assert!(all > 30 && (3..all / 2).contains(&few), "{few} of {all}");
+        // Of one that may have waited, the end alone says whether there is a history.
+        let branch = r#"{"StartAt":"E","States":{"E":{"Type":"Fail"}}}"#;
+        let retry = r#"[{"ErrorEquals":["States.ALL"]}]"#;
+        for waits in [
+            r#"{"Type":"Wait","Seconds":1,"End":true}"#.to_owned(),
+            r#"{"Type":"Task","Resource":"arn:aws:lambda:us-east-1:123456789012:function:pay","End":true}"#
+                .to_owned(),
+            format!(r#"{{"Type":"Parallel","End":true,"Branches":[{branch}],"Retry":{retry}}}"#),
+        ] {
+            assert_eq!(shown(&waits, 3).await, all, "{waits}");
+        }
     }
 }

@@ -194,7 +194,7 @@ impl Shard {
             let mending = "it lost what it had confirmed, and that is not mended yet: ask again".to_owned();
             return drop(reply.send(Err(StoreError::Unavailable(mending).into())));
         }
-        if self.questions >= limits::QUESTIONS_MAX {
+        if self.questions.under_way >= limits::QUESTIONS_MAX {
             let retry_after = std::time::Duration::from_millis(u64::from(self.admission.retry_after_ms()));
             let limit = limits::QUESTIONS_MAX as u64;
             return drop(reply.send(Err(Error::Overloaded {
@@ -203,7 +203,7 @@ impl Shard {
                 retry_after,
             })));
         }
-        self.questions += 1;
+        self.questions.under_way += 1;
         self.flights.push(Box::pin(async move {
             let mut reply = reply;
             // Who no longer listens needs no answer, and none is looked for any more.

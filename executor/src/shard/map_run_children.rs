@@ -1,10 +1,12 @@
-//! The child executions of a Map Run, page by page: nobody keeps them, so their execution is run again for each page.
+//! The child executions of a Map Run, page by page: nobody keeps them, so their execution is run again.
 //!
-//! Invariants: children are numbered in the order in which they begin, which each replay repeats, so that a number is a place; what
-//! is remembered meanwhile is bounded by a page and by what runs at once. What may fail: whatever a history may, and a Map Run
-//! that the execution does not have.
+//! A replay collects more than its page has, [`limits::CHILDREN_AHEAD`] of them, which are kept for the pages that follow
+//! (`kept_replays.rs`), and ends where nothing that comes yet can change them. Invariants: children are numbered in the order in which they
+//! begin, which each replay repeats, so that a number is a place; what is remembered meanwhile is bounded by that and by what runs
+//! at once. What may fail: whatever a history may, and a Map Run that the execution does not have.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
 use asl::Payload;
 use asl::Timestamp;
@@ -15,9 +17,11 @@ use proto::executor::v1::{self, ExecutionStatus};
 use super::command::Reply;
 use super::core::Shard;
 use super::history::{Watch, replay};
+use super::kept_replays::{Shown, Stamp};
 use super::machine::ms_of;
 use super::map_runs::items_in;
 use crate::error::Error;
+use crate::limits;
 
 /// Which page of a Map Run's children.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +47,80 @@ pub struct ChildrenPage {
     pub next: Option<u64>,
 }
 
+/// Children of a Map Run as a replay found them: those of a page, and of pages that follow.
+#[derive(Debug, Clone)]
+pub(super) struct Listing {
+    map_run: String,
+    status: ExecutionStatus,
+    machine_arn: String,
+    /// They are the children before this number; `None`: up to the last.
+    before: Option<u64>,
+    /// With their numbers, the newest first.
+    rows: Vec<(u64, v1::ChildExecution)>,
+    /// Whether none that is wanted comes behind them.
+    whole: bool,
+}
+
+impl Listing {
+    /// Whether it answers the same questions, or some of them.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.map_run == other.map_run && self.status == other.status && self.before == other.before
+    }
+
+    /// In memory, about.
+    pub fn bytes(&self) -> usize {
+        self.rows.iter().map(|(_, row)| bytes_of(row)).sum::<usize>()
+            + self.map_run.len()
+            + self.machine_arn.len()
+    }
+
+    /// No more than may be kept.
+    fn cut(mut self) -> Self {
+        let mut left =
+            limits::KEPT_REPLAY_BYTES_MAX.saturating_sub(self.map_run.len() + self.machine_arn.len());
+        let fits = |(_, row): &&(u64, v1::ChildExecution)| {
+            let fits = left.checked_sub(bytes_of(row));
+            left = fits.unwrap_or(0);
+            fits.is_some()
+        };
+        let kept = self.rows.iter().take_while(fits).count();
+        self.whole &= kept == self.rows.len();
+        self.rows.truncate(kept);
+        self.rows.shrink_to_fit();
+        self
+    }
+
+    /// The page, if it is of this Map Run and status, and all of it is here.
+    pub fn page_of(&self, cut: &ChildrenCut) -> Option<ChildrenPage> {
+        let here = match (self.before, cut.place) {
+            (None, _) => true,
+            (Some(before), Some(place)) => place <= before,
+            (Some(_), None) => false,
+        };
+        if !here || cut.map_run != self.map_run || cut.status != self.status {
+            return None;
+        }
+        let page = self.page(cut);
+        // Whether there is another page is known where one more is here, or none can come.
+        (page.next.is_some() || self.whole).then_some(page)
+    }
+
+    /// The page as far as it is here.
+    fn page(&self, cut: &ChildrenCut) -> ChildrenPage {
+        let from = cut.place.map_or(0, |place| self.rows.partition_point(|(number, _)| *number >= place));
+        let rest = &self.rows[from..];
+        let page = &rest[..cut.size.min(rest.len())];
+        let more = rest.len() > page.len();
+        let next = page.last().filter(|_| more).map(|(number, _)| *number);
+        let executions = page.iter().map(|(_, row)| row.clone()).collect();
+        ChildrenPage { machine_arn: self.machine_arn.clone(), executions, next }
+    }
+}
+
+fn bytes_of(row: &v1::ChildExecution) -> usize {
+    size_of::<(u64, v1::ChildExecution)>() + row.arn.len() + row.name.len()
+}
+
 impl Shard {
     pub(super) fn children(
         &mut self,
@@ -50,18 +128,23 @@ impl Shard {
         cut: ChildrenCut,
         reply: Reply<ChildrenPage>,
     ) {
-        self.derived(execution, reply, async move |machine, told| {
-            let mut children = Children::new(cut, machine.key.arn.clone());
+        let (now_us, kept, asked) = (self.now_us, Rc::clone(&self.questions.kept), cut.clone());
+        let keeping = Rc::clone(&kept);
+        let known = move |stamp: &Stamp| kept.borrow().children(stamp, &asked, now_us);
+        self.derived(execution, reply, known, async move |machine, told| {
+            let mut children = Children::new(cut.clone(), machine.key.arn.clone());
             replay(machine, told, &mut children).await?;
-            children.page()
+            children.told(&cut, |shown| keeping.borrow_mut().keep(told.stamp.clone(), now_us, shown))
         });
     }
 }
 
-/// Collects the children that a page may have.
+/// Collects the children that a page may have, and those that follow.
 #[derive(Debug)]
 struct Children {
     cut: ChildrenCut,
+    /// So many of them.
+    size: usize,
     /// The machine's ARN.
     machine: String,
     /// What the children run; `None`: the Map Run has not begun.
@@ -90,6 +173,7 @@ struct Step {
 impl Children {
     fn new(cut: ChildrenCut, machine: String) -> Self {
         Self {
+            size: cut.size.max(limits::CHILDREN_AHEAD),
             cut,
             machine,
             runs: None,
@@ -136,31 +220,44 @@ impl Children {
             row.stop_time_ms = ms_of(at);
         }
         self.ended.insert(number);
-        // One more than the page has says that there is another page.
-        if self.ended.len() > self.cut.size + 1
+        // One more says that there is another page.
+        if self.ended.len() > self.size + 1
             && let Some(oldest) = self.ended.pop_first()
         {
             self.rows.remove(&oldest);
         }
     }
 
-    fn page(self) -> Result<ChildrenPage, Error> {
-        let Some(machine_arn) = self.runs.clone() else {
-            let message =
-                format!("the execution has no Map Run {}: list those that it has", self.cut.map_run);
+    /// The page; what there is for later ones is kept.
+    fn told(self, cut: &ChildrenCut, keep: impl FnOnce(Shown)) -> Result<ChildrenPage, Error> {
+        let listing = self.listing()?;
+        let page = listing.page(cut);
+        keep(Shown::Children(listing.cut()));
+        Ok(page)
+    }
+
+    fn listing(self) -> Result<Listing, Error> {
+        let ChildrenCut { map_run, status, place, .. } = self.cut;
+        let Some(machine_arn) = self.runs else {
+            let message = format!("the execution has no Map Run {map_run}: list those that it has");
             return Err(Error::NotFound { code: "ResourceNotFound", message });
         };
-        let wanted = self.rows.iter().rev().filter(|(_, row)| self.wants(row.status()));
-        let mut wanted: Vec<_> = wanted.take(self.cut.size + 1).collect();
-        let more = wanted.len() > self.cut.size;
-        wanted.truncate(self.cut.size);
-        let next = wanted.last().filter(|_| more).map(|(number, _)| **number);
-        let executions = wanted.into_iter().map(|(_, row)| row.clone()).collect();
-        Ok(ChildrenPage { machine_arn, executions, next })
+        let is_wanted = |(_, row): &(u64, v1::ChildExecution)| {
+            [ExecutionStatus::Unspecified, row.status()].contains(&status)
+        };
+        let mut rows: Vec<_> = self.rows.into_iter().rev().filter(is_wanted).take(self.size + 1).collect();
+        let whole = rows.len() <= self.size;
+        rows.shrink_to_fit();
+        Ok(Listing { map_run, status, machine_arn, before: place, rows, whole })
     }
 }
 
-impl Watch for Children {}
+impl Watch for Children {
+    /// Later children are on no page that is asked for, and those that have ended stay what they are.
+    fn has_all(&self) -> bool {
+        self.runs.is_some() && self.open.is_empty() && self.cut.place.is_some_and(|place| self.begun >= place)
+    }
+}
 
 impl Observer for Children {
     const CHILDREN: bool = true;
@@ -204,5 +301,134 @@ impl Observer for Children {
             _ => return,
         };
         step.ended = Some((record.at, status));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use asl::definition::MachineType;
+    use asl::{Dialect, Effect, EffectId, Event, Program};
+    use ids::{BatchId, Mode, PartitionId};
+    use journal::MachineRef;
+
+    use super::super::kept_replays::KeptReplays;
+    use super::super::kept_replays::tests::stamp;
+    use super::super::machine::{Beginning, Machine};
+    use super::*;
+    use crate::secret::ClusterSecret;
+
+    const ARN: &str = "arn:aws:states:us-east-1:123456789012:stateMachine:orders";
+
+    /// A Map whose children end at once.
+    const QUICK: &[u8] = br#"{"StartAt":"M","States":{"M":{"Type":"Map","Label":"M","End":true,"MaxConcurrency":40,
+        "ItemProcessor":{"ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"STANDARD"},"StartAt":"A","States":{
+        "A":{"Type":"Pass","End":true}}}}}}"#;
+
+    fn machine() -> Machine {
+        let compiled =
+            Program::compile_for(QUICK, Dialect::Asl, MachineType::Standard).expect("a definition");
+        let key = MachineRef {
+            arn: ARN.to_owned(),
+            definition: compiled.program.hash,
+            mode: Mode::Standard,
+            dialect: 0,
+            retention_s: 0,
+            role_arn: String::new(),
+            logging: Default::default(),
+            origin: String::new(),
+        };
+        let secret = Arc::new(ClusterSecret::from_key(&[7; 32]));
+        Machine::alone(key, compiled.program, &secret).expect("a good name")
+    }
+
+    /// Runs an execution of so many items to its end.
+    fn run(machine: &Machine, items: usize, observer: &mut impl Observer) {
+        let id = BatchId::new(PartitionId::new(0).expect("in range"), 1, 1).expect("in range").execution(0);
+        let beginning = Beginning { id, name: None, seed: 7, start_time_ms: 1, waits: false, keeps: false };
+        let input = format!("[{}]", vec!["0"; items].join(","));
+        let mut effects = Vec::new();
+        let input = Payload::from_checked(input.into());
+        let mut execution = machine.begin(&beginning, input, &mut effects, observer);
+        while effects.contains(&Effect::Yield) {
+            effects.clear();
+            execution.handle(Event::TimerFired(EffectId::NEXT_TURN), Timestamp(0), &mut effects, observer);
+        }
+        assert!(execution.is_finished());
+    }
+
+    /// Sees the ARN of the Map Run.
+    #[derive(Default)]
+    struct Named(String);
+
+    impl Observer for Named {
+        fn event(&mut self, record: &Record<'_>) {
+            if let EventKind::MapRunStarted { arn, .. } = &record.kind {
+                self.0 = arn.to_string();
+            }
+        }
+    }
+
+    fn cut_of(machine: &Machine, place: Option<u64>) -> ChildrenCut {
+        let mut named = Named::default();
+        run(machine, 1, &mut named);
+        ChildrenCut { map_run: named.0, status: ExecutionStatus::Unspecified, size: 100, place }
+    }
+
+    #[test]
+    fn a_walk_over_all_pages_makes_one_replay_for_every_ten_thousand_children() {
+        for (items, expected) in [(10_000, 1), (12_000, 2)] {
+            let machine = machine();
+            let (mut kept, stamp) = (KeptReplays::default(), stamp(0, 1));
+            let (mut replays, mut pages, mut names) = (0, 0, std::collections::HashSet::new());
+            let mut cut = cut_of(&machine, None);
+            loop {
+                let page = kept.children(&stamp, &cut, 0).unwrap_or_else(|| {
+                    replays += 1;
+                    let mut children = Children::new(cut.clone(), ARN.to_owned());
+                    run(&machine, items, &mut children);
+                    let told = children.told(&cut, |shown| kept.keep(stamp.clone(), 0, shown));
+                    told.expect("a page")
+                });
+                pages += 1;
+                names.extend(page.executions.into_iter().map(|child| child.name));
+                cut.place = page.next;
+                if cut.place.is_none() {
+                    break;
+                }
+            }
+            assert_eq!((replays, pages, names.len()), (expected, items / 100, items));
+        }
+    }
+
+    #[test]
+    fn a_replay_ends_where_all_children_of_its_pages_have_ended() {
+        let machine = machine();
+        for (place, expected) in [(None, false), (Some(7), false), (Some(5), true), (Some(2), true)] {
+            let mut children = Children::new(cut_of(&machine, place), ARN.to_owned());
+            assert!(!children.has_all());
+            run(&machine, 5, &mut children);
+            assert_eq!(children.has_all(), expected, "{place:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_to_be_kept_keeps_its_newest_rows_and_is_never_taken_for_all_of_them() {
+        let row = |number: u64| {
+            let name = "n".repeat(limits::KEPT_REPLAY_BYTES_MAX / 4);
+            (number, v1::ChildExecution { name, ..Default::default() })
+        };
+        let (map_run, machine_arn, status) = (String::new(), String::new(), ExecutionStatus::Unspecified);
+        let rows = (0..5).rev().map(row).collect();
+        let listing = Listing { map_run, status, machine_arn, before: None, rows, whole: true };
+        let kept = listing.cut();
+        assert!(kept.bytes() <= limits::KEPT_REPLAY_BYTES_MAX);
+        let cut = |size, place| ChildrenCut { map_run: String::new(), status, size, place };
+        let numbers =
+            |size, place| kept.page_of(&cut(size, place)).map(|page| (page.executions.len(), page.next));
+        assert_eq!(numbers(2, None), Some((2, Some(3))));
+        assert_eq!(numbers(2, Some(3)), None, "one of them is here, and what is behind it is not");
+        assert_eq!(numbers(3, None), None);
     }
 }

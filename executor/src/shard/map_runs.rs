@@ -1,10 +1,11 @@
 //! Map Runs: of each distributed Map that an execution has entered, how many children and items came to what.
 //!
-//! Nothing of them is kept: as a history, they are derived by running the execution again, and this time the children are
-//! counted. Invariants: a child that has begun is counted once, as what it came to; what is under way when its Map Run ends is
+//! Nothing of them is stored: as a history, they are derived by running the execution again, and this time the children are
+//! counted; what that showed is kept while the execution stands still (`kept_replays.rs`). Invariants: a child that has begun is counted once, as what it came to; what is under way when its Map Run ends is
 //! aborted with it; the Map Runs of children are their own matter, and not told. What may fail: whatever a history may.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use asl::history::{ChildExecution, EventKind, Observer, Record};
 use asl::map::Tolerance;
@@ -16,14 +17,20 @@ use proto::executor::v1::{self, ExecutionStatus};
 use super::command::Reply;
 use super::core::Shard;
 use super::history::{Watch, replay};
+use super::kept_replays::{Shown, Stamp};
 use super::machine::ms_of;
 
 impl Shard {
     pub(super) fn map_runs(&mut self, execution: ExecutionName, reply: Reply<Vec<v1::MapRun>>) {
-        self.derived(execution, reply, async move |machine, told| {
+        let (now_us, kept) = (self.now_us, Rc::clone(&self.questions.kept));
+        let keeping = Rc::clone(&kept);
+        let known = move |stamp: &Stamp| kept.borrow().runs(stamp);
+        self.derived(execution, reply, known, async move |machine, told| {
             let mut counting = Counting { machine: machine.key.arn.clone(), ..Counting::default() };
             replay(machine, told, &mut counting).await?;
-            Ok(counting.runs.into_iter().map(|run| run.told).collect())
+            let runs: Vec<_> = counting.runs.into_iter().map(|run| run.told).collect();
+            keeping.borrow_mut().keep(told.stamp.clone(), now_us, Shown::Runs(runs.clone()));
+            Ok(runs)
         });
     }
 }

@@ -32,6 +32,7 @@ mod functions;
 mod handle;
 mod history;
 mod history_page;
+mod kept_replays;
 mod line;
 mod log;
 mod lookup;

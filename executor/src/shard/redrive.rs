@@ -26,9 +26,8 @@ use super::beyond::only_archived;
 use super::command::Reply;
 use super::core::{Landed, Shard};
 use super::execution::{OpenExecution, WaitingFor};
-use super::fetch::is_whole;
+use super::fetch::{is_whole, journal_in};
 use super::flush::RECORD_BYTES;
-use super::history::journal_of;
 use super::log::{LogState, Page};
 use super::lookup::{Place, fetch, moved, spelt, unknown};
 use super::machine::{self, Beginning, Machine, dialect_of};
@@ -168,14 +167,14 @@ async fn revive(
 /// Everything that an ended execution was told.
 async fn read_journal(store: &dyn Store, found: &Execution) -> Result<Vec<Journalled>, Error> {
     let mut journal = found.journalled.clone();
-    let blocks = found.closed.iter().flat_map(|closed| &closed.blocks);
+    let blocks = found.closed.as_ref().map_or(&[][..], |closed| &closed.blocks);
     let lost = || {
         let why = "a part of what it was told is gone, and to go on without it would do work again";
         not_redrivable(&found.opened.id.to_string(), why)
     };
     let mut bytes = 0;
-    for block in blocks {
-        let told = journal_of(store, found, *block).await?.ok_or_else(&lost)?;
+    let take = |told: Option<Vec<Journalled>>| {
+        let told = told.ok_or_else(&lost)?;
         bytes += told.iter().map(|told| told.payload.len()).sum::<usize>();
         if bytes > limits::REDRIVE_JOURNAL_BYTES_MAX {
             let max = limits::REDRIVE_JOURNAL_BYTES_MAX;
@@ -184,7 +183,9 @@ async fn read_journal(store: &dyn Store, found: &Execution) -> Result<Vec<Journa
             return Err(not_redrivable(&found.opened.id.to_string(), &why));
         }
         journal.extend(told);
-    }
+        Ok(())
+    };
+    journal_in(store, found.opened.id, blocks, take).await?;
     journal.sort_by_key(|told| told.sequence);
     journal.dedup_by_key(|told| told.sequence);
     if is_whole(&journal) { Ok(journal) } else { Err(lost()) }
@@ -293,7 +294,7 @@ impl Shard {
         let secret = Arc::clone(&self.context.secret);
         let sources = Sources { definitions, desk, secret, now_ms: self.now_us / 1_000 };
         let archive = self.archive_view();
-        self.questions += 1;
+        self.questions.under_way += 1;
         self.flights.push(Box::pin(async move {
             let mut claim = None;
             let result = async {
@@ -327,7 +328,7 @@ impl Shard {
         if self.draining.is_some() {
             return Err(Error::Draining);
         }
-        if self.questions >= limits::QUESTIONS_MAX {
+        if self.questions.under_way >= limits::QUESTIONS_MAX {
             let limit = limits::QUESTIONS_MAX as u64;
             return Err(Error::Overloaded { what: "look-ups under way", limit, retry_after });
         }
@@ -352,7 +353,7 @@ impl Shard {
 
     /// An ended execution was replayed: it goes on now.
     pub(super) fn revived(&mut self, log: usize, tenure: u64, revival: Revival) {
-        self.questions = self.questions.saturating_sub(1);
+        self.questions.under_way = self.questions.under_way.saturating_sub(1);
         // The claim ends when it is tracked, or will not be.
         let Revival { claim, reply, result } = revival;
         let admitted = match result {

@@ -206,7 +206,7 @@ impl Shard {
             return;
         }
         let Some(store) = self.store.as_ref().map(Arc::clone) else { return };
-        self.questions += 1;
+        self.questions.under_way += 1;
         self.flights.push(Box::pin(async move {
             let dropped = async {
                 let known = store.get(key(id)).await?;

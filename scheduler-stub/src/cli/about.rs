@@ -8,9 +8,9 @@ use super::logging::Logging;
 /// See the module.
 #[derive(Debug, Args)]
 pub(super) struct About {
-    /// For people
-    #[arg(long, default_value = "")]
-    pub comment: String,
+    /// For people; "" takes it away
+    #[arg(long, value_name = "TEXT")]
+    pub comment: Option<String>,
     /// How long closed executions are kept, counted from their close, for example 30d; longer than the nodes' own
     /// retention needs an archive [default: as long as the nodes say]
     #[arg(long, value_name = "DURATION")]

@@ -139,7 +139,7 @@ async fn create(
         retention_seconds: about.seconds().unwrap_or_default(),
         logging: about.logging.said(),
         role_arn: about.role_arn.unwrap_or_default(),
-        comment: about.comment,
+        comment: about.comment.unwrap_or_default(),
     };
     let created = connection.client().await?.create(request).await?;
     warn(&created.warnings);
@@ -237,12 +237,17 @@ mod tests {
     #[test]
     fn an_update_needs_a_definition_or_something_else_to_change() {
         let update = |flags: &[&str]| Line::try_parse_from(["x", "update", "orders"].iter().chain(flags));
-        for flags in
-            [&["--log-level=ALL"][..], &["--comment=c"], &["--retention=1h"], &["--role-arn="], &["f.json"]]
-        {
+        for (flags, comment) in [
+            (&["--log-level=ALL"][..], None),
+            (&["--comment=c"], Some("c")),
+            (&["--comment="], Some("")),
+            (&["--retention=1h"], None),
+            (&["--role-arn="], None),
+            (&["f.json"], None),
+        ] {
             let command = update(flags).expect("enough is said").options.command;
-            let MachineCommand::Update { file, .. } = command else { panic!("an update: {flags:?}") };
-            assert_eq!(file.is_some(), flags == ["f.json"]);
+            let MachineCommand::Update { file, about, .. } = command else { panic!("an update: {flags:?}") };
+            assert_eq!((file.is_some(), about.comment.as_deref()), (flags == ["f.json"], comment));
         }
         for flags in [&[][..], &["--scheduler=http://h:1"]] {
             assert!(update(flags).is_err(), "{flags:?}");

@@ -95,21 +95,26 @@ fn named(call: &Call, reason: &str) -> Option<Kind> {
         None if reason.starts_with("Invalid") => Kind::Validation,
         None => return None,
     };
-    let modelled =
-        |kind: Kind| call.api == Api::Asw || kind.is_common() || call.operation.errors.contains(&kind);
-    if modelled(kind) {
-        return Some(kind);
-    }
     Some(match kind {
-        kind if ABSENT.contains(&kind) => {
-            let fits = ABSENT.into_iter().find(|kind| modelled(*kind));
-            fits.unwrap_or(if modelled(Kind::Validation) { Kind::Validation } else { Kind::InvalidArn })
-        }
+        kind if is_modelled(call, kind) => kind,
+        kind if ABSENT.contains(&kind) => absent(call),
         // Somebody else was quicker; the same again goes well, as a rule.
         Kind::Conflict => Kind::ServiceUnavailable,
         // Whatever else is wrong with a request, AWS says of any operation.
         _ => Kind::Validation,
     })
+}
+
+/// Whether the operation's model names it.
+fn is_modelled(call: &Call, kind: Kind) -> bool {
+    call.api == Api::Asw || kind.is_common() || call.operation.errors.contains(&kind)
+}
+
+/// What is not there, in the words of the operation's model.
+fn absent(call: &Call) -> Kind {
+    let modelled = |kind: &Kind| is_modelled(call, *kind);
+    let kinds = ABSENT.into_iter().chain([Kind::Validation]);
+    kinds.into_iter().find(modelled).unwrap_or(Kind::InvalidArn)
 }
 
 fn of_kind(call: &Call, kind: Kind, message: &str) -> Fault {
@@ -132,7 +137,11 @@ fn not_kept(call: &Call, why: &str) -> Fault {
             let message = format!("Resource type not valid in this context: express: {why}");
             Fault::new(Kind::InvalidArn, message)
         }
-        (Api::Sfn, false) => Fault::new(Kind::ExecutionDoesNotExist, why),
+        (Api::Sfn, false) if is_modelled(call, Kind::ExecutionDoesNotExist) => {
+            Fault::new(Kind::ExecutionDoesNotExist, why)
+        }
+        // Of a Map Run, which is told by its execution's history.
+        (Api::Sfn, false) => of_kind(call, absent(call), why),
         (Api::Asw, _) => Fault::new(Kind::FailedOperation, why),
     }
 }
@@ -230,6 +239,7 @@ mod tests {
         let express = call(Api::Sfn, "GetExecutionHistory", express);
         assert_eq!(fault(&express, not_kept()).kind(), Kind::InvalidArn);
         assert_eq!(of("GetExecutionHistory", not_kept()), Kind::ExecutionDoesNotExist);
+        assert_eq!(of("DescribeMapRun", not_kept()), Kind::ResourceNotFound, "the model names no other");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::Doors;
 use super::answer::{page, seconds, token};
 use super::executions::{Origin, later, spelt};
 use super::fault::fault;
-use super::map_runs::execution_of;
+use super::map_runs::{execution_of, find};
 use crate::error::Error;
 use crate::templates::{Qualifier, parse};
 
@@ -199,6 +199,8 @@ async fn of_map_run(doors: &Doors, call: &Call, input: &Input, map_run: &str) ->
     let status = wanted(input.status_filter.as_deref());
     let redriven = input.redrive_filter.as_deref() == Some("REDRIVEN");
     let Some(status) = status.filter(|_| !redriven) else {
+        // Nothing of one that is there, but of one that is not there is no list.
+        find(doors, call).await?;
         return Answer::of(&Output { executions: Vec::new(), next_token: None });
     };
     let request = v1::ListMapRunExecutionsRequest {

@@ -24,7 +24,7 @@ pub struct KnownRuns(Arc<Mutex<HashMap<String, Arc<str>>>>);
 
 impl KnownRuns {
     /// Remembers the Map Runs of an execution.
-    pub(super) fn learn<'a>(&self, execution: &str, runs: impl Iterator<Item = &'a str>) {
+    pub fn learn<'a>(&self, execution: &str, runs: impl Iterator<Item = &'a str>) {
         let mut runs = runs.peekable();
         if runs.peek().is_none() {
             return;
@@ -143,7 +143,10 @@ fn unknown(arn: &str) -> Fault {
 }
 
 /// The Map Run that a call names, and its execution.
-async fn find(doors: &Doors, call: &Call) -> Result<(Arc<str>, v1::MapRun), Fault> {
+///
+/// # Errors
+/// As [`execution_of`]; `ResourceNotFound` for one that its execution does not have, or whose execution is gone.
+pub(super) async fn find(doors: &Doors, call: &Call) -> Result<(Arc<str>, v1::MapRun), Fault> {
     let arn = call.text("mapRunArn").unwrap_or_default();
     let execution = execution_of(doors, arn)?;
     let (of, map_run) = (execution.to_string(), arn.to_owned());

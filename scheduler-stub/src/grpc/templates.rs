@@ -93,7 +93,6 @@ impl Service for TemplatesService {
         } = request.into_inner();
         let logging = logging(said)?;
         let retention_s = retention_seconds;
-        let comment = Some(comment).filter(|comment| !comment.is_empty());
         let change = Change { definition, comment, retention_s, role_arn, logging, ..Change::default() };
         let Stored { template, warnings, .. } = self.0.update(&arn, change).await?;
         Ok(Response::new(UpdateStateMachineResponse {

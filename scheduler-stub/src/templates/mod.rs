@@ -214,6 +214,7 @@ impl Templates {
                 return Ok(Stored { template: self.remember(new, definition, begun)?, warnings, published });
             }
             self.take_back(&new, published).await?;
+            self.drop_orphan(&old).await?;
         }
         self.cache.forget(arn, "");
         let message = format!("{arn} was changed by someone else just now: describe it, then update again");
@@ -234,6 +235,18 @@ impl Templates {
             return Ok(false);
         }
         Ok(self.store.compare_and_put(key, kept, Some(copy)).await?)
+    }
+
+    /// Removes the copy that was kept of a revision, where its machine is gone: who deleted it may have looked for copies before
+    /// this one was there. While the machine is there its deletion is yet to look, and others may have replaced the revision.
+    async fn drop_orphan(&self, old: &Record) -> Result<(), Error> {
+        let head = self.store.get(record::head_key(&old.arn)).await?;
+        let head = head.as_ref().map(Record::decode).transpose()?;
+        if head.is_none_or(|head| head.created_ms != old.created_ms) {
+            let (key, copy) = (record::version_key(&old.arn, old.version), old.revision().encode()?);
+            self.store.compare_and_put(key, Some(copy), None).await?;
+        }
+        Ok(())
     }
 
     /// Deletes a machine with its revisions, versions and aliases. Executions under way go on.

@@ -104,6 +104,24 @@ async fn an_execution_is_started_described_and_stopped_through_the_scheduler() {
 }
 
 #[tokio::test]
+async fn a_comment_stays_where_an_update_says_nothing_of_it_and_goes_where_it_says_that_there_is_none() {
+    let stage = stage().await;
+    let mut client = stage.client.clone();
+    let arn = create(&mut client, "pass", PASS).await;
+    let (said, taken_away) = (Some("for people".to_owned()), Some(String::new()));
+    let longer = Some(86_400);
+    for (comment, retention_seconds, expected) in
+        [(said, None, "for people"), (None, longer, "for people"), (taken_away, None, "")]
+    {
+        let arn = arn.clone();
+        let request = UpdateStateMachineRequest { arn, comment, retention_seconds, ..Default::default() };
+        let machine = request.arn.clone();
+        client.update(request).await.expect("updated");
+        assert_eq!(client.machine(&machine, 0).await.expect("known").comment, expected);
+    }
+}
+
+#[tokio::test]
 async fn an_express_machine_is_run_synchronously_and_a_standard_one_is_not() {
     let stage = stage().await;
     let mut client = stage.client.clone();
@@ -285,7 +303,7 @@ async fn what_is_logged_a_machine_says_and_its_update_and_a_start_for_itself() {
     let update = |comment: &str, logging| UpdateStateMachineRequest {
         arn: arn.clone(),
         definition: Bytes::from_static(PASS),
-        comment: comment.to_owned(),
+        comment: Some(comment.to_owned()),
         logging,
         ..UpdateStateMachineRequest::default()
     };

@@ -250,6 +250,9 @@ async fn a_known_machine_goes_on_serving_while_the_store_is_away() {
 enum Rival {
     Updates,
     Publishes,
+    Deletes,
+    /// Deletes the machine and makes another one under its name.
+    Replaces,
     /// Deletes the machine, makes another one under its name, publishes that as it is, and changes it.
     MakesAnew,
 }
@@ -273,6 +276,11 @@ impl Raced {
             Rival::Publishes => {
                 let quicker = self.rival.publish(&self.arn, None, Some("the rival's")).await;
                 assert_eq!(quicker.expect("the rival wins").0, 1);
+            }
+            Rival::Deletes => self.rival.delete(&self.arn).await.expect("deleted"),
+            Rival::Replaces => {
+                self.rival.delete(&self.arn).await.expect("deleted");
+                self.rival.create(new("orders", SUCCEED)).await.expect("made anew");
             }
             Rival::MakesAnew => {
                 self.rival.delete(&self.arn).await.expect("deleted");
@@ -420,6 +428,31 @@ async fn a_slow_update_leaves_a_machine_that_was_made_anew_meanwhile_and_its_ver
     let version = mine.describe_as(&format!("{arn}:1")).await.expect("published").template;
     assert_eq!((&*version.definition, version.comment.as_str()), (SUCCEED.as_bytes(), "anew"));
     assert_eq!(mine.describe(&arn, 0).await.expect("the newest").comment, "changed");
+}
+
+#[tokio::test]
+async fn an_update_of_what_is_deleted_meanwhile_leaves_no_copy_of_it_behind() {
+    for (does, expected) in
+        [(Rival::Deletes, "StateMachineDoesNotExist"), (Rival::Replaces, "ConflictException")]
+    {
+        let (rival, inner, clock) = templates().await;
+        let arn = rival.create(new("orders", PASS)).await.expect("created").template.arn.clone();
+        clock.advance(FRESH_FOR);
+        let mine = raced(Arc::clone(&inner), rival, &clock, &arn, does);
+        let lost = mine.update(&arn, change(SUCCEED, "slower")).await.expect_err("it is gone");
+        assert_eq!(code(&lost), expected);
+        let left = inner.scan(Bytes::from_static(b"scheduler/version/"), None, 10).await.expect("scanned");
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_update_that_loses_to_another_one_leaves_the_copy_that_both_kept() {
+    let (rival, inner, clock) = templates().await;
+    let arn = rival.create(new("orders", PASS)).await.expect("created").template.arn.clone();
+    let mine = raced(inner, rival, &clock, &arn, Rival::Updates);
+    mine.update(&arn, change(PASS, "slower")).await.expect_err("lost the race");
+    assert_eq!(&*mine.describe(&arn, 1).await.expect("kept").definition, PASS.as_bytes());
 }
 
 #[tokio::test]

@@ -45,6 +45,7 @@ struct Shared {
     acquires_held: watch::Sender<bool>,
     reads_held: watch::Sender<bool>,
     pings: AtomicU64,
+    reads: AtomicU64,
     takings: AtomicU64,
     derived_lost: AtomicBool,
 }
@@ -122,6 +123,7 @@ impl MemoryStore {
             acquires_held: watch::Sender::new(false),
             reads_held: watch::Sender::new(false),
             pings: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
             takings: AtomicU64::new(0),
             derived_lost: AtomicBool::new(false),
         };
@@ -311,6 +313,7 @@ impl Store for MemoryStore {
 
     fn read(&self, partition: PartitionId, range: BlockRange) -> StoreFuture<'_, Vec<(BlockId, Bytes)>> {
         Box::pin(async move {
+            self.shared.reads.fetch_add(1, Ordering::Relaxed);
             // The sender lives as long as this store: waiting cannot fail.
             let _ = self.shared.reads_held.subscribe().wait_for(|held| !held).await;
             Ok(self.part(partition)?.read(range))

@@ -199,3 +199,88 @@ async fn more_children_than_a_page_has_are_each_listed_once() {
     names.dedup();
     assert_eq!(names.len(), 50, "none is listed twice");
 }
+
+/// How many reads of blocks a question costs.
+async fn reads<T>(world: &World, question: impl Future<Output = T>) -> (u64, T) {
+    let before = world.store.reads();
+    let answer = question.await;
+    (world.store.reads() - before, answer)
+}
+
+#[tokio::test]
+async fn pages_after_the_first_and_the_same_question_again_cost_no_more_than_a_look_up() {
+    let world = World::new();
+    let batches = world.define(BATCHES).await;
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 20).await;
+    let items: Vec<String> = (0..24).map(|item| item.to_string()).collect();
+    shard.started(batch(1, batches, Mode::Standard, &[&format!("[{}]", items.join(","))])).await;
+    let mut open = tasks(&mut worker, 2).await;
+    for ended in 1..=12 {
+        world.clock.advance(TICK);
+        shard.succeed(1, &open.remove(0).token, "1").await;
+        if ended <= 10 {
+            open.extend(ticking(&shard, tasks(&mut worker, 1)).await);
+        }
+    }
+    world.clock.advance(TICK);
+    shard.settled().await;
+    let describe = shard.ask(|reply| Command::Describe { execution: execution(1, 0), reply });
+    let (look_up, described) = reads(&world, describe).await;
+    let summary = described.expect("it is there").summary.expect("a summary");
+    assert_eq!(summary.status(), ExecutionStatus::Succeeded);
+    let (first, runs) = reads(&world, map_runs(&shard)).await;
+    assert!(first > look_up, "its journal is read once: {first}, {look_up}");
+    let (again, same) = reads(&world, map_runs(&shard)).await;
+    assert_eq!((again, same), (look_up, runs.clone()));
+
+    let cut = |place| ChildrenCut {
+        map_run: runs[0].arn.clone(),
+        status: ExecutionStatus::Unspecified,
+        size: 5,
+        place,
+    };
+    let (first, mut page) = reads(&world, children(&shard, cut(None))).await;
+    assert!(first > look_up, "{first}");
+    let mut listed = page.executions.len();
+    while page.next.is_some() {
+        let (read, following) = reads(&world, children(&shard, cut(page.next))).await;
+        assert_eq!(read, look_up);
+        listed += following.executions.len();
+        page = following;
+    }
+    assert_eq!(listed, 12);
+}
+
+#[tokio::test]
+async fn a_walk_is_of_the_moment_of_its_first_page_for_a_minute_and_every_first_page_of_now() {
+    use ExecutionStatus::{Running, Succeeded};
+    let world = World::new();
+    let batches = world.define(BATCHES).await;
+    let shard = world.shard().await;
+    let mut worker = shard.worker(1, 10).await;
+    shard.started(batch(1, batches, Mode::Standard, &["[1,2,3,4]"])).await;
+    let open = tasks(&mut worker, 2).await;
+    let map_run = map_runs(&shard).await.remove(0).arn;
+    let cut = |size, place| ChildrenCut {
+        map_run: map_run.clone(),
+        status: ExecutionStatus::Unspecified,
+        size,
+        place,
+    };
+    let first = children(&shard, cut(1, None)).await;
+    assert!(first.next.is_some());
+    // The older of both ends.
+    let oldest = open.into_iter().find(|task| task.input.windows(5).any(|text| text == b"[1,2]"));
+    world.clock.advance(TICK);
+    shard.succeed(1, &oldest.expect("its task").token, "1").await;
+    shard.settled().await;
+    world.clock.advance(TICK);
+    shard.settled().await;
+    let following = async || rows(&children(&shard, cut(1, first.next)).await);
+    assert_eq!(following().await, [(Running, 2)], "as it stood");
+    world.clock.advance(limits::KEPT_REPLAY_MAX + TICK);
+    shard.settled().await;
+    assert_eq!(following().await, [(Succeeded, 2)], "too long ago");
+    assert_eq!(rows(&children(&shard, cut(2, None)).await), [(Running, 2), (Succeeded, 2)], "as it stands");
+}

@@ -113,6 +113,39 @@ async fn the_children_of_a_map_run_are_listed_newest_first_by_its_arn() {
     assert_eq!(stage.refused("ListExecutions", json!({"mapRunArn": execution})).await, "InvalidArn");
 }
 
+#[tokio::test]
+async fn a_map_run_that_is_not_there_any_more_is_not_found_whatever_the_list_is_narrowed_to() {
+    let stage = Stage::new().await;
+    let machine = stage.machine("maps", Mode::Standard, MAPS).await;
+    let there = stage.start(&machine, "[1]").await;
+    let gone = there.replace(":maps:", ":maps:not-");
+    let arns = [&there, &gone].map(|of| {
+        let arn = machine.replace(":stateMachine:maps", &format!(":mapRun:maps/Pairs:{}", of.len()));
+        // As of an execution whose retention has passed since.
+        stage.gate.doors().map_runs.learn(of, [arn.as_str()].into_iter());
+        arn
+    });
+    let narrowed = [
+        json!({}),
+        json!({"statusFilter": "SUCCEEDED"}),
+        json!({"statusFilter": "PENDING_REDRIVE"}),
+        json!({"redriveFilter": "REDRIVEN"}),
+    ];
+    for (arn, mut input) in arns.iter().flat_map(|arn| narrowed.iter().map(move |to| (arn, to.clone()))) {
+        input["mapRunArn"] = json!(arn);
+        assert_eq!(stage.refused("ListExecutions", input.clone()).await, "ResourceNotFound", "{input}");
+    }
+    for arn in arns {
+        assert_eq!(stage.refused("DescribeMapRun", json!({"mapRunArn": arn})).await, "ResourceNotFound");
+    }
+    let runs = stage.call("ListMapRuns", json!({"executionArn": there})).await;
+    for filter in [json!({"statusFilter": "PENDING_REDRIVE"}), json!({"redriveFilter": "REDRIVEN"})] {
+        let mut input = filter;
+        input["mapRunArn"] = runs["mapRuns"][0]["mapRunArn"].clone();
+        assert_eq!(rows(&stage.call("ListExecutions", input).await), [], "of one that is there");
+    }
+}
+
 /// The ARN of a child execution.
 fn execution_of(machine: &str, label: &str, name: &str) -> String {
     let kind = machine.replace(":stateMachine:", ":express:");

@@ -161,4 +161,10 @@ impl MemoryStore {
     pub fn pings(&self) -> u64 {
         self.shared.pings.load(Ordering::Relaxed)
     }
+
+    /// How often blocks were asked for, for tests.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.shared.reads.load(Ordering::Relaxed)
+    }
 }
