@@ -108,12 +108,14 @@ fn schedulers() -> Row {
                 .ask("{{instance}}", "max by (instance) (scheduler_shards_serving{*})"),
             lines("Store answers", Unit::Ratio, "Whether the store of the machines answers. Where it does not, machines cannot be made, changed or looked up; those that the scheduler remembers are started all the same.")
                 .ask("{{instance}}", "min by (instance) (scheduler_store_available{*})"),
+            lines("Reloads that fail", Unit::Count, "1 while changed certificates, a changed secret or changed access keys cannot be used: what was in force stays so, until it expires. The log says what is wrong.")
+                .ask("{{instance}} {{what}}", "max by (instance, what) (scheduler_reload_failing{*})").size(6, 8),
             lines("CPU", Unit::Count, "CPU seconds a second of each scheduler: how many cores it uses.")
-                .ask("{{instance}}", "rate(process_cpu_seconds_total{*}[r]) and on (job, instance) scheduler_ready{*}"),
+                .ask("{{instance}}", "rate(process_cpu_seconds_total{*}[r]) and on (job, instance) scheduler_ready{*}").size(6, 8),
             lines("Memory", Unit::Bytes, "Resident memory of each scheduler.")
-                .ask("{{instance}}", "process_resident_memory_bytes{*} and on (job, instance) scheduler_ready{*}"),
+                .ask("{{instance}}", "process_resident_memory_bytes{*} and on (job, instance) scheduler_ready{*}").size(6, 8),
             lines("File descriptors", Unit::Ratio, "Open file descriptors of those that the process may have open. Each connection is one.")
-                .ask("{{instance}}", "process_open_fds{*} / process_max_fds{*} and on (job, instance) scheduler_ready{*}"),
+                .ask("{{instance}}", "process_open_fds{*} / process_max_fds{*} and on (job, instance) scheduler_ready{*}").size(6, 8),
         ],
     )
 }

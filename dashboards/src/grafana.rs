@@ -115,7 +115,7 @@ fn annotations() -> Vec<Value> {
         of(
             "Reloads that fail",
             "orange",
-            "executor_reload_failing{*} == 1",
+            "executor_reload_failing{*} == 1 or scheduler_reload_failing{*} == 1",
             "{{instance}} cannot use its changed {{what}}",
         ),
         of("Alerts", "red", r#"ALERTS{a, alertname=~"Myriad.+", alertstate="firing"}"#, "{{alertname}}"),

@@ -176,7 +176,7 @@ impl Scheduler {
         let gate = Gate::new(doors);
         let open = |http| open_front(&mut tasks, &stopped, http, &gate, config.trust.as_ref(), &metrics);
         let front = config.http.map(open).transpose()?;
-        keep_fresh(&mut tasks, &stopped, config.trust, secret);
+        keep_fresh(&mut tasks, &stopped, config.trust, secret, &metrics);
         tasks.spawn(grpc);
         tracing::info!(%address, "scheduler serves");
         Ok(Self { address, directory, ownership, dispatcher, gate, front, metrics: at, stop, tasks })
@@ -373,8 +373,13 @@ fn keep_fresh(
     stopped: &watch::Receiver<bool>,
     trust: Option<Trust>,
     secret: Arc<ClusterSecret>,
+    metrics: &SchedulerMetrics,
 ) {
+    if let Some(failing) = secret.failing() {
+        metrics.add_reload("secret", failing);
+    }
     if let Some(trust) = trust {
+        metrics.add_reload("certificates", trust.failing());
         let stopped = stopped.clone();
         tasks.spawn(async move { until(stopped, trust.keep_fresh()).await });
     }

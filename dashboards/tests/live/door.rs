@@ -2,6 +2,7 @@
 //! refused.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -20,9 +21,13 @@ const STARTS_EACH: Duration = Duration::from_millis(50);
 const STRANGER_EACH: Duration = Duration::from_secs(4);
 
 /// A scheduler that knows this node, lets everybody in, and is ready; its front door, and the port of its metrics.
-pub async fn scheduler(node: SocketAddr) -> (Process, SocketAddr, SocketAddr) {
+pub async fn scheduler(folder: &Path, node: SocketAddr) -> (Process, SocketAddr, SocketAddr) {
     let (node, free) = (format!("http://{node}"), "127.0.0.1:0");
-    let flags = ["--listen", free, "--http-listen", free, "--no-auth", "--metrics", free, "--node", &node];
+    let secret = folder.join("secret");
+    std::fs::write(&secret, format!("1 {}", "7".repeat(64))).expect("written");
+    let secret = secret.display().to_string();
+    let listen = ["--listen", free, "--http-listen", free, "--no-auth", "--metrics", free];
+    let flags = listen.into_iter().chain(["--node", &node, "--cluster-secret-file", &secret]);
     let program = testkit::process::built_binary("scheduler-stub", "scheduler-stub")
         .unwrap_or_else(|error| panic!("{error}"));
     let arguments = std::iter::once("serve").chain(flags).map(str::to_owned);

@@ -74,7 +74,7 @@ impl Stage {
         })
         .await;
         load::work(public);
-        let (scheduler, front, of_scheduler) = door::scheduler(public).await;
+        let (scheduler, front, of_scheduler) = door::scheduler(folder.path(), public).await;
         let (server, prometheus) = prometheus(folder.path(), metrics, of_scheduler, watch);
         load::start(&client, target.address);
         door::call(front).await;

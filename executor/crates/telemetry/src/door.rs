@@ -6,6 +6,7 @@
 //! (<https://prometheus.io/docs/practices/instrumentation/#avoid-missing-metrics>). Nothing here fails.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -227,18 +228,34 @@ struct Scheduler {
     version: &'static str,
     since: SystemTime,
     door: OnceLock<Arc<DoorMetrics>>,
+    /// What is read again while the scheduler runs, and whether that fails.
+    reloads: Mutex<Vec<(&'static str, Arc<AtomicBool>)>>,
 }
 
 impl SchedulerMetrics {
     /// For a scheduler of this version.
     #[must_use]
     pub fn new(version: &'static str) -> Self {
-        Self(Arc::new(Scheduler { version, since: crate::node::now(), door: OnceLock::new() }))
+        Self(Arc::new(Scheduler {
+            version,
+            since: crate::node::now(),
+            door: OnceLock::new(),
+            reloads: Mutex::default(),
+        }))
     }
 
     /// Its front door counts here. There is one: further ones are not shown.
     pub fn set_door(&self, door: Arc<DoorMetrics>) {
         self.0.door.get_or_init(|| door);
+    }
+
+    /// Something that is read again while the scheduler runs, and whether that fails.
+    pub fn add_reload(&self, what: &'static str, failing: Arc<AtomicBool>) {
+        self.reloads().push((what, failing));
+    }
+
+    fn reloads(&self) -> MutexGuard<'_, Vec<(&'static str, Arc<AtomicBool>)>> {
+        self.0.reloads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Every metric at this moment, at which it fares so.
@@ -258,6 +275,14 @@ impl SchedulerMetrics {
         for (metric, value) in gauges {
             picture.put_one(&metric, Value::Count(value));
         }
+        let reloads: Vec<_> = self
+            .reloads()
+            .iter()
+            .map(|(what, failing)| {
+                (vec![(*what).into()], Value::Count(failing.load(Ordering::Relaxed).into()))
+            })
+            .collect();
+        picture.put(&names::SCHEDULER_RELOAD, reloads);
         picture.put(&names::SCHEDULER_BUILD, [(vec![self.0.version.into()], Value::Count(1))]);
         picture.process();
         Snapshot { since: self.0.since, at: crate::node::now(), families: picture.0 }
@@ -309,6 +334,7 @@ mod tests {
     fn text(door: DoorMetrics) -> String {
         let metrics = SchedulerMetrics::new("1.2.3");
         metrics.set_door(Arc::new(door));
+        metrics.add_reload("access_keys", Arc::new(AtomicBool::new(true)));
         metrics.snapshot(STATE).text(Form::Prometheus)
     }
 
@@ -344,6 +370,7 @@ mod tests {
             "scheduler_store_available 1",
             "scheduler_shards_serving 2",
             "scheduler_partitions_unserved 3",
+            r#"scheduler_reload_failing{what="access_keys"} 1"#,
         ] {
             assert!(text.lines().any(|line| line == wanted), "{wanted}: {text}");
         }

@@ -237,6 +237,7 @@ metrics! {
     SCHEDULER_STORE Gauge "scheduler_store_available" [] "1 while the store of the scheduler's machines answers";
     SCHEDULER_SHARDS Gauge "scheduler_shards_serving" [] "Shards of nodes that take starts, as the scheduler knows them";
     SCHEDULER_UNSERVED Gauge "scheduler_partitions_unserved" [] "Partitions that no shard serves that the scheduler knows of: nothing starts there, and nothing goes on; 0 while it knows no node";
+    SCHEDULER_RELOAD Gauge "scheduler_reload_failing" ["what"] "1 while changed certificates, a changed secret, changed access keys or a changed certificate of the front door cannot be used, and the ones before stay in force";
     SCHEDULER_BUILD Info "scheduler_build_info" ["version"] "The scheduler's version";
 }
 
