@@ -13,7 +13,7 @@ pub fn dashboard() -> Dashboard {
                       and whether the schedulers can.",
         instances: "scheduler_build_info",
         variables: Vec::new(),
-        rows: vec![well(), requests(), connections(), schedulers()],
+        rows: vec![well(), objective(), requests(), connections(), schedulers()],
     }
 }
 
@@ -48,6 +48,23 @@ fn well() -> Row {
     )
 }
 
+fn objective() -> Row {
+    row(
+        "Objective, by job (dashboards/prometheus/rules/objectives.yml)",
+        [
+            stat("Requests served, 3 days", Unit::Ratio, "Requests that were done, of those that were done or failed by the service's fault. The objective is 99.9 %.")
+                .ask("{{job}}", r#"1 - job:scheduler_requests_failed:ratio_rate3d{job=~"$job"}"#)
+                .good_below(0.999, 0.998)
+                .size(4, 8),
+            lines("Budget burn: requests served", Unit::Times, "How many times as fast as the objective allows its budget is used. 1 uses up all of it in 30 days; above 14.4 over an hour somebody is called, above 6 over six hours too.")
+                .ask("5 min", r#"job:scheduler_requests_failed:ratio_rate5m{job=~"$job"} / 0.001"#)
+                .ask("1 h", r#"job:scheduler_requests_failed:ratio_rate1h{job=~"$job"} / 0.001"#)
+                .ask("6 h", r#"job:scheduler_requests_failed:ratio_rate6h{job=~"$job"} / 0.001"#)
+                .size(20, 8),
+        ],
+    )
+}
+
 fn requests() -> Row {
     row(
         "Requests",
@@ -57,9 +74,9 @@ fn requests() -> Row {
             lines("Requests by outcome", Unit::PerSecond, "Whose affair it is how they ended. Refused: the request's, or its caller's. Failed: the service's. Gone: the caller did not wait for the answer; many of them mean that answers are slow.")
                 .ask("{{outcome}}", "sum by (outcome) (rate(scheduler_http_requests_total{*}[r]))"),
             lines("Errors by code", Unit::PerSecond, "The ten errors that are answered most, by their names in the API. Http: an HTTP status alone, before an API was known. Gone: the caller went away.")
-                .ask("{{api}} {{code}} ({{outcome}})", r#"topk(10, sum by (api, code, outcome) (rate(scheduler_http_requests_total{*, code!="OK"}[r])))"#),
+                .ask("{{api}} {{code}} ({{outcome}})", r#"topk(10, sum by (api, code, outcome) (rate(scheduler_http_requests_total{*, code!="OK"}[r])) > 0)"#),
             lines("Errors by operation", Unit::PerSecond, "The ten operations that fail most, by whose affair that is.")
-                .ask("{{api}} {{operation}} ({{outcome}})", r#"topk(10, sum by (api, operation, outcome) (rate(scheduler_http_requests_total{*, code!="OK"}[r])))"#),
+                .ask("{{api}} {{operation}} ({{outcome}})", r#"topk(10, sum by (api, operation, outcome) (rate(scheduler_http_requests_total{*, code!="OK"}[r])) > 0)"#),
             lines("Starts", Unit::Seconds, "How long StartExecution takes: until the start is durable.")
                 .quantiles(r#"scheduler_http_request_duration_seconds_bucket{*, operation="StartExecution"}"#),
             lines("Latency p99 by operation", Unit::Seconds, "The ten slowest operations. GetActivityTask waits for work, StartSyncExecution for an end.")
