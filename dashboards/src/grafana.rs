@@ -105,19 +105,17 @@ fn annotations() -> Vec<Value> {
             "titleFormat": title,
         })
     };
-    let deploys = "max by (version) (executor_build_info{*}) unless max by (version) (executor_build_info{*} offset 5m)";
+    let deploys = "max by (version) (executor_build_info{*} or scheduler_build_info{*}) unless \
+        max by (version) (executor_build_info{*} offset 5m or scheduler_build_info{*} offset 5m)";
+    // Others that Prometheus scrapes have such a time, too.
+    let starts = "changes(process_start_time_seconds{*}[1m]) > 0 and on (job, instance) (executor_ready{*} or scheduler_ready{*})";
     vec![
         of("Deploys", "blue", deploys, "version {{version}} runs"),
-        of(
-            "Starts of nodes",
-            "purple",
-            "changes(process_start_time_seconds{*}[1m]) > 0",
-            "{{instance}} started",
-        ),
+        of("Starts of nodes and schedulers", "purple", starts, "{{instance}} started"),
         of(
             "Reloads that fail",
             "orange",
-            "executor_reload_failing{*} == 1",
+            "executor_reload_failing{*} == 1 or scheduler_reload_failing{*} == 1",
             "{{instance}} cannot use its changed {{what}}",
         ),
         of("Alerts", "red", r#"ALERTS{a, alertname=~"Myriad.+", alertstate="firing"}"#, "{{alertname}}"),

@@ -37,7 +37,7 @@ fn nodes() -> Row {
                 .ask("Draining", "sum by (instance) (executor_draining{*})")
                 .column("Draining for", Unit::Seconds, "max by (instance) (executor_drain_seconds{*})")
                 .ask("Wrong store", "sum by (instance) (executor_store_foreign{*})")
-                .column("Up for", Unit::Seconds, "time() - max by (instance) (process_start_time_seconds{*})")
+                .column("Up for", Unit::Seconds, "time() - max by (instance) (process_start_time_seconds{*} and on (job, instance) executor_ready{*})")
                 .ask("Open", "sum by (instance) (executor_executions_open{*})")
                 .ask("Partitions", "sum by (instance) (executor_partitions_owned{*})")
                 .size(16, 9),
@@ -271,11 +271,11 @@ fn process() -> Row {
         "Process",
         [
             lines("CPU", Unit::Count, "CPU seconds a second of each node: how many cores it uses.")
-                .ask("{{instance}}", "rate(process_cpu_seconds_total{*}[r])"),
+                .ask("{{instance}}", "rate(process_cpu_seconds_total{*}[r]) and on (job, instance) executor_ready{*}"),
             lines("Memory", Unit::Bytes, "Resident memory of each node.")
-                .ask("{{instance}}", "process_resident_memory_bytes{*}"),
+                .ask("{{instance}}", "process_resident_memory_bytes{*} and on (job, instance) executor_ready{*}"),
             lines("File descriptors", Unit::Ratio, "Open file descriptors of those that the process may have open.")
-                .ask("{{instance}}", "process_open_fds{*} / process_max_fds{*}"),
+                .ask("{{instance}}", "process_open_fds{*} / process_max_fds{*} and on (job, instance) executor_ready{*}"),
             lines("Names with a label of their own", Unit::Ratio, "Of the bounded sets of label values, how much is used. At 100 % what comes later is counted together, as other.")
                 .ask("{{instance}} {{set}}", "max by (instance, set) (executor_metric_labels{*} / executor_metric_labels_limit{*})"),
             lines("Log lines held back", Unit::PerSecond, "Log lines that were not written because their place in the program had written too many; errors always are. The log says in one line what was held back: something goes wrong again and again.")

@@ -9,7 +9,7 @@ const ENDED: &str = "(sum(rate(executor_executions_succeeded_total{m}[r])) + \
      sum(rate(executor_executions_aborted_total{m}[r])))";
 
 /// For how long each alert that fires has held, by all that alerts are about.
-const ALERTS: &str = r#"max by (alertname, severity, instance, shard, machine, integration, target, method, signal, sink, reason, what, set) ((time() - ALERTS_FOR_STATE{a, alertname=~"Myriad.+"}) and ignoring (alertstate) ALERTS{a, alertname=~"Myriad.+", alertstate="firing"})"#;
+const ALERTS: &str = r#"max by (alertname, severity, instance, shard, machine, integration, target, method, api, operation, signal, sink, reason, what, set) ((time() - ALERTS_FOR_STATE{a, alertname=~"Myriad.+"}) and ignoring (alertstate) ALERTS{a, alertname=~"Myriad.+", alertstate="firing"})"#;
 
 /// The dashboard.
 #[must_use]
@@ -36,7 +36,7 @@ fn well() -> Row {
         "Is it well?",
         [
             stat("Nodes serving", Unit::Ratio, "Nodes that are SERVING, of those that Prometheus scrapes. Below 100 %: the dashboard Node says which one is not, its /healthz says why.")
-                .ask("serving", "(sum(executor_ready{*}) or vector(0)) / count(up{*})")
+                .ask("serving", "(sum(executor_ready{*}) or vector(0)) / count(up{*, job=~\"myriad.*\"})")
                 .good_below(1.0, 0.999),
             stat("Alerts", Unit::Count, "Alerts that fire for the selected nodes. Each names the part of docs/operations.md that says what to do.")
                 .ask("firing", r#"count(ALERTS{a, alertname=~"Myriad.+", alertstate="firing"}) or vector(0)"#)

@@ -1,5 +1,5 @@
-//! `/metrics` for Prometheus and `/healthz` for people and probes, over plain HTTP/1.1 on a port of their
-//! own.
+//! `/metrics` for Prometheus, `/healthz` for people and for probes that keep load away, and `/livez` for probes that start a
+//! process again, over plain HTTP/1.1 on a port of their own.
 //!
 //! Invariants: at most [`CONNECTIONS_MAX`] connections, of one request each; a request that is not complete within
 //! [`HEADERS_WITHIN`] is dropped, and so is one whose answer is not read within [`ANSWERED_WITHIN`]; at most
@@ -124,7 +124,9 @@ impl Port {
                 let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
                 text(status, format!("{said}\n"))
             }
-            _ => text(StatusCode::NOT_FOUND, "here are /metrics and /healthz\n"),
+            // That it is answered is all that is asked: who waits for a store or for nodes is not helped by a new start.
+            "/livez" => text(StatusCode::OK, "alive\n"),
+            _ => text(StatusCode::NOT_FOUND, "here are /metrics, /healthz and /livez\n"),
         }
     }
 
@@ -230,6 +232,8 @@ mod tests {
         health.latch().await;
         let (status, _, body) = get("/healthz", "*/*", &port).await;
         assert_eq!((status, body.as_str()), (503, "draining\n"));
+        let (status, _, body) = get("/livez", "*/*", &port).await;
+        assert_eq!((status, body.as_str()), (200, "alive\n"), "whatever it can do now");
         assert_eq!(get("/", "*/*", &port).await.0, 404);
         let post = Request::post("/metrics").body(()).expect("a request");
         assert_eq!(port.answer(&post, &Place::new()).await.status(), 405);

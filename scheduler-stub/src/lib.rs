@@ -29,6 +29,7 @@ pub mod names;
 pub mod ownership;
 pub mod placement;
 pub mod quickstart;
+mod readiness;
 pub mod refusals;
 mod rights;
 pub mod server;

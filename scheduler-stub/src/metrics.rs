@@ -1,4 +1,4 @@
-//! A scheduler's `/metrics` and `/healthz`, on a port of their own.
+//! A scheduler's `/metrics`, `/healthz` and `/livez`, on a port of their own.
 //!
 //! Invariants: as the nodes' port ([`executor::metrics_http`]). What may fail: the port is taken.
 
@@ -10,8 +10,8 @@ use executor::grpc::listener;
 use executor::metrics_http::{self, Told};
 use telemetry::{Form, SchedulerMetrics};
 
-use crate::directory::Directory;
 use crate::error::Error;
+use crate::readiness::Readiness;
 
 /// The port, bound and not served yet.
 pub(crate) struct Port {
@@ -40,26 +40,31 @@ impl Port {
     }
 
     /// Answers until it is dropped.
-    pub async fn serve(self, metrics: SchedulerMetrics, directory: Arc<Directory>) {
-        if let Err(error) = metrics_http::serve(self.listener, Asked { metrics, directory }).await {
-            tracing::error!("the metrics port ended: {error}");
+    pub async fn serve(self, metrics: SchedulerMetrics, readiness: Readiness) {
+        let readiness = Arc::new(readiness);
+        let asked = Asked { metrics, readiness: Arc::clone(&readiness) };
+        tokio::select! {
+            ended = metrics_http::serve(self.listener, asked) => {
+                if let Err(error) = ended {
+                    tracing::error!("the metrics port ended: {error}");
+                }
+            }
+            () = readiness.keep_asking() => {}
         }
     }
 }
 
 struct Asked {
     metrics: SchedulerMetrics,
-    directory: Arc<Directory>,
+    readiness: Arc<Readiness>,
 }
 
 impl Told for Asked {
     fn metrics(&self, form: Form) -> String {
-        self.metrics.snapshot().text(form)
+        self.metrics.snapshot(self.readiness.state()).text(form)
     }
 
-    /// A scheduler serves from its start on; whether there is a node that takes starts is said beside it.
     fn health(&self) -> (bool, Cow<'static, str>) {
-        let shards = self.directory.view().shards.len();
-        (true, format!("serving; shards known: {shards}").into())
+        self.readiness.explain()
     }
 }

@@ -37,6 +37,7 @@ use crate::grpc::{ActivitiesService, ClusterService, ExecutionsService, NodesSer
 use crate::metrics::Port;
 use crate::names::Naming;
 use crate::ownership::Ownership;
+use crate::readiness::Readiness;
 use crate::rights;
 use crate::templates::Templates;
 
@@ -66,7 +67,7 @@ pub struct SchedulerConfig {
     pub secret_file: Option<PathBuf>,
     /// The public HTTP door, if there is to be one.
     pub http: Option<HttpConfig>,
-    /// Where `/metrics` and `/healthz` are served; nowhere if absent.
+    /// Where `/metrics`, `/healthz` and `/livez` are served; nowhere if absent.
     pub metrics: Option<SocketAddr>,
     /// How long a call waits for a task of an activity; for programs and tests alone to change.
     pub poll_wait: Duration,
@@ -133,13 +134,14 @@ impl Scheduler {
             Arc::clone(&ownership),
             Arc::clone(&store),
         ));
+        let (mut tasks, (stop, stopped)) = (JoinSet::new(), watch::channel(false));
+        let readiness = Readiness::new(&directory, &ownership, &store);
+        let at = port.map(|port| open_metrics(&mut tasks, &stopped, port, &metrics, readiness));
         let secret = secret(config.secret_file, &*store).await?;
         let polls = Polls::new(Arc::clone(&directory), clients.clone(), config.poll_wait);
         let activities = activities(config.naming.clone(), &clock, &store, &secret);
         let naming = config.naming.clone();
         let templates = Arc::new(Templates::new(store, clock.clone(), naming, Arc::clone(&secret)));
-        let (stop, stopped) = watch::channel(false);
-        let mut tasks = JoinSet::new();
         for node in config.nodes {
             clients.client(&node)?;
             let (cluster, stopped) = (Arc::clone(&cluster), stopped.clone());
@@ -174,11 +176,10 @@ impl Scheduler {
         let gate = Gate::new(doors);
         let open = |http| open_front(&mut tasks, &stopped, http, &gate, config.trust.as_ref(), &metrics);
         let front = config.http.map(open).transpose()?;
-        let metrics = port.map(|port| open_metrics(&mut tasks, &stopped, port, metrics, &directory));
-        keep_fresh(&mut tasks, &stopped, config.trust, secret);
+        keep_fresh(&mut tasks, &stopped, config.trust, secret, &metrics);
         tasks.spawn(grpc);
         tracing::info!(%address, "scheduler serves");
-        Ok(Self { address, directory, ownership, dispatcher, gate, front, metrics, stop, tasks })
+        Ok(Self { address, directory, ownership, dispatcher, gate, front, metrics: at, stop, tasks })
     }
 
     /// Where it listens.
@@ -282,16 +283,16 @@ fn open_front(
     Ok((front, url))
 }
 
-/// Serves `/metrics`; where, comes with it.
+/// Serves `/metrics` and what stands beside it; where, comes with it. Before the store is waited for, so that this can be said.
 fn open_metrics(
     tasks: &mut JoinSet<()>,
     stopped: &watch::Receiver<bool>,
     port: Port,
-    metrics: SchedulerMetrics,
-    directory: &Arc<Directory>,
+    metrics: &SchedulerMetrics,
+    readiness: Readiness,
 ) -> SocketAddr {
     let address = port.address();
-    tasks.spawn(until(stopped.clone(), port.serve(metrics, Arc::clone(directory))));
+    tasks.spawn(until(stopped.clone(), port.serve(metrics.clone(), readiness)));
     address
 }
 
@@ -372,8 +373,13 @@ fn keep_fresh(
     stopped: &watch::Receiver<bool>,
     trust: Option<Trust>,
     secret: Arc<ClusterSecret>,
+    metrics: &SchedulerMetrics,
 ) {
+    if let Some(failing) = secret.failing() {
+        metrics.add_reload("secret", failing);
+    }
     if let Some(trust) = trust {
+        metrics.add_reload("certificates", trust.failing());
         let stopped = stopped.clone();
         tasks.spawn(async move { until(stopped, trust.keep_fresh()).await });
     }

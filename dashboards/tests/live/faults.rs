@@ -62,7 +62,7 @@ fn well(stage: &Stage, title: &str, good: impl Fn(f64) -> bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_target_a_slow_store_a_lost_collector_and_a_stopped_shard_show_and_are_named() {
-    let stage = Stage::open(Watch::AsGiven).await;
+    let mut stage = Stage::open(Watch::AsGiven).await;
     well(&stage, "Worst task target", |share| share > 0.0 && share < 0.25);
     stage.target.fails.store(true, Ordering::Relaxed);
     let port = stage.target.address.port().to_string();
@@ -97,6 +97,12 @@ async fn a_failing_target_a_slow_store_a_lost_collector_and_a_stopped_shard_show
         let named = Named(alert, "machine", ":too-long");
         eventually(&format!("{alert} fires"), PATIENCE, || fires(&stage, named));
     }
+
+    // Last, for it does not come back.
+    let named = Named("MyriadSchedulerDown", "instance", "127.0.0.1");
+    assert!(fires(&stage, named).is_err(), "it answers");
+    stage.scheduler.kill9();
+    eventually("MyriadSchedulerDown fires", PATIENCE, || fires(&stage, named));
 }
 
 /// A thread that stands still for as long as this lives, while the others of its process go on.

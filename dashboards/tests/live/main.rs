@@ -1,10 +1,11 @@
-//! Dashboards and alerts against a real Prometheus that scrapes a real node under load.
+//! Dashboards and alerts against a real Prometheus that scrapes a real node under load, and the scheduler before it.
 //!
 //! `UPDATE_SCREENSHOTS=1 cargo test -p dashboards --test live -- --test-threads=1` draws the pictures anew.
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod door;
 mod faults;
 mod load;
 mod peer;
@@ -39,7 +40,7 @@ fn empty(stage: &Stage) -> Result<BTreeSet<String>, String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_query_of_every_panel_has_a_finite_answer_from_a_node_under_load() {
+async fn every_query_of_every_panel_has_a_finite_answer_from_a_node_and_a_scheduler_under_load() {
     let stage = Stage::open(Watch::Often).await;
     let listed = exceptions("empty-in-health");
     let last = eventually("every query has an answer", PATIENCE, || {

@@ -1,5 +1,5 @@
 //! A node under load with everything around it: Redis behind a proxy, a worker, an HTTP target, a collector of what it exports,
-//! and a Prometheus that scrapes it.
+//! a scheduler with clients at its front door, and a Prometheus that scrapes node and scheduler.
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -10,6 +10,7 @@ use proto::executor::v1::executor_client::ExecutorClient;
 use tempfile::TempDir;
 use testkit::{Process, ProcessOptions, Proxy, Redis, eventually, eventually_async, free_port, free_ports};
 
+use crate::door;
 use crate::load;
 use crate::load::arn;
 use crate::peer::Peer;
@@ -52,6 +53,7 @@ pub struct Stage {
     pub target: Peer,
     pub collector: Peer,
     pub node: Process,
+    pub scheduler: Process,
     pub prometheus: SocketAddr,
     watch: Watch,
     _prometheus: Process,
@@ -72,13 +74,16 @@ impl Stage {
         })
         .await;
         load::work(public);
-        let (server, prometheus) = prometheus(folder.path(), metrics, watch);
+        let (scheduler, front, of_scheduler) = door::scheduler(folder.path(), public).await;
+        let (server, prometheus) = prometheus(folder.path(), metrics, of_scheduler, watch);
         load::start(&client, target.address);
+        door::call(front).await;
         Self {
             proxy,
             target,
             collector,
             node,
+            scheduler,
             prometheus,
             watch,
             _prometheus: server,
@@ -169,7 +174,7 @@ fn quick(text: &str) -> String {
     text.replace("[5m]", "[20s]").replace("[1m]", "[15s]")
 }
 
-fn prometheus(folder: &Path, metrics: SocketAddr, watch: Watch) -> (Process, SocketAddr) {
+fn prometheus(folder: &Path, node: SocketAddr, scheduler: SocketAddr, watch: Watch) -> (Process, SocketAddr) {
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("prometheus/rules");
     for entry in std::fs::read_dir(files).expect("rules") {
         let path = entry.expect("a readable entry").path();
@@ -181,7 +186,8 @@ fn prometheus(folder: &Path, metrics: SocketAddr, watch: Watch) -> (Process, Soc
     let seconds = watch.scrapes();
     let config = format!(
         "global: {{scrape_interval: {seconds}s, scrape_timeout: 1s, evaluation_interval: {seconds}s}}\nrule_files: ['*.yml']\n\
-         scrape_configs:\n  - job_name: myriad\n    static_configs: [{{targets: ['{metrics}']}}]\n"
+         scrape_configs:\n  - job_name: myriad\n    static_configs: [{{targets: ['{node}']}}]\n  \
+         - job_name: scheduler\n    static_configs: [{{targets: ['{scheduler}']}}]\n"
     );
     std::fs::write(folder.join("prometheus.yaml"), config).expect("written");
     let arguments = [

@@ -92,6 +92,11 @@ SEVERAL NODES
   all partitions: start one only. Calls for a partition that a node does not have are refused as
   NotOwner.
 
+HEALTH
+  The port of --metrics answers /healthz with 200 while the node serves and with 503 while it does
+  not, with a line that says why: for people, and for probes that keep load away. /livez is 200 as
+  long as the process answers: for probes that start it again.
+
 SIGNALS
   SIGTERM, SIGINT  drain: health says NOT_SERVING; the scheduler moves the partitions elsewhere, for
                    half of --drain-deadline at most; then starts are refused, what is acknowledged

@@ -221,7 +221,7 @@ pub struct Options {
     #[arg(long, value_name = "REGION", env = "MYRIAD_ARCHIVE_REGION", help_heading = "Archive")]
     pub archive_region: Option<String>,
 
-    /// Port of /metrics (Prometheus) and /healthz [default: 127.0.0.1:7490]
+    /// Port of /metrics (Prometheus), /healthz and /livez [default: 127.0.0.1:7490]
     #[arg(long, value_name = "ADDRESS:PORT", env = "MYRIAD_METRICS", help_heading = "Observation")]
     pub metrics: Option<SocketAddr>,
     /// Open no metrics port

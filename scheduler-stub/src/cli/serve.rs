@@ -45,6 +45,13 @@ STORE
   node may use at the same time), or redis (may be the same Redis as the nodes'). Executions are
   kept by the nodes, in their store.
 
+METRICS AND HEALTH
+  With --metrics a port of its own answers, in plain HTTP:
+  /metrics  for Prometheus (docs/metrics.md)
+  /healthz  200 while the scheduler serves: its store answers, and a node takes starts; else 503. A
+            line says which, and what to do. For people, and for probes that keep load away
+  /livez    200 as long as the process answers: for probes that start it again
+
 SIGNALS
   SIGINT, SIGTERM: what was accepted is settled, then the process ends with 0.";
 
@@ -84,7 +91,7 @@ pub(super) struct ServeOptions {
     account: String,
     #[command(flatten)]
     http: HttpFlags,
-    /// Port of /metrics (Prometheus) and /healthz [default: none]
+    /// Port of /metrics (Prometheus), /healthz and /livez [default: none]
     #[arg(long, value_name = "ADDRESS:PORT", env = "MYRIAD_SCHEDULER_METRICS")]
     metrics: Option<SocketAddr>,
     #[command(flatten)]

@@ -68,6 +68,13 @@ pub(crate) fn open(
     let tls = tls.map_err(|error| Error::invalid("InvalidCertificate", error.to_string()))?;
     let desk = Arc::new(desk(listen, callers, trust)?);
     let counter = Arc::new(Counter::new(threads, metrics));
+    for (what, failing) in
+        [("access_keys", desk.failing()), ("front_certificate", tls.as_ref().map(PublicIdentity::failing))]
+    {
+        if let Some(failing) = failing {
+            metrics.add_reload(what, failing);
+        }
+    }
     let keys = desk.keep_fresh();
     let clock = gate.doors().clock.clone();
     let config = FrontConfig {

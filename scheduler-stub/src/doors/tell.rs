@@ -3,12 +3,15 @@
 //! Invariants: what is told apart is bounded by the tables of operations and errors; a minute in which nothing happened is not
 //! told. Nothing here fails.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use front::{Api, Connection, Told};
-use telemetry::{DoorCounts, DoorMetrics, DoorRequest, DoorTrouble, OK, SchedulerMetrics};
+use front::{Api, Connection, Kind, Operation, Outcome, Right, Told};
+use telemetry::{
+    DoorCounts, DoorEnd, DoorMetrics, DoorOutcome, DoorRequest, DoorTrouble, OK, SchedulerMetrics,
+};
 
 /// How often it is told.
 const TELL_EVERY: Duration = Duration::from_secs(60);
@@ -20,10 +23,7 @@ pub(super) struct Counter(Arc<DoorMetrics>);
 impl Counter {
     /// For so many threads of a door, which counts among a scheduler's metrics from now on.
     pub fn new(threads: usize, metrics: &SchedulerMetrics) -> Self {
-        let operations = [Api::Sfn, Api::Asw]
-            .into_iter()
-            .flat_map(|api| api.operations().iter().map(move |operation| (api.as_str(), operation.name)));
-        let door = Arc::new(DoorMetrics::new(threads, operations));
+        let door = Arc::new(DoorMetrics::new(threads, expected()));
         metrics.set_door(Arc::clone(&door));
         Self(door)
     }
@@ -39,6 +39,49 @@ impl Counter {
             }
             before = now;
         }
+    }
+}
+
+/// `operation` of a request that names none.
+const NONE: &str = "-";
+/// What any request may come to, whatever its operation's model names. Refusals of those who are no callers are not among
+/// them: they are many, and begin with their first.
+const ANY: [Kind; 5] =
+    [Kind::AccessDenied, Kind::Throttling, Kind::ServiceUnavailable, Kind::Internal, Kind::Validation];
+/// Named by models, and never answered: nothing here is sealed with keys of KMS.
+const NEVER: [Kind; 3] = [Kind::KmsAccessDenied, Kind::KmsInvalidState, Kind::KmsThrottling];
+
+/// Every end of a request that is to be expected.
+fn expected() -> BTreeSet<DoorEnd> {
+    let mut all = BTreeSet::new();
+    for api in [Api::Sfn, Api::Asw] {
+        let end = |operation, code, outcome| DoorEnd { api: api.as_str(), operation, code, outcome };
+        all.insert(end(NONE, Kind::UnknownOperation.code(api), DoorOutcome::Refused));
+        for operation in api.operations() {
+            all.insert(end(operation.name, OK, DoorOutcome::Succeeded));
+            all.insert(end(operation.name, "Gone", DoorOutcome::Gone));
+            let ends = kinds(operation);
+            all.extend(ends.map(|kind| end(operation.name, kind.code(api), outcome(kind.outcome()))));
+        }
+    }
+    all.insert(DoorEnd { api: "http", operation: NONE, code: "Http", outcome: DoorOutcome::Refused });
+    all
+}
+
+/// The errors that an operation is to be expected to answer.
+fn kinds(operation: &Operation) -> impl Iterator<Item = Kind> {
+    let unknown = (operation.right != Right::Read).then_some(Kind::OutcomeUnknown);
+    let named = operation.errors.iter().copied().filter(|kind| !NEVER.contains(kind));
+    ANY.into_iter().chain(unknown).chain(named)
+}
+
+fn outcome(outcome: Outcome) -> DoorOutcome {
+    match outcome {
+        Outcome::Succeeded => DoorOutcome::Succeeded,
+        Outcome::Refused => DoorOutcome::Refused,
+        Outcome::Throttled => DoorOutcome::Throttled,
+        Outcome::Failed => DoorOutcome::Failed,
+        Outcome::Gone => DoorOutcome::Gone,
     }
 }
 
@@ -58,9 +101,9 @@ fn words(trouble: DoorTrouble) -> Option<&'static str> {
 /// Everything that happened between the two, in words; `None`: nothing.
 fn since(before: &DoorCounts, now: &DoorCounts) -> Option<String> {
     let mut text = String::new();
-    for (what, count) in &now.requests {
-        let count = count - before.requests.get(what).unwrap_or(&0);
-        let (api, operation, code) = *what;
+    for (end, count) in &now.requests {
+        let count = count - before.requests.get(end).unwrap_or(&0);
+        let DoorEnd { api, operation, code, .. } = *end;
         let (space, error) = if code == OK { ("", "") } else { (" ", code) };
         if count > 0 {
             // Writing to a String cannot fail.
@@ -78,10 +121,10 @@ fn since(before: &DoorCounts, now: &DoorCounts) -> Option<String> {
 
 impl front::Tell for Counter {
     fn answered(&self, told: Told) {
-        let Told { thread, api, operation, error, took, received, sent } = told;
-        let (api, operation) = (api.map_or("http", Api::as_str), operation.unwrap_or("-"));
-        let code = error.unwrap_or(OK);
-        self.0.answered(thread, &DoorRequest { api, operation, code, took, received, sent });
+        let Told { thread, api, operation, error, outcome: whose, took, received, sent } = told;
+        let (api, operation) = (api.map_or("http", Api::as_str), operation.unwrap_or(NONE));
+        let end = DoorEnd { api, operation, code: error.unwrap_or(OK), outcome: outcome(whose) };
+        self.0.answered(thread, &DoorRequest { end, took, received, sent });
     }
 
     fn connection(&self, thread: usize, what: Connection) {
@@ -108,7 +151,8 @@ mod tests {
 
     fn told(thread: usize, operation: Option<&'static str>, error: Option<&'static str>) -> Told {
         let api = operation.map(|_| Api::Sfn);
-        Told { thread, api, operation, error, took: Duration::ZERO, received: 0, sent: 0 }
+        let outcome = if error.is_some() { Outcome::Refused } else { Outcome::Succeeded };
+        Told { thread, api, operation, error, outcome, took: Duration::ZERO, received: 0, sent: 0 }
     }
 
     #[test]
@@ -128,5 +172,28 @@ mod tests {
             "http.- Http 1, sfn.StartExecution 2, sfn.StartExecution ThrottlingException 1, slow requests 1";
         assert_eq!(since(&before, &now).as_deref(), Some(expected));
         assert_eq!(since(&now, &now), None);
+    }
+
+    #[test]
+    fn what_is_to_be_expected_stands_at_zero_for_each_operation_and_is_bounded() {
+        let all = expected();
+        let has = |api, operation, code, outcome| {
+            let end = DoorEnd { api, operation, code, outcome };
+            assert!(all.contains(&end), "{end:?}");
+        };
+        for (api, operation) in
+            [Api::Sfn, Api::Asw].into_iter().flat_map(|api| api.operations().iter().map(move |op| (api, op)))
+        {
+            let has = |code, outcome| has(api.as_str(), operation.name, code, outcome);
+            has(OK, DoorOutcome::Succeeded);
+            has(Kind::Internal.code(api), DoorOutcome::Failed);
+            has(Kind::Throttling.code(api), DoorOutcome::Throttled);
+            has(Kind::AccessDenied.code(api), DoorOutcome::Refused);
+        }
+        has("sfn", "StartExecution", "StateMachineDoesNotExist", DoorOutcome::Refused);
+        has("asw", "StartExecution", "FailedOperation", DoorOutcome::Failed);
+        has("asw", "-", "InvalidAction", DoorOutcome::Refused);
+        assert!(!all.iter().any(|end| end.code.starts_with("Kms")), "{all:?}");
+        assert!((400..600).contains(&all.len()), "docs/metrics.md says how many: {}", all.len());
     }
 }

@@ -13,10 +13,13 @@ use scheduler_stub::auth::{AuthConfig, AuthStub, Faults, Issuer, KeyRights, Role
 use scheduler_stub::doors::{Callers, HttpConfig};
 use scheduler_stub::{Error, Scheduler, SchedulerConfig};
 use sign::{Keys, Unsigned, sigv4};
+use testkit::eventually_async;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use trust::Secret;
 use zeroize::Zeroizing;
+
+use crate::fake::PATIENCE;
 
 const SECRET: &str = "a-secret-of-the-tests";
 
@@ -106,6 +109,9 @@ async fn what_goes_through_the_front_door_is_counted_by_operation_and_code_at_th
     let scheduler = scheduler(config("127.0.0.1:0", Callers::Anybody)).await.expect("it starts");
     let (url, port) = (scheduler.http_url().expect("a door").to_owned(), scheduler.metrics_address());
     let port = port.expect("it was asked for");
+    let refused = r#"scheduler_http_requests_total{api="sfn",operation="DescribeStateMachine",code="InvalidArn",outcome="refused"}"#;
+    let (_, before) = get(port, "/metrics").await;
+    assert!(before.contains(&format!("{refused} 0\n")), "the first one is a growth: {before}");
     for _ in 0..2 {
         assert_eq!(post(&url, "CreateStateMachine", CREATE, false).await.0, 200);
     }
@@ -114,18 +120,28 @@ async fn what_goes_through_the_front_door_is_counted_by_operation_and_code_at_th
     let (status, text) = get(port, "/metrics").await;
     assert_eq!(status, 200);
     for wanted in [
-        r#"scheduler_http_requests_total{api="sfn",operation="CreateStateMachine",code="OK"} 2"#,
-        r#"scheduler_http_requests_total{api="sfn",operation="DescribeStateMachine",code="InvalidArn"} 1"#,
-        r#"scheduler_http_requests_total{api="sfn",operation="-",code="UnknownOperationException"} 1"#,
-        r#"scheduler_http_requests_total{api="asw",operation="StartExecution",code="OK"} 0"#,
+        r#"scheduler_http_requests_total{api="sfn",operation="CreateStateMachine",code="OK",outcome="succeeded"} 2"#,
+        &format!("{refused} 1"),
+        r#"scheduler_http_requests_total{api="sfn",operation="-",code="UnknownOperationException",outcome="refused"} 1"#,
+        r#"scheduler_http_requests_total{api="asw",operation="StartExecution",code="OK",outcome="succeeded"} 0"#,
         r#"scheduler_http_request_duration_seconds_count{api="sfn",operation="CreateStateMachine"} 2"#,
         "scheduler_http_connections_opened_total 4",
     ] {
         assert!(text.lines().any(|line| line == wanted), "{wanted}: {text}");
     }
     assert!(!text.contains("executor_"), "{text}");
-    let (status, text) = get(port, "/healthz").await;
-    assert_eq!((status, text.as_str()), (200, "serving; shards known: 0\n"));
+    let (status, text) = get(port, "/livez").await;
+    assert_eq!((status, text.as_str()), (200, "alive\n"));
+    eventually_async("it says that it has no node", PATIENCE, async || {
+        let (status, text) = get(port, "/healthz").await;
+        let says = status == 503 && text.starts_with("no node takes starts: none reports");
+        if says { Ok(()) } else { Err(format!("{status} {text}")) }
+    })
+    .await;
+    let (_, text) = get(port, "/metrics").await;
+    for wanted in ["scheduler_ready 0", "scheduler_store_available 1", "scheduler_shards_serving 0"] {
+        assert!(text.lines().any(|line| line == wanted), "{wanted}: {text}");
+    }
     scheduler.shut_down().await;
     assert!(TcpStream::connect(port).await.is_err());
 }

@@ -1,9 +1,12 @@
 //! What a scheduler counts at its front door, and its picture.
 //!
 //! Invariants: each of the door's threads counts for itself, behind a lock that nobody else takes but who looks; names come
-//! from the tables of operations and errors, which bound the series; counters only grow. Nothing here fails.
+//! from the tables of operations and errors, which bound the series; counters only grow. Series that are to be expected stand at
+//! zero from the beginning, for `rate()` and `increase()` see nothing in a series that begins at one
+//! (<https://prometheus.io/docs/practices/instrumentation/#avoid-missing-metrics>). Nothing here fails.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -48,15 +51,53 @@ impl DoorTrouble {
     ];
 }
 
-/// A request that was answered.
-#[derive(Debug, Clone, Copy)]
-pub struct DoorRequest {
+/// Whose affair it is how a request ended: an API's error names do not always tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DoorOutcome {
+    /// It was done.
+    Succeeded,
+    /// Something is wrong with it, or its caller may not.
+    Refused,
+    /// There was no room, or its caller asks too much.
+    Throttled,
+    /// The service could not do it, or does not know whether it did.
+    Failed,
+    /// The caller went away before its answer was there.
+    Gone,
+}
+
+impl DoorOutcome {
+    /// The value of the `outcome` label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Refused => "refused",
+            Self::Throttled => "throttled",
+            Self::Failed => "failed",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// What was asked for, and how it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DoorEnd {
     /// By which API it came.
     pub api: &'static str,
     /// Which of its operations was asked for.
     pub operation: &'static str,
     /// How it ended: [`OK`], or an error's name.
     pub code: &'static str,
+    /// Whose affair that is.
+    pub outcome: DoorOutcome,
+}
+
+/// A request that was answered.
+#[derive(Debug, Clone, Copy)]
+pub struct DoorRequest {
+    /// What it asked for, and how it ended.
+    pub end: DoorEnd,
     /// How long it took.
     pub took: Duration,
     /// Bytes of its body.
@@ -71,8 +112,8 @@ type Asked = (&'static str, &'static str);
 /// What was counted, of one thread or of all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DoorCounts {
-    /// Requests by API, operation and code.
-    pub requests: BTreeMap<(&'static str, &'static str, &'static str), u64>,
+    /// Requests by how they ended.
+    pub requests: BTreeMap<DoorEnd, u64>,
     /// Connections by what befell them, as [`DoorTrouble::ALL`] has it.
     pub troubles: [u64; DoorTrouble::ALL.len()],
     durations: BTreeMap<Asked, HistogramSnapshot>,
@@ -108,18 +149,14 @@ struct Thread {
 #[derive(Debug)]
 pub struct DoorMetrics {
     threads: Vec<Mutex<Thread>>,
+    expected: Vec<DoorEnd>,
 }
 
 impl DoorMetrics {
-    /// For so many threads of a door; requests of these operations, by API and name, stand at zero.
-    pub fn new(threads: usize, operations: impl IntoIterator<Item = (&'static str, &'static str)>) -> Self {
-        let threads: Vec<Mutex<Thread>> = (0..threads.max(1)).map(|_| Mutex::default()).collect();
-        let door = Self { threads };
-        door.thread(0)
-            .counts
-            .requests
-            .extend(operations.into_iter().map(|(api, operation)| ((api, operation, OK), 0)));
-        door
+    /// For so many threads of a door; requests that end so are to be expected, and stand at zero from the beginning.
+    pub fn new(threads: usize, expected: impl IntoIterator<Item = DoorEnd>) -> Self {
+        let threads = (0..threads.max(1)).map(|_| Mutex::default()).collect();
+        Self { threads, expected: expected.into_iter().collect() }
     }
 
     fn thread(&self, number: usize) -> MutexGuard<'_, Thread> {
@@ -128,14 +165,14 @@ impl DoorMetrics {
 
     /// A request was answered, on this thread.
     pub fn answered(&self, thread: usize, request: &DoorRequest) {
-        let DoorRequest { api, operation, code, took, received, sent } = *request;
+        let DoorRequest { end, took, received, sent } = *request;
         let mut thread = self.thread(thread);
         let Thread { counts, durations } = &mut *thread;
-        *counts.requests.entry((api, operation, code)).or_default() += 1;
+        *counts.requests.entry(end).or_default() += 1;
         counts.received += received as u64;
         counts.sent += sent as u64;
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        durations.entry((api, operation)).or_default().observe(us);
+        durations.entry((end.api, end.operation)).or_default().observe(us);
     }
 
     /// A connection was taken, on this thread.
@@ -157,6 +194,7 @@ impl DoorMetrics {
     #[must_use]
     pub fn counts(&self) -> DoorCounts {
         let mut all = DoorCounts::default();
+        all.requests.extend(self.expected.iter().map(|end| (*end, 0)));
         for number in 0..self.threads.len() {
             let thread = self.thread(number);
             all.merge(thread.counts.clone());
@@ -168,6 +206,19 @@ impl DoorMetrics {
     }
 }
 
+/// How a scheduler fares at a moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SchedulerState {
+    /// Whether it can do what it is asked.
+    pub ready: bool,
+    /// Whether the store of its machines answers.
+    pub store_available: bool,
+    /// Shards of nodes that take starts.
+    pub shards_serving: usize,
+    /// Partitions of the cluster that none of them serves.
+    pub partitions_unserved: usize,
+}
+
 /// All that a scheduler exposes. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct SchedulerMetrics(Arc<Scheduler>);
@@ -177,13 +228,20 @@ struct Scheduler {
     version: &'static str,
     since: SystemTime,
     door: OnceLock<Arc<DoorMetrics>>,
+    /// What is read again while the scheduler runs, and whether that fails.
+    reloads: Mutex<Vec<(&'static str, Arc<AtomicBool>)>>,
 }
 
 impl SchedulerMetrics {
     /// For a scheduler of this version.
     #[must_use]
     pub fn new(version: &'static str) -> Self {
-        Self(Arc::new(Scheduler { version, since: crate::node::now(), door: OnceLock::new() }))
+        Self(Arc::new(Scheduler {
+            version,
+            since: crate::node::now(),
+            door: OnceLock::new(),
+            reloads: Mutex::default(),
+        }))
     }
 
     /// Its front door counts here. There is one: further ones are not shown.
@@ -191,13 +249,40 @@ impl SchedulerMetrics {
         self.0.door.get_or_init(|| door);
     }
 
-    /// Every metric at this moment.
+    /// Something that is read again while the scheduler runs, and whether that fails.
+    pub fn add_reload(&self, what: &'static str, failing: Arc<AtomicBool>) {
+        self.reloads().push((what, failing));
+    }
+
+    fn reloads(&self) -> MutexGuard<'_, Vec<(&'static str, Arc<AtomicBool>)>> {
+        self.0.reloads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every metric at this moment, at which it fares so.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self, state: SchedulerState) -> Snapshot {
         let mut picture = Picture::new(names::SCHEDULER.iter().chain(names::PROCESS));
         if let Some(door) = self.0.door.get() {
             show(&mut picture, door.counts());
         }
+        let SchedulerState { ready, store_available, shards_serving, partitions_unserved } = state;
+        let gauges: [(Metric, u64); 4] = [
+            (names::SCHEDULER_READY, ready.into()),
+            (names::SCHEDULER_STORE, store_available.into()),
+            (names::SCHEDULER_SHARDS, shards_serving as u64),
+            (names::SCHEDULER_UNSERVED, partitions_unserved as u64),
+        ];
+        for (metric, value) in gauges {
+            picture.put_one(&metric, Value::Count(value));
+        }
+        let reloads: Vec<_> = self
+            .reloads()
+            .iter()
+            .map(|(what, failing)| {
+                (vec![(*what).into()], Value::Count(failing.load(Ordering::Relaxed).into()))
+            })
+            .collect();
+        picture.put(&names::SCHEDULER_RELOAD, reloads);
         picture.put(&names::SCHEDULER_BUILD, [(vec![self.0.version.into()], Value::Count(1))]);
         picture.process();
         Snapshot { since: self.0.since, at: crate::node::now(), families: picture.0 }
@@ -206,10 +291,10 @@ impl SchedulerMetrics {
 
 fn show(picture: &mut Picture, counts: DoorCounts) {
     let labels = |texts: &[&str]| texts.iter().map(|text| Label::from(*text)).collect::<Vec<_>>();
-    let requests = counts
-        .requests
-        .iter()
-        .map(|((api, operation, code), count)| (labels(&[api, operation, code]), Value::Count(*count)));
+    let requests = counts.requests.iter().map(|(end, count)| {
+        let DoorEnd { api, operation, code, outcome } = *end;
+        (labels(&[api, operation, code, outcome.as_str()]), Value::Count(*count))
+    });
     picture.put(&names::DOOR_REQUESTS, requests);
     let durations = counts.durations.into_iter().map(|((api, operation), durations)| {
         (labels(&[api, operation]), Value::Histogram(Box::new(durations)))
@@ -235,32 +320,42 @@ mod tests {
     use super::*;
     use crate::Form;
 
-    fn request(operation: &'static str, code: &'static str) -> DoorRequest {
-        let took = Duration::from_millis(3);
-        DoorRequest { api: "sfn", operation, code, took, received: 10, sent: 100 }
+    fn end(operation: &'static str, code: &'static str, outcome: DoorOutcome) -> DoorEnd {
+        DoorEnd { api: "sfn", operation, code, outcome }
     }
+
+    fn request(end: DoorEnd) -> DoorRequest {
+        DoorRequest { end, took: Duration::from_millis(3), received: 10, sent: 100 }
+    }
+
+    const STATE: SchedulerState =
+        SchedulerState { ready: false, store_available: true, shards_serving: 2, partitions_unserved: 3 };
 
     fn text(door: DoorMetrics) -> String {
         let metrics = SchedulerMetrics::new("1.2.3");
         metrics.set_door(Arc::new(door));
-        metrics.snapshot().text(Form::Prometheus)
+        metrics.add_reload("access_keys", Arc::new(AtomicBool::new(true)));
+        metrics.snapshot(STATE).text(Form::Prometheus)
     }
 
     #[test]
     fn what_the_doors_threads_count_is_one_series_each() {
-        let door = DoorMetrics::new(2, [("sfn", "StartExecution"), ("sfn", "TagResource")]);
+        let done = end("StartExecution", OK, DoorOutcome::Succeeded);
+        let throttled = end("StartExecution", "ThrottlingException", DoorOutcome::Throttled);
+        let expected = [done, end("TagResource", "InternalFailure", DoorOutcome::Failed)];
+        let door = DoorMetrics::new(2, expected);
         for thread in 0..2 {
             door.opened(thread);
-            door.answered(thread, &request("StartExecution", OK));
-            door.answered(thread, &request("StartExecution", "ThrottlingException"));
+            door.answered(thread, &request(done));
+            door.answered(thread, &request(throttled));
             door.trouble(thread, DoorTrouble::SlowHead);
         }
         door.closed(1);
         let text = text(door);
         for wanted in [
-            r#"scheduler_http_requests_total{api="sfn",operation="StartExecution",code="OK"} 2"#,
-            r#"scheduler_http_requests_total{api="sfn",operation="StartExecution",code="ThrottlingException"} 2"#,
-            r#"scheduler_http_requests_total{api="sfn",operation="TagResource",code="OK"} 0"#,
+            r#"scheduler_http_requests_total{api="sfn",operation="StartExecution",code="OK",outcome="succeeded"} 2"#,
+            r#"scheduler_http_requests_total{api="sfn",operation="StartExecution",code="ThrottlingException",outcome="throttled"} 2"#,
+            r#"scheduler_http_requests_total{api="sfn",operation="TagResource",code="InternalFailure",outcome="failed"} 0"#,
             r#"scheduler_http_request_duration_seconds_bucket{api="sfn",operation="StartExecution",le="0.002"} 0"#,
             r#"scheduler_http_request_duration_seconds_bucket{api="sfn",operation="StartExecution",le="0.005"} 4"#,
             r#"scheduler_http_request_duration_seconds_sum{api="sfn",operation="StartExecution"} 0.012"#,
@@ -271,6 +366,11 @@ mod tests {
             r#"scheduler_http_connection_troubles_total{reason="slow_head"} 2"#,
             r#"scheduler_http_connection_troubles_total{reason="refused"} 0"#,
             r#"scheduler_build_info{version="1.2.3"} 1"#,
+            "scheduler_ready 0",
+            "scheduler_store_available 1",
+            "scheduler_shards_serving 2",
+            "scheduler_partitions_unserved 3",
+            r#"scheduler_reload_failing{what="access_keys"} 1"#,
         ] {
             assert!(text.lines().any(|line| line == wanted), "{wanted}: {text}");
         }
@@ -279,7 +379,7 @@ mod tests {
     #[test]
     fn a_scheduler_exposes_its_own_names_and_those_of_its_process_and_no_nodes() {
         let door = DoorMetrics::new(1, []);
-        door.answered(0, &request("StartExecution", OK));
+        door.answered(0, &request(end("StartExecution", OK, DoorOutcome::Succeeded)));
         let text = text(door);
         for metric in names::SCHEDULER.iter().chain(names::PROCESS) {
             let of = |line: &str| {

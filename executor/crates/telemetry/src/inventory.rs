@@ -226,13 +226,18 @@ metrics! {
 metrics! {
     /// A scheduler's own, in the order of exposition; [`PROCESS`] follows them.
     SCHEDULER;
-    DOOR_REQUESTS Counter "scheduler_http_requests_total" ["api", "operation", "code"] "Requests of the front door that were answered: OK or the error's name in its API; Http where an HTTP status alone was answered, Gone where the caller went away before";
+    DOOR_REQUESTS Counter "scheduler_http_requests_total" ["api", "operation", "code", "outcome"] "Requests of the front door that were answered: OK or the error's name in its API; Http where an HTTP status alone was answered, Gone where the caller went away before. By whose affair that is: succeeded, refused (the request's or its caller's), throttled (no room, or more than the caller may ask), failed (the service's), gone";
     DOOR_DURATION Histogram "scheduler_http_request_duration_seconds" ["api", "operation"] "From the last byte of a request's headers to when its answer was there";
     DOOR_RECEIVED Counter "scheduler_http_received_bytes_total" [] "Bytes of the bodies of requests, as far as they were received";
     DOOR_SENT Counter "scheduler_http_sent_bytes_total" [] "Bytes of the bodies of answers";
     DOOR_OPEN Gauge "scheduler_http_connections_open" [] "Connections of the front door that are open";
     DOOR_OPENED Counter "scheduler_http_connections_opened_total" [] "Connections that the front door has taken";
     DOOR_TROUBLES Counter "scheduler_http_connection_troubles_total" ["reason"] "Connections that were refused because all others were busy, or closed before their client did so: to make room, after a handshake that failed, for headers that took too long, for an answer that was not read, idle, or broken";
+    SCHEDULER_READY Gauge "scheduler_ready" [] "1 while the scheduler serves: its store answers, and a node takes starts";
+    SCHEDULER_STORE Gauge "scheduler_store_available" [] "1 while the store of the scheduler's machines answers";
+    SCHEDULER_SHARDS Gauge "scheduler_shards_serving" [] "Shards of nodes that take starts, as the scheduler knows them";
+    SCHEDULER_UNSERVED Gauge "scheduler_partitions_unserved" [] "Partitions that no shard serves that the scheduler knows of: nothing starts there, and nothing goes on; 0 while it knows no node";
+    SCHEDULER_RELOAD Gauge "scheduler_reload_failing" ["what"] "1 while changed certificates, a changed secret, changed access keys or a changed certificate of the front door cannot be used, and the ones before stay in force";
     SCHEDULER_BUILD Info "scheduler_build_info" ["version"] "The scheduler's version";
 }
 

@@ -24,7 +24,10 @@ pub mod snapshot;
 mod text;
 
 pub use credentials::{CredentialFailure, CredentialMetrics};
-pub use door::{DoorCounts, DoorMetrics, DoorRequest, DoorTrouble, OK, SchedulerMetrics};
+pub use door::{
+    DoorCounts, DoorEnd, DoorMetrics, DoorOutcome, DoorRequest, DoorTrouble, OK, SchedulerMetrics,
+    SchedulerState,
+};
 pub use export::{DropReason, ExportMetrics, IntakeMetrics, RemovedFiles, Signal};
 pub use grpc::{GRPC_METHODS, GrpcCode, GrpcMetrics, MethodMetrics};
 pub use machine::{MachineMetrics, StateKind, StateMetrics, TargetMetrics};

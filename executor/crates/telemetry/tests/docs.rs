@@ -34,7 +34,12 @@ fn page() -> String {
         "\n## A scheduler's own\n\n\
          A scheduler exposes these, and of a node's those that begin with `process_`, at its own `/metrics`\n\
          (`scheduler-stub serve --metrics`). `operation` is one of the API's, or `-` where a request named none; requests that are\n\
-         refused before anybody is let in have the code of their refusal.\n\n",
+         refused before anybody is let in have the code of their refusal.\n\n\
+         `rate()` and `increase()` see no growth in a series that begins at one, so what is to be expected stands at zero from the\n\
+         beginning (prometheus.io/docs/practices/instrumentation, \"Avoid missing metrics\"): for each operation `OK`, `Gone`, what may be\n\
+         the service's fault, throttling, refused rights, and each error that the operation's model names; requests that name no\n\
+         operation; some 500 series. With their first request begin the errors that are found before an operation is looked at more\n\
+         closely (signatures, sizes, HTTP itself), and the histograms, by operation: of those a share is right, and a count one short.\n\n",
     );
     table(&mut page, inventory::SCHEDULER);
     page

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
@@ -25,6 +26,7 @@ struct Shared {
     cert: PathBuf,
     key: PathBuf,
     loaded: RwLock<Loaded>,
+    failing: Arc<AtomicBool>,
 }
 
 /// What one reading gave.
@@ -47,7 +49,7 @@ impl PublicIdentity {
     /// [`TrustError`], naming the file.
     pub fn load(cert: PathBuf, key: PathBuf) -> Result<Self, TrustError> {
         let loaded = RwLock::new(load(&cert, &key, [read(&cert)?, read(&key)?])?);
-        Ok(Self(Arc::new(Shared { cert, key, loaded })))
+        Ok(Self(Arc::new(Shared { cert, key, loaded, failing: Arc::default() })))
     }
 
     /// Shows the certificate to a client. It takes as long as the client does.
@@ -64,7 +66,7 @@ impl PublicIdentity {
     /// # Errors
     /// [`TrustError`]; what was in force stays.
     pub fn refresh(&self) -> Result<bool, TrustError> {
-        let Shared { cert, key, loaded } = &*self.0;
+        let Shared { cert, key, loaded, .. } = &*self.0;
         let texts = [read(cert)?, read(key)?];
         if loaded.read().unwrap_or_else(PoisonError::into_inner).texts == texts {
             return Ok(false);
@@ -74,14 +76,19 @@ impl PublicIdentity {
         Ok(true)
     }
 
+    /// True while changed files cannot be used.
+    #[must_use]
+    pub fn failing(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0.failing)
+    }
+
     /// Looks at the files every few seconds. Ends only when it is dropped.
     pub async fn keep_fresh(self) {
-        let mut failing = false;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let identity = self.clone();
             let Ok(refreshed) = tokio::task::spawn_blocking(move || identity.refresh()).await else { return };
-            let failed = std::mem::replace(&mut failing, refreshed.is_err());
+            let failed = self.0.failing.swap(refreshed.is_err(), Ordering::Relaxed);
             match refreshed {
                 Ok(true) => tracing::info!(cert = %self.0.cert.display(), "the public certificate changed"),
                 Ok(false) => {}

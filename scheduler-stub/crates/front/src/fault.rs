@@ -9,6 +9,7 @@
 use serde_json::{Map, Value};
 
 use crate::operations::Api;
+use crate::tell::Outcome;
 
 /// AWS's namespace of errors that an operation's model names.
 const MODELLED: &str = "com.amazonaws.swf.service.v2.model#";
@@ -201,6 +202,16 @@ impl Kind {
     #[must_use]
     pub fn is_common(self) -> bool {
         self.namespace() == COMMON
+    }
+
+    /// Whose affair it is that a request ends so.
+    #[must_use]
+    pub fn outcome(self) -> Outcome {
+        match self {
+            Self::Throttling | Self::KmsThrottling => Outcome::Throttled,
+            Self::OutcomeUnknown | Self::ServiceUnavailable | Self::Internal => Outcome::Failed,
+            _ => Outcome::Refused,
+        }
     }
 
     /// The name as `__type` has it.

@@ -26,7 +26,7 @@ pub use fault::{Fault, Kind};
 pub use limits::Limits;
 pub use operations::{Api, Machine, Member, Operation, Pattern, Right, Shape, Subject};
 pub use server::{Clock, Front, FrontConfig};
-pub use tell::{Connection, Silent, Tell, Told};
+pub use tell::{Connection, Outcome, Silent, Tell, Told};
 
 /// Why the door cannot be opened.
 #[derive(Debug, thiserror::Error)]

@@ -4,6 +4,21 @@ use std::time::Duration;
 
 use crate::operations::Api;
 
+/// Whose affair it is how a request ended: names of errors do not always tell, for an API may have one name for many kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It was done.
+    Succeeded,
+    /// Something is wrong with it, or its caller may not.
+    Refused,
+    /// There was no room, or its caller asks too much.
+    Throttled,
+    /// What stands behind the door could not do it, or does not know whether it did.
+    Failed,
+    /// The caller went away before its answer was there.
+    Gone,
+}
+
 /// A request that was answered, or whose caller went away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Told {
@@ -16,6 +31,8 @@ pub struct Told {
     /// The error's name in that API ([`crate::Kind::code`]); `None` when it succeeded. Where it named no API, an HTTP status
     /// alone was answered and the name is `Http`; where the caller went away before, it is `Gone`.
     pub error: Option<&'static str>,
+    /// Whose affair that is.
+    pub outcome: Outcome,
     /// From the last byte of its headers to when its answer was there.
     pub took: Duration,
     /// Bytes of its body, as far as it was received.

@@ -28,7 +28,7 @@ mod thread;
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -112,6 +112,12 @@ impl<C: Checks> Desk<C> {
         static DESKS: AtomicU64 = AtomicU64::new(0);
         let number = DESKS.fetch_add(1, Ordering::Relaxed);
         Self { file, checks, number, once: OnceLock::new() }
+    }
+
+    /// True while a changed credentials file cannot be used; `None` where there is no file.
+    #[must_use]
+    pub fn failing(&self) -> Option<Arc<AtomicBool>> {
+        self.file.as_ref().map(|file| file.failing())
     }
 
     /// Reads the credentials file again and again. To be spawned on a runtime with time; ends with it, or at once where there is

@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -27,6 +28,7 @@ pub(super) struct Credentials {
     /// Whether there is an authorization service, which keys may want to be asked.
     may_ask: bool,
     in_force: watch::Sender<Arc<Ring>>,
+    failing: Arc<AtomicBool>,
 }
 
 /// What a look has seen: the keys, or what is wrong.
@@ -35,11 +37,17 @@ type Seen = Result<Arc<Ring>, String>;
 impl Credentials {
     pub(super) fn open(path: &Path, may_ask: bool) -> Result<Self, Error> {
         let ring = read(path, may_ask)?;
-        Ok(Self { path: path.to_owned(), may_ask, in_force: watch::Sender::new(Arc::new(ring)) })
+        let in_force = watch::Sender::new(Arc::new(ring));
+        Ok(Self { path: path.to_owned(), may_ask, in_force, failing: Arc::default() })
     }
 
     pub(super) fn follow(&self) -> watch::Receiver<Arc<Ring>> {
         self.in_force.subscribe()
+    }
+
+    /// True while changed files cannot be used.
+    pub(super) fn failing(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.failing)
     }
 
     /// Reads the files again and again. Ends with its runtime.
@@ -75,6 +83,7 @@ impl Credentials {
             }
             Ok(_) | Err(_) => {}
         }
+        self.failing.store(seen.is_err(), Ordering::Relaxed);
         *told = seen.as_ref().err().cloned();
     }
 }

@@ -23,7 +23,7 @@ use crate::call::{Answer, Call, Gate};
 use crate::fault::{Fault, Kind};
 use crate::operations::{Api, Machine, Operation, Right};
 use crate::shape;
-use crate::tell::{Tell, Told};
+use crate::tell::{Outcome, Tell, Told};
 
 /// Answers a request, and counts it. It is under way until its answer is written.
 pub(super) async fn answer<G: Gate, A: Admission>(
@@ -36,14 +36,15 @@ pub(super) async fn answer<G: Gate, A: Admission>(
     let mut place = None;
     let response = match handle(lane, request, &request_id, &mut telling.told, &mut place).await {
         Ok((api, answer)) => {
-            telling.told.error = None;
+            (telling.told.error, telling.told.outcome) = (None, Outcome::Succeeded);
             response::of_answer(api, &answer, &request_id)
         }
         Err(Refused { why, close }) => {
-            telling.told.error = Some(match &why {
-                Refusal::Api(api, fault) => fault.kind().code(*api),
-                Refusal::Http(..) => "Http",
-            });
+            let (error, outcome) = match &why {
+                Refusal::Api(api, fault) => (fault.kind().code(*api), fault.kind().outcome()),
+                Refusal::Http(..) => ("Http", Outcome::Refused),
+            };
+            (telling.told.error, telling.told.outcome) = (Some(error), outcome);
             response::of_refusal(&why, close, &request_id)
         }
     };
@@ -65,6 +66,7 @@ impl<'a> Telling<'a> {
             api: None,
             operation: None,
             error: Some("Gone"),
+            outcome: Outcome::Gone,
             took: Duration::ZERO,
             received: 0,
             sent: 0,

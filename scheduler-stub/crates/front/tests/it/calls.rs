@@ -1,6 +1,6 @@
 //! Calls as good clients make them, and what they get.
 
-use front::{Api, Kind, Right};
+use front::{Api, Kind, Outcome, Right};
 use serde_json::json;
 
 use crate::support::{Door, asw, request, sfn};
@@ -27,8 +27,8 @@ fn a_call_of_step_functions_reaches_the_gate_whole_and_is_answered_in_its_form()
     assert_eq!(id.len(), 36);
     let told = door.counts.answered();
     assert_eq!(
-        (told[0].api, told[0].operation, told[0].error),
-        (Some(Api::Sfn), Some("StartExecution"), None)
+        (told[0].api, told[0].operation, told[0].error, told[0].outcome),
+        (Some(Api::Sfn), Some("StartExecution"), None, Outcome::Succeeded)
     );
     assert_eq!((told[0].received, told[0].sent), (53, response.body.len()));
 }

@@ -1,5 +1,7 @@
 //! Requests that are HTTP, and no call: each is refused in the form of the API that it names, and nobody behind the door hears of it.
 
+use front::Outcome;
+
 use crate::support::{Client, Door, Response, asw, request, sfn};
 
 const HOST: &str = "Host: h";
@@ -42,6 +44,7 @@ fn sfn_says(request: &str, status: u16, error: &str, words: &str) {
     );
     let told = &door.counts.answered()[0];
     assert_eq!(told.error, Some(error), "it is counted by its name");
+    assert_eq!(told.outcome, Outcome::Refused, "{error} is its caller's affair");
     assert_eq!(response.header("x-amzn-errortype"), error);
 }
 

@@ -1,5 +1,7 @@
 //! A credentials file that is read again: what is in force when.
 
+use std::sync::atomic::Ordering;
+
 use super::super::reload::{LOOK_EVERY, SETTLED_AFTER};
 use super::*;
 
@@ -29,14 +31,16 @@ async fn keys_are_replaced_without_a_restart_and_the_former_ones_end() {
 async fn a_broken_file_changes_nothing_until_it_can_be_used() {
     let world = usual();
     tokio::spawn(world.desk.keep_fresh());
+    let failing = world.desk.failing().expect("a file");
     for broken in ["[[key]]\nid = 1", "", "[[key"] {
         world.write(broken);
         tokio::time::sleep(LOOKED).await;
         world.call(&SFN).unwrap_or_else(|kind| panic!("{broken}: the former keys are in force: {kind:?}"));
+        assert!(failing.load(Ordering::Relaxed), "{broken}");
     }
     world.write(&key("AKIA2", OTHER, GRANT));
     tokio::time::sleep(LOOKED).await;
-    assert_eq!(world.call(&SFN), Err(Kind::UnknownKey));
+    assert_eq!((world.call(&SFN), failing.load(Ordering::Relaxed)), (Err(Kind::UnknownKey), false));
 }
 
 #[tokio::test(start_paused = true)]
