@@ -221,7 +221,8 @@ impl Shard {
         let named = batch.name.get(at).filter(|name| !name.is_empty());
         let parsed = standard.and_then(|wire| MachineName::parse(&wire.arn).ok());
         let (Some(name), Some(machine)) = (named, parsed) else { return Exception::Refused(conflict()) };
-        self.name_taken(self.names.holder(machine.execution_segment(), name), name, &batch.input[at])
+        let holder = self.names.holder(machine.execution_segment(), name);
+        self.name_taken(holder, &machine, name, &batch.input[at])
     }
 }
 

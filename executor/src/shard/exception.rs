@@ -2,7 +2,7 @@
 //!
 //! Invariant: exceptions are in the order of the batch, without overlaps; what they leave was started. Nothing here fails.
 
-use ids::ExecutionId;
+use ids::MachineName;
 use proto::executor::v1;
 use proto::executor::v1::start_refusal::Reason;
 use smallvec::SmallVec;
@@ -61,18 +61,24 @@ pub fn running(exceptions: &[ExceptRange]) -> Vec<(u32, v1::RunningExecution)> {
 }
 
 /// The name is somebody else's.
-fn already_exists(name: &str, holder: Option<ExecutionId>) -> v1::StartRefusal {
-    let holder = holder.map(|id| format!(" by {id}")).unwrap_or_default();
+fn already_exists(machine: &MachineName, name: &str) -> v1::StartRefusal {
+    let holder = machine.named_execution(name);
     let message = format!(
-        "the name {name:?} is taken{holder}: describe that execution, or choose another name; only while it runs is a \
-         start with the very same input answered with it"
+        "{holder} exists: describe that execution, or choose another name; only while it runs is a start with the very \
+         same input answered with it"
     );
     refusal(Reason::Conflict, "ExecutionAlreadyExists", message)
 }
 
 impl Shard {
     /// What a start of a STANDARD name is answered with that is taken.
-    pub(super) fn name_taken(&self, holder: Option<Holder>, name: &str, input: &[u8]) -> Exception {
+    pub(super) fn name_taken(
+        &self,
+        holder: Option<Holder>,
+        machine: &MachineName,
+        name: &str,
+        input: &[u8],
+    ) -> Exception {
         let slot = |id| self.open.get(self.find(id)?).map(|open| open.start_time_ms);
         let away = |id| self.logs.iter().find_map(|log| log.away.get(&id)).map(|away| away.start_time_ms);
         let open = holder.filter(|holder| holder.runs_with(input)).and_then(|holder| {
@@ -82,7 +88,7 @@ impl Shard {
         });
         match open {
             Some(running) => Exception::Running(running),
-            None => Exception::Refused(already_exists(name, holder.map(|holder| holder.id))),
+            None => Exception::Refused(already_exists(machine, name)),
         }
     }
 }

@@ -389,7 +389,7 @@ impl Shard {
         }
         let (name, segment) = (named?, machine.name.execution_segment());
         let holder = self.holder(&batch.taken, at, segment, name).filter(|holder| holder.id != id);
-        holder.map(|holder| self.name_taken(Some(holder), name, &batch.wire.input[at]))
+        holder.map(|holder| self.name_taken(Some(holder), &machine.name, name, &batch.wire.input[at]))
     }
 
     /// Who has a name. Whoever only the store knows has ended: what runs is in memory.

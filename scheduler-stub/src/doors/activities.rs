@@ -58,8 +58,16 @@ async fn create(doors: &Doors, call: Call) -> Result<Answer, Fault> {
 }
 
 async fn describe(doors: &Doors, call: Call) -> Result<Answer, Fault> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Output {
+        #[serde(flatten)]
+        activity: Described,
+        encryption_configuration: EncryptionConfiguration,
+    }
     let described = doors.activities.describe(call.text("activityArn").unwrap_or_default()).await;
-    Answer::of(&Described::from(described.map_err(|error| fault(&call, error))?))
+    let activity = described.map_err(|error| fault(&call, error))?.into();
+    Answer::of(&Output { activity, encryption_configuration: EncryptionConfiguration::OWNED })
 }
 
 async fn list(doors: &Doors, call: Call) -> Result<Answer, Fault> {

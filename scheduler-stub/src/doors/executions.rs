@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::answer::{seconds, text};
 use super::fault::fault;
-use super::machines::{LoggingConfiguration, TracingConfiguration};
+use super::machines::{EncryptionConfiguration, LoggingConfiguration, TracingConfiguration};
 use super::{Doors, unserved};
 use crate::error::Error;
 use crate::templates::{About, Template};
@@ -256,6 +256,7 @@ async fn describe_machine(doors: &Doors, call: Call) -> Result<Answer, Fault> {
         tracing_configuration: Option<TracingConfiguration>,
         #[serde(skip_serializing_if = "Option::is_none")]
         revision_id: Option<String>,
+        encryption_configuration: EncryptionConfiguration,
     }
     let execution = call.text("executionArn").unwrap_or_default();
     let described = own(doors, &call, execution).await?;
@@ -276,6 +277,7 @@ async fn describe_machine(doors: &Doors, call: Call) -> Result<Answer, Fault> {
         logging_configuration: LoggingConfiguration::of(logging, about.unwrap_or(&About::default())),
         tracing_configuration: about.map(TracingConfiguration::of),
         revision_id: template.as_ref().and_then(|template| template.revision_id()),
+        encryption_configuration: EncryptionConfiguration::OWNED,
     })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariants: as the core's: newest start first, no page with holes. Rows of a machine are described one by one, [`DESCRIBED_AT_ONCE`] at a
 //! time, only where the question or the machine's versions need it; a page may then be shorter than asked for, and have a token
-//! all the same. What may fail: whatever the core refuses.
+//! all the same, but is empty only when none of [`LOOKED_AT_MAX`] rows is wanted. What may fail: whatever the core refuses.
 
 use front::{Answer, Call, Fault, Kind};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -21,6 +21,9 @@ use crate::templates::{Qualifier, parse};
 
 /// Rows of a page that are described at the same time.
 const DESCRIBED_AT_ONCE: usize = 8;
+
+/// Rows that are looked at for one call until one is wanted; then the caller is to ask on.
+const LOOKED_AT_MAX: u32 = 1_000;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -176,21 +179,30 @@ async fn of_machine(doors: &Doors, call: &Call, input: &Input, given: &str) -> R
     let Some(status) = wanted(input.status_filter.as_deref()) else {
         return Answer::of(&Output { executions: Vec::new(), next_token: None });
     };
-    let request = v1::ListExecutionsRequest {
+    let needs_more = filter.origin.is_some() || filter.redriven.is_some() || has_versions;
+    let mut request = v1::ListExecutionsRequest {
         machine_arn: machine.to_owned(),
         status: status.into(),
         max_results: page(input.max_results),
         next_token: input.next_token.clone().unwrap_or_default(),
         ..Default::default()
     };
-    let listed = doors.executions.list_of_known(request).await.map_err(|status| fault(call, status))?;
-    let needs_more = filter.origin.is_some() || filter.redriven.is_some() || has_versions;
-    let executions = if needs_more {
-        described(doors, call, &listed.executions, &filter).await?
-    } else {
-        listed.executions.iter().map(|summary| Row::of(summary, None)).collect()
-    };
-    Answer::of(&Output { executions, next_token: token(listed.next_token) })
+    let mut looked_at = 0;
+    loop {
+        let listed = doors.executions.list_of_known(request.clone()).await;
+        let listed = listed.map_err(|status| fault(call, status))?;
+        looked_at += request.max_results;
+        let executions = if needs_more {
+            described(doors, call, &listed.executions, &filter).await?
+        } else {
+            listed.executions.iter().map(|summary| Row::of(summary, None)).collect()
+        };
+        // Whoever asks for one alone shall not be told of none while there is one.
+        if !executions.is_empty() || listed.next_token.is_empty() || looked_at >= LOOKED_AT_MAX {
+            return Answer::of(&Output { executions, next_token: token(listed.next_token) });
+        }
+        request.next_token = listed.next_token;
+    }
 }
 
 /// The child executions of a Map Run.

@@ -3,6 +3,7 @@
 //! Invariant: what is told of a machine's logging and tracing is what was said; where histories and traces go is the nodes'
 //! configuration. What may fail: whatever the core refuses, and customers' keys, which there are none of here.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use front::{Answer, Call, Fault, Kind};
@@ -16,6 +17,9 @@ use crate::error::Error;
 use crate::templates::{
     About, AboutChange, Change, Described, NewTemplate, Qualifier, Stored, Summary, parse,
 };
+
+/// The one kind of encryption that there is here.
+const AWS_OWNED_KEY: &str = "AWS_OWNED_KEY";
 
 /// `LoggingConfiguration`.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -89,12 +93,19 @@ impl TracingConfiguration {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// `EncryptionConfiguration`.
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct EncryptionConfiguration {
     #[serde(rename = "type")]
-    kind: String,
+    kind: Cow<'static, str>,
+    #[serde(skip_serializing)]
     kms_key_id: Option<String>,
+}
+
+impl EncryptionConfiguration {
+    /// What is said of everything here: the caller has no keys of its own.
+    pub(super) const OWNED: Self = Self { kind: Cow::Borrowed(AWS_OWNED_KEY), kms_key_id: None };
 }
 
 /// One of `tags`.
@@ -142,7 +153,7 @@ pub(super) fn check_unlabelled(arn: &str) -> Result<(), Fault> {
 
 pub(super) fn check_encryption(said: Option<EncryptionConfiguration>) -> Result<(), Error> {
     match said {
-        Some(said) if said.kind != "AWS_OWNED_KEY" || said.kms_key_id.is_some() => {
+        Some(said) if said.kind != AWS_OWNED_KEY || said.kms_key_id.is_some() => {
             let message = "encryptionConfiguration: data are encrypted by the store, with the store's keys: leave it out, or say \
                            AWS_OWNED_KEY without a kmsKeyId";
             Err(Error::invalid("InvalidEncryptionConfiguration", message))
@@ -297,6 +308,7 @@ async fn describe_state_machine(doors: &Doors, call: Call) -> Result<Answer, Fau
         revision_id: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         description: Option<String>,
+        encryption_configuration: EncryptionConfiguration,
     }
     let described = doors.templates.describe_as(call.text("stateMachineArn").unwrap_or_default()).await;
     let Described { template, description, revision_id, label } =
@@ -319,6 +331,7 @@ async fn describe_state_machine(doors: &Doors, call: Call) -> Result<Answer, Fau
         label,
         revision_id,
         description,
+        encryption_configuration: EncryptionConfiguration::OWNED,
     })
 }
 

@@ -310,6 +310,20 @@ class Executions(Asw):
         for execution in started[1:]:
             call("StopExecution", ExecutionQrn=execution)
 
+    def test_express_executions_of_one_name_are_told_apart(self):
+        qrn = self.machine(kind="EXPRESS")
+        starts = [call("StartExecution", StateMachineResourceName=qrn, Name="same", Input=f'{{"n":{n}}}') for n in (1, 2)]
+        executions = [started.ExecutionResourceName for started in starts]
+        self.assertNotEqual(*executions)
+        for n, execution in zip((1, 2), executions):
+            ended = self.ended(execution)
+            self.assertEqual((ended.Name, ended.ExecutionResourceName), ("same", execution))
+            self.assertEqual(json.loads(ended.Output), {"n": n, "answer": 42})
+            self.assertTrue(call("DescribeExecutionHistory", ExecutionResourceName=execution).Events)
+        pages = {"StateMachineResourceName": qrn, "PageSize": 10, "PageIndex": 1}
+        listed = [entry["ExecutionResourceName"] for entry in raw("DescribeExecutions", **pages)["Executions"]]
+        self.assertEqual(listed, executions[::-1])
+
     def test_a_failure_is_told(self):
         execution = call("StartExecution", StateMachineResourceName=self.machine(machines.FAIL)).ExecutionResourceName
         self.assertEqual(self.ended(execution).Status, "FAILED")
@@ -346,7 +360,9 @@ class Misuse(Asw):
         told = self.refused("MissingParameter", "StartExecution", Input="{}")
         self.assertIn("StateMachineResourceName", told)
         told = self.refused("UnknownParameter", "DescribeExecution", ExecutionResourceName="x", Colour="red")
-        self.assertIn("Colour", told)
+        self.assertIn("`Colour`", told)
+        told = self.refused("UnknownParameter", "StopExecution", ExecutionResourceName="x")
+        self.assertIn("ExecutionQrn", told)
         self.refused("InvalidParameter", "DescribeExecution", ExecutionResourceName=7)
 
     def test_a_name_that_is_taken(self):

@@ -49,14 +49,16 @@ class Misuse(door.Case):
 class Starts(Misuse):
     def test_another_input_under_a_name_that_is_taken(self):
         arn = self.machine(machines.WAIT)
-        CLIENT.start_execution(stateMachineArn=arn, name="taken", input='{"a":1}')
-        self.refused("ExecutionAlreadyExists", "start_execution", stateMachineArn=arn, name="taken", input='{"a":2}')
+        taken = CLIENT.start_execution(stateMachineArn=arn, name="taken", input='{"a":1}')["executionArn"]
+        again = {"stateMachineArn": arn, "name": "taken", "input": '{"a":2}'}
+        self.refused("ExecutionAlreadyExists", "start_execution", says=taken, **again)
 
     def test_the_name_of_an_execution_that_has_ended(self):
         arn = self.machine()
         execution = CLIENT.start_execution(stateMachineArn=arn, name="taken", input="{}")["executionArn"]
         door.until(lambda: CLIENT.describe_execution(executionArn=execution)["status"] == "SUCCEEDED", "its end")
-        self.refused("ExecutionAlreadyExists", "start_execution", stateMachineArn=arn, name="taken", input="{}")
+        again = {"stateMachineArn": arn, "name": "taken", "input": "{}"}
+        self.refused("ExecutionAlreadyExists", "start_execution", says=execution, **again)
 
     def test_names_that_are_none(self):
         arn = self.machine()

@@ -179,6 +179,19 @@ class Machines(Story):
             tags = CLIENT.list_tags_for_resource(resourceArn=resource)["tags"]
             self.assertEqual(tags, [{"key": "tier", "value": ""}])
 
+    def test_what_is_encrypted_with_keys_of_the_service_says_so_wherever_it_is_described(self):
+        owned = {"type": "AWS_OWNED_KEY"}
+        arn = self.machine(encryptionConfiguration=owned)
+        activity = CLIENT.create_activity(name=door.unique("sfn"), encryptionConfiguration=owned)["activityArn"]
+        self.addCleanup(CLIENT.delete_activity, activityArn=activity)
+        execution = self.start(arn)
+        for described in (
+            CLIENT.describe_state_machine(stateMachineArn=arn),
+            CLIENT.describe_state_machine_for_execution(executionArn=execution),
+            CLIENT.describe_activity(activityArn=activity),
+        ):
+            self.assertEqual(described["encryptionConfiguration"], owned)
+
     def test_a_definition_is_validated_without_a_machine(self):
         good = CLIENT.validate_state_machine_definition(definition=machines.PASS)
         self.assertEqual((good["result"], good["diagnostics"]), ("OK", []))

@@ -101,15 +101,18 @@ impl MachineName {
         }
     }
 
-    /// How an execution of this machine is called: `name` is the caller's, or the text of its id.
+    /// How an execution of this machine is called: `name` is the caller's, or the text of its id. EXPRESS executions share names,
+    /// so that theirs end with the id.
     #[must_use]
     pub fn execution(&self, mode: Mode, name: &str, id: ExecutionId) -> String {
         let parts: Vec<&str> = self.text.split(':').collect();
         match (parts.as_slice(), mode) {
-            (["arn", partition, _, region, account, _, machine], Mode::Express | Mode::SyncExpress) => {
+            (_, Mode::Standard) => self.named_execution(name),
+            (["arn", partition, _, region, account, _, machine], _) => {
                 format!("arn:{partition}:states:{region}:{account}:express:{machine}:{name}:{id}")
             }
-            _ => self.named_execution(name),
+            // A QRN has one place for both.
+            _ => self.named_execution(&id.to_string()),
         }
     }
 }
@@ -206,8 +209,20 @@ mod tests {
                 assert_eq!(ExecutionName::parse(&text), Ok(ExecutionName::Id(id())), "{text}");
             }
         }
-        let express = MachineName::arn("r", "a", "m").execution(Mode::Express, "mine", id());
-        assert_eq!(ExecutionName::parse(&express), Ok(ExecutionName::Id(id())));
+    }
+
+    #[test]
+    fn an_express_execution_is_found_by_its_id_for_others_may_have_its_name() {
+        for machine in [
+            "arn:aws:states:us-east-1:123456789012:stateMachine:orders",
+            "qrn:qcs:asw:ap-guangzhou:1300000000:http:json:flowmachine:orders:abcd1234",
+        ] {
+            let machine = MachineName::parse(machine).expect("a machine");
+            for mode in [Mode::Express, Mode::SyncExpress] {
+                let text = machine.execution(mode, "monday", id());
+                assert_eq!(ExecutionName::parse(&text), Ok(ExecutionName::Id(id())), "{text}");
+            }
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl<'de> Deserialize<'de> for Object {
 /// One look through an input.
 struct Check {
     api: Api,
-    /// Where it is, as AWS spells it: `tags.1.member.key`.
+    /// Where it is, as AWS spells it: `tags.1.member.key`; as Tencent does: `Filters.0.Name`.
     path: String,
     problems: Vec<(Kind, String)>,
 }
@@ -135,12 +135,8 @@ impl Check {
         match self.api {
             Api::Sfn => object.retain(|name, _| known(name)),
             Api::Asw => {
-                if let Some(name) = object.keys().find(|name| !known(name)).map(|name| shown(name)) {
-                    self.problem(
-                        Kind::UnknownParameter,
-                        None,
-                        &format!("there is no member {name}; see how it is spelt"),
-                    );
+                if let Some(name) = object.keys().find(|name| !known(name)) {
+                    self.unknown(name, members);
                 }
             }
         }
@@ -159,6 +155,14 @@ impl Check {
         }
         *value = Value::Object(object);
         Ok(())
+    }
+
+    /// A member that nobody knows. Actions spell the same thing in more than one way, so that those that there are help.
+    fn unknown(&mut self, name: &str, members: &[Member]) {
+        let known: Vec<&str> = members.iter().map(|member| member.name).collect();
+        let constraint = format!("there is no such member here; there are {}", known.join(", "));
+        let name: String = name.chars().take(SHOWN_MAX).collect();
+        self.below(&name, |check| check.problem(Kind::UnknownParameter, None, &constraint));
     }
 
     fn value(&mut self, value: &mut Value, shape: &Shape) -> Result<(), Fault> {
@@ -186,7 +190,11 @@ impl Check {
                     if self.full() {
                         break;
                     }
-                    self.below(&format!("{}.member", at + 1), |check| check.value(value, item))?;
+                    let place = match self.api {
+                        Api::Sfn => format!("{}.member", at + 1),
+                        Api::Asw => at.to_string(),
+                    };
+                    self.below(&place, |check| check.value(value, item))?;
                 }
             }
             (Shape::Boolean, other) => return Err(self.mistyped(other, "true or false")),

@@ -18,7 +18,11 @@ pub(super) const DIFFERENCES: &[(&str, &str, &str)] = &[
         "CreateStateMachine",
         "ARNs have at most 220 bytes. A destination of logs is kept and told; where histories go, the nodes' configuration says.",
     ),
-    ("sfn", "DescribeExecution", "EXPRESS executions are described, too; AWS answers `InvalidArn`."),
+    (
+        "sfn",
+        "DescribeExecution",
+        "EXPRESS executions are described, too; AWS answers `InvalidArn`. `traceHeader` is not told: a start's header leads its spans, and is not kept as it was written.",
+    ),
     (
         "sfn",
         "DescribeMapRun",
@@ -27,8 +31,9 @@ pub(super) const DIFFERENCES: &[(&str, &str, &str)] = &[
     (
         "sfn",
         "DescribeStateMachine",
-        "By an alias: the version that has the greater weight. `includedData: METADATA_ONLY` leaves the definition in, which the model requires.",
+        "By an alias: the version that has the greater weight. `includedData: METADATA_ONLY` leaves the definition in, which the model requires. `variableReferences` is not told.",
     ),
+    ("sfn", "DescribeStateMachineForExecution", "`variableReferences` is not told."),
     (
         "sfn",
         "GetActivityTask",
@@ -42,8 +47,9 @@ pub(super) const DIFFERENCES: &[(&str, &str, &str)] = &[
     (
         "sfn",
         "ListExecutions",
-        "`PENDING_REDRIVE` finds nothing. By `mapRunArn`: of a Map Run that is known here, see `DescribeMapRun`; its executions are listed, and are not described one by one.",
+        "`PENDING_REDRIVE` finds nothing. `redriveFilter` goes with a machine, too. Redrives, versions and aliases are told where the machine has versions, or a filter asks for them. Of 1,000 executions that are not the version's, the alias' or the filter's, the page is empty and has a token. By `mapRunArn`: of a Map Run that is known here, see `DescribeMapRun`; its executions are listed, and are not described one by one.",
     ),
+    ("sfn", "RedriveExecution", "A distributed Map that is redriven begins another Map Run."),
     ("sfn", "StartExecution", "`OutcomeUnknown`, see above."),
     (
         "sfn",
@@ -82,6 +88,11 @@ pub(super) const DIFFERENCES: &[(&str, &str, &str)] = &[
         "Looks at the newest 10,000 executions; the SDK's model has none of its members, older examples show them.",
     ),
     ("asw", "DescribeFlowServices", "Looks at 10,000 machines."),
+    (
+        "asw",
+        "StartExecution",
+        "The QRN of an EXPRESS execution ends with its id, for others may have its name; `Name` is the caller's.",
+    ),
     (
         "asw",
         "ModifyFlowService",

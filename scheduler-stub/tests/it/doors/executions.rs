@@ -261,6 +261,8 @@ async fn what_was_started_by_a_version_or_an_alias_says_so_wherever_it_is_shown(
     };
     assert_eq!(count(json!({"stateMachineArn": version})).await, 2);
     assert_eq!(count(json!({"stateMachineArn": alias})).await, 1);
+    // It is the oldest: two that are none of the alias' stand before it.
+    assert_eq!(count(json!({"stateMachineArn": alias, "maxResults": 1})).await, 1);
     assert_eq!(count(json!({"stateMachineArn": machine, "redriveFilter": "REDRIVEN"})).await, 0);
     assert_eq!(count(json!({"stateMachineArn": machine, "redriveFilter": "NOT_REDRIVEN"})).await, 3);
 }

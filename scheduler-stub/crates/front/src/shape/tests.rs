@@ -192,7 +192,7 @@ fn asw_tells_the_first_problem_by_a_code_of_its_own() {
             "StopExecution",
             r#"{"ExecutionQrn":"q","ExecutionArn":"q"}"#,
             Kind::UnknownParameter,
-            "'ExecutionArn'",
+            "Parameter `ExecutionArn`: there is no such member here; there are ExecutionQrn",
         ),
         ("StopExecution", r#"{"ExecutionQrn":""}"#, Kind::Validation, "length greater than or equal to 1"),
         ("StopExecution", r#"{"ExecutionQrn":5}"#, Kind::Serialization, "must be a text"),
@@ -201,7 +201,7 @@ fn asw_tells_the_first_problem_by_a_code_of_its_own() {
             "DescribeFlowServices",
             r#"{"Filters":[{"Name":"Creator","Values":["x"]}]}"#,
             Kind::Validation,
-            "`Filters.1.member.Name` is 'Creator'",
+            "`Filters.0.Name` is 'Creator'",
         ),
         (
             "DescribeFlowServices",
