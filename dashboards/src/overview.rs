@@ -79,7 +79,7 @@ fn causes() -> Row {
                 .good_below(0.001, 100.0),
             table("Alerts that fire", Unit::Count, "What each alert is about, and for how long that has been so. Empty is right. docs/operations.md says for each what to do.")
                 .column("For", Unit::Seconds, ALERTS)
-                .size(24, 5),
+                .size(24, 8),
         ],
     )
 }
