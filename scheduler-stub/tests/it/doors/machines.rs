@@ -64,6 +64,7 @@ async fn a_machine_is_created_described_updated_listed_and_deleted() {
     );
     let described = door.told("DescribeStateMachine", json!({"stateMachineArn": ARN})).await;
     let expected = json!({"stateMachineArn": ARN, "name": "orders", "status": "ACTIVE", "definition": PASS,
+        "encryptionConfiguration": {"type": "AWS_OWNED_KEY"},
         "roleArn": ROLE, "type": "STANDARD", "creationDate": created["creationDate"],
         "loggingConfiguration": logging, "tracingConfiguration": {"enabled": true}});
     assert_eq!(described, expected);
