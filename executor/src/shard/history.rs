@@ -241,11 +241,7 @@ pub(super) async fn replay(
     }
     let waits = !effects.contains(&Effect::Yield) && !execution.is_finished();
     if express && waits {
-        let message = format!(
-            "{spelt} is EXPRESS and waited for something outside: its outcomes are not kept, so its history \
-             cannot be derived; run such machines as STANDARD to see their histories"
-        );
-        return Err(Error::Conflict { code: "HistoryNotKept", message });
+        return Err(has_waited(spelt));
     }
     for told in journal {
         if observer.has_all() {
@@ -267,6 +263,14 @@ pub(super) async fn replay(
         give_up(&mut execution, closed, spelt, observer)?;
     }
     Ok(())
+}
+
+fn has_waited(spelt: &str) -> Error {
+    let message = format!(
+        "{spelt} is EXPRESS and waited for something outside: its outcomes are not kept, so its history \
+         cannot be derived; run such machines as STANDARD to see their histories"
+    );
+    Error::Conflict { code: "HistoryNotKept", message }
 }
 
 /// Whether an execution of it may ever wait for something outside, the time among it.
