@@ -283,7 +283,8 @@ fn open_front(
     Ok((front, url))
 }
 
-/// Serves `/metrics` and what stands beside it; where, comes with it. Before the store is waited for, so that this can be said.
+/// Serves `/metrics` and what stands beside it; where, comes with it. Before the cluster's secret is
+/// waited for in the store, so that this can be said.
 fn open_metrics(
     tasks: &mut JoinSet<()>,
     stopped: &watch::Receiver<bool>,

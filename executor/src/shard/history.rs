@@ -120,7 +120,8 @@ pub(super) struct Told<'a> {
 
 fn not_whole(spelt: &str) -> Error {
     let message = format!(
-        "the history of {spelt} cannot be derived: a part of what it was told is gone from the log, which its retention may          have passed, or the store has lost it"
+        "the history of {spelt} cannot be derived: a part of what it was told is gone from the log; its retention may have \
+         passed, or the store has lost it"
     );
     Error::Conflict { code: "HistoryNotKept", message }
 }

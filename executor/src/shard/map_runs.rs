@@ -1,8 +1,9 @@
 //! Map Runs: of each distributed Map that an execution has entered, how many children and items came to what.
 //!
 //! Nothing of them is stored: as a history, they are derived by running the execution again, and this time the children are
-//! counted; what that showed is kept while the execution stands still (`kept_replays.rs`). Invariants: a child that has begun is counted once, as what it came to; what is under way when its Map Run ends is
-//! aborted with it; the Map Runs of children are their own matter, and not told. What may fail: whatever a history may.
+//! counted; what that showed is kept while the execution stands still (`kept_replays.rs`). Invariants: a child that has begun
+//! is counted once, as what it came to; what is under way when its Map Run ends is aborted with it; the Map Runs of children
+//! are their own matter, and not told. What may fail: whatever a history may.
 
 use std::collections::HashMap;
 use std::rc::Rc;
